@@ -1,0 +1,126 @@
+"""From a .c or .ll file to test items."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _pytest.fixtures import TopRequest
+
+from pytest_llmcompiler.judge.verdict import Verdict
+from pytest_llmcompiler.model.answer import PromptTooLong
+from pytest_llmcompiler.program.case import SUFFIXES, CaseError
+from pytest_llmcompiler.program.clang import ClangError
+from pytest_llmcompiler.session import Session
+
+_SHOWN = 3
+"""Failing samples of an item that are shown in full."""
+
+
+def is_case(path: Path, config: pytest.Config, session: Session) -> bool:
+    """Whether a file is to be collected: in a cases folder, or named on the command line where a model is given."""
+    if path.suffix not in SUFFIXES:
+        return False
+    if any(folder in path.parents for folder in session.settings.cases):
+        return True
+    named = (config.invocation_params.dir / argument.partition("::")[0] for argument in config.args)
+    return session.settings.model is not None and any(other.resolve() == path for other in named)
+
+
+class CaseFile(pytest.File):
+    """A file under test."""
+
+    llmc: Session
+
+    def collect(self) -> Iterator[CaseItem]:
+        """An item for each function and pass list."""
+        try:
+            reference = self.llmc.reference(self.path)
+            functions = reference.functions
+        except (CaseError, ClangError) as error:
+            raise self.CollectError(str(error)) from error
+        for function in functions:
+            for passes in reference.case.passes or self.llmc.settings.passes:
+                name = f"{function}[asm-{passes}]"
+                yield CaseItem.from_parent(self, name=name, function=function, passes=passes)
+
+
+class SamplesFailed(Exception):
+    """Too few samples of an item passed."""
+
+
+class CaseItem(pytest.Item):
+    """A function and a pass list: asked of the model and judged in the set-up, so that a fault of the harness is an
+    error; failed or passed in the test itself."""
+
+    def __init__(self, *, function: str, passes: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.function_name, self.passes = function, passes
+        self.records: list[dict[str, Any]] = []
+        self._verdicts: list[Verdict] = []
+        # As pytest's own doctest items do, which have no function either.
+        self.obj = None
+        self._fixtureinfo = self.session._fixturemanager.getfixtureinfo(node=self, func=None, cls=None)
+        self.fixturenames = self._fixtureinfo.names_closure
+        self.funcargs: dict[str, object] = {}
+        self._request = TopRequest(self, _ispytest=True)  # type: ignore[arg-type]
+
+    def setup(self) -> None:
+        """Get the samples and their verdicts."""
+        self._request._fillfixtures()
+        model = self._request.getfixturevalue("llmc_model")
+        session = self._file.llmc
+        reference = session.reference(self.path)
+        prompt = session.prompt(reference, self.function_name, "asm", self.passes)
+        self._verdicts, self.records = [], []
+        try:
+            for _, verdict, record in session.samples(model, reference, prompt):
+                self._verdicts.append(verdict)
+                self.records.append(record)
+        except PromptTooLong as error:
+            pytest.skip(str(error))
+        self.user_properties.append(("llmc_verdicts", ",".join(verdict.kind for verdict in self._verdicts)))
+        if not self._verdicts:
+            pytest.skip(f"{session.settings.model} holds no answer for {self.name}")
+        if not any(verdict.conclusive for verdict in self._verdicts):
+            pytest.skip(f"inconclusive: {self._verdicts[0].message}")
+
+    def runtest(self) -> None:
+        """Hold the verdicts against what is required."""
+        judged = [verdict for verdict in self._verdicts if verdict.conclusive]
+        passed = sum(verdict.passed for verdict in judged)
+        if not passed or passed < self._file.llmc.settings.require * len(judged):
+            raise SamplesFailed(f"{passed} of {len(judged)} samples pass")
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """The verdicts for a failing item; for all else what pytest would say."""
+        if isinstance(excinfo.value, SamplesFailed):
+            return "\n".join(self._failure(str(excinfo.value)))
+        if isinstance(excinfo.value, (CaseError, ClangError)):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[os.PathLike[str], int | None, str]:
+        """Where the item comes from."""
+        return self.path, None, self.name
+
+    @property
+    def _file(self) -> CaseFile:
+        assert isinstance(self.parent, CaseFile)
+        return self.parent
+
+    def _failure(self, headline: str) -> Iterable[str]:
+        failed = [(index, verdict) for index, verdict in enumerate(self._verdicts) if not verdict.passed]
+        if len(self._verdicts) > 1:
+            counts = Counter(verdict.kind for verdict in self._verdicts)
+            yield f"{headline} ({', '.join(f'{count} {kind}' for kind, count in counts.most_common())})"
+        for index, verdict in failed[:_SHOWN]:
+            if len(self._verdicts) > 1:
+                yield f"sample {index}:"
+            yield str(verdict)
+        if len(failed) > _SHOWN:
+            yield f"… and {len(failed) - _SHOWN} more failing samples; --llmc-record FILE.jsonl keeps all of them"

@@ -1,0 +1,149 @@
+"""The corpus of a function: inputs on which it is defined, generated once and used for every sample."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from hypothesis import HealthCheck, Phase, assume, given, seed, settings
+from hypothesis import strategies as st
+from hypothesis.errors import Unsatisfiable
+
+from pytest_llmcompiler.inputs.value import Input, Object
+
+Entry = TypeVar("Entry")
+
+
+class Undefined(Exception):
+    """The reference is not defined on an input; the message says why, in few words that can be counted."""
+
+
+@dataclass
+class Corpus(Generic[Entry]):
+    """What exploring gave."""
+
+    entries: dict[Input, Entry] = field(default_factory=dict)
+    """In the order of their finding."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    """How many different inputs were not used, by reason."""
+
+
+class _Enough(BaseException):
+    """Ends a search from within; hypothesis lets it through at once."""
+
+
+def explore(
+    inputs: st.SearchStrategy[Input],
+    seeds: Sequence[Input],
+    examples: int,
+    random_seed: int,
+    accept: Callable[[Input], Entry],
+) -> Corpus[Entry]:
+    """Collect up to `examples` inputs that `accept` takes, and all `seeds` that it takes.
+
+    `accept` returns what is to be kept with an input, or raises Undefined.
+    """
+    corpus: Corpus[Entry] = Corpus()
+    seen: set[Input] = set()
+
+    def offer(made: Input) -> bool:
+        if made not in seen:
+            seen.add(made)
+            try:
+                corpus.entries[made] = accept(made)
+            except Undefined as reason:
+                corpus.dropped[str(reason)] += 1
+        return made in corpus.entries
+
+    for made in seeds:
+        offer(made)
+    wanted = len(corpus.entries) + examples
+
+    def step(made: Input) -> None:
+        assume(offer(made))
+        if len(corpus.entries) >= wanted:
+            raise _Enough
+
+    _search(inputs, step, 2 * examples, random_seed, (Phase.generate,))
+    return corpus
+
+
+def shrink(
+    inputs: st.SearchStrategy[Input],
+    first: Input,
+    examples: int,
+    random_seed: int,
+    fails: Callable[[Input], bool],
+    most: int = 600,
+) -> Input:
+    """The smallest input found on which `fails` is true, starting anew from the seed that `explore` had.
+
+    `fails` is called `most` times at the most, so that the answer does not depend on the speed of the machine.
+    `first` is returned where nothing smaller turns up.
+    """
+    best = first
+    calls = 0
+    seen: dict[Input, bool] = {}
+
+    def step(made: Input) -> None:
+        nonlocal best, calls
+        if made not in seen:
+            calls += 1
+            if calls > most:
+                raise _Enough
+            seen[made] = fails(made)
+        if seen[made]:
+            best = made
+            raise AssertionError
+
+    try:
+        _search(inputs, step, 2 * examples, random_seed, (Phase.generate, Phase.shrink))
+    except AssertionError:
+        pass
+    return best if weight(best) <= weight(first) else first
+
+
+def weight(made: Input) -> tuple[int, int]:
+    """How much there is to read in an input: bytes of buffers, and the sizes of its numbers."""
+    total = sum(len(target.data) for target in _objects(made))
+    numbers = sum(int.from_bytes(value.data, "little").bit_length() for value in made.args)
+    return total, numbers
+
+
+def _objects(made: Input) -> list[Object]:
+    found: list[Object] = []
+    todo = [target for value in made.args for _, target in value.links]
+    while todo:
+        target = todo.pop()
+        if isinstance(target, Object):
+            found.append(target)
+            todo += [inner for _, inner in target.links]
+    return found
+
+
+def _search(
+    inputs: st.SearchStrategy[Input],
+    step: Callable[[Input], None],
+    examples: int,
+    random_seed: int,
+    phases: tuple[Phase, ...],
+) -> None:
+    @seed(random_seed)
+    @settings(
+        max_examples=examples,
+        phases=phases,
+        database=None,
+        deadline=None,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(inputs)
+    def run(made: Input) -> None:
+        step(made)
+
+    try:
+        run()
+    except (_Enough, Unsatisfiable):
+        pass

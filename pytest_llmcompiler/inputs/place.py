@@ -1,0 +1,178 @@
+"""Giving an input its addresses: each object ends at a page that is not mapped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_llmcompiler.inputs.value import Callback, Input, Object, Value
+from pytest_llmcompiler.program.types import Array, Field, Pointer, Struct, Type
+
+PAGE = 4096
+SMALL_SLOTS, LARGE_SLOTS, LARGE = 32, 2, 16 * PAGE
+_BASE, _LARGE_BASE, _STRIDE = 0x7F1A2B3C0000, 0x7F1A2C3C0000, 0x100000
+ARENA = SMALL_SLOTS * PAGE + LARGE_SLOTS * LARGE
+"""Bytes of all slots together, which lie one after another in the host's memory and far apart in the guest's."""
+
+STUBS = 0x0F000000
+"""Address of the page of stubs: 16 bytes for each callback, the last of them where a run returns to."""
+STUB_SIZE = 16
+RETURN = STUBS + PAGE - STUB_SIZE
+
+GARBAGE = (b"\xa5\x5a\x96\x69", b"\x3c\xc3\x78\x87")
+"""What fills memory that nobody initialised. References run with both; a result that differs depends on garbage."""
+
+
+class DoesNotFit(Exception):
+    """The input has more or larger objects than there are slots."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A mapped piece of the guest's memory for one object."""
+
+    address: int
+    size: int
+    host: int
+    """Its offset in the host's memory."""
+
+
+SLOTS = tuple(Slot(_BASE + index * _STRIDE, PAGE, index * PAGE) for index in range(SMALL_SLOTS)) + tuple(
+    Slot(_LARGE_BASE + _STRIDE * (SMALL_SLOTS + index), LARGE, SMALL_SLOTS * PAGE + index * LARGE)
+    for index in range(LARGE_SLOTS)
+)
+
+
+@dataclass(frozen=True)
+class PlacedObject:
+    """An object at its address, and how C names it."""
+
+    label: str
+    """An expression for the pointer to it: `buf`, `list->next`."""
+    address: int
+    element: Type
+    count: int
+    size: int
+    slot: Slot
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An input in memory."""
+
+    images: tuple[bytes, ...]
+    """The bytes of each argument."""
+    objects: tuple[PlacedObject, ...]
+    callbacks: tuple[Callback, ...]
+    """By the number of their stub."""
+    contents: tuple[tuple[PlacedObject, bytes], ...]
+    salt: int
+    result: PlacedObject | None
+    """The buffer for a result that is returned in memory."""
+
+    def arena(self, fill: int) -> bytes:
+        """The initial bytes of all slots; what belongs to no object is garbage."""
+        memory = bytearray(GARBAGE[fill] * (ARENA // 4))
+        for placed, data in self.contents:
+            start = placed.slot.host + placed.address - placed.slot.address
+            memory[start : start + len(data)] = data
+        return bytes(memory)
+
+
+def place(input: Input, names: Sequence[str], result: Type | None = None) -> Placed:
+    """Place an input whose parameters have the given names.
+
+    `result` is the type of a result that the function returns in memory, for which a buffer is added.
+    Raises DoesNotFit.
+    """
+    placer = _Placer()
+    buffer = None
+    if result is not None:
+        buffer = placer.reserve("result", result, 1, result.size)
+    images = tuple(placer.value(value, name) for value, name in zip(input.args, names, strict=True))
+    objects = tuple(placed for placed, _ in placer.contents) + ((buffer,) if buffer else ())
+    return Placed(images, objects, tuple(placer.callbacks), tuple(placer.contents), input.salt, buffer)
+
+
+class _Placer:
+    def __init__(self) -> None:
+        self.contents: list[tuple[PlacedObject, bytes]] = []
+        self.callbacks: list[Callback] = []
+        self._small = list(SLOTS[:SMALL_SLOTS])
+        self._large = list(SLOTS[SMALL_SLOTS:])
+        self._placed: dict[int, int] = {}
+
+    def value(self, value: Value, label: str) -> bytes:
+        return self._linked(value.data, value.links, label, value.type, at_pointer=False)
+
+    def reserve(self, label: str, element: Type, count: int, size: int) -> PlacedObject:
+        free = self._small if size <= PAGE else self._large
+        if not free or size > LARGE:
+            raise DoesNotFit(label)
+        slot = free.pop(0)
+        address = slot.address + slot.size - size
+        address -= address % (element.align if size else 1)
+        return PlacedObject(label, address, element, count, size, slot)
+
+    def _object(self, target: Object, label: str) -> int:
+        if id(target) in self._placed:
+            return self._placed[id(target)]
+        placed = self.reserve(label, target.element, target.count, len(target.data))
+        self._placed[id(target)] = placed.address
+        index = len(self.contents)
+        self.contents.append((placed, b""))
+        data = self._linked(target.data, target.links, label, target.element, at_pointer=True)
+        self.contents[index] = (placed, data)
+        return placed.address
+
+    def _linked(
+        self,
+        data: bytes,
+        links: tuple[tuple[int, Object | Callback], ...],
+        label: str,
+        type: Type,
+        *,
+        at_pointer: bool,
+    ) -> bytes:
+        linked = bytearray(data)
+        for offset, target in links:
+            name = path(type, label, offset, at_pointer=at_pointer)
+            address = self._callback(target) if isinstance(target, Callback) else self._object(target, name)
+            linked[offset : offset + 8] = address.to_bytes(8, "little")
+        return bytes(linked)
+
+    def _callback(self, target: Callback) -> int:
+        if len(self.callbacks) >= PAGE // STUB_SIZE - 1:
+            raise DoesNotFit("callbacks")
+        self.callbacks.append(target)
+        return STUBS + STUB_SIZE * (len(self.callbacks) - 1)
+
+
+def path(type: Type, label: str, offset: int, *, at_pointer: bool) -> str:
+    """The C expression for what lies `offset` bytes into an object (or into a value).
+
+    `label` is a pointer to elements of `type` where `at_pointer`, else a value of `type`.
+    """
+    if not at_pointer:
+        return _inside(type, label, offset)
+    size = max(type.size, 1)
+    index, rest = divmod(offset, size)
+    if isinstance(type, Struct) and index == 0:
+        member = _member(type, rest)
+        return _inside(member.type, f"{label}->{member.name}", rest - member.offset) if member else f"*{label}"
+    return _inside(type, f"{label}[{index}]" if index or not isinstance(type, Pointer) else f"*{label}", rest)
+
+
+def _inside(type: Type, label: str, offset: int) -> str:
+    if isinstance(type, Struct):
+        member = _member(type, offset)
+        return _inside(member.type, f"{label}.{member.name}", offset - member.offset) if member else label
+    if isinstance(type, Array) and type.element.size:
+        index, rest = divmod(offset, type.element.size)
+        return _inside(type.element, f"{label}[{index}]", rest)
+    return label
+
+
+def _member(type: Struct, offset: int) -> Field | None:
+    inside = (field for field in type.fields if field.offset <= offset < field.offset + max(field.type.size, 1))
+    return next(inside, None)

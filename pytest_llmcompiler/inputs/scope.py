@@ -1,0 +1,65 @@
+"""How the members of a scope (the parameters of a function, the fields of a struct) belong together: which integer is
+the length of which buffer, and which is an index into it. Directives decide, then names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pytest_llmcompiler.program.case import ArgRule
+from pytest_llmcompiler.program.types import Function, Int, Pointer, Type
+
+_LENGTH = re.compile(
+    r"(?:^|_)(?:n|len|length|size|sz|count|cnt|num|capacity|cap|limit|bytes|nmemb|rows|cols|max|width|total)$"
+    r"|^(?:n|num)_|(?:Len|Length|Size|Count|Num)$|^n[a-z]+$|(?:len|size|count)$",
+)
+_INDEX = re.compile(r"(?:^|_)(?:i|j|k|idx|index|pos|position|off|offset|at|lo|hi|low|high|first|last|start|begin|end|left|right)$")
+
+
+@dataclass
+class Ties:
+    """Positions of members by what they mean to each other."""
+
+    length_of: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    """An integer -> the pointers whose number of elements it is."""
+    index_into: dict[int, int] = field(default_factory=dict)
+    """An integer, or a pointer to a single integer -> the pointer it indexes."""
+
+    @property
+    def measured(self) -> frozenset[int]:
+        """The pointers that have a length."""
+        return frozenset(buffer for buffers in self.length_of.values() for buffer in buffers)
+
+
+def ties(names: Sequence[str], types: Sequence[Type], rules: Mapping[int, ArgRule] | None = None) -> Ties:
+    """Find out how members belong together."""
+    found = Ties()
+    positions = {name: index for index, name in enumerate(names)} | {str(index): index for index in range(len(names))}
+    for index, rule in (rules or {}).items():
+        if rule.length_of:
+            found.length_of[index] = tuple(positions[name] for name in rule.length_of)
+    buffers = [index for index, type in enumerate(types) if _is_buffer(type)]
+    for index, (name, type) in enumerate(zip(names, types, strict=True)):
+        if not _is_count(type) or index in found.length_of or not _LENGTH.search(name):
+            continue
+        free = [buffer for buffer in buffers if buffer not in found.measured]
+        before = [buffer for buffer in free if buffer < index]
+        # `(dst, src, n)` measures both; `(n, values)` names the length first.
+        chosen = before or free[:1]
+        if chosen:
+            found.length_of[index] = tuple(chosen)
+    for index, (name, type) in enumerate(zip(names, types, strict=True)):
+        inner = type.target if isinstance(type, Pointer) else type
+        targets = [buffer for buffer in buffers if buffer != index]
+        if index not in found.length_of and _is_count(inner) and _INDEX.search(name) and targets:
+            found.index_into[index] = targets[0]
+    return found
+
+
+def _is_buffer(type: Type) -> bool:
+    return isinstance(type, Pointer) and not isinstance(type.target, Function)
+
+
+def _is_count(type: Type | None) -> bool:
+    return isinstance(type, Int) and type.size >= 2 and not type.enumerators and type.size <= 8

@@ -1,0 +1,124 @@
+"""Inputs taken from life: the arguments that the program's own `main` passes to each function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pytest_llmcompiler.inputs.scope import ties
+from pytest_llmcompiler.inputs.value import Callback, Input, Object, Value
+from pytest_llmcompiler.machine import abi
+from pytest_llmcompiler.machine.emulator import STACK, STACK_SIZE, Machine
+from pytest_llmcompiler.program.reference import Program
+from pytest_llmcompiler.program.types import Array, Function, Int, Param, Pointer, Struct, Type, unsupported
+
+_LIMIT = 20_000_000
+"""Instructions of `main` that are run."""
+_DEPTH, _MOST_ELEMENTS, _ROOM = 6, 64, 256
+
+
+def from_main(program: Program, functions: Mapping[str, Function], most: int = 8) -> dict[str, list[Input]]:
+    """Run `main` and take what it passes, directly or not, to each function: up to `most` different inputs."""
+    taken: dict[str, list[Input]] = {name: [] for name in functions}
+    if not program.has_main:
+        return taken
+    machine = Machine(program, "main", Function(None, ()))
+
+    def take(name: str) -> None:
+        if len(taken[name]) < most:
+            made = _Snapshot(machine).input(functions[name])
+            if made not in taken[name]:
+                taken[name].append(made)
+
+    for name, function in functions.items():
+        if not any(unsupported(param.type) for param in function.params):
+            address = program.symbols[name].address
+            machine.watch(address, address, lambda _, name=name: take(name))  # type: ignore[misc]
+    machine.run_main(_LIMIT)
+    return taken
+
+
+class _Snapshot:
+    """Follows the pointers of one call."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._objects: dict[int, Object] = {}
+
+    def input(self, function: Function) -> Input:
+        params = function.params
+        hidden = [Pointer(None)] if abi.result(function).in_memory else []
+        stack = self._machine.register("rsp") + 8
+        images = abi.arguments(
+            [*hidden, *(param.type for param in params)],
+            self._machine.register,
+            lambda offset, size: self._machine.read(stack + offset, size),
+        )[len(hidden) :]
+        return Input(tuple(self._values(params, images)))
+
+    def _values(self, members: tuple[Param, ...], images: list[bytes], depth: int = 0) -> list[Value]:
+        bound = ties([member.name for member in members], [member.type for member in members])
+        counts = {
+            buffer: int.from_bytes(images[length], "little")
+            for length, buffers in bound.length_of.items()
+            for buffer in buffers
+        }
+        return [
+            self._value(member.type, image, counts.get(index), depth)
+            for index, (member, image) in enumerate(zip(members, images, strict=True))
+        ]
+
+    def _value(self, type: Type, image: bytes, count: int | None, depth: int) -> Value:
+        if isinstance(type, Pointer):
+            address = int.from_bytes(image, "little")
+            target = self._target(type, address, count, depth)
+            return Value(type, bytes(8), ((0, target),) if target else ())
+        if isinstance(type, Struct) and not type.union:
+            return self._struct(type, image, depth)
+        if isinstance(type, Array) and isinstance(type.element, (Pointer, Struct)):
+            size = type.element.size
+            parts = [self._value(type.element, image[at : at + size], None, depth) for at in range(0, type.size, size)]
+            links = [(index * size + at, to) for index, part in enumerate(parts) for at, to in part.links]
+            return Value(type, b"".join(part.data for part in parts), tuple(links))
+        return Value(type, image)
+
+    def _struct(self, type: Struct, image: bytes, depth: int) -> Value:
+        plain = [field for field in type.fields if field.bits is None]
+        members = tuple(Param(field.name, field.type) for field in plain)
+        values = self._values(members, [image[f.offset : f.offset + f.type.size] for f in plain], depth)
+        data, links = bytearray(image), []
+        for field, value in zip(plain, values, strict=True):
+            data[field.offset : field.offset + len(value.data)] = value.data
+            links += [(field.offset + at, target) for at, target in value.links]
+        return Value(type, bytes(data), tuple(links))
+
+    def _target(self, type: Pointer, address: int, count: int | None, depth: int) -> Object | Callback | None:
+        if isinstance(type.target, Function):
+            return Callback(type.target, 0) if address else None
+        if depth >= _DEPTH or not self._machine.read(address, 1):
+            return None
+        if address not in self._objects:
+            element: Type = type.target or Int(1, False, "unsigned char")
+            size = element.size * self._count(type, element, address, count)
+            data = self._machine.read(address, size) if element.size else b""
+            parts = [
+                self._value(element, data[at : at + element.size], None, depth + 1)
+                for at in range(0, len(data) - element.size + 1, max(element.size, 1))
+            ]
+            links = [(index * element.size + at, to) for index, part in enumerate(parts) for at, to in part.links]
+            self._objects[address] = Object(element, len(parts), b"".join(part.data for part in parts), tuple(links))
+        return self._objects[address]
+
+    def _count(self, type: Pointer, element: Type, address: int, count: int | None) -> int:
+        """How many elements a pointer leads to: its length, the end of a string, or the end of what holds it."""
+        if count is not None:
+            return count
+        if isinstance(element, Struct):
+            return 1
+        room = self._machine.extent(address)
+        on_stack = STACK <= address < STACK + STACK_SIZE
+        if isinstance(element, Int) and element.character:
+            text = self._machine.read(address, 4096)
+            end = text.find(b"\0") + 1
+            if end and (type.const or on_stack):
+                return end if type.const else max(end, min(room, _ROOM))
+        return max(1, min(room // max(element.size, 1), _MOST_ELEMENTS))

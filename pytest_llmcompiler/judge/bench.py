@@ -1,0 +1,318 @@
+"""The bench: one function of one case, ready to judge any number of candidates."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pytest_llmcompiler.inputs.corpus import Corpus, Undefined, explore, shrink, weight
+from pytest_llmcompiler.inputs.place import DoesNotFit, Placed, place
+from pytest_llmcompiler.inputs.snapshot import from_main
+from pytest_llmcompiler.inputs.strategies import Hints, hints, inputs
+from pytest_llmcompiler.inputs.value import Input
+from pytest_llmcompiler.judge.compare import Difference, Expected, differences, loose_bytes, same_value, wild_write
+from pytest_llmcompiler.judge.show import show_input
+from pytest_llmcompiler.judge.verdict import Kind, Verdict
+from pytest_llmcompiler.machine import abi, sandbox
+from pytest_llmcompiler.machine.assemblers import Assembled, AssemblyError, LinkError, UnsupportedError, assemble
+from pytest_llmcompiler.machine.emulator import Fault, Machine, Run
+from pytest_llmcompiler.program import ir
+from pytest_llmcompiler.program.case import CaseError
+from pytest_llmcompiler.program.reference import Program, Reference
+from pytest_llmcompiler.program.signature import declared
+from pytest_llmcompiler.program.types import Pointer, unsupported
+
+BASE = 0x10000000
+"""Where candidates are loaded: near the program, so that 32-bit displacements reach it."""
+_REFERENCE_LIMIT = 1_000_000
+"""Instructions; an input for which the reference needs more is not a test."""
+_HANG_FACTOR, _HANG_FLOOR = 32, 20_000
+"""A candidate hangs past this many instructions for each byte of code that the reference executed, and this many more."""
+_RUN_SECONDS, _RUN_MEGABYTES = 120.0, 8192
+"""Only a fault of the emulator gets near these: runs are limited by instructions. (unicorn reserves gigabytes.)"""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to judge. What verdicts depend on is here and in the case."""
+
+    examples: int = 100
+    """Inputs that are generated for a function."""
+    seed: int = 1
+    assembler: Literal["keystone", "llvm"] = "keystone"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One input of the corpus with what the reference shows on it."""
+
+    placed: Placed
+    call: abi.Call
+    expected: Expected
+    limit: int
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """What a candidate did wrong on one input."""
+
+    kind: Kind
+    message: str
+    evidence: tuple[str, ...]
+
+
+class Bench:
+    """Everything that judging a function needs, made once. Raises CaseError where the case itself is at fault."""
+
+    def __init__(self, reference: Reference, function: str, settings: Settings) -> None:
+        self.reference, self.function, self.settings = reference, function, settings
+        if function not in reference.signatures:
+            known = ", ".join(reference.signatures)
+            raise CaseError(f"{reference.case.path}: no function {function!r} is defined here; there are: {known}")
+        self.signature = reference.signatures[function]
+        self._rules = reference.rules(function)
+        self._names = [param.name for param in self.signature.params]
+
+    # -- judging
+
+    def judge(self, assembly: str) -> Verdict:
+        """Judge the text of a candidate. What goes wrong inside is a verdict; what goes wrong here is raised."""
+        reason = self._unjudgeable()
+        if reason:
+            return Verdict("inconclusive", reason)
+        try:
+            candidate = assemble(
+                assembly, self.function, BASE, self.reference.golden.addresses, self.settings.assembler
+            )
+        except UnsupportedError as error:
+            return Verdict("inconclusive", str(error))
+        except AssemblyError as error:
+            return Verdict("assemble", str(error), detail={"line": error.line, "column": error.column})
+        except LinkError as error:
+            return Verdict("link", str(error))
+        detail = {"assembler": candidate.engine, "fallback": candidate.fallback, **self._counts()}
+        try:
+            found = sandbox.call(
+                self._try, candidate, assembly, seconds=_RUN_SECONDS, megabytes=_RUN_MEGABYTES
+            )
+        except (sandbox.Died, sandbox.TimedOut) as error:
+            return Verdict("inconclusive", f"the emulator gave up on it: {error}", detail=detail)
+        if found is None:
+            return Verdict("pass", detail=detail)
+        return Verdict(found["kind"], found["message"], tuple(found["evidence"]), detail)
+
+    def _unjudgeable(self) -> str | None:
+        types = [param.type for param in self.signature.params]
+        if self.signature.result is not None:
+            types.append(self.signature.result)
+        reason = next(filter(None, map(unsupported, types)), None)
+        if reason:
+            return f"{self.function} can't be called here: {reason}"
+        if not self.corpus.entries:
+            reasons = ", ".join(f"{count} × {words}" for words, count in self.corpus.dropped.most_common())
+            return f"no input found on which {self.function} is defined ({reasons or 'none could be made'})"
+        return None
+
+    def _counts(self) -> dict[str, Any]:
+        return {"inputs": len(self.corpus.entries), "dropped": dict(self.corpus.dropped)}
+
+    def _try(self, candidate: Assembled, assembly: str) -> dict[str, Any] | None:
+        """Run a candidate over the corpus (in a process of its own); None is a pass."""
+        machine = self._machine(self.reference.golden, candidate)
+        weakest: tuple[Input, _Finding] | None = None
+        for made, entry in self.corpus.entries.items():
+            finding = self._finding(machine, entry, assembly)
+            if finding and finding.kind != "abi":
+                weakest = (made, finding)
+                break
+            weakest = weakest or (finding and (made, finding))
+        if weakest is None:
+            return None
+        made, finding = self._smallest(machine, assembly, *weakest)
+        lines = show_input(made, self.signature.params)
+        shown = (f"  input     {lines[0]}", *(f"            {line}" for line in lines[1:]))
+        return {"kind": finding.kind, "message": finding.message, "evidence": [*shown, *finding.evidence]}
+
+    def _smallest(self, machine: Machine, assembly: str, made: Input, finding: _Finding) -> tuple[Input, _Finding]:
+        """The smallest input that shows the same kind of failure."""
+        found: dict[Input, _Finding] = {made: finding}
+
+        def fails(other: Input) -> bool:
+            try:
+                entry = self.corpus.entries.get(other) or self._accept(other)
+            except Undefined:
+                return False
+            again = self._finding(machine, entry, assembly)
+            if again is None or again.kind != finding.kind:
+                return False
+            found[other] = again
+            return True
+
+        small = made
+        if finding.kind != "inconclusive":
+            small = shrink(self._strategy, made, self.settings.examples, self.settings.seed, fails)
+        return small, found[small]
+
+    def _finding(self, machine: Machine, entry: Entry, assembly: str) -> _Finding | None:
+        run = machine.run(entry.placed, entry.call, entry.limit)
+        if run.outcome == "vex":
+            assert run.fault is not None
+            return _Finding("inconclusive", f"{run.fault.what}, which the emulator can't judge", ())
+        if run.outcome in ("fault", "forbidden"):
+            assert run.fault is not None
+            return self._crash(machine, entry, run.fault, assembly)
+        if run.outcome == "limit":
+            length = entry.expected.run.length
+            words = f"still running after {entry.limit} instructions; the reference executes {length} bytes of code"
+            return _Finding("hang", words, ())
+        found = list(
+            differences(self.signature, entry.placed, self.reference.golden.globals, entry.expected, run, 0)
+        )
+        if found:
+            return _Finding("mismatch", _headline(found[0]), tuple(_table(found)))
+        if run.abi:
+            return _Finding("abi", run.abi[0], tuple(f"  breach    {words}" for words in run.abi))
+        return None
+
+    def _crash(self, machine: Machine, entry: Entry, fault: Fault, assembly: str) -> _Finding:
+        words = fault.what
+        if fault.address is not None:
+            size = f" of {fault.size} bytes" if fault.access != "jump" else ""
+            words = f"{fault.what}{size} at {_where(fault.address, entry.placed)}"
+        line = machine.line_of(fault)
+        inside = machine.name_of(fault.pc) if not machine.in_candidate(fault.pc) else None
+        text = assembly.splitlines()
+        evidence = []
+        if line is not None and 0 < line <= len(text):
+            at = f"{'called from ' if inside else ''}line {line}: {' '.join(text[line - 1].split())}"
+            evidence.append(f"  at        {f'{inside}, ' if inside else ''}{at}")
+            words += f" in line {line}"
+        elif inside:
+            evidence.append(f"  at        {inside}")
+        end = entry.expected.run
+        evidence.append(f"  expected  {end.outcome if end.outcome != 'return' else 'a return'}; observed: {fault.what}")
+        return _Finding("crash", words, tuple(evidence))
+
+    # -- the reference
+
+    @functools.cached_property
+    def corpus(self) -> Corpus[Entry]:
+        """The inputs, smallest first, each with what the reference shows on it."""
+        corpus = explore(
+            self._strategy, self._seeds, self.settings.examples, self.settings.seed, self._accept
+        )
+        corpus.entries = dict(sorted(corpus.entries.items(), key=lambda pair: weight(pair[0])))
+        return corpus
+
+    @functools.cached_property
+    def _seeds(self) -> list[Input]:
+        return _seeds_of(self.reference)[self.function]
+
+    @functools.cached_property
+    def _strategy(self) -> Any:
+        return inputs(self.signature, self._rules, self._hints, self._seeds)
+
+    @functools.cached_property
+    def _hints(self) -> Hints:
+        return hints(self.reference.extracted(self.function), self.reference.ir)
+
+    @functools.cached_property
+    def _references(self) -> tuple[Machine | None, Machine, Machine]:
+        """The probe (undefined behaviour traps), the program as it is, and the function optimised, on other garbage."""
+        golden, probe = self.reference.golden, self.reference.probe
+        optimised = assemble(
+            self.reference.assembly(self.function, "O2"), self.function, BASE, golden.addresses, "llvm"
+        )
+        return (
+            self._machine(probe) if probe else None,
+            self._machine(golden, counting=True),
+            self._machine(golden, optimised, fill=1),
+        )
+
+    def _machine(self, program: Program, candidate: Assembled | None = None, **options: Any) -> Machine:
+        externals = declared(ir.parse(self.reference.ir), program.stubs)
+        return Machine(program, self.function, self.signature, candidate=candidate, externals=externals, **options)
+
+    def _accept(self, made: Input) -> Entry:
+        """What the reference shows on an input. Raises Undefined where that is nothing to hold a candidate to."""
+        buffer = self.signature.result if abi.result(self.signature).in_memory else None
+        try:
+            placed = place(made, [*self._names, *("" for _ in made.args[len(self._names) :])], buffer)
+        except DoesNotFit:
+            raise Undefined("too large") from None
+        call = self._call(made, placed)
+        probe, golden, optimised = self._references
+        if probe is not None:
+            _defined(probe.run(placed, call, _REFERENCE_LIMIT))
+        run = _defined(golden.run(placed, call, _REFERENCE_LIMIT))
+        limit = _HANG_FLOOR + _HANG_FACTOR * run.length
+        other = optimised.run(placed, call, limit)
+        if not self._agree(placed, run, other):
+            raise Undefined("the optimised reference disagrees")
+        if wild_write(placed, run, 0):
+            raise Undefined("writes outside of every object")
+        loose = loose_bytes(placed, self.reference.golden.globals, run, other)
+        return Entry(placed, call, Expected(run, loose), limit)
+
+    def _call(self, made: Input, placed: Placed) -> abi.Call:
+        types = [value.type for value in made.args]
+        images = list(placed.images)
+        if placed.result is not None:
+            types.insert(0, Pointer(None))
+            images.insert(0, placed.result.address.to_bytes(8, "little"))
+        return abi.call(types, images, variadic=self.signature.variadic)
+
+    def _agree(self, placed: Placed, first: Run, second: Run) -> bool:
+        if (first.outcome, first.code) != (second.outcome, second.code):
+            return False
+        if first.outcome == "return" and placed.result is None:
+            if not same_value(self.signature.result, first.result, second.result):
+                return False
+        same_heap = [item[:2] for item in first.heap] == [item[:2] for item in second.heap]
+        return first.calls == second.calls and first.output == second.output and same_heap
+
+
+@functools.cache
+def _seeds_of(reference: Reference) -> dict[str, list[Input]]:
+    return from_main(reference.golden, {name: reference.signatures[name] for name in reference.functions})
+
+
+def _defined(run: Run) -> Run:
+    if run.outcome == "fault":
+        assert run.fault is not None
+        raise Undefined("undefined behaviour" if run.fault.address is None else "bad memory access")
+    if run.outcome == "limit":
+        raise Undefined("runs too long")
+    return run
+
+
+def _where(address: int, placed: Placed) -> str:
+    """An address in terms of the nearest object."""
+    if address < 4096:
+        return f"{address:#x} (a null pointer)"
+    for target in placed.objects:
+        past = address - (target.address + target.size)
+        if 0 <= past < 4096:
+            return f"{target.label} + {target.size + past} ({past} bytes past its end)"
+        if -4096 <= address - target.address < 0:
+            return f"{target.label} - {target.address - address} (before its start)"
+    if any(0 < target.address - address << 32 and (target.address & 0xFFFFFFFF) == address for target in placed.objects):
+        return f"{address:#x} (the lower half of a pointer)"
+    return hex(address)
+
+
+def _headline(first: Difference) -> str:
+    return f"{first.where}: expected {first.expected}, observed {first.observed}"
+
+
+def _table(found: list[Difference]) -> Iterator[str]:
+    rows = [("", "expected", "observed"), *((item.where, item.expected, item.observed) for item in found[:6])]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    for where, expected, observed in rows:
+        yield f"  {where:<{widths[0]}}  {expected:<{widths[1]}}  {observed}".rstrip()
+    if len(found) > 6:
+        yield f"  … and {len(found) - 6} more"
+
+

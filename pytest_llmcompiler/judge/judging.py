@@ -1,0 +1,73 @@
+"""From an answer, or from assembly in hand, to a verdict."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_llmcompiler.judge.verdict import Verdict
+from pytest_llmcompiler.program.case import Case, read_case
+
+if TYPE_CHECKING:
+    from pytest_llmcompiler.judge.service import Judge
+    from pytest_llmcompiler.model.answer import Answer
+
+
+def judge_answer(judge: Judge, case: Case, function: str, answer: Answer) -> Verdict:
+    """Judge a model's answer: find the code in it and run that. Lines in the verdict are lines of the answer."""
+    from pytest_llmcompiler.model.extract import NoCode, Truncated, extract
+
+    try:
+        code = extract(answer, function)
+    except NoCode as error:
+        return Verdict("no-answer", str(error))
+    except Truncated as error:
+        return Verdict("truncated", str(error))
+    return judge.judge(case, function, "\n" * (code.first_line - 1) + code.text)
+
+
+def check(source: str | Path, function: str, assembly: str, *, examples: int = 100) -> Verdict:
+    """Judge assembly for a function of a C or IR source, without pytest and without harm to the calling process.
+
+    `source` is the path of a .c or .ll file, or C source text. `assembly` is bare assembly or a model's answer with
+    code in it, AT&T or Intel syntax. Raises CaseError where the source is at fault (a file that is missing or does
+    not compile, no such function), JudgeError where the harness is; anything about `assembly` is a verdict.
+    """
+    from pytest_llmcompiler.model.answer import Answer
+
+    case = _case_of(source)
+    return judge_answer(_judge(examples), case, function, Answer(assembly))
+
+
+def _case_of(source: str | Path) -> Case:
+    if isinstance(source, Path) or ("\n" not in source and "{" not in source):
+        return read_case(Path(source))
+    return _written(source)
+
+
+@functools.lru_cache(maxsize=256)
+def _written(source: str) -> Case:
+    """C text as a file, which a compiler can read and which the judge's process can keep."""
+    path = Path(_folder().name) / f"source{len(list(Path(_folder().name).iterdir()))}.c"
+    path.write_text(source, encoding="utf-8")
+    return read_case(path, "source.c")
+
+
+@functools.cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="llmc-")
+
+
+@functools.cache
+def _judge(examples: int) -> Judge:
+    from pytest_llmcompiler.judge.bench import Settings
+    from pytest_llmcompiler.judge.service import Judge
+
+    judge = Judge(Settings(examples=examples))
+    atexit.register(judge.close)
+    return judge
+
+

@@ -1,0 +1,155 @@
+"""The judge in a process of its own, so that nothing a candidate does reaches the caller.
+
+Requests and replies are JSON objects, one a line, over the process's standard input and output.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+from pytest_llmcompiler.judge.bench import Bench, Settings
+from pytest_llmcompiler.judge.verdict import Verdict
+from pytest_llmcompiler.program.case import Case, CaseError, read_case
+from pytest_llmcompiler.program.clang import Toolchain
+from pytest_llmcompiler.program.reference import Reference
+
+
+class JudgeError(Exception):
+    """The harness failed: not the fault of any candidate. The message holds the traceback of the judge's process."""
+
+
+class Judge:
+    """A client of the judge's process, which is started when it is first needed and again when it dies.
+
+    Thread-safe; one sample is judged at a time.
+    """
+
+    def __init__(self, settings: Settings | None = None, toolchain: Toolchain | None = None) -> None:
+        self._settings = settings or Settings()
+        self._toolchain = toolchain or Toolchain()
+        self._process: subprocess.Popen[str] | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def pid(self) -> int | None:
+        """The judge's process, where one runs."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    def judge(self, case: Case, function: str, assembly: str) -> Verdict:
+        """Judge one candidate for a function of a case.
+
+        Raises CaseError where the case is at fault, JudgeError where the harness is.
+        """
+        request = {
+            "path": str(case.path.resolve()),
+            "name": case.name,
+            "function": function,
+            "assembly": assembly,
+            "clang": self._toolchain.clang,
+            "settings": asdict(self._settings),
+        }
+        with self._lock:
+            try:
+                reply = self._ask(request)
+            except BaseException:  # an interrupt leaves a reply behind that belongs to no request
+                self.close()
+                raise
+        if "case_error" in reply:
+            raise CaseError(reply["case_error"])
+        if "error" in reply:
+            raise JudgeError(reply["error"])
+        return Verdict.from_json(reply)
+
+    def close(self) -> None:
+        """End the judge's process."""
+        if self._process:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        for _ in range(3):
+            process = self._start()
+            assert process.stdin is not None and process.stdout is not None
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(json.dumps(request) + "\n")
+                process.stdin.flush()
+            line = process.stdout.readline()
+            if line.endswith("\n"):
+                reply: dict[str, Any] = json.loads(line)
+                return reply
+            self.close()
+        raise JudgeError(f"the judge's process died three times on {request['name']}::{request['function']}")
+
+    def _start(self) -> subprocess.Popen[str]:
+        if self._process is None or self._process.poll() is not None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "pytest_llmcompiler.judge.service"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                encoding="utf-8",
+            )
+        return self._process
+
+
+class _Server:
+    """Keeps the benches of the functions that were asked for."""
+
+    def __init__(self) -> None:
+        self._references: dict[tuple[str, str | None], tuple[float, Reference]] = {}
+        self._benches: dict[tuple[Reference, str, Settings], Bench] = {}
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self._bench(request).judge(request["assembly"]).to_json()
+        except CaseError as error:
+            return {"case_error": str(error)}
+        except Exception:
+            return {"error": traceback.format_exc()}
+
+    def _bench(self, request: dict[str, Any]) -> Bench:
+        reference = self._reference(Path(request["path"]), request["name"], request["clang"])
+        key = reference, request["function"], Settings(**request["settings"])
+        if key not in self._benches:
+            self._benches[key] = Bench(*key)
+        return self._benches[key]
+
+    def _reference(self, path: Path, name: str, clang: str | None) -> Reference:
+        """The compiled case; compiled again where the file has changed."""
+        stamp = path.stat().st_mtime
+        kept = self._references.get((str(path), clang))
+        if kept is None or kept[0] != stamp:
+            kept = stamp, Reference(read_case(path, name), Toolchain(clang))
+            self._references[str(path), clang] = kept
+        return kept[1]
+
+
+def serve(requests: IO[str], replies: IO[str]) -> None:
+    """Answer requests until they end."""
+    server = _Server()
+    for line in requests:
+        replies.write(json.dumps(server.answer(json.loads(line))) + "\n")
+        replies.flush()
+
+
+def main() -> None:
+    """Serve on standard input and output; whatever else prints goes to standard error."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the session decides when a run is over
+    replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    serve(sys.stdin, replies)
+
+
+if __name__ == "__main__":
+    main()

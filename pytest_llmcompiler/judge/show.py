@@ -1,0 +1,137 @@
+"""Values in C terms, for people."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+
+from pytest_llmcompiler.inputs.value import Callback, Input, Object
+from pytest_llmcompiler.program.types import Array, Float, Int, Param, Pointer, Struct, Type
+
+_WIDTH = 160
+_LONGEST = 600
+Links = Sequence[tuple[int, "Object | Callback"]]
+
+
+def show_input(made: Input, params: Sequence[Param]) -> list[str]:
+    """An input as C would initialise it, wrapped into lines: `buf = "diff\\n…", size = 5, *idx = 0`."""
+    names = [param.name for param in params]
+    names += [f"...[{index}]" for index in range(len(made.args) - len(names))]
+    parts = [
+        part
+        for name, value in zip(names, made.args, strict=True)
+        for part in _argument(name, value.type, value.data, value.links)
+    ]
+    return _wrapped(parts) or ["(no arguments)"]
+
+
+def show_value(type: Type | None, data: bytes, links: Links = ()) -> str:
+    """The bytes of a value as a C expression."""
+    if type is None:
+        return "nothing"
+    if isinstance(type, Int):
+        return _integer(type, data)
+    if isinstance(type, Float):
+        return repr(struct.unpack("<f" if type.size == 4 else "<d", data)[0])
+    if isinstance(type, Pointer):
+        target = next((target for at, target in links if at == 0), None)
+        if target is None:
+            address = int.from_bytes(data, "little")
+            return hex(address) if address else "NULL"
+        return f"&{_object(target)}" if isinstance(target, Object) else _object(target)
+    if isinstance(type, Array):
+        return _elements(type.element, data, links)
+    if isinstance(type, Struct):
+        fields = type.fields[:1] if type.union else type.fields
+        parts = (f".{field.name} = {_field(field.offset, field.type, field.bits, data, links)}" for field in fields)
+        return "{" + ", ".join(parts) + "}"
+    return data.hex()
+
+
+def show_bytes(data: bytes) -> str:
+    """Bytes as a C string literal where they read as text, else in hexadecimal."""
+    if data and all(byte in b"\n\t\r" or 32 <= byte < 127 for byte in data.rstrip(b"\0")) and data.strip(b"\0"):
+        return _literal(data)
+    return " ".join(f"{byte:02x}" for byte in data[:64]) + (" …" if len(data) > 64 else "")
+
+
+def _argument(name: str, type: Type, data: bytes, links: Links) -> Iterator[str]:
+    target = links[0][1] if links and isinstance(type, Pointer) else None
+    if isinstance(target, Object) and target.count == 1 and not isinstance(target.element, (Struct, Pointer)):
+        if not (isinstance(target.element, Int) and target.element.character):
+            yield f"*{name} = {show_value(target.element, target.data)}"
+            return
+    if isinstance(target, Object):
+        yield f"{name} = {_object(target)}"
+    else:
+        yield f"{name} = {show_value(type, data, links)}"
+
+
+def _object(target: Object | Callback) -> str:
+    if isinstance(target, Callback):
+        return f"callback_{target.number}"
+    if target.count == 1 and isinstance(target.element, Struct):
+        return show_value(target.element, target.data, target.links)
+    return _elements(target.element, target.data, target.links)
+
+
+def _elements(element: Type, data: bytes, links: Links) -> str:
+    if isinstance(element, Int) and element.size == 1 and not element.boolean and element.character:
+        return _literal(data)
+    size = max(element.size, 1)
+    parts = [
+        show_value(element, data[at : at + size], [(place - at, to) for place, to in links if at <= place < at + size])
+        for at in range(0, len(data), size)
+    ]
+    while len(parts) > 1 and len(parts[-1]) < 4 and parts[-1] == parts[-2] == "0" and len(parts) > 24:
+        parts.pop()
+    text = ", ".join(parts)
+    if len(text) > _LONGEST:
+        text = text[:_LONGEST].rsplit(",", 1)[0] + ", …"
+    return "{" + text + "}" + (f" /* {len(data) // size} elements */" if text.endswith("…") else "")
+
+
+def _field(offset: int, type: Type, bits: tuple[int, int] | None, data: bytes, links: Links) -> str:
+    if bits and isinstance(type, Int):
+        first, width = bits
+        value = int.from_bytes(data, "little") >> first & (1 << width) - 1
+        if type.signed and value >> width - 1:
+            value -= 1 << width
+        return str(value)
+    inner = [(at - offset, to) for at, to in links if offset <= at < offset + type.size]
+    return show_value(type, data[offset : offset + type.size], inner)
+
+
+def _integer(type: Int, data: bytes) -> str:
+    value = int.from_bytes(data, "little", signed=type.signed)
+    name = next((name for name, number in type.enumerators if number == value), None)
+    if name or type.boolean:
+        return name or {0: "false", 1: "true"}.get(value, str(value))
+    if type.character and 32 <= value < 127:
+        return f"'{chr(value)}'"
+    return hex(value) if abs(value) > 0xFFFFFF else str(value)
+
+
+def _literal(data: bytes) -> str:
+    """A C string literal; a closing zero byte goes without saying, runs of equal bytes are counted."""
+    body = data[:-1] if data[-1:] == b"\0" else data
+    text = "".join(_character(byte) for byte in body[:_LONGEST])
+    rest = f" /* {len(data)} bytes */" if len(body) > _LONGEST or data[-1:] != b"\0" else ""
+    return f'"{text}{"…" if len(body) > _LONGEST else ""}"{rest}'
+
+
+def _character(byte: int) -> str:
+    named = {10: "\\n", 13: "\\r", 9: "\\t", 34: '\\"', 92: "\\\\", 0: "\\0"}
+    return named.get(byte) or (chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}")
+
+
+def _wrapped(parts: Sequence[str]) -> list[str]:
+    lines: list[str] = []
+    for part in parts:
+        if lines and len(lines[-1]) + len(part) + 2 <= _WIDTH:
+            lines[-1] += f", {part}"
+        else:
+            if lines:
+                lines[-1] += ","
+            lines.append(part)
+    return lines

@@ -1,0 +1,1 @@
+"""From assembly text to bytes in memory, and the machine that runs them."""

@@ -1,0 +1,555 @@
+"""One emulated x86-64 machine (unicorn): a program loaded whole, and a candidate in the place of a function."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import unicorn
+from unicorn import x86_const as x86
+
+from pytest_llmcompiler.inputs.place import ARENA, GARBAGE, PAGE, RETURN, SLOTS, STUB_SIZE, STUBS, Placed
+from pytest_llmcompiler.machine import abi
+from pytest_llmcompiler.machine.assemblers import Assembled
+from pytest_llmcompiler.machine.libc import Exit, Heap, Kernel, Trap
+from pytest_llmcompiler.program.reference import Program
+from pytest_llmcompiler.program.types import Float, Function, Int, Pointer
+
+STACK, STACK_SIZE = 0x7FFD12340000, 64 * PAGE
+FRAME = PAGE
+"""Bytes at the top of the stack that belong to the caller of the function under test."""
+
+Outcome = Literal["return", "fault", "limit", "exit", "abort", "forbidden", "vex"]
+_ACCESS = {
+    unicorn.UC_MEM_READ_UNMAPPED: "read",
+    unicorn.UC_MEM_WRITE_UNMAPPED: "write",
+    unicorn.UC_MEM_FETCH_UNMAPPED: "jump",
+    unicorn.UC_MEM_WRITE_PROT: "write",
+    unicorn.UC_MEM_READ_PROT: "read",
+    unicorn.UC_MEM_FETCH_PROT: "jump",
+}
+_EXCEPTIONS = {0: "division by zero or overflow in a division", 3: "breakpoint", 4: "overflow trap", 13: "protection fault"}
+_REGISTERS = ("rax", "rdx", "xmm0", "xmm1", *abi.CALLEE_SAVED, "rsp", "rip", "eflags", "mxcsr", "fpcw")
+_IDS = {
+    name: getattr(x86, f"UC_X86_REG_{name.upper()}")
+    for name in (*_REGISTERS, *abi.CALLER_SAVED, *(f"xmm{number}" for number in range(16)))
+}
+_DIRECTION = 1 << 10
+_MXCSR_CONTROL = 0xFFC0
+_PREFIXES = frozenset(b"\x66\x67\xf2\xf3\x2e\x36\x3e\x26\x64\x65\xf0")
+_VEX = frozenset(b"\xc4\xc5\x62")
+_FORBIDDEN = frozenset(
+    "hlt in inb inw inl out outb outw outl ins insb insw insl insd outs outsb outsw outsl outsd cli sti clts lgdt lidt "
+    "lldt ltr lmsw invd wbinvd invlpg rdmsr wrmsr rdpmc sysenter sysexit sysexitl sysexitq sysret sysretl sysretq "
+    "syscall swapgs iret iretd iretl iretq int int1 int3 into vmcall vmlaunch vmresume xsetbv monitor mwait".split()
+)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a run ended before its return."""
+
+    what: str
+    """In words, without addresses of the harness."""
+    pc: int
+    """The address of the instruction."""
+    address: int | None = None
+    """The address that it used, for a memory access."""
+    access: str | None = None
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class CallOut:
+    """A call of a callback or of a function that the program only declares."""
+
+    name: str
+    args: tuple[int, ...]
+
+
+@dataclass
+class Run:
+    """All that one run shows."""
+
+    outcome: Outcome
+    fault: Fault | None = None
+    code: int = 0
+    """The exit code, for the outcome `exit`."""
+    registers: dict[str, int] = field(default_factory=dict)
+    result: bytes = b""
+    """The result in registers; for a result in memory, the address that was returned."""
+    pointee: bytes = b""
+    """What a returned pointer into the program's or the candidate's own memory points to: a string, or one element."""
+    arena: bytes = b""
+    globals: tuple[bytes, ...] = ()
+    heap: tuple[tuple[int, int, bytes], ...] = ()
+    """Live heap objects in the order of their allocation: address, size, the bytes of their pages."""
+    output: dict[int, bytes] = field(default_factory=dict)
+    """What was written, by file descriptor."""
+    calls: tuple[CallOut, ...] = ()
+    abi: tuple[str, ...] = ()
+    """Breaches of the calling convention, in words."""
+    length: int = 0
+    """Bytes of code executed, where the machine counts: an upper bound of the number of instructions."""
+
+
+class _Region:
+    """Guest memory that the host writes and reads directly."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._buffer = ctypes.create_string_buffer(size)
+        self.pointer = ctypes.addressof(self._buffer)
+
+    def write(self, data: bytes, offset: int = 0) -> None:
+        ctypes.memmove(self.pointer + offset, data, len(data))
+
+    def read(self, offset: int = 0, size: int | None = None) -> bytes:
+        return ctypes.string_at(self.pointer + offset, self.size - offset if size is None else size)
+
+
+class Machine:
+    """A program ready to run one of its functions again and again, each time from the same state.
+
+    With a candidate, the function's own code is replaced by a jump to it. `fill` chooses the garbage in memory and
+    registers that nobody initialised. With `counting`, runs report their length, at the cost of speed.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        function: str,
+        signature: Function,
+        *,
+        candidate: Assembled | None = None,
+        externals: dict[str, Function] | None = None,
+        fill: int = 0,
+        counting: bool = False,
+    ) -> None:
+        self.program, self.function, self.signature = program, function, signature
+        self.candidate, self.fill = candidate, fill
+        self._externals = externals or {}
+        self._uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+        self._heap = Heap(self._uc, GARBAGE[fill])
+        self._kernel = Kernel(self._uc)
+        self._data: list[tuple[int, _Region]] = []
+        self._calls: list[CallOut] = []
+        self._abi: list[str] = []
+        self._end: tuple[Outcome, Fault | None, int] | None = None
+        self._length = 0
+        self._placed: Placed | None = None
+        self._raised: Exception | None = None
+        self._load_program()
+        self._load_surroundings()
+        self._hook(counting)
+        self._boot()
+        if candidate is not None:
+            self._load_candidate(candidate)
+        self._freeze()
+
+    @property
+    def entry(self) -> int:
+        """The address of the function under test."""
+        return self.program.symbols[self.function].address
+
+    # -- building
+
+    def _load_program(self) -> None:
+        for segment in self.program.segments:
+            start = segment.address // PAGE * PAGE
+            size = -(-(segment.address + len(segment.data) - start) // PAGE) * PAGE
+            rights = unicorn.UC_PROT_READ | (unicorn.UC_PROT_EXEC if segment.executable else 0)
+            if segment.writable:
+                region = self._map(start, size)
+                region.write(segment.data, segment.address - start)
+                self._data.append((start, region))
+            else:
+                self._uc.mem_map(start, size, rights)
+                self._uc.mem_write(segment.address, segment.data)
+
+    def _map(self, address: int, size: int, rights: int = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE) -> _Region:
+        region = _Region(size)
+        self._uc.mem_map_ptr(address, size, rights, region.pointer)
+        return region
+
+    def _load_surroundings(self) -> None:
+        self._uc.mem_map(STUBS, PAGE, unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC)
+        self._uc.mem_write(STUBS, b"\xc3" * PAGE)
+        self._stack = self._map(STACK, STACK_SIZE)
+        self._arena = _Region(ARENA)
+        for slot in SLOTS:
+            rights = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE
+            self._uc.mem_map_ptr(slot.address, slot.size, rights, self._arena.pointer + slot.host)
+
+    def _hook(self, counting: bool) -> None:
+        uc = self._uc
+        uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._on_access)
+        uc.hook_add(unicorn.UC_HOOK_INSN_INVALID, self._on_invalid)
+        uc.hook_add(unicorn.UC_HOOK_INTR, self._on_interrupt)
+        uc.hook_add(unicorn.UC_HOOK_INSN, self._on_syscall, None, 1, 0, x86.UC_X86_INS_SYSCALL)
+        self.watch(STUBS, STUBS + PAGE - STUB_SIZE - 1, self._on_callback)
+        for name, action in self._heap.functions.items():
+            if name in self.program.symbols:
+                self._replace(name, action)
+        if "abort" in self.program.symbols:
+            self._replace("abort", self._on_abort)
+        for name in self.program.stubs:
+            self._replace(name, lambda name=name: self._on_external(name))
+        if counting:
+            uc.hook_add(unicorn.UC_HOOK_BLOCK, self._on_block)
+
+    def watch(self, first: int, last: int, action: Callable[[int], None]) -> None:
+        """Call `action` with the address before each instruction from `first` to `last` is executed."""
+        def on_code(uc: Any, address: int, size: int, data: Any) -> None:
+            with self._guarded():
+                action(address)
+
+        self._uc.hook_add(unicorn.UC_HOOK_CODE, on_code, None, first, last)
+
+    def _replace(self, name: str, action: Callable[[], None]) -> None:
+        """Let a function of the program be done by the host: it returns at once, and the host sets its result."""
+        address = self.program.symbols[name].address
+        self._uc.mem_write(address, b"\xc3")
+        self.watch(address, address, lambda _: action())
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Stop the run where a hook ends it or fails; what it raised reaches the caller of `run`."""
+        try:
+            yield
+        except Exit as end:
+            self._stop("exit", None, end.code)
+        except Trap as trap:
+            self._stop("fault", Fault(str(trap), self._caller()))
+        except Exception as error:
+            self._raised = error
+            self._uc.emu_stop()
+
+    def _boot(self) -> None:
+        """Run the C library's start-up code up to `main`, and make standard output unbuffered."""
+        uc, stack = self._uc, STACK + STACK_SIZE - FRAME
+        uc.reg_write(x86.UC_X86_REG_FPCW, 0x37F)
+        uc.reg_write(x86.UC_X86_REG_MXCSR, 0x1F80)
+        # The process's initial stack: argc, argv, envp and the auxiliary vector, each ended by zero; AT_RANDOM (25)
+        # must point to 16 bytes, AT_PAGESZ (6) is read by the allocator.
+        words = (1, stack + 256, 0, 0, 6, PAGE, 25, stack + 256, 0, 0)
+        uc.mem_write(stack, b"".join(word.to_bytes(8, "little") for word in words))
+        uc.mem_write(stack + 256, b"program\0" * 2)
+        uc.reg_write(x86.UC_X86_REG_RSP, stack)
+        self._emulate(self.program.entry, self.program.symbols["main"].address)
+        self._arguments = (uc.reg_read(x86.UC_X86_REG_RDI), uc.reg_read(x86.UC_X86_REG_RSI))
+        stdout = int.from_bytes(uc.mem_read(self.program.symbols["stdout"].address, 8), "little")
+        unbuffered = 2  # _IONBF
+        self._call("setvbuf", (stdout, 0, unbuffered, 0))
+
+    def _call(self, name: str, args: tuple[int, ...]) -> None:
+        stack = STACK + STACK_SIZE - FRAME - 8
+        self._uc.mem_write(stack, RETURN.to_bytes(8, "little"))
+        self._uc.reg_write(x86.UC_X86_REG_RSP, stack)
+        for register, value in zip(abi.INTEGER_REGISTERS, args):
+            self._uc.reg_write(_IDS[register], value)
+        self._emulate(self.program.symbols[name].address, RETURN)
+
+    def _emulate(self, start: int, until: int) -> None:
+        self._uc.emu_start(start, until, count=1_000_000)
+        if self._raised:
+            raise self._raised
+        if self._end or self._uc.reg_read(x86.UC_X86_REG_RIP) != until:
+            raise RuntimeError(f"the program of the case did not start: {self._end}")
+
+    def _load_candidate(self, candidate: Assembled) -> None:
+        for segment in candidate.segments:
+            size = max(PAGE, -(-len(segment.data) // PAGE) * PAGE)
+            if segment.writable:
+                region = self._map(segment.address, size)
+                region.write(segment.data)
+                self._data.append((segment.address, region))
+            else:
+                rights = unicorn.UC_PROT_READ | (unicorn.UC_PROT_EXEC if segment.executable else 0)
+                self._uc.mem_map(segment.address, size, rights)
+                self._uc.mem_write(segment.address, segment.data)
+        distance = candidate.symbols[self.function] - (self.entry + 5)
+        self._uc.mem_write(self.entry, b"\xe9" + distance.to_bytes(4, "little", signed=True))
+        for name in candidate.calls:
+            if name in self.program.addresses:
+                self.watch(self.program.addresses[name], self.program.addresses[name], self._on_call)
+        for address, mnemonic in candidate.mnemonics.items():
+            self._guard_instruction(address, mnemonic)
+
+    def _guard_instruction(self, address: int, mnemonic: str) -> None:
+        """Watch an instruction that the emulator would run and a process may not, or that it computes wrongly."""
+        if mnemonic in _FORBIDDEN:
+            self.watch(address, address, lambda pc: self._stop("forbidden", Fault(f"`{mnemonic}` in user code", pc)))
+        elif mnemonic.startswith("."):
+            self.watch(address, address, lambda pc: self._stop("vex", Fault("raw bytes are executed as code", pc)))
+        elif self._is_vex(address):
+            self.watch(address, address, lambda pc: self._stop("vex", Fault(f"`{mnemonic}` is VEX or EVEX code", pc)))
+
+    def _is_vex(self, address: int) -> bool:
+        code = bytes(self._uc.mem_read(address, 16))
+        index = next((index for index, byte in enumerate(code) if byte not in _PREFIXES), 0)
+        return code[index] in _VEX
+
+    def _freeze(self) -> None:
+        """Remember the state from which every run starts."""
+        uc, garbage = self._uc, int.from_bytes(GARBAGE[self.fill] * 4, "little")
+        for name in abi.CALLER_SAVED + abi.CALLEE_SAVED:
+            uc.reg_write(_IDS[name], garbage & (1 << 64) - 1)
+        for number in range(16):
+            uc.reg_write(_IDS[f"xmm{number}"], garbage)
+        uc.reg_write(x86.UC_X86_REG_EFLAGS, 0x202)
+        self._context = uc.context_save()
+        self._initial = [(region, region.read()) for _, region in self._data]
+        self._fresh_stack = GARBAGE[self.fill] * (STACK_SIZE // 4)
+        self._saved = {name: garbage & (1 << 64) - 1 for name in abi.CALLEE_SAVED}
+
+    # -- running
+
+    def run(self, placed: Placed, call: abi.Call, limit: int) -> Run:
+        """Run the function on an input, for at most `limit` instructions."""
+        self._reset(placed)
+        stack = STACK + STACK_SIZE - FRAME - 8
+        self._stack.write(RETURN.to_bytes(8, "little") + call.stack, stack - STACK)
+        self._uc.reg_write(x86.UC_X86_REG_RSP, stack)
+        for name, value in call.registers.items():
+            self._uc.reg_write(_IDS[name], value)
+        try:
+            self._uc.emu_start(self.entry, RETURN, count=limit)
+        except unicorn.UcError as error:
+            self._failed(error)
+        if self._raised:
+            raise self._raised
+        return self._observed(call)
+
+    def run_main(self, limit: int) -> Run:
+        """Run the whole program from `main`, where that is the function of this machine."""
+        registers = dict(zip(abi.INTEGER_REGISTERS, self._arguments))
+        return self.run(Placed((), (), (), (), 0, None), abi.Call(registers, b""), limit)
+
+    def register(self, name: str) -> int:
+        """The value of a register now."""
+        return int(self._uc.reg_read(_IDS[name]))
+
+    def read(self, address: int, size: int) -> bytes:
+        """Memory as it is now; as much of it as is mapped."""
+        for start, region in ((STACK, self._stack), *self._data):
+            if start <= address < start + region.size:
+                return region.read(address - start, min(size, start + region.size - address))
+        try:
+            return bytes(self._uc.mem_read(address, size))
+        except unicorn.UcError:
+            return b""
+
+    def extent(self, address: int) -> int:
+        """How many bytes there are from an address to the end of the global, heap object or stack that holds it."""
+        for symbol in self.program.symbols.values():
+            if symbol.address <= address < symbol.address + symbol.size:
+                return symbol.address + symbol.size - address
+        if STACK <= address < STACK + STACK_SIZE:
+            return STACK + STACK_SIZE - FRAME - address
+        return self._heap.extent(address)
+
+    def _reset(self, placed: Placed) -> None:
+        self._uc.context_restore(self._context)
+        for region, data in self._initial:
+            region.write(data)
+        self._stack.write(self._fresh_stack)
+        self._arena.write(placed.arena(self.fill))
+        self._heap.reset()
+        self._kernel.reset()
+        self._placed, self._end, self._raised, self._length = placed, None, None, 0
+        self._calls, self._abi = [], []
+
+    def _stop(self, outcome: Outcome, fault: Fault | None = None, code: int = 0) -> None:
+        if self._end is None:
+            self._end = (outcome, fault, code)
+        self._uc.emu_stop()
+
+    def _failed(self, error: unicorn.UcError) -> None:
+        if self._end is None:
+            pc = self._uc.reg_read(x86.UC_X86_REG_RIP)
+            words = "illegal instruction" if error.errno == unicorn.UC_ERR_INSN_INVALID else str(error)
+            self._end = ("fault", Fault(words, pc), 0)
+
+    def _observed(self, call: abi.Call) -> Run:
+        registers = dict(zip(_REGISTERS, (self._uc.reg_read(_IDS[name]) for name in _REGISTERS), strict=True))
+        if self._end is None:
+            self._end = ("return" if registers["rip"] == RETURN else "limit", None, 0)
+        outcome, fault, code = self._end
+        run = Run(outcome, fault, code, registers, calls=tuple(self._calls), length=self._length)
+        if outcome in ("fault", "limit", "forbidden", "vex"):
+            return run
+        if outcome == "return":
+            run.result = abi.result_bytes(self.signature, registers)
+            run.pointee = self._pointee(run.result)
+            run.abi = (*self._abi, *self._breaches(registers, call))
+        run.arena = self._arena.read()
+        run.globals = tuple(self._global(name) for name in self.program.globals)
+        run.heap = self._heap.objects()
+        run.output = {number: bytes(data) for number, data in self._kernel.output.items()}
+        return run
+
+    def _pointee(self, result: bytes) -> bytes:
+        type, address = self.signature.result, int.from_bytes(result, "little")
+        if not isinstance(type, Pointer) or not 0 < address < 1 << 32:
+            return b""
+        element = type.target
+        if isinstance(element, Int) and element.character:
+            text = self.read(address, PAGE - address % PAGE)
+            return text[: text.find(b"\0") + 1]
+        return self.read(address, element.size if element else 0)
+
+    def _global(self, name: str) -> bytes:
+        symbol = self.program.symbols[name]
+        start, region = next(
+            (start, region) for start, region in self._data if start <= symbol.address < start + region.size
+        )
+        return region.read(symbol.address - start, symbol.size)
+
+    def _breaches(self, registers: dict[str, int], call: abi.Call) -> Iterator[str]:
+        for name, value in self._saved.items():
+            if registers[name] != value:
+                yield f"callee-saved register %{name} is not restored"
+        top = STACK + STACK_SIZE - FRAME
+        if registers["rsp"] != top:
+            yield f"the stack pointer returns {registers['rsp'] - top:+d} bytes off"
+        if registers["eflags"] & _DIRECTION:
+            yield "the direction flag is left set"
+        if (registers["mxcsr"] ^ 0x1F80) & _MXCSR_CONTROL or registers["fpcw"] != 0x37F:
+            yield "the floating-point control words are changed"
+        frame = top - STACK + len(call.stack)
+        if self._stack.read(frame) != self._fresh_stack[frame:]:
+            yield "the caller's stack frame is written"
+
+    # -- hooks
+
+    def _on_access(self, uc: Any, access: int, address: int, size: int, value: int, data: Any) -> bool:
+        words = _ACCESS[access]
+        pc = uc.reg_read(x86.UC_X86_REG_RIP)
+        if words == "jump":
+            pc = self._caller()
+        address &= (1 << 64) - 1
+        self._stop("fault", Fault(f"bad {words}", pc, address, words, size))
+        return False
+
+    def _on_invalid(self, uc: Any, data: Any) -> bool:
+        self._stop("fault", Fault("illegal instruction", uc.reg_read(x86.UC_X86_REG_RIP)))
+        return False
+
+    def _on_interrupt(self, uc: Any, number: int, data: Any) -> None:
+        words = _EXCEPTIONS.get(number, f"processor exception {number}")
+        self._stop("fault", Fault(words, uc.reg_read(x86.UC_X86_REG_RIP)))
+
+    def _on_syscall(self, uc: Any, data: Any) -> None:
+        with self._guarded():
+            self._kernel.syscall()
+
+    def _on_abort(self) -> None:
+        self._stop("abort")
+
+    def _on_block(self, uc: Any, address: int, size: int, data: Any) -> None:
+        self._length += size
+
+    def _on_call(self, address: int) -> None:
+        """The candidate calls the program: the stack must be aligned then."""
+        stack = self._uc.reg_read(x86.UC_X86_REG_RSP)
+        if stack % 16 != 8 and self.in_candidate(self._caller()):
+            self._abi.append(f"the stack is not aligned to 16 bytes at the call of {self.name_of(address)}")
+
+    def _on_callback(self, address: int) -> None:
+        number = (address - STUBS) // STUB_SIZE
+        if self._placed is None or number >= len(self._placed.callbacks):
+            raise Trap("a jump into no function")
+        callback = self._placed.callbacks[number]
+        self._on_call(address)
+        self._call_out(f"callback {callback.number}", callback.type)
+
+    def _on_external(self, name: str) -> None:
+        self._call_out(name, self._externals[name])
+
+    def _call_out(self, name: str, type: Function) -> None:
+        """Record a call and give it a result that depends on its arguments; every other register is lost."""
+        args = tuple(self._outgoing(type))
+        self._calls.append(CallOut(name, args))
+        garbage = int.from_bytes(GARBAGE[self.fill] * 4, "little")
+        for register in abi.CALLER_SAVED:
+            self._uc.reg_write(_IDS[register], garbage & (1 << 64) - 1)
+        for number in range(16):
+            self._uc.reg_write(_IDS[f"xmm{number}"], garbage)
+        salt = self._placed.salt if self._placed else 0
+        value = _mixed((salt, *args))
+        if isinstance(type.result, Float):
+            kind = ctypes.c_float if type.result.size == 4 else ctypes.c_double
+            self._uc.reg_write(_IDS["xmm0"], int.from_bytes(bytes(kind((value % 64 - 16) / 4)), "little"))
+        elif isinstance(type.result, Int):
+            bits = 1 if type.result.boolean else 8 * min(type.result.size, 8)
+            small = value % 7 - 2 if value & 64 else value
+            self._uc.reg_write(_IDS["rax"], small & (1 << bits) - 1)
+            self._uc.reg_write(_IDS["rdx"], 0)
+        else:
+            self._uc.reg_write(_IDS["rax"], 0)
+
+    def _outgoing(self, type: Function) -> Iterator[int]:
+        """The arguments of a call that go in registers, without the bits that the caller may leave undefined."""
+        integers, vectors = iter(abi.INTEGER_REGISTERS), iter(abi.SSE_REGISTERS)
+        for param in type.params:
+            for kind in abi.classify(param.type):
+                register = next(integers if kind == "INTEGER" else vectors, None)
+                if register is not None:
+                    bits = min(8 * param.type.size, 64)
+                    yield self._uc.reg_read(_IDS[register]) & (1 << bits) - 1
+
+    def _caller(self) -> int:
+        """The address that the topmost word of the stack holds: where a function that was just entered came from."""
+        stack = self._uc.reg_read(x86.UC_X86_REG_RSP)
+        try:
+            return int.from_bytes(self._uc.mem_read(stack, 8), "little")
+        except unicorn.UcError:
+            return 0
+
+    # -- explaining
+
+    def in_candidate(self, address: int) -> bool:
+        """Whether an address lies in the candidate's code."""
+        segments = self.candidate.segments if self.candidate else ()
+        return any(s.executable and s.address <= address <= s.address + len(s.data) for s in segments)
+
+    def line_of(self, fault: Fault) -> int | None:
+        """The line of the candidate's assembly that a fault goes back to: where it happened, or the call that led there."""
+        if self.candidate is None:
+            return None
+        for address in (fault.pc, *self._return_addresses()):
+            if self.in_candidate(address):
+                starts = [start for start in self.candidate.lines if start <= address]
+                if starts:
+                    exact = address if address == fault.pc and address in self.candidate.lines else None
+                    return self.candidate.lines[exact if exact is not None else max(s for s in starts if s < address)]
+        return None
+
+    def _return_addresses(self) -> Iterator[int]:
+        stack = self._uc.reg_read(x86.UC_X86_REG_RSP)
+        if STACK <= stack < STACK + STACK_SIZE - 8:
+            words = self._stack.read(stack - STACK, min(2048, STACK_SIZE - (stack - STACK)) // 8 * 8)
+            for start in range(0, len(words), 8):
+                yield int.from_bytes(words[start : start + 8], "little")
+
+    def name_of(self, address: int) -> str:
+        """The symbol of the program that an address belongs to, or the address itself."""
+        if STUBS <= address < RETURN and self._placed:
+            return f"callback {self._placed.callbacks[(address - STUBS) // STUB_SIZE].number}"
+        for name, symbol in self.program.symbols.items():
+            if symbol.address <= address < symbol.address + max(symbol.size, 1):
+                return name
+        return hex(address)
+
+
+def _mixed(numbers: tuple[int, ...]) -> int:
+    """Mix numbers into 64 bits (the multiplication and shift of splitmix64)."""
+    state = 0
+    for number in numbers:
+        state = (state ^ number) * 0xBF58476D1CE4E5B9 & (1 << 64) - 1
+        state ^= state >> 29
+    return state

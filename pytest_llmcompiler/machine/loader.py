@@ -1,0 +1,308 @@
+"""Placing machine code in memory: sections at addresses, symbols resolved, relocations applied.
+
+Relocations are those of the System V ABI for x86-64, table 4.9: a field of the section is set to a sum of S (the
+symbol's address, or that of its slot in the global offset table), A (the addend) and P (the field's own address).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.elffile import ELFFile
+from elftools.elf.relocation import RelocationSection
+from elftools.elf.sections import SymbolTableSection
+
+from pytest_llmcompiler.machine.gas import ALIGNMENT, LinkError, UnsupportedError
+
+PAGE = 4096
+IMAGE_BYTES = 64 << 20
+"""A larger image is refused."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Bytes at a page-aligned address, with the permissions of their pages. Every segment is readable."""
+
+    name: str
+    address: int
+    data: bytes
+    writable: bool
+    executable: bool
+
+
+class Relocation(NamedTuple):
+    """A kind of relocation: which sum, and the field it must fit."""
+
+    name: str
+    width: int
+    """Bytes of the field."""
+    relative: bool
+    """The field's own address is subtracted."""
+    signed: bool | None
+    """None: the field may be read either way, only bits must not be lost (8 and 16 bit fields)."""
+    got: bool = False
+    """S is the address of the symbol's slot in the global offset table."""
+
+
+ABSOLUTE_64 = Relocation("R_X86_64_64", 8, False, None)
+SIGNED_32 = Relocation("R_X86_64_32S", 4, False, True)
+RELATIVE_32 = Relocation("R_X86_64_PC32", 4, True, True)
+GOT_32 = Relocation("R_X86_64_GOTPCREL", 4, True, True, True)
+PLAIN = {
+    1: Relocation("R_X86_64_8", 1, False, None),
+    2: Relocation("R_X86_64_16", 2, False, None),
+    4: Relocation("R_X86_64_32", 4, False, False),
+    8: ABSOLUTE_64,
+}
+"""Absolute fields of data, by width in bytes."""
+
+RELOCATIONS: dict[int, Relocation] = {
+    1: ABSOLUTE_64,
+    2: RELATIVE_32,
+    4: Relocation("R_X86_64_PLT32", 4, True, True),
+    9: GOT_32,
+    10: PLAIN[4],
+    11: SIGNED_32,
+    12: PLAIN[2],
+    13: Relocation("R_X86_64_PC16", 2, True, True),
+    14: PLAIN[1],
+    15: Relocation("R_X86_64_PC8", 1, True, True),
+    24: Relocation("R_X86_64_PC64", 8, True, None),
+    28: Relocation("R_X86_64_GOTPCREL64", 8, True, None, True),
+    41: Relocation("R_X86_64_GOTPCRELX", 4, True, True, True),
+    42: Relocation("R_X86_64_REX_GOTPCRELX", 4, True, True, True),
+    43: Relocation("R_X86_64_CODE_4_GOTPCRELX", 4, True, True, True),
+}
+"""By ELF type number."""
+_NONE = 0
+_UNSUPPORTED = {
+    3: "R_X86_64_GOT32", 5: "R_X86_64_COPY", 16: "R_X86_64_DTPMOD64", 17: "R_X86_64_DTPOFF64", 18: "R_X86_64_TPOFF64",
+    19: "R_X86_64_TLSGD", 20: "R_X86_64_TLSLD", 21: "R_X86_64_DTPOFF32", 22: "R_X86_64_GOTTPOFF",
+    23: "R_X86_64_TPOFF32", 25: "R_X86_64_GOTOFF64", 26: "R_X86_64_GOTPC32", 27: "R_X86_64_GOT64",
+    29: "R_X86_64_GOTPC64", 32: "R_X86_64_SIZE32", 33: "R_X86_64_SIZE64", 34: "R_X86_64_GOTPC32_TLSDESC",
+}  # fmt: skip
+
+
+@dataclass
+class Part:
+    """A section that is to be placed."""
+
+    name: str
+    data: bytearray
+    writable: bool
+    executable: bool
+
+
+class Place(NamedTuple):
+    """An address that isn't known yet: `offset` bytes into part number `part`; `part` None: the number itself."""
+
+    part: int | None
+    offset: int
+
+
+class Fixup(NamedTuple):
+    """A field that holds an address."""
+
+    part: int
+    offset: int
+    kind: Relocation
+    target: str | Place
+    """A symbol's name, or where it points."""
+    addend: int
+
+
+@dataclass(frozen=True)
+class Image:
+    """Code and data, ready for memory."""
+
+    segments: tuple[Segment, ...]
+    symbols: dict[str, int]
+    """Absolute addresses of what the object defines."""
+    externals: frozenset[str]
+    """Names that the object leaves to others, and refers to."""
+    sections: tuple[tuple[str, int], ...]
+    """Name and address of each part, the empty ones too, in the order given."""
+    unloaded: dict[str, bytes]
+    """Contents of the sections that take no memory when the program runs, by name."""
+
+
+def align(address: int, to: int = PAGE) -> int:
+    """The next multiple of a power of two."""
+    return (address + to - 1) & -to
+
+
+def link(
+    parts: Sequence[Part],
+    defined: Mapping[str, Place],
+    fixups: Sequence[Fixup],
+    base: int,
+    symbols: Mapping[str, int],
+    weak: frozenset[str] = frozenset(),
+) -> Image:
+    """Lay the parts out from `base`, each on its own pages, and fill in the fields.
+
+    A name that is in `defined` means that place, every other one its address in `symbols`; a weak one may be missing
+    and is 0 then. Raises LinkError.
+    """
+    addresses, end = [], base
+    for part in parts:
+        addresses.append(end)
+        end = align(end + len(part.data))
+    if end - base > IMAGE_BYTES:
+        raise LinkError(f"the code and its data take {end - base} bytes, {IMAGE_BYTES} at most")
+
+    def resolve(place: Place) -> int:
+        return place.offset if place.part is None else addresses[place.part] + place.offset
+
+    own = {name: resolve(place) for name, place in defined.items()}
+    names = {fixup.target for fixup in fixups if isinstance(fixup.target, str)} - own.keys()
+    missing = tuple(sorted(name for name in names if name not in symbols and name not in weak))
+    if missing:
+        raise LinkError(f"undefined symbol{'s' if len(missing) > 1 else ''}: {', '.join(missing)}", missing)
+    known = {name: own[name] if name in own else symbols.get(name, 0) for name in names | own.keys()}
+    slots: dict[int, int] = {}
+    for part_number, offset, kind, target, addend in fixups:
+        value = known[target] if isinstance(target, str) else resolve(target)
+        if kind.got:
+            value = slots.setdefault(value, end + 8 * len(slots))
+        where = addresses[part_number] + offset
+        value += addend - (where if kind.relative else 0)
+        _store(parts[part_number].data, offset, kind, value, target)
+    segments = [
+        Segment(part.name, address, bytes(part.data), part.writable, part.executable)
+        for part, address in zip(parts, addresses)
+        if part.data
+    ]
+    if slots:
+        table = b"".join(value.to_bytes(8, "little") for value in slots)
+        segments.append(Segment(".got", end, table, False, False))
+    sections = tuple((part.name, address) for part, address in zip(parts, addresses))
+    return Image(tuple(segments), own, frozenset(names), sections, {})
+
+
+def _store(data: bytearray, offset: int, kind: Relocation, value: int, target: str | Place) -> None:
+    bits = 8 * kind.width
+    low = 0 if kind.signed is False else -(1 << (bits - 1))
+    high = 1 << (bits - 1 if kind.signed else bits)
+    if kind.width == 8:
+        value &= (1 << 64) - 1
+        low = 0
+    if not low <= value < high:
+        name = f"'{target}'" if isinstance(target, str) else "a local label"
+        raise LinkError(f"{kind.name} against {name} is out of range: {value:#x} does not fit {bits} bits")
+    if offset < 0 or offset + kind.width > len(data):
+        raise LinkError(f"{kind.name} lies outside of its section, at offset {offset:#x}")
+    data[offset : offset + kind.width] = (value & ((1 << bits) - 1)).to_bytes(kind.width, "little")
+
+
+def load_object(elf: bytes, function: str, base: int, symbols: Mapping[str, int]) -> Image:
+    """Load an ELF relocatable object for x86-64 that defines `function`.
+
+    Names that the object defines mean its own definitions, all others come from `symbols`. Raises LinkError for a
+    missing function or symbol and a value that doesn't fit its field, UnsupportedError for a relocation that isn't
+    in `RELOCATIONS`, ValueError for bytes that aren't such an object.
+    """
+    try:
+        return _load(ELFFile(io.BytesIO(elf)), function, base, symbols)
+    except ELFError as error:
+        raise ValueError(f"not a readable ELF object: {error}") from error
+
+
+def _load(elf: Any, function: str, base: int, symbols: Mapping[str, int]) -> Image:
+    if elf["e_type"] != "ET_REL" or elf["e_machine"] != "EM_X86_64":
+        raise ValueError(f"not a relocatable x86-64 object: {elf['e_type']}, {elf['e_machine']}")
+    parts, numbers, unloaded = _parts(elf)
+    table = next((s for s in elf.iter_sections() if isinstance(s, SymbolTableSection)), None)
+    entries = [] if table is None else list(table.iter_symbols())
+    defined, weak = _symbols(entries, parts, numbers)
+    if function not in defined:
+        raise LinkError(missing_function(function, list(defined)))
+    fixups = [
+        _fixup(entry, numbers[section["sh_info"]], entries, numbers)
+        for section in elf.iter_sections()
+        if isinstance(section, RelocationSection) and section["sh_info"] in numbers
+        for entry in section.iter_relocations()
+        if entry["r_info_type"] != _NONE
+    ]
+    image = link(parts, defined, fixups, base, symbols, weak)
+    return replace(image, unloaded=unloaded)
+
+
+def missing_function(function: str, labels: Sequence[str]) -> str:
+    """The message for a text or object without the wanted function."""
+    shown = [label for label in labels if not label.startswith(".L")][:8]
+    found = f"it defines {', '.join(shown)}" if shown else "it defines no symbol"
+    return f"symbol '{function}' is not defined: {found}"
+
+
+def _parts(elf: Any) -> tuple[list[Part], dict[int, int], dict[str, bytes]]:
+    """The sections that take memory, section index -> part number, and the content of the others."""
+    parts: list[Part] = []
+    numbers: dict[int, int] = {}
+    unloaded: dict[str, bytes] = {}
+    for index, section in enumerate(elf.iter_sections()):
+        flags, kind = section["sh_flags"], section["sh_type"]
+        if not flags & 2 or kind == "SHT_X86_64_UNWIND" or section.name == ".eh_frame":
+            if kind == "SHT_PROGBITS":
+                unloaded[section.name] = section.data()
+            continue
+        if flags & 0x400:
+            raise UnsupportedError(f"thread-local storage is not supported (section {section.name})")
+        if section["sh_addralign"] > ALIGNMENT:
+            raise UnsupportedError(f"section {section.name} is aligned to {section['sh_addralign']} bytes")
+        if section["sh_size"] > IMAGE_BYTES:
+            raise LinkError(f"section {section.name} has {section['sh_size']} bytes, {IMAGE_BYTES} at most")
+        data = bytearray(section["sh_size"]) if kind == "SHT_NOBITS" else bytearray(section.data())
+        numbers[index] = len(parts)
+        parts.append(Part(section.name, data, bool(flags & 1), bool(flags & 4)))
+    return parts, numbers, unloaded
+
+
+def _symbols(
+    entries: Sequence[Any], parts: list[Part], numbers: Mapping[int, int]
+) -> tuple[dict[str, Place], frozenset[str]]:
+    """Where the object's named symbols are, and the names of its undefined weak ones. COMMON gets a part."""
+    defined: dict[str, Place] = {}
+    weak = set()
+    common = bytearray()
+    for entry in entries:
+        name, index = entry.name, entry["st_shndx"]
+        if not name or entry["st_info"]["type"] in ("STT_SECTION", "STT_FILE"):
+            continue
+        if index == "SHN_ABS":
+            defined[name] = Place(None, entry["st_value"])
+        elif index == "SHN_COMMON":
+            start = align(len(common), max(1, entry["st_value"]))
+            if start + entry["st_size"] > IMAGE_BYTES:
+                raise LinkError(f"common symbol '{name}' has {entry['st_size']} bytes, {IMAGE_BYTES} at most")
+            common.extend(bytes(start + entry["st_size"] - len(common)))
+            defined[name] = Place(len(parts), start)
+        elif index == "SHN_UNDEF":
+            if entry["st_info"]["bind"] == "STB_WEAK":
+                weak.add(name)
+        elif index in numbers:
+            defined[name] = Place(numbers[index], entry["st_value"])
+    if common:
+        parts.append(Part("COMMON", common, True, False))
+    return defined, frozenset(weak)
+
+
+def _fixup(entry: Any, part: int, entries: Sequence[Any], numbers: Mapping[int, int]) -> Fixup:
+    symbol = entries[entry["r_info_sym"]]
+    number = entry["r_info_type"]
+    target: str | Place = symbol.name
+    if entry["r_info_sym"] == 0:
+        target = Place(None, 0)
+    elif symbol["st_info"]["type"] == "STT_SECTION":
+        if symbol["st_shndx"] not in numbers:
+            raise LinkError("a relocation refers to a section that is not loaded")
+        target = Place(numbers[symbol["st_shndx"]], symbol["st_value"])
+    kind = RELOCATIONS.get(number)
+    if kind is None:
+        name = _UNSUPPORTED.get(number, f"type {number}")
+        raise UnsupportedError(f"relocation {name} against '{symbol.name}' is not supported")
+    return Fixup(part, entry["r_offset"], kind, target, entry["r_addend"])

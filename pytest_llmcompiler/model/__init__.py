@@ -1,0 +1,48 @@
+"""The model's side: what is asked, who answers, and what code the answer holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .answer import Model, ModelError, Sampling
+
+FORMS = (
+    "FILE.gguf (llama.cpp in process)",
+    "http://HOST:PORT/v1 (an OpenAI-compatible server)",
+    "replay:FILE.jsonl (recorded answers)",
+    "reference (the reference compiler answers)",
+)
+"""What a model can be named by."""
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """How a model is opened and sampled."""
+
+    sampling: Sampling = field(default_factory=Sampling)
+    n_ctx: int | None = None
+    """Context in tokens for llama.cpp in process; None: what the model was trained for, up to a limit."""
+    gpu_layers: int | None = None
+    """Layers to put on the GPU for llama.cpp in process; None: all, where the build can."""
+
+
+def open_model(spec: str, settings: ModelSettings) -> Model:
+    """Open the model that `spec` names. Raises ModelError where it can't be had."""
+    if spec == "reference":
+        from .reference import ReferenceModel
+
+        return ReferenceModel()
+    if spec.startswith("replay:"):
+        from .replay import ReplayModel
+
+        return ReplayModel(Path(spec.removeprefix("replay:")).expanduser())
+    if spec.startswith(("http://", "https://")):
+        from .server import ServerModel
+
+        return ServerModel(spec, settings.sampling)
+    if spec.lower().endswith(".gguf"):
+        from .llama import LlamaModel
+
+        return LlamaModel(Path(spec).expanduser(), settings.sampling, settings.n_ctx, settings.gpu_layers)
+    raise ModelError(f"unknown model {spec!r}; a model is one of: {'; '.join(FORMS)}")

@@ -1,0 +1,87 @@
+"""What a model is asked, and what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+Stop = Literal["eos", "stop", "length"]
+"""Why generation ended: end of sequence, a stop string, the token limit."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question: a function, a task, a pass list, and the text that asks."""
+
+    case: str
+    """The case file, relative to its cases folder, with forward slashes."""
+    function: str
+    task: str
+    passes: str
+    template: str
+    """Name (or path) of the template that made `text`."""
+    text: str
+    reference: Callable[[], str] = field(repr=False, compare=False)
+    """The reference compiler's own assembly for this question. Only the `reference` model may call it."""
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What identifies the question in records: case, function, task, passes."""
+        return self.case, self.function, self.task, self.passes
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The raw text of one sample."""
+
+    text: str
+    sample: int = 0
+    stop: Stop = "eos"
+    prompt_tokens: int | None = None
+    answer_tokens: int | None = None
+    seconds: float | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How answers are drawn. `temperature` 0 is greedy."""
+
+    temperature: float = 0.0
+    top_p: float = 0.95
+    max_tokens: int | None = None
+    """Limit of one answer in tokens; None: all that the context leaves."""
+    seed: int = 1
+
+
+class PromptTooLong(Exception):
+    """The prompt leaves no room for an answer in the model's context."""
+
+    def __init__(self, prompt_tokens: int, context: int) -> None:
+        super().__init__(
+            f"the prompt has {prompt_tokens} tokens and the model's context only {context}: "
+            "raise --llmc-n-ctx, or leave the function out with an `LLMC: functions` directive"
+        )
+        self.prompt_tokens = prompt_tokens
+        self.context = context
+
+
+class ModelError(Exception):
+    """The model can't be had or can't answer; the message says why and what to do."""
+
+
+class Model(Protocol):
+    """Anything that answers prompts. One object serves a whole session."""
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-serialisable facts for the report header and the records: at least `backend` and `name`."""
+
+    def answers(self, prompt: Prompt, samples: int) -> Iterator[Answer]:
+        """Yield answers number 0 to `samples` - 1, each as soon as it is whole.
+
+        Raises PromptTooLong before the first answer, ModelError where the model fails.
+        """
+
+    def close(self) -> None:
+        """Free what the model holds. It answers nothing afterwards."""

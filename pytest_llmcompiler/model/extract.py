@@ -1,0 +1,236 @@
+"""From an answer's text to the assembly in it.
+
+Models put code into `<code>` tags or Markdown fences, or answer with nothing else than code. The generation
+may have swallowed the closing tag (it is the stop string) or have ended anywhere (at the token limit).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .answer import Answer
+
+_TAG = re.compile(r"</?code>", re.IGNORECASE)
+_FENCE = re.compile(r"^[ \t]{0,3}(?:```+|~~~+)[^\n`]*$", re.MULTILINE)
+_COMMENT = re.compile(r"(?:#|//|/\*).*$")
+_LABEL = re.compile(r'^\s*(?:[\w.$@]+|"[^"\n]+"):')
+_DIRECTIVE = re.compile(r"^\s*\.[a-z_]\w*(?:\s|$)")
+_INSTRUCTION = re.compile(
+    r"^\s*(?:(?:lock|rep[a-z]{0,2}|notrack)\s+)?([a-zA-Z][a-zA-Z0-9]{1,15})(?:\s+(\S.*))?$"
+)
+_ALONE = re.compile(
+    r"c[bw]tw|cd(q|qe)|cl[cd]|clt[dq]|cmc|cpuid|cqt?o|cwt?[dl]|endbr64|f(abs|chs|ld1|ldz|sqrt|xch)|hlt|lahf|leaveq?|"
+    r"[lms]fence|nop|pause|rdtsc|retq?|sahf|st[cd]|syscall|ud2|(cmp|lod|mov|sca|sto)s[bwlq]"
+)
+"""Instructions that stand without an operand: any other single word is prose."""
+_MACHINE_OPERAND = re.compile(
+    r"[%$\[(]|^-?(?:0x[0-9a-f]+|\d+)$"
+    r"|^(?:r(?:[a-d]x|[sd]i|[bs]p|\d+[dwb]?)|e(?:[a-d]x|[sd]i|[bs]p)|[a-d][xlh]|[sd]il?|[bs]pl?|xmm\d+)$",
+    re.IGNORECASE,
+)
+_INTEL_SIZE = re.compile(
+    r"\b(?:byte|word|dword|qword|tbyte|xmmword)\s+ptr\b|\boffset\s+(?:flat:)?", re.IGNORECASE
+)
+_COMPILER_LABEL = re.compile(r"\.L[A-Z]*\d+(?:_\d+)?\b")
+"""Labels that compilers number (`.LJTI0_0`, `.LCPI0_1`, `.L4`): only the text itself can define them."""
+
+
+class NoCode(Exception):
+    """The answer holds no code: the verdict `no-answer`."""
+
+
+class Truncated(Exception):
+    """The token limit came before the end of the function: the verdict `truncated`."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """Assembly as the model wrote it."""
+
+    text: str
+    """Ends with a newline; begins with a line that isn't blank."""
+    first_line: int
+    """The 1-based line of the answer on which `text` begins."""
+
+
+@dataclass(frozen=True)
+class _Block:
+    start: int
+    """Offset in the answer."""
+    text: str
+    closed: bool
+    """False where the answer ended before the closing tag or fence."""
+
+
+def extract(answer: Answer, function: str) -> Code:
+    """Find the assembly of `function` in the answer.
+
+    Of several code blocks the first that defines the function counts. A block without an end is whole unless
+    the token limit ended it; even then it is whole if the function and all that it refers to stand in it.
+    Raises NoCode or Truncated, with a message for people.
+    """
+    text = answer.text.replace("\r\n", "\n")
+    label = _label_of(function)
+    block = _choose(text, label)
+    limit = answer.stop == "length"
+    if block is None:
+        raise NoCode(_why_nothing(text, limit))
+    code = block.text
+    if limit and not block.closed:
+        code = _whole_part(code, function, label)
+    body = code.lstrip("\n")
+    skipped = len(code) - len(body)
+    return Code(body.rstrip() + "\n", text.count("\n", 0, block.start + skipped) + 1)
+
+
+def _why_nothing(text: str, limit: bool) -> str:
+    if not text.strip():
+        return "the answer is empty"
+    first = next(line.strip() for line in text.splitlines() if line.strip())
+    head = first if len(first) <= 60 else first[:57] + "..."
+    return (
+        f"the answer {'reached the token limit with' if limit else 'has'} no code in it; it begins {head!r}"
+    )
+
+
+def _label_of(function: str) -> re.Pattern[str]:
+    name = re.escape(function)
+    return re.compile(rf'^[ \t]*(?:{name}|"{name}")[ \t]*:', re.MULTILINE)
+
+
+def _choose(text: str, label: re.Pattern[str]) -> _Block | None:
+    blocks = [block for block in (*_tagged(text), *_fenced(text)) if block.text.strip()]
+    for block in blocks:
+        if label.search(block.text):
+            return block
+    bare = _bare(text, label)
+    if bare is not None and label.search(bare.text):
+        return bare
+    like_assembly = (block for block in blocks if any(map(_is_assembly, block.text.splitlines())))
+    return next(like_assembly, blocks[0] if blocks else bare)
+
+
+def _tagged(text: str) -> Iterator[_Block]:
+    """The contents of `<code>…</code>`; of `…</code>` too, where the prompt itself opened the tag."""
+    tags = list(_TAG.finditer(text))
+    if tags and tags[0][0].startswith("</"):
+        yield from _unfence(_Block(0, text[: tags[0].start()], closed=True))
+    for tag, following in zip(tags, [*tags[1:], None]):
+        if not tag[0].startswith("</"):
+            end = following.start() if following else len(text)
+            yield from _unfence(_Block(tag.end(), text[tag.end() : end], closed=following is not None))
+
+
+def _unfence(block: _Block) -> Iterator[_Block]:
+    """The fenced parts of a tagged block, or else the block."""
+    fenced = list(_fenced(block.text))
+    if not fenced:
+        yield block
+    for part in fenced:
+        yield _Block(block.start + part.start, part.text, part.closed or block.closed)
+
+
+def _fenced(text: str) -> Iterator[_Block]:
+    """The contents of Markdown fences; every second fence closes."""
+    fences = list(_FENCE.finditer(text))
+    for opening, closing in zip(fences[::2], [*fences[1::2], None]):
+        end = closing.start() if closing else len(text)
+        start = min(opening.end() + 1, end)
+        yield _Block(start, text[start:end], closed=closing is not None)
+
+
+def _bare(text: str, label: re.Pattern[str]) -> _Block | None:
+    """What is left of untagged text when the prose before and after it is taken away."""
+    lines = text.splitlines(keepends=True)
+    if not any(label.match(line) or _is_instruction(line) for line in lines):
+        return None
+    # A label alone may be a heading ("Assembly:"): it counts only beside something surer.
+    marks = [bool(label.match(line)) or (_is_assembly(line) and not _is_lone_label(line)) for line in lines]
+    first = marks.index(True)
+    while first > 0 and _is_lone_label(lines[first - 1]):
+        first -= 1
+    last = len(marks) - marks[::-1].index(True)
+    while last < len(lines) and _is_lone_label(lines[last]):
+        last += 1
+    prose_follows = any(line.strip() and line.endswith("\n") for line in lines[last:])
+    return _Block(sum(map(len, lines[:first])), "".join(lines[first:last]), closed=prose_follows)
+
+
+def _is_assembly(line: str) -> bool:
+    label = _LABEL.match(line)
+    if label:
+        rest = line[label.end() :]
+        return _is_lone_label(line) or _is_assembly(rest)
+    return bool(_DIRECTIVE.match(line)) or _is_instruction(line)
+
+
+def _is_lone_label(line: str) -> bool:
+    label = _LABEL.match(line)
+    return label is not None and not _COMMENT.sub("", line[label.end() :]).strip()
+
+
+def _is_instruction(line: str) -> bool:
+    """Tell an instruction from prose and from LLVM IR, by its operands."""
+    match = _INSTRUCTION.match(_COMMENT.sub("", line).strip())
+    if not match:
+        return False
+    mnemonic, operands = match[1].lower(), match[2]
+    if not operands:
+        return bool(_ALONE.fullmatch(mnemonic))
+    parts = [_squeezed(part) for part in operands.split(",")]
+    if any(not part or " " in part for part in parts):
+        return False
+    is_branch = mnemonic.startswith(("j", "call")) and len(parts) == 1
+    return is_branch or any(_MACHINE_OPERAND.search(part) for part in parts)
+
+
+def _squeezed(operand: str) -> str:
+    """An operand without the blanks that assembly allows in it."""
+    bare = re.sub(r"\s+", " ", _INTEL_SIZE.sub("", operand)).strip()
+    return re.sub(r" ?([-+*\[\]():]) ?", r"\1", bare)
+
+
+def _whole_part(code: str, function: str, label: re.Pattern[str]) -> str:
+    """The part of a text cut by the token limit that can be relied on. Raises Truncated where that's not all."""
+    start = label.search(code)
+    end = _end_of(function).search(code, start.end()) if start else None
+    if not start or not end:
+        missing = f"the end of {function!r}" if start else f"the label {function!r}"
+        raise Truncated(f"the token limit came before {missing}, after {code.count(chr(10))} lines of code")
+    body = code[: end.end()] + _finished_blocks(code[end.end() :])
+    procedure = body[start.end() :]
+    if ".cfi_startproc" in procedure and ".cfi_endproc" not in procedure:
+        raise Truncated(f"the token limit came before the .cfi_endproc of {function!r}")
+    missing_labels = _undefined(body, procedure)
+    if missing_labels:
+        raise Truncated(f"the token limit came before {missing_labels[0]}, which {function!r} needs")
+    return body
+
+
+def _end_of(function: str) -> re.Pattern[str]:
+    """The lines that compilers write after a function, each up to its newline."""
+    name = re.escape(function)
+    return re.compile(
+        rf'^[ \t]*(?:\.Lfunc_end\d+[ \t]*:|\.size[ \t]+"?{name}"?[ \t]*,|\.cfi_endproc\b)[^\n]*\n',
+        re.MULTILINE,
+    )
+
+
+def _finished_blocks(rest: str) -> str:
+    """`rest` without the last function or datum and what follows it, which the limit may have cut short."""
+    lines = rest.splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):
+        lines.pop()
+    labels = [number for number, line in enumerate(lines) if _LABEL.match(line)]
+    named = [number for number in labels if not lines[number].lstrip().startswith((".L", *"0123456789"))]
+    # Local labels may be inside the named one before them, so that one is cut too.
+    cut = named or labels
+    return "".join(lines[: cut[-1]] if cut else lines)
+
+
+def _undefined(body: str, procedure: str) -> list[str]:
+    """The compiler's own labels that the function names and the text doesn't define."""
+    defined = {line.split(":")[0].strip() for line in body.splitlines() if _LABEL.match(line)}
+    return [name for name in _COMPILER_LABEL.findall(procedure) if name not in defined]

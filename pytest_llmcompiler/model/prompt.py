@@ -1,0 +1,91 @@
+"""The text that asks: versioned templates with fields.
+
+A shipped template never changes once it is released, since models are sensitive to every character and
+records name the template that was used: a change gets a new name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+FIELDS: dict[str, str] = {
+    "ir": "the LLVM IR of the function",
+    "ir_count": "the number of IR instructions in it",
+    "bin_size": "the size in bytes of the object that it compiles to (text and data)",
+    "passes": "the pass list that the answer is to apply",
+    "function": "the name of the function",
+}
+"""What a template may use, each as `{name}`; a literal brace is written twice."""
+
+_PIECE = re.compile(r"\{\{|\}\}|\{(\w+)\}|[{}]")
+
+
+class TemplateError(ValueError):
+    """A template that can't be found or read; the message names the file and the line."""
+
+
+@dataclass(frozen=True)
+class Template:
+    """A prompt with holes."""
+
+    name: str
+    """What the user calls it: a shipped name, or the path of the file."""
+    text: str
+
+    @classmethod
+    def load(cls, spec: str) -> Template:
+        """Load the shipped template called `spec`, or else the file of that path.
+
+        One newline at the end of the file is not part of the template: editors put it there.
+        Raises TemplateError where there is no such template, or where it uses an unknown field.
+        """
+        shipped = _shipped()
+        source = shipped.get(spec) or Path(spec).expanduser()
+        try:
+            text = source.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            names = ", ".join(shipped)
+            raise TemplateError(
+                f"no prompt template {spec!r}: not a shipped one ({names}), and not a readable text file: {error}"
+            ) from error
+        template = cls(spec, text.removesuffix("\n"))
+        template._check()
+        return template
+
+    def render(self, fields: Mapping[str, str | int]) -> str:
+        """Put `fields` into the holes, all in one pass: braces inside a value stay as they are.
+
+        Raises KeyError for a field that the template uses and `fields` lacks.
+        """
+
+        def fill(piece: re.Match[str]) -> str:
+            return str(fields[piece[1]]) if piece[1] else piece[0][0]
+
+        return _PIECE.sub(fill, self.text)
+
+    def _check(self) -> None:
+        used = set()
+        for piece in _PIECE.finditer(self.text):
+            if piece[1] in FIELDS:
+                used.add(piece[1])
+            elif piece[0] not in ("{{", "}}"):
+                self._reject(piece)
+        if "ir" not in used:
+            raise TemplateError(f"{self.name}: the template never shows the code: it has no {{ir}}")
+
+    def _reject(self, piece: re.Match[str]) -> None:
+        line = self.text.count("\n", 0, piece.start()) + 1
+        known = ", ".join(f"{{{name}}}" for name in FIELDS)
+        what = f"unknown field {piece[0]}" if piece[1] else f"a single {piece[0]!r}"
+        raise TemplateError(
+            f"{self.name}:{line}: {what}; known are {known}, and a literal brace is written twice"
+        )
+
+
+def _shipped() -> dict[str, Path]:
+    """The templates of the package by their names: `meta` is the file `meta-asm.txt`, asm being the task."""
+    files = sorted((Path(__file__).parent / "templates").glob("*-asm.txt"))
+    return {file.name.removesuffix("-asm.txt"): file for file in files}

@@ -1,0 +1,117 @@
+"""Records of answers: reading them, and the model that gives the recorded answers again."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+from .answer import Answer, ModelError, Prompt, Stop
+
+SCHEMA = 1
+"""The version of the records' layout, their `schema`."""
+
+_NEEDED: dict[str, type] = {
+    "case": str,
+    "function": str,
+    "task": str,
+    "passes": str,
+    "sample": int,
+    "answer": str,
+}
+_STOPS = get_args(Stop)
+
+
+class _NoRecord(ValueError):
+    """A line that isn't a record, and why."""
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Read a JSON Lines file of records: one dict a line, blank lines left out.
+
+    A last line without an end that isn't whole is what a killed writer leaves: it is left out too.
+    Raises ModelError naming file and line for anything else that isn't a record.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise ModelError(f"can't read the records {path}: {error.strerror}") from error
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            if line.strip():
+                records.append(_record(line))
+        except _NoRecord as error:
+            is_cut = number == len(lines)
+            if not is_cut:
+                raise ModelError(f"{path}:{number}: {error}") from error
+    return records
+
+
+def _record(line: bytes) -> dict[str, Any]:
+    """Parse one line. Raises _NoRecord saying what is wrong with it."""
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise _NoRecord(f"not JSON: {error}") from None
+    if not isinstance(record, dict):
+        raise _NoRecord("a record is a JSON object")
+    if record.get("schema", SCHEMA) != SCHEMA:
+        raise _NoRecord(f"schema {record['schema']!r} is not known, only {SCHEMA}")
+    for key, kind in _NEEDED.items():
+        if key not in record:
+            raise _NoRecord(f"a record needs {key!r}")
+        if not isinstance(record[key], kind) or isinstance(record[key], bool):
+            raise _NoRecord(
+                f"{key!r} must be {'text' if kind is str else 'a whole number'}, not {record[key]!r}"
+            )
+    if record.get("stop", "eos") not in _STOPS:
+        raise _NoRecord(f"'stop' must be one of {', '.join(_STOPS)}, not {record['stop']!r}")
+    if not isinstance(record.get("tokens") or {}, dict):
+        raise _NoRecord(f"'tokens' must be an object, not {record['tokens']!r}")
+    return record
+
+
+class ReplayModel:
+    """Answers from a file of records.
+
+    A question without recorded answers yields nothing. Where one sample of a question was recorded more than
+    once, the last counts.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises ModelError where the file can't be read or a line is no record."""
+        self._path = path
+        self._answers: dict[tuple[str, str, str, str], dict[int, Answer]] = defaultdict(dict)
+        for record in read(path):
+            key = record["case"], record["function"], record["task"], record["passes"]
+            self._answers[key][record["sample"]] = _answer(record)
+
+    def describe(self) -> dict[str, Any]:
+        """`answers` is the number of recorded samples."""
+        count = sum(map(len, self._answers.values()))
+        return {"backend": "replay", "name": self._path.name, "answers": count}
+
+    def answers(self, prompt: Prompt, samples: int) -> Iterator[Answer]:
+        """Yield the first `samples` recorded answers in the order of their numbers, or as many as there are."""
+        recorded = self._answers.get(prompt.key, {})
+        for number in sorted(recorded)[:samples]:
+            yield recorded[number]
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _answer(record: dict[str, Any]) -> Answer:
+    tokens = record.get("tokens") or {}
+    return Answer(
+        text=record["answer"],
+        sample=record["sample"],
+        stop=record.get("stop", "eos"),
+        prompt_tokens=tokens.get("prompt"),
+        answer_tokens=tokens.get("answer"),
+        seconds=record.get("seconds"),
+        seed=record.get("seed"),
+    )

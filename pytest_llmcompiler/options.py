@@ -1,0 +1,146 @@
+"""Every flag and ini key, in one table, and the settings they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Option:
+    """A setting that is a flag (`--llmc-name`) and an ini key (`llmc_name`); the flag wins."""
+
+    name: str
+    parse: Callable[[str], Any]
+    default: Any
+    metavar: str
+    help: str
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Parts between commas that are outside of brackets: `O0,module(default<Oz>)`."""
+    names = tuple(part.strip() for part in text.split(","))
+    if not all(names):
+        raise ValueError("expected names parted by commas")
+    return names
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(_positive(part) for part in text.split(","))
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError("expected a number of at least 1")
+    return value
+
+
+def _temperature(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 100:
+        raise ValueError("expected a number from 0")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise ValueError("expected a number above 0 and up to 1")
+    return value
+
+
+def _require(text: str) -> float:
+    """The share of conclusive samples that must pass; 0 stands for `any`."""
+    return {"any": 0.0, "all": 1.0}[text] if text in ("any", "all") else _share(text)
+
+
+def _assembler(text: str) -> str:
+    if text not in ("keystone", "llvm"):
+        raise ValueError("expected keystone or llvm")
+    return text
+
+
+OPTIONS = (
+    Option(
+        *("model", str, None, "SPEC"),
+        "who answers: FILE.gguf, http://HOST:PORT/v1, replay:FILE.jsonl, or reference (clang as the model)",
+    ),
+    Option("samples", _positive, 1, "N", "answers for each item (default 1)"),
+    Option("pass_k", _counts, (1,), "K,K", "report pass@k for these k (default 1)"),
+    Option("require", _require, 0.0, "any|all|RATE", "samples of an item that must pass for it to pass (default any)"),
+    Option("seed", int, 1, "N", "seed of samples and of inputs (default 1)"),
+    Option("temperature", _temperature, None, "T", "0 is greedy (default: 0 for one sample, 0.8 for more)"),
+    Option("top_p", _share, 0.95, "P", "nucleus sampling (default 0.95)"),
+    Option("max_tokens", _positive, None, "N", "tokens of one answer (default: what the context leaves)"),
+    Option("n_ctx", _positive, None, "N", "context in tokens (default: what the model was trained for)"),
+    Option("gpu_layers", int, None, "N", "layers on the GPU (default: all, where the build can)"),
+    Option("passes", _names, ("O0",), "O0,O2", "pass lists in the prompt, an item for each (default O0)"),
+    Option("prompt", str, "meta", "NAME|FILE", "prompt template (default meta)"),
+    Option("assembler", _assembler, "keystone", "keystone|llvm", "who assembles first (default keystone)"),
+    Option("clang", str, None, "PATH", "a system clang instead of the bundled one"),
+    Option("examples", _positive, 100, "N", "inputs for each function (default 100)"),
+    Option("record", Path, None, "FILE.jsonl", "append a line for each sample; replay:FILE.jsonl reads it"),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a session."""
+
+    model: str | None
+    samples: int
+    pass_k: tuple[int, ...]
+    require: float
+    seed: int
+    temperature: float | None
+    top_p: float
+    max_tokens: int | None
+    n_ctx: int | None
+    gpu_layers: int | None
+    passes: tuple[str, ...]
+    prompt: str
+    assembler: str
+    clang: str | None
+    examples: int
+    record: Path | None
+    cases: tuple[Path, ...]
+    """The folders whose C and IR files are cases."""
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register every flag and ini key with pytest."""
+    group = parser.getgroup("llmc", "machine code from language models")
+    for option in OPTIONS:
+        flag = f"--llmc-{option.name.replace('_', '-')}"
+        group.addoption(flag, dest=f"llmc_{option.name}", default=None, metavar=option.metavar, help=option.help)
+        parser.addini(f"llmc_{option.name}", option.help, default="")
+    parser.addini("llmc_cases", "folders whose .c and .ll files are cases", type="paths", default=[])
+
+
+def read_settings(config: pytest.Config) -> Settings:
+    """The settings of a session. Raises pytest.UsageError naming the flag that can't be read."""
+    values = {option.name: _read(config, option) for option in OPTIONS}
+    if max(values["pass_k"]) > values["samples"]:
+        raise pytest.UsageError(
+            f"--llmc-pass-k {max(values['pass_k'])} needs at least as many samples, and --llmc-samples is {values['samples']}"
+        )
+    return Settings(**values, cases=tuple(path.resolve() for path in config.getini("llmc_cases")))
+
+
+def _read(config: pytest.Config, option: Option) -> Any:
+    name = f"llmc_{option.name}"
+    text = config.getoption(name)
+    source = f"--{name.replace('_', '-')}"
+    if text is None:
+        text, source = config.getini(name), f"ini key {name}"
+    if not text:
+        return option.default
+    try:
+        return option.parse(text)
+    except ValueError as error:
+        raise pytest.UsageError(f"{source}: can't use {text!r}: {error}") from None

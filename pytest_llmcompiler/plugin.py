@@ -1,0 +1,110 @@
+"""pytest hooks, each of which hands on at once."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llmcompiler import options
+from pytest_llmcompiler.collect import CaseFile, CaseItem, is_case
+from pytest_llmcompiler.model import FORMS
+from pytest_llmcompiler.model.answer import ModelError
+from pytest_llmcompiler.model.prompt import TemplateError
+from pytest_llmcompiler.report.header import header_lines
+from pytest_llmcompiler.report.terminal import summary_lines
+from pytest_llmcompiler.session import Session
+
+if TYPE_CHECKING:
+    from pytest_llmcompiler.model.answer import Model
+
+_SESSION = pytest.StashKey[Session]()
+_NO_MODEL = f"no model: give one with --llmc-model SPEC, where SPEC is {', or '.join(FORMS)}"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Register flags and ini keys."""
+    options.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Read the settings."""
+    config.stash[_SESSION] = Session(options.read_settings(config))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Close the model, the judge and the record."""
+    if _SESSION in config.stash:
+        config.stash[_SESSION].close()
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say which model answers, and on what hardware."""
+    session = config.stash[_SESSION]
+    if session.settings.model is None:
+        return []
+    if config.option.collectonly or getattr(config.option, "numprocesses", None):
+        return [f"llmc: model {session.settings.model}"]
+    try:
+        session.template  # noqa: B018 - a template with a fault is reported before the first case
+        return header_lines(session.model.describe())
+    except (ModelError, TemplateError) as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> CaseFile | None:
+    """Collect cases."""
+    session = parent.config.stash[_SESSION]
+    if not is_case(file_path, parent.config, session):
+        return None
+    made: CaseFile = CaseFile.from_parent(parent, path=file_path)
+    made.llmc = session
+    return made
+
+
+@pytest.fixture(scope="session")
+def llmc_model(pytestconfig: pytest.Config) -> Model:
+    """The model under test, one for the whole session. Override it to test a model of your own."""
+    session = pytestconfig.stash[_SESSION]
+    if session.settings.model is None:
+        pytest.skip(_NO_MODEL)
+    return session.model
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Give the report of an item its records, which travel with it from xdist's workers."""
+    report = yield
+    if isinstance(item, CaseItem) and call.when == "setup":
+        report.llmc_records = item.records  # type: ignore[attr-defined]
+    return report
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Listen to reports."""
+    session.config.pluginmanager.register(_Collected(session.config.stash[_SESSION]), "llmc-collected")
+
+
+class _Collected:
+    """Gathers the records out of reports, wherever they were made."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        self._session.records += getattr(report, "llmc_records", ())
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print the table of pass@k."""
+    session = config.stash[_SESSION]
+    if session.records:
+        terminalreporter.section("language model as compiler")
+        width = terminalreporter._tw.fullwidth
+        for line in summary_lines(session.records, list(session.settings.pass_k), width):
+            terminalreporter.write_line(line)

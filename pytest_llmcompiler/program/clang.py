@@ -1,0 +1,126 @@
+"""The toolchain: the bundled clang (ziglang) or a system clang, and the bundled linker and C library."""
+
+from __future__ import annotations
+
+import functools
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+TARGET = "x86_64-linux-musl"
+_CODE = ("-fno-stack-protector", "-fPIE", "-w")
+_PLAIN = ("-O0", "-Xclang", "-disable-O0-optnone", "-fno-sanitize=all")
+# -fsanitize=function reads words in front of the callee, which the stubs of callbacks do not have.
+_PROBE = (
+    *("-O0", "-fsanitize=undefined,float-cast-overflow", "-fno-sanitize=function"),
+    "-fsanitize-trap=all",
+)
+_SECONDS = 600  # the very first link builds musl
+
+
+class ClangError(Exception):
+    """clang refused a case, or can't be run; the message is clang's own, or says what to install."""
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """What compiles a case: the bundled clang, or the system clang named by `clang`."""
+
+    clang: str | None = None
+
+    def ir(self, path: Path) -> str:
+        """The IR of the C file at `path` as clang -O0 makes it, without debug information."""
+        return self._compile(path, *_PLAIN, "-g0", "-S", "-emit-llvm").decode()
+
+    def probe_ir(self, path: Path) -> str:
+        """The same with every undefined behaviour that UBSan knows turned into a trap."""
+        return self._compile(path, *_PROBE, "-g0", "-S", "-emit-llvm").decode()
+
+    def debug_object(self, path: Path) -> bytes:
+        """An ELF object of the C file at `path` with DWARF, for its types."""
+        return self._compile(path, *_PLAIN, "-g", "-gdwarf-4", "-c")
+
+    def assembly(self, ir: str, passes: str) -> str:
+        """The assembly (AT&T) of a module of IR, optimised with a pass list.
+
+        The bundled clang makes it, whichever clang made the IR: llvmlite writes IR that older ones do not read.
+        Lists are O0 to O3, Os, Oz, `default<O2>` and `module(default<Oz>)`. Raises ClangError for any other.
+        """
+        match = re.fullmatch(r"(?:module\()?(?:default<)?(O[0123sz])>?\)?", passes)
+        if match is None:
+            raise ClangError(f"unknown pass list {passes!r}: expected O0 to O3, Os, Oz, default<O2> or module(default<Oz>)")
+        with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
+            source = Path(folder) / "module.ll"
+            source.write_text(ir)
+            return Toolchain()._compile(source, f"-{match[1]}", "-fno-sanitize=all", "-g0", "-S").decode()
+
+    def version(self) -> str:
+        """The first line of clang's own version text."""
+        return _run([*self._command(), "--version"]).decode().splitlines()[0]
+
+    def _compile(self, path: Path, *flags: str) -> bytes:
+        with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
+            output = Path(folder) / "output"
+            _run([*self._command(), *_CODE, *flags, "-o", str(output), str(path)])
+            return output.read_bytes()
+
+    def _command(self) -> list[str]:
+        if self.clang is None:
+            return [_zig(), "cc", "-target", TARGET]
+        found = shutil.which(self.clang)
+        if found is None:
+            raise ClangError(f"no clang at {self.clang!r}: give --llmc-clang a path, or leave it out for the bundled one")
+        headers = [f"-isystem{folder}" for folder in _musl_headers()]
+        return [found, "--target=x86_64-linux-gnu", "-nostdlibinc", *headers]
+
+
+def link(objects: Sequence[bytes]) -> bytes:
+    """Link ELF objects with the bundled musl into a static, position-dependent executable.
+
+    Raises ClangError with the linker's message. The first call on a machine builds musl, which takes a minute or two;
+    zig keeps it in its own cache.
+    """
+    with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
+        inputs = []
+        for number, data in enumerate(objects):
+            path = Path(folder) / f"{number}.o"
+            path.write_bytes(data)
+            inputs.append(str(path))
+        output = Path(folder) / "program"
+        _run([_zig(), "cc", "-target", TARGET, "-static", "-no-pie", "-g0", "-o", str(output), *inputs])
+        return output.read_bytes()
+
+
+def undefined_symbols(error: ClangError) -> list[str]:
+    """The symbols that a failed `link` missed, in the order in which the linker names them."""
+    return list(dict.fromkeys(re.findall(r"undefined symbol: (\S+)", str(error))))
+
+
+def _run(command: list[str]) -> bytes:
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_SECONDS, stdin=subprocess.DEVNULL)
+    except OSError as error:
+        raise ClangError(f"{command[0]} can't be run: {error}") from error
+    except subprocess.TimeoutExpired as error:
+        raise ClangError(f"{command[0]} took more than {_SECONDS} s") from error
+    if done.returncode:
+        raise ClangError(done.stderr.decode(errors="replace").strip() or f"{command[0]} exited {done.returncode}")
+    return done.stdout
+
+
+@functools.cache
+def _zig() -> str:
+    import ziglang
+
+    return str(Path(ziglang.__file__).parent / "zig")
+
+
+def _musl_headers() -> list[str]:
+    """musl's headers, the architecture's own first: a system clang must see the library that is linked."""
+    root = Path(_zig()).parent / "lib" / "libc" / "include"
+    names = ("x86_64-linux-musl", "x86-linux-musl", "generic-musl", "x86-linux-any", "any-linux-any")
+    return [str(root / name) for name in names if (root / name).is_dir()]

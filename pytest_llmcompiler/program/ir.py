@@ -1,0 +1,161 @@
+"""LLVM IR of a case: cutting out a function, counting, emitting code. All of it by llvmlite."""
+
+from __future__ import annotations
+
+import functools
+import io
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import llvmlite.binding as llvm
+
+TRIPLE = "x86_64-unknown-linux-gnu"
+_BASELINE = '"target-features"="+cmov,+cx8,+fxsr,+mmx,+sse,+sse2,+x87"'
+_LINKAGES = "private|internal|available_externally|linkonce_odr|linkonce|weak_odr|weak|common|appending|extern_weak"
+
+
+class IRError(Exception):
+    """IR that LLVM does not accept; the message is LLVM's."""
+
+
+def parse(text: str) -> llvm.ModuleRef:
+    """Parse and verify IR. Raises IRError with LLVM's message."""
+    binding = _llvm()
+    try:
+        # A context of its own keeps the names of struct types: in a shared one they collide and get numbers.
+        module = binding.parse_assembly(text, context=binding.create_context())
+        module.verify()
+    except RuntimeError as error:
+        raise IRError(str(error).strip()) from error
+    return module
+
+
+def normalised(text: str) -> str:
+    """IR as a plain clang for Linux writes it.
+
+    The bundled clang spells out every feature that the target lacks (some 6,000 characters a function) and a triple
+    of its own; both are noise in a prompt and mean the same code.
+    """
+    text = re.sub(r'"target-features"="[^"]*"', _BASELINE, text)
+    text = re.sub(r'^target triple = ".*"$', f'target triple = "{TRIPLE}"', text, flags=re.M)
+    return re.sub(r"^; ModuleID = .*\n", "", text, flags=re.M)
+
+
+def defined_functions(module: llvm.ModuleRef) -> list[str]:
+    """The names of the functions with a body, in the order of the file."""
+    return [function.name for function in module.functions if not function.is_declaration]
+
+
+def externalised(text: str) -> str:
+    """The module with every local symbol made visible to the linker, so that other code can name it."""
+    module = parse(text)
+    for value in (*module.functions, *module.global_variables):
+        if value.linkage.name in ("internal", "private") and not value.name.startswith("llvm."):
+            value.linkage = "external"
+    return str(module)
+
+
+def extract(text: str, function: str) -> str:
+    """Cut `function` out of a module, the way `llvm-extract -func` does.
+
+    Everything else that it uses becomes a declaration; what was local becomes external and hidden.
+    """
+    module = parse(text)
+    kept = parse("".join(_extracted_lines(str(module), module, function)))
+    binding = _llvm()
+    manager = binding.create_new_module_pass_manager()
+    manager.add_strip_dead_prototype_pass()
+    manager.add_global_dead_code_eliminate_pass()
+    manager.run(kept, binding.create_pass_builder(_machine(0), binding.create_pipeline_tuning_options(0)))
+    return normalised(str(kept)).strip() + "\n"
+
+
+def _extracted_lines(text: str, module: llvm.ModuleRef, function: str) -> Iterator[str]:
+    types = {str(value).split(" = ")[0]: value for value in module.global_variables}
+    inside = keep = False
+    for line in text.splitlines(keepends=True):
+        if inside:
+            inside = not line.startswith("}")
+            if keep:
+                yield line
+        elif line.startswith("define "):
+            inside, keep = True, _header_name(line) == function
+            yield _visible(line) if keep else _declaration(line)
+        elif line.startswith("@"):
+            name = line.split(" = ")[0]
+            yield line if name not in types else _global_declaration(name, line, types[name])
+        else:
+            yield line
+
+
+def _header_name(line: str) -> str:
+    match = re.search(r'@(?:"((?:[^"\\]|\\.)*)"|([-\w$.]+))\(', line)
+    if match is None:
+        raise IRError(f"a function header without a name: {line.strip()}")
+    return match[1] or match[2]
+
+
+def _visible(header: str) -> str:
+    header = re.sub(r"^define (?:private|internal) ", "define hidden ", header)
+    return re.sub(r"^define linkonce(_odr)? ", r"define weak\1 ", header)
+
+
+def _declaration(header: str) -> str:
+    header = re.sub(r"^define (?:private|internal) ", "declare hidden ", header)
+    header = re.sub(rf"^define (?:(?:{_LINKAGES}) )?", "declare ", header)
+    header = re.sub(r" (?:comdat(?:\([^)]*\))?|personality [^{]*|!dbg !\d+|section \"[^\"]*\")", "", header)
+    return header.rstrip().removesuffix("{").rstrip() + "\n"
+
+
+def _global_declaration(name: str, line: str, value: llvm.ValueRef) -> str:
+    head = re.match(rf"\S+ = (.*?)\b(global|constant) ", line)
+    if head is None or value.name.startswith("llvm."):
+        return "" if value.name.startswith("llvm.") else line
+    local = value.linkage.name in ("private", "internal")
+    words = re.sub(rf"\b(?:{_LINKAGES}|external|dso_local)\b ?", "", head[1])
+    words = f"hidden {words}" if local and "hidden" not in words else words
+    align = re.search(r", align \d+", line[len(head[0]) :])
+    kind = str(value.global_value_type).split(" = type ")[0]
+    return f"{name} = external {words}{head[2]} {kind}{align[0] if align else ''}\n"
+
+
+def instruction_count(text: str) -> int:
+    """The number of IR instructions in the functions of a module."""
+    blocks = (block for function in parse(text).functions for block in function.blocks)
+    return sum(1 for block in blocks for _ in block.instructions)
+
+
+def binary_size(text: str) -> int:
+    """Bytes of text and data (as `llvm-size` counts them: .eh_frame and .rodata are text) of the object llc makes."""
+    from elftools.elf.constants import SH_FLAGS
+    from elftools.elf.elffile import ELFFile
+
+    sections = ELFFile(io.BytesIO(emit_object(text))).iter_sections()
+    return sum(
+        section["sh_size"]
+        for section in sections
+        if section["sh_flags"] & SH_FLAGS.SHF_ALLOC and section["sh_type"] != "SHT_NOBITS"
+    )
+
+
+def emit_object(text: str, *, codegen: int = 2) -> bytes:
+    """The ELF object that llc makes of a module. `codegen` is llc's -O level."""
+    return bytes(_machine(codegen).emit_object(parse(text)))
+
+
+@functools.cache
+def _machine(codegen: int) -> llvm.TargetMachine:
+    binding = _llvm()
+    target = binding.Target.from_triple(TRIPLE)
+    return target.create_target_machine(cpu="x86-64", features="", opt=codegen, reloc="static", codemodel="default")
+
+
+@functools.cache
+def _llvm() -> Any:
+    import llvmlite.binding as binding
+
+    binding.initialize_all_targets()
+    binding.initialize_all_asmprinters()
+    return binding

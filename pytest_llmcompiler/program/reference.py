@@ -1,0 +1,209 @@
+"""What clang makes of a case: its IR, the types of its functions, and programs to run."""
+
+from __future__ import annotations
+
+import functools
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pytest_llmcompiler.program import ir, signature
+from pytest_llmcompiler.program.case import ArgRule, Case, CaseError
+from pytest_llmcompiler.program.clang import ClangError, Toolchain, link, undefined_symbols
+from pytest_llmcompiler.program.types import Function
+
+# Compilers call these on their own account (a loop becomes memset, printf becomes puts), so every program has them.
+_KEPT = (
+    *("memcpy", "memmove", "memset", "memcmp", "bcmp", "mempcpy", "memchr", "strlen", "strnlen", "strcmp", "strncmp"),
+    *("strcpy", "stpcpy", "strncpy", "strcat", "strncat", "strchr", "strrchr", "strstr", "puts", "putchar", "printf"),
+    *("sprintf", "snprintf", "fputs", "fputc", "fwrite", "putc", "malloc", "calloc", "realloc", "free", "abort", "exit"),
+    *("abs", "labs", "sqrt", "sqrtf", "fabs", "fabsf", "floor", "ceil", "round", "trunc", "fmod", "fmodf", "fmin", "fmax"),
+    *("pow", "exp", "log", "exp2", "ldexp", "sin", "cos", "__stack_chk_fail", "__udivti3", "__umodti3", "__divti3"),
+    *("__modti3", "__multi3", "__popcountdi2", "__popcountsi2", "setvbuf", "stdout"),
+)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A loadable part of a program. `data` is padded with zeros to the segment's size in memory."""
+
+    address: int
+    data: bytes
+    writable: bool
+    executable: bool
+
+
+@dataclass(frozen=True)
+class Symbol:
+    address: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """A whole linked program: the case, musl, and stubs for what only declarations are known of."""
+
+    segments: tuple[Segment, ...]
+    entry: int
+    symbols: dict[str, Symbol]
+    aliases: dict[str, str]
+    """Other names that assembly uses: `.L.str` for the private global `.str`."""
+    globals: tuple[str, ...]
+    """The writable global variables of the case itself, in the order of the file."""
+    stubs: tuple[str, ...]
+    """Functions that the case declares and nobody defines."""
+    has_main: bool
+
+    @functools.cached_property
+    def addresses(self) -> dict[str, int]:
+        """Every name that a candidate may refer to, and its address."""
+        table = {name: symbol.address for name, symbol in self.symbols.items()}
+        return table | {alias: table[name] for alias, name in self.aliases.items() if name in table}
+
+
+class Reference:
+    """A case, compiled. Everything is made when it is first asked for, and kept."""
+
+    def __init__(self, case: Case, toolchain: Toolchain) -> None:
+        self.case = case
+        self.toolchain = toolchain
+
+    @functools.cached_property
+    def ir(self) -> str:
+        """The IR of the whole file. Raises CaseError with the compiler's message where it is refused."""
+        try:
+            if self.case.is_ir:
+                text = self.case.path.read_text(encoding="utf-8")
+                ir.parse(text)
+                return text
+            return self.toolchain.ir(self.case.path)
+        except (ClangError, ir.IRError) as error:
+            raise CaseError(f"{self.case.path}: {error}") from error
+
+    @functools.cached_property
+    def functions(self) -> tuple[str, ...]:
+        """The functions under test. Raises CaseError where a directive names one that the file does not define."""
+        defined = ir.defined_functions(ir.parse(self.ir))
+        for name in (*self.case.functions, *(function for function, _ in self.case.args)):
+            if name not in defined:
+                where = f"{self.case.path}:{self.case.lines[name]}"
+                raise CaseError(f"{where}: no function {name!r} is defined here; there are: {', '.join(defined)}")
+        if self.case.functions:
+            return tuple(name for name in defined if name in self.case.functions)
+        return tuple(name for name in defined if name != "main" and name not in self._helpers)
+
+    @functools.cached_property
+    def signatures(self) -> Mapping[str, Function]:
+        """The types of every function that is defined."""
+        if self.case.is_ir:
+            return signature.from_ir(ir.parse(self.ir))
+        return signature.from_dwarf(self.toolchain.debug_object(self.case.path))
+
+    def rules(self, function: str) -> dict[int, ArgRule]:
+        """What directives say of a function's arguments, by position. Raises CaseError for an unknown argument."""
+        params = self.signatures[function].params
+        positions = {param.name: index for index, param in enumerate(params)}
+        positions |= {str(index): index for index in range(len(params))}
+        rules = {name: rule for (owner, name), rule in self.case.args.items() if owner == function}
+        buffers = (buffer for rule in rules.values() for buffer in rule.length_of)
+        for name in (*rules, *buffers):
+            if name not in positions:
+                where = f"{self.case.path}:{self.case.lines[function]}"
+                known = ", ".join(param.name for param in params) or "none"
+                raise CaseError(f"{where}: {function} has no parameter {name!r}; there are: {known}")
+        return {positions[name]: rule for name, rule in rules.items()}
+
+    @functools.cached_property
+    def _helpers(self) -> frozenset[str]:
+        """The `static inline` functions of a C file."""
+        if self.case.is_ir:
+            return frozenset()
+        source = self.case.path.read_text(encoding="utf-8")
+        heads = re.findall(r"\b(?:static\s+inline|inline\s+static)\b[^;{()]*?(\w+)\s*\(", source)
+        return frozenset(heads)
+
+    @functools.cache  # noqa: B019 - lives as long as the session
+    def extracted(self, function: str) -> str:
+        """The IR of one function, everything else declared: what a prompt holds."""
+        return ir.extract(self.ir, function)
+
+    def sizes(self, function: str) -> tuple[int, int]:
+        """The instruction count of a function's IR and the binary size in bytes of its object, as prompts state them."""
+        text = self.extracted(function)
+        return ir.instruction_count(text), ir.binary_size(text)
+
+    def assembly(self, function: str, passes: str) -> str:
+        """The bundled clang's own assembly (AT&T) of one function, optimised with a pass list."""
+        try:
+            return self.toolchain.assembly(self.extracted(function), passes)
+        except ClangError as error:
+            raise CaseError(f"{self.case.path}: {error}") from error
+
+    @functools.cached_property
+    def golden(self) -> Program:
+        """The program as it is, compiled without optimisation."""
+        return _build(self.ir)
+
+    @functools.cached_property
+    def probe(self) -> Program | None:
+        """The program in which undefined behaviour traps; None for IR, which has no sanitizer to ask."""
+        return None if self.case.is_ir else _build(self.toolchain.probe_ir(self.case.path))
+
+
+def _build(text: str) -> Program:
+    module = ir.parse(text)
+    main = "main" in ir.defined_functions(module)
+    code = ir.emit_object(ir.externalised(text), codegen=0)
+    stubs: list[str] = []
+    try:
+        image = link([code, ir.emit_object(_support(main, stubs))])
+    except ClangError as error:
+        stubs = undefined_symbols(error)
+        if not stubs:
+            raise
+        image = link([code, ir.emit_object(_support(main, stubs))])
+    private = [value.name for value in module.global_variables if value.linkage.name == "private"]
+    variables = [
+        value.name
+        for value in module.global_variables
+        if not value.is_declaration and not value.name.startswith("llvm.") and " constant " not in str(value).split("{")[0]
+    ]
+    segments, entry, symbols = _load(image)
+    aliases = {f".L{name}": name for name in private}
+    return Program(segments, entry, symbols, aliases, tuple(variables), tuple(stubs), main)
+
+
+def _support(has_main: bool, stubs: list[str]) -> str:
+    """A module that keeps library functions in the program, and stands in for what is missing."""
+    names = [name for name in _KEPT if name not in stubs]
+    lines = [f"declare void @{name}()" for name in names]
+    pointers = ", ".join(f"ptr @{name}" for name in names)
+    lines.append(f"@llmc.kept = global [{len(names)} x ptr] [{pointers}]")
+    lines.append('@llvm.used = appending global [1 x ptr] [ptr @llmc.kept], section "llvm.metadata"')
+    lines += [f'define void @"{name}"() align 16 {{\n ret void\n}}' for name in stubs]
+    if not has_main:
+        lines.append("define i32 @main() {\n ret i32 0\n}")
+    return "\n".join(lines)
+
+
+def _load(image: bytes) -> tuple[tuple[Segment, ...], int, dict[str, Symbol]]:
+    from elftools.elf.elffile import ELFFile
+
+    elf = ELFFile(io.BytesIO(image))
+    segments = tuple(
+        Segment(
+            segment["p_vaddr"],
+            segment.data().ljust(segment["p_memsz"], b"\0"),
+            bool(segment["p_flags"] & 2),
+            bool(segment["p_flags"] & 1),
+        )
+        for segment in elf.iter_segments("PT_LOAD")
+    )
+    table = elf.get_section_by_name(".symtab")
+    symbols: dict[str, Symbol] = {}
+    for symbol in table.iter_symbols():
+        defined = symbol["st_shndx"] != "SHN_UNDEF" and symbol["st_info"]["type"] in ("STT_FUNC", "STT_OBJECT", "STT_NOTYPE")
+        if symbol.name and defined and (symbol["st_info"]["bind"] != "STB_LOCAL" or symbol.name not in symbols):
+            symbols[symbol.name] = Symbol(symbol["st_value"], symbol["st_size"])
+    return segments, elf["e_entry"], symbols

@@ -1,0 +1,157 @@
+"""C types as the judge needs them: sizes, signs, layouts and names. Sizes and offsets are in bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Int:
+    """An integer, character, `_Bool` or enumeration of 1 to 16 bytes."""
+
+    size: int
+    signed: bool
+    name: str
+    boolean: bool = False
+    character: bool = False
+    enumerators: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def align(self) -> int:
+        return self.size
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The least and the greatest value."""
+        if self.boolean:
+            return 0, 1
+        bits = 8 * self.size
+        return (-(1 << bits - 1), (1 << bits - 1) - 1) if self.signed else (0, (1 << bits) - 1)
+
+
+@dataclass(frozen=True)
+class Float:
+    """An IEEE float (4 bytes) or double (8 bytes)."""
+
+    size: int
+    name: str
+
+    @property
+    def align(self) -> int:
+        return self.size
+
+
+@dataclass(frozen=True, eq=False)
+class Pointer:
+    """A pointer; `target` None is `void *`."""
+
+    target: Type | None
+    const: bool = False
+    """True where the pointed-to object is const."""
+    size: int = 8
+    align: int = 8
+
+    @property
+    def name(self) -> str:
+        inner = "void" if self.target is None else self.target.name
+        return f"{'const ' if self.const else ''}{inner} *"
+
+
+@dataclass(frozen=True)
+class Array:
+    """A fixed number of elements."""
+
+    element: Type
+    count: int
+
+    @property
+    def size(self) -> int:
+        return self.element.size * self.count
+
+    @property
+    def align(self) -> int:
+        return self.element.align
+
+    @property
+    def name(self) -> str:
+        return f"{self.element.name}[{self.count}]"
+
+
+@dataclass(frozen=True)
+class Field:
+    """A member of a struct or union."""
+
+    name: str
+    offset: int
+    type: Type
+    bits: tuple[int, int] | None = None
+    """For a bit-field: its first bit, counted from the start of the struct, and its width in bits."""
+
+
+@dataclass(eq=False)
+class Struct:
+    """A struct or union. Compared by identity, since it may point to itself."""
+
+    name: str
+    size: int
+    align: int = 1
+    union: bool = False
+    fields: list[Field] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class Function:
+    """The type of a function; `result` None is `void`."""
+
+    result: Type | None
+    params: tuple[Param, ...]
+    variadic: bool = False
+    size: int = 1
+    align: int = 1
+
+    @property
+    def name(self) -> str:
+        params = [param.type.name for param in self.params] + ["..."] * self.variadic
+        return f"{self.result.name if self.result else 'void'} ({', '.join(params) or 'void'})"
+
+
+@dataclass(frozen=True)
+class Unsupported:
+    """A type that the judge can't make values of; `reason` says which."""
+
+    reason: str
+    size: int = 0
+    align: int = 1
+
+    @property
+    def name(self) -> str:
+        return self.reason
+
+
+Type = Int | Float | Pointer | Array | Struct | Function | Unsupported
+
+
+@dataclass(frozen=True)
+class Param:
+    """A parameter of a function."""
+
+    name: str
+    type: Type
+
+
+def unsupported(type: Type | None) -> str | None:
+    """Why values of a type can't be passed, returned or made; None where they can. Pointers are looked through."""
+    return _unsupported(type, set())
+
+
+def _unsupported(type: Type | None, seen: set[int]) -> str | None:
+    if isinstance(type, Unsupported):
+        return type.reason
+    if isinstance(type, Pointer):
+        return None if isinstance(type.target, Function) else _unsupported(type.target, seen)
+    if isinstance(type, Array):
+        return _unsupported(type.element, seen)
+    if isinstance(type, Struct) and id(type) not in seen:
+        seen.add(id(type))
+        return next(filter(None, (_unsupported(member.type, seen) for member in type.fields)), None)
+    return None

@@ -1,0 +1,14 @@
+"""What the head of a session says of the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def header_lines(facts: dict[str, Any]) -> list[str]:
+    """One line for what a model's `describe` tells, with where its layers are."""
+    words = [f"{facts['name']} ({facts['backend']})"]
+    if "gpu" in facts:
+        where = f"{facts['gpu_layers']} of {facts['layers']} layers on the GPU" if facts["gpu"] else "all on the CPU"
+        words.append(f"{where}, context {facts['context']} tokens")
+    return [f"llmc: model {', '.join(words)}"]

@@ -1,0 +1,156 @@
+"""The table at the end of a session: pass@k, verdicts and tokens by task, by file and overall."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..judge.verdict import KINDS
+from .passk import Estimate, Tally, estimate, tally
+
+_GAP = "  "
+_NAMED_ITEMS = 3
+_NARROWEST = 40
+
+_Cell = Callable[[Sequence[Tally]], str]
+
+
+@dataclass(frozen=True)
+class _Row:
+    name: str
+    tallies: Sequence[Tally]
+    """Empty for the title of a section."""
+
+
+def summary_lines(records: list[dict[str, Any]], ks: list[int], width: int) -> list[str]:
+    """Lines of at most `width` (but not under 40) characters that sum up judged records; none for no record.
+
+    Columns that don't fit beside the others follow below, with the rows' names again.
+    """
+    tallies = tally(records)
+    if not tallies:
+        return []
+    width = max(width, _NARROWEST)
+    table = _table(_rows(tallies), _columns(tallies, ks), width)
+    notes = [*_pass_notes(tallies, ks), *_inconclusive_notes(records)]
+    return [*table, "", *(line for note in notes for line in _wrapped(note, width))]
+
+
+def _rows(tallies: Sequence[Tally]) -> list[_Row]:
+    return [
+        *_section("by task", tallies, lambda one: one.task),
+        *_section("by file", tallies, lambda one: one.file),
+        _Row("overall", tallies),
+    ]
+
+
+def _section(title: str, tallies: Sequence[Tally], key: Callable[[Tally], str]) -> list[_Row]:
+    groups: dict[str, list[Tally]] = defaultdict(list)
+    for one in tallies:
+        groups[key(one)].append(one)
+    return [_Row(title, ()), *(_Row(f"  {name}", groups[name]) for name in sorted(groups))]
+
+
+def _columns(tallies: Sequence[Tally], ks: Iterable[int]) -> list[tuple[str, _Cell]]:
+    seen = {verdict for one in tallies for verdict in one.verdicts} | {"pass"}
+    return [
+        ("items", lambda group: str(len(group))),
+        ("samples", lambda group: str(sum(len(one.verdicts) for one in group))),
+        *((f"pass@{k}", _pass_cell(k)) for k in ks),
+        ("assembled", _assembled),
+        *((kind, _count_cell(kind)) for kind in KINDS if kind in seen),
+        ("prompt tok", lambda group: _total(one.prompt_tokens for one in group)),
+        ("answer tok", lambda group: _total(one.answer_tokens for one in group)),
+    ]
+
+
+def _pass_cell(k: int) -> _Cell:
+    return lambda group: _percent_with_interval(estimate(group, k))
+
+
+def _count_cell(kind: str) -> _Cell:
+    return lambda group: str(sum(one.verdicts.count(kind) for one in group))
+
+
+def _percent_with_interval(found: Estimate | None) -> str:
+    if found is None:
+        return "-"
+    return f"{_percent(found.value)} ({100 * found.low:.0f}-{100 * found.high:.0f})"
+
+
+def _assembled(group: Sequence[Tally]) -> str:
+    judged = sum(one.judged for one in group)
+    return _percent(sum(one.assembled for one in group) / judged) if judged else "-"
+
+
+def _percent(share: float) -> str:
+    return "100" if share == 1 else f"{100 * share:.1f}"
+
+
+def _total(counts: Iterable[int | None]) -> str:
+    known = [count for count in counts if count is not None]
+    return f"{sum(known):,}" if known else "-"
+
+
+def _table(rows: Sequence[_Row], columns: Sequence[tuple[str, _Cell]], width: int) -> list[str]:
+    names = _padded(["", *(_shortened(row.name, max(16, width // 4)) for row in rows)], str.ljust)
+    blocks = [list(names)]
+    for header, cell in columns:
+        column = _padded([header, *(cell(row.tallies) if row.tallies else "" for row in rows)], str.rjust)
+        if len(blocks[-1][0]) + len(_GAP) + len(column[0]) > width and blocks[-1] != names:
+            blocks.append(list(names))
+        blocks[-1] = [line + _GAP + text for line, text in zip(blocks[-1], column)]
+    lines = [line.rstrip() for block in blocks for line in ("", *block)]
+    return lines[1:]
+
+
+def _padded(texts: Sequence[str], pad: Callable[[str, int], str]) -> list[str]:
+    width = max(map(len, texts))
+    return [pad(text, width) for text in texts]
+
+
+def _shortened(name: str, width: int) -> str:
+    """The end of a long name: files that share a folder differ there."""
+    return name if len(name) <= width else "  ..." + name[len(name) - width + 5 :]
+
+
+def _pass_notes(tallies: Sequence[Tally], ks: Iterable[int]) -> list[str]:
+    meaning = (
+        "pass@k: in percent, the mean over items and the 95 percent interval of it over functions; "
+        "assembled: in percent of the judged samples"
+    )
+    notes = [meaning]
+    for k in ks:
+        found = estimate(tallies, k)
+        short = found.left_out if found else len(tallies)
+        if short:
+            notes.append(
+                f"pass@{k} leaves out {short} of {len(tallies)} items, with fewer than {k} judged samples"
+            )
+    return notes
+
+
+def _inconclusive_notes(records: Iterable[dict[str, Any]]) -> list[str]:
+    """A headline, and below it each reason with the number of samples and some of the items."""
+    reasons: dict[str, Counter[str]] = defaultdict(Counter)
+    for one in records:
+        if one["verdict"] == "inconclusive":
+            item = f"{one['case']}::{one['function']}[{one['task']}-{one['passes']}]"
+            reasons[one["detail"].get("message") or "no reason given"][item] += 1
+    if not reasons:
+        return []
+    count = sum(items.total() for items in reasons.values())
+    notes = [f"{count} inconclusive, counted neither as passed nor as failed:"]
+    for reason, items in sorted(reasons.items(), key=lambda pair: (-pair[1].total(), pair[0])):
+        more = len(items) - _NAMED_ITEMS
+        named = ", ".join(list(items)[:_NAMED_ITEMS]) + (f" and {more} more items" if more > 0 else "")
+        notes.append(f"  {items.total()} x {reason}: {named}")
+    return notes
+
+
+def _wrapped(note: str, width: int) -> list[str]:
+    indent = " " * (len(note) - len(note.lstrip()))
+    return textwrap.wrap(note, width, subsequent_indent=indent + "  ", break_on_hyphens=False)

@@ -1,0 +1,109 @@
+"""What a test session holds: the model, the judge, compiled cases, and the records of all samples."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmcompiler.judge.judging import judge_answer
+from pytest_llmcompiler.judge.verdict import Verdict
+from pytest_llmcompiler.model import ModelSettings, open_model
+from pytest_llmcompiler.model.answer import Answer, Model, Prompt, Sampling
+from pytest_llmcompiler.model.prompt import Template
+from pytest_llmcompiler.options import Settings
+from pytest_llmcompiler.program.case import read_case
+from pytest_llmcompiler.program.clang import Toolchain
+from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.report.records import Recorder, record
+
+if TYPE_CHECKING:
+    from pytest_llmcompiler.judge.service import Judge
+
+_WARM = 0.8
+"""The temperature for several samples, which would all be the same at 0."""
+
+
+class Session:
+    """Everything is opened when it is first needed, and closed by `close`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.records: list[dict[str, Any]] = []
+        """The records of all samples of the session, those of xdist's workers included."""
+        self._references: dict[Path, Reference] = {}
+
+    @functools.cached_property
+    def model(self) -> Model:
+        """The model that the settings name. Raises ModelError where it can't be had."""
+        settings = self.settings
+        assert settings.model is not None
+        temperature = settings.temperature
+        if temperature is None:
+            temperature = _WARM if settings.samples > 1 else 0.0
+        sampling = Sampling(temperature, settings.top_p, settings.max_tokens, settings.seed)
+        return open_model(settings.model, ModelSettings(sampling, settings.n_ctx, settings.gpu_layers))
+
+    @functools.cached_property
+    def judge(self) -> Judge:
+        """The client of the judge's process."""
+        from pytest_llmcompiler.judge.bench import Settings as JudgeSettings
+        from pytest_llmcompiler.judge.service import Judge
+
+        settings = self.settings
+        assembler = "llvm" if settings.assembler == "llvm" else "keystone"
+        return Judge(JudgeSettings(settings.examples, settings.seed, assembler), Toolchain(settings.clang))
+
+    @functools.cached_property
+    def template(self) -> Template:
+        """The prompt template. Raises TemplateError."""
+        return Template.load(self.settings.prompt)
+
+    @functools.cached_property
+    def _recorder(self) -> Recorder | None:
+        return Recorder(self.settings.record) if self.settings.record else None
+
+    def reference(self, path: Path) -> Reference:
+        """The compiled case at `path`. Raises CaseError."""
+        if path not in self._references:
+            self._references[path] = Reference(read_case(path, self._name(path)), Toolchain(self.settings.clang))
+        return self._references[path]
+
+    def _name(self, path: Path) -> str:
+        root = next((folder for folder in self.settings.cases if folder in path.parents), path.parent)
+        return path.relative_to(root).as_posix()
+
+    def prompt(self, reference: Reference, function: str, task: str, passes: str) -> Prompt:
+        """The question for one function."""
+        count, size = reference.sizes(function)
+        fields: dict[str, str | int] = {
+            "ir": reference.extracted(function),
+            "ir_count": count,
+            "bin_size": size,
+            "passes": passes,
+            "function": function,
+        }
+        return Prompt(
+            *(reference.case.name, function, task, passes, self.template.name, self.template.render(fields)),
+            lambda: reference.assembly(function, passes),
+        )
+
+    def samples(
+        self, model: Model, reference: Reference, prompt: Prompt
+    ) -> Iterator[tuple[Answer, Verdict, dict[str, Any]]]:
+        """Ask and judge: each sample with its verdict and its record, which is written before it is yielded."""
+        facts = model.describe()
+        for answer in model.answers(prompt, self.settings.samples):
+            verdict = judge_answer(self.judge, reference.case, prompt.function, answer)
+            made = record(prompt, answer, facts, verdict)
+            if self._recorder:
+                self._recorder.write(made)
+            yield answer, verdict, made
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for name in ("model", "judge", "_recorder"):
+            opened = self.__dict__.pop(name, None)
+            if opened is not None:
+                opened.close()

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_llmcompiler.model.prompt import FIELDS, Template, TemplateError
+
+VALUES: dict[str, str | int] = {
+    "ir": "define void @f() {\n  ret void\n}",
+    "ir_count": 1,
+    "bin_size": 20,
+    "passes": "O0",
+    "function": "f",
+}
+
+
+def write(folder: Path, text: str) -> str:
+    file = folder / "mine.txt"
+    file.write_text(text, encoding="utf-8")
+    return str(file)
+
+
+def test_the_shipped_template_is_the_prompt_the_models_were_trained_on() -> None:
+    assert Template.load("meta").render(VALUES) == (
+        "[INST] Give the assembly for the following code when optimized using opt -p 'O0':\n\n"
+        "<code>define void @f() {\n  ret void\n}</code>\n\n"
+        "The input code has instruction count 1 and binary size 20 bytes. [/INST]"
+    )
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_values_go_in_as_they_are(ir: str) -> None:
+    assert (
+        Template("t", "a {{x}} {ir}|{passes}").render({"ir": ir, "passes": "{ir}"}) == f"a {{x}} {ir}|{{ir}}"
+    )
+
+
+def test_every_documented_field_can_be_used(tmp_path: Path) -> None:
+    template = Template.load(write(tmp_path, " ".join(f"{{{name}}}" for name in FIELDS)))
+    assert template.render(VALUES) == " ".join(str(VALUES[name]) for name in FIELDS)
+    assert template.name == str(tmp_path / "mine.txt")
+
+
+def test_one_newline_at_the_end_of_the_file_is_not_the_template(tmp_path: Path) -> None:
+    assert Template.load(write(tmp_path, "{ir}\n\n")).text == "{ir}\n"
+
+
+def test_a_field_without_a_value_is_an_error() -> None:
+    with pytest.raises(KeyError, match="ir_count"):
+        Template.load("meta").render({"ir": "", "passes": "", "bin_size": 1})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("one\n{ir}\n{irr}", r"mine\.txt:3: unknown field \{irr\}; known are \{ir\}, \{ir_count\}"),
+        ("{ir} {", r"mine\.txt:1: a single '\{'.*a literal brace is written twice"),
+        ("\n}{ir}", r"mine\.txt:2: a single '\}'"),
+        ("Write {function} in assembly", r"mine\.txt: .*no \{ir\}"),
+    ],
+)
+def test_a_faulty_template_is_an_error_with_file_and_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(TemplateError, match=message):
+        Template.load(write(tmp_path, text))
+
+
+def test_an_unknown_name_is_an_error_that_lists_the_shipped_ones() -> None:
+    with pytest.raises(TemplateError, match=r"no prompt template 'mata': not a shipped one \(meta\)"):
+        Template.load("mata")
+
+
+def test_a_file_that_is_no_text_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "bin.txt").write_bytes(b"\xff\xfe{ir}")
+    with pytest.raises(TemplateError, match="not a readable text file"):
+        Template.load(str(tmp_path / "bin.txt"))

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmcompiler.model import ModelSettings, open_model
+from pytest_llmcompiler.model.answer import Answer, ModelError, Prompt
+
+PROMPT = Prompt("git_lfs.c", "f", "asm", "O0", "meta", "the prompt", reference=lambda: "f:\n\tret\n")
+LEAST = {"case": "git_lfs.c", "function": "f", "task": "asm", "passes": "O0", "sample": 0, "answer": "f: ret"}
+
+
+def write(folder: Path, *records: dict[str, Any] | str) -> str:
+    lines = [one if isinstance(one, str) else json.dumps(one) for one in records]
+    (folder / "r.jsonl").write_text("\n".join(lines) + "\n")
+    return f"replay:{folder / 'r.jsonl'}"
+
+
+def replay(spec: str, samples: int = 10, prompt: Prompt = PROMPT) -> list[Answer]:
+    return list(open_model(spec, ModelSettings()).answers(prompt, samples))
+
+
+def test_the_six_needed_keys_are_enough(tmp_path: Path) -> None:
+    assert replay(write(tmp_path, LEAST)) == [Answer("f: ret")]
+
+
+def test_samples_come_in_the_order_of_their_numbers_and_no_more_than_asked(tmp_path: Path) -> None:
+    spec = write(tmp_path, *(LEAST | {"sample": number, "answer": str(number)} for number in (4, 0, 2, 1)))
+    assert [(one.sample, one.text) for one in replay(spec)] == [(0, "0"), (1, "1"), (2, "2"), (4, "4")]
+    assert [one.sample for one in replay(spec, 2)] == [0, 1]
+    assert open_model(spec, ModelSettings()).describe() == {
+        "backend": "replay",
+        "name": "r.jsonl",
+        "answers": 4,
+    }
+
+
+def test_of_a_sample_recorded_twice_the_last_counts(tmp_path: Path) -> None:
+    assert [one.text for one in replay(write(tmp_path, LEAST, "", LEAST | {"answer": "new"}))] == ["new"]
+
+
+@pytest.mark.parametrize("other", [{"case": "x.c"}, {"function": "g"}, {"task": "ir"}, {"passes": "O1"}])
+def test_another_question_has_no_answers(tmp_path: Path, other: dict[str, str]) -> None:
+    assert replay(write(tmp_path, LEAST | other)) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{oops", "not JSON: Expecting property name"),
+        ("[]", "a record is a JSON object"),
+        (json.dumps({key: LEAST[key] for key in LEAST if key != "passes"}), "a record needs 'passes'"),
+        (json.dumps(LEAST | {"sample": "0"}), "'sample' must be a whole number, not '0'"),
+        (json.dumps(LEAST | {"sample": True}), "'sample' must be a whole number, not True"),
+        (json.dumps(LEAST | {"answer": None}), "'answer' must be text, not None"),
+        (json.dumps(LEAST | {"stop": "tired"}), "'stop' must be one of eos, stop, length, not 'tired'"),
+        (json.dumps(LEAST | {"schema": 2}), "schema 2 is not known, only 1"),
+        (json.dumps(LEAST | {"tokens": 5}), "'tokens' must be an object, not 5"),
+    ],
+)
+def test_a_bad_line_is_an_error_with_file_and_line(tmp_path: Path, line: str, message: str) -> None:
+    with pytest.raises(ModelError, match=r"r\.jsonl:3: ") as caught:
+        open_model(write(tmp_path, LEAST, "", line, LEAST), ModelSettings())
+    assert message in str(caught.value)
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"can't read the records .*no\.jsonl: No such file"):
+        open_model(f"replay:{tmp_path / 'no.jsonl'}", ModelSettings())
+
+
+def test_the_reference_answers_every_sample_alike() -> None:
+    model = open_model("reference", ModelSettings())
+    assert model.describe()["backend"] == "reference"
+    assert list(model.answers(PROMPT, 3)) == [Answer("f:\n\tret\n", sample) for sample in range(3)]
+
+
+@pytest.mark.parametrize("spec", ["gpt-4", "", "model.bin", "Reference"])
+def test_an_unknown_model_is_an_error_that_lists_the_forms(spec: str) -> None:
+    with pytest.raises(
+        ModelError, match=r"FILE\.gguf .*http://HOST:PORT/v1 .*replay:FILE\.jsonl .*reference"
+    ):
+        open_model(spec, ModelSettings())
