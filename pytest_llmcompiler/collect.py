@@ -46,7 +46,8 @@ class CaseFile(pytest.File):
         for function in functions:
             for passes in reference.case.passes or self.llmc.settings.passes:
                 name = f"{function}[asm-{passes}]"
-                yield CaseItem.from_parent(self, name=name, function=function, passes=passes)
+                line = reference.line_of(function)
+                yield CaseItem.from_parent(self, name=name, function=function, passes=passes, line=line)
 
 
 class SamplesFailed(Exception):
@@ -57,9 +58,9 @@ class CaseItem(pytest.Item):
     """A function and a pass list: asked of the model and judged in the set-up, so that a fault of the harness is an
     error; failed or passed in the test itself."""
 
-    def __init__(self, *, function: str, passes: str, **kwargs: Any) -> None:
+    def __init__(self, *, function: str, passes: str, line: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.function_name, self.passes = function, passes
+        self.function_name, self.passes, self._line = function, passes, line
         self.records: list[dict[str, Any]] = []
         self._verdicts: list[Verdict] = []
         # As pytest's own doctest items do, which have no function either.
@@ -106,7 +107,7 @@ class CaseItem(pytest.Item):
 
     def reportinfo(self) -> tuple[os.PathLike[str], int | None, str]:
         """Where the item comes from."""
-        return self.path, None, self.name
+        return self.path, self._line - 1, self.name
 
     @property
     def _file(self) -> CaseFile:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -104,7 +104,7 @@ class Settings:
     gpu_layers: int | None
     passes: tuple[str, ...]
     prompt: str
-    assembler: str
+    assembler: Literal["keystone", "llvm"]
     clang: str | None
     examples: int
     record: Path | None
@@ -126,9 +126,8 @@ def read_settings(config: pytest.Config) -> Settings:
     """The settings of a session. Raises pytest.UsageError naming the flag that can't be read."""
     values = {option.name: _read(config, option) for option in OPTIONS}
     if max(values["pass_k"]) > values["samples"]:
-        raise pytest.UsageError(
-            f"--llmc-pass-k {max(values['pass_k'])} needs at least as many samples, and --llmc-samples is {values['samples']}"
-        )
+        k, samples = max(values["pass_k"]), values["samples"]
+        raise pytest.UsageError(f"--llmc-pass-k {k} needs at least as many samples, and --llmc-samples is {samples}")
     return Settings(**values, cases=tuple(path.resolve() for path in config.getini("llmc_cases")))
 
 

@@ -52,8 +52,7 @@ class Session:
         from pytest_llmcompiler.judge.service import Judge
 
         settings = self.settings
-        assembler = "llvm" if settings.assembler == "llvm" else "keystone"
-        return Judge(JudgeSettings(settings.examples, settings.seed, assembler), Toolchain(settings.clang))
+        return Judge(JudgeSettings(settings.examples, settings.seed, settings.assembler), Toolchain(settings.clang))
 
     @functools.cached_property
     def template(self) -> Template:

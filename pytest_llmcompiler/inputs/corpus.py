@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -98,10 +99,8 @@ def shrink(
             best = made
             raise AssertionError
 
-    try:
+    with contextlib.suppress(AssertionError):
         _search(inputs, step, 2 * examples, random_seed, (Phase.generate, Phase.shrink))
-    except AssertionError:
-        pass
     return best if weight(best) <= weight(first) else first
 
 
@@ -143,7 +142,5 @@ def _search(
     def run(made: Input) -> None:
         step(made)
 
-    try:
+    with contextlib.suppress(_Enough, Unsatisfiable):
         run()
-    except (_Enough, Unsatisfiable):
-        pass

@@ -70,12 +70,12 @@ class Placed:
     result: PlacedObject | None
     """The buffer for a result that is returned in memory."""
 
-    def arena(self, fill: int) -> bytes:
-        """The initial bytes of all slots; what belongs to no object is garbage."""
-        memory = bytearray(GARBAGE[fill] * (ARENA // 4))
-        for placed, data in self.contents:
-            start = placed.slot.host + placed.address - placed.slot.address
-            memory[start : start + len(data)] = data
+    def initial(self, placed: PlacedObject, fill: int) -> bytes:
+        """The bytes of an object's slot before a run; what belongs to no object is garbage."""
+        memory = bytearray(GARBAGE[fill] * (placed.slot.size // 4))
+        data = next((data for other, data in self.contents if other is placed), b"")
+        start = placed.address - placed.slot.address
+        memory[start : start + len(data)] = data
         return bytes(memory)
 
 

@@ -14,7 +14,9 @@ _LENGTH = re.compile(
     r"(?:^|_)(?:n|len|length|size|sz|count|cnt|num|capacity|cap|limit|bytes|nmemb|rows|cols|max|width|total)$"
     r"|^(?:n|num)_|(?:Len|Length|Size|Count|Num)$|^n[a-z]+$|(?:len|size|count)$",
 )
-_INDEX = re.compile(r"(?:^|_)(?:i|j|k|idx|index|pos|position|off|offset|at|lo|hi|low|high|first|last|start|begin|end|left|right)$")
+_INDEX = re.compile(
+    r"(?:^|_)(?:i|j|k|idx|index|pos|position|off|offset|at|lo|hi|low|high|first|last|start|begin|end|left|right)$"
+)
 
 
 @dataclass

@@ -20,7 +20,11 @@ _DEPTH = 5
 _EXTRA = 8
 """Integers that are passed after the named parameters of a variadic function."""
 Links = tuple[tuple[int, "Object | Callback"], ...]
+Made = tuple[bytes, Links]
 Draw = Any
+_ROUND = (0, 3, 7, 10, 31, 63, 100, 127, 255, 1000, 0xFFFF, 0x7FFF)
+_NULLS = [st.sampled_from([False] * 11 + [True])] + [st.sampled_from([False] * often + [True]) for often in (3, 2, 1)]
+"""Whether a pointer is null: more often the deeper it lies, so that lists and trees end."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +59,16 @@ def inputs(
     params = function.params + (_extra_params() if function.variadic else ())
     maker = _Maker(found)
     bound = ties([param.name for param in params], [param.type for param in params], rules)
-    fresh = maker.scope(params, bound, rules)
-    made = st.builds(Input, fresh.map(lambda pairs: tuple(_value(*pair) for pair in zip(params, pairs))), _SALTS)
-    return st.one_of(made, maker.varied(tuple(seeds), bound)) if seeds else made
 
+    @st.composite
+    def draw_input(draw: Draw) -> Input:
+        if seeds and draw(st.booleans()):
+            return maker.varied(draw, seeds)
+        made = maker.scope(draw, params, bound, rules)
+        args = tuple(Value(param.type, *pair) for param, pair in zip(params, made, strict=True))
+        return Input(args, draw(_SALTS))
 
-def _value(param: Param, made: tuple[bytes, Links]) -> Value:
-    return Value(param.type, *made)
+    return draw_input()
 
 
 def _extra_params() -> tuple[Param, ...]:
@@ -70,66 +77,71 @@ def _extra_params() -> tuple[Param, ...]:
 
 _SALTS = st.integers(0, 7)
 _COUNTS = st.one_of(st.integers(0, 8), st.sampled_from((1, 1, 2, 3, 4, 9, 16, 17, 33, 64, 65, 130, 200)))
+_FREE_COUNTS = st.sampled_from((1, 1, 1, 2, 3, 4, 8, 9, 16, 32, 64, 128))
+_ROOM = st.sampled_from((0, 0, 16, 80))
+_DIGITS = st.integers(0, 9)
+_PLAIN_BYTES = b"aZ0 9\n\t-+,.:;/=\"'\\(){}[]<>#%&_\x7f\x80\xff\0"
+_NO_RULE = ArgRule()
 
 
 class _Maker:
-    """Strategies for (bytes, links) of every type."""
+    """Draws (bytes, links) of every type.
+
+    It draws step by step and keeps its strategies: hypothesis takes longer to make a strategy than to draw from it.
+    """
 
     def __init__(self, found: Hints) -> None:
-        self._hints = found
-
-    # -- scopes
+        self._numbers = found.numbers
+        self._integers: dict[Int, st.SearchStrategy[int]] = {}
+        pieces: list[st.SearchStrategy[bytes]] = [
+            st.binary(max_size=12),
+            st.sampled_from([bytes([byte]) for byte in _PLAIN_BYTES]),
+            st.text("0123456789abcdef", max_size=16).map(str.encode),
+            st.text("abcXYZ _\n", max_size=10).map(str.encode),
+            st.sampled_from([bytes([byte]) * count for byte in b"a0 \n" for count in (2, 15, 33, 70)]),
+        ]
+        if found.strings:
+            pieces.append(st.sampled_from(found.strings))
+        self._pieces = st.lists(st.one_of(pieces), max_size=8)
+        self._floats = {
+            4: st.one_of(st.integers(-64, 64), st.floats(width=32)),
+            8: st.one_of(st.integers(-64, 64), st.floats(width=64)),
+        }
 
     def scope(
-        self, members: Sequence[Param], bound: Ties, rules: Mapping[int, ArgRule], depth: int = 0
-    ) -> st.SearchStrategy[list[tuple[bytes, Links]]]:
+        self, draw: Draw, members: Sequence[Param], bound: Ties, rules: Mapping[int, ArgRule], depth: int = 0
+    ) -> list[Made]:
         """The members of a scope, lengths and indices in accordance with their buffers."""
-
-        @st.composite
-        def draw_scope(draw: Draw) -> list[tuple[bytes, Links]]:
-            counts: dict[int, int] = {}
-            for length, buffers in bound.length_of.items():
-                kind = members[length].type
-                limit = kind.bounds[1] if isinstance(kind, Int) else 0
-                low, high = rules.get(length, ArgRule()).range or (0, limit)
-                count = min(max(draw(_COUNTS), low), high)
-                counts.update(dict.fromkeys((*buffers, length), count))
-            return [
-                self._member(draw, index, member, bound, counts, rules.get(index, ArgRule()), depth)
-                for index, member in enumerate(members)
-            ]
-
-        return draw_scope()
+        counts: dict[int, int] = {}
+        for length, buffers in bound.length_of.items():
+            kind = members[length].type
+            limit = kind.bounds[1] if isinstance(kind, Int) else 0
+            low, high = rules.get(length, _NO_RULE).range or (0, limit)
+            count = min(max(draw(_COUNTS), low), high)
+            counts.update(dict.fromkeys((*buffers, length), count))
+        return [
+            self._member(draw, index, member.type, bound, counts, rules.get(index, _NO_RULE), depth)
+            for index, member in enumerate(members)
+        ]
 
     def _member(
-        self,
-        draw: Draw,
-        index: int,
-        member: Param,
-        bound: Ties,
-        counts: dict[int, int],
-        rule: ArgRule,
-        depth: int,
-    ) -> tuple[bytes, Links]:
-        type = member.type
+        self, draw: Draw, index: int, type: Type, bound: Ties, counts: dict[int, int], rule: ArgRule, depth: int
+    ) -> Made:
         if isinstance(type, Int):
             return self._number(draw, type, index, bound, counts, rule).to_bytes(type.size, "little"), ()
         if isinstance(type, Pointer):
             near = counts.get(bound.index_into[index], 8) if index in bound.index_into else None
             return self._pointer(draw, type, counts.get(index), rule, depth, near)
-        return draw(self.of(type, depth))
+        return self.value(draw, type, depth)
 
-    def _number(
-        self, draw: Draw, type: Int, index: int, bound: Ties, counts: dict[int, int], rule: ArgRule
-    ) -> int:
+    def _number(self, draw: Draw, type: Int, index: int, bound: Ties, counts: dict[int, int], rule: ArgRule) -> int:
         """An integer, as the unsigned number that its bytes hold."""
         if index in bound.length_of:
             count = counts[index]
-            number = draw(st.integers(0, 9))
-            value = count if number or not count else draw(st.integers(0, count))
+            value = count if draw(_DIGITS) or not count else draw(st.integers(0, count))
         elif rule.range:
             value = draw(st.integers(*rule.range))
-        elif index in bound.index_into and draw(st.integers(0, 7)):
+        elif index in bound.index_into and draw(_DIGITS):
             value = draw(st.integers(0, counts.get(bound.index_into[index], 8)))
         else:
             value = draw(self._integer(type))
@@ -137,124 +149,91 @@ class _Maker:
 
     # -- types
 
-    def of(self, type: Type, depth: int = 0) -> st.SearchStrategy[tuple[bytes, Links]]:
+    def value(self, draw: Draw, type: Type, depth: int = 0) -> Made:
         """The bytes of a value of a type, and where its pointers lead."""
         if isinstance(type, Int):
-            size = type.size
-            return self._integer(type).map(lambda value: ((value % (1 << 8 * size)).to_bytes(size, "little"), ()))
+            return (draw(self._integer(type)) % (1 << 8 * type.size)).to_bytes(type.size, "little"), ()
         if isinstance(type, Float):
-            return self._float(type)
+            number = draw(self._floats[type.size])
+            return struct.pack("<f" if type.size == 4 else "<d", number / 4 if isinstance(number, int) else number), ()
         if isinstance(type, Pointer):
-            return st.composite(lambda draw: self._pointer(draw, type, None, ArgRule(), depth))()
+            return self._pointer(draw, type, None, _NO_RULE, depth)
         if isinstance(type, Array):
-            return self._elements(type.element, type.count, depth)
+            return self._elements(draw, type.element, type.count, depth)
         if isinstance(type, Struct):
-            return self._struct(type, depth)
-        raise TypeError(f"no strategy for {type.name}")
+            return self._struct(draw, type, depth)
+        raise TypeError(f"no values of {type.name}")
 
     def _integer(self, type: Int) -> st.SearchStrategy[int]:
-        low, high = type.bounds
-        if type.boolean:
-            return st.integers(0, 1)
-        if type.enumerators:
-            return st.sampled_from([value for _, value in type.enumerators])
-        special = {low, high, low + 1, high - 1, high // 2, 0, 1, 2, 7, 10, 16, 31, 32, 63, 64, 100, 127, 128, 255, 256}
-        special |= {number + step for number in self._hints.numbers for step in (-1, 0, 1)}
-        fitting = sorted((value for value in special if low <= value <= high), key=abs)
-        return st.one_of(
-            st.integers(max(low, -10), min(high, 10)), st.sampled_from(fitting), st.integers(low, high)
-        )
+        if type not in self._integers:
+            low, high = type.bounds
+            special = {low, high, low + 1, high - 1, high // 2, *(1 << bit for bit in range(9)), *_ROUND}
+            special |= {number + step for number in self._numbers for step in (-1, 0, 1)}
+            fitting = sorted((value for value in special if low <= value <= high), key=abs)
+            small = st.integers(max(low, -10), min(high, 10))
+            self._integers[type] = st.one_of(small, st.sampled_from(fitting), st.integers(low, high))
+            if type.enumerators:
+                self._integers[type] = st.sampled_from([value for _, value in type.enumerators])
+        return self._integers[type]
 
-    def _float(self, type: Float) -> st.SearchStrategy[tuple[bytes, Links]]:
-        code = "<f" if type.size == 4 else "<d"
-        plain = st.integers(-64, 64).map(lambda value: value / 4)
-        return st.one_of(plain, st.floats(width=8 * type.size)).map(  # type: ignore[arg-type]
-            lambda value: (struct.pack(code, value), ())
-        )
-
-    def _struct(self, type: Struct, depth: int) -> st.SearchStrategy[tuple[bytes, Links]]:
+    def _struct(self, draw: Draw, type: Struct, depth: int) -> Made:
         if not type.fields:
-            return st.just((bytes(type.size), ()))
+            return bytes(type.size), ()
         if type.union:
-            return st.one_of([self.of(field.type, depth) for field in type.fields]).map(
-                lambda made: (made[0].ljust(type.size, b"\0"), made[1])
-            )
+            field = type.fields[draw(st.integers(0, len(type.fields) - 1))]
+            data, links = self.value(draw, field.type, depth)
+            return data.ljust(type.size, b"\0"), links
         members = [Param(field.name, field.type) for field in type.fields]
         bound = ties([member.name for member in members], [member.type for member in members])
-        return self.scope(members, bound, {}, depth).map(lambda made: _assembled(type, made))
+        return _assembled(type, self.scope(draw, members, bound, {}, depth))
 
     def _pointer(
         self, draw: Draw, type: Pointer, count: int | None, rule: ArgRule, depth: int, near: int | None = None
-    ) -> tuple[bytes, Links]:
+    ) -> Made:
         null = bytes(8)
         target = type.target
         if isinstance(target, Function):
             return null, ((0, Callback(target, draw(st.integers(0, 1)) if depth else 0)),)
-        if depth >= _DEPTH or (not rule.non_null and count is None and draw(st.integers(0, 11)) == 11):
+        if depth >= _DEPTH or (not rule.non_null and count is None and draw(_NULLS[min(depth, 3)])):
             return null, ()
         element: Type = Int(1, False, "unsigned char") if target is None else target
         if near is not None and isinstance(element, Int):
             value = draw(st.integers(0, near)) % (1 << 8 * element.size)
             return null, ((0, Object(element, 1, value.to_bytes(element.size, "little"))),)
+        is_text = isinstance(element, Int) and element.character and count is None
         if rule.elements:
             count = draw(st.integers(*rule.elements))
-        string = rule.cstring or (count is None and isinstance(element, Int) and element.character)
-        if string and not rule.elements:
-            text = draw(self._text(200)).replace(b"\0", b"\1") + b"\0"
-            if not type.const:  # room to write in
-                text += bytes(draw(st.sampled_from((0, 0, 16, 80))))
+        elif rule.cstring or is_text:
+            text = self._text(draw, 200).replace(b"\0", b"\1") + b"\0"
+            text += b"" if type.const else bytes(draw(_ROOM))
             return null, ((0, Object(element, len(text), text)),)
-        if count is None:
-            count = draw(self._free_count(element))
-        data, links = draw(self._elements(element, count, depth + 1))
+        if count is None:  # elements that are too few, the reference tells
+            count = 1 if isinstance(element, (Struct, Pointer)) else draw(_FREE_COUNTS)
+        data, links = self._elements(draw, element, count, depth + 1)
         return null, ((0, Object(element, count, data, links)),)
 
-    def _free_count(self, element: Type) -> st.SearchStrategy[int]:
-        """How many elements a pointer leads to of which nothing is known: those that are too few, the reference tells."""
-        if isinstance(element, Struct):
-            return st.just(1)
-        return st.sampled_from((1, 1, 1, 2, 3, 4, 8, 9, 16, 32, 64, 128))
-
-    def _elements(self, element: Type, count: int, depth: int) -> st.SearchStrategy[tuple[bytes, Links]]:
+    def _elements(self, draw: Draw, element: Type, count: int, depth: int) -> Made:
         if isinstance(element, Int) and element.size == 1 and not element.boolean and not element.enumerators:
-            return self._text(count).map(lambda data: (data.ljust(count, b"\0"), ()))
-        if isinstance(element, Struct) and count > 12:
-            count_drawn = 12  # the rest repeats: hypothesis refuses examples that are too large
-        else:
-            count_drawn = min(count, 40)
-        drawn = st.lists(self.of(element, depth), min_size=count_drawn, max_size=count_drawn)
-        return drawn.map(lambda made: _array(made, element.size, count))
+            return self._text(draw, count).ljust(count, b"\0"), ()
+        # The rest repeats: hypothesis gives up on examples that are too large.
+        drawn = min(count, 12 if isinstance(element, (Struct, Pointer)) else 40)
+        return _array([self.value(draw, element, depth) for _ in range(drawn)], element.size, count)
 
-    def _text(self, size: int) -> st.SearchStrategy[bytes]:
+    def _text(self, draw: Draw, size: int) -> bytes:
         """Up to `size` bytes of the kind that parsers meet: the program's own strings, runs, digits, anything."""
-        pieces: list[st.SearchStrategy[bytes]] = [
-            st.binary(max_size=12),
-            st.sampled_from(b"aZ0 9\n\t-+,.:;/=\"'\\(){}[]<>#%&_\x7f\x80\xff\0").map(lambda byte: bytes([byte])),
-            st.text("0123456789abcdef", max_size=16).map(str.encode),
-            st.text("abcXYZ _\n", max_size=10).map(str.encode),
-            st.tuples(st.sampled_from(b"a0 \n"), st.integers(0, 70)).map(lambda run: bytes([run[0]]) * run[1]),
-        ]
-        if self._hints.strings:
-            pieces.append(st.sampled_from(self._hints.strings))
-        return st.lists(st.one_of(pieces), max_size=min(size, 8)).map(lambda parts: b"".join(parts)[:size])
+        return b"".join(draw(self._pieces))[:size] if size else b""
 
     # -- variations
 
-    def varied(self, seeds: tuple[Input, ...], bound: Ties) -> st.SearchStrategy[Input]:
-        """Seeds with up to three small changes."""
+    def varied(self, draw: Draw, seeds: Sequence[Input]) -> Input:
+        """A seed with up to three small changes."""
+        made: Input = draw(st.sampled_from(seeds))
+        for _ in range(draw(st.integers(0, 3))):
+            if made.args:
+                made = self._changed(draw, made)
+        return made
 
-        @st.composite
-        def draw_varied(draw: Draw) -> Input:
-            made = draw(st.sampled_from(seeds))
-            for _ in range(draw(st.integers(0, 3))):
-                made = self._changed(draw, made, bound)
-            return made
-
-        return draw_varied()
-
-    def _changed(self, draw: Draw, made: Input, bound: Ties) -> Input:
-        if not made.args:
-            return made
+    def _changed(self, draw: Draw, made: Input) -> Input:
         index = draw(st.integers(0, len(made.args) - 1))
         args = list(made.args)
         value = args[index]
@@ -262,14 +241,16 @@ class _Maker:
         if buffers and buffers[0].data:
             target = buffers[0]
             place = draw(st.integers(0, len(target.data) - 1))
-            patch = draw(self._text(8)) or b"\0"
+            patch = self._text(draw, 8) or b"\0"
             data = (target.data[:place] + patch + target.data[place + len(patch) :])[: len(target.data)]
             kept = tuple((at, link) for at, link in target.links if not at - len(patch) < place < at + 8)
             changed = replace(target, data=data, links=kept)
             args = [_relinked(arg, target, changed) for arg in args]
         elif not value.links and not isinstance(value.type, Pointer):
-            near = isinstance(value.type, Int) and draw(st.booleans())
-            args[index] = _stepped(value, draw(st.integers(-2, 2))) if near else Value(value.type, *draw(self.of(value.type)))
+            if isinstance(value.type, Int) and draw(st.booleans()):
+                args[index] = _stepped(value, draw(st.integers(-2, 2)))
+            else:
+                args[index] = Value(value.type, *self.value(draw, value.type))
         return replace(made, args=tuple(args))
 
 
@@ -283,7 +264,7 @@ def _stepped(value: Value, step: int) -> Value:
     return replace(value, data=(number % (1 << 8 * len(value.data))).to_bytes(len(value.data), "little"))
 
 
-def _array(made: Sequence[tuple[bytes, Links]], size: int, count: int) -> tuple[bytes, Links]:
+def _array(made: Sequence[Made], size: int, count: int) -> Made:
     data = b"".join(item for item, _ in made)
     links = tuple((index * size + at, target) for index, (_, inner) in enumerate(made) for at, target in inner)
     if count > len(made) and made:
@@ -291,7 +272,7 @@ def _array(made: Sequence[tuple[bytes, Links]], size: int, count: int) -> tuple[
     return data, links
 
 
-def _assembled(type: Struct, made: Sequence[tuple[bytes, Links]]) -> tuple[bytes, Links]:
+def _assembled(type: Struct, made: Sequence[Made]) -> Made:
     data = bytearray(type.size)
     links: list[tuple[int, Object | Callback]] = []
     for field, (item, inner) in zip(type.fields, made, strict=True):

@@ -29,7 +29,7 @@ BASE = 0x10000000
 _REFERENCE_LIMIT = 1_000_000
 """Instructions; an input for which the reference needs more is not a test."""
 _HANG_FACTOR, _HANG_FLOOR = 32, 20_000
-"""A candidate hangs past this many instructions for each byte of code that the reference executed, and this many more."""
+"""A candidate hangs past this many instructions for each byte of code that the reference executed, and as many more."""
 _RUN_SECONDS, _RUN_MEGABYTES = 120.0, 8192
 """Only a fault of the emulator gets near these: runs are limited by instructions. (unicorn reserves gigabytes.)"""
 
@@ -94,9 +94,7 @@ class Bench:
             return Verdict("link", str(error))
         detail = {"assembler": candidate.engine, "fallback": candidate.fallback, **self._counts()}
         try:
-            found = sandbox.call(
-                self._try, candidate, assembly, seconds=_RUN_SECONDS, megabytes=_RUN_MEGABYTES
-            )
+            found = sandbox.call(self._try, candidate, assembly, seconds=_RUN_SECONDS, megabytes=_RUN_MEGABYTES)
         except (sandbox.Died, sandbox.TimedOut) as error:
             return Verdict("inconclusive", f"the emulator gave up on it: {error}", detail=detail)
         if found is None:
@@ -127,7 +125,8 @@ class Bench:
             if finding and finding.kind != "abi":
                 weakest = (made, finding)
                 break
-            weakest = weakest or (finding and (made, finding))
+            if finding and weakest is None:
+                weakest = made, finding
         if weakest is None:
             return None
         made, finding = self._smallest(machine, assembly, *weakest)
@@ -167,9 +166,7 @@ class Bench:
             length = entry.expected.run.length
             words = f"still running after {entry.limit} instructions; the reference executes {length} bytes of code"
             return _Finding("hang", words, ())
-        found = list(
-            differences(self.signature, entry.placed, self.reference.golden.globals, entry.expected, run, 0)
-        )
+        found = list(differences(self.signature, entry.placed, self.reference.golden.globals, entry.expected, run, 0))
         if found:
             return _Finding("mismatch", _headline(found[0]), tuple(_table(found)))
         if run.abi:
@@ -200,9 +197,7 @@ class Bench:
     @functools.cached_property
     def corpus(self) -> Corpus[Entry]:
         """The inputs, smallest first, each with what the reference shows on it."""
-        corpus = explore(
-            self._strategy, self._seeds, self.settings.examples, self.settings.seed, self._accept
-        )
+        corpus = explore(self._strategy, self._seeds, self.settings.examples, self.settings.seed, self._accept)
         corpus.entries = dict(sorted(corpus.entries.items(), key=lambda pair: weight(pair[0])))
         return corpus
 
@@ -267,14 +262,14 @@ class Bench:
     def _agree(self, placed: Placed, first: Run, second: Run) -> bool:
         if (first.outcome, first.code) != (second.outcome, second.code):
             return False
-        if first.outcome == "return" and placed.result is None:
-            if not same_value(self.signature.result, first.result, second.result):
-                return False
+        in_registers = first.outcome == "return" and placed.result is None
+        if in_registers and not same_value(self.signature.result, first.result, second.result):
+            return False
         same_heap = [item[:2] for item in first.heap] == [item[:2] for item in second.heap]
         return first.calls == second.calls and first.output == second.output and same_heap
 
 
-@functools.cache
+@functools.lru_cache(maxsize=32)
 def _seeds_of(reference: Reference) -> dict[str, list[Input]]:
     return from_main(reference.golden, {name: reference.signatures[name] for name in reference.functions})
 
@@ -298,7 +293,7 @@ def _where(address: int, placed: Placed) -> str:
             return f"{target.label} + {target.size + past} ({past} bytes past its end)"
         if -4096 <= address - target.address < 0:
             return f"{target.label} - {target.address - address} (before its start)"
-    if any(0 < target.address - address << 32 and (target.address & 0xFFFFFFFF) == address for target in placed.objects):
+    if any(target.address & 0xFFFFFFFF == address for target in placed.objects):
         return f"{address:#x} (the lower half of a pointer)"
     return hex(address)
 
@@ -314,5 +309,3 @@ def _table(found: list[Difference]) -> Iterator[str]:
         yield f"  {where:<{widths[0]}}  {expected:<{widths[1]}}  {observed}".rstrip()
     if len(found) > 6:
         yield f"  … and {len(found) - 6} more"
-
-

@@ -45,9 +45,8 @@ def same_value(type: Type | None, first: bytes, second: bytes) -> bool:
         return _is_nan(first) and _is_nan(second)
     if isinstance(type, (Array, Struct)) and not (isinstance(type, Struct) and type.union):
         parts = _parts(type)
-        return all(same_value(part, first[at : at + part.size], second[at : at + part.size]) for at, part in parts) and (
-            _bit_fields(type, first) == _bit_fields(type, second)
-        )
+        plain = all(same_value(part, first[at : at + part.size], second[at : at + part.size]) for at, part in parts)
+        return plain and _bit_fields(type, first) == _bit_fields(type, second)
     mask = int.from_bytes(significant(type), "little")
     return not (int.from_bytes(first, "little") ^ int.from_bytes(second, "little")) & mask
 
@@ -95,8 +94,8 @@ def differences(
         first, second = run.output.get(number, b""), actual.output.get(number, b"")
         if first != second:
             yield Difference({1: "stdout", 2: "stderr"}[number], show_bytes(first) or '""', show_bytes(second) or '""')
-    for placed_object in placed.objects:
-        yield from _object(placed_object, expected, actual)
+    for index, target in enumerate(placed.objects):
+        yield from _object(target, run.slots[index], actual.slots[index], expected.loose)
     for name, first, second in zip(names, run.globals, actual.globals, strict=True):
         yield from _memory(f"global {name}", first, second, expected.loose)
     yield from _heap(expected, actual)
@@ -139,18 +138,16 @@ def _call(call: CallOut | None) -> str:
     return f"{call.name}({', '.join(hex(arg) if arg > 0xFFFF else str(arg) for arg in call.args)})"
 
 
-def _object(target: PlacedObject, expected: Expected, actual: Run) -> Iterator[Difference]:
-    start = target.slot.host + target.address - target.slot.address
-    first, second = (run.arena[start : start + target.size] for run in (expected.run, actual))
+def _object(
+    target: PlacedObject, before: bytes, after: bytes, loose: frozenset[tuple[str, int]]
+) -> Iterator[Difference]:
+    start = target.address - target.slot.address
+    first, second = before[start : start + target.size], after[start : start + target.size]
     if first == second:
         return
     size = max(target.element.size, 1)
     for at in range(0, target.size, size):
-        one, two = first[at : at + size], second[at : at + size]
-        loose = any((target.label, at + index) in expected.loose for index in range(size))
-        if loose:
-            one = _without(one, target.label, at, expected.loose)
-            two = _without(two, target.label, at, expected.loose)
+        one, two = (_without(data[at : at + size], target.label, at, loose) for data in (first, second))
         if one != two and not same_value(target.element, one, two):
             step = next(index for index, pair in enumerate(zip(one, two)) if pair[0] != pair[1])
             name = path(target.element, target.label, at + step, at_pointer=True)
@@ -163,6 +160,8 @@ def _object(target: PlacedObject, expected: Expected, actual: Run) -> Iterator[D
 
 
 def _without(data: bytes, name: str, start: int, loose: frozenset[tuple[str, int]]) -> bytes:
+    if not loose:
+        return data
     return bytes(0 if (name, start + index) in loose else byte for index, byte in enumerate(data))
 
 
@@ -185,48 +184,46 @@ def _heap(expected: Expected, actual: Run) -> Iterator[Difference]:
     if [item[:2] for item in first] != [item[:2] for item in second]:
         yield Difference("live heap objects (sizes)", str(shapes[0]), str(shapes[1]))
         return
-    for index, ((address, size, one), (_, _, two)) in enumerate(zip(first, second, strict=True)):
-        yield from _memory(f"heap object {index} ({size} bytes)", one, two, expected.loose, len(one) - max(size, 1) & ~15)
+    for index, ((_, size, one), (_, _, two)) in enumerate(zip(first, second, strict=True)):
+        start = len(one) - max(size, 1) & ~15
+        yield from _memory(f"heap object {index} ({size} bytes)", one, two, expected.loose, start)
 
 
 def _outside(placed: Placed, actual: Run, fill: int) -> Iterator[Difference]:
     """Writes into the mapped memory around the objects."""
-    initial = placed.arena(fill)
-    if initial == actual.arena:
-        return
-    used = bytearray(actual.arena)
-    for target in placed.objects:
-        start = target.slot.host + target.address - target.slot.address
-        used[start : start + target.size] = initial[start : start + target.size]
-    if used == initial:
-        return
-    at = next(index for index in range(len(initial)) if used[index] != initial[index])
-    near = next((t for t in placed.objects if t.slot.host <= at < t.slot.host + t.slot.size), None)
-    where = "memory that belongs to no object"
-    if near:
-        where = f"memory {near.slot.host + near.address - near.slot.address - at} bytes before {near.label}"
-    yield Difference(where, "untouched", f"written: {show_bytes(bytes(used[at : at + 8]))}")
+    if actual.stray:
+        yield Difference("memory that belongs to no object", "untouched", "written")
+    for target, after in zip(placed.objects, actual.slots, strict=True):
+        before = placed.initial(target, fill)
+        start = target.address - target.slot.address
+        end = start + target.size
+        if before[:start] != after[:start] or before[end:] != after[end:]:
+            outside = [*range(start - 1, -1, -1), *range(end, len(after))]
+            at = next(index for index in outside if before[index] != after[index])
+            where = f"{start - at} bytes before" if at < start else f"{at - end + 1} bytes past the end of"
+            written = f"written: {show_bytes(after[at : at + 1])}"
+            yield Difference(f"memory {where} {target.label}", "untouched", written)
+            return
 
 
 def loose_bytes(placed: Placed, names: Sequence[str], first: Run, second: Run) -> frozenset[tuple[str, int]]:
     """The bytes of objects, globals and heap on which two reference runs disagree."""
     found: set[tuple[str, int]] = set()
-    for target in placed.objects:
-        start = target.slot.host + target.address - target.slot.address
-        pairs = zip(first.arena[start : start + target.size], second.arena[start : start + target.size])
-        found.update((target.label, index) for index, (one, two) in enumerate(pairs) if one != two)
+    for target, before, after in zip(placed.objects, first.slots, second.slots, strict=True):
+        start = target.address - target.slot.address
+        if before[start : start + target.size] != after[start : start + target.size]:
+            pairs = zip(before[start : start + target.size], after[start : start + target.size])
+            found.update((target.label, index) for index, (one, two) in enumerate(pairs) if one != two)
     for name, one, two in zip(names, first.globals, second.globals, strict=True):
         found.update((f"global {name}", index) for index, pair in enumerate(zip(one, two)) if pair[0] != pair[1])
     for index, ((_, size, one), (_, _, two)) in enumerate(zip(first.heap, second.heap)):
         name = f"heap object {index} ({size} bytes)"
-        garbage = zip(GARBAGE[0] * (len(one) // 4), GARBAGE[1] * (len(two) // 4))
-        pairs = zip(zip(one, two), garbage)
-        found.update((name, at) for at, (pair, fill) in enumerate(pairs) if pair[0] != pair[1] and pair != fill)
+        untouched = GARBAGE[0] * (len(one) // 4), GARBAGE[1] * (len(two) // 4)
+        columns = zip(one, two, *untouched)
+        found.update((name, at) for at, (a, b, c, d) in enumerate(columns) if a != b and (a, b) != (c, d))
     return frozenset(found)
 
 
 def wild_write(placed: Placed, run: Run, fill: int) -> bool:
     """Whether a run wrote into the memory around the objects."""
     return next(_outside(placed, run, fill), None) is not None
-
-

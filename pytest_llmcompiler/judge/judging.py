@@ -69,5 +69,3 @@ def _judge(examples: int) -> Judge:
     judge = Judge(Settings(examples=examples))
     atexit.register(judge.close)
     return judge
-
-

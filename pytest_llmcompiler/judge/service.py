@@ -6,6 +6,7 @@ Requests and replies are JSON objects, one a line, over the process's standard i
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -22,6 +23,9 @@ from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.program.case import Case, CaseError, read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
+
+_BENCHES = 32
+"""Functions whose corpora are kept: a few megabytes each."""
 
 
 class JudgeError(Exception):
@@ -108,22 +112,17 @@ class _Server:
 
     def __init__(self) -> None:
         self._references: dict[tuple[str, str | None], tuple[float, Reference]] = {}
-        self._benches: dict[tuple[Reference, str, Settings], Bench] = {}
+        self._bench = functools.lru_cache(_BENCHES)(Bench)
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         try:
-            return self._bench(request).judge(request["assembly"]).to_json()
+            reference = self._reference(Path(request["path"]), request["name"], request["clang"])
+            bench = self._bench(reference, request["function"], Settings(**request["settings"]))
+            return bench.judge(request["assembly"]).to_json()
         except CaseError as error:
             return {"case_error": str(error)}
         except Exception:
             return {"error": traceback.format_exc()}
-
-    def _bench(self, request: dict[str, Any]) -> Bench:
-        reference = self._reference(Path(request["path"]), request["name"], request["clang"])
-        key = reference, request["function"], Settings(**request["settings"])
-        if key not in self._benches:
-            self._benches[key] = Bench(*key)
-        return self._benches[key]
 
     def _reference(self, path: Path, name: str, clang: str | None) -> Reference:
         """The compiled case; compiled again where the file has changed."""

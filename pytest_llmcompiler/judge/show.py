@@ -57,14 +57,16 @@ def show_bytes(data: bytes) -> str:
 
 def _argument(name: str, type: Type, data: bytes, links: Links) -> Iterator[str]:
     target = links[0][1] if links and isinstance(type, Pointer) else None
-    if isinstance(target, Object) and target.count == 1 and not isinstance(target.element, (Struct, Pointer)):
-        if not (isinstance(target.element, Int) and target.element.character):
-            yield f"*{name} = {show_value(target.element, target.data)}"
-            return
-    if isinstance(target, Object):
+    if isinstance(target, Object) and target.count == 1 and _is_plain(target.element):
+        yield f"*{name} = {show_value(target.element, target.data)}"
+    elif isinstance(target, Object):
         yield f"{name} = {_object(target)}"
     else:
         yield f"{name} = {show_value(type, data, links)}"
+
+
+def _is_plain(type: Type) -> bool:
+    return isinstance(type, Float) or (isinstance(type, Int) and not type.character)
 
 
 def _object(target: Object | Callback) -> str:
@@ -113,11 +115,13 @@ def _integer(type: Int, data: bytes) -> str:
 
 
 def _literal(data: bytes) -> str:
-    """A C string literal; a closing zero byte goes without saying, runs of equal bytes are counted."""
-    body = data[:-1] if data[-1:] == b"\0" else data
-    text = "".join(_character(byte) for byte in body[:_LONGEST])
-    rest = f" /* {len(data)} bytes */" if len(body) > _LONGEST or data[-1:] != b"\0" else ""
-    return f'"{text}{"…" if len(body) > _LONGEST else ""}"{rest}'
+    """A C string literal. One closing zero byte goes without saying; of more of them, the size tells."""
+    body = data.rstrip(b"\0")
+    text = "".join(_character(byte) for byte in body[:_LONGEST]) + ("…" if len(body) > _LONGEST else "")
+    if len(data) == len(body) + 1:
+        return f'"{text}"'
+    rest = ", the rest zero" if len(data) > len(body) + 1 and body else ", all zero" if data and not body else ""
+    return f'"{text}" /* {len(data)} bytes{rest} */'
 
 
 def _character(byte: int) -> str:

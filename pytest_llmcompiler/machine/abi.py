@@ -39,8 +39,10 @@ class Result:
 
 def classify(type: Type) -> tuple[Class, ...]:
     """The class of each eightbyte of a type; empty for one that is passed in memory (or has no bytes)."""
+    if isinstance(type, Int) and type.size == 16:
+        return ("INTEGER", "INTEGER")
     if isinstance(type, Int):
-        return ("INTEGER",) * (2 if type.size == 16 else 1)
+        return ("INTEGER",)
     if isinstance(type, Pointer):
         return ("INTEGER",)
     if isinstance(type, Float):
@@ -52,7 +54,7 @@ def classify(type: Type) -> tuple[Class, ...]:
 
 
 def _merge(type: Type, offset: int, classes: list[Class | None]) -> bool:
-    """Merge a type at an offset into the classes of its eightbytes. False where it is unaligned: all of it is MEMORY."""
+    """Merge a type at an offset into the classes of its eightbytes. False where it is unaligned, hence all MEMORY."""
     if isinstance(type, Struct):
         return all(
             _merge(field.type, offset + field.offset, classes)

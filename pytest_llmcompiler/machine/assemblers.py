@@ -13,6 +13,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from importlib import import_module
 from typing import Any, Literal, NamedTuple
 
 from pytest_llmcompiler.machine import sandbox
@@ -89,7 +90,7 @@ class Assembled:
     """Why keystone's output was not used, where the engine is LLVM and keystone was asked first."""
 
 
-class _Refused(Exception):
+class _RefusalError(Exception):
     """Keystone can't or shall not assemble this; the message says why."""
 
 
@@ -120,7 +121,7 @@ def assemble(
     if assembler == "keystone":
         try:
             return _Keystone(unit, function, shared).assemble(base, symbols, limits)
-        except _Refused as refusal:
+        except _RefusalError as refusal:
             fallback = str(refusal)
     return _llvm(unit, function, base, symbols, shared, limits, fallback)
 
@@ -147,22 +148,18 @@ _INTEL_MEMORY = re.compile(
 )
 _INTEL_WRAPPED = re.compile(r"\[\s*([a-z]+\s+ptr\s+.*)\]$", re.IGNORECASE)
 _INTEL_OFFSET = re.compile(r"offset\s+(?:flat\s*:\s*)?(.*)$", re.IGNORECASE)
-_INTEL_ADDRESS = re.compile(
-    rf"(?:rip|{_POINTER}(?:\s*\*\s*[1248])?|[1248]\s*\*\s*{_POINTER})$", re.IGNORECASE
-)
+_INTEL_ADDRESS = re.compile(rf"(?:rip|{_POINTER}(?:\s*\*\s*[1248])?|[1248]\s*\*\s*{_POINTER})$", re.IGNORECASE)
 _INTEL_64 = re.compile(_POINTER, re.IGNORECASE)
 _INTEL_32 = re.compile(r"(?:e(?:[abcd]x|[sd]i|[sb]p)|r(?:8|9|1[0-5])d)$|dword\s+ptr\b", re.IGNORECASE)
 _ATOM = re.compile(rf"\s*([+-]?)\s*(?:({SYMBOL})(?:@(\w+))?|(\w+))\s*")
 _ESCAPE = re.compile(r"\\([0-7]{1,3}|[bfnrt\"\\])|\\|[^\\]+")
 _ESCAPES = {"b": 8, "f": 12, "n": 10, "r": 13, "t": 9, '"': 34, "\\": 92}
 _CONDITIONS = {
-    name: code
-    for code, names in enumerate(
-        ("o", "no", "b c nae", "ae nb nc", "e z", "ne nz", "be na", "a nbe")
-        + ("s", "ns", "p pe", "np po", "l nge", "ge nl", "le ng", "g nle")
-    )
-    for name in names.split()
-}
+    "o": 0, "no": 1, "b": 2, "c": 2, "nae": 2, "ae": 3, "nb": 3, "nc": 3, "e": 4, "z": 4, "ne": 5, "nz": 5,
+    "be": 6, "na": 6, "a": 7, "nbe": 7, "s": 8, "ns": 9, "p": 10, "pe": 10, "np": 11, "po": 11, "l": 12, "nge": 12,
+    "ge": 13, "nl": 13, "le": 14, "ng": 14, "g": 15, "nle": 15,
+}  # fmt: skip
+"""Condition of a jump -> the low bits of its opcode."""
 _OPCODES: dict[str, tuple[int, ...]] = {
     "call": (0xE8,),
     "callq": (0xE8,),
@@ -172,12 +169,17 @@ _OPCODES: dict[str, tuple[int, ...]] = {
 """Direct branches: the opcode of the form with a 32-bit distance."""
 _PREFIXES = frozenset(("lock", "rep", "repe", "repz", "repne", "repnz"))
 _RAW = {"endbr64": ".byte 243,15,30,250", "endbr32": ".byte 243,15,30,251"}
-_NOPS = tuple(
-    bytes.fromhex(code)
-    for code in (
-        ("90", "6690", "0f1f00", "0f1f4000", "0f1f440000", "660f1f440000", "0f1f8000000000")
-        + ("0f1f840000000000", "660f1f840000000000", "662e0f1f840000000000")
-    )
+_NOPS = (
+    b"\x90",
+    b"\x66\x90",
+    b"\x0f\x1f\x00",
+    b"\x0f\x1f\x40\x00",
+    b"\x0f\x1f\x44\x00\x00",
+    b"\x66\x0f\x1f\x44\x00\x00",
+    b"\x0f\x1f\x80\x00\x00\x00\x00",
+    b"\x0f\x1f\x84\x00\x00\x00\x00\x00",
+    b"\x66\x0f\x1f\x84\x00\x00\x00\x00\x00",
+    b"\x66\x2e\x0f\x1f\x84\x00\x00\x00\x00\x00",
 )
 """The recommended multi-byte NOPs, by length."""
 
@@ -252,10 +254,10 @@ class _Keystone:
         """Numeric label -> the statements that define it."""
 
     def assemble(self, base: int, symbols: Mapping[str, int], limits: Limits) -> Assembled:
-        """Raises _Refused for whatever has to be left to LLVM."""
+        """Raises _RefusalError for whatever has to be left to LLVM."""
         groups = self.groups()
         if self.function not in self.unit.labels and self.function not in self.aliases:
-            raise _Refused(f"the text has no label '{self.function}'")
+            raise _RefusalError(f"the text has no label '{self.function}'")
         order = [section for section in self.unit.order() if section in groups]
         borders: dict[int, tuple[int, int]] = {}
         for section in order:
@@ -288,7 +290,7 @@ class _Keystone:
             if kind == "set" and statement.name not in self.shared:
                 self.alias(statement)
             if kind == "weak" and statement.name not in self.unit.labels:
-                raise _Refused(f"{statement.text!r} is left to LLVM")
+                raise _RefusalError(f"{statement.text!r} is left to LLVM")
             if kind in ("set", "weak"):
                 continue
             groups.setdefault(section, []).append((number, statement))
@@ -306,7 +308,7 @@ class _Keystone:
         """`.set a, b` where b is a label of this text."""
         name, target = statement.name, self.aliases.get(statement.operands, statement.operands)
         if name in self.unit.labels or name in self.aliases or not self.is_own(target):
-            raise _Refused(f"{statement.text!r} is left to LLVM")
+            raise _RefusalError(f"{statement.text!r} is left to LLVM")
         self.aliases[name] = target
 
     def label_name(self, number: int, statement: Statement) -> str:
@@ -329,7 +331,7 @@ class _Keystone:
             elif statement.kind == "align":
                 amount, value, most = statement.numbers
                 if value not in (-1, 0x90):
-                    raise _Refused(f"{statement.text!r} in code is left to LLVM")
+                    raise _RefusalError(f"{statement.text!r} in code is left to LLVM")
                 start = self.mark()
                 self.stream.append(f".p2align {amount.bit_length() - 1}" + (f",,{most}" if most > 0 else ""))
                 self.padding.append((start, self.mark()))
@@ -350,17 +352,17 @@ class _Keystone:
             elif prefix in _PREFIXES:
                 prefixes.append(prefix)
             else:
-                raise _Refused(f"the prefix {prefix} is left to LLVM")
+                raise _RefusalError(f"the prefix {prefix} is left to LLVM")
         if name in _RAW and not statement.operands:
             self.stream.append(_RAW[name])
             self.items.append(_Item(statement, start, -1, (), None))
             return
-        if name[0] in "v{" or name in PREFIXES:
-            raise _Refused(f"{name} is left to LLVM")
         operands = split_operands(statement.operands)
+        if name[0] in "v{" or name in PREFIXES or _is_taken_too_lightly(name, operands):
+            raise _RefusalError(f"{statement.text!r} is left to LLVM")
         if name in _OPCODES and len(operands) == 1 and not _is_indirect(operands[0], statement.syntax):
             if statement.prefixes:
-                raise _Refused(f"{statement.text!r} is left to LLVM")
+                raise _RefusalError(f"{statement.text!r} is left to LLVM")
             self.branch(number, statement, start, operands[0])
             return
         references: list[_Reference] = []
@@ -376,13 +378,8 @@ class _Keystone:
         """A direct branch: by keystone to a label of this text's code, else encoded here."""
         target = self.expression(operand, number, statement)
         symbol = target.symbol
-        if (
-            symbol is None
-            or symbol == "."
-            or target.minus is not None
-            or target.modifier not in (None, "PLT")
-        ):
-            raise _Refused(f"the branch to {operand!r} is left to LLVM")
+        if symbol is None or symbol == "." or target.minus is not None or target.modifier not in (None, "PLT"):
+            raise _RefusalError(f"the branch to {operand!r} is left to LLVM")
         if self.is_own(symbol) and symbol in self.places and not target.number:
             self.stream.append(f"{statement.name} L{self.places[symbol][1]}")
             self.items.append(_Item(statement, start, self.mark(), (), symbol))
@@ -390,9 +387,7 @@ class _Keystone:
         opcode = _OPCODES[statement.name]
         self.stream.append(".byte " + ",".join(map(str, (*opcode, 0, 0, 0, 0))))
         self.items.append(_Item(statement, start, -1, (), None))
-        self.fields.append(
-            _Field(statement.section, start, len(opcode), RELATIVE_32, symbol, None, target.number - 4)
-        )
+        self.fields.append(_Field(statement.section, start, len(opcode), RELATIVE_32, symbol, None, target.number - 4))
 
     def is_own(self, symbol: str) -> bool:
         """Whether the text's own definition counts."""
@@ -408,19 +403,19 @@ class _Keystone:
         while position < len(text) or not text:
             atom = _ATOM.match(text, position)
             if atom is None or (position and not atom[1]):
-                raise _Refused(f"the expression {text!r} is left to LLVM")
+                raise _RefusalError(f"the expression {text!r} is left to LLVM")
             sign, name, kind, digits = atom.groups()
             if name is None:
                 value = integer(digits)
                 if value is None or abs(value) >= 1 << 64:
-                    raise _Refused(f"the number {digits!r} is left to LLVM")
+                    raise _RefusalError(f"the number {digits!r} is left to LLVM")
                 total += -value if sign == "-" else value
             elif sign == "-" and minus is None and kind is None:
                 minus = self.aliases.get(name, name)
             elif sign != "-" and symbol is None:
                 symbol, modifier = self.aliases.get(name, name), kind and kind.upper()
             else:
-                raise _Refused(f"the expression {text!r} is left to LLVM")
+                raise _RefusalError(f"the expression {text!r} is left to LLVM")
             position = atom.end()
         return _Expression(symbol, minus, total, modifier)
 
@@ -428,21 +423,19 @@ class _Keystone:
         places = self.numeric[name]
         index = bisect_left(places, number) - (direction == "b")
         if statement.syntax == "intel" or not 0 <= index < len(places):
-            raise _Refused(f"the numeric label {name}{direction} is left to LLVM")
+            raise _RefusalError(f"the numeric label {name}{direction} is left to LLVM")
         return f"{name}:{places[index]}"
 
-    def magic(
-        self, references: list[_Reference], value: _Expression, relative: bool, wide: bool = False
-    ) -> str:
+    def magic(self, references: list[_Reference], value: _Expression, relative: bool, wide: bool = False) -> str:
         """A number in place of a symbol; the reference tells how it is replaced in the bytes."""
         if value.symbol is None or value.minus is not None or value.symbol == ".":
-            raise _Refused("a difference of symbols in an instruction is left to LLVM")
+            raise _RefusalError("a difference of symbols in an instruction is left to LLVM")
         if value.modifier == "GOTPCREL" and relative:
             kind = GOT_32
         elif value.modifier in (None, "PLT"):
             kind = RELATIVE_32 if relative else ABSOLUTE_64 if wide else SIGNED_32
         else:
-            raise _Refused(f"@{value.modifier} is left to LLVM")
+            raise _RefusalError(f"@{value.modifier} is left to LLVM")
         magic = _MAGIC + len(references)
         if wide:
             magic |= magic << 32
@@ -457,11 +450,11 @@ class _Keystone:
             return "$" + self.immediate(operand[1:], number, statement, references)
         memory = _ATT_MEMORY.match(operand)
         if memory is None:
-            raise _Refused(f"the operand {operand!r} is left to LLVM")
+            raise _RefusalError(f"the operand {operand!r} is left to LLVM")
         star, segment, displacement, base, index, scale = memory.groups()
         relative = base is not None and base.lower() == "rip"
         if (base is None and index is None) or (relative and (index is not None or not displacement)):
-            raise _Refused(f"the operand {operand!r} is left to LLVM")
+            raise _RefusalError(f"the operand {operand!r} is left to LLVM")
         if displacement:
             displacement = self.displacement(displacement, number, statement, references, relative)
         inside = f"%{base}" if base else ""
@@ -476,7 +469,7 @@ class _Keystone:
         if value.symbol is not None:
             return self.magic(references, value, relative)
         if value.minus is not None or not -(1 << 31) <= value.number < 1 << 31:
-            raise _Refused(f"the displacement {text!r} is left to LLVM")
+            raise _RefusalError(f"the displacement {text!r} is left to LLVM")
         return str(value.number)
 
     def immediate(self, text: str, number: int, statement: Statement, references: list[_Reference]) -> str:
@@ -501,12 +494,12 @@ class _Keystone:
         wrapped = _INTEL_WRAPPED.match(operand)
         memory = _INTEL_MEMORY.match(wrapped[1].strip() if wrapped else operand)
         if memory is None:
-            raise _Refused(f"the operand {operand!r} is left to LLVM")
+            raise _RefusalError(f"the operand {operand!r} is left to LLVM")
         size, segment, outside, inside = memory.groups()
         registers, rest = _intel_terms(inside)
         relative = "rip" in registers
         if not registers or (relative and (len(registers) > 1 or not (outside or rest))):
-            raise _Refused(f"the operand {operand!r} is left to LLVM")
+            raise _RefusalError(f"the operand {operand!r} is left to LLVM")
         if outside or rest:
             text = outside + "".join(rest) if outside else "".join(rest)
             registers.append(self.displacement(text, number, statement, references, relative))
@@ -525,11 +518,11 @@ class _Keystone:
                 if most <= 0 or count <= most:
                     data += bytes((max(value, 0) & 255,)) * count
             elif statement.kind == "instruction":
-                raise _Refused("an instruction outside of executable sections is left to LLVM")
+                raise _RefusalError("an instruction outside of executable sections is left to LLVM")
             else:
                 data += self.bytes_of(number, statement, section, -1, len(data))
         if self.unit.sections[section].nobits and any(data):
-            raise _Refused("values in a section of zeros are left to LLVM")
+            raise _RefusalError("values in a section of zeros are left to LLVM")
 
     def bytes_of(self, number: int, statement: Statement, section: int, mark: int, offset: int) -> bytes:
         """The bytes of a data directive. Fields that hold addresses are noted, and zero until then."""
@@ -542,23 +535,21 @@ class _Keystone:
             return b"".join(_string(part) + end for part in split_operands(statement.operands))
         width = DATA_WIDTHS.get(statement.name)
         if width is None:
-            raise _Refused(f"{statement.name} is left to LLVM")
+            raise _RefusalError(f"{statement.name} is left to LLVM")
         data = bytearray()
         elements = split_operands(statement.operands)
         for element in elements:
             value = self.expression(element, number, statement)
             if value.symbol is None and value.minus is None:
                 if not -(1 << 8 * width - 1) <= value.number < 1 << 8 * width:
-                    raise _Refused(f"{element} does not fit {statement.name}: left to LLVM")
+                    raise _RefusalError(f"{element} does not fit {statement.name}: left to LLVM")
                 data += (value.number & ((1 << 8 * width) - 1)).to_bytes(width, "little")
                 continue
             dotted = value.symbol == "." or (value.minus == "." and len(elements) > 1)
             if value.symbol is None or dotted or value.modifier not in (None, "PLT"):
-                raise _Refused(f"the expression {element!r} is left to LLVM")
+                raise _RefusalError(f"the expression {element!r} is left to LLVM")
             where = offset + len(data)
-            self.fields.append(
-                _Field(section, mark, where, PLAIN[width], value.symbol, value.minus, value.number)
-            )
+            self.fields.append(_Field(section, mark, where, PLAIN[width], value.symbol, value.minus, value.number))
             data += bytes(width)
         return bytes(data)
 
@@ -566,7 +557,7 @@ class _Keystone:
         """What keystone makes of the stream, and the offset of each mark in it."""
         syntax = {statement.syntax for statement in self.unit.statements if statement.kind == "instruction"}
         if len(syntax) != 1:
-            raise _Refused("code in two syntaxes" if syntax else "no instructions")
+            raise _RefusalError("code in two syntaxes" if syntax else "no instructions")
         table = ",".join(f"L{mark}-Lbase" for mark in range(self.marks))
         start = ".att_syntax prefix" if "att" in syntax else ".intel_syntax noprefix"
         text = "\n".join((start, "Lbase:", *self.stream, f".long {table}\n"))
@@ -576,16 +567,16 @@ class _Keystone:
                 _run_keystone, engine, text, base, seconds=limits.keystone_seconds, megabytes=limits.megabytes
             )
         except (sandbox.Died, sandbox.TimedOut) as error:
-            raise _Refused(f"keystone: {error}") from None
+            raise _RefusalError(f"keystone: {error}") from None
         if isinstance(answer, str):
-            raise _Refused(f"keystone: {answer}")
+            raise _RefusalError(f"keystone: {answer}")
         code = bytearray(answer)
         size = len(code) - 4 * self.marks
         if size < 0:
-            raise _Refused("keystone: output too short")
+            raise _RefusalError("keystone: output too short")
         offsets = [int.from_bytes(code[place : place + 4], "little") for place in range(size, len(code), 4)]
         if any(offset > size for offset in offsets):
-            raise _Refused("keystone: labels outside of the code")
+            raise _RefusalError("keystone: labels outside of the code")
         return code[:size], offsets
 
     def check_branches(self, code: bytearray, offsets: list[int]) -> None:
@@ -597,7 +588,7 @@ class _Keystone:
             width = 1 if end - offsets[item.start] == 2 else 4
             distance = int.from_bytes(code[end - width : end], "little", signed=True)
             if end + distance != offsets[self.places[item.target][1]]:
-                raise _Refused(f"keystone: a wrong distance in {item.statement.text!r}")
+                raise _RefusalError(f"keystone: a wrong distance in {item.statement.text!r}")
 
     def finish(
         self,
@@ -627,11 +618,11 @@ class _Keystone:
             fixups.append(_fixup(field, here, own))
         for fixup in fixups:
             if isinstance(fixup.target, str) and fixup.target not in own and fixup.target not in symbols:
-                raise _Refused(f"undefined symbol {fixup.target}")
+                raise _RefusalError(f"undefined symbol {fixup.target}")
         try:
             image = link(parts, own, fixups, base, symbols)
         except LinkError as error:
-            raise _Refused(str(error)) from None
+            raise _RefusalError(str(error)) from None
         addresses = [address for _, address in image.sections]
         at = [
             addresses[part or 0] + offset
@@ -640,13 +631,9 @@ class _Keystone:
         return Assembled(
             "keystone",
             image.segments,
-            {
-                name: addresses[where.part or 0] + where.offset
-                for name, where in labels.items()
-                if ":" not in name
-            },
-            {address: self.unit.line(item.statement) for address, item in zip(at, self.items)},
-            {address: item.statement.name for address, item in zip(at, self.items)},
+            {name: addresses[where.part or 0] + where.offset for name, where in labels.items() if ":" not in name},
+            {address: self.unit.line(item.statement) for address, item in zip(at, self.items, strict=True)},
+            {address: item.statement.name for address, item in zip(at, self.items, strict=True)},
             image.externals,
             None,
         )
@@ -662,7 +649,7 @@ class _Keystone:
                 needle = magic.to_bytes(kind.width, "little")
                 offset = data.find(needle)
                 if offset < 0 or data.count(needle) != 1:
-                    raise _Refused(f"keystone: no place for the address in {item.statement.text!r}")
+                    raise _RefusalError(f"keystone: no place for the address in {item.statement.text!r}")
                 if kind.relative:
                     addend -= len(data) - offset
                 yield _Field(item.statement.section, item.start, offset, kind, symbol, None, addend)
@@ -675,10 +662,18 @@ def _fixup(field: _Field, here: Place, own: Mapping[str, Place]) -> Fixup:
     if field.minus is not None:
         minus = here if field.minus == "." else own.get(field.minus)
         if minus is None or minus.part != part:
-            raise _Refused(f"a difference to {field.minus} is left to LLVM")
+            raise _RefusalError(f"a difference to {field.minus} is left to LLVM")
         kind = Relocation(kind.name, kind.width, True, True if kind.width == 4 else None)
         addend += here.offset - minus.offset
     return Fixup(part, here.offset, kind, field.symbol, addend)
+
+
+def _is_taken_too_lightly(name: str, operands: list[str]) -> bool:
+    """Whether keystone accepts what LLVM may refuse: two operands of x87 instructions with one, large bit numbers."""
+    if name.startswith("bt"):
+        bits = [integer(operand.lstrip("$")) for operand in operands]
+        return any(bit is not None and not -128 <= bit <= 255 for bit in bits)
+    return name in ("int1", "icebp") or (name in ("fstp", "fxch", "fcom", "fcomp") and len(operands) > 1)
 
 
 def _is_movsxd(statement: Statement) -> bool:
@@ -715,12 +710,12 @@ def _intel_terms(text: str) -> tuple[list[str], list[str]]:
 
 def _string(literal: str) -> bytes:
     if len(literal) < 2 or literal[0] != '"' or literal[-1] != '"':
-        raise _Refused(f"the string {literal!r} is left to LLVM")
+        raise _RefusalError(f"the string {literal!r} is left to LLVM")
     data = bytearray()
     for match in _ESCAPE.finditer(literal, 1, len(literal) - 1):
         if match[1] is None:
             if match[0] == "\\":
-                raise _Refused(f"an escape in {literal!r} is left to LLVM")
+                raise _RefusalError(f"an escape in {literal!r} is left to LLVM")
             data += match[0].encode()
         elif match[1][0] in _ESCAPES:
             data.append(_ESCAPES[match[1]])
@@ -731,16 +726,14 @@ def _string(literal: str) -> bytes:
 
 @lru_cache(maxsize=1)
 def _keystone() -> Any:
-    import keystone
-
+    keystone = import_module("keystone")
     # No option is ever set: after any, `syntax` too, numbers are read as hexadecimal.
     return keystone.Ks(keystone.KS_ARCH_X86, keystone.KS_MODE_64)
 
 
 def _run_keystone(engine: Any, text: str, base: int) -> bytes | str:
     """The bytes, or why there are none. Runs in the sandbox."""
-    import keystone
-
+    keystone = import_module("keystone")
     _open_no_files()
     try:
         code, _ = engine.asm(text.encode(), base, True)
@@ -852,14 +845,10 @@ class _Llvm:
     def assembled(self, image: Image, fallback: str | None) -> Assembled:
         """Read the table back."""
         start = f".{self.tag}."
-        addresses = {
-            int(name[len(start) :]): address for name, address in image.sections if name.startswith(start)
-        }
+        addresses = {int(name[len(start) :]): address for name, address in image.sections if name.startswith(start)}
         table = image.unloaded.get(f"{start}table", b"")
         symbols = {
-            s.name: image.symbols[s.name]
-            for s in self.unit.statements
-            if s.kind == "set" and s.name in image.symbols
+            s.name: image.symbols[s.name] for s in self.unit.statements if s.kind == "set" and s.name in image.symbols
         }
         lines, mnemonics = {}, {}
         for number, statement in enumerate(self.items):
@@ -893,9 +882,7 @@ def _llvm(
     machine = _target_machine()
     try:
         elf = _patiently(
-            lambda: sandbox.call(
-                _run_llvm, machine, text, seconds=limits.llvm_seconds, megabytes=limits.megabytes
-            )
+            lambda: sandbox.call(_run_llvm, machine, text, seconds=limits.llvm_seconds, megabytes=limits.megabytes)
         )
     except sandbox.TimedOut as error:
         raise AssemblyError(f"LLVM's assembler: {error}", 0, 0) from None
@@ -933,8 +920,7 @@ def _missing(unit: Unit, names: tuple[str, ...]) -> str:
 
 @lru_cache(maxsize=1)
 def _target_machine() -> Any:
-    import llvmlite.binding as llvm
-
+    llvm = import_module("llvmlite.binding")
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     llvm.initialize_native_asmparser()
@@ -947,8 +933,7 @@ _TRIPLE = "x86_64-unknown-linux-gnu"
 
 def _run_llvm(machine: Any, text: str) -> bytes:
     """The ELF object. Runs in the sandbox: on bad text LLVM prints a message and ends the process."""
-    import llvmlite.binding as llvm
-
+    llvm = import_module("llvmlite.binding")
     _open_no_files()
     escaped = re.sub(rb"[^ -!#-\[\]-~]", lambda match: b"\\%02X" % match[0][0], text.encode()).decode()
     module = llvm.parse_assembly(f'target triple = "{_TRIPLE}"\nmodule asm "{escaped}"\n')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ _ACCESS = {
     unicorn.UC_MEM_READ_PROT: "read",
     unicorn.UC_MEM_FETCH_PROT: "jump",
 }
-_EXCEPTIONS = {0: "division by zero or overflow in a division", 3: "breakpoint", 4: "overflow trap", 13: "protection fault"}
+_EXCEPTIONS = {0: "division by zero or overflow in it", 3: "breakpoint", 4: "overflow trap", 13: "protection fault"}
 _REGISTERS = ("rax", "rdx", "xmm0", "xmm1", *abi.CALLEE_SAVED, "rsp", "rip", "eflags", "mxcsr", "fpcw")
 _IDS = {
     name: getattr(x86, f"UC_X86_REG_{name.upper()}")
@@ -42,9 +43,30 @@ _MXCSR_CONTROL = 0xFFC0
 _PREFIXES = frozenset(b"\x66\x67\xf2\xf3\x2e\x36\x3e\x26\x64\x65\xf0")
 _VEX = frozenset(b"\xc4\xc5\x62")
 _FORBIDDEN = frozenset(
-    "hlt in inb inw inl out outb outw outl ins insb insw insl insd outs outsb outsw outsl outsd cli sti clts lgdt lidt "
-    "lldt ltr lmsw invd wbinvd invlpg rdmsr wrmsr rdpmc sysenter sysexit sysexitl sysexitq sysret sysretl sysretq "
-    "syscall swapgs iret iretd iretl iretq int int1 int3 into vmcall vmlaunch vmresume xsetbv monitor mwait".split()
+    (
+        *(
+            "hlt",
+            "in",
+            "inb",
+            "inw",
+            "inl",
+            "out",
+            "outb",
+            "outw",
+            "outl",
+            "ins",
+            "insb",
+            "insw",
+            "insl",
+            "insd",
+            "outs",
+            "outsb",
+        ),
+        *("outsw", "outsl", "outsd", "cli", "sti", "clts", "lgdt", "lidt", "lldt", "ltr", "lmsw", "invd", "wbinvd"),
+        *("invlpg", "rdmsr", "wrmsr", "rdpmc", "sysenter", "sysexit", "sysexitl", "sysexitq", "sysret"),
+        *("sysretl", "sysretq", "syscall", "swapgs", "iret", "iretd", "iretl", "iretq", "int", "int1", "int3", "into"),
+        *("vmcall", "vmlaunch", "vmresume", "xsetbv", "monitor", "mwait"),
+    )
 )
 
 
@@ -83,7 +105,10 @@ class Run:
     """The result in registers; for a result in memory, the address that was returned."""
     pointee: bytes = b""
     """What a returned pointer into the program's or the candidate's own memory points to: a string, or one element."""
-    arena: bytes = b""
+    slots: tuple[bytes, ...] = ()
+    """The memory around each object, in the order of the placed objects."""
+    stray: bool = False
+    """Whether memory that belongs to no object was written."""
     globals: tuple[bytes, ...] = ()
     heap: tuple[tuple[int, int, bytes], ...] = ()
     """Live heap objects in the order of their allocation: address, size, the bytes of their pages."""
@@ -96,6 +121,10 @@ class Run:
     """Bytes of code executed, where the machine counts: an upper bound of the number of instructions."""
 
 
+_memcmp = ctypes.CDLL(None).memcmp
+_memcmp.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t)
+
+
 class _Region:
     """Guest memory that the host writes and reads directly."""
 
@@ -106,6 +135,10 @@ class _Region:
 
     def write(self, data: bytes, offset: int = 0) -> None:
         ctypes.memmove(self.pointer + offset, data, len(data))
+
+    def is_changed(self, original: bytes, start: int, end: int) -> bool:
+        """Whether a range differs from the same range of the bytes that the region once held."""
+        return bool(_memcmp(self.pointer + start, original[start:end], end - start)) if start < end else False
 
     def read(self, offset: int = 0, size: int | None = None) -> bytes:
         return ctypes.string_at(self.pointer + offset, self.size - offset if size is None else size)
@@ -197,12 +230,13 @@ class Machine:
         if "abort" in self.program.symbols:
             self._replace("abort", self._on_abort)
         for name in self.program.stubs:
-            self._replace(name, lambda name=name: self._on_external(name))
+            self._replace(name, functools.partial(self._on_external, name))
         if counting:
             uc.hook_add(unicorn.UC_HOOK_BLOCK, self._on_block)
 
     def watch(self, first: int, last: int, action: Callable[[int], None]) -> None:
         """Call `action` with the address before each instruction from `first` to `last` is executed."""
+
         def on_code(uc: Any, address: int, size: int, data: Any) -> None:
             with self._guarded():
                 action(address)
@@ -303,8 +337,10 @@ class Machine:
         uc.reg_write(x86.UC_X86_REG_EFLAGS, 0x202)
         self._context = uc.context_save()
         self._initial = [(region, region.read()) for _, region in self._data]
+        self._fresh_arena = GARBAGE[self.fill] * (ARENA // 4)
+        self._arena.write(self._fresh_arena)
         self._fresh_stack = GARBAGE[self.fill] * (STACK_SIZE // 4)
-        self._saved = {name: garbage & (1 << 64) - 1 for name in abi.CALLEE_SAVED}
+        self._saved = dict.fromkeys(abi.CALLEE_SAVED, garbage & (1 << 64) - 1)
 
     # -- running
 
@@ -357,11 +393,30 @@ class Machine:
         for region, data in self._initial:
             region.write(data)
         self._stack.write(self._fresh_stack)
-        self._arena.write(placed.arena(self.fill))
+        self._fill_arena(placed)
         self._heap.reset()
         self._kernel.reset()
         self._placed, self._end, self._raised, self._length = placed, None, None, 0
         self._calls, self._abi = [], []
+
+    def _fill_arena(self, placed: Placed) -> None:
+        """Put the objects into their slots; only slots that the last run used have to be cleaned."""
+        for old in self._placed.objects if self._placed else ():
+            self._arena.write(self._fresh_arena[: old.slot.size], old.slot.host)
+        for target in placed.objects:
+            self._arena.write(placed.initial(target, self.fill), target.slot.host)
+
+    def _has_strayed(self, placed: Placed) -> bool:
+        """Whether unused slots were written; if so they are cleaned."""
+        hosts = sorted((target.slot.host, target.slot.size) for target in placed.objects)
+        ends = [0, *(host + size for host, size in hosts)]
+        starts = [*(host for host, _ in hosts), ARENA]
+        changed = any(
+            self._arena.is_changed(self._fresh_arena, end, start) for end, start in zip(ends, starts, strict=True)
+        )
+        if changed:
+            self._arena.write(self._fresh_arena)
+        return changed
 
     def _stop(self, outcome: Outcome, fault: Fault | None = None, code: int = 0) -> None:
         if self._end is None:
@@ -375,18 +430,23 @@ class Machine:
             self._end = ("fault", Fault(words, pc), 0)
 
     def _observed(self, call: abi.Call) -> Run:
-        registers = dict(zip(_REGISTERS, (self._uc.reg_read(_IDS[name]) for name in _REGISTERS), strict=True))
-        if self._end is None:
-            self._end = ("return" if registers["rip"] == RETURN else "limit", None, 0)
-        outcome, fault, code = self._end
+        registers: dict[str, int] = dict(
+            zip(_REGISTERS, (self._uc.reg_read(_IDS[name]) for name in _REGISTERS), strict=True)
+        )
+        normal: Outcome = "return" if registers["rip"] == RETURN else "limit"
+        outcome, fault, code = self._end or (normal, None, 0)
         run = Run(outcome, fault, code, registers, calls=tuple(self._calls), length=self._length)
+        assert self._placed is not None
+        placed = self._placed
+        slots = tuple(self._arena.read(target.slot.host, target.slot.size) for target in placed.objects)
+        run.stray = self._has_strayed(placed)
         if outcome in ("fault", "limit", "forbidden", "vex"):
             return run
         if outcome == "return":
             run.result = abi.result_bytes(self.signature, registers)
             run.pointee = self._pointee(run.result)
             run.abi = (*self._abi, *self._breaches(registers, call))
-        run.arena = self._arena.read()
+        run.slots = slots
         run.globals = tuple(self._global(name) for name in self.program.globals)
         run.heap = self._heap.objects()
         run.output = {number: bytes(data) for number, data in self._kernel.output.items()}
@@ -518,7 +578,7 @@ class Machine:
         return any(s.executable and s.address <= address <= s.address + len(s.data) for s in segments)
 
     def line_of(self, fault: Fault) -> int | None:
-        """The line of the candidate's assembly that a fault goes back to: where it happened, or the call that led there."""
+        """The line of the assembly that a fault goes back to: where it happened, or the call that led there."""
         if self.candidate is None:
             return None
         for address in (fault.pc, *self._return_addresses()):

@@ -111,10 +111,11 @@ class Unit:
 SYMBOL = r"[A-Za-z_.$?][\w.$?]*"
 """A symbol's name, as far as it needs no quotes."""
 
-PREFIXES = frozenset(
-    ("lock", "rep", "repe", "repz", "repne", "repnz", "data16", "addr32", "rex64", "notrack", "bnd")
-    + ("xacquire", "xrelease", "cs", "ds", "es", "fs", "gs", "ss")
-)
+PREFIXES = frozenset((
+    "lock", "rep", "repe", "repz", "repne", "repnz", "data16", "addr32", "rex64", "notrack", "bnd", "xacquire", "xrelease",
+    "cs", "ds", "es", "fs", "gs", "ss",
+))  # fmt: skip
+"""What may stand in front of a mnemonic."""
 _INTEGERS = {
     ".byte": 1, ".2byte": 2, ".short": 2, ".value": 2, ".word": 2, ".hword": 2,
     ".4byte": 4, ".long": 4, ".int": 4, ".8byte": 8, ".quad": 8,
@@ -124,22 +125,10 @@ _OTHER_DATA = frozenset((".octa", ".float", ".single", ".double", ".sleb128", ".
 DATA_WIDTHS = _INTEGERS
 """Bytes of one element, for each directive that holds integers or addresses."""
 
-_IGNORED = frozenset(
-    (
-        ".file",
-        ".ident",
-        ".addrsig",
-        ".addrsig_sym",
-        ".size",
-        ".type",
-        ".version",
-        ".loc",
-        ".code64",
-        ".extern",
-    )
-    + (".globl", ".global", ".hidden", ".protected", ".internal", ".local")
-    + (".build_version", ".subsections_via_symbols")
-)
+_IGNORED = frozenset((
+    ".file", ".ident", ".addrsig", ".addrsig_sym", ".size", ".type", ".version", ".loc", ".code64", ".extern",
+    ".globl", ".global", ".hidden", ".protected", ".internal", ".local", ".build_version", ".subsections_via_symbols",
+))  # fmt: skip
 _DROPPED_SECTIONS = re.compile(
     r"\.(debug|zdebug|eh_frame|note|comment|gcc_except_table|llvm|gnu|stack_sizes|stapsdt|symtab|strtab|shstrtab)"
 )
@@ -301,9 +290,7 @@ class _Reader:
         if assignment:
             name = assignment[1] or assignment[2]
             if name == ".":
-                raise self.error(
-                    "an assignment to `.` is not supported: it moves the location counter", offset
-                )
+                raise self.error("an assignment to `.` is not supported: it moves the location counter", offset)
             self.add("set", text, offset, name, text[assignment.end() :].strip())
         elif text[0] == ".":
             self.directive(text, offset)
@@ -351,9 +338,7 @@ class _Reader:
         if name in PREFIXES and not operands:
             self.prefix = offset
         self.unit.statements.append(
-            Statement(
-                "instruction", text, offset, self.index(section), self.syntax, name, operands, (), prefixes
-            )
+            Statement("instruction", text, offset, self.index(section), self.syntax, name, operands, (), prefixes)
         )
 
     def mnemonic(self, text: str, offset: int) -> tuple[str, str, tuple[str, ...]]:
@@ -363,9 +348,7 @@ class _Reader:
         while True:
             head = _HEAD.match(rest)
             if head is None:
-                raise self.error(
-                    f"expected an instruction, not {rest[:20]!r}", offset + len(text) - len(rest)
-                )
+                raise self.error(f"expected an instruction, not {rest[:20]!r}", offset + len(text) - len(rest))
             name, operands = head[1].lower(), rest[head.end() :]
             if not operands or (name not in PREFIXES and name[0] != "{"):
                 return name, operands, tuple(prefixes)
@@ -470,9 +453,7 @@ class _Reader:
         if amount & (amount - 1):
             raise self.error(f"alignment {amount} is not a power of 2", offset)
         if amount > ALIGNMENT:
-            raise self.error(
-                f"alignment {amount} is above {ALIGNMENT}, the largest that is supported", offset
-            )
+            raise self.error(f"alignment {amount} is above {ALIGNMENT}, the largest that is supported", offset)
         self.reserve(amount, name, offset)
         self.add("align", text, offset, name, operands, (amount, value, most))
 
@@ -489,9 +470,7 @@ class _Reader:
     def reserve(self, count: int, name: str, offset: int) -> None:
         self.space += count
         if self.space > SPACE_BYTES:
-            raise self.error(
-                f"{name} asks for too much: {self.space} bytes in all, {SPACE_BYTES} at most", offset
-            )
+            raise self.error(f"{name} asks for too much: {self.space} bytes in all, {SPACE_BYTES} at most", offset)
 
     def assign(self, text: str, offset: int, operands: str) -> None:
         name, comma, value = operands.partition(",")

@@ -174,13 +174,13 @@ def link(
         _store(parts[part_number].data, offset, kind, value, target)
     segments = [
         Segment(part.name, address, bytes(part.data), part.writable, part.executable)
-        for part, address in zip(parts, addresses)
+        for part, address in zip(parts, addresses, strict=True)
         if part.data
     ]
     if slots:
         table = b"".join(value.to_bytes(8, "little") for value in slots)
         segments.append(Segment(".got", end, table, False, False))
-    sections = tuple((part.name, address) for part, address in zip(parts, addresses))
+    sections = tuple((part.name, address) for part, address in zip(parts, addresses, strict=True))
     return Image(tuple(segments), own, frozenset(names), sections, {})
 
 

@@ -14,6 +14,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 RESULT_BYTES = 256 << 20
@@ -31,9 +32,7 @@ class SandboxError(Exception):
 class Died(SandboxError):
     """The child ended without a result: a signal, an exit, or memory used up."""
 
-    def __init__(
-        self, reason: str, *, signal: int | None = None, status: int | None = None, stderr: str = ""
-    ) -> None:
+    def __init__(self, reason: str, *, signal: int | None = None, status: int | None = None, stderr: str = "") -> None:
         super().__init__(reason if not stderr else f"{reason}; it printed: {stderr[-400:].strip()}")
         self.reason = reason
         """What happened, in words, without what was printed."""
@@ -117,8 +116,7 @@ def _child(
 
 
 def _limit(seconds: float, megabytes: int) -> None:
-    with open("/proc/self/statm", "rb") as file:
-        pages = int(file.read().split()[0])
+    pages = int(Path("/proc/self/statm").read_bytes().split()[0])
     space = pages * resource.getpagesize() + (megabytes << 20)
     # The CPU limit ends an endless loop whose parent was killed.
     cpu = math.ceil(seconds) + 1

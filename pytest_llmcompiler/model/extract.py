@@ -17,9 +17,7 @@ _FENCE = re.compile(r"^[ \t]{0,3}(?:```+|~~~+)[^\n`]*$", re.MULTILINE)
 _COMMENT = re.compile(r"(?:#|//|/\*).*$")
 _LABEL = re.compile(r'^\s*(?:[\w.$@]+|"[^"\n]+"):')
 _DIRECTIVE = re.compile(r"^\s*\.[a-z_]\w*(?:\s|$)")
-_INSTRUCTION = re.compile(
-    r"^\s*(?:(?:lock|rep[a-z]{0,2}|notrack)\s+)?([a-zA-Z][a-zA-Z0-9]{1,15})(?:\s+(\S.*))?$"
-)
+_INSTRUCTION = re.compile(r"^\s*(?:(?:lock|rep[a-z]{0,2}|notrack)\s+)?([a-zA-Z][a-zA-Z0-9]{1,15})(?:\s+(\S.*))?$")
 _ALONE = re.compile(
     r"c[bw]tw|cd(q|qe)|cl[cd]|clt[dq]|cmc|cpuid|cqt?o|cwt?[dl]|endbr64|f(abs|chs|ld1|ldz|sqrt|xch)|hlt|lahf|leaveq?|"
     r"[lms]fence|nop|pause|rdtsc|retq?|sahf|st[cd]|syscall|ud2|(cmp|lod|mov|sca|sto)s[bwlq]"
@@ -30,9 +28,7 @@ _MACHINE_OPERAND = re.compile(
     r"|^(?:r(?:[a-d]x|[sd]i|[bs]p|\d+[dwb]?)|e(?:[a-d]x|[sd]i|[bs]p)|[a-d][xlh]|[sd]il?|[bs]pl?|xmm\d+)$",
     re.IGNORECASE,
 )
-_INTEL_SIZE = re.compile(
-    r"\b(?:byte|word|dword|qword|tbyte|xmmword)\s+ptr\b|\boffset\s+(?:flat:)?", re.IGNORECASE
-)
+_INTEL_SIZE = re.compile(r"\b(?:byte|word|dword|qword|tbyte|xmmword)\s+ptr\b|\boffset\s+(?:flat:)?", re.IGNORECASE)
 _COMPILER_LABEL = re.compile(r"\.L[A-Z]*\d+(?:_\d+)?\b")
 """Labels that compilers number (`.LJTI0_0`, `.LCPI0_1`, `.L4`): only the text itself can define them."""
 
@@ -90,9 +86,7 @@ def _why_nothing(text: str, limit: bool) -> str:
         return "the answer is empty"
     first = next(line.strip() for line in text.splitlines() if line.strip())
     head = first if len(first) <= 60 else first[:57] + "..."
-    return (
-        f"the answer {'reached the token limit with' if limit else 'has'} no code in it; it begins {head!r}"
-    )
+    return f"the answer {'reached the token limit with' if limit else 'has'} no code in it; it begins {head!r}"
 
 
 def _label_of(function: str) -> re.Pattern[str]:

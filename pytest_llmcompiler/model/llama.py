@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import time
 import warnings
 from collections.abc import Iterator
@@ -81,9 +80,7 @@ class LlamaModel:
                     self._prefill(tokens)
                 answer = self._answer(prompt, tokens, sample)
             except RuntimeError as error:
-                raise ModelError(
-                    f"llama.cpp failed on {prompt.function}, sample {sample}: {error}"
-                ) from error
+                raise ModelError(f"llama.cpp failed on {prompt.function}, sample {sample}: {error}") from error
             yield answer
 
     def close(self) -> None:
@@ -107,7 +104,7 @@ class LlamaModel:
         logits would differ in the last bits, and with them now and then the answer.
         """
         self._prefilled = []
-        self._llama.reset()  # type: ignore[no-untyped-call]
+        self._llama.reset()
         self._llama.eval(tokens[:-1])
         self._prefilled = tokens
 
@@ -178,7 +175,7 @@ def _offloads(gpu_layers: int | None) -> bool:
     if gpu_layers == 0:
         return False
     asked = gpu_layers is not None
-    if not can and (asked or os.path.exists("/dev/nvidia0")):
+    if not can and (asked or Path("/dev/nvidia0").exists()):
         why = f"{gpu_layers} layers are to go to the GPU" if asked else "this machine has an NVIDIA GPU"
         warnings.warn(
             f"{why}, but this build of llama.cpp can't use one: the model runs on the CPU. Rebuild with {_REBUILD}",

@@ -80,9 +80,7 @@ class Template:
         line = self.text.count("\n", 0, piece.start()) + 1
         known = ", ".join(f"{{{name}}}" for name in FIELDS)
         what = f"unknown field {piece[0]}" if piece[1] else f"a single {piece[0]!r}"
-        raise TemplateError(
-            f"{self.name}:{line}: {what}; known are {known}, and a literal brace is written twice"
-        )
+        raise TemplateError(f"{self.name}:{line}: {what}; known are {known}, and a literal brace is written twice")
 
 
 def _shipped() -> dict[str, Path]:

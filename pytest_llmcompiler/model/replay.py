@@ -64,9 +64,7 @@ def _record(line: bytes) -> dict[str, Any]:
         if key not in record:
             raise _NoRecord(f"a record needs {key!r}")
         if not isinstance(record[key], kind) or isinstance(record[key], bool):
-            raise _NoRecord(
-                f"{key!r} must be {'text' if kind is str else 'a whole number'}, not {record[key]!r}"
-            )
+            raise _NoRecord(f"{key!r} must be {'text' if kind is str else 'a whole number'}, not {record[key]!r}")
     if record.get("stop", "eos") not in _STOPS:
         raise _NoRecord(f"'stop' must be one of {', '.join(_STOPS)}, not {record['stop']!r}")
     if not isinstance(record.get("tokens") or {}, dict):

@@ -100,9 +100,7 @@ class ServerModel:
             if not isinstance(text, str):
                 raise TypeError("text")
         except (KeyError, IndexError, TypeError) as error:
-            raise ModelError(
-                f"{self._url}/completions gave no completion: {_head(json.dumps(reply))}"
-            ) from error
+            raise ModelError(f"{self._url}/completions gave no completion: {_head(json.dumps(reply))}") from error
         if finish not in _STOPS:
             raise ModelError(f"{self._url}: the answer ended for the unknown reason {finish!r}")
         usage = reply.get("usage") or {}

@@ -52,7 +52,8 @@ class Toolchain:
         """
         match = re.fullmatch(r"(?:module\()?(?:default<)?(O[0123sz])>?\)?", passes)
         if match is None:
-            raise ClangError(f"unknown pass list {passes!r}: expected O0 to O3, Os, Oz, default<O2> or module(default<Oz>)")
+            known = "O0 to O3, Os, Oz, default<O2>, module(default<Oz>)"
+            raise ClangError(f"unknown pass list {passes!r}: expected one of {known}")
         with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
             source = Path(folder) / "module.ll"
             source.write_text(ir)
@@ -73,7 +74,7 @@ class Toolchain:
             return [_zig(), "cc", "-target", TARGET]
         found = shutil.which(self.clang)
         if found is None:
-            raise ClangError(f"no clang at {self.clang!r}: give --llmc-clang a path, or leave it out for the bundled one")
+            raise ClangError(f"no clang at {self.clang!r}: correct --llmc-clang, or leave it out for the bundled one")
         headers = [f"-isystem{folder}" for folder in _musl_headers()]
         return [found, "--target=x86_64-linux-gnu", "-nostdlibinc", *headers]
 

@@ -110,7 +110,7 @@ def _declaration(header: str) -> str:
 
 
 def _global_declaration(name: str, line: str, value: llvm.ValueRef) -> str:
-    head = re.match(rf"\S+ = (.*?)\b(global|constant) ", line)
+    head = re.match(r"\S+ = (.*?)\b(global|constant) ", line)
     if head is None or value.name.startswith("llvm."):
         return "" if value.name.startswith("llvm.") else line
     local = value.linkage.name in ("private", "internal")

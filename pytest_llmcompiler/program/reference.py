@@ -7,19 +7,37 @@ import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.program import ir, signature
 from pytest_llmcompiler.program.case import ArgRule, Case, CaseError
 from pytest_llmcompiler.program.clang import ClangError, Toolchain, link, undefined_symbols
 from pytest_llmcompiler.program.types import Function
 
+if TYPE_CHECKING:
+    import llvmlite.binding as llvm
+
 # Compilers call these on their own account (a loop becomes memset, printf becomes puts), so every program has them.
 _KEPT = (
     *("memcpy", "memmove", "memset", "memcmp", "bcmp", "mempcpy", "memchr", "strlen", "strnlen", "strcmp", "strncmp"),
     *("strcpy", "stpcpy", "strncpy", "strcat", "strncat", "strchr", "strrchr", "strstr", "puts", "putchar", "printf"),
-    *("sprintf", "snprintf", "fputs", "fputc", "fwrite", "putc", "malloc", "calloc", "realloc", "free", "abort", "exit"),
-    *("abs", "labs", "sqrt", "sqrtf", "fabs", "fabsf", "floor", "ceil", "round", "trunc", "fmod", "fmodf", "fmin", "fmax"),
-    *("pow", "exp", "log", "exp2", "ldexp", "sin", "cos", "__stack_chk_fail", "__udivti3", "__umodti3", "__divti3"),
+    *("sprintf", "snprintf", "fputs", "fputc", "fwrite", "putc", "malloc", "calloc", "realloc", "free", "exit"),
+    *("abs", "labs", "sqrt", "sqrtf", "fabs", "fabsf", "floor", "ceil", "round", "trunc", "fmod", "fmodf", "fmin"),
+    *(
+        "fmax",
+        "abort",
+        "pow",
+        "exp",
+        "log",
+        "exp2",
+        "ldexp",
+        "sin",
+        "cos",
+        "__stack_chk_fail",
+        "__udivti3",
+        "__umodti3",
+        "__divti3",
+    ),
     *("__modti3", "__multi3", "__popcountdi2", "__popcountsi2", "setvbuf", "stdout"),
 )
 
@@ -93,6 +111,14 @@ class Reference:
             return tuple(name for name in defined if name in self.case.functions)
         return tuple(name for name in defined if name != "main" and name not in self._helpers)
 
+    def line_of(self, function: str) -> int:
+        """The 1-based line on which a function is defined, as far as its text tells; 1 where it does not."""
+        source = self.case.path.read_text(encoding="utf-8")
+        name = re.escape(function)
+        head = rf"^define\b.*@{name}\(" if self.case.is_ir else rf"\b{name}\s*\([^;{{}}]*\)\s*{{"
+        found = re.search(head, source, re.M)
+        return source.count("\n", 0, found.start()) + 1 if found else 1
+
     @functools.cached_property
     def signatures(self) -> Mapping[str, Function]:
         """The types of every function that is defined."""
@@ -129,7 +155,7 @@ class Reference:
         return ir.extract(self.ir, function)
 
     def sizes(self, function: str) -> tuple[int, int]:
-        """The instruction count of a function's IR and the binary size in bytes of its object, as prompts state them."""
+        """The number of instructions in a function's IR and the bytes of its object, as prompts state them."""
         text = self.extracted(function)
         return ir.instruction_count(text), ir.binary_size(text)
 
@@ -167,11 +193,15 @@ def _build(text: str) -> Program:
     variables = [
         value.name
         for value in module.global_variables
-        if not value.is_declaration and not value.name.startswith("llvm.") and " constant " not in str(value).split("{")[0]
+        if not value.is_declaration and not value.name.startswith("llvm.") and not _is_constant(value)
     ]
     segments, entry, symbols = _load(image)
     aliases = {f".L{name}": name for name in private}
     return Program(segments, entry, symbols, aliases, tuple(variables), tuple(stubs), main)
+
+
+def _is_constant(value: llvm.ValueRef) -> bool:
+    return re.match(r"\S+ = [^{\[%]*\bconstant ", str(value)) is not None
 
 
 def _support(has_main: bool, stubs: list[str]) -> str:
@@ -203,7 +233,8 @@ def _load(image: bytes) -> tuple[tuple[Segment, ...], int, dict[str, Symbol]]:
     table = elf.get_section_by_name(".symtab")
     symbols: dict[str, Symbol] = {}
     for symbol in table.iter_symbols():
-        defined = symbol["st_shndx"] != "SHN_UNDEF" and symbol["st_info"]["type"] in ("STT_FUNC", "STT_OBJECT", "STT_NOTYPE")
+        kinds = ("STT_FUNC", "STT_OBJECT", "STT_NOTYPE")
+        defined = symbol["st_shndx"] != "SHN_UNDEF" and symbol["st_info"]["type"] in kinds
         if symbol.name and defined and (symbol["st_info"]["bind"] != "STB_LOCAL" or symbol.name not in symbols):
             symbols[symbol.name] = Symbol(symbol["st_value"], symbol["st_size"])
     return segments, elf["e_entry"], symbols

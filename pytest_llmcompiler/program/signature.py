@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def from_dwarf(data: bytes) -> dict[str, Function]:
-    """The signatures of all functions with a body in an ELF object with DWARF 4 (the DWARF standard, chapters 3 to 5)."""
+    """The signatures of all functions with a body in an ELF object with DWARF 4 (that standard, chapters 3 to 5)."""
     from elftools.elf.elffile import ELFFile
 
     reader = _Reader()

@@ -76,9 +76,7 @@ def tally(records: Iterable[dict[str, Any]]) -> list[Tally]:
     for record in records:
         key = record["task"], record["case"], record["function"], record["passes"]
         questions[key][record["sample"]] = record
-    return [
-        _tally(key, [samples[number] for number in sorted(samples)]) for key, samples in questions.items()
-    ]
+    return [_tally(key, [samples[number] for number in sorted(samples)]) for key, samples in questions.items()]
 
 
 def _tally(key: tuple[str, str, str, str], samples: Sequence[dict[str, Any]]) -> Tally:

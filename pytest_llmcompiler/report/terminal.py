@@ -127,9 +127,7 @@ def _pass_notes(tallies: Sequence[Tally], ks: Iterable[int]) -> list[str]:
         found = estimate(tallies, k)
         short = found.left_out if found else len(tallies)
         if short:
-            notes.append(
-                f"pass@{k} leaves out {short} of {len(tallies)} items, with fewer than {k} judged samples"
-            )
+            notes.append(f"pass@{k} leaves out {short} of {len(tallies)} items, with fewer than {k} judged samples")
     return notes
 
 
