@@ -82,6 +82,8 @@ class CaseItem(pytest.Item):
             for _, verdict, record in session.samples(model, reference, prompt):
                 self._verdicts.append(verdict)
                 self.records.append(record)
+                if "warning" in verdict.detail:
+                    self.warn(pytest.PytestWarning(verdict.detail["warning"]))
         except PromptTooLong as error:
             pytest.skip(str(error))
         self.user_properties.append(("llmc_verdicts", ",".join(verdict.kind for verdict in self._verdicts)))

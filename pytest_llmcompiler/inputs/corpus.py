@@ -32,7 +32,7 @@ class Corpus(Generic[Entry]):
 
 
 class _Enough(BaseException):
-    """Ends a search from within; hypothesis lets it through at once."""
+    """Ends a search from within; hypothesis lets it through at once. Its cause is a fault of the harness, if any."""
 
 
 def explore(
@@ -56,10 +56,15 @@ def explore(
                 corpus.entries[made] = accept(made)
             except Undefined as reason:
                 corpus.dropped[str(reason)] += 1
+            except Exception as fault:
+                raise _Enough from fault
         return made in corpus.entries
 
-    for made in seeds:
-        offer(made)
+    try:
+        for made in seeds:
+            offer(made)
+    except _Enough as end:
+        raise end.__cause__ or end from None
     wanted = len(corpus.entries) + examples
 
     def step(made: Input) -> None:
@@ -94,7 +99,10 @@ def shrink(
             calls += 1
             if calls > most:
                 raise _Enough
-            seen[made] = fails(made)
+            try:
+                seen[made] = fails(made)
+            except Exception as fault:
+                raise _Enough from fault
         if seen[made]:
             best = made
             raise AssertionError
@@ -142,5 +150,9 @@ def _search(
     def run(made: Input) -> None:
         step(made)
 
-    with contextlib.suppress(_Enough, Unsatisfiable):
-        run()
+    try:
+        with contextlib.suppress(Unsatisfiable):
+            run()
+    except _Enough as end:
+        if end.__cause__:
+            raise end.__cause__ from None

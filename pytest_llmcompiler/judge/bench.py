@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -94,12 +94,19 @@ class Bench:
             return Verdict("link", str(error))
         detail = {"assembler": candidate.engine, "fallback": candidate.fallback, **self._counts()}
         try:
-            found = sandbox.call(self._try, candidate, assembly, seconds=_RUN_SECONDS, megabytes=_RUN_MEGABYTES)
+            index = self._isolated(self._first_failure, candidate, assembly)
         except (sandbox.Died, sandbox.TimedOut) as error:
             return Verdict("inconclusive", f"the emulator gave up on it: {error}", detail=detail)
-        if found is None:
+        if index is None:
             return Verdict("pass", detail=detail)
+        try:
+            found = self._isolated(self._explained, candidate, assembly, index, True)
+        except (sandbox.Died, sandbox.TimedOut):
+            found = self._isolated(self._explained, candidate, assembly, index, False)
         return Verdict(found["kind"], found["message"], tuple(found["evidence"]), detail)
+
+    def _isolated(self, function: Callable[..., Any], *args: Any) -> Any:
+        return sandbox.call(function, *args, seconds=_RUN_SECONDS, megabytes=_RUN_MEGABYTES)
 
     def _unjudgeable(self) -> str | None:
         types = [param.type for param in self.signature.params]
@@ -114,22 +121,37 @@ class Bench:
         return None
 
     def _counts(self) -> dict[str, Any]:
-        return {"inputs": len(self.corpus.entries), "dropped": dict(self.corpus.dropped)}
+        used, dropped = len(self.corpus.entries), self.corpus.dropped
+        counts: dict[str, Any] = {"inputs": used, "dropped": dict(dropped)}
+        if used < dropped.total() / 9:
+            reasons = ", ".join(f"{count} × {words}" for words, count in dropped.most_common())
+            counts["warning"] = (
+                f"{self.function} is defined on only {used} of {used + dropped.total()} inputs ({reasons}): "
+                "`LLMC: arg` directives can say which inputs are meant"
+            )
+        return counts
 
-    def _try(self, candidate: Assembled, assembly: str) -> dict[str, Any] | None:
-        """Run a candidate over the corpus (in a process of its own); None is a pass."""
+    def _first_failure(self, candidate: Assembled, assembly: str) -> int | None:
+        """The number of the first input on which a candidate fails; a breach of the convention alone comes last."""
         machine = self._machine(self.reference.golden, candidate)
-        weakest: tuple[Input, _Finding] | None = None
-        for made, entry in self.corpus.entries.items():
+        breach = None
+        for index, entry in enumerate(self.corpus.entries.values()):
             finding = self._finding(machine, entry, assembly)
             if finding and finding.kind != "abi":
-                weakest = (made, finding)
-                break
-            if finding and weakest is None:
-                weakest = made, finding
-        if weakest is None:
-            return None
-        made, finding = self._smallest(machine, assembly, *weakest)
+                return index
+            if finding and breach is None:
+                breach = index
+        return breach
+
+    def _explained(self, candidate: Assembled, assembly: str, index: int, smaller: bool) -> dict[str, Any]:
+        """What goes wrong on an input, or on the smallest that shows the same."""
+        machine = self._machine(self.reference.golden, candidate)
+        made, entry = list(self.corpus.entries.items())[index]
+        finding = self._finding(machine, entry, assembly)
+        if finding is None:
+            raise RuntimeError("a candidate failed on an input once and not again")
+        if smaller and finding.kind != "inconclusive":
+            made, finding = self._smallest(machine, assembly, made, finding)
         lines = show_input(made, self.signature.params)
         shown = (f"  input     {lines[0]}", *(f"            {line}" for line in lines[1:]))
         return {"kind": finding.kind, "message": finding.message, "evidence": [*shown, *finding.evidence]}
@@ -149,9 +171,7 @@ class Bench:
             found[other] = again
             return True
 
-        small = made
-        if finding.kind != "inconclusive":
-            small = shrink(self._strategy, made, self.settings.examples, self.settings.seed, fails)
+        small = shrink(self._strategy, made, self.settings.examples, self.settings.seed, fails)
         return small, found[small]
 
     def _finding(self, machine: Machine, entry: Entry, assembly: str) -> _Finding | None:

@@ -147,10 +147,14 @@ def arguments(types: Sequence[Type], register: Callable[[str], int], stack: Call
     return images
 
 
+_UNDEFINED = b"\xb7\x8d\xa1\xc9\x95\xe3\xd5"
+"""What fills the bits that the convention leaves undefined: a callee that looks at them goes wrong."""
+
+
 def _words(type: Type, image: bytes) -> list[int]:
     if isinstance(type, Int) and type.size < 4:
-        value = int.from_bytes(image, "little", signed=type.signed)
-        return [value & 0xFFFFFFFF]
+        image = (int.from_bytes(image, "little", signed=type.signed) & 0xFFFFFFFF).to_bytes(4, "little")
+    image += _UNDEFINED[: -len(image) % 8]
     return [int.from_bytes(image[start : start + 8], "little") for start in range(0, len(image), 8)]
 
 

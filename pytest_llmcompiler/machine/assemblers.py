@@ -152,6 +152,8 @@ _INTEL_ADDRESS = re.compile(rf"(?:rip|{_POINTER}(?:\s*\*\s*[1248])?|[1248]\s*\*\
 _INTEL_64 = re.compile(_POINTER, re.IGNORECASE)
 _INTEL_32 = re.compile(r"(?:e(?:[abcd]x|[sd]i|[sb]p)|r(?:8|9|1[0-5])d)$|dword\s+ptr\b", re.IGNORECASE)
 _ATOM = re.compile(rf"\s*([+-]?)\s*(?:({SYMBOL})(?:@(\w+))?|(\w+))\s*")
+_NUMERIC_LABEL = re.compile(r"\d+[bf]")
+_CHARACTER = re.compile(r"'([^\\])'")
 _ESCAPE = re.compile(r"\\([0-7]{1,3}|[bfnrt\"\\])|\\|[^\\]+")
 _ESCAPES = {"b": 8, "f": 12, "n": 10, "r": 13, "t": 9, '"': 34, "\\": 92}
 _CONDITIONS = {
@@ -191,6 +193,15 @@ class _Expression(NamedTuple):
     minus: str | None
     number: int
     modifier: str | None
+
+
+class _Operand(NamedTuple):
+    """An operand for keystone: a text, or two with a number for `value` between them."""
+
+    before: str
+    value: _Expression | None = None
+    relative: bool = False
+    after: str = ""
 
 
 class _Field(NamedTuple):
@@ -366,8 +377,13 @@ class _Keystone:
             self.branch(number, statement, start, operands[0])
             return
         references: list[_Reference] = []
-        rewrite = self.att if statement.syntax == "att" else self.intel
-        texts = [rewrite(operand, number, statement, references) for operand in operands]
+        parse = _att_operand if statement.syntax == "att" else _intel_operand
+        texts = []
+        for operand in operands:
+            before, value, relative, after = parse(operand)
+            if value is not None:
+                before += self.magic(references, value, relative, number, statement) + after
+            texts.append(before)
         if _is_movsxd(statement):
             name = "movsxd"
         self.stream.append(" ".join((*prefixes, name, ",".join(texts))))
@@ -394,42 +410,32 @@ class _Keystone:
         return ":" in symbol or (symbol in self.unit.labels and symbol not in self.shared)
 
     def expression(self, text: str, number: int, statement: Statement) -> _Expression:
-        """Parse `symbol@MODIFIER + number - symbol`, in any order; `1f` and `1b` get their unique name."""
-        numeric = re.fullmatch(r"(\d+)([bf])", text)
-        if numeric and numeric[1] in self.numeric:
-            return _Expression(self.numeric_label(numeric[1], numeric[2], number, statement), None, 0, None)
-        symbol = minus = modifier = None
-        total, position = 0, 0
-        while position < len(text) or not text:
-            atom = _ATOM.match(text, position)
-            if atom is None or (position and not atom[1]):
-                raise _RefusalError(f"the expression {text!r} is left to LLVM")
-            sign, name, kind, digits = atom.groups()
-            if name is None:
-                value = integer(digits)
-                if value is None or abs(value) >= 1 << 64:
-                    raise _RefusalError(f"the number {digits!r} is left to LLVM")
-                total += -value if sign == "-" else value
-            elif sign == "-" and minus is None and kind is None:
-                minus = self.aliases.get(name, name)
-            elif sign != "-" and symbol is None:
-                symbol, modifier = self.aliases.get(name, name), kind and kind.upper()
-            else:
-                raise _RefusalError(f"the expression {text!r} is left to LLVM")
-            position = atom.end()
-        return _Expression(symbol, minus, total, modifier)
+        """Parse an expression, and find out what its names stand for."""
+        value = _parse(text)
+        if value.symbol is None and value.minus is None:
+            return value
+        return value._replace(
+            symbol=value.symbol and self.meaning(value.symbol, number, statement),
+            minus=value.minus and self.meaning(value.minus, number, statement),
+        )
 
-    def numeric_label(self, name: str, direction: str, number: int, statement: Statement) -> str:
-        places = self.numeric[name]
-        index = bisect_left(places, number) - (direction == "b")
+    def meaning(self, symbol: str, number: int, statement: Statement) -> str:
+        """The unique name of the label that an alias, or `1f` and `1b`, stand for."""
+        if not symbol[0].isdigit():
+            return self.aliases.get(symbol, symbol)
+        places = self.numeric.get(symbol[:-1], [])
+        index = bisect_left(places, number) - (symbol[-1] == "b")
         if statement.syntax == "intel" or not 0 <= index < len(places):
-            raise _RefusalError(f"the numeric label {name}{direction} is left to LLVM")
-        return f"{name}:{places[index]}"
+            raise _RefusalError(f"the numeric label {symbol} is left to LLVM")
+        return f"{symbol[:-1]}:{places[index]}"
 
-    def magic(self, references: list[_Reference], value: _Expression, relative: bool, wide: bool = False) -> str:
+    def magic(
+        self, references: list[_Reference], value: _Expression, relative: bool, number: int, statement: Statement
+    ) -> str:
         """A number in place of a symbol; the reference tells how it is replaced in the bytes."""
         if value.symbol is None or value.minus is not None or value.symbol == ".":
             raise _RefusalError("a difference of symbols in an instruction is left to LLVM")
+        wide = statement.name in ("movabs", "movabsq")
         if value.modifier == "GOTPCREL" and relative:
             kind = GOT_32
         elif value.modifier in (None, "PLT"):
@@ -439,72 +445,8 @@ class _Keystone:
         magic = _MAGIC + len(references)
         if wide:
             magic |= magic << 32
-        references.append(_Reference(magic, kind, value.symbol, value.number))
+        references.append(_Reference(magic, kind, self.meaning(value.symbol, number, statement), value.number))
         return str(magic)
-
-    def att(self, operand: str, number: int, statement: Statement, references: list[_Reference]) -> str:
-        """An AT&T operand for keystone: registers as they are, numbers in decimal, magic for symbols."""
-        if _ATT_REGISTER.match(operand):
-            return operand
-        if operand.startswith("$"):
-            return "$" + self.immediate(operand[1:], number, statement, references)
-        memory = _ATT_MEMORY.match(operand)
-        if memory is None:
-            raise _RefusalError(f"the operand {operand!r} is left to LLVM")
-        star, segment, displacement, base, index, scale = memory.groups()
-        relative = base is not None and base.lower() == "rip"
-        if (base is None and index is None) or (relative and (index is not None or not displacement)):
-            raise _RefusalError(f"the operand {operand!r} is left to LLVM")
-        if displacement:
-            displacement = self.displacement(displacement, number, statement, references, relative)
-        inside = f"%{base}" if base else ""
-        if index:
-            inside += f",%{index},{scale or 1}"
-        return f"{star}{f'%{segment}:' if segment else ''}{displacement}({inside})"
-
-    def displacement(
-        self, text: str, number: int, statement: Statement, references: list[_Reference], relative: bool
-    ) -> str:
-        value = self.expression(text, number, statement)
-        if value.symbol is not None:
-            return self.magic(references, value, relative)
-        if value.minus is not None or not -(1 << 31) <= value.number < 1 << 31:
-            raise _RefusalError(f"the displacement {text!r} is left to LLVM")
-        return str(value.number)
-
-    def immediate(self, text: str, number: int, statement: Statement, references: list[_Reference]) -> str:
-        character = re.fullmatch(r"'([^\\])'", text)
-        if character:
-            return str(ord(character[1]))
-        value = self.expression(text, number, statement)
-        if value.symbol is None and value.minus is None:
-            return str(value.number)
-        return self.magic(references, value, False, statement.name.startswith("movabs"))
-
-    def intel(self, operand: str, number: int, statement: Statement, references: list[_Reference]) -> str:
-        """An Intel operand for keystone, like `att`."""
-        if _INTEL_REGISTER.match(operand):
-            return operand
-        offset = _INTEL_OFFSET.match(operand)
-        if offset:
-            return self.immediate(offset[1], number, statement, references)
-        value = integer(operand)
-        if value is not None:
-            return str(value)
-        wrapped = _INTEL_WRAPPED.match(operand)
-        memory = _INTEL_MEMORY.match(wrapped[1].strip() if wrapped else operand)
-        if memory is None:
-            raise _RefusalError(f"the operand {operand!r} is left to LLVM")
-        size, segment, outside, inside = memory.groups()
-        registers, rest = _intel_terms(inside)
-        relative = "rip" in registers
-        if not registers or (relative and (len(registers) > 1 or not (outside or rest))):
-            raise _RefusalError(f"the operand {operand!r} is left to LLVM")
-        if outside or rest:
-            text = outside + "".join(rest) if outside else "".join(rest)
-            registers.append(self.displacement(text, number, statement, references, relative))
-        address = "+".join(registers).replace("+-", "-")
-        return f"{f'{size} ptr ' if size else ''}{f'{segment}:' if segment else ''}[{address}]"
 
     def plain(self, section: int, statements: list[tuple[int, Statement]]) -> None:
         """A section of data: its bytes."""
@@ -653,6 +595,98 @@ class _Keystone:
                 if kind.relative:
                     addend -= len(data) - offset
                 yield _Field(item.statement.section, item.start, offset, kind, symbol, None, addend)
+
+
+@lru_cache(maxsize=8192)
+def _parse(text: str) -> _Expression:
+    """Parse `symbol@MODIFIER + number - symbol`, in any order. `1f` and `1b` are symbols."""
+    if _NUMERIC_LABEL.fullmatch(text):
+        return _Expression(text, None, 0, None)
+    symbol = minus = modifier = None
+    total, position = 0, 0
+    while position < len(text) or not text:
+        atom = _ATOM.match(text, position)
+        if atom is None or (position and not atom[1]):
+            raise _RefusalError(f"the expression {text!r} is left to LLVM")
+        sign, name, kind, digits = atom.groups()
+        if name is None:
+            value = integer(digits)
+            if value is None or abs(value) >= 1 << 64:
+                raise _RefusalError(f"the number {digits!r} is left to LLVM")
+            total += -value if sign == "-" else value
+        elif sign == "-" and minus is None and kind is None:
+            minus = name
+        elif sign != "-" and symbol is None:
+            symbol, modifier = name, kind and kind.upper()
+        else:
+            raise _RefusalError(f"the expression {text!r} is left to LLVM")
+        position = atom.end()
+    return _Expression(symbol, minus, total, modifier)
+
+
+@lru_cache(maxsize=8192)
+def _att_operand(operand: str) -> _Operand:
+    """An AT&T operand: registers as they are, numbers in decimal."""
+    if _ATT_REGISTER.match(operand):
+        return _Operand(operand)
+    if operand.startswith("$"):
+        return _immediate("$", operand[1:])
+    memory = _ATT_MEMORY.match(operand)
+    if memory is None:
+        raise _RefusalError(f"the operand {operand!r} is left to LLVM")
+    star, segment, displacement, base, index, scale = memory.groups()
+    relative = base is not None and base.lower() == "rip"
+    if (base is None and index is None) or (relative and (index is not None or not displacement)):
+        raise _RefusalError(f"the operand {operand!r} is left to LLVM")
+    before = f"{star}{f'%{segment}:' if segment else ''}"
+    after = f"({f'%{base}' if base else ''}{f',%{index},{scale or 1}' if index else ''})"
+    return _memory(before, displacement, relative, after)
+
+
+@lru_cache(maxsize=8192)
+def _intel_operand(operand: str) -> _Operand:
+    """An Intel operand: registers as they are, numbers in decimal."""
+    if _INTEL_REGISTER.match(operand):
+        return _Operand(operand)
+    offset = _INTEL_OFFSET.match(operand)
+    if offset:
+        return _immediate("", offset[1])
+    value = integer(operand)
+    if value is not None:
+        return _Operand(str(value))
+    wrapped = _INTEL_WRAPPED.match(operand)
+    memory = _INTEL_MEMORY.match(wrapped[1].strip() if wrapped else operand)
+    if memory is None:
+        raise _RefusalError(f"the operand {operand!r} is left to LLVM")
+    size, segment, outside, inside = memory.groups()
+    registers, rest = _intel_terms(inside)
+    relative = "rip" in registers
+    displacement = outside + "".join(rest)
+    if not registers or (relative and (len(registers) > 1 or not displacement)):
+        raise _RefusalError(f"the operand {operand!r} is left to LLVM")
+    before = f"{f'{size} ptr ' if size else ''}{f'{segment}:' if segment else ''}[{'+'.join(registers)}"
+    return _memory(before + "+" if displacement else before, displacement, relative, "]")
+
+
+def _immediate(before: str, text: str) -> _Operand:
+    character = _CHARACTER.fullmatch(text)
+    if character:
+        return _Operand(before + str(ord(character[1])))
+    value = _parse(text)
+    if value.symbol is None and value.minus is None:
+        return _Operand(before + str(value.number))
+    return _Operand(before, value)
+
+
+def _memory(before: str, displacement: str, relative: bool, after: str) -> _Operand:
+    if not displacement:
+        return _Operand(before + after)
+    value = _parse(displacement)
+    if value.symbol is not None or value.minus is not None:
+        return _Operand(before, value, relative, after)
+    if not -(1 << 31) <= value.number < 1 << 31:
+        raise _RefusalError(f"the displacement {displacement!r} is left to LLVM")
+    return _Operand(f"{before}{value.number}{after}".replace("+-", "-"))
 
 
 def _fixup(field: _Field, here: Place, own: Mapping[str, Place]) -> Fixup:

@@ -225,10 +225,8 @@ class Machine:
         uc.hook_add(unicorn.UC_HOOK_INSN, self._on_syscall, None, 1, 0, x86.UC_X86_INS_SYSCALL)
         self.watch(STUBS, STUBS + PAGE - STUB_SIZE - 1, self._on_callback)
         for name, action in self._heap.functions.items():
-            if name in self.program.symbols:
-                self._replace(name, action)
-        if "abort" in self.program.symbols:
-            self._replace("abort", self._on_abort)
+            self._replace(name, action)
+        self._replace("abort", self._on_abort)
         for name in self.program.stubs:
             self._replace(name, functools.partial(self._on_external, name))
         if counting:
@@ -244,7 +242,9 @@ class Machine:
         self._uc.hook_add(unicorn.UC_HOOK_CODE, on_code, None, first, last)
 
     def _replace(self, name: str, action: Callable[[], None]) -> None:
-        """Let a function of the program be done by the host: it returns at once, and the host sets its result."""
+        """Let a library function be done by the host: it returns at once, and the host sets its result."""
+        if name in self.program.functions or name not in self.program.symbols:
+            return
         address = self.program.symbols[name].address
         self._uc.mem_write(address, b"\xc3")
         self.watch(address, address, lambda _: action())
@@ -258,6 +258,8 @@ class Machine:
             self._stop("exit", None, end.code)
         except Trap as trap:
             self._stop("fault", Fault(str(trap), self._caller()))
+        except unicorn.UcError as error:
+            self._stop("fault", Fault(f"the host can't do what was asked of it: {error}", self._caller()))
         except Exception as error:
             self._raised = error
             self._uc.emu_stop()
@@ -306,7 +308,9 @@ class Machine:
                 self._uc.mem_map(segment.address, size, rights)
                 self._uc.mem_write(segment.address, segment.data)
         distance = candidate.symbols[self.function] - (self.entry + 5)
-        self._uc.mem_write(self.entry, b"\xe9" + distance.to_bytes(4, "little", signed=True))
+        jump = b"\xe9" + distance.to_bytes(4, "little", signed=True)
+        # Nothing of the original is left, so that a candidate can't run it by its address.
+        self._uc.mem_write(self.entry, jump.ljust(self.program.symbols[self.function].size, b"\xcc"))
         for name in candidate.calls:
             if name in self.program.addresses:
                 self.watch(self.program.addresses[name], self.program.addresses[name], self._on_call)
@@ -329,18 +333,17 @@ class Machine:
 
     def _freeze(self) -> None:
         """Remember the state from which every run starts."""
-        uc, garbage = self._uc, int.from_bytes(GARBAGE[self.fill] * 4, "little")
-        for name in abi.CALLER_SAVED + abi.CALLEE_SAVED:
-            uc.reg_write(_IDS[name], garbage & (1 << 64) - 1)
-        for number in range(16):
-            uc.reg_write(_IDS[f"xmm{number}"], garbage)
+        uc = self._uc
+        self._saved = {name: _garbage(self.fill, index) for index, name in enumerate(abi.CALLEE_SAVED)}
+        for name, value in self._saved.items():
+            uc.reg_write(_IDS[name], value)
+        self._clobber()
         uc.reg_write(x86.UC_X86_REG_EFLAGS, 0x202)
         self._context = uc.context_save()
         self._initial = [(region, region.read()) for _, region in self._data]
         self._fresh_arena = GARBAGE[self.fill] * (ARENA // 4)
         self._arena.write(self._fresh_arena)
         self._fresh_stack = GARBAGE[self.fill] * (STACK_SIZE // 4)
-        self._saved = dict.fromkeys(abi.CALLEE_SAVED, garbage & (1 << 64) - 1)
 
     # -- running
 
@@ -534,11 +537,7 @@ class Machine:
         """Record a call and give it a result that depends on its arguments; every other register is lost."""
         args = tuple(self._outgoing(type))
         self._calls.append(CallOut(name, args))
-        garbage = int.from_bytes(GARBAGE[self.fill] * 4, "little")
-        for register in abi.CALLER_SAVED:
-            self._uc.reg_write(_IDS[register], garbage & (1 << 64) - 1)
-        for number in range(16):
-            self._uc.reg_write(_IDS[f"xmm{number}"], garbage)
+        self._clobber()
         salt = self._placed.salt if self._placed else 0
         value = _mixed((salt, *args))
         if isinstance(type.result, Float):
@@ -551,6 +550,13 @@ class Machine:
             self._uc.reg_write(_IDS["rdx"], 0)
         else:
             self._uc.reg_write(_IDS["rax"], 0)
+
+    def _clobber(self) -> None:
+        """Put garbage into every register that a call may change."""
+        for index, name in enumerate(abi.CALLER_SAVED):
+            self._uc.reg_write(_IDS[name], _garbage(self.fill, 16 + index))
+        for number in range(16):
+            self._uc.reg_write(_IDS[f"xmm{number}"], _garbage(self.fill, 32 + number) * ((1 << 64) + 1))
 
     def _outgoing(self, type: Function) -> Iterator[int]:
         """The arguments of a call that go in registers, without the bits that the caller may leave undefined."""
@@ -604,6 +610,11 @@ class Machine:
             if symbol.address <= address < symbol.address + max(symbol.size, 1):
                 return name
         return hex(address)
+
+
+def _garbage(fill: int, index: int) -> int:
+    """64 bits that look like nothing, different for each register."""
+    return _mixed((int.from_bytes(GARBAGE[fill], "little"), index))
 
 
 def _mixed(numbers: tuple[int, ...]) -> int:

@@ -112,8 +112,8 @@ SYMBOL = r"[A-Za-z_.$?][\w.$?]*"
 """A symbol's name, as far as it needs no quotes."""
 
 PREFIXES = frozenset((
-    "lock", "rep", "repe", "repz", "repne", "repnz", "data16", "addr32", "rex64", "notrack", "bnd", "xacquire", "xrelease",
-    "cs", "ds", "es", "fs", "gs", "ss",
+    "lock", "rep", "repe", "repz", "repne", "repnz", "data16", "addr32", "rex64", "notrack", "bnd", "xacquire",
+    "xrelease", "cs", "ds", "es", "fs", "gs", "ss",
 ))  # fmt: skip
 """What may stand in front of a mnemonic."""
 _INTEGERS = {
@@ -159,6 +159,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f\u0080-\u009f\ud800-\udf
 _LABEL = re.compile(rf'(?:({SYMBOL})|(\d+)|"([^"\\]+)")\s*:(?!:)\s*')
 _ASSIGNMENT = re.compile(rf'(?:({SYMBOL})|"([^"\\]+)")\s*(==?)(?!=)')
 _HEAD = re.compile(rf"(\{{\w+\}}|{SYMBOL})(?=[\s\"'%$*({{\[-]|$)\s*")
+_PLAIN = re.compile(r"(\s*)([A-Za-z]\w*)(?:[ \t]+([\w$%(\[.*-][^=:\"'{]*))?\s*")
+"""An instruction that can't be anything else."""
 _AT_REGISTER = re.compile(
     r"%\s*(?:[re]?[abcd]x|[re]?[sd]i|[re]?[sb]p|[abcd][lh]|r\d+[dwb]?|[xyz]mm\d+|rip|[c-gs]s|st)\b"
 )
@@ -220,6 +222,8 @@ class _Reader:
         self.stack: list[tuple[tuple[str, Section | None], tuple[str, Section | None]]] = []
         self.code = source
         self.prefix: int | None = None
+        """Where the last statement starts, if it was a prefix alone."""
+        self.careful = _FILES.search(source) is not None
         self.current = (".text", self.section(".text", "", ""))
         self.previous = self.current
 
@@ -272,6 +276,12 @@ class _Reader:
                 raise self.error(f"character {bad[0]!r} outside of strings and comments", start + bad.start())
 
     def statement(self, text: str, offset: int) -> None:
+        plain = _PLAIN.fullmatch(text)
+        if plain and self.prefix is None and not self.careful:
+            name = plain[2].lower()
+            if name not in PREFIXES:
+                self.add_instruction(text.strip(), offset + plain.start(2), name, (plain[3] or "").rstrip(), ())
+                return
         while True:
             stripped = text.lstrip()
             offset += len(text) - len(stripped)
@@ -325,21 +335,23 @@ class _Reader:
     def instruction(self, text: str, offset: int) -> None:
         if self.prefix is not None:
             # `rep` on a line of its own, or `lock; incl (%rdi)`: one instruction with what follows.
-            text = re.sub("[;\\n]", " ", self.code[self.prefix : offset]) + text
+            text = re.sub("[;\\r\\n]", " ", self.code[self.prefix : offset]) + text
             offset, self.prefix = self.prefix, None
             self.unit.statements.pop()
         name, operands, prefixes = self.mnemonic(text, offset)
         dangerous = _FILES.search(text)
         if dangerous:
             raise self.error(f"{dangerous[0]} is not supported: it reads a file", offset + dangerous.start())
-        section = self.current[1]
-        if section is None:
-            return
-        if name in PREFIXES and not operands:
+        if name in PREFIXES and not operands and self.current[1] is not None:
             self.prefix = offset
-        self.unit.statements.append(
-            Statement("instruction", text, offset, self.index(section), self.syntax, name, operands, (), prefixes)
-        )
+        self.add_instruction(text, offset, name, operands, prefixes)
+
+    def add_instruction(self, text: str, offset: int, name: str, operands: str, prefixes: tuple[str, ...]) -> None:
+        section = self.current[1]
+        if section is not None:
+            self.unit.statements.append(
+                Statement("instruction", text, offset, self.index(section), self.syntax, name, operands, (), prefixes)
+            )
 
     def mnemonic(self, text: str, offset: int) -> tuple[str, str, tuple[str, ...]]:
         """Mnemonic (a lone prefix counts as one), operands, and the prefixes in front."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .answer import Model, ModelError, Sampling
+from pytest_llmcompiler.model.answer import Model, ModelError, Sampling
 
 FORMS = (
     "FILE.gguf (llama.cpp in process)",
@@ -30,19 +30,19 @@ class ModelSettings:
 def open_model(spec: str, settings: ModelSettings) -> Model:
     """Open the model that `spec` names. Raises ModelError where it can't be had."""
     if spec == "reference":
-        from .reference import ReferenceModel
+        from pytest_llmcompiler.model.reference import ReferenceModel
 
         return ReferenceModel()
     if spec.startswith("replay:"):
-        from .replay import ReplayModel
+        from pytest_llmcompiler.model.replay import ReplayModel
 
         return ReplayModel(Path(spec.removeprefix("replay:")).expanduser())
     if spec.startswith(("http://", "https://")):
-        from .server import ServerModel
+        from pytest_llmcompiler.model.server import ServerModel
 
         return ServerModel(spec, settings.sampling)
     if spec.lower().endswith(".gguf"):
-        from .llama import LlamaModel
+        from pytest_llmcompiler.model.llama import LlamaModel
 
         return LlamaModel(Path(spec).expanduser(), settings.sampling, settings.n_ctx, settings.gpu_layers)
     raise ModelError(f"unknown model {spec!r}; a model is one of: {'; '.join(FORMS)}")

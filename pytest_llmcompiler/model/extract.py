@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .answer import Answer
+from pytest_llmcompiler.model.answer import Answer
 
 _TAG = re.compile(r"</?code>", re.IGNORECASE)
 _FENCE = re.compile(r"^[ \t]{0,3}(?:```+|~~~+)[^\n`]*$", re.MULTILINE)

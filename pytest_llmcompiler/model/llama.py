@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .answer import Answer, ModelError, Prompt, PromptTooLong, Sampling, Stop
-from .drawing import MINIMAL_ANSWER, STOP, sample_seed
+from pytest_llmcompiler.model.answer import Answer, ModelError, Prompt, PromptTooLong, Sampling, Stop
+from pytest_llmcompiler.model.drawing import MINIMAL_ANSWER, STOP, sample_seed
 
 if TYPE_CHECKING:
     from llama_cpp import Llama

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .answer import Answer, Prompt
+from pytest_llmcompiler.model.answer import Answer, Prompt
 
 
 class ReferenceModel:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-from .answer import Answer, ModelError, Prompt, Stop
+from pytest_llmcompiler.model.answer import Answer, ModelError, Prompt, Stop
 
 SCHEMA = 1
 """The version of the records' layout, their `schema`."""

@@ -17,8 +17,8 @@ from email.message import Message
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from .answer import Answer, ModelError, Prompt, PromptTooLong, Sampling, Stop
-from .drawing import MINIMAL_ANSWER, STOP, sample_seed
+from pytest_llmcompiler.model.answer import Answer, ModelError, Prompt, PromptTooLong, Sampling, Stop
+from pytest_llmcompiler.model.drawing import MINIMAL_ANSWER, STOP, sample_seed
 
 _API_KEYS = ("LLMC_API_KEY", "OPENAI_API_KEY")
 _TRY_AGAIN = frozenset((429, 502, 503, 504))

@@ -71,7 +71,13 @@ class Program:
     """The writable global variables of the case itself, in the order of the file."""
     stubs: tuple[str, ...]
     """Functions that the case declares and nobody defines."""
-    has_main: bool
+    functions: frozenset[str]
+    """The functions that the case itself defines."""
+
+    @property
+    def has_main(self) -> bool:
+        """Whether the case is a whole program."""
+        return "main" in self.functions
 
     @functools.cached_property
     def addresses(self) -> dict[str, int]:
@@ -179,7 +185,8 @@ class Reference:
 
 def _build(text: str) -> Program:
     module = ir.parse(text)
-    main = "main" in ir.defined_functions(module)
+    functions = frozenset(ir.defined_functions(module))
+    main = "main" in functions
     code = ir.emit_object(ir.externalised(text), codegen=0)
     stubs: list[str] = []
     try:
@@ -197,7 +204,7 @@ def _build(text: str) -> Program:
     ]
     segments, entry, symbols = _load(image)
     aliases = {f".L{name}": name for name in private}
-    return Program(segments, entry, symbols, aliases, tuple(variables), tuple(stubs), main)
+    return Program(segments, entry, symbols, aliases, tuple(variables), tuple(stubs), functions)
 
 
 def _is_constant(value: llvm.ValueRef) -> bool:

@@ -8,9 +8,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..judge.verdict import Verdict
-from ..model.answer import Answer, Prompt
-from ..model.replay import SCHEMA
+from pytest_llmcompiler.judge.verdict import Verdict
+from pytest_llmcompiler.model.answer import Answer, Prompt
+from pytest_llmcompiler.model.replay import SCHEMA
 
 _BEGINNING = b'{"schema": '
 """How every line that `Recorder` writes begins."""

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..judge.verdict import KINDS
-from .passk import Estimate, Tally, estimate, tally
+from pytest_llmcompiler.judge.verdict import KINDS
+from pytest_llmcompiler.report.passk import Estimate, Tally, estimate, tally
 
 _GAP = "  "
 _NAMED_ITEMS = 3
