@@ -155,6 +155,9 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_SPECIAL = re.compile(r"[\"'/#;\n]")
+_COMMA = re.compile(r",(?![^()]*\))")
+_STRING_OR_COMMA = re.compile(r"""'(?:\\.|[^'\\])'|"(?:\\.|[^"\\])*"|,(?![^()"']*\))""")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f\u0080-\u009f\ud800-\udfff]|\r(?!\n)")
 _LABEL = re.compile(rf'(?:({SYMBOL})|(\d+)|"([^"\\]+)")\s*:(?!:)\s*')
 _ASSIGNMENT = re.compile(rf'(?:({SYMBOL})|"([^"\\]+)")\s*(==?)(?!=)')
@@ -183,16 +186,14 @@ def integer(text: str) -> int | None:
 
 def split_operands(text: str) -> list[str]:
     """Split at the commas that stand outside brackets, strings and character literals."""
-    if '"' not in text and "'" not in text and "(" not in text and "[" not in text:
-        return [part.strip() for part in text.split(",")] if text else []
-    parts, depth, start = [], 0, 0
-    for match in re.finditer(r"""'(?:\\.|[^'\\])'|"(?:\\.|[^"\\])*"|[(\[{]|[)\]}]|,""", text):
-        token = match[0]
-        if token in "([{":
-            depth += 1
-        elif token in ")]}":
-            depth -= 1
-        elif token == "," and depth == 0:
+    if not text:
+        return []
+    if '"' not in text and "'" not in text:
+        parts = _COMMA.split(text) if "(" in text else text.split(",")
+        return [part.strip() for part in parts]
+    parts, start = list[str](), 0
+    for match in _STRING_OR_COMMA.finditer(text):
+        if match[0] == ",":
             parts.append(text[start : match.start()].strip())
             start = match.end()
     parts.append(text[start:].strip())
@@ -245,24 +246,29 @@ class _Reader:
 
     def split(self, source: str) -> tuple[list[tuple[int, int]], str]:
         """The spans of the statements, and the source with its comments blanked, same length."""
-        spans, pieces, begin, copied = [], [], 0, 0
-        plain = []
-        position = 0
-        for match in _TOKEN.finditer(source):
-            group = match.lastgroup
-            if group in ("block", "line"):
-                pieces.append(source[copied : match.start()])
-                pieces.append(" " * (match.end() - match.start()))
-                copied = match.end()
+        spans, plain, pieces = list[tuple[int, int]](), list[tuple[int, int]](), list[str]()
+        begin = copied = outside = 0
+        special = _SPECIAL.search(source)
+        while special:
+            place = end = special.start()
+            match = _TOKEN.match(source, place)
+            group = match.lastgroup if match else None
+            if match is None:
+                end = place + 1
             elif group == "end":
-                spans.append((begin, match.start()))
-                begin = match.end()
+                spans.append((begin, place))
+                begin = end = place + 1
             elif group == "bad":
                 what = "comment" if match[0] == "/*" else "literal"
-                raise self.error(f"unterminated {what}", match.start())
-            plain.append((position, match.start()))
-            position = match.end()
-        plain.append((position, len(source)))
+                raise self.error(f"unterminated {what}", place)
+            else:
+                plain.append((outside, place))
+                outside = end = match.end()
+                if group in ("block", "line"):
+                    pieces += (source[copied:place], " " * (end - place))
+                    copied = end
+            special = _SPECIAL.search(source, end)
+        plain.append((outside, len(source)))
         pieces.append(source[copied:])
         spans.append((begin, len(source)))
         if not source.isascii():

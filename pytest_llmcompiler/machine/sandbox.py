@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import faulthandler
 import gc
 import json
@@ -106,6 +107,7 @@ def _child(
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         os.dup2(output, 1)
         os.dup2(output, 2)
+        _close_others(result)
         _limit(seconds, megabytes)
         message = _encode(function, args)
         while message:
@@ -113,6 +115,15 @@ def _child(
         os._exit(0)
     finally:
         os._exit(1)
+
+
+def _close_others(result: int) -> None:
+    """Close what the parent had open: a terminal, its pipes to other processes."""
+    with os.scandir("/proc/self/fd") as entries:
+        descriptors = {int(entry.name) for entry in entries}
+    for descriptor in descriptors - {1, 2, result}:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
 
 
 def _limit(seconds: float, megabytes: int) -> None:

@@ -56,14 +56,18 @@ def _section(title: str, tallies: Sequence[Tally], key: Callable[[Tally], str]) 
 
 def _columns(tallies: Sequence[Tally], ks: Iterable[int]) -> list[tuple[str, _Cell]]:
     seen = {verdict for one in tallies for verdict in one.verdicts} | {"pass"}
+    tokens: list[tuple[str, _Cell]] = [
+        ("prompt tok", lambda group: _total(one.prompt_tokens for one in group)),
+        ("answer tok", lambda group: _total(one.answer_tokens for one in group)),
+    ]
+    counted = any(one.prompt_tokens is not None or one.answer_tokens is not None for one in tallies)
     return [
         ("items", lambda group: str(len(group))),
         ("samples", lambda group: str(sum(len(one.verdicts) for one in group))),
         *((f"pass@{k}", _pass_cell(k)) for k in ks),
         ("assembled", _assembled),
         *((kind, _count_cell(kind)) for kind in KINDS if kind in seen),
-        ("prompt tok", lambda group: _total(one.prompt_tokens for one in group)),
-        ("answer tok", lambda group: _total(one.answer_tokens for one in group)),
+        *(tokens if counted else ()),
     ]
 
 

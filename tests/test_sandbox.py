@@ -1,0 +1,199 @@
+"""The sandbox: whatever happens in the child, the caller gets a result or an exception, and nothing stays behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmcompiler.machine import sandbox
+
+
+def call(function: Any, *args: Any, seconds: float = 10, megabytes: int = 256) -> Any:
+    return sandbox.call(function, *args, seconds=seconds, megabytes=megabytes)
+
+
+def descriptors() -> list[int]:
+    return sorted(int(path.name) for path in Path("/proc/self/fd").iterdir())
+
+
+def spin() -> None:
+    while True:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Any:
+    """No test may leave a descriptor or a child behind."""
+    before = descriptors()
+    yield
+    assert descriptors() == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_values_come_back() -> None:
+    value = {"numbers": [1, -2.5, None, True], "bytes": b"\x00\xff", "text": "ä\n", "nested": [{"more": b""}]}
+    assert call(lambda: value) == value
+    assert call(divmod, 7, 3) == [2, 1]
+
+
+def test_a_large_result_comes_back() -> None:
+    assert call(lambda: bytes(5 << 20)) == bytes(5 << 20)
+
+
+def test_the_parents_memory_is_untouched() -> None:
+    numbers = [1]
+    assert call(lambda: numbers.append(2) or numbers) == [1, 2]
+    assert numbers == [1]
+
+
+def test_an_exception_is_a_fault_with_the_traceback() -> None:
+    def fail() -> None:
+        raise KeyError("the key")
+
+    with pytest.raises(sandbox.Fault, match=r"(?s)KeyError: 'the key'\n.*Traceback.*in fail"):
+        call(fail)
+
+
+def test_a_result_that_is_not_json_is_a_fault() -> None:
+    with pytest.raises(sandbox.Fault, match="returned a object"):
+        call(object)
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGABRT])
+def test_a_signal(number: signal.Signals) -> None:
+    with pytest.raises(sandbox.Died, match=f"ended by {number.name}") as death:
+        call(lambda: os.kill(os.getpid(), number))
+    assert (death.value.signal, death.value.status) == (number, None)
+
+
+def test_an_exit_with_output() -> None:
+    def leave() -> None:
+        os.write(2, b"first\n")
+        os.write(1, b"last words")
+        os._exit(3)
+
+    with pytest.raises(sandbox.Died, match=r"(?s)exited with status 3; it printed: first.*last words") as death:
+        call(leave)
+    assert (death.value.signal, death.value.status) == (None, 3)
+    assert death.value.stderr == "first\nlast words"
+
+
+def test_output_does_not_reach_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    assert call(lambda: os.write(1, b"out") + os.write(2, b"err")) == 6
+    assert capfd.readouterr() == ("", "")
+
+
+def test_exit_without_result() -> None:
+    with pytest.raises(sandbox.Died, match="left no readable result"):
+        call(lambda: os._exit(0))
+
+
+def test_a_result_that_is_no_message() -> None:
+    """What a corrupted child might write into the pipe."""
+
+    def scribble() -> None:
+        for descriptor in descriptors():
+            with contextlib.suppress(OSError):
+                os.write(descriptor, b"\xff{garbage")
+        os._exit(0)
+
+    with pytest.raises(sandbox.Died, match="left no readable result"):
+        call(scribble)
+
+
+def test_a_child_that_closes_everything_and_stays() -> None:
+    def hide() -> None:
+        os.closerange(0, 1000)
+        time.sleep(60)
+
+    start = time.monotonic()
+    with pytest.raises(sandbox.TimedOut):
+        call(hide, seconds=0.3)
+    assert time.monotonic() - start < 5
+
+
+def test_an_endless_loop() -> None:
+    start = time.monotonic()
+    with pytest.raises(sandbox.TimedOut, match=r"not finished after 0\.2 s"):
+        call(spin, seconds=0.2)
+    assert 0.2 <= time.monotonic() - start < 5
+
+
+def test_a_child_that_ignores_signals() -> None:
+    def stubborn() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
+            signal.signal(number, signal.SIG_IGN)
+        spin()
+
+    with pytest.raises(sandbox.TimedOut):
+        call(stubborn, seconds=0.2)
+
+
+def test_memory_is_limited() -> None:
+    with pytest.raises(sandbox.Died, match="ran out of memory"):
+        call(lambda: len(bytearray(200 << 20)), megabytes=100)
+    assert call(lambda: len(bytearray(50 << 20)), megabytes=100) == 50 << 20
+
+
+def test_an_overlong_result_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "RESULT_BYTES", 1 << 20)
+    with pytest.raises(sandbox.Died, match="longer than 1 MiB"):
+        call(lambda: "x" * (3 << 20))
+
+
+def test_files_stay_small(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+
+    def fill() -> None:
+        with target.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(1 << 16))
+
+    with pytest.raises(sandbox.Fault, match="File too large"):
+        call(fill)
+    assert target.stat().st_size <= sandbox.OUTPUT_BYTES
+
+
+def test_endless_output_is_cut() -> None:
+    def shout() -> None:
+        for _ in range(100):
+            try:
+                os.write(2, b"x" * (1 << 16))
+            except OSError:
+                break
+        os._exit(1)
+
+    with pytest.raises(sandbox.Died) as death:
+        call(shout)
+    assert death.value.stderr == "x" * sandbox.OUTPUT_BYTES
+
+
+def test_an_interrupt_in_the_caller_ends_the_child() -> None:
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            call(time.sleep, 60, seconds=60)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_the_cpu_limit_survives_the_parent() -> None:
+    """A child whose parent was killed ends by itself."""
+    assert call(lambda: resource.getrlimit(resource.RLIMIT_CPU)[0], seconds=2.5) == 4
+
+
+def test_many_calls_leave_nothing() -> None:
+    assert [call(lambda i=i: i * i) for i in range(50)] == [i * i for i in range(50)]
