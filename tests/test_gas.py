@@ -40,16 +40,16 @@ def test_positions_are_exact() -> None:
 
 
 @pytest.mark.parametrize(
-    "comment", ["# movl $1; nop: \"'", "// x", "/* one\nmore; .incbin \"x\" */", "#", "/**/", "/* é */", "# \"unbalanced"]
+    "comment", ["# movl $1; nop: \"'", "// x", '/* one\nmore; .incbin "x" */', "#", "/**/", "/* é */", '# "unbalanced']
 )
 def test_comments(comment: str) -> None:
     assert [s.name for s in read(f"f: ret {comment}\nnop").statements] == ["f", "ret", "nop"]
 
 
 def test_comment_marks_in_literals_are_text() -> None:
-    text = 'f: movb $\'#, %al\n'
+    text = "f: movb $'#, %al\n"
     assert refusal(text) == ("unterminated literal", 1, 10)
-    text = "f: movb $'#', %al\n movb $'\"', %al\n .ascii \"a;b#c/*d*/\\\"//\", \"e\"\n nop"
+    text = 'f: movb $\'#\', %al\n movb $\'"\', %al\n .ascii "a;b#c/*d*/\\"//", "e"\n nop'
     assert [(s.name, s.operands) for s in read(text).statements[1:]] == [
         ("movb", "$'#', %al"),
         ("movb", "$'\"', %al"),
@@ -231,7 +231,17 @@ def test_thread_local_storage_is_named() -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("16", 16), ("-0x10", -16), ("0b101", 5), ("010", 8), ("0", 0), ("+7", 7), ("08", None), ("10h", None), ("x", None)],
+    [
+        ("16", 16),
+        ("-0x10", -16),
+        ("0b101", 5),
+        ("010", 8),
+        ("0", 0),
+        ("+7", 7),
+        ("08", None),
+        ("10h", None),
+        ("x", None),
+    ],
 )
 def test_integers(text: str, value: int | None) -> None:
     assert gas.integer(text) == value
@@ -242,7 +252,28 @@ def test_arbitrary_text_ends_in_a_unit_or_an_error() -> None:
     from hypothesis import strategies as st
 
     pieces = st.sampled_from(
-        ["f:", "nop", "\n", ";", "#", '"', "'", "/*", "*/", "\\", ".quad", "lock", "rep", " ", "=", "1:", "$1", "%rax", ",", "."]
+        [
+            "f:",
+            "nop",
+            "\n",
+            ";",
+            "#",
+            '"',
+            "'",
+            "/*",
+            "*/",
+            "\\",
+            ".quad",
+            "lock",
+            "rep",
+            " ",
+            "=",
+            "1:",
+            "$1",
+            "%rax",
+            ",",
+            ".",
+        ]
     )
 
     @settings(max_examples=300, deadline=None)

@@ -17,7 +17,8 @@ from pytest_llmcompiler.judge.show import show_input
 from pytest_llmcompiler.judge.verdict import Kind, Verdict
 from pytest_llmcompiler.machine import abi, sandbox
 from pytest_llmcompiler.machine.assemblers import Assembled, AssemblyError, LinkError, UnsupportedError, assemble
-from pytest_llmcompiler.machine.emulator import Fault, Machine, Run
+from pytest_llmcompiler.machine.emulator import Machine
+from pytest_llmcompiler.machine.run import Fault, Run
 from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.program.case import CaseError
 from pytest_llmcompiler.program.reference import Program, Reference

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pytest_llmcompiler.inputs.place import GARBAGE, Placed, PlacedObject, path
 from pytest_llmcompiler.judge.show import show_bytes, show_value
-from pytest_llmcompiler.machine.emulator import CallOut, Run
+from pytest_llmcompiler.machine.run import CallOut, Run
 from pytest_llmcompiler.program.types import Array, Float, Function, Struct, Type
 
 

@@ -24,8 +24,8 @@ from pytest_llmcompiler.program.case import Case, CaseError, read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
 
-_BENCHES = 32
-"""Functions whose corpora are kept: a few megabytes each."""
+_KEPT = 32
+"""Cases, and functions with their corpora, that are kept: a few megabytes each."""
 
 
 class JudgeError(Exception):
@@ -107,38 +107,31 @@ class Judge:
         return self._process
 
 
-class _Server:
-    """Keeps the benches of the functions that were asked for."""
+@functools.lru_cache(_KEPT)
+def _reference(path: Path, name: str, clang: str | None, stamp: int) -> Reference:
+    """A compiled case; `stamp` is the file's time of change, after which it is compiled anew."""
+    return Reference(read_case(path, name), Toolchain(clang))
 
-    def __init__(self) -> None:
-        self._references: dict[tuple[str, str | None], tuple[float, Reference]] = {}
-        self._bench = functools.lru_cache(_BENCHES)(Bench)
 
-    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        try:
-            reference = self._reference(Path(request["path"]), request["name"], request["clang"])
-            bench = self._bench(reference, request["function"], Settings(**request["settings"]))
-            return bench.judge(request["assembly"]).to_json()
-        except CaseError as error:
-            return {"case_error": str(error)}
-        except Exception:
-            return {"error": traceback.format_exc()}
+_bench = functools.lru_cache(_KEPT)(Bench)
 
-    def _reference(self, path: Path, name: str, clang: str | None) -> Reference:
-        """The compiled case; compiled again where the file has changed."""
-        stamp = path.stat().st_mtime
-        kept = self._references.get((str(path), clang))
-        if kept is None or kept[0] != stamp:
-            kept = stamp, Reference(read_case(path, name), Toolchain(clang))
-            self._references[str(path), clang] = kept
-        return kept[1]
+
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    try:
+        path = Path(request["path"])
+        reference = _reference(path, request["name"], request["clang"], path.stat().st_mtime_ns)
+        bench = _bench(reference, request["function"], Settings(**request["settings"]))
+        return bench.judge(request["assembly"]).to_json()
+    except CaseError as error:
+        return {"case_error": str(error)}
+    except Exception:
+        return {"error": traceback.format_exc()}
 
 
 def serve(requests: IO[str], replies: IO[str]) -> None:
     """Answer requests until they end."""
-    server = _Server()
     for line in requests:
-        replies.write(json.dumps(server.answer(json.loads(line))) + "\n")
+        replies.write(json.dumps(_answer(json.loads(line))) + "\n")
         replies.flush()
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 import resource
 from bisect import bisect_left
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
-from typing import Any, Literal, NamedTuple
+from string import ascii_letters
+from typing import Any, Literal, NamedTuple, cast
 
 from pytest_llmcompiler.machine import sandbox
 from pytest_llmcompiler.machine.gas import (
@@ -786,6 +788,8 @@ def _open_no_files() -> None:
 _MESSAGE = re.compile(r"^(?:error: )?<inline asm>:(\d+):(\d+): (?:error: )?(.*)", re.MULTILINE)
 
 
+_NUMERIC_USE = re.compile(r"(?<![\w.$])(\d+)([bf])(?![\w.])")
+_LOCAL = re.compile(r'(?<![\w.$@?"])\.L[\w.$?]*')
 _INTEL_BRACKETS = re.compile(r"\[(\s*(?:qword|dword|word)\s+ptr\s[^\[\]]*\[[^\[\]]*\]\s*)\]", re.IGNORECASE)
 _INTEL_FLAT = re.compile(r"(\boffset\s+)(flat\s*:)", re.IGNORECASE)
 
@@ -807,6 +811,8 @@ class _Llvm:
         while f"llmc{tag}" in unit.source:
             tag += 1
         self.tag = f"llmc{tag}"
+        self.renamed = self.undefined_locals()
+        """Local labels that the text refers to but leaves to others, under names that LLVM leaves to others too."""
 
     def text(self) -> str:
         """The text for LLVM, with a table of the items' offsets in a section of its own."""
@@ -830,12 +836,26 @@ class _Llvm:
             self.emit(f".long .L{self.tag}i{number}-.L{self.tag}s{statement.section}")
         return "\n".join(self.lines) + "\n"
 
+    def undefined_locals(self) -> dict[str, str]:
+        """New name, of the same length -> the one in the text."""
+        renamed = {}
+        assigned = {statement.name for statement in self.unit.statements if statement.kind == "set"}
+        used = {name for statement in self.unit.statements for name in _LOCAL.findall(statement.operands)}
+        for name in sorted(used - self.unit.labels.keys() - assigned):
+            first = next(letter for letter in ascii_letters if letter + name[1:] not in self.unit.source)
+            renamed[first + name[1:]] = name
+        return renamed
+
     def enter(self, section: int) -> None:
         _, writable, executable, nobits = self.unit.sections[section]
         flags = "a" + "w" * writable + "x" * executable
         self.emit(f'.section .{self.tag}.{section},"{flags}",@{"nobits" if nobits else "progbits"}')
 
     def emit(self, line: str, origin: int | None = None) -> None:
+        if origin is not None:
+            for new, old in self.renamed.items():
+                if old in line:
+                    line = re.sub(rf'(?<![\w.$@?"]){re.escape(old)}(?![\w.$?])', new, line)
         self.lines.append(line)
         self.origins.append(origin)
 
@@ -865,6 +885,9 @@ class _Llvm:
     def error(self, message: str) -> AssemblyError:
         """LLVM's first message, with the place in the original text."""
         match = _MESSAGE.search(message)
+        if match is None and "Undefined temporary symbol" in message:
+            for place, name in self.undefined_numbers():
+                return AssemblyError(f"numeric label {name} is not defined", *self.unit.position(place))
         if match is None:
             last = message.strip().splitlines()[-1:] or ["no message"]
             return AssemblyError(f"LLVM: {last[0]}", 0, 0)
@@ -875,6 +898,16 @@ class _Llvm:
         before = self.lines[number].encode()[: int(match[2]) - 1].decode("utf-8", "ignore")
         column = len(before) - (number in self.longer and " " in before.replace("\t", " "))
         return AssemblyError(match[3], *self.unit.position(origin + column))
+
+    def undefined_numbers(self) -> Iterator[tuple[int, str]]:
+        """Where `1f` or `1b` is used without a label 1 on that side."""
+        seen: set[str] = set()
+        labels = [s.name if s.kind == "label" and s.name.isdigit() else "" for s in self.unit.statements]
+        for number, statement in enumerate(self.unit.statements):
+            seen.add(labels[number])
+            for match in _NUMERIC_USE.finditer(statement.text):
+                if match[1] not in (labels[number:] if match[2] == "f" else seen):
+                    yield statement.offset + match.start(), match[0]
 
     def assembled(self, image: Image, fallback: str | None) -> Assembled:
         """Read the table back."""
@@ -899,7 +932,8 @@ class _Llvm:
             else segment
             for segment in image.segments
         )
-        return Assembled("llvm", segments, symbols, lines, mnemonics, image.externals, fallback)
+        externals = frozenset(self.renamed.get(name, name) for name in image.externals)
+        return Assembled("llvm", segments, symbols, lines, mnemonics, externals, fallback)
 
 
 def _llvm(
@@ -924,12 +958,16 @@ def _llvm(
         if death.status:
             raise attempt.error(death.stderr) from None
         raise AssemblyError(f"LLVM's assembler: {death}", 0, 0) from None
+    renamed = attempt.renamed
+    supplied = {new: symbols[old] for new, old in renamed.items() if old in symbols}
     try:
-        return attempt.assembled(load_object(elf, function, base, symbols), fallback)
+        image = load_object(elf, function, base, ChainMap(supplied, cast("dict[str, int]", symbols)))
     except LinkError as error:
         if not error.missing:
             raise
-        raise LinkError(_missing(unit, error.missing), error.missing) from None
+        missing = tuple(sorted(renamed.get(name, name) for name in error.missing))
+        raise LinkError(_missing(unit, missing), missing) from None
+    return attempt.assembled(image, fallback)
 
 
 def _patiently(attempt: Callable[[], bytes]) -> bytes:

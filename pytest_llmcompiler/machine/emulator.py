@@ -6,8 +6,7 @@ import ctypes
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import unicorn
 from unicorn import x86_const as x86
@@ -15,7 +14,9 @@ from unicorn import x86_const as x86
 from pytest_llmcompiler.inputs.place import ARENA, GARBAGE, PAGE, RETURN, SLOTS, STUB_SIZE, STUBS, Placed
 from pytest_llmcompiler.machine import abi
 from pytest_llmcompiler.machine.assemblers import Assembled
+from pytest_llmcompiler.machine.hazards import hazard
 from pytest_llmcompiler.machine.libc import Exit, Heap, Kernel, Trap
+from pytest_llmcompiler.machine.run import CallOut, Fault, Outcome, Run
 from pytest_llmcompiler.program.reference import Program
 from pytest_llmcompiler.program.types import Float, Function, Int, Pointer
 
@@ -23,7 +24,6 @@ STACK, STACK_SIZE = 0x7FFD12340000, 64 * PAGE
 FRAME = PAGE
 """Bytes at the top of the stack that belong to the caller of the function under test."""
 
-Outcome = Literal["return", "fault", "limit", "exit", "abort", "forbidden", "vex"]
 _ACCESS = {
     unicorn.UC_MEM_READ_UNMAPPED: "read",
     unicorn.UC_MEM_WRITE_UNMAPPED: "write",
@@ -40,86 +40,6 @@ _IDS = {
 }
 _DIRECTION = 1 << 10
 _MXCSR_CONTROL = 0xFFC0
-_PREFIXES = frozenset(b"\x66\x67\xf2\xf3\x2e\x36\x3e\x26\x64\x65\xf0")
-_VEX = frozenset(b"\xc4\xc5\x62")
-_FORBIDDEN = frozenset(
-    (
-        *(
-            "hlt",
-            "in",
-            "inb",
-            "inw",
-            "inl",
-            "out",
-            "outb",
-            "outw",
-            "outl",
-            "ins",
-            "insb",
-            "insw",
-            "insl",
-            "insd",
-            "outs",
-            "outsb",
-        ),
-        *("outsw", "outsl", "outsd", "cli", "sti", "clts", "lgdt", "lidt", "lldt", "ltr", "lmsw", "invd", "wbinvd"),
-        *("invlpg", "rdmsr", "wrmsr", "rdpmc", "sysenter", "sysexit", "sysexitl", "sysexitq", "sysret"),
-        *("sysretl", "sysretq", "syscall", "swapgs", "iret", "iretd", "iretl", "iretq", "int", "int1", "int3", "into"),
-        *("vmcall", "vmlaunch", "vmresume", "xsetbv", "monitor", "mwait"),
-    )
-)
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Why a run ended before its return."""
-
-    what: str
-    """In words, without addresses of the harness."""
-    pc: int
-    """The address of the instruction."""
-    address: int | None = None
-    """The address that it used, for a memory access."""
-    access: str | None = None
-    size: int = 0
-
-
-@dataclass(frozen=True)
-class CallOut:
-    """A call of a callback or of a function that the program only declares."""
-
-    name: str
-    args: tuple[int, ...]
-
-
-@dataclass
-class Run:
-    """All that one run shows."""
-
-    outcome: Outcome
-    fault: Fault | None = None
-    code: int = 0
-    """The exit code, for the outcome `exit`."""
-    registers: dict[str, int] = field(default_factory=dict)
-    result: bytes = b""
-    """The result in registers; for a result in memory, the address that was returned."""
-    pointee: bytes = b""
-    """What a returned pointer into the program's or the candidate's own memory points to: a string, or one element."""
-    slots: tuple[bytes, ...] = ()
-    """The memory around each object, in the order of the placed objects."""
-    stray: bool = False
-    """Whether memory that belongs to no object was written."""
-    globals: tuple[bytes, ...] = ()
-    heap: tuple[tuple[int, int, bytes], ...] = ()
-    """Live heap objects in the order of their allocation: address, size, the bytes of their pages."""
-    output: dict[int, bytes] = field(default_factory=dict)
-    """What was written, by file descriptor."""
-    calls: tuple[CallOut, ...] = ()
-    abi: tuple[str, ...] = ()
-    """Breaches of the calling convention, in words."""
-    length: int = 0
-    """Bytes of code executed, where the machine counts: an upper bound of the number of instructions."""
-
 
 _memcmp = ctypes.CDLL(None).memcmp
 _memcmp.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t)
@@ -319,17 +239,10 @@ class Machine:
 
     def _guard_instruction(self, address: int, mnemonic: str) -> None:
         """Watch an instruction that the emulator would run and a process may not, or that it computes wrongly."""
-        if mnemonic in _FORBIDDEN:
-            self.watch(address, address, lambda pc: self._stop("forbidden", Fault(f"`{mnemonic}` in user code", pc)))
-        elif mnemonic.startswith("."):
-            self.watch(address, address, lambda pc: self._stop("vex", Fault("raw bytes are executed as code", pc)))
-        elif self._is_vex(address):
-            self.watch(address, address, lambda pc: self._stop("vex", Fault(f"`{mnemonic}` is VEX or EVEX code", pc)))
-
-    def _is_vex(self, address: int) -> bool:
-        code = bytes(self._uc.mem_read(address, 16))
-        index = next((index for index, byte in enumerate(code) if byte not in _PREFIXES), 0)
-        return code[index] in _VEX
+        found = hazard(mnemonic, bytes(self._uc.mem_read(address, 16)))
+        if found:
+            outcome, words = found
+            self.watch(address, address, lambda pc: self._stop(outcome, Fault(words, pc)))
 
     def _freeze(self) -> None:
         """Remember the state from which every run starts."""

@@ -92,6 +92,7 @@ class Reference:
     def __init__(self, case: Case, toolchain: Toolchain) -> None:
         self.case = case
         self.toolchain = toolchain
+        self._extracted: dict[str, str] = {}
 
     @functools.cached_property
     def ir(self) -> str:
@@ -155,10 +156,11 @@ class Reference:
         heads = re.findall(r"\b(?:static\s+inline|inline\s+static)\b[^;{()]*?(\w+)\s*\(", source)
         return frozenset(heads)
 
-    @functools.cache  # noqa: B019 - lives as long as the session
     def extracted(self, function: str) -> str:
         """The IR of one function, everything else declared: what a prompt holds."""
-        return ir.extract(self.ir, function)
+        if function not in self._extracted:
+            self._extracted[function] = ir.extract(self.ir, function)
+        return self._extracted[function]
 
     def sizes(self, function: str) -> tuple[int, int]:
         """The number of instructions in a function's IR and the bytes of its object, as prompts state them."""

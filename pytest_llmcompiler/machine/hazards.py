@@ -1,0 +1,29 @@
+"""Instructions that the emulator executes otherwise than a process on real hardware would."""
+
+from __future__ import annotations
+
+import re
+
+from pytest_llmcompiler.machine.run import Outcome
+
+_FORBIDDEN = re.compile(
+    r"hlt|(?:in|out)s?[bwld]?|cli|sti|clts|l[gil]dt|ltr|lmsw|(?:wb)?invd|invlpg|(?:rd|wr)msr|rdpmc|xsetbv|swapgs"
+    r"|sys(?:enter|call)|sys(?:exit|ret)[lq]?|iret[dlqw]?|int[13o]?|monitor|mwait|vm(?:call|launch|resume|xoff|xon)"
+)
+"""Privileged instructions, and those that leave user code: unicorn lets most of them pass."""
+_PREFIXES = frozenset(b"\x66\x67\xf2\xf3\x2e\x36\x3e\x26\x64\x65\xf0")
+_VEX = frozenset(b"\xc4\xc5\x62")
+"""First bytes of VEX and EVEX code in 64-bit mode, where they mean nothing else (Intel SDM, volume 2, section 2.3)."""
+
+
+def hazard(mnemonic: str, code: bytes) -> tuple[Outcome, str] | None:
+    """What to stop with, and why, where an instruction can't be left to the emulator.
+
+    `code` are the bytes from its first on (15 are enough). A mnemonic that begins with a dot is a data directive.
+    """
+    if _FORBIDDEN.fullmatch(mnemonic):
+        return "forbidden", f"`{mnemonic}` in user code"
+    if mnemonic.startswith("."):
+        return "vex", "raw bytes are executed as code"
+    opcode = next((byte for byte in code if byte not in _PREFIXES), 0)
+    return ("vex", f"`{mnemonic}` is VEX or EVEX code") if opcode in _VEX else None

@@ -1,0 +1,61 @@
+"""What one run of a function shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Outcome = Literal["return", "fault", "limit", "exit", "abort", "forbidden", "vex"]
+"""How a run ended: `limit` is too many instructions, `forbidden` an instruction that no process may execute, `vex` one
+that the emulator computes wrongly."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a run ended before its return."""
+
+    what: str
+    """In words, without addresses of the harness."""
+    pc: int
+    """The address of the instruction."""
+    address: int | None = None
+    """The address that it used, for a memory access."""
+    access: str | None = None
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class CallOut:
+    """A call of a callback or of a function that the program only declares."""
+
+    name: str
+    args: tuple[int, ...]
+
+
+@dataclass
+class Run:
+    """All that one run shows."""
+
+    outcome: Outcome
+    fault: Fault | None = None
+    code: int = 0
+    """The exit code, for the outcome `exit`."""
+    registers: dict[str, int] = field(default_factory=dict)
+    result: bytes = b""
+    """The result in registers; for a result in memory, the address that was returned."""
+    pointee: bytes = b""
+    """What a returned pointer into the program's or the candidate's own memory points to: a string, or one element."""
+    slots: tuple[bytes, ...] = ()
+    """The memory around each object, in the order of the placed objects."""
+    stray: bool = False
+    """Whether memory that belongs to no object was written."""
+    globals: tuple[bytes, ...] = ()
+    heap: tuple[tuple[int, int, bytes], ...] = ()
+    """Live heap objects in the order of their allocation: address, size, the bytes of their pages."""
+    output: dict[int, bytes] = field(default_factory=dict)
+    """What was written, by file descriptor."""
+    calls: tuple[CallOut, ...] = ()
+    abi: tuple[str, ...] = ()
+    """Breaches of the calling convention, in words."""
+    length: int = 0
+    """Bytes of code executed, where the machine counts: an upper bound of the number of instructions."""

@@ -1,0 +1,693 @@
+"""From text to machine code, with real assemblers; what runs is run in unicorn."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import unicorn
+from unicorn import x86_const
+
+from pytest_llmcompiler.machine import assemblers, sandbox
+from pytest_llmcompiler.machine.assemblers import (
+    Assembled,
+    AssemblyError,
+    Engine,
+    Limits,
+    LinkError,
+    UnsupportedError,
+    assemble,
+)
+
+BASE = 0x10000000
+ENGINES: tuple[Engine, ...] = get_args(Engine)
+CASES = sorted((Path(__file__).parent.parent / "cases").glob("*.c"))
+MASK = (1 << 64) - 1
+both = pytest.mark.parametrize("engine", ENGINES)
+
+
+def code(assembled: Assembled) -> bytes:
+    return b"".join(segment.data for segment in assembled.segments if segment.executable)
+
+
+def run(assembled: Assembled, function: str, *args: int, program: Mapping[int, bytes] | None = None) -> int:
+    """Call a function of integers; each segment has its own permissions, `program` is code beside it."""
+    machine = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+    for segment in assembled.segments:
+        permissions = unicorn.UC_PROT_READ | 2 * segment.writable | 4 * segment.executable
+        machine.mem_map(segment.address, (len(segment.data) + 4095) & -4096, permissions)
+        machine.mem_write(segment.address, segment.data)
+    for address, data in (program or {}).items():
+        machine.mem_map(address & -4096, 4096)
+        machine.mem_write(address, data)
+    stack, stop = 0x7FFF00000000, 0x600000
+    machine.mem_map(stack, 0x10000)
+    machine.mem_map(stop, 4096)
+    machine.mem_write(stack + 0x8000, stop.to_bytes(8, "little"))
+    machine.reg_write(x86_const.UC_X86_REG_RSP, stack + 0x8000)
+    registers = (x86_const.UC_X86_REG_RDI, x86_const.UC_X86_REG_RSI, x86_const.UC_X86_REG_RDX, x86_const.UC_X86_REG_RCX)
+    for register, value in zip(registers, args, strict=False):
+        machine.reg_write(register, value & MASK)
+    machine.emu_start(assembled.symbols[function], stop, count=100_000)
+    assert machine.reg_read(x86_const.UC_X86_REG_RIP) == stop
+    return int(machine.reg_read(x86_const.UC_X86_REG_RAX))
+
+
+def att(text: str, engine: Engine = "keystone", symbols: Mapping[str, int] | None = None) -> Assembled:
+    """Assemble a text for function f; with keystone it must be keystone that does it."""
+    assembled = assemble(text, "f", BASE, symbols or {}, engine)
+    assert (assembled.engine, assembled.fallback) == (engine, None)
+    return assembled
+
+
+def fallback(text: str, symbols: Mapping[str, int] | None = None) -> Assembled:
+    """Assemble a text that keystone must not be trusted with."""
+    assembled = assemble(text, "f", BASE, symbols or {})
+    assert assembled.engine == "llvm"
+    assert assembled.fallback
+    return assembled
+
+
+def rejected(text: str, engine: Engine = "keystone") -> tuple[str, int, int]:
+    with pytest.raises(AssemblyError) as error:
+        assemble(text, "f", BASE, {}, engine)
+    return error.value.message, error.value.line, error.value.column
+
+
+class Program(dict[str, int]):
+    """The rest of the program: an address for every symbol that the text doesn't define itself."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.own = set(re.findall(r'^"?([\w.$]+)"?:', text, re.MULTILINE))
+        self.own |= set(re.findall(r"\.(?:comm|set)\s+([\w.]+)", text))
+
+    def __contains__(self, name: object) -> bool:
+        return name not in self.own and not str(name).startswith(".L")
+
+    def __getitem__(self, name: str) -> int:
+        return 0x1000000 + sum(name.encode()) * 16
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self[name] if self.__contains__(name) else default
+
+
+def compiled(directory: Path, compiler: str, *flags: str, sources: list[Path] = CASES) -> Iterator[tuple[str, str]]:
+    """Each source's name and its assembly by `gcc`, or by the bundled clang for `clang`."""
+    command = ["gcc"]
+    if compiler == "clang":
+        command = [sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-linux-musl", "-fno-sanitize=all"]
+        command += ["-fno-stack-protector", "-g0"]
+    for source in sources:
+        target = directory / f"{source.stem}.s"
+        subprocess.run([*command, "-S", *flags, str(source), "-o", str(target)], check=True, capture_output=True)
+        yield source.name, target.read_text()
+
+
+# -- the two engines agree
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        pytest.param(("clang", "-O0"), id="clang-O0"),
+        pytest.param(("clang", "-O2"), id="clang-O2"),
+        pytest.param(("clang", "-O2", "-masm=intel"), id="clang-O2-intel"),
+        pytest.param(("gcc", "-O2"), id="gcc-O2"),
+        pytest.param(("gcc", "-O0", "-masm=intel"), id="gcc-O0-intel"),
+        pytest.param(("gcc", "-O2", "-masm=intel", "-fno-pie", "-fcf-protection=full", "-g"), id="gcc-O2-intel-fixed"),
+    ],
+)
+def test_whole_files_come_out_the_same(tmp_path: Path, build: tuple[str, ...]) -> None:
+    """Byte for byte, with the same symbols, lines, mnemonics and externals."""
+    if build[0] == "gcc" and shutil.which("gcc") is None:
+        pytest.skip("no gcc")
+    assert CASES
+    for name, text in compiled(tmp_path, *build):
+        function = re.findall(r"^([A-Za-z_]\w*):", text, re.MULTILINE)[0]
+        program = Program(text)
+        fast = assemble(text, function, BASE, program)
+        sure = assemble(text, function, BASE, program, "llvm")
+        assert fast.engine == "keystone", f"{name}: {fast.fallback}"
+        assert fast.symbols == sure.symbols, name
+        assert fast.lines == sure.lines, name
+        assert fast.mnemonics == sure.mnemonics, name
+        assert fast.calls == sure.calls, name
+        assert [(s.name, s.address, s.writable, s.executable) for s in fast.segments] == [
+            (s.name, s.address, s.writable, s.executable) for s in sure.segments
+        ]
+        for ours, theirs in zip(fast.segments, sure.segments, strict=True):
+            # The two operands of an exchange of registers may be swapped.
+            assert ours.data == theirs.data or "xchg" in text, f"{name}: {ours.name}"
+
+
+SOURCE = """
+static int table[] = {5, -7, 11, 13}; static long counter; const char text[] = "some text";
+static long helper(long a, long b) { counter += a; return a * b - counter; }
+long f(long a, long b) {
+    long sum = 0;
+    for (int i = 0; i < 4; i++) sum += table[i] * helper(a, i);
+    switch (b & 7) { case 0: sum ^= 17; break; case 1: sum -= 40; break; case 2: sum = -sum; break;
+                     case 3: sum *= 3; break; case 4: sum <<= 2; break; case 5: sum /= 7; break; }
+    double x = (double)sum * 1.5 + a; unsigned __int128 wide = (unsigned __int128)sum * (unsigned long)b;
+    return b > 100 ? f(a, b / 2) + text[b % 9] : sum + (long)x + (long)(wide >> 64) + text[a & 7];
+}
+"""
+
+
+@pytest.mark.parametrize("flags", [("-O0",), ("-O2",), ("-O1", "-masm=intel"), ("-O3", "-fno-pic"), ("-Os", "-fPIC")])
+@pytest.mark.parametrize("compiler", ["clang", "gcc"])
+def test_both_compute_the_same(tmp_path: Path, compiler: str, flags: tuple[str, ...]) -> None:
+    if compiler == "gcc" and shutil.which("gcc") is None:
+        pytest.skip("no gcc")
+    (tmp_path / "a.c").write_text(SOURCE)
+    (text,) = (text for _, text in compiled(tmp_path, compiler, *flags, sources=[tmp_path / "a.c"]))
+    fast, sure = (assemble(text, "f", BASE, {}, engine) for engine in ENGINES)
+    for a, b in [(0, 0), (3, 1), (-9, 2), (1 << 40, 3), (5, 4), (77, 5), (-1, 6), (2, 1000), (MASK, 12345)]:
+        assert run(fast, "f", a, b) == run(sure, "f", a, b)
+
+
+# -- what is told about the code
+
+
+@both
+def test_lines_mnemonics_and_symbols(engine: Engine) -> None:
+    text = "# a comment\n.globl f\nf:\n  xorl %eax, %eax; incl %eax\n  lock\n  incl (%rdi)\n\n.Lend: ret\n  .byte 0x0f, 0x0b\n"
+    assembled = att(text, engine)
+    assert code(assembled).hex() == "31c0ffc0f0ff07c30f0b"
+    assert assembled.lines == {BASE: 4, BASE + 2: 4, BASE + 4: 5, BASE + 7: 8, BASE + 8: 9}
+    assert list(assembled.mnemonics.values()) == ["xorl", "incl", "incl", "ret", ".byte"]
+    assert assembled.symbols == {"f": BASE, ".Lend": BASE + 7}
+    assert assembled.calls == frozenset()
+
+
+@both
+def test_mnemonics_of_special_instructions(engine: Engine) -> None:
+    text = "f: rep movsb\n notrack jmp *%rax\n SYSCALL\n endbr64\n hlt\n movaps %xmm0,(%rdi)\n"
+    names = list(att(text, engine).mnemonics.values())
+    assert names == ["movsb", "jmp", "syscall", "endbr64", "hlt", "movaps"]
+
+
+@both
+def test_each_section_has_its_permissions(engine: Engine) -> None:
+    text = (
+        "f: ret\n.section .rodata\n.long 1\n.data\n.long 2\n.bss\n.zero 5000\n"
+        '.section .both,"awx"\n.byte 0xc3\n.text\n nop\n'
+    )
+    assembled = att(text, engine)
+    assert [(s.name, s.address - BASE, len(s.data), s.writable, s.executable) for s in assembled.segments] == [
+        (".text", 0, 2, False, True),
+        (".both", 0x1000, 1, True, True),
+        (".rodata", 0x2000, 4, False, False),
+        (".data", 0x3000, 4, True, False),
+        (".bss", 0x4000, 5000, True, False),
+    ]
+
+
+@both
+def test_data_directives(engine: Engine) -> None:
+    text = r"""
+    f:  ret
+        .data
+        .byte 1, -1, 'x', 0x7f, 010
+        .value -2
+        .p2align 2
+        .long 1, 0xffffffff
+        .quad -1, 0x8000000000000000
+        .ascii "a\n\t\"\\\001\177;#", "b"
+        .asciz "é"
+        .string "x"
+        .fill 2, 4, 0x01020304
+        .skip 3, 7
+        .balign 8, 9
+        .zero 1
+    """
+    text = text.replace("'x'", "120")
+    (data,) = (s.data for s in att(text, engine).segments if s.name == ".data")
+    assert data.hex(" ", 4) == data.hex(" ", 4)
+    expected = bytes.fromhex("01ff787f08feff00" + "01000000ffffffff" + "ff" * 8 + "0000000000000080")
+    expected += b'a\n\t"\\\x01\x7f;#b' + "é".encode() + b"\0x\0" + b"\4\3\2\1" * 2 + b"\7\7\7"
+    expected += b"\x09" * (-len(expected) % 8) + b"\0"
+    assert data == expected
+
+
+# -- symbols
+
+
+@both
+def test_the_program_supplies_what_the_text_lacks(engine: Engine) -> None:
+    text = """
+    f:  pushq %rbx
+        call ext@PLT
+        movq %rax, %rbx
+        addq value(%rip), %rbx
+        addq value+8(%rip), %rbx
+        movq value@GOTPCREL(%rip), %rcx
+        addq (%rcx), %rbx
+        movl $value, %ecx
+        addq (%rcx), %rbx
+        xorl %ecx, %ecx
+        addq value(,%rcx,8), %rbx
+        movabsq $value, %rcx
+        addq 8(%rcx), %rbx
+        addq -8+value(%rip), %rbx
+        call *pointer(%rip)
+        addq %rax, %rbx
+        leaq .L.str(%rip), %rax
+        addq (%rax), %rbx
+        movq %rbx, %rax
+        popq %rbx
+        jmp finish
+        .data
+    pointer: .quad ext+0
+    """
+    symbols = {"ext": 0x1000000, "value": 0x1001008, "finish": 0x1002000, ".L.str": 0x1003000}
+    program = {
+        0x1000000: bytes.fromhex("b803000000c3"),
+        0x1001000: b"".join(n.to_bytes(8, "little") for n in (1 << 32, 100, 10000)),
+        0x1002000: bytes.fromhex("48ffc0c3"),
+        0x1003000: (1 << 40).to_bytes(8, "little"),
+    }
+    assembled = att(text, engine, symbols)
+    expected = 3 + 100 + 10000 + 100 + 100 + 100 + 10000 + (1 << 32) + 3 + (1 << 40) + 1
+    assert run(assembled, "f", program=program) == expected
+    assert assembled.calls == {"ext", "value", "finish", ".L.str"}
+    got = [s for s in assembled.segments if s.name == ".got"]
+    assert [(s.writable, s.executable, s.data) for s in got] == [(False, False, (0x1001008).to_bytes(8, "little"))]
+
+
+@both
+def test_the_same_in_intel_syntax(engine: Engine) -> None:
+    text = """
+        .intel_syntax noprefix
+    f:  push rbx
+        call ext
+        mov rbx, rax
+        add rbx, value[rip]
+        add rbx, QWORD PTR [rip+value+8]
+        add rbx, QWORD PTR value[rip+8]
+        mov rcx, QWORD PTR value@GOTPCREL[rip]
+        add rbx, [rcx]
+        mov ecx, OFFSET FLAT:value
+        add rbx, [rcx]
+        mov ecx, offset value+8
+        add rbx, [rcx]
+        mov edi, edi
+        movsx rdx, edi
+        add rbx, QWORD PTR value[0+rdx*8]
+        jmp [QWORD PTR .Ltable[0+rdx*8]]
+    .Lout:
+        mov rax, rbx
+        pop rbx
+        ret
+        .section .rodata
+    .Ltable: .quad 0, .Lout
+    """
+    symbols = {"ext": 0x1000000, "value": 0x1001000}
+    program = {
+        0x1000000: bytes.fromhex("b803000000c3"),
+        0x1001000: b"".join(n.to_bytes(8, "little") for n in (100, 10000)),
+    }
+    assembled = att(text, engine, symbols)
+    assert run(assembled, "f", 1, program=program) == 3 + 100 + 10000 * 2 + 100 + 100 + 10000 * 2
+    assert assembled.calls == {"ext", "value"}
+
+
+@both
+def test_the_programs_definitions_win(engine: Engine) -> None:
+    """Except for the function itself, and for local labels."""
+    text = """
+        .globl helper, f, shared
+    helper: movl $1, %eax
+        ret
+    f:  cmpq $0, %rdi
+        je .Lbase
+        xorl %edi, %edi
+        call f
+        movl %eax, %esi
+        call helper
+        addl %esi, %eax
+        addl shared(%rip), %eax
+        call own
+        ret
+    .Lbase: movl $1000, %eax
+        ret
+    own: incl %eax
+        ret
+        .data
+    shared: .long 7
+    """
+    symbols = {"helper": 0x1000000, "f": 0x1000000, "shared": 0x1001000, ".Lbase": 0x1000000}
+    program = {0x1000000: bytes.fromhex("b820000000c3"), 0x1001000: b"\x00\x03\0\0"}
+    assembled = att(text, engine, symbols)
+    assert run(assembled, "f", 1, program=program) == 1000 + 0x20 + 0x300 + 1
+    assert assembled.calls == {"helper", "shared"}
+    assert assembled.symbols["helper"] == BASE
+
+
+@both
+def test_undefined_symbols_are_named_with_their_lines(engine: Engine) -> None:
+    text = "f:\n  call known\n  call zeta@PLT\n  leaq alpha+4(%rip), %rax\n  call zeta\n  ret\n"
+    with pytest.raises(LinkError) as error:
+        assemble(text, "f", BASE, {"known": 0x1000000}, engine)
+    assert error.value.message == "undefined symbols: 'alpha' (line 4), 'zeta' (line 3)"
+    assert error.value.missing == ("alpha", "zeta")
+
+
+@both
+def test_a_missing_function_names_the_labels(engine: Engine) -> None:
+    with pytest.raises(LinkError, match=r"^symbol 'f' is not defined: it defines _f, g$"):
+        assemble("_f: ret\n.Lx: g: ret\n", "f", BASE, {"f": 0x1000000}, engine)
+    with pytest.raises(LinkError, match=r"^symbol 'f' is not defined: it defines no symbol$"):
+        assemble("ret", "f", BASE, {}, engine)
+    with pytest.raises(LinkError, match=r"^symbol 'f' is not defined: it defines no symbol$"):
+        assemble("", "f", BASE, {}, engine)
+
+
+@both
+def test_far_symbols_do_not_wrap(engine: Engine) -> None:
+    for text in ("f: call ext", "f: movl ext(%rip), %eax", "f: movq $ext, %rax"):
+        with pytest.raises(LinkError, match="against 'ext' is out of range"):
+            assemble(text, "f", BASE, {"ext": 0x7F0000000000}, engine)
+
+
+@both
+def test_aliases(engine: Engine) -> None:
+    text = "g: movl $5, %eax\n ret\n.set f, g\n.set h, f\n.globl f\nmain: call h\n"
+    assembled = att(text, engine)
+    assert assembled.symbols["f"] == assembled.symbols["g"] == BASE
+    assert run(assembled, "f") == 5
+
+
+@both
+def test_differences_of_labels(engine: Engine) -> None:
+    text = """
+    f:  leaq .Ltable(%rip), %rcx
+        movslq (%rcx,%rdi,4), %rax
+        addq %rcx, %rax
+        jmpq *%rax
+    .La: movl $10, %eax
+        ret
+    .Lb: movl $20, %eax
+        ret
+        .section .rodata,"a",@progbits
+        .p2align 2
+    .Ltable:
+        .long .La-.Ltable, .Lb-.Ltable
+    """
+    assembled = att(text, engine)
+    assert [run(assembled, "f", index) for index in (0, 1)] == [10, 20]
+
+
+@both
+def test_thread_local_variables_are_named(engine: Engine) -> None:
+    with pytest.raises(UnsupportedError, match="R_X86_64_TPOFF32 against 'x' is not supported"):
+        assemble("f: movl %fs:x@tpoff, %eax\n ret\n", "f", BASE, {"x": 0}, engine)
+
+
+# -- the faults of keystone
+
+
+def test_numbers_are_decimal() -> None:
+    for number in ("16", "0x10", "0b10000", "020"):
+        assert code(att(f"f: movl ${number}, %eax")).hex() == "b810000000"
+        if number != "0b10000":
+            assert code(att(f".intel_syntax noprefix\nf: mov eax, {number}")).hex() == "b810000000"
+
+
+def test_absolute_addresses_are_absolute() -> None:
+    assert code(fallback("f: movq %fs:40, %rax")).hex() == "64488b042528000000"
+    assert code(fallback("f: movl ext, %eax", {"ext": 0x1000100})).hex() == "8b042500010001"
+    assert code(fallback(".intel_syntax noprefix\nf: mov rax, QWORD PTR fs:40")) == code(
+        fallback("f: movq %fs:40, %rax")
+    )
+
+
+def test_death_of_keystone_is_survived() -> None:
+    """`mov (%r8),%ah` ends keystone's process; LLVM says what is wrong with it."""
+    message, line, column = rejected("f: nop\n  movb (%r8), %ah\n")
+    assert (message, line, column) == ("can't encode 'ah' in an instruction requiring EVEX/REX2/REX prefix", 2, 3)
+
+
+def test_a_worker_that_is_killed_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keystone's process is killed in the middle, then LLVM's too, once."""
+    run_keystone, run_llvm = assemblers._run_keystone, assemblers._run_llvm
+    monkeypatch.setattr(assemblers, "_run_keystone", _dying(run_keystone, "/nonexistent"))
+    text = "f: movl $1, %eax\n ret\n"
+    assert "keystone: ended by SIGKILL" in str(assemble(text, "f", BASE, {}).fallback)
+    marker = f"/tmp/llmc-test-{os.getpid()}"
+    monkeypatch.setattr(assemblers, "_run_llvm", _dying(run_llvm, marker))
+    Path(marker).write_text("")
+    try:
+        assembled = assemble(text, "f", BASE, {})
+    finally:
+        Path(marker).unlink(missing_ok=True)
+    assert run(assembled, "f") == 1
+
+
+def _dying(function: Any, marker: str) -> Any:
+    """A step whose process is killed: always without the marker file, else only the first time."""
+
+    def step(*args: Any) -> Any:
+        path = Path(marker)
+        if path.exists() or marker == "/nonexistent":
+            path.unlink(missing_ok=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*args)
+
+    return step
+
+
+def test_a_worker_that_is_killed_from_outside() -> None:
+    """A real kill, by a process that watches for children while they assemble."""
+    text = "f:" + "\n addl $1, %eax" * 20000 + "\n ret\n"
+    parent = os.getpid()
+    watcher = os.fork()
+    if watcher == 0:
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+            victims = [int(child) for child in children if int(child) != os.getpid()]
+            if victims:
+                time.sleep(0.005)
+                os.kill(victims[0], signal.SIGKILL)
+                os._exit(0)
+        os._exit(1)
+    try:
+        assembled = assemble(text, "f", BASE, {})
+    finally:
+        _, status = os.waitpid(watcher, 0)
+    assert status == 0
+    assert assembled.engine == "llvm"
+    assert "ended by SIGKILL" in str(assembled.fallback)
+    assert len(assembled.lines) == 20001
+
+
+def test_hanging_keystone_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assemblers, "_run_keystone", lambda *args: time.sleep(60))
+    start = time.monotonic()
+    assembled = assemble("f: ret", "f", BASE, {}, limits=Limits(keystone_seconds=0.2))
+    assert time.monotonic() - start < 10
+    assert assembled.fallback == "keystone: not finished after 0.2 s"
+
+
+def test_hungry_assemblers_are_stopped() -> None:
+    limits = Limits(megabytes=1)
+    text = "f:" + "\n addl $1, %eax" * 50000 + "\n ret\n"
+    with pytest.raises(AssemblyError, match=r"LLVM's assembler: "):
+        assemble(text, "f", BASE, {}, limits=limits)
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        "f: mov (%r8),%ah",
+        "f: movl $(((((, %eax",
+        "f: \\\\ nop",
+        "f: nop nop nop",
+        "f: ) ( ] [",
+        "f: jmp 1f",
+        "f: movl $foo+, %eax",
+        "f: .byte 1,,2",
+        "f: call",
+        "f: @@@@",
+        "f: {vex3} nop (",
+        "f: .quad 1 +",
+        "f: .ascii 5",
+        "f: .ascii \"\\q\"",
+        "f: movl $99999999999999999999999, %eax",
+        "f: lea rax, [rax+rax+rax]",
+        "f: mov eax, [rip+",
+        "f: sete %eax",
+        "f: .set x, x",
+        "f: addl %eax",
+        "f: movq %rax, %xmm99",
+        "f: Sorry, I can't compile this function.",
+        "f: ```asm",
+    ],
+)  # fmt: skip
+def test_junk_is_an_assembly_error(junk: str) -> None:
+    start = time.monotonic()
+    message, line, column = rejected(f"nop\n{junk}\n")
+    assert message
+    assert (line == 2 and column >= 1) or "`" in junk
+    assert time.monotonic() - start < 8
+
+
+def test_misspelt_instructions_and_their_place() -> None:
+    text = ".globl f\nf:\n\tmovl\t$1, %eax # fine\n\tmovk\t$1, %eax\n\tret\n"
+    assert rejected(text) == ("invalid instruction mnemonic 'movk'", 4, 2)
+    assert rejected("f: nop; /* x\n y */ mov %eax, %zzz") == ("invalid register name", 2, 17)
+    assert rejected('f: nop\n .ascii "é日"; movk %eax') == ("invalid instruction mnemonic 'movk'", 2, 15)
+    intel = "f:\n  mov eax, [rdi]\n  movsx rax, edi, 5\n  movsx rax, zzz ptr [rdi]\n"
+    assert rejected(intel)[1:] == (3, 3)
+    assert rejected("x: lock\n  movk %eax\n")[1:] == (1, 4)
+    assert rejected("1: jmp 1b\nf: jmp 1f") == ("numeric label 1f is not defined", 2, 8)
+
+
+@both
+def test_numeric_labels(engine: Engine) -> None:
+    text = """
+    f:  xorl %eax, %eax
+    1:  incl %eax
+        cmpl %edi, %eax
+        jl 1b
+        jmp 1f
+        movl $99, %eax
+    1:  cmpl $100, %eax
+        jge 2f
+        leaq 1f(%rip), %rcx
+        jmp *%rcx
+    2:  negl %eax
+    1:  ret
+        .section .rodata
+    1:  .quad 1b
+    """
+    assembled = att(text, engine)
+    assert [run(assembled, "f", n) for n in (5, 100)] == [5, -100 & 0xFFFFFFFF]
+    (data,) = (s for s in assembled.segments if s.name == ".rodata")
+    assert int.from_bytes(data.data, "little") == data.address
+    assert set(assembled.symbols) == {"f"}
+
+
+def test_what_keystone_does_not_know_is_rewritten() -> None:
+    text = """
+        .text
+        .local f
+        .weak f
+        .type f, @function
+    f:  endbr64
+        ret # a comment behind an instruction without operands
+        nop /* and another */
+        .size f, .-f
+        .section .rodata.cst8,"aM",@progbits,8
+        .section .note.GNU-stack,"",@progbits
+        .ident "x"
+        .addrsig
+    """
+    assert code(att(text)).hex() == "f30f1efac390"
+
+
+def test_absolute_references_behind_alignment() -> None:
+    """Keystone forgets the padding in front of a label when it computes an absolute address."""
+    text = "f: nop\n.p2align 6\n.Lx: nop\n.p2align 5\n.quad .Lx\nmovq $.Lx, %rax\n"
+    assert code(att(text))[96:104] == (BASE + 64).to_bytes(8, "little")
+    assert code(att(text)) == code(att(text, "llvm"))
+
+
+def test_relaxation_of_jumps_is_right() -> None:
+    body = "".join(f".L{n}: cmpl ${n}, %edi\n je .L{(n * 37 + 11) % 60}\n jmp .L{n + 1}\n" for n in range(60))
+    text = f"f: {body}.L60: ret\n .p2align 4\n .zero 200\n jmp .L3\n"
+    assert code(att(text)) == code(att(text, "llvm"))
+
+
+def test_instructions_of_other_machines_are_assembled_all_the_same() -> None:
+    """Whether they can be run is another question."""
+    for text in ("vaddps %ymm0, %ymm1, %ymm2", "vpternlogd $1, %zmm0, %zmm1, %zmm2", "vfmadd231sd %xmm0, %xmm1, %xmm2"):
+        assert code(fallback(f"f: {text}"))
+    assert code(att("f: pdep %rax, %rbx, %rcx"))
+
+
+@pytest.mark.parametrize(
+    "instruction",
+    [
+        "bt $65535, %ax", "fstp %st, %st(3)", "fxch %st(1), %st", "int1",
+        "addq $0x80000000, %rax", "shll $256, %eax", "pushl %eax", "leal 5, 6", "movl %rax, %ebx", "popl %eax",
+    ],
+)  # fmt: skip
+def test_keystone_is_not_more_lenient_than_llvm(instruction: str) -> None:
+    message, line, column = rejected(f"f: nop\n {instruction}\n")
+    assert message
+    assert line == 2
+    assert rejected(f"f: nop\n {instruction}\n", "llvm") == (message, line, column)
+
+
+# -- the host is out of reach
+
+
+@both
+@pytest.mark.parametrize(
+    "text",
+    [
+        'f: .incbin "/etc/passwd"',
+        'f: .include "/etc/passwd"',
+        "f: .rept 1000000000\nnop\n.endr",
+        "f: .fill 1000000000, 8, 1",
+        "f: .zero 0x7fffffffffff",
+        '.macro m\n.incbin "/etc/passwd"\n.endm\nf: m',
+        '.macro m a\n.inc\\a "/etc/passwd"\n.endm\nf: m bin',
+        'f: .irp x,bin\n.inc\\x "/etc/passwd"\n.endr',
+    ],
+)
+def test_host_files_and_memory(engine: Engine, text: str) -> None:
+    with pytest.raises(AssemblyError, match=r"not supported|asks for too much"):
+        assemble(text, "f", BASE, {}, engine)
+
+
+def test_no_file_can_be_opened_while_assembling() -> None:
+    """Even if a text found its way around the front end."""
+    with pytest.raises(sandbox.Died) as death:
+        sandbox.call(
+            assemblers._run_llvm,
+            assemblers._target_machine(),
+            'f: .incbin "/etc/passwd"\n',
+            seconds=10,
+            megabytes=512,
+        )
+    assert "Could not find incbin file" in death.value.stderr
+    answer = sandbox.call(
+        assemblers._run_keystone,
+        assemblers._keystone(),
+        '.att_syntax prefix\nf: nop\n.incbin "/etc/passwd"\n',
+        BASE,
+        seconds=10,
+        megabytes=512,
+    )
+    assert b"root" not in (answer if isinstance(answer, bytes) else b"")
+
+
+def test_names_that_look_like_ours() -> None:
+    text = "f: jmp .Lllmc0i1\n.Lllmc0i0: nop\n.Lllmc0i1: movl $4, %eax\n ret\nL0: Lbase: nop\n"
+    assert run(att(text), "f") == run(att(text, "llvm"), "f") == 4
+
+
+def test_a_base_that_is_no_page() -> None:
+    with pytest.raises(ValueError, match="0x10000001 is not page-aligned"):
+        assemble("f: ret", "f", BASE + 1, {})
+
+
+def test_another_base() -> None:
+    text = "f: leaq .Lx(%rip), %rax\n movq $.Lx, %rcx\n subq %rcx, %rax\n ret\n.data\n.Lx: .quad .Lx\n"
+    for engine in ENGINES:
+        assembled = assemble(text, "f", 0x20000000, {}, engine)
+        assert run(assembled, "f") == 0
+        assert assembled.symbols["f"] == 0x20000000
