@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 from _pytest.fixtures import TopRequest
 
-from pytest_llmcompiler.judge.verdict import Verdict
-from pytest_llmcompiler.model.answer import PromptTooLong
+from pytest_llmcompiler.judge.verdict import JudgeError, Verdict
+from pytest_llmcompiler.model.answer import ModelError, PromptTooLong
+from pytest_llmcompiler.model.prompt import TemplateError
 from pytest_llmcompiler.program.case import SUFFIXES, CaseError
 from pytest_llmcompiler.program.clang import ClangError
 from pytest_llmcompiler.session import Session
 
+_FOR_PEOPLE = (CaseError, ClangError, JudgeError, ModelError, TemplateError)
+"""Faults whose message says it all."""
 _SHOWN = 3
 """Failing samples of an item that are shown in full."""
 
@@ -103,7 +106,7 @@ class CaseItem(pytest.Item):
         """The verdicts for a failing item; for all else what pytest would say."""
         if isinstance(excinfo.value, SamplesFailed):
             return "\n".join(self._failure(str(excinfo.value)))
-        if isinstance(excinfo.value, (CaseError, ClangError)):
+        if isinstance(excinfo.value, _FOR_PEOPLE):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)
 

@@ -43,7 +43,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say which model answers, and on what hardware."""
     session = config.stash[_SESSION]
-    if session.settings.model is None:
+    if session.settings.model is None or hasattr(config, "workerinput"):
         return []
     if config.option.collectonly or getattr(config.option, "numprocesses", None):
         return [f"llmc: model {session.settings.model}"]

@@ -77,10 +77,8 @@ def records(
         text = assembly(path, reference.golden.globals, gcc=gcc, level=level, intel=intel)
         for function in reference.functions:
             for asked in reference.case.passes or passes:
-                yield {
-                    **{"case": reference.case.name, "function": function, "task": "asm", "passes": asked},
-                    **{"sample": 0, "answer": text},
-                }
+                question = {"case": reference.case.name, "function": function, "task": "asm", "passes": asked}
+                yield {**question, "sample": 0, "answer": text}
 
 
 def write(path: Path, made: Iterator[dict[str, Any]]) -> int:

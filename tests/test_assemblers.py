@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from random import Random
 from typing import Any, get_args
 
 import pytest
@@ -174,6 +176,53 @@ def test_both_compute_the_same(tmp_path: Path, compiler: str, flags: tuple[str, 
     fast, sure = (assemble(text, "f", BASE, {}, engine) for engine in ENGINES)
     for a, b in [(0, 0), (3, 1), (-9, 2), (1 << 40, 3), (5, 4), (77, 5), (-1, 6), (2, 1000), (MASK, 12345)]:
         assert run(fast, "f", a, b) == run(sure, "f", a, b)
+
+
+def test_mutated_code_is_taken_alike(tmp_path: Path) -> None:
+    """Whatever keystone's way makes of damaged code, LLVM's makes too; and what one refuses, the other does."""
+    (tmp_path / "a.c").write_text(SOURCE)
+    random = Random(1)
+    texts = [
+        text
+        for flags in (("-O0",), ("-O2", "-masm=intel"))
+        for _, text in compiled(tmp_path, "clang", *flags, sources=[tmp_path / "a.c"])
+    ]
+    verdicts = Counter[str]()
+    for _ in range(120):
+        text = mutated(random, random.choice(texts))
+        results: list[object] = []
+        for engine in ENGINES:
+            try:
+                result = assemble(text, "f", BASE, {"ext": 0x1000000}, engine)
+                results.append((result.segments, result.symbols, result.lines, result.mnemonics, result.calls))
+                verdicts[result.engine] += 1
+            except (AssemblyError, LinkError) as error:
+                results.append((type(error), error.args))
+                verdicts["refused"] += 1
+        assert results[0] == results[1], text
+    assert min(verdicts.values()) > 10, verdicts
+
+
+def mutated(random: Random, text: str) -> str:
+    """A line of an assembly text left out, doubled, added, or with other registers or numbers."""
+    registers = ["rax", "eax", "ah", "ax", "r9", "r9d", "xmm12", "rsp", "rip", "cs", "cl"]
+    extra = [".data", ".text", ".p2align 4", ".byte 1,2", "lock", ".quad f", ".long f-.", "call ext", "2:", "endbr64"]
+    lines = text.split("\n")
+    for _ in range(random.choice([1, 2, 4])):
+        place, choice = random.randrange(len(lines)), random.random()
+        if choice < 0.2 and ":" not in lines[place]:
+            del lines[place]
+        elif choice < 0.4 and ":" not in lines[place]:
+            lines.insert(random.randrange(len(lines)), lines[place])
+        elif choice < 0.6:
+            number = random.choice(["0", "255", "256", "65536", "4294967295", "-1", "0x80", "017", "1000000000000"])
+            lines[place] = re.sub(r"(?<![\w.])\d+", number, lines[place], count=1)
+        elif choice < 0.8:
+            pattern = r"(?<=[%, \[])([re][abcd]x|[re][sd]i|r\d+d?|[abcd]l|xmm\d)\b"
+            lines[place] = re.sub(pattern, random.choice(registers), lines[place], count=1)
+        else:
+            lines.insert(place, random.choice(extra))
+    return "\n".join(lines)
 
 
 # -- what is told about the code
@@ -424,12 +473,46 @@ def test_numbers_are_decimal() -> None:
             assert code(att(f".intel_syntax noprefix\nf: mov eax, {number}")).hex() == "b810000000"
 
 
-def test_absolute_addresses_are_absolute() -> None:
-    assert code(fallback("f: movq %fs:40, %rax")).hex() == "64488b042528000000"
-    assert code(fallback("f: movl ext, %eax", {"ext": 0x1000100})).hex() == "8b042500010001"
-    assert code(fallback(".intel_syntax noprefix\nf: mov rax, QWORD PTR fs:40")) == code(
-        fallback("f: movq %fs:40, %rax")
-    )
+@both
+def test_absolute_addresses_are_absolute(engine: Engine) -> None:
+    """Keystone would make them relative to RIP."""
+    symbols = {"ext": 0x1000100}
+    for text, expected in [
+        ("movq %fs:40, %rax", "64488b042528000000"),
+        ("movq %fs:-8, %rax", "64488b0425f8ffffff"),
+        ("movl ext, %eax", "8b042500010001"),
+        ("movl %eax, ext+4", "89042504010001"),
+        ("movl $5, ext", "c704250001000105000000"),
+        ("call *ext", "ff142500010001"),
+        ("jmpq *ext+8", "ff242508010001"),
+        ("movl 64, %ecx", "8b0c2540000000"),
+    ]:
+        assert code(att(f"f: {text}", engine, symbols)).hex() == expected
+    for text, expected in [
+        ("mov rax, QWORD PTR fs:40", "64488b042528000000"),
+        ("mov rax, fs:[40]", "64488b042528000000"),
+        ("mov eax, DWORD PTR [ext]", "8b042500010001"),
+        ("mov DWORD PTR ext+4, eax", "89042504010001"),
+        ("mov dword ptr [ext], 5", "c704250001000105000000"),
+        ("call QWORD PTR [ext]", "ff142500010001"),
+    ]:
+        assert code(att(f".intel_syntax noprefix\nf: {text}", engine, symbols)).hex() == expected
+
+
+def test_registers_that_keystone_mistakes() -> None:
+    """The stack pointer is no index: keystone would leave it out. Other registers are no symbols."""
+    program = {"eax": 0x1000000, "xmm1": 0x1000000, "cl": 0x1000000, "dword": 0x1000000}
+    for text, expected in [("mov eax, [rax+rsp]", "8b0404"), ("mov eax, [rsp+rax]", "8b0404"), ("push rsp", "54")]:
+        assert code(assemble(f".intel_syntax noprefix\nf: {text}", "f", BASE, program)).hex() == expected
+    for text in ("mov eax, [rsp*2]", "mov eax, [rsp+rsp]", "lea eax, [r9+eax]", "call cl", "jmp xmm1"):
+        with pytest.raises(AssemblyError):
+            assemble(f".intel_syntax noprefix\nf: {text}", "f", BASE, program)
+
+
+def test_places_to_go_to_are_no_memory() -> None:
+    for text in ("loop .Lx", "jrcxz .Lx", "callq .Lx", "xbegin .Lx", "movabsq .Lx, %rax"):
+        text = f"f: {text}\n nop\n.Lx: nop\n"
+        assert code(assemble(text, "f", BASE, {})) == code(assemble(text, "f", BASE, {}, "llvm"))
 
 
 def test_death_of_keystone_is_survived() -> None:
@@ -622,6 +705,7 @@ def test_instructions_of_other_machines_are_assembled_all_the_same() -> None:
     [
         "bt $65535, %ax", "fstp %st, %st(3)", "fxch %st(1), %st", "int1",
         "addq $0x80000000, %rax", "shll $256, %eax", "pushl %eax", "leal 5, 6", "movl %rax, %ebx", "popl %eax",
+        "movl (%rax,%rsp,4), %eax", "movl (,%rsp), %eax", "movl (%rax,%ecx), %eax", "movl (%rip,%rax), %eax",
     ],
 )  # fmt: skip
 def test_keystone_is_not_more_lenient_than_llvm(instruction: str) -> None:

@@ -19,17 +19,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from pytest_llmcompiler.judge.bench import Bench, Settings
-from pytest_llmcompiler.judge.verdict import Verdict
+from pytest_llmcompiler.judge.verdict import JudgeError, Verdict
 from pytest_llmcompiler.program.case import Case, CaseError, read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
 
 _KEPT = 32
 """Cases, and functions with their corpora, that are kept: a few megabytes each."""
-
-
-class JudgeError(Exception):
-    """The harness failed: not the fault of any candidate. The message holds the traceback of the judge's process."""
 
 
 class Judge:

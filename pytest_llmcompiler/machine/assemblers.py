@@ -137,20 +137,29 @@ _REGISTER = (
     r"|st(?:\([0-7]\))?)"
 )
 _POINTER = r"(?:r(?:[abcd]x|[sd]i|[sb]p|8|9|1[0-5]))"
+_INDEX = r"(?:r(?:[abcd]x|[sd]i|bp|8|9|1[0-5]))"
 _ATT_REGISTER = re.compile(rf"\*?\s*%{_REGISTER}$", re.IGNORECASE)
 _ATT_MEMORY = re.compile(
-    rf"(\*?)\s*(?:%([c-gs]s)\s*:\s*)?([^()]*?)\s*\(\s*(?:%(rip|{_POINTER}))?\s*"
-    rf"(?:,\s*%({_POINTER})\s*(?:,\s*([1248])?\s*)?)?\)$",
+    rf"(\*?)\s*(?:%([c-gs]s)\s*:\s*)?([^()%*]*?)\s*"
+    rf"(\(\s*(?:%(rip|{_POINTER}))?\s*(?:,\s*%({_INDEX})\s*(?:,\s*([1248])?\s*)?)?\))?$",
     re.IGNORECASE,
 )
 _INTEL_REGISTER = re.compile(rf"{_REGISTER}$", re.IGNORECASE)
 _INTEL_MEMORY = re.compile(
-    r"(?:(byte|word|dword|qword|xmmword|tbyte)\s+ptr\s+)?(?:([c-gs]s)\s*:\s*)?([^\[\]]*?)\s*\[([^\[\]]*)\]$",
+    r"(?:(byte|word|dword|qword|xmmword|tbyte)\s+ptr\s+)?(?:([c-gs]s)\s*:\s*)?([^\[\]:]*?)\s*"
+    r"(\[([^\[\]]*)\])?$",
     re.IGNORECASE,
 )
 _INTEL_WRAPPED = re.compile(r"\[\s*([a-z]+\s+ptr\s+.*)\]$", re.IGNORECASE)
 _INTEL_OFFSET = re.compile(r"offset\s+(?:flat\s*:\s*)?(.*)$", re.IGNORECASE)
 _INTEL_ADDRESS = re.compile(rf"(?:rip|{_POINTER}(?:\s*\*\s*[1248])?|[1248]\s*\*\s*{_POINTER})$", re.IGNORECASE)
+_INTEL_RESERVED = re.compile(
+    r"[re]?(?:[abcd]x|[sd]i|[sb]p|ip|iz)|[abcd][lh]|(?:[sd]i|[sb]p)l|r\d+[dwb]?|[xyzt]?mm\d+|[c-gs]s|st|[cdk]r?\d+"
+    r"|offset|flat|ptr|short|near|far|type|size|length|byte|[dqfto]?word|(?:mm|[xyz]mm)word"
+    r"|and|or|xor|not|mod|sh[lr]|eq|ne|l[te]|g[te]",
+    re.IGNORECASE,
+)
+"""What is no symbol in Intel syntax."""
 _INTEL_64 = re.compile(_POINTER, re.IGNORECASE)
 _INTEL_32 = re.compile(r"(?:e(?:[abcd]x|[sd]i|[sb]p)|r(?:8|9|1[0-5])d)$|dword\s+ptr\b", re.IGNORECASE)
 _ATOM = re.compile(rf"\s*([+-]?)\s*(?:({SYMBOL})(?:@(\w+))?|(\w+))\s*")
@@ -172,6 +181,8 @@ _OPCODES: dict[str, tuple[int, ...]] = {
 }
 """Direct branches: the opcode of the form with a 32-bit distance."""
 _PREFIXES = frozenset(("lock", "rep", "repe", "repz", "repne", "repnz"))
+_NO_MEMORY = ("j", "call", "loop", "xbegin", "movabs", "lea")
+"""Starts of mnemonics whose operand is a place to go to, or an address of another width."""
 _RAW = {"endbr64": ".byte 243,15,30,250", "endbr32": ".byte 243,15,30,251"}
 _NOPS = (
     b"\x90",
@@ -204,6 +215,8 @@ class _Operand(NamedTuple):
     value: _Expression | None = None
     relative: bool = False
     after: str = ""
+    absolute: bool = False
+    """An address without registers. Written with the index register that is none, or keystone makes it RIP-relative."""
 
 
 class _Field(NamedTuple):
@@ -382,7 +395,9 @@ class _Keystone:
         parse = _att_operand if statement.syntax == "att" else _intel_operand
         texts = []
         for operand in operands:
-            before, value, relative, after = parse(operand)
+            before, value, relative, after, absolute = parse(operand)
+            if absolute and name.startswith(_NO_MEMORY) and not _is_indirect(operand, statement.syntax):
+                raise _RefusalError(f"{statement.text!r} is left to LLVM")
             if value is not None:
                 before += self.magic(references, value, relative, number, statement) + after
             texts.append(before)
@@ -423,6 +438,8 @@ class _Keystone:
 
     def meaning(self, symbol: str, number: int, statement: Statement) -> str:
         """The unique name of the label that an alias, or `1f` and `1b`, stand for."""
+        if statement.syntax == "intel" and _INTEL_RESERVED.fullmatch(symbol):
+            raise _RefusalError(f"{symbol} in {statement.text!r} is left to LLVM")
         if not symbol[0].isdigit():
             return self.aliases.get(symbol, symbol)
         places = self.numeric.get(symbol[:-1], [])
@@ -636,13 +653,16 @@ def _att_operand(operand: str) -> _Operand:
     memory = _ATT_MEMORY.match(operand)
     if memory is None:
         raise _RefusalError(f"the operand {operand!r} is left to LLVM")
-    star, segment, displacement, base, index, scale = memory.groups()
+    star, segment, displacement, brackets, base, index, scale = memory.groups()
     relative = base is not None and base.lower() == "rip"
-    if (base is None and index is None) or (relative and (index is not None or not displacement)):
+    absolute = brackets is None
+    if ((absolute or relative) and not displacement) or (not absolute and base is None and index is None):
+        raise _RefusalError(f"the operand {operand!r} is left to LLVM")
+    if relative and index:
         raise _RefusalError(f"the operand {operand!r} is left to LLVM")
     before = f"{star}{f'%{segment}:' if segment else ''}"
     after = f"({f'%{base}' if base else ''}{f',%{index},{scale or 1}' if index else ''})"
-    return _memory(before, displacement, relative, after)
+    return _memory(before, displacement, relative, "(,%riz,1)" if absolute else after, absolute)
 
 
 @lru_cache(maxsize=8192)
@@ -660,14 +680,20 @@ def _intel_operand(operand: str) -> _Operand:
     memory = _INTEL_MEMORY.match(wrapped[1].strip() if wrapped else operand)
     if memory is None:
         raise _RefusalError(f"the operand {operand!r} is left to LLVM")
-    size, segment, outside, inside = memory.groups()
-    registers, rest = _intel_terms(inside)
-    relative = "rip" in registers
-    displacement = outside + "".join(rest)
-    if not registers or (relative and (len(registers) > 1 or not displacement)):
+    size, segment, outside, brackets, inside = memory.groups()
+    if brackets is None and not segment and not (size and re.match(SYMBOL, outside)):
         raise _RefusalError(f"the operand {operand!r} is left to LLVM")
-    before = f"{f'{size} ptr ' if size else ''}{f'{segment}:' if segment else ''}[{'+'.join(registers)}"
-    return _memory(before + "+" if displacement else before, displacement, relative, "]")
+    registers, rest = _intel_terms(inside or "")
+    if "rsp" in "".join(registers[1:]) or (registers and registers[0] != "rsp" and "rsp" in registers[0]):
+        raise _RefusalError("the stack pointer as an index is left to LLVM")
+    relative = "rip" in registers
+    absolute = not registers
+    displacement = outside + "".join(rest)
+    if (relative and len(registers) > 1) or ((absolute or relative) and not displacement):
+        raise _RefusalError(f"the operand {operand!r} is left to LLVM")
+    address = "+".join(registers) or "riz*1"
+    before = f"{f'{size} ptr ' if size else ''}{f'{segment}:' if segment else ''}[{address}"
+    return _memory(before + "+" if displacement else before, displacement, relative, "]", absolute)
 
 
 def _immediate(before: str, text: str) -> _Operand:
@@ -680,15 +706,15 @@ def _immediate(before: str, text: str) -> _Operand:
     return _Operand(before, value)
 
 
-def _memory(before: str, displacement: str, relative: bool, after: str) -> _Operand:
+def _memory(before: str, displacement: str, relative: bool, after: str, absolute: bool) -> _Operand:
     if not displacement:
         return _Operand(before + after)
     value = _parse(displacement)
     if value.symbol is not None or value.minus is not None:
-        return _Operand(before, value, relative, after)
+        return _Operand(before, value, relative, after, absolute)
     if not -(1 << 31) <= value.number < 1 << 31:
         raise _RefusalError(f"the displacement {displacement!r} is left to LLVM")
-    return _Operand(f"{before}{value.number}{after}".replace("+-", "-"))
+    return _Operand(f"{before}{value.number}{after}".replace("+-", "-"), absolute=absolute)
 
 
 def _fixup(field: _Field, here: Place, own: Mapping[str, Place]) -> Fixup:
@@ -788,8 +814,10 @@ def _open_no_files() -> None:
 _MESSAGE = re.compile(r"^(?:error: )?<inline asm>:(\d+):(\d+): (?:error: )?(.*)", re.MULTILINE)
 
 
-_NUMERIC_USE = re.compile(r"(?<![\w.$])(\d+)([bf])(?![\w.])")
-_LOCAL = re.compile(r'(?<![\w.$@?"])\.L[\w.$?]*')
+_START = r"(?<![\w.@?\"])(?<![\w.]\$)"
+"""Where a name may begin; the $ of an immediate is no part of it."""
+_NUMERIC_USE = re.compile(rf"{_START}(\d+)([bf])(?![\w.])")
+_LOCAL = re.compile(rf"{_START}\.L[\w.$?]*")
 _INTEL_BRACKETS = re.compile(r"\[(\s*(?:qword|dword|word)\s+ptr\s[^\[\]]*\[[^\[\]]*\]\s*)\]", re.IGNORECASE)
 _INTEL_FLAT = re.compile(r"(\boffset\s+)(flat\s*:)", re.IGNORECASE)
 
@@ -855,7 +883,7 @@ class _Llvm:
         if origin is not None:
             for new, old in self.renamed.items():
                 if old in line:
-                    line = re.sub(rf'(?<![\w.$@?"]){re.escape(old)}(?![\w.$?])', new, line)
+                    line = re.sub(rf"{_START}{re.escape(old)}(?![\w.$?])", new, line)
         self.lines.append(line)
         self.origins.append(origin)
 
@@ -889,15 +917,21 @@ class _Llvm:
             for place, name in self.undefined_numbers():
                 return AssemblyError(f"numeric label {name} is not defined", *self.unit.position(place))
         if match is None:
-            last = message.strip().splitlines()[-1:] or ["no message"]
-            return AssemblyError(f"LLVM: {last[0]}", 0, 0)
-        number = int(match[1]) - 1
+            last = (message.strip().splitlines() or ["LLVM gives no reason"])[-1]
+            last = re.sub(r"^(?:error: )?(?:<unknown>:0: )?", "", last)
+            return AssemblyError(re.sub(rf"\.{self.tag}\.(\d+)", self.section_name, last), 0, 0)
+        number, text = int(match[1]) - 1, match[3]
+        for new, old in self.renamed.items():
+            text = text.replace(f"'{new}'", f"'{old}'")
         origin = self.origins[number] if number < len(self.origins) else None
         if origin is None:
-            return AssemblyError(match[3], 0, 0)
+            return AssemblyError(text, 0, 0)
         before = self.lines[number].encode()[: int(match[2]) - 1].decode("utf-8", "ignore")
         column = len(before) - (number in self.longer and " " in before.replace("\t", " "))
-        return AssemblyError(match[3], *self.unit.position(origin + column))
+        return AssemblyError(text, *self.unit.position(origin + column))
+
+    def section_name(self, match: re.Match[str]) -> str:
+        return self.unit.sections[int(match[1])].name
 
     def undefined_numbers(self) -> Iterator[tuple[int, str]]:
         """Where `1f` or `1b` is used without a label 1 on that side."""
@@ -984,7 +1018,7 @@ def _missing(unit: Unit, names: tuple[str, ...]) -> str:
     """The message for undefined symbols, with the line on which each is first used."""
     uses = []
     for name in names:
-        pattern = re.compile(rf"(?<![\w.$@]){re.escape(name)}(?![\w.$])")
+        pattern = re.compile(rf"{_START}{re.escape(name)}(?![\w.$?])")
         line = next((unit.line(s) for s in unit.statements if pattern.search(s.operands)), None)
         uses.append(f"'{name}'" if line is None else f"'{name}' (line {line})")
     return f"undefined symbol{'s' if len(uses) > 1 else ''}: {', '.join(uses)}"

@@ -1,0 +1,55 @@
+"""What the tests of the judge share: cases compiled once, and one judge for all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from faces import CaseOf, Compile, Judged
+
+from pytest_llmcompiler.judge.bench import Settings
+from pytest_llmcompiler.judge.service import Judge
+from pytest_llmcompiler.program.case import Case, read_case
+from pytest_llmcompiler.program.clang import Toolchain
+from pytest_llmcompiler.program.reference import Reference
+
+
+@pytest.fixture(scope="session")
+def case_of(tmp_path_factory: pytest.TempPathFactory) -> CaseOf:
+    """A case from source text; the same text gives the same case."""
+    made: dict[tuple[str, str], Case] = {}
+
+    def make(source: str, suffix: str = ".c") -> Case:
+        if (source, suffix) not in made:
+            path = tmp_path_factory.mktemp("case") / f"case{suffix}"
+            path.write_text(source, encoding="utf-8")
+            made[source, suffix] = read_case(path)
+        return made[source, suffix]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def compiled(case_of: CaseOf) -> Compile:
+    """The reference of a source text, compiled once for each compiler."""
+    made: dict[tuple[Path, str | None], Reference] = {}
+
+    def make(source: str, suffix: str = ".c", clang: str | None = None) -> Reference:
+        case = case_of(source, suffix)
+        return made.setdefault((case.path, clang), Reference(case, Toolchain(clang)))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def judge() -> Iterator[Judge]:
+    judge = Judge(Settings(examples=40))
+    yield judge
+    judge.close()
+
+
+@pytest.fixture(scope="session")
+def judged(judge: Judge, case_of: CaseOf) -> Judged:
+    """The verdict on the assembly of a function of a C source text."""
+    return lambda source, function, assembly: judge.judge(case_of(source), function, assembly)

@@ -1,0 +1,270 @@
+"""Arguments and results against a real compiler: clang's own code says where they arrive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from faces import Compile, Judged
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from pytest_llmcompiler.inputs.place import place
+from pytest_llmcompiler.inputs.value import Input, Value
+from pytest_llmcompiler.judge.compare import significant
+from pytest_llmcompiler.machine import abi
+from pytest_llmcompiler.machine.emulator import Machine
+from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.program.types import Pointer, Struct
+
+SCALARS = {
+    **{"char": 1, "unsigned char": 1, "short": 2, "unsigned short": 2, "int": 4, "unsigned": 4, "long": 8},
+    **{"unsigned long": 8, "float": 4, "double": 8, "void *": 8, "__int128": 16, "_Bool": 1},
+}
+BATCH = 30
+
+
+@dataclass(frozen=True)
+class CType:
+    name: str
+    definition: str = ""
+
+
+@st.composite
+def ctypes_(draw: st.DrawFn) -> CType:
+    if draw(st.integers(0, 2)):
+        return CType(draw(st.sampled_from(sorted(SCALARS))))
+    count = draw(st.sampled_from((1, 1, 2, 2, 3, 4, 7)))
+    members = []
+    for index in range(count):
+        kind = draw(st.sampled_from(sorted(SCALARS)))
+        shape = draw(st.sampled_from(("{t} m{i};", "{t} m{i};", "{t} m{i}[3];", "struct {{ {t} a; char b; }} m{i};")))
+        members.append(shape.format(t=kind, i=index))
+    if draw(st.integers(0, 4)) == 0:
+        members.append("unsigned bits : 11; long more : 33;")
+    packed = draw(st.sampled_from(("", "", "__attribute__((packed))")))
+    union = "union" if draw(st.integers(0, 6)) == 0 else "struct"
+    return CType("@", f"{union} {packed} @ {{ {' '.join(members)} }};")
+
+
+@dataclass(frozen=True)
+class CFunction:
+    result: CType | None
+    params: tuple[CType, ...]
+
+
+functions = st.builds(
+    CFunction, st.one_of(st.none(), ctypes_()), st.lists(ctypes_(), max_size=12).map(tuple)
+)
+
+
+def source_of(made: list[CFunction]) -> str:
+    """Each function copies its arguments to a global of their types, and returns a global."""
+    lines = ["#include <string.h>"]
+    for number, function in enumerate(made):
+        names = []
+        for index, type in enumerate((*function.params, *([function.result] if function.result else []))):
+            name = type.name if type.name != "@" else f"{type.definition.split()[0]} t{number}_{index}"
+            lines.append(type.definition.replace("@", f"t{number}_{index}"))
+            names.append(name)
+            lines.append(f"{name} v{number}_{index};" if "*" not in name else f"void *v{number}_{index};")
+        count = len(function.params)
+        params = ", ".join(f"{name} a{index}" for index, name in enumerate(names[:count])) or "void"
+        body = " ".join(f"memcpy(&v{number}_{i}, &a{i}, sizeof a{i});" for i in range(count))
+        back = f"return v{number}_{count};" if function.result else ""
+        lines.append(f"{names[count] if function.result else 'void'} f{number}({params}) {{ {body} {back} }}")
+    return "\n".join(lines) + "\n"
+
+
+def pattern(size: int, start: int) -> bytes:
+    """Bytes that are all different; the signs of neighbours differ too."""
+    return bytes((start * 37 + index * 91 + 5) % 256 for index in range(size))
+
+
+def values(reference: Reference, name: str) -> list[Value]:
+    """A value for each parameter; a `_Bool` must be 0 or 1."""
+    made = []
+    for index, param in enumerate(reference.signatures[name].params):
+        data = bytearray(pattern(param.type.size, index + 1))
+        if param.type.name == "_Bool":
+            data[0] &= 1
+        if isinstance(param.type, Struct):
+            data = bytearray(byte & mask for byte, mask in zip(data, significant(param.type), strict=True))
+        made.append(Value(param.type, bytes(data)))
+    return made
+
+
+def check_function(reference: Reference, name: str) -> None:
+    signature = reference.signatures[name]
+    made = values(reference, name)
+    in_memory = abi.result(signature).in_memory
+    placed = place(Input(tuple(made)), ["a"] * len(made), signature.result if in_memory else None)
+    types, images = [value.type for value in made], list(placed.images)
+    if placed.result is not None:
+        types.insert(0, Pointer(None))
+        images.insert(0, placed.result.address.to_bytes(8, "little"))
+    call = abi.call(types, images)
+
+    back = abi.arguments(types, lambda register: call.registers[register], lambda at, size: call.stack[at : at + size])
+    assert back == images, f"{name}: {signature.name}"
+    assert len(call.stack) % 16 == 0
+
+    machine = Machine(reference.golden, name, signature)
+    run = machine.run(placed, call, 100_000)
+    assert run.outcome == "return", f"{name}: {signature.name}: {run.fault}"
+    assert run.abi == (), f"{name}: {signature.name}"
+    number = name[1:]
+    seen = dict(zip(reference.golden.globals, run.globals, strict=True))
+    for index, value in enumerate(made):
+        mask = significant(value.type)
+        observed = bytes(a & b for a, b in zip(seen[f"v{number}_{index}"], mask, strict=True))
+        assert observed == bytes(a & b for a, b in zip(value.data, mask, strict=True)), (
+            f"{name}, argument {index} of {signature.name}"
+        )
+
+
+def check_result(reference: Reference, name: str, count: int) -> None:
+    """The result is the global as the program starts with it: all zero bytes, so the registers' garbage must go."""
+    signature = reference.signatures[name]
+    if signature.result is None:
+        return
+    symbol = reference.golden.symbols[f"v{name[1:]}_{count}"]
+    data = pattern(symbol.size, 7)
+    if signature.result.name == "_Bool":
+        data = b"\1"
+    program = _with_bytes(reference, symbol.address, data)
+    made = values(reference, name)
+    placed = place(Input(tuple(made)), ["a"] * len(made), signature.result if abi.result(signature).in_memory else None)
+    types, images = [value.type for value in made], list(placed.images)
+    if placed.result is not None:
+        types.insert(0, Pointer(None))
+        images.insert(0, placed.result.address.to_bytes(8, "little"))
+    run = Machine(program, name, signature).run(placed, abi.call(types, images), 100_000)
+    assert run.outcome == "return"
+    if placed.result is None:
+        result = run.result
+    else:
+        start = placed.result.slot.host + placed.result.address - placed.result.slot.address
+        result = run.arena[start : start + symbol.size]
+        assert int.from_bytes(run.result, "little") == placed.result.address
+    mask = significant(signature.result)
+    assert len(result) == len(data) == len(mask)
+    assert bytes(a & b for a, b in zip(result, mask)) == bytes(a & b for a, b in zip(data, mask)), signature.name
+
+
+def _with_bytes(reference: Reference, address: int, data: bytes):  # type: ignore[no-untyped-def]
+    from dataclasses import replace
+
+    segments = []
+    for segment in reference.golden.segments:
+        start = address - segment.address
+        if 0 <= start < len(segment.data):
+            changed = segment.data[:start] + data + segment.data[start + len(data) :]
+            segments.append(replace(segment, data=changed))
+        else:
+            segments.append(segment)
+    return replace(reference.golden, segments=tuple(segments))
+
+
+@settings(
+    max_examples=3,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+@given(st.lists(functions, min_size=BATCH, max_size=BATCH))
+def test_arguments_and_results_are_where_clang_expects_them(compiled: Compile, made: list[CFunction]) -> None:
+    reference = compiled(source_of(made))
+    for number, function in enumerate(made):
+        check_function(reference, f"f{number}")
+        check_result(reference, f"f{number}", len(function.params))
+
+
+def test_hard_signatures(compiled: Compile) -> None:
+    """Those that compilers themselves got wrong: a pair that finds one register, structs of mixed classes."""
+    i, d, wide = CType("int"), CType("double"), CType("__int128")
+    mixed = CType("@", "struct @ { float a; int b; double c; };")
+    pair = CType("@", "struct @ { long a; long b; };")
+    odd = CType("@", "struct @ { char a, b, c; };")
+    unaligned = CType("@", "struct __attribute__((packed)) @ { char a; double b; };")
+    big = CType("@", "struct @ { long a[3]; };")
+    floats = CType("@", "struct @ { float a, b, c; };")
+    aligned = CType("@", "struct @ { __int128 a; };")
+    made = [
+        CFunction(wide, (i, i, i, i, i, wide, i)),
+        CFunction(pair, (i, i, i, i, i, pair, i, pair)),
+        CFunction(mixed, (d, d, d, d, d, d, d, d, mixed, i, d)),
+        CFunction(odd, (odd, odd, odd, i, odd, odd, odd, odd)),
+        CFunction(unaligned, (unaligned, i, big, d)),
+        CFunction(big, (big, i, i, i, i, i, i, wide, i)),
+        CFunction(floats, (floats, floats, floats, floats, floats)),
+        CFunction(aligned, (i, aligned, i, i, aligned, aligned, i)),
+        CFunction(None, (CType("_Bool"),) * 9),
+        CFunction(CType("@", "union @ { float f; double d; };"), (CType("@", "union @ { int i; double d; };"),)),
+    ]
+    reference = compiled(source_of(made))
+    for number, function in enumerate(made):
+        check_function(reference, f"f{number}")
+        check_result(reference, f"f{number}", len(function.params))
+
+
+def test_the_number_of_vector_registers_of_a_variadic_call(compiled: Compile) -> None:
+    reference = compiled("void f(int n, double x, float y, ...) {}\n")
+    types = [param.type for param in reference.signatures["f"].params]
+    images = [bytes(4), bytes(8), bytes(4)]
+    assert abi.call(types, images, variadic=True).registers["rax"] == 2
+    assert "rax" not in abi.call(types, images).registers
+
+
+@pytest.mark.parametrize(
+    ("source", "assembly"),
+    [
+        ("long f(unsigned x) { return x; }\n", "f:\n movq %rdi, %rax\n ret\n"),
+        ("long f(int x) { return x < 0 ? 0 : x; }\n", "f:\n xorl %eax, %eax\n testl %edi, %edi\n cmovnsq %rdi, %rax\n ret\n"),
+        (
+            "long f(int a, int b, int c, int d, int e, int g, unsigned x) { return x; }\n",
+            "f:\n movq 8(%rsp), %rax\n ret\n",
+        ),
+        (
+            "struct s { unsigned char a, b, c; };\nint f(struct s s) { return s.a | s.b << 8 | s.c << 16; }\n",
+            "f:\n movl %edi, %eax\n ret\n",
+        ),
+        (
+            "struct s { int a, b, c; };\nlong f(struct s s) { return (unsigned)s.c; }\n",
+            "f:\n movq %rsi, %rax\n ret\n",
+        ),
+        (
+            "long f(unsigned (*g)(int), int x) { return g(x); }\n",
+            "f:\n pushq %rbx\n movq %rdi, %rax\n movl %esi, %edi\n call *%rax\n popq %rbx\n ret\n",
+        ),
+    ],
+    ids=["register", "sign", "stack", "small-struct", "struct-tail", "callback-result"],
+)
+def test_bits_that_a_caller_may_leave_undefined_are_not_zero(judged: Judged, source: str, assembly: str) -> None:
+    """The convention does not define the upper half of the register of an `int`: who reads it is wrong."""
+    assert judged(source, "f", assembly).kind == "mismatch"
+
+
+@pytest.mark.parametrize("size", [4000, 5000, 60_000])
+def test_large_structs_by_value(judged: Judged, size: int) -> None:
+    source = f"struct big {{ char a[{size}]; }};\nint f(struct big b) {{ return b.a[{size - 1}]; }}\n"
+    assert judged(source, "f", f"f:\n movsbl {8 + size - 1}(%rsp), %eax\n ret\n").kind in ("pass", "inconclusive")
+    assert judged(source, "f", f"f:\n movsbl {8 + size - 2}(%rsp), %eax\n ret\n").kind in ("mismatch", "inconclusive")
+
+
+def test_a_large_argument_area_leaves_the_harness_alone(compiled: Compile) -> None:
+    reference = compiled("struct big { char a[5000]; };\nint f(struct big b) { return b.a[0]; }\n")
+    machine = Machine(reference.golden, "f", reference.signatures["f"])
+    made = Value(reference.signatures["f"].params[0].type, bytes(5000))
+    placed = place(Input((made,)), ["b"])
+    beyond = machine._stack.pointer + machine._stack.size  # what lies behind the host's copy of the stack
+    import ctypes
+
+    before = ctypes.string_at(beyond, 64)
+    try:
+        machine.run(placed, abi.call([made.type], list(placed.images)), 1000)
+    except Exception as error:
+        assert not isinstance(error, MemoryError)  # noqa: PT017
+    assert ctypes.string_at(beyond, 64) == before

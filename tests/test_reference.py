@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import re
+import shutil
+
+import pytest
+from faces import CaseOf, Compile, Judged
+
+from pytest_llmcompiler.program.case import CaseError
+from pytest_llmcompiler.program.clang import ClangError, Toolchain
+from pytest_llmcompiler.program.reference import Reference
+
+CLANG = shutil.which("clang-19")
+with_clang_19 = pytest.mark.skipif(CLANG is None, reason="clang-19 is not installed")
+
+HELPERS = """
+static inline int one(int x) { return x; }
+inline static int two(int x) { return x; }
+static inline unsigned long
+three(int x)
+{ return x; }
+static int four(int x) { return one(x) + two(x) + three(x); }
+int five(int x) { return four(x); }
+int declared(int x);
+int main(void) { return five(0); }
+"""
+
+LIBRARY = """
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+int text(char *out, const char *s, double x) { return snprintf(out, 8, "%s %d %g", s, INT_MAX, x); }
+double real(double x) { return sqrt(x) + sin(x) + pow(x, 2) + fabs(x); }
+int memory(const void *a, const void *b) { return memcmp(a, b, 4) + (int)strlen(a) + toupper(*(const char *)b); }
+bool number(const char *s, long *out) { errno = 0; char *end; *out = strtol(s, &end, 10); return errno == 0 && *end == 0; }
+void *heap(size_t n) { return realloc(calloc(n, 1), 2 * n); }
+int main(void) { printf("%s\\n", "x"); return 0; }
+"""
+
+
+def test_the_functions_under_test(compiled: Compile) -> None:
+    made = compiled(HELPERS)
+    assert made.functions == ("five", "four")
+    assert {"one", "two", "three", "four", "five", "main"} <= set(made.signatures)
+
+
+def test_directives_pick_functions(compiled: Compile) -> None:
+    assert compiled(HELPERS + "// LLMC: functions one, five, main\n").functions == ("five", "main", "one")
+
+
+def test_functions_of_ir(compiled: Compile) -> None:
+    made = compiled("define internal i32 @f(i32 %x) {\n  ret i32 %x\n}\ndefine void @g() {\n  ret void\n}\n", ".ll")
+    assert made.functions == ("f", "g")
+    assert made.probe is None
+    assert made.golden.symbols["f"].size > 0
+
+
+def test_private_strings_are_reachable_by_the_names_in_assembly(compiled: Compile) -> None:
+    made = compiled('const char *f(int x) { return x ? "yes" : "no"; }\nint g(void) { static int n; return ++n; }\n')
+    golden = made.golden
+    names = re.findall(r"\.L\.str[.\d]*", made.assembly("f", "O0"))
+    assert set(names) == {".L.str", ".L.str.1"}
+    for name, text in ((".L.str", b"yes\0"), (".L.str.1", b"no\0")):
+        address = golden.addresses[name]
+        segment = next(s for s in golden.segments if s.address <= address < s.address + len(s.data))
+        assert segment.data[address - segment.address :].startswith(text)
+        assert not segment.writable
+    assert golden.globals == ("g.n",)
+    assert golden.addresses["g.n"] == golden.symbols["g.n"].address
+
+
+def test_functions_that_nobody_defines_get_stubs(compiled: Compile) -> None:
+    made = compiled("int there(int); double here(void); int f(int x) { return there(x) + (int)here(); }\n")
+    assert set(made.golden.stubs) == {"there", "here"}
+    assert made.golden.addresses["there"] != made.golden.addresses["here"]
+    assert made.probe is not None
+    assert set(made.probe.stubs) == {"there", "here"}
+
+
+def test_a_program_has_what_compilers_call_on_their_own(compiled: Compile) -> None:
+    golden = compiled("int f(int x) { return x; }\n").golden
+    assert {"memcpy", "memset", "memcmp", "puts", "malloc", "sqrt", "__udivti3"} <= set(golden.addresses)
+    assert not golden.has_main
+    assert golden.stubs == ()
+
+
+@pytest.mark.parametrize(
+    ("source", "suffix", "line"),
+    [
+        ("int x;\nint f(void) { return y; }\n", ".c", 2),
+        ("int x;\n#include <no/such/header.h>\n", ".c", 2),
+        ("int f(void)\n{\n  return 1\n}\n", ".c", 3),
+    ],
+)
+def test_a_compile_error_is_a_case_error_with_clangs_message(
+    case_of: CaseOf, source: str, suffix: str, line: int
+) -> None:
+    case = case_of(source, suffix)
+    for part in ("ir", "functions", "signatures", "golden", "probe"):
+        with pytest.raises(CaseError, match=rf"{re.escape(str(case.path))}:{line}:\d+: (fatal )?error: "):
+            getattr(Reference(case, Toolchain()), part)
+
+
+def test_bad_ir_is_a_case_error_with_llvms_message(case_of: CaseOf) -> None:
+    case = case_of("define i32 @f() {\n  ret i64 0\n}\n", ".ll")
+    for part in ("ir", "functions", "signatures", "golden"):
+        with pytest.raises(CaseError, match=re.escape(str(case.path))):
+            getattr(Reference(case, Toolchain()), part)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "int stdout;\nint f(int x) { return x + stdout; }\n",
+        "extern int nowhere;\nint f(int x) { return x + nowhere; }\n",
+        "int f(int x) { __asm__(\"jmp nowhere_at_all\"); return x; }\n",
+    ],
+)
+def test_a_program_that_does_not_link_is_a_case_error_or_judged(compiled: Compile, source: str) -> None:
+    try:
+        assert compiled(source).golden.symbols["f"].size > 0
+    except CaseError as error:
+        assert "case.c" in str(error)
+
+
+@pytest.mark.parametrize("clang", [None, pytest.param("clang-19", marks=with_clang_19)])
+def test_the_standard_library_links(compiled: Compile, clang: str | None) -> None:
+    made = compiled(LIBRARY, ".c", clang)
+    assert made.functions == ("text", "real", "memory", "number", "heap")
+    assert made.golden.stubs == ()
+    assert made.golden.has_main
+    assert made.probe is not None
+
+
+@with_clang_19
+def test_a_system_clang_gives_the_same_program(compiled: Compile) -> None:
+    system, bundled = compiled(HELPERS, ".c", "clang-19"), compiled(HELPERS)
+    assert "version 19" in system.toolchain.version()
+    assert system.functions == bundled.functions
+    assert [f.name for f in system.signatures.values()] == [f.name for f in bundled.signatures.values()]
+    assert system.sizes("four") == bundled.sizes("four")
+
+
+def test_a_clang_that_is_not_there(case_of: CaseOf) -> None:
+    with pytest.raises(ClangError, match="no clang at 'clang-nowhere': give --llmc-clang a path"):
+        Toolchain("clang-nowhere").version()
+    with pytest.raises((CaseError, ClangError), match="clang-nowhere"):
+        _ = Reference(case_of(HELPERS), Toolchain("clang-nowhere")).ir
+
+
+def test_constructors_run_before_the_function(judged: Judged) -> None:
+    source = "int z; __attribute__((constructor)) void init(void) { z = 5; }\nint f(int x) { return x ^ z; }\n"
+    assert judged(source, "f", "f:\n movl %edi, %eax\n xorl $5, %eax\n ret\n").kind == "pass"
