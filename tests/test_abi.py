@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import subprocess
+import sys
+from dataclasses import dataclass, replace
 
 import pytest
 from faces import Compile, Judged
@@ -14,13 +16,24 @@ from pytest_llmcompiler.inputs.value import Input, Value
 from pytest_llmcompiler.judge.compare import significant
 from pytest_llmcompiler.machine import abi
 from pytest_llmcompiler.machine.emulator import Machine
-from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.program.reference import Program, Reference
 from pytest_llmcompiler.program.types import Pointer, Struct
 
-SCALARS = {
-    **{"char": 1, "unsigned char": 1, "short": 2, "unsigned short": 2, "int": 4, "unsigned": 4, "long": 8},
-    **{"unsigned long": 8, "float": 4, "double": 8, "void *": 8, "__int128": 16, "_Bool": 1},
-}
+SCALARS = (
+    *(
+        "char",
+        "unsigned char",
+        "short",
+        "unsigned short",
+        "int",
+        "unsigned",
+        "long",
+        "unsigned long",
+        "float",
+        "double",
+    ),
+    *("void *", "__int128", "_Bool"),
+)
 BATCH = 30
 
 
@@ -33,11 +46,11 @@ class CType:
 @st.composite
 def ctypes_(draw: st.DrawFn) -> CType:
     if draw(st.integers(0, 2)):
-        return CType(draw(st.sampled_from(sorted(SCALARS))))
+        return CType(draw(st.sampled_from(SCALARS)))
     count = draw(st.sampled_from((1, 1, 2, 2, 3, 4, 7)))
     members = []
     for index in range(count):
-        kind = draw(st.sampled_from(sorted(SCALARS)))
+        kind = draw(st.sampled_from(SCALARS))
         shape = draw(st.sampled_from(("{t} m{i};", "{t} m{i};", "{t} m{i}[3];", "struct {{ {t} a; char b; }} m{i};")))
         members.append(shape.format(t=kind, i=index))
     if draw(st.integers(0, 4)) == 0:
@@ -53,9 +66,7 @@ class CFunction:
     params: tuple[CType, ...]
 
 
-functions = st.builds(
-    CFunction, st.one_of(st.none(), ctypes_()), st.lists(ctypes_(), max_size=12).map(tuple)
-)
+functions = st.builds(CFunction, st.one_of(st.none(), ctypes_()), st.lists(ctypes_(), max_size=12).map(tuple))
 
 
 def source_of(made: list[CFunction]) -> str:
@@ -124,7 +135,7 @@ def check_function(reference: Reference, name: str) -> None:
 
 
 def check_result(reference: Reference, name: str, count: int) -> None:
-    """The result is the global as the program starts with it: all zero bytes, so the registers' garbage must go."""
+    """The function returns a global, whose bytes are put there beforehand."""
     signature = reference.signatures[name]
     if signature.result is None:
         return
@@ -144,17 +155,16 @@ def check_result(reference: Reference, name: str, count: int) -> None:
     if placed.result is None:
         result = run.result
     else:
-        start = placed.result.slot.host + placed.result.address - placed.result.slot.address
-        result = run.arena[start : start + symbol.size]
+        start = placed.result.address - placed.result.slot.address
+        result = run.slots[placed.objects.index(placed.result)][start : start + symbol.size]
         assert int.from_bytes(run.result, "little") == placed.result.address
     mask = significant(signature.result)
     assert len(result) == len(data) == len(mask)
     assert bytes(a & b for a, b in zip(result, mask)) == bytes(a & b for a, b in zip(data, mask)), signature.name
 
 
-def _with_bytes(reference: Reference, address: int, data: bytes):  # type: ignore[no-untyped-def]
-    from dataclasses import replace
-
+def _with_bytes(reference: Reference, address: int, data: bytes) -> Program:
+    """The program with other initial data."""
     segments = []
     for segment in reference.golden.segments:
         start = address - segment.address
@@ -222,7 +232,10 @@ def test_the_number_of_vector_registers_of_a_variadic_call(compiled: Compile) ->
     ("source", "assembly"),
     [
         ("long f(unsigned x) { return x; }\n", "f:\n movq %rdi, %rax\n ret\n"),
-        ("long f(int x) { return x < 0 ? 0 : x; }\n", "f:\n xorl %eax, %eax\n testl %edi, %edi\n cmovnsq %rdi, %rax\n ret\n"),
+        (
+            "long f(int x) { return x < 0 ? 0 : x; }\n",
+            "f:\n xorl %eax, %eax\n testl %edi, %edi\n cmovnsq %rdi, %rax\n ret\n",
+        ),
         (
             "long f(int a, int b, int c, int d, int e, int g, unsigned x) { return x; }\n",
             "f:\n movq 8(%rsp), %rax\n ret\n",
@@ -247,24 +260,19 @@ def test_bits_that_a_caller_may_leave_undefined_are_not_zero(judged: Judged, sou
     assert judged(source, "f", assembly).kind == "mismatch"
 
 
+LARGE = """
+import sys
+from pytest_llmcompiler import check
+size = int(sys.argv[1])
+source = f"struct big {{ char a[{size}]; }}; int f(struct big b) {{ return b.a[{size - 1}]; }}"
+for past in (1, 2):
+    print(check(source, "f", f"f: movsbl {8 + size - past}(%rsp), %eax; ret", examples=10).kind)
+"""
+
+
 @pytest.mark.parametrize("size", [4000, 5000, 60_000])
-def test_large_structs_by_value(judged: Judged, size: int) -> None:
-    source = f"struct big {{ char a[{size}]; }};\nint f(struct big b) {{ return b.a[{size - 1}]; }}\n"
-    assert judged(source, "f", f"f:\n movsbl {8 + size - 1}(%rsp), %eax\n ret\n").kind in ("pass", "inconclusive")
-    assert judged(source, "f", f"f:\n movsbl {8 + size - 2}(%rsp), %eax\n ret\n").kind in ("mismatch", "inconclusive")
-
-
-def test_a_large_argument_area_leaves_the_harness_alone(compiled: Compile) -> None:
-    reference = compiled("struct big { char a[5000]; };\nint f(struct big b) { return b.a[0]; }\n")
-    machine = Machine(reference.golden, "f", reference.signatures["f"])
-    made = Value(reference.signatures["f"].params[0].type, bytes(5000))
-    placed = place(Input((made,)), ["b"])
-    beyond = machine._stack.pointer + machine._stack.size  # what lies behind the host's copy of the stack
-    import ctypes
-
-    before = ctypes.string_at(beyond, 64)
-    try:
-        machine.run(placed, abi.call([made.type], list(placed.images)), 1000)
-    except Exception as error:
-        assert not isinstance(error, MemoryError)  # noqa: PT017
-    assert ctypes.string_at(beyond, 64) == before
+def test_large_structs_by_value(size: int) -> None:
+    """In a process of its own with a limit: an argument area that is too large for the stack can harm the judge."""
+    done = subprocess.run([sys.executable, "-c", LARGE, str(size)], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() in (["pass", "mismatch"], ["inconclusive"] * 2)
+    assert done.stderr == ""

@@ -19,11 +19,11 @@ import pytest
 import unicorn
 from unicorn import x86_const
 
-from pytest_llmcompiler.machine import assemblers, sandbox
+from pytest_llmcompiler.machine import keystone, llvm, sandbox
+from pytest_llmcompiler.machine.assembled import Engine
 from pytest_llmcompiler.machine.assemblers import (
     Assembled,
     AssemblyError,
-    Engine,
     Limits,
     LinkError,
     UnsupportedError,
@@ -523,12 +523,12 @@ def test_death_of_keystone_is_survived() -> None:
 
 def test_a_worker_that_is_killed_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keystone's process is killed in the middle, then LLVM's too, once."""
-    run_keystone, run_llvm = assemblers._run_keystone, assemblers._run_llvm
-    monkeypatch.setattr(assemblers, "_run_keystone", _dying(run_keystone, "/nonexistent"))
+    machine_code, object_file = keystone.machine_code, llvm.object_file
+    monkeypatch.setattr(keystone, "machine_code", _dying(machine_code, "/nonexistent"))
     text = "f: movl $1, %eax\n ret\n"
     assert "keystone: ended by SIGKILL" in str(assemble(text, "f", BASE, {}).fallback)
     marker = f"/tmp/llmc-test-{os.getpid()}"
-    monkeypatch.setattr(assemblers, "_run_llvm", _dying(run_llvm, marker))
+    monkeypatch.setattr(llvm, "object_file", _dying(object_file, marker))
     Path(marker).write_text("")
     try:
         assembled = assemble(text, "f", BASE, {})
@@ -576,7 +576,7 @@ def test_a_worker_that_is_killed_from_outside() -> None:
 
 
 def test_hanging_keystone_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assemblers, "_run_keystone", lambda *args: time.sleep(60))
+    monkeypatch.setattr(keystone, "machine_code", lambda *args: time.sleep(60))
     start = time.monotonic()
     assembled = assemble("f: ret", "f", BASE, {}, limits=Limits(keystone_seconds=0.2))
     assert time.monotonic() - start < 10
@@ -741,16 +741,16 @@ def test_no_file_can_be_opened_while_assembling() -> None:
     """Even if a text found its way around the front end."""
     with pytest.raises(sandbox.Died) as death:
         sandbox.call(
-            assemblers._run_llvm,
-            assemblers._target_machine(),
+            llvm.object_file,
+            llvm.target_machine(),
             'f: .incbin "/etc/passwd"\n',
             seconds=10,
             megabytes=512,
         )
     assert "Could not find incbin file" in death.value.stderr
     answer = sandbox.call(
-        assemblers._run_keystone,
-        assemblers._keystone(),
+        keystone.machine_code,
+        keystone.encoder(),
         '.att_syntax prefix\nf: nop\n.incbin "/etc/passwd"\n',
         BASE,
         seconds=10,

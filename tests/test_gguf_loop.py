@@ -100,21 +100,14 @@ def test_a_killed_session_leaves_a_readable_record(gguf: Path, tmp_path: Path) -
         while (not record.exists() or record.read_bytes().count(b"\n") < 5) and time.monotonic() < deadline:
             assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
             time.sleep(0.02)
-        judges = children(process.pid)
         process.send_signal(signal.SIGKILL)
     finally:
         process.kill()
         process.wait(30)
         log.close()
-    assert judges, "the judge has a process of its own"
     whole = record.read_bytes().rpartition(b"\n")[0].splitlines()
     assert 5 <= len(whole) < 200
     assert all(json.loads(line)["verdict"] for line in whole)
-    # The judge of a dead session ends by itself.
-    deadline = time.monotonic() + 30
-    while any(is_alive(pid) for pid in judges) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(is_alive(pid) for pid in judges)
     # Another session goes on where the first one was cut off, and the record replays.
     with record.open("ab") as file:
         file.write(b'{"schema": 1, "case": "bits.c", "fun')
@@ -124,15 +117,3 @@ def test_a_killed_session_leaves_a_readable_record(gguf: Path, tmp_path: Path) -
     done = pytest_on(Path(f"replay:{record}"), tmp_path / "again.jsonl", "--llmc-samples=5")
     assert "error" not in done.stdout.splitlines()[-1], done.stdout[-3000:]
     assert len(lines_of(tmp_path / "again.jsonl")) >= 5
-
-
-def children(pid: int) -> list[int]:
-    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in listed]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False

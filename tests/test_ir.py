@@ -122,7 +122,9 @@ def test_two_modules_do_not_rename_each_others_structs(compiled: Compile) -> Non
 
 
 def test_a_module_with_an_alias_can_be_cut(compiled: Compile) -> None:
-    made = compiled('int f(int x) { return x; }\nint g(int x) __attribute__((alias("f")));\nint h(int x) { return g(x); }')
+    made = compiled(
+        'int f(int x) { return x; }\nint g(int x) __attribute__((alias("f")));\nint h(int x) { return g(x); }'
+    )
     cut = made.extracted("h")
     assert ir.defined_functions(ir.parse(cut)) == ["h"]
     assert re.search(r"^declare .*i32 @g\(", cut, re.M)
@@ -169,7 +171,9 @@ def test_local_symbols_become_reachable() -> None:
     assert "internal" not in made
 
 
-@pytest.mark.parametrize("text", ["not IR", "define i32 @f() {\n  ret i64 0\n}\n", "define void @f() {\n  br label %x\n}\n"])
+@pytest.mark.parametrize(
+    "text", ["not IR", "define i32 @f() {\n  ret i64 0\n}\n", "define void @f() {\n  br label %x\n}\n"]
+)
 def test_bad_ir_is_refused_with_llvms_message(text: str) -> None:
     with pytest.raises(ir.IRError, match=r"error|expected|value"):
         ir.parse(text)

@@ -1,0 +1,50 @@
+"""What every assembler here keeps to: what it may take, what it gives, and how it declines."""
+
+from __future__ import annotations
+
+import resource
+from dataclasses import dataclass
+from typing import Literal
+
+from pytest_llmcompiler.machine.loader import Segment
+
+Engine = Literal["keystone", "llvm"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one attempt of an assembler may take."""
+
+    keystone_seconds: float = 2.0
+    """Wall clock; then LLVM is asked."""
+    llvm_seconds: float = 20.0
+    megabytes: int = 512
+    """Memory on top of what the calling process has."""
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """Machine code, ready for memory, and what is known of it."""
+
+    engine: Engine
+    segments: tuple[Segment, ...]
+    """In the order of their addresses. Addresses are page-aligned, sizes are not."""
+    symbols: dict[str, int]
+    """What the text defines, absolute addresses."""
+    lines: dict[int, int]
+    """Address of each instruction, and of data in executable sections -> 1-based line of the text."""
+    mnemonics: dict[int, str]
+    """The same addresses -> mnemonic in lower case, prefixes stripped; the directive for data."""
+    calls: frozenset[str]
+    """Symbols of the program that the text refers to."""
+    fallback: str | None
+    """Why keystone's output was not used, where the engine is LLVM and keystone was asked first."""
+
+
+class RefusalError(Exception):
+    """Keystone can't or shall not assemble this; the message says why."""
+
+
+def open_no_files() -> None:
+    """Whatever a text makes an assembler try, the kernel gives this process no further file."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))

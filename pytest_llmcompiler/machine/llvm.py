@@ -1,0 +1,254 @@
+"""An attempt with LLVM: each statement goes on a line of its own, as it was written, and the object file is loaded."""
+
+from __future__ import annotations
+
+import re
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from importlib import import_module
+from string import ascii_letters
+from typing import Any, cast
+
+from pytest_llmcompiler.machine import sandbox
+from pytest_llmcompiler.machine.assembled import Assembled, Limits, open_no_files
+from pytest_llmcompiler.machine.gas import AssemblyError, LinkError, Statement, Syntax, Unit
+from pytest_llmcompiler.machine.loader import Image, load_object
+from pytest_llmcompiler.machine.operands import is_movsxd
+
+_TRIPLE = "x86_64-unknown-linux-gnu"
+_SYNTAXES: dict[Syntax, str] = {"att": ".att_syntax prefix", "intel": ".intel_syntax noprefix"}
+_MESSAGE = re.compile(r"^(?:error: )?<inline asm>:(\d+):(\d+): (?:error: )?(.*)", re.MULTILINE)
+_START = r"(?<![\w.@?\"])(?<![\w.]\$)"
+"""Where a name may begin; the $ of an immediate is no part of it."""
+_NUMERIC_USE = re.compile(rf"{_START}(\d+)([bf])(?![\w.])")
+_LOCAL = re.compile(rf"{_START}\.L[\w.$?]*")
+_INTEL_BRACKETS = re.compile(r"\[(\s*(?:qword|dword|word)\s+ptr\s[^\[\]]*\[[^\[\]]*\]\s*)\]", re.IGNORECASE)
+_INTEL_FLAT = re.compile(r"(\boffset\s+)(flat\s*:)", re.IGNORECASE)
+
+
+def assemble(
+    unit: Unit, function: str, shared: frozenset[str], base: int, symbols: Mapping[str, int], limits: Limits
+) -> Assembled:
+    """Assemble a text that defines `function`, placed from the address `base`.
+
+    `symbols` is the program that the code is put into: name -> address; `shared` are the names that the text defines
+    too, but that mean the program's. Raises AssemblyError, LinkError and UnsupportedError.
+    """
+    attempt = _Attempt(unit, shared)
+    text = attempt.text()
+    elf = _sandboxed(attempt, text, limits)
+    renamed = attempt.renamed
+    supplied = {new: symbols[old] for new, old in renamed.items() if old in symbols}
+    try:
+        image = load_object(elf, function, base, ChainMap(supplied, cast("dict[str, int]", symbols)))
+    except LinkError as error:
+        if not error.missing:
+            raise
+        missing = tuple(sorted(renamed.get(name, name) for name in error.missing))
+        raise LinkError(_missing(unit, missing), missing) from None
+    return attempt.assembled(image)
+
+
+class _Attempt:
+    """A text as LLVM gets it, and what its answers mean for the original."""
+
+    def __init__(self, unit: Unit, shared: frozenset[str]) -> None:
+        self._unit = unit
+        self._shared = shared
+        self._lines: list[str] = []
+        self._origins: list[int | None] = []
+        """For each line, where in the source its first character was."""
+        self._longer: set[int] = set()
+        """Lines whose mnemonic has got one letter more."""
+        self._items: list[Statement] = []
+        """Instructions, labels, and data in executable sections: what has an entry in the table."""
+        tag = 0
+        while f"llmc{tag}" in unit.source:
+            tag += 1
+        self._tag = f"llmc{tag}"
+        self.renamed = self._undefined_locals()
+        """Local labels that the text refers to but leaves to others, under names that LLVM leaves to others too:
+        new name, of the same length -> the one in the text."""
+
+    def _undefined_locals(self) -> dict[str, str]:
+        renamed = {}
+        assigned = {statement.name for statement in self._unit.statements if statement.kind == "set"}
+        used = {name for statement in self._unit.statements for name in _LOCAL.findall(statement.operands)}
+        for name in sorted(used - self._unit.labels.keys() - assigned):
+            first = next(letter for letter in ascii_letters if letter + name[1:] not in self._unit.source)
+            renamed[first + name[1:]] = name
+        return renamed
+
+    def text(self) -> str:
+        """The text for LLVM, with a table of the items' offsets in a section of its own."""
+        current = -1
+        syntax = self._unit.syntax
+        self._emit(_SYNTAXES[syntax])
+        for section in self._unit.order():
+            self._enter(section)
+            self._emit(f".L{self._tag}s{section}:")
+        for statement in self._unit.statements:
+            section = statement.section
+            if section != current:
+                self._enter(section)
+                current = section
+            if statement.syntax != syntax:
+                syntax = statement.syntax
+                self._emit(_SYNTAXES[syntax])
+            self._statement(statement)
+        self._emit(f'.section .{self._tag}.table,"",@progbits')
+        for number, statement in enumerate(self._items):
+            self._emit(f".long .L{self._tag}i{number}-.L{self._tag}s{statement.section}")
+        return "\n".join(self._lines) + "\n"
+
+    def _enter(self, section: int) -> None:
+        _, writable, executable, nobits = self._unit.sections[section]
+        flags = "a" + "w" * writable + "x" * executable
+        self._emit(f'.section .{self._tag}.{section},"{flags}",@{"nobits" if nobits else "progbits"}')
+
+    def _emit(self, line: str, origin: int | None = None) -> None:
+        if origin is not None:
+            for new, old in self.renamed.items():
+                if old in line:
+                    line = re.sub(rf"{_START}{re.escape(old)}(?![\w.$?])", new, line)
+        self._lines.append(line)
+        self._origins.append(origin)
+
+    def _statement(self, statement: Statement) -> None:
+        kind, name = statement.kind, statement.name
+        hidden = name in self._shared
+        executable = self._unit.sections[statement.section].executable
+        if kind in ("instruction", "label") or (kind in ("data", "space") and executable):
+            self._emit(f".L{self._tag}i{len(self._items)}:")
+            self._items.append(statement)
+        if kind == "weak" and not hidden:
+            self._emit(f".weak {name}", statement.offset)
+        elif kind == "instruction" and statement.syntax == "intel":
+            self._emit(self._from_gnu(statement), statement.offset)
+        elif kind not in ("weak", "label", "set") or not hidden:
+            self._emit(statement.text, statement.offset)
+
+    def _from_gnu(self, statement: Statement) -> str:
+        """An Intel instruction as LLVM spells it, where that differs from what GNU as takes and gcc writes."""
+        text = _INTEL_FLAT.sub(lambda match: match[1] + " " * len(match[2]), statement.text)
+        text = _INTEL_BRACKETS.sub(r" \1 ", text)
+        if is_movsxd(statement):
+            self._longer.add(len(self._lines))
+            return re.sub("movsx", "movsxd", text, count=1, flags=re.IGNORECASE)
+        return text
+
+    def error(self, message: str) -> AssemblyError:
+        """LLVM's first message, with the place in the original text."""
+        match = _MESSAGE.search(message)
+        if match is None and "Undefined temporary symbol" in message:
+            for place, name in self._undefined_numbers():
+                return AssemblyError(f"numeric label {name} is not defined", *self._unit.position(place))
+        if match is None:
+            last = (message.strip().splitlines() or ["LLVM gives no reason"])[-1]
+            last = re.sub(r"^(?:error: )?(?:<unknown>:0: )?", "", last)
+            return AssemblyError(re.sub(rf"\.{self._tag}\.(\d+)", self._section_name, last), 0, 0)
+        number, text = int(match[1]) - 1, match[3]
+        for new, old in self.renamed.items():
+            text = text.replace(f"'{new}'", f"'{old}'")
+        origin = self._origins[number] if number < len(self._origins) else None
+        if origin is None:
+            return AssemblyError(text, 0, 0)
+        before = self._lines[number].encode()[: int(match[2]) - 1].decode("utf-8", "ignore")
+        column = len(before) - (number in self._longer and " " in before.replace("\t", " "))
+        return AssemblyError(text, *self._unit.position(origin + column))
+
+    def _section_name(self, match: re.Match[str]) -> str:
+        return self._unit.sections[int(match[1])].name
+
+    def _undefined_numbers(self) -> Iterator[tuple[int, str]]:
+        """Where `1f` or `1b` is used without a label 1 on that side."""
+        seen: set[str] = set()
+        labels = [s.name if s.kind == "label" and s.name.isdigit() else "" for s in self._unit.statements]
+        for number, statement in enumerate(self._unit.statements):
+            seen.add(labels[number])
+            for match in _NUMERIC_USE.finditer(statement.text):
+                if match[1] not in (labels[number:] if match[2] == "f" else seen):
+                    yield statement.offset + match.start(), match[0]
+
+    def assembled(self, image: Image) -> Assembled:
+        """What the object holds; the table in it tells where the items are."""
+        start = f".{self._tag}."
+        addresses = {int(name[len(start) :]): address for name, address in image.sections if name.startswith(start)}
+        table = image.unloaded.get(f"{start}table", b"")
+        symbols = {
+            s.name: image.symbols[s.name] for s in self._unit.statements if s.kind == "set" and s.name in image.symbols
+        }
+        lines, mnemonics = {}, {}
+        for number, statement in enumerate(self._items):
+            offset = int.from_bytes(table[4 * number : 4 * number + 4], "little")
+            address = addresses[statement.section] + offset
+            if statement.kind != "label":
+                lines[address] = self._unit.line(statement)
+                mnemonics[address] = statement.name
+            elif not statement.name.isdigit():
+                symbols[statement.name] = address
+        segments = tuple(
+            replace(segment, name=self._unit.sections[int(segment.name[len(start) :])].name)
+            if segment.name.startswith(start)
+            else segment
+            for segment in image.segments
+        )
+        externals = frozenset(self.renamed.get(name, name) for name in image.externals)
+        return Assembled("llvm", segments, symbols, lines, mnemonics, externals, None)
+
+
+def _missing(unit: Unit, names: tuple[str, ...]) -> str:
+    """The message for undefined symbols, with the line on which each is first used."""
+    uses = []
+    for name in names:
+        pattern = re.compile(rf"{_START}{re.escape(name)}(?![\w.$?])")
+        line = next((unit.line(s) for s in unit.statements if pattern.search(s.operands)), None)
+        uses.append(f"'{name}'" if line is None else f"'{name}' (line {line})")
+    return f"undefined symbol{'s' if len(uses) > 1 else ''}: {', '.join(uses)}"
+
+
+def _sandboxed(attempt: _Attempt, text: str, limits: Limits) -> bytes:
+    """The ELF object for the attempt's text. Raises AssemblyError."""
+    machine = target_machine()
+    try:
+        return _patiently(
+            lambda: sandbox.call(object_file, machine, text, seconds=limits.llvm_seconds, megabytes=limits.megabytes)
+        )
+    except sandbox.TimedOut as error:
+        raise AssemblyError(f"LLVM's assembler: {error}", 0, 0) from None
+    except sandbox.Died as death:
+        if death.status:
+            raise attempt.error(death.stderr) from None
+        raise AssemblyError(f"LLVM's assembler: {death}", 0, 0) from None
+
+
+def _patiently(attempt: Callable[[], bytes]) -> bytes:
+    """Once more, if the process was killed: it may have been somebody else."""
+    try:
+        return attempt()
+    except sandbox.Died as death:
+        if death.signal is None:
+            raise
+        return attempt()
+
+
+@lru_cache(maxsize=1)
+def target_machine() -> Any:
+    """LLVM's machine to assemble for."""
+    llvm = import_module("llvmlite.binding")
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    llvm.initialize_native_asmparser()
+    target = llvm.Target.from_triple(_TRIPLE)
+    return target.create_target_machine(cpu="x86-64", reloc="static", codemodel="small")
+
+
+def object_file(machine: Any, text: str) -> bytes:
+    """The ELF object. Only for a sandbox: on bad text LLVM prints a message and ends the process."""
+    llvm = import_module("llvmlite.binding")
+    open_no_files()
+    escaped = re.sub(rb"[^ -!#-\[\]-~]", lambda match: b"\\%02X" % match[0][0], text.encode()).decode()
+    module = llvm.parse_assembly(f'target triple = "{_TRIPLE}"\nmodule asm "{escaped}"\n')
+    return bytes(machine.emit_object(module))
