@@ -28,10 +28,10 @@ def is_case(path: Path, config: pytest.Config, session: Session) -> bool:
     """Whether a file is to be collected: in a cases folder, or named on the command line where a model is given."""
     if path.suffix not in SUFFIXES:
         return False
-    if any(folder in path.parents for folder in session.settings.cases):
+    if session.root(path):
         return True
     named = (config.invocation_params.dir / argument.partition("::")[0] for argument in config.args)
-    return session.settings.model is not None and any(other.resolve() == path for other in named)
+    return session.settings.model is not None and any(other.resolve() == path.resolve() for other in named)
 
 
 class CaseFile(pytest.File):
@@ -76,7 +76,11 @@ class CaseItem(pytest.Item):
     def setup(self) -> None:
         """Get the samples and their verdicts."""
         self._request._fillfixtures()
-        model = self._request.getfixturevalue("llmc_model")
+        try:
+            model = self._request.getfixturevalue("llmc_model")
+        except pytest.skip.Exception as skipped:
+            # Skipped from here and not from the fixture, items share one line in pytest's summary.
+            pytest.skip(str(skipped.msg))
         session = self._file.llmc
         reference = session.reference(self.path)
         prompt = session.prompt(reference, self.function_name, "asm", self.passes)
@@ -106,9 +110,15 @@ class CaseItem(pytest.Item):
         """The verdicts for a failing item; for all else what pytest would say."""
         if isinstance(excinfo.value, SamplesFailed):
             return "\n".join(self._failure(str(excinfo.value)))
+        return super().repr_failure(excinfo, style)
+
+    def explained(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
+        """A fault in the set-up: its message where that says it all, else the frames that are not pytest's own."""
         if isinstance(excinfo.value, _FOR_PEOPLE):
             return str(excinfo.value)
-        return super().repr_failure(excinfo, style)
+        own = excinfo.traceback.filter(lambda entry: not {"_pytest", "pluggy"} & set(Path(entry.path).parts))
+        excinfo.traceback = own or excinfo.traceback
+        return excinfo.getrepr(style="short")
 
     def reportinfo(self) -> tuple[os.PathLike[str], int | None, str]:
         """Where the item comes from."""

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import pytest
 
+from pytest_llmcompiler.program.case import split_passes
+
 
 @dataclass(frozen=True)
 class Option:
@@ -22,10 +24,9 @@ class Option:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    """Parts between commas that are outside of brackets: `O0,module(default<Oz>)`."""
-    names = tuple(part.strip() for part in text.split(","))
+    names = tuple(split_passes(text))
     if not all(names):
-        raise ValueError("expected names parted by commas")
+        raise ValueError("expected pass lists parted by commas")
     return names
 
 
@@ -137,8 +138,8 @@ def _read(config: pytest.Config, option: Option) -> Any:
     source = f"--{name.replace('_', '-')}"
     if text is None:
         text, source = config.getini(name), f"ini key {name}"
-    if not text:
-        return option.default
+        if not text:
+            return option.default
     try:
         return option.parse(text)
     except ValueError as error:

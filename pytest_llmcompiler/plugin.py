@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,9 @@ from pytest_llmcompiler import options
 from pytest_llmcompiler.collect import CaseFile, CaseItem, is_case
 from pytest_llmcompiler.model import FORMS
 from pytest_llmcompiler.model.answer import ModelError
-from pytest_llmcompiler.model.prompt import TemplateError
 from pytest_llmcompiler.report.header import header_lines
 from pytest_llmcompiler.report.terminal import summary_lines
-from pytest_llmcompiler.session import Session
+from pytest_llmcompiler.session import Session, SettingError
 
 if TYPE_CHECKING:
     from pytest_llmcompiler.model.answer import Model
@@ -31,7 +31,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Read the settings."""
-    config.stash[_SESSION] = Session(options.read_settings(config))
+    session = Session(options.read_settings(config))
+    config.stash[_SESSION] = session
+    if not hasattr(config, "workerinput"):
+        with _usage_errors():
+            session.check()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -47,11 +51,27 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         return []
     if config.option.collectonly or getattr(config.option, "numprocesses", None):
         return [f"llmc: model {session.settings.model}"]
-    try:
-        session.template  # noqa: B018 - a template with a fault is reported before the first case
+    with _usage_errors():
         return header_lines(session.model.describe())
-    except (ModelError, TemplateError) as error:
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Open the model before the first item, where the header did not: a fault in it ends the session at once."""
+    config = session.config
+    wanted = any(isinstance(item, CaseItem) for item in session.items) and not config.option.collectonly
+    if wanted and config.stash[_SESSION].settings.model and not hasattr(config, "workerinput"):
+        with _usage_errors():
+            config.stash[_SESSION].model  # noqa: B018
+
+
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    try:
+        yield
+    except SettingError as error:
         raise pytest.UsageError(str(error)) from error
+    except ModelError as error:
+        raise pytest.UsageError(f"--llmc-model: {error}") from error
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> CaseFile | None:
@@ -81,6 +101,8 @@ def pytest_runtest_makereport(
     report = yield
     if isinstance(item, CaseItem) and call.when == "setup":
         report.llmc_records = item.records  # type: ignore[attr-defined]
+        if report.failed and call.excinfo:
+            report.longrepr = item.explained(call.excinfo)
     return report
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmcompiler.judge.judging import judge_answer
 from pytest_llmcompiler.judge.verdict import Verdict
-from pytest_llmcompiler.model import ModelSettings, open_model
-from pytest_llmcompiler.model.answer import Answer, Model, Prompt, Sampling
-from pytest_llmcompiler.model.prompt import Template
+from pytest_llmcompiler.model import ModelSettings, check_spec, open_model
+from pytest_llmcompiler.model.answer import Answer, Model, ModelError, Prompt, Sampling
+from pytest_llmcompiler.model.prompt import Template, TemplateError
 from pytest_llmcompiler.options import Settings
 from pytest_llmcompiler.program.case import read_case
-from pytest_llmcompiler.program.clang import Toolchain
+from pytest_llmcompiler.program.clang import ClangError, Toolchain
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.report.records import Recorder, record
 
@@ -25,6 +25,10 @@ _WARM = 0.8
 """The temperature for several samples, which would all be the same at 0."""
 
 
+class SettingError(Exception):
+    """A setting that leads nowhere; the message names the flag."""
+
+
 class Session:
     """Everything is opened when it is first needed, and closed by `close`."""
 
@@ -33,6 +37,21 @@ class Session:
         self.records: list[dict[str, Any]] = []
         """The records of all samples of the session, those of xdist's workers included."""
         self._references: dict[Path, Reference] = {}
+
+    def check(self) -> None:
+        """Raise SettingError for a setting that names what is not there. Opens no model and runs no compiler."""
+        settings = self.settings
+        checks: dict[str, Callable[[], object]] = {
+            "model": lambda: check_spec(settings.model) if settings.model else None,
+            "prompt": lambda: self.template,
+            "clang": lambda: Toolchain(settings.clang).command,
+            "record": lambda: self._recorder,
+        }
+        for name, check in checks.items():
+            try:
+                check()
+            except (ModelError, TemplateError, ClangError, OSError) as error:
+                raise SettingError(f"--llmc-{name}: {error}") from error
 
     @functools.cached_property
     def model(self) -> Model:
@@ -70,8 +89,11 @@ class Session:
         return self._references[path]
 
     def _name(self, path: Path) -> str:
-        root = next((folder for folder in self.settings.cases if folder in path.parents), path.parent)
-        return path.relative_to(root).as_posix()
+        return path.relative_to(self.root(path) or path.parent).as_posix()
+
+    def root(self, path: Path) -> Path | None:
+        """The cases folder that holds a file, as the file's own path spells it; None outside of all of them."""
+        return next((folder for folder in path.parents if folder.resolve() in self.settings.cases), None)
 
     def prompt(self, reference: Reference, function: str, task: str, passes: str) -> Prompt:
         """The question for one function."""

@@ -212,6 +212,15 @@ def test_a_helper_is_a_case_where_a_directive_asks_for_it(project: pytest.Pytest
     result.assert_outcomes(passed=1)
 
 
+def test_functions_of_headers_are_no_cases(project: pytest.Pytester) -> None:
+    put(project, "cases/own.h", "static inline int one(void) { return 1; }\nstatic int two(void) { return 2; }\n")
+    source = '#include <ctype.h>\n#include "own.h"\nint f(int c) { return isspace(c) ? one() : two(); }\n'
+    put(project, "cases/a.c", source)
+    result = run(project, "--llmc-model=reference", "-v")
+    result.stdout.fnmatch_lines(["cases/a.c::f[[]asm-O0[]] PASSED*"])
+    result.assert_outcomes(passed=1)
+
+
 # -- faults of the case
 
 
@@ -347,7 +356,7 @@ def test_without_a_model_one_line_says_how_to_give_one(project: pytest.Pytester)
         ("gpt", "*unknown model 'gpt'*"),
         ("missing.gguf", "*missing.gguf*"),
         ("broken.gguf", "*broken.gguf*"),
-        ("replay:missing.jsonl", "*can't read the records missing.jsonl*"),
+        ("replay:missing.jsonl", "*missing.jsonl*"),
         ("replay:broken.jsonl", "*broken.jsonl:2: not JSON*"),
         ("http://127.0.0.1:9/v1", "*no server listens at http://127.0.0.1:9/v1*"),
         ("tiny", "*'tiny'*"),
@@ -416,7 +425,7 @@ def test_a_path_that_leads_nowhere_is_a_usage_error(project: pytest.Pytester, na
     put(project, "file", "")
     result = run(project, "--llmc-model=reference", f"--llmc-{name}=file/nowhere")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"ERROR: *--llmc-{name}*file/nowhere*"])
+    result.stderr.fnmatch_lines([f"ERROR: *--llmc-{name}*file*"])
     assert_no_traceback(result)
 
 
@@ -746,7 +755,7 @@ def test_a_model_with_a_fault_is_an_error(project: pytest.Pytester) -> None:
     project.makeconftest(PROMPT_MODEL.replace("yield Answer(prompt.reference())", "yield 1 // 0"))
     result = run(project, "-k", "twice")
     result.assert_outcomes(errors=1, deselected=1)
-    result.stdout.fnmatch_lines(["*conftest.py:*ZeroDivisionError*"])
+    result.stdout.fnmatch_lines(["*conftest.py:10: in answers", "E * ZeroDivisionError: *"])
     assert len(result.outlines) < 100, "the message drowns in pytest's own frames"
 
 
@@ -823,4 +832,5 @@ def test_nothing_is_left_behind(project: pytest.Pytester) -> None:
     before = {path.name for path in project.path.iterdir()}
     run(project, "-p", "no:cacheprovider", "--llmc-model=reference").assert_outcomes(passed=2)
     after = {path.name for path in project.path.iterdir()}
-    assert after - before <= {"runpytest-0", "stdout", "stderr"}
+    # pytester's own, and the caches of a home that is the same folder here.
+    assert after - before <= {"runpytest-0", "runpytest-current", "stdout", "stderr", ".cache"}

@@ -14,8 +14,14 @@ from typing import Any
 import gcc_answers
 import pytest
 
+from pytest_llmcompiler import check
+from pytest_llmcompiler.program.case import read_case
+from pytest_llmcompiler.program.clang import Toolchain
+from pytest_llmcompiler.program.reference import Reference
+
 ROOT = Path(__file__).parent.parent
 CASES = ROOT / "cases"
+LEVELS = ("O0", "O2")
 
 
 def run_suite(folder: Path, *args: str) -> list[dict[str, Any]]:
@@ -88,3 +94,109 @@ def test_gcc_s_code_passes(tmp_path: Path, reference_records: list[dict[str, Any
     records = run_suite(tmp_path, *args, *ignored)
     assert verdicts(records) == {"pass": len(made)}
     assert functions(records) == {one for one in functions(reference_records) if one[0].endswith(".c")}
+
+
+RING_POP_ALWAYS_EMPTY = "ring_pop:\n\tmovl $-1, %eax\n\tretq\n"
+RING_POP_WITHOUT_WRAP = """\
+ring_pop:
+    movl ring_used(%rip), %ecx
+    movl $-1, %eax
+    testl %ecx, %ecx
+    je 1f
+    movl ring_start(%rip), %edx
+    movl %edx, %esi
+    andl $15, %esi
+    movzbl ring(%rsi), %eax
+    incl %edx
+    movl %edx, ring_start(%rip)
+    decl %ecx
+    movl %ecx, ring_used(%rip)
+1:  retq
+"""
+RING_PUSH_WITHOUT_WRAP = """\
+ring_push:
+    movl ring_used(%rip), %ecx
+    xorl %eax, %eax
+    cmpl $15, %ecx
+    ja 1f
+    movl ring_start(%rip), %edx
+    addl %ecx, %edx
+    movb %dil, ring(%rdx)
+    incl %ecx
+    movl %ecx, ring_used(%rip)
+    movl $1, %eax
+1:  retq
+"""
+RING_PUSH_TOO_FULL = RING_PUSH_WITHOUT_WRAP.replace("cmpl $15", "cmpl $16").replace(
+    "    movb", "    andl $15, %edx\n    movb"
+)
+NEXT_ID_WITHOUT_SKIP = """\
+next_id:
+    movl next_id.last(%rip), %eax
+    incl %eax
+    movl %eax, next_id.last(%rip)
+    retq
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "wrong"),
+    [
+        ("ring_pop", RING_POP_ALWAYS_EMPTY),
+        ("ring_pop", RING_POP_WITHOUT_WRAP),
+        ("ring_push", RING_PUSH_WITHOUT_WRAP),
+        ("ring_push", RING_PUSH_TOO_FULL),
+        ("next_id", NEXT_ID_WITHOUT_SKIP),
+    ],
+)
+def test_what_globals_hold_is_part_of_the_input(function: str, wrong: str) -> None:
+    verdict = check(CASES / "state.c", function, wrong)
+    assert verdict.kind in ("mismatch", "crash"), verdict
+
+
+LOCAL_TO_EXTERN = "void fill(int *);\nint f(int x) { int y = x; fill(&y); return y; }\n"
+LOCAL_TO_CALLBACK = "int f(int (*ask)(const int *), int x) { int y = x ^ 5; return ask(&y) + y; }\n"
+STRUCT_FROM_EXTERN = "struct s { long a, b, c; };\nstruct s make(int);\nlong f(int x) { return make(x).b ^ 1; }\n"
+STRING_TO_EXTERN = 'void note(const char *);\nint f(int x) { note("hello"); return x; }\n'
+STRING_TO_CALLBACK = 'int f(int (*ask)(const char *)) { return ask("hello"); }\n'
+OWN_STRING = '.Lmine: .asciz "hello"\n'
+OWN_TABLE = """\
+int f(const unsigned char *code, int n)
+{
+    static void *const table[] = {&&up, &&down, &&stay};
+    int at = 0;
+    for (int i = 0; i < n; i++) {
+        goto *table[code[i] % 3];
+    up:
+        at++;
+        continue;
+    down:
+        at--;
+    stay:;
+    }
+    return at;
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "right"),
+    [
+        (LOCAL_TO_EXTERN, None),
+        (LOCAL_TO_CALLBACK, None),
+        (STRUCT_FROM_EXTERN, None),
+        (OWN_TABLE, None),
+        (
+            STRING_TO_EXTERN,
+            f"{OWN_STRING}f:\n\tpushq %rbx\n\tmovl %edi, %ebx\n\tleaq .Lmine(%rip), %rdi\n\tcall note\n"
+            "\tmovl %ebx, %eax\n\tpopq %rbx\n\tretq\n",
+        ),
+        (STRING_TO_CALLBACK, f"{OWN_STRING}f:\n\tmovq %rdi, %rax\n\tleaq .Lmine(%rip), %rdi\n\tjmp *%rax\n"),
+    ],
+)
+def test_pointers_that_other_code_is_given_may_differ(tmp_path: Path, source: str, right: str | None) -> None:
+    """Where a local variable lies, or the code's own copy of a constant, is nobody's business but the compiler's."""
+    path = tmp_path / "a.c"
+    path.write_text(source)
+    answers = [right] if right else [Reference(read_case(path), Toolchain()).assembly("f", level) for level in LEVELS]
+    assert [str(check(path, "f", answer)) for answer in answers] == ["pass"] * len(answers)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from hypothesis import HealthCheck, Phase, assume, given, seed, settings
@@ -21,59 +20,44 @@ class Undefined(Exception):
     """The reference is not defined on an input; the message says why, in few words that can be counted."""
 
 
-@dataclass
 class Corpus(Generic[Entry]):
-    """What exploring gave."""
+    """Inputs, each with what `accept` returned for it. `accept` raises Undefined for an input that is of no use."""
 
-    entries: dict[Input, Entry] = field(default_factory=dict)
-    """In the order of their finding."""
-    dropped: Counter[str] = field(default_factory=Counter)
-    """How many different inputs were not used, by reason."""
+    def __init__(self, accept: Callable[[Input], Entry]) -> None:
+        self.entries: dict[Input, Entry] = {}
+        self.dropped: Counter[str] = Counter()
+        """How many different inputs were of no use, by reason."""
+        self._accept = accept
+        self._seen: set[Input] = set()
+
+    def offer(self, made: Input) -> bool:
+        """Take an input in where that can be; whether it is in now."""
+        if made not in self._seen:
+            self._seen.add(made)
+            try:
+                self.entries[made] = self._accept(made)
+            except Undefined as reason:
+                self.dropped[str(reason)] += 1
+        return made in self.entries
+
+    def explore(self, inputs: st.SearchStrategy[Input], examples: int, random_seed: int) -> None:
+        """Take in up to `examples` more inputs of a strategy."""
+        wanted = len(self.entries) + examples
+
+        def step(made: Input) -> None:
+            try:
+                taken = self.offer(made)
+            except Exception as fault:
+                raise _Enough from fault
+            assume(taken)
+            if len(self.entries) >= wanted:
+                raise _Enough
+
+        _search(inputs, step, 2 * examples, random_seed, (Phase.generate,))
 
 
 class _Enough(BaseException):
     """Ends a search from within; hypothesis lets it through at once. Its cause is a fault of the harness, if any."""
-
-
-def explore(
-    inputs: st.SearchStrategy[Input],
-    seeds: Sequence[Input],
-    examples: int,
-    random_seed: int,
-    accept: Callable[[Input], Entry],
-) -> Corpus[Entry]:
-    """Collect up to `examples` inputs that `accept` takes, and all `seeds` that it takes.
-
-    `accept` returns what is to be kept with an input, or raises Undefined.
-    """
-    corpus: Corpus[Entry] = Corpus()
-    seen: set[Input] = set()
-
-    def offer(made: Input) -> bool:
-        if made not in seen:
-            seen.add(made)
-            try:
-                corpus.entries[made] = accept(made)
-            except Undefined as reason:
-                corpus.dropped[str(reason)] += 1
-            except Exception as fault:
-                raise _Enough from fault
-        return made in corpus.entries
-
-    try:
-        for made in seeds:
-            offer(made)
-    except _Enough as end:
-        raise end.__cause__ or end from None
-    wanted = len(corpus.entries) + examples
-
-    def step(made: Input) -> None:
-        assume(offer(made))
-        if len(corpus.entries) >= wanted:
-            raise _Enough
-
-    _search(inputs, step, 2 * examples, random_seed, (Phase.generate,))
-    return corpus
 
 
 def shrink(
@@ -84,7 +68,7 @@ def shrink(
     fails: Callable[[Input], bool],
     most: int = 600,
 ) -> Input:
-    """The smallest input found on which `fails` is true, starting anew from the seed that `explore` had.
+    """The smallest input found on which `fails` is true, starting anew from the seed that the corpus had.
 
     `fails` is called `most` times at the most, so that the answer does not depend on the speed of the machine.
     `first` is returned where nothing smaller turns up.

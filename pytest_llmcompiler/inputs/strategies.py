@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,9 +54,12 @@ def _unescaped(text: str) -> bytes:
 
 
 def inputs(
-    function: Function, rules: Mapping[int, ArgRule], found: Hints, seeds: Sequence[Input] = ()
+    function: Function, rules: Mapping[int, ArgRule], found: Hints, seeds: Sequence[Input] = (), *, salted: bool = True
 ) -> st.SearchStrategy[Input]:
-    """Inputs of a function: made from its types, and variations of `seeds`."""
+    """Inputs of a function: made from its types, and variations of `seeds`.
+
+    `salted` where it calls what the harness answers for: then inputs differ in those answers too.
+    """
     params = function.params + (_extra_params() if function.variadic else ())
     maker = _Maker(found)
     bound = ties([param.name for param in params], [param.type for param in params], rules)
@@ -66,7 +70,7 @@ def inputs(
             return maker.varied(draw, seeds)
         made = maker.scope(draw, params, bound, rules)
         args = tuple(Value(param.type, *pair) for param, pair in zip(params, made, strict=True))
-        return Input(args, draw(_SALTS))
+        return Input(args, draw(_SALTS) if salted else 0)
 
     return draw_input()
 
@@ -82,6 +86,33 @@ _ROOM = st.sampled_from((0, 0, 16, 80))
 _DIGITS = st.integers(0, 9)
 _PLAIN_BYTES = b"aZ0 9\n\t-+,.:;/=\"'\\(){}[]<>#%&_\x7f\x80\xff\0"
 _NO_RULE = ArgRule()
+
+
+def specials(made: Input, found: Hints) -> Iterator[Input]:
+    """An input, with each of its numbers replaced in turn by every value that is special for it."""
+    for index, value in enumerate(made.args):
+        for data in _special_values(value.type, found):
+            args = (*made.args[:index], replace(value, data=data), *made.args[index + 1 :])
+            yield replace(made, args=args)
+
+
+def _special_values(type: Type, found: Hints) -> Iterator[bytes]:
+    if isinstance(type, Float):
+        code = "<f" if type.size == 4 else "<d"
+        yield from (struct.pack(code, number) for number in _FLOATS[type.size])
+    elif isinstance(type, Int) and not type.enumerators:
+        low, high = type.bounds
+        numbers = {low, -1, 0, 1, high, *found.numbers[:_MOST_CONSTANTS]}
+        fitting = sorted(number for number in numbers if low <= number <= high)
+        yield from ((number % (1 << 8 * type.size)).to_bytes(type.size, "little") for number in fitting)
+
+
+_MOST_CONSTANTS = 64
+_FLOATS = {
+    4: (0.0, -0.0, 1.0, -1.0, 2.0**-149, 2.0**-126, 3.4028234663852886e38, math.inf, -math.inf, math.nan),
+    8: (0.0, -0.0, 1.0, -1.0, 2.0**-1074, 2.0**-1022, 1.7976931348623157e308, math.inf, -math.inf, math.nan),
+}
+"""Zeros, ones, the least denormal and normal number, the greatest, the infinities."""
 
 
 class _Maker:
@@ -167,11 +198,13 @@ class _Maker:
     def _integer(self, type: Int) -> st.SearchStrategy[int]:
         if type not in self._integers:
             low, high = type.bounds
-            special = {low, high, low + 1, high - 1, high // 2, *(1 << bit for bit in range(9)), *_ROUND}
-            special |= {number + step for number in self._numbers for step in (-1, 0, 1)}
-            fitting = sorted((value for value in special if low <= value <= high), key=abs)
+            edges = {low, low + 1, -1, 0, 1, high // 2, high - 1, high}
+            constants = {number + step for number in self._numbers for step in (-1, 0, 1)}
+            round_ = {*_ROUND, *(1 << bit for bit in range(9))}
+            groups = [sorted((v for v in group if low <= v <= high), key=abs) for group in (edges, constants, round_)]
             small = st.integers(max(low, -10), min(high, 10))
-            self._integers[type] = st.one_of(small, st.sampled_from(fitting), st.integers(low, high))
+            special = [st.sampled_from(group) for group in groups if group]
+            self._integers[type] = st.one_of(small, *special, st.integers(low, high))
             if type.enumerators:
                 self._integers[type] = st.sampled_from([value for _, value in type.enumerators])
         return self._integers[type]
@@ -214,7 +247,9 @@ class _Maker:
 
     def _elements(self, draw: Draw, element: Type, count: int, depth: int) -> Made:
         if isinstance(element, Int) and element.size == 1 and not element.boolean and not element.enumerators:
-            return self._text(draw, count).ljust(count, b"\0"), ()
+            text = self._text(draw, count)
+            rest = text or b"\0"
+            return (text + rest * (count // len(rest)) if draw(st.booleans()) else text.ljust(count, b"\0"))[:count], ()
         # The rest repeats: hypothesis gives up on examples that are too large.
         drawn = min(count, 12 if isinstance(element, (Struct, Pointer)) else 40)
         return _array([self.value(draw, element, depth) for _ in range(drawn)], element.size, count)

@@ -7,23 +7,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pytest_llmcompiler.inputs.corpus import Corpus, Undefined, explore, shrink, weight
+from pytest_llmcompiler.inputs.corpus import Corpus, Undefined, shrink, weight
 from pytest_llmcompiler.inputs.place import DoesNotFit, Placed, place
 from pytest_llmcompiler.inputs.snapshot import from_main
-from pytest_llmcompiler.inputs.strategies import Hints, hints, inputs
+from pytest_llmcompiler.inputs.strategies import Hints, hints, inputs, specials
 from pytest_llmcompiler.inputs.value import Input
 from pytest_llmcompiler.judge.compare import Difference, Expected, differences, loose_bytes, same_value, wild_write
 from pytest_llmcompiler.judge.show import show_input
 from pytest_llmcompiler.judge.verdict import Kind, Verdict
 from pytest_llmcompiler.machine import abi, sandbox
 from pytest_llmcompiler.machine.assemblers import Assembled, AssemblyError, LinkError, UnsupportedError, assemble
-from pytest_llmcompiler.machine.emulator import Machine
+from pytest_llmcompiler.machine.emulator import MOST_ARGUMENTS, Machine
 from pytest_llmcompiler.machine.run import Fault, Run
 from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.program.case import CaseError
 from pytest_llmcompiler.program.reference import Program, Reference
 from pytest_llmcompiler.program.signature import declared
-from pytest_llmcompiler.program.types import Pointer, unsupported
+from pytest_llmcompiler.program.types import Pointer, calls_back, unsupported
 
 BASE = 0x10000000
 """Where candidates are loaded: near the program, so that 32-bit displacements reach it."""
@@ -90,7 +90,8 @@ class Bench:
         except UnsupportedError as error:
             return Verdict("inconclusive", str(error))
         except AssemblyError as error:
-            return Verdict("assemble", str(error), detail={"line": error.line, "column": error.column})
+            place = f"line {error.line}, column {error.column}: " if error.line else ""
+            return Verdict("assemble", f"{place}{error}", detail={"line": error.line, "column": error.column})
         except LinkError as error:
             return Verdict("link", str(error))
         detail = {"assembler": candidate.engine, "fallback": candidate.fallback, **self._counts()}
@@ -218,7 +219,13 @@ class Bench:
     @functools.cached_property
     def corpus(self) -> Corpus[Entry]:
         """The inputs, smallest first, each with what the reference shows on it."""
-        corpus = explore(self._strategy, self._seeds, self.settings.examples, self.settings.seed, self._accept)
+        corpus = Corpus(self._accept)
+        for made in self._seeds:
+            corpus.offer(made)
+        corpus.explore(self._strategy, self.settings.examples, self.settings.seed)
+        if corpus.entries:
+            for made in specials(max(corpus.entries, key=weight), self._hints):
+                corpus.offer(made)
         corpus.entries = dict(sorted(corpus.entries.items(), key=lambda pair: weight(pair[0])))
         return corpus
 
@@ -228,7 +235,8 @@ class Bench:
 
     @functools.cached_property
     def _strategy(self) -> Any:
-        return inputs(self.signature, self._rules, self._hints, self._seeds)
+        salted = bool(self.reference.golden.stubs) or any(map(calls_back, self.signature.params))
+        return inputs(self.signature, self._rules, self._hints, self._seeds, salted=salted)
 
     @functools.cached_property
     def _hints(self) -> Hints:
@@ -259,6 +267,8 @@ class Bench:
         except DoesNotFit:
             raise Undefined("too large") from None
         call = self._call(made, placed)
+        if len(call.stack) > MOST_ARGUMENTS:
+            raise Undefined("too large")
         probe, golden, optimised = self._references
         if probe is not None:
             _defined(probe.run(placed, call, _REFERENCE_LIMIT))

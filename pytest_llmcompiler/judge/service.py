@@ -97,7 +97,7 @@ class Judge:
                 [sys.executable, "-m", "pytest_llmcompiler.judge.service"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env={**os.environ, **_environment()},
                 encoding="utf-8",
             )
         return self._process
@@ -122,6 +122,15 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         return {"case_error": str(error)}
     except Exception:
         return {"error": traceback.format_exc()}
+
+
+def _environment() -> dict[str, str]:
+    """The judge finds the same packages, and hypothesis keeps its files out of the user's folder."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pytest-llmcompiler"
+    return {
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "HYPOTHESIS_STORAGE_DIRECTORY": str(cache / "hypothesis"),
+    }
 
 
 def serve(requests: IO[str], replies: IO[str]) -> None:

@@ -21,8 +21,10 @@ from pytest_llmcompiler.program.reference import Program
 from pytest_llmcompiler.program.types import Float, Function, Int, Pointer
 
 STACK, STACK_SIZE = 0x7FFD12340000, 64 * PAGE
-FRAME = PAGE
+FRAME = 2 * PAGE
 """Bytes at the top of the stack that belong to the caller of the function under test."""
+MOST_ARGUMENTS = PAGE
+"""Bytes that the argument area on the stack may have."""
 
 _ACCESS = {
     unicorn.UC_MEM_READ_UNMAPPED: "read",
@@ -33,7 +35,7 @@ _ACCESS = {
     unicorn.UC_MEM_FETCH_PROT: "jump",
 }
 _EXCEPTIONS = {0: "division by zero or overflow in it", 3: "breakpoint", 4: "overflow trap", 13: "protection fault"}
-_REGISTERS = ("rax", "rdx", "xmm0", "xmm1", *abi.CALLEE_SAVED, "rsp", "rip", "eflags", "mxcsr", "fpcw")
+_REGISTERS = ("rax", "rdx", "xmm0", "xmm1", *abi.CALLEE_SAVED, "rsp", "rip", "eflags", "mxcsr", "fpcw", "fptag")
 _IDS = {
     name: getattr(x86, f"UC_X86_REG_{name.upper()}")
     for name in (*_REGISTERS, *abi.CALLER_SAVED, *(f"xmm{number}" for number in range(16)))
@@ -54,6 +56,8 @@ class _Region:
         self.pointer = ctypes.addressof(self._buffer)
 
     def write(self, data: bytes, offset: int = 0) -> None:
+        if not 0 <= offset <= self.size - len(data):
+            raise ValueError(f"{len(data)} bytes at {offset} are outside of a region of {self.size}")
         ctypes.memmove(self.pointer + offset, data, len(data))
 
     def is_changed(self, original: bytes, start: int, end: int) -> bool:
@@ -231,8 +235,8 @@ class Machine:
         jump = b"\xe9" + distance.to_bytes(4, "little", signed=True)
         # Nothing of the original is left, so that a candidate can't run it by its address.
         self._uc.mem_write(self.entry, jump.ljust(self.program.symbols[self.function].size, b"\xcc"))
-        for name in candidate.calls:
-            if name in self.program.addresses:
+        for name in candidate.calls | self.program.functions:
+            if name in self.program.addresses and name != self.function:
                 self.watch(self.program.addresses[name], self.program.addresses[name], self._on_call)
         for address, mnemonic in candidate.mnemonics.items():
             self._guard_instruction(address, mnemonic)
@@ -252,6 +256,7 @@ class Machine:
             uc.reg_write(_IDS[name], value)
         self._clobber()
         uc.reg_write(x86.UC_X86_REG_EFLAGS, 0x202)
+        uc.reg_write(x86.UC_X86_REG_FPTAG, 0xFFFF)
         self._context = uc.context_save()
         self._initial = [(region, region.read()) for _, region in self._data]
         self._fresh_arena = GARBAGE[self.fill] * (ARENA // 4)
@@ -396,6 +401,8 @@ class Machine:
             yield "the direction flag is left set"
         if (registers["mxcsr"] ^ 0x1F80) & _MXCSR_CONTROL or registers["fpcw"] != 0x37F:
             yield "the floating-point control words are changed"
+        if registers["fptag"] != 0xFFFF:
+            yield "the x87 register stack is not empty"
         frame = top - STACK + len(call.stack)
         if self._stack.read(frame) != self._fresh_stack[frame:]:
             yield "the caller's stack frame is written"
@@ -455,14 +462,21 @@ class Machine:
         value = _mixed((salt, *args))
         if isinstance(type.result, Float):
             kind = ctypes.c_float if type.result.size == 4 else ctypes.c_double
-            self._uc.reg_write(_IDS["xmm0"], int.from_bytes(bytes(kind((value % 64 - 16) / 4)), "little"))
+            self._return("xmm0", bytes(kind((value % 64 - 16) / 4)))
         elif isinstance(type.result, Int):
-            bits = 1 if type.result.boolean else 8 * min(type.result.size, 8)
             small = value % 7 - 2 if value & 64 else value
-            self._uc.reg_write(_IDS["rax"], small & (1 << bits) - 1)
-            self._uc.reg_write(_IDS["rdx"], 0)
+            size = min(type.result.size, 8)
+            number = value & 1 if type.result.boolean else small % (1 << 8 * size)
+            self._return("rax", number.to_bytes(size, "little"))
+            if type.result.size == 16:
+                self._return("rdx", bytes(8))
         else:
-            self._uc.reg_write(_IDS["rax"], 0)
+            self._return("rax", bytes(8))
+
+    def _return(self, register: str, data: bytes) -> None:
+        """Return a value; the bits that its type leaves undefined stay garbage."""
+        mask = (1 << 8 * len(data)) - 1
+        self._uc.reg_write(_IDS[register], self._uc.reg_read(_IDS[register]) & ~mask | int.from_bytes(data, "little"))
 
     def _clobber(self) -> None:
         """Put garbage into every register that a call may change."""

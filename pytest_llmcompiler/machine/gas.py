@@ -78,6 +78,11 @@ class Statement(NamedTuple):
     prefixes: tuple[str, ...] = ()
     """Instruction prefixes in front of the mnemonic, lower case."""
 
+    @property
+    def is_numeric_label(self) -> bool:
+        """Whether it is a label like `1:`, of which there may be many; `"1":` is a symbol."""
+        return self.kind == "label" and self.text[0].isdigit()
+
 
 @dataclass
 class Unit:
@@ -110,6 +115,8 @@ class Unit:
 
 SYMBOL = r"[A-Za-z_.$?][\w.$?]*"
 """A symbol's name, as far as it needs no quotes."""
+LITERAL = r"""'(?:\\.|[^'\\])'|"(?:\\.|[^"\\])*\""""
+"""A string or character, quotes and all."""
 
 PREFIXES = frozenset((
     "lock", "rep", "repe", "repz", "repne", "repnz", "data16", "addr32", "rex64", "notrack", "bnd", "xacquire",
@@ -157,7 +164,7 @@ _TOKEN = re.compile(
 )
 _SPECIAL = re.compile(r"[\"'/#;\n]")
 _COMMA = re.compile(r",(?![^()]*\))")
-_STRING_OR_COMMA = re.compile(r"""'(?:\\.|[^'\\])'|"(?:\\.|[^"\\])*"|,(?![^()"']*\))""")
+_LITERAL_OR_COMMA = re.compile(rf"""{LITERAL}|,(?![^()"']*\))""")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f\u0080-\u009f\ud800-\udfff]|\r(?!\n)")
 _LABEL = re.compile(rf'(?:({SYMBOL})|(\d+)|"([^"\\]+)")\s*:(?!:)\s*')
 _ASSIGNMENT = re.compile(rf'(?:({SYMBOL})|"([^"\\]+)")\s*(==?)(?!=)')
@@ -192,7 +199,7 @@ def split_operands(text: str) -> list[str]:
         parts = _COMMA.split(text) if "(" in text else text.split(",")
         return [part.strip() for part in parts]
     parts, start = list[str](), 0
-    for match in _STRING_OR_COMMA.finditer(text):
+    for match in _LITERAL_OR_COMMA.finditer(text):
         if match[0] == ",":
             parts.append(text[start : match.start()].strip())
             start = match.end()
@@ -332,7 +339,7 @@ class _Reader:
         self.prefix = None
         if self.current[1] is None:
             return
-        if not name.isdigit():
+        if not text[0].isdigit():
             if name in self.unit.labels:
                 raise self.error(f"symbol '{name}' is already defined", offset)
             self.unit.labels[name] = len(self.unit.statements)
@@ -505,8 +512,8 @@ class _Reader:
         self.reserve(size + alignment, name, offset)
         here, self.current = self.current, (".bss", self.section(".bss", "", ""))
         self.add("align", f".balign {alignment}", offset, ".balign", "", (alignment, -1, -1))
-        symbol = symbol.strip().strip('"')
-        self.label(symbol, f"{symbol}:", offset)
+        symbol = symbol.strip()
+        self.label(symbol.strip('"'), f"{symbol}:", offset)
         self.add("space", f".zero {size}", offset, ".zero", "", (size, 1, 0))
         self.current = here
 

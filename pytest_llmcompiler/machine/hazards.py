@@ -11,8 +11,8 @@ _FORBIDDEN = re.compile(
     r"|sys(?:enter|call)|sys(?:exit|ret)[lq]?|iret[dlqw]?|int[13o]?|monitor|mwait|vm(?:call|launch|resume|xoff|xon)"
 )
 """Privileged instructions, and those that leave user code: unicorn lets most of them pass."""
-_PREFIXES = frozenset(b"\x66\x67\xf2\xf3\x2e\x36\x3e\x26\x64\x65\xf0")
-_VEX = frozenset(b"\xc4\xc5\x62")
+_PREFIXES = b"\x66\x67\xf2\xf3\x2e\x36\x3e\x26\x64\x65\xf0"
+_VEX = (b"\xc4", b"\xc5", b"\x62")
 """First bytes of VEX and EVEX code in 64-bit mode, where they mean nothing else (Intel SDM, volume 2, section 2.3)."""
 
 
@@ -25,5 +25,10 @@ def hazard(mnemonic: str, code: bytes) -> tuple[Outcome, str] | None:
         return "forbidden", f"`{mnemonic}` in user code"
     if mnemonic.startswith("."):
         return "vex", "raw bytes are executed as code"
-    opcode = next((byte for byte in code if byte not in _PREFIXES), 0)
-    return ("vex", f"`{mnemonic}` is VEX or EVEX code") if opcode in _VEX else None
+    plain = code.lstrip(_PREFIXES)
+    if plain[:1] in _VEX:
+        return "vex", f"`{mnemonic}` is VEX or EVEX code"
+    opcode = plain[1:] if plain[0] & 0xF0 == 0x40 else plain
+    if opcode[0] == 0x0F and 0x20 <= opcode[1] <= 0x23:
+        return "forbidden", f"`{mnemonic}` of a control or debug register in user code"
+    return None

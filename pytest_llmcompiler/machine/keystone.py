@@ -73,6 +73,8 @@ _NOPS = (
     b"\x66\x2e\x0f\x1f\x84\x00\x00\x00\x00\x00",
 )
 """The recommended multi-byte NOPs, by length."""
+_NUMBERED = "\0"
+"""Stands between the name of a numeric label and its statement's number. No text holds it."""
 
 
 class _Where(NamedTuple):
@@ -151,7 +153,7 @@ def assemble(
 
 
 class _Names:
-    """What the names in a text stand for. Numeric labels go by `NAME:STATEMENT`."""
+    """What the names in a text stand for. Numeric labels go by their name and statement."""
 
     def __init__(self, unit: Unit, shared: frozenset[str]) -> None:
         self._unit = unit
@@ -165,7 +167,7 @@ class _Names:
                 self._alias(statement)
             elif statement.kind == "weak" and statement.name not in unit.labels:
                 raise _left(statement)
-            elif statement.kind == "label" and statement.name.isdigit():
+            elif statement.is_numeric_label:
                 self._numeric.setdefault(statement.name, []).append(number)
 
     def _alias(self, statement: Statement) -> None:
@@ -177,11 +179,11 @@ class _Names:
 
     def is_own(self, symbol: str) -> bool:
         """Whether the text's own definition counts."""
-        return ":" in symbol or (symbol in self._unit.labels and symbol not in self._shared)
+        return _NUMBERED in symbol or (symbol in self._unit.labels and symbol not in self._shared)
 
     def label(self, number: int, statement: Statement) -> str:
         """The unique name of the label that a statement defines."""
-        return f"{statement.name}:{number}" if statement.name.isdigit() else statement.name
+        return f"{statement.name}{_NUMBERED}{number}" if statement.is_numeric_label else statement.name
 
     def expression(self, text: str, number: int, statement: Statement) -> Expression:
         """Parse an expression, and find out what its names stand for."""
@@ -203,7 +205,7 @@ class _Names:
         index = bisect_left(places, number) - (symbol[-1] == "b")
         if statement.syntax == "intel" or not 0 <= index < len(places):
             raise RefusalError(f"the numeric label {symbol} is left to LLVM")
-        return f"{symbol[:-1]}:{places[index]}"
+        return f"{symbol[:-1]}{_NUMBERED}{places[index]}"
 
 
 class _Attempt:
@@ -283,7 +285,7 @@ class _Attempt:
         self._borders[section] = first, self._mark()
 
     def _align(self, statement: Statement) -> None:
-        amount, value, most = statement.numbers
+        amount, value, most = _alignment(statement)
         if value not in (-1, 0x90):
             raise RefusalError(f"{statement.text!r} in code is left to LLVM")
         start = self._mark()
@@ -358,7 +360,7 @@ class _Attempt:
         wide = statement.name in ("movabs", "movabsq")
         if value.modifier == "GOTPCREL" and relative:
             kind = GOT_32
-        elif value.modifier in (None, "PLT"):
+        elif value.modifier is None or (value.modifier == "PLT" and relative):
             kind = RELATIVE_32 if relative else ABSOLUTE_64 if wide else SIGNED_32
         else:
             raise RefusalError(f"@{value.modifier} is left to LLVM")
@@ -377,7 +379,7 @@ class _Attempt:
             if statement.kind == "label":
                 self._places[self._names.label(number, statement)] = where
             elif statement.kind == "align":
-                amount, value, most = statement.numbers
+                amount, value, most = _alignment(statement)
                 count = -len(data) % amount
                 if most <= 0 or count <= most:
                     data += bytes((max(value, 0) & 255,)) * count
@@ -410,7 +412,8 @@ class _Attempt:
                 data += (value.number & ((1 << 8 * width) - 1)).to_bytes(width, "little")
                 continue
             dotted = value.symbol == "." or (value.minus == "." and len(elements) > 1)
-            if value.symbol is None or dotted or value.modifier not in (None, "PLT"):
+            allowed = (None, "PLT") if value.minus and width == 4 else (None,)
+            if value.symbol is None or dotted or value.modifier not in allowed:
                 raise RefusalError(f"the expression {element!r} is left to LLVM")
             here = where._replace(offset=where.offset + len(data))
             self._fields.append(_Field(here, PLAIN[width], value.symbol, value.minus, value.number))
@@ -463,10 +466,15 @@ class _Attempt:
         for fixup in fixups:
             if isinstance(fixup.target, str) and fixup.target not in own and fixup.target not in symbols:
                 raise RefusalError(f"undefined symbol {fixup.target}")
+        parts = self._parts(layout)
         try:
-            return link(self._parts(layout), own, fixups, base, symbols)
+            image = link(parts, own, fixups, base, symbols)
         except LinkError as error:
             raise RefusalError(str(error)) from None
+        # Whether the instruction extends its 4 bytes by the sign or by zeros isn't known here.
+        if any(fixup.kind == SIGNED_32 and parts[fixup.part].data[fixup.offset + 3] & 0x80 for fixup in fixups):
+            raise RefusalError("a negative address is left to LLVM")
+        return image
 
     def _parts(self, layout: _Layout) -> list[Part]:
         parts = []
@@ -502,12 +510,21 @@ class _Attempt:
             address = address_of(layout.place(_Where(item.statement.section, item.start, 0)))
             lines[address] = self._unit.line(item.statement)
             mnemonics[address] = item.statement.name
-        symbols = {name: address_of(place) for name, place in labels.items() if ":" not in name}
+        symbols = {name: address_of(place) for name, place in labels.items() if _NUMBERED not in name}
         return Assembled("keystone", image.segments, symbols, lines, mnemonics, image.externals, None)
 
 
 def _left(statement: Statement) -> RefusalError:
     return RefusalError(f"{statement.text!r} is left to LLVM")
+
+
+def _alignment(statement: Statement) -> tuple[int, ...]:
+    """Bytes, fill value or -1, most bytes to skip or -1."""
+    amount, value, most = statement.numbers
+    operands = statement.operands
+    if "-" in operands or operands.endswith(",") or (most == 0 and operands.count(",") == 2):
+        raise _left(statement)
+    return amount, value, most
 
 
 def _byte_directive(data: bytes) -> str:
@@ -521,7 +538,7 @@ def _fixup(field: _Field, here: Place, own: Mapping[str, Place]) -> Fixup:
     if field.minus is not None:
         minus = here if field.minus == "." else own.get(field.minus)
         if minus is None or minus.part != part:
-            raise RefusalError(f"a difference to {field.minus} is left to LLVM")
+            raise RefusalError(f"a difference to {field.minus.partition(_NUMBERED)[0]} is left to LLVM")
         kind = Relocation(kind.name, kind.width, True, True if kind.width == 4 else None)
         addend += here.offset - minus.offset
     return Fixup(part, here.offset, kind, field.symbol, addend)

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from pytest_llmcompiler.machine import sandbox
 from pytest_llmcompiler.machine.assembled import Assembled, Limits, open_no_files
-from pytest_llmcompiler.machine.gas import AssemblyError, LinkError, Statement, Syntax, Unit
+from pytest_llmcompiler.machine.gas import LITERAL, AssemblyError, LinkError, Statement, Syntax, Unit
 from pytest_llmcompiler.machine.loader import Image, load_object
 from pytest_llmcompiler.machine.operands import is_movsxd
 
@@ -22,6 +22,7 @@ _SYNTAXES: dict[Syntax, str] = {"att": ".att_syntax prefix", "intel": ".intel_sy
 _MESSAGE = re.compile(r"^(?:error: )?<inline asm>:(\d+):(\d+): (?:error: )?(.*)", re.MULTILINE)
 _START = r"(?<![\w.@?\"])(?<![\w.]\$)"
 """Where a name may begin; the $ of an immediate is no part of it."""
+_LITERAL = re.compile(LITERAL)
 _NUMERIC_USE = re.compile(rf"{_START}(\d+)([bf])(?![\w.])")
 _LOCAL = re.compile(rf"{_START}\.L[\w.$?]*")
 _INTEL_BRACKETS = re.compile(r"\[(\s*(?:qword|dword|word)\s+ptr\s[^\[\]]*\[[^\[\]]*\]\s*)\]", re.IGNORECASE)
@@ -75,7 +76,7 @@ class _Attempt:
     def _undefined_locals(self) -> dict[str, str]:
         renamed = {}
         assigned = {statement.name for statement in self._unit.statements if statement.kind == "set"}
-        used = {name for statement in self._unit.statements for name in _LOCAL.findall(statement.operands)}
+        used = {name for statement in self._unit.statements for name in _LOCAL.findall(_unquoted(statement.operands))}
         for name in sorted(used - self._unit.labels.keys() - assigned):
             first = next(letter for letter in ascii_letters if letter + name[1:] not in self._unit.source)
             renamed[first + name[1:]] = name
@@ -112,7 +113,8 @@ class _Attempt:
         if origin is not None:
             for new, old in self.renamed.items():
                 if old in line:
-                    line = re.sub(rf"{_START}{re.escape(old)}(?![\w.$?])", new, line)
+                    pattern = rf"{LITERAL}|({_use(old)})"
+                    line = re.sub(pattern, lambda match, new=new: new if match[1] else match[0], line)
         self._lines.append(line)
         self._origins.append(origin)
 
@@ -165,10 +167,10 @@ class _Attempt:
     def _undefined_numbers(self) -> Iterator[tuple[int, str]]:
         """Where `1f` or `1b` is used without a label 1 on that side."""
         seen: set[str] = set()
-        labels = [s.name if s.kind == "label" and s.name.isdigit() else "" for s in self._unit.statements]
+        labels = [s.name if s.is_numeric_label else "" for s in self._unit.statements]
         for number, statement in enumerate(self._unit.statements):
             seen.add(labels[number])
-            for match in _NUMERIC_USE.finditer(statement.text):
+            for match in _NUMERIC_USE.finditer(_unquoted(statement.text)):
                 if match[1] not in (labels[number:] if match[2] == "f" else seen):
                     yield statement.offset + match.start(), match[0]
 
@@ -187,7 +189,7 @@ class _Attempt:
             if statement.kind != "label":
                 lines[address] = self._unit.line(statement)
                 mnemonics[address] = statement.name
-            elif not statement.name.isdigit():
+            elif not statement.is_numeric_label:
                 symbols[statement.name] = address
         segments = tuple(
             replace(segment, name=self._unit.sections[int(segment.name[len(start) :])].name)
@@ -199,12 +201,22 @@ class _Attempt:
         return Assembled("llvm", segments, symbols, lines, mnemonics, externals, None)
 
 
+def _use(name: str) -> str:
+    """The pattern of a name outside of literals."""
+    return rf"{_START}{re.escape(name)}(?![\w.$?])"
+
+
+def _unquoted(text: str) -> str:
+    """The text with its strings and characters blanked, same length."""
+    return _LITERAL.sub(lambda match: " " * len(match[0]), text)
+
+
 def _missing(unit: Unit, names: tuple[str, ...]) -> str:
     """The message for undefined symbols, with the line on which each is first used."""
     uses = []
     for name in names:
-        pattern = re.compile(rf"{_START}{re.escape(name)}(?![\w.$?])")
-        line = next((unit.line(s) for s in unit.statements if pattern.search(s.operands)), None)
+        pattern = re.compile(_use(name))
+        line = next((unit.line(s) for s in unit.statements if pattern.search(_unquoted(s.operands))), None)
         uses.append(f"'{name}'" if line is None else f"'{name}' (line {line})")
     return f"undefined symbol{'s' if len(uses) > 1 else ''}: {', '.join(uses)}"
 

@@ -27,8 +27,21 @@ class ModelSettings:
     """Layers to put on the GPU for llama.cpp in process; None: all, where the build can."""
 
 
+def check_spec(spec: str) -> None:
+    """Raise ModelError for a model that can't be had, as far as that is known without opening it."""
+    kind, _, name = spec.partition(":")
+    path = Path(name if kind == "replay" else spec).expanduser()
+    if spec == "reference" or spec.startswith(("http://", "https://")):
+        return
+    if kind != "replay" and path.suffix.lower() != ".gguf":
+        raise ModelError(f"unknown model {spec!r}; a model is one of: {'; '.join(FORMS)}")
+    if not path.is_file():
+        raise ModelError(f"no file {path}")
+
+
 def open_model(spec: str, settings: ModelSettings) -> Model:
     """Open the model that `spec` names. Raises ModelError where it can't be had."""
+    check_spec(spec)
     if spec == "reference":
         from pytest_llmcompiler.model.reference import ReferenceModel
 
@@ -41,8 +54,6 @@ def open_model(spec: str, settings: ModelSettings) -> Model:
         from pytest_llmcompiler.model.server import ServerModel
 
         return ServerModel(spec, settings.sampling)
-    if spec.lower().endswith(".gguf"):
-        from pytest_llmcompiler.model.llama import LlamaModel
+    from pytest_llmcompiler.model.llama import LlamaModel
 
-        return LlamaModel(Path(spec).expanduser(), settings.sampling, settings.n_ctx, settings.gpu_layers)
-    raise ModelError(f"unknown model {spec!r}; a model is one of: {'; '.join(FORMS)}")
+    return LlamaModel(Path(spec).expanduser(), settings.sampling, settings.n_ctx, settings.gpu_layers)

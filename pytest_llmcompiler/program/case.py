@@ -52,7 +52,7 @@ class Case:
     args: dict[tuple[str, str], ArgRule] = field(default_factory=dict)
     """Rules by function and parameter (name, or position as text)."""
     lines: dict[str, int] = field(default_factory=dict)
-    """The line of the directive that names a function, for messages."""
+    """The line of the directive that names a function, or (as FUNCTION.ARG) an argument, for messages."""
 
     @property
     def is_ir(self) -> bool:
@@ -60,7 +60,7 @@ class Case:
         return self.path.suffix == ".ll"
 
 
-_DIRECTIVE = re.compile(r"(?://|;|/\*)\s*(LLMC\b.*?)\s*(?:\*/.*)?$")
+_DIRECTIVE = re.compile(r"(?://|;|/\*|^\s*\*)\s*(LLMC\b:?|llmc:)\s*(.*?)\s*(?:\*/.*)?$")
 _NAME = r"[A-Za-z_$.][\w$.]*"
 _FORMS = (
     "`functions NAME, …`, `passes O0, …`, `arg FUNCTION.ARG length BUF, …`, `arg FUNCTION.ARG range LO..HI`, "
@@ -83,28 +83,32 @@ def read_case(path: Path, name: str | None = None) -> Case:
     passes: list[str] = []
     args: dict[tuple[str, str], ArgRule] = {}
     lines: dict[str, int] = {}
-    for number, text in _directives(source):
+    for number, text in _directives(path, source):
         where = f"{path}:{number}"
         word, _, rest = text.partition(" ")
         if word == "functions":
-            functions += _names(rest, where)
-            lines.update(dict.fromkeys(functions, number))
+            names = _names(rest, where)
+            functions += names
+            lines |= {name: number for name in names if name not in lines}
         elif word == "passes":
             passes += _passes(rest, where)
         elif word == "arg":
             function, parameter, rule = _arg(rest, where)
             lines.setdefault(function, number)
+            lines[f"{function}.{parameter}"] = number
             args[function, parameter] = _merged(args.get((function, parameter), ArgRule()), rule)
         else:
             raise _misspelt(where, text)
     return Case(path, name or path.name, tuple(functions), tuple(passes), args, lines)
 
 
-def _directives(source: str) -> Iterator[tuple[int, str]]:
+def _directives(path: Path, source: str) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(source.splitlines(), 1):
         match = _DIRECTIVE.search(line)
-        if match:
-            yield number, re.sub(r"^LLMC\s*:?\s*", "", match[1])
+        if match and match[1] == "LLMC:":
+            yield number, " ".join(match[2].split())
+        elif match:
+            raise CaseError(f"{path}:{number}: a directive begins with `LLMC:`, found `{match[1]}`")
 
 
 def _misspelt(where: str, text: str) -> CaseError:
@@ -119,10 +123,22 @@ def _names(text: str, where: str) -> list[str]:
 
 
 def _passes(text: str, where: str) -> list[str]:
-    names = [part.strip() for part in text.split(",")]
+    names = split_passes(text)
     if not all(names):
         raise CaseError(f"{where}: expected pass lists parted by commas, found `{text}`")
     return names
+
+
+def split_passes(text: str) -> list[str]:
+    """Pass lists parted by commas; commas in brackets belong to a list: `O0,function(sroa,instcombine)`."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "(<[") - (character in ")>]")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]
 
 
 def _arg(text: str, where: str) -> tuple[str, str, ArgRule]:

@@ -40,9 +40,14 @@ class Toolchain:
         """The same with every undefined behaviour that UBSan knows turned into a trap."""
         return self._compile(path, *_PROBE, "-g0", "-S", "-emit-llvm").decode()
 
-    def debug_object(self, path: Path) -> bytes:
-        """An ELF object of the C file at `path` with DWARF, for its types."""
-        return self._compile(path, *_PLAIN, "-g", "-gdwarf-4", "-c")
+    def debug_image(self, path: Path) -> bytes:
+        """An ELF file of the C file at `path` with DWARF, for its types. It is linked, so that nothing is relocated."""
+        data = self._compile(path, *_PLAIN, "-g", "-gdwarf-4", "-c")
+        with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
+            unit, image = Path(folder) / "unit.o", Path(folder) / "image"
+            unit.write_bytes(data)
+            _run([_zig(), "ld.lld", "--unresolved-symbols=ignore-all", "-e", "0", str(unit), "-o", str(image)])
+            return image.read_bytes()
 
     def assembly(self, ir: str, passes: str) -> str:
         """The assembly (AT&T) of a module of IR, optimised with a pass list.
@@ -54,22 +59,21 @@ class Toolchain:
         if match is None:
             known = "O0 to O3, Os, Oz, default<O2>, module(default<Oz>)"
             raise ClangError(f"unknown pass list {passes!r}: expected one of {known}")
-        with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
-            source = Path(folder) / "module.ll"
-            source.write_text(ir)
-            return Toolchain()._compile(source, f"-{match[1]}", "-fno-sanitize=all", "-g0", "-S").decode()
+        return _from_ir(ir, f"-{match[1]}", "-S").decode()
 
     def version(self) -> str:
         """The first line of clang's own version text."""
-        return _run([*self._command(), "--version"]).decode().splitlines()[0]
+        return _run([*self.command, "--version"]).decode().splitlines()[0]
 
     def _compile(self, path: Path, *flags: str) -> bytes:
         with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
             output = Path(folder) / "output"
-            _run([*self._command(), *_CODE, *flags, "-o", str(output), str(path)])
+            _run([*self.command, *_CODE, *flags, "-o", str(output), str(path)])
             return output.read_bytes()
 
-    def _command(self) -> list[str]:
+    @property
+    def command(self) -> list[str]:
+        """How clang is called. Raises ClangError where there is none."""
         if self.clang is None:
             return [_zig(), "cc", "-target", TARGET]
         found = shutil.which(self.clang)
@@ -77,6 +81,22 @@ class Toolchain:
             raise ClangError(f"no clang at {self.clang!r}: correct --llmc-clang, or leave it out for the bundled one")
         headers = [f"-isystem{folder}" for folder in _musl_headers()]
         return [found, "--target=x86_64-linux-gnu", "-nostdlibinc", *headers]
+
+
+def compile_ir(ir: str, *flags: str) -> bytes:
+    """An ELF object of a module of IR, made by the bundled clang without optimisation.
+
+    Raises ClangError: for a module of clang's own making, that is inline assembly with a fault.
+    """
+    return _from_ir(ir, "-O0", *flags, "-c")
+
+
+def _from_ir(ir: str, *flags: str) -> bytes:
+    # The bundled clang, whichever made the IR: llvmlite writes IR that older ones do not read.
+    with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
+        source = Path(folder) / "module.ll"
+        source.write_text(ir, encoding="utf-8")
+        return Toolchain()._compile(source, "-fno-sanitize=all", "-g0", *flags)
 
 
 def link(objects: Sequence[bytes]) -> bytes:

@@ -36,9 +36,10 @@ def normalised(text: str) -> str:
     """IR as a plain clang for Linux writes it.
 
     The bundled clang spells out every feature that the target lacks (some 6,000 characters a function) and a triple
-    of its own; both are noise in a prompt and mean the same code.
+    of its own; both are noise in a prompt and mean the same code. So is the folder of the source file.
     """
     text = re.sub(r'"target-features"="[^"]*"', _BASELINE, text)
+    text = re.sub(r'^source_filename = ".*[/\\\\](.*)"$', r'source_filename = "\1"', text, flags=re.M)
     text = re.sub(r'^target triple = ".*"$', f'target triple = "{TRIPLE}"', text, flags=re.M)
     return re.sub(r"^; ModuleID = .*\n", "", text, flags=re.M)
 
@@ -68,7 +69,7 @@ def extract(text: str, function: str) -> str:
     manager = binding.create_new_module_pass_manager()
     manager.add_strip_dead_prototype_pass()
     manager.add_global_dead_code_eliminate_pass()
-    manager.run(kept, binding.create_pass_builder(_machine(0), binding.create_pipeline_tuning_options(0)))
+    manager.run(kept, binding.create_pass_builder(_machine(), binding.create_pipeline_tuning_options(0)))
     return normalised(str(kept)).strip() + "\n"
 
 
@@ -85,7 +86,7 @@ def _extracted_lines(text: str, module: llvm.ModuleRef, function: str) -> Iterat
             yield _visible(line) if keep else _declaration(line)
         elif line.startswith("@"):
             name = line.split(" = ")[0]
-            yield line if name not in types else _global_declaration(name, line, types[name])
+            yield _global_declaration(name, line, types[name]) if name in types else _alias_declaration(name, line)
         else:
             yield line
 
@@ -114,11 +115,20 @@ def _global_declaration(name: str, line: str, value: llvm.ValueRef) -> str:
     if head is None or value.name.startswith("llvm."):
         return "" if value.name.startswith("llvm.") else line
     local = value.linkage.name in ("private", "internal")
-    words = re.sub(rf"\b(?:{_LINKAGES}|external|dso_local)\b ?", "", head[1])
-    words = f"hidden {words}" if local and "hidden" not in words else words
-    align = re.search(r", align \d+", line[len(head[0]) :])
+    words = re.sub(rf"\b(?:{_LINKAGES}|external)\b ?", "", head[1])
+    words = f"hidden {words.replace('dso_local ', '')}" if local else words
+    end = re.search(r'(?:, section "[^"]*")?(?:, align \d+)?$', line[len(head[0]) :].rstrip())
     kind = str(value.global_value_type).split(" = type ")[0]
-    return f"{name} = external {words}{head[2]} {kind}{align[0] if align else ''}\n"
+    return f"{name} = external {words}{head[2]} {kind}{end[0] if end else ''}\n"
+
+
+def _alias_declaration(name: str, line: str) -> str:
+    """What an alias is to other modules: a function or a variable."""
+    found = re.search(r"\b(?:alias|ifunc) (.*), ptr @", line)
+    if found is None:
+        return line
+    function = re.fullmatch(r"(.*?) (\(.*\))", found[1])
+    return f"declare {function[1]} {name}{function[2]}\n" if function else f"{name} = external global {found[1]}\n"
 
 
 def instruction_count(text: str) -> int:
@@ -140,16 +150,16 @@ def binary_size(text: str) -> int:
     )
 
 
-def emit_object(text: str, *, codegen: int = 2) -> bytes:
-    """The ELF object that llc makes of a module. `codegen` is llc's -O level."""
-    return bytes(_machine(codegen).emit_object(parse(text)))
+def emit_object(text: str) -> bytes:
+    """The ELF object that llc makes of a module."""
+    return bytes(_machine().emit_object(parse(text)))
 
 
 @functools.cache
-def _machine(codegen: int) -> llvm.TargetMachine:
+def _machine() -> llvm.TargetMachine:
     binding = _llvm()
     target = binding.Target.from_triple(TRIPLE)
-    return target.create_target_machine(cpu="x86-64", features="", opt=codegen, reloc="static", codemodel="default")
+    return target.create_target_machine(cpu="x86-64", features="", opt=2, reloc="static", codemodel="default")
 
 
 @functools.cache
@@ -158,4 +168,5 @@ def _llvm() -> Any:
 
     binding.initialize_all_targets()
     binding.initialize_all_asmprinters()
+    binding.initialize_native_asmparser()
     return binding

@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.program import ir, signature
 from pytest_llmcompiler.program.case import ArgRule, Case, CaseError
-from pytest_llmcompiler.program.clang import ClangError, Toolchain, link, undefined_symbols
-from pytest_llmcompiler.program.types import Function
+from pytest_llmcompiler.program.clang import ClangError, Toolchain, compile_ir, link, undefined_symbols
+from pytest_llmcompiler.program.types import Function, Int, Param, Pointer
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
@@ -97,23 +98,31 @@ class Reference:
     @functools.cached_property
     def ir(self) -> str:
         """The IR of the whole file. Raises CaseError with the compiler's message where it is refused."""
+        with self._blamed():
+            if not self.case.is_ir:
+                return self.toolchain.ir(self.case.path)
+            text = self.case.path.read_text(encoding="utf-8")
+            ir.parse(text)
+            return text
+
+    @contextmanager
+    def _blamed(self) -> Iterator[None]:
+        """What a tool says against the case is the case's fault."""
         try:
-            if self.case.is_ir:
-                text = self.case.path.read_text(encoding="utf-8")
-                ir.parse(text)
-                return text
-            return self.toolchain.ir(self.case.path)
+            yield
         except (ClangError, ir.IRError) as error:
             raise CaseError(f"{self.case.path}: {error}") from error
 
     @functools.cached_property
     def functions(self) -> tuple[str, ...]:
-        """The functions under test. Raises CaseError where a directive names one that the file does not define."""
+        """The functions under test. Raises CaseError where a directive does not fit the file."""
         defined = ir.defined_functions(ir.parse(self.ir))
         for name in (*self.case.functions, *(function for function, _ in self.case.args)):
             if name not in defined:
                 where = f"{self.case.path}:{self.case.lines[name]}"
                 raise CaseError(f"{where}: no function {name!r} is defined here; there are: {', '.join(defined)}")
+        for function, _ in self.case.args:
+            self.rules(function)
         if self.case.functions:
             return tuple(name for name in defined if name in self.case.functions)
         return tuple(name for name in defined if name != "main" and name not in self._helpers)
@@ -131,20 +140,24 @@ class Reference:
         """The types of every function that is defined."""
         if self.case.is_ir:
             return signature.from_ir(ir.parse(self.ir))
-        return signature.from_dwarf(self.toolchain.debug_object(self.case.path))
+        with self._blamed():
+            return signature.from_dwarf(self.toolchain.debug_image(self.case.path))
 
     def rules(self, function: str) -> dict[int, ArgRule]:
-        """What directives say of a function's arguments, by position. Raises CaseError for an unknown argument."""
+        """What directives say of a function's arguments, by position. Raises CaseError where one does not fit."""
         params = self.signatures[function].params
         positions = {param.name: index for index, param in enumerate(params)}
         positions |= {str(index): index for index in range(len(params))}
         rules = {name: rule for (owner, name), rule in self.case.args.items() if owner == function}
-        buffers = (buffer for rule in rules.values() for buffer in rule.length_of)
-        for name in (*rules, *buffers):
-            if name not in positions:
-                where = f"{self.case.path}:{self.case.lines[function]}"
-                known = ", ".join(param.name for param in params) or "none"
-                raise CaseError(f"{where}: {function} has no parameter {name!r}; there are: {known}")
+        for name, rule in rules.items():
+            where = f"{self.case.path}:{self.case.lines[f'{function}.{name}']}"
+            for other in (name, *rule.length_of):
+                if other not in positions:
+                    known = ", ".join(param.name for param in params) or "none"
+                    raise CaseError(f"{where}: {function} has no parameter {other!r}; there are: {known}")
+            misfit = _misfit(rule, params[positions[name]], [params[positions[other]] for other in rule.length_of])
+            if misfit:
+                raise CaseError(f"{where}: {misfit}")
         return {positions[name]: rule for name, rule in rules.items()}
 
     @functools.cached_property
@@ -165,31 +178,46 @@ class Reference:
     def sizes(self, function: str) -> tuple[int, int]:
         """The number of instructions in a function's IR and the bytes of its object, as prompts state them."""
         text = self.extracted(function)
-        return ir.instruction_count(text), ir.binary_size(text)
+        with self._blamed():
+            if " asm " in text:  # llvmlite ends the process over inline assembly with a fault; clang only refuses it
+                compile_ir(text)
+            return ir.instruction_count(text), ir.binary_size(text)
 
     def assembly(self, function: str, passes: str) -> str:
         """The bundled clang's own assembly (AT&T) of one function, optimised with a pass list."""
-        try:
+        with self._blamed():
             return self.toolchain.assembly(self.extracted(function), passes)
-        except ClangError as error:
-            raise CaseError(f"{self.case.path}: {error}") from error
 
     @functools.cached_property
     def golden(self) -> Program:
         """The program as it is, compiled without optimisation."""
-        return _build(self.ir)
+        with self._blamed():
+            return _build(self.ir)
 
     @functools.cached_property
     def probe(self) -> Program | None:
         """The program in which undefined behaviour traps; None for IR, which has no sanitizer to ask."""
-        return None if self.case.is_ir else _build(self.toolchain.probe_ir(self.case.path))
+        with self._blamed():
+            return None if self.case.is_ir else _build(self.toolchain.probe_ir(self.case.path))
+
+
+def _misfit(rule: ArgRule, param: Param, buffers: list[Param]) -> str | None:
+    """Why a rule can't hold for a parameter; None where it can."""
+    if (rule.range or rule.length_of) and not isinstance(param.type, Int):
+        return f"{param.name} is a {param.type.name}: only an integer has a range or counts elements"
+    if (rule.elements or rule.cstring or rule.non_null) and not isinstance(param.type, Pointer):
+        return f"{param.name} is a {param.type.name}: only a pointer has elements, is a string, or is not null"
+    no_buffer = next((buffer for buffer in buffers if not isinstance(buffer.type, Pointer)), None)
+    return (
+        f"{no_buffer.name} is a {no_buffer.type.name}, no pointer whose elements can be counted" if no_buffer else None
+    )
 
 
 def _build(text: str) -> Program:
     module = ir.parse(text)
     functions = frozenset(ir.defined_functions(module))
     main = "main" in functions
-    code = ir.emit_object(ir.externalised(text), codegen=0)
+    code = compile_ir(ir.externalised(text))
     stubs: list[str] = []
     try:
         image = link([code, ir.emit_object(_support(main, stubs))])

@@ -139,6 +139,22 @@ class Param:
     type: Type
 
 
+def calls_back(param: Param) -> bool:
+    """Whether a function pointer can be reached from a parameter."""
+    return _calls_back(param.type, set())
+
+
+def _calls_back(type: Type | None, seen: set[int]) -> bool:
+    if id(type) in seen:
+        return False
+    seen.add(id(type))
+    if isinstance(type, Struct):
+        return any(_calls_back(member.type, seen) for member in type.fields)
+    if isinstance(type, Pointer):
+        return isinstance(type.target, Function) or _calls_back(type.target, seen)
+    return isinstance(type, Array) and _calls_back(type.element, seen)
+
+
 def unsupported(type: Type | None) -> str | None:
     """Why values of a type can't be passed, returned or made; None where they can. Pointers are looked through."""
     return _unsupported(type, set())
