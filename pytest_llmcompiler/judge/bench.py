@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from pytest_llmcompiler.inputs.place import DoesNotFit, Placed, place
 from pytest_llmcompiler.inputs.snapshot import from_main
 from pytest_llmcompiler.inputs.strategies import Hints, hints, inputs, specials
 from pytest_llmcompiler.inputs.value import Input
-from pytest_llmcompiler.judge.compare import Difference, Expected, differences, loose_bytes, same_value, wild_write
+from pytest_llmcompiler.judge.compare import Difference, Frame, Loose, agree, differences, loose_bytes, wild_write
 from pytest_llmcompiler.judge.show import show_input
 from pytest_llmcompiler.judge.verdict import Kind, Verdict
 from pytest_llmcompiler.machine import abi, sandbox
@@ -49,10 +50,15 @@ class Settings:
 class Entry:
     """One input of the corpus with what the reference shows on it."""
 
-    placed: Placed
+    frame: Frame
     call: abi.Call
-    expected: Expected
+    expected: Run
+    loose: Loose
     limit: int
+
+    @property
+    def placed(self) -> Placed:
+        return self.frame.placed
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,9 @@ class Bench:
             return Verdict("assemble", f"{place}{error}", detail={"line": error.line, "column": error.column})
         except LinkError as error:
             return Verdict("link", str(error))
+        start = candidate.symbols[self.function]
+        if not any(s.executable and s.address <= start < s.address + len(s.data) for s in candidate.segments):
+            return Verdict("link", f"{self.function} is defined, but not as code of this text")
         detail = {"assembler": candidate.engine, "fallback": candidate.fallback, **self._counts()}
         try:
             index = self._isolated(self._first_failure, candidate, assembly)
@@ -185,10 +194,10 @@ class Bench:
             assert run.fault is not None
             return self._crash(machine, entry, run.fault, assembly)
         if run.outcome == "limit":
-            length = entry.expected.run.length
+            length = entry.expected.length
             words = f"still running after {entry.limit} instructions; the reference executes {length} bytes of code"
             return _Finding("hang", words, ())
-        found = list(differences(self.signature, entry.placed, self.reference.golden.globals, entry.expected, run, 0))
+        found = list(differences(entry.frame, entry.expected, run, entry.loose))
         if found:
             return _Finding("mismatch", _headline(found[0]), tuple(_table(found)))
         if run.abi:
@@ -210,7 +219,7 @@ class Bench:
             words += f" in line {line}"
         elif inside:
             evidence.append(f"  at        {inside}")
-        end = entry.expected.run
+        end = entry.expected
         evidence.append(f"  expected  {end.outcome if end.outcome != 'return' else 'a return'}; observed: {fault.what}")
         return _Finding("crash", words, tuple(evidence))
 
@@ -226,12 +235,15 @@ class Bench:
         if corpus.entries:
             for made in specials(max(corpus.entries, key=weight), self._hints):
                 corpus.offer(made)
+        # The machines are large, and only explaining a failure needs them again.
+        self.__dict__.pop("_references", None)
+        gc.collect()
         corpus.entries = dict(sorted(corpus.entries.items(), key=lambda pair: weight(pair[0])))
         return corpus
 
     @functools.cached_property
     def _seeds(self) -> list[Input]:
-        return _seeds_of(self.reference)[self.function]
+        return _seeds_of(self.reference).get(self.function, [])
 
     @functools.cached_property
     def _strategy(self) -> Any:
@@ -246,14 +258,16 @@ class Bench:
     def _references(self) -> tuple[Machine | None, Machine, Machine]:
         """The probe (undefined behaviour traps), the program as it is, and the function optimised, on other garbage."""
         golden, probe = self.reference.golden, self.reference.probe
-        optimised = assemble(
-            self.reference.assembly(self.function, "O2"), self.function, BASE, golden.addresses, "llvm"
-        )
         return (
             self._machine(probe) if probe else None,
             self._machine(golden, counting=True),
-            self._machine(golden, optimised, fill=1),
+            self._machine(golden, self._optimised, fill=1),
         )
+
+    @functools.cached_property
+    def _optimised(self) -> Assembled:
+        text = self.reference.assembly(self.function, "O2")
+        return assemble(text, self.function, BASE, self.reference.golden.addresses, "llvm")
 
     def _machine(self, program: Program, candidate: Assembled | None = None, **options: Any) -> Machine:
         externals = declared(ir.parse(self.reference.ir), program.stubs)
@@ -275,12 +289,12 @@ class Bench:
         run = _defined(golden.run(placed, call, _REFERENCE_LIMIT))
         limit = _HANG_FLOOR + _HANG_FACTOR * run.length
         other = optimised.run(placed, call, limit)
-        if not self._agree(placed, run, other):
+        frame = Frame(self.signature, placed, self.reference.golden.globals, self.reference.variables)
+        if not agree(frame, run, other):
             raise Undefined("the optimised reference disagrees")
-        if wild_write(placed, run, 0):
+        if wild_write(placed, run):
             raise Undefined("writes outside of every object")
-        loose = loose_bytes(placed, self.reference.golden.globals, run, other)
-        return Entry(placed, call, Expected(run, loose), limit)
+        return Entry(frame, call, run, loose_bytes(frame, run, other), limit)
 
     def _call(self, made: Input, placed: Placed) -> abi.Call:
         types = [value.type for value in made.args]
@@ -289,15 +303,6 @@ class Bench:
             types.insert(0, Pointer(None))
             images.insert(0, placed.result.address.to_bytes(8, "little"))
         return abi.call(types, images, variadic=self.signature.variadic)
-
-    def _agree(self, placed: Placed, first: Run, second: Run) -> bool:
-        if (first.outcome, first.code) != (second.outcome, second.code):
-            return False
-        in_registers = first.outcome == "return" and placed.result is None
-        if in_registers and not same_value(self.signature.result, first.result, second.result):
-            return False
-        same_heap = [item[:2] for item in first.heap] == [item[:2] for item in second.heap]
-        return first.calls == second.calls and first.output == second.output and same_heap
 
 
 @functools.lru_cache(maxsize=32)

@@ -38,6 +38,7 @@ class Judge:
         self._settings = settings or Settings()
         self._toolchain = toolchain or Toolchain()
         self._process: subprocess.Popen[str] | None = None
+        self._owner = os.getpid()
         self._lock = threading.Lock()
 
     @property
@@ -72,10 +73,10 @@ class Judge:
 
     def close(self) -> None:
         """End the judge's process."""
-        if self._process:
+        if self._process and self._owner == os.getpid():  # after a fork it is the parent's
             self._process.kill()
             self._process.communicate()
-            self._process = None
+        self._process = None
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         for _ in range(3):
@@ -92,6 +93,8 @@ class Judge:
         raise JudgeError(f"the judge's process died three times on {request['name']}::{request['function']}")
 
     def _start(self) -> subprocess.Popen[str]:
+        if self._owner != os.getpid():
+            self._process, self._owner, self._lock = None, os.getpid(), threading.Lock()
         if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "pytest_llmcompiler.judge.service"],

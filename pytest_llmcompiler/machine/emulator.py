@@ -14,11 +14,12 @@ from unicorn import x86_const as x86
 from pytest_llmcompiler.inputs.place import ARENA, GARBAGE, PAGE, RETURN, SLOTS, STUB_SIZE, STUBS, Placed
 from pytest_llmcompiler.machine import abi
 from pytest_llmcompiler.machine.assemblers import Assembled
+from pytest_llmcompiler.machine.assemblers import Segment as CandidateSegment
 from pytest_llmcompiler.machine.hazards import hazard
-from pytest_llmcompiler.machine.libc import Exit, Heap, Kernel, Trap
-from pytest_llmcompiler.machine.run import CallOut, Fault, Outcome, Run
-from pytest_llmcompiler.program.reference import Program
-from pytest_llmcompiler.program.types import Float, Function, Int, Pointer
+from pytest_llmcompiler.machine.libc import HEAP, Exit, Heap, Kernel, Trap
+from pytest_llmcompiler.machine.run import Argument, CallOut, Constants, Fault, Outcome, Run
+from pytest_llmcompiler.program.reference import Program, Segment
+from pytest_llmcompiler.program.types import Float, Function, Int, Pointer, significant, unsupported
 
 STACK, STACK_SIZE = 0x7FFD12340000, 64 * PAGE
 FRAME = 2 * PAGE
@@ -258,6 +259,11 @@ class Machine:
         uc.reg_write(x86.UC_X86_REG_EFLAGS, 0x202)
         uc.reg_write(x86.UC_X86_REG_FPTAG, 0xFFFF)
         self._context = uc.context_save()
+        own = self.candidate.segments if self.candidate else ()
+        parts: tuple[Segment | CandidateSegment, ...] = (*self.program.segments, *own)
+        self._constants = Constants(
+            tuple((part.address, part.data) for part in parts if not part.writable and not part.executable)
+        )
         self._initial = [(region, region.read()) for _, region in self._data]
         self._fresh_arena = GARBAGE[self.fill] * (ARENA // 4)
         self._arena.write(self._fresh_arena)
@@ -295,10 +301,12 @@ class Machine:
         for start, region in ((STACK, self._stack), *self._data):
             if start <= address < start + region.size:
                 return region.read(address - start, min(size, start + region.size - address))
-        try:
-            return bytes(self._uc.mem_read(address, size))
-        except unicorn.UcError:
-            return b""
+        for part in (size, min(size, PAGE - address % PAGE)):
+            try:
+                return bytes(self._uc.mem_read(address, part))
+            except unicorn.UcError:
+                continue
+        return b""
 
     def extent(self, address: int) -> int:
         """How many bytes there are from an address to the end of the global, heap object or stack that holds it."""
@@ -356,7 +364,9 @@ class Machine:
         )
         normal: Outcome = "return" if registers["rip"] == RETURN else "limit"
         outcome, fault, code = self._end or (normal, None, 0)
-        run = Run(outcome, fault, code, registers, calls=tuple(self._calls), length=self._length)
+        run = Run(
+            outcome, self.fill, self._constants, fault, code, registers, calls=tuple(self._calls), length=self._length
+        )
         assert self._placed is not None
         placed = self._placed
         slots = tuple(self._arena.read(target.slot.host, target.slot.size) for target in placed.objects)
@@ -365,23 +375,12 @@ class Machine:
             return run
         if outcome == "return":
             run.result = abi.result_bytes(self.signature, registers)
-            run.pointee = self._pointee(run.result)
             run.abi = (*self._abi, *self._breaches(registers, call))
         run.slots = slots
         run.globals = tuple(self._global(name) for name in self.program.globals)
         run.heap = self._heap.objects()
         run.output = {number: bytes(data) for number, data in self._kernel.output.items()}
         return run
-
-    def _pointee(self, result: bytes) -> bytes:
-        type, address = self.signature.result, int.from_bytes(result, "little")
-        if not isinstance(type, Pointer) or not 0 < address < 1 << 32:
-            return b""
-        element = type.target
-        if isinstance(element, Int) and element.character:
-            text = self.read(address, PAGE - address % PAGE)
-            return text[: text.find(b"\0") + 1]
-        return self.read(address, element.size if element else 0)
 
     def _global(self, name: str) -> bytes:
         symbol = self.program.symbols[name]
@@ -459,7 +458,7 @@ class Machine:
         self._calls.append(CallOut(name, args))
         self._clobber()
         salt = self._placed.salt if self._placed else 0
-        value = _mixed((salt, *args))
+        value = _mixed((salt, *(number for argument in args for number in _numbers(argument))))
         if isinstance(type.result, Float):
             kind = ctypes.c_float if type.result.size == 4 else ctypes.c_double
             self._return("xmm0", bytes(kind((value % 64 - 16) / 4)))
@@ -485,15 +484,30 @@ class Machine:
         for number in range(16):
             self._uc.reg_write(_IDS[f"xmm{number}"], _garbage(self.fill, 32 + number) * ((1 << 64) + 1))
 
-    def _outgoing(self, type: Function) -> Iterator[int]:
-        """The arguments of a call that go in registers, without the bits that the caller may leave undefined."""
-        integers, vectors = iter(abi.INTEGER_REGISTERS), iter(abi.SSE_REGISTERS)
-        for param in type.params:
-            for kind in abi.classify(param.type):
-                register = next(integers if kind == "INTEGER" else vectors, None)
-                if register is not None:
-                    bits = min(8 * param.type.size, 64)
-                    yield self._uc.reg_read(_IDS[register]) & (1 << bits) - 1
+    def _outgoing(self, type: Function) -> Iterator[Argument]:
+        """The named arguments of a call, without the bits that the caller may leave undefined."""
+        types = [param.type for param in type.params]
+        if not any(map(unsupported, types)):
+            stack = self.register("rsp") + 8
+            images = abi.arguments(types, self.register, lambda offset, size: self.read(stack + offset, size))
+            for kind, image in zip(types, images, strict=True):
+                mask = int.from_bytes(significant(kind), "little")
+                number = int.from_bytes(image, "little") & mask
+                is_data = isinstance(kind, Pointer) and not isinstance(kind.target, Function)
+                yield self._pointed(kind, number) if is_data and isinstance(kind, Pointer) else number
+
+    def _pointed(self, type: Pointer, address: int) -> Argument:
+        element, data = type.target, b""
+        if isinstance(element, Int) and element.character:
+            text = self.read(address, 256)
+            data = text[: text.find(b"\0") + 1] or text[:1]
+        elif element is not None and element.size:
+            data = self.read(address, element.size)
+            mask = int.from_bytes(significant(element), "little")
+            data = (int.from_bytes(data, "little") & mask).to_bytes(element.size, "little") if data else data
+        fixed = any(start <= address < start + region.size for start, region in self._data)
+        shared = fixed and not self.in_own_data(address)
+        return (address if shared or _is_object(address) else 0), data
 
     def _caller(self) -> int:
         """The address that the topmost word of the stack holds: where a function that was just entered came from."""
@@ -509,6 +523,11 @@ class Machine:
         """Whether an address lies in the candidate's code."""
         segments = self.candidate.segments if self.candidate else ()
         return any(s.executable and s.address <= address <= s.address + len(s.data) for s in segments)
+
+    def in_own_data(self, address: int) -> bool:
+        """Whether an address lies in the candidate's own writable memory."""
+        segments = self.candidate.segments if self.candidate else ()
+        return any(s.writable and s.address <= address <= s.address + len(s.data) for s in segments)
 
     def line_of(self, fault: Fault) -> int | None:
         """The line of the assembly that a fault goes back to: where it happened, or the call that led there."""
@@ -537,6 +556,15 @@ class Machine:
             if symbol.address <= address < symbol.address + max(symbol.size, 1):
                 return name
         return hex(address)
+
+
+def _is_object(address: int) -> bool:
+    """Whether an address is one of an argument's object or of the heap, which are the same in every run."""
+    return HEAP <= address < SLOTS[0].address or SLOTS[0].address <= address <= SLOTS[-1].address + SLOTS[-1].size
+
+
+def _numbers(argument: Argument) -> tuple[int, ...]:
+    return (argument,) if isinstance(argument, int) else (argument[0], int.from_bytes(argument[1][:64], "little"))
 
 
 def _garbage(fill: int, index: int) -> int:

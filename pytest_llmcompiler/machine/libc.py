@@ -3,6 +3,7 @@ of its own."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ HEAP = 0x5581A0000000
 HEAP_LIMIT = 4 << 20
 """Bytes that one run may hold at a time; malloc returns NULL above."""
 OUTPUT_LIMIT = 1 << 20
+_LANE = 2 << 20
 _ENOSYS, _EBADF = 38, 9
 
 
@@ -44,7 +46,8 @@ class Heap:
     def __init__(self, uc: unicorn.Uc, garbage: bytes) -> None:
         self._uc, self._garbage = uc, garbage
         self._blocks: dict[int, _Block] = {}
-        self._next, self._held = HEAP, 0
+        self._made: Counter[int] = Counter()
+        self._held = 0
         self.functions: dict[str, Callable[[], None]] = {
             "malloc": lambda: self._return(self._allocate(self._argument(0))),
             "calloc": self._calloc,
@@ -59,13 +62,14 @@ class Heap:
         for block in self._blocks.values():
             self._uc.mem_unmap(block.base, block.mapped)
         self._blocks.clear()
-        self._next, self._held = HEAP, 0
+        self._made.clear()
+        self._held = 0
 
     def objects(self) -> tuple[tuple[int, int, bytes], ...]:
-        """Address, size and pages of each live object, in the order of their allocation."""
+        """Address, size and pages of each live object, in the order of their addresses."""
         return tuple(
             (block.address, block.size, bytes(self._uc.mem_read(block.base, block.mapped)))
-            for block in self._blocks.values()
+            for _, block in sorted(self._blocks.items())
         )
 
     def extent(self, address: int) -> int:
@@ -83,14 +87,21 @@ class Heap:
         if align & (align - 1) or not 0 < align <= PAGE or size + self._held > HEAP_LIMIT:
             return 0
         mapped = max(PAGE, -(-size // PAGE) * PAGE)
-        base = self._next
-        self._next += mapped + PAGE
+        # Objects of each size have addresses of their own: those of other sizes may come in another order.
+        base = HEAP + size * _LANE + self._made[size] * (mapped + PAGE) % _LANE
+        while any(block.base < base + mapped + PAGE and base < block.base + block.mapped for block in self._near(base)):
+            base += PAGE
+        self._made[size] += 1
         self._uc.mem_map(base, mapped, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
         self._uc.mem_write(base, self._garbage * (mapped // 4))
         address = (base + mapped - max(size, 1)) // align * align
         self._blocks[address] = _Block(address, size, base, mapped)
         self._held += mapped
         return address
+
+    def _near(self, base: int) -> list[_Block]:
+        """The live objects that a new one could overlap."""
+        return [block for block in self._blocks.values() if abs(block.base - base) <= 2 * HEAP_LIMIT]
 
     def _calloc(self) -> None:
         size = self._argument(0) * self._argument(1)

@@ -113,8 +113,7 @@ class _Attempt:
         if origin is not None:
             for new, old in self.renamed.items():
                 if old in line:
-                    pattern = rf"{LITERAL}|({_use(old)})"
-                    line = re.sub(pattern, lambda match, new=new: new if match[1] else match[0], line)
+                    line = _renamed(line, old, new)
         self._lines.append(line)
         self._origins.append(origin)
 
@@ -202,8 +201,13 @@ class _Attempt:
 
 
 def _use(name: str) -> str:
-    """The pattern of a name outside of literals."""
+    """The pattern of a name, whole."""
     return rf"{_START}{re.escape(name)}(?![\w.$?])"
+
+
+def _renamed(line: str, old: str, new: str) -> str:
+    """The line with a name replaced, but not in strings and characters."""
+    return re.sub(rf"{LITERAL}|({_use(old)})", lambda match: new if match[1] else match[0], line)
 
 
 def _unquoted(text: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pytest_llmcompiler.program.types import Int, Type
+
 Outcome = Literal["return", "fault", "limit", "exit", "abort", "forbidden", "vex"]
 """How a run ended: `limit` is too many instructions, `forbidden` an instruction that no process may execute, `vex` one
 that the emulator computes wrongly."""
@@ -24,12 +26,34 @@ class Fault:
     size: int = 0
 
 
+Argument = int | tuple[int, bytes]
+"""An argument of a call: a number; or a pointer, as its address (0 for the stack and for constants, which may lie
+elsewhere in another run) and what it points to."""
+
+
 @dataclass(frozen=True)
 class CallOut:
     """A call of a callback or of a function that the program only declares."""
 
     name: str
-    args: tuple[int, ...]
+    args: tuple[Argument, ...]
+
+
+@dataclass(frozen=True)
+class Constants:
+    """The read-only data of a machine: (address, bytes) of each piece."""
+
+    pieces: tuple[tuple[int, bytes], ...] = ()
+
+    def at(self, address: int, element: Type | None) -> bytes | None:
+        """The string, or the element of another type, at an address; None where no constant is."""
+        for start, data in self.pieces:
+            if start <= address < start + len(data):
+                rest = data[address - start :]
+                if isinstance(element, Int) and element.character:
+                    return rest[: rest.find(b"\0") + 1]
+                return rest[: element.size] if element else None
+        return None
 
 
 @dataclass
@@ -37,21 +61,22 @@ class Run:
     """All that one run shows."""
 
     outcome: Outcome
+    fill: int = 0
+    """The garbage that the run was made on."""
+    constants: Constants = Constants()
     fault: Fault | None = None
     code: int = 0
     """The exit code, for the outcome `exit`."""
     registers: dict[str, int] = field(default_factory=dict)
     result: bytes = b""
     """The result in registers; for a result in memory, the address that was returned."""
-    pointee: bytes = b""
-    """What a returned pointer into the program's or the candidate's own memory points to: a string, or one element."""
     slots: tuple[bytes, ...] = ()
     """The memory around each object, in the order of the placed objects."""
     stray: bool = False
     """Whether memory that belongs to no object was written."""
     globals: tuple[bytes, ...] = ()
     heap: tuple[tuple[int, int, bytes], ...] = ()
-    """Live heap objects in the order of their allocation: address, size, the bytes of their pages."""
+    """Live heap objects in the order of their addresses: address, size, the bytes of their pages."""
     output: dict[int, bytes] = field(default_factory=dict)
     """What was written, by file descriptor."""
     calls: tuple[CallOut, ...] = ()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pytest_llmcompiler.program import ir, signature
 from pytest_llmcompiler.program.case import ArgRule, Case, CaseError
 from pytest_llmcompiler.program.clang import ClangError, Toolchain, compile_ir, link, undefined_symbols
-from pytest_llmcompiler.program.types import Function, Int, Param, Pointer
+from pytest_llmcompiler.program.types import Function, Int, Param, Pointer, Type
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
@@ -140,8 +140,17 @@ class Reference:
         """The types of every function that is defined."""
         if self.case.is_ir:
             return signature.from_ir(ir.parse(self.ir))
+        return signature.from_dwarf(self._debug_image)
+
+    @functools.cached_property
+    def _debug_image(self) -> bytes:
         with self._blamed():
-            return signature.from_dwarf(self.toolchain.debug_image(self.case.path))
+            return self.toolchain.debug_image(self.case.path)
+
+    @functools.cached_property
+    def variables(self) -> Mapping[str, Type]:
+        """The types of the variables of a C file that live as long as the program. IR has no such types."""
+        return {} if self.case.is_ir else signature.variables(self._debug_image)
 
     def rules(self, function: str) -> dict[int, ArgRule]:
         """What directives say of a function's arguments, by position. Raises CaseError where one does not fit."""

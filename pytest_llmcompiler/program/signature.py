@@ -38,6 +38,19 @@ def from_dwarf(data: bytes) -> dict[str, Function]:
     }
 
 
+def variables(data: bytes) -> dict[str, Type]:
+    """The types of all variables of static storage in an ELF file with DWARF 4, by the names that clang gives them:
+    `counter`, and `function.counter` inside of a function."""
+    from elftools.elf.elffile import ELFFile
+
+    reader = _Reader()
+    found: dict[str, Type] = {}
+    for unit in ELFFile(io.BytesIO(data)).get_dwarf_info().iter_CUs():
+        for die in unit.get_top_DIE().iter_children():
+            reader.collect_variables(die, "", found)
+    return found
+
+
 def from_ir(module: llvm.ModuleRef) -> dict[str, Function]:
     """The signatures of all functions with a body in a module.
 
@@ -80,6 +93,17 @@ class _Reader:
             ),
             any(child.tag == "DW_TAG_unspecified_parameters" for child in children),
         )
+
+    def collect_variables(self, die: DIE, prefix: str, found: dict[str, Type]) -> None:
+        """Add the variables of an entry and of those inside it."""
+        if die.tag == "DW_TAG_variable" and "DW_AT_location" in die.attributes:
+            type = self._target(die)
+            if type is not None:
+                found.setdefault(prefix + _text(die, "DW_AT_name"), type)
+        elif die.tag in ("DW_TAG_subprogram", "DW_TAG_lexical_block"):
+            inner = f"{_text(die, 'DW_AT_name')}." if die.tag == "DW_TAG_subprogram" else prefix
+            for child in die.iter_children():
+                self.collect_variables(child, inner, found)
 
     def _target(self, die: DIE) -> Type | None:
         """The type that an entry refers to; None is void."""

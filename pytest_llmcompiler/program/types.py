@@ -139,6 +139,21 @@ class Param:
     type: Type
 
 
+def significant(type: Type) -> bytes:
+    """A mask with a one for every bit of a type that holds a value: padding is zero."""
+    if isinstance(type, Array):
+        return significant(type.element) * type.count
+    if not isinstance(type, Struct):
+        return b"\xff" * type.size
+    mask = 0
+    for member in type.fields:
+        if member.bits:
+            mask |= ((1 << member.bits[1]) - 1) << member.bits[0]
+        else:
+            mask |= int.from_bytes(significant(member.type), "little") << 8 * member.offset
+    return mask.to_bytes(type.size, "little")
+
+
 def calls_back(param: Param) -> bool:
     """Whether a function pointer can be reached from a parameter."""
     return _calls_back(param.type, set())
