@@ -44,7 +44,7 @@ class Session:
         checks: dict[str, Callable[[], object]] = {
             "model": lambda: check_spec(settings.model) if settings.model else None,
             "prompt": lambda: self.template,
-            "clang": lambda: Toolchain(settings.clang).command,
+            "clang": lambda: Toolchain(settings.clang).command if settings.clang else None,
             "record": lambda: self._recorder,
         }
         for name, check in checks.items():

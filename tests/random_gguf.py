@@ -70,9 +70,7 @@ def _add_tokenizer(writer: gguf.GGUFWriter, vocabulary: list[str]) -> None:
     writer.add_add_eos_token(False)
 
 
-def _add_weights(
-    writer: gguf.GGUFWriter, vocabulary: int, random: np.random.Generator, silent: list[int]
-) -> None:
+def _add_weights(writer: gguf.GGUFWriter, vocabulary: int, random: np.random.Generator, silent: list[int]) -> None:
     def matrix(rows: int, columns: int) -> np.ndarray:
         return random.standard_normal((rows, columns), dtype=np.float32) / np.float32(columns**0.5)
 

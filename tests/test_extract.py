@@ -73,13 +73,9 @@ def code(text: str, stop: Stop = "eos") -> Code:
         pytest.param(f"<code>\n```asm\n{F}```\n</code>", F, 3, id="fence in a tag"),
         pytest.param(F, F, 1, id="bare"),
         pytest.param(INTEL, INTEL, 1, id="bare, Intel syntax"),
-        pytest.param(
-            f"Here is the assembly of f:\n\n{F}\nIt returns (see above) 5%.\n", F, 3, id="bare in prose"
-        ),
+        pytest.param(f"Here is the assembly of f:\n\n{F}\nIt returns (see above) 5%.\n", F, 3, id="bare in prose"),
         pytest.param(f"Look.\n{HELPER}{F}", HELPER + F, 2, id="bare with a helper before it"),
-        pytest.param(
-            f"Look here:\n\t.text\n{F}.Lend:\nBye.", f"\t.text\n{F}.Lend:\n", 2, id="bare with directives"
-        ),
+        pytest.param(f"Look here:\n\t.text\n{F}.Lend:\nBye.", f"\t.text\n{F}.Lend:\n", 2, id="bare with directives"),
         pytest.param(f"<CODE>{F}</CODE>", F, 1, id="upper case"),
         pytest.param(f"<code>{F}</code>".replace("\n", "\r\n"), F, 1, id="carriage returns"),
         pytest.param('<code>"f":\n\tretq\n</code>', '"f":\n\tretq\n', 1, id="quoted label"),
@@ -133,9 +129,7 @@ def test_an_answer_that_never_comes_to_code_says_that_the_limit_ended_it() -> No
         code("The assembly will have", "length")
 
 
-@pytest.mark.parametrize(
-    "answer", [f"<code>{F}</code> This", f"```\n{F}```\n", f"{F}This function returns.\nIt"]
-)
+@pytest.mark.parametrize("answer", [f"<code>{F}</code> This", f"```\n{F}```\n", f"{F}This function returns.\nIt"])
 def test_the_limit_after_the_end_of_the_code_does_no_harm(answer: str) -> None:
     assert code(answer, "length").text == F
 

@@ -209,9 +209,7 @@ def test_a_cpu_build_warns_where_a_gpu_is_asked_for(gguf: Path) -> None:
 
     if llama_cpp.llama_supports_gpu_offload():
         pytest.skip("this build can use the GPU")
-    with pytest.warns(
-        UserWarning, match="5 layers are to go to the GPU.*runs on the CPU.*GGML_CUDA=on"
-    ) as caught:
+    with pytest.warns(UserWarning, match="5 layers are to go to the GPU.*runs on the CPU.*GGML_CUDA=on") as caught:
         model = open_model(str(gguf), ModelSettings(SAMPLING, gpu_layers=5))
     assert caught[0].filename == __file__
     assert (model.describe()["gpu"], model.describe()["gpu_layers"]) == (False, 0)

@@ -84,9 +84,7 @@ def test_more_samples_or_pass_lists_of_the_same_functions_do_not_narrow_it() -> 
     passed = [0, 20, 0, 20, 20]
     few = estimate([question(str(number), c // 20, 1) for number, c in enumerate(passed)], 1)
     many = estimate([question(str(number), c, 20) for number, c in enumerate(passed)], 1)
-    lists = [
-        question(str(number), c, 20, level) for level in ("O0", "O1", "O2") for number, c in enumerate(passed)
-    ]
+    lists = [question(str(number), c, 20, level) for level in ("O0", "O1", "O2") for number, c in enumerate(passed)]
     assert few is not None and many is not None
     assert many.high - many.low == pytest.approx(few.high - few.low, rel=0.1)
     again = estimate(lists, 1)
@@ -101,9 +99,7 @@ def test_one_function_says_nothing_about_others() -> None:
 
 @pytest.mark.parametrize(("functions", "samples", "k"), [(5, 5, 1), (10, 20, 5), (30, 20, 1)])
 @pytest.mark.parametrize("shape", [(0.3, 0.3), (1, 1), (3, 0.5)])
-def test_the_interval_covers_the_truth(
-    functions: int, samples: int, k: int, shape: tuple[float, float]
-) -> None:
+def test_the_interval_covers_the_truth(functions: int, samples: int, k: int, shape: tuple[float, float]) -> None:
     draw = random.Random(f"{functions} {samples} {k} {shape}")
     truth = sum(1 - (1 - draw.betavariate(*shape)) ** k for _ in range(50_000)) / 50_000
     covered, runs = 0, 300
@@ -141,9 +137,7 @@ SESSION = [
     *records("pass pass crash inconclusive"),
     *records("assemble assemble mismatch pass", "g"),
     *records("pass pass pass pass", "h", case="folder/of/many/other/things/list_of_structs.c"),
-    *records(
-        "no-answer truncated link abi", "i", case="folder/of/many/other/things/list_of_structs.c", passes="O2"
-    ),
+    *records("no-answer truncated link abi", "i", case="folder/of/many/other/things/list_of_structs.c", passes="O2"),
     *records("hang pass", "j", task="ir"),
 ]
 

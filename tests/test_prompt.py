@@ -34,9 +34,7 @@ def test_the_shipped_template_is_the_prompt_the_models_were_trained_on() -> None
 @settings(deadline=None)
 @given(st.text())
 def test_values_go_in_as_they_are(ir: str) -> None:
-    assert (
-        Template("t", "a {{x}} {ir}|{passes}").render({"ir": ir, "passes": "{ir}"}) == f"a {{x}} {ir}|{{ir}}"
-    )
+    assert Template("t", "a {{x}} {ir}|{passes}").render({"ir": ir, "passes": "{ir}"}) == f"a {{x}} {ir}|{{ir}}"
 
 
 def test_every_documented_field_can_be_used(tmp_path: Path) -> None:

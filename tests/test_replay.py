@@ -80,7 +80,5 @@ def test_the_reference_answers_every_sample_alike() -> None:
 
 @pytest.mark.parametrize("spec", ["gpt-4", "", "model.bin", "Reference"])
 def test_an_unknown_model_is_an_error_that_lists_the_forms(spec: str) -> None:
-    with pytest.raises(
-        ModelError, match=r"FILE\.gguf .*http://HOST:PORT/v1 .*replay:FILE\.jsonl .*reference"
-    ):
+    with pytest.raises(ModelError, match=r"FILE\.gguf .*http://HOST:PORT/v1 .*replay:FILE\.jsonl .*reference"):
         open_model(spec, ModelSettings())

@@ -125,7 +125,9 @@ class Reference:
             self.rules(function)
         if self.case.functions:
             return tuple(name for name in defined if name in self.case.functions)
-        return tuple(name for name in defined if name != "main" and name not in self._helpers)
+        helpers = {"main"} if self.case.is_ir else {"main", *self._helpers}
+        own = defined if self.case.is_ir else signature.own_functions(self._debug_image)
+        return tuple(name for name in defined if name in own and name not in helpers)
 
     def line_of(self, function: str) -> int:
         """The 1-based line on which a function is defined, as far as its text tells; 1 where it does not."""
@@ -172,8 +174,6 @@ class Reference:
     @functools.cached_property
     def _helpers(self) -> frozenset[str]:
         """The `static inline` functions of a C file."""
-        if self.case.is_ir:
-            return frozenset()
         source = self.case.path.read_text(encoding="utf-8")
         heads = re.findall(r"\b(?:static\s+inline|inline\s+static)\b[^;{()]*?(\w+)\s*\(", source)
         return frozenset(heads)

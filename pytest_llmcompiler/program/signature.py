@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmcompiler.program.types import (
@@ -36,6 +37,25 @@ def from_dwarf(data: bytes) -> dict[str, Function]:
         for die in unit.get_top_DIE().iter_children()
         if die.tag == "DW_TAG_subprogram" and "DW_AT_name" in die.attributes and "DW_AT_low_pc" in die.attributes
     }
+
+
+def own_functions(data: bytes) -> frozenset[str]:
+    """The functions that the source file itself defines, and none of the headers that it includes."""
+    from elftools.elf.elffile import ELFFile
+
+    dwarf = ELFFile(io.BytesIO(data)).get_dwarf_info()
+    names = []
+    for unit in dwarf.iter_CUs():
+        top = unit.get_top_DIE()
+        header = dwarf.line_program_for_CU(unit).header
+        root = PurePath(_text(top, "DW_AT_comp_dir"))
+        folders = [root, *(root / folder.decode() for folder in header["include_directory"])]
+        files = [folders[file.dir_index] / file.name.decode() for file in header["file_entry"]]
+        for die in top.iter_children():
+            file = _number(die, "DW_AT_decl_file") if die.tag == "DW_TAG_subprogram" else 0
+            if file and files[file - 1] == root / _text(top, "DW_AT_name"):
+                names.append(_text(die, "DW_AT_name"))
+    return frozenset(names)
 
 
 def variables(data: bytes) -> dict[str, Type]:
