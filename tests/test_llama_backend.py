@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import warnings
 from array import array
 from collections.abc import Iterator
@@ -222,7 +221,7 @@ def test_it_warns_of_an_unused_gpu_only_where_there_is_one(gguf: Path, gpu_layer
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         LlamaModel(gguf, SAMPLING, None, gpu_layers).close()
-    unused = os.path.exists("/dev/nvidia0") and not llama_cpp.llama_supports_gpu_offload()
+    unused = Path("/dev/nvidia0").exists() and not llama_cpp.llama_supports_gpu_offload()
     assert len(caught) == (unused and gpu_layers is None)
 
 

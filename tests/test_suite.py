@@ -148,6 +148,7 @@ next_id:
         ("ring_push", RING_PUSH_TOO_FULL),
         ("next_id", NEXT_ID_WITHOUT_SKIP),
     ],
+    ids=["pop-always-empty", "pop-without-wrap", "push-without-wrap", "push-too-full", "id-without-skip"],
 )
 def test_what_globals_hold_is_part_of_the_input(function: str, wrong: str) -> None:
     verdict = check(CASES / "state.c", function, wrong)
@@ -192,6 +193,14 @@ int f(const unsigned char *code, int n)
             "\tmovl %ebx, %eax\n\tpopq %rbx\n\tretq\n",
         ),
         (STRING_TO_CALLBACK, f"{OWN_STRING}f:\n\tmovq %rdi, %rax\n\tleaq .Lmine(%rip), %rdi\n\tjmp *%rax\n"),
+    ],
+    ids=[
+        "local-to-extern",
+        "local-to-callback",
+        "struct-from-extern",
+        "own-table",
+        "string-to-extern",
+        "string-to-callback",
     ],
 )
 def test_pointers_that_other_code_is_given_may_differ(tmp_path: Path, source: str, right: str | None) -> None:

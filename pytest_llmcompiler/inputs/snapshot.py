@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 
 from pytest_llmcompiler.inputs.scope import ties
@@ -28,13 +29,20 @@ def from_main(program: Program, functions: Mapping[str, Function], most: int = 8
             made = _Snapshot(machine).input(functions[name])
             if made not in taken[name]:
                 taken[name].append(made)
+            if all(len(found) >= most for found in taken.values()):
+                raise _EnoughError
 
     for name, function in functions.items():
         if not any(unsupported(param.type) for param in function.params):
             address = program.symbols[name].address
             machine.watch(address, address, lambda _, name=name: take(name))  # type: ignore[misc]
-    machine.run_main(_LIMIT)
+    with contextlib.suppress(_EnoughError):
+        machine.run_main(_LIMIT)
     return taken
+
+
+class _EnoughError(Exception):
+    """Ends the run of `main`: every function has its inputs."""
 
 
 class _Snapshot:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import atexit
 import functools
+import hashlib
+import os
+import shutil
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,24 +52,40 @@ def _case_of(source: str | Path) -> Case:
     return _written(source)
 
 
-@functools.lru_cache(maxsize=256)
 def _written(source: str) -> Case:
     """C text as a file, which a compiler can read and which the judge's process can keep."""
-    path = Path(_folder().name) / f"source{len(list(Path(_folder().name).iterdir()))}.c"
-    path.write_text(source, encoding="utf-8")
+    with _LOCK:
+        path = _folder() / f"{hashlib.sha256(source.encode()).hexdigest()}.c"
+        if not path.exists():
+            path.write_text(source, encoding="utf-8")
     return read_case(path, "source.c")
 
 
 @functools.cache
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="llmc-")
+def _folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="llmc-"))
+    atexit.register(_remove, folder, os.getpid())
+    return folder
+
+
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:  # a forked child leaves it to its parent
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _judge(examples: int) -> Judge:
+    with _LOCK:
+        return _kept_judge(examples)
 
 
 @functools.cache
-def _judge(examples: int) -> Judge:
+def _kept_judge(examples: int) -> Judge:
     from pytest_llmcompiler.judge.bench import Settings
     from pytest_llmcompiler.judge.service import Judge
 
     judge = Judge(Settings(examples=examples))
     atexit.register(judge.close)
     return judge
+
+
+_LOCK = threading.Lock()

@@ -8,7 +8,7 @@ from pytest_llmcompiler.machine.run import Outcome
 
 _FORBIDDEN = re.compile(
     r"hlt|(?:in|out)s?[bwld]?|cli|sti|clts|l[gil]dt|ltr|lmsw|(?:wb)?invd|invlpg|(?:rd|wr)msr|rdpmc|xsetbv|swapgs"
-    r"|sys(?:enter|call)|sys(?:exit|ret)[lq]?|iret[dlqw]?|int[13o]?|monitor|mwait|vm(?:call|launch|resume|xoff|xon)"
+    r"|l[defgs]s[lqw]?|wr[fg]sbase[lq]?|sys(?:enter|call)|sys(?:exit|ret)[lq]?|iret[dlqw]?|int[13o]?|monitor|mwait|vm(?:call|launch|resume|xoff|xon)"
 )
 """Privileged instructions, and those that leave user code: unicorn lets most of them pass."""
 _PREFIXES = b"\x66\x67\xf2\xf3\x2e\x36\x3e\x26\x64\x65\xf0"

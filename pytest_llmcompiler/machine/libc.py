@@ -17,6 +17,8 @@ HEAP_LIMIT = 4 << 20
 """Bytes that one run may hold at a time; malloc returns NULL above."""
 OUTPUT_LIMIT = 1 << 20
 _LANE = 2 << 20
+_BEYOND = HEAP + (HEAP_LIMIT + 1) * _LANE
+"""Where objects lie that have no room in their lane."""
 _ENOSYS, _EBADF = 38, 9
 
 
@@ -47,7 +49,7 @@ class Heap:
         self._uc, self._garbage = uc, garbage
         self._blocks: dict[int, _Block] = {}
         self._made: Counter[int] = Counter()
-        self._held = 0
+        self._held = self._beyond = 0
         self.functions: dict[str, Callable[[], None]] = {
             "malloc": lambda: self._return(self._allocate(self._argument(0))),
             "calloc": self._calloc,
@@ -63,7 +65,7 @@ class Heap:
             self._uc.mem_unmap(block.base, block.mapped)
         self._blocks.clear()
         self._made.clear()
-        self._held = 0
+        self._held = self._beyond = 0
 
     def objects(self) -> tuple[tuple[int, int, bytes], ...]:
         """Address, size and pages of each live object, in the order of their addresses."""
@@ -87,11 +89,7 @@ class Heap:
         if align & (align - 1) or not 0 < align <= PAGE or size + self._held > HEAP_LIMIT:
             return 0
         mapped = max(PAGE, -(-size // PAGE) * PAGE)
-        # Objects of each size have addresses of their own: those of other sizes may come in another order.
-        base = HEAP + size * _LANE + self._made[size] * (mapped + PAGE) % _LANE
-        while any(block.base < base + mapped + PAGE and base < block.base + block.mapped for block in self._near(base)):
-            base += PAGE
-        self._made[size] += 1
+        base = self._place(size, mapped + PAGE)
         self._uc.mem_map(base, mapped, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
         self._uc.mem_write(base, self._garbage * (mapped // 4))
         address = (base + mapped - max(size, 1)) // align * align
@@ -99,9 +97,17 @@ class Heap:
         self._held += mapped
         return address
 
-    def _near(self, base: int) -> list[_Block]:
-        """The live objects that a new one could overlap."""
-        return [block for block in self._blocks.values() if abs(block.base - base) <= 2 * HEAP_LIMIT]
+    def _place(self, size: int, room: int) -> int:
+        """Where the next object of a size goes. No address is used twice in a run.
+
+        Objects of each size have a lane of their own, so that those of other sizes may come in another order.
+        """
+        offset = self._made[size] * room
+        self._made[size] += 1
+        if offset + room <= _LANE:
+            return HEAP + size * _LANE + offset
+        self._beyond += room
+        return _BEYOND + self._beyond - room
 
     def _calloc(self) -> None:
         size = self._argument(0) * self._argument(1)
