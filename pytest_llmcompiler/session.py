@@ -50,7 +50,7 @@ class Session:
         for name, check in checks.items():
             try:
                 check()
-            except (ModelError, TemplateError, ClangError, OSError) as error:
+            except (ModelError, TemplateError, ClangError) as error:
                 raise SettingError(f"--llmc-{name}: {error}") from error
 
     @functools.cached_property
@@ -80,7 +80,11 @@ class Session:
 
     @functools.cached_property
     def _recorder(self) -> Recorder | None:
-        return Recorder(self.settings.record) if self.settings.record else None
+        path = self.settings.record
+        try:
+            return Recorder(path) if path else None
+        except OSError as error:
+            raise SettingError(f"--llmc-record: can't write {path}: {error.strerror}") from error
 
     def reference(self, path: Path) -> Reference:
         """The compiled case at `path`. Raises CaseError."""

@@ -69,6 +69,8 @@ class Placed:
     salt: int
     result: PlacedObject | None
     """The buffer for a result that is returned in memory."""
+    globals: tuple[tuple[str, bytes], ...] = ()
+    """Global variables to set, by name."""
 
     def initial(self, placed: PlacedObject, fill: int) -> bytes:
         """The bytes of an object's slot before a run; what belongs to no object is garbage."""
@@ -89,9 +91,10 @@ def place(input: Input, names: Sequence[str], result: Type | None = None) -> Pla
     buffer = None
     if result is not None:
         buffer = placer.reserve("result", result, 1, result.size)
+    globals = tuple((name, value.data) for name, value in input.globals)
     images = tuple(placer.value(value, name) for value, name in zip(input.args, names, strict=True))
     objects = tuple(placed for placed, _ in placer.contents) + ((buffer,) if buffer else ())
-    return Placed(images, objects, tuple(placer.callbacks), tuple(placer.contents), input.salt, buffer)
+    return Placed(images, objects, tuple(placer.callbacks), tuple(placer.contents), input.salt, buffer, globals)
 
 
 class _Placer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pytest_llmcompiler.inputs.scope import ties
 from pytest_llmcompiler.inputs.value import Callback, Input, Object, Value
@@ -17,8 +18,13 @@ _LIMIT = 20_000_000
 _DEPTH, _MOST_ELEMENTS, _ROOM = 6, 64, 256
 
 
-def from_main(program: Program, functions: Mapping[str, Function], most: int = 8) -> dict[str, list[Input]]:
-    """Run `main` and take what it passes, directly or not, to each function: up to `most` different inputs."""
+def from_main(
+    program: Program, functions: Mapping[str, Function], globals: Mapping[str, Type], most: int = 8
+) -> dict[str, list[Input]]:
+    """Run `main` and take what it passes, directly or not, to each function: up to `most` different inputs.
+
+    `globals` are the variables whose values at the call are part of the input.
+    """
     taken: dict[str, list[Input]] = {name: [] for name in functions}
     if not program.has_main:
         return taken
@@ -26,7 +32,8 @@ def from_main(program: Program, functions: Mapping[str, Function], most: int = 8
 
     def take(name: str) -> None:
         if len(taken[name]) < most:
-            made = _Snapshot(machine).input(functions[name])
+            state = tuple((name, Value(type, machine.variable(name))) for name, type in globals.items())
+            made = replace(_Snapshot(machine).input(functions[name]), globals=state)
             if made not in taken[name]:
                 taken[name].append(made)
             if all(len(found) >= most for found in taken.values()):

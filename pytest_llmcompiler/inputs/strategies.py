@@ -54,11 +54,18 @@ def _unescaped(text: str) -> bytes:
 
 
 def inputs(
-    function: Function, rules: Mapping[int, ArgRule], found: Hints, seeds: Sequence[Input] = (), *, salted: bool = True
+    function: Function,
+    rules: Mapping[int, ArgRule],
+    found: Hints,
+    seeds: Sequence[Input] = (),
+    *,
+    globals: Mapping[str, Type] | None = None,
+    salted: bool = True,
 ) -> st.SearchStrategy[Input]:
     """Inputs of a function: made from its types, and variations of `seeds`.
 
-    `salted` where it calls what the harness answers for: then inputs differ in those answers too.
+    `globals` are the variables that are part of the input; half of the time one keeps its initial value. `salted`
+    where the function calls what the harness answers for: then inputs differ in those answers too.
     """
     params = function.params + (_extra_params() if function.variadic else ())
     maker = _Maker(found)
@@ -70,7 +77,9 @@ def inputs(
             return maker.varied(draw, seeds)
         made = maker.scope(draw, params, bound, rules)
         args = tuple(Value(param.type, *pair) for param, pair in zip(params, made, strict=True))
-        return Input(args, draw(_SALTS) if salted else 0)
+        changed = [(name, type) for name, type in (globals or {}).items() if draw(st.booleans())]
+        values = tuple((name, Value(type, *maker.value(draw, type))) for name, type in changed)
+        return Input(args, draw(_SALTS) if salted else 0, values)
 
     return draw_input()
 
@@ -88,12 +97,16 @@ _PLAIN_BYTES = b"aZ0 9\n\t-+,.:;/=\"'\\(){}[]<>#%&_\x7f\x80\xff\0"
 _NO_RULE = ArgRule()
 
 
-def specials(made: Input, found: Hints) -> Iterator[Input]:
-    """An input, with each of its numbers replaced in turn by every value that is special for it."""
+def specials(made: Input, found: Hints, globals: Mapping[str, Type]) -> Iterator[Input]:
+    """An input, with each of its numbers, arguments and globals, replaced in turn by every special value."""
     for index, value in enumerate(made.args):
         for data in _special_values(value.type, found):
             args = (*made.args[:index], replace(value, data=data), *made.args[index + 1 :])
             yield replace(made, args=args)
+    for name, type in globals.items():
+        for data in _special_values(type, found):
+            others = tuple(pair for pair in made.globals if pair[0] != name)
+            yield replace(made, globals=(*others, (name, Value(type, data))))
 
 
 def _special_values(type: Type, found: Hints) -> Iterator[bytes]:

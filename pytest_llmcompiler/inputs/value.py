@@ -42,3 +42,5 @@ class Input:
     args: tuple[Value, ...]
     salt: int = 0
     """Chooses the results of callbacks and of functions that the program only declares."""
+    globals: tuple[tuple[str, Value], ...] = ()
+    """The global variables that do not have their initial value. Their values hold no pointers."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import gc
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pytest_llmcompiler.inputs.corpus import Corpus, Undefined, shrink, weight
@@ -24,7 +24,7 @@ from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.program.case import CaseError
 from pytest_llmcompiler.program.reference import Program, Reference
 from pytest_llmcompiler.program.signature import declared
-from pytest_llmcompiler.program.types import Pointer, calls_back, unsupported
+from pytest_llmcompiler.program.types import Pointer, Type, calls_back, unsupported
 
 BASE = 0x10000000
 """Where candidates are loaded: near the program, so that 32-bit displacements reach it."""
@@ -126,6 +126,12 @@ class Bench:
         reason = next(filter(None, map(unsupported, types)), None)
         if reason:
             return f"{self.function} can't be called here: {reason}"
+        if "blockaddress(" in self.reference.ir:
+            return "the file takes the addresses of labels, which only code of the same function can use"
+        try:
+            self.corpus  # noqa: B018
+        except UnsupportedError as error:
+            return str(error)
         if not self.corpus.entries:
             reasons = ", ".join(f"{count} × {words}" for words, count in self.corpus.dropped.most_common())
             return f"no input found on which {self.function} is defined ({reasons or 'none could be made'})"
@@ -233,7 +239,7 @@ class Bench:
             corpus.offer(made)
         corpus.explore(self._strategy, self.settings.examples, self.settings.seed)
         if corpus.entries:
-            for made in specials(max(corpus.entries, key=weight), self._hints):
+            for made in specials(max(corpus.entries, key=weight), self._hints, self._globals):
                 corpus.offer(made)
         # The machines are large, and only explaining a failure needs them again.
         self.__dict__.pop("_references", None)
@@ -243,12 +249,17 @@ class Bench:
 
     @functools.cached_property
     def _seeds(self) -> list[Input]:
-        return _seeds_of(self.reference).get(self.function, [])
+        seeds = _seeds_of(self.reference).get(self.function, [])
+        return [_with_globals(seed, self._globals) for seed in seeds]
 
     @functools.cached_property
     def _strategy(self) -> Any:
         salted = bool(self.reference.golden.stubs) or any(map(calls_back, self.signature.params))
-        return inputs(self.signature, self._rules, self._hints, self._seeds, salted=salted)
+        return inputs(*(self.signature, self._rules, self._hints, self._seeds), globals=self._globals, salted=salted)
+
+    @functools.cached_property
+    def _globals(self) -> dict[str, Type]:
+        return self.reference.inputs_of(self.function)
 
     @functools.cached_property
     def _hints(self) -> Hints:
@@ -307,7 +318,14 @@ class Bench:
 
 @functools.lru_cache(maxsize=32)
 def _seeds_of(reference: Reference) -> dict[str, list[Input]]:
-    return from_main(reference.golden, {name: reference.signatures[name] for name in reference.functions})
+    """What `main` passes, by function, with the values of all variables that are part of anyone's input."""
+    functions = {name: reference.signatures[name] for name in reference.functions}
+    variables = {key: type for name in functions for key, type in reference.inputs_of(name).items()}
+    return from_main(reference.golden, functions, variables)
+
+
+def _with_globals(made: Input, globals: Mapping[str, Type]) -> Input:
+    return replace(made, globals=tuple((name, value) for name, value in made.globals if name in globals))
 
 
 def _defined(run: Run) -> Run:

@@ -100,8 +100,9 @@ def differences(frame: Frame, expected: Run, actual: Run, loose: Loose = frozens
         if type is None or type.size != len(first):
             yield from _memory(f"global {name}", first, second, loose)
         else:
+            at_pointer = isinstance(type, Array)
             element = type.element if isinstance(type, Array) else type
-            yield from _elements(f"global {name}", element, first, second, sides, loose)
+            yield from _elements(f"global {name}", element, first, second, sides, loose, at_pointer=at_pointer)
     yield from _heap(frame, expected, actual, loose)
     yield from _outside(frame.placed, actual)
 
@@ -154,9 +155,16 @@ def _argument(argument: Argument) -> str:
 
 
 def _elements(
-    label: str, element: Type, before: bytes, after: bytes, sides: tuple[Constants, Constants], loose: Loose
+    label: str,
+    element: Type,
+    before: bytes,
+    after: bytes,
+    sides: tuple[Constants, Constants],
+    loose: Loose,
+    *,
+    at_pointer: bool = True,
 ) -> Iterator[Difference]:
-    """The first element that differs of a buffer that `label` points to."""
+    """The first element that differs of a buffer that `label` points to (or, if not `at_pointer`, is)."""
     if before == after:
         return
     size = max(element.size, 1)
@@ -165,7 +173,7 @@ def _elements(
         if one != two and not same_value(element, one, two, sides):
             columns = enumerate(zip(one, two, significant(element) or b"\xff" * size))
             step = next((index for index, (a, b, mask) in columns if (a ^ b) & mask), 0)
-            name = path(element, label, at + step, at_pointer=True)
+            name = path(element, label, at + step, at_pointer=at_pointer)
             if size == 1:
                 one, two = before[at : at + 24], after[at : at + 24]
                 yield Difference(f"{name} and on", show_bytes(one), show_bytes(two))

@@ -22,6 +22,7 @@ def show_input(made: Input, params: Sequence[Param]) -> list[str]:
         for name, value in zip(names, made.args, strict=True)
         for part in _argument(name, value.type, value.data, value.links)
     ]
+    parts += [f"{name} = {show_value(value.type, value.data)}" for name, value in made.globals]
     return _wrapped(parts) or ["(no arguments)"]
 
 

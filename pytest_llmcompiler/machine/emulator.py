@@ -321,6 +321,9 @@ class Machine:
         self._uc.context_restore(self._context)
         for region, data in self._initial:
             region.write(data)
+        for name, data in placed.globals:
+            region, offset = self._where(name)
+            region.write(data, offset)
         self._stack.write(self._fresh_stack)
         self._fill_arena(placed)
         self._heap.reset()
@@ -377,17 +380,21 @@ class Machine:
             run.result = abi.result_bytes(self.signature, registers)
             run.abi = (*self._abi, *self._breaches(registers, call))
         run.slots = slots
-        run.globals = tuple(self._global(name) for name in self.program.globals)
+        run.globals = tuple(self.variable(name) for name in self.program.globals)
         run.heap = self._heap.objects()
         run.output = {number: bytes(data) for number, data in self._kernel.output.items()}
         return run
 
-    def _global(self, name: str) -> bytes:
-        symbol = self.program.symbols[name]
-        start, region = next(
-            (start, region) for start, region in self._data if start <= symbol.address < start + region.size
-        )
-        return region.read(symbol.address - start, symbol.size)
+    def variable(self, name: str) -> bytes:
+        """The bytes of a writable global variable now."""
+        region, offset = self._where(name)
+        return region.read(offset, self.program.symbols[name].size)
+
+    def _where(self, name: str) -> tuple[_Region, int]:
+        """The memory of a writable symbol, and the symbol's place in it."""
+        address = self.program.symbols[name].address
+        start, region = next((start, region) for start, region in self._data if 0 <= address - start < region.size)
+        return region, address - start
 
     def _breaches(self, registers: dict[str, int], call: abi.Call) -> Iterator[str]:
         for name, value in self._saved.items():

@@ -131,6 +131,19 @@ def _alias_declaration(name: str, line: str) -> str:
     return f"declare {function[1]} {name}{function[2]}\n" if function else f"{name} = external global {found[1]}\n"
 
 
+def mentioned(module: llvm.ModuleRef, function: str) -> frozenset[str]:
+    """The global names that a function, or any that it reaches by calls or addresses, mentions."""
+    bodies = {value.name: str(value) for value in module.functions if not value.is_declaration}
+    found: set[str] = set()
+    todo = [function]
+    while todo:
+        names = re.findall(r'@(?:"((?:[^"\\]|\\.)*)"|([-\w$.]+))', bodies.get(todo.pop(), ""))
+        new = {first or second for first, second in names} - found
+        found |= new
+        todo += new
+    return frozenset(found)
+
+
 def instruction_count(text: str) -> int:
     """The number of IR instructions in the functions of a module."""
     blocks = (block for function in parse(text).functions for block in function.blocks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pytest_llmcompiler.program import ir, signature
 from pytest_llmcompiler.program.case import ArgRule, Case, CaseError
 from pytest_llmcompiler.program.clang import ClangError, Toolchain, compile_ir, link, undefined_symbols
-from pytest_llmcompiler.program.types import Function, Int, Param, Pointer, Type
+from pytest_llmcompiler.program.types import Function, Int, Param, Pointer, Type, has_pointers, unsupported
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
@@ -41,6 +41,10 @@ _KEPT = (
     ),
     *("__modti3", "__multi3", "__popcountdi2", "__popcountsi2", "setvbuf", "stdout"),
 )
+
+
+_LARGEST_INPUT = 4096
+"""Bytes of a global variable above which it keeps its initial value."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,17 @@ class Reference:
                 raise CaseError(f"{where}: {misfit}")
         return {positions[name]: rule for name, rule in rules.items()}
 
+    def inputs_of(self, function: str) -> dict[str, Type]:
+        """The global variables that are part of a function's input: what it can reach, of types without pointers."""
+        names = ir.mentioned(ir.parse(self.ir), function)
+        sizes = {name: self.golden.symbols[name].size for name in self.golden.globals if name in names}
+        return {
+            name: self.variables[name]
+            for name, size in sizes.items()
+            if name in self.variables and self.variables[name].size == size <= _LARGEST_INPUT
+            if not has_pointers(self.variables[name]) and not unsupported(self.variables[name])
+        }
+
     @functools.cached_property
     def _helpers(self) -> frozenset[str]:
         """The `static inline` functions of a C file."""
@@ -228,13 +243,16 @@ def _build(text: str) -> Program:
     main = "main" in functions
     code = compile_ir(ir.externalised(text))
     stubs: list[str] = []
+    data: set[str] = set()
     try:
         image = link([code, ir.emit_object(_support(main, stubs))])
     except ClangError as error:
         stubs = undefined_symbols(error)
         if not stubs:
             raise
-        image = link([code, ir.emit_object(_support(main, stubs))])
+        data = {value.name for value in module.global_variables} & set(stubs)
+        stubs = [name for name in stubs if name not in data]
+        image = link([code, ir.emit_object(_support(main, stubs, data))])
     private = [value.name for value in module.global_variables if value.linkage.name == "private"]
     variables = [
         value.name
@@ -242,6 +260,7 @@ def _build(text: str) -> Program:
         if not value.is_declaration and not value.name.startswith("llvm.") and not _is_constant(value)
     ]
     segments, entry, symbols = _load(image)
+    variables = [name for name in (*variables, *sorted(data)) if name in symbols]  # thread-local ones are not
     aliases = {f".L{name}": name for name in private}
     return Program(segments, entry, symbols, aliases, tuple(variables), tuple(stubs), functions)
 
@@ -250,7 +269,7 @@ def _is_constant(value: llvm.ValueRef) -> bool:
     return re.match(r"\S+ = [^{\[%]*\bconstant ", str(value)) is not None
 
 
-def _support(has_main: bool, stubs: list[str]) -> str:
+def _support(has_main: bool, stubs: list[str], data: Iterable[str] = ()) -> str:
     """A module that keeps library functions in the program, and stands in for what is missing."""
     names = [name for name in _KEPT if name not in stubs]
     lines = [f"declare void @{name}()" for name in names]
@@ -258,6 +277,7 @@ def _support(has_main: bool, stubs: list[str]) -> str:
     lines.append(f"@llmc.kept = global [{len(names)} x ptr] [{pointers}]")
     lines.append('@llvm.used = appending global [1 x ptr] [ptr @llmc.kept], section "llvm.metadata"')
     lines += [f'define void @"{name}"() align 16 {{\n ret void\n}}' for name in stubs]
+    lines += [f'@"{name}" = global [4096 x i8] zeroinitializer, align 16' for name in sorted(data)]
     if not has_main:
         lines.append("define i32 @main() {\n ret i32 0\n}")
     return "\n".join(lines)

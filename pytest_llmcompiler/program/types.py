@@ -154,6 +154,15 @@ def significant(type: Type) -> bytes:
     return mask.to_bytes(type.size, "little")
 
 
+def has_pointers(type: Type) -> bool:
+    """Whether a value of a type holds pointers."""
+    if isinstance(type, Array):
+        return has_pointers(type.element)
+    if isinstance(type, Struct):
+        return any(has_pointers(member.type) for member in type.fields)
+    return isinstance(type, Pointer)
+
+
 def calls_back(param: Param) -> bool:
     """Whether a function pointer can be reached from a parameter."""
     return _calls_back(param.type, set())
