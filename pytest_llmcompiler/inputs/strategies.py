@@ -219,7 +219,10 @@ class _Maker:
             special = [st.sampled_from(group) for group in groups if group]
             self._integers[type] = st.one_of(small, *special, st.integers(low, high))
             if type.enumerators:
-                self._integers[type] = st.sampled_from([value for _, value in type.enumerators])
+                named = [value for _, value in type.enumerators]
+                others = {min(named) - 1, max(named) + 1, max(named) + 100, 0}
+                unnamed = sorted(value for value in others if low <= value <= high and value not in named)
+                self._integers[type] = st.sampled_from([*named, *(unnamed or named)])
         return self._integers[type]
 
     def _struct(self, draw: Draw, type: Struct, depth: int) -> Made:

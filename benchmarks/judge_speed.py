@@ -1,0 +1,48 @@
+"""How long it takes to prepare a function and to judge a sample, over a folder of cases.
+
+    python benchmarks/judge_speed.py [cases]
+
+Each function is judged on clang's own code at -O2: 5 samples that pass, which are the slowest to judge but for the
+shrinking of failures.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from pytest_llmcompiler.judge.service import Judge
+from pytest_llmcompiler.program.case import SUFFIXES, read_case
+from pytest_llmcompiler.program.clang import Toolchain
+from pytest_llmcompiler.program.reference import Reference
+
+SAMPLES = 5
+
+
+def main() -> None:
+    """Print medians and totals."""
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "cases")
+    judge = Judge()
+    first, further = [], []
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES):
+        reference = Reference(read_case(path), Toolchain())
+        for function in reference.functions:
+            assembly = reference.assembly(function, "O2")
+            times = []
+            for _ in range(SAMPLES):
+                start = time.perf_counter()
+                judge.judge(reference.case, function, assembly)
+                times.append(time.perf_counter() - start)
+            first.append(times[0] - statistics.median(times[1:]))
+            further += times[1:]
+    judge.close()
+    print(f"functions: {len(first)}")
+    print(f"preparing a function: median {statistics.median(first):.2f} s, at most {max(first):.2f} s")
+    print(f"judging a sample: median {1000 * statistics.median(further):.0f} ms, at most {1000 * max(further):.0f} ms")
+    print(f"samples a second: {len(further) / sum(further):.0f}")
+
+
+if __name__ == "__main__":
+    main()
