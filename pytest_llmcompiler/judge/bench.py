@@ -97,7 +97,8 @@ class Bench:
             return Verdict("inconclusive", str(error))
         except AssemblyError as error:
             place = f"line {error.line}, column {error.column}: " if error.line else ""
-            return Verdict("assemble", f"{place}{error}", detail={"line": error.line, "column": error.column})
+            position = {"line": error.line, "column": error.column}
+            return Verdict("assemble", f"{place}{error}", tuple(_quoted(assembly, error.line)), position)
         except LinkError as error:
             return Verdict("link", str(error))
         start = candidate.symbols[self.function]
@@ -217,12 +218,9 @@ class Bench:
             words = f"{fault.what}{size} at {_where(fault.address, entry.placed)}"
         line = machine.line_of(fault)
         inside = machine.name_of(fault.pc) if not machine.in_candidate(fault.pc) else None
-        text = assembly.splitlines()
-        evidence = []
-        if line is not None and 0 < line <= len(text):
-            at = f"{'called from ' if inside else ''}line {line}: {' '.join(text[line - 1].split())}"
-            evidence.append(f"  at        {f'{inside}, ' if inside else ''}{at}")
-            words += f" in line {line}"
+        evidence = list(_quoted(assembly, line or 0, f"{inside}, called from " if inside else ""))
+        if line is not None:
+            words += f" in {inside}, called from line {line}" if inside else f" in line {line}"
         elif inside:
             evidence.append(f"  at        {inside}")
         end = entry.expected
@@ -350,6 +348,13 @@ def _where(address: int, placed: Placed) -> str:
     if any(target.address & 0xFFFFFFFF == address for target in placed.objects):
         return f"{address:#x} (the lower half of a pointer)"
     return hex(address)
+
+
+def _quoted(assembly: str, number: int, before: str = "") -> Iterator[str]:
+    """A line of the candidate's text."""
+    lines = assembly.splitlines()
+    if 0 < number <= len(lines):
+        yield f"  at        {before}line {number}: {' '.join(lines[number - 1].split())}"
 
 
 def _headline(first: Difference) -> str:

@@ -559,10 +559,13 @@ class Machine:
         """The symbol of the program that an address belongs to, or the address itself."""
         if STUBS <= address < RETURN and self._placed:
             return f"callback {self._placed.callbacks[(address - STUBS) // STUB_SIZE].number}"
-        for name, symbol in self.program.symbols.items():
-            if symbol.address <= address < symbol.address + max(symbol.size, 1):
-                return name
-        return hex(address)
+        held = [
+            name
+            for name, symbol in self.program.symbols.items()
+            if symbol.address <= address < symbol.address + max(symbol.size, 1)
+        ]
+        # Of several names the plain one: memcmp, not compiler_rt.memcmp.
+        return min(held, key=lambda name: ("." in name, name.startswith("_"), len(name)), default=hex(address))
 
 
 def _is_object(address: int) -> bool:

@@ -36,7 +36,8 @@ def check_spec(spec: str) -> None:
     if kind != "replay" and path.suffix.lower() != ".gguf":
         raise ModelError(f"unknown model {spec!r}; a model is one of: {'; '.join(FORMS)}")
     if not path.is_file():
-        raise ModelError(f"no file {path}")
+        what = "can't read the records {}: No such file" if kind == "replay" else "no model file {}"
+        raise ModelError(what.format(path))
 
 
 def open_model(spec: str, settings: ModelSettings) -> Model:
