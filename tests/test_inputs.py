@@ -113,7 +113,7 @@ def test_values_fit_their_types(program: Reference) -> None:
     for made in found:
         assert [len(value.data) for value in made.args] == [1, 1, 2, 8, 16, 4, 8, 1, 4]
     assert set(numbers(found, 7)) == {0, 1}
-    assert set(numbers(found, 8)) == {3, 70}
+    assert {3, 70} < set(numbers(found, 8)) <= {0, 2, 3, 70, 71, 170}, "some values have no name"
     for index in (0, 2, 3):
         assert 0 in numbers(found, index)
         assert min(numbers(found, index)) < 0 < max(numbers(found, index))
@@ -238,7 +238,7 @@ def test_ties() -> None:
 
 
 def test_what_main_passes_is_taken(program: Reference) -> None:
-    taken = from_main(program.golden, {name: program.signatures[name] for name in program.functions})
+    taken = from_main(program.golden, {name: program.signatures[name] for name in program.functions}, {})
     total = taken["total"][0]
     buffer = target(total.args[0])
     assert buffer is not None
@@ -261,7 +261,7 @@ def test_what_main_passes_is_taken(program: Reference) -> None:
 @pytest.mark.parametrize("end", ["for (;;) ;", "*(volatile int *)0 = 1;", "__builtin_trap();"])
 def test_a_main_that_does_not_end_well(compiled: Compile, end: str) -> None:
     made = compiled(f"int f(int x) {{ return x; }}\nint main(void) {{ f(7); f(8); {end} return 0; }}\n")
-    taken = from_main(made.golden, {"f": made.signatures["f"]})["f"]
+    taken = from_main(made.golden, {"f": made.signatures["f"]}, {})["f"]
     assert [made.args[0].data[0] for made in taken][:2] == [7, 8]
 
 
