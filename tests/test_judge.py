@@ -271,3 +271,9 @@ def test_variadic_arguments_of_calls_out_are_compared(judged: Judged) -> None:
 def test_hangs_of_long_loops_are_hangs(judged: Judged) -> None:
     source = "unsigned f(void) { unsigned r = 0; for (unsigned i = 0; i < 30000; i++) r = r * 31 + i; return r; }\n"
     assert judged(source, "f", "f:\n movl %eax, -4(%rsp)\n jmp f\n").kind == "hang"
+
+
+def test_nothing_that_a_model_wrote_acts_on_the_terminal() -> None:
+    verdict = Verdict("no-answer", "it begins '\x1b[2J\x07é\u202e'", ("  at        line 1: \x1b]0;x\x07\ttext",))
+    assert verdict.message == r"it begins '\x1b[2J\x07é\u202e'"
+    assert str(verdict).splitlines()[1] == "  at        line 1: " + r"\x1b]0;x\x07" + "\ttext"

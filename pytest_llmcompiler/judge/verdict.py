@@ -40,6 +40,11 @@ class Verdict:
     detail: dict[str, Any] = field(default_factory=dict)
     """JSON-serialisable facts for programs: the assembler used, counts of inputs, line and column."""
 
+    def __post_init__(self) -> None:
+        # What models write goes to terminals: nothing in it may act there.
+        object.__setattr__(self, "message", _harmless(self.message))
+        object.__setattr__(self, "evidence", tuple(map(_harmless, self.evidence)))
+
     @property
     def passed(self) -> bool:
         """True for `pass` alone: `inconclusive` is neither a pass nor a failure."""
@@ -72,3 +77,7 @@ class Verdict:
             raise ValueError(f"unknown verdict {data['verdict']!r}, expected one of {', '.join(KINDS)}")
         detail = dict(data["detail"])
         return cls(data["verdict"], detail.pop("message"), tuple(detail.pop("evidence")), detail)
+
+
+def _harmless(text: str) -> str:
+    return "".join(c if c.isprintable() or c in "\t\n" else c.encode("unicode_escape").decode() for c in text)
