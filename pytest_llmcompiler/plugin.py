@@ -52,7 +52,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     if config.option.collectonly or getattr(config.option, "numprocesses", None):
         return [f"llmc: model {session.settings.model}"]
     with _usage_errors():
-        return header_lines(session.model.describe())
+        return header_lines(session.model.describe(), session.toolchain.version())
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmcompiler.judge.judging import judge_answer
-from pytest_llmcompiler.judge.verdict import Verdict
+from pytest_llmcompiler.judge.verdict import JudgeError, Verdict
 from pytest_llmcompiler.model import ModelSettings, check_spec, open_model
 from pytest_llmcompiler.model.answer import Answer, Model, ModelError, Prompt, Sampling
 from pytest_llmcompiler.model.prompt import Template, TemplateError
@@ -36,6 +36,7 @@ class Session:
         self.settings = settings
         self.records: list[dict[str, Any]] = []
         """The records of all samples of the session, those of xdist's workers included."""
+        self.toolchain = Toolchain(settings.clang)
         self._references: dict[Path, Reference] = {}
 
     def check(self) -> None:
@@ -44,7 +45,7 @@ class Session:
         checks: dict[str, Callable[[], object]] = {
             "model": lambda: check_spec(settings.model) if settings.model else None,
             "prompt": lambda: self.template,
-            "clang": lambda: Toolchain(settings.clang).command if settings.clang else None,
+            "clang": lambda: self.toolchain.command if settings.clang else None,
             "record": lambda: self._recorder,
         }
         for name, check in checks.items():
@@ -71,7 +72,7 @@ class Session:
         from pytest_llmcompiler.judge.service import Judge
 
         settings = self.settings
-        return Judge(JudgeSettings(settings.examples, settings.seed, settings.assembler), Toolchain(settings.clang))
+        return Judge(JudgeSettings(settings.examples, settings.seed, settings.assembler), self.toolchain)
 
     @functools.cached_property
     def template(self) -> Template:
@@ -89,7 +90,7 @@ class Session:
     def reference(self, path: Path) -> Reference:
         """The compiled case at `path`. Raises CaseError."""
         if path not in self._references:
-            self._references[path] = Reference(read_case(path, self._name(path)), Toolchain(self.settings.clang))
+            self._references[path] = Reference(read_case(path, self._name(path)), self.toolchain)
         return self._references[path]
 
     def _name(self, path: Path) -> str:
@@ -119,12 +120,20 @@ class Session:
     ) -> Iterator[tuple[Answer, Verdict, dict[str, Any]]]:
         """Ask and judge: each sample with its verdict and its record, which is written before it is yielded."""
         facts = model.describe()
+        fault: JudgeError | None = None
         for answer in model.answers(prompt, self.settings.samples):
-            verdict = judge_answer(self.judge, reference.case, prompt.function, answer)
+            verdict: Verdict | None = None
+            try:
+                verdict = judge_answer(self.judge, reference.case, prompt.function, answer)
+            except JudgeError as error:  # the answer is kept, and the others are judged all the same
+                fault = error
             made = record(prompt, answer, facts, verdict)
             if self._recorder:
                 self._recorder.write(made)
-            yield answer, verdict, made
+            if verdict:
+                yield answer, verdict, made
+        if fault:
+            raise fault
 
     def close(self) -> None:
         """Close what was opened."""

@@ -183,3 +183,7 @@ def test_a_long_hostile_answer_takes_no_long_time() -> None:
         for stop in ("eos", "length"):
             with contextlib.suppress(NoCode, Truncated):
                 extract(Answer(piece * 20_000, stop=stop), "f")
+
+
+def test_a_lone_surrogate_is_no_text() -> None:
+    assert extract(Answer("f:\n ret # \udc80\n"), "f").text.encode("utf-8")

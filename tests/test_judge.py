@@ -277,3 +277,34 @@ def test_nothing_that_a_model_wrote_acts_on_the_terminal() -> None:
     verdict = Verdict("no-answer", "it begins '\x1b[2J\x07é\u202e'", ("  at        line 1: \x1b]0;x\x07\ttext",))
     assert verdict.message == r"it begins '\x1b[2J\x07é\u202e'"
     assert str(verdict).splitlines()[1] == "  at        line 1: " + r"\x1b]0;x\x07" + "\ttext"
+
+
+PLUS_ONE = "int f(int x) { return x + 1; }\n"
+
+
+@pytest.mark.parametrize(
+    ("assembly", "kind"),
+    [
+        (" leal 1(%rdi), %eax\n" + " nop\n" * 4092 + " ret\n", "pass"),
+        (" leal 1(%rdi), %eax\n jmp .La\n" + " rep\n" * 20 + " nop\n.La: ret\n", "pass"),
+        (" rdtsc\n andl $1, %eax\n leal 1(%rdi,%rax), %eax\n ret\n", "inconclusive"),
+        (" testl %edi, %edi\n jne 1f\n vpxor %xmm0, %xmm0, %xmm0\n1: xorl %eax, %eax\n ret\n", "mismatch"),
+    ],
+    ids=["code that fills its pages", "prefixes without end", "clock", "what can't be judged excuses nothing"],
+)
+def test_odd_code(judged: Judged, assembly: str, kind: str) -> None:
+    assert judged(PLUS_ONE, "f", f"f:\n{assembly}").kind == kind
+
+
+def test_a_counter_of_a_byte_is_too_small(judged: Judged) -> None:
+    source = """unsigned sum(const unsigned char *p, unsigned n)
+    {
+        unsigned s = 0;
+        for (unsigned i = 0; i < n; i++) s += p[i];
+        return s;
+    }
+    """
+    loop = "1: cmpl %esi, %ecx\n je 2f\n movzbl (%rdi,%rcx), %edx\n addl %edx, %eax\n"
+    start = "sum:\n xorl %eax, %eax\n xorl %ecx, %ecx\n" + loop
+    assert judged(source, "sum", start + " incl %ecx\n jmp 1b\n2: ret\n").kind == "pass"
+    assert judged(source, "sum", start + " incb %cl\n cmpb %sil, %cl\n jne 1b\n2: ret\n").kind == "mismatch"

@@ -834,3 +834,27 @@ def test_nothing_is_left_behind(project: pytest.Pytester) -> None:
     after = {path.name for path in project.path.iterdir()}
     # pytester's own, and the caches of a home that is the same folder here.
     assert after - before <= {"runpytest-0", "runpytest-current", "stdout", "stderr", ".cache"}
+
+
+def test_a_judge_that_fails_loses_no_answer(project: pytest.Pytester) -> None:
+    """The sample is an error, its answer is kept, and the other samples are judged."""
+    project.makeconftest(
+        """
+        from pytest_llmcompiler import JudgeError
+        from pytest_llmcompiler.judge import service
+
+        real = service.Judge.judge
+
+        def judge(self, case, function, assembly):
+            if "bad" in assembly:
+                raise JudgeError("the harness is at fault")
+            return real(self, case, function, assembly)
+
+        service.Judge.judge = judge
+        """
+    )
+    model = replay(project, TWICE, TWICE.replace("\n", " # bad\n", 1), TWICE)
+    result = run(project, model, "--llmc-samples=3", "--llmc-record=out.jsonl", "-k", "twice")
+    result.assert_outcomes(errors=1, deselected=1)
+    assert "the harness is at fault" in text_of(result)
+    assert [one["verdict"] for one in records(project.path / "out.jsonl")] == ["pass", None, "pass"]

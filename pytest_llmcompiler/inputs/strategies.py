@@ -89,8 +89,12 @@ def _extra_params() -> tuple[Param, ...]:
 
 
 _SALTS = st.integers(0, 7)
-_COUNTS = st.one_of(st.integers(0, 8), st.sampled_from((1, 1, 2, 3, 4, 9, 16, 17, 33, 64, 65, 130, 200)))
-_FREE_COUNTS = st.sampled_from((1, 1, 1, 2, 3, 4, 8, 9, 16, 32, 64, 128))
+_COUNTS = st.one_of(
+    *(st.integers(0, 8), st.sampled_from((1, 1, 2, 3, 4, 5, 6, 7)), st.sampled_from((9, 16, 17, 33, 64, 65, 130, 200))),
+    st.sampled_from((256, 257, 300)),  # more than a byte can count
+)
+_FREE_COUNTS = st.sampled_from((1, 1, 1, 2, 3, 4, 8, 9, 16, 32, 64, 128, 300))
+_LONG = st.sampled_from([False] * 9 + [True])
 _ROOM = st.sampled_from((0, 0, 16, 80))
 _DIGITS = st.integers(0, 9)
 _PLAIN_BYTES = b"aZ0 9\n\t-+,.:;/=\"'\\(){}[]<>#%&_\x7f\x80\xff\0"
@@ -253,7 +257,9 @@ class _Maker:
         if rule.elements:
             count = draw(st.integers(*rule.elements))
         elif rule.cstring or is_text:
-            text = self._text(draw, 200).replace(b"\0", b"\1") + b"\0"
+            text = self._text(draw, 200).replace(b"\0", b"\1")
+            text = (text * 300)[:300] if text and draw(_LONG) else text
+            text += b"\0"
             text += b"" if type.const else bytes(draw(_ROOM))
             return null, ((0, Object(element, len(text), text)),)
         if count is None:  # elements that are too few, the reference tells

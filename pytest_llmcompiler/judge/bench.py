@@ -58,6 +58,7 @@ class Entry:
 
     @property
     def placed(self) -> Placed:
+        """The input in memory."""
         return self.frame.placed
 
 
@@ -150,16 +151,20 @@ class Bench:
         return counts
 
     def _first_failure(self, candidate: Assembled, assembly: str) -> int | None:
-        """The number of the first input on which a candidate fails; a breach of the convention alone comes last."""
+        """The number of the first input on which a candidate fails.
+
+        What can't be judged on one input does not excuse what fails on another; a breach of the convention alone
+        comes last.
+        """
         machine = self._machine(self.reference.golden, candidate)
-        breach = None
+        lesser: dict[Kind, int] = {}
         for index, entry in enumerate(self.corpus.entries.values()):
             finding = self._finding(machine, entry, assembly)
-            if finding and finding.kind != "abi":
+            if finding and finding.kind not in ("inconclusive", "abi"):
                 return index
-            if finding and breach is None:
-                breach = index
-        return breach
+            if finding:
+                lesser.setdefault(finding.kind, index)
+        return lesser.get("inconclusive", lesser.get("abi"))
 
     def _explained(self, candidate: Assembled, assembly: str, index: int, smaller: bool) -> dict[str, Any]:
         """What goes wrong on an input, or on the smallest that shows the same."""
@@ -167,7 +172,7 @@ class Bench:
         made, entry = list(self.corpus.entries.items())[index]
         finding = self._finding(machine, entry, assembly)
         if finding is None:
-            raise RuntimeError("a candidate failed on an input once and not again")
+            finding = _Finding("inconclusive", "it fails on an input once and not again", ())
         if smaller and finding.kind != "inconclusive":
             made, finding = self._smallest(machine, assembly, made, finding)
         lines = show_input(made, self.signature.params)
@@ -352,7 +357,7 @@ def _where(address: int, placed: Placed) -> str:
 
 def _quoted(assembly: str, number: int, before: str = "") -> Iterator[str]:
     """A line of the candidate's text."""
-    lines = assembly.splitlines()
+    lines = assembly.split("\n")
     if 0 < number <= len(lines):
         yield f"  at        {before}line {number}: {' '.join(lines[number - 1].split())}"
 

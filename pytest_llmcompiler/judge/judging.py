@@ -55,9 +55,9 @@ def _case_of(source: str | Path) -> Case:
 def _written(source: str) -> Case:
     """C text as a file, which a compiler can read and which the judge's process can keep."""
     with _LOCK:
-        path = _folder() / f"{hashlib.sha256(source.encode()).hexdigest()}.c"
+        path = _folder() / f"{hashlib.sha256(source.encode('utf-8', 'replace')).hexdigest()}.c"
         if not path.exists():
-            path.write_text(source, encoding="utf-8")
+            path.write_bytes(source.encode("utf-8", "replace"))
     return read_case(path, "source.c")
 
 

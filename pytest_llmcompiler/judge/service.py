@@ -9,6 +9,7 @@ import contextlib
 import functools
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from pytest_llmcompiler.program.case import Case, CaseError, read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
 
+_PATIENCE = 1800
+"""Seconds to wait for a verdict: compiling, linking, generating inputs and running have limits of their own."""
 _KEPT = 32
 """Cases, and functions with their corpora, that are kept: a few megabytes each."""
 
@@ -85,6 +88,10 @@ class Judge:
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.write(json.dumps(request) + "\n")
                 process.stdin.flush()
+            ready, _, _ = select.select([process.stdout], [], [], _PATIENCE)
+            if not ready:
+                self.close()
+                raise JudgeError(f"no reply for {request['name']}::{request['function']} within {_PATIENCE} s")
             line = process.stdout.readline()
             if line.endswith("\n"):
                 reply: dict[str, Any] = json.loads(line)

@@ -244,7 +244,9 @@ class Machine:
 
     def _guard_instruction(self, address: int, mnemonic: str) -> None:
         """Watch an instruction that the emulator would run and a process may not, or that it computes wrongly."""
-        found = hazard(mnemonic, bytes(self._uc.mem_read(address, 16)))
+        assert self.candidate is not None
+        segment = next(s for s in self.candidate.segments if s.address <= address <= s.address + len(s.data))
+        found = hazard(mnemonic, segment.data[address - segment.address :][:16])
         if found:
             outcome, words = found
             self.watch(address, address, lambda pc: self._stop(outcome, Fault(words, pc)))

@@ -9,7 +9,7 @@ from pytest_llmcompiler.program.types import Int, Type
 
 Outcome = Literal["return", "fault", "limit", "exit", "abort", "forbidden", "vex"]
 """How a run ended: `limit` is too many instructions, `forbidden` an instruction that no process may execute, `vex` one
-that the emulator computes wrongly."""
+that the emulator computes wrongly or that no two machines agree on."""
 
 
 @dataclass(frozen=True)

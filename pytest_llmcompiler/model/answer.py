@@ -43,6 +43,10 @@ class Answer:
     seconds: float | None = None
     seed: int | None = None
 
+    def __post_init__(self) -> None:
+        # A lone surrogate is no text: it can't be written to a file nor sent to another process.
+        object.__setattr__(self, "text", self.text.encode("utf-8", "replace").decode("utf-8"))
+
 
 @dataclass(frozen=True)
 class Sampling:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pytest_llmcompiler.model.answer import Answer
 
 _TAG = re.compile(r"</?code>", re.IGNORECASE)
-_FENCE = re.compile(r"^[ \t]{0,3}(?:```+|~~~+)[^\n`]*$", re.MULTILINE)
+_FENCE = re.compile(r"^[ \t]{0,3}(?:`{3,}(?!`)|~{3,}(?!~))[^\n`]*$", re.MULTILINE)
 _COMMENT = re.compile(r"(?:#|//|/\*).*$")
 _LABEL = re.compile(r'^\s*(?:[\w.$@]+|"[^"\n]+"):')
 _DIRECTIVE = re.compile(r"^\s*\.[a-z_]\w*(?:\s|$)")

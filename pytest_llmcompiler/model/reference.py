@@ -12,7 +12,7 @@ class ReferenceModel:
     """Answers with the reference compiler's own assembly, the same for every sample."""
 
     def describe(self) -> dict[str, Any]:
-        """The compiler itself is described by the report header's reference line."""
+        """The report header says which compiler that is."""
         return {"backend": "reference", "name": "reference"}
 
     def answers(self, prompt: Prompt, samples: int) -> Iterator[Answer]:

@@ -52,7 +52,7 @@ class Toolchain:
     def assembly(self, ir: str, passes: str) -> str:
         """The assembly (AT&T) of a module of IR, optimised with a pass list.
 
-        The bundled clang makes it, whichever clang made the IR: llvmlite writes IR that older ones do not read.
+        The bundled clang makes it, whichever clang made the IR.
         Lists are O0 to O3, Os, Oz, `default<O2>` and `module(default<Oz>)`. Raises ClangError for any other.
         """
         match = re.fullmatch(r"(?:module\()?(?:default<)?(O[0123sz])>?\)?", passes)

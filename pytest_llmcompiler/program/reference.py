@@ -59,6 +59,8 @@ class Segment:
 
 @dataclass(frozen=True)
 class Symbol:
+    """Where a symbol is, and its size in bytes."""
+
     address: int
     size: int
 
@@ -134,11 +136,11 @@ class Reference:
         return tuple(name for name in defined if name in own and name not in helpers)
 
     def line_of(self, function: str) -> int:
-        """The 1-based line on which a function is defined, as far as its text tells; 1 where it does not."""
+        """The 1-based line on which a function is defined."""
+        if not self.case.is_ir:
+            return signature.own_functions(self._debug_image)[function]
         source = self.case.path.read_text(encoding="utf-8")
-        name = re.escape(function)
-        head = rf"^define\b.*@{name}\(" if self.case.is_ir else rf"\b{name}\s*\([^;{{}}]*\)\s*{{"
-        found = re.search(head, source, re.M)
+        found = re.search(rf'^define\b.*@"?{re.escape(function)}"?\(', source, re.M)
         return source.count("\n", 0, found.start()) + 1 if found else 1
 
     @functools.cached_property
@@ -189,7 +191,7 @@ class Reference:
     @functools.cached_property
     def _helpers(self) -> frozenset[str]:
         """The `static inline` functions of a C file."""
-        source = self.case.path.read_text(encoding="utf-8")
+        source = re.sub(r"__attribute__\s*\(\(.*?\)\)", "", self.case.path.read_text(encoding="utf-8"))
         heads = re.findall(r"\b(?:static\s+inline|inline\s+static)\b[^;{()]*?(\w+)\s*\(", source)
         return frozenset(heads)
 

@@ -39,12 +39,12 @@ def from_dwarf(data: bytes) -> dict[str, Function]:
     }
 
 
-def own_functions(data: bytes) -> frozenset[str]:
-    """The functions that the source file itself defines, and none of the headers that it includes."""
+def own_functions(data: bytes) -> dict[str, int]:
+    """The functions that the source file itself defines, and none of the headers that it includes, with their lines."""
     from elftools.elf.elffile import ELFFile
 
     dwarf = ELFFile(io.BytesIO(data)).get_dwarf_info()
-    names = []
+    lines: dict[str, int] = {}
     for unit in dwarf.iter_CUs():
         top = unit.get_top_DIE()
         header = dwarf.line_program_for_CU(unit).header
@@ -54,8 +54,8 @@ def own_functions(data: bytes) -> frozenset[str]:
         for die in top.iter_children():
             file = _number(die, "DW_AT_decl_file") if die.tag == "DW_TAG_subprogram" else 0
             if file and files[file - 1] == root / _text(top, "DW_AT_name"):
-                names.append(_text(die, "DW_AT_name"))
-    return frozenset(names)
+                lines[_text(die, "DW_AT_name")] = _number(die, "DW_AT_decl_line")
+    return lines
 
 
 def variables(data: bytes) -> dict[str, Type]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 
-def header_lines(facts: dict[str, Any]) -> list[str]:
-    """One line for what a model's `describe` tells, with where its layers are."""
+def header_lines(facts: dict[str, Any], compiler: str) -> list[str]:
+    """What a model's `describe` tells, with where its layers are, and the reference compiler's version."""
     words = [f"{facts['name']} ({facts['backend']})"]
     if "gpu" in facts:
         where = f"{facts['gpu_layers']} of {facts['layers']} layers on the GPU" if facts["gpu"] else "all on the CPU"
         words.append(f"{where}, context {facts['context']} tokens")
-    return [f"llmc: model {', '.join(words)}"]
+    return [f"llmc: model {', '.join(words)}", f"llmc: reference {compiler}"]

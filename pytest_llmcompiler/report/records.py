@@ -16,8 +16,8 @@ _BEGINNING = b'{"schema": '
 """How every line that `Recorder` writes begins."""
 
 
-def record(prompt: Prompt, answer: Answer, model: dict[str, Any], verdict: Verdict) -> dict[str, Any]:
-    """What is kept of one sample; `model` is what the model says of itself."""
+def record(prompt: Prompt, answer: Answer, model: dict[str, Any], verdict: Verdict | None) -> dict[str, Any]:
+    """What is kept of one sample; `model` is what the model says of itself. No verdict: the judge failed."""
     return {
         "schema": SCHEMA,
         "case": prompt.case,
@@ -32,7 +32,7 @@ def record(prompt: Prompt, answer: Answer, model: dict[str, Any], verdict: Verdi
         "seconds": answer.seconds,
         "seed": answer.seed,
         "model": model,
-        **verdict.to_json(),
+        **(verdict.to_json() if verdict else {"verdict": None, "detail": {}}),
     }
 
 
