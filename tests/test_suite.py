@@ -70,7 +70,7 @@ def test_the_reference_s_own_code_passes_at_every_level(reference_records: list[
 
 
 def test_every_function_is_judged_on_many_inputs(reference_records: list[dict[str, Any]]) -> None:
-    """A function without arguments has one input only; whoever takes any has to be held to more."""
+    """The fewest has a function of one enumeration, which has few values to take."""
     few = {
         (record["case"], record["function"]): record["detail"]["inputs"]
         for record in reference_records
