@@ -20,11 +20,10 @@ from pytest_llmcompiler.machine import abi, sandbox
 from pytest_llmcompiler.machine.assemblers import Assembled, AssemblyError, LinkError, UnsupportedError, assemble
 from pytest_llmcompiler.machine.emulator import MOST_ARGUMENTS, Machine
 from pytest_llmcompiler.machine.run import Fault, Run
-from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.program.case import CaseError
 from pytest_llmcompiler.program.reference import Program, Reference
 from pytest_llmcompiler.program.signature import declared
-from pytest_llmcompiler.program.types import Pointer, Type, calls_back, unsupported
+from pytest_llmcompiler.program.types import Function, Pointer, Type, calls_back, unsupported
 
 BASE = 0x10000000
 """Where candidates are loaded: near the program, so that 32-bit displacements reach it."""
@@ -283,9 +282,14 @@ class Bench:
         text = self.reference.assembly(self.function, "O2")
         return assemble(text, self.function, BASE, self.reference.golden.addresses, "llvm")
 
+    @functools.cached_property
+    def _externals(self) -> dict[str, Function]:
+        return declared(self.reference.module, self.reference.golden.stubs)
+
     def _machine(self, program: Program, candidate: Assembled | None = None, **options: Any) -> Machine:
-        externals = declared(ir.parse(self.reference.ir), program.stubs)
-        return Machine(program, self.function, self.signature, candidate=candidate, externals=externals, **options)
+        return Machine(
+            program, self.function, self.signature, candidate=candidate, externals=self._externals, **options
+        )
 
     def _accept(self, made: Input) -> Entry:
         """What the reference shows on an input. Raises Undefined where that is nothing to hold a candidate to."""

@@ -96,6 +96,8 @@ def differences(frame: Frame, expected: Run, actual: Run, loose: Loose = frozens
         first, second = (run.slots[index][start : start + target.size] for run in (expected, actual))
         yield from _elements(target.label, target.element, first, second, sides, loose)
     for name, first, second in zip(frame.globals, expected.globals, actual.globals, strict=True):
+        if first == second:
+            continue
         type = frame.variables.get(name)
         if type is None or type.size != len(first):
             yield from _memory(f"global {name}", first, second, loose)

@@ -324,7 +324,7 @@ class Machine:
         for region, data in self._initial:
             region.write(data)
         for name, data in placed.globals:
-            region, offset = self._where(name)
+            region, offset, _ = self._variables[name]
             region.write(data, offset)
         self._stack.write(self._fresh_stack)
         self._fill_arena(placed)
@@ -389,14 +389,18 @@ class Machine:
 
     def variable(self, name: str) -> bytes:
         """The bytes of a writable global variable now."""
-        region, offset = self._where(name)
-        return region.read(offset, self.program.symbols[name].size)
+        region, offset, size = self._variables[name]
+        return region.read(offset, size)
 
-    def _where(self, name: str) -> tuple[_Region, int]:
-        """The memory of a writable symbol, and the symbol's place in it."""
-        address = self.program.symbols[name].address
-        start, region = next((start, region) for start, region in self._data if 0 <= address - start < region.size)
-        return region, address - start
+    @functools.cached_property
+    def _variables(self) -> dict[str, tuple[_Region, int, int]]:
+        """For each global variable of the case: the memory that holds it, its place in that, its size."""
+        found = {}
+        for name in self.program.globals:
+            symbol = self.program.symbols[name]
+            start, region = next((at, region) for at, region in self._data if 0 <= symbol.address - at < region.size)
+            found[name] = region, symbol.address - start, symbol.size
+        return found
 
     def _breaches(self, registers: dict[str, int], call: abi.Call) -> Iterator[str]:
         for name, value in self._saved.items():

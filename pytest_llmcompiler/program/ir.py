@@ -133,11 +133,11 @@ def _alias_declaration(name: str, line: str) -> str:
 
 def mentioned(module: llvm.ModuleRef, function: str) -> frozenset[str]:
     """The global names that a function, or any that it reaches by calls or addresses, mentions."""
-    bodies = {value.name: str(value) for value in module.functions if not value.is_declaration}
+    functions = {value.name: value for value in module.functions if not value.is_declaration}
     found: set[str] = set()
     todo = [function]
     while todo:
-        names = re.findall(r'@(?:"((?:[^"\\]|\\.)*)"|([-\w$.]+))', bodies.get(todo.pop(), ""))
+        names = re.findall(r'@(?:"((?:[^"\\]|\\.)*)"|([-\w$.]+))', str(functions.get(todo.pop(), "")))
         new = {first or second for first, second in names} - found
         found |= new
         todo += new

@@ -111,6 +111,11 @@ class Reference:
             ir.parse(text)
             return text
 
+    @functools.cached_property
+    def module(self) -> llvm.ModuleRef:
+        """The IR of the whole file, parsed; for reading only."""
+        return ir.parse(self.ir)
+
     @contextmanager
     def _blamed(self) -> Iterator[None]:
         """What a tool says against the case is the case's fault."""
@@ -122,7 +127,7 @@ class Reference:
     @functools.cached_property
     def functions(self) -> tuple[str, ...]:
         """The functions under test. Raises CaseError where a directive does not fit the file."""
-        defined = ir.defined_functions(ir.parse(self.ir))
+        defined = ir.defined_functions(self.module)
         for name in (*self.case.functions, *(function for function, _ in self.case.args)):
             if name not in defined:
                 where = f"{self.case.path}:{self.case.lines[name]}"
@@ -132,13 +137,13 @@ class Reference:
         if self.case.functions:
             return tuple(name for name in defined if name in self.case.functions)
         helpers = {"main"} if self.case.is_ir else {"main", *self._helpers}
-        own = defined if self.case.is_ir else signature.own_functions(self._debug_image)
+        own = defined if self.case.is_ir else self._lines
         return tuple(name for name in defined if name in own and name not in helpers)
 
     def line_of(self, function: str) -> int:
         """The 1-based line on which a function is defined."""
         if not self.case.is_ir:
-            return signature.own_functions(self._debug_image)[function]
+            return self._lines[function]
         source = self.case.path.read_text(encoding="utf-8")
         found = re.search(rf'^define\b.*@"?{re.escape(function)}"?\(', source, re.M)
         return source.count("\n", 0, found.start()) + 1 if found else 1
@@ -147,13 +152,17 @@ class Reference:
     def signatures(self) -> Mapping[str, Function]:
         """The types of every function that is defined."""
         if self.case.is_ir:
-            return signature.from_ir(ir.parse(self.ir))
+            return signature.from_ir(self.module)
         return signature.from_dwarf(self._debug_image)
 
     @functools.cached_property
     def _debug_image(self) -> bytes:
         with self._blamed():
             return self.toolchain.debug_image(self.case.path)
+
+    @functools.cached_property
+    def _lines(self) -> dict[str, int]:
+        return signature.own_functions(self._debug_image)
 
     @functools.cached_property
     def variables(self) -> Mapping[str, Type]:
@@ -179,7 +188,7 @@ class Reference:
 
     def inputs_of(self, function: str) -> dict[str, Type]:
         """The global variables that are part of a function's input: what it can reach, of types without pointers."""
-        names = ir.mentioned(ir.parse(self.ir), function)
+        names = ir.mentioned(self.module, function)
         sizes = {name: self.golden.symbols[name].size for name in self.golden.globals if name in names}
         return {
             name: self.variables[name]
