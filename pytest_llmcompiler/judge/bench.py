@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -35,6 +36,8 @@ _HANG_FACTOR, _HANG_FLOOR = 32, 20_000
 """A candidate hangs past this many instructions for each byte of code that the reference executed, and as many more."""
 _TRACED = 20_000
 """Instructions, and stores, that are looked at to find out where two ways part."""
+_VARIED = 4
+"""Inputs with other garbage for each way from block to block of the function."""
 _INSPECTED, _INSPECTED_BYTES, _INSPECTED_LIMIT = 8, 20_000, 50_000
 """Inputs for a closer look; bytes of code that the reference executes on them, instructions of the candidate."""
 _RUN_SECONDS, _RUN_MEGABYTES = 120.0, 8192
@@ -174,7 +177,8 @@ class Bench:
         machine = self._machine(self.reference.golden, candidate)
         lesser: dict[Kind, int] = {}
         for index, entry in enumerate(self.corpus.entries.values()):
-            finding = self._finding(machine, entry, assembly)
+            find = self._finding if index in self._varied else self._plain_finding
+            finding = find(machine, entry, assembly)
             if finding and finding.kind not in ("inconclusive", "abi"):
                 return "input", index
             if finding:
@@ -183,7 +187,8 @@ class Bench:
             return "input", lesser["inconclusive"] if "inconclusive" in lesser else lesser["abi"]
         if self._as_program(machine, assembly):
             return "program", 0
-        suspects = (index for index, entry in self._inspected if self._inspection(machine, entry, assembly))
+        entries = list(self.corpus.entries.values())
+        suspects = (index for index in self._inspected if self._inspection(machine, entries[index], assembly))
         return next((("inspection", index) for index in suspects), None)
 
     def _explained(
@@ -244,6 +249,9 @@ class Bench:
         blank = machine.run(entry.placed, entry.call, entry.limit, blank=True)
         finding = None if blank.alike(run) else self._fault_of(machine, blank, entry, assembly)
         return finding and replace(finding, blank=True)
+
+    def _plain_finding(self, machine: Machine, entry: Entry, assembly: str) -> _Finding | None:
+        return self._fault_of(machine, machine.run(entry.placed, entry.call, entry.limit), entry, assembly)
 
     def _on_garbage(self, machine: Machine, entry: Entry, finding: _Finding) -> Iterator[str]:
         """Whether it is garbage that a failure depends on."""
@@ -314,16 +322,26 @@ class Bench:
         return found
 
     @functools.cached_property
-    def _inspected(self) -> list[tuple[int, Entry]]:
-        """The inputs for a closer look, which is slow: few, whose runs differ most in length."""
-        lengths = {
-            entry.expected.length: (index, entry)
-            for index, entry in reversed(list(enumerate(self.corpus.entries.values())))
-            if entry.expected.length <= _INSPECTED_BYTES
-        }
-        different = [lengths[length] for length in sorted(lengths)]
-        step = max(1.0, (len(different) - 1) / (_INSPECTED - 1))
-        return [different[round(at * step)] for at in range(_INSPECTED) if round(at * step) < len(different)]
+    def _varied(self) -> frozenset[int]:
+        """The inputs that are run on other garbage too: so many that each way through the function is."""
+        return frozenset(self._covering(_VARIED))
+
+    @functools.cached_property
+    def _inspected(self) -> list[int]:
+        """The inputs for a closer look, which is slow."""
+        entries = list(self.corpus.entries.values())
+        short = [index for index in self._covering(1) if entries[index].expected.length <= _INSPECTED_BYTES]
+        return short[:_INSPECTED]
+
+    def _covering(self, times: int) -> list[int]:
+        """Inputs, by number, on which every part of the reference's code that any input reaches runs so many times."""
+        seen: Counter[tuple[int, int]] = Counter()
+        chosen = []
+        for index, entry in enumerate(self.corpus.entries.values()):
+            if any(seen[edge] < times for edge in entry.expected.edges):
+                seen.update(entry.expected.edges)
+                chosen.append(index)
+        return chosen
 
     def _inspection(self, machine: Machine, entry: Entry, assembly: str) -> _Finding | None:
         """What a closer look finds fault with."""

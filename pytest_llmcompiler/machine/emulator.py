@@ -115,6 +115,7 @@ class Machine:
         self._abi: list[str] = []
         self._end: tuple[Outcome, Fault | None, int] | None = None
         self._length = 0
+        self._edges: set[tuple[int, int]] = set()
         self._placed: Placed | None = None
         self._raised: Exception | None = None
         self._load_program()
@@ -172,14 +173,14 @@ class Machine:
         for name in self.program.stubs:
             self._replace(name, functools.partial(self._on_external, name))
         if counting:
+            self._last_byte = self.entry + self.program.symbols[self.function].size
             uc.hook_add(unicorn.UC_HOOK_BLOCK, self._on_block)
 
     def watch(self, first: int, last: int, action: Callable[[int], None]) -> None:
         """Call `action` with the address before each instruction from `first` to `last` is executed."""
 
         def on_code(uc: Any, address: int, size: int, data: Any) -> None:
-            with self._guarded():
-                action(address)
+            self._guarded(action, address)
 
         self._uc.hook_add(unicorn.UC_HOOK_CODE, on_code, None, first, last)
 
@@ -191,11 +192,10 @@ class Machine:
         self._uc.mem_write(address, b"\xc3")
         self.watch(address, address, lambda _: action())
 
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
+    def _guarded(self, action: Callable[..., None], *args: int) -> None:
         """Stop the run where a hook ends it or fails; what it raised reaches the caller of `run`."""
         try:
-            yield
+            action(*args)
         except Exit as end:
             self._stop("exit", None, end.code)
         except Trap as trap:
@@ -369,6 +369,7 @@ class Machine:
         self._heap.reset()
         self._kernel.reset()
         self._placed, self._end, self._raised, self._length = placed, None, None, 0
+        self._edges, self._block = set(), 0
         self._calls, self._abi = [], []
 
     def _fill_arena(self, placed: Placed) -> None:
@@ -407,7 +408,15 @@ class Machine:
         normal: Outcome = "return" if registers["rip"] == RETURN else "limit"
         outcome, fault, code = self._end or (normal, None, 0)
         run = Run(
-            outcome, self.fill, self._constants, fault, code, registers, calls=tuple(self._calls), length=self._length
+            outcome,
+            self.fill,
+            self._constants,
+            fault,
+            code,
+            registers,
+            calls=tuple(self._calls),
+            length=self._length,
+            edges=frozenset(self._edges),
         )
         assert self._placed is not None
         placed = self._placed
@@ -476,14 +485,16 @@ class Machine:
         self._stop("fault", Fault(words, uc.reg_read(x86.UC_X86_REG_RIP)))
 
     def _on_syscall(self, uc: Any, data: Any) -> None:
-        with self._guarded():
-            self._kernel.syscall()
+        self._guarded(self._kernel.syscall)
 
     def _on_abort(self) -> None:
         self._stop("abort")
 
     def _on_block(self, uc: Any, address: int, size: int, data: Any) -> None:
         self._length += size
+        if self.entry <= address < self._last_byte:
+            self._edges.add((self._block, address))
+            self._block = address
 
     def _on_call(self, address: int) -> None:
         """The candidate calls the program: the stack must be aligned then."""

@@ -101,6 +101,8 @@ class Run:
     """Breaches of the calling convention, in words."""
     length: int = 0
     """Bytes of code executed, where the machine counts: an upper bound of the number of instructions."""
+    edges: frozenset[tuple[int, int]] = frozenset()
+    """The ways from block to block of the function's code that were taken, where the machine counts."""
 
     def alike(self, other: Run) -> bool:
         """Whether another run on the same input and garbage shows the very same."""
