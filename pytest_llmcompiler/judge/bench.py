@@ -525,6 +525,8 @@ def _where(address: int, placed: Placed) -> str:
             return f"{target.label} + {target.size + past} ({past} bytes past its end)"
         if -4096 <= address - target.address < 0:
             return f"{target.label} - {target.address - address} (before its start)"
+        if target.address <= address < target.address + target.size:
+            return f"{target.label} + {address - target.address} (of {target.size} bytes)"
     if any(target.address & 0xFFFFFFFF == address for target in placed.objects):
         return f"{address:#x} (the lower half of a pointer)"
     return hex(address)

@@ -588,6 +588,7 @@ class Machine:
     @contextmanager
     def _hooked(self, kind: int, action: Callable[..., None], first: int = 1, last: int = 0) -> Iterator[None]:
         hook = self._uc.hook_add(kind, action, None, first, last)
+        self._uc.ctl_flush_tb()  # code that ran before may have no place for the hook
         try:
             yield
         finally:
