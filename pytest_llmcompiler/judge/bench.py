@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import gc
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Set
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from pytest_llmcompiler.inputs.corpus import Corpus, Undefined, shrink, weight
-from pytest_llmcompiler.inputs.place import DoesNotFit, Placed, place
+from pytest_llmcompiler.inputs.corpus import Corpus, NothingNew, Overrun, Undefined, shrink, weight
+from pytest_llmcompiler.inputs.feedback import learned
+from pytest_llmcompiler.inputs.place import LARGE, DoesNotFit, Placed, place
+from pytest_llmcompiler.inputs.scope import Scope, Ties
 from pytest_llmcompiler.inputs.snapshot import from_main
 from pytest_llmcompiler.inputs.strategies import Hints, hints, inputs, specials
 from pytest_llmcompiler.inputs.value import Input
@@ -19,7 +21,8 @@ from pytest_llmcompiler.judge.verdict import Kind, Verdict
 from pytest_llmcompiler.machine import abi, sandbox
 from pytest_llmcompiler.machine.assemblers import Assembled, AssemblyError, LinkError, UnsupportedError, assemble
 from pytest_llmcompiler.machine.emulator import MOST_ARGUMENTS, Machine
-from pytest_llmcompiler.machine.run import Fault, Run
+from pytest_llmcompiler.machine.run import Fault, Feature, Features, Run, Seen
+from pytest_llmcompiler.machine.watch import Watch
 from pytest_llmcompiler.program.case import CaseError
 from pytest_llmcompiler.program.reference import Program, Reference
 from pytest_llmcompiler.program.signature import declared
@@ -54,6 +57,8 @@ class Entry:
     expected: Run
     loose: Loose
     limit: int
+    features: Features
+    seen: Seen | None
 
     @property
     def placed(self) -> Placed:
@@ -81,6 +86,7 @@ class Bench:
         self.signature = reference.signatures[function]
         self._rules = reference.rules(function)
         self._names = [param.name for param in self.signature.params]
+        self._learned: dict[Scope, Ties] = {}
 
     # -- judging
 
@@ -236,13 +242,18 @@ class Bench:
     @functools.cached_property
     def corpus(self) -> Corpus[Entry]:
         """The inputs, smallest first, each with what the reference shows on it."""
-        corpus = Corpus(self._accept)
+        corpus, examples, seed = Corpus(self._accept), self.settings.examples, self.settings.seed
         for made in self._seeds:
             corpus.offer(made)
-        corpus.explore(self._strategy, self.settings.examples, self.settings.seed)
+        corpus.explore(self._strategy, examples // 3, seed)
+        self._learned = learned(self.signature.params, corpus.repairs)
+        if self._learned:
+            del self._strategy
+        corpus.explore(self._strategy, examples - examples // 3, seed + 1)
         if corpus.entries:
             for made in specials(max(corpus.entries, key=weight), self._hints, self._globals):
                 corpus.offer(made)
+        corpus.steer(examples)
         # The machines are large, and only explaining a failure needs them again.
         self.__dict__.pop("_references", None)
         gc.collect()
@@ -251,13 +262,13 @@ class Bench:
 
     @functools.cached_property
     def _seeds(self) -> list[Input]:
-        seeds = _seeds_of(self.reference).get(self.function, [])
-        return [_with_globals(seed, self._globals) for seed in seeds]
+        return _seeds_of(self.reference).get(self.function, [])
 
     @functools.cached_property
     def _strategy(self) -> Any:
         salted = bool(self.reference.golden.stubs) or any(map(calls_back, self.signature.params))
-        return inputs(*(self.signature, self._rules, self._hints, self._seeds), globals=self._globals, salted=salted)
+        asked = (self.signature, self._rules, self._hints, self._seeds)
+        return inputs(*asked, globals=self._globals, salted=salted, learned=self._learned)
 
     @functools.cached_property
     def _globals(self) -> dict[str, Type]:
@@ -268,11 +279,11 @@ class Bench:
         return hints(self.reference.extracted(self.function), self.reference.ir)
 
     @functools.cached_property
-    def _references(self) -> tuple[Machine | None, Machine, Machine]:
+    def _references(self) -> tuple[Watch, Machine, Machine]:
         """The probe (undefined behaviour traps), the program as it is, and the function optimised, on other garbage."""
-        golden, probe = self.reference.golden, self.reference.probe
+        golden = self.reference.golden
         return (
-            self._machine(probe) if probe else None,
+            Watch(self._machine(self.reference.probe)),
             self._machine(golden, counting=True),
             self._machine(golden, self._optimised, fill=1),
         )
@@ -291,8 +302,9 @@ class Bench:
             program, self.function, self.signature, candidate=candidate, externals=self._externals, **options
         )
 
-    def _accept(self, made: Input) -> Entry:
-        """What the reference shows on an input. Raises Undefined where that is nothing to hold a candidate to."""
+    def _accept(self, made: Input, known: Set[Feature] = frozenset(), only_new: bool = False) -> Entry:
+        """What the reference shows on an input. Raises Undefined where that is nothing to hold a candidate to, and
+        NothingNew where only new features are asked for and there are none."""
         buffer = self.signature.result if abi.result(self.signature).in_memory else None
         try:
             placed = place(made, [*self._names, *("" for _ in made.args[len(self._names) :])], buffer)
@@ -302,9 +314,12 @@ class Bench:
         if len(call.stack) > MOST_ARGUMENTS:
             raise Undefined("too large")
         probe, golden, optimised = self._references
-        if probe is not None:
-            _defined(probe.run(placed, call, _REFERENCE_LIMIT))
-        run = _defined(golden.run(placed, call, _REFERENCE_LIMIT))
+        _defined(probe.run(placed, call), placed)
+        features = probe.features()
+        is_new = not features <= known
+        if only_new and not is_new:
+            raise NothingNew
+        run = _defined(golden.run(placed, call, _REFERENCE_LIMIT), placed)
         limit = _HANG_FLOOR + _HANG_FACTOR * run.length
         other = optimised.run(placed, call, limit)
         frame = Frame(self.signature, placed, self.reference.golden.globals, self.reference.variables)
@@ -312,7 +327,9 @@ class Bench:
             raise Undefined("the optimised reference disagrees")
         if wild_write(placed, run):
             raise Undefined("writes outside of every object")
-        return Entry(frame, call, run, loose_bytes(frame, run, other), limit)
+        return Entry(
+            frame, call, run, loose_bytes(frame, run, other), limit, features, probe.seen() if is_new else None
+        )
 
     def _call(self, made: Input, placed: Placed) -> abi.Call:
         types = [value.type for value in made.args]
@@ -325,23 +342,29 @@ class Bench:
 
 @functools.lru_cache(maxsize=32)
 def _seeds_of(reference: Reference) -> dict[str, list[Input]]:
-    """What `main` passes, by function, with the values of all variables that are part of anyone's input."""
+    """What `main` passes, by function."""
     functions = {name: reference.signatures[name] for name in reference.functions}
-    variables = {key: type for name in functions for key, type in reference.inputs_of(name).items()}
-    return from_main(reference.golden, functions, variables)
+    return from_main(reference.golden, functions, {name: reference.inputs_of(name) for name in functions})
 
 
-def _with_globals(made: Input, globals: Mapping[str, Type]) -> Input:
-    return replace(made, globals=tuple((name, value) for name, value in made.globals if name in globals))
-
-
-def _defined(run: Run) -> Run:
+def _defined(run: Run, placed: Placed) -> Run:
     if run.outcome == "fault":
         assert run.fault is not None
-        raise Undefined("undefined behaviour" if run.fault.address is None else "bad memory access")
+        if run.fault.address is None:
+            raise Undefined("undefined behaviour")
+        raise Undefined("bad memory access", _overrun(run.fault, placed))
     if run.outcome == "limit":
         raise Undefined("runs too long")
     return run
+
+
+def _overrun(fault: Fault, placed: Placed) -> Overrun | None:
+    """The object past whose end a fault lies."""
+    for number, (target, _) in enumerate(placed.contents):
+        size = (fault.address or 0) + fault.size - target.address
+        if target.size < size <= LARGE and fault.access != "jump":
+            return Overrun(number, size)
+    return None
 
 
 def _where(address: int, placed: Placed) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pytest_llmcompiler.program.types import Int, Type
 
@@ -84,3 +84,26 @@ class Run:
     """Breaches of the calling convention, in words."""
     length: int = 0
     """Bytes of code executed, where the machine counts: an upper bound of the number of instructions."""
+
+
+Feature = tuple[str, int, int]
+"""("edge", its number, how often) or ("relation", the comparison, which one)."""
+Features = frozenset[Feature]
+
+
+class Comparison(NamedTuple):
+    """The two sides of a comparison, unsigned, which differ; `size` in bytes."""
+
+    first: int
+    second: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one run compared, and found different."""
+
+    comparisons: tuple[Comparison, ...] = ()
+    """Some of those that differed, in a fixed order."""
+    texts: tuple[tuple[bytes, bytes], ...] = ()
+    """What it gave to the library's functions that compare strings or memory, """

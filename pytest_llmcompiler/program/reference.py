@@ -5,15 +5,15 @@ from __future__ import annotations
 import functools
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.program import ir, signature
 from pytest_llmcompiler.program.case import ArgRule, Case, CaseError
-from pytest_llmcompiler.program.clang import ClangError, Toolchain, compile_ir, link, undefined_symbols
-from pytest_llmcompiler.program.types import Function, Int, Param, Pointer, Type, has_pointers, unsupported
+from pytest_llmcompiler.program.clang import ClangError, Toolchain, compile_ir, compile_watched, link, undefined_symbols
+from pytest_llmcompiler.program.types import Function, Int, Param, Pointer, Type, unsupported
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
@@ -187,14 +187,14 @@ class Reference:
         return {positions[name]: rule for name, rule in rules.items()}
 
     def inputs_of(self, function: str) -> dict[str, Type]:
-        """The global variables that are part of a function's input: what it can reach, of types without pointers."""
+        """The global variables that are part of a function's input: what it can reach."""
         names = ir.mentioned(self.module, function)
         sizes = {name: self.golden.symbols[name].size for name in self.golden.globals if name in names}
         return {
             name: self.variables[name]
             for name, size in sizes.items()
             if name in self.variables and self.variables[name].size == size <= _LARGEST_INPUT
-            if not has_pointers(self.variables[name]) and not unsupported(self.variables[name])
+            if not unsupported(self.variables[name])
         }
 
     @functools.cached_property
@@ -227,13 +227,15 @@ class Reference:
     def golden(self) -> Program:
         """The program as it is, compiled without optimisation."""
         with self._blamed():
-            return _build(self.ir)
+            return _build(self.ir, lambda text: [compile_ir(text)])
 
     @functools.cached_property
-    def probe(self) -> Program | None:
-        """The program in which undefined behaviour traps; None for IR, which has no sanitizer to ask."""
+    def probe(self) -> Program:
+        """The program that tells where a run went. Undefined behaviour traps in it, where the case is C: IR has no
+        sanitizer to ask."""
         with self._blamed():
-            return None if self.case.is_ir else _build(self.toolchain.probe_ir(self.case.path))
+            text = self.ir if self.case.is_ir else self.toolchain.probe_ir(self.case.path)
+            return _build(text, compile_watched)
 
 
 def _misfit(rule: ArgRule, param: Param, buffers: list[Param]) -> str | None:
@@ -248,22 +250,22 @@ def _misfit(rule: ArgRule, param: Param, buffers: list[Param]) -> str | None:
     )
 
 
-def _build(text: str) -> Program:
+def _build(text: str, compiled: Callable[[str], list[bytes]]) -> Program:
     module = ir.parse(text)
     functions = frozenset(ir.defined_functions(module))
     main = "main" in functions
-    code = compile_ir(ir.externalised(text))
+    code = compiled(ir.externalised(text))
     stubs: list[str] = []
     data: set[str] = set()
     try:
-        image = link([code, ir.emit_object(_support(main, stubs))])
+        image = link([*code, ir.emit_object(_support(main, stubs))])
     except ClangError as error:
         stubs = undefined_symbols(error)
         if not stubs:
             raise
         data = {value.name for value in module.global_variables} & set(stubs)
         stubs = [name for name in stubs if name not in data]
-        image = link([code, ir.emit_object(_support(main, stubs, data))])
+        image = link([*code, ir.emit_object(_support(main, stubs, data))])
     private = [value.name for value in module.global_variables if value.linkage.name == "private"]
     variables = [
         value.name

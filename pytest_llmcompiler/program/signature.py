@@ -84,7 +84,11 @@ def _ir_signature(function: llvm.ValueRef) -> Function:
     return Function(
         _ir_type(function.global_value_type.get_function_return(), _result_attributes(function)),
         tuple(
-            Param(argument.name or str(index), _ir_type(argument.type, b" ".join(argument.attributes)))
+            Param(
+                argument.name or str(index),
+                _ir_type(argument.type, b" ".join(argument.attributes)),
+                b"noalias" in argument.attributes,
+            )
             for index, argument in enumerate(function.arguments)
         ),
         function.global_value_type.is_function_vararg,
@@ -108,7 +112,11 @@ class _Reader:
         return Function(
             self._target(die),
             tuple(
-                Param(_text(child, "DW_AT_name") or str(index), self._target(child) or Unsupported("void"))
+                Param(
+                    _text(child, "DW_AT_name") or str(index),
+                    self._target(child) or Unsupported("void"),
+                    _qualified(child, "DW_TAG_restrict_type"),
+                )
                 for index, child in enumerate(params)
             ),
             any(child.tag == "DW_TAG_unspecified_parameters" for child in children),
@@ -157,7 +165,7 @@ class _Reader:
             name = f"enum {_text(die, 'DW_AT_name')}".strip()
             return Int(_number(die, "DW_AT_byte_size"), signed, name, enumerators=names)
         if die.tag == "DW_TAG_pointer_type":
-            return Pointer(self._target(die), const=_points_to_const(die))
+            return Pointer(self._target(die), const=_qualified(die, "DW_TAG_const_type"))
         if die.tag == "DW_TAG_array_type":
             return self._array(die)
         if die.tag == "DW_TAG_subroutine_type":
@@ -225,12 +233,13 @@ def _base(die: DIE) -> Type:
     return Unsupported(f"type {name}", size)
 
 
-def _points_to_const(die: DIE) -> bool:
+def _qualified(die: DIE, tag: str) -> bool:
+    """Whether the type that an entry refers to has a qualifier."""
     while "DW_AT_type" in die.attributes:
         die = die.get_DIE_from_attribute("DW_AT_type")
-        if die.tag == "DW_TAG_const_type":
+        if die.tag == tag:
             return True
-        if die.tag != "DW_TAG_typedef":
+        if die.tag not in ("DW_TAG_typedef", "DW_TAG_const_type", "DW_TAG_volatile_type", "DW_TAG_restrict_type"):
             return False
     return False
 

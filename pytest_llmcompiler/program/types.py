@@ -137,6 +137,8 @@ class Param:
 
     name: str
     type: Type
+    restrict: bool = False
+    """A pointer that nothing else shares its object with."""
 
 
 def significant(type: Type) -> bytes:
@@ -152,15 +154,6 @@ def significant(type: Type) -> bytes:
         else:
             mask |= int.from_bytes(significant(member.type), "little") << 8 * member.offset
     return mask.to_bytes(type.size, "little")
-
-
-def has_pointers(type: Type) -> bool:
-    """Whether a value of a type holds pointers."""
-    if isinstance(type, Array):
-        return has_pointers(type.element)
-    if isinstance(type, Struct):
-        return any(has_pointers(member.type) for member in type.fields)
-    return isinstance(type, Pointer)
 
 
 def calls_back(param: Param) -> bool:
