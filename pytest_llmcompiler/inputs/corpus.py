@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from hypothesis import HealthCheck, Phase, assume, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 
-from pytest_llmcompiler.inputs.feedback import grown, suggested
+from pytest_llmcompiler.inputs.feedback import closed, grown, suggested, terminated
 from pytest_llmcompiler.inputs.place import LARGE
 from pytest_llmcompiler.inputs.value import Input, objects
 from pytest_llmcompiler.machine.run import Feature, Features, Seen
@@ -53,9 +53,10 @@ class Overrun(NamedTuple):
 class Undefined(Exception):
     """The reference is not defined on an input; the message says why, in few words that can be counted."""
 
-    def __init__(self, reason: str, overrun: Overrun | None = None) -> None:
+    def __init__(self, reason: str, overrun: Overrun | None = None, *, null: bool = False) -> None:
         super().__init__(reason)
-        self.overrun = overrun
+        self.overrun, self.null = overrun, null
+        """`null` where the function may have used a null pointer."""
 
 
 class NothingNew(Exception):
@@ -89,9 +90,18 @@ class Corpus(Generic[AnEntry]):
                 self._take(made, self._accept(made, self._features, False))
             except Undefined as reason:
                 self.dropped[str(reason)] += 1
-                if reason.overrun:
-                    self._repair(made, reason.overrun)
+                self._repair(made, reason)
         return made in self.entries
+
+    def restore(self, inputs: Iterable[Input], dropped: Counter[str]) -> bool:
+        """Take in the inputs of an earlier corpus; whether all of them are still of use."""
+        self.dropped = dropped
+        try:
+            for made in inputs:
+                self.entries[made] = self._accept(made, self._features, False)
+        except Undefined:
+            return False
+        return True
 
     def explore(self, inputs: st.SearchStrategy[Input], examples: int, random_seed: int) -> None:
         """Take in up to `examples` more inputs of a strategy."""
@@ -140,20 +150,36 @@ class Corpus(Generic[AnEntry]):
             self._features |= entry.features
             self._leads.append(made)
 
-    def _repair(self, made: Input, overrun: Overrun) -> None:
+    def _repair(self, made: Input, reason: Undefined) -> None:
+        """Take in an input like one that is not defined, where a small change makes it so."""
+        if reason.null:
+            self._take_if_defined(closed(made))
+        elif reason.overrun and not self._take_if_defined(terminated(made, reason.overrun.number)):
+            self._fit(made, reason.overrun)
+
+    def _take_if_defined(self, made: Input | None) -> bool:
+        if made is None or made in self._seen:
+            return False
+        self._seen.add(made)
+        try:
+            self._take(made, self._accept(made, self._features, False))
+        except Undefined:
+            return False
+        return True
+
+    def _fit(self, made: Input, overrun: Overrun) -> None:
         """Take the input in with the least size of the buffer that it takes."""
         number = overrun.number
-        target = objects(made)[number]
-        low, high = target.count, self._enough(made, overrun)
-        if high is None or len(self.repairs) >= _MOST_REPAIRS:
+        if len(self.repairs) >= _MOST_REPAIRS:
+            return
+        low, high = objects(made)[number].count, self._enough(made, overrun)
+        if high is None:
             return
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if self._is_defined(grown(made, number, middle)) else (middle, high)
         fitted = grown(made, number, high)
-        if fitted not in self._seen:
-            self._seen.add(fitted)
-            self._take(fitted, self._accept(fitted, self._features, False))
+        if self._take_if_defined(fitted):
             self.repairs.append((fitted, number))
 
     def _enough(self, made: Input, overrun: Overrun) -> int | None:

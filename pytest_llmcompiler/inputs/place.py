@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_llmcompiler.inputs.value import Alias, Callback, Input, Links, Object, Target, Value
-from pytest_llmcompiler.program.types import Array, Field, Pointer, Struct, Type
+from pytest_llmcompiler.program.types import UNTYPED, Array, Field, Pointer, Struct, Type
 
 PAGE = 4096
 SMALL_SLOTS, LARGE_SLOTS, LARGE = 32, 2, 16 * PAGE
@@ -19,6 +19,8 @@ STUBS = 0x0F000000
 STUB_SIZE = 16
 RETURN = STUBS + PAGE - STUB_SIZE
 
+_STRICTEST = 16
+"""The alignment of anything in C."""
 GARBAGE = (b"\xa5\x5a\x96\x69", b"\x3c\xc3\x78\x87")
 """What fills memory that nobody initialised. References run with both; a result that differs depends on garbage."""
 
@@ -123,7 +125,7 @@ class _Placer:
             raise DoesNotFit(label)
         slot = free.pop(0)
         address = slot.address + slot.size - size
-        address -= address % (element.align if size else 1)
+        address -= address % _alignment(element, size)
         return PlacedObject(label, address, element, count, size, slot)
 
     def _object(self, target: Object, label: str) -> int:
@@ -166,6 +168,12 @@ class _Placer:
             raise DoesNotFit("callbacks")
         self.callbacks.append(target)
         return STUBS + STUB_SIZE * (len(self.callbacks) - 1)
+
+
+def _alignment(element: Type, size: int) -> int:
+    if element == UNTYPED:
+        return size & -size & _STRICTEST - 1 or _STRICTEST
+    return element.align if size else 1
 
 
 def path(type: Type, label: str, offset: int, *, at_pointer: bool) -> str:

@@ -34,6 +34,8 @@ class Ties:
     """An integer -> the pointers whose number of elements it is."""
     index_into: dict[int, int] = field(default_factory=dict)
     """An integer, or a pointer to a single integer -> the pointer it indexes."""
+    elements: dict[int, int] = field(default_factory=dict)
+    """A pointer -> how many elements it always has."""
     end_of: dict[int, int] = field(default_factory=dict)
     """A pointer -> the pointer before it whose buffer it is the end of."""
     back: frozenset[int] = frozenset()
@@ -59,7 +61,8 @@ def joined(named: Ties, learned: Ties | None, ruled: Collection[int] = ()) -> Ti
         elif member not in lengths and member not in indices and kept:
             lengths[member] = kept
     others = {member: buffer for member, buffer in named.index_into.items() if member not in lengths}
-    return replace(named, length_of=lengths, index_into=others | indices)
+    elements = {buffer: count for buffer, count in learned.elements.items() if buffer not in ruled}
+    return replace(named, length_of=lengths, index_into=others | indices, elements=elements)
 
 
 def ties(names: Sequence[str], types: Sequence[Type], rules: Mapping[int, ArgRule] | None = None) -> Ties:

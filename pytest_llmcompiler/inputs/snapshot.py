@@ -10,7 +10,7 @@ from pytest_llmcompiler.inputs.value import Alias, Callback, Input, Object, Targ
 from pytest_llmcompiler.machine import abi
 from pytest_llmcompiler.machine.emulator import STACK, STACK_SIZE, Machine
 from pytest_llmcompiler.program.reference import Program
-from pytest_llmcompiler.program.types import Array, Function, Int, Param, Pointer, Struct, Type, unsupported
+from pytest_llmcompiler.program.types import UNTYPED, Array, Function, Int, Param, Pointer, Struct, Type, unsupported
 
 _LIMIT = 20_000_000
 """Instructions of `main` that are run."""
@@ -123,7 +123,7 @@ class _Snapshot:
             return Callback(type.target, 0) if address else None
         if depth >= _DEPTH or not self._machine.read(address, 1):
             return None
-        element: Type = type.target or Int(1, False, "unsigned char")
+        element: Type = type.target or UNTYPED
         known = self._known(element, address)
         return known or self._object(element, address, element.size * self._count(type, element, address, count), depth)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pytest_llmcompiler.inputs.scope import Scope, Ties, joined, ties
 from pytest_llmcompiler.inputs.value import Alias, Callback, Input, Links, Object, Target, Value
 from pytest_llmcompiler.program.case import ArgRule
-from pytest_llmcompiler.program.types import Array, Float, Function, Int, Param, Pointer, Struct, Type
+from pytest_llmcompiler.program.types import UNTYPED, Array, Float, Function, Int, Param, Pointer, Struct, Type
 
 _DEPTH = 5
 """Pointers in structs are null below this depth."""
@@ -115,6 +115,7 @@ _ROOM = st.sampled_from((0, 0, 16, 80))
 _DIGITS = st.integers(0, 9)
 _PLAIN_BYTES = b"aZ0 9\n\t-+,.:;/=\"'\\(){}[]<>#%&_\x7f\x80\xff\0"
 _NO_RULE = ArgRule()
+_WORD = 8
 
 
 def specials(made: Input, found: Hints, globals: Mapping[str, Type]) -> Iterator[Input]:
@@ -184,7 +185,7 @@ class _Maker:
         self, draw: Draw, members: Sequence[Param], bound: Ties, rules: Mapping[int, ArgRule], depth: int = 0
     ) -> list[Made]:
         """The members of a scope, lengths and indices in accordance with their buffers."""
-        counts: dict[int, int] = {}
+        counts = dict(bound.elements)
         for length, buffers in bound.length_of.items():
             kind = members[length].type
             limit = kind.bounds[1] if isinstance(kind, Int) else 0
@@ -303,8 +304,8 @@ class _Maker:
         often = _NULLS[min(depth, 3) if count is None else 0]
         if depth >= _DEPTH or (not rule.non_null and draw(often)):
             return null, ()
-        element: Type = Int(1, False, "unsigned char") if target is None else target
-        shared = [] if distinct else [number for number, (other, _) in enumerate(self._objects) if other == element]
+        element: Type = UNTYPED if target is None else target
+        shared = [] if distinct else self._shared(element)
         if shared and not draw(_ALIASED[min(depth, 1)]):
             return null, ((0, self._alias(draw, draw(st.sampled_from(shared)))),)
         if near is not None and isinstance(element, Int):
@@ -321,6 +322,7 @@ class _Maker:
             return self._object(element, len(text), text)
         if count is None:  # elements that are too few, the reference tells
             count = 1 if isinstance(element, (Struct, Pointer)) else draw(_FREE_COUNTS)
+            count *= _WORD if element == UNTYPED else 1
         self._inside.append(len(self._objects))
         self._objects.append((element, count))
         data, links = self._elements(draw, element, count, depth + 1)
@@ -330,6 +332,12 @@ class _Maker:
     def _object(self, element: Type, count: int, data: bytes) -> Made:
         self._objects.append((element, count))
         return bytes(8), ((0, Object(element, count, data)),)
+
+    def _shared(self, element: Type) -> list[int]:
+        """The objects that a pointer may lead to again. Ways back are left to names and repairs: few survive them."""
+        return [
+            number for number, (other, _) in enumerate(self._objects) if other == element and number not in self._inside
+        ]
 
     def _alias(self, draw: Draw, number: int) -> Alias:
         """A pointer to the same object as another: mostly to its start, else to any of its elements."""
@@ -368,10 +376,7 @@ class _Maker:
         if buffers and buffers[0].data:
             target = buffers[0]
             place = draw(st.integers(0, len(target.data) - 1))
-            patch = self._text(draw, 8) or b"\0"
-            data = (target.data[:place] + patch + target.data[place + len(patch) :])[: len(target.data)]
-            kept = tuple((at, link) for at, link in target.links if not at - len(patch) < place < at + 8)
-            changed = replace(target, data=data, links=kept)
+            changed = replace(target, data=_patched(target, place, self._text(draw, 8) or b"\0"))
             args = [_relinked(arg, target, changed) for arg in args]
         elif not value.links and not isinstance(value.type, Pointer):
             if isinstance(value.type, Int) and draw(st.booleans()):
@@ -379,6 +384,30 @@ class _Maker:
             else:
                 args[index] = Value(value.type, *self.value(draw, value.type))
         return replace(made, args=tuple(args))
+
+
+def _patched(target: Object, place: int, patch: bytes) -> bytes:
+    """The bytes of an object with some of them replaced, but for its pointers."""
+    data = bytearray((target.data[:place] + patch + target.data[place + len(patch) :])[: len(target.data)])
+    size = max(target.element.size, 1)
+    if isinstance(target.element, Int) and target.element.character and not target.data[-1]:
+        data[-1] = 0  # a string stays one
+    for start in range(place // size * size, place + len(patch), size):
+        for at in _pointers(target.element, start):
+            data[at : at + 8] = target.data[at : at + 8]
+    return bytes(data)
+
+
+def _pointers(type: Type, start: int) -> Iterator[int]:
+    """Where the pointers of a value lie."""
+    if isinstance(type, Pointer):
+        yield start
+    elif isinstance(type, Array):
+        for index in range(type.count):
+            yield from _pointers(type.element, start + index * type.element.size)
+    elif isinstance(type, Struct):
+        for field in type.fields:
+            yield from _pointers(field.type, start + field.offset)
 
 
 def _float_strategy(size: Literal[4, 8], constants: Sequence[float]) -> st.SearchStrategy[int | float]:
@@ -413,6 +442,8 @@ def _relinked(value: Value, old: Object, new: Object) -> Value:
 
 def _stepped(value: Value, step: int) -> Value:
     number = int.from_bytes(value.data, "little") + step
+    if isinstance(value.type, Int) and value.type.boolean:
+        number &= 1
     return replace(value, data=(number % (1 << 8 * len(value.data))).to_bytes(len(value.data), "little"))
 
 

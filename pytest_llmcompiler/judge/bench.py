@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 from pytest_llmcompiler.inputs.corpus import Corpus, NothingNew, Overrun, Undefined, shrink, weight
 from pytest_llmcompiler.inputs.feedback import learned
-from pytest_llmcompiler.inputs.place import LARGE, DoesNotFit, Placed, place
+from pytest_llmcompiler.inputs.place import LARGE, PAGE, DoesNotFit, Placed, place
 from pytest_llmcompiler.inputs.scope import Scope, Ties
 from pytest_llmcompiler.inputs.snapshot import from_main
+from pytest_llmcompiler.inputs.store import Store, Stored
 from pytest_llmcompiler.inputs.strategies import Hints, hints, inputs, specials
 from pytest_llmcompiler.inputs.value import Input
 from pytest_llmcompiler.judge.compare import Difference, Frame, Loose, agree, differences, loose_bytes, wild_write
@@ -242,6 +243,28 @@ class Bench:
     @functools.cached_property
     def corpus(self) -> Corpus[Entry]:
         """The inputs, smallest first, each with what the reference shows on it."""
+        corpus = Corpus(self._accept)
+        stored = self._store.load()
+        if stored and corpus.restore(stored.inputs, stored.dropped):
+            self._learned = stored.learned
+        else:
+            corpus = self._generated()
+            self._store.save(Stored(tuple(corpus.entries), corpus.dropped, self._learned))
+        # The machines are large, and only explaining a failure needs them again.
+        self.__dict__.pop("_references", None)
+        gc.collect()
+        corpus.entries = dict(sorted(corpus.entries.items(), key=lambda pair: weight(pair[0])))
+        return corpus
+
+    @property
+    def _store(self) -> Store:
+        reference, signature = self.reference, self.signature
+        source = (reference.ir, reference.types_image)
+        settings = (self.function, repr(sorted(self._rules.items())), repr(self.settings))
+        types = [*(param.type for param in signature.params), signature.result, *self._globals.values()]
+        return Store((*source, *settings), types)
+
+    def _generated(self) -> Corpus[Entry]:
         corpus, examples, seed = Corpus(self._accept), self.settings.examples, self.settings.seed
         for made in self._seeds:
             corpus.offer(made)
@@ -254,10 +277,6 @@ class Bench:
             for made in specials(max(corpus.entries, key=weight), self._hints, self._globals):
                 corpus.offer(made)
         corpus.steer(examples)
-        # The machines are large, and only explaining a failure needs them again.
-        self.__dict__.pop("_references", None)
-        gc.collect()
-        corpus.entries = dict(sorted(corpus.entries.items(), key=lambda pair: weight(pair[0])))
         return corpus
 
     @functools.cached_property
@@ -351,8 +370,8 @@ def _defined(run: Run, placed: Placed) -> Run:
     if run.outcome == "fault":
         assert run.fault is not None
         if run.fault.address is None:
-            raise Undefined("undefined behaviour")
-        raise Undefined("bad memory access", _overrun(run.fault, placed))
+            raise Undefined("undefined behaviour", null=True)
+        raise Undefined("bad memory access", _overrun(run.fault, placed), null=run.fault.address < PAGE)
     if run.outcome == "limit":
         raise Undefined("runs too long")
     return run

@@ -13,7 +13,7 @@ from pytest_llmcompiler.machine.emulator import Machine
 from pytest_llmcompiler.machine.run import Comparison, Features, Run, Seen
 from pytest_llmcompiler.program.reference import Symbol
 
-MOST_STEPS = 200_000
+MOST_STEPS = 40_000
 """Edges that a run may take (`watch.c` has the same number)."""
 _LONGEST, _MOST_TEXTS = 64, 64
 _NON_ZERO, _BITS = re.compile(rb"[^\0]"), range(8)

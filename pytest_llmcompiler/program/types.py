@@ -29,6 +29,10 @@ class Int:
         return (-(1 << bits - 1), (1 << bits - 1) - 1) if self.signed else (0, (1 << bits) - 1)
 
 
+UNTYPED = Int(1, False, "void")
+"""A byte of what a `void *` points to: anything may lie there, so it is aligned as its size allows."""
+
+
 @dataclass(frozen=True)
 class Float:
     """An IEEE float (4 bytes) or double (8 bytes)."""

@@ -8,7 +8,7 @@ typedef unsigned int u32;
 typedef unsigned long long u64;
 typedef long long s64;
 
-enum { PLACES = 256, KEPT = 4, MOST_STEPS = 200000 };
+enum { PLACES = 256, KEPT = 4, MOST_STEPS = 40000 };
 
 struct comparison {
     u64 first, second, size; /* size in bytes; 0 where nothing is kept */
