@@ -32,7 +32,7 @@ static int unhex(int c)
 /* Percent-encode n bytes; the length that was needed, the text is cut when it is not below `cap`. */
 size_t url_encode(const char *s, size_t n, char *o, size_t cap)
 {
-	static const char hex[16] = "0123456789ABCDEF";
+	static const char hex[] = "0123456789ABCDEF";
 	size_t k = 0;
 
 	while (n--) {
