@@ -18,10 +18,13 @@ from hypothesis.errors import Unsatisfiable
 from pytest_llmcompiler.inputs.feedback import closed, grown, suggested, terminated
 from pytest_llmcompiler.inputs.place import LARGE
 from pytest_llmcompiler.inputs.value import Input, objects
-from pytest_llmcompiler.machine.run import Feature, Features, Seen
+from pytest_llmcompiler.machine.run import Compared, Feature, Features
+from pytest_llmcompiler.machine.watch import MOST_STEPS
 
 _GROWTHS, _MOST_REPAIRS = 6, 64
 """How often a buffer that is too short is made longer, and how many inputs are repaired so."""
+_FIRST, _STEPS = 8, 8_000
+"""After so many inputs, one that takes more than these steps is too long; one as long as the others never is."""
 _TRIALS = 6
 """Inputs that steering tries, for each that is generated."""
 
@@ -34,8 +37,12 @@ class Entry(Protocol):
         """Where the probe went."""
 
     @property
-    def seen(self) -> Seen | None:
+    def compared(self) -> Compared | None:
         """What the probe compared; None where it went nowhere new."""
+
+    @property
+    def steps(self) -> int:
+        """How far the probe went."""
 
 
 AnEntry = TypeVar("AnEntry", bound=Entry)
@@ -66,11 +73,12 @@ class NothingNew(Exception):
 class Corpus(Generic[AnEntry]):
     """Inputs, each with what `accept` returned for it.
 
-    `accept` is given an input, the features that are known, and whether it is of use only with others. It raises
-    Undefined for an input that is of no use, and NothingNew for one that would be, but shows only what is known.
+    `accept` is given an input, the features that are known, whether it is of use only with others, and how many steps
+    it may take. It raises Undefined for an input that is of no use, and NothingNew for one that would be, but shows
+    only what is known.
     """
 
-    def __init__(self, accept: Callable[[Input, set[Feature], bool], AnEntry]) -> None:
+    def __init__(self, accept: Callable[[Input, set[Feature], bool, int], AnEntry]) -> None:
         self.entries: dict[Input, AnEntry] = {}
         self.dropped: Counter[str] = Counter()
         """How many different inputs were of no use, by reason."""
@@ -87,7 +95,7 @@ class Corpus(Generic[AnEntry]):
         if made not in self._seen:
             self._seen.add(made)
             try:
-                self._take(made, self._accept(made, self._features, False))
+                self._take(made, self._accept(made, self._features, False, self._steps))
             except Undefined as reason:
                 self.dropped[str(reason)] += 1
                 self._repair(made, reason)
@@ -98,7 +106,7 @@ class Corpus(Generic[AnEntry]):
         self.dropped = dropped
         try:
             for made in inputs:
-                self.entries[made] = self._accept(made, self._features, False)
+                self.entries[made] = self._accept(made, self._features, False, MOST_STEPS)
         except Undefined:
             return False
         return True
@@ -125,7 +133,7 @@ class Corpus(Generic[AnEntry]):
         wanted = len(self.entries) + examples
         while self._leads:
             lead = self._leads.popleft()
-            for made in suggested(lead, self.entries[lead].seen or Seen()):
+            for made in suggested(lead, self.entries[lead].compared or Compared()):
                 if made in self._seen:
                     continue
                 if not trials or len(self.entries) >= wanted:
@@ -137,16 +145,24 @@ class Corpus(Generic[AnEntry]):
         """Take an input in where it shows something new; why it can't be used, if so."""
         self._seen.add(made)
         try:
-            self._take(made, self._accept(made, self._features, True))
+            self._take(made, self._accept(made, self._features, True, self._steps))
         except NothingNew:
             return None
         except Undefined as reason:
             return reason
         return None
 
+    @property
+    def _steps(self) -> int:
+        """How far an input may go: far, until there are some; then what the shortest took sets the measure."""
+        if len(self.entries) < _FIRST:
+            return MOST_STEPS
+        least = min(entry.steps for entry, _ in zip(self.entries.values(), range(_FIRST)))
+        return max(_STEPS, 2 * least)
+
     def _take(self, made: Input, entry: AnEntry) -> None:
         self.entries[made] = entry
-        if entry.seen:
+        if entry.compared:
             self._features |= entry.features
             self._leads.append(made)
 
@@ -162,7 +178,7 @@ class Corpus(Generic[AnEntry]):
             return False
         self._seen.add(made)
         try:
-            self._take(made, self._accept(made, self._features, False))
+            self._take(made, self._accept(made, self._features, False, self._steps))
         except Undefined:
             return False
         return True
@@ -191,7 +207,7 @@ class Corpus(Generic[AnEntry]):
             if count * size > LARGE:
                 return None
             try:
-                self._accept(grown(made, overrun.number, count), self._features, False)
+                self._accept(grown(made, overrun.number, count), self._features, False, self._steps)
             except Undefined as reason:
                 if reason.overrun is None or reason.overrun.number != overrun.number:
                     return None
@@ -202,7 +218,7 @@ class Corpus(Generic[AnEntry]):
 
     def _is_defined(self, made: Input) -> bool:
         try:
-            self._accept(made, self._features, False)
+            self._accept(made, self._features, False, self._steps)
         except Undefined:
             return False
         return True

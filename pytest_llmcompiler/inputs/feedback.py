@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from pytest_llmcompiler.inputs.scope import Scope, Ties, ties
 from pytest_llmcompiler.inputs.value import Alias, Input, Links, Object, objects, replaced
-from pytest_llmcompiler.machine.run import Comparison, Seen
+from pytest_llmcompiler.machine.run import Compared, Comparison
 from pytest_llmcompiler.program.types import Array, Int, Param, Pointer, Struct, Type
 
 _MOST_LEAVES, _MOST_MATCHES = 256, 6
@@ -73,10 +73,10 @@ def _closing(type: Struct, links: Links, ends: Mapping[bool, int]) -> Iterator[t
             yield field.offset, Alias(type, ends[index in back], 0)
 
 
-def suggested(made: Input, seen: Seen) -> Iterator[Input]:
+def suggested(made: Input, compared: Compared) -> Iterator[Input]:
     """Inputs that differ from one in what a comparison looked at: equal to the other side, or next to it."""
     leaves = list(_leaves(made))
-    for comparison in seen.comparisons:
+    for comparison in compared.comparisons:
         for mine, other in ((comparison.first, comparison.second), (comparison.second, comparison.first)):
             for leaf in _matching(leaves, mine, comparison):
                 for value in (other, other + 1, other - 1):
@@ -85,7 +85,7 @@ def suggested(made: Input, seen: Seen) -> Iterator[Input]:
             if leaf.kind != "object":
                 distance = comparison.second - comparison.first
                 yield from (_with(made, leaf, leaf.value + step) for step in (distance, -distance))
-    for first, second in seen.texts:
+    for first, second in compared.texts:
         yield from _with_text(made, first, second)
         yield from _with_text(made, second, first)
 

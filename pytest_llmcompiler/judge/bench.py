@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import gc
+from collections import Counter
 from collections.abc import Callable, Iterator, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pytest_llmcompiler.inputs.corpus import Corpus, NothingNew, Overrun, Undefined, shrink, weight
@@ -18,12 +19,14 @@ from pytest_llmcompiler.inputs.strategies import Hints, hints, inputs, specials
 from pytest_llmcompiler.inputs.value import Input
 from pytest_llmcompiler.judge.compare import Difference, Frame, Loose, agree, differences, loose_bytes, wild_write
 from pytest_llmcompiler.judge.show import show_input
+from pytest_llmcompiler.judge.trace import Seen, Text, alike, common, parting, wrong_store
 from pytest_llmcompiler.judge.verdict import Kind, Verdict
+from pytest_llmcompiler.judge.whole import Whole, compared, whole
 from pytest_llmcompiler.machine import abi, sandbox
 from pytest_llmcompiler.machine.assemblers import Assembled, AssemblyError, LinkError, UnsupportedError, assemble
 from pytest_llmcompiler.machine.emulator import MOST_ARGUMENTS, Machine
-from pytest_llmcompiler.machine.run import Fault, Feature, Features, Run, Seen
-from pytest_llmcompiler.machine.watch import Watch
+from pytest_llmcompiler.machine.run import Compared, Fault, Feature, Features, Run
+from pytest_llmcompiler.machine.watch import MOST_STEPS, Watch
 from pytest_llmcompiler.program.case import CaseError
 from pytest_llmcompiler.program.reference import Program, Reference
 from pytest_llmcompiler.program.signature import declared
@@ -35,6 +38,12 @@ _REFERENCE_LIMIT = 1_000_000
 """Instructions; an input for which the reference needs more is not a test."""
 _HANG_FACTOR, _HANG_FLOOR = 32, 20_000
 """A candidate hangs past this many instructions for each byte of code that the reference executed, and as many more."""
+_TRACED = 20_000
+"""Instructions, and stores, that are looked at to find out where two ways part."""
+_VARIED = 4
+"""Inputs with other garbage for each way from block to block of the function."""
+_INSPECTED, _INSPECTED_BYTES, _INSPECTED_LIMIT = 8, 20_000, 50_000
+"""Inputs for a closer look; bytes of code that the reference executes on them, instructions of the candidate."""
 _RUN_SECONDS, _RUN_MEGABYTES = 120.0, 8192
 """Only a fault of the emulator gets near these: runs are limited by instructions. (unicorn reserves gigabytes.)"""
 
@@ -59,7 +68,10 @@ class Entry:
     loose: Loose
     limit: int
     features: Features
-    seen: Seen | None
+    compared: Compared | None
+    """What the probe compared; None where it went nowhere new."""
+    steps: int
+    """Edges that the probe took."""
 
     @property
     def placed(self) -> Placed:
@@ -74,6 +86,15 @@ class _Finding:
     kind: Kind
     message: str
     evidence: tuple[str, ...]
+    blank: bool = False
+    """Whether the unused stack and registers held zeros."""
+
+
+_Stage = Literal["input", "program", "inspection"]
+_Failure = tuple[Input, Entry, _Finding]
+_Find = Callable[[Machine, Entry, str], "_Finding | None"]
+_Given = tuple[Placed, abi.Call, int, int]
+_NOWHERE = Placed((), (), (), (), 0, None)
 
 
 class Bench:
@@ -113,15 +134,16 @@ class Bench:
             return Verdict("link", f"{self.function} is defined, but not as code of this text")
         detail = {"assembler": candidate.engine, "fallback": candidate.fallback, **self._counts()}
         try:
-            index = self._isolated(self._first_failure, candidate, assembly)
+            failure = self._isolated(self._first_failure, candidate, assembly)
         except (sandbox.Died, sandbox.TimedOut) as error:
             return Verdict("inconclusive", f"the emulator gave up on it: {error}", detail=detail)
-        if index is None:
+        if failure is None:
             return Verdict("pass", detail=detail)
+        self._texts  # noqa: B018 - made here, or each child would make them anew
         try:
-            found = self._isolated(self._explained, candidate, assembly, index, True)
+            found = self._isolated(self._explained, candidate, assembly, *failure, True)
         except (sandbox.Died, sandbox.TimedOut):
-            found = self._isolated(self._explained, candidate, assembly, index, False)
+            found = self._isolated(self._explained, candidate, assembly, *failure, False)
         return Verdict(found["kind"], found["message"], tuple(found["evidence"]), detail)
 
     def _isolated(self, function: Callable[..., Any], *args: Any) -> Any:
@@ -137,7 +159,7 @@ class Bench:
         if "blockaddress(" in self.reference.ir:
             return "the file takes the addresses of labels, which only code of the same function can use"
         try:
-            self.corpus  # noqa: B018
+            self.corpus, self._whole  # noqa: B018
         except UnsupportedError as error:
             return str(error)
         if not self.corpus.entries:
@@ -156,65 +178,197 @@ class Bench:
             )
         return counts
 
-    def _first_failure(self, candidate: Assembled, assembly: str) -> int | None:
-        """The number of the first input on which a candidate fails.
+    def _first_failure(self, candidate: Assembled, assembly: str) -> tuple[_Stage, int] | None:
+        """Where a candidate fails first: the stage, and the number of the input.
 
         What can't be judged on one input does not excuse what fails on another; a breach of the convention alone
-        comes last.
+        comes last. Only a candidate that passes is looked at more closely.
         """
         machine = self._machine(self.reference.golden, candidate)
         lesser: dict[Kind, int] = {}
         for index, entry in enumerate(self.corpus.entries.values()):
-            finding = self._finding(machine, entry, assembly)
+            find = self._finding if index in self._varied else self._plain_finding
+            finding = find(machine, entry, assembly)
             if finding and finding.kind not in ("inconclusive", "abi"):
-                return index
+                return "input", index
             if finding:
                 lesser.setdefault(finding.kind, index)
-        return lesser.get("inconclusive", lesser.get("abi"))
+        if lesser:
+            return "input", lesser["inconclusive"] if "inconclusive" in lesser else lesser["abi"]
+        if self._as_program(machine, assembly):
+            return "program", 0
+        entries = list(self.corpus.entries.values())
+        suspects = (index for index in self._inspected if self._inspection(machine, entries[index], assembly))
+        return next((("inspection", index) for index in suspects), None)
 
-    def _explained(self, candidate: Assembled, assembly: str, index: int, smaller: bool) -> dict[str, Any]:
+    def _explained(
+        self, candidate: Assembled, assembly: str, stage: _Stage, index: int, smaller: bool
+    ) -> dict[str, Any]:
         """What goes wrong on an input, or on the smallest that shows the same."""
         machine = self._machine(self.reference.golden, candidate)
-        made, entry = list(self.corpus.entries.items())[index]
-        finding = self._finding(machine, entry, assembly)
+        if stage == "program":
+            finding, shown = self._as_program(machine, assembly), ["  input     the whole program, from main on"]
+        else:
+            finding, shown = self._explained_input(machine, candidate, assembly, stage, index, smaller)
         if finding is None:
             finding = _Finding("inconclusive", "it fails on an input once and not again", ())
-        if smaller and finding.kind != "inconclusive":
-            made, finding = self._smallest(machine, assembly, made, finding)
-        lines = show_input(made, self.signature.params)
-        shown = (f"  input     {lines[0]}", *(f"            {line}" for line in lines[1:]))
         return {"kind": finding.kind, "message": finding.message, "evidence": [*shown, *finding.evidence]}
 
-    def _smallest(self, machine: Machine, assembly: str, made: Input, finding: _Finding) -> tuple[Input, _Finding]:
+    def _explained_input(
+        self, machine: Machine, candidate: Assembled, assembly: str, stage: _Stage, index: int, smaller: bool
+    ) -> tuple[_Finding | None, list[str]]:
+        find = self._finding if stage == "input" else self._inspection
+        made, entry = list(self.corpus.entries.items())[index]
+        finding = find(machine, entry, assembly)
+        if smaller and finding and finding.kind != "inconclusive":
+            made, entry, finding = self._smallest(machine, assembly, find, (made, entry, finding))
+        lines = show_input(made, self.signature.params)
+        shown = [f"  input     {lines[0]}", *(f"            {line}" for line in lines[1:])]
+        if smaller and finding and finding.kind != "inconclusive" and stage == "input":
+            more = (
+                *self._on_garbage(machine, entry, finding),
+                *self._parting(machine, candidate, assembly, entry, finding),
+            )
+            finding = replace(finding, evidence=(*finding.evidence, *more))
+        return finding, shown
+
+    def _smallest(self, machine: Machine, assembly: str, find: _Find, first: _Failure) -> _Failure:
         """The smallest input that shows the same kind of failure."""
-        found: dict[Input, _Finding] = {made: finding}
+        made, _, finding = first
+        found: dict[Input, _Failure] = {made: first}
 
         def fails(other: Input) -> bool:
             try:
                 entry = self.corpus.entries.get(other) or self._accept(other)
             except Undefined:
                 return False
-            again = self._finding(machine, entry, assembly)
+            again = find(machine, entry, assembly)
             if again is None or again.kind != finding.kind:
                 return False
-            found[other] = again
+            found[other] = other, entry, again
             return True
 
-        small = shrink(self._strategy, made, self.settings.examples, self.settings.seed, fails)
-        return small, found[small]
+        return found[shrink(self._strategy, made, self.settings.examples, self.settings.seed, fails)]
 
     def _finding(self, machine: Machine, entry: Entry, assembly: str) -> _Finding | None:
+        """What goes wrong on an input, whatever the unused stack and registers hold."""
         run = machine.run(entry.placed, entry.call, entry.limit)
-        if run.outcome == "vex":
-            assert run.fault is not None
-            return _Finding("inconclusive", f"{run.fault.what}, which the emulator can't judge", ())
-        if run.outcome in ("fault", "forbidden"):
-            assert run.fault is not None
-            return self._crash(machine, entry, run.fault, assembly)
-        if run.outcome == "limit":
-            length = entry.expected.length
-            words = f"still running after {entry.limit} instructions; the reference executes {length} bytes of code"
-            return _Finding("hang", words, ())
+        finding = self._fault_of(machine, run, entry, assembly)
+        if finding:
+            return finding
+        blank = machine.run(entry.placed, entry.call, entry.limit, blank=True)
+        finding = None if blank.alike(run) else self._fault_of(machine, blank, entry, assembly)
+        return finding and replace(finding, blank=True)
+
+    def _plain_finding(self, machine: Machine, entry: Entry, assembly: str) -> _Finding | None:
+        return self._fault_of(machine, machine.run(entry.placed, entry.call, entry.limit), entry, assembly)
+
+    def _on_garbage(self, machine: Machine, entry: Entry, finding: _Finding) -> Iterator[str]:
+        """Whether it is garbage that a failure depends on."""
+        if finding.kind == "abi":
+            return
+        other = machine.run(entry.placed, entry.call, entry.limit, blank=not finding.blank)
+        if not self._fault_of(machine, other, entry, ""):
+            held = "zeros" if finding.blank else "other values"
+            passes = "other values" if finding.blank else "zeros"
+            yield f"  unset     the unused stack and registers held {held}; with {passes} there this input passes"
+
+    def _parting(
+        self, machine: Machine, candidate: Assembled, assembly: str, entry: Entry, finding: _Finding
+    ) -> Iterator[str]:
+        """Where the candidate's way parts from the reference's, as far as that can be said."""
+        mine = Text("the candidate", assembly, candidate)
+        given = entry.placed, entry.call, entry.limit, _TRACED
+        texts = [text for text in self._texts if alike(mine, text)]
+        words = None
+        if texts:
+            trace = machine.trace(*given, blank=finding.blank)
+            pairs = [(text, (trace, self._traced(text, given, finding.blank))) for text in texts]
+            text, traces = max(pairs, key=lambda pair: common(mine, *pair))
+            words = parting(mine, text, traces)
+        elif finding.kind != "abi":
+            golden = self._machine(self.reference.golden)
+            machines = machine, golden
+            stores = tuple(one.stores(*given, blank=finding.blank) for one in machines)
+            symbols = self.reference.golden.symbols
+            places = {name: (symbols[name].address, symbols[name].size) for name in self.reference.golden.globals}
+            seen = Seen(entry.frame, entry.loose, places, finding.kind == "mismatch")
+            words = wrong_store(mine, machines, (stores[0], stores[1]), seen)
+        if words:
+            yield f"  parts     {words}"
+
+    def _traced(self, text: Text, given: _Given, blank: bool) -> list[int]:
+        return self._machine(self.reference.golden, text.assembled).trace(*given, blank=blank)
+
+    @functools.cached_property
+    def _texts(self) -> list[Text]:
+        """clang's own texts for the function."""
+        made = [(level, self.reference.assembly(self.function, level)) for level in ("O0", "O1", "O2", "O3")]
+        symbols = self.reference.golden.addresses
+        return [
+            Text(f"clang -{level}", text, assemble(text, self.function, BASE, symbols, "llvm")) for level, text in made
+        ]
+
+    def _as_program(self, machine: Machine, assembly: str) -> _Finding | None:
+        """What goes wrong when the whole program is run."""
+        if self._whole is None:
+            return None
+        run = machine.run_main(self._whole.limit)
+        finding = self._stopped(machine, run, _NOWHERE, self._whole.expected, self._whole.limit, assembly)
+        if finding:
+            return replace(finding, message=f"the whole program: {finding.message}")
+        found = list(compared(self._whole.expected, run))
+        return (
+            _Finding("mismatch", f"the whole program: {_headline(found[0])}", tuple(_table(found))) if found else None
+        )
+
+    @functools.cached_property
+    def _whole(self) -> Whole | None:
+        if not self.reference.golden.has_main or self.function == "main":
+            return None
+        probe, golden, optimised = self._references
+        found = whole([probe.run_main, optimised.run_main], golden, (_HANG_FACTOR, _HANG_FLOOR))
+        self.__dict__.pop("_references", None)
+        return found
+
+    @functools.cached_property
+    def _varied(self) -> frozenset[int]:
+        """The inputs that are run on other garbage too: so many that each way through the function is."""
+        return frozenset(self._covering(_VARIED))
+
+    @functools.cached_property
+    def _inspected(self) -> list[int]:
+        """The inputs for a closer look, which is slow."""
+        entries = list(self.corpus.entries.values())
+        short = [index for index in self._covering(1) if entries[index].expected.length <= _INSPECTED_BYTES]
+        return short[:_INSPECTED]
+
+    def _covering(self, times: int) -> list[int]:
+        """Inputs, by number, on which every part of the reference's code that any input reaches runs so many times."""
+        seen: Counter[tuple[int, int]] = Counter()
+        chosen = []
+        for index, entry in enumerate(self.corpus.entries.values()):
+            if any(seen[edge] < times for edge in entry.expected.edges):
+                seen.update(entry.expected.edges)
+                chosen.append(index)
+        return chosen
+
+    def _inspection(self, machine: Machine, entry: Entry, assembly: str) -> _Finding | None:
+        """What a closer look finds fault with."""
+        fault = machine.inspect(entry.placed, entry.call, min(entry.limit, _INSPECTED_LIMIT))
+        if fault is None:
+            return None
+        line = machine.line_of(fault)
+        evidence = tuple(_quoted(assembly, line or 0))
+        if fault.address is None:
+            return _Finding("inconclusive", f"{fault.what} in line {line}, which the emulator can't judge", evidence)
+        words = f"{fault.what}, where a signal handler may write at any time: {fault.size} bytes in line {line}"
+        return _Finding("abi", words, evidence)
+
+    def _fault_of(self, machine: Machine, run: Run, entry: Entry, assembly: str) -> _Finding | None:
+        finding = self._stopped(machine, run, entry.placed, entry.expected, entry.limit, assembly)
+        if finding:
+            return finding
         found = list(differences(entry.frame, entry.expected, run, entry.loose))
         if found:
             return _Finding("mismatch", _headline(found[0]), tuple(_table(found)))
@@ -222,11 +376,26 @@ class Bench:
             return _Finding("abi", run.abi[0], tuple(f"  breach    {words}" for words in run.abi))
         return None
 
-    def _crash(self, machine: Machine, entry: Entry, fault: Fault, assembly: str) -> _Finding:
+    def _stopped(
+        self, machine: Machine, run: Run, placed: Placed, expected: Run, limit: int, assembly: str
+    ) -> _Finding | None:
+        """Why a run has no result."""
+        if run.outcome == "vex":
+            assert run.fault is not None
+            return _Finding("inconclusive", f"{run.fault.what}, which the emulator can't judge", ())
+        if run.outcome in ("fault", "forbidden"):
+            assert run.fault is not None
+            return self._crash(machine, placed, expected, run.fault, assembly)
+        if run.outcome == "limit":
+            words = f"still running after {limit} instructions; the reference executes {expected.length} bytes of code"
+            return _Finding("hang", words, ())
+        return None
+
+    def _crash(self, machine: Machine, placed: Placed, expected: Run, fault: Fault, assembly: str) -> _Finding:
         words = fault.what
         if fault.address is not None:
             size = f" of {fault.size} bytes" if fault.access != "jump" else ""
-            words = f"{fault.what}{size} at {_where(fault.address, entry.placed)}"
+            words = f"{fault.what}{size} at {_where(fault.address, placed)}"
         line = machine.line_of(fault)
         inside = machine.name_of(fault.pc) if not machine.in_candidate(fault.pc) else None
         evidence = list(_quoted(assembly, line or 0, f"{inside}, called from " if inside else ""))
@@ -234,8 +403,8 @@ class Bench:
             words += f" in {inside}, called from line {line}" if inside else f" in line {line}"
         elif inside:
             evidence.append(f"  at        {inside}")
-        end = entry.expected
-        evidence.append(f"  expected  {end.outcome if end.outcome != 'return' else 'a return'}; observed: {fault.what}")
+        end = "a return" if expected.outcome == "return" else expected.outcome
+        evidence.append(f"  expected  {end}; observed: {fault.what}")
         return _Finding("crash", words, tuple(evidence))
 
     # -- the reference
@@ -321,7 +490,9 @@ class Bench:
             program, self.function, self.signature, candidate=candidate, externals=self._externals, **options
         )
 
-    def _accept(self, made: Input, known: Set[Feature] = frozenset(), only_new: bool = False) -> Entry:
+    def _accept(
+        self, made: Input, known: Set[Feature] = frozenset(), only_new: bool = False, steps: int = MOST_STEPS
+    ) -> Entry:
         """What the reference shows on an input. Raises Undefined where that is nothing to hold a candidate to, and
         NothingNew where only new features are asked for and there are none."""
         buffer = self.signature.result if abi.result(self.signature).in_memory else None
@@ -333,22 +504,25 @@ class Bench:
         if len(call.stack) > MOST_ARGUMENTS:
             raise Undefined("too large")
         probe, golden, optimised = self._references
-        _defined(probe.run(placed, call), placed)
+        _defined(probe.run(placed, call, steps), placed)
         features = probe.features()
         is_new = not features <= known
         if only_new and not is_new:
             raise NothingNew
         run = _defined(golden.run(placed, call, _REFERENCE_LIMIT), placed)
         limit = _HANG_FLOOR + _HANG_FACTOR * run.length
-        other = optimised.run(placed, call, limit)
+        others = (
+            optimised.run(placed, call, limit),
+            golden.run(placed, call, limit, blank=True),
+            optimised.run(placed, call, limit, blank=True),
+        )
         frame = Frame(self.signature, placed, self.reference.golden.globals, self.reference.variables)
-        if not agree(frame, run, other):
+        if not all(agree(frame, run, other) for other in others):
             raise Undefined("the optimised reference disagrees")
         if wild_write(placed, run):
             raise Undefined("writes outside of every object")
-        return Entry(
-            frame, call, run, loose_bytes(frame, run, other), limit, features, probe.seen() if is_new else None
-        )
+        loose = frozenset().union(*(loose_bytes(frame, run, other) for other in others))
+        return Entry(frame, call, run, loose, limit, features, probe.compared() if is_new else None, probe.steps)
 
     def _call(self, made: Input, placed: Placed) -> abi.Call:
         types = [value.type for value in made.args]
@@ -396,6 +570,8 @@ def _where(address: int, placed: Placed) -> str:
             return f"{target.label} + {target.size + past} ({past} bytes past its end)"
         if -4096 <= address - target.address < 0:
             return f"{target.label} - {target.address - address} (before its start)"
+        if target.address <= address < target.address + target.size:
+            return f"{target.label} + {address - target.address} (of {target.size} bytes)"
     if any(target.address & 0xFFFFFFFF == address for target in placed.objects):
         return f"{address:#x} (the lower half of a pointer)"
     return hex(address)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import unicorn
@@ -13,15 +14,18 @@ from unicorn import x86_const as x86
 
 from pytest_llmcompiler.inputs.place import ARENA, GARBAGE, PAGE, RETURN, SLOTS, STUB_SIZE, STUBS, Placed
 from pytest_llmcompiler.machine import abi
+from pytest_llmcompiler.machine.alignment import ALIGNMENT, Operand, aligned_operand
 from pytest_llmcompiler.machine.assemblers import Assembled
 from pytest_llmcompiler.machine.assemblers import Segment as CandidateSegment
 from pytest_llmcompiler.machine.hazards import hazard
 from pytest_llmcompiler.machine.libc import HEAP, Exit, Heap, Kernel, Trap
-from pytest_llmcompiler.machine.run import Argument, CallOut, Constants, Fault, Outcome, Run
+from pytest_llmcompiler.machine.run import Argument, CallOut, Constants, Fault, Outcome, Run, Store
 from pytest_llmcompiler.program.reference import Program, Segment
 from pytest_llmcompiler.program.types import Float, Function, Int, Pointer, significant, unsupported
 
 STACK, STACK_SIZE = 0x7FFD12340000, 64 * PAGE
+RED_ZONE = 128
+"""Bytes below the stack pointer that a function may use as it likes: nobody else does."""
 FRAME = 2 * PAGE
 """Bytes at the top of the stack that belong to the caller of the function under test."""
 MOST_ARGUMENTS = PAGE
@@ -36,7 +40,8 @@ _ACCESS = {
     unicorn.UC_MEM_FETCH_PROT: "jump",
 }
 _EXCEPTIONS = {0: "division by zero or overflow in it", 3: "breakpoint", 4: "overflow trap", 13: "protection fault"}
-_REGISTERS = ("rax", "rdx", "xmm0", "xmm1", *abi.CALLEE_SAVED, "rsp", "rip", "eflags", "mxcsr", "fpcw", "fptag")
+_REGISTERS = (*abi.CALLEE_SAVED, "rsp", "rip", "eflags", "mxcsr", "fpcw", "fptag")
+"""What a run shows besides its result."""
 _IDS = {
     name: getattr(x86, f"UC_X86_REG_{name.upper()}")
     for name in (*_REGISTERS, *abi.CALLER_SAVED, *(f"xmm{number}" for number in range(16)))
@@ -45,7 +50,8 @@ _DIRECTION = 1 << 10
 _MXCSR_CONTROL = 0xFFC0
 
 _memcmp = ctypes.CDLL(None).memcmp
-_memcmp.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t)
+_memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+_NO_INPUT = Placed((), (), (), (), 0, None)
 
 
 class _Region:
@@ -61,12 +67,23 @@ class _Region:
             raise ValueError(f"{len(data)} bytes at {offset} are outside of a region of {self.size}")
         ctypes.memmove(self.pointer + offset, data, len(data))
 
-    def is_changed(self, original: bytes, start: int, end: int) -> bool:
-        """Whether a range differs from the same range of the bytes that the region once held."""
-        return bool(_memcmp(self.pointer + start, original[start:end], end - start)) if start < end else False
+    def differs(self, other: _Region, start: int, end: int) -> bool:
+        """Whether a range differs from the same range of another region."""
+        return start < end and _memcmp(self.pointer + start, other.pointer + start, end - start) != 0
 
     def read(self, offset: int = 0, size: int | None = None) -> bytes:
         return ctypes.string_at(self.pointer + offset, self.size - offset if size is None else size)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What a run finds in the registers and on the stack that nobody gave a value."""
+
+    context: Any
+    """unicorn's copy of the registers."""
+    saved: dict[str, int]
+    """The callee-saved registers."""
+    stack: bytes
 
 
 class Machine:
@@ -98,6 +115,7 @@ class Machine:
         self._abi: list[str] = []
         self._end: tuple[Outcome, Fault | None, int] | None = None
         self._length = 0
+        self._edges: set[tuple[int, int]] = set()
         self._placed: Placed | None = None
         self._raised: Exception | None = None
         self._load_program()
@@ -155,14 +173,14 @@ class Machine:
         for name in self.program.stubs:
             self._replace(name, functools.partial(self._on_external, name))
         if counting:
+            self._last_byte = self.entry + self.program.symbols[self.function].size
             uc.hook_add(unicorn.UC_HOOK_BLOCK, self._on_block)
 
     def watch(self, first: int, last: int, action: Callable[[int], None]) -> None:
         """Call `action` with the address before each instruction from `first` to `last` is executed."""
 
         def on_code(uc: Any, address: int, size: int, data: Any) -> None:
-            with self._guarded():
-                action(address)
+            self._guarded(action, address)
 
         self._uc.hook_add(unicorn.UC_HOOK_CODE, on_code, None, first, last)
 
@@ -174,11 +192,10 @@ class Machine:
         self._uc.mem_write(address, b"\xc3")
         self.watch(address, address, lambda _: action())
 
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
+    def _guarded(self, action: Callable[..., None], *args: int) -> None:
         """Stop the run where a hook ends it or fails; what it raised reaches the caller of `run`."""
         try:
-            yield
+            action(*args)
         except Exit as end:
             self._stop("exit", None, end.code)
         except Trap as trap:
@@ -197,8 +214,8 @@ class Machine:
         # The process's initial stack: argc, argv, envp and the auxiliary vector, each ended by zero; AT_RANDOM (25)
         # must point to 16 bytes, AT_PAGESZ (6) is read by the allocator.
         words = (1, stack + 256, 0, 0, 6, PAGE, 25, stack + 256, 0, 0)
-        uc.mem_write(stack, b"".join(word.to_bytes(8, "little") for word in words))
-        uc.mem_write(stack + 256, b"program\0" * 2)
+        self._process = b"".join(word.to_bytes(8, "little") for word in words).ljust(256, b"\0") + b"program\0" * 2
+        uc.mem_write(stack, self._process)
         uc.reg_write(x86.UC_X86_REG_RSP, stack)
         self._emulate(self.program.entry, self.program.symbols["main"].address)
         self._arguments = (uc.reg_read(x86.UC_X86_REG_RDI), uc.reg_read(x86.UC_X86_REG_RSI))
@@ -246,53 +263,81 @@ class Machine:
         """Watch an instruction that the emulator would run and a process may not, or that it computes wrongly."""
         assert self.candidate is not None
         segment = next(s for s in self.candidate.segments if s.address <= address <= s.address + len(s.data))
-        found = hazard(mnemonic, segment.data[address - segment.address :][:16])
+        code = segment.data[address - segment.address :][:16]
+        found = hazard(mnemonic, code)
         if found:
             outcome, words = found
             self.watch(address, address, lambda pc: self._stop(outcome, Fault(words, pc)))
+        operand = aligned_operand(code, address)
+        if operand:
+            self.watch(address, address, functools.partial(self._on_aligned, operand))
 
     def _freeze(self) -> None:
         """Remember the state from which every run starts."""
-        uc = self._uc
-        self._saved = {name: _garbage(self.fill, index) for index, name in enumerate(abi.CALLEE_SAVED)}
-        for name, value in self._saved.items():
-            uc.reg_write(_IDS[name], value)
-        self._clobber()
-        uc.reg_write(x86.UC_X86_REG_EFLAGS, 0x202)
-        uc.reg_write(x86.UC_X86_REG_FPTAG, 0xFFFF)
-        self._context = uc.context_save()
+        self._starts = {blank: self._state(blank) for blank in (False, True)}
         own = self.candidate.segments if self.candidate else ()
         parts: tuple[Segment | CandidateSegment, ...] = (*self.program.segments, *own)
         self._constants = Constants(
             tuple((part.address, part.data) for part in parts if not part.writable and not part.executable)
         )
         self._initial = [(region, region.read()) for _, region in self._data]
-        self._fresh_arena = GARBAGE[self.fill] * (ARENA // 4)
-        self._arena.write(self._fresh_arena)
-        self._fresh_stack = GARBAGE[self.fill] * (STACK_SIZE // 4)
+        self._fresh_arena = _Region(ARENA)
+        for arena in (self._arena, self._fresh_arena):
+            arena.write(GARBAGE[self.fill] * (ARENA // 4))
+
+    def _state(self, blank: bool) -> _Start:
+        self._blank = blank
+        saved = {name: self._garbage(index) for index, name in enumerate(abi.CALLEE_SAVED)}
+        for name, value in saved.items():
+            self._uc.reg_write(_IDS[name], value)
+        self._clobber()
+        self._uc.reg_write(x86.UC_X86_REG_EFLAGS, 0x202)
+        self._uc.reg_write(x86.UC_X86_REG_FPTAG, 0xFFFF)
+        stack = bytes(STACK_SIZE) if blank else GARBAGE[self.fill] * (STACK_SIZE // 4)
+        return _Start(self._uc.context_save(), saved, stack)
+
+    def _garbage(self, index: int) -> int:
+        """64 bits for a register that holds no value: they look like nothing, or are zero."""
+        return 0 if self._blank else _mixed((int.from_bytes(GARBAGE[self.fill], "little"), index))
 
     # -- running
 
-    def run(self, placed: Placed, call: abi.Call, limit: int) -> Run:
-        """Run the function on an input, for at most `limit` instructions."""
-        self._reset(placed)
+    def run(self, placed: Placed, call: abi.Call, limit: int, *, blank: bool = False) -> Run:
+        """Run the function on an input, for at most `limit` instructions.
+
+        With `blank`, the unused stack and registers hold zeros, so that what is read from there makes a difference.
+        """
+        self._reset(placed, blank)
+        return self._run(self.entry, call, limit)
+
+    def preset(self, address: int, data: bytes) -> None:
+        """Let every further run find these bytes in the program's writable memory."""
+        for index, (start, region) in enumerate(self._data):
+            if start <= address < start + region.size:
+                initial = bytearray(self._initial[index][1])
+                initial[address - start : address - start + len(data)] = data
+                self._initial[index] = region, bytes(initial)
+
+    def run_main(self, limit: int) -> Run:
+        """Run the whole program from `main` on; a return from there is an exit."""
+        self._reset(_NO_INPUT, False)
+        registers = dict(zip(abi.INTEGER_REGISTERS, self._arguments))
+        run = self._run(self.program.symbols["main"].address, abi.Call(registers, self._process), limit)
+        return replace(run, outcome="exit", code=self.register("rax") & 0xFF) if run.outcome == "return" else run
+
+    def _run(self, start: int, call: abi.Call, limit: int) -> Run:
         stack = STACK + STACK_SIZE - FRAME - 8
         self._stack.write(RETURN.to_bytes(8, "little") + call.stack, stack - STACK)
         self._uc.reg_write(x86.UC_X86_REG_RSP, stack)
         for name, value in call.registers.items():
             self._uc.reg_write(_IDS[name], value)
         try:
-            self._uc.emu_start(self.entry, RETURN, count=limit)
+            self._uc.emu_start(start, RETURN, count=limit)
         except unicorn.UcError as error:
             self._failed(error)
         if self._raised:
             raise self._raised
         return self._observed(call)
-
-    def run_main(self, limit: int) -> Run:
-        """Run the whole program from `main`, where that is the function of this machine."""
-        registers = dict(zip(abi.INTEGER_REGISTERS, self._arguments))
-        return self.run(Placed((), (), (), (), 0, None), abi.Call(registers, b""), limit)
 
     def register(self, name: str) -> int:
         """The value of a register now."""
@@ -319,24 +364,26 @@ class Machine:
             return STACK + STACK_SIZE - FRAME - address
         return self._heap.extent(address)
 
-    def _reset(self, placed: Placed) -> None:
-        self._uc.context_restore(self._context)
+    def _reset(self, placed: Placed, blank: bool) -> None:
+        self._blank, self._start = blank, self._starts[blank]
+        self._uc.context_restore(self._start.context)
         for region, data in self._initial:
             region.write(data)
         for name, data in placed.globals:
             region, offset, _ = self._variables[name]
             region.write(data, offset)
-        self._stack.write(self._fresh_stack)
+        self._stack.write(self._start.stack)
         self._fill_arena(placed)
         self._heap.reset()
         self._kernel.reset()
         self._placed, self._end, self._raised, self._length = placed, None, None, 0
+        self._edges, self._block = set(), 0
         self._calls, self._abi = [], []
 
     def _fill_arena(self, placed: Placed) -> None:
         """Put the objects into their slots; only slots that the last run used have to be cleaned."""
         for old in self._placed.objects if self._placed else ():
-            self._arena.write(self._fresh_arena[: old.slot.size], old.slot.host)
+            self._arena.write(self._fresh_arena.read(0, old.slot.size), old.slot.host)
         for target in placed.objects:
             self._arena.write(placed.initial(target, self.fill), target.slot.host)
 
@@ -346,10 +393,10 @@ class Machine:
         ends = [0, *(host + size for host, size in hosts)]
         starts = [*(host for host, _ in hosts), ARENA]
         changed = any(
-            self._arena.is_changed(self._fresh_arena, end, start) for end, start in zip(ends, starts, strict=True)
+            self._arena.differs(self._fresh_arena, end, start) for end, start in zip(ends, starts, strict=True)
         )
         if changed:
-            self._arena.write(self._fresh_arena)
+            self._arena.write(self._fresh_arena.read())
         return changed
 
     def _stop(self, outcome: Outcome, fault: Fault | None = None, code: int = 0) -> None:
@@ -364,13 +411,20 @@ class Machine:
             self._end = ("fault", Fault(words, pc), 0)
 
     def _observed(self, call: abi.Call) -> Run:
-        registers: dict[str, int] = dict(
-            zip(_REGISTERS, (self._uc.reg_read(_IDS[name]) for name in _REGISTERS), strict=True)
-        )
+        names = (*_REGISTERS, *abi.result(self.signature).registers)
+        registers = dict(zip(names, self._uc.reg_read_batch([_IDS[name] for name in names]), strict=True))
         normal: Outcome = "return" if registers["rip"] == RETURN else "limit"
         outcome, fault, code = self._end or (normal, None, 0)
         run = Run(
-            outcome, self.fill, self._constants, fault, code, registers, calls=tuple(self._calls), length=self._length
+            outcome,
+            self.fill,
+            self._constants,
+            fault,
+            code,
+            registers,
+            calls=tuple(self._calls),
+            length=self._length,
+            edges=frozenset(self._edges),
         )
         assert self._placed is not None
         placed = self._placed
@@ -403,7 +457,7 @@ class Machine:
         return found
 
     def _breaches(self, registers: dict[str, int], call: abi.Call) -> Iterator[str]:
-        for name, value in self._saved.items():
+        for name, value in self._start.saved.items():
             if registers[name] != value:
                 yield f"callee-saved register %{name} is not restored"
         top = STACK + STACK_SIZE - FRAME
@@ -416,7 +470,7 @@ class Machine:
         if registers["fptag"] != 0xFFFF:
             yield "the x87 register stack is not empty"
         frame = top - STACK + len(call.stack)
-        if self._stack.read(frame) != self._fresh_stack[frame:]:
+        if self._stack.read(frame) != self._start.stack[frame:]:
             yield "the caller's stack frame is written"
 
     # -- hooks
@@ -439,20 +493,27 @@ class Machine:
         self._stop("fault", Fault(words, uc.reg_read(x86.UC_X86_REG_RIP)))
 
     def _on_syscall(self, uc: Any, data: Any) -> None:
-        with self._guarded():
-            self._kernel.syscall()
+        self._guarded(self._kernel.syscall)
 
     def _on_abort(self) -> None:
         self._stop("abort")
 
     def _on_block(self, uc: Any, address: int, size: int, data: Any) -> None:
         self._length += size
+        if self.entry <= address < self._last_byte:
+            self._edges.add((self._block, address))
+            self._block = address
 
     def _on_call(self, address: int) -> None:
         """The candidate calls the program: the stack must be aligned then."""
         stack = self._uc.reg_read(x86.UC_X86_REG_RSP)
         if stack % 16 != 8 and self.in_candidate(self._caller()):
             self._abi.append(f"the stack is not aligned to 16 bytes at the call of {self.name_of(address)}")
+
+    def _on_aligned(self, operand: Operand, pc: int) -> None:
+        address = operand.address(lambda name: self._uc.reg_read(getattr(x86, f"UC_X86_REG_{name.upper()}")))
+        if address % ALIGNMENT:
+            self._stop("fault", Fault("misaligned access", pc, address, "misaligned", ALIGNMENT))
 
     def _on_callback(self, address: int) -> None:
         number = (address - STUBS) // STUB_SIZE
@@ -493,9 +554,9 @@ class Machine:
     def _clobber(self) -> None:
         """Put garbage into every register that a call may change."""
         for index, name in enumerate(abi.CALLER_SAVED):
-            self._uc.reg_write(_IDS[name], _garbage(self.fill, 16 + index))
+            self._uc.reg_write(_IDS[name], self._garbage(16 + index))
         for number in range(16):
-            self._uc.reg_write(_IDS[f"xmm{number}"], _garbage(self.fill, 32 + number) * ((1 << 64) + 1))
+            self._uc.reg_write(_IDS[f"xmm{number}"], self._garbage(32 + number) * ((1 << 64) + 1))
 
     def _outgoing(self, type: Function) -> Iterator[Argument]:
         """The named arguments of a call, without the bits that the caller may leave undefined."""
@@ -529,6 +590,80 @@ class Machine:
             return int.from_bytes(self._uc.mem_read(stack, 8), "little")
         except unicorn.UcError:
             return 0
+
+    # -- a closer look
+
+    @contextmanager
+    def _hooked(self, kind: int, action: Callable[..., None], first: int = 1, last: int = 0) -> Iterator[None]:
+        hook = self._uc.hook_add(kind, action, None, first, last)
+        self._uc.ctl_flush_tb()  # code that ran before may have no place for the hook
+        try:
+            yield
+        finally:
+            self._uc.hook_del(hook)
+
+    def inspect(self, placed: Placed, call: abi.Call, limit: int) -> Fault | None:
+        """Run the candidate slowly and watch what it does with the stack; the first thing that it may not do.
+
+        That is an access below the red zone, which a signal may overwrite at any time, or a jump to where no
+        instruction of the text begins (then with no address).
+        """
+        found: list[Fault] = []
+        mnemonics = self.candidate.mnemonics if self.candidate else {}
+
+        def on_stack(uc: Any, access: int, address: int, size: int, value: int, data: Any) -> None:
+            below = self.register("rsp") - RED_ZONE - address
+            pc = self.register("rip")
+            if below > 0 and not found and self.in_candidate(pc):
+                words = "store" if access == unicorn.UC_MEM_WRITE else "load"
+                found.append(Fault(f"{words} below the red zone", pc, address, words, size))
+                uc.emu_stop()
+
+        def on_block(uc: Any, address: int, size: int, data: Any) -> None:
+            if address not in mnemonics and not found and self.in_candidate(address):
+                found.append(Fault("a jump into the middle of an instruction", address))
+                uc.emu_stop()
+
+        accesses = unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE
+        with (
+            self._hooked(accesses, on_stack, STACK, STACK + STACK_SIZE - 1),
+            self._hooked(unicorn.UC_HOOK_BLOCK, on_block),
+        ):
+            self.run(placed, call, limit)
+        return found[0] if found else None
+
+    def trace(self, placed: Placed, call: abi.Call, limit: int, most: int, *, blank: bool = False) -> list[int]:
+        """The addresses of the instructions of the candidate's own code that a run executes, the first `most`."""
+        found: list[int] = []
+
+        def on_code(uc: Any, address: int, size: int, data: Any) -> None:
+            if len(found) < most:
+                found.append(address)
+            else:
+                uc.emu_stop()
+
+        code = [s for s in self.candidate.segments if s.executable] if self.candidate else []
+        with ExitStack() as hooks:
+            for segment in code:
+                last = segment.address + len(segment.data)
+                hooks.enter_context(self._hooked(unicorn.UC_HOOK_CODE, on_code, segment.address, last))
+            self.run(placed, call, limit, blank=blank)
+        return found
+
+    def stores(self, placed: Placed, call: abi.Call, limit: int, most: int, *, blank: bool = False) -> list[Store]:
+        """The writes of a run to memory other than the stack, the first `most`."""
+        found: list[Store] = []
+
+        def on_write(uc: Any, access: int, address: int, size: int, value: int, data: Any) -> None:
+            if len(found) >= most:
+                uc.emu_stop()
+            elif not STACK <= address < STACK + STACK_SIZE and size <= 8:
+                before = self.read(address, size)
+                found.append(Store(self.register("rip"), address, size, value & (1 << 8 * size) - 1, before))
+
+        with self._hooked(unicorn.UC_HOOK_MEM_WRITE, on_write):
+            self.run(placed, call, limit, blank=blank)
+        return found
 
     # -- explaining
 
@@ -581,11 +716,6 @@ def _is_object(address: int) -> bool:
 
 def _numbers(argument: Argument) -> tuple[int, ...]:
     return (argument,) if isinstance(argument, int) else (argument[0], int.from_bytes(argument[1][:64], "little"))
-
-
-def _garbage(fill: int, index: int) -> int:
-    """64 bits that look like nothing, different for each register."""
-    return _mixed((int.from_bytes(GARBAGE[fill], "little"), index))
 
 
 def _mixed(numbers: tuple[int, ...]) -> int:

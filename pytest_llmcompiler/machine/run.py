@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -24,6 +25,22 @@ class Fault:
     """The address that it used, for a memory access."""
     access: str | None = None
     size: int = 0
+
+
+@dataclass(frozen=True)
+class Store:
+    """A write to memory."""
+
+    pc: int
+    address: int
+    size: int
+    value: int
+    before: bytes
+    """What it overwrote."""
+
+    def bytes(self) -> Iterator[tuple[int, int]]:
+        """Each byte that was written, with its address."""
+        return enumerate(self.value.to_bytes(self.size, "little"), self.address)
 
 
 Argument = int | tuple[int, bytes]
@@ -84,6 +101,17 @@ class Run:
     """Breaches of the calling convention, in words."""
     length: int = 0
     """Bytes of code executed, where the machine counts: an upper bound of the number of instructions."""
+    edges: frozenset[tuple[int, int]] = frozenset()
+    """The ways from block to block of the function's code that were taken, where the machine counts."""
+
+    def alike(self, other: Run) -> bool:
+        """Whether another run on the same input and garbage shows the very same."""
+        return _shown(self) == _shown(other)
+
+
+def _shown(run: Run) -> tuple[object, ...]:
+    memory = run.slots, run.stray, run.globals, run.heap
+    return run.outcome, run.code, run.fault, run.result, memory, run.output, run.calls, run.abi
 
 
 Feature = tuple[str, int, int]
@@ -100,10 +128,10 @@ class Comparison(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Seen:
+class Compared:
     """What one run compared, and found different."""
 
     comparisons: tuple[Comparison, ...] = ()
     """Some of those that differed, in a fixed order."""
     texts: tuple[tuple[bytes, bytes], ...] = ()
-    """What it gave to the library's functions that compare strings or memory, """
+    """What it gave to the library's functions that compare strings or memory."""

@@ -10,11 +10,10 @@ from dataclasses import replace
 from pytest_llmcompiler.inputs.place import Placed
 from pytest_llmcompiler.machine import abi
 from pytest_llmcompiler.machine.emulator import Machine
-from pytest_llmcompiler.machine.run import Comparison, Features, Run, Seen
-from pytest_llmcompiler.program.reference import Symbol
+from pytest_llmcompiler.machine.run import Compared, Comparison, Features, Run
 
-MOST_STEPS = 40_000
-"""Edges that a run may take (`watch.c` has the same number)."""
+MOST_STEPS = 200_000
+"""Edges that a run may take."""
 _LONGEST, _MOST_TEXTS = 64, 64
 _NON_ZERO, _BITS = re.compile(rb"[^\0]"), range(8)
 _WITH_SIZE = ("strncmp", "strncasecmp", "memcmp", "bcmp")
@@ -28,20 +27,33 @@ class Watch:
         self._machine = machine
         symbols = machine.program.symbols
         self._table, self._relations = symbols["llmc_comparisons"], symbols["llmc_relations"]
-        self._steps = symbols["llmc_steps"]
+        self._steps, self._most_steps = symbols["llmc_steps"], symbols["llmc_most_steps"]
         start, stop = struct.unpack("<QQ", machine.read(symbols["llmc_counters"].address, 16))
         self._counters = start, stop - start
         self._texts: list[tuple[bytes, bytes]] = []
+        self._given: int | None = None
+        """The steps that runs may take now."""
         for name in _COMPARING:
             if name in symbols and name not in machine.program.functions:
                 action = functools.partial(self._compared, name in _WITH_SIZE)
                 machine.watch(symbols[name].address, symbols[name].address, action)
 
-    def run(self, placed: Placed, call: abi.Call) -> Run:
+    def run(self, placed: Placed, call: abi.Call, most_steps: int = MOST_STEPS) -> Run:
         """Run the machine. It counts its own steps, which is faster than to have the emulator count instructions."""
         self._texts.clear()
+        self._limit(most_steps)
         run = self._machine.run(placed, call, 0)
-        return replace(run, outcome="limit") if self._number(self._steps) > MOST_STEPS else run
+        return replace(run, outcome="limit") if self.steps > most_steps else run
+
+    def run_main(self, limit: int) -> Run:
+        """Run the whole program, for at most so many instructions."""
+        self._limit(limit)
+        return self._machine.run_main(limit)
+
+    @property
+    def steps(self) -> int:
+        """Edges that the last run took."""
+        return int.from_bytes(self._machine.read(self._steps.address, self._steps.size), "little")
 
     def features(self) -> Features:
         """Where the last run went: the edges and how often, and how the sides of comparisons stood."""
@@ -53,14 +65,16 @@ class Watch:
             (*edges, *(("relation", at, 1 << bit) for at, bits in pairs for bit in _BITS if bits >> bit & 1))
         )
 
-    def seen(self) -> Seen:
+    def compared(self) -> Compared:
         """What the last run compared."""
         data = self._machine.read(self._table.address, self._table.size)
         rows = (Comparison(*row) for row in struct.iter_unpack("<QQQ", data))
-        return Seen(tuple(dict.fromkeys(row for row in rows if row.size)), tuple(dict.fromkeys(self._texts)))
+        return Compared(tuple(dict.fromkeys(row for row in rows if row.size)), tuple(dict.fromkeys(self._texts)))
 
-    def _number(self, symbol: Symbol) -> int:
-        return int.from_bytes(self._machine.read(symbol.address, symbol.size), "little")
+    def _limit(self, steps: int) -> None:
+        if steps != self._given:
+            self._machine.preset(self._most_steps.address, steps.to_bytes(8, "little"))
+            self._given = steps
 
     def _compared(self, sized: bool, _: int) -> None:
         if len(self._texts) < _MOST_TEXTS:

@@ -8,7 +8,7 @@ typedef unsigned int u32;
 typedef unsigned long long u64;
 typedef long long s64;
 
-enum { PLACES = 256, KEPT = 4, MOST_STEPS = 40000 };
+enum { PLACES = 256, KEPT = 4 };
 
 struct comparison {
     u64 first, second, size; /* size in bytes; 0 where nothing is kept */
@@ -17,12 +17,13 @@ struct comparison {
 struct comparison llmc_comparisons[PLACES * KEPT];
 u8 llmc_relations[PLACES]; /* a bit for each relation */
 u8 *llmc_counters[2]; /* where the counters begin and end, one for each edge */
-u64 llmc_steps; /* edges taken; a run ends past the most that it may take */
+u64 llmc_steps;            /* edges taken */
+u64 llmc_most_steps = ~0ull; /* a run ends past these */
 static u32 count[PLACES];
 
 void __sanitizer_cov_trace_pc(void)
 {
-    if (++llmc_steps > MOST_STEPS) {
+    if (++llmc_steps > llmc_most_steps) {
         __builtin_trap();
     }
 }
