@@ -23,7 +23,7 @@ from pytest_llmcompiler.machine.run import Fault, Run
 from pytest_llmcompiler.program.case import CaseError
 from pytest_llmcompiler.program.reference import Program, Reference
 from pytest_llmcompiler.program.signature import declared
-from pytest_llmcompiler.program.types import Function, Pointer, Type, calls_back, unsupported
+from pytest_llmcompiler.program.types import Function, Pointer, Type, unsupported
 
 BASE = 0x10000000
 """Where candidates are loaded: near the program, so that 32-bit displacements reach it."""
@@ -256,7 +256,7 @@ class Bench:
 
     @functools.cached_property
     def _strategy(self) -> Any:
-        salted = bool(self.reference.golden.stubs) or any(map(calls_back, self.signature.params))
+        salted = self.reference.is_salted(self.function)
         return inputs(*(self.signature, self._rules, self._hints, self._seeds), globals=self._globals, salted=salted)
 
     @functools.cached_property
@@ -272,7 +272,7 @@ class Bench:
         """The probe (undefined behaviour traps), the program as it is, and the function optimised, on other garbage."""
         golden, probe = self.reference.golden, self.reference.probe
         return (
-            self._machine(probe) if probe else None,
+            self._machine(probe, strict=True) if probe else None,
             self._machine(golden, counting=True),
             self._machine(golden, self._optimised, fill=1),
         )
@@ -281,6 +281,10 @@ class Bench:
     def _optimised(self) -> Assembled:
         text = self.reference.assembly(self.function, "O2")
         return assemble(text, self.function, BASE, self.reference.golden.addresses, "llvm")
+
+    @functools.cached_property
+    def _minds_errno(self) -> bool:
+        return self.reference.minds_errno(self.function)
 
     @functools.cached_property
     def _externals(self) -> dict[str, Function]:
@@ -307,7 +311,9 @@ class Bench:
         run = _defined(golden.run(placed, call, _REFERENCE_LIMIT))
         limit = _HANG_FLOOR + _HANG_FACTOR * run.length
         other = optimised.run(placed, call, limit)
-        frame = Frame(self.signature, placed, self.reference.golden.globals, self.reference.variables)
+        frame = Frame(
+            self.signature, placed, self.reference.golden.globals, self.reference.variables, self._minds_errno
+        )
         if not agree(frame, run, other):
             raise Undefined("the optimised reference disagrees")
         if wild_write(placed, run):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pytest_llmcompiler.program import ir, signature
 from pytest_llmcompiler.program.case import ArgRule, Case, CaseError
 from pytest_llmcompiler.program.clang import ClangError, Toolchain, compile_ir, link, undefined_symbols
-from pytest_llmcompiler.program.types import Function, Int, Param, Pointer, Type, has_pointers, unsupported
+from pytest_llmcompiler.program.types import Function, Int, Param, Pointer, Type, calls_back, has_pointers, unsupported
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
@@ -42,6 +42,14 @@ _KEPT = (
     *("__modti3", "__multi3", "__popcountdi2", "__popcountsi2", "setvbuf", "stdout"),
 )
 
+
+_SALTED = frozenset(
+    (
+        *("time", "clock", "clock_gettime", "gettimeofday", "timespec_get", "times", "ftime", "getpid", "gettid"),
+        *("getrandom", "getentropy", "arc4random"),
+    )
+)
+"""Library functions whose results are part of the input."""
 
 _LARGEST_INPUT = 4096
 """Bytes of a global variable above which it keeps its initial value."""
@@ -185,6 +193,17 @@ class Reference:
             if misfit:
                 raise CaseError(f"{where}: {misfit}")
         return {positions[name]: rule for name, rule in rules.items()}
+
+    def is_salted(self, function: str) -> bool:
+        """Whether what a function does depends on what only the salt of an input decides: the results of functions that
+        are not there, and the clock."""
+        names = ir.mentioned(self.module, function)
+        outside = bool(self.golden.stubs) or any(map(calls_back, self.signatures[function].params))
+        return outside or not names.isdisjoint(_SALTED)
+
+    def minds_errno(self, function: str) -> bool:
+        """Whether a function looks at the C library's error number, or sets it."""
+        return "__errno_location" in ir.mentioned(self.module, function)
 
     def inputs_of(self, function: str) -> dict[str, Type]:
         """The global variables that are part of a function's input: what it can reach, of types without pointers."""

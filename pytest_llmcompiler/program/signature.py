@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,9 @@ from pytest_llmcompiler.program.types import (
     Struct,
     Type,
     Unsupported,
+    unsupported,
 )
+from pytest_llmcompiler.program.varargs import tail
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
@@ -92,8 +95,22 @@ def _ir_signature(function: llvm.ValueRef) -> Function:
 
 
 def declared(module: llvm.ModuleRef, names: tuple[str, ...]) -> dict[str, Function]:
-    """The signatures of functions that a module only declares, as far as IR tells them."""
-    return {function.name: _ir_signature(function) for function in module.functions if function.name in names}
+    """The signatures of functions that a module only declares, as far as IR tells them.
+
+    Of variadic ones, what all calls in the module agree on is named too.
+    """
+    return {function.name: _declared(module, function) for function in module.functions if function.name in names}
+
+
+def _declared(module: llvm.ModuleRef, function: llvm.ValueRef) -> Function:
+    found = _ir_signature(function)
+    if not found.variadic:
+        return found
+    has_format, types = tail(module, function, lambda type: _ir_type(type, b""))
+    if any(map(unsupported, types)):
+        return found
+    unnamed = (Param(f"...[{index}]", type) for index, type in enumerate(types))
+    return replace(found, params=(*found.params, *unnamed), format=has_format)
 
 
 class _Reader:
@@ -180,6 +197,8 @@ class _Reader:
     def _struct(self, die: DIE) -> Type:
         union = die.tag == "DW_TAG_union_type"
         name = f"{'union' if union else 'struct'} {_text(die, 'DW_AT_name')}".strip()
+        if name == "struct _IO_FILE":
+            return Unsupported("it would need a FILE *, and there are no files here")
         if "DW_AT_byte_size" not in die.attributes:
             return Unsupported(f"incomplete type {name}")
         made = Struct(name, _number(die, "DW_AT_byte_size"), union=union)
