@@ -22,8 +22,7 @@ from pytest_llmcompiler.machine.emulator import MOST_ARGUMENTS, Machine
 from pytest_llmcompiler.machine.run import Fault, Run
 from pytest_llmcompiler.program.case import CaseError
 from pytest_llmcompiler.program.reference import Program, Reference
-from pytest_llmcompiler.program.signature import declared
-from pytest_llmcompiler.program.types import Function, Pointer, Type, unsupported
+from pytest_llmcompiler.program.types import Pointer, Type, unsupported
 
 BASE = 0x10000000
 """Where candidates are loaded: near the program, so that 32-bit displacements reach it."""
@@ -286,13 +285,9 @@ class Bench:
     def _minds_errno(self) -> bool:
         return self.reference.minds_errno(self.function)
 
-    @functools.cached_property
-    def _externals(self) -> dict[str, Function]:
-        return declared(self.reference.module, self.reference.golden.stubs)
-
     def _machine(self, program: Program, candidate: Assembled | None = None, **options: Any) -> Machine:
         return Machine(
-            program, self.function, self.signature, candidate=candidate, externals=self._externals, **options
+            program, self.function, self.signature, candidate=candidate, externals=self.reference.externals, **options
         )
 
     def _accept(self, made: Input) -> Entry:

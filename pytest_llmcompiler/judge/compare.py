@@ -195,7 +195,7 @@ def _same_pointee(frame: Frame, expected: Run, actual: Run, one: Pointed, second
     first, element = one.data, one.element
     if len(first) != len(second):
         return False
-    if one.name in frame.variables:
+    if one.name and one.name in frame.variables:
         type = frame.variables[one.name]
         element = type.element if isinstance(type, Array) else type
     if element is not None and element.size and not one.offset % element.size:

@@ -217,6 +217,15 @@ class Reference:
         }
 
     @functools.cached_property
+    def externals(self) -> dict[str, Function]:
+        """The types of the functions that the case only declares."""
+        if not self.golden.stubs:
+            return {}
+        with self._blamed():
+            dwarf = None if self.case.is_ir else self.toolchain.declarations(self.case.path)
+        return signature.declared(self.module, self.golden.stubs, dwarf)
+
+    @functools.cached_property
     def _helpers(self) -> frozenset[str]:
         """The `static inline` functions of a C file."""
         source = re.sub(r"__attribute__\s*\(\(.*?\)\)", "", self.case.path.read_text(encoding="utf-8"))

@@ -73,8 +73,8 @@ def _calls(module: llvm.ModuleRef, name: str) -> Iterator[tuple[list[llvm.ValueR
 
 def _constant(operand: llvm.ValueRef) -> bytes | None:
     """The string that an argument points to the start of."""
-    found = re.search(r'\bconstant \[\d+ x i8\] c"(.*?)"', str(operand))
-    if not operand.is_global or not found:
+    found = re.match(r'@[^"]*\bconstant \[\d+ x i8\] c"(.*?)"', str(operand))
+    if not found:
         return None
     text = found[1].encode("latin-1")
     text = re.sub(rb"\\([0-9A-Fa-f]{2}|\\)", lambda m: b"\\" if m[1] == b"\\" else bytes([int(m[1], 16)]), text)
