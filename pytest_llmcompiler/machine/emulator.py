@@ -25,6 +25,8 @@ from pytest_llmcompiler.program.reference import Program, Segment
 from pytest_llmcompiler.program.types import Function
 
 STACK, STACK_SIZE = 0x7FFD12340000, 64 * PAGE
+START, START_SIZE = 0x7FFE00000000, 4 * PAGE
+"""The stack on which the program starts up."""
 FRAME = 2 * PAGE
 """Bytes at the top of the stack that belong to the caller of the function under test."""
 MOST_ARGUMENTS = PAGE
@@ -207,7 +209,9 @@ class Machine:
 
     def _boot(self) -> None:
         """Run the C library's start-up code up to `main`, and make standard output unbuffered."""
-        uc, stack = self._uc, STACK + STACK_SIZE - FRAME
+        # Apart from the stack of the runs: the library keeps pointers to the environment and what follows it.
+        uc, stack = self._uc, START + START_SIZE - PAGE
+        uc.mem_map(START, START_SIZE, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
         uc.reg_write(x86.UC_X86_REG_FPCW, 0x37F)
         uc.reg_write(x86.UC_X86_REG_MXCSR, 0x1F80)
         # The process's initial stack: argc, argv, envp and the auxiliary vector, each ended by zero; AT_RANDOM (25)
@@ -217,6 +221,7 @@ class Machine:
         uc.mem_write(stack + 256, b"program\0" * 2)
         uc.reg_write(x86.UC_X86_REG_RSP, stack)
         self._emulate(self.program.entry, self.program.symbols["main"].address)
+        uc.mem_protect(START, START_SIZE, unicorn.UC_PROT_READ)
         self._arguments = (uc.reg_read(x86.UC_X86_REG_RDI), uc.reg_read(x86.UC_X86_REG_RSI))
         stdout = int.from_bytes(uc.mem_read(self.program.symbols["stdout"].address, 8), "little")
         unbuffered = 2  # _IONBF

@@ -261,7 +261,7 @@ class Reference:
     def probe(self) -> Program | None:
         """The program in which undefined behaviour traps; None for IR, which has no sanitizer to ask."""
         with self._blamed():
-            return None if self.case.is_ir else _build(self.toolchain.probe_ir(self.case.path))
+            return None if self.case.is_ir else _build(ir.with_plain_copies(self.toolchain.probe_ir(self.case.path)))
 
 
 def _misfit(rule: ArgRule, param: Param, buffers: list[Param]) -> str | None:
