@@ -29,8 +29,7 @@ from pytest_llmcompiler.machine.run import Compared, Fault, Feature, Features, R
 from pytest_llmcompiler.machine.watch import MOST_STEPS, Watch
 from pytest_llmcompiler.program.case import CaseError
 from pytest_llmcompiler.program.reference import Program, Reference
-from pytest_llmcompiler.program.signature import declared
-from pytest_llmcompiler.program.types import Function, Pointer, Type, calls_back, unsupported
+from pytest_llmcompiler.program.types import Pointer, Type, unsupported
 
 BASE = 0x10000000
 """Where candidates are loaded: near the program, so that 32-bit displacements reach it."""
@@ -454,8 +453,8 @@ class Bench:
 
     @functools.cached_property
     def _strategy(self) -> Any:
-        salted = bool(self.reference.golden.stubs) or any(map(calls_back, self.signature.params))
         asked = (self.signature, self._rules, self._hints, self._seeds)
+        salted = self.reference.is_salted(self.function)
         return inputs(*asked, globals=self._globals, salted=salted, learned=self._learned)
 
     @functools.cached_property
@@ -471,7 +470,7 @@ class Bench:
         """The probe (undefined behaviour traps), the program as it is, and the function optimised, on other garbage."""
         golden = self.reference.golden
         return (
-            Watch(self._machine(self.reference.probe)),
+            Watch(self._machine(self.reference.probe, strict=True)),
             self._machine(golden, counting=True),
             self._machine(golden, self._optimised, fill=1),
         )
@@ -482,12 +481,12 @@ class Bench:
         return assemble(text, self.function, BASE, self.reference.golden.addresses, "llvm")
 
     @functools.cached_property
-    def _externals(self) -> dict[str, Function]:
-        return declared(self.reference.module, self.reference.golden.stubs)
+    def _minds_errno(self) -> bool:
+        return self.reference.minds_errno(self.function)
 
     def _machine(self, program: Program, candidate: Assembled | None = None, **options: Any) -> Machine:
         return Machine(
-            program, self.function, self.signature, candidate=candidate, externals=self._externals, **options
+            program, self.function, self.signature, candidate=candidate, externals=self.reference.externals, **options
         )
 
     def _accept(
@@ -516,7 +515,9 @@ class Bench:
             golden.run(placed, call, limit, blank=True),
             optimised.run(placed, call, limit, blank=True),
         )
-        frame = Frame(self.signature, placed, self.reference.golden.globals, self.reference.variables)
+        frame = Frame(
+            self.signature, placed, self.reference.golden.globals, self.reference.variables, self._minds_errno
+        )
         if not all(agree(frame, run, other) for other in others):
             raise Undefined("the optimised reference disagrees")
         if wild_write(placed, run):

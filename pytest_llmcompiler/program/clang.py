@@ -43,7 +43,14 @@ class Toolchain:
 
     def debug_image(self, path: Path) -> bytes:
         """An ELF file of the C file at `path` with DWARF, for its types. It is linked, so that nothing is relocated."""
-        data = self._compile(path, *_PLAIN, "-g", "-gdwarf-4", "-c")
+        return self._described(path, *_PLAIN)
+
+    def declarations(self, path: Path) -> bytes:
+        """The same with the functions that the file only declares, so far as it calls them."""
+        return self._described(path, "-O1", "-Xclang", "-disable-llvm-passes", "-fno-sanitize=all")
+
+    def _described(self, path: Path, *flags: str) -> bytes:
+        data = self._compile(path, *flags, "-g", "-gdwarf-4", "-c")
         with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
             unit, image = Path(folder) / "unit.o", Path(folder) / "image"
             unit.write_bytes(data)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pytest_llmcompiler.program import ir, signature
 from pytest_llmcompiler.program.case import ArgRule, Case, CaseError
 from pytest_llmcompiler.program.clang import ClangError, Toolchain, compile_ir, compile_watched, link, undefined_symbols
-from pytest_llmcompiler.program.types import Function, Int, Param, Pointer, Type, unsupported
+from pytest_llmcompiler.program.types import Function, Int, Param, Pointer, Type, calls_back, unsupported
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
@@ -42,6 +42,14 @@ _KEPT = (
     *("__modti3", "__multi3", "__popcountdi2", "__popcountsi2", "setvbuf", "stdout"),
 )
 
+
+_SALTED = frozenset(
+    (
+        *("time", "clock", "clock_gettime", "gettimeofday", "timespec_get", "times", "ftime", "getpid", "gettid"),
+        *("getrandom", "getentropy", "arc4random"),
+    )
+)
+"""Library functions whose results are part of the input."""
 
 _LARGEST_INPUT = 4096
 """Bytes of a global variable above which it keeps its initial value."""
@@ -191,6 +199,17 @@ class Reference:
                 raise CaseError(f"{where}: {misfit}")
         return {positions[name]: rule for name, rule in rules.items()}
 
+    def is_salted(self, function: str) -> bool:
+        """Whether what a function does depends on what only the salt of an input decides: the results of functions that
+        are not there, and the clock."""
+        names = ir.mentioned(self.module, function)
+        outside = bool(self.golden.stubs) or any(map(calls_back, self.signatures[function].params))
+        return outside or not names.isdisjoint(_SALTED)
+
+    def minds_errno(self, function: str) -> bool:
+        """Whether a function looks at the C library's error number, or sets it."""
+        return "__errno_location" in ir.mentioned(self.module, function)
+
     def inputs_of(self, function: str) -> dict[str, Type]:
         """The global variables that are part of a function's input: what it can reach."""
         names = ir.mentioned(self.module, function)
@@ -201,6 +220,15 @@ class Reference:
             if name in self.variables and self.variables[name].size == size <= _LARGEST_INPUT
             if not unsupported(self.variables[name])
         }
+
+    @functools.cached_property
+    def externals(self) -> dict[str, Function]:
+        """The types of the functions that the case only declares."""
+        if not self.golden.stubs:
+            return {}
+        with self._blamed():
+            dwarf = None if self.case.is_ir else self.toolchain.declarations(self.case.path)
+        return signature.declared(self.module, self.golden.stubs, dwarf)
 
     @functools.cached_property
     def _helpers(self) -> frozenset[str]:
@@ -239,8 +267,9 @@ class Reference:
         """The program that tells where a run went. Undefined behaviour traps in it, where the case is C: IR has no
         sanitizer to ask."""
         with self._blamed():
-            text = self.ir if self.case.is_ir else self.toolchain.probe_ir(self.case.path)
-            return _build(text, compile_watched)
+            if self.case.is_ir:
+                return _build(self.ir, compile_watched)
+            return _build(ir.with_plain_copies(self.toolchain.probe_ir(self.case.path)), compile_watched)
 
 
 def _misfit(rule: ArgRule, param: Param, buffers: list[Param]) -> str | None:

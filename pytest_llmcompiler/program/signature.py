@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,9 @@ from pytest_llmcompiler.program.types import (
     Struct,
     Type,
     Unsupported,
+    unsupported,
 )
+from pytest_llmcompiler.program.varargs import tail
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
@@ -95,9 +98,49 @@ def _ir_signature(function: llvm.ValueRef) -> Function:
     )
 
 
-def declared(module: llvm.ModuleRef, names: tuple[str, ...]) -> dict[str, Function]:
-    """The signatures of functions that a module only declares, as far as IR tells them."""
-    return {function.name: _ir_signature(function) for function in module.functions if function.name in names}
+def declared(module: llvm.ModuleRef, names: tuple[str, ...], dwarf: bytes | None = None) -> dict[str, Function]:
+    """The signatures of functions that a module only declares, from its source's DWARF 4 or as far as IR tells them.
+
+    Of variadic ones, what all calls in the module agree on is named too.
+    """
+    told = _prototypes(dwarf, names) if dwarf else {}
+    return {
+        function.name: _with_tail(module, function, told.get(function.name) or _ir_signature(function))
+        for function in module.functions
+        if function.name in names
+    }
+
+
+def _prototypes(data: bytes, names: tuple[str, ...]) -> dict[str, Function]:
+    """The signatures of declarations with a prototype. A pointer to what is not known points to nothing."""
+    from elftools.elf.elffile import ELFFile
+
+    reader = _Reader()
+    found: dict[str, Function] = {}
+    for unit in ELFFile(io.BytesIO(data)).get_dwarf_info().iter_CUs():
+        for die in unit.get_top_DIE().iter_children():
+            name = _text(die, "DW_AT_name") if die.tag == "DW_TAG_subprogram" else ""
+            if name in names and "DW_AT_prototyped" in die.attributes:
+                plain = reader.function(die)
+                params = tuple(Param(param.name, _known(param.type)) for param in plain.params)
+                result = None if plain.result is None else _known(plain.result)
+                if not any(map(unsupported, (result, *(param.type for param in params)))):
+                    found[name] = Function(result, params, plain.variadic)
+    return found
+
+
+def _known(type: Type) -> Type:
+    return Pointer(None, type.const) if isinstance(type, Pointer) and unsupported(type) else type
+
+
+def _with_tail(module: llvm.ModuleRef, function: llvm.ValueRef, found: Function) -> Function:
+    if not found.variadic:
+        return found
+    has_format, types = tail(module, function, lambda type: _ir_type(type, b""))
+    if any(map(unsupported, types)):
+        return found
+    unnamed = (Param(f"...[{index}]", type) for index, type in enumerate(types))
+    return replace(found, params=(*found.params, *unnamed), format=has_format)
 
 
 class _Reader:
@@ -188,6 +231,8 @@ class _Reader:
     def _struct(self, die: DIE) -> Type:
         union = die.tag == "DW_TAG_union_type"
         name = f"{'union' if union else 'struct'} {_text(die, 'DW_AT_name')}".strip()
+        if name == "struct _IO_FILE":
+            return Unsupported("it would need a FILE *, and there are no files here")
         if "DW_AT_byte_size" not in die.attributes:
             return Unsupported(f"incomplete type {name}")
         made = Struct(name, _number(die, "DW_AT_byte_size"), union=union)

@@ -110,6 +110,8 @@ class Function:
     result: Type | None
     params: tuple[Param, ...]
     variadic: bool = False
+    format: bool = False
+    """Whether the last parameter is a format that says, like that of printf, which arguments follow."""
     size: int = 1
     align: int = 1
 
