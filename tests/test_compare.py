@@ -147,7 +147,7 @@ FINE = {
 WRONG = {
     "copy": (" movq (%rsi), %rax\n movq %rax, (%rdi)\n ret", "to->c"),
     "keep": (" movq (%rdi), %rax\n movq %rax, global(%rip)\n ret", "global"),
-    "fresh": (FINE["fresh"].replace(" movw %cx, 8(%rax)\n", ""), "heap object 0"),
+    "fresh": (FINE["fresh"].replace(" movw %cx, 8(%rax)\n", ""), "result->c"),
     "by_value": (" movl %edi, %eax\n shlq $32, %rax\n movb $'x', %al\n movl $3, %edx\n ret", "return value"),
     "small": (" movzbl %dil, %eax\n orl $0x030100, %eax\n ret", "return value"),
     "field": (" movl %edi, %eax\n andl $3, %eax\n orl $0xf8, %eax\n ret", "return value"),

@@ -1,59 +1,227 @@
-"""The corpus of a function: inputs on which it is defined, generated once and used for every sample."""
+"""The corpus of a function: inputs on which it is defined, generated once and used for every sample.
+
+Inputs made from types and names come first. Then what the runs show steers: comparisons get the values that they wait
+for, and buffers that are read past their end are made as long as it takes.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from hypothesis import HealthCheck, Phase, assume, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 
-from pytest_llmcompiler.inputs.value import Input, Object
+from pytest_llmcompiler.inputs.feedback import closed, grown, suggested, terminated
+from pytest_llmcompiler.inputs.place import LARGE
+from pytest_llmcompiler.inputs.value import Input, objects
+from pytest_llmcompiler.machine.run import Compared, Feature, Features
+from pytest_llmcompiler.machine.watch import MOST_STEPS
 
-Entry = TypeVar("Entry")
+_GROWTHS, _MOST_REPAIRS = 6, 64
+"""How often a buffer that is too short is made longer, and how many inputs are repaired so."""
+_FIRST, _STEPS = 8, 8_000
+"""After so many inputs, one that takes more than these steps is too long; one as long as the others never is."""
+_TRIALS = 6
+"""Inputs that steering tries, for each that is generated."""
+
+
+class Entry(Protocol):
+    """What is kept of an input on which the function is defined."""
+
+    @property
+    def features(self) -> Features:
+        """Where the probe went."""
+
+    @property
+    def compared(self) -> Compared | None:
+        """What the probe compared; None where it went nowhere new."""
+
+    @property
+    def steps(self) -> int:
+        """How far the probe went."""
+
+
+AnEntry = TypeVar("AnEntry", bound=Entry)
+
+
+class Overrun(NamedTuple):
+    """An access past the end of an object."""
+
+    number: int
+    """Of the object, as `objects` counts."""
+    size: int
+    """Bytes that the object would have to have."""
 
 
 class Undefined(Exception):
     """The reference is not defined on an input; the message says why, in few words that can be counted."""
 
+    def __init__(self, reason: str, overrun: Overrun | None = None, *, null: bool = False) -> None:
+        super().__init__(reason)
+        self.overrun, self.null = overrun, null
+        """`null` where the function may have used a null pointer."""
 
-class Corpus(Generic[Entry]):
-    """Inputs, each with what `accept` returned for it. `accept` raises Undefined for an input that is of no use."""
 
-    def __init__(self, accept: Callable[[Input], Entry]) -> None:
-        self.entries: dict[Input, Entry] = {}
+class NothingNew(Exception):
+    """The input shows only what others have shown."""
+
+
+class Corpus(Generic[AnEntry]):
+    """Inputs, each with what `accept` returned for it.
+
+    `accept` is given an input, the features that are known, whether it is of use only with others, and how many steps
+    it may take. It raises Undefined for an input that is of no use, and NothingNew for one that would be, but shows
+    only what is known.
+    """
+
+    def __init__(self, accept: Callable[[Input, set[Feature], bool, int], AnEntry]) -> None:
+        self.entries: dict[Input, AnEntry] = {}
         self.dropped: Counter[str] = Counter()
         """How many different inputs were of no use, by reason."""
+        self.repairs: list[tuple[Input, int]] = []
+        """Inputs in which an object, by its number, was made just as long as the function needs it."""
         self._accept = accept
+        self._features: set[Feature] = set()
         self._seen: set[Input] = set()
+        self._leads: deque[Input] = deque()
+        """Inputs that showed something new and whose comparisons were not followed yet."""
 
     def offer(self, made: Input) -> bool:
-        """Take an input in where that can be; whether it is in now."""
+        """Take an input in where that can be; whether it is in now. One that is read past its end is repaired."""
         if made not in self._seen:
             self._seen.add(made)
             try:
-                self.entries[made] = self._accept(made)
+                self._take(made, self._accept(made, self._features, False, self._steps))
             except Undefined as reason:
                 self.dropped[str(reason)] += 1
+                self._repair(made, reason)
         return made in self.entries
+
+    def restore(self, inputs: Iterable[Input], dropped: Counter[str]) -> bool:
+        """Take in the inputs of an earlier corpus; whether all of them are still of use."""
+        self.dropped = dropped
+        try:
+            for made in inputs:
+                self.entries[made] = self._accept(made, self._features, False, MOST_STEPS)
+        except Undefined:
+            return False
+        return True
 
     def explore(self, inputs: st.SearchStrategy[Input], examples: int, random_seed: int) -> None:
         """Take in up to `examples` more inputs of a strategy."""
         wanted = len(self.entries) + examples
 
         def step(made: Input) -> None:
+            before = len(self.entries)
             try:
-                taken = self.offer(made)
+                self.offer(made)
             except Exception as fault:
                 raise _Enough from fault
-            assume(taken)
             if len(self.entries) >= wanted:
                 raise _Enough
+            assume(made in self.entries or len(self.entries) > before)
 
         _search(inputs, step, 2 * examples, random_seed, (Phase.generate,))
+
+    def steer(self, examples: int) -> None:
+        """Follow what inputs were compared with; what shows something new is taken in, up to `examples` inputs."""
+        trials = _TRIALS * examples
+        wanted = len(self.entries) + examples
+        while self._leads:
+            lead = self._leads.popleft()
+            for made in suggested(lead, self.entries[lead].compared or Compared()):
+                if made in self._seen:
+                    continue
+                if not trials or len(self.entries) >= wanted:
+                    return
+                trials -= 1
+                self._try(made)
+
+    def _try(self, made: Input) -> Undefined | None:
+        """Take an input in where it shows something new; why it can't be used, if so."""
+        self._seen.add(made)
+        try:
+            self._take(made, self._accept(made, self._features, True, self._steps))
+        except NothingNew:
+            return None
+        except Undefined as reason:
+            return reason
+        return None
+
+    @property
+    def _steps(self) -> int:
+        """How far an input may go: far, until there are some; then what the shortest took sets the measure."""
+        if len(self.entries) < _FIRST:
+            return MOST_STEPS
+        least = min(entry.steps for entry, _ in zip(self.entries.values(), range(_FIRST)))
+        return max(_STEPS, 2 * least)
+
+    def _take(self, made: Input, entry: AnEntry) -> None:
+        self.entries[made] = entry
+        if entry.compared:
+            self._features |= entry.features
+            self._leads.append(made)
+
+    def _repair(self, made: Input, reason: Undefined) -> None:
+        """Take in an input like one that is not defined, where a small change makes it so."""
+        if reason.null:
+            self._take_if_defined(closed(made))
+        elif reason.overrun and not self._take_if_defined(terminated(made, reason.overrun.number)):
+            self._fit(made, reason.overrun)
+
+    def _take_if_defined(self, made: Input | None) -> bool:
+        if made is None or made in self._seen:
+            return False
+        self._seen.add(made)
+        try:
+            self._take(made, self._accept(made, self._features, False, self._steps))
+        except Undefined:
+            return False
+        return True
+
+    def _fit(self, made: Input, overrun: Overrun) -> None:
+        """Take the input in with the least size of the buffer that it takes."""
+        number = overrun.number
+        if len(self.repairs) >= _MOST_REPAIRS:
+            return
+        low, high = objects(made)[number].count, self._enough(made, overrun)
+        if high is None:
+            return
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._is_defined(grown(made, number, middle)) else (middle, high)
+        fitted = grown(made, number, high)
+        if self._take_if_defined(fitted):
+            self.repairs.append((fitted, number))
+
+    def _enough(self, made: Input, overrun: Overrun) -> int | None:
+        """A number of elements that is not too small for a buffer, where there is one."""
+        size = max(objects(made)[overrun.number].element.size, 1)
+        needed = overrun.size
+        for _ in range(_GROWTHS):
+            count = 2 * -(-needed // size)
+            if count * size > LARGE:
+                return None
+            try:
+                self._accept(grown(made, overrun.number, count), self._features, False, self._steps)
+            except Undefined as reason:
+                if reason.overrun is None or reason.overrun.number != overrun.number:
+                    return None
+                needed = reason.overrun.size
+            else:
+                return count
+        return None
+
+    def _is_defined(self, made: Input) -> bool:
+        try:
+            self._accept(made, self._features, False, self._steps)
+        except Undefined:
+            return False
+        return True
 
 
 class _Enough(BaseException):
@@ -98,20 +266,9 @@ def shrink(
 
 def weight(made: Input) -> tuple[int, int]:
     """How much there is to read in an input: bytes of buffers, and the sizes of its numbers."""
-    total = sum(len(target.data) for target in _objects(made))
+    total = sum(len(target.data) for target in objects(made))
     numbers = sum(int.from_bytes(value.data, "little").bit_length() for value in made.args)
     return total, numbers
-
-
-def _objects(made: Input) -> list[Object]:
-    found: list[Object] = []
-    todo = [target for value in made.args for _, target in value.links]
-    while todo:
-        target = todo.pop()
-        if isinstance(target, Object):
-            found.append(target)
-            todo += [inner for _, inner in target.links]
-    return found
 
 
 def _search(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_llmcompiler.inputs.value import Callback, Input, Object, Value
-from pytest_llmcompiler.program.types import Array, Field, Pointer, Struct, Type
+from pytest_llmcompiler.inputs.value import Alias, Callback, Input, Links, Object, Target, Value
+from pytest_llmcompiler.program.types import UNTYPED, Array, Field, Pointer, Struct, Type
 
 PAGE = 4096
 SMALL_SLOTS, LARGE_SLOTS, LARGE = 32, 2, 16 * PAGE
@@ -19,6 +19,8 @@ STUBS = 0x0F000000
 STUB_SIZE = 16
 RETURN = STUBS + PAGE - STUB_SIZE
 
+_STRICTEST = 16
+"""The alignment of anything in C."""
 GARBAGE = (b"\xa5\x5a\x96\x69", b"\x3c\xc3\x78\x87")
 """What fills memory that nobody initialised. References run with both; a result that differs depends on garbage."""
 
@@ -91,10 +93,18 @@ def place(input: Input, names: Sequence[str], result: Type | None = None) -> Pla
     buffer = None
     if result is not None:
         buffer = placer.reserve("result", result, 1, result.size)
-    globals = tuple((name, value.data) for name, value in input.globals)
     images = tuple(placer.value(value, name) for value, name in zip(input.args, names, strict=True))
+    globals = tuple((name, placer.value(value, name)) for name, value in input.globals)
     objects = tuple(placed for placed, _ in placer.contents) + ((buffer,) if buffer else ())
     return Placed(images, objects, tuple(placer.callbacks), tuple(placer.contents), input.salt, buffer, globals)
+
+
+def labels(input: Input, names: Sequence[str]) -> list[str]:
+    """How C names each object of an input, in the order of `objects`. Raises DoesNotFit."""
+    placer = _Placer()
+    for name, value in (*zip(names, input.args, strict=True), *input.globals):
+        placer.value(value, name)
+    return [placed.label for placed, _ in placer.contents]
 
 
 class _Placer:
@@ -103,10 +113,11 @@ class _Placer:
         self.callbacks: list[Callback] = []
         self._small = list(SLOTS[:SMALL_SLOTS])
         self._large = list(SLOTS[SMALL_SLOTS:])
-        self._placed: dict[int, int] = {}
 
     def value(self, value: Value, label: str) -> bytes:
-        return self._linked(value.data, value.links, label, value.type, at_pointer=False)
+        at_pointer = isinstance(value.type, Array)
+        type = value.type.element if isinstance(value.type, Array) else value.type
+        return self._linked(value.data, value.links, label, type, at_pointer=at_pointer)
 
     def reserve(self, label: str, element: Type, count: int, size: int) -> PlacedObject:
         free = self._small if size <= PAGE else self._large
@@ -114,14 +125,11 @@ class _Placer:
             raise DoesNotFit(label)
         slot = free.pop(0)
         address = slot.address + slot.size - size
-        address -= address % (element.align if size else 1)
+        address -= address % _alignment(element, size)
         return PlacedObject(label, address, element, count, size, slot)
 
     def _object(self, target: Object, label: str) -> int:
-        if id(target) in self._placed:
-            return self._placed[id(target)]
         placed = self.reserve(label, target.element, target.count, len(target.data))
-        self._placed[id(target)] = placed.address
         index = len(self.contents)
         self.contents.append((placed, b""))
         data = self._linked(target.data, target.links, label, target.element, at_pointer=True)
@@ -131,7 +139,7 @@ class _Placer:
     def _linked(
         self,
         data: bytes,
-        links: tuple[tuple[int, Object | Callback], ...],
+        links: Links,
         label: str,
         type: Type,
         *,
@@ -139,16 +147,33 @@ class _Placer:
     ) -> bytes:
         linked = bytearray(data)
         for offset, target in links:
-            name = path(type, label, offset, at_pointer=at_pointer)
-            address = self._callback(target) if isinstance(target, Callback) else self._object(target, name)
+            address = self._target(target, path(type, label, offset, at_pointer=at_pointer))
             linked[offset : offset + 8] = address.to_bytes(8, "little")
         return bytes(linked)
+
+    def _target(self, target: Target, label: str) -> int:
+        if isinstance(target, Callback):
+            return self._callback(target)
+        return self._alias(target) if isinstance(target, Alias) else self._object(target, label)
+
+    def _alias(self, alias: Alias) -> int:
+        if alias.index >= len(self.contents):
+            return 0
+        placed, _ = self.contents[alias.index]
+        fits = placed.element == alias.element and 0 <= alias.offset <= placed.size
+        return placed.address + alias.offset if fits else 0
 
     def _callback(self, target: Callback) -> int:
         if len(self.callbacks) >= PAGE // STUB_SIZE - 1:
             raise DoesNotFit("callbacks")
         self.callbacks.append(target)
         return STUBS + STUB_SIZE * (len(self.callbacks) - 1)
+
+
+def _alignment(element: Type, size: int) -> int:
+    if element == UNTYPED:
+        return size & -size & _STRICTEST - 1 or _STRICTEST
+    return element.align if size else 1
 
 
 def path(type: Type, label: str, offset: int, *, at_pointer: bool) -> str:

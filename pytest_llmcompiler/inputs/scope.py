@@ -4,11 +4,14 @@ the length of which buffer, and which is an index into it. Directives decide, th
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from pytest_llmcompiler.program.case import ArgRule
-from pytest_llmcompiler.program.types import Function, Int, Pointer, Type
+from pytest_llmcompiler.program.types import Function, Int, Pointer, Struct, Type
+
+Scope = Struct | None
+"""Members that belong together: those of a struct, or (None) the parameters."""
 
 _LENGTH = re.compile(
     r"(?:^|_)(?:n|len|length|size|sz|count|cnt|num|capacity|cap|limit|bytes|nmemb|rows|cols|max|width|total)$"
@@ -19,6 +22,10 @@ _INDEX = re.compile(
 )
 
 
+_END = re.compile(r"(?:^|_)(?:end|ends|limit|last|stop|finish|bound|eof|e|pe|top)$|(?:End|Limit|Last)$")
+_BACK = re.compile(r"(?:^|_)(?:prev|previous|parent|up|back|owner|blink|pred)$")
+
+
 @dataclass
 class Ties:
     """Positions of members by what they mean to each other."""
@@ -27,11 +34,35 @@ class Ties:
     """An integer -> the pointers whose number of elements it is."""
     index_into: dict[int, int] = field(default_factory=dict)
     """An integer, or a pointer to a single integer -> the pointer it indexes."""
+    elements: dict[int, int] = field(default_factory=dict)
+    """A pointer -> how many elements it always has."""
+    end_of: dict[int, int] = field(default_factory=dict)
+    """A pointer -> the pointer before it whose buffer it is the end of."""
+    back: frozenset[int] = frozenset()
+    """Pointers that lead back to where their struct was reached from."""
 
     @property
     def measured(self) -> frozenset[int]:
         """The pointers that have a length."""
         return frozenset(buffer for buffers in self.length_of.values() for buffer in buffers)
+
+
+def joined(named: Ties, learned: Ties | None, ruled: Collection[int] = ()) -> Ties:
+    """What names say, where runs did not teach better. Of the members `ruled` directives speak, whose word is last."""
+    if learned is None:
+        return named
+    lengths = {member: buffers for member, buffers in learned.length_of.items() if member not in ruled}
+    indices = {member: buffer for member, buffer in learned.index_into.items() if member not in ruled}
+    taken = {buffer for buffers in lengths.values() for buffer in buffers}
+    for member, buffers in named.length_of.items():
+        kept = tuple(buffer for buffer in buffers if buffer not in taken)
+        if member in ruled:
+            lengths[member] = buffers
+        elif member not in lengths and member not in indices and kept:
+            lengths[member] = kept
+    others = {member: buffer for member, buffer in named.index_into.items() if member not in lengths}
+    elements = {buffer: count for buffer, count in learned.elements.items() if buffer not in ruled}
+    return replace(named, length_of=lengths, index_into=others | indices, elements=elements)
 
 
 def ties(names: Sequence[str], types: Sequence[Type], rules: Mapping[int, ArgRule] | None = None) -> Ties:
@@ -56,7 +87,16 @@ def ties(names: Sequence[str], types: Sequence[Type], rules: Mapping[int, ArgRul
         targets = [buffer for buffer in buffers if buffer != index]
         if index not in found.length_of and _is_count(inner) and _INDEX.search(name) and targets:
             found.index_into[index] = targets[0]
+    for index, (name, type) in enumerate(zip(names, types, strict=True)):
+        same = [buffer for buffer in buffers if buffer < index and _same_target(types[buffer], type)]
+        if same and _END.search(name):
+            found.end_of[index] = same[-1]
+    found.back = frozenset(index for index in buffers if _BACK.search(names[index]))
     return found
+
+
+def _same_target(first: Type, second: Type) -> bool:
+    return isinstance(first, Pointer) and isinstance(second, Pointer) and first.target == second.target
 
 
 def _is_buffer(type: Type) -> bool:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import replace
 
 from pytest_llmcompiler.inputs.scope import ties
-from pytest_llmcompiler.inputs.value import Callback, Input, Object, Value
+from pytest_llmcompiler.inputs.value import Alias, Callback, Input, Object, Target, Value
 from pytest_llmcompiler.machine import abi
 from pytest_llmcompiler.machine.emulator import STACK, STACK_SIZE, Machine
 from pytest_llmcompiler.program.reference import Program
-from pytest_llmcompiler.program.types import Array, Function, Int, Param, Pointer, Struct, Type, unsupported
+from pytest_llmcompiler.program.types import UNTYPED, Array, Function, Int, Param, Pointer, Struct, Type, unsupported
 
 _LIMIT = 20_000_000
 """Instructions of `main` that are run."""
@@ -19,21 +18,29 @@ _DEPTH, _MOST_ELEMENTS, _ROOM = 6, 64, 256
 
 
 def from_main(
-    program: Program, functions: Mapping[str, Function], globals: Mapping[str, Type], most: int = 8
+    program: Program,
+    functions: Mapping[str, Function],
+    globals: Mapping[str, Mapping[str, Type]],
+    most: int = 8,
 ) -> dict[str, list[Input]]:
     """Run `main` and take what it passes, directly or not, to each function: up to `most` different inputs.
 
-    `globals` are the variables whose values at the call are part of the input.
+    `globals` are the variables that are part of each function's input, where they have changed by then.
     """
     taken: dict[str, list[Input]] = {name: [] for name in functions}
     if not program.has_main:
         return taken
     machine = Machine(program, "main", Function(None, ()))
+    initial = {name: machine.variable(name) for own in globals.values() for name in own}
 
     def take(name: str) -> None:
         if len(taken[name]) < most:
-            state = tuple((name, Value(type, machine.variable(name))) for name, type in globals.items())
-            made = replace(_Snapshot(machine).input(functions[name]), globals=state)
+            changed = {
+                variable: type
+                for variable, type in globals.get(name, {}).items()
+                if machine.variable(variable) != initial[variable]
+            }
+            made = _Snapshot(machine).input(functions[name], changed)
             if made not in taken[name]:
                 taken[name].append(made)
             if all(len(found) >= most for found in taken.values()):
@@ -57,9 +64,10 @@ class _Snapshot:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        self._objects: dict[int, Object] = {}
+        self._ranges: list[tuple[int, int, Type]] = []
+        """Where each object lies, in the order in which they are reached: address, size, type of the elements."""
 
-    def input(self, function: Function) -> Input:
+    def input(self, function: Function, globals: Mapping[str, Type]) -> Input:
         params = function.params
         hidden = [Pointer(None)] if abi.result(function).in_memory else []
         stack = self._machine.register("rsp") + 8
@@ -68,7 +76,11 @@ class _Snapshot:
             self._machine.register,
             lambda offset, size: self._machine.read(stack + offset, size),
         )[len(hidden) :]
-        return Input(tuple(self._values(params, images)))
+        args = tuple(self._values(params, images))
+        state = tuple(
+            (name, self._value(type, self._machine.variable(name), None, 0)) for name, type in globals.items()
+        )
+        return Input(args, globals=state)
 
     def _values(self, members: tuple[Param, ...], images: list[bytes], depth: int = 0) -> list[Value]:
         bound = ties([member.name for member in members], [member.type for member in members])
@@ -106,22 +118,28 @@ class _Snapshot:
             links += [(field.offset + at, target) for at, target in value.links]
         return Value(type, bytes(data), tuple(links))
 
-    def _target(self, type: Pointer, address: int, count: int | None, depth: int) -> Object | Callback | None:
+    def _target(self, type: Pointer, address: int, count: int | None, depth: int) -> Target | None:
         if isinstance(type.target, Function):
             return Callback(type.target, 0) if address else None
         if depth >= _DEPTH or not self._machine.read(address, 1):
             return None
-        if address not in self._objects:
-            element: Type = type.target or Int(1, False, "unsigned char")
-            size = element.size * self._count(type, element, address, count)
-            data = self._machine.read(address, size) if element.size else b""
-            parts = [
-                self._value(element, data[at : at + element.size], None, depth + 1)
-                for at in range(0, len(data) - element.size + 1, max(element.size, 1))
-            ]
-            links = [(index * element.size + at, to) for index, part in enumerate(parts) for at, to in part.links]
-            self._objects[address] = Object(element, len(parts), b"".join(part.data for part in parts), tuple(links))
-        return self._objects[address]
+        element: Type = type.target or UNTYPED
+        known = self._known(element, address)
+        return known or self._object(element, address, element.size * self._count(type, element, address, count), depth)
+
+    def _known(self, element: Type, address: int) -> Alias | None:
+        for index, (start, size, other) in enumerate(self._ranges):
+            if other == element and start <= address < start + size:
+                return Alias(element, index, address - start)
+        return None
+
+    def _object(self, element: Type, address: int, size: int, depth: int) -> Object:
+        data = self._machine.read(address, size) if element.size else b""
+        starts = range(0, len(data) - element.size + 1, max(element.size, 1))
+        self._ranges.append((address, len(starts) * element.size, element))
+        parts = [self._value(element, data[at : at + element.size], None, depth + 1) for at in starts]
+        links = [(index * element.size + at, to) for index, part in enumerate(parts) for at, to in part.links]
+        return Object(element, len(parts), b"".join(part.data for part in parts), tuple(links))
 
     def _count(self, type: Pointer, element: Type, address: int, count: int | None) -> int:
         """How many elements a pointer leads to: its length, the end of a string, or the end of what holds it."""

@@ -7,20 +7,19 @@ import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from hypothesis import strategies as st
 
-from pytest_llmcompiler.inputs.scope import Ties, ties
-from pytest_llmcompiler.inputs.value import Callback, Input, Object, Value
+from pytest_llmcompiler.inputs.scope import Scope, Ties, joined, ties
+from pytest_llmcompiler.inputs.value import Alias, Callback, Input, Links, Object, Target, Value
 from pytest_llmcompiler.program.case import ArgRule
-from pytest_llmcompiler.program.types import Array, Float, Function, Int, Param, Pointer, Struct, Type
+from pytest_llmcompiler.program.types import UNTYPED, Array, Float, Function, Int, Param, Pointer, Struct, Type
 
 _DEPTH = 5
 """Pointers in structs are null below this depth."""
 _EXTRA = 8
 """Integers that are passed after the named parameters of a variadic function."""
-Links = tuple[tuple[int, "Object | Callback"], ...]
 Made = tuple[bytes, Links]
 Draw = Any
 _ROUND = (0, 3, 7, 10, 31, 63, 100, 127, 255, 1000, 0xFFFF, 0x7FFF)
@@ -33,6 +32,7 @@ class Hints:
     """What the program itself says of interesting values."""
 
     numbers: tuple[int, ...] = ()
+    floats: tuple[float, ...] = ()
     strings: tuple[bytes, ...] = ()
 
 
@@ -45,7 +45,15 @@ def hints(function_ir: str, module_ir: str) -> Hints:
     strings = (_unescaped(text) for text in re.findall(r'constant \[\d+ x i8\] c"([^"]*)"', module_ir))
     words = (number.to_bytes(8, "little").rstrip(b"\0") for number in numbers if number > 0xFFFF and number < 1 << 64)
     texts = {text for text in (*strings, *words) if 0 < len(text) <= 256}
-    return Hints(tuple(sorted(numbers)), tuple(sorted(texts)))
+    return Hints(tuple(sorted(numbers)), _floats(function_ir), tuple(sorted(texts)))
+
+
+def _floats(function_ir: str) -> tuple[float, ...]:
+    """The floating-point constants of a function. LLVM writes floats too in the bits of a double."""
+    found = {float(text) for text in re.findall(r"(?<![\w%.])-?\d+\.\d+e[+-]\d+", function_ir)}
+    words = re.findall(r"\b0x([0-9A-F]{16})\b", function_ir)
+    found |= {number for word in words for (number,) in struct.iter_unpack(">d", bytes.fromhex(word))}
+    return tuple(sorted(number for number in found if math.isfinite(number)))[:_MOST_CONSTANTS]
 
 
 def _unescaped(text: str) -> bytes:
@@ -61,20 +69,24 @@ def inputs(
     *,
     globals: Mapping[str, Type] | None = None,
     salted: bool = True,
+    learned: Mapping[Scope, Ties] | None = None,
 ) -> st.SearchStrategy[Input]:
     """Inputs of a function: made from its types, and variations of `seeds`.
 
     `globals` are the variables that are part of the input; half of the time one keeps its initial value. `salted`
-    where the function calls what the harness answers for: then inputs differ in those answers too.
+    where the function calls what the harness answers for: then inputs differ in those answers too. `learned` is what
+    runs taught about members that belong together.
     """
     params = function.params + (_extra_params() if function.variadic else ())
-    maker = _Maker(found)
-    bound = ties([param.name for param in params], [param.type for param in params], rules)
+    maker = _Maker(found, learned or {})
+    named = ties([param.name for param in params], [param.type for param in params], rules)
+    bound = joined(named, (learned or {}).get(None), rules)
 
     @st.composite
     def draw_input(draw: Draw) -> Input:
         if seeds and draw(st.booleans()):
             return maker.varied(draw, seeds)
+        maker.begin()
         made = maker.scope(draw, params, bound, rules)
         args = tuple(Value(param.type, *pair) for param, pair in zip(params, made, strict=True))
         changed = [(name, type) for name, type in (globals or {}).items() if draw(st.booleans())]
@@ -95,10 +107,15 @@ _COUNTS = st.one_of(
 )
 _FREE_COUNTS = st.sampled_from((1, 1, 1, 2, 3, 4, 8, 9, 16, 32, 64, 128, 300))
 _LONG = st.sampled_from([False] * 9 + [True])
+_MOSTLY = st.sampled_from([True] * 7 + [False])
+_HALF = st.booleans()
+_ALIASED = [st.sampled_from([True] * 7 + [False]), st.sampled_from([True] * 23 + [False])]
+"""False where a pointer leads to an object that another one leads to: an argument's, and those deeper down."""
 _ROOM = st.sampled_from((0, 0, 16, 80))
 _DIGITS = st.integers(0, 9)
 _PLAIN_BYTES = b"aZ0 9\n\t-+,.:;/=\"'\\(){}[]<>#%&_\x7f\x80\xff\0"
 _NO_RULE = ArgRule()
+_WORD = 8
 
 
 def specials(made: Input, found: Hints, globals: Mapping[str, Type]) -> Iterator[Input]:
@@ -115,8 +132,8 @@ def specials(made: Input, found: Hints, globals: Mapping[str, Type]) -> Iterator
 
 def _special_values(type: Type, found: Hints) -> Iterator[bytes]:
     if isinstance(type, Float):
-        code = "<f" if type.size == 4 else "<d"
-        yield from (struct.pack(code, number) for number in _FLOATS[type.size])
+        near = (other for number in found.floats for other in _near(number, type.size))
+        yield from (_packed(number, type.size) for number in (*_FLOATS[type.size], *near))
     elif isinstance(type, Int) and not type.enumerators:
         low, high = type.bounds
         numbers = {low, -1, 0, 1, high, *found.numbers[:_MOST_CONSTANTS]}
@@ -133,13 +150,19 @@ _FLOATS = {
 
 
 class _Maker:
-    """Draws (bytes, links) of every type.
+    """Draws (bytes, links) of every type. Objects are drawn in the order in which `Alias` counts them.
 
     It draws step by step and keeps its strategies: hypothesis takes longer to make a strategy than to draw from it.
     """
 
-    def __init__(self, found: Hints) -> None:
+    def __init__(self, found: Hints, learned: Mapping[Scope, Ties]) -> None:
         self._numbers = found.numbers
+        self._learned = learned
+        self._ties: dict[Scope, Ties] = {}
+        self._objects: list[tuple[Type, int]] = []
+        """What was drawn for this input so far: the type of the elements, and their number."""
+        self._inside: list[int] = []
+        """The objects that are being drawn, each within the one before it."""
         self._integers: dict[Int, st.SearchStrategy[int]] = {}
         pieces: list[st.SearchStrategy[bytes]] = [
             st.binary(max_size=12),
@@ -151,36 +174,57 @@ class _Maker:
         if found.strings:
             pieces.append(st.sampled_from(found.strings))
         self._pieces = st.lists(st.one_of(pieces), max_size=8)
-        self._floats = {
-            4: st.one_of(st.integers(-64, 64), st.floats(width=32)),
-            8: st.one_of(st.integers(-64, 64), st.floats(width=64)),
-        }
+        self._floats = {size: _float_strategy(size, found.floats) for size in (4, 8)}
+
+    def begin(self) -> None:
+        """Begin a new input."""
+        self._objects.clear()
+        self._inside.clear()
 
     def scope(
         self, draw: Draw, members: Sequence[Param], bound: Ties, rules: Mapping[int, ArgRule], depth: int = 0
     ) -> list[Made]:
         """The members of a scope, lengths and indices in accordance with their buffers."""
-        counts: dict[int, int] = {}
+        counts = dict(bound.elements)
         for length, buffers in bound.length_of.items():
             kind = members[length].type
             limit = kind.bounds[1] if isinstance(kind, Int) else 0
             low, high = rules.get(length, _NO_RULE).range or (0, limit)
             count = min(max(draw(_COUNTS), low), high)
             counts.update(dict.fromkeys((*buffers, length), count))
-        return [
-            self._member(draw, index, member.type, bound, counts, rules.get(index, _NO_RULE), depth)
-            for index, member in enumerate(members)
-        ]
+        first: list[int] = []
+        made = []
+        for index, member in enumerate(members):
+            first.append(len(self._objects))
+            rule = rules.get(index, _NO_RULE)
+            related = self._related(draw, index, member, bound, first)
+            made.append(related or self._member(draw, index, member, bound, counts, rule, depth))
+        return made
 
     def _member(
-        self, draw: Draw, index: int, type: Type, bound: Ties, counts: dict[int, int], rule: ArgRule, depth: int
+        self, draw: Draw, index: int, member: Param, bound: Ties, counts: dict[int, int], rule: ArgRule, depth: int
     ) -> Made:
+        type = member.type
         if isinstance(type, Int):
             return self._number(draw, type, index, bound, counts, rule).to_bytes(type.size, "little"), ()
         if isinstance(type, Pointer):
             near = counts.get(bound.index_into[index], 8) if index in bound.index_into else None
-            return self._pointer(draw, type, counts.get(index), rule, depth, near)
+            return self._pointer(draw, type, counts.get(index), rule, depth, near, distinct=member.restrict)
         return self.value(draw, type, depth)
+
+    def _related(self, draw: Draw, index: int, member: Param, bound: Ties, first: Sequence[int]) -> Made | None:
+        """A pointer to the end of a member's buffer, or back to the object that this one was reached from."""
+        if not isinstance(member.type, Pointer) or not draw(_MOSTLY):
+            return None
+        if index in bound.end_of and bound.end_of[index] < index:
+            number = first[bound.end_of[index]]
+            if number < first[index]:
+                element, count = self._objects[number]
+                return bytes(8), ((0, Alias(element, number, element.size * count)),)
+        if index in bound.back:
+            owners = [number for number in self._inside[:-1] if self._objects[number][0] == member.type.target]
+            return bytes(8), tuple((0, Alias(self._objects[number][0], number, 0)) for number in owners[-1:])
+        return None
 
     def _number(self, draw: Draw, type: Int, index: int, bound: Ties, counts: dict[int, int], rule: ArgRule) -> int:
         """An integer, as the unsigned number that its bytes hold."""
@@ -203,7 +247,7 @@ class _Maker:
             return (draw(self._integer(type)) % (1 << 8 * type.size)).to_bytes(type.size, "little"), ()
         if isinstance(type, Float):
             number = draw(self._floats[type.size])
-            return struct.pack("<f" if type.size == 4 else "<d", number / 4 if isinstance(number, int) else number), ()
+            return _packed(number / 4 if isinstance(number, int) else number, type.size), ()
         if isinstance(type, Pointer):
             return self._pointer(draw, type, None, _NO_RULE, depth)
         if isinstance(type, Array):
@@ -237,22 +281,36 @@ class _Maker:
             data, links = self.value(draw, field.type, depth)
             return data.ljust(type.size, b"\0"), links
         members = [Param(field.name, field.type) for field in type.fields]
-        bound = ties([member.name for member in members], [member.type for member in members])
-        return _assembled(type, self.scope(draw, members, bound, {}, depth))
+        if type not in self._ties:
+            named = ties([member.name for member in members], [member.type for member in members])
+            self._ties[type] = joined(named, self._learned.get(type))
+        return _assembled(type, self.scope(draw, members, self._ties[type], {}, depth))
 
     def _pointer(
-        self, draw: Draw, type: Pointer, count: int | None, rule: ArgRule, depth: int, near: int | None = None
+        self,
+        draw: Draw,
+        type: Pointer,
+        count: int | None,
+        rule: ArgRule,
+        depth: int,
+        near: int | None = None,
+        *,
+        distinct: bool = False,
     ) -> Made:
         null = bytes(8)
         target = type.target
         if isinstance(target, Function):
             return null, ((0, Callback(target, draw(st.integers(0, 1)) if depth else 0)),)
-        if depth >= _DEPTH or (not rule.non_null and count is None and draw(_NULLS[min(depth, 3)])):
+        often = _NULLS[min(depth, 3) if count is None else 0]
+        if depth >= _DEPTH or (not rule.non_null and draw(often)):
             return null, ()
-        element: Type = Int(1, False, "unsigned char") if target is None else target
+        element: Type = UNTYPED if target is None else target
+        shared = [] if distinct else self._shared(element)
+        if shared and not draw(_ALIASED[min(depth, 1)]):
+            return null, ((0, self._alias(draw, draw(st.sampled_from(shared)))),)
         if near is not None and isinstance(element, Int):
             value = draw(st.integers(0, near)) % (1 << 8 * element.size)
-            return null, ((0, Object(element, 1, value.to_bytes(element.size, "little"))),)
+            return self._object(element, 1, value.to_bytes(element.size, "little"))
         is_text = isinstance(element, Int) and element.character and count is None
         if rule.elements:
             count = draw(st.integers(*rule.elements))
@@ -261,11 +319,31 @@ class _Maker:
             text = (text * 300)[:300] if text and draw(_LONG) else text
             text += b"\0"
             text += b"" if type.const else bytes(draw(_ROOM))
-            return null, ((0, Object(element, len(text), text)),)
+            return self._object(element, len(text), text)
         if count is None:  # elements that are too few, the reference tells
             count = 1 if isinstance(element, (Struct, Pointer)) else draw(_FREE_COUNTS)
+            count *= _WORD if element == UNTYPED else 1
+        self._inside.append(len(self._objects))
+        self._objects.append((element, count))
         data, links = self._elements(draw, element, count, depth + 1)
+        self._inside.pop()
         return null, ((0, Object(element, count, data, links)),)
+
+    def _object(self, element: Type, count: int, data: bytes) -> Made:
+        self._objects.append((element, count))
+        return bytes(8), ((0, Object(element, count, data)),)
+
+    def _shared(self, element: Type) -> list[int]:
+        """The objects that a pointer may lead to again. Ways back are left to names and repairs: few survive them."""
+        return [
+            number for number, (other, _) in enumerate(self._objects) if other == element and number not in self._inside
+        ]
+
+    def _alias(self, draw: Draw, number: int) -> Alias:
+        """A pointer to the same object as another: mostly to its start, else to any of its elements."""
+        element, count = self._objects[number]
+        step = draw(st.integers(0, min(count, 16) - 1)) if count > 1 and draw(_HALF) else 0
+        return Alias(element, number, step * element.size)
 
     def _elements(self, draw: Draw, element: Type, count: int, depth: int) -> Made:
         if isinstance(element, Int) and element.size == 1 and not element.boolean and not element.enumerators:
@@ -298,10 +376,7 @@ class _Maker:
         if buffers and buffers[0].data:
             target = buffers[0]
             place = draw(st.integers(0, len(target.data) - 1))
-            patch = self._text(draw, 8) or b"\0"
-            data = (target.data[:place] + patch + target.data[place + len(patch) :])[: len(target.data)]
-            kept = tuple((at, link) for at, link in target.links if not at - len(patch) < place < at + 8)
-            changed = replace(target, data=data, links=kept)
+            changed = replace(target, data=_patched(target, place, self._text(draw, 8) or b"\0"))
             args = [_relinked(arg, target, changed) for arg in args]
         elif not value.links and not isinstance(value.type, Pointer):
             if isinstance(value.type, Int) and draw(st.booleans()):
@@ -311,6 +386,55 @@ class _Maker:
         return replace(made, args=tuple(args))
 
 
+def _patched(target: Object, place: int, patch: bytes) -> bytes:
+    """The bytes of an object with some of them replaced, but for its pointers."""
+    data = bytearray((target.data[:place] + patch + target.data[place + len(patch) :])[: len(target.data)])
+    size = max(target.element.size, 1)
+    if isinstance(target.element, Int) and target.element.character and not target.data[-1]:
+        data[-1] = 0  # a string stays one
+    for start in range(place // size * size, place + len(patch), size):
+        for at in _pointers(target.element, start):
+            data[at : at + 8] = target.data[at : at + 8]
+    return bytes(data)
+
+
+def _pointers(type: Type, start: int) -> Iterator[int]:
+    """Where the pointers of a value lie."""
+    if isinstance(type, Pointer):
+        yield start
+    elif isinstance(type, Array):
+        for index in range(type.count):
+            yield from _pointers(type.element, start + index * type.element.size)
+    elif isinstance(type, Struct):
+        for field in type.fields:
+            yield from _pointers(field.type, start + field.offset)
+
+
+def _float_strategy(size: Literal[4, 8], constants: Sequence[float]) -> st.SearchStrategy[int | float]:
+    """Quarters near zero, any number, and the program's constants with their neighbours."""
+    groups: list[st.SearchStrategy[int | float]] = [
+        st.integers(-64, 64),
+        st.floats(width=32) if size == 4 else st.floats(width=64),
+    ]
+    if constants:
+        groups.append(st.sampled_from([near for number in constants for near in _near(number, size)]))
+    return st.one_of(groups)
+
+
+def _near(number: float, size: int) -> tuple[float, ...]:
+    """A number, its negative, and the representable ones on both sides of it."""
+    number = float(struct.unpack("<f", _packed(number, 4))[0]) if size == 4 else number
+    step = abs(number) * 2.0 ** (-23 if size == 4 else -52)
+    return number, -number, number - step, number + step
+
+
+def _packed(number: float, size: int) -> bytes:
+    try:
+        return struct.pack("<f" if size == 4 else "<d", number)
+    except OverflowError:
+        return struct.pack("<f", math.copysign(math.inf, number))
+
+
 def _relinked(value: Value, old: Object, new: Object) -> Value:
     links = tuple((at, new if target is old else target) for at, target in value.links)
     return replace(value, links=links)
@@ -318,6 +442,8 @@ def _relinked(value: Value, old: Object, new: Object) -> Value:
 
 def _stepped(value: Value, step: int) -> Value:
     number = int.from_bytes(value.data, "little") + step
+    if isinstance(value.type, Int) and value.type.boolean:
+        number &= 1
     return replace(value, data=(number % (1 << 8 * len(value.data))).to_bytes(len(value.data), "little"))
 
 
@@ -331,7 +457,7 @@ def _array(made: Sequence[Made], size: int, count: int) -> Made:
 
 def _assembled(type: Struct, made: Sequence[Made]) -> Made:
     data = bytearray(type.size)
-    links: list[tuple[int, Object | Callback]] = []
+    links: list[tuple[int, Target]] = []
     for field, (item, inner) in zip(type.fields, made, strict=True):
         if field.bits:
             first, width = field.bits

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from pytest_llmcompiler.program.types import Function, Type
 
@@ -16,14 +17,30 @@ class Callback:
 
 
 @dataclass(frozen=True)
+class Alias:
+    """A pointer into an object that is reached before: the same one, a part of it, the end of it, or a way back."""
+
+    element: Type
+    """What it points to. Where the object is of another type by now, the pointer is null."""
+    index: int
+    """Which object, counted in the order in which `objects` gives them."""
+    offset: int
+    """In bytes; the object's size is the end of it."""
+
+
+@dataclass(frozen=True)
 class Object:
     """A buffer of its own: `count` elements of type `element`, and where the pointers in it lead."""
 
     element: Type
     count: int
     data: bytes
-    links: tuple[tuple[int, Object | Callback], ...] = ()
+    links: Links = ()
     """(offset in bytes, what the pointer there points to); a pointer without a link is null."""
+
+
+Target = Object | Callback | Alias
+Links = tuple[tuple[int, Target], ...]
 
 
 @dataclass(frozen=True)
@@ -32,7 +49,7 @@ class Value:
 
     type: Type
     data: bytes
-    links: tuple[tuple[int, Object | Callback], ...] = ()
+    links: Links = ()
 
 
 @dataclass(frozen=True)
@@ -43,4 +60,41 @@ class Input:
     salt: int = 0
     """Chooses the results of callbacks and of functions that the program only declares."""
     globals: tuple[tuple[str, Value], ...] = ()
-    """The global variables that do not have their initial value. Their values hold no pointers."""
+    """The global variables that do not have their initial value."""
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        """The arguments, then the values of global variables."""
+        return (*self.args, *(value for _, value in self.globals))
+
+
+def objects(made: Input) -> list[Object]:
+    """The objects of an input, each before those that its own pointers lead to: the order that `Alias` counts in."""
+    found: list[Object] = []
+    for value in made.values:
+        _collect(value.links, found)
+    return found
+
+
+def _collect(links: Links, found: list[Object]) -> None:
+    for _, target in links:
+        if isinstance(target, Object):
+            found.append(target)
+            _collect(target.links, found)
+
+
+def replaced(made: Input, number: int, new: Callable[[Object], Object]) -> Input:
+    """The input with its object of a number (as `objects` counts) replaced."""
+    counter = iter(range(1 << 30))
+
+    def renewed(links: Links) -> Links:
+        return tuple((at, renew(target) if isinstance(target, Object) else target) for at, target in links)
+
+    def renew(target: Object) -> Object:
+        if next(counter) == number:
+            target = new(target)
+        return replace(target, links=renewed(target.links)) if target.links else target
+
+    args = tuple(replace(value, links=renewed(value.links)) if value.links else value for value in made.args)
+    globals = tuple((name, replace(value, links=renewed(value.links))) for name, value in made.globals)
+    return replace(made, args=args, globals=globals)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import functools
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from pytest_llmcompiler.inputs.corpus import Corpus, Undefined, shrink, weight
-from pytest_llmcompiler.inputs.place import DoesNotFit, Placed, place
+from pytest_llmcompiler.inputs.corpus import Corpus, NothingNew, Overrun, Undefined, shrink, weight
+from pytest_llmcompiler.inputs.feedback import learned
+from pytest_llmcompiler.inputs.place import LARGE, PAGE, DoesNotFit, Placed, place
+from pytest_llmcompiler.inputs.scope import Scope, Ties
 from pytest_llmcompiler.inputs.snapshot import from_main
+from pytest_llmcompiler.inputs.store import Store, Stored
 from pytest_llmcompiler.inputs.strategies import Hints, hints, inputs, specials
 from pytest_llmcompiler.inputs.value import Input
 from pytest_llmcompiler.judge.compare import Difference, Frame, Loose, agree, differences, loose_bytes, wild_write
@@ -22,11 +25,11 @@ from pytest_llmcompiler.judge.whole import Whole, compared, whole
 from pytest_llmcompiler.machine import abi, sandbox
 from pytest_llmcompiler.machine.assemblers import Assembled, AssemblyError, LinkError, UnsupportedError, assemble
 from pytest_llmcompiler.machine.emulator import MOST_ARGUMENTS, Machine
-from pytest_llmcompiler.machine.run import Fault, Run
+from pytest_llmcompiler.machine.run import Compared, Fault, Feature, Features, Run
+from pytest_llmcompiler.machine.watch import MOST_STEPS, Watch
 from pytest_llmcompiler.program.case import CaseError
 from pytest_llmcompiler.program.reference import Program, Reference
-from pytest_llmcompiler.program.signature import declared
-from pytest_llmcompiler.program.types import Function, Pointer, Type, calls_back, unsupported
+from pytest_llmcompiler.program.types import Pointer, Type, unsupported
 
 BASE = 0x10000000
 """Where candidates are loaded: near the program, so that 32-bit displacements reach it."""
@@ -63,6 +66,11 @@ class Entry:
     expected: Run
     loose: Loose
     limit: int
+    features: Features
+    compared: Compared | None
+    """What the probe compared; None where it went nowhere new."""
+    steps: int
+    """Edges that the probe took."""
 
     @property
     def placed(self) -> Placed:
@@ -99,6 +107,7 @@ class Bench:
         self.signature = reference.signatures[function]
         self._rules = reference.rules(function)
         self._names = [param.name for param in self.signature.params]
+        self._learned: dict[Scope, Ties] = {}
 
     # -- judging
 
@@ -315,7 +324,7 @@ class Bench:
         if not self.reference.golden.has_main or self.function == "main":
             return None
         probe, golden, optimised = self._references
-        found = whole([probe, optimised] if probe else [optimised], golden, (_HANG_FACTOR, _HANG_FLOOR))
+        found = whole([probe.run_main, optimised.run_main], golden, (_HANG_FACTOR, _HANG_FLOOR))
         self.__dict__.pop("_references", None)
         return found
 
@@ -401,27 +410,50 @@ class Bench:
     def corpus(self) -> Corpus[Entry]:
         """The inputs, smallest first, each with what the reference shows on it."""
         corpus = Corpus(self._accept)
-        for made in self._seeds:
-            corpus.offer(made)
-        corpus.explore(self._strategy, self.settings.examples, self.settings.seed)
-        if corpus.entries:
-            for made in specials(max(corpus.entries, key=weight), self._hints, self._globals):
-                corpus.offer(made)
+        stored = self._store.load()
+        if stored and corpus.restore(stored.inputs, stored.dropped):
+            self._learned = stored.learned
+        else:
+            corpus = self._generated()
+            self._store.save(Stored(tuple(corpus.entries), corpus.dropped, self._learned))
         # The machines are large, and only explaining a failure needs them again.
         self.__dict__.pop("_references", None)
         gc.collect()
         corpus.entries = dict(sorted(corpus.entries.items(), key=lambda pair: weight(pair[0])))
         return corpus
 
+    @property
+    def _store(self) -> Store:
+        reference, signature = self.reference, self.signature
+        source = (reference.ir, reference.types_image)
+        settings = (self.function, repr(sorted(self._rules.items())), repr(self.settings))
+        types = [*(param.type for param in signature.params), signature.result, *self._globals.values()]
+        return Store((*source, *settings), types)
+
+    def _generated(self) -> Corpus[Entry]:
+        corpus, examples, seed = Corpus(self._accept), self.settings.examples, self.settings.seed
+        for made in self._seeds:
+            corpus.offer(made)
+        corpus.explore(self._strategy, examples // 3, seed)
+        self._learned = learned(self.signature.params, corpus.repairs)
+        if self._learned:
+            del self._strategy
+        corpus.explore(self._strategy, examples - examples // 3, seed + 1)
+        if corpus.entries:
+            for made in specials(max(corpus.entries, key=weight), self._hints, self._globals):
+                corpus.offer(made)
+        corpus.steer(examples)
+        return corpus
+
     @functools.cached_property
     def _seeds(self) -> list[Input]:
-        seeds = _seeds_of(self.reference).get(self.function, [])
-        return [_with_globals(seed, self._globals) for seed in seeds]
+        return _seeds_of(self.reference).get(self.function, [])
 
     @functools.cached_property
     def _strategy(self) -> Any:
-        salted = bool(self.reference.golden.stubs) or any(map(calls_back, self.signature.params))
-        return inputs(*(self.signature, self._rules, self._hints, self._seeds), globals=self._globals, salted=salted)
+        asked = (self.signature, self._rules, self._hints, self._seeds)
+        salted = self.reference.is_salted(self.function)
+        return inputs(*asked, globals=self._globals, salted=salted, learned=self._learned)
 
     @functools.cached_property
     def _globals(self) -> dict[str, Type]:
@@ -432,11 +464,11 @@ class Bench:
         return hints(self.reference.extracted(self.function), self.reference.ir)
 
     @functools.cached_property
-    def _references(self) -> tuple[Machine | None, Machine, Machine]:
+    def _references(self) -> tuple[Watch, Machine, Machine]:
         """The probe (undefined behaviour traps), the program as it is, and the function optimised, on other garbage."""
-        golden, probe = self.reference.golden, self.reference.probe
+        golden = self.reference.golden
         return (
-            self._machine(probe) if probe else None,
+            Watch(self._machine(self.reference.probe, strict=True)),
             self._machine(golden, counting=True),
             self._machine(golden, self._optimised, fill=1),
         )
@@ -447,16 +479,19 @@ class Bench:
         return assemble(text, self.function, BASE, self.reference.golden.addresses, "llvm")
 
     @functools.cached_property
-    def _externals(self) -> dict[str, Function]:
-        return declared(self.reference.module, self.reference.golden.stubs)
+    def _minds_errno(self) -> bool:
+        return self.reference.minds_errno(self.function)
 
     def _machine(self, program: Program, candidate: Assembled | None = None, **options: Any) -> Machine:
         return Machine(
-            program, self.function, self.signature, candidate=candidate, externals=self._externals, **options
+            program, self.function, self.signature, candidate=candidate, externals=self.reference.externals, **options
         )
 
-    def _accept(self, made: Input) -> Entry:
-        """What the reference shows on an input. Raises Undefined where that is nothing to hold a candidate to."""
+    def _accept(
+        self, made: Input, known: Set[Feature] = frozenset(), only_new: bool = False, steps: int = MOST_STEPS
+    ) -> Entry:
+        """What the reference shows on an input. Raises Undefined where that is nothing to hold a candidate to, and
+        NothingNew where only new features are asked for and there are none."""
         buffer = self.signature.result if abi.result(self.signature).in_memory else None
         try:
             placed = place(made, [*self._names, *("" for _ in made.args[len(self._names) :])], buffer)
@@ -466,22 +501,27 @@ class Bench:
         if len(call.stack) > MOST_ARGUMENTS:
             raise Undefined("too large")
         probe, golden, optimised = self._references
-        if probe is not None:
-            _defined(probe.run(placed, call, _REFERENCE_LIMIT))
-        run = _defined(golden.run(placed, call, _REFERENCE_LIMIT))
+        _defined(probe.run(placed, call, steps), placed)
+        features = probe.features()
+        is_new = not features <= known
+        if only_new and not is_new:
+            raise NothingNew
+        run = _defined(golden.run(placed, call, _REFERENCE_LIMIT), placed)
         limit = _HANG_FLOOR + _HANG_FACTOR * run.length
         others = (
             optimised.run(placed, call, limit),
             golden.run(placed, call, limit, blank=True),
             optimised.run(placed, call, limit, blank=True),
         )
-        frame = Frame(self.signature, placed, self.reference.golden.globals, self.reference.variables)
+        frame = Frame(
+            self.signature, placed, self.reference.golden.globals, self.reference.variables, self._minds_errno
+        )
         if not all(agree(frame, run, other) for other in others):
             raise Undefined("the optimised reference disagrees")
         if wild_write(placed, run):
             raise Undefined("writes outside of every object")
         loose = frozenset().union(*(loose_bytes(frame, run, other) for other in others))
-        return Entry(frame, call, run, loose, limit)
+        return Entry(frame, call, run, loose, limit, features, probe.compared() if is_new else None, probe.steps)
 
     def _call(self, made: Input, placed: Placed) -> abi.Call:
         types = [value.type for value in made.args]
@@ -494,23 +534,29 @@ class Bench:
 
 @functools.lru_cache(maxsize=32)
 def _seeds_of(reference: Reference) -> dict[str, list[Input]]:
-    """What `main` passes, by function, with the values of all variables that are part of anyone's input."""
+    """What `main` passes, by function."""
     functions = {name: reference.signatures[name] for name in reference.functions}
-    variables = {key: type for name in functions for key, type in reference.inputs_of(name).items()}
-    return from_main(reference.golden, functions, variables)
+    return from_main(reference.golden, functions, {name: reference.inputs_of(name) for name in functions})
 
 
-def _with_globals(made: Input, globals: Mapping[str, Type]) -> Input:
-    return replace(made, globals=tuple((name, value) for name, value in made.globals if name in globals))
-
-
-def _defined(run: Run) -> Run:
+def _defined(run: Run, placed: Placed) -> Run:
     if run.outcome == "fault":
         assert run.fault is not None
-        raise Undefined("undefined behaviour" if run.fault.address is None else "bad memory access")
+        if run.fault.address is None:
+            raise Undefined("undefined behaviour", null=True)
+        raise Undefined("bad memory access", _overrun(run.fault, placed), null=run.fault.address < PAGE)
     if run.outcome == "limit":
         raise Undefined("runs too long")
     return run
+
+
+def _overrun(fault: Fault, placed: Placed) -> Overrun | None:
+    """The object past whose end a fault lies."""
+    for number, (target, _) in enumerate(placed.contents):
+        size = (fault.address or 0) + fault.size - target.address
+        if target.size < size <= LARGE and fault.access != "jump":
+            return Overrun(number, size)
+    return None
 
 
 def _where(address: int, placed: Placed) -> str:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 import struct
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pytest_llmcompiler.inputs.place import GARBAGE, Placed, path
+from pytest_llmcompiler.inputs.place import GARBAGE, PAGE, Placed, PlacedObject, path
+from pytest_llmcompiler.judge.shape import shaped
 from pytest_llmcompiler.judge.show import show_bytes, show_value
-from pytest_llmcompiler.machine.run import Argument, CallOut, Constants, Run
+from pytest_llmcompiler.machine.run import ELSEWHERE, Argument, CallOut, Constants, Pointed, Run
 from pytest_llmcompiler.program.types import Array, Float, Function, Pointer, Struct, Type, significant
 
 Loose = frozenset[tuple[str, int]]
-"""Bytes on which references disagree, so that no candidate can be blamed: (object, global or heap object; offset)."""
+"""Bytes on which references disagree, so that no candidate can be blamed: (object, global, heap object or argument of a
+call out; offset)."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Frame:
     globals: Sequence[str]
     variables: Mapping[str, Type]
     """The types of globals, as far as they are known."""
+    errno: bool = False
+    """Whether the function minds the C library's error number."""
 
 
 def same_value(
@@ -84,16 +89,16 @@ def differences(frame: Frame, expected: Run, actual: Run, loose: Loose = frozens
     if expected.outcome != actual.outcome or expected.code != actual.code:
         yield Difference("ends with", ending(expected), ending(actual))
         return
+    expected, actual = shaped(frame.placed, expected), shaped(frame.placed, actual)
     yield from _result(frame, expected, actual)
-    yield from _calls(expected.calls, actual.calls)
+    yield from _calls(frame, expected, actual, loose)
     for number in sorted({*expected.output, *actual.output}):
         first, second = expected.output.get(number, b""), actual.output.get(number, b"")
         if first != second:
             yield Difference({1: "stdout", 2: "stderr"}[number], show_bytes(first) or '""', show_bytes(second) or '""')
     sides = expected.constants, actual.constants
-    for index, target in enumerate(frame.placed.objects):
-        start = target.address - target.slot.address
-        first, second = (run.slots[index][start : start + target.size] for run in (expected, actual))
+    yield from _freed(frame, expected, actual)
+    for target, first, second in _kept(frame, expected, actual):
         yield from _elements(target.label, target.element, first, second, sides, loose)
     for name, first, second in zip(frame.globals, expected.globals, actual.globals, strict=True):
         if first == second:
@@ -106,7 +111,29 @@ def differences(frame: Frame, expected: Run, actual: Run, loose: Loose = frozens
             element = type.element if isinstance(type, Array) else type
             yield from _elements(f"global {name}", element, first, second, sides, loose, at_pointer=at_pointer)
     yield from _heap(frame, expected, actual, loose)
+    yield from _errno(frame, expected, actual, loose)
     yield from _outside(frame.placed, actual)
+
+
+def _errno(frame: Frame, expected: Run, actual: Run, loose: Loose) -> Iterator[Difference]:
+    is_set = frame.errno and expected.outcome == "return" and expected.errno != 0
+    if is_set and expected.errno != actual.errno and ("errno", 0) not in loose:
+        yield Difference("errno", str(expected.errno), str(actual.errno))
+
+
+def _freed(frame: Frame, expected: Run, actual: Run) -> Iterator[Difference]:
+    if expected.freed != actual.freed:
+        labels = ([frame.placed.objects[number].label for number in run.freed] for run in (expected, actual))
+        yield Difference("freed objects", *(", ".join(names) or "none" for names in labels))
+
+
+def _kept(frame: Frame, first: Run, second: Run) -> Iterator[tuple[PlacedObject, bytes, bytes]]:
+    """The input's objects that no run freed, with their bytes in both."""
+    for number, target in enumerate(frame.placed.objects):
+        if number not in first.freed and number not in second.freed:
+            start = target.address - target.slot.address
+            one, two = (run.slots[number][start : start + target.size] for run in (first, second))
+            yield target, one, two
 
 
 def ending(run: Run) -> str:
@@ -136,24 +163,66 @@ def _hex(data: bytes) -> str:
     return hex(int.from_bytes(data, "little"))
 
 
-def _calls(first: tuple[CallOut, ...], second: tuple[CallOut, ...]) -> Iterator[Difference]:
+def _calls(frame: Frame, expected: Run, actual: Run, loose: Loose) -> Iterator[Difference]:
+    """The first call out that differs."""
+    first, second = expected.calls, actual.calls
     for index in range(max(len(first), len(second))):
         a, b = (calls[index] if index < len(calls) else None for calls in (first, second))
-        if a != b:
+        if a == b:
+            continue
+        if not a or not b or not _alike(a, b) or not _same_pointees(frame, expected, actual, index, loose):
             yield Difference(f"call {index + 1} out of the function", _call(a), _call(b))
             return
 
 
+def _alike(a: CallOut, b: CallOut) -> bool:
+    """Whether two calls are equal in all but what their pointers point to."""
+    values = ([arg.address if isinstance(arg, Pointed) else arg for arg in call.args] for call in (a, b))
+    return a.name == b.name and next(values) == next(values)
+
+
+def _same_pointees(frame: Frame, expected: Run, actual: Run, index: int, loose: Loose) -> bool:
+    calls = expected.calls[index], actual.calls[index]
+    for number, (one, two) in enumerate(zip(*(call.args for call in calls), strict=True)):
+        if isinstance(one, Pointed) and isinstance(two, Pointed) and one.data != two.data:
+            first, second = (_without(arg.data, _argument_key(index, number), 0, loose) for arg in (one, two))
+            if not _same_pointee(frame, expected, actual, replace(one, data=first), second[: len(first)]):
+                return False
+    return True
+
+
+def _same_pointee(frame: Frame, expected: Run, actual: Run, one: Pointed, second: bytes) -> bool:
+    first, element = one.data, one.element
+    if len(first) != len(second):
+        return False
+    if one.name and one.name in frame.variables:
+        type = frame.variables[one.name]
+        element = type.element if isinstance(type, Array) else type
+    if element is not None and element.size and not one.offset % element.size:
+        whole = len(first) // element.size
+        sides, end = (expected.constants, actual.constants), whole * element.size
+        return same_value(Array(element, whole), first[:end], second[:end], sides) and first[end:] == second[end:]
+    if one.address == ELSEWHERE:
+        return first == second
+    garbage = GARBAGE[expected.fill]
+    columns = enumerate(zip(first, second), one.address)
+    return all(a == b or a == garbage[at % 4] for at, (a, b) in columns)
+
+
+def _argument_key(call: int, number: int) -> str:
+    return f"argument {number} of call {call}"
+
+
 def _call(call: CallOut | None) -> str:
-    return "no call" if call is None else f"{call.name}({', '.join(map(_argument, call.args))})"
+    return "no call" if call is None else f"{call.name}({', '.join(map(_show_argument, call.args))})"
 
 
-def _argument(argument: Argument) -> str:
+def _show_argument(argument: Argument) -> str:
     if isinstance(argument, int):
         return hex(argument) if argument > 0xFFFF else str(argument)
-    address, data = argument
-    contents = f"[{show_bytes(data)}]" if data else ""
-    return f"{hex(address) if address else '&'}{contents}"
+    contents = f"[{show_bytes(argument.data)}]" if argument.data else ""
+    place = {0: "NULL", ELSEWHERE: "&"}.get(argument.address, hex(argument.address))
+    return f"{place}{contents}"
 
 
 def _elements(
@@ -165,13 +234,17 @@ def _elements(
     loose: Loose,
     *,
     at_pointer: bool = True,
+    key: str | None = None,
 ) -> Iterator[Difference]:
-    """The first element that differs of a buffer that `label` points to (or, if not `at_pointer`, is)."""
+    """The first element that differs of a buffer that `label` points to (or, if not `at_pointer`, is).
+
+    `key` is the buffer's name in `loose`, where that is another.
+    """
     if before == after:
         return
     size = max(element.size, 1)
     for at in range(0, len(before), size):
-        one, two = (_without(data[at : at + size], label, at, loose) for data in (before, after))
+        one, two = (_without(data[at : at + size], key or label, at, loose) for data in (before, after))
         if one != two and not same_value(element, one, two, sides):
             columns = enumerate(zip(one, two, significant(element) or b"\xff" * size))
             step = next((index for index, (a, b, mask) in columns if (a ^ b) & mask), 0)
@@ -211,53 +284,55 @@ def _heap(frame: Frame, expected: Run, actual: Run, loose: Loose) -> Iterator[Di
         return
     types = _heap_types(frame, expected)
     for index, ((address, size, one), (_, _, two)) in enumerate(zip(expected.heap, actual.heap, strict=True)):
-        name, start = _heap_name(index, size), _heap_start(one, size)
-        element, end = types.get(address), start + size
-        if element is None:
+        name, start = _heap_name(index, size), address % PAGE
+        end = start + size
+        if address not in types:
             yield from _memory(name, one, two, loose, start)
             continue
+        element, label = types[address]
         sides = expected.constants, actual.constants
-        yield from _elements(name, element, one[start:end], two[start:end], sides, loose)
-        yield from _memory(f"memory before {name}", one[:start], two[:start], frozenset())
-        yield from _memory(f"memory behind {name}", one[end:], two[end:], frozenset())
+        yield from _elements(label, element, one[start:end], two[start:end], sides, loose, key=name)
+        yield from _memory(f"memory before {label}", one[:start], two[:start], frozenset())
+        yield from _memory(f"memory behind {label}", one[end:], two[end:], frozenset())
 
 
 def _heap_name(index: int, size: int) -> str:
     return f"heap object {index} ({size} bytes)"
 
 
-def _heap_start(pages: bytes, size: int) -> int:
-    return len(pages) - max(size, 1) & ~15
-
-
-def _heap_types(frame: Frame, run: Run) -> dict[int, Type]:
-    """The types of the elements of heap objects, as far as a typed pointer leads there."""
-    blocks = {address: pages[_heap_start(pages, size) :][:size] for address, size, pages in run.heap}
-    todo: list[tuple[Type, bytes]] = []
+def _heap_types(frame: Frame, run: Run) -> dict[int, tuple[Type, str]]:
+    """The types of the elements of heap objects, and a way that leads there, as far as typed pointers do."""
+    blocks = {address: pages[address % PAGE :][:size] for address, size, pages in run.heap}
+    todo: deque[tuple[Type, bytes, str, bool]] = deque()
     if frame.signature.result is not None and frame.placed.result is None:
-        todo.append((frame.signature.result, run.result))
+        todo.append((frame.signature.result, run.result, "result", False))
     for target, slot in zip(frame.placed.objects, run.slots, strict=True):
         start = target.address - target.slot.address
-        todo.append((Array(target.element, target.count), slot[start : start + target.size]))
-    todo += [(frame.variables[name], data) for name, data in zip(frame.globals, run.globals) if name in frame.variables]
-    found: dict[int, Type] = {}
+        todo.append((target.element, slot[start : start + target.size], target.label, True))
+    for name, data in zip(frame.globals, run.globals):
+        if name in frame.variables:
+            todo.append((frame.variables[name], data, name, False))
+    found: dict[int, tuple[Type, str]] = {}
     while todo:
-        for type, address in _pointers(*todo.pop()):
-            if address in blocks and address not in found and type.size:
-                found[address] = type
-                todo.append((Array(type, len(blocks[address]) // type.size), blocks[address]))
+        type, data, label, at_pointer = todo.popleft()
+        whole = Array(type, len(data) // type.size) if at_pointer and type.size else type
+        for at, target_type, address in _pointers(whole, data):
+            if address in blocks and address not in found and target_type.size:
+                name = path(type, label, at, at_pointer=at_pointer)
+                found[address] = (target_type, name)
+                todo.append((target_type, blocks[address], name, True))
     return found
 
 
-def _pointers(type: Type, data: bytes) -> Iterator[tuple[Type, int]]:
-    """The pointers to objects in a value: the type that each points to, and the address."""
+def _pointers(type: Type, data: bytes, start: int = 0) -> Iterator[tuple[int, Type, int]]:
+    """The pointers to objects in a value: where they are, the type that each points to, and the address."""
     if isinstance(type, Pointer):
         if type.target is not None and not isinstance(type.target, Function):
-            yield type.target, int.from_bytes(data, "little")
+            yield start, type.target, int.from_bytes(data, "little")
     elif isinstance(type, (Array, Struct)) and not (isinstance(type, Struct) and type.union):
         for at, part in _parts(type):
             if isinstance(part, (Pointer, Array, Struct)):
-                yield from _pointers(part, data[at : at + part.size])
+                yield from _pointers(part, data[at : at + part.size], start + at)
 
 
 def _outside(placed: Placed, actual: Run) -> Iterator[Difference]:
@@ -279,25 +354,30 @@ def _outside(placed: Placed, actual: Run) -> Iterator[Difference]:
 
 def agree(frame: Frame, first: Run, second: Run) -> bool:
     """Whether two runs of references, on different garbage, behave alike in all but bytes that may be loose."""
-    if (first.outcome, first.code) != (second.outcome, second.code):
+    if (first.outcome, first.code, first.freed) != (second.outcome, second.code, second.freed):
         return False
+    first, second = shaped(frame.placed, first), shaped(frame.placed, second)
     shapes = [[item[:2] for item in run.heap] for run in (first, second)]
-    calls = next(_calls(first.calls, second.calls), None)
+    calls = len(first.calls) == len(second.calls) and all(map(_alike, first.calls, second.calls))
     result = next(_result(frame, first, second), None)
-    return not calls and not result and first.output == second.output and shapes[0] == shapes[1]
+    return calls and not result and first.output == second.output and shapes[0] == shapes[1]
 
 
 def loose_bytes(frame: Frame, first: Run, second: Run) -> Loose:
-    """The bytes of objects, globals and heap on which two reference runs, on different garbage, disagree."""
-    found: set[tuple[str, int]] = set()
-    for target, before, after in zip(frame.placed.objects, first.slots, second.slots, strict=True):
-        start = target.address - target.slot.address
-        found |= _unequal(target.label, before[start : start + target.size], after[start : start + target.size])
+    """The bytes of objects, globals, heap and calls out on which two reference runs, on different garbage, disagree."""
+    first, second = shaped(frame.placed, first), shaped(frame.placed, second)
+    found: set[tuple[str, int]] = {("errno", 0)} if first.errno != second.errno else set()
+    for target, before, after in _kept(frame, first, second):
+        found |= _unequal(target.label, before, after)
     for name, one, two in zip(frame.globals, first.globals, second.globals, strict=True):
         found |= _unequal(f"global {name}", one, two)
+    for index, calls in enumerate(zip(first.calls, second.calls, strict=True)):
+        for number, (a, b) in enumerate(zip(*(call.args for call in calls), strict=True)):
+            if isinstance(a, Pointed) and isinstance(b, Pointed):
+                found |= _unequal(_argument_key(index, number), a.data, b.data)
     types = _heap_types(frame, first) if first.heap else {}
     for index, ((address, size, one), (_, _, two)) in enumerate(zip(first.heap, second.heap)):
-        start = _heap_start(one, size) if address in types else 0
+        start = address % PAGE if address in types else 0
         untouched = GARBAGE[0] * (len(one) // 4), GARBAGE[1] * (len(two) // 4)
         columns = enumerate(zip(one, two, *untouched))
         found.update(

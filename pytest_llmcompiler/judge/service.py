@@ -19,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
+from pytest_llmcompiler.inputs.store import cache_folder
 from pytest_llmcompiler.judge.bench import Bench, Settings
 from pytest_llmcompiler.judge.verdict import JudgeError, Verdict
 from pytest_llmcompiler.program.case import Case, CaseError, read_case
@@ -136,10 +137,9 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 
 def _environment() -> dict[str, str]:
     """The judge finds the same packages, and hypothesis keeps its files out of the user's folder."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pytest-llmcompiler"
     return {
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        "HYPOTHESIS_STORAGE_DIRECTORY": str(cache / "hypothesis"),
+        "HYPOTHESIS_STORAGE_DIRECTORY": str(cache_folder() / "hypothesis"),
     }
 
 

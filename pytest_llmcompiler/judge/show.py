@@ -5,28 +5,31 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 
-from pytest_llmcompiler.inputs.value import Callback, Input, Object
-from pytest_llmcompiler.program.types import Array, Float, Int, Param, Pointer, Struct, Type
+from pytest_llmcompiler.inputs.place import labels
+from pytest_llmcompiler.inputs.value import Alias, Callback, Input, Links, Object, Target
+from pytest_llmcompiler.program.types import Array, Field, Float, Int, Param, Pointer, Struct, Type
 
 _WIDTH = 160
 _LONGEST = 600
-Links = Sequence[tuple[int, "Object | Callback"]]
+Names = Sequence[str]
+"""What an input's objects are called, in their order: pointers into them are shown by these."""
 
 
 def show_input(made: Input, params: Sequence[Param]) -> list[str]:
     """An input as C would initialise it, wrapped into lines: `buf = "diff\\n…", size = 5, *idx = 0`."""
     names = [param.name for param in params]
     names += [f"...[{index}]" for index in range(len(made.args) - len(names))]
+    known = labels(made, names)
     parts = [
         part
         for name, value in zip(names, made.args, strict=True)
-        for part in _argument(name, value.type, value.data, value.links)
+        for part in _argument(name, value.type, value.data, value.links, known)
     ]
-    parts += [f"{name} = {show_value(value.type, value.data)}" for name, value in made.globals]
+    parts += [f"{name} = {show_value(value.type, value.data, value.links, known)}" for name, value in made.globals]
     return _wrapped(parts) or ["(no arguments)"]
 
 
-def show_value(type: Type | None, data: bytes, links: Links = ()) -> str:
+def show_value(type: Type | None, data: bytes, links: Links = (), names: Names = ()) -> str:
     """The bytes of a value as a C expression."""
     if type is None:
         return "nothing"
@@ -39,12 +42,12 @@ def show_value(type: Type | None, data: bytes, links: Links = ()) -> str:
         if target is None:
             address = int.from_bytes(data, "little")
             return hex(address) if address else "NULL"
-        return f"&{_object(target)}" if isinstance(target, Object) else _object(target)
+        return f"&{_target(target, names)}" if isinstance(target, Object) else _target(target, names)
     if isinstance(type, Array):
-        return _elements(type.element, data, links)
+        return _elements(type.element, data, links, names)
     if isinstance(type, Struct):
         fields = type.fields[:1] if type.union else type.fields
-        parts = (f".{field.name} = {_field(field.offset, field.type, field.bits, data, links)}" for field in fields)
+        parts = (f".{field.name} = {_field(field, data, links, names)}" for field in fields)
         return "{" + ", ".join(parts) + "}"
     return data.hex()
 
@@ -56,35 +59,42 @@ def show_bytes(data: bytes) -> str:
     return " ".join(f"{byte:02x}" for byte in data[:64]) + (" …" if len(data) > 64 else "")
 
 
-def _argument(name: str, type: Type, data: bytes, links: Links) -> Iterator[str]:
+def _argument(name: str, type: Type, data: bytes, links: Links, names: Names) -> Iterator[str]:
     target = links[0][1] if links and isinstance(type, Pointer) else None
     if isinstance(target, Object) and target.count == 1 and _is_plain(target.element):
         yield f"*{name} = {show_value(target.element, target.data)}"
     elif isinstance(target, Object):
-        yield f"{name} = {_object(target)}"
+        yield f"{name} = {_target(target, names)}"
     else:
-        yield f"{name} = {show_value(type, data, links)}"
+        yield f"{name} = {show_value(type, data, links, names)}"
 
 
 def _is_plain(type: Type) -> bool:
     return isinstance(type, Float) or (isinstance(type, Int) and not type.character)
 
 
-def _object(target: Object | Callback) -> str:
+def _target(target: Target, names: Names) -> str:
     if isinstance(target, Callback):
         return f"callback_{target.number}"
+    if isinstance(target, Alias):
+        return _alias(target, names)
     if target.count == 1 and isinstance(target.element, Struct):
-        return show_value(target.element, target.data, target.links)
-    return _elements(target.element, target.data, target.links)
+        return show_value(target.element, target.data, target.links, names)
+    return _elements(target.element, target.data, target.links, names)
 
 
-def _elements(element: Type, data: bytes, links: Links) -> str:
+def _alias(target: Alias, names: Names) -> str:
+    name = names[target.index] if target.index < len(names) else "NULL"
+    steps = target.offset // max(target.element.size, 1)
+    return f"{name} + {steps}" if steps else name
+
+
+def _elements(element: Type, data: bytes, links: Links, names: Names) -> str:
     if isinstance(element, Int) and element.size == 1 and not element.boolean and element.character:
         return _literal(data)
     size = max(element.size, 1)
     parts = [
-        show_value(element, data[at : at + size], [(place - at, to) for place, to in links if at <= place < at + size])
-        for at in range(0, len(data), size)
+        show_value(element, data[at : at + size], _within(links, at, size), names) for at in range(0, len(data), size)
     ]
     while len(parts) > 1 and len(parts[-1]) < 4 and parts[-1] == parts[-2] == "0" and len(parts) > 24:
         parts.pop()
@@ -94,15 +104,19 @@ def _elements(element: Type, data: bytes, links: Links) -> str:
     return "{" + text + "}" + (f" /* {len(data) // size} elements */" if text.endswith("…") else "")
 
 
-def _field(offset: int, type: Type, bits: tuple[int, int] | None, data: bytes, links: Links) -> str:
-    if bits and isinstance(type, Int):
-        first, width = bits
+def _within(links: Links, start: int, size: int) -> Links:
+    return tuple((at - start, to) for at, to in links if start <= at < start + size)
+
+
+def _field(field: Field, data: bytes, links: Links, names: Names) -> str:
+    offset, type = field.offset, field.type
+    if field.bits and isinstance(type, Int):
+        first, width = field.bits
         value = int.from_bytes(data, "little") >> first & (1 << width) - 1
         if type.signed and value >> width - 1:
             value -= 1 << width
         return str(value)
-    inner = [(at - offset, to) for at, to in links if offset <= at < offset + type.size]
-    return show_value(type, data[offset : offset + type.size], inner)
+    return show_value(type, data[offset : offset + type.size], _within(links, offset, type.size), names)
 
 
 def _integer(type: Int, data: bytes) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_llmcompiler.judge.compare import Difference, ending
@@ -26,12 +26,12 @@ class Whole:
     """Instructions that a candidate may take for it."""
 
 
-def whole(machines: Sequence[Machine], counting: Machine, hang: tuple[int, int]) -> Whole | None:
+def whole(others: Sequence[Callable[[int], Run]], counting: Machine, hang: tuple[int, int]) -> Whole | None:
     """What the program does; None where it says nothing of the function.
 
-    That is where `main` does not reach it, or does not end, or where `machines` (other builds of the reference) do not
-    agree. `counting` is the machine that is believed; `hang` are the instructions that a candidate may take for each
-    byte of code, and on top.
+    That is where `main` does not reach it, or does not end, or where `others` (which run other builds of the reference
+    for a number of instructions) do not agree. `counting` is the machine that is believed; `hang` are the instructions
+    that a candidate may take for each byte of code, and on top.
     """
     reached: list[int] = []
     counting.watch(counting.entry, counting.entry, reached.append)
@@ -39,7 +39,7 @@ def whole(machines: Sequence[Machine], counting: Machine, hang: tuple[int, int])
     if not reached or run.outcome not in ("exit", "abort"):
         return None
     limit = hang[0] * run.length + hang[1]
-    if any(list(compared(run, machine.run_main(limit))) for machine in machines):
+    if any(list(compared(run, other(limit))) for other in others):
         return None
     return Whole(run, limit)
 

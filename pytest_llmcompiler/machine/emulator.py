@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import unicorn
 from unicorn import x86_const as x86
@@ -19,18 +19,25 @@ from pytest_llmcompiler.machine.assemblers import Assembled
 from pytest_llmcompiler.machine.assemblers import Segment as CandidateSegment
 from pytest_llmcompiler.machine.decoder import decode
 from pytest_llmcompiler.machine.hazards import hazard
-from pytest_llmcompiler.machine.libc import HEAP, Exit, Heap, Kernel, Trap
-from pytest_llmcompiler.machine.run import Argument, CallOut, Constants, Fault, Outcome, Run, Store
+from pytest_llmcompiler.machine.heap import Heap, is_heap
+from pytest_llmcompiler.machine.libc import Exit, Kernel, Trap
+from pytest_llmcompiler.machine.outside import Outside, mixed
+from pytest_llmcompiler.machine.preconditions import checks
+from pytest_llmcompiler.machine.run import ELSEWHERE, CallOut, Constants, Fault, Outcome, Run, Store
 from pytest_llmcompiler.program.reference import Program, Segment
-from pytest_llmcompiler.program.types import Float, Function, Int, Pointer, significant, unsupported
+from pytest_llmcompiler.program.types import Function
 
 STACK, STACK_SIZE = 0x7FFD12340000, 64 * PAGE
 RED_ZONE = 128
 """Bytes below the stack pointer that a function may use as it likes: nobody else does."""
+START, START_SIZE = 0x7FFE00000000, 4 * PAGE
+"""The stack on which the program starts up."""
 FRAME = 2 * PAGE
 """Bytes at the top of the stack that belong to the caller of the function under test."""
 MOST_ARGUMENTS = PAGE
 """Bytes that the argument area on the stack may have."""
+
+Region = Literal["stack", "own", "data", "constant", "object", "heap", "none"]
 
 _ACCESS = {
     unicorn.UC_MEM_READ_UNMAPPED: "read",
@@ -91,7 +98,8 @@ class Machine:
     """A program ready to run one of its functions again and again, each time from the same state.
 
     With a candidate, the function's own code is replaced by a jump to it. `fill` chooses the garbage in memory and
-    registers that nobody initialised. With `counting`, runs report their length, at the cost of speed.
+    registers that nobody initialised. With `counting`, runs report their length, at the cost of speed. A `strict`
+    machine traps where a library function is called in a way that C leaves undefined.
     """
 
     def __init__(
@@ -104,12 +112,15 @@ class Machine:
         externals: dict[str, Function] | None = None,
         fill: int = 0,
         counting: bool = False,
+        strict: bool = False,
     ) -> None:
         self.program, self.function, self.signature = program, function, signature
         self.candidate, self.fill = candidate, fill
         self._externals = externals or {}
         self._uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
-        self._heap = Heap(self._uc, GARBAGE[fill])
+        self._arena = _Region(ARENA)
+        self._heap = Heap(self._uc, GARBAGE[fill], self._arena.pointer)
+        self._outside = Outside(self, self._heap)
         self._kernel = Kernel(self._uc)
         self._data: list[tuple[int, _Region]] = []
         self._calls: list[CallOut] = []
@@ -122,6 +133,8 @@ class Machine:
         self._load_program()
         self._load_surroundings()
         self._hook(counting)
+        if strict:
+            self._watch_preconditions()
         self._boot()
         if candidate is not None:
             self._load_candidate(candidate)
@@ -156,7 +169,6 @@ class Machine:
         self._uc.mem_map(STUBS, PAGE, unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC)
         self._uc.mem_write(STUBS, b"\xc3" * PAGE)
         self._stack = self._map(STACK, STACK_SIZE)
-        self._arena = _Region(ARENA)
         for slot in SLOTS:
             rights = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE
             self._uc.mem_map_ptr(slot.address, slot.size, rights, self._arena.pointer + slot.host)
@@ -176,6 +188,12 @@ class Machine:
         if counting:
             self._last_byte = self.entry + self.program.symbols[self.function].size
             uc.hook_add(unicorn.UC_HOOK_BLOCK, self._on_block)
+
+    def _watch_preconditions(self) -> None:
+        for name, check in checks(self).items():
+            if name in self.program.symbols and name not in self.program.functions:
+                address = self.program.symbols[name].address
+                self.watch(address, address, check)
 
     def watch(self, first: int, last: int, action: Callable[[int], None]) -> None:
         """Call `action` with the address before each instruction from `first` to `last` is executed."""
@@ -209,28 +227,33 @@ class Machine:
 
     def _boot(self) -> None:
         """Run the C library's start-up code up to `main`, and make standard output unbuffered."""
-        uc, stack = self._uc, STACK + STACK_SIZE - FRAME
+        # Apart from the stack of the runs: the library keeps pointers to the environment and what follows it.
+        uc, stack = self._uc, START + START_SIZE - PAGE
+        uc.mem_map(START, START_SIZE, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
         uc.reg_write(x86.UC_X86_REG_FPCW, 0x37F)
         uc.reg_write(x86.UC_X86_REG_MXCSR, 0x1F80)
         # The process's initial stack: argc, argv, envp and the auxiliary vector, each ended by zero; AT_RANDOM (25)
         # must point to 16 bytes, AT_PAGESZ (6) is read by the allocator.
         words = (1, stack + 256, 0, 0, 6, PAGE, 25, stack + 256, 0, 0)
-        self._process = b"".join(word.to_bytes(8, "little") for word in words).ljust(256, b"\0") + b"program\0" * 2
-        uc.mem_write(stack, self._process)
+        uc.mem_write(stack, b"".join(word.to_bytes(8, "little") for word in words))
+        uc.mem_write(stack + 256, b"program\0" * 2)
         uc.reg_write(x86.UC_X86_REG_RSP, stack)
         self._emulate(self.program.entry, self.program.symbols["main"].address)
+        uc.mem_protect(START, START_SIZE, unicorn.UC_PROT_READ)
         self._arguments = (uc.reg_read(x86.UC_X86_REG_RDI), uc.reg_read(x86.UC_X86_REG_RSI))
         stdout = int.from_bytes(uc.mem_read(self.program.symbols["stdout"].address, 8), "little")
         unbuffered = 2  # _IONBF
         self._call("setvbuf", (stdout, 0, unbuffered, 0))
+        self._errno = self._call("__errno_location", ()) if "__errno_location" in self.program.symbols else 0
 
-    def _call(self, name: str, args: tuple[int, ...]) -> None:
+    def _call(self, name: str, args: tuple[int, ...]) -> int:
         stack = STACK + STACK_SIZE - FRAME - 8
         self._uc.mem_write(stack, RETURN.to_bytes(8, "little"))
         self._uc.reg_write(x86.UC_X86_REG_RSP, stack)
         for register, value in zip(abi.INTEGER_REGISTERS, args):
             self._uc.reg_write(_IDS[register], value)
         self._emulate(self.program.symbols[name].address, RETURN)
+        return self.register("rax")
 
     def _emulate(self, start: int, until: int) -> None:
         self._uc.emu_start(start, until, count=1_000_000)
@@ -298,7 +321,7 @@ class Machine:
 
     def _garbage(self, index: int) -> int:
         """64 bits for a register that holds no value: they look like nothing, or are zero."""
-        return 0 if self._blank else _mixed((int.from_bytes(GARBAGE[self.fill], "little"), index))
+        return 0 if self._blank else mixed((int.from_bytes(GARBAGE[self.fill], "little"), index))
 
     # -- running
 
@@ -310,11 +333,19 @@ class Machine:
         self._reset(placed, blank)
         return self._run(self.entry, call, limit)
 
+    def preset(self, address: int, data: bytes) -> None:
+        """Let every further run find these bytes in the program's writable memory."""
+        for index, (start, region) in enumerate(self._data):
+            if start <= address < start + region.size:
+                initial = bytearray(self._initial[index][1])
+                initial[address - start : address - start + len(data)] = data
+                self._initial[index] = region, bytes(initial)
+
     def run_main(self, limit: int) -> Run:
         """Run the whole program from `main` on; a return from there is an exit."""
         self._reset(_NO_INPUT, False)
         registers = dict(zip(abi.INTEGER_REGISTERS, self._arguments))
-        run = self._run(self.program.symbols["main"].address, abi.Call(registers, self._process), limit)
+        run = self._run(self.program.symbols["main"].address, abi.Call(registers, b""), limit)
         return replace(run, outcome="exit", code=self.register("rax") & 0xFF) if run.outcome == "return" else run
 
     def _run(self, start: int, call: abi.Call, limit: int) -> Run:
@@ -347,6 +378,34 @@ class Machine:
                 continue
         return b""
 
+    def write(self, address: int, data: bytes) -> None:
+        """Write to the guest's memory, whatever the rights of its pages."""
+        self._uc.mem_write(address, data)
+
+    def region(self, address: int) -> Region:
+        """What kind of memory an address belongs to; one past the end of constants counts too."""
+        if STACK <= address < STACK + STACK_SIZE:
+            return "stack"
+        if self.in_own_data(address):
+            return "own"
+        if any(start <= address < start + region.size for start, region in self._data):
+            return "data"
+        if any(start <= address <= start + len(data) for start, data in self._constants.pieces):
+            return "constant"
+        if SLOTS[0].address <= address <= SLOTS[-1].address + SLOTS[-1].size:
+            return "object"
+        return "heap" if is_heap(address) else "none"
+
+    def in_program(self, address: int) -> bool:
+        """Whether an address lies in the program's own memory."""
+        return any(part.address <= address < part.address + len(part.data) for part in self.program.segments)
+
+    def shared_address(self, address: int) -> int:
+        """An address as other runs have it: a candidate's code is in the place of the function."""
+        if self.candidate is not None and address == self.candidate.symbols[self.function]:
+            return self.entry
+        return ELSEWHERE if self.in_candidate(address) else address
+
     def extent(self, address: int) -> int:
         """How many bytes there are from an address to the end of the global, heap object or stack that holds it."""
         for symbol in self.program.symbols.values():
@@ -366,8 +425,8 @@ class Machine:
             region.write(data, offset)
         self._stack.write(self._start.stack)
         self._fill_arena(placed)
-        self._heap.reset()
-        self._kernel.reset()
+        self._heap.reset(placed)
+        self._kernel.reset(placed.salt)
         self._placed, self._end, self._raised, self._length = placed, None, None, 0
         self._edges, self._block = set(), 0
         self._calls, self._abi = [], []
@@ -429,7 +488,8 @@ class Machine:
             run.abi = (*self._abi, *self._breaches(registers, call))
         run.slots = slots
         run.globals = tuple(self.variable(name) for name in self.program.globals)
-        run.heap = self._heap.objects()
+        run.heap, run.gone, run.freed = self._heap.objects(), self._heap.gone, self._heap.freed
+        run.errno = int.from_bytes(self.read(self._errno, 4), "little") if self._errno else 0
         run.output = {number: bytes(data) for number, data in self._kernel.output.items()}
         return run
 
@@ -520,23 +580,12 @@ class Machine:
 
     def _call_out(self, name: str, type: Function) -> None:
         """Record a call and give it a result that depends on its arguments; every other register is lost."""
-        args = tuple(self._outgoing(type))
-        self._calls.append(CallOut(name, args))
+        assert self._placed is not None
+        call, result = self._outside.called(name, type, self._placed)
+        self._calls.append(call)
         self._clobber()
-        salt = self._placed.salt if self._placed else 0
-        value = _mixed((salt, *(number for argument in args for number in _numbers(argument))))
-        if isinstance(type.result, Float):
-            kind = ctypes.c_float if type.result.size == 4 else ctypes.c_double
-            self._return("xmm0", bytes(kind((value % 64 - 16) / 4)))
-        elif isinstance(type.result, Int):
-            small = value % 7 - 2 if value & 64 else value
-            size = min(type.result.size, 8)
-            number = value & 1 if type.result.boolean else small % (1 << 8 * size)
-            self._return("rax", number.to_bytes(size, "little"))
-            if type.result.size == 16:
-                self._return("rdx", bytes(8))
-        else:
-            self._return("rax", bytes(8))
+        for register, data in result.items():
+            self._return(register, data)
 
     def _return(self, register: str, data: bytes) -> None:
         """Return a value; the bits that its type leaves undefined stay garbage."""
@@ -549,31 +598,6 @@ class Machine:
             self._uc.reg_write(_IDS[name], self._garbage(16 + index))
         for number in range(16):
             self._uc.reg_write(_IDS[f"xmm{number}"], self._garbage(32 + number) * ((1 << 64) + 1))
-
-    def _outgoing(self, type: Function) -> Iterator[Argument]:
-        """The named arguments of a call, without the bits that the caller may leave undefined."""
-        types = [param.type for param in type.params]
-        if not any(map(unsupported, types)):
-            stack = self.register("rsp") + 8
-            images = abi.arguments(types, self.register, lambda offset, size: self.read(stack + offset, size))
-            for kind, image in zip(types, images, strict=True):
-                mask = int.from_bytes(significant(kind), "little")
-                number = int.from_bytes(image, "little") & mask
-                is_data = isinstance(kind, Pointer) and not isinstance(kind.target, Function)
-                yield self._pointed(kind, number) if is_data and isinstance(kind, Pointer) else number
-
-    def _pointed(self, type: Pointer, address: int) -> Argument:
-        element, data = type.target, b""
-        if isinstance(element, Int) and element.character:
-            text = self.read(address, 256)
-            data = text[: text.find(b"\0") + 1] or text[:1]
-        elif element is not None and element.size:
-            data = self.read(address, element.size)
-            mask = int.from_bytes(significant(element), "little")
-            data = (int.from_bytes(data, "little") & mask).to_bytes(element.size, "little") if data else data
-        fixed = any(start <= address < start + region.size for start, region in self._data)
-        shared = fixed and not self.in_own_data(address)
-        return (address if shared or _is_object(address) else 0), data
 
     def _caller(self) -> int:
         """The address that the topmost word of the stack holds: where a function that was just entered came from."""
@@ -709,21 +733,3 @@ class Machine:
         ]
         # Of several names the plain one: memcmp, not compiler_rt.memcmp.
         return min(held, key=lambda name: ("." in name, name.startswith("_"), len(name)), default=hex(address))
-
-
-def _is_object(address: int) -> bool:
-    """Whether an address is one of an argument's object or of the heap, which are the same in every run."""
-    return HEAP <= address < SLOTS[0].address or SLOTS[0].address <= address <= SLOTS[-1].address + SLOTS[-1].size
-
-
-def _numbers(argument: Argument) -> tuple[int, ...]:
-    return (argument,) if isinstance(argument, int) else (argument[0], int.from_bytes(argument[1][:64], "little"))
-
-
-def _mixed(numbers: tuple[int, ...]) -> int:
-    """Mix numbers into 64 bits (the multiplication and shift of splitmix64)."""
-    state = 0
-    for number in numbers:
-        state = (state ^ number) * 0xBF58476D1CE4E5B9 & (1 << 64) - 1
-        state ^= state >> 29
-    return state

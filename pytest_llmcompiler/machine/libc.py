@@ -1,25 +1,22 @@
-"""What the emulated program finds around it: a kernel with few system calls, and a heap in which each object has pages
-of its own."""
+"""The kernel that the emulated program finds around it, with few system calls."""
 
 from __future__ import annotations
 
-from collections import Counter
+import random
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import unicorn
 from unicorn import x86_const as x86
 
-from pytest_llmcompiler.inputs.place import PAGE
-
-HEAP = 0x5581A0000000
-HEAP_LIMIT = 4 << 20
-"""Bytes that one run may hold at a time; malloc returns NULL above."""
 OUTPUT_LIMIT = 1 << 20
-_LANE = 2 << 20
-_BEYOND = HEAP + (HEAP_LIMIT + 1) * _LANE
-"""Where objects lie that have no room in their lane."""
-_ENOSYS, _EBADF = 38, 9
+_ENOENT, _EBADF, _EFAULT, _ESPIPE, _ENOSYS, _EAFNOSUPPORT = 2, 9, 14, 29, 38, 97
+_NAMING = (2, 4, 6, 21, 76, 79, 80, 82, 83, 84, 85, 86, 87, 88, 89, 90, 92, 257, 258, 262, 263, 264, 267, 269, 332, 439)
+"""The system calls that name a file: open, stat, access, rename, unlink, readlink and their kin."""
+_HOLDING = (17, 18, 72, 73, 74, 75, 77, 78, 81, 91, 217)
+"""Those that take the number of an open file for what only a file does: pread, fcntl, fsync, ftruncate and so on."""
+_EPOCH, _SPAN = 1_400_000_000, 1 << 28
+"""The clock starts within so many seconds after a day in May 2014."""
+_PROCESS_CLOCKS = (2, 3)
 
 
 class Exit(Exception):
@@ -34,128 +31,47 @@ class Trap(Exception):
     """The program did what would have ended it on real hardware or in a real library; the message says what."""
 
 
-@dataclass
-class _Block:
-    address: int
-    size: int
-    base: int
-    mapped: int
-
-
-class Heap:
-    """malloc and its kin, done by the host. Objects end at a page that is not mapped (up to their alignment)."""
-
-    def __init__(self, uc: unicorn.Uc, garbage: bytes) -> None:
-        self._uc, self._garbage = uc, garbage
-        self._blocks: dict[int, _Block] = {}
-        self._made: Counter[int] = Counter()
-        self._held = self._beyond = 0
-        self.functions: dict[str, Callable[[], None]] = {
-            "malloc": lambda: self._return(self._allocate(self._argument(0))),
-            "calloc": self._calloc,
-            "realloc": self._realloc,
-            "free": lambda: self._free(self._argument(0)),
-            "aligned_alloc": lambda: self._return(self._allocate(self._argument(1), self._argument(0))),
-            "memalign": lambda: self._return(self._allocate(self._argument(1), self._argument(0))),
-        }
-
-    def reset(self) -> None:
-        """Free everything."""
-        for block in self._blocks.values():
-            self._uc.mem_unmap(block.base, block.mapped)
-        self._blocks.clear()
-        self._made.clear()
-        self._held = self._beyond = 0
-
-    def objects(self) -> tuple[tuple[int, int, bytes], ...]:
-        """Address, size and pages of each live object, in the order of their addresses."""
-        return tuple(
-            (block.address, block.size, bytes(self._uc.mem_read(block.base, block.mapped)))
-            for _, block in sorted(self._blocks.items())
-        )
-
-    def extent(self, address: int) -> int:
-        """How many bytes there are from an address to the end of the live object that holds it; 0 where none does."""
-        held = (block for block in self._blocks.values() if block.address <= address < block.address + block.size)
-        return next((block.address + block.size - address for block in held), 0)
-
-    def _argument(self, index: int) -> int:
-        return int(self._uc.reg_read((x86.UC_X86_REG_RDI, x86.UC_X86_REG_RSI)[index]))
-
-    def _return(self, value: int) -> None:
-        self._uc.reg_write(x86.UC_X86_REG_RAX, value)
-
-    def _allocate(self, size: int, align: int = 16) -> int:
-        if align & (align - 1) or not 0 < align <= PAGE or size + self._held > HEAP_LIMIT:
-            return 0
-        mapped = max(PAGE, -(-size // PAGE) * PAGE)
-        base = self._place(size, mapped + PAGE)
-        self._uc.mem_map(base, mapped, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
-        self._uc.mem_write(base, self._garbage * (mapped // 4))
-        address = (base + mapped - max(size, 1)) // align * align
-        self._blocks[address] = _Block(address, size, base, mapped)
-        self._held += mapped
-        return address
-
-    def _place(self, size: int, room: int) -> int:
-        """Where the next object of a size goes. No address is used twice in a run.
-
-        Objects of each size have a lane of their own, so that those of other sizes may come in another order.
-        """
-        offset = self._made[size] * room
-        self._made[size] += 1
-        if offset + room <= _LANE:
-            return HEAP + size * _LANE + offset
-        self._beyond += room
-        return _BEYOND + self._beyond - room
-
-    def _calloc(self) -> None:
-        size = self._argument(0) * self._argument(1)
-        address = self._allocate(size)
-        if address:
-            self._uc.mem_write(address, bytes(size))
-        self._return(address)
-
-    def _realloc(self) -> None:
-        old, size = self._argument(0), self._argument(1)
-        new = self._allocate(size)
-        if new and old:
-            self._uc.mem_write(new, bytes(self._uc.mem_read(old, min(size, self._block(old).size))))
-            self._free(old)
-        self._return(new)
-
-    def _free(self, address: int) -> None:
-        if address:
-            block = self._block(address)
-            self._uc.mem_unmap(block.base, block.mapped)
-            self._held -= block.mapped
-            del self._blocks[address]
-
-    def _block(self, address: int) -> _Block:
-        if address not in self._blocks:
-            raise Trap("free or realloc of a pointer that malloc did not give")
-        return self._blocks[address]
-
-
 class Kernel:
-    """The few system calls that musl makes: output is captured; there are no files, no network and no time."""
+    """The few system calls that musl makes: output is captured; there are no files and no network; input has ended.
+
+    The clock, random bytes and the process's number are part of the input: its salt chooses them. Each look at the
+    clock finds it a microsecond later.
+    """
 
     def __init__(self, uc: unicorn.Uc) -> None:
         self._uc = uc
         self.output: dict[int, bytearray] = {}
         self._calls: dict[int, Callable[[int, int, int], int]] = {
+            0: lambda number, *_: -_EBADF if number else 0,  # read
             1: self._write,
+            3: lambda number, *_: 0 if number < 3 else -_EBADF,  # close
+            8: lambda number, *_: -_ESPIPE if number < 3 else -_EBADF,  # lseek
             16: lambda *_: -_ENOSYS,  # ioctl: standard output is no terminal
+            19: lambda number, *_: -_EBADF if number else 0,  # readv
             20: self._writev,
+            35: lambda *_: 0,  # nanosleep
+            39: self._process,
+            41: lambda *_: -_EAFNOSUPPORT,  # socket
             60: self._exit,
+            96: lambda address, *_: self._time(address, 1000),  # gettimeofday
             158: self._arch_prctl,
+            186: self._process,  # gettid
+            201: self._seconds,  # time
             218: lambda *_: 1,  # set_tid_address
+            228: self._clock,
+            230: lambda *_: 0,  # clock_nanosleep
             231: self._exit,
+            318: self._random,
+            **dict.fromkeys(_NAMING, lambda *_: -_ENOENT),
+            **dict.fromkeys(_HOLDING, lambda *_: -_EBADF),
         }
+        self.reset(0)
 
-    def reset(self) -> None:
-        """Forget the output."""
+    def reset(self, salt: int) -> None:
+        """Forget the output, and set the clock."""
         self.output = {}
+        self._salt, self._looks = salt, 0
+        self._bytes: random.Random | None = None
 
     def syscall(self) -> None:
         """Answer the system call that the registers hold."""
@@ -164,7 +80,10 @@ class Kernel:
             for register in (x86.UC_X86_REG_RAX, x86.UC_X86_REG_RDI, x86.UC_X86_REG_RSI, x86.UC_X86_REG_RDX)
         )
         call = self._calls.get(number)
-        result = call(*args) if call else -_ENOSYS
+        try:
+            result = call(*args) if call else -_ENOSYS
+        except unicorn.UcError:
+            result = -_EFAULT
         self._uc.reg_write(x86.UC_X86_REG_RAX, result & (1 << 64) - 1)
 
     def _write(self, number: int, address: int, size: int) -> int:
@@ -196,3 +115,36 @@ class Kernel:
             return -_ENOSYS
         self._uc.reg_write(x86.UC_X86_REG_FS_BASE, address)
         return 0
+
+    def _process(self, _: int, __: int, ___: int) -> int:
+        return 1000 + self._salt % 30_000
+
+    def _now(self) -> tuple[int, int]:
+        """Seconds since 1970 and nanoseconds."""
+        self._looks += 1
+        seed = random.Random(self._salt)
+        seconds, micros = _EPOCH + seed.randrange(_SPAN), seed.randrange(10**6) + self._looks
+        return seconds + micros // 10**6, micros % 10**6 * 1000
+
+    def _clock(self, clock: int, address: int, _: int) -> int:
+        return self._time(address, 1, _EPOCH if clock in _PROCESS_CLOCKS else 0)
+
+    def _time(self, address: int, unit: int, since: int = 0) -> int:
+        """Store the time, as seconds and parts of `unit` nanoseconds."""
+        seconds, nanos = self._now()
+        if address:
+            words = (seconds - since, nanos // unit)
+            self._uc.mem_write(address, b"".join(word.to_bytes(8, "little") for word in words))
+        return 0
+
+    def _seconds(self, address: int, _: int, __: int) -> int:
+        seconds, _nanos = self._now()
+        if address:
+            self._uc.mem_write(address, seconds.to_bytes(8, "little"))
+        return seconds
+
+    def _random(self, address: int, size: int, _: int) -> int:
+        self._bytes = self._bytes or random.Random(self._salt)
+        size = min(size, 256)
+        self._uc.mem_write(address, self._bytes.randbytes(size))
+        return size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pytest_llmcompiler.program.types import Int, Type
 
@@ -43,9 +43,27 @@ class Store:
         return enumerate(self.value.to_bytes(self.size, "little"), self.address)
 
 
-Argument = int | tuple[int, bytes]
-"""An argument of a call: a number; or a pointer, as its address (0 for the stack and for constants, which may lie
-elsewhere in another run) and what it points to."""
+ELSEWHERE = 1
+"""Stands for the address of what may lie elsewhere in another run: the stack, constants, a candidate's own data."""
+
+
+@dataclass(frozen=True)
+class Pointed:
+    """A pointer that is passed to a call, and what it points to at that time."""
+
+    address: int
+    """ELSEWHERE for the stack and for constants."""
+    data: bytes = b""
+    element: Type | None = None
+    """The type of each element of the data, where that is known."""
+    name: str = ""
+    """The global variable that it points into."""
+    offset: int = 0
+    """How many bytes into that variable."""
+
+
+Argument = int | Pointed
+"""An argument of a call."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +112,12 @@ class Run:
     globals: tuple[bytes, ...] = ()
     heap: tuple[tuple[int, int, bytes], ...] = ()
     """Live heap objects in the order of their addresses: address, size, the bytes of their pages."""
+    gone: tuple[tuple[int, int], ...] = ()
+    """Address and size of the heap objects that were made and freed."""
+    freed: tuple[int, ...] = ()
+    """The numbers of the placed objects that were freed."""
+    errno: int = 0
+    """The C library's error number at the end."""
     output: dict[int, bytes] = field(default_factory=dict)
     """What was written, by file descriptor."""
     calls: tuple[CallOut, ...] = ()
@@ -101,6 +125,8 @@ class Run:
     """Breaches of the calling convention, in words."""
     length: int = 0
     """Bytes of code executed, where the machine counts: an upper bound of the number of instructions."""
+    shape: Run | None = field(default=None, repr=False, compare=False)
+    """The same with heap objects named by how they are reached, once that was asked for."""
     edges: frozenset[tuple[int, int]] = frozenset()
     """The ways from block to block of the function's code that were taken, where the machine counts."""
 
@@ -110,5 +136,28 @@ class Run:
 
 
 def _shown(run: Run) -> tuple[object, ...]:
-    memory = run.slots, run.stray, run.globals, run.heap
+    memory = run.slots, run.stray, run.globals, run.heap, run.gone, run.freed, run.errno
     return run.outcome, run.code, run.fault, run.result, memory, run.output, run.calls, run.abi
+
+
+Feature = tuple[str, int, int]
+"""("edge", its number, how often) or ("relation", the comparison, which one)."""
+Features = frozenset[Feature]
+
+
+class Comparison(NamedTuple):
+    """The two sides of a comparison, unsigned, which differ; `size` in bytes."""
+
+    first: int
+    second: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What one run compared, and found different."""
+
+    comparisons: tuple[Comparison, ...] = ()
+    """Some of those that differed, in a fixed order."""
+    texts: tuple[tuple[bytes, bytes], ...] = ()
+    """What it gave to the library's functions that compare strings or memory."""

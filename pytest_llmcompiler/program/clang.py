@@ -19,6 +19,7 @@ _PROBE = (
     *("-O0", "-fsanitize=undefined,float-cast-overflow", "-fno-sanitize=function"),
     "-fsanitize-trap=all",
 )
+_WATCHED = "-fsanitize-coverage=inline-8bit-counters,trace-cmp,trace-pc"
 _SECONDS = 600  # the very first link builds musl
 
 
@@ -42,7 +43,14 @@ class Toolchain:
 
     def debug_image(self, path: Path) -> bytes:
         """An ELF file of the C file at `path` with DWARF, for its types. It is linked, so that nothing is relocated."""
-        data = self._compile(path, *_PLAIN, "-g", "-gdwarf-4", "-c")
+        return self._described(path, *_PLAIN)
+
+    def declarations(self, path: Path) -> bytes:
+        """The same with the functions that the file only declares, so far as it calls them."""
+        return self._described(path, "-O1", "-Xclang", "-disable-llvm-passes", "-fno-sanitize=all")
+
+    def _described(self, path: Path, *flags: str) -> bytes:
+        data = self._compile(path, *flags, "-g", "-gdwarf-4", "-c")
         with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
             unit, image = Path(folder) / "unit.o", Path(folder) / "image"
             unit.write_bytes(data)
@@ -89,6 +97,17 @@ def compile_ir(ir: str, *flags: str) -> bytes:
     Raises ClangError: for a module of clang's own making, that is inline assembly with a fault.
     """
     return _from_ir(ir, "-O0", *flags, "-c")
+
+
+def compile_watched(ir: str) -> list[bytes]:
+    """The same with code that tells where a run went and what it compared, and the object of `watch.c`, which that
+    code calls."""
+    return [compile_ir(ir, _WATCHED), _watch_object()]
+
+
+@functools.cache
+def _watch_object() -> bytes:
+    return Toolchain()._compile(Path(__file__).with_name("watch.c"), "-O1", "-fno-sanitize=all", "-g0", "-c")
 
 
 def _from_ir(ir: str, *flags: str) -> bytes:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import functools
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.program import ir, signature
 from pytest_llmcompiler.program.case import ArgRule, Case, CaseError
-from pytest_llmcompiler.program.clang import ClangError, Toolchain, compile_ir, link, undefined_symbols
-from pytest_llmcompiler.program.types import Function, Int, Param, Pointer, Type, has_pointers, unsupported
+from pytest_llmcompiler.program.clang import ClangError, Toolchain, compile_ir, compile_watched, link, undefined_symbols
+from pytest_llmcompiler.program.types import Function, Int, Param, Pointer, Type, calls_back, unsupported
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
@@ -42,6 +42,14 @@ _KEPT = (
     *("__modti3", "__multi3", "__popcountdi2", "__popcountsi2", "setvbuf", "stdout"),
 )
 
+
+_SALTED = frozenset(
+    (
+        *("time", "clock", "clock_gettime", "gettimeofday", "timespec_get", "times", "ftime", "getpid", "gettid"),
+        *("getrandom", "getentropy", "arc4random"),
+    )
+)
+"""Library functions whose results are part of the input."""
 
 _LARGEST_INPUT = 4096
 """Bytes of a global variable above which it keeps its initial value."""
@@ -155,6 +163,11 @@ class Reference:
             return signature.from_ir(self.module)
         return signature.from_dwarf(self._debug_image)
 
+    @property
+    def types_image(self) -> bytes:
+        """The ELF file that the types of a C case are read from; nothing for IR, which holds its own."""
+        return b"" if self.case.is_ir else self._debug_image
+
     @functools.cached_property
     def _debug_image(self) -> bytes:
         with self._blamed():
@@ -186,16 +199,36 @@ class Reference:
                 raise CaseError(f"{where}: {misfit}")
         return {positions[name]: rule for name, rule in rules.items()}
 
+    def is_salted(self, function: str) -> bool:
+        """Whether what a function does depends on what only the salt of an input decides: the results of functions that
+        are not there, and the clock."""
+        names = ir.mentioned(self.module, function)
+        outside = bool(self.golden.stubs) or any(map(calls_back, self.signatures[function].params))
+        return outside or not names.isdisjoint(_SALTED)
+
+    def minds_errno(self, function: str) -> bool:
+        """Whether a function looks at the C library's error number, or sets it."""
+        return "__errno_location" in ir.mentioned(self.module, function)
+
     def inputs_of(self, function: str) -> dict[str, Type]:
-        """The global variables that are part of a function's input: what it can reach, of types without pointers."""
+        """The global variables that are part of a function's input: what it can reach."""
         names = ir.mentioned(self.module, function)
         sizes = {name: self.golden.symbols[name].size for name in self.golden.globals if name in names}
         return {
             name: self.variables[name]
             for name, size in sizes.items()
             if name in self.variables and self.variables[name].size == size <= _LARGEST_INPUT
-            if not has_pointers(self.variables[name]) and not unsupported(self.variables[name])
+            if not unsupported(self.variables[name])
         }
+
+    @functools.cached_property
+    def externals(self) -> dict[str, Function]:
+        """The types of the functions that the case only declares."""
+        if not self.golden.stubs:
+            return {}
+        with self._blamed():
+            dwarf = None if self.case.is_ir else self.toolchain.declarations(self.case.path)
+        return signature.declared(self.module, self.golden.stubs, dwarf)
 
     @functools.cached_property
     def _helpers(self) -> frozenset[str]:
@@ -227,13 +260,16 @@ class Reference:
     def golden(self) -> Program:
         """The program as it is, compiled without optimisation."""
         with self._blamed():
-            return _build(self.ir)
+            return _build(self.ir, lambda text: [compile_ir(text)])
 
     @functools.cached_property
-    def probe(self) -> Program | None:
-        """The program in which undefined behaviour traps; None for IR, which has no sanitizer to ask."""
+    def probe(self) -> Program:
+        """The program that tells where a run went. Undefined behaviour traps in it, where the case is C: IR has no
+        sanitizer to ask."""
         with self._blamed():
-            return None if self.case.is_ir else _build(self.toolchain.probe_ir(self.case.path))
+            if self.case.is_ir:
+                return _build(self.ir, compile_watched)
+            return _build(ir.with_plain_copies(self.toolchain.probe_ir(self.case.path)), compile_watched)
 
 
 def _misfit(rule: ArgRule, param: Param, buffers: list[Param]) -> str | None:
@@ -248,22 +284,22 @@ def _misfit(rule: ArgRule, param: Param, buffers: list[Param]) -> str | None:
     )
 
 
-def _build(text: str) -> Program:
+def _build(text: str, compiled: Callable[[str], list[bytes]]) -> Program:
     module = ir.parse(text)
     functions = frozenset(ir.defined_functions(module))
     main = "main" in functions
-    code = compile_ir(ir.externalised(text))
+    code = compiled(ir.externalised(text))
     stubs: list[str] = []
     data: set[str] = set()
     try:
-        image = link([code, ir.emit_object(_support(main, stubs))])
+        image = link([*code, ir.emit_object(_support(main, stubs))])
     except ClangError as error:
         stubs = undefined_symbols(error)
         if not stubs:
             raise
         data = {value.name for value in module.global_variables} & set(stubs)
         stubs = [name for name in stubs if name not in data]
-        image = link([code, ir.emit_object(_support(main, stubs, data))])
+        image = link([*code, ir.emit_object(_support(main, stubs, data))])
     private = [value.name for value in module.global_variables if value.linkage.name == "private"]
     variables = [
         value.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,9 @@ from pytest_llmcompiler.program.types import (
     Struct,
     Type,
     Unsupported,
+    unsupported,
 )
+from pytest_llmcompiler.program.varargs import tail
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
@@ -84,16 +87,60 @@ def _ir_signature(function: llvm.ValueRef) -> Function:
     return Function(
         _ir_type(function.global_value_type.get_function_return(), _result_attributes(function)),
         tuple(
-            Param(argument.name or str(index), _ir_type(argument.type, b" ".join(argument.attributes)))
+            Param(
+                argument.name or str(index),
+                _ir_type(argument.type, b" ".join(argument.attributes)),
+                b"noalias" in argument.attributes,
+            )
             for index, argument in enumerate(function.arguments)
         ),
         function.global_value_type.is_function_vararg,
     )
 
 
-def declared(module: llvm.ModuleRef, names: tuple[str, ...]) -> dict[str, Function]:
-    """The signatures of functions that a module only declares, as far as IR tells them."""
-    return {function.name: _ir_signature(function) for function in module.functions if function.name in names}
+def declared(module: llvm.ModuleRef, names: tuple[str, ...], dwarf: bytes | None = None) -> dict[str, Function]:
+    """The signatures of functions that a module only declares, from its source's DWARF 4 or as far as IR tells them.
+
+    Of variadic ones, what all calls in the module agree on is named too.
+    """
+    told = _prototypes(dwarf, names) if dwarf else {}
+    return {
+        function.name: _with_tail(module, function, told.get(function.name) or _ir_signature(function))
+        for function in module.functions
+        if function.name in names
+    }
+
+
+def _prototypes(data: bytes, names: tuple[str, ...]) -> dict[str, Function]:
+    """The signatures of declarations with a prototype. A pointer to what is not known points to nothing."""
+    from elftools.elf.elffile import ELFFile
+
+    reader = _Reader()
+    found: dict[str, Function] = {}
+    for unit in ELFFile(io.BytesIO(data)).get_dwarf_info().iter_CUs():
+        for die in unit.get_top_DIE().iter_children():
+            name = _text(die, "DW_AT_name") if die.tag == "DW_TAG_subprogram" else ""
+            if name in names and "DW_AT_prototyped" in die.attributes:
+                plain = reader.function(die)
+                params = tuple(Param(param.name, _known(param.type)) for param in plain.params)
+                result = None if plain.result is None else _known(plain.result)
+                if not any(map(unsupported, (result, *(param.type for param in params)))):
+                    found[name] = Function(result, params, plain.variadic)
+    return found
+
+
+def _known(type: Type) -> Type:
+    return Pointer(None, type.const) if isinstance(type, Pointer) and unsupported(type) else type
+
+
+def _with_tail(module: llvm.ModuleRef, function: llvm.ValueRef, found: Function) -> Function:
+    if not found.variadic:
+        return found
+    has_format, types = tail(module, function, lambda type: _ir_type(type, b""))
+    if any(map(unsupported, types)):
+        return found
+    unnamed = (Param(f"...[{index}]", type) for index, type in enumerate(types))
+    return replace(found, params=(*found.params, *unnamed), format=has_format)
 
 
 class _Reader:
@@ -108,7 +155,11 @@ class _Reader:
         return Function(
             self._target(die),
             tuple(
-                Param(_text(child, "DW_AT_name") or str(index), self._target(child) or Unsupported("void"))
+                Param(
+                    _text(child, "DW_AT_name") or str(index),
+                    self._target(child) or Unsupported("void"),
+                    _qualified(child, "DW_TAG_restrict_type"),
+                )
                 for index, child in enumerate(params)
             ),
             any(child.tag == "DW_TAG_unspecified_parameters" for child in children),
@@ -157,7 +208,7 @@ class _Reader:
             name = f"enum {_text(die, 'DW_AT_name')}".strip()
             return Int(_number(die, "DW_AT_byte_size"), signed, name, enumerators=names)
         if die.tag == "DW_TAG_pointer_type":
-            return Pointer(self._target(die), const=_points_to_const(die))
+            return Pointer(self._target(die), const=_qualified(die, "DW_TAG_const_type"))
         if die.tag == "DW_TAG_array_type":
             return self._array(die)
         if die.tag == "DW_TAG_subroutine_type":
@@ -180,6 +231,8 @@ class _Reader:
     def _struct(self, die: DIE) -> Type:
         union = die.tag == "DW_TAG_union_type"
         name = f"{'union' if union else 'struct'} {_text(die, 'DW_AT_name')}".strip()
+        if name == "struct _IO_FILE":
+            return Unsupported("it would need a FILE *, and there are no files here")
         if "DW_AT_byte_size" not in die.attributes:
             return Unsupported(f"incomplete type {name}")
         made = Struct(name, _number(die, "DW_AT_byte_size"), union=union)
@@ -225,12 +278,13 @@ def _base(die: DIE) -> Type:
     return Unsupported(f"type {name}", size)
 
 
-def _points_to_const(die: DIE) -> bool:
+def _qualified(die: DIE, tag: str) -> bool:
+    """Whether the type that an entry refers to has a qualifier."""
     while "DW_AT_type" in die.attributes:
         die = die.get_DIE_from_attribute("DW_AT_type")
-        if die.tag == "DW_TAG_const_type":
+        if die.tag == tag:
             return True
-        if die.tag != "DW_TAG_typedef":
+        if die.tag not in ("DW_TAG_typedef", "DW_TAG_const_type", "DW_TAG_volatile_type", "DW_TAG_restrict_type"):
             return False
     return False
 

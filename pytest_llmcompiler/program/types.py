@@ -29,6 +29,10 @@ class Int:
         return (-(1 << bits - 1), (1 << bits - 1) - 1) if self.signed else (0, (1 << bits) - 1)
 
 
+UNTYPED = Int(1, False, "void")
+"""A byte of what a `void *` points to: anything may lie there, so it is aligned as its size allows."""
+
+
 @dataclass(frozen=True)
 class Float:
     """An IEEE float (4 bytes) or double (8 bytes)."""
@@ -106,6 +110,8 @@ class Function:
     result: Type | None
     params: tuple[Param, ...]
     variadic: bool = False
+    format: bool = False
+    """Whether the last parameter is a format that says, like that of printf, which arguments follow."""
     size: int = 1
     align: int = 1
 
@@ -137,6 +143,8 @@ class Param:
 
     name: str
     type: Type
+    restrict: bool = False
+    """A pointer that nothing else shares its object with."""
 
 
 def significant(type: Type) -> bytes:
@@ -152,15 +160,6 @@ def significant(type: Type) -> bytes:
         else:
             mask |= int.from_bytes(significant(member.type), "little") << 8 * member.offset
     return mask.to_bytes(type.size, "little")
-
-
-def has_pointers(type: Type) -> bool:
-    """Whether a value of a type holds pointers."""
-    if isinstance(type, Array):
-        return has_pointers(type.element)
-    if isinstance(type, Struct):
-        return any(has_pointers(member.type) for member in type.fields)
-    return isinstance(type, Pointer)
 
 
 def calls_back(param: Param) -> bool:

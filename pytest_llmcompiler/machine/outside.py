@@ -1,0 +1,279 @@
+"""The functions outside of the program: callbacks, and what the case only declares. Calls of them are recorded, and
+answered with results that the input and the arguments choose."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pytest_llmcompiler.inputs.place import Placed
+from pytest_llmcompiler.machine import abi
+from pytest_llmcompiler.machine.heap import HEAP, Heap, is_heap
+from pytest_llmcompiler.machine.run import ELSEWHERE, Argument, CallOut, Pointed
+from pytest_llmcompiler.program.types import (
+    Array,
+    Float,
+    Function,
+    Int,
+    Pointer,
+    Struct,
+    Type,
+    significant,
+    unsupported,
+)
+from pytest_llmcompiler.program.varargs import format_types
+
+if TYPE_CHECKING:
+    from pytest_llmcompiler.machine.emulator import Machine
+
+_MOST = 4096
+"""Bytes of what an argument points to that are compared."""
+_ROOM = 64
+"""Bytes of an object of unknown type that a call returns."""
+_STACK_TOP = re.compile(rb"\xfd\x7f\0\0")
+"""The topmost bytes of any address of the stack."""
+
+
+class Outside:
+    """Answers for the functions that are not there."""
+
+    def __init__(self, machine: Machine, heap: Heap) -> None:
+        self._machine, self._heap = machine, heap
+        symbols = machine.program.symbols
+        self._globals = [(symbols[name].address, symbols[name].size, name) for name in machine.program.globals]
+        self._strings = [
+            range(symbol.address, symbol.address + symbol.size)
+            for name, symbol in symbols.items()
+            if name.startswith(".str")
+        ]
+
+    def called(self, name: str, type: Function, placed: Placed) -> tuple[CallOut, dict[str, bytes]]:
+        """What a call that has just been made passes, and the registers that hold its result."""
+        kinds, values = self._arguments(type)
+        args = [self._argument(kind, value, placed) for kind, value in zip(kinds, values)]
+        numbers = (number for kind, value in zip(kinds, values) for number in self._seeds(kind, value))
+        seed = mixed((placed.salt, *numbers))
+        self._write(kinds, values, seed)
+        return CallOut(name, tuple(args)), self._result(type, kinds, values, seed)
+
+    # -- arguments
+
+    def _arguments(self, type: Function) -> tuple[list[Type], list[int]]:
+        """The types of a call's arguments and their values, without the bits that the caller may leave undefined."""
+        named: list[Type] = [param.type for param in type.params]
+        if any(map(unsupported, named)):
+            return [], []
+        hidden: list[Type] = [Pointer(None)] if abi.result(type).in_memory else []
+        values = self._values(hidden + named)
+        if type.format and isinstance(named[-1], Pointer):
+            asked = format_types(self._text(values[-1]))
+            if asked:
+                named += asked
+                values = self._values(hidden + named)
+        return named, values[len(hidden) :]
+
+    def _values(self, types: list[Type]) -> list[int]:
+        machine = self._machine
+        stack = machine.register("rsp") + 8
+        images = abi.arguments(types, machine.register, lambda offset, size: machine.read(stack + offset, size))
+        return [_defined(kind, image) for kind, image in zip(types, images, strict=True)]
+
+    def _argument(self, kind: Type, value: int, placed: Placed) -> Argument:
+        """What there is to compare of an argument."""
+        if not isinstance(kind, Pointer):
+            return value
+        if isinstance(kind.target, Function):
+            return self._machine.shared_address(value)
+        for target in placed.objects:
+            if target.address <= value < target.address + target.size:
+                fits = target.element.size and not (value - target.address) % target.element.size
+                end = target.address + target.size
+                return Pointed(value, self._until(value, end), target.element if fits else None)
+        size = self._heap.extent(value)
+        if size:
+            return Pointed(value, self._until(value, value + size), _sized(kind.target))
+        for address, size, name in self._globals:
+            if address <= value < address + size:
+                data = self._until(value, address + size)
+                return Pointed(value, data, _sized(kind.target), name, value - address)
+        if self._machine.region(value) in ("stack", "constant", "own"):
+            return Pointed(ELSEWHERE, self._first(kind, value), _sized(kind.target))
+        return Pointed(self._machine.shared_address(value))
+
+    def _until(self, address: int, end: int) -> bytes:
+        """What lies from one address to another, up to 4096 bytes. Where the stack is tells nothing."""
+        data = bytearray(self._machine.read(address, min(end - address, _MOST)))
+        for match in _STACK_TOP.finditer(bytes(data)):
+            at = match.start() - 4
+            if at >= 0 and not (address + at) % 8:
+                data[at : at + 8] = ELSEWHERE.to_bytes(8, "little")
+        return bytes(data)
+
+    def _first(self, kind: Pointer, address: int) -> bytes:
+        """The string at an address, or the first element there; of an unknown type only a constant string."""
+        element = _sized(kind.target)
+        if _is_text(element) or (element is None and self._is_string(address)):
+            return self._text(address)
+        if element is None:
+            return b""
+        data = self._until(address, address + element.size)
+        return _defined(element, data).to_bytes(len(data), "little") if len(data) == element.size else data
+
+    def _is_string(self, address: int) -> bool:
+        own = self._machine.region(address) == "constant" and not self._machine.in_program(address)
+        return own or any(address in string for string in self._strings)
+
+    def _text(self, address: int) -> bytes:
+        text = self._machine.read(address, _MOST)
+        return text[: text.find(b"\0") + 1] or text[:1]
+
+    def _seeds(self, kind: Type, value: int) -> Iterator[int]:
+        """The numbers that a result depends on: never the address of what may lie elsewhere in another run."""
+        if not isinstance(kind, Pointer):
+            yield _without_heap(value)
+        elif isinstance(kind.target, Function):
+            yield self._machine.shared_address(value)
+        else:
+            yield value if self._machine.region(value) in ("data", "object") else min(value, 1)
+            yield _without_heap(int.from_bytes(self._first(kind, value)[:64] if kind.target else b"", "little"))
+
+    # -- effects
+
+    def _write(self, kinds: list[Type], values: list[int], seed: int) -> None:
+        """Half of the calls write numbers through pointers that allow it, as real ones do."""
+        for index, (kind, address) in enumerate(zip(kinds, values)):
+            target = kind.target if isinstance(kind, Pointer) and not kind.const else None
+            own = mixed((seed, index))
+            if target is not None and _is_number(target) and own & 128 and self._is_writable(address, target.size):
+                self._machine.write(address, made(target, own))
+
+    def _is_writable(self, address: int, size: int) -> bool:
+        writable = self._machine.region(address) in ("stack", "data", "own", "object", "heap")
+        return writable and len(self._machine.read(address, size)) == size
+
+    def _result(self, type: Function, kinds: list[Type], values: list[int], seed: int) -> dict[str, bytes]:
+        result = type.result
+        where = abi.result(type)
+        if where.in_memory and result is not None:
+            address = self._machine.register("rdi")
+            self._machine.write(address, made(result, seed))
+            return {"rax": address.to_bytes(8, "little")}
+        if isinstance(result, Pointer):
+            return {"rax": self._pointer(result, kinds, values, seed).to_bytes(8, "little")}
+        data = made(result, seed) if result is not None else b""
+        return {name: data[8 * index : 8 * index + 8] for index, name in enumerate(where.registers)}
+
+    def _pointer(self, type: Pointer, kinds: list[Type], values: list[int], seed: int) -> int:
+        """Null, one of the arguments, or an object that now belongs to the caller, as if malloc had made it."""
+        choice, seed = seed % 4, mixed((seed, 1))
+        target = type.target
+        if choice == 0 or isinstance(target, Function) or unsupported(target):
+            return 0
+        fitting = [
+            value
+            for kind, value in zip(kinds, values)
+            if isinstance(kind, Pointer) and target is not None and kind.target is target and type.const >= kind.const
+        ]
+        if choice == 1 and fitting:
+            return fitting[seed % len(fitting)]
+        data = _object(target, seed)
+        address = self._heap.allocate(len(data))
+        if address:
+            self._machine.write(address, data)
+        return address
+
+
+def _object(element: Type | None, seed: int) -> bytes:
+    """The contents of an object that a call returns."""
+    if element is None or not element.size:
+        # Text, or a number and zeros: whatever it is taken for, something of it makes sense.
+        return _letters(seed, _ROOM) if seed & 1 else (seed % 7).to_bytes(_ROOM, "little")
+    if _is_text(element):
+        return _letters(seed, _ROOM)
+    count = 1 if isinstance(element, (Struct, Array, Pointer)) else _ROOM // element.size
+    return made(Array(element, count), seed)
+
+
+def made(type: Type, seed: int) -> bytes:
+    """A value of a type, chosen by a number. Pointers in it are null."""
+    if isinstance(type, Int):
+        return _integer(type, seed)
+    if isinstance(type, Float):
+        return struct.pack("<f" if type.size == 4 else "<d", (seed % 64 - 16) / 4)
+    if isinstance(type, Array):
+        if _is_text(type.element):
+            return _letters(seed, type.count)
+        return b"".join(made(type.element, mixed((seed, index))) for index in range(type.count))
+    if isinstance(type, Struct):
+        return _struct(type, seed)
+    return bytes(type.size)
+
+
+def _integer(type: Int, seed: int) -> bytes:
+    if type.enumerators:
+        number = type.enumerators[seed % len(type.enumerators)][1]
+    elif type.boolean:
+        number = seed & 1
+    else:
+        number = seed % 7 - 2 if seed & 64 else seed
+    return (number % (1 << 8 * type.size)).to_bytes(type.size, "little")
+
+
+def _struct(type: Struct, seed: int) -> bytes:
+    data = 0
+    for index, member in enumerate(type.fields[:1] if type.union else type.fields):
+        number = int.from_bytes(made(member.type, mixed((seed, index))), "little")
+        first, width = member.bits or (8 * member.offset, 8 * member.type.size)
+        data |= (number & (1 << width) - 1) << first
+    return data.to_bytes(type.size, "little")
+
+
+def _letters(seed: int, size: int) -> bytes:
+    """Text of up to 15 letters and digits, ended by zeros."""
+    alphabet = b"abcdefgxyzABC 0123456789_-.,/:=\n"
+    letters = bytes(alphabet[mixed((seed, index)) % len(alphabet)] for index in range(min(seed % 16, size - 1)))
+    return letters.ljust(size, b"\0")
+
+
+def _defined(type: Type, image: bytes) -> int:
+    """The significant bits of a value. All NaNs are one."""
+    if isinstance(type, Float):
+        number = struct.unpack("<f" if type.size == 4 else "<d", image)[0]
+        image = image if number == number else struct.pack("<f" if type.size == 4 else "<d", float("nan"))
+    return int.from_bytes(image, "little") & int.from_bytes(significant(type), "little")
+
+
+def _without_heap(number: int) -> int:
+    """A number, without the heap addresses in it."""
+    if number < HEAP:
+        return number
+    size = -(-number.bit_length() // 64) * 8
+    data = number.to_bytes(size, "little")
+    words = (int.from_bytes(data[start : start + 8], "little") for start in range(0, size, 8))
+    return int.from_bytes(b"".join((0 if is_heap(word) else word).to_bytes(8, "little") for word in words), "little")
+
+
+def _sized(type: Type | None) -> Type | None:
+    return type if type is not None and type.size and not isinstance(type, Function) else None
+
+
+def _is_text(type: Type | None) -> bool:
+    return isinstance(type, Int) and type.character
+
+
+def _is_number(type: Type | None) -> bool:
+    """Whether any bytes are a value of a type that a program may find in its place."""
+    return isinstance(type, Float) or (
+        isinstance(type, Int) and type.size > 1 and not type.boolean and not type.enumerators and not type.character
+    )
+
+
+def mixed(numbers: tuple[int, ...]) -> int:
+    """Mix numbers into 64 bits (the multiplication and shift of splitmix64)."""
+    state = 0
+    for number in numbers:
+        state = (state ^ number) * 0xBF58476D1CE4E5B9 & (1 << 64) - 1
+        state ^= state >> 29
+    return state

@@ -1,0 +1,92 @@
+"""What a probe (see `program/watch.c`) tells of its last run: where it went, and what it compared."""
+
+from __future__ import annotations
+
+import functools
+import re
+import struct
+from dataclasses import replace
+
+from pytest_llmcompiler.inputs.place import Placed
+from pytest_llmcompiler.machine import abi
+from pytest_llmcompiler.machine.emulator import Machine
+from pytest_llmcompiler.machine.run import Compared, Comparison, Features, Run
+
+MOST_STEPS = 200_000
+"""Edges that a run may take."""
+_LONGEST, _MOST_TEXTS = 64, 64
+_NON_ZERO, _BITS = re.compile(rb"[^\0]"), range(8)
+_WITH_SIZE = ("strncmp", "strncasecmp", "memcmp", "bcmp")
+_COMPARING = ("strcmp", "strcasecmp", "strstr", *_WITH_SIZE)
+
+
+class Watch:
+    """Reads what a machine with a probe tells. To be made before the first run."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        symbols = machine.program.symbols
+        self._table, self._relations = symbols["llmc_comparisons"], symbols["llmc_relations"]
+        self._steps, self._most_steps = symbols["llmc_steps"], symbols["llmc_most_steps"]
+        start, stop = struct.unpack("<QQ", machine.read(symbols["llmc_counters"].address, 16))
+        self._counters = start, stop - start
+        self._texts: list[tuple[bytes, bytes]] = []
+        self._given: int | None = None
+        """The steps that runs may take now."""
+        for name in _COMPARING:
+            if name in symbols and name not in machine.program.functions:
+                action = functools.partial(self._compared, name in _WITH_SIZE)
+                machine.watch(symbols[name].address, symbols[name].address, action)
+
+    def run(self, placed: Placed, call: abi.Call, most_steps: int = MOST_STEPS) -> Run:
+        """Run the machine. It counts its own steps, which is faster than to have the emulator count instructions."""
+        self._texts.clear()
+        self._limit(most_steps)
+        run = self._machine.run(placed, call, 0)
+        return replace(run, outcome="limit") if self.steps > most_steps else run
+
+    def run_main(self, limit: int) -> Run:
+        """Run the whole program, for at most so many instructions."""
+        self._limit(limit)
+        return self._machine.run_main(limit)
+
+    @property
+    def steps(self) -> int:
+        """Edges that the last run took."""
+        return int.from_bytes(self._machine.read(self._steps.address, self._steps.size), "little")
+
+    def features(self) -> Features:
+        """Where the last run went: the edges and how often, and how the sides of comparisons stood."""
+        counters = self._machine.read(*self._counters)
+        relations = self._machine.read(self._relations.address, self._relations.size)
+        edges = [("edge", found.start(), _often(found[0][0])) for found in _NON_ZERO.finditer(counters)]
+        pairs = [(found.start(), found[0][0]) for found in _NON_ZERO.finditer(relations)]
+        return frozenset(
+            (*edges, *(("relation", at, 1 << bit) for at, bits in pairs for bit in _BITS if bits >> bit & 1))
+        )
+
+    def compared(self) -> Compared:
+        """What the last run compared."""
+        data = self._machine.read(self._table.address, self._table.size)
+        rows = (Comparison(*row) for row in struct.iter_unpack("<QQQ", data))
+        return Compared(tuple(dict.fromkeys(row for row in rows if row.size)), tuple(dict.fromkeys(self._texts)))
+
+    def _limit(self, steps: int) -> None:
+        if steps != self._given:
+            self._machine.preset(self._most_steps.address, steps.to_bytes(8, "little"))
+            self._given = steps
+
+    def _compared(self, sized: bool, _: int) -> None:
+        if len(self._texts) < _MOST_TEXTS:
+            first, second, size = (self._machine.register(name) for name in abi.INTEGER_REGISTERS[:3])
+            most = min(size, _LONGEST) if sized else _LONGEST
+            pair = self._machine.read(first, most), self._machine.read(second, most)
+            if not sized:
+                pair = pair[0].partition(b"\0")[0], pair[1].partition(b"\0")[0]
+            if pair[0] != pair[1]:
+                self._texts.append(pair)
+
+
+def _often(count: int) -> int:
+    """How often an edge was taken, in steps that double."""
+    return count if count < 4 else count.bit_length() + 1

@@ -1,0 +1,188 @@
+"""Objects of the input and of the heap: freed, reallocated, made in another order."""
+
+from __future__ import annotations
+
+import pytest
+from faces import Judged
+
+SOURCE = r"""
+#include <stdlib.h>
+#include <string.h>
+struct node { int value; struct node *next; };
+void list_free(struct node *l) { while (l) { struct node *next = l->next; free(l); l = next; } }
+void pop(struct node **l) { struct node *first = *l; if (first) { *l = first->next; free(first); } }
+char *append(char *s, char c)
+{
+    size_t n = strlen(s);
+    char *r = realloc(s, n + 2);
+    if (r) { r[n] = c; r[n + 1] = 0; }
+    return r;
+}
+int keeps(int *p) { return *p; }
+struct pair { int *a, *b; };
+struct pair *both(int x, int y)
+{
+    struct pair *p = malloc(sizeof *p);
+    p->a = malloc(sizeof(int));
+    p->b = malloc(sizeof(int));
+    *p->a = x;
+    *p->b = y;
+    return p;
+}
+void set(int *p, int x) { *p = x; }
+void leak(int x) { int *p = malloc(4), *q = malloc(4); set(p, x); set(q, 5); }
+struct node *chain(int n)
+{
+    struct node *head = 0, **end = &head;
+    for (int i = 0; i < (n & 7); i++) {
+        *end = malloc(sizeof **end);
+        (*end)->value = i;
+        (*end)->next = 0;
+        end = &(*end)->next;
+    }
+    return head;
+}
+// LLMC: arg pop.l non-null
+// LLMC: arg append.s non-null
+// LLMC: arg keeps.p non-null
+"""
+
+FREE = """list_free:
+ pushq %rbx
+ movq %rdi, %rbx
+1: testq %rbx, %rbx
+ je 2f
+ movq %rbx, %rdi
+ movq 8(%rbx), %rbx
+ call free
+ jmp 1b
+2: popq %rbx
+ ret
+"""
+POP = "pop:\n movq %rdi, %rax\n movq (%rax), %rdi\n testq %rdi, %rdi\n je 1f\n movq 8(%rdi), %rcx\n movq %rcx, (%rax)\n jmp free\n1: ret\n"
+APPEND = """append:
+ pushq %rbx
+ pushq %r12
+ pushq %r13
+ movq %rdi, %rbx
+ movl %esi, %r12d
+ call strlen
+ movq %rax, %r13
+ leaq 2(%rax), %rsi
+ movq %rbx, %rdi
+ call realloc
+ movb %r12b, (%rax,%r13)
+ movb $0, 1(%rax,%r13)
+ popq %r13
+ popq %r12
+ popq %rbx
+ ret
+"""
+COPY = APPEND.replace("2(%rax), %rsi", "2(%rax), %rdi").replace(" movq %rbx, %rdi\n call realloc\n", """ call malloc
+ movq %rax, %rdi
+ movq %rbx, %rsi
+ movq %r13, %rdx
+ movq %rax, %r14
+ call memcpy
+ movq %rbx, %rdi
+ call free
+ movq %r14, %rax
+""").replace(" pushq %r13\n", " pushq %r13\n pushq %r14\n subq $8, %rsp\n").replace(" popq %r13\n", " addq $8, %rsp\n popq %r14\n popq %r13\n").replace(" pushq %r14\n subq $8, %rsp\n", " pushq %r14\n subq $8, %rsp\n")  # fmt: skip
+BOTH = """both:
+ pushq %rbx
+ pushq %r12
+ pushq %r13
+ pushq %r14
+ subq $8, %rsp
+ movl %edi, %r12d
+ movl %esi, %r13d
+ movl $4, %edi
+ call malloc
+ movl %r13d, (%rax)
+ movq %rax, %rbx
+ movl $4, %edi
+ call malloc
+ movl %r12d, (%rax)
+ movq %rax, %r14
+ movl $16, %edi
+ call malloc
+ movq %r14, (%rax)
+ movq %rbx, 8(%rax)
+ addq $8, %rsp
+ popq %r14
+ popq %r13
+ popq %r12
+ popq %rbx
+ ret
+"""
+LEAK = """leak:
+ pushq %rbx
+ movl %edi, %ebx
+ movl $4, %edi
+ call malloc
+ movl $5, (%rax)
+ movl $4, %edi
+ call malloc
+ movl %ebx, (%rax)
+ popq %rbx
+ ret
+"""
+CHAIN = """chain:
+ pushq %rbx
+ pushq %r12
+ subq $8, %rsp
+ movl %edi, %ebx
+ andl $7, %ebx
+ xorl %r12d, %r12d
+1: decl %ebx
+ js 2f
+ movl $16, %edi
+ call malloc
+ movl %ebx, (%rax)
+ movq %r12, 8(%rax)
+ movq %rax, %r12
+ jmp 1b
+2: movq %r12, %rax
+ addq $8, %rsp
+ popq %r12
+ popq %rbx
+ ret
+"""
+
+FINE = {"list_free": FREE, "pop": POP, "append": APPEND, "both": BOTH, "leak": LEAK, "chain": CHAIN}
+FAULTS = {
+    "a list that is not freed": ("list_free", "list_free: ret\n", "mismatch", "freed objects: expected l"),
+    "only the first is freed": ("list_free", "list_free: jmp free\n", "mismatch", "l->next"),
+    "freed twice": ("pop", POP.replace(" jmp free", " pushq %rdi\n call free\n popq %rdi\n jmp free"), "crash", "free"),
+    "used after free": ("pop", POP.replace(" jmp free", " pushq %rdi\n call free\n popq %rdi\n movq (%rdi), %rax\n ret"), "crash", "bad read"),
+    "an inner pointer": ("pop", POP.replace(" jmp free", " addq $8, %rdi\n jmp free"), "crash", "free"),
+    "freed for no reason": ("keeps", "keeps:\n pushq %rbx\n movl (%rdi), %ebx\n call free\n movl %ebx, %eax\n popq %rbx\n ret\n", "mismatch", "freed objects: expected none, observed p"),
+    "the old text stays": ("append", COPY.replace(" movq %rbx, %rdi\n call free\n", ""), "mismatch", "freed objects"),
+    "another letter": ("append", APPEND.replace("movb %r12b", "movb $1"), "mismatch", "result"),
+    "one twice": ("both", BOTH.replace("movq %rbx, 8(%rax)", "movq %r14, 8(%rax)"), "mismatch", ""),
+    "exchanged": ("both", BOTH.replace("movq %r14, (", "movq %rbx, (").replace("movq %rbx, 8", "movq %r14, 8"), "mismatch", "result->"),
+    "null": ("both", BOTH.replace("movq %rbx, 8(%rax)", "movq $0, 8(%rax)"), "mismatch", ""),
+    "another number in a leak": ("leak", LEAK.replace("$5", "$6"), "mismatch", "heap object"),
+    "reversed": ("chain", CHAIN.replace("movl %ebx, (%rax)", "movl %ebx, (%rax)\n notl (%rax)"), "mismatch", "result->value"),
+    "deep": ("chain", CHAIN.replace("movl %ebx, (%rax)", "movl %ebx, (%rax)\n cmpl $2, %ebx\n jne 3f\n movl $7, (%rax)\n3:"), "mismatch", "result->next->next->value"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("function", FINE)
+def test_another_order_and_the_same_objects(judged: Judged, function: str) -> None:
+    verdict = judged(SOURCE, function, FINE[function])
+    assert verdict.kind == "pass", str(verdict)
+    assert verdict.detail["inputs"] > (2 if function == "chain" else 10)
+
+
+def test_realloc_is_malloc_copy_and_free(judged: Judged) -> None:
+    verdict = judged(SOURCE, "append", COPY)
+    assert verdict.kind == "pass", str(verdict)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults(judged: Judged, fault: str) -> None:
+    function, assembly, kind, words = FAULTS[fault]
+    verdict = judged(SOURCE, function, assembly)
+    assert verdict.kind == kind, str(verdict)
+    assert words in verdict.message
