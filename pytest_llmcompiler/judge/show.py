@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import string
 import struct
 from collections.abc import Iterator, Sequence
 
@@ -36,13 +38,13 @@ def show_value(type: Type | None, data: bytes, links: Links = (), names: Names =
     if isinstance(type, Int):
         return _integer(type, data)
     if isinstance(type, Float):
-        return repr(struct.unpack("<f" if type.size == 4 else "<d", data)[0])
+        return _float(struct.unpack("<f" if type.size == 4 else "<d", data)[0])
     if isinstance(type, Pointer):
         target = next((target for at, target in links if at == 0), None)
         if target is None:
             address = int.from_bytes(data, "little")
-            return hex(address) if address else "NULL"
-        return f"&{_target(target, names)}" if isinstance(target, Object) else _target(target, names)
+            return f"(void *){address:#x}" if address else "NULL"
+        return _literal_object(target, names) if isinstance(target, Object) else _target(target, names)
     if isinstance(type, Array):
         return _elements(type.element, data, links, names)
     if isinstance(type, Struct):
@@ -83,6 +85,15 @@ def _target(target: Target, names: Names) -> str:
     return _elements(target.element, target.data, target.links, names)
 
 
+def _literal_object(target: Object, names: Names) -> str:
+    """An object without a name of its own, as a pointer to it: a string, or a compound literal."""
+    text = _target(target, names)
+    if text.startswith('"'):
+        return text
+    is_one = target.count == 1 and isinstance(target.element, Struct)
+    return f"&({target.element.name}){text}" if is_one else f"({target.element.name}[]){text}"
+
+
 def _alias(target: Alias, names: Names) -> str:
     name = names[target.index] if target.index < len(names) else "NULL"
     steps = target.offset // max(target.element.size, 1)
@@ -96,12 +107,14 @@ def _elements(element: Type, data: bytes, links: Links, names: Names) -> str:
     parts = [
         show_value(element, data[at : at + size], _within(links, at, size), names) for at in range(0, len(data), size)
     ]
-    while len(parts) > 1 and len(parts[-1]) < 4 and parts[-1] == parts[-2] == "0" and len(parts) > 24:
+    count = len(parts)
+    while len(parts) > 24 and parts[-1] == parts[-2] == "0":
         parts.pop()
+    rest = f" /* {count} elements, the rest zero */" if len(parts) < count else ""
     text = ", ".join(parts)
     if len(text) > _LONGEST:
-        text = text[:_LONGEST].rsplit(",", 1)[0] + ", …"
-    return "{" + text + "}" + (f" /* {len(data) // size} elements */" if text.endswith("…") else "")
+        text, rest = text[:_LONGEST].rsplit(", ", 1)[0], f" /* the first of {count} elements */"
+    return "{" + text + "}" + rest
 
 
 def _within(links: Links, start: int, size: int) -> Links:
@@ -125,18 +138,35 @@ def _integer(type: Int, data: bytes) -> str:
     if name or type.boolean:
         return name or {0: "false", 1: "true"}.get(value, str(value))
     if type.character and 32 <= value < 127:
-        return f"'{chr(value)}'"
+        return {"'": r"'\''", "\\": r"'\\'"}.get(chr(value), f"'{chr(value)}'")
     return hex(value) if abs(value) > 0xFFFFFF else str(value)
 
 
 def _literal(data: bytes) -> str:
     """A C string literal. One closing zero byte goes without saying; of more of them, the size tells."""
     body = data.rstrip(b"\0")
-    text = "".join(_character(byte) for byte in body[:_LONGEST]) + ("…" if len(body) > _LONGEST else "")
+    text = _separated([_character(byte) for byte in body[:_LONGEST]])
+    if len(body) > _LONGEST:
+        return f'"{text}" /* the first of {len(data)} bytes */'
     if len(data) == len(body) + 1:
         return f'"{text}"'
     rest = ", the rest zero" if len(data) > len(body) + 1 and body else ", all zero" if data and not body else ""
     return f'"{text}" /* {len(data)} bytes{rest} */'
+
+
+def _separated(characters: Sequence[str]) -> str:
+    """Characters of a string literal; one that would lengthen the escape before it begins another literal."""
+    text = ""
+    for before, character in zip(("", *characters), characters):
+        digits = string.hexdigits if before.startswith("\\x") else string.octdigits if before == "\\0" else ""
+        text += f'""{character}' if character in digits and digits else character
+    return text
+
+
+def _float(value: float) -> str:
+    if math.isnan(value):
+        return "NAN"
+    return ("-" if value < 0 else "") + "INFINITY" if math.isinf(value) else repr(value)
 
 
 def _character(byte: int) -> str:
