@@ -253,15 +253,12 @@ def test_a_program_passes_with_right_code_in_it(judged: Judged, compiled: Compil
 
 STATEFUL = r"""
 #include <stdio.h>
-struct box { int n; } *last;
-static struct box boxes[50];
-static int used;
+static int seen[4000];
 int made(int x)
 {
-    struct box *box = &boxes[used++ % 50];
-    box->n = last ? last->n + (x & 1) : 0;
-    last = box;
-    return box->n & 63;
+    int n = seen[0] ? seen[0] + (x & 1) : 1;
+    seen[0] = n;
+    return n & 63;
 }
 int main(void)
 {
@@ -274,21 +271,17 @@ int main(void)
 
 
 def test_the_whole_program_shows_what_no_input_does(judged: Judged, compiled: Compile) -> None:
-    """`last` holds a pointer, so no input sets it: only in the program it is not null."""
+    """`seen` is too large to be an input: only in the program it is not zero."""
     right = compiled(STATEFUL).assembly("made", "O0")
     assert judged(STATEFUL, "made", right).passed
-    lines = right.splitlines(True)
-    at = max(index for index, line in enumerate(lines) if "addl" in line)
-    verdict = judged(STATEFUL, "made", "".join(lines[:at] + [lines[at].replace("addl", "subl")] + lines[at + 1 :]))
+    verdict = judged(STATEFUL, "made", right.replace("andl\t$1", "andl\t$3"))
     assert verdict.kind == "mismatch", str(verdict)
     assert verdict.message.startswith("the whole program: ")
     assert verdict.evidence[0] == "  input     the whole program, from main on"
     assert any("stdout" in line for line in verdict.evidence)
 
 
-def broken_when_called_before(body: str) -> str:
-    """Code for `made` that goes another way where `last` is set."""
-    return "made:\n cmpq $0, last(%rip)\n je .Lmade\n" + body
+CALLED_BEFORE = "made:\n cmpl $0, seen(%rip)\n je .Lfirst\n{} .Lfirst: movl $1, seen(%rip)\n movl $1, %eax\n ret\n"
 
 
 @pytest.mark.parametrize(
@@ -302,11 +295,8 @@ def broken_when_called_before(body: str) -> str:
         (" xorl %eax, %eax\n ret\n", "mismatch", "stdout"),
     ],
 )
-def test_how_a_program_can_go_wrong(judged: Judged, compiled: Compile, body: str, kind: str, words: str) -> None:
-    right = compiled(STATEFUL).assembly("made", "O0").replace("made:", ".Lmade:").replace("@function", "@notype")
-    text = broken_when_called_before(body) + right.replace(".globl\tmade", "").replace(
-        "made, .Lfunc_end0-made", "made, 8"
-    )
+def test_how_a_program_can_go_wrong(judged: Judged, body: str, kind: str, words: str) -> None:
+    text = CALLED_BEFORE.format(body)
     verdict = judged(STATEFUL, "made", text)
     assert verdict.kind == kind, str(verdict)
     assert "the whole program: " in verdict.message
