@@ -79,7 +79,7 @@ int telnet_feed(struct telnet *t, uint8_t byte)
     return -1;
 }
 
-/* The replies to a stream of telnet data: the data moves to the front, its size is returned. */
+/* Take the commands out of a buffer: the data moves to the front, its size is returned. */
 size_t telnet_filter(struct telnet *t, uint8_t *buf, size_t len)
 {
     uint8_t *to = buf;
