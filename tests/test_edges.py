@@ -32,7 +32,7 @@ def test_what_is_read_before_it_is_set_is_found_out(judged: Judged, compiled: Co
     assert judged(SOURCE, "flag", right).passed
     verdict = judged(SOURCE, "flag", "".join(line for line in right.splitlines(True) if "movb\t$1" not in line))
     assert verdict.kind == "mismatch"
-    assert any("held zeros; with other values there this input passes" in line for line in verdict.evidence)
+    assert any("held zeros here, and with other values there this input passes" in line for line in verdict.evidence)
     always_nine = right.replace("movb\t$1", "movb\t$0")
     assert "unused stack" not in str(judged(SOURCE, "flag", always_nine))
 
@@ -175,6 +175,9 @@ def test_a_jump_into_an_instruction_is_not_judged(judged: Judged) -> None:
     verdict = judged(SOURCE, "plus", text)
     assert verdict.kind == "inconclusive"
     assert "middle of an instruction" in verdict.message
+    assert judged(SOURCE, "plus", text.replace("+1", "")).kind == "mismatch"
+    padded = "plus:\n leal 1(%rdi), %eax\n testl %eax, %eax\n je 1f\n .p2align 4\n1: ret\n"
+    assert judged(SOURCE, "plus", padded).passed
     wrong = text.replace("leal 1(", "leal 2(")
     assert judged(SOURCE, "plus", wrong).kind == "mismatch"
 

@@ -186,8 +186,7 @@ class Bench:
         machine = self._machine(self.reference.golden, candidate)
         lesser: dict[Kind, int] = {}
         for index, entry in enumerate(self.corpus.entries.values()):
-            find = self._finding if index in self._varied else self._plain_finding
-            finding = find(machine, entry, assembly)
+            finding = self._finding(machine, entry, assembly, varied=index in self._varied)
             if finding and finding.kind not in ("inconclusive", "abi"):
                 return "input", index
             if finding:
@@ -249,18 +248,15 @@ class Bench:
 
         return found[shrink(self._strategy, made, self.settings.examples, self.settings.seed, fails)]
 
-    def _finding(self, machine: Machine, entry: Entry, assembly: str) -> _Finding | None:
-        """What goes wrong on an input, whatever the unused stack and registers hold."""
+    def _finding(self, machine: Machine, entry: Entry, assembly: str, *, varied: bool = True) -> _Finding | None:
+        """What goes wrong on an input; if `varied`, whatever the unused stack and registers hold."""
         run = machine.run(entry.placed, entry.call, entry.limit)
         finding = self._fault_of(machine, run, entry, assembly)
-        if finding:
+        if finding or not varied:
             return finding
         blank = machine.run(entry.placed, entry.call, entry.limit, blank=True)
         finding = None if blank.alike(run) else self._fault_of(machine, blank, entry, assembly)
         return finding and replace(finding, blank=True)
-
-    def _plain_finding(self, machine: Machine, entry: Entry, assembly: str) -> _Finding | None:
-        return self._fault_of(machine, machine.run(entry.placed, entry.call, entry.limit), entry, assembly)
 
     def _on_garbage(self, machine: Machine, entry: Entry, finding: _Finding) -> Iterator[str]:
         """Whether it is garbage that a failure depends on."""
@@ -268,9 +264,11 @@ class Bench:
             return
         other = machine.run(entry.placed, entry.call, entry.limit, blank=not finding.blank)
         if not self._fault_of(machine, other, entry, ""):
-            held = "zeros" if finding.blank else "other values"
-            passes = "other values" if finding.blank else "zeros"
-            yield f"  unset     the unused stack and registers held {held}; with {passes} there this input passes"
+            held, other_values = ("zeros", "other values") if finding.blank else ("other values", "zeros")
+            yield (
+                f"  unset     something is read before it is set: the unused stack and registers held {held} here, and "
+                f"with {other_values} there this input passes"
+            )
 
     def _parting(
         self, machine: Machine, candidate: Assembled, assembly: str, entry: Entry, finding: _Finding

@@ -7,11 +7,11 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pytest_llmcompiler.inputs.place import path
 from pytest_llmcompiler.judge.compare import Frame, Loose
 from pytest_llmcompiler.machine.assemblers import Assembled
+from pytest_llmcompiler.machine.decoder import decode
 from pytest_llmcompiler.machine.emulator import Machine
 from pytest_llmcompiler.machine.run import Store
 from pytest_llmcompiler.program.types import Type, significant
@@ -41,9 +41,8 @@ class Text:
         return {address: number for number, address in enumerate(sorted(self.keys))}
 
     def _key(self, address: int) -> str:
-        segment = next(s for s in self.assembled.segments if s.address <= address <= s.address + len(s.data))
-        code = segment.data[address - segment.address :][:16]
-        _, size, mnemonic, operands = next(_decoder().disasm_lite(code, address, 1), (0, 0, "", ""))
+        code = self.assembled.code_at(address)
+        size, mnemonic, operands = decode(code, address)
         operands = _RELATIVE.sub(lambda found: f"[{address + size + int(found[1] + found[2], 0):#x}]", operands)
         return f"{mnemonic} {_NUMBER.sub(lambda found: self._place(int(found[0], 16)), operands)}"
 
@@ -58,13 +57,6 @@ class Text:
     def numbered(self, address: int) -> str:
         """The same with its number."""
         return f"line {self.assembled.lines[address]}: {self.line(address)}"
-
-
-@functools.cache
-def _decoder() -> Any:
-    import capstone
-
-    return capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
 
 
 def alike(first: Text, second: Text) -> bool:

@@ -6,10 +6,11 @@ instructions).
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from pytest_llmcompiler.machine.decoder import decoder
 
 ALIGNMENT = 16
 _FORGIVING = ("movup", "movdqu", "lddqu", "pcmpestr", "pcmpistr", "sha", "bnd", "comisd")
@@ -47,19 +48,10 @@ def aligned_operand(code: bytes, address: int) -> Operand | None:
         plain = plain[1:]
     if plain[:1] != bytes([_OPCODE]):
         return None
-    instruction = next(_decoder().disasm(code, address, 1), None)
+    instruction = next(decoder(detail=True).disasm(code, address, 1), None)
     if instruction is None or instruction.mnemonic.split()[-1].startswith(_FORGIVING):
         return None
     return next((_operand(instruction, part) for part in instruction.operands if _is_wide(part)), None)
-
-
-@functools.cache
-def _decoder() -> Any:
-    import capstone
-
-    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-    decoder.detail = True
-    return decoder
 
 
 def _is_wide(operand: Any) -> bool:

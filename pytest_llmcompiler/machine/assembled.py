@@ -40,6 +40,11 @@ class Assembled:
     fallback: str | None
     """Why keystone's output was not used, where the engine is LLVM and keystone was asked first."""
 
+    def code_at(self, address: int) -> bytes:
+        """The bytes from an address on: as many as an instruction can have, and less where they end."""
+        segment = next(s for s in self.segments if s.address <= address <= s.address + len(s.data))
+        return segment.data[address - segment.address :][:16]
+
 
 class RefusalError(Exception):
     """Keystone can't or shall not assemble this; the message says why."""

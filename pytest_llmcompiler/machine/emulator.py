@@ -17,6 +17,7 @@ from pytest_llmcompiler.machine import abi
 from pytest_llmcompiler.machine.alignment import ALIGNMENT, Operand, aligned_operand
 from pytest_llmcompiler.machine.assemblers import Assembled
 from pytest_llmcompiler.machine.assemblers import Segment as CandidateSegment
+from pytest_llmcompiler.machine.decoder import decode
 from pytest_llmcompiler.machine.hazards import hazard
 from pytest_llmcompiler.machine.heap import Heap, is_heap
 from pytest_llmcompiler.machine.libc import Exit, Kernel, Trap
@@ -285,8 +286,7 @@ class Machine:
     def _guard_instruction(self, address: int, mnemonic: str) -> None:
         """Watch an instruction that the emulator would run and a process may not, or that it computes wrongly."""
         assert self.candidate is not None
-        segment = next(s for s in self.candidate.segments if s.address <= address <= s.address + len(s.data))
-        code = segment.data[address - segment.address :][:16]
+        code = self.candidate.code_at(address)
         found = hazard(mnemonic, code)
         if found:
             outcome, words = found
@@ -625,7 +625,6 @@ class Machine:
         instruction of the text begins (then with no address).
         """
         found: list[Fault] = []
-        mnemonics = self.candidate.mnemonics if self.candidate else {}
 
         def on_stack(uc: Any, access: int, address: int, size: int, value: int, data: Any) -> None:
             below = self.register("rsp") - RED_ZONE - address
@@ -636,7 +635,7 @@ class Machine:
                 uc.emu_stop()
 
         def on_block(uc: Any, address: int, size: int, data: Any) -> None:
-            if address not in mnemonics and not found and self.in_candidate(address):
+            if not found and self.in_candidate(address) and self._is_amid(address):
                 found.append(Fault("a jump into the middle of an instruction", address))
                 uc.emu_stop()
 
@@ -647,6 +646,17 @@ class Machine:
         ):
             self.run(placed, call, limit)
         return found[0] if found else None
+
+    def _is_amid(self, address: int) -> bool:
+        """Whether an address in the candidate's code is neither the start of an instruction nor padding."""
+        assert self.candidate is not None
+        mnemonics = self.candidate.mnemonics
+        if address in mnemonics:
+            return False
+        last = max((start for start in mnemonics if start < address), default=None)
+        if last is None:
+            return True
+        return mnemonics[last].startswith(".") or address < last + decode(self.candidate.code_at(last), last).size
 
     def trace(self, placed: Placed, call: abi.Call, limit: int, most: int, *, blank: bool = False) -> list[int]:
         """The addresses of the instructions of the candidate's own code that a run executes, the first `most`."""
