@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -84,8 +84,11 @@ class Bench:
 
     # -- judging
 
-    def judge(self, assembly: str) -> Verdict:
-        """Judge the text of a candidate. What goes wrong inside is a verdict; what goes wrong here is raised."""
+    def judge(self, assembly: str, inputs: Sequence[Input] | None = None) -> Verdict:
+        """Judge the text of a candidate. What goes wrong inside is a verdict; what goes wrong here is raised.
+
+        With `inputs`, on these of the corpus alone.
+        """
         reason = self._unjudgeable()
         if reason:
             return Verdict("inconclusive", reason)
@@ -106,7 +109,7 @@ class Bench:
             return Verdict("link", f"{self.function} is defined, but not as code of this text")
         detail = {"assembler": candidate.engine, "fallback": candidate.fallback, **self._counts()}
         try:
-            index = self._isolated(self._first_failure, candidate, assembly)
+            index = self._isolated(self._first_failure, candidate, assembly, inputs)
         except (sandbox.Died, sandbox.TimedOut) as error:
             return Verdict("inconclusive", f"the emulator gave up on it: {error}", detail=detail)
         if index is None:
@@ -149,7 +152,7 @@ class Bench:
             )
         return counts
 
-    def _first_failure(self, candidate: Assembled, assembly: str) -> int | None:
+    def _first_failure(self, candidate: Assembled, assembly: str, inputs: Sequence[Input] | None) -> int | None:
         """The number of the first input on which a candidate fails.
 
         What can't be judged on one input does not excuse what fails on another; a breach of the convention alone
@@ -157,7 +160,9 @@ class Bench:
         """
         machine = self._machine(self.reference.golden, candidate)
         lesser: dict[Kind, int] = {}
-        for index, entry in enumerate(self.corpus.entries.values()):
+        for index, (made, entry) in enumerate(self.corpus.entries.items()):
+            if inputs is not None and made not in inputs:
+                continue
             finding = self._finding(machine, entry, assembly)
             if finding and finding.kind not in ("inconclusive", "abi"):
                 return index
@@ -248,6 +253,11 @@ class Bench:
         gc.collect()
         corpus.entries = dict(sorted(corpus.entries.items(), key=lambda pair: weight(pair[0])))
         return corpus
+
+    @property
+    def from_main(self) -> list[Input]:
+        """What the program's own `main` passes, in the order of its calls."""
+        return self._seeds
 
     @functools.cached_property
     def _seeds(self) -> list[Input]:
