@@ -27,13 +27,13 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
-from quality import tables  # noqa: E402
-from quality.measure import Measured, Plan, made_faults, measure  # noqa: E402
+from quality import tables
+from quality.measure import Measured, Plan, made_faults, measure
 
-from pytest_llmcompiler.judge.bench import Bench, Settings  # noqa: E402
-from pytest_llmcompiler.program.case import SUFFIXES, read_case  # noqa: E402
-from pytest_llmcompiler.program.clang import Toolchain  # noqa: E402
-from pytest_llmcompiler.program.reference import Reference  # noqa: E402
+from pytest_llmcompiler.judge.bench import Bench, Settings
+from pytest_llmcompiler.program.case import SUFFIXES, read_case
+from pytest_llmcompiler.program.clang import Toolchain
+from pytest_llmcompiler.program.reference import Reference
 
 FOLDERS = (HERE.parent / "cases", HERE / "functions")
 

@@ -8,9 +8,9 @@ from pytest_llmcompiler.judge.verdict import Verdict
 
 COUNT = 5
 RULE = (
-    f"Asserts: {COUNT} inputs a function, first those that the file's own `main` passes, then inputs spread evenly over "
-    "the corpus from small to large. An assert sees the return value and what pointers lead to, and that the program "
-    "crashes or hangs; it does not see output, globals, calls, memory around the objects, or the calling convention."
+    f"Asserts: {COUNT} inputs a function, first those that the file's own `main` passes, then inputs spread evenly "
+    "over the corpus from small to large. An assert sees the return value and what pointers lead to, and that the "
+    "program crashes or hangs; it sees no output, globals, calls, memory around objects, or calling convention."
 )
 _UNSEEN = ("global ", "stdout", "stderr", "call ", "memory ", "live heap ")
 

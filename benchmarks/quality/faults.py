@@ -25,9 +25,18 @@ Changes = tuple[Change, ...]
 _INVERSE = {"e": "ne", "l": "ge", "le": "g", "b": "ae", "be": "a", "s": "ns", "p": "np", "o": "no"}
 _INVERSE |= {other: one for one, other in _INVERSE.items()}
 _OFF = {
-    **{"l": ("le", "b"), "le": ("l", "be"), "g": ("ge", "a"), "ge": ("g", "ae")},
-    **{"b": ("be", "l"), "be": ("b", "le"), "a": ("ae", "g"), "ae": ("a", "ge")},
-    **{"e": ("le", "be"), "ne": ("g", "b"), "s": ("l", "ne"), "ns": ("ge", "e")},
+    "l": ("le", "b"),
+    "le": ("l", "be"),
+    "g": ("ge", "a"),
+    "ge": ("g", "ae"),
+    "b": ("be", "l"),
+    "be": ("b", "le"),
+    "a": ("ae", "g"),
+    "ae": ("a", "ge"),
+    "e": ("le", "be"),
+    "ne": ("g", "b"),
+    "s": ("l", "ne"),
+    "ns": ("ge", "e"),
 }
 _EXCHANGED = (
     *(("add", "sub"), ("and", "or"), ("xor", "or"), ("imul", "add"), ("shl", "shr"), ("sal", "shr"), ("inc", "dec")),
@@ -44,8 +53,9 @@ _SIGNS = (
     *((f"idiv{size}", f"div{size}") for size in "bwlq"),
 )
 _SIZED = frozenset(
-    *(("mov add sub cmp and or xor test inc dec neg not imul shl sar shr sal adc sbb".split()),),
+    ("mov", "add", "sub", "cmp", "and", "or", "xor", "test", "inc", "dec", "neg", "not", "imul", "adc", "sbb")
 )
+_SHIFTS = frozenset(("shl", "sar", "shr", "sal"))
 _WIDTH = {"b": 1, "w": 2, "l": 4, "q": 8}
 _MEMORY = re.compile(r"(?P<displacement>[^()]*)\((?P<base>%\w+)?(?:,(?P<index>%\w+)(?:,(?P<scale>\d))?)?\)")
 _NUMBER = re.compile(r"\$(-?\d+)")
@@ -62,6 +72,7 @@ class Fault:
     after: str
     text: str
     """The whole text with the fault in it."""
+    changes: Changes
 
 
 def faults(text: str, function: str, seed: str, accept: Callable[[str], bool], wanted: int) -> Iterator[Fault]:
@@ -93,7 +104,7 @@ def _fault(kind: str, listing: Listing, changes: Changes) -> Fault:
         lines[start : start + removed] = new
     before = "; ".join(_words(listing.lines[start : start + removed]) for start, removed, _ in changes)
     after = "; ".join(_words(new) for _, _, new in changes)
-    return Fault(kind, changes[0][0] + 1, before or "(nothing)", after or "(nothing)", "\n".join(lines))
+    return Fault(kind, changes[0][0] + 1, before or "(nothing)", after or "(nothing)", "\n".join(lines), changes)
 
 
 def _words(lines: tuple[str, ...]) -> str:
@@ -160,9 +171,7 @@ def _epilogue(listing: Listing) -> tuple[str, ...]:
     found: list[str] = []
     for one in reversed(listing.code):
         moves_stack = one.mnemonic in ("addq", "leaq", "movq") and one.operands[-1:] == ("%rsp",)
-        if not found and one.is_return:
-            found.append(str(one))
-        elif found and (one.mnemonic == "popq" or moves_stack):
+        if one.is_return if not found else one.mnemonic == "popq" or moves_stack:
             found.append(str(one))
         elif found:
             break
@@ -302,7 +311,7 @@ def _into(one: Instruction, argument: str) -> Changes:
 def _width(listing: Listing, _: random.Random) -> Iterator[Changes]:
     for one in listing.code:
         stem, suffix = one.mnemonic[:-1], one.mnemonic[-1:]
-        if stem in _SIZED and suffix in _WIDTH and one.operands:
+        if stem in _SIZED | _SHIFTS and suffix in _WIDTH and one.operands:
             for other, size in _WIDTH.items():
                 if other != suffix:
                     operands = [_resized(operand, size, one, place) for place, operand in enumerate(one.operands)]
@@ -313,7 +322,7 @@ def _width(listing: Listing, _: random.Random) -> Iterator[Changes]:
 
 def _resized(operand: str, size: int, one: Instruction, place: int) -> str:
     found = register(operand)
-    is_count = one.mnemonic[:3] in ("shl", "sar", "shr", "sal") and place == 0 and len(one.operands) == 2
+    is_count = one.mnemonic[:3] in _SHIFTS and place == 0 and len(one.operands) == 2
     return register_name(found[0], size) if found and not is_count else operand
 
 

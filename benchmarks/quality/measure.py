@@ -8,15 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from quality import compilers
-from quality.asserts import assert_inputs, seen_by_assert
-from quality.faults import Fault, faults
-
 from pytest_llmcompiler.judge.bench import BASE, Bench, Settings
 from pytest_llmcompiler.machine.assemblers import AssemblyError, LinkError, UnsupportedError, assemble
 from pytest_llmcompiler.program.case import CaseError, read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
+from quality import compilers
+from quality.asserts import assert_inputs, seen_by_assert
+from quality.faults import Fault, faults
 
 FAULT_LEVELS = ("O0", "O2")
 
