@@ -54,12 +54,10 @@ def main() -> int:
     if given.reproduce:
         return _reproduce(given.reproduce, files, plan)
     start = time.perf_counter()
-    results = _all(files, plan, given.jobs)
+    results = _all(files, plan, given.jobs, given.json)
     for line in tables.report(results, plan):
         print(line)
     print(f"{(time.perf_counter() - start) / 60:.1f} minutes with {given.jobs} processes")
-    if given.json:
-        given.json.write_text(json.dumps([dataclasses.asdict(result) for result in results]), encoding="utf-8")
     alarms = any(
         tables.is_false_alarm(sample.verdicts[plan.examples[-1]]) for result in results for sample in result.samples
     )
@@ -77,7 +75,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--functions", type=lambda text: text.split(","), default=(), help="only these")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", type=Path, help="write all that was found here")
+    parser.add_argument("--json", type=Path, help="write all that is found, a line for each file when it is done")
     parser.add_argument(
         "--reproduce", metavar="FAULT", help="show one fault and its verdict: 'FILE::FUNCTION LEVEL #N'"
     )
@@ -96,14 +94,15 @@ def _files(folders: Sequence[Path]) -> Iterator[tuple[str, Path]]:
             yield f"{root.name}/{path.relative_to(root).as_posix()}", path
 
 
-def _all(files: dict[str, Path], plan: Plan, jobs: int) -> list[Measured]:
+def _all(files: dict[str, Path], plan: Plan, jobs: int, record: Path | None) -> list[Measured]:
     """Every file in a process of its own, the largest first; in the order of the names."""
-    with ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(jobs) as pool, open(record or os.devnull, "w", encoding="utf-8") as lines:
         order = sorted(files, key=lambda name: -files[name].stat().st_size)
         waiting = {pool.submit(_one, name, files[name], plan): name for name in order}
         results = []
         for number, done in enumerate(as_completed(waiting), 1):
             results.append(done.result())
+            print(json.dumps(dataclasses.asdict(results[-1])), file=lines, flush=True)
             print(f"[{number}/{len(files)}] {_progress(results[-1], plan)}", file=sys.stderr, flush=True)
     return sorted(results, key=lambda result: result.name)
 

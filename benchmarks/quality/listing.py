@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_INSTRUCTION = re.compile(r"\t([a-z][a-z0-9]*)(?:[ \t]+([^#\n]*?))?\s*(?:#.*)?")
+_INSTRUCTION = re.compile(r"\t([a-z][a-z0-9;]*)(?:[ \t]+([^#\n]*?))?\s*(?:#.*)?")
 _LABEL = re.compile(r"([\w.$]+):")
 _LEGACY = ("ax", "cx", "dx", "bx", "sp", "bp", "si", "di")
 _ROWS = (

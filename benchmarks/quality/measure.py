@@ -15,7 +15,9 @@ from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
 from quality import compilers
 from quality.asserts import assert_inputs, seen_by_assert
+from quality.equivalence import Text, equivalent
 from quality.faults import Fault, faults
+from quality.interface import entry_of
 
 FAULT_LEVELS = ("O0", "O2")
 
@@ -176,9 +178,13 @@ class _Function:
             with self._timed("asserts"):
                 passed = verdicts[self.plan.examples[-1]].kind == "pass"
                 asserts = not passed and seen_by_assert(bench.judge(fault.text, inputs))
+            proof = ""
+            if any(judged.kind == "pass" for judged in verdicts.values()):
+                with self._timed("proofs"):
+                    proof = proved(self.reference, self.function, level, fault)
             yield Seeded(
                 *(self.function, level, number, fault.kind, fault.line, fault.before, fault.after),
-                *(verdicts, asserts, ""),
+                *(verdicts, asserts, proof),
             )
 
 
@@ -214,6 +220,15 @@ def made_faults(reference: Reference, function: str, level: str, name: str, plan
         return True
 
     return faults(text, function, f"{plan.seed} {name} {function} {level}", accept, plan.faults)
+
+
+def proved(reference: Reference, function: str, level: str, fault: Fault) -> str:
+    """How a fault is shown to be none; empty where it is not shown."""
+    sides = [
+        Text(text, assemble(text, function, BASE, reference.golden.addresses, "llvm"))
+        for text in (reference.assembly(function, level), fault.text)
+    ]
+    return equivalent(*sides, function, fault.changes, entry_of(reference, function))
 
 
 def machine_code(reference: Reference, function: str, text: str) -> tuple[bytes, ...] | None:
