@@ -96,7 +96,7 @@ def _files(folders: Sequence[Path]) -> Iterator[tuple[str, Path]]:
 
 def _all(files: dict[str, Path], plan: Plan, jobs: int, record: Path | None) -> list[Measured]:
     """Every file in a process of its own, the largest first; in the order of the names."""
-    with ThreadPoolExecutor(jobs) as pool, open(record or os.devnull, "w", encoding="utf-8") as lines:
+    with ThreadPoolExecutor(jobs) as pool, (record or Path(os.devnull)).open("w", encoding="utf-8") as lines:
         order = sorted(files, key=lambda name: -files[name].stat().st_size)
         waiting = {pool.submit(_one, name, files[name], plan): name for name in order}
         results = []
