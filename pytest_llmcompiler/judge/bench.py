@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Collection, Iterator, Set
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -108,6 +108,14 @@ class Bench:
         self._rules = reference.rules(function)
         self._names = [param.name for param in self.signature.params]
         self._learned: dict[Scope, Ties] = {}
+
+    def limited(self, inputs: Collection[Input]) -> Bench:
+        """A bench that judges on these inputs of the corpus alone, and never on the whole program."""
+        other = Bench(self.reference, self.function, self.settings)
+        corpus = Corpus(other._accept)
+        corpus.entries = {made: entry for made, entry in self.corpus.entries.items() if made in inputs}
+        other.corpus, other._whole = corpus, None
+        return other
 
     # -- judging
 
@@ -432,7 +440,7 @@ class Bench:
 
     def _generated(self) -> Corpus[Entry]:
         corpus, examples, seed = Corpus(self._accept), self.settings.examples, self.settings.seed
-        for made in self._seeds:
+        for made in self.from_main:
             corpus.offer(made)
         corpus.explore(self._strategy, examples // 3, seed)
         self._learned = learned(self.signature.params, corpus.repairs)
@@ -446,12 +454,13 @@ class Bench:
         return corpus
 
     @functools.cached_property
-    def _seeds(self) -> list[Input]:
+    def from_main(self) -> list[Input]:
+        """What the program's own `main` passes, in the order of its calls."""
         return _seeds_of(self.reference).get(self.function, [])
 
     @functools.cached_property
     def _strategy(self) -> Any:
-        asked = (self.signature, self._rules, self._hints, self._seeds)
+        asked = (self.signature, self._rules, self._hints, self.from_main)
         salted = self.reference.is_salted(self.function)
         return inputs(*asked, globals=self._globals, salted=salted, learned=self._learned)
 

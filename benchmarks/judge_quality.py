@@ -1,0 +1,151 @@
+"""Is the judge right? Both of its rates, over folders of C: false alarms on correct code, and misses on seeded faults.
+
+    python benchmarks/judge_quality.py [--folder DIR …] [--examples 10,50,200] [--only false-alarms|misses]
+        [--faults 20] [--functions NAME,…] [--jobs 2] [--seed 1] [--json FILE]
+    python benchmarks/judge_quality.py --reproduce 'cases/sort.c::merge O2 #17'
+
+Correct code is what other compilers and levels make of a function. Faults are put into clang's own code at O0 and O2.
+A fault that the judge passes is missed, unless it is shown to be none: by a proof, or in `equivalent.txt` by a person.
+The exit code is 1 if there is any false alarm or a fault of the harness.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import json
+import multiprocessing
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
+
+from quality import tables
+from quality.measure import Measured, Plan, made_faults, measure
+
+from pytest_llmcompiler.judge.bench import Bench, Settings
+from pytest_llmcompiler.program.case import SUFFIXES, read_case
+from pytest_llmcompiler.program.clang import Toolchain
+from pytest_llmcompiler.program.reference import Reference
+
+FOLDERS = (HERE.parent / "cases", HERE / "functions")
+
+
+def main() -> int:
+    """The command line."""
+    given = _arguments()
+    files = dict(_files(given.folder or [folder for folder in FOLDERS if folder.is_dir()]))
+    only = given.only
+    plan = Plan(
+        given.examples,
+        given.faults,
+        given.seed,
+        frozenset(given.functions),
+        only != "misses",
+        only != "false-alarms",
+    )
+    if given.reproduce:
+        return _reproduce(given.reproduce, files, plan)
+    start = time.perf_counter()
+    results = _all(files, plan, given.jobs, given.json)
+    for line in tables.report(results, plan):
+        print(line)
+    print(f"{(time.perf_counter() - start) / 60:.1f} minutes with {given.jobs} processes")
+    alarms = any(
+        tables.is_false_alarm(sample.verdicts[plan.examples[-1]]) for result in results for sample in result.samples
+    )
+    return int(alarms or any(result.errors for result in results))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure the judge's false alarms and misses over folders of C.")
+    parser.add_argument("--folder", type=Path, action="append", help="default: cases and benchmarks/functions")
+    parser.add_argument(
+        "--examples", type=_numbers, default=(Settings().examples,), help="one number or several: 10,50"
+    )
+    parser.add_argument("--only", choices=("false-alarms", "misses"))
+    parser.add_argument("--faults", type=int, default=20, help="wanted for each function and level (default 20)")
+    parser.add_argument("--functions", type=lambda text: text.split(","), default=(), help="only these")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", type=Path, help="write all that is found, a line for each file when it is done")
+    parser.add_argument(
+        "--reproduce", metavar="FAULT", help="show one fault and its verdict: 'FILE::FUNCTION LEVEL #N'"
+    )
+    return parser.parse_args()
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(",")))
+
+
+def _files(folders: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    """The files, each with the name that it is reported by."""
+    for folder in folders:
+        root = folder.resolve()
+        for path in sorted(path for path in root.rglob("*") if path.suffix in SUFFIXES):
+            yield f"{root.name}/{path.relative_to(root).as_posix()}", path
+
+
+def _all(files: dict[str, Path], plan: Plan, jobs: int, record: Path | None) -> list[Measured]:
+    """Every file in a process of its own, the largest first; in the order of the names."""
+    with ThreadPoolExecutor(jobs) as pool, (record or Path(os.devnull)).open("w", encoding="utf-8") as lines:
+        order = sorted(files, key=lambda name: -files[name].stat().st_size)
+        waiting = {pool.submit(_one, name, files[name], plan): name for name in order}
+        results = []
+        for number, done in enumerate(as_completed(waiting), 1):
+            results.append(done.result())
+            print(json.dumps(dataclasses.asdict(results[-1])), file=lines, flush=True)
+            print(f"[{number}/{len(files)}] {_progress(results[-1], plan)}", file=sys.stderr, flush=True)
+    return sorted(results, key=lambda result: result.name)
+
+
+def _one(name: str, path: Path, plan: Plan) -> Measured:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        try:
+            return process.submit(measure, name, path, plan).result()
+        except Exception as error:
+            return Measured(name, errors=[f"{name}: {type(error).__name__}: {error}"])
+
+
+def _progress(result: Measured, plan: Plan) -> str:
+    count = plan.examples[-1]
+    alarms = sum(tables.is_false_alarm(sample.verdicts[count]) for sample in result.samples)
+    missed = sum(tables.sort_of(one, count) == "missed" for one in result.seeded)
+    return (
+        f"{result.name}: {result.functions} functions, {alarms} false alarms of {len(result.samples)}, "
+        f"{missed} missed of {len(result.seeded)} faults, {len(result.errors)} errors, "
+        f"{sum(result.seconds.values()):.0f} s"
+    )
+
+
+def _reproduce(wanted: str, files: dict[str, Path], plan: Plan) -> int:
+    found = re.match(r"(.+?)::(\S+) (O\d) #(\d+)", wanted)
+    if not found or found[1] not in files:
+        sys.exit(f"no such fault: {wanted!r} (expected 'FILE::FUNCTION LEVEL #N', with FILE as the lists name it)")
+    name, function, level, number = found.groups()
+    reference = Reference(read_case(files[name], name), Toolchain())
+    text = reference.assembly(function, level)
+    made = list(made_faults(reference, function, level, name, plan))
+    if int(number) >= len(made):
+        sys.exit(f"{function} has {len(made)} faults at {level}")
+    fault = made[int(number)]
+    print(text)
+    print(
+        *difflib.unified_diff(text.split("\n"), fault.text.split("\n"), "correct", "fault", n=3, lineterm=""), sep="\n"
+    )
+    print(f"\n{fault.kind}, line {fault.line}: {fault.before} => {fault.after}")
+    bench = Bench(reference, function, Settings(examples=plan.examples[-1], seed=plan.seed))
+    print(bench.judge(fault.text))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""The comparison: fixed asserts in place of the judge's own inputs, the way published evaluations do it."""
+
+from __future__ import annotations
+
+from pytest_llmcompiler.inputs.value import Input
+from pytest_llmcompiler.judge.bench import Bench
+from pytest_llmcompiler.judge.verdict import Verdict
+
+COUNT = 5
+RULE = (
+    f"Asserts: {COUNT} inputs a function, first those that the file's own `main` passes, then inputs spread evenly "
+    "over the corpus from small to large. An assert sees the return value and what pointers lead to, and that the "
+    "program crashes or hangs; it sees no output, globals, calls, memory around objects, or calling convention."
+)
+_UNSEEN = ("global ", "stdout", "stderr", "call ", "memory ", "live heap ")
+
+
+def assert_inputs(bench: Bench) -> list[Input]:
+    """The inputs that a person's asserts would use."""
+    corpus = list(bench.corpus.entries)
+    chosen = [made for made in bench.from_main if made in bench.corpus.entries][:COUNT]
+    places = [len(corpus) * (2 * number + 1) // (2 * COUNT) for number in range(COUNT)]
+    for place in places:
+        if len(chosen) < COUNT and corpus[place] not in chosen:
+            chosen.append(corpus[place])
+    return chosen
+
+
+def seen_by_assert(verdict: Verdict) -> bool:
+    """Whether an assert notices what the judge found on its inputs. The most telling difference decides."""
+    if verdict.kind == "mismatch":
+        return not verdict.message.startswith(_UNSEEN)
+    return verdict.kind in ("crash", "hang")

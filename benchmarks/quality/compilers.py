@@ -1,0 +1,85 @@
+"""Correct code: what compilers make of a function, as an answer that a model could give.
+
+The bundled clang is asked for the one function. A system's clang or gcc is given the whole file, and its whole text is
+the answer: so the function comes with the constants and jump tables that it needs, and a name that the program has too
+means the program's. Statics are made visible first, where the compiler takes IR: a compiler that sees every use of them
+may change how they are called and what is in them, which no answer for a single function may.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import gcc_answers
+
+from pytest_llmcompiler.program.clang import ClangError, Toolchain
+from pytest_llmcompiler.program.reference import Reference
+
+BUNDLED = "bundled clang"
+CLANG_LEVELS = ("O0", "O1", "O2", "O3", "Os")
+GCC_LEVELS = ("O0", "O1", "O2", "O3")
+_SYSTEM_CLANGS = ("clang-16", "clang-19")
+
+
+class CompilerError(Exception):
+    """A compiler that refuses a file; the message is the compiler's first line."""
+
+
+def missing() -> list[str]:
+    """What is not installed here, so that nothing is judged of it."""
+    return [name for name in (*_SYSTEM_CLANGS, "gcc") if shutil.which(name) is None]
+
+
+def variants() -> list[tuple[str, str]]:
+    """The compilers of this machine and their levels."""
+    clangs = [BUNDLED, *(name for name in _SYSTEM_CLANGS if shutil.which(name))]
+    gccs = ["gcc AT&T", "gcc Intel"] if shutil.which("gcc") else []
+    return [
+        *((name, level) for name in clangs for level in CLANG_LEVELS),
+        *((name, level) for name in gccs for level in GCC_LEVELS),
+    ]
+
+
+def assembly(reference: Reference, function: str, compiler: str, level: str) -> str:
+    """One compiler's answer. Raises CompilerError."""
+    try:
+        if compiler == BUNDLED:
+            return reference.assembly(function, level)
+        if compiler.startswith("gcc"):
+            return _gcc(reference, level, compiler.endswith("Intel"))
+        return _system_clang(compiler, reference.case.path, level)
+    except (ClangError, gcc_answers.GccError, subprocess.CalledProcessError) as error:
+        message = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
+        raise CompilerError(first_line(message)) from error
+
+
+def first_line(message: str) -> str:
+    """The line of a compiler's message that says what is wrong, without the folder of the file."""
+    lines = [line for line in message.splitlines() if "error" in line] or message.splitlines() or [""]
+    return re.sub(r"(?:/[^/\s:]+)+/", "", lines[0].strip())
+
+
+@functools.lru_cache(maxsize=16)
+def _gcc(reference: Reference, level: str, intel: bool) -> str:
+    return gcc_answers.assembly(reference.case.path, reference.golden.globals, level=level, intel=intel)
+
+
+@functools.lru_cache(maxsize=16)
+def _system_clang(name: str, path: Path, level: str) -> str:
+    visible = "\n".join(map(_visible, Toolchain(name).ir(path).splitlines()))
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "module.ll"
+        source.write_text(visible, encoding="utf-8")
+        command = [name, f"-{level}", "-S", "-fPIE", "-fno-stack-protector", "-w", "-g0", "-o", "-", str(source)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def _visible(line: str) -> str:
+    """A definition that other modules can see, so that nothing is known of its uses."""
+    return re.sub(r'^(@(?:[-\w$.]+|"[^"]*") = |define )internal ', r"\1dso_local ", line)

@@ -1,0 +1,137 @@
+"""The control flow of a function's text before and after a fault, with points that both texts share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_llmcompiler.machine.assembled import Assembled
+from quality.faults import Changes
+from quality.listing import Instruction, Listing
+from quality.semantics import Unsupported, decoder
+
+Key = tuple[str, int]
+"""A point: ("line", n) is on both sides; ("change", n) stands before a change, on both sides; ("was", n) and ("now", n)
+are inside of one, on one side."""
+END: Key = ("end", 0)
+
+
+@dataclass(frozen=True)
+class Op:
+    """One instruction, or a place where there is none on this side."""
+
+    key: Key
+    text: Instruction | None = None
+    insn: Any = None
+    """As capstone decodes it."""
+
+
+class Flow:
+    """The instructions of one side in the order of the text, and where each leads."""
+
+    def __init__(self, listing: Listing, made: Assembled, changes: Changes, *, after: bool) -> None:
+        self.ops: list[Op] = []
+        lines: list[int] = []
+        addresses = {line - 1: address for address, line in reversed(made.lines.items())}
+        places = _places(changes, after)
+        for one in listing.code:
+            while places and places[0][0] <= one.line:
+                lines.append(places[0][0])
+                self.ops.append(Op(places.pop(0)[1]))
+            lines.append(one.line)
+            self.ops.append(Op(_key(one.line, changes, after), one, _decoded(made, addresses, one)))
+        for line, key in places:
+            lines.append(line)
+            self.ops.append(Op(key))
+        self.index = {op.key: number for number, op in enumerate(self.ops)}
+        self.targets = {label: _first_from(lines, line) for line, label in listing.labels.items()}
+        self.table = tuple(self.targets[label] for label in _in_tables(listing) if label in self.targets)
+
+    def key(self, number: int) -> Key:
+        """The point at a position; END past the last."""
+        return self.ops[number].key if number < len(self.ops) else END
+
+    def target(self, one: Instruction) -> int:
+        """Where a jump to a label leads."""
+        return self.targets[one.operands[0]]
+
+    def successors(self, number: int) -> list[int]:
+        """The positions that may come next within the function."""
+        one = self.ops[number].text
+        if one is None:
+            return [number + 1]
+        if one.is_return or one.mnemonic == "ud2":
+            return []
+        if one.mnemonic in ("jmp", "jmpq"):
+            if one.is_jump:
+                return [self.target(one)]
+            return list(self.table) if one.operands[0].startswith("*") else []
+        if one.is_jump:
+            return [self.target(one), number + 1]
+        return [number + 1]
+
+    def leaders(self) -> set[int]:
+        """Where basic blocks begin."""
+        found = {0, *self.targets.values()}
+        for number, op in enumerate(self.ops):
+            if op.text is not None and (op.text.is_return or op.text.mnemonic.startswith("j")):
+                found.add(number + 1)
+        return {number for number in found if number < len(self.ops) and self.ops[number].key[0] not in ("was", "now")}
+
+    def reachable(self) -> set[int]:
+        """The positions that can be reached from the start."""
+        seen: set[int] = set()
+        todo = [0]
+        while todo:
+            number = todo.pop()
+            if number in seen or number >= len(self.ops):
+                continue
+            seen.add(number)
+            todo += self.successors(number)
+        return seen
+
+
+def _places(changes: Changes, after: bool) -> list[tuple[int, Key]]:
+    """The line before which each change begins, on one side."""
+    found: list[tuple[int, Key]] = []
+    shift = 0
+    for number, (start, removed, new) in enumerate(changes):
+        found.append((start + shift, ("change", number)))
+        shift += len(new) - removed if after else 0
+    return found
+
+
+def _key(line: int, changes: Changes, after: bool) -> Key:
+    shift = 0
+    for start, removed, new in changes:
+        count = len(new) if after else removed
+        if start + shift <= line < start + shift + count:
+            return ("now" if after else "was", line)
+        if line < start + shift:
+            break
+        shift += len(new) - removed if after else 0
+    return ("line", line - shift)
+
+
+def _decoded(made: Assembled, addresses: dict[int, int], one: Instruction) -> Any:
+    address = addresses.get(one.line)
+    for segment in made.segments:
+        if address is not None and segment.address <= address < segment.address + len(segment.data):
+            code = segment.data[address - segment.address :][:16]
+            found = next(decoder().disasm(code, address), None)
+            if found is not None:
+                return found
+    raise Unsupported(f"{one.mnemonic} can't be decoded")
+
+
+def _first_from(lines: Sequence[int], line: int) -> int:
+    return next((number for number, other in enumerate(lines) if other > line), len(lines))
+
+
+def _in_tables(listing: Listing) -> Iterator[str]:
+    """The labels that data mentions: where an indirect jump may lead."""
+    for line in listing.lines:
+        words = line.split()
+        if len(words) > 1 and words[0] in (".long", ".quad"):
+            yield from (word for word in words[1].replace("-", " ").split() if word.startswith(".LBB"))

@@ -1,0 +1,346 @@
+"""What the rest of a function still looks at, at each of its points: parts of registers, flags and frame slots.
+
+A part that is dead may have any value. Each instruction's own meaning says what it depends on, so that there is no
+second description of the instruction set to be wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import z3
+
+from quality.flow import Flow, Op
+from quality.semantics import CALLER_SAVED, FLAGS, PLACES, RBP, RSP, Access, State, Unsupported, execute
+
+GRANULES = ((0, 8), (8, 16), (16, 32), (32, 64))
+VECTOR_GRANULES = ((0, 32), (32, 64), (64, 128))
+Parts = frozenset[str]
+"""Names of parts: `r3.0` are the lowest bits of register 3, `x1.2` the highest of a vector, `slot-8` a byte of the
+frame, `cf` a flag."""
+_PART = re.compile(r"r\d+\.\d|x\d+\.\d|slot-\d+|cf|pf|zf|sf|of")
+
+
+def register_parts(number: int, bits: int = 64) -> Parts:
+    """The parts of the lowest bits of a register."""
+    return frozenset(f"r{number}.{index}" for index, (start, _) in enumerate(GRANULES) if start < bits)
+
+
+def vector_parts(number: int, bits: int = 128) -> Parts:
+    """The parts of the lowest bits of a vector register."""
+    return frozenset(f"x{number}.{index}" for index, (start, _) in enumerate(VECTOR_GRANULES) if start < bits)
+
+
+_REGISTERS: Parts = frozenset().union(*(register_parts(number) for number in range(16)))
+_VECTORS: Parts = frozenset().union(*(vector_parts(number) for number in range(16)))
+EVERYTHING: Parts = _REGISTERS | _VECTORS | frozenset(FLAGS)
+"""All parts but frame slots."""
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What is known of the functions around: which parts a call hands over, and a return hands back."""
+
+    arguments: Callable[[str | None], tuple[Parts, bool]]
+    """Of a callee's name (None: unknown): the parts that it looks at, and whether it looks at the stack too."""
+    result: Parts
+    """The parts that the function's own result lies in."""
+
+    @property
+    def returned(self) -> Parts:
+        """All that a caller looks at."""
+        kept = (register_parts(number) for number in (3, RBP, 12, 13, 14, 15))
+        return self.result.union(*kept)
+
+
+@dataclass
+class Transfer:
+    """What an instruction does to the parts."""
+
+    writes: dict[str, z3.ExprRef | None] = field(default_factory=dict)
+    """The parts that it sets, with their terms; None for a value that nobody knows."""
+    depends: dict[str, Parts] = field(default_factory=dict)
+    """What each written part depends on."""
+    always: Parts = frozenset()
+    """What it looks at whatever follows: addresses, stored values, conditions."""
+    stack: bool = False
+    """Whether it may look at any frame slot."""
+    rsp: int | None = None
+    rbp: int | None = None
+    """Where the stack and frame pointers point afterwards, from the entry's stack pointer; None: elsewhere."""
+    escapes: bool = False
+    """Whether an address of the frame goes where it can't be followed."""
+
+
+def fresh_state(rsp: int, rbp: int | None, private: bool) -> State:
+    """A state in which every part has its own name."""
+    registers = [_joined(f"r{number}", GRANULES) for number in range(16)]
+    vectors = [_joined(f"x{number}", VECTOR_GRANULES) for number in range(16)]
+    flags = {name: z3.Bool(name) for name in FLAGS}
+    memory = z3.Array("memory", z3.BitVecSort(64), z3.BitVecSort(8))
+    state = State(registers, vectors, flags, memory, {}, private, "")
+    state.registers[RSP] = z3.simplify(state.base + rsp)
+    if rbp is not None:
+        state.registers[RBP] = z3.simplify(state.base + rbp)
+    return state
+
+
+def _joined(name: str, granules: tuple[tuple[int, int], ...]) -> z3.BitVecRef:
+    parts = [z3.BitVec(f"{name}.{index}", end - start) for index, (start, end) in enumerate(granules)]
+    return z3.Concat(*reversed(parts))
+
+
+def names_in(term: z3.ExprRef) -> set[str]:
+    """The names of the constants in a term."""
+    found: set[str] = set()
+    seen: set[int] = set()
+    todo = [term]
+    while todo:
+        one = todo.pop()
+        if one.get_id() in seen:
+            continue
+        seen.add(one.get_id())
+        if z3.is_const(one) and one.decl().kind() == z3.Z3_OP_UNINTERPRETED:
+            found.add(one.decl().name())
+        todo += one.children()
+    return found
+
+
+def parts_in(term: z3.ExprRef) -> Parts:
+    """The parts that a term depends on."""
+    return frozenset(name for name in names_in(term) if _PART.fullmatch(name))
+
+
+class Liveness:
+    """The analysis of one side. Raises Unsupported where the stack pointer can't be followed."""
+
+    def __init__(self, flow: Flow, interface: Interface) -> None:
+        self.flow, self.interface = flow, interface
+        self.private = True
+        self.frames = self._follow()
+        if any(transfer.escapes for transfer in self.transfers.values()):
+            self.private = False
+            self.frames = self._follow()
+        slots = {name for one in self.transfers.values() for name in (*one.writes, *one.always) if name[0] == "s"}
+        slots |= {n for one in self.transfers.values() for parts in one.depends.values() for n in parts if n[0] == "s"}
+        self.slots: Parts = frozenset(slots - {"sf"})
+        self.live = self._solve()
+        self._constants: dict[int, dict[str, int]] | None = None
+
+    @property
+    def lowest(self) -> int:
+        """The offset of the lowest frame slot that is used."""
+        return min((slot_offset(name) for name in self.slots), default=0)
+
+    def _follow(self) -> dict[int, tuple[int, int | None]]:
+        """Where the stack and frame pointers point before each instruction that can be reached."""
+        self.transfers: dict[int, Transfer] = {}
+        frames: dict[int, tuple[int, int | None]] = {}
+        todo: list[tuple[int, tuple[int, int | None]]] = [(0, (0, None))]
+        while todo:
+            number, frame = todo.pop()
+            if number >= len(self.flow.ops):
+                continue
+            if number in frames:
+                if frames[number] != frame:
+                    raise Unsupported("a stack pointer that depends on the path")
+                continue
+            frames[number] = frame
+            made = self.transfers[number] = self._transfer(self.flow.ops[number], *frame)
+            if made.rsp is None:
+                raise Unsupported("a stack pointer that can't be followed")
+            todo += [(following, (made.rsp, made.rbp)) for following in self.flow.successors(number)]
+        return frames
+
+    def _solve(self) -> dict[int, Parts]:
+        live: dict[int, Parts] = dict.fromkeys(self.frames, frozenset())
+        changed = True
+        while changed:
+            changed = False
+            for number in sorted(self.frames, reverse=True):
+                before = self._before(number, live)
+                if before != live[number]:
+                    live[number] = before
+                    changed = True
+        return live
+
+    def _before(self, number: int, live: dict[int, Parts]) -> Parts:
+        after: Parts = frozenset().union(*(live.get(one, frozenset()) for one in self.flow.successors(number)))
+        made = self.transfers[number]
+        needed = [made.depends.get(part, frozenset()) for part in made.writes if part in after]
+        kept = (after - made.writes.keys()) | made.always
+        return kept.union(*needed) | (self.slots if made.stack else frozenset())
+
+    def constants(self, number: int) -> dict[str, int]:
+        """The parts that always have the same value before an instruction."""
+        if self._constants is None:
+            self._constants = self._propagated()
+        return self._constants.get(number, {})
+
+    def _propagated(self) -> dict[int, dict[str, int]]:
+        known: dict[int, dict[str, int]] = {0: {}}
+        todo = [0]
+        while todo:
+            number = todo.pop()
+            after = self._values_after(self.transfers[number], known[number])
+            for following in self.flow.successors(number):
+                if following not in self.transfers:
+                    continue
+                old = known.get(following)
+                new = after if old is None else {part: old[part] for part in old if after.get(part) == old[part]}
+                if new != old:
+                    known[following] = new
+                    todo.append(following)
+        return known
+
+    def _values_after(self, made: Transfer, known: dict[str, int]) -> dict[str, int]:
+        if made.always >= EVERYTHING:
+            return {}
+        after = {part: value for part, value in known.items() if part not in made.writes}
+        for part, term in made.writes.items():
+            if term is not None:
+                pairs = [
+                    (z3.BitVec(name, width_of(name)), z3.BitVecVal(known[name], width_of(name)))
+                    for name in made.depends[part]
+                    if name in known
+                ]
+                value = z3.simplify(z3.substitute(term, *pairs)) if pairs else term
+                if z3.is_bv_value(value):
+                    after[part] = value.as_long()
+        return after
+
+    # -- one instruction
+
+    def _transfer(self, op: Op, rsp: int, rbp: int | None) -> Transfer:
+        made = Transfer(rsp=rsp, rbp=rbp)
+        one = op.text
+        if one is None:
+            return made
+        if one.is_return:
+            made.always = self.interface.returned
+        elif one.is_call or (one.mnemonic in ("jmp", "jmpq") and not one.is_jump):
+            self._leave(op, made, rsp, rbp)
+        elif one.is_jump:
+            self._jump(op, made, rsp, rbp)
+        else:
+            self._act(op, made, rsp, rbp)
+        if rbp is not None and any(PLACES.get(read, (-1,))[0] == RBP for read in op.insn.regs_access()[0]):
+            made.always |= register_parts(RBP)
+        return made
+
+    def _jump(self, op: Op, made: Transfer, rsp: int, rbp: int | None) -> None:
+        if op.insn.mnemonic != "jmp":
+            try:
+                made.always = parts_in(fresh_state(rsp, rbp, self.private).condition(op.insn.mnemonic[1:]))
+            except KeyError:
+                made.always = EVERYTHING
+
+    def _leave(self, op: Op, made: Transfer, rsp: int, rbp: int | None) -> None:
+        """A call, or a jump to elsewhere."""
+        one = op.text
+        assert one is not None
+        callee = callee_of(op)
+        indirect = callee is None and not one.is_call and self.flow.table
+        if indirect:
+            made.always, made.stack = frozenset(), False
+        else:
+            made.always, made.stack = self.interface.arguments(callee)
+        if callee is None:
+            try:
+                state = fresh_state(rsp, rbp, self.private)
+                made.always |= parts_in(state.read(op.insn, 0)) | _address_parts(state.accesses)
+            except Unsupported:
+                made.always, made.stack = EVERYTHING, True
+        if one.is_call:
+            killed = [register_parts(number) for number in CALLER_SAVED]
+            made.writes = dict.fromkeys(frozenset(FLAGS).union(_VECTORS, *killed))
+        elif not indirect:
+            made.always |= self.interface.returned
+
+    def _act(self, op: Op, made: Transfer, rsp: int, rbp: int | None) -> None:
+        state = fresh_state(rsp, rbp, self.private)
+        before = state.copy()
+        try:
+            execute(state, op.insn)
+        except Unsupported:
+            made.always, made.stack = EVERYTHING, True
+            read, written = op.insn.regs_access()
+            touched = {PLACES[name][0] for name in (*read, *written) if name in PLACES}
+            made.escapes = RSP in touched or (rbp is not None and RBP in touched)
+            return
+        made.rsp = _offset(state, RSP)
+        made.rbp = _offset(state, RBP)
+        self._registers(made, before, state)
+        for name in FLAGS:
+            if state.flags[name] is not before.flags[name]:
+                made.depends[name] = parts_in(state.flag(name))
+                made.writes[name] = None
+        for offset, value in state.slots.items():
+            if not (z3.is_const(value) and value.decl().name() == f"slot{offset}"):
+                self._write(made, f"slot{offset}", value)
+                made.escapes |= "rsp0" in names_in(value)
+        made.always |= _address_parts(state.accesses)
+        made.always |= frozenset().union(*(parts_in(term) for one in state.divisions for term in one[1:]))
+        if state.memory is not before.memory:
+            made.always |= parts_in(state.memory)
+            values = (part for part in _stored(state.memory))
+            made.escapes |= self.private and any("rsp0" in names_in(value) for value in values)
+
+    def _registers(self, made: Transfer, before: State, state: State) -> None:
+        rows = [
+            ("r", GRANULES, before.registers, state.registers),
+            ("x", VECTOR_GRANULES, before.vectors, state.vectors),
+        ]
+        for letter, granules, olds, news in rows:
+            for number, (old, new) in enumerate(zip(olds, news)):
+                if new is old:
+                    continue
+                for index, (start, end) in enumerate(granules):
+                    part = z3.simplify(z3.Extract(end - 1, start, new))
+                    name = f"{letter}{number}.{index}"
+                    if not (z3.is_const(part) and part.decl().name() == name):
+                        self._write(made, name, part)
+                frame = letter == "r" and number in (RSP, RBP)
+                made.escapes |= not frame and self.private and "rsp0" in names_in(new)
+
+    def _write(self, made: Transfer, name: str, value: z3.ExprRef) -> None:
+        made.writes[name] = value
+        made.depends[name] = parts_in(value)
+
+
+def callee_of(op: Op) -> str | None:
+    """The name of the function that a call or tail call goes to; None for a call through a pointer."""
+    assert op.text is not None
+    operand = op.text.operands[0]
+    return None if operand.startswith("*") else operand.partition("@")[0]
+
+
+def width_of(name: str) -> int:
+    """The bits of a part of a register or of a slot."""
+    if name.startswith("slot"):
+        return 8
+    start, end = (GRANULES if name[0] == "r" else VECTOR_GRANULES)[int(name[-1])]
+    return end - start
+
+
+def slot_offset(name: str) -> int:
+    """The offset that a slot's name says."""
+    return int(name.removeprefix("slot"))
+
+
+def _offset(state: State, number: int) -> int | None:
+    offset = z3.simplify(state.registers[number] - state.base)
+    return offset.as_signed_long() if z3.is_bv_value(offset) else None
+
+
+def _address_parts(accesses: Iterable[Access]) -> Parts:
+    return frozenset().union(*(parts_in(access.address) for access in accesses))
+
+
+def _stored(memory: z3.ArrayRef) -> Iterable[z3.ExprRef]:
+    """The values that were stored in a memory."""
+    while z3.is_store(memory):
+        yield memory.arg(2)
+        memory = memory.arg(0)

@@ -1,0 +1,184 @@
+"""The tables and lists that are printed."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from quality import asserts, compilers
+from quality.measure import Judged, Measured, Plan, Sample, Seeded
+
+
+def report(results: Sequence[Measured], plan: Plan) -> Iterator[str]:
+    """Everything, line by line."""
+    count = plan.examples[-1]
+    yield from _heading(results, count)
+    if plan.false_alarms:
+        yield from _false_alarms(results, count)
+    if plan.misses:
+        yield from _misses(results, count)
+    if len(plan.examples) > 1:
+        yield from _by_examples(results, plan)
+    yield from _listed("Faults of the harness", [error for result in results for error in result.errors])
+    yield from _stages(results)
+
+
+def _heading(results: Sequence[Measured], count: int) -> Iterator[str]:
+    functions = sum(result.functions for result in results)
+    files = sum(not result.refused for result in results)
+    yield f"{functions} functions in {files} files, {count} examples each"
+    refused = [f"{result.name}: {result.refused}" for result in results if result.refused]
+    yield from _listed("Files that do not compile, left out", refused)
+    for name in compilers.missing():
+        yield f"{name} is not installed: nothing is judged of it"
+    unjudgeable = [
+        f"{result.name}::{function}: {reason}"
+        for result in results
+        for function, reason in sorted(result.unjudgeable.items())
+    ]
+    yield from _listed("Functions that can't be judged", unjudgeable)
+
+
+def _listed(title: str, lines: Sequence[str]) -> Iterator[str]:
+    if lines:
+        yield ""
+        yield f"{title}: {len(lines)}"
+        yield from (f"  {line}" for line in lines)
+
+
+# -- false alarms
+
+
+def is_false_alarm(judged: Judged) -> bool:
+    """Whether the verdict on correct code is wrong."""
+    return judged.kind not in ("pass", "inconclusive")
+
+
+def _false_alarms(results: Sequence[Measured], count: int) -> Iterator[str]:
+    samples = [(result.name, sample) for result in results for sample in result.samples]
+    yield ""
+    yield "FALSE ALARMS: correct code, judged"
+    rows = [
+        [
+            f"{compiler} -{level}",
+            *_sample_counts([one for _, one in samples if one.compiler == compiler and one.level == level], count),
+        ]
+        for compiler, level in compilers.variants()
+    ]
+    total = ["all", *_sample_counts([one for _, one in samples], count)]
+    yield from _table(["", "judged", "pass", "false alarm", "inconclusive"], [*rows, total])
+    offenders = [
+        f"{name}::{one.function} {one.compiler} -{one.level}: {one.verdicts[count].kind}: {one.verdicts[count].message}"
+        for name, one in samples
+        if is_false_alarm(one.verdicts[count])
+    ]
+    yield from _listed("False alarms", offenders)
+    yield from _listed("No answer from a compiler", sorted({line for result in results for line in result.no_answer}))
+    reasons = Counter(one.verdicts[count].message for _, one in samples if one.verdicts[count].kind == "inconclusive")
+    yield from _listed("Why inconclusive", [f"{number} × {reason}" for reason, number in reasons.most_common()])
+
+
+def _sample_counts(samples: Sequence[Sample], count: int) -> list[str]:
+    judged = [one.verdicts[count] for one in samples]
+    passed = sum(one.kind == "pass" for one in judged)
+    wrong = sum(map(is_false_alarm, judged))
+    return [str(len(judged)), str(passed), str(wrong), str(len(judged) - passed - wrong)]
+
+
+# -- misses
+
+
+def sort_of(one: Seeded, count: int) -> str:
+    """What became of a fault: caught, inconclusive, proved, by inspection, or missed."""
+    kind = one.verdicts[count].kind
+    if kind == "pass":
+        return "missed" if not one.proof else "by inspection" if one.proof.startswith("by inspection") else "proved"
+    return "inconclusive" if kind == "inconclusive" else "caught"
+
+
+def describe(name: str, one: Seeded) -> str:
+    """A fault in one line: what `--reproduce` takes, and what it is."""
+    return f"{name}::{one.function} {one.level} #{one.number}  {one.kind}, line {one.line}: {one.before} => {one.after}"
+
+
+def _misses(results: Sequence[Measured], count: int) -> Iterator[str]:
+    faults = [(result.name, one) for result in results for one in result.seeded]
+    kinds = sorted({one.kind for _, one in faults})
+    yield ""
+    yield "MISSES: seeded faults, judged"
+    head = ["", "made", "caught", "inconclusive", "proved equal", "equal by inspection", "missed"]
+    rows = [[kind, *_fault_counts([one for _, one in faults if one.kind == kind], count)] for kind in kinds]
+    yield from _table(head, [*rows, ["all", *_fault_counts([one for _, one in faults], count)]])
+    verdicts = Counter(one.verdicts[count].kind for _, one in faults)
+    yield "Verdicts: " + ", ".join(f"{kind} {number}" for kind, number in verdicts.most_common())
+    reasons = Counter(one.verdicts[count].message for _, one in faults if one.verdicts[count].kind == "inconclusive")
+    yield from _listed("Why inconclusive", [f"{number} × {reason}" for reason, number in reasons.most_common()])
+    proofs = Counter(one.proof for _, one in faults if one.proof and one.verdicts[count].kind == "pass")
+    yield from _listed("Shown equivalent, by means", [f"{number} × {means}" for means, number in proofs.most_common()])
+    yield from _listed("Missed", [describe(name, one) for name, one in faults if sort_of(one, count) == "missed"])
+    wrong_proofs = [describe(name, one) for name, one in faults if one.proof and sort_of(one, count) == "caught"]
+    yield from _listed("Shown equivalent, but not passed: a false alarm or a wrong proof", wrong_proofs)
+    yield ""
+    yield f"Caught, of the faults that are not shown equivalent: {rate([one for _, one in faults], count)}"
+    real = [one for _, one in faults if sort_of(one, count) in ("caught", "missed")]
+    yield f"Caught by asserts, of the same: {_percent(sum(one.asserts for one in real), len(real))}"
+    yield asserts.RULE
+
+
+def rate(faults: Iterable[Seeded], count: int) -> str:
+    """The rate of caught faults among those that are conclusive and not shown equivalent."""
+    sorts = Counter(sort_of(one, count) for one in faults)
+    return _percent(sorts["caught"], sorts["caught"] + sorts["missed"])
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.2f} % ({part} of {whole})" if whole else "none made"
+
+
+def _fault_counts(faults: Sequence[Seeded], count: int) -> list[str]:
+    sorts = Counter(sort_of(one, count) for one in faults)
+    names = ("caught", "inconclusive", "proved", "by inspection", "missed")
+    return [str(len(faults)), *(str(sorts[name]) for name in names)]
+
+
+# -- the number of examples, and time
+
+
+def _by_examples(results: Sequence[Measured], plan: Plan) -> Iterator[str]:
+    yield ""
+    yield "BY THE NUMBER OF EXAMPLES"
+    rows = []
+    for count in plan.examples:
+        samples = [one for result in results for one in result.samples]
+        faults = [one for result in results for one in result.seeded]
+        judged = [one.verdicts[count] for one in (*samples, *faults)]
+        corpora = [seconds for result in results for seconds in result.corpora.get(count, [])]
+        times = [one.seconds for one in judged]
+        rows.append(
+            [
+                str(count),
+                rate(faults, count),
+                str(sum(is_false_alarm(one.verdicts[count]) for one in samples)),
+                str(sum(one.kind == "inconclusive" for one in judged)),
+                *(f"{value:.2f}" for value in (statistics.median(corpora or [0]), max(corpora, default=0))),
+                *(f"{1000 * value:.0f}" for value in (statistics.median(times or [0]), max(times, default=0))),
+            ]
+        )
+    corpus, sample = ("corpus s, median", "max"), ("sample ms, median", "max")
+    yield from _table(["examples", "caught", "false alarms", "inconclusive", *corpus, *sample], rows)
+
+
+def _stages(results: Sequence[Measured]) -> Iterator[str]:
+    total: Counter[str] = Counter()
+    for result in results:
+        total.update(result.seconds)
+    yield ""
+    yield "Seconds by stage, all processes: " + ", ".join(f"{stage} {total[stage]:.0f}" for stage in total)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    for row in (head, *rows):
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]
+        yield "  ".join(cells).rstrip()
