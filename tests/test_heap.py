@@ -31,6 +31,9 @@ struct pair *both(int x, int y)
 }
 void set(int *p, int x) { *p = x; }
 void leak(int x) { int *p = malloc(4), *q = malloc(4); set(p, x); set(q, 5); }
+int leak_of_the_reference(int x) { int *p = malloc(4); *p = x; return x + 1; }
+struct { int *p; int x; } context;
+int dangling(int x) { int t = x; context.p = &t; context.x = x; return t + 1; }
 struct node *chain(int n)
 {
     struct node *head = 0, **end = &head;
@@ -149,7 +152,26 @@ CHAIN = """chain:
  ret
 """
 
-FINE = {"list_free": FREE, "pop": POP, "append": APPEND, "both": BOTH, "leak": LEAK, "chain": CHAIN}
+DANGLING = """dangling:
+ subq $9000, %rsp
+ leaq 1000(%rsp), %rax
+ movq %rax, context(%rip)
+ movl %edi, context+8(%rip)
+ leal 1(%rdi), %eax
+ addq $9000, %rsp
+ ret
+"""
+
+FINE = {
+    "list_free": FREE,
+    "pop": POP,
+    "append": APPEND,
+    "both": BOTH,
+    "leak": LEAK,
+    "chain": CHAIN,
+    "leak_of_the_reference": "leak_of_the_reference:\n leal 1(%rdi), %eax\n ret\n",
+    "dangling": DANGLING,
+}
 FAULTS = {
     "a list that is not freed": ("list_free", "list_free: ret\n", "mismatch", "freed objects: expected l"),
     "only the first is freed": ("list_free", "list_free: jmp free\n", "mismatch", "l->next"),
@@ -163,6 +185,8 @@ FAULTS = {
     "exchanged": ("both", BOTH.replace("movq %r14, (", "movq %rbx, (").replace("movq %rbx, 8", "movq %r14, 8"), "mismatch", "result->"),
     "null": ("both", BOTH.replace("movq %rbx, 8(%rax)", "movq $0, 8(%rax)"), "mismatch", ""),
     "another number in a leak": ("leak", LEAK.replace("$5", "$6"), "mismatch", "heap object"),
+    "more than a leak": ("leak_of_the_reference", "leak_of_the_reference:\n leal 2(%rdi), %eax\n ret\n", "mismatch", "return value"),
+    "beside what dangles": ("dangling", DANGLING.replace("movl %edi", "movl %eax"), "mismatch", "global context"),
     "reversed": ("chain", CHAIN.replace("movl %ebx, (%rax)", "movl %ebx, (%rax)\n notl (%rax)"), "mismatch", "result->value"),
     "deep": ("chain", CHAIN.replace("movl %ebx, (%rax)", "movl %ebx, (%rax)\n cmpl $2, %ebx\n jne 3f\n movl $7, (%rax)\n3:"), "mismatch", "result->next->next->value"),
 }  # fmt: skip

@@ -8,20 +8,19 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pytest_llmcompiler.program.case import ArgRule
-from pytest_llmcompiler.program.types import Function, Int, Pointer, Struct, Type
+from pytest_llmcompiler.program.types import Array, Function, Int, Pointer, Struct, Type
 
 Scope = Struct | None
 """Members that belong together: those of a struct, or (None) the parameters."""
 
 _LENGTH = re.compile(
     r"(?:^|_)(?:n|len|length|size|sz|count|cnt|num|capacity|cap|limit|bytes|nmemb|rows|cols|max|width|total)$"
-    r"|^(?:n|num)_|(?:Len|Length|Size|Count|Num)$|^n[a-z]+$|(?:len|size|count)$",
+    r"|^n(?:bytes|mem|memb|elems?|el|items|chars|words|bits|points|pts|rows|cols|vals|values|args|entries|keys)$"
+    r"|^(?:n|num)_|(?:Len|Length|Size|Count|Num)$|(?:len|size|count)$",
 )
 _INDEX = re.compile(
     r"(?:^|_)(?:i|j|k|idx|index|pos|position|off|offset|at|lo|hi|low|high|first|last|start|begin|end|left|right)$"
 )
-
-
 _END = re.compile(r"(?:^|_)(?:end|ends|limit|last|stop|finish|bound|eof|e|pe|top)$|(?:End|Limit|Last)$")
 _BACK = re.compile(r"(?:^|_)(?:prev|previous|parent|up|back|owner|blink|pred)$")
 
@@ -36,6 +35,8 @@ class Ties:
     """An integer, or a pointer to a single integer -> the pointer it indexes."""
     elements: dict[int, int] = field(default_factory=dict)
     """A pointer -> how many elements it always has."""
+    within: dict[int, int] = field(default_factory=dict)
+    """An integer beside an array -> the elements of that array, which it may count or index."""
     end_of: dict[int, int] = field(default_factory=dict)
     """A pointer -> the pointer before it whose buffer it is the end of."""
     back: frozenset[int] = frozenset()
@@ -91,8 +92,18 @@ def ties(names: Sequence[str], types: Sequence[Type], rules: Mapping[int, ArgRul
         same = [buffer for buffer in buffers if buffer < index and _same_target(types[buffer], type)]
         if same and _END.search(name):
             found.end_of[index] = same[-1]
+    found.within = _within(types)
     found.back = frozenset(index for index in buffers if _BACK.search(names[index]))
     return found
+
+
+def _within(types: Sequence[Type]) -> dict[int, int]:
+    sizes = [type.count for type in types if isinstance(type, Array) and type.count > 1]
+    return {
+        index: max(sizes)
+        for index, type in enumerate(types)
+        if sizes and isinstance(type, Int) and not type.boolean and not type.enumerators
+    }
 
 
 def _same_target(first: Type, second: Type) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -81,6 +81,8 @@ def inputs(
     maker = _Maker(found, learned or {})
     named = ties([param.name for param in params], [param.type for param in params], rules)
     bound = joined(named, (learned or {}).get(None), rules)
+    variables = [Param(name, type) for name, type in (globals or {}).items()]
+    around = ties([variable.name for variable in variables], [variable.type for variable in variables])
 
     @st.composite
     def draw_input(draw: Draw) -> Input:
@@ -89,8 +91,13 @@ def inputs(
         maker.begin()
         made = maker.scope(draw, params, bound, rules)
         args = tuple(Value(param.type, *pair) for param, pair in zip(params, made, strict=True))
-        changed = [(name, type) for name, type in (globals or {}).items() if draw(st.booleans())]
-        values = tuple((name, Value(type, *maker.value(draw, type))) for name, type in changed)
+        kept = [index for index in range(len(variables)) if draw(_HALF)]
+        drawn = maker.scope(draw, variables, around, {}, left_out=kept)
+        values = tuple(
+            (variable.name, Value(variable.type, *pair))
+            for index, (variable, pair) in enumerate(zip(variables, drawn, strict=True))
+            if index not in kept
+        )
         return Input(args, draw(_SALTS) if salted else 0, values)
 
     return draw_input()
@@ -116,6 +123,7 @@ _DIGITS = st.integers(0, 9)
 _PLAIN_BYTES = b"aZ0 9\n\t-+,.:;/=\"'\\(){}[]<>#%&_\x7f\x80\xff\0"
 _NO_RULE = ArgRule()
 _WORD = 8
+_MOST_DRAWN = 120
 
 
 def specials(made: Input, found: Hints, globals: Mapping[str, Type]) -> Iterator[Input]:
@@ -161,6 +169,8 @@ class _Maker:
         self._ties: dict[Scope, Ties] = {}
         self._objects: list[tuple[Type, int]] = []
         """What was drawn for this input so far: the type of the elements, and their number."""
+        self._left = _MOST_DRAWN
+        """Elements that may still be drawn for this input, before the rest repeats."""
         self._inside: list[int] = []
         """The objects that are being drawn, each within the one before it."""
         self._integers: dict[Int, st.SearchStrategy[int]] = {}
@@ -180,11 +190,18 @@ class _Maker:
         """Begin a new input."""
         self._objects.clear()
         self._inside.clear()
+        self._left = _MOST_DRAWN
 
     def scope(
-        self, draw: Draw, members: Sequence[Param], bound: Ties, rules: Mapping[int, ArgRule], depth: int = 0
+        self,
+        draw: Draw,
+        members: Sequence[Param],
+        bound: Ties,
+        rules: Mapping[int, ArgRule],
+        depth: int = 0,
+        left_out: Collection[int] = (),
     ) -> list[Made]:
-        """The members of a scope, lengths and indices in accordance with their buffers."""
+        """The members of a scope, lengths and indices in accordance with their buffers. What is left out is empty."""
         counts = dict(bound.elements)
         for length, buffers in bound.length_of.items():
             kind = members[length].type
@@ -193,9 +210,12 @@ class _Maker:
             count = min(max(draw(_COUNTS), low), high)
             counts.update(dict.fromkeys((*buffers, length), count))
         first: list[int] = []
-        made = []
+        made: list[Made] = []
         for index, member in enumerate(members):
             first.append(len(self._objects))
+            if index in left_out:
+                made.append((b"", ()))
+                continue
             rule = rules.get(index, _NO_RULE)
             related = self._related(draw, index, member, bound, first)
             made.append(related or self._member(draw, index, member, bound, counts, rule, depth))
@@ -235,6 +255,8 @@ class _Maker:
             value = draw(st.integers(*rule.range))
         elif index in bound.index_into and draw(_DIGITS):
             value = draw(st.integers(0, counts.get(bound.index_into[index], 8)))
+        elif index in bound.within and draw(_MOSTLY):
+            value = draw(st.integers(0, bound.within[index]))
         else:
             value = draw(self._integer(type))
         return int(value) % (1 << 8 * type.size)
@@ -351,7 +373,9 @@ class _Maker:
             rest = text or b"\0"
             return (text + rest * (count // len(rest)) if draw(st.booleans()) else text.ljust(count, b"\0"))[:count], ()
         # The rest repeats: hypothesis gives up on examples that are too large.
-        drawn = min(count, 12 if isinstance(element, (Struct, Pointer)) else 40)
+        most = 6 if isinstance(element, Array) else 12 if isinstance(element, (Struct, Pointer)) else 40
+        drawn = min(count, max(1, min(most, self._left)))
+        self._left -= drawn
         return _array([self.value(draw, element, depth) for _ in range(drawn)], element.size, count)
 
     def _text(self, draw: Draw, size: int) -> bytes:

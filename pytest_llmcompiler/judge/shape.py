@@ -55,6 +55,7 @@ class _Walk:
                 self._find(_image(argument.address if isinstance(argument, Pointed) else argument), 0)
                 if isinstance(argument, Pointed):
                     self._find(argument.data, argument.address)
+        reached = self._counts[True]
         self._find_rest()
         found = sorted((number, index) for index, number in self._numbers.items() if self._blocks[index][2])
         return replace(
@@ -66,6 +67,7 @@ class _Walk:
             ),
             globals=tuple(self._renamed(data, 0) for data in run.globals),
             heap=tuple(self._renamed_block(index) for _, index in found),
+            reached=reached,
             calls=tuple(CallOut(call.name, tuple(map(self._renamed_argument, call.args))) for call in run.calls),
         )
 

@@ -125,6 +125,8 @@ class Run:
     """Breaches of the calling convention, in words."""
     length: int = 0
     """Bytes of code executed, where the machine counts: an upper bound of the number of instructions."""
+    reached: int = 0
+    """How many objects of the heap something leads to: the first ones, where they are named by that."""
     shape: Run | None = field(default=None, repr=False, compare=False)
     """The same with heap objects named by how they are reached, once that was asked for."""
     edges: frozenset[tuple[int, int]] = frozenset()
