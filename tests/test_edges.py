@@ -213,6 +213,21 @@ def test_the_caller_s_frame_and_the_program_s_code(compiled: Compile) -> None:
         assert run.fault.what == "bad write"
 
 
+def test_the_stack_at_calls(compiled: Compile) -> None:
+    """Local functions are called as the compiler of both sides likes; all others with an aligned stack."""
+    source = """#include <stdlib.h>
+    static int local(int x) { return x & 7; }
+    int shared(int x) { return x & 7; }
+    int outer(int x) { return local(x) + shared(x) + abs(x); }
+    """
+    reference = compiled(source)
+    for callee, breaches in {"local": 0, "shared": 1, "abs": 1}.items():
+        assert Bench(reference, "outer", f" pushq %rax\n call {callee}\n popq %rcx\n ret")(1).abi == ()
+        run = Bench(reference, "outer", f" call {callee}\n ret")(1)
+        assert run.outcome == "return"
+        assert len(run.abi) == breaches, callee
+
+
 def test_runs_on_other_garbage(compiled: Compile) -> None:
     bench = Bench(compiled(SOURCE), "plus", " movl -8(%rsp), %eax\n ret")
     placed = bench.placed(1)

@@ -277,7 +277,8 @@ class Machine:
         jump = b"\xe9" + distance.to_bytes(4, "little", signed=True)
         # Nothing of the original is left, so that a candidate can't run it by its address.
         self._uc.mem_write(self.entry, jump.ljust(self.program.symbols[self.function].size, b"\xcc"))
-        for name in candidate.calls | self.program.functions:
+        # Compilers may call the local functions of a file as they like, and gcc does not align the stack for them.
+        for name in (candidate.calls | self.program.functions) - self.program.local:
             if name in self.program.addresses and name != self.function:
                 self.watch(self.program.addresses[name], self.program.addresses[name], self._on_call)
         for address, mnemonic in candidate.mnemonics.items():

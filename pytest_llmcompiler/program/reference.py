@@ -88,6 +88,8 @@ class Program:
     """Functions that the case declares and nobody defines."""
     functions: frozenset[str]
     """The functions that the case itself defines."""
+    local: frozenset[str]
+    """Those of them that no other file can call."""
 
     @property
     def has_main(self) -> bool:
@@ -287,6 +289,7 @@ def _misfit(rule: ArgRule, param: Param, buffers: list[Param]) -> str | None:
 def _build(text: str, compiled: Callable[[str], list[bytes]]) -> Program:
     module = ir.parse(text)
     functions = frozenset(ir.defined_functions(module))
+    local = frozenset(value.name for value in module.functions if value.linkage.name in ("internal", "private"))
     main = "main" in functions
     code = compiled(ir.externalised(text))
     stubs: list[str] = []
@@ -309,7 +312,7 @@ def _build(text: str, compiled: Callable[[str], list[bytes]]) -> Program:
     segments, entry, symbols = _load(image)
     variables = [name for name in (*variables, *sorted(data)) if name in symbols]  # thread-local ones are not
     aliases = {f".L{name}": name for name in private}
-    return Program(segments, entry, symbols, aliases, tuple(variables), tuple(stubs), functions)
+    return Program(segments, entry, symbols, aliases, tuple(variables), tuple(stubs), functions, local)
 
 
 def _is_constant(value: llvm.ValueRef) -> bool:
