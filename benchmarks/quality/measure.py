@@ -177,7 +177,7 @@ class _Function:
                 verdicts = self._verdicts(fault.text)
             with self._timed("asserts"):
                 passed = verdicts[self.plan.examples[-1]].kind == "pass"
-                asserts = not passed and seen_by_assert(asserts_bench.judge(fault.text))
+                asserts = not passed and seen_by_assert(asserts_bench.judge(fault.text, explain=False))
             proof = ""
             if any(judged.kind == "pass" for judged in verdicts.values()):
                 with self._timed("proofs"):
@@ -203,7 +203,7 @@ class _Timed:
 
 def _judged(bench: Bench, text: str) -> Judged:
     start = time.perf_counter()
-    verdict = bench.judge(text)
+    verdict = bench.judge(text, explain=False)
     return Judged(verdict.kind, verdict.message, time.perf_counter() - start)
 
 

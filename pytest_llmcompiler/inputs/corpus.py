@@ -25,7 +25,7 @@ _GROWTHS, _MOST_REPAIRS = 6, 64
 """How often a buffer that is too short is made longer, and how many inputs are repaired so."""
 _FIRST, _STEPS = 8, 8_000
 """After so many inputs, one that takes more than these steps is too long; one as long as the others never is."""
-_TRIALS = 6
+_TRIALS = 12
 """Inputs that steering tries, for each that is generated."""
 
 

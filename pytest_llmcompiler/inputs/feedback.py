@@ -12,8 +12,10 @@ from pytest_llmcompiler.inputs.value import Alias, Input, Links, Object, objects
 from pytest_llmcompiler.machine.run import Compared, Comparison
 from pytest_llmcompiler.program.types import Array, Int, Param, Pointer, Struct, Type
 
-_MOST_LEAVES, _MOST_MATCHES = 256, 6
+_MOST_LEAVES, _MOST_MATCHES = 256, 12
 """Numbers of an input that are looked at, and those that one comparison may have looked at."""
+_LONGEST = 2048
+"""Bytes of an object that is made twice as long."""
 _VOTES = 3
 """Repaired inputs that must agree on which number counts a buffer's elements."""
 
@@ -86,8 +88,11 @@ def suggested(made: Input, compared: Compared) -> Iterator[Input]:
                 distance = comparison.second - comparison.first
                 yield from (_with(made, leaf, leaf.value + step) for step in (distance, -distance))
     for first, second in compared.texts:
-        yield from _with_text(made, first, second)
-        yield from _with_text(made, second, first)
+        for given, goal in ((first, second), (second, first)):
+            for wanted in (goal, *_beside(goal)):
+                yield from _with_text(made, given, wanted)
+    for number in range(len(objects(made))):
+        yield from _doubled(made, number)
 
 
 def _matching(leaves: Sequence[_Leaf], side: int, comparison: Comparison) -> list[_Leaf]:
@@ -149,6 +154,28 @@ def _with(made: Input, leaf: _Leaf, value: int) -> Input:
     name, old = globals[leaf.number]
     globals[leaf.number] = name, replace(old, data=patched(old.data))
     return replace(made, globals=tuple(globals))
+
+
+def _beside(text: bytes) -> Iterator[bytes]:
+    """Texts that come right before and behind one, by their first and by their last character."""
+    for index in sorted({0, len(text) - 1}) if text else ():
+        for step in (-1, 1):
+            yield text[:index] + bytes([(text[index] + step) % 256]) + text[index + 1 :]
+
+
+def _doubled(made: Input, number: int) -> Iterator[Input]:
+    """The input with twice as much in one of its objects, and numbers that counted its elements counting them still."""
+    old = objects(made)[number]
+    if not isinstance(old.element, Int) or old.links or not 1 < old.count * old.element.size <= _LONGEST:
+        return
+    size = old.element.size
+    body = old.data if any(old.data[-size:]) else old.data[:-size]
+    count = old.count + len(body) // size
+    longer = replaced(made, number, lambda to: replace(to, count=count, data=body + to.data))
+    for leaf in _leaves(made):
+        if leaf.value == old.count and leaf.kind != "object":
+            longer = _with(longer, leaf, count)
+    yield longer
 
 
 def _with_text(made: Input, found: bytes, wanted: bytes) -> Iterator[Input]:

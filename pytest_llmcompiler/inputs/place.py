@@ -10,7 +10,8 @@ from pytest_llmcompiler.program.types import UNTYPED, Array, Field, Pointer, Str
 
 PAGE = 4096
 SMALL_SLOTS, LARGE_SLOTS, LARGE = 32, 2, 16 * PAGE
-_BASE, _LARGE_BASE, _STRIDE = 0x7F1A2B3C0000, 0x7F1A2C3C0000, 0x100000
+# Small slots end at a multiple of 64 KiB, where arithmetic in 16 bits goes wrong for what runs up to the end.
+_BASE, _LARGE_BASE, _STRIDE = 0x7F1A2B3CF000, 0x7F1A2C3C0000, 0x100000
 ARENA = SMALL_SLOTS * PAGE + LARGE_SLOTS * LARGE
 """Bytes of all slots together, which lie one after another in the host's memory and far apart in the guest's."""
 

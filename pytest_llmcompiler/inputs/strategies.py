@@ -116,6 +116,8 @@ _FREE_COUNTS = st.sampled_from((1, 1, 1, 2, 3, 4, 8, 9, 16, 32, 64, 128, 300))
 _LONG = st.sampled_from([False] * 9 + [True])
 _MOSTLY = st.sampled_from([True] * 7 + [False])
 _HALF = st.booleans()
+_STEPS = st.sampled_from((1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65))
+"""How far apart two pointers into one object are: code for vectors takes another way from some distance on."""
 _ALIASED = [st.sampled_from([True] * 7 + [False]), st.sampled_from([True] * 23 + [False])]
 """False where a pointer leads to an object that another one leads to: an argument's, and those deeper down."""
 _ROOM = st.sampled_from((0, 0, 16, 80))
@@ -364,7 +366,7 @@ class _Maker:
     def _alias(self, draw: Draw, number: int) -> Alias:
         """A pointer to the same object as another: mostly to its start, else to any of its elements."""
         element, count = self._objects[number]
-        step = draw(st.integers(0, min(count, 16) - 1)) if count > 1 and draw(_HALF) else 0
+        step = min(draw(_STEPS), count - 1) if count > 1 and draw(_HALF) else 0
         return Alias(element, number, step * element.size)
 
     def _elements(self, draw: Draw, element: Type, count: int, depth: int) -> Made:

@@ -119,8 +119,11 @@ class Bench:
 
     # -- judging
 
-    def judge(self, assembly: str) -> Verdict:
-        """Judge the text of a candidate. What goes wrong inside is a verdict; what goes wrong here is raised."""
+    def judge(self, assembly: str, *, explain: bool = True) -> Verdict:
+        """Judge the text of a candidate. What goes wrong inside is a verdict; what goes wrong here is raised.
+
+        Without `explain`, no smaller input is looked for, which takes most of the time that wrong code takes.
+        """
         reason = self._unjudgeable()
         if reason:
             return Verdict("inconclusive", reason)
@@ -146,9 +149,10 @@ class Bench:
             return Verdict("inconclusive", f"the emulator gave up on it: {error}", detail=detail)
         if failure is None:
             return Verdict("pass", detail=detail)
-        self._texts  # noqa: B018 - made here, or each child would make them anew
+        if explain:
+            self._texts  # noqa: B018 - made here, or each child would make them anew
         try:
-            found = self._isolated(self._explained, candidate, assembly, *failure, True)
+            found = self._isolated(self._explained, candidate, assembly, *failure, explain)
         except (sandbox.Died, sandbox.TimedOut):
             found = self._isolated(self._explained, candidate, assembly, *failure, False)
         return Verdict(found["kind"], found["message"], tuple(found["evidence"]), detail)

@@ -34,6 +34,9 @@ START, START_SIZE = 0x7FFE00000000, 4 * PAGE
 """The stack on which the program starts up."""
 FRAME = 2 * PAGE
 """Bytes at the top of the stack that belong to the caller of the function under test."""
+BLANK_TOP = 0x30010
+"""Bytes of the stack below the caller's frame in a run on blank memory: there the stack pointer crosses a multiple of
+64 KiB, so that what counts it down in 16 bits goes wrong."""
 MOST_ARGUMENTS = PAGE
 """Bytes that the argument area on the stack may have."""
 
@@ -92,6 +95,8 @@ class _Start:
     saved: dict[str, int]
     """The callee-saved registers."""
     stack: bytes
+    top: int
+    """Bytes of the stack below the caller's frame."""
 
 
 class Machine:
@@ -318,7 +323,7 @@ class Machine:
         self._uc.reg_write(x86.UC_X86_REG_EFLAGS, 0x202)
         self._uc.reg_write(x86.UC_X86_REG_FPTAG, 0xFFFF)
         stack = bytes(STACK_SIZE) if blank else GARBAGE[self.fill] * (STACK_SIZE // 4)
-        return _Start(self._uc.context_save(), saved, stack)
+        return _Start(self._uc.context_save(), saved, stack, BLANK_TOP if blank else STACK_SIZE - FRAME)
 
     def _garbage(self, index: int) -> int:
         """64 bits for a register that holds no value: they look like nothing, or are zero."""
@@ -350,7 +355,7 @@ class Machine:
         return replace(run, outcome="exit", code=self.register("rax") & 0xFF) if run.outcome == "return" else run
 
     def _run(self, start: int, call: abi.Call, limit: int) -> Run:
-        stack = STACK + STACK_SIZE - FRAME - 8
+        stack = STACK + self._start.top - 8
         self._stack.write(RETURN.to_bytes(8, "little") + call.stack, stack - STACK)
         self._uc.reg_write(x86.UC_X86_REG_RSP, stack)
         for name, value in call.registers.items():
@@ -513,7 +518,7 @@ class Machine:
         for name, value in self._start.saved.items():
             if registers[name] != value:
                 yield f"callee-saved register %{name} is not restored"
-        top = STACK + STACK_SIZE - FRAME
+        top = STACK + self._start.top
         if registers["rsp"] != top:
             yield f"the stack pointer returns {registers['rsp'] - top:+d} bytes off"
         if registers["eflags"] & _DIRECTION:

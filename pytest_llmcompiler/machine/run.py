@@ -143,7 +143,7 @@ def _shown(run: Run) -> tuple[object, ...]:
 
 
 Feature = tuple[str, int, int]
-"""("edge", its number, how often) or ("relation", the comparison, which one)."""
+"""("edge", its number, how often), ("relation", the comparison, which one) or ("near", the comparison, how near)."""
 Features = frozenset[Feature]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import replace
 
 from pytest_llmcompiler.inputs.place import Placed
@@ -15,7 +16,7 @@ from pytest_llmcompiler.machine.run import Compared, Comparison, Features, Run
 MOST_STEPS = 200_000
 """Edges that a run may take."""
 _LONGEST, _MOST_TEXTS = 64, 64
-_NON_ZERO, _BITS = re.compile(rb"[^\0]"), range(8)
+_NON_ZERO = re.compile(rb"[^\0]")
 _WITH_SIZE = ("strncmp", "strncasecmp", "memcmp", "bcmp")
 _COMPARING = ("strcmp", "strcasecmp", "strstr", *_WITH_SIZE)
 
@@ -26,7 +27,10 @@ class Watch:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         symbols = machine.program.symbols
-        self._table, self._relations = symbols["llmc_comparisons"], symbols["llmc_relations"]
+        self._table, self._relations, self._nearness = (
+            (symbols[f"llmc_{name}"].address, symbols[f"llmc_{name}"].size)
+            for name in ("comparisons", "relations", "nearness")
+        )
         self._steps, self._most_steps = symbols["llmc_steps"], symbols["llmc_most_steps"]
         start, stop = struct.unpack("<QQ", machine.read(symbols["llmc_counters"].address, 16))
         self._counters = start, stop - start
@@ -56,18 +60,18 @@ class Watch:
         return int.from_bytes(self._machine.read(self._steps.address, self._steps.size), "little")
 
     def features(self) -> Features:
-        """Where the last run went: the edges and how often, and how the sides of comparisons stood."""
-        counters = self._machine.read(*self._counters)
-        relations = self._machine.read(self._relations.address, self._relations.size)
-        edges = [("edge", found.start(), _often(found[0][0])) for found in _NON_ZERO.finditer(counters)]
-        pairs = [(found.start(), found[0][0]) for found in _NON_ZERO.finditer(relations)]
-        return frozenset(
-            (*edges, *(("relation", at, 1 << bit) for at, bits in pairs for bit in _BITS if bits >> bit & 1))
+        """Where the last run went: the edges and how often, how sides of comparisons stood, and how near they came."""
+        counters, relations, nearness = (
+            self._machine.read(*place) for place in (self._counters, self._relations, self._nearness)
         )
+        found = [("edge", at, _often(count)) for at, count in _filled(counters)]
+        found += [("relation", at, 1 << bit) for at, bits in _filled(relations) for bit in range(8) if bits >> bit & 1]
+        found += [("near", at, zeros) for at, zeros in _filled(nearness)]
+        return frozenset(found)
 
     def compared(self) -> Compared:
         """What the last run compared."""
-        data = self._machine.read(self._table.address, self._table.size)
+        data = self._machine.read(*self._table)
         rows = (Comparison(*row) for row in struct.iter_unpack("<QQQ", data))
         return Compared(tuple(dict.fromkeys(row for row in rows if row.size)), tuple(dict.fromkeys(self._texts)))
 
@@ -85,6 +89,11 @@ class Watch:
                 pair = pair[0].partition(b"\0")[0], pair[1].partition(b"\0")[0]
             if pair[0] != pair[1]:
                 self._texts.append(pair)
+
+
+def _filled(table: bytes) -> Iterator[tuple[int, int]]:
+    """The entries of a table that are not zero, with their places."""
+    return ((found.start(), found[0][0]) for found in _NON_ZERO.finditer(table))
 
 
 def _often(count: int) -> int:

@@ -16,6 +16,7 @@ struct comparison {
 
 struct comparison llmc_comparisons[PLACES * KEPT];
 u8 llmc_relations[PLACES]; /* a bit for each relation */
+u8 llmc_nearness[PLACES];  /* how near the sides came: leading zero bits of their distance, at 64 bits */
 u8 *llmc_counters[2]; /* where the counters begin and end, one for each edge */
 u64 llmc_steps;            /* edges taken */
 u64 llmc_most_steps = ~0ull; /* a run ends past these */
@@ -41,10 +42,14 @@ static void note(u64 place, u64 a, u64 b, s64 x, s64 y, u64 size)
 
     llmc_relations[slot] |= relation(a, b, x, y);
     if (a != b) {
+        u8 near = (u8)__builtin_clzll(x < y ? (u64)y - (u64)x : (u64)x - (u64)y);
         struct comparison *entry = &llmc_comparisons[slot * KEPT + count[slot]++ % KEPT];
         entry->first = a;
         entry->second = b;
         entry->size = size;
+        if (near > llmc_nearness[slot]) {
+            llmc_nearness[slot] = near;
+        }
     }
 }
 
