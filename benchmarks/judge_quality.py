@@ -28,6 +28,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
 from quality import tables
+from quality.inspected import apply, read_inspected
 from quality.measure import Measured, Plan, made_faults, measure
 
 from pytest_llmcompiler.judge.bench import Bench, Settings
@@ -55,7 +56,8 @@ def main() -> int:
         return _reproduce(given.reproduce, files, plan)
     start = time.perf_counter()
     results = _all(files, plan, given.jobs, given.json)
-    for line in tables.report(results, plan):
+    unused = apply(results, read_inspected(HERE / "equivalent.txt"))
+    for line in tables.report(results, plan, unused):
         print(line)
     print(f"{(time.perf_counter() - start) / 60:.1f} minutes with {given.jobs} processes")
     alarms = any(

@@ -12,7 +12,7 @@ there are too many paths, or where z3 does not answer in time, there is no proof
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from quality.faults import Changes
 from quality.flow import END, Flow, Key, Op
 from quality.listing import read
 from quality.liveness import (
+    EVERYTHING,
     GRANULES,
     VECTOR_GRANULES,
     Interface,
@@ -34,8 +35,9 @@ from quality.liveness import (
 )
 from quality.semantics import CALLER_SAVED, FLAGS, RBP, RSP, VECTORS, Access, State, Unsupported, execute
 
-MILLISECONDS = 2000
-"""What z3 gets for one question."""
+_EFFORT = 1_000_000
+"""What z3 may do for one question, in its own units, so that a slow machine proves the same: a second or two."""
+_MOST_UNANSWERED = 2
 _MOST_PATHS, _MOST_STEPS = 24, 400
 _ATTEMPTS = ((0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (2, 1), (3, 2))
 """How many blocks further back, and further on, each attempt at a proof looks."""
@@ -50,6 +52,8 @@ class Entry:
     """Facts in terms of the parts `r7.0` … that hold at the entry."""
     pointers: frozenset[str] = frozenset()
     """Callees that return pointers."""
+    constant: Callable[[int], int | None] = lambda _: None
+    """The byte at an address of the program, where it is read-only."""
 
 
 @dataclass
@@ -69,18 +73,38 @@ class Text:
 
 def equivalent(correct: Text, changed: Text, function: str, changes: Changes, entry: Entry) -> str:
     """How the change is shown to make no difference; empty where it is not shown."""
+    listing = read(correct.text, function)
+    first, last = listing.code[0].line, listing.code[-1].line
+    if any(not first <= start <= last for start, _, _ in changes):
+        return ""
     try:
-        before = Flow(read(correct.text, function), correct.made, changes, after=False)
+        before = Flow(listing, correct.made, changes, after=False)
         after = Flow(read(changed.text, function), changed.made, changes, after=True)
-        return _Proof(before, after, Liveness(before, entry.interface), entry).all(len(changes))
+        return _Proof(before, after, entry, _constants(correct.made, entry)).all(len(changes))
     except (Unsupported, z3.Z3Exception, RecursionError):
         return ""
 
 
+def _constants(made: Assembled, entry: Entry) -> Callable[[int], z3.BitVecRef | None]:
+    """Read-only memory. The text's own is the same on both sides, but for the addresses of code in jump tables."""
+
+    def constant(address: int) -> z3.BitVecRef | None:
+        for segment in made.segments:
+            if segment.address <= address < segment.address + len(segment.data):
+                return None if segment.writable else z3.BitVec(f"constant{address}", 8)
+        value = entry.constant(address)
+        return None if value is None else z3.BitVecVal(value, 8)
+
+    return constant
+
+
 class _Proof:
-    def __init__(self, before: Flow, after: Flow, liveness: Liveness, entry: Entry) -> None:
-        self.before, self.after, self.liveness, self.entry = before, after, liveness, entry
+    def __init__(self, before: Flow, after: Flow, entry: Entry, constant: Callable[[int], z3.BitVecRef | None]) -> None:
+        self.before, self.after, self.entry, self.constant = before, after, entry, constant
+        self.liveness = Liveness(before, entry.interface)
         self.blocks = _Blocks(before, after)
+        self.unanswered = 0
+        self.live = self.liveness.live
 
     def all(self, changes: int) -> str:
         """The means by which every single change is shown to be none."""
@@ -89,11 +113,24 @@ class _Proof:
         for number in range(changes):
             place = self.before.index["change", number]
             if place in reachable:
-                means = self._one(place)
+                means = self._one(place) or self._one_with_more(number)
                 if not means:
                     return ""
                 found = max(found, means, key=len)
         return found or "unreachable code"
+
+    def _one_with_more(self, number: int) -> str:
+        """With all that the changed side looks at taken for live, so that what is known of it can be used."""
+        key = ("change", number)
+        after = Liveness(self.after, self.entry.interface)
+        wanted = after.live.get(self.after.index[key], frozenset()) & (EVERYTHING | self.liveness.slots)
+        place = self.before.index[key]
+        if wanted <= self.live[place]:
+            return ""
+        self.live = self.liveness.solve({place: wanted})
+        found = self._one(place)
+        self.live = self.liveness.live
+        return found
 
     def _one(self, place: int) -> str:
         block = self.blocks.of(place)
@@ -111,10 +148,14 @@ class _Proof:
         return ""
 
     def _proved(self, start: int, inside: frozenset[Key]) -> bool:
+        if self.unanswered >= _MOST_UNANSWERED:
+            return False
         try:
             stops = self.blocks.keys - inside | {self.before.key(start)}
-            live = self.liveness.live[start]
-            assume = list(self.entry.assume) if start == 0 else []
+            # At the entry nothing has happened yet: even what is dead is the same.
+            entered = start == 0 and not self.blocks.sources[0]
+            live = EVERYTHING if entered else self.live[start]
+            assume = list(self.entry.assume) if entered else []
             exits = [
                 list(self._explore(flow, self._state(side, start, live), flow.index[self.before.key(start)], stops))
                 for flow, side in ((self.before, "p"), (self.after, "q"))
@@ -131,7 +172,7 @@ class _Proof:
         flags = {flag: z3.Bool(name(flag)) for flag in FLAGS}
         memory = z3.Array("memory", z3.BitVecSort(64), z3.BitVecSort(8))
         slots = {slot_offset(part): name.part(part, 8) for part in live if part.startswith("slot")}
-        state = State(registers, vectors, flags, memory, slots, self.liveness.private, side)
+        state = State(registers, vectors, flags, memory, slots, self.liveness.private, side, self.constant)
         rsp, rbp = self.liveness.frames[start]
         state.registers[RSP] = z3.simplify(state.base + rsp)
         if rbp is not None and register_parts(RBP) <= live:
@@ -213,9 +254,12 @@ class _Proof:
         """What a callee does is unknown, and the same on both sides if it is called with the same."""
         callee = callee_of(op)
         parts, stack = self.entry.interface.arguments(callee)
-        looked_at = [_part(state, name) for name in sorted(parts)]
+        variadic = callee in self.entry.interface.variadic
+        looked_at = [_part(state, name) for name in sorted(parts - (register_parts(0, 8) if variadic else frozenset()))]
         if stack and self.liveness.private:
             looked_at += [_part(state, name) for name in sorted(self.liveness.slots)]
+        if variadic:
+            state.events.append(("vectors", callee, (z3.simplify(z3.Extract(7, 0, state.registers[0])),)))
         target = () if callee else (state.read(op.insn, 0),)
         looked_at += [*target, state.registers[RSP], state.memory]
         name = f"call{len(state.events)}"
@@ -235,7 +279,7 @@ class _Proof:
     def _same_exits(self, first: list[_Exit], second: list[_Exit], assume: list[z3.BoolRef]) -> bool:
         for one in first:
             solver = z3.Solver()
-            solver.set("timeout", MILLISECONDS)
+            solver.set("rlimit", _EFFORT)
             solver.add(*assume, *one.state.conditions)
             for two in second:
                 different = self._different(one, two)
@@ -245,6 +289,7 @@ class _Proof:
                 solver.add(*two.state.conditions, different)
                 answer = solver.check()
                 solver.pop()
+                self.unanswered += answer == z3.unknown
                 if answer != z3.unsat:
                     return False
         return True
@@ -256,12 +301,13 @@ class _Proof:
         lengths = [[len(event[2]) for event in state.events] for state in (a, b)]
         if one.key != two.key or events[0] != events[1] or lengths[0] != lengths[1]:
             return z3.BoolVal(True)
-        pairs = [pair for x, y in zip(a.events, b.events) for pair in zip(x[2], y[2])]
+        unequal = [_fewer_vectors(x[2][0], y[2][0]) for x, y in zip(a.events, b.events) if x[0] == "vectors"]
+        pairs = [pair for x, y in zip(a.events, b.events) if x[0] != "vectors" for pair in zip(x[2], y[2])]
         pairs += [(a.registers[RSP], b.registers[RSP]), (a.memory, b.memory)]
         pairs += [(_part(a, name), _part(b, name)) for name in self._looked_at(one)]
-        unequal = [_unequal(x, y) for x, y in pairs if not x.eq(y)]
+        unequal += [_unequal(x, y) for x, y in pairs if not x.eq(y)]
         unequal += self._wild(a, b)
-        return z3.Or(*unequal) if unequal else None
+        return None if all(map(z3.is_false, unequal)) else z3.Or(*unequal)
 
     def _looked_at(self, way_out: _Exit) -> Parts:
         if way_out.returns:
@@ -270,8 +316,8 @@ class _Proof:
             return frozenset()
         number = self.before.index[way_out.key]
         if not way_out.state.events or way_out.state.events[-1][0] != "jump":
-            return self.liveness.live[number]
-        return frozenset().union(*(self.liveness.live.get(one, frozenset()) for one in self.before.table))
+            return self.live[number]
+        return frozenset().union(*(self.live.get(one, frozenset()) for one in self.before.table))
 
     def _wild(self, a: State, b: State) -> Iterator[z3.BoolRef]:
         """That the changed side touches what the correct side does not."""
@@ -318,6 +364,11 @@ def _part(state: State, name: str) -> z3.ExprRef:
     start, end = (GRANULES if name[0] == "r" else VECTOR_GRANULES)[index]
     whole = state.registers[number] if name[0] == "r" else state.vectors[number]
     return z3.simplify(z3.Extract(end - 1, start, whole))
+
+
+def _fewer_vectors(correct: z3.BitVecRef, changed: z3.BitVecRef) -> z3.BoolRef:
+    """That %al, at a call of a variadic function, is no upper bound any more of the vector registers used."""
+    return z3.simplify(z3.Not(z3.And(z3.ULE(correct, changed), z3.ULE(changed, 8))))
 
 
 def _unequal(x: z3.ExprRef, y: z3.ExprRef) -> z3.BoolRef:

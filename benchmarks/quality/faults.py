@@ -366,7 +366,7 @@ def _operator(listing: Listing, _: random.Random) -> Iterator[Changes]:
                 vector = (first, second) in _EXCHANGED_SSE
                 ends = r"(?:ss|sd|ps|pd|b|w|d|q|[bwdq]{2}|)" if vector else "[bwlq]"
                 found = re.fullmatch(rf"{old}({ends})", one.mnemonic)
-                if found and vector == any("%xmm" in operand for operand in one.operands):
+                if found and len(one.operands) < 3 and vector == any("%xmm" in operand for operand in one.operands):
                     yield _replaced(one, f"{new}{found[1]}", *one.operands)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import z3
 
@@ -41,12 +41,15 @@ def entry_of(reference: Reference, function: str) -> Entry:
     """What is known where a function is entered, and of those that it calls."""
     arguments = {name: _passed(types) for name, types in _ADDED.items()}
     pointers = {name for name, types in _ADDED.items() if name in ("memcpy", "memmove", "memset", "strcpy", "stpcpy")}
-    defined = set()
+    defined, variadic = set(), set()
     for value in reference.module.functions:
         if not value.is_declaration:
             defined.add(value.name)
         types = [(str(argument.type), b" ".join(argument.attributes).decode()) for argument in value.arguments]
         kind = str(value.global_value_type)
+        if "..." in kind:
+            variadic.add(value.name)
+            arguments[value.name] = (_UNKNOWN - register_parts(0) - register_parts(10) | register_parts(0, 8), True)
         if "..." in kind or any("byval" in attributes for _, attributes in types):
             continue
         arguments[value.name] = _passed([type for type, _ in types])
@@ -57,7 +60,18 @@ def entry_of(reference: Reference, function: str) -> Entry:
             parts, stack = arguments[name]
             arguments[name] = (parts - register_parts(6) | register_parts(6, 8), stack)
     look_up = functools.partial(_arguments, arguments)
-    return Entry(Interface(look_up, _result(reference, function)), _promised(reference, function), frozenset(pointers))
+    interface = Interface(look_up, _result(reference, function), frozenset(variadic))
+    return Entry(interface, _promised(reference, function), frozenset(pointers), _read_only(reference))
+
+
+def _read_only(reference: Reference) -> Callable[[int], int | None]:
+    segments = [one for one in reference.golden.segments if not one.writable]
+
+    def constant(address: int) -> int | None:
+        found = (one for one in segments if one.address <= address < one.address + len(one.data))
+        return next((one.data[address - one.address] for one in found), None)
+
+    return constant
 
 
 def _arguments(known: dict[str, tuple[Parts, bool]], name: str | None) -> tuple[Parts, bool]:

@@ -47,6 +47,8 @@ class Interface:
     """Of a callee's name (None: unknown): the parts that it looks at, and whether it looks at the stack too."""
     result: Parts
     """The parts that the function's own result lies in."""
+    variadic: frozenset[str] = frozenset()
+    """Callees that are told in %al how many vector registers are used, at the most."""
 
     @property
     def returned(self) -> Parts:
@@ -126,7 +128,7 @@ class Liveness:
         slots = {name for one in self.transfers.values() for name in (*one.writes, *one.always) if name[0] == "s"}
         slots |= {n for one in self.transfers.values() for parts in one.depends.values() for n in parts if n[0] == "s"}
         self.slots: Parts = frozenset(slots - {"sf"})
-        self.live = self._solve()
+        self.live = self.solve({})
         self._constants: dict[int, dict[str, int]] | None = None
 
     @property
@@ -154,13 +156,14 @@ class Liveness:
             todo += [(following, (made.rsp, made.rbp)) for following in self.flow.successors(number)]
         return frames
 
-    def _solve(self) -> dict[int, Parts]:
+    def solve(self, wanted: dict[int, Parts]) -> dict[int, Parts]:
+        """What is live before each instruction that can be reached; `wanted` is live there in any case."""
         live: dict[int, Parts] = dict.fromkeys(self.frames, frozenset())
         changed = True
         while changed:
             changed = False
             for number in sorted(self.frames, reverse=True):
-                before = self._before(number, live)
+                before = self._before(number, live) | wanted.get(number, frozenset())
                 if before != live[number]:
                     live[number] = before
                     changed = True

@@ -87,6 +87,8 @@ class State:
     """Whether the frame is kept in slots; otherwise it is ordinary memory."""
     side: str
     """Names what only this side knows."""
+    constant: Callable[[int], z3.BitVecRef | None] = lambda _: None
+    """What lies at an address, where it can't change."""
     base: z3.BitVecRef = field(default_factory=lambda: z3.BitVec("rsp0", 64))
     conditions: list[z3.BoolRef] = field(default_factory=list)
     events: list[tuple[Any, ...]] = field(default_factory=list)
@@ -99,7 +101,7 @@ class State:
         """A state that goes its own way."""
         return State(
             *(list(self.registers), list(self.vectors), dict(self.flags), self.memory, dict(self.slots)),
-            *(self.private, self.side, self.base, list(self.conditions), list(self.events)),
+            *(self.private, self.side, self.constant, self.base, list(self.conditions), list(self.events)),
             *(list(self.accesses), list(self.divisions), set(self.touched)),
         )
 
@@ -112,7 +114,7 @@ class State:
             parts = [self._slot_byte(offset + index) for index in range(size)]
         else:
             self.accesses.append(Access(address, size, False))
-            parts = [self.memory[z3.simplify(address + index)] for index in range(size)]
+            parts = [self._byte(z3.simplify(address + index)) for index in range(size)]
         return z3.simplify(z3.Concat(*reversed(parts))) if size > 1 else parts[0]
 
     def store(self, address: z3.BitVecRef, value: z3.BitVecRef) -> None:
@@ -128,6 +130,10 @@ class State:
         self.accesses.append(Access(address, size, True))
         for index, part in enumerate(parts):
             self.memory = z3.Store(self.memory, z3.simplify(address + index), part)
+
+    def _byte(self, address: z3.BitVecRef) -> z3.BitVecRef:
+        constant = self.constant(address.as_long()) if z3.is_bv_value(address) else None
+        return self.memory[address] if constant is None else constant
 
     def _slot_byte(self, offset: int) -> z3.BitVecRef:
         self.touched.add(offset)
@@ -163,7 +169,7 @@ class State:
             raise Unsupported("a register without a meaning")
         number, start, width = PLACES[operand]
         whole = self.registers[number]
-        return whole if width == 64 else z3.Extract(start + width - 1, start, whole)
+        return whole if width == 64 else z3.simplify(z3.Extract(start + width - 1, start, whole))
 
     def set_register(self, operand: int, value: z3.BitVecRef) -> None:
         """Write a register: 32 bits clear the upper half, fewer leave the others as they are."""
@@ -436,7 +442,7 @@ def _divide(signed: bool) -> Callable[[State, Any], None]:
         if width == 8:
             raise Unsupported("a division of bytes")
         low, high = _pair(width)
-        operands = (state.register(high), state.register(low), by)
+        operands = (state.register(high), state.register(low), z3.simplify(by))
         state.divisions.append((signed, *operands))
         sorts = [z3.BitVecSort(width)] * 4
         for register, part in ((low, "quotient"), (high, "remainder")):
@@ -625,6 +631,7 @@ def _bitwise(act: Callable[[Any, Any], Any]) -> Callable[[State, Any], None]:
 
 def _uninterpreted(name: str, width: int, *operands: z3.BitVecRef) -> z3.BitVecRef:
     sorts = [z3.BitVecSort(operand.size()) for operand in operands]
+    operands = tuple(map(z3.simplify, operands))
     words = "_".join([name, *(str(operand.size()) for operand in operands), str(width)])
     return z3.Function(words, *sorts, z3.BitVecSort(width))(*operands)
 
@@ -635,6 +642,8 @@ def _scalar(width: int, *, two: bool) -> Callable[[State, Any], None]:
     def act(state: State, insn: Any) -> None:
         old, source = state.read(insn, 0), state.read(insn, 1)
         source = _low(source, min(source.size(), _source_width(insn)))
+        if insn.mnemonic.startswith("cvtsi2"):  # the value is what counts, not how wide it is written
+            source = z3.simplify(z3.SignExt(64 - source.size(), source))
         operands = (_low(old, width), source) if two else (source,)
         state.write(insn, 0, _merged(old, _uninterpreted(insn.mnemonic, width, *operands)))
 

@@ -10,14 +10,15 @@ from quality import asserts, compilers
 from quality.measure import Judged, Measured, Plan, Sample, Seeded
 
 
-def report(results: Sequence[Measured], plan: Plan) -> Iterator[str]:
-    """Everything, line by line."""
+def report(results: Sequence[Measured], plan: Plan, unused: Sequence[str]) -> Iterator[str]:
+    """Everything, line by line. `unused` are lines of the file of inspected faults that fit none."""
     count = plan.examples[-1]
     yield from _heading(results, count)
     if plan.false_alarms:
         yield from _false_alarms(results, count)
     if plan.misses:
         yield from _misses(results, count)
+        yield from _listed("Inspected faults that no survivor fits any more", unused)
     if len(plan.examples) > 1:
         yield from _by_examples(results, plan)
     yield from _listed("Faults of the harness", [error for result in results for error in result.errors])
