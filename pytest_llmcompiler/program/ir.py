@@ -131,6 +131,13 @@ def _alias_declaration(name: str, line: str) -> str:
     return f"declare {function[1]} {name}{function[2]}\n" if function else f"{name} = external global {found[1]}\n"
 
 
+def only_called(module: llvm.ModuleRef, text: str) -> frozenset[str]:
+    """The local functions of a module that are called by their name alone: nothing takes their address."""
+    local = {value.name for value in module.functions if value.linkage.name in ("internal", "private")}
+    taken = re.findall(r'@(?:"([^"]*)"|([-\w$.]+))(?![-\w$.("])', text)
+    return frozenset(local.difference(first or second for first, second in taken))
+
+
 def mentioned(module: llvm.ModuleRef, function: str) -> frozenset[str]:
     """The global names that a function, or any that it reaches by calls or addresses, mentions."""
     functions = {value.name: value for value in module.functions if not value.is_declaration}

@@ -89,7 +89,7 @@ class Program:
     functions: frozenset[str]
     """The functions that the case itself defines."""
     local: frozenset[str]
-    """Those of them that no other file can call."""
+    """Those of them that no other file can call, and nothing through a pointer."""
 
     @property
     def has_main(self) -> bool:
@@ -289,7 +289,7 @@ def _misfit(rule: ArgRule, param: Param, buffers: list[Param]) -> str | None:
 def _build(text: str, compiled: Callable[[str], list[bytes]]) -> Program:
     module = ir.parse(text)
     functions = frozenset(ir.defined_functions(module))
-    local = frozenset(value.name for value in module.functions if value.linkage.name in ("internal", "private"))
+    local = ir.only_called(module, text)
     main = "main" in functions
     code = compiled(ir.externalised(text))
     stubs: list[str] = []
