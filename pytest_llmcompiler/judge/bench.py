@@ -87,7 +87,7 @@ class Bench:
     def judge(self, assembly: str, inputs: Sequence[Input] | None = None) -> Verdict:
         """Judge the text of a candidate. What goes wrong inside is a verdict; what goes wrong here is raised.
 
-        With `inputs`, on these of the corpus alone.
+        With `inputs`, on these of the corpus alone, and with no smaller one in the evidence.
         """
         reason = self._unjudgeable()
         if reason:
@@ -115,7 +115,7 @@ class Bench:
         if index is None:
             return Verdict("pass", detail=detail)
         try:
-            found = self._isolated(self._explained, candidate, assembly, index, True)
+            found = self._isolated(self._explained, candidate, assembly, index, inputs is None)
         except (sandbox.Died, sandbox.TimedOut):
             found = self._isolated(self._explained, candidate, assembly, index, False)
         return Verdict(found["kind"], found["message"], tuple(found["evidence"]), detail)
