@@ -29,6 +29,7 @@ from quality.liveness import (
     Interface,
     Liveness,
     Parts,
+    bits,
     callee_of,
     register_parts,
     slot_offset,
@@ -347,7 +348,7 @@ class _Names:
         """The value of a part."""
         if part in self.live and part in self.constants:
             return z3.BitVecVal(self.constants[part], width)
-        return z3.BitVec(self(part), width)
+        return bits(self(part), width)
 
     def joined(self, name: str, granules: tuple[tuple[int, int], ...]) -> z3.BitVecRef:
         """A whole register."""

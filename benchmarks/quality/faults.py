@@ -361,13 +361,13 @@ def _lea(listing: Listing, _: random.Random) -> Iterator[Changes]:
 
 def _operator(listing: Listing, _: random.Random) -> Iterator[Changes]:
     for one in listing.code:
-        for first, second in (*_EXCHANGED, *_EXCHANGED_SSE):
-            for old, new in ((first, second), (second, first)):
-                vector = (first, second) in _EXCHANGED_SSE
-                ends = r"(?:ss|sd|ps|pd|b|w|d|q|[bwdq]{2}|)" if vector else "[bwlq]"
-                found = re.fullmatch(rf"{old}({ends})", one.mnemonic)
-                if found and len(one.operands) < 3 and vector == any("%xmm" in operand for operand in one.operands):
-                    yield _replaced(one, f"{new}{found[1]}", *one.operands)
+        vector = any("%xmm" in operand for operand in one.operands)
+        ends = r"(ss|sd|ps|pd|b|w|d|q|[bwdq]{2}|)" if vector else "([bwlq])"
+        for pair in _EXCHANGED_SSE if vector else _EXCHANGED:
+            for old, new in (pair, pair[::-1]):
+                found = re.fullmatch(old + ends, one.mnemonic)
+                if found and len(one.operands) < 3:
+                    yield _replaced(one, new + found[1], *one.operands)
 
 
 # -- whole instructions

@@ -37,6 +37,7 @@ _CHARACTER_SECOND = ("memset", "memchr", "strchr", "strrchr", "memrchr", "strchr
 """Functions of C whose second argument is an int that is converted to a character."""
 
 
+@functools.lru_cache(maxsize=2)
 def entry_of(reference: Reference, function: str) -> Entry:
     """What is known where a function is entered, and of those that it calls."""
     arguments = {name: _passed(types) for name, types in _ADDED.items()}
@@ -60,7 +61,7 @@ def entry_of(reference: Reference, function: str) -> Entry:
             parts, stack = arguments[name]
             arguments[name] = (parts - register_parts(6) | register_parts(6, 8), stack)
     look_up = functools.partial(_arguments, arguments)
-    interface = Interface(look_up, _result(reference, function), frozenset(variadic))
+    interface = Interface(look_up, _result(reference, function), variadic=frozenset(variadic))
     return Entry(interface, _promised(reference, function), frozenset(pointers), _read_only(reference))
 
 

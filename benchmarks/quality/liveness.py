@@ -6,13 +6,16 @@ second description of the instruction set to be wrong.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import z3
 
 from quality.flow import Flow, Op
+from quality.listing import Instruction
 from quality.semantics import CALLER_SAVED, FLAGS, PLACES, RBP, RSP, Access, State, Unsupported, execute
 
 GRANULES = ((0, 8), (8, 16), (16, 32), (32, 64))
@@ -47,6 +50,8 @@ class Interface:
     """Of a callee's name (None: unknown): the parts that it looks at, and whether it looks at the stack too."""
     result: Parts
     """The parts that the function's own result lies in."""
+    transfers: dict[Any, Any] = field(default_factory=dict, compare=False)
+    """What is known of single instructions: the texts of one function share most of theirs."""
     variadic: frozenset[str] = frozenset()
     """Callees that are told in %al how many vector registers are used, at the most."""
 
@@ -76,13 +81,24 @@ class Transfer:
     """Whether an address of the frame goes where it can't be followed."""
 
 
-def fresh_state(rsp: int, rbp: int | None, private: bool) -> State:
-    """A state in which every part has its own name."""
+@functools.cache
+def bits(name: str, width: int) -> z3.BitVecRef:
+    """A constant; z3's own are slow to make."""
+    return z3.BitVec(name, width)
+
+
+@functools.cache
+def _first_state(private: bool) -> State:
     registers = [_joined(f"r{number}", GRANULES) for number in range(16)]
     vectors = [_joined(f"x{number}", VECTOR_GRANULES) for number in range(16)]
     flags = {name: z3.Bool(name) for name in FLAGS}
     memory = z3.Array("memory", z3.BitVecSort(64), z3.BitVecSort(8))
-    state = State(registers, vectors, flags, memory, {}, private, "")
+    return State(registers, vectors, flags, memory, {}, private, "")
+
+
+def fresh_state(rsp: int, rbp: int | None, private: bool) -> State:
+    """A state in which every part has its own name."""
+    state = _first_state(private).copy()
     state.registers[RSP] = z3.simplify(state.base + rsp)
     if rbp is not None:
         state.registers[RBP] = z3.simplify(state.base + rbp)
@@ -90,7 +106,7 @@ def fresh_state(rsp: int, rbp: int | None, private: bool) -> State:
 
 
 def _joined(name: str, granules: tuple[tuple[int, int], ...]) -> z3.BitVecRef:
-    parts = [z3.BitVec(f"{name}.{index}", end - start) for index, (start, end) in enumerate(granules)]
+    parts = [bits(f"{name}.{index}", end - start) for index, (start, end) in enumerate(granules)]
     return z3.Concat(*reversed(parts))
 
 
@@ -205,7 +221,7 @@ class Liveness:
         for part, term in made.writes.items():
             if term is not None:
                 pairs = [
-                    (z3.BitVec(name, width_of(name)), z3.BitVecVal(known[name], width_of(name)))
+                    (bits(name, width_of(name)), z3.BitVecVal(known[name], width_of(name)))
                     for name in made.depends[part]
                     if name in known
                 ]
@@ -217,10 +233,16 @@ class Liveness:
     # -- one instruction
 
     def _transfer(self, op: Op, rsp: int, rbp: int | None) -> Transfer:
+        if op.text is None:
+            return Transfer(rsp=rsp, rbp=rbp)
+        key = (op.text, op.insn.address, bytes(op.insn.bytes), rsp, rbp, self.private, bool(self.flow.table))
+        known = self.interface.transfers
+        if key not in known:
+            known[key] = self._made(op, op.text, rsp, rbp)
+        return known[key]
+
+    def _made(self, op: Op, one: Instruction, rsp: int, rbp: int | None) -> Transfer:
         made = Transfer(rsp=rsp, rbp=rbp)
-        one = op.text
-        if one is None:
-            return made
         if one.is_return:
             made.always = self.interface.returned
         elif one.is_call or (one.mnemonic in ("jmp", "jmpq") and not one.is_jump):
