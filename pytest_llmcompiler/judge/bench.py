@@ -122,11 +122,7 @@ class Bench:
     def judge(self, assembly: str, *, explain: bool = True) -> Verdict:
         """Judge the text of a candidate. What goes wrong inside is a verdict; what goes wrong here is raised.
 
-<<<<<<< HEAD
         Without `explain`, no smaller input is looked for, which takes most of the time that wrong code takes.
-=======
-        With `inputs`, on these of the corpus alone, and with no smaller one in the evidence.
->>>>>>> work-c
         """
         reason = self._unjudgeable()
         if reason:
@@ -156,11 +152,7 @@ class Bench:
         if explain:
             self._texts  # noqa: B018 - made here, or each child would make them anew
         try:
-<<<<<<< HEAD
             found = self._isolated(self._explained, candidate, assembly, *failure, explain)
-=======
-            found = self._isolated(self._explained, candidate, assembly, index, inputs is None)
->>>>>>> work-c
         except (sandbox.Died, sandbox.TimedOut):
             found = self._isolated(self._explained, candidate, assembly, *failure, False)
         return Verdict(found["kind"], found["message"], tuple(found["evidence"]), detail)
