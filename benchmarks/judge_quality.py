@@ -27,6 +27,12 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
+try:
+    import capstone  # noqa: F401
+    import z3  # noqa: F401
+except ImportError as error:
+    sys.exit(f"{error}: judge_quality.py proves with z3 and capstone; install them with `pip install -e .[bench]`")
+
 from quality import tables
 from quality.inspected import apply, read_inspected
 from quality.measure import Measured, Plan, made_faults, measure

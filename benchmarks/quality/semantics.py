@@ -495,18 +495,45 @@ def _unless_zero(count: Any, old: Any, make: Callable[[], Any]) -> Any:
 def _rotate(left: bool) -> Callable[[State, Any], None]:
     def act(state: State, insn: Any) -> None:
         a = state.read(insn, 0)
+        width = a.size()
         given = state.read(insn, 1, 8) if len(insn.operands) > 1 else z3.BitVecVal(1, 8)
-        count = z3.simplify(given & (63 if a.size() == 64 else 31))
-        if not z3.is_bv_value(count):
-            raise Unsupported("a rotation by a register")
-        value = (z3.RotateLeft if left else z3.RotateRight)(a, count.as_long() % a.size())
+        count = z3.simplify(given & (63 if width == 64 else 31))
+        by = z3.simplify(count & (width - 1))
+        by = by if width == 8 else z3.ZeroExt(width - 8, by)
+        value = z3.simplify((z3.RotateLeft if left else z3.RotateRight)(a, by))
         state.write(insn, 0, value)
-        if count.as_long():
-            bit = 0 if left else a.size() - 1
-            state.set_flags(cf=lambda: z3.Extract(bit, bit, value) == 1)
-            state.undefined("of")
+        bit = 0 if left else width - 1
+        _flags_unless_zero(state, count, cf=lambda: z3.Extract(bit, bit, value) == 1, of=_unknown(state))
 
     return act
+
+
+def _double_shift(left: bool) -> Callable[[State, Any], None]:
+    def act(state: State, insn: Any) -> None:
+        a, b = state.read(insn, 0), state.read(insn, 1)
+        width = a.size()
+        if width == 16:
+            raise Unsupported("a double shift of 16 bits")
+        count = z3.simplify(state.read(insn, 2, 8) & (width - 1))
+        wide = z3.ZeroExt(2 * width - 8, count)
+        moved = z3.Concat(a, b) << wide if left else z3.LShR(z3.Concat(b, a), wide)
+        value = z3.simplify(z3.Extract(2 * width - 1, width, moved) if left else z3.Extract(width - 1, 0, moved))
+        state.write(insn, 0, value)
+        known = {"zf": lambda: value == 0, "sf": lambda: _top(value), "pf": lambda: _parity(value)}
+        _flags_unless_zero(state, count, **known, cf=_unknown(state), of=_unknown(state))
+
+    return act
+
+
+def _unknown(state: State) -> Callable[[], z3.BoolRef]:
+    value = z3.FreshConst(z3.BoolSort(), f"{state.side}undefined")
+    return lambda: value
+
+
+def _flags_unless_zero(state: State, count: z3.BitVecRef, **flags: Callable[[], z3.BoolRef]) -> None:
+    """Set flags where the count is not 0."""
+    for name, make in flags.items():
+        state.flags[name] = Lazy(functools.partial(_unless_zero, count, state.flags[name], make))
 
 
 def _widen(source: str, target: str) -> Callable[[State, Any], None]:
@@ -727,6 +754,8 @@ SEMANTICS: dict[str, Callable[[State, Any], None]] = {
     "sar": _shift("sar"),
     "rol": _rotate(True),
     "ror": _rotate(False),
+    "shld": _double_shift(True),
+    "shrd": _double_shift(False),
     "bswap": _bswap,
     "bt": _bt,
     "xchg": _xchg,
