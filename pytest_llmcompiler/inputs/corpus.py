@@ -7,7 +7,8 @@ for, and buffers that are read past their end are made as long as it takes.
 from __future__ import annotations
 
 import contextlib
-from collections import Counter, deque
+import random
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -15,7 +16,8 @@ from hypothesis import HealthCheck, Phase, assume, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 
-from pytest_llmcompiler.inputs.feedback import closed, grown, suggested, terminated
+from pytest_llmcompiler.inputs.feedback import closed, grown, terminated
+from pytest_llmcompiler.inputs.mutate import Lead, Mutator, lead
 from pytest_llmcompiler.inputs.place import LARGE
 from pytest_llmcompiler.inputs.value import Input, objects
 from pytest_llmcompiler.machine.run import Compared, Feature, Features
@@ -25,8 +27,9 @@ _GROWTHS, _MOST_REPAIRS = 6, 64
 """How often a buffer that is too short is made longer, and how many inputs are repaired so."""
 _FIRST, _STEPS = 8, 8_000
 """After so many inputs, one that takes more than these steps is too long; one as long as the others never is."""
-_TRIALS = 12
-"""Inputs that steering tries, for each that is generated."""
+_TRIALS, _TRIAL = 25, 500
+"""Inputs that steering tries for each that is generated, and what a trial costs beside its steps. Those are paid for too:
+half as many are tried where they take this many steps each."""
 
 
 class Entry(Protocol):
@@ -67,7 +70,11 @@ class Undefined(Exception):
 
 
 class NothingNew(Exception):
-    """The input shows only what others have shown."""
+    """The input shows only what others have shown, though it may have come nearer to something new."""
+
+    def __init__(self, features: Features, compared: Compared | None) -> None:
+        super().__init__()
+        self.features, self.compared = features, compared
 
 
 class Corpus(Generic[AnEntry]):
@@ -75,20 +82,21 @@ class Corpus(Generic[AnEntry]):
 
     `accept` is given an input, the features that are known, whether it is of use only with others, and how many steps
     it may take. It raises Undefined for an input that is of no use, and NothingNew for one that would be, but shows
-    only what is known.
+    only what is known. `effort` tells what that cost, in steps.
     """
 
-    def __init__(self, accept: Callable[[Input, set[Feature], bool, int], AnEntry]) -> None:
+    def __init__(
+        self, accept: Callable[[Input, set[Feature], bool, int], AnEntry], effort: Callable[[], int] = lambda: 0
+    ) -> None:
         self.entries: dict[Input, AnEntry] = {}
         self.dropped: Counter[str] = Counter()
         """How many different inputs were of no use, by reason."""
         self.repairs: list[tuple[Input, int]] = []
         """Inputs in which an object, by its number, was made just as long as the function needs it."""
-        self._accept = accept
+        self._accept, self._effort = accept, effort
         self._features: set[Feature] = set()
         self._seen: set[Input] = set()
-        self._leads: deque[Input] = deque()
-        """Inputs that showed something new and whose comparisons were not followed yet."""
+        self._leads: list[Lead] = []
 
     def offer(self, made: Input) -> bool:
         """Take an input in where that can be; whether it is in now. One that is read past its end is repaired."""
@@ -127,30 +135,36 @@ class Corpus(Generic[AnEntry]):
 
         _search(inputs, step, 2 * examples, random_seed, (Phase.generate,))
 
-    def steer(self, examples: int) -> None:
-        """Follow what inputs were compared with; what shows something new is taken in, up to `examples` inputs."""
-        trials = _TRIALS * examples
+    def steer(self, examples: int, random_seed: int, words: Iterable[bytes]) -> None:
+        """Change inputs that showed something new, towards what they were compared with and at random. What shows more
+        is taken in, up to `examples` inputs. `words` are texts that the program knows."""
+        mutator = Mutator(random_seed, words)
+        for found in self._leads:
+            mutator.learn(found.compared)
+        choose = random.Random(random_seed)
         wanted = len(self.entries) + examples
-        while self._leads:
-            lead = self._leads.popleft()
-            for made in suggested(lead, self.entries[lead].compared or Compared()):
-                if made in self._seen:
-                    continue
-                if not trials or len(self.entries) >= wanted:
-                    return
-                trials -= 1
-                self._try(made)
+        left = _TRIALS * examples * 2 * _TRIAL if self._leads else 0
+        while left > 0:
+            latest = max(choose.randrange(len(self._leads)) for _ in range(2))
+            made = mutator.changed(self._leads[latest], choose.choice(self._leads).made)
+            if made not in self._seen and self._try(made):
+                mutator.learn(self._leads[-1].compared)
+            if len(self.entries) >= wanted:
+                return
+            left -= _TRIAL + self._effort()
 
-    def _try(self, made: Input) -> Undefined | None:
-        """Take an input in where it shows something new; why it can't be used, if so."""
+    def _try(self, made: Input) -> bool:
+        """Take an input in where it shows something new; whether it is a lead now."""
         self._seen.add(made)
         try:
             self._take(made, self._accept(made, self._features, True, self._steps))
-        except NothingNew:
-            return None
-        except Undefined as reason:
-            return reason
-        return None
+        except NothingNew as shown:
+            if shown.compared:
+                self._follow(made, shown.features, shown.compared)
+            return shown.compared is not None
+        except Undefined:
+            return False
+        return True
 
     @property
     def _steps(self) -> int:
@@ -163,8 +177,11 @@ class Corpus(Generic[AnEntry]):
     def _take(self, made: Input, entry: AnEntry) -> None:
         self.entries[made] = entry
         if entry.compared:
-            self._features |= entry.features
-            self._leads.append(made)
+            self._follow(made, entry.features, entry.compared)
+
+    def _follow(self, made: Input, features: Features, compared: Compared) -> None:
+        self._features |= features
+        self._leads.append(lead(made, compared))
 
     def _repair(self, made: Input, reason: Undefined) -> None:
         """Take in an input like one that is not defined, where a small change makes it so."""

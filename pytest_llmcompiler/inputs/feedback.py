@@ -1,34 +1,18 @@
-"""What runs teach about inputs: values that comparisons wait for, and which number counts which buffer's elements."""
+"""What faults teach about inputs: how long buffers must be, and which number counts which buffer's elements."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from pytest_llmcompiler.inputs.scope import Scope, Ties, ties
 from pytest_llmcompiler.inputs.value import Alias, Input, Links, Object, objects, replaced
-from pytest_llmcompiler.machine.run import Compared, Comparison
 from pytest_llmcompiler.program.types import Array, Int, Param, Pointer, Struct, Type
 
-_MOST_LEAVES, _MOST_MATCHES = 256, 12
-"""Numbers of an input that are looked at, and those that one comparison may have looked at."""
-_LONGEST = 2048
-"""Bytes of an object that is made twice as long."""
 _VOTES = 3
 """Repaired inputs that must agree on which number counts a buffer's elements."""
-
-
-class _Leaf(NamedTuple):
-    """A number in an input."""
-
-    kind: Literal["arg", "global", "object"]
-    number: int
-    offset: int
-    type: Int
-    value: int
-    """As the unsigned number that its bytes hold."""
 
 
 def grown(made: Input, number: int, count: int) -> Input:
@@ -73,120 +57,6 @@ def _closing(type: Struct, links: Links, ends: Mapping[bool, int]) -> Iterator[t
     for index, field in enumerate(type.fields):
         if isinstance(field.type, Pointer) and field.type.target is type and field.offset not in taken:
             yield field.offset, Alias(type, ends[index in back], 0)
-
-
-def suggested(made: Input, compared: Compared) -> Iterator[Input]:
-    """Inputs that differ from one in what a comparison looked at: equal to the other side, or next to it."""
-    leaves = list(_leaves(made))
-    for comparison in compared.comparisons:
-        for mine, other in ((comparison.first, comparison.second), (comparison.second, comparison.first)):
-            for leaf in _matching(leaves, mine, comparison):
-                for value in (other, other + 1, other - 1):
-                    yield _with(made, leaf, value)
-        for leaf in leaves:  # a side may be a sum of a number and something else
-            if leaf.kind != "object":
-                distance = comparison.second - comparison.first
-                yield from (_with(made, leaf, leaf.value + step) for step in (distance, -distance))
-    for first, second in compared.texts:
-        for given, goal in ((first, second), (second, first)):
-            for wanted in (goal, *_beside(goal)):
-                yield from _with_text(made, given, wanted)
-    for number in range(len(objects(made))):
-        yield from _doubled(made, number)
-
-
-def _matching(leaves: Sequence[_Leaf], side: int, comparison: Comparison) -> list[_Leaf]:
-    found = []
-    for leaf in leaves:
-        bits = 8 * min(leaf.type.size, comparison.size)
-        if not (leaf.value ^ side) & (1 << bits) - 1:
-            found.append(leaf)
-    return found[:_MOST_MATCHES]
-
-
-def _leaves(made: Input) -> Iterator[_Leaf]:
-    found = _all_leaves(made)
-    yield from (leaf for leaf, _ in zip(found, range(_MOST_LEAVES)))
-
-
-def _all_leaves(made: Input) -> Iterator[_Leaf]:
-    for number, value in enumerate(made.args):
-        yield from _inside("arg", number, value.type, value.data)
-    for number, (_, value) in enumerate(made.globals):
-        yield from _inside("global", number, value.type, value.data)
-    for number, target in enumerate(objects(made)):
-        yield from _inside("object", number, Array(target.element, target.count), target.data)
-
-
-def _inside(kind: Literal["arg", "global", "object"], number: int, type: Type, data: bytes) -> Iterator[_Leaf]:
-    for offset, inner in _numbers(type, 0):
-        yield _Leaf(kind, number, offset, inner, int.from_bytes(data[offset : offset + inner.size], "little"))
-
-
-def _numbers(type: Type, start: int) -> Iterator[tuple[int, Int]]:
-    if isinstance(type, Int):
-        yield start, type
-    elif isinstance(type, Array):
-        for index in range(type.count):
-            yield from _numbers(type.element, start + index * type.element.size)
-    elif isinstance(type, Struct):
-        for field in type.fields[:1] if type.union else type.fields:
-            if not field.bits:
-                yield from _numbers(field.type, start + field.offset)
-
-
-def _with(made: Input, leaf: _Leaf, value: int) -> Input:
-    """The input with another value of a number."""
-    data = (value % (1 << 8 * leaf.type.size)).to_bytes(leaf.type.size, "little")
-    if leaf.type.boolean:
-        data = bytes([value & 1])
-
-    def patched(old: bytes) -> bytes:
-        return old[: leaf.offset] + data + old[leaf.offset + len(data) :]
-
-    if leaf.kind == "object":
-        return replaced(made, leaf.number, lambda target: replace(target, data=patched(target.data)))
-    if leaf.kind == "arg":
-        args = list(made.args)
-        args[leaf.number] = replace(args[leaf.number], data=patched(args[leaf.number].data))
-        return replace(made, args=tuple(args))
-    globals = list(made.globals)
-    name, old = globals[leaf.number]
-    globals[leaf.number] = name, replace(old, data=patched(old.data))
-    return replace(made, globals=tuple(globals))
-
-
-def _beside(text: bytes) -> Iterator[bytes]:
-    """Texts that come right before and behind one, by their first and by their last character."""
-    for index in sorted({0, len(text) - 1}) if text else ():
-        for step in (-1, 1):
-            yield text[:index] + bytes([(text[index] + step) % 256]) + text[index + 1 :]
-
-
-def _doubled(made: Input, number: int) -> Iterator[Input]:
-    """The input with twice as much in one of its objects, and numbers that counted its elements counting them still."""
-    old = objects(made)[number]
-    if not isinstance(old.element, Int) or old.links or not 1 < old.count * old.element.size <= _LONGEST:
-        return
-    size = old.element.size
-    body = old.data if any(old.data[-size:]) else old.data[:-size]
-    count = old.count + len(body) // size
-    longer = replaced(made, number, lambda to: replace(to, count=count, data=body + to.data))
-    for leaf in _leaves(made):
-        if leaf.value == old.count and leaf.kind != "object":
-            longer = _with(longer, leaf, count)
-    yield longer
-
-
-def _with_text(made: Input, found: bytes, wanted: bytes) -> Iterator[Input]:
-    """The input with one text put where another was; a string becomes as long as it has to be."""
-    for number, target in enumerate(objects(made)):
-        at = target.data.find(found) if target.element.size == 1 and not target.links else -1
-        if at >= 0:
-            exact = target.data[:at] + wanted + target.data[at + len(found) :]
-            over = (target.data[:at] + wanted + target.data[at + len(wanted) :])[: len(target.data)]
-            for data in (exact, over):
-                yield replaced(made, number, lambda old, data=data: replace(old, count=len(data), data=data))  # type: ignore[misc]
 
 
 # -- which number counts what

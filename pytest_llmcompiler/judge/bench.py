@@ -443,7 +443,8 @@ class Bench:
         return Store((*source, *settings), types)
 
     def _generated(self) -> Corpus[Entry]:
-        corpus, examples, seed = Corpus(self._accept), self.settings.examples, self.settings.seed
+        corpus = Corpus(self._accept, lambda: self._references[0].effort)
+        examples, seed = self.settings.examples, self.settings.seed
         for made in self.from_main:
             corpus.offer(made)
         corpus.explore(self._strategy, examples // 3, seed)
@@ -454,7 +455,7 @@ class Bench:
         if corpus.entries:
             for made in specials(max(corpus.entries, key=weight), self._hints, self._globals):
                 corpus.offer(made)
-        corpus.steer(examples)
+        corpus.steer(examples, seed, self._hints.strings)
         return corpus
 
     @functools.cached_property
@@ -516,9 +517,10 @@ class Bench:
         probe, golden, optimised = self._references
         _defined(probe.run(placed, call, steps), placed)
         features = probe.features()
-        is_new = not features <= known
-        if only_new and not is_new:
-            raise NothingNew
+        new = features - known
+        compared = probe.compared() if new else None
+        if only_new and all(kind == "near" for kind, _, _ in new):
+            raise NothingNew(features, compared)
         run = _defined(golden.run(placed, call, _REFERENCE_LIMIT), placed)
         limit = _HANG_FLOOR + _HANG_FACTOR * run.length
         others = (
@@ -534,7 +536,7 @@ class Bench:
         if wild_write(placed, run):
             raise Undefined("writes outside of every object")
         loose = frozenset().union(*(loose_bytes(frame, run, other) for other in others))
-        return Entry(frame, call, run, loose, limit, features, probe.compared() if is_new else None, probe.steps)
+        return Entry(frame, call, run, loose, limit, features, compared, probe.steps)
 
     def _call(self, made: Input, placed: Placed) -> abi.Call:
         types = [value.type for value in made.args]

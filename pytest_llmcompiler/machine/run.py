@@ -143,7 +143,8 @@ def _shown(run: Run) -> tuple[object, ...]:
 
 
 Feature = tuple[str, int, int]
-"""("edge", its number, how often), ("relation", the comparison, which one) or ("near", the comparison, how near)."""
+"""("edge", its number, how often), ("relation", the comparison, which one), ("index", the place, which one) or ("near",
+the comparison, how near)."""
 Features = frozenset[Feature]
 
 

@@ -16,6 +16,7 @@ from pytest_llmcompiler.machine.run import Compared, Comparison, Features, Run
 MOST_STEPS = 200_000
 """Edges that a run may take."""
 _LONGEST, _MOST_TEXTS = 64, 64
+_CALL = 100
 _NON_ZERO = re.compile(rb"[^\0]")
 _WITH_SIZE = ("strncmp", "strncasecmp", "memcmp", "bcmp")
 _COMPARING = ("strcmp", "strcasecmp", "strstr", *_WITH_SIZE)
@@ -27,14 +28,16 @@ class Watch:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         symbols = machine.program.symbols
-        self._table, self._relations, self._nearness = (
+        self._table, self._relations, self._nearness, self._indices = (
             (symbols[f"llmc_{name}"].address, symbols[f"llmc_{name}"].size)
-            for name in ("comparisons", "relations", "nearness")
+            for name in ("comparisons", "relations", "nearness", "indices")
         )
         self._steps, self._most_steps = symbols["llmc_steps"], symbols["llmc_most_steps"]
         start, stop = struct.unpack("<QQ", machine.read(symbols["llmc_counters"].address, 16))
         self._counters = start, stop - start
         self._texts: list[tuple[bytes, bytes]] = []
+        self.effort = 0
+        """What the last run cost, in steps: a call that the host answers is worth many."""
         self._given: int | None = None
         """The steps that runs may take now."""
         for name in _COMPARING:
@@ -47,6 +50,7 @@ class Watch:
         self._texts.clear()
         self._limit(most_steps)
         run = self._machine.run(placed, call, 0)
+        self.effort = self.steps + _CALL * len(run.calls)
         return replace(run, outcome="limit") if self.steps > most_steps else run
 
     def run_main(self, limit: int) -> Run:
@@ -60,12 +64,14 @@ class Watch:
         return int.from_bytes(self._machine.read(self._steps.address, self._steps.size), "little")
 
     def features(self) -> Features:
-        """Where the last run went: the edges and how often, how sides of comparisons stood, and how near they came."""
-        counters, relations, nearness = (
-            self._machine.read(*place) for place in (self._counters, self._relations, self._nearness)
+        """Where the last run went: the edges and how often, how sides of comparisons stood, how near they came, and
+        what it took from arrays."""
+        counters, relations, nearness, indices = (
+            self._machine.read(*place) for place in (self._counters, self._relations, self._nearness, self._indices)
         )
         found = [("edge", at, _often(count)) for at, count in _filled(counters)]
         found += [("relation", at, 1 << bit) for at, bits in _filled(relations) for bit in range(8) if bits >> bit & 1]
+        found += [("index", at, 1 << bit) for at, bits in _filled(indices) for bit in range(8) if bits >> bit & 1]
         found += [("near", at, zeros) for at, zeros in _filled(nearness)]
         return frozenset(found)
 

@@ -19,7 +19,7 @@ _PROBE = (
     *("-O0", "-fsanitize=undefined,float-cast-overflow", "-fno-sanitize=function"),
     "-fsanitize-trap=all",
 )
-_WATCHED = "-fsanitize-coverage=inline-8bit-counters,trace-cmp,trace-pc"
+_WATCHED = "-fsanitize-coverage=inline-8bit-counters,trace-cmp,trace-gep,trace-pc"
 _SECONDS = 600  # the very first link builds musl
 
 

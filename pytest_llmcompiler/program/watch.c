@@ -18,6 +18,7 @@ struct comparison llmc_comparisons[PLACES * KEPT];
 u8 llmc_relations[PLACES]; /* a bit for each relation */
 u8 llmc_nearness[PLACES];  /* how near the sides came: leading zero bits of their distance, at 64 bits */
 u8 *llmc_counters[2]; /* where the counters begin and end, one for each edge */
+u32 llmc_indices[PLACES];  /* a bit for each index into an array: 0 to 15, then by its highest bit */
 u64 llmc_steps;            /* edges taken */
 u64 llmc_most_steps = ~0ull; /* a run ends past these */
 static u32 count[PLACES];
@@ -63,6 +64,14 @@ void __sanitizer_cov_trace_const_cmp1(u8 a, u8 b) { note(PLACE, a, b, (signed ch
 void __sanitizer_cov_trace_const_cmp2(u16 a, u16 b) { note(PLACE, a, b, (short)a, (short)b, 2); }
 void __sanitizer_cov_trace_const_cmp4(u32 a, u32 b) { note(PLACE, a, b, (int)a, (int)b, 4); }
 void __sanitizer_cov_trace_const_cmp8(u64 a, u64 b) { note(PLACE, a, b, (s64)a, (s64)b, 8); }
+
+void __sanitizer_cov_trace_gep(u64 index)
+{
+    u64 place = PLACE;
+    u32 high = index < 16 ? (u32)index : 63 - (u32)__builtin_clzll(index) + 12;
+
+    llmc_indices[(place ^ place >> 8) % PLACES] |= 1u << (high < 31 ? high : 31);
+}
 
 /* cases: their number, the width of the value in bits, and their values */
 void __sanitizer_cov_trace_switch(u64 value, u64 *cases)
