@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from pytest_llmcompiler.inputs.corpus import Undefined, shrink
-from pytest_llmcompiler.inputs.place import Placed
 from pytest_llmcompiler.inputs.value import Input
 from pytest_llmcompiler.judge.finding import Finding
 from pytest_llmcompiler.judge.oracle import Entry
@@ -15,7 +14,7 @@ from pytest_llmcompiler.judge.show import show_input
 from pytest_llmcompiler.judge.subject import Subject
 from pytest_llmcompiler.judge.trace import Seen, Text, alike, common, parting, wrong_store
 from pytest_llmcompiler.judge.trial import Stage, Trial
-from pytest_llmcompiler.machine import abi
+from pytest_llmcompiler.machine.inspection import Look, steps, stores
 
 _TRACED = 20_000
 """Instructions, and stores, that are looked at to find out where two ways part."""
@@ -23,7 +22,6 @@ _LEVELS = ("O0", "O1", "O2", "O3")
 
 _Failure = tuple[Input, Entry, Finding]
 _Find = Callable[[Entry], "Finding | None"]
-_Given = tuple[Placed, abi.Call, int, int]
 
 
 def texts_of(subject: Subject) -> list[Text]:
@@ -93,28 +91,27 @@ class Explanation:
     def _parting(self, entry: Entry, finding: Finding, texts: Sequence[Text]) -> Iterator[str]:
         """Where the candidate's way parts from the reference's, as far as that can be said."""
         mine = Text("the candidate", self._trial.assembly, self._trial.candidate)
-        given = entry.placed, entry.call, entry.limit, _TRACED
+        look = Look(entry.placed, entry.call, entry.limit, finding.blank)
         similar = [text for text in texts if alike(mine, text)]
         words = None
         if similar:
-            trace = self._trial.machine.trace(*given, blank=finding.blank)
-            pairs = [(text, (trace, self._traced(text, given, finding.blank))) for text in similar]
+            trace = steps(self._trial.machine, look, _TRACED)
+            pairs = [(text, (trace, self._traced(text, look))) for text in similar]
             text, traces = max(pairs, key=lambda pair: common(mine, *pair))
             words = parting(mine, text, traces)
         elif finding.kind != "abi":
-            words = self._wrong_store(mine, entry, finding, given)
+            words = self._wrong_store(mine, entry, look, finding.kind == "mismatch")
         if words:
             yield f"  parts     {words}"
 
-    def _traced(self, text: Text, given: _Given, blank: bool) -> list[int]:
+    def _traced(self, text: Text, look: Look) -> list[int]:
         subject = self._trial.standard.subject
-        return subject.machine(subject.reference.golden, text.assembled).trace(*given, blank=blank)
+        return steps(subject.machine(subject.reference.golden, text.assembled), look, _TRACED)
 
-    def _wrong_store(self, mine: Text, entry: Entry, finding: Finding, given: _Given) -> str | None:
+    def _wrong_store(self, mine: Text, entry: Entry, look: Look, ended: bool) -> str | None:
         subject = self._trial.standard.subject
         golden = subject.reference.golden
         machines = self._trial.machine, subject.machine(golden)
-        mine_made, theirs = (machine.stores(*given, blank=finding.blank) for machine in machines)
+        made, wanted = (stores(machine, look, _TRACED) for machine in machines)
         places = {name: (golden.symbols[name].address, golden.symbols[name].size) for name in golden.globals}
-        seen = Seen(entry.frame, entry.loose, places, finding.kind == "mismatch")
-        return wrong_store(mine, machines, (mine_made, theirs), seen)
+        return wrong_store(mine, machines, (made, wanted), Seen(entry.frame, entry.loose, places, ended))

@@ -14,6 +14,7 @@ from pytest_llmcompiler.judge.verdict import Kind
 from pytest_llmcompiler.judge.whole import compared
 from pytest_llmcompiler.machine.assemblers import Assembled
 from pytest_llmcompiler.machine.emulator import Machine
+from pytest_llmcompiler.machine.inspection import Look, misuse
 from pytest_llmcompiler.machine.run import Run
 
 _INSPECTED_LIMIT = 50_000
@@ -84,7 +85,8 @@ class Trial:
 
     def inspection(self, entry: Entry) -> Finding | None:
         """What a closer look finds fault with."""
-        fault = self.machine.inspect(entry.placed, entry.call, min(entry.limit, _INSPECTED_LIMIT))
+        look = Look(entry.placed, entry.call, min(entry.limit, _INSPECTED_LIMIT))
+        fault = misuse(self.machine, look)
         if fault is None:
             return None
         line = self.machine.line_of(fault)
