@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from faces import Compile
 
-from pytest_llmcompiler.judge.bench import BASE
+from pytest_llmcompiler.judge.subject import BASE
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.machine.assemblers import AssemblyError, assemble
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_llmcompiler.judge.bench import BASE, Bench, Settings
+from pytest_llmcompiler.judge.bench import Bench, Settings
+from pytest_llmcompiler.judge.subject import BASE
 from pytest_llmcompiler.machine.assemblers import AssemblyError, LinkError, UnsupportedError, assemble
 from pytest_llmcompiler.program.case import CaseError, read_case
 from pytest_llmcompiler.program.clang import Toolchain

@@ -28,8 +28,8 @@ _GROWTHS, _MOST_REPAIRS = 6, 64
 _FIRST, _STEPS = 8, 8_000
 """After so many inputs, one that takes more than these steps is too long; one as long as the others never is."""
 _TRIALS, _TRIAL = 25, 500
-"""Inputs that steering tries for each that is generated, and what a trial costs beside its steps. Those are paid for too:
-half as many are tried where they take this many steps each."""
+"""Inputs that steering tries for each that is generated, and what a trial costs beside its steps, which are paid for
+too: half as many are tried where they take three times as many steps each."""
 
 
 class Entry(Protocol):

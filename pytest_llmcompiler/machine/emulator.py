@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -17,19 +16,17 @@ from pytest_llmcompiler.machine import abi
 from pytest_llmcompiler.machine.alignment import ALIGNMENT, Operand, aligned_operand
 from pytest_llmcompiler.machine.assemblers import Assembled
 from pytest_llmcompiler.machine.assemblers import Segment as CandidateSegment
-from pytest_llmcompiler.machine.decoder import decode
 from pytest_llmcompiler.machine.hazards import hazard
 from pytest_llmcompiler.machine.heap import Heap, is_heap
 from pytest_llmcompiler.machine.libc import Exit, Kernel, Trap
+from pytest_llmcompiler.machine.memory import Block
 from pytest_llmcompiler.machine.outside import Outside, mixed
 from pytest_llmcompiler.machine.preconditions import checks
-from pytest_llmcompiler.machine.run import ELSEWHERE, CallOut, Constants, Fault, Outcome, Run, Store
+from pytest_llmcompiler.machine.run import ELSEWHERE, CallOut, Constants, Fault, Outcome, Run
 from pytest_llmcompiler.program.reference import Program, Segment
 from pytest_llmcompiler.program.types import Function
 
 STACK, STACK_SIZE = 0x7FFD12340000, 64 * PAGE
-RED_ZONE = 128
-"""Bytes below the stack pointer that a function may use as it likes: nobody else does."""
 START, START_SIZE = 0x7FFE00000000, 4 * PAGE
 """The stack on which the program starts up."""
 FRAME = 2 * PAGE
@@ -60,30 +57,7 @@ _IDS = {
 _DIRECTION = 1 << 10
 _MXCSR_CONTROL = 0xFFC0
 
-_memcmp = ctypes.CDLL(None).memcmp
-_memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 _NO_INPUT = Placed((), (), (), (), 0, None)
-
-
-class _Region:
-    """Guest memory that the host writes and reads directly."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._buffer = ctypes.create_string_buffer(size)
-        self.pointer = ctypes.addressof(self._buffer)
-
-    def write(self, data: bytes, offset: int = 0) -> None:
-        if not 0 <= offset <= self.size - len(data):
-            raise ValueError(f"{len(data)} bytes at {offset} are outside of a region of {self.size}")
-        ctypes.memmove(self.pointer + offset, data, len(data))
-
-    def differs(self, other: _Region, start: int, end: int) -> bool:
-        """Whether a range differs from the same range of another region."""
-        return start < end and _memcmp(self.pointer + start, other.pointer + start, end - start) != 0
-
-    def read(self, offset: int = 0, size: int | None = None) -> bytes:
-        return ctypes.string_at(self.pointer + offset, self.size - offset if size is None else size)
 
 
 @dataclass(frozen=True)
@@ -123,11 +97,11 @@ class Machine:
         self.candidate, self.fill = candidate, fill
         self._externals = externals or {}
         self._uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
-        self._arena = _Region(ARENA)
+        self._arena = Block(ARENA)
         self._heap = Heap(self._uc, GARBAGE[fill], self._arena.pointer)
         self._outside = Outside(self, self._heap)
         self._kernel = Kernel(self._uc)
-        self._data: list[tuple[int, _Region]] = []
+        self._data: list[tuple[int, Block]] = []
         self._calls: list[CallOut] = []
         self._abi: list[str] = []
         self._end: tuple[Outcome, Fault | None, int] | None = None
@@ -165,8 +139,8 @@ class Machine:
                 self._uc.mem_map(start, size, rights)
                 self._uc.mem_write(segment.address, segment.data)
 
-    def _map(self, address: int, size: int, rights: int = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE) -> _Region:
-        region = _Region(size)
+    def _map(self, address: int, size: int, rights: int = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE) -> Block:
+        region = Block(size)
         self._uc.mem_map_ptr(address, size, rights, region.pointer)
         return region
 
@@ -310,7 +284,7 @@ class Machine:
             tuple((part.address, part.data) for part in parts if not part.writable and not part.executable)
         )
         self._initial = [(region, region.read()) for _, region in self._data]
-        self._fresh_arena = _Region(ARENA)
+        self._fresh_arena = Block(ARENA)
         for arena in (self._arena, self._fresh_arena):
             arena.write(GARBAGE[self.fill] * (ARENA // 4))
 
@@ -505,7 +479,7 @@ class Machine:
         return region.read(offset, size)
 
     @functools.cached_property
-    def _variables(self) -> dict[str, tuple[_Region, int, int]]:
+    def _variables(self) -> dict[str, tuple[Block, int, int]]:
         """For each global variable of the case: the memory that holds it, its place in that, its size."""
         found = {}
         for name in self.program.globals:
@@ -613,89 +587,15 @@ class Machine:
         except unicorn.UcError:
             return 0
 
-    # -- a closer look
-
     @contextmanager
-    def _hooked(self, kind: int, action: Callable[..., None], first: int = 1, last: int = 0) -> Iterator[None]:
+    def hooked(self, kind: int, action: Callable[..., None], first: int = 1, last: int = 0) -> Iterator[None]:
+        """While this is entered, unicorn calls `action` for what happens from one address to another, or anywhere."""
         hook = self._uc.hook_add(kind, action, None, first, last)
         self._uc.ctl_flush_tb()  # code that ran before may have no place for the hook
         try:
             yield
         finally:
             self._uc.hook_del(hook)
-
-    def inspect(self, placed: Placed, call: abi.Call, limit: int) -> Fault | None:
-        """Run the candidate slowly and watch what it does with the stack; the first thing that it may not do.
-
-        That is an access below the red zone, which a signal may overwrite at any time, or a jump to where no
-        instruction of the text begins (then with no address).
-        """
-        found: list[Fault] = []
-
-        def on_stack(uc: Any, access: int, address: int, size: int, value: int, data: Any) -> None:
-            below = self.register("rsp") - RED_ZONE - address
-            pc = self.register("rip")
-            if below > 0 and not found and self.in_candidate(pc):
-                words = "store" if access == unicorn.UC_MEM_WRITE else "load"
-                found.append(Fault(f"{words} below the red zone", pc, address, words, size))
-                uc.emu_stop()
-
-        def on_block(uc: Any, address: int, size: int, data: Any) -> None:
-            if not found and self.in_candidate(address) and self._is_amid(address):
-                found.append(Fault("a jump into the middle of an instruction", address))
-                uc.emu_stop()
-
-        accesses = unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE
-        with (
-            self._hooked(accesses, on_stack, STACK, STACK + STACK_SIZE - 1),
-            self._hooked(unicorn.UC_HOOK_BLOCK, on_block),
-        ):
-            self.run(placed, call, limit)
-        return found[0] if found else None
-
-    def _is_amid(self, address: int) -> bool:
-        """Whether an address in the candidate's code is neither the start of an instruction nor padding."""
-        assert self.candidate is not None
-        mnemonics = self.candidate.mnemonics
-        if address in mnemonics:
-            return False
-        last = max((start for start in mnemonics if start < address), default=None)
-        if last is None:
-            return True
-        return mnemonics[last].startswith(".") or address < last + decode(self.candidate.code_at(last), last).size
-
-    def trace(self, placed: Placed, call: abi.Call, limit: int, most: int, *, blank: bool = False) -> list[int]:
-        """The addresses of the instructions of the candidate's own code that a run executes, the first `most`."""
-        found: list[int] = []
-
-        def on_code(uc: Any, address: int, size: int, data: Any) -> None:
-            if len(found) < most:
-                found.append(address)
-            else:
-                uc.emu_stop()
-
-        code = [s for s in self.candidate.segments if s.executable] if self.candidate else []
-        with ExitStack() as hooks:
-            for segment in code:
-                last = segment.address + len(segment.data)
-                hooks.enter_context(self._hooked(unicorn.UC_HOOK_CODE, on_code, segment.address, last))
-            self.run(placed, call, limit, blank=blank)
-        return found
-
-    def stores(self, placed: Placed, call: abi.Call, limit: int, most: int, *, blank: bool = False) -> list[Store]:
-        """The writes of a run to memory other than the stack, the first `most`."""
-        found: list[Store] = []
-
-        def on_write(uc: Any, access: int, address: int, size: int, value: int, data: Any) -> None:
-            if len(found) >= most:
-                uc.emu_stop()
-            elif not STACK <= address < STACK + STACK_SIZE and size <= 8:
-                before = self.read(address, size)
-                found.append(Store(self.register("rip"), address, size, value & (1 << 8 * size) - 1, before))
-
-        with self._hooked(unicorn.UC_HOOK_MEM_WRITE, on_write):
-            self.run(placed, call, limit, blank=blank)
-        return found
 
     # -- explaining
 

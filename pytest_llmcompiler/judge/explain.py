@@ -1,0 +1,117 @@
+"""The explanation of a failure: the smallest input that shows it, and where the candidate goes wrong on that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pytest_llmcompiler.inputs.corpus import Undefined, shrink
+from pytest_llmcompiler.inputs.value import Input
+from pytest_llmcompiler.judge.finding import Finding
+from pytest_llmcompiler.judge.oracle import Entry
+from pytest_llmcompiler.judge.show import show_input
+from pytest_llmcompiler.judge.subject import Subject
+from pytest_llmcompiler.judge.trace import Seen, Text, alike, common, parting, wrong_store
+from pytest_llmcompiler.judge.trial import Stage, Trial
+from pytest_llmcompiler.machine.inspection import Look, steps, stores
+
+_TRACED = 20_000
+"""Instructions, and stores, that are looked at to find out where two ways part."""
+_LEVELS = ("O0", "O1", "O2", "O3")
+
+_Failure = tuple[Input, Entry, Finding]
+_Find = Callable[[Entry], "Finding | None"]
+
+
+def texts_of(subject: Subject) -> list[Text]:
+    """clang's own texts for a function, which a candidate may be like."""
+    return [Text(f"clang -{level}", *subject.compiled(level)) for level in _LEVELS]
+
+
+class Explanation:
+    """What is told of a trial's failure. Without `texts` to hold against the candidate's, it is told as it was found:
+    on no smaller input, and without a word of where the candidate goes wrong."""
+
+    def __init__(self, trial: Trial, texts: Sequence[Text] | None) -> None:
+        self._trial, self._texts = trial, texts
+
+    def of(self, stage: Stage, index: int) -> dict[str, Any]:
+        """What goes wrong at a stage, on the input of that number or the smallest that shows the same, as JSON:
+        the kind, the message and the evidence."""
+        if stage == "program":
+            finding, shown = self._trial.as_program(), ["  input     the whole program, from main on"]
+        else:
+            finding, shown = self._on_input(stage, index)
+        if finding is None:
+            finding = Finding("inconclusive", "it fails on an input once and not again")
+        return {"kind": finding.kind, "message": finding.message, "evidence": [*shown, *finding.evidence]}
+
+    def _on_input(self, stage: Stage, index: int) -> tuple[Finding | None, list[str]]:
+        find = self._trial.finding if stage == "input" else self._trial.inspection
+        standard = self._trial.standard
+        made, entry = list(standard.corpus.entries.items())[index]
+        finding = find(entry)
+        if self._texts is not None and finding and finding.kind != "inconclusive":
+            made, entry, finding = self._smallest(find, (made, entry, finding))
+            if finding.kind != "inconclusive" and stage == "input":
+                more = *self._on_garbage(entry, finding), *self._parting(entry, finding, self._texts)
+                finding = replace(finding, evidence=(*finding.evidence, *more))
+        lines = show_input(made, standard.subject.signature.params)
+        return finding, [f"  input     {lines[0]}", *(f"            {line}" for line in lines[1:])]
+
+    def _smallest(self, find: _Find, first: _Failure) -> _Failure:
+        """The smallest input that shows the same kind of failure."""
+        standard = self._trial.standard
+        made, _, finding = first
+        found: dict[Input, _Failure] = {made: first}
+
+        def fails(other: Input) -> bool:
+            try:
+                entry = standard.corpus.entries.get(other) or standard.oracle.accept(other)
+            except Undefined:
+                return False
+            again = find(entry)
+            if again is None or again.kind != finding.kind:
+                return False
+            found[other] = other, entry, again
+            return True
+
+        return found[shrink(standard.strategy, made, standard.examples, standard.seed, fails)]
+
+    def _on_garbage(self, entry: Entry, finding: Finding) -> Iterator[str]:
+        """Whether it is garbage that a failure depends on."""
+        if finding.kind != "abi" and self._trial.passes(entry, blank=not finding.blank):
+            held, other_values = ("zeros", "other values") if finding.blank else ("other values", "zeros")
+            yield (
+                f"  unset     something is read before it is set: the unused stack and registers held {held} here, and "
+                f"with {other_values} there this input passes"
+            )
+
+    def _parting(self, entry: Entry, finding: Finding, texts: Sequence[Text]) -> Iterator[str]:
+        """Where the candidate's way parts from the reference's, as far as that can be said."""
+        mine = Text("the candidate", self._trial.assembly, self._trial.candidate)
+        look = Look(entry.placed, entry.call, entry.limit, finding.blank)
+        similar = [text for text in texts if alike(mine, text)]
+        words = None
+        if similar:
+            trace = steps(self._trial.machine, look, _TRACED)
+            pairs = [(text, (trace, self._traced(text, look))) for text in similar]
+            text, traces = max(pairs, key=lambda pair: common(mine, *pair))
+            words = parting(mine, text, traces)
+        elif finding.kind != "abi":
+            words = self._wrong_store(mine, entry, look, finding.kind == "mismatch")
+        if words:
+            yield f"  parts     {words}"
+
+    def _traced(self, text: Text, look: Look) -> list[int]:
+        subject = self._trial.standard.subject
+        return steps(subject.machine(subject.reference.golden, text.assembled), look, _TRACED)
+
+    def _wrong_store(self, mine: Text, entry: Entry, look: Look, ended: bool) -> str | None:
+        subject = self._trial.standard.subject
+        golden = subject.reference.golden
+        machines = self._trial.machine, subject.machine(golden)
+        made, wanted = (stores(machine, look, _TRACED) for machine in machines)
+        places = {name: (golden.symbols[name].address, golden.symbols[name].size) for name in golden.globals}
+        return wrong_store(mine, machines, (made, wanted), Seen(entry.frame, entry.loose, places, ended))

@@ -1,0 +1,160 @@
+"""The oracle: what the reference shows on an input, as far as that is something to hold a candidate to."""
+
+from __future__ import annotations
+
+import functools
+import gc
+from collections.abc import Set
+from dataclasses import dataclass
+
+from pytest_llmcompiler.inputs.corpus import NothingNew, Overrun, Undefined
+from pytest_llmcompiler.inputs.place import LARGE, PAGE, DoesNotFit, Placed, place
+from pytest_llmcompiler.inputs.value import Input
+from pytest_llmcompiler.judge.compare import Frame, Loose, agree, loose_bytes, wild_write
+from pytest_llmcompiler.judge.subject import Subject
+from pytest_llmcompiler.judge.whole import Whole, whole
+from pytest_llmcompiler.machine import abi
+from pytest_llmcompiler.machine.assemblers import Assembled
+from pytest_llmcompiler.machine.emulator import MOST_ARGUMENTS, Machine
+from pytest_llmcompiler.machine.run import Compared, Fault, Feature, Features, Run
+from pytest_llmcompiler.machine.watch import MOST_STEPS, Watch
+from pytest_llmcompiler.program.types import Pointer
+
+_LIMIT = 1_000_000
+"""Instructions; an input for which the reference needs more is not a test."""
+_HANG_FACTOR, _HANG_FLOOR = 32, 20_000
+"""A candidate hangs past this many instructions for each byte of code that the reference executed, and as many more."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One input of the corpus with what the reference shows on it."""
+
+    frame: Frame
+    call: abi.Call
+    expected: Run
+    loose: Loose
+    limit: int
+    """Instructions that a candidate may take for it."""
+    features: Features
+    compared: Compared | None
+    """What the probe compared; None where it went nowhere new."""
+    steps: int
+    """Edges that the probe took."""
+
+    @property
+    def placed(self) -> Placed:
+        """The input in memory."""
+        return self.frame.placed
+
+
+class Oracle:
+    """Runs several builds of the reference, which must agree. Its machines are made when they are first needed."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        self._names = [param.name for param in subject.signature.params]
+
+    def accept(
+        self, made: Input, known: Set[Feature] = frozenset(), only_new: bool = False, steps: int = MOST_STEPS
+    ) -> Entry:
+        """What the reference shows on an input. Raises Undefined where that is nothing to hold a candidate to, and
+        NothingNew where only new features are asked for and there are none."""
+        placed = self._placed(made)
+        call = self._call(made, placed)
+        if len(call.stack) > MOST_ARGUMENTS:
+            raise Undefined("too large")
+        probe, golden, optimised = self._machines
+        _defined(probe.run(placed, call, steps), placed)
+        features = probe.features()
+        new = features - known
+        compared = probe.compared() if new else None
+        if only_new and all(kind == "near" for kind, _, _ in new):
+            raise NothingNew(features, compared)
+        run = _defined(golden.run(placed, call, _LIMIT), placed)
+        limit = _HANG_FLOOR + _HANG_FACTOR * run.length
+        others = (
+            optimised.run(placed, call, limit),
+            golden.run(placed, call, limit, blank=True),
+            optimised.run(placed, call, limit, blank=True),
+        )
+        frame = self._frame(placed)
+        if not all(agree(frame, run, other) for other in others):
+            raise Undefined("the optimised reference disagrees")
+        if wild_write(placed, run):
+            raise Undefined("writes outside of every object")
+        loose = frozenset().union(*(loose_bytes(frame, run, other) for other in others))
+        return Entry(frame, call, run, loose, limit, features, compared, probe.steps)
+
+    def whole(self) -> Whole | None:
+        """What the whole program shows; None where it has none, or where that says nothing of the function."""
+        if not self._subject.reference.golden.has_main or self._subject.function == "main":
+            return None
+        probe, golden, optimised = self._machines
+        return whole([probe.run_main, optimised.run_main], golden, (_HANG_FACTOR, _HANG_FLOOR))
+
+    def effort(self) -> int:
+        """What the last input cost, in steps of the probe."""
+        return self._machines[0].effort
+
+    def release(self) -> None:
+        """Let go of the machines, which are large."""
+        if self.__dict__.pop("_machines", None):
+            gc.collect()
+
+    @functools.cached_property
+    def _machines(self) -> tuple[Watch, Machine, Machine]:
+        """The probe (undefined behaviour traps), the program as it is, and the function optimised, on other garbage."""
+        subject = self._subject
+        return (
+            Watch(subject.machine(subject.reference.probe, strict=True)),
+            subject.machine(subject.reference.golden, counting=True),
+            subject.machine(subject.reference.golden, self._optimised, fill=1),
+        )
+
+    @functools.cached_property
+    def _optimised(self) -> Assembled:
+        return self._subject.compiled("O2")[1]
+
+    @functools.cached_property
+    def _minds_errno(self) -> bool:
+        return self._subject.reference.minds_errno(self._subject.function)
+
+    def _placed(self, made: Input) -> Placed:
+        buffer = self._subject.signature.result if abi.result(self._subject.signature).in_memory else None
+        try:
+            return place(made, [*self._names, *("" for _ in made.args[len(self._names) :])], buffer)
+        except DoesNotFit:
+            raise Undefined("too large") from None
+
+    def _call(self, made: Input, placed: Placed) -> abi.Call:
+        types = [value.type for value in made.args]
+        images = list(placed.images)
+        if placed.result is not None:
+            types.insert(0, Pointer(None))
+            images.insert(0, placed.result.address.to_bytes(8, "little"))
+        return abi.call(types, images, variadic=self._subject.signature.variadic)
+
+    def _frame(self, placed: Placed) -> Frame:
+        reference = self._subject.reference
+        return Frame(self._subject.signature, placed, reference.golden.globals, reference.variables, self._minds_errno)
+
+
+def _defined(run: Run, placed: Placed) -> Run:
+    if run.outcome == "fault":
+        assert run.fault is not None
+        if run.fault.address is None:
+            raise Undefined("undefined behaviour", null=True)
+        raise Undefined("bad memory access", _overrun(run.fault, placed), null=run.fault.address < PAGE)
+    if run.outcome == "limit":
+        raise Undefined("runs too long")
+    return run
+
+
+def _overrun(fault: Fault, placed: Placed) -> Overrun | None:
+    """The object past whose end a fault lies."""
+    for number, (target, _) in enumerate(placed.contents):
+        size = (fault.address or 0) + fault.size - target.address
+        if target.size < size <= LARGE and fault.access != "jump":
+            return Overrun(number, size)
+    return None

@@ -1,0 +1,59 @@
+"""The subject: the function under test, in the program that holds it."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from pytest_llmcompiler.machine.assembled import Engine
+from pytest_llmcompiler.machine.assemblers import Assembled, assemble
+from pytest_llmcompiler.machine.emulator import Machine
+from pytest_llmcompiler.program.case import CaseError
+from pytest_llmcompiler.program.reference import Program, Reference
+from pytest_llmcompiler.program.types import Type, unsupported
+
+BASE = 0x10000000
+"""Where candidates are loaded: near the program, so that 32-bit displacements reach it."""
+
+
+class Subject:
+    """A function of a reference. Raises CaseError where the reference does not define it."""
+
+    def __init__(self, reference: Reference, function: str) -> None:
+        self.reference, self.function = reference, function
+        if function not in reference.signatures:
+            known = ", ".join(reference.signatures)
+            raise CaseError(f"{reference.case.path}: no function {function!r} is defined here; there are: {known}")
+        self.signature = reference.signatures[function]
+
+    def unjudgeable(self) -> str | None:
+        """Why nothing that takes its place can be judged; None where it can."""
+        types: list[Type] = [param.type for param in self.signature.params]
+        if self.signature.result is not None:
+            types.append(self.signature.result)
+        reason = next(filter(None, map(unsupported, types)), None)
+        if reason:
+            return f"{self.function} can't be called here: {reason}"
+        if "blockaddress(" in self.reference.ir:
+            return "the file takes the addresses of labels, which only code of the same function can use"
+        return None
+
+    @functools.cached_property
+    def globals(self) -> dict[str, Type]:
+        """The global variables that are inputs of it."""
+        return self.reference.inputs_of(self.function)
+
+    def assembled(self, text: str, assembler: Engine) -> Assembled:
+        """Code to take its place. Raises what `assemble` raises."""
+        return assemble(text, self.function, BASE, self.reference.golden.addresses, assembler)
+
+    def compiled(self, level: str) -> tuple[str, Assembled]:
+        """clang's own text for it, and the code of that."""
+        text = self.reference.assembly(self.function, level)
+        return text, self.assembled(text, "llvm")
+
+    def machine(self, program: Program, candidate: Assembled | None = None, **options: Any) -> Machine:
+        """A machine that runs it, or a candidate in its place, in one of the reference's programs."""
+        return Machine(
+            program, self.function, self.signature, candidate=candidate, externals=self.reference.externals, **options
+        )
