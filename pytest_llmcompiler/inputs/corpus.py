@@ -19,6 +19,7 @@ from hypothesis.errors import Unsatisfiable
 from pytest_llmcompiler.inputs.feedback import closed, grown, terminated
 from pytest_llmcompiler.inputs.mutate import Lead, Mutator, lead
 from pytest_llmcompiler.inputs.place import LARGE
+from pytest_llmcompiler.inputs.provider import BACKEND
 from pytest_llmcompiler.inputs.value import Input, objects
 from pytest_llmcompiler.machine.run import Compared, Feature, Features
 from pytest_llmcompiler.machine.watch import MOST_STEPS
@@ -298,6 +299,7 @@ def _search(
     @seed(random_seed)
     @settings(
         max_examples=examples,
+        backend=BACKEND,
         phases=phases,
         database=None,
         deadline=None,
