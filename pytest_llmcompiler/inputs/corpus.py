@@ -28,7 +28,7 @@ _GROWTHS, _MOST_REPAIRS = 6, 64
 """How often a buffer that is too short is made longer, and how many inputs are repaired so."""
 _FIRST, _STEPS = 8, 8_000
 """After so many inputs, one that takes more than these steps is too long; one as long as the others never is."""
-_TRIALS, _TRIAL = 25, 500
+_TRIALS, _TRIAL = 25, 100
 """Inputs that steering tries for each that is generated, and what a trial costs beside its steps, which are paid for
 too: half as many are tried where they take three times as many steps each."""
 

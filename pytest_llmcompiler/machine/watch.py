@@ -16,7 +16,7 @@ from pytest_llmcompiler.machine.run import Compared, Comparison, Features, Run
 MOST_STEPS = 200_000
 """Edges that a run may take."""
 _LONGEST, _MOST_TEXTS = 64, 64
-_CALL = 100
+_EACH = 10
 _NON_ZERO = re.compile(rb"[^\0]")
 _WITH_SIZE = ("strncmp", "strncasecmp", "memcmp", "bcmp")
 _COMPARING = ("strcmp", "strcasecmp", "strstr", *_WITH_SIZE)
@@ -37,7 +37,7 @@ class Watch:
         self._counters = start, stop - start
         self._texts: list[tuple[bytes, bytes]] = []
         self.effort = 0
-        """What the last run cost, in steps: a call that the host answers is worth many."""
+        """What the last run cost, in steps: objects, and calls that the host answers, are worth some."""
         self._given: int | None = None
         """The steps that runs may take now."""
         for name in _COMPARING:
@@ -50,7 +50,7 @@ class Watch:
         self._texts.clear()
         self._limit(most_steps)
         run = self._machine.run(placed, call, 0)
-        self.effort = self.steps + _CALL * len(run.calls)
+        self.effort = self.steps + _EACH * (len(run.calls) + len(placed.objects))
         return replace(run, outcome="limit") if self.steps > most_steps else run
 
     def run_main(self, limit: int) -> Run:
