@@ -107,7 +107,7 @@ class Corpus(Generic[AnEntry]):
         try:
             for made in inputs:
                 self.entries[made] = self._accept(made, self._features, False, MOST_STEPS)
-        except Undefined:
+        except Exception:  # what is wrong, but for the inputs, shows again where others are generated
             return False
         return True
 
@@ -282,7 +282,7 @@ def _search(
     @settings(
         max_examples=examples,
         phases=phases,
-        database=None,
+        database=None,  # what an earlier session found must not decide: the same sample gets the same verdict
         deadline=None,
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Set
 from dataclasses import dataclass, replace
@@ -436,11 +437,11 @@ class Bench:
 
     @property
     def _store(self) -> Store:
-        reference, signature = self.reference, self.signature
-        source = (reference.ir, reference.types_image)
+        # Where the file lies makes no difference.
+        source = re.sub(r"^(?:; ModuleID|source_filename) = .*\n", "", self.reference.ir, flags=re.M)
+        variables = self.reference.variables
         settings = (self.function, repr(sorted(self._rules.items())), repr(self.settings))
-        types = [*(param.type for param in signature.params), signature.result, *self._globals.values()]
-        return Store((*source, *settings), types)
+        return Store((source, *settings, *variables), [self.signature, *variables.values()])
 
     def _generated(self) -> Corpus[Entry]:
         corpus, examples, seed = Corpus(self._accept), self.settings.examples, self.settings.seed
