@@ -286,7 +286,11 @@ def test_objects_end_at_unmapped_pages() -> None:
 
 def test_shared_and_circular_objects() -> None:
     node = Struct("struct node", 8, 8)
-    links = ((0, Object(INT, 3, bytes(12)))), (0, Alias(INT, 0, 8)), (0, Object(node, 1, bytes(8), ((0, Alias(node, 1, 0)),)))
+    links = (
+        ((0, Object(INT, 3, bytes(12)))),
+        (0, Alias(INT, 0, 8)),
+        (0, Object(node, 1, bytes(8), ((0, Alias(node, 1, 0)),))),
+    )
     made = place(Input(tuple(Value(Pointer(INT), bytes(8), (link,)) for link in links)), ["a", "b", "ring"])
     first, inside, ring = (int.from_bytes(image, "little") for image in made.images)
     assert inside == first + 8

@@ -16,6 +16,8 @@ _MOST_LEAVES, _MOST_MATCHES = 256, 12
 """Numbers of an input that are looked at, and those that one comparison may have looked at."""
 _LONGEST = 2048
 """Bytes of an object that is made twice as long."""
+_FACTORS = (*range(2, 13), 16, 24, 31, 32, 60, 64, 100, 256, 1000)
+"""What numbers are multiplied with, before they are compared, more often than with anything else."""
 _VOTES = 3
 """Repaired inputs that must agree on which number counts a buffer's elements."""
 
@@ -78,21 +80,32 @@ def _closing(type: Struct, links: Links, ends: Mapping[bool, int]) -> Iterator[t
 def suggested(made: Input, compared: Compared) -> Iterator[Input]:
     """Inputs that differ from one in what a comparison looked at: equal to the other side, or next to it."""
     leaves = list(_leaves(made))
+    free = [leaf for leaf in leaves if leaf.kind != "object"]
     for comparison in compared.comparisons:
         for mine, other in ((comparison.first, comparison.second), (comparison.second, comparison.first)):
             for leaf in _matching(leaves, mine, comparison):
                 for value in (other, other + 1, other - 1):
                     yield _with(made, leaf, value)
-        for leaf in leaves:  # a side may be a sum of a number and something else
-            if leaf.kind != "object":
-                distance = comparison.second - comparison.first
-                yield from (_with(made, leaf, leaf.value + step) for step in (distance, -distance))
+        distance = _distance(comparison)
+        for leaf in free:  # a side may be a sum of a number and something else
+            yield from (_with(made, leaf, leaf.value + step) for step in (distance, -distance))
     for first, second in compared.texts:
         for given, goal in ((first, second), (second, first)):
             for wanted in (goal, *_beside(goal)):
                 yield from _with_text(made, given, wanted)
     for number in range(len(objects(made))):
         yield from _doubled(made, number)
+    for distance in dict.fromkeys(map(_distance, compared.comparisons)):
+        for factor in _FACTORS:  # a side may be a multiple of a number, and something else
+            if distance % factor == 0:
+                steps = distance // factor, -distance // factor
+                yield from (_with(made, leaf, leaf.value + step) for leaf in free for step in steps)
+
+
+def _distance(comparison: Comparison) -> int:
+    """How far the second side lies from the first, the shorter way round."""
+    half = 1 << 8 * comparison.size - 1
+    return (comparison.second - comparison.first + half) % (2 * half) - half
 
 
 def _matching(leaves: Sequence[_Leaf], side: int, comparison: Comparison) -> list[_Leaf]:
