@@ -267,3 +267,10 @@ def test_a_bench_of_some_inputs_alone(bench: Make) -> None:
     assert only.judge(wrong).kind == "mismatch"
     assert only.judge(wrong).detail["inputs"] == 1
     assert bench("twice").judge(wrong).kind == "mismatch"
+
+
+@pytest.mark.parametrize("examples", [1, 2, 3])
+def test_few_examples(program: Reference, examples: int) -> None:
+    made = Bench(program, "twice", Settings(examples=examples))
+    assert made.judge(right(made)).passed
+    assert made.judge("twice:\n leal 2(%rdi,%rdi), %eax\n ret\n").kind == "mismatch"

@@ -125,7 +125,8 @@ class Corpus(Generic[AnEntry]):
                 raise _Enough
             assume(made in self.entries or len(self.entries) > before)
 
-        _search(inputs, step, 2 * examples, random_seed, (Phase.generate,))
+        if examples:
+            _search(inputs, step, 2 * examples, random_seed, (Phase.generate,))
 
     def steer(self, examples: int) -> None:
         """Follow what inputs were compared with; what shows something new is taken in, up to `examples` inputs."""

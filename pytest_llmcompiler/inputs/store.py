@@ -61,8 +61,7 @@ class Store:
     def load(self) -> Stored | None:
         """What was saved; None where nothing was, or nothing that can be read."""
         try:
-            data = zlib.decompressobj().decompress(self.path.read_bytes(), _LARGEST)
-            stored = _Reader(io.BytesIO(data), self._types).load()
+            stored = _Reader(io.BytesIO(_decompressed(self.path.read_bytes())), self._types).load()
             os.utime(self.path)
         except Exception:  # of a file that is broken, unpickling raises just about anything
             return None
@@ -83,6 +82,14 @@ class Store:
                 except OSError:
                     Path(file.name).unlink()
             _prune(self.path.parent)
+
+
+def _decompressed(data: bytes) -> bytes:
+    decompressor = zlib.decompressobj()
+    whole = decompressor.decompress(data, _LARGEST)
+    if not decompressor.eof:
+        raise EOFError
+    return whole
 
 
 def _prune(folder: Path) -> None:
