@@ -482,12 +482,10 @@ def test_every_option_is_a_flag_and_an_ini_key(project: pytest.Pytester) -> None
 
 
 TELLING = """
-import pytest
 from pytest_llmcompiler import plugin
 
-@pytest.hookimpl(trylast=True)
-def pytest_configure(config):
-    settings = config.stash[plugin._SESSION].settings
+def pytest_sessionstart(session):
+    settings = session.config.stash[plugin._SESSION].settings
     print("seed", settings.seed, "and examples", settings.examples)
 """
 FEW = """
