@@ -46,9 +46,9 @@ int apart(int *restrict a, int *restrict b) { *a = 5; *b = 7; return *a; }
 
 int commas(const char *p, const char *end) { int n = 0; for (; p != end; p++) n += *p == ','; return n; }
 int xored(const int *a, int m) { int r = 0; for (int i = 0; i < m; i++) r ^= a[i]; return r; }
-int third(const int *p) { return p[2]; }
+int seventh(const int *p) { return p[6]; }
 int terminated(const uint8_t *s) { int n = 0; while (s[n]) n++; return n; }
-void mask(uint8_t x[16]) { for (int i = 0; i < 16; i++) x[i] ^= 0x5a; }
+void mask(uint8_t x[21]) { for (int i = 0; i < 21; i++) x[i] ^= 0x5a; }
 long word(const void *p) { return *(const long *)p; }
 
 struct stack { int items[8]; int used; };
@@ -170,8 +170,8 @@ def test_a_pointer_to_the_end_of_another_ones_buffer(bench: Make) -> None:
     ("function", "past"),
     [
         ("xored", "movslq %esi, %rcx\n movl (%rdi,%rcx,4), %eax"),
-        ("third", "movl 12(%rdi), %eax"),
-        ("mask", "movb 16(%rdi), %al"),
+        ("seventh", "movl 28(%rdi), %eax"),
+        ("mask", "movb 21(%rdi), %al"),
         ("word", "movb 8(%rdi), %al"),
         ("terminated", "movq %rdi, %rcx\n8: incq %rcx\n cmpb $0, -1(%rcx)\n jne 8b\n movb (%rcx), %al"),
     ],
