@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +76,7 @@ OPTIONS = (
     Option("samples", _positive, 1, "N", "answers for each item (default 1)"),
     Option("pass_k", _counts, (1,), "K,K", "report pass@k for these k (default 1)"),
     Option("require", _require, 0.0, "any|all|RATE", "samples of an item that must pass for it to pass (default any)"),
-    Option("seed", int, 1, "N", "seed of samples and of inputs (default 1)"),
+    Option("seed", int, 1, "N", "seed of samples and of inputs (default: --hypothesis-seed, else 1)"),
     Option("temperature", _temperature, None, "T", "0 is greedy (default: 0 for one sample, 0.8 for more)"),
     Option("top_p", _share, 0.95, "P", "nucleus sampling (default 0.95)"),
     Option("max_tokens", _positive, None, "N", "tokens of one answer (default: what the context leaves)"),
@@ -84,7 +86,10 @@ OPTIONS = (
     Option("prompt", str, "meta", "NAME|FILE", "prompt template (default meta)"),
     Option("assembler", _assembler, "keystone", "keystone|llvm", "who assembles first (default keystone)"),
     Option("clang", str, None, "PATH", "a system clang instead of the bundled one"),
-    Option("examples", _positive, 100, "N", "inputs for each function (default 100)"),
+    Option(
+        *("examples", _positive, 100, "N"),
+        "inputs for each function (default: max_examples of a hypothesis profile that sets it, else 100)",
+    ),
     Option("record", Path, None, "FILE.jsonl", "append a line for each sample; replay:FILE.jsonl reads it"),
 )
 
@@ -125,21 +130,42 @@ def add_options(parser: pytest.Parser) -> None:
 
 def read_settings(config: pytest.Config) -> Settings:
     """The settings of a session. Raises pytest.UsageError naming the flag that can't be read."""
-    values = {option.name: _read(config, option) for option in OPTIONS}
+    inherited = {"seed": _hypothesis_seed(config), "examples": _hypothesis_examples()}
+    values = {option.name: _read(config, option, inherited.get(option.name)) for option in OPTIONS}
     if max(values["pass_k"]) > values["samples"]:
         k, samples = max(values["pass_k"]), values["samples"]
         raise pytest.UsageError(f"--llmc-pass-k {k} needs at least as many samples, and --llmc-samples is {samples}")
     return Settings(**values, cases=tuple(path.resolve() for path in config.getini("llmc_cases")))
 
 
-def _read(config: pytest.Config, option: Option) -> Any:
+_HYPOTHESIS_EXAMPLES = 100
+"""max_examples of hypothesis itself, where no profile says otherwise."""
+
+
+def _hypothesis_seed(config: pytest.Config) -> int | None:
+    """The number, or the number made of any other text, that --hypothesis-seed gives."""
+    text = config.getoption("hypothesis_seed", None)
+    try:
+        return None if text is None else int(text)
+    except ValueError:
+        return zlib.crc32(text.encode("utf-8", "surrogateescape"))
+
+
+def _hypothesis_examples() -> int | None:
+    """What the loaded profile says. Where hypothesis is not imported, none was loaded."""
+    hypothesis = sys.modules.get("hypothesis")
+    examples: int | None = hypothesis.settings.default.max_examples if hypothesis else None
+    return None if examples == _HYPOTHESIS_EXAMPLES else examples
+
+
+def _read(config: pytest.Config, option: Option, inherited: Any) -> Any:
     name = f"llmc_{option.name}"
     text = config.getoption(name)
     source = f"--{name.replace('_', '-')}"
     if text is None:
         text, source = config.getini(name), f"ini key {name}"
         if not text:
-            return option.default
+            return option.default if inherited is None else inherited
     try:
         return option.parse(text)
     except ValueError as error:

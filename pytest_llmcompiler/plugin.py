@@ -29,8 +29,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.add_options(parser)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Read the settings."""
+    """Read the settings, some of which hypothesis's plugin has a say in."""
     session = Session(options.read_settings(config))
     config.stash[_SESSION] = session
     if not hasattr(config, "workerinput"):

@@ -229,7 +229,8 @@ def test_nothing_is_carried_from_run_to_run() -> None:
 
 def test_a_pass_takes_the_side_effects_too() -> None:
     assert verdict(GOOD.replace(" movl %edi, state(%rip)\n", "")).kind == "mismatch"
-    assert verdict(GOOD.replace("digits:\n", "digits:\n movl $1, -200(%rsp)\n")).passed
+    assert verdict(GOOD.replace("digits:\n", "digits:\n movl $1, -120(%rsp)\n")).passed
+    assert verdict(GOOD.replace("digits:\n", "digits:\n movl $1, -200(%rsp)\n")).kind == "abi"
     assert verdict(GOOD.replace(" movl %edi, state", " movl %edi, 4096(%rsp)\n movl %edi, state")).kind in (
         "crash",
         "abi",

@@ -478,6 +478,62 @@ def test_every_option_is_a_flag_and_an_ini_key(project: pytest.Pytester) -> None
     )
 
 
+# -- hypothesis, which makes the inputs
+
+
+TELLING = """
+from pytest_llmcompiler import plugin
+
+def pytest_sessionstart(session):
+    settings = session.config.stash[plugin._SESSION].settings
+    print("seed", settings.seed, "and examples", settings.examples)
+"""
+FEW = """
+from hypothesis import settings
+settings.register_profile("few", max_examples=7)
+"""
+
+
+@pytest.mark.parametrize(
+    ("conftest", "args", "seed", "examples"),
+    [
+        ("", [], "1", "100"),
+        ("", ["--hypothesis-seed=77"], "77", "100"),
+        ("", ["--hypothesis-seed=0"], "0", "100"),
+        ("", ["--hypothesis-seed=77", "--llmc-seed=5"], "5", "100"),
+        ("", ["--hypothesis-seed=77", "-o", "llmc_seed=6"], "6", "100"),
+        ("", ["--hypothesis-seed=a word"], "1360984149", "100"),
+        ("", ["-p", "no:hypothesispytest"], "1", "100"),
+        (FEW, [], "1", "100"),
+        (FEW, ["--hypothesis-profile=few"], "1", "7"),
+        (FEW, ["--hypothesis-profile=few", "--llmc-examples=9"], "1", "9"),
+        (FEW + 'settings.load_profile("few")\n', [], "1", "7"),
+        (FEW + 'settings.load_profile("few")\n', ["--hypothesis-profile=default"], "1", "100"),
+    ],
+)
+def test_seed_and_examples_are_those_of_hypothesis_where_nothing_else_is_said(
+    project: pytest.Pytester, conftest: str, args: list[str], seed: str, examples: str
+) -> None:
+    put(project, "telling.py", TELLING)
+    project.makeconftest(conftest)
+    result = project.runpytest_subprocess("-p", "telling", "-p", "no:xdist", "--collect-only", "-s", *args)
+    result.stdout.fnmatch_lines([f"*seed {seed} and examples {examples}"])
+
+
+def test_the_profile_of_hypothesis_says_how_many_inputs_there_are(project: pytest.Pytester) -> None:
+    project.makeconftest(FEW)
+    model = replay(project, TWICE)
+    options = {"profile": "--hypothesis-profile=few", "same": "--llmc-examples=7", "seed": "--hypothesis-seed=3"}
+    made = {}
+    for name, option in options.items():
+        record = f"--llmc-record={name}.jsonl"
+        result = project.runpytest_subprocess(model, record, option, "-k", "twice", "-p", "no:xdist")
+        result.assert_outcomes(passed=1, deselected=1)
+        [made[name]] = records(project.path / f"{name}.jsonl")
+    assert made["profile"]["detail"] == made["same"]["detail"]
+    assert made["profile"]["detail"]["inputs"] < made["seed"]["detail"]["inputs"]
+
+
 # -- models of the user's own
 
 

@@ -61,7 +61,7 @@ def test_directives_pick_functions(compiled: Compile) -> None:
 def test_functions_of_ir(compiled: Compile) -> None:
     made = compiled("define internal i32 @f(i32 %x) {\n  ret i32 %x\n}\ndefine void @g() {\n  ret void\n}\n", ".ll")
     assert made.functions == ("f", "g")
-    assert made.probe is None
+    assert made.probe.functions >= {"f", "g"}
     assert made.golden.symbols["f"].size > 0
 
 
@@ -157,10 +157,8 @@ def test_a_clang_that_is_not_there(case_of: CaseOf) -> None:
 
 
 def test_constructors_run_before_the_function(judged: Judged) -> None:
-    # A pointer, since other globals are part of the input.
-    source = (
-        "int z, *p; __attribute__((constructor)) void init(void) { p = &z; }\nint f(int x) { return p ? x : ~x; }\n"
-    )
+    # A table that is too large to be part of the input.
+    source = "char t[5000]; __attribute__((constructor)) void init(void) { t[9] = 1; }\nint f(int x) { return t[9] ? x : ~x; }\n"
     assert judged(source, "f", "f:\n movl %edi, %eax\n ret\n").kind == "pass"
     assert judged(source, "f", "f:\n movl %edi, %eax\n notl %eax\n ret\n").kind == "mismatch"
 

@@ -116,7 +116,7 @@ class Corpus(Generic[AnEntry]):
         try:
             for made in inputs:
                 self.entries[made] = self._accept(made, self._features, False, MOST_STEPS)
-        except Undefined:
+        except Exception:  # what is wrong, but for the inputs, shows again where others are generated
             return False
         return True
 
@@ -134,7 +134,8 @@ class Corpus(Generic[AnEntry]):
                 raise _Enough
             assume(made in self.entries or len(self.entries) > before)
 
-        _search(inputs, step, 2 * examples, random_seed, (Phase.generate,))
+        if examples:
+            _search(inputs, step, 2 * examples, random_seed, (Phase.generate,))
 
     def steer(self, examples: int, random_seed: int, words: Iterable[bytes]) -> None:
         """Change inputs that showed something new, towards what they were compared with and at random. What shows more
@@ -301,7 +302,7 @@ def _search(
         max_examples=examples,
         backend=BACKEND,
         phases=phases,
-        database=None,
+        database=None,  # what an earlier session found must not decide: the same sample gets the same verdict
         deadline=None,
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),

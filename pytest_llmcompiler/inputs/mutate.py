@@ -15,6 +15,8 @@ _MOST_LEAVES = 256
 """Numbers of an input that are looked at."""
 _LONGEST = 512
 """Bytes that an object may grow to, if it is not longer already."""
+_FACTORS = (1, -1, *range(2, 13), 16, 24, 31, 32, 60, 64, 100, 256, 1000)
+"""What numbers are multiplied with, before they are compared, more often than with anything else."""
 _LETTERS = tuple(bytes([byte]) for byte in b"aZ09 \n\t-+,.:;/=\"'\\(){}[]<>#%&_\x7f\x80\xff\0")
 
 
@@ -84,8 +86,12 @@ class Mutator:
             return _with(start.made, self._random.choice(matching), value)
         if not start.leaves:
             return start.made
-        leaf = self._random.choice(start.leaves)  # a side may be a sum of a number and something else
-        return _with(start.made, leaf, leaf.value + other - mine)
+        # A side may be a multiple of a number, and something else.
+        half = 1 << 8 * comparison.size - 1
+        distance = (other - mine + half) % (2 * half) - half
+        factors = [factor for factor in _FACTORS if distance % factor == 0]
+        leaf = self._random.choice([leaf for leaf in start.leaves if leaf.kind != "object"] or start.leaves)
+        return _with(start.made, leaf, leaf.value + distance // self._random.choice((1, self._random.choice(factors))))
 
     def _retold(self, start: Lead) -> Input:
         """Put the text that another was compared with in its place, or one right beside that."""

@@ -23,6 +23,8 @@ from pytest_llmcompiler.program.types import Array, Float, Function, Int, Pointe
 
 _MOST = 4000
 """Files that are kept; the ones that were not used for longest go first."""
+_LARGEST = 1 << 28
+"""Bytes of a corpus; a file that holds more was not written here."""
 _GENERATORS = ("hypothesis", "unicorn", "llvmlite", "ziglang")
 
 
@@ -36,34 +38,35 @@ class Stored:
 
 
 def cache_folder() -> Path:
-    """The folder of everything that this package keeps between sessions."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pytest-llmcompiler"
+    """The folder of everything that this package keeps between sessions: $LLMC_CACHE, else one in the user's cache."""
+    own = os.environ.get("LLMC_CACHE")
+    return Path(own or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pytest-llmcompiler")
 
 
 class Store:
-    """The place of one corpus. `key` is all that the corpus depends on but this package itself and what it is built of.
+    """The place of one corpus. It depends on `key`, on `types`, and on this package itself and what it is built of.
 
     Types are kept as their numbers in the order in which they are reached from `types`: two structs of one layout are
     not the same type.
     """
 
-    def __init__(self, key: Iterable[str | bytes], types: Iterable[Type | None]) -> None:
+    def __init__(self, key: Iterable[str], types: Iterable[Type | None]) -> None:
+        self._types = list(dict.fromkeys(_reached(types)))
         digest = hashlib.sha256(_own_digest())
-        for part in key:
-            data = part.encode() if isinstance(part, str) else part
+        for part in (*key, *_described(self._types)):
+            data = part.encode("utf-8", "surrogatepass")
             digest.update(len(data).to_bytes(8, "little") + data)
         self.path = cache_folder() / "corpora" / digest.hexdigest()
-        self._types = list(dict.fromkeys(_reached(types)))
 
     def load(self) -> Stored | None:
         """What was saved; None where nothing was, or nothing that can be read."""
         try:
-            data = zlib.decompress(self.path.read_bytes())
-            stored = _Reader(io.BytesIO(data), self._types).load()
+            stored = _Reader(io.BytesIO(_decompressed(self.path.read_bytes())), self._types).load()
             os.utime(self.path)
-        except (OSError, zlib.error, pickle.UnpicklingError, EOFError, AttributeError, ValueError, TypeError):
+        except Exception:  # of a file that is broken, unpickling raises just about anything
             return None
-        return stored if isinstance(stored, Stored) else None
+        sound = isinstance(stored, Stored) and isinstance(stored.dropped, Counter) and isinstance(stored.learned, dict)
+        return stored if sound else None
 
     def save(self, stored: Stored) -> None:
         """Keep a corpus. A disk that is full or not to be written is no reason to fail."""
@@ -71,11 +74,22 @@ class Store:
         _Writer(buffer, self._types).dump(stored)
         with contextlib.suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=".")
-            with os.fdopen(handle, "wb") as file:
-                file.write(zlib.compress(buffer.getvalue()))
-            Path(name).replace(self.path)
+            with tempfile.NamedTemporaryFile(dir=self.path.parent, prefix=".", delete=False) as file:
+                try:
+                    file.write(zlib.compress(buffer.getvalue()))
+                    file.flush()
+                    Path(file.name).replace(self.path)
+                except OSError:
+                    Path(file.name).unlink()
             _prune(self.path.parent)
+
+
+def _decompressed(data: bytes) -> bytes:
+    decompressor = zlib.decompressobj()
+    whole = decompressor.decompress(data, _LARGEST)
+    if not decompressor.eof:
+        raise EOFError
+    return whole
 
 
 def _prune(folder: Path) -> None:
@@ -116,6 +130,27 @@ def _inner(type: Type) -> Sequence[Type | None]:
     if isinstance(type, Function):
         return [type.result, *(param.type for param in type.params)]
     return [type.element] if isinstance(type, Array) else []
+
+
+def _described(types: Sequence[Type]) -> Iterator[str]:
+    """All there is to say of each type; those that it is made of go by their numbers."""
+    numbers = {id(type): number for number, type in enumerate(types)}
+
+    def name(type: Type | None) -> str:
+        if isinstance(type, Array):
+            return f"{type.count} of {name(type.element)}"
+        return str(numbers.get(id(type), repr(type)))
+
+    for type in types:
+        inner = [name(part) for part in _inner(type)]
+        if isinstance(type, Struct):
+            fields = [(field.name, field.offset, field.bits) for field in type.fields]
+            yield repr((type.name, type.size, type.align, type.union, fields, inner))
+        elif isinstance(type, Function):
+            params = [(param.name, param.restrict) for param in type.params]
+            yield repr((type.variadic, type.format, params, inner))
+        elif isinstance(type, Pointer):
+            yield repr((type.const, inner))
 
 
 class _Writer(pickle.Pickler):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections import Counter
 from collections.abc import Collection
 from typing import Any
@@ -151,11 +152,12 @@ class Standard:
 
     @property
     def _store(self) -> Store:
-        reference, signature = self.subject.reference, self.subject.signature
-        source = (reference.ir, reference.types_image)
+        reference = self.subject.reference
+        # Where the file lies makes no difference.
+        source = re.sub(r"^(?:; ModuleID|source_filename) = .*\n", "", reference.ir, flags=re.M)
         settings = (self.subject.function, repr(sorted(self._rules.items())), repr((self.examples, self.seed)))
-        types = [*(param.type for param in signature.params), signature.result, *self.subject.globals.values()]
-        return Store((*source, *settings), types)
+        types = [self.subject.signature, *reference.variables.values()]
+        return Store((source, *settings, *reference.variables), types)
 
 
 @functools.lru_cache(maxsize=32)

@@ -165,11 +165,6 @@ class Reference:
             return signature.from_ir(self.module)
         return signature.from_dwarf(self._debug_image)
 
-    @property
-    def types_image(self) -> bytes:
-        """The ELF file that the types of a C case are read from; nothing for IR, which holds its own."""
-        return b"" if self.case.is_ir else self._debug_image
-
     @functools.cached_property
     def _debug_image(self) -> bytes:
         with self._blamed():
