@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -138,14 +138,50 @@ def only_called(module: llvm.ModuleRef, text: str) -> frozenset[str]:
     return frozenset(local.difference(first or second for first, second in taken))
 
 
+def only_stored(module: llvm.ModuleRef) -> frozenset[str]:
+    """The local variables that are never read: no behaviour depends on them."""
+    return _only(module, r"store [^@]*, ptr {}")
+
+
+def only_loaded(module: llvm.ModuleRef) -> frozenset[str]:
+    """The local variables that are never written: they always have their initial values."""
+    return _only(module, r"%[-\w$.]+ = load [^@]*, ptr {}")
+
+
+def _only(module: llvm.ModuleRef, use: str) -> frozenset[str]:
+    """The local variables that are used in one way alone, directly or through an element of theirs."""
+    local = {value.name for value in module.global_variables if value.linkage.name in ("internal", "private")}
+    initial = (str(value).partition(" = ")[2] for value in module.global_variables)
+    others = {name for text in initial for name in _names(text)}
+    for function in module.functions:
+        lines = str(function).splitlines()
+        for line in lines:
+            names = {name for name in _names(line) if name in local}
+            others |= {name for name in names if not _is_use(use, line, name, lines)}
+    return frozenset(local - others)
+
+
+def _is_use(use: str, line: str, name: str, lines: Sequence[str]) -> bool:
+    symbol = rf"""@(?:"{re.escape(name)}"|{re.escape(name)}(?![-\w$.]))"""
+    pattern = r"\s+" + use + r"(?:, align \d+)?"
+    if re.fullmatch(pattern.format(symbol), line):
+        return True
+    element = re.match(rf"\s+(%[-\w$.]+) = getelementptr [^@]*ptr {symbol}[^@]*$", line)
+    if element is None:
+        return False
+    value = rf"{re.escape(element[1])}(?![-\w$.])"
+    return all(
+        re.fullmatch(pattern.format(value), other) for other in lines if re.search(value, other) and other != line
+    )
+
+
 def mentioned(module: llvm.ModuleRef, function: str) -> frozenset[str]:
     """The global names that a function, or any that it reaches by calls or addresses, mentions."""
     functions = {value.name: value for value in module.functions if not value.is_declaration}
     found: set[str] = set()
     todo = [function]
     while todo:
-        names = re.findall(r'@(?:"((?:[^"\\]|\\.)*)"|([-\w$.]+))', str(functions.get(todo.pop(), "")))
-        new = {first or second for first, second in names} - found
+        new = set(_names(str(functions.get(todo.pop(), "")))) - found
         found |= new
         todo += new
     return frozenset(found)
@@ -157,6 +193,11 @@ def with_plain_copies(text: str) -> str:
     changed, count = re.subn(copy, r"call void @memcpy(\1)", text)
     known = re.search(r"^(?:declare|define)\b.*@memcpy\(", changed, re.M)
     return changed if known or not count else changed + "\ndeclare ptr @memcpy(ptr, ptr, i64)\n"
+
+
+def _names(text: str) -> list[str]:
+    """The global names in a text of IR."""
+    return [first or second for first, second in re.findall(r'@(?:"((?:[^"\\]|\\.)*)"|([-\w$.]+))', text)]
 
 
 def instruction_count(text: str) -> int:

@@ -208,8 +208,8 @@ class Reference:
         return "__errno_location" in ir.mentioned(self.module, function)
 
     def inputs_of(self, function: str) -> dict[str, Type]:
-        """The global variables that are part of a function's input: what it can reach."""
-        names = ir.mentioned(self.module, function)
+        """The global variables that are part of a function's input: what it can reach, and anyone can change."""
+        names = ir.mentioned(self.module, function) - ir.only_loaded(self.module)
         sizes = {name: self.golden.symbols[name].size for name in self.golden.globals if name in names}
         return {
             name: self.variables[name]
@@ -299,10 +299,12 @@ def _build(text: str, compiled: Callable[[str], list[bytes]]) -> Program:
         stubs = [name for name in stubs if name not in data]
         image = link([*code, ir.emit_object(_support(main, stubs, data))])
     private = [value.name for value in module.global_variables if value.linkage.name == "private"]
+    unread = ir.only_stored(module)
     variables = [
         value.name
         for value in module.global_variables
         if not value.is_declaration and not value.name.startswith("llvm.") and not _is_constant(value)
+        if value.name not in unread
     ]
     segments, entry, symbols = _load(image)
     variables = [name for name in (*variables, *sorted(data)) if name in symbols]  # thread-local ones are not
