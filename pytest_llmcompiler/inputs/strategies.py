@@ -36,22 +36,22 @@ class Hints:
     strings: tuple[bytes, ...] = ()
 
 
-def hints(function_ir: str, module_ir: str) -> Hints:
-    """The constants that a function's IR compares with, and the strings of its module."""
+def hints(code_ir: str, module_ir: str) -> Hints:
+    """The constants that the IR of functions compares with, and the strings of their module."""
     numbers: set[int] = set()
-    for line in function_ir.splitlines():
+    for line in code_ir.splitlines():
         if re.search(r"\b(?:icmp|switch|select|sub|xor|and)\b|^\s+i\d+ -?\d+, label", line):
             numbers.update(int(number) for number in re.findall(r"(?<![\w%.])-?\d+(?![\w.])", line))
     strings = (_unescaped(text) for text in re.findall(r'constant \[\d+ x i8\] c"([^"]*)"', module_ir))
     words = (number.to_bytes(8, "little").rstrip(b"\0") for number in numbers if number > 0xFFFF and number < 1 << 64)
     texts = {text for text in (*strings, *words) if 0 < len(text) <= 256}
-    return Hints(tuple(sorted(numbers)), _floats(function_ir), tuple(sorted(texts)))
+    return Hints(tuple(sorted(numbers)), _floats(code_ir), tuple(sorted(texts)))
 
 
-def _floats(function_ir: str) -> tuple[float, ...]:
-    """The floating-point constants of a function. LLVM writes floats too in the bits of a double."""
-    found = {float(text) for text in re.findall(r"(?<![\w%.])-?\d+\.\d+e[+-]\d+", function_ir)}
-    words = re.findall(r"\b0x([0-9A-F]{16})\b", function_ir)
+def _floats(code_ir: str) -> tuple[float, ...]:
+    """The floating-point constants of functions. LLVM writes floats too in the bits of a double."""
+    found = {float(text) for text in re.findall(r"(?<![\w%.])-?\d+\.\d+e[+-]\d+", code_ir)}
+    words = re.findall(r"\b0x([0-9A-F]{16})\b", code_ir)
     found |= {number for word in words for (number,) in struct.iter_unpack(">d", bytes.fromhex(word))}
     return tuple(sorted(number for number in found if math.isfinite(number)))[:_MOST_CONSTANTS]
 
@@ -186,6 +186,9 @@ class _Maker:
         if found.strings:
             pieces.append(st.sampled_from(found.strings))
         self._pieces = st.lists(st.one_of(pieces), max_size=8)
+        letters = "".join(chr(number) for number in found.numbers if 0 < number < 256)
+        self._words = st.text(letters + "a0", max_size=24) if letters else st.text("aZ0 ,.", max_size=24)
+        """Texts of the very characters that the program looks for: those get through parsers."""
         self._floats = {size: _float_strategy(size, found.floats) for size in (4, 8)}
 
     def begin(self) -> None:
@@ -205,12 +208,16 @@ class _Maker:
     ) -> list[Made]:
         """The members of a scope, lengths and indices in accordance with their buffers. What is left out is empty."""
         counts = dict(bound.elements)
+        texts: dict[int, bytes] = {}
         for length, buffers in bound.length_of.items():
             kind = members[length].type
             limit = kind.bounds[1] if isinstance(kind, Int) else 0
             low, high = rules.get(length, _NO_RULE).range or (0, limit)
-            count = min(max(draw(_COUNTS), low), high)
+            text = self._text(draw, 256) if _holds_text(members[buffers[0]].type) and draw(_HALF) else None
+            count = min(max(draw(_COUNTS) if text is None else len(text), low), high)
             counts.update(dict.fromkeys((*buffers, length), count))
+            if text is not None:
+                texts[buffers[0]] = text[:count].ljust(count, b"\0")
         first: list[int] = []
         made: list[Made] = []
         for index, member in enumerate(members):
@@ -220,17 +227,27 @@ class _Maker:
                 continue
             rule = rules.get(index, _NO_RULE)
             related = self._related(draw, index, member, bound, first)
-            made.append(related or self._member(draw, index, member, bound, counts, rule, depth))
+            made.append(related or self._member(draw, index, member, bound, counts, rule, depth, texts.get(index)))
         return made
 
     def _member(
-        self, draw: Draw, index: int, member: Param, bound: Ties, counts: dict[int, int], rule: ArgRule, depth: int
+        self,
+        draw: Draw,
+        index: int,
+        member: Param,
+        bound: Ties,
+        counts: dict[int, int],
+        rule: ArgRule,
+        depth: int,
+        text: bytes | None,
     ) -> Made:
         type = member.type
         if isinstance(type, Int):
             return self._number(draw, type, index, bound, counts, rule).to_bytes(type.size, "little"), ()
         if isinstance(type, Pointer):
             near = counts.get(bound.index_into[index], 8) if index in bound.index_into else None
+            if text is not None and isinstance(type.target, Int) and draw(_MOSTLY):
+                return self._object(type.target, len(text), text)
             return self._pointer(draw, type, counts.get(index), rule, depth, near, distinct=member.restrict)
         return self.value(draw, type, depth)
 
@@ -382,7 +399,12 @@ class _Maker:
 
     def _text(self, draw: Draw, size: int) -> bytes:
         """Up to `size` bytes of the kind that parsers meet: the program's own strings, runs, digits, anything."""
-        return b"".join(draw(self._pieces))[:size] if size else b""
+        if not size:
+            return b""
+        if not draw(_HALF):
+            return b"".join(draw(self._pieces))[:size]
+        text = draw(self._words)
+        return (_closed(text) if draw(_HALF) else text).encode("latin-1")[:size]
 
     # -- variations
 
@@ -410,6 +432,26 @@ class _Maker:
             else:
                 args[index] = Value(value.type, *self.value(draw, value.type))
         return replace(made, args=tuple(args))
+
+
+def _holds_text(type: Type) -> bool:
+    return isinstance(type, Pointer) and isinstance(type.target, Int) and type.target.character
+
+
+def _closed(text: str) -> str:
+    """A text with its brackets and quotes closed, and those left out that close nothing."""
+    found, still_open = "", ""
+    for letter in text:
+        if letter in "([{<":
+            still_open += ")]}>"["([{<".index(letter)]
+        elif letter in "\"'":
+            still_open = still_open[:-1] if still_open.endswith(letter) else still_open + letter
+        elif letter in ")]}>":
+            if not still_open.endswith(letter):
+                continue
+            still_open = still_open[:-1]
+        found += letter
+    return found + still_open[::-1]
 
 
 def _patched(target: Object, place: int, patch: bytes) -> bytes:

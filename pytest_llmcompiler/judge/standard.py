@@ -20,6 +20,7 @@ from pytest_llmcompiler.inputs.value import Input
 from pytest_llmcompiler.judge.oracle import Entry, Oracle
 from pytest_llmcompiler.judge.subject import Subject
 from pytest_llmcompiler.judge.whole import Whole
+from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.program.reference import Reference
 
 _VARIED = 4
@@ -148,7 +149,10 @@ class Standard:
 
     @functools.cached_property
     def _hints(self) -> Hints:
-        return hints(self.subject.reference.extracted(self.subject.function), self.subject.reference.ir)
+        reference = self.subject.reference
+        reached = ir.mentioned(reference.module, self.subject.function) | {self.subject.function}
+        code = (str(function) for function in reference.module.functions if function.name in reached)
+        return hints("\n".join(code), reference.ir)
 
     @property
     def _store(self) -> Store:
