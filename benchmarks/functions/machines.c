@@ -219,6 +219,12 @@ const char *parse_header(const char *line, size_t *len)
     return p;
 }
 
+/* The name of the last line that parse_header has read. */
+const char *header_name(void)
+{
+    return last_header;
+}
+
 /* The status code of "HTTP/1.x NNN ...", 0 for anything else. */
 int http_status(const char *line)
 {
