@@ -82,8 +82,9 @@ class Mutator:
             if not (leaf.value ^ mine) & (1 << 8 * min(leaf.type.size, comparison.size)) - 1
         ]
         if matching and self._random.random() < 0.8:
-            value = other + self._random.choice((0, 0, 0, 1, -1))
-            return _with(start.made, self._random.choice(matching), value)
+            leaf = self._random.choice(matching)
+            turned = 1 << 8 * leaf.type.size - 1  # the same but for the sign
+            return _with(start.made, leaf, other + self._random.choice((0, 0, 0, 1, -1, turned)))
         if not start.leaves:
             return start.made
         # A side may be a multiple of a number, and something else.

@@ -120,6 +120,9 @@ _STEPS = st.sampled_from((1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64
 """How far apart two pointers into one object are: code for vectors takes another way from some distance on."""
 _ALIASED = [st.sampled_from([True] * 7 + [False]), st.sampled_from([True] * 23 + [False])]
 """False where a pointer leads to an object that another one leads to: an argument's, and those deeper down."""
+_FILLS = st.sampled_from(("again", "again", "zeros", "unset"))
+_UNSET = b"\xa5"
+"""What memory behind a text holds: a byte that is written there shows."""
 _ROOM = st.sampled_from((0, 0, 16, 80))
 _DIGITS = st.integers(0, 9)
 _PLAIN_BYTES = b"aZ0 9\n\t-+,.:;/=\"'\\(){}[]<>#%&_\x7f\x80\xff\0"
@@ -359,7 +362,7 @@ class _Maker:
             text = self._text(draw, 200).replace(b"\0", b"\1")
             text = (text * 300)[:300] if text and draw(_LONG) else text
             text += b"\0"
-            text += b"" if type.const else bytes(draw(_ROOM))
+            text += b"" if type.const else _UNSET * draw(_ROOM)
             return self._object(element, len(text), text)
         if count is None:  # elements that are too few, the reference tells
             count = 1 if isinstance(element, (Struct, Pointer)) else draw(_FREE_COUNTS)
@@ -389,8 +392,11 @@ class _Maker:
     def _elements(self, draw: Draw, element: Type, count: int, depth: int) -> Made:
         if isinstance(element, Int) and element.size == 1 and not element.boolean and not element.enumerators:
             text = self._text(draw, count)
-            rest = text or b"\0"
-            return (text + rest * (count // len(rest)) if draw(st.booleans()) else text.ljust(count, b"\0"))[:count], ()
+            filled = draw(_FILLS)
+            if filled == "again":
+                rest = text or b"\0"
+                return (text + rest * (count // len(rest)))[:count], ()
+            return (text.ljust(count, b"\0") if filled == "zeros" else (text + b"\0").ljust(count, _UNSET))[:count], ()
         # The rest repeats: hypothesis gives up on examples that are too large.
         most = 6 if isinstance(element, Array) else 12 if isinstance(element, (Struct, Pointer)) else 40
         drawn = min(count, max(1, min(most, self._left)))
