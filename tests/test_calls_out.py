@@ -309,6 +309,21 @@ def test_prototypes_of_declared_functions(compiled: Compile) -> None:
     assert len(externals["any"].params) == 1
 
 
+def test_which_functions_may_be_given_an_end(compiled: Compile) -> None:
+    source = """
+    struct point { int x, y; };
+    int table[4];
+    void apart(int *, int *), members(int *, int *), arrays(int *, int *), range(int *, int *), globals(int *, int *);
+    void f(void) {
+        int a, b, c[4], d[4];
+        struct point p;
+        apart(&a, &b); apart(0, table); members(&p.x, &p.y); arrays(c, d); range(c, c + 4); globals(table, table + 4);
+    }
+    """
+    externals = compiled(source).externals
+    assert {name for name, type in externals.items() if type.ends} == {"range", "globals"}
+
+
 def test_values_that_calls_return() -> None:
     assert made(Int(1, False, "_Bool", boolean=True), 7) == b"\1"
     assert made(Int(4, False, "enum e", enumerators=(("A", 5),)), 7) == b"\5\0\0\0"
@@ -324,6 +339,7 @@ ENDS = r"""
 struct named { int number; const char *name; };
 void write_out(const char *data, int size), deliver(const char *data);
 int total(int *begin, int *end);
+void measure(int x, int *width, int *height);
 int choose(const void *, int (*)(int), const struct named *);
 static int a, b;
 static int one(int x) { return x + 1; }
@@ -335,6 +351,7 @@ static const char other[] = "hello";
 const char *get(void) { return other; }
 void header(int x) { static const char magic[4] = {'R', 'I', 'F', 'F'}; write_out(magic, 4); }
 int range(int x) { int a[4] = {x, x ^ 1, x ^ 2, x ^ 3}; return total(a, a + 4) ^ x; }
+int area(int x) { int width, height; measure(x, &width, &height); return width * height + x; }
 int chosen(int x) { return choose(x & 1 ? &a : &b, x & 2 ? one : two, &names[x >> 2 & 1]); }
 int sum(void) { return a + b + one(1) + two(2); }
 """
@@ -378,6 +395,20 @@ RANGE = """range:
  popq %rbx
  ret
 """
+AREA = """area:
+ pushq %rbx
+ subq $16, %rsp
+ movl %edi, %ebx
+ leaq 8(%rsp), %rsi
+ leaq 12(%rsp), %rdx
+ call measure
+ movl 8(%rsp), %eax
+ imull 12(%rsp), %eax
+ addl %ebx, %eax
+ addq $16, %rsp
+ popq %rbx
+ ret
+"""
 
 
 @pytest.mark.parametrize(
@@ -387,6 +418,7 @@ RANGE = """range:
         ("sent", SENT, SENT.replace("0x01010101", "0x01010103")),
         ("header", HEADER, HEADER.replace("RIFF", "RIFX")),
         ("range", RANGE, RANGE.replace("movl %edi, (%rsp)", "movl $7, (%rsp)")),
+        ("area", AREA, AREA.replace("imull 12", "imull 8")),
     ],
 )
 def test_what_lies_past_the_end_of_an_object_is_neither_compared_nor_written(

@@ -63,10 +63,11 @@ class Outside:
         `number` counts the calls of the run before this one.
         """
         kinds, values = self._arguments(type)
-        args = [self._argument(kinds, values, index, placed) for index in range(len(values))]
+        rivals = [self._rivals(kinds, values, index) if type.ends else [] for index in range(len(values))]
+        args = [self._argument(kinds, values, index, rivals[index], placed) for index in range(len(values))]
         numbers = (seed for kind, value in zip(kinds, values) for seed in self._seeds(kind, value, placed, number))
         seed = mixed((placed.salt, *numbers))
-        self._write(kinds, values, seed, placed)
+        self._write(kinds, values, rivals, seed, placed)
         return CallOut(name, tuple(args)), self._result(type, kinds, values, seed)
 
     # -- arguments
@@ -93,7 +94,9 @@ class Outside:
             raise Trap("a call whose arguments lie in no memory")
         return [_defined(kind, image) for kind, image in zip(types, images, strict=True)]
 
-    def _argument(self, kinds: list[Type], values: list[int], index: int, placed: Placed) -> Argument:
+    def _argument(
+        self, kinds: list[Type], values: list[int], index: int, rivals: list[int], placed: Placed
+    ) -> Argument:
         """What there is to compare of an argument."""
         kind, value = kinds[index], values[index]
         if not isinstance(kind, Pointer):
@@ -114,19 +117,18 @@ class Outside:
                 return Pointed(value, data, _sized(kind.target), name, value - address)
         region = self._machine.region(value)
         if region == "stack":
-            others = [values[other] for other in self._rivals(kinds, values, index)]
             data = self._first(kind, value, value + _length(kinds, values, index))
-            return Pointed(ELSEWHERE, data, _sized(kind.target), past=any(other < value for other in others))
+            return Pointed(ELSEWHERE, data, _sized(kind.target), past=any(rival < value for rival in rivals))
         if region in ("constant", "own"):
             data = self._first(kind, value, self._end(value, placed) or value + _MOST)
             return Pointed(ELSEWHERE, data, _sized(kind.target))
         return Pointed(self._machine.shared_address(value))
 
     def _rivals(self, kinds: list[Type], values: list[int], index: int) -> list[int]:
-        """The other arguments that point to the same type, in memory of the same kind: one may be the other's end."""
+        """The other arguments that point to the same type, in memory of the same kind: this may be the end of one."""
         region, name = self._machine.region, _pointee(kinds[index])
         return [
-            other
+            value
             for other, (kind, value) in enumerate(zip(kinds, values))
             if other != index and name and _pointee(kind) == name and region(value) == region(values[index])
         ]
@@ -214,16 +216,14 @@ class Outside:
 
     # -- effects
 
-    def _write(self, kinds: list[Type], values: list[int], seed: int, placed: Placed) -> None:
+    def _write(self, kinds: list[Type], values: list[int], rivals: list[list[int]], seed: int, placed: Placed) -> None:
         """Half of the calls write numbers through pointers that allow it, as real ones do."""
         for index, (kind, address) in enumerate(zip(kinds, values)):
             target = kind.target if isinstance(kind, Pointer) and not kind.const else None
             own = mixed((seed, index))
             if target is None or not _is_number(target) or not own & 128:
                 continue
-            if self._is_writable(
-                address, target.size, [values[at] for at in self._rivals(kinds, values, index)], placed
-            ):
+            if self._is_writable(address, target.size, rivals[index], placed):
                 self._machine.write(address, made(target, own))
 
     def _is_writable(self, address: int, size: int, rivals: list[int], placed: Placed) -> bool:

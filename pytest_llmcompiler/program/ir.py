@@ -187,6 +187,27 @@ def mentioned(module: llvm.ModuleRef, function: str) -> frozenset[str]:
     return frozenset(found)
 
 
+def given_ends(module: llvm.ModuleRef) -> frozenset[str]:
+    """The functions that a call in the module may give the end of an object, as far as its text tells: not where every
+    pointer is a variable, its first element or a member, or null."""
+    return frozenset(
+        operands[-1].name
+        for function in module.functions
+        for block in function.blocks
+        for instruction in block.instructions
+        if instruction.opcode == "call"
+        for operands in [list(instruction.operands)]
+        if not all(map(_is_object, operands[:-1]))
+    )
+
+
+def _is_object(value: llvm.ValueRef) -> bool:
+    text = str(value).strip()
+    member = re.match(r"%\S+ = getelementptr (?:(?:\w+ )*%|.*, i64 0, i64 0$)", text)
+    named = re.match(r"@\S+ = |%\S+ = alloca |ptr null$", text)
+    return str(value.type) != "ptr" or bool(member or named)
+
+
 def with_plain_copies(text: str) -> str:
     """A module that copies memory by calls of `memcpy` alone, never by instructions of its own."""
     copy = r"call void @llvm\.memcpy\.p0\.p0\.i64\((.*), i1 false\)"

@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.program import ir, signature
@@ -225,7 +225,9 @@ class Reference:
             return {}
         with self._blamed():
             dwarf = None if self.case.is_ir else self.toolchain.declarations(self.case.path)
-        return signature.declared(self.module, self.golden.stubs, dwarf)
+        ends = ir.given_ends(self.module)
+        types = signature.declared(self.module, self.golden.stubs, dwarf)
+        return {name: replace(type, ends=name in ends) for name, type in types.items()}
 
     @functools.cached_property
     def _helpers(self) -> frozenset[str]:

@@ -112,6 +112,8 @@ class Function:
     variadic: bool = False
     format: bool = False
     """Whether the last parameter is a format that says, like that of printf, which arguments follow."""
+    ends: bool = True
+    """Whether a pointer that is passed may be the end of an object to which another points."""
     size: int = 1
     align: int = 1
 
