@@ -44,6 +44,8 @@ long line(void) { char b[8]; return fgets(b, 8, stdin) ? 1 : feof(stdin) ? 2 : 3
 long met(void) { return socket(AF_INET, SOCK_STREAM, 0) == -1 ? errno : 0; }
 long set(void) { return getenv("HOME") ? 1 : 0; }
 long bad(void) { return read(0, (void *)8, 1) + (write(1, "", 0)) + (clock_gettime(0, (void *)8) == -1 ? errno : 0); }
+long cleared(int x) { errno = 0; return x; }
+long stale(int x) { return errno ? -1 : x; }
 long fail(int x) { if (x > 3) errno = x & 15; return 0; }
 double logarithm(double x) { return log(x); }
 char moved[32] = "abcdefgh";
@@ -125,13 +127,16 @@ def test_functions_that_look_at_the_clock_are_salted(compiled: Compile) -> None:
     reference = compiled(SOURCE)
     assert reference.is_salted("early")
     assert reference.is_salted("twice")
-    assert not reference.is_salted("fail")
+    assert reference.is_salted("fail")
+    assert not reference.is_salted("joined")
     assert reference.minds_errno("fail")
     assert not reference.minds_errno("early")
 
 
 EARLY = "early:\n pushq %rbx\n movl %esi, %ebx\n xorl %edi, %edi\n call time\n {}andl $3, %eax\n cmpl %ebx, %eax\n sete %al\n movzbl %al, %eax\n popq %rbx\n ret\n"
 FAIL = "fail:\n cmpl $3, %edi\n jle 1f\n pushq %rbx\n movl %edi, %ebx\n call __errno_location\n andl $15, %ebx\n movl %ebx, (%rax)\n popq %rbx\n1: xorl %eax, %eax\n ret\n"
+
+CLEARED = "cleared:\n pushq %rbx\n movslq %edi, %rbx\n call __errno_location\n movl $0, (%rax)\n movq %rbx, %rax\n popq %rbx\n ret\n"
 
 
 @pytest.mark.parametrize(
@@ -142,6 +147,9 @@ FAIL = "fail:\n cmpl $3, %edi\n jle 1f\n pushq %rbx\n movl %edi, %ebx\n call __e
         ("fail", FAIL, "pass", ""),
         ("fail", FAIL.replace("$15", "$7"), "mismatch", "errno: expected "),
         ("fail", "fail:\n xorl %eax, %eax\n ret\n", "mismatch", "errno: expected "),
+        ("cleared", CLEARED, "pass", ""),
+        ("cleared", "cleared:\n movslq %edi, %rax\n ret\n", "mismatch", "errno: expected 0"),
+        ("stale", "stale:\n movslq %edi, %rax\n ret\n", "mismatch", "return value"),
         ("with_file", "with_file:\n movl %esi, %eax\n ret\n", "inconclusive", "FILE *, and there are no files here"),
     ],
 )

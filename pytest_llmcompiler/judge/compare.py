@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pytest_llmcompiler.inputs.place import GARBAGE, PAGE, Placed, PlacedObject, path
 from pytest_llmcompiler.judge.shape import shaped
 from pytest_llmcompiler.judge.show import show_bytes, show_value
-from pytest_llmcompiler.machine.run import ELSEWHERE, Argument, CallOut, Constants, Pointed, Run
+from pytest_llmcompiler.machine.run import ELSEWHERE, Argument, CallOut, Constants, Pointed, Run, initial_errno
 from pytest_llmcompiler.program.types import Array, Float, Function, Int, Pointer, Struct, Type, significant
 
 Loose = frozenset[tuple[str, int]]
@@ -119,7 +119,7 @@ def differences(frame: Frame, expected: Run, actual: Run, loose: Loose = frozens
 
 
 def _errno(frame: Frame, expected: Run, actual: Run, loose: Loose) -> Iterator[Difference]:
-    is_set = frame.errno and expected.outcome == "return" and expected.errno != 0
+    is_set = frame.errno and expected.outcome == "return" and expected.errno != initial_errno(frame.placed.salt)
     if is_set and expected.errno != actual.errno and ("errno", 0) not in loose:
         yield Difference("errno", str(expected.errno), str(actual.errno))
 

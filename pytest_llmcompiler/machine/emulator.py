@@ -22,7 +22,7 @@ from pytest_llmcompiler.machine.libc import Exit, Kernel, Trap
 from pytest_llmcompiler.machine.memory import Block
 from pytest_llmcompiler.machine.outside import Outside, mixed
 from pytest_llmcompiler.machine.preconditions import checks
-from pytest_llmcompiler.machine.run import ELSEWHERE, CallOut, Constants, Fault, Outcome, Run
+from pytest_llmcompiler.machine.run import ELSEWHERE, CallOut, Constants, Fault, Outcome, Run, initial_errno
 from pytest_llmcompiler.program.reference import Program, Segment
 from pytest_llmcompiler.program.types import Function
 
@@ -403,6 +403,8 @@ class Machine:
         for name, data in placed.globals:
             region, offset, _ = self._variables[name]
             region.write(data, offset)
+        if self._errno:
+            self.write(self._errno, initial_errno(placed.salt).to_bytes(4, "little"))
         self._stack.write(self._start.stack)
         self._fill_arena(placed)
         self._heap.reset(placed)

@@ -198,10 +198,10 @@ class Reference:
 
     def is_salted(self, function: str) -> bool:
         """Whether what a function does depends on what only the salt of an input decides: the results of functions that
-        are not there, and the clock."""
+        are not there, the clock, and what the C library's error number is at first."""
         names = ir.mentioned(self.module, function)
         outside = bool(self.golden.stubs) or any(map(calls_back, self.signatures[function].params))
-        return outside or not names.isdisjoint(_SALTED)
+        return outside or self.minds_errno(function) or not names.isdisjoint(_SALTED)
 
     def minds_errno(self, function: str) -> bool:
         """Whether a function looks at the C library's error number, or sets it."""
