@@ -148,6 +148,8 @@ class Machine:
         self._uc.mem_map(STUBS, PAGE, unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC)
         self._uc.mem_write(STUBS, b"\xc3" * PAGE)
         self._stack = self._map(STACK, STACK_SIZE)
+        if self.candidate is None:  # a correct candidate may need more stack than the reference
+            self._uc.mem_protect(STACK, STACK_SIZE // 2, unicorn.UC_PROT_NONE)
         for slot in SLOTS:
             rights = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE
             self._uc.mem_map_ptr(slot.address, slot.size, rights, self._arena.pointer + slot.host)

@@ -140,12 +140,12 @@ def only_called(module: llvm.ModuleRef, text: str) -> frozenset[str]:
 
 def only_stored(module: llvm.ModuleRef) -> frozenset[str]:
     """The local variables that are never read: no behaviour depends on them."""
-    return _only(module, r"store [^@]*, ptr {}")
+    return _only(module, r"store (?!volatile )[^@]*, ptr {}")
 
 
 def only_loaded(module: llvm.ModuleRef) -> frozenset[str]:
     """The local variables that are never written: they always have their initial values."""
-    return _only(module, r"%[-\w$.]+ = load [^@]*, ptr {}")
+    return _only(module, r"%[-\w$.]+ = load (?!volatile )[^@]*, ptr {}")
 
 
 def _only(module: llvm.ModuleRef, use: str) -> frozenset[str]:
