@@ -23,6 +23,7 @@ from pytest_llmcompiler.machine.memory import Block
 from pytest_llmcompiler.machine.outside import Outside, mixed
 from pytest_llmcompiler.machine.preconditions import checks
 from pytest_llmcompiler.machine.run import ELSEWHERE, CallOut, Constants, Fault, Outcome, Run
+from pytest_llmcompiler.program.ir import PAD
 from pytest_llmcompiler.program.reference import Program, Segment
 from pytest_llmcompiler.program.types import Function
 
@@ -138,6 +139,8 @@ class Machine:
             else:
                 self._uc.mem_map(start, size, rights)
                 self._uc.mem_write(segment.address, segment.data)
+        for pad in self.program.pads:
+            self._uc.mem_write(pad, GARBAGE[self.fill] * (PAD // 4))
 
     def _map(self, address: int, size: int, rights: int = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE) -> Block:
         region = Block(size)
