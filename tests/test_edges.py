@@ -92,6 +92,26 @@ def test_constants_of_a_candidate_s_own(judged: Judged, function: str) -> None:
     assert judged(CONSTANTS, function, wrong).kind == "mismatch"
 
 
+LARGE = r"""
+int far(unsigned i) { int room[100000]; for (int k = 0; k < 4; k++) room[k * 33333] = k; return room[(i & 3) * 33333]; }
+"""
+
+
+def test_a_large_frame(judged: Judged, compiled: Compile) -> None:
+    """Functions may use more of the stack than most do; it is fresh for each run, and has an end."""
+    assert judged(LARGE, "far", compiled(LARGE).assembly("far", "O0")).passed
+    assert judged(LARGE, "far", "far:\n movl %edi, %eax\n andl $3, %eax\n ret\n").passed
+    assert judged(LARGE, "far", "far:\n movl %edi, %eax\n andl $1, %eax\n ret\n").kind == "mismatch"
+    kept = (
+        "far:\n incl -300000(%rsp)\n movl -300000(%rsp), %ecx\n decl -300000(%rsp)\n movl %edi, %eax\n andl $3, %eax\n"
+    )
+    assert judged(LARGE, "far", f"{kept} cmpl $1, %ecx\n je 1f\n incl %eax\n1: ret\n").kind == "mismatch"
+    assert (
+        judged(LARGE, "far", "far:\n subq $4104, %rsp\n movl %edi, (%rsp)\n call far\n addq $4104, %rsp\n ret\n").kind
+        == "crash"
+    )
+
+
 @pytest.mark.parametrize("register", ["ecx", "r10d", "r11d", "ebx", "r12d"])
 def test_registers_that_nobody_set_hold_different_garbage(judged: Judged, register: str) -> None:
     text = f"plus:\n testl %{register}, %{register}\n je 1f\n leal 1(%rdi), %eax\n ret\n1: movl %edi, %eax\n ret\n"

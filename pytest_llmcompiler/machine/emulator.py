@@ -28,6 +28,8 @@ from pytest_llmcompiler.program.reference import Program, Segment
 from pytest_llmcompiler.program.types import Function
 
 STACK, STACK_SIZE = 0x7FFD12340000, 64 * PAGE
+DEEP = 256 * PAGE
+"""Bytes below the stack that a run gets if it reaches for them: few do, and each run starts on a fresh stack."""
 START, START_SIZE = 0x7FFE00000000, 4 * PAGE
 """The stack on which the program starts up."""
 FRAME = 2 * PAGE
@@ -110,6 +112,7 @@ class Machine:
         self._edges: set[tuple[int, int]] = set()
         self._placed: Placed | None = None
         self._raised: Exception | None = None
+        self._is_deep = False
         self._load_program()
         self._load_surroundings()
         self._hook(counting)
@@ -367,7 +370,7 @@ class Machine:
 
     def region(self, address: int) -> Region:
         """What kind of memory an address belongs to; one past the end of constants counts too."""
-        if STACK <= address < STACK + STACK_SIZE:
+        if STACK - DEEP <= address < STACK + STACK_SIZE:
             return "stack"
         if self.in_own_data(address):
             return "own"
@@ -407,6 +410,9 @@ class Machine:
             region, offset, _ = self._variables[name]
             region.write(data, offset)
         self._stack.write(self._start.stack)
+        if self._is_deep:
+            self._uc.mem_unmap(STACK - DEEP, DEEP)
+            self._is_deep = False
         self._fill_arena(placed)
         self._heap.reset(placed)
         self._kernel.reset(placed.salt)
@@ -516,8 +522,17 @@ class Machine:
         if words == "jump":
             pc = self._caller()
         address &= (1 << 64) - 1
+        if words != "jump" and STACK - DEEP <= address < STACK and not self._is_deep:
+            self._deepen()
+            return True
         self._stop("fault", Fault(f"bad {words}", pc, address, words, size))
         return False
+
+    def _deepen(self) -> None:
+        """Map the memory below the stack, until the next run."""
+        self._uc.mem_map(STACK - DEEP, DEEP, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
+        self._uc.mem_write(STACK - DEEP, bytes(DEEP) if self._blank else GARBAGE[self.fill] * (DEEP // 4))
+        self._is_deep = True
 
     def _on_invalid(self, uc: Any, data: Any) -> bool:
         self._stop("fault", Fault("illegal instruction", uc.reg_read(x86.UC_X86_REG_RIP)))
