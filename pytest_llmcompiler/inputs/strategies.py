@@ -350,6 +350,8 @@ class _Maker:
         null = bytes(8)
         target = type.target
         if isinstance(target, Function):
+            if not rule.non_null and draw(_NULLS[0]):
+                return null, ()
             return null, ((0, Callback(target, draw(st.integers(0, 1)) if depth else 0)),)
         often = _NULLS[min(depth, 3) if count is None else 0]
         too_large = target is not None and target.size > LARGE
