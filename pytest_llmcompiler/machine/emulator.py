@@ -29,7 +29,8 @@ from pytest_llmcompiler.program.types import Function
 
 STACK, STACK_SIZE = 0x7FFD12340000, 64 * PAGE
 DEEP = 256 * PAGE
-"""Bytes below the stack that a run gets if it reaches for them: few do, and each run starts on a fresh stack."""
+"""Bytes below the stack that a run of a candidate gets if it reaches for them, and half as many that a reference gets:
+a correct candidate may need more. Few do, and each run starts on a fresh stack."""
 START, START_SIZE = 0x7FFE00000000, 4 * PAGE
 """The stack on which the program starts up."""
 FRAME = 2 * PAGE
@@ -112,6 +113,7 @@ class Machine:
         self._edges: set[tuple[int, int]] = set()
         self._placed: Placed | None = None
         self._raised: Exception | None = None
+        self._depth = DEEP if candidate else DEEP // 2
         self._is_deep = False
         self._load_program()
         self._load_surroundings()
@@ -154,8 +156,6 @@ class Machine:
         self._uc.mem_map(STUBS, PAGE, unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC)
         self._uc.mem_write(STUBS, b"\xc3" * PAGE)
         self._stack = self._map(STACK, STACK_SIZE)
-        if self.candidate is None:  # a correct candidate may need more stack than the reference
-            self._uc.mem_protect(STACK, STACK_SIZE // 2, unicorn.UC_PROT_NONE)
         for slot in SLOTS:
             rights = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE
             self._uc.mem_map_ptr(slot.address, slot.size, rights, self._arena.pointer + slot.host)
@@ -372,7 +372,7 @@ class Machine:
 
     def region(self, address: int) -> Region:
         """What kind of memory an address belongs to; one past the end of constants counts too."""
-        if STACK - DEEP <= address < STACK + STACK_SIZE:
+        if STACK - self._depth <= address < STACK + STACK_SIZE:
             return "stack"
         if self.in_own_data(address):
             return "own"
@@ -413,7 +413,7 @@ class Machine:
             region.write(data, offset)
         self._stack.write(self._start.stack)
         if self._is_deep:
-            self._uc.mem_unmap(STACK - DEEP, DEEP)
+            self._uc.mem_unmap(STACK - self._depth, self._depth)
             self._is_deep = False
         self._fill_arena(placed)
         self._heap.reset(placed)
@@ -524,7 +524,7 @@ class Machine:
         if words == "jump":
             pc = self._caller()
         address &= (1 << 64) - 1
-        if words != "jump" and STACK - DEEP <= address < STACK and not self._is_deep:
+        if words != "jump" and STACK - self._depth <= address < STACK and not self._is_deep:
             self._deepen()
             return True
         self._stop("fault", Fault(f"bad {words}", pc, address, words, size))
@@ -532,8 +532,9 @@ class Machine:
 
     def _deepen(self) -> None:
         """Map the memory below the stack, until the next run."""
-        self._uc.mem_map(STACK - DEEP, DEEP, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
-        self._uc.mem_write(STACK - DEEP, bytes(DEEP) if self._blank else GARBAGE[self.fill] * (DEEP // 4))
+        size = self._depth
+        self._uc.mem_map(STACK - size, size, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
+        self._uc.mem_write(STACK - size, bytes(size) if self._blank else GARBAGE[self.fill] * (size // 4))
         self._is_deep = True
 
     def _on_invalid(self, uc: Any, data: Any) -> bool:
