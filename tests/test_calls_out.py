@@ -5,6 +5,10 @@ from __future__ import annotations
 import pytest
 from faces import Compile, Judged
 
+from pytest_llmcompiler.inputs.place import place
+from pytest_llmcompiler.inputs.value import Input, Value
+from pytest_llmcompiler.machine import abi
+from pytest_llmcompiler.machine.emulator import Machine
 from pytest_llmcompiler.machine.outside import made
 from pytest_llmcompiler.program.types import Array, Float, Int, Pointer
 from pytest_llmcompiler.program.varargs import format_types
@@ -314,3 +318,108 @@ def test_values_that_calls_return() -> None:
     assert len(text) == 20
     assert text.isascii()
     assert text.endswith(b"\0")
+
+
+ENDS = r"""
+struct named { int number; const char *name; };
+void write_out(const char *data, int size), deliver(const char *data);
+int total(int *begin, int *end);
+int choose(const void *, int (*)(int), const struct named *);
+static int a, b;
+static int one(int x) { return x + 1; }
+static int two(int x) { return x + 2; }
+static const struct named names[2] = {{1, "one"}, {2, "two"}};
+void put(int v) { char b[4]; b[0] = v | 1; b[1] = v >> 8 | 1; b[2] = v >> 16 | 1; b[3] = v >> 24 | 1; write_out(b, 4); }
+void sent(int v) { char b[4]; b[0] = v | 1; b[1] = v >> 8 | 1; b[2] = v >> 16 | 1; b[3] = v >> 24 | 1; deliver(b); }
+static const char other[] = "hello";
+const char *get(void) { return other; }
+void header(int x) { static const char magic[4] = {'R', 'I', 'F', 'F'}; write_out(magic, 4); }
+int range(int x) { int a[4] = {x, x ^ 1, x ^ 2, x ^ 3}; return total(a, a + 4) ^ x; }
+int chosen(int x) { return choose(x & 1 ? &a : &b, x & 2 ? one : two, &names[x >> 2 & 1]); }
+int sum(void) { return a + b + one(1) + two(2); }
+"""
+PUT = """put:
+ subq $24, %rsp
+ movl %edi, %eax
+ orl $0x01010101, %eax
+ movl %eax, 12(%rsp)
+ movl $0x44434241, 16(%rsp)
+ leaq 12(%rsp), %rdi
+ movl $4, %esi
+ call write_out
+ addq $24, %rsp
+ ret
+"""
+SENT = PUT.replace("put:", "sent:").replace(" movl $4, %esi\n", "").replace("write_out", "deliver")
+HEADER = """header:
+ movl $4, %esi
+ leaq magic.0(%rip), %rdi
+ jmp write_out
+ .section .rodata
+magic.0: .ascii "RIFF"
+other: .string "hullo"
+"""
+RANGE = """range:
+ pushq %rbx
+ subq $16, %rsp
+ movl %edi, %ebx
+ movl %edi, (%rsp)
+ xorl $1, %edi
+ movl %edi, 4(%rsp)
+ xorl $3, %edi
+ movl %edi, 8(%rsp)
+ xorl $1, %edi
+ movl %edi, 12(%rsp)
+ movq %rsp, %rdi
+ leaq 16(%rsp), %rsi
+ call total
+ xorl %ebx, %eax
+ addq $16, %rsp
+ popq %rbx
+ ret
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "right", "wrong"),
+    [
+        ("put", PUT, PUT.replace("0x01010101", "0x01010103")),
+        ("sent", SENT, SENT.replace("0x01010101", "0x01010103")),
+        ("header", HEADER, HEADER.replace("RIFF", "RIFX")),
+        ("range", RANGE, RANGE.replace("movl %edi, (%rsp)", "movl $7, (%rsp)")),
+    ],
+)
+def test_what_lies_past_the_end_of_an_object_is_neither_compared_nor_written(
+    judged: Judged, function: str, right: str, wrong: str
+) -> None:
+    verdict = judged(ENDS, function, right)
+    assert verdict.kind == "pass", str(verdict)
+    verdict = judged(ENDS, function, wrong)
+    assert verdict.kind == "mismatch", str(verdict)
+
+
+def test_results_are_the_same_in_every_build_of_the_program(compiled: Compile) -> None:
+    """Whatever the linker's addresses of variables, functions and texts."""
+    reference = compiled(ENDS)
+    signature = reference.signatures["chosen"]
+    golden, probe = (
+        Machine(program, "chosen", signature, externals=reference.externals)
+        for program in (reference.golden, reference.probe)
+    )
+    assert golden.program.symbols["b"] != probe.program.symbols["b"]
+    results = set()
+    for number in range(8):
+        data = number.to_bytes(4, "little")
+        placed = place(Input((Value(signature.params[0].type, data),)), ["x"])
+        call = abi.call([signature.params[0].type], placed.images)
+        first, second = (machine.run(placed, call, 100_000).result for machine in (golden, probe))
+        assert first == second, number
+        results.add(first)
+    assert len(results) > 1
+
+
+def test_arguments_that_lie_in_no_memory(judged: Judged) -> None:
+    source = "void report(double, double, double, double, double, double, double, double, double);\n"
+    source += "void g(double x) { report(x, x, x, x, x, x, x, x, x); }\n"
+    verdict = judged(source, "g", "g:\n xorl %esp, %esp\n jmp report\n")
+    assert verdict.kind == "crash", str(verdict)

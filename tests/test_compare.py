@@ -126,6 +126,7 @@ static int sub(int a, int b) { return a - b; }
 op pick(int c) { return c == '+' ? add : sub; }
 int *temporary(int n) { int *t = malloc(4); *t = n; int r = *t; free(t); int *q = malloc(8); q[0] = r; q[1] = 1; return q; }
 int by_pointer(int (*f)(int *), int x) { int t = x; return f(&t); }
+double *uneven(int v) { double *d = malloc(13); memset(d, v, 13); return d; }
 void told(int *p, void (*f)(int *)) { *p = 1; f(p); *p = 2; }
 // LLMC: arg copy.to non-null
 // LLMC: arg copy.from non-null
@@ -160,6 +161,8 @@ FINE = {
     "slot": " movl %edi, %eax\n andl $3, %eax\n leaq numbers(%rip), %rcx\n leaq (%rcx,%rax,4), %rax\n ret",
     "pick": " leaq add(%rip), %rax\n leaq sub(%rip), %rcx\n cmpl $43, %edi\n cmovneq %rcx, %rax\n ret",
     "temporary": " pushq %rbx\n movl %edi, %ebx\n movl $8, %edi\n call malloc\n movl %ebx, (%rax)\n movl $1, 4(%rax)\n popq %rbx\n ret",
+    "uneven": " pushq %rbx\n movl %edi, %ebx\n movl $13, %edi\n call malloc\n movq %rax, %rdi\n movl %ebx, %esi\n"
+    " movl $13, %edx\n popq %rbx\n jmp memset",
     "by_pointer": " subq $24, %rsp\n movl %esi, 4(%rsp)\n movq %rdi, %rax\n leaq 4(%rsp), %rdi\n call *%rax\n addq $24, %rsp\n ret",
     "told": " pushq %rbx\n movq %rdi, %rbx\n movl $1, (%rdi)\n call *%rsi\n movl $2, (%rbx)\n popq %rbx\n ret",
 }  # fmt: skip
@@ -180,6 +183,7 @@ WRONG = {
     "slot": (" leaq numbers(%rip), %rax\n ret", "return value"),
     "pick": (" leaq add(%rip), %rax\n ret", "return value"),
     "by_pointer": (" pushq %rbx\n movq %rdi, %rax\n leaq zero(%rip), %rdi\n call *%rax\n popq %rbx\n ret\n .data\nzero: .long 0", ""),
+    "uneven": (FINE["uneven"].replace(" popq %rbx\n jmp memset", " call memset\n movb $7, 12(%rax)\n popq %rbx\n ret"), "result[1]"),
     "told": (" pushq %rbx\n movq %rdi, %rbx\n call *%rsi\n movl $2, (%rbx)\n popq %rbx\n ret", "call 1"),
 }  # fmt: skip
 

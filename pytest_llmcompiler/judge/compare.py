@@ -12,7 +12,7 @@ from pytest_llmcompiler.inputs.place import GARBAGE, PAGE, Placed, PlacedObject,
 from pytest_llmcompiler.judge.shape import shaped
 from pytest_llmcompiler.judge.show import show_bytes, show_value
 from pytest_llmcompiler.machine.run import ELSEWHERE, Argument, CallOut, Constants, Pointed, Run
-from pytest_llmcompiler.program.types import Array, Float, Function, Pointer, Struct, Type, significant
+from pytest_llmcompiler.program.types import Array, Float, Function, Int, Pointer, Struct, Type, significant
 
 Loose = frozenset[tuple[str, int]]
 """Bytes on which references disagree, so that no candidate can be blamed: (object, global, heap object or argument of a
@@ -188,10 +188,28 @@ def _same_pointees(frame: Frame, expected: Run, actual: Run, index: int, loose: 
     calls = expected.calls[index], actual.calls[index]
     for number, (one, two) in enumerate(zip(*(call.args for call in calls), strict=True)):
         if isinstance(one, Pointed) and isinstance(two, Pointed) and one.data != two.data:
-            first, second = (_without(arg.data, _argument_key(index, number), 0, loose) for arg in (one, two))
+            key = _argument_key(index, number)
+            if _is_text(one):
+                if not _same_text(one.data, two.data, key, loose):
+                    return False
+                continue
+            first, second = (_without(arg.data, key, 0, loose) for arg in (one, two))
             if not _same_pointee(frame, expected, actual, replace(one, data=first), second[: len(first)]):
                 return False
     return True
+
+
+def _is_text(argument: Pointed) -> bool:
+    """Whether a string is all that is known of what lies there."""
+    character = isinstance(argument.element, Int) and argument.element.character
+    return argument.address == ELSEWHERE and (argument.element is None or character)
+
+
+def _same_text(first: bytes, second: bytes, key: str, loose: Loose) -> bool:
+    """Whether a text is the expected one, as far as that goes: past its object, whatever follows is no part of it."""
+    known = next((index for index in range(len(first)) if (key, index) in loose), len(first))
+    first = first[:known]
+    return first == second if first.endswith(b"\0") else second.startswith(first)
 
 
 def _same_pointee(frame: Frame, expected: Run, actual: Run, one: Pointed, second: bytes) -> bool:
@@ -248,11 +266,13 @@ def _elements(
     size = max(element.size, 1)
     for at in range(0, len(before), size):
         one, two = (_without(data[at : at + size], key or label, at, loose) for data in (before, after))
-        if one != two and not same_value(element, one, two, sides):
+        if one != two and (len(one) < size or not same_value(element, one, two, sides)):
             columns = enumerate(zip(one, two, significant(element) or b"\xff" * size))
             step = next((index for index, (a, b, mask) in columns if (a ^ b) & mask), 0)
             name = path(element, label, at + step, at_pointer=at_pointer)
-            if size == 1:
+            if len(one) < size:
+                yield Difference(name, show_bytes(one), show_bytes(two))
+            elif size == 1:
                 one, two = before[at : at + 24], after[at : at + 24]
                 yield Difference(f"{name} and on", show_bytes(one), show_bytes(two))
             else:
@@ -380,7 +400,7 @@ def loose_bytes(frame: Frame, first: Run, second: Run) -> Loose:
     for index, calls in enumerate(zip(first.calls, second.calls, strict=True)):
         for number, (a, b) in enumerate(zip(*(call.args for call in calls), strict=True)):
             if isinstance(a, Pointed) and isinstance(b, Pointed):
-                found |= _unequal(_argument_key(index, number), a.data, b.data)
+                found |= _unequal_pointees(_argument_key(index, number), a, b)
     types = _heap_types(frame, first) if first.heap else {}
     for index, ((address, size, one), (_, _, two)) in enumerate(zip(first.heap, second.heap)):
         start = address % PAGE if address in types else 0
@@ -392,6 +412,15 @@ def loose_bytes(frame: Frame, first: Run, second: Run) -> Loose:
             if a != b and (a, b) != (c, d) and at >= start
         )
     return frozenset(found)
+
+
+def _unequal_pointees(name: str, first: Pointed, second: Pointed) -> set[tuple[str, int]]:
+    if not first.past and not _is_text(first):
+        return _unequal(name, first.data, second.data)
+    pairs = enumerate(zip(first.data, second.data))
+    shorter = min(len(first.data), len(second.data))
+    same = next((index for index, (a, b) in pairs if a != b), shorter)
+    return {(name, index) for index in range(0 if first.past else same, len(first.data))}
 
 
 def _unequal(name: str, first: bytes, second: bytes) -> set[tuple[str, int]]:

@@ -582,7 +582,7 @@ class Machine:
     def _call_out(self, name: str, type: Function) -> None:
         """Record a call and give it a result that depends on its arguments; every other register is lost."""
         assert self._placed is not None
-        call, result = self._outside.called(name, type, self._placed)
+        call, result = self._outside.called(name, type, self._placed, len(self._calls))
         self._calls.append(call)
         self._clobber()
         for register, data in result.items():

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.inputs.place import Placed
 from pytest_llmcompiler.machine import abi
 from pytest_llmcompiler.machine.heap import HEAP, Heap, is_heap
+from pytest_llmcompiler.machine.libc import Trap
 from pytest_llmcompiler.machine.run import ELSEWHERE, Argument, CallOut, Pointed
 from pytest_llmcompiler.program.types import (
     Array,
@@ -48,14 +51,22 @@ class Outside:
             for name, symbol in symbols.items()
             if name.startswith(".str")
         ]
+        ends: dict[int, tuple[int, str]] = {}
+        for name, symbol in symbols.items():
+            if symbol.size:
+                ends[symbol.address] = max(ends.get(symbol.address, (0, "")), (symbol.address + symbol.size, name))
+        self._ends = sorted((start, *end) for start, end in ends.items())
 
-    def called(self, name: str, type: Function, placed: Placed) -> tuple[CallOut, dict[str, bytes]]:
-        """What a call that has just been made passes, and the registers that hold its result."""
+    def called(self, name: str, type: Function, placed: Placed, number: int) -> tuple[CallOut, dict[str, bytes]]:
+        """What a call that has just been made passes, and the registers that hold its result.
+
+        `number` counts the calls of the run before this one.
+        """
         kinds, values = self._arguments(type)
-        args = [self._argument(kind, value, placed) for kind, value in zip(kinds, values)]
-        numbers = (number for kind, value in zip(kinds, values) for number in self._seeds(kind, value))
+        args = [self._argument(kinds, values, index, placed) for index in range(len(values))]
+        numbers = (seed for kind, value in zip(kinds, values) for seed in self._seeds(kind, value, placed, number))
         seed = mixed((placed.salt, *numbers))
-        self._write(kinds, values, seed)
+        self._write(kinds, values, seed, placed)
         return CallOut(name, tuple(args)), self._result(type, kinds, values, seed)
 
     # -- arguments
@@ -68,7 +79,7 @@ class Outside:
         hidden: list[Type] = [Pointer(None)] if abi.result(type).in_memory else []
         values = self._values(hidden + named)
         if type.format and isinstance(named[-1], Pointer):
-            asked = format_types(self._text(values[-1]))
+            asked = format_types(self._text(values[-1], _MOST))
             if asked:
                 named += asked
                 values = self._values(hidden + named)
@@ -78,10 +89,13 @@ class Outside:
         machine = self._machine
         stack = machine.register("rsp") + 8
         images = abi.arguments(types, machine.register, lambda offset, size: machine.read(stack + offset, size))
+        if any(len(image) < kind.size for kind, image in zip(types, images, strict=True)):
+            raise Trap("a call whose arguments lie in no memory")
         return [_defined(kind, image) for kind, image in zip(types, images, strict=True)]
 
-    def _argument(self, kind: Type, value: int, placed: Placed) -> Argument:
+    def _argument(self, kinds: list[Type], values: list[int], index: int, placed: Placed) -> Argument:
         """What there is to compare of an argument."""
+        kind, value = kinds[index], values[index]
         if not isinstance(kind, Pointer):
             return value
         if isinstance(kind.target, Function):
@@ -98,9 +112,46 @@ class Outside:
             if address <= value < address + size:
                 data = self._until(value, address + size)
                 return Pointed(value, data, _sized(kind.target), name, value - address)
-        if self._machine.region(value) in ("stack", "constant", "own"):
-            return Pointed(ELSEWHERE, self._first(kind, value), _sized(kind.target))
+        region = self._machine.region(value)
+        if region == "stack":
+            others = [values[other] for other in self._rivals(kinds, values, index)]
+            data = self._first(kind, value, value + _length(kinds, values, index))
+            return Pointed(ELSEWHERE, data, _sized(kind.target), past=any(other < value for other in others))
+        if region in ("constant", "own"):
+            data = self._first(kind, value, self._end(value, placed) or value + _MOST)
+            return Pointed(ELSEWHERE, data, _sized(kind.target))
         return Pointed(self._machine.shared_address(value))
+
+    def _rivals(self, kinds: list[Type], values: list[int], index: int) -> list[int]:
+        """The other arguments that point to the same type, in memory of the same kind: one may be the other's end."""
+        region, name = self._machine.region, _pointee(kinds[index])
+        return [
+            other
+            for other, (kind, value) in enumerate(zip(kinds, values))
+            if other != index and name and _pointee(kind) == name and region(value) == region(values[index])
+        ]
+
+    def _holder(self, address: int) -> tuple[int, int, str] | None:
+        """The symbol of the program that holds an address: where it starts and ends, and its name."""
+        index = bisect_right(self._ends, (address, 1 << 64)) - 1
+        return self._ends[index] if index >= 0 and address < self._ends[index][1] else None
+
+    def _end(self, address: int, placed: Placed) -> int | None:
+        """Where the object ends that holds an address; None where that is not known, as on the stack."""
+        held = (target for target in placed.objects if target.address <= address < target.address + target.size)
+        ends = (target.address + target.size for target in held)
+        size, symbol = self._heap.extent(address), self._holder(address)
+        return next(ends, None) or (address + size if size else symbol[1] if symbol else self._own_end(address))
+
+    def _own_end(self, address: int) -> int | None:
+        """Where a candidate's own object ends: at the latest at the next name that is no compiler's label."""
+        own = self._machine.candidate
+        for part in own.segments if own else ():
+            end = part.address + len(part.data)
+            if own and part.address <= address < end:
+                starts = (at for name, at in own.symbols.items() if not name.startswith(".L"))
+                return min((at for at in starts if address < at < end), default=end)
+        return None
 
     def _until(self, address: int, end: int) -> bytes:
         """What lies from one address to another, up to 4096 bytes. Where the stack is tells nothing."""
@@ -111,47 +162,78 @@ class Outside:
                 data[at : at + 8] = ELSEWHERE.to_bytes(8, "little")
         return bytes(data)
 
-    def _first(self, kind: Pointer, address: int) -> bytes:
-        """The string at an address, or the first element there; of an unknown type only a constant string."""
+    def _first(self, kind: Pointer, address: int, end: int) -> bytes:
+        """The string at an address, or the first element there; of an unknown type only a constant string.
+
+        A string that is not ended before `end` is as long as that.
+        """
         element = _sized(kind.target)
         if _is_text(element) or (element is None and self._is_string(address)):
-            return self._text(address)
+            return self._text(address, end - address)
         if element is None:
             return b""
-        data = self._until(address, address + element.size)
+        on_stack = self._machine.region(address) == "stack"
+        data = self._until(address, address + element.size if on_stack else min(end, address + element.size))
         return _defined(element, data).to_bytes(len(data), "little") if len(data) == element.size else data
 
     def _is_string(self, address: int) -> bool:
         own = self._machine.region(address) == "constant" and not self._machine.in_program(address)
         return own or any(address in string for string in self._strings)
 
-    def _text(self, address: int) -> bytes:
-        text = self._machine.read(address, _MOST)
-        return text[: text.find(b"\0") + 1] or text[:1]
+    def _text(self, address: int, size: int) -> bytes:
+        text = self._machine.read(address, min(size, _MOST))
+        return text[: text.find(b"\0") + 1] or text
 
-    def _seeds(self, kind: Type, value: int) -> Iterator[int]:
-        """The numbers that a result depends on: never the address of what may lie elsewhere in another run."""
+    def _seeds(self, kind: Type, value: int, placed: Placed, number: int) -> Iterator[int]:
+        """The numbers that a result depends on: never the address of what may lie elsewhere in another run, or in the
+        probe, and nothing that may lie past the end of an object."""
         if not isinstance(kind, Pointer):
-            yield _without_heap(value)
+            yield _without_heap(value & int.from_bytes(significant(kind, pointers=False), "little"))
         elif isinstance(kind.target, Function):
-            yield self._machine.shared_address(value)
+            yield self._identity(self._machine.shared_address(value))
         else:
-            yield value if self._machine.region(value) in ("data", "object") else min(value, 1)
-            yield _without_heap(int.from_bytes(self._first(kind, value)[:64] if kind.target else b"", "little"))
+            region = self._machine.region(value)
+            yield self._identity(value) if region in ("data", "object") else min(value, 1)
+            yield number if region == "stack" else self._contents(kind, value, placed)
+
+    def _identity(self, address: int) -> int:
+        """A number for an address that is the same in every build of the program."""
+        symbol = self._holder(address)
+        return mixed((zlib.crc32(symbol[2].encode()), address - symbol[0])) if symbol else address
+
+    def _contents(self, kind: Pointer, address: int, placed: Placed) -> int:
+        """What a pointer points to, as far as that surely is an object's, and without pointers."""
+        end = self._end(address, placed)
+        if end is None or kind.target is None:
+            return 0
+        data = self._first(kind, address, end)
+        number, element = int.from_bytes(data[:64], "little"), _sized(kind.target)
+        if element is not None and not _is_text(element):
+            number &= int.from_bytes(significant(element, pointers=False)[:64], "little")
+        return _without_heap(number)
 
     # -- effects
 
-    def _write(self, kinds: list[Type], values: list[int], seed: int) -> None:
+    def _write(self, kinds: list[Type], values: list[int], seed: int, placed: Placed) -> None:
         """Half of the calls write numbers through pointers that allow it, as real ones do."""
         for index, (kind, address) in enumerate(zip(kinds, values)):
             target = kind.target if isinstance(kind, Pointer) and not kind.const else None
             own = mixed((seed, index))
-            if target is not None and _is_number(target) and own & 128 and self._is_writable(address, target.size):
+            if target is None or not _is_number(target) or not own & 128:
+                continue
+            if self._is_writable(
+                address, target.size, [values[at] for at in self._rivals(kinds, values, index)], placed
+            ):
                 self._machine.write(address, made(target, own))
 
-    def _is_writable(self, address: int, size: int) -> bool:
-        writable = self._machine.region(address) in ("stack", "data", "own", "object", "heap")
-        return writable and len(self._machine.read(address, size)) == size
+    def _is_writable(self, address: int, size: int, rivals: list[int], placed: Placed) -> bool:
+        """Whether an object surely lies at an address, rather than the end of one to which another argument points."""
+        region = self._machine.region(address)
+        if region == "stack":  # which of two lies lower tells nothing: the next compiler lays them out otherwise
+            return not rivals and len(self._machine.read(address, size)) == size
+        end = self._end(address, placed)
+        known = end is not None and address + size <= end and region in ("data", "own", "object", "heap")
+        return known and all(self._end(rival, placed) != address for rival in rivals)
 
     def _result(self, type: Function, kinds: list[Type], values: list[int], seed: int) -> dict[str, bytes]:
         result = type.result
@@ -253,6 +335,19 @@ def _without_heap(number: int) -> int:
     data = number.to_bytes(size, "little")
     words = (int.from_bytes(data[start : start + 8], "little") for start in range(0, size, 8))
     return int.from_bytes(b"".join((0 if is_heap(word) else word).to_bytes(8, "little") for word in words), "little")
+
+
+def _length(kinds: list[Type], values: list[int], index: int) -> int:
+    """How many bytes a buffer may have, where a number that follows it can be its length."""
+    for kind, value in list(zip(kinds, values))[index + 1 : index + 2]:
+        if isinstance(kind, Int) and kind.size > 1 and not kind.enumerators and 0 < value < _MOST:
+            return value
+    return _MOST
+
+
+def _pointee(type: Type) -> str:
+    """The name of the type that a pointer points to."""
+    return type.target.name if isinstance(type, Pointer) and type.target is not None else ""
 
 
 def _sized(type: Type | None) -> Type | None:

@@ -60,6 +60,8 @@ class Pointed:
     """The global variable that it points into."""
     offset: int = 0
     """How many bytes into that variable."""
+    past: bool = False
+    """Whether it may be the end of what another argument points to, so that nothing needs to lie there."""
 
 
 Argument = int | Pointed

@@ -147,18 +147,24 @@ class Param:
     """A pointer that nothing else shares its object with."""
 
 
-def significant(type: Type) -> bytes:
-    """A mask with a one for every bit of a type that holds a value: padding is zero."""
+def significant(type: Type, *, pointers: bool = True) -> bytes:
+    """A mask with a one for every bit of a type that holds a value: padding is zero.
+
+    Without `pointers`, these are zero too, and so is a union that may hold one.
+    """
     if isinstance(type, Array):
-        return significant(type.element) * type.count
+        return significant(type.element, pointers=pointers) * type.count
     if not isinstance(type, Struct):
-        return b"\xff" * type.size
+        return (b"\xff" if pointers or not isinstance(type, Pointer) else b"\0") * type.size
     mask = 0
     for member in type.fields:
         if member.bits:
             mask |= ((1 << member.bits[1]) - 1) << member.bits[0]
         else:
-            mask |= int.from_bytes(significant(member.type), "little") << 8 * member.offset
+            own = significant(member.type, pointers=pointers)
+            if type.union and not pointers and own != significant(member.type):
+                return bytes(type.size)
+            mask |= int.from_bytes(own, "little") << 8 * member.offset
     return mask.to_bytes(type.size, "little")
 
 
