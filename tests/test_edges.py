@@ -37,6 +37,81 @@ def test_what_is_read_before_it_is_set_is_found_out(judged: Judged, compiled: Co
     assert "unused stack" not in str(judged(SOURCE, "flag", always_nine))
 
 
+CONSTANTS = r"""
+static const char *digits = "0123456789abcdef";
+static char *levels[] = {"low", "high", "none"};
+static struct step { int by; short turns[3]; } steps[4] = {{1, {1, 2, 3}}, {2, {4, 5, 6}}, {4, {7, 8, 9}}, {8, {}}};
+int digit(signed char c) { return c > 15 ? '?' : digits[c]; }
+int other(unsigned i) { return i < 8 ? "ABCDEFGH"[i] : 0; }
+const char *level(unsigned n) { return n > 1 ? levels[2] : levels[n]; }
+int turn(unsigned n) { return steps[n & 3].turns[2]; }
+"""
+
+OWN_CONSTANTS = {
+    "digit": """digit:
+ movl $63, %eax
+ cmpb $15, %dil
+ jg 1f
+ movsbq %dil, %rdi
+ leaq .Ldigits(%rip), %rax
+ movsbl (%rax,%rdi), %eax
+1: ret
+ .section .rodata
+ .fill 130, 1, 0x55
+.Ldigits: .string "0123456789abcdef"
+""",
+    "level": """level:
+ leaq .Lnone(%rip), %rax
+ cmpl $1, %edi
+ ja 1f
+ movl %edi, %edi
+ leaq levels(%rip), %rax
+ movq (%rax,%rdi,8), %rax
+1: ret
+ .section .rodata
+.Lnone: .string "none"
+""",
+    "turn": """turn:
+ andl $3, %edi
+ leaq .Lturns(%rip), %rax
+ movswl (%rax,%rdi,2), %eax
+ ret
+ .section .rodata
+.Lturns: .short 3, 6, 9, 0
+""",
+}
+
+
+@pytest.mark.parametrize("function", OWN_CONSTANTS)
+def test_constants_of_a_candidate_s_own(judged: Judged, function: str) -> None:
+    """What lies before a string is undefined, and what nobody writes keeps its value."""
+    right = OWN_CONSTANTS[function]
+    verdict = judged(CONSTANTS, function, right)
+    assert verdict.kind == "pass", str(verdict)
+    wrong = right.replace('"none"', '"nine"').replace("9abcdef", "9bacdef").replace("3, 6, 9", "3, 6, 8")
+    assert judged(CONSTANTS, function, wrong).kind == "mismatch"
+
+
+LARGE = r"""
+int far(unsigned i) { int room[100000]; for (int k = 0; k < 4; k++) room[k * 33333] = k; return room[(i & 3) * 33333]; }
+"""
+
+
+def test_a_large_frame(judged: Judged, compiled: Compile) -> None:
+    """Functions may use more of the stack than most do; it is fresh for each run, and has an end."""
+    assert judged(LARGE, "far", compiled(LARGE).assembly("far", "O0")).passed
+    assert judged(LARGE, "far", "far:\n movl %edi, %eax\n andl $3, %eax\n ret\n").passed
+    assert judged(LARGE, "far", "far:\n movl %edi, %eax\n andl $1, %eax\n ret\n").kind == "mismatch"
+    kept = (
+        "far:\n incl -300000(%rsp)\n movl -300000(%rsp), %ecx\n decl -300000(%rsp)\n movl %edi, %eax\n andl $3, %eax\n"
+    )
+    assert judged(LARGE, "far", f"{kept} cmpl $1, %ecx\n je 1f\n incl %eax\n1: ret\n").kind == "mismatch"
+    assert (
+        judged(LARGE, "far", "far:\n subq $4104, %rsp\n movl %edi, (%rsp)\n call far\n addq $4104, %rsp\n ret\n").kind
+        == "crash"
+    )
+
+
 @pytest.mark.parametrize("register", ["ecx", "r10d", "r11d", "ebx", "r12d"])
 def test_registers_that_nobody_set_hold_different_garbage(judged: Judged, register: str) -> None:
     text = f"plus:\n testl %{register}, %{register}\n je 1f\n leal 1(%rdi), %eax\n ret\n1: movl %edi, %eax\n ret\n"

@@ -5,7 +5,7 @@ import struct
 from typing import NamedTuple
 
 import pytest
-from faces import Compile
+from faces import Compile, Judged
 from hypothesis import HealthCheck, Phase, given, settings
 
 from pytest_llmcompiler.inputs.corpus import Corpus, Undefined, shrink, weight
@@ -370,3 +370,17 @@ def test_errors_of_the_harness_come_through(program: Reference) -> None:
 
     with pytest.raises(ZeroDivisionError, match="of the harness"):
         Corpus(broken).explore(strategy, 5, 1)
+
+
+def test_function_pointers_may_be_null(judged: Judged) -> None:
+    source = (
+        "int (*hook)(int);\nvoid set(int (*f)(int)) { if (f) hook = f; }\nint ask(int (*f)(int)) { return f(2) & 7; }\n"
+    )
+    right = "set:\n testq %rdi, %rdi\n je 1f\n movq %rdi, hook(%rip)\n1: ret\n"
+    assert judged(source, "set", right).passed
+    assert judged(source, "set", right.replace(" testq %rdi, %rdi\n je 1f\n", "")).kind == "mismatch"
+    assert judged(
+        source,
+        "ask",
+        "ask:\n pushq %rbx\n movq %rdi, %rax\n movl $2, %edi\n call *%rax\n andl $7, %eax\n popq %rbx\n ret\n",
+    ).passed

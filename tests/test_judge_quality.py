@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,6 +24,7 @@ sys.path.insert(0, str(BENCHMARKS))
 pytest.importorskip("z3", reason="z3-solver is not installed")
 pytest.importorskip("capstone", reason="capstone is not installed")
 
+from quality import compilers  # noqa: E402
 from quality.asserts import seen_by_assert  # noqa: E402
 from quality.equivalence import Entry, Text, equivalent  # noqa: E402
 from quality.faults import KINDS, Changes, faults  # noqa: E402
@@ -427,3 +429,17 @@ def test_the_file_of_inspected_faults_can_be_read() -> None:
 )
 def test_an_assert_sees_results_and_crashes(verdict: Verdict, seen: bool) -> None:
     assert seen_by_assert(verdict) is seen
+
+
+# -- the compilers
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is not installed")
+def test_a_function_that_only_one_compiler_sees_is_no_answer(compiled: Compile) -> None:
+    reference = compiled(
+        "#ifdef __clang__\nint twice(int x) { return x * 2 & 7; }\n#endif\nint one(void) { return 1; }\n"
+    )
+    assert "twice:" in compilers.assembly(reference, "twice", compilers.BUNDLED, "O1")
+    assert "one:" in compilers.assembly(reference, "one", "gcc AT&T", "O1")
+    with pytest.raises(compilers.CompilerError, match="no twice"):
+        compilers.assembly(reference, "twice", "gcc AT&T", "O1")

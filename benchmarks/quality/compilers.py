@@ -47,6 +47,14 @@ def variants() -> list[tuple[str, str]]:
 
 def assembly(reference: Reference, function: str, compiler: str, level: str) -> str:
     """One compiler's answer. Raises CompilerError."""
+    text = _text(reference, function, compiler, level)
+    if not re.search(rf'^"?{re.escape(function)}"?:', text, re.MULTILINE):
+        # The preprocessor shows some compilers other code: builtins instead of functions, say.
+        raise CompilerError(f"to it, the file has no {function}")
+    return text
+
+
+def _text(reference: Reference, function: str, compiler: str, level: str) -> str:
     try:
         if compiler == BUNDLED:
             return reference.assembly(function, level)

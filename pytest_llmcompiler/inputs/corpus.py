@@ -22,8 +22,9 @@ from pytest_llmcompiler.inputs.place import LARGE
 from pytest_llmcompiler.inputs.provider import BACKEND
 from pytest_llmcompiler.inputs.value import Input, objects
 from pytest_llmcompiler.machine.run import Compared, Feature, Features
-from pytest_llmcompiler.machine.watch import MOST_STEPS
 
+MOST_STEPS = 200_000
+"""Edges that the probe may take on an input."""
 _GROWTHS, _MOST_REPAIRS = 6, 64
 """How often a buffer that is too short is made longer, and how many inputs are repaired so."""
 _FIRST, _STEPS = 8, 8_000

@@ -38,9 +38,15 @@ class Stored:
 
 
 def cache_folder() -> Path:
-    """The folder of everything that this package keeps between sessions: $LLMC_CACHE, else one in the user's cache."""
+    """The folder of all that this package keeps between sessions: $LLMC_CACHE, else one in the user's cache."""
     own = os.environ.get("LLMC_CACHE")
-    return Path(own or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pytest-llmcompiler")
+    if own:
+        return Path(own)
+    try:
+        shared = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # a user without a home
+        return Path(tempfile.gettempdir()) / f"pytest-llmcompiler-{os.getuid()}"
+    return shared / "pytest-llmcompiler"
 
 
 class Store:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from hypothesis import strategies as st
 
+from pytest_llmcompiler.inputs.place import LARGE
 from pytest_llmcompiler.inputs.scope import Scope, Ties, joined, ties
 from pytest_llmcompiler.inputs.value import Alias, Callback, Input, Links, Object, Target, Value
 from pytest_llmcompiler.program.case import ArgRule
@@ -174,6 +175,8 @@ class _Maker:
         self._ties: dict[Scope, Ties] = {}
         self._objects: list[tuple[Type, int]] = []
         """What was drawn for this input so far: the type of the elements, and their number."""
+        self._own: set[int] = set()
+        """The objects among them that nothing else may point to, since a pointer to them is `restrict`."""
         self._left = _MOST_DRAWN
         """Elements that may still be drawn for this input, before the rest repeats."""
         self._inside: list[int] = []
@@ -197,6 +200,7 @@ class _Maker:
     def begin(self) -> None:
         """Begin a new input."""
         self._objects.clear()
+        self._own.clear()
         self._inside.clear()
         self._left = _MOST_DRAWN
 
@@ -225,6 +229,8 @@ class _Maker:
         made: list[Made] = []
         for index, member in enumerate(members):
             first.append(len(self._objects))
+            if member.restrict:
+                self._own.add(len(self._objects))
             if index in left_out:
                 made.append((b"", ()))
                 continue
@@ -344,9 +350,12 @@ class _Maker:
         null = bytes(8)
         target = type.target
         if isinstance(target, Function):
+            if not rule.non_null and draw(_NULLS[0]):
+                return null, ()
             return null, ((0, Callback(target, draw(st.integers(0, 1)) if depth else 0)),)
         often = _NULLS[min(depth, 3) if count is None else 0]
-        if depth >= _DEPTH or (not rule.non_null and draw(often)):
+        too_large = target is not None and target.size > LARGE
+        if depth >= _DEPTH or too_large or (not rule.non_null and draw(often)):
             return null, ()
         element: Type = UNTYPED if target is None else target
         shared = [] if distinct else self._shared(element)
@@ -380,7 +389,9 @@ class _Maker:
     def _shared(self, element: Type) -> list[int]:
         """The objects that a pointer may lead to again. Ways back are left to names and repairs: few survive them."""
         return [
-            number for number, (other, _) in enumerate(self._objects) if other == element and number not in self._inside
+            number
+            for number, (other, _) in enumerate(self._objects)
+            if other == element and number not in self._inside and number not in self._own
         ]
 
     def _alias(self, draw: Draw, number: int) -> Alias:

@@ -39,6 +39,7 @@ class Bench:
     """Everything that judging a function needs, made once. Raises CaseError where the case itself is at fault."""
 
     def __init__(self, reference: Reference, function: str, settings: Settings) -> None:
+        self.reference, self.function = reference, function
         self._subject, self._settings = Subject(reference, function), settings
         self._standard = Standard(self._subject, settings.examples, settings.seed)
 

@@ -18,6 +18,8 @@ from pytest_llmcompiler.machine.inspection import Look, steps, stores
 
 _TRACED = 20_000
 """Instructions, and stores, that are looked at to find out where two ways part."""
+_INSTRUCTIONS = 50_000_000
+"""What the candidate may execute, about, while a smaller input is looked for."""
 _LEVELS = ("O0", "O1", "O2", "O3")
 
 _Failure = tuple[Input, Entry, Finding]
@@ -65,11 +67,16 @@ class Explanation:
         standard = self._trial.standard
         made, _, finding = first
         found: dict[Input, _Failure] = {made: first}
+        left = _INSTRUCTIONS
 
         def fails(other: Input) -> bool:
+            nonlocal left
             try:
                 entry = standard.corpus.entries.get(other) or standard.oracle.accept(other)
             except Undefined:
+                return False
+            left -= entry.limit if finding.kind == "hang" else entry.expected.length
+            if left < 0:  # counted and not timed, so that the answer does not depend on the machine
                 return False
             again = find(entry)
             if again is None or again.kind != finding.kind:

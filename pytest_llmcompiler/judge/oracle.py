@@ -7,7 +7,7 @@ import gc
 from collections.abc import Set
 from dataclasses import dataclass
 
-from pytest_llmcompiler.inputs.corpus import NothingNew, Overrun, Undefined
+from pytest_llmcompiler.inputs.corpus import MOST_STEPS, NothingNew, Overrun, Undefined
 from pytest_llmcompiler.inputs.place import LARGE, PAGE, DoesNotFit, Placed, place
 from pytest_llmcompiler.inputs.value import Input
 from pytest_llmcompiler.judge.compare import Frame, Loose, agree, loose_bytes, wild_write
@@ -17,7 +17,7 @@ from pytest_llmcompiler.machine import abi
 from pytest_llmcompiler.machine.assemblers import Assembled
 from pytest_llmcompiler.machine.emulator import MOST_ARGUMENTS, Machine
 from pytest_llmcompiler.machine.run import Compared, Fault, Feature, Features, Run
-from pytest_llmcompiler.machine.watch import MOST_STEPS, Watch
+from pytest_llmcompiler.machine.watch import Watch
 from pytest_llmcompiler.program.types import Pointer
 
 _LIMIT = 1_000_000
@@ -80,7 +80,7 @@ class Oracle:
         )
         frame = self._frame(placed)
         if not all(agree(frame, run, other) for other in others):
-            raise Undefined("the optimised reference disagrees")
+            raise Undefined("the references disagree")
         if wild_write(placed, run):
             raise Undefined("writes outside of every object")
         loose = frozenset().union(*(loose_bytes(frame, run, other) for other in others))
@@ -107,7 +107,7 @@ class Oracle:
         """The probe (undefined behaviour traps), the program as it is, and the function optimised, on other garbage."""
         subject = self._subject
         return (
-            Watch(subject.machine(subject.reference.probe, strict=True)),
+            Watch(subject.machine(subject.reference.probe, strict=True), " asm " in subject.reference.ir),
             subject.machine(subject.reference.golden, counting=True),
             subject.machine(subject.reference.golden, self._optimised, fill=1),
         )

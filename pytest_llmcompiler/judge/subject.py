@@ -5,15 +5,21 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from pytest_llmcompiler.inputs.place import LARGE
 from pytest_llmcompiler.machine.assembled import Engine
 from pytest_llmcompiler.machine.assemblers import Assembled, assemble
 from pytest_llmcompiler.machine.emulator import Machine
 from pytest_llmcompiler.program.case import CaseError
 from pytest_llmcompiler.program.reference import Program, Reference
-from pytest_llmcompiler.program.types import Type, unsupported
+from pytest_llmcompiler.program.types import Pointer, Type, unsupported
 
 BASE = 0x10000000
 """Where candidates are loaded: near the program, so that 32-bit displacements reach it."""
+
+
+def _size_of(type: Type) -> int:
+    """The bytes of a value, or of what it points to."""
+    return type.target.size if isinstance(type, Pointer) and type.target else type.size
 
 
 class Subject:
@@ -34,6 +40,8 @@ class Subject:
         reason = next(filter(None, map(unsupported, types)), None)
         if reason:
             return f"{self.function} can't be called here: {reason}"
+        if any(_size_of(type) > LARGE for type in types):
+            return f"{self.function} can't be called here: an argument or what it points to has more than {LARGE} bytes"
         if "blockaddress(" in self.reference.ir:
             return "the file takes the addresses of labels, which only code of the same function can use"
         return None

@@ -23,10 +23,14 @@ from pytest_llmcompiler.machine.memory import Block
 from pytest_llmcompiler.machine.outside import Outside, mixed
 from pytest_llmcompiler.machine.preconditions import checks
 from pytest_llmcompiler.machine.run import ELSEWHERE, CallOut, Constants, Fault, Outcome, Run, initial_errno
+from pytest_llmcompiler.program.ir import PAD
 from pytest_llmcompiler.program.reference import Program, Segment
 from pytest_llmcompiler.program.types import Function
 
 STACK, STACK_SIZE = 0x7FFD12340000, 64 * PAGE
+DEEP = 256 * PAGE
+"""Bytes below the stack that a run of a candidate gets if it reaches for them, and half as many that a reference gets:
+a correct candidate may need more. Few do, and each run starts on a fresh stack."""
 START, START_SIZE = 0x7FFE00000000, 4 * PAGE
 """The stack on which the program starts up."""
 FRAME = 2 * PAGE
@@ -109,6 +113,8 @@ class Machine:
         self._edges: set[tuple[int, int]] = set()
         self._placed: Placed | None = None
         self._raised: Exception | None = None
+        self._depth = DEEP if candidate else DEEP // 2
+        self._is_deep = False
         self._load_program()
         self._load_surroundings()
         self._hook(counting)
@@ -138,6 +144,8 @@ class Machine:
             else:
                 self._uc.mem_map(start, size, rights)
                 self._uc.mem_write(segment.address, segment.data)
+        for pad in self.program.pads:
+            self._uc.mem_write(pad, GARBAGE[self.fill] * (PAD // 4))
 
     def _map(self, address: int, size: int, rights: int = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE) -> Block:
         region = Block(size)
@@ -364,7 +372,7 @@ class Machine:
 
     def region(self, address: int) -> Region:
         """What kind of memory an address belongs to; one past the end of constants counts too."""
-        if STACK <= address < STACK + STACK_SIZE:
+        if STACK - self._depth <= address < STACK + STACK_SIZE:
             return "stack"
         if self.in_own_data(address):
             return "own"
@@ -406,6 +414,9 @@ class Machine:
         if self._errno:
             self.write(self._errno, initial_errno(placed.salt).to_bytes(4, "little"))
         self._stack.write(self._start.stack)
+        if self._is_deep:
+            self._uc.mem_unmap(STACK - self._depth, self._depth)
+            self._is_deep = False
         self._fill_arena(placed)
         self._heap.reset(placed)
         self._kernel.reset(placed.salt)
@@ -515,8 +526,18 @@ class Machine:
         if words == "jump":
             pc = self._caller()
         address &= (1 << 64) - 1
+        if words != "jump" and STACK - self._depth <= address < STACK and not self._is_deep:
+            self._deepen()
+            return True
         self._stop("fault", Fault(f"bad {words}", pc, address, words, size))
         return False
+
+    def _deepen(self) -> None:
+        """Map the memory below the stack, until the next run."""
+        size = self._depth
+        self._uc.mem_map(STACK - size, size, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
+        self._uc.mem_write(STACK - size, bytes(size) if self._blank else GARBAGE[self.fill] * (size // 4))
+        self._is_deep = True
 
     def _on_invalid(self, uc: Any, data: Any) -> bool:
         self._stop("fault", Fault("illegal instruction", uc.reg_read(x86.UC_X86_REG_RIP)))

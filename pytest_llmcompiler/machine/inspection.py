@@ -12,7 +12,7 @@ from pytest_llmcompiler.inputs.place import Placed
 from pytest_llmcompiler.machine import abi
 from pytest_llmcompiler.machine.assemblers import Assembled
 from pytest_llmcompiler.machine.decoder import decode
-from pytest_llmcompiler.machine.emulator import STACK, STACK_SIZE, Machine
+from pytest_llmcompiler.machine.emulator import DEEP, STACK, STACK_SIZE, Machine
 from pytest_llmcompiler.machine.run import Fault, Store
 
 RED_ZONE = 128
@@ -103,7 +103,7 @@ def stores(machine: Machine, look: Look, most: int) -> list[Store]:
     def on_write(uc: Any, access: int, address: int, size: int, value: int, data: Any) -> None:
         if len(found) >= most:
             uc.emu_stop()
-        elif not STACK <= address < STACK + STACK_SIZE and size <= 8:
+        elif not STACK - DEEP <= address < STACK + STACK_SIZE and size <= 8:
             before = machine.read(address, size)
             found.append(Store(machine.register("rip"), address, size, value & (1 << 8 * size) - 1, before))
 

@@ -13,8 +13,8 @@ from pytest_llmcompiler.machine import abi
 from pytest_llmcompiler.machine.emulator import Machine
 from pytest_llmcompiler.machine.run import Compared, Comparison, Features, Run
 
-MOST_STEPS = 200_000
-"""Edges that a run may take."""
+_INSTRUCTIONS = 4_000_000
+"""What a run may take that does not count its own steps."""
 _LONGEST, _MOST_TEXTS = 64, 64
 _EACH = 10
 _NON_ZERO = re.compile(rb"[^\0]")
@@ -23,10 +23,13 @@ _COMPARING = ("strcmp", "strcasecmp", "strstr", *_WITH_SIZE)
 
 
 class Watch:
-    """Reads what a machine with a probe tells. To be made before the first run."""
+    """Reads what a machine with a probe tells. To be made before the first run.
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
+    `counted` where the code has loops that the compiler knows nothing of.
+    """
+
+    def __init__(self, machine: Machine, counted: bool) -> None:
+        self._machine, self._most = machine, _INSTRUCTIONS if counted else 0
         symbols = machine.program.symbols
         self._table, self._relations, self._nearness, self._indices = (
             (symbols[f"llmc_{name}"].address, symbols[f"llmc_{name}"].size)
@@ -45,11 +48,11 @@ class Watch:
                 action = functools.partial(self._compared, name in _WITH_SIZE)
                 machine.watch(symbols[name].address, symbols[name].address, action)
 
-    def run(self, placed: Placed, call: abi.Call, most_steps: int = MOST_STEPS) -> Run:
+    def run(self, placed: Placed, call: abi.Call, most_steps: int) -> Run:
         """Run the machine. It counts its own steps, which is faster than to have the emulator count instructions."""
         self._texts.clear()
         self._limit(most_steps)
-        run = self._machine.run(placed, call, 0)
+        run = self._machine.run(placed, call, self._most)
         self.effort = self.steps + _EACH * (len(run.calls) + len(placed.objects))
         return replace(run, outcome="limit") if self.steps > most_steps else run
 

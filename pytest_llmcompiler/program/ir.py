@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 TRIPLE = "x86_64-unknown-linux-gnu"
 _BASELINE = '"target-features"="+cmov,+cx8,+fxsr,+mmx,+sse,+sse2,+x87"'
+PAD, PADDED = 256, "llmc.padded."
 _LINKAGES = "private|internal|available_externally|linkonce_odr|linkonce|weak_odr|weak|common|appending|extern_weak"
 
 
@@ -56,6 +57,29 @@ def externalised(text: str) -> str:
         if value.linkage.name in ("internal", "private") and not value.name.startswith("llvm."):
             value.linkage = "external"
     return str(module)
+
+
+def padded(text: str) -> str:
+    """The module with `PAD` bytes before and behind each constant, in variables named `PADDED` and its name.
+
+    What lies around a constant is nobody's business: in there it can be varied.
+    """
+    types = {str(value).split(" = ")[0]: value for value in parse(text).global_variables if not value.is_declaration}
+    return "".join(_padded(line, types) for line in text.splitlines(keepends=True))
+
+
+def _padded(line: str, types: Mapping[str, llvm.ValueRef]) -> str:
+    name = line.split(" = ")[0]
+    kind = str(types[name].global_value_type).split(" = type ")[0] if name in types else ""
+    found = re.match(rf"\S+ = [a-z_ ]*\bconstant {re.escape(kind)} (.*?)(?:, align (\d+))?$", line)
+    if not kind or not found or "llvm." in name or re.search(r", (?:section|comdat|partition)\b", found[1]):
+        return line
+    pad, symbol = f"[{PAD} x i8]", f'@"{PADDED}{name[1:].strip(chr(34))}"'
+    value = f"<{{ {pad} zeroinitializer, {kind} {found[1]}, {pad} zeroinitializer }}>"
+    return (
+        f"{symbol} = hidden constant <{{ {pad}, {kind}, {pad} }}> {value}, align {found[2] or 16}\n"
+        f"{name} = alias {kind}, getelementptr (i8, ptr {symbol}, i64 {PAD})\n"
+    )
 
 
 def extract(text: str, function: str) -> str:
@@ -140,12 +164,12 @@ def only_called(module: llvm.ModuleRef, text: str) -> frozenset[str]:
 
 def only_stored(module: llvm.ModuleRef) -> frozenset[str]:
     """The local variables that are never read: no behaviour depends on them."""
-    return _only(module, r"store [^@]*, ptr {}")
+    return _only(module, r"store (?!volatile )[^@]*, ptr {}")
 
 
 def only_loaded(module: llvm.ModuleRef) -> frozenset[str]:
     """The local variables that are never written: they always have their initial values."""
-    return _only(module, r"%[-\w$.]+ = load [^@]*, ptr {}")
+    return _only(module, r"%[-\w$.]+ = load (?!volatile )[^@]*, ptr {}")
 
 
 def _only(module: llvm.ModuleRef, use: str) -> frozenset[str]:
@@ -157,22 +181,26 @@ def _only(module: llvm.ModuleRef, use: str) -> frozenset[str]:
         lines = str(function).splitlines()
         for line in lines:
             names = {name for name in _names(line) if name in local}
-            others |= {name for name in names if not _is_use(use, line, name, lines)}
+            others |= {name for name in names if not _is_use(use, line, _element_of(name), lines)}
     return frozenset(local - others)
 
 
-def _is_use(use: str, line: str, name: str, lines: Sequence[str]) -> bool:
+def _element_of(name: str) -> str:
+    """A pattern for the address of a variable, or of an element of it at a fixed place."""
     symbol = rf"""@(?:"{re.escape(name)}"|{re.escape(name)}(?![-\w$.]))"""
-    pattern = r"\s+" + use + r"(?:, align \d+)?"
-    if re.fullmatch(pattern.format(symbol), line):
+    return rf"(?:getelementptr [^@()]*\([^@()]*)?{symbol}(?:[^@()]*\))?"
+
+
+def _is_use(use: str, line: str, address: str, lines: Sequence[str]) -> bool:
+    """Whether a line uses an address in that way alone, by itself or with elements that it computes."""
+    if re.fullmatch(rf"\s+{use.format(address)}(?:, align \d+)?", line):
         return True
-    element = re.match(rf"\s+(%[-\w$.]+) = getelementptr [^@]*ptr {symbol}[^@]*$", line)
+    element = re.match(rf"\s+(%[-\w$.]+) = getelementptr [^@]*ptr {address}[^@]*$", line)
     if element is None:
         return False
     value = rf"{re.escape(element[1])}(?![-\w$.])"
-    return all(
-        re.fullmatch(pattern.format(value), other) for other in lines if re.search(value, other) and other != line
-    )
+    users = (other for other in lines if re.search(value, other) and other != line)
+    return all(_is_use(use, other, value, lines) for other in users)
 
 
 def mentioned(module: llvm.ModuleRef, function: str) -> frozenset[str]:

@@ -90,6 +90,8 @@ class Program:
     """The functions that the case itself defines."""
     local: frozenset[str]
     """Those of them that no other file can call, and nothing through a pointer."""
+    pads: tuple[int, ...]
+    """Where the `ir.PAD` bytes around each constant begin, which belong to nothing."""
 
     @property
     def has_main(self) -> bool:
@@ -288,7 +290,7 @@ def _build(text: str, compiled: Callable[[str], list[bytes]]) -> Program:
     functions = frozenset(ir.defined_functions(module))
     local = ir.only_called(module, text)
     main = "main" in functions
-    code = compiled(ir.externalised(text))
+    code = compiled(ir.padded(ir.externalised(text)))
     stubs: list[str] = []
     data: set[str] = set()
     try:
@@ -309,9 +311,11 @@ def _build(text: str, compiled: Callable[[str], list[bytes]]) -> Program:
         if value.name not in unread
     ]
     segments, entry, symbols = _load(image)
+    around = [symbols.pop(name) for name in list(symbols) if name.startswith(ir.PADDED)]
+    pads = tuple(pad for one in around for pad in (one.address, one.address + one.size - ir.PAD))
     variables = [name for name in (*variables, *sorted(data)) if name in symbols]  # thread-local ones are not
     aliases = {f".L{name}": name for name in private}
-    return Program(segments, entry, symbols, aliases, tuple(variables), tuple(stubs), functions, local)
+    return Program(segments, entry, symbols, aliases, tuple(variables), tuple(stubs), functions, local, pads)
 
 
 def _is_constant(value: llvm.ValueRef) -> bool:
