@@ -128,6 +128,7 @@ _ROOM = st.sampled_from((0, 0, 16, 80))
 _DIGITS = st.integers(0, 9)
 _PLAIN_BYTES = b"aZ0 9\n\t-+,.:;/=\"'\\(){}[]<>#%&_\x7f\x80\xff\0"
 _NO_RULE = ArgRule()
+_WIDE = (255, 256, 65536)
 _WORD = 8
 _MOST_DRAWN = 120
 
@@ -318,7 +319,17 @@ class _Maker:
             self._integers[type] = st.one_of(small, *special, st.integers(low, high))
             if type.enumerators:
                 named = [value for _, value in type.enumerators]
-                others = {min(named) - 1, max(named) + 1, max(named) + 100, 0}
+                others = {
+                    min(named) - 1,
+                    max(named) + 1,
+                    max(named) + 2,
+                    max(named) + 100,
+                    0,
+                    low,
+                    high // 2,
+                    high,
+                    *_WIDE,
+                }
                 unnamed = sorted(value for value in others if low <= value <= high and value not in named)
                 self._integers[type] = st.sampled_from([*named, *(unnamed or named)])
         return self._integers[type]
