@@ -108,10 +108,15 @@ def _all(files: dict[str, Path], plan: Plan, jobs: int, record: Path | None) -> 
         order = sorted(files, key=lambda name: -files[name].stat().st_size)
         waiting = {pool.submit(_one, name, files[name], plan): name for name in order}
         results = []
-        for number, done in enumerate(as_completed(waiting), 1):
-            results.append(done.result())
-            print(json.dumps(dataclasses.asdict(results[-1])), file=lines, flush=True)
-            print(f"[{number}/{len(files)}] {_progress(results[-1], plan)}", file=sys.stderr, flush=True)
+        try:
+            for number, done in enumerate(as_completed(waiting), 1):
+                results.append(done.result())
+                print(json.dumps(dataclasses.asdict(results[-1])), file=lines, flush=True)
+                print(f"[{number}/{len(files)}] {_progress(results[-1], plan)}", file=sys.stderr, flush=True)
+        except KeyboardInterrupt:  # what is done is worth its tables
+            print(f"interrupted: {len(results)} of {len(files)} files are done")
+            for one in waiting:
+                one.cancel()
     return sorted(results, key=lambda result: result.name)
 
 
