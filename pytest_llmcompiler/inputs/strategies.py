@@ -128,7 +128,6 @@ _ROOM = st.sampled_from((0, 0, 16, 80))
 _DIGITS = st.integers(0, 9)
 _PLAIN_BYTES = b"aZ0 9\n\t-+,.:;/=\"'\\(){}[]<>#%&_\x7f\x80\xff\0"
 _NO_RULE = ArgRule()
-_WIDE = (255, 256, 65536)
 _WORD = 8
 _MOST_DRAWN = 120
 
@@ -149,9 +148,11 @@ def _special_values(type: Type, found: Hints) -> Iterator[bytes]:
     if isinstance(type, Float):
         near = (other for number in found.floats for other in _near(number, type.size))
         yield from (_packed(number, type.size) for number in (*_FLOATS[type.size], *near))
-    elif isinstance(type, Int) and not type.enumerators:
+    elif isinstance(type, Int):
         low, high = type.bounds
         numbers = {low, -1, 0, 1, high, *found.numbers[:_MOST_CONSTANTS]}
+        if type.enumerators:  # few values are drawn of those
+            numbers |= {255, 256, 65536, high // 2}
         fitting = sorted(number for number in numbers if low <= number <= high)
         yield from ((number % (1 << 8 * type.size)).to_bytes(type.size, "little") for number in fitting)
 
@@ -319,17 +320,7 @@ class _Maker:
             self._integers[type] = st.one_of(small, *special, st.integers(low, high))
             if type.enumerators:
                 named = [value for _, value in type.enumerators]
-                others = {
-                    min(named) - 1,
-                    max(named) + 1,
-                    max(named) + 2,
-                    max(named) + 100,
-                    0,
-                    low,
-                    high // 2,
-                    high,
-                    *_WIDE,
-                }
+                others = {min(named) - 1, max(named) + 1, max(named) + 100, 0}
                 unnamed = sorted(value for value in others if low <= value <= high and value not in named)
                 self._integers[type] = st.sampled_from([*named, *(unnamed or named)])
         return self._integers[type]

@@ -380,6 +380,8 @@ class Machine:
             return "data"
         if any(start <= address <= start + len(data) for start, data in self._constants.pieces):
             return "constant"
+        if self.candidate and self.in_candidate(address) and address != self.candidate.symbols[self.function]:
+            return "constant"  # data among the code
         if SLOTS[0].address <= address <= SLOTS[-1].address + SLOTS[-1].size:
             return "object"
         return "heap" if is_heap(address) else "none"
