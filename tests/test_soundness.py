@@ -1,0 +1,62 @@
+"""Correct code that takes liberties passes; wrong code that is hard to see does not."""
+
+from __future__ import annotations
+
+from faces import Judged
+
+RESTRICT = """
+void order(int *restrict a, int *b) { *a = 1; *b = 2; }
+void either(int *a, int *b) { *a = 1; *b = 2; }
+"""
+SWAPPED = "{}:\n\tmovl $2, (%rsi)\n\tmovl $1, (%rdi)\n\tret\n"
+
+
+def test_what_restrict_allows_is_no_mismatch(judged: Judged) -> None:
+    assert judged(RESTRICT, "order", SWAPPED.format("order")).kind == "pass"
+
+
+def test_without_restrict_pointers_may_be_equal(judged: Judged) -> None:
+    assert judged(RESTRICT, "either", SWAPPED.format("either")).kind == "mismatch"
+
+
+STATICS = """
+static int unread, read_later;
+static volatile int device;
+static int limit = 7;
+void count(int x) { unread = x; read_later = x + 1; }
+int later(void) { return read_later; }
+void poke(int x) { device = x; }
+int bounded(int x) { return x < limit ? x : limit; }
+"""
+
+
+def test_a_variable_that_nobody_reads_is_not_compared(judged: Judged) -> None:
+    text = "count:\n\tleal 1(%rdi), %eax\n\tmovl %eax, read_later(%rip)\n\tret\n"
+    assert judged(STATICS, "count", text).kind == "pass"
+
+
+def test_a_variable_that_is_read_elsewhere_is_compared(judged: Judged) -> None:
+    assert judged(STATICS, "count", "count:\n\tmovl %edi, unread(%rip)\n\tret\n").kind == "mismatch"
+
+
+def test_a_volatile_variable_is_compared(judged: Judged) -> None:
+    assert judged(STATICS, "poke", "poke:\n\tret\n").kind == "mismatch"
+
+
+def test_a_variable_that_nobody_writes_is_a_constant(judged: Judged) -> None:
+    text = "bounded:\n\tmovl $7, %eax\n\tcmpl %eax, %edi\n\tcmovll %edi, %eax\n\tret\n"
+    assert judged(STATICS, "bounded", text).kind == "pass"
+
+
+def test_an_endless_loop_of_inline_assembly_ends(judged: Judged) -> None:
+    source = 'int spin(int x) { if (x > 5) __asm__ volatile("1: jmp 1b"); return x; }'
+    verdict = judged(source, "spin", "spin:\n\tmovl %edi, %eax\n\tret\n")
+    assert verdict.kind == "pass"
+    assert verdict.detail["dropped"]["runs too long"]
+
+
+def test_an_object_that_has_no_room_is_told(judged: Judged) -> None:
+    source = "struct vm { unsigned char memory[16 << 20]; int pc; }; int step(struct vm *vm) { return vm->pc++; }"
+    verdict = judged(source, "step", "step:\n\tret\n")
+    assert verdict.kind == "inconclusive"
+    assert "bytes" in verdict.message
