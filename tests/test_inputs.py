@@ -8,14 +8,14 @@ import pytest
 from faces import Compile, Judged
 from hypothesis import HealthCheck, Phase, given, settings
 
-from pytest_llmcompiler.inputs.corpus import Corpus, Undefined, shrink, weight
+from pytest_llmcompiler.inputs.corpus import Corpus, Look, Undefined, shrink, weight
 from pytest_llmcompiler.inputs.place import PAGE, SLOTS, DoesNotFit, path, place
 from pytest_llmcompiler.inputs.scope import ties
 from pytest_llmcompiler.inputs.snapshot import from_main
 from pytest_llmcompiler.inputs.strategies import hints, inputs
 from pytest_llmcompiler.inputs.value import Alias, Input, Object, Value
 from pytest_llmcompiler.judge.bench import Bench, Settings
-from pytest_llmcompiler.machine.run import Compared, Feature, Features
+from pytest_llmcompiler.machine.run import Feature
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.program.types import Int, Pointer, Struct
 
@@ -328,9 +328,11 @@ class Taken(NamedTuple):
     """What is kept of an input where no probe runs."""
 
     value: int
-    features: Features = frozenset()
-    compared: Compared | None = None
-    steps: int = 0
+    look: Look = Look()
+
+
+def look(made: Input, known: set[Feature], steps: int) -> Look:
+    return Look()
 
 
 def test_exploring_and_shrinking(program: Reference) -> None:
@@ -339,12 +341,12 @@ def test_exploring_and_shrinking(program: Reference) -> None:
     def value(made: Input) -> int:
         return int.from_bytes(made.args[0].data, "little", signed=True)
 
-    def accept(made: Input, known: set[Feature], only_new: bool, steps: int) -> Taken:
+    def accept(made: Input, known: set[Feature], steps: int) -> Taken:
         if value(made) < 0:
             raise Undefined("negative")
         return Taken(value(made))
 
-    corpus, again = Corpus(accept), Corpus(accept)
+    corpus, again = Corpus(look, accept), Corpus(look, accept)
     corpus.explore(strategy, 30, 1)
     again.explore(strategy, 30, 1)
     assert list(corpus.entries.values()) == list(again.entries.values())
@@ -354,7 +356,7 @@ def test_exploring_and_shrinking(program: Reference) -> None:
     small = shrink(strategy, large, 30, 1, lambda made: value(made) > 1000)
     assert 1000 < value(small) <= value(large)
     assert weight(small) <= weight(large)
-    seeded = Corpus(accept)
+    seeded = Corpus(look, accept)
     assert seeded.offer(large)
     assert seeded.offer(large)
     seeded.explore(strategy, 5, 9)
@@ -365,11 +367,11 @@ def test_exploring_and_shrinking(program: Reference) -> None:
 def test_errors_of_the_harness_come_through(program: Reference) -> None:
     strategy = inputs(program.signatures["magic"], {}, hints("", ""))
 
-    def broken(made: Input, known: set[Feature], only_new: bool, steps: int) -> Taken:
+    def broken(made: Input, known: set[Feature], steps: int) -> Taken:
         raise ZeroDivisionError("of the harness")
 
     with pytest.raises(ZeroDivisionError, match="of the harness"):
-        Corpus(broken).explore(strategy, 5, 1)
+        Corpus(look, broken).explore(strategy, 5, 1)
 
 
 def test_function_pointers_may_be_null(judged: Judged) -> None:

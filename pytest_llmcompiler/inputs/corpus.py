@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from hypothesis import HealthCheck, Phase, assume, given, seed, settings
@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 
 from pytest_llmcompiler.inputs.feedback import closed, grown, terminated
-from pytest_llmcompiler.inputs.mutate import Lead, Mutator, lead
+from pytest_llmcompiler.inputs.mutate import Lead, Mutator, lead, lengthened
 from pytest_llmcompiler.inputs.place import LARGE
 from pytest_llmcompiler.inputs.provider import BACKEND
 from pytest_llmcompiler.inputs.value import Input, objects
 from pytest_llmcompiler.machine.run import Compared, Feature, Features
 
-MOST_STEPS = 200_000
+MOST_STEPS = 300_000
 """Edges that the probe may take on an input."""
 _GROWTHS, _MOST_REPAIRS = 6, 64
 """How often a buffer that is too short is made longer, and how many inputs are repaired so."""
@@ -33,21 +33,28 @@ _TRIALS, _TRIAL = 25, 100
 """Inputs that steering tries for each that is generated, and what a trial costs beside its steps, which are paid for
 too: half as many are tried where they take three times as many steps each."""
 
+_LONG, _LONG_TRIALS = 65_600, 6
+_MOST_LEADS = 2_000
+"""After so many inputs to start from, one that only puts known edges together in a new way is none any more."""
+
+
+class Look(NamedTuple):
+    """What the probe shows on an input."""
+
+    features: Features = frozenset()
+    """Where it went."""
+    compared: Compared | None = None
+    """What it compared; None where it went nowhere new."""
+    steps: int = 0
+    """How far it went."""
+
 
 class Entry(Protocol):
     """What is kept of an input on which the function is defined."""
 
     @property
-    def features(self) -> Features:
-        """Where the probe went."""
-
-    @property
-    def compared(self) -> Compared | None:
-        """What the probe compared; None where it went nowhere new."""
-
-    @property
-    def steps(self) -> int:
-        """How far the probe went."""
+    def look(self) -> Look:
+        """What the probe showed."""
 
 
 AnEntry = TypeVar("AnEntry", bound=Entry)
@@ -71,41 +78,37 @@ class Undefined(Exception):
         """`null` where the function may have used a null pointer."""
 
 
-class NothingNew(Exception):
-    """The input shows only what others have shown, though it may have come nearer to something new."""
-
-    def __init__(self, features: Features, compared: Compared | None) -> None:
-        super().__init__()
-        self.features, self.compared = features, compared
-
-
 class Corpus(Generic[AnEntry]):
     """Inputs, each with what `accept` returned for it.
 
-    `accept` is given an input, the features that are known, whether it is of use only with others, and how many steps
-    it may take. It raises Undefined for an input that is of no use, and NothingNew for one that would be, but shows
-    only what is known. `effort` tells what that cost, in steps.
+    `look` and `accept` are given an input, the features that are known, and how many steps it may take. Both raise
+    Undefined for an input that is of no use; `accept` knows better. `effort` tells what a look cost, in steps.
     """
 
     def __init__(
-        self, accept: Callable[[Input, set[Feature], bool, int], AnEntry], effort: Callable[[], int] = lambda: 0
+        self,
+        look: Callable[[Input, set[Feature], int], Look],
+        accept: Callable[[Input, set[Feature], int], AnEntry],
+        effort: Callable[[], int] = lambda: 0,
     ) -> None:
         self.entries: dict[Input, AnEntry] = {}
         self.dropped: Counter[str] = Counter()
         """How many different inputs were of no use, by reason."""
         self.repairs: list[tuple[Input, int]] = []
         """Inputs in which an object, by its number, was made just as long as the function needs it."""
-        self._accept, self._effort = accept, effort
+        self._look, self._accept, self._effort = look, accept, effort
         self._features: set[Feature] = set()
         self._seen: set[Input] = set()
         self._leads: list[Lead] = []
+        self._takers: dict[Feature, list[Lead]] = {}
+        """The leads that take an edge, by that edge."""
 
     def offer(self, made: Input) -> bool:
         """Take an input in where that can be; whether it is in now. One that is read past its end is repaired."""
         if made not in self._seen:
             self._seen.add(made)
             try:
-                self._take(made, self._accept(made, self._features, False, self._steps))
+                self._take(made, self._steps)
             except Undefined as reason:
                 self.dropped[str(reason)] += 1
                 self._repair(made, reason)
@@ -116,7 +119,7 @@ class Corpus(Generic[AnEntry]):
         self.dropped = dropped
         try:
             for made in inputs:
-                self.entries[made] = self._accept(made, self._features, False, MOST_STEPS)
+                self.entries[made] = self._accept(made, self._features, MOST_STEPS)
         except Exception:  # what is wrong, but for the inputs, shows again where others are generated
             return False
         return True
@@ -139,52 +142,96 @@ class Corpus(Generic[AnEntry]):
             _search(inputs, step, 2 * examples, random_seed, (Phase.generate,))
 
     def steer(self, examples: int, random_seed: int, words: Iterable[bytes]) -> None:
-        """Change inputs that showed something new, towards what they were compared with and at random. What shows more
-        is taken in, up to `examples` inputs. `words` are texts that the program knows."""
+        """Change inputs that showed something new, towards what they were compared with and at random. Of those that
+        show more, up to `examples` are taken in. `words` are texts that the program knows."""
         mutator = Mutator(random_seed, words)
         for found in self._leads:
             mutator.learn(found.compared)
         choose = random.Random(random_seed)
-        wanted = len(self.entries) + examples
+        first = len(self._leads)
         left = _TRIALS * examples * 2 * _TRIAL if self._leads else 0
         while left > 0:
-            latest = max(choose.randrange(len(self._leads)) for _ in range(2))
-            made = mutator.changed(self._leads[latest], choose.choice(self._leads).made)
+            made = mutator.changed(self._start(choose), choose.choice(self._leads).made)
             if made not in self._seen and self._try(made):
                 mutator.learn(self._leads[-1].compared)
-            if len(self.entries) >= wanted:
-                return
             left -= _TRIAL + self._effort()
+        self._take_best(self._leads[first:], len(self.entries) + examples)
+
+    def lengthen(self) -> None:
+        """Take in an input that is longer than 16 bits can count, made from one of those that go round most often."""
+
+        def rounds(one: Lead) -> int:
+            return max((often for kind, _, often in one.features if kind == "edge"), default=0)
+
+        for one in sorted(self._leads, key=rounds, reverse=True)[:_LONG_TRIALS]:
+            made = lengthened(one, _LONG)
+            if made is not None and made not in self._seen and self._take_if_defined(made, MOST_STEPS):
+                return
+
+    def _start(self, choose: random.Random) -> Lead:
+        """A lead to change: one of the latest, or one that takes an edge, whichever edge that is."""
+        if choose.random() < 0.5:
+            return self._leads[max(choose.randrange(len(self._leads)) for _ in range(2))]
+        takers = self._takers[choose.choice(list(self._takers))]
+        return takers[max(choose.randrange(len(takers)) for _ in range(2))]
 
     def _try(self, made: Input) -> bool:
-        """Take an input in where it shows something new; whether it is a lead now."""
+        """Follow an input that shows something new; whether it does."""
         self._seen.add(made)
-        try:
-            self._take(made, self._accept(made, self._features, True, self._steps))
-        except NothingNew as shown:
-            if shown.compared:
-                self._follow(made, shown.features, shown.compared)
-            return shown.compared is not None
-        except Undefined:
-            return False
-        return True
+        with contextlib.suppress(Undefined):
+            look = self._look(made, self._features, self._steps)
+            news = {kind for kind, _, _ in look.features - self._features}
+            if look.compared and (len(self._leads) < _MOST_LEADS or news != {"path"}):
+                self._follow(made, look.features, look.compared)
+                return True
+        return False
+
+    def _take_best(self, found: Sequence[Lead], wanted: int) -> None:
+        """Take leads in until there are so many inputs: those that take a new edge or turn a comparison in a new way;
+        then, for whichever edge the fewest inputs take, the latest that takes it too."""
+        counts: Counter[Feature] = Counter()
+        for entry in self.entries.values():
+            counts.update(_ways(entry.look.features))
+        rest: dict[Feature, list[Lead]] = {}
+        for one in found:
+            if any(not counts[way] for way in _ways(one.features)):
+                self._count(one, counts)
+            else:
+                for way in _ways(one.features):
+                    rest.setdefault(way, []).append(one)
+            if len(self.entries) >= wanted:
+                return
+        while rest and len(self.entries) < wanted:
+            rarest = min(rest, key=lambda way: (counts[way], way))
+            one = rest[rarest].pop()
+            if not rest[rarest]:
+                del rest[rarest]
+            if one.made not in self.entries:
+                self._count(one, counts)
+
+    def _count(self, one: Lead, counts: Counter[Feature]) -> None:
+        with contextlib.suppress(Undefined):
+            self.entries[one.made] = self._accept(one.made, self._features, MOST_STEPS)
+            counts.update(_ways(one.features))
 
     @property
     def _steps(self) -> int:
         """How far an input may go: far, until there are some; then what the shortest took sets the measure."""
         if len(self.entries) < _FIRST:
             return MOST_STEPS
-        least = min(entry.steps for entry, _ in zip(self.entries.values(), range(_FIRST)))
+        least = min(entry.look.steps for entry, _ in zip(self.entries.values(), range(_FIRST)))
         return max(_STEPS, 2 * least)
 
-    def _take(self, made: Input, entry: AnEntry) -> None:
-        self.entries[made] = entry
-        if entry.compared:
-            self._follow(made, entry.features, entry.compared)
+    def _take(self, made: Input, steps: int) -> None:
+        entry = self.entries[made] = self._accept(made, self._features, steps)
+        if entry.look.compared:
+            self._follow(made, entry.look.features, entry.look.compared)
 
     def _follow(self, made: Input, features: Features, compared: Compared) -> None:
         self._features |= features
-        self._leads.append(lead(made, compared))
+        self._leads.append(lead(made, features, compared))
+        for way in _ways(features):
+            self._takers.setdefault(way, []).append(self._leads[-1])
 
     def _repair(self, made: Input, reason: Undefined) -> None:
         """Take in an input like one that is not defined, where a small change makes it so."""
@@ -193,12 +240,12 @@ class Corpus(Generic[AnEntry]):
         elif reason.overrun and not self._take_if_defined(terminated(made, reason.overrun.number)):
             self._fit(made, reason.overrun)
 
-    def _take_if_defined(self, made: Input | None) -> bool:
+    def _take_if_defined(self, made: Input | None, steps: int = 0) -> bool:
         if made is None or made in self._seen:
             return False
         self._seen.add(made)
         try:
-            self._take(made, self._accept(made, self._features, False, self._steps))
+            self._take(made, steps or self._steps)
         except Undefined:
             return False
         return True
@@ -227,7 +274,7 @@ class Corpus(Generic[AnEntry]):
             if count * size > LARGE:
                 return None
             try:
-                self._accept(grown(made, overrun.number, count), self._features, False, self._steps)
+                self._look(grown(made, overrun.number, count), self._features, self._steps)
             except Undefined as reason:
                 if reason.overrun is None or reason.overrun.number != overrun.number:
                     return None
@@ -238,10 +285,16 @@ class Corpus(Generic[AnEntry]):
 
     def _is_defined(self, made: Input) -> bool:
         try:
-            self._accept(made, self._features, False, self._steps)
+            self._look(made, self._features, self._steps)
         except Undefined:
             return False
         return True
+
+
+def _ways(features: Features) -> list[Feature]:
+    """The edges that were taken, however often, and the ways in which comparisons turned out."""
+    edges = {(kind, at, 0) for kind, at, _ in features if kind == "edge"}
+    return sorted(edges | {feature for feature in features if feature[0] == "relation"})
 
 
 class _Enough(BaseException):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from pytest_llmcompiler.inputs.value import Input, Object, objects, replaced
-from pytest_llmcompiler.machine.run import Compared
+from pytest_llmcompiler.inputs.value import Input, Object, grafted, objects, replaced
+from pytest_llmcompiler.machine.run import Compared, Features
 from pytest_llmcompiler.program.types import Array, Int, Struct, Type
 
 _MOST_LEAVES = 256
@@ -17,6 +18,8 @@ _LONGEST = 512
 """Bytes that an object may grow to, if it is not longer already."""
 _FACTORS = (1, -1, *range(2, 13), 16, 24, 31, 32, 60, 64, 100, 256, 1000)
 """What numbers are multiplied with, before they are compared, more often than with anything else."""
+_HIGHER = (1 << 8, 1 << 16, 1 << 32)
+"""Numbers that differ by these are equal to code that compares them in fewer bits."""
 _LETTERS = tuple(bytes([byte]) for byte in b"aZ09 \n\t-+,.:;/=\"'\\(){}[]<>#%&_\x7f\x80\xff\0")
 
 
@@ -33,17 +36,18 @@ class _Leaf(NamedTuple):
 
 @dataclass(frozen=True)
 class Lead:
-    """An input that showed something new, what it was compared with, and the numbers in it."""
+    """An input that showed something new, where it went, what it was compared with, and the numbers in it."""
 
     made: Input
+    features: Features
     compared: Compared
     leaves: tuple[_Leaf, ...]
 
 
-def lead(made: Input, compared: Compared) -> Lead:
+def lead(made: Input, features: Features, compared: Compared) -> Lead:
     """An input as something to start from."""
     leaves = tuple(leaf for leaf, _ in zip(_leaves(made), range(_MOST_LEAVES)))
-    return Lead(made, compared, leaves)
+    return Lead(made, features, compared, leaves)
 
 
 class Mutator:
@@ -63,13 +67,17 @@ class Mutator:
     def changed(self, start: Lead, other: Input) -> Input:
         """A change of an input; `other` is one that parts may be taken from."""
         choice = self._random.random()
+        if choice > 0.96 and len(start.made.args) > 1:
+            return grafted(start.made, other, self._random.randrange(len(start.made.args)))
         if start.compared.comparisons and choice < 0.45:
             return self._answered(start)
         if start.compared.texts and choice < 0.65:
             return self._retold(start)
         if start.leaves and choice > 0.92:
             leaf = self._random.choice(start.leaves)
-            return _with(start.made, leaf, leaf.value + self._random.choice((-2, -1, 1, 2, 1 << 7, 1 << 15, 1 << 31)))
+            return _with(
+                start.made, leaf, leaf.value + self._random.choice((-2, -1, 1, 2, 1 << 7, 1 << 15, 1 << 31, *_HIGHER))
+            )
         return self._edited(start, other)
 
     def _answered(self, start: Lead) -> Input:
@@ -84,7 +92,7 @@ class Mutator:
         if matching and self._random.random() < 0.8:
             leaf = self._random.choice(matching)
             turned = 1 << 8 * leaf.type.size - 1  # the same but for the sign
-            return _with(start.made, leaf, other + self._random.choice((0, 0, 0, 1, -1, turned)))
+            return _with(start.made, leaf, other + self._random.choice((0, 0, 0, 1, -1, turned, *_HIGHER)))
         if not start.leaves:
             return start.made
         # A side may be a multiple of a number, and something else.
@@ -102,9 +110,10 @@ class Mutator:
             step = self._random.choice((-1, 1))
             wanted = wanted[:index] + bytes([(wanted[index] + step) % 256]) + wanted[index + 1 :]
         places = [
-            (number, at)
+            (number, match.start())
             for number, target in enumerate(objects(start.made))
-            if _is_text(target) and (at := target.data.find(found)) >= 0
+            if _is_text(target)
+            for match in re.finditer(re.escape(found), target.data)
         ]
         if not places:
             return start.made
@@ -161,11 +170,39 @@ def _resized(start: Lead, number: int, data: bytes) -> Input:
     count = len(data) // size
     made = replaced(start.made, number, lambda target: replace(target, count=count, data=data[: count * size]))
     if count != old.count and old.count > 1:
-        for leaf in start.leaves:
-            counts = leaf.kind != "object" or isinstance(found[leaf.number].element, Struct)
-            if counts and leaf.value == old.count:
+        for leaf in _counting(start):
+            if leaf.value == old.count:
                 made = _with(made, leaf, count)
     return made
+
+
+def _counting(start: Lead) -> list[_Leaf]:
+    """The numbers that may count something."""
+    found = objects(start.made)
+    return [leaf for leaf in start.leaves if leaf.kind != "object" or isinstance(found[leaf.number].element, Struct)]
+
+
+def lengthened(start: Lead, count: int) -> Input | None:
+    """The input with so many bytes in a text, or in all buffers that a number counts, which counts them still; None
+    where it has no such thing."""
+    found = objects(start.made)
+    counting = _counting(start)
+    counts = {leaf.value for leaf in counting if leaf.type.size > 1}
+    texts = {number: target for number, target in enumerate(found) if _is_text(target) and target.count > 1}
+    counted = [target.count for target in texts.values() if target.count in counts]
+    ended = {number: target for number, target in texts.items() if target.data.find(b"\0") > 0}
+    if counted:
+        chosen = {number: target.data for number, target in texts.items() if target.count == counted[0]}
+    else:
+        chosen = {number: target.data.partition(b"\0")[0] for number, target in list(ended.items())[:1]}
+    made = start.made
+    for number, data in chosen.items():
+        long = (data * (count // len(data) + 1))[:count] + (b"" if counted else b"\0")
+        made = replaced(made, number, lambda old, long=long: replace(old, count=len(long), data=long))  # type: ignore[misc]
+    for leaf in counting:
+        if counted and leaf.value == counted[0]:
+            made = _with(made, leaf, count)
+    return made if chosen else None
 
 
 def _leaves(made: Input) -> Iterator[_Leaf]:

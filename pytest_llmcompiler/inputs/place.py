@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,9 +10,10 @@ from pytest_llmcompiler.inputs.value import Alias, Callback, Input, Links, Objec
 from pytest_llmcompiler.program.types import UNTYPED, Array, Field, Pointer, Struct, Type
 
 PAGE = 4096
-SMALL_SLOTS, LARGE_SLOTS, LARGE = 32, 2, 16 * PAGE
-# Small slots end at a multiple of 64 KiB, where arithmetic in 16 bits goes wrong for what runs up to the end.
-_BASE, _LARGE_BASE, _STRIDE = 0x7F1A2B3CF000, 0x7F1A2C3C0000, 0x100000
+SMALL_SLOTS, LARGE_SLOTS, LARGE = 32, 2, 17 * PAGE
+# Slots end, or begin, at multiples of 4 GiB, where arithmetic in 32 bits goes wrong.
+_FEW = 10
+_ENDS, _BEGINNINGS, _STRIDE = 0x7F1A00000000, 0x7F5A00000000, 1 << 32
 ARENA = SMALL_SLOTS * PAGE + LARGE_SLOTS * LARGE
 """Bytes of all slots together, which lie one after another in the host's memory and far apart in the guest's."""
 
@@ -40,10 +42,11 @@ class Slot:
     """Its offset in the host's memory."""
 
 
-SLOTS = tuple(Slot(_BASE + index * _STRIDE, PAGE, index * PAGE) for index in range(SMALL_SLOTS)) + tuple(
-    Slot(_LARGE_BASE + _STRIDE * (SMALL_SLOTS + index), LARGE, SMALL_SLOTS * PAGE + index * LARGE)
-    for index in range(LARGE_SLOTS)
-)
+_SIZES = [LARGE] * LARGE_SLOTS + [PAGE] * SMALL_SLOTS
+SLOTS = tuple(Slot(_ENDS + index * _STRIDE - size, size, sum(_SIZES[:index])) for index, size in enumerate(_SIZES))
+LOW_SLOTS = tuple(Slot(_BEGINNINGS + index * _STRIDE, slot.size, slot.host) for index, slot in enumerate(SLOTS[:_FEW]))
+"""For inputs whose objects begin at multiples of 4 GiB. They share the host's memory with the others. They are few,
+because the emulator is the slower the more pieces of memory there are."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ class Placed:
     """The buffer for a result that is returned in memory."""
     globals: tuple[tuple[str, bytes], ...] = ()
     """Global variables to set, by name."""
+    low: bool = False
+    """Whether objects begin where there is no memory before, rather than end where there is none behind."""
 
     def initial(self, placed: PlacedObject, fill: int) -> bytes:
         """The bytes of an object's slot before a run; what belongs to no object is garbage."""
@@ -90,14 +95,22 @@ def place(input: Input, names: Sequence[str], result: Type | None = None) -> Pla
     `result` is the type of a result that the function returns in memory, for which a buffer is added.
     Raises DoesNotFit.
     """
-    placer = _Placer()
+    if input.low:
+        with contextlib.suppress(DoesNotFit):
+            return _placed(input, names, result, low=True)
+    return _placed(input, names, result, low=False)
+
+
+def _placed(input: Input, names: Sequence[str], result: Type | None, *, low: bool) -> Placed:
+    placer = _Placer(low)
     buffer = None
     if result is not None:
         buffer = placer.reserve("result", result, 1, result.size)
     images = tuple(placer.value(value, name) for value, name in zip(input.args, names, strict=True))
     globals = tuple((name, placer.value(value, name)) for name, value in input.globals)
     objects = tuple(placed for placed, _ in placer.contents) + ((buffer,) if buffer else ())
-    return Placed(images, objects, tuple(placer.callbacks), tuple(placer.contents), input.salt, buffer, globals)
+    callbacks, contents = tuple(placer.callbacks), tuple(placer.contents)
+    return Placed(images, objects, callbacks, contents, input.salt, buffer, globals, low)
 
 
 def labels(input: Input, names: Sequence[str]) -> list[str]:
@@ -109,11 +122,12 @@ def labels(input: Input, names: Sequence[str]) -> list[str]:
 
 
 class _Placer:
-    def __init__(self) -> None:
+    def __init__(self, low: bool = False) -> None:
+        self._low = low
         self.contents: list[tuple[PlacedObject, bytes]] = []
         self.callbacks: list[Callback] = []
-        self._small = list(SLOTS[:SMALL_SLOTS])
-        self._large = list(SLOTS[SMALL_SLOTS:])
+        slots = LOW_SLOTS if low else SLOTS
+        self._large, self._small = list(slots[:LARGE_SLOTS]), list(slots[LARGE_SLOTS:])
 
     def value(self, value: Value, label: str) -> bytes:
         at_pointer = isinstance(value.type, Array)
@@ -125,8 +139,10 @@ class _Placer:
         if not free or size > LARGE:
             raise DoesNotFit(label)
         slot = free.pop(0)
-        address = slot.address + slot.size - size
-        address -= address % _alignment(element, size)
+        address = slot.address
+        if not self._low:
+            address += slot.size - size
+            address -= address % _alignment(element, size)
         return PlacedObject(label, address, element, count, size, slot)
 
     def _object(self, target: Object, label: str) -> int:

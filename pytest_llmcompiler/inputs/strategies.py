@@ -99,7 +99,8 @@ def inputs(
             for index, (variable, pair) in enumerate(zip(variables, drawn, strict=True))
             if index not in kept
         )
-        return Input(args, draw(_SALTS) if salted else 0, values)
+        low = bool(maker.drawn) and draw(_LOW)
+        return Input(args, draw(_SALTS) if salted else 0, values, low)
 
     return draw_input()
 
@@ -109,6 +110,7 @@ def _extra_params() -> tuple[Param, ...]:
 
 
 _SALTS = st.integers(0, 7)
+_LOW = st.sampled_from((False, False, False, True))
 _COUNTS = st.one_of(
     *(st.integers(0, 8), st.sampled_from((1, 1, 2, 3, 4, 5, 6, 7)), st.sampled_from((9, 16, 17, 33, 64, 65, 130, 200))),
     st.sampled_from((256, 257, 300)),  # more than a byte can count
@@ -175,8 +177,8 @@ class _Maker:
         self._numbers = found.numbers
         self._learned = learned
         self._ties: dict[Scope, Ties] = {}
-        self._objects: list[tuple[Type, int]] = []
-        """What was drawn for this input so far: the type of the elements, and their number."""
+        self.drawn: list[tuple[Type, int]] = []
+        """The objects of this input so far: the type of the elements, and their number."""
         self._own: set[int] = set()
         """The objects among them that nothing else may point to, since a pointer to them is `restrict`."""
         self._left = _MOST_DRAWN
@@ -201,7 +203,7 @@ class _Maker:
 
     def begin(self) -> None:
         """Begin a new input."""
-        self._objects.clear()
+        self.drawn.clear()
         self._own.clear()
         self._inside.clear()
         self._left = _MOST_DRAWN
@@ -230,9 +232,9 @@ class _Maker:
         first: list[int] = []
         made: list[Made] = []
         for index, member in enumerate(members):
-            first.append(len(self._objects))
+            first.append(len(self.drawn))
             if member.restrict:
-                self._own.add(len(self._objects))
+                self._own.add(len(self.drawn))
             if index in left_out:
                 made.append((b"", ()))
                 continue
@@ -269,11 +271,11 @@ class _Maker:
         if index in bound.end_of and bound.end_of[index] < index:
             number = first[bound.end_of[index]]
             if number < first[index]:
-                element, count = self._objects[number]
+                element, count = self.drawn[number]
                 return bytes(8), ((0, Alias(element, number, element.size * count)),)
         if index in bound.back:
-            owners = [number for number in self._inside[:-1] if self._objects[number][0] == member.type.target]
-            return bytes(8), tuple((0, Alias(self._objects[number][0], number, 0)) for number in owners[-1:])
+            owners = [number for number in self._inside[:-1] if self.drawn[number][0] == member.type.target]
+            return bytes(8), tuple((0, Alias(self.drawn[number][0], number, 0)) for number in owners[-1:])
         return None
 
     def _number(self, draw: Draw, type: Int, index: int, bound: Ties, counts: dict[int, int], rule: ArgRule) -> int:
@@ -378,27 +380,27 @@ class _Maker:
         if count is None:  # elements that are too few, the reference tells
             count = 1 if isinstance(element, (Struct, Pointer)) else draw(_FREE_COUNTS)
             count *= _WORD if element == UNTYPED else 1
-        self._inside.append(len(self._objects))
-        self._objects.append((element, count))
+        self._inside.append(len(self.drawn))
+        self.drawn.append((element, count))
         data, links = self._elements(draw, element, count, depth + 1)
         self._inside.pop()
         return null, ((0, Object(element, count, data, links)),)
 
     def _object(self, element: Type, count: int, data: bytes) -> Made:
-        self._objects.append((element, count))
+        self.drawn.append((element, count))
         return bytes(8), ((0, Object(element, count, data)),)
 
     def _shared(self, element: Type) -> list[int]:
         """The objects that a pointer may lead to again. Ways back are left to names and repairs: few survive them."""
         return [
             number
-            for number, (other, _) in enumerate(self._objects)
+            for number, (other, _) in enumerate(self.drawn)
             if other == element and number not in self._inside and number not in self._own
         ]
 
     def _alias(self, draw: Draw, number: int) -> Alias:
         """A pointer to the same object as another: mostly to its start, else to any of its elements."""
-        element, count = self._objects[number]
+        element, count = self.drawn[number]
         step = min(draw(_STEPS), count - 1) if count > 1 and draw(_HALF) else 0
         return Alias(element, number, step * element.size)
 

@@ -89,7 +89,7 @@ class Bench:
         if reason:
             return reason
         try:
-            self._standard.corpus, self._standard.whole  # noqa: B018 - made here, or each child would make them anew
+            self._standard.prepare()
         except UnsupportedError as error:
             return str(error)
         return self._standard.unjudgeable()

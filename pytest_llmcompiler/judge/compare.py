@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pytest_llmcompiler.inputs.place import GARBAGE, PAGE, Placed, PlacedObject, path
 from pytest_llmcompiler.judge.shape import shaped
 from pytest_llmcompiler.judge.show import show_bytes, show_value
+from pytest_llmcompiler.machine.memory import STACK_TOP, words
 from pytest_llmcompiler.machine.run import ELSEWHERE, Argument, CallOut, Constants, Pointed, Run, initial_errno
 from pytest_llmcompiler.program.types import Array, Float, Function, Int, Pointer, Struct, Type, significant
 
@@ -18,8 +19,7 @@ Loose = frozenset[tuple[str, int]]
 """Bytes on which references disagree, so that no candidate can be blamed: (object, global, heap object or argument of a
 call out; offset)."""
 
-_STACK_TOP = b"\xfd\x7f\0\0"
-"""The topmost bytes of any address of the stack."""
+_PIECE = 64
 
 
 @dataclass(frozen=True)
@@ -404,14 +404,18 @@ def loose_bytes(frame: Frame, first: Run, second: Run) -> Loose:
     types = _heap_types(frame, first) if first.heap else {}
     for index, ((address, size, one), (_, _, two)) in enumerate(zip(first.heap, second.heap)):
         start = address % PAGE if address in types else 0
-        untouched = GARBAGE[0] * (len(one) // 4), GARBAGE[1] * (len(two) // 4)
-        columns = enumerate(zip(one, two, *untouched))
-        found.update(
-            (_heap_name(index, size), at - start)
-            for at, (a, b, c, d) in columns
-            if a != b and (a, b) != (c, d) and at >= start
-        )
+        found.update((_heap_name(index, size), at - start) for at in _touched(one, two) if at >= start)
     return frozenset(found)
+
+
+def _touched(first: bytes, second: bytes) -> Iterator[int]:
+    """Where two pieces of memory differ, but not as garbage does."""
+    garbage = GARBAGE[0] * (_PIECE // 4), GARBAGE[1] * (_PIECE // 4)
+    for start in range(0, len(first), _PIECE):
+        one, two = first[start : start + _PIECE], second[start : start + _PIECE]
+        if one != two and (one, two) != garbage:
+            columns = enumerate(zip(one, two, *garbage), start)
+            yield from (at for at, (a, b, c, d) in columns if a != b and (a, b) != (c, d))
 
 
 def _unequal_pointees(name: str, first: Pointed, second: Pointed) -> set[tuple[str, int]]:
@@ -427,9 +431,9 @@ def _unequal(name: str, first: bytes, second: bytes) -> set[tuple[str, int]]:
     if first == second:
         return set()
     found = {index for index, pair in enumerate(zip(first, second)) if pair[0] != pair[1]}
-    for word in {index // 8 * 8 for index in found}:
-        if all(data[word + 4 : word + 8] == _STACK_TOP for data in (first, second)):
-            found.update(range(word, word + 8))  # frames of another size differ in more bytes than these two
+    on_stack = [{at for at, _ in words(data, 0, STACK_TOP)} for data in (first, second)]
+    for word in set.intersection(*on_stack, {index // 8 * 8 for index in found}):
+        found.update(range(word, word + 8))  # frames of another size differ in more bytes than these two
     return {(name, index) for index in found}
 
 

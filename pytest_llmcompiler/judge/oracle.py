@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import gc
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pytest_llmcompiler.inputs.corpus import MOST_STEPS, NothingNew, Overrun, Undefined
+from pytest_llmcompiler.inputs.corpus import MOST_STEPS, Look, Overrun, Undefined
 from pytest_llmcompiler.inputs.place import LARGE, PAGE, DoesNotFit, Placed, place
 from pytest_llmcompiler.inputs.value import Input
 from pytest_llmcompiler.judge.compare import Frame, Loose, agree, loose_bytes, wild_write
@@ -16,11 +16,11 @@ from pytest_llmcompiler.judge.whole import Whole, whole
 from pytest_llmcompiler.machine import abi
 from pytest_llmcompiler.machine.assemblers import Assembled
 from pytest_llmcompiler.machine.emulator import MOST_ARGUMENTS, Machine
-from pytest_llmcompiler.machine.run import Compared, Fault, Feature, Features, Run
+from pytest_llmcompiler.machine.run import Fault, Feature, Run
 from pytest_llmcompiler.machine.watch import Watch
 from pytest_llmcompiler.program.types import Pointer
 
-_LIMIT = 1_000_000
+_LIMIT = 4_000_000
 """Instructions; an input for which the reference needs more is not a test."""
 _HANG_FACTOR, _HANG_FLOOR = 32, 20_000
 """A candidate hangs past this many instructions for each byte of code that the reference executed, and as many more."""
@@ -36,11 +36,7 @@ class Entry:
     loose: Loose
     limit: int
     """Instructions that a candidate may take for it."""
-    features: Features
-    compared: Compared | None
-    """What the probe compared; None where it went nowhere new."""
-    steps: int
-    """Edges that the probe took."""
+    look: Look
 
     @property
     def placed(self) -> Placed:
@@ -55,22 +51,20 @@ class Oracle:
         self._subject = subject
         self._names = [param.name for param in subject.signature.params]
 
-    def accept(
-        self, made: Input, known: Set[Feature] = frozenset(), only_new: bool = False, steps: int = MOST_STEPS
-    ) -> Entry:
-        """What the reference shows on an input. Raises Undefined where that is nothing to hold a candidate to, and
-        NothingNew where only new features are asked for and there are none."""
-        placed = self._placed(made)
-        call = self._call(made, placed)
-        if len(call.stack) > MOST_ARGUMENTS:
-            raise Undefined("too large")
-        probe, golden, optimised = self._machines
+    def look(self, made: Input, known: Set[Feature] = frozenset(), steps: int = MOST_STEPS) -> Look:
+        """What the probe alone shows on an input. Raises Undefined where that is nothing to hold a candidate to."""
+        # The probe must see what is read past an object's end, wherever the others find the object.
+        placed, call = self._ready(replace(made, low=False))
+        probe = self._machines[0]
         _defined(probe.run(placed, call, steps), placed)
         features = probe.features()
-        new = features - known
-        compared = probe.compared() if new else None
-        if only_new and all(kind == "near" for kind, _, _ in new):
-            raise NothingNew(features, compared)
+        return Look(features, None if features <= known else probe.compared(), probe.steps)
+
+    def accept(self, made: Input, known: Set[Feature] = frozenset(), steps: int = MOST_STEPS) -> Entry:
+        """What the reference shows on an input. Raises Undefined where that is nothing to hold a candidate to."""
+        look = self.look(made, known, steps)
+        placed, call = self._ready(made)
+        _, golden, optimised = self._machines
         run = _defined(golden.run(placed, call, _LIMIT), placed)
         limit = _HANG_FLOOR + _HANG_FACTOR * run.length
         others = (
@@ -84,7 +78,14 @@ class Oracle:
         if wild_write(placed, run):
             raise Undefined("writes outside of every object")
         loose = frozenset().union(*(loose_bytes(frame, run, other) for other in others))
-        return Entry(frame, call, run, loose, limit, features, compared, probe.steps)
+        return Entry(frame, call, run, loose, limit, look)
+
+    def _ready(self, made: Input) -> tuple[Placed, abi.Call]:
+        placed = self._placed(made)
+        call = self._call(made, placed)
+        if len(call.stack) > MOST_ARGUMENTS:
+            raise Undefined("too large")
+        return placed, call
 
     def whole(self) -> Whole | None:
         """What the whole program shows; None where it has none, or where that says nothing of the function."""

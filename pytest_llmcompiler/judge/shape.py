@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pytest_llmcompiler.inputs.place import GARBAGE, PAGE, Placed
+from pytest_llmcompiler.machine.memory import words
 from pytest_llmcompiler.machine.run import Argument, CallOut, Pointed, Run
 
 _LIVE, _GONE, _STRIDE = 0x660000000000, 0x6F0000000000, 1 << 24
@@ -81,13 +82,10 @@ class _Walk:
 
     def _words(self, data: bytes, address: int) -> Iterator[tuple[int, int, int]]:
         """The pointers into objects in data that lies at an address: offset, value, object."""
-        for match in _TOP.finditer(data):
-            at = match.start() - 5
-            if at >= 0 and not (address + at) % 8:
-                value = int.from_bytes(data[at : at + 8], "little")
-                index = self._block_of(value)
-                if index is not None:
-                    yield at, value, index
+        for at, value in words(data, address, _TOP):
+            index = self._block_of(value)
+            if index is not None:
+                yield at, value, index
 
     def _find(self, data: bytes, address: int) -> None:
         """Number the objects that data leads to, nearest first."""

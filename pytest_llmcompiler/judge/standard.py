@@ -41,32 +41,33 @@ class Standard:
     def limited(self, inputs: Collection[Input]) -> Standard:
         """These inputs of the corpus alone, without the whole program."""
         other = Standard(self.subject, self.examples, self.seed)
-        corpus = Corpus(other.oracle.accept)
+        corpus = Corpus(other.oracle.look, other.oracle.accept)
         corpus.entries = {made: entry for made, entry in self.corpus.entries.items() if made in inputs}
         other.corpus, other.whole = corpus, None
         return other
 
+    def prepare(self) -> None:
+        """Make all that a trial needs, here rather than in each child that tries a candidate."""
+        self.corpus, self.whole  # noqa: B018
+        self.oracle.release()  # only explaining a failure needs the machines again
+
     @functools.cached_property
     def corpus(self) -> Corpus[Entry]:
         """The inputs, smallest first, each with what the reference shows on it."""
-        corpus = Corpus(self.oracle.accept)
+        corpus = Corpus(self.oracle.look, self.oracle.accept)
         stored = self._store.load()
         if stored and corpus.restore(stored.inputs, stored.dropped):
             self._learned = stored.learned
         else:
             corpus = self._generated()
             self._store.save(Stored(tuple(corpus.entries), corpus.dropped, self._learned))
-        # Only explaining a failure needs the machines again.
-        self.oracle.release()
         corpus.entries = dict(sorted(corpus.entries.items(), key=lambda pair: weight(pair[0])))
         return corpus
 
     @functools.cached_property
     def whole(self) -> Whole | None:
         """What the whole program shows; None where that says nothing of the function."""
-        found = self.oracle.whole()
-        self.oracle.release()
-        return found
+        return self.oracle.whole()
 
     @functools.cached_property
     def from_main(self) -> list[Input]:
@@ -128,7 +129,7 @@ class Standard:
     # -- generating
 
     def _generated(self) -> Corpus[Entry]:
-        corpus = Corpus(self.oracle.accept, self.oracle.effort)
+        corpus = Corpus(self.oracle.look, self.oracle.accept, self.oracle.effort)
         for made in self.from_main:
             corpus.offer(made)
         first = self.examples // 3
@@ -139,6 +140,7 @@ class Standard:
             for made in specials(max(corpus.entries, key=weight), self._hints, self.subject.globals):
                 corpus.offer(made)
         corpus.steer(self.examples, self.seed, self._hints.strings)
+        corpus.lengthen()
         return corpus
 
     def _strategy(self, learned: dict[Scope, Ties]) -> st.SearchStrategy[Input]:

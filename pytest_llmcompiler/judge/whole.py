@@ -33,10 +33,8 @@ def whole(others: Sequence[Callable[[int], Run]], counting: Machine, hang: tuple
     for a number of instructions) do not agree. `counting` is the machine that is believed; `hang` are the instructions
     that a candidate may take for each byte of code, and on top.
     """
-    reached: list[int] = []
-    counting.watch(counting.entry, counting.entry, reached.append)
     run = counting.run_main(LIMIT)
-    if not reached or run.outcome not in ("exit", "abort"):
+    if not run.edges or run.outcome not in ("exit", "abort"):
         return None
     limit = hang[0] * run.length + hang[1]
     if any(list(compared(run, other(limit))) for other in others):

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import unicorn
 from unicorn import x86_const as x86
 
-from pytest_llmcompiler.inputs.place import ARENA, GARBAGE, PAGE, RETURN, SLOTS, STUB_SIZE, STUBS, Placed
+from pytest_llmcompiler.inputs.place import ARENA, GARBAGE, LOW_SLOTS, PAGE, RETURN, SLOTS, STUB_SIZE, STUBS, Placed
 from pytest_llmcompiler.machine import abi
 from pytest_llmcompiler.machine.alignment import ALIGNMENT, Operand, aligned_operand
 from pytest_llmcompiler.machine.assemblers import Assembled
@@ -156,7 +156,7 @@ class Machine:
         self._uc.mem_map(STUBS, PAGE, unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC)
         self._uc.mem_write(STUBS, b"\xc3" * PAGE)
         self._stack = self._map(STACK, STACK_SIZE)
-        for slot in SLOTS:
+        for slot in (*SLOTS, *LOW_SLOTS):
             rights = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE
             self._uc.mem_map_ptr(slot.address, slot.size, rights, self._arena.pointer + slot.host)
 
@@ -313,13 +313,14 @@ class Machine:
 
     # -- running
 
-    def run(self, placed: Placed, call: abi.Call, limit: int, *, blank: bool = False) -> Run:
+    def run(self, placed: Placed, call: abi.Call, limit: int, *, blank: bool = False, brief: bool = False) -> Run:
         """Run the function on an input, for at most `limit` instructions.
 
         With `blank`, the unused stack and registers hold zeros, so that what is read from there makes a difference.
+        A `brief` run shows how it ended, and nothing else.
         """
         self._reset(placed, blank)
-        return self._run(self.entry, call, limit)
+        return self._run(self.entry, call, limit, brief)
 
     def preset(self, address: int, data: bytes) -> None:
         """Let every further run find these bytes in the program's writable memory."""
@@ -336,7 +337,7 @@ class Machine:
         run = self._run(self.program.symbols["main"].address, abi.Call(registers, b""), limit)
         return replace(run, outcome="exit", code=self.register("rax") & 0xFF) if run.outcome == "return" else run
 
-    def _run(self, start: int, call: abi.Call, limit: int) -> Run:
+    def _run(self, start: int, call: abi.Call, limit: int, brief: bool = False) -> Run:
         stack = STACK + self._start.top - 8
         self._stack.write(RETURN.to_bytes(8, "little") + call.stack, stack - STACK)
         self._uc.reg_write(x86.UC_X86_REG_RSP, stack)
@@ -348,7 +349,7 @@ class Machine:
             self._failed(error)
         if self._raised:
             raise self._raised
-        return self._observed(call)
+        return self._ended() if brief else self._observed(call)
 
     def register(self, name: str) -> int:
         """The value of a register now."""
@@ -382,7 +383,7 @@ class Machine:
             return "constant"
         if self.candidate and self.in_candidate(address) and address != self.candidate.symbols[self.function]:
             return "constant"  # data among the code
-        if SLOTS[0].address <= address <= SLOTS[-1].address + SLOTS[-1].size:
+        if SLOTS[0].address <= address <= LOW_SLOTS[-1].address + LOW_SLOTS[-1].size:
             return "object"
         return "heap" if is_heap(address) else "none"
 
@@ -455,6 +456,18 @@ class Machine:
             pc = self._uc.reg_read(x86.UC_X86_REG_RIP)
             words = "illegal instruction" if error.errno == unicorn.UC_ERR_INSN_INVALID else str(error)
             self._end = ("fault", Fault(words, pc), 0)
+
+    @property
+    def cost(self) -> int:
+        """What the last run cost beside its instructions: objects of the heap, of the input, and calls out."""
+        return 20 * self._heap.made + len(self._calls) + len(self._placed.objects if self._placed else ())
+
+    def _ended(self) -> Run:
+        assert self._placed is not None
+        self._has_strayed(self._placed)
+        normal: Outcome = "return" if self.register("rip") == RETURN else "limit"
+        outcome, fault, code = self._end or (normal, None, 0)
+        return Run(outcome, self.fill, fault=fault, code=code)
 
     def _observed(self, call: abi.Call) -> Run:
         names = (*_REGISTERS, *abi.result(self.signature).registers)

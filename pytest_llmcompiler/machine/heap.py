@@ -15,7 +15,7 @@ from pytest_llmcompiler.machine.libc import Trap
 HEAP = 0x5581A0000000
 HEAP_LIMIT = 4 << 20
 """Bytes that one run may hold at a time; malloc returns NULL above."""
-_LANE = 2 << 20
+_LANE, _ROUND = 2 << 20, 1 << 16
 _BEYOND = HEAP + (HEAP_LIMIT + 1) * _LANE
 """Where objects lie that have no room in their lane."""
 _END = 0x5E0000000000
@@ -36,7 +36,8 @@ class _Block:
 
 
 class Heap:
-    """malloc and its kin, done by the host. Objects end at a page that is not mapped (up to their alignment).
+    """malloc and its kin, done by the host. Objects end at a page that is not mapped (up to their alignment);
+    if those of the input begin where there is none before, so do they, at multiples of 64 KiB.
 
     The objects of an input count as the heap's own, as if the caller had got them from malloc: they can be freed and
     reallocated. `arena` is the address of the host's memory in which they lie.
@@ -81,6 +82,11 @@ class Heap:
         )
 
     @property
+    def made(self) -> int:
+        """How many objects were made."""
+        return self._made.total()
+
+    @property
     def gone(self) -> tuple[tuple[int, int], ...]:
         """Address and size of each object that was made and freed since."""
         return tuple(self._gone)
@@ -100,10 +106,11 @@ class Heap:
         if align & (align - 1) or not 0 < align <= PAGE or size + self._held > HEAP_LIMIT:
             return 0
         mapped = max(PAGE, -(-size // PAGE) * PAGE)
-        base = self._place(size, mapped + PAGE)
+        low = self._placed is not None and self._placed.low
+        base = self._place(size, -(-(mapped + PAGE) // _ROUND) * _ROUND if low else mapped + PAGE)
         self._uc.mem_map(base, mapped, _READ_WRITE)
         self._uc.mem_write(base, self._garbage * (mapped // 4))
-        address = (base + mapped - max(size, 1)) // align * align
+        address = base if low else (base + mapped - max(size, 1)) // align * align
         self._blocks[address] = _Block(address, size, base, mapped)
         self._held += mapped
         return address

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import ctypes
+import re
+from collections.abc import Iterator
 
 _memcmp = ctypes.CDLL(None).memcmp
 _memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+
+STACK_TOP = re.compile(rb"\xfd\x7f\0\0")
+"""The topmost bytes of any address of the stack."""
+
+
+def words(data: bytes, address: int, top: re.Pattern[bytes]) -> Iterator[tuple[int, int]]:
+    """The words in data that lies at an address which begin at multiples of eight and end with `top`: where, value."""
+    for match in top.finditer(data):
+        at = match.end() - 8
+        if at >= 0 and not (address + at) % 8:
+            yield at, int.from_bytes(data[at : at + 8], "little")
 
 
 class Block:

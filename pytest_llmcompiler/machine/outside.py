@@ -3,7 +3,6 @@ answered with results that the input and the arguments choose."""
 
 from __future__ import annotations
 
-import re
 import struct
 import zlib
 from bisect import bisect_right
@@ -14,6 +13,7 @@ from pytest_llmcompiler.inputs.place import Placed
 from pytest_llmcompiler.machine import abi
 from pytest_llmcompiler.machine.heap import HEAP, Heap, is_heap
 from pytest_llmcompiler.machine.libc import Trap
+from pytest_llmcompiler.machine.memory import STACK_TOP, words
 from pytest_llmcompiler.machine.run import ELSEWHERE, Argument, CallOut, Pointed
 from pytest_llmcompiler.program.types import (
     Array,
@@ -35,8 +35,6 @@ _MOST = 4096
 """Bytes of what an argument points to that are compared."""
 _ROOM = 64
 """Bytes of an object of unknown type that a call returns."""
-_STACK_TOP = re.compile(rb"\xfd\x7f\0\0")
-"""The topmost bytes of any address of the stack."""
 
 
 class Outside:
@@ -158,10 +156,8 @@ class Outside:
     def _until(self, address: int, end: int) -> bytes:
         """What lies from one address to another, up to 4096 bytes. Where the stack is tells nothing."""
         data = bytearray(self._machine.read(address, min(end - address, _MOST)))
-        for match in _STACK_TOP.finditer(bytes(data)):
-            at = match.start() - 4
-            if at >= 0 and not (address + at) % 8:
-                data[at : at + 8] = ELSEWHERE.to_bytes(8, "little")
+        for at, _ in words(bytes(data), address, STACK_TOP):
+            data[at : at + 8] = ELSEWHERE.to_bytes(8, "little")
         return bytes(data)
 
     def _first(self, kind: Pointer, address: int, end: int) -> bytes:

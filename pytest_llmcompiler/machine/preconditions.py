@@ -28,6 +28,7 @@ def checks(machine: Machine) -> dict[str, Callable[[int], None]]:
         "stpncpy": overlaps.strncpy,
         "strcat": overlaps.strcat,
         "strncat": overlaps.strncat,
+        **dict.fromkeys(("memcmp", "bcmp"), lambda _: _whole(machine)),
         **dict.fromkeys(_CHARACTERS, lambda _: _character(machine)),
     }
 
@@ -35,6 +36,13 @@ def checks(machine: Machine) -> dict[str, Callable[[int], None]]:
 def _character(machine: Machine) -> None:
     if not 0 <= (machine.register("rdi") + 1) % (1 << 32) <= 256:
         raise Trap("a character function of a number that is none")
+
+
+def _whole(machine: Machine) -> None:
+    """Two objects are compared, whose differences may lie before their ends."""
+    size = machine.register("rdx")
+    if size > _LONGEST or any(len(machine.read(machine.register(name), size)) < size for name in ("rdi", "rsi")):
+        raise Trap("a comparison past the end of an object")
 
 
 class _Overlaps:

@@ -150,8 +150,8 @@ def _shown(run: Run) -> tuple[object, ...]:
 
 
 Feature = tuple[str, int, int]
-"""("edge", its number, how often), ("relation", the comparison, which one), ("index", the place, which one) or ("near",
-the comparison, how near)."""
+"""("edge", its number, how often), ("relation", the comparison, which one), ("index", the place, which one), ("near",
+the comparison, how near) or ("path", a hash of all edges, 0)."""
 Features = frozenset[Feature]
 
 

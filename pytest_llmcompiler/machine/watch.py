@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -20,6 +21,10 @@ _EACH = 10
 _NON_ZERO = re.compile(rb"[^\0]")
 _WITH_SIZE = ("strncmp", "strncasecmp", "memcmp", "bcmp")
 _COMPARING = ("strcmp", "strcasecmp", "strstr", *_WITH_SIZE)
+_FINDING, _FINDING_ANY = (
+    ("strchr", "strchrnul", "strrchr", "memchr"),
+    ("strspn", "strcspn", "strpbrk", "strtok", "strsep"),
+)
 
 
 class Watch:
@@ -40,20 +45,24 @@ class Watch:
         self._counters = start, stop - start
         self._texts: list[tuple[bytes, bytes]] = []
         self.effort = 0
-        """What the last run cost, in steps: objects, and calls that the host answers, are worth some."""
+        """What the last run cost, in steps: what the host did for it is worth some."""
         self._given: int | None = None
         """The steps that runs may take now."""
         for name in _COMPARING:
             if name in symbols and name not in machine.program.functions:
                 action = functools.partial(self._compared, name in _WITH_SIZE)
                 machine.watch(symbols[name].address, symbols[name].address, action)
+        for name in (*_FINDING, *_FINDING_ANY):
+            if name in symbols and name not in machine.program.functions:
+                action = functools.partial(self._sought, name in _FINDING_ANY)
+                machine.watch(symbols[name].address, symbols[name].address, action)
 
     def run(self, placed: Placed, call: abi.Call, most_steps: int) -> Run:
         """Run the machine. It counts its own steps, which is faster than to have the emulator count instructions."""
         self._texts.clear()
         self._limit(most_steps)
-        run = self._machine.run(placed, call, self._most)
-        self.effort = self.steps + _EACH * (len(run.calls) + len(placed.objects))
+        run = self._machine.run(placed, call, self._most, brief=True)
+        self.effort = self.steps + _EACH * self._machine.cost
         return replace(run, outcome="limit") if self.steps > most_steps else run
 
     def run_main(self, limit: int) -> Run:
@@ -76,6 +85,9 @@ class Watch:
         found += [("relation", at, 1 << bit) for at, bits in _filled(relations) for bit in range(8) if bits >> bit & 1]
         found += [("index", at, 1 << bit) for at, bits in _filled(indices) for bit in range(8) if bits >> bit & 1]
         found += [("near", at, zeros) for at, zeros in _filled(nearness)]
+        found.append(
+            ("path", zlib.crc32(bytes(byte for at, _ in _filled(counters) for byte in at.to_bytes(4, "little"))), 0)
+        )
         return frozenset(found)
 
     def compared(self) -> Compared:
@@ -98,6 +110,14 @@ class Watch:
                 pair = pair[0].partition(b"\0")[0], pair[1].partition(b"\0")[0]
             if pair[0] != pair[1]:
                 self._texts.append(pair)
+
+    def _sought(self, any: bool, _: int) -> None:
+        """Each character of a text may stand for the one that is looked for, or the other way round."""
+        first, second = (self._machine.register(name) for name in abi.INTEGER_REGISTERS[:2])
+        text = self._machine.read(second if any else first, _LONGEST).partition(b"\0")[0]
+        sought = self._machine.read(first, 1) if any else bytes([second & 0xFF])
+        pairs = [(sought, bytes([letter])) for letter in dict.fromkeys(text) if letter != sought[0]] if sought else []
+        self._texts += pairs[: _MOST_TEXTS - len(self._texts)]
 
 
 def _filled(table: bytes) -> Iterator[tuple[int, int]]:

@@ -211,7 +211,7 @@ class Reference:
 
     def inputs_of(self, function: str) -> dict[str, Type]:
         """The global variables that are part of a function's input: what it can reach, and anyone can change."""
-        names = ir.mentioned(self.module, function) - ir.only_loaded(self.module)
+        names = ir.mentioned(self.module, function) - self._unwritten
         sizes = {name: self.golden.symbols[name].size for name in self.golden.globals if name in names}
         return {
             name: self.variables[name]
@@ -219,6 +219,10 @@ class Reference:
             if name in self.variables and self.variables[name].size == size <= _LARGEST_INPUT
             if not unsupported(self.variables[name])
         }
+
+    @functools.cached_property
+    def _unwritten(self) -> frozenset[str]:
+        return ir.only_loaded(self.module)
 
     @functools.cached_property
     def externals(self) -> dict[str, Function]:

@@ -15,7 +15,7 @@ struct comparison {
 };
 
 struct comparison llmc_comparisons[PLACES * KEPT];
-u8 llmc_relations[PLACES]; /* a bit for each relation */
+u16 llmc_relations[PLACES]; /* a bit for each relation */
 u8 llmc_nearness[PLACES];  /* how near the sides came: leading zero bits of their distance, at 64 bits */
 u8 *llmc_counters[2]; /* where the counters begin and end, one for each edge */
 u32 llmc_indices[PLACES];  /* a bit for each index into an array: 0 to 15, then by its highest bit */
@@ -31,10 +31,12 @@ void __sanitizer_cov_trace_pc(void)
 }
 
 /* The relations that tell apart the conditions and widths that a wrong comparison may use. */
-static u8 relation(u64 a, u64 b, s64 x, s64 y)
+static u16 relation(u64 a, u64 b, s64 x, s64 y)
 {
-    return (u8)((a == b) << 0 | (a == b + 1) << 1 | (a + 1 == b) << 2 | (x < y && a > b) << 3 | (x > y && a < b) << 4 |
-                (x < y && a < b) << 5 | (x > y && a > b) << 6 | (a != b && (u8)a == (u8)b) << 7);
+    int half = a != b && (u16)a == (u16)b, whole = a != b && (u32)a == (u32)b;
+    return (u16)((a == b) << 0 | (a == b + 1) << 1 | (a + 1 == b) << 2 | (x < y && a > b) << 3 | (x > y && a < b) << 4 |
+                 (x < y && a < b) << 5 | (x > y && a > b) << 6 | (a != b && (u8)a == (u8)b) << 7 | half << 8 |
+                 whole << 9);
 }
 
 static void note(u64 place, u64 a, u64 b, s64 x, s64 y, u64 size)
