@@ -13,7 +13,7 @@ from pytest_llmcompiler.inputs.place import PAGE, SLOTS, DoesNotFit, path, place
 from pytest_llmcompiler.inputs.scope import ties
 from pytest_llmcompiler.inputs.snapshot import from_main
 from pytest_llmcompiler.inputs.strategies import hints, inputs
-from pytest_llmcompiler.inputs.value import Alias, Input, Object, Value
+from pytest_llmcompiler.inputs.value import Alias, Input, Object, Value, grafted, objects, replaced
 from pytest_llmcompiler.judge.bench import Bench, Settings
 from pytest_llmcompiler.machine.run import Feature
 from pytest_llmcompiler.program.reference import Reference
@@ -282,6 +282,57 @@ def test_objects_end_at_unmapped_pages() -> None:
         assert placed.address + placed.size == placed.slot.address + placed.slot.size
         assert placed.address % placed.element.align == 0
         assert not any(slot.address <= placed.address + placed.size < slot.address + slot.size for slot in SLOTS)
+
+
+def test_objects_begin_where_no_memory_is_before() -> None:
+    objects = [Object(CHAR, 5, b"hello"), Object(INT, 3, bytes(12)), Object(CHAR, PAGE + 1, bytes(PAGE + 1))]
+    values = tuple(Value(Pointer(o.element), bytes(8), ((0, o),)) for o in objects)
+    assert all(placed.address % (1 << 32) == 0 for placed in place(Input(values, low=True), list("abc")).objects)
+    many = Input(tuple(Value(Pointer(CHAR), bytes(8), ((0, Object(CHAR, 1, b"a")),)) for _ in range(20)), low=True)
+    assert len(place(many, ["p"] * 20).objects) == 20
+
+
+def test_what_points_to_the_end_of_an_object_follows_it() -> None:
+    cursor = Struct("struct cursor", 16, 8)
+    text = Object(CHAR, 5, b"hello")
+    made = Input(
+        (
+            Value(cursor, bytes(16), ((0, text), (8, Alias(CHAR, 0, 5)))),
+            Value(Pointer(CHAR), bytes(8), ((0, Alias(CHAR, 0, 3)),)),
+        )
+    )
+    longer = replaced(made, 0, lambda old: Object(CHAR, 8, b"hello..."))
+    assert longer.args[0].links[1] == (8, Alias(CHAR, 0, 8))
+    assert longer.args[1].links[0] == (0, Alias(CHAR, 0, 3))
+    shorter = replaced(made, 0, lambda old: Object(CHAR, 2, b"he"))
+    assert shorter.args[0].links[1] == (8, Alias(CHAR, 0, 2))
+    assert shorter.args[1].links[0] == (0, Alias(CHAR, 0, 2))
+
+
+def test_an_argument_of_another_input_brings_its_objects_along() -> None:
+    def pointer(to: Object | Alias) -> Value:
+        return Value(Pointer(CHAR), bytes(8), ((0, to),))
+
+    one = Input(
+        (
+            pointer(Object(CHAR, 1, b"a")),
+            pointer(Alias(CHAR, 0, 0)),
+            pointer(Object(CHAR, 1, b"b")),
+            pointer(Alias(CHAR, 1, 1)),
+        )
+    )
+    node = Struct("struct node", 16, 8)
+    list_ = Object(node, 1, bytes(16), ((0, Object(CHAR, 1, b"x")), (8, Alias(CHAR, 2, 0))))
+    other = Input(
+        (pointer(Object(CHAR, 1, b"y")), pointer(list_), pointer(Alias(CHAR, 0, 0)), Value(Pointer(CHAR), bytes(8)))
+    )
+    made = grafted(one, other, 1)
+    assert made.args[0] == one.args[0]
+    assert [target.data for target in objects(made)] == [b"a", bytes(16), b"x", b"b"]
+    assert objects(made)[1].links[1] == (8, Alias(CHAR, 2, 0))
+    assert made.args[3].links == ((0, Alias(CHAR, 3, 1)),)
+    assert grafted(one, other, 0).args[1].links == ()
+    assert grafted(one, other, 2).args[2].links == ()
 
 
 def test_shared_and_circular_objects() -> None:

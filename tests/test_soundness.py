@@ -60,3 +60,60 @@ def test_an_object_that_has_no_room_is_told(judged: Judged) -> None:
     verdict = judged(source, "step", "step:\n\tret\n")
     assert verdict.kind == "inconclusive"
     assert "bytes" in verdict.message
+
+
+LOCKED = """
+#include <pthread.h>
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+int total;
+void count(int by) { pthread_mutex_lock(&lock); total += by; pthread_mutex_unlock(&lock); }
+"""
+
+
+def test_a_wait_that_nobody_ends_is_no_hang_of_the_judge(judged: Judged) -> None:
+    once = " leaq lock(%rip), %rdi\n call pthread_mutex_lock\n"
+    rest = " addl %ebx, total(%rip)\n leaq lock(%rip), %rdi\n call pthread_mutex_unlock\n popq %rbx\n ret\n"
+    start = "count:\n pushq %rbx\n movl %edi, %ebx\n"
+    assert judged(LOCKED, "count", start + once + rest).passed
+    verdict = judged(LOCKED, "count", start + once + once + rest)
+    assert verdict.kind == "crash"
+    assert "a wait for what nobody will do" in verdict.message
+
+
+def test_a_frame_may_be_larger_than_the_references(judged: Judged) -> None:
+    source = "int deep(int n) { return n <= 0 || n > 200 ? 0 : 1 + deep(n - 1); }"
+    text = """deep:
+ subq $4104, %rsp
+ xorl %eax, %eax
+ leal -1(%rdi), %ecx
+ cmpl $199, %ecx
+ ja 1f
+ movl %ecx, %edi
+ call deep
+ incl %eax
+1: addq $4104, %rsp
+ ret
+"""
+    assert judged(source, "deep", text).passed
+
+
+def test_both_sides_of_a_comparison_are_there_to_their_ends(judged: Judged) -> None:
+    source = (
+        "#include <string.h>\n"
+        "int same(const char *s, const char *word, size_t amount) { return memcmp(s, word, amount) == 0; }"
+    )
+    backwards = """same:
+ movl $1, %eax
+1: testq %rdx, %rdx
+ je 2f
+ movb -1(%rdi,%rdx), %cl
+ cmpb -1(%rsi,%rdx), %cl
+ movl $0, %ecx
+ cmovnel %ecx, %eax
+ decq %rdx
+ jmp 1b
+2: ret
+"""
+    verdict = judged(source, "same", backwards)
+    assert verdict.passed, str(verdict)
+    assert judged(source, "same", backwards.replace("decq %rdx", "movl $0, %edx")).kind == "mismatch"

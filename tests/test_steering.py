@@ -70,6 +70,25 @@ int peek(void) { return cursor ? *cursor & 0xffff : -1; }
 void point(const int *to) { cursor = to; }
 unsigned spin(unsigned n) { unsigned r = 0; for (unsigned i = 0; i < n; i++) r = r * 31 + i; return r; }
 int twice(int x) { return (int)(2u * (unsigned)x); }
+size_t quoted(const char *s, size_t n) {
+    size_t i = 1;
+    if (n < 2 || s[0] != '"') return 0;
+    while (i < n) {
+        char c = s[i++];
+        if (c == '"') return i;
+        if (c == '\\' && (i == n || !s[i] || !strchr("nt\"", s[i++]))) return 0;
+    }
+    return 0;
+}
+struct cursor { const char *at, *end; };
+int opened(struct cursor *c, int kind, int depth) {
+    if (kind != 77 || depth < 5) return 0;
+    if (c->end - c->at < 3) return 1;
+    return c->at[0] == '{' && c->at[1] == '}' ? 2 : 3;
+}
+int has(const int *p) { return p != NULL; }
+unsigned total(const uint8_t *data, size_t n) { unsigned r = 0; for (size_t i = 0; i < n; i++) r += data[i]; return r; }
+size_t length(const char *s) { size_t n = 0; while (s[n]) n++; return n; }
 """
 
 Make = Callable[[str], Bench]
@@ -127,6 +146,50 @@ def test_a_comparison_is_tried_on_both_sides_of_its_limit(bench: Make) -> None:
     tried = {int.from_bytes(made.args[0].data, "little") for made in bench("above").corpus.entries}
     assert {key - 1, key, key + 1} <= tried
     assert bench("above").judge(right(bench("above"))).passed
+
+
+def test_texts_that_only_a_parser_lets_through(bench: Make) -> None:
+    entries = bench("quoted").corpus.entries
+    accepted = [objects(made)[0].data for made, entry in entries.items() if any(entry.expected.result)]
+    for escaped in (b"\\n", b"\\t", b'\\"'):
+        assert any(escaped in text for text in accepted), escaped
+
+
+def test_conditions_on_several_arguments_at_once(bench: Make) -> None:
+    assert results(bench("opened")) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("test", ["testb %dil, %dil", "testw %di, %di", "testl %edi, %edi"])
+def test_a_part_of_a_pointer_tells_nothing(bench: Make, test: str) -> None:
+    text = "has:\n xorl %eax, %eax\n {}\n setne %al\n ret\n"
+    assert bench("has").judge(text.format("testq %rdi, %rdi")).passed
+    verdict = bench("has").judge(text.format(test))
+    assert verdict.kind == "mismatch"
+    assert "  placed    its objects begin at multiples of 4 GiB" in verdict.evidence
+
+
+@pytest.mark.parametrize("part", ["w", "l"])
+def test_what_is_counted_in_too_few_bits(bench: Make, part: str) -> None:
+    i, n = {"w": ("%cx", "%si"), "l": ("%ecx", "%esi")}[part]
+    text = f"""total:
+ xorl %eax, %eax
+ xorl %ecx, %ecx
+1: cmp{part} {n}, {i}
+ je 2f
+ movzbl (%rdi,%rcx), %edx
+ addl %edx, %eax
+ inc{part} {i}
+ jmp 1b
+2: ret
+"""
+    assert bench("total").judge(text).kind == ("mismatch" if part == "w" else "pass")
+
+
+def test_texts_longer_than_16_bits_can_count(bench: Make) -> None:
+    assert bench("length").judge(right(bench("length"))).passed
+    text = "length:\n xorl %eax, %eax\n1: cmpb $0, (%rdi,%rax)\n je 2f\n inc{} %{}\n jmp 1b\n2: ret\n"
+    assert bench("length").judge(text.format("q", "rax")).passed
+    assert not bench("length").judge(text.format("w", "ax")).passed
 
 
 # -- pointers that share an object

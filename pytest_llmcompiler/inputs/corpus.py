@@ -294,7 +294,7 @@ class Corpus(Generic[AnEntry]):
 def _ways(features: Features) -> list[Feature]:
     """The edges that were taken, however often, and the ways in which comparisons turned out."""
     edges = {(kind, at, 0) for kind, at, _ in features if kind == "edge"}
-    return sorted(edges | {feature for feature in features if feature[0] == "relation"})
+    return sorted(edges | {feature for feature in features if feature[0] in ("relation", "text", "letter")})
 
 
 class _Enough(BaseException):

@@ -151,7 +151,8 @@ def _shown(run: Run) -> tuple[object, ...]:
 
 Feature = tuple[str, int, int]
 """("edge", its number, how often), ("relation", the comparison, which one), ("index", the place, which one), ("near",
-the comparison, how near) or ("path", a hash of all edges, 0)."""
+the comparison, how near), ("path", a hash of all edges, 0), ("text", how two of them differ, 0) or ("letter", one that
+was sought in a text and found, in which way)."""
 Features = frozenset[Feature]
 
 

@@ -12,12 +12,13 @@ from dataclasses import replace
 from pytest_llmcompiler.inputs.place import Placed
 from pytest_llmcompiler.machine import abi
 from pytest_llmcompiler.machine.emulator import Machine
-from pytest_llmcompiler.machine.run import Compared, Comparison, Features, Run
+from pytest_llmcompiler.machine.run import Compared, Comparison, Feature, Features, Run
 
 _INSTRUCTIONS = 4_000_000
 """What a run may take that does not count its own steps."""
 _LONGEST, _MOST_TEXTS = 64, 64
 _EACH = 10
+_TAKEN = bytes([0, *[1] * 255])
 _NON_ZERO = re.compile(rb"[^\0]")
 _WITH_SIZE = ("strncmp", "strncasecmp", "memcmp", "bcmp")
 _COMPARING = ("strcmp", "strcasecmp", "strstr", *_WITH_SIZE)
@@ -44,6 +45,7 @@ class Watch:
         start, stop = struct.unpack("<QQ", machine.read(symbols["llmc_counters"].address, 16))
         self._counters = start, stop - start
         self._texts: list[tuple[bytes, bytes]] = []
+        self._text_features: set[Feature] = set()
         self.effort = 0
         """What the last run cost, in steps: what the host did for it is worth some."""
         self._given: int | None = None
@@ -60,6 +62,7 @@ class Watch:
     def run(self, placed: Placed, call: abi.Call, most_steps: int) -> Run:
         """Run the machine. It counts its own steps, which is faster than to have the emulator count instructions."""
         self._texts.clear()
+        self._text_features.clear()
         self._limit(most_steps)
         run = self._machine.run(placed, call, self._most, brief=True)
         self.effort = self.steps + _EACH * self._machine.cost
@@ -85,10 +88,8 @@ class Watch:
         found += [("relation", at, 1 << bit) for at, bits in _filled(relations) for bit in range(8) if bits >> bit & 1]
         found += [("index", at, 1 << bit) for at, bits in _filled(indices) for bit in range(8) if bits >> bit & 1]
         found += [("near", at, zeros) for at, zeros in _filled(nearness)]
-        found.append(
-            ("path", zlib.crc32(bytes(byte for at, _ in _filled(counters) for byte in at.to_bytes(4, "little"))), 0)
-        )
-        return frozenset(found)
+        found.append(("path", zlib.crc32(counters.translate(_TAKEN)), 0))
+        return frozenset(found) | self._text_features
 
     def compared(self) -> Compared:
         """What the last run compared."""
@@ -108,6 +109,7 @@ class Watch:
             pair = self._machine.read(first, most), self._machine.read(second, most)
             if not sized:
                 pair = pair[0].partition(b"\0")[0], pair[1].partition(b"\0")[0]
+            self._text_features.add(("text", _difference(*pair), 0))
             if pair[0] != pair[1]:
                 self._texts.append(pair)
 
@@ -116,8 +118,17 @@ class Watch:
         first, second = (self._machine.register(name) for name in abi.INTEGER_REGISTERS[:2])
         text = self._machine.read(second if any else first, _LONGEST).partition(b"\0")[0]
         sought = self._machine.read(first, 1) if any else bytes([second & 0xFF])
+        self._text_features.add(("letter", sought[0] if sought and sought in text else 256, int(any)))
         pairs = [(sought, bytes([letter])) for letter in dict.fromkeys(text) if letter != sought[0]] if sought else []
         self._texts += pairs[: _MOST_TEXTS - len(self._texts)]
+
+
+def _difference(first: bytes, second: bytes) -> int:
+    """How two texts differ: where first, in steps that double, and whether anywhere else."""
+    places = [index for index, (a, b) in enumerate(zip(first, second)) if a != b]
+    where = places[0] if places else min(len(first), len(second))
+    alike = 0 if first == second else 1 if len(places) == 1 and len(first) == len(second) else 2
+    return 3 * _often(where) + alike
 
 
 def _filled(table: bytes) -> Iterator[tuple[int, int]]:
