@@ -33,7 +33,7 @@ _TRIALS, _TRIAL = 25, 100
 """Inputs that steering tries for each that is generated, and what a trial costs beside its steps, which are paid for
 too: half as many are tried where they take three times as many steps each."""
 
-_LONG, _LONG_TRIALS = 65_600, 6
+_LONG, _LONG_TRIALS, _CHEAP = 65_600, 6, 2_000
 _MOST_LEADS = 2_000
 """After so many inputs to start from, one that only puts known edges together in a new way is none any more."""
 
@@ -165,8 +165,15 @@ class Corpus(Generic[AnEntry]):
 
         for one in sorted(self._leads, key=rounds, reverse=True)[:_LONG_TRIALS]:
             made = lengthened(one, _LONG)
-            if made is not None and made not in self._seen and self._take_if_defined(made, MOST_STEPS):
+            if made is not None and self._is_cheap(made) and self._take_if_defined(made, MOST_STEPS):
                 return
+
+    def _is_cheap(self, made: Input) -> bool:
+        """Whether a run on an input costs little beside its own steps."""
+        with contextlib.suppress(Undefined):
+            look = self._look(made, self._features, MOST_STEPS)
+            return self._effort() - look.steps < _CHEAP
+        return False
 
     def _start(self, choose: random.Random) -> Lead:
         """A lead to change: one of the latest, or one that takes an edge, whichever edge that is."""

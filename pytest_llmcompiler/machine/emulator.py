@@ -458,9 +458,14 @@ class Machine:
             self._end = ("fault", Fault(words, pc), 0)
 
     @property
+    def allocations(self) -> int:
+        """How many objects of the heap the last run made."""
+        return self._heap.made
+
+    @property
     def cost(self) -> int:
         """What the last run cost beside its instructions: objects of the heap, of the input, and calls out."""
-        return 20 * self._heap.made + len(self._calls) + len(self._placed.objects if self._placed else ())
+        return 20 * self.allocations + len(self._calls) + len(self._placed.objects if self._placed else ())
 
     def _ended(self) -> Run:
         assert self._placed is not None

@@ -16,6 +16,8 @@ from pytest_llmcompiler.machine.run import Compared, Comparison, Feature, Featur
 
 _INSTRUCTIONS = 4_000_000
 """What a run may take that does not count its own steps."""
+_MOST_ALLOCATIONS = 128
+"""Objects of the heap that a run may make: each of them takes the emulator as long as some thousand instructions."""
 _LONGEST, _MOST_TEXTS = 64, 64
 _EACH = 10
 _TAKEN = bytes([0, *[1] * 255])
@@ -66,7 +68,8 @@ class Watch:
         self._limit(most_steps)
         run = self._machine.run(placed, call, self._most, brief=True)
         self.effort = self.steps + _EACH * self._machine.cost
-        return replace(run, outcome="limit") if self.steps > most_steps else run
+        too_much = self.steps > most_steps or self._machine.allocations > _MOST_ALLOCATIONS
+        return replace(run, outcome="limit") if too_much else run
 
     def run_main(self, limit: int) -> Run:
         """Run the whole program, for at most so many instructions."""
