@@ -22,6 +22,8 @@ from pytest_llmcompiler.program.reference import Reference
 ROOT = Path(__file__).parent.parent
 CASES = ROOT / "cases"
 LEVELS = ("O0", "O2")
+SHARED = pytest.mark.xdist_group("the suite's own records")
+"""One process makes the records that these tests look at."""
 
 
 def run_suite(folder: Path, *args: str) -> list[dict[str, Any]]:
@@ -53,6 +55,7 @@ def reference_records(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str
     return run_suite(tmp_path_factory.mktemp("reference"), "--llmc-model=reference", passes)
 
 
+@SHARED
 def test_the_suite_is_as_large_as_it_is_said_to_be(reference_records: list[dict[str, Any]]) -> None:
     found = functions(reference_records)
     files = {case for case, _ in found}
@@ -62,6 +65,7 @@ def test_the_suite_is_as_large_as_it_is_said_to_be(reference_records: list[dict[
     assert files == {path.relative_to(CASES).as_posix() for path in CASES.rglob("*.*") if path.suffix in (".c", ".ll")}
 
 
+@SHARED
 def test_the_reference_s_own_code_passes_at_every_level(reference_records: list[dict[str, Any]]) -> None:
     assert set(verdicts(reference_records)) == {"pass"}
     levels = Counter(record["passes"] for record in reference_records)
@@ -69,6 +73,7 @@ def test_the_reference_s_own_code_passes_at_every_level(reference_records: list[
     assert len(functions(reference_records)) == levels["O0"]
 
 
+@SHARED
 def test_every_function_is_judged_on_many_inputs(reference_records: list[dict[str, Any]]) -> None:
     """The fewest has a function of one enumeration, which has few values to take."""
     few = {
@@ -79,6 +84,7 @@ def test_every_function_is_judged_on_many_inputs(reference_records: list[dict[st
     assert not few
 
 
+@SHARED
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc here")
 def test_gcc_s_code_passes(tmp_path: Path, reference_records: list[dict[str, Any]]) -> None:
     kinds = [("O2", False), ("O2", True), ("O0", False), ("Os", True)]

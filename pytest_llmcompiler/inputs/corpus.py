@@ -32,8 +32,10 @@ _FIRST, _STEPS = 8, 8_000
 _TRIALS, _TRIAL = 25, 100
 """Inputs that steering tries for each that is generated, and what a trial costs beside its steps, which are paid for
 too: half as many are tried where they take three times as many steps each."""
-
-_LONG, _LONG_TRIALS, _CHEAP = 65_600, 6, 2_000
+_LONG, _LONG_TRIALS = 65_600, 6
+"""Elements of the one input that is longer than 16 bits can count, and how many others it is tried to be made from."""
+_CHEAP = 2_000
+"""What a run on that input may cost beside its steps, in steps: a call out for each element would take seconds."""
 _MOST_LEADS = 2_000
 """After so many inputs to start from, one that only puts known edges together in a new way is none any more."""
 
@@ -202,7 +204,7 @@ class Corpus(Generic[AnEntry]):
         rest: dict[Feature, list[Lead]] = {}
         for one in found:
             if any(not counts[way] for way in _ways(one.features)):
-                self._count(one, counts)
+                self._take_lead(one, counts)
             else:
                 for way in _ways(one.features):
                     rest.setdefault(way, []).append(one)
@@ -214,9 +216,9 @@ class Corpus(Generic[AnEntry]):
             if not rest[rarest]:
                 del rest[rarest]
             if one.made not in self.entries:
-                self._count(one, counts)
+                self._take_lead(one, counts)
 
-    def _count(self, one: Lead, counts: Counter[Feature]) -> None:
+    def _take_lead(self, one: Lead, counts: Counter[Feature]) -> None:
         with contextlib.suppress(Undefined):
             self.entries[one.made] = self._accept(one.made, self._features, MOST_STEPS)
             counts.update(_ways(one.features))
