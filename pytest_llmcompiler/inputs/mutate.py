@@ -67,8 +67,9 @@ class Mutator:
     def changed(self, start: Lead, other: Input) -> Input:
         """A change of an input; `other` is one that parts may be taken from."""
         choice = self._random.random()
-        if choice > 0.96 and len(start.made.args) > 1:
-            return grafted(start.made, other, self._random.randrange(len(start.made.args)))
+        both = min(len(start.made.args), len(other.args))  # calls of a variadic function differ in number
+        if choice > 0.96 and both > 1:
+            return grafted(start.made, other, self._random.randrange(both))
         if start.compared.comparisons and choice < 0.45:
             return self._answered(start)
         if start.compared.texts and choice < 0.65:

@@ -53,7 +53,8 @@ class Standard:
 
     @functools.cached_property
     def corpus(self) -> Corpus[Entry]:
-        """The inputs, smallest first, each with what the reference shows on it."""
+        """The inputs, smallest first, each with what the reference shows on it. What is wrong shows more clearly where
+        objects end at memory that is not there: such inputs are before the others."""
         corpus = Corpus(self.oracle.look, self.oracle.accept)
         stored = self._store.load()
         if stored and corpus.restore(stored.inputs, stored.dropped):
@@ -61,7 +62,7 @@ class Standard:
         else:
             corpus = self._generated()
             self._store.save(Stored(tuple(corpus.entries), corpus.dropped, self._learned))
-        corpus.entries = dict(sorted(corpus.entries.items(), key=lambda pair: weight(pair[0])))
+        corpus.entries = dict(sorted(corpus.entries.items(), key=lambda pair: (pair[0].low, weight(pair[0]))))
         return corpus
 
     @functools.cached_property
