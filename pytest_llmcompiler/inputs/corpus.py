@@ -35,7 +35,8 @@ too: half as many are tried where they take three times as many steps each."""
 _LONG, _LONG_TRIALS = 65_600, 6
 """Elements of the one input that is longer than 16 bits can count, and how many others it is tried to be made from."""
 _CHEAP = 2_000
-"""What a run on that input may cost beside its steps, in steps: a call out for each element would take seconds."""
+"""What a run may cost beside its steps, in steps, unless there are few such: calls out take long, and each candidate
+makes them again."""
 _MOST_LEADS = 2_000
 """After so many inputs to start from, one that only puts known edges together in a new way is none any more."""
 
@@ -102,6 +103,7 @@ class Corpus(Generic[AnEntry]):
         self._features: set[Feature] = set()
         self._seen: set[Input] = set()
         self._leads: list[Lead] = []
+        self._dear = 0
         self._takers: dict[Feature, list[Lead]] = {}
         """The leads that take an edge, by that edge."""
 
@@ -220,7 +222,7 @@ class Corpus(Generic[AnEntry]):
 
     def _take_lead(self, one: Lead, counts: Counter[Feature]) -> None:
         with contextlib.suppress(Undefined):
-            self.entries[one.made] = self._accept(one.made, self._features, MOST_STEPS)
+            self.entries[one.made] = self._accepted(one.made, MOST_STEPS)
             counts.update(_ways(one.features))
 
     @property
@@ -232,9 +234,18 @@ class Corpus(Generic[AnEntry]):
         return max(_STEPS, 2 * least)
 
     def _take(self, made: Input, steps: int) -> None:
-        entry = self.entries[made] = self._accept(made, self._features, steps)
+        entry = self.entries[made] = self._accepted(made, steps)
         if entry.look.compared:
             self._follow(made, entry.look.features, entry.look.compared)
+
+    def _accepted(self, made: Input, steps: int) -> AnEntry:
+        """What is kept of an input. Of those that cost much beside their own steps there are few."""
+        entry = self._accept(made, self._features, steps)
+        if self._effort() - entry.look.steps >= _CHEAP:
+            if self._dear >= _FIRST:
+                raise Undefined("runs too long")
+            self._dear += 1
+        return entry
 
     def _follow(self, made: Input, features: Features, compared: Compared) -> None:
         self._features |= features

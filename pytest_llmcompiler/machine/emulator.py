@@ -111,6 +111,8 @@ class Machine:
         self._end: tuple[Outcome, Fault | None, int] | None = None
         self._length = 0
         self._edges: set[tuple[int, int]] = set()
+        self._lost: dict[bool, list[tuple[int, int]]] = {}
+        """What a call leaves in the registers that it may change."""
         self._placed: Placed | None = None
         self._raised: Exception | None = None
         self._depth = DEEP if candidate else DEEP // 2
@@ -458,14 +460,9 @@ class Machine:
             self._end = ("fault", Fault(words, pc), 0)
 
     @property
-    def allocations(self) -> int:
-        """How many objects of the heap the last run made."""
-        return self._heap.made
-
-    @property
     def cost(self) -> int:
-        """What the last run cost beside its instructions: objects of the heap, of the input, and calls out."""
-        return 20 * self.allocations + len(self._calls) + len(self._placed.objects if self._placed else ())
+        """What the host did for the last run, in calls out: an object of the heap takes as long as four of them."""
+        return 4 * self._heap.made + len(self._calls) + len(self._placed.objects if self._placed else ())
 
     def _ended(self) -> Run:
         assert self._placed is not None
@@ -617,10 +614,11 @@ class Machine:
 
     def _clobber(self) -> None:
         """Put garbage into every register that a call may change."""
-        for index, name in enumerate(abi.CALLER_SAVED):
-            self._uc.reg_write(_IDS[name], self._garbage(16 + index))
-        for number in range(16):
-            self._uc.reg_write(_IDS[f"xmm{number}"], self._garbage(32 + number) * ((1 << 64) + 1))
+        if self._blank not in self._lost:
+            general = [(_IDS[name], self._garbage(16 + index)) for index, name in enumerate(abi.CALLER_SAVED)]
+            vectors = [(_IDS[f"xmm{n}"], self._garbage(32 + n) * ((1 << 64) + 1)) for n in range(16)]
+            self._lost[self._blank] = general + vectors
+        self._uc.reg_write_batch(self._lost[self._blank])
 
     def _caller(self) -> int:
         """The address that the topmost word of the stack holds: where a function that was just entered came from."""

@@ -16,10 +16,11 @@ from pytest_llmcompiler.machine.run import Compared, Comparison, Feature, Featur
 
 _INSTRUCTIONS = 4_000_000
 """What a run may take that does not count its own steps."""
-_MOST_ALLOCATIONS = 128
-"""Objects of the heap that a run may make: each of them takes the emulator as long as some thousand instructions."""
+_MOST_COST = 300
+"""Calls out that a run may make, or what takes as long."""
 _LONGEST, _MOST_TEXTS = 64, 64
-_EACH = 10
+_EACH = 50
+"""Steps that take as long as a call out."""
 _TAKEN = bytes([0, *[1] * 255])
 _NON_ZERO = re.compile(rb"[^\0]")
 _WITH_SIZE = ("strncmp", "strncasecmp", "memcmp", "bcmp")
@@ -68,7 +69,7 @@ class Watch:
         self._limit(most_steps)
         run = self._machine.run(placed, call, self._most, brief=True)
         self.effort = self.steps + _EACH * self._machine.cost
-        too_much = self.steps > most_steps or self._machine.allocations > _MOST_ALLOCATIONS
+        too_much = self.steps > most_steps or self._machine.cost > _MOST_COST
         return replace(run, outcome="limit") if too_much else run
 
     def run_main(self, limit: int) -> Run:
