@@ -272,6 +272,13 @@ def test_hangs_of_long_loops_are_hangs(judged: Judged) -> None:
     assert judged(source, "f", "f:\n movl %eax, -4(%rsp)\n jmp f\n").kind == "hang"
 
 
+def test_calling_out_for_ever_is_a_hang(judged: Judged) -> None:
+    source = "void tell(void);\nvoid f(void) { tell(); }\n"
+    verdict = judged(source, "f", "f:\n pushq %rbx\n1: call tell\n jmp 1b\n")
+    assert verdict.kind == "hang"
+    assert "after 1000 calls out; the reference makes 1" in str(verdict)
+
+
 def test_nothing_that_a_model_wrote_acts_on_the_terminal() -> None:
     verdict = Verdict("no-answer", "it begins '\x1b[2J\x07é\u202e'", ("  at        line 1: \x1b]0;x\x07\ttext",))
     assert verdict.message == r"it begins '\x1b[2J\x07é\u202e'"

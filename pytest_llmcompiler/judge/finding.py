@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pytest_llmcompiler.inputs.place import PAGE, Placed
 from pytest_llmcompiler.judge.compare import Difference
 from pytest_llmcompiler.judge.verdict import Kind
-from pytest_llmcompiler.machine.emulator import Machine
+from pytest_llmcompiler.machine.emulator import MOST_CALLS, Machine
 from pytest_llmcompiler.machine.run import Fault, Run
 
 _ROWS = 6
@@ -44,6 +44,9 @@ def stopped(
     if run.outcome in ("fault", "forbidden"):
         assert run.fault is not None
         return _crash(machine, run.fault, expected, placed, assembly)
+    if run.outcome == "limit" and len(run.calls) == MOST_CALLS:
+        words = f"still running after {MOST_CALLS} calls out; the reference makes {len(expected.calls)}"
+        return Finding("hang", words)
     if run.outcome == "limit":
         words = f"still running after {limit} instructions; the reference executes {expected.length} bytes of code"
         return Finding("hang", words)

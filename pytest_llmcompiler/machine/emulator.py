@@ -41,6 +41,9 @@ BLANK_TOP = 0x30010
 MOST_ARGUMENTS = PAGE
 """Bytes that the argument area on the stack may have."""
 
+MOST_CALLS = 1_000
+"""Calls out that a run may make; a reference makes far fewer on any input."""
+
 Region = Literal["stack", "own", "data", "constant", "object", "heap", "none"]
 
 _ACCESS = {
@@ -601,6 +604,8 @@ class Machine:
     def _call_out(self, name: str, type: Function) -> None:
         """Record a call and give it a result that depends on its arguments; every other register is lost."""
         assert self._placed is not None
+        if len(self._calls) == MOST_CALLS:
+            return self._stop("limit")
         call, result = self._outside.called(name, type, self._placed, len(self._calls))
         self._calls.append(call)
         self._clobber()
