@@ -605,7 +605,8 @@ class Machine:
         """Record a call and give it a result that depends on its arguments; every other register is lost."""
         assert self._placed is not None
         if len(self._calls) == MOST_CALLS:
-            return self._stop("limit")
+            self._stop("limit")
+            return
         call, result = self._outside.called(name, type, self._placed, len(self._calls))
         self._calls.append(call)
         self._clobber()
