@@ -32,6 +32,25 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class Question:
+    """What of a prompt goes to whoever makes answers, which may be another process."""
+
+    case: str
+    function: str
+    task: str
+    passes: str
+    text: str
+    """The prompt itself."""
+    draft: str = field(default="", repr=False, compare=False)
+    """A text that answers are expected to resemble: it makes them faster to get, and changes nothing in them."""
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """As of the prompt."""
+        return self.case, self.function, self.task, self.passes
+
+
+@dataclass(frozen=True)
 class Answer:
     """The raw text of one sample."""
 
