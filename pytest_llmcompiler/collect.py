@@ -12,7 +12,7 @@ import pytest
 from _pytest.fixtures import TopRequest
 
 from pytest_llmcompiler.judge.verdict import JudgeError, Verdict
-from pytest_llmcompiler.model.answer import ModelError, PromptTooLong
+from pytest_llmcompiler.model.answer import Model, ModelError, PromptTooLong
 from pytest_llmcompiler.model.prompt import TemplateError
 from pytest_llmcompiler.program.case import SUFFIXES, CaseError
 from pytest_llmcompiler.program.clang import ClangError
@@ -85,15 +85,9 @@ class CaseItem(pytest.Item):
             # Skipped from here and not from the fixture, items share one line in pytest's summary.
             pytest.skip(str(skipped.msg))
         session = self._file.llmc
-        reference = session.reference(self.path)
-        prompt = session.prompt(reference, self.function_name, "asm", self.passes)
         self._verdicts, self.records = [], []
         try:
-            for _, verdict, record in session.samples(model, reference, prompt):
-                self._verdicts.append(verdict)
-                self.records.append(record)
-                if "warning" in verdict.detail:
-                    self.warn(pytest.PytestWarning(verdict.detail["warning"]))
+            self._judge(session, model)
         except PromptTooLong as error:
             pytest.skip(str(error))
         self.user_properties.append(("llmc_verdicts", ",".join(verdict.kind for verdict in self._verdicts)))
@@ -101,6 +95,26 @@ class CaseItem(pytest.Item):
             pytest.skip(f"{session.settings.model} holds no answer for {self.name}")
         if not any(verdict.conclusive for verdict in self._verdicts):
             pytest.skip(f"inconclusive: {self._verdicts[0].message}")
+
+    def _judge(self, session: Session, model: Model) -> None:
+        prompt = session.prompt(*self.question)
+        judged = []
+        for answer, verdict, record in session.samples(model, session.reference(self.path), prompt):
+            judged.append((answer.sample, verdict))
+            self.records.append(record)
+            if "warning" in verdict.detail:
+                self.warn(pytest.PytestWarning(verdict.detail["warning"]))
+        self._verdicts = [verdict for _, verdict in sorted(judged, key=lambda one: one[0])]
+
+    @property
+    def question(self) -> tuple[Path, str, str, str]:
+        """What the model is asked: the file, the function, the task and the pass list."""
+        return self.path, self.function_name, "asm", self.passes
+
+    @property
+    def asks_own_model(self) -> bool:
+        """Whether it asks the model that the settings name, and not one that a fixture of the user's puts in its place."""
+        return len(self.session._fixturemanager.getfixturedefs("llmc_model", self) or ()) == 1
 
     def runtest(self) -> None:
         """Hold the verdicts against what is required."""

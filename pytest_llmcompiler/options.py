@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import pytest
 
+from pytest_llmcompiler.model import is_owned
 from pytest_llmcompiler.program.case import split_passes
 
 
@@ -62,10 +63,13 @@ def _require(text: str) -> float:
     return {"any": 0.0, "all": 1.0}[text] if text in ("any", "all") else _share(text)
 
 
-def _assembler(text: str) -> str:
-    if text not in ("keystone", "llvm"):
-        raise ValueError("expected keystone or llvm")
-    return text
+def _one_of(*names: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in names:
+            raise ValueError(f"expected {', '.join(names[:-1])} or {names[-1]}")
+        return text
+
+    return parse
 
 
 OPTIONS = (
@@ -82,9 +86,22 @@ OPTIONS = (
     Option("max_tokens", _positive, None, "N", "tokens of one answer (default: what the context leaves)"),
     Option("n_ctx", _positive, None, "N", "context in tokens (default: what the model was trained for)"),
     Option("gpu_layers", int, None, "N", "layers on the GPU (default: all, where the build can)"),
+    Option("streams", _positive, None, "N", "answers that llama.cpp writes at once (default: 64 on a GPU, 16 else)"),
+    Option(
+        *("drafts", _one_of("on", "off"), "on", "on|off"),
+        "propose the reference's assembly to llama.cpp, which is faster and changes no answer (default on)",
+    ),
+    Option(
+        *("cache", _one_of("on", "off", "refresh"), "on", "on|off|refresh"),
+        "keep answers in pytest's cache and find them there again (default on)",
+    ),
+    Option("model_log", Path, None, "FILE", "write llama.cpp's own log to a file"),
     Option("passes", _names, ("O0",), "O0,O2", "pass lists in the prompt, an item for each (default O0)"),
     Option("prompt", str, "meta", "NAME|FILE", "prompt template (default meta)"),
-    Option("assembler", _assembler, "keystone", "keystone|llvm", "who assembles first (default keystone)"),
+    Option(
+        *("assembler", _one_of("keystone", "llvm"), "keystone", "keystone|llvm"),
+        "who assembles first (default keystone)",
+    ),
     Option("clang", str, None, "PATH", "a system clang instead of the bundled one"),
     Option(
         *("examples", _positive, 100, "N"),
@@ -108,6 +125,10 @@ class Settings:
     max_tokens: int | None
     n_ctx: int | None
     gpu_layers: int | None
+    streams: int | None
+    drafts: Literal["on", "off"]
+    cache: Literal["on", "off", "refresh"]
+    model_log: Path | None
     passes: tuple[str, ...]
     prompt: str
     assembler: Literal["keystone", "llvm"]
@@ -116,6 +137,8 @@ class Settings:
     record: Path | None
     cases: tuple[Path, ...]
     """The folders whose C and IR files are cases."""
+    cache_folder: Path | None
+    """Where pytest lets plugins keep files; None where its cache is off."""
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -135,7 +158,19 @@ def read_settings(config: pytest.Config) -> Settings:
     if max(values["pass_k"]) > values["samples"]:
         k, samples = max(values["pass_k"]), values["samples"]
         raise pytest.UsageError(f"--llmc-pass-k {k} needs at least as many samples, and --llmc-samples is {samples}")
-    return Settings(**values, cases=tuple(path.resolve() for path in config.getini("llmc_cases")))
+    return Settings(
+        **values,
+        cases=tuple(path.resolve() for path in config.getini("llmc_cases")),
+        cache_folder=_cache_folder(config) if values["model"] and is_owned(values["model"]) else None,
+    )
+
+
+def _cache_folder(config: pytest.Config) -> Path | None:
+    cache = getattr(config, "cache", None)
+    try:
+        return cache.mkdir("llmc") if cache else None
+    except OSError:  # a project that can't be written to: pytest itself goes on without its cache
+        return None
 
 
 _HYPOTHESIS_EXAMPLES = 100

@@ -11,10 +11,10 @@ import pytest
 
 from pytest_llmcompiler import options
 from pytest_llmcompiler.collect import CaseFile, CaseItem, is_case
-from pytest_llmcompiler.model import FORMS
+from pytest_llmcompiler.model import FORMS, is_owned
 from pytest_llmcompiler.model.answer import ModelError
 from pytest_llmcompiler.report.header import header_lines
-from pytest_llmcompiler.report.terminal import summary_lines
+from pytest_llmcompiler.report.terminal import summary_lines, usage_lines
 from pytest_llmcompiler.session import Session, SettingError
 
 if TYPE_CHECKING:
@@ -34,9 +34,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Read the settings, some of which hypothesis's plugin has a say in."""
     session = Session(options.read_settings(config))
     config.stash[_SESSION] = session
-    if not hasattr(config, "workerinput"):
-        with _usage_errors():
-            session.check()
+    if hasattr(config, "workerinput"):
+        session.find_owner(config.workerinput.get("llmc_address"))
+        return
+    with _usage_errors():
+        session.check()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -57,12 +59,25 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Open the model before the first item, where the header did not: a fault in it ends the session at once."""
+    """Open the model before the first item, where the header did not (a fault in it ends the session at once), and tell
+    it what will be asked."""
     config = session.config
-    wanted = any(isinstance(item, CaseItem) for item in session.items) and not config.option.collectonly
-    if wanted and config.stash[_SESSION].settings.model and not hasattr(config, "workerinput"):
+    asked = [item.question for item in session.items if isinstance(item, CaseItem) and item.asks_own_model]
+    if not asked or config.option.collectonly or not config.stash[_SESSION].settings.model:
+        return
+    worker = getattr(config, "workerinput", None)
+    number, workers = (int(worker["workerid"][2:]), worker["workercount"]) if worker else (0, 1)
+    with _usage_errors():
+        config.stash[_SESSION].plan(list(enumerate(asked))[number::workers])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell one of xdist's workers where the model's owner is."""
+    session = node.config.stash[_SESSION]
+    if session.settings.model and is_owned(session.settings.model) and not node.config.option.collectonly:
         with _usage_errors():
-            config.stash[_SESSION].model  # noqa: B018
+            node.workerinput["llmc_address"] = tuple(session.owner.address)
 
 
 @contextmanager
@@ -129,5 +144,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if session.records:
         terminalreporter.section("language model as compiler")
         width = terminalreporter._tw.fullwidth
-        for line in summary_lines(session.records, list(session.settings.pass_k), width):
+        usage = session.usage()
+        lines = summary_lines(session.records, list(session.settings.pass_k), width)
+        for line in (*lines, *(usage_lines(usage, width) if usage else ())):
             terminalreporter.write_line(line)

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pytest_llmcompiler.model.answer import Model, ModelError, Sampling
+from pytest_llmcompiler.model.answer import Model, ModelError, ModelSettings
+
+if TYPE_CHECKING:
+    from pytest_llmcompiler.model.client import Owner
 
 FORMS = (
-    "FILE.gguf (llama.cpp in process)",
+    "FILE.gguf (llama.cpp)",
     "http://HOST:PORT/v1 (an OpenAI-compatible server)",
     "replay:FILE.jsonl (recorded answers)",
     "reference (the reference compiler answers)",
 )
 """What a model can be named by."""
-
-
-@dataclass(frozen=True)
-class ModelSettings:
-    """How a model is opened and sampled."""
-
-    sampling: Sampling = field(default_factory=Sampling)
-    n_ctx: int | None = None
-    """Context in tokens for llama.cpp in process; None: what the model was trained for, up to a limit."""
-    gpu_layers: int | None = None
-    """Layers to put on the GPU for llama.cpp in process; None: all, where the build can."""
 
 
 def check_spec(spec: str) -> None:
@@ -51,10 +43,27 @@ def open_model(spec: str, settings: ModelSettings) -> Model:
         from pytest_llmcompiler.model.replay import ReplayModel
 
         return ReplayModel(Path(spec.removeprefix("replay:")).expanduser())
-    if spec.startswith(("http://", "https://")):
-        from pytest_llmcompiler.model.server import ServerModel
+    owner = start_owner(spec, settings)
+    from pytest_llmcompiler.model.client import OwnedModel
 
-        return ServerModel(spec, settings.sampling)
-    from pytest_llmcompiler.model.llama import LlamaModel
+    model = OwnedModel(owner.address, owner)
+    try:
+        model.describe()
+    except ModelError:
+        model.close()
+        raise
+    return model
 
-    return LlamaModel(Path(spec).expanduser(), settings.sampling, settings.n_ctx, settings.gpu_layers)
+
+def is_owned(spec: str) -> bool:
+    """Whether the model that `spec` names has a process of its own: a GGUF file or a server."""
+    return spec != "reference" and not spec.startswith("replay:")
+
+
+def start_owner(spec: str, settings: ModelSettings) -> Owner:
+    """Start the process that owns a model, which opens the model when it is first needed. Raises ModelError."""
+    from pytest_llmcompiler.model.client import Owner
+
+    check_spec(spec)
+    named = spec if spec.startswith(("http://", "https://")) else str(Path(spec).expanduser())
+    return Owner(named, settings)

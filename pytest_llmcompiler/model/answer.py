@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 Stop = Literal["eos", "stop", "length"]
@@ -23,7 +24,7 @@ class Prompt:
     """Name (or path) of the template that made `text`."""
     text: str
     reference: Callable[[], str] = field(repr=False, compare=False)
-    """The reference compiler's own assembly for this question. Only the `reference` model may call it."""
+    """The reference compiler's own assembly for this question: what the `reference` model answers, and a draft."""
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -78,6 +79,27 @@ class Sampling:
     seed: int = 1
 
 
+@dataclass(frozen=True)
+class ModelSettings:
+    """How a model is opened and sampled."""
+
+    sampling: Sampling = field(default_factory=Sampling)
+    n_ctx: int | None = None
+    """Context in tokens for llama.cpp; None: what the model was trained for, up to a limit."""
+    gpu_layers: int | None = None
+    """Layers to put on the GPU for llama.cpp; None: all, where the build can."""
+    streams: int | None = None
+    """Answers that llama.cpp writes at once; None: what suits the hardware."""
+    drafts: bool = True
+    """Whether the reference's own assembly is proposed to llama.cpp, which makes answers like it faster."""
+    store: Path | None = None
+    """The database of finished answers, if any."""
+    refresh: bool = False
+    """Whether answers of earlier sessions are made anew."""
+    log: Path | None = None
+    """Where llama.cpp's own log goes."""
+
+
 class PromptTooLong(Exception):
     """The prompt leaves no room for an answer in the model's context."""
 
@@ -101,7 +123,7 @@ class Model(Protocol):
         """JSON-serialisable facts for the report header and the records: at least `backend` and `name`."""
 
     def answers(self, prompt: Prompt, samples: int) -> Iterator[Answer]:
-        """Yield answers number 0 to `samples` - 1, each as soon as it is whole.
+        """Yield answers number 0 to `samples` - 1, each as soon as it is whole, in any order.
 
         Raises PromptTooLong before the first answer, ModelError where the model fails.
         """

@@ -16,6 +16,9 @@ class Backend(Protocol):
     def identity(self) -> dict[str, Any]:
         """JSON-serialisable: all that an answer depends on beside its question, its number and the sampling."""
 
+    def usage(self) -> dict[str, float]:
+        """What it did so far, where it knows: `tokens` written, `from_draft` of them, seconds `busy` and `idle`."""
+
     def work(self, desk: Desk) -> None:
         """Make what the desk wants until it is closed. Raises ModelError where that can't go on."""
 

@@ -39,6 +39,21 @@ def summary_lines(records: list[dict[str, Any]], ks: list[int], width: int) -> l
     return [*table, "", *(line for note in notes for line in _wrapped(note, width))]
 
 
+def usage_lines(usage: dict[str, float], width: int) -> list[str]:
+    """What the model did, in lines of at most `width`: tokens and how fast, the share of drafts, time it lay idle."""
+    parts = []
+    if usage.get("tokens"):
+        tokens, busy, idle = usage["tokens"], usage["busy"], usage["idle"]
+        parts.append(
+            f"the model wrote {tokens:,} tokens in {busy:.1f} s ({tokens / busy:,.0f} a second, "
+            f"{100 * usage['from_draft'] / tokens:.0f} percent taken from drafts) and was idle for "
+            f"{100 * idle / (busy + idle):.0f} percent of the time"
+        )
+    if usage.get("found"):
+        parts.append(f"{usage['found']:,} answers were found in pytest's cache (--llmc-cache refresh makes them anew)")
+    return _wrapped("; ".join(parts), max(width, _NARROWEST)) if parts else []
+
+
 def _rows(tallies: Sequence[Tally]) -> list[_Row]:
     return [
         *_section("by task", tallies, lambda one: one.task),

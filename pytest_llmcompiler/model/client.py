@@ -1,0 +1,167 @@
+"""The model as the rest of the package sees it: questions go to the process that owns it, answers come back."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pytest_llmcompiler.model.answer import Answer, ModelError, ModelSettings, Prompt, PromptTooLong, Question
+
+_LAST_LINES = 8
+"""Lines of a dead process's log that are shown."""
+_LONGEST = 100
+"""Bytes that the path of a socket may have."""
+
+
+class Address(NamedTuple):
+    """Where a model's owner is found by processes of this machine. Plain texts: xdist hands it to workers."""
+
+    socket: str
+    key: str
+    log: str
+
+
+class Owner:
+    """The owner's process, which this process started and will end."""
+
+    def __init__(self, spec: str, settings: ModelSettings) -> None:
+        """Start it, for a GGUF file or a URL. The model itself is opened when it is first needed.
+
+        Raises ModelError where the process does not start.
+        """
+        self._folder = Path(tempfile.mkdtemp(prefix="llmc-"))
+        if len(str(self._folder)) > _LONGEST:
+            self._folder = Path(tempfile.mkdtemp(prefix="llmc-", dir="/tmp"))
+        log = settings.log or self._folder / "log"
+        self.address = Address(str(self._folder / "socket"), secrets.token_hex(32), str(log))
+        place = {"address": self.address.socket, "key": self.address.key}
+        line = json.dumps({"spec": spec, **asdict(settings), **place}, default=str)
+        try:
+            errors = log.open("w")
+        except OSError as error:
+            raise ModelError(f"can't write the model's log {log}: {error.strerror}") from error
+        with errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "pytest_llmcompiler.model.owner"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                encoding="utf-8",
+            )
+        assert self._process.stdin and self._process.stdout
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+        if not self._process.stdout.readline():
+            raise _died(self.address)
+
+    def close(self) -> None:
+        """End the process at once; what is finished is in the store."""
+        self._process.kill()
+        self._process.communicate()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class OwnedModel:
+    """A model in another process. Usable from several threads."""
+
+    def __init__(self, address: Address, owner: Owner | None = None) -> None:
+        """`owner` is closed with it."""
+        self._address, self._owner = address, owner
+        self._questions: dict[Prompt, Question] = {}
+        self._facts: dict[str, Any] | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """What the backend says of itself. Raises ModelError where the model can't be had."""
+        if self._facts is None:
+            self._facts = self._value("describe")
+            self.usage()
+        return self._facts
+
+    def question(self, prompt: Prompt) -> Question:
+        """What is asked, with a draft where the model uses drafts: made once, by the reference compiler."""
+        if prompt not in self._questions:
+            draft = _draft(prompt) if self.describe().get("drafts") else ""
+            self._questions[prompt] = Question(*prompt.key, prompt.text, draft)
+        return self._questions[prompt]
+
+    def plan(self, question: Question, samples: int, turn: int) -> None:
+        """Have samples made before anybody waits for them; the smaller `turn`, the earlier."""
+        self._value("plan", question, samples, turn)
+
+    def answers(self, prompt: Prompt, samples: int) -> Iterator[Answer]:
+        """Yield answers number 0 to `samples` - 1, in the order in which they are made.
+
+        Raises PromptTooLong, or ModelError where the model fails.
+        """
+        for kind, *values in self._replies("answers", self.question(prompt), samples):
+            assert kind == "answer"
+            yield values[0]
+
+    def usage(self) -> dict[str, Any]:
+        """What the owner did so far, and what it warned of since the last time."""
+        usage: dict[str, Any] = self._value("usage")
+        for words in usage.pop("warnings"):
+            warnings.warn(words, UserWarning, stacklevel=3)
+        return usage
+
+    def close(self) -> None:
+        """End the owner's process, where this process started it."""
+        if self._owner:
+            self._owner.close()
+
+    def _value(self, *request: Any) -> Any:
+        [(_, value)] = self._replies(*request)
+        return value
+
+    def _replies(self, *request: Any) -> Iterator[tuple[Any, ...]]:
+        with self._connection() as connection:
+            connection.send(request)
+            while (reply := connection.recv())[0] != "end":
+                if reply[0] == "error":
+                    raise ModelError(reply[1])
+                if reply[0] == "too-long":
+                    raise PromptTooLong(*reply[1:])
+                yield reply
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        try:
+            with Client(self._address.socket, "AF_UNIX", authkey=bytes.fromhex(self._address.key)) as connection:
+                yield connection
+        except (EOFError, OSError, AuthenticationError) as error:
+            raise _died(self._address) from error
+
+
+def _draft(prompt: Prompt) -> str:
+    """What a good answer looks like: the reference compiler's own, in the tags that models put around it."""
+    try:
+        return f"<code>{prompt.reference()}</code>"
+    except Exception:  # a pass list that clang does not know, for one: then there is no draft
+        return ""
+
+
+def _died(address: Address) -> ModelError:
+    """What there is to say of an owner that is gone."""
+    try:
+        lines = Path(address.log).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    said = "".join(f"\n  {line}" for line in lines[-_LAST_LINES:])
+    return ModelError(
+        f"the model's process ended{'; the last lines of its log:' if said else ', and left no log'}{said}"
+    )

@@ -1,0 +1,154 @@
+"""The process that owns the model: whoever needs answers, in whatever process, asks it.
+
+So a model is loaded once for all workers, llama.cpp can take no session down with it, and the model goes on while
+pytest does other things. It ends when its standard input does.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection, Listener
+from pathlib import Path
+from typing import Any
+
+from pytest_llmcompiler.model.answer import ModelError, PromptTooLong, Question, Sampling
+from pytest_llmcompiler.model.backend import Backend
+from pytest_llmcompiler.model.desk import Desk
+from pytest_llmcompiler.model.store import Store, content_hash
+
+
+class Owner:
+    """Opens the model when somebody first needs it."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        """`order` holds the fields of ModelSettings, and the `spec` of a file or server."""
+        self._order = order
+        self._lock = threading.Lock()
+        self._warnings: list[str] = []
+        warnings.showwarning = lambda message, *_, **__: self._warnings.append(str(message))
+        warnings.simplefilter("always")
+
+    def serve(self, listener: Listener) -> None:
+        """Let any number of clients in, for ever."""
+        while True:
+            connection = listener.accept()
+            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    @functools.cached_property
+    def _opened(self) -> tuple[Backend, Desk] | ModelError:
+        try:
+            backend = _backend(self._order)
+            desk = Desk(self._store(backend))
+        except ModelError as error:
+            return error
+        except Exception:
+            return ModelError(f"the model can't be opened:\n{traceback.format_exc()}")
+        threading.Thread(target=_work, args=(backend, desk), daemon=True).start()
+        return backend, desk
+
+    def _open(self) -> tuple[Backend, Desk]:
+        with self._lock:
+            opened = self._opened
+        if isinstance(opened, ModelError):
+            raise opened
+        return opened
+
+    def _store(self, backend: Backend) -> Store | None:
+        if not self._order["store"]:
+            return None
+        path, identity = Path(self._order["store"]), backend.identity()
+        file = Path(self._order["spec"])
+        if file.is_file():
+            identity["sha256"] = content_hash(file, path)
+        return Store(path, identity, Sampling(**self._order["sampling"]), refresh=self._order["refresh"])
+
+    def _answer(self, connection: Connection) -> None:
+        """Answer the requests of one client until it goes."""
+        actions: dict[str, Callable[..., Iterator[tuple[Any, ...]]]] = {
+            "describe": self._describe,
+            "plan": self._plan,
+            "answers": self._answers,
+            "usage": self._usage,
+        }
+        try:
+            while True:
+                name, *args = connection.recv()
+                for reply in _told(actions[name], args):
+                    connection.send(reply)
+        except (EOFError, OSError):
+            connection.close()
+
+    def _describe(self) -> Iterator[tuple[Any, ...]]:
+        yield "value", self._open()[0].describe()
+
+    def _plan(self, question: Question, samples: int, turn: int) -> Iterator[tuple[Any, ...]]:
+        self._open()[1].plan(question, samples, turn)
+        yield "value", None
+
+    def _answers(self, question: Question, samples: int) -> Iterator[tuple[Any, ...]]:
+        for answer in self._open()[1].answers(question, samples):
+            yield "answer", answer
+
+    def _usage(self) -> Iterator[tuple[Any, ...]]:
+        backend, desk = self._open()
+        told, self._warnings = self._warnings, []
+        yield "value", {"found": desk.found, **backend.usage(), "warnings": told}
+
+
+def _told(action: Callable[..., Iterator[tuple[Any, ...]]], args: list[Any]) -> Iterator[tuple[Any, ...]]:
+    """The replies to a request; faults are replies too."""
+    try:
+        yield from action(*args)
+        yield ("end",)
+    except PromptTooLong as error:
+        yield "too-long", error.prompt_tokens, error.context
+    except ModelError as error:
+        yield "error", str(error)
+
+
+def _backend(order: dict[str, Any]) -> Backend:
+    spec, sampling = order["spec"], Sampling(**order["sampling"])
+    if spec.startswith(("http://", "https://")):
+        from pytest_llmcompiler.model.server import ServerBackend
+
+        return ServerBackend(spec, sampling)
+    from pytest_llmcompiler.model.llama import LlamaBackend
+
+    fields = {name: order[name] for name in ("n_ctx", "gpu_layers", "streams", "drafts")}
+    return LlamaBackend(Path(spec), sampling, **fields)
+
+
+def _work(backend: Backend, desk: Desk) -> None:
+    try:
+        backend.work(desk)
+    except ModelError as error:
+        desk.fail(error)
+    except Exception:
+        desk.fail(ModelError(f"the model's process failed:\n{traceback.format_exc()}"))
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(0)
+
+
+def main() -> None:
+    """Read the order, a line of JSON, from standard input; say on standard output when clients can come."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the session decides when a run is over
+    order = json.loads(sys.stdin.readline())
+    with Listener(order["address"], "AF_UNIX", backlog=64, authkey=bytes.fromhex(order["key"])) as listener:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        print("ready", flush=True)
+        Owner(order).serve(listener)
+
+
+if __name__ == "__main__":
+    main()

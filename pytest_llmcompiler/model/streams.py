@@ -1,0 +1,426 @@
+"""Answers written side by side: all in one llama.cpp context, each step one batch.
+
+Samples of a question share the memory of its prompt. A stream that ends makes room for the next sample, of whatever
+question. Where memory runs out, the youngest stream gives way and goes on later from what it wrote.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_llmcompiler.model.answer import Answer, ModelError, PromptTooLong, Question, Sampling, Stop
+from pytest_llmcompiler.model.desk import Desk, Job
+from pytest_llmcompiler.model.draft import Draft, Follower
+from pytest_llmcompiler.model.drawing import MINIMAL_ANSWER, sample_seed
+from pytest_llmcompiler.model.ending import Ending
+from pytest_llmcompiler.model.weights import Weights
+
+_BATCH = 512
+"""Tokens that are evaluated at once, at the most."""
+_WORTH_SHARING = 16
+"""Tokens that two prompts must have in common at their head for one to borrow them."""
+_USUAL = 512
+"""Tokens that an answer is expected to have where nothing is known of it."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How much a context holds."""
+
+    cells: int
+    """Tokens in memory, of all streams."""
+    context: int
+    """Tokens of one prompt with its answer, at the most."""
+    streams: int
+
+
+@dataclass(eq=False)
+class _Held:
+    """A prompt in memory, in a sequence of its own."""
+
+    question: Question
+    tokens: list[int]
+    sequence: int
+    draft: Draft | None
+    users: int = 0
+    """Streams that go on from it."""
+
+
+@dataclass(eq=False)
+class _Stream:
+    """A sample that is being written."""
+
+    job: Job
+    seed: int
+    sampler: Any
+    ending: Ending
+    limit: int
+    follower: Follower | None
+    started: float
+    written: list[int] = field(default_factory=list)
+    held: _Held | None = None
+    """The prompt; None while the stream waits."""
+    sequence: int = -1
+    proposed: tuple[int, ...] = ()
+
+    @property
+    def position(self) -> int:
+        """Of the last token, which is not evaluated yet."""
+        assert self.held is not None
+        return len(self.held.tokens) + len(self.written) - 1
+
+    @property
+    def last(self) -> int:
+        """The last token."""
+        assert self.held is not None
+        return self.written[-1] if self.written else self.held.tokens[-1]
+
+
+class Streams:
+    """A context, the prompts in it, and the answers that are being written."""
+
+    def __init__(self, weights: Weights, shape: Shape, sampling: Sampling, *, drafts: bool) -> None:
+        """Raises ModelError where the memory does not suffice."""
+        self._weights, self._shape, self._sampling = weights, shape, sampling
+        self._drafts = drafts and weights.can_go_back
+        self._context = _open(weights, shape)
+        self._memory = _llama().llama_get_memory(self._context)
+        self._batch = _Batch(_BATCH)
+        self._held: dict[Question, _Held] = {}
+        """The prompts, those used last at the end."""
+        self._running: list[_Stream] = []
+        self._waiting: deque[_Stream] = deque()
+        self._sequences = list(range(2 * shape.streams))
+        self._answers, self._tokens = 0, 0
+        self.written = self.from_draft = 0
+        """Tokens of all streams, and how many of them had been proposed."""
+        self.busy = self.idle = 0.0
+        """Seconds in which answers were written, and in which the model waited for the next question."""
+
+    def work(self, desk: Desk) -> None:
+        """Make what the desk wants until it is closed. Raises ModelError where llama.cpp fails."""
+        while not desk.closed:
+            asked = time.perf_counter()
+            was_idle = not self._running
+            self._begin(desk)
+            started = time.perf_counter()
+            if was_idle and self._waiting:
+                self.idle += started - asked
+            self._admit()
+            if self._running:
+                for stream, stop in self._step():
+                    desk.deliver(stream.job, self._finish(stream, stop))
+            self.busy += time.perf_counter() - started
+
+    def close(self) -> None:
+        """Free the context."""
+        for stream in (*self._running, *self._waiting):
+            _llama().llama_sampler_free(stream.sampler)
+        _llama().llama_free(self._context)
+
+    # -- who is written
+
+    def _begin(self, desk: Desk) -> None:
+        """Take samples from the desk for the places that are free."""
+        while len(self._running) + len(self._waiting) < self._shape.streams and not desk.closed:
+            free = self._shape.streams - len(self._running) - len(self._waiting)
+            jobs = desk.take(free, wait=not self._running and not self._waiting)
+            if not jobs:
+                return
+            question = jobs[0].question
+            tokens = self._prompt_tokens(question)
+            if len(tokens) + MINIMAL_ANSWER > self._shape.context:
+                desk.refuse(question, PromptTooLong(len(tokens), self._shape.context))
+                continue
+            draft = self._draft(question)
+            self._waiting += [self._stream(job, len(tokens), draft) for job in jobs]
+
+    def _prompt_tokens(self, question: Question) -> list[int]:
+        held = self._held.get(question)
+        return held.tokens if held else self._weights.tokens(question.text, start=True)
+
+    def _draft(self, question: Question) -> Draft | None:
+        held = self._held.get(question)
+        if held:
+            return held.draft
+        return Draft(self._weights.tokens(question.draft, start=False)) if self._drafts and question.draft else None
+
+    def _stream(self, job: Job, prompt: int, draft: Draft | None) -> _Stream:
+        seed = sample_seed(self._sampling.seed, job.question.key, job.sample)
+        limit = self._shape.context - prompt
+        if self._sampling.max_tokens is not None:
+            limit = min(limit, self._sampling.max_tokens)
+        return _Stream(
+            *(job, seed, _sampler(self._sampling, seed), Ending(job.question.function), limit),
+            Follower(draft) if draft else None,
+            time.perf_counter(),
+        )
+
+    def _admit(self) -> None:
+        """Let waiting streams run, in their order, while there is room for what they are expected to write."""
+        while self._waiting:
+            stream = self._waiting[0]
+            question = stream.job.question
+            held = self._held.get(question)
+            needed = len(stream.written) + self._expected(stream)
+            needed += 0 if held else len(self._prompt_tokens(question))
+            if self._running and not self._make_room(needed + sum(map(self._expected, self._running))):
+                return
+            self._waiting.popleft()
+            self._start(stream)
+
+    def _expected(self, stream: _Stream) -> int:
+        """Tokens that a stream is still expected to write."""
+        usual = self._tokens // self._answers if self._answers else _USUAL
+        return max(min(usual, stream.limit) - len(stream.written), 1)
+
+    def _start(self, stream: _Stream) -> None:
+        held = self._hold(stream.job.question)
+        stream.held, stream.sequence = held, self._sequences.pop()
+        held.users += 1
+        self._running.append(stream)
+        ready = len(held.tokens) - 1
+        _llama().llama_memory_seq_cp(self._memory, held.sequence, stream.sequence, 0, ready)
+        # One that gave way before evaluates again what it wrote.
+        self._evaluate(stream.sequence, [*held.tokens[ready:], *stream.written][:-1], ready)
+
+    def _hold(self, question: Question) -> _Held:
+        """The question's prompt in memory, all but its last token.
+
+        Each sample evaluates that one alone, the first sample too: evaluated in another batch the logits would
+        differ in the last bits, and with them now and then the answer.
+        """
+        held = self._held.pop(question, None)
+        if held is None:
+            tokens, draft = self._prompt_tokens(question), self._draft(question)
+            while len(self._held) >= self._shape.streams or not self._make_room(len(tokens)):
+                if not self._forget():
+                    break
+            held = _Held(question, tokens, self._sequences.pop(), draft)
+            shared = self._borrow(held)
+            self._evaluate(held.sequence, tokens[shared:-1], shared)
+        self._held[question] = held
+        return held
+
+    def _borrow(self, held: _Held) -> int:
+        """Take over the head that another prompt has in common, where that is worth it; its length in tokens."""
+        lengths = {_common(held.tokens, other.tokens): other for other in self._held.values()}
+        most = min(max(lengths, default=0), len(held.tokens) - 1)
+        if most < _WORTH_SHARING or self._shape.streams == 1 or not self._weights.can_go_back:
+            return 0
+        other = lengths[max(lengths)]
+        most = min(most, len(other.tokens) - 1)
+        _llama().llama_memory_seq_cp(self._memory, other.sequence, held.sequence, 0, most)
+        return most
+
+    # -- memory
+
+    def _used(self) -> int:
+        return sum(len(held.tokens) for held in self._held.values()) + sum(len(one.written) for one in self._running)
+
+    def _make_room(self, tokens: int) -> bool:
+        """Forget prompts that nobody needs until so many tokens fit; whether they do."""
+        while self._used() + tokens > self._shape.cells:
+            if not self._forget():
+                return False
+        return True
+
+    def _forget(self) -> bool:
+        """Forget the prompt that was not used for longest; whether there is one that nobody needs."""
+        held = next((held for held in self._held.values() if not held.users), None)
+        if held is None:
+            return False
+        self._clear(held.sequence)
+        del self._held[held.question]
+        return True
+
+    def _clear(self, sequence: int, start: int = -1) -> None:
+        _llama().llama_memory_seq_rm(self._memory, sequence, start, -1)
+        if start < 0:
+            self._sequences.append(sequence)
+
+    def _give_way(self) -> bool:
+        """Let the youngest stream wait, so that the others can go on; whether there are others."""
+        if len(self._running) < 2:
+            return False
+        stream = self._running.pop()
+        self._leave(stream)
+        self._waiting.appendleft(stream)
+        return True
+
+    def _leave(self, stream: _Stream) -> None:
+        assert stream.held is not None
+        stream.held.users -= 1
+        self._clear(stream.sequence)
+        stream.held, stream.sequence = None, -1
+
+    # -- a step
+
+    def _step(self) -> Iterator[tuple[_Stream, Stop]]:
+        """Write the next tokens of every stream; those that end, and why."""
+        while True:
+            rows = self._propose()
+            if self._make_room(len(rows)) and self._decode(rows):
+                break
+            if not self._give_way():
+                raise ModelError(f"llama.cpp has no room for {len(rows)} tokens more")
+        row = 0
+        for stream in tuple(self._running):
+            stop = self._read(stream, row)
+            row += 1 + len(stream.proposed)
+            if stop:
+                self._running.remove(stream)
+                yield stream, stop
+
+    def _propose(self) -> list[tuple[int, int, int]]:
+        """The step's batch: each stream's last token and what may come after it, as (token, position, sequence)."""
+        most = _BATCH // max(len(self._running), 1) - 1
+        rows = []
+        for stream in self._running:
+            left = min(most, stream.limit - len(stream.written) - 1)
+            stream.proposed = stream.follower.propose(left) if stream.follower and left > 0 else ()
+            for offset, token in enumerate((stream.last, *stream.proposed)):
+                rows.append((token, stream.position + offset, stream.sequence))
+        return rows
+
+    def _read(self, stream: _Stream, row: int) -> Stop | None:
+        """Draw a stream's next tokens, as far as its proposals turn out right; why it ends, if it does."""
+        before = stream.position
+        new, stop = 0, None
+        for place in range(1 + len(stream.proposed)):
+            token = int(_llama().llama_sampler_sample(stream.sampler, self._context, row + place))
+            stop = self._write(stream, token)
+            new += 1
+            if stop or place == len(stream.proposed) or stream.proposed[place] != token:
+                break
+        self.written += new
+        self.from_draft += new - 1
+        if stream.follower and not stop:
+            stream.follower.learn(stream.written, new)
+        if len(stream.proposed) >= new:
+            self._clear(stream.sequence, before + new)
+        return stop
+
+    def _write(self, stream: _Stream, token: int) -> Stop | None:
+        piece = self._weights.piece(token)
+        if piece is None:
+            return "eos"
+        stream.written.append(token)
+        if stream.ending.ends(piece):
+            return "stop"
+        return "length" if len(stream.written) >= stream.limit else None
+
+    def _finish(self, stream: _Stream, stop: Stop) -> Answer:
+        assert stream.held is not None
+        prompt = len(stream.held.tokens)
+        self._leave(stream)
+        _llama().llama_sampler_free(stream.sampler)
+        self._answers += 1
+        self._tokens += len(stream.written)
+        return Answer(
+            text=stream.ending.text,
+            sample=stream.job.sample,
+            stop=stop,
+            prompt_tokens=prompt,
+            answer_tokens=len(stream.written),
+            seconds=round(time.perf_counter() - stream.started, 3),
+            seed=stream.seed,
+        )
+
+    # -- llama.cpp
+
+    def _evaluate(self, sequence: int, tokens: Sequence[int], start: int) -> None:
+        """Put tokens into memory, from a position on."""
+        for first in range(0, len(tokens), _BATCH):
+            rows = [(token, start + first + i, sequence) for i, token in enumerate(tokens[first : first + _BATCH])]
+            while not self._decode(rows, logits=False):
+                if not self._forget():
+                    raise ModelError(f"llama.cpp has no room for a prompt of {start + len(tokens)} tokens")
+
+    def _decode(self, rows: Sequence[tuple[int, int, int]], *, logits: bool = True) -> bool:
+        """Evaluate rows of (token, position, sequence); whether there was room. Raises ModelError for other faults."""
+        status = self._batch.decode(self._context, rows, logits)
+        if status not in (0, 1):
+            raise ModelError(f"llama.cpp failed to evaluate {len(rows)} tokens: status {status}")
+        return status == 0
+
+
+class _Batch:
+    """Room for a batch, in memory that llama.cpp reads as it is."""
+
+    def __init__(self, size: int) -> None:
+        import numpy as np
+
+        self._table = np.zeros((3, size), np.int32)
+        """Tokens, positions, sequences."""
+        self._logits, self._counts = np.zeros(size, np.int8), np.ones(size, np.int32)
+        number, address = ctypes.POINTER(ctypes.c_int32), self._table[2].ctypes.data
+        self._pointers = (number * size)(*(ctypes.cast(address + 4 * row, number) for row in range(size)))
+        self._batch = _llama().llama_batch()
+        self._batch.token, self._batch.pos = (self._table[row].ctypes.data_as(number) for row in (0, 1))
+        self._batch.n_seq_id = self._counts.ctypes.data_as(number)
+        self._batch.seq_id = ctypes.cast(self._pointers, ctypes.POINTER(number))
+        self._batch.logits = self._logits.ctypes.data_as(ctypes.POINTER(ctypes.c_int8))
+
+    def decode(self, context: Any, rows: Sequence[tuple[int, int, int]], logits: bool) -> int:
+        """llama_decode's own status."""
+        import numpy as np
+
+        count = len(rows)
+        self._table[:, :count] = np.asarray(rows, np.int32).T
+        self._logits[:count] = logits
+        self._batch.n_tokens = count
+        return int(_llama().llama_decode(context, self._batch))
+
+
+def _open(weights: Weights, shape: Shape) -> Any:
+    llama = _llama()
+    params = llama.llama_context_default_params()
+    params.n_ctx, params.n_seq_max = shape.cells, 2 * shape.streams
+    params.n_batch = params.n_ubatch = _BATCH
+    params.n_threads = params.n_threads_batch = weights.threads()
+    # One pool of cells for all: only so do samples share their prompt's.
+    params.kv_unified = True
+    if not weights.gpu_layers:  # on the CPU flash attention is slower
+        params.flash_attn_type = llama.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    context = llama.llama_init_from_model(weights.model, params)
+    if not context:
+        size = shape.cells * weights.token_bytes / 1e9
+        raise ModelError(
+            f"no memory for {shape.cells} tokens, some {size:.1f} GB: lower --llmc-n-ctx or --llmc-streams"
+        )
+    return context
+
+
+def _sampler(sampling: Sampling, seed: int) -> Any:
+    llama = _llama()
+    params = llama.llama_sampler_chain_default_params()
+    params.no_perf = True
+    chain = llama.llama_sampler_chain_init(params)
+    if sampling.temperature <= 0:
+        links = [llama.llama_sampler_init_greedy()]
+    else:
+        links = [llama.llama_sampler_init_top_p(sampling.top_p, 1)] if sampling.top_p < 1 else []
+        links += [llama.llama_sampler_init_temp(sampling.temperature), llama.llama_sampler_init_dist(seed)]
+    for link in links:
+        llama.llama_sampler_chain_add(chain, link)
+    return chain
+
+
+def _common(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens two prompts begin with alike."""
+    for place, (one, other) in enumerate(zip(first, second)):
+        if one != other:
+            return place
+    return min(len(first), len(second))
+
+
+def _llama() -> Any:
+    import llama_cpp
+
+    return llama_cpp
