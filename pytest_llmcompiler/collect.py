@@ -113,7 +113,7 @@ class CaseItem(pytest.Item):
 
     @property
     def asks_own_model(self) -> bool:
-        """Whether it asks the model that the settings name, and not one that a fixture of the user's puts in its place."""
+        """Whether it asks the model of the settings, and not one that a fixture of the user's puts in its place."""
         return len(self.session._fixturemanager.getfixturedefs("llmc_model", self) or ()) == 1
 
     def runtest(self) -> None:

@@ -76,7 +76,7 @@ class LlamaBackend:
         return {"backend": "llama.cpp", "llama_cpp_python": __version__, "alone": alone, **context}
 
     def usage(self) -> dict[str, float]:
-        """Tokens written, how many of them had been proposed, and seconds in which the model wrote and waited for work."""
+        """Tokens written, how many of them had been proposed, and seconds of writing and of waiting for work."""
         streams = self._streams
         counts = {"tokens": streams.written, "from_draft": streams.from_draft}
         return {**counts, "busy": streams.busy, "idle": streams.idle}
@@ -92,7 +92,7 @@ class LlamaBackend:
 
 
 def _shape(weights: Weights, n_ctx: int | None, streams: int | None) -> Shape:
-    """How much the context holds: what was asked for, as far as there is memory. Raises ModelError where there's none."""
+    """How much the context holds: what was asked for, as far as there is memory. Raises ModelError."""
     fits = weights.free_bytes() // weights.token_bytes - _SPARE
     context = n_ctx or min(weights.context, max(fits, 0))
     if fits < max(context, 1):

@@ -381,7 +381,8 @@ class _Batch:
 def _open(weights: Weights, shape: Shape) -> Any:
     llama = _llama()
     params = llama.llama_context_default_params()
-    params.n_ctx, params.n_seq_max = shape.cells, 2 * shape.streams
+    # llama.cpp takes no batch that is larger than the context.
+    params.n_ctx, params.n_seq_max = max(shape.cells, _BATCH), 2 * shape.streams
     params.n_batch = params.n_ubatch = _BATCH
     params.n_threads = params.n_threads_batch = weights.threads()
     # One pool of cells for all: only so do samples share their prompt's.
