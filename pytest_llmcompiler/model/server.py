@@ -1,234 +1,233 @@
-"""A model behind an OpenAI-compatible HTTP server: `GET /v1/models` and `POST /v1/completions`."""
+"""A model behind an OpenAI-compatible HTTP server: completions or chat, many requests at a time."""
 
 from __future__ import annotations
 
-import email.utils
-import http.client
 import json
-import os
 import re
+import threading
 import time
-import urllib.error
-import urllib.request
 import warnings
 from collections.abc import Iterator
-from datetime import datetime, timezone
-from email.message import Message
-from typing import IO, Any
-from urllib.parse import urlsplit
+from dataclasses import asdict
+from typing import Any
 
-from pytest_llmcompiler.model.answer import Answer, ModelError, Prompt, PromptTooLong, Sampling, Stop
-from pytest_llmcompiler.model.drawing import MINIMAL_ANSWER, STOP, sample_seed
+from pytest_llmcompiler.model.answer import Answer, ModelError, PromptTooLong, Question, Sampling, Stop
+from pytest_llmcompiler.model.desk import Desk, Job
+from pytest_llmcompiler.model.drawing import STOP, sample_seed
+from pytest_llmcompiler.model.http import Client, Rejected, complaint, head
+from pytest_llmcompiler.model.shift import Meter, Shift
+from pytest_llmcompiler.model.throttle import Stopped, Throttle
 
-_API_KEYS = ("LLMC_API_KEY", "OPENAI_API_KEY")
-_TRY_AGAIN = frozenset((429, 502, 503, 504))
-_ATTEMPTS = 4
-_LONGEST_PAUSE = 60.0
+_MOST_AT_ONCE = 8
+"""Samples of one request."""
 _GREETING_TIMEOUT = 30.0
+_COMPLETIONS, _CHAT = "completions", "chat/completions"
 _STOPS: dict[str | None, Stop] = {"stop": "stop", "length": "length", None: "stop"}
 
-# What llama.cpp, llama-cpp-python, vLLM and OpenAI say of a prompt over the context.
-_CONTEXT = re.compile(r"maximum context length (?:is|of) (\d+)")
-_PROMPT = re.compile(r"(\d+) (?:in your prompt|in the (?:prompt|messages)|input tokens)")
+# Fields that a server may refuse, and what its complaint calls them (llama-server's own name for n is n_cmpl).
+_OPTIONAL = {"seed": r"\bseed\b", "n": r"\bn(_cmpl)?\b", "top_p": r"\btop_p\b"}
 
 
-class ServerModel:
-    """Answers from a server's completions, one request a sample.
+class ServerBackend:
+    """Answers from a server, several samples a request where it can.
 
     The server's own sampling defaults hold for all but temperature, top-p, seed, the stop string and the
     token limit.
     """
 
-    def __init__(self, url: str, sampling: Sampling, timeout: float = 1800.0) -> None:
-        """Ask the server at `url` (which ends in `/v1`) for its model. `timeout`: seconds for one answer.
+    def __init__(self, url: str, sampling: Sampling, timeout: float = 1800.0, in_flight: int = 16) -> None:
+        """Ask the server at `url` for its model.
+
+        `url` is the API's root, which mostly ends in `/v1`: then completions are asked for. Or it is that with
+        `/completions` or `/chat/completions`. `timeout`: seconds for one answer. `in_flight`: requests at a time.
 
         Raises ModelError where nothing usable answers there. Warns where the server has several models.
         """
-        if urlsplit(url).username is not None:
-            raise ModelError(f"leave the credentials out of the model's URL and set {_API_KEYS[0]}")
         self._url = url.rstrip("/")
+        root, self._endpoint = _split(self._url)
+        self._client = Client(root)
         self._sampling = sampling
         self._timeout = timeout
+        self._in_flight = in_flight
+        self._refused: set[str] = set()
+        """Optional fields that the server can't do with."""
+        self._refusing = threading.Lock()
+        self._meter = Meter()
         self._name = self._first_model()
 
     def describe(self) -> dict[str, Any]:
         """`name` is what the server calls its model."""
-        return {"backend": "server", "name": self._name, "url": self._url}
+        return {"backend": "server", "name": self._name, "url": self._url, "sampling": asdict(self._sampling)}
 
-    def answers(self, prompt: Prompt, samples: int) -> Iterator[Answer]:
-        """Yield `samples` answers, each with a seed of its own."""
-        for sample in range(samples):
-            yield self._answer(prompt, sample)
+    def identity(self) -> dict[str, Any]:
+        """The same for each way to write the address."""
+        return {"backend": "server", "url": self._client.root, "name": self._name, "endpoint": self._endpoint}
+
+    def usage(self) -> dict[str, float]:
+        """Tokens written as far as the server tells, and seconds with and without a request in flight."""
+        return {**self._meter.read(), "from_draft": 0}
+
+    def work(self, desk: Desk) -> None:
+        """Make what the desk wants until it is closed.
+
+        Raises ModelError where that can't go on, once the requests in flight have ended; nothing is handed in
+        afterwards. Warns where the server can't do with a part of the request.
+        """
+        shift = Shift(desk, self._in_flight)
+        for number in range(self._in_flight):
+            # Daemons: a request that nobody waits for any more can't be called back.
+            threading.Thread(target=self._serve, args=(shift,), name=f"llmc-server-{number}", daemon=True).start()
+        shift.wait()
 
     def close(self) -> None:
         """No connection is held open."""
 
     def _first_model(self) -> str:
-        reply = self._ask("models", None, _GREETING_TIMEOUT)
+        root = self._client.root
+        reply = self._client.ask("models", None, _GREETING_TIMEOUT, Throttle(1))
         try:
             names = [str(model["id"]) for model in reply["data"]]
         except (KeyError, TypeError) as error:
-            raise ModelError(f"{self._url}/models lists no models: {_head(json.dumps(reply))}") from error
+            raise ModelError(f"{root}/models lists no models: {head(json.dumps(reply))}") from error
         if not names:
-            raise ModelError(f"{self._url} serves no model")
+            raise ModelError(f"{root} serves no model")
         if len(names) > 1:
             warnings.warn(
-                f"{self._url} serves {len(names)} models; the first, {names[0]}, answers",
-                UserWarning,
-                stacklevel=4,
+                f"{root} serves {len(names)} models; the first, {names[0]}, answers", UserWarning, stacklevel=4
             )
         return names[0]
 
-    def _answer(self, prompt: Prompt, sample: int) -> Answer:
-        seed = sample_seed(self._sampling.seed, prompt.key, sample)
-        request = {
-            "model": self._name,
-            "prompt": prompt.text,
-            "temperature": self._sampling.temperature,
-            "top_p": self._sampling.top_p,
-            # Without a number servers fall back on 16 tokens; null is all that the context leaves.
-            "max_tokens": self._sampling.max_tokens,
-            "stop": [STOP],
-            "seed": seed,
-        }
-        started = time.perf_counter()
-        reply = self._ask("completions", request, self._timeout)
-        seconds = round(time.perf_counter() - started, 3)
-        try:
-            choice = reply["choices"][0]
-            text, finish = choice["text"], choice.get("finish_reason")
-            if not isinstance(text, str):
-                raise TypeError("text")
-        except (KeyError, IndexError, TypeError) as error:
-            raise ModelError(f"{self._url}/completions gave no completion: {_head(json.dumps(reply))}") from error
-        if finish not in _STOPS:
-            raise ModelError(f"{self._url}: the answer ended for the unknown reason {finish!r}")
-        usage = reply.get("usage") or {}
-        return Answer(
-            text=text,
-            sample=sample,
-            stop=_STOPS[finish],
-            prompt_tokens=usage.get("prompt_tokens"),
-            answer_tokens=usage.get("completion_tokens"),
-            seconds=seconds,
-            seed=seed,
-        )
-
-    def _ask(self, path: str, body: dict[str, Any] | None, timeout: float) -> Any:
-        """One request, made again a few times where the server is busy or drops the connection."""
-        url = f"{self._url}/{path}"
-        for attempt in range(_ATTEMPTS):
-            pause = 2.0**attempt
+    def _serve(self, shift: Shift) -> None:
+        """What each thread does."""
+        while jobs := shift.take(self._at_once):
             try:
-                return _request(url, body, timeout)
-            except urllib.error.HTTPError as error:
-                failure = _failure(url, error)
-                if error.code not in _TRY_AGAIN:
-                    raise failure from error
-                pause = min(_retry_after(error.headers, pause), _LONGEST_PAUSE)
-            except (ConnectionResetError, http.client.HTTPException) as error:
-                failure = ModelError(f"{url}: the connection broke: {error!r}")
-            if attempt + 1 < _ATTEMPTS:
-                time.sleep(pause)
-        raise failure
+                with self._meter.running():
+                    self._make(jobs, shift)
+            except Stopped:
+                pass
+            except Exception as error:
+                shift.fail(error)
+            finally:
+                shift.done()
+
+    @property
+    def _at_once(self) -> int:
+        return 1 if "n" in self._refused else _MOST_AT_ONCE
+
+    def _make(self, jobs: list[Job], shift: Shift) -> None:
+        """Hand in samples of one question, as many as one request gives. The others are put back."""
+        # The server's limit may have become known while the thread waited for these.
+        most = self._at_once
+        left = jobs[:most]
+        shift.desk.put_back(jobs[most:])
+        request = self._request(left)
+        try:
+            for answer in self._answers(request, left[0].question, [job.sample for job in left], shift.throttle):
+                shift.deliver(left[0], answer)
+                del left[0]
+        except PromptTooLong as reason:
+            shift.desk.refuse(left[0].question, reason)
+            left.clear()
+        except Rejected as rejection:
+            if not self._do_without(_blamed(rejection.text, request), rejection):
+                raise
+        finally:
+            shift.desk.put_back(left)
+
+    def _request(self, jobs: list[Job]) -> dict[str, Any]:
+        question, sampling = jobs[0].question, self._sampling
+        request: dict[str, Any] = {
+            "model": self._name,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            # Without a number servers fall back on 16 tokens; null is all that the context leaves.
+            "max_tokens": sampling.max_tokens,
+            "stop": [STOP],
+            "seed": sample_seed(sampling.seed, question.key, jobs[0].sample),
+        }
+        if self._endpoint == _COMPLETIONS:
+            request["prompt"] = question.text
+        else:
+            request["messages"] = [{"role": "user", "content": question.text}]
+            if sampling.max_tokens is None:
+                # In a chat that is the default, and not each server takes null.
+                del request["max_tokens"]
+        if len(jobs) > 1:
+            request["n"] = len(jobs)
+        return {field: value for field, value in request.items() if field not in self._refused}
+
+    def _answers(
+        self, request: dict[str, Any], question: Question, samples: list[int], throttle: Throttle
+    ) -> Iterator[Answer]:
+        """Send the request; yield what it gives for the samples, which may be fewer. Each has the seed that was sent.
+
+        Raises ModelError after the answers before one of no use.
+        """
+        started = time.perf_counter()
+        reply = self._client.ask(self._endpoint, request, self._timeout, throttle)
+        seconds = round(time.perf_counter() - started, 3)
+        choices = reply.get("choices") if isinstance(reply, dict) else None
+        if not isinstance(choices, list) or not choices:
+            raise self._no_completion(reply)
+        if len(choices) < request.get("n", 1):
+            self._refused.add("n")
+        usage = reply.get("usage")
+        usage = usage if isinstance(usage, dict) else {}
+        self._meter.count(usage.get("completion_tokens") or 0)
+        for sample, choice in zip(samples, choices):
+            text, stop = self._text(choice, reply)
+            yield Answer(
+                text=text,
+                sample=sample,
+                stop=stop,
+                prompt_tokens=usage.get("prompt_tokens"),
+                # Of several answers only the sum is told.
+                answer_tokens=usage.get("completion_tokens") if len(choices) == 1 else None,
+                seconds=seconds,
+                seed=request.get("seed"),
+            )
+
+    def _text(self, choice: Any, reply: Any) -> tuple[str, Stop]:
+        try:
+            text = choice["text"] if self._endpoint == _COMPLETIONS else choice["message"]["content"]
+            finish = choice.get("finish_reason")
+        except (KeyError, TypeError, AttributeError) as error:
+            raise self._no_completion(reply) from error
+        if not isinstance(text, str):
+            raise self._no_completion(reply)
+        if finish not in _STOPS:
+            raise ModelError(f"{self._client.root}: the answer ended for the unknown reason {finish!r}")
+        return text, _STOPS[finish]
+
+    def _no_completion(self, reply: Any) -> ModelError:
+        return ModelError(f"{self._client.root}/{self._endpoint} gave no completion: {head(json.dumps(reply))}")
+
+    def _do_without(self, fields: set[str], rejection: Rejected) -> bool:
+        """Leave optional fields out of the requests from now on. Whether there were any to leave out."""
+        with self._refusing:
+            new = sorted(fields - self._refused)
+            self._refused |= fields
+        if new:
+            warnings.warn(
+                f"{self._client.root} can't do with {' and '.join(new)}: left out from now on. It says: {rejection}",
+                UserWarning,
+                stacklevel=2,
+            )
+        return bool(fields)
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would send the API key to another host."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
-    ) -> None:
-        return None
-
-
-def _request(url: str, body: dict[str, Any] | None, timeout: float) -> Any:
-    """Send `body` as JSON (GET without one) and return the JSON of the reply.
-
-    Raises HTTPError, ConnectionResetError and HTTPException, which may be worth another try, and ModelError
-    for all else.
-    """
-    headers = {"Content-Type": "application/json", "Accept": "application/json"}
-    key = next((os.environ[name] for name in _API_KEYS if os.environ.get(name)), None)
-    if key:
-        headers["Authorization"] = f"Bearer {key}"
-    try:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(url, data, headers)
-        with urllib.request.build_opener(_NoRedirect).open(request, timeout=timeout) as response:
-            text: bytes = response.read()
-    except (urllib.error.HTTPError, ConnectionResetError):
-        raise
-    except (TimeoutError, urllib.error.URLError) as error:
-        raise _unreachable(url, error, timeout) from error
-    except (http.client.InvalidURL, ValueError) as error:
-        raise ModelError(f"{url} is not a URL: {error}") from error
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ModelError(f"{url} answered something else than JSON: {_head(_text(text))}") from error
+def _split(url: str) -> tuple[str, str]:
+    """The API's root, and the endpoint that answers."""
+    for endpoint in (_CHAT, _COMPLETIONS):
+        if url.endswith("/" + endpoint):
+            return url.removesuffix("/" + endpoint), endpoint
+    return url, _COMPLETIONS
 
 
-def _unreachable(url: str, error: OSError, timeout: float) -> Exception:
-    reason = error.reason if isinstance(error, urllib.error.URLError) else error
-    if isinstance(reason, ConnectionResetError):
-        return reason
-    if isinstance(reason, ConnectionRefusedError):
-        return ModelError(f"no server listens at {url}: start one, or correct the address")
-    if isinstance(reason, TimeoutError):
-        return ModelError(f"{url} gave no answer in {timeout:g} s")
-    return ModelError(f"can't reach {url}: {reason}")
-
-
-def _failure(url: str, error: urllib.error.HTTPError) -> Exception:
-    """What an HTTP error means: PromptTooLong where its text has the counts, else ModelError."""
-    text = _text(error.read())
-    too_long = _too_long(text)
-    if too_long:
-        return too_long
-    hint = ""
-    if error.code in (401, 403):
-        hint = f" (the API key is taken from {' or '.join(_API_KEYS)})"
-    elif error.code == 404 or 300 <= error.code < 400:
-        hint = " (the address is that of the API's root, which mostly ends in /v1)"
-    return ModelError(f"{url}: HTTP {error.code} {error.reason}{hint}: {_head(text)}")
-
-
-def _too_long(text: str) -> PromptTooLong | None:
-    try:
-        error = json.loads(text)["error"]
-        message = str(error["message"])
-    except (ValueError, KeyError, TypeError):
-        return None
-    if "n_prompt_tokens" in error and "n_ctx" in error:
-        prompt, context = int(error["n_prompt_tokens"]), int(error["n_ctx"])
-    else:
-        counts = _PROMPT.search(message), _CONTEXT.search(message)
-        if not counts[0] or not counts[1]:
-            return None
-        prompt, context = int(counts[0][1]), int(counts[1][1])
-    # A prompt that fits was refused for its token limit: then the server's own words say more.
-    return PromptTooLong(prompt, context) if prompt + MINIMAL_ANSWER > context else None
-
-
-def _retry_after(headers: Message, otherwise: float) -> float:
-    """Seconds to wait by the Retry-After header (RFC 9110, 10.2.3: seconds or a date)."""
-    value = headers.get("Retry-After", "")
-    if value.isdigit():
-        return float(value)
-    try:
-        date = email.utils.parsedate_to_datetime(value)
-    except (TypeError, ValueError):
-        return otherwise
-    aware = date if date.tzinfo else date.replace(tzinfo=timezone.utc)
-    return max(0.0, (aware - datetime.now(timezone.utc)).total_seconds())
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", errors="replace")
-
-
-def _head(text: str) -> str:
-    """The first of `text`, on one line."""
-    line = " ".join(text.split())
-    return line if len(line) <= 200 else line[:197] + "..."
+def _blamed(text: str, request: dict[str, Any]) -> set[str]:
+    """The optional fields of the request that the text of an error reply names."""
+    message, field = complaint(text)
+    here = _OPTIONAL.keys() & request.keys()
+    if field in here:
+        return {field}
+    return {name for name in here if re.search(_OPTIONAL[name], message)}
