@@ -117,3 +117,65 @@ def test_both_sides_of_a_comparison_are_there_to_their_ends(judged: Judged) -> N
     verdict = judged(source, "same", backwards)
     assert verdict.passed, str(verdict)
     assert judged(source, "same", backwards.replace("decq %rdx", "movl $0, %edx")).kind == "mismatch"
+
+
+def test_a_function_without_an_edge_that_is_counted(judged: Judged) -> None:
+    source = '__attribute__((naked)) void nothing(int x) { __asm__("ret"); }'
+    assert judged(source, "nothing", "nothing:\n\tret\n").kind == "pass"
+    assert judged(source, "nothing", "nothing:\n\tpopq %rax\n\tret\n").kind == "crash"
+
+
+def test_a_pointer_that_wraps_round_twice_is_undefined(judged: Judged) -> None:
+    """UBSan lets a huge unsigned index pass where the sum happens to be the greater number."""
+    source = "int after(const unsigned short *s, unsigned long k) { return s + k > s; }"
+    assert judged(source, "after", "after:\n\txorl %eax, %eax\n\ttestq %rsi, %rsi\n\tsetg %al\n\tret\n").kind == "pass"
+
+
+def test_what_a_call_answers_does_not_depend_on_where_an_object_lies(judged: Judged) -> None:
+    """Else the probe, for which it lies elsewhere, would not see the shifts that are undefined."""
+    source = "int ask(const int *p); int bit(const int *p) { return 1 << (ask(p) & 63); }"
+    wide = "bit:\n\tpushq %rax\n\tcallq ask\n\tmovl %eax, %ecx\n\tandl $63, %ecx\n\tmovl $1, %eax\n"
+    assert judged(source, "bit", wide + "\tshlq %cl, %rax\n\tpopq %rcx\n\tret\n").kind == "pass"
+
+
+def test_steering_keeps_to_the_directives(judged: Judged) -> None:
+    source = """
+    // LLMC: arg small.x range 0..9
+    int small(int x) { return x > 1000 ? 7 : x; }
+    // LLMC: arg first.s cstring
+    int first(const char *s, unsigned n) { return n < 4 ? s[0] : 0; }
+    """
+    assert judged(source, "small", "small:\n\tmovl %edi, %eax\n\tret\n").kind == "pass"
+    assert judged(source, "first", "first:\n\txorl %eax, %eax\n\tret\n").kind == "mismatch"
+
+
+def test_a_length_that_a_directive_ties_is_never_greater_than_the_buffer(judged: Judged) -> None:
+    source = """
+    // LLMC: arg big.k length p
+    int big(const char *p, unsigned k) { return k == 300 && !p ? 0 : k == 70000 ? 1 : 2; }
+    """
+    verdict = judged(source, "big", "big:\n\tmovl $2, %eax\n\tret\n")
+    assert verdict.detail["dropped"]["against a directive"]
+
+
+def test_what_memcmp_reads_is_made_as_long_as_it_takes(judged: Judged) -> None:
+    source = "#include <string.h>\nint same(const char *a, const char *b) { return memcmp(a, b, 40) == 0; }"
+    assert judged(source, "same", "same:\n\txorl %eax, %eax\n\tret\n").kind == "mismatch"
+
+
+def test_many_searches_leave_room_for_what_is_compared(judged: Judged) -> None:
+    source = """
+    #include <string.h>
+    int letters(const char *s) {
+      int count = 0;
+      for (const char *p = s; *p; p++)
+        count += strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", *p) != 0;
+      return strcmp(s, "open sesame") == 0 ? -1 : count > 100;
+    }
+    """
+    assert judged(source, "letters", "letters:\n\txorl %eax, %eax\n\tret\n").kind == "mismatch"
+
+
+def test_a_function_that_always_calls_out_often_has_as_many_inputs(judged: Judged) -> None:
+    source = "int ask(int); int poll(int x) { for (int i = 0; i < 50; i++) x ^= ask(i); return x; }"
+    assert judged(source, "poll", "poll:\n\tmovl %edi, %eax\n\tret\n").detail["inputs"] > 30

@@ -103,7 +103,11 @@ class Corpus(Generic[AnEntry]):
         self._features: set[Feature] = set()
         self._seen: set[Input] = set()
         self._leads: list[Lead] = []
+        self._costs: list[int] = []
+        """What the first inputs cost beside their steps."""
         self._dear = 0
+        self._tried: set[Input] = set()
+        """Leads that were to be taken in."""
         self._takers: dict[Feature, list[Lead]] = {}
         """The leads that take an edge, by that edge."""
 
@@ -172,16 +176,20 @@ class Corpus(Generic[AnEntry]):
             if made is not None and self._is_cheap(made) and self._take_if_defined(made, MOST_STEPS):
                 return
 
+    def settle(self) -> None:
+        """Let go of what only making inputs needs."""
+        self._features, self._seen, self._tried, self._leads, self._takers = set(), set(), set(), [], {}
+
     def _is_cheap(self, made: Input) -> bool:
         """Whether a run on an input costs little beside its own steps."""
         with contextlib.suppress(Undefined):
             look = self._look(made, self._features, MOST_STEPS)
-            return self._effort() - look.steps < _CHEAP
+            return not self._is_dear(self._effort() - look.steps)
         return False
 
     def _start(self, choose: random.Random) -> Lead:
         """A lead to change: one of the latest, or one that takes an edge, whichever edge that is."""
-        if choose.random() < 0.5:
+        if not self._takers or choose.random() < 0.5:
             return self._leads[max(choose.randrange(len(self._leads)) for _ in range(2))]
         takers = self._takers[choose.choice(list(self._takers))]
         return takers[max(choose.randrange(len(takers)) for _ in range(2))]
@@ -217,10 +225,12 @@ class Corpus(Generic[AnEntry]):
             one = rest[rarest].pop()
             if not rest[rarest]:
                 del rest[rarest]
-            if one.made not in self.entries:
-                self._take_lead(one, counts)
+            self._take_lead(one, counts)
 
     def _take_lead(self, one: Lead, counts: Counter[Feature]) -> None:
+        if one.made in self.entries or one.made in self._tried:
+            return
+        self._tried.add(one.made)
         with contextlib.suppress(Undefined):
             self.entries[one.made] = self._accepted(one.made, MOST_STEPS)
             counts.update(_ways(one.features))
@@ -241,11 +251,18 @@ class Corpus(Generic[AnEntry]):
     def _accepted(self, made: Input, steps: int) -> AnEntry:
         """What is kept of an input. Of those that cost much beside their own steps there are few."""
         entry = self._accept(made, self._features, steps)
-        if self._effort() - entry.look.steps >= _CHEAP:
+        cost = self._effort() - entry.look.steps
+        if len(self._costs) < _FIRST:
+            self._costs.append(cost)
+        if self._is_dear(cost):
             if self._dear >= _FIRST:
                 raise Undefined("runs too long")
             self._dear += 1
         return entry
+
+    def _is_dear(self, cost: int) -> bool:
+        """Whether a run costs much beside its own steps, also by the measure of the first inputs."""
+        return cost >= max(_CHEAP, 2 * min(self._costs, default=0))
 
     def _follow(self, made: Input, features: Features, compared: Compared) -> None:
         self._features |= features

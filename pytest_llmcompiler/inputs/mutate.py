@@ -188,7 +188,7 @@ def lengthened(start: Lead, count: int) -> Input | None:
     where it has no such thing."""
     found = objects(start.made)
     counting = _counting(start)
-    counts = {leaf.value for leaf in counting if leaf.type.size > 1}
+    counts = {leaf.value for leaf in counting if count >> 8 * leaf.type.size == 0}
     texts = {number: target for number, target in enumerate(found) if _is_text(target) and target.count > 1}
     counted = [target.count for target in texts.values() if target.count in counts]
     ended = {number: target for number, target in texts.items() if target.data.find(b"\0") > 0}
@@ -196,7 +196,7 @@ def lengthened(start: Lead, count: int) -> Input | None:
         chosen = {number: target.data for number, target in texts.items() if target.count == counted[0]}
     else:
         chosen = {number: target.data.partition(b"\0")[0] for number, target in list(ended.items())[:1]}
-    made = start.made
+    made = replace(start.made, low=False)
     for number, data in chosen.items():
         long = (data * (count // len(data) + 1))[:count] + (b"" if counted else b"\0")
         made = replaced(made, number, lambda old, long=long: replace(old, count=len(long), data=long))  # type: ignore[misc]

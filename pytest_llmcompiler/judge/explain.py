@@ -60,7 +60,7 @@ class Explanation:
                 more = *self._on_garbage(entry, finding), *self._parting(entry, finding, self._texts)
                 finding = replace(finding, evidence=(*finding.evidence, *more))
         lines = show_input(made, standard.subject.signature.params)
-        at = ["  placed    its objects begin at multiples of 4 GiB"] if made.low else []
+        at = ["  placed    its objects begin at multiples of 4 GiB"] if entry.placed.low else []
         return finding, [f"  input     {lines[0]}", *(f"            {line}" for line in lines[1:]), *at]
 
     def _smallest(self, find: _Find, first: _Failure) -> _Failure:

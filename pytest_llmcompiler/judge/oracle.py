@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from pytest_llmcompiler.inputs.corpus import MOST_STEPS, Look, Overrun, Undefined
 from pytest_llmcompiler.inputs.place import LARGE, PAGE, DoesNotFit, Placed, place
+from pytest_llmcompiler.inputs.rules import keeps
 from pytest_llmcompiler.inputs.value import Input
 from pytest_llmcompiler.judge.compare import Frame, Loose, agree, loose_bytes, wild_write
 from pytest_llmcompiler.judge.subject import Subject
@@ -23,7 +24,8 @@ from pytest_llmcompiler.program.types import Pointer
 _LIMIT = 4_000_000
 """Instructions; an input for which the reference needs more is not a test."""
 _HANG_FACTOR, _HANG_FLOOR = 32, 20_000
-"""A candidate hangs past this many instructions for each byte of code that the reference executed, and as many more."""
+"""A candidate hangs past this many instructions for each byte of code that the reference executed and for each byte of
+the objects that it is given, which it may look at in another order, and as many more."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Oracle:
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
         self._names = [param.name for param in subject.signature.params]
+        self._rules = subject.reference.rules(subject.function)
 
     def look(self, made: Input, known: Set[Feature] = frozenset(), steps: int = MOST_STEPS) -> Look:
         """What the probe alone shows on an input. Raises Undefined where that is nothing to hold a candidate to."""
@@ -64,9 +67,11 @@ class Oracle:
         """What the reference shows on an input. Raises Undefined where that is nothing to hold a candidate to."""
         look = self.look(made, known, steps)
         placed, call = self._ready(made)
-        _, golden, optimised = self._machines
+        probe, golden, optimised = self._machines
+        if placed.low:  # what is undefined may depend on the place
+            _defined(probe.run(placed, call, steps), placed)
         run = _defined(golden.run(placed, call, _LIMIT), placed)
-        limit = _HANG_FLOOR + _HANG_FACTOR * run.length
+        limit = _HANG_FLOOR + _HANG_FACTOR * (run.length + sum(target.size for target in placed.objects))
         others = (
             optimised.run(placed, call, limit),
             golden.run(placed, call, limit, blank=True),
@@ -81,6 +86,8 @@ class Oracle:
         return Entry(frame, call, run, loose, limit, look)
 
     def _ready(self, made: Input) -> tuple[Placed, abi.Call]:
+        if not keeps(made, self._rules, self._names):
+            raise Undefined("against a directive")
         placed = self._placed(made)
         call = self._call(made, placed)
         if len(call.stack) > MOST_ARGUMENTS:

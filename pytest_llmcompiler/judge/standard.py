@@ -142,6 +142,7 @@ class Standard:
                 corpus.offer(made)
         corpus.steer(self.examples, self.seed, self._hints.strings)
         corpus.lengthen()
+        corpus.settle()
         return corpus
 
     def _strategy(self, learned: dict[Scope, Ties]) -> st.SearchStrategy[Input]:

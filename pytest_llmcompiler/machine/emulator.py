@@ -210,7 +210,7 @@ class Machine:
         except Exit as end:
             self._stop("exit", None, end.code)
         except Trap as trap:
-            self._stop("fault", Fault(str(trap), self._caller()))
+            self._stop("fault", Fault(str(trap), self._caller(), trap.address, size=trap.size))
         except unicorn.UcError as error:
             self._stop("fault", Fault(f"the host can't do what was asked of it: {error}", self._caller()))
         except Exception as error:

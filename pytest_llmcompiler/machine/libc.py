@@ -28,7 +28,14 @@ class Exit(Exception):
 
 
 class Trap(Exception):
-    """The program did what would have ended it on real hardware or in a real library; the message says what."""
+    """The program did what would have ended it on real hardware or in a real library; the message says what.
+
+    `address` and `size` are of the memory that it would have used, where it is that.
+    """
+
+    def __init__(self, what: str, address: int | None = None, size: int = 0) -> None:
+        super().__init__(what)
+        self.address, self.size = address, size
 
 
 class Kernel:

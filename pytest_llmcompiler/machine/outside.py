@@ -188,14 +188,17 @@ class Outside:
         if not isinstance(kind, Pointer):
             yield _without_heap(value & int.from_bytes(significant(kind, pointers=False), "little"))
         elif isinstance(kind.target, Function):
-            yield self._identity(self._machine.shared_address(value))
+            yield self._identity(self._machine.shared_address(value), placed)
         else:
             region = self._machine.region(value)
-            yield self._identity(value) if region in ("data", "object") else min(value, 1)
+            yield self._identity(value, placed) if region in ("data", "object") else min(value, 1)
             yield number if region == "stack" else self._contents(kind, value, placed)
 
-    def _identity(self, address: int) -> int:
-        """A number for an address that is the same in every build of the program."""
+    def _identity(self, address: int, placed: Placed) -> int:
+        """A number for an address that is the same in every build of the program, and wherever the objects lie."""
+        for number, target in enumerate(placed.objects):
+            if target.address <= address <= target.address + target.size:
+                return mixed((number, address - target.address))
         symbol = self._holder(address)
         return mixed((zlib.crc32(symbol[2].encode()), address - symbol[0])) if symbol else address
 

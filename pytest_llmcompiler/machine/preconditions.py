@@ -41,8 +41,9 @@ def _character(machine: Machine) -> None:
 def _whole(machine: Machine) -> None:
     """Two objects are compared, whose differences may lie before their ends."""
     size = machine.register("rdx")
-    if size > _LONGEST or any(len(machine.read(machine.register(name), size)) < size for name in ("rdi", "rsi")):
-        raise Trap("a comparison past the end of an object")
+    for address in (machine.register("rdi"), machine.register("rsi")):
+        if size > _LONGEST or len(machine.read(address, size)) < size:
+            raise Trap("a comparison past the end of an object", address, size)
 
 
 class _Overlaps:

@@ -27,7 +27,7 @@ _WITH_SIZE = ("strncmp", "strncasecmp", "memcmp", "bcmp")
 _COMPARING = ("strcmp", "strcasecmp", "strstr", *_WITH_SIZE)
 _FINDING, _FINDING_ANY = (
     ("strchr", "strchrnul", "strrchr", "memchr"),
-    ("strspn", "strcspn", "strpbrk", "strtok", "strsep"),
+    ("strspn", "strcspn", "strpbrk", "strtok"),
 )
 
 
@@ -48,6 +48,8 @@ class Watch:
         start, stop = struct.unpack("<QQ", machine.read(symbols["llmc_counters"].address, 16))
         self._counters = start, stop - start
         self._texts: list[tuple[bytes, bytes]] = []
+        self._letters: list[tuple[bytes, bytes]] = []
+        self._searches = 0
         self._text_features: set[Feature] = set()
         self.effort = 0
         """What the last run cost, in steps: what the host did for it is worth some."""
@@ -65,6 +67,8 @@ class Watch:
     def run(self, placed: Placed, call: abi.Call, most_steps: int) -> Run:
         """Run the machine. It counts its own steps, which is faster than to have the emulator count instructions."""
         self._texts.clear()
+        self._letters.clear()
+        self._searches = 0
         self._text_features.clear()
         self._limit(most_steps)
         run = self._machine.run(placed, call, self._most, brief=True)
@@ -99,7 +103,8 @@ class Watch:
         """What the last run compared."""
         data = self._machine.read(*self._table)
         rows = (Comparison(*row) for row in struct.iter_unpack("<QQQ", data))
-        return Compared(tuple(dict.fromkeys(row for row in rows if row.size)), tuple(dict.fromkeys(self._texts)))
+        texts = dict.fromkeys(self._texts + self._letters)
+        return Compared(tuple(dict.fromkeys(row for row in rows if row.size)), tuple(texts))
 
     def _limit(self, steps: int) -> None:
         if steps != self._given:
@@ -117,14 +122,22 @@ class Watch:
             if pair[0] != pair[1]:
                 self._texts.append(pair)
 
-    def _sought(self, any: bool, _: int) -> None:
-        """Each character of a text may stand for the one that is looked for, or the other way round."""
+    def _sought(self, one_of: bool, _: int) -> None:
+        """Each character of a text may stand for the one that is looked for, or the other way round.
+
+        `one_of` where the second argument holds the characters, any of which is looked for in the first.
+        """
+        self._searches += 1
+        if self._searches > _MOST_TEXTS:
+            return
         first, second = (self._machine.register(name) for name in abi.INTEGER_REGISTERS[:2])
-        text = self._machine.read(second if any else first, _LONGEST).partition(b"\0")[0]
-        sought = self._machine.read(first, 1) if any else bytes([second & 0xFF])
-        self._text_features.add(("letter", sought[0] if sought and sought in text else 256, int(any)))
-        pairs = [(sought, bytes([letter])) for letter in dict.fromkeys(text) if letter != sought[0]] if sought else []
-        self._texts += pairs[: _MOST_TEXTS - len(self._texts)]
+        text = self._machine.read(second if one_of else first, _LONGEST).partition(b"\0")[0]
+        sought = self._machine.read(first, 1) if one_of else bytes([second & 0xFF])
+        if sought in (b"", b"\0"):
+            return
+        self._text_features.add(("letter", sought[0] if sought in text else 256, int(one_of)))
+        pairs = [(sought, bytes([letter])) for letter in dict.fromkeys(text) if letter != sought[0]]
+        self._letters += pairs[: _MOST_TEXTS - len(self._letters)]
 
 
 def _difference(first: bytes, second: bytes) -> int:

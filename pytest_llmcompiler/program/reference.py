@@ -274,7 +274,8 @@ class Reference:
         with self._blamed():
             if self.case.is_ir:
                 return _build(self.ir, compile_watched)
-            return _build(ir.with_plain_copies(self.toolchain.probe_ir(self.case.path)), compile_watched)
+            strict = ir.with_bounded_pointers(self.toolchain.probe_ir(self.case.path))
+            return _build(ir.with_plain_copies(strict), compile_watched)
 
 
 def _misfit(rule: ArgRule, param: Param, buffers: list[Param]) -> str | None:
