@@ -1,0 +1,98 @@
+"""A language model of random weights in a GGUF file, of whatever size: it costs what a real one costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import gguf
+import numpy as np
+from gguf import quants
+
+WORDS = 32_000
+_BYTES = 256
+_SPREAD = 6
+"""Standard deviation of the logits: a few tokens are likely at each place, as with a trained model."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The size of a llama."""
+
+    width: int
+    layers: int
+    heads: int
+    feed_forward: int
+    context: int
+
+
+SHAPES = {
+    "100m": Shape(width=768, layers=12, heads=12, feed_forward=2048, context=4096),
+    "7b": Shape(width=4096, layers=32, heads=32, feed_forward=11008, context=16384),
+}
+KINDS = {
+    "q8_0": gguf.GGMLQuantizationType.Q8_0,
+    "q4_0": gguf.GGMLQuantizationType.Q4_0,
+    "f16": gguf.GGMLQuantizationType.F16,
+}
+
+
+def word(number: int) -> str:
+    """The text of a token: none begins another, so a text of them is read as it was written."""
+    return f"w{number:05} "
+
+
+def write_random_model(path: Path, shape: Shape, kind: str) -> Path:
+    """Write a model to `path`, the same for the same arguments; `kind` is a key of KINDS. Returns `path`."""
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_name(f"random, {shape.layers} layers of {shape.width}")
+    tokens = ["<end>", *(f"\\x{byte:02x}" for byte in range(_BYTES)), *map(word, range(WORDS))]
+    _add_facts(writer, shape, tokens)
+    _add_weights(writer, shape, len(tokens), KINDS[kind])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _add_facts(writer: gguf.GGUFWriter, shape: Shape, tokens: list[str]) -> None:
+    writer.add_context_length(shape.context)
+    writer.add_embedding_length(shape.width)
+    writer.add_block_count(shape.layers)
+    writer.add_feed_forward_length(shape.feed_forward)
+    writer.add_head_count(shape.heads)
+    writer.add_head_count_kv(shape.heads)
+    writer.add_rope_dimension_count(shape.width // shape.heads)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_vocab_size(len(tokens))
+    writer.add_tokenizer_model("rwkv")
+    writer.add_token_list(tokens)
+    writer.add_token_types([gguf.TokenType.CONTROL] + [gguf.TokenType.NORMAL] * (len(tokens) - 1))
+    writer.add_eos_token_id(0)
+    writer.add_add_bos_token(False)
+
+
+def _add_weights(writer: gguf.GGUFWriter, shape: Shape, tokens: int, kind: gguf.GGMLQuantizationType) -> None:
+    random = np.random.default_rng(0)
+
+    def matrix(name: str, rows: int, columns: int, scale: float = 1) -> None:
+        data = random.standard_normal((rows, columns), dtype=np.float32) * np.float32(scale / columns**0.5)
+        if name == "output.weight":
+            data[: 1 + _BYTES] = 0  # an answer is of words, and does not end by itself
+        writer.add_tensor(name, quants.quantize(data, kind), raw_dtype=kind)
+
+    width, hidden = shape.width, shape.feed_forward
+    ones = np.ones(width, np.float32)
+    matrix("token_embd.weight", tokens, width)
+    writer.add_tensor("output_norm.weight", ones)
+    matrix("output.weight", tokens, width, _SPREAD)
+    for layer in range(shape.layers):
+        prefix = f"blk.{layer}"
+        for name in ("attn_norm", "ffn_norm"):
+            writer.add_tensor(f"{prefix}.{name}.weight", ones)
+        for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
+            matrix(f"{prefix}.{name}.weight", width, width)
+        matrix(f"{prefix}.ffn_gate.weight", hidden, width)
+        matrix(f"{prefix}.ffn_up.weight", hidden, width)
+        matrix(f"{prefix}.ffn_down.weight", width, hidden)
