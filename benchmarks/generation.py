@@ -21,7 +21,7 @@ from typing import Any
 
 from random_model import KINDS, SHAPES, WORDS, word, write_random_model
 
-from pytest_llmcompiler.model.answer import Answer, Question, Sampling
+from pytest_llmcompiler.model.answer import Question, Sampling
 from pytest_llmcompiler.model.desk import Desk
 from pytest_llmcompiler.model.drawing import sample_seed
 from pytest_llmcompiler.model.llama import LlamaBackend
@@ -38,8 +38,7 @@ class Work:
 
     questions: Sequence[Question]
     samples: int
-    tokens: Sequence[int]
-    """By question."""
+    tokens: int
 
     def jobs(self) -> Iterator[tuple[int, int]]:
         """Each sample, as the numbers of its question and of itself."""
@@ -65,37 +64,24 @@ class Engine:
 
     def answer(self, work: Work) -> Timed:
         """Answer all questions. Loading the model is not timed."""
-        seconds, texts = 0.0, {}
-        for tokens in sorted(set(work.tokens)):  # a limit holds for a whole session
-            numbers = [number for number, limit in enumerate(work.tokens) if limit == tokens]
-            sampling = Sampling(self._temperature, max_tokens=tokens)
-            options = {"n_ctx": self._context, "streams": self._streams, "drafts": self._drafts}
-            backend = LlamaBackend(self._model, sampling, **options)
-            took, answers = _run(backend, [work.questions[number] for number in numbers], work.samples)
-            backend.close()
-            seconds += took
-            texts |= {(numbers[place], sample): answer.text for (place, sample), answer in answers.items()}
+        options = {"n_ctx": self._context, "streams": self._streams, "drafts": self._drafts}
+        backend = LlamaBackend(self._model, Sampling(self._temperature, max_tokens=work.tokens), **options)
+        desk = Desk()
+        for turn, question in enumerate(work.questions):
+            desk.plan(question, work.samples, turn)
+        start = time.perf_counter()
+        worker = threading.Thread(target=backend.work, args=(desk,))
+        worker.start()
+        texts = {
+            (number, answer.sample): answer.text
+            for number, question in enumerate(work.questions)
+            for answer in desk.answers(question, work.samples)
+        }
+        seconds = time.perf_counter() - start
+        desk.close()
+        worker.join()
+        backend.close()
         return Timed(seconds, texts)
-
-
-def _run(
-    backend: LlamaBackend, questions: Sequence[Question], samples: int
-) -> tuple[float, dict[tuple[int, int], Answer]]:
-    desk = Desk()
-    for turn, question in enumerate(questions):
-        desk.plan(question, samples, turn)
-    start = time.perf_counter()
-    worker = threading.Thread(target=backend.work, args=(desk,))
-    worker.start()
-    answers = {
-        (place, answer.sample): answer
-        for place, question in enumerate(questions)
-        for answer in desk.answers(question, samples)
-    }
-    seconds = time.perf_counter() - start
-    desk.close()
-    worker.join()
-    return seconds, answers
 
 
 class Loop:
@@ -119,7 +105,7 @@ class Loop:
             question = work.questions[number]
             seed = sample_seed(Sampling().seed, question.key, sample)
             texts[number, sample] = self._llama.create_completion(
-                question.text, max_tokens=work.tokens[number], seed=seed, **_sampling(self._temperature)
+                question.text, max_tokens=work.tokens, seed=seed, **_sampling(self._temperature)
             )["choices"][0]["text"]
         return Timed(time.perf_counter() - start, texts)
 
@@ -171,7 +157,7 @@ class Server:
         import urllib.request
 
         question = work.questions[number]
-        body = {"prompt": question.text, "max_tokens": work.tokens[number], **_sampling(self._temperature)}
+        body = {"prompt": question.text, "max_tokens": work.tokens, **_sampling(self._temperature)}
         body["seed"] = sample_seed(Sampling().seed, question.key, sample)
         request = urllib.request.Request(
             f"{self._address}/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
@@ -206,16 +192,16 @@ def _question(name: str, text: str) -> Question:
 
 def one_function(samples: int, prompt: int, tokens: int) -> Work:
     """Samples of one prompt of so many tokens."""
-    return Work([_question("f", _text(random.Random(1), prompt))], samples, [tokens])
+    return Work([_question("f", _text(random.Random(1), prompt))], samples, tokens)
 
 
 def many_functions(functions: int, samples: int, prompt: int, tokens: int, head: int) -> Work:
-    """Prompts and answers of half to twice the usual length; all prompts begin with `head` tokens alike."""
+    """Prompts of a quarter of the usual length to one and a half; all begin with `head` tokens alike."""
     choose = random.Random(2)
     shared = _text(choose, head)
     lengths = [max(1, int(prompt * choose.choice((0.25, 0.5, 1, 1.5))) - head) for _ in range(functions)]
     questions = [_question(f"f{number}", shared + _text(choose, length)) for number, length in enumerate(lengths)]
-    return Work(questions, samples, [tokens // 2 if number % 2 else tokens for number in range(functions)])
+    return Work(questions, samples, tokens)
 
 
 def drafted(work: Work, answer: str, kind: str) -> Work:
@@ -277,12 +263,12 @@ def speculation(given: argparse.Namespace, model: Path) -> None:
         work = one_function(count, given.prompt, tokens)
         usual = loop.answer(work)
         plain = Engine(model, given.context, 0, count, drafts=False).answer(work)
-        print(
-            f"\n{count} greedy answers of {tokens} tokens: a loop {usual.seconds:.2f} s, no draft {plain.seconds:.2f} s"
-        )
+        print(f"\n{count} greedy answers of {tokens} tokens")
+        print(f"  a loop {usual.seconds:.2f} s, without a draft {plain.seconds:.2f} s, {_equal(plain, usual)}")
         for kind in DRAFTS:
             made = Engine(model, given.context, 0, count, drafts=True).answer(drafted(work, plain.texts[0, 0], kind))
-            against = f"{usual.seconds / made.seconds:5.2f} times the loop, {plain.seconds / made.seconds:5.2f} times no draft"
+            loops, plains = usual.seconds / made.seconds, plain.seconds / made.seconds
+            against = f"{loops:5.2f} times the loop, {plains:5.2f} times no draft"
             print(f"  draft {kind:26} {made.seconds:7.2f} s  {against}, {_equal(made, plain)}")
 
 
