@@ -56,7 +56,7 @@ def test_it_goes_on_while_something_is_missing(text: str) -> None:
 
 
 def test_it_ends_when_what_was_missing_is_there() -> None:
-    table = '\t.section\t.rodata\n.LJTI0_0:\n\t.quad\t.Lfunc_end0\n\t.quad\t.Lfunc_end0\n.Lnext:\n'
+    table = "\t.section\t.rodata\n.LJTI0_0:\n\t.quad\t.Lfunc_end0\n\t.quad\t.Lfunc_end0\n.Lnext:\n"
     text = BODY.replace("\tretq\n", "\tjmpq\t*.LJTI0_0(,%rdi,8)\n") + table
     left, _ = written(text + NOTES)
     assert left.count(".quad") == 2
@@ -73,4 +73,6 @@ def test_what_is_left_of_clang_s_own_text_is_whole(case: str, level: str, pytest
         code = extract(Answer(left, stop="stop"), function).text
         whole = extract(Answer(text), function).text
         instructions = [line for line in whole.splitlines() if line.startswith("\t") and not line.startswith("\t.")]
-        assert [line for line in code.splitlines() if line.startswith("\t") and not line.startswith("\t.")] == instructions
+        assert [
+            line for line in code.splitlines() if line.startswith("\t") and not line.startswith("\t.")
+        ] == instructions

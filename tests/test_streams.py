@@ -292,9 +292,7 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     ],
     ids=["empty", "not a GGUF", "head cut", "tensors cut"],
 )
-def test_a_damaged_file_is_an_error_in_llama_cpp_s_words(
-    tmp_path: Path, gguf: Path, damage: Any, message: str
-) -> None:
+def test_a_damaged_file_is_an_error_in_llama_cpp_s_words(tmp_path: Path, gguf: Path, damage: Any, message: str) -> None:
     (tmp_path / "bad.gguf").write_bytes(damage(gguf.read_bytes()))
     with pytest.raises(ModelError, match=rf"can't load .*bad\.gguf: .*{message}"):
         LlamaBackend(tmp_path / "bad.gguf", SAMPLING)
