@@ -183,8 +183,10 @@ class Session:
                 with self._lock:  # a draft is the work of the same compiler
                     question = model.question(prompt)
                 model.plan(question, self.settings.samples, turn)
-            except (CaseError, ClangError, ModelError):  # told where the item itself is run
+            except (CaseError, ClangError):  # told where the item itself is run
                 continue
+            except ModelError:
+                return
 
     def samples(
         self, model: Model, reference: Reference, prompt: Prompt

@@ -142,9 +142,7 @@ def test_a_session_that_was_killed_loses_no_answer(cases: pytest.Pytester) -> No
 
 
 def test_the_model_s_own_process_dies(cases: pytest.Pytester) -> None:
-    put(
-        cases,
-        "conftest.py",
+    cases.makeconftest(
         """
         import os, pathlib, signal
         def pytest_runtest_setup(item):
@@ -157,7 +155,7 @@ def test_the_model_s_own_process_dies(cases: pytest.Pytester) -> None:
                         continue
                     if mine:
                         os.kill(int(process.name), signal.SIGKILL)
-        """,
+        """
     )
     result = run(cases, *FLAGS, "--llmc-cache=off")
     outcomes = result.parseoutcomes()
@@ -204,16 +202,14 @@ def test_a_log_that_can_t_be_written(cases: pytest.Pytester) -> None:
 
 
 def test_a_fixture_s_own_model_keeps_the_other_from_being_asked(cases: pytest.Pytester) -> None:
-    put(
-        cases,
-        "conftest.py",
+    cases.makeconftest(
         """
         import pytest
         from pytest_llmcompiler.model.reference import ReferenceModel
         @pytest.fixture(scope="session")
         def llmc_model():
             return ReferenceModel()
-        """,
+        """
     )
     result = run(cases, *FLAGS)
     result.assert_outcomes(passed=ITEMS)
@@ -243,15 +239,13 @@ def test_workers_share_one_model(cases: pytest.Pytester) -> None:
 
 def test_a_worker_that_dies_takes_nothing_with_it(cases: pytest.Pytester) -> None:
     pytest.importorskip("xdist")
-    put(
-        cases,
-        "conftest.py",
+    cases.makeconftest(
         """
         import os, signal
         def pytest_runtest_setup(item):
             if item.name.startswith("f3"):
                 os.kill(os.getpid(), signal.SIGKILL)
-        """,
+        """
     )
     flags = ("--llmc-model-log=llama.log", "--llmc-examples=10")
     result = cases.runpytest_subprocess(*FLAGS, *flags, "-n", "2")
@@ -278,7 +272,8 @@ PROMPT = Prompt("a.c", "twice", "asm", "O0", "meta", CASE, lambda: "twice:\n\tre
 def test_answers_come_from_another_process(model: OwnedModel) -> None:
     answers = list(model.answers(PROMPT, 4))
     assert sorted(answer.sample for answer in answers) == [0, 1, 2, 3]
-    assert model.usage()["tokens"] == sum(answer.answer_tokens or 0 for answer in answers)
+    told = sum(answer.answer_tokens or 0 for answer in answers)
+    assert told <= model.usage()["tokens"] <= told + 4  # an end of sequence is written too
     [owner] = owners(os.getpid())
     model.close()
     assert not Path(f"/proc/{owner}").exists()

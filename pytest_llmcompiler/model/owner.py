@@ -15,6 +15,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,10 @@ class Owner:
     def serve(self, listener: Listener) -> None:
         """Let any number of clients in, for ever."""
         while True:
-            connection = listener.accept()
+            try:
+                connection = listener.accept()
+            except (AuthenticationError, EOFError, ConnectionError):  # a stranger, or a client that is gone already
+                continue
             threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
 
     @functools.cached_property
