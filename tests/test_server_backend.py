@@ -341,7 +341,7 @@ def test_a_server_that_is_started_again_is_waited_for(monkeypatch: pytest.Monkey
 
     def note(failures: int) -> float:
         refused.set()
-        return max(pause(failures), 0.05)
+        return max(pause(failures), 0.1)
 
     monkeypatch.setattr(http, "_pause", note)
     with at_work(backend) as desk:
@@ -371,7 +371,7 @@ def test_a_connection_that_takes_too_long_is_made_again(monkeypatch: pytest.Monk
 def test_a_server_that_stays_away_is_given_up() -> None:
     with serve(MODELS) as (url, _):
         backend = open_server(url)
-    with pytest.raises(ModelError, match=r"no server listens at .*given up after 8 attempts"):
+    with pytest.raises(ModelError, match=r"no server listens at .*given up after 6 attempts"):
         gather(backend, ask())
 
 

@@ -68,17 +68,18 @@ class Desk:
     def answers(self, question: Question, samples: int) -> Iterator[Answer]:
         """Yield the samples number 0 to `samples` - 1, each as soon as it is made, in whatever order that is.
 
-        Raises PromptTooLong where the question leaves no room for an answer, ModelError where the backend fails.
+        Raises PromptTooLong where the question leaves no room for an answer, ModelError where the backend fails or
+        the desk is closed. What is made or found all the same comes first.
         """
         with self._changed:
             file = self._want(question, samples, (0, next(self._turn)))
         left = set(range(samples))
         while left:
             with self._changed:
-                self._changed.wait_for(lambda: file.refusal or self._fault or left & file.answers.keys())
+                self._changed.wait_for(lambda: file.refusal or self._closed or left & file.answers.keys())
                 ready = [file.answers[sample] for sample in sorted(left & file.answers.keys())]
                 if not ready:
-                    raise file.refusal or self._fault or AssertionError
+                    raise file.refusal or self._fault or ModelError("the model was closed before it had answered")
             for answer in ready:
                 left.remove(answer.sample)
                 yield answer
@@ -98,11 +99,12 @@ class Desk:
             return [Job(file.question, sample) for sample in taken]
 
     def put_back(self, jobs: Sequence[Job]) -> None:
-        """Samples that were taken and are not made: somebody else may take them."""
+        """Samples that were taken and are not made: somebody else may take them, unless the question is refused."""
         with self._changed:
             for job in jobs:
                 file = self._files[job.question]
-                file.waiting = sorted([*file.waiting, job.sample])
+                if not file.refusal:
+                    file.waiting = sorted([*file.waiting, job.sample])
             self._changed.notify_all()
 
     def deliver(self, job: Job, answer: Answer) -> None:

@@ -23,7 +23,10 @@ from pytest_llmcompiler.model.drawing import MINIMAL_ANSWER
 from pytest_llmcompiler.model.throttle import Throttle
 
 _API_KEYS = ("LLMC_API_KEY", "OPENAI_API_KEY")
-_ATTEMPTS = 8
+_ATTEMPTS = 6
+"""With the pauses between them, half a minute at the most for a server that is gone."""
+_ATTEMPTS_BUSY = 8
+"""One that is only too busy may count its requests by the minute."""
 _FIRST_PAUSE = 1.0
 """Seconds; it doubles with each attempt."""
 _LONGEST_PAUSE = 60.0
@@ -98,7 +101,7 @@ class Client:
             # A server that is busy with others' requests is well: it doesn't count.
             if fault.status not in _BUSY or throttle.answered == answered:
                 failures += 1
-            if failures >= _ATTEMPTS:
+            if failures >= (_ATTEMPTS_BUSY if fault.status in _BUSY else _ATTEMPTS):
                 raise ModelError(f"{fault.failure} (given up after {failures} attempts)") from fault.failure
             not_before = time.monotonic() + _pause(failures)
 
