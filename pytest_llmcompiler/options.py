@@ -167,8 +167,16 @@ def read_settings(config: pytest.Config) -> Settings:
 
 def _cache_folder(config: pytest.Config) -> Path | None:
     cache = getattr(config, "cache", None)
+    if not cache:
+        return None
     try:
-        return cache.mkdir("llmc") if cache else None
+        # Beside pytest's own folders, which --cache-clear has every worker of xdist remove, whatever is open there.
+        folder: Path = cache.mkdir("llmc").parents[1] / "llmc"
+        folder.mkdir(exist_ok=True)
+        if config.option.cacheclear and not hasattr(config, "workerinput"):
+            for file in folder.iterdir():
+                file.unlink()
+        return folder
     except OSError:  # a project that can't be written to: pytest itself goes on without its cache
         return None
 

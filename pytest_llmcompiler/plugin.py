@@ -52,7 +52,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     session = config.stash[_SESSION]
     if session.settings.model is None or hasattr(config, "workerinput"):
         return []
-    if config.option.collectonly or getattr(config.option, "numprocesses", None):
+    if config.option.collectonly or getattr(config.option, "dist", "no") != "no":
         return [f"llmc: model {session.settings.model}"]
     with _usage_errors():
         return header_lines(session.model.describe(), session.toolchain.version())
@@ -62,9 +62,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Open the model before the first item, where the header did not (a fault in it ends the session at once), and tell
     it what will be asked."""
     config = session.config
-    asked = [item.question for item in session.items if isinstance(item, CaseItem) and item.asks_own_model]
-    if not asked or config.option.collectonly or not config.stash[_SESSION].settings.model:
+    items = [item for item in session.items if isinstance(item, CaseItem) and item.asks_own_model]
+    if not items or config.option.collectonly or not config.stash[_SESSION].settings.model:
         return
+    asked = [item.question for item in items if not item.get_closest_marker("skip")]
+    if config.option.maxfail:  # what comes after the last failure that is wanted would be made for nothing
+        asked = []
     worker = getattr(config, "workerinput", None)
     number, workers = (int(worker["workerid"][2:]), worker["workercount"]) if worker else (0, 1)
     with _usage_errors():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pytest_llmcompiler.model.answer import Answer
 from pytest_llmcompiler.model.ending import Ending
-from pytest_llmcompiler.model.extract import extract
+from pytest_llmcompiler.model.extract import Code, extract
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
@@ -76,3 +76,22 @@ def test_what_is_left_of_clang_s_own_text_is_whole(case: str, level: str, pytest
         assert [
             line for line in code.splitlines() if line.startswith("\t") and not line.startswith("\t.")
         ] == instructions
+
+
+def test_what_was_begun_of_the_next_line_is_not_in_it() -> None:
+    assert written(BODY + "\t.section", size=len(BODY) + 4) == (BODY, True)
+
+
+@pytest.mark.parametrize("rest", ["\n", "\tmovl\t%eax, %eax\n", "\t.cfi_endproc\n", "\tnop\n.Lx:\n"])
+def test_an_answer_that_goes_on_for_ever_is_looked_at_ever_less_often(
+    monkeypatch: pytest.MonkeyPatch, rest: str
+) -> None:
+    looks = []
+
+    def noted(answer: Answer, function: str) -> Code:
+        looks.append(answer)
+        return extract(answer, function)
+
+    monkeypatch.setattr("pytest_llmcompiler.model.ending.extract", noted)
+    _, ended = written(BODY.replace("\tretq\n", "\tjmp\tf.cold\n") + rest * 500, size=8)
+    assert not ended and len(looks) < 120

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from test_plugin import CASE, assert_no_traceback, project, put, records, run, t
 
 from pytest_llmcompiler.model import open_model
 from pytest_llmcompiler.model.answer import ModelError, ModelSettings, Prompt, Sampling
-from pytest_llmcompiler.model.client import Address, OwnedModel
+from pytest_llmcompiler.model.client import OwnedModel
 
 pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
 
@@ -138,7 +139,36 @@ def test_a_session_that_was_killed_loses_no_answer(cases: pytest.Pytester) -> No
     assert kept.items() <= told(cases).items() and len(told(cases)) == 20 * ITEMS
 
 
+@pytest.mark.parametrize("flags", [(), ("-n", "2")], ids=["alone", "workers"])
+def test_clearing_pytest_s_cache_clears_the_answers_once(cases: pytest.Pytester, flags: tuple[str, ...]) -> None:
+    run(cases, *FLAGS, "-k", "f1")
+    cleared = cases.runpytest_subprocess(*FLAGS, "--cache-clear", "--llmc-examples=10", *flags)
+    assert found_in_cache(cleared) == 0 and wrote_something(cleared)
+    assert found_in_cache(run(cases, *FLAGS)) == 3 * ITEMS
+
+
+def test_what_is_skipped_or_comes_after_the_last_failure_is_not_asked(cases: pytest.Pytester) -> None:
+    cases.makeconftest(
+        """
+        import pytest
+        def pytest_collection_modifyitems(items):
+            for item in items:
+                if item.name.startswith("f"):
+                    item.add_marker(pytest.mark.skip)
+        """
+    )
+    run(cases, *FLAGS).assert_outcomes(failed=2, skipped=6)
+    (cases.path / "conftest.py").unlink()
+    assert found_in_cache(run(cases, *FLAGS, "-x")) == 3
+    assert found_in_cache(run(cases, *FLAGS)) == 6
+
+
 # -- the process
+
+
+def test_a_module_of_the_project_with_a_name_of_python_s_own(cases: pytest.Pytester) -> None:
+    put(cases, "signal.py", "raise SystemExit('this is not the module that was meant')")
+    run(cases, *FLAGS, "-k", "f1", "--import-mode=importlib").assert_outcomes(failed=1)
 
 
 def test_the_model_s_own_process_dies(cases: pytest.Pytester) -> None:
@@ -281,12 +311,19 @@ def test_answers_come_from_another_process(model: OwnedModel) -> None:
         list(model.answers(replace(PROMPT, text="another"), 1))
 
 
-def test_somebody_without_the_key_is_not_let_in(model: OwnedModel) -> None:
-    list(model.answers(PROMPT, 1))
-    stranger = OwnedModel(Address(model._address.socket, "00" * 32, model._address.log))
-    with pytest.raises(ModelError):
-        stranger.describe()
-    assert len(list(model.answers(PROMPT, 2))) == 2
+def test_nobody_else_is_let_in(model: OwnedModel) -> None:
+    folder = Path(model._address.socket).parent
+    assert folder.stat().st_mode & 0o777 == 0o700
+    model.close()
+    assert not folder.exists()
+
+
+def test_a_client_that_says_nothing_or_nonsense_is_in_nobody_s_way(model: OwnedModel) -> None:
+    with socket.socket(socket.AF_UNIX) as silent, socket.socket(socket.AF_UNIX) as noisy:
+        silent.connect(model._address.socket)
+        noisy.connect(model._address.socket)
+        noisy.sendall(b"\0\0\0\4oops")
+        assert len(list(model.answers(PROMPT, 2))) == 2
 
 
 @pytest.mark.parametrize("data", [b"", b"GGUF", b"no model at all" * 100])

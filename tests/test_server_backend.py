@@ -398,15 +398,22 @@ def test_a_server_that_gives_no_answer_in_time_is_an_error() -> None:
         ((307, {"Location": "http://127.0.0.1:1/v1"}, b""), "HTTP 307"),
         ((200, {}, b"<html>" + b"x" * 500), r"something else than JSON: <html>x{191}\.\.\.$"),
         ((200, {}, {"choices": []}), "gave no completion"),
-        ((200, {}, {"choices": [{"text": None}]}), "gave no completion"),
+        ((200, {}, {"choices": [{"text": 5}]}), "gave no completion"),
         ((200, {}, [1]), "gave no completion"),
-        (completion(finish_reason="content_filter"), "unknown reason 'content_filter'"),
         ((400, {}, {"error": {"message": "no such model"}}), "HTTP 400.*no such model"),
     ],
 )
 def test_a_reply_of_no_use_is_an_error_with_its_text(reply: Reply, message: str) -> None:
     with serve(MODELS, rest=lambda _: reply) as (url, _), pytest.raises(ModelError, match=message):
         first(url)
+
+
+@pytest.mark.parametrize("finish", ["content_filter", None, [1]])
+def test_an_answer_without_text_is_an_empty_answer(finish: Any) -> None:
+    reply = {"choices": [{"text": None, "finish_reason": finish}], "usage": {"completion_tokens": "many"}}
+    with serve(MODELS, rest=lambda _: (200, {}, reply)) as (url, _):
+        answer = first(url)
+    assert (answer.text, answer.stop, answer.answer_tokens) == ("", "stop", None)
 
 
 LLAMA_CPP = {"code": 400, "message": "the request exceeds", "n_prompt_tokens": 4100, "n_ctx": 4096}

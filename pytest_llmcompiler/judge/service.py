@@ -19,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
+from pytest_llmcompiler.child import command
 from pytest_llmcompiler.inputs.store import cache_folder
 from pytest_llmcompiler.judge.bench import Bench, Settings
 from pytest_llmcompiler.judge.verdict import JudgeError, Verdict
@@ -105,7 +106,7 @@ class Judge:
             self._process, self._owner, self._lock = None, os.getpid(), threading.Lock()
         if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pytest_llmcompiler.judge.service"],
+                command("pytest_llmcompiler.judge.service"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env={**os.environ, **_environment()},
@@ -136,11 +137,8 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _environment() -> dict[str, str]:
-    """The judge finds the same packages, and hypothesis keeps its files out of the user's folder."""
-    return {
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        "HYPOTHESIS_STORAGE_DIRECTORY": str(cache_folder() / "hypothesis"),
-    }
+    """hypothesis keeps its files out of the user's folder."""
+    return {"HYPOTHESIS_STORAGE_DIRECTORY": str(cache_folder() / "hypothesis")}
 
 
 def serve(requests: IO[str], replies: IO[str]) -> None:
@@ -156,7 +154,3 @@ def main() -> None:
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     serve(sys.stdin, replies)
-
-
-if __name__ == "__main__":
-    main()

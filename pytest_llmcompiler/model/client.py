@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 import subprocess
-import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
+from pytest_llmcompiler.child import command
 from pytest_llmcompiler.model.answer import Answer, ModelError, ModelSettings, Prompt, PromptTooLong, Question
 
 _LAST_LINES = 8
@@ -30,7 +28,7 @@ class Address(NamedTuple):
     """Where a model's owner is found by processes of this machine. Plain texts: xdist hands it to workers."""
 
     socket: str
-    key: str
+    """Its folder lets nobody in but this user, so whoever finds it may ask."""
     log: str
 
 
@@ -46,20 +44,16 @@ class Owner:
         if len(str(self._folder)) > _LONGEST:
             self._folder = Path(tempfile.mkdtemp(prefix="llmc-", dir="/tmp"))
         log = settings.log or self._folder / "log"
-        self.address = Address(str(self._folder / "socket"), secrets.token_hex(32), str(log))
-        place = {"address": self.address.socket, "key": self.address.key}
-        line = json.dumps({"spec": spec, **asdict(settings), **place}, default=str)
-        try:
-            errors = log.open("w")
-        except OSError as error:
-            raise ModelError(f"can't write the model's log {log}: {error.strerror}") from error
-        with errors:
+        self.address = Address(str(self._folder / "socket"), str(log))
+        line = json.dumps({"spec": spec, **asdict(settings), "address": self.address.socket}, default=str)
+        with self._opened(log) as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "pytest_llmcompiler.model.owner"],
+                command("pytest_llmcompiler.model.owner"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                # Where llama.cpp gives up it would have a debugger print the stack, over what it says itself.
+                env={**os.environ, "GGML_NO_BACKTRACE": "1"},
                 encoding="utf-8",
             )
         assert self._process.stdin and self._process.stdout
@@ -67,7 +61,16 @@ class Owner:
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
         if not self._process.stdout.readline():
-            raise _died(self.address)
+            fault = _died(self.address)
+            self.close()
+            raise fault
+
+    def _opened(self, log: Path) -> IO[str]:
+        try:
+            return log.open("w")
+        except OSError as error:
+            shutil.rmtree(self._folder)
+            raise ModelError(f"can't write llama.cpp's log (--llmc-model-log) to {log}: {error.strerror}") from error
 
     def close(self) -> None:
         """End the process at once; what is finished is in the store."""
@@ -141,9 +144,9 @@ class OwnedModel:
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
         try:
-            with Client(self._address.socket, "AF_UNIX", authkey=bytes.fromhex(self._address.key)) as connection:
+            with Client(self._address.socket, "AF_UNIX") as connection:
                 yield connection
-        except (EOFError, OSError, AuthenticationError) as error:
+        except (EOFError, OSError) as error:
             raise _died(self._address) from error
 
 
@@ -160,8 +163,6 @@ def _died(address: Address) -> ModelError:
     try:
         lines = Path(address.log).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        lines = []
+        return ModelError("the model's process ended, or is on another machine: there only a server can be asked")
     said = "".join(f"\n  {line}" for line in lines[-_LAST_LINES:])
-    return ModelError(
-        f"the model's process ended{'; the last lines of its log:' if said else ', and left no log'}{said}"
-    )
+    return ModelError(f"the model's process ended{'; the last lines of its log:' if said else ''}{said}")

@@ -9,6 +9,8 @@ from pytest_llmcompiler.model.drawing import STOP
 from pytest_llmcompiler.model.extract import NoCode, Truncated, extract
 
 _STOP = STOP.encode()
+_OFTEN = 16
+"""Lines behind the function's end after each of which it may be whole."""
 
 
 class Ending:
@@ -21,6 +23,7 @@ class Ending:
         self._other = re.compile(rf"(?<![\w.$@])(?:\.L[\w.$]+|{name}\.[\w.$]+)")
         self._bytes = bytearray()
         self._may_end = False
+        self._tries = self._next = 0
 
     @property
     def text(self) -> str:
@@ -38,16 +41,27 @@ class Ending:
         return b"\n" in piece and self._is_whole(before)
 
     def _is_whole(self, before: int) -> bool:
-        """Whether all of the function is there, so that only the directives that close a file can follow."""
+        """Whether all of the function is there, so that only the directives that close a file can follow.
+
+        If so, what was begun of the next line is taken off. An answer that goes on and on after the end of its function
+        is looked at ever less often, as each look goes through all of it while other answers wait.
+        """
         if not self._may_end:
             line = self._bytes.rfind(b"\n", 0, before) + 1
             self._may_end = bool(self._end.search(self._bytes[line:].decode("utf-8", errors="replace")))
-        if not self._may_end:
+        if not self._may_end or len(self._bytes) < self._next:
             return False
-        text = self.text[: self.text.rindex("\n") + 1]
+        self._tries += 1
+        self._next = len(self._bytes) + (len(self._bytes) // 16 if self._tries > _OFTEN else 0)
+        end = self._bytes.rindex(b"\n") + 1
+        text = self._bytes[:end].decode("utf-8", errors="replace")
         try:
             code = extract(Answer(text, stop="length"), self._function).text
         except (NoCode, Truncated):
             return False
         # Cold parts and private data come after the function, and the model knows whether it will write them.
-        return all(re.search(rf"^\s*{re.escape(name)}:", code, re.M) for name in set(self._other.findall(code)))
+        labels = set(re.findall(r"^\s*([\w.$]+):", code, re.M))
+        if not labels.issuperset(self._other.findall(code)):
+            return False
+        del self._bytes[end:]
+        return True

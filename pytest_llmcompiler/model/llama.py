@@ -12,6 +12,8 @@ from pytest_llmcompiler.model.weights import Weights
 
 _STREAMS_CPU, _STREAMS_GPU = 16, 64
 """Answers side by side unless told otherwise: more gain little on a CPU, and take memory on a GPU."""
+_MOST_STREAMS = 128
+"""llama.cpp knows 256 sequences, and each stream may need one for a prompt too."""
 _EACH = 1024
 """Tokens of memory for each stream beyond the first, which must have room for a whole context."""
 _SPARE = 64
@@ -39,6 +41,8 @@ class LlamaBackend:
         `n_ctx` is in tokens, of one prompt and its answer; `streams` is how many answers are written at once; with
         `drafts`, texts that answers are expected to resemble make them faster.
         """
+        if streams and streams > _MOST_STREAMS:
+            raise ModelError(f"--llmc-streams {streams}: llama.cpp can write at most {_MOST_STREAMS} answers at once")
         self._sampling, self._drafts = sampling, drafts
         self._weights = Weights(path, gpu_layers)
         self._shape = _shape(self._weights, n_ctx, streams)
@@ -92,13 +96,16 @@ class LlamaBackend:
 
 
 def _shape(weights: Weights, n_ctx: int | None, streams: int | None) -> Shape:
-    """How much the context holds: what was asked for, as far as there is memory. Raises ModelError."""
-    fits = weights.free_bytes() // weights.token_bytes - _SPARE
-    context = n_ctx or min(weights.context, max(fits, 0))
-    if fits < max(context, 1):
+    """How much the context holds. Raises ModelError where there is no memory for it: a shorter one would give other
+    answers."""
+    if n_ctx and n_ctx > weights.trained:
+        raise ModelError(f"--llmc-n-ctx {n_ctx}: {weights.path} was made for contexts of {weights.trained} tokens")
+    fits = max(weights.free_bytes() // weights.token_bytes - _SPARE, 0)
+    context = n_ctx or weights.context
+    if fits < context:
         raise ModelError(
-            f"{weights.path} needs {weights.token_bytes} bytes for each token, so there is memory for {max(fits, 0)} "
-            f"tokens beside it, and the context is to have {context or weights.context}: lower --llmc-n-ctx"
+            f"{weights.path} needs {weights.token_bytes} bytes for each token, so there is memory for {fits} tokens "
+            f"beside it, and the context is to have {context}: lower --llmc-n-ctx"
         )
     wanted = streams or (_STREAMS_GPU if weights.gpu_layers else _STREAMS_CPU)
     cells = min(context + (wanted - 1) * min(_EACH, context), fits)

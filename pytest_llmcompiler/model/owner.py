@@ -9,13 +9,14 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ class Owner:
         while True:
             try:
                 connection = listener.accept()
-            except (AuthenticationError, EOFError, ConnectionError):  # a stranger, or a client that is gone already
+            except OSError:  # too many open files, for one
+                time.sleep(0.1)
                 continue
             threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
 
@@ -102,9 +104,12 @@ class Owner:
             yield "answer", answer
 
     def _usage(self) -> Iterator[tuple[Any, ...]]:
-        backend, desk = self._open()
+        usage: dict[str, Any] = {}
+        if "_opened" in self.__dict__:  # a model that nobody asked is not opened for that
+            backend, desk = self._open()
+            usage = {"found": desk.found, **backend.usage()}
         told, self._warnings = self._warnings, []
-        yield "value", {"found": desk.found, **backend.usage(), "warnings": told}
+        yield "value", {**usage, "warnings": told}
 
 
 def _told(action: Callable[..., Iterator[tuple[Any, ...]]], args: list[Any]) -> Iterator[tuple[Any, ...]]:
@@ -116,6 +121,8 @@ def _told(action: Callable[..., Iterator[tuple[Any, ...]]], args: list[Any]) -> 
         yield "too-long", error.prompt_tokens, error.context
     except ModelError as error:
         yield "error", str(error)
+    except Exception:
+        yield "error", f"the model's process failed:\n{traceback.format_exc()}"
 
 
 def _backend(order: dict[str, Any]) -> Backend:
@@ -139,8 +146,9 @@ def _work(backend: Backend, desk: Desk) -> None:
         desk.fail(ModelError(f"the model's process failed:\n{traceback.format_exc()}"))
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(folder: Path) -> None:
     sys.stdin.read()
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
 
@@ -148,11 +156,7 @@ def main() -> None:
     """Read the order, a line of JSON, from standard input; say on standard output when clients can come."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the session decides when a run is over
     order = json.loads(sys.stdin.readline())
-    with Listener(order["address"], "AF_UNIX", backlog=64, authkey=bytes.fromhex(order["key"])) as listener:
-        threading.Thread(target=_end_with_parent, daemon=True).start()
+    with Listener(order["address"], "AF_UNIX", backlog=64) as listener:
+        threading.Thread(target=_end_with_parent, args=(Path(order["address"]).parent,), daemon=True).start()
         print("ready", flush=True)
         Owner(order).serve(listener)
-
-
-if __name__ == "__main__":
-    main()

@@ -22,7 +22,6 @@ _MOST_AT_ONCE = 8
 """Samples of one request."""
 _GREETING_TIMEOUT = 30.0
 _COMPLETIONS, _CHAT = "completions", "chat/completions"
-_STOPS: dict[str | None, Stop] = {"stop": "stop", "length": "length", None: "stop"}
 
 # Fields that a server may refuse, and what its complaint calls them (llama-server's own name for n is n_cmpl).
 _OPTIONAL = {"seed": r"\bseed\b", "n": r"\bn(_cmpl)?\b", "top_p": r"\btop_p\b"}
@@ -173,16 +172,17 @@ class ServerBackend:
             self._refused.add("n")
         usage = reply.get("usage")
         usage = usage if isinstance(usage, dict) else {}
-        self._meter.count(usage.get("completion_tokens") or 0)
+        asked, written = (_count(usage.get(f"{name}_tokens")) for name in ("prompt", "completion"))
+        self._meter.count(written or 0)
         for sample, choice in zip(samples, choices):
             text, stop = self._text(choice, reply)
             yield Answer(
                 text=text,
                 sample=sample,
                 stop=stop,
-                prompt_tokens=usage.get("prompt_tokens"),
+                prompt_tokens=asked,
                 # Of several answers only the sum is told.
-                answer_tokens=usage.get("completion_tokens") if len(choices) == 1 else None,
+                answer_tokens=written if len(choices) == 1 else None,
                 seconds=seconds,
                 seed=request.get("seed"),
             )
@@ -193,11 +193,11 @@ class ServerBackend:
             finish = choice.get("finish_reason")
         except (KeyError, TypeError, AttributeError) as error:
             raise self._no_completion(reply) from error
+        if text is None:  # a model that spent all of its tokens on thinking, or a filter
+            text = ""
         if not isinstance(text, str):
             raise self._no_completion(reply)
-        if finish not in _STOPS:
-            raise ModelError(f"{self._client.root}: the answer ended for the unknown reason {finish!r}")
-        return text, _STOPS[finish]
+        return text, "length" if finish == "length" else "stop"
 
     def _no_completion(self, reply: Any) -> ModelError:
         return ModelError(f"{self._client.root}/{self._endpoint} gave no completion: {head(json.dumps(reply))}")
@@ -214,6 +214,10 @@ class ServerBackend:
                 stacklevel=2,
             )
         return bool(fields)
+
+
+def _count(told: Any) -> int | None:
+    return told if isinstance(told, int) else None
 
 
 def _split(url: str) -> tuple[str, str]:

@@ -81,6 +81,10 @@ class _Stream:
         return self.written[-1] if self.written else self.held.tokens[-1]
 
 
+class _NoRoom(ModelError):
+    """There is no memory for more tokens now."""
+
+
 class Streams:
     """A context, the prompts in it, and the answers that are being written."""
 
@@ -165,14 +169,28 @@ class Streams:
         """Let waiting streams run, in their order, while there is room for what they are expected to write."""
         while self._waiting:
             stream = self._waiting[0]
-            question = stream.job.question
-            held = self._held.get(question)
-            needed = len(stream.written) + self._expected(stream)
-            needed += 0 if held else len(self._prompt_tokens(question))
-            if self._running and not self._make_room(needed + sum(map(self._expected, self._running))):
+            if self._running and not self._has_room(stream):
                 return
             self._waiting.popleft()
-            self._start(stream)
+            try:
+                self._start(stream)
+            except _NoRoom:
+                if not self._running:
+                    raise
+                self._waiting.appendleft(stream)
+                return
+
+    def _has_room(self, stream: _Stream) -> bool:
+        """Whether a stream can run beside those that do; prompts that nobody needs are forgotten for it."""
+        question = stream.job.question
+        held = self._held.get(question)
+        needed = len(stream.written) + self._expected(stream) + sum(map(self._expected, self._running))
+        if not held:
+            return self._make_room(needed + len(self._prompt_tokens(question)))
+        held.users += 1  # or its own prompt could be forgotten for it
+        has = self._make_room(needed)
+        held.users -= 1
+        return has
 
     def _expected(self, stream: _Stream) -> int:
         """Tokens that a stream is still expected to write."""
@@ -180,14 +198,19 @@ class Streams:
         return max(min(usual, stream.limit) - len(stream.written), 1)
 
     def _start(self, stream: _Stream) -> None:
+        """Let a stream run. Raises _NoRoom, and then it does not."""
         held = self._hold(stream.job.question)
         stream.held, stream.sequence = held, self._sequences.pop()
         held.users += 1
-        self._running.append(stream)
         ready = len(held.tokens) - 1
         _llama().llama_memory_seq_cp(self._memory, held.sequence, stream.sequence, 0, ready)
-        # One that gave way before evaluates again what it wrote.
-        self._evaluate(stream.sequence, [*held.tokens[ready:], *stream.written][:-1], ready)
+        try:
+            # One that gave way before evaluates again what it wrote.
+            self._evaluate(stream.sequence, [*held.tokens[ready:], *stream.written][:-1], ready)
+        except _NoRoom:
+            self._leave(stream)
+            raise
+        self._running.append(stream)
 
     def _hold(self, question: Question) -> _Held:
         """The question's prompt in memory, all but its last token.
@@ -203,7 +226,11 @@ class Streams:
                     break
             held = _Held(question, tokens, self._sequences.pop(), draft)
             shared = self._borrow(held)
-            self._evaluate(held.sequence, tokens[shared:-1], shared)
+            try:
+                self._evaluate(held.sequence, tokens[shared:-1], shared)
+            except _NoRoom:
+                self._clear(held.sequence)
+                raise
         self._held[question] = held
         return held
 
@@ -240,7 +267,9 @@ class Streams:
         return True
 
     def _clear(self, sequence: int, start: int = -1) -> None:
-        _llama().llama_memory_seq_rm(self._memory, sequence, start, -1)
+        """Take a sequence out of memory, from a position on or whole. Raises ModelError where the model can't."""
+        if not _llama().llama_memory_seq_rm(self._memory, sequence, start, -1):
+            raise ModelError("this model can't go back to an earlier token: --llmc-drafts off")
         if start < 0:
             self._sequences.append(sequence)
 
@@ -268,7 +297,7 @@ class Streams:
             if self._make_room(len(rows)) and self._decode(rows):
                 break
             if not self._give_way():
-                raise ModelError(f"llama.cpp has no room for {len(rows)} tokens more")
+                raise _NoRoom(f"llama.cpp has no room for {len(rows)} tokens more")
         row = 0
         for stream in tuple(self._running):
             stop = self._read(stream, row)
@@ -335,12 +364,12 @@ class Streams:
     # -- llama.cpp
 
     def _evaluate(self, sequence: int, tokens: Sequence[int], start: int) -> None:
-        """Put tokens into memory, from a position on."""
+        """Put tokens into memory, from a position on. Raises _NoRoom."""
         for first in range(0, len(tokens), _BATCH):
             rows = [(token, start + first + i, sequence) for i, token in enumerate(tokens[first : first + _BATCH])]
             while not self._decode(rows, logits=False):
                 if not self._forget():
-                    raise ModelError(f"llama.cpp has no room for a prompt of {start + len(tokens)} tokens")
+                    raise _NoRoom(f"llama.cpp has no room for a prompt of {start + len(tokens)} tokens")
 
     def _decode(self, rows: Sequence[tuple[int, int, int]], *, logits: bool = True) -> bool:
         """Evaluate rows of (token, position, sequence); whether there was room. Raises ModelError for other faults."""

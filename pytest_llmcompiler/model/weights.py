@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -20,7 +21,7 @@ _TINY = 50_000_000
 
 _REBUILD = 'CMAKE_ARGS="-DGGML_CUDA=on" pip install --force-reinstall --no-cache-dir llama-cpp-python'
 _ROOM = 0.9
-"""How much of a GPU's free memory is used."""
+"""How much of the free memory is used."""
 
 
 class Weights:
@@ -33,7 +34,10 @@ class Weights:
         """
         if not path.is_file():
             raise ModelError(f"no model file {path}")
-        import llama_cpp
+        try:
+            import llama_cpp
+        except (ImportError, OSError, RuntimeError) as error:
+            raise ModelError(f"llama-cpp-python can't be imported ({error}): install it again") from error
 
         self.path, self.size = path, path.stat().st_size
         self.offloads = _offloads(gpu_layers)
@@ -45,7 +49,8 @@ class Weights:
         self.vocabulary = int(llama_cpp.llama_vocab_n_tokens(self.vocab))
         if llama_cpp.llama_vocab_type(self.vocab) == llama_cpp.LLAMA_VOCAB_TYPE_NONE or not self.vocabulary:
             raise ModelError(f"{path} has no tokenizer: convert the model again, with its vocabulary")
-        if not llama_cpp.llama_model_has_decoder(self.model) or llama_cpp.llama_model_is_diffusion(self.model):
+        kind = llama_cpp.llama_model_has_encoder, llama_cpp.llama_model_is_diffusion
+        if not llama_cpp.llama_model_has_decoder(self.model) or any(other(self.model) for other in kind):
             raise ModelError(f"{path} holds a model of the kind {self.architecture!r}, which does not write text")
         self._pieces: dict[int, bytes | None] = {}
 
@@ -61,10 +66,15 @@ class Weights:
 
     @property
     def context(self) -> int:
-        """Tokens that the model was trained for, at most CONTEXT_CAP."""
+        """Tokens of context unless told otherwise: what it was trained for, at most CONTEXT_CAP."""
+        return min(self.trained, CONTEXT_CAP)
+
+    @property
+    def trained(self) -> int:
+        """Tokens of context that the model was trained for."""
         import llama_cpp
 
-        return min(int(llama_cpp.llama_model_n_ctx_train(self.model)) or CONTEXT_CAP, CONTEXT_CAP)
+        return int(llama_cpp.llama_model_n_ctx_train(self.model)) or CONTEXT_CAP
 
     @property
     def layers(self) -> int:
@@ -93,7 +103,9 @@ class Weights:
         import llama_cpp
 
         layers, heads = self.layers - 1, int(llama_cpp.llama_model_n_head(self.model))
-        shared = int(llama_cpp.llama_model_n_head_kv(self.model))
+        # Layers may differ: the file then has a list, and llama.cpp answers for the first of them.
+        listed = re.findall(r"\d+", self.fact(f"{self.architecture}.attention.head_count_kv") or "")
+        shared = max(1, int(llama_cpp.llama_model_n_head_kv(self.model)), *map(int, listed))
         width = int(llama_cpp.llama_model_n_embd(self.model)) // max(heads, 1)
         key, value = (int(self.fact(f"{self.architecture}.attention.{n}_length") or width) for n in ("key", "value"))
         return 2 * layers * shared * (key + value)
@@ -147,10 +159,9 @@ class Weights:
         return 1 if self.size < _TINY else cores()
 
     def free_bytes(self) -> int:
-        """Memory that is left for contexts: of the GPUs where layers are there, else half of the machine's."""
-        if self.gpu_layers:
-            return int(_ROOM * sum(free for free, _ in _gpu_memory()))
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+        """Memory that is left for contexts: of the GPUs where layers are there, else of the machine."""
+        on_gpu = sum(free for free, _ in _gpu_memory()) if self.gpu_layers else 0
+        return int(_ROOM * (on_gpu or max(_memory() - self.size, 0)))
 
     def close(self) -> None:
         """Free the memory."""
@@ -160,7 +171,7 @@ class Weights:
 
     def _check_memory(self) -> None:
         """Raise ModelError where the GPUs have no room for all that is to go there."""
-        free = sum(free for free, _ in _gpu_memory()) if self.offloads and self._asked is None else 0
+        free = sum(free for free, _ in _gpu_memory()) if self.offloads and (self._asked or -1) < 0 else 0
         if free and self.size > _ROOM * free:
             share = int(_ROOM * free / self.size * 100)
             raise ModelError(
@@ -179,6 +190,18 @@ def cores() -> int:
         return allowed
 
 
+def _memory() -> int:
+    """Bytes that this process may have still, files that are only cached counted as free."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    free = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    try:
+        group = Path("/sys/fs/cgroup")
+        most, used = ((group / f"memory.{name}").read_text().strip() for name in ("max", "current"))
+        return free if most == "max" else max(0, min(free, int(most) - int(used)))
+    except (OSError, ValueError):
+        return free
+
+
 def _gigabytes(size: int) -> str:
     return f"{size / 1e9:.1f} GB"
 
@@ -190,7 +213,7 @@ def _gpu_memory() -> list[tuple[int, int]]:
     """
     from llama_cpp._ggml import libggml
 
-    gpu = 1  # GGML_BACKEND_DEVICE_TYPE_GPU
+    gpus = 1, 2  # GGML_BACKEND_DEVICE_TYPE_GPU, and _IGPU, which shares the machine's memory
     device, memory = libggml.ggml_backend_dev_get, libggml.ggml_backend_dev_memory
     device.restype, device.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     memory.restype, memory.argtypes = None, [ctypes.c_void_p, *[ctypes.POINTER(ctypes.c_size_t)] * 2]
@@ -201,7 +224,7 @@ def _gpu_memory() -> list[tuple[int, int]]:
     found = []
     for index in range(count()):
         free, total = ctypes.c_size_t(), ctypes.c_size_t()
-        if kind(device(index)) == gpu:
+        if kind(device(index)) in gpus:
             memory(device(index), ctypes.byref(free), ctypes.byref(total))
             found.append((free.value, total.value))
     return found
