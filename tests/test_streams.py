@@ -288,9 +288,10 @@ def test_a_token_of_many_bytes_is_in_the_answer_whole(gguf: Path) -> None:
     assert "nop" not in text.replace(LONG_TOKEN, "")
 
 
-def test_more_memory_than_there_is_is_an_error_that_says_how_much(gguf: Path) -> None:
+def test_more_memory_than_there_is_is_an_error_that_says_how_much(tmp_path: Path) -> None:
+    path = write_random_gguf(tmp_path / "long.gguf", context=2**31 - 1)
     with pytest.raises(ModelError, match=r"needs \d+ bytes for each token.*lower --llmc-n-ctx"):
-        LlamaBackend(gguf, SAMPLING, n_ctx=10**12)
+        LlamaBackend(path, SAMPLING, n_ctx=2**31 - 1)
 
 
 def test_more_streams_than_llama_cpp_knows_sequences(gguf: Path) -> None:
