@@ -166,9 +166,15 @@ def test_what_is_skipped_or_comes_after_the_last_failure_is_not_asked(cases: pyt
 # -- the process
 
 
-def test_a_module_of_the_project_with_a_name_of_python_s_own(cases: pytest.Pytester) -> None:
-    put(cases, "signal.py", "raise SystemExit('this is not the module that was meant')")
-    run(cases, *FLAGS, "-k", "f1", "--import-mode=importlib").assert_outcomes(failed=1)
+def test_a_module_of_the_project_with_a_name_of_python_s_own(
+    gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "signal.py").write_text("raise SystemExit('this is not the module that was meant')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    opened = open_model(str(gguf), ModelSettings())
+    opened.close()
+    assert opened.describe()["name"] == "random"
 
 
 def test_the_model_s_own_process_dies(cases: pytest.Pytester) -> None:
@@ -227,7 +233,7 @@ def test_the_log_of_llama_cpp(cases: pytest.Pytester) -> None:
 def test_a_log_that_can_t_be_written(cases: pytest.Pytester) -> None:
     result = run(cases, *FLAGS, "--llmc-model-log=missing/llama.log")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert "can't write the model's log" in text_of(result)
+    assert "can't write llama.cpp's log" in text_of(result)
     assert_no_traceback(result)
 
 
