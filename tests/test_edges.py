@@ -37,6 +37,22 @@ def test_what_is_read_before_it_is_set_is_found_out(judged: Judged, compiled: Co
     assert "unused stack" not in str(judged(SOURCE, "flag", always_nine))
 
 
+def test_each_bit_that_is_not_set_has_both_values(judged: Judged) -> None:
+    source = "struct node { struct node *next; int n; };\n"
+    source += "struct node *seek(struct node *l, int n) { while (l && l->n != n) l = l->next; return l; }\n"
+    source += "long wide(int x) { return x; }\n"
+    right = "seek:\n\t{} %eax, %eax\n1:\ttestq %rdi, %rdi\n\tje 3f\n"
+    right += "\tcmpl %esi, 8(%rdi)\n\tje 2f\n\tmovq (%rdi), %rdi\n\tjmp 1b\n2:\tmovq %rdi, %rax\n3:\tret\n"
+    assert judged(source, "seek", right.replace("{}", "xorl")).passed
+    for bit in (0, 10, 19, 31):
+        wrong = right.replace("{} %eax, %eax", f"andl ${1 << bit}, %eax")
+        assert judged(source, "seek", wrong).kind == "mismatch", bit
+    for bit in (32, 63):
+        test = f"wide:\n\tmovslq %edi, %rax\n\tbtq ${bit}, %rdi\n\tjnc 1f\n\tincl %eax\n1:\tret\n"
+        for wrong in (test, test.replace("jnc", "jc")):
+            assert judged(source, "wide", wrong).kind == "mismatch", bit
+
+
 CONSTANTS = r"""
 static const char *digits = "0123456789abcdef";
 static char *levels[] = {"low", "high", "none"};
@@ -309,10 +325,10 @@ def test_runs_on_other_garbage(compiled: Compile) -> None:
     from pytest_llmcompiler.machine.abi import call
 
     made = call([param.type for param in bench.signature.params], list(placed.images))
-    blank = bench.machine.run(placed, made, 100, blank=True)
+    blank = bench.machine.run(placed, made, 100, unset="zeros")
     assert value(blank) == 0
     assert value(bench(1)) != 0
-    assert bench.machine.run(placed, made, 100, blank=True).alike(blank)
+    assert bench.machine.run(placed, made, 100, unset="zeros").alike(blank)
 
 
 PROGRAM = r"""

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import unicorn
 from unicorn import x86_const as x86
@@ -22,7 +22,7 @@ from pytest_llmcompiler.machine.libc import Exit, Kernel, Trap
 from pytest_llmcompiler.machine.memory import Block
 from pytest_llmcompiler.machine.outside import Outside, mixed
 from pytest_llmcompiler.machine.preconditions import checks
-from pytest_llmcompiler.machine.run import ELSEWHERE, CallOut, Constants, Fault, Outcome, Run, initial_errno
+from pytest_llmcompiler.machine.run import ELSEWHERE, CallOut, Constants, Fault, Outcome, Run, Unset, initial_errno
 from pytest_llmcompiler.program.ir import PAD
 from pytest_llmcompiler.program.reference import Program, Segment
 from pytest_llmcompiler.program.types import Function
@@ -36,7 +36,7 @@ START, START_SIZE = 0x7FFE00000000, 4 * PAGE
 FRAME = 2 * PAGE
 """Bytes at the top of the stack that belong to the caller of the function under test."""
 BLANK_TOP = 0x30010
-"""Bytes of the stack below the caller's frame in a run on blank memory: there the stack pointer crosses a multiple of
+"""Bytes of the stack below the caller's frame in a run on zeros: there the stack pointer crosses a multiple of
 64 KiB, so that what counts it down in 16 bits goes wrong."""
 MOST_ARGUMENTS = PAGE
 """Bytes that the argument area on the stack may have."""
@@ -61,6 +61,7 @@ _IDS = {
     name: getattr(x86, f"UC_X86_REG_{name.upper()}")
     for name in (*_REGISTERS, *abi.CALLER_SAVED, *(f"xmm{number}" for number in range(16)))
 }
+_INVERSE: dict[Unset, Unset] = {"garbage": "inverse", "inverse": "garbage", "zeros": "zeros"}
 _DIRECTION = 1 << 10
 _MXCSR_CONTROL = 0xFFC0
 
@@ -114,7 +115,7 @@ class Machine:
         self._end: tuple[Outcome, Fault | None, int] | None = None
         self._length = 0
         self._edges: set[tuple[int, int]] = set()
-        self._lost: dict[bool, list[tuple[int, int]]] = {}
+        self._lost: dict[Unset, list[tuple[int, int]]] = {}
         """What a call leaves in the registers that it may change."""
         self._placed: Placed | None = None
         self._raised: Exception | None = None
@@ -290,7 +291,7 @@ class Machine:
 
     def _freeze(self) -> None:
         """Remember the state from which every run starts."""
-        self._starts = {blank: self._state(blank) for blank in (False, True)}
+        self._starts = {unset: self._state(unset) for unset in get_args(Unset)}
         own = self.candidate.segments if self.candidate else ()
         parts: tuple[Segment | CandidateSegment, ...] = (*self.program.segments, *own)
         self._constants = Constants(
@@ -301,31 +302,42 @@ class Machine:
         for arena in (self._arena, self._fresh_arena):
             arena.write(GARBAGE[self.fill] * (ARENA // 4))
 
-    def _state(self, blank: bool) -> _Start:
-        self._blank = blank
+    def _state(self, unset: Unset) -> _Start:
+        self._unset = unset
         saved = {name: self._garbage(index) for index, name in enumerate(abi.CALLEE_SAVED)}
         for name, value in saved.items():
             self._uc.reg_write(_IDS[name], value)
         self._clobber()
         self._uc.reg_write(x86.UC_X86_REG_EFLAGS, 0x202)
         self._uc.reg_write(x86.UC_X86_REG_FPTAG, 0xFFFF)
-        stack = bytes(STACK_SIZE) if blank else GARBAGE[self.fill] * (STACK_SIZE // 4)
-        return _Start(self._uc.context_save(), saved, stack, BLANK_TOP if blank else STACK_SIZE - FRAME)
+        top = BLANK_TOP if unset == "zeros" else STACK_SIZE - FRAME
+        return _Start(self._uc.context_save(), saved, self._garbage_of(STACK_SIZE), top)
 
     def _garbage(self, index: int) -> int:
         """64 bits for a register that holds no value: they look like nothing, or are zero."""
-        return 0 if self._blank else mixed((int.from_bytes(GARBAGE[self.fill], "little"), index))
+        number = mixed((int.from_bytes(GARBAGE[0], "little"), index))
+        return {"garbage": number, "inverse": ~number & (1 << 64) - 1, "zeros": 0}[self._held]
+
+    def _garbage_of(self, size: int) -> bytes:
+        """As many bytes for a stack that holds no values."""
+        words = {"garbage": GARBAGE[0], "inverse": GARBAGE[1], "zeros": bytes(4)}
+        return words[self._held] * (size // 4)
+
+    @property
+    def _held(self) -> Unset:
+        """What unused registers hold in this run: the garbage of one fill is the inverse of the other's."""
+        return _INVERSE[self._unset] if self.fill else self._unset
 
     # -- running
 
-    def run(self, placed: Placed, call: abi.Call, limit: int, *, blank: bool = False, brief: bool = False) -> Run:
+    def run(self, placed: Placed, call: abi.Call, limit: int, *, unset: Unset = "garbage", brief: bool = False) -> Run:
         """Run the function on an input, for at most `limit` instructions.
 
-        With `blank`, the unused stack and registers hold zeros, so that what is read from there makes a difference.
+        With other values in the unused stack and registers (`unset`), what is read from there makes a difference.
         A `brief` run shows how it ended, and nothing else.
         """
-        self._reset(placed, blank)
-        return self._run(self.entry, call, limit, brief)
+        self._reset(placed, unset)
+        return self._run(self.entry, call.inverted if unset == "inverse" else call, limit, brief)
 
     def preset(self, address: int, data: bytes) -> None:
         """Let every further run find these bytes in the program's writable memory."""
@@ -337,7 +349,7 @@ class Machine:
 
     def run_main(self, limit: int) -> Run:
         """Run the whole program from `main` on; a return from there is an exit."""
-        self._reset(_NO_INPUT, False)
+        self._reset(_NO_INPUT, "garbage")
         registers = dict(zip(abi.INTEGER_REGISTERS, self._arguments))
         run = self._run(self.program.symbols["main"].address, abi.Call(registers, b""), limit)
         return replace(run, outcome="exit", code=self.register("rax") & 0xFF) if run.outcome == "return" else run
@@ -411,8 +423,8 @@ class Machine:
             return STACK + STACK_SIZE - FRAME - address
         return self._heap.extent(address)
 
-    def _reset(self, placed: Placed, blank: bool) -> None:
-        self._blank, self._start = blank, self._starts[blank]
+    def _reset(self, placed: Placed, unset: Unset) -> None:
+        self._unset, self._start = unset, self._starts[unset]
         self._uc.context_restore(self._start.context)
         for region, data in self._initial:
             region.write(data)
@@ -556,7 +568,7 @@ class Machine:
         """Map the memory below the stack, until the next run."""
         size = self._depth
         self._uc.mem_map(STACK - size, size, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
-        self._uc.mem_write(STACK - size, bytes(size) if self._blank else GARBAGE[self.fill] * (size // 4))
+        self._uc.mem_write(STACK - size, self._garbage_of(size))
         self._is_deep = True
 
     def _on_invalid(self, uc: Any, data: Any) -> bool:
@@ -620,11 +632,11 @@ class Machine:
 
     def _clobber(self) -> None:
         """Put garbage into every register that a call may change."""
-        if self._blank not in self._lost:
+        if self._unset not in self._lost:
             general = [(_IDS[name], self._garbage(16 + index)) for index, name in enumerate(abi.CALLER_SAVED)]
             vectors = [(_IDS[f"xmm{n}"], self._garbage(32 + n) * ((1 << 64) + 1)) for n in range(16)]
-            self._lost[self._blank] = general + vectors
-        self._uc.reg_write_batch(self._lost[self._blank])
+            self._lost[self._unset] = general + vectors
+        self._uc.reg_write_batch(self._lost[self._unset])
 
     def _caller(self) -> int:
         """The address that the topmost word of the stack holds: where a function that was just entered came from."""

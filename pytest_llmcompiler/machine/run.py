@@ -48,6 +48,9 @@ def initial_errno(salt: int) -> int:
     return 131 * (salt & 1)
 
 
+Unset = Literal["garbage", "inverse", "zeros"]
+"""What the unused stack and registers hold: the garbage of a machine, the same with every bit inverted, or zeros."""
+
 ELSEWHERE = 1
 """Stands for the address of what may lie elsewhere in another run: the stack, constants, a candidate's own data."""
 
