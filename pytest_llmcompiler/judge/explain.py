@@ -15,7 +15,7 @@ from pytest_llmcompiler.judge.subject import Subject
 from pytest_llmcompiler.judge.trace import Seen, Text, alike, common, parting, wrong_store
 from pytest_llmcompiler.judge.trial import Stage, Trial
 from pytest_llmcompiler.machine.inspection import Look, steps, stores
-from pytest_llmcompiler.machine.run import Unset
+from pytest_llmcompiler.machine.run import SHORTAGES, Unset
 
 _TRACED = 20_000
 """Instructions, and stores, that are looked at to find out where two ways part."""
@@ -63,6 +63,7 @@ class Explanation:
                 finding = replace(finding, evidence=(*finding.evidence, *more))
         lines = show_input(made, standard.subject.signature.params)
         at = ["  placed    its objects begin at multiples of 4 GiB"] if entry.placed.low else []
+        at += [f"  malloc    {SHORTAGES[made.salt]}"] if entry.expected.refused else []
         return finding, [f"  input     {lines[0]}", *(f"            {line}" for line in lines[1:]), *at]
 
     def _smallest(self, find: _Find, first: _Failure) -> _Failure:

@@ -238,6 +238,7 @@ class Machine:
         unbuffered = 2  # _IONBF
         self._call("setvbuf", (stdout, 0, unbuffered, 0))
         self._errno = self._call("__errno_location", ()) if "__errno_location" in self.program.symbols else 0
+        self._heap.errno = self._errno
 
     def _call(self, name: str, args: tuple[int, ...]) -> int:
         stack = STACK + STACK_SIZE - FRAME - 8
@@ -501,6 +502,7 @@ class Machine:
             calls=tuple(self._calls),
             length=self._length,
             edges=frozenset(self._edges),
+            refused=self._heap.refused,
         )
         assert self._placed is not None
         placed = self._placed
