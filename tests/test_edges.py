@@ -331,6 +331,61 @@ def test_runs_on_other_garbage(compiled: Compile) -> None:
     assert bench.machine.run(placed, made, 100, unset="zeros").alike(blank)
 
 
+RETURNED = """
+#include <ctype.h>
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+int flag(const char *s) { return strcmp(s, "yes") == 0 || strcmp(s, "on") == 0; }
+int digits(const char *s) { int n = 0; while (isdigit((unsigned char)s[n])) n++; return n; }
+static jmp_buf place;
+static void leave(int x) { if (x > 4) longjmp(place, x); }
+int left(int x) { int back = setjmp(place); if (back) return back + 1; leave(x); return 0; }
+int tail(const char *s) { return strcmp(s, "yes"); }
+int absent(const char *s) { return strcmp(s, "yes") > 0 ? 1 : 0; }
+// LLMC: arg flag.s cstring
+// LLMC: arg digits.s cstring
+// LLMC: arg flag.s non-null
+// LLMC: arg digits.s non-null
+// LLMC: arg tail.s non-null
+// LLMC: arg absent.s non-null
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "change"),
+    [
+        ("flag", ("cmpl\t$0, %eax", "cmpq\t$0, %rax")),
+        ("flag", ("testl\t%eax, %eax", "testq\t%rax, %rax")),
+        ("absent", ("testl\t%eax, %eax", "testq\t%rax, %rax")),
+        ("digits", ("", "")),
+        ("left", ("", "")),
+        ("tail", ("", "")),
+    ],
+)
+def test_the_upper_half_of_what_a_library_function_returns(
+    judged: Judged, compiled: Compile, function: str, change: tuple[str, str]
+) -> None:
+    """An `int` is in the lower half of the register; library functions may leave anything in the other."""
+    reference = compiled(RETURNED)
+    texts = [reference.assembly(function, level) for level in ("O0", "O2")]
+    for text in texts:
+        verdict = judged(RETURNED, function, text)
+        assert verdict.passed, str(verdict)
+    if change[0]:
+        texts = [text for text in texts if change[0] in text and "@PLT" in text]
+        assert texts
+        for text in texts:
+            assert judged(RETURNED, function, text.replace(*change)).kind == "mismatch"
+
+
+def test_a_crash_in_a_library_function_tells_who_called_it(judged: Judged) -> None:
+    text = "flag:\n pushq %rax\n movl $8, %edi\n leaq .Lyes(%rip), %rsi\n call strcmp\n popq %rcx\n ret\n"
+    verdict = judged(RETURNED, "flag", text + ' .section .rodata\n.Lyes: .string "yes"\n')
+    assert verdict.kind == "crash"
+    assert "in strcmp, called from line 5" in verdict.message, str(verdict)
+
+
 PROGRAM = r"""
 #include <stdio.h>
 static int calls;

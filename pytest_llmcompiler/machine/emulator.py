@@ -41,6 +41,11 @@ BLANK_TOP = 0x30010
 MOST_ARGUMENTS = PAGE
 """Bytes that the argument area on the stack may have."""
 
+NARROW = RETURN + STUB_SIZE // 2
+"""Where library functions return to whose results have an undefined half: on the way to the candidate, that is filled
+with garbage."""
+_MOST_NARROW = 20
+"""Calls of them in a run for which this is done: it takes longer than most of them."""
 MOST_CALLS = 1_000
 """Calls out that a run may make; a reference makes far fewer on any input."""
 
@@ -117,6 +122,9 @@ class Machine:
         self._edges: set[tuple[int, int]] = set()
         self._lost: dict[Unset, list[tuple[int, int]]] = {}
         """What a call leaves in the registers that it may change."""
+        self._callers: dict[int, int] = {}
+        """Where calls came from that return by way of `NARROW`, by the place on the stack."""
+        self._narrow_left = 0
         self._placed: Placed | None = None
         self._raised: Exception | None = None
         self._depth = DEEP if candidate else DEEP // 2
@@ -274,7 +282,9 @@ class Machine:
         # Compilers may call the local functions of a file as they like, and gcc does not align the stack for them.
         for name in (candidate.calls | self.program.functions) - self.program.local:
             if name in self.program.addresses and name != self.function:
-                self.watch(self.program.addresses[name], self.program.addresses[name], self._on_call)
+                action = self._on_narrow_call if name in self.program.narrow else self._on_call
+                self.watch(self.program.addresses[name], self.program.addresses[name], action)
+        self.watch(NARROW, NARROW, self._on_narrow_return)
         for address, mnemonic in candidate.mnemonics.items():
             self._guard_instruction(address, mnemonic)
 
@@ -444,6 +454,7 @@ class Machine:
         self._placed, self._end, self._raised, self._length = placed, None, None, 0
         self._edges, self._block = set(), 0
         self._calls, self._abi = [], []
+        self._callers, self._narrow_left = {}, _MOST_NARROW
 
     def _fill_arena(self, placed: Placed) -> None:
         """Put the objects into their slots; only slots that the last run used have to be cleaned."""
@@ -599,6 +610,24 @@ class Machine:
         if stack % 16 != 8 and self.in_candidate(self._caller()):
             self._abi.append(f"the stack is not aligned to 16 bytes at the call of {self.name_of(address)}")
 
+    def _on_narrow_call(self, address: int) -> None:
+        self._on_call(address)
+        caller, stack = self._caller(), self.register("rsp")
+        if self._narrow_left and self.in_candidate(caller):
+            self._narrow_left -= 1
+            self._callers[stack] = caller
+            self._uc.mem_write(stack, NARROW.to_bytes(8, "little"))
+
+    def _on_narrow_return(self, _: int) -> None:
+        stack = self.register("rsp") - 8
+        if stack not in self._callers:
+            raise Trap("a jump into no function")
+        self._uc.mem_write(stack, self._callers.pop(stack).to_bytes(8, "little"))
+        self._uc.reg_write(x86.UC_X86_REG_RSP, stack)
+        result = self.register("rax").to_bytes(8, "little")[:4]
+        self._uc.reg_write(x86.UC_X86_REG_RAX, self._garbage(16))
+        self._return("rax", result)
+
     def _on_aligned(self, operand: Operand, pc: int) -> None:
         address = operand.address(lambda name: self._uc.reg_read(getattr(x86, f"UC_X86_REG_{name.upper()}")))
         if address % ALIGNMENT:
@@ -687,7 +716,7 @@ class Machine:
         if STACK <= stack < STACK + STACK_SIZE - 8:
             words = self._stack.read(stack - STACK, min(2048, STACK_SIZE - (stack - STACK)) // 8 * 8)
             for start in range(0, len(words), 8):
-                yield int.from_bytes(words[start : start + 8], "little")
+                yield self._callers.get(stack + start) or int.from_bytes(words[start : start + 8], "little")
 
     def name_of(self, address: int) -> str:
         """The symbol of the program that an address belongs to, or the address itself."""

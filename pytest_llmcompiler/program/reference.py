@@ -101,6 +101,8 @@ class Program:
     """The functions that the case itself defines."""
     local: frozenset[str]
     """Those of them that no other file can call, and nothing through a pointer."""
+    narrow: frozenset[str]
+    """The library functions of the case that return an `int` or less: the upper half of the register is undefined."""
     pads: tuple[int, ...]
     """Where the `ir.PAD` bytes around each constant begin, which belong to nothing."""
 
@@ -334,7 +336,8 @@ def _build(text: str, compiled: Callable[[str], list[bytes]]) -> Program:
     pads = tuple(pad for one in around for pad in (one.address, one.address + one.size - ir.PAD))
     variables = [name for name in (*variables, *sorted(data)) if name in symbols]  # thread-local ones are not
     aliases = {f".L{name}": name for name in private}
-    return Program(segments, entry, symbols, aliases, tuple(variables), tuple(stubs), functions, local, pads)
+    narrow = ir.narrow(module).difference(stubs)
+    return Program(segments, entry, symbols, aliases, tuple(variables), tuple(stubs), functions, local, narrow, pads)
 
 
 def _is_constant(value: llvm.ValueRef) -> bool:
