@@ -331,6 +331,31 @@ def test_runs_on_other_garbage(compiled: Compile) -> None:
     assert bench.machine.run(placed, made, 100, unset="zeros").alike(blank)
 
 
+BESIDE = """
+static const unsigned short steps[3] = {100, 10, 1};
+static const char *const names[2] = {"low", "high"};
+int sum(int n)
+{
+    int all = 0;
+    if (n < 0 || n > 999) return -1;
+    for (int i = 0; i < 3; i++) while (n >= steps[i]) n -= steps[i], all++;
+    return all;
+}
+int named(int n) { return names[n & 1][0]; }
+"""
+
+
+def test_what_lies_beside_a_constant_may_be_zero(judged: Judged, compiled: Compile) -> None:
+    """A step of zero never ends, where garbage is too large for a step that could be taken."""
+    right = compiled(BESIDE).assembly("sum", "O0")
+    assert judged(BESIDE, "sum", right).passed
+    assert "cmpl\t$3" in right
+    assert judged(BESIDE, "sum", right.replace("cmpl\t$3", "cmpl\t$4")).kind == "hang"
+    null = "named:\n andl $1, %edi\n leaq names(%rip), %rax\n movq (%rax,%rdi,8), %rcx\n {}movsbl (%rcx), %eax\n ret\n"
+    assert judged(BESIDE, "named", null.format("")).passed
+    assert judged(BESIDE, "named", null.format("cmpq $0, -8(%rax)\n je 1f\n") + "1: ret\n").kind == "mismatch"
+
+
 RETURNED = """
 #include <ctype.h>
 #include <setjmp.h>

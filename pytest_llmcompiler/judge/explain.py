@@ -97,8 +97,8 @@ class Explanation:
         if fine:
             held, instead = ("zeros" if unset == "zeros" else "other values" for unset in (finding.unset, fine))
             yield (
-                f"  unset     something is read before it is set: the unused stack and registers held {held} here, and "
-                f"with {'yet others' if held == instead else instead} there this input passes"
+                f"  unset     something is read before it is set, or beside a constant: the unused stack and registers "
+                f"held {held} here, and with {'yet others' if held == instead else instead} there this input passes"
             )
 
     def _parting(self, entry: Entry, finding: Finding, texts: Sequence[Text]) -> Iterator[str]:

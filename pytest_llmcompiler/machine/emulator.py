@@ -115,6 +115,10 @@ class Machine:
         self._outside = Outside(self, self._heap)
         self._kernel = Kernel(self._uc)
         self._data: list[tuple[int, Block]] = []
+        self._fixed: list[tuple[int, Block]] = []
+        """The program's constants."""
+        self._padded: Unset | None = None
+        """What the pads around them are filled with now."""
         self._calls: list[CallOut] = []
         self._abi: list[str] = []
         self._end: tuple[Outcome, Fault | None, int] | None = None
@@ -150,16 +154,14 @@ class Machine:
         for segment in self.program.segments:
             start = segment.address // PAGE * PAGE
             size = -(-(segment.address + len(segment.data) - start) // PAGE) * PAGE
-            rights = unicorn.UC_PROT_READ | (unicorn.UC_PROT_EXEC if segment.executable else 0)
-            if segment.writable:
-                region = self._map(start, size)
-                region.write(segment.data, segment.address - start)
-                self._data.append((start, region))
-            else:
-                self._uc.mem_map(start, size, rights)
+            if segment.executable:
+                self._uc.mem_map(start, size, unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC)
                 self._uc.mem_write(segment.address, segment.data)
-        for pad in self.program.pads:
-            self._uc.mem_write(pad, GARBAGE[self.fill] * (PAD // 4))
+            else:
+                writes = unicorn.UC_PROT_WRITE if segment.writable else 0
+                region = self._map(start, size, unicorn.UC_PROT_READ | writes)
+                region.write(segment.data, segment.address - start)
+                (self._data if segment.writable else self._fixed).append((start, region))
 
     def _map(self, address: int, size: int, rights: int = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE) -> Block:
         region = Block(size)
@@ -344,7 +346,8 @@ class Machine:
     def run(self, placed: Placed, call: abi.Call, limit: int, *, unset: Unset = "garbage", brief: bool = False) -> Run:
         """Run the function on an input, for at most `limit` instructions.
 
-        With other values in the unused stack and registers (`unset`), what is read from there makes a difference.
+        With other values in the unused stack and registers and around constants (`unset`), what is read from there
+        makes a difference.
         A `brief` run shows how it ended, and nothing else.
         """
         self._reset(placed, unset)
@@ -437,6 +440,7 @@ class Machine:
     def _reset(self, placed: Placed, unset: Unset) -> None:
         self._unset, self._start = unset, self._starts[unset]
         self._uc.context_restore(self._start.context)
+        self._fill_pads()
         for region, data in self._initial:
             region.write(data)
         for name, data in placed.globals:
@@ -455,6 +459,17 @@ class Machine:
         self._edges, self._block = set(), 0
         self._calls, self._abi = [], []
         self._callers, self._narrow_left = {}, _MOST_NARROW
+
+    def _fill_pads(self) -> None:
+        """Let what lies around constants differ where the unused stack does."""
+        if self._padded == self._unset:
+            return
+        self._padded, data = self._unset, self._garbage_of(PAD)
+        for pad in self.program.pads:
+            for start, region in self._fixed:
+                if start <= pad < start + region.size:
+                    region.write(data, pad - start)
+            self.preset(pad, data)
 
     def _fill_arena(self, placed: Placed) -> None:
         """Put the objects into their slots; only slots that the last run used have to be cleaned."""

@@ -62,7 +62,8 @@ def is_short(salt: int, size: int) -> bool:
 
 
 Unset = Literal["garbage", "inverse", "zeros"]
-"""What the unused stack and registers hold: the garbage of a machine, the same with every bit inverted, or zeros."""
+"""What the unused stack and registers hold, and what lies around constants: the garbage of a machine, the same with
+every bit inverted, or zeros."""
 
 ELSEWHERE = 1
 """Stands for the address of what may lie elsewhere in another run: the stack, constants, a candidate's own data."""
