@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from faces import Compile, Judged
+from faces import CaseOf, Compile, Judged
 
 from pytest_llmcompiler.inputs.place import place
 from pytest_llmcompiler.inputs.value import Input, Value
+from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.machine import abi
 from pytest_llmcompiler.machine.emulator import Machine
 from pytest_llmcompiler.machine.outside import made
@@ -455,3 +456,59 @@ def test_arguments_that_lie_in_no_memory(judged: Judged) -> None:
     source += "void g(double x) { report(x, x, x, x, x, x, x, x, x); }\n"
     verdict = judged(source, "g", "g:\n xorl %esp, %esp\n jmp report\n")
     assert verdict.kind == "crash", str(verdict)
+
+
+NARROW = """
+void told(short s, unsigned char b, _Bool on);
+void both(int x, void (*tell)(signed char, unsigned short)) { tell(x, x); }
+void out(int x) { told(x, x, x & 1); }
+void last(int x) { void eight(int, int, int, int, int, int, short, _Bool); eight(1, 2, 3, 4, 5, 6, x, x & 1); }
+"""
+LAST = """last:
+ pushq %rbx
+ {}
+ andl $1, %edi
+ pushq %rdi
+ pushq %rax
+ movl $1, %edi
+ movl $2, %esi
+ movl $3, %edx
+ movl $4, %ecx
+ movl $5, %r8d
+ movl $6, %r9d
+ call eight
+ addq $16, %rsp
+ popq %rbx
+ ret
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "right", "wrong"),
+    [
+        (
+            "both",
+            "both:\n movq %rsi, %rax\n movl %edi, %esi\n movsbl %sil, %edi\n movzwl %si, %esi\n jmp *%rax\n",
+            ("movsbl %sil, %edi=>movzbl %sil, %edi", "movzwl %si, %esi=>movswl %si, %esi"),
+        ),
+        (
+            "out",
+            "out:\n movl %edi, %edx\n andl $1, %edx\n movzbl %dil, %esi\n movswl %di, %edi\n jmp told\n",
+            (" movswl %di, %edi\n=>", "movzbl %dil, %esi=>movl %edi, %esi", "andl $1, %edx=>andb $1, %dl"),
+        ),
+        ("last", LAST.format("movswl %di, %eax"), ("movswl=>movzwl",)),
+    ],
+)
+def test_narrow_arguments_are_extended(judged: Judged, function: str, right: str, wrong: tuple[str, ...]) -> None:
+    """Callees made by clang rely on it; gcc does it too, for arguments of functions that have a prototype."""
+    assert judged(NARROW, function, right).passed
+    for change in wrong:
+        verdict = judged(NARROW, function, right.replace(*change.split("=>")))
+        assert verdict.kind == "mismatch", change
+        assert verdict.message.startswith("call 1 out"), change
+
+
+def test_ir_says_nothing_of_extended_arguments(judge: Judge, case_of: CaseOf) -> None:
+    case = case_of("declare void @tell(i8)\ndefine void @f(i8 %x) {\n call void @tell(i8 %x)\n ret void\n}\n", ".ll")
+    assert judge.judge(case, "f", "f:\n movsbl %dil, %edi\n jmp tell\n").passed
+    assert judge.judge(case, "f", "f:\n movzbl %dil, %edi\n jmp tell\n").passed

@@ -144,8 +144,8 @@ FINE = {
     " movw 8(%rsi), %ax\n movw %ax, 8(%rdi)\n ret",
     "keep": " movb (%rdi), %al\n movb %al, global(%rip)\n movl 4(%rdi), %eax\n movl %eax, global+4(%rip)\n"
     " movw 8(%rdi), %ax\n movw %ax, global+8(%rip)\n ret",
-    "fresh": " pushq %rbx\n movq %rdi, %rbx\n movl $12, %edi\n call malloc\n movb (%rbx), %cl\n movb %cl, (%rax)\n"
-    " movl 4(%rbx), %ecx\n movl %ecx, 4(%rax)\n movw 8(%rbx), %cx\n movw %cx, 8(%rax)\n popq %rbx\n ret",
+    "fresh": " pushq %rbx\n movq %rdi, %rbx\n movl $12, %edi\n call malloc\n testq %rax, %rax\n je 1f\n movb (%rbx), %cl\n movb %cl, (%rax)\n"
+    " movl 4(%rbx), %ecx\n movl %ecx, 4(%rax)\n movw 8(%rbx), %cx\n movw %cx, 8(%rax)\n1: popq %rbx\n ret",
     "by_value": " movl %edi, %eax\n shlq $32, %rax\n movl $0xffffff78, %ecx\n orq %rcx, %rax\n movl $0xabcd0002, %edx\n ret",
     "small": " movzbl %dil, %eax\n orl $0xff020100, %eax\n ret",
     "field": " movl %edi, %eax\n andl $7, %eax\n orl $0xfffffff8, %eax\n ret",

@@ -37,6 +37,22 @@ def test_what_is_read_before_it_is_set_is_found_out(judged: Judged, compiled: Co
     assert "unused stack" not in str(judged(SOURCE, "flag", always_nine))
 
 
+def test_each_bit_that_is_not_set_has_both_values(judged: Judged) -> None:
+    source = "struct node { struct node *next; int n; };\n"
+    source += "struct node *seek(struct node *l, int n) { while (l && l->n != n) l = l->next; return l; }\n"
+    source += "long wide(int x) { return x; }\n"
+    right = "seek:\n\t{} %eax, %eax\n1:\ttestq %rdi, %rdi\n\tje 3f\n"
+    right += "\tcmpl %esi, 8(%rdi)\n\tje 2f\n\tmovq (%rdi), %rdi\n\tjmp 1b\n2:\tmovq %rdi, %rax\n3:\tret\n"
+    assert judged(source, "seek", right.replace("{}", "xorl")).passed
+    for bit in (0, 10, 19, 31):
+        wrong = right.replace("{} %eax, %eax", f"andl ${1 << bit}, %eax")
+        assert judged(source, "seek", wrong).kind == "mismatch", bit
+    for bit in (32, 63):
+        test = f"wide:\n\tmovslq %edi, %rax\n\tbtq ${bit}, %rdi\n\tjnc 1f\n\tincl %eax\n1:\tret\n"
+        for wrong in (test, test.replace("jnc", "jc")):
+            assert judged(source, "wide", wrong).kind == "mismatch", bit
+
+
 CONSTANTS = r"""
 static const char *digits = "0123456789abcdef";
 static char *levels[] = {"low", "high", "none"};
@@ -309,10 +325,90 @@ def test_runs_on_other_garbage(compiled: Compile) -> None:
     from pytest_llmcompiler.machine.abi import call
 
     made = call([param.type for param in bench.signature.params], list(placed.images))
-    blank = bench.machine.run(placed, made, 100, blank=True)
+    blank = bench.machine.run(placed, made, 100, unset="zeros")
     assert value(blank) == 0
     assert value(bench(1)) != 0
-    assert bench.machine.run(placed, made, 100, blank=True).alike(blank)
+    assert bench.machine.run(placed, made, 100, unset="zeros").alike(blank)
+
+
+BESIDE = """
+static const unsigned short steps[3] = {100, 10, 1};
+static const char *const names[2] = {"low", "high"};
+int sum(int n)
+{
+    int all = 0;
+    if (n < 0 || n > 999) return -1;
+    for (int i = 0; i < 3; i++) while (n >= steps[i]) n -= steps[i], all++;
+    return all;
+}
+int named(int n) { return names[n & 1][0]; }
+"""
+
+
+def test_what_lies_beside_a_constant_may_be_zero(judged: Judged, compiled: Compile) -> None:
+    """A step of zero never ends, where garbage is too large for a step that could be taken."""
+    right = compiled(BESIDE).assembly("sum", "O0")
+    assert judged(BESIDE, "sum", right).passed
+    assert "cmpl\t$3" in right
+    assert judged(BESIDE, "sum", right.replace("cmpl\t$3", "cmpl\t$4")).kind == "hang"
+    null = "named:\n andl $1, %edi\n leaq names(%rip), %rax\n movq (%rax,%rdi,8), %rcx\n {}movsbl (%rcx), %eax\n ret\n"
+    assert judged(BESIDE, "named", null.format("")).passed
+    assert judged(BESIDE, "named", null.format("cmpq $0, -8(%rax)\n je 1f\n") + "1: ret\n").kind == "mismatch"
+
+
+RETURNED = """
+#include <ctype.h>
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+int flag(const char *s) { return strcmp(s, "yes") == 0 || strcmp(s, "on") == 0; }
+int digits(const char *s) { int n = 0; while (isdigit((unsigned char)s[n])) n++; return n; }
+static jmp_buf place;
+static void leave(int x) { if (x > 4) longjmp(place, x); }
+int left(int x) { int back = setjmp(place); if (back) return back + 1; leave(x); return 0; }
+int tail(const char *s) { return strcmp(s, "yes"); }
+int absent(const char *s) { return strcmp(s, "yes") > 0 ? 1 : 0; }
+// LLMC: arg flag.s cstring
+// LLMC: arg digits.s cstring
+// LLMC: arg flag.s non-null
+// LLMC: arg digits.s non-null
+// LLMC: arg tail.s non-null
+// LLMC: arg absent.s non-null
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "change"),
+    [
+        ("flag", ("cmpl\t$0, %eax", "cmpq\t$0, %rax")),
+        ("flag", ("testl\t%eax, %eax", "testq\t%rax, %rax")),
+        ("absent", ("testl\t%eax, %eax", "testq\t%rax, %rax")),
+        ("digits", ("", "")),
+        ("left", ("", "")),
+        ("tail", ("", "")),
+    ],
+)
+def test_the_upper_half_of_what_a_library_function_returns(
+    judged: Judged, compiled: Compile, function: str, change: tuple[str, str]
+) -> None:
+    """An `int` is in the lower half of the register; library functions may leave anything in the other."""
+    reference = compiled(RETURNED)
+    texts = [reference.assembly(function, level) for level in ("O0", "O2")]
+    for text in texts:
+        verdict = judged(RETURNED, function, text)
+        assert verdict.passed, str(verdict)
+    if change[0]:
+        texts = [text for text in texts if change[0] in text and "@PLT" in text]
+        assert texts
+        for text in texts:
+            assert judged(RETURNED, function, text.replace(*change)).kind == "mismatch"
+
+
+def test_a_crash_in_a_library_function_tells_who_called_it(judged: Judged) -> None:
+    text = "flag:\n pushq %rax\n movl $8, %edi\n leaq .Lyes(%rip), %rsi\n call strcmp\n popq %rcx\n ret\n"
+    verdict = judged(RETURNED, "flag", text + ' .section .rodata\n.Lyes: .string "yes"\n')
+    assert verdict.kind == "crash"
+    assert "in strcmp, called from line 5" in verdict.message, str(verdict)
 
 
 PROGRAM = r"""

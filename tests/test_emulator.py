@@ -244,7 +244,7 @@ def test_callbacks_by_number_and_width(program: Reference) -> None:
     run = Bench(program, "two_callbacks")(Callback(targets[0], 0), Callback(targets[1], 1))  # type: ignore[arg-type]
     assert run.calls == (
         CallOut("callback 0", (1,)),
-        CallOut("callback 1", (255,)),
+        CallOut("callback 1", (0xFFFFFFFF,)),  # a char of -1, extended
         CallOut("callback 0", (3,)),
     )
 

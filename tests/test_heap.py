@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from faces import Judged
+from faces import Compile, Judged
 
 SOURCE = r"""
 #include <stdlib.h>
@@ -74,14 +74,18 @@ APPEND = """append:
  leaq 2(%rax), %rsi
  movq %rbx, %rdi
  call realloc
+ testq %rax, %rax
+ je 1f
  movb %r12b, (%rax,%r13)
  movb $0, 1(%rax,%r13)
- popq %r13
+1: popq %r13
  popq %r12
  popq %rbx
  ret
 """
 COPY = APPEND.replace("2(%rax), %rsi", "2(%rax), %rdi").replace(" movq %rbx, %rdi\n call realloc\n", """ call malloc
+ testq %rax, %rax
+ je 1f
  movq %rax, %rdi
  movq %rbx, %rsi
  movq %r13, %rdx
@@ -210,3 +214,98 @@ def test_faults(judged: Judged, fault: str) -> None:
     verdict = judged(SOURCE, function, assembly)
     assert verdict.kind == kind, str(verdict)
     assert words in verdict.message
+
+
+SCARCE = r"""
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+struct word { struct word *next; char *text; long n; };
+struct word *add(struct word *next, const char *text)
+{
+    struct word *p = malloc(sizeof *p);
+    if (!p) return 0;
+    p->text = strdup(text);
+    if (!p->text) { free(p); return 0; }
+    p->next = next;
+    p->n = 1;
+    return p;
+}
+void *kept;
+int why(int n) { kept = calloc(n & 7, 3); return kept ? 0 : errno; }
+int squares(const int *q, int n)
+{
+    int count = n & 7, *p = malloc(count * sizeof *p), sum = 0;
+    if (!p) return -1;
+    for (int i = 0; i < count; i++) p[i] = i * *q & 15;
+    for (int i = 0; i < count; i++) sum += p[i];
+    free(p);
+    return sum;
+}
+// LLMC: arg add.text cstring
+// LLMC: arg add.text non-null
+"""
+ADD = """add:
+ pushq %rbx
+ pushq %r12
+ pushq %r13
+ movq %rdi, %r12
+ movq %rsi, %r13
+ movl $24, %edi
+ call malloc
+ movq %rax, %rbx
+ testq %rax, %rax
+ je 2f
+ movq %r13, %rdi
+ call strdup
+ movq %rax, 8(%rbx)
+ testq %rax, %rax
+ je 1f
+ movq %r12, (%rbx)
+ movq $1, 16(%rbx)
+2: movq %rbx, %rax
+ popq %r13
+ popq %r12
+ popq %rbx
+ ret
+1: movq %rbx, %rdi
+ call free
+ xorl %ebx, %ebx
+ jmp 2b
+"""
+
+
+def test_there_may_be_too_little_memory(judged: Judged) -> None:
+    verdict = judged(SCARCE, "add", ADD)
+    assert verdict.passed, str(verdict)
+    leak = judged(SCARCE, "add", ADD.replace(" movq %rbx, %rdi\n call free\n", ""))
+    assert leak.kind == "mismatch"
+    assert any(line.startswith("  malloc    finds no memory") for line in leak.evidence)
+    assert judged(SCARCE, "add", ADD.replace(" xorl %ebx, %ebx\n", "")).kind == "mismatch"
+    assert judged(SCARCE, "add", ADD.replace(" je 2f\n", "")).kind == "crash"
+    assert judged(SCARCE, "add", ADD.replace(" je 1f\n", "")).kind == "mismatch"
+
+
+def test_the_error_number_says_that_there_is_too_little(judged: Judged, compiled: Compile) -> None:
+    right = compiled(SCARCE).assembly("why", "O2")
+    assert judged(SCARCE, "why", right).passed
+    wrong = right.replace("__errno_location@PLT", "__errno_location@PLT\n\tmovl $5, (%rax)")
+    assert judged(SCARCE, "why", wrong).kind == "mismatch"
+
+
+def test_who_needs_no_memory_may_do_without(judged: Judged) -> None:
+    text = """squares:
+ xorl %eax, %eax
+ movl %esi, %ecx
+ andl $7, %ecx
+1: decl %ecx
+ js 2f
+ movl %ecx, %edx
+ imull (%rdi), %edx
+ andl $15, %edx
+ addl %edx, %eax
+ jmp 1b
+2: ret
+"""
+    assert judged(SCARCE, "squares", text).passed
+    assert judged(SCARCE, "squares", text.replace("$15", "$14")).kind == "mismatch"

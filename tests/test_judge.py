@@ -56,7 +56,7 @@ APPLY = """apply:
  ret
 """
 COUNT = "count:\n andl $7, %edi\n addl %edi, total(%rip)\n movl $1, other(%rip)\n ret\n"
-BOX = "box:\n pushq %rbx\n movl %edi, %ebx\n movl $4, %edi\n call malloc\n movl %ebx, (%rax)\n popq %rbx\n ret\n"
+BOX = "box:\n pushq %rbx\n movl %edi, %ebx\n movl $4, %edi\n call malloc\n testq %rax, %rax\n je 1f\n movl %ebx, (%rax)\n1: popq %rbx\n ret\n"
 GREET = """greet:
  andl $1, %edi
  movl %edi, %esi

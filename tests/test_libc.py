@@ -55,6 +55,7 @@ void piece(int n) { strncpy(moved, moved + n, 4); }
 void joined(int n) { moved[3] = 0; strcat(moved, moved + n); }
 void joined_piece(int n) { strncat(moved, moved + n, 2); }
 int letter(int c) { return (isalpha)(c) + (toupper)(c); }
+char *doubled(const char *s) { return strdup(s); }
 int early(const char *s, int x) { return time(0) % 4 == x; }
 int with_file(FILE *f, int x) { return x; }
 """
@@ -123,12 +124,13 @@ def test_preconditions(compiled: Compile, function: str, right: tuple[int, ...],
         assert (strict.outcome == "fault") == (x in wrong), (x, strict.fault)
 
 
-def test_functions_that_look_at_the_clock_are_salted(compiled: Compile) -> None:
+def test_functions_that_look_at_the_clock_or_ask_for_memory_are_salted(compiled: Compile) -> None:
     reference = compiled(SOURCE)
-    assert reference.is_salted("early")
-    assert reference.is_salted("twice")
-    assert reference.is_salted("fail")
-    assert not reference.is_salted("joined")
+    assert reference.salts("early") == 8
+    assert reference.salts("twice") == 8
+    assert reference.salts("fail") == 8
+    assert reference.salts("joined") == 1
+    assert reference.salts("doubled") == 24
     assert reference.minds_errno("fail")
     assert not reference.minds_errno("early")
 

@@ -24,8 +24,9 @@ RETURN = STUBS + PAGE - STUB_SIZE
 
 _STRICTEST = 16
 """The alignment of anything in C."""
-GARBAGE = (b"\xa5\x5a\x96\x69", b"\x3c\xc3\x78\x87")
-"""What fills memory that nobody initialised. References run with both; a result that differs depends on garbage."""
+GARBAGE = (b"\xa5\x5a\x96\x69", b"\x5a\xa5\x69\x96")
+"""What fills memory that nobody initialised. References run with both; a result that differs depends on garbage. Every
+bit differs, so that whichever one is looked at makes a difference."""
 
 
 class DoesNotFit(Exception):

@@ -69,14 +69,14 @@ def inputs(
     seeds: Sequence[Input] = (),
     *,
     globals: Mapping[str, Type] | None = None,
-    salted: bool = True,
+    salts: int = 8,
     learned: Mapping[Scope, Ties] | None = None,
 ) -> st.SearchStrategy[Input]:
     """Inputs of a function: made from its types, and variations of `seeds`.
 
-    `globals` are the variables that are part of the input; half of the time one keeps its initial value. `salted`
-    where the function calls what the harness answers for: then inputs differ in those answers too. `learned` is what
-    runs taught about members that belong together.
+    `globals` are the variables that are part of the input; half of the time one keeps its initial value. `salts`
+    are more than one where the function calls what the harness answers for: then inputs differ in those answers too.
+    `learned` is what runs taught about members that belong together.
     """
     params = function.params + (_extra_params() if function.variadic else ())
     maker = _Maker(found, learned or {})
@@ -100,7 +100,7 @@ def inputs(
             if index not in kept
         )
         low = bool(maker.drawn) and draw(_LOW)
-        return Input(args, draw(_SALTS) if salted else 0, values, low)
+        return Input(args, draw(st.integers(0, salts - 1)), values, low)
 
     return draw_input()
 
@@ -109,7 +109,6 @@ def _extra_params() -> tuple[Param, ...]:
     return tuple(Param(f"...[{index}]", Int(8, True, "long")) for index in range(_EXTRA))
 
 
-_SALTS = st.integers(0, 7)
 _LOW = st.sampled_from((False, False, False, True))
 _COUNTS = st.one_of(
     *(st.integers(0, 8), st.sampled_from((1, 1, 2, 3, 4, 5, 6, 7)), st.sampled_from((9, 16, 17, 33, 64, 65, 130, 200))),

@@ -58,7 +58,8 @@ class Input:
 
     args: tuple[Value, ...]
     salt: int = 0
-    """Chooses the results of callbacks and of functions that the program only declares."""
+    """Chooses the results of callbacks and of functions that the program only declares, the clock, and whether there is
+    memory."""
     globals: tuple[tuple[str, Value], ...] = ()
     """The global variables that do not have their initial value."""
     low: bool = False

@@ -378,7 +378,8 @@ def _outside(placed: Placed, actual: Run) -> Iterator[Difference]:
 
 def agree(frame: Frame, first: Run, second: Run) -> bool:
     """Whether two runs of references, on different garbage, behave alike in all but bytes that may be loose."""
-    if (first.outcome, first.code, first.freed) != (second.outcome, second.code, second.freed):
+    ends = [(run.outcome, run.code, run.freed, run.refused) for run in (first, second)]
+    if ends[0] != ends[1]:
         return False
     first, second = shaped(frame.placed, first), shaped(frame.placed, second)
     shapes = [[item[:2] for item in run.heap[: run.reached]] for run in (first, second)]

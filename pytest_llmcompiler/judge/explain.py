@@ -15,11 +15,13 @@ from pytest_llmcompiler.judge.subject import Subject
 from pytest_llmcompiler.judge.trace import Seen, Text, alike, common, parting, wrong_store
 from pytest_llmcompiler.judge.trial import Stage, Trial
 from pytest_llmcompiler.machine.inspection import Look, steps, stores
+from pytest_llmcompiler.machine.run import SHORTAGES, Unset
 
 _TRACED = 20_000
 """Instructions, and stores, that are looked at to find out where two ways part."""
 _INSTRUCTIONS = 50_000_000
 """What the candidate may execute, about, while a smaller input is looked for."""
+_SETTINGS: tuple[Unset, ...] = ("zeros", "garbage", "inverse")
 _LEVELS = ("O0", "O1", "O2", "O3")
 
 _Failure = tuple[Input, Entry, Finding]
@@ -61,6 +63,7 @@ class Explanation:
                 finding = replace(finding, evidence=(*finding.evidence, *more))
         lines = show_input(made, standard.subject.signature.params)
         at = ["  placed    its objects begin at multiples of 4 GiB"] if entry.placed.low else []
+        at += [f"  malloc    {SHORTAGES[made.salt]}"] if entry.expected.refused else []
         return finding, [f"  input     {lines[0]}", *(f"            {line}" for line in lines[1:]), *at]
 
     def _smallest(self, find: _Find, first: _Failure) -> _Failure:
@@ -89,17 +92,19 @@ class Explanation:
 
     def _on_garbage(self, entry: Entry, finding: Finding) -> Iterator[str]:
         """Whether it is garbage that a failure depends on."""
-        if finding.kind != "abi" and self._trial.passes(entry, blank=not finding.blank):
-            held, other_values = ("zeros", "other values") if finding.blank else ("other values", "zeros")
+        others = () if finding.kind == "abi" else (unset for unset in _SETTINGS if unset != finding.unset)
+        fine = next((unset for unset in others if self._trial.passes(entry, unset)), None)
+        if fine:
+            held, instead = ("zeros" if unset == "zeros" else "other values" for unset in (finding.unset, fine))
             yield (
-                f"  unset     something is read before it is set: the unused stack and registers held {held} here, and "
-                f"with {other_values} there this input passes"
+                f"  unset     something is read before it is set, or beside a constant: the unused stack and registers "
+                f"held {held} here, and with {'yet others' if held == instead else instead} there this input passes"
             )
 
     def _parting(self, entry: Entry, finding: Finding, texts: Sequence[Text]) -> Iterator[str]:
         """Where the candidate's way parts from the reference's, as far as that can be said."""
         mine = Text("the candidate", self._trial.assembly, self._trial.candidate)
-        look = Look(entry.placed, entry.call, entry.limit, finding.blank)
+        look = Look(entry.placed, entry.call, entry.limit, finding.unset)
         similar = [text for text in texts if alike(mine, text)]
         words = None
         if similar:

@@ -9,7 +9,7 @@ from pytest_llmcompiler.inputs.place import PAGE, Placed
 from pytest_llmcompiler.judge.compare import Difference
 from pytest_llmcompiler.judge.verdict import Kind
 from pytest_llmcompiler.machine.emulator import MOST_CALLS, Machine
-from pytest_llmcompiler.machine.run import Fault, Run
+from pytest_llmcompiler.machine.run import Fault, Run, Unset
 
 _ROWS = 6
 """Differences that are shown."""
@@ -22,8 +22,8 @@ class Finding:
     kind: Kind
     message: str
     evidence: tuple[str, ...] = ()
-    blank: bool = False
-    """Whether the unused stack and registers held zeros."""
+    unset: Unset = "garbage"
+    """What the unused stack and registers held."""
 
 
 def mismatch(found: Sequence[Difference]) -> Finding:

@@ -74,8 +74,8 @@ class Oracle:
         limit = _HANG_FLOOR + _HANG_FACTOR * (run.length + sum(target.size for target in placed.objects))
         others = (
             optimised.run(placed, call, limit),
-            golden.run(placed, call, limit, blank=True),
-            optimised.run(placed, call, limit, blank=True),
+            golden.run(placed, call, limit, unset="zeros"),
+            optimised.run(placed, call, limit, unset="zeros"),
         )
         frame = self._frame(placed)
         if not all(agree(frame, run, other) for other in others):

@@ -148,8 +148,8 @@ class Standard:
     def _strategy(self, learned: dict[Scope, Ties]) -> st.SearchStrategy[Input]:
         subject = self.subject
         asked = (subject.signature, self._rules, self._hints, self.from_main)
-        salted = subject.reference.is_salted(subject.function)
-        return inputs(*asked, globals=subject.globals, salted=salted, learned=learned)
+        salts = subject.reference.salts(subject.function)
+        return inputs(*asked, globals=subject.globals, salts=salts, learned=learned)
 
     @functools.cached_property
     def _hints(self) -> Hints:

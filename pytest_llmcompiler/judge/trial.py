@@ -15,10 +15,12 @@ from pytest_llmcompiler.judge.whole import compared
 from pytest_llmcompiler.machine.assemblers import Assembled
 from pytest_llmcompiler.machine.emulator import Machine
 from pytest_llmcompiler.machine.inspection import Look, misuse
-from pytest_llmcompiler.machine.run import Run
+from pytest_llmcompiler.machine.run import Run, Unset
 
 _INSPECTED_LIMIT = 50_000
 """Instructions of a candidate that get a closer look."""
+
+_VARIATIONS: tuple[Unset, ...] = ("zeros", "inverse")
 
 Stage = Literal["input", "program", "inspection"]
 """A run on an input, of the whole program, or on an input again for a closer look."""
@@ -63,13 +65,16 @@ class Trial:
         finding = self._fault_of(run, entry)
         if finding or not varied:
             return finding
-        blank = self.machine.run(entry.placed, entry.call, entry.limit, blank=True)
-        finding = None if blank.alike(run) else self._fault_of(blank, entry)
-        return finding and replace(finding, blank=True)
+        for unset in _VARIATIONS:
+            other = self.machine.run(entry.placed, entry.call, entry.limit, unset=unset)
+            finding = None if other.alike(run) else self._fault_of(other, entry)
+            if finding:
+                return replace(finding, unset=unset)
+        return None
 
-    def passes(self, entry: Entry, *, blank: bool) -> bool:
-        """Whether nothing goes wrong on an input, with zeros or other values in the unused stack and registers."""
-        return self._fault_of(self.machine.run(entry.placed, entry.call, entry.limit, blank=blank), entry) is None
+    def passes(self, entry: Entry, unset: Unset) -> bool:
+        """Whether nothing goes wrong on an input, with these values in the unused stack and registers."""
+        return self._fault_of(self.machine.run(entry.placed, entry.call, entry.limit, unset=unset), entry) is None
 
     def as_program(self) -> Finding | None:
         """What goes wrong when the whole program is run."""
@@ -97,6 +102,8 @@ class Trial:
         return Finding("abi", words, evidence)
 
     def _fault_of(self, run: Run, entry: Entry) -> Finding | None:
+        if run.refused != entry.expected.refused:
+            return None  # a compiler may do without memory: then it goes on where the reference has given up
         finding = stopped(self.machine, run, entry.expected, entry.limit, entry.placed, self.assembly)
         if finding:
             return finding

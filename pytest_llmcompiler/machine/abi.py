@@ -6,7 +6,7 @@ Source: System V Application Binary Interface, AMD64 Architecture Processor Supp
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pytest_llmcompiler.program.types import Array, Float, Function, Int, Pointer, Struct, Type
@@ -26,6 +26,13 @@ class Call:
     registers: dict[str, int]
     stack: bytes
     """The argument area, whose first byte lies just above the return address; a multiple of 16 bytes."""
+    other: Call | None = None
+    """The same with every bit inverted that the convention leaves undefined, where there are such."""
+
+    @property
+    def inverted(self) -> Call:
+        """The same call, and where it has undefined bits, the other values of these."""
+        return self.other or self
 
 
 @dataclass(frozen=True)
@@ -120,10 +127,15 @@ def call(types: Sequence[Type], images: Sequence[bytes], *, variadic: bool = Fal
 
     Integers narrower than 32 bits are extended to 32, which callers made by clang do and callees made by clang rely on.
     """
+    made, other = (_call(types, images, variadic, garbage) for garbage in (_UNDEFINED, _INVERTED))
+    return made if made == other else replace(made, other=other)
+
+
+def _call(types: Sequence[Type], images: Sequence[bytes], variadic: bool, garbage: bytes) -> Call:
     registers: dict[str, int] = {}
     stack = bytearray()
     for type, image, place in zip(types, images, places(types), strict=True):
-        words = _words(type, image)
+        words = _words(type, image, garbage)
         if place.registers:
             registers.update(zip(place.registers, words, strict=True))
         else:
@@ -149,12 +161,13 @@ def arguments(types: Sequence[Type], register: Callable[[str], int], stack: Call
 
 _UNDEFINED = b"\xb7\x8d\xa1\xc9\x95\xe3\xd5"
 """What fills the bits that the convention leaves undefined: a callee that looks at them goes wrong."""
+_INVERTED = bytes(byte ^ 0xFF for byte in _UNDEFINED)
 
 
-def _words(type: Type, image: bytes) -> list[int]:
+def _words(type: Type, image: bytes, garbage: bytes) -> list[int]:
     if isinstance(type, Int) and type.size < 4:
         image = (int.from_bytes(image, "little", signed=type.signed) & 0xFFFFFFFF).to_bytes(4, "little")
-    image += _UNDEFINED[: -len(image) % 8]
+    image += garbage[: -len(image) % 8]
     return [int.from_bytes(image[start : start + 8], "little") for start in range(0, len(image), 8)]
 
 

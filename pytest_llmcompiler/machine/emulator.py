@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import unicorn
 from unicorn import x86_const as x86
@@ -22,7 +22,7 @@ from pytest_llmcompiler.machine.libc import Exit, Kernel, Trap
 from pytest_llmcompiler.machine.memory import Block
 from pytest_llmcompiler.machine.outside import Outside, mixed
 from pytest_llmcompiler.machine.preconditions import checks
-from pytest_llmcompiler.machine.run import ELSEWHERE, CallOut, Constants, Fault, Outcome, Run, initial_errno
+from pytest_llmcompiler.machine.run import ELSEWHERE, CallOut, Constants, Fault, Outcome, Run, Unset, initial_errno
 from pytest_llmcompiler.program.ir import PAD
 from pytest_llmcompiler.program.reference import Program, Segment
 from pytest_llmcompiler.program.types import Function
@@ -36,11 +36,16 @@ START, START_SIZE = 0x7FFE00000000, 4 * PAGE
 FRAME = 2 * PAGE
 """Bytes at the top of the stack that belong to the caller of the function under test."""
 BLANK_TOP = 0x30010
-"""Bytes of the stack below the caller's frame in a run on blank memory: there the stack pointer crosses a multiple of
+"""Bytes of the stack below the caller's frame in a run on zeros: there the stack pointer crosses a multiple of
 64 KiB, so that what counts it down in 16 bits goes wrong."""
 MOST_ARGUMENTS = PAGE
 """Bytes that the argument area on the stack may have."""
 
+NARROW = RETURN + STUB_SIZE // 2
+"""Where library functions return to whose results have an undefined half: on the way to the candidate, that is filled
+with garbage."""
+_MOST_NARROW = 20
+"""Calls of them in a run for which this is done: it takes longer than most of them."""
 MOST_CALLS = 1_000
 """Calls out that a run may make; a reference makes far fewer on any input."""
 
@@ -61,6 +66,7 @@ _IDS = {
     name: getattr(x86, f"UC_X86_REG_{name.upper()}")
     for name in (*_REGISTERS, *abi.CALLER_SAVED, *(f"xmm{number}" for number in range(16)))
 }
+_INVERSE: dict[Unset, Unset] = {"garbage": "inverse", "inverse": "garbage", "zeros": "zeros"}
 _DIRECTION = 1 << 10
 _MXCSR_CONTROL = 0xFFC0
 
@@ -109,13 +115,20 @@ class Machine:
         self._outside = Outside(self, self._heap)
         self._kernel = Kernel(self._uc)
         self._data: list[tuple[int, Block]] = []
+        self._fixed: list[tuple[int, Block]] = []
+        """The program's constants."""
+        self._padded: Unset | None = None
+        """What the pads around them are filled with now."""
         self._calls: list[CallOut] = []
         self._abi: list[str] = []
         self._end: tuple[Outcome, Fault | None, int] | None = None
         self._length = 0
         self._edges: set[tuple[int, int]] = set()
-        self._lost: dict[bool, list[tuple[int, int]]] = {}
+        self._lost: dict[Unset, list[tuple[int, int]]] = {}
         """What a call leaves in the registers that it may change."""
+        self._callers: dict[int, int] = {}
+        """Where calls came from that return by way of `NARROW`, by the place on the stack."""
+        self._narrow_left = 0
         self._placed: Placed | None = None
         self._raised: Exception | None = None
         self._depth = DEEP if candidate else DEEP // 2
@@ -141,16 +154,14 @@ class Machine:
         for segment in self.program.segments:
             start = segment.address // PAGE * PAGE
             size = -(-(segment.address + len(segment.data) - start) // PAGE) * PAGE
-            rights = unicorn.UC_PROT_READ | (unicorn.UC_PROT_EXEC if segment.executable else 0)
-            if segment.writable:
-                region = self._map(start, size)
-                region.write(segment.data, segment.address - start)
-                self._data.append((start, region))
-            else:
-                self._uc.mem_map(start, size, rights)
+            if segment.executable:
+                self._uc.mem_map(start, size, unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC)
                 self._uc.mem_write(segment.address, segment.data)
-        for pad in self.program.pads:
-            self._uc.mem_write(pad, GARBAGE[self.fill] * (PAD // 4))
+            else:
+                writes = unicorn.UC_PROT_WRITE if segment.writable else 0
+                region = self._map(start, size, unicorn.UC_PROT_READ | writes)
+                region.write(segment.data, segment.address - start)
+                (self._data if segment.writable else self._fixed).append((start, region))
 
     def _map(self, address: int, size: int, rights: int = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE) -> Block:
         region = Block(size)
@@ -237,6 +248,7 @@ class Machine:
         unbuffered = 2  # _IONBF
         self._call("setvbuf", (stdout, 0, unbuffered, 0))
         self._errno = self._call("__errno_location", ()) if "__errno_location" in self.program.symbols else 0
+        self._heap.errno = self._errno
 
     def _call(self, name: str, args: tuple[int, ...]) -> int:
         stack = STACK + STACK_SIZE - FRAME - 8
@@ -272,7 +284,9 @@ class Machine:
         # Compilers may call the local functions of a file as they like, and gcc does not align the stack for them.
         for name in (candidate.calls | self.program.functions) - self.program.local:
             if name in self.program.addresses and name != self.function:
-                self.watch(self.program.addresses[name], self.program.addresses[name], self._on_call)
+                action = self._on_narrow_call if name in self.program.narrow else self._on_call
+                self.watch(self.program.addresses[name], self.program.addresses[name], action)
+        self.watch(NARROW, NARROW, self._on_narrow_return)
         for address, mnemonic in candidate.mnemonics.items():
             self._guard_instruction(address, mnemonic)
 
@@ -290,7 +304,7 @@ class Machine:
 
     def _freeze(self) -> None:
         """Remember the state from which every run starts."""
-        self._starts = {blank: self._state(blank) for blank in (False, True)}
+        self._starts = {unset: self._state(unset) for unset in get_args(Unset)}
         own = self.candidate.segments if self.candidate else ()
         parts: tuple[Segment | CandidateSegment, ...] = (*self.program.segments, *own)
         self._constants = Constants(
@@ -301,31 +315,43 @@ class Machine:
         for arena in (self._arena, self._fresh_arena):
             arena.write(GARBAGE[self.fill] * (ARENA // 4))
 
-    def _state(self, blank: bool) -> _Start:
-        self._blank = blank
+    def _state(self, unset: Unset) -> _Start:
+        self._unset = unset
         saved = {name: self._garbage(index) for index, name in enumerate(abi.CALLEE_SAVED)}
         for name, value in saved.items():
             self._uc.reg_write(_IDS[name], value)
         self._clobber()
         self._uc.reg_write(x86.UC_X86_REG_EFLAGS, 0x202)
         self._uc.reg_write(x86.UC_X86_REG_FPTAG, 0xFFFF)
-        stack = bytes(STACK_SIZE) if blank else GARBAGE[self.fill] * (STACK_SIZE // 4)
-        return _Start(self._uc.context_save(), saved, stack, BLANK_TOP if blank else STACK_SIZE - FRAME)
+        top = BLANK_TOP if unset == "zeros" else STACK_SIZE - FRAME
+        return _Start(self._uc.context_save(), saved, self._garbage_of(STACK_SIZE), top)
 
     def _garbage(self, index: int) -> int:
         """64 bits for a register that holds no value: they look like nothing, or are zero."""
-        return 0 if self._blank else mixed((int.from_bytes(GARBAGE[self.fill], "little"), index))
+        number = mixed((int.from_bytes(GARBAGE[0], "little"), index))
+        return {"garbage": number, "inverse": ~number & (1 << 64) - 1, "zeros": 0}[self._held]
+
+    def _garbage_of(self, size: int) -> bytes:
+        """As many bytes for a stack that holds no values."""
+        words = {"garbage": GARBAGE[0], "inverse": GARBAGE[1], "zeros": bytes(4)}
+        return words[self._held] * (size // 4)
+
+    @property
+    def _held(self) -> Unset:
+        """What unused registers hold in this run: the garbage of one fill is the inverse of the other's."""
+        return _INVERSE[self._unset] if self.fill else self._unset
 
     # -- running
 
-    def run(self, placed: Placed, call: abi.Call, limit: int, *, blank: bool = False, brief: bool = False) -> Run:
+    def run(self, placed: Placed, call: abi.Call, limit: int, *, unset: Unset = "garbage", brief: bool = False) -> Run:
         """Run the function on an input, for at most `limit` instructions.
 
-        With `blank`, the unused stack and registers hold zeros, so that what is read from there makes a difference.
+        With other values in the unused stack and registers and around constants (`unset`), what is read from there
+        makes a difference.
         A `brief` run shows how it ended, and nothing else.
         """
-        self._reset(placed, blank)
-        return self._run(self.entry, call, limit, brief)
+        self._reset(placed, unset)
+        return self._run(self.entry, call.inverted if unset == "inverse" else call, limit, brief)
 
     def preset(self, address: int, data: bytes) -> None:
         """Let every further run find these bytes in the program's writable memory."""
@@ -337,7 +363,7 @@ class Machine:
 
     def run_main(self, limit: int) -> Run:
         """Run the whole program from `main` on; a return from there is an exit."""
-        self._reset(_NO_INPUT, False)
+        self._reset(_NO_INPUT, "garbage")
         registers = dict(zip(abi.INTEGER_REGISTERS, self._arguments))
         run = self._run(self.program.symbols["main"].address, abi.Call(registers, b""), limit)
         return replace(run, outcome="exit", code=self.register("rax") & 0xFF) if run.outcome == "return" else run
@@ -411,9 +437,10 @@ class Machine:
             return STACK + STACK_SIZE - FRAME - address
         return self._heap.extent(address)
 
-    def _reset(self, placed: Placed, blank: bool) -> None:
-        self._blank, self._start = blank, self._starts[blank]
+    def _reset(self, placed: Placed, unset: Unset) -> None:
+        self._unset, self._start = unset, self._starts[unset]
         self._uc.context_restore(self._start.context)
+        self._fill_pads()
         for region, data in self._initial:
             region.write(data)
         for name, data in placed.globals:
@@ -431,6 +458,18 @@ class Machine:
         self._placed, self._end, self._raised, self._length = placed, None, None, 0
         self._edges, self._block = set(), 0
         self._calls, self._abi = [], []
+        self._callers, self._narrow_left = {}, _MOST_NARROW
+
+    def _fill_pads(self) -> None:
+        """Let what lies around constants differ where the unused stack does."""
+        if self._padded == self._unset:
+            return
+        self._padded, data = self._unset, self._garbage_of(PAD)
+        for pad in self.program.pads:
+            for start, region in self._fixed:
+                if start <= pad < start + region.size:
+                    region.write(data, pad - start)
+            self.preset(pad, data)
 
     def _fill_arena(self, placed: Placed) -> None:
         """Put the objects into their slots; only slots that the last run used have to be cleaned."""
@@ -489,6 +528,7 @@ class Machine:
             calls=tuple(self._calls),
             length=self._length,
             edges=frozenset(self._edges),
+            refused=self._heap.refused,
         )
         assert self._placed is not None
         placed = self._placed
@@ -556,7 +596,7 @@ class Machine:
         """Map the memory below the stack, until the next run."""
         size = self._depth
         self._uc.mem_map(STACK - size, size, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
-        self._uc.mem_write(STACK - size, bytes(size) if self._blank else GARBAGE[self.fill] * (size // 4))
+        self._uc.mem_write(STACK - size, self._garbage_of(size))
         self._is_deep = True
 
     def _on_invalid(self, uc: Any, data: Any) -> bool:
@@ -584,6 +624,24 @@ class Machine:
         stack = self._uc.reg_read(x86.UC_X86_REG_RSP)
         if stack % 16 != 8 and self.in_candidate(self._caller()):
             self._abi.append(f"the stack is not aligned to 16 bytes at the call of {self.name_of(address)}")
+
+    def _on_narrow_call(self, address: int) -> None:
+        self._on_call(address)
+        caller, stack = self._caller(), self.register("rsp")
+        if self._narrow_left and self.in_candidate(caller):
+            self._narrow_left -= 1
+            self._callers[stack] = caller
+            self._uc.mem_write(stack, NARROW.to_bytes(8, "little"))
+
+    def _on_narrow_return(self, _: int) -> None:
+        stack = self.register("rsp") - 8
+        if stack not in self._callers:
+            raise Trap("a jump into no function")
+        self._uc.mem_write(stack, self._callers.pop(stack).to_bytes(8, "little"))
+        self._uc.reg_write(x86.UC_X86_REG_RSP, stack)
+        result = self.register("rax").to_bytes(8, "little")[:4]
+        self._uc.reg_write(x86.UC_X86_REG_RAX, self._garbage(16))
+        self._return("rax", result)
 
     def _on_aligned(self, operand: Operand, pc: int) -> None:
         address = operand.address(lambda name: self._uc.reg_read(getattr(x86, f"UC_X86_REG_{name.upper()}")))
@@ -620,11 +678,11 @@ class Machine:
 
     def _clobber(self) -> None:
         """Put garbage into every register that a call may change."""
-        if self._blank not in self._lost:
+        if self._unset not in self._lost:
             general = [(_IDS[name], self._garbage(16 + index)) for index, name in enumerate(abi.CALLER_SAVED)]
             vectors = [(_IDS[f"xmm{n}"], self._garbage(32 + n) * ((1 << 64) + 1)) for n in range(16)]
-            self._lost[self._blank] = general + vectors
-        self._uc.reg_write_batch(self._lost[self._blank])
+            self._lost[self._unset] = general + vectors
+        self._uc.reg_write_batch(self._lost[self._unset])
 
     def _caller(self) -> int:
         """The address that the topmost word of the stack holds: where a function that was just entered came from."""
@@ -673,7 +731,7 @@ class Machine:
         if STACK <= stack < STACK + STACK_SIZE - 8:
             words = self._stack.read(stack - STACK, min(2048, STACK_SIZE - (stack - STACK)) // 8 * 8)
             for start in range(0, len(words), 8):
-                yield int.from_bytes(words[start : start + 8], "little")
+                yield self._callers.get(stack + start) or int.from_bytes(words[start : start + 8], "little")
 
     def name_of(self, address: int) -> str:
         """The symbol of the program that an address belongs to, or the address itself."""

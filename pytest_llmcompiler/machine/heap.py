@@ -11,6 +11,7 @@ from unicorn import x86_const as x86
 
 from pytest_llmcompiler.inputs.place import PAGE, Placed, PlacedObject
 from pytest_llmcompiler.machine.libc import Trap
+from pytest_llmcompiler.machine.run import is_short
 
 HEAP = 0x5581A0000000
 HEAP_LIMIT = 4 << 20
@@ -19,6 +20,7 @@ _LANE, _ROUND = 2 << 20, 1 << 16
 _BEYOND = HEAP + (HEAP_LIMIT + 1) * _LANE
 """Where objects lie that have no room in their lane."""
 _END = 0x5E0000000000
+_ENOMEM = 12
 _READ_WRITE = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE
 
 
@@ -40,8 +42,12 @@ class Heap:
     if those of the input begin where there is none before, so do they, at multiples of 64 KiB.
 
     The objects of an input count as the heap's own, as if the caller had got them from malloc: they can be freed and
-    reallocated. `arena` is the address of the host's memory in which they lie.
+    reallocated. `arena` is the address of the host's memory in which they lie. The salt of an input may say that there
+    is too little memory.
     """
+
+    errno = 0
+    """The address of the C library's error number, where it has one."""
 
     def __init__(self, uc: unicorn.Uc, garbage: bytes, arena: int) -> None:
         self._uc, self._garbage, self._arena = uc, garbage, arena
@@ -51,13 +57,15 @@ class Heap:
         self._freed: list[PlacedObject] = []
         self._made: Counter[int] = Counter()
         self._held = self._beyond = 0
+        self.refused = False
+        """Whether there was too little memory for what was asked for, by the salt of the input."""
         self.functions: dict[str, Callable[[], None]] = {
-            "malloc": lambda: self._return(self.allocate(self._argument(0))),
+            "malloc": lambda: self._return(self._asked(self._argument(0))),
             "calloc": self._calloc,
             "realloc": self._realloc,
             "free": lambda: self._free(self._argument(0)),
-            "aligned_alloc": lambda: self._return(self.allocate(self._argument(1), self._argument(0))),
-            "memalign": lambda: self._return(self.allocate(self._argument(1), self._argument(0))),
+            "aligned_alloc": lambda: self._return(self._asked(self._argument(1), self._argument(0))),
+            "memalign": lambda: self._return(self._asked(self._argument(1), self._argument(0))),
         }
 
     def reset(self, placed: Placed) -> None:
@@ -73,6 +81,7 @@ class Heap:
         self._freed.clear()
         self._made.clear()
         self._held = self._beyond = 0
+        self.refused = False
 
     def objects(self) -> tuple[tuple[int, int, bytes], ...]:
         """Address, size and pages of each live object, in the order of their addresses."""
@@ -122,6 +131,17 @@ class Heap:
     def _argument(self, index: int) -> int:
         return int(self._uc.reg_read((x86.UC_X86_REG_RDI, x86.UC_X86_REG_RSI)[index]))
 
+    def _asked(self, size: int, align: int = 16) -> int:
+        """The address of a new object for the program, 0 where there is no room; then the error number says so."""
+        if self._placed is not None and is_short(self._placed.salt, size):
+            self.refused = True
+            address = 0
+        else:
+            address = self.allocate(size, align)
+        if not address and self.errno:
+            self._uc.mem_write(self.errno, _ENOMEM.to_bytes(4, "little"))
+        return address
+
     def _return(self, value: int) -> None:
         self._uc.reg_write(x86.UC_X86_REG_RAX, value)
 
@@ -140,7 +160,7 @@ class Heap:
 
     def _calloc(self) -> None:
         size = self._argument(0) * self._argument(1)
-        address = self.allocate(size)
+        address = self._asked(size)
         if address:
             self._uc.mem_write(address, bytes(size))
         self._return(address)
@@ -148,7 +168,7 @@ class Heap:
     def _realloc(self) -> None:
         old, size = self._argument(0), self._argument(1)
         held = self._held_by(old).size if old else 0
-        new = self.allocate(size)
+        new = self._asked(size)
         if new and old:
             self._uc.mem_write(new, bytes(self._uc.mem_read(old, min(size, held))))
             self._free(old)

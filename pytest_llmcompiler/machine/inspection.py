@@ -13,7 +13,7 @@ from pytest_llmcompiler.machine import abi
 from pytest_llmcompiler.machine.assemblers import Assembled
 from pytest_llmcompiler.machine.decoder import decode
 from pytest_llmcompiler.machine.emulator import DEEP, STACK, STACK_SIZE, Machine
-from pytest_llmcompiler.machine.run import Fault, Store
+from pytest_llmcompiler.machine.run import Fault, Store, Unset
 
 RED_ZONE = 128
 """Bytes below the stack pointer that a function may use as it likes: nobody else does."""
@@ -26,12 +26,11 @@ class Look:
     placed: Placed
     call: abi.Call
     limit: int
-    blank: bool = False
-    """Whether the unused stack and registers hold zeros."""
+    unset: Unset = "garbage"
 
     def run(self, machine: Machine) -> None:
         """Run a machine so; what it shows is of no interest."""
-        machine.run(self.placed, self.call, self.limit, blank=self.blank)
+        machine.run(self.placed, self.call, self.limit, unset=self.unset)
 
 
 def misuse(machine: Machine, look: Look) -> Fault | None:

@@ -3,6 +3,7 @@ answered with results that the input and the arguments choose."""
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from bisect import bisect_right
@@ -87,6 +88,7 @@ class Outside:
     def _values(self, types: list[Type]) -> list[int]:
         machine = self._machine
         stack = machine.register("rsp") + 8
+        types = [_passed(type) for type in types]
         images = abi.arguments(types, machine.register, lambda offset, size: machine.read(stack + offset, size))
         if any(len(image) < kind.size for kind, image in zip(types, images, strict=True)):
             raise Trap("a call whose arguments lie in no memory")
@@ -324,6 +326,14 @@ def _defined(type: Type, image: bytes) -> int:
         number = struct.unpack("<f" if type.size == 4 else "<d", image)[0]
         image = image if number == number else struct.pack("<f" if type.size == 4 else "<d", float("nan"))
     return int.from_bytes(image, "little") & int.from_bytes(significant(type), "little")
+
+
+def _passed(type: Type) -> Type:
+    """What an argument is passed as: both gcc and clang extend narrow integers to 32 bits, and clang's callees rely on
+    that. IR does not always say that they are."""
+    if isinstance(type, Int) and type.size < 4 and not re.fullmatch(r"i\d+", type.name):
+        return Int(4, type.signed, type.name)
+    return type
 
 
 def _without_heap(number: int) -> int:

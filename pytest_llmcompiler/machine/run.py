@@ -48,6 +48,23 @@ def initial_errno(salt: int) -> int:
     return 131 * (salt & 1)
 
 
+SHORTAGES = {
+    21: "finds no memory",
+    22: "finds no memory for sizes that are no multiples of 8",
+    23: "finds no memory for sizes that are multiples of 8",
+}
+"""What malloc does with these salts, which are an eighth of those for functions that ask for memory."""
+
+
+def is_short(salt: int, size: int) -> bool:
+    """Whether malloc finds no memory. The size alone decides: programs may ask for the same in another order."""
+    return salt in SHORTAGES and (salt == 21 or (size % 8 == 0) == (salt == 23))
+
+
+Unset = Literal["garbage", "inverse", "zeros"]
+"""What the unused stack and registers hold, and what lies around constants: the garbage of a machine, the same with
+every bit inverted, or zeros."""
+
 ELSEWHERE = 1
 """Stands for the address of what may lie elsewhere in another run: the stack, constants, a candidate's own data."""
 
@@ -121,6 +138,8 @@ class Run:
     """Live heap objects in the order of their addresses: address, size, the bytes of their pages."""
     gone: tuple[tuple[int, int], ...] = ()
     """Address and size of the heap objects that were made and freed."""
+    refused: bool = False
+    """Whether the input has too little memory, and some was asked for in vain."""
     freed: tuple[int, ...] = ()
     """The numbers of the placed objects that were freed."""
     errno: int = 0

@@ -50,6 +50,12 @@ def defined_functions(module: llvm.ModuleRef) -> list[str]:
     return [function.name for function in module.functions if not function.is_declaration]
 
 
+def narrow(module: llvm.ModuleRef) -> frozenset[str]:
+    """The functions without a body that return an integer of up to 32 bits, and only once."""
+    declared = (function for function in module.functions if function.is_declaration and "setjmp" not in function.name)
+    return frozenset(one.name for one in declared if re.match(r"i(?:1|8|16|32) \(", str(one.global_value_type)))
+
+
 def externalised(text: str) -> str:
     """The module with every local symbol made visible to the linker, so that other code can name it."""
     module = parse(text)

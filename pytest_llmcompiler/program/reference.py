@@ -51,6 +51,17 @@ _SALTED = frozenset(
 )
 """Library functions whose results are part of the input."""
 
+_SALTS, _MEMORY_SALTS = 8, 24
+"""How many salts there are, and how many for functions that ask for memory, some of which find too little."""
+
+_ALLOCATING = frozenset(
+    (
+        *("malloc", "calloc", "realloc", "reallocarray", "aligned_alloc", "memalign", "posix_memalign", "strdup"),
+        *("strndup", "asprintf", "vasprintf"),
+    )
+)
+"""Those that find no memory on some inputs."""
+
 _LARGEST_INPUT = 4096
 """Bytes of a global variable above which it keeps its initial value."""
 
@@ -90,6 +101,8 @@ class Program:
     """The functions that the case itself defines."""
     local: frozenset[str]
     """Those of them that no other file can call, and nothing through a pointer."""
+    narrow: frozenset[str]
+    """The library functions of the case that return an `int` or less: the upper half of the register is undefined."""
     pads: tuple[int, ...]
     """Where the `ir.PAD` bytes around each constant begin, which belong to nothing."""
 
@@ -198,12 +211,15 @@ class Reference:
                 raise CaseError(f"{where}: {misfit}")
         return {positions[name]: rule for name, rule in rules.items()}
 
-    def is_salted(self, function: str) -> bool:
-        """Whether what a function does depends on what only the salt of an input decides: the results of functions that
-        are not there, the clock, and what the C library's error number is at first."""
+    def salts(self, function: str) -> int:
+        """How many salts there are for a function: more than one where what it does depends on what only they decide,
+        which is the results of functions that are not there, the clock, what the C library's error number is at first,
+        and whether there is memory."""
         names = ir.mentioned(self.module, function)
+        if not names.isdisjoint(_ALLOCATING - self.golden.functions):
+            return _MEMORY_SALTS
         outside = bool(self.golden.stubs) or any(map(calls_back, self.signatures[function].params))
-        return outside or self.minds_errno(function) or not names.isdisjoint(_SALTED)
+        return _SALTS if outside or self.minds_errno(function) or not names.isdisjoint(_SALTED) else 1
 
     def minds_errno(self, function: str) -> bool:
         """Whether a function looks at the C library's error number, or sets it."""
@@ -320,7 +336,8 @@ def _build(text: str, compiled: Callable[[str], list[bytes]]) -> Program:
     pads = tuple(pad for one in around for pad in (one.address, one.address + one.size - ir.PAD))
     variables = [name for name in (*variables, *sorted(data)) if name in symbols]  # thread-local ones are not
     aliases = {f".L{name}": name for name in private}
-    return Program(segments, entry, symbols, aliases, tuple(variables), tuple(stubs), functions, local, pads)
+    narrow = ir.narrow(module).difference(stubs)
+    return Program(segments, entry, symbols, aliases, tuple(variables), tuple(stubs), functions, local, narrow, pads)
 
 
 def _is_constant(value: llvm.ValueRef) -> bool:
