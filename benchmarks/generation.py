@@ -67,11 +67,12 @@ class Engine:
         options = {"n_ctx": self._context, "streams": self._streams, "drafts": self._drafts}
         backend = LlamaBackend(self._model, Sampling(self._temperature, max_tokens=work.tokens), **options)
         desk = Desk()
-        for turn, question in enumerate(work.questions):
-            desk.plan(question, work.samples, turn)
-        start = time.perf_counter()
         worker = threading.Thread(target=backend.work, args=(desk,))
         worker.start()
+        list(desk.answers(_question("warm", _text(random.Random(9), 8)), 1))  # so that the weights are in memory
+        start = time.perf_counter()
+        for turn, question in enumerate(work.questions):
+            desk.plan(question, work.samples, turn)
         texts = {
             (number, answer.sample): answer.text
             for number, question in enumerate(work.questions)
@@ -99,6 +100,7 @@ class Loop:
     def answer(self, work: Work) -> Timed:
         """Answer all questions."""
         self._llama.reset()
+        self._llama.create_completion(_text(random.Random(9), 8), max_tokens=1)
         start = time.perf_counter()
         texts = {}
         for number, sample in work.jobs():

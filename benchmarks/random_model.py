@@ -1,4 +1,8 @@
-"""A language model of random weights in a GGUF file, of whatever size: it costs what a real one costs."""
+"""A language model of random weights in a GGUF file, of whatever size: it costs what a real one costs.
+
+What comes after a token is another one, chosen at random when the model was made, and as good as certain: a trained model
+is as sure of most of its tokens. Were all tokens about as likely, rounding alone would turn an answer after a dozen.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,8 @@ from gguf import quants
 
 WORDS = 32_000
 _BYTES = 256
-_SPREAD = 6
-"""Standard deviation of the logits: a few tokens are likely at each place, as with a trained model."""
+_BRANCH = 0.1
+"""How much a layer adds to what it is given: a token is to be told by its embedding still at the end."""
 
 
 @dataclass(frozen=True)
@@ -76,23 +80,29 @@ def _add_facts(writer: gguf.GGUFWriter, shape: Shape, tokens: list[str]) -> None
 def _add_weights(writer: gguf.GGUFWriter, shape: Shape, tokens: int, kind: gguf.GGMLQuantizationType) -> None:
     random = np.random.default_rng(0)
 
-    def matrix(name: str, rows: int, columns: int, scale: float = 1) -> None:
-        data = random.standard_normal((rows, columns), dtype=np.float32) * np.float32(scale / columns**0.5)
-        if name == "output.weight":
-            data[: 1 + _BYTES] = 0  # an answer is of words, and does not end by itself
+    def add(name: str, data: np.ndarray) -> None:
         writer.add_tensor(name, quants.quantize(data, kind), raw_dtype=kind)
+
+    def matrix(name: str, rows: int, columns: int, scale: float = 1) -> None:
+        add(name, random.standard_normal((rows, columns), dtype=np.float32) * np.float32(scale / columns**0.5))
 
     width, hidden = shape.width, shape.feed_forward
     ones = np.ones(width, np.float32)
-    matrix("token_embd.weight", tokens, width)
+    embeddings = random.standard_normal((tokens, width), dtype=np.float32)
+    words = np.arange(tokens - WORDS, tokens)
+    after = random.permutation(words)
+    output = np.zeros_like(embeddings)  # no byte and no end is ever likely
+    output[after] = embeddings[words] / np.float32(width**0.5)
+    add("token_embd.weight", embeddings)
     writer.add_tensor("output_norm.weight", ones)
-    matrix("output.weight", tokens, width, _SPREAD)
+    add("output.weight", output)
     for layer in range(shape.layers):
         prefix = f"blk.{layer}"
         for name in ("attn_norm", "ffn_norm"):
             writer.add_tensor(f"{prefix}.{name}.weight", ones)
-        for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
+        for name in ("attn_q", "attn_k", "attn_v"):
             matrix(f"{prefix}.{name}.weight", width, width)
+        matrix(f"{prefix}.attn_output.weight", width, width, _BRANCH)
         matrix(f"{prefix}.ffn_gate.weight", hidden, width)
         matrix(f"{prefix}.ffn_up.weight", hidden, width)
-        matrix(f"{prefix}.ffn_down.weight", width, hidden)
+        matrix(f"{prefix}.ffn_down.weight", width, hidden, _BRANCH)
