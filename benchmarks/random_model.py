@@ -1,7 +1,7 @@
 """A language model of random weights in a GGUF file, of whatever size: it costs what a real one costs.
 
-What comes after a token is another one, chosen at random when the model was made, and as good as certain: a trained model
-is as sure of most of its tokens. Were all tokens about as likely, rounding alone would turn an answer after a dozen.
+What comes after a token is another one, chosen at random when the model is made, and as good as certain, as a trained
+model is of most of its tokens. Were all tokens about as likely, rounding alone would turn an answer after a dozen.
 """
 
 from __future__ import annotations
