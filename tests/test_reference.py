@@ -4,11 +4,12 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from faces import CaseOf, Compile, Judged
 
-from pytest_llmcompiler.program.case import CaseError
+from pytest_llmcompiler.program.case import CaseError, read_case
 from pytest_llmcompiler.program.clang import ClangError, Toolchain
 from pytest_llmcompiler.program.reference import Reference
 
@@ -187,3 +188,15 @@ def test_the_size_of_a_function_with_inline_assembly(case_of: CaseOf) -> None:
 def test_bad_inline_assembly_in_a_case(judged: Judged) -> None:
     with pytest.raises(CaseError, match=r"case\.c"):
         judged(INLINE % "movq1 %1, %0", "f", "f:\n movl %edi, %eax\n ret\n")
+
+
+def test_where_a_case_lies_makes_no_difference_to_its_programs(tmp_path: Path) -> None:
+    """Else the same seed would give other inputs in another folder."""
+    programs = []
+    for folder in ("a", "another/and/longer"):
+        (tmp_path / folder).mkdir(parents=True)
+        path = tmp_path / folder / "case.c"
+        path.write_text("int f(int a) { return 1 << a; }\n", encoding="utf-8")
+        reference = Reference(read_case(path), Toolchain())
+        programs.append([(one.segments, one.symbols) for one in (reference.golden, reference.probe)])
+    assert programs[0] == programs[1]

@@ -290,7 +290,7 @@ class Reference:
         with self._blamed():
             if self.case.is_ir:
                 return _build(self.ir, compile_watched)
-            strict = ir.with_bounded_pointers(self.toolchain.probe_ir(self.case.path))
+            strict = ir.with_bounded_pointers(ir.without_path(self.toolchain.probe_ir(self.case.path)))
             return _build(ir.with_plain_copies(strict), compile_watched)
 
 
