@@ -91,8 +91,8 @@ class Follower:
             self._guessed = False
 
     def _guess(self, token: int, place: int) -> int | None:
-        """Where to go on after a token in the place of another: behind the same token nearby, where some were left out or
-        put in; else perhaps only that one is another, but not twice running."""
+        """Where to go on after a token in the place of another: behind the same token nearby, where some were left out
+        or put in; else perhaps only that one is another, but not twice running."""
         tokens = self._draft.tokens
         near = range(max(place - _WINDOW, 0), min(place + _WINDOW + 1, len(tokens)))
         alike = [at + 1 for at in near if tokens[at] == token]
