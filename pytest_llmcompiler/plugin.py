@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import shlex
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -153,6 +154,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     command = shlex.join(["pytest", *map(str, config.invocation_params.args)])
     if not config.stash[_SESSION].finish(command) and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_html_results_table_html(report: Any, data: list[str]) -> None:
+    """Show the verdicts of an item in the page of pytest-html, which leaves out properties."""
+    verdicts = dict(report.user_properties).get("llmc_verdicts")
+    if verdicts:
+        data.insert(0, f"{html.escape(verdicts)}\n")
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -212,7 +212,7 @@ def test_what_no_item_shows_pass_at_1_does(tmp_path: Path) -> None:
     made = gate(tmp_path, known(**dict.fromkeys(names, (14, 20))))
     outcome = close(made, *(item(name, 11, 20) for name in names))
     assert outcome.failed
-    assert outcome.lines[0] == "against b.jsonl: 30 as before"
+    assert outcome.lines[0] == "against b.jsonl: 30 moved within chance, 0 as before"
     assert outcome.lines[1].startswith("FAIL: pass@1 of 30 items: 70.0 percent, now 55.0, which chance alone ")
 
 

@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from pytest_llmcompiler.plugin import pytest_html_results_table_html
+
 CASE = """\
 int twice(int x) { return (int)(2u * (unsigned)x); }
 unsigned char low(unsigned x) { return (unsigned char)x; }
@@ -323,6 +325,15 @@ def test_junit(project: pytest.Pytester) -> None:
     assert (case.get("classname"), case.get("name")) == ("cases.a.c", "twice[asm-O0]")
     [noted] = [one for one in case.iter("property") if one.get("name") == "llmc_verdicts"]
     assert noted.get("value") == "mismatch,pass"
+
+
+def test_pytest_html_is_given_the_verdicts() -> None:
+    fields: dict[str, Any] = {"nodeid": "a", "location": ("a.c", 0, "f"), "keywords": {}, "when": "call"}
+    for properties, shown in (([("llmc_verdicts", "pass,hang")], ["pass,hang\n", "log"]), ([("other", 1)], ["log"])):
+        data = ["log"]
+        report = pytest.TestReport(**fields, outcome="passed", longrepr=None, user_properties=properties)
+        pytest_html_results_table_html(report, data)
+        assert data == shown
 
 
 def test_junit_of_a_failure_holds_the_evidence(project: pytest.Pytester) -> None:

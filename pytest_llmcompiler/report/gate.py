@@ -118,8 +118,10 @@ class Gate:
 
 def _listed(name: str, changes: Sequence[Change]) -> list[str]:
     counts = Counter(one.kind for one in changes)
+    moved = sum(one.kind == "same" and one.then != one.now for one in changes)
     told = [f"{counts[kind]} {kind}" for kind in _LISTED if counts[kind]]
-    lines = [f"against {name}: {', '.join([*told, str(counts['same']) + ' as before'])}"]
+    told += [f"{moved} moved within chance"] if moved else []
+    lines = [f"against {name}: {', '.join([*told, str(counts['same'] - moved) + ' as before'])}"]
     width = max((len(kind) for kind in _LISTED if counts[kind]), default=0)
     for kind in _LISTED:
         lines += [f"  {kind:{width}}  {one}" for one in sorted(changes, key=str) if one.kind == kind]
