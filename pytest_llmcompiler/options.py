@@ -114,7 +114,7 @@ OPTIONS = (
         *("fail the session where pass@k over all items is lower; several with commas, or the flag again", True),
     ),
     Option("baseline", Path, None, "FILE", "fail only what got worse than FILE says"),
-    Option("update_baseline", _switch, False, "", "write what passes now to the file of --llmc-baseline; fail nothing"),
+    Option("update_baseline", _switch, False, "", "write how items do to the file of --llmc-baseline; fail nothing"),
     Option("seed", int, 1, "N", "seed of samples and of inputs (default: --hypothesis-seed, else 1)"),
     Option("temperature", _temperature, None, "T", "0 is greedy (default: 0 for one sample, 0.8 for more)"),
     Option("top_p", _share, 0.95, "P", "nucleus sampling (default 0.95)"),

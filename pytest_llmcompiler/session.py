@@ -243,7 +243,7 @@ class Session:
                 prompt = self.prompt(*key)
                 with self._lock:  # a draft is the work of the same compiler
                     question = model.question(prompt)
-                model.plan(question, self.settings.samples, turn, frozenset(self._recorded(model, prompt)))
+                model.plan(question, self.settings.samples, turn, frozenset(self._recorded(prompt, model.describe())))
             except (CaseError, ClangError, ResumeError):  # told where the item itself is run
                 continue
             except ModelError:
@@ -256,7 +256,8 @@ class Session:
 
         What a resumed record holds is neither asked nor judged again. Raises ResumeError where that is another model's.
         """
-        recorded = self._recorded(model, prompt)
+        facts = model.describe()
+        recorded = self._recorded(prompt, facts)
         fault: JudgeError | None = None
         for answer in self._answers(model, prompt, recorded):
             verdict = _verdict(recorded[answer.sample]) if answer.sample in recorded else None
@@ -267,7 +268,8 @@ class Session:
                 verdict = judge_answer(self.judge, reference.case, prompt.function, answer)
             except JudgeError as error:  # the answer is kept, and the others are judged all the same
                 fault = error
-            made = self._record(model, prompt, answer, verdict)
+            previous = _previous(model, prompt, answer)
+            made = record(prompt, answer, facts, verdict, self._recorded_settings, previous)
             if self._recorder:
                 self._recorder.write(made)
             if verdict:
@@ -275,8 +277,8 @@ class Session:
         if fault:
             raise fault
 
-    def _recorded(self, model: Model, prompt: Prompt) -> dict[int, dict[str, Any]]:
-        return self._resumption.of(prompt, model.describe()) if self._resumption else {}
+    def _recorded(self, prompt: Prompt, facts: dict[str, Any]) -> dict[int, dict[str, Any]]:
+        return self._resumption.of(prompt, facts) if self._resumption else {}
 
     def _answers(self, model: Model, prompt: Prompt, recorded: dict[int, dict[str, Any]]) -> Iterator[Answer]:
         """The recorded answers, and then those that the model is still to give."""
@@ -292,11 +294,6 @@ class Session:
             yield from model.answers(prompt, samples, known)
         else:
             yield from (answer for answer in model.answers(prompt, samples) if answer.sample not in known)
-
-    def _record(self, model: Model, prompt: Prompt, answer: Answer, verdict: Verdict | None) -> dict[str, Any]:
-        before = model.recorded_verdict(prompt, answer.sample) if isinstance(model, ReplayModel) else None
-        previous = before if isinstance(before, str) and before in KINDS else None
-        return record(prompt, answer, model.describe(), verdict, self._recorded_settings, previous)
 
     def collect(self, records: Sequence[dict[str, Any]], *, complete: bool) -> None:
         """Take in the records of an item, wherever it was run; `complete` says whether these are all its samples."""
@@ -314,12 +311,12 @@ class Session:
             return True
         self.closing = rejudged_lines(self.records)
         names = sorted({str(one["model"].get("name")) for one in self.records})
+        outcome = self.gate.close(tally(self._complete), tally(self.records), ", ".join(names), command)
+        self.closing += outcome.lines
         try:
-            outcome = self.gate.close(tally(self._complete), tally(self.records), ", ".join(names), command)
-            self.closing += outcome.lines
             if self.settings.export:
                 export(self.records, self.settings.export)
-        except (BaselineError, ExportError) as error:
+        except ExportError as error:
             self.closing.append(f"FAIL: {error}")
             return False
         return not outcome.failed
@@ -330,6 +327,12 @@ class Session:
             opened = self.__dict__.pop(name, None)
             if opened is not None:
                 opened.close()
+
+
+def _previous(model: Model, prompt: Prompt, answer: Answer) -> str | None:
+    """The verdict that a replayed answer had in its record, where it had one."""
+    before = model.recorded_verdict(prompt, answer.sample) if isinstance(model, ReplayModel) else None
+    return before if isinstance(before, str) and before in KINDS else None
 
 
 def _verdict(record: dict[str, Any]) -> Verdict | None:

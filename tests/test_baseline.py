@@ -224,6 +224,15 @@ def test_an_update_leaves_what_was_not_run_as_it_is(tmp_path: Path) -> None:
     assert [(one["item"][5:-8], one["passed"]) for one in lines] == [("a2", 1), ("a", 9), ("b", 5)]
 
 
+def test_a_baseline_that_cant_be_written_in_the_end_fails_and_what_changed_is_told(tmp_path: Path) -> None:
+    made = gate(tmp_path, known(a=(0, 20)), update=True)
+    (tmp_path / "b.jsonl").unlink()
+    (tmp_path / "b.jsonl").mkdir()
+    outcome = close(made, item("a", 5, 20))
+    assert outcome.failed and outcome.lines[1].startswith("  better  a.c::a[asm-O0]")
+    assert outcome.lines[-1].startswith(f"FAIL: can't write {tmp_path / 'b.jsonl'}: ")
+
+
 def test_another_number_of_samples_is_an_error(tmp_path: Path) -> None:
     known(f=(1, 2)).write(tmp_path / "b.jsonl", "m")
     for update in (True, False):

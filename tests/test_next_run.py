@@ -250,7 +250,8 @@ def test_a_run_that_was_killed_goes_on_where_its_record_stops(
     assert killed.returncode == -signal.SIGKILL
     left = (project / "killed.jsonl").read_bytes()
     assert left.count(b"\n") == 5 and not left.endswith(b"\n")
-    resumed = run(*args, "-n", "2", "--llmc-resume", "--llmc-require=none", "--llmc-fail-under=pass@1=0.05,pass@3=0.3")
+    resumed = run(*args, "-n", "2", "--llmc-resume", "--llmc-baseline=new/base.jsonl", "--llmc-fail-under=pass@1=0.05")
+    assert "1 passed, 1 xfailed" in resumed.stdout and "against base.jsonl: 2 as before" in resumed.stdout
     assert resumed.returncode == 0, resumed.stdout
     assert table(resumed.stdout) == table(first.stdout)
     record = (project / "killed.jsonl").read_bytes()
@@ -287,7 +288,7 @@ def test_what_differs_is_named(first: object, project: Path, tmp_path: Path) -> 
     ):
         with pytest.raises(ResumeError, match=words):
             whole.check(settings | change)
-    with pytest.raises(ResumeError, match=r"another model: name: .* has 'answers\.jsonl', this session 'new.gguf'"):
+    with pytest.raises(ResumeError, match=r"another model \(name\): .* has 'answers\.jsonl', this session 'new.gguf'"):
         whole.check_model({"name": "new.gguf"})
     write_lines(tmp_path / "old.jsonl", [{key: one for key, one in records[0].items() if key != "settings"}])
     with pytest.raises(

@@ -82,7 +82,7 @@ class Gate:
         """The end of a session. `complete` are the items whose samples are all judged, which is what a baseline is
         about; thresholds are about all. `command` is what was typed, `model` the model's name.
 
-        Writes the baseline if that is wanted. Raises BaselineError where that fails.
+        Writes the baseline if that is wanted; the session fails where that fails.
         """
         parts = [self._held_against_baseline(complete, model, command), self._held_against_thresholds(everything)]
         return Outcome([line for part in parts for line in part.lines], any(part.failed for part in parts))
@@ -106,7 +106,10 @@ class Gate:
         changes = [self._baseline.compare(one, self._share or 0) for one in items]
         listed = _listed(self._baseline.name, changes) if self._baseline.items else []
         if self._rewritten:
-            self._baseline.updated(items, self._samples).write(self._rewritten, model)
+            try:
+                self._baseline.updated(items, self._samples).write(self._rewritten, model)
+            except BaselineError as error:
+                return Outcome([*listed, f"FAIL: {error}"], True)
             return Outcome([*listed, f"{len(items)} items written to {self._rewritten}"], False)
         whole, kinds = _whole(shift(changes)), {one.kind for one in changes}
         offer = []

@@ -63,7 +63,7 @@ class Resumption:
         recorded = record.get("model")
         for name in _IDENTITY:
             if isinstance(recorded, dict) and name in recorded and name in facts:
-                self._compare(record, f"model: {name}", recorded[name], facts[name])
+                self._compare(record, f"model ({name})", recorded[name], facts[name])
 
     def _compare(self, record: dict[str, Any], name: str, then: object, now: object) -> None:
         if then != now:
