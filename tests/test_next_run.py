@@ -73,7 +73,7 @@ def run(folder: Path, *args: str, **environment: str) -> subprocess.CompletedPro
         env=kept | environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
 
 
