@@ -16,9 +16,11 @@ from pytest_llmcompiler.model.answer import Model, ModelError, PromptTooLong
 from pytest_llmcompiler.model.prompt import TemplateError
 from pytest_llmcompiler.program.case import SUFFIXES, CaseError
 from pytest_llmcompiler.program.clang import ClangError
+from pytest_llmcompiler.report.passk import tally
+from pytest_llmcompiler.report.resume import ResumeError
 from pytest_llmcompiler.session import Session
 
-_FOR_PEOPLE = (CaseError, ClangError, JudgeError, ModelError, TemplateError)
+_FOR_PEOPLE = (CaseError, ClangError, JudgeError, ModelError, ResumeError, TemplateError)
 """Faults whose message says it all."""
 _SHOWN = 3
 """Failing samples of an item that are shown in full."""
@@ -60,6 +62,10 @@ class SamplesFailed(Exception):
     """Too few samples of an item passed."""
 
 
+class GotWorse(SamplesFailed):
+    """Fewer samples passed than the baseline has it."""
+
+
 class CaseItem(pytest.Item):
     """A function and a pass list: asked of the model and judged in the set-up, so that a fault of the harness is an
     error; failed or passed in the test itself."""
@@ -90,7 +96,7 @@ class CaseItem(pytest.Item):
             self._judge(session, model)
         except PromptTooLong as error:
             pytest.skip(str(error))
-        self.user_properties.append(("llmc_verdicts", ",".join(verdict.kind for verdict in self._verdicts)))
+        self.user_properties += self._properties()
         if not self._verdicts:
             pytest.skip(f"{session.settings.model} holds no answer for {self.name}")
         if not any(verdict.conclusive for verdict in self._verdicts):
@@ -106,6 +112,17 @@ class CaseItem(pytest.Item):
                 self.warn(pytest.PytestWarning(verdict.detail["warning"]))
         self._verdicts = [verdict for _, verdict in sorted(judged, key=lambda one: one[0])]
 
+    def _properties(self) -> Iterator[tuple[str, object]]:
+        """What goes to JUnit's file and the like."""
+        kinds = [verdict.kind for verdict in self._verdicts]
+        yield "llmc_verdicts", ",".join(kinds)
+        yield from ((f"llmc_count_{kind}", count) for kind, count in sorted(Counter(kinds).items()))
+        judged = len(kinds) - kinds.count("inconclusive")
+        if judged:
+            yield "llmc_pass@1", kinds.count("pass") / judged
+        if self.records:
+            yield "llmc_model", str(self.records[0]["model"].get("name"))
+
     @property
     def question(self) -> tuple[Path, str, str, str]:
         """What the model is asked: the file, the function, the task and the pass list."""
@@ -117,16 +134,20 @@ class CaseItem(pytest.Item):
         return len(self.session._fixturemanager.getfixturedefs("llmc_model", self) or ()) == 1
 
     def runtest(self) -> None:
-        """Hold the verdicts against what is required."""
-        judged = [verdict for verdict in self._verdicts if verdict.conclusive]
-        passed = sum(verdict.passed for verdict in judged)
-        if not passed or passed < self._file.llmc.settings.require * len(judged):
-            raise SamplesFailed(f"{passed} of {len(judged)} samples pass")
+        """Hold the verdicts against what is required, and against the baseline."""
+        [samples] = tally(self.records)
+        ruling = self._file.llmc.gate.rule(samples)
+        if ruling.kind == "known":
+            pytest.xfail(ruling.words)  # returns under --runxfail
+        if ruling.kind == "worse":
+            raise GotWorse(ruling.words)
+        if ruling.kind != "passed":
+            raise SamplesFailed(ruling.words)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """The verdicts for a failing item; for all else what pytest would say."""
-        if isinstance(excinfo.value, SamplesFailed):
-            return "\n".join(self._failure(str(excinfo.value)))
+        if isinstance(excinfo.value, (SamplesFailed, pytest.xfail.Exception)):
+            return "\n".join(self._failure(excinfo.value))
         return super().repr_failure(excinfo, style)
 
     def explained(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
@@ -146,11 +167,13 @@ class CaseItem(pytest.Item):
         assert isinstance(self.parent, CaseFile)
         return self.parent
 
-    def _failure(self, headline: str) -> Iterable[str]:
+    def _failure(self, reason: BaseException) -> Iterable[str]:
         failed = [(index, verdict) for index, verdict in enumerate(self._verdicts) if not verdict.passed]
         if len(self._verdicts) > 1:
             counts = Counter(verdict.kind for verdict in self._verdicts)
-            yield f"{headline} ({', '.join(f'{count} {kind}' for kind, count in counts.most_common())})"
+            yield f"{reason} ({', '.join(f'{count} {kind}' for kind, count in counts.most_common())})"
+        elif isinstance(reason, GotWorse):
+            yield str(reason)
         for index, verdict in failed[:_SHOWN]:
             if len(self._verdicts) > 1:
                 yield f"sample {index}:"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import shlex
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -138,7 +140,28 @@ class _Collected:
         self._session = session
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        self._session.records += getattr(report, "llmc_records", ())
+        records = getattr(report, "llmc_records", None)
+        if records is not None:
+            self._session.collect(records, complete=not report.failed)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the session where it did not reach what it had to."""
+    config = session.config
+    if hasattr(config, "workerinput"):
+        return
+    command = shlex.join(["pytest", *map(str, config.invocation_params.args)])
+    if not config.stash[_SESSION].finish(command) and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_html_results_table_html(report: Any, data: list[str]) -> None:
+    """Show the verdicts of an item in the page of pytest-html, which leaves out properties."""
+    verdicts = dict(report.user_properties).get("llmc_verdicts")
+    if verdicts:
+        data.insert(0, f"{html.escape(verdicts)}\n")
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -151,3 +174,5 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         lines = summary_lines(session.records, list(session.settings.pass_k), width)
         for line in (*lines, *(usage_lines(usage, width) if usage else ())):
             terminalreporter.write_line(line)
+    for line in session.closing:
+        terminalreporter.write_line(line, red=line.startswith("FAIL"))

@@ -25,6 +25,8 @@ class Prompt:
     text: str
     reference: Callable[[], str] = field(repr=False, compare=False)
     """The reference compiler's own assembly for this question: what the `reference` model answers, and a draft."""
+    digest: str = field(default="", compare=False)
+    """In hexadecimal, of all that a verdict on the answer depends on beside the settings: the text and the case."""
 
     @property
     def key(self) -> tuple[str, str, str, str]:

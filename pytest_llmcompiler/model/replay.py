@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterator
@@ -83,14 +84,23 @@ class ReplayModel:
         """Raises ModelError where the file can't be read or a line is no record."""
         self._path = path
         self._answers: dict[tuple[str, str, str, str], dict[int, Answer]] = defaultdict(dict)
+        self._verdicts: dict[tuple[tuple[str, str, str, str], int], object] = {}
+        digest = hashlib.sha256()
         for record in read(path):
             key = record["case"], record["function"], record["task"], record["passes"]
-            self._answers[key][record["sample"]] = _answer(record)
+            self._answers[key][record["sample"]] = answer = answer_of(record)
+            self._verdicts[key, answer.sample] = record.get("verdict")
+            digest.update(repr((key, answer)).encode())
+        self._digest = digest.hexdigest()
 
     def describe(self) -> dict[str, Any]:
-        """`answers` is the number of recorded samples."""
+        """`answers` is the number of recorded samples; `sha256` is the same for the same answers."""
         count = sum(map(len, self._answers.values()))
-        return {"backend": "replay", "name": self._path.name, "answers": count}
+        return {"backend": "replay", "name": self._path.name, "answers": count, "sha256": self._digest}
+
+    def recorded_verdict(self, prompt: Prompt, sample: int) -> object:
+        """What the record says of a sample, whatever that is; None where it says nothing."""
+        return self._verdicts.get((prompt.key, sample))
 
     def answers(self, prompt: Prompt, samples: int) -> Iterator[Answer]:
         """Yield the first `samples` recorded answers in the order of their numbers, or as many as there are."""
@@ -102,7 +112,8 @@ class ReplayModel:
         """Nothing is held open."""
 
 
-def _answer(record: dict[str, Any]) -> Answer:
+def answer_of(record: dict[str, Any]) -> Answer:
+    """The answer of a record that `read` gave."""
     tokens = record.get("tokens") or {}
     return Answer(
         text=record["answer"],

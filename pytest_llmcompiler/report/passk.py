@@ -46,6 +46,11 @@ class Tally:
     """How many of the conclusive samples became machine code that links."""
 
     @property
+    def item(self) -> str:
+        """What reports call the question: `git_lfs.c::validate[asm-O0]`."""
+        return f"{self.file}::{self.function}[{self.task}-{self.passes}]"
+
+    @property
     def judged(self) -> int:
         """How many samples have a verdict that counts: all but the inconclusive ones."""
         return len(self.verdicts) - self.verdicts.count("inconclusive")

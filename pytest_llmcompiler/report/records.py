@@ -16,8 +16,19 @@ _BEGINNING = b'{"schema": '
 """How every line that `Recorder` writes begins."""
 
 
-def record(prompt: Prompt, answer: Answer, model: dict[str, Any], verdict: Verdict | None) -> dict[str, Any]:
-    """What is kept of one sample; `model` is what the model says of itself. No verdict: the judge failed."""
+def record(
+    prompt: Prompt,
+    answer: Answer,
+    model: dict[str, Any],
+    verdict: Verdict | None,
+    settings: dict[str, Any],
+    previous: str | None = None,
+) -> dict[str, Any]:
+    """What is kept of one sample, as `record.schema.json` says. `model` is what the model says of itself.
+
+    No verdict: the judge failed. `settings` is all that answer and verdict depend on beside the question. `previous` is
+    the verdict that a replayed answer had before.
+    """
     return {
         "schema": SCHEMA,
         "case": prompt.case,
@@ -25,6 +36,7 @@ def record(prompt: Prompt, answer: Answer, model: dict[str, Any], verdict: Verdi
         "task": prompt.task,
         "passes": prompt.passes,
         "prompt": prompt.template,
+        "question": prompt.digest,
         "sample": answer.sample,
         "answer": answer.text,
         "stop": answer.stop,
@@ -32,7 +44,9 @@ def record(prompt: Prompt, answer: Answer, model: dict[str, Any], verdict: Verdi
         "seconds": answer.seconds,
         "seed": answer.seed,
         "model": model,
+        "settings": settings,
         **(verdict.to_json() if verdict else {"verdict": None, "detail": {}}),
+        **({"previous": previous} if previous else {}),
     }
 
 
