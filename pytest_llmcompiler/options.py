@@ -108,6 +108,7 @@ OPTIONS = (
         "inputs for each function (default: max_examples of a hypothesis profile that sets it, else 100)",
     ),
     Option("record", Path, None, "FILE.jsonl", "append a line for each sample; replay:FILE.jsonl reads it"),
+    Option("report", Path, None, "FILE.html", "write a page that shows every sample, for a browser"),
 )
 
 
@@ -135,6 +136,7 @@ class Settings:
     clang: str | None
     examples: int
     record: Path | None
+    report: Path | None
     cases: tuple[Path, ...]
     """The folders whose C and IR files are cases."""
     cache_folder: Path | None

@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmcompiler.judge.judging import judge_answer
+from pytest_llmcompiler.judge.judging import judge_answer, judged_text
 from pytest_llmcompiler.judge.verdict import JudgeError, Verdict
 from pytest_llmcompiler.model import check_spec, open_model, start_owner
 from pytest_llmcompiler.model.answer import Answer, Model, ModelError, ModelSettings, Prompt, Sampling
+from pytest_llmcompiler.model.extract import NoCode, Truncated
 from pytest_llmcompiler.model.prompt import Template, TemplateError
 from pytest_llmcompiler.options import Settings
 from pytest_llmcompiler.program.case import CaseError, read_case
 from pytest_llmcompiler.program.clang import ClangError, Toolchain
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.report.records import Recorder, record
+from pytest_llmcompiler.report.sheet import Sheet, make_sheet
 
 if TYPE_CHECKING:
+    from pytest_llmcompiler.judge.listing import Listing
     from pytest_llmcompiler.judge.service import Judge
     from pytest_llmcompiler.model.client import Address, OwnedModel, Owner
+    from pytest_llmcompiler.report.page import Page
+
+
+def _reference_text(reference: Reference, prompt: Prompt) -> tuple[str, str] | None:
+    """The pass list and the assembly that an answer is shown beside: clang's own, for the question's pass list where
+    clang knows it."""
+    for passes in (prompt.passes, "O0"):
+        with contextlib.suppress(CaseError, ClangError):
+            return passes, reference.assembly(prompt.function, passes)
+    return None
+
 
 _WARM = 0.8
 """The temperature for several samples, which would all be the same at 0."""
@@ -38,6 +53,8 @@ class Session:
         self.settings = settings
         self.records: list[dict[str, Any]] = []
         """The records of all samples of the session, those of xdist's workers included."""
+        self.running: list[dict[str, Any]] = []
+        """The records of the item that is being judged here."""
         self.toolchain = Toolchain(settings.clang)
         self.address: Address | None = None
         """Of the model's owner, where another process has started it."""
@@ -61,6 +78,7 @@ class Session:
             "prompt": lambda: self.template,
             "clang": lambda: self.toolchain.command if settings.clang else None,
             "record": lambda: self._recorder,
+            "report": lambda: self.page,
         }
         for name, check in checks.items():
             try:
@@ -98,15 +116,16 @@ class Session:
             settings.model_log,
         )
 
-    def usage(self) -> dict[str, Any] | None:
-        """What the process that owns the model did; None where there is none, or it is gone."""
+    def usage(self, *, warn: bool = True) -> dict[str, Any] | None:
+        """What the process that owns the model did; None where there is none, or it is gone. What it warns of becomes
+        warnings, or is kept for the next time."""
         from pytest_llmcompiler.model.client import OwnedModel
 
         owner, model = self.__dict__.get("owner"), self.__dict__.get("model")
         try:
             if owner:
-                return OwnedModel(owner.address).usage()
-            return model.usage() if isinstance(model, OwnedModel) else None
+                return OwnedModel(owner.address).usage(warn=warn)
+            return model.usage(warn=warn) if isinstance(model, OwnedModel) else None
         except ModelError:
             return None
 
@@ -131,6 +150,17 @@ class Session:
             return Recorder(path) if path else None
         except OSError as error:
             raise SettingError(f"--llmc-record: can't write {path}: {error.strerror}") from error
+
+    @functools.cached_property
+    def page(self) -> Page | None:
+        """The report that is written in the end; None where none is wanted."""
+        from pytest_llmcompiler.report.page import Page
+
+        path = self.settings.report
+        try:
+            return Page(path) if path and self.settings.model else None
+        except OSError as error:
+            raise SettingError(f"--llmc-report: can't write {path}: {error.strerror}") from error
 
     def reference(self, path: Path) -> Reference:
         """The compiled case at `path`. Raises CaseError."""
@@ -165,7 +195,7 @@ class Session:
         }
         return Prompt(
             *(reference.case.name, function, task, passes, self.template.name, self.template.render(fields)),
-            lambda: reference.assembly(function, passes),
+            *(lambda: reference.assembly(function, passes), count),
         )
 
     def plan(self, wanted: Sequence[tuple[int, tuple[Path, str, str, str]]]) -> None:
@@ -207,6 +237,36 @@ class Session:
                 yield answer, verdict, made
         if fault:
             raise fault
+
+    def sheet(self, reference: Reference, prompt: Prompt, judged: Sequence[tuple[Answer, dict[str, Any]]]) -> Sheet:
+        """What the report shows of a question whose samples are judged: answers with their records."""
+        own = _reference_text(reference, prompt)
+
+        def blocks(index: int | None) -> Listing | None:
+            try:
+                if index is not None:
+                    text = judged_text(judged[index][0], prompt.function)
+                elif own:
+                    text = own[1]
+                else:
+                    return None
+                return self.judge.listing(reference.case, prompt.function, text)
+            except (NoCode, Truncated, CaseError, JudgeError):  # there is a verdict all the same
+                return None
+
+        return make_sheet((prompt.key, prompt.text), [made for _, made in judged], own, blocks)
+
+    def write_page(self, page: Page) -> None:
+        """Write the report. Raises SettingError where that fails."""
+        settings = self.settings
+        facts: dict[str, Any] = {}
+        with contextlib.suppress(ClangError):
+            facts["reference"] = self.toolchain.version()
+        facts |= {"inputs a function": settings.examples, "seed": settings.seed}
+        try:
+            page.write(facts, settings.pass_k)
+        except OSError as error:
+            raise SettingError(f"--llmc-report: can't write {page.path}: {error.strerror}") from error
 
     def close(self) -> None:
         """Close what was opened."""

@@ -25,6 +25,8 @@ class Prompt:
     text: str
     reference: Callable[[], str] = field(repr=False, compare=False)
     """The reference compiler's own assembly for this question: what the `reference` model answers, and a draft."""
+    instructions: int | None = field(default=None, compare=False)
+    """The size of the function, in instructions of its IR."""
 
     @property
     def key(self) -> tuple[str, str, str, str]:

@@ -18,6 +18,9 @@ _BEGINNING = b'{"schema": '
 
 def record(prompt: Prompt, answer: Answer, model: dict[str, Any], verdict: Verdict | None) -> dict[str, Any]:
     """What is kept of one sample; `model` is what the model says of itself. No verdict: the judge failed."""
+    judged = verdict.to_json() if verdict else {"verdict": None, "detail": {}}
+    if prompt.instructions is not None:
+        judged["detail"]["instructions"] = prompt.instructions
     return {
         "schema": SCHEMA,
         "case": prompt.case,
@@ -32,7 +35,7 @@ def record(prompt: Prompt, answer: Answer, model: dict[str, Any], verdict: Verdi
         "seconds": answer.seconds,
         "seed": answer.seed,
         "model": model,
-        **(verdict.to_json() if verdict else {"verdict": None, "detail": {}}),
+        **judged,
     }
 
 
