@@ -134,6 +134,9 @@
   for (const button of document.querySelectorAll("[data-find]")) {
     button.addEventListener("click", () => {
       byId("find").value = state.find = `${button.dataset.find}[`;
+      byId("file").value = state.file = "";
+      state.kinds.clear();
+      for (const pressed of byId("kinds").children) pressed.setAttribute("aria-pressed", "false");
       select();
       byId("find").focus();
       byId("find").scrollIntoView({ block: "center" });
@@ -339,7 +342,7 @@
         body.append(row(x === null ? null : left[x], y === null ? null : right[y], same, fault));
       }
     }
-    const titles = ["line", "answer", "", "line", "reference"].map((title) => make("th", { scope: "col" }, title));
+    const titles = ["line", "answer", "≠", "line", "reference"].map((title) => make("th", { scope: "col" }, title));
     const table = make("table", { class: "diff" }, make("thead", {}, make("tr", {}, ...titles)), body);
     const words = other ? `${other} of ${body.querySelectorAll("tr:not(.block)").length} lines differ.` : "Both are the same.";
     return make("div", {}, make("p", { class: "about" }, words), make("div", { class: "box tall", tabindex: "0", role: "region", "aria-label": "Disassembly" }, table));
