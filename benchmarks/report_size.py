@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +80,14 @@ class Function:
             }
             for at, one in enumerate(chosen)
         ]
-        key = f"file{number % 40}.c", f"{self.prompt.function}_{number}", "asm", "O0"
-        own = "O0", changed(self.reference, number, draw)
-        listings = [self.listings[one["answer"]] for one in chosen]
-        prompt = key, changed(self.prompt.text, number, draw)
-        return make_sheet(prompt, made, own, lambda at: self.listings[""] if at is None else listings[at])
+        prompt = replace(
+            self.prompt,
+            case=f"file{number % 40}.c",
+            function=f"{self.prompt.function}_{number}",
+            text=changed(self.prompt.text, number, draw),
+        )
+        own = {"passes": "O0", "text": changed(self.reference, number, draw), "blocks": self.listings[""]}
+        return make_sheet(prompt, made, own, lambda at: self.listings[chosen[at]["answer"]])
 
 
 def changed(text: str, number: int, draw: random.Random) -> str:

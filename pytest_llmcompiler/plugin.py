@@ -163,10 +163,8 @@ class _Collected:
             self._session.page.add(report.llmc_sheet)
 
     def pytest_sessionfinish(self) -> None:
-        page = self._session.page
-        if page:
-            with _usage_errors():
-                self._session.write_page(page)
+        if self._session.page:
+            self._session.write_page(self._session.page)
 
 
 class _Live:
@@ -236,5 +234,5 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         lines = summary_lines(session.records, list(session.settings.pass_k), width, paint)
         for line in (*lines, *(usage_lines(usage, width) if usage else ())):
             terminalreporter.write_line(line)
-        if session.page:
+        if session.page and session.page.is_written:
             terminalreporter.write_line(f"the report is in {session.page.path}")

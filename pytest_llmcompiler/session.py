@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -240,24 +241,23 @@ class Session:
 
     def sheet(self, reference: Reference, prompt: Prompt, judged: Sequence[tuple[Answer, dict[str, Any]]]) -> Sheet:
         """What the report shows of a question whose samples are judged: answers with their records."""
-        own = _reference_text(reference, prompt)
 
-        def blocks(index: int | None) -> Listing | None:
+        def blocks(text: Callable[[], str]) -> Listing | None:
             try:
-                if index is not None:
-                    text = judged_text(judged[index][0], prompt.function)
-                elif own:
-                    text = own[1]
-                else:
-                    return None
-                return self.judge.listing(reference.case, prompt.function, text)
+                return self.judge.listing(reference.case, prompt.function, text())
             except (NoCode, Truncated, CaseError, JudgeError):  # there is a verdict all the same
                 return None
 
-        return make_sheet((prompt.key, prompt.text), [made for _, made in judged], own, blocks)
+        own = _reference_text(reference, prompt)
+        beside = own and {"passes": own[0], "text": own[1], "blocks": blocks(lambda: own[1])}
+        answers, records = zip(*judged)
+        return make_sheet(
+            *(prompt, records, beside),
+            lambda index: blocks(lambda: judged_text(answers[index], prompt.function)),
+        )
 
     def write_page(self, page: Page) -> None:
-        """Write the report. Raises SettingError where that fails."""
+        """Write the report, or warn that it can't be written."""
         settings = self.settings
         facts: dict[str, Any] = {}
         with contextlib.suppress(ClangError):
@@ -265,8 +265,8 @@ class Session:
         facts |= {"inputs a function": settings.examples, "seed": settings.seed}
         try:
             page.write(facts, settings.pass_k)
-        except OSError as error:
-            raise SettingError(f"--llmc-report: can't write {page.path}: {error.strerror}") from error
+        except OSError as error:  # the verdicts are to be seen all the same
+            warnings.warn(f"--llmc-report: can't write {page.path}: {error.strerror}", UserWarning, stacklevel=2)
 
     def close(self) -> None:
         """Close what was opened."""

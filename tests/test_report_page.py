@@ -13,9 +13,11 @@ from axe_playwright_python.sync_playwright import Axe
 from browsers import browser_path
 from playwright.sync_api import Browser, expect, sync_playwright
 from playwright.sync_api import Page as Tab
-from test_plugin import TWICE, WRONG, project, records, replay, run_here, text_of
+from test_plugin import TWICE, WRONG, project, put, records, replay, run_here, text_of
 
+from pytest_llmcompiler.judge.listing import Line
 from pytest_llmcompiler.judge.verdict import KINDS
+from pytest_llmcompiler.model.answer import Prompt
 from pytest_llmcompiler.report.page import Page
 from pytest_llmcompiler.report.sheet import make_sheet
 
@@ -23,8 +25,12 @@ __all__ = ["project"]
 
 HOSTILE = '</script><script>document.title = "run"</script><img src=x onerror="document.title = 1">\u2028\x1b[31m\x00'
 MESSAGES = {"crash": "bad read of 4 bytes in line 3", "mismatch": "return value: expected 4, observed 2"}
-MINE = [[[3, "movl (%rdi), %eax"], [4, "testl %eax, %eax"], [5, "je .3"]], [[6, "incl %eax"]], [[7, "retq"]]]
-THEIRS = [[[3, "movl (%rdi), %eax"], [4, "testl %eax, %eax"], [5, "je .2"]], [[7, "retq"]]]
+MINE = [
+    [Line(3, "movl (%rdi), %eax"), Line(4, "testl %eax, %eax"), Line(5, "je .3")],
+    [Line(6, "incl %eax")],
+    [Line(7, "retq")],
+]
+THEIRS = [[Line(3, "movl (%rdi), %eax"), Line(4, "testl %eax, %eax"), Line(5, "je .2")], [Line(7, "retq")]]
 
 
 def sample(function: str, number: int, verdict: str, **more: Any) -> dict[str, Any]:
@@ -49,10 +55,9 @@ def sample(function: str, number: int, verdict: str, **more: Any) -> dict[str, A
 
 
 def sheet(function: str, samples: list[dict[str, Any]], case: str = "a.c") -> dict[str, Any]:
-    question = (case, function, "asm", "O0"), f"the prompt for {function} {HOSTILE}"
-    return make_sheet(
-        question, samples, ("O0", f"{function}:\n\tret\n"), lambda index: THEIRS if index is None else MINE
-    )
+    prompt = Prompt(case, function, "asm", "O0", "meta", f"the prompt for {function} {HOSTILE}", lambda: "")
+    reference = {"passes": "O0", "text": f"{function}:\n\tret\n", "blocks": THEIRS}
+    return make_sheet(prompt, samples, reference, lambda index: MINE)
 
 
 @pytest.fixture(scope="module")
@@ -241,6 +246,17 @@ def test_a_place_that_cant_be_written_is_a_usage_error(project: pytest.Pytester)
     result = run_here(project, "--llmc-model=reference", "--llmc-report=cases")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "--llmc-report: can't write cases: Is a directory" in text_of(result)
+
+
+def test_where_it_cant_be_written_in_the_end_the_verdicts_are_told(project: pytest.Pytester) -> None:
+    put(project, "test_gone.py", "import shutil\ndef test_gone():\n    shutil.rmtree('out')\n")
+    model = replay(project, "prose")
+    result = project.runpytest_subprocess(
+        model, "--llmc-report=out/page.html", "-k", "twice or gone", "-p", "no:xdist", "."
+    )
+    result.assert_outcomes(passed=1, failed=1, warnings=1)
+    result.stdout.fnmatch_lines(["*--llmc-report: can't write out/page.html: No such file or directory", "overall *"])
+    result.stdout.no_fnmatch_line("the report is in*")
 
 
 def test_equal_answers_are_kept_once_and_a_later_sheet_counts(tmp_path: Path) -> None:

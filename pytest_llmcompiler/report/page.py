@@ -37,6 +37,7 @@ class Page:
         with path.open("ab"):
             pass
         self.path = path
+        self.is_written = False
         self._sheets: dict[tuple[str, ...], Sheet] = {}
 
     def add(self, sheet: Sheet) -> None:
@@ -52,6 +53,7 @@ class Page:
         with part.open("w", encoding="utf-8", errors="replace") as file:
             file.writelines(self._rendered(facts, ks))
         part.replace(self.path)
+        self.is_written = True
 
     def _rendered(self, facts: Mapping[str, Any], ks: Sequence[int]) -> Iterator[str]:
         sheets = list(self._sheets.values())

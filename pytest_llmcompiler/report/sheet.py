@@ -7,7 +7,12 @@ import base64
 import json
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmcompiler.model.answer import Prompt
+
+if TYPE_CHECKING:
+    from pytest_llmcompiler.judge.listing import Listing
 
 Sheet = dict[str, Any]
 """Plain JSON, which xdist carries from a worker: `key` (case, function, task, passes), the `model`'s facts, `samples`
@@ -17,27 +22,26 @@ _SHORT = ("sample", "verdict", "tokens", "seconds")
 
 
 def make_sheet(
-    prompt: tuple[tuple[str, str, str, str], str],
+    prompt: Prompt,
     records: Sequence[dict[str, Any]],
-    reference: tuple[str, str] | None,
-    blocks: Callable[[int | None], Any],
+    reference: dict[str, Any] | None,
+    listing: Callable[[int], Listing | None],
 ) -> Sheet:
-    """What a page shows of a question: its key and text, the records of its samples, and the reference's pass list and
-    assembly. `blocks` gives the listing of the sample of that index, or of the reference, as JSON or None.
+    """What a page shows of a question. `reference` are the pass list (`passes`), the `text` and the listing (`blocks`)
+    of clang's own assembly, where there is any; `listing` makes the listing of the record of that index.
 
     Samples that share an answer share its text and listing.
     """
-    key, text = prompt
     answers: dict[str, int] = {}
     listings = []
     for index, record in enumerate(records):
         if record["answer"] not in answers:
             answers[record["answer"]] = len(answers)
-            listings.append(blocks(index))
+            listings.append(listing(index))
     long = {
-        "prompt": text,
-        "reference": reference and {"passes": reference[0], "text": reference[1], "blocks": blocks(None)},
-        "answers": [{"text": answer, "blocks": listing} for answer, listing in zip(answers, listings)],
+        "prompt": prompt.text,
+        "reference": reference,
+        "answers": [{"text": answer, "blocks": blocks} for answer, blocks in zip(answers, listings)],
         "samples": [
             {
                 "sample": record["sample"],
@@ -48,7 +52,7 @@ def make_sheet(
         ],
     }
     return {
-        "key": list(key),
+        "key": list(prompt.key),
         "model": records[0]["model"],
         "samples": [
             {
