@@ -18,6 +18,7 @@ from pytest_llmcompiler.program.case import SUFFIXES, CaseError
 from pytest_llmcompiler.program.clang import ClangError
 from pytest_llmcompiler.report.passk import tally
 from pytest_llmcompiler.report.resume import ResumeError
+from pytest_llmcompiler.report.sheet import Sheet
 from pytest_llmcompiler.session import Session
 
 _FOR_PEOPLE = (CaseError, ClangError, JudgeError, ModelError, ResumeError, TemplateError)
@@ -74,6 +75,7 @@ class CaseItem(pytest.Item):
         super().__init__(**kwargs)
         self.function_name, self.passes, self._line = function, passes, line
         self.records: list[dict[str, Any]] = []
+        self.sheet: Sheet | None = None
         self._verdicts: list[Verdict] = []
         # As pytest's own doctest items do, which have no function either.
         self.obj = None
@@ -91,7 +93,8 @@ class CaseItem(pytest.Item):
             # Skipped from here and not from the fixture, items share one line in pytest's summary.
             pytest.skip(str(skipped.msg))
         session = self._file.llmc
-        self._verdicts, self.records = [], []
+        self._verdicts, self.records, self.sheet = [], [], None
+        session.running = self.records
         try:
             self._judge(session, model)
         except PromptTooLong as error:
@@ -103,14 +106,19 @@ class CaseItem(pytest.Item):
             pytest.skip(f"inconclusive: {self._verdicts[0].message}")
 
     def _judge(self, session: Session, model: Model) -> None:
-        prompt = session.prompt(*self.question)
+        prompt, reference = session.prompt(*self.question), session.reference(self.path)
         judged = []
-        for answer, verdict, record in session.samples(model, session.reference(self.path), prompt):
-            judged.append((answer.sample, verdict))
-            self.records.append(record)
-            if "warning" in verdict.detail:
-                self.warn(pytest.PytestWarning(verdict.detail["warning"]))
-        self._verdicts = [verdict for _, verdict in sorted(judged, key=lambda one: one[0])]
+        try:
+            for answer, verdict, record in session.samples(model, reference, prompt):
+                judged.append((answer, verdict))
+                self.records.append(record)
+                if "warning" in verdict.detail:
+                    self.warn(pytest.PytestWarning(verdict.detail["warning"]))
+        finally:  # a fault of the model or of the harness takes nothing away of what was judged before
+            if session.settings.report and judged:
+                answers = [answer for answer, _ in judged]
+                self.sheet = session.sheet(reference, prompt, list(zip(answers, self.records)))
+        self._verdicts = [verdict for _, verdict in sorted(judged, key=lambda one: one[0].sample)]
 
     def _properties(self) -> Iterator[tuple[str, object]]:
         """What goes to JUnit's file and the like."""

@@ -145,6 +145,7 @@ OPTIONS = (
     Option("record", Path, None, "FILE.jsonl", "append a line for each sample; replay:FILE.jsonl reads it"),
     Option("resume", _switch, False, "", "take the samples that the file of --llmc-record holds, and make the rest"),
     Option("export", _table, None, "FILE.csv|.parquet", "write a table with a row for each sample"),
+    Option("report", Path, None, "FILE.html", "write a page that shows every sample, for a browser"),
 )
 
 
@@ -178,6 +179,7 @@ class Settings:
     record: Path | None
     resume: bool
     export: Path | None
+    report: Path | None
     cases: tuple[Path, ...]
     """The folders whose C and IR files are cases."""
     cache_folder: Path | None

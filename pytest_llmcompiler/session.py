@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmcompiler.judge.judging import judge_answer
+from pytest_llmcompiler.judge.judging import judge_answer, judged_text
 from pytest_llmcompiler.judge.verdict import KINDS, JudgeError, Verdict
 from pytest_llmcompiler.model import check_spec, is_owned, open_model, start_owner
 from pytest_llmcompiler.model.answer import Answer, Model, ModelError, ModelSettings, Prompt, Sampling
+from pytest_llmcompiler.model.extract import NoCode, Truncated
 from pytest_llmcompiler.model.prompt import Template, TemplateError
 from pytest_llmcompiler.model.replay import ReplayModel, answer_of
 from pytest_llmcompiler.options import Settings
@@ -28,10 +31,23 @@ from pytest_llmcompiler.report.passk import tally
 from pytest_llmcompiler.report.records import Recorder, record
 from pytest_llmcompiler.report.rejudged import rejudged_lines
 from pytest_llmcompiler.report.resume import ResumeError, Resumption
+from pytest_llmcompiler.report.sheet import Sheet, make_sheet
 
 if TYPE_CHECKING:
+    from pytest_llmcompiler.judge.listing import Listing
     from pytest_llmcompiler.judge.service import Judge
     from pytest_llmcompiler.model.client import Address, OwnedModel, Owner
+    from pytest_llmcompiler.report.page import Page
+
+
+def _reference_text(reference: Reference, prompt: Prompt) -> tuple[str, str] | None:
+    """The pass list and the assembly that an answer is shown beside: clang's own, for the question's pass list where
+    clang knows it."""
+    for passes in (prompt.passes, "O0"):
+        with contextlib.suppress(CaseError, ClangError):
+            return passes, reference.assembly(prompt.function, passes)
+    return None
+
 
 _WARM = 0.8
 """The temperature for several samples, which would all be the same at 0."""
@@ -53,6 +69,8 @@ class Session:
         self._complete: list[dict[str, Any]] = []
         """The records of items whose samples were all judged."""
         self._was_asked = False
+        self.running: list[dict[str, Any]] = []
+        """The records of the item that is being judged here."""
         self.toolchain = Toolchain(settings.clang)
         self.address: Address | None = None
         """Of the model's owner, where another process has started it."""
@@ -79,6 +97,7 @@ class Session:
             "resume": lambda: self._resumption,
             "baseline": lambda: self.gate,
             "export": lambda: check_export(settings.export) if settings.export else None,
+            "report": lambda: self.page,
         }
         for name, check in checks.items():
             try:
@@ -121,15 +140,16 @@ class Session:
             settings.model_log,
         )
 
-    def usage(self) -> dict[str, Any] | None:
-        """What the process that owns the model did; None where there is none, or it is gone."""
+    def usage(self, *, warn: bool = True) -> dict[str, Any] | None:
+        """What the process that owns the model did; None where there is none, or it is gone. What it warns of becomes
+        warnings, or is kept for the next time."""
         from pytest_llmcompiler.model.client import OwnedModel
 
         owner, model = self.__dict__.get("owner"), self.__dict__.get("model")
         try:
             if owner:
-                return OwnedModel(owner.address).usage()
-            return model.usage() if isinstance(model, OwnedModel) else None
+                return OwnedModel(owner.address).usage(warn=warn)
+            return model.usage(warn=warn) if isinstance(model, OwnedModel) else None
         except ModelError:
             return None
 
@@ -186,6 +206,17 @@ class Session:
             found |= {"max_tokens": sampling.max_tokens, "n_ctx": settings.n_ctx}
         return found
 
+    @functools.cached_property
+    def page(self) -> Page | None:
+        """The report that is written in the end; None where none is wanted."""
+        from pytest_llmcompiler.report.page import Page
+
+        path = self.settings.report
+        try:
+            return Page(path) if path and self.settings.model else None
+        except OSError as error:
+            raise SettingError(f"--llmc-report: can't write {path}: {error.strerror}") from error
+
     def reference(self, path: Path) -> Reference:
         """The compiled case at `path`. Raises CaseError."""
         if path not in self._references:
@@ -222,6 +253,7 @@ class Session:
             *(reference.case.name, function, task, passes, self.template.name, text),
             lambda: reference.assembly(function, passes),
             digest=hashlib.sha256(f"{text}\0{reference.fingerprint}".encode("utf-8", "surrogatepass")).hexdigest(),
+            instructions=count,
         )
 
     def plan(self, wanted: Sequence[tuple[int, tuple[Path, str, str, str]]]) -> None:
@@ -320,6 +352,35 @@ class Session:
             self.closing.append(f"FAIL: {error}")
             return False
         return not outcome.failed
+
+    def sheet(self, reference: Reference, prompt: Prompt, judged: Sequence[tuple[Answer, dict[str, Any]]]) -> Sheet:
+        """What the report shows of a question whose samples are judged: answers with their records."""
+
+        def blocks(text: Callable[[], str]) -> Listing | None:
+            try:
+                return self.judge.listing(reference.case, prompt.function, text())
+            except (NoCode, Truncated, CaseError, JudgeError):  # there is a verdict all the same
+                return None
+
+        own = _reference_text(reference, prompt)
+        beside = own and {"passes": own[0], "text": own[1], "blocks": blocks(lambda: own[1])}
+        answers, records = zip(*judged)
+        return make_sheet(
+            *(prompt, records, beside),
+            lambda index: blocks(lambda: judged_text(answers[index], prompt.function)),
+        )
+
+    def write_page(self, page: Page) -> None:
+        """Write the report, or warn that it can't be written."""
+        settings = self.settings
+        facts: dict[str, Any] = {}
+        with contextlib.suppress(ClangError):
+            facts["reference"] = self.toolchain.version()
+        facts |= {"inputs a function": settings.examples, "seed": settings.seed}
+        try:
+            page.write(facts, settings.pass_k)
+        except OSError as error:  # the verdicts are to be seen all the same
+            warnings.warn(f"--llmc-report: can't write {page.path}: {error.strerror}", UserWarning, stacklevel=2)
 
     def close(self) -> None:
         """Close what was opened."""

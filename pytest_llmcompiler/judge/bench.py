@@ -11,6 +11,7 @@ from pytest_llmcompiler.inputs.corpus import Corpus
 from pytest_llmcompiler.inputs.value import Input
 from pytest_llmcompiler.judge.explain import Explanation, texts_of
 from pytest_llmcompiler.judge.finding import quoted
+from pytest_llmcompiler.judge.listing import Listing, listing
 from pytest_llmcompiler.judge.oracle import Entry
 from pytest_llmcompiler.judge.standard import Standard
 from pytest_llmcompiler.judge.subject import Subject
@@ -83,6 +84,14 @@ class Bench:
         detail = {"assembler": candidate.engine, "fallback": candidate.fallback, **self._standard.counts()}
         return self._tried(Trial(self._standard, candidate, assembly), detail, explain)
 
+    def listing(self, assembly: str) -> Listing | None:
+        """The code of a candidate, block by block; None where it does not assemble, or there is too much of it."""
+        try:
+            candidate = self._subject.assembled(assembly, self._settings.assembler)
+        except (UnsupportedError, AssemblyError, LinkError):
+            return None
+        return listing(candidate, {at: name for name, at in self._subject.reference.golden.addresses.items()})
+
     def _unjudgeable(self) -> str | None:
         """Why no candidate can be judged; None where any can. It leaves everything made that a trial needs."""
         reason = self._subject.unjudgeable()
@@ -106,7 +115,7 @@ class Bench:
             found = _isolated(Explanation(trial, texts).of, *failure)
         except (sandbox.Died, sandbox.TimedOut):
             found = _isolated(Explanation(trial, None).of, *failure)
-        return Verdict(found["kind"], found["message"], tuple(found["evidence"]), detail)
+        return Verdict(found["kind"], found["message"], tuple(found["evidence"]), {**detail, **found["facts"]})
 
     @functools.cached_property
     def _texts(self) -> list[Text]:

@@ -22,15 +22,23 @@ if TYPE_CHECKING:
 
 def judge_answer(judge: Judge, case: Case, function: str, answer: Answer) -> Verdict:
     """Judge a model's answer: find the code in it and run that. Lines in the verdict are lines of the answer."""
-    from pytest_llmcompiler.model.extract import NoCode, Truncated, extract
+    from pytest_llmcompiler.model.extract import NoCode, Truncated
 
     try:
-        code = extract(answer, function)
+        text = judged_text(answer, function)
     except NoCode as error:
         return Verdict("no-answer", str(error))
     except Truncated as error:
         return Verdict("truncated", str(error))
-    return judge.judge(case, function, "\n" * (code.first_line - 1) + code.text)
+    return judge.judge(case, function, text)
+
+
+def judged_text(answer: Answer, function: str) -> str:
+    """The text that is judged, its lines numbered like the answer's. Raises NoCode or Truncated where there is none."""
+    from pytest_llmcompiler.model.extract import extract
+
+    code = extract(answer, function)
+    return "\n" * (code.first_line - 1) + code.text
 
 
 def check(source: str | Path, function: str, assembly: str, *, examples: int = 100) -> Verdict:

@@ -22,6 +22,7 @@ from typing import IO, Any
 from pytest_llmcompiler.child import command
 from pytest_llmcompiler.inputs.store import cache_folder
 from pytest_llmcompiler.judge.bench import Bench, Settings
+from pytest_llmcompiler.judge.listing import Line, Listing
 from pytest_llmcompiler.judge.verdict import JudgeError, Verdict
 from pytest_llmcompiler.program.case import Case, CaseError, read_case
 from pytest_llmcompiler.program.clang import Toolchain
@@ -56,7 +57,19 @@ class Judge:
 
         Raises CaseError where the case is at fault, JudgeError where the harness is.
         """
+        return Verdict.from_json(self._reply("judge", case, function, assembly))
+
+    def listing(self, case: Case, function: str, assembly: str) -> Listing | None:
+        """The code of a candidate, block by block; None where it does not assemble, or there is too much of it.
+
+        Raises as `judge` does.
+        """
+        blocks = self._reply("list", case, function, assembly)["blocks"]
+        return blocks and [[Line(*line) for line in block] for block in blocks]
+
+    def _reply(self, action: str, case: Case, function: str, assembly: str) -> dict[str, Any]:
         request = {
+            "action": action,
             "path": str(case.path.resolve()),
             "name": case.name,
             "function": function,
@@ -74,7 +87,7 @@ class Judge:
             raise CaseError(reply["case_error"])
         if "error" in reply:
             raise JudgeError(reply["error"])
-        return Verdict.from_json(reply)
+        return reply
 
     def close(self) -> None:
         """End the judge's process."""
@@ -129,6 +142,8 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         path = Path(request["path"])
         reference = _reference(path, request["name"], request["clang"], path.stat().st_mtime_ns)
         bench = _bench(reference, request["function"], Settings(**request["settings"]))
+        if request["action"] == "list":
+            return {"blocks": bench.listing(request["assembly"])}
         return bench.judge(request["assembly"]).to_json()
     except CaseError as error:
         return {"case_error": str(error)}

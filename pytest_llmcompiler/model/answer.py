@@ -27,6 +27,8 @@ class Prompt:
     """The reference compiler's own assembly for this question: what the `reference` model answers, and a draft."""
     digest: str = field(default="", compare=False)
     """In hexadecimal, of all that a verdict on the answer depends on beside the settings: the text and the case."""
+    instructions: int | None = field(default=None, compare=False)
+    """The size of the function, in instructions of its IR."""
 
     @property
     def key(self) -> tuple[str, str, str, str]:

@@ -115,9 +115,9 @@ class OwnedModel:
             assert kind == "answer"
             yield values[0]
 
-    def usage(self) -> dict[str, Any]:
-        """What the owner did so far, and what it warned of since the last time."""
-        usage: dict[str, Any] = self._value("usage")
+    def usage(self, *, warn: bool = True) -> dict[str, Any]:
+        """What the owner did so far. What it warned of since the last time becomes warnings here, or is kept."""
+        usage: dict[str, Any] = self._value("usage", warn)
         for words in usage.pop("warnings"):
             warnings.warn(words, UserWarning, stacklevel=3)
         return usage

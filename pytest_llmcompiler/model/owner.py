@@ -106,12 +106,14 @@ class Owner:
         for answer in self._open()[1].answers(question, samples, known):
             yield "answer", answer
 
-    def _usage(self) -> Iterator[tuple[Any, ...]]:
+    def _usage(self, warned: bool) -> Iterator[tuple[Any, ...]]:
         usage: dict[str, Any] = {}
         if "_opened" in self.__dict__:  # a model that nobody asked is not opened for that
             backend, desk = self._open()
             usage = {"found": desk.found, **backend.usage()}
-        told, self._warnings = self._warnings, []
+        told: list[str] = []
+        if warned:
+            told, self._warnings = self._warnings, []
         yield "value", {**usage, "warnings": told}
 
 

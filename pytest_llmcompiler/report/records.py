@@ -29,6 +29,9 @@ def record(
     No verdict: the judge failed. `settings` is all that answer and verdict depend on beside the question. `previous` is
     the verdict that a replayed answer had before.
     """
+    judged = verdict.to_json() if verdict else {"verdict": None, "detail": {}}
+    if prompt.instructions is not None:
+        judged["detail"]["instructions"] = prompt.instructions
     return {
         "schema": SCHEMA,
         "case": prompt.case,
@@ -45,7 +48,7 @@ def record(
         "seed": answer.seed,
         "model": model,
         "settings": settings,
-        **(verdict.to_json() if verdict else {"verdict": None, "detail": {}}),
+        **judged,
         **({"previous": previous} if previous else {}),
     }
 
