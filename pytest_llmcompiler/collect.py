@@ -12,7 +12,7 @@ import pytest
 from _pytest.fixtures import TopRequest
 
 from pytest_llmcompiler.judge.verdict import JudgeError, Verdict
-from pytest_llmcompiler.model.answer import Model, ModelError, PromptTooLong
+from pytest_llmcompiler.model.answer import Answer, Model, ModelError, Prompt, PromptTooLong
 from pytest_llmcompiler.model.prompt import TemplateError
 from pytest_llmcompiler.program.case import SUFFIXES, CaseError
 from pytest_llmcompiler.program.clang import ClangError
@@ -102,9 +102,21 @@ class CaseItem(pytest.Item):
         for answer, verdict, record in session.samples(model, session.reference(self.path), prompt):
             judged.append((answer.sample, verdict))
             self.records.append(record)
+            self._keep(session, prompt, answer, verdict)
             if "warning" in verdict.detail:
                 self.warn(pytest.PytestWarning(verdict.detail["warning"]))
         self._verdicts = [verdict for _, verdict in sorted(judged, key=lambda one: one[0])]
+
+    def _keep(self, session: Session, prompt: Prompt, answer: Answer, verdict: Verdict) -> None:
+        """Write the folder of a failing sample, where it is wanted. That it can't be done is no reason to fail."""
+        if session.kit is None:
+            return
+        from pytest_llmcompiler.kit.folder import FolderError
+
+        try:
+            session.kit.keep(session.reference(self.path), prompt, answer, verdict)
+        except FolderError as error:
+            self.warn(pytest.PytestWarning(str(error)))
 
     @property
     def question(self) -> tuple[Path, str, str, str]:

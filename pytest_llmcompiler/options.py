@@ -107,6 +107,7 @@ OPTIONS = (
         *("examples", _positive, 100, "N"),
         "inputs for each function (default: max_examples of a hypothesis profile that sets it, else 100)",
     ),
+    Option("artifacts", Path, None, "DIR", "write a folder for each failing sample: its files, and a native program"),
     Option("record", Path, None, "FILE.jsonl", "append a line for each sample; replay:FILE.jsonl reads it"),
 )
 
@@ -134,6 +135,7 @@ class Settings:
     assembler: Literal["keystone", "llvm"]
     clang: str | None
     examples: int
+    artifacts: Path | None
     record: Path | None
     cases: tuple[Path, ...]
     """The folders whose C and IR files are cases."""

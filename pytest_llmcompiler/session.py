@@ -21,6 +21,7 @@ from pytest_llmcompiler.report.records import Recorder, record
 
 if TYPE_CHECKING:
     from pytest_llmcompiler.judge.service import Judge
+    from pytest_llmcompiler.kit.folder import Kit
     from pytest_llmcompiler.model.client import Address, OwnedModel, Owner
 
 _WARM = 0.8
@@ -132,6 +133,13 @@ class Session:
         except OSError as error:
             raise SettingError(f"--llmc-record: can't write {path}: {error.strerror}") from error
 
+    @functools.cached_property
+    def kit(self) -> Kit | None:
+        """What writes the folders of failing samples, where they are wanted."""
+        from pytest_llmcompiler.kit.folder import Kit
+
+        return Kit(self.settings.artifacts) if self.settings.artifacts else None
+
     def reference(self, path: Path) -> Reference:
         """The compiled case at `path`. Raises CaseError."""
         if path not in self._references:
@@ -197,7 +205,8 @@ class Session:
         for answer in model.answers(prompt, self.settings.samples):
             verdict: Verdict | None = None
             try:
-                verdict = judge_answer(self.judge, reference.case, prompt.function, answer)
+                scene = self.kit is not None
+                verdict = judge_answer(self.judge, reference.case, prompt.function, answer, scene=scene)
             except JudgeError as error:  # the answer is kept, and the others are judged all the same
                 fault = error
             made = record(prompt, answer, facts, verdict)

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -51,8 +51,8 @@ class Judge:
         """The judge's process, where one runs."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
-    def judge(self, case: Case, function: str, assembly: str) -> Verdict:
-        """Judge one candidate for a function of a case.
+    def judge(self, case: Case, function: str, assembly: str, *, scene: bool = False) -> Verdict:
+        """Judge one candidate for a function of a case; with the scene of its failure, if asked for.
 
         Raises CaseError where the case is at fault, JudgeError where the harness is.
         """
@@ -63,6 +63,7 @@ class Judge:
             "assembly": assembly,
             "clang": self._toolchain.clang,
             "settings": asdict(self._settings),
+            "scene": scene,
         }
         with self._lock:
             try:
@@ -74,7 +75,7 @@ class Judge:
             raise CaseError(reply["case_error"])
         if "error" in reply:
             raise JudgeError(reply["error"])
-        return Verdict.from_json(reply)
+        return replace(Verdict.from_json(reply), scene=reply["scene"])
 
     def close(self) -> None:
         """End the judge's process."""
@@ -129,7 +130,8 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         path = Path(request["path"])
         reference = _reference(path, request["name"], request["clang"], path.stat().st_mtime_ns)
         bench = _bench(reference, request["function"], Settings(**request["settings"]))
-        return bench.judge(request["assembly"]).to_json()
+        verdict = bench.judge(request["assembly"], scene=request["scene"])
+        return {**verdict.to_json(), "scene": verdict.scene}
     except CaseError as error:
         return {"case_error": str(error)}
     except Exception:

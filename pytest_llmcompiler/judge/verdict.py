@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    from pytest_llmcompiler.judge.scene import Scene
 
 Kind = Literal[
     "pass",
@@ -39,6 +42,8 @@ class Verdict:
     """Lines for people: the input in C terms, expected and observed, the faulting instruction."""
     detail: dict[str, Any] = field(default_factory=dict)
     """JSON-serialisable facts for programs: the assembler used, counts of inputs, line and column."""
+    scene: Scene | None = field(default=None, repr=False, compare=False)
+    """All that it takes to show the same failure elsewhere, where that was asked for. No part of the JSON."""
 
     def __post_init__(self) -> None:
         # What models write goes to terminals: nothing in it may act there.

@@ -157,9 +157,9 @@ class _Attempt:
             self._emit(line)
         for new, old in self.renamed.items():
             self._emit(f'.set "{new}", "{linkage.names[old]}"')
-        for own in sorted(linkage.names.keys() - self.renamed.values()):
-            if own in self._shared or own not in self._unit.labels:
-                self._emit(f'.set "{own}", "{linkage.names[own]}"')
+        own = {*self._unit.labels, *(s.name for s in self._unit.statements if s.kind == "set")} - self._shared
+        for old in sorted(linkage.names.keys() - self.renamed.values() - own):
+            self._emit(f'.set "{old}", "{linkage.names[old]}"')
         code = [number for number, section in enumerate(self._unit.sections) if section.executable]
         for section in code:
             # Code that runs past its end must not run on into what a linker puts there.
