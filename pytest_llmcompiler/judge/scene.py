@@ -338,7 +338,11 @@ def _stop(trial: Trial, finding: Finding, run: Run, again: Callable[[], object])
         return {"line": lines.get(pc) or machine.line_of(Fault("", pc)) or first, "passes": 0}
     words = finding.evidence if finding.kind == "mismatch" else (finding.message, *finding.evidence)
     told = next(filter(None, map(_LINE.match, words)), None)
-    return {"line": int(told[1] or told[2]) if told else first, "passes": 0}
+    if told:
+        return {"line": int(told[1] or told[2]), "passes": 0}
+    result = abi.result(trial.standard.subject.signature).registers
+    maker = _loser(machine, "rax", again) if finding.message.startswith("return value") and "rax" in result else None
+    return maker or {"line": first, "passes": 0}
 
 
 def _visits(machine: Machine, line: int, again: Callable[[], object]) -> int:

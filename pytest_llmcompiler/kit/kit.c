@@ -737,6 +737,8 @@ static void say_end(const struct report *of)
         say(signal_name(of->signal));
         if (of->known)
             say(" at "), say_place(of->address);
+        else if (of->signal == 11)
+            say(" at no address that a process can have, or misaligned, or privileged");
         say_line(of);
     } else if (of->ended == NOTHING)
         say("was killed");

@@ -69,17 +69,15 @@ class _Source:
         self._tables = 0
 
     def lines(self) -> Iterator[str]:
-        """All of it."""
+        """All of it: what the input is made of first, what only the kit needs last."""
         scene, around = self._scene, self._around
         for text in (f"{around.function}, on the smallest input that was found to show", str(self._verdict)):
             yield from (f"// {_plain(line)}" for line in text.splitlines())
-        watched = "".join(f"{_string(name)}, " for name in around.watched)
         yield from ("", '#include "kit.h"', "")
         yield f"void candidate(void) __asm__({_symbol(around.function)});"
         yield f"void reference(void) __asm__({_symbol(around.reference)});"
-        yield from self._slots()
-        yield from self._outside()
-        yield from self._unbuffered()
+        yield ""
+        watched = "".join(f"{_string(name)}, " for name in around.watched)
         body = [
             f".function = {_string(around.function)},",
             f".verdict = {_string(': '.join(filter(None, (self._verdict.kind, self._verdict.message))))},",
@@ -88,13 +86,11 @@ class _Source:
             ".reference = reference,",
             f".thunks = (const char *const[]){{{watched}0}},",
         ]
-        if scene["whole"]:
-            body.append(".whole = 1,")
-        else:
-            tables = list(self._input())
-            body += [line for _, initialisers in tables for line in initialisers]
-            for before, _ in tables:
-                yield from before
+        tables = [([], [".whole = 1,"])] if scene["whole"] else list(self._input())
+        for before, initialisers in tables:
+            yield from before
+            body += initialisers
+        yield from ("", "// -- what lies around it", "", *self._slots(), *self._outside(), *self._unbuffered())
         yield from ("", "const struct llmc_scene llmc_scene = {", *(f"    {line}" for line in body), "};")
 
     def _slots(self) -> Iterator[str]:
@@ -124,13 +120,13 @@ class _Source:
     def _input(self) -> Iterator[tuple[list[str], list[str]]]:
         """Tables, and what the scene says of them."""
         scene = self._scene
-        for name in ("entry", "lost"):
-            registers = scene["entry"] if name == "entry" else scene["lost"]
-            yield [f"static const struct llmc_registers {name} = {{{_registers(registers)}}};"], [f".{name} = &{name},"]
-        yield self._stack()
-        yield [], [f".garbage = {_bytes(scene['garbage'])},", f".unset = {_bytes(scene['unset'])},"]
         yield self._table("objects", "llmc_object", [self._object(one) for one in scene["objects"]])
         yield self._table("globals", "llmc_global", [self._global(one) for one in scene["globals"]])
+        yield self._stack()
+        labels = {one["address"]: one["label"] for one in scene["objects"]}
+        yield _registers("entry", scene["entry"], labels), [".entry = &entry,"]
+        yield _registers("lost", scene["lost"], {}), [".lost = &lost,"]
+        yield [], [f".garbage = {_bytes(scene['garbage'])},", f".unset = {_bytes(scene['unset'])},"]
         yield self._table("pads", "llmc_pad", [self._pad(name, size) for name, size in self._around.pads.items()])
         yield self._table("callbacks", "llmc_outside", [self._callee(one) for one in scene["callbacks"]])
         types = {one["name"]: one for one in scene["externals"]}
@@ -261,11 +257,24 @@ class _Source:
         ]
 
 
-def _registers(values: dict[str, int]) -> str:
-    general = ", ".join(f"[{name.upper()}] = {int(values[name]):#x}ul" for name in _GENERAL)
-    halves = ((values[f"xmm{n}"] & (1 << 64) - 1, values[f"xmm{n}"] >> 64) for n in range(16))
-    vectors = ", ".join(f"{{{low:#x}ul, {high:#x}ul}}" for low, high in halves)
-    return f"{{{general}}}, {{{vectors}}}, .flags = 0x202, .mxcsr = 0x1f80, .control = 0x37f"
+def _registers(name: str, values: dict[str, int], labels: dict[int, str]) -> list[str]:
+    """A table of registers, with the labels of the objects whose addresses they hold."""
+    lines = [f"static const struct llmc_registers {name} = {{", "    {"]
+    for register in _GENERAL:
+        label = labels.get(values[register], "")
+        note = f" // {_plain(label)}" if label else ""
+        lines.append(f"        [{register.upper()}] = {int(values[register]):#x}ul,{note}")
+    halves = ((int(values[f"xmm{n}"]) & (1 << 64) - 1, int(values[f"xmm{n}"]) >> 64) for n in range(16))
+    vectors = [f"        {{{low:#x}ul, {high:#x}ul}}," for low, high in halves]
+    return [
+        *lines,
+        "    },",
+        "    {",
+        *vectors,
+        "    },",
+        "    .flags = 0x202, .mxcsr = 0x1f80, .control = 0x37f,",
+        "};",
+    ]
 
 
 def _bytes(text: str) -> str:

@@ -170,7 +170,7 @@ class _Attempt:
         for line in (*_DEBUG.format(tag=tag, source=SOURCE).splitlines(), *ranges, ".quad 0, 0"):
             self._emit(line)
         if linkage.lines:
-            self._emit(f'.section {LINES},"a",@progbits')
+            self._emit(f'.section {LINES},"aR",@progbits')
             for number, statement in enumerate(self._items):
                 if statement.kind != "label":
                     self._emit(f".quad .L{tag}i{number}, {self._unit.line(statement)}")
