@@ -1,0 +1,208 @@
+"""The folders of failing samples: what is in them, and that their programs show natively what the judge saw."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from faces import Compile
+
+from pytest_llmcompiler.judge.bench import Bench, Settings
+from pytest_llmcompiler.judge.verdict import Verdict
+from pytest_llmcompiler.kit.folder import FolderError, Kit
+from pytest_llmcompiler.model.answer import Answer, Prompt
+
+ROOT = Path(__file__).parents[1]
+FAULTS = ROOT / "tests" / "faults" / "git_lfs.jsonl"
+ALWAYS = {"README.txt", "answer.txt", "function.ll", "prompt.txt"}
+ASSEMBLED = ALWAYS | {"candidate.s", "candidate.o"}
+RUNS = ASSEMBLED | {"program.ll", "input.c", "kit.c", "kit.h", "build.sh", "run", "break.gdb"}
+KINDS = {
+    "consume_line/asm-O0/sample-2": ("hang", RUNS, "still running after 2 s in line 23 of candidate.s", 20),
+    "consume_line/asm-O0/sample-3": ("assemble", ALWAYS | {"candidate.s"}, "", 0),
+    "consume_line/asm-O0/sample-4": ("no-answer", ALWAYS, "", 0),
+    "copy_64_hex/asm-O0/sample-2": ("abi", RUNS, "callee-saved register %rbx is not restored", 17),
+    "validate/asm-O0/sample-1": ("crash", RUNS, "SIGSEGV (bad access) at no address", 25),
+    "validate/asm-O0/sample-2": ("truncated", ALWAYS, "", 0),
+    "validate/asm-O0/sample-3": ("link", ASSEMBLED, "", 0),
+    "parse_diff/asm-O0/sample-2": ("crash", RUNS, "called from line 58 of candidate.s", 58),
+    "parse_diff/asm-O0/sample-3": ("mismatch", RUNS, "differs: out from byte 64\n", 6),
+    "parse_diff/asm-O0/sample-4": ("mismatch", RUNS, "return value\n  reference 0\n  candidate 1\n", 157),
+}
+"""By folder: the verdict, the files, what `run` says, and the line at which a debugger stops."""
+RUNNABLE = [name for name, (_, files, _, _) in KINDS.items() if files is RUNS]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a session leaves of the recorded faults, of which one is answered twice."""
+    folder = tmp_path_factory.mktemp("session")
+    answers = [json.loads(line) for line in FAULTS.read_text().splitlines()]
+    wrong = [one for one in answers if one["expect"] != "pass"]
+    again = next(one for one in wrong if one["function"] == "validate" and one["expect"] == "crash")
+    lines = [json.dumps(one) for one in (*wrong, {**again, "sample": 5})]
+    (folder / "answers.jsonl").write_text("\n".join(lines) + "\n")
+    flags = ("--llmc-model=replay:answers.jsonl", "--llmc-samples=6", "--llmc-artifacts=kept", "--llmc-examples=60")
+    case = ROOT / "cases" / "git_lfs.c"
+    command = [sys.executable, "-m", "pytest", "-q", f"--rootdir={folder}", "-p", "no:cacheprovider", *flags, str(case)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 1, done.stdout + done.stderr
+    return folder / "kept" / "git_lfs.c"
+
+
+def native(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["./run"], cwd=folder, capture_output=True, text=True, timeout=30)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_folder_for_each_failing_sample(folders: Path, name: str) -> None:
+    kind, files, _, _ = KINDS[name]
+    folder = folders / name
+    assert {path.name for path in folder.iterdir()} == files
+    readme = (folder / "README.txt").read_text()
+    assert f"\n{kind}: " in readme
+    assert ("There is no `run`" in readme) == ("run" not in files)
+    assert "[INST]" in (folder / "prompt.txt").read_text()
+
+
+def test_there_are_no_others(folders: Path) -> None:
+    found = {path.parent.relative_to(folders).as_posix() for path in folders.rglob("README.txt") if not path.is_symlink()}
+    assert found == set(KINDS)
+    assert not list(folders.rglob(".*"))
+
+
+def test_the_same_answer_is_kept_once(folders: Path) -> None:
+    again = folders / "validate" / "asm-O0" / "sample-5"
+    assert os.readlink(again) == "sample-1"
+    assert (again / "run").exists()
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_run_shows_what_the_judge_saw(folders: Path, name: str) -> None:
+    kind, _, words, _ = KINDS[name]
+    done = native(folders / name)
+    assert done.returncode == 1
+    assert f"{kind}: " in done.stdout
+    assert "\nreference: returns\n" in done.stdout
+    assert words in done.stdout.partition("reference: returns")[2]
+
+
+@pytest.mark.skipif(shutil.which("gdb") is None, reason="gdb is not installed")
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_gdb_stops_at_the_line(folders: Path, name: str) -> None:
+    number = KINDS[name][3]
+    folder = folders / name
+    command = ["gdb", "-nx", "-batch", "-x", "break.gdb", "-ex", "stepi", "./run"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    line = (folder / "candidate.s").read_text().splitlines()[number - 1]
+    assert f"at candidate.s:{number}\n{number}\t{line.rstrip()}" in done.stdout, done.stdout + done.stderr
+    if name.startswith("validate"):
+        assert "Program received signal SIGSEGV" in done.stdout
+
+
+def test_the_program_can_be_built_again(folders: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "a copy"
+    shutil.copytree(folders / "parse_diff/asm-O0/sample-4", folder)
+    (folder / "run").unlink()
+    subprocess.run(["sh", "build.sh"], cwd=folder, check=True, env={**os.environ, "PYTHON": sys.executable})
+    assert native(folder).stdout == native(folders / "parse_diff/asm-O0/sample-4").stdout
+
+
+# -- what inputs and functions can be
+
+SOURCE = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+struct pair { long a, b; };
+struct pair *lookup(int);
+void done(const int *);
+int total;
+static int helper(int x) { return x * 3; }
+
+int twice(int (*f)(int), int x) { int a = f(x); return a + f(x + 1); }
+long looking(int x) { struct pair *p = lookup(x); return p ? p->a + p->b : -1; }
+void filled(int *p) { int t[2] = {7, *p}; done(t); total += t[0]; *p = 1; }
+char *copied(const char *text) { char *made = malloc(strlen(text) + 1); return made ? strcpy(made, text) : 0; }
+int called(int x) { total = helper(x); return puts("called") < 0 ? -1 : total; }
+int order(const char *a, const char *b) { return strcmp(a, b) < 0; }
+double mean(const double *x, int n) { double s = 0; for (int i = 0; i < n; i++) s += x[i]; return n > 0 ? s / n : 0; }
+struct pair swapped(struct pair p) { struct pair q = {p.b, p.a}; return q; }
+void checked(int x) { if (x > 5) { puts("too large"); exit(3); } total = x; }
+void dropped(char *p) { if (p) { p[0] = 0; free(p); } }
+const char *word(int x) { return x & 1 ? "odd" : "even"; }
+long many(long a, long b, long c, long d, long e, long f, long g, short h) { return a + b + c + d + e + f + g * 2 + h; }
+"""
+
+Change = Callable[[str], str]
+
+
+def exchanged(old: str, new: str) -> Change:
+    """One part of a text for another."""
+
+    def change(text: str) -> str:
+        assert old in text, text
+        return text.replace(old, new)
+
+    return change
+
+
+WRONG = {
+    "a call out that is told something else": ("twice", exchanged("\tincl\t%ebx\n", ""), "call 2 out of the function"),
+    "a stack that is not aligned": (
+        *("twice", lambda text: exchanged("\taddq\t$8, %rsp\n", "")(exchanged("\tpushq\t%rax\n", "")(text))),
+        "the stack is not aligned to 16 bytes at a call",
+    ),
+    "an object that a call returned": ("looking", exchanged("addq\t(%rcx)", "subq\t(%rcx)"), "return value"),
+    "what a call is pointed to": ("filled", exchanged("movl\t$7", "movl\t$8"), "call 1 out of the function"),
+    "a global variable": ("filled", exchanged("addl\t%eax, (%rcx)", "subl\t%eax, (%rcx)"), "global total"),
+    "past the end of the heap's object": ("copied", exchanged("leaq\t1(%rax)", "leaq\t(%rax)"), "SIGSEGV (bad access)"),
+    "output": ("called", exchanged("callq\tputs@PLT", "xorl\t%eax, %eax"), "standard output from byte 0"),
+    "the undefined half of a result": ("order", exchanged("shrl\t$31, %eax", "shrq\t$63, %rax"), "return value"),
+    "a double": ("mean", exchanged("divsd", "mulsd"), "return value\n  reference the bits 0x"),
+    "a structure in two registers": ("swapped", exchanged("%rsi, %rax", "%rdi, %rax"), "return value"),
+    "an exit": ("checked", exchanged("movl\t$3, %edi", "movl\t$4, %edi"), "candidate: exits with code 4"),
+    "an object that is freed": ("dropped", exchanged("free@PLT", "abs@PLT"), "p is freed by the reference alone"),
+    "freed twice": (
+        *("dropped", exchanged("jmp\tfree@PLT", "pushq %rdi\npushq %rdi\ncall free\npopq %rdi\npopq %rdi\njmp free")),
+        "free or realloc of a pointer that malloc did not give",
+    ),
+    "constants": ("word", exchanged("%rcx, %rax", "%rax, %rcx"), "return value"),
+    "arguments on the stack": ("many", exchanged("24(%rbp)", "16(%rbp)"), "return value"),
+}
+
+
+@pytest.fixture(scope="module")
+def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
+    return Kit(tmp_path_factory.mktemp("kit"))
+
+
+def prompt(function: str, case: str = "case.c", passes: str = "O0") -> Prompt:
+    return Prompt(case, function, "asm", passes, "meta", "the prompt", lambda: "")
+
+
+def kept(kit: Kit, compiled: Compile, function: str, change: Change, source: str = SOURCE) -> tuple[Verdict, Path]:
+    """The verdict on clang's own text with a change, and the folder of it."""
+    reference = compiled(source)
+    text = change(reference.assembly(function, "O1"))
+    verdict = Bench(reference, function, Settings(examples=25)).judge(text, scene=True)
+    sample = len(kit._made)
+    kit.keep(reference, prompt(function), Answer(text, sample), verdict)
+    return verdict, kit.place(prompt(function), sample)
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_goes_wrong_in_other_ways(kit: Kit, compiled: Compile, name: str) -> None:
+    function, change, words = WRONG[name]
+    verdict, folder = kept(kit, compiled, function, change)
+    assert not verdict.passed
+    done = native(folder)
+    assert words in done.stdout, f"{verdict}\n{done.stdout}"
+    assert done.returncode == 1
