@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from faces import Compile
 
 from pytest_llmcompiler.judge.bench import Bench, Settings
 from pytest_llmcompiler.judge.verdict import Verdict
-from pytest_llmcompiler.kit.folder import FolderError, Kit
+from pytest_llmcompiler.kit.folder import Kit
 from pytest_llmcompiler.model.answer import Answer, Prompt
 
 ROOT = Path(__file__).parents[1]
@@ -73,14 +72,16 @@ def test_a_folder_for_each_failing_sample(folders: Path, name: str) -> None:
 
 
 def test_there_are_no_others(folders: Path) -> None:
-    found = {path.parent.relative_to(folders).as_posix() for path in folders.rglob("README.txt") if not path.is_symlink()}
+    found = {
+        path.parent.relative_to(folders).as_posix() for path in folders.rglob("README.txt") if not path.is_symlink()
+    }
     assert found == set(KINDS)
     assert not list(folders.rglob(".*"))
 
 
 def test_the_same_answer_is_kept_once(folders: Path) -> None:
     again = folders / "validate" / "asm-O0" / "sample-5"
-    assert os.readlink(again) == "sample-1"
+    assert again.readlink() == Path("sample-1")
     assert (again / "run").exists()
 
 
@@ -163,7 +164,11 @@ WRONG = {
     "an object that a call returned": ("looking", exchanged("addq\t(%rcx)", "subq\t(%rcx)"), "return value"),
     "what a call is pointed to": ("filled", exchanged("movl\t$7", "movl\t$8"), "call 1 out of the function"),
     "a global variable": ("filled", exchanged("addl\t%eax, (%rcx)", "subl\t%eax, (%rcx)"), "global total"),
-    "past the end of the heap's object": ("copied", exchanged("leaq\t1(%rax)", "leaq\t(%rax)"), "SIGSEGV (bad access)"),
+    "the heap": (
+        "copied",
+        exchanged("leaq\t1(%rax)", "leaq\t(%rax)"),
+        "live heap objects\n  reference 1 bytes\n  candidate 0",
+    ),
     "output": ("called", exchanged("callq\tputs@PLT", "xorl\t%eax, %eax"), "standard output from byte 0"),
     "the undefined half of a result": ("order", exchanged("shrl\t$31, %eax", "shrq\t$63, %rax"), "return value"),
     "a double": ("mean", exchanged("divsd", "mulsd"), "return value\n  reference the bits 0x"),

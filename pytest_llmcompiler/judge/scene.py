@@ -171,14 +171,15 @@ class _Scenery:
 
     def scene(self, stage: Stage) -> Scene:
         entry, placed, unset = self._entry, self._entry.placed, self._finding.unset
-        machine, reference = self._trial.machine, self._subject.machine(self._program)
+        machine = self._trial.machine
         call = entry.call.inverted if unset == "inverse" else entry.call
         names = {"garbage": GARBAGE[0], "inverse": GARBAGE[1], "zeros": bytes(4)}
         if stage == "inspection":
             self._notes.append("What was found breaks a rule that no hardware checks: `run` shows no difference.")
-        replies = {"reference": self._replies(reference), "candidate": self._replies(machine)}
+        expected = self._trial.standard.oracle.replies(entry, unset)
         look = Look(placed, entry.call, entry.limit, unset)
         run = machine.run(placed, entry.call, entry.limit, unset=unset)
+        replies = {"reference": self._replies(expected), "candidate": self._replies(machine.replies)}
         signature = self._subject.signature
         return {
             "whole": False,
@@ -252,27 +253,25 @@ class _Scenery:
             "arguments": [_argument(kind, place, type.ends) for kind, place in zip(kinds, places, strict=True)],
         }
 
-    def _replies(self, machine: Machine) -> list[ReplyPart]:
-        entry = self._entry
-        machine.run(entry.placed, entry.call, entry.limit, unset=self._finding.unset)
+    def _replies(self, replies: Iterable[Reply]) -> list[ReplyPart]:
         return [
             {
                 "callee": reply.callee,
-                "results": [self._given(machine, reply, name, data) for name, data in reply.result.items()],
-                "effects": [part for effect in reply.effects for part in self._effect(machine, effect)],
+                "results": [self._given(reply, name, data) for name, data in reply.result.items()],
+                "effects": [part for effect in reply.effects for part in self._effect(effect)],
             }
-            for reply in machine.replies
+            for reply in replies
         ]
 
-    def _given(self, machine: Machine, reply: Reply, register: str, data: bytes) -> ResultPart:
-        value = int.from_bytes(data, "little")
+    def _given(self, reply: Reply, register: str, data: bytes) -> ResultPart:
+        machine, value = self._trial.machine, int.from_bytes(data, "little")
         # What lies in the program, or in the candidate's own memory, lies elsewhere in another build of them.
         moves = register == "rax" and len(data) == 8 and machine.region(value) in ("data", "constant", "own")
         same = next((name for name, passed in reply.passed.items() if moves and passed == value), "")
         return {"register": register, "value": value, "size": len(data), "same_as": same}
 
-    def _effect(self, machine: Machine, effect: Effect) -> Iterable[EffectPart]:
-        region, address, symbol = machine.region(effect.address), effect.address, ""
+    def _effect(self, effect: Effect) -> Iterable[EffectPart]:
+        region, address, symbol = self._trial.machine.region(effect.address), effect.address, ""
         if region == "data":
             places = ((name, self._program.symbols[name]) for name in self._program.globals)
             found = ((name, at.address) for name, at in places if at.address <= address < at.address + at.size)

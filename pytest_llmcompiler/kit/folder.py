@@ -173,6 +173,7 @@ _USE = (
     "Memory, registers, stack and heap are as in the judge's emulator, at the same addresses. What differs:",
     "- The emulator has no files, no network and an empty environment; here the kernel is a real one.",
     "- A hang is decided by time, not by instructions.",
+    "- Pointers to the heap are compared as they are; the judge looks only at what they lead to.",
 )
 
 

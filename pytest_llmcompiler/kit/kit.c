@@ -184,7 +184,7 @@ __attribute__((used)) void llmc_called(void);
     "movq 96(%rax), %r12\nmovq 104(%rax), %r13\nmovq 112(%rax), %r14\nmovq 120(%rax), %r15\n"                    \
     "movq 56(%rax), %rsp\nmovq (%rax), %rax\n"
 
-__asm__(".text\n"
+__asm__(".text\n.globl llmc_outside\n"
         "llmc_enter:\n"
         "pushq %rbx\npushq %rbp\npushq %r12\npushq %r13\npushq %r14\npushq %r15\n"
         "movq %rsp, llmc_home(%rip)\nmovq %rdi, llmc_target(%rip)\nmovq %rsi, %rax\n"

@@ -109,6 +109,8 @@ class _Source:
             yield f"byte missing_{number}[4096] __asm__({_symbol(name)}) __attribute__((aligned(16)));"
 
     def _unbuffered(self) -> Iterator[str]:
+        if "main" not in self._around.functions:
+            yield "int main(void) { return 0; }"
         own = {"setvbuf", "stdout"} & self._around.functions
         if own:
             yield "void llmc_unbuffer(void) {}"
