@@ -171,6 +171,7 @@ _USE = (
     "a container without network and without files that matter. Nothing here has started it.",
     "",
     "Memory, registers, stack and heap are as in the judge's emulator, at the same addresses. What differs:",
+    "- The program's own code, constants and variables lie elsewhere, and other things beside them.",
     "- The emulator has no files, no network and an empty environment; here the kernel is a real one.",
     "- A hang is decided by time, not by instructions.",
     "- Pointers to the heap are compared as they are; the judge looks only at what they lead to.",
