@@ -159,6 +159,7 @@ class CaseItem(pytest.Item):
         return self.parent
 
     def _failure(self, headline: str) -> Iterable[str]:
+        session, samples = self._file.llmc, sorted(record["sample"] for record in self.records)
         failed = [(index, verdict) for index, verdict in enumerate(self._verdicts) if not verdict.passed]
         if len(self._verdicts) > 1:
             counts = Counter(verdict.kind for verdict in self._verdicts)
@@ -167,5 +168,7 @@ class CaseItem(pytest.Item):
             if len(self._verdicts) > 1:
                 yield f"sample {index}:"
             yield str(verdict)
+            if session.kit and verdict.conclusive:
+                yield f"  kept      {session.kit.place(session.prompt(*self.question), samples[index])}"
         if len(failed) > _SHOWN:
             yield f"… and {len(failed) - _SHOWN} more failing samples; --llmc-record FILE.jsonl keeps all of them"

@@ -15,7 +15,7 @@ from faces import Compile
 
 from pytest_llmcompiler.judge.bench import Bench, Settings
 from pytest_llmcompiler.judge.verdict import Verdict
-from pytest_llmcompiler.kit.folder import Kit
+from pytest_llmcompiler.kit.folder import FolderError, Kit
 from pytest_llmcompiler.model.answer import Answer, Prompt
 
 ROOT = Path(__file__).parents[1]
@@ -53,6 +53,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "pytest", "-q", f"--rootdir={folder}", "-p", "no:cacheprovider", *flags, str(case)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 1, done.stdout + done.stderr
+    assert "  kept      kept/git_lfs.c/validate/asm-O0/sample-5\n" in done.stdout
     return folder / "kept" / "git_lfs.c"
 
 
@@ -211,3 +212,107 @@ def test_what_goes_wrong_in_other_ways(kit: Kit, compiled: Compile, name: str) -
     done = native(folder)
     assert words in done.stdout, f"{verdict}\n{done.stdout}"
     assert done.returncode == 1
+
+
+WHOLE = r"""
+#include <stdio.h>
+static int seen[4000];
+int made(int x)
+{
+    int n = seen[0] ? seen[0] + (x & 1) : 1;
+    seen[0] = n;
+    return n & 63;
+}
+int main(void)
+{
+    int sum = 0;
+    for (int i = 0; i < 30; i++) printf("%d ", sum += made(i));
+    puts("");
+    return sum & 127;
+}
+"""
+
+
+def test_the_whole_program(kit: Kit, compiled: Compile) -> None:
+    verdict, folder = kept(kit, compiled, "made", exchanged("andl\t$1", "andl\t$3"), WHOLE)
+    assert verdict.message.startswith("the whole program: ")
+    done = native(folder)
+    assert "reference: exits with code 127\n" in done.stdout, f"{verdict}\n{done.stdout}"
+    assert "differs: standard output from byte " in done.stdout
+    assert "on the process's own stack" in (folder / "README.txt").read_text()
+
+
+def test_what_a_native_run_cannot_show(kit: Kit, compiled: Compile) -> None:
+    source = "#include <time.h>\nlong later(long n) { return time(0) > n ? 1 : 0; }\n"
+    verdict, folder = kept(kit, compiled, "later", exchanged("setg", "setle"), source)
+    assert not verdict.passed
+    assert (
+        "The clock, random bytes and the process's number are part of the input" in (folder / "README.txt").read_text()
+    )
+
+
+def test_a_scene_that_is_none_costs_no_verdict(kit: Kit, compiled: Compile) -> None:
+    reference = compiled(WHOLE)
+    text = reference.assembly("made", "O1")
+    broken = Verdict("crash", "of a sort", scene={"whole": False, "shown": [], "entry": {}})
+    kit.keep(reference, prompt("made", "broken.c"), Answer(text), broken)
+    readme = (kit.place(prompt("made", "broken.c"), 0) / "README.txt").read_text()
+    assert "There is no `run`: the scene of the failure can't be read" in readme
+
+
+# -- the folders themselves
+
+WRONG_ANSWER = Verdict("no-answer", "the answer has no code in it")
+
+
+def test_names_stay_inside_and_apart(tmp_path: Path) -> None:
+    kit = Kit(tmp_path)
+    asked = [
+        *(prompt("f", case) for case in ("a/b.c", "../b.c", "/b.c", "a b.c", "a-b.c", "..", "x" * 300 + ".c")),
+        *(prompt(function) for function in ("f", "../f", "", ".", "f\n", "\u00e9", 'f"; rm -rf $HOME', "f" * 300)),
+        *(prompt("f", passes=passes) for passes in ("O2", "default<O2>", "default<O3>", "module(default<Oz>)")),
+    ]
+    places = [kit.place(one, 0) for one in asked]
+    assert len(set(places)) == len({one.key for one in asked})
+    for place in places:
+        assert place.resolve().is_relative_to(tmp_path)
+        assert ".." not in place.parts
+        assert all(
+            len(part) < 120 and part.isascii() and part.isprintable() for part in place.relative_to(tmp_path).parts
+        )
+    assert kit.place(prompt("f", "a/b.c"), 3) == tmp_path / "a" / "b.c" / "f" / "asm-O0" / "sample-3"
+
+
+def test_a_folder_goes_when_its_sample_passes(tmp_path: Path, compiled: Compile) -> None:
+    kit, asked, reference = Kit(tmp_path), prompt("made"), compiled(WHOLE)
+    kit.keep(reference, asked, Answer("no"), WRONG_ANSWER)
+    kit.keep(reference, asked, Answer("no", 1), WRONG_ANSWER)
+    assert kit.place(asked, 1).is_symlink()
+    later = Kit(tmp_path)
+    later.keep(reference, asked, Answer("yes", 1), Verdict("pass"))
+    later.keep(reference, asked, Answer("no, no"), WRONG_ANSWER)
+    assert [path.name for path in kit.place(asked, 1).parent.iterdir()] == ["sample-0"]
+    assert (kit.place(asked, 0) / "answer.txt").read_text() == "no, no"
+    later.keep(reference, asked, Answer("yes"), Verdict("pass"))
+    assert not list(kit.place(asked, 1).parent.iterdir())
+
+
+def test_what_others_wrote_stays(tmp_path: Path, compiled: Compile) -> None:
+    kit, asked = Kit(tmp_path), prompt("made")
+    place = kit.place(asked, 0)
+    place.mkdir(parents=True)
+    (place / "README.txt").write_text("mine")
+    for verdict in (WRONG_ANSWER, Verdict("pass")):
+        with pytest.raises(FolderError, match=r"can't write .*sample-0: something is there that was not written here"):
+            kit.keep(compiled(WHOLE), asked, Answer("no"), verdict)
+    assert (place / "README.txt").read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_written_costs_no_verdict(pytester: pytest.Pytester) -> None:
+    pytester.makefile(".c", a="int twice(int x) { return 2 * x; }\n")
+    line = {"case": "a.c", "function": "twice", "task": "asm", "passes": "O0", "sample": 0, "answer": "no"}
+    (pytester.path / "answers.jsonl").write_text(json.dumps(line) + "\n")
+    (pytester.path / "taken").write_text("")
+    run = pytester.runpytest_subprocess("a.c", "--llmc-model=replay:answers.jsonl", "--llmc-artifacts=taken")
+    run.assert_outcomes(failed=1, warnings=1)
+    run.stdout.fnmatch_lines(["*no-answer: *", "*--llmc-artifacts: can't write taken/*: Not a directory*"])

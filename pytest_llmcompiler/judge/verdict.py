@@ -47,8 +47,8 @@ class Verdict:
 
     def __post_init__(self) -> None:
         # What models write goes to terminals: nothing in it may act there.
-        object.__setattr__(self, "message", _harmless(self.message))
-        object.__setattr__(self, "evidence", tuple(map(_harmless, self.evidence)))
+        object.__setattr__(self, "message", harmless(self.message))
+        object.__setattr__(self, "evidence", tuple(map(harmless, self.evidence)))
 
     @property
     def passed(self) -> bool:
@@ -84,5 +84,6 @@ class Verdict:
         return cls(data["verdict"], detail.pop("message"), tuple(detail.pop("evidence")), detail)
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
+    """A text without what acts on a terminal: control characters are spelt out."""
     return "".join(c if c.isprintable() or c in "\t\n" else c.encode("unicode_escape").decode() for c in text)

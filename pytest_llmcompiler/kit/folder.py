@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pytest_llmcompiler.judge.scene import Scene
-from pytest_llmcompiler.judge.verdict import Verdict
+from pytest_llmcompiler.judge.verdict import Verdict, harmless
 from pytest_llmcompiler.kit.linking import LinkingError, Rest, surroundings, watching, without
 from pytest_llmcompiler.kit.source import NoSourceError, source_of
 from pytest_llmcompiler.machine.assemblers import AssemblyError, Linkage, LinkError, linkable
@@ -35,7 +35,7 @@ _LONGEST = 80
 _SALTED = re.compile(r"@(?:time|clock\w*|gettimeofday|timespec_get|times|getpid|gettid|getrandom|getentropy)\b")
 _FORBIDDEN = re.compile(r"`(\w+)` .*in user code")
 
-_FaultError = (CaseError, ClangError, LinkingError, NoSourceError, AssemblyError, LinkError, ValueError, KeyError)
+_FAULTS = (CaseError, ClangError, LinkingError, NoSourceError, AssemblyError, LinkError)
 """Why there may be no program."""
 
 
@@ -96,7 +96,7 @@ class Kit:
             self._program(files, reference, prompt.function, text, verdict, notes)
         except (NoCode, Truncated) as error:
             notes.append(f"There is no `run`: {error}.")
-        except _FaultError as error:
+        except _FAULTS as error:
             notes.append(f"There is no `run`: {error}")
         files.finish(prompt, answer, verdict, notes)
 
@@ -107,7 +107,9 @@ class Kit:
         if verdict.scene is None:  # it was never run
             own = linkable(text, reference.golden.addresses, Linkage(function, reference.golden.aliases))
             files.write("candidate.o", own, "its object")
-            notes.append(f"There is no `run`: {verdict.message}.")
+            ran = verdict.kind in ("crash", "hang", "mismatch", "abi")
+            why = "the judge gave up before it knew all that is needed" if ran else verdict.message
+            notes.append(f"There is no `run`: {why}.")
             return
         rest = self._rest(reference, function, kept)
         around = surroundings(reference, function, kept, rest, text)
@@ -158,7 +160,7 @@ class _Files:
             "",
             *(f"{name:<14}{words}".rstrip() for name, words in self._described),
             *(("", *_USE) if runs else ()),
-            *(("", *(f"- {note}" for note in notes)) if notes else ()),
+            *(("", *(f"- {harmless(note)}" for note in notes)) if notes else ()),
         ]
         (self.folder / "README.txt").write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogatepass")
 

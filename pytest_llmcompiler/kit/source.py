@@ -59,8 +59,11 @@ def thunk(name: str) -> str:
 
 
 def source_of(scene: Scene, around: Surroundings, verdict: Verdict) -> str:
-    """The C file. Raises NoSourceError, and KeyError or ValueError for a scene that is none."""
-    return "\n".join(_Source(scene, around, verdict).lines()) + "\n"
+    """The C file. Raises NoSourceError."""
+    try:
+        return "\n".join(_Source(scene, around, verdict).lines()) + "\n"
+    except (LookupError, TypeError, ValueError, AttributeError) as error:  # whoever made it may have been taken over
+        raise NoSourceError(f"the scene of the failure can't be read: {error!r}") from error
 
 
 class _Source:
