@@ -12,7 +12,7 @@ import pytest
 from _pytest.fixtures import TopRequest
 
 from pytest_llmcompiler.judge.verdict import JudgeError, Verdict
-from pytest_llmcompiler.model.answer import Model, ModelError, PromptTooLong
+from pytest_llmcompiler.model.answer import Answer, Model, ModelError, Prompt, PromptTooLong
 from pytest_llmcompiler.model.prompt import TemplateError
 from pytest_llmcompiler.program.case import SUFFIXES, CaseError
 from pytest_llmcompiler.program.clang import ClangError
@@ -112,6 +112,7 @@ class CaseItem(pytest.Item):
             for answer, verdict, record in session.samples(model, reference, prompt):
                 judged.append((answer, verdict))
                 self.records.append(record)
+                self._keep(session, prompt, answer, verdict)
                 if "warning" in verdict.detail:
                     self.warn(pytest.PytestWarning(verdict.detail["warning"]))
         finally:  # a fault of the model or of the harness takes nothing away of what was judged before
@@ -130,6 +131,17 @@ class CaseItem(pytest.Item):
             yield "llmc_pass@1", kinds.count("pass") / judged
         if self.records:
             yield "llmc_model", str(self.records[0]["model"].get("name"))
+
+    def _keep(self, session: Session, prompt: Prompt, answer: Answer, verdict: Verdict) -> None:
+        """Write the folder of a failing sample, where it is wanted. That it can't be done is no reason to fail."""
+        if session.kit is None:
+            return
+        from pytest_llmcompiler.kit.folder import FolderError
+
+        try:
+            session.kit.keep(session.reference(self.path), prompt, answer, verdict)
+        except FolderError as error:
+            self.warn(pytest.PytestWarning(str(error)))
 
     @property
     def question(self) -> tuple[Path, str, str, str]:
@@ -176,6 +188,7 @@ class CaseItem(pytest.Item):
         return self.parent
 
     def _failure(self, reason: BaseException) -> Iterable[str]:
+        session, samples = self._file.llmc, sorted(record["sample"] for record in self.records)
         failed = [(index, verdict) for index, verdict in enumerate(self._verdicts) if not verdict.passed]
         if len(self._verdicts) > 1:
             counts = Counter(verdict.kind for verdict in self._verdicts)
@@ -186,5 +199,7 @@ class CaseItem(pytest.Item):
             if len(self._verdicts) > 1:
                 yield f"sample {index}:"
             yield str(verdict)
+            if session.kit and verdict.conclusive:
+                yield f"  kept      {session.kit.place(session.prompt(*self.question), samples[index])}"
         if len(failed) > _SHOWN:
             yield f"… and {len(failed) - _SHOWN} more failing samples; --llmc-record FILE.jsonl keeps all of them"

@@ -142,6 +142,7 @@ OPTIONS = (
         *("examples", _positive, 100, "N"),
         "inputs for each function (default: max_examples of a hypothesis profile that sets it, else 100)",
     ),
+    Option("artifacts", Path, None, "DIR", "write a folder for each failing sample: its files, and a native program"),
     Option("record", Path, None, "FILE.jsonl", "append a line for each sample; replay:FILE.jsonl reads it"),
     Option("resume", _switch, False, "", "take the samples that the file of --llmc-record holds, and make the rest"),
     Option("export", _table, None, "FILE.csv|.parquet", "write a table with a row for each sample"),
@@ -176,6 +177,7 @@ class Settings:
     assembler: Literal["keystone", "llvm"]
     clang: str | None
     examples: int
+    artifacts: Path | None
     record: Path | None
     resume: bool
     export: Path | None

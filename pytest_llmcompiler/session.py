@@ -36,6 +36,7 @@ from pytest_llmcompiler.report.sheet import Sheet, make_sheet
 if TYPE_CHECKING:
     from pytest_llmcompiler.judge.listing import Listing
     from pytest_llmcompiler.judge.service import Judge
+    from pytest_llmcompiler.kit.folder import Kit
     from pytest_llmcompiler.model.client import Address, OwnedModel, Owner
     from pytest_llmcompiler.report.page import Page
 
@@ -217,6 +218,13 @@ class Session:
         except OSError as error:
             raise SettingError(f"--llmc-report: can't write {path}: {error.strerror}") from error
 
+    @functools.cached_property
+    def kit(self) -> Kit | None:
+        """What writes the folders of failing samples, where they are wanted."""
+        from pytest_llmcompiler.kit.folder import Kit
+
+        return Kit(self.settings.artifacts) if self.settings.artifacts else None
+
     def reference(self, path: Path) -> Reference:
         """The compiled case at `path`. Raises CaseError."""
         if path not in self._references:
@@ -297,7 +305,8 @@ class Session:
                 yield answer, verdict, recorded[answer.sample]
                 continue
             try:
-                verdict = judge_answer(self.judge, reference.case, prompt.function, answer)
+                scene = self.kit is not None
+                verdict = judge_answer(self.judge, reference.case, prompt.function, answer, scene=scene)
             except JudgeError as error:  # the answer is kept, and the others are judged all the same
                 fault = error
             previous = _previous(model, prompt, answer)

@@ -60,10 +60,11 @@ class Bench:
         other._standard = self._standard.limited(inputs)
         return other
 
-    def judge(self, assembly: str, *, explain: bool = True) -> Verdict:
+    def judge(self, assembly: str, *, explain: bool = True, scene: bool = False) -> Verdict:
         """Judge the text of a candidate. What goes wrong inside is a verdict; what goes wrong here is raised.
 
-        Without `explain`, no smaller input is looked for, which takes most of the time that wrong code takes.
+        Without `explain`, no smaller input is looked for, which takes most of the time that wrong code takes. With
+        `scene`, the verdict on code that ran has the scene of its failure.
         """
         reason = self._unjudgeable()
         if reason:
@@ -82,7 +83,7 @@ class Bench:
         if not any(s.executable and s.address <= start < s.address + len(s.data) for s in candidate.segments):
             return Verdict("link", f"{self._subject.function} is defined, but not as code of this text")
         detail = {"assembler": candidate.engine, "fallback": candidate.fallback, **self._standard.counts()}
-        return self._tried(Trial(self._standard, candidate, assembly), detail, explain)
+        return self._tried(Trial(self._standard, candidate, assembly), detail, explain, scene)
 
     def listing(self, assembly: str) -> Listing | None:
         """The code of a candidate, block by block; None where it does not assemble, or there is too much of it."""
@@ -103,7 +104,7 @@ class Bench:
             return str(error)
         return self._standard.unjudgeable()
 
-    def _tried(self, trial: Trial, detail: dict[str, Any], explain: bool) -> Verdict:
+    def _tried(self, trial: Trial, detail: dict[str, Any], explain: bool, scene: bool) -> Verdict:
         try:
             failure = _isolated(trial.first_failure)
         except (sandbox.Died, sandbox.TimedOut) as error:
@@ -112,10 +113,11 @@ class Bench:
             return Verdict("pass", detail=detail)
         texts = self._texts if explain else None
         try:
-            found = _isolated(Explanation(trial, texts).of, *failure)
+            found = _isolated(Explanation(trial, texts, scene=scene).of, *failure)
         except (sandbox.Died, sandbox.TimedOut):
             found = _isolated(Explanation(trial, None).of, *failure)
-        return Verdict(found["kind"], found["message"], tuple(found["evidence"]), {**detail, **found["facts"]})
+        detail |= found["facts"]
+        return Verdict(found["kind"], found["message"], tuple(found["evidence"]), detail, found.get("scene"))
 
     @functools.cached_property
     def _texts(self) -> list[Text]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ from pytest_llmcompiler.inputs.corpus import Undefined, shrink
 from pytest_llmcompiler.inputs.value import Input
 from pytest_llmcompiler.judge.finding import Finding
 from pytest_llmcompiler.judge.oracle import Entry
+from pytest_llmcompiler.judge.scene import Scene, scene_of
 from pytest_llmcompiler.judge.show import show_input
 from pytest_llmcompiler.judge.subject import Subject
 from pytest_llmcompiler.judge.trace import Seen, Spot, Text, alike, common, parting, wrong_store
@@ -48,27 +50,40 @@ def _facts(finding: Finding, shown: Sequence[str], spot: Spot | None) -> dict[st
 
 class Explanation:
     """What is told of a trial's failure. Without `texts` to hold against the candidate's, it is told as it was found:
-    on no smaller input, and without a word of where the candidate goes wrong."""
+    on no smaller input, and without a word of where the candidate goes wrong. With `scene`, all that it takes to do
+    the same elsewhere is told too."""
 
-    def __init__(self, trial: Trial, texts: Sequence[Text] | None) -> None:
-        self._trial, self._texts = trial, texts
+    def __init__(self, trial: Trial, texts: Sequence[Text] | None, *, scene: bool = False) -> None:
+        self._trial, self._texts, self._scene = trial, texts, scene
 
     def of(self, stage: Stage, index: int) -> dict[str, Any]:
         """What goes wrong at a stage, on the input of that number or the smallest that shows the same, as JSON:
         the kind, the message, the evidence, and of that the facts for programs (see `_facts`)."""
-        spot = None
+        spot, made, entry = None, None, None
         if stage == "program":
             finding, shown = self._trial.as_program(), ["the whole program, from main on"]
         else:
-            finding, shown, spot = self._on_input(stage, index)
+            finding, shown, spot, made, entry = self._on_input(stage, index)
         if finding is None:
             finding = Finding("inconclusive", "it fails on an input once and not again")
         heads = ["  input     ", *(" " * 12 for _ in shown)]
-        evidence = [*(head + line for head, line in zip(heads, shown)), *finding.evidence]
-        facts = _facts(finding, shown, spot)
-        return {"kind": finding.kind, "message": finding.message, "evidence": evidence, "facts": facts}
+        told: dict[str, Any] = {
+            "kind": finding.kind,
+            "message": finding.message,
+            "evidence": [*(head + line for head, line in zip(heads, shown)), *finding.evidence],
+            "facts": _facts(finding, shown, spot),
+        }
+        if self._scene and finding.kind != "inconclusive":
+            told["scene"] = self._scene_of(stage, finding, made, entry)
+        return told
 
-    def _on_input(self, stage: Stage, index: int) -> tuple[Finding | None, list[str], Spot | None]:
+    def _scene_of(self, stage: Stage, finding: Finding, made: Input | None, entry: Entry | None) -> Scene:
+        try:
+            return scene_of(self._trial, stage, finding, made, entry)
+        except Exception:  # a verdict is worth more than its scene
+            return {"fault": traceback.format_exc()}
+
+    def _on_input(self, stage: Stage, index: int) -> tuple[Finding | None, list[str], Spot | None, Input, Entry]:
         find = self._trial.finding if stage == "input" else self._trial.inspection
         standard = self._trial.standard
         made, entry = list(standard.corpus.entries.items())[index]
@@ -83,7 +98,7 @@ class Explanation:
         at += [f"  malloc    {SHORTAGES[made.salt]}"] if entry.expected.refused else []
         if finding and at:
             finding = replace(finding, evidence=(*at, *finding.evidence))
-        return finding, list(show_input(made, standard.subject.signature.params)), spot
+        return finding, list(show_input(made, standard.subject.signature.params)), spot, made, entry
 
     def _smallest(self, find: _Find, first: _Failure) -> _Failure:
         """The smallest input that shows the same kind of failure."""

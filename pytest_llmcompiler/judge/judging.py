@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from pytest_llmcompiler.model.answer import Answer
 
 
-def judge_answer(judge: Judge, case: Case, function: str, answer: Answer) -> Verdict:
-    """Judge a model's answer: find the code in it and run that. Lines in the verdict are lines of the answer."""
+def judge_answer(judge: Judge, case: Case, function: str, answer: Answer, *, scene: bool = False) -> Verdict:
+    """Judge a model's answer: find the code in it and run that. Lines in the verdict are lines of the answer.
+
+    With `scene`, the verdict on code that ran has the scene of its failure.
+    """
     from pytest_llmcompiler.model.extract import NoCode, Truncated
 
     try:
@@ -30,15 +33,14 @@ def judge_answer(judge: Judge, case: Case, function: str, answer: Answer) -> Ver
         return Verdict("no-answer", str(error))
     except Truncated as error:
         return Verdict("truncated", str(error))
-    return judge.judge(case, function, text)
+    return judge.judge(case, function, text, scene=scene)
 
 
 def judged_text(answer: Answer, function: str) -> str:
     """The text that is judged, its lines numbered like the answer's. Raises NoCode or Truncated where there is none."""
     from pytest_llmcompiler.model.extract import extract
 
-    code = extract(answer, function)
-    return "\n" * (code.first_line - 1) + code.text
+    return extract(answer, function).placed
 
 
 def check(source: str | Path, function: str, assembly: str, *, examples: int = 100) -> Verdict:

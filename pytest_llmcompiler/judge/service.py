@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -52,12 +52,13 @@ class Judge:
         """The judge's process, where one runs."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
-    def judge(self, case: Case, function: str, assembly: str) -> Verdict:
-        """Judge one candidate for a function of a case.
+    def judge(self, case: Case, function: str, assembly: str, *, scene: bool = False) -> Verdict:
+        """Judge one candidate for a function of a case; with the scene of its failure, if asked for.
 
         Raises CaseError where the case is at fault, JudgeError where the harness is.
         """
-        return Verdict.from_json(self._reply("judge", case, function, assembly))
+        reply = self._reply("judge", case, function, assembly, scene=scene)
+        return replace(Verdict.from_json(reply), scene=reply["scene"])
 
     def listing(self, case: Case, function: str, assembly: str) -> Listing | None:
         """The code of a candidate, block by block; None where it does not assemble, or there is too much of it.
@@ -67,7 +68,7 @@ class Judge:
         blocks = self._reply("list", case, function, assembly)["blocks"]
         return blocks and [[Line(*line) for line in block] for block in blocks]
 
-    def _reply(self, action: str, case: Case, function: str, assembly: str) -> dict[str, Any]:
+    def _reply(self, action: str, case: Case, function: str, assembly: str, *, scene: bool = False) -> dict[str, Any]:
         request = {
             "action": action,
             "path": str(case.path.resolve()),
@@ -76,6 +77,7 @@ class Judge:
             "assembly": assembly,
             "clang": self._toolchain.clang,
             "settings": asdict(self._settings),
+            "scene": scene,
         }
         with self._lock:
             try:
@@ -144,7 +146,8 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         bench = _bench(reference, request["function"], Settings(**request["settings"]))
         if request["action"] == "list":
             return {"blocks": bench.listing(request["assembly"])}
-        return bench.judge(request["assembly"]).to_json()
+        verdict = bench.judge(request["assembly"], scene=request["scene"])
+        return {**verdict.to_json(), "scene": verdict.scene}
     except CaseError as error:
         return {"case_error": str(error)}
     except Exception:

@@ -101,6 +101,8 @@ def parting(candidate: Text, other: Text, traces: tuple[Sequence[int], Sequence[
 
 def _jumps_apart(candidate: Text, other: Text, traces: tuple[Sequence[int], Sequence[int]], at: int) -> bool:
     """Whether the same jump led to different places of the texts."""
+    if traces[0][at - 1] not in candidate.positions or traces[1][at - 1] not in other.positions:
+        return False  # both came from what fills the space before an aligned label
     places = [
         (text.positions[trace[at]], text.positions[trace[at]] - text.positions[trace[at - 1]])
         for text, trace in zip((candidate, other), traces)
