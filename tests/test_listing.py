@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from faces import CaseOf, Judged
+from faces import CaseOf, Compile, Judged
 
 from pytest_llmcompiler.judge.listing import MOST
 from pytest_llmcompiler.judge.service import Judge
@@ -67,9 +67,11 @@ def test_a_crash_says_on_which_input_and_in_which_line(judged: Judged) -> None:
     assert "differences" not in verdict.detail
 
 
-def test_a_mismatch_says_what_was_expected_and_where_the_ways_part(judged: Judged) -> None:
-    verdict = judged(SOURCE, "clamp", ATT.replace("jle", "jge"))
-    assert verdict.kind == "mismatch"
+def test_a_mismatch_says_what_was_expected_and_where_the_ways_part(judged: Judged, compiled: Compile) -> None:
+    lines = compiled(SOURCE).assembly("clamp", "O0").split("\n")
+    [at] = [number for number, line in enumerate(lines) if "\tjle\t" in line]
+    lines[at] = lines[at].replace("jle", "jge")
+    verdict = judged(SOURCE, "clamp", "\n".join(lines))
+    assert (verdict.kind, verdict.detail["parts"]) == ("mismatch", at + 1)
     where, expected, observed = verdict.detail["differences"][0]
     assert verdict.message == f"{where}: expected {expected}, observed {observed}"
-    assert f"line {verdict.detail['parts']}:" in next(line for line in verdict.evidence if "  parts  " in line)

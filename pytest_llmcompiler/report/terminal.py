@@ -21,7 +21,7 @@ _WORST = 10
 
 _Cell = Callable[[Sequence[Tally]], str]
 Paint = Callable[[str, str], str]
-"""Gives a text a colour, or makes it `bold`, where the terminal can."""
+"""Gives a text a colour, where the terminal can."""
 
 
 _COLOURS: dict[str, str] = {**dict.fromkeys(KINDS, "red"), "pass": "green", "inconclusive": "yellow"}
