@@ -39,6 +39,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if title:
                 (folder / title).parent.mkdir(exist_ok=True)
                 (folder / title).write_text(text, encoding="utf-8")
+    with (folder / "pyproject.toml").open("a") as settings:  # so that it does not take long
+        settings.write('llmc_max_tokens = "40"\nllmc_examples = "20"\n')
     (folder / "elsewhere").mkdir()
     shutil.copy(folder / "cases" / "clamp.c", folder / "elsewhere" / "one.c")
     (folder / "tests").symlink_to(ROOT / "tests")
