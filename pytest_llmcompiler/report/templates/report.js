@@ -33,7 +33,7 @@
     { id: "message", title: "Message", value: (one) => one.message },
     { id: "prompt", title: "Prompt", about: "tokens of the prompt", value: (one) => one.prompt, number: true },
     { id: "answer", title: "Answer", about: "tokens of the answer", value: (one) => one.answer, number: true },
-    { id: "seconds", title: "Seconds", about: "that the answer took", value: (one) => one.seconds, number: true },
+    { id: "seconds", title: "Seconds", about: "that the answer took", value: (one) => one.seconds, number: true, shown: (one) => one.seconds === null ? "–" : one.seconds.toFixed(1) },
   ].filter((column) => samples.some((one) => column.value(one) !== null));
   const collator = new Intl.Collator("en", { numeric: true });
   const state = { kinds: new Set(), find: "", file: "", column: null, down: false, page: 0, rows: samples, open: null };
