@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -44,8 +45,16 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "elsewhere").mkdir()
     shutil.copy(folder / "cases" / "clamp.c", folder / "elsewhere" / "one.c")
     (folder / "tests").symlink_to(ROOT / "tests")
+    (folder / "validate.s").write_text(assembly_of("validate"))
     write_random_gguf(folder / "model.gguf", context=16384)
     return folder
+
+
+def assembly_of(function: str) -> str:
+    """What is between the tags of the first recorded answer for a function."""
+    lines = (ROOT / "tests" / "faults" / "git_lfs.jsonl").read_text(encoding="utf-8").splitlines()
+    answer = next(one["answer"] for one in map(json.loads, lines) if one["function"] == function)
+    return str(answer.partition("<code>")[2].partition("</code>")[0])
 
 
 def run(project: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -62,13 +71,15 @@ def test_commands(project: Path, page: str, line: str) -> None:
     done = run(project, [sys.executable, "-m", {"llmc": "pytest_llmcompiler"}.get(program, program), *args])
     (project / "cases" / "git_lfs.c").unlink(missing_ok=True)
     assert done.returncode in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED), done.stdout + done.stderr
+    if program == "llmc":
+        assert (done.returncode, done.stderr) == (0, "")
+        return
     assert re.search(r"\d+ (passed|failed|xfailed)", done.stdout), done.stdout
     assert " error" not in done.stdout.splitlines()[-1], done.stdout
 
 
-@pytest.mark.parametrize("page", ["python"])
-def test_python_that_is_shown(project: Path, page: str) -> None:
-    for _, _, text in [block for block in blocks("python") if block[0] == page]:
+def test_python_that_is_shown(project: Path) -> None:
+    for text in [text for page, _, text in blocks("python") if page == "python"]:
         done = run(project, [sys.executable, "-c", text])
         assert done.returncode == 0, done.stderr
         assert set(done.stdout.split()) <= {"pass", "True", "mismatch"}, done.stdout
@@ -80,7 +91,7 @@ def test_a_model_of_one_s_own(project: Path, tmp_path: Path) -> None:
     shutil.copy(project / "pyproject.toml", tmp_path)
     (tmp_path / str(title)).write_text(text)
     done = run(tmp_path, [sys.executable, "-m", "pytest", "cases/sum.c", "--llmc-model", "reference"])
-    assert "mismatch" in done.stdout and "always zero" not in done.stderr, done.stdout
+    assert "mismatch" in done.stdout, done.stdout
 
 
 def test_it_builds_without_a_warning(tmp_path: Path) -> None:
