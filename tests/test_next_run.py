@@ -29,6 +29,7 @@ from pytest_llmcompiler.report.export import ExportError, check_export, export
 from pytest_llmcompiler.report.rejudged import rejudged_lines
 from pytest_llmcompiler.report.resume import ResumeError, Resumption
 
+pytestmark = pytest.mark.xdist_group("next-run")  # one run serves many tests
 SCHEMA = json.loads(files("pytest_llmcompiler.report").joinpath("record.schema.json").read_text())
 ANSWERS = {
     "pass": TWICE,
