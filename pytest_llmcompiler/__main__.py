@@ -55,10 +55,13 @@ def _link(chosen: argparse.Namespace) -> None:
 def _linked(reference: Reference, function: str, path: Path) -> bytes:
     """The program with the text of a file in the place of a function; what is wrong with the text names its lines."""
     try:
-        text = extract(Answer(path.read_text(encoding="utf-8")), function).placed
-        return linked(reference, function, text)
+        written = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise _UserError(f"{path}: can't be read: {error}") from error
+    try:
+        return linked(reference, function, extract(Answer(written), function).placed)
+    except OSError as error:
+        raise _UserError(f"can't link: {error}") from error
     except NoCode as error:
         raise _UserError(f"{path}: no assembly: {error}") from error
     except AssemblyError as error:
@@ -76,10 +79,11 @@ def _one(names: Sequence[str]) -> str:
 
 def _write(path: Path, data: bytes) -> None:
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-            file.write(data)
-        Path(file.name).chmod(0o755)
-        Path(file.name).replace(path)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
+            made = Path(folder) / "made"
+            made.write_bytes(data)
+            made.chmod(0o755)
+            made.replace(path)
     except OSError as error:
         raise _UserError(f"{path}: can't be written: {error.strerror}") from error
 

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from _pytest.fixtures import TopRequest
 
-from pytest_llmcompiler.judge.verdict import JudgeError, Verdict
+from pytest_llmcompiler.judge.verdict import JudgeError, Verdict, harmless
 from pytest_llmcompiler.model.answer import Answer, Model, ModelError, Prompt, PromptTooLong
 from pytest_llmcompiler.model.prompt import TemplateError
 from pytest_llmcompiler.program.case import SUFFIXES, CaseError
 from pytest_llmcompiler.program.clang import ClangError
+from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.report.baseline import BaselineError
 from pytest_llmcompiler.report.passk import tally
 from pytest_llmcompiler.report.resume import ResumeError
 from pytest_llmcompiler.report.sheet import Sheet
 from pytest_llmcompiler.session import Session
 
-_FOR_PEOPLE = (CaseError, ClangError, JudgeError, ModelError, ResumeError, TemplateError)
+_FOR_PEOPLE = (BaselineError, CaseError, ClangError, JudgeError, ModelError, ResumeError, TemplateError)
 """Faults whose message says it all."""
 _SHOWN = 3
 """Failing samples of an item that are shown in full."""
@@ -95,6 +98,7 @@ class CaseItem(pytest.Item):
         session = self._file.llmc
         self._verdicts, self.records, self.sheet = [], [], None
         session.running = self.records
+        _ = session.gate  # a baseline that can't be read is no failure of the item's
         try:
             self._judge(session, model)
         except PromptTooLong as error:
@@ -110,16 +114,24 @@ class CaseItem(pytest.Item):
         judged = []
         try:
             for answer, verdict, record in session.samples(model, reference, prompt):
-                judged.append((answer, verdict))
                 self.records.append(record)
                 self._keep(session, prompt, answer, verdict)
+                judged.append((answer, replace(verdict, scene=None)))  # which is large, and of no more use
                 if "warning" in verdict.detail:
-                    self.warn(pytest.PytestWarning(verdict.detail["warning"]))
-        finally:  # a fault of the model or of the harness takes nothing away of what was judged before
-            if session.settings.report and judged:
-                answers = [answer for answer, _ in judged]
-                self.sheet = session.sheet(reference, prompt, list(zip(answers, self.records)))
+                    self.warn(pytest.PytestWarning(harmless(str(verdict.detail["warning"]))))
+        except Exception:  # a fault of the model or of the harness takes nothing away of what was judged before
+            self._show(session, reference, prompt, judged)
+            raise
+        self._show(session, reference, prompt, judged)
         self._verdicts = [verdict for _, verdict in sorted(judged, key=lambda one: one[0].sample)]
+
+    def _show(
+        self, session: Session, reference: Reference, prompt: Prompt, judged: Sequence[tuple[Answer, Verdict]]
+    ) -> None:
+        """Have what was judged shown in the report, where one is wanted."""
+        if session.settings.report and judged:
+            answers = [answer for answer, _ in judged]
+            self.sheet = session.sheet(reference, prompt, list(zip(answers, self.records)))
 
     def _properties(self) -> Iterator[tuple[str, object]]:
         """What goes to JUnit's file and the like."""
@@ -139,7 +151,7 @@ class CaseItem(pytest.Item):
         from pytest_llmcompiler.kit.folder import FolderError
 
         try:
-            session.kit.keep(session.reference(self.path), prompt, answer, verdict)
+            session.keep(session.reference(self.path), prompt, answer, verdict)
         except FolderError as error:
             self.warn(pytest.PytestWarning(str(error)))
 
@@ -197,7 +209,7 @@ class CaseItem(pytest.Item):
             yield str(reason)
         for index, verdict in failed[:_SHOWN]:
             if len(self._verdicts) > 1:
-                yield f"sample {index}:"
+                yield f"sample {samples[index]}:"
             yield str(verdict)
             if session.kit and verdict.conclusive:
                 yield f"  kept      {session.kit.place(session.prompt(*self.question), samples[index])}"

@@ -149,7 +149,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def _may_draw(config: pytest.Config) -> bool:
     """Whether somebody looks at a terminal, in which a line can be drawn again and again."""
     option = config.option
-    asked_for_quiet = option.verbose < 0 or option.collectonly or option.capture == "no" or os.environ.get("CI")
+    logs = option.log_cli_level or config.getini("log_cli")
+    asked_for_quiet = option.verbose < 0 or option.collectonly or option.capture == "no" or os.environ.get("CI") or logs
     return not asked_for_quiet and sys.stdout.isatty() and os.environ.get("TERM") not in (None, "", "dumb")
 
 
@@ -167,7 +168,7 @@ class _Collected:
             self._session.page.add(report.llmc_sheet)
 
     def pytest_sessionfinish(self) -> None:
-        if self._session.page:
+        if self._session.page and self._session.was_asked:
             self._session.write_page(self._session.page)
 
 

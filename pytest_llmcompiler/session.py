@@ -69,10 +69,13 @@ class Session:
         """What is to be said below the table, once `finish` has been called."""
         self._complete: list[dict[str, Any]] = []
         """The records of items whose samples were all judged."""
-        self._was_asked = False
+        self.was_asked = False
+        """Whether an item was run, here or in a worker."""
         self.running: list[dict[str, Any]] = []
         """The records of the item that is being judged here."""
         self.toolchain = Toolchain(settings.clang)
+        self.is_worker = False
+        """Whether this is one of xdist's workers."""
         self.address: Address | None = None
         """Of the model's owner, where another process has started it."""
         self._references: dict[Path, Reference] = {}
@@ -81,7 +84,8 @@ class Session:
         """Prompts are made here and, ahead of their time, in the planner's thread."""
 
     def find_owner(self, address: Sequence[str] | None) -> None:
-        """Ask the owner at an address for answers, and open no model here."""
+        """This is a worker of xdist's: ask the owner at an address, if there is one, and open no model here."""
+        self.is_worker = True
         if address:
             from pytest_llmcompiler.model.client import Address
 
@@ -269,7 +273,7 @@ class Session:
         from pytest_llmcompiler.model.client import OwnedModel
 
         model = self.model
-        if self._resumption and not self.address:  # a worker of xdist tells it item by item
+        if self._resumption and not self.is_worker:  # a worker of xdist tells it item by item
             try:
                 self._resumption.check_model(model.describe())
             except ResumeError as error:
@@ -338,7 +342,7 @@ class Session:
 
     def collect(self, records: Sequence[dict[str, Any]], *, complete: bool) -> None:
         """Take in the records of an item, wherever it was run; `complete` says whether these are all its samples."""
-        self._was_asked = True
+        self.was_asked = True
         self.records += records
         if complete:
             self._complete += records
@@ -348,7 +352,7 @@ class Session:
 
         `command` is what was typed.
         """
-        if not self._was_asked or not (self.records or self.settings.model):
+        if not self.was_asked or not (self.records or self.settings.model):
             return True
         self.closing = rejudged_lines(self.records)
         names = sorted({str(one["model"].get("name")) for one in self.records})
@@ -361,6 +365,12 @@ class Session:
             self.closing.append(f"FAIL: {error}")
             return False
         return not outcome.failed
+
+    def keep(self, reference: Reference, prompt: Prompt, answer: Answer, verdict: Verdict) -> None:
+        """Write the folder of a failing sample, where that is wanted. Raises FolderError."""
+        if self.kit:
+            with self._lock:  # it forks, and a fork while the planner compiles would leave a lock of LLVM's taken
+                self.kit.keep(reference, prompt, answer, verdict)
 
     def sheet(self, reference: Reference, prompt: Prompt, judged: Sequence[tuple[Answer, dict[str, Any]]]) -> Sheet:
         """What the report shows of a question whose samples are judged: answers with their records."""

@@ -240,6 +240,16 @@ def test_another_number_of_samples_is_an_error(tmp_path: Path) -> None:
             Gate(0, 5, {}).load(tmp_path / "b.jsonl", update=update)
 
 
+def test_what_reaches_a_threshold_exactly_reaches_it(tmp_path: Path) -> None:
+    """1/10 and 7/10 are no fractions of two, and neither is 0.4."""
+    assert not close(gate(tmp_path, None, k1=0.4), item("f", 1, 10), item("g", 7, 10)).failed
+    assert Counts(55, 100, 100).suffice(0.55) and Counts(7, 25, 25).suffice(0.28)
+
+
+def test_many_samples_are_compared_in_no_time() -> None:
+    assert chance(Counts(50_000, 100_000, 100_000), Counts(49_000, 100_000, 100_000)) == pytest.approx(4e-6, rel=0.1)
+
+
 def test_thresholds(tmp_path: Path) -> None:
     items = [item("f", 15, 20), item("g", 0, 1)]
     made = gate(tmp_path, None, k1=0.37, k5=0.9, k10=1.0)

@@ -127,6 +127,13 @@ def test_samples_that_are_known_elsewhere_are_not_made() -> None:
     assert taken(desk) == []
 
 
+def test_what_others_take_for_known_is_made_for_those_who_do_not() -> None:
+    desk = Desk()
+    desk.plan(ask(), 3, 0, known={0})
+    desk.plan(ask(), 3, 1)
+    assert sorted(taken(desk)) == ["f 0", "f 1", "f 2"]
+
+
 def test_no_more_than_asked_for_is_taken() -> None:
     desk = Desk()
     desk.plan(ask(), 5, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -115,7 +116,14 @@ def test_the_program_can_be_built_again(folders: Path, tmp_path: Path) -> None:
     folder = tmp_path / "a copy"
     shutil.copytree(folders / "parse_diff/asm-O0/sample-4", folder)
     (folder / "run").unlink()
-    subprocess.run(["sh", "build.sh"], cwd=folder, check=True, env={**os.environ, "PYTHON": sys.executable})
+    python = tmp_path / "another place" / "python"  # its name in the script is quoted
+    python.parent.mkdir()
+    python.symlink_to(sys.executable)
+    script = folder / "build.sh"
+    script.write_text(script.read_text().replace(shlex.quote(sys.executable), shlex.quote(str(python))))
+    surroundings = {key: value for key, value in os.environ.items() if key != "PYTHON"}
+    surroundings["PYTHONPATH"] = os.pathsep.join(sys.path)  # as a link it does not know its packages
+    subprocess.run(["sh", "build.sh"], cwd=folder, check=True, env=surroundings)
     assert native(folder).stdout == native(folders / "parse_diff/asm-O0/sample-4").stdout
 
 
@@ -291,6 +299,16 @@ def test_a_folder_goes_when_its_sample_passes(tmp_path: Path, compiled: Compile)
     assert (kit.place(asked, 0) / "answer.txt").read_text() == "no, no"
     later.keep(reference, asked, Answer("yes"), Verdict("pass"))
     assert not list(kit.place(asked, 1).parent.iterdir())
+
+
+def test_the_folder_of_a_resumed_sample_stays(tmp_path: Path, compiled: Compile) -> None:
+    kit, asked, reference = Kit(tmp_path), prompt("made"), compiled(WHOLE)
+    kit.place(asked, 0).mkdir(parents=True)
+    (kit.place(asked, 0) / "run").write_text("of the first session")
+    kit.keep(reference, asked, Answer("no"), Verdict("crash", "bad read"))
+    assert (kit.place(asked, 0) / "run").read_text() == "of the first session"
+    kit.keep(reference, asked, Answer("no", 1), Verdict("crash", "bad read"))
+    assert "it was judged in an earlier session" in (kit.place(asked, 1) / "README.txt").read_text()
 
 
 def test_what_others_wrote_stays(tmp_path: Path, compiled: Compile) -> None:

@@ -156,6 +156,15 @@ def test_a_command_that_will_not_do(
         main(["link", "program.c", *given])
 
 
+def test_a_folder_in_the_place_of_the_program(case: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "answer.s").write_text(RIGHT)
+    (tmp_path / "out").mkdir()
+    command = ["--function", "answer", "--assembly", str(tmp_path / "answer.s"), "-o", str(tmp_path / "out")]
+    with pytest.raises(SystemExit, match="can't be written"):
+        main(["link", str(case), *command])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["answer.s", "out"]
+
+
 def test_a_case_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("")
     assert "a case is a .c or .ll file" in refused(tmp_path / "a.txt", RIGHT)

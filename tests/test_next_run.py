@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,6 +48,7 @@ ANSWERS = {
 SAMPLES = ("--llmc-samples=10", "--llmc-pass-k=1,3", "--llmc-examples=10")
 KILLING = """
 import os
+import shutil
 import signal
 from pytest_llmcompiler.report.records import Recorder
 
@@ -185,6 +187,13 @@ def test_a_table_that_cant_be_written_is_told_before_the_run(tmp_path: Path, mon
     (tmp_path / "file").write_text("")
     with pytest.raises(ExportError, match=r"can't write .*file/t\.csv: "):
         check_export(tmp_path / "file/t.csv")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(ExportError, match=r"can't write .*folder\.csv: it is a folder"):
+        check_export(tmp_path / "folder.csv")
+    (tmp_path / "t.csv").write_text("of an earlier run")
+    check_export(tmp_path / "t.csv")
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "folder.csv", "t.csv"}
+    assert (tmp_path / "t.csv").read_text() == "of an earlier run"
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     check_export(tmp_path / "t.csv")
     with pytest.raises(ExportError, match=r"t\.parquet needs pyarrow: pip install pyarrow, or write a \.csv file"):
@@ -274,6 +283,14 @@ def test_a_record_of_another_setting_is_a_usage_error(first: object, project: Pa
         "this session 5; use the same, or record to another file"
     ) in result.stderr
     assert (project / "first.jsonl").read_bytes() == before
+
+
+def test_a_record_of_another_model_is_told_by_each_worker(first: object, project: Path) -> None:
+    shutil.copy(project / "answers.jsonl", project / "others.jsonl")
+    args = ("--llmc-model=replay:others.jsonl", "--llmc-record=first.jsonl", "--llmc-resume")
+    result = run(project, *args, *SAMPLES, "-n", "2")
+    assert "was recorded with another model (name)" in result.stdout, result.stdout
+    assert "INTERNALERROR" not in result.stdout + result.stderr
 
 
 def test_what_differs_is_named(first: object, project: Path, tmp_path: Path) -> None:

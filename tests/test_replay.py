@@ -64,6 +64,9 @@ def test_another_question_has_no_answers(tmp_path: Path, other: dict[str, str]) 
         (json.dumps(LEAST | {"answer": None}), "'answer' must be text, not None"),
         (json.dumps(LEAST | {"stop": "tired"}), "'stop' must be one of eos, stop, length, not 'tired'"),
         (json.dumps(LEAST | {"schema": 2}), "schema 2 is not known, only 1"),
+        (json.dumps(LEAST | {"seconds": float("nan")}), "'seconds' must be a number from 0, not nan"),
+        (json.dumps(LEAST | {"seconds": "1.2"}), "'seconds' must be a number from 0, not '1.2'"),
+        (json.dumps(LEAST | {"tokens": {"answer": -1}}), "'answer' must be a number from 0, not -1"),
         (json.dumps(LEAST | {"tokens": 5}), "'tokens' must be an object, not 5"),
     ],
 )

@@ -250,6 +250,12 @@ def test_a_session_of_two_workers_writes_it(project: pytest.Pytester) -> None:
     assert not list((project.path / "out").glob("*.part"))
 
 
+def test_a_session_that_judges_nothing_leaves_an_earlier_page(project: pytest.Pytester) -> None:
+    (project.path / "page.html").write_text("of yesterday")
+    run_here(project, "--llmc-model=reference", "--llmc-report=page.html", "--collect-only")
+    assert (project.path / "page.html").read_text() == "of yesterday"
+
+
 def test_a_place_that_cant_be_written_is_a_usage_error(project: pytest.Pytester) -> None:
     result = run_here(project, "--llmc-model=reference", "--llmc-report=cases")
     assert result.ret == pytest.ExitCode.USAGE_ERROR

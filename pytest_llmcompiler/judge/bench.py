@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pytest_llmcompiler.inputs.corpus import Corpus
 from pytest_llmcompiler.inputs.value import Input
-from pytest_llmcompiler.judge.explain import Explanation, texts_of
+from pytest_llmcompiler.judge.explain import FACTS, Explanation, texts_of
 from pytest_llmcompiler.judge.finding import quoted
 from pytest_llmcompiler.judge.listing import Listing, listing
 from pytest_llmcompiler.judge.oracle import Entry
@@ -116,7 +116,7 @@ class Bench:
             found = _isolated(Explanation(trial, texts, scene=scene).of, *failure)
         except (sandbox.Died, sandbox.TimedOut):
             found = _isolated(Explanation(trial, None).of, *failure)
-        detail |= found["facts"]
+        detail |= {name: fact for name, fact in found["facts"].items() if name in FACTS}
         return Verdict(found["kind"], found["message"], tuple(found["evidence"]), detail, found.get("scene"))
 
     @functools.cached_property

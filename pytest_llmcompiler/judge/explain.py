@@ -35,6 +35,10 @@ def texts_of(subject: Subject) -> list[Text]:
     return [Text(f"clang -{level}", *subject.compiled(level)) for level in _LEVELS]
 
 
+FACTS = ("input", "line", "parts", "differences")
+"""What of an explanation programs can use."""
+
+
 def _facts(finding: Finding, shown: Sequence[str], spot: Spot | None) -> dict[str, Any]:
     """What of an explanation programs can use, as JSON: the `input`, line by line in C terms; the `line` of the text in
     which the candidate fails, and that in which its way `parts` from the reference's; the first `differences`, each

@@ -33,7 +33,6 @@ _MOST_DATA = 64
 """Bytes of what an argument of a call out points to that are compared."""
 _MOST_STEPS = 200_000
 """Instructions that are looked at for the one that changes a register."""
-_GENERAL = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", *(f"r{number}" for number in range(8, 16)))
 _SAVED = re.compile(r"callee-saved register %(\w+) is not restored")
 _LINE = re.compile(r"  (?:at|parts) .*?\bline (\d+)|.* in line (\d+)")
 

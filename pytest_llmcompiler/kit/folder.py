@@ -10,7 +10,6 @@ import shlex
 import shutil
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +34,8 @@ _LONGEST = 80
 _SALTED = re.compile(r"@(?:time|clock\w*|gettimeofday|timespec_get|times|getpid|gettid|getrandom|getentropy)\b")
 _FORBIDDEN = re.compile(r"`(\w+)` .*in user code")
 
+_RAN = ("crash", "hang", "mismatch", "abi")
+"""The verdicts on code that was run."""
 _FAULTS = (CaseError, ClangError, LinkingError, NoSourceError, AssemblyError, LinkError)
 """Why there may be no program."""
 
@@ -51,7 +52,6 @@ class Kit:
         self._rests: dict[tuple[Path, str], Rest] = {}
         self._made: dict[tuple[tuple[str, str, str, str], str, str], Path] = {}
         """The folder of each answer to a question, by the question, the answer and why it ended."""
-        self._lock = threading.Lock()
 
     def place(self, prompt: Prompt, sample: int) -> Path:
         """The folder of a sample."""
@@ -69,9 +69,11 @@ class Kit:
             if verdict.passed or not verdict.conclusive:
                 _remove(place)
                 return
+            if verdict.kind in _RAN and verdict.scene is None and place.exists():
+                return  # a resumed sample: what is there was made when it was judged
             place.parent.mkdir(parents=True, exist_ok=True)
             key = prompt.key, answer.text, answer.stop
-            first = self._made.setdefault(key, place)
+            first = self._made.get(key, place)
             if first != place:  # the same answer again
                 _remove(place)
                 place.symlink_to(first.name)
@@ -82,6 +84,7 @@ class Kit:
                 self._fill(_Files(folder), reference, prompt, answer, verdict)
                 _remove(place)
                 folder.rename(place)
+            self._made[key] = place
         except OSError as error:
             raise FolderError(f"--llmc-artifacts: can't write {place}: {error.strerror or error}") from error
 
@@ -98,6 +101,9 @@ class Kit:
             notes.append(f"There is no `run`: {error}.")
         except _FAULTS as error:
             notes.append(f"There is no `run`: {error}")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            # What it is made of comes from a process that ran hostile code.
+            notes.append(f"There is no `run`: the scene makes no sense: {error!r}")
         files.finish(prompt, answer, verdict, notes)
 
     def _program(
@@ -107,8 +113,8 @@ class Kit:
         if verdict.scene is None:  # it was never run
             own = linkable(text, reference.golden.addresses, Linkage(function, reference.golden.aliases))
             files.write("candidate.o", own, "its object")
-            ran = verdict.kind in ("crash", "hang", "mismatch", "abi")
-            why = "the judge gave up before it knew all that is needed" if ran else verdict.message
+            unknown = "it was judged in an earlier session, or the judge gave up before it knew all that is needed"
+            why = unknown if verdict.kind in _RAN else verdict.message
             notes.append(f"There is no `run`: {why}.")
             return
         rest = self._rest(reference, function, kept)
@@ -130,10 +136,9 @@ class Kit:
 
     def _rest(self, reference: Reference, function: str, kept: str) -> Rest:
         key = reference.case.path, function
-        with self._lock:
-            if key not in self._rests:
-                self._rests[key] = without(reference, function, kept)
-            return self._rests[key]
+        if key not in self._rests:
+            self._rests = {key: without(reference, function, kept)}  # items come one after another
+        return self._rests[key]
 
 
 class _Files:
@@ -207,11 +212,11 @@ def _build() -> str:
         "#!/bin/sh",
         "# Needs ziglang, as the package that wrote this: PYTHON=... names a Python that has it.",
         'set -e; cd "$(dirname "$0")"',
-        f'python="${{PYTHON:-{shlex.quote(sys.executable)}}}"',
-        f'"$python" {clang} {" ".join(_FREESTANDING)} -c kit.c -o kit.o',
-        f'"$python" {clang} {" ".join(_FREESTANDING)} -c input.c -o input.o',
-        f'"$python" {clang} -O0 -w -fno-sanitize=all -c program.ll -o program.o',
-        f'"$python" {clang} -static -no-pie {" ".join(_LINKING)} -o run candidate.o program.o input.o kit.o',
+        f'[ -n "$PYTHON" ] || PYTHON={shlex.quote(sys.executable)}',
+        f'"$PYTHON" {clang} {" ".join(_FREESTANDING)} -c kit.c -o kit.o',
+        f'"$PYTHON" {clang} {" ".join(_FREESTANDING)} -c input.c -o input.o',
+        f'"$PYTHON" {clang} -O0 -w -fno-sanitize=all -c program.ll -o program.o',
+        f'"$PYTHON" {clang} -static -no-pie {" ".join(_LINKING)} -o run candidate.o program.o input.o kit.o',
     )) + "\n"  # fmt: skip
 
 

@@ -42,7 +42,7 @@ class _File:
     answers: dict[int, Answer] = field(default_factory=dict)
     waiting: list[int] = field(default_factory=list)
     """Samples that nobody makes yet, in order."""
-    wanted: int = 0
+    queued: set[int] = field(default_factory=set)
     """Samples that were asked for or planned so far."""
     refusal: PromptTooLong | None = None
 
@@ -147,13 +147,13 @@ class Desk:
     def _want(self, question: Question, samples: int, place: tuple[int, int], known: Collection[int]) -> _File:
         file = self._files.setdefault(question, _File(question, place))
         file.place = min(file.place, place)
-        if samples > file.wanted and not file.refusal:
-            new = [sample for sample in range(file.wanted, samples) if sample not in known]
+        new = [sample for sample in range(samples) if sample not in known and sample not in file.queued]
+        if new and not file.refusal:
             found = self._shelf.get(question, new) if self._shelf else {}
             self.found += len(found)
             file.answers.update(found)
             file.waiting += [sample for sample in new if sample not in found]
-            file.wanted = samples
+            file.queued.update(new)
         self._changed.notify_all()
         return file
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,7 +71,15 @@ def _record(line: bytes) -> dict[str, Any]:
         raise _NoRecord(f"'stop' must be one of {', '.join(_STOPS)}, not {record['stop']!r}")
     if not isinstance(record.get("tokens") or {}, dict):
         raise _NoRecord(f"'tokens' must be an object, not {record['tokens']!r}")
+    tokens = record.get("tokens") or {}
+    for name, value in (("seconds", record.get("seconds")), *tokens.items()):
+        if value is not None and not _is_amount(value):
+            raise _NoRecord(f"{name!r} must be a number from 0, not {value!r}")
     return record
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 class ReplayModel:

@@ -19,7 +19,8 @@ from pytest_llmcompiler.report.passk import Tally
 
 _SCHEMA = 1
 LEVEL = 0.01
-"""How often a run in which nothing got worse may look as if something had: once for all items, once for the whole."""
+"""How often a test may find that something got worse where nothing did: once for all items, once for the whole. That an
+item which passed does not now is no test, and chance can do it where the same seed gives other answers."""
 
 
 class BaselineError(Exception):
@@ -41,7 +42,7 @@ class Counts:
 
     def suffice(self, share: float) -> bool:
         """Whether the item passes: at least one sample, and `share` of those that count."""
-        return self.passed > 0 and self.passed >= share * self.judged
+        return self.passed > 0 and self.passed / self.judged >= share
 
     def __str__(self) -> str:
         return f"{self.passed} of {self.judged}"
@@ -155,8 +156,15 @@ def chance(then: Counts, now: Counts) -> float:
     judged samples.
     """
     passed = then.passed + now.passed
-    ways = [math.comb(now.judged, x) * math.comb(then.judged, passed - x) for x in range(now.passed + 1) if x <= passed]
-    return sum(ways) / math.comb(then.judged + now.judged, passed)
+    least = max(0, passed - then.judged)
+    ways = _log_comb(then.judged + now.judged, passed)
+    terms = (_log_comb(now.judged, x) + _log_comb(then.judged, passed - x) - ways for x in range(least, now.passed + 1))
+    return min(1.0, math.fsum(map(math.exp, terms)))
+
+
+def _log_comb(items: int, drawn: int) -> float:
+    """The logarithm of the number of ways to draw; its factorials are too long to multiply where samples are many."""
+    return math.lgamma(items + 1) - math.lgamma(drawn + 1) - math.lgamma(items - drawn + 1)
 
 
 def shift(changes: Sequence[Change]) -> Shift | None:

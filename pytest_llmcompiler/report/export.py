@@ -43,6 +43,10 @@ def check_export(path: Path) -> None:
         raise ExportError(f"{path} needs pyarrow: pip install pyarrow, or write a .csv file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(0, "it is a folder")
+        _part(path).write_bytes(b"")
+        _part(path).unlink()
     except OSError as error:
         raise ExportError(f"can't write {path}: {error.strerror}") from error
 
@@ -53,12 +57,16 @@ def export(records: Sequence[dict[str, Any]], path: Path) -> None:
     Columns have types, and a value that is not known is empty or null. Raises ExportError.
     """
     try:
-        if path.suffix == ".parquet":
-            _write_parquet(records, path)
-        else:
-            _write_csv(records, path)
+        write = _write_parquet if path.suffix == ".parquet" else _write_csv
+        write(records, _part(path))
+        _part(path).replace(path)
     except (OSError, ValueError, TypeError, OverflowError) as error:  # a model of the user's may say anything of itself
         raise ExportError(f"can't write {path}: {error}") from error
+
+
+def _part(path: Path) -> Path:
+    """Where a table is written before it takes the place of another one."""
+    return path.with_name(f".{path.name}.part")
 
 
 def _write_csv(records: Sequence[dict[str, Any]], path: Path) -> None:

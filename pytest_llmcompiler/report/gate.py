@@ -15,6 +15,9 @@ from pytest_llmcompiler.report.passk import Tally, estimate
 _LISTED: tuple[Kind, ...] = ("worse", "better", "new", "not judged")
 """The changes that are told item by item."""
 
+_ROUNDING = 1e-9
+"""A mean of fractions may be a hair below what it is."""
+
 
 @dataclass(frozen=True)
 class Ruling:
@@ -73,7 +76,7 @@ class Gate:
             change, name = self._baseline.compare(item, share), self._baseline.name
             if change.kind == "worse":
                 return Ruling("worse", f"worse than {name}: {change.then} samples passed, now {counts}")
-            words += f"; not in {name}" if change.kind == "new" else f"; known to {name}"
+            words += f"; not judged in {name}" if change.kind == "new" else f"; known to {name}"
         if counts.suffice(share):
             return Ruling("passed", words)
         return Ruling("known" if self._baseline or self._share is None else "failed", words)
@@ -93,7 +96,7 @@ class Gate:
             found = estimate(items, k)
             if found is None:
                 said = f"no item has {'a judged sample' if k == 1 else f'{k} judged samples'}"
-            elif found.value < least:
+            elif found.value < least - _ROUNDING:
                 said = f"found {math.floor(10_000 * found.value) / 100:.2f}"  # never rounded up to what is required
             else:
                 continue
