@@ -177,7 +177,7 @@ def test_with_a_baseline_only_what_is_worse_fails(tmp_path: Path) -> None:
     assert [(one.kind, one.words) for one in rulings] == [
         ("worse", "worse than b.jsonl: 9 of 20 samples passed, now 0 of 20"),
         ("known", "0 of 20 samples pass; known to b.jsonl"),
-        ("known", "0 of 20 samples pass; not in b.jsonl"),
+        ("known", "0 of 20 samples pass; not judged in b.jsonl"),
         ("passed", "3 of 20 samples pass; known to b.jsonl"),
     ]
     updating = gate(tmp_path, known(good=(9, 20)), update=True)
