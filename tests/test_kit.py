@@ -307,7 +307,7 @@ def test_the_folder_of_a_resumed_sample_stays(tmp_path: Path, compiled: Compile)
     (kit.place(asked, 0) / "run").write_text("of the first session")
     kit.keep(reference, asked, Answer("no"), Verdict("crash", "bad read"))
     assert (kit.place(asked, 0) / "run").read_text() == "of the first session"
-    kit.keep(reference, asked, Answer("no", 1), Verdict("crash", "bad read"))
+    kit.keep(reference, asked, Answer("<code>\nmade:\n\tret\n</code>", 1), Verdict("crash", "bad read"))
     assert "it was judged in an earlier session" in (kit.place(asked, 1) / "README.txt").read_text()
 
 
