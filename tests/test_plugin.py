@@ -949,10 +949,10 @@ def test_a_judge_that_fails_loses_no_answer(project: pytest.Pytester) -> None:
 
         real = service.Judge.judge
 
-        def judge(self, case, function, assembly):
+        def judge(self, case, function, assembly, **more):
             if "bad" in assembly:
                 raise JudgeError("the harness is at fault")
-            return real(self, case, function, assembly)
+            return real(self, case, function, assembly, **more)
 
         service.Judge.judge = judge
         """
