@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import gcc_answers
 import pytest
 
 from pytest_llmcompiler import check
@@ -68,23 +66,6 @@ def test_the_reference_s_own_code_passes_at_every_level(tmp_path: Path) -> None:
     assert len(functions(records)) == levels["O0"]
     # The fewest inputs has a function of one enumeration, which has few values to take.
     assert {(record["case"], record["function"]) for record in records if record["detail"]["inputs"] < 15} == set()
-
-
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc here")
-def test_gcc_s_code_passes(tmp_path: Path) -> None:
-    kinds = [("O2", False), ("O2", True), ("O0", False), ("Os", True)]
-    made = [
-        record | {"sample": sample}
-        for sample, (level, intel) in enumerate(kinds)
-        for record in gcc_answers.records(CASES, level=level, intel=intel)
-    ]
-    answers = tmp_path / "gcc.jsonl"
-    gcc_answers.write(answers, iter(made))
-    ignored = [f"--ignore={path.relative_to(ROOT)}" for path in sorted(CASES.rglob("*.ll"))]
-    args = [f"--llmc-model=replay:{answers}", f"--llmc-samples={len(kinds)}", "--llmc-require=all"]
-    records = run_suite(tmp_path, *args, *ignored)
-    assert verdicts(records) == {"pass": len(made)}
-    assert functions(records) == functions(made)
 
 
 RING_POP_ALWAYS_EMPTY = "ring_pop:\n\tmovl $-1, %eax\n\tretq\n"
