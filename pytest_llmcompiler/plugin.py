@@ -149,7 +149,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def _may_draw(config: pytest.Config) -> bool:
     """Whether somebody looks at a terminal, in which a line can be drawn again and again."""
     option = config.option
-    logs = option.log_cli_level or config.getini("log_cli")
+    logs = config.pluginmanager.hasplugin("logging") and (option.log_cli_level or config.getini("log_cli"))
     asked_for_quiet = option.verbose < 0 or option.collectonly or option.capture == "no" or os.environ.get("CI") or logs
     return not asked_for_quiet and sys.stdout.isatty() and os.environ.get("TERM") not in (None, "", "dumb")
 
