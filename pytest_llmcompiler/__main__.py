@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from pytest_llmcompiler.files import replacing
 from pytest_llmcompiler.kit.linking import LinkingError, linked
 from pytest_llmcompiler.machine.assemblers import AssemblyError, LinkError
 from pytest_llmcompiler.model.answer import Answer
@@ -79,11 +79,9 @@ def _one(names: Sequence[str]) -> str:
 
 def _write(path: Path, data: bytes) -> None:
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
-            made = Path(folder) / "made"
-            made.write_bytes(data)
-            made.chmod(0o755)
-            made.replace(path)
+        with replacing(path) as part:
+            part.write_bytes(data)
+            part.chmod(0o755)
     except OSError as error:
         raise _UserError(f"{path}: can't be written: {error.strerror}") from error
 

@@ -30,7 +30,7 @@ def known(**items: tuple[int, int]) -> Baseline:
 
 def test_the_file_is_sorted_one_line_an_item(tmp_path: Path) -> None:
     items = [item("g", 0, 3, 1), item("f", 4, 4), item("é", 0, 0, 4)]
-    Baseline("b.jsonl", 4, {}).updated(items, 4).write(tmp_path / "b.jsonl", "model x")
+    Baseline("b.jsonl", 4, {}).updated(items).write(tmp_path / "b.jsonl", "model x")
     assert (tmp_path / "b.jsonl").read_text() == (
         '{"schema": 1, "model": "model x", "samples": 4}\n'
         '{"item": "a.c::f[asm-O0]", "passed": 4, "judged": 4, "samples": 4}\n'
@@ -130,7 +130,7 @@ def test_what_did_not_get_worse_seldom_looks_so_and_what_did_is_found() -> None:
     alarms = found = 0
     for _ in range(200):
         rates = [draw.uniform(0.4, 0.9) for _ in range(30)]
-        baseline = known().updated(run_of(draw, rates), 20)
+        baseline = known().updated(run_of(draw, rates))
         same = [baseline.compare(one, 0) for one in run_of(draw, rates)]
         lower = [baseline.compare(one, 0) for one in run_of(draw, [0.8 * rate for rate in rates])]
         moved, fell = shift(same), shift(lower)

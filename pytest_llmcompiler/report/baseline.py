@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pytest_llmcompiler.files import replacing
 from pytest_llmcompiler.report.passk import Tally
 
 _SCHEMA = 1
@@ -132,19 +133,18 @@ class Baseline:
         fell = then.suffice(share) and not now.suffice(share)
         return fell or chance(then, now) <= LEVEL / max(1, len(self.items))
 
-    def updated(self, tallies: Iterable[Tally], samples: int) -> Baseline:
+    def updated(self, tallies: Iterable[Tally]) -> Baseline:
         """What is known after a run; items that were not run stay as they are."""
-        return Baseline(self.name, samples, self.items | {one.item: Counts.of(one) for one in tallies})
+        return Baseline(self.name, self.samples, self.items | {one.item: Counts.of(one) for one in tallies})
 
     def write(self, path: Path, model: str) -> None:
         """Write the file, whole or not at all. Raises BaselineError."""
         lines: list[dict[str, Any]] = [{"schema": _SCHEMA, "model": model, "samples": self.samples}]
         for item, counts in sorted(self.items.items()):
             lines.append({"item": item, "passed": counts.passed, "judged": counts.judged, "samples": counts.samples})
-        new = path.with_name(f".{path.name}.new")
         try:
-            new.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-            new.replace(path)
+            with replacing(path) as part:
+                part.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         except OSError as error:
             raise BaselineError(f"can't write {path}: {error.strerror}") from error
 

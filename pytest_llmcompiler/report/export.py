@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import tempfile
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from pytest_llmcompiler.files import replacing
 
 TABLES = (".csv", ".parquet")
 """The endings of files that `export` writes."""
@@ -45,8 +48,8 @@ def check_export(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(0, "it is a folder")
-        _part(path).write_bytes(b"")
-        _part(path).unlink()
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
     except OSError as error:
         raise ExportError(f"can't write {path}: {error.strerror}") from error
 
@@ -58,15 +61,10 @@ def export(records: Sequence[dict[str, Any]], path: Path) -> None:
     """
     try:
         write = _write_parquet if path.suffix == ".parquet" else _write_csv
-        write(records, _part(path))
-        _part(path).replace(path)
+        with replacing(path) as part:
+            write(records, part)
     except (OSError, ValueError, TypeError, OverflowError) as error:  # a model of the user's may say anything of itself
         raise ExportError(f"can't write {path}: {error}") from error
-
-
-def _part(path: Path) -> Path:
-    """Where a table is written before it takes the place of another one."""
-    return path.with_name(f".{path.name}.part")
 
 
 def _write_csv(records: Sequence[dict[str, Any]], path: Path) -> None:

@@ -110,7 +110,7 @@ class Gate:
         listed = _listed(self._baseline.name, changes) if self._baseline.items else []
         if self._rewritten:
             try:
-                self._baseline.updated(items, self._samples).write(self._rewritten, model)
+                self._baseline.updated(items).write(self._rewritten, model)
             except BaselineError as error:
                 return Outcome([*listed, f"FAIL: {error}"], True)
             return Outcome([*listed, f"{len(items)} items written to {self._rewritten}"], False)

@@ -18,6 +18,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from pytest_llmcompiler.files import replacing
 from pytest_llmcompiler.judge.verdict import KINDS
 from pytest_llmcompiler.report.passk import Estimate, Tally, estimate, tally
 from pytest_llmcompiler.report.sheet import Sheet
@@ -49,10 +50,8 @@ class Page:
 
         Raises OSError. A page that was there before stays until the new one is whole.
         """
-        part = self.path.with_name(f"{self.path.name}.part")
-        with part.open("w", encoding="utf-8", errors="replace") as file:
+        with replacing(self.path) as part, part.open("w", encoding="utf-8", errors="replace") as file:
             file.writelines(self._rendered(facts, ks))
-        part.replace(self.path)
         self.is_written = True
 
     def _rendered(self, facts: Mapping[str, Any], ks: Sequence[int]) -> Iterator[str]:
