@@ -115,8 +115,8 @@ class CaseItem(pytest.Item):
         try:
             for answer, verdict, record in session.samples(model, reference, prompt):
                 self.records.append(record)
+                judged.append((answer, replace(verdict, scene=None)))  # which is large, and of use to the folder alone
                 self._keep(session, prompt, answer, verdict)
-                judged.append((answer, replace(verdict, scene=None)))  # which is large, and of no more use
                 if "warning" in verdict.detail:
                     self.warn(pytest.PytestWarning(harmless(str(verdict.detail["warning"]))))
         except Exception:  # a fault of the model or of the harness takes nothing away of what was judged before
@@ -130,8 +130,7 @@ class CaseItem(pytest.Item):
     ) -> None:
         """Have what was judged shown in the report, where one is wanted."""
         if session.settings.report and judged:
-            answers = [answer for answer, _ in judged]
-            self.sheet = session.sheet(reference, prompt, list(zip(answers, self.records)))
+            self.sheet = session.sheet(reference, prompt, [answer for answer, _ in judged], self.records)
 
     def _properties(self) -> Iterator[tuple[str, object]]:
         """What goes to JUnit's file and the like."""

@@ -167,10 +167,6 @@ class _Collected:
         if self._session.page and getattr(report, "llmc_sheet", None):
             self._session.page.add(report.llmc_sheet)
 
-    def pytest_sessionfinish(self) -> None:
-        if self._session.page and self._session.was_asked:
-            self._session.write_page(self._session.page)
-
 
 class _Live:
     """Has the live line drawn, around what pytest writes."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import threading
@@ -13,11 +12,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmcompiler.judge.judging import judge_answer, judged_text
+from pytest_llmcompiler.judge.judging import judge_answer
 from pytest_llmcompiler.judge.verdict import KINDS, JudgeError, Verdict
 from pytest_llmcompiler.model import check_spec, is_owned, open_model, start_owner
 from pytest_llmcompiler.model.answer import Answer, Model, ModelError, ModelSettings, Prompt, Sampling
-from pytest_llmcompiler.model.extract import NoCode, Truncated
+from pytest_llmcompiler.model.extract import NoCode, Truncated, extract
 from pytest_llmcompiler.model.prompt import Template, TemplateError
 from pytest_llmcompiler.model.replay import ReplayModel, answer_of
 from pytest_llmcompiler.options import Settings
@@ -40,16 +39,6 @@ if TYPE_CHECKING:
     from pytest_llmcompiler.model.client import Address, OwnedModel, Owner
     from pytest_llmcompiler.report.page import Page
 
-
-def _reference_text(reference: Reference, prompt: Prompt) -> tuple[str, str] | None:
-    """The pass list and the assembly that an answer is shown beside: clang's own, for the question's pass list where
-    clang knows it."""
-    for passes in (prompt.passes, "O0"):
-        with contextlib.suppress(CaseError, ClangError):
-            return passes, reference.assembly(prompt.function, passes)
-    return None
-
-
 _WARM = 0.8
 """The temperature for several samples, which would all be the same at 0."""
 
@@ -69,7 +58,7 @@ class Session:
         """What is to be said below the table, once `finish` has been called."""
         self._complete: list[dict[str, Any]] = []
         """The records of items whose samples were all judged."""
-        self.was_asked = False
+        self._was_asked = False
         """Whether an item was run, here or in a worker."""
         self.running: list[dict[str, Any]] = []
         """The records of the item that is being judged here."""
@@ -342,7 +331,7 @@ class Session:
 
     def collect(self, records: Sequence[dict[str, Any]], *, complete: bool) -> None:
         """Take in the records of an item, wherever it was run; `complete` says whether these are all its samples."""
-        self.was_asked = True
+        self._was_asked = True
         self.records += records
         if complete:
             self._complete += records
@@ -352,8 +341,10 @@ class Session:
 
         `command` is what was typed.
         """
-        if not self.was_asked or not (self.records or self.settings.model):
+        if not self._was_asked or not (self.records or self.settings.model):
             return True
+        if self.page:
+            self._write_page(self.page)
         self.closing = rejudged_lines(self.records)
         names = sorted({str(one["model"].get("name")) for one in self.records})
         outcome = self.gate.close(tally(self._complete), tally(self.records), ", ".join(names), command)
@@ -372,8 +363,10 @@ class Session:
             with self._lock:  # it forks, and a fork while the planner compiles would leave a lock of LLVM's taken
                 self.kit.keep(reference, prompt, answer, verdict)
 
-    def sheet(self, reference: Reference, prompt: Prompt, judged: Sequence[tuple[Answer, dict[str, Any]]]) -> Sheet:
-        """What the report shows of a question whose samples are judged: answers with their records."""
+    def sheet(
+        self, reference: Reference, prompt: Prompt, answers: Sequence[Answer], records: Sequence[dict[str, Any]]
+    ) -> Sheet:
+        """What the report shows of a question: its answers that are judged, each with its record."""
 
         def blocks(text: Callable[[], str]) -> Listing | None:
             try:
@@ -383,17 +376,16 @@ class Session:
 
         own = _reference_text(reference, prompt)
         beside = own and {"passes": own[0], "text": own[1], "blocks": blocks(lambda: own[1])}
-        answers, records = zip(*judged)
         return make_sheet(
             *(prompt, records, beside),
-            lambda index: blocks(lambda: judged_text(answers[index], prompt.function)),
+            lambda index: blocks(lambda: extract(answers[index], prompt.function).placed),
         )
 
-    def write_page(self, page: Page) -> None:
+    def _write_page(self, page: Page) -> None:
         """Write the report, or warn that it can't be written."""
         settings = self.settings
         facts: dict[str, Any] = {}
-        with contextlib.suppress(ClangError):
+        with suppress(ClangError):
             facts["reference"] = self.toolchain.version()
         facts |= {"inputs a function": settings.examples, "seed": settings.seed}
         try:
@@ -407,6 +399,15 @@ class Session:
             opened = self.__dict__.pop(name, None)
             if opened is not None:
                 opened.close()
+
+
+def _reference_text(reference: Reference, prompt: Prompt) -> tuple[str, str] | None:
+    """The pass list and the assembly that an answer is shown beside: clang's own, for the question's pass list where
+    clang knows it."""
+    for passes in (prompt.passes, "O0"):
+        with suppress(CaseError, ClangError):
+            return passes, reference.assembly(prompt.function, passes)
+    return None
 
 
 def _previous(model: Model, prompt: Prompt, answer: Answer) -> str | None:

@@ -25,22 +25,15 @@ def judge_answer(judge: Judge, case: Case, function: str, answer: Answer, *, sce
 
     With `scene`, the verdict on code that ran has the scene of its failure.
     """
-    from pytest_llmcompiler.model.extract import NoCode, Truncated
+    from pytest_llmcompiler.model.extract import NoCode, Truncated, extract
 
     try:
-        text = judged_text(answer, function)
+        text = extract(answer, function).placed
     except NoCode as error:
         return Verdict("no-answer", str(error))
     except Truncated as error:
         return Verdict("truncated", str(error))
     return judge.judge(case, function, text, scene=scene)
-
-
-def judged_text(answer: Answer, function: str) -> str:
-    """The text that is judged, its lines numbered like the answer's. Raises NoCode or Truncated where there is none."""
-    from pytest_llmcompiler.model.extract import extract
-
-    return extract(answer, function).placed
 
 
 def check(source: str | Path, function: str, assembly: str, *, examples: int = 100) -> Verdict:

@@ -19,7 +19,7 @@ from pytest_llmcompiler.kit.linking import LinkingError, Rest, surroundings, wat
 from pytest_llmcompiler.kit.source import NoSourceError, source_of
 from pytest_llmcompiler.machine.assemblers import AssemblyError, Linkage, LinkError, linkable
 from pytest_llmcompiler.machine.llvm import SOURCE
-from pytest_llmcompiler.model.answer import Answer, Prompt
+from pytest_llmcompiler.model.answer import Answer, Prompt, item_name
 from pytest_llmcompiler.model.extract import NoCode, Truncated, extract
 from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.program.case import CaseError
@@ -160,7 +160,7 @@ class _Files:
         lines = [
             _TITLE,
             "",
-            f"{prompt.case}::{prompt.function}[{prompt.task}-{prompt.passes}], sample {answer.sample}",
+            f"{item_name(*prompt.key)}, sample {answer.sample}",
             str(verdict),
             "",
             *(f"{name:<14}{words}".rstrip() for name, words in self._described),

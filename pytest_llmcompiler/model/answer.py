@@ -11,6 +11,16 @@ Stop = Literal["eos", "stop", "length"]
 """Why generation ended: end of sequence, a stop string, the token limit."""
 
 
+def item_name(case: str, function: str, task: str, passes: str) -> str:
+    """What reports call a question: `git_lfs.c::validate[asm-O0]`."""
+    return f"{case}::{function}[{task}-{passes}]"
+
+
+def key_of(record: dict[str, Any]) -> tuple[str, str, str, str]:
+    """The question of a record, as the `key` of a prompt."""
+    return record["case"], record["function"], record["task"], record["passes"]
+
+
 @dataclass(frozen=True)
 class Prompt:
     """One question: a function, a task, a pass list, and the text that asks."""

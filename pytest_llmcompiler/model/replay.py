@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-from pytest_llmcompiler.model.answer import Answer, ModelError, Prompt, Stop
+from pytest_llmcompiler.model.answer import Answer, ModelError, Prompt, Stop, key_of
 
 SCHEMA = 1
 """The version of the records' layout, their `schema`."""
@@ -96,7 +96,7 @@ class ReplayModel:
         self._verdicts: dict[tuple[tuple[str, str, str, str], int], object] = {}
         digest = hashlib.sha256()
         for record in read(path):
-            key = record["case"], record["function"], record["task"], record["passes"]
+            key = key_of(record)
             self._answers[key][record["sample"]] = answer = answer_of(record)
             self._verdicts[key, answer.sample] = record.get("verdict")
             digest.update(repr((key, answer)).encode())

@@ -311,8 +311,9 @@ class Streams:
 
     def _propose(self) -> list[tuple[int, int, int]]:
         """The step's batch: each stream's last token and what may come after it, as (token, position, sequence)."""
-        most = _BATCH // max(len(self._running), 1) - 1
-        spare = (_SPARE_GPU if self._weights.gpu_layers else _SPARE_CPU) / max(len(self._running), 1)
+        running = max(len(self._running), 1)
+        most = _BATCH // running - 1
+        spare = (_SPARE_GPU if self._weights.gpu_layers else _SPARE_CPU) / running
         rows = []
         for stream in self._running:
             left = min(most, stream.limit - len(stream.written) - 1)

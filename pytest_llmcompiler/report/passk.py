@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from pytest_llmcompiler.model.answer import item_name
+
 _BEFORE_CODE = frozenset(("no-answer", "truncated", "assemble", "link"))
 _Z = 1.959963984540054
 """The 97.5 % quantile of the normal distribution."""
@@ -65,8 +67,8 @@ class Tally:
 
     @property
     def item(self) -> str:
-        """What reports call the question: `git_lfs.c::validate[asm-O0]`."""
-        return f"{self.file}::{self.function}[{self.task}-{self.passes}]"
+        """What reports call the question."""
+        return item_name(self.file, self.function, self.task, self.passes)
 
     @property
     def judged(self) -> int:

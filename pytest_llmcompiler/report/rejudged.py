@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from pytest_llmcompiler.model.answer import item_name, key_of
+
 _LISTED = 50
 
 
@@ -14,11 +16,10 @@ def rejudged_lines(records: Iterable[dict[str, Any]]) -> list[str]:
     if not again:
         return []
     changed = [record for record in again if record["verdict"] != record["previous"]]
-    changed.sort(key=lambda one: (one["case"], one["function"], one["task"], one["passes"], one["sample"]))
+    changed.sort(key=lambda one: (key_of(one), one["sample"]))
     lines = [f"judged anew: {len(changed)} of {len(again)} verdicts changed"]
     for one in changed[:_LISTED]:
-        item = f"{one['case']}::{one['function']}[{one['task']}-{one['passes']}]"
-        lines.append(f"  {item} sample {one['sample']}: {one['previous']} -> {one['verdict']}")
+        lines.append(f"  {item_name(*key_of(one))} sample {one['sample']}: {one['previous']} -> {one['verdict']}")
     if len(changed) > _LISTED:
         lines.append(f"  and {len(changed) - _LISTED} more; --llmc-record keeps all of them, as `previous`")
     return lines

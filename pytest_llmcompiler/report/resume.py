@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from pytest_llmcompiler.model.answer import Prompt
+from pytest_llmcompiler.model.answer import Prompt, item_name, key_of
 from pytest_llmcompiler.model.replay import read
 
 _IDENTITY = ("backend", "name", "file", "url", "sha256")
@@ -25,8 +25,7 @@ class Resumption:
         self._path = path
         self._samples: dict[tuple[str, str, str, str], dict[int, dict[str, Any]]] = defaultdict(dict)
         for record in read(path) if path.exists() else ():
-            key = record["case"], record["function"], record["task"], record["passes"]
-            self._samples[key][record["sample"]] = record
+            self._samples[key_of(record)][record["sample"]] = record
 
     def __len__(self) -> int:
         return sum(map(len, self._samples.values()))
@@ -74,4 +73,4 @@ class Resumption:
 
 
 def _named(record: dict[str, Any]) -> str:
-    return f"{record['case']}::{record['function']}[{record['task']}-{record['passes']}] sample {record['sample']}"
+    return f"{item_name(*key_of(record))} sample {record['sample']}"

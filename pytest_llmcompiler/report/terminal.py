@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_llmcompiler.judge.verdict import KINDS
+from pytest_llmcompiler.model.answer import item_name, key_of
 from pytest_llmcompiler.report.passk import Estimate, Tally, estimate, tally
 
 _GAP = "  "
@@ -232,8 +233,7 @@ def _inconclusive_notes(records: Iterable[dict[str, Any]]) -> list[str]:
     reasons: dict[str, Counter[str]] = defaultdict(Counter)
     for one in records:
         if one["verdict"] == "inconclusive":
-            item = f"{one['case']}::{one['function']}[{one['task']}-{one['passes']}]"
-            reasons[one["detail"].get("message") or "no reason given"][item] += 1
+            reasons[one["detail"].get("message") or "no reason given"][item_name(*key_of(one))] += 1
     if not reasons:
         return []
     count = sum(items.total() for items in reasons.values())
