@@ -78,12 +78,14 @@ class Explanation:
             "facts": _facts(finding, shown, spot),
         }
         if self._scene and finding.kind != "inconclusive":
-            told["scene"] = self._scene_of(stage, finding, made, entry)
+            told["scene"] = self._scene_of(stage, finding, spot, made, entry)
         return told
 
-    def _scene_of(self, stage: Stage, finding: Finding, made: Input | None, entry: Entry | None) -> Scene:
+    def _scene_of(
+        self, stage: Stage, finding: Finding, spot: Spot | None, made: Input | None, entry: Entry | None
+    ) -> Scene:
         try:
-            return scene_of(self._trial, stage, finding, made, entry)
+            return scene_of(self._trial, stage, finding, spot, made, entry)
         except Exception:  # a verdict is worth more than its scene
             return {"fault": traceback.format_exc()}
 

@@ -27,6 +27,7 @@ from pytest_llmcompiler.program.types import Float, Function, Int, Pointer, Type
 if TYPE_CHECKING:
     from pytest_llmcompiler.judge.finding import Finding
     from pytest_llmcompiler.judge.oracle import Entry
+    from pytest_llmcompiler.judge.trace import Spot
     from pytest_llmcompiler.judge.trial import Stage, Trial
 
 _MOST_DATA = 64
@@ -34,7 +35,6 @@ _MOST_DATA = 64
 _MOST_STEPS = 200_000
 """Instructions that are looked at for the one that changes a register."""
 _SAVED = re.compile(r"callee-saved register %(\w+) is not restored")
-_LINE = re.compile(r"  (?:at|parts) .*?\bline (\d+)|.* in line (\d+)")
 
 
 class Stop(TypedDict):
@@ -148,22 +148,25 @@ class Scene(TypedDict, total=False):
     """Before the run, and whether it is compared after it."""
 
 
-def scene_of(trial: Trial, stage: Stage, finding: Finding, made: Input | None, entry: Entry | None) -> Scene:
-    """The scene of a failure that was just found. Without an input it is the whole program's."""
+def scene_of(
+    trial: Trial, stage: Stage, finding: Finding, spot: Spot | None, made: Input | None, entry: Entry | None
+) -> Scene:
+    """The scene of a failure that was just found, and of which `spot` is known. Without an input it is the whole
+    program's."""
     if made is None or entry is None:
         run = trial.machine.run_main(trial.standard.whole.limit if trial.standard.whole else 0)
         return {
             "whole": True,
             "shown": ["the whole program, from main on"],
-            "stop": _stop(trial, finding, run, lambda: trial.machine.run_main(2_000_000)),
+            "stop": _stop(trial, finding, spot, run, lambda: trial.machine.run_main(2_000_000)),
             "notes": [],
         }
-    return _Scenery(trial, finding, made, entry).scene(stage)
+    return _Scenery(trial, finding, spot, made, entry).scene(stage)
 
 
 class _Scenery:
-    def __init__(self, trial: Trial, finding: Finding, made: Input, entry: Entry) -> None:
-        self._trial, self._finding, self._made, self._entry = trial, finding, made, entry
+    def __init__(self, trial: Trial, finding: Finding, spot: Spot | None, made: Input, entry: Entry) -> None:
+        self._trial, self._finding, self._spot, self._made, self._entry = trial, finding, spot, made, entry
         self._subject = trial.standard.subject
         self._program = self._subject.reference.golden
         self._notes: list[str] = []
@@ -183,7 +186,7 @@ class _Scenery:
         return {
             "whole": False,
             "shown": show_input(self._made, signature.params),
-            "stop": _stop(self._trial, self._finding, run, lambda: look.run(machine)),
+            "stop": _stop(self._trial, self._finding, self._spot, run, lambda: look.run(machine)),
             "entry": machine.entered(placed, entry.call, unset),
             "lost": machine.entered(placed, abi.Call({}, b""), unset),
             "stack": call.stack.hex(),
@@ -320,7 +323,7 @@ def _argument(kind: Type, place: abi.Place, ends: bool) -> ArgumentPart:
     }
 
 
-def _stop(trial: Trial, finding: Finding, run: Run, again: Callable[[], object]) -> Stop:
+def _stop(trial: Trial, finding: Finding, spot: Spot | None, run: Run, again: Callable[[], object]) -> Stop:
     """Where a debugger sees best what goes wrong: the instruction that faults, the one that loses a register, the one
     at which the candidate parts from the reference, else its first. `again` runs the trial's machine once more."""
     machine, lines = trial.machine, trial.candidate.lines
@@ -334,10 +337,9 @@ def _stop(trial: Trial, finding: Finding, run: Run, again: Callable[[], object])
     if run.outcome == "limit":
         pc = machine.register("rip")
         return {"line": lines.get(pc) or machine.line_of(Fault("", pc)) or first, "passes": 0}
-    words = finding.evidence if finding.kind == "mismatch" else (finding.message, *finding.evidence)
-    told = next(filter(None, map(_LINE.match, words)), None)
+    told = finding.line or (spot and spot.line)
     if told:
-        return {"line": int(told[1] or told[2]), "passes": 0}
+        return {"line": told, "passes": 0}
     result = abi.result(trial.standard.subject.signature).registers
     maker = _loser(machine, "rax", again) if finding.message.startswith("return value") and "rax" in result else None
     return maker or {"line": first, "passes": 0}
