@@ -14,6 +14,7 @@ VALUES: dict[str, str | int] = {
     "bin_size": 20,
     "passes": "O0",
     "function": "f",
+    "c": "void f(void) {}",
 }
 
 
@@ -67,7 +68,7 @@ def test_a_faulty_template_is_an_error_with_file_and_line(tmp_path: Path, text: 
 
 
 def test_an_unknown_name_is_an_error_that_lists_the_shipped_ones() -> None:
-    with pytest.raises(TemplateError, match=r"no prompt template 'mata': not a shipped one \(meta\)"):
+    with pytest.raises(TemplateError, match=r"no prompt template 'mata': not a shipped one \(meta, "):
         Template.load("mata")
 
 

@@ -99,7 +99,7 @@ class OwnedModel:
         """What is asked, with a draft where the model uses drafts: made once, by the reference compiler."""
         if prompt not in self._questions:
             draft = _draft(prompt) if self.describe().get("drafts") else ""
-            self._questions[prompt] = Question(*prompt.key, prompt.text, draft)
+            self._questions[prompt] = Question(*prompt.key[:4], prompt.text, draft)
         return self._questions[prompt]
 
     def plan(self, question: Question, samples: int, turn: int, known: frozenset[int] = frozenset()) -> None:
