@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from faces import Compile
+from test_edges import STATEFUL
 
 from pytest_llmcompiler.judge.bench import Bench, Settings
 from pytest_llmcompiler.judge.verdict import Verdict
@@ -218,27 +219,8 @@ def test_what_goes_wrong_in_other_ways(kit: Kit, compiled: Compile, name: str) -
     assert done.returncode == 1
 
 
-WHOLE = r"""
-#include <stdio.h>
-static int seen[4000];
-int made(int x)
-{
-    int n = seen[0] ? seen[0] + (x & 1) : 1;
-    seen[0] = n;
-    return n & 63;
-}
-int main(void)
-{
-    int sum = 0;
-    for (int i = 0; i < 30; i++) printf("%d ", sum += made(i));
-    puts("");
-    return sum & 127;
-}
-"""
-
-
 def test_the_whole_program(kit: Kit, compiled: Compile) -> None:
-    verdict, folder = kept(kit, compiled, "made", exchanged("andl\t$1", "andl\t$3"), WHOLE)
+    verdict, folder = kept(kit, compiled, "made", exchanged("andl\t$1", "andl\t$3"), STATEFUL)
     assert verdict.message.startswith("the whole program: ")
     done = native(folder)
     assert "reference: exits with code 127\n" in done.stdout, f"{verdict}\n{done.stdout}"
@@ -256,7 +238,7 @@ def test_what_a_native_run_cannot_show(kit: Kit, compiled: Compile) -> None:
 
 
 def test_a_scene_that_is_none_costs_no_verdict(kit: Kit, compiled: Compile) -> None:
-    reference = compiled(WHOLE)
+    reference = compiled(STATEFUL)
     text = reference.assembly("made", "O1")
     broken = Verdict("crash", "of a sort", scene={"whole": False, "shown": [], "entry": {}})
     kit.keep(reference, prompt("made", "broken.c"), Answer(text), broken)
@@ -288,7 +270,7 @@ def test_names_stay_inside_and_apart(tmp_path: Path) -> None:
 
 
 def test_a_folder_goes_when_its_sample_passes(tmp_path: Path, compiled: Compile) -> None:
-    kit, asked, reference = Kit(tmp_path), prompt("made"), compiled(WHOLE)
+    kit, asked, reference = Kit(tmp_path), prompt("made"), compiled(STATEFUL)
     kit.keep(reference, asked, Answer("no"), WRONG_ANSWER)
     kit.keep(reference, asked, Answer("no", 1), WRONG_ANSWER)
     assert kit.place(asked, 1).is_symlink()
@@ -302,7 +284,7 @@ def test_a_folder_goes_when_its_sample_passes(tmp_path: Path, compiled: Compile)
 
 
 def test_the_folder_of_a_resumed_sample_stays(tmp_path: Path, compiled: Compile) -> None:
-    kit, asked, reference = Kit(tmp_path), prompt("made"), compiled(WHOLE)
+    kit, asked, reference = Kit(tmp_path), prompt("made"), compiled(STATEFUL)
     kit.place(asked, 0).mkdir(parents=True)
     (kit.place(asked, 0) / "run").write_text("of the first session")
     kit.keep(reference, asked, Answer("no"), Verdict("crash", "bad read"))
@@ -318,7 +300,7 @@ def test_what_others_wrote_stays(tmp_path: Path, compiled: Compile) -> None:
     (place / "README.txt").write_text("mine")
     for verdict in (WRONG_ANSWER, Verdict("pass")):
         with pytest.raises(FolderError, match=r"can't write .*sample-0: something is there that was not written here"):
-            kit.keep(compiled(WHOLE), asked, Answer("no"), verdict)
+            kit.keep(compiled(STATEFUL), asked, Answer("no"), verdict)
     assert (place / "README.txt").read_text() == "mine"
 
 

@@ -10,18 +10,15 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+from servers import MODELS, Reply, Script, serve
 from test_plugin import CASE, LOW, TWICE, VEX, WRONG
 
 from pytest_llmcompiler import KINDS
@@ -325,52 +322,27 @@ def test_many_changed_verdicts_are_not_all_listed() -> None:
     assert len(lines) == 52
 
 
-class _Silent(BaseHTTPRequestHandler):
-    """A server whose answers hold no code; it keeps how many it was asked for."""
-
-    protocol_version = "HTTP/1.1"
-    asked: list[int]
-
-    def do_GET(self) -> None:
-        self._reply({"data": [{"id": "silent"}]})
-
-    def do_POST(self) -> None:
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.asked.append(request.get("n", 1))
-        choices = [{"text": "I can't", "finish_reason": "stop"}] * request.get("n", 1)
-        self._reply({"choices": choices, "usage": {"prompt_tokens": 5, "completion_tokens": 3 * len(choices)}})
-
-    def _reply(self, body: dict[str, Any]) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+def silence(request: dict[str, Any] | None) -> Reply:
+    """Answers that hold no code."""
+    if request is None:
+        return MODELS
+    choices = [{"text": "I can't", "finish_reason": "stop"}] * request.get("n", 1)
+    return 200, {}, {"choices": choices, "usage": {"prompt_tokens": 5, "completion_tokens": 3 * len(choices)}}
 
 
-@contextmanager
-def silent_server() -> Iterator[tuple[str, list[int]]]:
-    asked: list[int] = []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Silent", (_Silent,), {"asked": asked}))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/v1", asked
-    finally:
-        server.shutdown()
-        server.server_close()
+def asked(script: Script) -> int:
+    """How many answers it was asked for."""
+    return sum(question.get("n", 1) for _, _, question in script.requests if question)
 
 
 def test_a_server_is_asked_only_for_what_the_record_lacks(project: Path) -> None:
-    with silent_server() as (url, asked):
+    with serve(rest=silence) as (url, script):
         args = (project, f"--llmc-model={url}", "--llmc-cache=off", "--llmc-record=server.jsonl", "-p", "no:xdist")
         args = (*args, "-k", "twice", "--llmc-temperature=0.5", "--llmc-require=none", "--llmc-resume")
         run(*args, "--llmc-samples=2")
-        assert sum(asked) == 2
+        assert asked(script) == 2
         result = run(*args, "--llmc-samples=5")
-        assert sum(asked) == 5
+        assert asked(script) == 5
     assert [one["sample"] for one in read(project / "server.jsonl")] == [0, 1, 2, 3, 4]
     assert re.search(r"^overall +1 +5 ", result.stdout, re.M), result.stdout
     assert read(project / "server.jsonl")[0]["settings"]["temperature"] == 0.5

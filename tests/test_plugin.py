@@ -10,13 +10,13 @@ import sys
 import threading
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
+from servers import MODELS, completion, send, serve
 
 from pytest_llmcompiler.plugin import pytest_html_results_table_html
 
@@ -807,46 +807,15 @@ def test_a_refused_answer_names_line_and_column(project: pytest.Pytester) -> Non
 # -- faults of the harness
 
 
-class _Completions(BaseHTTPRequestHandler):
-    """A server that breaks down: it answers one question and then closes its door."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        self._reply({"data": [{"id": "brittle"}]})
-
-    def do_POST(self) -> None:
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        text = TWICE if "@twice" in request["prompt"] else LOW
-        self._reply({"choices": [{"text": text, "finish_reason": "stop"}], "usage": {"prompt_tokens": 5}})
-        self.close_connection = True
-        server = self.server
-        server.socket.close()
-        threading.Thread(target=server.shutdown).start()
-
-    def _reply(self, body: dict[str, Any]) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@contextmanager
-def brittle_server() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Completions)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
-    finally:
-        server.server_close()
+def last_words(handler: BaseHTTPRequestHandler) -> None:
+    """Answer, and close the server's door."""
+    send(handler, completion(TWICE))
+    handler.server.socket.close()
+    threading.Thread(target=handler.server.shutdown).start()
 
 
 def test_a_server_that_goes_down_is_an_error_and_no_failure(project: pytest.Pytester) -> None:
-    with brittle_server() as url:
+    with serve(MODELS, last_words) as (url, _):
         result = run(project, f"--llmc-model={url}", "--llmc-record=out.jsonl", "-v")
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(["cases/a.c::twice[[]asm-O0[]] PASSED*", "cases/a.c::low[[]asm-O0[]] ERROR*"])

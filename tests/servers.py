@@ -1,0 +1,93 @@
+"""A server of the tests' own: real HTTP that says what it is told to."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Reply = tuple[int, dict[str, str], Any]
+"""Status, headers, body (JSON, or bytes as they are)."""
+
+MODELS: Reply = (200, {}, {"data": [{"id": "m"}]})
+
+
+def completion(text: str = "f:\n\tret\n", **more: Any) -> Reply:
+    return 200, {}, {"choices": [{"text": text, "finish_reason": "stop", **more}]}
+
+
+def completions(count: int) -> Reply:
+    return 200, {}, {"choices": [{"text": f"{number}", "finish_reason": "stop"} for number in range(count)]}
+
+
+def send(handler: BaseHTTPRequestHandler, reply: Reply) -> None:
+    """Write a reply."""
+    status, more, content = reply
+    data = content if isinstance(content, bytes) else json.dumps(content).encode()
+    handler.send_response(status)
+    for name, value in {"Content-Length": str(len(data)), **more}.items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    handler.wfile.write(data)
+
+
+class Script:
+    """A server that gives the listed replies one after another, then those of `rest`, and remembers the requests."""
+
+    def __init__(
+        self, *replies: Reply | Callable[[BaseHTTPRequestHandler], None], rest: Callable[[Any], Reply] | None
+    ) -> None:
+        self.replies = list(replies)
+        self.rest = rest
+        self.requests: list[tuple[str, dict[str, str], Any]] = []
+
+    def handle(self, handler: BaseHTTPRequestHandler) -> None:
+        body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+        headers = {name.lower(): value for name, value in handler.headers.items()}
+        question = json.loads(body) if body else None
+        self.requests.append((handler.path, headers, question))
+        reply = self.replies.pop(0) if self.replies or not self.rest else self.rest(question)
+        if callable(reply):
+            reply(handler)
+            return
+        send(handler, reply)
+
+    def sent(self, field: str) -> list[Any]:
+        """What each request but the first, which asks for the models, said in a field; None: nothing."""
+        return [question.get(field) for _, _, question in self.requests[1:]]
+
+
+@contextmanager
+def serve(
+    *replies: Reply | Callable[[BaseHTTPRequestHandler], None],
+    rest: Callable[[Any], Reply] | None = None,
+    port: int = 0,
+) -> Iterator[tuple[str, Script]]:
+    script = Script(*replies, rest=rest)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            script.handle(self)
+
+        do_POST = do_GET
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1", script
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def reset(handler: BaseHTTPRequestHandler) -> None:
+    """Close the connection with no answer."""
+    handler.close_connection = True
