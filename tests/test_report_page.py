@@ -241,7 +241,7 @@ def test_a_session_of_two_workers_writes_it(project: pytest.Pytester) -> None:
         (*index["questions"][row[0]], row[1]): (KINDS[row[2]], index["messages"][row[3]]) for row in index["samples"]
     }
     assert rows == {
-        (one["case"], one["function"], one["task"], one["passes"], one["sample"]): (
+        (one["case"], one["function"], f"{one['task']}-{one['passes']}", one["sample"]): (
             *(one["verdict"], one["detail"]["message"]),
         )
         for one in records(project.path / "record.jsonl")
