@@ -13,7 +13,16 @@ import pytest
 from _pytest.fixtures import TopRequest
 
 from pytest_llmcompiler.judge.verdict import JudgeError, Verdict, harmless
-from pytest_llmcompiler.model.answer import Answer, Model, ModelError, Prompt, PromptTooLong
+from pytest_llmcompiler.model.answer import (
+    Answer,
+    Model,
+    ModelError,
+    Prompt,
+    PromptTooLong,
+    Task,
+    has_passes,
+    question_name,
+)
 from pytest_llmcompiler.model.prompt import TemplateError
 from pytest_llmcompiler.program.case import SUFFIXES, CaseError
 from pytest_llmcompiler.program.clang import ClangError
@@ -46,20 +55,25 @@ class CaseFile(pytest.File):
     llmc: Session
 
     def collect(self) -> Iterator[CaseItem]:
-        """An item for each function and pass list."""
+        """An item for each function, task and pass list."""
         try:
             reference = self.llmc.reference(self.path)
             functions = reference.functions
         except (CaseError, ClangError) as error:
             raise self.CollectError(str(error)) from error
         for function in functions:
-            for passes in reference.case.passes or self.llmc.settings.passes:
-                name = f"{function}[asm-{passes}]"
+            for task, passes in self._asked(reference.case.passes or self.llmc.settings.passes):
+                name = f"{function}[{question_name(task, passes)}]"
                 line = reference.line_of(function)
                 # Left to itself, pytest from 9.2 on takes the brackets for a part of the name, and --lf finds nothing.
                 nodeid = f"{self.nodeid}::{name}"
-                fields = {"function": function, "passes": passes, "line": line}
+                fields = {"function": function, "task": task, "passes": passes, "line": line}
                 yield CaseItem.from_parent(self, name=name, nodeid=nodeid, **fields)
+
+    def _asked(self, lists: Sequence[str]) -> Iterator[tuple[Task, str]]:
+        """The tasks and the pass lists that each function is asked for."""
+        for task in self.llmc.settings.task:
+            yield from ((task, passes) for passes in (lists if has_passes(task) else ("",)))
 
 
 class SamplesFailed(Exception):
@@ -71,12 +85,12 @@ class GotWorse(SamplesFailed):
 
 
 class CaseItem(pytest.Item):
-    """A function and a pass list: asked of the model and judged in the set-up, so that a fault of the harness is an
-    error; failed or passed in the test itself."""
+    """A function, a task and a pass list: asked of the model and judged in the set-up, so that a fault of the harness
+    is an error; failed or passed in the test itself."""
 
-    def __init__(self, *, function: str, passes: str, line: int, **kwargs: Any) -> None:
+    def __init__(self, *, function: str, task: Task, passes: str, line: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.function_name, self.passes, self._line = function, passes, line
+        self.function_name, self.task, self.passes, self._line = function, task, passes, line
         self.records: list[dict[str, Any]] = []
         self.sheet: Sheet | None = None
         self._verdicts: list[Verdict] = []
@@ -155,9 +169,9 @@ class CaseItem(pytest.Item):
             self.warn(pytest.PytestWarning(str(error)))
 
     @property
-    def question(self) -> tuple[Path, str, str, str]:
+    def question(self) -> tuple[Path, str, Task, str]:
         """What the model is asked: the file, the function, the task and the pass list."""
-        return self.path, self.function_name, "asm", self.passes
+        return self.path, self.function_name, self.task, self.passes
 
     @property
     def asks_own_model(self) -> bool:

@@ -8,11 +8,12 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pytest
 
 from pytest_llmcompiler.model import is_owned
+from pytest_llmcompiler.model.answer import TASKS, Task
 from pytest_llmcompiler.program.case import split_passes
 from pytest_llmcompiler.report.export import TABLES
 
@@ -36,6 +37,11 @@ def _names(text: str) -> tuple[str, ...]:
     if not all(names):
         raise ValueError("expected pass lists parted by commas")
     return names
+
+
+def _tasks(text: str) -> tuple[Task, ...]:
+    known = _one_of(*TASKS)
+    return tuple(dict.fromkeys(cast(Task, known(name.strip())) for name in text.split(",")))
 
 
 def _counts(text: str) -> tuple[int, ...]:
@@ -131,6 +137,10 @@ OPTIONS = (
         "keep answers in pytest's cache and find them there again (default on)",
     ),
     Option("model_log", Path, None, "FILE", "write llama.cpp's own log to a file"),
+    Option(
+        *("task", _tasks, ("asm",), ",".join(TASKS)),
+        "what is asked for: assembly, optimised IR, a pass list, the IR of assembly; an item for each (default asm)",
+    ),
     Option("passes", _names, ("O0",), "O0,O2", "pass lists in the prompt, an item for each (default O0)"),
     Option("prompt", str, "meta", "NAME|FILE", "prompt template (default meta)"),
     Option(
@@ -172,6 +182,7 @@ class Settings:
     drafts: Literal["on", "off"]
     cache: Literal["on", "off", "refresh"]
     model_log: Path | None
+    task: tuple[Task, ...]
     passes: tuple[str, ...]
     prompt: str
     assembler: Literal["keystone", "llvm"]

@@ -15,9 +15,19 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmcompiler.judge.judging import judge_answer
 from pytest_llmcompiler.judge.verdict import KINDS, JudgeError, Verdict
 from pytest_llmcompiler.model import check_spec, is_owned, open_model, start_owner
-from pytest_llmcompiler.model.answer import Answer, Model, ModelError, ModelSettings, Prompt, Sampling
-from pytest_llmcompiler.model.extract import NoCode, Truncated, extract
+from pytest_llmcompiler.model.answer import (
+    Answer,
+    Model,
+    ModelError,
+    ModelSettings,
+    Prompt,
+    Sampling,
+    Task,
+    has_passes,
+)
+from pytest_llmcompiler.model.extract import NoCode, Truncated, assembly_in
 from pytest_llmcompiler.model.prompt import Template, TemplateError
+from pytest_llmcompiler.model.reference import right_answer
 from pytest_llmcompiler.model.replay import ReplayModel, answer_of
 from pytest_llmcompiler.options import Settings
 from pytest_llmcompiler.program.case import CaseError, read_case
@@ -68,7 +78,8 @@ class Session:
         self.address: Address | None = None
         """Of the model's owner, where another process has started it."""
         self._references: dict[Path, Reference] = {}
-        self._prompts: dict[tuple[Path, str, str, str], Prompt] = {}
+        self._prompts: dict[tuple[Path, str, Task, str], Prompt] = {}
+        self._templates: dict[Task, Template] = {}
         self._lock = threading.Lock()
         """Prompts are made here and, ahead of their time, in the planner's thread."""
 
@@ -85,7 +96,7 @@ class Session:
         settings = self.settings
         checks: dict[str, Callable[[], object]] = {
             "model": lambda: check_spec(settings.model) if settings.model else None,
-            "prompt": lambda: self.template,
+            "prompt": lambda: [self.template(task) for task in settings.task],
             "clang": lambda: self.toolchain.command if settings.clang else None,
             "record": lambda: self._recorder,
             "resume": lambda: self._resumption,
@@ -156,10 +167,11 @@ class Session:
         settings = self.settings
         return Judge(JudgeSettings(settings.examples, settings.seed, settings.assembler), self.toolchain)
 
-    @functools.cached_property
-    def template(self) -> Template:
-        """The prompt template. Raises TemplateError."""
-        return Template.load(self.settings.prompt)
+    def template(self, task: Task) -> Template:
+        """The prompt template of a task. Raises TemplateError."""
+        if task not in self._templates:
+            self._templates[task] = Template.load(self.settings.prompt, task)
+        return self._templates[task]
 
     @functools.cached_property
     def _recorder(self) -> Recorder | None:
@@ -231,7 +243,7 @@ class Session:
         """The cases folder that holds a file, as the file's own path spells it; None outside of all of them."""
         return next((folder for folder in path.parents if folder.resolve() in self.settings.cases), None)
 
-    def prompt(self, path: Path, function: str, task: str, passes: str) -> Prompt:
+    def prompt(self, path: Path, function: str, task: Task, passes: str) -> Prompt:
         """The question for one function. Raises CaseError or ClangError where the case is at fault."""
         key = path, function, task, passes
         with self._lock:
@@ -239,25 +251,27 @@ class Session:
                 self._prompts[key] = self._prompt(*key)
             return self._prompts[key]
 
-    def _prompt(self, path: Path, function: str, task: str, passes: str) -> Prompt:
+    def _prompt(self, path: Path, function: str, task: Task, passes: str) -> Prompt:
         reference = self.reference(path)
         count, size = reference.sizes(function)
         fields: dict[str, str | int] = {
             "ir": reference.extracted(function),
             "ir_count": count,
             "bin_size": size,
-            "passes": passes,
             "function": function,
         }
-        text = self.template.render(fields)
+        fields |= {"passes": passes} if has_passes(task) else {}
+        fields |= {"asm": reference.lowered(function, passes)} if task == "disassemble" else {}
+        template = self.template(task)
+        text = template.render(fields)
         return Prompt(
-            *(reference.case.name, function, task, passes, self.template.name, text),
-            lambda: reference.assembly(function, passes),
+            *(reference.case.name, function, task, passes, template.name, text),
+            lambda: right_answer(reference, function, task, passes),
             digest=hashlib.sha256(f"{text}\0{reference.fingerprint}".encode("utf-8", "surrogatepass")).hexdigest(),
             instructions=count,
         )
 
-    def plan(self, wanted: Sequence[tuple[int, tuple[Path, str, str, str]]]) -> None:
+    def plan(self, wanted: Sequence[tuple[int, tuple[Path, str, Task, str]]]) -> None:
         """Tell the model what will be asked, each with its turn, so that it needn't wait to be asked."""
         from pytest_llmcompiler.model.client import OwnedModel
 
@@ -270,7 +284,7 @@ class Session:
         if isinstance(model, OwnedModel):
             threading.Thread(target=self._plan, args=(model, wanted), daemon=True).start()
 
-    def _plan(self, model: OwnedModel, wanted: Sequence[tuple[int, tuple[Path, str, str, str]]]) -> None:
+    def _plan(self, model: OwnedModel, wanted: Sequence[tuple[int, tuple[Path, str, Task, str]]]) -> None:
         for turn, key in wanted:
             try:
                 prompt = self.prompt(*key)
@@ -298,8 +312,12 @@ class Session:
                 yield answer, verdict, recorded[answer.sample]
                 continue
             try:
-                scene = self.kit is not None
-                verdict = judge_answer(self.judge, reference.case, prompt.function, answer, scene=scene)
+                verdict = judge_answer(
+                    *(self.judge, reference.case, prompt.function, answer),
+                    task=prompt.task,
+                    passes=prompt.passes,
+                    scene=self.kit is not None,
+                )
             except JudgeError as error:  # the answer is kept, and the others are judged all the same
                 fault = error
             previous = _previous(model, prompt, answer)
@@ -378,7 +396,7 @@ class Session:
         beside = own and {"passes": own[0], "text": own[1], "blocks": blocks(lambda: own[1])}
         return make_sheet(
             *(prompt, records, beside),
-            lambda index: blocks(lambda: extract(answers[index], prompt.function).placed),
+            lambda index: blocks(lambda: assembly_in(answers[index], prompt, records[index]["detail"])),
         )
 
     def _write_page(self, page: Page) -> None:

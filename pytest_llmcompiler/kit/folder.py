@@ -19,8 +19,8 @@ from pytest_llmcompiler.kit.linking import LinkingError, Rest, surroundings, wat
 from pytest_llmcompiler.kit.source import NoSourceError, source_of
 from pytest_llmcompiler.machine.assemblers import AssemblyError, Linkage, LinkError, linkable
 from pytest_llmcompiler.machine.llvm import SOURCE
-from pytest_llmcompiler.model.answer import Answer, Prompt, item_name
-from pytest_llmcompiler.model.extract import NoCode, Truncated, extract
+from pytest_llmcompiler.model.answer import Answer, Prompt, item_name, question_name
+from pytest_llmcompiler.model.extract import NoCode, Truncated, assembly_in
 from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.program.case import CaseError
 from pytest_llmcompiler.program.clang import TARGET, ClangError, compile_c, link
@@ -56,7 +56,7 @@ class Kit:
     def place(self, prompt: Prompt, sample: int) -> Path:
         """The folder of a sample."""
         case = [_part(part) for part in prompt.case.split("/")]
-        task = _part(f"{prompt.task}-{prompt.passes}")
+        task = _part(question_name(prompt.task, prompt.passes))
         return self._folder.joinpath(*case, _part(prompt.function), task, f"sample-{sample}")
 
     def keep(self, reference: Reference, prompt: Prompt, answer: Answer, verdict: Verdict) -> None:
@@ -94,8 +94,9 @@ class Kit:
         files.write("function.ll", reference.extracted(prompt.function), "the function's IR, as in the prompt")
         notes: list[str] = []
         try:
-            text = extract(answer, prompt.function).placed
-            files.write(SOURCE, text, "the assembly in the answer, on the same lines")
+            text = assembly_in(answer, prompt, verdict.detail)
+            own = "the assembly in the answer, on the same lines"
+            files.write(SOURCE, text, own if prompt.task == "asm" else "the assembly that LLVM makes of the answer")
             self._program(files, reference, prompt.function, text, verdict, notes)
         except (NoCode, Truncated) as error:
             notes.append(f"There is no `run`: {error}.")

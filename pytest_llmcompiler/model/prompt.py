@@ -11,11 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_llmcompiler.model.answer import Task
+
 FIELDS: dict[str, str] = {
     "ir": "the LLVM IR of the function",
+    "asm": "its assembly, for the task `disassemble` alone",
     "ir_count": "the number of IR instructions in it",
     "bin_size": "the size in bytes of the object that it compiles to (text and data)",
-    "passes": "the pass list that the answer is to apply",
+    "passes": "the pass list of the question: no field of the task `tune`, which asks for one",
     "function": "the name of the function",
 }
 """What a template may use, each as `{name}`; a literal brace is written twice."""
@@ -36,13 +39,14 @@ class Template:
     text: str
 
     @classmethod
-    def load(cls, spec: str) -> Template:
-        """Load the shipped template called `spec`, or else the file of that path.
+    def load(cls, spec: str, task: Task = "asm") -> Template:
+        """Load the shipped template called `spec` for a task, or else the file of that path.
 
         One newline at the end of the file is not part of the template: editors put it there.
-        Raises TemplateError where there is no such template, or where it uses an unknown field.
+        Raises TemplateError where there is no such template, or where it uses a field that is unknown, or that the task
+        does not have.
         """
-        shipped = _shipped()
+        shipped = _shipped(task)
         source = shipped.get(spec) or Path(spec).expanduser()
         try:
             text = source.read_text(encoding="utf-8")
@@ -52,7 +56,7 @@ class Template:
                 f"no prompt template {spec!r}: not a shipped one ({names}), and not a readable text file: {error}"
             ) from error
         template = cls(spec, text.removesuffix("\n"))
-        template._check()
+        template._check(task)
         return template
 
     def render(self, fields: Mapping[str, str | int]) -> str:
@@ -66,15 +70,21 @@ class Template:
 
         return _PIECE.sub(fill, self.text)
 
-    def _check(self) -> None:
+    def _check(self, task: Task) -> None:
         used = set()
         for piece in _PIECE.finditer(self.text):
             if piece[1] in FIELDS:
                 used.add(piece[1])
             elif piece[0] not in ("{{", "}}"):
                 self._reject(piece)
-        if "ir" not in used:
-            raise TemplateError(f"{self.name}: the template never shows the code: it has no {{ir}}")
+        code = "asm" if task == "disassemble" else "ir"
+        if code not in used:
+            raise TemplateError(
+                f"{self.name}: the template never shows the code: it has no {{{code}}}, for task {task}"
+            )
+        foreign = used.intersection(_NOT_OF.get(task, ("asm",)))
+        if foreign:
+            raise TemplateError(f"{self.name}: {{{min(foreign)}}} is no field of the task {task}")
 
     def _reject(self, piece: re.Match[str]) -> None:
         line = self.text.count("\n", 0, piece.start()) + 1
@@ -83,7 +93,11 @@ class Template:
         raise TemplateError(f"{self.name}:{line}: {what}; known are {known}, and a literal brace is written twice")
 
 
-def _shipped() -> dict[str, Path]:
-    """The templates of the package by their names: `meta` is the file `meta-asm.txt`, asm being the task."""
-    files = sorted((Path(__file__).parent / "templates").glob("*-asm.txt"))
-    return {file.name.removesuffix("-asm.txt"): file for file in files}
+_NOT_OF: dict[Task, tuple[str, ...]] = {"tune": ("asm", "passes"), "disassemble": ("ir", "ir_count", "bin_size")}
+"""Fields that a task does not have: they would be its answer. Where none are named, that is the assembly."""
+
+
+def _shipped(task: Task) -> dict[str, Path]:
+    """The templates of the package for a task by their names: `meta` is the file `meta-asm.txt` where that is asm."""
+    files = sorted((Path(__file__).parent / "templates").glob(f"*-{task}.txt"))
+    return {file.name.removesuffix(f"-{task}.txt"): file for file in files}

@@ -54,7 +54,7 @@ class Toolchain:
         with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
             unit, image = Path(folder) / "unit.o", Path(folder) / "image"
             unit.write_bytes(data)
-            _run([_zig(), "ld.lld", "--unresolved-symbols=ignore-all", "-e", "0", str(unit), "-o", str(image)])
+            _run([*linker(), "--unresolved-symbols=ignore-all", "-e", "0", str(unit), "-o", str(image)])
             return image.read_bytes()
 
     def assembly(self, ir: str, passes: str) -> str:
@@ -139,6 +139,11 @@ def link(objects: Sequence[bytes], *flags: str) -> bytes:
         output = Path(folder) / "program"
         _run([_zig(), "cc", "-target", TARGET, "-static", "-no-pie", *(flags or ("-g0",)), "-o", str(output), *inputs])
         return output.read_bytes()
+
+
+def linker() -> list[str]:
+    """How the bundled linker itself is called, which makes what it is told to and adds no library."""
+    return [_zig(), "ld.lld"]
 
 
 def undefined_symbols(error: ClangError) -> list[str]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pytest_llmcompiler.program import ir, signature
+from pytest_llmcompiler.program import ir, optimiser, signature
 from pytest_llmcompiler.program.case import ArgRule, Case, CaseError
 from pytest_llmcompiler.program.clang import ClangError, Toolchain, compile_ir, compile_watched, link, undefined_symbols
 from pytest_llmcompiler.program.types import Function, Int, Param, Pointer, Type, calls_back, unsupported
@@ -126,6 +126,7 @@ class Reference:
         self.case = case
         self.toolchain = toolchain
         self._extracted: dict[str, str] = {}
+        self._optimised: dict[tuple[str, str], str] = {}
 
     @functools.cached_property
     def ir(self) -> str:
@@ -289,6 +290,26 @@ class Reference:
         """The bundled clang's own assembly (AT&T) of one function, optimised with a pass list."""
         with self._blamed():
             return self.toolchain.assembly(self.extracted(function), passes)
+
+    def optimised(self, function: str, passes: str) -> str:
+        """The IR of one function as opt makes it with a pass list. Raises CaseError for a list that LLVM refuses."""
+        key = function, passes
+        if key not in self._optimised:
+            before = self.extracted(function)
+            try:
+                self._optimised[key] = optimiser.printed(optimiser.optimised(before, passes), before)
+            except (optimiser.PassListError, optimiser.OptimiserError) as error:
+                raise CaseError(f"{self.case.path}: pass list {passes!r}: {error}") from error
+        return self._optimised[key]
+
+    def optimised_sizes(self, function: str, passes: str) -> tuple[int, int]:
+        """The number of instructions in that, and the bytes of its object. Raises CaseError."""
+        text = self.optimised(function, passes)
+        return ir.instruction_count(text), ir.binary_size(text)
+
+    def lowered(self, function: str, passes: str) -> str:
+        """The assembly (AT&T) that LLVM makes of that."""
+        return ir.emit_assembly(ir.parse(self.optimised(function, passes)), optimiser.level_of(passes))
 
     @functools.cached_property
     def golden(self) -> Program:

@@ -24,10 +24,11 @@
     const [file, name, task, passes] = data.questions[question];
     return { number, question, sample, kind, message: data.messages[message], prompt, answer, seconds, file, name, task, passes };
   });
+  const asked = (one) => (one.passes ? `${one.task}-${one.passes}` : one.task);
   const columns = [
     { id: "function", title: "Function", value: (one) => one.name },
     { id: "file", title: "File", value: (one) => one.file },
-    { id: "passes", title: "Passes", value: (one) => `${one.task}-${one.passes}` },
+    { id: "passes", title: "Passes", value: (one) => asked(one) },
     { id: "sample", title: "Sample", value: (one) => one.sample, number: true },
     { id: "verdict", title: "Verdict", value: (one) => one.kind, shown: (one) => data.kinds[one.kind] },
     { id: "message", title: "Message", value: (one) => one.message },
@@ -48,7 +49,7 @@
   function select() {
     const words = state.find.toLowerCase().split(/\s+/).filter(Boolean);
     const found = (one) => {
-      const text = `${one.file}::${one.name}[${one.task}-${one.passes}] ${one.message}`.toLowerCase();
+      const text = `${one.file}::${one.name}[${asked(one)}] ${one.message}`.toLowerCase();
       return words.every((word) => text.includes(word));
     };
     state.rows = samples.filter((one) =>
@@ -164,7 +165,7 @@
   async function open(one) {
     state.open = one;
     const index = state.rows.indexOf(one);
-    byId("sample-title").textContent = `${one.name}[${one.task}-${one.passes}], sample ${one.sample}: ${data.kinds[one.kind]}`;
+    byId("sample-title").textContent = `${one.name}[${asked(one)}], sample ${one.sample}: ${data.kinds[one.kind]}`;
     byId("sample-before").disabled = index <= 0;
     byId("sample-after").disabled = index < 0 || index >= state.rows.length - 1;
     byId("sample-body").replaceChildren();
@@ -203,7 +204,7 @@
     if (detail.differences) parts.push(make("h3", {}, "Expected and observed"), differences(detail.differences));
     const notes = (detail.evidence || []).map((line) => /^ {2}([a-z]+) {2,}(\S[^]*)$/.exec(line)).filter((match) => match && match[1] !== "input");
     if (notes.length && notes.every(([, name]) => NOTES.has(name))) parts.push(terms(notes.map(([, name, words]) => [name, words])));
-    parts.push(make("h3", {}, "Assembly"), ...panels(answer.text, text.reference, detail));
+    parts.push(make("h3", {}, "Assembly"), ...panels(answer, text.reference, detail));
     if (text.reference && answer.blocks && text.reference.blocks) {
       parts.push(later("Disassembly, aligned by basic block", () => diff(answer.blocks, text.reference.blocks, detail.line)));
     }
@@ -211,13 +212,13 @@
     parts.push(make("h3", {}, "More"), terms(facts(one, sample)));
     return parts;
   }
-  const NOTES = new Set(["at", "placed", "malloc", "expected", "unset", "parts", "breach"]);
+  const NOTES = new Set(["at", "placed", "malloc", "expected", "unset", "parts", "breach", "lines", "promised"]);
 
   function facts(one, sample) {
     const { detail } = sample;
     const dropped = Object.entries(detail.dropped || {}).map(([why, count]) => `${count} × ${why}`).join(", ");
     const known = {
-      "item": `${one.file}::${one.name}[${one.task}-${one.passes}]`,
+      "item": `${one.file}::${one.name}[${asked(one)}]`,
       "ended by": sample.stop, "seed": sample.seed, "tokens of the prompt": one.prompt, "tokens of the answer": one.answer, "seconds": one.seconds,
       "IR instructions": detail.instructions, "assembled by": detail.assembler, "because": detail.fallback,
       "inputs": detail.inputs, "inputs dropped": dropped, "warning": detail.warning,
@@ -251,7 +252,7 @@
     const marks = new Map();
     if (detail.parts) marks.set(detail.parts, ["parts", "its way parts from the reference's here"]);
     if (detail.line) marks.set(detail.line, ["fault", "it fails here"]);
-    const made = [source(`Answer`, answer, marks)];
+    const made = [source(answer.lowered ? "What LLVM makes of the answer" : "Answer", answer.lowered || answer.text, marks)];
     if (reference) made.push(source(`Reference: clang -${reference.passes}`, reference.text, new Map()));
     const legend = [...marks].sort(([a], [b]) => a - b).map(([line, [name, words]]) => make("span", {}, make("span", { class: `patch ${name}` }), `line ${line}: ${words}`));
     return [...(legend.length ? [make("p", { class: "marks" }, ...legend)] : []), make("div", { class: "panels" }, ...made)];
