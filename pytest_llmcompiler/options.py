@@ -144,6 +144,10 @@ OPTIONS = (
     Option("passes", _names, ("O0",), "O0,O2", "pass lists in the prompt, an item for each (default O0)"),
     Option("prompt", str, "meta", "NAME|FILE", "prompt template (default meta)"),
     Option(
+        *("syntax", _one_of("att", "intel"), "att", "att|intel"),
+        "how assembly is written in prompts and by the reference; answers may have either (default att)",
+    ),
+    Option(
         *("assembler", _one_of("keystone", "llvm"), "keystone", "keystone|llvm"),
         "who assembles first (default keystone)",
     ),
@@ -185,6 +189,7 @@ class Settings:
     task: tuple[Task, ...]
     passes: tuple[str, ...]
     prompt: str
+    syntax: Literal["att", "intel"]
     assembler: Literal["keystone", "llvm"]
     clang: str | None
     examples: int

@@ -31,7 +31,7 @@ from pytest_llmcompiler.model.reference import right_answer
 from pytest_llmcompiler.model.replay import ReplayModel, answer_of
 from pytest_llmcompiler.options import Settings
 from pytest_llmcompiler.program.case import CaseError, read_case
-from pytest_llmcompiler.program.clang import ClangError, Toolchain
+from pytest_llmcompiler.program.clang import ClangError, Syntax, Toolchain
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.report.baseline import BaselineError
 from pytest_llmcompiler.report.export import ExportError, check_export, export
@@ -205,7 +205,9 @@ class Session:
         """All settings that answers and verdicts depend on."""
         settings = self.settings
         found: dict[str, Any] = {"version": version("pytest-llmcompiler")}
-        found |= {name: getattr(settings, name) for name in ("prompt", "seed", "examples", "assembler", "clang")}
+        found |= {
+            name: getattr(settings, name) for name in ("prompt", "syntax", "seed", "examples", "assembler", "clang")
+        }
         if settings.model and is_owned(settings.model):
             sampling = self._sampling
             found |= {"temperature": sampling.temperature, "top_p": sampling.top_p}
@@ -261,12 +263,12 @@ class Session:
             "function": function,
         }
         fields |= {"passes": passes} if has_passes(task) else {}
-        fields |= {"asm": reference.lowered(function, passes)} if task == "disassemble" else {}
+        fields |= {"asm": reference.lowered(function, passes, self.settings.syntax)} if task == "disassemble" else {}
         template = self.template(task)
         text = template.render(fields)
         return Prompt(
             *(reference.case.name, function, task, passes, template.name, text),
-            lambda: right_answer(reference, function, task, passes),
+            lambda: right_answer(reference, function, task, passes, self.settings.syntax),
             digest=hashlib.sha256(f"{text}\0{reference.fingerprint}".encode("utf-8", "surrogatepass")).hexdigest(),
             instructions=count,
         )
@@ -392,7 +394,7 @@ class Session:
             except (NoCode, Truncated, CaseError, JudgeError):  # there is a verdict all the same
                 return None
 
-        own = _reference_text(reference, prompt)
+        own = _reference_text(reference, prompt, self.settings.syntax)
         beside = own and {"passes": own[0], "text": own[1], "blocks": blocks(lambda: own[1])}
         return make_sheet(
             *(prompt, records, beside),
@@ -419,12 +421,12 @@ class Session:
                 opened.close()
 
 
-def _reference_text(reference: Reference, prompt: Prompt) -> tuple[str, str] | None:
+def _reference_text(reference: Reference, prompt: Prompt, syntax: Syntax) -> tuple[str, str] | None:
     """The pass list and the assembly that an answer is shown beside: clang's own, for the question's pass list where
     clang knows it."""
     for passes in (prompt.passes, "O0"):
         with suppress(CaseError, ClangError):
-            return passes, reference.assembly(prompt.function, passes)
+            return passes, reference.assembly(prompt.function, passes, syntax)
     return None
 
 

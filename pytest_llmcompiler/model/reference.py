@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmcompiler.model.answer import Answer, Prompt, Task
 
 if TYPE_CHECKING:
+    from pytest_llmcompiler.program.clang import Syntax
     from pytest_llmcompiler.program.reference import Reference
 
 
-def right_answer(reference: Reference, function: str, task: Task, passes: str) -> str:
+def right_answer(reference: Reference, function: str, task: Task, passes: str, syntax: Syntax) -> str:
     """What the reference compiler answers. Raises CaseError and ClangError."""
     if task == "asm":
-        return reference.assembly(function, passes)
+        return reference.assembly(function, passes, syntax)
     return "opt -p 'default<Oz>'" if task == "tune" else reference.optimised(function, passes)
 
 

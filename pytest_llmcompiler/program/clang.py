@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 TARGET = "x86_64-linux-musl"
 _CODE = ("-fno-stack-protector", "-fPIE", "-w")
@@ -21,6 +22,10 @@ _PROBE = (
 )
 _WATCHED = "-fsanitize-coverage=inline-8bit-counters,trace-cmp,trace-gep,trace-pc"
 _SECONDS = 600  # the very first link builds musl
+
+
+Syntax = Literal["att", "intel"]
+"""How assembly is written."""
 
 
 class ClangError(Exception):
@@ -57,8 +62,8 @@ class Toolchain:
             _run([*linker(), "--unresolved-symbols=ignore-all", "-e", "0", str(unit), "-o", str(image)])
             return image.read_bytes()
 
-    def assembly(self, ir: str, passes: str) -> str:
-        """The assembly (AT&T) of a module of IR, optimised with a pass list.
+    def assembly(self, ir: str, passes: str, syntax: Syntax = "att") -> str:
+        """The assembly of a module of IR, optimised with a pass list.
 
         The bundled clang makes it, whichever clang made the IR.
         Lists are O0 to O3, Os, Oz, `default<O2>` and `module(default<Oz>)`. Raises ClangError for any other.
@@ -67,7 +72,7 @@ class Toolchain:
         if match is None:
             known = "O0 to O3, Os, Oz, default<O2>, module(default<Oz>)"
             raise ClangError(f"unknown pass list {passes!r}: expected one of {known}")
-        return _from_ir(ir, f"-{match[1]}", "-S").decode()
+        return _from_ir(ir, f"-{match[1]}", "-S", f"-masm={syntax}").decode()
 
     def version(self) -> str:
         """The first line of clang's own version text."""
@@ -89,6 +94,13 @@ class Toolchain:
             raise ClangError(f"no clang at {self.clang!r}: correct --llmc-clang, or leave it out for the bundled one")
         headers = [f"-isystem{folder}" for folder in _musl_headers()]
         return [found, "--target=x86_64-linux-gnu", "-nostdlibinc", *headers]
+
+
+def intel_assembly(ir: str, level: str | None) -> str:
+    """The assembly in Intel syntax of a module of IR that is optimised already, as the bundled clang has it at a level
+    such as `O0`: it is all the same above that."""
+    flags = ("-O0" if level == "O0" else "-O2", "-Xclang", "-disable-llvm-passes")
+    return _from_ir(ir, *flags, "-S", "-masm=intel").decode()
 
 
 def compile_ir(ir: str, *flags: str) -> bytes:

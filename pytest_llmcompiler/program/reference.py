@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.program import ir, optimiser, signature
 from pytest_llmcompiler.program.case import ArgRule, Case, CaseError
-from pytest_llmcompiler.program.clang import ClangError, Toolchain, compile_ir, compile_watched, link, undefined_symbols
+from pytest_llmcompiler.program.clang import (
+    ClangError,
+    Syntax,
+    Toolchain,
+    compile_ir,
+    compile_watched,
+    intel_assembly,
+    link,
+    undefined_symbols,
+)
 from pytest_llmcompiler.program.types import Function, Int, Param, Pointer, Type, calls_back, unsupported
 
 if TYPE_CHECKING:
@@ -286,10 +295,10 @@ class Reference:
                 compile_ir(text)
             return ir.instruction_count(text), ir.binary_size(text)
 
-    def assembly(self, function: str, passes: str) -> str:
-        """The bundled clang's own assembly (AT&T) of one function, optimised with a pass list."""
+    def assembly(self, function: str, passes: str, syntax: Syntax = "att") -> str:
+        """The bundled clang's own assembly of one function, optimised with a pass list."""
         with self._blamed():
-            return self.toolchain.assembly(self.extracted(function), passes)
+            return self.toolchain.assembly(self.extracted(function), passes, syntax)
 
     def optimised(self, function: str, passes: str) -> str:
         """The IR of one function as opt makes it with a pass list. Raises CaseError for a list that LLVM refuses."""
@@ -307,9 +316,10 @@ class Reference:
         text = self.optimised(function, passes)
         return ir.instruction_count(text), ir.binary_size(text)
 
-    def lowered(self, function: str, passes: str) -> str:
-        """The assembly (AT&T) that LLVM makes of that."""
-        return ir.emit_assembly(ir.parse(self.optimised(function, passes)), optimiser.level_of(passes))
+    def lowered(self, function: str, passes: str, syntax: Syntax = "att") -> str:
+        """The assembly that LLVM makes of that."""
+        text, level = self.optimised(function, passes), optimiser.level_of(passes)
+        return intel_assembly(text, level) if syntax == "intel" else ir.emit_assembly(ir.parse(text), level)
 
     @functools.cached_property
     def golden(self) -> Program:

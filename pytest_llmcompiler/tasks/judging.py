@@ -144,15 +144,4 @@ def _held_to_promise(verdict: Verdict, question: Question, instructions: int | N
     held = {name: {"said": said, "is": found[name]} for name, said in question.promised.items()}
     if not held:
         return verdict
-    detail = {**verdict.detail, "promised": held}
-    if verdict.passed:
-        return replace(verdict, detail=detail)
-    told = ", ".join(_TOLD[name].format(one["said"], _known(one["is"])) for name, one in held.items())
-    return replace(verdict, detail=detail, evidence=(*verdict.evidence, f"  promised  {told}"))
-
-
-_TOLD = {"instructions": "instruction count {} (is {})", "size": "binary size {} bytes (is {})"}
-
-
-def _known(number: int | None) -> str:
-    return "unknown" if number is None else str(number)
+    return replace(verdict, detail={**verdict.detail, "promised": held})

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from pytest_llmcompiler.machine import llvm, sandbox
 from pytest_llmcompiler.machine.assembled import open_no_files
+from pytest_llmcompiler.machine.gas import AssemblyError, read
 from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.tasks.canonical import canonical
 
@@ -116,8 +117,10 @@ def size_of(assembly: str) -> int | None:
     _warm(None)
     machine = llvm.target_machine()
     try:
-        return int(sandbox.call(_size_of, machine, assembly, seconds=SECONDS, megabytes=MEGABYTES))
-    except sandbox.SandboxError:
+        syntax = {"att": ".att_syntax prefix", "intel": ".intel_syntax noprefix"}[read(assembly).syntax]
+        text = f"{syntax}\n{assembly}"
+        return int(sandbox.call(_size_of, machine, text, seconds=SECONDS, megabytes=MEGABYTES))
+    except (AssemblyError, sandbox.SandboxError):
         return None
 
 

@@ -212,7 +212,7 @@
     parts.push(make("h3", {}, "More"), terms(facts(one, sample)));
     return parts;
   }
-  const NOTES = new Set(["at", "placed", "malloc", "expected", "unset", "parts", "breach", "lines", "promised"]);
+  const NOTES = new Set(["at", "placed", "malloc", "expected", "unset", "parts", "breach", "lines"]);
 
   function facts(one, sample) {
     const { detail } = sample;
@@ -220,10 +220,24 @@
     const known = {
       "item": `${one.file}::${one.name}[${asked(one)}]`,
       "ended by": sample.stop, "seed": sample.seed, "tokens of the prompt": one.prompt, "tokens of the answer": one.answer, "seconds": one.seconds,
+      ...measures(detail),
       "IR instructions": detail.instructions, "assembled by": detail.assembler, "because": detail.fallback,
       "inputs": detail.inputs, "inputs dropped": dropped, "warning": detail.warning,
     };
     return Object.entries(known).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  }
+
+  // What is measured beside the verdict: `record.schema.json` tells what is what.
+  function measures({ promised, ir, round_trip: trip, tune }) {
+    const yes = (value) => (value === undefined ? undefined : value ? "yes" : "no");
+    const held = (one, unit) => one && `${one.said}${unit}, is ${one.is === null ? "unknown" : one.is}`;
+    return {
+      "promised instruction count": held(promised?.instructions, ""), "promised binary size": held(promised?.size, " bytes"),
+      "opt's own IR": yes(ir?.exact), "the same but for names": yes(ir?.canonical),
+      "IR instructions of the answer": ir && `${ir.instructions}${ir.opt_instructions === undefined ? "" : `, opt's: ${ir.opt_instructions}`}`,
+      "the same assembly again": yes(trip?.exact), "BLEU": trip?.bleu,
+      "pass list": tune?.passes, "binary size": tune && `${tune.size} bytes, ${tune.oz} with -Oz: ${tune.improvement} percent less`,
+    };
   }
 
   function terms(pairs) {
