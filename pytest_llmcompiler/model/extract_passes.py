@@ -60,14 +60,16 @@ def _quoted(text: str) -> Iterator[Block]:
 
 
 def _looks_like_a_list(text: str) -> bool:
-    """A single word of prose is none, nor are several: only commas part passes, and brackets close."""
+    """Names with commas and brackets between them; a single word only where it is known to be a pass."""
     text = text.strip()
-    words = re.split(r"[,()]", re.sub(r"<[^<>]*>", "", text))
-    one_each = all(len(word.split()) <= 1 for word in words)
-    marked = re.search(r"[,(<]", text) or re.fullmatch(
-        r"O[0123sz]|[a-z\d]+(?:-[a-z\d]+)+|[a-z]+\d[a-z\d]*|sroa|gvn", text
+    return (
+        bool(_LIST.fullmatch(text)) and not _PROSE.search(text) and bool(_MARK.search(text) or _ALONE.fullmatch(text))
     )
-    return bool(_LIST.fullmatch(text)) and one_each and bool(marked)
+
+
+_MARK = re.compile(r"[,(<]")
+_PROSE = re.compile(r"[\w.]\s+[\w(]|\)\s*\w|\.\s|\.$")
+"""Words beside each other, which are parted by blanks alone."""
 
 
 _ALONE = re.compile(

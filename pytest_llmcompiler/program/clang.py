@@ -66,11 +66,11 @@ class Toolchain:
         """The assembly of a module of IR, optimised with a pass list.
 
         The bundled clang makes it, whichever clang made the IR.
-        Lists are O0 to O3, Os, Oz, `default<O2>` and `module(default<Oz>)`. Raises ClangError for any other.
+        Lists are O0 to O3, `default<O2>` and `module(default<O2>)`. Raises ClangError for any other.
         """
-        match = re.fullmatch(r"(?:module\()?(?:default<)?(O[0123sz])>?\)?", passes)
+        match = re.fullmatch(r"(?:module\()?(?:default<)?(O[0123])>?\)?", passes)
         if match is None:
-            known = "O0 to O3, Os, Oz, default<O2>, module(default<Oz>)"
+            known = "O0 to O3, default<O2>, module(default<O2>)"
             raise ClangError(f"unknown pass list {passes!r}: expected one of {known}")
         return _from_ir(ir, f"-{match[1]}", "-S", f"-masm={syntax}").decode()
 

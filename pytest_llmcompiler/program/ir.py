@@ -345,6 +345,14 @@ def data_layout() -> str:
     return str(_machine().target_data)
 
 
+def bitcode(text: str) -> bytes:
+    """A module in LLVM's binary format, for the target where it names none. Raises IRError."""
+    module = parse(text)
+    if not module.triple:
+        module.triple, module.data_layout = TRIPLE, data_layout()
+    return bytes(module.as_bitcode())
+
+
 def printed(bitcode: bytes) -> str:
     """The text of a module. Raises IRError."""
     binding = _llvm()

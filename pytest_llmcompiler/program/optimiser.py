@@ -47,7 +47,7 @@ def optimised(text: str, passes: str, *, seconds: float = 60.0, megabytes: int =
     pipeline = f"default<{level}>" if level else passes
     _check(pipeline)
     with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
-        (Path(folder) / "module.bc").write_bytes(ir.parse(text).as_bitcode())
+        (Path(folder) / "module.bc").write_bytes(ir.bitcode(text))
         # Only with what is saved on the way do values keep their names, as they do in opt.
         flags = ("-r", "--threads=1", "--lto-emit-llvm", "--save-temps=opt", f"--lto-newpm-passes={pipeline}")
         status, said = _limited([*linker(), *flags, "module.bc", "-o", "made"], folder, seconds, megabytes)
