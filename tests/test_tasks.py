@@ -31,6 +31,7 @@ from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.report.measures import measure_lines
 from pytest_llmcompiler.tasks.canonical import plain_assembly
 from pytest_llmcompiler.tasks.lowering import RefusedError, lowered
+from pytest_llmcompiler.tasks.places import origins
 
 TESTS = Path(__file__).parent
 FAULTS = [json.loads(line) for line in (TESTS / "faults" / "tasks.jsonl").read_text().splitlines()]
@@ -107,12 +108,35 @@ def test_lifted_ir_is_lowered_again(judge: Judge) -> None:
 
 
 def test_lines_are_of_the_assembly_that_was_judged(judge: Judge) -> None:
-    verdict = verdict_on(judge, fault("disassemble", 1))
+    record = fault("disassemble", 1)
+    verdict = verdict_on(judge, record)
     [parts] = [words for words in verdict.evidence if words.startswith("  parts")]
     number, text = re.match(r"  parts     line (\d+): ([^;]+); ", parts).groups()  # type: ignore[union-attr]
     line = verdict.detail["lowered"].split("\n")[int(number) - 1]
     assert " ".join(line.split("#")[0].split()) == text
-    assert verdict.evidence[-1] == "  lines     are of the assembly that LLVM makes of the answer"
+    assert verdict.evidence[-2] == "  lines     are those of the assembly that LLVM makes of the answer"
+    origin = re.fullmatch(
+        r"  origin    line (\d+) of the answer: (%\d+ = load i32, ptr %7, align 4)", verdict.evidence[-1]
+    )
+    assert origin and int(origin[1]) == verdict.detail["origin"]
+    assert record["answer"].split("\n")[int(origin[1]) - 1].strip() == origin[2]
+
+
+@pytest.mark.parametrize("passes", ["O0", "Oz"])
+def test_most_lines_of_assembly_have_an_origin(lfs: Reference, passes: str) -> None:
+    for function in lfs.functions:
+        text, assembly = lfs.optimised(function, passes), lfs.lowered(function, passes)
+        found = origins(text, passes, assembly)
+        lines, written = text.split("\n"), assembly.split("\n")
+        assert len(found) > 0.7 * len(re.findall(r"^\t[a-z]", assembly, re.M))
+        returns = [origin for number, origin in found.items() if written[number - 1].startswith("\tretq")]
+        assert returns and all(lines[origin - 1].startswith("  ret ") for origin in returns)
+
+
+def test_ir_with_debug_information_has_no_origins() -> None:
+    assert origins(IR.replace("shl", "shl nsw"), None, lowered(IR, None).assembly)
+    assert origins(IR.replace("  %y", "  %z = add i32 %x, 1\n  %y").replace("32 %x, 1", "32 %z, 1"), None, "") == {}
+    assert origins(IR.replace(", 1", ", 1, !dbg !1"), None, lowered(IR, None).assembly) == {}
 
 
 @pytest.mark.parametrize(

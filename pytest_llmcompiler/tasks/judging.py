@@ -14,6 +14,7 @@ from pytest_llmcompiler.program import optimiser
 from pytest_llmcompiler.program.case import CaseError
 from pytest_llmcompiler.tasks import lowering
 from pytest_llmcompiler.tasks.canonical import canonical, plain, plain_assembly
+from pytest_llmcompiler.tasks.places import origins
 from pytest_llmcompiler.tasks.similarity import bleu
 
 _SMALLEST = "Oz"
@@ -56,7 +57,7 @@ def _ir(bench: Bench, question: Question, text: str, scene: bool) -> Verdict:
         made = lowering.lowered(text, optimiser.level_of(question.passes))
     except lowering.RefusedError as error:
         return _refused(error, text)
-    verdict = _lowered(bench, made, scene)
+    verdict = _traced_back(_lowered(bench, made, scene), question, text)
     verdict.detail["ir"] = _likeness(bench, question.passes, text, made)
     if question.task == "disassemble":
         verdict.detail["round_trip"] = _round_trip(bench, question.passes, made.assembly)
@@ -104,8 +105,22 @@ def _lowered(bench: Bench, made: lowering.Lowered, scene: bool) -> Verdict:
     verdict = bench.judge(made.assembly, scene=scene)
     evidence = verdict.evidence
     if any(" line " in words for words in (verdict.message, *evidence)):
-        evidence = (*evidence, "  lines     are of the assembly that LLVM makes of the answer")
+        evidence = (*evidence, "  lines     are those of the assembly that LLVM makes of the answer")
     return replace(verdict, evidence=evidence, detail={**verdict.detail, "lowered": made.assembly})
+
+
+def _traced_back(verdict: Verdict, question: Question, text: str) -> Verdict:
+    """The verdict on an answer's IR with the line of the answer in which it goes wrong, where that can be said."""
+    line = verdict.detail.get("line") or verdict.detail.get("parts")
+    if verdict.passed or line is None:
+        return verdict
+    level = optimiser.level_of(question.passes)
+    origin = origins(text, level, verdict.detail["lowered"]).get(line)
+    if origin is None:
+        return verdict
+    words = " ".join(text.split("\n")[origin - 1].split())
+    evidence = (*verdict.evidence, f"  origin    line {origin} of the answer: {words}")
+    return replace(verdict, evidence=evidence, detail={**verdict.detail, "origin": origin})
 
 
 def _likeness(bench: Bench, passes: str, text: str, made: lowering.Lowered) -> dict[str, Any]:

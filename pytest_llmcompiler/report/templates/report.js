@@ -212,7 +212,7 @@
     parts.push(make("h3", {}, "More"), terms(facts(one, sample)));
     return parts;
   }
-  const NOTES = new Set(["at", "placed", "malloc", "expected", "unset", "parts", "breach", "lines"]);
+  const NOTES = new Set(["at", "placed", "malloc", "expected", "unset", "parts", "breach", "lines", "origin"]);
 
   function facts(one, sample) {
     const { detail } = sample;
