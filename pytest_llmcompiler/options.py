@@ -130,7 +130,7 @@ OPTIONS = (
     Option("streams", _positive, None, "N", "answers that llama.cpp writes at once (default: 64 on a GPU, 16 else)"),
     Option(
         *("drafts", _one_of("on", "off"), "on", "on|off"),
-        "propose the reference's assembly to llama.cpp, which is faster and changes no answer (default on)",
+        "propose the reference's answer to llama.cpp, which is faster and changes no answer (default on)",
     ),
     Option(
         *("cache", _one_of("on", "off", "refresh"), "on", "on|off|refresh"),

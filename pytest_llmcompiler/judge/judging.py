@@ -38,7 +38,7 @@ def judge_answer(
     """
     from pytest_llmcompiler.model.extract import NoCode, Truncated
     from pytest_llmcompiler.model.promise import promise_of
-    from pytest_llmcompiler.tasks.judging import Question
+    from pytest_llmcompiler.tasks.judging import Asked
 
     try:
         text = code_in(answer, function, task).placed
@@ -46,7 +46,7 @@ def judge_answer(
         return Verdict("no-answer", str(error))
     except Truncated as error:
         return Verdict("truncated", str(error))
-    question = Question(task, passes, promise_of(answer.text))
+    question = Asked(task, passes, promise_of(answer.text))
     return judge.judge(case, function, text, question, scene=scene)
 
 

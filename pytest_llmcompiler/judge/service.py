@@ -27,7 +27,7 @@ from pytest_llmcompiler.judge.verdict import JudgeError, Verdict
 from pytest_llmcompiler.program.case import Case, CaseError, read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.tasks.judging import Question, judged
+from pytest_llmcompiler.tasks.judging import Asked, judged
 
 _PATIENCE = 1800
 """Seconds to wait for a verdict: compiling, linking, generating inputs and running have limits of their own."""
@@ -54,7 +54,7 @@ class Judge:
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def judge(
-        self, case: Case, function: str, text: str, question: Question | None = None, *, scene: bool = False
+        self, case: Case, function: str, text: str, question: Asked | None = None, *, scene: bool = False
     ) -> Verdict:
         """Judge one candidate for a function of a case; with the scene of its failure, if asked for. `text` is
         assembly, unless `question` says that it is an answer to another task.
@@ -78,7 +78,7 @@ class Judge:
         case: Case,
         function: str,
         text: str,
-        question: Question | None = None,
+        question: Asked | None = None,
         *,
         scene: bool = False,
     ) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class Judge:
             "name": case.name,
             "function": function,
             "text": text,
-            "question": asdict(question or Question()),
+            "question": asdict(question or Asked()),
             "clang": self._toolchain.clang,
             "settings": asdict(self._settings),
             "scene": scene,
@@ -160,7 +160,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         bench = _bench(reference, request["function"], Settings(**request["settings"]))
         if request["action"] == "list":
             return {"blocks": bench.listing(request["text"])}
-        verdict = judged(bench, Question(**request["question"]), request["text"], scene=request["scene"])
+        verdict = judged(bench, Asked(**request["question"]), request["text"], scene=request["scene"])
         return {**verdict.to_json(), "scene": verdict.scene}
     except CaseError as error:
         return {"case_error": str(error)}

@@ -62,16 +62,13 @@ def _quoted(text: str) -> Iterator[Block]:
 def _looks_like_a_list(text: str) -> bool:
     """Names with commas and brackets between them; a single word only where it is known to be a pass."""
     text = text.strip()
-    return (
-        bool(_LIST.fullmatch(text)) and not _PROSE.search(text) and bool(_MARK.search(text) or _ALONE.fullmatch(text))
-    )
+    if not _LIST.fullmatch(text) or _PROSE.search(text):
+        return False
+    return bool(re.search(r"[,(<]", text) or _ALONE.fullmatch(text))
 
 
-_MARK = re.compile(r"[,(<]")
 _PROSE = re.compile(r"[\w.]\s+[\w(]|\)\s*\w|\.\s|\.$")
-"""Words beside each other, which are parted by blanks alone."""
-
-
+"""Words that blanks alone part, and the ends of sentences."""
 _ALONE = re.compile(
     r"O[0123sz]|[a-z\d]+(?:-[a-z\d]+)+|[a-z]+\d[a-z\d]*|sroa|gvn|dce|adce|inline|instcombine|simplifycfg"
 )

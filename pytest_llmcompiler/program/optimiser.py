@@ -16,7 +16,7 @@ from pathlib import Path
 from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.program.clang import linker
 
-_LEVEL = re.compile(r"(?:module\()?(?:default<)?(O[0123sz])>?\)?")
+_LEVEL = re.compile(r"(module\()?(default<)?(O[0123sz])(?(2)>)(?(1)\))")
 _LONGEST = 16_384
 """Characters of a pass list: a kernel takes no argument of more than eight times that."""
 _OUTSIDE = re.compile(r"\b(view-[\w-]+|dot-[\w-]+)|(filename)\s*=", re.IGNORECASE)
@@ -34,13 +34,13 @@ class OptimiserError(Exception):
 def level_of(passes: str) -> str | None:
     """`O2` for `O2`, `default<O2>` and `module(default<O2>)`; None for any other pass list."""
     match = _LEVEL.fullmatch(passes)
-    return match[1] if match else None
+    return match[3] if match else None
 
 
 def optimised(text: str, passes: str, *, seconds: float = 60.0, megabytes: int = 8192) -> bytes:
     """Run a pass list (`O2`, or any that `opt -passes=` takes) over a module of IR; the result is bitcode.
 
-    Whatever the list makes LLVM try ends after that much processor time and with that much memory, in a process without
+    Whatever the list makes LLVM try ends after so many seconds, or with so much memory, in a process without
     environment in a folder of its own. Raises PassListError, OptimiserError, and IRError where the module is no IR.
     """
     level = level_of(passes)

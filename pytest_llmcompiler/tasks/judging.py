@@ -22,8 +22,8 @@ _SMALLEST = "Oz"
 
 
 @dataclass(frozen=True)
-class Question:
-    """What an answer's text is an answer to."""
+class Asked:
+    """What the text of an answer was asked for, and what the answer says of it."""
 
     task: Task = "asm"
     passes: str = ""
@@ -32,7 +32,7 @@ class Question:
     """What the answer says of itself: `instructions` and `size`."""
 
 
-def judged(bench: Bench, question: Question, text: str, *, scene: bool = False) -> Verdict:
+def judged(bench: Bench, asked: Asked, text: str, *, scene: bool = False) -> Verdict:
     """Judge the text of an answer: assembly, IR or a pass list, as the task has it. Raises what `Bench.judge` does.
 
     What is known beside the verdict is in its `detail`: see `record.schema.json`.
@@ -40,31 +40,31 @@ def judged(bench: Bench, question: Question, text: str, *, scene: bool = False) 
     reason = bench.unjudgeable()
     if reason:
         return Verdict("inconclusive", reason)
-    return _TASKS[question.task](bench, question, text, scene)
+    return _TASKS[asked.task](bench, asked, text, scene)
 
 
-def _assembly(bench: Bench, question: Question, text: str, scene: bool) -> Verdict:
+def _assembly(bench: Bench, asked: Asked, text: str, scene: bool) -> Verdict:
     verdict = bench.judge(text, scene=scene)
-    if not question.promised:
+    if not asked.promised:
         return verdict
     # The count in the prompt is one of IR, and so is the one that the models answer with.
-    expected = _expected_sizes(bench, question.passes)
-    return _held_to_promise(verdict, question, expected and expected[0], lowering.size_of(text))
+    expected = _expected_sizes(bench, asked.passes)
+    return _held_to_promise(verdict, asked, expected and expected[0], lowering.size_of(text))
 
 
-def _ir(bench: Bench, question: Question, text: str, scene: bool) -> Verdict:
+def _ir(bench: Bench, asked: Asked, text: str, scene: bool) -> Verdict:
     try:
-        made = lowering.lowered(text, optimiser.level_of(question.passes))
+        made = lowering.lowered(text, optimiser.level_of(asked.passes))
     except lowering.RefusedError as error:
         return _refused(error, text)
-    verdict = _traced_back(_lowered(bench, made, scene), question, text)
-    verdict.detail["ir"] = _likeness(bench, question.passes, text, made)
-    if question.task == "disassemble":
-        verdict.detail["round_trip"] = _round_trip(bench, question.passes, made.assembly)
-    return _held_to_promise(verdict, question, made.instructions, made.size)
+    verdict = _traced_back(_lowered(bench, made, scene), asked, text)
+    verdict.detail["ir"] = _likeness(bench, asked.passes, text, made)
+    if asked.task == "disassemble":
+        verdict.detail["round_trip"] = _round_trip(bench, asked.passes, made.assembly)
+    return _held_to_promise(verdict, asked, made.instructions, made.size)
 
 
-def _tune(bench: Bench, question: Question, text: str, scene: bool) -> Verdict:
+def _tune(bench: Bench, asked: Asked, text: str, scene: bool) -> Verdict:
     reference, function, passes = bench.reference, bench.function, text.strip()
     before, seconds = reference.extracted(function), lowering.SECONDS
     try:
@@ -81,10 +81,10 @@ def _tune(bench: Bench, question: Question, text: str, scene: bool) -> Verdict:
         "oz": least,
         "improvement": round(100 * (least - made.size) / least, 2),
     }
-    return _held_to_promise(verdict, question, made.instructions, made.size)
+    return _held_to_promise(verdict, asked, made.instructions, made.size)
 
 
-_TASKS: dict[Task, Callable[[Bench, Question, str, bool], Verdict]] = {
+_TASKS: dict[Task, Callable[[Bench, Asked, str, bool], Verdict]] = {
     "asm": _assembly,
     "ir": _ir,
     "tune": _tune,
@@ -109,12 +109,12 @@ def _lowered(bench: Bench, made: lowering.Lowered, scene: bool) -> Verdict:
     return replace(verdict, evidence=evidence, detail={**verdict.detail, "lowered": made.assembly})
 
 
-def _traced_back(verdict: Verdict, question: Question, text: str) -> Verdict:
+def _traced_back(verdict: Verdict, asked: Asked, text: str) -> Verdict:
     """The verdict on an answer's IR with the line of the answer in which it goes wrong, where that can be said."""
     line = verdict.detail.get("line") or verdict.detail.get("parts")
     if verdict.passed or line is None:
         return verdict
-    level = optimiser.level_of(question.passes)
+    level = optimiser.level_of(asked.passes)
     origin = origins(text, level, verdict.detail["lowered"]).get(line)
     if origin is None:
         return verdict
@@ -153,10 +153,10 @@ def _round_trip(bench: Bench, passes: str, assembly: str) -> dict[str, Any]:
     return {"exact": made == given, **({} if score is None else {"bleu": score})}
 
 
-def _held_to_promise(verdict: Verdict, question: Question, instructions: int | None, size: int | None) -> Verdict:
+def _held_to_promise(verdict: Verdict, asked: Asked, instructions: int | None, size: int | None) -> Verdict:
     """The verdict with what the answer said of itself, beside what is true; it is no other one for that."""
     found = {"instructions": instructions, "size": size}
-    held = {name: {"said": said, "is": found[name]} for name, said in question.promised.items()}
+    held = {name: {"said": said, "is": found[name]} for name, said in asked.promised.items()}
     if not held:
         return verdict
     return replace(verdict, detail={**verdict.detail, "promised": held})

@@ -1,4 +1,4 @@
-"""Which line of IR a line of the assembly was made of: LLVM's debug information, of a copy of the IR that is given some."""
+"""Which line of IR a line of the assembly was made of, as the debug information says that a copy of the IR is given."""
 
 from __future__ import annotations
 
