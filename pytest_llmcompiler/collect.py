@@ -14,7 +14,7 @@ import pytest
 from _pytest.fixtures import TopRequest
 
 from pytest_llmcompiler.judge.verdict import JudgeError, Verdict, harmless
-from pytest_llmcompiler.model.answer import Answer, Model, ModelError, Prompt, PromptTooLong
+from pytest_llmcompiler.model.answer import Answer, Model, ModelError, Prompt, PromptTooLong, has_passes
 from pytest_llmcompiler.model.prompt import TemplateError
 from pytest_llmcompiler.program.case import SUFFIXES, CaseError
 from pytest_llmcompiler.program.clang import ClangError
@@ -47,20 +47,21 @@ class CaseFile(pytest.File):
     llmc: Session
 
     def collect(self) -> Iterator[CaseItem]:
-        """An item for each function, pass list and prompt."""
+        """An item for each function, task, pass list and prompt."""
         try:
             reference = self.llmc.reference(self.path)
             functions = reference.functions
         except (CaseError, ClangError) as error:
             raise self.CollectError(str(error)) from error
-        passes = reference.case.passes or self.llmc.settings.passes
-        for ask in itertools.product((self.path,), functions, ("asm",), passes, self.llmc.settings.prompt):
-            question = Ask(*ask)
-            name = f"{question.function}[{self.llmc.key(question).variant}]"
-            # Left to itself, pytest from 9.2 on takes the brackets for a part of the name, and --lf finds nothing.
-            nodeid = f"{self.nodeid}::{name}"
-            line = reference.line_of(question.function)
-            yield CaseItem.from_parent(self, name=name, nodeid=nodeid, question=question, line=line)
+        lists = reference.case.passes or self.llmc.settings.passes
+        for function, task, prompt in itertools.product(functions, self.llmc.settings.task, self.llmc.settings.prompt):
+            for passes in lists if has_passes(task) else ("",):
+                question = Ask(self.path, function, task, passes, prompt)
+                name = f"{function}[{self.llmc.key(question).variant}]"
+                # Left to itself, pytest from 9.2 on takes the brackets for a part of the name, and --lf finds nothing.
+                nodeid = f"{self.nodeid}::{name}"
+                line = reference.line_of(function)
+                yield CaseItem.from_parent(self, name=name, nodeid=nodeid, question=question, line=line)
 
 
 class SamplesFailed(Exception):

@@ -8,12 +8,12 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pytest
 
 from pytest_llmcompiler.model import is_owned
-from pytest_llmcompiler.model.answer import label_of
+from pytest_llmcompiler.model.answer import TASKS, Task, label_of
 from pytest_llmcompiler.program.case import split_passes
 from pytest_llmcompiler.report.export import TABLES
 
@@ -45,6 +45,11 @@ def _templates(text: str) -> tuple[str, ...]:
     if not all(names) or len(labels) < len(names):
         raise ValueError("expected prompt templates of different names, parted by commas")
     return names
+
+
+def _tasks(text: str) -> tuple[Task, ...]:
+    known = _one_of(*TASKS)
+    return tuple(dict.fromkeys(cast(Task, known(name.strip())) for name in text.split(",")))
 
 
 def _counts(text: str) -> tuple[int, ...]:
@@ -133,17 +138,25 @@ OPTIONS = (
     Option("streams", _positive, None, "N", "answers that llama.cpp writes at once (default: 64 on a GPU, 16 else)"),
     Option(
         *("drafts", _one_of("on", "off"), "on", "on|off"),
-        "propose the reference's assembly to llama.cpp, which is faster and changes no answer (default on)",
+        "propose the reference's answer to llama.cpp, which is faster and changes no answer (default on)",
     ),
     Option(
         *("cache", _one_of("on", "off", "refresh"), "on", "on|off|refresh"),
         "keep answers in pytest's cache and find them there again (default on)",
     ),
     Option("model_log", Path, None, "FILE", "write llama.cpp's own log to a file"),
+    Option(
+        *("task", _tasks, ("asm",), ",".join(TASKS)),
+        "what is asked for: assembly, optimised IR, a pass list, the IR of assembly; an item for each (default asm)",
+    ),
     Option("passes", _names, ("O0",), "O0,O2", "pass lists in the prompt, an item for each (default O0)"),
     Option(
         *("prompt", _templates, ("meta",), "NAME|FILE,…"),
         "prompt templates, an item for each; two are compared in the end (default meta)",
+    ),
+    Option(
+        *("syntax", _one_of("att", "intel"), "att", "att|intel"),
+        "how assembly is written in prompts and by the reference; answers may have either (default att)",
     ),
     Option(
         *("assembler", _one_of("keystone", "llvm"), "keystone", "keystone|llvm"),
@@ -188,8 +201,10 @@ class Settings:
     drafts: Literal["on", "off"]
     cache: Literal["on", "off", "refresh"]
     model_log: Path | None
+    task: tuple[Task, ...]
     passes: tuple[str, ...]
     prompt: tuple[str, ...]
+    syntax: Literal["att", "intel"]
     assembler: Literal["keystone", "llvm"]
     clang: str | None
     examples: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -15,13 +16,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_llmcompiler.judge.judging import judge_answer
 from pytest_llmcompiler.judge.verdict import KINDS, JudgeError, Verdict
 from pytest_llmcompiler.model import check_spec, is_owned, open_model, start_owner
-from pytest_llmcompiler.model.answer import Answer, Key, Model, ModelError, ModelSettings, Prompt, Sampling, label_of
-from pytest_llmcompiler.model.extract import NoCode, Truncated, extract
+from pytest_llmcompiler.model.answer import (
+    Answer,
+    Key,
+    Model,
+    ModelError,
+    ModelSettings,
+    Prompt,
+    Sampling,
+    Task,
+    has_passes,
+    label_of,
+)
+from pytest_llmcompiler.model.extract import NoCode, Truncated, assembly_in
 from pytest_llmcompiler.model.prompt import Template, TemplateError
+from pytest_llmcompiler.model.reference import right_answer
 from pytest_llmcompiler.model.replay import ReplayModel, answer_of
 from pytest_llmcompiler.options import Settings
 from pytest_llmcompiler.program.case import CaseError, read_case
-from pytest_llmcompiler.program.clang import ClangError, Toolchain
+from pytest_llmcompiler.program.clang import ClangError, Syntax, Toolchain
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.report.baseline import BaselineError
 from pytest_llmcompiler.report.comparison import prompt_lines
@@ -49,7 +62,7 @@ class Ask(NamedTuple):
 
     path: Path
     function: str
-    task: str
+    task: Task
     passes: str
     template: str
 
@@ -181,9 +194,10 @@ class Session:
         return Judge(JudgeSettings(settings.examples, settings.seed, settings.assembler), self.toolchain)
 
     @functools.cached_property
-    def templates(self) -> dict[str, Template]:
-        """The prompt templates by their names. Raises TemplateError."""
-        return {name: Template.load(name) for name in self.settings.prompt}
+    def templates(self) -> dict[tuple[Task, str], Template]:
+        """The prompt templates by tasks and names. Raises TemplateError."""
+        asked = itertools.product(self.settings.task, self.settings.prompt)
+        return {(task, name): Template.load(name, task) for task, name in asked}
 
     @functools.cached_property
     def _recorder(self) -> Recorder | None:
@@ -217,7 +231,7 @@ class Session:
         """All settings that answers and verdicts depend on."""
         settings = self.settings
         found: dict[str, Any] = {"version": version("pytest-llmcompiler")}
-        found |= {name: getattr(settings, name) for name in ("seed", "examples", "assembler", "clang")}
+        found |= {name: getattr(settings, name) for name in ("syntax", "seed", "examples", "assembler", "clang")}
         found["prompt"] = ",".join(settings.prompt)
         if settings.model and is_owned(settings.model):
             sampling = self._sampling
@@ -270,21 +284,21 @@ class Session:
 
     def _prompt(self, ask: Ask) -> Prompt:
         _, function, task, passes, name = ask
-        reference, template, key = self.reference(ask.path), self.templates[name], self.key(ask)
+        reference, template, key = self.reference(ask.path), self.templates[task, name], self.key(ask)
         count, size = reference.sizes(function)
         fields: dict[str, str | int] = {
             "ir": reference.extracted(function),
             "ir_count": count,
             "bin_size": size,
-            "passes": passes,
             "function": function,
         }
-        if "c" in template.fields:
-            fields["c"] = reference.source(function)
+        fields |= {"passes": passes} if has_passes(task) else {}
+        fields |= {"asm": reference.lowered(function, passes, self.settings.syntax)} if task == "disassemble" else {}
+        fields |= {"c": reference.source(function)} if "c" in template.fields else {}
         text = template.render(fields)
         return Prompt(
             *(key.case, function, task, passes, name, text),
-            lambda: reference.assembly(function, passes),
+            lambda: right_answer(reference, function, task, passes, self.settings.syntax),
             digest=hashlib.sha256(f"{text}\0{reference.fingerprint}".encode("utf-8", "surrogatepass")).hexdigest(),
             instructions=count,
             label=key.label,
@@ -331,8 +345,12 @@ class Session:
                 yield answer, verdict, recorded[answer.sample]
                 continue
             try:
-                scene = self.kit is not None
-                verdict = judge_answer(self.judge, reference.case, prompt.function, answer, scene=scene)
+                verdict = judge_answer(
+                    *(self.judge, reference.case, prompt.function, answer),
+                    task=prompt.task,
+                    passes=prompt.passes,
+                    scene=self.kit is not None,
+                )
             except JudgeError as error:  # the answer is kept, and the others are judged all the same
                 fault = error
             previous = _previous(model, prompt, answer)
@@ -409,11 +427,11 @@ class Session:
             except (NoCode, Truncated, CaseError, JudgeError):  # there is a verdict all the same
                 return None
 
-        own = _reference_text(reference, prompt)
+        own = _reference_text(reference, prompt, self.settings.syntax)
         beside = own and {"passes": own[0], "text": own[1], "blocks": blocks(lambda: own[1])}
         return make_sheet(
             *(prompt, records, beside),
-            lambda index: blocks(lambda: extract(answers[index], prompt.function).placed),
+            lambda index: blocks(lambda: assembly_in(answers[index], prompt, records[index]["detail"])),
         )
 
     def _write_page(self, page: Page) -> None:
@@ -436,12 +454,12 @@ class Session:
                 opened.close()
 
 
-def _reference_text(reference: Reference, prompt: Prompt) -> tuple[str, str] | None:
+def _reference_text(reference: Reference, prompt: Prompt, syntax: Syntax) -> tuple[str, str] | None:
     """The pass list and the assembly that an answer is shown beside: clang's own, for the question's pass list where
     clang knows it."""
     for passes in (prompt.passes, "O0"):
         with suppress(CaseError, ClangError):
-            return passes, reference.assembly(prompt.function, passes)
+            return passes, reference.assembly(prompt.function, passes, syntax)
     return None
 
 

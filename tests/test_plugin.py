@@ -479,7 +479,7 @@ def test_a_path_that_leads_nowhere_is_a_usage_error(project: pytest.Pytester, na
 def test_a_pass_list_that_the_reference_does_not_know(project: pytest.Pytester) -> None:
     result = run(project, "--llmc-model=reference", "--llmc-passes=O9", "-k", "twice")
     result.assert_outcomes(errors=1, deselected=1)
-    result.stdout.fnmatch_lines(["*unknown pass list 'O9'*"])
+    result.stdout.fnmatch_lines(["*pass list 'O9': unknown pass name 'O9'*"])
     assert_no_traceback(result)
 
 

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_llmcompiler.model.answer import TASKS
 from pytest_llmcompiler.model.prompt import FIELDS, Template, TemplateError
 
 VALUES: dict[str, str | int] = {
+    "asm": "f:\n\tretq\n",
     "ir": "define void @f() {\n  ret void\n}",
     "ir_count": 1,
     "bin_size": 20,
@@ -24,12 +26,21 @@ def write(folder: Path, text: str) -> str:
     return str(file)
 
 
-def test_the_shipped_template_is_the_prompt_the_models_were_trained_on() -> None:
-    assert Template.load("meta").render(VALUES) == (
-        "[INST] Give the assembly for the following code when optimized using opt -p 'O0':\n\n"
-        "<code>define void @f() {\n  ret void\n}</code>\n\n"
+def test_the_shipped_templates_are_the_prompts_the_models_were_trained_on() -> None:
+    emulate = (
+        "[INST] Give the {} for the following code when optimized using opt -p 'O0':\n\n"
+        "<code>define void @f() {{\n  ret void\n}}</code>\n\n"
         "The input code has instruction count 1 and binary size 20 bytes. [/INST]"
     )
+    assert {task: Template.load("meta", task).render(VALUES) for task in TASKS} == {
+        "asm": emulate.format("assembly"),
+        "ir": emulate.format("LLVM-IR"),
+        "tune": (
+            "[INST] Tell me how to optimize this LLVM-IR for object file size:\n\n"
+            "<code>define void @f() {\n  ret void\n}</code> [/INST]"
+        ),
+        "disassemble": "[INST] Disassemble this code to LLVM-IR:\n\n<code>f:\n\tretq\n</code> [/INST]",
+    }
 
 
 @settings(deadline=None)
@@ -39,9 +50,23 @@ def test_values_go_in_as_they_are(ir: str) -> None:
 
 
 def test_every_documented_field_can_be_used(tmp_path: Path) -> None:
-    template = Template.load(write(tmp_path, " ".join(f"{{{name}}}" for name in FIELDS)))
-    assert template.render(VALUES) == " ".join(str(VALUES[name]) for name in FIELDS)
-    assert template.name == str(tmp_path / "mine.txt")
+    fields = {
+        "asm": FIELDS.keys() - {"asm"},
+        "ir": FIELDS.keys() - {"asm"},
+        "tune": FIELDS.keys() - {"asm", "passes"},
+        "disassemble": {"asm", "passes", "function"},
+    }
+    assert set.union(*map(set, fields.values())) == set(FIELDS)
+    for task in TASKS:
+        template = Template.load(
+            write(tmp_path, " ".join(f"{{{name}}}" for name in FIELDS if name in fields[task])), task
+        )
+        assert template.render(VALUES) == " ".join(str(VALUES[name]) for name in FIELDS if name in fields[task])
+        assert template.name == str(tmp_path / "mine.txt")
+        for name in FIELDS.keys() - fields[task]:
+            code = "asm" if task == "disassemble" else "ir"
+            with pytest.raises(TemplateError, match=rf"mine\.txt: \{{{name}\}} is no field of the task {task}"):
+                Template.load(write(tmp_path, f"{{{code}}} {{{name}}}"), task)
 
 
 def test_one_newline_at_the_end_of_the_file_is_not_the_template(tmp_path: Path) -> None:
@@ -56,7 +81,7 @@ def test_a_field_without_a_value_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("one\n{ir}\n{irr}", r"mine\.txt:3: unknown field \{irr\}; known are \{ir\}, \{ir_count\}"),
+        ("one\n{ir}\n{irr}", r"mine\.txt:3: unknown field \{irr\}; known are \{ir\}, \{asm\}, \{ir_count\}"),
         ("{ir} {", r"mine\.txt:1: a single '\{'.*a literal brace is written twice"),
         ("\n}{ir}", r"mine\.txt:2: a single '\}'"),
         ("Write {function} in assembly", r"mine\.txt: .*no \{ir\}"),

@@ -66,7 +66,7 @@ class Bench:
         Without `explain`, no smaller input is looked for, which takes most of the time that wrong code takes. With
         `scene`, the verdict on code that ran has the scene of its failure.
         """
-        reason = self._unjudgeable()
+        reason = self.unjudgeable()
         if reason:
             return Verdict("inconclusive", reason)
         try:
@@ -93,7 +93,7 @@ class Bench:
             return None
         return listing(candidate, {at: name for name, at in self._subject.reference.golden.addresses.items()})
 
-    def _unjudgeable(self) -> str | None:
+    def unjudgeable(self) -> str | None:
         """Why no candidate can be judged; None where any can. It leaves everything made that a trial needs."""
         reason = self._subject.unjudgeable()
         if reason:

@@ -17,36 +17,66 @@ from pytest_llmcompiler.program.case import Case, read_case
 
 if TYPE_CHECKING:
     from pytest_llmcompiler.judge.service import Judge
-    from pytest_llmcompiler.model.answer import Answer
+    from pytest_llmcompiler.model.answer import Answer, Task
+    from pytest_llmcompiler.model.blocks import Code
 
 
-def judge_answer(judge: Judge, case: Case, function: str, answer: Answer, *, scene: bool = False) -> Verdict:
-    """Judge a model's answer: find the code in it and run that. Lines in the verdict are lines of the answer.
+def judge_answer(
+    judge: Judge,
+    case: Case,
+    function: str,
+    answer: Answer,
+    *,
+    task: Task = "asm",
+    passes: str = "",
+    scene: bool = False,
+) -> Verdict:
+    """Judge a model's answer to a task: find the code in it and run that. Lines in the verdict are lines of the answer,
+    where it is assembly, and else of the assembly that LLVM makes of it.
 
     With `scene`, the verdict on code that ran has the scene of its failure.
     """
-    from pytest_llmcompiler.model.extract import NoCode, Truncated, extract
+    from pytest_llmcompiler.model.extract import NoCode, Truncated
+    from pytest_llmcompiler.model.promise import promise_of
+    from pytest_llmcompiler.tasks.judging import Asked
 
     try:
-        text = extract(answer, function).placed
+        text = code_in(answer, function, task).placed
     except NoCode as error:
         return Verdict("no-answer", str(error))
     except Truncated as error:
         return Verdict("truncated", str(error))
-    return judge.judge(case, function, text, scene=scene)
+    question = Asked(task, passes, promise_of(answer.text))
+    return judge.judge(case, function, text, question, scene=scene)
 
 
-def check(source: str | Path, function: str, assembly: str, *, examples: int = 100) -> Verdict:
+def code_in(answer: Answer, function: str, task: Task) -> Code:
+    """What of an answer is to become machine code. Raises NoCode or Truncated."""
+    from pytest_llmcompiler.model.extract import extract
+    from pytest_llmcompiler.model.extract_ir import extract_ir
+    from pytest_llmcompiler.model.extract_passes import extract_passes
+
+    if task == "tune":
+        return extract_passes(answer)
+    return extract(answer, function) if task == "asm" else extract_ir(answer, function)
+
+
+def check(
+    source: str | Path, function: str, assembly: str, *, examples: int = 100, task: Task = "asm", passes: str = "O0"
+) -> Verdict:
     """Judge assembly for a function of a C or IR source, without pytest and without harm to the calling process.
 
     `source` is the path of a .c or .ll file, or C source text. `assembly` is bare assembly or a model's answer with
-    code in it, AT&T or Intel syntax. Raises CaseError where the source is at fault (a file that is missing or does
-    not compile, no such function), JudgeError where the harness is; anything about `assembly` is a verdict.
+    code in it, AT&T or Intel syntax; for another `task` than `asm`, what that asks for. `passes` is the pass list of
+    the question: `detail` compares with what opt makes of it, and no verdict depends on that.
+
+    Raises CaseError where the source is at fault (a file that is missing or does not compile, no such function),
+    JudgeError where the harness is; anything about `assembly` is a verdict.
     """
     from pytest_llmcompiler.model.answer import Answer
 
     case = _case_of(source)
-    return judge_answer(_judge(examples), case, function, Answer(assembly))
+    return judge_answer(_judge(examples), case, function, Answer(assembly), task=task, passes=passes)
 
 
 def _case_of(source: str | Path) -> Case:

@@ -27,6 +27,7 @@ from pytest_llmcompiler.judge.verdict import JudgeError, Verdict
 from pytest_llmcompiler.program.case import Case, CaseError, read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.tasks.judging import Asked, judged
 
 _PATIENCE = 1800
 """Seconds to wait for a verdict: compiling, linking, generating inputs and running have limits of their own."""
@@ -52,12 +53,15 @@ class Judge:
         """The judge's process, where one runs."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
-    def judge(self, case: Case, function: str, assembly: str, *, scene: bool = False) -> Verdict:
-        """Judge one candidate for a function of a case; with the scene of its failure, if asked for.
+    def judge(
+        self, case: Case, function: str, text: str, question: Asked | None = None, *, scene: bool = False
+    ) -> Verdict:
+        """Judge one candidate for a function of a case; with the scene of its failure, if asked for. `text` is
+        assembly, unless `question` says that it is an answer to another task.
 
         Raises CaseError where the case is at fault, JudgeError where the harness is.
         """
-        reply = self._reply("judge", case, function, assembly, scene=scene)
+        reply = self._reply("judge", case, function, text, question, scene=scene)
         return replace(Verdict.from_json(reply), scene=reply["scene"])
 
     def listing(self, case: Case, function: str, assembly: str) -> Listing | None:
@@ -68,13 +72,23 @@ class Judge:
         blocks = self._reply("list", case, function, assembly)["blocks"]
         return blocks and [[Line(*line) for line in block] for block in blocks]
 
-    def _reply(self, action: str, case: Case, function: str, assembly: str, *, scene: bool = False) -> dict[str, Any]:
+    def _reply(
+        self,
+        action: str,
+        case: Case,
+        function: str,
+        text: str,
+        question: Asked | None = None,
+        *,
+        scene: bool = False,
+    ) -> dict[str, Any]:
         request = {
             "action": action,
             "path": str(case.path.resolve()),
             "name": case.name,
             "function": function,
-            "assembly": assembly,
+            "text": text,
+            "question": asdict(question or Asked()),
             "clang": self._toolchain.clang,
             "settings": asdict(self._settings),
             "scene": scene,
@@ -145,8 +159,8 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         reference = _reference(path, request["name"], request["clang"], path.stat().st_mtime_ns)
         bench = _bench(reference, request["function"], Settings(**request["settings"]))
         if request["action"] == "list":
-            return {"blocks": bench.listing(request["assembly"])}
-        verdict = bench.judge(request["assembly"], scene=request["scene"])
+            return {"blocks": bench.listing(request["text"])}
+        verdict = judged(bench, Asked(**request["question"]), request["text"], scene=request["scene"])
         return {**verdict.to_json(), "scene": verdict.scene}
     except CaseError as error:
         return {"case_error": str(error)}

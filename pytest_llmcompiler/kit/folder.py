@@ -20,7 +20,7 @@ from pytest_llmcompiler.kit.source import NoSourceError, source_of
 from pytest_llmcompiler.machine.assemblers import AssemblyError, Linkage, LinkError, linkable
 from pytest_llmcompiler.machine.llvm import SOURCE
 from pytest_llmcompiler.model.answer import Answer, Key, Prompt
-from pytest_llmcompiler.model.extract import NoCode, Truncated, extract
+from pytest_llmcompiler.model.extract import NoCode, Truncated, assembly_in
 from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.program.case import CaseError
 from pytest_llmcompiler.program.clang import TARGET, ClangError, compile_c, link
@@ -94,8 +94,9 @@ class Kit:
         files.write("function.ll", reference.extracted(prompt.function), "the function's IR, as in the prompt")
         notes: list[str] = []
         try:
-            text = extract(answer, prompt.function).placed
-            files.write(SOURCE, text, "the assembly in the answer, on the same lines")
+            text = assembly_in(answer, prompt, verdict.detail)
+            own = "the assembly in the answer, on the same lines"
+            files.write(SOURCE, text, own if prompt.task == "asm" else "the assembly that LLVM makes of the answer")
             self._program(files, reference, prompt.function, text, verdict, notes)
         except (NoCode, Truncated) as error:
             notes.append(f"There is no `run`: {error}.")

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 Stop = Literal["eos", "stop", "length"]
 """Why generation ended: end of sequence, a stop string, the token limit."""
+
+
+Task = Literal["asm", "ir", "tune", "disassemble"]
+"""What a model is asked for: assembly, optimised IR, a pass list, the IR of assembly."""
+TASKS: tuple[Task, ...] = get_args(Task)
+
+
+def has_passes(task: str) -> bool:
+    """Whether a question of a task is about a pass list: `tune` asks for one."""
+    return task != "tune"
 
 
 class Key(NamedTuple):
@@ -24,7 +34,7 @@ class Key(NamedTuple):
 
     @property
     def variant(self) -> str:
-        """What tells the questions about a function apart: `asm-O0`."""
+        """What tells the questions about a function apart: `asm-O0`, `tune`."""
         return "-".join(filter(None, self[2:]))
 
     def __str__(self) -> str:
@@ -52,13 +62,14 @@ class Prompt:
     case: str
     """The case file, relative to its cases folder, with forward slashes."""
     function: str
-    task: str
+    task: Task
     passes: str
+    """Empty where the task has none."""
     template: str
     """Name (or path) of the template that made `text`."""
     text: str
     reference: Callable[[], str] = field(repr=False, compare=False)
-    """The reference compiler's own assembly for this question: what the `reference` model answers, and a draft."""
+    """The reference compiler's own answer to this question: what the `reference` model answers, and a draft."""
     digest: str = field(default="", compare=False)
     """In hexadecimal, of all that a verdict on the answer depends on beside the settings: the text and the case."""
     instructions: int | None = field(default=None, compare=False)

@@ -1,19 +1,19 @@
 """From an answer's text to the assembly in it.
 
-Models put code into `<code>` tags or Markdown fences, or answer with nothing else than code. The generation
-may have swallowed the closing tag (it is the stop string) or have ended anywhere (at the token limit).
+Models put code into `<code>` tags or Markdown fences, or answer with nothing else than code.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any
 
-from pytest_llmcompiler.model.answer import Answer
+from pytest_llmcompiler.model.answer import Answer, Prompt
+from pytest_llmcompiler.model.blocks import Block, Code, NoCode, Truncated, blocks, code_at, why_nothing
 
-_TAG = re.compile(r"</?code>", re.IGNORECASE)
-_FENCE = re.compile(r"^[ \t]{0,3}(?:`{3,}(?!`)|~{3,}(?!~))[^\n`]*$", re.MULTILINE)
+__all__ = ["Code", "NoCode", "Truncated", "assembly_in", "extract"]
+
 _COMMENT = re.compile(r"(?:#|//|/\*).*$")
 _LABEL = re.compile(r'^\s*(?:[\w.$@]+|"[^"\n]+"):')
 _DIRECTIVE = re.compile(r"^\s*\.[a-z_]\w*(?:\s|$)")
@@ -33,38 +33,6 @@ _COMPILER_LABEL = re.compile(r"\.L[A-Z]*\d+(?:_\d+)?\b")
 """Labels that compilers number (`.LJTI0_0`, `.LCPI0_1`, `.L4`): only the text itself can define them."""
 
 
-class NoCode(Exception):
-    """The answer holds no code: the verdict `no-answer`."""
-
-
-class Truncated(Exception):
-    """The token limit came before the end of the function: the verdict `truncated`."""
-
-
-@dataclass(frozen=True)
-class Code:
-    """Assembly as the model wrote it."""
-
-    text: str
-    """Ends with a newline; begins with a line that isn't blank."""
-    first_line: int
-    """The 1-based line of the answer on which `text` begins."""
-
-    @property
-    def placed(self) -> str:
-        """The text, on the lines of the answer on which it stands."""
-        return "\n" * (self.first_line - 1) + self.text
-
-
-@dataclass(frozen=True)
-class _Block:
-    start: int
-    """Offset in the answer."""
-    text: str
-    closed: bool
-    """False where the answer ended before the closing tag or fence."""
-
-
 def extract(answer: Answer, function: str) -> Code:
     """Find the assembly of `function` in the answer.
 
@@ -77,21 +45,23 @@ def extract(answer: Answer, function: str) -> Code:
     block = _choose(text, label)
     limit = answer.stop == "length"
     if block is None:
-        raise NoCode(_why_nothing(text, limit))
+        raise NoCode(why_nothing(text, limit))
     code = block.text
     if limit and not block.closed:
         code = _whole_part(code, function, label)
-    body = code.lstrip("\n")
-    skipped = len(code) - len(body)
-    return Code(body.rstrip() + "\n", text.count("\n", 0, block.start + skipped) + 1)
+    return code_at(text, block.start, code)
 
 
-def _why_nothing(text: str, limit: bool) -> str:
-    if not text.strip():
-        return "the answer is empty"
-    first = next(line.strip() for line in text.splitlines() if line.strip())
-    head = first if len(first) <= 60 else first[:57] + "..."
-    return f"the answer {'reached the token limit with' if limit else 'has'} no code in it; it begins {head!r}"
+def assembly_in(answer: Answer, prompt: Prompt, detail: Mapping[str, Any]) -> str:
+    """The assembly that was judged for an answer, on the lines that its verdict means: what is in the answer, or what
+    LLVM made of that, which the verdict's `detail` has. Raises NoCode or Truncated.
+    """
+    if prompt.task == "asm":
+        return extract(answer, prompt.function).placed
+    lowered = detail.get("lowered")
+    if not isinstance(lowered, str):
+        raise NoCode("LLVM made no assembly of the answer")
+    return lowered
 
 
 def _label_of(function: str) -> re.Pattern[str]:
@@ -99,48 +69,19 @@ def _label_of(function: str) -> re.Pattern[str]:
     return re.compile(rf'^[ \t]*(?:{name}|"{name}")[ \t]*:', re.MULTILINE)
 
 
-def _choose(text: str, label: re.Pattern[str]) -> _Block | None:
-    blocks = [block for block in (*_tagged(text), *_fenced(text)) if block.text.strip()]
-    for block in blocks:
+def _choose(text: str, label: re.Pattern[str]) -> Block | None:
+    marked = blocks(text)
+    for block in marked:
         if label.search(block.text):
             return block
     bare = _bare(text, label)
     if bare is not None and label.search(bare.text):
         return bare
-    like_assembly = (block for block in blocks if any(map(_is_assembly, block.text.splitlines())))
-    return next(like_assembly, blocks[0] if blocks else bare)
+    like_assembly = (block for block in marked if any(map(_is_assembly, block.text.splitlines())))
+    return next(like_assembly, marked[0] if marked else bare)
 
 
-def _tagged(text: str) -> Iterator[_Block]:
-    """The contents of `<code>…</code>`; of `…</code>` too, where the prompt itself opened the tag."""
-    tags = list(_TAG.finditer(text))
-    if tags and tags[0][0].startswith("</"):
-        yield from _unfence(_Block(0, text[: tags[0].start()], closed=True))
-    for tag, following in zip(tags, [*tags[1:], None]):
-        if not tag[0].startswith("</"):
-            end = following.start() if following else len(text)
-            yield from _unfence(_Block(tag.end(), text[tag.end() : end], closed=following is not None))
-
-
-def _unfence(block: _Block) -> Iterator[_Block]:
-    """The fenced parts of a tagged block, or else the block."""
-    fenced = list(_fenced(block.text))
-    if not fenced:
-        yield block
-    for part in fenced:
-        yield _Block(block.start + part.start, part.text, part.closed or block.closed)
-
-
-def _fenced(text: str) -> Iterator[_Block]:
-    """The contents of Markdown fences; every second fence closes."""
-    fences = list(_FENCE.finditer(text))
-    for opening, closing in zip(fences[::2], [*fences[1::2], None]):
-        end = closing.start() if closing else len(text)
-        start = min(opening.end() + 1, end)
-        yield _Block(start, text[start:end], closed=closing is not None)
-
-
-def _bare(text: str, label: re.Pattern[str]) -> _Block | None:
+def _bare(text: str, label: re.Pattern[str]) -> Block | None:
     """What is left of untagged text when the prose before and after it is taken away."""
     lines = text.splitlines(keepends=True)
     if not any(label.match(line) or _is_instruction(line) for line in lines):
@@ -154,7 +95,7 @@ def _bare(text: str, label: re.Pattern[str]) -> _Block | None:
     while last < len(lines) and _is_lone_label(lines[last]):
         last += 1
     prose_follows = any(line.strip() and line.endswith("\n") for line in lines[last:])
-    return _Block(sum(map(len, lines[:first])), "".join(lines[first:last]), closed=prose_follows)
+    return Block(sum(map(len, lines[:first])), "".join(lines[first:last]), closed=prose_follows)
 
 
 def _is_assembly(line: str) -> bool:

@@ -11,18 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_llmcompiler.model.answer import Task
+
 FIELDS: dict[str, str] = {
     "ir": "the LLVM IR of the function",
+    "asm": "its assembly, for the task `disassemble` alone",
     "ir_count": "the number of IR instructions in it",
     "bin_size": "the size in bytes of the object that it compiles to (text and data)",
-    "passes": "the pass list that the answer is to apply",
+    "passes": "the pass list of the question: no field of the task `tune`, which asks for one",
     "function": "the name of the function",
     "c": "the C file, with other functions only declared",
 }
 """What a template may use, each as `{name}`; a literal brace is written twice."""
-
-_CODE = ("ir", "c")
-"""The fields that show the function, one of which a template must have."""
 
 _PIECE = re.compile(r"\{\{|\}\}|\{(\w+)\}|[{}]")
 
@@ -38,15 +38,17 @@ class Template:
     name: str
     """What the user calls it: a shipped name, or the path of the file."""
     text: str
+    task: Task = "asm"
 
     @classmethod
-    def load(cls, spec: str) -> Template:
-        """Load the shipped template called `spec`, or else the file of that path.
+    def load(cls, spec: str, task: Task = "asm") -> Template:
+        """Load the shipped template called `spec` for a task, or else the file of that path.
 
         One newline at the end of the file is not part of the template: editors put it there.
-        Raises TemplateError where there is no such template, or where it uses an unknown field.
+        Raises TemplateError where there is no such template, or where it uses a field that is unknown, or that the task
+        does not have.
         """
-        shipped = _shipped()
+        shipped = _shipped(task)
         source = shipped.get(spec) or Path(spec).expanduser()
         try:
             text = source.read_text(encoding="utf-8")
@@ -55,7 +57,7 @@ class Template:
             raise TemplateError(
                 f"no prompt template {spec!r}: not a shipped one ({names}), and not a readable text file: {error}"
             ) from error
-        template = cls(spec, text.removesuffix("\n"))
+        template = cls(spec, text.removesuffix("\n"), task)
         template._check()
         return template
 
@@ -78,7 +80,7 @@ class Template:
     @property
     def drift(self) -> str | None:
         """The shipped template that this one differs from in blanks, punctuation or case alone, if any."""
-        for name, path in _shipped().items():
+        for name, path in _shipped(self.task).items():
             published = path.read_text(encoding="utf-8").removesuffix("\n")
             if published != self.text and _words(published) == _words(self.text):
                 return name
@@ -88,9 +90,15 @@ class Template:
         for piece in _PIECE.finditer(self.text):
             if piece[1] not in FIELDS and piece[0] not in ("{{", "}}"):
                 self._reject(piece)
-        if self.fields.isdisjoint(_CODE):
-            fields = " or ".join(f"{{{name}}}" for name in _CODE)
-            raise TemplateError(f"{self.name}: the template never shows the code: it has no {fields}")
+        shown = ("asm",) if self.task == "disassemble" else ("ir", "c")
+        if self.fields.isdisjoint(shown):
+            fields = " or ".join(f"{{{name}}}" for name in shown)
+            raise TemplateError(
+                f"{self.name}: the template never shows the code: it has no {fields}, for task {self.task}"
+            )
+        foreign = self.fields.intersection(_NOT_OF.get(self.task, ("asm",)))
+        if foreign:
+            raise TemplateError(f"{self.name}: {{{min(foreign)}}} is no field of the task {self.task}")
 
     def _reject(self, piece: re.Match[str]) -> None:
         line = self.text.count("\n", 0, piece.start()) + 1
@@ -103,7 +111,11 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
 
 
-def _shipped() -> dict[str, Path]:
-    """The templates of the package by their names: `meta` is the file `meta-asm.txt`, asm being the task."""
-    files = sorted((Path(__file__).parent / "templates").glob("*-asm.txt"))
-    return {file.name.removesuffix("-asm.txt"): file for file in files}
+_NOT_OF: dict[Task, tuple[str, ...]] = {"tune": ("asm", "passes"), "disassemble": ("ir", "c", "ir_count", "bin_size")}
+"""Fields that a task does not have: they would be its answer. Where none are named, that is the assembly."""
+
+
+def _shipped(task: Task) -> dict[str, Path]:
+    """The templates of the package for a task by their names: `meta` is the file `meta-asm.txt` where that is asm."""
+    files = sorted((Path(__file__).parent / "templates").glob(f"*-{task}.txt"))
+    return {file.name.removesuffix(f"-{task}.txt"): file for file in files}

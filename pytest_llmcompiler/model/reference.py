@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pytest_llmcompiler.model.answer import Answer, Prompt
+from pytest_llmcompiler.model.answer import Answer, Prompt, Task
+
+if TYPE_CHECKING:
+    from pytest_llmcompiler.program.clang import Syntax
+    from pytest_llmcompiler.program.reference import Reference
+
+
+def right_answer(reference: Reference, function: str, task: Task, passes: str, syntax: Syntax) -> str:
+    """What the reference compiler answers. Raises CaseError and ClangError."""
+    if task == "asm":
+        return reference.assembly(function, passes, syntax)
+    return "opt -p 'default<Oz>'" if task == "tune" else reference.optimised(function, passes)
 
 
 class ReferenceModel:
-    """Answers with the reference compiler's own assembly, the same for every sample."""
+    """Answers with what the reference compiler itself makes, the same for every sample."""
 
     def describe(self) -> dict[str, Any]:
         """The report header says which compiler that is."""
         return {"backend": "reference", "name": "reference"}
 
     def answers(self, prompt: Prompt, samples: int) -> Iterator[Answer]:
-        """Yield the reference's assembly `samples` times; what the compiler raises passes through."""
+        """Yield the reference's answer `samples` times; what the compiler raises passes through."""
         if samples > 0:
             text = prompt.reference()
             for sample in range(samples):

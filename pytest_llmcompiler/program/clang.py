@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 TARGET = "x86_64-linux-musl"
 _CODE = ("-fno-stack-protector", "-fPIE", "-w")
@@ -22,6 +23,10 @@ _PROBE = (
 )
 _WATCHED = "-fsanitize-coverage=inline-8bit-counters,trace-cmp,trace-gep,trace-pc"
 _SECONDS = 600  # the very first link builds musl
+
+
+Syntax = Literal["att", "intel"]
+"""How assembly is written."""
 
 
 class ClangError(Exception):
@@ -55,20 +60,20 @@ class Toolchain:
         with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
             unit, image = Path(folder) / "unit.o", Path(folder) / "image"
             unit.write_bytes(data)
-            _run([_zig(), "ld.lld", "--unresolved-symbols=ignore-all", "-e", "0", str(unit), "-o", str(image)])
+            _run([*linker(), "--unresolved-symbols=ignore-all", "-e", "0", str(unit), "-o", str(image)])
             return image.read_bytes()
 
-    def assembly(self, ir: str, passes: str) -> str:
-        """The assembly (AT&T) of a module of IR, optimised with a pass list.
+    def assembly(self, ir: str, passes: str, syntax: Syntax = "att") -> str:
+        """The assembly of a module of IR, optimised with a pass list.
 
         The bundled clang makes it, whichever clang made the IR.
-        Lists are O0 to O3, Os, Oz, `default<O2>` and `module(default<Oz>)`. Raises ClangError for any other.
+        Lists are O0 to O3, `default<O2>` and `module(default<O2>)`. Raises ClangError for any other.
         """
-        match = re.fullmatch(r"(?:module\()?(?:default<)?(O[0123sz])>?\)?", passes)
+        match = re.fullmatch(r"(?:module\()?(?:default<)?(O[0123])>?\)?", passes)
         if match is None:
-            known = "O0 to O3, Os, Oz, default<O2>, module(default<Oz>)"
+            known = "O0 to O3, default<O2>, module(default<O2>)"
             raise ClangError(f"unknown pass list {passes!r}: expected one of {known}")
-        return _from_ir(ir, f"-{match[1]}", "-S").decode()
+        return _from_ir(ir, f"-{match[1]}", "-S", f"-masm={syntax}").decode()
 
     def bodies(self, path: Path) -> dict[str, tuple[int, int]]:
         """Where the bodies of functions are in a C file: name -> offsets in bytes, from the opening brace to past the
@@ -104,6 +109,13 @@ class Toolchain:
             raise ClangError(f"no clang at {self.clang!r}: correct --llmc-clang, or leave it out for the bundled one")
         headers = [f"-isystem{folder}" for folder in _musl_headers()]
         return [found, "--target=x86_64-linux-gnu", "-nostdlibinc", *headers]
+
+
+def intel_assembly(ir: str, level: str | None) -> str:
+    """The assembly in Intel syntax of a module of IR that is optimised already, as the bundled clang has it at a level
+    such as `O0`: it is all the same above that."""
+    flags = ("-O0" if level == "O0" else "-O2", "-Xclang", "-disable-llvm-passes")
+    return _from_ir(ir, *flags, "-S", "-masm=intel").decode()
 
 
 def compile_ir(ir: str, *flags: str) -> bytes:
@@ -154,6 +166,11 @@ def link(objects: Sequence[bytes], *flags: str) -> bytes:
         output = Path(folder) / "program"
         _run([_zig(), "cc", "-target", TARGET, "-static", "-no-pie", *(flags or ("-g0",)), "-o", str(output), *inputs])
         return output.read_bytes()
+
+
+def linker() -> list[str]:
+    """How the bundled linker itself is called, which makes what it is told to and adds no library."""
+    return [_zig(), "ld.lld"]
 
 
 def undefined_symbols(error: ClangError) -> list[str]:

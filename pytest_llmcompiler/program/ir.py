@@ -295,16 +295,26 @@ def _names(text: str) -> list[str]:
 
 def instruction_count(text: str) -> int:
     """The number of IR instructions in the functions of a module."""
-    blocks = (block for function in parse(text).functions for block in function.blocks)
+    return count(parse(text))
+
+
+def count(module: llvm.ModuleRef) -> int:
+    """The number of instructions in the functions of a module."""
+    blocks = (block for function in module.functions for block in function.blocks)
     return sum(1 for block in blocks for _ in block.instructions)
 
 
 def binary_size(text: str) -> int:
     """Bytes of text and data (as `llvm-size` counts them: .eh_frame and .rodata are text) of the object llc makes."""
+    return object_size(emit_object(text))
+
+
+def object_size(data: bytes) -> int:
+    """Bytes of text and data of an ELF object."""
     from elftools.elf.constants import SH_FLAGS
     from elftools.elf.elffile import ELFFile
 
-    sections = ELFFile(io.BytesIO(emit_object(text))).iter_sections()
+    sections = ELFFile(io.BytesIO(data)).iter_sections()
     return sum(
         section["sh_size"]
         for section in sections
@@ -314,14 +324,49 @@ def binary_size(text: str) -> int:
 
 def emit_object(text: str) -> bytes:
     """The ELF object that llc makes of a module."""
-    return bytes(_machine().emit_object(parse(text)))
+    return object_of(parse(text))
+
+
+def object_of(module: llvm.ModuleRef) -> bytes:
+    """The same of a parsed module, which is no good afterwards."""
+    return bytes(_machine().emit_object(module))
+
+
+def emit_assembly(module: llvm.ModuleRef, level: str | None) -> str:
+    """The assembly (AT&T) that llc makes of a module, as clang would have it at a level, such as `O0`: it is all the
+    same above that. The module is no good afterwards."""
+    machine = _machine(0 if level == "O0" else 2, "pic")
+    machine.set_asm_verbosity(True)
+    return str(machine.emit_assembly(module))
+
+
+def data_layout() -> str:
+    """The data layout of the target."""
+    return str(_machine().target_data)
+
+
+def bitcode(text: str) -> bytes:
+    """A module in LLVM's binary format, for the target where it names none. Raises IRError."""
+    module = parse(text)
+    if not module.triple:
+        module.triple, module.data_layout = TRIPLE, data_layout()
+    return bytes(module.as_bitcode())
+
+
+def printed(bitcode: bytes) -> str:
+    """The text of a module. Raises IRError."""
+    binding = _llvm()
+    try:
+        return str(binding.parse_bitcode(bitcode, context=binding.create_context()))
+    except RuntimeError as error:
+        raise IRError(str(error).strip()) from error
 
 
 @functools.cache
-def _machine() -> llvm.TargetMachine:
+def _machine(opt: int = 2, reloc: str = "static") -> llvm.TargetMachine:
     binding = _llvm()
     target = binding.Target.from_triple(TRIPLE)
-    return target.create_target_machine(cpu="x86-64", features="", opt=2, reloc="static", codemodel="default")
+    return target.create_target_machine(cpu="x86-64", features="", opt=opt, reloc=reloc, codemodel="default")
 
 
 @functools.cache

@@ -11,9 +11,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pytest_llmcompiler.program import ir, signature
+from pytest_llmcompiler.program import ir, optimiser, signature
 from pytest_llmcompiler.program.case import ArgRule, Case, CaseError
-from pytest_llmcompiler.program.clang import ClangError, Toolchain, compile_ir, compile_watched, link, undefined_symbols
+from pytest_llmcompiler.program.clang import (
+    ClangError,
+    Syntax,
+    Toolchain,
+    compile_ir,
+    compile_watched,
+    intel_assembly,
+    link,
+    undefined_symbols,
+)
 from pytest_llmcompiler.program.types import Function, Int, Param, Pointer, Type, calls_back, unsupported
 
 if TYPE_CHECKING:
@@ -62,6 +71,9 @@ _ALLOCATING = frozenset(
     )
 )
 """Those that find no memory on some inputs."""
+
+_CLANG_S = ("O0", "O1", "O2", "O3")
+"""Levels that the bundled clang knows of IR. It takes Os and Oz for O2, whose size is no size to compare with."""
 
 _LARGEST_INPUT = 4096
 """Bytes of a global variable above which it keeps its initial value."""
@@ -130,6 +142,7 @@ class Reference:
         self.case = case
         self.toolchain = toolchain
         self._extracted: dict[str, str] = {}
+        self._optimised: dict[tuple[str, str], str] = {}
 
     @functools.cached_property
     def ir(self) -> str:
@@ -304,10 +317,33 @@ class Reference:
                 compile_ir(text)
             return ir.instruction_count(text), ir.binary_size(text)
 
-    def assembly(self, function: str, passes: str) -> str:
-        """The bundled clang's own assembly (AT&T) of one function, optimised with a pass list."""
+    def assembly(self, function: str, passes: str, syntax: Syntax = "att") -> str:
+        """The bundled clang's own assembly of one function, optimised with a pass list. Raises CaseError."""
+        if optimiser.level_of(passes) not in _CLANG_S:
+            return self.lowered(function, passes, syntax)
         with self._blamed():
-            return self.toolchain.assembly(self.extracted(function), passes)
+            return self.toolchain.assembly(self.extracted(function), passes, syntax)
+
+    def optimised(self, function: str, passes: str) -> str:
+        """The IR of one function as opt makes it with a pass list. Raises CaseError for a list that LLVM refuses."""
+        key = function, passes
+        if key not in self._optimised:
+            before = self.extracted(function)
+            try:
+                self._optimised[key] = optimiser.printed(optimiser.optimised(before, passes), before)
+            except (optimiser.PassListError, optimiser.OptimiserError) as error:
+                raise CaseError(f"{self.case.path}: pass list {passes!r}: {error}") from error
+        return self._optimised[key]
+
+    def optimised_sizes(self, function: str, passes: str) -> tuple[int, int]:
+        """The number of instructions in that, and the bytes of its object. Raises CaseError."""
+        text = self.optimised(function, passes)
+        return ir.instruction_count(text), ir.binary_size(text)
+
+    def lowered(self, function: str, passes: str, syntax: Syntax = "att") -> str:
+        """The assembly that LLVM makes of that."""
+        text, level = self.optimised(function, passes), optimiser.level_of(passes)
+        return intel_assembly(text, level) if syntax == "intel" else ir.emit_assembly(ir.parse(text), level)
 
     @functools.cached_property
     def golden(self) -> Program:

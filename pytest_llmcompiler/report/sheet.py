@@ -33,15 +33,19 @@ def make_sheet(
     Samples that share an answer share its text and listing.
     """
     answers: dict[str, int] = {}
-    listings = []
+    listings, lowered = [], []
     for index, record in enumerate(records):
         if record["answer"] not in answers:
             answers[record["answer"]] = len(answers)
             listings.append(listing(index))
+            lowered.append(record["detail"].get("lowered"))
     long = {
         "prompt": prompt.text,
         "reference": reference,
-        "answers": [{"text": answer, "blocks": blocks} for answer, blocks in zip(answers, listings)],
+        "answers": [
+            {"text": answer, "lowered": assembly, "blocks": blocks}
+            for answer, assembly, blocks in zip(answers, lowered, listings)
+        ],
         "samples": [
             {
                 "sample": record["sample"],

@@ -11,6 +11,7 @@ from typing import Any
 
 from pytest_llmcompiler.judge.verdict import KINDS
 from pytest_llmcompiler.model.answer import key_of
+from pytest_llmcompiler.report.measures import measure_lines
 from pytest_llmcompiler.report.passk import Estimate, Tally, estimate, tally
 
 _GAP = "  "
@@ -51,7 +52,7 @@ def summary_lines(records: list[dict[str, Any]], ks: list[int], width: int, pain
         return []
     width = max(width, _NARROWEST)
     table = _table(_rows(tallies), _columns(tallies, ks), width, paint)
-    notes = [*_pass_notes(tallies, ks), *_inconclusive_notes(records)]
+    notes = [*_pass_notes(tallies, ks), *measure_lines(records), *_inconclusive_notes(records)]
     worst = _worst_lines(tallies, width, paint)
     return [*table, "", *worst, *(line for note in notes for line in _wrapped(note, width))]
 

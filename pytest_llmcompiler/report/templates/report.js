@@ -203,7 +203,7 @@
     if (detail.differences) parts.push(make("h3", {}, "Expected and observed"), differences(detail.differences));
     const notes = (detail.evidence || []).map((line) => /^ {2}([a-z]+) {2,}(\S[^]*)$/.exec(line)).filter((match) => match && match[1] !== "input");
     if (notes.length && notes.every(([, name]) => NOTES.has(name))) parts.push(terms(notes.map(([, name, words]) => [name, words])));
-    parts.push(make("h3", {}, "Assembly"), ...panels(answer.text, text.reference, detail));
+    parts.push(make("h3", {}, "Assembly"), ...panels(answer, text.reference, detail));
     if (text.reference && answer.blocks && text.reference.blocks) {
       parts.push(later("Disassembly, aligned by basic block", () => diff(answer.blocks, text.reference.blocks, detail.line)));
     }
@@ -211,7 +211,7 @@
     parts.push(make("h3", {}, "More"), terms(facts(one, sample)));
     return parts;
   }
-  const NOTES = new Set(["at", "placed", "malloc", "expected", "unset", "parts", "breach"]);
+  const NOTES = new Set(["at", "placed", "malloc", "expected", "unset", "parts", "breach", "lines", "origin"]);
 
   function facts(one, sample) {
     const { detail } = sample;
@@ -219,10 +219,24 @@
     const known = {
       "item": `${one.file}::${one.name}[${one.variant}]`,
       "ended by": sample.stop, "seed": sample.seed, "tokens of the prompt": one.prompt, "tokens of the answer": one.answer, "seconds": one.seconds,
+      ...measures(detail),
       "IR instructions": detail.instructions, "assembled by": detail.assembler, "because": detail.fallback,
       "inputs": detail.inputs, "inputs dropped": dropped, "warning": detail.warning,
     };
     return Object.entries(known).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  }
+
+  // What is measured beside the verdict: `record.schema.json` tells what is what.
+  function measures({ promised, ir, round_trip: trip, tune }) {
+    const yes = (value) => (value === undefined ? undefined : value ? "yes" : "no");
+    const held = (one, unit) => one && `${one.said}${unit}, is ${one.is === null ? "unknown" : one.is}`;
+    return {
+      "promised instruction count": held(promised?.instructions, ""), "promised binary size": held(promised?.size, " bytes"),
+      "opt's own IR": yes(ir?.exact), "the same but for names": yes(ir?.canonical),
+      "IR instructions of the answer": ir && `${ir.instructions}${ir.opt_instructions === undefined ? "" : `, opt's: ${ir.opt_instructions}`}`,
+      "the same assembly again": yes(trip?.exact), "BLEU": trip?.bleu,
+      "pass list": tune?.passes, "binary size": tune && `${tune.size} bytes, ${tune.oz} with -Oz: ${tune.improvement} percent less`,
+    };
   }
 
   function terms(pairs) {
@@ -251,7 +265,7 @@
     const marks = new Map();
     if (detail.parts) marks.set(detail.parts, ["parts", "its way parts from the reference's here"]);
     if (detail.line) marks.set(detail.line, ["fault", "it fails here"]);
-    const made = [source(`Answer`, answer, marks)];
+    const made = [source(answer.lowered ? "What LLVM makes of the answer" : "Answer", answer.lowered || answer.text, marks)];
     if (reference) made.push(source(`Reference: clang -${reference.passes}`, reference.text, new Map()));
     const legend = [...marks].sort(([a], [b]) => a - b).map(([line, [name, words]]) => make("span", {}, make("span", { class: `patch ${name}` }), `line ${line}: ${words}`));
     return [...(legend.length ? [make("p", { class: "marks" }, ...legend)] : []), make("div", { class: "panels" }, ...made)];

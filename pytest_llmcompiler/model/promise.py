@@ -1,0 +1,14 @@
+"""What an answer says of its code: `instruction count 29 and binary sise 129 bytes`, as the models spell it."""
+
+from __future__ import annotations
+
+import re
+
+_INSTRUCTIONS = re.compile(r"instruction count\s+(?:from\s+\d+\s+to\s+|of\s+)?(\d{1,9})\b", re.IGNORECASE)
+_SIZE = re.compile(r"binary si[sz]e\s+(?:from\s+\d+\s+to\s+|of\s+)?(\d{1,9})\b", re.IGNORECASE)
+
+
+def promise_of(answer: str) -> dict[str, int]:
+    """The counts that an answer states: `instructions`, of IR, and `size`, in bytes of text and data of the object."""
+    found = {"instructions": _INSTRUCTIONS.search(answer), "size": _SIZE.search(answer)}
+    return {name: int(match[1]) for name, match in found.items() if match}

@@ -1,0 +1,162 @@
+"""A verdict on what was answered to any of the tasks: it becomes assembly, and that is judged as all assembly is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pytest_llmcompiler.judge.bench import Bench
+from pytest_llmcompiler.judge.finding import quoted
+from pytest_llmcompiler.judge.verdict import Verdict
+from pytest_llmcompiler.model.answer import Task
+from pytest_llmcompiler.program import optimiser
+from pytest_llmcompiler.program.case import CaseError
+from pytest_llmcompiler.tasks import lowering
+from pytest_llmcompiler.tasks.canonical import canonical, plain, plain_assembly
+from pytest_llmcompiler.tasks.places import origins
+from pytest_llmcompiler.tasks.similarity import bleu
+
+_SMALLEST = "Oz"
+"""The pass list that others are held against."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the text of an answer was asked for, and what the answer says of it."""
+
+    task: Task = "asm"
+    passes: str = ""
+    """The pass list of the question; empty where the task has none."""
+    promised: Mapping[str, int] = field(default_factory=dict)
+    """What the answer says of itself: `instructions` and `size`."""
+
+
+def judged(bench: Bench, asked: Asked, text: str, *, scene: bool = False) -> Verdict:
+    """Judge the text of an answer: assembly, IR or a pass list, as the task has it. Raises what `Bench.judge` does.
+
+    What is known beside the verdict is in its `detail`: see `record.schema.json`.
+    """
+    reason = bench.unjudgeable()
+    if reason:
+        return Verdict("inconclusive", reason)
+    return _TASKS[asked.task](bench, asked, text, scene)
+
+
+def _assembly(bench: Bench, asked: Asked, text: str, scene: bool) -> Verdict:
+    verdict = bench.judge(text, scene=scene)
+    if not asked.promised:
+        return verdict
+    # The count in the prompt is one of IR, and so is the one that the models answer with.
+    expected = _expected_sizes(bench, asked.passes)
+    return _held_to_promise(verdict, asked, expected and expected[0], lowering.size_of(text))
+
+
+def _ir(bench: Bench, asked: Asked, text: str, scene: bool) -> Verdict:
+    try:
+        made = lowering.lowered(text, optimiser.level_of(asked.passes))
+    except lowering.RefusedError as error:
+        return _refused(error, text)
+    verdict = _traced_back(_lowered(bench, made, scene), asked, text)
+    verdict.detail["ir"] = _likeness(bench, asked.passes, text, made)
+    if asked.task == "disassemble":
+        verdict.detail["round_trip"] = _round_trip(bench, asked.passes, made.assembly)
+    return _held_to_promise(verdict, asked, made.instructions, made.size)
+
+
+def _tune(bench: Bench, asked: Asked, text: str, scene: bool) -> Verdict:
+    reference, function, passes = bench.reference, bench.function, text.strip()
+    before, seconds = reference.extracted(function), lowering.SECONDS
+    try:
+        bitcode = optimiser.optimised(before, passes, seconds=seconds, megabytes=_MEGABYTES)
+        made = lowering.lowered(bitcode, None)
+    except (optimiser.PassListError, optimiser.OptimiserError, lowering.RefusedError) as error:
+        line = text[: len(text) - len(text.lstrip())].count("\n") + 1
+        return Verdict("assemble", " ".join(str(error).split()), tuple(quoted(text, line)), {"line": line})
+    verdict = _lowered(bench, made, scene)
+    _, least = reference.optimised_sizes(function, _SMALLEST)
+    verdict.detail["tune"] = {
+        "passes": passes,
+        "size": made.size,
+        "oz": least,
+        "improvement": round(100 * (least - made.size) / least, 2),
+    }
+    return _held_to_promise(verdict, asked, made.instructions, made.size)
+
+
+_TASKS: dict[Task, Callable[[Bench, Asked, str, bool], Verdict]] = {
+    "asm": _assembly,
+    "ir": _ir,
+    "tune": _tune,
+    "disassemble": _ir,
+}
+_MEGABYTES = 4096
+"""Memory of the optimiser: the linker reserves more than it uses."""
+
+
+def _refused(error: lowering.RefusedError, text: str) -> Verdict:
+    place = f"line {error.line}, column {error.column}: " if error.line else ""
+    evidence = (*quoted(text, error.line), *error.more)
+    return Verdict("assemble", f"{place}{error}", evidence, {"line": error.line, "column": error.column})
+
+
+def _lowered(bench: Bench, made: lowering.Lowered, scene: bool) -> Verdict:
+    """The verdict on the assembly that LLVM made of an answer; it is told whose lines are meant."""
+    verdict = bench.judge(made.assembly, scene=scene)
+    evidence = verdict.evidence
+    if any(" line " in words for words in (verdict.message, *evidence)):
+        evidence = (*evidence, "  lines     are those of the assembly that LLVM makes of the answer")
+    return replace(verdict, evidence=evidence, detail={**verdict.detail, "lowered": made.assembly})
+
+
+def _traced_back(verdict: Verdict, asked: Asked, text: str) -> Verdict:
+    """The verdict on an answer's IR with the line of the answer in which it goes wrong, where that can be said."""
+    line = verdict.detail.get("line") or verdict.detail.get("parts")
+    if verdict.passed or line is None:
+        return verdict
+    level = optimiser.level_of(asked.passes)
+    origin = origins(text, level, verdict.detail["lowered"]).get(line)
+    if origin is None:
+        return verdict
+    words = " ".join(text.split("\n")[origin - 1].split())
+    evidence = (*verdict.evidence, f"  origin    line {origin} of the answer: {words}")
+    return replace(verdict, evidence=evidence, detail={**verdict.detail, "origin": origin})
+
+
+def _likeness(bench: Bench, passes: str, text: str, made: lowering.Lowered) -> dict[str, Any]:
+    """How an answer's IR compares with opt's own."""
+    facts: dict[str, Any] = {"instructions": made.instructions, "size": made.size}
+    sizes = _expected_sizes(bench, passes)
+    if sizes is None:
+        return facts
+    expected = bench.reference.optimised(bench.function, passes)
+    return facts | {
+        "exact": plain(text) == plain(expected),
+        "canonical": made.canonical == canonical(expected),
+        "opt_instructions": sizes[0],
+        "opt_size": sizes[1],
+    }
+
+
+def _expected_sizes(bench: Bench, passes: str) -> tuple[int, int] | None:
+    """Instructions and bytes of what opt makes with a pass list; None where LLVM does not know the list."""
+    try:
+        return bench.reference.optimised_sizes(bench.function, passes)
+    except CaseError:
+        return None
+
+
+def _round_trip(bench: Bench, passes: str, assembly: str) -> dict[str, Any]:
+    """How the assembly of an answer's IR compares with that which the answer was made of."""
+    given, made = plain_assembly(bench.reference.lowered(bench.function, passes)), plain_assembly(assembly)
+    score = bleu(made, given)
+    return {"exact": made == given, **({} if score is None else {"bleu": score})}
+
+
+def _held_to_promise(verdict: Verdict, asked: Asked, instructions: int | None, size: int | None) -> Verdict:
+    """The verdict with what the answer said of itself, beside what is true; it is no other one for that."""
+    found = {"instructions": instructions, "size": size}
+    held = {name: {"said": said, "is": found[name]} for name, said in asked.promised.items()}
+    if not held:
+        return verdict
+    return replace(verdict, detail={**verdict.detail, "promised": held})

@@ -1,0 +1,128 @@
+"""IR of unknown origin to assembly, by LLVM, in a process that may die of it.
+
+Whatever the IR holds, inline assembly that reads files too, LLVM is given no file, and limits of time and memory. What
+it writes is assembly of unknown origin, as any model's.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any, NamedTuple
+
+from pytest_llmcompiler.machine import llvm, sandbox
+from pytest_llmcompiler.machine.assembled import open_no_files
+from pytest_llmcompiler.machine.gas import AssemblyError, read
+from pytest_llmcompiler.program import ir
+from pytest_llmcompiler.tasks.canonical import canonical
+
+SECONDS, MEGABYTES = 20.0, 1024
+"""What LLVM may take for an answer."""
+
+_PLACE = re.compile(r"<string>:(\d+):(\d+): error: ")
+_TRIPLE = re.compile(r"(?:x86_64|amd64)(?:-[^-]*)?-(?:linux|unknown|none)(?:-.*)?|")
+_ENDING = re.compile(r"(?:LLVM ERROR|error): ([^\n]+)")
+
+
+class Lowered(NamedTuple):
+    """What LLVM makes of a module."""
+
+    assembly: str
+    """AT&T."""
+    instructions: int
+    """Of IR, in all its functions."""
+    size: int
+    """Bytes of text and data of its object file."""
+    canonical: str
+    """Its text without the names of values."""
+
+
+class RefusedError(Exception):
+    """IR that LLVM does not make code of. `str()` is the first line of LLVM's message."""
+
+    def __init__(self, message: str, line: int = 0, column: int = 0) -> None:
+        first, *rest = message.strip().splitlines() or ["LLVM gives no reason"]
+        super().__init__(first)
+        self.more = tuple(f"  {words.rstrip()}" for words in rest[:_MORE])
+        """Further lines of the message."""
+        self.line, self.column = line, column
+        """The place in the text, counted from 1; 0 where LLVM names none."""
+
+
+_MORE = 4
+
+
+def lowered(source: str | bytes, level: str | None) -> Lowered:
+    """Lower IR, given as text or as bitcode, as clang would at a level. Raises RefusedError."""
+    _warm(level)
+    try:
+        made = sandbox.call(_lower, source, level, seconds=SECONDS, megabytes=MEGABYTES)
+    except sandbox.TimedOut as error:
+        raise RefusedError(f"LLVM makes no code of it: {error}") from None
+    except sandbox.Died as death:
+        said = _ENDING.search(death.stderr)
+        raise RefusedError(f"LLVM makes no code of it: {said[1] if said else death.reason}") from None
+    if "refused" in made:
+        raise _refused(made["refused"], source if isinstance(source, str) else "")
+    return Lowered(**made)
+
+
+@functools.cache
+def _warm(level: str | None) -> None:
+    """Have here all that each child needs, which may open no file and would need longer."""
+    module = "define void @f() {\n  ret void\n}\n"
+    ir.emit_assembly(ir.parse(module), level)
+    ir.binary_size(module)
+
+
+def _lower(source: str | bytes, level: str | None) -> dict[str, Any]:
+    """Only for a sandbox."""
+    open_no_files()
+    try:
+        text = source if isinstance(source, str) else ir.printed(source)
+        module = ir.parse(text)
+        if not _TRIPLE.fullmatch(module.triple):
+            return {"refused": f"its target triple is {module.triple!r}, and the code is to run on {ir.TRIPLE}"}
+        layout = ir.data_layout()
+
+        def again() -> Any:  # what has been made code of is no good any more
+            fresh = ir.parse(text)
+            fresh.triple, fresh.data_layout = ir.TRIPLE, layout
+            return fresh
+
+        return {
+            "assembly": ir.emit_assembly(again(), level),
+            "instructions": ir.count(module),
+            "size": ir.object_size(ir.object_of(again())),
+            "canonical": canonical(text),
+        }
+    except ir.IRError as error:
+        return {"refused": str(error)}
+
+
+def _refused(message: str, source: str) -> RefusedError:
+    """LLVM's message, with the place that it names or that the line it quotes has in the text."""
+    message = message.removeprefix("LLVM IR parsing error\n")
+    place = _PLACE.match(message)
+    if place:
+        return RefusedError(message[place.end() :].split("\n")[0], int(place[1]), int(place[2]))
+    quoted = [line.strip() for line in message.splitlines()[1:] if line.strip()]
+    lines = [re.sub(r"\s*;.*", "", line).strip() for line in source.splitlines()]
+    numbers = [lines.index(line) + 1 for line in quoted if lines.count(line) == 1]
+    return RefusedError(message, *((numbers[0], 1) if numbers else ()))
+
+
+def size_of(assembly: str) -> int | None:
+    """Bytes of text and data of the object that LLVM's assembler makes of a text as it is; None where it makes none."""
+    _warm(None)
+    machine = llvm.target_machine()
+    try:
+        syntax = {"att": ".att_syntax prefix", "intel": ".intel_syntax noprefix"}[read(assembly).syntax]
+        text = f"{syntax}\n{assembly}"
+        return int(sandbox.call(_size_of, machine, text, seconds=SECONDS, megabytes=MEGABYTES))
+    except (AssemblyError, sandbox.SandboxError):
+        return None
+
+
+def _size_of(machine: Any, assembly: str) -> int:
+    return ir.object_size(llvm.object_file(machine, assembly))
