@@ -75,7 +75,7 @@ def _one_of(*names: str) -> Callable[[str], str]:
 OPTIONS = (
     Option(
         *("model", str, None, "SPEC"),
-        "who answers: FILE.gguf, http://HOST:PORT/v1, replay:FILE.jsonl, or reference (clang as the model)",
+        "who answers: FILE.gguf, http://HOST:PORT/v1, replay:FILE.jsonl, reference (clang as the model), or tiny",
     ),
     Option("samples", _positive, 1, "N", "answers for each item (default 1)"),
     Option("pass_k", _counts, (1,), "K,K", "report pass@k for these k (default 1)"),
@@ -97,7 +97,7 @@ OPTIONS = (
     ),
     Option("model_log", Path, None, "FILE", "write llama.cpp's own log to a file"),
     Option("passes", _names, ("O0",), "O0,O2", "pass lists in the prompt, an item for each (default O0)"),
-    Option("prompt", str, "meta", "NAME|FILE", "prompt template (default meta)"),
+    Option("prompt", str, None, "NAME|FILE", "prompt template (default: meta, and tiny for the model of this name)"),
     Option(
         *("assembler", _one_of("keystone", "llvm"), "keystone", "keystone|llvm"),
         "who assembles first (default keystone)",
@@ -130,7 +130,7 @@ class Settings:
     cache: Literal["on", "off", "refresh"]
     model_log: Path | None
     passes: tuple[str, ...]
-    prompt: str
+    prompt: str | None
     assembler: Literal["keystone", "llvm"]
     clang: str | None
     examples: int

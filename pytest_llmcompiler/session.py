@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmcompiler.judge.judging import judge_answer
 from pytest_llmcompiler.judge.verdict import JudgeError, Verdict
-from pytest_llmcompiler.model import check_spec, open_model, start_owner
+from pytest_llmcompiler.model import check_spec, open_model, start_owner, template_of
 from pytest_llmcompiler.model.answer import Answer, Model, ModelError, ModelSettings, Prompt, Sampling
-from pytest_llmcompiler.model.prompt import Template, TemplateError
+from pytest_llmcompiler.model.prompt import SHORT, Template, TemplateError
 from pytest_llmcompiler.options import Settings
 from pytest_llmcompiler.program.case import CaseError, read_case
 from pytest_llmcompiler.program.clang import ClangError, Toolchain
@@ -122,7 +122,7 @@ class Session:
     @functools.cached_property
     def template(self) -> Template:
         """The prompt template. Raises TemplateError."""
-        return Template.load(self.settings.prompt)
+        return Template.load(self.settings.prompt or template_of(self.settings.model))
 
     @functools.cached_property
     def _recorder(self) -> Recorder | None:
@@ -163,9 +163,13 @@ class Session:
             "passes": passes,
             "function": function,
         }
+        short = reference.short(function) if self.template.is_short else None
+        if short:
+            fields[SHORT] = short.text
         return Prompt(
             *(reference.case.name, function, task, passes, self.template.name, self.template.render(fields)),
             lambda: reference.assembly(function, passes),
+            short.names if short else {},
         )
 
     def plan(self, wanted: Sequence[tuple[int, tuple[Path, str, str, str]]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -25,6 +25,10 @@ class Prompt:
     text: str
     reference: Callable[[], str] = field(repr=False, compare=False)
     """The reference compiler's own assembly for this question: what the `reference` model answers, and a draft."""
+
+    names: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """Where `text` has other names for symbols than the case: those names, and what they stand for. Answers of models
+    that read `text` are in these names, and are given back in the case's."""
 
     @property
     def key(self) -> tuple[str, str, str, str]:

@@ -13,12 +13,15 @@ from pathlib import Path
 
 FIELDS: dict[str, str] = {
     "ir": "the LLVM IR of the function",
+    "short_ir": "the function alone in short form: optimised, without what code does not depend on, names replaced",
     "ir_count": "the number of IR instructions in it",
     "bin_size": "the size in bytes of the object that it compiles to (text and data)",
     "passes": "the pass list that the answer is to apply",
     "function": "the name of the function",
 }
 """What a template may use, each as `{name}`; a literal brace is written twice."""
+
+SHORT = "short_ir"
 
 _PIECE = re.compile(r"\{\{|\}\}|\{(\w+)\}|[{}]")
 
@@ -55,6 +58,11 @@ class Template:
         template._check()
         return template
 
+    @property
+    def is_short(self) -> bool:
+        """Whether it shows the short form, in which symbols have other names."""
+        return f"{{{SHORT}}}" in self.text.replace("{{", "")
+
     def render(self, fields: Mapping[str, str | int]) -> str:
         """Put `fields` into the holes, all in one pass: braces inside a value stay as they are.
 
@@ -73,8 +81,10 @@ class Template:
                 used.add(piece[1])
             elif piece[0] not in ("{{", "}}"):
                 self._reject(piece)
-        if "ir" not in used:
-            raise TemplateError(f"{self.name}: the template never shows the code: it has no {{ir}}")
+        if not used & {"ir", SHORT}:
+            raise TemplateError(
+                f"{self.name}: the template never shows the code: it has neither {{ir}} nor {{{SHORT}}}"
+            )
 
     def _reject(self, piece: re.Match[str]) -> None:
         line = self.text.count("\n", 0, piece.start()) + 1

@@ -99,7 +99,7 @@ def extract(text: str, function: str) -> str:
     manager = binding.create_new_module_pass_manager()
     manager.add_strip_dead_prototype_pass()
     manager.add_global_dead_code_eliminate_pass()
-    manager.run(kept, binding.create_pass_builder(_machine(), binding.create_pipeline_tuning_options(0)))
+    manager.run(kept, binding.create_pass_builder(machine(), binding.create_pipeline_tuning_options(0)))
     return normalised(str(kept)).strip() + "\n"
 
 
@@ -182,11 +182,11 @@ def _only(module: llvm.ModuleRef, use: str) -> frozenset[str]:
     """The local variables that are used in one way alone, directly or through an element of theirs."""
     local = {value.name for value in module.global_variables if value.linkage.name in ("internal", "private")}
     initial = (str(value).partition(" = ")[2] for value in module.global_variables)
-    others = {name for text in initial for name in _names(text)}
+    others = {name for text in initial for name in global_names(text)}
     for function in module.functions:
         lines = str(function).splitlines()
         for line in lines:
-            names = {name for name in _names(line) if name in local}
+            names = {name for name in global_names(line) if name in local}
             others |= {name for name in names if not _is_use(use, line, _element_of(name), lines)}
     return frozenset(local - others)
 
@@ -215,7 +215,7 @@ def mentioned(module: llvm.ModuleRef, function: str) -> frozenset[str]:
     found: set[str] = set()
     todo = [function]
     while todo:
-        new = set(_names(str(functions.get(todo.pop(), "")))) - found
+        new = set(global_names(str(functions.get(todo.pop(), "")))) - found
         found |= new
         todo += new
     return frozenset(found)
@@ -264,7 +264,7 @@ def without_path(text: str) -> str:
     return re.sub(r"^(@\.src = .*? constant ).*(, align 1)$", r"\1[1 x i8] zeroinitializer\2", text, flags=re.M)
 
 
-def _names(text: str) -> list[str]:
+def global_names(text: str) -> list[str]:
     """The global names in a text of IR."""
     return [first or second for first, second in re.findall(r'@(?:"((?:[^"\\]|\\.)*)"|([-\w$.]+))', text)]
 
@@ -290,11 +290,11 @@ def binary_size(text: str) -> int:
 
 def emit_object(text: str) -> bytes:
     """The ELF object that llc makes of a module."""
-    return bytes(_machine().emit_object(parse(text)))
+    return bytes(machine().emit_object(parse(text)))
 
 
 @functools.cache
-def _machine() -> llvm.TargetMachine:
+def machine() -> llvm.TargetMachine:
     binding = _llvm()
     target = binding.Target.from_triple(TRIPLE)
     return target.create_target_machine(cpu="x86-64", features="", opt=2, reloc="static", codemodel="default")

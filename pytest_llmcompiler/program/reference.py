@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pytest_llmcompiler.program import ir, signature
 from pytest_llmcompiler.program.case import ArgRule, Case, CaseError
 from pytest_llmcompiler.program.clang import ClangError, Toolchain, compile_ir, compile_watched, link, undefined_symbols
+from pytest_llmcompiler.program.short import Short, shorten
 from pytest_llmcompiler.program.types import Function, Int, Param, Pointer, Type, calls_back, unsupported
 
 if TYPE_CHECKING:
@@ -263,6 +264,11 @@ class Reference:
         if function not in self._extracted:
             self._extracted[function] = ir.extract(self.ir, function)
         return self._extracted[function]
+
+    def short(self, function: str) -> Short:
+        """One function in short IR. Raises CaseError where LLVM does not accept the IR of the case."""
+        with self._blamed():
+            return shorten(self.extracted(function), function)
 
     def sizes(self, function: str) -> tuple[int, int]:
         """The number of instructions in a function's IR and the bytes of its object, as prompts state them."""

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_BEFORE_CODE = frozenset(("no-answer", "truncated", "assemble", "link"))
+BEFORE_CODE = frozenset(("no-answer", "truncated", "assemble", "link"))
+"""Verdicts on answers that did not become machine code."""
 _Z = 1.959963984540054
 """The 97.5 % quantile of the normal distribution."""
 _T = (12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157)
@@ -81,7 +82,7 @@ def tally(records: Iterable[dict[str, Any]]) -> list[Tally]:
 
 def _tally(key: tuple[str, str, str, str], samples: Sequence[dict[str, Any]]) -> Tally:
     verdicts = tuple(sample["verdict"] for sample in samples)
-    coded = sum(verdict not in _BEFORE_CODE and verdict != "inconclusive" for verdict in verdicts)
+    coded = sum(verdict not in BEFORE_CODE and verdict != "inconclusive" for verdict in verdicts)
     return Tally(*key, verdicts, _tokens(samples, "prompt"), _tokens(samples, "answer"), coded)
 
 

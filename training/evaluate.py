@@ -1,0 +1,177 @@
+"""Ask a model for held-out functions and judge its answers, by the plugin's own means; start it again and it goes on.
+
+    python training/evaluate.py FOLDER tiny.gguf --functions 1000 --samples 10
+
+Every function is answered once greedily and `--samples` times at temperature 0.8. Results are kept in
+FOLDER/results-NAME.jsonl, NAME being the file's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import programs
+from generate import HELD_OUT, write_file
+
+from pytest_llmcompiler.judge.bench import Settings
+from pytest_llmcompiler.judge.judging import judge_answer
+from pytest_llmcompiler.judge.service import Judge
+from pytest_llmcompiler.model import open_model
+from pytest_llmcompiler.model.answer import Answer, Model, ModelSettings, Prompt, Sampling
+from pytest_llmcompiler.model.prompt import SHORT, Template
+from pytest_llmcompiler.program.case import Case, read_case
+from pytest_llmcompiler.program.clang import Toolchain
+from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.report.passk import BEFORE_CODE, Tally, estimate
+
+_TOGETHER = 20
+"""Functions in one case: a case is compiled and linked as a whole."""
+_WARM = 0.8
+_LENGTHS = (10, 20, 40, 80)
+"""Lines of the expected answer up to which functions are reported together."""
+
+
+def cases(folder: Path, count: int) -> Iterator[tuple[Case, list[dict[str, str]]]]:
+    """Held-out functions as case files, each with the records of its functions."""
+    pairs = list(_held_out(folder, count))
+    for start in range(0, count, _TOGETHER):
+        some = pairs[start : start + _TOGETHER]
+        path = folder / "held-out" / f"held_out_{start}.c"
+        path.parent.mkdir(exist_ok=True)
+        sources = []
+        for number, pair in enumerate(some, start):
+            name = f"held_out_{number}"
+            sources.append(pair["source"].replace(f" {pair['function']}(", f" {name}(", 1))
+            pair["function"] = name
+        text = programs.PRELUDE + "\n".join(sources)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+        yield read_case(path), some
+
+
+def _held_out(folder: Path, count: int) -> Iterator[dict[str, str]]:
+    """Records of functions that differ in their prompts."""
+    seen: set[str] = set()
+    number = HELD_OUT
+    while len(seen) < count:
+        write_file(folder, number)
+        for line in (folder / f"pairs-{number}.jsonl").open(encoding="utf-8"):
+            pair = json.loads(line)
+            if pair["prompt"] not in seen and len(seen) < count:
+                seen.add(pair["prompt"])
+                yield pair
+        number += 1
+
+
+class Evaluation:
+    """A model, a judge, and the results so far."""
+
+    def __init__(self, model: Path, results: Path, samples: int, examples: int) -> None:
+        self._results, self._samples = results, samples
+        self._template = Template.load("tiny")
+        self._greedy: Model = open_model(str(model), ModelSettings())
+        self._warm: Model = open_model(str(model), ModelSettings(Sampling(_WARM)))
+        self._judge = Judge(Settings(examples=examples))
+        lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
+        self.records: dict[str, dict[str, Any]] = {record["function"]: record for record in map(json.loads, lines)}
+
+    def add(self, case: Case, pair: dict[str, str]) -> None:
+        """Judge the model's answers for a function, unless that was done."""
+        function = pair["function"]
+        if function in self.records:
+            return
+        short = Reference(case, Toolchain()).short(function)
+        if short.text != pair["prompt"]:
+            raise ValueError(f"{case.path}::{function}: the prompt is not that of training\n{short.text}")
+        prompt = Prompt(
+            *(case.name, function, "asm", "O0", self._template.name, self._template.render({SHORT: short.text})),
+            reference=lambda: "",
+            names=short.names,
+        )
+        [greedy] = self._greedy.answers(prompt, 1)
+        warm = list(self._warm.answers(prompt, self._samples))
+        expected = pair["answer"]
+        record = {
+            "function": function,
+            "lines": expected.count("\n"),
+            "exact": greedy.text.split(":", 1)[-1] == expected.split(":", 1)[-1],
+            "greedy": self._verdict(case, function, greedy),
+            "warm": [self._verdict(case, function, answer) for answer in warm],
+        }
+        self.records[function] = record
+        with self._results.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def _verdict(self, case: Case, function: str, answer: Answer) -> str:
+        return judge_answer(self._judge, case, function, answer).kind
+
+    def close(self) -> None:
+        """End the processes."""
+        for opened in (self._greedy, self._warm, self._judge):
+            opened.close()
+
+
+def table(records: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """What came out, all together and by the length of the expected answer: percent, with 95 percent intervals."""
+    judged = [record for record in records if record["greedy"] != "inconclusive"]
+    yield "| lines | functions | assembles | exact | right (greedy) | pass@1 | pass@5 | pass@10 |"
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
+    yield _row("all", judged)
+    for low, high in zip((0, *_LENGTHS), (*_LENGTHS, None)):
+        some = [record for record in judged if low < record["lines"] <= (high or record["lines"])]
+        if some:
+            yield _row(f"{low + 1} to {high}" if high else f"over {low}", some)
+    yield ""
+    kinds = Counter(record["greedy"] for record in judged)
+    yield "Greedy verdicts: " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+
+
+def _row(name: str, records: Sequence[dict[str, Any]]) -> str:
+    greedy = [record["greedy"] for record in records]
+    columns = [
+        _share([[kind not in BEFORE_CODE] for kind in greedy], 1),
+        _share([[record["exact"]] for record in records], 1),
+        _share([[kind == "pass"] for kind in greedy], 1),
+    ]
+    warm = [[kind == "pass" for kind in record["warm"] if kind != "inconclusive"] for record in records]
+    columns += [_share(warm, k) for k in (1, 5, 10)]
+    return f"| {name} | {len(records)} | {' | '.join(columns)} |"
+
+
+def _share(passed: Sequence[Sequence[bool]], k: int) -> str:
+    """pass@k of some functions' samples."""
+    verdicts = [tuple("pass" if one else "mismatch" for one in samples) for samples in passed]
+    made = estimate([Tally("asm", "", str(n), "O0", some, None, None, 0) for n, some in enumerate(verdicts)], k)
+    return f"{100 * made.value:.1f} ({100 * made.low:.0f}-{100 * made.high:.0f})" if made else "-"
+
+
+def main() -> None:
+    """Evaluate and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("gguf", type=Path)
+    parser.add_argument("--functions", type=int, default=1000)
+    parser.add_argument("--samples", type=int, default=10)
+    parser.add_argument("--examples", type=int, default=20, help="generated inputs for each function")
+    options = parser.parse_args()
+    results = options.folder / f"results-{options.gguf.stem}.jsonl"
+    evaluation = Evaluation(options.gguf, results, options.samples, options.examples)
+    done: list[dict[str, Any]] = []
+    try:
+        for case, pairs in cases(options.folder, options.functions):
+            for pair in pairs:
+                evaluation.add(case, pair)
+                done.append(evaluation.records[pair["function"]])
+            print(f"{len(done)} functions: {sum(r['greedy'] == 'pass' for r in done)} right", flush=True)
+    finally:
+        evaluation.close()
+    print("\n".join(table(done)))
+
+
+if __name__ == "__main__":
+    main()
