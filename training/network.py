@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -43,8 +43,8 @@ class Layer(nn.Module):
         """(batch, tokens, width) -> the same."""
         batch, tokens, width = x.shape
         heads = self.qkv(self.attention_norm(x)).view(batch, tokens, 3, self.shape.heads, self.shape.head_width)
-        q, k, v = heads.permute(2, 0, 3, 1, 4).unbind()
-        q, k = _turned(q, cosine, sine), _turned(k, cosine, sine)
+        heads = heads.permute(2, 0, 3, 1, 4)
+        (q, k), v = _turned(heads[:2], cosine, sine), heads[2]
         attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.out(attended.transpose(1, 2).reshape(batch, tokens, width))
         gate, up = self.gate_up(self.feed_norm(x)).chunk(2, dim=-1)
@@ -77,6 +77,18 @@ class Network(nn.Module):
             x = layer(x, cosine, sine)
         x = self.norm(x if wanted is None else x[wanted])
         return x @ self.embedding.weight.T
+
+
+def stacked(network: Network, layers: int) -> Network:
+    """A deeper network: the layers that there are, over and over. It learns the rest sooner than one from nothing."""
+    grown = Network(replace(network.shape, layers=layers))
+    state = network.state_dict()
+    for name in grown.state_dict():
+        if name.startswith("layers."):
+            _, number, rest = name.split(".", 2)
+            state[name] = state[f"layers.{int(number) % network.shape.layers}.{rest}"]
+    grown.load_state_dict(state)
+    return grown
 
 
 def _turned(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
@@ -120,5 +132,5 @@ def _orthogonal(update: Tensor) -> Tensor:
     x = x.mT if tall else x
     for _ in range(5):
         square = x @ x.mT
-        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
     return (x.mT if tall else x).reshape(rows, columns)

@@ -25,13 +25,15 @@ import torch.distributed
 import torch.multiprocessing
 import torch.nn.functional as F  # noqa: N812
 from generate import HELD_OUT
-from network import Muon, Network, Shape
+from network import Muon, Network, Shape, stacked
 from torch import Tensor
 from vocabulary import Vocabulary
 
 CHECKPOINT = "checkpoint.pt"
 _MATRIX_RATE, _REST_RATE, _WARM_UP = 0.02, 0.004, 100
 """Learning rates of matrices and of all else, and steps until they are reached."""
+_SHALLOW = 0.3
+"""The share of the training in which the network has half of its layers, which takes half of the time."""
 _TOKENS = 1600, 4800
 """Tokens of a step, all processes together: at the start and from 0.4 of the training on."""
 _PAUSE = 20.0
@@ -117,25 +119,35 @@ class Trainer:
         self.rank, self.options, self.folder = rank, options, options.folder
         vocabulary = Vocabulary.load(options.folder / "vocabulary.json")
         torch.manual_seed(options.seed)
-        self.shape = Shape(
-            len(vocabulary),
-            width=options.width,
-            layers=options.layers,
-            heads=options.width // 32,
-            feed_forward=3 * options.width,
-        )
-        self.network = Network(self.shape)
-        matrices = [p for layer in self.network.layers for p in layer.parameters() if p.ndim == 2]
-        self._rest = [p for p in self.network.parameters() if not any(p is other for other in matrices)]
-        self.muon = Muon(matrices, rank, options.processes, self._sum)
-        self.adam = torch.optim.AdamW(self._rest, lr=0, betas=(0.9, 0.98), weight_decay=0.01)
-        self.pairs = Pairs(self.folder, vocabulary, self.shape.context)
+        self.pairs = Pairs(self.folder, vocabulary, Shape.context)
         self.steps, self.tokens, self.minutes = 0, 0, 0.0
-        self._load()
+        self._passed = 0.0
+        path = self.folder / CHECKPOINT
+        if path.exists():
+            self._load(torch.load(path, weights_only=True))
+        else:
+            self._take(Network(Shape(len(vocabulary), layers=options.layers // 2)))
 
     def _sum(self, tensor: Tensor) -> None:
+        """Over all processes, in place."""
         if self.options.processes > 1:
             torch.distributed.all_reduce(tensor)
+
+    def _take(self, network: Network) -> None:
+        """Train this network from now on."""
+        self.network = network
+        matrices = [p for layer in network.layers for p in layer.parameters() if p.ndim == 2]
+        rest = [p for p in network.parameters() if not any(p is other for other in matrices)]
+        self.muon = Muon(matrices, self.rank, self.options.processes, self._sum)
+        self.adam = torch.optim.AdamW(rest, lr=0, betas=(0.9, 0.98), weight_decay=0.01)
+
+    def _grow(self) -> None:
+        """Give the network its full depth when it is time."""
+        if self.network.shape.layers < self.options.layers and self.minutes > _SHALLOW * self.options.minutes:
+            momenta = self.muon.momenta
+            self._take(stacked(self.network, self.options.layers))
+            for number, kept in enumerate(self.muon.momenta):
+                kept.copy_(momenta[number % len(momenta)])
 
     def run(self) -> None:
         """Train until the minutes are over."""
@@ -146,6 +158,7 @@ class Trainer:
             number, examples = self._agreed_file()
             share = min(1.0, self.minutes / (0.4 * self.options.minutes))
             budget = int(_TOKENS[0] + share * (_TOKENS[1] - _TOKENS[0])) // self.options.processes
+            self._grow()
             todo = batches(examples, budget, 1000 * number + self.pairs.visits[number])
             todo = todo[: len(todo) // self.options.processes * self.options.processes]
             for batch in todo[self.rank :: self.options.processes]:
@@ -195,10 +208,11 @@ class Trainer:
         loss = F.cross_entropy(self.network(inputs, wanted), targets, reduction="sum")
         loss.backward()
         parameters = list(self.network.parameters())
-        facts = torch.tensor([float(len(targets)), loss.item(), float(inputs.numel()), 0.0])
+        facts = torch.tensor([float(len(targets)), loss.item(), float(inputs.numel()), self._passed])
         flat = torch.cat([*(p.grad.flatten() for p in parameters if p.grad is not None), facts])
         self._sum(flat)
-        answers, total, count, _ = flat[-4:].tolist()
+        answers, total, count, passed = flat[-4:].tolist()
+        self.minutes += passed
         flat /= answers
         for parameter, gradient in zip(parameters, flat[:-4].split([p.numel() for p in parameters])):
             parameter.grad = gradient.view_as(parameter)
@@ -209,14 +223,13 @@ class Trainer:
         self.adam.step()
         self.steps += 1
         self.tokens += int(count)
-        passed = torch.tensor([min(time.monotonic() - started, _PAUSE) / 60 if self.rank == 0 else 0.0])
-        self._sum(passed)
-        self.minutes += float(passed)
+        if self.rank == 0:  # the others hear of it in the next step
+            self._passed = min(time.monotonic() - started, _PAUSE) / 60
         return total / answers, int(count)
 
     def _save(self) -> None:
         state: dict[str, Any] = {
-            "shape": asdict(self.shape),
+            "shape": asdict(self.network.shape),
             "network": self.network.state_dict(),
             "momenta": self.muon.momenta,
             "adam": self.adam.state_dict(),
@@ -227,11 +240,8 @@ class Trainer:
         torch.save(state, unfinished)
         unfinished.rename(self.folder / CHECKPOINT)
 
-    def _load(self) -> None:
-        path = self.folder / CHECKPOINT
-        if not path.exists():
-            return
-        state = torch.load(path, weights_only=True)
+    def _load(self, state: dict[str, Any]) -> None:
+        self._take(Network(Shape(**state["shape"])))
         self.network.load_state_dict(state["network"])
         for mine, other in zip(self.muon.momenta, state["momenta"]):
             mine.copy_(other)
@@ -261,8 +271,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=120, help="of training, those before a restart counted in")
     parser.add_argument("--decay", type=float, help="minutes at the end in which the rate falls to zero")
     parser.add_argument("--processes", type=int, default=2, help="with one thread each")
-    parser.add_argument("--width", type=int, default=128)
-    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--layers", type=int, default=6, help="of the network in the end")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     if options.processes == 1:

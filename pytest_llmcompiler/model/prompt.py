@@ -13,15 +13,16 @@ from pathlib import Path
 
 FIELDS: dict[str, str] = {
     "ir": "the LLVM IR of the function",
-    "short_ir": "the function alone in short form: optimised, without what code does not depend on, names replaced",
     "ir_count": "the number of IR instructions in it",
     "bin_size": "the size in bytes of the object that it compiles to (text and data)",
     "passes": "the pass list that the answer is to apply",
     "function": "the name of the function",
+    "short_ir": "the function optimised, without what code does not depend on, under other names",
 }
 """What a template may use, each as `{name}`; a literal brace is written twice."""
 
 SHORT = "short_ir"
+"""The field for short IR, see `pytest_llmcompiler.program.short`."""
 
 _PIECE = re.compile(r"\{\{|\}\}|\{(\w+)\}|[{}]")
 
@@ -61,7 +62,7 @@ class Template:
     @property
     def is_short(self) -> bool:
         """Whether it shows the short form, in which symbols have other names."""
-        return f"{{{SHORT}}}" in self.text.replace("{{", "")
+        return any(piece[1] == SHORT for piece in _PIECE.finditer(self.text))
 
     def render(self, fields: Mapping[str, str | int]) -> str:
         """Put `fields` into the holes, all in one pass: braces inside a value stay as they are.
