@@ -67,6 +67,46 @@ def test_values_and_blocks_of_ir_files_are_numbered_too(compiled: Compile) -> No
     assert compiled(named, ".ll").short("odd name").text == compiled(numbered, ".ll").short("g0").text
 
 
+def test_debug_information_and_other_metadata_make_no_difference(compiled: Compile) -> None:
+    bare = "define i32 @h(ptr %0) {{\n%2 = load i32, ptr %0{}{}\n{}ret i32 %2{}\n}}\n{}"
+    described = (
+        bare.format(
+            ", align 4",
+            ", !tbaa !9, !range !8",
+            "  #dbg_value(i32 %2, !4, !DIExpression(), !6)\n",
+            ", !dbg !6",
+            """
+    !llvm.dbg.cu = !{!0}
+    !llvm.module.flags = !{!7}
+    !0 = distinct !DICompileUnit(language: DW_LANG_C11, file: !1, emissionKind: FullDebug)
+    !1 = !DIFile(filename: "a.c", directory: "/")
+    !2 = distinct !DISubprogram(name: "h", scope: !1, file: !1, line: 1, type: !3, spFlags: DISPFlagDefinition, unit: !0)
+    !3 = !DISubroutineType(types: !{null})
+    !4 = !DILocalVariable(name: "x", scope: !2, file: !1, line: 1, type: !5)
+    !5 = !DIBasicType(name: "int", size: 32, encoding: DW_ATE_signed)
+    !6 = !DILocation(line: 1, column: 1, scope: !2)
+    !7 = !{i32 2, !"Debug Info Version", i32 3}
+    !8 = !{i32 0, i32 7}
+    !9 = !{!10, !10, i64 0}
+    !10 = !{!"int", !11}
+    !11 = !{!"root"}
+    """,
+        )
+        .replace("%0) {", "%0) !dbg !2 {")
+        .replace("\n    ", "\n")
+    )
+    assert (
+        compiled(described, ".ll").short("h").text == compiled(bare.format("", "", "", "", ""), ".ll").short("h").text
+    )
+
+
+def test_types_have_canonical_names(compiled: Compile) -> None:
+    source = "struct {0} {{ long a[4]; }}; void keep(struct {0} *); void f(void) {{ struct {0} s; keep(&s); }}"
+    one, other = (compiled(source.format(name)).short("f").text for name in ("shape", "nsw"))
+    assert one == other
+    assert "alloca %t0\n" in one
+
+
 def test_loops_and_switches_stay_what_they_are(compiled: Compile) -> None:
     reference = compiled(
         """

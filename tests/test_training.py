@@ -45,9 +45,9 @@ def test_expected_answers_are_right(compiled: Compile, judged: Judged) -> None:
     from generate import EACH, HELD_OUT
 
     first = HELD_OUT * EACH
-    source = programs.PRELUDE + "\n".join(programs.Program(first + n).text(f"f{n}") for n in range(4))
+    source = programs.PRELUDE + "\n".join(programs.Program(first + n).text(f"f{n}") for n in range(3))
     verdicts = []
-    for function in ("f0", "f1", "f2", "f3"):
+    for function in ("f0", "f1", "f2"):
         short = compiled(source).short(function)
         verdicts.append(judged(source, function, renamed(expected(short.module), short.names)).kind)
     assert "pass" in verdicts
@@ -71,8 +71,10 @@ def test_values_have_their_places_and_labels_their_numbers() -> None:
     """.replace("\n    ", "\n")
     lines = [line.strip() for line in expected(module).splitlines()]
     assert lines[:5] == ["f:", "pushq\t%rbp", "movq\t%rsp, %rbp", "subq\t$1024, %rsp", "movl\t%edi, -8(%rbp)"]
-    assert lines[10:13] == ["movl\t-8(%rbp), %eax", "addl\t-24(%rbp), %eax", "movl\t%eax, -88(%rbp)"]
-    assert [line for line in lines if line.startswith(".L")] == [".L6:"] or ".L4:" in lines
+    added = lines.index("addl\t-24(%rbp), %eax")
+    assert lines[added - 1 : added + 2] == ["movl\t-8(%rbp), %eax", "addl\t-24(%rbp), %eax", "movl\t%eax, -88(%rbp)"]
+    assert [line for line in lines if line.startswith(".L")] == [".L6:"]
+    assert "jle\t.L6" in lines
 
 
 def test_a_vocabulary_cuts_any_text_and_gives_it_back() -> None:

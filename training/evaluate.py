@@ -9,6 +9,7 @@ FOLDER/results-NAME.jsonl, NAME being the file's.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,15 +19,15 @@ from typing import Any
 import programs
 from generate import HELD_OUT, write_file
 
-from pytest_llmcompiler.judge.bench import Settings
-from pytest_llmcompiler.judge.judging import judge_answer
-from pytest_llmcompiler.judge.service import Judge
+from pytest_llmcompiler.judge.bench import Bench, Settings
 from pytest_llmcompiler.model import open_model
 from pytest_llmcompiler.model.answer import Answer, Model, ModelSettings, Prompt, Sampling
+from pytest_llmcompiler.model.extract import NoCode, Truncated, extract
 from pytest_llmcompiler.model.prompt import SHORT, Template
-from pytest_llmcompiler.program.case import Case, read_case
+from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.program.short import renamed
 from pytest_llmcompiler.report.passk import BEFORE_CODE, Tally, estimate
 
 _TOGETHER = 20
@@ -36,8 +37,8 @@ _LENGTHS = (10, 20, 40, 80)
 """Lines of the expected answer up to which functions are reported together."""
 
 
-def cases(folder: Path, count: int) -> Iterator[tuple[Case, list[dict[str, str]]]]:
-    """Held-out functions as case files, each with the records of its functions."""
+def cases(folder: Path, count: int) -> Iterator[tuple[Reference, list[dict[str, str]]]]:
+    """Held-out functions as cases, each with the records of its functions."""
     pairs = list(_held_out(folder, count))
     for start in range(0, count, _TOGETHER):
         some = pairs[start : start + _TOGETHER]
@@ -51,7 +52,7 @@ def cases(folder: Path, count: int) -> Iterator[tuple[Case, list[dict[str, str]]
         text = programs.PRELUDE + "\n".join(sources)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
-        yield read_case(path), some
+        yield Reference(read_case(path), Toolchain()), some
 
 
 def _held_out(folder: Path, count: int) -> Iterator[dict[str, str]]:
@@ -69,51 +70,57 @@ def _held_out(folder: Path, count: int) -> Iterator[dict[str, str]]:
 
 
 class Evaluation:
-    """A model, a judge, and the results so far."""
+    """A model, and the results so far."""
 
     def __init__(self, model: Path, results: Path, samples: int, examples: int) -> None:
         self._results, self._samples = results, samples
         self._template = Template.load("tiny")
         self._greedy: Model = open_model(str(model), ModelSettings())
         self._warm: Model = open_model(str(model), ModelSettings(Sampling(_WARM)))
-        self._judge = Judge(Settings(examples=examples))
+        self._settings = Settings(examples=examples)
         lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
         self.records: dict[str, dict[str, Any]] = {record["function"]: record for record in map(json.loads, lines)}
 
-    def add(self, case: Case, pair: dict[str, str]) -> None:
+    def add(self, reference: Reference, pair: dict[str, str]) -> None:
         """Judge the model's answers for a function, unless that was done."""
         function = pair["function"]
         if function in self.records:
             return
-        short = Reference(case, Toolchain()).short(function)
+        short = reference.short(function)
         if short.text != pair["prompt"]:
-            raise ValueError(f"{case.path}::{function}: the prompt is not that of training\n{short.text}")
-        prompt = Prompt(
-            *(case.name, function, "asm", "O0", self._template.name, self._template.render({SHORT: short.text})),
-            reference=lambda: "",
-            names=short.names,
-        )
+            raise ValueError(f"{reference.case.path}::{function}: the prompt is not that of training\n{short.text}")
+        text = self._template.render({SHORT: short.text})
+        facts = (reference.case.name, function, "asm", "O0", self._template.name, text)
+        prompt = Prompt(*facts, reference=lambda: "", names=short.names)
         [greedy] = self._greedy.answers(prompt, 1)
         warm = list(self._warm.answers(prompt, self._samples))
+        bench = Bench(reference, function, self._settings)
+        verdict = functools.cache(lambda text, stop: _verdict(bench, function, Answer(text, stop=stop)))
         expected = pair["answer"]
         record = {
             "function": function,
             "lines": expected.count("\n"),
-            "exact": greedy.text.split(":", 1)[-1] == expected.split(":", 1)[-1],
-            "greedy": self._verdict(case, function, greedy),
-            "warm": [self._verdict(case, function, answer) for answer in warm],
+            "exact": greedy.text == renamed(expected, short.names),
+            "greedy": verdict(greedy.text, greedy.stop),
+            "warm": [verdict(answer.text, answer.stop) for answer in warm],
         }
         self.records[function] = record
         with self._results.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
-    def _verdict(self, case: Case, function: str, answer: Answer) -> str:
-        return judge_answer(self._judge, case, function, answer).kind
-
     def close(self) -> None:
         """End the processes."""
-        for opened in (self._greedy, self._warm, self._judge):
+        for opened in (self._greedy, self._warm):
             opened.close()
+
+
+def _verdict(bench: Bench, function: str, answer: Answer) -> str:
+    try:
+        return bench.judge(extract(answer, function).text, explain=False).kind
+    except NoCode:
+        return "no-answer"
+    except Truncated:
+        return "truncated"
 
 
 def table(records: Iterable[dict[str, Any]]) -> Iterator[str]:
@@ -163,9 +170,9 @@ def main() -> None:
     evaluation = Evaluation(options.gguf, results, options.samples, options.examples)
     done: list[dict[str, Any]] = []
     try:
-        for case, pairs in cases(options.folder, options.functions):
+        for reference, pairs in cases(options.folder, options.functions):
             for pair in pairs:
-                evaluation.add(case, pair)
+                evaluation.add(reference, pair)
                 done.append(evaluation.records[pair["function"]])
             print(f"{len(done)} functions: {sum(r['greedy'] == 'pass' for r in done)} right", flush=True)
     finally:

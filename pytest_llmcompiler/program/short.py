@@ -26,8 +26,11 @@ _GIVEN_UP = re.compile(
     r"|inrange)\((?:[^()]|\([^()]*\))*\)) ?"
 )
 """Promises and marks. Without them IR means the same, or less is known of it."""
-_ATTACHED = re.compile(r"(?:,? ![\w.]+ !\d+|,? !\w+\(\)| #\d+|, align \d+| align \d+)(?=[ ,){\n]|$)", re.M)
-_DROPPED_LINES = re.compile(r"^(?:attributes #|!|source_filename|; ).*\n?", re.M)
+_ATTACHED = re.compile(r"(?:,? ![\w.]+ !\d+| #\d+)(?=[ ,){\n]|$)", re.M)
+_ALIGNED = re.compile(r",? align \d+(?=[ ,){\n]|$)", re.M)
+_DROPPED_LINES = re.compile(r"^(?:attributes #|!llvm\.|source_filename|; | +#dbg_).*\n?", re.M)
+_TYPE = re.compile(r"%(?:[A-Za-z$._][\w$.]*|\"[^\"]*\")")
+"""A named type: values have numbers."""
 _COMMENT = re.compile(r"[ \t]*;[^\"\n]*$", re.M)
 _HEADER = re.compile(r"^(define .*\)) \{$", re.M)
 _KEPT_SIMPLE = '"no-builtins" "no-jump-tables"="true"'
@@ -96,7 +99,9 @@ def _optimise(module: llvm.ModuleRef) -> None:
 
 
 def _lines(function: llvm.ValueRef) -> Iterator[str]:
-    for line in _COMMENT.sub("", _ATTACHED.sub("", str(function))).splitlines():
+    text = _COMMENT.sub("", _ALIGNED.sub("", _ATTACHED.sub("", str(function))))
+    types = {name: f"%t{number}" for number, name in enumerate(dict.fromkeys(_TYPE.findall(text)))}
+    for line in _TYPE.sub(lambda name: types[name[0]], text).splitlines():
         if line.strip():
             yield line.strip() + "\n"
 
