@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import programs
-from generate import HELD_OUT, write_file
+from generate import HELD_OUT, HELD_OUT_LONGER, write_file
 
 from pytest_llmcompiler.judge.bench import Bench, Settings
 from pytest_llmcompiler.model import open_model
@@ -40,7 +40,7 @@ _LENGTHS = (10, 20, 40, 80)
 def cases(folder: Path, count: int) -> Iterator[tuple[Reference, list[dict[str, str]]]]:
     """Held-out functions as cases, each with the records of its functions."""
     pairs = list(_held_out(folder, count))
-    for start in range(0, count, _TOGETHER):
+    for start in range(0, len(pairs), _TOGETHER):
         some = pairs[start : start + _TOGETHER]
         path = folder / "held-out" / f"held_out_{start}.c"
         path.parent.mkdir(exist_ok=True)
@@ -56,17 +56,14 @@ def cases(folder: Path, count: int) -> Iterator[tuple[Reference, list[dict[str, 
 
 
 def _held_out(folder: Path, count: int) -> Iterator[dict[str, str]]:
-    """Records of functions that differ in their prompts."""
+    """Records of functions that differ in their prompts: half of them short, half of them longer."""
     seen: set[str] = set()
-    number = HELD_OUT
-    while len(seen) < count:
-        write_file(folder, number)
-        for line in (folder / f"pairs-{number}.jsonl").open(encoding="utf-8"):
+    for number, most in ((HELD_OUT, count // 2), (HELD_OUT_LONGER, count)):
+        for line in write_file(folder, number).open(encoding="utf-8"):
             pair = json.loads(line)
-            if pair["prompt"] not in seen and len(seen) < count:
+            if pair["prompt"] not in seen and len(seen) < most:
                 seen.add(pair["prompt"])
                 yield pair
-        number += 1
 
 
 class Evaluation:
@@ -162,7 +159,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("gguf", type=Path)
-    parser.add_argument("--functions", type=int, default=1000)
+    parser.add_argument("--functions", type=int, default=1000, help="how many, up to some 1,300")
     parser.add_argument("--samples", type=int, default=10)
     parser.add_argument("--examples", type=int, default=20, help="generated inputs for each function")
     options = parser.parse_args()

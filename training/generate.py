@@ -25,21 +25,24 @@ from pytest_llmcompiler.program.reference import Reference
 
 EACH, TOGETHER = 2400, 24
 """Programs for a file of pairs, and for one call of clang."""
-HELD_OUT = 1_000_000
-"""The number of the first file that is for evaluation: its programs have other seeds than those for training."""
+EACH_HELD_OUT = 720
+SHORT = 22
+"""How many files have short programs: a training begins with them. Those of all later files are longer."""
+HELD_OUT, HELD_OUT_LONGER = 1_000_000, 1_000_001
+"""The numbers of the files for evaluation, whose programs have other seeds than those for training."""
 CASES = Path(__file__).resolve().parents[1] / "cases"
 
 
-def pairs(sources: list[str]) -> Iterator[dict[str, str]]:
+def pairs(texts: list[str]) -> Iterator[dict[str, str]]:
     """A record for each function (named f0, f1, …): its C text, its short IR and the expected answer.
 
     Functions that the answer's form has no room for are left out.
     """
     with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
         path = Path(folder) / "programs.c"
-        path.write_text(programs.PRELUDE + "\n".join(sources), encoding="utf-8")
+        path.write_text(programs.PRELUDE + "\n".join(texts), encoding="utf-8")
         text = Toolchain().ir(path)
-    for number, source in enumerate(sources):
+    for number, source in enumerate(texts):
         made = short.shorten(ir.extract(text, f"f{number}"), f"f{number}")
         try:
             answer = expected(made.module)
@@ -48,13 +51,23 @@ def pairs(sources: list[str]) -> Iterator[dict[str, str]]:
         yield {"source": source, "function": f"f{number}", "prompt": made.text, "answer": answer}
 
 
+def sources(start: int, *, longer: bool) -> list[str]:
+    """The programs for one call of clang, from a seed on."""
+    return [programs.Program(start + n, longer=longer).text(f"f{n}") for n in range(TOGETHER)]
+
+
+def is_longer(number: int) -> bool:
+    """Whether a file has longer programs."""
+    return number >= SHORT and number != HELD_OUT
+
+
 def write_file(folder: Path, number: int) -> Path:
     """Make the file of pairs with this number, unless it is there."""
     path = folder / f"pairs-{number}.jsonl"
     if not path.exists():
-        first = range(number * EACH, (number + 1) * EACH, TOGETHER)
-        sources = ([programs.Program(start + n).text(f"f{n}") for n in range(TOGETHER)] for start in first)
-        _write(path, (pair for some in sources for pair in pairs(some)))
+        count = EACH if number < HELD_OUT else EACH_HELD_OUT
+        first = range(number * EACH, number * EACH + count, TOGETHER)
+        _write(path, (pair for start in first for pair in pairs(sources(start, longer=is_longer(number)))))
     return path
 
 
@@ -82,7 +95,7 @@ def main() -> None:
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     _write(options.folder / "cases.jsonl", cases())
-    numbers = [HELD_OUT, *range(options.files)]
+    numbers = [HELD_OUT, HELD_OUT_LONGER, *range(options.files)]
     with ProcessPoolExecutor(options.processes) as pool:
         for path in pool.map(write_file, [options.folder] * len(numbers), numbers):
             print(path, flush=True)

@@ -50,19 +50,24 @@ class _Scope:
 class Program:
     """One random function. The same seed gives the same text."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, longer: bool = False) -> None:
+        """`longer`: with more loops and branches, in each other too."""
         self._random = random.Random(seed)
+        self._longer = longer
         self._scope = _Scope()
         self._names = list(_VARIABLES)
         self._random.shuffle(self._names)
-        self._loops = 0
+        self._loops, self._depth = 0, 0
+        self._integers: list[str] = []
+        """Parameters that are no pointers."""
 
     def text(self, name: str) -> str:
         """The function in C, under this name."""
         pick = self._random
         result = self._type()
         parameters = self._parameters()
-        shape = pick.choices(("expression", "straight", "branches", "loop", "mixed"), (16, 20, 24, 26, 14))[0]
+        shares = (4, 12, 26, 34, 24) if self._longer else (16, 20, 24, 26, 14)
+        shape = pick.choices(("expression", "straight", "branches", "loop", "mixed"), shares)[0]
         body = getattr(self, f"_{shape}")(result)
         kind = "void" if not any(line.strip().startswith("return") for line in body) else result
         lines = "\n".join("    " + line for line in body)
@@ -86,6 +91,7 @@ class Program:
                 parameters.append(f"{self._type()} {name}")
                 scope.values.append(name)
                 scope.places.append(name)
+                self._integers.append(name)
             elif kind == "array":
                 writable = self._chance(0.5)
                 element = self._type()
@@ -125,8 +131,13 @@ class Program:
     def _ended(self, body: list[str]) -> list[str]:
         pick = self._random
         writes = any(mark in line for line in body for mark in ("] ", "->", "g_")) and "return" not in "".join(body)
-        if writes and self._chance(0.5):
+        if writes and self._chance(0.3 if self._longer else 0.5):
             return body
+        if self._longer and self._chance(0.12):
+            return [*body, f"return {self._condition()} ? {self._leaf()} : {self._leaf()};"]
+        if self._longer and self._scope.places and self._chance(0.8):
+            joint = pick.choice((" + ", " - ", " ^ "))
+            return [*body, f"return {joint.join(self._scope.places[-pick.choice((1, 2)) :])};"]
         if self._scope.places and self._chance(0.6):
             latest = self._scope.places[-1]
             more = f" {pick.choice('+-*&|^')} {self._leaf()}" if self._chance(0.35) else ""
@@ -189,11 +200,23 @@ class Program:
         """Statements of a block, which leave no names behind."""
         scope = self._scope
         values, places = len(scope.values), len(scope.places)
-        lines = []
+        lines: list[str] = []
         for _ in range(self._random.choices((1, 2), (4, 1))[0]):
-            lines += [self._assignment()] if scope.places and self._chance(0.6) else self._simple()
+            if self._longer and scope.places and self._depth < 2 and self._chance(0.35):
+                lines += self._nested()
+            else:
+                lines += [self._assignment()] if scope.places and self._chance(0.6) else self._simple()
         del scope.values[values:], scope.places[places:]
         return ["    " + line for line in lines]
+
+    def _nested(self) -> list[str]:
+        """A branch inside of a block."""
+        self._depth += 1
+        lines = [f"if ({self._condition()}) {{", *self._inner()]
+        if self._chance(0.4):
+            lines += ["} else {", *self._inner()]
+        self._depth -= 1
+        return [*lines, "}"]
 
     def _switch(self) -> list[str]:
         pick = self._random
@@ -210,7 +233,7 @@ class Program:
         """A loop, with what it gathers."""
         pick = self._random
         lines = []
-        for _ in range(pick.choice((0, 1, 1, 1))):
+        for _ in range(pick.choice((1, 1, 2) if self._longer else (0, 1, 1, 1))):
             start = pick.choice(("0", "0", "0", "1", self._leaf()))
             lines += self._declared(start)
         kind = pick.choices(("count", "halve", "until"), (7, 2, 2))[0]
@@ -218,7 +241,7 @@ class Program:
             return lines + self._counted()
         if kind == "until" and self._scope.arrays:
             return lines + self._until()
-        place = pick.choice(list(self._scope.places))
+        place = pick.choice(self._integers if self._longer and self._integers else self._scope.places)
         step = pick.choice((f"{place} >>= 1;", f"{place} /= {pick.choice((2, 3, 10))};", f"{place} &= {place} - 1;"))
         if ">>" in step:
             kind = pick.choice(("unsigned", "unsigned char", "unsigned long"))
@@ -238,8 +261,15 @@ class Program:
         self._loops += 1
         kind = pick.choice(("int", "int", "unsigned", "long", "unsigned long"))
         bound = pick.choice((*scope.values[:3], *scope.values[:3], str(pick.choice((3, 4, 7, 8, 16)))))
+        if self._longer and self._integers and bound.isidentifier():
+            bound = pick.choice(self._integers)
         head = f"for ({kind} {counter} = {pick.choice(('0', '0', '0', '1'))}; {counter} < {bound}; {counter}++) {{"
-        if bound.isidentifier() and self._chance(0.2):
+        if self._longer and bound.isidentifier() and self._chance(0.2):
+            bound = f"({bound} & {pick.choice((7, 15, 31))})"
+            head = f"for ({kind} {counter} = 0; {counter} < {bound}; {counter} += {pick.choice((1, 1, 2))}) {{"
+        if self._longer and kind in ("int", "long") and bound.isidentifier() and self._chance(0.15):
+            head = f"for ({kind} {counter} = {bound} - 1; {counter} >= 0; {counter}--) {{"
+        elif bound.isidentifier() and self._chance(0.2):
             head = f"for ({kind} {counter} = {bound}; {counter} > 0; {counter}--) {{"
         scope.values.append(counter)
         scope.indices.append(counter)
@@ -355,6 +385,12 @@ class Program:
 
     def _condition(self) -> str:
         pick = self._random
+        if self._longer and self._scope.values and self._chance(0.1):
+            name, low = pick.choice(self._scope.values), pick.randint(0, 100)
+            return f"{name} >= {low} && {name} <= {low + pick.randint(1, 60)}"
+        if self._longer and self._chance(0.06):
+            joints = pick.sample(("&&", "||"), 2)
+            return f"({self._compared()} {joints[0]} {self._compared()}) {joints[1]} {self._compared()}"
         if self._chance(0.12):
             return f"{self._compared()} {pick.choice(('&&', '||'))} {self._compared()}"
         return self._compared()
@@ -362,6 +398,8 @@ class Program:
     def _compared(self) -> str:
         pick = self._random
         left = self._operand(pick.choice((0, 0, 0, 1)))
+        while self._longer and self._scope.values and left[0] in "'0123456789":
+            left = self._operand(0)
         if self._chance(0.12):
             return f"{pick.choice(('', '!'))}{left}"
         operator = pick.choice(("<", ">", "<=", ">=", "==", "!="))

@@ -109,12 +109,12 @@ def main() -> None:
     """Make the vocabulary of a folder of pairs, unless it is there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--pieces", type=int, default=960)
+    parser.add_argument("--pieces", type=int, default=980)
     parser.add_argument("--files", type=int, default=4, help="how many files of pairs are looked at")
     options = parser.parse_args()
     path = options.folder / "vocabulary.json"
     if not path.exists():
-        files = sorted(options.folder.glob("pairs-?.jsonl"))[: options.files]
+        files = [options.folder / f"pairs-{number}.jsonl" for number in range(options.files)]
         pairs = [json.loads(line) for file in files for line in file.open(encoding="utf-8")]
         texts = [text for pair in pairs for text in (pair["prompt"], pair["answer"])]
         Vocabulary.made(texts, options.pieces).save(path)

@@ -21,7 +21,7 @@ FUNCTION, OTHER = "f", "g"
 _WORD = r"(?<![\w.%@!\"])"
 _GIVEN_UP = re.compile(
     _WORD + r"(?:(?:nsw|nuw|exact|inbounds|nusw|nneg|disjoint|samesign|tail|notail|noundef|nonnull|noalias|nocapture"
-    r"|readonly|readnone|writeonly|returned|nofree|nonull|dso_local|local_unnamed_addr|unnamed_addr|hidden|weak_odr|weak"
+    r"|readonly|readnone|writable|dead_on_unwind|writeonly|returned|nofree|nonull|dso_local|local_unnamed_addr|unnamed_addr|hidden|weak_odr|weak"
     r"|linkonce_odr|linkonce)\b|(?:captures|dereferenceable|dereferenceable_or_null|range|initializes|nofpclass"
     r"|inrange)\((?:[^()]|\([^()]*\))*\)) ?"
 )
