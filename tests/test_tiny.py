@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import subprocess
 import sys
@@ -55,7 +54,7 @@ def test_llama_cpp_cuts_texts_as_the_training_does(monkeypatch: pytest.MonkeyPat
 
     field = gguf.GGUFReader(MODEL).get_field("tokenizer.ggml.tokens")
     assert field is not None
-    pieces = [ast.literal_eval(f"b'{piece}'") for piece in field.contents()[1:]]
+    pieces = [piece.encode().decode("unicode_escape").encode("latin-1") for piece in field.contents()[1:]]
     assert pieces[:256] == [bytes([byte]) for byte in range(256)]
     vocabulary = Vocabulary([piece.decode() for piece in pieces[256:]])
     llama = Llama(str(MODEL), vocab_only=True, verbose=False)
