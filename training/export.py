@@ -14,7 +14,7 @@ import torch
 from network import Network, Shape
 from torch import Tensor
 from train import CHECKPOINT
-from vocabulary import Vocabulary
+from vocabulary import END, Vocabulary
 
 NAME = "llmc-tiny"
 
@@ -63,7 +63,7 @@ def _add_shape(writer: gguf.GGUFWriter, shape: Shape, kind: gguf.GGMLQuantizatio
 
 
 def _add_vocabulary(writer: gguf.GGUFWriter, vocabulary: Vocabulary) -> None:
-    pieces = ["<end>", *(_escaped(vocabulary.bytes_of(token)) for token in range(1, len(vocabulary)))]
+    pieces = [_escaped(piece) for piece in (END, *map(vocabulary.bytes_of, range(1, len(vocabulary))))]
     writer.add_tokenizer_model("rwkv")
     writer.add_token_list(pieces)
     writer.add_token_types([gguf.TokenType.CONTROL, *[gguf.TokenType.NORMAL] * (len(pieces) - 1)])

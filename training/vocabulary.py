@@ -15,8 +15,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-END = "<end>"
-"""Token 0: before a prompt, and after an answer."""
+END = b"\xff<end>"
+"""Token 0: before a prompt, and after an answer. llama.cpp would take its name in a text for it, so it is no text."""
 LONGEST = 31
 """Bytes of a piece: llama-cpp-python reads no more into its first buffer."""
 _LEXEMES = re.compile(r"%\d+\b|-?\d+\(%rbp\)|\d+, %rsp|\.L\d+|\d+:|\bi\d+\b|%[a-z]\w*|[A-Za-z_.@]+|\d|\s|[^\w\s]")
@@ -110,11 +110,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--pieces", type=int, default=980)
-    parser.add_argument("--files", type=int, default=4, help="how many files of pairs are looked at")
+    parser.add_argument("--files", type=int, default=4, help="the first files of pairs, up to so many, are looked at")
     options = parser.parse_args()
     path = options.folder / "vocabulary.json"
     if not path.exists():
-        files = [options.folder / f"pairs-{number}.jsonl" for number in range(options.files)]
+        wanted = (options.folder / f"pairs-{number}.jsonl" for number in range(options.files))
+        files = [file for file in wanted if file.exists()]
         pairs = [json.loads(line) for file in files for line in file.open(encoding="utf-8")]
         texts = [text for pair in pairs for text in (pair["prompt"], pair["answer"])]
         Vocabulary.made(texts, options.pieces).save(path)
