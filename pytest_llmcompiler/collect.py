@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from _pytest.fixtures import TopRequest
 
-from pytest_llmcompiler.judge.verdict import JudgeError, Verdict
-from pytest_llmcompiler.model.answer import Model, ModelError, PromptTooLong
+from pytest_llmcompiler.judge.verdict import JudgeError, Verdict, harmless
+from pytest_llmcompiler.model.answer import Answer, Model, ModelError, Prompt, PromptTooLong
 from pytest_llmcompiler.model.prompt import TemplateError
 from pytest_llmcompiler.program.case import SUFFIXES, CaseError
 from pytest_llmcompiler.program.clang import ClangError
+from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.report.baseline import BaselineError
+from pytest_llmcompiler.report.passk import tally
+from pytest_llmcompiler.report.resume import ResumeError
+from pytest_llmcompiler.report.sheet import Sheet
 from pytest_llmcompiler.session import Session
 
-_FOR_PEOPLE = (CaseError, ClangError, JudgeError, ModelError, TemplateError)
+_FOR_PEOPLE = (BaselineError, CaseError, ClangError, JudgeError, ModelError, ResumeError, TemplateError)
 """Faults whose message says it all."""
 _SHOWN = 3
 """Failing samples of an item that are shown in full."""
@@ -60,6 +66,10 @@ class SamplesFailed(Exception):
     """Too few samples of an item passed."""
 
 
+class GotWorse(SamplesFailed):
+    """Fewer samples passed than the baseline has it."""
+
+
 class CaseItem(pytest.Item):
     """A function and a pass list: asked of the model and judged in the set-up, so that a fault of the harness is an
     error; failed or passed in the test itself."""
@@ -68,6 +78,7 @@ class CaseItem(pytest.Item):
         super().__init__(**kwargs)
         self.function_name, self.passes, self._line = function, passes, line
         self.records: list[dict[str, Any]] = []
+        self.sheet: Sheet | None = None
         self._verdicts: list[Verdict] = []
         # As pytest's own doctest items do, which have no function either.
         self.obj = None
@@ -85,26 +96,63 @@ class CaseItem(pytest.Item):
             # Skipped from here and not from the fixture, items share one line in pytest's summary.
             pytest.skip(str(skipped.msg))
         session = self._file.llmc
-        self._verdicts, self.records = [], []
+        self._verdicts, self.records, self.sheet = [], [], None
+        session.running = self.records
+        _ = session.gate  # a baseline that can't be read is no failure of the item's
         try:
             self._judge(session, model)
         except PromptTooLong as error:
             pytest.skip(str(error))
-        self.user_properties.append(("llmc_verdicts", ",".join(verdict.kind for verdict in self._verdicts)))
+        self.user_properties += self._properties()
         if not self._verdicts:
             pytest.skip(f"{session.settings.model} holds no answer for {self.name}")
         if not any(verdict.conclusive for verdict in self._verdicts):
             pytest.skip(f"inconclusive: {self._verdicts[0].message}")
 
     def _judge(self, session: Session, model: Model) -> None:
-        prompt = session.prompt(*self.question)
+        prompt, reference = session.prompt(*self.question), session.reference(self.path)
         judged = []
-        for answer, verdict, record in session.samples(model, session.reference(self.path), prompt):
-            judged.append((answer.sample, verdict))
-            self.records.append(record)
-            if "warning" in verdict.detail:
-                self.warn(pytest.PytestWarning(verdict.detail["warning"]))
-        self._verdicts = [verdict for _, verdict in sorted(judged, key=lambda one: one[0])]
+        try:
+            for answer, verdict, record in session.samples(model, reference, prompt):
+                self.records.append(record)
+                judged.append((answer, replace(verdict, scene=None)))  # which is large, and of use to the folder alone
+                self._keep(session, prompt, answer, verdict)
+                if "warning" in verdict.detail:
+                    self.warn(pytest.PytestWarning(harmless(str(verdict.detail["warning"]))))
+        except Exception:  # a fault of the model or of the harness takes nothing away of what was judged before
+            self._show(session, reference, prompt, judged)
+            raise
+        self._show(session, reference, prompt, judged)
+        self._verdicts = [verdict for _, verdict in sorted(judged, key=lambda one: one[0].sample)]
+
+    def _show(
+        self, session: Session, reference: Reference, prompt: Prompt, judged: Sequence[tuple[Answer, Verdict]]
+    ) -> None:
+        """Have what was judged shown in the report, where one is wanted."""
+        if session.settings.report and judged:
+            self.sheet = session.sheet(reference, prompt, [answer for answer, _ in judged], self.records)
+
+    def _properties(self) -> Iterator[tuple[str, object]]:
+        """What goes to JUnit's file and the like."""
+        kinds = [verdict.kind for verdict in self._verdicts]
+        yield "llmc_verdicts", ",".join(kinds)
+        yield from ((f"llmc_count_{kind}", count) for kind, count in sorted(Counter(kinds).items()))
+        judged = len(kinds) - kinds.count("inconclusive")
+        if judged:
+            yield "llmc_pass@1", kinds.count("pass") / judged
+        if self.records:
+            yield "llmc_model", str(self.records[0]["model"].get("name"))
+
+    def _keep(self, session: Session, prompt: Prompt, answer: Answer, verdict: Verdict) -> None:
+        """Write the folder of a failing sample, where it is wanted. That it can't be done is no reason to fail."""
+        if session.kit is None:
+            return
+        from pytest_llmcompiler.kit.folder import FolderError
+
+        try:
+            session.keep(session.reference(self.path), prompt, answer, verdict)
+        except FolderError as error:
+            self.warn(pytest.PytestWarning(str(error)))
 
     @property
     def question(self) -> tuple[Path, str, str, str]:
@@ -117,16 +165,20 @@ class CaseItem(pytest.Item):
         return len(self.session._fixturemanager.getfixturedefs("llmc_model", self) or ()) == 1
 
     def runtest(self) -> None:
-        """Hold the verdicts against what is required."""
-        judged = [verdict for verdict in self._verdicts if verdict.conclusive]
-        passed = sum(verdict.passed for verdict in judged)
-        if not passed or passed < self._file.llmc.settings.require * len(judged):
-            raise SamplesFailed(f"{passed} of {len(judged)} samples pass")
+        """Hold the verdicts against what is required, and against the baseline."""
+        [samples] = tally(self.records)
+        ruling = self._file.llmc.gate.rule(samples)
+        if ruling.kind == "known":
+            pytest.xfail(ruling.words)  # returns under --runxfail
+        if ruling.kind == "worse":
+            raise GotWorse(ruling.words)
+        if ruling.kind != "passed":
+            raise SamplesFailed(ruling.words)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """The verdicts for a failing item; for all else what pytest would say."""
-        if isinstance(excinfo.value, SamplesFailed):
-            return "\n".join(self._failure(str(excinfo.value)))
+        if isinstance(excinfo.value, (SamplesFailed, pytest.xfail.Exception)):
+            return "\n".join(self._failure(excinfo.value))
         return super().repr_failure(excinfo, style)
 
     def explained(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
@@ -146,14 +198,19 @@ class CaseItem(pytest.Item):
         assert isinstance(self.parent, CaseFile)
         return self.parent
 
-    def _failure(self, headline: str) -> Iterable[str]:
+    def _failure(self, reason: BaseException) -> Iterable[str]:
+        session, samples = self._file.llmc, sorted(record["sample"] for record in self.records)
         failed = [(index, verdict) for index, verdict in enumerate(self._verdicts) if not verdict.passed]
         if len(self._verdicts) > 1:
             counts = Counter(verdict.kind for verdict in self._verdicts)
-            yield f"{headline} ({', '.join(f'{count} {kind}' for kind, count in counts.most_common())})"
+            yield f"{reason} ({', '.join(f'{count} {kind}' for kind, count in counts.most_common())})"
+        elif isinstance(reason, GotWorse):
+            yield str(reason)
         for index, verdict in failed[:_SHOWN]:
             if len(self._verdicts) > 1:
-                yield f"sample {index}:"
+                yield f"sample {samples[index]}:"
             yield str(verdict)
+            if session.kit and verdict.conclusive:
+                yield f"  kept      {session.kit.place(session.prompt(*self.question), samples[index])}"
         if len(failed) > _SHOWN:
             yield f"… and {len(failed) - _SHOWN} more failing samples; --llmc-record FILE.jsonl keeps all of them"

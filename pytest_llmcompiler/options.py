@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import zlib
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 
 from pytest_llmcompiler.model import is_owned
 from pytest_llmcompiler.program.case import split_passes
+from pytest_llmcompiler.report.export import TABLES
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,10 @@ class Option:
     parse: Callable[[str], Any]
     default: Any
     metavar: str
+    """Empty for a switch: the flag takes no value, and the ini key takes `on` or `off`."""
     help: str
+    repeatable: bool = False
+    """The flag may be given several times; that is the same as once, with commas between."""
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -58,9 +63,30 @@ def _share(text: str) -> float:
     return value
 
 
-def _require(text: str) -> float:
-    """The share of conclusive samples that must pass; 0 stands for `any`."""
-    return {"any": 0.0, "all": 1.0}[text] if text in ("any", "all") else _share(text)
+def _require(text: str) -> float | None:
+    """The share of conclusive samples that must pass; 0 stands for `any`, None for `none`."""
+    words = {"any": 0.0, "all": 1.0, "none": None}
+    return words[text] if text in words else _share(text)
+
+
+def _thresholds(text: str) -> dict[int, float]:
+    """The least pass@k, as a fraction of 1, by k."""
+    matches = [re.fullmatch(r"\s*pass@(\d+)\s*=(.*)", part) for part in text.split(",")]
+    found = [(match[1], match[2]) for match in matches if match]
+    if len(found) < len(matches):
+        raise ValueError("expected pass@K=SHARE, such as pass@1=0.8")
+    return {_positive(k): _share(share) for k, share in found}
+
+
+def _switch(text: str) -> bool:
+    return _one_of("on", "off")(text) == "on"
+
+
+def _table(text: str) -> Path:
+    path = Path(text)
+    if path.suffix not in TABLES:
+        raise ValueError(f"expected a file that ends in {' or '.join(TABLES)}")
+    return path
 
 
 def _one_of(*names: str) -> Callable[[str], str]:
@@ -79,7 +105,16 @@ OPTIONS = (
     ),
     Option("samples", _positive, 1, "N", "answers for each item (default 1)"),
     Option("pass_k", _counts, (1,), "K,K", "report pass@k for these k (default 1)"),
-    Option("require", _require, 0.0, "any|all|RATE", "samples of an item that must pass for it to pass (default any)"),
+    Option(
+        *("require", _require, 0.0, "any|all|RATE|none"),
+        "samples of an item that must pass for it to pass; none: no item fails (default any)",
+    ),
+    Option(
+        *("fail_under", _thresholds, {}, "pass@K=SHARE"),
+        *("fail the session where pass@k over all items is lower; several with commas, or the flag again", True),
+    ),
+    Option("baseline", Path, None, "FILE", "fail only what got worse than FILE says"),
+    Option("update_baseline", _switch, False, "", "write how items do to the file of --llmc-baseline; fail nothing"),
     Option("seed", int, 1, "N", "seed of samples and of inputs (default: --hypothesis-seed, else 1)"),
     Option("temperature", _temperature, None, "T", "0 is greedy (default: 0 for one sample, 0.8 for more)"),
     Option("top_p", _share, 0.95, "P", "nucleus sampling (default 0.95)"),
@@ -107,7 +142,11 @@ OPTIONS = (
         *("examples", _positive, 100, "N"),
         "inputs for each function (default: max_examples of a hypothesis profile that sets it, else 100)",
     ),
+    Option("artifacts", Path, None, "DIR", "write a folder for each failing sample: its files, and a native program"),
     Option("record", Path, None, "FILE.jsonl", "append a line for each sample; replay:FILE.jsonl reads it"),
+    Option("resume", _switch, False, "", "take the samples that the file of --llmc-record holds, and make the rest"),
+    Option("export", _table, None, "FILE.csv|.parquet", "write a table with a row for each sample"),
+    Option("report", Path, None, "FILE.html", "write a page that shows every sample, for a browser"),
 )
 
 
@@ -118,7 +157,11 @@ class Settings:
     model: str | None
     samples: int
     pass_k: tuple[int, ...]
-    require: float
+    require: float | None
+    """The share of an item's judged samples that must pass, and at least one; None: no item fails."""
+    fail_under: dict[int, float]
+    baseline: Path | None
+    update_baseline: bool
     seed: int
     temperature: float | None
     top_p: float
@@ -134,7 +177,11 @@ class Settings:
     assembler: Literal["keystone", "llvm"]
     clang: str | None
     examples: int
+    artifacts: Path | None
     record: Path | None
+    resume: bool
+    export: Path | None
+    report: Path | None
     cases: tuple[Path, ...]
     """The folders whose C and IR files are cases."""
     cache_folder: Path | None
@@ -146,7 +193,10 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("llmc", "machine code from language models")
     for option in OPTIONS:
         flag = f"--llmc-{option.name.replace('_', '-')}"
-        group.addoption(flag, dest=f"llmc_{option.name}", default=None, metavar=option.metavar, help=option.help)
+        form: dict[str, Any] = {"metavar": option.metavar, "action": "append" if option.repeatable else "store"}
+        if not option.metavar:
+            form = {"action": "store_const", "const": "on"}
+        group.addoption(flag, dest=f"llmc_{option.name}", default=None, help=option.help, **form)
         parser.addini(f"llmc_{option.name}", option.help, default="")
     parser.addini("llmc_cases", "folders whose .c and .ll files are cases", type="paths", default=[])
 
@@ -155,14 +205,24 @@ def read_settings(config: pytest.Config) -> Settings:
     """The settings of a session. Raises pytest.UsageError naming the flag that can't be read."""
     inherited = {"seed": _hypothesis_seed(config), "examples": _hypothesis_examples()}
     values = {option.name: _read(config, option, inherited.get(option.name)) for option in OPTIONS}
-    if max(values["pass_k"]) > values["samples"]:
-        k, samples = max(values["pass_k"]), values["samples"]
-        raise pytest.UsageError(f"--llmc-pass-k {k} needs at least as many samples, and --llmc-samples is {samples}")
+    _check_together(values)
     return Settings(
         **values,
         cases=tuple(path.resolve() for path in config.getini("llmc_cases")),
         cache_folder=_cache_folder(config) if values["model"] and is_owned(values["model"]) else None,
     )
+
+
+def _check_together(values: dict[str, Any]) -> None:
+    """Raise pytest.UsageError for settings that make no sense beside each other."""
+    samples = values["samples"]
+    for flag, k in (("pass-k", max(values["pass_k"])), ("fail-under", max(values["fail_under"], default=0))):
+        if k > samples:
+            asked = f"--llmc-{flag} {'pass@' if flag == 'fail-under' else ''}{k}"
+            raise pytest.UsageError(f"{asked} needs at least as many samples, and --llmc-samples is {samples}")
+    for flag, other in (("update_baseline", "baseline"), ("resume", "record")):
+        if values[flag] and not values[other]:
+            raise pytest.UsageError(f"--llmc-{flag.replace('_', '-')} needs --llmc-{other} FILE")
 
 
 def _cache_folder(config: pytest.Config) -> Path | None:
@@ -204,6 +264,8 @@ def _hypothesis_examples() -> int | None:
 def _read(config: pytest.Config, option: Option, inherited: Any) -> Any:
     name = f"llmc_{option.name}"
     text = config.getoption(name)
+    if option.repeatable and text is not None:
+        text = ",".join(text)
     source = f"--{name.replace('_', '-')}"
     if text is None:
         text, source = config.getini(name), f"ini key {name}"

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import html
+import os
+import shlex
+import sys
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +18,9 @@ from pytest_llmcompiler import options
 from pytest_llmcompiler.collect import CaseFile, CaseItem, is_case
 from pytest_llmcompiler.model import FORMS, is_owned
 from pytest_llmcompiler.model.answer import ModelError
+from pytest_llmcompiler.program.case import SUFFIXES
 from pytest_llmcompiler.report.header import header_lines
+from pytest_llmcompiler.report.live import LiveLine, Progress
 from pytest_llmcompiler.report.terminal import summary_lines, usage_lines
 from pytest_llmcompiler.session import Session, SettingError
 
@@ -116,10 +123,11 @@ def llmc_model(pytestconfig: pytest.Config) -> Model:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Give the report of an item its records, which travel with it from xdist's workers."""
+    """Give the report of an item its records and its sheet, which travel with it from xdist's workers."""
     report = yield
     if isinstance(item, CaseItem) and call.when == "setup":
         report.llmc_records = item.records  # type: ignore[attr-defined]
+        report.llmc_sheet = item.sheet  # type: ignore[attr-defined]
         if report.failed and call.excinfo:
             report.longrepr = item.explained(call.excinfo)
     return report
@@ -128,17 +136,108 @@ def pytest_runtest_makereport(
 @pytest.hookimpl(trylast=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Listen to reports."""
-    session.config.pluginmanager.register(_Collected(session.config.stash[_SESSION]), "llmc-collected")
+    config = session.config
+    llmc, plugins = config.stash[_SESSION], config.pluginmanager
+    if hasattr(config, "workerinput"):
+        return
+    terminal = plugins.get_plugin("terminalreporter")
+    if llmc.settings.model and terminal and _may_draw(config):
+        plugins.register(_Live(llmc, terminal), "llmc-live")
+    plugins.register(_Collected(llmc), "llmc-collected")
+
+
+def _may_draw(config: pytest.Config) -> bool:
+    """Whether somebody looks at a terminal, in which a line can be drawn again and again."""
+    option = config.option
+    logs = config.pluginmanager.hasplugin("logging") and (option.log_cli_level or config.getini("log_cli"))
+    asked_for_quiet = option.verbose < 0 or option.collectonly or option.capture == "no" or os.environ.get("CI") or logs
+    return not asked_for_quiet and sys.stdout.isatty() and os.environ.get("TERM") not in (None, "", "dumb")
 
 
 class _Collected:
-    """Gathers the records out of reports, wherever they were made."""
+    """Gathers the records and sheets out of reports, wherever they were made."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        self._session.records += getattr(report, "llmc_records", ())
+        records = getattr(report, "llmc_records", None)
+        if records is not None:
+            self._session.collect(records, complete=not report.failed)
+        if self._session.page and getattr(report, "llmc_sheet", None):
+            self._session.page.add(report.llmc_sheet)
+
+
+class _Live:
+    """Has the live line drawn, around what pytest writes."""
+
+    def __init__(self, session: Session, terminal: Any) -> None:
+        self._session, self._progress = session, Progress()
+        self._line = LiveLine(sys.stdout, terminal, self._told)
+
+    def _told(self) -> str:
+        return self._progress.told(time.monotonic(), self._session.running, self._session.usage(warn=False) or {})
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._progress.items = sum(isinstance(item, CaseItem) for item in session.items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        self._progress.items = sum(Path(name.partition("::")[0]).suffix in SUFFIXES for name in ids)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_logstart(self) -> Generator[None, None, None]:
+        with self._line.cleared():
+            self._progress.begin(time.monotonic())
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_logreport(self, report: Any) -> Generator[None, None, None]:
+        with self._line.cleared():
+            if hasattr(report, "llmc_records"):
+                self._progress.add(report.llmc_records)
+                self._session.running = []
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_logfinish(self) -> Generator[None, None, None]:
+        with self._line.cleared():
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True, optionalhook=True)
+    def pytest_testnodedown(self) -> Generator[None, None, None]:
+        with self._line.cleared():
+            return (yield)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        self._line.close()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_internalerror(self) -> None:
+        self._line.close()
+
+    def pytest_enter_pdb(self) -> None:
+        self._line.close()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the session where it did not reach what it had to."""
+    config = session.config
+    if hasattr(config, "workerinput"):
+        return
+    command = shlex.join(["pytest", *map(str, config.invocation_params.args)])
+    if not config.stash[_SESSION].finish(command) and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_html_results_table_html(report: Any, data: list[str]) -> None:
+    """Show the verdicts of an item in the page of pytest-html, which leaves out properties."""
+    verdicts = dict(report.user_properties).get("llmc_verdicts")
+    if verdicts:
+        data.insert(0, f"{html.escape(verdicts)}\n")
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -148,6 +247,14 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.section("language model as compiler")
         width = terminalreporter._tw.fullwidth
         usage = session.usage()
-        lines = summary_lines(session.records, list(session.settings.pass_k), width)
+
+        def paint(text: str, colour: str) -> str:
+            return str(terminalreporter._tw.markup(text, **{colour: True})) if colour else text
+
+        lines = summary_lines(session.records, list(session.settings.pass_k), width, paint)
         for line in (*lines, *(usage_lines(usage, width) if usage else ())):
             terminalreporter.write_line(line)
+    if session.page and session.page.is_written:
+        terminalreporter.write_line(f"the report is in {session.page.path}")
+    for line in session.closing:
+        terminalreporter.write_line(line, red=line.startswith("FAIL"))

@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmcompiler.judge.judging import judge_answer
-from pytest_llmcompiler.judge.verdict import JudgeError, Verdict
-from pytest_llmcompiler.model import check_spec, open_model, start_owner, template_of
+from pytest_llmcompiler.judge.verdict import KINDS, JudgeError, Verdict
+from pytest_llmcompiler.model import check_spec, is_owned, open_model, start_owner, template_of
 from pytest_llmcompiler.model.answer import Answer, Model, ModelError, ModelSettings, Prompt, Sampling
+from pytest_llmcompiler.model.extract import NoCode, Truncated, extract
 from pytest_llmcompiler.model.prompt import SHORT, Template, TemplateError
+from pytest_llmcompiler.model.replay import ReplayModel, answer_of
 from pytest_llmcompiler.options import Settings
 from pytest_llmcompiler.program.case import CaseError, read_case
 from pytest_llmcompiler.program.clang import ClangError, Toolchain
 from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.report.baseline import BaselineError
+from pytest_llmcompiler.report.export import ExportError, check_export, export
+from pytest_llmcompiler.report.gate import Gate
+from pytest_llmcompiler.report.passk import tally
 from pytest_llmcompiler.report.records import Recorder, record
+from pytest_llmcompiler.report.rejudged import rejudged_lines
+from pytest_llmcompiler.report.resume import ResumeError, Resumption
+from pytest_llmcompiler.report.sheet import Sheet, make_sheet
 
 if TYPE_CHECKING:
+    from pytest_llmcompiler.judge.listing import Listing
     from pytest_llmcompiler.judge.service import Judge
+    from pytest_llmcompiler.kit.folder import Kit
     from pytest_llmcompiler.model.client import Address, OwnedModel, Owner
+    from pytest_llmcompiler.report.page import Page
 
 _WARM = 0.8
 """The temperature for several samples, which would all be the same at 0."""
@@ -38,7 +54,17 @@ class Session:
         self.settings = settings
         self.records: list[dict[str, Any]] = []
         """The records of all samples of the session, those of xdist's workers included."""
+        self.closing: list[str] = []
+        """What is to be said below the table, once `finish` has been called."""
+        self._complete: list[dict[str, Any]] = []
+        """The records of items whose samples were all judged."""
+        self._was_asked = False
+        """Whether an item was run, here or in a worker."""
+        self.running: list[dict[str, Any]] = []
+        """The records of the item that is being judged here."""
         self.toolchain = Toolchain(settings.clang)
+        self.is_worker = False
+        """Whether this is one of xdist's workers."""
         self.address: Address | None = None
         """Of the model's owner, where another process has started it."""
         self._references: dict[Path, Reference] = {}
@@ -47,7 +73,8 @@ class Session:
         """Prompts are made here and, ahead of their time, in the planner's thread."""
 
     def find_owner(self, address: Sequence[str] | None) -> None:
-        """Ask the owner at an address for answers, and open no model here."""
+        """This is a worker of xdist's: ask the owner at an address, if there is one, and open no model here."""
+        self.is_worker = True
         if address:
             from pytest_llmcompiler.model.client import Address
 
@@ -61,11 +88,15 @@ class Session:
             "prompt": lambda: self.template,
             "clang": lambda: self.toolchain.command if settings.clang else None,
             "record": lambda: self._recorder,
+            "resume": lambda: self._resumption,
+            "baseline": lambda: self.gate,
+            "export": lambda: check_export(settings.export) if settings.export else None,
+            "report": lambda: self.page,
         }
         for name, check in checks.items():
             try:
                 check()
-            except (ModelError, TemplateError, ClangError) as error:
+            except (ModelError, TemplateError, ClangError, BaselineError, ExportError, ResumeError) as error:
                 raise SettingError(f"--llmc-{name}: {error}") from error
 
     @functools.cached_property
@@ -85,28 +116,34 @@ class Session:
         return start_owner(self.settings.model, self._model_settings)
 
     @property
-    def _model_settings(self) -> ModelSettings:
+    def _sampling(self) -> Sampling:
         settings = self.settings
         temperature = settings.temperature
         if temperature is None:
             temperature = _WARM if settings.samples > 1 else 0.0
+        return Sampling(temperature, settings.top_p, settings.max_tokens, settings.seed)
+
+    @property
+    def _model_settings(self) -> ModelSettings:
+        settings = self.settings
         return ModelSettings(
-            Sampling(temperature, settings.top_p, settings.max_tokens, settings.seed),
+            self._sampling,
             *(settings.n_ctx, settings.gpu_layers, settings.streams, settings.drafts == "on"),
             settings.cache_folder / "answers.sqlite" if settings.cache_folder and settings.cache != "off" else None,
             settings.cache == "refresh",
             settings.model_log,
         )
 
-    def usage(self) -> dict[str, Any] | None:
-        """What the process that owns the model did; None where there is none, or it is gone."""
+    def usage(self, *, warn: bool = True) -> dict[str, Any] | None:
+        """What the process that owns the model did; None where there is none, or it is gone. What it warns of becomes
+        warnings, or is kept for the next time."""
         from pytest_llmcompiler.model.client import OwnedModel
 
         owner, model = self.__dict__.get("owner"), self.__dict__.get("model")
         try:
             if owner:
-                return OwnedModel(owner.address).usage()
-            return model.usage() if isinstance(model, OwnedModel) else None
+                return OwnedModel(owner.address).usage(warn=warn)
+            return model.usage(warn=warn) if isinstance(model, OwnedModel) else None
         except ModelError:
             return None
 
@@ -131,6 +168,56 @@ class Session:
             return Recorder(path) if path else None
         except OSError as error:
             raise SettingError(f"--llmc-record: can't write {path}: {error.strerror}") from error
+
+    @functools.cached_property
+    def gate(self) -> Gate:
+        """What decides whether items, and the session, fail. Raises BaselineError."""
+        settings = self.settings
+        gate = Gate(settings.require, settings.samples, settings.fail_under)
+        if settings.baseline:
+            gate.load(settings.baseline, update=settings.update_baseline)
+        return gate
+
+    @functools.cached_property
+    def _resumption(self) -> Resumption | None:
+        """What the record holds already, where the session goes on with it. Raises ModelError or ResumeError."""
+        settings = self.settings
+        if not settings.resume or not settings.record:
+            return None
+        resumption = Resumption(settings.record)
+        resumption.check(self._recorded_settings)
+        return resumption
+
+    @functools.cached_property
+    def _recorded_settings(self) -> dict[str, Any]:
+        """All settings that answers and verdicts depend on."""
+        settings = self.settings
+        found: dict[str, Any] = {"version": version("pytest-llmcompiler")}
+        found |= {name: getattr(settings, name) for name in ("seed", "examples", "assembler", "clang")}
+        found["prompt"] = self.template.name
+        if settings.model and is_owned(settings.model):
+            sampling = self._sampling
+            found |= {"temperature": sampling.temperature, "top_p": sampling.top_p}
+            found |= {"max_tokens": sampling.max_tokens, "n_ctx": settings.n_ctx}
+        return found
+
+    @functools.cached_property
+    def page(self) -> Page | None:
+        """The report that is written in the end; None where none is wanted."""
+        from pytest_llmcompiler.report.page import Page
+
+        path = self.settings.report
+        try:
+            return Page(path) if path and self.settings.model else None
+        except OSError as error:
+            raise SettingError(f"--llmc-report: can't write {path}: {error.strerror}") from error
+
+    @functools.cached_property
+    def kit(self) -> Kit | None:
+        """What writes the folders of failing samples, where they are wanted."""
+        from pytest_llmcompiler.kit.folder import Kit
+
+        return Kit(self.settings.artifacts) if self.settings.artifacts else None
 
     def reference(self, path: Path) -> Reference:
         """The compiled case at `path`. Raises CaseError."""
@@ -166,10 +253,13 @@ class Session:
         short = reference.short(function) if self.template.is_short else None
         if short:
             fields[SHORT] = short.text
+        text = self.template.render(fields)
         return Prompt(
-            *(reference.case.name, function, task, passes, self.template.name, self.template.render(fields)),
+            *(reference.case.name, function, task, passes, self.template.name, text),
             lambda: reference.assembly(function, passes),
-            short.names if short else {},
+            digest=hashlib.sha256(f"{text}\0{reference.fingerprint}".encode("utf-8", "surrogatepass")).hexdigest(),
+            instructions=count,
+            names=short.names if short else {},
         )
 
     def plan(self, wanted: Sequence[tuple[int, tuple[Path, str, str, str]]]) -> None:
@@ -177,6 +267,11 @@ class Session:
         from pytest_llmcompiler.model.client import OwnedModel
 
         model = self.model
+        if self._resumption and not self.is_worker:  # a worker of xdist tells it item by item
+            try:
+                self._resumption.check_model(model.describe())
+            except ResumeError as error:
+                raise SettingError(f"--llmc-resume: {error}") from error
         if isinstance(model, OwnedModel):
             threading.Thread(target=self._plan, args=(model, wanted), daemon=True).start()
 
@@ -186,8 +281,8 @@ class Session:
                 prompt = self.prompt(*key)
                 with self._lock:  # a draft is the work of the same compiler
                     question = model.question(prompt)
-                model.plan(question, self.settings.samples, turn)
-            except (CaseError, ClangError):  # told where the item itself is run
+                model.plan(question, self.settings.samples, turn, frozenset(self._recorded(prompt, model.describe())))
+            except (CaseError, ClangError, ResumeError):  # told where the item itself is run
                 continue
             except ModelError:
                 return
@@ -195,16 +290,25 @@ class Session:
     def samples(
         self, model: Model, reference: Reference, prompt: Prompt
     ) -> Iterator[tuple[Answer, Verdict, dict[str, Any]]]:
-        """Ask and judge: each sample with its verdict and its record, which is written before it is yielded."""
+        """Ask and judge: each sample with its verdict and its record, which is written before it is yielded.
+
+        What a resumed record holds is neither asked nor judged again. Raises ResumeError where that is another model's.
+        """
         facts = model.describe()
+        recorded = self._recorded(prompt, facts)
         fault: JudgeError | None = None
-        for answer in model.answers(prompt, self.settings.samples):
-            verdict: Verdict | None = None
+        for answer in self._answers(model, prompt, recorded):
+            verdict = _verdict(recorded[answer.sample]) if answer.sample in recorded else None
+            if verdict:
+                yield answer, verdict, recorded[answer.sample]
+                continue
             try:
-                verdict = judge_answer(self.judge, reference.case, prompt.function, answer)
+                scene = self.kit is not None
+                verdict = judge_answer(self.judge, reference.case, prompt.function, answer, scene=scene)
             except JudgeError as error:  # the answer is kept, and the others are judged all the same
                 fault = error
-            made = record(prompt, answer, facts, verdict)
+            previous = _previous(model, prompt, answer)
+            made = record(prompt, answer, facts, verdict, self._recorded_settings, previous)
             if self._recorder:
                 self._recorder.write(made)
             if verdict:
@@ -212,9 +316,113 @@ class Session:
         if fault:
             raise fault
 
+    def _recorded(self, prompt: Prompt, facts: dict[str, Any]) -> dict[int, dict[str, Any]]:
+        return self._resumption.of(prompt, facts) if self._resumption else {}
+
+    def _answers(self, model: Model, prompt: Prompt, recorded: dict[int, dict[str, Any]]) -> Iterator[Answer]:
+        """The recorded answers, and then those that the model is still to give."""
+        from pytest_llmcompiler.model.client import OwnedModel
+
+        samples = self.settings.samples
+        known = frozenset(number for number in recorded if number < samples)
+        for number in sorted(known):
+            yield answer_of(recorded[number])
+        if len(known) == samples:
+            return
+        if isinstance(model, OwnedModel):
+            yield from model.answers(prompt, samples, known)
+        else:
+            yield from (answer for answer in model.answers(prompt, samples) if answer.sample not in known)
+
+    def collect(self, records: Sequence[dict[str, Any]], *, complete: bool) -> None:
+        """Take in the records of an item, wherever it was run; `complete` says whether these are all its samples."""
+        self._was_asked = True
+        self.records += records
+        if complete:
+            self._complete += records
+
+    def finish(self, command: str) -> bool:
+        """Write what is written at the end, and say whether the session reached what it had to.
+
+        `command` is what was typed.
+        """
+        if not self._was_asked or not (self.records or self.settings.model):
+            return True
+        if self.page:
+            self._write_page(self.page)
+        self.closing = rejudged_lines(self.records)
+        names = sorted({str(one["model"].get("name")) for one in self.records})
+        outcome = self.gate.close(tally(self._complete), tally(self.records), ", ".join(names), command)
+        self.closing += outcome.lines
+        try:
+            if self.settings.export:
+                export(self.records, self.settings.export)
+        except ExportError as error:
+            self.closing.append(f"FAIL: {error}")
+            return False
+        return not outcome.failed
+
+    def keep(self, reference: Reference, prompt: Prompt, answer: Answer, verdict: Verdict) -> None:
+        """Write the folder of a failing sample, where that is wanted. Raises FolderError."""
+        if self.kit:
+            with self._lock:  # it forks, and a fork while the planner compiles would leave a lock of LLVM's taken
+                self.kit.keep(reference, prompt, answer, verdict)
+
+    def sheet(
+        self, reference: Reference, prompt: Prompt, answers: Sequence[Answer], records: Sequence[dict[str, Any]]
+    ) -> Sheet:
+        """What the report shows of a question: its answers that are judged, each with its record."""
+
+        def blocks(text: Callable[[], str]) -> Listing | None:
+            try:
+                return self.judge.listing(reference.case, prompt.function, text())
+            except (NoCode, Truncated, CaseError, JudgeError):  # there is a verdict all the same
+                return None
+
+        own = _reference_text(reference, prompt)
+        beside = own and {"passes": own[0], "text": own[1], "blocks": blocks(lambda: own[1])}
+        return make_sheet(
+            *(prompt, records, beside),
+            lambda index: blocks(lambda: extract(answers[index], prompt.function).placed),
+        )
+
+    def _write_page(self, page: Page) -> None:
+        """Write the report, or warn that it can't be written."""
+        settings = self.settings
+        facts: dict[str, Any] = {}
+        with suppress(ClangError):
+            facts["reference"] = self.toolchain.version()
+        facts |= {"inputs a function": settings.examples, "seed": settings.seed}
+        try:
+            page.write(facts, settings.pass_k)
+        except OSError as error:  # the verdicts are to be seen all the same
+            warnings.warn(f"--llmc-report: can't write {page.path}: {error.strerror}", UserWarning, stacklevel=2)
+
     def close(self) -> None:
         """Close what was opened."""
         for name in ("model", "owner", "judge", "_recorder"):
             opened = self.__dict__.pop(name, None)
             if opened is not None:
                 opened.close()
+
+
+def _reference_text(reference: Reference, prompt: Prompt) -> tuple[str, str] | None:
+    """The pass list and the assembly that an answer is shown beside: clang's own, for the question's pass list where
+    clang knows it."""
+    for passes in (prompt.passes, "O0"):
+        with suppress(CaseError, ClangError):
+            return passes, reference.assembly(prompt.function, passes)
+    return None
+
+
+def _previous(model: Model, prompt: Prompt, answer: Answer) -> str | None:
+    """The verdict that a replayed answer had in its record, where it had one."""
+    before = model.recorded_verdict(prompt, answer.sample) if isinstance(model, ReplayModel) else None
+    return before if isinstance(before, str) and before in KINDS else None
+
+
+def _verdict(record: dict[str, Any]) -> Verdict | None:
+    """The verdict of a record; None where there is none, or somebody changed it to what none looks like."""
+    with suppress(KeyError, ValueError, TypeError):
+        return Verdict.from_json(record)
+    return None

@@ -115,6 +115,25 @@ def test_what_is_planned_is_made_before_anybody_asks() -> None:
     assert taken(desk) == []
 
 
+def test_samples_that_are_known_elsewhere_are_not_made() -> None:
+    desk = Desk()
+    desk.plan(ask(), 4, 0, {0, 2})
+    jobs = desk.take(9, wait=False)
+    assert names(jobs) == ["f 1", "f 3"]
+    for job in jobs:
+        desk.deliver(job, made(job))
+    assert texts(desk.answers(ask(), 4, {0, 2})) == ["f 1", "f 3"]
+    assert list(desk.answers(ask("g"), 2, {0, 1})) == []
+    assert taken(desk) == []
+
+
+def test_what_others_take_for_known_is_made_for_those_who_do_not() -> None:
+    desk = Desk()
+    desk.plan(ask(), 3, 0, known={0})
+    desk.plan(ask(), 3, 1)
+    assert sorted(taken(desk)) == ["f 0", "f 1", "f 2"]
+
+
 def test_no_more_than_asked_for_is_taken() -> None:
     desk = Desk()
     desk.plan(ask(), 5, 0)

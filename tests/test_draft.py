@@ -12,13 +12,13 @@ from pytest_llmcompiler.model.draft import Draft, Follower
 TEXT = [number * 37 % 211 for number in range(300)]
 
 
-def follow(draft: Sequence[int], answer: Sequence[int], most: int = 16) -> tuple[int, int, list[int]]:
+def follow(draft: Sequence[int], answer: Sequence[int], most: int = 16, spare: float = 3) -> tuple[int, int, list[int]]:
     """Write an answer beside a draft: steps, tokens proposed, and what is written in the end."""
     follower, written = Follower(Draft(draft)), [answer[0]]
     follower.learn(written, 1)
     steps, proposed = 1, 0
     while len(written) < len(answer):
-        tokens = follower.propose(most)
+        tokens = follower.propose(most, spare)
         assert len(tokens) <= most
         right = 0
         rest = answer[len(written) :]
@@ -61,6 +61,13 @@ def test_a_draft_that_has_nothing_to_do_with_it_is_left_alone() -> None:
     other = [number * 53 % 211 for number in range(600)]
     _, proposed, _ = follow(TEXT, other)
     assert proposed < len(other) / 10
+
+
+def test_less_is_proposed_where_tokens_cost_as_much_as_steps() -> None:
+    """A token that is not kept takes the time of one that is where the processor has no more to give."""
+    answer = changed(TEXT, 5, "replaced")
+    proposed = [follow(TEXT, answer, spare=spare)[1] for spare in (0.1, 3, 100)]
+    assert proposed == sorted(set(proposed))
 
 
 def test_a_draft_that_helps_again_is_used_again() -> None:

@@ -547,6 +547,20 @@ def test_where_an_instruction_is_left_out(judged: Judged, compiled: Compile) -> 
     assert "; clang -O0 has andl $3, " in told
 
 
+HELD = """\
+struct node { struct node *next; int value; };
+int held(const struct node *n) { int s = 0; while (n) { s += n->value; n = n->next; } return s; }
+"""
+
+
+def test_where_the_ways_part_behind_padding(judged: Judged, compiled: Compile) -> None:
+    """Both run through what aligns the head of a loop, which is no instruction of either text."""
+    right = compiled(HELD).assembly("held", "O1")
+    verdict = judged(HELD, "held", right.replace("addl\t8(%rdi), %eax", "jmp\t.LBB0_1"))
+    assert verdict.kind == "crash", str(verdict)
+    assert any(line.startswith("  parts ") and "jmp .LBB0_1; clang -O1 has addl" in line for line in verdict.evidence)
+
+
 def test_where_a_jump_leads_elsewhere(judged: Judged, compiled: Compile) -> None:
     right = compiled(LOOP).assembly("pick", "O0")
     lines = right.splitlines()

@@ -204,7 +204,13 @@ def test_ctrl_c_ends_the_session_and_the_model(cases: pytest.Pytester) -> None:
     flags = [*FLAGS, "--llmc-samples=40", "-p", "no:xdist"]
     with (cases.path / "log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", *flags], cwd=cases.path, stdout=log, stderr=log, start_new_session=True
+            [sys.executable, "-m", "pytest", *flags],
+            cwd=cases.path,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            # A shell starts what it runs in the background with SIGINT ignored, which would be inherited.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     record = cases.path / "record.jsonl"
     wait_until(lambda: record.exists() and record.read_bytes().count(b"\n") >= 3)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import re
 from itertools import combinations
 from typing import Any
 
@@ -154,6 +155,8 @@ by task
 by file
   a.c                                 3       10   47.2 (8-90)  83.3 (12-99)       77.8     4          0          0         2
   ...er/things/list_of_structs.c      2        8  50.0 (0-100)  50.0 (0-100)       62.5     4          1          1         0
+by prompt tokens
+  513 to 1,024                        5       18  48.3 (15-84)  70.0 (21-95)       70.6     8          1          1         2
 overall                               5       18  48.3 (15-84)  70.0 (21-95)       70.6     8          1          1         2
 
                                   link  crash  hang  mismatch  abi  inconclusive  prompt tok  answer tok
@@ -163,7 +166,15 @@ by task
 by file
   a.c                                0      1     1         1    0             1      10,000       1,013
   ...er/things/list_of_structs.c     1      0     0         0    1             0       8,000         812
+by prompt tokens
+  513 to 1,024                       1      1     1         1    1             1      18,000       1,825
 overall                              1      1     1         1    1             1      18,000       1,825
+
+functions that fare worst: samples that pass, and how others fail
+  folder/of/many/other/things/list_of_structs.c::i  0 of 4  1 no-answer, 1 truncated, 1 link, 1 abi
+  a.c::g                                            1 of 4  2 assemble, 1 mismatch
+  a.c::j                                            1 of 2  1 hang
+  a.c::f                                            2 of 3  1 crash, 1 inconclusive
 
 pass@k: in percent, the mean over items and the 95 percent interval of it over functions; assembled: in percent of the judged
   samples
@@ -180,6 +191,45 @@ def test_the_table_fits_the_width_and_loses_no_column(width: int, ks: set[int]) 
     words = " ".join(lines).split()
     headers = ["items", "samples", "assembled", *KINDS, *(f"pass@{k}" for k in ks)]
     assert [header for header in headers if header not in words] == []
+
+
+def sized(prompt: int | None, instructions: int | None) -> dict[str, Any]:
+    return {"tokens": {"prompt": prompt}, "detail": {"message": "", "instructions": instructions}}
+
+
+def test_verdicts_by_size() -> None:
+    prompts = [(1, None), (256, 5), (257, 5), (512, 5), (8192, 5), (8193, 5)]
+    instructions = [(None, 8), (None, 9), (None, 16), (None, 17), (None, None)]
+    session = [one | sized(*size) for size in (*prompts, *instructions) for one in records("pass", f"f{size}")]
+    lines = summary_lines(session, [1], 200)
+    rows = lines[lines.index("by IR instructions") : next(n for n, line in enumerate(lines) if "overall" in line)]
+    assert [re.split(r"  +", line.strip())[:2] for line in rows] == [
+        ["by IR instructions"],
+        *(["up to 8", "1"], ["9 to 16", "2"], ["17 to 32", "1"]),
+        ["by prompt tokens"],
+        *(["up to 256", "2"], ["257 to 512", "2"], ["4,097 to 8,192", "1"], ["8,193 to 16,384", "1"]),
+    ]
+
+
+def test_the_ten_worst_functions() -> None:
+    session = [
+        one for number in range(14) for one in records("pass " * number + "crash " * (14 - number), f"f{number}")
+    ]
+    session += records("pass", "fine") + records("inconclusive", "unknown")
+    lines = summary_lines(session, [1], 100)
+    start = lines.index("functions that fare worst: samples that pass, and how others fail")
+    assert [line.split()[0] for line in lines[start + 1 : lines.index("", start)]] == [f"a.c::f{n}" for n in range(10)]
+    assert not any("fare worst" in line for line in summary_lines(records("crash pass"), [1], 100))
+    assert not any("fare worst" in line for line in summary_lines(records("pass") + records("pass", "g"), [1], 100))
+
+
+def test_colours_leave_the_widths_alone() -> None:
+    def paint(text: str, colour: str) -> str:
+        return f"<{colour}>{text}</>" if colour else text
+
+    painted = "\n".join(summary_lines(SESSION, [1, 2], 130, paint))
+    assert re.sub(r"<\w*>|</>", "", painted).splitlines() == TABLE.splitlines()
+    assert "<green>" in painted and "<red>" in painted and "<yellow>" in painted
 
 
 def test_without_records_there_is_no_table() -> None:

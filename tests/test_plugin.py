@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from pytest_llmcompiler.plugin import pytest_html_results_table_html
+
 CASE = """\
 int twice(int x) { return (int)(2u * (unsigned)x); }
 unsigned char low(unsigned x) { return (unsigned char)x; }
@@ -325,6 +327,15 @@ def test_junit(project: pytest.Pytester) -> None:
     assert noted.get("value") == "mismatch,pass"
 
 
+def test_pytest_html_is_given_the_verdicts() -> None:
+    fields: dict[str, Any] = {"nodeid": "a", "location": ("a.c", 0, "f"), "keywords": {}, "when": "call"}
+    for properties, shown in (([("llmc_verdicts", "pass,hang")], ["pass,hang\n", "log"]), ([("other", 1)], ["log"])):
+        data = ["log"]
+        report = pytest.TestReport(**fields, outcome="passed", longrepr=None, user_properties=properties)
+        pytest_html_results_table_html(report, data)
+        assert data == shown
+
+
 def test_junit_of_a_failure_holds_the_evidence(project: pytest.Pytester) -> None:
     # XML knows no control characters: those of an answer must not spoil the file.
     run(project, replay(project, WRONG + "# \x01\x1b[31m \ufffe\n"), "--junitxml=out.xml", "-k", "twice")
@@ -378,6 +389,13 @@ BAD_VALUES = [
     ("pass-k", "0"),
     ("pass-k", "1,"),
     ("pass-k", "2"),
+    ("fail-under", "0.8"),
+    ("fail-under", "pass@1"),
+    ("fail-under", "pass@0=0.5"),
+    ("fail-under", "pass@1=80"),
+    ("fail-under", "pass@1=0.5,"),
+    ("fail-under", "pass@2=0.5"),
+    ("export", "table.xls"),
     ("require", "most"),
     ("require", "0"),
     ("require", "1.5"),
@@ -398,21 +416,50 @@ BAD_VALUES = [
 ]
 
 
+UNMET = (("pass-k", "2"), ("fail-under", "pass@2=0.5"))
+"""Values that only don't go with the number of samples."""
+
+
 @pytest.mark.parametrize(("name", "value"), BAD_VALUES)
 def test_a_bad_value_names_its_flag(project: pytest.Pytester, name: str, value: str) -> None:
     result = run_here(project, "--llmc-model=reference", f"--llmc-{name}={value}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"ERROR: *--llmc-{name}*{value}*"])
+    result.stderr.fnmatch_lines([f"ERROR: *--llmc-{name}*{value.removesuffix('=0.5')}*"])
     assert_no_traceback(result)
 
 
-@pytest.mark.parametrize(("name", "value"), [one for one in BAD_VALUES if one != ("pass-k", "2")])
+@pytest.mark.parametrize(("name", "value"), [one for one in BAD_VALUES if one not in UNMET])
 def test_a_bad_value_names_its_ini_key(project: pytest.Pytester, name: str, value: str) -> None:
     key = f"llmc_{name.replace('-', '_')}"
     project.makeini(f"[pytest]\nllmc_cases = cases\nllmc_model = reference\n{key} = {value}\n")
     result = run_here(project)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: *{key}*"])
+
+
+def test_flags_that_need_another_one(project: pytest.Pytester) -> None:
+    for flag, other in (("--llmc-resume", "--llmc-record"), ("--llmc-update-baseline", "--llmc-baseline")):
+        result = run_here(project, flag)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines([f"ERROR: {flag} needs {other} FILE"])
+    project.makeini("[pytest]\nllmc_resume = yes\n")
+    run_here(project).stderr.fnmatch_lines(["ERROR: ini key llmc_resume: can't use 'yes': expected on or off"])
+
+
+def test_a_baseline_or_a_table_that_leads_nowhere_is_a_usage_error(project: pytest.Pytester) -> None:
+    put(project, "file", "")
+    put(project, "b.jsonl", "<<<<<<< HEAD\n")
+    for args, words in (
+        (["--llmc-baseline=none.jsonl"], "--llmc-baseline: there is no none.jsonl yet: write it with *"),
+        (["--llmc-baseline=b.jsonl"], "--llmc-baseline: b.jsonl:1: not JSON*"),
+        (["--llmc-baseline=file/b.jsonl", "--llmc-update-baseline"], "--llmc-baseline: can't write file/b.jsonl: *"),
+        (["--llmc-export=file/t.csv"], "--llmc-export: can't write file/t.csv: *"),
+        (["--llmc-record=b.jsonl", "--llmc-resume"], "--llmc-resume: b.jsonl:1: not JSON*"),
+    ):
+        result = run_here(project, "--llmc-model=reference", *args)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines([f"ERROR: {words}"])
+        assert_no_traceback(result)
 
 
 def test_an_empty_value_is_a_bad_value(project: pytest.Pytester) -> None:
@@ -474,7 +521,8 @@ def test_every_option_is_a_flag_and_an_ini_key(project: pytest.Pytester) -> None
                 "gpu-layers",
             )
         }
-        | {*("passes", "prompt", "assembler", "clang", "examples", "record")}
+        | {*("passes", "prompt", "assembler", "clang", "examples", "record", "resume", "export")}
+        | {*("baseline", "update-baseline", "fail-under")}
     )
 
 
@@ -901,10 +949,10 @@ def test_a_judge_that_fails_loses_no_answer(project: pytest.Pytester) -> None:
 
         real = service.Judge.judge
 
-        def judge(self, case, function, assembly):
+        def judge(self, case, function, assembly, **more):
             if "bad" in assembly:
                 raise JudgeError("the harness is at fault")
-            return real(self, case, function, assembly)
+            return real(self, case, function, assembly, **more)
 
         service.Judge.judge = judge
         """

@@ -15,7 +15,7 @@ from pytest_llmcompiler.model.answer import Answer, Prompt
 from pytest_llmcompiler.model.replay import ReplayModel, read
 from pytest_llmcompiler.report.records import Recorder, record
 
-PROMPT = Prompt("git_lfs.c", "f", "asm", "O0", "meta", "the prompt", reference=lambda: "")
+PROMPT = Prompt("git_lfs.c", "f", "asm", "O0", "meta", "the prompt", lambda: "", digest="0123abcd")
 ANSWER = Answer("f:\n\tret\n", 0, "stop", 11, 7, 1.5, 42)
 
 WRITER = """
@@ -52,7 +52,7 @@ def small(sample: int = 0, **more: Any) -> dict[str, Any]:
 
 def test_a_record_holds_all_that_is_known_of_a_sample(tmp_path: Path) -> None:
     verdict = Verdict("crash", "bad read", ("at line 3",), {"inputs": 9})
-    written = record(PROMPT, ANSWER, {"backend": "replay", "name": "x"}, verdict)
+    written = record(PROMPT, ANSWER, {"backend": "replay", "name": "x"}, verdict, {"seed": 5}, "hang")
     recorder = Recorder(tmp_path / "new" / "r.jsonl")
     recorder.write(written)
     recorder.close()
@@ -63,6 +63,7 @@ def test_a_record_holds_all_that_is_known_of_a_sample(tmp_path: Path) -> None:
         "task": "asm",
         "passes": "O0",
         "prompt": "meta",
+        "question": "0123abcd",
         "sample": 0,
         "answer": "f:\n\tret\n",
         "stop": "stop",
@@ -70,7 +71,9 @@ def test_a_record_holds_all_that_is_known_of_a_sample(tmp_path: Path) -> None:
         "seconds": 1.5,
         "seed": 42,
         "model": {"backend": "replay", "name": "x"},
+        "settings": {"seed": 5},
         "verdict": "crash",
+        "previous": "hang",
         "detail": {"message": "bad read", "evidence": ["at line 3"], "inputs": 9},
     }
 
@@ -80,7 +83,7 @@ def test_what_is_recorded_is_replayed(tmp_path: Path, text: str) -> None:
     answers = [Answer(text, 0, "length", 5, 6, 0.25, 7), Answer(text * 2, 1, "eos", None, None, None, None)]
     recorder = Recorder(tmp_path / "r.jsonl")
     for answer in answers:
-        recorder.write(record(PROMPT, answer, {}, Verdict("pass")))
+        recorder.write(record(PROMPT, answer, {}, Verdict("pass"), {}))
     assert list(ReplayModel(tmp_path / "r.jsonl").answers(PROMPT, 5)) == answers
 
 

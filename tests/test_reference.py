@@ -200,3 +200,18 @@ def test_where_a_case_lies_makes_no_difference_to_its_programs(tmp_path: Path) -
         reference = Reference(read_case(path), Toolchain())
         programs.append([(one.segments, one.symbols) for one in (reference.golden, reference.probe)])
     assert programs[0] == programs[1]
+
+
+def test_a_fingerprint_is_of_the_file_and_its_headers_wherever_it_lies(tmp_path: Path) -> None:
+    def fingerprint(folder: str, source: str, header: str) -> str:
+        path = tmp_path / folder / "a.c"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f'#include "a.h"\n{source}')
+        path.with_name("a.h").write_text(header)
+        return Reference(read_case(path), Toolchain()).fingerprint
+
+    source, header = "int f(int x) { return x + N; }\n", "#define N 1\n"
+    first = fingerprint("one", source, header)
+    assert fingerprint("other", source, header) == first
+    changed = [(f"// LLMC: arg f.x range 1..2\n{source}", header), (source, "#define N 2\n")]
+    assert len({first, *(fingerprint("one", *texts) for texts in changed)}) == 3

@@ -31,11 +31,17 @@ def test_samples_come_in_the_order_of_their_numbers_and_no_more_than_asked(tmp_p
     spec = write(tmp_path, *(LEAST | {"sample": number, "answer": str(number)} for number in (4, 0, 2, 1)))
     assert [(one.sample, one.text) for one in replay(spec)] == [(0, "0"), (1, "1"), (2, "2"), (4, "4")]
     assert [one.sample for one in replay(spec, 2)] == [0, 1]
-    assert open_model(spec, ModelSettings()).describe() == {
-        "backend": "replay",
-        "name": "r.jsonl",
-        "answers": 4,
-    }
+    facts = open_model(spec, ModelSettings()).describe()
+    assert (facts["backend"], facts["name"], facts["answers"]) == ("replay", "r.jsonl", 4)
+
+
+def test_what_a_model_of_other_answers_says_of_itself_is_another(tmp_path: Path) -> None:
+    answers = [LEAST, LEAST | {"sample": 1}]
+    digests = [
+        open_model(write(tmp_path, *records), ModelSettings()).describe()["sha256"]
+        for records in (answers, answers[:1], [*answers[:1], answers[1] | {"answer": "f:"}], answers)
+    ]
+    assert digests[0] == digests[3] and len(set(digests)) == 3
 
 
 def test_of_a_sample_recorded_twice_the_last_counts(tmp_path: Path) -> None:
@@ -58,6 +64,9 @@ def test_another_question_has_no_answers(tmp_path: Path, other: dict[str, str]) 
         (json.dumps(LEAST | {"answer": None}), "'answer' must be text, not None"),
         (json.dumps(LEAST | {"stop": "tired"}), "'stop' must be one of eos, stop, length, not 'tired'"),
         (json.dumps(LEAST | {"schema": 2}), "schema 2 is not known, only 1"),
+        (json.dumps(LEAST | {"seconds": float("nan")}), "'seconds' must be a number from 0, not nan"),
+        (json.dumps(LEAST | {"seconds": "1.2"}), "'seconds' must be a number from 0, not '1.2'"),
+        (json.dumps(LEAST | {"tokens": {"answer": -1}}), "'answer' must be a number from 0, not -1"),
         (json.dumps(LEAST | {"tokens": 5}), "'tokens' must be an object, not 5"),
     ],
 )

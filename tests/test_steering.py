@@ -329,7 +329,8 @@ def test_without_an_explanation_the_verdict_is_the_same(bench: Make) -> None:
     made = bench("xored")
     wrong = right(made).replace("xorl\t(", "subl\t(")
     full, short = made.judge(wrong), made.judge(wrong, explain=False)
-    assert (full.kind, full.detail) == (short.kind, short.detail)
+    assert full.kind == short.kind
+    assert [full.detail[key] for key in ("inputs", "dropped")] == [short.detail[key] for key in ("inputs", "dropped")]
     assert full.kind == "mismatch"
     assert any(line.startswith("  parts ") for line in full.evidence)
     assert not any(line.startswith("  parts ") for line in short.evidence)

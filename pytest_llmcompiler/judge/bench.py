@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from pytest_llmcompiler.inputs.corpus import Corpus
 from pytest_llmcompiler.inputs.value import Input
-from pytest_llmcompiler.judge.explain import Explanation, texts_of
+from pytest_llmcompiler.judge.explain import FACTS, Explanation, texts_of
 from pytest_llmcompiler.judge.finding import quoted
+from pytest_llmcompiler.judge.listing import Listing, listing
 from pytest_llmcompiler.judge.oracle import Entry
 from pytest_llmcompiler.judge.standard import Standard
 from pytest_llmcompiler.judge.subject import Subject
@@ -59,10 +60,11 @@ class Bench:
         other._standard = self._standard.limited(inputs)
         return other
 
-    def judge(self, assembly: str, *, explain: bool = True) -> Verdict:
+    def judge(self, assembly: str, *, explain: bool = True, scene: bool = False) -> Verdict:
         """Judge the text of a candidate. What goes wrong inside is a verdict; what goes wrong here is raised.
 
-        Without `explain`, no smaller input is looked for, which takes most of the time that wrong code takes.
+        Without `explain`, no smaller input is looked for, which takes most of the time that wrong code takes. With
+        `scene`, the verdict on code that ran has the scene of its failure.
         """
         reason = self._unjudgeable()
         if reason:
@@ -81,7 +83,15 @@ class Bench:
         if not any(s.executable and s.address <= start < s.address + len(s.data) for s in candidate.segments):
             return Verdict("link", f"{self._subject.function} is defined, but not as code of this text")
         detail = {"assembler": candidate.engine, "fallback": candidate.fallback, **self._standard.counts()}
-        return self._tried(Trial(self._standard, candidate, assembly), detail, explain)
+        return self._tried(Trial(self._standard, candidate, assembly), detail, explain, scene)
+
+    def listing(self, assembly: str) -> Listing | None:
+        """The code of a candidate, block by block; None where it does not assemble, or there is too much of it."""
+        try:
+            candidate = self._subject.assembled(assembly, self._settings.assembler)
+        except (UnsupportedError, AssemblyError, LinkError):
+            return None
+        return listing(candidate, {at: name for name, at in self._subject.reference.golden.addresses.items()})
 
     def _unjudgeable(self) -> str | None:
         """Why no candidate can be judged; None where any can. It leaves everything made that a trial needs."""
@@ -94,7 +104,7 @@ class Bench:
             return str(error)
         return self._standard.unjudgeable()
 
-    def _tried(self, trial: Trial, detail: dict[str, Any], explain: bool) -> Verdict:
+    def _tried(self, trial: Trial, detail: dict[str, Any], explain: bool, scene: bool) -> Verdict:
         try:
             failure = _isolated(trial.first_failure)
         except (sandbox.Died, sandbox.TimedOut) as error:
@@ -103,10 +113,11 @@ class Bench:
             return Verdict("pass", detail=detail)
         texts = self._texts if explain else None
         try:
-            found = _isolated(Explanation(trial, texts).of, *failure)
+            found = _isolated(Explanation(trial, texts, scene=scene).of, *failure)
         except (sandbox.Died, sandbox.TimedOut):
             found = _isolated(Explanation(trial, None).of, *failure)
-        return Verdict(found["kind"], found["message"], tuple(found["evidence"]), detail)
+        detail |= {name: fact for name, fact in found["facts"].items() if name in FACTS}
+        return Verdict(found["kind"], found["message"], tuple(found["evidence"]), detail, found.get("scene"))
 
     @functools.cached_property
     def _texts(self) -> list[Text]:

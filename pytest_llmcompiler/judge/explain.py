@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,9 +11,10 @@ from pytest_llmcompiler.inputs.corpus import Undefined, shrink
 from pytest_llmcompiler.inputs.value import Input
 from pytest_llmcompiler.judge.finding import Finding
 from pytest_llmcompiler.judge.oracle import Entry
+from pytest_llmcompiler.judge.scene import Scene, scene_of
 from pytest_llmcompiler.judge.show import show_input
 from pytest_llmcompiler.judge.subject import Subject
-from pytest_llmcompiler.judge.trace import Seen, Text, alike, common, parting, wrong_store
+from pytest_llmcompiler.judge.trace import Seen, Spot, Text, alike, common, parting, wrong_store
 from pytest_llmcompiler.judge.trial import Stage, Trial
 from pytest_llmcompiler.machine.inspection import Look, steps, stores
 from pytest_llmcompiler.machine.run import SHORTAGES, Unset
@@ -33,38 +35,76 @@ def texts_of(subject: Subject) -> list[Text]:
     return [Text(f"clang -{level}", *subject.compiled(level)) for level in _LEVELS]
 
 
+FACTS = ("input", "line", "parts", "differences")
+"""What of an explanation programs can use."""
+
+
+def _facts(finding: Finding, shown: Sequence[str], spot: Spot | None) -> dict[str, Any]:
+    """What of an explanation programs can use, as JSON: the `input`, line by line in C terms; the `line` of the text in
+    which the candidate fails, and that in which its way `parts` from the reference's; the first `differences`, each
+    with its place, what was expected and what was observed. What is not known is left out."""
+    facts = {
+        "input": list(shown),
+        "line": finding.line,
+        "parts": spot and spot.line,
+        "differences": [[one.where, one.expected, one.observed] for one in finding.differences],
+    }
+    return {name: fact for name, fact in facts.items() if fact}
+
+
 class Explanation:
     """What is told of a trial's failure. Without `texts` to hold against the candidate's, it is told as it was found:
-    on no smaller input, and without a word of where the candidate goes wrong."""
+    on no smaller input, and without a word of where the candidate goes wrong. With `scene`, all that it takes to do
+    the same elsewhere is told too."""
 
-    def __init__(self, trial: Trial, texts: Sequence[Text] | None) -> None:
-        self._trial, self._texts = trial, texts
+    def __init__(self, trial: Trial, texts: Sequence[Text] | None, *, scene: bool = False) -> None:
+        self._trial, self._texts, self._scene = trial, texts, scene
 
     def of(self, stage: Stage, index: int) -> dict[str, Any]:
         """What goes wrong at a stage, on the input of that number or the smallest that shows the same, as JSON:
-        the kind, the message and the evidence."""
+        the kind, the message, the evidence, and of that the facts for programs (see `_facts`)."""
+        spot, made, entry = None, None, None
         if stage == "program":
-            finding, shown = self._trial.as_program(), ["  input     the whole program, from main on"]
+            finding, shown = self._trial.as_program(), ["the whole program, from main on"]
         else:
-            finding, shown = self._on_input(stage, index)
+            finding, shown, spot, made, entry = self._on_input(stage, index)
         if finding is None:
             finding = Finding("inconclusive", "it fails on an input once and not again")
-        return {"kind": finding.kind, "message": finding.message, "evidence": [*shown, *finding.evidence]}
+        heads = ["  input     ", *(" " * 12 for _ in shown)]
+        told: dict[str, Any] = {
+            "kind": finding.kind,
+            "message": finding.message,
+            "evidence": [*(head + line for head, line in zip(heads, shown)), *finding.evidence],
+            "facts": _facts(finding, shown, spot),
+        }
+        if self._scene and finding.kind != "inconclusive":
+            told["scene"] = self._scene_of(stage, finding, spot, made, entry)
+        return told
 
-    def _on_input(self, stage: Stage, index: int) -> tuple[Finding | None, list[str]]:
+    def _scene_of(
+        self, stage: Stage, finding: Finding, spot: Spot | None, made: Input | None, entry: Entry | None
+    ) -> Scene:
+        try:
+            return scene_of(self._trial, stage, finding, spot, made, entry)
+        except Exception:  # a verdict is worth more than its scene
+            return {"fault": traceback.format_exc()}
+
+    def _on_input(self, stage: Stage, index: int) -> tuple[Finding | None, list[str], Spot | None, Input, Entry]:
         find = self._trial.finding if stage == "input" else self._trial.inspection
         standard = self._trial.standard
         made, entry = list(standard.corpus.entries.items())[index]
-        finding = find(entry)
+        finding, spot = find(entry), None
         if self._texts is not None and finding and finding.kind != "inconclusive":
             made, entry, finding = self._smallest(find, (made, entry, finding))
             if finding.kind != "inconclusive" and stage == "input":
-                more = *self._on_garbage(entry, finding), *self._parting(entry, finding, self._texts)
+                spot = self._parting(entry, finding, self._texts)
+                more = *self._on_garbage(entry, finding), *([f"  parts     {spot.words}"] if spot else ())
                 finding = replace(finding, evidence=(*finding.evidence, *more))
-        lines = show_input(made, standard.subject.signature.params)
         at = ["  placed    its objects begin at multiples of 4 GiB"] if entry.placed.low else []
         at += [f"  malloc    {SHORTAGES[made.salt]}"] if entry.expected.refused else []
-        return finding, [f"  input     {lines[0]}", *(f"            {line}" for line in lines[1:]), *at]
+        if finding and at:
+            finding = replace(finding, evidence=(*at, *finding.evidence))
+        return finding, list(show_input(made, standard.subject.signature.params)), spot, made, entry
 
     def _smallest(self, find: _Find, first: _Failure) -> _Failure:
         """The smallest input that shows the same kind of failure."""
@@ -101,27 +141,25 @@ class Explanation:
                 f"held {held} here, and with {'yet others' if held == instead else instead} there this input passes"
             )
 
-    def _parting(self, entry: Entry, finding: Finding, texts: Sequence[Text]) -> Iterator[str]:
+    def _parting(self, entry: Entry, finding: Finding, texts: Sequence[Text]) -> Spot | None:
         """Where the candidate's way parts from the reference's, as far as that can be said."""
         mine = Text("the candidate", self._trial.assembly, self._trial.candidate)
         look = Look(entry.placed, entry.call, entry.limit, finding.unset)
         similar = [text for text in texts if alike(mine, text)]
-        words = None
         if similar:
             trace = steps(self._trial.machine, look, _TRACED)
             pairs = [(text, (trace, self._traced(text, look))) for text in similar]
             text, traces = max(pairs, key=lambda pair: common(mine, *pair))
-            words = parting(mine, text, traces)
-        elif finding.kind != "abi":
-            words = self._wrong_store(mine, entry, look, finding.kind == "mismatch")
-        if words:
-            yield f"  parts     {words}"
+            return parting(mine, text, traces)
+        if finding.kind != "abi":
+            return self._wrong_store(mine, entry, look, finding.kind == "mismatch")
+        return None
 
     def _traced(self, text: Text, look: Look) -> list[int]:
         subject = self._trial.standard.subject
         return steps(subject.machine(subject.reference.golden, text.assembled), look, _TRACED)
 
-    def _wrong_store(self, mine: Text, entry: Entry, look: Look, ended: bool) -> str | None:
+    def _wrong_store(self, mine: Text, entry: Entry, look: Look, ended: bool) -> Spot | None:
         subject = self._trial.standard.subject
         golden = subject.reference.golden
         machines = self._trial.machine, subject.machine(golden)

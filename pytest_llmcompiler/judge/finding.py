@@ -24,14 +24,17 @@ class Finding:
     evidence: tuple[str, ...] = ()
     unset: Unset = "garbage"
     """What the unused stack and registers held."""
+    line: int | None = None
+    """The 1-based line of the candidate's text in which it goes wrong, where one can be named."""
+    differences: tuple[Difference, ...] = ()
+    """Of a mismatch: the first ones."""
 
 
 def mismatch(found: Sequence[Difference]) -> Finding:
     """Differences from the reference, at least one; the first is the headline."""
     first = found[0]
-    return Finding(
-        "mismatch", f"{first.where}: expected {first.expected}, observed {first.observed}", tuple(_table(found))
-    )
+    words = f"{first.where}: expected {first.expected}, observed {first.observed}"
+    return Finding("mismatch", words, tuple(_table(found)), differences=tuple(found[:_ROWS]))
 
 
 def stopped(
@@ -74,7 +77,7 @@ def _crash(machine: Machine, fault: Fault, expected: Run, placed: Placed | None,
         evidence.append(f"  at        {inside}")
     end = "a return" if expected.outcome == "return" else expected.outcome
     evidence.append(f"  expected  {end}; observed: {fault.what}")
-    return Finding("crash", words, tuple(evidence))
+    return Finding("crash", words, tuple(evidence), line=line)
 
 
 def _where(address: int, placed: Placed | None) -> str:

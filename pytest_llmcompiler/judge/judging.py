@@ -20,17 +20,20 @@ if TYPE_CHECKING:
     from pytest_llmcompiler.model.answer import Answer
 
 
-def judge_answer(judge: Judge, case: Case, function: str, answer: Answer) -> Verdict:
-    """Judge a model's answer: find the code in it and run that. Lines in the verdict are lines of the answer."""
+def judge_answer(judge: Judge, case: Case, function: str, answer: Answer, *, scene: bool = False) -> Verdict:
+    """Judge a model's answer: find the code in it and run that. Lines in the verdict are lines of the answer.
+
+    With `scene`, the verdict on code that ran has the scene of its failure.
+    """
     from pytest_llmcompiler.model.extract import NoCode, Truncated, extract
 
     try:
-        code = extract(answer, function)
+        text = extract(answer, function).placed
     except NoCode as error:
         return Verdict("no-answer", str(error))
     except Truncated as error:
         return Verdict("truncated", str(error))
-    return judge.judge(case, function, "\n" * (code.first_line - 1) + code.text)
+    return judge.judge(case, function, text, scene=scene)
 
 
 def check(source: str | Path, function: str, assembly: str, *, examples: int = 100) -> Verdict:

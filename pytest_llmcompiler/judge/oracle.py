@@ -17,7 +17,7 @@ from pytest_llmcompiler.judge.whole import Whole, whole
 from pytest_llmcompiler.machine import abi
 from pytest_llmcompiler.machine.assemblers import Assembled
 from pytest_llmcompiler.machine.emulator import MOST_ARGUMENTS, Machine
-from pytest_llmcompiler.machine.run import Fault, Feature, Run
+from pytest_llmcompiler.machine.run import Fault, Feature, Reply, Run, Unset
 from pytest_llmcompiler.machine.watch import Watch
 from pytest_llmcompiler.program.types import Pointer
 
@@ -93,6 +93,14 @@ class Oracle:
         if len(call.stack) > MOST_ARGUMENTS:
             raise Undefined("too large")
         return placed, call
+
+    def replies(self, entry: Entry, unset: Unset) -> list[Reply]:
+        """How the reference's calls out are answered on an input."""
+        if not entry.expected.calls:
+            return []
+        golden = self._machines[1]
+        golden.run(entry.placed, entry.call, entry.limit, unset=unset)
+        return list(golden.replies)
 
     def whole(self) -> Whole | None:
         """What the whole program shows; None where it has none, or where that says nothing of the function."""

@@ -15,13 +15,14 @@ import subprocess
 import sys
 import threading
 import traceback
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any
 
 from pytest_llmcompiler.child import command
 from pytest_llmcompiler.inputs.store import cache_folder
 from pytest_llmcompiler.judge.bench import Bench, Settings
+from pytest_llmcompiler.judge.listing import Line, Listing
 from pytest_llmcompiler.judge.verdict import JudgeError, Verdict
 from pytest_llmcompiler.program.case import Case, CaseError, read_case
 from pytest_llmcompiler.program.clang import Toolchain
@@ -51,18 +52,32 @@ class Judge:
         """The judge's process, where one runs."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
-    def judge(self, case: Case, function: str, assembly: str) -> Verdict:
-        """Judge one candidate for a function of a case.
+    def judge(self, case: Case, function: str, assembly: str, *, scene: bool = False) -> Verdict:
+        """Judge one candidate for a function of a case; with the scene of its failure, if asked for.
 
         Raises CaseError where the case is at fault, JudgeError where the harness is.
         """
+        reply = self._reply("judge", case, function, assembly, scene=scene)
+        return replace(Verdict.from_json(reply), scene=reply["scene"])
+
+    def listing(self, case: Case, function: str, assembly: str) -> Listing | None:
+        """The code of a candidate, block by block; None where it does not assemble, or there is too much of it.
+
+        Raises as `judge` does.
+        """
+        blocks = self._reply("list", case, function, assembly)["blocks"]
+        return blocks and [[Line(*line) for line in block] for block in blocks]
+
+    def _reply(self, action: str, case: Case, function: str, assembly: str, *, scene: bool = False) -> dict[str, Any]:
         request = {
+            "action": action,
             "path": str(case.path.resolve()),
             "name": case.name,
             "function": function,
             "assembly": assembly,
             "clang": self._toolchain.clang,
             "settings": asdict(self._settings),
+            "scene": scene,
         }
         with self._lock:
             try:
@@ -74,7 +89,7 @@ class Judge:
             raise CaseError(reply["case_error"])
         if "error" in reply:
             raise JudgeError(reply["error"])
-        return Verdict.from_json(reply)
+        return reply
 
     def close(self) -> None:
         """End the judge's process."""
@@ -129,7 +144,10 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         path = Path(request["path"])
         reference = _reference(path, request["name"], request["clang"], path.stat().st_mtime_ns)
         bench = _bench(reference, request["function"], Settings(**request["settings"]))
-        return bench.judge(request["assembly"]).to_json()
+        if request["action"] == "list":
+            return {"blocks": bench.listing(request["assembly"])}
+        verdict = bench.judge(request["assembly"], scene=request["scene"])
+        return {**verdict.to_json(), "scene": verdict.scene}
     except CaseError as error:
         return {"case_error": str(error)}
     except Exception:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections import Counter
 from collections.abc import Collection
 from typing import Any
@@ -161,11 +160,9 @@ class Standard:
     @property
     def _store(self) -> Store:
         reference = self.subject.reference
-        # Where the file lies makes no difference.
-        source = re.sub(r"^(?:; ModuleID|source_filename) = .*\n", "", reference.ir, flags=re.M)
         settings = (self.subject.function, repr(sorted(self._rules.items())), repr((self.examples, self.seed)))
         types = [self.subject.signature, *reference.variables.values()]
-        return Store((source, *settings, *reference.variables), types)
+        return Store((reference.placeless_ir, *settings, *reference.variables), types)
 
 
 @functools.lru_cache(maxsize=32)

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pytest_llmcompiler.inputs.place import path
 from pytest_llmcompiler.judge.compare import Frame, Loose
@@ -20,6 +21,14 @@ _ALIKE = 0.7
 """Share of instructions that two texts must have in common for one to be held against the other."""
 _NUMBER = re.compile(r"0x[0-9a-f]+")
 _RELATIVE = re.compile(r"\[rip ([+-]) (0x[0-9a-f]+|\d+)\]")
+
+
+class Spot(NamedTuple):
+    """Where a candidate goes wrong, in words."""
+
+    line: int
+    """1-based, of its text."""
+    words: str
 
 
 class Text:
@@ -50,13 +59,17 @@ class Text:
         own = any(s.address <= number <= s.address + len(s.data) for s in self.assembled.segments)
         return "here" if own else hex(number)
 
+    def number(self, address: int) -> int:
+        """The 1-based number of the line that an instruction comes from."""
+        return self.assembled.lines[address]
+
     def line(self, address: int) -> str:
-        """The line of the text that an instruction comes from, without comment."""
-        return " ".join(self._lines[self.assembled.lines[address] - 1].split("#")[0].split())
+        """That line, without comment."""
+        return " ".join(self._lines[self.number(address) - 1].split("#")[0].split())
 
     def numbered(self, address: int) -> str:
-        """The same with its number."""
-        return f"line {self.assembled.lines[address]}: {self.line(address)}"
+        """The line with its number."""
+        return f"line {self.number(address)}: {self.line(address)}"
 
 
 def alike(first: Text, second: Text) -> bool:
@@ -71,8 +84,8 @@ def common(first: Text, second: Text, traces: tuple[Sequence[int], Sequence[int]
     return next((at for at, (a, b) in pairs if first.keys.get(a) != second.keys.get(b)), min(map(len, traces)))
 
 
-def parting(candidate: Text, other: Text, traces: tuple[Sequence[int], Sequence[int]]) -> str | None:
-    """Where the candidate's way parts from another text's, in words; None where it does not."""
+def parting(candidate: Text, other: Text, traces: tuple[Sequence[int], Sequence[int]]) -> Spot | None:
+    """Where the candidate's way parts from another text's; None where it does not."""
     at = common(candidate, other, traces)
     if at >= min(map(len, traces)):
         return None
@@ -80,13 +93,16 @@ def parting(candidate: Text, other: Text, traces: tuple[Sequence[int], Sequence[
     if mine not in candidate.keys or candidate.line(mine) == other.line(theirs):
         return None
     if at and _jumps_apart(candidate, other, traces, at):
-        jump = candidate.numbered(traces[0][at - 1])
-        return f"{jump} goes on to {candidate.numbered(mine)}; {other.name} goes on to {other.line(theirs)}"
-    return f"{candidate.numbered(mine)}; {other.name} has {other.line(theirs)} there"
+        jump = traces[0][at - 1]
+        words = f"{candidate.numbered(jump)} goes on to {candidate.numbered(mine)}"
+        return Spot(candidate.number(jump), f"{words}; {other.name} goes on to {other.line(theirs)}")
+    return Spot(candidate.number(mine), f"{candidate.numbered(mine)}; {other.name} has {other.line(theirs)} there")
 
 
 def _jumps_apart(candidate: Text, other: Text, traces: tuple[Sequence[int], Sequence[int]], at: int) -> bool:
     """Whether the same jump led to different places of the texts."""
+    if traces[0][at - 1] not in candidate.positions or traces[1][at - 1] not in other.positions:
+        return False  # both came from what fills the space before an aligned label
     places = [
         (text.positions[trace[at]], text.positions[trace[at]] - text.positions[trace[at - 1]])
         for text, trace in zip((candidate, other), traces)
@@ -96,8 +112,8 @@ def _jumps_apart(candidate: Text, other: Text, traces: tuple[Sequence[int], Sequ
 
 def wrong_store(
     candidate: Text, machines: tuple[Machine, Machine], stores: tuple[Sequence[Store], Sequence[Store]], seen: Seen
-) -> str | None:
-    """The first store to an object or global that the reference never makes, in words; None where there is none.
+) -> Spot | None:
+    """The first store to an object or global that the reference never makes; None where there is none.
 
     `machines` are those of the candidate and of the reference, as `stores` left them. Where both came to their end,
     what the store wrote must still be there.
@@ -112,7 +128,8 @@ def wrong_store(
                 continue
             name = seen.name(at)
             if name and not (seen.ended and machines[0].read(at, 1) == machines[1].read(at, 1)):
-                return f"{candidate.numbered(store.pc)} stores {store.value:#x} to {name}, the reference never does"
+                words = f"stores {store.value:#x} to {name}, the reference never does"
+                return Spot(candidate.number(store.pc), f"{candidate.numbered(store.pc)} {words}")
     return None
 
 

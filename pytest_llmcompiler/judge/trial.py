@@ -99,7 +99,7 @@ class Trial:
         if fault.address is None:
             return Finding("inconclusive", f"{fault.what} in line {line}, which the emulator can't judge", evidence)
         words = f"{fault.what}, where a signal handler may write at any time: {fault.size} bytes in line {line}"
-        return Finding("abi", words, evidence)
+        return Finding("abi", words, evidence, line=line)
 
     def _fault_of(self, run: Run, entry: Entry) -> Finding | None:
         if run.refused != entry.expected.refused:

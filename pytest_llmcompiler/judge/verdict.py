@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    from pytest_llmcompiler.judge.scene import Scene
 
 Kind = Literal[
     "pass",
@@ -39,11 +42,13 @@ class Verdict:
     """Lines for people: the input in C terms, expected and observed, the faulting instruction."""
     detail: dict[str, Any] = field(default_factory=dict)
     """JSON-serialisable facts for programs: the assembler used, counts of inputs, line and column."""
+    scene: Scene | None = field(default=None, repr=False, compare=False)
+    """All that it takes to show the same failure elsewhere, where that was asked for. No part of the JSON."""
 
     def __post_init__(self) -> None:
         # What models write goes to terminals: nothing in it may act there.
-        object.__setattr__(self, "message", _harmless(self.message))
-        object.__setattr__(self, "evidence", tuple(map(_harmless, self.evidence)))
+        object.__setattr__(self, "message", harmless(self.message))
+        object.__setattr__(self, "evidence", tuple(map(harmless, self.evidence)))
 
     @property
     def passed(self) -> bool:
@@ -79,5 +84,6 @@ class Verdict:
         return cls(data["verdict"], detail.pop("message"), tuple(detail.pop("evidence")), detail)
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
+    """A text without what acts on a terminal: control characters are spelt out."""
     return "".join(c if c.isprintable() or c in "\t\n" else c.encode("unicode_escape").decode() for c in text)

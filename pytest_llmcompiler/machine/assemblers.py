@@ -7,22 +7,28 @@ to LLVM. LLVM's word is final: its messages are the ones that are reported.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from pytest_llmcompiler.machine import keystone, llvm
 from pytest_llmcompiler.machine.assembled import Assembled, Engine, Limits, RefusalError
-from pytest_llmcompiler.machine.gas import AssemblyError, LinkError, UnsupportedError, read
-from pytest_llmcompiler.machine.loader import PAGE, Segment
+from pytest_llmcompiler.machine.gas import LITERAL, SYMBOL, AssemblyError, LinkError, Unit, UnsupportedError, read
+from pytest_llmcompiler.machine.llvm import Linkage
+from pytest_llmcompiler.machine.loader import PAGE, Segment, missing_function
 
 __all__ = [
     "Assembled",
     "AssemblyError",
     "Limits",
     "LinkError",
+    "Linkage",
     "Segment",
     "UnsupportedError",
     "assemble",
+    "called",
+    "linkable",
+    "undefined",
 ]
 
 _LIMITS = Limits()
@@ -46,11 +52,7 @@ def assemble(
     if base % PAGE:
         raise ValueError(f"base {base:#x} is not page-aligned")
     unit = read(text)
-    shared = frozenset(
-        name
-        for name in (*unit.labels, *(s.name for s in unit.statements if s.kind == "set"))
-        if name in symbols and name != function and not name.startswith(".L")
-    )
+    shared = _shared(unit, function, symbols)
     fallback = None
     if assembler == "keystone":
         try:
@@ -58,3 +60,48 @@ def assemble(
         except RefusalError as refusal:
             fallback = str(refusal)
     return replace(llvm.assemble(unit, function, shared, base, symbols, limits), fallback=fallback)
+
+
+def linkable(text: str, symbols: Collection[str], linkage: Linkage, *, limits: Limits = _LIMITS) -> bytes:
+    """The ELF object of a text, to be linked with a program that has `symbols`. It defines nothing but the function
+    for others, and carries line numbers.
+
+    Raises AssemblyError, LinkError (the function is missing, or a local label) and UnsupportedError.
+    """
+    unit = read(text)
+    defined = {*unit.labels, *(s.name for s in unit.statements if s.kind == "set")}
+    if linkage.function not in defined:
+        raise LinkError(missing_function(linkage.function, list(unit.labels)))
+    return llvm.linkable(unit, _shared(unit, linkage.function, symbols), linkage, limits)
+
+
+def undefined(text: str, names: Iterable[str]) -> LinkError:
+    """The error of a text that needs names that nobody defines."""
+    return LinkError(llvm.missing_symbols(read(text), names), tuple(sorted(names)))
+
+
+def called(text: str) -> frozenset[str]:
+    """The names that a text calls or jumps to, and uses in no other way."""
+    names: set[str] = set()
+    others: set[str] = set()
+    for statement in read(text).statements:
+        branch = statement.kind == "instruction" and statement.name.startswith(("call", "jmp"))
+        target = _TARGET.fullmatch(statement.operands) if branch else None
+        if target:
+            names.add(target[1] or target[2])
+        elif statement.kind != "label":
+            others |= {word.strip('"') for word in _WORD.findall(statement.operands)}
+    return frozenset(names - others)
+
+
+_TARGET = re.compile(rf'(?:({SYMBOL})|"([^"\\]+)")(?:@PLT)?', re.IGNORECASE)
+_WORD = re.compile(rf"{LITERAL}|{SYMBOL}")
+
+
+def _shared(unit: Unit, function: str, symbols: Collection[str]) -> frozenset[str]:
+    """The names that a text defines, and that mean the program's all the same."""
+    return frozenset(
+        name
+        for name in (*unit.labels, *(s.name for s in unit.statements if s.kind == "set"))
+        if name in symbols and name != function and not name.startswith(".L")
+    )

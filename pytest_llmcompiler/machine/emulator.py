@@ -22,7 +22,17 @@ from pytest_llmcompiler.machine.libc import Exit, Kernel, Trap
 from pytest_llmcompiler.machine.memory import Block
 from pytest_llmcompiler.machine.outside import Outside, mixed
 from pytest_llmcompiler.machine.preconditions import checks
-from pytest_llmcompiler.machine.run import ELSEWHERE, CallOut, Constants, Fault, Outcome, Run, Unset, initial_errno
+from pytest_llmcompiler.machine.run import (
+    ELSEWHERE,
+    CallOut,
+    Constants,
+    Fault,
+    Outcome,
+    Reply,
+    Run,
+    Unset,
+    initial_errno,
+)
 from pytest_llmcompiler.program.ir import PAD
 from pytest_llmcompiler.program.reference import Program, Segment
 from pytest_llmcompiler.program.types import Function
@@ -66,6 +76,8 @@ _IDS = {
     name: getattr(x86, f"UC_X86_REG_{name.upper()}")
     for name in (*_REGISTERS, *abi.CALLER_SAVED, *(f"xmm{number}" for number in range(16)))
 }
+_GENERAL = tuple(name for name in _IDS if name not in ("rip", "eflags", "mxcsr", "fpcw", "fptag"))
+"""The registers that hold arguments, results and what else programs put there."""
 _INVERSE: dict[Unset, Unset] = {"garbage": "inverse", "inverse": "garbage", "zeros": "zeros"}
 _DIRECTION = 1 << 10
 _MXCSR_CONTROL = 0xFFC0
@@ -120,6 +132,8 @@ class Machine:
         self._padded: Unset | None = None
         """What the pads around them are filled with now."""
         self._calls: list[CallOut] = []
+        self.replies: list[Reply] = []
+        """How the calls out of the last run were answered."""
         self._abi: list[str] = []
         self._end: tuple[Outcome, Fault | None, int] | None = None
         self._length = 0
@@ -368,12 +382,21 @@ class Machine:
         run = self._run(self.program.symbols["main"].address, abi.Call(registers, b""), limit)
         return replace(run, outcome="exit", code=self.register("rax") & 0xFF) if run.outcome == "return" else run
 
-    def _run(self, start: int, call: abi.Call, limit: int, brief: bool = False) -> Run:
+    def entered(self, placed: Placed, call: abi.Call, unset: Unset) -> dict[str, int]:
+        """The registers that a run starts with."""
+        self._reset(placed, unset)
+        self._enter(call.inverted if unset == "inverse" else call)
+        return {name: self.register(name) for name in _GENERAL}
+
+    def _enter(self, call: abi.Call) -> None:
         stack = STACK + self._start.top - 8
         self._stack.write(RETURN.to_bytes(8, "little") + call.stack, stack - STACK)
         self._uc.reg_write(x86.UC_X86_REG_RSP, stack)
         for name, value in call.registers.items():
             self._uc.reg_write(_IDS[name], value)
+
+    def _run(self, start: int, call: abi.Call, limit: int, brief: bool = False) -> Run:
+        self._enter(call)
         try:
             self._uc.emu_start(start, RETURN, count=limit)
         except unicorn.UcError as error:
@@ -457,7 +480,7 @@ class Machine:
         self._kernel.reset(placed.salt)
         self._placed, self._end, self._raised, self._length = placed, None, None, 0
         self._edges, self._block = set(), 0
-        self._calls, self._abi = [], []
+        self._calls, self._abi, self.replies = [], [], []
         self._callers, self._narrow_left = {}, _MOST_NARROW
 
     def _fill_pads(self) -> None:
@@ -654,19 +677,21 @@ class Machine:
             raise Trap("a jump into no function")
         callback = self._placed.callbacks[number]
         self._on_call(address)
-        self._call_out(f"callback {callback.number}", callback.type)
+        self._call_out(f"callback {callback.number}", callback.type, number)
 
     def _on_external(self, name: str) -> None:
-        self._call_out(name, self._externals[name])
+        self._call_out(name, self._externals[name], name)
 
-    def _call_out(self, name: str, type: Function) -> None:
+    def _call_out(self, name: str, type: Function, callee: str | int) -> None:
         """Record a call and give it a result that depends on its arguments; every other register is lost."""
         assert self._placed is not None
         if len(self._calls) == MOST_CALLS:
             self._stop("limit")
             return
+        passed = {register: self.register(register) for register in abi.INTEGER_REGISTERS}
         call, result = self._outside.called(name, type, self._placed, len(self._calls))
         self._calls.append(call)
+        self.replies.append(Reply(callee, passed, result, tuple(self._outside.effects)))
         self._clobber()
         for register, data in result.items():
             self._return(register, data)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import ChainMap
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import import_module
 from string import ascii_letters
@@ -48,16 +48,50 @@ def assemble(
         if not error.missing:
             raise
         missing = tuple(sorted(renamed.get(name, name) for name in error.missing))
-        raise LinkError(_missing(unit, missing), missing) from None
+        raise LinkError(missing_symbols(unit, missing), missing) from None
     return attempt.assembled(image)
+
+
+SOURCE = "candidate.s"
+"""What debuggers call the file that the lines of a linkable object are of."""
+LINES = "llmc_lines"
+"""The section of a linkable object in which it tells its own lines: pairs of 64-bit words, address and line."""
+_BEYOND = 16
+"""Bytes of traps behind the code of a linkable object."""
+
+
+@dataclass(frozen=True)
+class Linkage:
+    """What a linker is to make of an object."""
+
+    function: str
+    """The one name that the object defines for others."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """What the text refers to -> what that is called where it is defined, where that is another name."""
+    lines: bool = False
+    """Whether the program itself is to know the lines of the text."""
+
+
+def linkable(unit: Unit, shared: frozenset[str], linkage: Linkage, limits: Limits) -> bytes:
+    """The ELF object of a text for a linker, with the line numbers of the text. `shared` as for `assemble`.
+
+    Raises AssemblyError, and LinkError for the function itself and for local labels; all else is the linker's to miss.
+    """
+    attempt = _Attempt(unit, shared, linkage)
+    missing = tuple(sorted(set(attempt.renamed.values()) - linkage.names.keys()))
+    if missing:
+        raise LinkError(missing_symbols(unit, missing), missing)
+    return _sandboxed(attempt, attempt.text(), limits)
 
 
 class _Attempt:
     """A text as LLVM gets it, and what its answers mean for the original."""
 
-    def __init__(self, unit: Unit, shared: frozenset[str]) -> None:
+    def __init__(self, unit: Unit, shared: frozenset[str], linkage: Linkage | None = None) -> None:
         self._unit = unit
         self._shared = shared
+        self._linkage = linkage
+        """For an object that is to be linked, and not loaded here."""
         self._lines: list[str] = []
         self._origins: list[int | None] = []
         """For each line, where in the source its first character was."""
@@ -87,6 +121,8 @@ class _Attempt:
         current = -1
         syntax = self._unit.syntax
         self._emit(_SYNTAXES[syntax])
+        if self._linkage:
+            self._emit(f'.file 1 "{SOURCE}"')
         for section in self._unit.order():
             self._enter(section)
             self._emit(f".L{self._tag}s{section}:")
@@ -99,15 +135,45 @@ class _Attempt:
                 syntax = statement.syntax
                 self._emit(_SYNTAXES[syntax])
             self._statement(statement)
-        self._emit(f'.section .{self._tag}.table,"",@progbits')
-        for number, statement in enumerate(self._items):
-            self._emit(f".long .L{self._tag}i{number}-.L{self._tag}s{statement.section}")
+        if self._linkage:
+            self._link(self._linkage)
+        else:
+            self._emit(f'.section .{self._tag}.table,"",@progbits')
+            for number, statement in enumerate(self._items):
+                self._emit(f".long .L{self._tag}i{number}-.L{self._tag}s{statement.section}")
         return "\n".join(self._lines) + "\n"
 
     def _enter(self, section: int) -> None:
         _, writable, executable, nobits = self._unit.sections[section]
         flags = "a" + "w" * writable + "x" * executable
-        self._emit(f'.section .{self._tag}.{section},"{flags}",@{"nobits" if nobits else "progbits"}')
+        kind = ".text" if executable else ".bss" if nobits else ".data" if writable else ".rodata"
+        name = f"{kind if self._linkage else ''}.{self._tag}.{section}"
+        self._emit(f'.section {name},"{flags}",@{"nobits" if nobits else "progbits"}')
+
+    def _link(self, linkage: Linkage) -> None:
+        """What linkers and debuggers want to know (DWARF 4, section 7.5)."""
+        name, tag = f'"{linkage.function}"', self._tag
+        for line in (f".globl {name}", f".type {name},@function"):
+            self._emit(line)
+        for new, old in self.renamed.items():
+            self._emit(f'.set "{new}", "{linkage.names[old]}"')
+        own = {*self._unit.labels, *(s.name for s in self._unit.statements if s.kind == "set")} - self._shared
+        for old in sorted(linkage.names.keys() - self.renamed.values() - own):
+            self._emit(f'.set "{old}", "{linkage.names[old]}"')
+        code = [number for number, section in enumerate(self._unit.sections) if section.executable]
+        for section in code:
+            # Code that runs past its end must not run on into what a linker puts there.
+            self._enter(section)
+            for line in (f".L{tag}e{section}:", f".fill {_BEYOND}, 1, 0xcc"):
+                self._emit(line)
+        ranges = [f".quad .L{tag}s{section}, .L{tag}e{section}" for section in code]
+        for line in (*_DEBUG.format(tag=tag, source=SOURCE).splitlines(), *ranges, ".quad 0, 0"):
+            self._emit(line)
+        if linkage.lines:
+            self._emit(f'.section {LINES},"aR",@progbits')
+            for number, statement in enumerate(self._items):
+                if statement.kind != "label":
+                    self._emit(f".quad .L{tag}i{number}, {self._unit.line(statement)}")
 
     def _emit(self, line: str, origin: int | None = None) -> None:
         if origin is not None:
@@ -124,6 +190,10 @@ class _Attempt:
         if kind in ("instruction", "label") or (kind in ("data", "space") and executable):
             self._emit(f".L{self._tag}i{len(self._items)}:")
             self._items.append(statement)
+        if self._linkage:
+            hidden = hidden or (kind == "weak" and name == self._linkage.function)
+            if kind == "instruction":
+                self._emit(f".loc 1 {self._unit.line(statement)}")
         if kind == "weak" and not hidden:
             self._emit(f".weak {name}", statement.offset)
         elif kind == "instruction" and statement.syntax == "intel":
@@ -200,6 +270,42 @@ class _Attempt:
         return Assembled("llvm", segments, symbols, lines, mnemonics, externals, None)
 
 
+_DEBUG = """\
+.section .debug_line,"",@progbits
+.L{tag}line:
+.section .debug_abbrev,"",@progbits
+.L{tag}abbrev:
+.uleb128 1
+.uleb128 0x11 # DW_TAG_compile_unit
+.byte 0
+.uleb128 0x10 # DW_AT_stmt_list
+.uleb128 0x17
+.uleb128 0x03 # DW_AT_name
+.uleb128 0x08
+.uleb128 0x13 # DW_AT_language
+.uleb128 0x05
+.uleb128 0x11 # DW_AT_low_pc
+.uleb128 0x01
+.uleb128 0x55 # DW_AT_ranges
+.uleb128 0x17
+.byte 0, 0, 0
+.section .debug_info,"",@progbits
+.long .L{tag}end-.L{tag}start
+.L{tag}start:
+.short 4
+.long .L{tag}abbrev
+.byte 8
+.uleb128 1
+.long .L{tag}line
+.asciz "{source}"
+.short 0x8001 # assembler
+.quad 0
+.long .L{tag}ranges
+.L{tag}end:
+.section .debug_ranges,"",@progbits
+.L{tag}ranges:"""
+
+
 def _use(name: str) -> str:
     """The pattern of a name, whole."""
     return rf"{_START}{re.escape(name)}(?![\w.$?])"
@@ -215,7 +321,7 @@ def _unquoted(text: str) -> str:
     return _LITERAL.sub(lambda match: " " * len(match[0]), text)
 
 
-def _missing(unit: Unit, names: tuple[str, ...]) -> str:
+def missing_symbols(unit: Unit, names: Iterable[str]) -> str:
     """The message for undefined symbols, with the line on which each is first used."""
     uses = []
     for name in names:

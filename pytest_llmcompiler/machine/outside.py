@@ -15,7 +15,7 @@ from pytest_llmcompiler.machine import abi
 from pytest_llmcompiler.machine.heap import HEAP, Heap, is_heap
 from pytest_llmcompiler.machine.libc import Trap
 from pytest_llmcompiler.machine.memory import STACK_TOP, words
-from pytest_llmcompiler.machine.run import ELSEWHERE, Argument, CallOut, Pointed
+from pytest_llmcompiler.machine.run import ELSEWHERE, Argument, CallOut, Effect, Pointed
 from pytest_llmcompiler.program.types import (
     Array,
     Float,
@@ -43,6 +43,8 @@ class Outside:
 
     def __init__(self, machine: Machine, heap: Heap) -> None:
         self._machine, self._heap = machine, heap
+        self.effects: list[Effect] = []
+        """What the last call did to memory."""
         symbols = machine.program.symbols
         self._globals = [(symbols[name].address, symbols[name].size, name) for name in machine.program.globals]
         self._strings = [
@@ -61,6 +63,7 @@ class Outside:
 
         `number` counts the calls of the run before this one.
         """
+        self.effects = []
         kinds, values = self._arguments(type)
         rivals = [self._rivals(kinds, values, index) if type.ends else [] for index in range(len(values))]
         args = [self._argument(kinds, values, index, rivals[index], placed) for index in range(len(values))]
@@ -88,7 +91,7 @@ class Outside:
     def _values(self, types: list[Type]) -> list[int]:
         machine = self._machine
         stack = machine.register("rsp") + 8
-        types = [_passed(type) for type in types]
+        types = [passed_as(type) for type in types]
         images = abi.arguments(types, machine.register, lambda offset, size: machine.read(stack + offset, size))
         if any(len(image) < kind.size for kind, image in zip(types, images, strict=True)):
             raise Trap("a call whose arguments lie in no memory")
@@ -225,7 +228,11 @@ class Outside:
             if target is None or not _is_number(target) or not own & 128:
                 continue
             if self._is_writable(address, target.size, rivals[index], placed):
-                self._machine.write(address, made(target, own))
+                self._put(address, made(target, own))
+
+    def _put(self, address: int, data: bytes) -> None:
+        self.effects.append(Effect(address, data))
+        self._machine.write(address, data)
 
     def _is_writable(self, address: int, size: int, rivals: list[int], placed: Placed) -> bool:
         """Whether an object surely lies at an address, rather than the end of one to which another argument points."""
@@ -241,7 +248,7 @@ class Outside:
         where = abi.result(type)
         if where.in_memory and result is not None:
             address = self._machine.register("rdi")
-            self._machine.write(address, made(result, seed))
+            self._put(address, made(result, seed))
             return {"rax": address.to_bytes(8, "little")}
         if isinstance(result, Pointer):
             return {"rax": self._pointer(result, kinds, values, seed).to_bytes(8, "little")}
@@ -264,6 +271,7 @@ class Outside:
         data = _object(target, seed)
         address = self._heap.allocate(len(data))
         if address:
+            self.effects.append(Effect(address, data, made=True))
             self._machine.write(address, data)
         return address
 
@@ -328,7 +336,7 @@ def _defined(type: Type, image: bytes) -> int:
     return int.from_bytes(image, "little") & int.from_bytes(significant(type), "little")
 
 
-def _passed(type: Type) -> Type:
+def passed_as(type: Type) -> Type:
     """What an argument is passed as: both gcc and clang extend narrow integers to 32 bits, and clang's callees rely on
     that. IR does not always say that they are."""
     if isinstance(type, Int) and type.size < 4 and not re.fullmatch(r"i\d+", type.name):

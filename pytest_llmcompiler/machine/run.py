@@ -98,6 +98,27 @@ class CallOut:
     args: tuple[Argument, ...]
 
 
+class Effect(NamedTuple):
+    """What a call out of the function wrote to memory."""
+
+    address: int
+    data: bytes
+    made: bool = False
+    """Whether it is a new object of the heap, of just this size."""
+
+
+class Reply(NamedTuple):
+    """What a call out of the function found, and how it was answered."""
+
+    callee: str | int
+    """The function that is only declared, or the number of the callback among those of the input."""
+    passed: dict[str, int]
+    """The integer registers for arguments."""
+    result: dict[str, bytes]
+    """The registers of the result; what is missing of them is undefined."""
+    effects: tuple[Effect, ...]
+
+
 @dataclass(frozen=True)
 class Constants:
     """The read-only data of a machine: (address, bytes) of each piece."""

@@ -11,6 +11,16 @@ Stop = Literal["eos", "stop", "length"]
 """Why generation ended: end of sequence, a stop string, the token limit."""
 
 
+def item_name(case: str, function: str, task: str, passes: str) -> str:
+    """What reports call a question: `git_lfs.c::validate[asm-O0]`."""
+    return f"{case}::{function}[{task}-{passes}]"
+
+
+def key_of(record: dict[str, Any]) -> tuple[str, str, str, str]:
+    """The question of a record, as the `key` of a prompt."""
+    return record["case"], record["function"], record["task"], record["passes"]
+
+
 @dataclass(frozen=True)
 class Prompt:
     """One question: a function, a task, a pass list, and the text that asks."""
@@ -25,6 +35,10 @@ class Prompt:
     text: str
     reference: Callable[[], str] = field(repr=False, compare=False)
     """The reference compiler's own assembly for this question: what the `reference` model answers, and a draft."""
+    digest: str = field(default="", compare=False)
+    """In hexadecimal, of all that a verdict on the answer depends on beside the settings: the text and the case."""
+    instructions: int | None = field(default=None, compare=False)
+    """The size of the function, in instructions of its IR."""
 
     names: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     """Where `text` has other names for symbols than the case: those names, and what they stand for. Answers of models

@@ -105,23 +105,23 @@ class OwnedModel:
             self._questions[prompt] = Question(*prompt.key, prompt.text, draft)
         return self._questions[prompt]
 
-    def plan(self, question: Question, samples: int, turn: int) -> None:
-        """Have samples made before anybody waits for them; the smaller `turn`, the earlier."""
-        self._value("plan", question, samples, turn)
+    def plan(self, question: Question, samples: int, turn: int, known: frozenset[int] = frozenset()) -> None:
+        """Have samples made before anybody waits for them, but for the `known`; the smaller `turn`, the earlier."""
+        self._value("plan", question, samples, turn, known)
 
-    def answers(self, prompt: Prompt, samples: int) -> Iterator[Answer]:
-        """Yield answers number 0 to `samples` - 1, in the order in which they are made.
+    def answers(self, prompt: Prompt, samples: int, known: frozenset[int] = frozenset()) -> Iterator[Answer]:
+        """Yield answers number 0 to `samples` - 1 that are not `known`, in the order in which they are made.
 
         Raises PromptTooLong, or ModelError where the model fails.
         """
-        for kind, *values in self._replies("answers", self.question(prompt), samples):
+        for kind, *values in self._replies("answers", self.question(prompt), samples, known):
             assert kind == "answer"
             answer: Answer = values[0]
             yield replace(answer, text=renamed(answer.text, prompt.names)) if prompt.names else answer
 
-    def usage(self) -> dict[str, Any]:
-        """What the owner did so far, and what it warned of since the last time."""
-        usage: dict[str, Any] = self._value("usage")
+    def usage(self, *, warn: bool = True) -> dict[str, Any]:
+        """What the owner did so far. What it warned of since the last time becomes warnings here, or is kept."""
+        usage: dict[str, Any] = self._value("usage", warn)
         for words in usage.pop("warnings"):
             warnings.warn(words, UserWarning, stacklevel=3)
         return usage

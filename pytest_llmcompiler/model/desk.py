@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -42,7 +42,7 @@ class _File:
     answers: dict[int, Answer] = field(default_factory=dict)
     waiting: list[int] = field(default_factory=list)
     """Samples that nobody makes yet, in order."""
-    wanted: int = 0
+    queued: set[int] = field(default_factory=set)
     """Samples that were asked for or planned so far."""
     refusal: PromptTooLong | None = None
 
@@ -60,20 +60,24 @@ class Desk:
         self.found = 0
         """Answers that were on the shelf."""
 
-    def plan(self, question: Question, samples: int, turn: int) -> None:
-        """Have samples made when nothing more urgent is wanted; the smaller `turn`, the earlier."""
-        with self._changed:
-            self._want(question, samples, (1, turn))
+    def plan(self, question: Question, samples: int, turn: int, known: Collection[int] = ()) -> None:
+        """Have samples made when nothing more urgent is wanted; the smaller `turn`, the earlier.
 
-    def answers(self, question: Question, samples: int) -> Iterator[Answer]:
-        """Yield the samples number 0 to `samples` - 1, each as soon as it is made, in whatever order that is.
+        `known` are numbers of samples that nobody needs.
+        """
+        with self._changed:
+            self._want(question, samples, (1, turn), known)
+
+    def answers(self, question: Question, samples: int, known: Collection[int] = ()) -> Iterator[Answer]:
+        """Yield the samples number 0 to `samples` - 1 that are not `known`, each as soon as it is made, in whatever
+        order that is.
 
         Raises PromptTooLong where the question leaves no room for an answer, ModelError where the backend fails or
         the desk is closed. What is made or found all the same comes first.
         """
         with self._changed:
-            file = self._want(question, samples, (0, next(self._turn)))
-        left = set(range(samples))
+            file = self._want(question, samples, (0, next(self._turn)), known)
+        left = set(range(samples)) - set(known)
         while left:
             with self._changed:
                 self._changed.wait_for(lambda: file.refusal or self._closed or left & file.answers.keys())
@@ -140,16 +144,16 @@ class Desk:
         """Whether nothing more is to be made."""
         return self._closed
 
-    def _want(self, question: Question, samples: int, place: tuple[int, int]) -> _File:
+    def _want(self, question: Question, samples: int, place: tuple[int, int], known: Collection[int]) -> _File:
         file = self._files.setdefault(question, _File(question, place))
         file.place = min(file.place, place)
-        if samples > file.wanted and not file.refusal:
-            new = range(file.wanted, samples)
+        new = [sample for sample in range(samples) if sample not in known and sample not in file.queued]
+        if new and not file.refusal:
             found = self._shelf.get(question, new) if self._shelf else {}
             self.found += len(found)
             file.answers.update(found)
             file.waiting += [sample for sample in new if sample not in found]
-            file.wanted = samples
+            file.queued.update(new)
         self._changed.notify_all()
         return file
 

@@ -10,12 +10,16 @@ from collections.abc import Sequence
 
 _LONGEST = 16
 """Tokens that are proposed at once, at the most."""
-_WORTH = 0.4
-"""A token is proposed if it is as likely as this to be kept, by what was kept before."""
-_MEMORY = 0.9
+_RELIABLE = 0.4
+"""A draft whose tokens are kept less often than this is taken up again only where more of them are alike."""
+_MEMORY = 0.97
 """How much the verdict on a token counts when the next one is judged."""
 _CONTEXT = 12
 """Tokens that are looked at to tell two places of the draft apart."""
+_WINDOW = 3
+"""Tokens before and after the expected place where a single token that is alike is a hint."""
+_GUESS = 3
+"""Tokens that are proposed where the place is a guess."""
 _NEAR, _SURE = 2, 4
 """Tokens that must be alike for a place to be taken up; where proposals seldom hold, more have to be."""
 
@@ -42,11 +46,11 @@ class Follower:
         """Whether the place is a guess: the token before it was another one."""
         self._kept, self._tried = 2.0, 2.0
 
-    def propose(self, most: int) -> tuple[int, ...]:
-        """The tokens that may come next, up to `most`."""
+    def propose(self, most: int, spare: float) -> tuple[int, ...]:
+        """The tokens that may come next, up to `most`, where a step costs as much as `spare` tokens beside its own."""
         if self._at is None:
             return ()
-        count = min(most, self._length(), 2 if self._guessed else _LONGEST)
+        count = min(most, self._length(spare), _GUESS if self._guessed else _LONGEST)
         return self._draft.tokens[self._at : self._at + count]
 
     def learn(self, written: Sequence[int], new: int) -> None:
@@ -64,20 +68,37 @@ class Follower:
         else:
             self._seek(written, place)
 
-    def _length(self) -> int:
-        """How many tokens are likely to be kept: as long as all of them together are likely enough."""
+    def _length(self, spare: float) -> int:
+        """How many tokens pay: one more has to add more tokens to those expected than time to the step, in proportion.
+
+        Of `count` proposed tokens, each as likely to be kept, a step is expected to write
+        1 + likely + likely^2 + ... + likely^count, in the time of spare + 1 + count tokens.
+        """
         likely = self._kept / self._tried
-        count, all_right = 0, likely
-        while all_right >= _WORTH and count < _LONGEST:
+        count, expected, all_right = 0, 1.0, likely
+        while count < _LONGEST and all_right * (spare + 1 + count) > expected:
+            expected += all_right
             count, all_right = count + 1, all_right * likely
         return count
 
     def _seek(self, written: Sequence[int], place: int | None) -> None:
-        """Find the place anew after a token that was not expected."""
-        found = self._found(written, place)
-        # Perhaps only that one token is another.
-        self._guessed = found is None and place is not None and not self._guessed
-        self._at = place + 1 if self._guessed and place is not None else found
+        """Find the place anew after a token that was not expected: by several tokens, or else by a guess."""
+        self._at = self._found(written, place)
+        if self._at is None and place is not None:
+            self._at = self._guess(written[-1], place)
+            self._guessed = self._at is not None
+        else:
+            self._guessed = False
+
+    def _guess(self, token: int, place: int) -> int | None:
+        """Where to go on after a token in the place of another: behind the same token nearby, where some were left out
+        or put in; else perhaps only that one is another, but not twice running."""
+        tokens = self._draft.tokens
+        near = range(max(place - _WINDOW, 0), min(place + _WINDOW + 1, len(tokens)))
+        alike = [at + 1 for at in near if tokens[at] == token]
+        if alike:
+            return min(alike, key=lambda at: abs(at - place))
+        return None if self._guessed else place + 1
 
     def _found(self, written: Sequence[int], near: int | None) -> int | None:
         """The place after the longest run of tokens that the answer ends with; of several the nearest."""
@@ -91,5 +112,5 @@ class Follower:
             rank = length, -abs(place - (near or 0))
             if best is None or rank > best:
                 best, found = rank, place
-        needed = _NEAR if self._kept / self._tried >= _WORTH else _SURE
+        needed = _NEAR if self._kept / self._tried >= _RELIABLE else _SURE
         return found if best and best[0] >= needed else None

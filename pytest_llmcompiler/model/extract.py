@@ -50,6 +50,11 @@ class Code:
     first_line: int
     """The 1-based line of the answer on which `text` begins."""
 
+    @property
+    def placed(self) -> str:
+        """The text, on the lines of the answer on which it stands."""
+        return "\n" * (self.first_line - 1) + self.text
+
 
 @dataclass(frozen=True)
 class _Block:

@@ -34,6 +34,8 @@ class Owner:
         """`order` holds the fields of ModelSettings, and the `spec` of a file or server."""
         self._order = order
         self._lock = threading.Lock()
+        self._sha256: str | None = None
+        """Of the model's file, where it was made for the store."""
         self._warnings: list[str] = []
         warnings.showwarning = lambda message, *_, **__: self._warnings.append(str(message))
         warnings.simplefilter("always")
@@ -73,7 +75,7 @@ class Owner:
         path, identity = Path(self._order["store"]), backend.identity()
         file = Path(self._order["spec"])
         if file.is_file():
-            identity["sha256"] = content_hash(file, path)
+            identity["sha256"] = self._sha256 = content_hash(file, path)
         return Store(path, identity, Sampling(**self._order["sampling"]), refresh=self._order["refresh"])
 
     def _answer(self, connection: Connection) -> None:
@@ -93,22 +95,25 @@ class Owner:
             connection.close()
 
     def _describe(self) -> Iterator[tuple[Any, ...]]:
-        yield "value", self._open()[0].describe()
+        facts = self._open()[0].describe()
+        yield "value", facts | ({"sha256": self._sha256} if self._sha256 else {})
 
-    def _plan(self, question: Question, samples: int, turn: int) -> Iterator[tuple[Any, ...]]:
-        self._open()[1].plan(question, samples, turn)
+    def _plan(self, question: Question, samples: int, turn: int, known: frozenset[int]) -> Iterator[tuple[Any, ...]]:
+        self._open()[1].plan(question, samples, turn, known)
         yield "value", None
 
-    def _answers(self, question: Question, samples: int) -> Iterator[tuple[Any, ...]]:
-        for answer in self._open()[1].answers(question, samples):
+    def _answers(self, question: Question, samples: int, known: frozenset[int]) -> Iterator[tuple[Any, ...]]:
+        for answer in self._open()[1].answers(question, samples, known):
             yield "answer", answer
 
-    def _usage(self) -> Iterator[tuple[Any, ...]]:
+    def _usage(self, warned: bool) -> Iterator[tuple[Any, ...]]:
         usage: dict[str, Any] = {}
         if "_opened" in self.__dict__:  # a model that nobody asked is not opened for that
             backend, desk = self._open()
             usage = {"found": desk.found, **backend.usage()}
-        told, self._warnings = self._warnings, []
+        told: list[str] = []
+        if warned:
+            told, self._warnings = self._warnings, []
         yield "value", {**usage, "warnings": told}
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-from pytest_llmcompiler.model.answer import Answer, ModelError, Prompt, Stop
+from pytest_llmcompiler.model.answer import Answer, ModelError, Prompt, Stop, key_of
 
 SCHEMA = 1
 """The version of the records' layout, their `schema`."""
@@ -69,7 +71,15 @@ def _record(line: bytes) -> dict[str, Any]:
         raise _NoRecord(f"'stop' must be one of {', '.join(_STOPS)}, not {record['stop']!r}")
     if not isinstance(record.get("tokens") or {}, dict):
         raise _NoRecord(f"'tokens' must be an object, not {record['tokens']!r}")
+    tokens = record.get("tokens") or {}
+    for name, value in (("seconds", record.get("seconds")), *tokens.items()):
+        if value is not None and not _is_amount(value):
+            raise _NoRecord(f"{name!r} must be a number from 0, not {value!r}")
     return record
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 class ReplayModel:
@@ -83,14 +93,23 @@ class ReplayModel:
         """Raises ModelError where the file can't be read or a line is no record."""
         self._path = path
         self._answers: dict[tuple[str, str, str, str], dict[int, Answer]] = defaultdict(dict)
+        self._verdicts: dict[tuple[tuple[str, str, str, str], int], object] = {}
+        digest = hashlib.sha256()
         for record in read(path):
-            key = record["case"], record["function"], record["task"], record["passes"]
-            self._answers[key][record["sample"]] = _answer(record)
+            key = key_of(record)
+            self._answers[key][record["sample"]] = answer = answer_of(record)
+            self._verdicts[key, answer.sample] = record.get("verdict")
+            digest.update(repr((key, answer)).encode())
+        self._digest = digest.hexdigest()
 
     def describe(self) -> dict[str, Any]:
-        """`answers` is the number of recorded samples."""
+        """`answers` is the number of recorded samples; `sha256` is the same for the same answers."""
         count = sum(map(len, self._answers.values()))
-        return {"backend": "replay", "name": self._path.name, "answers": count}
+        return {"backend": "replay", "name": self._path.name, "answers": count, "sha256": self._digest}
+
+    def recorded_verdict(self, prompt: Prompt, sample: int) -> object:
+        """What the record says of a sample, whatever that is; None where it says nothing."""
+        return self._verdicts.get((prompt.key, sample))
 
     def answers(self, prompt: Prompt, samples: int) -> Iterator[Answer]:
         """Yield the first `samples` recorded answers in the order of their numbers, or as many as there are."""
@@ -102,7 +121,8 @@ class ReplayModel:
         """Nothing is held open."""
 
 
-def _answer(record: dict[str, Any]) -> Answer:
+def answer_of(record: dict[str, Any]) -> Answer:
+    """The answer of a record that `read` gave."""
     tokens = record.get("tokens") or {}
     return Answer(
         text=record["answer"],

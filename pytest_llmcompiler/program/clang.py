@@ -118,8 +118,14 @@ def _from_ir(ir: str, *flags: str) -> bytes:
         return Toolchain()._compile(source, "-fno-sanitize=all", "-g0", *flags)
 
 
-def link(objects: Sequence[bytes]) -> bytes:
-    """Link ELF objects with the bundled musl into a static, position-dependent executable.
+def compile_c(path: Path, *flags: str) -> bytes:
+    """An ELF object of a C file, made by the bundled clang for the bundled C library. Raises ClangError."""
+    return Toolchain()._compile(path, "-fno-sanitize=all", "-fno-pie", *flags, "-c")
+
+
+def link(objects: Sequence[bytes], *flags: str) -> bytes:
+    """Link ELF objects with the bundled musl into a static, position-dependent executable, without debug information
+    unless a flag asks for it.
 
     Raises ClangError with the linker's message. The first call on a machine builds musl, which takes a minute or two;
     zig keeps it in its own cache.
@@ -131,7 +137,7 @@ def link(objects: Sequence[bytes]) -> bytes:
             path.write_bytes(data)
             inputs.append(str(path))
         output = Path(folder) / "program"
-        _run([_zig(), "cc", "-target", TARGET, "-static", "-no-pie", "-g0", "-o", str(output), *inputs])
+        _run([_zig(), "cc", "-target", TARGET, "-static", "-no-pie", *(flags or ("-g0",)), "-o", str(output), *inputs])
         return output.read_bytes()
 
 

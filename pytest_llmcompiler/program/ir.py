@@ -88,6 +88,30 @@ def _padded(line: str, types: Mapping[str, llvm.ValueRef]) -> str:
     )
 
 
+def without(text: str, function: str, kept_as: str | None = None) -> str:
+    """The module with a function only declared, for another to take its place. Its own body stays under another name
+    where one is given: it still calls itself by the old one."""
+    lines: list[str] = []
+    inside = kept = False
+    for line in str(parse(text)).splitlines(keepends=True):
+        if line.startswith("define "):
+            inside, kept = True, _header_name(line) != function
+            if not kept:
+                lines.append(_declaration(line))
+                if kept_as is not None:
+                    line, kept = _renamed_header(line, kept_as), True
+        if kept or not inside:
+            lines.append(line)
+        inside = inside and not line.startswith("}")
+    return str(parse("".join(lines)))
+
+
+def _renamed_header(header: str, name: str) -> str:
+    header = re.sub(rf"^define (?:(?:{_LINKAGES}) )?", "define ", header)
+    header = re.sub(r" comdat(?:\([^)]*\))?", "", header)
+    return re.sub(r'@(?:"(?:[^"\\]|\\.)*"|[-\w$.]+)\(', lambda _: f'@"{name}"(', header, count=1)
+
+
 def extract(text: str, function: str) -> str:
     """Cut `function` out of a module, the way `llvm-extract -func` does.
 

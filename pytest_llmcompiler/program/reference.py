@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -136,6 +137,18 @@ class Reference:
             text = self.case.path.read_text(encoding="utf-8")
             ir.parse(text)
             return text
+
+    @property
+    def placeless_ir(self) -> str:
+        """The same without what says where the file lies."""
+        return re.sub(r"^(?:; ModuleID|source_filename) = .*\n", "", self.ir, flags=re.M)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A digest, in hexadecimal, that is another one where the file, its headers or its compiler are others."""
+        digest = hashlib.sha256(self.case.path.read_bytes())
+        digest.update(self.placeless_ir.encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
 
     @functools.cached_property
     def module(self) -> llvm.ModuleRef:

@@ -6,12 +6,16 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
+
+from pytest_llmcompiler.model.answer import item_name
 
 BEFORE_CODE = frozenset(("no-answer", "truncated", "assemble", "link"))
 """Verdicts on answers that did not become machine code."""
 _Z = 1.959963984540054
 """The 97.5 % quantile of the normal distribution."""
+_LEAST = {"prompt tokens": 256, "IR instructions": 8}
+"""What is smaller is not told apart."""
 _T = (12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157)
 """The 97.5 % quantiles of Student's t for 1 to 9 degrees of freedom."""
 
@@ -27,6 +31,20 @@ def pass_at_k(n: int, c: int, k: int) -> float:
         raise ValueError(f"pass@{k} of {n} samples with {c} passes is not defined")
     draws = math.comb(n, k)
     return (draws - math.comb(n - c, k)) / draws
+
+
+class Size(NamedTuple):
+    """The size of a function, as the model sees it."""
+
+    unit: Literal["prompt tokens", "IR instructions"]
+    number: int
+
+    @property
+    def bucket(self) -> tuple[int, int]:
+        """The least and the largest size, of those that are counted together: from above a power of 2 to the next."""
+        least = _LEAST[self.unit]
+        most = max(least, 1 << (self.number - 1).bit_length())
+        return (1 if most == least else most // 2 + 1), most
 
 
 @dataclass(frozen=True)
@@ -45,6 +63,13 @@ class Tally:
     """Over all samples."""
     assembled: int
     """How many of the conclusive samples became machine code that links."""
+    size: Size | None = None
+    """How large the question is; None where nothing is known of that."""
+
+    @property
+    def item(self) -> str:
+        """What reports call the question."""
+        return item_name(self.file, self.function, self.task, self.passes)
 
     @property
     def judged(self) -> int:
@@ -83,7 +108,15 @@ def tally(records: Iterable[dict[str, Any]]) -> list[Tally]:
 def _tally(key: tuple[str, str, str, str], samples: Sequence[dict[str, Any]]) -> Tally:
     verdicts = tuple(sample["verdict"] for sample in samples)
     coded = sum(verdict not in BEFORE_CODE and verdict != "inconclusive" for verdict in verdicts)
-    return Tally(*key, verdicts, _tokens(samples, "prompt"), _tokens(samples, "answer"), coded)
+    return Tally(*key, verdicts, _tokens(samples, "prompt"), _tokens(samples, "answer"), coded, _size(samples[0]))
+
+
+def _size(sample: dict[str, Any]) -> Size | None:
+    tokens = (sample.get("tokens") or {}).get("prompt")
+    if tokens:
+        return Size("prompt tokens", tokens)
+    instructions = sample["detail"].get("instructions")
+    return Size("IR instructions", instructions) if instructions else None
 
 
 def _tokens(samples: Sequence[dict[str, Any]], kind: str) -> int | None:

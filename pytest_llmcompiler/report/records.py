@@ -16,8 +16,22 @@ _BEGINNING = b'{"schema": '
 """How every line that `Recorder` writes begins."""
 
 
-def record(prompt: Prompt, answer: Answer, model: dict[str, Any], verdict: Verdict | None) -> dict[str, Any]:
-    """What is kept of one sample; `model` is what the model says of itself. No verdict: the judge failed."""
+def record(
+    prompt: Prompt,
+    answer: Answer,
+    model: dict[str, Any],
+    verdict: Verdict | None,
+    settings: dict[str, Any],
+    previous: str | None = None,
+) -> dict[str, Any]:
+    """What is kept of one sample, as `record.schema.json` says. `model` is what the model says of itself.
+
+    No verdict: the judge failed. `settings` is all that answer and verdict depend on beside the question. `previous` is
+    the verdict that a replayed answer had before.
+    """
+    judged = verdict.to_json() if verdict else {"verdict": None, "detail": {}}
+    if prompt.instructions is not None:
+        judged["detail"]["instructions"] = prompt.instructions
     return {
         "schema": SCHEMA,
         "case": prompt.case,
@@ -25,6 +39,7 @@ def record(prompt: Prompt, answer: Answer, model: dict[str, Any], verdict: Verdi
         "task": prompt.task,
         "passes": prompt.passes,
         "prompt": prompt.template,
+        "question": prompt.digest,
         "sample": answer.sample,
         "answer": answer.text,
         "stop": answer.stop,
@@ -32,7 +47,9 @@ def record(prompt: Prompt, answer: Answer, model: dict[str, Any], verdict: Verdi
         "seconds": answer.seconds,
         "seed": answer.seed,
         "model": model,
-        **(verdict.to_json() if verdict else {"verdict": None, "detail": {}}),
+        "settings": settings,
+        **judged,
+        **({"previous": previous} if previous else {}),
     }
 
 

@@ -1,21 +1,32 @@
-"""The table at the end of a session: pass@k, verdicts and tokens by task, by file and overall."""
+"""What stands at the end of a session: pass@k, verdicts and tokens by task, by file, by size and overall, and the
+functions that fare worst."""
 
 from __future__ import annotations
 
 import textwrap
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pytest_llmcompiler.judge.verdict import KINDS
+from pytest_llmcompiler.model.answer import item_name, key_of
 from pytest_llmcompiler.report.passk import Estimate, Tally, estimate, tally
 
 _GAP = "  "
 _NAMED_ITEMS = 3
 _NARROWEST = 40
 
+_WORST = 10
+"""Functions that are named."""
+
 _Cell = Callable[[Sequence[Tally]], str]
+Paint = Callable[[str, str], str]
+"""Gives a text a colour, where the terminal can."""
+
+
+_COLOURS: dict[str, str] = {**dict.fromkeys(KINDS, "red"), "pass": "green", "inconclusive": "yellow"}
+_NOTHING = ("0", "-", "")
 
 
 @dataclass(frozen=True)
@@ -25,7 +36,12 @@ class _Row:
     """Empty for the title of a section."""
 
 
-def summary_lines(records: list[dict[str, Any]], ks: list[int], width: int) -> list[str]:
+def plain(text: str, colour: str) -> str:
+    """The text as it is, where there are no colours."""
+    return text
+
+
+def summary_lines(records: list[dict[str, Any]], ks: list[int], width: int, paint: Paint = plain) -> list[str]:
     """Lines of at most `width` (but not under 40) characters that sum up judged records; none for no record.
 
     Columns that don't fit beside the others follow below, with the rows' names again.
@@ -34,9 +50,10 @@ def summary_lines(records: list[dict[str, Any]], ks: list[int], width: int) -> l
     if not tallies:
         return []
     width = max(width, _NARROWEST)
-    table = _table(_rows(tallies), _columns(tallies, ks), width)
+    table = _table(_rows(tallies), _columns(tallies, ks), width, paint)
     notes = [*_pass_notes(tallies, ks), *_inconclusive_notes(records)]
-    return [*table, "", *(line for note in notes for line in _wrapped(note, width))]
+    worst = _worst_lines(tallies, width, paint)
+    return [*table, "", *worst, *(line for note in notes for line in _wrapped(note, width))]
 
 
 def usage_lines(usage: dict[str, float], width: int) -> list[str]:
@@ -58,8 +75,28 @@ def _rows(tallies: Sequence[Tally]) -> list[_Row]:
     return [
         *_section("by task", tallies, lambda one: one.task),
         *_section("by file", tallies, lambda one: one.file),
+        *_sizes(tallies),
         _Row("overall", tallies),
     ]
+
+
+def _sizes(tallies: Sequence[Tally]) -> Iterator[_Row]:
+    for unit, rows in by_size(tallies):
+        yield _Row(f"by {unit}", ())
+        yield from (_Row(f"  {name}", group) for name, group in rows)
+
+
+def by_size(tallies: Iterable[Tally]) -> list[tuple[str, list[tuple[str, list[Tally]]]]]:
+    """Questions by their size: for each unit in which sizes are known, ranges of sizes with the questions in them."""
+    units: dict[str, dict[tuple[int, int], list[Tally]]] = defaultdict(lambda: defaultdict(list))
+    for one in tallies:
+        if one.size:
+            units[one.size.unit][one.size.bucket].append(one)
+    return [(unit, [(_range(*key), group[key]) for key in sorted(group)]) for unit, group in sorted(units.items())]
+
+
+def _range(first: int, last: int) -> str:
+    return f"up to {last:,}" if first == 1 else f"{first:,} to {last:,}"
 
 
 def _section(title: str, tallies: Sequence[Tally], key: Callable[[Tally], str]) -> list[_Row]:
@@ -114,16 +151,57 @@ def _total(counts: Iterable[int | None]) -> str:
     return f"{sum(known):,}" if known else "-"
 
 
-def _table(rows: Sequence[_Row], columns: Sequence[tuple[str, _Cell]], width: int) -> list[str]:
-    names = _padded(["", *(_shortened(row.name, max(16, width // 4)) for row in rows)], str.ljust)
-    blocks = [list(names)]
+def _table(rows: Sequence[_Row], columns: Sequence[tuple[str, _Cell]], width: int, paint: Paint) -> list[str]:
+    shortened = ["", *(_shortened(row.name, max(16, width // 4)) for row in rows)]
+    room = max(len(name) for name, row in zip(shortened, [None, *rows]) if row is None or row.tallies)
+    names = [name.ljust(room) for name in shortened]  # titles have nothing beside them
+    blocks: list[list[list[str]]] = []
+    left = 0
     for header, cell in columns:
         column = _padded([header, *(cell(row.tallies) if row.tallies else "" for row in rows)], str.rjust)
-        if len(blocks[-1][0]) + len(_GAP) + len(column[0]) > width and blocks[-1] != names:
-            blocks.append(list(names))
-        blocks[-1] = [line + _GAP + text for line, text in zip(blocks[-1], column)]
-    lines = [line.rstrip() for block in blocks for line in ("", *block)]
+        if not blocks or len(_GAP) + len(column[0]) > left:
+            blocks.append([names])
+            left = width - room
+        left -= len(_GAP) + len(column[0])
+        colour = _COLOURS.get(header, "")
+        blocks[-1].append([text if text.strip() in _NOTHING else paint(text, colour) for text in column])
+    lines = [_GAP.join(cells).rstrip() for block in blocks for cells in ((), *zip(*block))]
     return lines[1:]
+
+
+def worst_functions(tallies: Sequence[Tally]) -> list[tuple[str, list[Tally]]]:
+    """The functions of which the smallest shares pass, the worst first, by name; none where there is a single one."""
+    functions: dict[str, list[Tally]] = defaultdict(list)
+    for one in tallies:
+        functions[f"{one.file}::{one.function}"].append(one)
+    if len(functions) == 1:
+        return []
+    ranks = {}
+    for name, group in functions.items():
+        passed, judged = _passed(group)
+        if passed < judged:
+            ranks[name] = passed / judged, -judged, name
+    return [(name, functions[name]) for name in sorted(ranks, key=ranks.__getitem__)[:_WORST]]
+
+
+def _passed(group: Sequence[Tally]) -> tuple[int, int]:
+    """How many samples pass, and of how many."""
+    return sum(one.passed for one in group), sum(one.judged for one in group)
+
+
+def _worst_lines(tallies: Sequence[Tally], width: int, paint: Paint) -> list[str]:
+    worst = worst_functions(tallies)
+    if not worst:
+        return []
+    names = _padded([_shortened(f"  {name}", width // 2) for name, _ in worst], str.ljust)
+    shares = _padded(["{} of {}".format(*_passed(group)) for _, group in worst], str.rjust)
+    lines = ["functions that fare worst: samples that pass, and how others fail"]
+    for (_, group), *cells in zip(worst, names, shares):
+        verdicts = Counter(verdict for one in group for verdict in one.verdicts if verdict != "pass")
+        ways = ", ".join(f"{count} {kind}" for kind, count in verdicts.most_common())
+        room = width - sum(len(cell) + len(_GAP) for cell in cells)
+        lines.append(_GAP.join([*cells, paint(textwrap.shorten(ways, room, placeholder=" …"), "red")]))
+    return [*(part for line in lines[:1] for part in _wrapped(line, width)), *lines[1:], ""]
 
 
 def _padded(texts: Sequence[str], pad: Callable[[str, int], str]) -> list[str]:
@@ -155,8 +233,7 @@ def _inconclusive_notes(records: Iterable[dict[str, Any]]) -> list[str]:
     reasons: dict[str, Counter[str]] = defaultdict(Counter)
     for one in records:
         if one["verdict"] == "inconclusive":
-            item = f"{one['case']}::{one['function']}[{one['task']}-{one['passes']}]"
-            reasons[one["detail"].get("message") or "no reason given"][item] += 1
+            reasons[one["detail"].get("message") or "no reason given"][item_name(*key_of(one))] += 1
     if not reasons:
         return []
     count = sum(items.total() for items in reasons.values())

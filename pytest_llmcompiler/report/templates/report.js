@@ -1,0 +1,380 @@
+"use strict";
+(() => {
+  const PAGE = 50; // rows of the table that are in the page at a time
+  const KEPT = 8; // questions whose texts stay unpacked
+  const data = JSON.parse(document.getElementById("index").textContent);
+  const sheets = document.querySelectorAll("script.sheet");
+  const byId = (id) => document.getElementById(id);
+
+  // What models wrote is put in as text, never as HTML.
+  function make(tag, attributes, ...children) {
+    const node = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes || {})) {
+      if (name === "class") node.className = value;
+      else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+      else node.setAttribute(name, value);
+    }
+    node.append(...children.filter((child) => child !== null));
+    return node;
+  }
+
+  // -- the samples, and which of them are shown in what order
+
+  const samples = data.samples.map(([question, sample, kind, message, prompt, answer, seconds], number) => {
+    const [file, name, task, passes] = data.questions[question];
+    return { number, question, sample, kind, message: data.messages[message], prompt, answer, seconds, file, name, task, passes };
+  });
+  const columns = [
+    { id: "function", title: "Function", value: (one) => one.name },
+    { id: "file", title: "File", value: (one) => one.file },
+    { id: "passes", title: "Passes", value: (one) => `${one.task}-${one.passes}` },
+    { id: "sample", title: "Sample", value: (one) => one.sample, number: true },
+    { id: "verdict", title: "Verdict", value: (one) => one.kind, shown: (one) => data.kinds[one.kind] },
+    { id: "message", title: "Message", value: (one) => one.message },
+    { id: "prompt", title: "Prompt", about: "tokens of the prompt", value: (one) => one.prompt, number: true },
+    { id: "answer", title: "Answer", about: "tokens of the answer", value: (one) => one.answer, number: true },
+    { id: "seconds", title: "Seconds", about: "that the answer took", value: (one) => one.seconds, number: true, shown: (one) => one.seconds === null ? "–" : one.seconds.toFixed(1) },
+  ].filter((column) => samples.some((one) => column.value(one) !== null));
+  const collator = new Intl.Collator("en", { numeric: true });
+  const state = { kinds: new Set(), find: "", file: "", column: null, down: false, page: 0, rows: samples, open: null };
+
+  function compare(first, second) {
+    if (first === second) return 0;
+    if (first === null) return 1; // what is not known comes last
+    if (second === null) return -1;
+    return typeof first === "number" ? first - second : collator.compare(first, second);
+  }
+
+  function select() {
+    const words = state.find.toLowerCase().split(/\s+/).filter(Boolean);
+    const found = (one) => {
+      const text = `${one.file}::${one.name}[${one.task}-${one.passes}] ${one.message}`.toLowerCase();
+      return words.every((word) => text.includes(word));
+    };
+    state.rows = samples.filter((one) =>
+      (!state.kinds.size || state.kinds.has(one.kind)) && (!state.file || one.file === state.file) && (!words.length || found(one)));
+    if (state.column) {
+      const { value } = state.column;
+      const sign = state.down ? -1 : 1;
+      state.rows.sort((a, b) => sign * compare(value(a), value(b)) || a.number - b.number);
+    }
+    state.page = 0;
+    show();
+  }
+
+  // -- the table
+
+  const heads = new Map();
+  for (const column of columns) {
+    const sort = make("button", { type: "button", ...(column.about ? { title: column.about } : {}), onclick: () => {
+      state.down = state.column === column && !state.down;
+      state.column = column;
+      for (const [other, head] of heads) {
+        if (other === column) head.setAttribute("aria-sort", state.down ? "descending" : "ascending");
+        else head.removeAttribute("aria-sort");
+      }
+      select();
+    } }, column.title);
+    heads.set(column, make("th", { scope: "col", class: `c-${column.id}${column.number ? " number" : ""}` }, sort));
+  }
+  byId("table").tHead.rows[0].append(...heads.values());
+
+  function cell(column, one) {
+    const text = column.shown ? column.shown(one) : column.value(one) === null ? "–" : column.number ? column.value(one).toLocaleString("en") : column.value(one);
+    const attributes = { class: `c-${column.id}${column.number ? " number" : ""}` };
+    if (column.id === "function") {
+      const opens = make("button", { type: "button", class: "link", title: text, "aria-haspopup": "dialog", onclick: () => open(one) }, text);
+      return make("td", attributes, opens);
+    }
+    if (column.id === "verdict") return make("td", attributes, make("span", { class: `patch ${text}` }), text);
+    return make("td", { ...attributes, ...(column.number ? {} : { title: text }) }, text);
+  }
+
+  function show() {
+    const count = state.rows.length;
+    const pages = Math.max(1, Math.ceil(count / PAGE));
+    const start = state.page * PAGE;
+    const rows = state.rows.slice(start, start + PAGE);
+    byId("table").tBodies[0].replaceChildren(...rows.map((one) => make("tr", {}, ...columns.map((column) => cell(column, one)))));
+    const of = count === samples.length ? "" : ` of ${samples.length.toLocaleString("en")}`;
+    byId("shown").textContent = `${count.toLocaleString("en")}${of} sample${samples.length === 1 ? "" : "s"}`;
+    byId("page").textContent = `page ${state.page + 1} of ${pages}`;
+    byId("before").disabled = state.page === 0;
+    byId("after").disabled = state.page >= pages - 1;
+  }
+
+  function turn(step) {
+    state.page += step;
+    show();
+    byId("shown").scrollIntoView({ block: "start" });
+  }
+  byId("before").addEventListener("click", () => turn(-1));
+  byId("after").addEventListener("click", () => turn(1));
+
+  // -- the filters
+
+  for (const [kind, name] of data.kinds.entries()) {
+    const count = samples.filter((one) => one.kind === kind).length;
+    if (!count) continue;
+    const button = make("button", { type: "button", "aria-pressed": "false", onclick: () => {
+      const pressed = !state.kinds.delete(kind);
+      if (pressed) state.kinds.add(kind);
+      button.setAttribute("aria-pressed", String(pressed));
+      select();
+    } }, make("span", { class: `patch ${name}` }), `${name} ${count.toLocaleString("en")}`);
+    byId("kinds").append(button);
+  }
+  for (const file of new Set(samples.map((one) => one.file))) byId("file").append(make("option", { value: file }, file));
+  byId("file").addEventListener("change", (event) => { state.file = event.target.value; select(); });
+  let typing = 0;
+  byId("find").addEventListener("input", (event) => {
+    clearTimeout(typing);
+    typing = setTimeout(() => { state.find = event.target.value; select(); }, 120);
+  });
+  for (const button of document.querySelectorAll("[data-find]")) {
+    button.addEventListener("click", () => {
+      byId("find").value = state.find = `${button.dataset.find}[`;
+      byId("file").value = state.file = "";
+      state.kinds.clear();
+      for (const pressed of byId("kinds").children) pressed.setAttribute("aria-pressed", "false");
+      select();
+      byId("find").focus();
+      byId("find").scrollIntoView({ block: "center" });
+    });
+  }
+
+  // -- one sample
+
+  const unpacked = new Map();
+  function sheet(question) {
+    let text = unpacked.get(question);
+    if (!text) text = unpack(sheets[question].textContent);
+    unpacked.delete(question);
+    unpacked.set(question, text);
+    if (unpacked.size > KEPT) unpacked.delete(unpacked.keys().next().value);
+    return text;
+  }
+  async function unpack(base64) {
+    const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+    return new Response(stream).json();
+  }
+
+  const dialog = byId("sample");
+  async function open(one) {
+    state.open = one;
+    const index = state.rows.indexOf(one);
+    byId("sample-title").textContent = `${one.name}[${one.task}-${one.passes}], sample ${one.sample}: ${data.kinds[one.kind]}`;
+    byId("sample-before").disabled = index <= 0;
+    byId("sample-after").disabled = index < 0 || index >= state.rows.length - 1;
+    byId("sample-body").replaceChildren();
+    if (!dialog.open) dialog.showModal();
+    let content;
+    try {
+      content = view(one, await sheet(one.question));
+    } catch (error) {
+      content = [make("p", {}, `This sample can't be shown: ${error.message}`)];
+    }
+    if (state.open !== one) return; // another one was opened meanwhile
+    byId("sample-body").replaceChildren(...content);
+    byId("sample-body").scrollTop = 0;
+    for (const mark of document.querySelectorAll(".source pre:last-child .fault, .source pre:last-child .parts")) {
+      const box = mark.closest(".source");
+      if (!box.scrollTop) box.scrollTop = mark.offsetTop - box.offsetTop - box.clientHeight / 3;
+    }
+  }
+  function move(step) {
+    const next = state.rows[state.rows.indexOf(state.open) + step];
+    if (next) open(next);
+  }
+  byId("sample-before").addEventListener("click", () => move(-1));
+  byId("sample-after").addEventListener("click", () => move(1));
+  byId("sample-close").addEventListener("click", () => dialog.close());
+  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  dialog.addEventListener("close", () => { state.open = null; });
+
+  function view(one, text) {
+    const sample = text.samples.find((other) => other.sample === one.sample);
+    const answer = text.answers[sample.answer];
+    const { detail } = sample;
+    const parts = [];
+    if (one.message) parts.push(make("p", {}, one.message));
+    if (detail.input) parts.push(make("h3", {}, "Input"), box(detail.input.join("\n"), "The input", true));
+    if (detail.differences) parts.push(make("h3", {}, "Expected and observed"), differences(detail.differences));
+    const notes = (detail.evidence || []).map((line) => /^ {2}([a-z]+) {2,}(\S[^]*)$/.exec(line)).filter((match) => match && match[1] !== "input");
+    if (notes.length && notes.every(([, name]) => NOTES.has(name))) parts.push(terms(notes.map(([, name, words]) => [name, words])));
+    parts.push(make("h3", {}, "Assembly"), ...panels(answer.text, text.reference, detail));
+    if (text.reference && answer.blocks && text.reference.blocks) {
+      parts.push(later("Disassembly, aligned by basic block", () => diff(answer.blocks, text.reference.blocks, detail.line)));
+    }
+    parts.push(later("Prompt", () => box(text.prompt, "The prompt", true)), later("Answer as it came", () => box(answer.text, "The answer", true)));
+    parts.push(make("h3", {}, "More"), terms(facts(one, sample)));
+    return parts;
+  }
+  const NOTES = new Set(["at", "placed", "malloc", "expected", "unset", "parts", "breach"]);
+
+  function facts(one, sample) {
+    const { detail } = sample;
+    const dropped = Object.entries(detail.dropped || {}).map(([why, count]) => `${count} × ${why}`).join(", ");
+    const known = {
+      "item": `${one.file}::${one.name}[${one.task}-${one.passes}]`,
+      "ended by": sample.stop, "seed": sample.seed, "tokens of the prompt": one.prompt, "tokens of the answer": one.answer, "seconds": one.seconds,
+      "IR instructions": detail.instructions, "assembled by": detail.assembler, "because": detail.fallback,
+      "inputs": detail.inputs, "inputs dropped": dropped, "warning": detail.warning,
+    };
+    return Object.entries(known).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  }
+
+  function terms(pairs) {
+    return make("dl", { class: "terms" }, ...pairs.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, String(value))]));
+  }
+
+  function box(text, label, wraps) {
+    return make("div", { class: "box", tabindex: "0", role: "region", "aria-label": label }, make("pre", wraps ? { class: "wraps" } : {}, text));
+  }
+
+  function later(title, content) {
+    const details = make("details", {}, make("summary", {}, title));
+    details.addEventListener("toggle", () => { if (details.open && details.childElementCount === 1) details.append(content()); });
+    return details;
+  }
+
+  function differences(rows) {
+    const head = make("thead", {}, make("tr", {}, ...["where", "expected", "observed"].map((title) => make("th", { scope: "col" }, title))));
+    const body = make("tbody", {}, ...rows.map(([where, ...values]) => make("tr", {}, make("th", { scope: "row" }, where), ...values.map((value) => make("td", {}, value)))));
+    return make("table", { class: "plain differences" }, head, body);
+  }
+
+  // -- the assembly beside the reference's
+
+  function panels(answer, reference, detail) {
+    const marks = new Map();
+    if (detail.parts) marks.set(detail.parts, ["parts", "its way parts from the reference's here"]);
+    if (detail.line) marks.set(detail.line, ["fault", "it fails here"]);
+    const made = [source(`Answer`, answer, marks)];
+    if (reference) made.push(source(`Reference: clang -${reference.passes}`, reference.text, new Map()));
+    const legend = [...marks].sort(([a], [b]) => a - b).map(([line, [name, words]]) => make("span", {}, make("span", { class: `patch ${name}` }), `line ${line}: ${words}`));
+    return [...(legend.length ? [make("p", { class: "marks" }, ...legend)] : []), make("div", { class: "panels" }, ...made)];
+  }
+
+  function source(title, text, marks) {
+    const lines = text.replace(/\r\n/g, "\n").replace(/\n$/, "").split("\n");
+    const numbers = make("pre", { "aria-hidden": "true" });
+    const code = make("pre");
+    const put = (from, to, name, label) => {
+      if (from >= to) return;
+      const numbered = lines.slice(from, to).map((_, index) => from + index + 1).join("\n");
+      numbers.append(make("span", { class: name }, numbered));
+      code.append(make(name ? "mark" : "span", { class: name, ...(label ? { title: label } : {}) }, lines.slice(from, to).join("\n") || " "));
+    };
+    let next = 0;
+    for (const [line, [name, label]] of [...marks].sort(([a], [b]) => a - b)) {
+      put(next, line - 1, "");
+      put(line - 1, line, name, label);
+      next = line;
+    }
+    put(next, lines.length, "");
+    const scrolls = make("div", { class: "box source", tabindex: "0", role: "region", "aria-label": title }, numbers, code);
+    return make("figure", {}, make("figcaption", {}, title), scrolls);
+  }
+
+  // -- the disassemblies, block by block
+
+  // The pairs of a best alignment of two sequences (Needleman and Wunsch); null stands for a gap.
+  function align(first, second, score) {
+    const width = second.length + 1;
+    const best = new Float64Array((first.length + 1) * width);
+    for (let i = first.length - 1; i >= 0; i--) {
+      for (let j = second.length - 1; j >= 0; j--) {
+        best[i * width + j] = Math.max(best[(i + 1) * width + j], best[i * width + j + 1], best[(i + 1) * width + j + 1] + score(first[i], second[j]));
+      }
+    }
+    const pairs = [];
+    let i = 0;
+    let j = 0;
+    while (i < first.length || j < second.length) {
+      const here = best[i * width + j];
+      const both = i < first.length && j < second.length ? score(first[i], second[j]) : 0;
+      if (both > 0 && here === best[(i + 1) * width + j + 1] + both) pairs.push([i++, j++]);
+      else if (i < first.length && here === best[(i + 1) * width + j]) pairs.push([i++, null]);
+      else pairs.push([null, j++]);
+    }
+    return pairs;
+  }
+
+  const bare = (words) => words.replace(/(^j\w+ |^loop\w* )\.\d+$/, "$1.");
+
+  // How alike two blocks are, from what they have in common: whole instructions, and mnemonics.
+  function likeness(first, second) {
+    let common = 0;
+    for (const [words, count] of first.counts) common += Math.min(count, second.counts.get(words) || 0);
+    return common >= 0.3 * (first.size + second.size) ? common : 0;
+  }
+
+  function counted(block) {
+    const counts = new Map();
+    for (const [, words] of block) {
+      for (const key of [bare(words), words.split(" ")[0] + "*"]) counts.set(key, (counts.get(key) || 0) + 1);
+    }
+    return { counts, size: block.length };
+  }
+
+  // How alike two instructions are.
+  const near = (first, second) => (first === second ? 1 : first.split(" ")[0] === second.split(" ")[0] ? 0.4 : 0);
+
+  function diff(mine, theirs, fault) {
+    const blocks = align(mine.map(counted), theirs.map(counted), likeness);
+    const places = new Map(blocks.filter(([a, b]) => a !== null && b !== null).map(([a, b]) => [a + 1, b + 1]));
+    // A jump is the same if it goes to the block that stands beside its own.
+    const seen = (words) => words.replace(/(^j\w+ |^loop\w* )\.(\d+)$/, (all, jump, block) => `${jump}${places.has(+block) ? places.get(+block) : "new"}`);
+    const plain = (words) => words.replace(/(^j\w+ |^loop\w* )\.(\d+)$/, "$1$2");
+    const body = make("tbody");
+    let other = 0;
+    for (const [a, b] of blocks) {
+      const title = a === null ? `only in the reference: .${b + 1}` : b === null ? `only in the answer: .${a + 1}` : `.${a + 1} beside .${b + 1}`;
+      body.append(make("tr", { class: "block" }, make("th", { colspan: "5", scope: "rowgroup" }, title)));
+      const left = a === null ? [] : mine[a];
+      const right = b === null ? [] : theirs[b];
+      const pairs = align(left.map(([, words]) => seen(words)), right.map(([, words]) => plain(words)), near);
+      for (const [x, y] of beside(pairs)) {
+        const same = x !== null && y !== null && seen(left[x][1]) === plain(right[y][1]);
+        if (!same) other += 1;
+        body.append(row(x === null ? null : left[x], y === null ? null : right[y], same, fault));
+      }
+    }
+    const titles = ["line", "answer", "≠", "line", "reference"].map((title) => make("th", { scope: "col" }, title));
+    const table = make("table", { class: "diff" }, make("thead", {}, make("tr", {}, ...titles)), body);
+    const words = other ? `${other} of ${body.querySelectorAll("tr:not(.block)").length} lines differ.` : "Both are the same.";
+    return make("div", {}, make("p", { class: "about" }, words), make("div", { class: "box tall", tabindex: "0", role: "region", "aria-label": "Disassembly" }, table));
+  }
+
+  // What is only on the left and what is only on the right, next to each other, as lines that were changed.
+  function beside(pairs) {
+    const made = [];
+    let lefts = [];
+    let rights = [];
+    const flush = () => {
+      for (let at = 0; at < Math.max(lefts.length, rights.length); at++) made.push([lefts[at] ?? null, rights[at] ?? null]);
+      lefts = [];
+      rights = [];
+    };
+    for (const [x, y] of pairs) {
+      if (y === null) lefts.push(x);
+      else if (x === null) rights.push(y);
+      else { flush(); made.push([x, y]); }
+    }
+    flush();
+    return made;
+  }
+
+  function row(left, right, same, fault) {
+    const sign = same ? "" : left && right ? "≠" : left ? "+" : "−";
+    const said = same ? "" : left && right ? "differs" : left ? "only in the answer" : "only in the reference";
+    return make("tr", { class: same ? "same" : "" },
+      make("td", { class: left && left[0] === fault ? "no fault" : "no" }, left ? String(left[0]) : ""), make("td", !same && left ? { class: "mine" } : {}, left ? left[1] : ""),
+      make("td", { title: said }, sign),
+      make("td", { class: "no" }, right ? String(right[0]) : ""), make("td", !same && right ? { class: "theirs" } : {}, right ? right[1] : ""));
+  }
+
+  show();
+})();
