@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_llmcompiler.options import OPTIONS
+from pytest_llmcompiler.options import COMPARE, OPTIONS
 
 MARK = "<!-- flags -->"
 
@@ -22,4 +22,5 @@ def table() -> str:
         typed = " ".join(filter(None, (flag, option.metavar)))
         cells = (f"`{typed}`", f"`llmc_{option.name}`", option.help)
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    rows.append(f"| `--llmc-compare A.jsonl B.jsonl` | | {COMPARE} |")
     return "\n".join(rows)

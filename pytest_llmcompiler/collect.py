@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,12 +18,12 @@ from pytest_llmcompiler.model.answer import Answer, Model, ModelError, Prompt, P
 from pytest_llmcompiler.model.prompt import TemplateError
 from pytest_llmcompiler.program.case import SUFFIXES, CaseError
 from pytest_llmcompiler.program.clang import ClangError
-from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.program.reference import NoSource, Reference
 from pytest_llmcompiler.report.baseline import BaselineError
 from pytest_llmcompiler.report.passk import tally
 from pytest_llmcompiler.report.resume import ResumeError
 from pytest_llmcompiler.report.sheet import Sheet
-from pytest_llmcompiler.session import Session
+from pytest_llmcompiler.session import Ask, Session
 
 _FOR_PEOPLE = (BaselineError, CaseError, ClangError, JudgeError, ModelError, ResumeError, TemplateError)
 """Faults whose message says it all."""
@@ -46,20 +47,20 @@ class CaseFile(pytest.File):
     llmc: Session
 
     def collect(self) -> Iterator[CaseItem]:
-        """An item for each function and pass list."""
+        """An item for each function, pass list and prompt."""
         try:
             reference = self.llmc.reference(self.path)
             functions = reference.functions
         except (CaseError, ClangError) as error:
             raise self.CollectError(str(error)) from error
-        for function in functions:
-            for passes in reference.case.passes or self.llmc.settings.passes:
-                name = f"{function}[asm-{passes}]"
-                line = reference.line_of(function)
-                # Left to itself, pytest from 9.2 on takes the brackets for a part of the name, and --lf finds nothing.
-                nodeid = f"{self.nodeid}::{name}"
-                fields = {"function": function, "passes": passes, "line": line}
-                yield CaseItem.from_parent(self, name=name, nodeid=nodeid, **fields)
+        passes = reference.case.passes or self.llmc.settings.passes
+        for ask in itertools.product((self.path,), functions, ("asm",), passes, self.llmc.settings.prompt):
+            question = Ask(*ask)
+            name = f"{question.function}[{self.llmc.key(question).variant}]"
+            # Left to itself, pytest from 9.2 on takes the brackets for a part of the name, and --lf finds nothing.
+            nodeid = f"{self.nodeid}::{name}"
+            line = reference.line_of(question.function)
+            yield CaseItem.from_parent(self, name=name, nodeid=nodeid, question=question, line=line)
 
 
 class SamplesFailed(Exception):
@@ -71,12 +72,12 @@ class GotWorse(SamplesFailed):
 
 
 class CaseItem(pytest.Item):
-    """A function and a pass list: asked of the model and judged in the set-up, so that a fault of the harness is an
+    """A question about a function: asked of the model and judged in the set-up, so that a fault of the harness is an
     error; failed or passed in the test itself."""
 
-    def __init__(self, *, function: str, passes: str, line: int, **kwargs: Any) -> None:
+    def __init__(self, *, question: Ask, line: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.function_name, self.passes, self._line = function, passes, line
+        self.question, self._line = question, line
         self.records: list[dict[str, Any]] = []
         self.sheet: Sheet | None = None
         self._verdicts: list[Verdict] = []
@@ -101,7 +102,7 @@ class CaseItem(pytest.Item):
         _ = session.gate  # a baseline that can't be read is no failure of the item's
         try:
             self._judge(session, model)
-        except PromptTooLong as error:
+        except (NoSource, PromptTooLong) as error:
             pytest.skip(str(error))
         self.user_properties += self._properties()
         if not self._verdicts:
@@ -110,7 +111,7 @@ class CaseItem(pytest.Item):
             pytest.skip(f"inconclusive: {self._verdicts[0].message}")
 
     def _judge(self, session: Session, model: Model) -> None:
-        prompt, reference = session.prompt(*self.question), session.reference(self.path)
+        prompt, reference = session.prompt(self.question), session.reference(self.path)
         judged = []
         try:
             for answer, verdict, record in session.samples(model, reference, prompt):
@@ -153,11 +154,6 @@ class CaseItem(pytest.Item):
             session.keep(session.reference(self.path), prompt, answer, verdict)
         except FolderError as error:
             self.warn(pytest.PytestWarning(str(error)))
-
-    @property
-    def question(self) -> tuple[Path, str, str, str]:
-        """What the model is asked: the file, the function, the task and the pass list."""
-        return self.path, self.function_name, "asm", self.passes
 
     @property
     def asks_own_model(self) -> bool:
@@ -211,6 +207,6 @@ class CaseItem(pytest.Item):
                 yield f"sample {samples[index]}:"
             yield str(verdict)
             if session.kit and verdict.conclusive:
-                yield f"  kept      {session.kit.place(session.prompt(*self.question), samples[index])}"
+                yield f"  kept      {session.kit.place(session.prompt(self.question), samples[index])}"
         if len(failed) > _SHOWN:
             yield f"… and {len(failed) - _SHOWN} more failing samples; --llmc-record FILE.jsonl keeps all of them"

@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 import pytest
 
-from pytest_llmcompiler.model import is_owned
+from pytest_llmcompiler.model import is_owned, template_of
+from pytest_llmcompiler.model.answer import label_of
 from pytest_llmcompiler.program.case import split_passes
 from pytest_llmcompiler.report.export import TABLES
 
@@ -35,6 +36,14 @@ def _names(text: str) -> tuple[str, ...]:
     names = tuple(split_passes(text))
     if not all(names):
         raise ValueError("expected pass lists parted by commas")
+    return names
+
+
+def _templates(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    labels = {label_of(name) for name in names}
+    if not all(names) or len(labels) < len(names):
+        raise ValueError("expected prompt templates of different names, parted by commas")
     return names
 
 
@@ -132,7 +141,10 @@ OPTIONS = (
     ),
     Option("model_log", Path, None, "FILE", "write llama.cpp's own log to a file"),
     Option("passes", _names, ("O0",), "O0,O2", "pass lists in the prompt, an item for each (default O0)"),
-    Option("prompt", str, None, "NAME|FILE", "prompt template (default: meta, and tiny for the model of this name)"),
+    Option(
+        *("prompt", _templates, (), "NAME|FILE,…"),
+        "prompt templates, an item for each; two are compared in the end (default: meta, and tiny for the model of this name)",
+    ),
     Option(
         *("assembler", _one_of("keystone", "llvm"), "keystone", "keystone|llvm"),
         "who assembles first (default keystone)",
@@ -148,6 +160,10 @@ OPTIONS = (
     Option("export", _table, None, "FILE.csv|.parquet", "write a table with a row for each sample"),
     Option("report", Path, None, "FILE.html", "write a page that shows every sample, for a browser"),
 )
+
+
+COMPARE = "compare two records and end: pass@1 over the same items, its difference, and a paired test"
+"""What `--llmc-compare` does: no setting, so that it has no ini key."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +189,7 @@ class Settings:
     cache: Literal["on", "off", "refresh"]
     model_log: Path | None
     passes: tuple[str, ...]
-    prompt: str | None
+    prompt: tuple[str, ...]
     assembler: Literal["keystone", "llvm"]
     clang: str | None
     examples: int
@@ -198,6 +214,7 @@ def add_options(parser: pytest.Parser) -> None:
             form = {"action": "store_const", "const": "on"}
         group.addoption(flag, dest=f"llmc_{option.name}", default=None, help=option.help, **form)
         parser.addini(f"llmc_{option.name}", option.help, default="")
+    group.addoption("--llmc-compare", nargs=2, metavar=("A.jsonl", "B.jsonl"), help=COMPARE)
     parser.addini("llmc_cases", "folders whose .c and .ll files are cases", type="paths", default=[])
 
 
@@ -206,6 +223,7 @@ def read_settings(config: pytest.Config) -> Settings:
     inherited = {"seed": _hypothesis_seed(config), "examples": _hypothesis_examples()}
     values = {option.name: _read(config, option, inherited.get(option.name)) for option in OPTIONS}
     _check_together(values)
+    values["prompt"] = values["prompt"] or (template_of(values["model"]),)
     return Settings(
         **values,
         cases=tuple(path.resolve() for path in config.getini("llmc_cases")),

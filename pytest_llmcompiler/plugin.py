@@ -19,6 +19,7 @@ from pytest_llmcompiler.collect import CaseFile, CaseItem, is_case
 from pytest_llmcompiler.model import FORMS, is_owned
 from pytest_llmcompiler.model.answer import ModelError
 from pytest_llmcompiler.program.case import SUFFIXES
+from pytest_llmcompiler.report.comparison import file_lines
 from pytest_llmcompiler.report.header import header_lines
 from pytest_llmcompiler.report.live import LiveLine, Progress
 from pytest_llmcompiler.report.terminal import summary_lines, usage_lines
@@ -46,6 +47,20 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     with _usage_errors():
         session.check()
+    for words in session.drifts():
+        config.issue_config_time_warning(pytest.PytestConfigWarning(words), stacklevel=2)
+
+
+def pytest_cmdline_main(config: pytest.Config) -> pytest.ExitCode | None:
+    """Compare two records, and run no tests."""
+    if not config.option.llmc_compare:
+        return None
+    try:
+        lines = file_lines([Path(name) for name in config.option.llmc_compare])
+    except ModelError as error:
+        raise pytest.UsageError(f"--llmc-compare: {error}") from error
+    print("\n".join(lines))
+    return pytest.ExitCode.OK
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -10,20 +10,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llmcompiler.judge.judging import judge_answer
 from pytest_llmcompiler.judge.verdict import KINDS, JudgeError, Verdict
-from pytest_llmcompiler.model import check_spec, is_owned, open_model, start_owner, template_of
-from pytest_llmcompiler.model.answer import Answer, Model, ModelError, ModelSettings, Prompt, Sampling
+from pytest_llmcompiler.model import check_spec, is_owned, open_model, start_owner
+from pytest_llmcompiler.model.answer import Answer, Key, Model, ModelError, ModelSettings, Prompt, Sampling, label_of
 from pytest_llmcompiler.model.extract import NoCode, Truncated, extract
-from pytest_llmcompiler.model.prompt import SHORT, Template, TemplateError
+from pytest_llmcompiler.model.prompt import Template, TemplateError
 from pytest_llmcompiler.model.replay import ReplayModel, answer_of
 from pytest_llmcompiler.options import Settings
 from pytest_llmcompiler.program.case import CaseError, read_case
 from pytest_llmcompiler.program.clang import ClangError, Toolchain
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.report.baseline import BaselineError
+from pytest_llmcompiler.report.comparison import prompt_lines
 from pytest_llmcompiler.report.export import ExportError, check_export, export
 from pytest_llmcompiler.report.gate import Gate
 from pytest_llmcompiler.report.passk import tally
@@ -41,6 +42,16 @@ if TYPE_CHECKING:
 
 _WARM = 0.8
 """The temperature for several samples, which would all be the same at 0."""
+
+
+class Ask(NamedTuple):
+    """What a question is made of."""
+
+    path: Path
+    function: str
+    task: str
+    passes: str
+    template: str
 
 
 class SettingError(Exception):
@@ -68,7 +79,7 @@ class Session:
         self.address: Address | None = None
         """Of the model's owner, where another process has started it."""
         self._references: dict[Path, Reference] = {}
-        self._prompts: dict[tuple[Path, str, str, str], Prompt] = {}
+        self._prompts: dict[Ask, Prompt] = {}
         self._lock = threading.Lock()
         """Prompts are made here and, ahead of their time, in the planner's thread."""
 
@@ -85,7 +96,7 @@ class Session:
         settings = self.settings
         checks: dict[str, Callable[[], object]] = {
             "model": lambda: check_spec(settings.model) if settings.model else None,
-            "prompt": lambda: self.template,
+            "prompt": lambda: self.templates,
             "clang": lambda: self.toolchain.command if settings.clang else None,
             "record": lambda: self._recorder,
             "resume": lambda: self._resumption,
@@ -107,13 +118,26 @@ class Session:
             from pytest_llmcompiler.model.client import OwnedModel
 
             return OwnedModel(self.address)
-        return open_model(self.settings.model, self._model_settings)
+        model = open_model(self.settings.model, self._model_settings)
+        if isinstance(model, ReplayModel):
+            model.check_prompts(self.settings.prompt)
+        return model
 
     @functools.cached_property
     def owner(self) -> Owner:
         """The process that owns the model for all of xdist's workers. Raises ModelError where it can't be started."""
         assert self.settings.model is not None
         return start_owner(self.settings.model, self._model_settings)
+
+    def drifts(self) -> Iterator[str]:
+        """What is to be said of prompts that are nearly what models were trained on."""
+        for template in self.templates.values() if self.settings.model else ():
+            if template.drift:
+                yield (
+                    f"--llmc-prompt {template.name} differs from the published prompt {template.drift!r} in blanks, "
+                    f"punctuation or case alone, and models are sensitive to these: use --llmc-prompt {template.drift} "
+                    "if that is what is meant"
+                )
 
     @property
     def _sampling(self) -> Sampling:
@@ -157,9 +181,9 @@ class Session:
         return Judge(JudgeSettings(settings.examples, settings.seed, settings.assembler), self.toolchain)
 
     @functools.cached_property
-    def template(self) -> Template:
-        """The prompt template. Raises TemplateError."""
-        return Template.load(self.settings.prompt or template_of(self.settings.model))
+    def templates(self) -> dict[str, Template]:
+        """The prompt templates by their names. Raises TemplateError."""
+        return {name: Template.load(name) for name in self.settings.prompt}
 
     @functools.cached_property
     def _recorder(self) -> Recorder | None:
@@ -194,7 +218,7 @@ class Session:
         settings = self.settings
         found: dict[str, Any] = {"version": version("pytest-llmcompiler")}
         found |= {name: getattr(settings, name) for name in ("seed", "examples", "assembler", "clang")}
-        found["prompt"] = self.template.name
+        found["prompt"] = ",".join(settings.prompt)
         if settings.model and is_owned(settings.model):
             sampling = self._sampling
             found |= {"temperature": sampling.temperature, "top_p": sampling.top_p}
@@ -232,16 +256,21 @@ class Session:
         """The cases folder that holds a file, as the file's own path spells it; None outside of all of them."""
         return next((folder for folder in path.parents if folder.resolve() in self.settings.cases), None)
 
-    def prompt(self, path: Path, function: str, task: str, passes: str) -> Prompt:
-        """The question for one function. Raises CaseError or ClangError where the case is at fault."""
-        key = path, function, task, passes
-        with self._lock:
-            if key not in self._prompts:
-                self._prompts[key] = self._prompt(*key)
-            return self._prompts[key]
+    def key(self, ask: Ask) -> Key:
+        """What identifies a question in records."""
+        label = label_of(ask.template) if len(self.settings.prompt) > 1 else ""
+        return Key(self._name(ask.path), ask.function, ask.task, ask.passes, label)
 
-    def _prompt(self, path: Path, function: str, task: str, passes: str) -> Prompt:
-        reference = self.reference(path)
+    def prompt(self, ask: Ask) -> Prompt:
+        """The question for one function. Raises CaseError or ClangError where the case is at fault, and NoSource."""
+        with self._lock:
+            if ask not in self._prompts:
+                self._prompts[ask] = self._prompt(ask)
+            return self._prompts[ask]
+
+    def _prompt(self, ask: Ask) -> Prompt:
+        _, function, task, passes, name = ask
+        reference, template, key = self.reference(ask.path), self.templates[name], self.key(ask)
         count, size = reference.sizes(function)
         fields: dict[str, str | int] = {
             "ir": reference.extracted(function),
@@ -250,19 +279,22 @@ class Session:
             "passes": passes,
             "function": function,
         }
-        short = reference.short(function) if self.template.is_short else None
+        short = reference.short(function) if "short_ir" in template.fields else None
         if short:
-            fields[SHORT] = short.text
-        text = self.template.render(fields)
+            fields["short_ir"] = short.text
+        if "c" in template.fields:
+            fields["c"] = reference.source(function)
+        text = template.render(fields)
         return Prompt(
-            *(reference.case.name, function, task, passes, self.template.name, text),
+            *(key.case, function, task, passes, name, text),
             lambda: reference.assembly(function, passes),
             digest=hashlib.sha256(f"{text}\0{reference.fingerprint}".encode("utf-8", "surrogatepass")).hexdigest(),
             instructions=count,
+            label=key.label,
             names=short.names if short else {},
         )
 
-    def plan(self, wanted: Sequence[tuple[int, tuple[Path, str, str, str]]]) -> None:
+    def plan(self, wanted: Sequence[tuple[int, Ask]]) -> None:
         """Tell the model what will be asked, each with its turn, so that it needn't wait to be asked."""
         from pytest_llmcompiler.model.client import OwnedModel
 
@@ -275,10 +307,10 @@ class Session:
         if isinstance(model, OwnedModel):
             threading.Thread(target=self._plan, args=(model, wanted), daemon=True).start()
 
-    def _plan(self, model: OwnedModel, wanted: Sequence[tuple[int, tuple[Path, str, str, str]]]) -> None:
-        for turn, key in wanted:
+    def _plan(self, model: OwnedModel, wanted: Sequence[tuple[int, Ask]]) -> None:
+        for turn, ask in wanted:
             try:
-                prompt = self.prompt(*key)
+                prompt = self.prompt(ask)
                 with self._lock:  # a draft is the work of the same compiler
                     question = model.question(prompt)
                 model.plan(question, self.settings.samples, turn, frozenset(self._recorded(prompt, model.describe())))
@@ -352,7 +384,9 @@ class Session:
             self._write_page(self.page)
         self.closing = rejudged_lines(self.records)
         names = sorted({str(one["model"].get("name")) for one in self.records})
-        outcome = self.gate.close(tally(self._complete), tally(self.records), ", ".join(names), command)
+        tallies = tally(self.records)
+        self.closing += prompt_lines(tallies)
+        outcome = self.gate.close(tally(self._complete), tallies, ", ".join(names), command)
         self.closing += outcome.lines
         try:
             if self.settings.export:

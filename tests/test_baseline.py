@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_llmcompiler.model.answer import Key
 from pytest_llmcompiler.report.baseline import Baseline, BaselineError, Change, Counts, chance, shift
 from pytest_llmcompiler.report.gate import Gate, Outcome
 from pytest_llmcompiler.report.passk import Tally
@@ -18,7 +19,7 @@ from pytest_llmcompiler.report.passk import Tally
 
 def item(function: str, passed: int, judged: int, inconclusive: int = 0) -> Tally:
     verdicts = ("pass",) * passed + ("crash",) * (judged - passed) + ("inconclusive",) * inconclusive
-    return Tally("asm", "a.c", function, "O0", verdicts, None, None, judged)
+    return Tally(Key("a.c", function, "asm", "O0"), verdicts, None, None, judged)
 
 
 def known(**items: tuple[int, int]) -> Baseline:

@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_llmcompiler.judge.verdict import KINDS
+from pytest_llmcompiler.model.answer import Key
 from pytest_llmcompiler.report.passk import Tally, estimate, pass_at_k, tally
 from pytest_llmcompiler.report.terminal import summary_lines
 
 
 def question(function: str, passed: int, samples: int, passes: str = "O0") -> Tally:
     verdicts = ("pass",) * passed + ("crash",) * (samples - passed)
-    return Tally("asm", "a.c", function, passes, verdicts, 10, 20, samples)
+    return Tally(Key("a.c", function, "asm", passes), verdicts, 10, 20, samples)
 
 
 def records(verdicts: str, function: str = "f", **more: Any) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ VALUES: dict[str, str | int] = {
     "bin_size": 20,
     "passes": "O0",
     "function": "f",
+    "c": "void f(void) {}",
     "short_ir": "define void @f() {\nret void\n}\n",
 }
 
@@ -30,15 +31,6 @@ def test_the_shipped_template_is_the_prompt_the_models_were_trained_on() -> None
         "<code>define void @f() {\n  ret void\n}</code>\n\n"
         "The input code has instruction count 1 and binary size 20 bytes. [/INST]"
     )
-
-
-@pytest.mark.parametrize(
-    ("text", "is_short"), [("{short_ir}", True), ("{ir} {{short_ir}}", False), ("{{{short_ir}", True)]
-)
-def test_a_template_knows_whether_it_shows_the_short_form(tmp_path: Path, text: str, is_short: bool) -> None:
-    assert Template.load(write(tmp_path, text)).is_short == is_short
-    assert Template.load("tiny").is_short
-    assert not Template.load("meta").is_short
 
 
 @settings(deadline=None)
@@ -68,7 +60,7 @@ def test_a_field_without_a_value_is_an_error() -> None:
         ("one\n{ir}\n{irr}", r"mine\.txt:3: unknown field \{irr\}; known are \{ir\}, \{ir_count\}"),
         ("{ir} {", r"mine\.txt:1: a single '\{'.*a literal brace is written twice"),
         ("\n}{ir}", r"mine\.txt:2: a single '\}'"),
-        ("Write {function} in assembly", r"mine\.txt: .*neither \{ir\} nor \{short_ir\}"),
+        ("Write {function} in assembly", r"mine\.txt: .*it has no \{ir\} or \{c\} or \{short_ir\}"),
     ],
 )
 def test_a_faulty_template_is_an_error_with_file_and_line(tmp_path: Path, text: str, message: str) -> None:
@@ -77,7 +69,7 @@ def test_a_faulty_template_is_an_error_with_file_and_line(tmp_path: Path, text: 
 
 
 def test_an_unknown_name_is_an_error_that_lists_the_shipped_ones() -> None:
-    with pytest.raises(TemplateError, match=r"no prompt template 'mata': not a shipped one \(meta, tiny\)"):
+    with pytest.raises(TemplateError, match=r"no prompt template 'mata': not a shipped one \(meta, "):
         Template.load("mata")
 
 

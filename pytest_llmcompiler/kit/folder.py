@@ -19,7 +19,7 @@ from pytest_llmcompiler.kit.linking import LinkingError, Rest, surroundings, wat
 from pytest_llmcompiler.kit.source import NoSourceError, source_of
 from pytest_llmcompiler.machine.assemblers import AssemblyError, Linkage, LinkError, linkable
 from pytest_llmcompiler.machine.llvm import SOURCE
-from pytest_llmcompiler.model.answer import Answer, Prompt, item_name
+from pytest_llmcompiler.model.answer import Answer, Key, Prompt
 from pytest_llmcompiler.model.extract import NoCode, Truncated, extract
 from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.program.case import CaseError
@@ -50,13 +50,13 @@ class Kit:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._rests: dict[tuple[Path, str], Rest] = {}
-        self._made: dict[tuple[tuple[str, str, str, str], str, str], Path] = {}
+        self._made: dict[tuple[Key, str, str], Path] = {}
         """The folder of each answer to a question, by the question, the answer and why it ended."""
 
     def place(self, prompt: Prompt, sample: int) -> Path:
         """The folder of a sample."""
         case = [_part(part) for part in prompt.case.split("/")]
-        task = _part(f"{prompt.task}-{prompt.passes}")
+        task = _part(prompt.key.variant)
         return self._folder.joinpath(*case, _part(prompt.function), task, f"sample-{sample}")
 
     def keep(self, reference: Reference, prompt: Prompt, answer: Answer, verdict: Verdict) -> None:
@@ -160,7 +160,7 @@ class _Files:
         lines = [
             _TITLE,
             "",
-            f"{item_name(*prompt.key)}, sample {answer.sample}",
+            f"{prompt.key}, sample {answer.sample}",
             str(verdict),
             "",
             *(f"{name:<14}{words}".rstrip() for name, words in self._described),

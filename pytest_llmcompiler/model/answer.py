@@ -5,20 +5,44 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 Stop = Literal["eos", "stop", "length"]
 """Why generation ended: end of sequence, a stop string, the token limit."""
 
 
-def item_name(case: str, function: str, task: str, passes: str) -> str:
-    """What reports call a question: `git_lfs.c::validate[asm-O0]`."""
-    return f"{case}::{function}[{task}-{passes}]"
+class Key(NamedTuple):
+    """What identifies a question in the records of a session."""
+
+    case: str
+    """The case file, relative to its cases folder, with forward slashes."""
+    function: str
+    task: str
+    passes: str
+    label: str = ""
+    """Which prompt it is, where the session asks with several."""
+
+    @property
+    def variant(self) -> str:
+        """What tells the questions about a function apart: `asm-O0`."""
+        return "-".join(filter(None, self[2:]))
+
+    def __str__(self) -> str:
+        """What reports call it: `git_lfs.c::validate[asm-O0]`."""
+        return f"{self.case}::{self.function}[{self.variant}]"
 
 
-def key_of(record: dict[str, Any]) -> tuple[str, str, str, str]:
+def key_of(record: dict[str, Any]) -> Key:
     """The question of a record, as the `key` of a prompt."""
-    return record["case"], record["function"], record["task"], record["passes"]
+    prompt, settings = record.get("prompt"), record.get("settings")
+    several = isinstance(settings, dict) and isinstance(prompt, str) and "," in str(settings.get("prompt"))
+    label = label_of(prompt) if several and prompt else ""
+    return Key(record["case"], record["function"], record["task"], record["passes"], label)
+
+
+def label_of(template: str) -> str:
+    """What items call the prompt template of this name or path."""
+    return Path(template).stem
 
 
 @dataclass(frozen=True)
@@ -39,15 +63,17 @@ class Prompt:
     """In hexadecimal, of all that a verdict on the answer depends on beside the settings: the text and the case."""
     instructions: int | None = field(default=None, compare=False)
     """The size of the function, in instructions of its IR."""
+    label: str = ""
+    """Which prompt it is, where the session asks with several."""
 
     names: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     """Where `text` has other names for symbols than the case: those names, and what they stand for. Answers of models
     that read `text` are in these names, and are given back in the case's."""
 
     @property
-    def key(self) -> tuple[str, str, str, str]:
-        """What identifies the question in records: case, function, task, passes."""
-        return self.case, self.function, self.task, self.passes
+    def key(self) -> Key:
+        """What identifies the question in records."""
+        return Key(self.case, self.function, self.task, self.passes, self.label)
 
 
 @dataclass(frozen=True)
@@ -65,7 +91,7 @@ class Question:
 
     @property
     def key(self) -> tuple[str, str, str, str]:
-        """As of the prompt."""
+        """The same under whatever prompt: a sample is drawn alike, so that prompts can be compared."""
         return self.case, self.function, self.task, self.passes
 
 

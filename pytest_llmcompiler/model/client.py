@@ -102,7 +102,7 @@ class OwnedModel:
             # Under other names the reference's assembly has nothing in common with answers.
             drafts = self.describe().get("drafts") and not prompt.names
             draft = _draft(prompt) if drafts else ""
-            self._questions[prompt] = Question(*prompt.key, prompt.text, draft)
+            self._questions[prompt] = Question(*prompt.key[:4], prompt.text, draft)
         return self._questions[prompt]
 
     def plan(self, question: Question, samples: int, turn: int, known: frozenset[int] = frozenset()) -> None:

@@ -17,12 +17,13 @@ FIELDS: dict[str, str] = {
     "bin_size": "the size in bytes of the object that it compiles to (text and data)",
     "passes": "the pass list that the answer is to apply",
     "function": "the name of the function",
+    "c": "the C file, with other functions only declared",
     "short_ir": "the function optimised, without what code does not depend on, under other names",
 }
 """What a template may use, each as `{name}`; a literal brace is written twice."""
 
-SHORT = "short_ir"
-"""The field for short IR, see `pytest_llmcompiler.program.short`."""
+_CODE = ("ir", "c", "short_ir")
+"""The fields that show the function, one of which a template must have."""
 
 _PIECE = re.compile(r"\{\{|\}\}|\{(\w+)\}|[{}]")
 
@@ -59,11 +60,6 @@ class Template:
         template._check()
         return template
 
-    @property
-    def is_short(self) -> bool:
-        """Whether it shows the short form, in which symbols have other names."""
-        return any(piece[1] == SHORT for piece in _PIECE.finditer(self.text))
-
     def render(self, fields: Mapping[str, str | int]) -> str:
         """Put `fields` into the holes, all in one pass: braces inside a value stay as they are.
 
@@ -75,23 +71,37 @@ class Template:
 
         return _PIECE.sub(fill, self.text)
 
+    @property
+    def fields(self) -> frozenset[str]:
+        """What it uses of `FIELDS`."""
+        return frozenset(piece[1] for piece in _PIECE.finditer(self.text) if piece[1] in FIELDS)
+
+    @property
+    def drift(self) -> str | None:
+        """The shipped template that this one differs from in blanks, punctuation or case alone, if any."""
+        for name, path in _shipped().items():
+            published = path.read_text(encoding="utf-8").removesuffix("\n")
+            if published != self.text and _words(published) == _words(self.text):
+                return name
+        return None
+
     def _check(self) -> None:
-        used = set()
         for piece in _PIECE.finditer(self.text):
-            if piece[1] in FIELDS:
-                used.add(piece[1])
-            elif piece[0] not in ("{{", "}}"):
+            if piece[1] not in FIELDS and piece[0] not in ("{{", "}}"):
                 self._reject(piece)
-        if not used & {"ir", SHORT}:
-            raise TemplateError(
-                f"{self.name}: the template never shows the code: it has neither {{ir}} nor {{{SHORT}}}"
-            )
+        if self.fields.isdisjoint(_CODE):
+            fields = " or ".join(f"{{{name}}}" for name in _CODE)
+            raise TemplateError(f"{self.name}: the template never shows the code: it has no {fields}")
 
     def _reject(self, piece: re.Match[str]) -> None:
         line = self.text.count("\n", 0, piece.start()) + 1
         known = ", ".join(f"{{{name}}}" for name in FIELDS)
         what = f"unknown field {piece[0]}" if piece[1] else f"a single {piece[0]!r}"
         raise TemplateError(f"{self.name}:{line}: {what}; known are {known}, and a literal brace is written twice")
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
 
 
 def _shipped() -> dict[str, Path]:

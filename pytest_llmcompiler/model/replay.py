@@ -6,11 +6,11 @@ import hashlib
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from pytest_llmcompiler.model.answer import Answer, ModelError, Prompt, Stop, key_of
+from pytest_llmcompiler.model.answer import Answer, Key, ModelError, Prompt, Stop, key_of
 
 SCHEMA = 1
 """The version of the records' layout, their `schema`."""
@@ -85,37 +85,53 @@ def _is_amount(value: object) -> bool:
 class ReplayModel:
     """Answers from a file of records.
 
-    A question without recorded answers yields nothing. Where one sample of a question was recorded more than
-    once, the last counts.
+    A question without recorded answers yields nothing. Where one sample of a question was recorded more than once, the
+    last counts. Records that do not say to which prompt they are the answers, or all of which are to the same, are
+    answers to any.
     """
 
     def __init__(self, path: Path) -> None:
         """Raises ModelError where the file can't be read or a line is no record."""
         self._path = path
-        self._answers: dict[tuple[str, str, str, str], dict[int, Answer]] = defaultdict(dict)
-        self._verdicts: dict[tuple[tuple[str, str, str, str], int], object] = {}
+        self._samples: dict[tuple[Key, str | None], dict[int, tuple[Answer, object]]] = defaultdict(dict)
+        """Answers with their verdicts, by the question and the prompt's name, by the number of the sample."""
         digest = hashlib.sha256()
         for record in read(path):
-            key = key_of(record)
-            self._answers[key][record["sample"]] = answer = answer_of(record)
-            self._verdicts[key, answer.sample] = record.get("verdict")
+            key, answer = key_of(record)._replace(label=""), answer_of(record)
+            self._samples[key, record.get("prompt")][answer.sample] = answer, record.get("verdict")
             digest.update(repr((key, answer)).encode())
         self._digest = digest.hexdigest()
+        self._templates = sorted({template for _, template in self._samples if template is not None})
 
     def describe(self) -> dict[str, Any]:
         """`answers` is the number of recorded samples; `sha256` is the same for the same answers."""
-        count = sum(map(len, self._answers.values()))
+        count = sum(map(len, self._samples.values()))
         return {"backend": "replay", "name": self._path.name, "answers": count, "sha256": self._digest}
+
+    def check_prompts(self, names: Sequence[str]) -> None:
+        """Raise ModelError where it can't be said which answers are those to the prompts of these names."""
+        unknown = [name for name in names if name not in self._templates]
+        if unknown and self._templates and max(len(self._templates), len(names)) > 1:
+            raise ModelError(
+                f"{self._path} holds answers to the prompts {', '.join(self._templates)}, and none to "
+                f"{', '.join(unknown)}: use --llmc-prompt {','.join(self._templates)}"
+            )
 
     def recorded_verdict(self, prompt: Prompt, sample: int) -> object:
         """What the record says of a sample, whatever that is; None where it says nothing."""
-        return self._verdicts.get((prompt.key, sample))
+        found = self._of(prompt).get(sample)
+        return found and found[1]
 
     def answers(self, prompt: Prompt, samples: int) -> Iterator[Answer]:
         """Yield the first `samples` recorded answers in the order of their numbers, or as many as there are."""
-        recorded = self._answers.get(prompt.key, {})
+        recorded = self._of(prompt)
         for number in sorted(recorded)[:samples]:
-            yield recorded[number]
+            yield recorded[number][0]
+
+    def _of(self, prompt: Prompt) -> dict[int, tuple[Answer, object]]:
+        key = prompt.key._replace(label="")
+        template = self._templates[0] if len(self._templates) == 1 else prompt.template
+        return {**self._samples.get((key, None), {}), **self._samples.get((key, template), {})}
 
     def close(self) -> None:
         """Nothing is held open."""

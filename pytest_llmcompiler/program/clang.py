@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 import shutil
 import subprocess
@@ -68,6 +69,20 @@ class Toolchain:
             known = "O0 to O3, Os, Oz, default<O2>, module(default<Oz>)"
             raise ClangError(f"unknown pass list {passes!r}: expected one of {known}")
         return _from_ir(ir, f"-{match[1]}", "-S").decode()
+
+    def bodies(self, path: Path) -> dict[str, tuple[int, int]]:
+        """Where the bodies of functions are in a C file: name -> offsets in bytes, from the opening brace to past the
+        closing one. Functions that a macro makes are left out."""
+        command = self.command if self.clang else _bundled_driver()
+        tree = json.loads(_run([*command, "-w", "-fsyntax-only", "-Xclang", "-ast-dump=json", str(path)]))
+        found = {}
+        for node in tree["inner"]:
+            body = next((part for part in node.get("inner", ()) if part["kind"] == "CompoundStmt"), None)
+            if node["kind"] == "FunctionDecl" and body:
+                begin, end = body["range"]["begin"], body["range"]["end"]
+                if "offset" in begin and "offset" in end:  # in a macro there is an expansionLoc instead
+                    found[node["name"]] = begin["offset"], end["offset"] + end["tokLen"]
+        return found
 
     def version(self) -> str:
         """The first line of clang's own version text."""
@@ -163,6 +178,13 @@ def _zig() -> str:
     import ziglang
 
     return str(Path(ziglang.__file__).parent / "zig")
+
+
+def _bundled_driver() -> list[str]:
+    """The bundled clang itself: zig's own front end insists on a file that is made."""
+    builtin = Path(_zig()).parent / "lib" / "include"
+    headers = [f"-isystem{folder}" for folder in (builtin, *_musl_headers())]
+    return [_zig(), "clang", "--target=x86_64-linux-gnu", "-nostdinc", *headers]
 
 
 def _musl_headers() -> list[str]:

@@ -120,6 +120,10 @@ class Program:
         return table | {alias: table[name] for alias, name in self.aliases.items() if name in table}
 
 
+class NoSource(CaseError):
+    """A prompt that shows C can't be made of a case that is IR."""
+
+
 class Reference:
     """A case, compiled. Everything is made when it is first asked for, and kept."""
 
@@ -282,6 +286,21 @@ class Reference:
         """One function in short IR. Raises CaseError where LLVM does not accept the IR of the case."""
         with self._blamed():
             return shorten(self.extracted(function), function)
+
+    def source(self, function: str) -> str:
+        """The C file with the bodies of its other functions left out: what a prompt holds. Raises NoSource for IR."""
+        if self.case.is_ir:
+            raise NoSource(f"{self.case.path}: the prompt shows C, and this case is IR")
+        text = self.case.path.read_bytes()
+        for name, (begin, end) in sorted(self._bodies.items(), key=lambda one: one[1], reverse=True):
+            if name != function and name in self._lines:  # what a header defines is not in this text
+                text = text[:begin].rstrip() + b";" + text[end:]
+        return text.decode("utf-8", "replace")
+
+    @functools.cached_property
+    def _bodies(self) -> dict[str, tuple[int, int]]:
+        with self._blamed():
+            return self.toolchain.bodies(self.case.path)
 
     def sizes(self, function: str) -> tuple[int, int]:
         """The number of instructions in a function's IR and the bytes of its object, as prompts state them."""

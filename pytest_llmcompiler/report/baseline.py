@@ -116,7 +116,7 @@ class Baseline:
         It is worse if it passed and does not now, or if fewer samples pass than chance allows: by Fisher's exact test,
         one-sided, at `LEVEL` divided by the number of items (Bonferroni), whichever of them are run.
         """
-        then, counts = self.items.get(now.item), Counts.of(now)
+        then, counts = self.items.get(str(now.key)), Counts.of(now)
         if then is None or then.judged == 0:
             kind: Kind = "same" if then and counts.judged == 0 else "new"
         elif counts.judged == 0:
@@ -127,7 +127,7 @@ class Baseline:
             kind = "better"
         else:
             kind = "same"
-        return Change(now.item, kind, then, counts)
+        return Change(str(now.key), kind, then, counts)
 
     def _is_worse(self, then: Counts, now: Counts, share: float) -> bool:
         fell = then.suffice(share) and not now.suffice(share)
@@ -135,7 +135,7 @@ class Baseline:
 
     def updated(self, tallies: Iterable[Tally]) -> Baseline:
         """What is known after a run; items that were not run stay as they are."""
-        return Baseline(self.name, self.samples, self.items | {one.item: Counts.of(one) for one in tallies})
+        return Baseline(self.name, self.samples, self.items | {str(one.key): Counts.of(one) for one in tallies})
 
     def write(self, path: Path, model: str) -> None:
         """Write the file, whole or not at all. Raises BaselineError."""

@@ -20,7 +20,8 @@ from typing import Any
 
 from pytest_llmcompiler.files import replacing
 from pytest_llmcompiler.judge.verdict import KINDS
-from pytest_llmcompiler.report.passk import Estimate, Tally, estimate, tally
+from pytest_llmcompiler.model.answer import Key
+from pytest_llmcompiler.report.passk import Estimate, Tally, estimate, tally_samples
 from pytest_llmcompiler.report.sheet import Sheet
 from pytest_llmcompiler.report.terminal import by_size, worst_functions
 
@@ -56,7 +57,7 @@ class Page:
 
     def _rendered(self, facts: Mapping[str, Any], ks: Sequence[int]) -> Iterator[str]:
         sheets = list(self._sheets.values())
-        tallies = tally(_record(sheet, sample) for sheet in sheets for sample in sheet["samples"])
+        tallies = tally_samples((Key(*sheet["key"]), _sized(sample)) for sheet in sheets for sample in sheet["samples"])
         script, style = _file("report.js"), _file("report.css")
         now = datetime.datetime.now(datetime.timezone.utc)
         yield from _template().generate(
@@ -134,11 +135,9 @@ def _curve(tallies: Sequence[Tally], ks: Sequence[int]) -> Curve | None:
     )
 
 
-def _record(sheet: Sheet, sample: dict[str, Any]) -> dict[str, Any]:
-    """A sample as `tally` takes it."""
-    case, function, task, passes = sheet["key"]
-    detail = {"instructions": sample["instructions"]}
-    return {"case": case, "function": function, "task": task, "passes": passes, **sample, "detail": detail}
+def _sized(sample: dict[str, Any]) -> dict[str, Any]:
+    """A sample as `tally_samples` takes it."""
+    return {**sample, "detail": {"instructions": sample["instructions"]}}
 
 
 def _index(sheets: Sequence[Sheet]) -> dict[str, Any]:
@@ -161,7 +160,7 @@ def _index(sheets: Sequence[Sheet]) -> dict[str, Any]:
             samples.append((number, *row))
     return {
         "kinds": KINDS,
-        "questions": [sheet["key"] for sheet in sheets],
+        "questions": [(key.case, key.function, key.variant) for key in (Key(*sheet["key"]) for sheet in sheets)],
         "messages": list(messages),
         "samples": samples,
     }

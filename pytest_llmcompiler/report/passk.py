@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from pytest_llmcompiler.model.answer import item_name
+from pytest_llmcompiler.model.answer import Key, key_of
 
 BEFORE_CODE = frozenset(("no-answer", "truncated", "assemble", "link"))
 """Verdicts on answers that did not become machine code."""
@@ -49,12 +49,9 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True)
 class Tally:
-    """The samples of one question: a function, a task and a pass list."""
+    """The samples of one question."""
 
-    task: str
-    file: str
-    function: str
-    passes: str
+    key: Key
     verdicts: tuple[str, ...]
     """One a sample, in the order of the samples."""
     prompt_tokens: int | None
@@ -65,11 +62,6 @@ class Tally:
     """How many of the conclusive samples became machine code that links."""
     size: Size | None = None
     """How large the question is; None where nothing is known of that."""
-
-    @property
-    def item(self) -> str:
-        """What reports call the question."""
-        return item_name(self.file, self.function, self.task, self.passes)
 
     @property
     def judged(self) -> int:
@@ -98,17 +90,21 @@ def tally(records: Iterable[dict[str, Any]]) -> list[Tally]:
 
     Where one sample of a question is there more than once, the last counts.
     """
-    questions: dict[tuple[str, str, str, str], dict[int, dict[str, Any]]] = defaultdict(dict)
-    for record in records:
-        key = record["task"], record["case"], record["function"], record["passes"]
-        questions[key][record["sample"]] = record
-    return [_tally(key, [samples[number] for number in sorted(samples)]) for key, samples in questions.items()]
+    return tally_samples((key_of(record), record) for record in records)
 
 
-def _tally(key: tuple[str, str, str, str], samples: Sequence[dict[str, Any]]) -> Tally:
+def tally_samples(samples: Iterable[tuple[Key, dict[str, Any]]]) -> list[Tally]:
+    """The same where questions are known. Of a record what is of a sample alone is needed, and the size in `detail`."""
+    questions: dict[Key, dict[int, dict[str, Any]]] = defaultdict(dict)
+    for key, sample in samples:
+        questions[key][sample["sample"]] = sample
+    return [_tally(key, [found[number] for number in sorted(found)]) for key, found in questions.items()]
+
+
+def _tally(key: Key, samples: Sequence[dict[str, Any]]) -> Tally:
     verdicts = tuple(sample["verdict"] for sample in samples)
     coded = sum(verdict not in BEFORE_CODE and verdict != "inconclusive" for verdict in verdicts)
-    return Tally(*key, verdicts, _tokens(samples, "prompt"), _tokens(samples, "answer"), coded, _size(samples[0]))
+    return Tally(key, verdicts, _tokens(samples, "prompt"), _tokens(samples, "answer"), coded, _size(samples[0]))
 
 
 def _size(sample: dict[str, Any]) -> Size | None:
@@ -143,11 +139,29 @@ def estimate(tallies: Sequence[Tally], k: int) -> Estimate | None:
         return None
     clusters: dict[tuple[str, str], list[float]] = defaultdict(list)
     for one in counted:
-        clusters[one.file, one.function].append(pass_at_k(one.judged, one.passed, k))
+        clusters[one.key.case, one.key.function].append(pass_at_k(one.judged, one.passed, k))
     most = sum(one.judged // k for one in counted)
     mean = math.fsum(math.fsum(values) for values in clusters.values()) / len(counted)
     low, high = _interval(mean, list(clusters.values()), most)
     return Estimate(mean, low, high, len(tallies) - len(counted))
+
+
+def mean_difference(clusters: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """The 95 % interval of the mean of differences between shares (-1 to 1), one list for each function.
+
+    Student's t on the cluster-robust variance, functions being the clusters as in `estimate`. Where the means of all
+    functions are the same, that has no width and says nothing: then as many functions may differ, all in one direction,
+    as Wilson's interval allows where none of so many was seen to.
+    """
+    count, members = len(clusters), sum(map(len, clusters))
+    mean = math.fsum(math.fsum(values) for values in clusters) / members
+    if count == 1:
+        return -1.0, 1.0
+    squares = math.fsum(math.fsum(value - mean for value in values) ** 2 for values in clusters)
+    half = _t_quantile(count - 1) * math.sqrt(count / (count - 1) * squares) / members
+    if half == 0:
+        half = _wilson(0.0, count, _Z)[1]
+    return max(-1.0, mean - half), min(1.0, mean + half)
 
 
 def _interval(mean: float, clusters: Sequence[Sequence[float]], most: int) -> tuple[float, float]:

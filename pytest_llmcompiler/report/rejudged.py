@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from pytest_llmcompiler.model.answer import item_name, key_of
+from pytest_llmcompiler.model.answer import key_of
 
 _LISTED = 50
 
@@ -19,7 +19,7 @@ def rejudged_lines(records: Iterable[dict[str, Any]]) -> list[str]:
     changed.sort(key=lambda one: (key_of(one), one["sample"]))
     lines = [f"judged anew: {len(changed)} of {len(again)} verdicts changed"]
     for one in changed[:_LISTED]:
-        lines.append(f"  {item_name(*key_of(one))} sample {one['sample']}: {one['previous']} -> {one['verdict']}")
+        lines.append(f"  {key_of(one)} sample {one['sample']}: {one['previous']} -> {one['verdict']}")
     if len(changed) > _LISTED:
         lines.append(f"  and {len(changed) - _LISTED} more; --llmc-record keeps all of them, as `previous`")
     return lines

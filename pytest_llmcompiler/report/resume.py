@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from pytest_llmcompiler.model.answer import Prompt, item_name, key_of
+from pytest_llmcompiler.model.answer import Key, Prompt, key_of
 from pytest_llmcompiler.model.replay import read
 
 _IDENTITY = ("backend", "name", "file", "url", "sha256")
@@ -23,7 +23,7 @@ class Resumption:
     def __init__(self, path: Path) -> None:
         """Read the record; one that is not there yet is empty. Raises ModelError where it can't be read."""
         self._path = path
-        self._samples: dict[tuple[str, str, str, str], dict[int, dict[str, Any]]] = defaultdict(dict)
+        self._samples: dict[Key, dict[int, dict[str, Any]]] = defaultdict(dict)
         for record in read(path) if path.exists() else ():
             self._samples[key_of(record)][record["sample"]] = record
 
@@ -73,4 +73,4 @@ class Resumption:
 
 
 def _named(record: dict[str, Any]) -> str:
-    return f"{item_name(*key_of(record))} sample {record['sample']}"
+    return f"{key_of(record)} sample {record['sample']}"

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pytest_llmcompiler.judge.listing import Listing
 
 Sheet = dict[str, Any]
-"""Plain JSON, which xdist carries from a worker: `key` (case, function, task, passes), the `model`'s facts, `samples`
-(records without what is long) and `text`, the long rest packed by `pack`."""
+"""Plain JSON, which xdist carries from a worker: `key` (the members of the question's `Key`), the `model`'s facts,
+`samples` (records without what is long) and `text`, the long rest packed by `pack`."""
 
 _SHORT = ("sample", "verdict", "tokens", "seconds")
 

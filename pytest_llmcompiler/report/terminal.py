@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_llmcompiler.judge.verdict import KINDS
-from pytest_llmcompiler.model.answer import item_name, key_of
+from pytest_llmcompiler.model.answer import key_of
 from pytest_llmcompiler.report.passk import Estimate, Tally, estimate, tally
 
 _GAP = "  "
@@ -73,8 +73,9 @@ def usage_lines(usage: dict[str, float], width: int) -> list[str]:
 
 def _rows(tallies: Sequence[Tally]) -> list[_Row]:
     return [
-        *_section("by task", tallies, lambda one: one.task),
-        *_section("by file", tallies, lambda one: one.file),
+        *_section("by task", tallies, lambda one: one.key.task),
+        *(_section("by prompt", tallies, lambda one: one.key.label) if any(one.key.label for one in tallies) else ()),
+        *_section("by file", tallies, lambda one: one.key.case),
         *_sizes(tallies),
         _Row("overall", tallies),
     ]
@@ -173,7 +174,7 @@ def worst_functions(tallies: Sequence[Tally]) -> list[tuple[str, list[Tally]]]:
     """The functions of which the smallest shares pass, the worst first, by name; none where there is a single one."""
     functions: dict[str, list[Tally]] = defaultdict(list)
     for one in tallies:
-        functions[f"{one.file}::{one.function}"].append(one)
+        functions[f"{one.key.case}::{one.key.function}"].append(one)
     if len(functions) == 1:
         return []
     ranks = {}
@@ -233,7 +234,7 @@ def _inconclusive_notes(records: Iterable[dict[str, Any]]) -> list[str]:
     reasons: dict[str, Counter[str]] = defaultdict(Counter)
     for one in records:
         if one["verdict"] == "inconclusive":
-            reasons[one["detail"].get("message") or "no reason given"][item_name(*key_of(one))] += 1
+            reasons[one["detail"].get("message") or "no reason given"][str(key_of(one))] += 1
     if not reasons:
         return []
     count = sum(items.total() for items in reasons.values())

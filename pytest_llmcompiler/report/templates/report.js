@@ -21,13 +21,13 @@
   // -- the samples, and which of them are shown in what order
 
   const samples = data.samples.map(([question, sample, kind, message, prompt, answer, seconds], number) => {
-    const [file, name, task, passes] = data.questions[question];
-    return { number, question, sample, kind, message: data.messages[message], prompt, answer, seconds, file, name, task, passes };
+    const [file, name, variant] = data.questions[question];
+    return { number, question, sample, kind, message: data.messages[message], prompt, answer, seconds, file, name, variant };
   });
   const columns = [
     { id: "function", title: "Function", value: (one) => one.name },
     { id: "file", title: "File", value: (one) => one.file },
-    { id: "passes", title: "Passes", value: (one) => `${one.task}-${one.passes}` },
+    { id: "passes", title: "Passes", value: (one) => one.variant },
     { id: "sample", title: "Sample", value: (one) => one.sample, number: true },
     { id: "verdict", title: "Verdict", value: (one) => one.kind, shown: (one) => data.kinds[one.kind] },
     { id: "message", title: "Message", value: (one) => one.message },
@@ -48,7 +48,7 @@
   function select() {
     const words = state.find.toLowerCase().split(/\s+/).filter(Boolean);
     const found = (one) => {
-      const text = `${one.file}::${one.name}[${one.task}-${one.passes}] ${one.message}`.toLowerCase();
+      const text = `${one.file}::${one.name}[${one.variant}] ${one.message}`.toLowerCase();
       return words.every((word) => text.includes(word));
     };
     state.rows = samples.filter((one) =>
@@ -164,7 +164,7 @@
   async function open(one) {
     state.open = one;
     const index = state.rows.indexOf(one);
-    byId("sample-title").textContent = `${one.name}[${one.task}-${one.passes}], sample ${one.sample}: ${data.kinds[one.kind]}`;
+    byId("sample-title").textContent = `${one.name}[${one.variant}], sample ${one.sample}: ${data.kinds[one.kind]}`;
     byId("sample-before").disabled = index <= 0;
     byId("sample-after").disabled = index < 0 || index >= state.rows.length - 1;
     byId("sample-body").replaceChildren();
@@ -217,7 +217,7 @@
     const { detail } = sample;
     const dropped = Object.entries(detail.dropped || {}).map(([why, count]) => `${count} × ${why}`).join(", ");
     const known = {
-      "item": `${one.file}::${one.name}[${one.task}-${one.passes}]`,
+      "item": `${one.file}::${one.name}[${one.variant}]`,
       "ended by": sample.stop, "seed": sample.seed, "tokens of the prompt": one.prompt, "tokens of the answer": one.answer, "seconds": one.seconds,
       "IR instructions": detail.instructions, "assembled by": detail.assembler, "because": detail.fallback,
       "inputs": detail.inputs, "inputs dropped": dropped, "warning": detail.warning,

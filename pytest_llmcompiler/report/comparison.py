@@ -1,0 +1,141 @@
+"""Two runs over the same functions, side by side: prompts, models, quantisations, or whatever else tells them apart."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_llmcompiler.judge.verdict import KINDS
+from pytest_llmcompiler.model.answer import Key, ModelError
+from pytest_llmcompiler.model.replay import read
+from pytest_llmcompiler.report.passk import Tally, mean_difference, tally
+
+
+@dataclass(frozen=True)
+class Run:
+    """One of the two."""
+
+    name: str
+    tallies: Mapping[Key, Tally]
+    """By what the questions have in common in both."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How the second run did, beside the first."""
+
+    first: float
+    second: float
+    """pass@1, as a fraction of 1, the mean over the questions that both have judged."""
+    low: float
+    high: float
+    """The 95 % interval of the second minus the first."""
+    items: int
+    functions: int
+    better: int
+    """Functions of which the second run passes a larger share."""
+    worse: int
+
+    @property
+    def chance(self) -> float:
+        """That functions differ as one-sidedly as this, either way, where each run is better as often as the other.
+
+        The exact form of McNemar's test (Psychometrika 12, 1947): of the functions that differ, the better ones are
+        binomial with 1/2. With several samples of a function it is the sign test of the shares that pass.
+        """
+        differing = self.better + self.worse
+        tail = sum(math.comb(differing, few) for few in range(min(self.better, self.worse) + 1))
+        return min(1.0, 2 * tail / (1 << differing))
+
+
+def compared(first: Run, second: Run) -> Comparison | None:
+    """Pair the questions of two runs; None where no question has judged samples in both."""
+    clusters: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    for key, one in first.tallies.items():
+        other = second.tallies.get(key)
+        if other and one.judged and other.judged:
+            clusters[key.case, key.function].append((one.passed / one.judged, other.passed / other.judged))
+    if not clusters:
+        return None
+    pairs = [pair for cluster in clusters.values() for pair in cluster]
+    differences = [[then - now for now, then in cluster] for cluster in clusters.values()]
+    signs = [math.fsum(cluster) for cluster in differences]
+    low, high = mean_difference(differences)
+    return Comparison(
+        first=math.fsum(one for one, _ in pairs) / len(pairs),
+        second=math.fsum(other for _, other in pairs) / len(pairs),
+        low=low,
+        high=high,
+        items=len(pairs),
+        functions=len(clusters),
+        better=sum(sign > 0 for sign in signs),
+        worse=sum(sign < 0 for sign in signs),
+    )
+
+
+def comparison_lines(first: Run, second: Run) -> list[str]:
+    """What is printed of two runs."""
+    found = compared(first, second)
+    if found is None:
+        return [f"{second.name} against {first.name}: no question has judged samples in both"]
+    alike = found.functions - found.better - found.worse
+    moved = 100 * (found.second - found.first)
+    lines = [
+        f"{second.name} against {first.name}, over {_counted(found.items, 'item')} of "
+        f"{_counted(found.functions, 'function')} that both have judged",
+        f"  pass@1  {100 * found.first:.1f} percent, then {100 * found.second:.1f}: {moved:+.1f} points "
+        f"(95 percent interval over functions {100 * found.low:+.1f} to {100 * found.high:+.1f})",
+        f"  better in {_counted(found.better, 'function')}, worse in {found.worse}, alike in {alike}: "
+        f"exact McNemar p = {found.chance:.2g}",
+    ]
+    lines += _verdict_lines(first, second)
+    for run, other in ((first, second), (second, first)):
+        alone = [key for key in run.tallies if key not in other.tallies]
+        if alone:
+            lines.append(f"  left out: {_counted(len(alone), 'item')} that {run.name} has alone, such as {alone[0]}")
+    return lines
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _verdict_lines(first: Run, second: Run) -> list[str]:
+    both = [key for key in first.tallies if key in second.tallies]
+    counts = [[sum(run.tallies[key].verdicts.count(kind) for key in both) for kind in KINDS] for run in (first, second)]
+    moved = [f"{kind} {then}, then {now}" for kind, then, now in zip(KINDS, *counts) if then or now]
+    return [f"  samples: {'; '.join(moved)}"]
+
+
+def prompt_lines(tallies: Iterable[Tally]) -> list[str]:
+    """Each further prompt of a session against its first; nothing where there was one."""
+    runs: dict[str, dict[Key, Tally]] = defaultdict(dict)
+    for one in tallies:
+        runs[one.key.label][one.key._replace(label="")] = one
+    first, *others = [Run(label, found) for label, found in runs.items()] or [Run("", {})]
+    return [line for other in others for line in comparison_lines(first, other)]
+
+
+def file_lines(paths: Sequence[Path]) -> list[str]:
+    """The second of two records against the first. Raises ModelError where one can't be read, or was not judged."""
+    first, second = (_recorded(path) for path in paths)
+    return comparison_lines(first, second)
+
+
+def _recorded(path: Path) -> Run:
+    records = read(path)
+    for record in records:
+        _check(path, record)
+    return Run(str(path), {one.key: one for one in tally(records)})
+
+
+def _check(path: Path, record: dict[str, Any]) -> None:
+    if record.get("verdict") not in KINDS or not isinstance(record.get("detail"), dict):
+        raise ModelError(
+            f"{path} holds samples that were not judged: judge them first, with "
+            f"`pytest --llmc-model replay:{path} --llmc-record judged.jsonl`"
+        )
