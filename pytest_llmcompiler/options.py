@@ -143,7 +143,7 @@ OPTIONS = (
     Option("passes", _names, ("O0",), "O0,O2", "pass lists in the prompt, an item for each (default O0)"),
     Option(
         *("prompt", _templates, (), "NAME|FILE,…"),
-        "prompt templates, an item for each; two are compared in the end (default: meta, and tiny for the model of this name)",
+        "prompt templates, an item for each; they are compared in the end (default: meta, for tiny its own)",
     ),
     Option(
         *("assembler", _one_of("keystone", "llvm"), "keystone", "keystone|llvm"),
