@@ -11,8 +11,11 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import multiprocessing
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +24,9 @@ from generate import HELD_OUT, HELD_OUT_LONGER, write_file
 
 from pytest_llmcompiler.judge.bench import Bench, Settings
 from pytest_llmcompiler.model import open_model
-from pytest_llmcompiler.model.answer import Answer, Model, ModelSettings, Prompt, Sampling
+from pytest_llmcompiler.model.answer import Answer, Key, Model, ModelSettings, Prompt, Sampling
 from pytest_llmcompiler.model.extract import NoCode, Truncated, extract
-from pytest_llmcompiler.model.prompt import SHORT, Template
+from pytest_llmcompiler.model.prompt import Template
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
@@ -37,8 +40,12 @@ _LENGTHS = (10, 20, 40, 80)
 """Lines of the expected answer up to which functions are reported together."""
 
 
-def cases(folder: Path, count: int) -> Iterator[tuple[Reference, list[dict[str, str]]]]:
-    """Held-out functions as cases, each with the records of its functions."""
+Pairs = list[dict[str, str]]
+"""Records of functions with their prompts and expected answers."""
+
+
+def cases(folder: Path, count: int) -> Iterator[tuple[Path, Pairs]]:
+    """Held-out functions as C files, each with the records of its functions."""
     pairs = list(_held_out(folder, count))
     for start in range(0, len(pairs), _TOGETHER):
         some = pairs[start : start + _TOGETHER]
@@ -52,7 +59,7 @@ def cases(folder: Path, count: int) -> Iterator[tuple[Reference, list[dict[str, 
         text = programs.PRELUDE + "\n".join(sources)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
-        yield Reference(read_case(path), Toolchain()), some
+        yield path, some
 
 
 def _held_out(folder: Path, count: int) -> Iterator[dict[str, str]]:
@@ -86,7 +93,7 @@ class Evaluation:
         short = reference.short(function)
         if short.text != pair["prompt"]:
             raise ValueError(f"{reference.case.path}::{function}: the prompt is not that of training\n{short.text}")
-        text = self._template.render({SHORT: short.text})
+        text = self._template.render({"short_ir": short.text})
         facts = (reference.case.name, function, "asm", "O0", self._template.name, text)
         prompt = Prompt(*facts, reference=lambda: "", names=short.names)
         [greedy] = self._greedy.answers(prompt, 1)
@@ -109,6 +116,22 @@ class Evaluation:
         """End the processes."""
         for opened in (self._greedy, self._warm):
             opened.close()
+
+
+def evaluate(options: argparse.Namespace, results: Path, some: Sequence[tuple[Path, Pairs]]) -> list[dict[str, Any]]:
+    """The records of the functions of some cases."""
+    evaluation = Evaluation(options.gguf, results, options.samples, options.examples)
+    done: list[dict[str, Any]] = []
+    try:
+        for path, pairs in some:
+            reference = Reference(read_case(path), Toolchain())
+            for pair in pairs:
+                evaluation.add(reference, pair)
+                done.append(evaluation.records[pair["function"]])
+            print(f"{len(done)} functions: {sum(r['greedy'] == 'pass' for r in done)} right", flush=True)
+    finally:
+        evaluation.close()
+    return done
 
 
 def _verdict(bench: Bench, function: str, answer: Answer) -> str:
@@ -150,7 +173,7 @@ def _row(name: str, records: Sequence[dict[str, Any]]) -> str:
 def _share(passed: Sequence[Sequence[bool]], k: int) -> str:
     """pass@k of some functions' samples."""
     verdicts = [tuple("pass" if one else "mismatch" for one in samples) for samples in passed]
-    made = estimate([Tally("asm", "", str(n), "O0", some, None, None, 0) for n, some in enumerate(verdicts)], k)
+    made = estimate([Tally(Key("", str(n), "asm", "O0"), some, None, None, 0) for n, some in enumerate(verdicts)], k)
     return f"{100 * made.value:.1f} ({100 * made.low:.0f}-{100 * made.high:.0f})" if made else "-"
 
 
@@ -162,18 +185,13 @@ def main() -> None:
     parser.add_argument("--functions", type=int, default=1000, help="how many, up to some 1,300")
     parser.add_argument("--samples", type=int, default=10)
     parser.add_argument("--examples", type=int, default=20, help="generated inputs for each function")
+    parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
     results = options.folder / f"results-{options.gguf.stem}.jsonl"
-    evaluation = Evaluation(options.gguf, results, options.samples, options.examples)
-    done: list[dict[str, Any]] = []
-    try:
-        for reference, pairs in cases(options.folder, options.functions):
-            for pair in pairs:
-                evaluation.add(reference, pair)
-                done.append(evaluation.records[pair["function"]])
-            print(f"{len(done)} functions: {sum(r['greedy'] == 'pass' for r in done)} right", flush=True)
-    finally:
-        evaluation.close()
+    all_cases, count = list(cases(options.folder, options.functions)), options.processes
+    with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
+        parts = pool.map(partial(evaluate, options, results), [all_cases[part::count] for part in range(count)])
+        done = [record for part in parts for record in part]
     print("\n".join(table(done)))
 
 
