@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 
 import pytest
 
-from pytest_llmcompiler.model import is_owned
+from pytest_llmcompiler.model import is_owned, template_of
 from pytest_llmcompiler.model.answer import TASKS, Task, label_of
 from pytest_llmcompiler.program.case import split_passes
 from pytest_llmcompiler.report.export import TABLES
@@ -115,7 +115,7 @@ def _one_of(*names: str) -> Callable[[str], str]:
 OPTIONS = (
     Option(
         *("model", str, None, "SPEC"),
-        "who answers: FILE.gguf, http://HOST:PORT/v1, replay:FILE.jsonl, or reference (clang as the model)",
+        "who answers: FILE.gguf, http://HOST:PORT/v1, replay:FILE.jsonl, reference (clang as the model), or tiny",
     ),
     Option("samples", _positive, 1, "N", "answers for each item (default 1)"),
     Option("pass_k", _counts, (1,), "K,K", "report pass@k for these k (default 1)"),
@@ -151,8 +151,8 @@ OPTIONS = (
     ),
     Option("passes", _names, ("O0",), "O0,O2", "pass lists in the prompt, an item for each (default O0)"),
     Option(
-        *("prompt", _templates, ("meta",), "NAME|FILE,…"),
-        "prompt templates, an item for each; two are compared in the end (default meta)",
+        *("prompt", _templates, (), "NAME|FILE,…"),
+        "prompt templates, an item for each; they are compared in the end (default: meta, for tiny its own)",
     ),
     Option(
         *("syntax", _one_of("att", "intel"), "att", "att|intel"),
@@ -238,6 +238,7 @@ def read_settings(config: pytest.Config) -> Settings:
     inherited = {"seed": _hypothesis_seed(config), "examples": _hypothesis_examples()}
     values = {option.name: _read(config, option, inherited.get(option.name)) for option in OPTIONS}
     _check_together(values)
+    values["prompt"] = values["prompt"] or (template_of(values["model"]),)
     return Settings(
         **values,
         cases=tuple(path.resolve() for path in config.getini("llmc_cases")),

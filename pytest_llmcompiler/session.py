@@ -295,6 +295,9 @@ class Session:
         fields |= {"passes": passes} if has_passes(task) else {}
         fields |= {"asm": reference.lowered(function, passes, self.settings.syntax)} if task == "disassemble" else {}
         fields |= {"c": reference.source(function)} if "c" in template.fields else {}
+        short = reference.short(function) if "short_ir" in template.fields else None
+        if short:
+            fields["short_ir"] = short.text
         text = template.render(fields)
         return Prompt(
             *(key.case, function, task, passes, name, text),
@@ -302,6 +305,7 @@ class Session:
             digest=hashlib.sha256(f"{text}\0{reference.fingerprint}".encode("utf-8", "surrogatepass")).hexdigest(),
             instructions=count,
             label=key.label,
+            names=short.names if short else {},
         )
 
     def plan(self, wanted: Sequence[tuple[int, Ask]]) -> None:

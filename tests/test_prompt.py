@@ -17,6 +17,7 @@ VALUES: dict[str, str | int] = {
     "passes": "O0",
     "function": "f",
     "c": "void f(void) {}",
+    "short_ir": "define void @f() {\nret void\n}\n",
 }
 
 
@@ -84,7 +85,7 @@ def test_a_field_without_a_value_is_an_error() -> None:
         ("one\n{ir}\n{irr}", r"mine\.txt:3: unknown field \{irr\}; known are \{ir\}, \{asm\}, \{ir_count\}"),
         ("{ir} {", r"mine\.txt:1: a single '\{'.*a literal brace is written twice"),
         ("\n}{ir}", r"mine\.txt:2: a single '\}'"),
-        ("Write {function} in assembly", r"mine\.txt: .*no \{ir\}"),
+        ("Write {function} in assembly", r"mine\.txt: .*it has no \{ir\} or \{c\} or \{short_ir\}"),
     ],
 )
 def test_a_faulty_template_is_an_error_with_file_and_line(tmp_path: Path, text: str, message: str) -> None:

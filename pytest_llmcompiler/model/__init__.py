@@ -15,12 +15,24 @@ FORMS = (
     "http://HOST:PORT/v1 (an OpenAI-compatible server)",
     "replay:FILE.jsonl (recorded answers)",
     "reference (the reference compiler answers)",
+    "tiny (the small model that comes with the plugin)",
 )
 """What a model can be named by."""
 
 
+_SHIPPED = {"tiny": Path(__file__).parent / "tiny" / "tiny.gguf"}
+"""The models that come with the package. The prompt template of each has its name."""
+
+
+def template_of(spec: str | None) -> str:
+    """The prompt template for a model where none is named."""
+    return spec if spec in _SHIPPED else "meta"
+
+
 def check_spec(spec: str) -> None:
     """Raise ModelError for a model that can't be had, as far as that is known without opening it."""
+    if spec in _SHIPPED:
+        return
     kind, _, name = spec.partition(":")
     path = Path(name if kind == "replay" else spec).expanduser()
     if spec == "reference" or spec.startswith(("http://", "https://")):
@@ -56,7 +68,7 @@ def open_model(spec: str, settings: ModelSettings) -> Model:
 
 
 def is_owned(spec: str) -> bool:
-    """Whether the model that `spec` names has a process of its own: a GGUF file or a server."""
+    """Whether the model that `spec` names has a process of its own: a GGUF file, shipped or not, or a server."""
     return spec != "reference" and not spec.startswith("replay:")
 
 
@@ -65,5 +77,5 @@ def start_owner(spec: str, settings: ModelSettings) -> Owner:
     from pytest_llmcompiler.model.client import Owner
 
     check_spec(spec)
-    named = spec if spec.startswith(("http://", "https://")) else str(Path(spec).expanduser())
+    named = spec if spec.startswith(("http://", "https://")) else str(_SHIPPED.get(spec) or Path(spec).expanduser())
     return Owner(named, settings)

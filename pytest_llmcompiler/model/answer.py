@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, get_args
@@ -76,6 +76,10 @@ class Prompt:
     """The size of the function, in instructions of its IR."""
     label: str = ""
     """Which prompt it is, where the session asks with several."""
+
+    names: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """Where `text` has other names for symbols than the case: those names, and what they stand for. Answers of models
+    that read `text` are in these names, and are given back in the case's."""
 
     @property
     def key(self) -> Key:

@@ -10,13 +10,14 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from pytest_llmcompiler.child import command
 from pytest_llmcompiler.model.answer import Answer, ModelError, ModelSettings, Prompt, PromptTooLong, Question
+from pytest_llmcompiler.program.short import renamed
 
 _LAST_LINES = 8
 """Lines of a dead process's log that are shown."""
@@ -98,7 +99,9 @@ class OwnedModel:
     def question(self, prompt: Prompt) -> Question:
         """What is asked, with a draft where the model uses drafts: made once, by the reference compiler."""
         if prompt not in self._questions:
-            draft = _draft(prompt) if self.describe().get("drafts") else ""
+            # Under other names the reference's assembly has nothing in common with answers.
+            drafts = self.describe().get("drafts") and not prompt.names
+            draft = _draft(prompt) if drafts else ""
             self._questions[prompt] = Question(*prompt.key[:4], prompt.text, draft)
         return self._questions[prompt]
 
@@ -113,7 +116,8 @@ class OwnedModel:
         """
         for kind, *values in self._replies("answers", self.question(prompt), samples, known):
             assert kind == "answer"
-            yield values[0]
+            answer: Answer = values[0]
+            yield replace(answer, text=renamed(answer.text, prompt.names)) if prompt.names else answer
 
     def usage(self, *, warn: bool = True) -> dict[str, Any]:
         """What the owner did so far. What it warned of since the last time becomes warnings here, or is kept."""

@@ -21,6 +21,7 @@ FIELDS: dict[str, str] = {
     "passes": "the pass list of the question: no field of the task `tune`, which asks for one",
     "function": "the name of the function",
     "c": "the C file, with other functions only declared",
+    "short_ir": "the function optimised, without what code does not depend on, under other names",
 }
 """What a template may use, each as `{name}`; a literal brace is written twice."""
 
@@ -90,7 +91,7 @@ class Template:
         for piece in _PIECE.finditer(self.text):
             if piece[1] not in FIELDS and piece[0] not in ("{{", "}}"):
                 self._reject(piece)
-        shown = ("asm",) if self.task == "disassemble" else ("ir", "c")
+        shown = ("asm",) if self.task == "disassemble" else ("ir", "c", "short_ir")
         if self.fields.isdisjoint(shown):
             fields = " or ".join(f"{{{name}}}" for name in shown)
             raise TemplateError(
@@ -111,7 +112,10 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
 
 
-_NOT_OF: dict[Task, tuple[str, ...]] = {"tune": ("asm", "passes"), "disassemble": ("ir", "c", "ir_count", "bin_size")}
+_NOT_OF: dict[Task, tuple[str, ...]] = {
+    "tune": ("asm", "passes"),
+    "disassemble": ("ir", "c", "short_ir", "ir_count", "bin_size"),
+}
 """Fields that a task does not have: they would be its answer. Where none are named, that is the assembly."""
 
 

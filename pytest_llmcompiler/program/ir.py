@@ -123,7 +123,7 @@ def extract(text: str, function: str) -> str:
     manager = binding.create_new_module_pass_manager()
     manager.add_strip_dead_prototype_pass()
     manager.add_global_dead_code_eliminate_pass()
-    manager.run(kept, binding.create_pass_builder(_machine(), binding.create_pipeline_tuning_options(0)))
+    manager.run(kept, binding.create_pass_builder(machine(), binding.create_pipeline_tuning_options(0)))
     return normalised(str(kept)).strip() + "\n"
 
 
@@ -206,11 +206,11 @@ def _only(module: llvm.ModuleRef, use: str) -> frozenset[str]:
     """The local variables that are used in one way alone, directly or through an element of theirs."""
     local = {value.name for value in module.global_variables if value.linkage.name in ("internal", "private")}
     initial = (str(value).partition(" = ")[2] for value in module.global_variables)
-    others = {name for text in initial for name in _names(text)}
+    others = {name for text in initial for name in global_names(text)}
     for function in module.functions:
         lines = str(function).splitlines()
         for line in lines:
-            names = {name for name in _names(line) if name in local}
+            names = {name for name in global_names(line) if name in local}
             others |= {name for name in names if not _is_use(use, line, _element_of(name), lines)}
     return frozenset(local - others)
 
@@ -239,7 +239,7 @@ def mentioned(module: llvm.ModuleRef, function: str) -> frozenset[str]:
     found: set[str] = set()
     todo = [function]
     while todo:
-        new = set(_names(str(functions.get(todo.pop(), "")))) - found
+        new = set(global_names(str(functions.get(todo.pop(), "")))) - found
         found |= new
         todo += new
     return frozenset(found)
@@ -288,7 +288,7 @@ def without_path(text: str) -> str:
     return re.sub(r"^(@\.src = .*? constant ).*(, align 1)$", r"\1[1 x i8] zeroinitializer\2", text, flags=re.M)
 
 
-def _names(text: str) -> list[str]:
+def global_names(text: str) -> list[str]:
     """The global names in a text of IR."""
     return [first or second for first, second in re.findall(r'@(?:"((?:[^"\\]|\\.)*)"|([-\w$.]+))', text)]
 
@@ -329,20 +329,20 @@ def emit_object(text: str) -> bytes:
 
 def object_of(module: llvm.ModuleRef) -> bytes:
     """The same of a parsed module, which is no good afterwards."""
-    return bytes(_machine().emit_object(module))
+    return bytes(machine().emit_object(module))
 
 
 def emit_assembly(module: llvm.ModuleRef, level: str | None) -> str:
     """The assembly (AT&T) that llc makes of a module, as clang would have it at a level, such as `O0`: it is all the
     same above that. The module is no good afterwards."""
-    machine = _machine(0 if level == "O0" else 2, "pic")
-    machine.set_asm_verbosity(True)
-    return str(machine.emit_assembly(module))
+    writer = machine(0 if level == "O0" else 2, "pic")
+    writer.set_asm_verbosity(True)
+    return str(writer.emit_assembly(module))
 
 
 def data_layout() -> str:
     """The data layout of the target."""
-    return str(_machine().target_data)
+    return str(machine().target_data)
 
 
 def bitcode(text: str) -> bytes:
@@ -363,7 +363,7 @@ def printed(bitcode: bytes) -> str:
 
 
 @functools.cache
-def _machine(opt: int = 2, reloc: str = "static") -> llvm.TargetMachine:
+def machine(opt: int = 2, reloc: str = "static") -> llvm.TargetMachine:
     binding = _llvm()
     target = binding.Target.from_triple(TRIPLE)
     return target.create_target_machine(cpu="x86-64", features="", opt=opt, reloc=reloc, codemodel="default")

@@ -23,6 +23,7 @@ from pytest_llmcompiler.program.clang import (
     link,
     undefined_symbols,
 )
+from pytest_llmcompiler.program.short import Short, shorten
 from pytest_llmcompiler.program.types import Function, Int, Param, Pointer, Type, calls_back, unsupported
 
 if TYPE_CHECKING:
@@ -293,6 +294,11 @@ class Reference:
         if function not in self._extracted:
             self._extracted[function] = ir.extract(self.ir, function)
         return self._extracted[function]
+
+    def short(self, function: str) -> Short:
+        """One function in short IR. Raises CaseError where LLVM does not accept the IR of the case."""
+        with self._blamed():
+            return shorten(self.extracted(function), function)
 
     def source(self, function: str) -> str:
         """The C file with the bodies of its other functions left out: what a prompt holds. Raises NoSource for IR."""

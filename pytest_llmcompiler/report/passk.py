@@ -10,7 +10,8 @@ from typing import Any, Literal, NamedTuple
 
 from pytest_llmcompiler.model.answer import Key, key_of
 
-_BEFORE_CODE = frozenset(("no-answer", "truncated", "assemble", "link"))
+BEFORE_CODE = frozenset(("no-answer", "truncated", "assemble", "link"))
+"""Verdicts on answers that did not become machine code."""
 _Z = 1.959963984540054
 """The 97.5 % quantile of the normal distribution."""
 _LEAST = {"prompt tokens": 256, "IR instructions": 8}
@@ -102,7 +103,7 @@ def tally_samples(samples: Iterable[tuple[Key, dict[str, Any]]]) -> list[Tally]:
 
 def _tally(key: Key, samples: Sequence[dict[str, Any]]) -> Tally:
     verdicts = tuple(sample["verdict"] for sample in samples)
-    coded = sum(verdict not in _BEFORE_CODE and verdict != "inconclusive" for verdict in verdicts)
+    coded = sum(verdict not in BEFORE_CODE and verdict != "inconclusive" for verdict in verdicts)
     return Tally(key, verdicts, _tokens(samples, "prompt"), _tokens(samples, "answer"), coded, _size(samples[0]))
 
 
