@@ -287,3 +287,48 @@ def test_without_samples_it_says_so(tmp_path: Path) -> None:
     page = Page(tmp_path / "page.html")
     page.write({}, [1])
     assert index_of(page.path)["samples"] == [] and "no samples" in page.path.read_text()
+
+
+def test_an_answer_in_ir_is_shown_beside_what_llvm_makes_of_it(browser: Browser, tmp_path: Path) -> None:
+    measured = {
+        "ir": {"instructions": 2, "size": 51, "exact": False, "canonical": True, "opt_instructions": 3, "opt_size": 52}
+    }
+    promised = {"promised": {"instructions": {"said": 2, "is": 2}, "size": {"said": 9, "is": None}}}
+    one = sample("f", 0, "mismatch", answer=f"<code>define i32 @f() {HOSTILE}")
+    one["detail"] |= {
+        **measured,
+        **promised,
+        "lowered": f"f:\n\n\n\tretq # {HOSTILE}\n",
+        "round_trip": {"exact": False, "bleu": 41.5},
+    }
+    tuned = sample("f", 0, "pass")
+    tuned["detail"] = {"message": "", "tune": {"passes": f"sroa,{HOSTILE}", "size": 80, "oz": 100, "improvement": 20.0}}
+    page = Page(tmp_path / "report.html")
+    for task, passes, made in (("ir", "Oz", one), ("tune", "", tuned)):
+        prompt = Prompt("a.c", "f", task, passes, "meta", "the prompt", lambda: "")  # type: ignore[arg-type]
+        page.add(make_sheet(prompt, [made], None, lambda index: None))
+    page.write({}, [1])
+    tab = browser.new_page()
+    tab.goto((tmp_path / "report.html").as_uri())
+    assert sorted(column(tab, "passes")) == ["ir-Oz", "tune"]
+    for row, texts in (
+        (
+            "ir-Oz",
+            (
+                "What LLVM makes of the answer",
+                f"retq # {HOSTILE}",
+                "f[ir-Oz]",
+                "2, is 2",
+                "9 bytes, is unknown",
+                "41.5",
+            ),
+        ),
+        ("tune", ("f[tune]", f"sroa,{HOSTILE}", "80 bytes, 100 with -Oz: 20 percent less")),
+    ):
+        tab.locator("#table tbody tr", has_text=row).get_by_role("button").click()
+        expect(tab.locator("#sample-title")).to_contain_text(row)
+        tab.wait_for_selector("#sample-body dl.terms")
+        body = tab.locator("#sample-body").inner_text()
+        assert all(text in body for text in texts), body
+        tab.locator("#sample-close").click()
+    tab.close()

@@ -438,7 +438,9 @@ def test_every_task_from_the_question_to_the_record(project: pytest.Pytester) ->
         jsonschema.validate(one, SCHEMA)
     [tune] = [one for one in made if one["task"] == "tune"]
     size = tune["detail"]["tune"]["size"]
-    assert tune["detail"]["tune"] == {"passes": "default<Oz>", "size": size, "oz": size, "improvement": 0.0} and size > 0
+    assert (
+        tune["detail"]["tune"] == {"passes": "default<Oz>", "size": size, "oz": size, "improvement": 0.0} and size > 0
+    )
     again = run(project, "--llmc-model=replay:out.jsonl", "--llmc-passes=O0,Oz")
     again.assert_outcomes(passed=7)
     again.stdout.fnmatch_lines(["judged anew: 0 of 7 verdicts changed"])
