@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_llmcompiler.judge.bench import Bench, Settings
-from pytest_llmcompiler.judge.subject import BASE
 from pytest_llmcompiler.machine.assemblers import AssemblyError, LinkError, UnsupportedError, assemble
 from pytest_llmcompiler.program.case import CaseError, read_case
 from pytest_llmcompiler.program.clang import Toolchain
@@ -226,7 +225,7 @@ def made_faults(reference: Reference, function: str, level: str, name: str, plan
 def proved(reference: Reference, function: str, level: str, fault: Fault) -> str:
     """How a fault is shown to be none; empty where it is not shown."""
     sides = [
-        Text(text, assemble(text, function, BASE, reference.golden.addresses, "llvm"))
+        Text(text, assemble(text, function, reference.target.base, reference.golden.addresses, "llvm"))
         for text in (reference.assembly(function, level), fault.text)
     ]
     return equivalent(*sides, function, fault.changes, entry_of(reference, function))
@@ -235,7 +234,7 @@ def proved(reference: Reference, function: str, level: str, fault: Fault) -> str
 def machine_code(reference: Reference, function: str, text: str) -> tuple[bytes, ...] | None:
     """The bytes that a text assembles to; None for a text that does not assemble."""
     try:
-        made = assemble(text, function, BASE, reference.golden.addresses, "llvm")
+        made = assemble(text, function, reference.target.base, reference.golden.addresses, "llvm")
     except (AssemblyError, LinkError, UnsupportedError):
         return None
     return tuple(segment.data for segment in made.segments)

@@ -91,7 +91,9 @@ class Bench:
             candidate = self._subject.assembled(assembly, self._settings.assembler)
         except (UnsupportedError, AssemblyError, LinkError):
             return None
-        return listing(candidate, {at: name for name, at in self._subject.reference.golden.addresses.items()})
+        reference = self._subject.reference
+        names = {at: name for name, at in reference.golden.addresses.items()}
+        return listing(candidate, names, reference.target.processor)
 
     def _unjudgeable(self) -> str | None:
         """Why no candidate can be judged; None where any can. It leaves everything made that a trial needs."""

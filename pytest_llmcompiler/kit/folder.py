@@ -23,8 +23,9 @@ from pytest_llmcompiler.model.answer import Answer, Prompt, item_name
 from pytest_llmcompiler.model.extract import NoCode, Truncated, extract
 from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.program.case import CaseError
-from pytest_llmcompiler.program.clang import TARGET, ClangError, compile_c, link
+from pytest_llmcompiler.program.clang import ClangError, compile_c, link
 from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.target import named
 
 _TITLE = "A sample that failed, for inspection (pytest-llmcompiler)"
 """The first line of the README.txt of every folder, by which a folder is known that may be replaced."""
@@ -207,7 +208,7 @@ def _breakpoints(scene: Scene) -> str:
 
 def _build() -> str:
     """A script that builds `run` from the other files, with the bundled toolchain or another one that has its place."""
-    clang = f"-m ziglang cc -target {TARGET}"
+    clang = f"-m ziglang cc -target {named().library}"
     return "\n".join((
         "#!/bin/sh",
         "# Needs ziglang, as the package that wrote this: PYTHON=... names a Python that has it.",

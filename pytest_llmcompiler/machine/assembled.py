@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from pytest_llmcompiler.machine.gas import Unit
 from pytest_llmcompiler.machine.loader import Segment
 
 Engine = Literal["keystone", "llvm"]
@@ -44,6 +46,11 @@ class Assembled:
         """The bytes from an address on: as many as an instruction can have, and less where they end."""
         segment = next(s for s in self.segments if s.address <= address <= s.address + len(s.data))
         return segment.data[address - segment.address :][:16]
+
+
+Attempt = Callable[[Unit, str, frozenset[str], int, Mapping[str, int], Limits], Assembled]
+"""What an assembler makes of a text that defines a function: the names in it that mean the program's, where it is
+placed, and the program's symbols. Raises RefusalError for what it leaves to others."""
 
 
 class RefusalError(Exception):

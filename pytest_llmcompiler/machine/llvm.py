@@ -13,12 +13,11 @@ from typing import Any, cast
 
 from pytest_llmcompiler.machine import sandbox
 from pytest_llmcompiler.machine.assembled import Assembled, Limits, open_no_files
-from pytest_llmcompiler.machine.gas import LITERAL, AssemblyError, LinkError, Statement, Syntax, Unit
+from pytest_llmcompiler.machine.gas import LITERAL, AssemblyError, LinkError, Statement, Unit
 from pytest_llmcompiler.machine.loader import Image, load_object
 from pytest_llmcompiler.machine.operands import is_movsxd
+from pytest_llmcompiler.target import Target, named
 
-_TRIPLE = "x86_64-unknown-linux-gnu"
-_SYNTAXES: dict[Syntax, str] = {"att": ".att_syntax prefix", "intel": ".intel_syntax noprefix"}
 _MESSAGE = re.compile(r"^(?:error: )?<inline asm>:(\d+):(\d+): (?:error: )?(.*)", re.MULTILINE)
 _START = r"(?<![\w.@?\"])(?<![\w.]\$)"
 """Where a name may begin; the $ of an immediate is no part of it."""
@@ -30,20 +29,28 @@ _INTEL_FLAT = re.compile(r"(\boffset\s+)(flat\s*:)", re.IGNORECASE)
 
 
 def assemble(
-    unit: Unit, function: str, shared: frozenset[str], base: int, symbols: Mapping[str, int], limits: Limits
+    unit: Unit,
+    function: str,
+    shared: frozenset[str],
+    base: int,
+    symbols: Mapping[str, int],
+    limits: Limits,
+    target: Target,
 ) -> Assembled:
-    """Assemble a text that defines `function`, placed from the address `base`.
+    """Assemble a text for a target that defines `function`, placed from the address `base`.
 
     `symbols` is the program that the code is put into: name -> address; `shared` are the names that the text defines
     too, but that mean the program's. Raises AssemblyError, LinkError and UnsupportedError.
     """
     attempt = _Attempt(unit, shared)
     text = attempt.text()
-    elf = _sandboxed(attempt, text, limits)
+    elf = _sandboxed(attempt, text, limits, target)
     renamed = attempt.renamed
     supplied = {new: symbols[old] for new, old in renamed.items() if old in symbols}
     try:
-        image = load_object(elf, function, base, ChainMap(supplied, cast("dict[str, int]", symbols)))
+        image = load_object(
+            elf, function, base, ChainMap(supplied, cast("dict[str, int]", symbols)), target.relocations
+        )
     except LinkError as error:
         if not error.missing:
             raise
@@ -81,7 +88,7 @@ def linkable(unit: Unit, shared: frozenset[str], linkage: Linkage, limits: Limit
     missing = tuple(sorted(set(attempt.renamed.values()) - linkage.names.keys()))
     if missing:
         raise LinkError(missing_symbols(unit, missing), missing)
-    return _sandboxed(attempt, attempt.text(), limits)
+    return _sandboxed(attempt, attempt.text(), limits, named())
 
 
 class _Attempt:
@@ -120,7 +127,7 @@ class _Attempt:
         """The text for LLVM, with a table of the items' offsets in a section of its own."""
         current = -1
         syntax = self._unit.syntax
-        self._emit(_SYNTAXES[syntax])
+        self._emit(self._unit.dialect.syntaxes.get(syntax, ""))
         if self._linkage:
             self._emit(f'.file 1 "{SOURCE}"')
         for section in self._unit.order():
@@ -133,7 +140,7 @@ class _Attempt:
                 current = section
             if statement.syntax != syntax:
                 syntax = statement.syntax
-                self._emit(_SYNTAXES[syntax])
+                self._emit(self._unit.dialect.syntaxes.get(syntax, ""))
             self._statement(statement)
         if self._linkage:
             self._link(self._linkage)
@@ -331,12 +338,13 @@ def missing_symbols(unit: Unit, names: Iterable[str]) -> str:
     return f"undefined symbol{'s' if len(uses) > 1 else ''}: {', '.join(uses)}"
 
 
-def _sandboxed(attempt: _Attempt, text: str, limits: Limits) -> bytes:
+def _sandboxed(attempt: _Attempt, text: str, limits: Limits, target: Target) -> bytes:
     """The ELF object for the attempt's text. Raises AssemblyError."""
-    machine = target_machine()
+    machine = target_machine(target)
+    asked = machine, target.triple, text
     try:
         return _patiently(
-            lambda: sandbox.call(object_file, machine, text, seconds=limits.llvm_seconds, megabytes=limits.megabytes)
+            lambda: sandbox.call(object_file, *asked, seconds=limits.llvm_seconds, megabytes=limits.megabytes)
         )
     except sandbox.TimedOut as error:
         raise AssemblyError(f"LLVM's assembler: {error}", 0, 0) from None
@@ -356,21 +364,21 @@ def _patiently(attempt: Callable[[], bytes]) -> bytes:
         return attempt()
 
 
-@lru_cache(maxsize=1)
-def target_machine() -> Any:
+@lru_cache
+def target_machine(target: Target) -> Any:
     """LLVM's machine to assemble for."""
     llvm = import_module("llvmlite.binding")
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     llvm.initialize_native_asmparser()
-    target = llvm.Target.from_triple(_TRIPLE)
-    return target.create_target_machine(cpu="x86-64", reloc="static", codemodel="small")
+    known = llvm.Target.from_triple(target.triple)
+    return known.create_target_machine(cpu=target.cpu, reloc="static", codemodel="small")
 
 
-def object_file(machine: Any, text: str) -> bytes:
+def object_file(machine: Any, triple: str, text: str) -> bytes:
     """The ELF object. Only for a sandbox: on bad text LLVM prints a message and ends the process."""
     llvm = import_module("llvmlite.binding")
     open_no_files()
     escaped = re.sub(rb"[^ -!#-\[\]-~]", lambda match: b"\\%02X" % match[0][0], text.encode()).decode()
-    module = llvm.parse_assembly(f'target triple = "{_TRIPLE}"\nmodule asm "{escaped}"\n')
+    module = llvm.parse_assembly(f'target triple = "{triple}"\nmodule asm "{escaped}"\n')
     return bytes(machine.emit_object(module))

@@ -8,10 +8,11 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-TARGET = "x86_64-linux-musl"
+from pytest_llmcompiler.target import Target, named
+
 _CODE = ("-fno-stack-protector", "-fPIE", "-w")
 _PLAIN = ("-O0", "-Xclang", "-disable-O0-optnone", "-fno-sanitize=all")
 # -fsanitize=function reads words in front of the callee, which the stubs of callbacks do not have.
@@ -29,9 +30,10 @@ class ClangError(Exception):
 
 @dataclass(frozen=True)
 class Toolchain:
-    """What compiles a case: the bundled clang, or the system clang named by `clang`."""
+    """What compiles a case for a target: the bundled clang, or the system clang named by `clang`."""
 
     clang: str | None = None
+    target: Target = field(default_factory=named)
 
     def ir(self, path: Path) -> str:
         """The IR of the C file at `path` as clang -O0 makes it, without debug information."""
@@ -67,7 +69,7 @@ class Toolchain:
         if match is None:
             known = "O0 to O3, Os, Oz, default<O2>, module(default<Oz>)"
             raise ClangError(f"unknown pass list {passes!r}: expected one of {known}")
-        return _from_ir(ir, f"-{match[1]}", "-S").decode()
+        return _from_ir(ir, f"-{match[1]}", "-S", target=self.target).decode()
 
     def version(self) -> str:
         """The first line of clang's own version text."""
@@ -83,39 +85,43 @@ class Toolchain:
     def command(self) -> list[str]:
         """How clang is called. Raises ClangError where there is none."""
         if self.clang is None:
-            return [_zig(), "cc", "-target", TARGET]
+            return [_zig(), "cc", "-target", self.target.library]
         found = shutil.which(self.clang)
         if found is None:
             raise ClangError(f"no clang at {self.clang!r}: correct --llmc-clang, or leave it out for the bundled one")
-        headers = [f"-isystem{folder}" for folder in _musl_headers()]
-        return [found, "--target=x86_64-linux-gnu", "-nostdlibinc", *headers]
+        headers = [f"-isystem{folder}" for folder in _musl_headers(self.target)]
+        return [found, f"--target={self.target.triple}", "-nostdlibinc", *headers]
 
 
-def compile_ir(ir: str, *flags: str) -> bytes:
-    """An ELF object of a module of IR, made by the bundled clang without optimisation.
+def compile_ir(ir: str, *flags: str, target: Target | None = None) -> bytes:
+    """An ELF object of a module of IR, made by the bundled clang without optimisation; for the default target unless
+    another is given, as in all of these.
 
     Raises ClangError: for a module of clang's own making, that is inline assembly with a fault.
     """
-    return _from_ir(ir, "-O0", *flags, "-c")
+    return _from_ir(ir, "-O0", *flags, "-c", target=target)
 
 
-def compile_watched(ir: str) -> list[bytes]:
+def compile_watched(ir: str, target: Target | None = None) -> list[bytes]:
     """The same with code that tells where a run went and what it compared, and the object of `watch.c`, which that
     code calls."""
-    return [compile_ir(ir, _WATCHED), _watch_object()]
+    target = target or named()
+    return [compile_ir(ir, _WATCHED, target=target), _watch_object(target)]
 
 
 @functools.cache
-def _watch_object() -> bytes:
-    return Toolchain()._compile(Path(__file__).with_name("watch.c"), "-O1", "-fno-sanitize=all", "-g0", "-c")
+def _watch_object(target: Target) -> bytes:
+    return Toolchain(target=target)._compile(
+        Path(__file__).with_name("watch.c"), "-O1", "-fno-sanitize=all", "-g0", "-c"
+    )
 
 
-def _from_ir(ir: str, *flags: str) -> bytes:
+def _from_ir(ir: str, *flags: str, target: Target | None) -> bytes:
     # The bundled clang, whichever made the IR: llvmlite writes IR that older ones do not read.
     with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
         source = Path(folder) / "module.ll"
         source.write_text(ir, encoding="utf-8")
-        return Toolchain()._compile(source, "-fno-sanitize=all", "-g0", *flags)
+        return Toolchain(target=target or named())._compile(source, "-fno-sanitize=all", "-g0", *flags)
 
 
 def compile_c(path: Path, *flags: str) -> bytes:
@@ -123,7 +129,7 @@ def compile_c(path: Path, *flags: str) -> bytes:
     return Toolchain()._compile(path, "-fno-sanitize=all", "-fno-pie", *flags, "-c")
 
 
-def link(objects: Sequence[bytes], *flags: str) -> bytes:
+def link(objects: Sequence[bytes], *flags: str, target: Target | None = None) -> bytes:
     """Link ELF objects with the bundled musl into a static, position-dependent executable, without debug information
     unless a flag asks for it.
 
@@ -137,7 +143,8 @@ def link(objects: Sequence[bytes], *flags: str) -> bytes:
             path.write_bytes(data)
             inputs.append(str(path))
         output = Path(folder) / "program"
-        _run([_zig(), "cc", "-target", TARGET, "-static", "-no-pie", *(flags or ("-g0",)), "-o", str(output), *inputs])
+        compiler = Toolchain(target=target or named()).command
+        _run([*compiler, "-static", "-no-pie", *(flags or ("-g0",)), "-o", str(output), *inputs])
         return output.read_bytes()
 
 
@@ -165,8 +172,7 @@ def _zig() -> str:
     return str(Path(ziglang.__file__).parent / "zig")
 
 
-def _musl_headers() -> list[str]:
+def _musl_headers(target: Target) -> list[str]:
     """musl's headers, the architecture's own first: a system clang must see the library that is linked."""
     root = Path(_zig()).parent / "lib" / "libc" / "include"
-    names = ("x86_64-linux-musl", "x86-linux-musl", "generic-musl", "x86-linux-any", "any-linux-any")
-    return [str(root / name) for name in names if (root / name).is_dir()]
+    return [str(root / name) for name in target.headers if (root / name).is_dir()]

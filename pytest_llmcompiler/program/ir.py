@@ -8,11 +8,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmcompiler.target import Target, named
+
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
 
-TRIPLE = "x86_64-unknown-linux-gnu"
-_BASELINE = '"target-features"="+cmov,+cx8,+fxsr,+mmx,+sse,+sse2,+x87"'
 PAD, PADDED = 256, "llmc.padded."
 _LINKAGES = "private|internal|available_externally|linkonce_odr|linkonce|weak_odr|weak|common|appending|extern_weak"
 
@@ -33,15 +33,16 @@ def parse(text: str) -> llvm.ModuleRef:
     return module
 
 
-def normalised(text: str) -> str:
-    """IR as a plain clang for Linux writes it.
+def normalised(text: str, target: Target | None = None) -> str:
+    """IR as a plain clang for a target writes it: for the default one unless another is given, as in all of these.
 
     The bundled clang spells out every feature that the target lacks (some 6,000 characters a function) and a triple
     of its own; both are noise in a prompt and mean the same code. So is the folder of the source file.
     """
-    text = re.sub(r'"target-features"="[^"]*"', _BASELINE, text)
+    target = target or named()
+    text = re.sub(r'"target-features"="[^"]*"', f'"target-features"="{target.features}"', text)
     text = re.sub(r'^source_filename = ".*[/\\\\](.*)"$', r'source_filename = "\1"', text, flags=re.M)
-    text = re.sub(r'^target triple = ".*"$', f'target triple = "{TRIPLE}"', text, flags=re.M)
+    text = re.sub(r'^target triple = ".*"$', f'target triple = "{target.triple}"', text, flags=re.M)
     return re.sub(r"^; ModuleID = .*\n", "", text, flags=re.M)
 
 
@@ -112,7 +113,7 @@ def _renamed_header(header: str, name: str) -> str:
     return re.sub(r'@(?:"(?:[^"\\]|\\.)*"|[-\w$.]+)\(', lambda _: f'@"{name}"(', header, count=1)
 
 
-def extract(text: str, function: str) -> str:
+def extract(text: str, function: str, target: Target | None = None) -> str:
     """Cut `function` out of a module, the way `llvm-extract -func` does.
 
     Everything else that it uses becomes a declaration; what was local becomes external and hidden.
@@ -123,8 +124,9 @@ def extract(text: str, function: str) -> str:
     manager = binding.create_new_module_pass_manager()
     manager.add_strip_dead_prototype_pass()
     manager.add_global_dead_code_eliminate_pass()
-    manager.run(kept, binding.create_pass_builder(_machine(), binding.create_pipeline_tuning_options(0)))
-    return normalised(str(kept)).strip() + "\n"
+    builder = binding.create_pass_builder(_machine(target or named()), binding.create_pipeline_tuning_options(0))
+    manager.run(kept, builder)
+    return normalised(str(kept), target).strip() + "\n"
 
 
 def _extracted_lines(text: str, module: llvm.ModuleRef, function: str) -> Iterator[str]:
@@ -299,12 +301,17 @@ def instruction_count(text: str) -> int:
     return sum(1 for block in blocks for _ in block.instructions)
 
 
-def binary_size(text: str) -> int:
-    """Bytes of text and data (as `llvm-size` counts them: .eh_frame and .rodata are text) of the object llc makes."""
+def binary_size(text: str, target: Target | None = None) -> int:
+    """Bytes of text and data of the object that llc makes of a module."""
+    return object_size(emit_object(text, target))
+
+
+def object_size(data: bytes) -> int:
+    """Bytes of text and data of an object (as `llvm-size` counts them: .eh_frame and .rodata are text)."""
     from elftools.elf.constants import SH_FLAGS
     from elftools.elf.elffile import ELFFile
 
-    sections = ELFFile(io.BytesIO(emit_object(text))).iter_sections()
+    sections = ELFFile(io.BytesIO(data)).iter_sections()
     return sum(
         section["sh_size"]
         for section in sections
@@ -312,16 +319,16 @@ def binary_size(text: str) -> int:
     )
 
 
-def emit_object(text: str) -> bytes:
-    """The ELF object that llc makes of a module."""
-    return bytes(_machine().emit_object(parse(text)))
+def emit_object(text: str, target: Target | None = None) -> bytes:
+    """The ELF object that llc makes of a module. The process ends over inline assembly with a fault, or for another
+    processor than its own."""
+    return bytes(_machine(target or named()).emit_object(parse(text)))
 
 
 @functools.cache
-def _machine() -> llvm.TargetMachine:
-    binding = _llvm()
-    target = binding.Target.from_triple(TRIPLE)
-    return target.create_target_machine(cpu="x86-64", features="", opt=2, reloc="static", codemodel="default")
+def _machine(target: Target) -> llvm.TargetMachine:
+    known = _llvm().Target.from_triple(target.triple)
+    return known.create_target_machine(cpu=target.cpu, features="", opt=2, reloc="static", codemodel="default")
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from pytest_llmcompiler.program import ir, signature
 from pytest_llmcompiler.program.case import ArgRule, Case, CaseError
 from pytest_llmcompiler.program.clang import ClangError, Toolchain, compile_ir, compile_watched, link, undefined_symbols
 from pytest_llmcompiler.program.types import Function, Int, Param, Pointer, Type, calls_back, unsupported
+from pytest_llmcompiler.target import Target
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
@@ -63,6 +64,8 @@ _ALLOCATING = frozenset(
 )
 """Those that find no memory on some inputs."""
 
+_AS_LLC = ("-O2", "-Xclang", "-disable-llvm-passes")
+
 _LARGEST_INPUT = 4096
 """Bytes of a global variable above which it keeps its initial value."""
 
@@ -89,6 +92,7 @@ class Symbol:
 class Program:
     """A whole linked program: the case, musl, and stubs for what only declarations are known of."""
 
+    target: Target
     segments: tuple[Segment, ...]
     entry: int
     symbols: dict[str, Symbol]
@@ -125,6 +129,7 @@ class Reference:
     def __init__(self, case: Case, toolchain: Toolchain) -> None:
         self.case = case
         self.toolchain = toolchain
+        self.target = toolchain.target
         self._extracted: dict[str, str] = {}
 
     @functools.cached_property
@@ -274,16 +279,19 @@ class Reference:
     def extracted(self, function: str) -> str:
         """The IR of one function, everything else declared: what a prompt holds."""
         if function not in self._extracted:
-            self._extracted[function] = ir.extract(self.ir, function)
+            self._extracted[function] = ir.extract(self.ir, function, self.target)
         return self._extracted[function]
 
     def sizes(self, function: str) -> tuple[int, int]:
         """The number of instructions in a function's IR and the bytes of its object, as prompts state them."""
         text = self.extracted(function)
         with self._blamed():
+            count = ir.instruction_count(text)
             if " asm " in text:  # llvmlite ends the process over inline assembly with a fault; clang only refuses it
-                compile_ir(text)
-            return ir.instruction_count(text), ir.binary_size(text)
+                made = compile_ir(text, *_AS_LLC, target=self.target)
+                if not self.target.native:
+                    return count, ir.object_size(made)
+            return count, ir.binary_size(text, self.target)
 
     def assembly(self, function: str, passes: str) -> str:
         """The bundled clang's own assembly (AT&T) of one function, optimised with a pass list."""
@@ -294,7 +302,7 @@ class Reference:
     def golden(self) -> Program:
         """The program as it is, compiled without optimisation."""
         with self._blamed():
-            return _build(self.ir, lambda text: [compile_ir(text)])
+            return _build(self.ir, self.target, lambda text: [compile_ir(text, target=self.target)])
 
     @functools.cached_property
     def probe(self) -> Program:
@@ -302,9 +310,12 @@ class Reference:
         sanitizer to ask."""
         with self._blamed():
             if self.case.is_ir:
-                return _build(self.ir, compile_watched)
+                return _build(self.ir, self.target, self._watched)
             strict = ir.with_bounded_pointers(ir.without_path(self.toolchain.probe_ir(self.case.path)))
-            return _build(ir.with_plain_copies(strict), compile_watched)
+            return _build(ir.with_plain_copies(strict), self.target, self._watched)
+
+    def _watched(self, text: str) -> list[bytes]:
+        return compile_watched(text, self.target)
 
 
 def _misfit(rule: ArgRule, param: Param, buffers: list[Param]) -> str | None:
@@ -319,7 +330,7 @@ def _misfit(rule: ArgRule, param: Param, buffers: list[Param]) -> str | None:
     )
 
 
-def _build(text: str, compiled: Callable[[str], list[bytes]]) -> Program:
+def _build(text: str, target: Target, compiled: Callable[[str], list[bytes]]) -> Program:
     module = ir.parse(text)
     functions = frozenset(ir.defined_functions(module))
     local = ir.only_called(module, text)
@@ -328,14 +339,14 @@ def _build(text: str, compiled: Callable[[str], list[bytes]]) -> Program:
     stubs: list[str] = []
     data: set[str] = set()
     try:
-        image = link([*code, ir.emit_object(_support(main, stubs))])
+        image = link([*code, _support(target, main, stubs)], target=target)
     except ClangError as error:
         stubs = undefined_symbols(error)
         if not stubs:
             raise
         data = {value.name for value in module.global_variables} & set(stubs)
         stubs = [name for name in stubs if name not in data]
-        image = link([*code, ir.emit_object(_support(main, stubs, data))])
+        image = link([*code, _support(target, main, stubs, data)], target=target)
     private = [value.name for value in module.global_variables if value.linkage.name == "private"]
     unread = ir.only_stored(module)
     variables = [
@@ -350,16 +361,18 @@ def _build(text: str, compiled: Callable[[str], list[bytes]]) -> Program:
     variables = [name for name in (*variables, *sorted(data)) if name in symbols]  # thread-local ones are not
     aliases = {f".L{name}": name for name in private}
     narrow = ir.narrow(module).difference(stubs)
-    return Program(segments, entry, symbols, aliases, tuple(variables), tuple(stubs), functions, local, narrow, pads)
+    return Program(
+        target, segments, entry, symbols, aliases, tuple(variables), tuple(stubs), functions, local, narrow, pads
+    )
 
 
 def _is_constant(value: llvm.ValueRef) -> bool:
     return re.match(r"\S+ = [^{\[%]*\bconstant ", str(value)) is not None
 
 
-def _support(has_main: bool, stubs: list[str], data: Iterable[str] = ()) -> str:
-    """A module that keeps library functions in the program, and stands in for what is missing."""
-    names = [name for name in _KEPT if name not in stubs]
+def _support(target: Target, has_main: bool, stubs: list[str], data: Iterable[str] = ()) -> bytes:
+    """An object that keeps library functions in the program, and stands in for what is missing."""
+    names = [name for name in (*_KEPT, *target.kept) if name not in stubs]
     lines = [f"declare void @{name}()" for name in names]
     pointers = ", ".join(f"ptr @{name}" for name in names)
     lines.append(f"@llmc.kept = global [{len(names)} x ptr] [{pointers}]")
@@ -368,7 +381,7 @@ def _support(has_main: bool, stubs: list[str], data: Iterable[str] = ()) -> str:
     lines += [f'@"{name}" = global [4096 x i8] zeroinitializer, align 16' for name in sorted(data)]
     if not has_main:
         lines.append("define i32 @main() {\n ret i32 0\n}")
-    return "\n".join(lines)
+    return ir.emit_object("\n".join(lines), target)
 
 
 def _load(image: bytes) -> tuple[tuple[Segment, ...], int, dict[str, Symbol]]:
