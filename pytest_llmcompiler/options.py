@@ -139,10 +139,7 @@ OPTIONS = (
         "who assembles first (default keystone)",
     ),
     Option(
-        "target",
-        _one_of(*names()),
-        DEFAULT,
-        "NAME",
+        *("target", _one_of(*names()), DEFAULT, "NAME"),
         f"what code is judged for: {' or '.join(names())} (default {DEFAULT})",
     ),
     Option("clang", str, None, "PATH", "a system clang instead of the bundled one"),
