@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from pytest_llmcompiler.machine.operands import is_movsxd
 from pytest_llmcompiler.program.clang import assembler
 from pytest_llmcompiler.target import Target, named
 
+_STDERR = 2
 _MESSAGE = re.compile(r"^(?:error: )?<(?:inline asm|stdin)>:(\d+):(\d+): (?!warning)(?:error: )?(.*)", re.MULTILINE)
 _START = r"(?<![\w.@?\"])(?<![\w.]\$)"
 """Where a name may begin; the $ of an immediate is no part of it."""
@@ -390,7 +390,7 @@ def by_clang(command: Sequence[str], text: str, seconds: float) -> bytes:
     """The same by clang, in a process of its own: llvmlite assembles for this machine's processor alone."""
     done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=seconds, preexec_fn=open_no_more)
     if done.returncode:
-        os.write(sys.stderr.fileno(), done.stderr)
+        os.write(_STDERR, done.stderr)
         os._exit(1)
     return done.stdout
 
