@@ -15,6 +15,7 @@ from pytest_llmcompiler.machine.abi import Convention, Place, Result
 from pytest_llmcompiler.machine.gas import Dialect
 from pytest_llmcompiler.machine.loader import Bits, Relocation, Relocations
 from pytest_llmcompiler.machine.processor import Guard, Instruction, Misaligned, Processor, ReadRegister
+from pytest_llmcompiler.machine.system import LINUX_MUSL
 from pytest_llmcompiler.program.types import Array, Float, Function, Struct, Type
 from pytest_llmcompiler.target import Target
 
@@ -410,6 +411,7 @@ TARGET = Target(
     ),
     base=0x04000000,
     native=False,
+    system=LINUX_MUSL,
     convention=AAPCS64(),
     processor=ARMv8(),
     dialect=Dialect(
