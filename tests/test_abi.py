@@ -18,6 +18,7 @@ from pytest_llmcompiler.machine.abi import Call, Convention
 from pytest_llmcompiler.machine.emulator import Machine
 from pytest_llmcompiler.program.reference import Program, Reference
 from pytest_llmcompiler.program.types import Struct, Type
+from pytest_llmcompiler.target import names
 
 SCALARS = (
     *(
@@ -210,7 +211,17 @@ def test_arguments_and_results_are_where_clang_expects_them(compiled: Compile, m
         check_result(reference, f"f{number}", len(function.params))
 
 
-def test_hard_signatures(compiled: Compile) -> None:
+@settings(max_examples=1, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
+@given(st.lists(functions, min_size=BATCH, max_size=BATCH))
+def test_arguments_and_results_on_aarch64(compiled: Compile, made: list[CFunction]) -> None:
+    reference = compiled(source_of(made), target="aarch64-linux")
+    for number, function in enumerate(made):
+        check_function(reference, f"f{number}")
+        check_result(reference, f"f{number}", len(function.params))
+
+
+@pytest.mark.parametrize("target", names())
+def test_hard_signatures(compiled: Compile, target: str) -> None:
     """Those that compilers themselves got wrong: a pair that finds one register, structs of mixed classes."""
     i, d, wide = CType("int"), CType("double"), CType("__int128")
     mixed = CType("@", "struct @ { float a; int b; double c; };")
@@ -219,6 +230,8 @@ def test_hard_signatures(compiled: Compile) -> None:
     unaligned = CType("@", "struct __attribute__((packed)) @ { char a; double b; };")
     big = CType("@", "struct @ { long a[3]; };")
     floats = CType("@", "struct @ { float a, b, c; };")
+    doubles = CType("@", "struct @ { double a; struct { double b, c; } d; };")
+    halves = CType("@", "union @ { float a[2]; struct { float x, y; } p; };")
     aligned = CType("@", "struct @ { __int128 a; };")
     made = [
         CFunction(wide, (i, i, i, i, i, wide, i)),
@@ -228,11 +241,14 @@ def test_hard_signatures(compiled: Compile) -> None:
         CFunction(unaligned, (unaligned, i, big, d)),
         CFunction(big, (big, i, i, i, i, i, i, wide, i)),
         CFunction(floats, (floats, floats, floats, floats, floats)),
+        CFunction(doubles, (doubles, d, doubles, i, doubles, d, halves)),
+        CFunction(halves, (d, d, d, d, d, d, d, halves, d, big, big)),
+        CFunction(d, (big, *(i,) * 8, big, odd, i, wide)),
         CFunction(aligned, (i, aligned, i, i, aligned, aligned, i)),
         CFunction(None, (CType("_Bool"),) * 9),
         CFunction(CType("@", "union @ { float f; double d; };"), (CType("@", "union @ { int i; double d; };"),)),
     ]
-    reference = compiled(source_of(made))
+    reference = compiled(source_of(made), target=target)
     for number, function in enumerate(made):
         check_function(reference, f"f{number}")
         check_result(reference, f"f{number}", len(function.params))
