@@ -391,7 +391,10 @@ define i32 @f(i32 %x) {{
 
 
 def test_ir_of_another_target(compiled: Compile) -> None:
-    assert 'triple = "aarch64-unknown-linux-gnu"' in compiled(IR.format("", ""), ".ll", target=TARGET.name).ir
+    extended = IR.format("call signext i8 @g(i8 zeroext 1)", "declare signext i8 @g(i8 zeroext)")
+    text = compiled(extended, ".ll", target=TARGET.name).ir
+    assert 'triple = "aarch64-unknown-linux-gnu"' in text
+    assert "call i8 @g(i8 1)" in text  # who is called extends it here
     bound = IR.format("call void @llvm.x86.sse2.pause()", "declare void @llvm.x86.sse2.pause()")
     with pytest.raises(CaseError, match=re.escape("@llvm.x86.sse2.pause means something else on aarch64-linux")):
         compiled(bound, ".ll", target=TARGET.name).ir  # noqa: B018

@@ -47,11 +47,14 @@ def normalised(text: str, target: Target | None = None) -> str:
 
 
 def retargeted(text: str, target: Target) -> str:
-    """A module for a target, whatever other it was written for.
+    """A module for a target, whatever other it was written for. Who is called extends narrow integers where the
+    target's convention says so, whatever the module does.
 
     Raises IRError for one that holds what means something else there: how variable arguments are found, an intrinsic
     or a type of one processor, assembly.
     """
+    if not target.convention.extends:
+        text = re.sub(r"^.*\b(?:define|declare|call)\b.*$", _without_extensions, text, flags=re.M)
     triple = re.search(r'^target triple = "(.*)"$', text, re.M)
     if triple is None or triple[1].split("-")[0] == target.triple.split("-")[0]:
         return text
@@ -61,6 +64,10 @@ def retargeted(text: str, target: Target) -> str:
     layout = _machine(target).target_data
     text = re.sub(r'^target datalayout = ".*"$', f'target datalayout = "{layout}"', text, flags=re.M)
     return re.sub(r'^target triple = ".*"$', f'target triple = "{target.triple}"', text, flags=re.M)
+
+
+def _without_extensions(line: re.Match[str]) -> str:
+    return re.sub(r"\b(?:signext|zeroext) ", "", line[0])
 
 
 def defined_functions(module: llvm.ModuleRef) -> list[str]:
