@@ -16,6 +16,7 @@ from pytest_llmcompiler.model import is_owned, template_of
 from pytest_llmcompiler.model.answer import TASKS, Task, label_of
 from pytest_llmcompiler.program.case import split_passes
 from pytest_llmcompiler.report.export import TABLES
+from pytest_llmcompiler.target import DEFAULT, names
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,10 @@ OPTIONS = (
         *("assembler", _one_of("keystone", "llvm"), "keystone", "keystone|llvm"),
         "who assembles first (default keystone)",
     ),
+    Option(
+        *("target", _one_of(*names()), DEFAULT, "NAME"),
+        f"what code is judged for: {' or '.join(names())} (default {DEFAULT})",
+    ),
     Option("clang", str, None, "PATH", "a system clang instead of the bundled one"),
     Option(
         *("examples", _positive, 100, "N"),
@@ -206,6 +211,7 @@ class Settings:
     prompt: tuple[str, ...]
     syntax: Literal["att", "intel"]
     assembler: Literal["keystone", "llvm"]
+    target: str
     clang: str | None
     examples: int
     artifacts: Path | None
@@ -253,6 +259,8 @@ def _check_together(values: dict[str, Any]) -> None:
         if k > samples:
             asked = f"--llmc-{flag} {'pass@' if flag == 'fail-under' else ''}{k}"
             raise pytest.UsageError(f"{asked} needs at least as many samples, and --llmc-samples is {samples}")
+    if values["target"] != DEFAULT and values["task"] != ("asm",):
+        raise pytest.UsageError(f"--llmc-target {values['target']} is for --llmc-task asm alone so far")
     for flag, other in (("update_baseline", "baseline"), ("resume", "record")):
         if values[flag] and not values[other]:
             raise pytest.UsageError(f"--llmc-{flag.replace('_', '-')} needs --llmc-{other} FILE")

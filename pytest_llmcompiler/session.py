@@ -45,6 +45,7 @@ from pytest_llmcompiler.report.records import Recorder, record
 from pytest_llmcompiler.report.rejudged import rejudged_lines
 from pytest_llmcompiler.report.resume import ResumeError, Resumption
 from pytest_llmcompiler.report.sheet import Sheet, make_sheet
+from pytest_llmcompiler.target import named
 
 if TYPE_CHECKING:
     from pytest_llmcompiler.judge.listing import Listing
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from pytest_llmcompiler.model.client import Address, OwnedModel, Owner
     from pytest_llmcompiler.report.page import Page
 
+_RECORDED = ("syntax", "seed", "examples", "assembler", "target", "clang")
 _WARM = 0.8
 """The temperature for several samples, which would all be the same at 0."""
 
@@ -86,7 +88,7 @@ class Session:
         """Whether an item was run, here or in a worker."""
         self.running: list[dict[str, Any]] = []
         """The records of the item that is being judged here."""
-        self.toolchain = Toolchain(settings.clang)
+        self.toolchain = Toolchain(settings.clang, named(settings.target))
         self.is_worker = False
         """Whether this is one of xdist's workers."""
         self.address: Address | None = None
@@ -191,7 +193,8 @@ class Session:
         from pytest_llmcompiler.judge.service import Judge
 
         settings = self.settings
-        return Judge(JudgeSettings(settings.examples, settings.seed, settings.assembler), self.toolchain)
+        judging = JudgeSettings(settings.examples, settings.seed, settings.assembler, settings.target)
+        return Judge(judging, self.toolchain)
 
     @functools.cached_property
     def templates(self) -> dict[tuple[Task, str], Template]:
@@ -231,7 +234,7 @@ class Session:
         """All settings that answers and verdicts depend on."""
         settings = self.settings
         found: dict[str, Any] = {"version": version("pytest-llmcompiler")}
-        found |= {name: getattr(settings, name) for name in ("syntax", "seed", "examples", "assembler", "clang")}
+        found |= {name: getattr(settings, name) for name in _RECORDED}
         found["prompt"] = ",".join(settings.prompt)
         if settings.model and is_owned(settings.model):
             sampling = self._sampling
@@ -273,7 +276,8 @@ class Session:
     def key(self, ask: Ask) -> Key:
         """What identifies a question in records."""
         label = label_of(ask.template) if len(self.settings.prompt) > 1 else ""
-        return Key(self._name(ask.path), ask.function, ask.task, ask.passes, label)
+        task = self.toolchain.target.labelled(ask.task)
+        return Key(self._name(ask.path), ask.function, task, ask.passes, label)
 
     def prompt(self, ask: Ask) -> Prompt:
         """The question for one function. Raises CaseError or ClangError where the case is at fault, and NoSource."""
@@ -305,6 +309,7 @@ class Session:
             digest=hashlib.sha256(f"{text}\0{reference.fingerprint}".encode("utf-8", "surrogatepass")).hexdigest(),
             instructions=count,
             label=key.label,
+            asked=key.task,
             names=short.names if short else {},
         )
 
@@ -353,7 +358,7 @@ class Session:
                     *(self.judge, reference.case, prompt.function, answer),
                     task=prompt.task,
                     passes=prompt.passes,
-                    scene=self.kit is not None,
+                    scene=self.kit is not None and reference.target.native,
                 )
             except JudgeError as error:  # the answer is kept, and the others are judged all the same
                 fault = error

@@ -29,6 +29,7 @@ from pytest_llmcompiler.machine.assemblers import (
     UnsupportedError,
     assemble,
 )
+from pytest_llmcompiler.target import named
 
 BASE = 0x10000000
 ENGINES: tuple[Engine, ...] = get_args(Engine)
@@ -849,7 +850,8 @@ def test_no_file_can_be_opened_while_assembling() -> None:
     with pytest.raises(sandbox.Died) as death:
         sandbox.call(
             llvm.object_file,
-            llvm.target_machine(),
+            llvm.target_machine(named()),
+            named().triple,
             'f: .incbin "/etc/passwd"\n',
             seconds=10,
             megabytes=512,

@@ -8,11 +8,11 @@ from faces import CaseOf, Compile, Judged
 from pytest_llmcompiler.inputs.place import place
 from pytest_llmcompiler.inputs.value import Input, Value
 from pytest_llmcompiler.judge.service import Judge
-from pytest_llmcompiler.machine import abi
 from pytest_llmcompiler.machine.emulator import Machine
 from pytest_llmcompiler.machine.outside import made
 from pytest_llmcompiler.program.types import Array, Float, Int, Pointer
 from pytest_llmcompiler.program.varargs import format_types
+from pytest_llmcompiler.target import named
 
 SOURCE = r"""
 #include <stdlib.h>
@@ -444,7 +444,7 @@ def test_results_are_the_same_in_every_build_of_the_program(compiled: Compile) -
     for number in range(8):
         data = number.to_bytes(4, "little")
         placed = place(Input((Value(signature.params[0].type, data),)), ["x"])
-        call = abi.call([signature.params[0].type], placed.images)
+        call = named().convention.call([signature.params[0].type], placed.images)
         first, second = (machine.run(placed, call, 100_000).result for machine in (golden, probe))
         assert first == second, number
         results.add(first)

@@ -6,7 +6,8 @@ import pytest
 from faces import Compile, Judged
 from test_emulator import Bench, value
 
-from pytest_llmcompiler.machine.alignment import aligned_operand
+from pytest_llmcompiler.target import named
+from pytest_llmcompiler.target.x86_64_linux import aligned_operand
 
 SOURCE = r"""
 #include <stdlib.h>
@@ -322,9 +323,7 @@ def test_the_stack_at_calls(compiled: Compile) -> None:
 def test_runs_on_other_garbage(compiled: Compile) -> None:
     bench = Bench(compiled(SOURCE), "plus", " movl -8(%rsp), %eax\n ret")
     placed = bench.placed(1)
-    from pytest_llmcompiler.machine.abi import call
-
-    made = call([param.type for param in bench.signature.params], list(placed.images))
+    made = named().convention.call([param.type for param in bench.signature.params], placed.images)
     blank = bench.machine.run(placed, made, 100, unset="zeros")
     assert value(blank) == 0
     assert value(bench(1)) != 0

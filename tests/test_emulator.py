@@ -5,12 +5,12 @@ from faces import Compile
 
 from pytest_llmcompiler.inputs.place import Placed, place
 from pytest_llmcompiler.inputs.value import Callback, Input, Object, Value
-from pytest_llmcompiler.machine import abi
 from pytest_llmcompiler.machine.assemblers import assemble
 from pytest_llmcompiler.machine.emulator import Machine
 from pytest_llmcompiler.machine.run import CallOut, Run
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.program.types import Pointer
+from pytest_llmcompiler.target import named
 
 BASE = 0x10000000
 
@@ -87,7 +87,7 @@ class Bench:
     def __call__(self, *args: int | Object | Callback, limit: int = 100_000) -> Run:
         placed = self.placed(*args)
         types = [param.type for param in self.signature.params]
-        return self.machine.run(placed, abi.call(types, list(placed.images)), limit)
+        return self.machine.run(placed, named().convention.call(types, placed.images), limit)
 
 
 def value(run: Run) -> int:

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from pytest_llmcompiler.machine import gas
-from pytest_llmcompiler.machine.gas import AssemblyError, Unit, UnsupportedError, read
+from pytest_llmcompiler.machine.gas import AssemblyError, Unit, UnsupportedError
+from pytest_llmcompiler.target import named
+
+
+def read(text: str) -> Unit:
+    return gas.read(text, named().dialect)
 
 
 def shape(unit: Unit) -> list[tuple[str, str, str, int]]:

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from faces import Compile
 
-from pytest_llmcompiler.judge.subject import BASE
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.machine.assemblers import AssemblyError, assemble
+from pytest_llmcompiler.target import named
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
@@ -34,6 +34,7 @@ from quality.listing import read  # noqa: E402
 from quality.liveness import Interface, register_parts, vector_parts  # noqa: E402
 from quality.measure import Judged, Measured, Plan, Seeded, machine_code, made_faults  # noqa: E402
 
+BASE = named().base
 SUM = """
 int helper(int, int);
 int sum(const int *values, int count, int most)

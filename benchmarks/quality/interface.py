@@ -8,14 +8,15 @@ from collections.abc import Callable, Sequence
 
 import z3
 
-from pytest_llmcompiler.machine import abi
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.program.types import Int, Pointer, Type
+from pytest_llmcompiler.target import named
 from quality.equivalence import Entry
 from quality.liveness import GRANULES, Interface, Parts, register_parts, vector_parts
 
+_CONVENTION = named().convention
 _NUMBERS = {"rdi": 7, "rsi": 6, "rdx": 2, "rcx": 1, "r8": 8, "r9": 9, "rax": 0}
-_ARGUMENTS = tuple(_NUMBERS[name] for name in abi.INTEGER_REGISTERS)
+_ARGUMENTS = tuple(_NUMBERS[name] for name in _CONVENTION.integers)
 _UNKNOWN = frozenset().union(
     *(register_parts(number) for number in (*_ARGUMENTS, 0, 10)), *(vector_parts(number) for number in range(8))
 )
@@ -102,7 +103,7 @@ def _result(reference: Reference, function: str) -> Parts:
     found: Parts = frozenset()
     if signature.result is None:
         return found
-    place = abi.result(signature)
+    place = _CONVENTION.result(signature)
     left = 64 if place.in_memory else 8 * signature.result.size
     for name in place.registers:
         bits = min(64, left)
@@ -115,10 +116,10 @@ def _promised(reference: Reference, function: str) -> tuple[z3.BoolRef, ...]:
     """Narrow integers are extended to 32 bits, and user space has no pointers with the highest bits set."""
     signature = reference.signatures[function]
     types: list[Type] = [param.type for param in signature.params]
-    if abi.result(signature).in_memory:
+    if _CONVENTION.result(signature).in_memory:
         types.insert(0, Pointer(None))
     facts: list[z3.BoolRef] = []
-    for type, place in zip(types, abi.places(types)):
+    for type, place in zip(types, _CONVENTION.placed(types)):
         if len(place.registers) != 1 or place.registers[0] not in _NUMBERS:
             continue
         parts = [

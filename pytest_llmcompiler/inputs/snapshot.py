@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 from pytest_llmcompiler.inputs.scope import ties
 from pytest_llmcompiler.inputs.value import Alias, Callback, Input, Object, Target, Value
-from pytest_llmcompiler.machine import abi
 from pytest_llmcompiler.machine.emulator import STACK, STACK_SIZE, Machine
 from pytest_llmcompiler.program.reference import Program
 from pytest_llmcompiler.program.types import UNTYPED, Array, Function, Int, Param, Pointer, Struct, Type, unsupported
@@ -69,13 +68,8 @@ class _Snapshot:
 
     def input(self, function: Function, globals: Mapping[str, Type]) -> Input:
         params = function.params
-        hidden = [Pointer(None)] if abi.result(function).in_memory else []
-        stack = self._machine.register("rsp") + 8
-        images = abi.arguments(
-            [*hidden, *(param.type for param in params)],
-            self._machine.register,
-            lambda offset, size: self._machine.read(stack + offset, size),
-        )[len(hidden) :]
+        in_memory = self._machine.program.target.convention.result(function).in_memory
+        images = self._machine.arguments([param.type for param in params], in_memory=in_memory)
         args = tuple(self._values(params, images))
         state = tuple(
             (name, self._value(type, self._machine.variable(name), None, 0)) for name, type in globals.items()

@@ -21,6 +21,7 @@ from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.machine import sandbox
 from pytest_llmcompiler.machine.assemblers import AssemblyError, LinkError, UnsupportedError
 from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.target import DEFAULT
 
 _RUN_SECONDS, _RUN_MEGABYTES = 120.0, 8192
 """Only a fault of the emulator gets near these: runs are limited by instructions. (unicorn reserves gigabytes.)"""
@@ -34,6 +35,8 @@ class Settings:
     """Inputs that are generated for a function."""
     seed: int = 1
     assembler: Literal["keystone", "llvm"] = "keystone"
+    target: str = DEFAULT
+    """What code is judged for, see `target.names`."""
 
 
 class Bench:
@@ -91,7 +94,9 @@ class Bench:
             candidate = self._subject.assembled(assembly, self._settings.assembler)
         except (UnsupportedError, AssemblyError, LinkError):
             return None
-        return listing(candidate, {at: name for name, at in self._subject.reference.golden.addresses.items()})
+        reference = self._subject.reference
+        names = {at: name for name, at in reference.golden.addresses.items()}
+        return listing(candidate, names, reference.target.processor)
 
     def unjudgeable(self) -> str | None:
         """Why no candidate can be judged; None where any can. It leaves everything made that a trial needs."""

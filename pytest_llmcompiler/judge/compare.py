@@ -150,7 +150,7 @@ def _result(frame: Frame, expected: Run, actual: Run) -> Iterator[Difference]:
         return
     if frame.placed.result is not None:
         if expected.result[:8] != actual.result[:8]:
-            yield Difference("result pointer in %rax", _hex(expected.result), _hex(actual.result))
+            yield Difference("result pointer", _hex(expected.result), _hex(actual.result))
     elif not same_value(type, expected.result, actual.result, (expected.constants, actual.constants)):
         values = (show_value(type, run.result) + _pointee(run, type) for run in (expected, actual))
         yield Difference("return value", *values)

@@ -32,7 +32,8 @@ _Find = Callable[[Entry], "Finding | None"]
 
 def texts_of(subject: Subject) -> list[Text]:
     """clang's own texts for a function, which a candidate may be like."""
-    return [Text(f"clang -{level}", *subject.compiled(level)) for level in _LEVELS]
+    target = subject.reference.target
+    return [Text(f"clang -{level}", *subject.compiled(level), target) for level in _LEVELS]
 
 
 FACTS = ("input", "line", "parts", "differences")
@@ -143,7 +144,7 @@ class Explanation:
 
     def _parting(self, entry: Entry, finding: Finding, texts: Sequence[Text]) -> Spot | None:
         """Where the candidate's way parts from the reference's, as far as that can be said."""
-        mine = Text("the candidate", self._trial.assembly, self._trial.candidate)
+        mine = Text("the candidate", self._trial.assembly, self._trial.candidate, self._trial.machine.program.target)
         look = Look(entry.placed, entry.call, entry.limit, finding.unset)
         similar = [text for text in texts if alike(mine, text)]
         if similar:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.program.case import Case, read_case
+from pytest_llmcompiler.target import DEFAULT, named
 
 if TYPE_CHECKING:
     from pytest_llmcompiler.judge.service import Judge
@@ -62,21 +63,34 @@ def code_in(answer: Answer, function: str, task: Task) -> Code:
 
 
 def check(
-    source: str | Path, function: str, assembly: str, *, examples: int = 100, task: Task = "asm", passes: str = "O0"
+    source: str | Path,
+    function: str,
+    assembly: str,
+    *,
+    examples: int = 100,
+    task: Task = "asm",
+    passes: str = "O0",
+    target: str = DEFAULT,
 ) -> Verdict:
     """Judge assembly for a function of a C or IR source, without pytest and without harm to the calling process.
 
     `source` is the path of a .c or .ll file, or C source text. `assembly` is bare assembly or a model's answer with
-    code in it, AT&T or Intel syntax; for another `task` than `asm`, what that asks for. `passes` is the pass list of
-    the question: `detail` compares with what opt makes of it, and no verdict depends on that.
+    code in it, for x86-64 in AT&T or Intel syntax; for another `task` than `asm`, what that asks for. `passes` is the
+    pass list of the question: `detail` compares with what opt makes of it, and no verdict depends on that.
+    `target` says what assembly is for (`x86_64-linux`, `aarch64-linux`); the other tasks are for the first alone.
 
     Raises CaseError where the source is at fault (a file that is missing or does not compile, no such function),
-    JudgeError where the harness is; anything about `assembly` is a verdict.
+    ValueError for a target that there is not, or not for the task, JudgeError where the harness is at fault; anything
+    about `assembly` is a verdict.
     """
     from pytest_llmcompiler.model.answer import Answer
 
     case = _case_of(source)
-    return judge_answer(_judge(examples), case, function, Answer(assembly), task=task, passes=passes)
+    if task != "asm" and target != DEFAULT:
+        raise ValueError(f"task {task!r} is for {DEFAULT} alone, and not for {target!r}")
+    return judge_answer(
+        *(_judge(examples, named(target).name), case, function, Answer(assembly)), task=task, passes=passes
+    )
 
 
 def _case_of(source: str | Path) -> Case:
@@ -106,17 +120,17 @@ def _remove(folder: Path, owner: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _judge(examples: int) -> Judge:
+def _judge(examples: int, target: str) -> Judge:
     with _LOCK:
-        return _kept_judge(examples)
+        return _kept_judge(examples, target)
 
 
 @functools.cache
-def _kept_judge(examples: int) -> Judge:
+def _kept_judge(examples: int, target: str) -> Judge:
     from pytest_llmcompiler.judge.bench import Settings
     from pytest_llmcompiler.judge.service import Judge
 
-    judge = Judge(Settings(examples=examples))
+    judge = Judge(Settings(examples=examples, target=target))
     atexit.register(judge.close)
     return judge
 

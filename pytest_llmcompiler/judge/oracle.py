@@ -19,7 +19,6 @@ from pytest_llmcompiler.machine.assemblers import Assembled
 from pytest_llmcompiler.machine.emulator import MOST_ARGUMENTS, Machine
 from pytest_llmcompiler.machine.run import Fault, Feature, Reply, Run, Unset
 from pytest_llmcompiler.machine.watch import Watch
-from pytest_llmcompiler.program.types import Pointer
 
 _LIMIT = 4_000_000
 """Instructions; an input for which the reference needs more is not a test."""
@@ -53,6 +52,7 @@ class Oracle:
         self._subject = subject
         self._names = [param.name for param in subject.signature.params]
         self._rules = subject.reference.rules(subject.function)
+        self._convention = subject.reference.target.convention
 
     def look(self, made: Input, known: Set[Feature] = frozenset(), steps: int = MOST_STEPS) -> Look:
         """What the probe alone shows on an input. Raises Undefined where that is nothing to hold a candidate to."""
@@ -137,7 +137,8 @@ class Oracle:
         return self._subject.reference.minds_errno(self._subject.function)
 
     def _placed(self, made: Input) -> Placed:
-        buffer = self._subject.signature.result if abi.result(self._subject.signature).in_memory else None
+        signature = self._subject.signature
+        buffer = signature.result if self._convention.result(signature).in_memory else None
         try:
             return place(made, [*self._names, *("" for _ in made.args[len(self._names) :])], buffer)
         except DoesNotFit:
@@ -145,11 +146,8 @@ class Oracle:
 
     def _call(self, made: Input, placed: Placed) -> abi.Call:
         types = [value.type for value in made.args]
-        images = list(placed.images)
-        if placed.result is not None:
-            types.insert(0, Pointer(None))
-            images.insert(0, placed.result.address.to_bytes(8, "little"))
-        return abi.call(types, images, variadic=self._subject.signature.variadic)
+        buffer = placed.result.address if placed.result else None
+        return self._convention.call(types, placed.images, variadic=self._subject.signature.variadic, buffer=buffer)
 
     def _frame(self, placed: Placed) -> Frame:
         reference = self._subject.reference

@@ -34,7 +34,7 @@ _MOST_DATA = 64
 """Bytes of what an argument of a call out points to that are compared."""
 _MOST_STEPS = 200_000
 """Instructions that are looked at for the one that changes a register."""
-_SAVED = re.compile(r"callee-saved register %(\w+) is not restored")
+_SAVED = re.compile(r"callee-saved register %?(\w+) is not restored")
 
 
 class Stop(TypedDict):
@@ -169,6 +169,7 @@ class _Scenery:
         self._trial, self._finding, self._spot, self._made, self._entry = trial, finding, spot, made, entry
         self._subject = trial.standard.subject
         self._program = self._subject.reference.golden
+        self._convention = self._program.target.convention
         self._notes: list[str] = []
 
     def scene(self, stage: Stage) -> Scene:
@@ -197,7 +198,7 @@ class _Scenery:
             "callbacks": [self._outside(f"callback {one.number}", one.type) for one in placed.callbacks],
             "externals": [self._outside(name, type) for name, type in self._subject.reference.externals.items()],
             "replies": replies,
-            "result": _result(signature),
+            "result": _result(signature, self._convention),
             "result_signed": isinstance(signature.result, Int) and signature.result.signed,
             "result_float": isinstance(signature.result, Float),
             "low": placed.low,
@@ -248,11 +249,14 @@ class _Scenery:
             return {"name": name, "arguments": []}
         if type.variadic:
             self._note(f"Arguments of {name} that its declaration does not name are not compared.")
-        hidden: list[Type] = [Pointer(None)] if abi.result(type).in_memory else []
-        places = abi.places([passed_as(kind) for kind in (*hidden, *kinds)])[len(hidden) :]
+        convention = self._convention
+        passed = [passed_as(kind, convention) for kind in kinds]
+        places = convention.places(passed, convention.result(type).in_memory)
         return {
             "name": name,
-            "arguments": [_argument(kind, place, type.ends) for kind, place in zip(kinds, places, strict=True)],
+            "arguments": [
+                _argument(kind, own, place, type.ends) for kind, own, place in zip(kinds, passed, places, strict=True)
+            ],
         }
 
     def _replies(self, replies: Iterable[Reply]) -> list[ReplyPart]:
@@ -268,7 +272,11 @@ class _Scenery:
     def _given(self, reply: Reply, register: str, data: bytes) -> ResultPart:
         machine, value = self._trial.machine, int.from_bytes(data, "little")
         # What lies in the program, or in the candidate's own memory, lies elsewhere in another build of them.
-        moves = register == "rax" and len(data) == 8 and machine.region(value) in ("data", "constant", "own")
+        moves = (
+            register == self._convention.scalar
+            and len(data) == 8
+            and machine.region(value) in ("data", "constant", "own")
+        )
         same = next((name for name, passed in reply.passed.items() if moves and passed == value), "")
         return {"register": register, "value": value, "size": len(data), "same_as": same}
 
@@ -289,8 +297,8 @@ class _Scenery:
             self._notes.append(text)
 
 
-def _result(signature: Function) -> ArgumentPart | None:
-    where, type = abi.result(signature), signature.result
+def _result(signature: Function, convention: abi.Convention) -> ArgumentPart | None:
+    where, type = convention.result(signature), signature.result
     if not where.registers or type is None:
         return None
     mask = b"" if where.in_memory else significant(type)
@@ -305,9 +313,9 @@ def _result(signature: Function) -> ArgumentPart | None:
     }
 
 
-def _argument(kind: Type, place: abi.Place, ends: bool) -> ArgumentPart:
+def _argument(kind: Type, passed: Type, place: abi.Place, ends: bool) -> ArgumentPart:
     target = kind.target if isinstance(kind, Pointer) else None
-    mask = significant(passed_as(kind))
+    mask = significant(passed)
     shape, pointee = ("address" if isinstance(kind, Pointer) else "number"), 0
     if isinstance(target, Int) and target.character:
         shape = "text"
@@ -317,7 +325,7 @@ def _argument(kind: Type, place: abi.Place, ends: bool) -> ArgumentPart:
         "kind": shape,
         "registers": list(place.registers),
         "offset": place.offset,
-        "size": passed_as(kind).size,
+        "size": passed.size,
         "pointee": pointee,
         "mask": mask.hex(),
     }
@@ -335,13 +343,13 @@ def _stop(trial: Trial, finding: Finding, spot: Spot | None, run: Run, again: Ca
         line = machine.line_of(run.fault) or first
         return {"line": line, "passes": max(0, _visits(machine, line, again) - 1)}
     if run.outcome == "limit":
-        pc = machine.register("rip")
+        pc = machine.register(machine.processor.counter)
         return {"line": lines.get(pc) or machine.line_of(Fault("", pc)) or first, "passes": 0}
     told = finding.line or (spot and spot.line)
     if told:
         return {"line": told, "passes": 0}
-    result = abi.result(trial.standard.subject.signature).registers
-    maker = _loser(machine, "rax", again) if finding.message.startswith("return value") and "rax" in result else None
+    scalar, result = machine.convention.scalar, machine.convention.result(trial.standard.subject.signature).registers
+    maker = _loser(machine, scalar, again) if finding.message.startswith("return value") and scalar in result else None
     return maker or {"line": first, "passes": 0}
 
 

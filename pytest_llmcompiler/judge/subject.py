@@ -13,9 +13,6 @@ from pytest_llmcompiler.program.case import CaseError
 from pytest_llmcompiler.program.reference import Program, Reference
 from pytest_llmcompiler.program.types import Pointer, Type, unsupported
 
-BASE = 0x10000000
-"""Where candidates are loaded: near the program, so that 32-bit displacements reach it."""
-
 
 def _size_of(type: Type) -> int:
     """The bytes of a value, or of what it points to."""
@@ -53,7 +50,8 @@ class Subject:
 
     def assembled(self, text: str, assembler: Engine) -> Assembled:
         """Code to take its place. Raises what `assemble` raises."""
-        return assemble(text, self.function, BASE, self.reference.golden.addresses, assembler)
+        golden, target = self.reference.golden, self.reference.target
+        return assemble(text, self.function, target.base, golden.addresses, assembler, target=target)
 
     def compiled(self, level: str) -> tuple[str, Assembled]:
         """clang's own text for it, and the code of that."""

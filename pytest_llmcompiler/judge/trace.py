@@ -12,15 +12,14 @@ from typing import NamedTuple
 from pytest_llmcompiler.inputs.place import path
 from pytest_llmcompiler.judge.compare import Frame, Loose
 from pytest_llmcompiler.machine.assemblers import Assembled
-from pytest_llmcompiler.machine.decoder import decode
 from pytest_llmcompiler.machine.emulator import Machine
 from pytest_llmcompiler.machine.run import Store
 from pytest_llmcompiler.program.types import Type, significant
+from pytest_llmcompiler.target import Target
 
 _ALIKE = 0.7
 """Share of instructions that two texts must have in common for one to be held against the other."""
 _NUMBER = re.compile(r"0x[0-9a-f]+")
-_RELATIVE = re.compile(r"\[rip ([+-]) (0x[0-9a-f]+|\d+)\]")
 
 
 class Spot(NamedTuple):
@@ -34,8 +33,8 @@ class Spot(NamedTuple):
 class Text:
     """A text for the function, assembled, its instructions comparable with those of another."""
 
-    def __init__(self, name: str, assembly: str, assembled: Assembled) -> None:
-        self.name, self.assembled = name, assembled
+    def __init__(self, name: str, assembly: str, assembled: Assembled, target: Target) -> None:
+        self.name, self.assembled, self._target = name, assembled, target
         self._lines = assembly.split("\n")
 
     @functools.cached_property
@@ -50,10 +49,10 @@ class Text:
         return {address: number for number, address in enumerate(sorted(self.keys))}
 
     def _key(self, address: int) -> str:
-        code = self.assembled.code_at(address)
-        size, mnemonic, operands = decode(code, address)
-        operands = _RELATIVE.sub(lambda found: f"[{address + size + int(found[1] + found[2], 0):#x}]", operands)
-        return f"{mnemonic} {_NUMBER.sub(lambda found: self._place(int(found[0], 16)), operands)}"
+        processor = self._target.processor
+        instruction = processor.decode(self.assembled.code_at(address), address)
+        operands = processor.absolute(instruction, address)
+        return f"{instruction.mnemonic} {_NUMBER.sub(lambda found: self._place(int(found[0], 16)), operands)}"
 
     def _place(self, number: int) -> str:
         own = any(s.address <= number <= s.address + len(s.data) for s in self.assembled.segments)
@@ -65,7 +64,7 @@ class Text:
 
     def line(self, address: int) -> str:
         """That line, without comment."""
-        return " ".join(self._lines[self.number(address) - 1].split("#")[0].split())
+        return " ".join(self._target.dialect.uncommented(self._lines[self.number(address) - 1]).split())
 
     def numbered(self, address: int) -> str:
         """The line with its number."""

@@ -23,8 +23,9 @@ from pytest_llmcompiler.model.answer import Answer, Key, Prompt
 from pytest_llmcompiler.model.extract import NoCode, Truncated, assembly_in
 from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.program.case import CaseError
-from pytest_llmcompiler.program.clang import TARGET, ClangError, compile_c, link
+from pytest_llmcompiler.program.clang import ClangError, compile_c, link
 from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.target import named
 
 _TITLE = "A sample that failed, for inspection (pytest-llmcompiler)"
 """The first line of the README.txt of every folder, by which a folder is known that may be replaced."""
@@ -69,7 +70,7 @@ class Kit:
             if verdict.passed or not verdict.conclusive:
                 _remove(place)
                 return
-            if verdict.kind in _RAN and verdict.scene is None and place.exists():
+            if verdict.kind in _RAN and verdict.scene is None and reference.target.native and place.exists():
                 return  # a resumed sample: what is there was made when it was judged
             place.parent.mkdir(parents=True, exist_ok=True)
             key = prompt.key, answer.text, answer.stop
@@ -97,6 +98,8 @@ class Kit:
             text = assembly_in(answer, prompt, verdict.detail)
             own = "the assembly in the answer, on the same lines"
             files.write(SOURCE, text, own if prompt.task == "asm" else "the assembly that LLVM makes of the answer")
+            if not reference.target.native:
+                raise LinkingError(f"the code is for {reference.target.name}, which this machine does not run.")
             self._program(files, reference, prompt.function, text, verdict, notes)
         except (NoCode, Truncated) as error:
             notes.append(f"There is no `run`: {error}.")
@@ -208,7 +211,7 @@ def _breakpoints(scene: Scene) -> str:
 
 def _build() -> str:
     """A script that builds `run` from the other files, with the bundled toolchain or another one that has its place."""
-    clang = f"-m ziglang cc -target {TARGET}"
+    clang = f"-m ziglang cc -target {named().library}"
     return "\n".join((
         "#!/bin/sh",
         "# Needs ziglang, as the package that wrote this: PYTHON=... names a Python that has it.",

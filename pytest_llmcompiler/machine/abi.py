@@ -1,22 +1,25 @@
-"""The System V calling convention of x86-64.
+"""Calling conventions: where arguments and results are, and what a function must leave as it finds it.
 
-Source: System V Application Binary Interface, AMD64 Architecture Processor Supplement, section 3.2.3.
+Which registers these are is a target's to say; what conventions have in common is here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
-from pytest_llmcompiler.program.types import Array, Float, Function, Int, Pointer, Struct, Type
+from pytest_llmcompiler.program.types import Function, Int, Pointer, Type
 
-Class = Literal["INTEGER", "SSE"]
 
-INTEGER_REGISTERS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
-SSE_REGISTERS = tuple(f"xmm{number}" for number in range(8))
-CALLEE_SAVED = ("rbx", "rbp", "r12", "r13", "r14", "r15")
-CALLER_SAVED = ("rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11")
+@dataclass(frozen=True)
+class Copy:
+    """An argument that is passed as the address of a copy."""
+
+    pointer: str | int
+    """The register that holds the address, or the offset of that in the argument area."""
+    offset: int
+    """The copy's own offset in the argument area."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +28,11 @@ class Call:
 
     registers: dict[str, int]
     stack: bytes
-    """The argument area, whose first byte lies just above the return address; a multiple of 16 bytes."""
+    """The argument area, copies of arguments included; a multiple of 16 bytes."""
     other: Call | None = None
     """The same with every bit inverted that the convention leaves undefined, where there are such."""
+    copies: tuple[Copy, ...] = ()
+    """What is to be filled in once it is known where the argument area lies."""
 
     @property
     def inverted(self) -> Call:
@@ -40,123 +45,136 @@ class Result:
     """Where a result is found."""
 
     registers: tuple[str, ...]
-    """One register for each eightbyte; for a result in memory, rax with the address of the caller's buffer."""
+    """One register for each part; for a result in memory, the one with the address of the caller's buffer, if any."""
     in_memory: bool
-
-
-def classify(type: Type) -> tuple[Class, ...]:
-    """The class of each eightbyte of a type; empty for one that is passed in memory (or has no bytes)."""
-    if isinstance(type, Int) and type.size == 16:
-        return ("INTEGER", "INTEGER")
-    if isinstance(type, Int):
-        return ("INTEGER",)
-    if isinstance(type, Pointer):
-        return ("INTEGER",)
-    if isinstance(type, Float):
-        return ("SSE",)
-    if type.size > 16 or type.size == 0:
-        return ()
-    classes: list[Class | None] = [None] * ((type.size + 7) // 8)
-    return tuple(kind or "SSE" for kind in classes) if _merge(type, 0, classes) else ()
-
-
-def _merge(type: Type, offset: int, classes: list[Class | None]) -> bool:
-    """Merge a type at an offset into the classes of its eightbytes. False where it is unaligned, hence all MEMORY."""
-    if isinstance(type, Struct):
-        return all(
-            _merge(field.type, offset + field.offset, classes)
-            if field.bits is None
-            else _merge_bits(8 * offset + field.bits[0], field.bits[1], classes)
-            for field in type.fields
-        )
-    if isinstance(type, Array):
-        starts = range(offset, offset + type.size, max(type.element.size, 1))
-        return all(_merge(type.element, start, classes) for start in starts)
-    if offset % type.align:
-        return False
-    for index, kind in enumerate(classify(type)):
-        place = offset // 8 + index
-        classes[place] = "INTEGER" if "INTEGER" in (kind, classes[place]) else kind
-    return True
-
-
-def _merge_bits(first: int, width: int, classes: list[Class | None]) -> bool:
-    for place in range(first // 64, (first + width - 1) // 64 + 1):
-        classes[place] = "INTEGER"
-    return True
-
-
-def result(function: Function) -> Result:
-    """Where the result of a function is found."""
-    if function.result is None or function.result.size == 0:
-        return Result((), False)
-    classes = classify(function.result)
-    if not classes:
-        return Result(("rax",), True)
-    integers, vectors = iter(("rax", "rdx")), iter(("xmm0", "xmm1"))
-    return Result(tuple(next(integers if kind == "INTEGER" else vectors) for kind in classes), False)
+    width: int = 8
+    """Bytes of the result in each register; the last may have fewer."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where one argument goes: a register for each eightbyte, or an offset in the argument area."""
+    """Where one argument goes: registers, one for each part of it, or an offset in the argument area."""
 
     registers: tuple[str, ...] = ()
     offset: int = 0
+    width: int = 8
+    """Bytes of the argument in each register."""
+    indirect: bool = False
+    """What goes there is the address of a copy."""
 
 
-def places(types: Sequence[Type]) -> list[Place]:
-    """Where arguments of these types go. A hidden result pointer is an ordinary first argument here."""
-    integers, vectors = list(INTEGER_REGISTERS), list(SSE_REGISTERS)
-    found, offset = [], 0
-    for type in types:
-        classes = classify(type)
-        if classes and classes.count("INTEGER") <= len(integers) and classes.count("SSE") <= len(vectors):
-            names = tuple((integers if kind == "INTEGER" else vectors).pop(0) for kind in classes)
-            found.append(Place(names))
-        else:
-            align = 16 if type.align == 16 else 8
-            offset = -(-offset // align) * align
-            found.append(Place(offset=offset))
-            offset += -(-type.size // 8) * 8
-    return found
+class Convention(ABC):
+    """A calling convention."""
 
+    integers: tuple[str, ...]
+    """The registers for integer arguments, in their order."""
+    scalar: str
+    """The register in which an integer or a pointer is returned."""
+    hidden: str | None = None
+    """The register for the address of a result in memory; None where that is a first argument of its own."""
+    callee_saved: tuple[str, ...]
+    caller_saved: tuple[str, ...]
+    """Those that a call may change, but for vectors."""
+    vectors: tuple[str, ...]
+    """Registers of 16 bytes that a call may change."""
+    halves: Mapping[str, str] = {}
+    """Registers of 16 bytes of which a call may change the upper half -> the name of the lower half."""
+    extends: bool
+    """Whether who calls extends integers to 32 bits, rather than who is called."""
+    red_zone: int
+    """Bytes below the stack pointer that a function may use as it likes: nobody else does."""
 
-def call(types: Sequence[Type], images: Sequence[bytes], *, variadic: bool = False) -> Call:
-    """Distribute arguments over registers and stack. `images` are the bytes of each argument as it lies in memory.
+    @abstractmethod
+    def result(self, function: Function) -> Result:
+        """Where the result of a function is found."""
 
-    Integers narrower than 32 bits are extended to 32, which callers made by clang do and callees made by clang rely on.
-    """
-    made, other = (_call(types, images, variadic, garbage) for garbage in (_UNDEFINED, _INVERTED))
-    return made if made == other else replace(made, other=other)
+    @abstractmethod
+    def placed(self, types: Sequence[Type]) -> list[Place]:
+        """Where arguments of these types go."""
 
+    def variadic(self, registers: Mapping[str, int]) -> dict[str, int]:
+        """The registers in which a call of a variadic function tells of those that hold arguments."""
+        return {}
 
-def _call(types: Sequence[Type], images: Sequence[bytes], variadic: bool, garbage: bytes) -> Call:
-    registers: dict[str, int] = {}
-    stack = bytearray()
-    for type, image, place in zip(types, images, places(types), strict=True):
-        words = _words(type, image, garbage)
-        if place.registers:
-            registers.update(zip(place.registers, words, strict=True))
-        else:
-            stack.extend(bytes(place.offset - len(stack)))
-            stack += b"".join(word.to_bytes(8, "little") for word in words)
-    if variadic:
-        registers["rax"] = sum(name.startswith("xmm") for name in registers)
-    return Call(registers, bytes(stack) + bytes(-len(stack) % 16))
+    @property
+    def buffer(self) -> str:
+        """The register that has the address of a result in memory where a function is entered."""
+        return self.hidden or self.integers[0]
 
+    def places(self, types: Sequence[Type], in_memory: bool = False) -> list[Place]:
+        """Where arguments of these types go in a call whose result may be `in_memory`."""
+        first = self._first(in_memory)
+        return self.placed([*first, *types])[len(first) :]
 
-def arguments(types: Sequence[Type], register: Callable[[str], int], stack: Callable[[int, int], bytes]) -> list[bytes]:
-    """The bytes of each argument at a function's entry: the inverse of `call`.
+    def call(
+        self, types: Sequence[Type], images: Sequence[bytes], *, variadic: bool = False, buffer: int | None = None
+    ) -> Call:
+        """Distribute arguments over registers and stack. `images` are the bytes of each argument as it lies in memory,
+        `buffer` is the address for a result in memory."""
+        if buffer is not None and self.hidden is None:
+            types, images = [Pointer(None), *types], [buffer.to_bytes(8, "little"), *images]
+        made, other = (self._call(types, images, variadic, garbage) for garbage in (_UNDEFINED, _INVERTED))
+        if buffer is not None and self.hidden is not None:
+            for one in (made, other):
+                one.registers[self.hidden] = buffer
+        return made if made == other else replace(made, other=other)
 
-    `register` reads a register, `stack` a number of bytes at an offset in the argument area.
-    """
-    images = []
-    for type, place in zip(types, places(types), strict=True):
-        words = (register(name) & (1 << 64) - 1 for name in place.registers)
-        image = b"".join(word.to_bytes(8, "little") for word in words)
-        images.append(image[: type.size] if place.registers else stack(place.offset, type.size))
-    return images
+    def _call(self, types: Sequence[Type], images: Sequence[bytes], variadic: bool, garbage: bytes) -> Call:
+        registers: dict[str, int] = {}
+        stack = bytearray()
+        copies: list[tuple[str | int, Type, bytes]] = []
+        for type, image, place in zip(types, images, self.placed(types), strict=True):
+            if place.indirect:
+                copies.append((place.registers[0] if place.registers else place.offset, type, image))
+                image = bytes(8)
+            elif self.extends and isinstance(type, Int) and type.size < 4:
+                image = (int.from_bytes(image, "little", signed=type.signed) & 0xFFFFFFFF).to_bytes(4, "little")
+            if place.registers:
+                registers.update(zip(place.registers, _words(image, place.width, garbage), strict=True))
+            else:
+                stack.extend(bytes(place.offset - len(stack)))
+                stack += image + garbage[: -len(image) % 8]
+        found = []
+        for where, type, image in copies:
+            stack.extend(bytes(-len(stack) % max(8, type.align)))
+            found.append(Copy(where, len(stack)))
+            stack += image
+        if variadic:
+            registers.update(self.variadic(registers))
+        return Call(registers, bytes(stack) + bytes(-len(stack) % 16), None, tuple(found))
+
+    def arguments(
+        self,
+        types: Sequence[Type],
+        register: Callable[[str], int],
+        stack: Callable[[int, int], bytes],
+        memory: Callable[[int, int], bytes],
+        *,
+        in_memory: bool = False,
+    ) -> list[bytes]:
+        """The bytes of each argument at a function's entry: the inverse of `call`.
+
+        `register` reads a register, `stack` a number of bytes at an offset in the argument area, `memory` at an
+        address.
+        """
+        images = []
+        for type, place in zip(types, self.places(types, in_memory), strict=True):
+            size = 8 if place.indirect else type.size
+            parts = ((register(name) & (1 << 64) - 1).to_bytes(8, "little")[: place.width] for name in place.registers)
+            image = b"".join(parts)[:size] if place.registers else stack(place.offset, size)
+            images.append(memory(int.from_bytes(image, "little"), type.size) if place.indirect else image)
+        return images
+
+    def result_bytes(self, function: Function, registers: Mapping[str, int]) -> bytes:
+        """The bytes of a result that was returned in registers (a value for each register that `result` names)."""
+        if function.result is None:
+            return b""
+        where = self.result(function)
+        words = ((registers[name] & (1 << 64) - 1).to_bytes(8, "little") for name in where.registers)
+        return b"".join(word[: where.width] for word in words)[: function.result.size]
+
+    def _first(self, in_memory: bool) -> list[Type]:
+        return [Pointer(None)] if in_memory and self.hidden is None else []
 
 
 _UNDEFINED = b"\xb7\x8d\xa1\xc9\x95\xe3\xd5"
@@ -164,16 +182,7 @@ _UNDEFINED = b"\xb7\x8d\xa1\xc9\x95\xe3\xd5"
 _INVERTED = bytes(byte ^ 0xFF for byte in _UNDEFINED)
 
 
-def _words(type: Type, image: bytes, garbage: bytes) -> list[int]:
-    if isinstance(type, Int) and type.size < 4:
-        image = (int.from_bytes(image, "little", signed=type.signed) & 0xFFFFFFFF).to_bytes(4, "little")
-    image += garbage[: -len(image) % 8]
-    return [int.from_bytes(image[start : start + 8], "little") for start in range(0, len(image), 8)]
-
-
-def result_bytes(function: Function, registers: dict[str, int]) -> bytes:
-    """The bytes of a result that was returned in registers (a value for each register that `result` names)."""
-    if function.result is None:
-        return b""
-    words = (registers[name] & (1 << 64) - 1 for name in result(function).registers)
-    return b"".join(word.to_bytes(8, "little") for word in words)[: function.result.size]
+def _words(image: bytes, width: int, garbage: bytes) -> list[int]:
+    """The values of registers that have so many bytes of an argument each."""
+    parts = (image[start : start + width] for start in range(0, len(image), width))
+    return [int.from_bytes(part + garbage[: 8 - len(part)], "little") for part in parts]

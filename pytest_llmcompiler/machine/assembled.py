@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from pytest_llmcompiler.machine.gas import Unit
 from pytest_llmcompiler.machine.loader import Segment
 
 Engine = Literal["keystone", "llvm"]
@@ -46,8 +48,18 @@ class Assembled:
         return segment.data[address - segment.address :][:16]
 
 
+Attempt = Callable[[Unit, str, frozenset[str], int, Mapping[str, int], Limits], Assembled]
+"""What an assembler makes of a text that defines a function: the names in it that mean the program's, where it is
+placed, and the program's symbols. Raises RefusalError for what it leaves to others."""
+
+
 class RefusalError(Exception):
     """Keystone can't or shall not assemble this; the message says why."""
+
+
+def open_no_more() -> None:
+    """The same for a process that is to be: it has its standard streams, and opens nothing else."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
 
 
 def open_no_files() -> None:

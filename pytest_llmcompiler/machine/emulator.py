@@ -1,27 +1,25 @@
-"""One emulated x86-64 machine (unicorn): a program loaded whole, and a candidate in the place of a function."""
+"""One emulated machine (unicorn): a program loaded whole, and a candidate in the place of a function."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import unicorn
-from unicorn import x86_const as x86
 
 from pytest_llmcompiler.inputs.place import ARENA, GARBAGE, LOW_SLOTS, PAGE, RETURN, SLOTS, STUB_SIZE, STUBS, Placed
 from pytest_llmcompiler.machine import abi
-from pytest_llmcompiler.machine.alignment import ALIGNMENT, Operand, aligned_operand
 from pytest_llmcompiler.machine.assemblers import Assembled
 from pytest_llmcompiler.machine.assemblers import Segment as CandidateSegment
-from pytest_llmcompiler.machine.hazards import hazard
 from pytest_llmcompiler.machine.heap import Heap, is_heap
 from pytest_llmcompiler.machine.libc import Exit, Kernel, Trap
 from pytest_llmcompiler.machine.memory import Block
 from pytest_llmcompiler.machine.outside import Outside, mixed
 from pytest_llmcompiler.machine.preconditions import checks
+from pytest_llmcompiler.machine.processor import Guard
 from pytest_llmcompiler.machine.run import (
     ELSEWHERE,
     CallOut,
@@ -33,9 +31,10 @@ from pytest_llmcompiler.machine.run import (
     Unset,
     initial_errno,
 )
+from pytest_llmcompiler.program.image import Segment
 from pytest_llmcompiler.program.ir import PAD
-from pytest_llmcompiler.program.reference import Program, Segment
-from pytest_llmcompiler.program.types import Function
+from pytest_llmcompiler.program.reference import Program
+from pytest_llmcompiler.program.types import Function, Type
 
 STACK, STACK_SIZE = 0x7FFD12340000, 64 * PAGE
 DEEP = 256 * PAGE
@@ -69,18 +68,7 @@ _ACCESS = {
     unicorn.UC_MEM_READ_PROT: "read",
     unicorn.UC_MEM_FETCH_PROT: "jump",
 }
-_EXCEPTIONS = {0: "division by zero or overflow in it", 3: "breakpoint", 4: "overflow trap", 13: "protection fault"}
-_REGISTERS = (*abi.CALLEE_SAVED, "rsp", "rip", "eflags", "mxcsr", "fpcw", "fptag")
-"""What a run shows besides its result."""
-_IDS = {
-    name: getattr(x86, f"UC_X86_REG_{name.upper()}")
-    for name in (*_REGISTERS, *abi.CALLER_SAVED, *(f"xmm{number}" for number in range(16)))
-}
-_GENERAL = tuple(name for name in _IDS if name not in ("rip", "eflags", "mxcsr", "fpcw", "fptag"))
-"""The registers that hold arguments, results and what else programs put there."""
 _INVERSE: dict[Unset, Unset] = {"garbage": "inverse", "inverse": "garbage", "zeros": "zeros"}
-_DIRECTION = 1 << 10
-_MXCSR_CONTROL = 0xFFC0
 
 _NO_INPUT = Placed((), (), (), (), 0, None)
 
@@ -120,12 +108,17 @@ class Machine:
     ) -> None:
         self.program, self.function, self.signature = program, function, signature
         self.candidate, self.fill = candidate, fill
+        self.processor, self.convention = program.target.processor, program.target.convention
+        self._numbers = self.processor.numbers
+        self._stack_number, self._counter_number = (
+            self._numbers[name] for name in (self.processor.stack, self.processor.counter)
+        )
         self._externals = externals or {}
-        self._uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+        self._uc = self.processor.engine()
         self._arena = Block(ARENA)
-        self._heap = Heap(self._uc, GARBAGE[fill], self._arena.pointer)
+        self._heap = Heap(self._uc, program.target, GARBAGE[fill], self._arena.pointer)
         self._outside = Outside(self, self._heap)
-        self._kernel = Kernel(self._uc)
+        self._kernel = Kernel(self._uc, self.processor)
         self._data: list[tuple[int, Block]] = []
         self._fixed: list[tuple[int, Block]] = []
         """The program's constants."""
@@ -140,6 +133,9 @@ class Machine:
         self._edges: set[tuple[int, int]] = set()
         self._lost: dict[Unset, list[tuple[int, int]]] = {}
         """What a call leaves in the registers that it may change."""
+        self._shown = (*self.convention.callee_saved, self.processor.stack, self.processor.counter)
+        self._shown += (*self.processor.state, *self.convention.result(signature).registers)
+        """What a run shows."""
         self._callers: dict[int, int] = {}
         """Where calls came from that return by way of `NARROW`, by the place on the stack."""
         self._narrow_left = 0
@@ -184,7 +180,7 @@ class Machine:
 
     def _load_surroundings(self) -> None:
         self._uc.mem_map(STUBS, PAGE, unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC)
-        self._uc.mem_write(STUBS, b"\xc3" * PAGE)
+        self._uc.mem_write(STUBS, self.processor.returning * (PAGE // len(self.processor.returning)))
         self._stack = self._map(STACK, STACK_SIZE)
         for slot in (*SLOTS, *LOW_SLOTS):
             rights = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE
@@ -195,7 +191,7 @@ class Machine:
         uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._on_access)
         uc.hook_add(unicorn.UC_HOOK_INSN_INVALID, self._on_invalid)
         uc.hook_add(unicorn.UC_HOOK_INTR, self._on_interrupt)
-        uc.hook_add(unicorn.UC_HOOK_INSN, self._on_syscall, None, 1, 0, x86.UC_X86_INS_SYSCALL)
+        self.processor.on_system_call(uc, self._on_syscall)
         self.watch(STUBS, STUBS + PAGE - STUB_SIZE - 1, self._on_callback)
         for name, action in self._heap.functions.items():
             self._replace(name, action)
@@ -225,7 +221,7 @@ class Machine:
         if name in self.program.functions or name not in self.program.symbols:
             return
         address = self.program.symbols[name].address
-        self._uc.mem_write(address, b"\xc3")
+        self._uc.mem_write(address, self.processor.returning)
         self.watch(address, address, lambda _: action())
 
     def _guarded(self, action: Callable[..., None], *args: int) -> None:
@@ -247,37 +243,37 @@ class Machine:
         # Apart from the stack of the runs: the library keeps pointers to the environment and what follows it.
         uc, stack = self._uc, START + START_SIZE - PAGE
         uc.mem_map(START, START_SIZE, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
-        uc.reg_write(x86.UC_X86_REG_FPCW, 0x37F)
-        uc.reg_write(x86.UC_X86_REG_MXCSR, 0x1F80)
-        # The process's initial stack: argc, argv, envp and the auxiliary vector, each ended by zero; AT_RANDOM (25)
-        # must point to 16 bytes, AT_PAGESZ (6) is read by the allocator.
-        words = (1, stack + 256, 0, 0, 6, PAGE, 25, stack + 256, 0, 0)
-        uc.mem_write(stack, b"".join(word.to_bytes(8, "little") for word in words))
-        uc.mem_write(stack + 256, b"program\0" * 2)
-        uc.reg_write(x86.UC_X86_REG_RSP, stack)
-        self._emulate(self.program.entry, self.program.symbols["main"].address)
+        self.processor.start(uc)
+        system, symbols = self.program.target.system, self.program.symbols
+        uc.mem_write(stack, system.initial(stack))
+        uc.reg_write(self._stack_number, stack)
+        self._emulate(self.program.entry, symbols["main"].address)
         uc.mem_protect(START, START_SIZE, unicorn.UC_PROT_READ)
-        self._arguments = (uc.reg_read(x86.UC_X86_REG_RDI), uc.reg_read(x86.UC_X86_REG_RSI))
-        stdout = int.from_bytes(uc.mem_read(self.program.symbols["stdout"].address, 8), "little")
-        unbuffered = 2  # _IONBF
-        self._call("setvbuf", (stdout, 0, unbuffered, 0))
-        self._errno = self._call("__errno_location", ()) if "__errno_location" in self.program.symbols else 0
+        self._arguments = self.argument(0), self.argument(1)
+        system.settle(self._call, self.read, symbols)
+        self._errno = self._call(system.errno, ()) if system.errno in symbols else 0
         self._heap.errno = self._errno
 
     def _call(self, name: str, args: tuple[int, ...]) -> int:
-        stack = STACK + STACK_SIZE - FRAME - 8
-        self._uc.mem_write(stack, RETURN.to_bytes(8, "little"))
-        self._uc.reg_write(x86.UC_X86_REG_RSP, stack)
-        for register, value in zip(abi.INTEGER_REGISTERS, args):
-            self._uc.reg_write(_IDS[register], value)
+        self._uc.reg_write(self._stack_number, STACK + STACK_SIZE - FRAME - self.processor.pushed)
+        self._return_to(RETURN)
+        for register, value in zip(self.convention.integers, args):
+            self._uc.reg_write(self._numbers[register], value)
         self._emulate(self.program.symbols[name].address, RETURN)
-        return self.register("rax")
+        return self.register(self.convention.scalar)
+
+    def _return_to(self, address: int) -> None:
+        """Let the function that is entered now return to an address."""
+        if self.processor.link:
+            self._uc.reg_write(self._numbers[self.processor.link], address)
+        else:
+            self._uc.mem_write(self._uc.reg_read(self._stack_number), address.to_bytes(8, "little"))
 
     def _emulate(self, start: int, until: int) -> None:
         self._uc.emu_start(start, until, count=1_000_000)
         if self._raised:
             raise self._raised
-        if self._end or self._uc.reg_read(x86.UC_X86_REG_RIP) != until:
+        if self._end or self._uc.reg_read(self._counter_number) != until:
             raise RuntimeError(f"the program of the case did not start: {self._end}")
 
     def _load_candidate(self, candidate: Assembled) -> None:
@@ -291,10 +287,10 @@ class Machine:
                 rights = unicorn.UC_PROT_READ | (unicorn.UC_PROT_EXEC if segment.executable else 0)
                 self._uc.mem_map(segment.address, size, rights)
                 self._uc.mem_write(segment.address, segment.data)
-        distance = candidate.symbols[self.function] - (self.entry + 5)
-        jump = b"\xe9" + distance.to_bytes(4, "little", signed=True)
+        jump = self.processor.jump(self.entry, candidate.symbols[self.function])
         # Nothing of the original is left, so that a candidate can't run it by its address.
-        self._uc.mem_write(self.entry, jump.ljust(self.program.symbols[self.function].size, b"\xcc"))
+        rest = (self.program.symbols[self.function].size - len(jump)) // len(self.processor.trap)
+        self._uc.mem_write(self.entry, jump + self.processor.trap * rest)
         # Compilers may call the local functions of a file as they like, and gcc does not align the stack for them.
         for name in (candidate.calls | self.program.functions) - self.program.local:
             if name in self.program.addresses and name != self.function:
@@ -302,19 +298,11 @@ class Machine:
                 self.watch(self.program.addresses[name], self.program.addresses[name], action)
         self.watch(NARROW, NARROW, self._on_narrow_return)
         for address, mnemonic in candidate.mnemonics.items():
-            self._guard_instruction(address, mnemonic)
-
-    def _guard_instruction(self, address: int, mnemonic: str) -> None:
-        """Watch an instruction that the emulator would run and a process may not, or that it computes wrongly."""
-        assert self.candidate is not None
-        code = self.candidate.code_at(address)
-        found = hazard(mnemonic, code)
-        if found:
-            outcome, words = found
-            self.watch(address, address, lambda pc: self._stop(outcome, Fault(words, pc)))
-        operand = aligned_operand(code, address)
-        if operand:
-            self.watch(address, address, functools.partial(self._on_aligned, operand))
+            found = self.processor.hazard(mnemonic, candidate.code_at(address))
+            if found:
+                self.watch(address, address, functools.partial(self._on_hazard, *found))
+        for address, guard in self.processor.guards(candidate):
+            self.watch(address, address, functools.partial(self._on_guarded, guard))
 
     def _freeze(self) -> None:
         """Remember the state from which every run starts."""
@@ -331,12 +319,11 @@ class Machine:
 
     def _state(self, unset: Unset) -> _Start:
         self._unset = unset
-        saved = {name: self._garbage(index) for index, name in enumerate(abi.CALLEE_SAVED)}
+        saved = {name: self._garbage(index) for index, name in enumerate(self.convention.callee_saved)}
         for name, value in saved.items():
-            self._uc.reg_write(_IDS[name], value)
+            self._uc.reg_write(self._numbers[name], value)
         self._clobber()
-        self._uc.reg_write(x86.UC_X86_REG_EFLAGS, 0x202)
-        self._uc.reg_write(x86.UC_X86_REG_FPTAG, 0xFFFF)
+        self.processor.settle(self._uc)
         top = BLANK_TOP if unset == "zeros" else STACK_SIZE - FRAME
         return _Start(self._uc.context_save(), saved, self._garbage_of(STACK_SIZE), top)
 
@@ -378,22 +365,31 @@ class Machine:
     def run_main(self, limit: int) -> Run:
         """Run the whole program from `main` on; a return from there is an exit."""
         self._reset(_NO_INPUT, "garbage")
-        registers = dict(zip(abi.INTEGER_REGISTERS, self._arguments))
+        registers = dict(zip(self.convention.integers, self._arguments))
         run = self._run(self.program.symbols["main"].address, abi.Call(registers, b""), limit)
-        return replace(run, outcome="exit", code=self.register("rax") & 0xFF) if run.outcome == "return" else run
+        code = self.register(self.convention.scalar) & 0xFF
+        return replace(run, outcome="exit", code=code) if run.outcome == "return" else run
 
     def entered(self, placed: Placed, call: abi.Call, unset: Unset) -> dict[str, int]:
         """The registers that a run starts with."""
         self._reset(placed, unset)
         self._enter(call.inverted if unset == "inverse" else call)
-        return {name: self.register(name) for name in _GENERAL}
+        return {name: self.register(name) for name in (*self.processor.registers, self.processor.stack)}
 
     def _enter(self, call: abi.Call) -> None:
-        stack = STACK + self._start.top - 8
-        self._stack.write(RETURN.to_bytes(8, "little") + call.stack, stack - STACK)
-        self._uc.reg_write(x86.UC_X86_REG_RSP, stack)
+        area = STACK + self._start.top
+        pushed = b"" if self.processor.link else RETURN.to_bytes(8, "little")
+        self._stack.write(pushed + call.stack, self._start.top - len(pushed))
+        self._uc.reg_write(self._stack_number, area - len(pushed))
+        if self.processor.link:
+            self._uc.reg_write(self._numbers[self.processor.link], RETURN)
         for name, value in call.registers.items():
-            self._uc.reg_write(_IDS[name], value)
+            self._uc.reg_write(self._numbers[name], value)
+        for copy in call.copies:
+            if isinstance(copy.pointer, str):
+                self._uc.reg_write(self._numbers[copy.pointer], area + copy.offset)
+            else:
+                self._stack.write((area + copy.offset).to_bytes(8, "little"), self._start.top + copy.pointer)
 
     def _run(self, start: int, call: abi.Call, limit: int, brief: bool = False) -> Run:
         self._enter(call)
@@ -407,7 +403,18 @@ class Machine:
 
     def register(self, name: str) -> int:
         """The value of a register now."""
-        return int(self._uc.reg_read(_IDS[name]))
+        return int(self._uc.reg_read(self._numbers[name]))
+
+    def argument(self, index: int) -> int:
+        """The value of an integer argument, one of the first, where a function is entered."""
+        return self.register(self.convention.integers[index])
+
+    def arguments(self, types: Sequence[Type], *, in_memory: bool = False) -> list[bytes]:
+        """The bytes of the arguments where a function is entered whose result may be `in_memory`."""
+        area = self.register(self.processor.stack) + self.processor.pushed
+        return self.convention.arguments(
+            types, self.register, lambda offset, size: self.read(area + offset, size), self.read, in_memory=in_memory
+        )
 
     def read(self, address: int, size: int) -> bytes:
         """Memory as it is now; as much of it as is mapped."""
@@ -520,7 +527,7 @@ class Machine:
 
     def _failed(self, error: unicorn.UcError) -> None:
         if self._end is None:
-            pc = self._uc.reg_read(x86.UC_X86_REG_RIP)
+            pc = self._uc.reg_read(self._counter_number)
             words = "illegal instruction" if error.errno == unicorn.UC_ERR_INSN_INVALID else str(error)
             self._end = ("fault", Fault(words, pc), 0)
 
@@ -532,14 +539,14 @@ class Machine:
     def _ended(self) -> Run:
         assert self._placed is not None
         self._has_strayed(self._placed)
-        normal: Outcome = "return" if self.register("rip") == RETURN else "limit"
+        normal: Outcome = "return" if self.register(self.processor.counter) == RETURN else "limit"
         outcome, fault, code = self._end or (normal, None, 0)
         return Run(outcome, self.fill, fault=fault, code=code)
 
     def _observed(self, call: abi.Call) -> Run:
-        names = (*_REGISTERS, *abi.result(self.signature).registers)
-        registers = dict(zip(names, self._uc.reg_read_batch([_IDS[name] for name in names]), strict=True))
-        normal: Outcome = "return" if registers["rip"] == RETURN else "limit"
+        values = self._uc.reg_read_batch([self._numbers[name] for name in self._shown])
+        registers = dict(zip(self._shown, values, strict=True))
+        normal: Outcome = "return" if registers[self.processor.counter] == RETURN else "limit"
         outcome, fault, code = self._end or (normal, None, 0)
         run = Run(
             outcome,
@@ -560,7 +567,7 @@ class Machine:
         if outcome in ("fault", "limit", "forbidden", "vex"):
             return run
         if outcome == "return":
-            run.result = abi.result_bytes(self.signature, registers)
+            run.result = self.convention.result_bytes(self.signature, registers)
             run.abi = (*self._abi, *self._breaches(registers, call))
         run.slots = slots
         run.globals = tuple(self.variable(name) for name in self.program.globals)
@@ -587,16 +594,11 @@ class Machine:
     def _breaches(self, registers: dict[str, int], call: abi.Call) -> Iterator[str]:
         for name, value in self._start.saved.items():
             if registers[name] != value:
-                yield f"callee-saved register %{name} is not restored"
+                yield f"callee-saved register {self.processor.sign}{name} is not restored"
         top = STACK + self._start.top
-        if registers["rsp"] != top:
-            yield f"the stack pointer returns {registers['rsp'] - top:+d} bytes off"
-        if registers["eflags"] & _DIRECTION:
-            yield "the direction flag is left set"
-        if (registers["mxcsr"] ^ 0x1F80) & _MXCSR_CONTROL or registers["fpcw"] != 0x37F:
-            yield "the floating-point control words are changed"
-        if registers["fptag"] != 0xFFFF:
-            yield "the x87 register stack is not empty"
+        if registers[self.processor.stack] != top:
+            yield f"the stack pointer returns {registers[self.processor.stack] - top:+d} bytes off"
+        yield from self.processor.breaches(registers)
         frame = top - STACK + len(call.stack)
         if self._stack.read(frame) != self._start.stack[frame:]:
             yield "the caller's stack frame is written"
@@ -605,7 +607,7 @@ class Machine:
 
     def _on_access(self, uc: Any, access: int, address: int, size: int, value: int, data: Any) -> bool:
         words = _ACCESS[access]
-        pc = uc.reg_read(x86.UC_X86_REG_RIP)
+        pc = uc.reg_read(self._counter_number)
         if words == "jump":
             pc = self._caller()
         address &= (1 << 64) - 1
@@ -623,12 +625,15 @@ class Machine:
         self._is_deep = True
 
     def _on_invalid(self, uc: Any, data: Any) -> bool:
-        self._stop("fault", Fault("illegal instruction", uc.reg_read(x86.UC_X86_REG_RIP)))
+        self._stop("fault", Fault("illegal instruction", uc.reg_read(self._counter_number)))
         return False
 
     def _on_interrupt(self, uc: Any, number: int, data: Any) -> None:
-        words = _EXCEPTIONS.get(number, f"processor exception {number}")
-        self._stop("fault", Fault(words, uc.reg_read(x86.UC_X86_REG_RIP)))
+        if number == self.processor.system_call:
+            self._guarded(self._kernel.syscall)
+            return
+        words = self.processor.exceptions.get(number, f"processor exception {number}")
+        self._stop("fault", Fault(words, uc.reg_read(self._counter_number)))
 
     def _on_syscall(self, uc: Any, data: Any) -> None:
         self._guarded(self._kernel.syscall)
@@ -644,32 +649,37 @@ class Machine:
 
     def _on_call(self, address: int) -> None:
         """The candidate calls the program: the stack must be aligned then."""
-        stack = self._uc.reg_read(x86.UC_X86_REG_RSP)
-        if stack % 16 != 8 and self.in_candidate(self._caller()):
+        stack = self._uc.reg_read(self._stack_number) + self.processor.pushed
+        if stack % 16 and self.in_candidate(self._caller()):
             self._abi.append(f"the stack is not aligned to 16 bytes at the call of {self.name_of(address)}")
 
     def _on_narrow_call(self, address: int) -> None:
         self._on_call(address)
-        caller, stack = self._caller(), self.register("rsp")
+        caller, stack = self._caller(), self.register(self.processor.stack)
         if self._narrow_left and self.in_candidate(caller):
             self._narrow_left -= 1
             self._callers[stack] = caller
-            self._uc.mem_write(stack, NARROW.to_bytes(8, "little"))
+            self._return_to(NARROW)
 
     def _on_narrow_return(self, _: int) -> None:
-        stack = self.register("rsp") - 8
+        stack = self.register(self.processor.stack) - self.processor.pushed
         if stack not in self._callers:
             raise Trap("a jump into no function")
-        self._uc.mem_write(stack, self._callers.pop(stack).to_bytes(8, "little"))
-        self._uc.reg_write(x86.UC_X86_REG_RSP, stack)
-        result = self.register("rax").to_bytes(8, "little")[:4]
-        self._uc.reg_write(x86.UC_X86_REG_RAX, self._garbage(16))
-        self._return("rax", result)
+        self._uc.reg_write(self._stack_number, stack)
+        self._return_to(self._callers.pop(stack))
+        scalar = self.convention.scalar
+        result = self.register(scalar).to_bytes(8, "little")[:4]
+        self._uc.reg_write(self._numbers[scalar], self._garbage(16))
+        self._return(scalar, result)
 
-    def _on_aligned(self, operand: Operand, pc: int) -> None:
-        address = operand.address(lambda name: self._uc.reg_read(getattr(x86, f"UC_X86_REG_{name.upper()}")))
-        if address % ALIGNMENT:
-            self._stop("fault", Fault("misaligned access", pc, address, "misaligned", ALIGNMENT))
+    def _on_hazard(self, outcome: Outcome, words: str, pc: int) -> None:
+        """An instruction that the emulator would run and a process may not, or that it computes wrongly."""
+        self._stop(outcome, Fault(words, pc))
+
+    def _on_guarded(self, guard: Guard, pc: int) -> None:
+        refused = guard(lambda name: int(self._uc.reg_read(self.processor.number(name))))
+        if refused:
+            self._stop("fault", Fault("misaligned access", pc, refused.address, "misaligned", refused.size))
 
     def _on_callback(self, address: int) -> None:
         number = (address - STUBS) // STUB_SIZE
@@ -688,7 +698,7 @@ class Machine:
         if len(self._calls) == MOST_CALLS:
             self._stop("limit")
             return
-        passed = {register: self.register(register) for register in abi.INTEGER_REGISTERS}
+        passed = {register: self.register(register) for register in self.convention.integers}
         call, result = self._outside.called(name, type, self._placed, len(self._calls))
         self._calls.append(call)
         self.replies.append(Reply(callee, passed, result, tuple(self._outside.effects)))
@@ -699,21 +709,26 @@ class Machine:
     def _return(self, register: str, data: bytes) -> None:
         """Return a value; the bits that its type leaves undefined stay garbage."""
         mask = (1 << 8 * len(data)) - 1
-        self._uc.reg_write(_IDS[register], self._uc.reg_read(_IDS[register]) & ~mask | int.from_bytes(data, "little"))
+        number = self._numbers[register]
+        self._uc.reg_write(number, self._uc.reg_read(number) & ~mask | int.from_bytes(data, "little"))
 
     def _clobber(self) -> None:
         """Put garbage into every register that a call may change."""
         if self._unset not in self._lost:
-            general = [(_IDS[name], self._garbage(16 + index)) for index, name in enumerate(abi.CALLER_SAVED)]
-            vectors = [(_IDS[f"xmm{n}"], self._garbage(32 + n) * ((1 << 64) + 1)) for n in range(16)]
-            self._lost[self._unset] = general + vectors
+            general, vectors = enumerate(self.convention.caller_saved, 16), enumerate(self.convention.vectors, 32)
+            lost = [(self._numbers[name], self._garbage(index)) for index, name in general]
+            lost += [(self._numbers[name], self._garbage(index) * ((1 << 64) + 1)) for index, name in vectors]
+            self._lost[self._unset] = lost
         self._uc.reg_write_batch(self._lost[self._unset])
+        for whole, half in self.convention.halves.items():
+            self._uc.reg_write(self._numbers[whole], self._garbage(15) << 64 | self.register(half))
 
     def _caller(self) -> int:
-        """The address that the topmost word of the stack holds: where a function that was just entered came from."""
-        stack = self._uc.reg_read(x86.UC_X86_REG_RSP)
+        """Where a function that was just entered came from."""
+        if self.processor.link:
+            return self.register(self.processor.link)
         try:
-            return int.from_bytes(self._uc.mem_read(stack, 8), "little")
+            return int.from_bytes(self._uc.mem_read(self._uc.reg_read(self._stack_number), 8), "little")
         except unicorn.UcError:
             return 0
 
@@ -752,7 +767,9 @@ class Machine:
         return None
 
     def _return_addresses(self) -> Iterator[int]:
-        stack = self._uc.reg_read(x86.UC_X86_REG_RSP)
+        if self.processor.link:
+            yield self.register(self.processor.link)
+        stack = self._uc.reg_read(self._stack_number)
         if STACK <= stack < STACK + STACK_SIZE - 8:
             words = self._stack.read(stack - STACK, min(2048, STACK_SIZE - (stack - STACK)) // 8 * 8)
             for start in range(0, len(words), 8):

@@ -1,17 +1,19 @@
 """Reading GNU assembly text of unknown origin: statements, sections, and nothing that acts on the host.
 
-The syntax is that of the GNU assembler for x86 (https://sourceware.org/binutils/docs/as/), AT&T and Intel
-flavour, as far as compilers emit it. Directives are a whitelist: what is not known to be harmless is an error.
+The syntax is that of the GNU assembler (https://sourceware.org/binutils/docs/as/), as far as compilers emit it; what of
+it depends on the processor is a `Dialect`. Directives are a whitelist: what is not known to be harmless is an error.
 """
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-Syntax = Literal["att", "intel"]
+Syntax = Literal["att", "intel", "only"]
+"""How instructions are written: `only` where a processor knows one way."""
 Kind = Literal["label", "instruction", "data", "align", "space", "set", "weak"]
 
 TEXT_BYTES = 1 << 20
@@ -46,6 +48,34 @@ class LinkError(Exception):
 
 class UnsupportedError(LinkError):
     """Valid code that this loader can't place, like thread-local storage: no fault of the text."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What assembly of one processor is like."""
+
+    syntax: Callable[[str], Syntax]
+    """The syntax at the start of a text without comments."""
+    syntaxes: Mapping[Syntax, str]
+    """The directive for each syntax; empty where there is but one."""
+    integers: Mapping[str, int]
+    """Bytes of one element, for each directive that holds integers or addresses."""
+    prefixes: frozenset[str] = frozenset()
+    """What may stand in front of a mnemonic."""
+    comments: tuple[str, ...] = ("//",)
+    """What begins a comment up to the end of the line anywhere; at the start of a line # does so everywhere."""
+    ignored: frozenset[str] = frozenset()
+    """Further directives without effect on bytes and names."""
+    aligns_to_powers: bool = False
+    """Whether `.align` counts in powers of two."""
+    lacking: re.Pattern[str] | None = None
+    """LLVM's message for what other processors than the target's have; group 1 says what that needs."""
+
+    def uncommented(self, line: str) -> str:
+        """A line without the comment at its end."""
+        for start in self.comments:
+            line = line.split(start)[0]
+        return line
 
 
 class Section(NamedTuple):
@@ -89,6 +119,7 @@ class Unit:
     """A text, read."""
 
     source: str
+    dialect: Dialect
     syntax: Syntax
     """The syntax in force at the start of the text."""
     sections: list[Section] = field(default_factory=list)
@@ -118,20 +149,8 @@ SYMBOL = r"[A-Za-z_.$?][\w.$?]*"
 LITERAL = r"""'(?:\\.|[^'\\])'|"(?:\\.|[^"\\])*\""""
 """A string or character, quotes and all."""
 
-PREFIXES = frozenset((
-    "lock", "rep", "repe", "repz", "repne", "repnz", "data16", "addr32", "rex64", "notrack", "bnd", "xacquire",
-    "xrelease", "cs", "ds", "es", "fs", "gs", "ss",
-))  # fmt: skip
-"""What may stand in front of a mnemonic."""
-_INTEGERS = {
-    ".byte": 1, ".2byte": 2, ".short": 2, ".value": 2, ".word": 2, ".hword": 2,
-    ".4byte": 4, ".long": 4, ".int": 4, ".8byte": 8, ".quad": 8,
-}  # fmt: skip
 _STRINGS = frozenset((".ascii", ".asciz", ".string"))
 _OTHER_DATA = frozenset((".octa", ".float", ".single", ".double", ".sleb128", ".uleb128"))
-DATA_WIDTHS = _INTEGERS
-"""Bytes of one element, for each directive that holds integers or addresses."""
-
 _IGNORED = frozenset((
     ".file", ".ident", ".addrsig", ".addrsig_sym", ".size", ".type", ".version", ".loc", ".code64", ".extern",
     ".globl", ".global", ".hidden", ".protected", ".internal", ".local", ".build_version", ".subsections_via_symbols",
@@ -171,13 +190,6 @@ _ASSIGNMENT = re.compile(rf'(?:({SYMBOL})|"([^"\\]+)")\s*(==?)(?!=)')
 _HEAD = re.compile(rf"(\{{\w+\}}|{SYMBOL})(?=[\s\"'%$*({{\[-]|$)\s*")
 _PLAIN = re.compile(r"(\s*)([A-Za-z]\w*)(?:[ \t]+([\w$%(\[.*-][^=:\"'{]*))?\s*")
 """An instruction that can't be anything else."""
-_AT_REGISTER = re.compile(
-    r"%\s*(?:[re]?[abcd]x|[re]?[sd]i|[re]?[sb]p|[abcd][lh]|r\d+[dwb]?|[xyz]mm\d+|rip|[c-gs]s|st)\b"
-)
-_BARE_REGISTER = re.compile(
-    r"(?<![\w.$%@])(?:[re][abcd]x|[re][sd]i|[re][sb]p|[abcd][lh]|r(?:8|9|1[0-5])[dwb]?|[xyz]mm\d+)\b"
-)
-_SYNTAX_DIRECTIVE = re.compile(r"\.(?:att|intel)_syntax\b", re.IGNORECASE)
 _NUMBER = re.compile(r"([+-]?)\s*(0[xX][0-9a-fA-F]+|0[bB][01]+|0[0-7]*|[1-9][0-9]*)$")
 
 
@@ -207,22 +219,16 @@ def split_operands(text: str) -> list[str]:
     return parts
 
 
-def read(source: str) -> Unit:
+def read(source: str, dialect: Dialect) -> Unit:
     """Read a text. Raises AssemblyError for what can't or must not be assembled."""
-    return _Reader(source).read()
-
-
-def _text_syntax(code: str) -> Syntax:
-    """The syntax at the start of a text: what the registers look like, if no directive says it."""
-    if _SYNTAX_DIRECTIVE.search(code) or _AT_REGISTER.search(code):
-        return "att"
-    return "intel" if _BARE_REGISTER.search(code) else "att"
+    return _Reader(source, dialect).read()
 
 
 class _Reader:
-    def __init__(self, source: str) -> None:
-        self.unit = Unit(source, "att")
-        self.syntax: Syntax = "att"
+    def __init__(self, source: str, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self.syntax = dialect.syntax("")
+        self.unit = Unit(source, dialect, self.syntax)
         self.space = 0
         self.indices: dict[Section, int] = {}
         self.known: dict[str, Section | None] = {}
@@ -246,7 +252,7 @@ class _Reader:
         if bad:
             raise self.error(f"control character {bad[0]!r} in the text", bad.start())
         spans, self.code = self.split(source)
-        self.unit.syntax = self.syntax = _text_syntax(self.code)
+        self.unit.syntax = self.syntax = self.dialect.syntax(self.code)
         for start, end in spans:
             self.statement(self.code[start:end], start)
         return self.unit
@@ -260,7 +266,7 @@ class _Reader:
             place = end = special.start()
             match = _TOKEN.match(source, place)
             group = match.lastgroup if match else None
-            if match is None:
+            if match is None or (group == "line" and not self.is_comment(source, place)):
                 end = place + 1
             elif group == "end":
                 spans.append((begin, place))
@@ -282,6 +288,11 @@ class _Reader:
             self.refuse_non_ascii(source, plain)
         return spans, "".join(pieces)
 
+    def is_comment(self, source: str, place: int) -> bool:
+        """Whether what looks like a comment up to the end of the line is one."""
+        starts = source.startswith(self.dialect.comments, place)
+        return starts or not source[source.rfind("\n", 0, place) + 1 : place].strip()
+
     def refuse_non_ascii(self, source: str, plain: list[tuple[int, int]]) -> None:
         for start, end in plain:
             bad = re.search(r"[^\x00-\x7f]", source[start:end])
@@ -292,7 +303,7 @@ class _Reader:
         plain = _PLAIN.fullmatch(text)
         if plain and self.prefix is None and not self.careful:
             name = plain[2].lower()
-            if name not in PREFIXES:
+            if name not in self.dialect.prefixes:
                 self.add_instruction(text.strip(), offset + plain.start(2), name, (plain[3] or "").rstrip(), ())
                 return
         while True:
@@ -355,7 +366,7 @@ class _Reader:
         dangerous = _FILES.search(text)
         if dangerous:
             raise self.error(f"{dangerous[0]} is not supported: it reads a file", offset + dangerous.start())
-        if name in PREFIXES and not operands and self.current[1] is not None:
+        if name in self.dialect.prefixes and not operands and self.current[1] is not None:
             self.prefix = offset
         self.add_instruction(text, offset, name, operands, prefixes)
 
@@ -375,7 +386,7 @@ class _Reader:
             if head is None:
                 raise self.error(f"expected an instruction, not {rest[:20]!r}", offset + len(text) - len(rest))
             name, operands = head[1].lower(), rest[head.end() :]
-            if not operands or (name not in PREFIXES and name[0] != "{"):
+            if not operands or (name not in self.dialect.prefixes and name[0] != "{"):
                 return name, operands, tuple(prefixes)
             prefixes.append(name)
             rest = operands
@@ -386,9 +397,9 @@ class _Reader:
             raise self.error(f"expected a directive, not {text[:20]!r}", offset)
         name = head[1].lower()
         operands = text[head.end() :]
-        if name in _INTEGERS or name in _STRINGS or name in _OTHER_DATA:
+        if name in self.dialect.integers or name in _STRINGS or name in _OTHER_DATA:
             self.add("data", text, offset, name, operands)
-        elif name in _IGNORED or name.startswith(".cfi_"):
+        elif name in _IGNORED or name in self.dialect.ignored or name.startswith(".cfi_"):
             pass
         elif name in (".p2align", ".balign", ".align"):
             self.align(name, text, offset, operands)
@@ -401,7 +412,7 @@ class _Reader:
                 self.add("weak", text, offset, symbol)
         elif name in (".comm", ".lcomm"):
             self.common(name, text, offset, operands)
-        elif name in (".att_syntax", ".intel_syntax"):
+        elif name in (".att_syntax", ".intel_syntax") and self.dialect.syntaxes:
             self.change_syntax(name, offset, operands.lower())
         else:
             self.change_section(name, offset, operands)
@@ -470,7 +481,7 @@ class _Reader:
 
     def align(self, name: str, text: str, offset: int, operands: str) -> None:
         amount, value, most = self.numbers(name, offset, operands, (0, -1, -1))
-        if name == ".p2align":
+        if name == ".p2align" or (name == ".align" and self.dialect.aligns_to_powers):
             if not 0 <= amount <= 32:
                 raise self.error(f"invalid alignment 2**{amount}", offset)
             amount = 1 << amount

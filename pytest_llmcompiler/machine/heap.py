@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import unicorn
-from unicorn import x86_const as x86
 
 from pytest_llmcompiler.inputs.place import PAGE, Placed, PlacedObject
 from pytest_llmcompiler.machine.libc import Trap
 from pytest_llmcompiler.machine.run import is_short
+from pytest_llmcompiler.target import Target
 
 HEAP = 0x5581A0000000
 HEAP_LIMIT = 4 << 20
@@ -49,8 +49,11 @@ class Heap:
     errno = 0
     """The address of the C library's error number, where it has one."""
 
-    def __init__(self, uc: unicorn.Uc, garbage: bytes, arena: int) -> None:
+    def __init__(self, uc: unicorn.Uc, target: Target, garbage: bytes, arena: int) -> None:
         self._uc, self._garbage, self._arena = uc, garbage, arena
+        numbers = target.processor.numbers
+        self._arguments = [numbers[name] for name in target.convention.integers[:2]]
+        self._result = numbers[target.convention.scalar]
         self._placed: Placed | None = None
         self._blocks: dict[int, _Block] = {}
         self._gone: list[tuple[int, int]] = []
@@ -129,7 +132,7 @@ class Heap:
         return self._placed.objects if self._placed else ()
 
     def _argument(self, index: int) -> int:
-        return int(self._uc.reg_read((x86.UC_X86_REG_RDI, x86.UC_X86_REG_RSI)[index]))
+        return int(self._uc.reg_read(self._arguments[index]))
 
     def _asked(self, size: int, align: int = 16) -> int:
         """The address of a new object for the program, 0 where there is no room; then the error number says so."""
@@ -143,7 +146,7 @@ class Heap:
         return address
 
     def _return(self, value: int) -> None:
-        self._uc.reg_write(x86.UC_X86_REG_RAX, value)
+        self._uc.reg_write(self._result, value)
 
     def _place(self, size: int, room: int) -> int:
         """Where the next object of a size goes. No address is used twice in a run.

@@ -11,12 +11,9 @@ import unicorn
 from pytest_llmcompiler.inputs.place import Placed
 from pytest_llmcompiler.machine import abi
 from pytest_llmcompiler.machine.assemblers import Assembled
-from pytest_llmcompiler.machine.decoder import decode
 from pytest_llmcompiler.machine.emulator import DEEP, STACK, STACK_SIZE, Machine
+from pytest_llmcompiler.machine.processor import Processor
 from pytest_llmcompiler.machine.run import Fault, Store, Unset
-
-RED_ZONE = 128
-"""Bytes below the stack pointer that a function may use as it likes: nobody else does."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +38,19 @@ def misuse(machine: Machine, look: Look) -> Fault | None:
     """
     candidate = machine.candidate
     assert candidate is not None
+    processor = machine.processor
     found: list[Fault] = []
 
     def on_stack(uc: Any, access: int, address: int, size: int, value: int, data: Any) -> None:
-        below = machine.register("rsp") - RED_ZONE - address
-        pc = machine.register("rip")
-        if below > 0 and not found and machine.in_candidate(pc):
+        below = machine.register(processor.stack) - machine.convention.red_zone - address
+        pc = machine.register(processor.counter)
+        if below > 0 and not found and machine.in_candidate(pc) and not processor.is_below(candidate.code_at(pc), pc):
             words = "store" if access == unicorn.UC_MEM_WRITE else "load"
             found.append(Fault(f"{words} below the red zone", pc, address, words, size))
             uc.emu_stop()
 
     def on_block(uc: Any, address: int, size: int, data: Any) -> None:
-        if not found and machine.in_candidate(address) and _is_amid(candidate, address):
+        if not found and machine.in_candidate(address) and _is_amid(candidate, address, processor):
             found.append(Fault("a jump into the middle of an instruction", address))
             uc.emu_stop()
 
@@ -65,7 +63,7 @@ def misuse(machine: Machine, look: Look) -> Fault | None:
     return found[0] if found else None
 
 
-def _is_amid(candidate: Assembled, address: int) -> bool:
+def _is_amid(candidate: Assembled, address: int, processor: Processor) -> bool:
     """Whether an address in the candidate's code is neither the start of an instruction nor padding."""
     mnemonics = candidate.mnemonics
     if address in mnemonics:
@@ -73,7 +71,7 @@ def _is_amid(candidate: Assembled, address: int) -> bool:
     last = max((start for start in mnemonics if start < address), default=None)
     if last is None:
         return True
-    return mnemonics[last].startswith(".") or address < last + decode(candidate.code_at(last), last).size
+    return mnemonics[last].startswith(".") or address < last + processor.decode(candidate.code_at(last), last).size
 
 
 def steps(machine: Machine, look: Look, most: int) -> list[int]:
@@ -104,7 +102,9 @@ def stores(machine: Machine, look: Look, most: int) -> list[Store]:
             uc.emu_stop()
         elif not STACK - DEEP <= address < STACK + STACK_SIZE and size <= 8:
             before = machine.read(address, size)
-            found.append(Store(machine.register("rip"), address, size, value & (1 << 8 * size) - 1, before))
+            found.append(
+                Store(machine.register(machine.processor.counter), address, size, value & (1 << 8 * size) - 1, before)
+            )
 
     with machine.hooked(unicorn.UC_HOOK_MEM_WRITE, on_write):
         look.run(machine)

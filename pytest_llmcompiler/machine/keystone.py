@@ -1,4 +1,4 @@
-"""An attempt with keystone: the text taken apart, encoded, and put together.
+"""An attempt with keystone, for x86-64: the text taken apart, encoded, and put together.
 
 Keystone gets instructions whose operands are registers and numbers, and branches to labels of the same text. The
 stream that it gets holds the executable sections, page-aligned one after another. Each instruction and label has a
@@ -16,21 +16,8 @@ from typing import Any, NamedTuple
 
 from pytest_llmcompiler.machine import sandbox
 from pytest_llmcompiler.machine.assembled import Assembled, Limits, RefusalError, open_no_files
-from pytest_llmcompiler.machine.gas import DATA_WIDTHS, PREFIXES, LinkError, Statement, Unit, integer, split_operands
-from pytest_llmcompiler.machine.loader import (
-    ABSOLUTE_64,
-    GOT_32,
-    PAGE,
-    PLAIN,
-    RELATIVE_32,
-    SIGNED_32,
-    Fixup,
-    Image,
-    Part,
-    Place,
-    Relocation,
-    link,
-)
+from pytest_llmcompiler.machine.gas import LinkError, Statement, Unit, integer, split_operands
+from pytest_llmcompiler.machine.loader import PAGE, Fixup, Image, Part, Place, Relocation, link
 from pytest_llmcompiler.machine.operands import (
     Expression,
     expression,
@@ -39,6 +26,15 @@ from pytest_llmcompiler.machine.operands import (
     is_reserved,
     operand,
     string,
+)
+from pytest_llmcompiler.target.x86_64_linux import (
+    ABSOLUTE_64,
+    DATA_WIDTHS,
+    GOT_32,
+    PLAIN,
+    PREFIXES,
+    RELATIVE_32,
+    SIGNED_32,
 )
 
 _MAGIC = 0x5EAD0000

@@ -6,14 +6,11 @@ import random
 from collections.abc import Callable
 
 import unicorn
-from unicorn import x86_const as x86
+
+from pytest_llmcompiler.machine.processor import Processor
 
 OUTPUT_LIMIT = 1 << 20
 _ENOENT, _EBADF, _EFAULT, _ESPIPE, _ENOSYS, _EAFNOSUPPORT = 2, 9, 14, 29, 38, 97
-_NAMING = (2, 4, 6, 21, 76, 79, 80, 82, 83, 84, 85, 86, 87, 88, 89, 90, 92, 257, 258, 262, 263, 264, 267, 269, 332, 439)
-"""The system calls that name a file: open, stat, access, rename, unlink, readlink and their kin."""
-_HOLDING = (17, 18, 72, 73, 74, 75, 77, 78, 81, 91, 217)
-"""Those that take the number of an open file for what only a file does: pread, fcntl, fsync, ftruncate and so on."""
 _EPOCH, _SPAN = 1_400_000_000, 1 << 28
 """The clock starts within so many seconds after a day in May 2014."""
 _PROCESS_CLOCKS = (2, 3)
@@ -45,37 +42,42 @@ class Kernel:
     clock finds it a microsecond later.
     """
 
-    def __init__(self, uc: unicorn.Uc) -> None:
+    def __init__(self, uc: unicorn.Uc, processor: Processor) -> None:
         self._uc = uc
+        self._names = processor.syscalls
+        self._asked = [processor.number(name) for name in processor.call_registers[:-1]]
+        self._result = processor.number(processor.call_registers[-1])
+        self._set_thread = processor.set_thread
         self.output: dict[int, bytearray] = {}
-        self._calls: dict[int, Callable[[int, int, int], int]] = {
-            0: lambda number, *_: -_EBADF if number else 0,  # read
-            1: self._write,
-            3: lambda number, *_: 0 if number < 3 else -_EBADF,  # close
-            8: lambda number, *_: -_ESPIPE if number < 3 else -_EBADF,  # lseek
-            16: lambda *_: -_ENOSYS,  # ioctl: standard output is no terminal
-            19: lambda number, *_: -_EBADF if number else 0,  # readv
-            20: self._writev,
-            35: lambda *_: 0,  # nanosleep
-            39: self._process,
-            41: lambda *_: -_EAFNOSUPPORT,  # socket
-            60: self._exit,
-            202: self._wait,
-            96: lambda address, *_: self._time(address, 1000),  # gettimeofday
-            158: self._arch_prctl,
-            186: self._process,  # gettid
-            201: self._seconds,  # time
-            218: lambda *_: 1,  # set_tid_address
-            228: self._clock,
-            230: lambda *_: 0,  # clock_nanosleep
-            231: self._exit,
-            318: self._random,
-            **dict.fromkeys(_NAMING, lambda *_: -_ENOENT),
-            **dict.fromkeys(_HOLDING, lambda *_: -_EBADF),
+        self._calls: dict[str, Callable[[int, int, int], int]] = {
+            "read": lambda number, *_: -_EBADF if number else 0,
+            "write": self._write,
+            "close": lambda number, *_: 0 if number < 3 else -_EBADF,
+            "lseek": lambda number, *_: -_ESPIPE if number < 3 else -_EBADF,
+            "ioctl": lambda *_: -_ENOSYS,  # standard output is no terminal
+            "readv": lambda number, *_: -_EBADF if number else 0,
+            "writev": self._writev,
+            "nanosleep": lambda *_: 0,
+            "getpid": self._process,
+            "socket": lambda *_: -_EAFNOSUPPORT,
+            "exit": self._exit,
+            "futex": self._wait,
+            "gettimeofday": lambda address, *_: self._time(address, 1000),
+            "arch_prctl": self._arch_prctl,
+            "gettid": self._process,
+            "time": self._seconds,
+            "set_tid_address": lambda *_: 1,
+            "clock_gettime": self._clock,
+            "clock_nanosleep": lambda *_: 0,
+            "exit_group": self._exit,
+            "getrandom": self._random,
+            "path": lambda *_: -_ENOENT,  # those that name a file: open, stat, access, rename, unlink, readlink, …
+            # Those that take the number of an open file for what only a file does: pread, fcntl, fsync, ftruncate, …
+            "file": lambda *_: -_EBADF,
         }
         self.reset(0)
 
-    def _wait(self, _: int, __: int, ___: int) -> int:  # futex
+    def _wait(self, _: int, __: int, ___: int) -> int:
         raise Trap("a wait for what nobody will do")
 
     def reset(self, salt: int) -> None:
@@ -86,16 +88,13 @@ class Kernel:
 
     def syscall(self) -> None:
         """Answer the system call that the registers hold."""
-        number, *args = (
-            self._uc.reg_read(register)
-            for register in (x86.UC_X86_REG_RAX, x86.UC_X86_REG_RDI, x86.UC_X86_REG_RSI, x86.UC_X86_REG_RDX)
-        )
-        call = self._calls.get(number)
+        number, *args = (self._uc.reg_read(register) for register in self._asked)
+        call = self._calls.get(self._names.get(number, ""))
         try:
             result = call(*args) if call else -_ENOSYS
         except unicorn.UcError:
             result = -_EFAULT
-        self._uc.reg_write(x86.UC_X86_REG_RAX, result & (1 << 64) - 1)
+        self._uc.reg_write(self._result, result & (1 << 64) - 1)
 
     def _write(self, number: int, address: int, size: int) -> int:
         if number not in (1, 2):
@@ -124,7 +123,7 @@ class Kernel:
     def _arch_prctl(self, code: int, address: int, _: int) -> int:
         if code != 0x1002:  # ARCH_SET_FS
             return -_ENOSYS
-        self._uc.reg_write(x86.UC_X86_REG_FS_BASE, address)
+        self._set_thread(self._uc, address)
         return 0
 
     def _process(self, _: int, __: int, ___: int) -> int:

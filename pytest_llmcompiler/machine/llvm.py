@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import import_module
@@ -12,14 +14,15 @@ from string import ascii_letters
 from typing import Any, cast
 
 from pytest_llmcompiler.machine import sandbox
-from pytest_llmcompiler.machine.assembled import Assembled, Limits, open_no_files
-from pytest_llmcompiler.machine.gas import LITERAL, AssemblyError, LinkError, Statement, Syntax, Unit
-from pytest_llmcompiler.machine.loader import Image, load_object
+from pytest_llmcompiler.machine.assembled import Assembled, Limits, open_no_files, open_no_more
+from pytest_llmcompiler.machine.gas import LITERAL, AssemblyError, LinkError, Statement, Unit, UnsupportedError
+from pytest_llmcompiler.machine.loader import Image
 from pytest_llmcompiler.machine.operands import is_movsxd
+from pytest_llmcompiler.program.clang import assembler
+from pytest_llmcompiler.target import Target, named
 
-_TRIPLE = "x86_64-unknown-linux-gnu"
-_SYNTAXES: dict[Syntax, str] = {"att": ".att_syntax prefix", "intel": ".intel_syntax noprefix"}
-_MESSAGE = re.compile(r"^(?:error: )?<inline asm>:(\d+):(\d+): (?:error: )?(.*)", re.MULTILINE)
+_STDERR = 2
+_MESSAGE = re.compile(r"^(?:error: )?<(?:inline asm|stdin)>:(\d+):(\d+): (?!warning)(?:error: )?(.*)", re.MULTILINE)
 _START = r"(?<![\w.@?\"])(?<![\w.]\$)"
 """Where a name may begin; the $ of an immediate is no part of it."""
 _LITERAL = re.compile(LITERAL)
@@ -30,20 +33,27 @@ _INTEL_FLAT = re.compile(r"(\boffset\s+)(flat\s*:)", re.IGNORECASE)
 
 
 def assemble(
-    unit: Unit, function: str, shared: frozenset[str], base: int, symbols: Mapping[str, int], limits: Limits
+    unit: Unit,
+    function: str,
+    shared: frozenset[str],
+    base: int,
+    symbols: Mapping[str, int],
+    limits: Limits,
+    target: Target,
 ) -> Assembled:
-    """Assemble a text that defines `function`, placed from the address `base`.
+    """Assemble a text for a target that defines `function`, placed from the address `base`.
 
     `symbols` is the program that the code is put into: name -> address; `shared` are the names that the text defines
     too, but that mean the program's. Raises AssemblyError, LinkError and UnsupportedError.
     """
     attempt = _Attempt(unit, shared)
     text = attempt.text()
-    elf = _sandboxed(attempt, text, limits)
+    elf = _sandboxed(attempt, text, limits, target)
     renamed = attempt.renamed
     supplied = {new: symbols[old] for new, old in renamed.items() if old in symbols}
     try:
-        image = load_object(elf, function, base, ChainMap(supplied, cast("dict[str, int]", symbols)))
+        known = ChainMap(supplied, cast("dict[str, int]", symbols))
+        image = target.system.candidate(elf, function, base, known, target.relocations)
     except LinkError as error:
         if not error.missing:
             raise
@@ -81,7 +91,7 @@ def linkable(unit: Unit, shared: frozenset[str], linkage: Linkage, limits: Limit
     missing = tuple(sorted(set(attempt.renamed.values()) - linkage.names.keys()))
     if missing:
         raise LinkError(missing_symbols(unit, missing), missing)
-    return _sandboxed(attempt, attempt.text(), limits)
+    return _sandboxed(attempt, attempt.text(), limits, named())
 
 
 class _Attempt:
@@ -120,7 +130,7 @@ class _Attempt:
         """The text for LLVM, with a table of the items' offsets in a section of its own."""
         current = -1
         syntax = self._unit.syntax
-        self._emit(_SYNTAXES[syntax])
+        self._emit(self._unit.dialect.syntaxes.get(syntax, ""))
         if self._linkage:
             self._emit(f'.file 1 "{SOURCE}"')
         for section in self._unit.order():
@@ -133,7 +143,7 @@ class _Attempt:
                 current = section
             if statement.syntax != syntax:
                 syntax = statement.syntax
-                self._emit(_SYNTAXES[syntax])
+                self._emit(self._unit.dialect.syntaxes.get(syntax, ""))
             self._statement(statement)
         if self._linkage:
             self._link(self._linkage)
@@ -210,9 +220,13 @@ class _Attempt:
             return re.sub("movsx", "movsxd", text, count=1, flags=re.IGNORECASE)
         return text
 
-    def error(self, message: str) -> AssemblyError:
+    def error(self, message: str) -> AssemblyError | UnsupportedError:
         """LLVM's first message, with the place in the original text."""
         match = _MESSAGE.search(message)
+        lacking = self._unit.dialect.lacking
+        if match and lacking and lacking.match(match[3]):
+            line, _ = self._place(int(match[1]) - 1, int(match[2]))
+            return UnsupportedError(f"line {line}: {match[3]}, which the target's processors need not have")
         if match is None and "Undefined temporary symbol" in message:
             for place, name in self._undefined_numbers():
                 return AssemblyError(f"numeric label {name} is not defined", *self._unit.position(place))
@@ -223,12 +237,15 @@ class _Attempt:
         number, text = int(match[1]) - 1, match[3]
         for new, old in self.renamed.items():
             text = text.replace(f"'{new}'", f"'{old}'")
+        return AssemblyError(text, *self._place(number, int(match[2])))
+
+    def _place(self, number: int, column: int) -> tuple[int, int]:
+        """Line and column in the original text, both 0 where there is none."""
         origin = self._origins[number] if number < len(self._origins) else None
         if origin is None:
-            return AssemblyError(text, 0, 0)
-        before = self._lines[number].encode()[: int(match[2]) - 1].decode("utf-8", "ignore")
-        column = len(before) - (number in self._longer and " " in before.replace("\t", " "))
-        return AssemblyError(text, *self._unit.position(origin + column))
+            return 0, 0
+        before = self._lines[number].encode()[: column - 1].decode("utf-8", "ignore")
+        return self._unit.position(origin + len(before) - (number in self._longer and " " in before.replace("\t", " ")))
 
     def _section_name(self, match: re.Match[str]) -> str:
         return self._unit.sections[int(match[1])].name
@@ -331,13 +348,14 @@ def missing_symbols(unit: Unit, names: Iterable[str]) -> str:
     return f"undefined symbol{'s' if len(uses) > 1 else ''}: {', '.join(uses)}"
 
 
-def _sandboxed(attempt: _Attempt, text: str, limits: Limits) -> bytes:
+def _sandboxed(attempt: _Attempt, text: str, limits: Limits, target: Target) -> bytes:
     """The ELF object for the attempt's text. Raises AssemblyError."""
-    machine = target_machine()
+    seconds, megabytes = limits.llvm_seconds, limits.megabytes
+    made: tuple[Callable[..., bytes], Any, Any, Any] = (by_clang, assembler(target), text, seconds)
+    if target.native:
+        made = object_file, target_machine(target), target.triple, text
     try:
-        return _patiently(
-            lambda: sandbox.call(object_file, machine, text, seconds=limits.llvm_seconds, megabytes=limits.megabytes)
-        )
+        return _patiently(lambda: sandbox.call(*made, seconds=seconds, megabytes=megabytes))
     except sandbox.TimedOut as error:
         raise AssemblyError(f"LLVM's assembler: {error}", 0, 0) from None
     except sandbox.Died as death:
@@ -356,21 +374,30 @@ def _patiently(attempt: Callable[[], bytes]) -> bytes:
         return attempt()
 
 
-@lru_cache(maxsize=1)
-def target_machine() -> Any:
+@lru_cache
+def target_machine(target: Target) -> Any:
     """LLVM's machine to assemble for."""
     llvm = import_module("llvmlite.binding")
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     llvm.initialize_native_asmparser()
-    target = llvm.Target.from_triple(_TRIPLE)
-    return target.create_target_machine(cpu="x86-64", reloc="static", codemodel="small")
+    known = llvm.Target.from_triple(target.triple)
+    return known.create_target_machine(cpu=target.cpu, reloc="static", codemodel="small")
 
 
-def object_file(machine: Any, text: str) -> bytes:
+def by_clang(command: Sequence[str], text: str, seconds: float) -> bytes:
+    """The same by clang, in a process of its own: llvmlite assembles for this machine's processor alone."""
+    done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=seconds, preexec_fn=open_no_more)
+    if done.returncode:
+        os.write(_STDERR, done.stderr)
+        os._exit(1)
+    return done.stdout
+
+
+def object_file(machine: Any, triple: str, text: str) -> bytes:
     """The ELF object. Only for a sandbox: on bad text LLVM prints a message and ends the process."""
     llvm = import_module("llvmlite.binding")
     open_no_files()
     escaped = re.sub(rb"[^ -!#-\[\]-~]", lambda match: b"\\%02X" % match[0][0], text.encode()).decode()
-    module = llvm.parse_assembly(f'target triple = "{_TRIPLE}"\nmodule asm "{escaped}"\n')
+    module = llvm.parse_assembly(f'target triple = "{triple}"\nmodule asm "{escaped}"\n')
     return bytes(machine.emit_object(module))

@@ -1,7 +1,7 @@
 """Placing machine code in memory: sections at addresses, symbols resolved, relocations applied.
 
-Relocations are those of the System V ABI for x86-64, table 4.9: a field of the section is set to a sum of S (the
-symbol's address, or that of its slot in the global offset table), A (the addend) and P (the field's own address).
+A relocation sets a field of a section to a sum of S (the symbol's address, or that of its slot in the global offset
+table), A (the addend) and P (the field's own address). Which there are is a target's to say.
 """
 
 from __future__ import annotations
@@ -34,6 +34,16 @@ class Segment:
     executable: bool
 
 
+class Bits(NamedTuple):
+    """Some bits of a value in an instruction."""
+
+    first: int
+    """The lowest of them, in the value."""
+    width: int
+    place: int
+    """Where that is in the instruction."""
+
+
 class Relocation(NamedTuple):
     """A kind of relocation: which sum, and the field it must fit."""
 
@@ -46,45 +56,27 @@ class Relocation(NamedTuple):
     """None: the field may be read either way, only bits must not be lost (8 and 16 bit fields)."""
     got: bool = False
     """S is the address of the symbol's slot in the global offset table."""
+    bits: tuple[Bits, ...] = ()
+    """Where the value goes in an instruction; empty where it is the whole field."""
+    reach: int = 0
+    """For an instruction: bits that the value may have; 0: as many as it likes."""
+    aligned: int = 1
+    """What the value must be a multiple of."""
+    pages: bool = False
+    """The sum is the distance of the page (4 KiB) of S + A from that of P."""
 
 
-ABSOLUTE_64 = Relocation("R_X86_64_64", 8, False, None)
-SIGNED_32 = Relocation("R_X86_64_32S", 4, False, True)
-RELATIVE_32 = Relocation("R_X86_64_PC32", 4, True, True)
-GOT_32 = Relocation("R_X86_64_GOTPCREL", 4, True, True, True)
-PLAIN = {
-    1: Relocation("R_X86_64_8", 1, False, None),
-    2: Relocation("R_X86_64_16", 2, False, None),
-    4: Relocation("R_X86_64_32", 4, False, False),
-    8: ABSOLUTE_64,
-}
-"""Absolute fields of data, by width in bytes."""
+class Relocations(NamedTuple):
+    """The relocations of a target's object files."""
 
-RELOCATIONS: dict[int, Relocation] = {
-    1: ABSOLUTE_64,
-    2: RELATIVE_32,
-    4: Relocation("R_X86_64_PLT32", 4, True, True),
-    9: GOT_32,
-    10: PLAIN[4],
-    11: SIGNED_32,
-    12: PLAIN[2],
-    13: Relocation("R_X86_64_PC16", 2, True, True),
-    14: PLAIN[1],
-    15: Relocation("R_X86_64_PC8", 1, True, True),
-    24: Relocation("R_X86_64_PC64", 8, True, None),
-    28: Relocation("R_X86_64_GOTPCREL64", 8, True, None, True),
-    41: Relocation("R_X86_64_GOTPCRELX", 4, True, True, True),
-    42: Relocation("R_X86_64_REX_GOTPCRELX", 4, True, True, True),
-    43: Relocation("R_X86_64_CODE_4_GOTPCRELX", 4, True, True, True),
-}
-"""By ELF type number."""
-_NONE = 0
-_UNSUPPORTED = {
-    3: "R_X86_64_GOT32", 5: "R_X86_64_COPY", 16: "R_X86_64_DTPMOD64", 17: "R_X86_64_DTPOFF64", 18: "R_X86_64_TPOFF64",
-    19: "R_X86_64_TLSGD", 20: "R_X86_64_TLSLD", 21: "R_X86_64_DTPOFF32", 22: "R_X86_64_GOTTPOFF",
-    23: "R_X86_64_TPOFF32", 25: "R_X86_64_GOTOFF64", 26: "R_X86_64_GOTPC32", 27: "R_X86_64_GOT64",
-    29: "R_X86_64_GOTPC64", 32: "R_X86_64_SIZE32", 33: "R_X86_64_SIZE64", 34: "R_X86_64_GOTPC32_TLSDESC",
-}  # fmt: skip
+    machine: str
+    """Whose objects they are, as pyelftools names it."""
+    none: int
+    """The ELF type number of the one that does nothing."""
+    supported: Mapping[int, Relocation]
+    """By ELF type number."""
+    unsupported: Mapping[int, str]
+    """The names of others, by number."""
 
 
 @dataclass
@@ -170,7 +162,11 @@ def link(
         if kind.got:
             value = slots.setdefault(value, end + 8 * len(slots))
         where = addresses[part_number] + offset
-        value += addend - (where if kind.relative else 0)
+        value += addend
+        if kind.pages:
+            value -= value % PAGE
+            where -= where % PAGE
+        value -= where if kind.relative else 0
         _store(parts[part_number].data, offset, kind, value, target)
     segments = [
         Segment(part.name, address, bytes(part.data), part.writable, part.executable)
@@ -185,36 +181,43 @@ def link(
 
 
 def _store(data: bytearray, offset: int, kind: Relocation, value: int, target: str | Place) -> None:
-    bits = 8 * kind.width
-    low = 0 if kind.signed is False else -(1 << (bits - 1))
-    high = 1 << (bits - 1 if kind.signed else bits)
-    if kind.width == 8:
-        value &= (1 << 64) - 1
-        low = 0
-    if not low <= value < high:
-        name = f"'{target}'" if isinstance(target, str) else "a local label"
-        raise LinkError(f"{kind.name} against {name} is out of range: {value:#x} does not fit {bits} bits")
     if offset < 0 or offset + kind.width > len(data):
         raise LinkError(f"{kind.name} lies outside of its section, at offset {offset:#x}")
-    data[offset : offset + kind.width] = (value & ((1 << bits) - 1)).to_bytes(kind.width, "little")
+    bits = kind.reach or (0 if kind.bits else 8 * kind.width)
+    low = 0 if kind.signed is False else -(1 << bits >> 1)
+    high = 1 << bits >> 1 if kind.signed else 1 << bits
+    if 0 < bits < 64 and not low <= value < high:
+        raise LinkError(f"{kind.name} against {_named(target)} is out of range: {value:#x} does not fit {bits} bits")
+    if value % kind.aligned:
+        raise LinkError(f"{kind.name} against {_named(target)}: {value:#x} is no multiple of {kind.aligned}")
+    word = int.from_bytes(data[offset : offset + kind.width], "little")
+    for first, width, place in kind.bits or (Bits(0, 8 * kind.width, 0),):
+        word &= ~((1 << width) - 1 << place)
+        word |= (value >> first & (1 << width) - 1) << place
+    data[offset : offset + kind.width] = word.to_bytes(kind.width, "little")
 
 
-def load_object(elf: bytes, function: str, base: int, symbols: Mapping[str, int]) -> Image:
-    """Load an ELF relocatable object for x86-64 that defines `function`.
+def _named(target: str | Place) -> str:
+    return f"'{target}'" if isinstance(target, str) else "a local label"
+
+
+def load_object(elf: bytes, function: str, base: int, symbols: Mapping[str, int], relocations: Relocations) -> Image:
+    """Load an ELF relocatable object, of the machine of `relocations`, that defines `function`.
 
     Names that the object defines mean its own definitions, all others come from `symbols`. Raises LinkError for a
     missing function or symbol and a value that doesn't fit its field, UnsupportedError for a relocation that isn't
-    in `RELOCATIONS`, ValueError for bytes that aren't such an object.
+    among the supported ones, ValueError for bytes that aren't such an object.
     """
     try:
-        return _load(ELFFile(io.BytesIO(elf)), function, base, symbols)
+        return _load(ELFFile(io.BytesIO(elf)), function, base, symbols, relocations)
     except ELFError as error:
         raise ValueError(f"not a readable ELF object: {error}") from error
 
 
-def _load(elf: Any, function: str, base: int, symbols: Mapping[str, int]) -> Image:
-    if elf["e_type"] != "ET_REL" or elf["e_machine"] != "EM_X86_64":
-        raise ValueError(f"not a relocatable x86-64 object: {elf['e_type']}, {elf['e_machine']}")
+def _load(elf: Any, function: str, base: int, symbols: Mapping[str, int], relocations: Relocations) -> Image:
+    if elf["e_type"] != "ET_REL" or elf["e_machine"] != relocations.machine:
+        expected = f"a relocatable {relocations.machine} object"
+        raise ValueError(f"not {expected}: {elf['e_type']}, {elf['e_machine']}")
     parts, numbers, unloaded = _parts(elf)
     table = next((s for s in elf.iter_sections() if isinstance(s, SymbolTableSection)), None)
     entries = [] if table is None else list(table.iter_symbols())
@@ -222,11 +225,11 @@ def _load(elf: Any, function: str, base: int, symbols: Mapping[str, int]) -> Ima
     if function not in defined:
         raise LinkError(missing_function(function, list(defined)))
     fixups = [
-        _fixup(entry, numbers[section["sh_info"]], entries, numbers)
+        _fixup(entry, numbers[section["sh_info"]], entries, numbers, relocations)
         for section in elf.iter_sections()
         if isinstance(section, RelocationSection) and section["sh_info"] in numbers
         for entry in section.iter_relocations()
-        if entry["r_info_type"] != _NONE
+        if entry["r_info_type"] != relocations.none
     ]
     image = link(parts, defined, fixups, base, symbols, weak)
     return replace(image, unloaded=unloaded)
@@ -291,7 +294,9 @@ def _symbols(
     return defined, frozenset(weak)
 
 
-def _fixup(entry: Any, part: int, entries: Sequence[Any], numbers: Mapping[int, int]) -> Fixup:
+def _fixup(
+    entry: Any, part: int, entries: Sequence[Any], numbers: Mapping[int, int], relocations: Relocations
+) -> Fixup:
     symbol = entries[entry["r_info_sym"]]
     number = entry["r_info_type"]
     target: str | Place = symbol.name
@@ -301,8 +306,8 @@ def _fixup(entry: Any, part: int, entries: Sequence[Any], numbers: Mapping[int, 
         if symbol["st_shndx"] not in numbers:
             raise LinkError("a relocation refers to a section that is not loaded")
         target = Place(numbers[symbol["st_shndx"]], symbol["st_value"])
-    kind = RELOCATIONS.get(number)
+    kind = relocations.supported.get(number)
     if kind is None:
-        name = _UNSUPPORTED.get(number, f"type {number}")
+        name = relocations.unsupported.get(number, f"type {number}")
         raise UnsupportedError(f"relocation {name} against '{symbol.name}' is not supported")
     return Fixup(part, entry["r_offset"], kind, target, entry["r_addend"])

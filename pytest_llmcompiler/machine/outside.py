@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.inputs.place import Placed
-from pytest_llmcompiler.machine import abi
 from pytest_llmcompiler.machine.heap import HEAP, Heap, is_heap
 from pytest_llmcompiler.machine.libc import Trap
 from pytest_llmcompiler.machine.memory import STACK_TOP, words
@@ -30,6 +29,7 @@ from pytest_llmcompiler.program.types import (
 from pytest_llmcompiler.program.varargs import format_types
 
 if TYPE_CHECKING:
+    from pytest_llmcompiler.machine.abi import Convention
     from pytest_llmcompiler.machine.emulator import Machine
 
 _MOST = 4096
@@ -42,7 +42,7 @@ class Outside:
     """Answers for the functions that are not there."""
 
     def __init__(self, machine: Machine, heap: Heap) -> None:
-        self._machine, self._heap = machine, heap
+        self._machine, self._heap, self._convention = machine, heap, machine.program.target.convention
         self.effects: list[Effect] = []
         """What the last call did to memory."""
         symbols = machine.program.symbols
@@ -79,20 +79,18 @@ class Outside:
         named: list[Type] = [param.type for param in type.params]
         if any(map(unsupported, named)):
             return [], []
-        hidden: list[Type] = [Pointer(None)] if abi.result(type).in_memory else []
-        values = self._values(hidden + named)
+        in_memory = self._convention.result(type).in_memory
+        values = self._values(named, in_memory)
         if type.format and isinstance(named[-1], Pointer):
             asked = format_types(self._text(values[-1], _MOST))
             if asked:
                 named += asked
-                values = self._values(hidden + named)
-        return named, values[len(hidden) :]
+                values = self._values(named, in_memory)
+        return named, values
 
-    def _values(self, types: list[Type]) -> list[int]:
-        machine = self._machine
-        stack = machine.register("rsp") + 8
-        types = [passed_as(type) for type in types]
-        images = abi.arguments(types, machine.register, lambda offset, size: machine.read(stack + offset, size))
+    def _values(self, types: list[Type], in_memory: bool) -> list[int]:
+        types = [passed_as(type, self._convention) for type in types]
+        images = self._machine.arguments(types, in_memory=in_memory)
         if any(len(image) < kind.size for kind, image in zip(types, images, strict=True)):
             raise Trap("a call whose arguments lie in no memory")
         return [_defined(kind, image) for kind, image in zip(types, images, strict=True)]
@@ -245,15 +243,16 @@ class Outside:
 
     def _result(self, type: Function, kinds: list[Type], values: list[int], seed: int) -> dict[str, bytes]:
         result = type.result
-        where = abi.result(type)
+        where = self._convention.result(type)
         if where.in_memory and result is not None:
-            address = self._machine.register("rdi")
+            address = self._machine.register(self._convention.buffer)
             self._put(address, made(result, seed))
-            return {"rax": address.to_bytes(8, "little")}
+            return {name: address.to_bytes(8, "little") for name in where.registers}
         if isinstance(result, Pointer):
-            return {"rax": self._pointer(result, kinds, values, seed).to_bytes(8, "little")}
+            return {self._convention.scalar: self._pointer(result, kinds, values, seed).to_bytes(8, "little")}
         data = made(result, seed) if result is not None else b""
-        return {name: data[8 * index : 8 * index + 8] for index, name in enumerate(where.registers)}
+        parts = (data[start : start + where.width] for start in range(0, len(data), where.width))
+        return dict(zip(where.registers, parts))
 
     def _pointer(self, type: Pointer, kinds: list[Type], values: list[int], seed: int) -> int:
         """Null, one of the arguments, or an object that now belongs to the caller, as if malloc had made it."""
@@ -336,10 +335,10 @@ def _defined(type: Type, image: bytes) -> int:
     return int.from_bytes(image, "little") & int.from_bytes(significant(type), "little")
 
 
-def passed_as(type: Type) -> Type:
-    """What an argument is passed as: both gcc and clang extend narrow integers to 32 bits, and clang's callees rely on
-    that. IR does not always say that they are."""
-    if isinstance(type, Int) and type.size < 4 and not re.fullmatch(r"i\d+", type.name):
+def passed_as(type: Type, convention: Convention) -> Type:
+    """What an argument is passed as: where callers extend narrow integers, both gcc and clang extend them to 32 bits,
+    and clang's callees rely on that. IR does not always say that they are."""
+    if convention.extends and isinstance(type, Int) and type.size < 4 and not re.fullmatch(r"i\d+", type.name):
         return Int(4, type.signed, type.name)
     return type
 

@@ -34,14 +34,14 @@ def checks(machine: Machine) -> dict[str, Callable[[int], None]]:
 
 
 def _character(machine: Machine) -> None:
-    if not 0 <= (machine.register("rdi") + 1) % (1 << 32) <= 256:
+    if not 0 <= (machine.argument(0) + 1) % (1 << 32) <= 256:
         raise Trap("a character function of a number that is none")
 
 
 def _whole(machine: Machine) -> None:
     """Two objects are compared, whose differences may lie before their ends."""
-    size = machine.register("rdx")
-    for address in (machine.register("rdi"), machine.register("rsi")):
+    size = machine.argument(2)
+    for address in (machine.argument(0), machine.argument(1)):
         if size > _LONGEST or len(machine.read(address, size)) < size:
             raise Trap("a comparison past the end of an object", address, size)
 
@@ -53,7 +53,7 @@ class _Overlaps:
         self._machine = machine
 
     def memcpy(self, _: int) -> None:
-        to, source, size = (self._machine.register(name) for name in ("rdi", "rsi", "rdx"))
+        to, source, size = map(self._machine.argument, range(3))
         if to != source:  # compilers themselves copy a struct to its own place
             _apart(to, size, source, size)
 
@@ -64,7 +64,7 @@ class _Overlaps:
 
     def strncpy(self, _: int) -> None:
         to, source = self._pointers()
-        size = self._machine.register("rdx")
+        size = self._machine.argument(2)
         _apart(to, size, source, min(size, self._length(source) + 1))
 
     def strcat(self, _: int) -> None:
@@ -74,11 +74,11 @@ class _Overlaps:
 
     def strncat(self, _: int) -> None:
         to, source = self._pointers()
-        size = min(self._machine.register("rdx"), self._length(source))
+        size = min(self._machine.argument(2), self._length(source))
         _apart(to, self._length(to) + size + 1, source, size)
 
     def _pointers(self) -> tuple[int, int]:
-        return self._machine.register("rdi"), self._machine.register("rsi")
+        return self._machine.argument(0), self._machine.argument(1)
 
     def _length(self, address: int) -> int:
         """The length of a string, as far as there is memory."""

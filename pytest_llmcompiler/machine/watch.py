@@ -113,7 +113,7 @@ class Watch:
 
     def _compared(self, sized: bool, _: int) -> None:
         if len(self._texts) < _MOST_TEXTS:
-            first, second, size = (self._machine.register(name) for name in abi.INTEGER_REGISTERS[:3])
+            first, second, size = map(self._machine.argument, range(3))
             most = min(size, _LONGEST) if sized else _LONGEST
             pair = self._machine.read(first, most), self._machine.read(second, most)
             if not sized:
@@ -130,7 +130,7 @@ class Watch:
         self._searches += 1
         if self._searches > _MOST_TEXTS:
             return
-        first, second = (self._machine.register(name) for name in abi.INTEGER_REGISTERS[:2])
+        first, second = map(self._machine.argument, range(2))
         text = self._machine.read(second if one_of else first, _LONGEST).partition(b"\0")[0]
         sought = self._machine.read(first, 1) if one_of else bytes([second & 0xFF])
         if sought in (b"", b"\0"):

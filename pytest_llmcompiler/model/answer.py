@@ -76,7 +76,8 @@ class Prompt:
     """The size of the function, in instructions of its IR."""
     label: str = ""
     """Which prompt it is, where the session asks with several."""
-
+    asked: str = ""
+    """What records call the task, where that is another name: `asm@aarch64-linux`."""
     names: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     """Where `text` has other names for symbols than the case: those names, and what they stand for. Answers of models
     that read `text` are in these names, and are given back in the case's."""
@@ -84,7 +85,7 @@ class Prompt:
     @property
     def key(self) -> Key:
         """What identifies the question in records."""
-        return Key(self.case, self.function, self.task, self.passes, self.label)
+        return Key(self.case, self.function, self.asked or self.task, self.passes, self.label)
 
 
 @dataclass(frozen=True)

@@ -11,24 +11,13 @@ from typing import Any
 
 from pytest_llmcompiler.model.answer import Answer, Prompt
 from pytest_llmcompiler.model.blocks import Block, Code, NoCode, Truncated, blocks, code_at, why_nothing
+from pytest_llmcompiler.target import every
 
 __all__ = ["Code", "NoCode", "Truncated", "assembly_in", "extract"]
 
 _COMMENT = re.compile(r"(?:#|//|/\*).*$")
 _LABEL = re.compile(r'^\s*(?:[\w.$@]+|"[^"\n]+"):')
 _DIRECTIVE = re.compile(r"^\s*\.[a-z_]\w*(?:\s|$)")
-_INSTRUCTION = re.compile(r"^\s*(?:(?:lock|rep[a-z]{0,2}|notrack)\s+)?([a-zA-Z][a-zA-Z0-9]{1,15})(?:\s+(\S.*))?$")
-_ALONE = re.compile(
-    r"c[bw]tw|cd(q|qe)|cl[cd]|clt[dq]|cmc|cpuid|cqt?o|cwt?[dl]|endbr64|f(abs|chs|ld1|ldz|sqrt|xch)|hlt|lahf|leaveq?|"
-    r"[lms]fence|nop|pause|rdtsc|retq?|sahf|st[cd]|syscall|ud2|(cmp|lod|mov|sca|sto)s[bwlq]"
-)
-"""Instructions that stand without an operand: any other single word is prose."""
-_MACHINE_OPERAND = re.compile(
-    r"[%$\[(]|^-?(?:0x[0-9a-f]+|\d+)$"
-    r"|^(?:r(?:[a-d]x|[sd]i|[bs]p|\d+[dwb]?)|e(?:[a-d]x|[sd]i|[bs]p)|[a-d][xlh]|[sd]il?|[bs]pl?|xmm\d+)$",
-    re.IGNORECASE,
-)
-_INTEL_SIZE = re.compile(r"\b(?:byte|word|dword|qword|tbyte|xmmword)\s+ptr\b|\boffset\s+(?:flat:)?", re.IGNORECASE)
 _COMPILER_LABEL = re.compile(r"\.L[A-Z]*\d+(?:_\d+)?\b")
 """Labels that compilers number (`.LJTI0_0`, `.LCPI0_1`, `.L4`): only the text itself can define them."""
 
@@ -112,24 +101,8 @@ def _is_lone_label(line: str) -> bool:
 
 
 def _is_instruction(line: str) -> bool:
-    """Tell an instruction from prose and from LLVM IR, by its operands."""
-    match = _INSTRUCTION.match(_COMMENT.sub("", line).strip())
-    if not match:
-        return False
-    mnemonic, operands = match[1].lower(), match[2]
-    if not operands:
-        return bool(_ALONE.fullmatch(mnemonic))
-    parts = [_squeezed(part) for part in operands.split(",")]
-    if any(not part or " " in part for part in parts):
-        return False
-    is_branch = mnemonic.startswith(("j", "call")) and len(parts) == 1
-    return is_branch or any(_MACHINE_OPERAND.search(part) for part in parts)
-
-
-def _squeezed(operand: str) -> str:
-    """An operand without the blanks that assembly allows in it."""
-    bare = re.sub(r"\s+", " ", _INTEL_SIZE.sub("", operand)).strip()
-    return re.sub(r" ?([-+*\[\]():]) ?", r"\1", bare)
+    """Whether a line is an instruction of any target: what is code for another one is no prose."""
+    return any(target.is_instruction(line) for target in every())
 
 
 def _whole_part(code: str, function: str, label: re.Pattern[str]) -> str:

@@ -9,11 +9,12 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-TARGET = "x86_64-linux-musl"
+from pytest_llmcompiler.target import Target, named
+
 _CODE = ("-fno-stack-protector", "-fPIE", "-w")
 _PLAIN = ("-O0", "-Xclang", "-disable-O0-optnone", "-fno-sanitize=all")
 # -fsanitize=function reads words in front of the callee, which the stubs of callbacks do not have.
@@ -35,9 +36,10 @@ class ClangError(Exception):
 
 @dataclass(frozen=True)
 class Toolchain:
-    """What compiles a case: the bundled clang, or the system clang named by `clang`."""
+    """What compiles a case for a target: the bundled clang, or the system clang named by `clang`."""
 
     clang: str | None = None
+    target: Target = field(default_factory=named)
 
     def ir(self, path: Path) -> str:
         """The IR of the C file at `path` as clang -O0 makes it, without debug information."""
@@ -73,12 +75,12 @@ class Toolchain:
         if match is None:
             known = "O0 to O3, default<O2>, module(default<O2>)"
             raise ClangError(f"unknown pass list {passes!r}: expected one of {known}")
-        return _from_ir(ir, f"-{match[1]}", "-S", f"-masm={syntax}").decode()
+        return _from_ir(ir, f"-{match[1]}", "-S", f"-masm={syntax}", target=self.target).decode()
 
     def bodies(self, path: Path) -> dict[str, tuple[int, int]]:
         """Where the bodies of functions are in a C file: name -> offsets in bytes, from the opening brace to past the
         closing one. Functions that a macro makes are left out."""
-        command = self.command if self.clang else _bundled_driver()
+        command = self.command if self.clang else _bundled_driver(self.target)
         tree = json.loads(_run([*command, "-w", "-fsyntax-only", "-Xclang", "-ast-dump=json", str(path)]))
         found = {}
         for node in tree["inner"]:
@@ -103,46 +105,50 @@ class Toolchain:
     def command(self) -> list[str]:
         """How clang is called. Raises ClangError where there is none."""
         if self.clang is None:
-            return [_zig(), "cc", "-target", TARGET]
+            return [_zig(), "cc", "-target", self.target.library]
         found = shutil.which(self.clang)
         if found is None:
             raise ClangError(f"no clang at {self.clang!r}: correct --llmc-clang, or leave it out for the bundled one")
-        headers = [f"-isystem{folder}" for folder in _musl_headers()]
-        return [found, "--target=x86_64-linux-gnu", "-nostdlibinc", *headers]
+        headers = [f"-isystem{folder}" for folder in _musl_headers(self.target)]
+        return [found, f"--target={self.target.triple}", "-nostdlibinc", *headers]
 
 
 def intel_assembly(ir: str, level: str | None) -> str:
     """The assembly in Intel syntax of a module of IR that is optimised already, as the bundled clang has it at a level
     such as `O0`: it is all the same above that."""
     flags = ("-O0" if level == "O0" else "-O2", "-Xclang", "-disable-llvm-passes")
-    return _from_ir(ir, *flags, "-S", "-masm=intel").decode()
+    return _from_ir(ir, *flags, "-S", "-masm=intel", target=None).decode()
 
 
-def compile_ir(ir: str, *flags: str) -> bytes:
-    """An ELF object of a module of IR, made by the bundled clang without optimisation.
+def compile_ir(ir: str, *flags: str, target: Target | None = None) -> bytes:
+    """An ELF object of a module of IR, made by the bundled clang without optimisation; for the default target unless
+    another is given, as in all of these.
 
     Raises ClangError: for a module of clang's own making, that is inline assembly with a fault.
     """
-    return _from_ir(ir, "-O0", *flags, "-c")
+    return _from_ir(ir, "-O0", *flags, "-c", target=target)
 
 
-def compile_watched(ir: str) -> list[bytes]:
+def compile_watched(ir: str, target: Target | None = None) -> list[bytes]:
     """The same with code that tells where a run went and what it compared, and the object of `watch.c`, which that
     code calls."""
-    return [compile_ir(ir, _WATCHED), _watch_object()]
+    target = target or named()
+    return [compile_ir(ir, _WATCHED, target=target), _watch_object(target)]
 
 
 @functools.cache
-def _watch_object() -> bytes:
-    return Toolchain()._compile(Path(__file__).with_name("watch.c"), "-O1", "-fno-sanitize=all", "-g0", "-c")
+def _watch_object(target: Target) -> bytes:
+    return Toolchain(target=target)._compile(
+        Path(__file__).with_name("watch.c"), "-O1", "-fno-sanitize=all", "-g0", "-c"
+    )
 
 
-def _from_ir(ir: str, *flags: str) -> bytes:
+def _from_ir(ir: str, *flags: str, target: Target | None) -> bytes:
     # The bundled clang, whichever made the IR: llvmlite writes IR that older ones do not read.
     with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
         source = Path(folder) / "module.ll"
         source.write_text(ir, encoding="utf-8")
-        return Toolchain()._compile(source, "-fno-sanitize=all", "-g0", *flags)
+        return Toolchain(target=target or named())._compile(source, "-fno-sanitize=all", "-g0", *flags)
 
 
 def compile_c(path: Path, *flags: str) -> bytes:
@@ -150,7 +156,7 @@ def compile_c(path: Path, *flags: str) -> bytes:
     return Toolchain()._compile(path, "-fno-sanitize=all", "-fno-pie", *flags, "-c")
 
 
-def link(objects: Sequence[bytes], *flags: str) -> bytes:
+def link(objects: Sequence[bytes], *flags: str, target: Target | None = None) -> bytes:
     """Link ELF objects with the bundled musl into a static, position-dependent executable, without debug information
     unless a flag asks for it.
 
@@ -164,13 +170,20 @@ def link(objects: Sequence[bytes], *flags: str) -> bytes:
             path.write_bytes(data)
             inputs.append(str(path))
         output = Path(folder) / "program"
-        _run([_zig(), "cc", "-target", TARGET, "-static", "-no-pie", *(flags or ("-g0",)), "-o", str(output), *inputs])
+        compiler = Toolchain(target=target or named()).command
+        _run([*compiler, "-static", "-no-pie", *(flags or ("-g0",)), "-o", str(output), *inputs])
         return output.read_bytes()
 
 
 def linker() -> list[str]:
     """How the bundled linker itself is called, which makes what it is told to and adds no library."""
     return [_zig(), "ld.lld"]
+
+
+def assembler(target: Target) -> list[str]:
+    """The command that assembles its standard input, and writes the object to its standard output."""
+    flags = ("-triple", target.triple, "-target-cpu", target.cpu, "-filetype", "obj", "-o", "-", "-")
+    return [_zig(), "-cc1as", *flags]
 
 
 def undefined_symbols(error: ClangError) -> list[str]:
@@ -197,15 +210,14 @@ def _zig() -> str:
     return str(Path(ziglang.__file__).parent / "zig")
 
 
-def _bundled_driver() -> list[str]:
+def _bundled_driver(target: Target) -> list[str]:
     """The bundled clang itself: zig's own front end insists on a file that is made."""
     builtin = Path(_zig()).parent / "lib" / "include"
-    headers = [f"-isystem{folder}" for folder in (builtin, *_musl_headers())]
-    return [_zig(), "clang", "--target=x86_64-linux-gnu", "-nostdinc", *headers]
+    headers = [f"-isystem{folder}" for folder in (builtin, *_musl_headers(target))]
+    return [_zig(), "clang", f"--target={target.triple}", "-nostdinc", *headers]
 
 
-def _musl_headers() -> list[str]:
+def _musl_headers(target: Target) -> list[str]:
     """musl's headers, the architecture's own first: a system clang must see the library that is linked."""
     root = Path(_zig()).parent / "lib" / "libc" / "include"
-    names = ("x86_64-linux-musl", "x86-linux-musl", "generic-musl", "x86-linux-any", "any-linux-any")
-    return [str(root / name) for name in names if (root / name).is_dir()]
+    return [str(root / name) for name in target.headers if (root / name).is_dir()]

@@ -8,11 +8,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmcompiler.target import Target, named
+
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
 
-TRIPLE = "x86_64-unknown-linux-gnu"
-_BASELINE = '"target-features"="+cmov,+cx8,+fxsr,+mmx,+sse,+sse2,+x87"'
 PAD, PADDED = 256, "llmc.padded."
 _LINKAGES = "private|internal|available_externally|linkonce_odr|linkonce|weak_odr|weak|common|appending|extern_weak"
 
@@ -33,16 +33,41 @@ def parse(text: str) -> llvm.ModuleRef:
     return module
 
 
-def normalised(text: str) -> str:
-    """IR as a plain clang for Linux writes it.
+def normalised(text: str, target: Target | None = None) -> str:
+    """IR as a plain clang for a target writes it: for the default one unless another is given, as in all of these.
 
     The bundled clang spells out every feature that the target lacks (some 6,000 characters a function) and a triple
     of its own; both are noise in a prompt and mean the same code. So is the folder of the source file.
     """
-    text = re.sub(r'"target-features"="[^"]*"', _BASELINE, text)
+    target = target or named()
+    text = re.sub(r'"target-features"="[^"]*"', f'"target-features"="{target.features}"', text)
     text = re.sub(r'^source_filename = ".*[/\\\\](.*)"$', r'source_filename = "\1"', text, flags=re.M)
-    text = re.sub(r'^target triple = ".*"$', f'target triple = "{TRIPLE}"', text, flags=re.M)
+    text = re.sub(r'^target triple = ".*"$', f'target triple = "{target.triple}"', text, flags=re.M)
     return re.sub(r"^; ModuleID = .*\n", "", text, flags=re.M)
+
+
+def retargeted(text: str, target: Target) -> str:
+    """A module for a target, whatever other it was written for. Who is called extends narrow integers where the
+    target's convention says so, whatever the module does.
+
+    Raises IRError for one that holds what means something else there: how variable arguments are found, an intrinsic
+    or a type of one processor, assembly.
+    """
+    if not target.convention.extends:
+        text = re.sub(r"^.*\b(?:define|declare|call)\b.*$", _without_extensions, text, flags=re.M)
+    triple = re.search(r'^target triple = "(.*)"$', text, re.M)
+    if triple is None or triple[1].split("-")[0] == target.triple.split("-")[0]:
+        return text
+    bound = re.search(r"@llvm\.va_start\b|\bva_arg\b|@llvm\.(?:x86|aarch64)\.[\w.]+|\bx86_fp80\b|\basm\b", text)
+    if bound:
+        raise IRError(f"this is IR for {triple[1]}: {bound[0]} means something else on {target.name}, or nothing")
+    layout = machine(target).target_data
+    text = re.sub(r'^target datalayout = ".*"$', f'target datalayout = "{layout}"', text, flags=re.M)
+    return re.sub(r'^target triple = ".*"$', f'target triple = "{target.triple}"', text, flags=re.M)
+
+
+def _without_extensions(line: re.Match[str]) -> str:
+    return re.sub(r"\b(?:signext|zeroext) ", "", line[0])
 
 
 def defined_functions(module: llvm.ModuleRef) -> list[str]:
@@ -112,7 +137,7 @@ def _renamed_header(header: str, name: str) -> str:
     return re.sub(r'@(?:"(?:[^"\\]|\\.)*"|[-\w$.]+)\(', lambda _: f'@"{name}"(', header, count=1)
 
 
-def extract(text: str, function: str) -> str:
+def extract(text: str, function: str, target: Target | None = None) -> str:
     """Cut `function` out of a module, the way `llvm-extract -func` does.
 
     Everything else that it uses becomes a declaration; what was local becomes external and hidden.
@@ -123,8 +148,9 @@ def extract(text: str, function: str) -> str:
     manager = binding.create_new_module_pass_manager()
     manager.add_strip_dead_prototype_pass()
     manager.add_global_dead_code_eliminate_pass()
-    manager.run(kept, binding.create_pass_builder(machine(), binding.create_pipeline_tuning_options(0)))
-    return normalised(str(kept)).strip() + "\n"
+    builder = binding.create_pass_builder(machine(target), binding.create_pipeline_tuning_options(0))
+    manager.run(kept, builder)
+    return normalised(str(kept), target).strip() + "\n"
 
 
 def _extracted_lines(text: str, module: llvm.ModuleRef, function: str) -> Iterator[str]:
@@ -304,13 +330,13 @@ def count(module: llvm.ModuleRef) -> int:
     return sum(1 for block in blocks for _ in block.instructions)
 
 
-def binary_size(text: str) -> int:
-    """Bytes of text and data (as `llvm-size` counts them: .eh_frame and .rodata are text) of the object llc makes."""
-    return object_size(emit_object(text))
+def binary_size(text: str, target: Target | None = None) -> int:
+    """Bytes of text and data of the object that llc makes of a module."""
+    return object_size(emit_object(text, target))
 
 
 def object_size(data: bytes) -> int:
-    """Bytes of text and data of an ELF object."""
+    """Bytes of text and data of an object (as `llvm-size` counts them: .eh_frame and .rodata are text)."""
     from elftools.elf.constants import SH_FLAGS
     from elftools.elf.elffile import ELFFile
 
@@ -322,26 +348,27 @@ def object_size(data: bytes) -> int:
     )
 
 
-def emit_object(text: str) -> bytes:
-    """The ELF object that llc makes of a module."""
-    return object_of(parse(text))
+def emit_object(text: str, target: Target | None = None) -> bytes:
+    """The ELF object that llc makes of a module. The process ends over inline assembly with a fault, or for another
+    processor than its own."""
+    return object_of(parse(text), target)
 
 
-def object_of(module: llvm.ModuleRef) -> bytes:
+def object_of(module: llvm.ModuleRef, target: Target | None = None) -> bytes:
     """The same of a parsed module, which is no good afterwards."""
-    return bytes(machine().emit_object(module))
+    return bytes(machine(target).emit_object(module))
 
 
 def emit_assembly(module: llvm.ModuleRef, level: str | None) -> str:
     """The assembly (AT&T) that llc makes of a module, as clang would have it at a level, such as `O0`: it is all the
     same above that. The module is no good afterwards."""
-    writer = machine(0 if level == "O0" else 2, "pic")
+    writer = machine(opt=0 if level == "O0" else 2, reloc="pic")
     writer.set_asm_verbosity(True)
     return str(writer.emit_assembly(module))
 
 
 def data_layout() -> str:
-    """The data layout of the target."""
+    """The data layout of the default target."""
     return str(machine().target_data)
 
 
@@ -349,7 +376,7 @@ def bitcode(text: str) -> bytes:
     """A module in LLVM's binary format, for the target where it names none. Raises IRError."""
     module = parse(text)
     if not module.triple:
-        module.triple, module.data_layout = TRIPLE, data_layout()
+        module.triple, module.data_layout = named().triple, data_layout()
     return bytes(module.as_bitcode())
 
 
@@ -363,10 +390,11 @@ def printed(bitcode: bytes) -> str:
 
 
 @functools.cache
-def machine(opt: int = 2, reloc: str = "static") -> llvm.TargetMachine:
-    binding = _llvm()
-    target = binding.Target.from_triple(TRIPLE)
-    return target.create_target_machine(cpu="x86-64", features="", opt=opt, reloc=reloc, codemodel="default")
+def machine(target: Target | None = None, opt: int = 2, reloc: str = "static") -> llvm.TargetMachine:
+    """LLVM's machine that makes code at a level."""
+    target = target or named()
+    known = _llvm().Target.from_triple(target.triple)
+    return known.create_target_machine(cpu=target.cpu, features="", opt=opt, reloc=reloc, codemodel="default")
 
 
 @functools.cache

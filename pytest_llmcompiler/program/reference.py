@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,8 +22,10 @@ from pytest_llmcompiler.program.clang import (
     link,
     undefined_symbols,
 )
+from pytest_llmcompiler.program.image import Segment, Symbol
 from pytest_llmcompiler.program.short import Short, shorten
 from pytest_llmcompiler.program.types import Function, Int, Param, Pointer, Type, calls_back, unsupported
+from pytest_llmcompiler.target import Target
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
@@ -75,33 +76,17 @@ _ALLOCATING = frozenset(
 
 _CLANG_S = ("O0", "O1", "O2", "O3")
 """Levels that the bundled clang knows of IR. It takes Os and Oz for O2, whose size is no size to compare with."""
+_AS_LLC = ("-O2", "-Xclang", "-disable-llvm-passes")
 
 _LARGEST_INPUT = 4096
 """Bytes of a global variable above which it keeps its initial value."""
 
 
 @dataclass(frozen=True)
-class Segment:
-    """A loadable part of a program. `data` is padded with zeros to the segment's size in memory."""
-
-    address: int
-    data: bytes
-    writable: bool
-    executable: bool
-
-
-@dataclass(frozen=True)
-class Symbol:
-    """Where a symbol is, and its size in bytes."""
-
-    address: int
-    size: int
-
-
-@dataclass(frozen=True)
 class Program:
     """A whole linked program: the case, musl, and stubs for what only declarations are known of."""
 
+    target: Target
     segments: tuple[Segment, ...]
     entry: int
     symbols: dict[str, Symbol]
@@ -142,6 +127,7 @@ class Reference:
     def __init__(self, case: Case, toolchain: Toolchain) -> None:
         self.case = case
         self.toolchain = toolchain
+        self.target = toolchain.target
         self._extracted: dict[str, str] = {}
         self._optimised: dict[tuple[str, str], str] = {}
 
@@ -153,7 +139,7 @@ class Reference:
                 return self.toolchain.ir(self.case.path)
             text = self.case.path.read_text(encoding="utf-8")
             ir.parse(text)
-            return text
+            return ir.retargeted(text, self.target)
 
     @property
     def placeless_ir(self) -> str:
@@ -254,7 +240,7 @@ class Reference:
 
     def minds_errno(self, function: str) -> bool:
         """Whether a function looks at the C library's error number, or sets it."""
-        return "__errno_location" in ir.mentioned(self.module, function)
+        return self.target.system.errno in ir.mentioned(self.module, function)
 
     def inputs_of(self, function: str) -> dict[str, Type]:
         """The global variables that are part of a function's input: what it can reach, and anyone can change."""
@@ -292,7 +278,7 @@ class Reference:
     def extracted(self, function: str) -> str:
         """The IR of one function, everything else declared: what a prompt holds."""
         if function not in self._extracted:
-            self._extracted[function] = ir.extract(self.ir, function)
+            self._extracted[function] = ir.extract(self.ir, function, self.target)
         return self._extracted[function]
 
     def short(self, function: str) -> Short:
@@ -319,9 +305,12 @@ class Reference:
         """The number of instructions in a function's IR and the bytes of its object, as prompts state them."""
         text = self.extracted(function)
         with self._blamed():
+            count = ir.instruction_count(text)
             if " asm " in text:  # llvmlite ends the process over inline assembly with a fault; clang only refuses it
-                compile_ir(text)
-            return ir.instruction_count(text), ir.binary_size(text)
+                made = compile_ir(text, *_AS_LLC, target=self.target)
+                if not self.target.native:
+                    return count, ir.object_size(made)
+            return count, ir.binary_size(text, self.target)
 
     def assembly(self, function: str, passes: str, syntax: Syntax = "att") -> str:
         """The bundled clang's own assembly of one function, optimised with a pass list. Raises CaseError."""
@@ -355,7 +344,7 @@ class Reference:
     def golden(self) -> Program:
         """The program as it is, compiled without optimisation."""
         with self._blamed():
-            return _build(self.ir, lambda text: [compile_ir(text)])
+            return _build(self.ir, self.target, lambda text: [compile_ir(text, target=self.target)])
 
     @functools.cached_property
     def probe(self) -> Program:
@@ -363,9 +352,12 @@ class Reference:
         sanitizer to ask."""
         with self._blamed():
             if self.case.is_ir:
-                return _build(self.ir, compile_watched)
+                return _build(self.ir, self.target, self._watched)
             strict = ir.with_bounded_pointers(ir.without_path(self.toolchain.probe_ir(self.case.path)))
-            return _build(ir.with_plain_copies(strict), compile_watched)
+            return _build(ir.with_plain_copies(strict), self.target, self._watched)
+
+    def _watched(self, text: str) -> list[bytes]:
+        return compile_watched(text, self.target)
 
 
 def _misfit(rule: ArgRule, param: Param, buffers: list[Param]) -> str | None:
@@ -380,7 +372,7 @@ def _misfit(rule: ArgRule, param: Param, buffers: list[Param]) -> str | None:
     )
 
 
-def _build(text: str, compiled: Callable[[str], list[bytes]]) -> Program:
+def _build(text: str, target: Target, compiled: Callable[[str], list[bytes]]) -> Program:
     module = ir.parse(text)
     functions = frozenset(ir.defined_functions(module))
     local = ir.only_called(module, text)
@@ -389,14 +381,14 @@ def _build(text: str, compiled: Callable[[str], list[bytes]]) -> Program:
     stubs: list[str] = []
     data: set[str] = set()
     try:
-        image = link([*code, ir.emit_object(_support(main, stubs))])
+        image = link([*code, _support(target, main, stubs)], target=target)
     except ClangError as error:
         stubs = undefined_symbols(error)
         if not stubs:
             raise
         data = {value.name for value in module.global_variables} & set(stubs)
         stubs = [name for name in stubs if name not in data]
-        image = link([*code, ir.emit_object(_support(main, stubs, data))])
+        image = link([*code, _support(target, main, stubs, data)], target=target)
     private = [value.name for value in module.global_variables if value.linkage.name == "private"]
     unread = ir.only_stored(module)
     variables = [
@@ -405,22 +397,24 @@ def _build(text: str, compiled: Callable[[str], list[bytes]]) -> Program:
         if not value.is_declaration and not value.name.startswith("llvm.") and not _is_constant(value)
         if value.name not in unread
     ]
-    segments, entry, symbols = _load(image)
+    segments, entry, symbols = target.system.program(image)
     around = [symbols.pop(name) for name in list(symbols) if name.startswith(ir.PADDED)]
     pads = tuple(pad for one in around for pad in (one.address, one.address + one.size - ir.PAD))
     variables = [name for name in (*variables, *sorted(data)) if name in symbols]  # thread-local ones are not
     aliases = {f".L{name}": name for name in private}
     narrow = ir.narrow(module).difference(stubs)
-    return Program(segments, entry, symbols, aliases, tuple(variables), tuple(stubs), functions, local, narrow, pads)
+    return Program(
+        target, segments, entry, symbols, aliases, tuple(variables), tuple(stubs), functions, local, narrow, pads
+    )
 
 
 def _is_constant(value: llvm.ValueRef) -> bool:
     return re.match(r"\S+ = [^{\[%]*\bconstant ", str(value)) is not None
 
 
-def _support(has_main: bool, stubs: list[str], data: Iterable[str] = ()) -> str:
-    """A module that keeps library functions in the program, and stands in for what is missing."""
-    names = [name for name in _KEPT if name not in stubs]
+def _support(target: Target, has_main: bool, stubs: list[str], data: Iterable[str] = ()) -> bytes:
+    """An object that keeps library functions in the program, and stands in for what is missing."""
+    names = [name for name in (*_KEPT, *target.kept) if name not in stubs]
     lines = [f"declare void @{name}()" for name in names]
     pointers = ", ".join(f"ptr @{name}" for name in names)
     lines.append(f"@llmc.kept = global [{len(names)} x ptr] [{pointers}]")
@@ -429,27 +423,4 @@ def _support(has_main: bool, stubs: list[str], data: Iterable[str] = ()) -> str:
     lines += [f'@"{name}" = global [4096 x i8] zeroinitializer, align 16' for name in sorted(data)]
     if not has_main:
         lines.append("define i32 @main() {\n ret i32 0\n}")
-    return "\n".join(lines)
-
-
-def _load(image: bytes) -> tuple[tuple[Segment, ...], int, dict[str, Symbol]]:
-    from elftools.elf.elffile import ELFFile
-
-    elf = ELFFile(io.BytesIO(image))
-    segments = tuple(
-        Segment(
-            segment["p_vaddr"],
-            segment.data().ljust(segment["p_memsz"], b"\0"),
-            bool(segment["p_flags"] & 2),
-            bool(segment["p_flags"] & 1),
-        )
-        for segment in elf.iter_segments("PT_LOAD")
-    )
-    table = elf.get_section_by_name(".symtab")
-    symbols: dict[str, Symbol] = {}
-    for symbol in table.iter_symbols():
-        kinds = ("STT_FUNC", "STT_OBJECT", "STT_NOTYPE")
-        defined = symbol["st_shndx"] != "SHN_UNDEF" and symbol["st_info"]["type"] in kinds
-        if symbol.name and defined and (symbol["st_info"]["bind"] != "STB_LOCAL" or symbol.name not in symbols):
-            symbols[symbol.name] = Symbol(symbol["st_value"], symbol["st_size"])
-    return segments, elf["e_entry"], symbols
+    return ir.emit_object("\n".join(lines), target)

@@ -36,7 +36,7 @@ def record(
         "schema": SCHEMA,
         "case": prompt.case,
         "function": prompt.function,
-        "task": prompt.task,
+        "task": prompt.key.task,
         "passes": prompt.passes,
         "prompt": prompt.template,
         "question": prompt.digest,

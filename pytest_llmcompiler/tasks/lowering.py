@@ -14,6 +14,7 @@ from pytest_llmcompiler.machine import llvm, sandbox
 from pytest_llmcompiler.machine.assembled import open_no_files
 from pytest_llmcompiler.machine.gas import AssemblyError, read
 from pytest_llmcompiler.program import ir
+from pytest_llmcompiler.target import named
 from pytest_llmcompiler.tasks.canonical import canonical
 
 SECONDS, MEGABYTES = 20.0, 1024
@@ -82,12 +83,12 @@ def _lower(source: str | bytes, level: str | None) -> dict[str, Any]:
         text = source if isinstance(source, str) else ir.printed(source)
         module = ir.parse(text)
         if not _TRIPLE.fullmatch(module.triple):
-            return {"refused": f"its target triple is {module.triple!r}, and the code is to run on {ir.TRIPLE}"}
+            return {"refused": f"its target triple is {module.triple!r}, and the code is to run on {named().triple}"}
         layout = ir.data_layout()
 
         def again() -> Any:  # what has been made code of is no good any more
             fresh = ir.parse(text)
-            fresh.triple, fresh.data_layout = ir.TRIPLE, layout
+            fresh.triple, fresh.data_layout = named().triple, layout
             return fresh
 
         return {
@@ -115,14 +116,15 @@ def _refused(message: str, source: str) -> RefusedError:
 def size_of(assembly: str) -> int | None:
     """Bytes of text and data of the object that LLVM's assembler makes of a text as it is; None where it makes none."""
     _warm(None)
-    machine = llvm.target_machine()
+    target = named()
+    machine = llvm.target_machine(target)
     try:
-        syntax = {"att": ".att_syntax prefix", "intel": ".intel_syntax noprefix"}[read(assembly).syntax]
+        syntax = {"att": ".att_syntax prefix", "intel": ".intel_syntax noprefix"}[read(assembly, target.dialect).syntax]
         text = f"{syntax}\n{assembly}"
-        return int(sandbox.call(_size_of, machine, text, seconds=SECONDS, megabytes=MEGABYTES))
+        return int(sandbox.call(_size_of, machine, target.triple, text, seconds=SECONDS, megabytes=MEGABYTES))
     except (AssemblyError, sandbox.SandboxError):
         return None
 
 
-def _size_of(machine: Any, assembly: str) -> int:
-    return ir.object_size(llvm.object_file(machine, assembly))
+def _size_of(machine: Any, triple: str, assembly: str) -> int:
+    return ir.object_size(llvm.object_file(machine, triple, assembly))

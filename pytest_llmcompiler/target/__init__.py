@@ -1,0 +1,81 @@
+"""Targets: what code is judged for. Everything that depends on processor, calling convention or system is a target's.
+
+Each is one file of this package, named as the target: `aarch64_linux.py` holds `TARGET`, which is `aarch64-linux`.
+"""
+
+from __future__ import annotations
+
+import functools
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_llmcompiler.machine.abi import Convention
+    from pytest_llmcompiler.machine.assembled import Attempt
+    from pytest_llmcompiler.machine.gas import Dialect
+    from pytest_llmcompiler.machine.loader import Relocations
+    from pytest_llmcompiler.machine.processor import Processor
+    from pytest_llmcompiler.machine.system import System
+
+DEFAULT = "x86_64-linux"
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """All that is particular to code for one processor and system."""
+
+    name: str
+    """What users call it."""
+    triple: str
+    """As LLVM has it: in prompts, and for its code generator and assembler."""
+    cpu: str
+    """The oldest processor that code may be for."""
+    features: str
+    """The attribute that clang gives functions for that processor, in IR."""
+    library: str
+    """What the bundled compiler calls the target with the C library that cases are linked with."""
+    headers: tuple[str, ...]
+    """The bundled folders of that library's headers, the processor's own first."""
+    kept: tuple[str, ...]
+    """Functions of the compiler's library that its code may call, beside those that every target has."""
+    base: int
+    """Where candidates are loaded: so near to the program that jumps and displacements reach it."""
+    native: bool
+    """Whether its programs run on the machines that the package is for, and llvmlite assembles for it."""
+    system: System
+    convention: Convention
+    processor: Processor
+    dialect: Dialect
+    relocations: Relocations
+    is_instruction: Callable[[str], bool]
+    """Tells a line that is an instruction from prose and from LLVM IR."""
+    first: Mapping[str, Attempt]
+    """Assemblers that are asked before LLVM, by name."""
+
+    def labelled(self, task: str) -> str:
+        """What items and records call a task on this target."""
+        return task if self.name == DEFAULT else f"{task}@{self.name}"
+
+
+@functools.cache
+def names() -> tuple[str, ...]:
+    """Every target, the default first."""
+    found = ("-".join(module.name.rsplit("_", 1)) for module in pkgutil.iter_modules(__path__))
+    return tuple(sorted(found, key=lambda name: (name != DEFAULT, name)))
+
+
+@functools.cache
+def named(name: str = DEFAULT) -> Target:
+    """The target of a name. Raises ValueError for one that there is not."""
+    if name not in names():
+        raise ValueError(f"no target {name!r}: expected {' or '.join(names())}")
+    found: Target = import_module(f"{__name__}.{name.replace('-', '_')}").TARGET
+    return found
+
+
+def every() -> tuple[Target, ...]:
+    """All targets."""
+    return tuple(map(named, names()))
