@@ -182,6 +182,8 @@ def test_promises_about_assembly() -> None:
     for size, text in ((4, "\tleal\t(%rdi,%rdi), %eax\n"), (4, "\t.intel_syntax noprefix\n\tlea eax, [rdi + rdi]\n")):
         promised = check(SOURCE, "twice", answer.format(size, text), passes="O2", examples=20).detail["promised"]
         assert promised == {"instructions": {"said": 2, "is": 2}, "size": {"said": 4, "is": 4}}
+    private = check(SOURCE, "twice", answer.format(7, "\tmovl\t.L.str(%rip), %eax\n"), examples=20)
+    assert private.kind == "link" and private.detail["promised"]["size"] == {"said": 7, "is": 7}
     wrong = check(SOURCE, "twice", answer.format(7, "\tmovl\t%edi, %eax\n"), passes="O2", examples=20)
     assert wrong.kind == "mismatch" and wrong.detail["promised"]["size"] == {"said": 7, "is": 3}
     hostile = check(SOURCE, "twice", answer.format(7, '\t.incbin "/etc/passwd"\n'), examples=20)

@@ -22,6 +22,7 @@ SECONDS, MEGABYTES = 20.0, 1024
 
 _PLACE = re.compile(r"<string>:(\d+):(\d+): error: ")
 _TRIPLE = re.compile(r"(?:x86_64|amd64)(?:-[^-]*)?-(?:linux|unknown|none)(?:-.*)?|")
+_LOCAL = re.compile(r"(?<![\w.$])\.L[\w.$]+")
 _ENDING = re.compile(r"(?:LLVM ERROR|error): ([^\n]+)")
 
 
@@ -119,8 +120,11 @@ def size_of(assembly: str) -> int | None:
     target = named()
     machine = llvm.target_machine(target)
     try:
-        syntax = {"att": ".att_syntax prefix", "intel": ".intel_syntax noprefix"}[read(assembly, target.dialect).syntax]
-        text = f"{syntax}\n{assembly}"
+        unit = read(assembly, target.dialect)
+        syntax = {"att": ".att_syntax prefix", "intel": ".intel_syntax noprefix"}[unit.syntax]
+        # Private data of the program is nobody's in this text alone, and LLVM wants local symbols to be somebody's.
+        placed = _LOCAL.sub(lambda name: name[0] if name[0] in unit.labels else f"x{name[0][1:]}", assembly)
+        text = f"{syntax}\n{placed}"
         return int(sandbox.call(_size_of, machine, target.triple, text, seconds=SECONDS, megabytes=MEGABYTES))
     except (AssemblyError, sandbox.SandboxError):
         return None
