@@ -191,6 +191,20 @@ def test_the_face_for_rewards() -> None:
         check("int f(void) { return 0; }", "f", "f: ret", target="vax")
 
 
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("fmadd d0, d0, d1, d2", "pass"),
+        ("fmul d0, d0, d1\n fadd d0, d0, d2", "pass"),
+        ("fmsub d0, d0, d1, d2", "mismatch"),
+        ("fmul d0, d0, d1\n fsub d0, d0, d2", "mismatch"),
+    ],
+)
+def test_c_leaves_open_whether_products_are_rounded(arm: Judge, case_of: CaseOf, text: str, kind: str) -> None:
+    source = "double f(double a, double b, double c) { return a * b + c; }\n"
+    assert arm.judge(case_of(source), "f", f"f:\n {text}\n ret\n").kind == kind
+
+
 # -- text and relocations
 
 SYMBOLS = {
