@@ -183,6 +183,18 @@ sum:
     assert arm.judge(case_of(SOURCE), "sum", text).passed
 
 
+def test_listings_have_blocks_and_names(arm: Judge, case_of: CaseOf) -> None:
+    text = "larger:\n cmp w0, w1\n b.ge .Lx\n mov w0, w1\n bl helper\n.Lx:\n adrp x9, table\n ret\n"
+    blocks = arm.listing(case_of(SOURCE), "larger", text)
+    assert blocks is not None
+    assert [[line.words for line in block] for block in blocks] == [
+        ["cmp w0, w1", "b.ge .3"],
+        ["mov w0, w1", "bl helper"],
+        ["adrp x9, page", "ret"],
+    ]
+    assert [line.number for line in blocks[2]] == [7, 8]
+
+
 def test_the_face_for_rewards() -> None:
     text = "twice:\n add w0, w0, w0\n ret\n"
     found = check("unsigned twice(unsigned x) { return 2 * x; }", "twice", text, examples=10, target="aarch64-linux")
