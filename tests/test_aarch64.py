@@ -183,12 +183,38 @@ sum:
     assert arm.judge(case_of(SOURCE), "sum", text).passed
 
 
+def test_listings_have_blocks_and_names(arm: Judge, case_of: CaseOf) -> None:
+    text = "larger:\n cmp w0, w1\n b.ge .Lx\n mov w0, w1\n bl helper\n.Lx:\n adrp x9, table\n ret\n"
+    blocks = arm.listing(case_of(SOURCE), "larger", text)
+    assert blocks is not None
+    assert [[line.words for line in block] for block in blocks] == [
+        ["cmp w0, w1", "b.ge .3"],
+        ["mov w0, w1", "bl helper"],
+        ["adrp x9, page", "ret"],
+    ]
+    assert [line.number for line in blocks[2]] == [7, 8]
+
+
 def test_the_face_for_rewards() -> None:
     text = "twice:\n add w0, w0, w0\n ret\n"
     found = check("unsigned twice(unsigned x) { return 2 * x; }", "twice", text, examples=10, target="aarch64-linux")
     assert found.passed, found
     with pytest.raises(ValueError, match="no target 'vax': expected x86_64-linux or aarch64-linux"):
         check("int f(void) { return 0; }", "f", "f: ret", target="vax")
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("fmadd d0, d0, d1, d2", "pass"),
+        ("fmul d0, d0, d1\n fadd d0, d0, d2", "pass"),
+        ("fmsub d0, d0, d1, d2", "mismatch"),
+        ("fmul d0, d0, d1\n fsub d0, d0, d2", "mismatch"),
+    ],
+)
+def test_c_leaves_open_whether_products_are_rounded(arm: Judge, case_of: CaseOf, text: str, kind: str) -> None:
+    source = "double f(double a, double b, double c) { return a * b + c; }\n"
+    assert arm.judge(case_of(source), "f", f"f:\n {text}\n ret\n").kind == kind
 
 
 # -- text and relocations

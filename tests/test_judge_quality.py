@@ -24,7 +24,7 @@ sys.path.insert(0, str(BENCHMARKS))
 pytest.importorskip("z3", reason="z3-solver is not installed")
 pytest.importorskip("capstone", reason="capstone is not installed")
 
-from quality import compilers  # noqa: E402
+from quality import compilers, faults_aarch64  # noqa: E402
 from quality.asserts import seen_by_assert  # noqa: E402
 from quality.equivalence import Entry, Text, equivalent  # noqa: E402
 from quality.faults import KINDS, Changes, faults  # noqa: E402
@@ -100,6 +100,21 @@ def changed(kind: str, *lines: str) -> set[str]:
 )  # fmt: skip
 def test_a_kind_of_fault_is_what_its_name_says(kind: str, lines: list[str], expected: set[str]) -> None:
     assert changed(kind, *lines) == expected
+
+
+def test_faults_of_aarch64() -> None:
+    text = text_of("ldr x19, [sp, #16]", "cmp w0, #3", "b.lt .LBB0_2", "ldrsb w1, [x0, #4]", "bl g", ".LBB0_2:", "ret")
+    found = {
+        kind: {lines[0] if (lines := change[0][2]) else "" for change in changes}
+        for kind, changes in faults_aarch64.all_faults(text, "f").items()
+    }
+    assert found["condition turned"] == {"\tb.ge\t.LBB0_2"}
+    assert found["condition off"] == {"\tb.le\t.LBB0_2", "\tb.lo\t.LBB0_2"}
+    assert found["constant"] == {"\tcmp\tw0, #4", "\tcmp\tw0, #2"}
+    assert found["extension"] == {"\tldrb\tw1, [x0, #4]"}
+    assert found["operand width"] == {"\tcmp\tx0, #3"}
+    assert found["call left out"] == {""}
+    assert "\tldr\tx16, [sp, #16]" in found["callee-saved register"]
 
 
 def test_constants_and_offsets_move_a_little() -> None:

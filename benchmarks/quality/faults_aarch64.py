@@ -10,7 +10,7 @@ from quality.faults import Changes
 Lines = Sequence[tuple[int, str, str]]
 """The instructions of the function: the index of the line, mnemonic and operands."""
 
-_INSTRUCTION = re.compile(r"\t([a-z][a-z0-9.]*)(?:\t([^/\n]*?))?\s*(?://.*)?")
+_INSTRUCTION = re.compile(r"\t([a-z][a-z0-9.]*)(?:[ \t]+([^/\n]*?))?\s*(?://.*)?")
 _INVERSE = {
     "eq": "ne",
     "lt": "ge",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -307,6 +308,25 @@ def with_bounded_pointers(text: str) -> str:
     twice. Every base here lies in the lower half, so that the same comparison of signed numbers is stricter.
     """
     return re.sub(r"(= icmp )uge( i64 %\d+, %\d+, !nosanitize)", r"\1sge\2", text)
+
+
+def unfused(text: str) -> str:
+    """A module that multiplies and adds in two steps where it is left open whether that is one, without rounding in
+    between."""
+    numbers = itertools.count()
+
+    def parted(found: re.Match[str]) -> str:
+        indent, name, flags, type, arguments = found.groups()
+        a, b, c = (one.split()[-1] for one in re.split(rf", (?={re.escape(type)} )", arguments))
+        product = f"%llmc.product{next(numbers)}"
+        return f"{indent}{product} = fmul {flags}{type} {a}, {b}\n{indent}{name} = fadd {flags}{type} {product}, {c}"
+
+    return _FUSED.sub(parted, text)
+
+
+_FUSED = re.compile(
+    r"^( *)(%\S+) = (?:tail |notail )?call ((?:[a-z]+ )*)(float|double) @llvm\.fmuladd\.f\d+\((.*?)\)(?: #\d+)?$", re.M
+)
 
 
 def without_path(text: str) -> str:
