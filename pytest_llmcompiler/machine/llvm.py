@@ -340,8 +340,8 @@ def missing_symbols(unit: Unit, names: Iterable[str]) -> str:
 
 def _sandboxed(attempt: _Attempt, text: str, limits: Limits, target: Target) -> bytes:
     """The ELF object for the attempt's text. Raises AssemblyError."""
-    machine = target_machine(target)
-    asked = machine, target.triple, text
+    machine = target_machine(target.host)
+    asked = machine, target.host.triple, text
     try:
         return _patiently(
             lambda: sandbox.call(object_file, *asked, seconds=limits.llvm_seconds, megabytes=limits.megabytes)

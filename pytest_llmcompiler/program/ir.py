@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import io
 import re
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmcompiler.target import Target, named
+from pytest_llmcompiler.target import Guest, Target, named
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
@@ -64,6 +65,17 @@ def externalised(text: str) -> str:
         if value.linkage.name in ("internal", "private") and not value.name.startswith("llvm."):
             value.linkage = "external"
     return str(module)
+
+
+def prefixed(text: str, guest: Guest) -> str:
+    """The module of a guest's code with its prefix before the name of each function, and of those that code generators
+    call, so that it calls none of the host's. Only `main` keeps its name: the host starts it."""
+    module = parse(text)
+    for function in module.functions:
+        if not function.name.startswith("llvm.") and function.name != "main":
+            function.name = guest.prefix + function.name
+    names = (f'module asm ".set {name}, {guest.prefix}{name}"' for name in guest.implied)
+    return "\n".join((str(module), *names, ""))
 
 
 def padded(text: str) -> str:
@@ -311,6 +323,8 @@ def object_size(data: bytes) -> int:
     from elftools.elf.constants import SH_FLAGS
     from elftools.elf.elffile import ELFFile
 
+    if not data.startswith(b"\x7fELF"):
+        return _coff_size(data)
     sections = ELFFile(io.BytesIO(data)).iter_sections()
     return sum(
         section["sh_size"]
@@ -319,8 +333,16 @@ def object_size(data: bytes) -> int:
     )
 
 
+def _coff_size(data: bytes) -> int:
+    """The same for a COFF object (Microsoft, "PE Format", sections 3.3 and 4)."""
+    (count,) = struct.unpack_from("<H", data, 2)
+    headers = (struct.unpack_from("<16xI16xI", data, 20 + 40 * number) for number in range(count))
+    code_or_data = 0x20 | 0x40
+    return sum(size for size, flags in headers if flags & code_or_data)
+
+
 def emit_object(text: str, target: Target | None = None) -> bytes:
-    """The ELF object that llc makes of a module. The process ends over inline assembly with a fault, or for another
+    """The object that llc makes of a module. The process ends over inline assembly with a fault, or for another
     processor than its own."""
     return bytes(_machine(target or named()).emit_object(parse(text)))
 
