@@ -1,7 +1,7 @@
 """Is the judge right? Both of its rates, over folders of C: false alarms on correct code, and misses on seeded faults.
 
     python benchmarks/judge_quality.py [--folder DIR …] [--examples 10,50,200] [--only false-alarms|misses]
-        [--faults 20] [--functions NAME,…] [--jobs 2] [--seed 1] [--json FILE]
+        [--target aarch64-linux] [--faults 20] [--functions NAME,…] [--jobs 2] [--seed 1] [--json FILE]
     python benchmarks/judge_quality.py --reproduce 'cases/sort.c::merge O2 #17'
 
 Correct code is what other compilers and levels make of a function. Faults are put into clang's own code at O0 and O2.
@@ -41,6 +41,7 @@ from pytest_llmcompiler.judge.bench import Bench, Settings
 from pytest_llmcompiler.program.case import SUFFIXES, read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.target import DEFAULT, named, names
 
 FOLDERS = (HERE.parent / "cases", HERE / "functions")
 
@@ -57,6 +58,7 @@ def main() -> int:
         frozenset(given.functions),
         only != "misses",
         only != "false-alarms",
+        given.target,
     )
     if given.reproduce:
         return _reproduce(given.reproduce, files, plan)
@@ -78,6 +80,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--examples", type=_numbers, default=(Settings().examples,), help="one number or several: 10,50"
     )
+    parser.add_argument("--target", choices=names(), default=DEFAULT, help=f"what code is for (default {DEFAULT})")
     parser.add_argument("--only", choices=("false-alarms", "misses"))
     parser.add_argument("--faults", type=int, default=20, help="wanted for each function and level (default 20)")
     parser.add_argument("--functions", type=lambda text: text.split(","), default=(), help="only these")
@@ -144,7 +147,7 @@ def _reproduce(wanted: str, files: dict[str, Path], plan: Plan) -> int:
     if not found or found[1] not in files:
         sys.exit(f"no such fault: {wanted!r} (expected 'FILE::FUNCTION LEVEL #N', with FILE as the lists name it)")
     name, function, level, number = found.groups()
-    reference = Reference(read_case(files[name], name), Toolchain())
+    reference = Reference(read_case(files[name], name), Toolchain(target=named(plan.target)))
     text = reference.assembly(function, level)
     made = list(made_faults(reference, function, level, name, plan))
     if int(number) >= len(made):
@@ -155,7 +158,7 @@ def _reproduce(wanted: str, files: dict[str, Path], plan: Plan) -> int:
         *difflib.unified_diff(text.split("\n"), fault.text.split("\n"), "correct", "fault", n=3, lineterm=""), sep="\n"
     )
     print(f"\n{fault.kind}, line {fault.line}: {fault.before} => {fault.after}")
-    bench = Bench(reference, function, Settings(examples=plan.examples[-1], seed=plan.seed))
+    bench = Bench(reference, function, Settings(plan.examples[-1], plan.seed, target=plan.target))
     print(bench.judge(fault.text))
     return 0
 

@@ -54,7 +54,7 @@ class CaseFile(pytest.File):
             raise self.CollectError(str(error)) from error
         for function in functions:
             for passes in reference.case.passes or self.llmc.settings.passes:
-                name = f"{function}[asm-{passes}]"
+                name = f"{function}[{reference.target.labelled('asm')}-{passes}]"
                 line = reference.line_of(function)
                 # Left to itself, pytest from 9.2 on takes the brackets for a part of the name, and --lf finds nothing.
                 nodeid = f"{self.nodeid}::{name}"

@@ -15,6 +15,7 @@ import pytest
 from pytest_llmcompiler.model import is_owned
 from pytest_llmcompiler.program.case import split_passes
 from pytest_llmcompiler.report.export import TABLES
+from pytest_llmcompiler.target import DEFAULT, names
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,10 @@ OPTIONS = (
         *("assembler", _one_of("keystone", "llvm"), "keystone", "keystone|llvm"),
         "who assembles first (default keystone)",
     ),
+    Option(
+        *("target", _one_of(*names()), DEFAULT, "NAME"),
+        f"what code is judged for: {' or '.join(names())} (default {DEFAULT})",
+    ),
     Option("clang", str, None, "PATH", "a system clang instead of the bundled one"),
     Option(
         *("examples", _positive, 100, "N"),
@@ -175,6 +180,7 @@ class Settings:
     passes: tuple[str, ...]
     prompt: str
     assembler: Literal["keystone", "llvm"]
+    target: str
     clang: str | None
     examples: int
     artifacts: Path | None

@@ -62,7 +62,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     if config.option.collectonly or getattr(config.option, "dist", "no") != "no":
         return [f"llmc: model {session.settings.model}"]
     with _usage_errors():
-        return header_lines(session.model.describe(), session.toolchain.version())
+        return header_lines(session.model.describe(), session.toolchain.version(), session.settings.target)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

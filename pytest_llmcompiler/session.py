@@ -31,6 +31,7 @@ from pytest_llmcompiler.report.records import Recorder, record
 from pytest_llmcompiler.report.rejudged import rejudged_lines
 from pytest_llmcompiler.report.resume import ResumeError, Resumption
 from pytest_llmcompiler.report.sheet import Sheet, make_sheet
+from pytest_llmcompiler.target import named
 
 if TYPE_CHECKING:
     from pytest_llmcompiler.judge.listing import Listing
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from pytest_llmcompiler.model.client import Address, OwnedModel, Owner
     from pytest_llmcompiler.report.page import Page
 
+_RECORDED = ("prompt", "seed", "examples", "assembler", "target", "clang")
 _WARM = 0.8
 """The temperature for several samples, which would all be the same at 0."""
 
@@ -62,7 +64,7 @@ class Session:
         """Whether an item was run, here or in a worker."""
         self.running: list[dict[str, Any]] = []
         """The records of the item that is being judged here."""
-        self.toolchain = Toolchain(settings.clang)
+        self.toolchain = Toolchain(settings.clang, named(settings.target))
         self.is_worker = False
         """Whether this is one of xdist's workers."""
         self.address: Address | None = None
@@ -154,7 +156,8 @@ class Session:
         from pytest_llmcompiler.judge.service import Judge
 
         settings = self.settings
-        return Judge(JudgeSettings(settings.examples, settings.seed, settings.assembler), self.toolchain)
+        judging = JudgeSettings(settings.examples, settings.seed, settings.assembler, settings.target)
+        return Judge(judging, self.toolchain)
 
     @functools.cached_property
     def template(self) -> Template:
@@ -193,7 +196,7 @@ class Session:
         """All settings that answers and verdicts depend on."""
         settings = self.settings
         found: dict[str, Any] = {"version": version("pytest-llmcompiler")}
-        found |= {name: getattr(settings, name) for name in ("prompt", "seed", "examples", "assembler", "clang")}
+        found |= {name: getattr(settings, name) for name in _RECORDED}
         if settings.model and is_owned(settings.model):
             sampling = self._sampling
             found |= {"temperature": sampling.temperature, "top_p": sampling.top_p}
@@ -251,7 +254,7 @@ class Session:
         }
         text = self.template.render(fields)
         return Prompt(
-            *(reference.case.name, function, task, passes, self.template.name, text),
+            *(reference.case.name, function, reference.target.labelled(task), passes, self.template.name, text),
             lambda: reference.assembly(function, passes),
             digest=hashlib.sha256(f"{text}\0{reference.fingerprint}".encode("utf-8", "surrogatepass")).hexdigest(),
             instructions=count,
@@ -298,7 +301,7 @@ class Session:
                 yield answer, verdict, recorded[answer.sample]
                 continue
             try:
-                scene = self.kit is not None
+                scene = self.kit is not None and reference.target.native
                 verdict = judge_answer(self.judge, reference.case, prompt.function, answer, scene=scene)
             except JudgeError as error:  # the answer is kept, and the others are judged all the same
                 fault = error

@@ -14,6 +14,7 @@ from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.program.case import Case, read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.target import DEFAULT, named
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -50,11 +51,11 @@ def case_of(tmp_path_factory: pytest.TempPathFactory) -> CaseOf:
 @pytest.fixture(scope="session")
 def compiled(case_of: CaseOf) -> Compile:
     """The reference of a source text, compiled once for each compiler."""
-    made: dict[tuple[Path, str | None], Reference] = {}
+    made: dict[tuple[Path, str | None, str], Reference] = {}
 
-    def make(source: str, suffix: str = ".c", clang: str | None = None) -> Reference:
+    def make(source: str, suffix: str = ".c", clang: str | None = None, target: str = DEFAULT) -> Reference:
         case = case_of(source, suffix)
-        return made.setdefault((case.path, clang), Reference(case, Toolchain(clang)))
+        return made.setdefault((case.path, clang, target), Reference(case, Toolchain(clang, named(target))))
 
     return make
 

@@ -14,7 +14,9 @@ class CaseOf(Protocol):
 
 
 class Compile(Protocol):
-    def __call__(self, source: str, suffix: str = ".c", clang: str | None = None) -> Reference: ...
+    def __call__(
+        self, source: str, suffix: str = ".c", clang: str | None = None, target: str = "x86_64-linux"
+    ) -> Reference: ...
 
 
 class Judged(Protocol):

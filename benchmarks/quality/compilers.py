@@ -19,6 +19,7 @@ import gcc_answers
 
 from pytest_llmcompiler.program.clang import ClangError, Toolchain
 from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.target import Target
 
 BUNDLED = "bundled clang"
 CLANG_LEVELS = ("O0", "O1", "O2", "O3", "Os")
@@ -35,8 +36,10 @@ def missing() -> list[str]:
     return [name for name in (*_SYSTEM_CLANGS, "gcc") if shutil.which(name) is None]
 
 
-def variants() -> list[tuple[str, str]]:
-    """The compilers of this machine and their levels."""
+def variants(target: Target) -> list[tuple[str, str]]:
+    """The compilers of this machine for a target, and their levels."""
+    if not target.native:
+        return [(BUNDLED, level) for level in CLANG_LEVELS]
     clangs = [BUNDLED, *(name for name in _SYSTEM_CLANGS if shutil.which(name))]
     gccs = ["gcc AT&T", "gcc Intel"] if shutil.which("gcc") else []
     return [

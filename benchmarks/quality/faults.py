@@ -83,6 +83,14 @@ def faults(text: str, function: str, seed: str, accept: Callable[[str], bool], w
     listing = read(text, function)
     rng = random.Random(seed)
     left = {kind: list(dict.fromkeys(make(listing, rng))) for kind, make in KINDS.items()}
+    yield from chosen(text, left, rng, accept, wanted)
+
+
+def chosen(
+    text: str, left: dict[str, list[Changes]], rng: random.Random, accept: Callable[[str], bool], wanted: int
+) -> Iterator[Fault]:
+    """Choose of all changes that are possible, by their kinds."""
+    lines = tuple(text.split("\n"))
     for changes in left.values():
         rng.shuffle(changes)
     made = 0
@@ -90,7 +98,7 @@ def faults(text: str, function: str, seed: str, accept: Callable[[str], bool], w
     while any(left.values()) and (first or made < wanted):
         for kind, changes in left.items():
             while changes and (first or made < wanted):
-                fault = _fault(kind, listing, changes.pop())
+                fault = _fault(kind, lines, changes.pop())
                 if accept(fault.text):
                     made += 1
                     yield fault
@@ -98,17 +106,17 @@ def faults(text: str, function: str, seed: str, accept: Callable[[str], bool], w
         first = False
 
 
-def _fault(kind: str, listing: Listing, changes: Changes) -> Fault:
-    lines = list(listing.lines)
+def _fault(kind: str, correct: tuple[str, ...], changes: Changes) -> Fault:
+    lines = list(correct)
     for start, removed, new in reversed(changes):
         lines[start : start + removed] = new
-    before = "; ".join(_words(listing.lines[start : start + removed]) for start, removed, _ in changes)
+    before = "; ".join(_words(correct[start : start + removed]) for start, removed, _ in changes)
     after = "; ".join(_words(new) for _, _, new in changes)
     return Fault(kind, changes[0][0] + 1, before or "(nothing)", after or "(nothing)", "\n".join(lines), changes)
 
 
 def _words(lines: tuple[str, ...]) -> str:
-    return "; ".join(" ".join(line.partition("#")[0].split()) for line in lines)
+    return "; ".join(" ".join(re.split(r"\s#+\s|//", line)[0].split()) for line in lines)
 
 
 def _replaced(one: Instruction, mnemonic: str, *operands: str) -> Changes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 import traceback
 from collections.abc import Iterator
@@ -9,14 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_llmcompiler.judge.bench import Bench, Settings
-from pytest_llmcompiler.machine.assemblers import AssemblyError, LinkError, UnsupportedError, assemble
+from pytest_llmcompiler.machine.assemblers import Assembled, AssemblyError, LinkError, UnsupportedError, assemble
 from pytest_llmcompiler.program.case import CaseError, read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
-from quality import compilers
+from pytest_llmcompiler.target import DEFAULT, named
+from quality import compilers, faults_aarch64
 from quality.asserts import assert_inputs, seen_by_assert
 from quality.equivalence import Text, equivalent
-from quality.faults import Fault, faults
+from quality.faults import Fault, chosen, faults
 from quality.interface import entry_of
 
 FAULT_LEVELS = ("O0", "O2")
@@ -34,6 +36,7 @@ class Plan:
     """The functions to measure; empty: all."""
     false_alarms: bool = True
     misses: bool = True
+    target: str = DEFAULT
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def measure(name: str, path: Path, plan: Plan) -> Measured:
     """Measure a file. What goes wrong with one function is an entry in `errors`."""
     found = Measured(name)
     try:
-        reference = Reference(read_case(path, name), Toolchain())
+        reference = Reference(read_case(path, name), Toolchain(target=named(plan.target)))
         functions = [function for function in reference.functions if function in (plan.functions or {function})]
         reference.golden  # noqa: B018
     except CaseError as error:
@@ -127,7 +130,7 @@ class _Function:
     def __init__(self, found: Measured, reference: Reference, function: str, plan: Plan) -> None:
         self.found, self.reference, self.function, self.plan = found, reference, function, plan
         self.benches = {
-            count: Bench(reference, function, Settings(examples=count, seed=plan.seed)) for count in plan.examples
+            count: Bench(reference, function, Settings(count, plan.seed, target=plan.target)) for count in plan.examples
         }
 
     def measure(self) -> None:
@@ -155,7 +158,7 @@ class _Function:
         return {count: _judged(bench, text) for count, bench in self.benches.items()}
 
     def _samples(self) -> Iterator[Sample]:
-        for compiler, level in compilers.variants():
+        for compiler, level in compilers.variants(self.reference.target):
             if self.reference.case.is_ir and compiler != compilers.BUNDLED:
                 continue
             try:
@@ -179,7 +182,8 @@ class _Function:
                 passed = verdicts[self.plan.examples[-1]].kind == "pass"
                 asserts = not passed and seen_by_assert(asserts_bench.judge(fault.text, explain=False))
             proof = ""
-            if any(judged.kind == "pass" for judged in verdicts.values()):
+            # What proves knows the instructions of x86-64 alone.
+            if self.reference.target.native and any(judged.kind == "pass" for judged in verdicts.values()):
                 with self._timed("proofs"):
                     proof = proved(self.reference, self.function, level, fault)
             yield Seeded(
@@ -219,22 +223,31 @@ def made_faults(reference: Reference, function: str, level: str, name: str, plan
         seen.add(code)
         return True
 
-    return faults(text, function, f"{plan.seed} {name} {function} {level}", accept, plan.faults)
+    seed = f"{plan.seed} {name} {function} {level}"
+    if reference.target.name == "aarch64-linux":
+        left = faults_aarch64.all_faults(text, function)
+        return chosen(text, left, random.Random(seed), accept, plan.faults)
+    return faults(text, function, seed, accept, plan.faults)
 
 
 def proved(reference: Reference, function: str, level: str, fault: Fault) -> str:
     """How a fault is shown to be none; empty where it is not shown."""
     sides = [
-        Text(text, assemble(text, function, reference.target.base, reference.golden.addresses, "llvm"))
-        for text in (reference.assembly(function, level), fault.text)
+        Text(text, assembled(reference, function, text)) for text in (reference.assembly(function, level), fault.text)
     ]
     return equivalent(*sides, function, fault.changes, entry_of(reference, function))
+
+
+def assembled(reference: Reference, function: str, text: str) -> Assembled:
+    """A text in the place of a function."""
+    target = reference.target
+    return assemble(text, function, target.base, reference.golden.addresses, "llvm", target=target)
 
 
 def machine_code(reference: Reference, function: str, text: str) -> tuple[bytes, ...] | None:
     """The bytes that a text assembles to; None for a text that does not assemble."""
     try:
-        made = assemble(text, function, reference.target.base, reference.golden.addresses, "llvm")
+        made = assembled(reference, function, text)
     except (AssemblyError, LinkError, UnsupportedError):
         return None
     return tuple(segment.data for segment in made.segments)

@@ -6,6 +6,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from pytest_llmcompiler.target import Target, named
 from quality import asserts, compilers
 from quality.measure import Judged, Measured, Plan, Sample, Seeded
 
@@ -15,7 +16,7 @@ def report(results: Sequence[Measured], plan: Plan, unused: Sequence[str]) -> It
     count = plan.examples[-1]
     yield from _heading(results, count)
     if plan.false_alarms:
-        yield from _false_alarms(results, count)
+        yield from _false_alarms(results, count, named(plan.target))
     if plan.misses:
         yield from _misses(results, count)
         yield from _listed("Inspected faults that no survivor fits any more", unused)
@@ -56,7 +57,7 @@ def is_false_alarm(judged: Judged) -> bool:
     return judged.kind not in ("pass", "inconclusive")
 
 
-def _false_alarms(results: Sequence[Measured], count: int) -> Iterator[str]:
+def _false_alarms(results: Sequence[Measured], count: int, target: Target) -> Iterator[str]:
     samples = [(result.name, sample) for result in results for sample in result.samples]
     yield ""
     yield "FALSE ALARMS: correct code, judged"
@@ -65,7 +66,7 @@ def _false_alarms(results: Sequence[Measured], count: int) -> Iterator[str]:
             f"{compiler} -{level}",
             *_sample_counts([one for _, one in samples if one.compiler == compiler and one.level == level], count),
         ]
-        for compiler, level in compilers.variants()
+        for compiler, level in compilers.variants(target)
     ]
     total = ["all", *_sample_counts([one for _, one in samples], count)]
     yield from _table(["", "judged", "pass", "false alarm", "inconclusive"], [*rows, total])

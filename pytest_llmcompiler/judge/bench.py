@@ -21,6 +21,7 @@ from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.machine import sandbox
 from pytest_llmcompiler.machine.assemblers import AssemblyError, LinkError, UnsupportedError
 from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.target import DEFAULT
 
 _RUN_SECONDS, _RUN_MEGABYTES = 120.0, 8192
 """Only a fault of the emulator gets near these: runs are limited by instructions. (unicorn reserves gigabytes.)"""
@@ -34,6 +35,8 @@ class Settings:
     """Inputs that are generated for a function."""
     seed: int = 1
     assembler: Literal["keystone", "llvm"] = "keystone"
+    target: str = DEFAULT
+    """What code is judged for, see `target.names`."""
 
 
 class Bench:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.program.case import Case, read_case
+from pytest_llmcompiler.target import DEFAULT, named
 
 if TYPE_CHECKING:
     from pytest_llmcompiler.judge.service import Judge
@@ -36,17 +37,19 @@ def judge_answer(judge: Judge, case: Case, function: str, answer: Answer, *, sce
     return judge.judge(case, function, text, scene=scene)
 
 
-def check(source: str | Path, function: str, assembly: str, *, examples: int = 100) -> Verdict:
+def check(source: str | Path, function: str, assembly: str, *, examples: int = 100, target: str = DEFAULT) -> Verdict:
     """Judge assembly for a function of a C or IR source, without pytest and without harm to the calling process.
 
     `source` is the path of a .c or .ll file, or C source text. `assembly` is bare assembly or a model's answer with
-    code in it, AT&T or Intel syntax. Raises CaseError where the source is at fault (a file that is missing or does
-    not compile, no such function), JudgeError where the harness is; anything about `assembly` is a verdict.
+    code in it, for x86-64 in AT&T or Intel syntax; `target` says what it is for (`x86_64-linux`, `aarch64-linux`).
+    Raises CaseError where the source is at fault (a file that is missing or does not compile, no such function),
+    ValueError for a target that there is not, JudgeError where the harness is at fault; anything about `assembly` is a
+    verdict.
     """
     from pytest_llmcompiler.model.answer import Answer
 
     case = _case_of(source)
-    return judge_answer(_judge(examples), case, function, Answer(assembly))
+    return judge_answer(_judge(examples, named(target).name), case, function, Answer(assembly))
 
 
 def _case_of(source: str | Path) -> Case:
@@ -76,17 +79,17 @@ def _remove(folder: Path, owner: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _judge(examples: int) -> Judge:
+def _judge(examples: int, target: str) -> Judge:
     with _LOCK:
-        return _kept_judge(examples)
+        return _kept_judge(examples, target)
 
 
 @functools.cache
-def _kept_judge(examples: int) -> Judge:
+def _kept_judge(examples: int, target: str) -> Judge:
     from pytest_llmcompiler.judge.bench import Settings
     from pytest_llmcompiler.judge.service import Judge
 
-    judge = Judge(Settings(examples=examples))
+    judge = Judge(Settings(examples=examples, target=target))
     atexit.register(judge.close)
     return judge
 

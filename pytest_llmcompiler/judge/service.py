@@ -27,6 +27,7 @@ from pytest_llmcompiler.judge.verdict import JudgeError, Verdict
 from pytest_llmcompiler.program.case import Case, CaseError, read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.target import named
 
 _PATIENCE = 1800
 """Seconds to wait for a verdict: compiling, linking, generating inputs and running have limits of their own."""
@@ -42,7 +43,7 @@ class Judge:
 
     def __init__(self, settings: Settings | None = None, toolchain: Toolchain | None = None) -> None:
         self._settings = settings or Settings()
-        self._toolchain = toolchain or Toolchain()
+        self._clang = toolchain.clang if toolchain else None
         self._process: subprocess.Popen[str] | None = None
         self._owner = os.getpid()
         self._lock = threading.Lock()
@@ -75,7 +76,7 @@ class Judge:
             "name": case.name,
             "function": function,
             "assembly": assembly,
-            "clang": self._toolchain.clang,
+            "clang": self._clang,
             "settings": asdict(self._settings),
             "scene": scene,
         }
@@ -131,9 +132,9 @@ class Judge:
 
 
 @functools.lru_cache(_KEPT)
-def _reference(path: Path, name: str, clang: str | None, stamp: int) -> Reference:
+def _reference(path: Path, name: str, clang: str | None, target: str, stamp: int) -> Reference:
     """A compiled case; `stamp` is the file's time of change, after which it is compiled anew."""
-    return Reference(read_case(path, name), Toolchain(clang))
+    return Reference(read_case(path, name), Toolchain(clang, named(target)))
 
 
 _bench = functools.lru_cache(_KEPT)(Bench)
@@ -142,8 +143,9 @@ _bench = functools.lru_cache(_KEPT)(Bench)
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
     try:
         path = Path(request["path"])
-        reference = _reference(path, request["name"], request["clang"], path.stat().st_mtime_ns)
-        bench = _bench(reference, request["function"], Settings(**request["settings"]))
+        settings = Settings(**request["settings"])
+        reference = _reference(path, request["name"], request["clang"], settings.target, path.stat().st_mtime_ns)
+        bench = _bench(reference, request["function"], settings)
         if request["action"] == "list":
             return {"blocks": bench.listing(request["assembly"])}
         verdict = bench.judge(request["assembly"], scene=request["scene"])

@@ -97,6 +97,8 @@ class Kit:
         try:
             text = extract(answer, prompt.function).placed
             files.write(SOURCE, text, "the assembly in the answer, on the same lines")
+            if not reference.target.native:
+                raise LinkingError(f"the code is for {reference.target.name}, which this machine does not run.")
             self._program(files, reference, prompt.function, text, verdict, notes)
         except (NoCode, Truncated) as error:
             notes.append(f"There is no `run`: {error}.")

@@ -57,6 +57,11 @@ class RefusalError(Exception):
     """Keystone can't or shall not assemble this; the message says why."""
 
 
+def open_no_more() -> None:
+    """The same for a process that is to be: it has its standard streams, and opens nothing else."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+
+
 def open_no_files() -> None:
     """Whatever a text makes an assembler try, the kernel gives this process no further file."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))

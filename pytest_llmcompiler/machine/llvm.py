@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import import_module
@@ -12,13 +14,15 @@ from string import ascii_letters
 from typing import Any, cast
 
 from pytest_llmcompiler.machine import sandbox
-from pytest_llmcompiler.machine.assembled import Assembled, Limits, open_no_files
-from pytest_llmcompiler.machine.gas import LITERAL, AssemblyError, LinkError, Statement, Unit
+from pytest_llmcompiler.machine.assembled import Assembled, Limits, open_no_files, open_no_more
+from pytest_llmcompiler.machine.gas import LITERAL, AssemblyError, LinkError, Statement, Unit, UnsupportedError
 from pytest_llmcompiler.machine.loader import Image, load_object
 from pytest_llmcompiler.machine.operands import is_movsxd
+from pytest_llmcompiler.program.clang import assembler
 from pytest_llmcompiler.target import Target, named
 
-_MESSAGE = re.compile(r"^(?:error: )?<inline asm>:(\d+):(\d+): (?:error: )?(.*)", re.MULTILINE)
+_STDERR = 2
+_MESSAGE = re.compile(r"^(?:error: )?<(?:inline asm|stdin)>:(\d+):(\d+): (?!warning)(?:error: )?(.*)", re.MULTILINE)
 _START = r"(?<![\w.@?\"])(?<![\w.]\$)"
 """Where a name may begin; the $ of an immediate is no part of it."""
 _LITERAL = re.compile(LITERAL)
@@ -217,9 +221,13 @@ class _Attempt:
             return re.sub("movsx", "movsxd", text, count=1, flags=re.IGNORECASE)
         return text
 
-    def error(self, message: str) -> AssemblyError:
+    def error(self, message: str) -> AssemblyError | UnsupportedError:
         """LLVM's first message, with the place in the original text."""
         match = _MESSAGE.search(message)
+        lacking = self._unit.dialect.lacking
+        if match and lacking and lacking.match(match[3]):
+            line, _ = self._place(int(match[1]) - 1, int(match[2]))
+            return UnsupportedError(f"line {line}: {match[3]}, which the target's processors need not have")
         if match is None and "Undefined temporary symbol" in message:
             for place, name in self._undefined_numbers():
                 return AssemblyError(f"numeric label {name} is not defined", *self._unit.position(place))
@@ -230,12 +238,15 @@ class _Attempt:
         number, text = int(match[1]) - 1, match[3]
         for new, old in self.renamed.items():
             text = text.replace(f"'{new}'", f"'{old}'")
+        return AssemblyError(text, *self._place(number, int(match[2])))
+
+    def _place(self, number: int, column: int) -> tuple[int, int]:
+        """Line and column in the original text, both 0 where there is none."""
         origin = self._origins[number] if number < len(self._origins) else None
         if origin is None:
-            return AssemblyError(text, 0, 0)
-        before = self._lines[number].encode()[: int(match[2]) - 1].decode("utf-8", "ignore")
-        column = len(before) - (number in self._longer and " " in before.replace("\t", " "))
-        return AssemblyError(text, *self._unit.position(origin + column))
+            return 0, 0
+        before = self._lines[number].encode()[: column - 1].decode("utf-8", "ignore")
+        return self._unit.position(origin + len(before) - (number in self._longer and " " in before.replace("\t", " ")))
 
     def _section_name(self, match: re.Match[str]) -> str:
         return self._unit.sections[int(match[1])].name
@@ -340,12 +351,12 @@ def missing_symbols(unit: Unit, names: Iterable[str]) -> str:
 
 def _sandboxed(attempt: _Attempt, text: str, limits: Limits, target: Target) -> bytes:
     """The ELF object for the attempt's text. Raises AssemblyError."""
-    machine = target_machine(target.host)
-    asked = machine, target.host.triple, text
+    seconds, megabytes = limits.llvm_seconds, limits.megabytes
+    made: tuple[Callable[..., bytes], Any, Any, Any] = (by_clang, assembler(target), text, seconds)
+    if target.host.native:
+        made = object_file, target_machine(target.host), target.host.triple, text
     try:
-        return _patiently(
-            lambda: sandbox.call(object_file, *asked, seconds=limits.llvm_seconds, megabytes=limits.megabytes)
-        )
+        return _patiently(lambda: sandbox.call(*made, seconds=seconds, megabytes=megabytes))
     except sandbox.TimedOut as error:
         raise AssemblyError(f"LLVM's assembler: {error}", 0, 0) from None
     except sandbox.Died as death:
@@ -373,6 +384,15 @@ def target_machine(target: Target) -> Any:
     llvm.initialize_native_asmparser()
     known = llvm.Target.from_triple(target.triple)
     return known.create_target_machine(cpu=target.cpu, reloc="static", codemodel="small")
+
+
+def by_clang(command: Sequence[str], text: str, seconds: float) -> bytes:
+    """The same by clang, in a process of its own: llvmlite assembles for this machine's processor alone."""
+    done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=seconds, preexec_fn=open_no_more)
+    if done.returncode:
+        os.write(_STDERR, done.stderr)
+        os._exit(1)
+    return done.stdout
 
 
 def object_file(machine: Any, triple: str, text: str) -> bytes:

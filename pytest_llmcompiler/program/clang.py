@@ -163,6 +163,12 @@ def link(objects: Sequence[bytes], *flags: str, target: Target | None = None) ->
         return output.read_bytes()
 
 
+def assembler(target: Target) -> list[str]:
+    """The command that assembles its standard input, and writes the object to its standard output."""
+    flags = ("-triple", target.triple, "-target-cpu", target.cpu, "-filetype", "obj", "-o", "-", "-")
+    return [_zig(), "-cc1as", *flags]
+
+
 def undefined_symbols(error: ClangError) -> list[str]:
     """The symbols that a failed `link` missed, in the order in which the linker names them."""
     return list(dict.fromkeys(re.findall(r"undefined symbol: (\S+)", str(error))))

@@ -47,6 +47,23 @@ def normalised(text: str, target: Target | None = None) -> str:
     return re.sub(r"^; ModuleID = .*\n", "", text, flags=re.M)
 
 
+def retargeted(text: str, target: Target) -> str:
+    """A module for a target, whatever other it was written for.
+
+    Raises IRError for one that holds what means something else there: how variable arguments are found, an intrinsic
+    or a type of one processor, assembly.
+    """
+    triple = re.search(r'^target triple = "(.*)"$', text, re.M)
+    if triple is None or triple[1].split("-")[0] == target.triple.split("-")[0]:
+        return text
+    bound = re.search(r"@llvm\.va_start\b|\bva_arg\b|@llvm\.(?:x86|aarch64)\.[\w.]+|\bx86_fp80\b|\basm\b", text)
+    if bound:
+        raise IRError(f"this is IR for {triple[1]}: {bound[0]} means something else on {target.name}, or nothing")
+    layout = _machine(target).target_data
+    text = re.sub(r'^target datalayout = ".*"$', f'target datalayout = "{layout}"', text, flags=re.M)
+    return re.sub(r'^target triple = ".*"$', f'target triple = "{target.triple}"', text, flags=re.M)
+
+
 def defined_functions(module: llvm.ModuleRef) -> list[str]:
     """The names of the functions with a body, in the order of the file."""
     return [function.name for function in module.functions if not function.is_declaration]

@@ -151,7 +151,7 @@ class Reference:
                 return self.toolchain.ir(self.case.path)
             text = self.case.path.read_text(encoding="utf-8")
             ir.parse(text)
-            return text
+            return ir.retargeted(text, self.target)
 
     @property
     def placeless_ir(self) -> str:
