@@ -85,6 +85,8 @@ class Convention(ABC):
     """Bytes below the stack pointer that a function may use as it likes: nobody else does."""
     home: int = 0
     """Bytes at the start of the argument area that hold no arguments, and that who is called may use as it likes."""
+    exempt: frozenset[str] = frozenset()
+    """Functions of the compiler that are called in a way of their own."""
     copies: int = 8
     """The least alignment of the copy of an argument."""
 
@@ -95,6 +97,10 @@ class Convention(ABC):
     @abstractmethod
     def placed(self, types: Sequence[Type]) -> list[Place]:
         """Where arguments of these types go."""
+
+    def unnamed(self, type: Type) -> Type:
+        """What an argument is passed as for which a variadic function has no parameter."""
+        return type
 
     def variadic(self, registers: Mapping[str, int]) -> dict[str, int]:
         """The registers in which a call of a variadic function tells of those that hold arguments."""
@@ -180,7 +186,8 @@ class Convention(ABC):
             return b""
         where = self.result(function)
         words = ((registers[name] & (1 << 128) - 1).to_bytes(16, "little") for name in where.registers)
-        return b"".join(word[: where.width] for word in words)[: function.result.size]
+        size = where.width if where.in_memory else function.result.size
+        return b"".join(word[: where.width] for word in words)[:size]
 
     def _first(self, in_memory: bool) -> list[Type]:
         return [Pointer(None)] if in_memory and self.hidden is None else []

@@ -296,7 +296,7 @@ class Machine:
         rest = (self.program.symbols[self.function].size - len(jump)) // len(self.processor.trap)
         self._uc.mem_write(self.entry, jump + self.processor.trap * rest)
         # Compilers may call the local functions of a file as they like, and gcc does not align the stack for them.
-        for name in (candidate.calls | self.program.functions) - self.program.local:
+        for name in (candidate.calls | self.program.functions) - self.program.local - self.convention.exempt:
             if name in self.program.addresses and name != self.function:
                 action = self._on_narrow_call if name in self.program.narrow else self._on_call
                 self.watch(self.program.addresses[name], self.program.addresses[name], action)

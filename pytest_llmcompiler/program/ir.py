@@ -54,14 +54,23 @@ def retargeted(text: str, target: Target) -> str:
     or a type of one processor, assembly.
     """
     triple = re.search(r'^target triple = "(.*)"$', text, re.M)
-    if triple is None or triple[1].split("-")[0] == target.triple.split("-")[0]:
+    if triple is None:
         return text
-    bound = re.search(r"@llvm\.va_start\b|\bva_arg\b|@llvm\.(?:x86|aarch64)\.[\w.]+|\bx86_fp80\b|\basm\b", text)
+    (processor, system), (other, wanted) = (_kind(one) for one in (triple[1], target.triple))
+    if (processor, system) == (other, wanted):
+        return text
+    of_processor = r"@llvm\.(?:x86|aarch64)\.[\w.]+|\basm\b|" if processor != other else ""
+    bound = re.search(rf"{of_processor}@llvm\.va_start\b|\bva_arg\b|\bx86_fp80\b", text)
     if bound:
         raise IRError(f"this is IR for {triple[1]}: {bound[0]} means something else on {target.name}, or nothing")
     layout = _machine(target).target_data
     text = re.sub(r'^target datalayout = ".*"$', f'target datalayout = "{layout}"', text, flags=re.M)
     return re.sub(r'^target triple = ".*"$', f'target triple = "{target.triple}"', text, flags=re.M)
+
+
+def _kind(triple: str) -> tuple[str, bool]:
+    """The processor of a triple, and whether its system is Windows."""
+    return triple.split("-")[0], "-windows" in triple
 
 
 def defined_functions(module: llvm.ModuleRef) -> list[str]:

@@ -300,7 +300,7 @@ class Reference:
             count = ir.instruction_count(text)
             if " asm " in text:  # llvmlite ends the process over inline assembly with a fault; clang only refuses it
                 made = compile_ir(text, *_AS_LLC, target=self.target)
-                if not self.target.native:
+                if not self.target.host.native:
                     return count, ir.object_size(made)
             return count, ir.binary_size(text, self.target)
 

@@ -37,6 +37,7 @@ class Microsoft(Convention):
     red_zone = 0
     home = 32
     copies = 16
+    exempt = frozenset(("___chkstk_ms", "__chkstk"))
 
     def result(self, function: Function) -> Result:
         """Where the result of a function is found."""
@@ -45,24 +46,36 @@ class Microsoft(Convention):
             return Result((), False)
         if isinstance(type, Float):
             return Result(("xmm0",), False)
+        if _is_pair(type):
+            return Result(("rax", "rdx"), False)
         if isinstance(type, Int) and type.size == 16:
             return Result(("xmm0",), False, 16)
         return Result(("rax",), not _fits(type))
 
     def placed(self, types: Sequence[Type]) -> list[Place]:
         """Where arguments of these types go."""
-        return [self._place(number, type) for number, type in enumerate(types)]
+        found, number = [], 0
+        for type in types:
+            count = 2 if _is_pair(type) else 1
+            registers = (_VECTORS[:4] if isinstance(type, Float) else self.integers)[number : number + count]
+            indirect = count == 1 and not _fits(type)
+            found.append(Place(registers, 8 * number, indirect=indirect))
+            number += count
+        return found
 
-    def _place(self, number: int, type: Type) -> Place:
-        if number >= len(self.integers):
-            return Place(offset=8 * number, indirect=not _fits(type))
-        vector = isinstance(type, Float)
-        return Place((_VECTORS[number] if vector else self.integers[number],), indirect=not _fits(type))
+    def unnamed(self, type: Type) -> Type:
+        """What an argument is passed as for which a variadic function has no parameter."""
+        return Int(type.size, False, type.name) if isinstance(type, Float) else type
 
     def variadic(self, registers: Mapping[str, int]) -> dict[str, int]:
         """Who is called looks for a floating-point number in the integer register of its position."""
         pairs = zip(self.integers, _VECTORS)
         return {integer: registers[vector] & (1 << 64) - 1 for integer, vector in pairs if vector in registers}
+
+
+def _is_pair(type: Type) -> bool:
+    """Whether it is IR's own integer of 128 bits, of which LLVM makes two of 64. C's goes by reference."""
+    return isinstance(type, Int) and type.name == "i128"
 
 
 def _fits(type: Type) -> bool:
@@ -125,7 +138,7 @@ TARGET = Target(
         flags=_flags,
         common_to_powers=True,
     ),
-    relocations=LINUX.relocations,
+    relocations=LINUX.relocations._replace(imports="__imp_"),
     is_instruction=LINUX.is_instruction,
     first=LINUX.first,
     guest=Guest(
