@@ -224,6 +224,8 @@ def test_hard_signatures(compiled: Compile, target: str) -> None:
     unaligned = CType("@", "struct __attribute__((packed)) @ { char a; double b; };")
     big = CType("@", "struct @ { long a[3]; };")
     floats = CType("@", "struct @ { float a, b, c; };")
+    doubles = CType("@", "struct @ { double a; struct { double b, c; } d; };")
+    halves = CType("@", "union @ { float a[2]; struct { float x, y; } p; };")
     aligned = CType("@", "struct @ { __int128 a; };")
     made = [
         CFunction(wide, (i, i, i, i, i, wide, i)),
@@ -233,6 +235,9 @@ def test_hard_signatures(compiled: Compile, target: str) -> None:
         CFunction(unaligned, (unaligned, i, big, d)),
         CFunction(big, (big, i, i, i, i, i, i, wide, i)),
         CFunction(floats, (floats, floats, floats, floats, floats)),
+        CFunction(doubles, (doubles, d, doubles, i, doubles, d, halves)),
+        CFunction(halves, (d, d, d, d, d, d, d, halves, d, big, big)),
+        CFunction(d, (big, *(i,) * 8, big, odd, i, wide)),
         CFunction(aligned, (i, aligned, i, i, aligned, aligned, i)),
         CFunction(None, (CType("_Bool"),) * 9),
         CFunction(CType("@", "union @ { float f; double d; };"), (CType("@", "union @ { int i; double d; };"),)),

@@ -160,7 +160,12 @@ class Standard:
     @property
     def _store(self) -> Store:
         reference = self.subject.reference
-        settings = (self.subject.function, repr(sorted(self._rules.items())), repr((self.examples, self.seed)))
+        settings = (
+            reference.target.name,
+            self.subject.function,
+            repr(sorted(self._rules.items())),
+            repr((self.examples, self.seed)),
+        )
         types = [self.subject.signature, *reference.variables.values()]
         return Store((reference.placeless_ir, *settings, *reference.variables), types)
 

@@ -70,7 +70,7 @@ class Kit:
             if verdict.passed or not verdict.conclusive:
                 _remove(place)
                 return
-            if verdict.kind in _RAN and verdict.scene is None and place.exists():
+            if verdict.kind in _RAN and verdict.scene is None and reference.target.native and place.exists():
                 return  # a resumed sample: what is there was made when it was judged
             place.parent.mkdir(parents=True, exist_ok=True)
             key = prompt.key, answer.text, answer.stop

@@ -31,8 +31,9 @@ from pytest_llmcompiler.machine.run import (
     Unset,
     initial_errno,
 )
+from pytest_llmcompiler.program.image import Segment
 from pytest_llmcompiler.program.ir import PAD
-from pytest_llmcompiler.program.reference import Program, Segment
+from pytest_llmcompiler.program.reference import Program
 from pytest_llmcompiler.program.types import Function, Type
 
 STACK, STACK_SIZE = 0x7FFD12340000, 64 * PAGE
@@ -242,20 +243,15 @@ class Machine:
         uc, stack = self._uc, START + START_SIZE - PAGE
         uc.mem_map(START, START_SIZE, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
         self.processor.start(uc)
-        # The process's initial stack: argc, argv, envp and the auxiliary vector, each ended by zero; AT_RANDOM (25)
-        # must point to 16 bytes, AT_PAGESZ (6) is read by the allocator.
-        words = (1, stack + 256, 0, 0, 6, PAGE, 25, stack + 256, 0, 0)
-        uc.mem_write(stack, b"".join(word.to_bytes(8, "little") for word in words))
-        uc.mem_write(stack + 256, b"program\0" * 2)
+        system, symbols = self.program.target.system, self.program.symbols
+        uc.mem_write(stack, system.initial(stack))
         uc.reg_write(self._stack_number, stack)
-        self._emulate(self.program.entry, self.program.symbols["main"].address)
+        self._emulate(self.program.entry, symbols["main"].address)
         uc.mem_protect(START, START_SIZE, unicorn.UC_PROT_READ)
         self._arguments = self.argument(0), self.argument(1)
         library = self.program.library
-        stdout = int.from_bytes(uc.mem_read(library["stdout"].address, 8), "little")
-        unbuffered = 2  # _IONBF
-        self._call("setvbuf", (stdout, 0, unbuffered, 0))
-        self._errno = self._call("__errno_location", ()) if "__errno_location" in library else 0
+        system.settle(self._call, self.read, library)
+        self._errno = self._call(system.errno, ()) if system.errno in library else 0
         self._heap.errno = self._errno
 
     def _call(self, name: str, args: tuple[int, ...]) -> int:

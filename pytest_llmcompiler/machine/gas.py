@@ -522,8 +522,9 @@ class _Reader:
     def common(self, name: str, text: str, offset: int, operands: str) -> None:
         """Zeros with a label, at the end of .bss."""
         symbol, _, rest = operands.partition(",")
-        size, alignment = self.numbers(name, offset, rest, (0, int(not self.dialect.common_to_powers)))
-        if self.dialect.common_to_powers and name == ".comm":
+        power = self.dialect.common_to_powers and name == ".comm"
+        size, alignment = self.numbers(name, offset, rest, (0, int(not power)))
+        if power:
             alignment = 1 << min(max(alignment, 0), 32)
         if size < 0 or alignment <= 0 or alignment & (alignment - 1) or alignment > ALIGNMENT:
             raise self.error(f"{name} with a size of {size} and an alignment of {alignment}", offset)

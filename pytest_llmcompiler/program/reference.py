@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from pytest_llmcompiler.program.clang import (
     link,
     undefined_symbols,
 )
+from pytest_llmcompiler.program.image import Segment, Symbol
 from pytest_llmcompiler.program.types import Function, Int, Param, Pointer, Type, calls_back, unsupported
 from pytest_llmcompiler.target import Target
 
@@ -76,24 +76,6 @@ _AS_LLC = ("-O2", "-Xclang", "-disable-llvm-passes")
 
 _LARGEST_INPUT = 4096
 """Bytes of a global variable above which it keeps its initial value."""
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A loadable part of a program. `data` is padded with zeros to the segment's size in memory."""
-
-    address: int
-    data: bytes
-    writable: bool
-    executable: bool
-
-
-@dataclass(frozen=True)
-class Symbol:
-    """Where a symbol is, and its size in bytes."""
-
-    address: int
-    size: int
 
 
 @dataclass(frozen=True)
@@ -252,7 +234,7 @@ class Reference:
 
     def minds_errno(self, function: str) -> bool:
         """Whether a function looks at the C library's error number, or sets it."""
-        return "__errno_location" in ir.mentioned(self.module, function)
+        return self.target.system.errno in ir.mentioned(self.module, function)
 
     def inputs_of(self, function: str) -> dict[str, Type]:
         """The global variables that are part of a function's input: what it can reach, and anyone can change."""
@@ -368,7 +350,7 @@ def _build(text: str, target: Target, compiled: Callable[[str], list[bytes]]) ->
         if not value.is_declaration and not value.name.startswith("llvm.") and not _is_constant(value)
         if value.name not in unread
     ]
-    segments, entry, everything = _load(image)
+    segments, entry, everything = target.system.program(image)
     symbols, library = _sides(everything, segments, functions, target)
     around = [symbols.pop(name) for name in list(symbols) if name.startswith(ir.PADDED)]
     pads = tuple(pad for one in around for pad in (one.address, one.address + one.size - ir.PAD))
@@ -376,7 +358,18 @@ def _build(text: str, target: Target, compiled: Callable[[str], list[bytes]]) ->
     aliases = {f".L{name}": name for name in private}
     narrow = ir.narrow(module).difference(stubs)
     return Program(
-        target, segments, entry, symbols, library, aliases, tuple(variables), tuple(stubs), functions, local, narrow, pads
+        target,
+        segments,
+        entry,
+        symbols,
+        library,
+        aliases,
+        tuple(variables),
+        tuple(stubs),
+        functions,
+        local,
+        narrow,
+        pads,
     )
 
 
@@ -414,26 +407,3 @@ def _support(target: Target, has_main: bool, stubs: list[str], data: Iterable[st
     if not has_main:
         lines.append("define i32 @main() {\n ret i32 0\n}")
     return ir.emit_object("\n".join(lines), target.host)
-
-
-def _load(image: bytes) -> tuple[tuple[Segment, ...], int, dict[str, Symbol]]:
-    from elftools.elf.elffile import ELFFile
-
-    elf = ELFFile(io.BytesIO(image))
-    segments = tuple(
-        Segment(
-            segment["p_vaddr"],
-            segment.data().ljust(segment["p_memsz"], b"\0"),
-            bool(segment["p_flags"] & 2),
-            bool(segment["p_flags"] & 1),
-        )
-        for segment in elf.iter_segments("PT_LOAD")
-    )
-    table = elf.get_section_by_name(".symtab")
-    symbols: dict[str, Symbol] = {}
-    for symbol in table.iter_symbols():
-        kinds = ("STT_FUNC", "STT_OBJECT", "STT_NOTYPE")
-        defined = symbol["st_shndx"] != "SHN_UNDEF" and symbol["st_info"]["type"] in kinds
-        if symbol.name and defined and (symbol["st_info"]["bind"] != "STB_LOCAL" or symbol.name not in symbols):
-            symbols[symbol.name] = Symbol(symbol["st_value"], symbol["st_size"])
-    return segments, elf["e_entry"], symbols

@@ -59,7 +59,11 @@ static void note(u64 place, u64 a, u64 b, s64 x, s64 y, u64 size)
     }
 }
 
+#ifdef __aarch64__ /* where instructions have four bytes, the lowest bits tell nothing */
+#define PLACE ((u64)__builtin_return_address(0) >> 2)
+#else
 #define PLACE ((u64)__builtin_return_address(0))
+#endif
 
 void __sanitizer_cov_trace_cmp1(u8 a, u8 b) { note(PLACE, a, b, (signed char)a, (signed char)b, 1); }
 void __sanitizer_cov_trace_cmp2(u16 a, u16 b) { note(PLACE, a, b, (short)a, (short)b, 2); }

@@ -15,6 +15,7 @@ from pytest_llmcompiler.machine.abi import Convention, Place, Result
 from pytest_llmcompiler.machine.gas import Dialect
 from pytest_llmcompiler.machine.loader import Bits, Relocation, Relocations
 from pytest_llmcompiler.machine.processor import Guard, Instruction, Misaligned, Processor, ReadRegister
+from pytest_llmcompiler.machine.system import LINUX_MUSL
 from pytest_llmcompiler.program.types import Array, Float, Function, Struct, Type
 from pytest_llmcompiler.target import Target
 
@@ -359,7 +360,7 @@ _UNSUPPORTED = {
 # -- text
 
 _INSTRUCTION = re.compile(r"([a-z][a-z0-9]{0,9}(?:\.[a-z]{2})?)(?:\s+(\S.*))?", re.IGNORECASE)
-_ALONE = re.compile(r"ret(?:a[ab])?|nop|isb|eret|yield|(?:pac|aut)i[ab](?:sp|z|1716)|bti", re.IGNORECASE)
+_ALONE = re.compile(r"ret(?:a[ab])?|nop|isb|eret|(?:pac|aut)i[ab](?:sp|z|1716)|bti", re.IGNORECASE)
 """Instructions that stand without an operand: any other single word is prose."""
 _OPERAND = re.compile(
     r"(?:[xw](?:\d|[12]\d|30|zr)|w?sp|[bhsdqv](?:\d|[12]\d|3[01])(?:\.\d*[bhsdq])?(?:\[\d+\])?)[\])}!]*$"
@@ -367,7 +368,7 @@ _OPERAND = re.compile(
     re.IGNORECASE,
 )
 _SHIFT = re.compile(r"(?:[la]s[lr]|ror|msl|[su]xt[bhwx])\s*#\d+\]?!?", re.IGNORECASE)
-_TO_LABEL = re.compile(r"(?:b|bl|b\.[a-z]{2})\s+[.\w$]+", re.IGNORECASE)
+_TO_LABEL = re.compile(r"(?:b\s+(?:\.L\w+|\d+[bf])|(?:bl|b\.[a-z]{2})\s+[.\w$]+)", re.IGNORECASE)
 
 
 def is_instruction(line: str) -> bool:
@@ -410,6 +411,7 @@ TARGET = Target(
     ),
     base=0x04000000,
     native=False,
+    system=LINUX_MUSL,
     convention=AAPCS64(),
     processor=ARMv8(),
     dialect=Dialect(

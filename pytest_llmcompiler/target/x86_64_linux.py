@@ -16,6 +16,7 @@ from pytest_llmcompiler.machine.abi import Convention, Place, Result
 from pytest_llmcompiler.machine.gas import Dialect, Syntax
 from pytest_llmcompiler.machine.loader import Relocation, Relocations
 from pytest_llmcompiler.machine.processor import Guard, Instruction, Misaligned, Processor, ReadRegister
+from pytest_llmcompiler.machine.system import LINUX_MUSL
 from pytest_llmcompiler.program.types import Array, Float, Function, Int, Pointer, Struct, Type
 from pytest_llmcompiler.target import Target
 
@@ -468,6 +469,7 @@ TARGET = Target(
     kept=(),
     base=0x10000000,
     native=True,
+    system=LINUX_MUSL,
     convention=SystemV(),
     processor=PROCESSOR,
     dialect=Dialect(

@@ -19,7 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MS __attribute__((ms_abi))
+/* Weak: a case may have a function of the same name. */
+#define MS __attribute__((ms_abi, weak))
 #define NAMED(name) __asm__("win64." #name)
 #define F0(R, name) \
     MS R w_##name(void) NAMED(name); \
@@ -174,7 +175,7 @@ MS unsigned w_strtoul(text s, char **end, int base)
     return (unsigned)number;
 }
 
-typedef int (MS *comparison)(memory, memory);
+typedef int (__attribute__((ms_abi)) *comparison)(memory, memory);
 
 static int compared(memory a, memory b, void *compare) { return ((comparison)compare)(a, b); }
 
@@ -449,7 +450,7 @@ F1(int, __popcountsi2, int)
 MS void w___main(void) NAMED(__main);
 MS void w___main(void) {}
 __asm__(
-    ".globl win64.___chkstk_ms, win64.__chkstk\n"
+    ".weak win64.___chkstk_ms, win64.__chkstk\n"
     ".type win64.___chkstk_ms,@function\n.type win64.__chkstk,@function\n"
     "win64.___chkstk_ms:\nwin64.__chkstk:\n\tret\n"
     ".size win64.___chkstk_ms,1\n.size win64.__chkstk,1\n");

@@ -123,6 +123,7 @@ TARGET = Target(
     kept=(),
     base=LINUX.base,
     native=False,
+    system=LINUX.system,
     convention=Microsoft(),
     processor=Windows(),
     dialect=Dialect(
