@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import capstone
 import pytest
-from faces import CaseOf, Compile
+from faces import ZIG_CACHE, CaseOf, Compile
 
 from pytest_llmcompiler import check
 from pytest_llmcompiler.judge.bench import Settings
@@ -331,10 +329,6 @@ def test_which_structs_go_into_vector_registers(compiled: Compile, members: str,
 
 
 # -- the plugin
-
-ZIG_CACHE = os.environ.get("ZIG_GLOBAL_CACHE_DIR") or str(
-    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zig"
-)
 
 
 @pytest.fixture

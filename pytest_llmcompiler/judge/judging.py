@@ -41,7 +41,7 @@ def check(source: str | Path, function: str, assembly: str, *, examples: int = 1
     """Judge assembly for a function of a C or IR source, without pytest and without harm to the calling process.
 
     `source` is the path of a .c or .ll file, or C source text. `assembly` is bare assembly or a model's answer with
-    code in it, for x86-64 in AT&T or Intel syntax; `target` says what it is for (`x86_64-linux`, `aarch64-linux`).
+    code in it, for x86-64 in AT&T or Intel syntax; `target` says what it is for (see `--llmc-target`).
     Raises CaseError where the source is at fault (a file that is missing or does not compile, no such function),
     ValueError for a target that there is not, JudgeError where the harness is at fault; anything about `assembly` is a
     verdict.

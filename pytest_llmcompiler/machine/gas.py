@@ -72,6 +72,8 @@ class Dialect:
     """Whether `.align` counts in powers of two."""
     common_to_powers: bool = False
     """Whether the alignment in `.comm` is a power of two."""
+    translated: Callable[[str], str] = lambda source: source
+    """A text of another assembler's in GNU syntax, on the same lines."""
     flags: Callable[[str, str], str] = lambda title, flags: flags
     """The ELF flags of a section, from its name and the flags that its first mention gives it."""
     lacking: re.Pattern[str] | None = None
@@ -227,7 +229,7 @@ def split_operands(text: str) -> list[str]:
 
 def read(source: str, dialect: Dialect) -> Unit:
     """Read a text. Raises AssemblyError for what can't or must not be assembled."""
-    return _Reader(source, dialect).read()
+    return _Reader(dialect.translated(source), dialect).read()
 
 
 class _Reader:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pytest_llmcompiler.machine import masm
 from pytest_llmcompiler.machine.abi import Convention, Place, Result
 from pytest_llmcompiler.machine.gas import Dialect
 from pytest_llmcompiler.program.types import Array, Float, Function, Int, Struct, Type
@@ -136,6 +137,7 @@ TARGET = Target(
             (".def", ".scl", ".endef", ".linkonce", ".safeseh", *(f".seh_{name}" for name in (*_SEH, *_SEH_REST)))
         ),
         noise=re.compile(r"@feat\.00\s*=.*"),
+        translated=masm.gnu,
         flags=_flags,
         common_to_powers=True,
     ),
