@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,19 +10,21 @@ import pytest
 from faces import ZIG_CACHE, CaseOf, Compile
 
 from pytest_llmcompiler.judge.bench import Settings
+from pytest_llmcompiler.judge.judging import judge_answer
 from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.machine import gas, masm
 from pytest_llmcompiler.machine.assemblers import Assembled, AssemblyError, UnsupportedError, assemble
 from pytest_llmcompiler.machine.emulator import Machine
 from pytest_llmcompiler.model.answer import Answer
 from pytest_llmcompiler.model.extract import extract
-from pytest_llmcompiler.program.case import CaseError
+from pytest_llmcompiler.program.case import CaseError, read_case
 from pytest_llmcompiler.program.ir import emit_object
 from pytest_llmcompiler.program.types import Function
 from pytest_llmcompiler.target import named
 
 TARGET = named("x86_64-windows")
-SOURCE = (Path(__file__).parent / "windows.c").read_text(encoding="utf-8")
+TESTS = Path(__file__).parent
+SOURCE = (TESTS / "windows.c").read_text(encoding="utf-8")
 FUNCTIONS = (
     *("packed", "scaled", "shifted", "swapped", "placed", "total", "wide", "applied", "asked", "told", "counted"),
     *("copied", "median", "shown", "parsed", "filled", "larger", "said"),
@@ -90,6 +93,16 @@ def test_code_gets_its_verdict(windows: Judge, case_of: CaseOf, name: str) -> No
     found = windows.judge(case_of(SOURCE), function, "".join(parts))
     assert found.kind == kind, found
     assert words in str(found)
+
+
+FAULTS = [json.loads(line) for line in (TESTS / "faults" / "windows.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("record", FAULTS, ids=lambda record: f"{record['sample']}-{record['expect']}")
+def test_recorded_faults(windows: Judge, record: dict[str, str]) -> None:
+    case = read_case(TESTS.parent / "cases" / record["case"])
+    verdict = judge_answer(windows, case, record["function"], Answer(record["answer"]))
+    assert verdict.kind == record["expect"], f"{record['fault']}\n{verdict}"
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Listings as Microsoft's compiler writes them, made into GNU assembly in Intel syntax, line by line.
 
 What is read of MASM is what such listings hold (Microsoft, "Microsoft Macro Assembler reference": directives,
-operators, numbers): no macros, structures or conditions. A line that is not understood stays as it is, for the assembler
-to refuse.
+operators, numbers): no macros, structures or conditions. A line that is not understood stays as it is, for the
+assembler to refuse.
 """
 
 from __future__ import annotations
