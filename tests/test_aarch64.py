@@ -189,6 +189,20 @@ def test_the_face_for_rewards() -> None:
         check("int f(void) { return 0; }", "f", "f: ret", target="vax")
 
 
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("fmadd d0, d0, d1, d2", "pass"),
+        ("fmul d0, d0, d1\n fadd d0, d0, d2", "pass"),
+        ("fmsub d0, d0, d1, d2", "mismatch"),
+        ("fmul d0, d0, d1\n fsub d0, d0, d2", "mismatch"),
+    ],
+)
+def test_c_leaves_open_whether_products_are_rounded(arm: Judge, case_of: CaseOf, text: str, kind: str) -> None:
+    source = "double f(double a, double b, double c) { return a * b + c; }\n"
+    assert arm.judge(case_of(source), "f", f"f:\n {text}\n ret\n").kind == kind
+
+
 # -- text and relocations
 
 SYMBOLS = {
@@ -387,7 +401,10 @@ define i32 @f(i32 %x) {{
 
 
 def test_ir_of_another_target(compiled: Compile) -> None:
-    assert 'triple = "aarch64-unknown-linux-gnu"' in compiled(IR.format("", ""), ".ll", target=TARGET.name).ir
+    extended = IR.format("call signext i8 @g(i8 zeroext 1)", "declare signext i8 @g(i8 zeroext)")
+    text = compiled(extended, ".ll", target=TARGET.name).ir
+    assert 'triple = "aarch64-unknown-linux-gnu"' in text
+    assert "call i8 @g(i8 1)" in text  # who is called extends it here
     bound = IR.format("call void @llvm.x86.sse2.pause()", "declare void @llvm.x86.sse2.pause()")
     with pytest.raises(CaseError, match=re.escape("@llvm.x86.sse2.pause means something else on aarch64-linux")):
         compiled(bound, ".ll", target=TARGET.name).ir  # noqa: B018

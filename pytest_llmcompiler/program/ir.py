@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,11 +49,14 @@ def normalised(text: str, target: Target | None = None) -> str:
 
 
 def retargeted(text: str, target: Target) -> str:
-    """A module for a target, whatever other it was written for.
+    """A module for a target, whatever other it was written for. Who is called extends narrow integers where the
+    target's convention says so, whatever the module does.
 
     Raises IRError for one that holds what means something else there: how variable arguments are found, an intrinsic
     or a type of one processor, assembly.
     """
+    if not target.convention.extends:
+        text = re.sub(r"^.*\b(?:define|declare|call)\b.*$", _without_extensions, text, flags=re.M)
     triple = re.search(r'^target triple = "(.*)"$', text, re.M)
     if triple is None:
         return text
@@ -71,6 +75,10 @@ def retargeted(text: str, target: Target) -> str:
 def _kind(triple: str) -> tuple[str, bool]:
     """The processor of a triple, and whether its system is Windows."""
     return triple.split("-")[0], "-windows" in triple
+
+
+def _without_extensions(line: re.Match[str]) -> str:
+    return re.sub(r"\b(?:signext|zeroext) ", "", line[0])
 
 
 def defined_functions(module: llvm.ModuleRef) -> list[str]:
@@ -321,6 +329,25 @@ def with_bounded_pointers(text: str) -> str:
     twice. Every base here lies in the lower half, so that the same comparison of signed numbers is stricter.
     """
     return re.sub(r"(= icmp )uge( i64 %\d+, %\d+, !nosanitize)", r"\1sge\2", text)
+
+
+def unfused(text: str) -> str:
+    """A module that multiplies and adds in two steps where it is left open whether that is one, without rounding in
+    between."""
+    numbers = itertools.count()
+
+    def parted(found: re.Match[str]) -> str:
+        indent, name, flags, type, arguments = found.groups()
+        a, b, c = (one.split()[-1] for one in re.split(rf", (?={re.escape(type)} )", arguments))
+        product = f"%llmc.product{next(numbers)}"
+        return f"{indent}{product} = fmul {flags}{type} {a}, {b}\n{indent}{name} = fadd {flags}{type} {product}, {c}"
+
+    return _FUSED.sub(parted, text)
+
+
+_FUSED = re.compile(
+    r"^( *)(%\S+) = (?:tail |notail )?call ((?:[a-z]+ )*)(float|double) @llvm\.fmuladd\.f\d+\((.*?)\)(?: #\d+)?$", re.M
+)
 
 
 def without_path(text: str) -> str:

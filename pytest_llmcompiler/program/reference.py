@@ -293,9 +293,10 @@ class Reference:
 
     @functools.cached_property
     def golden(self) -> Program:
-        """The program as it is, compiled without optimisation."""
+        """The program as it is, compiled without optimisation. Where the target multiplies and adds in one step, it
+        does so in two: C leaves that open, and what differs then is nothing to hold anyone to."""
         with self._blamed():
-            return _build(self.ir, self.target, lambda text: [compile_ir(text, target=self.target)])
+            return _build(self.ir, self.target, lambda text: [compile_ir(ir.unfused(text), target=self.target)])
 
     @functools.cached_property
     def probe(self) -> Program:
