@@ -364,6 +364,32 @@ define i128 @f(i128 %x) {{
 """
 
 
+def test_ir_that_imports(windows: Judge, case_of: CaseOf) -> None:
+    """What clang writes for Microsoft's own tools."""
+    text = """
+target triple = "x86_64-pc-windows-msvc"
+@scale = external dllimport global i32
+declare dllimport i32 @abs(i32)
+define dso_local i32 @f(i32 %x) {
+  %r = call i32 @abs(i32 %x)
+  %s = load i32, ptr @scale
+  %t = mul i32 %r, %s
+  ret i32 %t
+}
+"""
+    code = """f:
+\tsubq $40, %rsp
+\tcallq *__imp_abs(%rip)
+\tmovq __imp_scale(%rip), %rcx
+\timull (%rcx), %eax
+\taddq $40, %rsp
+\tretq
+"""
+    found = windows.judge(case_of(text, ".ll"), "f", code)
+    assert found.passed, found
+    assert windows.judge(case_of(text, ".ll"), "f", code.replace("imull (%rcx)", "imull %ecx")).kind == "mismatch"
+
+
 def test_ir_of_linux(compiled: Compile) -> None:
     assert 'triple = "x86_64-w64-windows-gnu"' in compiled(IR.format("", ""), ".ll", target=TARGET.name).ir
     bound = IR.format("", "declare x86_fp80 @g(x86_fp80)")

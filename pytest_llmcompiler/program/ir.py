@@ -103,8 +103,8 @@ def externalised(text: str) -> str:
 
 def prefixed(text: str, guest: Guest) -> str:
     """The module of a guest's code with its prefix before the name of each function, and of those that code generators
-    call, so that it calls none of the host's. Only `main` keeps its name: the host starts it."""
-    module = parse(text)
+    call, so that it calls none of the host's. Only `main` keeps its name: the host starts it. Nothing is imported."""
+    module = parse(re.sub(r"^((?:declare|define|@\S+ =) [^@\"]*)\bdll(?:im|ex)port ", r"\1", text, flags=re.M))
     for function in module.functions:
         if not function.name.startswith("llvm.") and function.name != "main":
             function.name = guest.prefix + function.name
