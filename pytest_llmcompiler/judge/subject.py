@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 
 from pytest_llmcompiler.inputs.place import LARGE
 from pytest_llmcompiler.machine.assembled import Engine
 from pytest_llmcompiler.machine.assemblers import Assembled, assemble
 from pytest_llmcompiler.machine.emulator import Machine
+from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.program.case import CaseError
 from pytest_llmcompiler.program.reference import Program, Reference
 from pytest_llmcompiler.program.types import Pointer, Type, unsupported
+from pytest_llmcompiler.target import Guest
 
 
 def _size_of(type: Type) -> int:
@@ -41,6 +44,16 @@ class Subject:
             return f"{self.function} can't be called here: an argument or what it points to has more than {LARGE} bytes"
         if "blockaddress(" in self.reference.ir:
             return "the file takes the addresses of labels, which only code of the same function can use"
+        return self._apart(self.reference.target.guest) if self.reference.target.guest else None
+
+    def _apart(self, guest: Guest) -> str | None:
+        """Why a guest's function can't be judged in its host's process."""
+        module = self.reference.module
+        called = sorted(ir.mentioned(module, self.function) & guest.apart.difference(ir.defined_functions(module)))
+        if called:
+            return f"{self.function} calls {called[0]}, which is another function on {self.reference.target.name}"
+        if re.search(r"^@llvm\.global_ctors = .*\[[1-9]", self.reference.ir, re.M):
+            return f"the file has constructors, which the start of a process for {guest.host.name} does not call"
         return None
 
     @functools.cached_property

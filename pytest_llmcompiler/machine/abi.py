@@ -83,6 +83,12 @@ class Convention(ABC):
     """Whether who calls extends integers to 32 bits, rather than who is called."""
     red_zone: int
     """Bytes below the stack pointer that a function may use as it likes: nobody else does."""
+    home: int = 0
+    """Bytes at the start of the argument area that hold no arguments, and that who is called may use as it likes."""
+    exempt: frozenset[str] = frozenset()
+    """Functions of the compiler that are called in a way of their own."""
+    copies: int = 8
+    """The least alignment of the copy of an argument."""
 
     @abstractmethod
     def result(self, function: Function) -> Result:
@@ -92,9 +98,18 @@ class Convention(ABC):
     def placed(self, types: Sequence[Type]) -> list[Place]:
         """Where arguments of these types go."""
 
+    def unnamed(self, type: Type) -> Type:
+        """What an argument is passed as for which a variadic function has no parameter."""
+        return type
+
     def variadic(self, registers: Mapping[str, int]) -> dict[str, int]:
         """The registers in which a call of a variadic function tells of those that hold arguments."""
         return {}
+
+    @property
+    def wide(self) -> tuple[str, ...]:
+        """The registers of 16 bytes, of those that a call may change or must restore."""
+        return (*self.vectors, *(name for name in self.callee_saved if name.startswith("xmm")))
 
     @property
     def buffer(self) -> str:
@@ -121,7 +136,7 @@ class Convention(ABC):
 
     def _call(self, types: Sequence[Type], images: Sequence[bytes], variadic: bool, garbage: bytes) -> Call:
         registers: dict[str, int] = {}
-        stack = bytearray()
+        stack = bytearray((garbage * self.home)[: self.home])
         copies: list[tuple[str | int, Type, bytes]] = []
         for type, image, place in zip(types, images, self.placed(types), strict=True):
             if place.indirect:
@@ -136,7 +151,7 @@ class Convention(ABC):
                 stack += image + garbage[: -len(image) % 8]
         found = []
         for where, type, image in copies:
-            stack.extend(bytes(-len(stack) % max(8, type.align)))
+            stack.extend(bytes(-len(stack) % max(self.copies, type.align)))
             found.append(Copy(where, len(stack)))
             stack += image
         if variadic:
@@ -170,8 +185,9 @@ class Convention(ABC):
         if function.result is None:
             return b""
         where = self.result(function)
-        words = ((registers[name] & (1 << 64) - 1).to_bytes(8, "little") for name in where.registers)
-        return b"".join(word[: where.width] for word in words)[: function.result.size]
+        words = ((registers[name] & (1 << 128) - 1).to_bytes(16, "little") for name in where.registers)
+        size = where.width if where.in_memory else function.result.size
+        return b"".join(word[: where.width] for word in words)[:size]
 
     def _first(self, in_memory: bool) -> list[Type]:
         return [Pointer(None)] if in_memory and self.hidden is None else []

@@ -109,6 +109,8 @@ class Machine:
         self.program, self.function, self.signature = program, function, signature
         self.candidate, self.fill = candidate, fill
         self.processor, self.convention = program.target.processor, program.target.convention
+        self._library = program.target.host.convention
+        """How functions of the C library are called."""
         self._numbers = self.processor.numbers
         self._stack_number, self._counter_number = (
             self._numbers[name] for name in (self.processor.stack, self.processor.counter)
@@ -193,19 +195,19 @@ class Machine:
         uc.hook_add(unicorn.UC_HOOK_INTR, self._on_interrupt)
         self.processor.on_system_call(uc, self._on_syscall)
         self.watch(STUBS, STUBS + PAGE - STUB_SIZE - 1, self._on_callback)
-        for name, action in self._heap.functions.items():
-            self._replace(name, action)
-        self._replace("abort", self._on_abort)
+        for name, action in (*self._heap.functions.items(), ("abort", self._on_abort)):
+            if name in self.program.library:
+                self._replace(self.program.library[name].address, action)
         for name in self.program.stubs:
-            self._replace(name, functools.partial(self._on_external, name))
+            self._replace(self.program.symbols[name].address, functools.partial(self._on_external, name))
         if counting:
             self._last_byte = self.entry + self.program.symbols[self.function].size
             uc.hook_add(unicorn.UC_HOOK_BLOCK, self._on_block)
 
     def _watch_preconditions(self) -> None:
         for name, check in checks(self).items():
-            if name in self.program.symbols and name not in self.program.functions:
-                address = self.program.symbols[name].address
+            if name in self.program.library:
+                address = self.program.library[name].address
                 self.watch(address, address, check)
 
     def watch(self, first: int, last: int, action: Callable[[int], None]) -> None:
@@ -216,11 +218,8 @@ class Machine:
 
         self._uc.hook_add(unicorn.UC_HOOK_CODE, on_code, None, first, last)
 
-    def _replace(self, name: str, action: Callable[[], None]) -> None:
-        """Let a library function be done by the host: it returns at once, and the host sets its result."""
-        if name in self.program.functions or name not in self.program.symbols:
-            return
-        address = self.program.symbols[name].address
+    def _replace(self, address: int, action: Callable[[], None]) -> None:
+        """Let a function be done by the host: it returns at once, and the host sets its result."""
         self._uc.mem_write(address, self.processor.returning)
         self.watch(address, address, lambda _: action())
 
@@ -250,17 +249,18 @@ class Machine:
         self._emulate(self.program.entry, symbols["main"].address)
         uc.mem_protect(START, START_SIZE, unicorn.UC_PROT_READ)
         self._arguments = self.argument(0), self.argument(1)
-        system.settle(self._call, self.read, symbols)
-        self._errno = self._call(system.errno, ()) if system.errno in symbols else 0
+        library = self.program.library
+        system.settle(self._call, self.read, library)
+        self._errno = self._call(system.errno, ()) if system.errno in library else 0
         self._heap.errno = self._errno
 
     def _call(self, name: str, args: tuple[int, ...]) -> int:
         self._uc.reg_write(self._stack_number, STACK + STACK_SIZE - FRAME - self.processor.pushed)
         self._return_to(RETURN)
-        for register, value in zip(self.convention.integers, args):
+        for register, value in zip(self._library.integers, args):
             self._uc.reg_write(self._numbers[register], value)
-        self._emulate(self.program.symbols[name].address, RETURN)
-        return self.register(self.convention.scalar)
+        self._emulate(self.program.library[name].address, RETURN)
+        return self.register(self._library.scalar)
 
     def _return_to(self, address: int) -> None:
         """Let the function that is entered now return to an address."""
@@ -292,7 +292,7 @@ class Machine:
         rest = (self.program.symbols[self.function].size - len(jump)) // len(self.processor.trap)
         self._uc.mem_write(self.entry, jump + self.processor.trap * rest)
         # Compilers may call the local functions of a file as they like, and gcc does not align the stack for them.
-        for name in (candidate.calls | self.program.functions) - self.program.local:
+        for name in (candidate.calls | self.program.functions) - self.program.local - self.convention.exempt:
             if name in self.program.addresses and name != self.function:
                 action = self._on_narrow_call if name in self.program.narrow else self._on_call
                 self.watch(self.program.addresses[name], self.program.addresses[name], action)
@@ -319,7 +319,7 @@ class Machine:
 
     def _state(self, unset: Unset) -> _Start:
         self._unset = unset
-        saved = {name: self._garbage(index) for index, name in enumerate(self.convention.callee_saved)}
+        saved = {name: self._garbage_in(name, index) for index, name in enumerate(self.convention.callee_saved)}
         for name, value in saved.items():
             self._uc.reg_write(self._numbers[name], value)
         self._clobber()
@@ -331,6 +331,10 @@ class Machine:
         """64 bits for a register that holds no value: they look like nothing, or are zero."""
         number = mixed((int.from_bytes(GARBAGE[0], "little"), index))
         return {"garbage": number, "inverse": ~number & (1 << 64) - 1, "zeros": 0}[self._held]
+
+    def _garbage_in(self, name: str, index: int) -> int:
+        """The same for a register of 8 bytes or 16."""
+        return self._garbage(index) * ((1 << 64) + 1 if name in self.convention.wide else 1)
 
     def _garbage_of(self, size: int) -> bytes:
         """As many bytes for a stack that holds no values."""
@@ -406,8 +410,8 @@ class Machine:
         return int(self._uc.reg_read(self._numbers[name]))
 
     def argument(self, index: int) -> int:
-        """The value of an integer argument, one of the first, where a function is entered."""
-        return self.register(self.convention.integers[index])
+        """The value of an integer argument, one of the first, where a function of the library is entered."""
+        return self.register(self._library.integers[index])
 
     def arguments(self, types: Sequence[Type], *, in_memory: bool = False) -> list[bytes]:
         """The bytes of the arguments where a function is entered whose result may be `in_memory`."""
@@ -652,6 +656,8 @@ class Machine:
         stack = self._uc.reg_read(self._stack_number) + self.processor.pushed
         if stack % 16 and self.in_candidate(self._caller()):
             self._abi.append(f"the stack is not aligned to 16 bytes at the call of {self.name_of(address)}")
+        if self.convention.home and STACK - self._depth <= stack < STACK + STACK_SIZE - self.convention.home:
+            self.write(stack, self._garbage_of(self.convention.home))  # it belongs to who is called
 
     def _on_narrow_call(self, address: int) -> None:
         self._on_call(address)
@@ -716,8 +722,7 @@ class Machine:
         """Put garbage into every register that a call may change."""
         if self._unset not in self._lost:
             general, vectors = enumerate(self.convention.caller_saved, 16), enumerate(self.convention.vectors, 32)
-            lost = [(self._numbers[name], self._garbage(index)) for index, name in general]
-            lost += [(self._numbers[name], self._garbage(index) * ((1 << 64) + 1)) for index, name in vectors]
+            lost = [(self._numbers[name], self._garbage_in(name, index)) for index, name in (*general, *vectors)]
             self._lost[self._unset] = lost
         self._uc.reg_write_batch(self._lost[self._unset])
         for whole, half in self.convention.halves.items():
@@ -781,7 +786,7 @@ class Machine:
             return f"callback {self._placed.callbacks[(address - STUBS) // STUB_SIZE].number}"
         held = [
             name
-            for name, symbol in self.program.symbols.items()
+            for name, symbol in (*self.program.symbols.items(), *self.program.library.items())
             if symbol.address <= address < symbol.address + max(symbol.size, 1)
         ]
         # Of several names the plain one: memcmp, not compiler_rt.memcmp.

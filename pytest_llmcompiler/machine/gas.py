@@ -66,8 +66,16 @@ class Dialect:
     """What begins a comment up to the end of the line anywhere; at the start of a line # does so everywhere."""
     ignored: frozenset[str] = frozenset()
     """Further directives without effect on bytes and names."""
+    noise: re.Pattern[str] | None = None
+    """Other statements without it, whole."""
     aligns_to_powers: bool = False
     """Whether `.align` counts in powers of two."""
+    common_to_powers: bool = False
+    """Whether the alignment in `.comm` is a power of two."""
+    translated: Callable[[str], str] = lambda source: source
+    """A text of another assembler's in GNU syntax, on the same lines."""
+    flags: Callable[[str, str], str] = lambda title, flags: flags
+    """The ELF flags of a section, from its name and the flags that its first mention gives it."""
     lacking: re.Pattern[str] | None = None
     """LLVM's message for what other processors than the target's have; group 1 says what that needs."""
 
@@ -221,7 +229,7 @@ def split_operands(text: str) -> list[str]:
 
 def read(source: str, dialect: Dialect) -> Unit:
     """Read a text. Raises AssemblyError for what can't or must not be assembled."""
-    return _Reader(source, dialect).read()
+    return _Reader(dialect.translated(source), dialect).read()
 
 
 class _Reader:
@@ -310,7 +318,7 @@ class _Reader:
             stripped = text.lstrip()
             offset += len(text) - len(stripped)
             text = stripped.rstrip()
-            if not text:
+            if not text or (self.dialect.noise and self.dialect.noise.fullmatch(text)):
                 return
             label = _LABEL.match(text)
             if label is None:
@@ -451,15 +459,14 @@ class _Reader:
         self.previous, self.current = self.current, (title, section)
 
     def named_section(self, title: str, flags: str, kind: str, offset: int) -> Section | None:
-        if "T" in flags or re.match(r"\.t(data|bss)\b", title):
+        if "T" in flags or re.match(r"\.t(data|bss|ls)\b", title):
             raise UnsupportedError(f"thread-local storage is not supported (section {title})")
         return self.section(title, flags, kind)
 
     def section(self, title: str, flags: str, kind: str) -> Section | None:
         """The section of that name: None where its content isn't loaded. Flags of the first mention hold."""
         if title not in self.known:
-            if not flags:
-                flags = _default_flags(title)
+            flags = self.dialect.flags(title, flags) or _default_flags(title)
             loaded = "a" in flags and not _DROPPED_SECTIONS.match(title)
             nobits = "nobits" in kind or (not kind and re.match(r"\.bss(\.|$)", title) is not None)
             self.known[title] = Section(title, "w" in flags, "x" in flags, nobits) if loaded else None
@@ -517,7 +524,10 @@ class _Reader:
     def common(self, name: str, text: str, offset: int, operands: str) -> None:
         """Zeros with a label, at the end of .bss."""
         symbol, _, rest = operands.partition(",")
-        size, alignment = self.numbers(name, offset, rest, (0, 1))
+        power = self.dialect.common_to_powers and name == ".comm"
+        size, alignment = self.numbers(name, offset, rest, (0, int(not power)))
+        if power:
+            alignment = 1 << min(max(alignment, 0), 32)
         if size < 0 or alignment <= 0 or alignment & (alignment - 1) or alignment > ALIGNMENT:
             raise self.error(f"{name} with a size of {size} and an alignment of {alignment}", offset)
         self.reserve(size + alignment, name, offset)

@@ -52,8 +52,8 @@ class Heap:
     def __init__(self, uc: unicorn.Uc, target: Target, garbage: bytes, arena: int) -> None:
         self._uc, self._garbage, self._arena = uc, garbage, arena
         numbers = target.processor.numbers
-        self._arguments = [numbers[name] for name in target.convention.integers[:2]]
-        self._result = numbers[target.convention.scalar]
+        self._arguments = [numbers[name] for name in target.host.convention.integers[:2]]
+        self._result = numbers[target.host.convention.scalar]
         self._placed: Placed | None = None
         self._blocks: dict[int, _Block] = {}
         self._gone: list[tuple[int, int]] = []

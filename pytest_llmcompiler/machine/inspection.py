@@ -46,7 +46,8 @@ def misuse(machine: Machine, look: Look) -> Fault | None:
         pc = machine.register(processor.counter)
         if below > 0 and not found and machine.in_candidate(pc) and not processor.is_below(candidate.code_at(pc), pc):
             words = "store" if access == unicorn.UC_MEM_WRITE else "load"
-            found.append(Fault(f"{words} below the red zone", pc, address, words, size))
+            where = "red zone" if machine.convention.red_zone else "stack pointer"
+            found.append(Fault(f"{words} below the {where}", pc, address, words, size))
             uc.emu_stop()
 
     def on_block(uc: Any, address: int, size: int, data: Any) -> None:

@@ -352,8 +352,8 @@ def _sandboxed(attempt: _Attempt, text: str, limits: Limits, target: Target) -> 
     """The ELF object for the attempt's text. Raises AssemblyError."""
     seconds, megabytes = limits.llvm_seconds, limits.megabytes
     made: tuple[Callable[..., bytes], Any, Any, Any] = (by_clang, assembler(target), text, seconds)
-    if target.native:
-        made = object_file, target_machine(target), target.triple, text
+    if target.host.native:
+        made = object_file, target_machine(target.host), target.host.triple, text
     try:
         return _patiently(lambda: sandbox.call(*made, seconds=seconds, megabytes=megabytes))
     except sandbox.TimedOut as error:

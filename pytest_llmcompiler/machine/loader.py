@@ -77,6 +77,8 @@ class Relocations(NamedTuple):
     """By ELF type number."""
     unsupported: Mapping[int, str]
     """The names of others, by number."""
+    imports: str = ""
+    """What a name begins with that means the slot of the rest of it in the global offset table."""
 
 
 @dataclass
@@ -310,4 +312,7 @@ def _fixup(
     if kind is None:
         name = relocations.unsupported.get(number, f"type {number}")
         raise UnsupportedError(f"relocation {name} against '{symbol.name}' is not supported")
+    imported = relocations.imports and symbol["st_shndx"] == "SHN_UNDEF" and symbol.name.startswith(relocations.imports)
+    if imported:
+        target, kind = symbol.name.removeprefix(relocations.imports), kind._replace(got=True)
     return Fixup(part, entry["r_offset"], kind, target, entry["r_addend"])

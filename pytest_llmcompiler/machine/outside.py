@@ -76,7 +76,8 @@ class Outside:
 
     def _arguments(self, type: Function) -> tuple[list[Type], list[int]]:
         """The types of a call's arguments and their values, without the bits that the caller may leave undefined."""
-        named: list[Type] = [param.type for param in type.params]
+        unnamed = self._convention.unnamed
+        named = [unnamed(param.type) if param.name.startswith("...[") else param.type for param in type.params]
         if any(map(unsupported, named)):
             return [], []
         in_memory = self._convention.result(type).in_memory
@@ -84,7 +85,7 @@ class Outside:
         if type.format and isinstance(named[-1], Pointer):
             asked = format_types(self._text(values[-1], _MOST))
             if asked:
-                named += asked
+                named += map(unnamed, asked)
                 values = self._values(named, in_memory)
         return named, values
 

@@ -39,7 +39,7 @@ class Watch:
 
     def __init__(self, machine: Machine, counted: bool) -> None:
         self._machine, self._most = machine, _INSTRUCTIONS if counted else 0
-        symbols = machine.program.symbols
+        symbols, library = machine.program.symbols, machine.program.library
         self._table, self._relations, self._nearness, self._indices = (
             (symbols[f"llmc_{name}"].address, symbols[f"llmc_{name}"].size)
             for name in ("comparisons", "relations", "nearness", "indices")
@@ -56,13 +56,13 @@ class Watch:
         self._given: int | None = None
         """The steps that runs may take now."""
         for name in _COMPARING:
-            if name in symbols and name not in machine.program.functions:
+            if name in library:
                 action = functools.partial(self._compared, name in _WITH_SIZE)
-                machine.watch(symbols[name].address, symbols[name].address, action)
+                machine.watch(library[name].address, library[name].address, action)
         for name in (*_FINDING, *_FINDING_ANY):
-            if name in symbols and name not in machine.program.functions:
+            if name in library:
                 action = functools.partial(self._sought, name in _FINDING_ANY)
-                machine.watch(symbols[name].address, symbols[name].address, action)
+                machine.watch(library[name].address, library[name].address, action)
 
     def run(self, placed: Placed, call: abi.Call, most_steps: int) -> Run:
         """Run the machine. It counts its own steps, which is faster than to have the emulator count instructions."""

@@ -58,7 +58,7 @@ class Toolchain:
         return self._described(path, "-O1", "-Xclang", "-disable-llvm-passes", "-fno-sanitize=all")
 
     def _described(self, path: Path, *flags: str) -> bytes:
-        data = self._compile(path, *flags, "-g", "-gdwarf-4", "-c")
+        data = self._compile(path, *flags, "-g", "-gdwarf-4", *_objects(self.target))
         with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
             unit, image = Path(folder) / "unit.o", Path(folder) / "image"
             unit.write_bytes(data)
@@ -104,12 +104,15 @@ class Toolchain:
     @property
     def command(self) -> list[str]:
         """How clang is called. Raises ClangError where there is none."""
-        if self.clang is None:
+        if self.clang is None and self.target.guest is None:
             return [_zig(), "cc", "-target", self.target.library]
+        headers = [f"-isystem{folder}" for folder in _musl_headers(self.target)]
+        if self.clang is None:
+            own = f"-isystem{Path(_zig()).parent / 'lib' / 'include'}"
+            return [_zig(), "clang", f"--target={self.target.triple}", "-nostdinc", *headers[:1], own, *headers[1:]]
         found = shutil.which(self.clang)
         if found is None:
             raise ClangError(f"no clang at {self.clang!r}: correct --llmc-clang, or leave it out for the bundled one")
-        headers = [f"-isystem{folder}" for folder in _musl_headers(self.target)]
         return [found, f"--target={self.target.triple}", "-nostdlibinc", *headers]
 
 
@@ -126,7 +129,7 @@ def compile_ir(ir: str, *flags: str, target: Target | None = None) -> bytes:
 
     Raises ClangError: for a module of clang's own making, that is inline assembly with a fault.
     """
-    return _from_ir(ir, "-O0", *flags, "-c", target=target)
+    return _from_ir(ir, "-O0", *flags, *_objects(target or named()), target=target)
 
 
 def compile_watched(ir: str, target: Target | None = None) -> list[bytes]:
@@ -138,9 +141,21 @@ def compile_watched(ir: str, target: Target | None = None) -> list[bytes]:
 
 @functools.cache
 def _watch_object(target: Target) -> bytes:
-    return Toolchain(target=target)._compile(
-        Path(__file__).with_name("watch.c"), "-O1", "-fno-sanitize=all", "-g0", "-c"
-    )
+    source = Path(__file__).with_name("watch.c")
+    return Toolchain(target=target)._compile(source, "-O1", "-fno-sanitize=all", "-g0", *_objects(target))
+
+
+def _objects(target: Target) -> tuple[str, ...]:
+    """How clang is told to make an ELF object of code for a target."""
+    return ("-c", f"--target={target.objects}") if target.guest else ("-c",)
+
+
+@functools.cache
+def bridge(target: Target) -> bytes:
+    """The object by which a guest's code calls the C library of its host."""
+    assert target.guest is not None
+    flags = ("-O1", "-fno-builtin", "-fno-sanitize=all", "-g0", "-c")
+    return Toolchain(target=target.host)._compile(target.guest.bridge, *flags)
 
 
 def _from_ir(ir: str, *flags: str, target: Target | None) -> bytes:
@@ -170,7 +185,7 @@ def link(objects: Sequence[bytes], *flags: str, target: Target | None = None) ->
             path.write_bytes(data)
             inputs.append(str(path))
         output = Path(folder) / "program"
-        compiler = Toolchain(target=target or named()).command
+        compiler = Toolchain(target=(target or named()).host).command
         _run([*compiler, "-static", "-no-pie", *(flags or ("-g0",)), "-o", str(output), *inputs])
         return output.read_bytes()
 
@@ -220,4 +235,5 @@ def _bundled_driver(target: Target) -> list[str]:
 def _musl_headers(target: Target) -> list[str]:
     """musl's headers, the architecture's own first: a system clang must see the library that is linked."""
     root = Path(_zig()).parent / "lib" / "libc" / "include"
-    return [str(root / name) for name in target.headers if (root / name).is_dir()]
+    own = [str(target.guest.headers)] if target.guest else []
+    return own + [str(root / name) for name in target.headers if (root / name).is_dir()]

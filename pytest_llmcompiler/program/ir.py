@@ -6,10 +6,11 @@ import functools
 import io
 import itertools
 import re
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmcompiler.target import Target, named
+from pytest_llmcompiler.target import Guest, Target, named
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
@@ -57,14 +58,23 @@ def retargeted(text: str, target: Target) -> str:
     if not target.convention.extends:
         text = re.sub(r"^.*\b(?:define|declare|call)\b.*$", _without_extensions, text, flags=re.M)
     triple = re.search(r'^target triple = "(.*)"$', text, re.M)
-    if triple is None or triple[1].split("-")[0] == target.triple.split("-")[0]:
+    if triple is None:
         return text
-    bound = re.search(r"@llvm\.va_start\b|\bva_arg\b|@llvm\.(?:x86|aarch64)\.[\w.]+|\bx86_fp80\b|\basm\b", text)
+    (processor, system), (other, wanted) = (_kind(one) for one in (triple[1], target.triple))
+    if (processor, system) == (other, wanted):
+        return text
+    of_processor = r"@llvm\.(?:x86|aarch64)\.[\w.]+|\basm\b|" if processor != other else ""
+    bound = re.search(rf"{of_processor}@llvm\.va_start\b|\bva_arg\b|\bx86_fp80\b", text)
     if bound:
         raise IRError(f"this is IR for {triple[1]}: {bound[0]} means something else on {target.name}, or nothing")
     layout = machine(target).target_data
     text = re.sub(r'^target datalayout = ".*"$', f'target datalayout = "{layout}"', text, flags=re.M)
     return re.sub(r'^target triple = ".*"$', f'target triple = "{target.triple}"', text, flags=re.M)
+
+
+def _kind(triple: str) -> tuple[str, bool]:
+    """The processor of a triple, and whether its system is Windows."""
+    return triple.split("-")[0], "-windows" in triple
 
 
 def _without_extensions(line: re.Match[str]) -> str:
@@ -89,6 +99,17 @@ def externalised(text: str) -> str:
         if value.linkage.name in ("internal", "private") and not value.name.startswith("llvm."):
             value.linkage = "external"
     return str(module)
+
+
+def prefixed(text: str, guest: Guest) -> str:
+    """The module of a guest's code with its prefix before the name of each function, and of those that code generators
+    call, so that it calls none of the host's. Only `main` keeps its name: the host starts it. Nothing is imported."""
+    module = parse(re.sub(r"^((?:declare|define|@\S+ =) [^@\"]*)\bdll(?:im|ex)port ", r"\1", text, flags=re.M))
+    for function in module.functions:
+        if not function.name.startswith("llvm.") and function.name != "main":
+            function.name = guest.prefix + function.name
+    names = (f'module asm ".set {name}, {guest.prefix}{name}"' for name in guest.implied)
+    return "\n".join((str(module), *names, ""))
 
 
 def padded(text: str) -> str:
@@ -360,6 +381,8 @@ def object_size(data: bytes) -> int:
     from elftools.elf.constants import SH_FLAGS
     from elftools.elf.elffile import ELFFile
 
+    if not data.startswith(b"\x7fELF"):
+        return _coff_size(data)
     sections = ELFFile(io.BytesIO(data)).iter_sections()
     return sum(
         section["sh_size"]
@@ -368,8 +391,16 @@ def object_size(data: bytes) -> int:
     )
 
 
+def _coff_size(data: bytes) -> int:
+    """The same for a COFF object (Microsoft, "PE Format", sections 3.3 and 4)."""
+    (count,) = struct.unpack_from("<H", data, 2)
+    headers = (struct.unpack_from("<16xI16xI", data, 20 + 40 * number) for number in range(count))
+    code_or_data = 0x20 | 0x40
+    return sum(size for size, flags in headers if flags & code_or_data)
+
+
 def emit_object(text: str, target: Target | None = None) -> bytes:
-    """The ELF object that llc makes of a module. The process ends over inline assembly with a fault, or for another
+    """The object that llc makes of a module. The process ends over inline assembly with a fault, or for another
     processor than its own."""
     return object_of(parse(text), target)
 

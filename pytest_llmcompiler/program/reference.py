@@ -16,6 +16,7 @@ from pytest_llmcompiler.program.clang import (
     ClangError,
     Syntax,
     Toolchain,
+    bridge,
     compile_ir,
     compile_watched,
     intel_assembly,
@@ -90,6 +91,9 @@ class Program:
     segments: tuple[Segment, ...]
     entry: int
     symbols: dict[str, Symbol]
+    """What code of the program can name."""
+    library: dict[str, Symbol]
+    """The functions and variables of the C library, as that itself names them."""
     aliases: dict[str, str]
     """Other names that assembly uses: `.L.str` for the private global `.str`."""
     globals: tuple[str, ...]
@@ -308,7 +312,7 @@ class Reference:
             count = ir.instruction_count(text)
             if " asm " in text:  # llvmlite ends the process over inline assembly with a fault; clang only refuses it
                 made = compile_ir(text, *_AS_LLC, target=self.target)
-                if not self.target.native:
+                if not self.target.host.native:
                     return count, ir.object_size(made)
             return count, ir.binary_size(text, self.target)
 
@@ -378,13 +382,15 @@ def _build(text: str, target: Target, compiled: Callable[[str], list[bytes]]) ->
     functions = frozenset(ir.defined_functions(module))
     local = ir.only_called(module, text)
     main = "main" in functions
-    code = compiled(ir.padded(ir.externalised(text)))
+    visible = ir.padded(ir.externalised(text))
+    guest = target.guest
+    code = compiled(ir.prefixed(visible, guest) if guest else visible) + ([bridge(target)] if guest else [])
     stubs: list[str] = []
     data: set[str] = set()
     try:
         image = link([*code, _support(target, main, stubs)], target=target)
     except ClangError as error:
-        stubs = undefined_symbols(error)
+        stubs = [name.removeprefix(target.prefix) for name in undefined_symbols(error)]
         if not stubs:
             raise
         data = {value.name for value in module.global_variables} & set(stubs)
@@ -398,15 +404,45 @@ def _build(text: str, target: Target, compiled: Callable[[str], list[bytes]]) ->
         if not value.is_declaration and not value.name.startswith("llvm.") and not _is_constant(value)
         if value.name not in unread
     ]
-    segments, entry, symbols = target.system.program(image)
+    segments, entry, everything = target.system.program(image)
+    symbols, library = _sides(everything, segments, functions, target)
     around = [symbols.pop(name) for name in list(symbols) if name.startswith(ir.PADDED)]
     pads = tuple(pad for one in around for pad in (one.address, one.address + one.size - ir.PAD))
     variables = [name for name in (*variables, *sorted(data)) if name in symbols]  # thread-local ones are not
     aliases = {f".L{name}": name for name in private}
     narrow = ir.narrow(module).difference(stubs)
     return Program(
-        target, segments, entry, symbols, aliases, tuple(variables), tuple(stubs), functions, local, narrow, pads
+        target,
+        segments,
+        entry,
+        symbols,
+        library,
+        aliases,
+        tuple(variables),
+        tuple(stubs),
+        functions,
+        local,
+        narrow,
+        pads,
     )
+
+
+def _sides(
+    everything: dict[str, Symbol], segments: tuple[Segment, ...], functions: frozenset[str], target: Target
+) -> tuple[dict[str, Symbol], dict[str, Symbol]]:
+    """What code of the program can name, and what the library itself does."""
+    prefix = target.prefix
+    if not prefix:
+        return everything, {name: symbol for name, symbol in everything.items() if name not in functions}
+    code = [range(part.address, part.address + len(part.data)) for part in segments if part.executable]
+    named = {name.removeprefix(prefix): symbol for name, symbol in everything.items() if name.startswith(prefix)}
+    library = {name: symbol for name, symbol in everything.items() if not name.startswith(prefix)}
+    shared = {
+        name: symbol
+        for name, symbol in library.items()
+        if name == "main" or not any(symbol.address in part for part in code)
+    }
+    return shared | named, library
 
 
 def _is_constant(value: llvm.ValueRef) -> bool:
@@ -415,13 +451,13 @@ def _is_constant(value: llvm.ValueRef) -> bool:
 
 def _support(target: Target, has_main: bool, stubs: list[str], data: Iterable[str] = ()) -> bytes:
     """An object that keeps library functions in the program, and stands in for what is missing."""
-    names = [name for name in (*_KEPT, *target.kept) if name not in stubs]
+    names = [name for name in (*_KEPT, *target.kept) if target.guest or name not in stubs]
     lines = [f"declare void @{name}()" for name in names]
     pointers = ", ".join(f"ptr @{name}" for name in names)
     lines.append(f"@llmc.kept = global [{len(names)} x ptr] [{pointers}]")
     lines.append('@llvm.used = appending global [1 x ptr] [ptr @llmc.kept], section "llvm.metadata"')
-    lines += [f'define void @"{name}"() align 16 {{\n ret void\n}}' for name in stubs]
+    lines += [f'define void @"{target.prefix}{name}"() align 16 {{\n ret void\n}}' for name in stubs]
     lines += [f'@"{name}" = global [4096 x i8] zeroinitializer, align 16' for name in sorted(data)]
     if not has_main:
         lines.append("define i32 @main() {\n ret i32 0\n}")
-    return ir.emit_object("\n".join(lines), target)
+    return ir.emit_object("\n".join(lines), target.host)

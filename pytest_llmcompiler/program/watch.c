@@ -17,7 +17,10 @@ struct comparison {
 struct comparison llmc_comparisons[PLACES * KEPT];
 u16 llmc_relations[PLACES]; /* a bit for each relation */
 u8 llmc_nearness[PLACES];  /* how near the sides came: leading zero bits of their distance, at 64 bits */
-u8 *llmc_counters[2]; /* where the counters begin and end, one for each edge */
+/* Where the counters begin and end, one for each edge: the linker knows. */
+extern u8 __start___sancov_cntrs[] __attribute__((weak, visibility("hidden")));
+extern u8 __stop___sancov_cntrs[] __attribute__((weak, visibility("hidden")));
+u8 *llmc_counters[2] = {__start___sancov_cntrs, __stop___sancov_cntrs};
 u32 llmc_indices[PLACES];  /* a bit for each index into an array: 0 to 15, then by its highest bit */
 u64 llmc_steps;            /* edges taken */
 u64 llmc_most_steps = ~0ull; /* a run ends past these */
@@ -87,8 +90,4 @@ void __sanitizer_cov_trace_switch(u64 value, u64 *cases)
     }
 }
 
-void __sanitizer_cov_8bit_counters_init(u8 *start, u8 *stop)
-{
-    llmc_counters[0] = start;
-    llmc_counters[1] = stop;
-}
+void __sanitizer_cov_8bit_counters_init(u8 *start, u8 *stop) {}

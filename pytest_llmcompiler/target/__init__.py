@@ -10,6 +10,7 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +22,26 @@ if TYPE_CHECKING:
     from pytest_llmcompiler.machine.system import System
 
 DEFAULT = "x86_64-linux"
+
+
+@dataclass(frozen=True, eq=False)
+class Guest:
+    """What lies between code for one system and the process of another in which it runs, C library and all."""
+
+    host: Target
+    """Whose process that is."""
+    objects: str
+    """LLVM's triple for the code as ELF objects, which the host's linker takes."""
+    headers: Path
+    """A folder of headers that is looked into before the library's."""
+    bridge: Path
+    """A C file, compiled for the host: the functions of its library as the code calls them."""
+    prefix: str
+    """What the names of all functions of the code, and of the bridge, begin with for the linker."""
+    implied: tuple[str, ...]
+    """Functions of the bridge that code generators call on their own account."""
+    apart: frozenset[str]
+    """Functions of the library that a bridge can't lead to."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +75,23 @@ class Target:
     """Tells a line that is an instruction from prose and from LLVM IR."""
     first: Mapping[str, Attempt]
     """Assemblers that are asked before LLVM, by name."""
+    guest: Guest | None = None
+    """For code that runs in the process of another system."""
+
+    @property
+    def host(self) -> Target:
+        """The target whose process the code runs in: for most this one."""
+        return self.guest.host if self.guest else self
+
+    @property
+    def prefix(self) -> str:
+        """What the names of functions of the code begin with for the linker."""
+        return self.guest.prefix if self.guest else ""
+
+    @property
+    def objects(self) -> str:
+        """LLVM's triple for code that is to run."""
+        return self.guest.objects if self.guest else self.triple
 
     def labelled(self, task: str) -> str:
         """What items and records call a task on this target."""
