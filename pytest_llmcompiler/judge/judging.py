@@ -120,7 +120,7 @@ def _remove(folder: Path, owner: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _judge(examples: int, target: str) -> Judge:
+def _judge(examples: int, target: str = DEFAULT) -> Judge:
     with _LOCK:
         return _kept_judge(examples, target)
 
