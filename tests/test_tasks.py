@@ -340,7 +340,7 @@ def test_pass_lists_have_several_spellings(lfs: Reference) -> None:
         ("function(sroa,gvnn)", "unknown function pass 'gvnn'"),
         ("function(sroa", "invalid pipeline 'function(sroa'"),
         ("loop(function(sroa))", "invalid use of 'function' pass as loop pipeline"),
-        ("default<O2", "invalid pipeline 'default<O2'"),
+        ("default<O2", "unknown pass name 'default<O2'"),
         ("default<O9>", "invalid optimization level 'O9'"),
         ("sroa, gvn", "unknown function pass ' gvn'"),
         (" ", "an empty pass list"),
