@@ -391,7 +391,7 @@ def test_no_such_target(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest("--llmc-target=vax")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
-        ["*--llmc-target: can't use 'vax': expected x86_64-linux or aarch64-linux or x86_64-windows"]
+        ["*--llmc-target: can't use 'vax': expected x86_64-linux, aarch64-linux or x86_64-windows"]
     )
 
 
