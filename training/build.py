@@ -1,7 +1,7 @@
 """Build a model from nothing: pairs, vocabulary, training, export, evaluation. What is there already is not made again.
 
 python training/build.py FOLDER                                  # a smaller one, in some ten minutes
-python training/build.py FOLDER --files 40 --minutes 120 --functions 1000    # the one that is shipped
+python training/build.py FOLDER --files 31 --minutes 112 --functions 1000    # the one that is shipped
 """
 
 from __future__ import annotations
