@@ -408,7 +408,7 @@ class Session:
         self.closing = rejudged_lines(self.records)
         names = sorted({str(one["model"].get("name")) for one in self.records})
         tallies = tally(self.records)
-        self.closing += prompt_lines(tallies)
+        self.closing += prompt_lines(tallies, self.settings.prompt)
         outcome = self.gate.close(tally(self._complete), tallies, ", ".join(names), command)
         self.closing += outcome.lines
         try:

@@ -107,7 +107,7 @@ WRONG = {
         *("larger", f"larger:\n sub sp, sp, #8\n str w0, [sp]\n{LARGER[8:]} add sp, sp, #8\n ret\n", "crash"),
         "misaligned access",
     ),
-    "below": ("larger", f"larger:\n str w0, [sp, #-8]\n{LARGER[8:]} ret\n", "abi", "below the red zone"),
+    "below": ("larger", f"larger:\n str w0, [sp, #-8]\n{LARGER[8:]} ret\n", "abi", "below the stack pointer"),
     "caller's frame": ("larger", f"{LARGER} str wzr, [sp, #24]\n ret\n", "abi", "the caller's stack frame is written"),
     "null": ("larger", f"{LARGER} mov x9, #0\n ldr w1, [x9]\n ret\n", "crash", "bad read of 4 bytes"),
     "trap": ("larger", f"{LARGER} brk #1\n", "crash", "breakpoint in line 4"),

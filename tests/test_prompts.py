@@ -188,3 +188,30 @@ def test_mcnemar_s_test_is_the_binomial_one() -> None:
     found = compared(first, second)
     assert found and (found.better, found.worse) == (8, 1)
     assert math.isclose(found.chance, 2 * (1 + 9) / 2**9)
+
+
+def test_pass_lists_of_two_runs_are_compared(project: pytest.Pytester) -> None:
+    for passes, verdict in (("O0", "pass"), ("O2", "hang")):
+        record = {"case": "a.c", "function": "f", "task": "asm", "passes": passes, "sample": 0, "answer": ""}
+        put(project, f"{passes}.jsonl", json.dumps(record | {"verdict": verdict, "detail": {}}) + "\n")
+    result = run(project, "--llmc-compare", "O0.jsonl", "O2.jsonl")
+    assert "O2.jsonl (O2) against O0.jsonl (O0), over 1 item of 1 function that both have judged" in result.outlines
+
+
+def test_shares_are_compared_exactly() -> None:
+    def shares(*passed: int) -> Run:
+        return _run([[number < few for number in range(10)] for few in passed])
+
+    found = compared(shares(1, 6, 3), shares(2, 7, 4))
+    assert found and (found.better, found.worse) == (3, 0)
+    assert found.high - found.low > 0.5, "three functions that differ alike say little of others"
+    cluster = [Key("a.c", "f", "asm", passes) for passes in ("O0", "O2")]
+
+    def one_function(*passed: int) -> Run:
+        made = {}
+        for key, few in zip(cluster, passed):
+            made[key] = Tally(key, ("pass",) * few + ("hang",) * (10 - few), None, None, 10)
+        return Run("", made)
+
+    found = compared(one_function(1, 6), one_function(3, 4))
+    assert found and (found.better, found.worse) == (0, 0)

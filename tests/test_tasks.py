@@ -29,7 +29,7 @@ from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.optimiser import OptimiserError, PassListError, optimised, printed
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.report.measures import measure_lines
-from pytest_llmcompiler.tasks.canonical import plain_assembly
+from pytest_llmcompiler.tasks.canonical import plain, plain_assembly
 from pytest_llmcompiler.tasks.lowering import RefusedError, lowered
 from pytest_llmcompiler.tasks.places import origins
 
@@ -144,13 +144,13 @@ def test_ir_with_debug_information_has_no_origins() -> None:
     ("attribute", "body", "kind"),
     [
         ("", "  %y = shl i32 %x, 1\n  ret i32 %y", "pass"),
-        ("", "  %y = call i32 asm \"leal (%rdi,%rdi), $0\", \"=r,{di}\"(i32 %x)\n  ret i32 %y", "pass"),
+        ("", "  %y = call i32 asm \"leal (%rdi,%rdi), $0\", \"=r,{di}\"(i32 %x)\n  ret i32 %y", "assemble"),
         ("", "  %t = load i32, ptr @t\n  %y = shl i32 %x, 1\n  %z = add i32 %y, %t\n  ret i32 %z", "inconclusive"),
         ("", "  %v = insertelement <32 x i32> zeroinitializer, i32 %x, i64 9\n  %w = add <32 x i32> %v, %v\n"
              "  %y = extractelement <32 x i32> %w, i64 9\n  ret i32 %y", "pass"),
         ('"target-features"="+avx2"', "  %v = insertelement <8 x i32> zeroinitializer, i32 %x, i64 5\n"
          "  %i = and i32 %x, 7\n  %w = add <8 x i32> %v, %v\n  %u = mul <8 x i32> %w, %w\n  store volatile <8 x i32> %u, ptr @v\n"
-         "  %y = extractelement <8 x i32> %w, i64 5\n  ret i32 %y", "inconclusive"),
+         "  %y = extractelement <8 x i32> %w, i64 5\n  ret i32 %y", "pass"),
         ("", "  %y = call i32 @llvm.sshl.sat.i32(i32 %x, i32 1)\n  ret i32 %y", "mismatch"),
         ("", "  unreachable", "link"),
         ("", "  br label %again\nagain:\n  br label %again", "hang"),
@@ -164,6 +164,41 @@ def test_what_ir_may_hold(attribute: str, body: str, kind: str) -> None:
     )
     verdict = check(SOURCE, "twice", text, task="ir", examples=20)
     assert verdict.kind == kind, verdict
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'module asm ".globl twice"\nmodule asm "twice: leal (%rdi,%rdi), %eax"\nmodule asm "retq"\n',
+        'define i32 @twice(i32 %x) naked {\n  call void asm sideeffect "leal (%rdi,%rdi), %eax; retq", ""()\n  unreachable\n}\n',
+        'define i32 @twice(i32 %x) {\n  %"a b" = call i32 asm "leal (%rdi,%rdi), $0", "=r,{di}"(i32 %x)\n  ret i32 %"a b"\n}\n',
+    ],
+)
+def test_assembly_is_no_answer_to_a_question_for_ir(text: str) -> None:
+    for task in ("ir", "disassemble"):
+        verdict = check(SOURCE, "twice", text, task=task, examples=20)  # type: ignore[arg-type]
+        assert verdict.kind == "assemble" and verdict.message.startswith("it holds assembly"), verdict
+
+
+@pytest.mark.parametrize(
+    "line", ['@"\\FF" = global i32 0\n', '@s = global i32 0, section "\\FF"\n'], ids=["name", "section"]
+)
+def test_names_that_are_no_text(line: str) -> None:
+    assert check(SOURCE, "twice", line + IR, task="ir", examples=20).kind in ("assemble", "pass")
+
+
+def test_a_promise_about_code_that_is_not_supported() -> None:
+    text = (
+        'instruction count 29 and binary sise 129 bytes:\n<code>twice:\n\tretq\n\t.section .tbss,"awT",@nobits\n</code>'
+    )
+    assert check(SOURCE, "twice", text, examples=20).kind in ("inconclusive", "mismatch")
+
+
+def test_many_faults_and_blanks_take_no_long_time() -> None:
+    assert plain(" " * 300_000 + "x") == " " * 300_000 + "x"
+    faults = "".join(f"  %a{n} = add i32 %b{n}, 1\n  %b{n} = add i32 %a{n}, 1\n" for n in range(5_000))
+    with pytest.raises(RefusedError):
+        lowered(f"define void @f() {{\n{faults}  ret void\n}}\n", None)
 
 
 def test_a_pass_list_of_the_prompt_that_llvm_does_not_know_takes_no_verdict_away() -> None:
@@ -273,6 +308,8 @@ OZ = "module(default<Oz>)"
         ("function(sroa,loop-mssa(licm<allowspeculation>))", "function(sroa,loop-mssa(licm<allowspeculation>))"),
         ("The best pass for it is `mem2reg`.", "mem2reg"),
         ("<code>instcombine</code>", "instcombine"),
+        ("To beat -Oz, run <code>function(instcombine,simplifycfg)</code>", "function(instcombine,simplifycfg)"),
+        ("Better than -O2: `function(sroa)`", "function(sroa)"),
     ],
 )  # fmt: skip
 def test_pass_lists_in_answers(answer: str, passes: str) -> None:
@@ -312,6 +349,10 @@ def test_a_long_hostile_answer_takes_no_long_time(piece: str) -> None:
         ),
         ("binary size of 12 bytes", {"size": 12}),
         ("<code>f:\n\tretq</code>", {}),
+        (
+            "The input code has instruction count 5 and binary size 7 bytes. It will have instruction count 4",
+            {"instructions": 4},
+        ),
     ],
 )
 def test_promises(answer: str, promised: dict[str, int]) -> None:

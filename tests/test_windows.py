@@ -223,7 +223,7 @@ COMM	zeros:DWORD:06H
 CONST	SEGMENT
 $SG7 DB	'%.2f %ld', 0aH, 00H
 	ORG $+2
-__real@3ff0000000000000 DQ 03ff0000000000000H
+__real@3ff0000000000000 DQ 03ff0000000000000r
 table	DD	03H, 01H
 	DD	2 DUP (04H)
 	DQ	FLAT:$SG7
@@ -264,6 +264,10 @@ def test_listings_of_microsofts_compiler(windows: Judge, case_of: CaseOf) -> Non
     assert found.passed, found
     wrong = windows.judge(case_of(SOURCE), "said", LISTING.replace("rdx, xmm1", "rdx, xmm2"))
     assert wrong.kind == "mismatch"
+    told = f"Here it is:\n\n{LISTING}"  # no tags, no fences
+    assert judge_answer(windows, case_of(SOURCE), "said", Answer(told)).passed
+    switch = windows.judge(case_of(SOURCE), "said", LISTING.replace("OFFSET FLAT:$SG7", "OFFSET FLAT:__ImageBase"))
+    assert switch.kind == "inconclusive", switch
     bad = windows.judge(case_of(SOURCE), "said", LISTING.replace("ret\t0", "ret 0 0"))
     assert bad.detail["line"] == 1 + LISTING[: LISTING.index("ret\t0")].count("\n")
 
@@ -272,6 +276,7 @@ def test_listings_of_microsofts_compiler(windows: Judge, case_of: CaseOf) -> Non
     ("line", "read"),
     [
         ("x DB 'a;b', 0ffH ; and", 'x: .ascii "a;b"; .byte 0x0ff'),
+        ("x DB 'don''t', 00H", 'x: .ascii "don\'t"; .byte 0x00'),
         ("\tDW 2 DUP (?)", ".fill 2, 2, 0"),
         ("$SG1\tDQ\tFLAT:$SG2", ".LSG1: .8byte .LSG2"),
         ("\tjmp\tSHORT $LN3@f", "jmp\t.LLN3.f"),

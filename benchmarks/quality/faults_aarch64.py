@@ -200,7 +200,7 @@ def _clobbered(lines: Lines) -> Iterator[Changes]:
             scratch = "x16" if name[0][0] == "x" else "d16"
             yield _line(index, mnemonic, operands[: name.start()] + scratch + operands[name.end() :])
     if lines:
-        for name in {"x19", "x28", "d8", "d15"} - used:
+        for name in sorted({"x19", "x28", "d8", "d15"} - used):
             code = f"\tmov\t{name}, #1" if name[0] == "x" else f"\tfmov\t{name}, xzr"
             yield ((lines[0][0], 0, (code,)),)
 

@@ -229,6 +229,8 @@ def split_operands(text: str) -> list[str]:
 
 def read(source: str, dialect: Dialect) -> Unit:
     """Read a text. Raises AssemblyError for what can't or must not be assembled."""
+    if len(source) > TEXT_BYTES or len(source.encode("utf-8", "surrogatepass")) > TEXT_BYTES:
+        raise AssemblyError(f"the text is longer than {TEXT_BYTES >> 10} KiB", 0, 0)
     return _Reader(dialect.translated(source), dialect).read()
 
 
@@ -254,8 +256,6 @@ class _Reader:
 
     def read(self) -> Unit:
         source = self.unit.source
-        if len(source) > TEXT_BYTES or len(source.encode("utf-8", "surrogatepass")) > TEXT_BYTES:
-            raise AssemblyError(f"the text is longer than {TEXT_BYTES >> 10} KiB", 0, 0)
         bad = _CONTROL.search(source)
         if bad:
             raise self.error(f"control character {bad[0]!r} in the text", bad.start())

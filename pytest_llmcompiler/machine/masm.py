@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from pytest_llmcompiler.machine.gas import integer
+from pytest_llmcompiler.machine.gas import UnsupportedError, integer
 
 _LISTING = re.compile(r"^[ \t]*[\w$?@]+[ \t]+(?:PROC|SEGMENT)\b", re.IGNORECASE | re.MULTILINE)
 _TOKEN = re.compile(r"""(?P<comment>;.*)|(?P<string>'[^']*'|"[^"]*")|(?P<word>[\w$?@.]+)""")
-_NUMBER = re.compile(r"([0-9][0-9a-f]*)h", re.IGNORECASE)
+_NUMBER = re.compile(r"([0-9][0-9a-f]*)[hr]", re.IGNORECASE)
+"""A number in hexadecimal: an integer, or the bits of a floating-point one."""
 _NAMED = re.compile(
     r"([\w$.]+)[ \t]+(proc|endp|segment|ends|db|byte|dw|word|dd|dword|dq|qword)\b(?![ \t]+ptr)(.*)", re.IGNORECASE
 )
@@ -29,8 +30,12 @@ _DISTANCE = re.compile(r"\b(?:short|near(?:\s+ptr)?)\s+", re.IGNORECASE)
 
 
 def gnu(text: str) -> str:
-    """A listing in GNU syntax, on the same lines; any other text as it is."""
-    return "\n".join(map(_line, text.split("\n"))) if _LISTING.search(text) else text
+    """A listing in GNU syntax, on the same lines; any other text as it is. Raises UnsupportedError."""
+    if not _LISTING.search(text):
+        return text
+    if "__ImageBase" in text:
+        raise UnsupportedError("tables of distances from __ImageBase, as switches have them, are not supported")
+    return "\n".join(map(_line, text.split("\n")))
 
 
 def _line(line: str) -> str:
@@ -80,13 +85,14 @@ def _data(width: int, values: str) -> str:
 
 
 def _items(width: int, values: str) -> Iterator[str]:
-    for value in re.findall(r"""(?:'[^']*'|"[^"]*"|\([^)]*\)|[^,'"(])+""", values):
+    for value in re.findall(r"""(?:'[^']*'|"[^"]*"|\([^()]*\)|[^,'"])+""", values):
         value = _OFFSET.sub("", _FLAT.sub("", value.strip()))
         many = _DUPLICATE.fullmatch(value)
         if many:
             yield f".fill {many[1]}, {width}, {many[2].replace('?', '0')}"
         elif value[:1] in ("'", '"') and width == 1:
-            escaped = value[1:-1].replace("\\", "\\\\").replace('"', '\\"')
+            string = value[1:-1].replace(value[0] * 2, value[0])
+            escaped = string.replace("\\", "\\\\").replace('"', '\\"')
             yield f'.ascii "{escaped}"'
         else:
             yield f".{width}byte {value.replace('?', '0')}".replace(".1byte", ".byte")

@@ -17,7 +17,7 @@ __all__ = ["Code", "NoCode", "Truncated", "assembly_in", "extract"]
 
 _COMMENT = re.compile(r"(?:#|//|/\*).*$")
 _LABEL = re.compile(r'^\s*(?:[\w.$@]+|"[^"\n]+"):')
-_DIRECTIVE = re.compile(r"^\s*\.[a-z_]\w*(?:\s|$)")
+_DIRECTIVE = re.compile(r"^\s*(?:\.[a-z_]\w*(?:\s|$)|[\w$?@]+[ \t]+(?:PROC|ENDP|SEGMENT|ENDS)\b)")
 _COMPILER_LABEL = re.compile(r"\.L[A-Z]*\d+(?:_\d+)?\b")
 """Labels that compilers number (`.LJTI0_0`, `.LCPI0_1`, `.L4`): only the text itself can define them."""
 
@@ -55,7 +55,7 @@ def assembly_in(answer: Answer, prompt: Prompt, detail: Mapping[str, Any]) -> st
 
 def _label_of(function: str) -> re.Pattern[str]:
     name = re.escape(function)
-    return re.compile(rf'^[ \t]*(?:{name}|"{name}")[ \t]*:', re.MULTILINE)
+    return re.compile(rf'^[ \t]*(?:(?:{name}|"{name}")[ \t]*:|{name}[ \t]+PROC\b)', re.MULTILINE)
 
 
 def _choose(text: str, label: re.Pattern[str]) -> Block | None:
@@ -126,7 +126,7 @@ def _end_of(function: str) -> re.Pattern[str]:
     """The lines that compilers write after a function, each up to its newline."""
     name = re.escape(function)
     return re.compile(
-        rf'^[ \t]*(?:\.Lfunc_end\d+[ \t]*:|\.size[ \t]+"?{name}"?[ \t]*,|\.cfi_endproc\b)[^\n]*\n',
+        rf'^[ \t]*(?:\.Lfunc_end\d+[ \t]*:|\.size[ \t]+"?{name}"?[ \t]*,|\.cfi_endproc\b|{name}[ \t]+ENDP\b)[^\n]*\n',
         re.MULTILINE,
     )
 

@@ -18,8 +18,8 @@ _UNQUOTED = re.compile(r"[\w<>;=,().-]+")
 
 
 def extract_passes(answer: Answer) -> Code:
-    """Find the pass list in the answer: what opt is given as `-p` or `-passes=`, else a level (`opt -Oz`), else what in
-    tags, fences or quotes, or as the whole answer, looks like a list.
+    """Find the pass list in the answer: what in tags or fences is a list and nothing else, else what opt is given
+    as `-p` or `-passes=`, else what is quoted and looks like a list, else a level (`opt -Oz`), or the whole answer.
 
     Raises NoCode or Truncated, with a message for people.
     """
@@ -34,13 +34,15 @@ def extract_passes(answer: Answer) -> Code:
 
 
 def _candidates(text: str, limit: bool) -> Iterator[Block]:
+    marked = [block for block in blocks(text) if _looks_like_a_list(block.text)]
+    yield from marked  # a level in prose is what the list is held against
     for flag in _FLAG.finditer(text):
         yield _given(text, flag.end(), flag[1])
+    yield from filter(lambda block: _looks_like_a_list(block.text), _quoted(text))
     for level in _LEVEL.finditer(text):
         yield Block(level.start(1), level[1], closed=level.end() < len(text) or not limit)
-    for block in (*blocks(text), *_quoted(text), Block(0, text, closed=False)):
-        if _looks_like_a_list(block.text):
-            yield block
+    if _looks_like_a_list(text):
+        yield Block(0, text, closed=False)
 
 
 def _given(text: str, start: int, quote: str | None) -> Block:

@@ -7,8 +7,12 @@ import re
 _INSTRUCTIONS = re.compile(r"instruction count\s+(?:from\s+\d+\s+to\s+|of\s+)?(\d{1,9})\b", re.IGNORECASE)
 _SIZE = re.compile(r"binary si[sz]e\s+(?:from\s+\d+\s+to\s+|of\s+)?(\d{1,9})\b", re.IGNORECASE)
 
+_PROMPTED = re.compile(r"the input code has instruction count \d+ and binary si[sz]e \d+", re.IGNORECASE)
+"""A sentence of the prompt, which answers may repeat."""
+
 
 def promise_of(answer: str) -> dict[str, int]:
     """The counts that an answer states: `instructions`, of IR, and `size`, in bytes of text and data of the object."""
+    answer = _PROMPTED.sub("", answer)
     found = {"instructions": _INSTRUCTIONS.search(answer), "size": _SIZE.search(answer)}
     return {name: int(match[1]) for name, match in found.items() if match}

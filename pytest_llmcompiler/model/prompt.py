@@ -113,7 +113,8 @@ def _words(text: str) -> list[str]:
 
 
 _NOT_OF: dict[Task, tuple[str, ...]] = {
-    "tune": ("asm", "passes"),
+    "ir": ("asm", "short_ir"),
+    "tune": ("asm", "passes", "short_ir"),
     "disassemble": ("ir", "c", "short_ir", "ir_count", "bin_size"),
 }
 """Fields that a task does not have: they would be its answer. Where none are named, that is the assembly."""

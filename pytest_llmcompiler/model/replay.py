@@ -99,7 +99,7 @@ class ReplayModel:
         for record in read(path):
             key, answer = key_of(record)._replace(label=""), answer_of(record)
             self._samples[key, record.get("prompt")][answer.sample] = answer, record.get("verdict")
-            digest.update(repr((key, answer)).encode())
+            digest.update(repr((key, record.get("prompt"), answer)).encode())
         self._digest = digest.hexdigest()
         self._templates = sorted({template for _, template in self._samples if template is not None})
 

@@ -410,10 +410,10 @@ def object_of(module: llvm.ModuleRef, target: Target | None = None) -> bytes:
     return bytes(machine(target).emit_object(module))
 
 
-def emit_assembly(module: llvm.ModuleRef, level: str | None) -> str:
-    """The assembly (AT&T) that llc makes of a module, as clang would have it at a level, such as `O0`: it is all the
-    same above that. The module is no good afterwards."""
-    writer = machine(opt=0 if level == "O0" else 2, reloc="pic")
+def emit_assembly(module: llvm.ModuleRef, level: str | None, target: Target | None = None) -> str:
+    """The assembly (AT&T on x86-64) that llc makes of a module, as clang would have it at a level such as `O0`: all is
+    the same above that. The module is no good afterwards."""
+    writer = machine(target, opt=0 if level == "O0" else 2, reloc="pic")
     writer.set_asm_verbosity(True)
     return str(writer.emit_assembly(module))
 

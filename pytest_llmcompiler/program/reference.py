@@ -337,12 +337,14 @@ class Reference:
     def optimised_sizes(self, function: str, passes: str) -> tuple[int, int]:
         """The number of instructions in that, and the bytes of its object. Raises CaseError."""
         text = self.optimised(function, passes)
-        return ir.instruction_count(text), ir.binary_size(text)
+        return ir.instruction_count(text), ir.binary_size(text, self.target)
 
     def lowered(self, function: str, passes: str, syntax: Syntax = "att") -> str:
         """The assembly that LLVM makes of that."""
         text, level = self.optimised(function, passes), optimiser.level_of(passes)
-        return intel_assembly(text, level) if syntax == "intel" else ir.emit_assembly(ir.parse(text), level)
+        if syntax == "intel":
+            return intel_assembly(text, level, self.target)
+        return ir.emit_assembly(ir.parse(text), level, self.target)
 
     @functools.cached_property
     def golden(self) -> Program:

@@ -6,11 +6,12 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from pytest_llmcompiler.judge.verdict import KINDS
-from pytest_llmcompiler.model.answer import Key, ModelError
+from pytest_llmcompiler.model.answer import Key, ModelError, label_of
 from pytest_llmcompiler.model.replay import read
 from pytest_llmcompiler.report.passk import Tally, mean_difference, tally
 
@@ -54,20 +55,20 @@ class Comparison:
 
 def compared(first: Run, second: Run) -> Comparison | None:
     """Pair the questions of two runs; None where no question has judged samples in both."""
-    clusters: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    clusters: dict[tuple[str, str], list[tuple[Fraction, Fraction]]] = defaultdict(list)
     for key, one in first.tallies.items():
         other = second.tallies.get(key)
         if other and one.judged and other.judged:
-            clusters[key.case, key.function].append((one.passed / one.judged, other.passed / other.judged))
+            clusters[key.case, key.function].append((_share(one), _share(other)))
     if not clusters:
         return None
     pairs = [pair for cluster in clusters.values() for pair in cluster]
     differences = [[then - now for now, then in cluster] for cluster in clusters.values()]
-    signs = [math.fsum(cluster) for cluster in differences]
+    signs = [sum(cluster) for cluster in differences]
     low, high = mean_difference(differences)
     return Comparison(
-        first=math.fsum(one for one, _ in pairs) / len(pairs),
-        second=math.fsum(other for _, other in pairs) / len(pairs),
+        first=float(sum(one for one, _ in pairs) / len(pairs)),
+        second=float(sum(other for _, other in pairs) / len(pairs)),
         low=low,
         high=high,
         items=len(pairs),
@@ -75,6 +76,10 @@ def compared(first: Run, second: Run) -> Comparison | None:
         better=sum(sign > 0 for sign in signs),
         worse=sum(sign < 0 for sign in signs),
     )
+
+
+def _share(samples: Tally) -> Fraction:
+    return Fraction(samples.passed, samples.judged)
 
 
 def comparison_lines(first: Run, second: Run) -> list[str]:
@@ -111,26 +116,49 @@ def _verdict_lines(first: Run, second: Run) -> list[str]:
     return [f"  samples: {'; '.join(moved)}"]
 
 
-def prompt_lines(tallies: Iterable[Tally]) -> list[str]:
-    """Each further prompt of a session against its first; nothing where there was one."""
-    runs: dict[str, dict[Key, Tally]] = defaultdict(dict)
+def prompt_lines(tallies: Iterable[Tally], prompts: Sequence[str]) -> list[str]:
+    """For each task, each further prompt of a session against its first; nothing where there is one."""
+    if len(prompts) == 1:
+        return []
+    tasks: dict[str, dict[str, dict[Key, Tally]]] = defaultdict(lambda: defaultdict(dict))
     for one in tallies:
-        runs[one.key.label][one.key._replace(label="")] = one
-    first, *others = [Run(label, found) for label, found in runs.items()] or [Run("", {})]
-    return [line for other in others for line in comparison_lines(first, other)]
+        tasks[one.key.task][one.key.label][one.key._replace(label="")] = one
+    lines = []
+    for task, runs in tasks.items():
+        about = f", task {task}" if len(tasks) > 1 else ""
+        first, *others = [Run(label + about, runs[label]) for label in map(label_of, prompts)]
+        lines += [line for other in others for line in comparison_lines(first, other)]
+    return lines
 
 
 def file_lines(paths: Sequence[Path]) -> list[str]:
-    """The second of two records against the first. Raises ModelError where one can't be read, or was not judged."""
-    first, second = (_recorded(path) for path in paths)
-    return comparison_lines(first, second)
+    """The second of two records against the first. Raises ModelError where one can't be read, or was not judged.
+
+    Where each was made with one pass list, or one prompt, and these are not the same, they are what is compared.
+    """
+    found = [_recorded(path) for path in paths]
+    apart = [name for name in _BY if _is_compared(*({getattr(one.key, name) for one in run} for run in found))]
+    runs = []
+    for path, tallies in zip(paths, found):
+        values = {name: str(getattr(tallies[0].key, name)) for name in apart}
+        named = f"{path} ({', '.join(values.values())})" if any(values.values()) else str(path)
+        runs.append(Run(named, {one.key._replace(**dict.fromkeys(apart, "")): one for one in tallies}))
+    return comparison_lines(*runs)
 
 
-def _recorded(path: Path) -> Run:
+def _is_compared(first: set[str], second: set[str]) -> bool:
+    return len(first) == len(second) == 1 and first != second
+
+
+_BY = ("passes", "label")
+"""What of a question may be what two records are compared by."""
+
+
+def _recorded(path: Path) -> list[Tally]:
     records = read(path)
     for record in records:
         _check(path, record)
-    return Run(str(path), {one.key: one for one in tally(records)})
+    return tally(records)
 
 
 def _check(path: Path, record: dict[str, Any]) -> None:

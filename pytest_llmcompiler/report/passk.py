@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Literal, NamedTuple
 
 from pytest_llmcompiler.model.answer import Key, key_of
@@ -146,7 +147,7 @@ def estimate(tallies: Sequence[Tally], k: int) -> Estimate | None:
     return Estimate(mean, low, high, len(tallies) - len(counted))
 
 
-def mean_difference(clusters: Sequence[Sequence[float]]) -> tuple[float, float]:
+def mean_difference(clusters: Sequence[Sequence[Fraction]]) -> tuple[float, float]:
     """The 95 % interval of the mean of differences between shares (-1 to 1), one list for each function.
 
     Student's t on the cluster-robust variance, functions being the clusters as in `estimate`. Where the means of all
@@ -154,14 +155,14 @@ def mean_difference(clusters: Sequence[Sequence[float]]) -> tuple[float, float]:
     as Wilson's interval allows where none of so many was seen to.
     """
     count, members = len(clusters), sum(map(len, clusters))
-    mean = math.fsum(math.fsum(values) for values in clusters) / members
+    mean = sum(sum(values) for values in clusters) / Fraction(members)
     if count == 1:
         return -1.0, 1.0
-    squares = math.fsum(math.fsum(value - mean for value in values) ** 2 for values in clusters)
+    squares = sum(sum(value - mean for value in values) ** 2 for values in clusters)
     half = _t_quantile(count - 1) * math.sqrt(count / (count - 1) * squares) / members
-    if half == 0:
+    if squares == 0:
         half = _wilson(0.0, count, _Z)[1]
-    return max(-1.0, mean - half), min(1.0, mean + half)
+    return max(-1.0, float(mean) - half), min(1.0, float(mean) + half)
 
 
 def _interval(mean: float, clusters: Sequence[Sequence[float]], most: int) -> tuple[float, float]:

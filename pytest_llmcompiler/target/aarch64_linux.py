@@ -359,7 +359,8 @@ _UNSUPPORTED = {
 
 # -- text
 
-_INSTRUCTION = re.compile(r"([a-z][a-z0-9]{0,9}(?:\.[a-z]{2})?)(?:\s+(\S.*))?", re.IGNORECASE)
+_INSTRUCTION = re.compile(r"([a-z][a-z0-9]{0,9}(?:\.[a-z]{2})?|[A-Z][A-Z0-9]{0,9}(?:\.[A-Z]{2})?)(?:\s+(\S.*))?")
+"""In capitals or in small letters: only a sentence begins with one capital."""
 _ALONE = re.compile(r"ret(?:a[ab])?|nop|isb|eret|(?:pac|aut)i[ab](?:sp|z|1716)|bti", re.IGNORECASE)
 """Instructions that stand without an operand: any other single word is prose."""
 _OPERAND = re.compile(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pytest_llmcompiler.machine import masm
 from pytest_llmcompiler.machine.abi import Convention, Place, Result
-from pytest_llmcompiler.machine.gas import Dialect
+from pytest_llmcompiler.machine.gas import Dialect, UnsupportedError
 from pytest_llmcompiler.program.types import Array, Float, Function, Int, Struct, Type
 from pytest_llmcompiler.target import Guest, Target
 from pytest_llmcompiler.target.x86_64_linux import TARGET as LINUX
@@ -58,6 +58,8 @@ class Microsoft(Convention):
         found, number = [], 0
         for type in types:
             count = 2 if _is_pair(type) else 1
+            if number == len(self.integers) - 1 and count == 2:
+                raise UnsupportedError("an i128 that is parted between a register and the stack")
             registers = (_VECTORS[:4] if isinstance(type, Float) else self.integers)[number : number + count]
             indirect = count == 1 and not _fits(type)
             found.append(Place(registers, 8 * number, indirect=indirect))

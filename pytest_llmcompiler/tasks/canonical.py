@@ -7,7 +7,7 @@ from typing import Any
 
 from pytest_llmcompiler.program import ir
 
-_COMMENT = re.compile(r'("[^"\n]*")|[ \t]*;[^\n]*')
+_COMMENT = re.compile(r'("[^"\n]*")|;[^\n]*')
 _PLACE = re.compile(r"^(?:source_filename = |target ).*\n", re.MULTILINE)
 _ASSEMBLY_COMMENT = re.compile(r'("(?:\\.|[^"\\\n])*")|#[^\n]*')
 _ASIDE = re.compile(r"\.(?:file|ident|addrsig)\b")

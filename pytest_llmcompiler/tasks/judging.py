@@ -58,6 +58,8 @@ def _ir(bench: Bench, asked: Asked, text: str, scene: bool) -> Verdict:
         made = lowering.lowered(text, optimiser.level_of(asked.passes))
     except lowering.RefusedError as error:
         return _refused(error, text)
+    if made.holds_assembly and " asm " not in bench.reference.extracted(bench.function):
+        return Verdict("assemble", "it holds assembly, which is no answer to a question for IR")
     verdict = _traced_back(_lowered(bench, made, scene), asked, text)
     verdict.detail["ir"] = _likeness(bench, asked.passes, text, made)
     if asked.task == "disassemble":

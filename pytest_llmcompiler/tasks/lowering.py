@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pytest_llmcompiler.machine import llvm, sandbox
 from pytest_llmcompiler.machine.assembled import open_no_files
-from pytest_llmcompiler.machine.gas import AssemblyError, read
+from pytest_llmcompiler.machine.gas import AssemblyError, LinkError, read
 from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.target import named
 from pytest_llmcompiler.tasks.canonical import canonical
@@ -21,7 +21,13 @@ SECONDS, MEGABYTES = 20.0, 1024
 """What LLVM may take for an answer."""
 
 _PLACE = re.compile(r"<string>:(\d+):(\d+): error: ")
-_TRIPLE = re.compile(r"(?:x86_64|amd64)(?:-[^-]*)?-(?:linux|unknown|none)(?:-.*)?|")
+_TRIPLE = re.compile(
+    r"(?:(?:x86_64|amd64)(?:-(?:unknown|pc|none))?(?:-(?:linux|unknown|none)(?:-(?:gnu|musl|elf)\w*)?)?)?"
+)
+_FEATURES = re.compile(r'"(?:target-(?:features|cpu)|tune-cpu)"="[^"\n]*"')
+"""What asks for code of another processor than the target's."""
+_QUOTED = re.compile(r'"[^"\n]*"')
+_ASSEMBLY = re.compile(r'^module asm|\basm (?:sideeffect |alignstack |inteldialect |unwind )*""', re.MULTILINE)
 _LOCAL = re.compile(r"(?<![\w.$])\.L[\w.$]+")
 _ENDING = re.compile(r"(?:LLVM ERROR|error): ([^\n]+)")
 
@@ -37,6 +43,8 @@ class Lowered(NamedTuple):
     """Bytes of text and data of its object file."""
     canonical: str
     """Its text without the names of values."""
+    holds_assembly: bool
+    """Whether there is assembly in the module."""
 
 
 class RefusedError(Exception):
@@ -88,7 +96,7 @@ def _lower(source: str | bytes, level: str | None) -> dict[str, Any]:
         layout = ir.data_layout()
 
         def again() -> Any:  # what has been made code of is no good any more
-            fresh = ir.parse(text)
+            fresh = ir.parse(_FEATURES.sub("", text))
             fresh.triple, fresh.data_layout = named().triple, layout
             return fresh
 
@@ -97,9 +105,12 @@ def _lower(source: str | bytes, level: str | None) -> dict[str, Any]:
             "instructions": ir.count(module),
             "size": ir.object_size(ir.object_of(again())),
             "canonical": canonical(text),
+            "holds_assembly": _ASSEMBLY.search(_QUOTED.sub('""', str(module))) is not None,
         }
     except ir.IRError as error:
         return {"refused": str(error)}
+    except UnicodeDecodeError:  # llvmlite reads every name as UTF-8
+        return {"refused": "a name in it is no text in UTF-8"}
 
 
 def _refused(message: str, source: str) -> RefusedError:
@@ -108,10 +119,10 @@ def _refused(message: str, source: str) -> RefusedError:
     place = _PLACE.match(message)
     if place:
         return RefusedError(message[place.end() :].split("\n")[0], int(place[1]), int(place[2]))
-    quoted = [line.strip() for line in message.splitlines()[1:] if line.strip()]
-    lines = [re.sub(r"\s*;.*", "", line).strip() for line in source.splitlines()]
-    numbers = [lines.index(line) + 1 for line in quoted if lines.count(line) == 1]
-    return RefusedError(message, *((numbers[0], 1) if numbers else ()))
+    quoted = [line.strip() for line in message.splitlines()[1 : 1 + _MORE] if line.strip()]
+    lines = [line.partition(";")[0].strip() for line in source.splitlines()]
+    place_of = next((lines.index(line) + 1 for line in quoted if lines.count(line) == 1), 0)
+    return RefusedError(message, place_of, 1 if place_of else 0)
 
 
 def size_of(assembly: str) -> int | None:
@@ -126,7 +137,7 @@ def size_of(assembly: str) -> int | None:
         placed = _LOCAL.sub(lambda name: name[0] if name[0] in unit.labels else f"x{name[0][1:]}", assembly)
         text = f"{syntax}\n{placed}"
         return int(sandbox.call(_size_of, machine, target.triple, text, seconds=SECONDS, megabytes=MEGABYTES))
-    except (AssemblyError, sandbox.SandboxError):
+    except (AssemblyError, LinkError, sandbox.SandboxError):
         return None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pytest_llmcompiler.tasks.lowering import RefusedError, lowered
 
-_COMMENT = re.compile(r'("[^"\n]*")|[ \t]*;[^\n]*')
+_COMMENT = re.compile(r'("[^"\n]*")|;[^\n]*')
 _LABEL = re.compile(r'[ \t]*(?:[-\w$.]+|"[^"\n]*"):')
 _NUMBERED = re.compile(r"!(\d{1,9})\b")
 _LOC = re.compile(r"\t\.loc\t\d+ (\d+)")
