@@ -88,7 +88,6 @@ class Session:
         """Whether an item was run, here or in a worker."""
         self.running: list[dict[str, Any]] = []
         """The records of the item that is being judged here."""
-        self.toolchain = Toolchain(settings.clang, named(settings.target))
         self.is_worker = False
         """Whether this is one of xdist's workers."""
         self.address: Address | None = None
@@ -185,6 +184,11 @@ class Session:
             return model.usage(warn=warn) if isinstance(model, OwnedModel) else None
         except ModelError:
             return None
+
+    @functools.cached_property
+    def toolchain(self) -> Toolchain:
+        """What compiles cases, for the target of the settings."""
+        return Toolchain(self.settings.clang, named(self.settings.target))
 
     @functools.cached_property
     def judge(self) -> Judge:

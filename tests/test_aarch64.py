@@ -390,9 +390,7 @@ def test_a_folder_has_no_program_that_this_machine_does_not_run(project: pytest.
 def test_no_such_target(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest("--llmc-target=vax")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(
-        ["*--llmc-target: can't use 'vax': expected x86_64-linux, aarch64-linux or x86_64-windows"]
-    )
+    result.stderr.fnmatch_lines(["*--llmc-target: can't use 'vax': expected x86_64-linux*aarch64-linux*x86_64-windows"])
 
 
 def test_prompts_hold_the_targets_own_ir(compiled: Compile) -> None:
