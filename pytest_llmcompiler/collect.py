@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from _pytest.fixtures import TopRequest
@@ -16,14 +16,16 @@ from _pytest.fixtures import TopRequest
 from pytest_llmcompiler.judge.verdict import JudgeError, Verdict, harmless
 from pytest_llmcompiler.model.answer import Answer, Model, ModelError, Prompt, PromptTooLong, has_passes
 from pytest_llmcompiler.model.prompt import TemplateError
-from pytest_llmcompiler.program.case import SUFFIXES, CaseError
+from pytest_llmcompiler.program.case import SUFFIXES, CaseError, NoSource
 from pytest_llmcompiler.program.clang import ClangError
-from pytest_llmcompiler.program.reference import NoSource, Reference
 from pytest_llmcompiler.report.baseline import BaselineError
 from pytest_llmcompiler.report.passk import tally
 from pytest_llmcompiler.report.resume import ResumeError
 from pytest_llmcompiler.report.sheet import Sheet
 from pytest_llmcompiler.session import Ask, Session
+
+if TYPE_CHECKING:
+    from pytest_llmcompiler.program.reference import Reference
 
 _FOR_PEOPLE = (BaselineError, CaseError, ClangError, JudgeError, ModelError, ResumeError, TemplateError)
 """Faults whose message says it all."""

@@ -35,7 +35,6 @@ from pytest_llmcompiler.model.replay import ReplayModel, answer_of
 from pytest_llmcompiler.options import Settings
 from pytest_llmcompiler.program.case import CaseError, read_case
 from pytest_llmcompiler.program.clang import ClangError, Syntax, Toolchain
-from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.report.baseline import BaselineError
 from pytest_llmcompiler.report.comparison import prompt_lines
 from pytest_llmcompiler.report.export import ExportError, check_export, export
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     from pytest_llmcompiler.judge.service import Judge
     from pytest_llmcompiler.kit.folder import Kit
     from pytest_llmcompiler.model.client import Address, OwnedModel, Owner
+    from pytest_llmcompiler.program.reference import Reference
     from pytest_llmcompiler.report.page import Page
 
 _RECORDED = ("syntax", "seed", "examples", "assembler", "target", "clang")
@@ -267,6 +267,8 @@ class Session:
     def reference(self, path: Path) -> Reference:
         """The compiled case at `path`. Raises CaseError."""
         if path not in self._references:
+            from pytest_llmcompiler.program.reference import Reference
+
             self._references[path] = Reference(read_case(path, self._name(path)), self.toolchain)
         return self._references[path]
 
@@ -281,7 +283,7 @@ class Session:
         """What identifies a question in records."""
         label = label_of(ask.template) if len(self.settings.prompt) > 1 else ""
         task = self.toolchain.target.labelled(ask.task)
-        return Key(self._name(ask.path), ask.function, task, ask.passes, label)
+        return Key(self.reference(ask.path).case.name, ask.function, task, ask.passes, label)
 
     def prompt(self, ask: Ask) -> Prompt:
         """The question for one function. Raises CaseError or ClangError where the case is at fault, and NoSource."""

@@ -27,6 +27,10 @@ class CaseError(Exception):
     """A case that can't be used; the message names the file and line and says what to do."""
 
 
+class NoSource(CaseError):
+    """A prompt that shows C can't be made of a case that is IR."""
+
+
 @dataclass(frozen=True)
 class ArgRule:
     """What a directive says of one argument. Fields that it does not say stay None or False."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.program import ir, optimiser, signature
-from pytest_llmcompiler.program.case import ArgRule, Case, CaseError
+from pytest_llmcompiler.program.case import ArgRule, Case, CaseError, NoSource
 from pytest_llmcompiler.program.clang import (
     ClangError,
     Syntax,
@@ -119,10 +119,6 @@ class Program:
         """Every name that a candidate may refer to, and its address."""
         table = {name: symbol.address for name, symbol in self.symbols.items()}
         return table | {alias: table[name] for alias, name in self.aliases.items() if name in table}
-
-
-class NoSource(CaseError):
-    """A prompt that shows C can't be made of a case that is IR."""
 
 
 class Reference:
