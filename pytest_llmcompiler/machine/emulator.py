@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import unicorn
 
 from pytest_llmcompiler.inputs.place import ARENA, GARBAGE, LOW_SLOTS, PAGE, RETURN, SLOTS, STUB_SIZE, STUBS, Placed
-from pytest_llmcompiler.machine import abi
+from pytest_llmcompiler.machine import abi, system
 from pytest_llmcompiler.machine.assemblers import Assembled
 from pytest_llmcompiler.machine.assemblers import Segment as CandidateSegment
 from pytest_llmcompiler.machine.heap import Heap, is_heap
@@ -33,7 +33,7 @@ from pytest_llmcompiler.machine.run import (
 )
 from pytest_llmcompiler.program.image import Segment
 from pytest_llmcompiler.program.ir import PAD
-from pytest_llmcompiler.program.reference import Program
+from pytest_llmcompiler.program.reference import ERRNO, Program
 from pytest_llmcompiler.program.types import Function, Type
 
 STACK, STACK_SIZE = 0x7FFD12340000, 64 * PAGE
@@ -70,6 +70,8 @@ _ACCESS = {
 }
 _INVERSE: dict[Unset, Unset] = {"garbage": "inverse", "inverse": "garbage", "zeros": "zeros"}
 
+_DATA: tuple[Outcome, str] = "vex", "raw bytes are executed as code"
+"""What a data directive is to the processor: it is no instruction that anybody wrote."""
 _NO_INPUT = Placed((), (), (), (), 0, None)
 
 
@@ -243,15 +245,14 @@ class Machine:
         uc, stack = self._uc, START + START_SIZE - PAGE
         uc.mem_map(START, START_SIZE, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
         self.processor.start(uc)
-        system, symbols = self.program.target.system, self.program.symbols
         uc.mem_write(stack, system.initial(stack))
         uc.reg_write(self._stack_number, stack)
-        self._emulate(self.program.entry, symbols["main"].address)
+        self._emulate(self.program.entry, self.program.symbols["main"].address)
         uc.mem_protect(START, START_SIZE, unicorn.UC_PROT_READ)
         self._arguments = self.argument(0), self.argument(1)
         library = self.program.library
         system.settle(self._call, self.read, library)
-        self._errno = self._call(system.errno, ()) if system.errno in library else 0
+        self._errno = self._call(ERRNO, ()) if ERRNO in library else 0
         self._heap.errno = self._errno
 
     def _call(self, name: str, args: tuple[int, ...]) -> int:
@@ -298,7 +299,7 @@ class Machine:
                 self.watch(self.program.addresses[name], self.program.addresses[name], action)
         self.watch(NARROW, NARROW, self._on_narrow_return)
         for address, mnemonic in candidate.mnemonics.items():
-            found = self.processor.hazard(mnemonic, candidate.code_at(address))
+            found = _DATA if mnemonic.startswith(".") else self.processor.hazard(mnemonic, candidate.code_at(address))
             if found:
                 self.watch(address, address, functools.partial(self._on_hazard, *found))
         for address, guard in self.processor.guards(candidate):

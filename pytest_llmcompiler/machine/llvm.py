@@ -16,7 +16,7 @@ from typing import Any, cast
 from pytest_llmcompiler.machine import sandbox
 from pytest_llmcompiler.machine.assembled import Assembled, Limits, open_no_files, open_no_more
 from pytest_llmcompiler.machine.gas import LITERAL, AssemblyError, LinkError, Statement, Unit, UnsupportedError
-from pytest_llmcompiler.machine.loader import Image
+from pytest_llmcompiler.machine.loader import Image, load_object
 from pytest_llmcompiler.machine.operands import is_movsxd
 from pytest_llmcompiler.program.clang import assembler
 from pytest_llmcompiler.target import Target, named
@@ -53,7 +53,7 @@ def assemble(
     supplied = {new: symbols[old] for new, old in renamed.items() if old in symbols}
     try:
         known = ChainMap(supplied, cast("dict[str, int]", symbols))
-        image = target.system.candidate(elf, function, base, known, target.relocations)
+        image = load_object(elf, function, base, known, target.relocations)
     except LinkError as error:
         if not error.missing:
             raise

@@ -100,8 +100,7 @@ class Processor(ABC):
     def hazard(self, mnemonic: str, code: bytes) -> tuple[Outcome, str] | None:
         """What to stop with, and why, where an instruction can't be left to the emulator.
 
-        `code` are the bytes from its first on (`longest` are enough, and less where they end). A mnemonic that begins
-        with a dot is a data directive.
+        `code` are the bytes from its first on (`longest` are enough, and less where they end).
         """
 
     @abstractmethod

@@ -106,14 +106,12 @@ class Toolchain:
         """How clang is called. Raises ClangError where there is none."""
         if self.clang is None and self.target.guest is None:
             return [_zig(), "cc", "-target", self.target.library]
-        headers = [f"-isystem{folder}" for folder in _musl_headers(self.target)]
         if self.clang is None:
-            own = f"-isystem{Path(_zig()).parent / 'lib' / 'include'}"
-            return [_zig(), "clang", f"--target={self.target.triple}", "-nostdinc", *headers[:1], own, *headers[1:]]
+            return _bundled_driver(self.target)
         found = shutil.which(self.clang)
         if found is None:
             raise ClangError(f"no clang at {self.clang!r}: correct --llmc-clang, or leave it out for the bundled one")
-        return [found, f"--target={self.target.triple}", "-nostdlibinc", *headers]
+        return [found, f"--target={self.target.triple}", "-nostdlibinc", *_includes(_musl_headers(self.target))]
 
 
 def intel_assembly(ir: str, level: str | None, target: Target | None = None) -> str:
@@ -226,14 +224,20 @@ def _zig() -> str:
 
 
 def _bundled_driver(target: Target) -> list[str]:
-    """The bundled clang itself: zig's own front end insists on a file that is made."""
-    builtin = Path(_zig()).parent / "lib" / "include"
-    headers = [f"-isystem{folder}" for folder in (builtin, *_musl_headers(target))]
-    return [_zig(), "clang", f"--target={target.triple}", "-nostdinc", *headers]
+    """The bundled clang itself, which zig's own front end is not: that insists on a file that is made, and knows no
+    guests."""
+    headers, own = _musl_headers(target), 1 if target.guest else 0
+    headers.insert(own, str(Path(_zig()).parent / "lib" / "include"))
+    return [_zig(), "clang", f"--target={target.triple}", "-nostdinc", *_includes(headers)]
+
+
+def _includes(headers: Sequence[str]) -> list[str]:
+    return [f"-isystem{folder}" for folder in headers]
 
 
 def _musl_headers(target: Target) -> list[str]:
-    """musl's headers, the architecture's own first: a system clang must see the library that is linked."""
+    """musl's headers, the architecture's own first: a system clang must see the library that is linked. Before them
+    those of a guest."""
     root = Path(_zig()).parent / "lib" / "libc" / "include"
     own = [str(target.guest.headers)] if target.guest else []
     return own + [str(root / name) for name in target.headers if (root / name).is_dir()]

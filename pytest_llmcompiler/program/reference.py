@@ -23,7 +23,7 @@ from pytest_llmcompiler.program.clang import (
     link,
     undefined_symbols,
 )
-from pytest_llmcompiler.program.image import Segment, Symbol
+from pytest_llmcompiler.program.image import Segment, Symbol, read_elf
 from pytest_llmcompiler.program.short import Short, shorten
 from pytest_llmcompiler.program.types import Function, Int, Param, Pointer, Type, calls_back, unsupported
 from pytest_llmcompiler.target import Target
@@ -78,6 +78,9 @@ _ALLOCATING = frozenset(
 _CLANG_S = ("O0", "O1", "O2", "O3")
 """Levels that the bundled clang knows of IR. It takes Os and Oz for O2, whose size is no size to compare with."""
 _AS_LLC = ("-O2", "-Xclang", "-disable-llvm-passes")
+
+ERRNO = "__errno_location"
+"""The C library's function that gives the address of its error number."""
 
 _LARGEST_INPUT = 4096
 """Bytes of a global variable above which it keeps its initial value."""
@@ -240,7 +243,7 @@ class Reference:
 
     def minds_errno(self, function: str) -> bool:
         """Whether a function looks at the C library's error number, or sets it."""
-        return self.target.system.errno in ir.mentioned(self.module, function)
+        return ERRNO in ir.mentioned(self.module, function)
 
     def inputs_of(self, function: str) -> dict[str, Type]:
         """The global variables that are part of a function's input: what it can reach, and anyone can change."""
@@ -402,7 +405,7 @@ def _build(text: str, target: Target, compiled: Callable[[str], list[bytes]]) ->
         if not value.is_declaration and not value.name.startswith("llvm.") and not _is_constant(value)
         if value.name not in unread
     ]
-    segments, entry, everything = target.system.program(image)
+    segments, entry, everything = read_elf(image)
     symbols, library = _sides(everything, segments, functions, target)
     around = [symbols.pop(name) for name in list(symbols) if name.startswith(ir.PADDED)]
     pads = tuple(pad for one in around for pad in (one.address, one.address + one.size - ir.PAD))

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pytest_llmcompiler.machine.gas import Dialect
     from pytest_llmcompiler.machine.loader import Relocations
     from pytest_llmcompiler.machine.processor import Processor
-    from pytest_llmcompiler.machine.system import System
 
 DEFAULT = "x86_64-linux"
 
@@ -66,7 +65,6 @@ class Target:
     """Where candidates are loaded: so near to the program that jumps and displacements reach it."""
     native: bool
     """Whether its programs run on the machines that the package is for, and llvmlite assembles for it."""
-    system: System
     convention: Convention
     processor: Processor
     dialect: Dialect

@@ -15,7 +15,6 @@ from pytest_llmcompiler.machine.abi import Convention, Place, Result
 from pytest_llmcompiler.machine.gas import Dialect
 from pytest_llmcompiler.machine.loader import Bits, Relocation, Relocations
 from pytest_llmcompiler.machine.processor import Guard, Instruction, Misaligned, Processor, ReadRegister
-from pytest_llmcompiler.machine.system import LINUX_MUSL
 from pytest_llmcompiler.program.types import Array, Float, Function, Struct, Type
 from pytest_llmcompiler.target import Target
 
@@ -195,8 +194,6 @@ class ARMv8(Processor):
             return "forbidden", f"`{mnemonic}` in user code"
         if _WAITS.fullmatch(mnemonic):
             return "vex", f"`{mnemonic}` waits for what only hardware does"
-        if mnemonic.startswith("."):
-            return "vex", "raw bytes are executed as code"
         word = int.from_bytes(code[:4], "little")
         is_users, register = word >> 16 & 7 == _USER, word >> 12 & 15
         if word & 0xFFF00000 == _READS and not (is_users and register != _CLOCK):
@@ -412,7 +409,6 @@ TARGET = Target(
     ),
     base=0x04000000,
     native=False,
-    system=LINUX_MUSL,
     convention=AAPCS64(),
     processor=ARMv8(),
     dialect=Dialect(

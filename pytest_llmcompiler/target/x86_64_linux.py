@@ -16,7 +16,6 @@ from pytest_llmcompiler.machine.abi import Convention, Place, Result
 from pytest_llmcompiler.machine.gas import Dialect, Syntax
 from pytest_llmcompiler.machine.loader import Relocation, Relocations
 from pytest_llmcompiler.machine.processor import Guard, Instruction, Misaligned, Processor, ReadRegister
-from pytest_llmcompiler.machine.system import LINUX_MUSL
 from pytest_llmcompiler.program.types import Array, Float, Function, Int, Pointer, Struct, Type
 from pytest_llmcompiler.target import Target
 
@@ -224,8 +223,6 @@ class X86(Processor):
             return "forbidden", f"`{mnemonic}` in user code"
         if _UNSTEADY.fullmatch(mnemonic):
             return "vex", f"`{mnemonic}` tells what differs from run to run"
-        if mnemonic.startswith("."):
-            return "vex", "raw bytes are executed as code"
         plain = code.lstrip(_PREFIXES)
         if plain[:1] in _VEX:
             return "vex", f"`{mnemonic}` is VEX or EVEX code"
@@ -469,7 +466,6 @@ TARGET = Target(
     kept=(),
     base=0x10000000,
     native=True,
-    system=LINUX_MUSL,
     convention=SystemV(),
     processor=PROCESSOR,
     dialect=Dialect(

@@ -126,7 +126,6 @@ TARGET = Target(
     kept=(),
     base=LINUX.base,
     native=False,
-    system=LINUX.system,
     convention=Microsoft(),
     processor=Windows(),
     dialect=Dialect(
