@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faces import ZIG_CACHE
 from servers import MODELS, completion, send, serve
 
 from pytest_llmcompiler.plugin import pytest_html_results_table_html
@@ -28,9 +28,6 @@ TWICE = "twice:\n\tleal\t(%rdi,%rdi), %eax\n\tretq\n"
 WRONG = "twice:\n\tmovl\t%edi, %eax\n\tretq\n"
 LOW = "low:\n\tmovl\t%edi, %eax\n\tretq\n"
 VEX = "twice:\n\tvpxor\t%xmm0, %xmm0, %xmm0\n\tleal\t(%rdi,%rdi), %eax\n\tretq\n"
-ZIG_CACHE = os.environ.get("ZIG_GLOBAL_CACHE_DIR") or str(
-    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zig"
-)
 HEAVY = ("llvmlite", "unicorn", "keystone", "llama_cpp", "ziglang", "hypothesis", "elftools", "numpy")
 
 

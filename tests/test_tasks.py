@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from faces import Compile
+from faces import ZIG_CACHE, Compile
 
 from pytest_llmcompiler import check
 from pytest_llmcompiler.judge.judging import judge_answer
@@ -38,9 +37,6 @@ FAULTS = [json.loads(line) for line in (TESTS / "faults" / "tasks.jsonl").read_t
 SCHEMA = json.loads(files("pytest_llmcompiler.report").joinpath("record.schema.json").read_text())
 SOURCE = "int twice(int x) { return (int)(2u * (unsigned)x); }\n"
 IR = "define i32 @twice(i32 %x) {\n  %y = shl i32 %x, 1\n  ret i32 %y\n}\n"
-ZIG_CACHE = os.environ.get("ZIG_GLOBAL_CACHE_DIR") or str(
-    Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zig"
-)
 
 
 @pytest.fixture(scope="module")

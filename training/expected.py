@@ -8,7 +8,6 @@ learn: after the same time of training three times as many answers were right in
 
 from __future__ import annotations
 
-import functools
 import re
 from collections import Counter, defaultdict
 from typing import Any
@@ -31,15 +30,10 @@ class UnfitError(Exception):
 
 def expected(module: str) -> str:
     """The answer for the function of a module in short form. Raises UnfitError."""
-    assembly = _machine().emit_assembly(ir.parse(_local(_demoted(module))))
+    assembly = ir.machine(opt=0).emit_assembly(ir.parse(_local(_demoted(module))))
     code = assembly[assembly.index(f"\n{FUNCTION}:") + 1 : assembly.index(".Lfunc_end0:")]
     lines = [line for line in code.splitlines(keepends=True) if not re.match(r"\s*(?:\.cfi|\.p2align|#)", line)]
     return _labelled("".join(lines), re.findall(r"^(\d+):", module, re.M))
-
-
-@functools.cache
-def _machine() -> Any:
-    return ir.machine(opt=0)
 
 
 def _local(module: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pytest_llmcompiler.model.answer import Answer
 from pytest_llmcompiler.model.blocks import Block, Code, NoCode, Truncated, blocks, code_at, why_nothing
@@ -34,15 +34,17 @@ def extract_passes(answer: Answer) -> Code:
 
 
 def _candidates(text: str, limit: bool) -> Iterator[Block]:
-    marked = [block for block in blocks(text) if _looks_like_a_list(block.text)]
-    yield from marked  # a level in prose is what the list is held against
+    yield from _lists(blocks(text))  # a level in prose is what the list is held against
     for flag in _FLAG.finditer(text):
         yield _given(text, flag.end(), flag[1])
-    yield from filter(lambda block: _looks_like_a_list(block.text), _quoted(text))
+    yield from _lists(_quoted(text))
     for level in _LEVEL.finditer(text):
         yield Block(level.start(1), level[1], closed=level.end() < len(text) or not limit)
-    if _looks_like_a_list(text):
-        yield Block(0, text, closed=False)
+    yield from _lists([Block(0, text, closed=False)])
+
+
+def _lists(parts: Iterable[Block]) -> Iterator[Block]:
+    return (part for part in parts if _looks_like_a_list(part.text))
 
 
 def _given(text: str, start: int, quote: str | None) -> Block:

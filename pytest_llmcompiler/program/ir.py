@@ -81,6 +81,15 @@ def _without_extensions(line: re.Match[str]) -> str:
     return re.sub(r"\b(?:signext|zeroext) ", "", line[0])
 
 
+def unname(module: llvm.ModuleRef) -> None:
+    """Take the names of arguments, blocks and values away: LLVM then numbers them."""
+    for function in module.functions:
+        inside = (value for block in function.blocks for value in (block, *block.instructions))
+        for value in (*function.arguments, *inside):
+            if value.name:
+                value.name = ""
+
+
 def defined_functions(module: llvm.ModuleRef) -> list[str]:
     """The names of the functions with a body, in the order of the file."""
     return [function.name for function in module.functions if not function.is_declaration]

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from pytest_llmcompiler.program import ir, optimiser, signature
 from pytest_llmcompiler.program.case import ArgRule, Case, CaseError, NoSource
@@ -124,6 +124,27 @@ class Program:
         return table | {alias: table[name] for alias, name in self.aliases.items() if name in table}
 
 
+_Arguments = ParamSpec("_Arguments")
+_Made = TypeVar("_Made")
+
+
+def _kept(
+    make: Callable[Concatenate[Reference, _Arguments], _Made],
+) -> Callable[Concatenate[Reference, _Arguments], _Made]:
+    """Keep what a method makes, for each of its arguments: what `cached_property` is where there are none."""
+
+    @functools.wraps(make)
+    def made(self: Reference, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Made:
+        found = self.__dict__.setdefault(f"{make.__name__}()", {})
+        key = args, tuple(kwargs.items())
+        if key not in found:
+            found[key] = make(self, *args, **kwargs)
+        kept: _Made = found[key]
+        return kept
+
+    return made
+
+
 class Reference:
     """A case, compiled. Everything is made when it is first asked for, and kept."""
 
@@ -131,8 +152,6 @@ class Reference:
         self.case = case
         self.toolchain = toolchain
         self.target = toolchain.target
-        self._extracted: dict[str, str] = {}
-        self._optimised: dict[tuple[str, str], str] = {}
 
     @functools.cached_property
     def ir(self) -> str:
@@ -278,12 +297,12 @@ class Reference:
         heads = re.findall(r"\b(?:static\s+inline|inline\s+static)\b[^;{()]*?(\w+)\s*\(", source)
         return frozenset(heads)
 
+    @_kept
     def extracted(self, function: str) -> str:
         """The IR of one function, everything else declared: what a prompt holds."""
-        if function not in self._extracted:
-            self._extracted[function] = ir.extract(self.ir, function, self.target)
-        return self._extracted[function]
+        return ir.extract(self.ir, function, self.target)
 
+    @_kept
     def short(self, function: str) -> Short:
         """One function in short IR. Raises CaseError where LLVM does not accept the IR of the case."""
         with self._blamed():
@@ -304,6 +323,7 @@ class Reference:
         with self._blamed():
             return self.toolchain.bodies(self.case.path)
 
+    @_kept
     def sizes(self, function: str) -> tuple[int, int]:
         """The number of instructions in a function's IR and the bytes of its object, as prompts state them."""
         text = self.extracted(function)
@@ -322,22 +342,22 @@ class Reference:
         with self._blamed():
             return self.toolchain.assembly(self.extracted(function), passes, syntax)
 
+    @_kept
     def optimised(self, function: str, passes: str) -> str:
         """The IR of one function as opt makes it with a pass list. Raises CaseError for a list that LLVM refuses."""
-        key = function, passes
-        if key not in self._optimised:
-            before = self.extracted(function)
-            try:
-                self._optimised[key] = optimiser.printed(optimiser.optimised(before, passes), before)
-            except (optimiser.PassListError, optimiser.OptimiserError) as error:
-                raise CaseError(f"{self.case.path}: pass list {passes!r}: {error}") from error
-        return self._optimised[key]
+        before = self.extracted(function)
+        try:
+            return optimiser.printed(optimiser.optimised(before, passes), before)
+        except (optimiser.PassListError, optimiser.OptimiserError) as error:
+            raise CaseError(f"{self.case.path}: pass list {passes!r}: {error}") from error
 
+    @_kept
     def optimised_sizes(self, function: str, passes: str) -> tuple[int, int]:
         """The number of instructions in that, and the bytes of its object. Raises CaseError."""
         text = self.optimised(function, passes)
         return ir.instruction_count(text), ir.binary_size(text, self.target)
 
+    @_kept
     def lowered(self, function: str, passes: str, syntax: Syntax = "att") -> str:
         """The assembly that LLVM makes of that."""
         text, level = self.optimised(function, passes), optimiser.level_of(passes)

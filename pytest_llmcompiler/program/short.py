@@ -79,11 +79,7 @@ def _rename(module: llvm.ModuleRef, function: str) -> dict[str, str]:
 
 def _plain(module: llvm.ModuleRef) -> llvm.ModuleRef:
     """The same without flags, attributes, metadata, and names of values, which LLVM then numbers."""
-    for function in module.functions:
-        for block in function.blocks:
-            for value in (*function.arguments, block, *block.instructions):
-                if value.name:
-                    value.name = ""
+    ir.unname(module)
     text = _DROPPED_LINES.sub("", _COMMENT.sub("", str(module)))
     return ir.parse(_ATTACHED.sub("", _GIVEN_UP.sub("", text)))
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.program import ir
+
+if TYPE_CHECKING:
+    import llvmlite.binding as llvm
 
 _COMMENT = re.compile(r'("[^"\n]*")|;[^\n]*')
 _PLACE = re.compile(r"^(?:source_filename = |target ).*\n", re.MULTILINE)
@@ -13,28 +16,21 @@ _ASSEMBLY_COMMENT = re.compile(r'("(?:\\.|[^"\\\n])*")|#[^\n]*')
 _ASIDE = re.compile(r"\.(?:file|ident|addrsig)\b")
 
 
+def without_comments(text: str) -> str:
+    """IR without its comments."""
+    return _COMMENT.sub(lambda match: match[1] or "", text)
+
+
 def plain(text: str) -> str:
     """IR as it is written, without comments, blank lines and the lines that name the source file and the target."""
-    text = _COMMENT.sub(lambda match: match[1] or "", _PLACE.sub("", text))
-    return "\n".join(line.rstrip() for line in text.splitlines() if line.strip())
+    lines = without_comments(_PLACE.sub("", text)).splitlines()
+    return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
-def canonical(text: str) -> str:
-    """IR whose arguments, blocks and values have no names but their numbers. Raises IRError."""
-    module = ir.parse(text)
-    for function in module.functions:
-        for value in function.arguments:
-            _unname(value)
-        for block in function.blocks:
-            _unname(block)
-            for instruction in block.instructions:
-                _unname(instruction)
+def canonical(module: llvm.ModuleRef) -> str:
+    """IR whose arguments, blocks and values have no names but their numbers: those of the module are gone."""
+    ir.unname(module)
     return plain(ir.normalised(str(module)))
-
-
-def _unname(value: Any) -> None:
-    if value.name:
-        value.name = ""
 
 
 def plain_assembly(text: str) -> str:

@@ -104,8 +104,8 @@ def _lower(source: str | bytes, level: str | None) -> dict[str, Any]:
             "assembly": ir.emit_assembly(again(), level),
             "instructions": ir.count(module),
             "size": ir.object_size(ir.object_of(again())),
-            "canonical": canonical(text),
             "holds_assembly": _ASSEMBLY.search(_QUOTED.sub('""', str(module))) is not None,
+            "canonical": canonical(module),
         }
     except ir.IRError as error:
         return {"refused": str(error)}
@@ -132,7 +132,7 @@ def size_of(assembly: str) -> int | None:
     machine = llvm.target_machine(target)
     try:
         unit = read(assembly, target.dialect)
-        syntax = {"att": ".att_syntax prefix", "intel": ".intel_syntax noprefix"}[unit.syntax]
+        syntax = target.dialect.syntaxes[unit.syntax]
         # Private data of the program is nobody's in this text alone, and LLVM wants local symbols to be somebody's.
         placed = _LOCAL.sub(lambda name: name[0] if name[0] in unit.labels else f"x{name[0][1:]}", assembly)
         text = f"{syntax}\n{placed}"

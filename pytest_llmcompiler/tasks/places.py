@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from pytest_llmcompiler.tasks.canonical import without_comments
 from pytest_llmcompiler.tasks.lowering import RefusedError, lowered
 
-_COMMENT = re.compile(r'("[^"\n]*")|;[^\n]*')
 _LABEL = re.compile(r'[ \t]*(?:[-\w$.]+|"[^"\n]*"):')
 _NUMBERED = re.compile(r"!(\d{1,9})\b")
 _LOC = re.compile(r"\t\.loc\t\d+ (\d+)")
@@ -50,7 +50,7 @@ def _described(text: str) -> Iterator[str]:
     about = f"file: {file}, unit: {unit}, type: !DISubroutineType(types: !{{null}}), spFlags: DISPFlagDefinition"
     scope, switch = None, 0
     for number, line in enumerate(text.split("\n"), 1):
-        bare = _COMMENT.sub(lambda match: match[1] or "", line).rstrip()
+        bare = without_comments(line).rstrip()
         if bare.lstrip().startswith("define ") and bare.endswith("{"):
             scope = nodes.add(f"distinct !DISubprogram(scope: {file}, line: {number}, {about})")
             bare = f"{bare[:-1]} !dbg {scope} {{"
