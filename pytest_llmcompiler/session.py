@@ -354,18 +354,22 @@ class Session:
         facts = model.describe()
         recorded = self._recorded(prompt, facts)
         fault: JudgeError | None = None
+        known: dict[tuple[str, str], Verdict] = {}  # models repeat themselves, and the same answer has the same verdict
         for answer in self._answers(model, prompt, recorded):
+            same = answer.text, answer.stop
             verdict = _verdict(recorded[answer.sample]) if answer.sample in recorded else None
             if verdict:
                 yield answer, verdict, recorded[answer.sample]
                 continue
             try:
-                verdict = judge_answer(
+                verdict = known.get(same) or judge_answer(
                     *(self.judge, reference.case, prompt.function, answer),
                     task=prompt.task,
                     passes=prompt.passes,
                     scene=self.kit is not None and reference.target.native,
                 )
+                if verdict.conclusive:
+                    known[same] = verdict
             except JudgeError as error:  # the answer is kept, and the others are judged all the same
                 fault = error
             previous = _previous(model, prompt, answer)

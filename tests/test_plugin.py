@@ -905,6 +905,27 @@ def test_nothing_is_left_behind(project: pytest.Pytester) -> None:
     assert after - before <= {"runpytest-0", "runpytest-current", "stdout", "stderr", ".cache"}
 
 
+def test_an_answer_that_comes_again_is_judged_once(project: pytest.Pytester) -> None:
+    project.makeconftest(
+        """
+        from pytest_llmcompiler.judge import service
+
+        real = service.Judge.judge
+
+        def judge(self, *given, **more):
+            print("judged")
+            return real(self, *given, **more)
+
+        service.Judge.judge = judge
+        """
+    )
+    model = replay(project, TWICE, WRONG, TWICE, VEX, TWICE, VEX)
+    result = run(project, model, "--llmc-samples=6", "--llmc-record=out.jsonl", "-k", "twice", "-s")
+    kinds = [one["verdict"] for one in records(project.path / "out.jsonl")]
+    assert kinds == ["pass", "mismatch", "pass", "inconclusive", "pass", "inconclusive"]
+    assert text_of(result).count("judged\n") == 4, "what was inconclusive is looked at again"
+
+
 def test_a_judge_that_fails_loses_no_answer(project: pytest.Pytester) -> None:
     """The sample is an error, its answer is kept, and the other samples are judged."""
     project.makeconftest(
