@@ -6,6 +6,7 @@ model is of most of its tokens. Were all tokens about as likely, rounding alone 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from gguf import quants
 
 WORDS = 32_000
 _BYTES = 256
+_BLOCK = 32
+"""Weights that are quantised together, in all KINDS."""
 _BRANCH = 0.1
 """How much a layer adds to what it is given: a token is to be told by its embedding still at the end."""
 
@@ -83,8 +86,18 @@ def _add_weights(writer: gguf.GGUFWriter, shape: Shape, tokens: int, kind: gguf.
     def add(name: str, data: np.ndarray) -> None:
         writer.add_tensor(name, quants.quantize(data, kind), raw_dtype=kind)
 
+    # Drawn once and quantised once for each scale: a matrix is a stretch of it, so that billions take seconds.
+    noise = random.standard_normal((2 * shape.width * shape.feed_forward // _BLOCK, _BLOCK), dtype=np.float32)
+
+    @functools.cache
+    def scaled(scale: float) -> np.ndarray:
+        return quants.quantize(noise * np.float32(scale), kind)
+
     def matrix(name: str, rows: int, columns: int, scale: float = 1) -> None:
-        add(name, random.standard_normal((rows, columns), dtype=np.float32) * np.float32(scale / columns**0.5))
+        blocks = rows * columns // _BLOCK
+        first = random.integers(len(noise) - blocks)
+        weights = scaled(scale / columns**0.5)[first : first + blocks]
+        writer.add_tensor(name, weights.reshape(rows, -1), raw_dtype=kind)
 
     width, hidden = shape.width, shape.feed_forward
     ones = np.ones(width, np.float32)

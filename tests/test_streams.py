@@ -43,7 +43,15 @@ def opened(path: Path, sampling: Sampling = SAMPLING, **how: Any) -> Iterator[tu
         warnings.simplefilter("ignore", UserWarning)
         backend = LlamaBackend(path, sampling, **how)
     desk = Desk()
-    worker = threading.Thread(target=backend.work, args=(desk,))
+
+    def work() -> None:
+        try:
+            backend.work(desk)
+        except BaseException as fault:  # or the test would wait for ever
+            desk.fail(ModelError(repr(fault)))
+            raise
+
+    worker = threading.Thread(target=work)
     worker.start()
     try:
         yield backend, desk
@@ -206,15 +214,15 @@ def test_the_logits_behind_every_sample_are_the_same_to_the_last_bit(
     import llama_cpp
 
     seen: list[bytes] = []
-    read = Streams._read
+    draw = Streams._draw
 
     def noted(streams: Streams, stream: Any, row: int) -> Any:
         if not stream.written and stream.job.question.function == "f":
             values = llama_cpp.llama_get_logits_ith(streams._context, row)
             seen.append(array("f", values[: streams._weights.vocabulary]).tobytes())
-        return read(streams, stream, row)
+        return draw(streams, stream, row)
 
-    monkeypatch.setattr(Streams, "_read", noted)
+    monkeypatch.setattr(Streams, "_draw", noted)
     # Only for some lengths does llama.cpp round otherwise in a batch than for a single token.
     for length in range(600, 800, 8):
         text = "".join(chr(33 + 7 * place % 90) for place in range(length))

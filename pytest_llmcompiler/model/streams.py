@@ -10,7 +10,9 @@ import ctypes
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from pytest_llmcompiler.model.answer import Answer, ModelError, PromptTooLong, Question, Sampling, Stop
@@ -98,6 +100,8 @@ class Streams:
         self._context = _open(weights, shape)
         self._memory = _llama().llama_get_memory(self._context)
         self._batch = _Batch(_BATCH)
+        threads = weights.threads()
+        self._drawers = ThreadPoolExecutor(threads) if threads > 1 else None
         self._held: dict[Question, _Held] = {}
         """The prompts, those used last at the end."""
         self._running: list[_Stream] = []
@@ -128,6 +132,8 @@ class Streams:
         """Free the context."""
         for stream in (*self._running, *self._waiting):
             _llama().llama_sampler_free(stream.sampler)
+        if self._drawers:
+            self._drawers.shutdown()
         _llama().llama_free(self._context)
 
     # -- who is written
@@ -301,10 +307,8 @@ class Streams:
                 break
             if not self._give_way():
                 raise _NoRoom(f"llama.cpp has no room for {len(rows)} tokens more")
-        row = 0
-        for stream in tuple(self._running):
-            stop = self._read(stream, row)
-            row += 1 + len(stream.proposed)
+        for stream, tokens in self._drawn():
+            stop = self._read(stream, tokens)
             if stop:
                 self._running.remove(stream)
                 yield stream, stop
@@ -322,15 +326,31 @@ class Streams:
                 rows.append((token, stream.position + offset, stream.sequence))
         return rows
 
-    def _read(self, stream: _Stream, row: int) -> Stop | None:
-        """Draw a stream's next tokens, as far as its proposals turn out right; why it ends, if it does."""
+    def _drawn(self) -> list[tuple[_Stream, list[int]]]:
+        """Each stream's next tokens. For 64 streams of 32,000 tokens to choose from one core would take longer than a
+        GPU takes for the step, so all draw."""
+        rows = accumulate((1 + len(stream.proposed) for stream in self._running), initial=0)
+        draw = self._drawers.map if self._drawers and len(self._running) > 1 else map
+        _llama().llama_synchronize(self._context)  # from here on llama.cpp is only read
+        return list(zip(tuple(self._running), draw(self._draw, self._running, rows)))
+
+    def _draw(self, stream: _Stream, row: int) -> list[int]:
+        """A stream's next tokens, as far as its proposals turn out right."""
+        tokens: list[int] = []
+        for place, expected in enumerate((*stream.proposed, None)):
+            tokens.append(int(_llama().llama_sampler_sample(stream.sampler, self._context, row + place)))
+            if tokens[-1] != expected:
+                break
+        return tokens
+
+    def _read(self, stream: _Stream, tokens: Sequence[int]) -> Stop | None:
+        """Write a stream's next tokens; why it ends, if it does."""
         before = stream.position
         new, stop = 0, None
-        for place in range(1 + len(stream.proposed)):
-            token = int(_llama().llama_sampler_sample(stream.sampler, self._context, row + place))
+        for token in tokens:
             stop = self._write(stream, token)
             new += 1
-            if stop or place == len(stream.proposed) or stream.proposed[place] != token:
+            if stop:
                 break
         self.written += new
         self.from_draft += new - 1
