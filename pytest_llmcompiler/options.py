@@ -259,8 +259,6 @@ def _check_together(values: dict[str, Any]) -> None:
         if k > samples:
             asked = f"--llmc-{flag} {'pass@' if flag == 'fail-under' else ''}{k}"
             raise pytest.UsageError(f"{asked} needs at least as many samples, and --llmc-samples is {samples}")
-    if values["target"] != DEFAULT and values["task"] != ("asm",):
-        raise pytest.UsageError(f"--llmc-target {values['target']} is for --llmc-task asm alone so far")
     for flag, other in (("update_baseline", "baseline"), ("resume", "record")):
         if values[flag] and not values[other]:
             raise pytest.UsageError(f"--llmc-{flag.replace('_', '-')} needs --llmc-{other} FILE")

@@ -77,17 +77,15 @@ def check(
     `source` is the path of a .c or .ll file, or C source text. `assembly` is bare assembly or a model's answer with
     code in it, for x86-64 in AT&T or Intel syntax; for another `task` than `asm`, what that asks for. `passes` is the
     pass list of the question: `detail` compares with what opt makes of it, and no verdict depends on that.
-    `target` says what assembly is for (see `--llmc-target`); the other tasks are for the first alone.
+    `target` says what the code is for (see `--llmc-target`).
 
     Raises CaseError where the source is at fault (a file that is missing or does not compile, no such function),
-    ValueError for a target that there is not, or not for the task, JudgeError where the harness is at fault; anything
+    ValueError for a target that there is not, JudgeError where the harness is at fault; anything
     about `assembly` is a verdict.
     """
     from pytest_llmcompiler.model.answer import Answer
 
     case = _case_of(source)
-    if task != "asm" and target != DEFAULT:
-        raise ValueError(f"task {task!r} is for {DEFAULT} alone, and not for {target!r}")
     return judge_answer(
         *(_judge(examples, named(target).name), case, function, Answer(assembly)), task=task, passes=passes
     )

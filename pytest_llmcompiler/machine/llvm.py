@@ -351,9 +351,7 @@ def missing_symbols(unit: Unit, names: Iterable[str]) -> str:
 def _sandboxed(attempt: _Attempt, text: str, limits: Limits, target: Target) -> bytes:
     """The ELF object for the attempt's text. Raises AssemblyError."""
     seconds, megabytes = limits.llvm_seconds, limits.megabytes
-    made: tuple[Callable[..., bytes], Any, Any, Any] = (by_clang, assembler(target), text, seconds)
-    if target.host.native:
-        made = object_file, target_machine(target.host), target.host.triple, text
+    made = maker(target.host if target.host.native else target, text, seconds)
     try:
         return _patiently(lambda: sandbox.call(*made, seconds=seconds, megabytes=megabytes))
     except sandbox.TimedOut as error:
@@ -362,6 +360,13 @@ def _sandboxed(attempt: _Attempt, text: str, limits: Limits, target: Target) -> 
         if death.status:
             raise attempt.error(death.stderr) from None
         raise AssemblyError(f"LLVM's assembler: {death}", 0, 0) from None
+
+
+def maker(target: Target, text: str, seconds: float) -> tuple[Callable[..., bytes], Any, Any, Any]:
+    """What makes the object of a text, with its arguments. Only for a sandbox: bad text ends the process."""
+    if target.native:
+        return object_file, target_machine(target), target.triple, text
+    return by_clang, assembler(target), text, seconds
 
 
 def _patiently(attempt: Callable[[], bytes]) -> bytes:

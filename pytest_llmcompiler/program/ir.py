@@ -67,7 +67,7 @@ def retargeted(text: str, target: Target) -> str:
     bound = re.search(rf"{of_processor}@llvm\.va_start\b|\bva_arg\b|\bx86_fp80\b", text)
     if bound:
         raise IRError(f"this is IR for {triple[1]}: {bound[0]} means something else on {target.name}, or nothing")
-    layout = machine(target).target_data
+    layout = data_layout(target)
     text = re.sub(r'^target datalayout = ".*"$', f'target datalayout = "{layout}"', text, flags=re.M)
     return re.sub(r'^target triple = ".*"$', f'target triple = "{target.triple}"', text, flags=re.M)
 
@@ -427,16 +427,16 @@ def emit_assembly(module: llvm.ModuleRef, level: str | None, target: Target | No
     return str(writer.emit_assembly(module))
 
 
-def data_layout() -> str:
-    """The data layout of the default target."""
-    return str(machine().target_data)
+def data_layout(target: Target | None = None) -> str:
+    """The data layout of a target."""
+    return str(machine(target).target_data)
 
 
-def bitcode(text: str) -> bytes:
+def bitcode(text: str, target: Target | None = None) -> bytes:
     """A module in LLVM's binary format, for the target where it names none. Raises IRError."""
     module = parse(text)
     if not module.triple:
-        module.triple, module.data_layout = named().triple, data_layout()
+        module.triple, module.data_layout = (target or named()).triple, data_layout(target)
     return bytes(module.as_bitcode())
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.program.clang import linker
+from pytest_llmcompiler.target import Target
 
 _LEVEL = re.compile(r"(module\()?(default<)?(O[0123sz])(?(2)>)(?(1)\))")
 _LONGEST = 16_384
@@ -37,8 +38,11 @@ def level_of(passes: str) -> str | None:
     return match[3] if match else None
 
 
-def optimised(text: str, passes: str, *, seconds: float = 60.0, megabytes: int = 8192) -> bytes:
-    """Run a pass list (`O2`, or any that `opt -passes=` takes) over a module of IR; the result is bitcode.
+def optimised(
+    text: str, passes: str, target: Target | None = None, *, seconds: float = 60.0, megabytes: int = 8192
+) -> bytes:
+    """Run a pass list (`O2`, or any that `opt -passes=` takes) over a module of IR, which is for the target where it
+    names none; the result is bitcode.
 
     Whatever the list makes LLVM try ends after so many seconds, or with so much memory, in a process without
     environment in a folder of its own. Raises PassListError, OptimiserError, and IRError where the module is no IR.
@@ -47,7 +51,7 @@ def optimised(text: str, passes: str, *, seconds: float = 60.0, megabytes: int =
     pipeline = f"default<{level}>" if level else passes
     _check(pipeline)
     with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
-        (Path(folder) / "module.bc").write_bytes(ir.bitcode(text))
+        (Path(folder) / "module.bc").write_bytes(ir.bitcode(text, target))
         # Only with what is saved on the way do values keep their names, as they do in opt.
         flags = ("-r", "--threads=1", "--lto-emit-llvm", "--save-temps=opt", f"--lto-newpm-passes={pipeline}")
         status, said = _limited([*linker(), *flags, "module.bc", "-o", "made"], folder, seconds, megabytes)
@@ -115,7 +119,7 @@ def _ending(status: int, said: str, seconds: float) -> str:
     return f"{how}: {fault[1]}" if fault else how
 
 
-def printed(bitcode: bytes, before: str) -> str:
+def printed(bitcode: bytes, before: str, target: Target) -> str:
     """An optimised module as `opt -S` prints it: what was in the module `before` has the place that it had there."""
     text = ir.printed(bitcode)
     places = {name: place for place, name in enumerate(_NAME.findall(before))}
@@ -132,7 +136,7 @@ def printed(bitcode: bytes, before: str) -> str:
     moved = "\n\n".join(["\n".join(lines), *sorted([*functions, last], key=place), *ends])
     source = re.search(r"^source_filename = .*\n", before, re.M)
     moved = re.sub(r"^source_filename = .*\n", lambda _: source[0] if source else "", moved, flags=re.M)
-    return ir.normalised(str(ir.parse(moved))).strip() + "\n"
+    return ir.normalised(str(ir.parse(moved)), target).strip() + "\n"
 
 
 _NAME = re.compile(r'^(?:(?:define|declare)\b[^@\n]*)?(@(?:"[^"\n]*"|[-\w$.]+)|![A-Za-z][\w.]*)(?=[ (])', re.MULTILINE)

@@ -347,7 +347,7 @@ class Reference:
         """The IR of one function as opt makes it with a pass list. Raises CaseError for a list that LLVM refuses."""
         before = self.extracted(function)
         try:
-            return optimiser.printed(optimiser.optimised(before, passes), before)
+            return optimiser.printed(optimiser.optimised(before, passes, self.target), before, self.target)
         except (optimiser.PassListError, optimiser.OptimiserError) as error:
             raise CaseError(f"{self.case.path}: pass list {passes!r}: {error}") from error
 

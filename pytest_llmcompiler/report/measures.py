@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 _Facts = Sequence[Mapping[str, Any]]
@@ -12,16 +12,25 @@ def measure_lines(records: Iterable[Mapping[str, Any]]) -> list[str]:
     """Lines that sum up what the records of tasks other than asm hold, and what answers promise; none where nothing was
     measured. Inconclusive samples count nowhere."""
     judged = [one for one in records if one["verdict"] not in ("inconclusive", None)]
-    return [*_tune(judged), *_ir(judged), *_round_trip(judged), *_promises(judged)]
+    labels = dict.fromkeys(str(one["task"]) for one in judged)
+    measured = ((label, [one for one in judged if one["task"] == label]) for label in sorted(labels, key=_place))
+    lines = (line for label, some in measured for measure in _MEASURES[_task(label)] for line in measure(label, some))
+    return [*lines, *_promises(judged)]
 
 
-def _tune(records: _Facts) -> Iterator[str]:
-    asked = [one for one in records if one["task"] == "tune"]
+def _task(label: str) -> str:
+    """The task of what records call it, which names a target too."""
+    return label.partition("@")[0]
+
+
+def _place(label: str) -> int:
+    return list(_MEASURES).index(_task(label))
+
+
+def _tune(label: str, asked: _Facts) -> Iterator[str]:
     found = [_part(one, "tune", "size", "oz") for one in asked if one["verdict"] == "pass"]
     sizes = [(facts["size"], facts["oz"]) for facts in found if facts]
-    if not asked:
-        return
-    head = f"tune: {len(sizes)} of {len(asked)} pass lists keep the behaviour"
+    head = f"{label}: {len(sizes)} of {len(asked)} pass lists keep the behaviour"
     if not sizes or not sum(oz for _, oz in sizes):
         yield head
         return
@@ -35,27 +44,33 @@ def _tune(records: _Facts) -> Iterator[str]:
     )
 
 
-def _ir(records: _Facts) -> Iterator[str]:
-    for task in ("ir", "disassemble"):
-        asked = [one for one in records if one["task"] == task]
-        found = [_part(one, "ir", "exact", "canonical") for one in asked]
-        if any(found):
-            exact, canonical = (_share(found, name, len(asked)) for name in ("exact", "canonical"))
-            yield f"{task}: {exact} percent of samples are opt's own IR, {canonical} but for the names of values"
+def _ir(label: str, asked: _Facts) -> Iterator[str]:
+    found = [_part(one, "ir", "exact", "canonical") for one in asked]
+    if any(found):
+        exact, canonical = (_share(found, name, len(asked)) for name in ("exact", "canonical"))
+        yield f"{label}: {exact} percent of samples are opt's own IR, {canonical} but for the names of values"
 
 
-def _round_trip(records: _Facts) -> Iterator[str]:
-    asked = [one for one in records if one["task"] == "disassemble"]
+def _round_trip(label: str, asked: _Facts) -> Iterator[str]:
     found = [_part(one, "round_trip", "exact") for one in asked]
     if not any(found):
         return
-    words = f"disassemble: {_share(found, 'exact', len(asked))} percent of samples give the same assembly when lowered"
+    words = f"{label}: {_share(found, 'exact', len(asked))} percent of samples give the same assembly when lowered"
     scores = [facts["bleu"] for facts in found if facts and "bleu" in facts]
     if not scores:
         yield f"{words} (BLEU needs sacrebleu: pip install 'pytest-llmcompiler[bleu]')"
         return
     # What could not be lowered is like nothing.
     yield f"{words}, with a mean BLEU of {sum(scores) / len(asked):.1f}"
+
+
+_MEASURES: Mapping[str, Sequence[Callable[[str, _Facts], Iterator[str]]]] = {
+    "asm": (),
+    "tune": (_tune,),
+    "ir": (_ir,),
+    "disassemble": (_ir, _round_trip),
+}
+"""What is measured of each task, in the order in which it is told."""
 
 
 def _promises(records: _Facts) -> Iterator[str]:

@@ -16,6 +16,8 @@ from pytest_llmcompiler.report.passk import Estimate, Tally, estimate, tally
 
 _GAP = "  "
 _NAMED_ITEMS = 3
+_LABEL = len("  disassemble@x86_64-windows")
+"""Characters of a row's name that are shown where there is room."""
 _NARROWEST = 40
 
 _WORST = 10
@@ -154,7 +156,7 @@ def _total(counts: Iterable[int | None]) -> str:
 
 
 def _table(rows: Sequence[_Row], columns: Sequence[tuple[str, _Cell]], width: int, paint: Paint) -> list[str]:
-    shortened = ["", *(_shortened(row.name, max(16, width // 4)) for row in rows)]
+    shortened = ["", *(_shortened(row.name, max(16, min(_LABEL, 7 * width // 20), width // 4)) for row in rows)]
     room = max(len(name) for name, row in zip(shortened, [None, *rows]) if row is None or row.tallies)
     names = [name.ljust(room) for name in shortened]  # titles have nothing beside them
     blocks: list[list[list[str]]] = []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import pkgutil
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -51,6 +52,8 @@ class Target:
     """What users call it."""
     triple: str
     """As LLVM has it: in prompts, and for its code generator and assembler."""
+    triples: re.Pattern[str]
+    """The triples that mean it, whole, in IR whose functions are to run."""
     cpu: str
     """The oldest processor that code may be for."""
     features: str

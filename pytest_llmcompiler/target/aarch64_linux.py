@@ -390,6 +390,9 @@ _ATOMIC = ("swp", "ldadd", "ldclr", "ldeor", "ldset")
 TARGET = Target(
     name="aarch64-linux",
     triple="aarch64-unknown-linux-gnu",
+    triples=re.compile(
+        r"(?:(?:aarch64|arm64)(?:-(?:unknown|pc|none))?(?:-(?:linux|unknown|none)(?:-(?:gnu|musl|elf)\w*)?)?)?"
+    ),
     cpu="generic",
     features="+fp-armv8,+neon,+outline-atomics,+v8a,-fmv",
     library="aarch64-linux-musl",

@@ -459,6 +459,9 @@ PROCESSOR = X86()
 TARGET = Target(
     name="x86_64-linux",
     triple="x86_64-unknown-linux-gnu",
+    triples=re.compile(
+        r"(?:(?:x86_64|amd64)(?:-(?:unknown|pc|none))?(?:-(?:linux|unknown|none)(?:-(?:gnu|musl|elf)\w*)?)?)?"
+    ),
     cpu="x86-64",
     features="+cmov,+cx8,+fxsr,+mmx,+sse,+sse2,+x87",
     library="x86_64-linux-musl",

@@ -119,6 +119,9 @@ _SEH_REST = ("startepilogue", "endepilogue", "handler", "startchained", "endchai
 TARGET = Target(
     name="x86_64-windows",
     triple="x86_64-w64-windows-gnu",
+    triples=re.compile(
+        r"(?:(?:x86_64|amd64)(?:-(?:unknown|pc|w64|none))?(?:-(?:windows|win32|mingw32|unknown|none)(?:-(?:gnu|msvc)[\w.]*)?)?)?"
+    ),
     cpu=LINUX.cpu,
     features=LINUX.features,
     library=LINUX.library,

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from pytest_llmcompiler.machine.gas import Dialect
 from pytest_llmcompiler.program import ir
+from pytest_llmcompiler.target import Target
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
 
 _COMMENT = re.compile(r'("[^"\n]*")|;[^\n]*')
 _PLACE = re.compile(r"^(?:source_filename = |target ).*\n", re.MULTILINE)
-_ASSEMBLY_COMMENT = re.compile(r'("(?:\\.|[^"\\\n])*")|#[^\n]*')
+_STRING = r'"(?:\\.|[^"\\\n])*"'
 _ASIDE = re.compile(r"\.(?:file|ident|addrsig)\b")
 
 
@@ -27,14 +29,15 @@ def plain(text: str) -> str:
     return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
-def canonical(module: llvm.ModuleRef) -> str:
+def canonical(module: llvm.ModuleRef, target: Target) -> str:
     """IR whose arguments, blocks and values have no names but their numbers: those of the module are gone."""
     ir.unname(module)
-    return plain(ir.normalised(str(module)))
+    return plain(ir.normalised(str(module), target))
 
 
-def plain_assembly(text: str) -> str:
+def plain_assembly(text: str, dialect: Dialect) -> str:
     """Assembly that LLVM wrote, without comments, blank lines, and the names of the source file and the compiler."""
-    lines = _ASSEMBLY_COMMENT.sub(lambda match: match[1] or "", text).splitlines()
+    comment = "|".join(map(re.escape, dialect.comments))
+    lines = re.sub(rf"({_STRING})|(?:{comment})[^\n]*", lambda match: match[1] or "", text).splitlines()
     kept = (" ".join(line.split()) for line in lines)
     return "\n".join(line for line in kept if line and not _ASIDE.match(line))

@@ -13,7 +13,7 @@ from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.model.answer import Task
 from pytest_llmcompiler.program import ir, optimiser
 from pytest_llmcompiler.program.case import CaseError
-from pytest_llmcompiler.target import DEFAULT
+from pytest_llmcompiler.target import Target
 from pytest_llmcompiler.tasks import lowering
 from pytest_llmcompiler.tasks.canonical import canonical, plain, plain_assembly
 from pytest_llmcompiler.tasks.places import origins
@@ -49,21 +49,21 @@ def judged(bench: Bench, asked: Asked, text: str, *, scene: bool = False) -> Ver
 
 def _assembly(bench: Bench, asked: Asked, text: str, scene: bool) -> Verdict:
     verdict = bench.judge(text, scene=scene)
-    if not asked.promised or bench.reference.target.name != DEFAULT:  # what others' code really is, is not measured
+    if not asked.promised:
         return verdict
     # The count in the prompt is one of IR, and so is the one that the models answer with.
     expected = _expected_sizes(bench, asked.passes)
-    return _held_to_promise(verdict, asked, expected and expected[0], lowering.size_of(text))
+    return _held_to_promise(verdict, asked, expected and expected[0], lowering.size_of(text, bench.reference.target))
 
 
 def _ir(bench: Bench, asked: Asked, text: str, scene: bool) -> Verdict:
     try:
-        made = lowering.lowered(text, optimiser.level_of(asked.passes))
+        made = lowering.lowered(text, optimiser.level_of(asked.passes), bench.reference.target)
     except lowering.RefusedError as error:
         return _refused(error, text)
     if made.holds_assembly and " asm " not in bench.reference.extracted(bench.function):
         return Verdict("assemble", "it holds assembly, which is no answer to a question for IR")
-    verdict = _traced_back(_lowered(bench, made, scene), asked, text)
+    verdict = _traced_back(_lowered(bench, made, scene), asked, text, bench.reference.target)
     verdict.detail["ir"] = _likeness(bench, asked.passes, text, made)
     if asked.task == "disassemble":
         verdict.detail["round_trip"] = _round_trip(bench, asked.passes, made.assembly)
@@ -74,8 +74,8 @@ def _tune(bench: Bench, asked: Asked, text: str, scene: bool) -> Verdict:
     reference, function, passes = bench.reference, bench.function, text.strip()
     before, seconds = reference.extracted(function), lowering.SECONDS
     try:
-        bitcode = optimiser.optimised(before, passes, seconds=seconds, megabytes=_MEGABYTES)
-        made = lowering.lowered(bitcode, None)
+        bitcode = optimiser.optimised(before, passes, reference.target, seconds=seconds, megabytes=_MEGABYTES)
+        made = lowering.lowered(bitcode, None, reference.target)
     except (optimiser.PassListError, optimiser.OptimiserError, lowering.RefusedError) as error:
         line = text[: len(text) - len(text.lstrip())].count("\n") + 1
         return Verdict("assemble", " ".join(str(error).split()), tuple(quoted(text, line)), {"line": line})
@@ -115,13 +115,13 @@ def _lowered(bench: Bench, made: lowering.Lowered, scene: bool) -> Verdict:
     return replace(verdict, evidence=evidence, detail={**verdict.detail, "lowered": made.assembly})
 
 
-def _traced_back(verdict: Verdict, asked: Asked, text: str) -> Verdict:
+def _traced_back(verdict: Verdict, asked: Asked, text: str, target: Target) -> Verdict:
     """The verdict on an answer's IR with the line of the answer in which it goes wrong, where that can be said."""
     line = verdict.detail.get("line") or verdict.detail.get("parts")
     if verdict.passed or line is None:
         return verdict
     level = optimiser.level_of(asked.passes)
-    origin = origins(text, level, verdict.detail["lowered"]).get(line)
+    origin = origins(text, level, verdict.detail["lowered"], target).get(line)
     if origin is None:
         return verdict
     words = " ".join(text.split("\n")[origin - 1].split())
@@ -135,7 +135,7 @@ def _likeness(bench: Bench, passes: str, text: str, made: lowering.Lowered) -> d
     sizes = _expected_sizes(bench, passes)
     if sizes is None:
         return facts
-    exact, numbered = _forms(bench.reference.optimised(bench.function, passes))
+    exact, numbered = _forms(bench.reference.optimised(bench.function, passes), bench.reference.target)
     return facts | {
         "exact": plain(text) == exact,
         "canonical": made.canonical == numbered,
@@ -145,9 +145,9 @@ def _likeness(bench: Bench, passes: str, text: str, made: lowering.Lowered) -> d
 
 
 @functools.lru_cache(_KEPT)
-def _forms(expected: str) -> tuple[str, str]:
+def _forms(expected: str, target: Target) -> tuple[str, str]:
     """The plain and the canonical form of opt's own IR, which all samples of a question are compared with."""
-    return plain(expected), canonical(ir.parse(expected))
+    return plain(expected), canonical(ir.parse(expected), target)
 
 
 def _expected_sizes(bench: Bench, passes: str) -> tuple[int, int] | None:
@@ -160,7 +160,8 @@ def _expected_sizes(bench: Bench, passes: str) -> tuple[int, int] | None:
 
 def _round_trip(bench: Bench, passes: str, assembly: str) -> dict[str, Any]:
     """How the assembly of an answer's IR compares with that which the answer was made of."""
-    given, made = plain_assembly(bench.reference.lowered(bench.function, passes)), plain_assembly(assembly)
+    dialect = bench.reference.target.dialect
+    given, made = (plain_assembly(one, dialect) for one in (bench.reference.lowered(bench.function, passes), assembly))
     score = bleu(made, given)
     return {"exact": made == given, **({} if score is None else {"bleu": score})}
 

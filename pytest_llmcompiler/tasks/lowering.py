@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pytest_llmcompiler.machine import llvm, sandbox
 from pytest_llmcompiler.machine.assembled import open_no_files
 from pytest_llmcompiler.machine.gas import AssemblyError, LinkError, read
 from pytest_llmcompiler.program import ir
-from pytest_llmcompiler.target import named
+from pytest_llmcompiler.target import Target
 from pytest_llmcompiler.tasks.canonical import canonical
 
 SECONDS, MEGABYTES = 20.0, 1024
 """What LLVM may take for an answer."""
 
 _PLACE = re.compile(r"<string>:(\d+):(\d+): error: ")
-_TRIPLE = re.compile(
-    r"(?:(?:x86_64|amd64)(?:-(?:unknown|pc|none))?(?:-(?:linux|unknown|none)(?:-(?:gnu|musl|elf)\w*)?)?)?"
-)
 _FEATURES = re.compile(r'"(?:target-(?:features|cpu)|tune-cpu)"="[^"\n]*"')
 """What asks for code of another processor than the target's."""
 _QUOTED = re.compile(r'"[^"\n]*"')
@@ -36,7 +34,7 @@ class Lowered(NamedTuple):
     """What LLVM makes of a module."""
 
     assembly: str
-    """AT&T."""
+    """AT&T on x86-64."""
     instructions: int
     """Of IR, in all its functions."""
     size: int
@@ -62,11 +60,11 @@ class RefusedError(Exception):
 _MORE = 4
 
 
-def lowered(source: str | bytes, level: str | None) -> Lowered:
+def lowered(source: str | bytes, level: str | None, target: Target) -> Lowered:
     """Lower IR, given as text or as bitcode, as clang would at a level. Raises RefusedError."""
-    _warm(level)
+    _warm(level, target)
     try:
-        made = sandbox.call(_lower, source, level, seconds=SECONDS, megabytes=MEGABYTES)
+        made = sandbox.call(_lower, source, level, target, seconds=SECONDS, megabytes=MEGABYTES)
     except sandbox.TimedOut as error:
         raise RefusedError(f"LLVM makes no code of it: {error}") from None
     except sandbox.Died as death:
@@ -78,34 +76,34 @@ def lowered(source: str | bytes, level: str | None) -> Lowered:
 
 
 @functools.cache
-def _warm(level: str | None) -> None:
+def _warm(level: str | None, target: Target) -> None:
     """Have here all that each child needs, which may open no file and would need longer."""
     module = "define void @f() {\n  ret void\n}\n"
-    ir.emit_assembly(ir.parse(module), level)
-    ir.binary_size(module)
+    ir.emit_assembly(ir.parse(module), level, target)
+    ir.binary_size(module, target)
 
 
-def _lower(source: str | bytes, level: str | None) -> dict[str, Any]:
+def _lower(source: str | bytes, level: str | None, target: Target) -> dict[str, Any]:
     """Only for a sandbox."""
     open_no_files()
     try:
         text = source if isinstance(source, str) else ir.printed(source)
         module = ir.parse(text)
-        if not _TRIPLE.fullmatch(module.triple):
-            return {"refused": f"its target triple is {module.triple!r}, and the code is to run on {named().triple}"}
-        layout = ir.data_layout()
+        if not target.triples.fullmatch(module.triple):
+            return {"refused": f"its target triple is {module.triple!r}, and the code is to run on {target.triple}"}
+        layout = ir.data_layout(target)
 
         def again() -> Any:  # what has been made code of is no good any more
             fresh = ir.parse(_FEATURES.sub("", text))
-            fresh.triple, fresh.data_layout = named().triple, layout
+            fresh.triple, fresh.data_layout = target.triple, layout
             return fresh
 
         return {
-            "assembly": ir.emit_assembly(again(), level),
+            "assembly": ir.emit_assembly(again(), level, target),
             "instructions": ir.count(module),
-            "size": ir.object_size(ir.object_of(again())),
+            "size": ir.object_size(ir.object_of(again(), target)),
             "holds_assembly": _ASSEMBLY.search(_QUOTED.sub('""', str(module))) is not None,
-            "canonical": canonical(module),
+            "canonical": canonical(module, target),
         }
     except ir.IRError as error:
         return {"refused": str(error)}
@@ -125,21 +123,20 @@ def _refused(message: str, source: str) -> RefusedError:
     return RefusedError(message, place_of, 1 if place_of else 0)
 
 
-def size_of(assembly: str) -> int | None:
+def size_of(assembly: str, target: Target) -> int | None:
     """Bytes of text and data of the object that LLVM's assembler makes of a text as it is; None where it makes none."""
-    _warm(None)
-    target = named()
-    machine = llvm.target_machine(target)
+    _warm(None, target)
+    assembly = target.dialect.translated(assembly)
     try:
         unit = read(assembly, target.dialect)
-        syntax = target.dialect.syntaxes[unit.syntax]
+        syntax = target.dialect.syntaxes.get(unit.syntax, "")
         # Private data of the program is nobody's in this text alone, and LLVM wants local symbols to be somebody's.
         placed = _LOCAL.sub(lambda name: name[0] if name[0] in unit.labels else f"x{name[0][1:]}", assembly)
-        text = f"{syntax}\n{placed}"
-        return int(sandbox.call(_size_of, machine, target.triple, text, seconds=SECONDS, megabytes=MEGABYTES))
+        made = llvm.maker(target, f"{syntax}\n{placed}\n", SECONDS)
+        return int(sandbox.call(_size_of, *made, seconds=SECONDS, megabytes=MEGABYTES))
     except (AssemblyError, LinkError, sandbox.SandboxError):
         return None
 
 
-def _size_of(machine: Any, triple: str, assembly: str) -> int:
-    return ir.object_size(llvm.object_file(machine, triple, assembly))
+def _size_of(make: Callable[..., bytes], *args: Any) -> int:
+    return ir.object_size(make(*args))

@@ -5,23 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from pytest_llmcompiler.target import Target
 from pytest_llmcompiler.tasks.canonical import without_comments
 from pytest_llmcompiler.tasks.lowering import RefusedError, lowered
 
 _LABEL = re.compile(r'[ \t]*(?:[-\w$.]+|"[^"\n]*"):')
 _NUMBERED = re.compile(r"!(\d{1,9})\b")
 _LOC = re.compile(r"\t\.loc\t\d+ (\d+)")
-_INSTRUCTION = re.compile(r"\t[a-z][^\n#]*")
+_INSTRUCTION = re.compile(r"\t[a-z]")
 
 
-def origins(text: str, level: str | None, assembly: str) -> dict[int, int]:
+def origins(text: str, level: str | None, assembly: str, target: Target) -> dict[int, int]:
     """The line of the IR, by the line of the assembly that LLVM makes of it at a level, for each instruction of which
     that is known. Empty where the IR has debug information of its own, or LLVM makes other code with it.
     """
     if "!dbg" in text:
         return {}
     try:
-        described = lowered("\n".join(_described(text)), level).assembly.split("\n")
+        described = lowered("\n".join(_described(text)), level, target).assembly.split("\n")
     except RefusedError:
         return {}
     found, current = [], 0
@@ -29,8 +30,8 @@ def origins(text: str, level: str | None, assembly: str) -> dict[int, int]:
         place = _LOC.match(line)
         current = int(place[1]) if place else current
         if _INSTRUCTION.match(line):
-            found.append((line.split("#")[0].split(), current))
-    own = [(line.split("#")[0].split(), number) for number, line in _instructions(assembly)]
+            found.append((target.dialect.uncommented(line).split(), current))
+    own = [(target.dialect.uncommented(line).split(), number) for number, line in _instructions(assembly)]
     if [words for words, _ in own] != [words for words, _ in found]:
         return {}
     return {number: origin for (_, number), (_, origin) in zip(own, found) if origin}
