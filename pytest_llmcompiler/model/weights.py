@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from pytest_llmcompiler.model import amx
 from pytest_llmcompiler.model.answer import ModelError
 
 CONTEXT_CAP = 16384
@@ -253,6 +254,7 @@ def _load(path: Path, gpu_layers: int) -> Any:
 
     params = llama_cpp.llama_model_default_params()
     params.n_gpu_layers = gpu_layers
+    params.use_extra_bufts = amx.works()  # layouts of weights for a processor's special units
     _listen()
     _ERRORS.clear()
     model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
