@@ -328,11 +328,18 @@ class Streams:
 
     def _drawn(self) -> list[tuple[_Stream, list[int]]]:
         """Each stream's next tokens. For 64 streams of 32,000 tokens to choose from one core would take longer than a
-        GPU takes for the step, so all draw."""
+        GPU takes for the step, so each core draws for a share of them."""
         rows = accumulate((1 + len(stream.proposed) for stream in self._running), initial=0)
-        draw = self._drawers.map if self._drawers and len(self._running) > 1 else map
+        asked = list(zip(self._running, rows))
         _llama().llama_synchronize(self._context)  # from here on llama.cpp is only read
-        return list(zip(tuple(self._running), draw(self._draw, self._running, rows)))
+        if not self._drawers or len(asked) == 1:
+            return self._draw_all(asked)
+        share = -(-len(asked) // self._weights.threads())
+        shares = [asked[first : first + share] for first in range(0, len(asked), share)]
+        return [drawn for some in self._drawers.map(self._draw_all, shares) for drawn in some]
+
+    def _draw_all(self, asked: Sequence[tuple[_Stream, int]]) -> list[tuple[_Stream, list[int]]]:
+        return [(stream, self._draw(stream, row)) for stream, row in asked]
 
     def _draw(self, stream: _Stream, row: int) -> list[int]:
         """A stream's next tokens, as far as its proposals turn out right."""
