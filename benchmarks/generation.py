@@ -10,6 +10,7 @@ this machine, which should have nothing else to do. The model is of random weigh
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import io
 import random
@@ -60,7 +61,7 @@ class Timed:
 class Engine:
     """This package's own way."""
 
-    def __init__(self, model: Path, context: int, temperature: float, streams: int, *, drafts: bool) -> None:
+    def __init__(self, model: Path, context: int, temperature: float, streams: int | None, *, drafts: bool) -> None:
         self._model, self._context, self._temperature = model, context, temperature
         self._streams, self._drafts = streams, drafts
 
@@ -150,6 +151,7 @@ class Server:
         """Answer all questions."""
         from concurrent.futures import ThreadPoolExecutor
 
+        self._ask(Work([_question("warm", _text(random.Random(9), 8))], 1, 1), 0, 0)  # or it still has the last prompt
         start = time.perf_counter()
         with ThreadPoolExecutor(8) as pool:
             jobs = list(work.jobs())
@@ -239,7 +241,7 @@ def samples_of_one(given: argparse.Namespace, model: Path, ways: dict[str, Any])
         work = one_function(count, given.prompt, given.tokens)
         few = one_function(min(count, 16), given.prompt, given.tokens)
         turns = 3 if count == 1 else 1  # the shortest is the most disturbed: the best of three, taken in turns
-        engine = Engine(model, given.context, TEMPERATURE, count, drafts=False)
+        engine = Engine(model, given.context, TEMPERATURE, None, drafts=False)
         rounds = [(engine.answer(work), *(way.answer(few) for way in ways.values())) for _ in range(turns)]
         mine, *others = (min(made, key=lambda one: one.seconds) for made in zip(*rounds))
         print(f"\n{count} samples of one function: {mine.seconds:.2f} s")
@@ -252,7 +254,7 @@ def samples_of_many(given: argparse.Namespace, model: Path, ways: dict[str, Any]
     """Print how many functions go, without a common head of prompts and with one."""
     for head in (0, given.prompt // 4):
         work = many_functions(32, 8, given.prompt, given.tokens, head)
-        mine = Engine(model, given.context, TEMPERATURE, 16, drafts=False).answer(work)
+        mine = Engine(model, given.context, TEMPERATURE, None, drafts=False).answer(work)
         heads = f"{head} tokens of head in common" if head else "nothing in common"
         print(f"\n32 functions, 8 samples each, {heads}: {mine.seconds:.2f} s")
         for name, way in ways.items():
@@ -330,7 +332,8 @@ def main() -> None:
         if not given.only or {"one", "many"} & set(given.only):
             ways: dict[str, Any] = {"loop": Loop(model, given.context, TEMPERATURE)}
             if given.server:
-                ways["server"] = Server(model, given.context, TEMPERATURE)
+                ways["server"] = server = Server(model, given.context, TEMPERATURE)
+                atexit.register(server.close)
             tables = {
                 "one": lambda: samples_of_one(given, model, ways),
                 "many": lambda: samples_of_many(given, model, ways),

@@ -328,6 +328,7 @@ f:      movq .refptr.there(%rip), %rax
 def test_threads_variables_are_not_supported() -> None:
     with pytest.raises(UnsupportedError, match="thread-local storage"):
         assembled('f: ret\n .section .tls$,"dw"\nx: .long 0\n', {})
+    assembled('f: ret\n .section .debug_info,"dr"\n .secrel32 x\n .secidx x\n', {})  # what is of debuggers alone
     with pytest.raises(AssemblyError, match=r"directive .secrel32 is not supported"):
         assembled("f: ret\n .secrel32 x\n", {})
 

@@ -66,6 +66,8 @@ class Dialect:
     """What begins a comment up to the end of the line anywhere; at the start of a line # does so everywhere."""
     ignored: frozenset[str] = frozenset()
     """Further directives without effect on bytes and names."""
+    unloaded: frozenset[str] = frozenset()
+    """Directives that only sections have which are not loaded."""
     noise: re.Pattern[str] | None = None
     """Other statements without it, whole."""
     aligns_to_powers: bool = False
@@ -407,7 +409,7 @@ class _Reader:
         operands = text[head.end() :]
         if name in self.dialect.integers or name in _STRINGS or name in _OTHER_DATA:
             self.add("data", text, offset, name, operands)
-        elif name in _IGNORED or name in self.dialect.ignored or name.startswith(".cfi_"):
+        elif name in _IGNORED or name in self.dialect.ignored or name.startswith(".cfi_") or self.is_unloaded(name):
             pass
         elif name in (".p2align", ".balign", ".align"):
             self.align(name, text, offset, operands)
@@ -424,6 +426,9 @@ class _Reader:
             self.change_syntax(name, offset, operands.lower())
         else:
             self.change_section(name, offset, operands)
+
+    def is_unloaded(self, name: str) -> bool:
+        return name in self.dialect.unloaded and self.current[1] is None
 
     def change_syntax(self, name: str, offset: int, operands: str) -> None:
         if operands not in ("", "prefix" if name == ".att_syntax" else "noprefix"):

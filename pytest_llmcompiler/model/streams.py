@@ -230,7 +230,8 @@ class Streams:
         held = self._held.pop(question, None)
         if held is None:
             tokens, draft = self._prompt_tokens(question), self._draft(question)
-            while len(self._held) >= self._shape.streams or not self._make_room(len(tokens)):
+            # A step looks at all that is in memory, needed or not: one that nobody needs is kept for its head alone.
+            while self._unneeded() > 1 or len(self._held) >= self._shape.streams or not self._make_room(len(tokens)):
                 if not self._forget():
                     break
             held = _Held(question, tokens, self._sequences.pop(), draft)
@@ -258,6 +259,10 @@ class Streams:
 
     def _used(self) -> int:
         return sum(len(held.tokens) for held in self._held.values()) + sum(len(one.written) for one in self._running)
+
+    def _unneeded(self) -> int:
+        """How many prompts nobody needs now."""
+        return sum(not held.users for held in self._held.values())
 
     def _make_room(self, tokens: int) -> bool:
         """Forget prompts that nobody needs until so many tokens fit; whether they do."""

@@ -140,6 +140,7 @@ TARGET = Target(
         ignored=frozenset(
             (".def", ".scl", ".endef", ".linkonce", ".safeseh", *(f".seh_{name}" for name in (*_SEH, *_SEH_REST)))
         ),
+        unloaded=frozenset((".secrel32", ".secidx")),
         noise=re.compile(r"@feat\.00\s*=.*"),
         translated=masm.gnu,
         flags=_flags,
