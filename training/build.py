@@ -16,7 +16,7 @@ def main() -> None:
     """Run the steps one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--files", type=int, default=4, help="of pairs for training, about 2,300 pairs each")
+    parser.add_argument("--files", type=int, default=2, help="of pairs for training, about 2,300 pairs each")
     parser.add_argument("--minutes", type=float, default=5, help="of training")
     parser.add_argument("--functions", type=int, default=40, help="held-out ones to evaluate it on")
     options = parser.parse_args()
