@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import llama_cpp
 import pytest
@@ -47,6 +48,8 @@ def test_what_a_trial_tells(monkeypatch: pytest.MonkeyPatch, says: bytes, status
     assert extra_layouts(monkeypatch) == used
 
 
-def test_the_trial_reads_a_prompt_or_dies_of_it() -> None:
-    """It fails for no other reason than the one that it is for."""
+def test_the_trial_reads_a_prompt_or_dies_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It fails for no other reason than the one that it is for, whatever the project's folder holds."""
+    (tmp_path / "signal.py").write_text("raise SystemExit(7)\n")
+    monkeypatch.chdir(tmp_path)
     assert amx._trial() in (0, -signal.SIGILL)

@@ -200,12 +200,6 @@ def test_unsupported_relocations_are_named(tmp_path: Path, text: str, name: str)
         loaded(elf, "f", BASE, {"x": 0})
 
 
-def test_a_thread_local_variable_of_nobody_is_undefined(tmp_path: Path) -> None:
-    elf = build(tmp_path, ".text\nf: movl %fs:x@tpoff, %eax\n ret\n")
-    with pytest.raises(LinkError, match="undefined symbol: x"):
-        loaded(elf, "f", BASE, {})
-
-
 def test_thread_local_sections_are_named(tmp_path: Path) -> None:
     elf = build(tmp_path, "static __thread int x; int f(void) { return x++; }", ".c", "-O1")
     with pytest.raises(UnsupportedError, match="thread-local storage"):

@@ -128,7 +128,9 @@ def test_answers_are_numbered_counted_and_timed(gguf: Path) -> None:
 
 
 @pytest.mark.parametrize("sampling", [SAMPLING, GREEDY], ids=["sampled", "greedy"])
-def test_answers_do_not_depend_on_what_else_is_written(gguf: Path, sampling: Sampling) -> None:
+def test_answers_do_not_depend_on_what_else_is_written(
+    gguf: Path, sampling: Sampling, monkeypatch: pytest.MonkeyPatch
+) -> None:
     questions = [ask(f"f{number}", draft="%eax" * number) for number in range(6)]
     alone: dict[str, Any] = {}
     for question in questions:
@@ -136,6 +138,11 @@ def test_answers_do_not_depend_on_what_else_is_written(gguf: Path, sampling: Sam
     assert_alike(ask_all(gguf, questions, 4, sampling), alone)
     assert_alike(ask_all(gguf, questions[::-1], 4, sampling, streams=3, drafts=False), alone)
     assert_alike(ask_all(gguf, questions, 4, sampling, streams=5, n_ctx=140), alone)
+    # A large model's tokens are drawn by several threads.
+    monkeypatch.setattr("pytest_llmcompiler.model.weights._TINY", 0)
+    monkeypatch.setattr("pytest_llmcompiler.model.weights.cores", lambda: 2)
+    assert_alike(ask_all(gguf, questions, 4, sampling, streams=7), alone)
+    monkeypatch.undo()
     # Alone in its batches, an answer is the same to the last bit.
     assert ask_all(gguf, questions, 4, sampling, streams=1, drafts=False) == alone
 

@@ -223,6 +223,105 @@ def test_promises_about_assembly() -> None:
     assert hostile.kind == "assemble" and hostile.detail["promised"]["size"]["is"] is None
 
 
+PROMISE = "The assembly will have instruction count 2 and binary size 8 bytes:\n\n<code>{}</code>"
+
+
+@pytest.mark.parametrize(
+    ("target", "code", "size"),
+    [
+        ("aarch64-linux", "twice:\n\tlsl\tw0, w0, #1 // doubled\n\tret\n", 8),
+        ("x86_64-windows", "twice:\n\tleal\t(%rcx,%rcx), %eax\n\tretq\n", 4),
+        (
+            "x86_64-windows",
+            "_TEXT SEGMENT\ntwice PROC\n\tlea eax, [rcx+rcx]\n\tret 0\ntwice ENDP\n_TEXT ENDS\nEND\n",
+            6,
+        ),
+    ],
+    ids=["AArch64", "Windows", "listing"],
+)
+def test_promises_on_other_targets(target: str, code: str, size: int) -> None:
+    verdict = check(SOURCE, "twice", PROMISE.format(code), passes="O2", examples=20, target=target)
+    assert verdict.passed, verdict
+    assert verdict.detail["promised"] == {"instructions": {"said": 2, "is": 2}, "size": {"said": 8, "is": size}}
+
+
+def test_a_promise_about_a_listing_that_is_not_supported() -> None:
+    code = "_TEXT SEGMENT\ntwice PROC\n\tlea rax, OFFSET FLAT:__ImageBase\n\tret 0\ntwice ENDP\n_TEXT ENDS\nEND\n"
+    verdict = check(SOURCE, "twice", PROMISE.format(code), examples=20, target="x86_64-windows")
+    assert verdict.kind == "inconclusive" and verdict.detail["promised"]["size"]["is"] is None
+
+
+@pytest.mark.parametrize("target", targets())
+def test_wrong_ir_is_traced_back_on_every_target(target: str) -> None:
+    source = "void set(int *p, int x) { p[0] = x; p[1] = x; }\n"
+    lines = (
+        f'target triple = "{named(target).triple}"',
+        "define void @set(ptr %p, i32 %x) {",
+        "  store i32 %x, ptr %p, align 4",
+        "  %q = getelementptr i32, ptr %p, i64 1",
+        "  %y = xor i32 %x, 1",
+        "  store i32 %y, ptr %q, align 4",
+        "  ret void",
+        "}",
+    )
+    verdict = check(source, "set", "\n".join(lines), task="ir", examples=20, target=target)
+    assert verdict.kind == "mismatch", verdict
+    assert "%y" in lines[verdict.detail["origin"] - 1], verdict
+
+
+def test_assembly_in_a_case_for_a_processor_that_llvmlite_has_no_assembler_for(compiled: Compile) -> None:
+    source = '#include <string.h>\nint f(int x) { __asm__ volatile("nop"); return (int)(1u + (unsigned)x); }\n'
+    right = PROMISE.format("f:\n\tnop\n\tadd\tw0, w0, #1\n\tret\n")
+    verdict = check(source, "f", right, passes="O2", examples=20, target="aarch64-linux")
+    assert verdict.passed and verdict.detail["promised"]["size"] == {"said": 8, "is": 12}
+    for task in ("ir", "disassemble"):
+        verdict = check(source, "f", IR.replace("twice", "f"), task=task, examples=20, target="aarch64-linux")  # type: ignore[arg-type]
+        assert verdict.kind == "inconclusive" and "assembly" in verdict.message
+    assert "nop" in compiled(source, target="aarch64-linux").lowered("f", "Oz")
+
+
+@pytest.mark.parametrize(
+    ("target", "yes", "no"),
+    [
+        (
+            "x86_64-linux",
+            "x86_64 x86_64-linux-gnu x86_64-pc-linux-musl x86_64-redhat-linux-gnu amd64-unknown-linux x86_64-unknown-none",
+            "i386-linux-gnu x86_64-unknown-linux-gnux32 x86_64-w64-windows-gnu aarch64-linux-gnu x86_64-apple-darwin",
+        ),
+        (
+            "aarch64-linux",
+            "aarch64 arm64-linux-gnu aarch64-unknown-linux-gnu aarch64-alpine-linux-musl",
+            "aarch64-unknown-linux-gnu_ilp32 aarch64_be-linux-gnu x86_64-linux-gnu arm64-apple-ios",
+        ),
+        (
+            "x86_64-windows",
+            "x86_64 x86_64-w64-windows-gnu x86_64-pc-windows-msvc x86_64-pc-windows-msvc19.44.0 x86_64-w64-mingw32",
+            "x86_64-linux-gnu aarch64-pc-windows-msvc i686-pc-windows-msvc",
+        ),
+    ],
+)
+def test_triples_that_mean_a_target(target: str, yes: str, no: str) -> None:
+    known = named(target).triples
+    assert [triple for triple in ("", *yes.split()) if not known.fullmatch(triple)] == []
+    assert [triple for triple in no.split() if known.fullmatch(triple)] == []
+
+
+def test_debug_information_of_windows_is_no_code() -> None:
+    described = IR.replace("%x) {", "%x) !dbg !3 {").replace(", 1\n", ", 1, !dbg !5\n").replace("%y\n", "%y, !dbg !5\n")
+    facts = """!llvm.module.flags = !{!0, !1}
+!llvm.dbg.cu = !{!2}
+!0 = !{i32 2, !"CodeView", i32 1}
+!1 = !{i32 2, !"Debug Info Version", i32 3}
+!2 = distinct !DICompileUnit(language: DW_LANG_C99, file: !4, emissionKind: FullDebug)
+!3 = distinct !DISubprogram(name: "twice", scope: !4, file: !4, line: 1, type: !6, unit: !2, spFlags: DISPFlagDefinition)
+!4 = !DIFile(filename: "a.c", directory: "")
+!5 = !DILocation(line: 2, scope: !3)
+!6 = !DISubroutineType(types: !{null})
+"""
+    verdict = check(SOURCE, "twice", described + facts, task="ir", examples=20, target="x86_64-windows")
+    assert verdict.passed, verdict
+
+
 # -- what is found in an answer
 
 PROSE = "Sure! Here you are; the loop is gone:\n\n"

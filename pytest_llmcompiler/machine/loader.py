@@ -7,7 +7,6 @@ table), A (the addend) and P (the field's own address). Which there are is a tar
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -22,8 +21,6 @@ from pytest_llmcompiler.machine.gas import ALIGNMENT, LinkError, UnsupportedErro
 PAGE = 4096
 IMAGE_BYTES = 64 << 20
 """A larger image is refused."""
-_THREAD_LOCAL = re.compile(r"_TLS|TPOFF")
-"""Relocations of thread-local variables."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +227,7 @@ def _load(elf: Any, function: str, base: int, symbols: Mapping[str, int], reloca
     if function not in defined:
         raise LinkError(missing_function(function, list(defined)))
     fixups = [
-        _fixup(entry, numbers[section["sh_info"]], entries, numbers, symbols, relocations)
+        _fixup(entry, numbers[section["sh_info"]], entries, numbers, relocations)
         for section in elf.iter_sections()
         if isinstance(section, RelocationSection) and section["sh_info"] in numbers
         for entry in section.iter_relocations()
@@ -300,12 +297,7 @@ def _symbols(
 
 
 def _fixup(
-    entry: Any,
-    part: int,
-    entries: Sequence[Any],
-    numbers: Mapping[int, int],
-    symbols: Mapping[str, int],
-    relocations: Relocations,
+    entry: Any, part: int, entries: Sequence[Any], numbers: Mapping[int, int], relocations: Relocations
 ) -> Fixup:
     symbol = entries[entry["r_info_sym"]]
     number = entry["r_info_type"]
@@ -319,8 +311,6 @@ def _fixup(
     kind = relocations.supported.get(number)
     if kind is None:
         name = relocations.unsupported.get(number, f"type {number}")
-        if _THREAD_LOCAL.search(name) and symbol["st_shndx"] == "SHN_UNDEF" and symbol.name not in symbols:
-            raise LinkError(f"undefined symbol: {symbol.name}", (symbol.name,))  # as a sanitizer's, of its library
         raise UnsupportedError(f"relocation {name} against '{symbol.name}' is not supported")
     imported = relocations.imports and symbol["st_shndx"] == "SHN_UNDEF" and symbol.name.startswith(relocations.imports)
     if imported:

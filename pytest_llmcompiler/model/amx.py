@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import signal
 import subprocess
-import sys
 from pathlib import Path
+
+from pytest_llmcompiler import child
 
 QUANTISED = Path(__file__).parent / "tiny" / "tiny.gguf"
 _TOKENS = 32
@@ -19,26 +21,26 @@ _SECONDS = 60.0
 
 @functools.cache
 def works() -> bool:
-    """False where a build for AMX does not get through a prompt of a small quantised model."""
+    """False where a build for AMX dies of a prompt to a small quantised model."""
     import llama_cpp
 
     if b"AMX_INT8 = 1" not in llama_cpp.llama_print_system_info():
         return True
-    return _trial() == 0
+    return _trial() >= 0
 
 
-def _trial() -> int | None:
-    """The exit status of a new process that reads a prompt, or less the signal that ended it; None where it does not
-    end. What is forked could not do it: threads that compute may have been started already."""
+def _trial() -> int:
+    """The exit status of a new process that reads a prompt, or less the signal that ended it. What is forked could not
+    do it: threads that compute may have been started already."""
     try:
-        done = subprocess.run([sys.executable, "-m", __name__], capture_output=True, timeout=_SECONDS)
+        done = subprocess.run(child.command(__name__), capture_output=True, timeout=_SECONDS)
     except subprocess.TimeoutExpired:
-        return None
+        return -signal.SIGKILL
     return done.returncode
 
 
-def _read_a_prompt() -> int:
-    """llama_decode's status."""
+def main() -> None:
+    """Read a prompt, or die of it."""
     import llama_cpp
 
     nowhere = (ctypes.c_void_p * 1)()  # no GPU
@@ -49,8 +51,4 @@ def _read_a_prompt() -> int:
     params.n_ctx, params.n_threads, params.n_threads_batch = 2 * _TOKENS, 1, 1
     context = llama_cpp.llama_init_from_model(model, params)
     tokens = (llama_cpp.llama_token * _TOKENS)(*range(1, 1 + _TOKENS))
-    return int(llama_cpp.llama_decode(context, llama_cpp.llama_batch_get_one(tokens, _TOKENS)))
-
-
-if __name__ == "__main__":
-    sys.exit(_read_a_prompt())
+    llama_cpp.llama_decode(context, llama_cpp.llama_batch_get_one(tokens, _TOKENS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pytest_llmcompiler.model import amx
 from pytest_llmcompiler.model.answer import ModelError, Sampling
 from pytest_llmcompiler.model.desk import Desk
 from pytest_llmcompiler.model.streams import Shape, Streams
@@ -75,9 +76,10 @@ class LlamaBackend:
         """
         from llama_cpp import __version__
 
+        units = {} if amx.works() else {"amx": False}  # sums are rounded otherwise there
         alone = self._shape.streams == 1 and not self._drafts
         context = {"context": self._shape.context, "gpu_layers": self._weights.gpu_layers}
-        return {"backend": "llama.cpp", "llama_cpp_python": __version__, "alone": alone, **context}
+        return {"backend": "llama.cpp", "llama_cpp_python": __version__, "alone": alone, **context, **units}
 
     def usage(self) -> dict[str, float]:
         """Tokens written, how many of them had been proposed, and seconds of writing and of waiting for work."""

@@ -100,8 +100,8 @@ class Streams:
         self._context = _open(weights, shape)
         self._memory = _llama().llama_get_memory(self._context)
         self._batch = _Batch(_BATCH)
-        threads = weights.threads()
-        self._drawers = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._threads = weights.threads()
+        self._drawers = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
         self._held: dict[Question, _Held] = {}
         """The prompts, those used last at the end."""
         self._running: list[_Stream] = []
@@ -130,10 +130,10 @@ class Streams:
 
     def close(self) -> None:
         """Free the context."""
-        for stream in (*self._running, *self._waiting):
-            _llama().llama_sampler_free(stream.sampler)
         if self._drawers:
             self._drawers.shutdown()
+        for stream in (*self._running, *self._waiting):
+            _llama().llama_sampler_free(stream.sampler)
         _llama().llama_free(self._context)
 
     # -- who is written
@@ -336,10 +336,10 @@ class Streams:
         GPU takes for the step, so each core draws for a share of them."""
         rows = accumulate((1 + len(stream.proposed) for stream in self._running), initial=0)
         asked = list(zip(self._running, rows))
-        _llama().llama_synchronize(self._context)  # from here on llama.cpp is only read
+        _llama().llama_get_logits(self._context)  # puts them in order: from here on llama.cpp is only read
         if not self._drawers or len(asked) == 1:
             return self._draw_all(asked)
-        share = -(-len(asked) // self._weights.threads())
+        share = -(-len(asked) // self._threads)
         shares = [asked[first : first + share] for first in range(0, len(asked), share)]
         return [drawn for some in self._drawers.map(self._draw_all, shares) for drawn in some]
 

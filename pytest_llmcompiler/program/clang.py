@@ -114,11 +114,11 @@ class Toolchain:
         return [found, f"--target={self.target.triple}", "-nostdlibinc", *_includes(_musl_headers(self.target))]
 
 
-def intel_assembly(ir: str, level: str | None, target: Target | None = None) -> str:
-    """The assembly in Intel syntax of a module of IR that is optimised already, as the bundled clang has it at a level
-    such as `O0`: it is all the same above that."""
+def lowered_by_clang(ir: str, level: str | None, syntax: Syntax, target: Target | None = None) -> str:
+    """The assembly of a module of IR that is optimised already, as the bundled clang has it at a level such as `O0`: it
+    is all the same above that."""
     flags = ("-O0" if level == "O0" else "-O2", "-Xclang", "-disable-llvm-passes")
-    return _from_ir(ir, *flags, "-S", "-masm=intel", target=target).decode()
+    return _from_ir(ir, *flags, "-S", f"-masm={syntax}", target=target).decode()
 
 
 def compile_ir(ir: str, *flags: str, target: Target | None = None) -> bytes:

@@ -19,8 +19,8 @@ from pytest_llmcompiler.program.clang import (
     bridge,
     compile_ir,
     compile_watched,
-    intel_assembly,
     link,
+    lowered_by_clang,
     undefined_symbols,
 )
 from pytest_llmcompiler.program.image import Segment, Symbol, read_elf
@@ -328,12 +328,19 @@ class Reference:
         """The number of instructions in a function's IR and the bytes of its object, as prompts state them."""
         text = self.extracted(function)
         with self._blamed():
-            count = ir.instruction_count(text)
             if " asm " in text:  # llvmlite ends the process over inline assembly with a fault; clang only refuses it
-                made = compile_ir(text, *_AS_LLC, target=self.target)
-                if not self.target.host.native:
-                    return count, ir.object_size(made)
-            return count, ir.binary_size(text, self.target)
+                compile_ir(text, *_AS_LLC, target=self.target)
+            return self._sizes(text)
+
+    def _sizes(self, text: str) -> tuple[int, int]:
+        count = ir.instruction_count(text)
+        if self.is_beyond_llvmlite(text):
+            return count, ir.object_size(compile_ir(text, *_AS_LLC, target=self.target))
+        return count, ir.binary_size(text, self.target)
+
+    def is_beyond_llvmlite(self, text: str) -> bool:
+        """Whether a module holds assembly of a processor that llvmlite has no assembler for: it ends the process."""
+        return " asm " in text and not self.target.host.native
 
     def assembly(self, function: str, passes: str, syntax: Syntax = "att") -> str:
         """The bundled clang's own assembly of one function, optimised with a pass list. Raises CaseError."""
@@ -354,15 +361,14 @@ class Reference:
     @_kept
     def optimised_sizes(self, function: str, passes: str) -> tuple[int, int]:
         """The number of instructions in that, and the bytes of its object. Raises CaseError."""
-        text = self.optimised(function, passes)
-        return ir.instruction_count(text), ir.binary_size(text, self.target)
+        return self._sizes(self.optimised(function, passes))
 
     @_kept
     def lowered(self, function: str, passes: str, syntax: Syntax = "att") -> str:
         """The assembly that LLVM makes of that."""
         text, level = self.optimised(function, passes), optimiser.level_of(passes)
-        if syntax == "intel":
-            return intel_assembly(text, level, self.target)
+        if syntax == "intel" or self.is_beyond_llvmlite(text):
+            return lowered_by_clang(text, level, syntax, self.target)
         return ir.emit_assembly(ir.parse(text), level, self.target)
 
     @functools.cached_property

@@ -391,7 +391,7 @@ TARGET = Target(
     name="aarch64-linux",
     triple="aarch64-unknown-linux-gnu",
     triples=re.compile(
-        r"(?:(?:aarch64|arm64)(?:-(?:unknown|pc|none))?(?:-(?:linux|unknown|none)(?:-(?:gnu|musl|elf)\w*)?)?)?"
+        r"(?:(?:aarch64|arm64)(?:-(?:unknown|none|pc)){0,2}|(?:aarch64|arm64)(?:-\w+)?-linux(?:-(?:gnu|musl|elf)(?!x32|_ilp32)\w*)?)?"
     ),
     cpu="generic",
     features="+fp-armv8,+neon,+outline-atomics,+v8a,-fmv",

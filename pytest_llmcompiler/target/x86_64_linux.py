@@ -460,7 +460,7 @@ TARGET = Target(
     name="x86_64-linux",
     triple="x86_64-unknown-linux-gnu",
     triples=re.compile(
-        r"(?:(?:x86_64|amd64)(?:-(?:unknown|pc|none))?(?:-(?:linux|unknown|none)(?:-(?:gnu|musl|elf)\w*)?)?)?"
+        r"(?:(?:x86_64|amd64)(?:-(?:unknown|none|pc)){0,2}|(?:x86_64|amd64)(?:-\w+)?-linux(?:-(?:gnu|musl|elf)(?!x32|_ilp32)\w*)?)?"
     ),
     cpu="x86-64",
     features="+cmov,+cx8,+fxsr,+mmx,+sse,+sse2,+x87",

@@ -115,12 +115,17 @@ def _flags(title: str, flags: str) -> str:
 
 _SEH = ("proc", "endproc", "pushreg", "setframe", "stackalloc", "savereg", "savexmm", "pushframe", "endprologue")
 _SEH_REST = ("startepilogue", "endepilogue", "handler", "startchained", "endchained", "unwindversion", "unwindv2start")
+_CODEVIEW = ("file", "loc", "func_id", "inline_site_id")
+_CODEVIEW_TABLES = (
+    *("linetable", "inline_linetable", "stringtable", "filechecksums", "filechecksumoffset", "def_range", "fpo_data"),
+)
 
 TARGET = Target(
     name="x86_64-windows",
     triple="x86_64-w64-windows-gnu",
     triples=re.compile(
-        r"(?:(?:x86_64|amd64)(?:-(?:unknown|pc|w64|none))?(?:-(?:windows|win32|mingw32|unknown|none)(?:-(?:gnu|msvc)[\w.]*)?)?)?"
+        r"(?:(?:x86_64|amd64)(?:-(?:unknown|none|pc|w64)){0,2}"
+        r"|(?:x86_64|amd64)(?:-\w+)?-(?:windows|win32|mingw32)(?:-(?:gnu|msvc)[\w.]*)?)?"
     ),
     cpu=LINUX.cpu,
     features=LINUX.features,
@@ -139,8 +144,8 @@ TARGET = Target(
         comments=LINUX.dialect.comments,
         ignored=frozenset(
             (".def", ".scl", ".endef", ".linkonce", ".safeseh", *(f".seh_{name}" for name in (*_SEH, *_SEH_REST)))
-        ),
-        unloaded=frozenset((".secrel32", ".secidx")),
+        ).union(f".cv_{name}" for name in _CODEVIEW),
+        unloaded=frozenset((".secrel32", ".secidx", *(f".cv_{name}" for name in _CODEVIEW_TABLES))),
         noise=re.compile(r"@feat\.00\s*=.*"),
         translated=masm.gnu,
         flags=_flags,

@@ -44,6 +44,9 @@ def judged(bench: Bench, asked: Asked, text: str, *, scene: bool = False) -> Ver
     reason = bench.unjudgeable()
     if reason:
         return Verdict("inconclusive", reason)
+    reference = bench.reference
+    if asked.task != "asm" and reference.is_beyond_llvmlite(reference.extracted(bench.function)):
+        return Verdict("inconclusive", f"it holds assembly, which is not lowered for {reference.target.name} here")
     return _TASKS[asked.task](bench, asked, text, scene)
 
 

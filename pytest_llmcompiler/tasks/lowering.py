@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from pytest_llmcompiler.machine import llvm, sandbox
 from pytest_llmcompiler.machine.assembled import open_no_files
-from pytest_llmcompiler.machine.gas import AssemblyError, LinkError, read
+from pytest_llmcompiler.machine.gas import AssemblyError, LinkError, UnsupportedError, read
 from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.target import Target
 from pytest_llmcompiler.tasks.canonical import canonical
@@ -126,15 +126,14 @@ def _refused(message: str, source: str) -> RefusedError:
 def size_of(assembly: str, target: Target) -> int | None:
     """Bytes of text and data of the object that LLVM's assembler makes of a text as it is; None where it makes none."""
     _warm(None, target)
-    assembly = target.dialect.translated(assembly)
     try:
         unit = read(assembly, target.dialect)
         syntax = target.dialect.syntaxes.get(unit.syntax, "")
         # Private data of the program is nobody's in this text alone, and LLVM wants local symbols to be somebody's.
-        placed = _LOCAL.sub(lambda name: name[0] if name[0] in unit.labels else f"x{name[0][1:]}", assembly)
+        placed = _LOCAL.sub(lambda name: name[0] if name[0] in unit.labels else f"x{name[0][1:]}", unit.source)
         made = llvm.maker(target, f"{syntax}\n{placed}\n", SECONDS)
         return int(sandbox.call(_size_of, *made, seconds=SECONDS, megabytes=MEGABYTES))
-    except (AssemblyError, LinkError, sandbox.SandboxError):
+    except (AssemblyError, LinkError, UnsupportedError, sandbox.SandboxError):
         return None
 
 
