@@ -173,10 +173,14 @@ def _register(lines: Lines) -> Iterator[Changes]:
                 yield _line(index, mnemonic, f"{operands[: found.start()]}{found[1]}{other}{operands[found.end() :]}")
 
 
+_COMMUTES = re.compile(r"(?:add|and)s?|orr|eor|mul|[su]?m(?:add|sub)l?|[su]mul[lh]|f(?:add|n?mul|n?m(?:add|sub))")
+"""Instructions to which it makes no difference which of their sources comes first."""
+
+
 def _exchanged(lines: Lines) -> Iterator[Changes]:
     for index, mnemonic, operands in lines:
         parts = [part.strip() for part in operands.split(",")]
-        if len(parts) > 2 and "[" not in operands:
+        if len(parts) > 2 and "[" not in operands and not _COMMUTES.fullmatch(mnemonic):
             yield _line(index, mnemonic, ", ".join([parts[0], parts[2], parts[1], *parts[3:]]))
 
 
