@@ -271,6 +271,20 @@ def test_a_change_of_data_is_not_looked_into() -> None:
     assert not equivalent(*sides, "f", ((line, 1, ("\t.quad\t8",)),), PLAIN)
 
 
+def test_what_a_table_leads_to_is_looked_into() -> None:
+    code = (
+        *("leaq\t.LJTI0_0(%rip), %rcx", "movslq\t(%rcx,%rdi,4), %rax", "addq\t%rcx, %rax", "jmpq\t*%rax"),
+        *(".LBB0_1:", "movl\t%esi, %eax", "jmp\t.LBB0_3", ".LBB0_2:", "movl\t%edi, %eax", ".LBB0_3:", "retq"),
+    )
+    table = "\t.section\t.rodata\n.LJTI0_0:\n\t.long\t.LBB0_1-.LJTI0_0\n\t.long\t.LBB0_2-.LJTI0_0\n"
+    text = text_of(*code) + table
+    line = text.split("\n").index("\tmovl\t%esi, %eax")
+    for new, equal in (("\tmovl\t%edi, %eax", False), ("\tleal\t(%rsi), %eax", True)):
+        other = text.replace("\tmovl\t%esi, %eax", new)
+        sides = [Text(one, assemble(one, "f", BASE, {}, "llvm")) for one in (text, other)]
+        assert bool(equivalent(*sides, "f", ((line, 1, (new,)),), PLAIN)) is equal
+
+
 def test_code_that_is_never_reached_makes_no_difference() -> None:
     text = ["xorl\t%eax, %eax", "retq", "movl\t$1, %eax", "retq"]
     assert shown(text, 2, ["movl\t$2, %eax"]) == "unreachable code"

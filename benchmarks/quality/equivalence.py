@@ -62,6 +62,8 @@ class _Exit:
     key: Key
     state: State
     returns: bool = False
+    jumps: bool = False
+    """By a table: to any of its places."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,8 @@ class _Proof:
                     raise Unsupported("too many steps")
                 following = self._step(flow, flow.ops[number], number, state)
                 if isinstance(following, _Exit):
+                    if following.jumps and not stops.issuperset(map(flow.key, flow.table)):
+                        raise Unsupported("an indirect jump that may stay inside")
                     yield following
                     break
                 number, *others = following
@@ -229,7 +233,7 @@ class _Proof:
                 return (flow.target(one),)
             if callee_of(op) is None and flow.table:
                 state.events.append(("jump", (), (state.read(op.insn, 0),)))
-                return _Exit(op.key, state)
+                return _Exit(op.key, state, jumps=True)
             self._call(op, state)
             return _Exit(("return", 0), state, returns=True)
         if one.mnemonic.startswith("j"):
@@ -316,7 +320,7 @@ class _Proof:
         if way_out.key[0] == "trap":
             return frozenset()
         number = self.before.index[way_out.key]
-        if not way_out.state.events or way_out.state.events[-1][0] != "jump":
+        if not way_out.jumps:
             return self.live[number]
         return frozenset().union(*(self.live.get(one, frozenset()) for one in self.before.table))
 
