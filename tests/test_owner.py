@@ -122,7 +122,9 @@ def test_what_is_deselected_is_not_asked(cases: pytest.Pytester) -> None:
 
 
 def test_a_session_that_was_killed_loses_no_answer(cases: pytest.Pytester) -> None:
-    flags = [*FLAGS, "--llmc-samples=20", "--llmc-examples=10", "-p", "no:xdist"]
+    # So many and so long that the model is not done before the judge has begun.
+    asked = (*FLAGS, "--llmc-samples=40", "--llmc-max-tokens=200")
+    flags = [*asked, "--llmc-examples=10", "-p", "no:xdist"]
     with (cases.path / "log").open("w") as log:
         process = subprocess.Popen([sys.executable, "-m", "pytest", *flags], cwd=cases.path, stdout=log, stderr=log)
     record = cases.path / "record.jsonl"
@@ -132,11 +134,11 @@ def test_a_session_that_was_killed_loses_no_answer(cases: pytest.Pytester) -> No
     process.wait()
     wait_until(lambda: not Path(f"/proc/{owner}").exists())
     kept = told(cases)
-    assert 5 <= len(kept) < 20 * ITEMS
+    assert 5 <= len(kept) < 40 * ITEMS
     record.unlink()
-    rest = run(cases, *FLAGS, "--llmc-samples=20")
-    assert len(kept) <= found_in_cache(rest) < 20 * ITEMS and wrote_something(rest)
-    assert kept.items() <= told(cases).items() and len(told(cases)) == 20 * ITEMS
+    rest = run(cases, *asked)
+    assert len(kept) <= found_in_cache(rest) < 40 * ITEMS and wrote_something(rest)
+    assert kept.items() <= told(cases).items() and len(told(cases)) == 40 * ITEMS
 
 
 @pytest.mark.parametrize("flags", [(), ("-n", "2")], ids=["alone", "workers"])
