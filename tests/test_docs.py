@@ -68,8 +68,9 @@ def run(project: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
 def test_commands(project: Path, page: str) -> None:
     """Each judges something: items may fail, as wrong answers do, but nothing else may go wrong. What one command of a
     page writes, the next may read."""
-    for line in (line for other, line in COMMANDS if other == page):
-        judges_something(project, line)
+    for other, line in COMMANDS:
+        if other == page:
+            judges_something(project, line)
 
 
 def judges_something(project: Path, line: str) -> None:

@@ -80,8 +80,8 @@ def check(
     `target` says what the code is for (see `--llmc-target`).
 
     Raises CaseError where the source is at fault (a file that is missing or does not compile, no such function),
-    ValueError for a target that there is not, JudgeError where the harness is at fault; anything
-    about `assembly` is a verdict.
+    ValueError for a target that there is not, JudgeError where the harness is at fault; anything about `assembly` is a
+    verdict.
     """
     from pytest_llmcompiler.model.answer import Answer
 

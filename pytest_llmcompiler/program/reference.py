@@ -328,14 +328,14 @@ class Reference:
         """The number of instructions in a function's IR and the bytes of its object, as prompts state them."""
         text = self.extracted(function)
         with self._blamed():
-            if " asm " in text:  # llvmlite ends the process over inline assembly with a fault; clang only refuses it
-                compile_ir(text, *_AS_LLC, target=self.target)
             return self._sizes(text)
 
     def _sizes(self, text: str) -> tuple[int, int]:
         count = ir.instruction_count(text)
-        if self.is_beyond_llvmlite(text):
-            return count, ir.object_size(compile_ir(text, *_AS_LLC, target=self.target))
+        if " asm " in text:  # llvmlite ends the process over inline assembly with a fault; clang only refuses it
+            made = compile_ir(text, *_AS_LLC, target=self.target)
+            if self.is_beyond_llvmlite(text):
+                return count, ir.object_size(made)
         return count, ir.binary_size(text, self.target)
 
     def is_beyond_llvmlite(self, text: str) -> bool:
