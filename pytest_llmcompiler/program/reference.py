@@ -361,7 +361,8 @@ class Reference:
     @_kept
     def optimised_sizes(self, function: str, passes: str) -> tuple[int, int]:
         """The number of instructions in that, and the bytes of its object. Raises CaseError."""
-        return self._sizes(self.optimised(function, passes))
+        with self._blamed():
+            return self._sizes(self.optimised(function, passes))
 
     @_kept
     def lowered(self, function: str, passes: str, syntax: Syntax = "att") -> str:

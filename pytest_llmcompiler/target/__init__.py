@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pytest_llmcompiler.machine.processor import Processor
 
 DEFAULT = "x86_64-linux"
+LINUX_SYSTEMS = r"linux(?:-(?:gnu|musl|elf)(?!x32|_ilp32)\w*)?"
+"""Linux in triples, unless with pointers of 32 bits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +99,12 @@ class Target:
     def labelled(self, task: str) -> str:
         """What items and records call a task on this target."""
         return task if self.name == DEFAULT else f"{task}@{self.name}"
+
+
+def triples(processors: str, systemless: str, systems: str) -> re.Pattern[str]:
+    """Triples of these processors (a pattern, as all of these) that name one of the systems, behind any vendor, or no
+    more than what says nothing of one; none at all, too."""
+    return re.compile(rf"(?:(?:{processors})(?:(?:-(?:{systemless})){{0,2}}|(?:-\w+)?-(?:{systems})))?")
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from pytest_llmcompiler.machine.gas import Dialect
 from pytest_llmcompiler.machine.loader import Bits, Relocation, Relocations
 from pytest_llmcompiler.machine.processor import Guard, Instruction, Misaligned, Processor, ReadRegister
 from pytest_llmcompiler.program.types import Array, Float, Function, Struct, Type
-from pytest_llmcompiler.target import Target
+from pytest_llmcompiler.target import LINUX_SYSTEMS, Target, triples
 
 if TYPE_CHECKING:
     from pytest_llmcompiler.machine.assembled import Assembled
@@ -390,9 +390,7 @@ _ATOMIC = ("swp", "ldadd", "ldclr", "ldeor", "ldset")
 TARGET = Target(
     name="aarch64-linux",
     triple="aarch64-unknown-linux-gnu",
-    triples=re.compile(
-        r"(?:(?:aarch64|arm64)(?:-(?:unknown|none|pc)){0,2}|(?:aarch64|arm64)(?:-\w+)?-linux(?:-(?:gnu|musl|elf)(?!x32|_ilp32)\w*)?)?"
-    ),
+    triples=triples("aarch64|arm64", "unknown|none|pc", LINUX_SYSTEMS),
     cpu="generic",
     features="+fp-armv8,+neon,+outline-atomics,+v8a,-fmv",
     library="aarch64-linux-musl",

@@ -17,7 +17,7 @@ from pytest_llmcompiler.machine.gas import Dialect, Syntax
 from pytest_llmcompiler.machine.loader import Relocation, Relocations
 from pytest_llmcompiler.machine.processor import Guard, Instruction, Misaligned, Processor, ReadRegister
 from pytest_llmcompiler.program.types import Array, Float, Function, Int, Pointer, Struct, Type
-from pytest_llmcompiler.target import Target
+from pytest_llmcompiler.target import LINUX_SYSTEMS, Target, triples
 
 if TYPE_CHECKING:
     from pytest_llmcompiler.machine.assembled import Assembled
@@ -459,9 +459,7 @@ PROCESSOR = X86()
 TARGET = Target(
     name="x86_64-linux",
     triple="x86_64-unknown-linux-gnu",
-    triples=re.compile(
-        r"(?:(?:x86_64|amd64)(?:-(?:unknown|none|pc)){0,2}|(?:x86_64|amd64)(?:-\w+)?-linux(?:-(?:gnu|musl|elf)(?!x32|_ilp32)\w*)?)?"
-    ),
+    triples=triples("x86_64|amd64", "unknown|none|pc", LINUX_SYSTEMS),
     cpu="x86-64",
     features="+cmov,+cx8,+fxsr,+mmx,+sse,+sse2,+x87",
     library="x86_64-linux-musl",

@@ -16,7 +16,7 @@ from pytest_llmcompiler.machine import masm
 from pytest_llmcompiler.machine.abi import Convention, Place, Result
 from pytest_llmcompiler.machine.gas import Dialect, UnsupportedError
 from pytest_llmcompiler.program.types import Array, Float, Function, Int, Struct, Type
-from pytest_llmcompiler.target import Guest, Target
+from pytest_llmcompiler.target import Guest, Target, triples
 from pytest_llmcompiler.target.x86_64_linux import TARGET as LINUX
 from pytest_llmcompiler.target.x86_64_linux import X86
 
@@ -123,10 +123,7 @@ _CODEVIEW_TABLES = (
 TARGET = Target(
     name="x86_64-windows",
     triple="x86_64-w64-windows-gnu",
-    triples=re.compile(
-        r"(?:(?:x86_64|amd64)(?:-(?:unknown|none|pc|w64)){0,2}"
-        r"|(?:x86_64|amd64)(?:-\w+)?-(?:windows|win32|mingw32)(?:-(?:gnu|msvc)[\w.]*)?)?"
-    ),
+    triples=triples("x86_64|amd64", "unknown|none|pc|w64", r"(?:windows|win32|mingw32)(?:-(?:gnu|msvc)[\w.]*)?"),
     cpu=LINUX.cpu,
     features=LINUX.features,
     library=LINUX.library,
