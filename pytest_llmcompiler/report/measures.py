@@ -12,19 +12,14 @@ def measure_lines(records: Iterable[Mapping[str, Any]]) -> list[str]:
     """Lines that sum up what the records of tasks other than asm hold, and what answers promise; none where nothing was
     measured. Inconclusive samples count nowhere."""
     judged = [one for one in records if one["verdict"] not in ("inconclusive", None)]
-    labels = dict.fromkeys(str(one["task"]) for one in judged)
-    measured = ((label, [one for one in judged if one["task"] == label]) for label in sorted(labels, key=_place))
-    lines = (line for label, some in measured for measure in _MEASURES[_task(label)] for line in measure(label, some))
+    labels = dict.fromkeys(str(one["task"]) for one in judged)  # which name a target behind the task
+    lines: list[str] = []
+    for task, measures in _MEASURES.items():
+        for label in labels:
+            if label.partition("@")[0] == task:
+                asked = [one for one in judged if one["task"] == label]
+                lines += [line for measure in measures for line in measure(label, asked)]
     return [*lines, *_promises(judged)]
-
-
-def _task(label: str) -> str:
-    """The task of what records call it, which names a target too."""
-    return label.partition("@")[0]
-
-
-def _place(label: str) -> int:
-    return list(_MEASURES).index(_task(label))
 
 
 def _tune(label: str, asked: _Facts) -> Iterator[str]:
@@ -65,7 +60,6 @@ def _round_trip(label: str, asked: _Facts) -> Iterator[str]:
 
 
 _MEASURES: Mapping[str, Sequence[Callable[[str, _Facts], Iterator[str]]]] = {
-    "asm": (),
     "tune": (_tune,),
     "ir": (_ir,),
     "disassemble": (_ir, _round_trip),
