@@ -116,7 +116,7 @@ def _one_of(*names: str) -> Callable[[str], str]:
 OPTIONS = (
     Option(
         *("model", str, None, "SPEC"),
-        "who answers: FILE.gguf, http://HOST:PORT/v1, replay:FILE.jsonl, reference (clang as the model), or tiny",
+        "who answers: FILE.gguf, http://HOST:PORT/v1[#MODEL], replay:FILE.jsonl, reference (clang itself), or tiny",
     ),
     Option("samples", _positive, 1, "N", "answers for each item (default 1)"),
     Option("pass_k", _counts, (1,), "K,K", "report pass@k for these k (default 1)"),
@@ -129,17 +129,17 @@ OPTIONS = (
         *("fail the session where pass@k over all items is lower; several with commas, or the flag again", True),
     ),
     Option("baseline", Path, None, "FILE", "fail only what got worse than FILE says"),
-    Option("update_baseline", _switch, False, "", "write how items do to the file of --llmc-baseline; fail nothing"),
+    Option("update_baseline", _switch, False, "", "write how items do to the file of --llmc-baseline; no item fails"),
     Option("seed", int, 1, "N", "seed of samples and of inputs (default: --hypothesis-seed, else 1)"),
     Option("temperature", _temperature, None, "T", "0 is greedy (default: 0 for one sample, 0.8 for more)"),
     Option("top_p", _share, 0.95, "P", "nucleus sampling (default 0.95)"),
     Option("max_tokens", _positive, None, "N", "tokens of one answer (default: what the context leaves)"),
-    Option("n_ctx", _positive, None, "N", "context in tokens (default: what the model was trained for)"),
+    Option("n_ctx", _positive, None, "N", "context in tokens (default: what the model was trained for, at most 16384)"),
     Option("gpu_layers", int, None, "N", "layers on the GPU (default: all, where the build can)"),
     Option("streams", _positive, None, "N", "answers that llama.cpp writes at once (default: 64 on a GPU, 16 else)"),
     Option(
         *("drafts", _one_of("on", "off"), "on", "on|off"),
-        "propose the reference's answer to llama.cpp, which is faster and changes no answer (default on)",
+        "propose the reference's answer to llama.cpp: faster, and answers change by rounding alone (default on)",
     ),
     Option(
         *("cache", _one_of("on", "off", "refresh"), "on", "on|off|refresh"),
@@ -167,10 +167,16 @@ OPTIONS = (
         *("target", _one_of(*names()), DEFAULT, "NAME"),
         f"what code is judged for: {' or '.join(names())} (default {DEFAULT})",
     ),
-    Option("clang", str, None, "PATH", "a system clang instead of the bundled one"),
+    Option(
+        "clang",
+        str,
+        None,
+        "PATH",
+        "a system clang that makes IR of C; code is still made by the bundled one",
+    ),
     Option(
         *("examples", _positive, 100, "N"),
-        "inputs for each function (default: max_examples of a hypothesis profile that sets it, else 100)",
+        "inputs drawn for each function (default: max_examples of a hypothesis profile that sets it, else 100)",
     ),
     Option("artifacts", Path, None, "DIR", "write a folder for each failing sample: its files, and a native program"),
     Option("record", Path, None, "FILE.jsonl", "append a line for each sample; replay:FILE.jsonl reads it"),
@@ -300,6 +306,12 @@ def _hypothesis_examples() -> int | None:
     return None if examples == _HYPOTHESIS_EXAMPLES else examples
 
 
+def _ini(config: pytest.Config, name: str) -> str:
+    """The text of an ini key; a list of TOML's is the same as its values with commas between."""
+    value = config.getini(name)
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 def _read(config: pytest.Config, option: Option, inherited: Any) -> Any:
     name = f"llmc_{option.name}"
     text = config.getoption(name)
@@ -307,7 +319,7 @@ def _read(config: pytest.Config, option: Option, inherited: Any) -> Any:
         text = ",".join(text)
     source = f"--{name.replace('_', '-')}"
     if text is None:
-        text, source = config.getini(name), f"ini key {name}"
+        text, source = _ini(config, name), f"ini key {name}"
         if not text:
             return option.default if inherited is None else inherited
     try:

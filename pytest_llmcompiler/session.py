@@ -253,7 +253,7 @@ class Session:
 
         path = self.settings.report
         try:
-            return Page(path) if path and self.settings.model else None
+            return Page(path) if path else None
         except OSError as error:
             raise SettingError(f"--llmc-report: can't write {path}: {error.strerror}") from error
 
@@ -335,6 +335,7 @@ class Session:
     def _plan(self, model: OwnedModel, wanted: Sequence[tuple[int, Ask]]) -> None:
         for turn, ask in wanted:
             try:
+                model.describe(warn=False)  # a warning may be an error, and that is no matter of this thread's
                 prompt = self.prompt(ask)
                 with self._lock:  # a draft is the work of the same compiler
                     question = model.question(prompt)

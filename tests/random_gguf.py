@@ -22,24 +22,40 @@ _ASSEMBLY = """
 _WORDS = ["\u2581", "\n", "\t", LONG_TOKEN, *_ASSEMBLY.split()]
 
 
-def write_random_gguf(path: Path, seed: int = 0, *, endless: bool = False, context: int = CONTEXT) -> Path:
-    """Write a model of the llama architecture to `path` and return `path`.
+def write_random_gguf(
+    path: Path,
+    seed: int = 0,
+    *,
+    endless: bool = False,
+    context: int = CONTEXT,
+    window: int | None = None,
+    files: int = 1,
+) -> Path:
+    """Write a model of the llama architecture to `path` and return `path`; or, of several `files`, the first.
+
+    With a `window`, it is a gemma2, every second layer of which sees only so many tokens back.
 
     Its vocabulary holds every byte, so it reads any prompt, and pieces of assembly, so its answers look a little
     like code. Its distribution is nearly flat: at temperature 1 an answer ends by itself after some 150 tokens.
     With `endless` a greedy answer doesn't.
     """
-    writer = gguf.GGUFWriter(path, "llama")
+    tensors = (2 if window else 3) + (11 if window else 9) * _LAYERS
+    writer = gguf.GGUFWriter(
+        path, "gemma2" if window else "llama", split_max_tensors=-(-tensors // files) if files > 1 else 0
+    )
     vocabulary = [*_SPECIAL, *_BYTES, *_WORDS]
     _add_shape(writer, len(vocabulary), context)
+    if window:
+        writer.add_sliding_window(window)
     _add_tokenizer(writer, vocabulary)
     silent = [vocabulary.index(token) for token in ("</s>", "</code>")] if endless else []
-    _add_weights(writer, len(vocabulary), np.random.default_rng(seed), silent)
+    norms = ["post_attention_norm", "post_ffw_norm"] if window else []
+    _add_weights(writer, len(vocabulary), np.random.default_rng(seed), silent, norms)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return path
+    return path if files == 1 else path.with_name(f"{path.stem}-00001-of-{files:05}.gguf")
 
 
 def _add_shape(writer: gguf.GGUFWriter, vocabulary: int, context: int) -> None:
@@ -70,7 +86,9 @@ def _add_tokenizer(writer: gguf.GGUFWriter, vocabulary: list[str]) -> None:
     writer.add_add_eos_token(False)
 
 
-def _add_weights(writer: gguf.GGUFWriter, vocabulary: int, random: np.random.Generator, silent: list[int]) -> None:
+def _add_weights(
+    writer: gguf.GGUFWriter, vocabulary: int, random: np.random.Generator, silent: list[int], norms: list[str]
+) -> None:
     def matrix(rows: int, columns: int) -> np.ndarray:
         return random.standard_normal((rows, columns), dtype=np.float32) / np.float32(columns**0.5)
 
@@ -79,10 +97,11 @@ def _add_weights(writer: gguf.GGUFWriter, vocabulary: int, random: np.random.Gen
     output[silent] = 0
     writer.add_tensor("token_embd.weight", matrix(vocabulary, _EMBEDDING))
     writer.add_tensor("output_norm.weight", ones)
-    writer.add_tensor("output.weight", output)
+    if not norms:  # or the model's output is its embedding
+        writer.add_tensor("output.weight", output)
     for layer in range(_LAYERS):
         prefix = f"blk.{layer}"
-        for name in ("attn_norm", "ffn_norm"):
+        for name in ("attn_norm", "ffn_norm", *norms):
             writer.add_tensor(f"{prefix}.{name}.weight", ones)
         for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
             writer.add_tensor(f"{prefix}.{name}.weight", matrix(_EMBEDDING, _EMBEDDING))

@@ -64,6 +64,17 @@ def test_source_as_text_and_as_a_path(tmp_path: Path) -> None:
     assert check("int f(int x) { return x; }", "f", "f: movl %edi, %eax\n ret", examples=10).passed
 
 
+def test_a_verdict_without_its_explanation() -> None:
+    wrong = GOOD.replace("digits:\n", "digits:\n cmpl $5000, %edi\n jg 3f\n") + "3: movl $-1, %eax\n ret\n"
+    told, untold = (check(SOURCE, "digits", wrong, examples=40, explain=explain) for explain in (True, False))
+    assert told.kind == untold.kind == "mismatch"
+    assert told.detail["input"] == ["x = 5001"] != untold.detail["input"]
+
+
+def test_another_seed_has_other_inputs() -> None:
+    assert len({check(SOURCE, "digits", GOOD, examples=40, seed=seed).detail["inputs"] for seed in (1, 2, 3)}) > 1
+
+
 def test_a_case_that_changes_is_compiled_anew(tmp_path: Path) -> None:
     path = tmp_path / "f.c"
     path.write_text("int f(int x) { return x | 1; }\n")

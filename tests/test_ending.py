@@ -46,10 +46,15 @@ def test_it_ends_with_the_function() -> None:
         BODY.replace("\tretq\n", "\tjmpq\t*.LJTI0_0(,%rdi,8)\n") + NOTES,
         BODY.replace("\tretq\n", "\tjmp\tf.cold\n") + NOTES,
         BODY.replace("\tretq\n", "\tleaq\t.Lswitch.table.f(%rip), %rax\n\tretq\n") + NOTES,
+        BODY.replace("\tretq\n", "\tmovl\tCSWTCH.4(,%rax,4), %eax\n\tretq\n") + NOTES,
+        BODY.replace("\tretq\n", "\tmovl\ttable.0(,%rax,4), %eax\n\tretq\n") + NOTES,
         "f:\n\t.cfi_startproc\n\tretq\n.Lfunc_end0:\n\t.size\tf, .Lfunc_end0-f\n",
         BODY[: BODY.index("\t.cfi_endproc")] + "\t.cfi_endpro",
     ],
-    ids=["another function", "jump table", "cold part", "table of a switch", "unwinding not closed", "half a line"],
+    ids=[
+        *("another function", "jump table", "cold part", "table of a switch", "gcc's table", "gcc's static local"),
+        *("unwinding not closed", "half a line"),
+    ],
 )
 def test_it_goes_on_while_something_is_missing(text: str) -> None:
     assert written(text) == (text, False)

@@ -497,6 +497,19 @@ def test_ini_keys_are_flags_and_the_flag_wins(project: pytest.Pytester) -> None:
     one.assert_outcomes(passed=1, deselected=1)
 
 
+def test_a_list_of_toml_is_its_values_with_commas_between(project: pytest.Pytester) -> None:
+    (project.path / "tox.ini").unlink()
+    project.makepyprojecttoml(
+        '[tool.pytest.ini_options]\nllmc_cases = ["cases"]\nllmc_model = "reference"\n'
+        'llmc_passes = ["O0", "function(sroa,instcombine)"]\nllmc_task = ["asm", "ir"]\nllmc_samples = 2\n'
+        "llmc_pass_k = [1, 2]\n"
+    )
+    result = run_here(project, "--collect-only", "-q", "-k", "twice")
+    names = [line.partition("::")[2] for line in result.outlines if "::" in line]
+    lists = ("O0", "function(sroa,instcombine)")
+    assert names == [f"twice[{task}-{passes}]" for task in ("asm", "ir") for passes in lists]
+
+
 def test_every_option_is_a_flag_and_an_ini_key(project: pytest.Pytester) -> None:
     text = text_of(run_here(project, "--help"))
     flags = set(re.findall(r"--llmc-([a-z-]+)", text))
@@ -604,9 +617,10 @@ def test_a_fixture_of_the_user_is_the_model(project: pytest.Pytester) -> None:
             return Mine()
         """
     )
-    result = run(project, "--llmc-record=out.jsonl", "--llmc-samples=2", "-s")
+    result = run(project, "--llmc-record=out.jsonl", "--llmc-samples=2", "--llmc-report=page.html", "-s")
     result.assert_outcomes(passed=1, failed=1)
     assert text_of(result).count("one model") == 1
+    assert "2 mismatch" in (project.path / "page.html").read_text()
     assert [one["verdict"] for one in records(project.path / "out.jsonl")] == ["mismatch", "mismatch", "pass", "pass"]
     assert {one["model"]["name"] for one in records(project.path / "out.jsonl")} == {"me"}
 

@@ -308,9 +308,14 @@ def test_a_server_that_stays_busy_is_given_up() -> None:
 
 def test_a_server_that_gives_no_answer_in_time_is_an_error() -> None:
     message = r"gave no answer in 0\.2 s"
-    with serve(MODELS, dawdle) as (url, script), pytest.raises(ModelError, match=message):
+    with serve(MODELS, dawdle, dawdle) as (url, script), pytest.raises(ModelError, match=message):
         gather(open_server(url, timeout=0.2), ask())
-    assert len(script.requests) == 2
+    assert len(script.requests) == 3
+
+
+def test_an_answer_that_waited_for_others_is_asked_for_again() -> None:
+    with serve(MODELS, dawdle, completion()) as (url, _):
+        assert gather(open_server(url, timeout=0.2), ask())[0].text == "f:\n\tret\n"
 
 
 @pytest.mark.parametrize(
@@ -348,10 +353,24 @@ OPENAI = (
     "This model's maximum context length is 4096 tokens, however you requested 4140 tokens "
     "(4100 in your prompt; 40 for the completion). Please reduce your prompt; or completion length."
 )
+VLLM_BEFORE = (
+    "This model's maximum context length is 4096 tokens. However, you requested 4100 tokens in the messages, "
+    "Please reduce the length of the messages."
+)
+OPENAI_CHAT = (
+    "This model's maximum context length is 4096 tokens. However, your messages resulted in 4100 tokens. "
+    "Please reduce the length of the messages."
+)
+TOGETHER = "The input (4100 tokens) is longer than the model's context length (4096 tokens)."
 
 
 @pytest.mark.parametrize(
-    "error", [{"error": LLAMA_CPP}, {"error": {"message": VLLM}}, {"error": {"message": OPENAI}}, {"message": VLLM}]
+    "error",
+    [
+        {"error": LLAMA_CPP},
+        *({"error": {"message": words}} for words in (VLLM, VLLM_BEFORE, OPENAI, OPENAI_CHAT, TOGETHER)),
+        {"message": VLLM},
+    ],
 )
 def test_other_servers_refusals_of_a_long_prompt_have_both_counts(error: dict[str, Any]) -> None:
     with serve(MODELS, (400, {}, error)) as (url, _), pytest.raises(PromptTooLong) as caught:
@@ -368,6 +387,17 @@ def test_a_refusal_of_the_token_limit_is_in_the_server_s_words() -> None:
         first(url)
 
 
+def test_a_token_limit_that_a_prompt_leaves_no_room_for_is_lowered() -> None:
+    error = {"message": OPENAI.replace("4100", "3000")}
+
+    def reply(asked: Any) -> Reply:
+        return completion() if asked["max_tokens"] <= 1096 else (400, {}, {"error": error})
+
+    with serve(MODELS, rest=reply) as (url, script):
+        gather(open_server(url, Sampling(max_tokens=2048)), ask(), 9)
+    assert 1096 in script.sent("max_tokens")
+
+
 @pytest.mark.parametrize(
     ("reply", "message"), [({"data": []}, "serves no model"), ({}, "lists no models"), ([], "lists no")]
 )
@@ -376,13 +406,17 @@ def test_a_server_without_a_model_is_an_error(reply: Any, message: str) -> None:
         open_server(url)
 
 
-def test_of_several_models_the_first_answers_and_a_warning_says_so() -> None:
-    message = "serves 2 models; the first, a, answers"
-    with (
-        serve((200, {}, {"data": [{"id": "a"}, {"id": "b"}]})) as (url, _),
-        pytest.warns(UserWarning, match=message),
-    ):
-        assert open_server(url).describe()["name"] == "a"
+def test_of_several_models_one_has_to_be_named() -> None:
+    two: Reply = (200, {}, {"data": [{"id": "a"}, {"id": "org/b"}]})
+    with serve(rest=lambda asked: completion() if asked else two) as (url, script):
+        with pytest.raises(ModelError, match=f"serves 2 models: name one as {url}#a; they are a, org/b"):
+            open_server(url)
+        with pytest.raises(ModelError, match="serves no model 'c', but a, org/b"):
+            open_server(f"{url}#c")
+        backend = open_server(f"{url}/completions#org/b")
+        gather(backend, ask())
+    assert backend.identity() == {"backend": "server", "url": url, "name": "org/b", "endpoint": "completions"}
+    assert script.requests[-1][2]["model"] == "org/b"
 
 
 # Many samples, many requests.
@@ -662,12 +696,11 @@ def test_a_fault_lets_the_other_requests_end(monkeypatch: pytest.MonkeyPatch) ->
 def test_an_answer_of_no_use_does_not_spoil_those_before_it() -> None:
     reply = completions(3)
     reply[2]["choices"][1]["text"] = 5
-    desk = Desk()
-    desk.plan(ask(), 3, 0)
-    with serve(MODELS, reply) as (url, _), pytest.raises(ModelError, match="gave no completion"):
-        open_server(url).work(desk)
-    assert next(desk.answers(ask(), 3)).text == "0"
-    assert [job.sample for job in desk.take(9, wait=False)] == [1, 2]
+    with serve(MODELS, reply) as (url, _), at_work(open_server(url)) as desk:
+        found = desk.answers(ask(), 3)
+        assert next(found).text == "0"
+        with pytest.raises(ModelError, match="gave no completion"):
+            next(found)
 
 
 def test_any_other_fault_of_a_thread_ends_the_work_too() -> None:
@@ -690,6 +723,25 @@ def test_a_prompt_too_long_is_refused_and_the_work_goes_on() -> None:
             next(desk.answers(ask("long"), 8))
         assert next(desk.answers(ask("short"), 1)).text == "f:\n\tret\n"
     assert len(script.requests) == 3
+
+
+def test_a_question_that_gets_no_answer_does_not_end_the_work() -> None:
+    def reply(asked: Any) -> Reply:
+        return (400, {}, b"I don't like it") if asked["prompt"].startswith("bad") else completions(asked.get("n", 1))
+
+    with serve(MODELS, rest=reply) as (url, _), at_work(open_server(url, in_flight=1)) as desk:
+        for number in range(9):
+            with pytest.raises(ModelError, match="I don't like it"):
+                next(desk.answers(ask(f"bad {number}"), 20))
+            assert len(list(desk.answers(ask(f"good {number}"), 20))) == 20
+
+
+def test_a_server_that_answers_nothing_any_more_is_given_up() -> None:
+    with serve(MODELS, rest=lambda _: (422, {}, b"no")) as (url, script), at_work(open_server(url)) as desk:
+        for number in range(40):
+            with pytest.raises(ModelError, match=r"HTTP 422 .*: no"):
+                next(desk.answers(ask(f"{number}"), 1))
+    assert len(script.requests) == 6
 
 
 def test_a_closed_desk_ends_the_work_with_requests_in_flight() -> None:
@@ -734,6 +786,14 @@ def test_the_address_may_name_the_completions() -> None:
         gather(backends[1], ask())
     assert backends[0].identity() == backends[1].identity()
     assert [path for path, _, _ in script.requests] == ["/v1/models", "/v1/models", "/v1/completions"]
+
+
+@pytest.mark.parametrize("key", ["se\ncret", "secr\u00e9t"])
+def test_a_key_that_no_header_may_have_is_not_told(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with serve(MODELS) as (url, _), pytest.raises(ModelError, match="OPENAI_API_KEY holds a character") as caught:
+        open_server(url)
+    assert "cr" not in str(caught.value)[len("OPENAI_API_KEY holds a char") :]
 
 
 def test_a_key_is_not_told() -> None:

@@ -319,6 +319,59 @@ def test_a_longer_context_than_the_model_was_made_for(gguf: Path) -> None:
         LlamaBackend(gguf, SAMPLING, n_ctx=CONTEXT + 1)
 
 
+def test_a_head_that_a_sliding_window_has_left_is_not_borrowed(tmp_path: Path) -> None:
+    """Cells that lie before the window are used for other prompts, though the prompt itself is still held."""
+    path = write_random_gguf(tmp_path / "window.gguf", window=32)
+    head = "[INST] Give the assembly of " * 8
+    first, other, last = ask("a", head + "a" * 500), ask("b", "b" * 500), ask("c", head + "c" * 50)
+    hot = Sampling(20.0, max_tokens=60)
+    with opened(path, hot, n_ctx=1024, streams=3) as (_, desk):
+        list(desk.answers(ask("x", "x" * 200), 1))
+        list(desk.answers(first, 1))
+        desk.plan(other, 5, 0)
+        desk.plan(last, 1, 1)
+        list(desk.answers(other, 5))
+        made = told({"c": list(desk.answers(last, 1))})
+    assert made == ask_all(path, [last], 1, hot)
+
+
+def test_a_model_in_several_files(tmp_path: Path, gguf: Path) -> None:
+    first = write_random_gguf(tmp_path / "split.gguf", files=3)
+    with opened(first) as (backend, desk):
+        assert backend.describe()["size"] == sum(one.stat().st_size for one in tmp_path.iterdir())
+        assert_alike(told(answers_of(desk, [ask("f")], 3)), ask_all(gguf, [ask("f")], 3))
+    (tmp_path / "split-00002-of-00003.gguf").unlink()
+    with pytest.raises(ModelError, match=r"is the first of 3 files, and there is no .*split-00002-of-00003\.gguf"):
+        LlamaBackend(first, SAMPLING)
+
+
+def test_weights_are_counted_once_as_memory(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some builds of llama.cpp copy them into other layouts, so that they are no cached file any more."""
+    free = iter([10**9])
+    monkeypatch.setattr("pytest_llmcompiler.model.weights._memory", lambda: next(free))
+    found = Weights(gguf, None)
+    assert found.free_bytes() == pytest.approx(0.9 * (10**9 - gguf.stat().st_size), abs=1)
+    found.close()
+
+
+def test_cached_files_of_a_container_are_free_memory(
+    gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in (("max", "500000000"), ("current", "490000000")):
+        (tmp_path / f"memory.{name}").write_text(f"{text}\n")
+    (tmp_path / "memory.stat").write_text("anon 40000000\nactive_file 150000000\ninactive_file 300000000\n")
+    monkeypatch.setattr("pytest_llmcompiler.model.weights._CGROUP", tmp_path)
+    found = Weights(gguf, None)
+    assert found.free_bytes() == pytest.approx(0.9 * (460_000_000 - gguf.stat().st_size), abs=1)
+    found.close()
+
+
+def test_a_model_that_the_memory_does_not_hold_is_not_loaded(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_llmcompiler.model.weights._memory", lambda: gguf.stat().st_size)
+    with pytest.raises(ModelError, match=r"random\.gguf has \d\.\d GB, and \d\.\d GB of memory are free"):
+        Weights(gguf, None)
+
+
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no model file .*no\.gguf"):
         LlamaBackend(tmp_path / "no.gguf", SAMPLING)

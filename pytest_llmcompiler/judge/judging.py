@@ -30,12 +30,14 @@ def judge_answer(
     *,
     task: Task = "asm",
     passes: str = "",
+    explain: bool = True,
     scene: bool = False,
 ) -> Verdict:
     """Judge a model's answer to a task: find the code in it and run that. Lines in the verdict are lines of the answer,
     where it is assembly, and else of the assembly that LLVM makes of it.
 
-    With `scene`, the verdict on code that ran has the scene of its failure.
+    Without `explain`, no smaller input is looked for. With `scene`, the verdict on code that ran has the scene of its
+    failure.
     """
     from pytest_llmcompiler.model.extract import NoCode, Truncated
     from pytest_llmcompiler.model.promise import promise_of
@@ -48,7 +50,7 @@ def judge_answer(
     except Truncated as error:
         return Verdict("truncated", str(error))
     question = Asked(task, passes, promise_of(answer.text))
-    return judge.judge(case, function, text, question, scene=scene)
+    return judge.judge(case, function, text, question, explain=explain, scene=scene)
 
 
 def code_in(answer: Answer, function: str, task: Task) -> Code:
@@ -68,6 +70,8 @@ def check(
     assembly: str,
     *,
     examples: int = 100,
+    seed: int = 1,
+    explain: bool = True,
     task: Task = "asm",
     passes: str = "O0",
     target: str = DEFAULT,
@@ -77,7 +81,9 @@ def check(
     `source` is the path of a .c or .ll file, or C source text. `assembly` is bare assembly or a model's answer with
     code in it, for x86-64 in AT&T or Intel syntax; for another `task` than `asm`, what that asks for. `passes` is the
     pass list of the question: `detail` compares with what opt makes of it, and no verdict depends on that.
-    `target` says what the code is for (see `--llmc-target`).
+    `target` says what the code is for (see `--llmc-target`). `examples` inputs are drawn, others for another `seed`.
+    Without `explain`, no small input is looked for that shows a failure, which takes most of the time that wrong code
+    takes; the verdict is of the same kind.
 
     Raises CaseError where the source is at fault (a file that is missing or does not compile, no such function),
     ValueError for a target that there is not, JudgeError where the harness is at fault; anything about `assembly` is a
@@ -86,9 +92,8 @@ def check(
     from pytest_llmcompiler.model.answer import Answer
 
     case = _case_of(source)
-    return judge_answer(
-        *(_judge(examples, named(target).name), case, function, Answer(assembly)), task=task, passes=passes
-    )
+    judge = _judge(examples, seed, named(target).name)
+    return judge_answer(judge, case, function, Answer(assembly), task=task, passes=passes, explain=explain)
 
 
 def _case_of(source: str | Path) -> Case:
@@ -118,17 +123,17 @@ def _remove(folder: Path, owner: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _judge(examples: int, target: str = DEFAULT) -> Judge:
+def _judge(examples: int, seed: int = 1, target: str = DEFAULT) -> Judge:
     with _LOCK:
-        return _kept_judge(examples, target)
+        return _kept_judge(examples, seed, target)
 
 
 @functools.cache
-def _kept_judge(examples: int, target: str) -> Judge:
+def _kept_judge(examples: int, seed: int, target: str) -> Judge:
     from pytest_llmcompiler.judge.bench import Settings
     from pytest_llmcompiler.judge.service import Judge
 
-    judge = Judge(Settings(examples=examples, target=target))
+    judge = Judge(Settings(examples, seed, target=target))
     atexit.register(judge.close)
     return judge
 

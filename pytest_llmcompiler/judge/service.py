@@ -55,14 +55,21 @@ class Judge:
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def judge(
-        self, case: Case, function: str, text: str, question: Asked | None = None, *, scene: bool = False
+        self,
+        case: Case,
+        function: str,
+        text: str,
+        question: Asked | None = None,
+        *,
+        explain: bool = True,
+        scene: bool = False,
     ) -> Verdict:
-        """Judge one candidate for a function of a case; with the scene of its failure, if asked for. `text` is
-        assembly, unless `question` says that it is an answer to another task.
+        """Judge one candidate for a function of a case. `text` is assembly, unless `question` says that it is an answer
+        to another task. `explain` and `scene` are those of `Bench.judge`.
 
         Raises CaseError where the case is at fault, JudgeError where the harness is.
         """
-        reply = self._reply("judge", case, function, text, question, scene=scene)
+        reply = self._reply("judge", case, function, text, question, explain=explain, scene=scene)
         return replace(Verdict.from_json(reply), scene=reply["scene"])
 
     def listing(self, case: Case, function: str, assembly: str) -> Listing | None:
@@ -80,8 +87,7 @@ class Judge:
         function: str,
         text: str,
         question: Asked | None = None,
-        *,
-        scene: bool = False,
+        **told: bool,
     ) -> dict[str, Any]:
         request = {
             "action": action,
@@ -92,7 +98,7 @@ class Judge:
             "question": asdict(question or Asked()),
             "clang": self._clang,
             "settings": asdict(self._settings),
-            "scene": scene,
+            "told": told,
         }
         with self._lock:
             try:
@@ -162,7 +168,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         bench = _bench(reference, request["function"], settings)
         if request["action"] == "list":
             return {"blocks": bench.listing(request["text"])}
-        verdict = judged(bench, Asked(**request["question"]), request["text"], scene=request["scene"])
+        verdict = judged(bench, Asked(**request["question"]), request["text"], **request["told"])
         return {**verdict.to_json(), "scene": verdict.scene}
     except CaseError as error:
         return {"case_error": str(error)}

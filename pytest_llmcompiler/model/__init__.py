@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 FORMS = (
     "FILE.gguf (llama.cpp)",
-    "http://HOST:PORT/v1 (an OpenAI-compatible server)",
+    "http://HOST:PORT/v1 (an OpenAI-compatible server; of several models one is named by #MODEL behind it)",
     "replay:FILE.jsonl (recorded answers)",
     "reference (the reference compiler answers)",
     "tiny (the small model that comes with the plugin)",

@@ -89,11 +89,12 @@ class OwnedModel:
         self._questions: dict[Prompt, Question] = {}
         self._facts: dict[str, Any] | None = None
 
-    def describe(self) -> dict[str, Any]:
-        """What the backend says of itself. Raises ModelError where the model can't be had."""
+    def describe(self, *, warn: bool = True) -> dict[str, Any]:
+        """What the backend says of itself; with `warn`, what it warned of becomes warnings. Raises ModelError where the
+        model can't be had."""
         if self._facts is None:
             self._facts = self._value("describe")
-            self.usage()
+            self.usage(warn=warn)
         return self._facts
 
     def question(self, prompt: Prompt) -> Question:

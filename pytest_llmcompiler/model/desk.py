@@ -44,7 +44,7 @@ class _File:
     """Samples that nobody makes yet, in order."""
     queued: set[int] = field(default_factory=set)
     """Samples that were asked for or planned so far."""
-    refusal: PromptTooLong | None = None
+    refusal: PromptTooLong | ModelError | None = None
 
 
 class Desk:
@@ -72,8 +72,8 @@ class Desk:
         """Yield the samples number 0 to `samples` - 1 that are not `known`, each as soon as it is made, in whatever
         order that is.
 
-        Raises PromptTooLong where the question leaves no room for an answer, ModelError where the backend fails or
-        the desk is closed. What is made or found all the same comes first.
+        Raises PromptTooLong where the question leaves no room for an answer, ModelError where it can't be answered, the
+        backend fails or the desk is closed. What is made or found all the same comes first.
         """
         with self._changed:
             file = self._want(question, samples, (0, next(self._turn)), known)
@@ -119,8 +119,8 @@ class Desk:
             self._files[job.question].answers[job.sample] = answer
             self._changed.notify_all()
 
-    def refuse(self, question: Question, reason: PromptTooLong) -> None:
-        """Nothing will be made for a question."""
+    def refuse(self, question: Question, reason: PromptTooLong | ModelError) -> None:
+        """Nothing more will be made for a question."""
         with self._changed:
             file = self._files[question]
             file.refusal, file.waiting = reason, []

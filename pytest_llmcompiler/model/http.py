@@ -40,18 +40,31 @@ _BUSY = frozenset((_TOO_MANY, 503, 529))
 _TRY_AGAIN = _BUSY | {408, 500, 502, 504}
 _INVALID = frozenset((400, 422))
 
-# What llama.cpp, llama-cpp-python, vLLM and OpenAI say of a prompt over the context.
-_CONTEXT = re.compile(r"maximum context length (?:is|of) (\d+)")
-_PROMPT = re.compile(r"(\d+) (?:in your prompt|in the (?:prompt|messages)|input tokens)")
+_TIMEOUTS = 2
+"""Attempts at a request that gets no answer in time. What it waited for may have been others' requests."""
+
+# What llama.cpp, llama-cpp-python, vLLM, OpenAI and Together say of a prompt over the context.
+_CONTEXT = re.compile(r"(?:maximum context length (?:is|of) |model's context length \()(\d+)")
+_PROMPT = re.compile(
+    r"(\d+) (?:tokens )?(?:in your prompt|in the (?:prompt|messages)|input tokens)"
+    r"|(?:resulted in |input \()(\d+) tokens"
+)
 
 
-class Rejected(ModelError):
+class Unanswered(ModelError):
+    """This request gets no answer; another may."""
+
+
+class Rejected(Unanswered):
     """The server finds fault with the request itself."""
 
     def __init__(self, message: str, text: str) -> None:
         super().__init__(message)
         self.text = text
         """The server's own words; see `complaint`."""
+        counts = _counts(text)
+        self.room = counts[1] - counts[0] if counts else None
+        """Tokens that the prompt leaves for an answer, where the server tells."""
 
 
 @dataclass(eq=False)
@@ -62,6 +75,8 @@ class _Passing(Exception):
     status: int | None = None
     wish: float | None = None
     """Seconds that the server asked to wait."""
+    is_late: bool = False
+    """Whether there was no answer in time."""
 
 
 class Client:
@@ -83,10 +98,10 @@ class Client:
     def ask(self, path: str, body: dict[str, Any] | None, timeout: float, throttle: Throttle) -> Any:
         """Send `body` as JSON (GET without one) and return the JSON of the reply; `timeout` is for one attempt.
 
-        Raises PromptTooLong, Rejected or another ModelError, and Stopped where the throttle is stopped first.
+        Raises PromptTooLong, Unanswered or another ModelError, and Stopped where the throttle is stopped first.
         """
         url = f"{self.root}/{path}"
-        failures, not_before = 0, 0.0
+        failures, timeouts, not_before = 0, 0, 0.0
         while True:
             answered = throttle.answered
             with throttle.flight(not_before) as number:
@@ -98,11 +113,14 @@ class Client:
                 else:
                     throttle.succeeded()
                     return reply
+            timeouts += fault.is_late
+            if timeouts >= _TIMEOUTS:
+                raise fault.failure
             # A server that is busy with others' requests is well: it doesn't count.
             if fault.status not in _BUSY or throttle.answered == answered:
                 failures += 1
             if failures >= (_ATTEMPTS_BUSY if fault.status in _BUSY else _ATTEMPTS):
-                raise ModelError(f"{fault.failure} (given up after {failures} attempts)") from fault.failure
+                raise type(fault.failure)(f"{fault.failure} (given up after {failures} attempts)") from fault.failure
             not_before = time.monotonic() + _pause(failures)
 
     def _send(self, url: str, body: dict[str, Any] | None, timeout: float) -> Any:
@@ -134,7 +152,7 @@ class Client:
         elif isinstance(reason, ConnectionError):
             return _Passing(ModelError(f"{url}: the connection broke: {reason!r}"))
         elif isinstance(reason, TimeoutError) and has_connected:
-            return ModelError(f"{url} gave no answer in {timeout:g} s")
+            return _Passing(Unanswered(f"{url} gave no answer in {timeout:g} s"), is_late=True)
         elif isinstance(reason, TimeoutError):
             failure = ModelError(f"can't reach {url}: no connection in {min(timeout, _CONNECT_TIMEOUT):g} s")
         else:
@@ -202,7 +220,12 @@ def head(text: str) -> str:
 
 def _headers() -> dict[str, str]:
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
-    key = next((os.environ[name].strip() for name in _API_KEYS if os.environ.get(name)), None)
+    name = next((name for name in _API_KEYS if os.environ.get(name)), None)
+    if name is None:
+        return headers
+    key = os.environ[name].strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ModelError(f"{name} holds a character that no HTTP header may have")
     return headers | {"Authorization": f"Bearer {key}"} if key else headers
 
 
@@ -210,7 +233,7 @@ def _heed(fault: _Passing, number: int, throttle: Throttle) -> None:
     """Do for all requests what the server asked of this one. Raises ModelError where it asks for too much."""
     if fault.wish is not None and fault.wish > _LONGEST_WISH:
         raise ModelError(f"{fault.failure} (it asks to wait {fault.wish:.0f} s: try again then)") from fault.failure
-    if fault.status == _TOO_MANY:
+    if fault.status == _TOO_MANY or fault.is_late:
         throttle.cut(number)
     if fault.wish is not None:
         throttle.pause(fault.wish)
@@ -237,8 +260,10 @@ def _failure(url: str, error: urllib.error.HTTPError) -> Exception:
     elif error.code == 404 or 300 <= error.code < 400:
         hint = " (the address is that of the API's root, which mostly ends in /v1)"
     message = f"{url}: HTTP {error.code} {error.reason}{hint}: {head(text)}"
+    if error.code in _BUSY:
+        return _Passing(ModelError(message), error.code, _retry_after(error.headers))
     if error.code in _TRY_AGAIN:
-        return _Passing(ModelError(message), error.code, _retry_after(error.headers) if error.code in _BUSY else None)
+        return _Passing(Unanswered(message), error.code)
     return Rejected(message, text) if error.code in _INVALID else ModelError(message)
 
 
@@ -249,20 +274,22 @@ def _error(reply: Any) -> dict[str, Any]:
 
 
 def _too_long(text: str) -> PromptTooLong | None:
+    counts = _counts(text)
+    # A prompt that fits was refused for its token limit.
+    return PromptTooLong(*counts) if counts and counts[0] + MINIMAL_ANSWER > counts[1] else None
+
+
+def _counts(text: str) -> tuple[int, int] | None:
+    """Tokens of the prompt and of the context, as an error reply tells them."""
     try:
         error = _error(json.loads(text))
-        message = str(error["message"])
         if "n_prompt_tokens" in error and "n_ctx" in error:
-            prompt, context = int(error["n_prompt_tokens"]), int(error["n_ctx"])
-        else:
-            counts = _PROMPT.search(message), _CONTEXT.search(message)
-            if not counts[0] or not counts[1]:
-                return None
-            prompt, context = int(counts[0][1]), int(counts[1][1])
+            return int(error["n_prompt_tokens"]), int(error["n_ctx"])
+        message = str(error["message"])
     except (ValueError, KeyError, TypeError):
         return None
-    # A prompt that fits was refused for its token limit: then the server's own words say more.
-    return PromptTooLong(prompt, context) if prompt + MINIMAL_ANSWER > context else None
+    prompt, context = _PROMPT.search(message), _CONTEXT.search(message)
+    return (int(prompt[1] or prompt[2]), int(context[1])) if prompt and context else None
 
 
 def _retry_after(headers: Message) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any
 from pytest_llmcompiler.model import amx
 from pytest_llmcompiler.model.answer import ModelError, Sampling
 from pytest_llmcompiler.model.desk import Desk
-from pytest_llmcompiler.model.streams import Shape, Streams
+from pytest_llmcompiler.model.streams import BATCH, Shape, Streams
 from pytest_llmcompiler.model.weights import Weights
 
 _STREAMS_CPU, _STREAMS_GPU = 16, 64
@@ -102,11 +102,12 @@ def _shape(weights: Weights, n_ctx: int | None, streams: int | None) -> Shape:
     answers."""
     if n_ctx and n_ctx > weights.trained:
         raise ModelError(f"--llmc-n-ctx {n_ctx}: {weights.path} was made for contexts of {weights.trained} tokens")
-    fits = max(weights.free_bytes() // weights.token_bytes - _SPARE, 0)
+    each = weights.token_bytes + (0 if weights.gpu_layers else weights.score_bytes(BATCH))
+    fits = max(weights.free_bytes() // each - _SPARE, 0)
     context = n_ctx or weights.context
     if fits < context:
         raise ModelError(
-            f"{weights.path} needs {weights.token_bytes} bytes for each token, so there is memory for {fits} tokens "
+            f"{weights.path} needs {each} bytes for each token, so there is memory for {fits} tokens "
             f"beside it, and the context is to have {context}: lower --llmc-n-ctx"
         )
     wanted = streams or (_STREAMS_GPU if weights.gpu_layers else _STREAMS_CPU)

@@ -7,6 +7,7 @@ pytest does other things. It ends when its standard input does.
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ from pytest_llmcompiler.model.answer import ModelError, PromptTooLong, Question,
 from pytest_llmcompiler.model.backend import Backend
 from pytest_llmcompiler.model.desk import Desk
 from pytest_llmcompiler.model.store import Store, content_hash
+from pytest_llmcompiler.model.weights import parts
 
 
 class Owner:
@@ -75,7 +77,9 @@ class Owner:
         path, identity = Path(self._order["store"]), backend.identity()
         file = Path(self._order["spec"])
         if file.is_file():
-            identity["sha256"] = self._sha256 = content_hash(file, path)
+            hashes = [content_hash(part, path) for part in parts(file)]
+            whole = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+            identity["sha256"] = self._sha256 = whole
         return Store(path, identity, Sampling(**self._order["sampling"]), refresh=self._order["refresh"])
 
     def _answer(self, connection: Connection) -> None:

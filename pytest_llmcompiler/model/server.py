@@ -14,13 +14,15 @@ from typing import Any
 from pytest_llmcompiler.model.answer import Answer, ModelError, PromptTooLong, Question, Sampling, Stop
 from pytest_llmcompiler.model.desk import Desk, Job
 from pytest_llmcompiler.model.drawing import STOP, sample_seed
-from pytest_llmcompiler.model.http import Client, Rejected, complaint, head
+from pytest_llmcompiler.model.http import Client, Rejected, Unanswered, complaint, head
 from pytest_llmcompiler.model.shift import Meter, Shift
 from pytest_llmcompiler.model.throttle import Stopped, Throttle
 
 _MOST_AT_ONCE = 8
 """Samples of one request."""
 _GREETING_TIMEOUT = 30.0
+_LISTED = 20
+"""Models of a server that a message names."""
 _COMPLETIONS, _CHAT = "completions", "chat/completions"
 
 # Fields that a server may refuse, and what its complaint calls them (llama-server's own name for n is n_cmpl).
@@ -38,11 +40,13 @@ class ServerBackend:
         """Ask the server at `url` for its model.
 
         `url` is the API's root, which mostly ends in `/v1`: then completions are asked for. Or it is that with
-        `/completions` or `/chat/completions`. `timeout`: seconds for one answer. `in_flight`: requests at a time.
+        `/completions` or `/chat/completions`. Behind a `#` it names the model. `timeout`: seconds for one answer.
+        `in_flight`: requests at a time.
 
-        Raises ModelError where nothing usable answers there. Warns where the server has several models.
+        Raises ModelError where nothing usable answers there, or several models do and none is named.
         """
-        self._url = url.rstrip("/")
+        address, _, named = url.partition("#")
+        self._url = address.rstrip("/")
         root, self._endpoint = _split(self._url)
         self._client = Client(root)
         self._sampling = sampling
@@ -50,9 +54,11 @@ class ServerBackend:
         self._in_flight = in_flight
         self._refused: set[str] = set()
         """Optional fields that the server can't do with."""
+        self._room: dict[Question, int] = {}
+        """Tokens that a prompt leaves for an answer, where the server said so."""
         self._refusing = threading.Lock()
         self._meter = Meter()
-        self._name = self._first_model()
+        self._name = self._model(named)
 
     def describe(self) -> dict[str, Any]:
         """`name` is what the server calls its model."""
@@ -81,7 +87,7 @@ class ServerBackend:
     def close(self) -> None:
         """No connection is held open."""
 
-    def _first_model(self) -> str:
+    def _model(self, named: str) -> str:
         root = self._client.root
         reply = self._client.ask("models", None, _GREETING_TIMEOUT, Throttle(1))
         try:
@@ -90,11 +96,12 @@ class ServerBackend:
             raise ModelError(f"{root}/models lists no models: {head(json.dumps(reply))}") from error
         if not names:
             raise ModelError(f"{root} serves no model")
-        if len(names) > 1:
-            warnings.warn(
-                f"{root} serves {len(names)} models; the first, {names[0]}, answers", UserWarning, stacklevel=4
-            )
-        return names[0]
+        known = f"{', '.join(names[:_LISTED])}{', …' if len(names) > _LISTED else ''}"
+        if named and named not in names:
+            raise ModelError(f"{root} serves no model {named!r}, but {known}")
+        if len(names) > 1 and not named:
+            raise ModelError(f"{root} serves {len(names)} models: name one as {self._url}#{names[0]}; they are {known}")
+        return named or names[0]
 
     def _serve(self, shift: Shift) -> None:
         """What each thread does."""
@@ -127,20 +134,30 @@ class ServerBackend:
         except PromptTooLong as reason:
             shift.desk.refuse(left[0].question, reason)
             left.clear()
-        except Rejected as rejection:
-            if not self._do_without(_blamed(rejection.text, request), rejection):
-                raise
+        except Unanswered as fault:
+            if not (isinstance(fault, Rejected) and self._can_mend(request, left[0].question, fault)):
+                shift.refuse(left[0].question, fault)
+                left.clear()
         finally:
             shift.desk.put_back(left)
 
+    def _can_mend(self, request: dict[str, Any], question: Question, rejection: Rejected) -> bool:
+        """Whether a request that was rejected can be sent otherwise, as it is from now on."""
+        asked = request.get("max_tokens")
+        if asked and rejection.room and rejection.room < asked:
+            self._room[question] = rejection.room
+            return True
+        return self._do_without(_blamed(rejection.text, request), rejection)
+
     def _request(self, jobs: list[Job]) -> dict[str, Any]:
         question, sampling = jobs[0].question, self._sampling
+        limit = sampling.max_tokens
         request: dict[str, Any] = {
             "model": self._name,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             # Without a number servers fall back on 16 tokens; null is all that the context leaves.
-            "max_tokens": sampling.max_tokens,
+            "max_tokens": limit and min(limit, self._room.get(question, limit)),
             "stop": [STOP],
             "seed": sample_seed(sampling.seed, question.key, jobs[0].sample),
         }
@@ -160,7 +177,7 @@ class ServerBackend:
     ) -> Iterator[Answer]:
         """Send the request; yield what it gives for the samples, which may be fewer. Each has the seed that was sent.
 
-        Raises ModelError after the answers before one of no use.
+        Raises Unanswered after the answers before one of no use.
         """
         started = time.perf_counter()
         reply = self._client.ask(self._endpoint, request, self._timeout, throttle)
@@ -199,8 +216,8 @@ class ServerBackend:
             raise self._no_completion(reply)
         return text, "length" if finish == "length" else "stop"
 
-    def _no_completion(self, reply: Any) -> ModelError:
-        return ModelError(f"{self._client.root}/{self._endpoint} gave no completion: {head(json.dumps(reply))}")
+    def _no_completion(self, reply: Any) -> Unanswered:
+        return Unanswered(f"{self._client.root}/{self._endpoint} gave no completion: {head(json.dumps(reply))}")
 
     def _do_without(self, fields: set[str], rejection: Rejected) -> bool:
         """Leave optional fields out of the requests from now on. Whether there were any to leave out."""

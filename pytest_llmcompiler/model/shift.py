@@ -7,12 +7,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pytest_llmcompiler.model.answer import Answer
+from pytest_llmcompiler.model.answer import Answer, ModelError, Question
 from pytest_llmcompiler.model.desk import Desk, Job
 from pytest_llmcompiler.model.throttle import Throttle
 
 _GLANCE = 0.05
 """Seconds between two looks at whether the desk is closed."""
+_HOPELESS = 5
+"""Questions without an answer, and none with one between them, after which no other is expected to get one."""
 
 
 class Shift:
@@ -23,6 +25,8 @@ class Shift:
         self.throttle = Throttle(in_flight)
         self._changed = threading.Condition()
         self._busy = 0
+        self._in_vain: set[Question] = set()
+        """Those that were given up since the last answer."""
         self._is_over = False
         self._fault: Exception | None = None
 
@@ -45,8 +49,18 @@ class Shift:
     def deliver(self, job: Job, answer: Answer) -> None:
         """Hand in a sample, unless nobody is there any more to take it."""
         with self._changed:
+            self._in_vain.clear()
             if not self._is_over:
                 self.desk.deliver(job, answer)
+
+    def refuse(self, question: Question, fault: ModelError) -> None:
+        """Give a question up, and all others too where none gets an answer any more."""
+        self.desk.refuse(question, fault)
+        with self._changed:
+            self._in_vain.add(question)
+            is_hopeless = len(self._in_vain) >= _HOPELESS
+        if is_hopeless:
+            self.fail(fault)
 
     def fail(self, fault: Exception) -> None:
         """No more requests are to be sent."""

@@ -22,7 +22,7 @@ from pytest_llmcompiler.model.drawing import MINIMAL_ANSWER, sample_seed
 from pytest_llmcompiler.model.ending import Ending
 from pytest_llmcompiler.model.weights import Weights
 
-_BATCH = 512
+BATCH = 512
 """Tokens that are evaluated at once, at the most."""
 _WORTH_SHARING = 16
 """Tokens that two prompts must have in common at their head for one to borrow them."""
@@ -44,16 +44,28 @@ class Shape:
     streams: int
 
 
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """A question as the model reads it."""
+
+    question: Question
+    tokens: list[int]
+    draft: Draft | None
+
+
 @dataclass(eq=False)
 class _Held:
     """A prompt in memory, in a sequence of its own."""
 
-    question: Question
-    tokens: list[int]
+    asked: _Asked
     sequence: int
-    draft: Draft | None
     users: int = 0
     """Streams that go on from it."""
+
+    @property
+    def tokens(self) -> list[int]:
+        """The prompt's."""
+        return self.asked.tokens
 
 
 @dataclass(eq=False)
@@ -61,12 +73,14 @@ class _Stream:
     """A sample that is being written."""
 
     job: Job
+    asked: _Asked
     seed: int
     sampler: Any
     ending: Ending
     limit: int
     follower: Follower | None
-    started: float
+    started: float | None = None
+    """When the first token of it was asked for, by perf_counter."""
     written: list[int] = field(default_factory=list)
     held: _Held | None = None
     """The prompt; None while the stream waits."""
@@ -76,14 +90,12 @@ class _Stream:
     @property
     def position(self) -> int:
         """Of the last token, which is not evaluated yet."""
-        assert self.held is not None
-        return len(self.held.tokens) + len(self.written) - 1
+        return len(self.asked.tokens) + len(self.written) - 1
 
     @property
     def last(self) -> int:
         """The last token."""
-        assert self.held is not None
-        return self.written[-1] if self.written else self.held.tokens[-1]
+        return self.written[-1] if self.written else self.asked.tokens[-1]
 
 
 class _NoRoom(ModelError):
@@ -99,7 +111,7 @@ class Streams:
         self._drafts = drafts and weights.can_go_back
         self._context = _open(weights, shape)
         self._memory = _llama().llama_get_memory(self._context)
-        self._batch = _Batch(_BATCH)
+        self._batch = _Batch(BATCH)
         self._threads = weights.threads()
         self._drawers = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
         self._held: dict[Question, _Held] = {}
@@ -146,32 +158,29 @@ class Streams:
             if not jobs:
                 return
             question = jobs[0].question
-            tokens = self._prompt_tokens(question)
-            if len(tokens) + MINIMAL_ANSWER > self._shape.context:
-                desk.refuse(question, PromptTooLong(len(tokens), self._shape.context))
+            asked = self._asked(question)
+            if len(asked.tokens) + MINIMAL_ANSWER > self._shape.context:
+                desk.refuse(question, PromptTooLong(len(asked.tokens), self._shape.context))
                 continue
-            draft = self._draft(question)
-            self._waiting += [self._stream(job, len(tokens), draft) for job in jobs]
+            self._waiting += [self._stream(job, asked) for job in jobs]
 
-    def _prompt_tokens(self, question: Question) -> list[int]:
-        held = self._held.get(question)
-        return held.tokens if held else self._weights.tokens(question.text, start=True)
-
-    def _draft(self, question: Question) -> Draft | None:
+    def _asked(self, question: Question) -> _Asked:
         held = self._held.get(question)
         if held:
-            return held.draft
-        return Draft(self._weights.tokens(question.draft, start=False)) if self._drafts and question.draft else None
+            return held.asked
+        tokens = self._weights.tokens(question.text, start=True)
+        has_draft = self._drafts and question.draft
+        draft = Draft(self._weights.tokens(question.draft, start=False)) if has_draft else None
+        return _Asked(question, tokens, draft)
 
-    def _stream(self, job: Job, prompt: int, draft: Draft | None) -> _Stream:
+    def _stream(self, job: Job, asked: _Asked) -> _Stream:
         seed = sample_seed(self._sampling.seed, job.question.key, job.sample)
-        limit = self._shape.context - prompt
+        limit = self._shape.context - len(asked.tokens)
         if self._sampling.max_tokens is not None:
             limit = min(limit, self._sampling.max_tokens)
         return _Stream(
-            *(job, seed, _sampler(self._sampling, seed), Ending(job.question.function), limit),
-            Follower(draft) if draft else None,
-            time.perf_counter(),
+            *(job, asked, seed, _sampler(self._sampling, seed), Ending(job.question.function), limit),
+            Follower(asked.draft) if asked.draft else None,
         )
 
     def _admit(self) -> None:
@@ -191,11 +200,10 @@ class Streams:
 
     def _has_room(self, stream: _Stream) -> bool:
         """Whether a stream can run beside those that do; prompts that nobody needs are forgotten for it."""
-        question = stream.job.question
-        held = self._held.get(question)
+        held = self._held.get(stream.job.question)
         needed = len(stream.written) + self._expected(stream) + sum(map(self._expected, self._running))
         if not held:
-            return self._make_room(needed + len(self._prompt_tokens(question)))
+            return self._make_room(needed + len(stream.asked.tokens))
         held.users += 1  # or its own prompt could be forgotten for it
         has = self._make_room(needed)
         held.users -= 1
@@ -208,7 +216,8 @@ class Streams:
 
     def _start(self, stream: _Stream) -> None:
         """Let a stream run. Raises _NoRoom, and then it does not."""
-        held = self._hold(stream.job.question)
+        stream.started = stream.started or time.perf_counter()
+        held = self._hold(stream.asked)
         stream.held, stream.sequence = held, self._sequences.pop()
         held.users += 1
         ready = len(held.tokens) - 1
@@ -221,32 +230,32 @@ class Streams:
             raise
         self._running.append(stream)
 
-    def _hold(self, question: Question) -> _Held:
+    def _hold(self, asked: _Asked) -> _Held:
         """The question's prompt in memory, all but its last token.
 
         Each sample evaluates that one alone, the first sample too: evaluated in another batch the logits would
         differ in the last bits, and with them now and then the answer.
         """
-        held = self._held.pop(question, None)
+        held = self._held.pop(asked.question, None)
         if held is None:
-            tokens, draft = self._prompt_tokens(question), self._draft(question)
+            tokens = asked.tokens
             # A step looks at all that is in memory, needed or not: one that nobody needs is kept for its head alone.
             while self._unneeded() > 1 or len(self._held) >= self._shape.streams or not self._make_room(len(tokens)):
                 if not self._forget():
                     break
-            held = _Held(question, tokens, self._sequences.pop(), draft)
+            held = _Held(asked, self._sequences.pop())
             shared = self._borrow(held)
             try:
                 self._evaluate(held.sequence, tokens[shared:-1], shared)
             except _NoRoom:
                 self._clear(held.sequence)
                 raise
-        self._held[question] = held
+        self._held[asked.question] = held
         return held
 
     def _borrow(self, held: _Held) -> int:
         """Take over the head that another prompt has in common, where that is worth it; its length in tokens."""
-        lengths = {_common(held.tokens, other.tokens): other for other in self._held.values()}
+        lengths = {_common(held.tokens, other.tokens): other for other in self._held.values() if self._is_whole(other)}
         most = min(max(lengths, default=0), len(held.tokens) - 1)
         if most < _WORTH_SHARING or self._shape.streams == 1 or not self._weights.can_go_back:
             return 0
@@ -254,6 +263,10 @@ class Streams:
         most = min(most, len(other.tokens) - 1)
         _llama().llama_memory_seq_cp(self._memory, other.sequence, held.sequence, 0, most)
         return most
+
+    def _is_whole(self, held: _Held) -> bool:
+        """Whether all of a prompt is still in memory: a model with a sliding window forgets what lies before it."""
+        return int(_llama().llama_memory_seq_pos_min(self._memory, held.sequence)) == 0
 
     # -- memory
 
@@ -265,10 +278,12 @@ class Streams:
         return sum(not held.users for held in self._held.values())
 
     def _make_room(self, tokens: int) -> bool:
-        """Forget prompts that nobody needs until so many tokens fit; whether they do."""
+        """Forget prompts that nobody needs until so many tokens fit; whether they do. If not, nothing is forgotten."""
+        spare = sum(len(held.tokens) for held in self._held.values() if not held.users)
+        if self._used() - spare + tokens > self._shape.cells:
+            return False
         while self._used() + tokens > self._shape.cells:
-            if not self._forget():
-                return False
+            self._forget()
         return True
 
     def _forget(self) -> bool:
@@ -277,7 +292,7 @@ class Streams:
         if held is None:
             return False
         self._clear(held.sequence)
-        del self._held[held.question]
+        del self._held[held.asked.question]
         return True
 
     def _clear(self, sequence: int, start: int = -1) -> None:
@@ -321,7 +336,7 @@ class Streams:
     def _propose(self) -> list[tuple[int, int, int]]:
         """The step's batch: each stream's last token and what may come after it, as (token, position, sequence)."""
         running = max(len(self._running), 1)
-        most = _BATCH // running - 1
+        most = BATCH // running - 1
         spare = (_SPARE_GPU if self._weights.gpu_layers else _SPARE_CPU) / running
         rows = []
         for stream in self._running:
@@ -382,8 +397,7 @@ class Streams:
         return "length" if len(stream.written) >= stream.limit else None
 
     def _finish(self, stream: _Stream, stop: Stop) -> Answer:
-        assert stream.held is not None
-        prompt = len(stream.held.tokens)
+        assert stream.started is not None
         self._leave(stream)
         _llama().llama_sampler_free(stream.sampler)
         self._answers += 1
@@ -392,7 +406,7 @@ class Streams:
             text=stream.ending.text,
             sample=stream.job.sample,
             stop=stop,
-            prompt_tokens=prompt,
+            prompt_tokens=len(stream.asked.tokens),
             answer_tokens=len(stream.written),
             seconds=round(time.perf_counter() - stream.started, 3),
             seed=stream.seed,
@@ -402,8 +416,8 @@ class Streams:
 
     def _evaluate(self, sequence: int, tokens: Sequence[int], start: int) -> None:
         """Put tokens into memory, from a position on. Raises _NoRoom."""
-        for first in range(0, len(tokens), _BATCH):
-            rows = [(token, start + first + i, sequence) for i, token in enumerate(tokens[first : first + _BATCH])]
+        for first in range(0, len(tokens), BATCH):
+            rows = [(token, start + first + i, sequence) for i, token in enumerate(tokens[first : first + BATCH])]
             while not self._decode(rows, logits=False):
                 if not self._forget():
                     raise _NoRoom(f"llama.cpp has no room for a prompt of {start + len(tokens)} tokens")
@@ -448,8 +462,8 @@ def _open(weights: Weights, shape: Shape) -> Any:
     llama = _llama()
     params = llama.llama_context_default_params()
     # llama.cpp takes no batch that is larger than the context.
-    params.n_ctx, params.n_seq_max = max(shape.cells, _BATCH), 2 * shape.streams
-    params.n_batch = params.n_ubatch = _BATCH
+    params.n_ctx, params.n_seq_max = max(shape.cells, BATCH), 2 * shape.streams
+    params.n_batch = params.n_ubatch = BATCH
     params.n_threads = params.n_threads_batch = weights.threads()
     # One pool of cells for all: only so do samples share their prompt's.
     params.kv_unified = True

@@ -21,6 +21,7 @@ _TINY = 50_000_000
 """Below this size in bytes a model's threads spend longer waiting for each other than working."""
 
 _REBUILD = 'CMAKE_ARGS="-DGGML_CUDA=on" pip install --force-reinstall --no-cache-dir llama-cpp-python'
+_CGROUP = Path("/sys/fs/cgroup")
 _ROOM = 0.9
 """How much of the free memory is used."""
 
@@ -40,7 +41,9 @@ class Weights:
         except (ImportError, OSError, RuntimeError) as error:
             raise ModelError(f"llama-cpp-python can't be imported ({error}): install it again") from error
 
-        self.path, self.size = path, path.stat().st_size
+        self.path, self.size = path, sum(part.stat().st_size for part in parts(path))
+        # Now, since afterwards nobody can tell which of the weights are only cached files and which are copies.
+        self._free = _memory()
         self.offloads = _offloads(gpu_layers)
         self._asked = gpu_layers
         llama_cpp.llama_backend_init()
@@ -159,10 +162,17 @@ class Weights:
         """Threads to compute with: one for a small model, else all cores that this process may use."""
         return 1 if self.size < _TINY else cores()
 
+    def score_bytes(self, rows: int) -> int:
+        """What attention takes for each token in memory beside the KV cache, in bytes, where so many rows are evaluated
+        at once: a number of 32 bits for each row and head. With flash attention it takes none."""
+        import llama_cpp
+
+        return 4 * rows * int(llama_cpp.llama_model_n_head(self.model))
+
     def free_bytes(self) -> int:
         """Memory that is left for contexts: of the GPUs where layers are there, else of the machine."""
         on_gpu = sum(free for free, _ in _gpu_memory()) if self.gpu_layers else 0
-        return int(_ROOM * (on_gpu or max(_memory() - self.size, 0)))
+        return int(_ROOM * (on_gpu or max(self._free - self.size, 0)))
 
     def close(self) -> None:
         """Free the memory."""
@@ -171,7 +181,12 @@ class Weights:
         llama_cpp.llama_model_free(self.model)
 
     def _check_memory(self) -> None:
-        """Raise ModelError where the GPUs have no room for all that is to go there."""
+        """Raise ModelError where the GPUs, or without them the machine, have no room for all that is to go there."""
+        if not self.offloads and self.size > _ROOM * self._free:
+            raise ModelError(
+                f"{self.path} has {_gigabytes(self.size)}, and {_gigabytes(self._free)} of memory are free: take a "
+                "file that is quantised more, or a server (--llmc-model http://…)"
+            )
         free = sum(free for free, _ in _gpu_memory()) if self.offloads and (self._asked or -1) < 0 else 0
         if free and self.size > _ROOM * free:
             share = int(_ROOM * free / self.size * 100)
@@ -181,11 +196,24 @@ class Weights:
             )
 
 
+def parts(path: Path) -> list[Path]:
+    """The files that a model is in: llama.cpp finds the others by the name of the first. Raises ModelError where one is
+    missing. Source of the names: llama_split_path in llama.h."""
+    split = re.fullmatch(r"(.*)-00001-of-(\d{5})\.gguf", path.name)
+    if not split:
+        return [path]
+    found = [path.with_name(f"{split[1]}-{number:05}-of-{split[2]}.gguf") for number in range(1, int(split[2]) + 1)]
+    missing = [one for one in found if not one.is_file()]
+    if missing:
+        raise ModelError(f"{path} is the first of {len(found)} files, and there is no {missing[0]}")
+    return found
+
+
 def cores() -> int:
     """Cores that this process may use: threads beyond them wait for each other."""
     allowed = len(os.sched_getaffinity(0))
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        quota, period = (_CGROUP / "cpu.max").read_text().split()
         return allowed if quota == "max" else max(1, min(allowed, int(quota) // int(period)))
     except (OSError, ValueError):
         return allowed
@@ -196,10 +224,13 @@ def _memory() -> int:
     lines = Path("/proc/meminfo").read_text().splitlines()
     free = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     try:
-        group = Path("/sys/fs/cgroup")
-        most, used = ((group / f"memory.{name}").read_text().strip() for name in ("max", "current"))
-        return free if most == "max" else max(0, min(free, int(most) - int(used)))
-    except (OSError, ValueError):
+        most, used = ((_CGROUP / f"memory.{name}").read_text().strip() for name in ("max", "current"))
+        if most == "max":
+            return free
+        counts = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+        cached = int(counts["active_file"]) + int(counts["inactive_file"])
+        return max(0, min(free, int(most) - int(used) + cached))
+    except (OSError, ValueError, KeyError):
         return free
 
 

@@ -156,14 +156,15 @@ _BY = ("passes", "label")
 
 def _recorded(path: Path) -> list[Tally]:
     records = read(path)
+    samples = max((record["sample"] for record in records), default=0) + 1
     for record in records:
-        _check(path, record)
+        _check(path, record, samples)
     return tally(records)
 
 
-def _check(path: Path, record: dict[str, Any]) -> None:
+def _check(path: Path, record: dict[str, Any], samples: int) -> None:
     if record.get("verdict") not in KINDS or not isinstance(record.get("detail"), dict):
         raise ModelError(
             f"{path} holds samples that were not judged: judge them first, with "
-            f"`pytest --llmc-model replay:{path} --llmc-record judged.jsonl`"
+            f"`pytest --llmc-model replay:{path} --llmc-samples {samples} --llmc-record judged.jsonl`"
         )

@@ -14,5 +14,7 @@ def header_lines(facts: dict[str, Any], compiler: str, target: str) -> list[str]
     if "gpu" in facts:
         where = f"{facts['gpu_layers']} of {facts['layers']} layers on the GPU" if facts["gpu"] else "all on the CPU"
         words.append(f"{where}, context {facts['context']} tokens")
+    if "answers" in facts:
+        words.append(f"{facts['answers']} answers")
     other = [f"llmc: target {target}"] if target != DEFAULT else []
     return [f"llmc: model {', '.join(words)}", f"llmc: reference {compiler}", *other]

@@ -36,8 +36,11 @@ class Page:
     def __init__(self, path: Path) -> None:
         """Raises OSError where `path` can't be written."""
         path.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not path.exists()
         with path.open("ab"):
             pass
+        if is_new:  # until there is something to show
+            path.unlink()
         self.path = path
         self.is_written = False
         self._sheets: dict[tuple[str, ...], Sheet] = {}

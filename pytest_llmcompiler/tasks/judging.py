@@ -23,6 +23,8 @@ _KEPT = 64
 """Questions whose expected answers are kept in two forms: some kilobytes each."""
 _SMALLEST = "Oz"
 """The pass list that others are held against."""
+_JudgeOf = Callable[[str], Verdict]
+"""What judges assembly."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,9 @@ class Asked:
     """What the answer says of itself: `instructions` and `size`."""
 
 
-def judged(bench: Bench, asked: Asked, text: str, *, scene: bool = False) -> Verdict:
-    """Judge the text of an answer: assembly, IR or a pass list, as the task has it. Raises what `Bench.judge` does.
+def judged(bench: Bench, asked: Asked, text: str, *, explain: bool = True, scene: bool = False) -> Verdict:
+    """Judge the text of an answer: assembly, IR or a pass list, as the task has it. `explain` and `scene` are those of
+    `Bench.judge`, which says what is raised.
 
     What is known beside the verdict is in its `detail`: see `record.schema.json`.
     """
@@ -47,11 +50,11 @@ def judged(bench: Bench, asked: Asked, text: str, *, scene: bool = False) -> Ver
     reference = bench.reference
     if asked.task != "asm" and reference.is_beyond_llvmlite(reference.extracted(bench.function)):
         return Verdict("inconclusive", f"it holds assembly, which is not lowered for {reference.target.name} here")
-    return _TASKS[asked.task](bench, asked, text, scene)
+    return _TASKS[asked.task](bench, asked, text, functools.partial(bench.judge, explain=explain, scene=scene))
 
 
-def _assembly(bench: Bench, asked: Asked, text: str, scene: bool) -> Verdict:
-    verdict = bench.judge(text, scene=scene)
+def _assembly(bench: Bench, asked: Asked, text: str, judge: _JudgeOf) -> Verdict:
+    verdict = judge(text)
     if not asked.promised:
         return verdict
     # The count in the prompt is one of IR, and so is the one that the models answer with.
@@ -59,21 +62,21 @@ def _assembly(bench: Bench, asked: Asked, text: str, scene: bool) -> Verdict:
     return _held_to_promise(verdict, asked, expected and expected[0], lowering.size_of(text, bench.reference.target))
 
 
-def _ir(bench: Bench, asked: Asked, text: str, scene: bool) -> Verdict:
+def _ir(bench: Bench, asked: Asked, text: str, judge: _JudgeOf) -> Verdict:
     try:
         made = lowering.lowered(text, optimiser.level_of(asked.passes), bench.reference.target)
     except lowering.RefusedError as error:
         return _refused(error, text)
     if made.holds_assembly and " asm " not in bench.reference.extracted(bench.function):
         return Verdict("assemble", "it holds assembly, which is no answer to a question for IR")
-    verdict = _traced_back(_lowered(bench, made, scene), asked, text, bench.reference.target)
+    verdict = _traced_back(_lowered(judge, made), asked, text, bench.reference.target)
     verdict.detail["ir"] = _likeness(bench, asked.passes, text, made)
     if asked.task == "disassemble":
         verdict.detail["round_trip"] = _round_trip(bench, asked.passes, made.assembly)
     return _held_to_promise(verdict, asked, made.instructions, made.size)
 
 
-def _tune(bench: Bench, asked: Asked, text: str, scene: bool) -> Verdict:
+def _tune(bench: Bench, asked: Asked, text: str, judge: _JudgeOf) -> Verdict:
     reference, function, passes = bench.reference, bench.function, text.strip()
     before, seconds = reference.extracted(function), lowering.SECONDS
     try:
@@ -82,7 +85,7 @@ def _tune(bench: Bench, asked: Asked, text: str, scene: bool) -> Verdict:
     except (optimiser.PassListError, optimiser.OptimiserError, lowering.RefusedError) as error:
         line = text[: len(text) - len(text.lstrip())].count("\n") + 1
         return Verdict("assemble", " ".join(str(error).split()), tuple(quoted(text, line)), {"line": line})
-    verdict = _lowered(bench, made, scene)
+    verdict = _lowered(judge, made)
     _, least = reference.optimised_sizes(function, _SMALLEST)
     verdict.detail["tune"] = {
         "passes": passes,
@@ -93,7 +96,7 @@ def _tune(bench: Bench, asked: Asked, text: str, scene: bool) -> Verdict:
     return _held_to_promise(verdict, asked, made.instructions, made.size)
 
 
-_TASKS: dict[Task, Callable[[Bench, Asked, str, bool], Verdict]] = {
+_TASKS: dict[Task, Callable[[Bench, Asked, str, _JudgeOf], Verdict]] = {
     "asm": _assembly,
     "ir": _ir,
     "tune": _tune,
@@ -109,9 +112,9 @@ def _refused(error: lowering.RefusedError, text: str) -> Verdict:
     return Verdict("assemble", f"{place}{error}", evidence, {"line": error.line, "column": error.column})
 
 
-def _lowered(bench: Bench, made: lowering.Lowered, scene: bool) -> Verdict:
+def _lowered(judge: _JudgeOf, made: lowering.Lowered) -> Verdict:
     """The verdict on the assembly that LLVM made of an answer; it is told whose lines are meant."""
-    verdict = bench.judge(made.assembly, scene=scene)
+    verdict = judge(made.assembly)
     evidence = verdict.evidence
     if any(" line " in words for words in (verdict.message, *evidence)):
         evidence = (*evidence, "  lines     are those of the assembly that LLVM makes of the answer")
