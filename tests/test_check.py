@@ -64,10 +64,16 @@ def test_source_as_text_and_as_a_path(tmp_path: Path) -> None:
     assert check("int f(int x) { return x; }", "f", "f: movl %edi, %eax\n ret", examples=10).passed
 
 
-def test_a_verdict_without_its_explanation() -> None:
-    wrong = GOOD.replace("digits:\n", "digits:\n cmpl $5000, %edi\n jg 3f\n") + "3: movl $-1, %eax\n ret\n"
+def test_a_verdict_without_its_explanation(compiled: Compile) -> None:
+    wrong = compiled(SOURCE).assembly("digits", "O0").replace("\tidivl", "\tmovl\t$11, %ecx\n\tidivl")
     told, untold = (check(SOURCE, "digits", wrong, examples=40, explain=explain) for explain in (True, False))
     assert told.kind == untold.kind == "mismatch"
+    assert "parts" in told.detail and "parts" not in untold.detail
+
+
+def test_a_failure_is_told_by_a_small_input() -> None:
+    wrong = GOOD.replace("digits:\n", "digits:\n cmpl $5000, %edi\n jg 3f\n") + "3: movl $-1, %eax\n ret\n"
+    told, untold = (check(SOURCE, "digits", wrong, examples=40, explain=explain) for explain in (True, False))
     assert told.detail["input"] == ["x = 5001"] != untold.detail["input"]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from hypothesis import HealthCheck, Phase, assume, given, seed, settings
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 
 from pytest_llmcompiler.inputs.feedback import closed, grown, terminated
-from pytest_llmcompiler.inputs.mutate import Lead, Mutator, lead, lengthened
+from pytest_llmcompiler.inputs.mutate import Lead, Mutator, lead, lengthened, simpler
 from pytest_llmcompiler.inputs.place import LARGE
 from pytest_llmcompiler.inputs.provider import BACKEND
 from pytest_llmcompiler.inputs.value import Input, objects
@@ -355,8 +355,8 @@ def shrink(
     calls = 0
     seen: dict[Input, bool] = {}
 
-    def step(made: Input) -> None:
-        nonlocal best, calls
+    def is_failing(made: Input) -> bool:
+        nonlocal calls
         if made not in seen:
             calls += 1
             if calls > most:
@@ -365,13 +365,23 @@ def shrink(
                 seen[made] = fails(made)
             except Exception as fault:
                 raise _Enough from fault
-        if seen[made]:
+        return seen[made]
+
+    def step(made: Input) -> None:
+        nonlocal best
+        if is_failing(made):
             best = made
             raise AssertionError
 
     with contextlib.suppress(AssertionError):
         _search(inputs, step, 2 * examples, random_seed, (Phase.generate, Phase.shrink))
-    return best if weight(best) <= weight(first) else first
+    if weight(best) > weight(first):
+        best = first
+    # Of numbers that are drawn from a list, as those that the program itself holds, hypothesis tries no smaller ones.
+    with _told_apart():
+        while simple := next(filter(is_failing, simpler(best)), None):
+            best = simple
+    return best
 
 
 def weight(made: Input) -> tuple[int, int]:
@@ -402,9 +412,15 @@ def _search(
     def run(made: Input) -> None:
         step(made)
 
+    with _told_apart(), contextlib.suppress(Unsatisfiable):
+        run()
+
+
+@contextlib.contextmanager
+def _told_apart() -> Iterator[None]:
+    """What ends with _Enough has ended, unless a fault was the cause: that is raised."""
     try:
-        with contextlib.suppress(Unsatisfiable):
-            run()
+        yield
     except _Enough as end:
         if end.__cause__:
             raise end.__cause__ from None

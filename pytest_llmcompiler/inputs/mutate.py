@@ -16,6 +16,8 @@ _MOST_LEAVES = 256
 """Numbers of an input that are looked at."""
 _LONGEST = 512
 """Bytes that an object may grow to, if it is not longer already."""
+_MANY = 255
+"""Numbers up to this are small enough to be told, and often count something that would have to go with them."""
 _FACTORS = (1, -1, *range(2, 13), 16, 24, 31, 32, 60, 64, 100, 256, 1000)
 """What numbers are multiplied with, before they are compared, more often than with anything else."""
 _HIGHER = (1 << 8, 1 << 16, 1 << 32)
@@ -204,6 +206,21 @@ def lengthened(start: Lead, count: int) -> Input | None:
         if counted and leaf.value == counted[0]:
             made = _with(made, leaf, count)
     return made if chosen else None
+
+
+def simpler(made: Input) -> Iterator[Input]:
+    """Inputs that there is less to say of: without one of the globals, or with one large number nearer to zero, the
+    nearest first."""
+    for number, (_, held) in enumerate(made.globals):
+        if not held.links:  # other pointers may lead to what those lead to
+            yield replace(made, globals=made.globals[:number] + made.globals[number + 1 :])
+    for leaf, _ in zip(_leaves(made), range(_MOST_LEAVES)):
+        bits = 8 * leaf.type.size
+        value = leaf.value - (1 << bits if leaf.type.signed and leaf.value >> (bits - 1) else 0)
+        size, sign = abs(value), 1 if value > 0 else -1
+        if size > _MANY:
+            for shift in range(size.bit_length()):
+                yield _with(made, leaf, sign * (size - (size >> shift)))
 
 
 def _leaves(made: Input) -> Iterator[_Leaf]:

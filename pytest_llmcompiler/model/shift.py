@@ -60,7 +60,7 @@ class Shift:
             self._in_vain.add(question)
             is_hopeless = len(self._in_vain) >= _HOPELESS
         if is_hopeless:
-            self.fail(fault)
+            self.fail(ModelError(f"{_HOPELESS} questions one after the other got no answer; of the last: {fault}"))
 
     def fail(self, fault: Exception) -> None:
         """No more requests are to be sent."""
