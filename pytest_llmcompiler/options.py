@@ -136,7 +136,9 @@ OPTIONS = (
     Option("max_tokens", _positive, None, "N", "tokens of one answer (default: what the context leaves)"),
     Option("n_ctx", _positive, None, "N", "context in tokens (default: what the model was trained for, at most 16384)"),
     Option("gpu_layers", int, None, "N", "layers on the GPU (default: all, where the build can)"),
-    Option("streams", _positive, None, "N", "answers that llama.cpp writes at once (default: 64 on a GPU, 16 else)"),
+    Option(
+        "streams", _positive, None, "N", "answers that llama.cpp writes at once (default: 64 on a GPU, 2 to 16 else)"
+    ),
     Option(
         *("drafts", _one_of("on", "off"), "on", "on|off"),
         "propose the reference's answer to llama.cpp: faster, and answers change by rounding alone (default on)",

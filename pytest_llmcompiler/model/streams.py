@@ -26,7 +26,7 @@ BATCH = 512
 """Tokens that are evaluated at once, at the most."""
 _WORTH_SHARING = 16
 """Tokens that two prompts must have in common at their head for one to borrow them."""
-_USUAL = 512
+USUAL = 512
 """Tokens that an answer is expected to have where nothing is known of it."""
 _SPARE_CPU, _SPARE_GPU = 3, 100
 """What a step costs beside the time of its tokens, in tokens: two CPU cores with 100 million parameters take 13 ms and
@@ -211,7 +211,7 @@ class Streams:
 
     def _expected(self, stream: _Stream) -> int:
         """Tokens that a stream is still expected to write."""
-        usual = self._tokens // self._answers if self._answers else _USUAL
+        usual = self._tokens // self._answers if self._answers else USUAL
         return max(min(usual, stream.limit) - len(stream.written), 1)
 
     def _start(self, stream: _Stream) -> None:

@@ -162,6 +162,15 @@ class Weights:
         """Threads to compute with: one for a small model, else all cores that this process may use."""
         return 1 if self.size < _TINY else cores()
 
+    @property
+    def tokens_as_work(self) -> float:
+        """How many tokens in memory it takes as long to attend to as to go through the weights: parameters over the
+        products of keys, queries, scores and values for one token."""
+        import llama_cpp
+
+        width = int(llama_cpp.llama_model_n_embd(self.model))
+        return float(llama_cpp.llama_model_n_params(self.model)) / (2 * (self.layers - 1) * width)
+
     def score_bytes(self, rows: int) -> int:
         """What attention takes for each token in memory beside the KV cache, in bytes, where so many rows are evaluated
         at once: a number of 32 bits for each row and head. With flash attention it takes none."""
