@@ -41,7 +41,7 @@ def opened(path: Path, sampling: Sampling = SAMPLING, **how: Any) -> Iterator[tu
     with warnings.catch_warnings():
         # On a machine with a GPU a CPU build warns: not what these tests are about.
         warnings.simplefilter("ignore", UserWarning)
-        backend = LlamaBackend(path, sampling, **how)
+        backend = LlamaBackend(path, sampling, **{"streams": 16, **how})
     desk = Desk()
 
     def work() -> None:
@@ -108,6 +108,16 @@ def test_it_says_what_it_is(gguf: Path) -> None:
     assert (described["gpu_layers"] > 0) == described["gpu"]
     assert described["sampling"] == {"temperature": 1.0, "top_p": 0.95, "seed": 1}
     assert described["llama_cpp_python"].count(".") == 2
+
+
+@pytest.mark.parametrize(("work", "streams"), [(100, 2), (933, 3), (7280, 8), (10**6, 16)])
+def test_on_a_cpu_there_are_as_many_streams_as_attention_to_all_is_worth(
+    gguf: Path, monkeypatch: pytest.MonkeyPatch, work: float, streams: int
+) -> None:
+    monkeypatch.setattr(Weights, "tokens_as_work", work)
+    backend = LlamaBackend(gguf, SAMPLING, gpu_layers=0)
+    assert backend.describe()["streams"] == streams
+    backend.close()
 
 
 def test_answers_are_numbered_counted_and_timed(gguf: Path) -> None:
