@@ -31,6 +31,8 @@ class Option:
     help: str
     repeatable: bool = False
     """The flag may be given several times; that is the same as once, with commas between."""
+    listed: bool = False
+    """The value may be several with commas between, and that of the ini key a list."""
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -119,14 +121,14 @@ OPTIONS = (
         "who answers: FILE.gguf, http://HOST:PORT/v1[#MODEL], replay:FILE.jsonl, reference (clang itself), or tiny",
     ),
     Option("samples", _positive, 1, "N", "answers for each item (default 1)"),
-    Option("pass_k", _counts, (1,), "K,K", "report pass@k for these k (default 1)"),
+    Option("pass_k", _counts, (1,), "K,K", "report pass@k for these k (default 1)", listed=True),
     Option(
         *("require", _require, 0.0, "any|all|RATE|none"),
         "samples of an item that must pass for it to pass; none: no item fails (default any)",
     ),
     Option(
         *("fail_under", _thresholds, {}, "pass@K=SHARE"),
-        *("fail the session where pass@k over all items is lower; several with commas, or the flag again", True),
+        *("fail the session where pass@k over all items is lower; several with commas, or the flag again", True, True),
     ),
     Option("baseline", Path, None, "FILE", "fail only what got worse than FILE says"),
     Option("update_baseline", _switch, False, "", "write how items do to the file of --llmc-baseline; no item fails"),
@@ -151,11 +153,13 @@ OPTIONS = (
     Option(
         *("task", _tasks, ("asm",), ",".join(TASKS)),
         "what is asked for: assembly, optimised IR, a pass list, the IR of assembly; an item for each (default asm)",
+        listed=True,
     ),
-    Option("passes", _names, ("O0",), "O0,O2", "pass lists in the prompt, an item for each (default O0)"),
+    Option("passes", _names, ("O0",), "O0,O2", "pass lists in the prompt, an item for each (default O0)", listed=True),
     Option(
         *("prompt", _templates, (), "NAME|FILE,…"),
         "prompt templates, an item for each; they are compared in the end (default: meta, for tiny its own)",
+        listed=True,
     ),
     Option(
         *("syntax", _one_of("att", "intel"), "att", "att|intel"),
@@ -242,7 +246,7 @@ def add_options(parser: pytest.Parser) -> None:
         if not option.metavar:
             form = {"action": "store_const", "const": "on"}
         group.addoption(flag, dest=f"llmc_{option.name}", default=None, help=option.help, **form)
-        parser.addini(f"llmc_{option.name}", option.help, default="")
+        parser.addini(f"llmc_{option.name}", option.help, type="linelist" if option.listed else "string", default="")
     group.addoption("--llmc-compare", nargs=2, metavar=("A.jsonl", "B.jsonl"), help=COMPARE)
     parser.addini("llmc_cases", "folders whose .c and .ll files are cases", type="paths", default=[])
 
@@ -309,7 +313,7 @@ def _hypothesis_examples() -> int | None:
 
 
 def _ini(config: pytest.Config, name: str) -> str:
-    """The text of an ini key; a list of TOML's is the same as its values with commas between."""
+    """The text of an ini key; a list is the same as its values with commas between."""
     value = config.getini(name)
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 

@@ -169,7 +169,7 @@ def test_streams_that_give_way_go_on_later(gguf: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Streams, "_give_way", counted)
     monkeypatch.setattr("pytest_llmcompiler.model.llama._EACH", 16)
-    monkeypatch.setattr("pytest_llmcompiler.model.streams._USUAL", 1)
+    monkeypatch.setattr("pytest_llmcompiler.model.streams.USUAL", 1)
     assert_alike(ask_all(gguf, [question], 8, n_ctx=140, streams=8), expected)
     assert any(ways)
 
@@ -180,7 +180,7 @@ def test_streams_of_two_questions_that_give_way(
 ) -> None:
     """The prompt of the one that waits must not be forgotten to make room for that very one."""
     path = write_random_gguf(tmp_path / "endless.gguf", endless=True)
-    monkeypatch.setattr("pytest_llmcompiler.model.streams._USUAL", 50)
+    monkeypatch.setattr("pytest_llmcompiler.model.streams.USUAL", 50)
     questions = [ask(f"f{size}", "".join(chr(33 + (i * i * 7) % 90) for i in range(size))) for size in sizes]
     # 1472 tokens of context, 1024 for the other stream and 64 to spare are as many as llama.cpp itself would take.
     made = ask_all(path, questions, 1, Sampling(0.0), n_ctx=1472, streams=2, drafts=False)
