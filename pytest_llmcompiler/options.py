@@ -246,7 +246,8 @@ def add_options(parser: pytest.Parser) -> None:
         if not option.metavar:
             form = {"action": "store_const", "const": "on"}
         group.addoption(flag, dest=f"llmc_{option.name}", default=None, help=option.help, **form)
-        parser.addini(f"llmc_{option.name}", option.help, type="linelist" if option.listed else "string", default="")
+        kind: Literal["linelist", "string"] = "linelist" if option.listed else "string"
+        parser.addini(f"llmc_{option.name}", option.help, kind, default="")
     group.addoption("--llmc-compare", nargs=2, metavar=("A.jsonl", "B.jsonl"), help=COMPARE)
     parser.addini("llmc_cases", "folders whose .c and .ll files are cases", type="paths", default=[])
 
