@@ -173,13 +173,7 @@ OPTIONS = (
         *("target", _one_of(*names()), DEFAULT, "NAME"),
         f"what code is judged for: {' or '.join(names())} (default {DEFAULT})",
     ),
-    Option(
-        "clang",
-        str,
-        None,
-        "PATH",
-        "a system clang that makes IR of C; code is still made by the bundled one",
-    ),
+    Option("clang", str, None, "PATH", "a system clang that makes IR of C; code is still made by the bundled one"),
     Option(
         *("examples", _positive, 100, "N"),
         "inputs drawn for each function (default: max_examples of a hypothesis profile that sets it, else 100)",

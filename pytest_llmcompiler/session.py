@@ -335,11 +335,11 @@ class Session:
     def _plan(self, model: OwnedModel, wanted: Sequence[tuple[int, Ask]]) -> None:
         for turn, ask in wanted:
             try:
-                model.describe(warn=False)  # a warning may be an error, and that is no matter of this thread's
+                facts = model.describe(warn=False)  # a warning may be an error, and that is no matter of this thread's
                 prompt = self.prompt(ask)
                 with self._lock:  # a draft is the work of the same compiler
                     question = model.question(prompt)
-                model.plan(question, self.settings.samples, turn, frozenset(self._recorded(prompt, model.describe())))
+                model.plan(question, self.settings.samples, turn, frozenset(self._recorded(prompt, facts)))
             except (CaseError, ClangError, ResumeError):  # told where the item itself is run
                 continue
             except ModelError:

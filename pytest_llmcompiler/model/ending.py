@@ -20,7 +20,7 @@ class Ending:
         self._function = function
         name = re.escape(function)
         self._end = re.compile(rf'^[ \t]*(?:\.Lfunc_end\d+[ \t]*:|\.size[ \t]+"?{name}"?[ \t]*,|\.cfi_endproc\b)', re.M)
-        # gcc's names for what belongs to a function end in a number: CSWTCH.4, table.0, f.cold.
+        # gcc's names for data that belongs to a function end in a number: CSWTCH.4, table.0.
         self._other = re.compile(rf"(?<![\w.$@])(?:\.L[\w.$]+|{name}\.[\w.$]+|[A-Za-z_]\w*\.\d+\b(?!\.))")
         self._bytes = bytearray()
         self._may_end = False
