@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -129,14 +130,33 @@ def test_another_compiler_has_other_corpora(folder: Path, generated: list[int], 
     assert generated
 
 
-def test_another_version_of_this_package_has_other_corpora(
+def test_a_corpus_of_another_format_is_generated_anew(
     program: Reference, folder: Path, generated: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus(program)
     generated.clear()
-    monkeypatch.setattr(store, "_own_digest", lambda: b"another")
+    monkeypatch.setattr(store, "FORMAT", store.FORMAT + 1)
     corpus(program)
     assert generated
+
+
+def test_a_corpus_outlives_an_edit_of_the_package(folder: Path, tmp_path: Path) -> None:
+    """The same question is asked of this package and of a copy in which a line was added to each file."""
+    copy = tmp_path / "copy" / "pytest_llmcompiler"
+    shutil.copytree(Path(store.__file__).parents[1], copy, ignore=shutil.ignore_patterns("__pycache__", "*.gguf"))
+    for path in copy.rglob("*.py"):
+        path.write_text(path.read_text(encoding="utf-8") + "\n# an edit\n", encoding="utf-8")
+    code = (
+        "import pytest_llmcompiler; from pytest_llmcompiler import check; print(pytest_llmcompiler.__file__); "
+        "print(check('int same(int x) { return x; }', 'same', 'same: movl %edi, %eax; ret', examples=4))"
+    )
+    for place in (Path(store.__file__).parents[2], copy.parent):
+        environment = os.environ | {"PYTHONPATH": str(place), "LLMC_CACHE": str(folder.parent)}
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path, check=True
+        )
+        assert done.stdout.split() == [str(place / "pytest_llmcompiler" / "__init__.py"), "pass"]
+        assert len(files(folder)) == 1
 
 
 def test_the_verdict_is_the_same_from_disk(program: Reference, folder: Path, generated: list[int]) -> None:

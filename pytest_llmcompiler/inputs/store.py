@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import io
 import os
@@ -25,7 +24,11 @@ _MOST = 4000
 """Files that are kept; the ones that were not used for longest go first."""
 _LARGEST = 1 << 28
 """Bytes of a corpus; a file that holds more was not written here."""
-_GENERATORS = ("hypothesis", "unicorn", "llvmlite", "ziglang")
+FORMAT = 1
+"""The number of the form in which corpora are saved and of the way in which inputs are generated. Raise it with every
+change after which a saved corpus can't be read, or after which a new one would hold other inputs: corpora of another
+number are generated anew. Any other edit of this package keeps users' corpora."""
+_LIBRARIES = ("hypothesis", "unicorn", "llvmlite", "ziglang")
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def cache_folder() -> Path:
 
 
 class Store:
-    """The place of one corpus. It depends on `key`, on `types`, and on this package itself and what it is built of.
+    """The file of one corpus. Its name depends on `key`, on `types`, on `FORMAT` and on the libraries that generate.
 
     Types are kept as their numbers in the order in which they are reached from `types`: two structs of one layout are
     not the same type.
@@ -58,8 +61,8 @@ class Store:
 
     def __init__(self, key: Iterable[str], types: Iterable[Type | None]) -> None:
         self._types = list(dict.fromkeys(_reached(types)))
-        digest = hashlib.sha256(_own_digest())
-        for part in (*key, *_described(self._types)):
+        digest = hashlib.sha256()
+        for part in (_generator(), *key, *_described(self._types)):
             data = part.encode("utf-8", "surrogatepass")
             digest.update(len(data).to_bytes(8, "little") + data)
         self.path = cache_folder() / "corpora" / digest.hexdigest()
@@ -105,15 +108,9 @@ def _prune(folder: Path) -> None:
             Path(old).unlink()
 
 
-@functools.cache
-def _own_digest() -> bytes:
-    """This package's code and the libraries that have a part in a corpus."""
-    digest = hashlib.sha256()
-    root = Path(__file__).parents[1]
-    for path in sorted((*root.rglob("*.py"), *root.rglob("*.c"))):
-        digest.update(path.read_bytes())
-    digest.update(",".join(version(name) for name in _GENERATORS).encode())
-    return digest.digest()
+def _generator() -> str:
+    """What generates corpora: the format, and the releases of the libraries that have a part in them."""
+    return " ".join((f"format {FORMAT}", *(f"{name} {version(name)}" for name in _LIBRARIES)))
 
 
 def _reached(types: Iterable[Type | None]) -> Iterator[Type]:
@@ -183,8 +180,10 @@ class _Reader(pickle.Unpickler):
         return self._types[pid]
 
     def find_class(self, module: str, name: str) -> Any:
+        own = module.partition(".")[0] == __package__.partition(".")[0]
         for known in self._CLASSES:
-            if (module, name) == (known.__module__, known.__qualname__):
+            # Those of this package go by their names alone: a file that was saved before one moved is still read.
+            if name == known.__qualname__ and (own or module == known.__module__):
                 return known
         if (module, name) == ("builtins", "frozenset"):
             return frozenset
