@@ -26,10 +26,10 @@ from typing import Any
 from random_model import KINDS, SHAPES, WORDS, word, write_random_model
 
 from pytest_llmcompiler.model.answer import Question, Sampling
-from pytest_llmcompiler.model.desk import Desk
-from pytest_llmcompiler.model.drawing import sample_seed
-from pytest_llmcompiler.model.llama import LlamaBackend
-from pytest_llmcompiler.model.weights import cores
+from pytest_llmcompiler.model.llama.backend import LlamaBackend
+from pytest_llmcompiler.model.llama.weights import cores
+from pytest_llmcompiler.model.queue.job_queue import Desk
+from pytest_llmcompiler.model.sampling import sample_seed
 
 TEMPERATURE = 0.8
 """Of samples that differ."""

@@ -37,11 +37,11 @@ from quality import tables
 from quality.inspected import apply, read_inspected
 from quality.measure import Measured, Plan, made_faults, measure
 
-from pytest_llmcompiler.judge.bench import Bench, Settings
+from pytest_llmcompiler.judge.harness import Bench, Settings
 from pytest_llmcompiler.program.case import SUFFIXES, read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.target import DEFAULT, named, names
+from pytest_llmcompiler.targets import DEFAULT, named, names
 
 FOLDERS = (HERE.parent / "cases", HERE / "functions")
 

@@ -25,17 +25,17 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from pytest_llmcompiler.judge.judging import judge_answer, judged_text  # noqa: E402
+from pytest_llmcompiler.judge.api import judge_answer, judged_text  # noqa: E402
 from pytest_llmcompiler.judge.service import Judge  # noqa: E402
 from pytest_llmcompiler.model.answer import Answer, Prompt  # noqa: E402
-from pytest_llmcompiler.model.extract import NoCode, Truncated  # noqa: E402
+from pytest_llmcompiler.model.extract.assembly import NoCode, Truncated  # noqa: E402
 from pytest_llmcompiler.model.prompt import Template  # noqa: E402
 from pytest_llmcompiler.program.case import read_case  # noqa: E402
 from pytest_llmcompiler.program.clang import Toolchain  # noqa: E402
 from pytest_llmcompiler.program.reference import Reference  # noqa: E402
+from pytest_llmcompiler.report.item_report import make_sheet  # noqa: E402
 from pytest_llmcompiler.report.page import Page  # noqa: E402
 from pytest_llmcompiler.report.records import record  # noqa: E402
-from pytest_llmcompiler.report.sheet import make_sheet  # noqa: E402
 
 CASE = ROOT / "cases" / "git_lfs.c"
 FAULTS = ROOT / "tests" / "faults" / "git_lfs.jsonl"

@@ -1,6 +1,6 @@
 """Judge machine code that language models write: run it beside the clang-compiled reference, on generated inputs."""
 
-from pytest_llmcompiler.judge.judging import check
+from pytest_llmcompiler.judge.api import check
 from pytest_llmcompiler.judge.verdict import KINDS, JudgeError, Kind, Verdict
 from pytest_llmcompiler.program.case import CaseError
 

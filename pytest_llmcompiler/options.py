@@ -16,7 +16,7 @@ from pytest_llmcompiler.model import is_owned, template_of
 from pytest_llmcompiler.model.answer import TASKS, Task, label_of
 from pytest_llmcompiler.program.case import split_passes
 from pytest_llmcompiler.report.export import TABLES
-from pytest_llmcompiler.target import DEFAULT, names
+from pytest_llmcompiler.targets import DEFAULT, names
 
 
 @dataclass(frozen=True)

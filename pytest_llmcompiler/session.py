@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_llmcompiler.judge.judging import judge_answer
+from pytest_llmcompiler.judge.api import judge_answer
 from pytest_llmcompiler.judge.verdict import KINDS, JudgeError, Verdict
 from pytest_llmcompiler.model import check_spec, is_owned, open_model, start_owner
 from pytest_llmcompiler.model.answer import (
@@ -28,7 +28,7 @@ from pytest_llmcompiler.model.answer import (
     has_passes,
     label_of,
 )
-from pytest_llmcompiler.model.extract import NoCode, Truncated, assembly_in
+from pytest_llmcompiler.model.extract.assembly import NoCode, Truncated, assembly_in
 from pytest_llmcompiler.model.prompt import Template, TemplateError
 from pytest_llmcompiler.model.reference import right_answer
 from pytest_llmcompiler.model.replay import ReplayModel, answer_of
@@ -38,21 +38,21 @@ from pytest_llmcompiler.program.clang import ClangError, Syntax, Toolchain
 from pytest_llmcompiler.report.baseline import BaselineError
 from pytest_llmcompiler.report.comparison import prompt_lines
 from pytest_llmcompiler.report.export import ExportError, check_export, export
-from pytest_llmcompiler.report.gate import Gate
+from pytest_llmcompiler.report.item_report import Sheet, make_sheet
+from pytest_llmcompiler.report.pass_criteria import Gate
 from pytest_llmcompiler.report.passk import tally
 from pytest_llmcompiler.report.records import Recorder, record
 from pytest_llmcompiler.report.rejudged import rejudged_lines
 from pytest_llmcompiler.report.resume import ResumeError, Resumption
-from pytest_llmcompiler.report.sheet import Sheet, make_sheet
-from pytest_llmcompiler.target import named
+from pytest_llmcompiler.targets import named
 
 if TYPE_CHECKING:
     from pytest_llmcompiler.judge.listing import Listing
     from pytest_llmcompiler.judge.service import Judge
-    from pytest_llmcompiler.kit.folder import Kit
-    from pytest_llmcompiler.model.client import Address, OwnedModel, Owner
+    from pytest_llmcompiler.model.queue.client import Address, OwnedModel, Owner
     from pytest_llmcompiler.program.reference import Reference
     from pytest_llmcompiler.report.page import Page
+    from pytest_llmcompiler.repro.folder import Kit
 
 _RECORDED = ("syntax", "seed", "examples", "assembler", "target", "clang")
 _WARM = 0.8
@@ -101,7 +101,7 @@ class Session:
         """This is a worker of xdist's: ask the owner at an address, if there is one, and open no model here."""
         self.is_worker = True
         if address:
-            from pytest_llmcompiler.model.client import Address
+            from pytest_llmcompiler.model.queue.client import Address
 
             self.address = Address(*address)
 
@@ -129,7 +129,7 @@ class Session:
         """The model that the settings name. Raises ModelError where it can't be had."""
         assert self.settings.model is not None
         if self.address:
-            from pytest_llmcompiler.model.client import OwnedModel
+            from pytest_llmcompiler.model.queue.client import OwnedModel
 
             return OwnedModel(self.address)
         model = open_model(self.settings.model, self._model_settings)
@@ -175,7 +175,7 @@ class Session:
     def usage(self, *, warn: bool = True) -> dict[str, Any] | None:
         """What the process that owns the model did; None where there is none, or it is gone. What it warns of becomes
         warnings, or is kept for the next time."""
-        from pytest_llmcompiler.model.client import OwnedModel
+        from pytest_llmcompiler.model.queue.client import OwnedModel
 
         owner, model = self.__dict__.get("owner"), self.__dict__.get("model")
         try:
@@ -193,7 +193,7 @@ class Session:
     @functools.cached_property
     def judge(self) -> Judge:
         """The client of the judge's process."""
-        from pytest_llmcompiler.judge.bench import Settings as JudgeSettings
+        from pytest_llmcompiler.judge.harness import Settings as JudgeSettings
         from pytest_llmcompiler.judge.service import Judge
 
         settings = self.settings
@@ -260,7 +260,7 @@ class Session:
     @functools.cached_property
     def kit(self) -> Kit | None:
         """What writes the folders of failing samples, where they are wanted."""
-        from pytest_llmcompiler.kit.folder import Kit
+        from pytest_llmcompiler.repro.folder import Kit
 
         return Kit(self.settings.artifacts) if self.settings.artifacts else None
 
@@ -321,7 +321,7 @@ class Session:
 
     def plan(self, wanted: Sequence[tuple[int, Ask]]) -> None:
         """Tell the model what will be asked, each with its turn, so that it needn't wait to be asked."""
-        from pytest_llmcompiler.model.client import OwnedModel
+        from pytest_llmcompiler.model.queue.client import OwnedModel
 
         model = self.model
         if self._resumption and not self.is_worker:  # a worker of xdist tells it item by item
@@ -387,7 +387,7 @@ class Session:
 
     def _answers(self, model: Model, prompt: Prompt, recorded: dict[int, dict[str, Any]]) -> Iterator[Answer]:
         """The recorded answers, and then those that the model is still to give."""
-        from pytest_llmcompiler.model.client import OwnedModel
+        from pytest_llmcompiler.model.queue.client import OwnedModel
 
         samples = self.settings.samples
         known = frozenset(number for number in recorded if number < samples)

@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faces import CaseOf, Compile, Judged
+from faces import ZIG_CACHE, CaseOf, Compile, Judged
+from sessions import CASE, put
 
-from pytest_llmcompiler.judge.bench import Settings
+from pytest_llmcompiler.judge.harness import Settings
 from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.program.case import Case, read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.target import DEFAULT, named
+from pytest_llmcompiler.targets import DEFAULT, named
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -71,3 +72,15 @@ def judge() -> Iterator[Judge]:
 def judged(judge: Judge, case_of: CaseOf) -> Judged:
     """The verdict on the assembly of a function of a C source text."""
     return lambda source, function, assembly: judge.judge(case_of(source), function, assembly)
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A project with one case of two functions."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "PYTEST_ADDOPTS"):
+        monkeypatch.delenv(name, raising=False)
+    # pytester gives each test a home of its own, and there zig would build musl once more.
+    monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", ZIG_CACHE)
+    pytester.makeini("[pytest]\nllmc_cases = cases\n")
+    put(pytester, "cases/a.c", CASE)
+    return pytester

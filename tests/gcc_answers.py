@@ -20,7 +20,7 @@ from typing import Any
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain, _musl_headers
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.target import named
+from pytest_llmcompiler.targets import named
 
 PLAIN = (
     *("-S", "-x", "c", "-w", "-march=x86-64", "-fno-stack-protector", "-fno-asynchronous-unwind-tables"),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmcompiler.machine import sandbox
+from pytest_llmcompiler import sandbox
 
 
 def call(function: Any, *args: Any, seconds: float = 10, megabytes: int = 256) -> Any:

@@ -22,10 +22,10 @@ from typing import Any
 import programs
 from generate import HELD_OUT, HELD_OUT_LONGER, write_file
 
-from pytest_llmcompiler.judge.bench import Bench, Settings
+from pytest_llmcompiler.judge.harness import Bench, Settings
 from pytest_llmcompiler.model import open_model
 from pytest_llmcompiler.model.answer import Answer, Key, Model, ModelSettings, Prompt, Sampling
-from pytest_llmcompiler.model.extract import NoCode, Truncated, extract
+from pytest_llmcompiler.model.extract.assembly import NoCode, Truncated, extract
 from pytest_llmcompiler.model.prompt import Template
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pytest_llmcompiler.inputs.value import Input
-from pytest_llmcompiler.judge.bench import Bench
+from pytest_llmcompiler.judge.harness import Bench
 from pytest_llmcompiler.judge.verdict import Verdict
+from pytest_llmcompiler.values.input import Input
 
 COUNT = 5
 RULE = (

@@ -19,7 +19,7 @@ import gcc_answers
 
 from pytest_llmcompiler.program.clang import ClangError, Toolchain
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.target import Target
+from pytest_llmcompiler.targets import Target
 
 BUNDLED = "bundled clang"
 CLANG_LEVELS = ("O0", "O1", "O2", "O3", "Os")

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 import z3
 
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.program.types import Int, Pointer, Type
-from pytest_llmcompiler.target import named
+from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.values.c_types import Int, Pointer, Type
 from quality.equivalence import Entry
 from quality.liveness import GRANULES, Interface, Parts, register_parts, vector_parts
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_llmcompiler.judge.bench import Bench, Settings
-from pytest_llmcompiler.machine.assemblers import Assembled, AssemblyError, LinkError, UnsupportedError, assemble
+from pytest_llmcompiler.assembler.assemble import Assembled, AssemblyError, LinkError, UnsupportedError, assemble
+from pytest_llmcompiler.judge.harness import Bench, Settings
 from pytest_llmcompiler.program.case import CaseError, read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.target import DEFAULT, named
+from pytest_llmcompiler.targets import DEFAULT, named
 from quality import compilers, faults_aarch64
 from quality.asserts import assert_inputs, seen_by_assert
 from quality.equivalence import Text, equivalent

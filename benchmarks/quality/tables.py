@@ -6,7 +6,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from pytest_llmcompiler.target import Target, named
+from pytest_llmcompiler.targets import Target, named
 from quality import asserts, compilers
 from quality.measure import Judged, Measured, Plan, Sample, Seeded
 

@@ -8,12 +8,12 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pytest_llmcompiler.inputs.place import GARBAGE, PAGE, Placed, PlacedObject, path
-from pytest_llmcompiler.judge.shape import shaped
-from pytest_llmcompiler.judge.show import show_bytes, show_value
-from pytest_llmcompiler.machine.memory import STACK_TOP, words
-from pytest_llmcompiler.machine.run import ELSEWHERE, Argument, CallOut, Constants, Pointed, Run, initial_errno
-from pytest_llmcompiler.program.types import Array, Float, Function, Int, Pointer, Struct, Type, significant
+from pytest_llmcompiler.emulator.memory import STACK_TOP, words
+from pytest_llmcompiler.emulator.observation import ELSEWHERE, Argument, CallOut, Constants, Pointed, Run, initial_errno
+from pytest_llmcompiler.judge.format_c import show_bytes, show_value
+from pytest_llmcompiler.judge.heap_shape import shaped
+from pytest_llmcompiler.values.c_types import Array, Float, Function, Int, Pointer, Struct, Type, significant
+from pytest_llmcompiler.values.layout import GARBAGE, PAGE, Placed, PlacedObject, path
 
 Loose = frozenset[tuple[str, int]]
 """Bytes on which references disagree, so that no candidate can be blamed: (object, global, heap object or argument of a

@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pytest_llmcompiler.inputs.corpus import Undefined, shrink
-from pytest_llmcompiler.inputs.value import Input
-from pytest_llmcompiler.judge.finding import Finding
+from pytest_llmcompiler.corpus.fuzzer import Undefined, shrink
+from pytest_llmcompiler.emulator.observation import SHORTAGES, Unset
+from pytest_llmcompiler.emulator.tracing import Look, steps, stores
+from pytest_llmcompiler.judge.capture import Scene, scene_of
+from pytest_llmcompiler.judge.differential import Stage, Trial
+from pytest_llmcompiler.judge.divergence import Seen, Spot, Text, alike, common, parting, wrong_store
+from pytest_llmcompiler.judge.failure import Finding
+from pytest_llmcompiler.judge.format_c import show_input
+from pytest_llmcompiler.judge.function_under_test import Subject
 from pytest_llmcompiler.judge.oracle import Entry
-from pytest_llmcompiler.judge.scene import Scene, scene_of
-from pytest_llmcompiler.judge.show import show_input
-from pytest_llmcompiler.judge.subject import Subject
-from pytest_llmcompiler.judge.trace import Seen, Spot, Text, alike, common, parting, wrong_store
-from pytest_llmcompiler.judge.trial import Stage, Trial
-from pytest_llmcompiler.machine.inspection import Look, steps, stores
-from pytest_llmcompiler.machine.run import SHORTAGES, Unset
+from pytest_llmcompiler.values.input import Input
 
 _TRACED = 20_000
 """Instructions, and stores, that are looked at to find out where two ways part."""

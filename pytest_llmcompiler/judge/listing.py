@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from pytest_llmcompiler.machine.assembled import Assembled
-from pytest_llmcompiler.machine.processor import Instruction, Processor
+from pytest_llmcompiler.assembler.result import Assembled
+from pytest_llmcompiler.targets.processor import Instruction, Processor
 
 MOST = 1500
 """Instructions of a listing: what is longer has none. Who compares two of them takes time with the square of that."""

@@ -7,18 +7,18 @@ import gc
 from collections.abc import Set
 from dataclasses import dataclass, replace
 
-from pytest_llmcompiler.inputs.corpus import MOST_STEPS, Look, Overrun, Undefined
-from pytest_llmcompiler.inputs.place import LARGE, PAGE, DoesNotFit, Placed, place
-from pytest_llmcompiler.inputs.rules import keeps
-from pytest_llmcompiler.inputs.value import Input
+from pytest_llmcompiler.assembler.assemble import Assembled
+from pytest_llmcompiler.corpus.directives import keeps
+from pytest_llmcompiler.corpus.fuzzer import MOST_STEPS, Look, Overrun, Undefined
+from pytest_llmcompiler.emulator.machine import MOST_ARGUMENTS, Machine
+from pytest_llmcompiler.emulator.observation import Fault, Feature, Reply, Run, Unset
+from pytest_llmcompiler.emulator.probe import Watch
 from pytest_llmcompiler.judge.compare import Frame, Loose, agree, loose_bytes, wild_write
-from pytest_llmcompiler.judge.subject import Subject
-from pytest_llmcompiler.judge.whole import Whole, whole
-from pytest_llmcompiler.machine import abi
-from pytest_llmcompiler.machine.assemblers import Assembled
-from pytest_llmcompiler.machine.emulator import MOST_ARGUMENTS, Machine
-from pytest_llmcompiler.machine.run import Fault, Feature, Reply, Run, Unset
-from pytest_llmcompiler.machine.watch import Watch
+from pytest_llmcompiler.judge.function_under_test import Subject
+from pytest_llmcompiler.judge.whole_program import Whole, whole
+from pytest_llmcompiler.targets import abi
+from pytest_llmcompiler.values.input import Input
+from pytest_llmcompiler.values.layout import LARGE, PAGE, DoesNotFit, Placed, place
 
 _LIMIT = 4_000_000
 """Instructions; an input for which the reference needs more is not a test."""

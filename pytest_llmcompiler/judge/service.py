@@ -19,16 +19,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any
 
-from pytest_llmcompiler.child import command
-from pytest_llmcompiler.inputs.store import cache_folder
-from pytest_llmcompiler.judge.bench import Bench, Settings
+from pytest_llmcompiler.corpus.store import cache_folder
+from pytest_llmcompiler.judge.harness import Bench, Settings
 from pytest_llmcompiler.judge.listing import Line, Listing
+from pytest_llmcompiler.judge.tasks import Asked, judged
 from pytest_llmcompiler.judge.verdict import JudgeError, Verdict
 from pytest_llmcompiler.program.case import Case, CaseError, read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.target import named
-from pytest_llmcompiler.tasks.judging import Asked, judged
+from pytest_llmcompiler.subprocesses import command
+from pytest_llmcompiler.targets import named
 
 _PATIENCE = 1800
 """Seconds to wait for a verdict: compiling, linking, generating inputs and running have limits of their own."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
-    from pytest_llmcompiler.judge.scene import Scene
+    from pytest_llmcompiler.judge.capture import Scene
 
 Kind = Literal[
     "pass",

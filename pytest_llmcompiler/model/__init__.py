@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_llmcompiler.model.answer import Model, ModelError, ModelSettings
 
 if TYPE_CHECKING:
-    from pytest_llmcompiler.model.client import Owner
+    from pytest_llmcompiler.model.queue.client import Owner
 
 FORMS = (
     "FILE.gguf (llama.cpp)",
@@ -56,7 +56,7 @@ def open_model(spec: str, settings: ModelSettings) -> Model:
 
         return ReplayModel(Path(spec.removeprefix("replay:")).expanduser())
     owner = start_owner(spec, settings)
-    from pytest_llmcompiler.model.client import OwnedModel
+    from pytest_llmcompiler.model.queue.client import OwnedModel
 
     model = OwnedModel(owner.address, owner)
     try:
@@ -74,7 +74,7 @@ def is_owned(spec: str) -> bool:
 
 def start_owner(spec: str, settings: ModelSettings) -> Owner:
     """Start the process that owns a model, which opens the model when it is first needed. Raises ModelError."""
-    from pytest_llmcompiler.model.client import Owner
+    from pytest_llmcompiler.model.queue.client import Owner
 
     check_spec(spec)
     named = spec if spec.startswith(("http://", "https://")) else str(_SHIPPED.get(spec) or Path(spec).expanduser())

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pytest_llmcompiler.target import Target, named
+from pytest_llmcompiler.targets import Target, named
 
 _CODE = ("-fno-stack-protector", "-fPIE", "-w")
 _PLAIN = ("-O0", "-Xclang", "-disable-O0-optnone", "-fno-sanitize=all")
@@ -131,7 +131,7 @@ def compile_ir(ir: str, *flags: str, target: Target | None = None) -> bytes:
 
 
 def compile_watched(ir: str, target: Target | None = None) -> list[bytes]:
-    """The same with code that tells where a run went and what it compared, and the object of `watch.c`, which that
+    """The same with code that tells where a run went and what it compared, and the object of `probe.c`, which that
     code calls."""
     target = target or named()
     return [compile_ir(ir, _WATCHED, target=target), _watch_object(target)]
@@ -139,7 +139,7 @@ def compile_watched(ir: str, target: Target | None = None) -> list[bytes]:
 
 @functools.cache
 def _watch_object(target: Target) -> bytes:
-    source = Path(__file__).with_name("watch.c")
+    source = Path(__file__).with_name("probe.c")
     return Toolchain(target=target)._compile(source, "-O1", "-fno-sanitize=all", "-g0", *_objects(target))
 
 

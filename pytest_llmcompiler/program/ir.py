@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmcompiler.target import Guest, Target, named
+from pytest_llmcompiler.targets import Guest, Target, named
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.program.clang import linker
-from pytest_llmcompiler.target import Target
+from pytest_llmcompiler.targets import Target
 
 _LEVEL = re.compile(r"(module\()?(default<)?(O[0123sz])(?(2)>)(?(1)\))")
 _LONGEST = 16_384

@@ -25,8 +25,8 @@ from pytest_llmcompiler.program.clang import (
 )
 from pytest_llmcompiler.program.image import Segment, Symbol, read_elf
 from pytest_llmcompiler.program.short import Short, shorten
-from pytest_llmcompiler.program.types import Function, Int, Param, Pointer, Type, calls_back, unsupported
-from pytest_llmcompiler.target import Target
+from pytest_llmcompiler.targets import Target
+from pytest_llmcompiler.values.c_types import Function, Int, Param, Pointer, Type, calls_back, unsupported
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm

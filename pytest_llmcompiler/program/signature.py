@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmcompiler.program.types import (
+from pytest_llmcompiler.program.varargs import tail
+from pytest_llmcompiler.values.c_types import (
     Array,
     Field,
     Float,
@@ -21,7 +22,6 @@ from pytest_llmcompiler.program.types import (
     Unsupported,
     unsupported,
 )
-from pytest_llmcompiler.program.varargs import tail
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm

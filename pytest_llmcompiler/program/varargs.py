@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from pytest_llmcompiler.program.types import Float, Int, Pointer, Type
+from pytest_llmcompiler.values.c_types import Float, Int, Pointer, Type
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm

@@ -21,8 +21,8 @@ from typing import Any
 from pytest_llmcompiler.files import replacing
 from pytest_llmcompiler.judge.verdict import KINDS
 from pytest_llmcompiler.model.answer import Key
+from pytest_llmcompiler.report.item_report import Sheet
 from pytest_llmcompiler.report.passk import Estimate, Tally, estimate, tally_samples
-from pytest_llmcompiler.report.sheet import Sheet
 from pytest_llmcompiler.report.terminal import by_size, worst_functions
 
 _POINTS = 40

@@ -1,0 +1,214 @@
+"""What one run of a function shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from pytest_llmcompiler.values.c_types import Int, Type
+
+Outcome = Literal["return", "fault", "limit", "exit", "abort", "forbidden", "vex"]
+"""How a run ended: `limit` is too many instructions, `forbidden` an instruction that no process may execute, `vex` one
+that the emulator computes wrongly or that no two machines agree on."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a run ended before its return."""
+
+    what: str
+    """In words, without addresses of the harness."""
+    pc: int
+    """The address of the instruction."""
+    address: int | None = None
+    """The address that it used, for a memory access."""
+    access: str | None = None
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class Store:
+    """A write to memory."""
+
+    pc: int
+    address: int
+    size: int
+    value: int
+    before: bytes
+    """What it overwrote."""
+
+    def bytes(self) -> Iterator[tuple[int, int]]:
+        """Each byte that was written, with its address."""
+        return enumerate(self.value.to_bytes(self.size, "little"), self.address)
+
+
+def initial_errno(salt: int) -> int:
+    """The C library's error number before a run: half of the inputs find one that no function here sets."""
+    return 131 * (salt & 1)
+
+
+SHORTAGES = {
+    21: "finds no memory",
+    22: "finds no memory for sizes that are no multiples of 8",
+    23: "finds no memory for sizes that are multiples of 8",
+}
+"""What malloc does with these salts, which are an eighth of those for functions that ask for memory."""
+
+
+def is_short(salt: int, size: int) -> bool:
+    """Whether malloc finds no memory. The size alone decides: programs may ask for the same in another order."""
+    return salt in SHORTAGES and (salt == 21 or (size % 8 == 0) == (salt == 23))
+
+
+Unset = Literal["garbage", "inverse", "zeros"]
+"""What the unused stack and registers hold, and what lies around constants: the garbage of a machine, the same with
+every bit inverted, or zeros."""
+
+ELSEWHERE = 1
+"""Stands for the address of what may lie elsewhere in another run: the stack, constants, a candidate's own data."""
+
+
+@dataclass(frozen=True)
+class Pointed:
+    """A pointer that is passed to a call, and what it points to at that time."""
+
+    address: int
+    """ELSEWHERE for the stack and for constants."""
+    data: bytes = b""
+    element: Type | None = None
+    """The type of each element of the data, where that is known."""
+    name: str = ""
+    """The global variable that it points into."""
+    offset: int = 0
+    """How many bytes into that variable."""
+    past: bool = False
+    """Whether it may be the end of what another argument points to, so that nothing needs to lie there."""
+
+
+Argument = int | Pointed
+"""An argument of a call."""
+
+
+@dataclass(frozen=True)
+class CallOut:
+    """A call of a callback or of a function that the program only declares."""
+
+    name: str
+    args: tuple[Argument, ...]
+
+
+class Effect(NamedTuple):
+    """What a call out of the function wrote to memory."""
+
+    address: int
+    data: bytes
+    made: bool = False
+    """Whether it is a new object of the heap, of just this size."""
+
+
+class Reply(NamedTuple):
+    """What a call out of the function found, and how it was answered."""
+
+    callee: str | int
+    """The function that is only declared, or the number of the callback among those of the input."""
+    passed: dict[str, int]
+    """The integer registers for arguments."""
+    result: dict[str, bytes]
+    """The registers of the result; what is missing of them is undefined."""
+    effects: tuple[Effect, ...]
+
+
+@dataclass(frozen=True)
+class Constants:
+    """The read-only data of a machine: (address, bytes) of each piece."""
+
+    pieces: tuple[tuple[int, bytes], ...] = ()
+
+    def at(self, address: int, element: Type | None) -> bytes | None:
+        """The string, or the element of another type, at an address; None where no constant is."""
+        for start, data in self.pieces:
+            if start <= address < start + len(data):
+                rest = data[address - start :]
+                if isinstance(element, Int) and element.character:
+                    return rest[: rest.find(b"\0") + 1]
+                return rest[: element.size] if element else None
+        return None
+
+
+@dataclass
+class Run:
+    """All that one run shows."""
+
+    outcome: Outcome
+    fill: int = 0
+    """The garbage that the run was made on."""
+    constants: Constants = Constants()
+    fault: Fault | None = None
+    code: int = 0
+    """The exit code, for the outcome `exit`."""
+    registers: dict[str, int] = field(default_factory=dict)
+    result: bytes = b""
+    """The result in registers; for a result in memory, the address that was returned."""
+    slots: tuple[bytes, ...] = ()
+    """The memory around each object, in the order of the placed objects."""
+    stray: bool = False
+    """Whether memory that belongs to no object was written."""
+    globals: tuple[bytes, ...] = ()
+    heap: tuple[tuple[int, int, bytes], ...] = ()
+    """Live heap objects in the order of their addresses: address, size, the bytes of their pages."""
+    gone: tuple[tuple[int, int], ...] = ()
+    """Address and size of the heap objects that were made and freed."""
+    refused: bool = False
+    """Whether the input has too little memory, and some was asked for in vain."""
+    freed: tuple[int, ...] = ()
+    """The numbers of the placed objects that were freed."""
+    errno: int = 0
+    """The C library's error number at the end."""
+    output: dict[int, bytes] = field(default_factory=dict)
+    """What was written, by file descriptor."""
+    calls: tuple[CallOut, ...] = ()
+    abi: tuple[str, ...] = ()
+    """Breaches of the calling convention, in words."""
+    length: int = 0
+    """Bytes of code executed, where the machine counts: an upper bound of the number of instructions."""
+    reached: int = 0
+    """How many objects of the heap something leads to: the first ones, where they are named by that."""
+    shape: Run | None = field(default=None, repr=False, compare=False)
+    """The same with heap objects named by how they are reached, once that was asked for."""
+    edges: frozenset[tuple[int, int]] = frozenset()
+    """The ways from block to block of the function's code that were taken, where the machine counts."""
+
+    def alike(self, other: Run) -> bool:
+        """Whether another run on the same input and garbage shows the very same."""
+        return _shown(self) == _shown(other)
+
+
+def _shown(run: Run) -> tuple[object, ...]:
+    memory = run.slots, run.stray, run.globals, run.heap, run.gone, run.freed, run.errno
+    return run.outcome, run.code, run.fault, run.result, memory, run.output, run.calls, run.abi
+
+
+Feature = tuple[str, int, int]
+"""("edge", its number, how often), ("relation", the comparison, which one), ("index", the place, which one), ("near",
+the comparison, how near), ("path", a hash of all edges, 0), ("text", how two of them differ, 0) or ("letter", one that
+was sought in a text and found, in which way)."""
+Features = frozenset[Feature]
+
+
+class Comparison(NamedTuple):
+    """The two sides of a comparison, unsigned, which differ; `size` in bytes."""
+
+    first: int
+    second: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What one run compared, and found different."""
+
+    comparisons: tuple[Comparison, ...] = ()
+    """Some of those that differed, in a fixed order."""
+    texts: tuple[tuple[bytes, bytes], ...] = ()
+    """What it gave to the library's functions that compare strings or memory."""

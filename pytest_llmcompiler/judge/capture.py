@@ -1,0 +1,396 @@
+"""What a failing run started from and how it was answered, as data: all that it takes to do the same elsewhere.
+
+A scene is JSON, since it is made in a process that hostile code may have taken over: numbers, text, and bytes in
+hexadecimal. Whoever acts on it reads it with that in mind.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import unicorn
+
+from pytest_llmcompiler.emulator.external_calls import passed_as
+from pytest_llmcompiler.emulator.machine import Machine
+from pytest_llmcompiler.emulator.observation import SHORTAGES, Effect, Fault, Reply, Run, initial_errno
+from pytest_llmcompiler.emulator.tracing import Look
+from pytest_llmcompiler.judge.format_c import show_input
+from pytest_llmcompiler.targets import abi
+from pytest_llmcompiler.values.c_types import Float, Function, Int, Pointer, Type, significant, unsupported
+from pytest_llmcompiler.values.input import Input
+from pytest_llmcompiler.values.layout import GARBAGE, Placed
+
+if TYPE_CHECKING:
+    from pytest_llmcompiler.judge.differential import Stage, Trial
+    from pytest_llmcompiler.judge.divergence import Spot
+    from pytest_llmcompiler.judge.failure import Finding
+    from pytest_llmcompiler.judge.oracle import Entry
+
+_MOST_DATA = 64
+"""Bytes of what an argument of a call out points to that are compared."""
+_MOST_STEPS = 200_000
+"""Instructions that are looked at for the one that changes a register."""
+_SAVED = re.compile(r"callee-saved register %?(\w+) is not restored")
+
+
+class Stop(TypedDict):
+    """Where a debugger is to stop: a line of the candidate's text, after so many times that it was reached before."""
+
+    line: int
+    passes: int
+
+
+class ArgumentPart(TypedDict):
+    """An argument of a call out, or a result: where it is, and what of it is compared."""
+
+    kind: str
+    """`number`, `address`, `text` (a pointer to a string) or `data` (a pointer to `pointee` bytes)."""
+    registers: list[str]
+    offset: int
+    size: int
+    pointee: int
+    mask: str
+    """The bits that are compared, of what it points to where it is `data`; empty: all."""
+
+
+class OutsidePart(TypedDict):
+    """A function that is not there."""
+
+    name: str
+    arguments: list[ArgumentPart]
+
+
+class EffectPart(TypedDict):
+    """What a call out wrote."""
+
+    symbol: str
+    """The global variable from which `address` counts, if any."""
+    address: int
+    data: str
+    made: bool
+
+
+class ResultPart(TypedDict):
+    """What a call out left in one register."""
+
+    register: str
+    value: int
+    size: int
+    same_as: str
+    """The register for arguments from which it was taken, if any."""
+
+
+class ReplyPart(TypedDict):
+    """A call out and its answer."""
+
+    callee: str | int
+    results: list[ResultPart]
+    effects: list[EffectPart]
+
+
+class ObjectPart(TypedDict):
+    """An object of the input."""
+
+    label: str
+    address: int
+    size: int
+    slot: list[int]
+    data: str | None
+    """None: garbage."""
+    mask: str
+
+
+class GlobalPart(TypedDict):
+    """A global variable."""
+
+    name: str
+    size: int
+    data: str | None
+    """None: its initial value."""
+    mask: str
+
+
+class Scene(TypedDict, total=False):
+    """Everything."""
+
+    fault: str
+    """Why there is none: a traceback of the judge's."""
+    whole: bool
+    """Whether it is the whole program that was run: then there is nothing but `shown`, `stop` and `notes`."""
+    shown: list[str]
+    stop: Stop
+    notes: list[str]
+    """What can't be done the same way elsewhere."""
+    entry: dict[str, int]
+    """The registers."""
+    lost: dict[str, int]
+    """What a call out leaves in those that it may change."""
+    stack: str
+    """The arguments on the stack."""
+    garbage: str
+    unset: str
+    objects: list[ObjectPart]
+    globals: list[GlobalPart]
+    callbacks: list[OutsidePart]
+    externals: list[OutsidePart]
+    replies: dict[str, list[ReplyPart]]
+    """Of the `reference` and of the `candidate`."""
+    result: ArgumentPart | None
+    result_signed: bool
+    result_float: bool
+    low: bool
+    shortage: int
+    errno: list[int]
+    """Before the run, and whether it is compared after it."""
+
+
+def scene_of(
+    trial: Trial, stage: Stage, finding: Finding, spot: Spot | None, made: Input | None, entry: Entry | None
+) -> Scene:
+    """The scene of a failure that was just found, and of which `spot` is known. Without an input it is the whole
+    program's."""
+    if made is None or entry is None:
+        run = trial.machine.run_main(trial.standard.whole.limit if trial.standard.whole else 0)
+        return {
+            "whole": True,
+            "shown": ["the whole program, from main on"],
+            "stop": _stop(trial, finding, spot, run, lambda: trial.machine.run_main(2_000_000)),
+            "notes": [],
+        }
+    return _Scenery(trial, finding, spot, made, entry).scene(stage)
+
+
+class _Scenery:
+    def __init__(self, trial: Trial, finding: Finding, spot: Spot | None, made: Input, entry: Entry) -> None:
+        self._trial, self._finding, self._spot, self._made, self._entry = trial, finding, spot, made, entry
+        self._subject = trial.standard.subject
+        self._program = self._subject.reference.golden
+        self._convention = self._program.target.convention
+        self._notes: list[str] = []
+
+    def scene(self, stage: Stage) -> Scene:
+        entry, placed, unset = self._entry, self._entry.placed, self._finding.unset
+        machine = self._trial.machine
+        call = entry.call.inverted if unset == "inverse" else entry.call
+        names = {"garbage": GARBAGE[0], "inverse": GARBAGE[1], "zeros": bytes(4)}
+        if stage == "inspection":
+            self._notes.append("What was found breaks a rule that no hardware checks: `run` shows no difference.")
+        expected = self._trial.standard.oracle.replies(entry, unset)
+        look = Look(placed, entry.call, entry.limit, unset)
+        run = machine.run(placed, entry.call, entry.limit, unset=unset)
+        replies = {"reference": self._replies(expected), "candidate": self._replies(machine.replies)}
+        signature = self._subject.signature
+        return {
+            "whole": False,
+            "shown": show_input(self._made, signature.params),
+            "stop": _stop(self._trial, self._finding, self._spot, run, lambda: look.run(machine)),
+            "entry": machine.entered(placed, entry.call, unset),
+            "lost": machine.entered(placed, abi.Call({}, b""), unset),
+            "stack": call.stack.hex(),
+            "garbage": GARBAGE[0].hex(),
+            "unset": names[unset].hex(),
+            "objects": self._objects(placed),
+            "globals": self._globals(placed),
+            "callbacks": [self._outside(f"callback {one.number}", one.type) for one in placed.callbacks],
+            "externals": [self._outside(name, type) for name, type in self._subject.reference.externals.items()],
+            "replies": replies,
+            "result": _result(signature, self._convention),
+            "result_signed": isinstance(signature.result, Int) and signature.result.signed,
+            "result_float": isinstance(signature.result, Float),
+            "low": placed.low,
+            "shortage": sorted(SHORTAGES).index(placed.salt) + 1 if placed.salt in SHORTAGES else 0,
+            "errno": [initial_errno(placed.salt), int(entry.frame.errno and ("errno", 0) not in entry.loose)],
+            "notes": self._notes,
+        }
+
+    def _objects(self, placed: Placed) -> list[ObjectPart]:
+        contents = {id(target): data for target, data in placed.contents}
+        return [
+            {
+                "label": target.label,
+                "address": target.address,
+                "size": target.size,
+                "slot": [target.slot.address, target.slot.size],
+                "data": contents[id(target)].hex() if id(target) in contents else None,
+                "mask": self._mask(target.label, target.element, target.size),
+            }
+            for target in placed.objects
+        ]
+
+    def _globals(self, placed: Placed) -> list[GlobalPart]:
+        changed = dict(placed.globals)
+        types = self._entry.frame.variables
+        return [
+            {
+                "name": name,
+                "size": self._program.symbols[name].size,
+                "data": changed[name].hex() if name in changed else None,
+                "mask": self._mask(f"global {name}", types.get(name), self._program.symbols[name].size),
+            }
+            for name in self._program.globals
+        ]
+
+    def _mask(self, label: str, element: Type | None, size: int) -> str:
+        """The bits of an object that a candidate is held to."""
+        one = significant(element) if element is not None and element.size else b"\xff"
+        mask = bytearray((one * (size // len(one) + 1))[:size])
+        for name, offset in self._entry.loose:
+            if name == label and offset < size:
+                mask[offset] = 0
+        return "" if mask == b"\xff" * size else mask.hex()
+
+    def _outside(self, name: str, type: Function) -> OutsidePart:
+        kinds: list[Type] = [param.type for param in type.params]
+        if any(map(unsupported, kinds)):
+            return {"name": name, "arguments": []}
+        if type.variadic:
+            self._note(f"Arguments of {name} that its declaration does not name are not compared.")
+        convention = self._convention
+        passed = [passed_as(kind, convention) for kind in kinds]
+        places = convention.places(passed, convention.result(type).in_memory)
+        return {
+            "name": name,
+            "arguments": [
+                _argument(kind, own, place, type.ends) for kind, own, place in zip(kinds, passed, places, strict=True)
+            ],
+        }
+
+    def _replies(self, replies: Iterable[Reply]) -> list[ReplyPart]:
+        return [
+            {
+                "callee": reply.callee,
+                "results": [self._given(reply, name, data) for name, data in reply.result.items()],
+                "effects": [part for effect in reply.effects for part in self._effect(effect)],
+            }
+            for reply in replies
+        ]
+
+    def _given(self, reply: Reply, register: str, data: bytes) -> ResultPart:
+        machine, value = self._trial.machine, int.from_bytes(data, "little")
+        # What lies in the program, or in the candidate's own memory, lies elsewhere in another build of them.
+        moves = (
+            register == self._convention.scalar
+            and len(data) == 8
+            and machine.region(value) in ("data", "constant", "own")
+        )
+        same = next((name for name, passed in reply.passed.items() if moves and passed == value), "")
+        return {"register": register, "value": value, "size": len(data), "same_as": same}
+
+    def _effect(self, effect: Effect) -> Iterable[EffectPart]:
+        region, address, symbol = self._trial.machine.region(effect.address), effect.address, ""
+        if region == "data":
+            places = ((name, self._program.symbols[name]) for name in self._program.globals)
+            found = ((name, at.address) for name, at in places if at.address <= address < at.address + at.size)
+            symbol, start = next(found, ("", 0))
+            address -= start
+        if region in ("own", "constant") or (region == "data" and not symbol):
+            self._note("A call out of the function writes to memory that lies elsewhere here: that is left out.")
+            return
+        yield {"symbol": symbol, "address": address, "data": effect.data.hex(), "made": effect.made}
+
+    def _note(self, text: str) -> None:
+        if text not in self._notes:
+            self._notes.append(text)
+
+
+def _result(signature: Function, convention: abi.Convention) -> ArgumentPart | None:
+    where, type = convention.result(signature), signature.result
+    if not where.registers or type is None:
+        return None
+    mask = b"" if where.in_memory else significant(type)
+    size = 8 if where.in_memory else type.size
+    return {
+        "kind": "number",
+        "registers": list(where.registers),
+        "offset": 0,
+        "size": size,
+        "pointee": 0,
+        "mask": mask.hex(),
+    }
+
+
+def _argument(kind: Type, passed: Type, place: abi.Place, ends: bool) -> ArgumentPart:
+    target = kind.target if isinstance(kind, Pointer) else None
+    mask = significant(passed)
+    shape, pointee = ("address" if isinstance(kind, Pointer) else "number"), 0
+    if isinstance(target, Int) and target.character:
+        shape = "text"
+    elif target is not None and not isinstance(target, Function) and 0 < target.size <= _MOST_DATA and not ends:
+        shape, pointee, mask = "data", target.size, significant(target, pointers=False)
+    return {
+        "kind": shape,
+        "registers": list(place.registers),
+        "offset": place.offset,
+        "size": passed.size,
+        "pointee": pointee,
+        "mask": mask.hex(),
+    }
+
+
+def _stop(trial: Trial, finding: Finding, spot: Spot | None, run: Run, again: Callable[[], object]) -> Stop:
+    """Where a debugger sees best what goes wrong: the instruction that faults, the one that loses a register, the one
+    at which the candidate parts from the reference, else its first. `again` runs the trial's machine once more."""
+    machine, lines = trial.machine, trial.candidate.lines
+    first = lines.get(trial.candidate.symbols[trial.standard.subject.function], 1)
+    lost = next(filter(None, map(_SAVED.search, (finding.message, *finding.evidence))), None)
+    if lost and finding.kind == "abi":
+        return _loser(machine, lost[1], again) or {"line": first, "passes": 0}
+    if run.fault is not None:
+        line = machine.line_of(run.fault) or first
+        return {"line": line, "passes": max(0, _visits(machine, line, again) - 1)}
+    if run.outcome == "limit":
+        pc = machine.register(machine.processor.counter)
+        return {"line": lines.get(pc) or machine.line_of(Fault("", pc)) or first, "passes": 0}
+    told = finding.line or (spot and spot.line)
+    if told:
+        return {"line": told, "passes": 0}
+    scalar, result = machine.convention.scalar, machine.convention.result(trial.standard.subject.signature).registers
+    maker = _loser(machine, scalar, again) if finding.message.startswith("return value") and scalar in result else None
+    return maker or {"line": first, "passes": 0}
+
+
+def _visits(machine: Machine, line: int, again: Callable[[], object]) -> int:
+    """How often a run comes to a line of the candidate's text."""
+    assert machine.candidate is not None
+    start = min(address for address, own in machine.candidate.lines.items() if own == line)
+    count = 0
+
+    def on_code(uc: Any, address: int, size: int, data: Any) -> None:
+        nonlocal count
+        count += 1
+
+    with machine.hooked(unicorn.UC_HOOK_CODE, on_code, start, start):
+        again()
+    return count
+
+
+def _loser(machine: Machine, register: str, again: Callable[[], object]) -> Stop | None:
+    """The instruction of the candidate that changes a register last."""
+    assert machine.candidate is not None
+    lines = machine.candidate.lines
+    seen: list[tuple[int, int]] = []  # each instruction, and the register before it
+
+    def on_code(uc: Any, address: int, size: int, data: Any) -> None:
+        if len(seen) < _MOST_STEPS:
+            seen.append((address, machine.register(register)))
+
+    with ExitStack() as hooks:
+        for segment in _code(machine):
+            hooks.enter_context(machine.hooked(unicorn.UC_HOOK_CODE, on_code, *segment))
+        again()
+    after = [*(value for _, value in seen[1:]), machine.register(register)]
+    changes = [at for at, (address, value) in enumerate(seen) if value != after[at] and address in lines]
+    if not changes:
+        return None
+    loser = seen[changes[-1]][0]
+    visits = Counter(address for address, _ in seen[: changes[-1]])
+    return {"line": lines[loser], "passes": visits[loser]}
+
+
+def _code(machine: Machine) -> Sequence[tuple[int, int]]:
+    segments = machine.candidate.segments if machine.candidate else ()
+    return [(part.address, part.address + len(part.data)) for part in segments if part.executable]

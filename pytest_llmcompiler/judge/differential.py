@@ -1,0 +1,115 @@
+"""The trial of one candidate: it is run on the inputs of the standard, and what it does wrong is found."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from typing import Literal
+
+from pytest_llmcompiler.assembler.assemble import Assembled
+from pytest_llmcompiler.emulator.machine import Machine
+from pytest_llmcompiler.emulator.observation import Run, Unset
+from pytest_llmcompiler.emulator.tracing import Look, misuse
+from pytest_llmcompiler.judge.compare import differences
+from pytest_llmcompiler.judge.failure import Finding, mismatch, quoted, stopped
+from pytest_llmcompiler.judge.oracle import Entry
+from pytest_llmcompiler.judge.suite import Standard
+from pytest_llmcompiler.judge.verdict import Kind
+from pytest_llmcompiler.judge.whole_program import compared
+
+_INSPECTED_LIMIT = 50_000
+"""Instructions of a candidate that get a closer look."""
+
+_VARIATIONS: tuple[Unset, ...] = ("zeros", "inverse")
+
+Stage = Literal["input", "program", "inspection"]
+"""A run on an input, of the whole program, or on an input again for a closer look."""
+
+
+class Trial:
+    """A candidate, its text, and the standard that it is held to."""
+
+    def __init__(self, standard: Standard, candidate: Assembled, assembly: str) -> None:
+        self.standard, self.candidate, self.assembly = standard, candidate, assembly
+
+    @functools.cached_property
+    def machine(self) -> Machine:
+        """The machine that runs the candidate. Only a child of this process may make it: what runs in it is hostile."""
+        subject = self.standard.subject
+        return subject.machine(subject.reference.golden, self.candidate)
+
+    def first_failure(self) -> tuple[Stage, int] | None:
+        """Where the candidate fails first: the stage, and the number of the input.
+
+        What can't be judged on one input does not excuse what fails on another; a breach of the convention alone
+        comes last. Only a candidate that passes is looked at more closely.
+        """
+        entries = list(self.standard.corpus.entries.values())
+        lesser: dict[Kind, int] = {}
+        for index, entry in enumerate(entries):
+            finding = self.finding(entry, varied=index in self.standard.varied)
+            if finding and finding.kind not in ("inconclusive", "abi"):
+                return "input", index
+            if finding:
+                lesser.setdefault(finding.kind, index)
+        if lesser:
+            return "input", lesser["inconclusive"] if "inconclusive" in lesser else lesser["abi"]
+        if self.as_program():
+            return "program", 0
+        suspects = (index for index in self.standard.inspected if self.inspection(entries[index]))
+        return next((("inspection", index) for index in suspects), None)
+
+    def finding(self, entry: Entry, *, varied: bool = True) -> Finding | None:
+        """What goes wrong on an input; if `varied`, whatever the unused stack and registers hold."""
+        run = self.machine.run(entry.placed, entry.call, entry.limit)
+        finding = self._fault_of(run, entry)
+        if finding or not varied:
+            return finding
+        for unset in _VARIATIONS:
+            other = self.machine.run(entry.placed, entry.call, entry.limit, unset=unset)
+            finding = None if other.alike(run) else self._fault_of(other, entry)
+            if finding:
+                return replace(finding, unset=unset)
+        return None
+
+    def passes(self, entry: Entry, unset: Unset) -> bool:
+        """Whether nothing goes wrong on an input, with these values in the unused stack and registers."""
+        return self._fault_of(self.machine.run(entry.placed, entry.call, entry.limit, unset=unset), entry) is None
+
+    def as_program(self) -> Finding | None:
+        """What goes wrong when the whole program is run."""
+        whole = self.standard.whole
+        if whole is None:
+            return None
+        run = self.machine.run_main(whole.limit)
+        finding = stopped(self.machine, run, whole.expected, whole.limit, None, self.assembly)
+        if finding is None:
+            found = list(compared(whole.expected, run))
+            finding = mismatch(found) if found else None
+        return finding and replace(finding, message=f"the whole program: {finding.message}")
+
+    def inspection(self, entry: Entry) -> Finding | None:
+        """What a closer look finds fault with."""
+        look = Look(entry.placed, entry.call, min(entry.limit, _INSPECTED_LIMIT))
+        fault = misuse(self.machine, look)
+        if fault is None:
+            return None
+        line = self.machine.line_of(fault)
+        evidence = tuple(quoted(self.assembly, line or 0))
+        if fault.address is None:
+            return Finding("inconclusive", f"{fault.what} in line {line}, which the emulator can't judge", evidence)
+        words = f"{fault.what}, where a signal handler may write at any time: {fault.size} bytes in line {line}"
+        return Finding("abi", words, evidence, line=line)
+
+    def _fault_of(self, run: Run, entry: Entry) -> Finding | None:
+        if run.refused != entry.expected.refused:
+            return None  # a compiler may do without memory: then it goes on where the reference has given up
+        finding = stopped(self.machine, run, entry.expected, entry.limit, entry.placed, self.assembly)
+        if finding:
+            return finding
+        found = list(differences(entry.frame, entry.expected, run, entry.loose))
+        if found:
+            return mismatch(found)
+        if run.abi:
+            return Finding("abi", run.abi[0], tuple(f"  breach    {words}" for words in run.abi))
+        return None

@@ -1,0 +1,181 @@
+"""A verdict on what was answered to any of the tasks: it becomes assembly, and that is judged as all assembly is."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pytest_llmcompiler.judge.failure import quoted
+from pytest_llmcompiler.judge.harness import Bench
+from pytest_llmcompiler.judge.verdict import Verdict
+from pytest_llmcompiler.lowering import lower as lowering
+from pytest_llmcompiler.lowering.bleu import bleu
+from pytest_llmcompiler.lowering.canonical import canonical, plain, plain_assembly
+from pytest_llmcompiler.lowering.line_map import origins
+from pytest_llmcompiler.model.answer import Task
+from pytest_llmcompiler.program import ir, optimiser
+from pytest_llmcompiler.program.case import CaseError
+from pytest_llmcompiler.targets import Target
+
+_KEPT = 64
+"""Questions whose expected answers are kept in two forms: some kilobytes each."""
+_SMALLEST = "Oz"
+"""The pass list that others are held against."""
+_JudgeOf = Callable[[str], Verdict]
+"""What judges assembly."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the text of an answer was asked for, and what the answer says of it."""
+
+    task: Task = "asm"
+    passes: str = ""
+    """The pass list of the question; empty where the task has none."""
+    promised: Mapping[str, int] = field(default_factory=dict)
+    """What the answer says of itself: `instructions` and `size`."""
+
+
+def judged(bench: Bench, asked: Asked, text: str, *, explain: bool = True, scene: bool = False) -> Verdict:
+    """Judge the text of an answer: assembly, IR or a pass list, as the task has it. `explain` and `scene` are those of
+    `Bench.judge`, which says what is raised.
+
+    What is known beside the verdict is in its `detail`: see `record.schema.json`.
+    """
+    reason = bench.unjudgeable()
+    if reason:
+        return Verdict("inconclusive", reason)
+    reference = bench.reference
+    if asked.task != "asm" and reference.is_beyond_llvmlite(reference.extracted(bench.function)):
+        return Verdict("inconclusive", f"it holds assembly, which is not lowered for {reference.target.name} here")
+    return _TASKS[asked.task](bench, asked, text, functools.partial(bench.judge, explain=explain, scene=scene))
+
+
+def _assembly(bench: Bench, asked: Asked, text: str, judge: _JudgeOf) -> Verdict:
+    verdict = judge(text)
+    if not asked.promised:
+        return verdict
+    # The count in the prompt is one of IR, and so is the one that the models answer with.
+    expected = _expected_sizes(bench, asked.passes)
+    return _held_to_promise(verdict, asked, expected and expected[0], lowering.size_of(text, bench.reference.target))
+
+
+def _ir(bench: Bench, asked: Asked, text: str, judge: _JudgeOf) -> Verdict:
+    try:
+        made = lowering.lowered(text, optimiser.level_of(asked.passes), bench.reference.target)
+    except lowering.RefusedError as error:
+        return _refused(error, text)
+    if made.holds_assembly and " asm " not in bench.reference.extracted(bench.function):
+        return Verdict("assemble", "it holds assembly, which is no answer to a question for IR")
+    verdict = _traced_back(_lowered(judge, made), asked, text, bench.reference.target)
+    verdict.detail["ir"] = _likeness(bench, asked.passes, text, made)
+    if asked.task == "disassemble":
+        verdict.detail["round_trip"] = _round_trip(bench, asked.passes, made.assembly)
+    return _held_to_promise(verdict, asked, made.instructions, made.size)
+
+
+def _tune(bench: Bench, asked: Asked, text: str, judge: _JudgeOf) -> Verdict:
+    reference, function, passes = bench.reference, bench.function, text.strip()
+    before, seconds = reference.extracted(function), lowering.SECONDS
+    try:
+        bitcode = optimiser.optimised(before, passes, reference.target, seconds=seconds, megabytes=_MEGABYTES)
+        made = lowering.lowered(bitcode, None, reference.target)
+    except (optimiser.PassListError, optimiser.OptimiserError, lowering.RefusedError) as error:
+        line = text[: len(text) - len(text.lstrip())].count("\n") + 1
+        return Verdict("assemble", " ".join(str(error).split()), tuple(quoted(text, line)), {"line": line})
+    verdict = _lowered(judge, made)
+    _, least = reference.optimised_sizes(function, _SMALLEST)
+    verdict.detail["tune"] = {
+        "passes": passes,
+        "size": made.size,
+        "oz": least,
+        "improvement": round(100 * (least - made.size) / least, 2),
+    }
+    return _held_to_promise(verdict, asked, made.instructions, made.size)
+
+
+_TASKS: dict[Task, Callable[[Bench, Asked, str, _JudgeOf], Verdict]] = {
+    "asm": _assembly,
+    "ir": _ir,
+    "tune": _tune,
+    "disassemble": _ir,
+}
+_MEGABYTES = 4096
+"""Memory of the optimiser: the linker reserves more than it uses."""
+
+
+def _refused(error: lowering.RefusedError, text: str) -> Verdict:
+    place = f"line {error.line}, column {error.column}: " if error.line else ""
+    evidence = (*quoted(text, error.line), *error.more)
+    return Verdict("assemble", f"{place}{error}", evidence, {"line": error.line, "column": error.column})
+
+
+def _lowered(judge: _JudgeOf, made: lowering.Lowered) -> Verdict:
+    """The verdict on the assembly that LLVM made of an answer; it is told whose lines are meant."""
+    verdict = judge(made.assembly)
+    evidence = verdict.evidence
+    if any(" line " in words for words in (verdict.message, *evidence)):
+        evidence = (*evidence, "  lines     are those of the assembly that LLVM makes of the answer")
+    return replace(verdict, evidence=evidence, detail={**verdict.detail, "lowered": made.assembly})
+
+
+def _traced_back(verdict: Verdict, asked: Asked, text: str, target: Target) -> Verdict:
+    """The verdict on an answer's IR with the line of the answer in which it goes wrong, where that can be said."""
+    line = verdict.detail.get("line") or verdict.detail.get("parts")
+    if verdict.passed or line is None:
+        return verdict
+    level = optimiser.level_of(asked.passes)
+    origin = origins(text, level, verdict.detail["lowered"], target).get(line)
+    if origin is None:
+        return verdict
+    words = " ".join(text.split("\n")[origin - 1].split())
+    evidence = (*verdict.evidence, f"  origin    line {origin} of the answer: {words}")
+    return replace(verdict, evidence=evidence, detail={**verdict.detail, "origin": origin})
+
+
+def _likeness(bench: Bench, passes: str, text: str, made: lowering.Lowered) -> dict[str, Any]:
+    """How an answer's IR compares with opt's own."""
+    facts: dict[str, Any] = {"instructions": made.instructions, "size": made.size}
+    sizes = _expected_sizes(bench, passes)
+    if sizes is None:
+        return facts
+    exact, numbered = _forms(bench.reference.optimised(bench.function, passes), bench.reference.target)
+    return facts | {
+        "exact": plain(text) == exact,
+        "canonical": made.canonical == numbered,
+        "opt_instructions": sizes[0],
+        "opt_size": sizes[1],
+    }
+
+
+@functools.lru_cache(_KEPT)
+def _forms(expected: str, target: Target) -> tuple[str, str]:
+    """The plain and the canonical form of opt's own IR, which all samples of a question are compared with."""
+    return plain(expected), canonical(ir.parse(expected), target)
+
+
+def _expected_sizes(bench: Bench, passes: str) -> tuple[int, int] | None:
+    """Instructions and bytes of what opt makes with a pass list; None where LLVM does not know the list."""
+    try:
+        return bench.reference.optimised_sizes(bench.function, passes)
+    except CaseError:
+        return None
+
+
+def _round_trip(bench: Bench, passes: str, assembly: str) -> dict[str, Any]:
+    """How the assembly of an answer's IR compares with that which the answer was made of."""
+    dialect = bench.reference.target.dialect
+    given, made = (plain_assembly(one, dialect) for one in (bench.reference.lowered(bench.function, passes), assembly))
+    score = bleu(made, given)
+    return {"exact": made == given, **({} if score is None else {"bleu": score})}
+
+
+def _held_to_promise(verdict: Verdict, asked: Asked, instructions: int | None, size: int | None) -> Verdict:
+    """The verdict with what the answer said of itself, beside what is true; it is no other one for that."""
+    found = {"instructions": instructions, "size": size}
+    held = {name: {"said": said, "is": found[name]} for name, said in asked.promised.items()}
+    if not held:
+        return verdict
+    return replace(verdict, detail={**verdict.detail, "promised": held})

@@ -1,0 +1,142 @@
+"""IR of unknown origin to assembly, by LLVM, in a process that may die of it.
+
+Whatever the IR holds, inline assembly that reads files too, LLVM is given no file, and limits of time and memory. What
+it writes is assembly of unknown origin, as any model's.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from pytest_llmcompiler import sandbox
+from pytest_llmcompiler.assembler import llvm
+from pytest_llmcompiler.assembler.gas import AssemblyError, LinkError, UnsupportedError, read
+from pytest_llmcompiler.assembler.result import open_no_files
+from pytest_llmcompiler.lowering.canonical import canonical
+from pytest_llmcompiler.program import ir
+from pytest_llmcompiler.targets import Target
+
+SECONDS, MEGABYTES = 20.0, 1024
+"""What LLVM may take for an answer."""
+
+_PLACE = re.compile(r"<string>:(\d+):(\d+): error: ")
+_FEATURES = re.compile(r'"(?:target-(?:features|cpu)|tune-cpu)"="[^"\n]*"')
+"""What asks for code of another processor than the target's."""
+_QUOTED = re.compile(r'"[^"\n]*"')
+_ASSEMBLY = re.compile(r'^module asm|\basm (?:sideeffect |alignstack |inteldialect |unwind )*""', re.MULTILINE)
+_LOCAL = re.compile(r"(?<![\w.$])\.L[\w.$]+")
+_ENDING = re.compile(r"(?:LLVM ERROR|error): ([^\n]+)")
+
+
+class Lowered(NamedTuple):
+    """What LLVM makes of a module."""
+
+    assembly: str
+    """AT&T on x86-64."""
+    instructions: int
+    """Of IR, in all its functions."""
+    size: int
+    """Bytes of text and data of its object file."""
+    canonical: str
+    """Its text without the names of values."""
+    holds_assembly: bool
+    """Whether there is assembly in the module."""
+
+
+class RefusedError(Exception):
+    """IR that LLVM does not make code of. `str()` is the first line of LLVM's message."""
+
+    def __init__(self, message: str, line: int = 0, column: int = 0) -> None:
+        first, *rest = message.strip().splitlines() or ["LLVM gives no reason"]
+        super().__init__(first)
+        self.more = tuple(f"  {words.rstrip()}" for words in rest[:_MORE])
+        """Further lines of the message."""
+        self.line, self.column = line, column
+        """The place in the text, counted from 1; 0 where LLVM names none."""
+
+
+_MORE = 4
+
+
+def lowered(source: str | bytes, level: str | None, target: Target) -> Lowered:
+    """Lower IR, given as text or as bitcode, as clang would at a level. Raises RefusedError."""
+    _warm(level, target)
+    try:
+        made = sandbox.call(_lower, source, level, target, seconds=SECONDS, megabytes=MEGABYTES)
+    except sandbox.TimedOut as error:
+        raise RefusedError(f"LLVM makes no code of it: {error}") from None
+    except sandbox.Died as death:
+        said = _ENDING.search(death.stderr)
+        raise RefusedError(f"LLVM makes no code of it: {said[1] if said else death.reason}") from None
+    if "refused" in made:
+        raise _refused(made["refused"], source if isinstance(source, str) else "")
+    return Lowered(**made)
+
+
+@functools.cache
+def _warm(level: str | None, target: Target) -> None:
+    """Have here all that each child needs, which may open no file and would need longer."""
+    module = "define void @f() {\n  ret void\n}\n"
+    ir.emit_assembly(ir.parse(module), level, target)
+    ir.binary_size(module, target)
+
+
+def _lower(source: str | bytes, level: str | None, target: Target) -> dict[str, Any]:
+    """Only for a sandbox."""
+    open_no_files()
+    try:
+        text = source if isinstance(source, str) else ir.printed(source)
+        module = ir.parse(text)
+        if not target.triples.fullmatch(module.triple):
+            return {"refused": f"its target triple is {module.triple!r}, and the code is to run on {target.triple}"}
+        layout = ir.data_layout(target)
+
+        def again() -> Any:  # what has been made code of is no good any more
+            fresh = ir.parse(_FEATURES.sub("", text))
+            fresh.triple, fresh.data_layout = target.triple, layout
+            return fresh
+
+        return {
+            "assembly": ir.emit_assembly(again(), level, target),
+            "instructions": ir.count(module),
+            "size": ir.object_size(ir.object_of(again(), target)),
+            "holds_assembly": _ASSEMBLY.search(_QUOTED.sub('""', str(module))) is not None,
+            "canonical": canonical(module, target),
+        }
+    except ir.IRError as error:
+        return {"refused": str(error)}
+    except UnicodeDecodeError:  # llvmlite reads every name as UTF-8
+        return {"refused": "a name in it is no text in UTF-8"}
+
+
+def _refused(message: str, source: str) -> RefusedError:
+    """LLVM's message, with the place that it names or that the line it quotes has in the text."""
+    message = message.removeprefix("LLVM IR parsing error\n")
+    place = _PLACE.match(message)
+    if place:
+        return RefusedError(message[place.end() :].split("\n")[0], int(place[1]), int(place[2]))
+    quoted = [line.strip() for line in message.splitlines()[1 : 1 + _MORE] if line.strip()]
+    lines = [line.partition(";")[0].strip() for line in source.splitlines()]
+    place_of = next((lines.index(line) + 1 for line in quoted if lines.count(line) == 1), 0)
+    return RefusedError(message, place_of, 1 if place_of else 0)
+
+
+def size_of(assembly: str, target: Target) -> int | None:
+    """Bytes of text and data of the object that LLVM's assembler makes of a text as it is; None where it makes none."""
+    _warm(None, target)
+    try:
+        unit = read(assembly, target.dialect)
+        syntax = target.dialect.syntaxes.get(unit.syntax, "")
+        # Private data of the program is nobody's in this text alone, and LLVM wants local symbols to be somebody's.
+        placed = _LOCAL.sub(lambda name: name[0] if name[0] in unit.labels else f"x{name[0][1:]}", unit.source)
+        made = llvm.maker(target, f"{syntax}\n{placed}\n", SECONDS)
+        return int(sandbox.call(_size_of, *made, seconds=SECONDS, megabytes=MEGABYTES))
+    except (AssemblyError, LinkError, UnsupportedError, sandbox.SandboxError):
+        return None
+
+
+def _size_of(make: Callable[..., bytes], *args: Any) -> int:
+    return ir.object_size(make(*args))

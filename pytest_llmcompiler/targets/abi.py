@@ -1,0 +1,204 @@
+"""Calling conventions: where arguments and results are, and what a function must leave as it finds it.
+
+Which registers these are is a target's to say; what conventions have in common is here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pytest_llmcompiler.values.c_types import Function, Int, Pointer, Type
+
+
+@dataclass(frozen=True)
+class Copy:
+    """An argument that is passed as the address of a copy."""
+
+    pointer: str | int
+    """The register that holds the address, or the offset of that in the argument area."""
+    offset: int
+    """The copy's own offset in the argument area."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """Where the arguments of one call go."""
+
+    registers: dict[str, int]
+    stack: bytes
+    """The argument area, copies of arguments included; a multiple of 16 bytes."""
+    other: Call | None = None
+    """The same with every bit inverted that the convention leaves undefined, where there are such."""
+    copies: tuple[Copy, ...] = ()
+    """What is to be filled in once it is known where the argument area lies."""
+
+    @property
+    def inverted(self) -> Call:
+        """The same call, and where it has undefined bits, the other values of these."""
+        return self.other or self
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where a result is found."""
+
+    registers: tuple[str, ...]
+    """One register for each part; for a result in memory, the one with the address of the caller's buffer, if any."""
+    in_memory: bool
+    width: int = 8
+    """Bytes of the result in each register; the last may have fewer."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one argument goes: registers, one for each part of it, or an offset in the argument area."""
+
+    registers: tuple[str, ...] = ()
+    offset: int = 0
+    width: int = 8
+    """Bytes of the argument in each register."""
+    indirect: bool = False
+    """What goes there is the address of a copy."""
+
+
+class Convention(ABC):
+    """A calling convention."""
+
+    integers: tuple[str, ...]
+    """The registers for integer arguments, in their order."""
+    scalar: str
+    """The register in which an integer or a pointer is returned."""
+    hidden: str | None = None
+    """The register for the address of a result in memory; None where that is a first argument of its own."""
+    callee_saved: tuple[str, ...]
+    caller_saved: tuple[str, ...]
+    """Those that a call may change, but for vectors."""
+    vectors: tuple[str, ...]
+    """Registers of 16 bytes that a call may change."""
+    halves: Mapping[str, str] = {}
+    """Registers of 16 bytes of which a call may change the upper half -> the name of the lower half."""
+    extends: bool
+    """Whether who calls extends integers to 32 bits, rather than who is called."""
+    red_zone: int
+    """Bytes below the stack pointer that a function may use as it likes: nobody else does."""
+    home: int = 0
+    """Bytes at the start of the argument area that hold no arguments, and that who is called may use as it likes."""
+    exempt: frozenset[str] = frozenset()
+    """Functions of the compiler that are called in a way of their own."""
+    copies: int = 8
+    """The least alignment of the copy of an argument."""
+
+    @abstractmethod
+    def result(self, function: Function) -> Result:
+        """Where the result of a function is found."""
+
+    @abstractmethod
+    def placed(self, types: Sequence[Type]) -> list[Place]:
+        """Where arguments of these types go."""
+
+    def unnamed(self, type: Type) -> Type:
+        """What an argument is passed as for which a variadic function has no parameter."""
+        return type
+
+    def variadic(self, registers: Mapping[str, int]) -> dict[str, int]:
+        """The registers in which a call of a variadic function tells of those that hold arguments."""
+        return {}
+
+    @property
+    def wide(self) -> tuple[str, ...]:
+        """The registers of 16 bytes, of those that a call may change or must restore."""
+        return (*self.vectors, *(name for name in self.callee_saved if name.startswith("xmm")))
+
+    @property
+    def buffer(self) -> str:
+        """The register that has the address of a result in memory where a function is entered."""
+        return self.hidden or self.integers[0]
+
+    def places(self, types: Sequence[Type], in_memory: bool = False) -> list[Place]:
+        """Where arguments of these types go in a call whose result may be `in_memory`."""
+        first = self._first(in_memory)
+        return self.placed([*first, *types])[len(first) :]
+
+    def call(
+        self, types: Sequence[Type], images: Sequence[bytes], *, variadic: bool = False, buffer: int | None = None
+    ) -> Call:
+        """Distribute arguments over registers and stack. `images` are the bytes of each argument as it lies in memory,
+        `buffer` is the address for a result in memory."""
+        if buffer is not None and self.hidden is None:
+            types, images = [Pointer(None), *types], [buffer.to_bytes(8, "little"), *images]
+        made, other = (self._call(types, images, variadic, garbage) for garbage in (_UNDEFINED, _INVERTED))
+        if buffer is not None and self.hidden is not None:
+            for one in (made, other):
+                one.registers[self.hidden] = buffer
+        return made if made == other else replace(made, other=other)
+
+    def _call(self, types: Sequence[Type], images: Sequence[bytes], variadic: bool, garbage: bytes) -> Call:
+        registers: dict[str, int] = {}
+        stack = bytearray((garbage * self.home)[: self.home])
+        copies: list[tuple[str | int, Type, bytes]] = []
+        for type, image, place in zip(types, images, self.placed(types), strict=True):
+            if place.indirect:
+                copies.append((place.registers[0] if place.registers else place.offset, type, image))
+                image = bytes(8)
+            elif self.extends and isinstance(type, Int) and type.size < 4:
+                image = (int.from_bytes(image, "little", signed=type.signed) & 0xFFFFFFFF).to_bytes(4, "little")
+            if place.registers:
+                registers.update(zip(place.registers, _words(image, place.width, garbage), strict=True))
+            else:
+                stack.extend(bytes(place.offset - len(stack)))
+                stack += image + garbage[: -len(image) % 8]
+        found = []
+        for where, type, image in copies:
+            stack.extend(bytes(-len(stack) % max(self.copies, type.align)))
+            found.append(Copy(where, len(stack)))
+            stack += image
+        if variadic:
+            registers.update(self.variadic(registers))
+        return Call(registers, bytes(stack) + bytes(-len(stack) % 16), None, tuple(found))
+
+    def arguments(
+        self,
+        types: Sequence[Type],
+        register: Callable[[str], int],
+        stack: Callable[[int, int], bytes],
+        memory: Callable[[int, int], bytes],
+        *,
+        in_memory: bool = False,
+    ) -> list[bytes]:
+        """The bytes of each argument at a function's entry: the inverse of `call`.
+
+        `register` reads a register, `stack` a number of bytes at an offset in the argument area, `memory` at an
+        address.
+        """
+        images = []
+        for type, place in zip(types, self.places(types, in_memory), strict=True):
+            size = 8 if place.indirect else type.size
+            parts = ((register(name) & (1 << 64) - 1).to_bytes(8, "little")[: place.width] for name in place.registers)
+            image = b"".join(parts)[:size] if place.registers else stack(place.offset, size)
+            images.append(memory(int.from_bytes(image, "little"), type.size) if place.indirect else image)
+        return images
+
+    def result_bytes(self, function: Function, registers: Mapping[str, int]) -> bytes:
+        """The bytes of a result that was returned in registers (a value for each register that `result` names)."""
+        if function.result is None:
+            return b""
+        where = self.result(function)
+        words = ((registers[name] & (1 << 128) - 1).to_bytes(16, "little") for name in where.registers)
+        size = where.width if where.in_memory else function.result.size
+        return b"".join(word[: where.width] for word in words)[:size]
+
+    def _first(self, in_memory: bool) -> list[Type]:
+        return [Pointer(None)] if in_memory and self.hidden is None else []
+
+
+_UNDEFINED = b"\xb7\x8d\xa1\xc9\x95\xe3\xd5"
+"""What fills the bits that the convention leaves undefined: a callee that looks at them goes wrong."""
+_INVERTED = bytes(byte ^ 0xFF for byte in _UNDEFINED)
+
+
+def _words(image: bytes, width: int, garbage: bytes) -> list[int]:
+    """The values of registers that have so many bytes of an argument each."""
+    parts = (image[start : start + width] for start in range(0, len(image), width))
+    return [int.from_bytes(part + garbage[: 8 - len(part)], "little") for part in parts]

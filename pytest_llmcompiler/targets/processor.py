@@ -1,0 +1,145 @@
+"""Processors: what the emulator has to know of the one that it emulates, beside the calling convention."""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from pytest_llmcompiler.assembler.result import Assembled
+    from pytest_llmcompiler.emulator.observation import Outcome
+
+ReadRegister = Callable[[str], int]
+"""The value of a register now, by its name."""
+Guard = Callable[[ReadRegister], "Misaligned | None"]
+"""What to ask before an instruction is executed: whether hardware would refuse its access to memory."""
+
+
+class Misaligned(NamedTuple):
+    """An access to memory that hardware refuses."""
+
+    address: int
+    size: int
+
+
+class Instruction(NamedTuple):
+    """One decoded instruction, in the decoder's syntax."""
+
+    size: int
+    mnemonic: str
+    operands: str
+
+
+class Processor(ABC):
+    """A processor as unicorn emulates it and capstone reads its code."""
+
+    stack: str
+    """The stack pointer."""
+    counter: str
+    """The program counter."""
+    link: str | None
+    """The register with the address to return to; None where that is on the stack."""
+    pushed: int
+    """Bytes that a call leaves on the stack."""
+    state: tuple[str, ...]
+    """Control registers and flags that the calling convention minds."""
+    registers: tuple[str, ...]
+    """General and vector registers that hold arguments, results and what else programs put there."""
+    longest: int
+    """Bytes of the longest instruction."""
+    sign: str = ""
+    """What is written before the name of a register."""
+    returning: bytes
+    """The code of a return from a function."""
+    trap: bytes
+    """Code that fills what must not be executed."""
+    exceptions: Mapping[int, str]
+    """What unicorn's numbers of exceptions mean, in words."""
+    system_call: int | None = None
+    """The exception that is a system call, where it is one; else `on_system_call` is for it."""
+    syscalls: Mapping[int, str]
+    """The system calls that the C library makes, by number: their names for `libc.Kernel`."""
+    call_registers: tuple[str, ...]
+    """The number of a system call, its arguments, and last its result."""
+
+    @abstractmethod
+    def engine(self) -> Any:
+        """A new emulator."""
+
+    @abstractmethod
+    def number(self, name: str) -> int:
+        """unicorn's number of a register."""
+
+    @abstractmethod
+    def start(self, uc: Any) -> None:
+        """Put an emulator into the state in which the kernel starts a process."""
+
+    @abstractmethod
+    def on_system_call(self, uc: Any, action: Callable[..., None]) -> None:
+        """Have `action` called for each system call, where it is no exception."""
+
+    def set_thread(self, uc: Any, address: int) -> None:
+        """Set the register by which thread-local variables are found, where the kernel has to."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def settle(self, uc: Any) -> None:
+        """Set the flags as a function finds them."""
+
+    @abstractmethod
+    def breaches(self, values: Mapping[str, int]) -> Iterator[str]:
+        """What a function leaves wrong of the `state`, in words."""
+
+    @abstractmethod
+    def jump(self, source: int, target: int) -> bytes:
+        """The code of a jump from one address to another, which is near."""
+
+    @abstractmethod
+    def hazard(self, mnemonic: str, code: bytes) -> tuple[Outcome, str] | None:
+        """What to stop with, and why, where an instruction can't be left to the emulator.
+
+        `code` are the bytes from its first on (`longest` are enough, and less where they end).
+        """
+
+    @abstractmethod
+    def guards(self, candidate: Assembled) -> Iterator[tuple[int, Guard]]:
+        """The instructions of a candidate that hardware may refuse where the emulator does not."""
+
+    @abstractmethod
+    def is_below(self, code: bytes, address: int) -> bool:
+        """Whether an instruction itself moves the stack pointer to below what it writes or reads."""
+
+    @abstractmethod
+    def decoder(self, *, detail: bool = False, listing: bool = False) -> Any:
+        """capstone for its code; with `detail` it says what operands are made of, and is slower; in the syntax of
+        listings if asked for."""
+
+    @abstractmethod
+    def ends_block(self, instruction: Instruction) -> bool:
+        """Whether what follows an instruction is a block of its own: it jumps, returns or traps."""
+
+    @abstractmethod
+    def target_of(self, instruction: Instruction) -> int | None:
+        """Where a direct jump leads."""
+
+    @abstractmethod
+    def absolute(self, instruction: Instruction, address: int) -> str:
+        """The operands of an instruction, with addresses where they are relative to it."""
+
+    @abstractmethod
+    def listed(self, instruction: Instruction, address: int, names: Mapping[int, str]) -> str:
+        """The operands of an instruction in the syntax of listings, with names for addresses."""
+
+    @functools.cached_property
+    def numbers(self) -> dict[str, int]:
+        """unicorn's numbers of all registers that are read by name again and again."""
+        names = (*self.registers, *self.state, self.stack, self.counter, *self.call_registers)
+        return {name: self.number(name) for name in names}
+
+    def decode(self, code: bytes, address: int, *, listing: bool = False) -> Instruction:
+        """The first instruction of some bytes that lie at an address; without size and text where there is none."""
+        found = self.decoder(listing=listing).disasm_lite(code, address, 1)
+        _, size, mnemonic, operands = next(found, (address, 0, "", ""))
+        return Instruction(size, mnemonic, operands)

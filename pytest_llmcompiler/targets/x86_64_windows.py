@@ -1,0 +1,178 @@
+"""x86-64 Windows: the Microsoft calling convention, as MinGW's compilers keep it, and the texts that they write.
+
+Code runs in a process of Linux, whose C library it calls by way of `x86_64_windows.c`.
+
+Sources: Microsoft, "x64 calling convention" and "x64 ABI conventions"; GNU as, section 9.18 (COFF); Microsoft, "PE
+Format", section 4.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pytest_llmcompiler.assembler import masm
+from pytest_llmcompiler.assembler.gas import Dialect, UnsupportedError
+from pytest_llmcompiler.targets import Guest, Target, triples
+from pytest_llmcompiler.targets.abi import Convention, Place, Result
+from pytest_llmcompiler.targets.x86_64_linux import TARGET as LINUX
+from pytest_llmcompiler.targets.x86_64_linux import X86
+from pytest_llmcompiler.values.c_types import Array, Float, Function, Int, Struct, Type
+
+# -- the calling convention
+
+_VECTORS = tuple(f"xmm{number}" for number in range(16))
+
+
+class Microsoft(Convention):
+    """The convention of x86-64 Windows: an argument's register goes by its position. What a narrow integer leaves of
+    its register is undefined. No memory below the stack pointer is safe."""
+
+    integers = ("rcx", "rdx", "r8", "r9")
+    scalar = "rax"
+    callee_saved = ("rbx", "rbp", "rdi", "rsi", "r12", "r13", "r14", "r15", *_VECTORS[6:])
+    caller_saved = ("rax", "rcx", "rdx", "r8", "r9", "r10", "r11")
+    vectors = _VECTORS[:6]
+    extends = False
+    red_zone = 0
+    home = 32
+    copies = 16
+    exempt = frozenset(("___chkstk_ms", "__chkstk"))
+
+    def result(self, function: Function) -> Result:
+        """Where the result of a function is found."""
+        type = function.result
+        if type is None or type.size == 0:
+            return Result((), False)
+        if isinstance(type, Float):
+            return Result(("xmm0",), False)
+        if _is_pair(type):
+            return Result(("rax", "rdx"), False)
+        if isinstance(type, Int) and type.size == 16:
+            return Result(("xmm0",), False, 16)
+        return Result(("rax",), not _fits(type))
+
+    def placed(self, types: Sequence[Type]) -> list[Place]:
+        """Where arguments of these types go."""
+        found, number = [], 0
+        for type in types:
+            count = 2 if _is_pair(type) else 1
+            if number == len(self.integers) - 1 and count == 2:
+                raise UnsupportedError("an i128 that is parted between a register and the stack")
+            registers = (_VECTORS[:4] if isinstance(type, Float) else self.integers)[number : number + count]
+            indirect = count == 1 and not _fits(type)
+            found.append(Place(registers, 8 * number, indirect=indirect))
+            number += count
+        return found
+
+    def unnamed(self, type: Type) -> Type:
+        """What an argument is passed as for which a variadic function has no parameter."""
+        return Int(type.size, False, type.name) if isinstance(type, Float) else type
+
+    def variadic(self, registers: Mapping[str, int]) -> dict[str, int]:
+        """Who is called looks for a floating-point number in the integer register of its position."""
+        pairs = zip(self.integers, _VECTORS)
+        return {integer: registers[vector] & (1 << 64) - 1 for integer, vector in pairs if vector in registers}
+
+
+def _is_pair(type: Type) -> bool:
+    """Whether it is IR's own integer of 128 bits, of which LLVM makes two of 64. C's goes by reference."""
+    return isinstance(type, Int) and type.name == "i128"
+
+
+def _fits(type: Type) -> bool:
+    """Whether a type is passed in a register, rather than as the address of a copy."""
+    return type.size in (1, 2, 4, 8) if isinstance(type, (Struct, Array)) else type.size <= 8
+
+
+# -- the processor
+
+_PUSHING = re.compile(r"push\w*|call\w*|enter\w*")
+
+
+class Windows(X86):
+    """The same processor."""
+
+    def is_below(self, code: bytes, address: int) -> bool:
+        """Whether an instruction itself moves the stack pointer to below what it writes or reads."""
+        return _PUSHING.fullmatch(self.decode(code, address).mnemonic) is not None
+
+
+# -- text
+
+_UNLOADED = re.compile(r"\.(pdata|xdata|drectve|debug|llvm)")
+
+
+def _flags(title: str, flags: str) -> str:
+    """What the flags of a COFF section are in ELF. Without flags its name tells them."""
+    if _UNLOADED.match(title) or "n" in flags:
+        return "e"
+    if not flags:
+        flags = "x" if title.startswith(".text") else "r" if title.startswith(".rdata") else "w"
+    return "a" + "x" * ("x" in flags) + "w" * (("w" in flags or "b" in flags) and "x" not in flags)
+
+
+_SEH = ("proc", "endproc", "pushreg", "setframe", "stackalloc", "savereg", "savexmm", "pushframe", "endprologue")
+_SEH_REST = ("startepilogue", "endepilogue", "handler", "startchained", "endchained", "unwindversion", "unwindv2start")
+_CODEVIEW = ("file", "loc", "func_id", "inline_site_id")
+_CODEVIEW_TABLES = (
+    *("linetable", "inline_linetable", "stringtable", "filechecksums", "filechecksumoffset", "def_range", "fpo_data"),
+)
+
+TARGET = Target(
+    name="x86_64-windows",
+    triple="x86_64-w64-windows-gnu",
+    triples=triples("x86_64|amd64", "unknown|none|pc|w64", r"(?:windows|win32|mingw32)(?:-(?:gnu|msvc)[\w.]*)?"),
+    cpu=LINUX.cpu,
+    features=LINUX.features,
+    library=LINUX.library,
+    headers=LINUX.headers,
+    kept=(),
+    base=LINUX.base,
+    native=False,
+    convention=Microsoft(),
+    processor=Windows(),
+    dialect=Dialect(
+        syntax=LINUX.dialect.syntax,
+        syntaxes=LINUX.dialect.syntaxes,
+        integers=LINUX.dialect.integers,
+        prefixes=LINUX.dialect.prefixes,
+        comments=LINUX.dialect.comments,
+        ignored=frozenset(
+            (".def", ".scl", ".endef", ".linkonce", ".safeseh", *(f".seh_{name}" for name in (*_SEH, *_SEH_REST)))
+        ).union(f".cv_{name}" for name in _CODEVIEW),
+        unloaded=frozenset((".secrel32", ".secidx", *(f".cv_{name}" for name in _CODEVIEW_TABLES))),
+        noise=re.compile(r"@feat\.00\s*=.*"),
+        translated=masm.gnu,
+        flags=_flags,
+        common_to_powers=True,
+    ),
+    relocations=LINUX.relocations._replace(imports="__imp_"),
+    is_instruction=LINUX.is_instruction,
+    first=LINUX.first,
+    guest=Guest(
+        host=LINUX,
+        objects="x86_64-w64-windows-gnu-elf",
+        headers=Path(__file__).with_name("windows"),
+        bridge=Path(__file__).with_suffix(".c"),
+        prefix="win64.",
+        implied=(
+            *("memcpy", "memmove", "memset", "memcmp", "bcmp", "strlen", "__main", "___chkstk_ms", "__popcountdi2"),
+            *("fmod", "fmodf", "floor", "floorf", "ceil", "ceilf", "trunc", "truncf", "rint", "rintf", "round"),
+            *("roundf", "nearbyint", "nearbyintf", "fma", "fmaf", "fmin", "fminf", "fmax", "fmaxf", "ldexp", "ldexpf"),
+            *("sin", "sinf", "cos", "cosf", "exp", "expf", "exp2", "exp2f", "log", "logf", "log2", "log2f", "log10"),
+            *("log10f", "pow", "powf", "__popcountsi2"),
+            *(f"__{name}ti3" for name in ("div", "mod", "udiv", "umod", "mul")),
+            *(f"__fix{sign}{kind}ti" for sign in ("", "uns") for kind in ("df", "sf")),
+            *(f"__float{sign}ti{kind}" for sign in ("", "un") for kind in ("df", "sf")),
+        ),
+        apart=frozenset(
+            (
+                *("setjmp", "_setjmp", "sigsetjmp", "longjmp", "siglongjmp", "atexit", "signal", "pthread_create"),
+                *("localtime", "localtime_r", "gmtime", "gmtime_r", "mktime", "timegm", "strftime", "asctime"),
+                *("wcslen", "wcscpy", "wcscmp", "wprintf", "swprintf", "mbstowcs", "wcstombs", "mbtowc", "wctomb"),
+            )
+        ),
+    ),
+)

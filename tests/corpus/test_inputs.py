@@ -1,0 +1,439 @@
+from __future__ import annotations
+
+import math
+import struct
+from typing import NamedTuple
+
+import pytest
+from faces import Compile, Judged
+from hypothesis import HealthCheck, Phase, given, settings
+
+from pytest_llmcompiler.corpus.fuzzer import Corpus, Look, Undefined, shrink, weight
+from pytest_llmcompiler.corpus.relations import ties
+from pytest_llmcompiler.corpus.seeds import from_main
+from pytest_llmcompiler.corpus.strategies import hints, inputs
+from pytest_llmcompiler.emulator.observation import Feature
+from pytest_llmcompiler.judge.harness import Bench, Settings
+from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.values.c_types import Int, Pointer, Struct
+from pytest_llmcompiler.values.input import Alias, Input, Object, Value, grafted, objects, replaced
+from pytest_llmcompiler.values.layout import PAGE, SLOTS, DoesNotFit, path, place
+
+INT = Int(4, True, "int")
+CHAR = Int(1, True, "char", character=True)
+
+SOURCE = r"""
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+struct node { struct node *next; int value; };
+struct list { int *items; size_t count; };
+enum color { RED = 3, GREEN = 70 };
+int everything(char a, unsigned char b, short c, long d, unsigned __int128 e, float f, double g, bool h, enum color i) {
+    return a + b + c + (int)d + (int)e + (int)f + (int)g + h + i;
+}
+int total(const int *values, size_t n) { int r = 0; for (size_t i = 0; i < n; i++) r ^= values[i]; return r; }
+int both(char *dst, const char *src, size_t len) { return dst[len - 1] + src[len - 1]; }
+int first(size_t n, const short *values) { return n ? values[0] : 0; }
+char at(const char *buf, size_t size, size_t idx) { return idx < size ? buf[idx] : 0; }
+int through(const char *buf, size_t size, size_t *pos) { return buf[*pos]; }
+int walk(const struct node *list) { int r = 0; for (; list; list = list->next) r ^= list->value; return r; }
+int items(const struct list *list) { return list->count ? list->items[list->count - 1] : 0; }
+int magic(int x) { return x == 123456789 ? 1 : x == -77777 ? 2 : 0; }
+int chosen(int x) {
+    switch (x) {
+    case 1000: return 1; case 2000: return 2; case 3000: return 3; case 4000: return 4; case 123123: return 5;
+    case 777777: return 6; default: return 0;
+    }
+}
+double half(double x) { return x / 2; }
+int word(const char *s) { return s[0] == 'd' && s[1] == 'i' && s[2] == 'f'; }
+const char *keyword(void) { return "keyword of the program"; }
+int ranged(int x, unsigned char y) { return x + y; }
+int sized(const int *p) { return p[4]; }
+int text(const char *s) { return *s; }
+int there(const long *p) { return (int)*p; }
+// LLMC: arg ranged.x range -3..4
+// LLMC: arg ranged.y range 250..255
+// LLMC: arg sized.p elements 5..6
+// LLMC: arg text.s cstring
+// LLMC: arg text.s non-null
+// LLMC: arg there.p non-null
+int main(void) {
+    int values[3] = {11, 22, 33};
+    struct node last = {0, 5}, head = {&last, 4};
+    size_t pos = 2;
+    return total(values, 3) + walk(&head) + through("abc", 4, &pos) + text("hello") + magic(9);
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def program(compiled: Compile) -> Reference:
+    return compiled(SOURCE)
+
+
+def drawn(reference: Reference, name: str, count: int = 150) -> list[Input]:
+    """Inputs as the judge would make them."""
+    strategy = inputs(reference.signatures[name], reference.rules(name), hints(reference.extracted(name), reference.ir))
+    found: list[Input] = []
+
+    @settings(
+        max_examples=count,
+        database=None,
+        derandomize=True,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(strategy)
+    def collect(made: Input) -> None:
+        found.append(made)
+
+    collect()
+    return found
+
+
+def target(value: Value) -> Object | None:
+    assert not any(value.data)
+    if not value.links:
+        return None
+    at, made = value.links[0]
+    assert at == 0
+    assert isinstance(made, Object)
+    return made
+
+
+def numbers(found: list[Input], index: int) -> list[int]:
+    kind = found[0].args[index].type
+    assert isinstance(kind, Int)
+    return [int.from_bytes(made.args[index].data, "little", signed=kind.signed) for made in found]
+
+
+def test_values_fit_their_types(program: Reference) -> None:
+    found = drawn(program, "everything", 300)
+    for made in found:
+        assert [len(value.data) for value in made.args] == [1, 1, 2, 8, 16, 4, 8, 1, 4]
+    assert set(numbers(found, 7)) == {0, 1}
+    assert {3, 70} < set(numbers(found, 8)) <= {0, 2, 3, 70, 71, 170}, "some values have no name"
+    for index in (0, 2, 3):
+        assert 0 in numbers(found, index)
+        assert min(numbers(found, index)) < 0 < max(numbers(found, index))
+
+
+def test_floats_of_every_kind_are_tried_by_the_judge(program: Reference) -> None:
+    found = [struct.unpack("<d", made.args[0].data)[0] for made in Bench(program, "half", Settings()).corpus.entries]
+    assert any(math.isnan(number) for number in found)
+    assert {math.inf, -math.inf, 0.0, 1.0, -1.0} <= set(found)
+    assert any(number == 0 and math.copysign(1, number) < 0 for number in found)
+    assert any(0 < abs(number) < 2**-1022 for number in found)
+
+
+def test_constants_of_a_switch_are_all_tried_by_the_judge(program: Reference) -> None:
+    """An integer has one input for each constant that it is compared with, whatever the seed."""
+    entries = Bench(program, "chosen", Settings()).corpus.entries
+    assert {1000, 2000, 3000, 4000, 123123, 777777} <= set(numbers(list(entries), 0))
+
+
+def test_the_judge_spends_its_examples_on_different_arguments(program: Reference) -> None:
+    entries = Bench(program, "chosen", Settings()).corpus.entries
+    assert len(set(numbers(list(entries), 0))) > 0.9 * len(entries)
+
+
+def test_lengths_are_those_of_their_buffers(program: Reference) -> None:
+    seen = []
+    for made in drawn(program, "total"):
+        buffer, count = target(made.args[0]), int.from_bytes(made.args[1].data, "little")
+        if buffer is None:
+            continue
+        assert buffer.count * 4 == len(buffer.data)
+        assert count <= buffer.count
+        seen.append((count, buffer.count))
+    assert len(seen) > 100
+    assert any(count == 0 for count, _ in seen)
+    assert any(count > 8 for count, _ in seen)
+    assert sum(count == room for count, room in seen) > len(seen) / 2
+    for made in drawn(program, "both", 40):
+        buffers = [to for value in made.args[:2] for _, to in value.links if isinstance(to, Object)]
+        assert len({buffer.count for buffer in buffers}) <= 1
+        assert all(buffer.count >= int.from_bytes(made.args[2].data, "little") for buffer in buffers)
+    for made in drawn(program, "first", 40):
+        buffer = target(made.args[1])
+        assert buffer is None or buffer.count >= int.from_bytes(made.args[0].data, "little")
+
+
+def test_indices_lie_near_their_buffers(program: Reference) -> None:
+    inside = 0
+    for made in drawn(program, "at"):
+        size, index = (int.from_bytes(value.data, "little") for value in made.args[1:])
+        inside += index <= size
+    assert inside > 75
+    for made in drawn(program, "through", 40):
+        pos = target(made.args[2])
+        assert pos is None or pos.count == 1
+
+
+def test_directives_rule(program: Reference) -> None:
+    found = drawn(program, "ranged")
+    assert set(numbers(found, 0)) == set(range(-3, 5))
+    assert set(numbers(found, 1)) == set(range(250, 256))
+    for made in drawn(program, "sized", 60):
+        buffer = target(made.args[0])
+        assert buffer is None or buffer.count in (5, 6)
+    for made in drawn(program, "text", 60):
+        buffer = target(made.args[0])
+        assert buffer is not None
+        assert buffer.data.endswith(b"\0")
+    assert all(target(made.args[0]) is not None for made in drawn(program, "there", 60))
+
+
+def test_null_pointers_turn_up_where_nothing_forbids_them(program: Reference) -> None:
+    assert any(not made.args[0].links for made in drawn(program, "walk"))
+
+
+def test_lists_of_all_lengths(program: Reference) -> None:
+    def length(made: Object | None) -> int:
+        if made is None:
+            return 0
+        following = next((to for at, to in made.links if at == 0), None)
+        assert following is None or isinstance(following, Object)
+        return 1 + length(following)
+
+    assert {0, 1, 2, 3} <= {length(target(made.args[0])) for made in drawn(program, "walk", 300)}
+
+
+def test_lengths_inside_of_structs(program: Reference) -> None:
+    for made in drawn(program, "items", 60):
+        holder = target(made.args[0])
+        if holder is None:
+            continue
+        count = int.from_bytes(holder.data[8:16], "little")
+        inner = next((to for at, to in holder.links if at == 0), None)
+        assert inner is None or (isinstance(inner, Object) and inner.count >= count)
+
+
+def test_constants_of_the_program_are_tried(program: Reference) -> None:
+    assert {123456789, -77777} <= set(numbers(drawn(program, "magic", 600), 0))
+    texts = [buffer.data for made in drawn(program, "text", 300) if (buffer := target(made.args[0]))]
+    assert any(b"keyword of the program" in text for text in texts)
+
+
+def test_hints() -> None:
+    function = (
+        "  %1 = icmp eq i32 %0, -77\n  switch i32 %0, label %9 [\n    i32 400, label %2\n  ]\n  %2 = add i32 %0, 5555\n"
+    )
+    module = '@.str = private constant [6 x i8] c"a\\0Ab\\22c\\00"\n@e = constant [1 x i8] zeroinitializer\n'
+    found = hints(function, module)
+    assert {-77, 400} <= set(found.numbers)
+    assert 5555 not in found.numbers
+    assert found.strings == (b'a\nb"c',)
+
+
+def test_ties() -> None:
+    pointer = Pointer(INT)
+    size = Int(8, False, "size_t")
+    assert ties(["buf", "size", "idx"], [pointer, size, size]).length_of == {1: (0,)}
+    assert ties(["buf", "size", "idx"], [pointer, size, size]).index_into == {2: 0}
+    assert ties(["dst", "src", "n"], [pointer, pointer, size]).length_of == {2: (0, 1)}
+    assert ties(["in", "in_size", "out", "out_size"], [pointer, size, pointer, size]).length_of == {1: (0,), 3: (2,)}
+    assert ties(["x", "y"], [pointer, size]).length_of == {}
+
+
+def test_what_main_passes_is_taken(program: Reference) -> None:
+    taken = from_main(program.golden, {name: program.signatures[name] for name in program.functions}, {})
+    total = taken["total"][0]
+    buffer = target(total.args[0])
+    assert buffer is not None
+    assert buffer.data == b"".join(number.to_bytes(4, "little") for number in (11, 22, 33))
+    assert numbers(taken["total"], 1) == [3]
+    head = target(taken["walk"][0].args[0])
+    assert head is not None
+    assert head.data[8:12] == bytes([4, 0, 0, 0])
+    assert isinstance(head.links[0][1], Object)
+    assert head.links[0][1].data[8:12] == bytes([5, 0, 0, 0])
+    string = target(taken["text"][0].args[0])
+    assert string is not None
+    assert string.data == b"hello\0"
+    pos = target(taken["through"][0].args[2])
+    assert pos is not None
+    assert pos.data[:8] == (2).to_bytes(8, "little")
+    assert taken["ranged"] == []
+
+
+@pytest.mark.parametrize("end", ["for (;;) ;", "*(volatile int *)0 = 1;", "__builtin_trap();"])
+def test_a_main_that_does_not_end_well(compiled: Compile, end: str) -> None:
+    made = compiled(f"int f(int x) {{ return x; }}\nint main(void) {{ f(7); f(8); {end} return 0; }}\n")
+    taken = from_main(made.golden, {"f": made.signatures["f"]}, {})["f"]
+    assert [made.args[0].data[0] for made in taken][:2] == [7, 8]
+
+
+def test_objects_end_at_unmapped_pages() -> None:
+    pair = Struct("struct pair", 8, 4)
+    objects = [
+        Object(CHAR, 5, b"hello"),
+        Object(INT, 3, bytes(12)),
+        Object(pair, 2, bytes(16)),
+        Object(CHAR, 0, b""),
+        Object(CHAR, PAGE + 1, bytes(PAGE + 1)),
+    ]
+    made = place(Input(tuple(Value(Pointer(o.element), bytes(8), ((0, o),)) for o in objects)), list("abcde"))
+    assert [int.from_bytes(image, "little") for image in made.images] == [o.address for o in made.objects]
+    for placed in made.objects:
+        assert placed.address + placed.size == placed.slot.address + placed.slot.size
+        assert placed.address % placed.element.align == 0
+        assert not any(slot.address <= placed.address + placed.size < slot.address + slot.size for slot in SLOTS)
+
+
+def test_objects_begin_where_no_memory_is_before() -> None:
+    objects = [Object(CHAR, 5, b"hello"), Object(INT, 3, bytes(12)), Object(CHAR, PAGE + 1, bytes(PAGE + 1))]
+    values = tuple(Value(Pointer(o.element), bytes(8), ((0, o),)) for o in objects)
+    assert all(placed.address % (1 << 32) == 0 for placed in place(Input(values, low=True), list("abc")).objects)
+    many = Input(tuple(Value(Pointer(CHAR), bytes(8), ((0, Object(CHAR, 1, b"a")),)) for _ in range(20)), low=True)
+    assert len(place(many, ["p"] * 20).objects) == 20
+
+
+def test_what_points_to_the_end_of_an_object_follows_it() -> None:
+    cursor = Struct("struct cursor", 16, 8)
+    text = Object(CHAR, 5, b"hello")
+    made = Input(
+        (
+            Value(cursor, bytes(16), ((0, text), (8, Alias(CHAR, 0, 5)))),
+            Value(Pointer(CHAR), bytes(8), ((0, Alias(CHAR, 0, 3)),)),
+        )
+    )
+    longer = replaced(made, 0, lambda old: Object(CHAR, 8, b"hello..."))
+    assert longer.args[0].links[1] == (8, Alias(CHAR, 0, 8))
+    assert longer.args[1].links[0] == (0, Alias(CHAR, 0, 3))
+    shorter = replaced(made, 0, lambda old: Object(CHAR, 2, b"he"))
+    assert shorter.args[0].links[1] == (8, Alias(CHAR, 0, 2))
+    assert shorter.args[1].links[0] == (0, Alias(CHAR, 0, 2))
+
+
+def test_an_argument_of_another_input_brings_its_objects_along() -> None:
+    def pointer(to: Object | Alias) -> Value:
+        return Value(Pointer(CHAR), bytes(8), ((0, to),))
+
+    one = Input(
+        (
+            pointer(Object(CHAR, 1, b"a")),
+            pointer(Alias(CHAR, 0, 0)),
+            pointer(Object(CHAR, 1, b"b")),
+            pointer(Alias(CHAR, 1, 1)),
+        )
+    )
+    node = Struct("struct node", 16, 8)
+    list_ = Object(node, 1, bytes(16), ((0, Object(CHAR, 1, b"x")), (8, Alias(CHAR, 2, 0))))
+    other = Input(
+        (pointer(Object(CHAR, 1, b"y")), pointer(list_), pointer(Alias(CHAR, 0, 0)), Value(Pointer(CHAR), bytes(8)))
+    )
+    made = grafted(one, other, 1)
+    assert made.args[0] == one.args[0]
+    assert [target.data for target in objects(made)] == [b"a", bytes(16), b"x", b"b"]
+    assert objects(made)[1].links[1] == (8, Alias(CHAR, 2, 0))
+    assert made.args[3].links == ((0, Alias(CHAR, 3, 1)),)
+    assert grafted(one, other, 0).args[1].links == ()
+    assert grafted(one, other, 2).args[2].links == ()
+
+
+def test_shared_and_circular_objects() -> None:
+    node = Struct("struct node", 8, 8)
+    links = (
+        ((0, Object(INT, 3, bytes(12)))),
+        (0, Alias(INT, 0, 8)),
+        (0, Object(node, 1, bytes(8), ((0, Alias(node, 1, 0)),))),
+    )
+    made = place(Input(tuple(Value(Pointer(INT), bytes(8), (link,)) for link in links)), ["a", "b", "ring"])
+    first, inside, ring = (int.from_bytes(image, "little") for image in made.images)
+    assert inside == first + 8
+    assert len(made.objects) == 2
+    assert dict(made.contents)[made.objects[1]] == ring.to_bytes(8, "little")
+
+
+def test_an_alias_of_another_type_or_past_its_object_is_null() -> None:
+    first = (0, Object(INT, 3, bytes(12)))
+    for alias in (Alias(CHAR, 0, 0), Alias(INT, 1, 0), Alias(INT, 0, 16)):
+        made = place(Input(tuple(Value(Pointer(INT), bytes(8), (link,)) for link in (first, (0, alias)))), ["a", "b"])
+        assert not any(made.images[1])
+
+
+def test_more_than_fits() -> None:
+    many = Input(tuple(Value(Pointer(INT), bytes(8), ((0, Object(INT, 1, bytes(4), ())),)) for _ in range(99)))
+    with pytest.raises(DoesNotFit):
+        place(many, [f"p{index}" for index in range(99)])
+    with pytest.raises(DoesNotFit):
+        place(Input((Value(Pointer(INT), bytes(8), ((0, Object(CHAR, 1 << 20, bytes(1 << 20))),)),)), ["p"])
+
+
+def test_paths_in_c(program: Reference) -> None:
+    node = program.signatures["walk"].params[0].type
+    assert isinstance(node, Pointer)
+    assert isinstance(node.target, Struct)
+    assert path(node.target, "list", 8, at_pointer=True) == "list->value"
+    assert path(node.target, "list", 0, at_pointer=True) == "list->next"
+    assert path(node.target, "list", 24, at_pointer=True) == "list[1].value"
+    assert path(INT, "values", 8, at_pointer=True) == "values[2]"
+    assert path(node.target, "x", 8, at_pointer=False) == "x.value"
+
+
+class Taken(NamedTuple):
+    """What is kept of an input where no probe runs."""
+
+    value: int
+    look: Look = Look()
+
+
+def look(made: Input, known: set[Feature], steps: int) -> Look:
+    return Look()
+
+
+def test_exploring_and_shrinking(program: Reference) -> None:
+    strategy = inputs(program.signatures["magic"], {}, hints(program.extracted("magic"), program.ir))
+
+    def value(made: Input) -> int:
+        return int.from_bytes(made.args[0].data, "little", signed=True)
+
+    def accept(made: Input, known: set[Feature], steps: int) -> Taken:
+        if value(made) < 0:
+            raise Undefined("negative")
+        return Taken(value(made))
+
+    corpus, again = Corpus(look, accept), Corpus(look, accept)
+    corpus.explore(strategy, 30, 1)
+    again.explore(strategy, 30, 1)
+    assert list(corpus.entries.values()) == list(again.entries.values())
+    assert len(corpus.entries) == 30
+    assert set(corpus.dropped) == {"negative"}
+    large = next(made for made in corpus.entries if value(made) > 1000)
+    small = shrink(strategy, large, 30, 1, lambda made: value(made) > 1000)
+    assert value(small) == 1001
+    assert weight(small) <= weight(large)
+    seeded = Corpus(look, accept)
+    assert seeded.offer(large)
+    assert seeded.offer(large)
+    seeded.explore(strategy, 5, 9)
+    assert next(iter(seeded.entries)) is large
+    assert len(seeded.entries) == 6
+
+
+def test_errors_of_the_harness_come_through(program: Reference) -> None:
+    strategy = inputs(program.signatures["magic"], {}, hints("", ""))
+
+    def broken(made: Input, known: set[Feature], steps: int) -> Taken:
+        raise ZeroDivisionError("of the harness")
+
+    with pytest.raises(ZeroDivisionError, match="of the harness"):
+        Corpus(look, broken).explore(strategy, 5, 1)
+
+
+def test_function_pointers_may_be_null(judged: Judged) -> None:
+    source = (
+        "int (*hook)(int);\nvoid set(int (*f)(int)) { if (f) hook = f; }\nint ask(int (*f)(int)) { return f(2) & 7; }\n"
+    )
+    right = "set:\n testq %rdi, %rdi\n je 1f\n movq %rdi, hook(%rip)\n1: ret\n"
+    assert judged(source, "set", right).passed
+    assert judged(source, "set", right.replace(" testq %rdi, %rdi\n je 1f\n", "")).kind == "mismatch"
+    assert judged(
+        source,
+        "ask",
+        "ask:\n pushq %rbx\n movq %rdi, %rax\n movl $2, %edi\n call *%rax\n andl $7, %eax\n popq %rbx\n ret\n",
+    ).passed

@@ -1,0 +1,328 @@
+"""Corpora on disk: made once for all sessions, never out of date, and never a way in."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import threading
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from faces import Compile
+
+from pytest_llmcompiler.corpus import store
+from pytest_llmcompiler.corpus.fuzzer import Corpus
+from pytest_llmcompiler.corpus.store import Stored, cache_folder
+from pytest_llmcompiler.judge.harness import Bench, Settings
+from pytest_llmcompiler.program.case import read_case
+from pytest_llmcompiler.program.clang import Toolchain
+from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.values.input import Input
+
+SOURCE = r"""
+struct node { struct node *next; int value; };
+static struct node *spare;
+int total(const struct node *list, const int *extra, int m) {
+    int r = spare ? 1 : 0;
+    for (; list; list = list->next) r ^= list->value;
+    for (int i = 0; i < m; i++) r ^= extra[i];
+    return r;
+}
+int applied(int (*f)(int), int x) { return f(x); }
+int same(int x) { return x; }
+"""
+FEW = Settings(examples=12)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache that is empty."""
+    monkeypatch.setenv("LLMC_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "corpora"
+
+
+@pytest.fixture
+def generated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The seed of each search for inputs."""
+    seeds: list[int] = []
+    explore = Corpus.explore
+
+    def counted(corpus: Corpus, inputs: object, examples: int, seed: int) -> None:  # type: ignore[type-arg]
+        seeds.append(seed)
+        explore(corpus, inputs, examples, seed)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Corpus, "explore", counted)
+    return seeds
+
+
+@pytest.fixture(scope="module")
+def program(compiled: Compile) -> Reference:
+    return compiled(SOURCE)
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.exists() else []
+
+
+def corpus(reference: Reference, function: str = "total", settings: Settings = FEW) -> list[Input]:
+    """The inputs of a bench that is new."""
+    return list(Bench(reference, function, settings).corpus.entries)
+
+
+def test_a_corpus_is_generated_once(program: Reference, folder: Path, generated: list[int]) -> None:
+    for function in ("total", "applied"):
+        generated.clear()
+        first = corpus(program, function)
+        assert generated
+        generated.clear()
+        assert corpus(program, function) == first
+        assert not generated
+    assert len(files(folder)) == 2
+
+
+def test_it_does_not_matter_where_a_file_lies(folder: Path, generated: list[int], tmp_path: Path) -> None:
+    for place in ("here/a.c", "some/where/else/b.c"):
+        path = tmp_path / place
+        path.parent.mkdir(parents=True)
+        path.write_text(SOURCE)
+        assert corpus(Reference(read_case(path), Toolchain()))
+        assert len(files(folder)) == 1
+    assert len(generated) == 2, "one corpus is explored in two parts"
+
+
+CHANGES = {
+    "code": (SOURCE.replace("r ^= list->value", "r -= list->value"), FEW),
+    "another function": (SOURCE.replace("return f(x);", "return f(x) + 1;"), FEW),
+    "a sign": (SOURCE.replace("int value;", "unsigned value;"), FEW),
+    "a name": (SOURCE.replace("int m)", "int n)").replace("i < m", "i < n"), FEW),
+    "restrict": (SOURCE.replace("const int *extra", "const int *restrict extra"), FEW),
+    "a directive": (SOURCE + "// LLMC: arg total.list non-null\n", FEW),
+    "examples": (SOURCE, Settings(examples=13)),
+    "seed": (SOURCE, Settings(examples=12, seed=2)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_a_corpus_depends_on(
+    program: Reference, compiled: Compile, folder: Path, generated: list[int], change: str
+) -> None:
+    corpus(program)
+    generated.clear()
+    source, settings = CHANGES[change]
+    corpus(compiled(source), settings=settings)
+    assert generated
+    assert len(files(folder)) == 2
+
+
+def test_another_compiler_has_other_corpora(folder: Path, generated: list[int], compiled: Compile) -> None:
+    if not Path("/usr/bin/clang-16").exists():
+        pytest.skip("no second clang")
+    corpus(compiled(SOURCE))
+    generated.clear()
+    corpus(compiled(SOURCE, clang="/usr/bin/clang-16"))
+    assert generated
+
+
+def test_a_corpus_of_another_format_is_generated_anew(
+    program: Reference, folder: Path, generated: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus(program)
+    generated.clear()
+    monkeypatch.setattr(store, "FORMAT", store.FORMAT + 1)
+    corpus(program)
+    assert generated
+
+
+def test_a_corpus_outlives_an_edit_of_the_package(folder: Path, tmp_path: Path) -> None:
+    """The same question is asked of this package and of a copy in which a line was added to each file."""
+    copy = tmp_path / "copy" / "pytest_llmcompiler"
+    shutil.copytree(Path(store.__file__).parents[1], copy, ignore=shutil.ignore_patterns("__pycache__", "*.gguf"))
+    for path in copy.rglob("*.py"):
+        path.write_text(path.read_text(encoding="utf-8") + "\n# an edit\n", encoding="utf-8")
+    code = (
+        "import pytest_llmcompiler; from pytest_llmcompiler import check; print(pytest_llmcompiler.__file__); "
+        "print(check('int same(int x) { return x; }', 'same', 'same: movl %edi, %eax; ret', examples=4))"
+    )
+    for place in (Path(store.__file__).parents[2], copy.parent):
+        environment = os.environ | {"PYTHONPATH": str(place), "LLMC_CACHE": str(folder.parent)}
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path, check=True
+        )
+        assert done.stdout.split() == [str(place / "pytest_llmcompiler" / "__init__.py"), "pass"]
+        assert len(files(folder)) == 1
+
+
+def test_the_verdict_is_the_same_from_disk(program: Reference, folder: Path, generated: list[int]) -> None:
+    right = program.assembly("total", "O1")
+    wrong = right.replace("xorl", "addl"), "total:\n movl (%rdi), %eax\n ret\n", "total:\n xorl %eax, %eax\n ret\n"
+    assert all(text != right for text in wrong)
+    fresh = [Bench(program, "total", FEW).judge(text) for text in (right, *wrong)]
+    generated.clear()
+    again = [Bench(program, "total", FEW).judge(text) for text in (right, *wrong)]
+    assert not generated
+    assert fresh[0].passed
+    assert not any(verdict.passed for verdict in fresh[1:])
+    assert again == fresh
+    assert [str(verdict) for verdict in again] == [str(verdict) for verdict in fresh]
+
+
+# -- files that are not what was written
+
+
+class Evil:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> object:
+        return os.mkdir, (str(self._path),)
+
+
+def hostile(tmp_path: Path) -> Iterator[bytes]:
+    """What may lie there instead of a corpus."""
+    yield b""
+    yield b"\0" * 100
+    yield zlib.compress(b"")
+    yield zlib.compress(b"\x80\x04N.")
+    yield zlib.compress(bytes(1 << 20))
+    for made in (
+        Evil(tmp_path / "made"),
+        [Evil(tmp_path / "made")],
+        Stored((Evil(tmp_path / "made"),), Counter(), {}),  # type: ignore[arg-type]
+        Stored(5, Counter(), {}),  # type: ignore[arg-type]
+        Stored(("text",), Counter(), {}),  # type: ignore[arg-type]
+        Stored((Input(("x",)),), Counter(), {}),  # type: ignore[arg-type]
+        Stored((), 7, {}),  # type: ignore[arg-type]
+        Stored((), Counter(), 7),  # type: ignore[arg-type]
+    ):
+        yield zlib.compress(pickle.dumps(made))
+    yield zlib.compress(b"\x80\x04\x8c\x02osP.")
+    yield zlib.compress(b"\x80\x04K\x7fQ.")
+    yield zlib.compress(b"\x80\x04J\xff\xff\xff\xffQ.")
+    yield zlib.compress(b"\x80\x04cpytest_llmcompiler.inputs.store\nPath\n.")
+    yield zlib.compress(b"\x80\x04(i__main__\nmain\n.")
+
+
+def test_broken_and_hostile_files_are_written_anew(
+    program: Reference, folder: Path, generated: list[int], tmp_path: Path
+) -> None:
+    least = "same", Settings(examples=2)
+    first = corpus(program, *least)
+    [path] = files(folder)
+    good = path.read_bytes()
+    damaged = [good[:-1], good[: len(good) // 2], good[:40] + bytes([good[40] ^ 1]) + good[41:]]
+    for data in (*hostile(tmp_path), *damaged):
+        path.write_bytes(data)
+        generated.clear()
+        assert corpus(program, *least) == first, data[:60]
+        assert generated, data[:60]
+        assert path.read_bytes() == good
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_folder_in_the_place_of_a_file(program: Reference, folder: Path) -> None:
+    first = corpus(program, "same")
+    [path] = files(folder)
+    path.unlink()
+    path.mkdir()
+    (path / "inside").touch()
+    assert corpus(program, "same") == first
+    assert files(folder) == [path], "no file is left half-way"
+
+
+def test_a_cache_that_can_not_be_made(
+    program: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generated: list[int]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("LLMC_CACHE", str(tmp_path / "file" / "cache"))
+    first = corpus(program, "same")
+    assert len(first) > 5
+    assert corpus(program, "same") == first
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("LLMC_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache" / "pytest-llmcompiler"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "xdg" / "pytest-llmcompiler"
+    monkeypatch.setenv("LLMC_CACHE", str(tmp_path / "own"))
+    assert cache_folder() == tmp_path / "own"
+
+
+def test_files_that_nobody_uses_go(program: Reference, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_MOST", 4)
+    folder.mkdir(parents=True)
+    for number in range(4):
+        (folder / f"old{number}").touch()
+        os.utime(folder / f"old{number}", (number, number))
+    corpus(program, "same")
+    left = files(folder)
+    assert len(left) == 2
+    assert {path.name for path in left} - {"old3"} == {path.name for path in left if len(path.name) == 64}
+
+
+# -- several at once
+
+
+PRINTED = """
+import sys
+from pathlib import Path
+from pytest_llmcompiler.judge.harness import Bench, Settings
+from pytest_llmcompiler.program.case import read_case
+from pytest_llmcompiler.program.clang import Toolchain
+from pytest_llmcompiler.program.reference import Reference
+bench = Bench(Reference(read_case(Path(sys.argv[1])), Toolchain()), "total", Settings(examples=12))
+for made in bench.corpus.entries:
+    print(repr(made))
+print(sorted(bench.corpus.dropped.items()))
+print(bench.judge("total:\\n xorl %eax, %eax\\n ret\\n"))
+"""
+
+
+def in_a_process(path: Path, cache: Path, hash_seed: str) -> str:
+    surroundings = {**os.environ, "LLMC_CACHE": str(cache), "PYTHONHASHSEED": hash_seed}
+    surroundings["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    done = subprocess.run(
+        [sys.executable, "-c", PRINTED, str(path)], capture_output=True, text=True, env=surroundings, check=True
+    )
+    return done.stdout
+
+
+def test_a_corpus_does_not_depend_on_the_hash_seed(tmp_path: Path) -> None:
+    path = tmp_path / "a.c"
+    path.write_text(SOURCE)
+    one, two = (in_a_process(path, tmp_path / f"cache{seed}", seed) for seed in ("1", "4242"))
+    assert one == two
+    assert len(one.splitlines()) > 12
+    [first], [second] = (files(tmp_path / f"cache{seed}" / "corpora") for seed in ("1", "4242"))
+    assert first.name == second.name
+    assert in_a_process(path, tmp_path / "cache1", "7") == one, "from disk too"
+
+
+def test_writers_at_the_same_time(tmp_path: Path) -> None:
+    path = tmp_path / "a.c"
+    path.write_text(SOURCE)
+    found: list[str] = []
+    threads = [
+        threading.Thread(target=lambda seed=seed: found.append(in_a_process(path, tmp_path / "cache", seed)))
+        for seed in ("1", "2", "3")
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 3
+    assert len(set(found)) == 1
+    [written] = files(tmp_path / "cache" / "corpora")
+    digest = hashlib.sha256(written.read_bytes()).hexdigest()
+    assert in_a_process(path, tmp_path / "cache", "4") == found[0]
+    assert hashlib.sha256(written.read_bytes()).hexdigest() == digest

@@ -1,0 +1,347 @@
+from __future__ import annotations
+
+import pytest
+from faces import Compile
+from function_runner import BASE, FunctionRunner, value
+
+from pytest_llmcompiler.emulator.observation import CallOut, Run
+from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.values.c_types import Pointer
+from pytest_llmcompiler.values.input import Callback, Object
+
+SOURCE = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+int plain(int x) { return x + 1; }
+int read_at(const char *p) { return *p; }
+void write_at(char *p) { *p = 1; }
+int jump(int (*f)(void)) { return f(); }
+int divide(int a, int b) { return a / b; }
+void trap(void) { __builtin_trap(); }
+int spin(volatile int *p) { while (*p) ; return 0; }
+int deep(int x) { volatile char room[4096]; room[0] = x; return deep(x + 1) + room[0]; }
+void leave(int code) { exit(code); }
+void give_up(void) { puts("so long"); abort(); }
+int say(int x) { putchar('<'); printf("%d %s %.3f", x, "text", 2.23606797749979); puts(">"); fputs("bad", stderr); return 0; }
+char *fresh(size_t n) { char *p = malloc(n); if (p) memset(p, 7, n); return p; }
+int *zeros(size_t n) { return calloc(n, sizeof(int)); }
+char *grown(size_t n) { char *p = malloc(4); memcpy(p, "abcd", 4); p = realloc(p, n); return p; }
+void overflow(size_t n) { char *p = malloc(16); memset(p, 1, 16 + n); }
+void twice(void) { char *p = malloc(4); free(p); free(p); }
+void wrong_free(void) { static char room[64]; free(room + 16); }
+int after_free(void) { char *p = malloc(4); *p = 3; free(p); return *p; }
+int global = 3; static int hidden[4];
+int count(void) { static int n; global += 10; hidden[1]++; char *p = malloc(8); p[0] = ++n; return n; }
+int fresh_heap(void) { unsigned char *p = malloc(4); return p[0]; }
+struct point { char tag; long x; };
+int callbacks(int (*f)(int, double, struct point), int x) {
+    struct point p = {'a', x};
+    return f(x, 1.5, p) + f(x + 1, -1.5, p);
+}
+int two_callbacks(void (*f)(char), void (*g)(char)) { f(1); g(-1); f(3); return 0; }
+float from_callback(float (*f)(float)) { return f(0.5f); }
+int outside(int x);
+int external(int x) { return outside(x); }
+"""
+
+
+@pytest.fixture(scope="module")
+def program(compiled: Compile) -> Reference:
+    return compiled(SOURCE)
+
+
+def fault(run: Run) -> tuple[str, int | None, str | None]:
+    assert run.outcome == "fault"
+    assert run.fault is not None
+    assert run.result == b""
+    return run.fault.what, run.fault.address, run.fault.access
+
+
+def test_a_plain_run(program: Reference) -> None:
+    bench = FunctionRunner(program, "plain")
+    assert [value(bench(x)) for x in (0, -1, 41)] == [1, 0, 42]
+
+
+@pytest.mark.parametrize("address", [0, 8, 0x1000, 0x7EAD0000BEE0])
+def test_bad_addresses(program: Reference, address: int) -> None:
+    assert fault(FunctionRunner(program, "read_at")(address)) == ("bad read", address, "read")
+    assert fault(FunctionRunner(program, "write_at")(address)) == ("bad write", address, "write")
+    what, where, access = fault(FunctionRunner(program, "jump")(address))
+    assert (what, where, access) == ("bad jump", address, "jump")
+
+
+def test_constants_and_code_are_not_writable_and_data_is_not_executable(program: Reference) -> None:
+    code, data = program.golden.symbols["plain"].address, program.golden.symbols["hidden"].address
+    assert fault(FunctionRunner(program, "write_at")(code))[0] == "bad write"
+    text = program.golden.addresses[".L.str"]
+    assert fault(FunctionRunner(program, "write_at")(text))[0] == "bad write"
+    assert fault(FunctionRunner(program, "jump")(data))[0] == "bad jump"
+
+
+def test_faults_of_the_processor(program: Reference) -> None:
+    assert "division" in fault(FunctionRunner(program, "divide")(1, 0))[0]
+    assert "division" in fault(FunctionRunner(program, "divide")(-(1 << 31), -1))[0]
+    assert value(FunctionRunner(program, "divide")(7, -2)) == -3
+    assert fault(FunctionRunner(program, "trap")())[0] == "illegal instruction"
+
+
+def test_a_fault_says_where(program: Reference) -> None:
+    run = FunctionRunner(program, "read_at")(0)
+    symbol = program.golden.symbols["read_at"]
+    assert run.fault is not None
+    assert symbol.address <= run.fault.pc < symbol.address + symbol.size
+
+
+def test_limits(program: Reference) -> None:
+    pointer = program.signatures["spin"].params[0].type
+    assert isinstance(pointer, Pointer)
+    assert pointer.target is not None
+    spin = FunctionRunner(program, "spin")
+    assert spin(Object(pointer.target, 1, b"\1\0\0\0")).outcome == "limit"
+    assert value(spin(Object(pointer.target, 1, bytes(4)))) == 0
+    assert FunctionRunner(program, "deep")(0, limit=10_000_000).outcome == "fault"
+
+
+def test_exit_and_abort(program: Reference) -> None:
+    run = FunctionRunner(program, "leave")(0x103)
+    assert (run.outcome, run.code) == ("exit", 3)
+    run = FunctionRunner(program, "give_up")()
+    assert (run.outcome, run.output) == ("abort", {1: b"so long\n"})
+
+
+def test_output(program: Reference) -> None:
+    run = FunctionRunner(program, "say")(-5)
+    assert value(run) == 0
+    assert run.output == {1: b"<-5 text 2.236>\n", 2: b"bad"}
+
+
+def heap(run: Run) -> list[bytes]:
+    """The bytes of the live objects, which end with their pages (up to their alignment)."""
+    starts = [len(pages) - -(-max(size, 1) // 16) * 16 for _, size, pages in run.heap]
+    return [pages[start : start + size] for start, (_, size, pages) in zip(starts, run.heap, strict=True)]
+
+
+def test_the_heap(program: Reference) -> None:
+    run = FunctionRunner(program, "fresh")(5)
+    assert run.outcome == "return"
+    assert heap(run) == [b"\7" * 5]
+    assert heap(FunctionRunner(program, "zeros")(3)) == [bytes(12)]
+    assert heap(FunctionRunner(program, "grown")(2)) == [b"ab"]
+    grown = heap(FunctionRunner(program, "grown")(100))
+    assert (len(grown), len(grown[0]), grown[0][:4]) == (1, 100, b"abcd")
+    assert value(FunctionRunner(program, "fresh")(1 << 40)) == 0
+    assert value(FunctionRunner(program, "zeros")((1 << 62) + 1)) == 0
+    assert value(FunctionRunner(program, "fresh")(0)) != 0
+
+
+def test_abuse_of_the_heap(program: Reference) -> None:
+    assert FunctionRunner(program, "overflow")(0).outcome == "return"
+    assert fault(FunctionRunner(program, "overflow")(1))[0] == "bad write"
+    assert "free" in fault(FunctionRunner(program, "twice")())[0]
+    assert "free" in fault(FunctionRunner(program, "wrong_free")())[0]
+    assert fault(FunctionRunner(program, "after_free")())[0] == "bad read"
+
+
+def test_every_run_starts_from_the_same_state(program: Reference) -> None:
+    bench = FunctionRunner(program, "count")
+    runs = [bench() for _ in range(3)]
+    assert [value(run) for run in runs] == [1, 1, 1]
+    assert runs[0] == runs[1] == runs[2]
+    globals = dict(zip(program.golden.globals, runs[2].globals, strict=True))
+    assert globals["global"] == (13).to_bytes(4, "little")
+    assert globals["count.n"] == (1).to_bytes(4, "little")
+
+
+def test_a_fault_leaves_nothing_behind(program: Reference) -> None:
+    bench = FunctionRunner(program, "divide")
+    first = bench(9, 2)
+    for _ in range(3):
+        assert bench(9, 0).outcome == "fault"
+        assert bench(9, 2) == first
+    bench = FunctionRunner(program, "read_at")
+    good = Object(program.signatures["read_at"].params[0].type.target, 2, b"a\0")  # type: ignore[union-attr,arg-type]
+    first = bench(good)
+    for address in (0, 1 << 40, 0xFFFFFFFFFFFFF000):
+        assert bench(address).outcome == "fault"
+        assert bench(good) == first
+    bench = FunctionRunner(program, "spin")
+    assert bench(program.golden.symbols["global"].address).outcome == "limit"
+    assert value(bench(program.golden.symbols["hidden"].address)) == 0
+
+
+def test_garbage_differs_between_machines(program: Reference) -> None:
+    assert value(FunctionRunner(program, "fresh_heap")()) != value(FunctionRunner(program, "fresh_heap", fill=1)())
+
+
+def test_counting(program: Reference) -> None:
+    few, many = FunctionRunner(program, "say", counting=True)(1), FunctionRunner(program, "plain", counting=True)(1)
+    assert 0 < many.length < 64 < few.length
+    assert FunctionRunner(program, "plain")(1).length == 0
+
+
+def test_callbacks_are_recorded(program: Reference) -> None:
+    type = program.signatures["callbacks"].params[0].type
+    assert isinstance(type, Pointer)
+    target = type.target
+    bench = FunctionRunner(program, "callbacks")
+    run = bench(Callback(target, 0), 7)  # type: ignore[arg-type]
+    assert run.outcome == "return"
+    bits = [0x3FF8000000000000, 0xBFF8000000000000]
+    assert [call.name for call in run.calls] == ["callback 0"] * 2
+    assert [call.args[:2] for call in run.calls] == [(7, bits[0]), (8, bits[1])]
+    assert run.calls == bench(Callback(target, 0), 7).calls  # type: ignore[arg-type]
+    assert bench(Callback(target, 0), 8).calls != run.calls  # type: ignore[arg-type]
+
+
+def test_callbacks_by_number_and_width(program: Reference) -> None:
+    targets = [param.type.target for param in program.signatures["two_callbacks"].params]  # type: ignore[union-attr]
+    run = FunctionRunner(program, "two_callbacks")(Callback(targets[0], 0), Callback(targets[1], 1))  # type: ignore[arg-type]
+    assert run.calls == (
+        CallOut("callback 0", (1,)),
+        CallOut("callback 1", (0xFFFFFFFF,)),  # a char of -1, extended
+        CallOut("callback 0", (3,)),
+    )
+
+
+def test_functions_that_are_only_declared(program: Reference) -> None:
+    run = FunctionRunner(program, "external")(5)
+    assert run.calls == (CallOut("outside", (5,)),)
+    assert run.result == FunctionRunner(program, "external")(5).result
+
+
+# -- candidates
+
+
+def candidate(program: Reference, assembly: str, function: str = "plain", x: int = 1) -> Run:
+    return FunctionRunner(program, function, assembly)(x)
+
+
+GOOD = " leal 1(%rdi), %eax\n ret"
+
+
+def test_a_candidate_takes_the_place_of_the_function(program: Reference) -> None:
+    assert value(candidate(program, GOOD)) == 2
+    assert value(candidate(program, " leal 5(%rdi), %eax\n ret")) == 6
+
+
+@pytest.mark.parametrize(
+    "instruction",
+    [
+        *["syscall", "sysenter", "int $0x80", "hlt", "cli", "sti", "in $1, %al", "outb %al, %dx", "rdmsr", "wrmsr"],
+        *["wbinvd", "lgdt (%rsp)", "swapgs", "iretq", "int3", "movq %cr0, %rax", "movq %rax, %cr3", "movq %rax, %dr7"],
+        *["clac", "lock\n hlt", "insb", "rep outsb"],
+    ],
+)
+def test_what_a_process_may_not_do(program: Reference, instruction: str) -> None:
+    run = candidate(program, f" {instruction}\n{GOOD}")
+    assert run.outcome in ("forbidden", "fault")
+    assert run.fault is not None
+    assert run.fault.pc == BASE
+
+
+@pytest.mark.parametrize(
+    "instruction",
+    ["vaddps %xmm0, %xmm1, %xmm2", "vpxor %ymm0, %ymm0, %ymm0", "andn %eax, %ecx, %edx", "vaddpd %zmm0, %zmm1, %zmm2"],
+)
+def test_vex_code_is_not_judged(program: Reference, instruction: str) -> None:
+    run = candidate(program, f" {instruction}\n{GOOD}")
+    assert run.outcome == "vex"
+    assert value(candidate(program, f" jmp 1f\n {instruction}\n1:{GOOD}")) == 2
+
+
+@pytest.mark.parametrize(
+    ("assembly", "words"),
+    [
+        (" xorl %ebx, %ebx\n" + GOOD, "%rbx is not restored"),
+        (" xorl %ebp, %ebp\n" + GOOD, "%rbp is not restored"),
+        *((f" xorl %r{n}d, %r{n}d\n" + GOOD, f"%r{n} is not restored") for n in (12, 13, 14, 15)),
+        (" std\n" + GOOD, "direction flag"),
+        (" leal 1(%rdi), %eax\n ret $8", "stack pointer returns +8 bytes off"),
+        (" leal 1(%rdi), %eax\n popq %rcx\n subq $16, %rsp\n jmp *%rcx", "stack pointer returns -16 bytes off"),
+        (" movq $0, 8(%rsp)\n" + GOOD, "caller's stack frame is written"),
+        (" movb $0, 2000(%rsp)\n" + GOOD, "caller's stack frame is written"),
+        (" pushq $0x3f80\n ldmxcsr (%rsp)\n popq %rax\n" + GOOD, "control words"),
+        (" pushq $0x27f\n fldcw (%rsp)\n popq %rax\n" + GOOD, "control words"),
+        (" fld1\n" + GOOD, "x87"),
+        (" pxor %mm0, %mm0\n" + GOOD, ""),
+        (" pushq %rax\n pushq %rdi\n call read_global\n popq %rdi\n popq %rax\n" + GOOD, "aligned"),
+    ],
+)
+def test_breaches_of_the_convention(compiled: Compile, assembly: str, words: str) -> None:
+    source = "static int global;\nint read_global(void) { return global; }\nint plain(int x) { return x + 1; }\n"
+    run = candidate(compiled(source), assembly)
+    assert run.outcome == "return"
+    assert int.from_bytes(run.result, "little") == 2
+    assert run.abi
+    assert words in run.abi[0]
+
+
+@pytest.mark.parametrize(
+    "assembly",
+    [
+        " pushq %rbx\n xorl %ebx, %ebx\n popq %rbx\n" + GOOD,
+        " movq $1, -128(%rsp)\n" + GOOD,
+        " std\n cld\n" + GOOD,
+        " fld1\n fstp %st(0)\n" + GOOD,
+        " pxor %xmm15, %xmm15\n xorl %r11d, %r11d\n" + GOOD,
+        " pushq %rdi\n call plain2\n popq %rdi\n" + GOOD,
+        " enter $32, $0\n leave\n" + GOOD,
+    ],
+)
+def test_what_the_convention_allows(compiled: Compile, assembly: str) -> None:
+    source = "int plain2(int x) { return x + 1; }\nint plain(int x) { return x + 1; }\n"
+    assert value(candidate(compiled(source), assembly)) == 2
+
+
+def test_a_misaligned_call_through_a_pointer(compiled: Compile) -> None:
+    reference = compiled("static int h(int x) { return x; }\nint (*p)(int) = h;\nint f(int x) { return p(x); }\n")
+    assert candidate(reference, " subq $8, %rsp\n call *p(%rip)\n addq $8, %rsp\n ret", "f").abi == ()
+    assert "aligned" in candidate(reference, " call *p(%rip)\n ret", "f").abi[0]
+
+
+def test_a_misaligned_call_of_a_callback(compiled: Compile) -> None:
+    reference = compiled("int f(int (*g)(int)) { return g(1); }\n")
+    target = reference.signatures["f"].params[0].type.target  # type: ignore[union-attr]
+    bench = FunctionRunner(reference, "f", " movq %rdi, %rax\n movl $1, %edi\n call *%rax\n ret")
+    assert "aligned" in bench(Callback(target, 0)).abi[0]  # type: ignore[arg-type]
+
+
+def test_the_original_code_can_not_be_reached(compiled: Compile) -> None:
+    """A candidate that redoes the first bytes of the function and goes on in the reference has not done the work."""
+    reference = compiled("int f(int x) { int r = 0; while (x > 0) { r += x % 10; x /= 10; } return r; }\nint next;\n")
+    start = reference.golden.symbols["f"].address
+    for offset in range(5, 16):
+        address = start + offset
+        text = f" pushq %rbp\n movq %rsp, %rbp\n movl %edi, -4(%rbp)\n movl ${address}, %eax\n jmp *%rax"
+        assert candidate(reference, text, "f", 123).outcome != "return", f"f + {offset}"
+
+
+def test_code_can_not_be_changed(program: Reference) -> None:
+    assert fault(candidate(program, " movb $0xc3, plain(%rip)\n ret"))[0] == "bad write"
+    assert fault(candidate(program, " movb $0xc3, divide(%rip)\n ret"))[0] == "bad write"
+    assert fault(candidate(program, " leaq 0x0f000ff0, %rax\n movb $0xc3, (%rax)\n ret"))[0] == "bad write"
+
+
+def test_lines_of_faults(program: Reference) -> None:
+    bench = FunctionRunner(program, "plain", " nop\n nop\n movl (%rax), %eax\n ret")
+    run = bench(1)
+    assert run.fault is not None
+    assert bench.machine.line_of(run.fault) == 4
+    bench = FunctionRunner(program, "plain", " nop\n xorl %edi, %edi\n call read_at\n ret")
+    run = bench(1)
+    assert run.fault is not None
+    assert bench.machine.line_of(run.fault) == 4
+    assert bench.machine.name_of(run.fault.pc) == "read_at"
+
+
+def test_data_of_a_candidate_is_restored(program: Reference) -> None:
+    bench = FunctionRunner(program, "plain", " incl n(%rip)\n movl n(%rip), %eax\n ret\n .data\nn: .long 1\n")
+    assert [value(bench(1)) for _ in range(3)] == [2, 2, 2]
+
+
+def test_raw_system_calls_with_bad_pointers_are_faults(program: Reference) -> None:
+    """Behind a jump into the middle of an instruction, where no watch is set."""
+    for number in (1, 16, 20, 158, 218, 9999):
+        text = f" movl ${number}, %eax\n movl $1, %edi\n movl $16, %esi\n movl $4, %edx\n jmp 1f+1\n1: movl $0x050f, %ebx\n ret"
+        assert candidate(program, text).outcome in ("fault", "forbidden", "return")

@@ -1,0 +1,170 @@
+"""The suite of this repository, with answers that are known to be right: nothing else than `pass` will do."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from suite_runs import CASES, ROOT, functions, run_suite, verdicts
+
+from pytest_llmcompiler import check
+from pytest_llmcompiler.program.case import read_case
+from pytest_llmcompiler.program.clang import Toolchain
+from pytest_llmcompiler.program.reference import Reference
+
+LEVELS = ("O0", "O2")
+
+
+def test_the_suite_is_as_large_as_it_is_said_to_be() -> None:
+    command = [sys.executable, "-m", "pytest", "cases", "--collect-only", "-q", "--llmc-model=reference"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    found = set(re.findall(r"^cases/(\S+?)::(\w+)\[", listed, re.MULTILINE))
+    files = {case for case, _ in found}
+    assert {("git_lfs.c", name) for name in ("consume_line", "copy_64_hex", "validate", "parse_diff")} <= found
+    assert len([one for one in found if one[0] != "git_lfs.c"]) >= 25
+    assert len(files) >= 11 and len([name for name in files if name.endswith(".ll")]) >= 2
+    assert files == {path.relative_to(CASES).as_posix() for path in CASES.rglob("*.*") if path.suffix in (".c", ".ll")}
+
+
+@pytest.mark.long
+def test_the_reference_s_own_code_passes_at_every_level(tmp_path: Path) -> None:
+    records = run_suite(tmp_path, "--llmc-model=reference", "--llmc-passes=O0,O2,O3")
+    assert set(verdicts(records)) == {"pass"}
+    levels = Counter(record["passes"] for record in records)
+    assert set(levels) == {"O0", "O2", "O3"} and len(set(levels.values())) == 1
+    assert len(functions(records)) == levels["O0"]
+    # The fewest inputs has a function of one enumeration, which has few values to take.
+    assert {(record["case"], record["function"]) for record in records if record["detail"]["inputs"] < 15} == set()
+
+
+RING_POP_ALWAYS_EMPTY = "ring_pop:\n\tmovl $-1, %eax\n\tretq\n"
+RING_POP_WITHOUT_WRAP = """\
+ring_pop:
+    movl ring_used(%rip), %ecx
+    movl $-1, %eax
+    testl %ecx, %ecx
+    je 1f
+    movl ring_start(%rip), %edx
+    movl %edx, %esi
+    andl $15, %esi
+    movzbl ring(%rsi), %eax
+    incl %edx
+    movl %edx, ring_start(%rip)
+    decl %ecx
+    movl %ecx, ring_used(%rip)
+1:  retq
+"""
+RING_PUSH_WITHOUT_WRAP = """\
+ring_push:
+    movl ring_used(%rip), %ecx
+    xorl %eax, %eax
+    cmpl $15, %ecx
+    ja 1f
+    movl ring_start(%rip), %edx
+    addl %ecx, %edx
+    movb %dil, ring(%rdx)
+    incl %ecx
+    movl %ecx, ring_used(%rip)
+    movl $1, %eax
+1:  retq
+"""
+RING_PUSH_TOO_FULL = RING_PUSH_WITHOUT_WRAP.replace("cmpl $15", "cmpl $16").replace(
+    "    movb", "    andl $15, %edx\n    movb"
+)
+NEXT_ID_WITHOUT_SKIP = """\
+next_id:
+    movl next_id.last(%rip), %eax
+    incl %eax
+    movl %eax, next_id.last(%rip)
+    retq
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "wrong"),
+    [
+        ("ring_pop", RING_POP_ALWAYS_EMPTY),
+        ("ring_pop", RING_POP_WITHOUT_WRAP),
+        ("ring_push", RING_PUSH_WITHOUT_WRAP),
+        ("ring_push", RING_PUSH_TOO_FULL),
+        ("next_id", NEXT_ID_WITHOUT_SKIP),
+    ],
+    ids=["pop-always-empty", "pop-without-wrap", "push-without-wrap", "push-too-full", "id-without-skip"],
+)
+def test_what_globals_hold_is_part_of_the_input(function: str, wrong: str) -> None:
+    verdict = check(CASES / "state.c", function, wrong)
+    assert verdict.kind in ("mismatch", "crash"), verdict
+
+
+LOCAL_TO_EXTERN = "void fill(int *);\nint f(int x) { int y = x; fill(&y); return y; }\n"
+LOCAL_TO_CALLBACK = "int f(int (*ask)(const int *), int x) { int y = x ^ 5; return ask(&y) + y; }\n"
+STRUCT_FROM_EXTERN = "struct s { long a, b, c; };\nstruct s make(int);\nlong f(int x) { return make(x).b ^ 1; }\n"
+STRING_TO_EXTERN = 'void note(const char *);\nint f(int x) { note("hello"); return x; }\n'
+STRING_TO_CALLBACK = 'int f(int (*ask)(const char *)) { return ask("hello"); }\n'
+OWN_STRING = '.Lmine: .asciz "hello"\n'
+OWN_TABLE = """\
+int f(const unsigned char *code, int n)
+{
+    static void *const table[] = {&&up, &&down, &&stay};
+    int at = 0;
+    for (int i = 0; i < n; i++) {
+        goto *table[code[i] % 3];
+    up:
+        at++;
+        continue;
+    down:
+        at--;
+    stay:;
+    }
+    return at;
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "right"),
+    [
+        (LOCAL_TO_EXTERN, None),
+        (LOCAL_TO_CALLBACK, None),
+        (
+            STRING_TO_EXTERN,
+            f"{OWN_STRING}f:\n\tpushq %rbx\n\tmovl %edi, %ebx\n\tleaq .Lmine(%rip), %rdi\n\tcall note\n"
+            "\tmovl %ebx, %eax\n\tpopq %rbx\n\tretq\n",
+        ),
+        (STRING_TO_CALLBACK, f"{OWN_STRING}f:\n\tmovq %rdi, %rax\n\tleaq .Lmine(%rip), %rdi\n\tjmp *%rax\n"),
+    ],
+    ids=[
+        "local-to-extern",
+        "local-to-callback",
+        "string-to-extern",
+        "string-to-callback",
+    ],
+)
+def test_pointers_that_other_code_is_given_may_differ(tmp_path: Path, source: str, right: str | None) -> None:
+    """Where a local variable lies, or the code's own copy of a constant, is nobody's business but the compiler's."""
+    path = tmp_path / "a.c"
+    path.write_text(source)
+    answers = [right] if right else [Reference(read_case(path), Toolchain()).assembly("f", level) for level in LEVELS]
+    assert [str(check(path, "f", answer)) for answer in answers] == ["pass"] * len(answers)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("#include <stdio.h>\nint f(FILE *file) { return fgetc(file); }\n", "no files"),
+        (OWN_TABLE, "addresses of labels"),
+    ],
+    ids=["file", "own-table"],
+)
+def test_what_can_t_be_judged_is_said(tmp_path: Path, source: str, words: str) -> None:
+    """Right code that the judge does not understand is neither passed nor failed."""
+    path = tmp_path / "a.c"
+    path.write_text(source)
+    for level in LEVELS:
+        verdict = check(path, "f", Reference(read_case(path), Toolchain()).assembly("f", level))
+        assert verdict.kind == "inconclusive"
+        assert words in verdict.message

@@ -1,0 +1,803 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+from random_gguf import CONTEXT, write_random_gguf
+from servers import MODELS, Reply, completion, completions, reset, serve
+
+from pytest_llmcompiler.model.answer import Answer, ModelError, PromptTooLong, Question, Sampling
+from pytest_llmcompiler.model.queue.backend import Backend
+from pytest_llmcompiler.model.queue.job_queue import Desk, Job
+from pytest_llmcompiler.model.sampling import sample_seed
+from pytest_llmcompiler.model.server import http
+from pytest_llmcompiler.model.server.backend import ServerBackend
+from pytest_llmcompiler.model.server.throttle import Stopped, Throttle
+from pytest_llmcompiler.model.server.workers import Shift
+
+SAMPLING = Sampling(temperature=1.0, top_p=0.95, max_tokens=40, seed=1)
+
+
+def ask(text: str = "[INST] Give the assembly [/INST]", function: str = "f") -> Question:
+    return Question("a.c", function, "asm", "O0", text)
+
+
+@pytest.fixture(autouse=True)
+def direct(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy and no key of the surroundings, and no long waits."""
+    monkeypatch.setattr(http, "_FIRST_PAUSE", 0.001)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "LLMC_API_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@pytest.fixture(scope="module")
+def llama_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of llama-cpp-python's own server, with a random model."""
+    pytest.importorskip("uvicorn", reason="llama-cpp-python's [server] extra is not installed")
+    folder = tmp_path_factory.mktemp("server")
+    model = write_random_gguf(folder / "random.gguf")
+    port = free_port()
+    command = [sys.executable, "-m", "llama_cpp.server", "--model", str(model), "--model_alias", "random"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--n_ctx", str(CONTEXT), "--n_threads", "1"]
+    surroundings = {key: value for key, value in os.environ.items() if key not in ("HOST", "PORT", "CONFIG_FILE")}
+    with (folder / "log").open("w+") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=surroundings)
+        try:
+            wait_for(f"http://127.0.0.1:{port}/v1/models", process, folder / "log")
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            process.kill()
+            process.wait(30)
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            opener.open(url, timeout=5).close()
+            return
+        except urllib.error.URLError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"the server did not come up:\n{log.read_text()}")
+            time.sleep(0.1)
+
+
+def open_server(url: str, sampling: Sampling = SAMPLING, **more: Any) -> ServerBackend:
+    return ServerBackend(url, sampling, **more)
+
+
+@contextmanager
+def at_work(backend: Backend, desk: Desk | None = None) -> Iterator[Desk]:
+    """A desk that the backend works for in a thread, which has to end when the desk is closed."""
+    desk = desk or Desk()
+
+    def work() -> None:
+        try:
+            backend.work(desk)
+        except ModelError as fault:
+            desk.fail(fault)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield desk
+    finally:
+        desk.close()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def gather(backend: Backend, question: Question, samples: int = 1) -> list[Answer]:
+    with at_work(backend) as desk:
+        return sorted(desk.answers(question, samples), key=lambda answer: answer.sample)
+
+
+def test_a_real_server_answers(llama_server: str) -> None:
+    model = open_server(llama_server)
+    assert model.describe() == {
+        "backend": "server",
+        "name": "random",
+        "url": llama_server,
+        "sampling": {"temperature": 1.0, "top_p": 0.95, "max_tokens": 40, "seed": 1},
+    }
+    answers = gather(model, ask(), 3)
+    assert [one.sample for one in answers] == [0, 1, 2]
+    assert len({one.text for one in answers}) == len({one.seed for one in answers}) == 3
+    for one in answers:
+        assert one.prompt_tokens == 2 + len(ask().text)
+        # This server goes on for up to three tokens where the limit falls into a character.
+        assert one.answer_tokens is not None and 0 < one.answer_tokens <= 43
+        assert one.stop == ("length" if one.answer_tokens >= 40 else "stop")
+        assert one.seconds is not None and "</code>" not in one.text
+
+
+def test_a_real_server_s_answers_depend_on_the_seed(llama_server: str) -> None:
+    first, again = (gather(open_server(llama_server), ask()) for _ in range(2))
+    other = gather(open_server(llama_server, Sampling(1.0, max_tokens=40, seed=2)), ask())
+    assert first[0].text == again[0].text != other[0].text
+
+
+def test_a_real_server_without_a_token_limit_goes_on(llama_server: str) -> None:
+    answers = gather(open_server(llama_server, Sampling(1.0, 1.0)), ask(), 4)
+    assert max(one.answer_tokens or 0 for one in answers) > 16
+
+
+def test_a_real_server_s_refusal_of_a_long_prompt_has_both_counts(llama_server: str) -> None:
+    with pytest.raises(PromptTooLong) as caught:
+        gather(open_server(llama_server), ask("x" * CONTEXT), 2)
+    assert (caught.value.prompt_tokens, caught.value.context) == (CONTEXT + 2, CONTEXT)
+
+
+def test_a_real_server_chats(llama_server: str) -> None:
+    backend = open_server(llama_server + "/chat/completions")
+    assert backend.describe()["name"] == "random"
+    answers = gather(backend, ask(), 2)
+    assert len({one.text for one in answers}) == 2
+    # The server puts a chat's own marks around the question.
+    assert all((one.prompt_tokens or 0) > 2 + len(ask().text) for one in answers)
+
+
+def test_a_wrong_path_is_an_error_with_a_hint(llama_server: str) -> None:
+    with pytest.raises(ModelError, match=r"HTTP 404.*mostly ends in /v1"):
+        open_server(llama_server.removesuffix("/v1"))
+
+
+def test_no_server_is_an_error() -> None:
+    with pytest.raises(ModelError, match=r"no server listens at http://127\.0\.0\.1:\d+/v1/models"):
+        open_server(f"http://127.0.0.1:{free_port()}/v1")
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("http://127.0.0.1:port/v1", "is not a URL"),
+        ("http:///v1", "is not a URL|can't reach"),
+        ("http://no-such-host.invalid/v1", "can't reach"),
+        ("http://me:secret@127.0.0.1/v1", "LLMC_API_KEY"),
+    ],
+)
+def test_an_unusable_url_is_an_error(url: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
+        open_server(url)
+    assert "secret" not in str(caught.value)
+
+
+# What follows needs a server that misbehaves.
+
+
+def dawdle(handler: BaseHTTPRequestHandler) -> None:
+    time.sleep(0.8)
+    handler.close_connection = True
+
+
+def first(url: str) -> Answer:
+    return gather(open_server(url), ask())[0]
+
+
+def test_the_request_says_all_that_the_sampling_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "other")
+    monkeypatch.setenv("LLMC_API_KEY", "key")
+    usage = {"usage": {"prompt_tokens": 7, "completion_tokens": 3}}
+    reply = completion(finish_reason="length")
+    with serve(MODELS, (*reply[:2], reply[2] | usage)) as (url, script):
+        answer = first(url + "/")
+    assert (answer.text, answer.stop) == ("f:\n\tret\n", "length")
+    assert (answer.prompt_tokens, answer.answer_tokens) == (7, 3)
+    assert [path for path, _, _ in script.requests] == ["/v1/models", "/v1/completions"]
+    assert [headers["authorization"] for _, headers, _ in script.requests] == ["Bearer key"] * 2
+    assert script.requests[1][2] == {
+        "model": "m",
+        "prompt": ask().text,
+        "temperature": 1.0,
+        "top_p": 0.95,
+        "max_tokens": 40,
+        "stop": ["</code>"],
+        "seed": answer.seed,
+    }
+
+
+def test_a_busy_server_is_asked_again_after_the_time_it_names() -> None:
+    busy: Reply = (503, {"Retry-After": "0.5"}, b"busy")
+    gone: Reply = (429, {"Retry-After": formatdate(time.time() - 60, usegmt=True)}, b"")
+    started = time.monotonic()
+    with serve(MODELS, busy, gone, completion()) as (url, script):
+        assert first(url).text == "f:\n\tret\n"
+    assert time.monotonic() - started >= 0.5
+    assert len(script.requests) == 4
+
+
+def test_a_server_that_asks_for_hours_is_given_up() -> None:
+    for wish in ("36000", formatdate(time.time() + 36000, usegmt=True)):
+        with serve(MODELS, (429, {"Retry-After": wish}, b"no quota")) as (url, script):
+            with pytest.raises(ModelError, match=r"HTTP 429.*no quota \(it asks to wait 3\d{4} s"):
+                first(url)
+            assert len(script.requests) == 2
+
+
+@pytest.mark.parametrize("fault", [reset, *((status, {}, b"") for status in (408, 429, 500, 502, 503, 504, 529))])
+def test_what_may_pass_is_tried_again(fault: Any) -> None:
+    with serve(MODELS, fault, fault, completion()) as (url, script):
+        assert first(url).text == "f:\n\tret\n"
+    assert len(script.requests) == 4
+
+
+def test_a_reply_cut_short_is_asked_for_again() -> None:
+    def cut(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "100")
+        handler.end_headers()
+        handler.wfile.write(b'{"choices"')
+        handler.close_connection = True
+
+    with serve(MODELS, cut, completion()) as (url, _):
+        assert first(url).text == "f:\n\tret\n"
+
+
+def test_a_server_that_is_started_again_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve(MODELS) as (url, _):
+        backend = open_server(url)
+        port = int(url.split(":")[2].removesuffix("/v1"))
+    refused = threading.Event()
+    pause = http._pause
+
+    def note(failures: int) -> float:
+        refused.set()
+        return max(pause(failures), 0.1)
+
+    monkeypatch.setattr(http, "_pause", note)
+    with at_work(backend) as desk:
+        desk.plan(ask(), 1, 0)
+        assert refused.wait(10)
+        with serve(completion(), port=port):
+            assert [one.text for one in desk.answers(ask(), 1)] == ["f:\n\tret\n"]
+
+
+def test_a_connection_that_takes_too_long_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = socket.create_connection
+    timeouts = []
+
+    def slow_at_first(address: Any, timeout: float, *more: Any) -> socket.socket:
+        timeouts.append(timeout)
+        if len(timeouts) == 1:
+            raise TimeoutError
+        return connect(address, timeout, *more)
+
+    with serve(MODELS, completion()) as (url, _):
+        backend = open_server(url)
+        monkeypatch.setattr(socket, "create_connection", slow_at_first)
+        assert len(gather(backend, ask())) == 1
+    assert timeouts == [30, 30]
+
+
+def test_a_server_that_stays_away_is_given_up() -> None:
+    with serve(MODELS) as (url, _):
+        backend = open_server(url)
+    with pytest.raises(ModelError, match=r"no server listens at .*given up after 6 attempts"):
+        gather(backend, ask())
+
+
+def test_a_server_that_stays_busy_is_given_up() -> None:
+    busy: Reply = (503, {"Retry-After": "0"}, b"come back later")
+    message = r"HTTP 503 Service Unavailable: come back later \(given up after 8 attempts\)"
+    with serve(MODELS, rest=lambda _: busy) as (url, script), pytest.raises(ModelError, match=message):
+        first(url)
+    assert len(script.requests) == 9
+
+
+def test_a_server_that_gives_no_answer_in_time_is_an_error() -> None:
+    message = r"gave no answer in 0\.2 s"
+    with serve(MODELS, dawdle, dawdle) as (url, script), pytest.raises(ModelError, match=message):
+        gather(open_server(url, timeout=0.2), ask())
+    assert len(script.requests) == 3
+
+
+def test_an_answer_that_waited_for_others_is_asked_for_again() -> None:
+    with serve(MODELS, dawdle, completion()) as (url, _):
+        assert gather(open_server(url, timeout=0.2), ask())[0].text == "f:\n\tret\n"
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        ((500, {}, b"it  \n broke"), r"HTTP 500 Internal Server Error: it broke \(given up"),
+        ((401, {}, b"who?"), r"HTTP 401 .*LLMC_API_KEY or OPENAI_API_KEY\): who\?"),
+        ((307, {"Location": "http://127.0.0.1:1/v1"}, b""), "HTTP 307"),
+        ((200, {}, b"<html>" + b"x" * 500), r"something else than JSON: <html>x{191}\.\.\.$"),
+        ((200, {}, {"choices": []}), "gave no completion"),
+        ((200, {}, {"choices": [{"text": 5}]}), "gave no completion"),
+        ((200, {}, [1]), "gave no completion"),
+        ((400, {}, {"error": {"message": "no such model"}}), "HTTP 400.*no such model"),
+    ],
+)
+def test_a_reply_of_no_use_is_an_error_with_its_text(reply: Reply, message: str) -> None:
+    with serve(MODELS, rest=lambda _: reply) as (url, _), pytest.raises(ModelError, match=message):
+        first(url)
+
+
+@pytest.mark.parametrize("finish", ["content_filter", None, [1]])
+def test_an_answer_without_text_is_an_empty_answer(finish: Any) -> None:
+    reply = {"choices": [{"text": None, "finish_reason": finish}], "usage": {"completion_tokens": "many"}}
+    with serve(MODELS, rest=lambda _: (200, {}, reply)) as (url, _):
+        answer = first(url)
+    assert (answer.text, answer.stop, answer.answer_tokens) == ("", "stop", None)
+
+
+LLAMA_CPP = {"code": 400, "message": "the request exceeds", "n_prompt_tokens": 4100, "n_ctx": 4096}
+VLLM = (
+    "This model's maximum context length is 4096 tokens. However, your request has 4100 input tokens. "
+    "Please reduce the length of the input messages."
+)
+OPENAI = (
+    "This model's maximum context length is 4096 tokens, however you requested 4140 tokens "
+    "(4100 in your prompt; 40 for the completion). Please reduce your prompt; or completion length."
+)
+VLLM_BEFORE = (
+    "This model's maximum context length is 4096 tokens. However, you requested 4100 tokens in the messages, "
+    "Please reduce the length of the messages."
+)
+OPENAI_CHAT = (
+    "This model's maximum context length is 4096 tokens. However, your messages resulted in 4100 tokens. "
+    "Please reduce the length of the messages."
+)
+TOGETHER = "The input (4100 tokens) is longer than the model's context length (4096 tokens)."
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"error": LLAMA_CPP},
+        *({"error": {"message": words}} for words in (VLLM, VLLM_BEFORE, OPENAI, OPENAI_CHAT, TOGETHER)),
+        {"message": VLLM},
+    ],
+)
+def test_other_servers_refusals_of_a_long_prompt_have_both_counts(error: dict[str, Any]) -> None:
+    with serve(MODELS, (400, {}, error)) as (url, _), pytest.raises(PromptTooLong) as caught:
+        first(url)
+    assert (caught.value.prompt_tokens, caught.value.context) == (4100, 4096)
+
+
+def test_a_refusal_of_the_token_limit_is_in_the_server_s_words() -> None:
+    error = {"message": OPENAI.replace("4100", "100")}
+    with (
+        serve(MODELS, (400, {}, {"error": error})) as (url, _),
+        pytest.raises(ModelError, match="100 in your prompt"),
+    ):
+        first(url)
+
+
+def test_a_token_limit_that_a_prompt_leaves_no_room_for_is_lowered() -> None:
+    error = {"message": OPENAI.replace("4100", "3000")}
+
+    def reply(asked: Any) -> Reply:
+        return completion() if asked["max_tokens"] <= 1096 else (400, {}, {"error": error})
+
+    with serve(MODELS, rest=reply) as (url, script):
+        gather(open_server(url, Sampling(max_tokens=2048)), ask(), 9)
+    assert 1096 in script.sent("max_tokens")
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"), [({"data": []}, "serves no model"), ({}, "lists no models"), ([], "lists no")]
+)
+def test_a_server_without_a_model_is_an_error(reply: Any, message: str) -> None:
+    with serve((200, {}, reply)) as (url, _), pytest.raises(ModelError, match=message):
+        open_server(url)
+
+
+def test_of_several_models_one_has_to_be_named() -> None:
+    two: Reply = (200, {}, {"data": [{"id": "a"}, {"id": "org/b"}]})
+    with serve(rest=lambda asked: completion() if asked else two) as (url, script):
+        with pytest.raises(ModelError, match=f"serves 2 models: name one as {url}#a; they are a, org/b"):
+            open_server(url)
+        with pytest.raises(ModelError, match="serves no model 'c', but a, org/b"):
+            open_server(f"{url}#c")
+        backend = open_server(f"{url}/completions#org/b")
+        gather(backend, ask())
+    assert backend.identity() == {"backend": "server", "url": url, "name": "org/b", "endpoint": "completions"}
+    assert script.requests[-1][2]["model"] == "org/b"
+
+
+# Many samples, many requests.
+
+
+def test_several_samples_are_asked_for_at_once() -> None:
+    with serve(MODELS, rest=lambda asked: completions(asked.get("n", 1))) as (url, script):
+        answers = gather(open_server(url, in_flight=1), ask(), 11)
+    assert script.sent("n") == [8, 3]
+    assert [one.text for one in answers] == [*"01234567", *"012"]
+    # Each has the seed that was sent, which is that of the request's first sample.
+    seeds = script.sent("seed")
+    assert [one.seed for one in answers] == [seeds[0]] * 8 + [seeds[1]] * 3
+    assert seeds == [seed_of(0), seed_of(8)]
+
+
+def seed_of(sample: int) -> int:
+    return sample_seed(SAMPLING.seed, ask().key, sample)
+
+
+def test_the_tokens_of_several_answers_are_not_made_up() -> None:
+    usage = {"usage": {"prompt_tokens": 7, "completion_tokens": 30}}
+    with serve(MODELS, (200, {}, completions(2)[2] | usage)) as (url, _):
+        answers = gather(open_server(url), ask(), 2)
+    assert [(one.prompt_tokens, one.answer_tokens) for one in answers] == [(7, None)] * 2
+
+
+def test_the_use_made_of_a_server_is_told() -> None:
+    usage = {"usage": {"prompt_tokens": 7, "completion_tokens": 30}}
+    replies: list[Reply] = [(200, {}, completions(1)[2] | usage)] * 2
+    with serve(MODELS, *replies, completion()) as (url, _):
+        backend = open_server(url, in_flight=1)
+        assert backend.usage() == {"tokens": 0, "from_draft": 0, "busy": 0, "idle": 0}
+        gather(backend, ask(), 2)
+        gather(backend, ask(function="g"))
+    told = backend.usage()
+    assert told["tokens"] == 60 and told["busy"] > 0 and told["idle"] > 0
+
+
+def test_a_server_that_gives_one_answer_at_a_time_is_asked_for_one() -> None:
+    with serve(MODELS, rest=lambda _: completion()) as (url, script):
+        backend = open_server(url, in_flight=1)
+        answers = gather(backend, ask(), 4)
+        gather(backend, ask(function="g"), 2)
+    assert script.sent("n") == [4, None, None, None, None, None]
+    assert [one.seed for one in answers] == [seed_of(sample) for sample in range(4)]
+
+
+def test_threads_that_wait_for_several_samples_share_them_out_once_one_at_a_time_is_the_rule() -> None:
+    waiting = threading.Semaphore(0)
+    together = threading.Barrier(4)
+
+    class Counting(Desk):
+        def take(self, most: int, *, wait: bool) -> list[Job]:
+            waiting.release()
+            return super().take(most, wait=wait)
+
+    def reply(asked: Any) -> Reply:
+        if "n" in asked:
+            for _ in range(4):
+                assert waiting.acquire(timeout=10)
+        elif asked["prompt"] == "second":
+            together.wait(10)
+        return completion()
+
+    with serve(MODELS, rest=reply) as (url, script), at_work(open_server(url, in_flight=4), Counting()) as desk:
+        assert len(list(desk.answers(ask("first"), 2))) == 2
+        assert len(list(desk.answers(ask("second"), 4))) == 4
+        assert not desk.take(9, wait=False)
+    assert len(script.requests) == 1 + 2 + 4
+
+
+REFUSALS = {
+    "OpenAI": {"error": {"message": "Unsupported parameter, as temperature is", "param": "FIELD"}},
+    "vLLM": {"object": "error", "message": "FIELD must be 1 when using greedy sampling, got 2.", "param": None},
+    "FastAPI": {"detail": [{"loc": ["body", "FIELD"], "msg": "no", "input": {"seed": 1, "top_p": 1, "n": 1}}]},
+    "text": "I know no FIELD",
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+@pytest.mark.parametrize("field", ["n", "seed", "top_p"])
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_refused_field_is_left_out_from_then_on(refusal: str, field: str, status: int) -> None:
+    text = json.dumps(REFUSALS[refusal]).replace("FIELD", field).encode()
+
+    def reply(asked: Any) -> Reply:
+        return (status, {}, text) if field in asked else completions(asked.get("n", 1))
+
+    with serve(MODELS, rest=reply) as (url, script), pytest.warns(UserWarning) as warned:
+        answers = gather(open_server(url, in_flight=1), ask(), 10)
+    assert [f"can't do with {field}: left out" in str(one.message) for one in warned] == [True]
+    assert [field in asked for _, _, asked in script.requests[1:]] == [True] + [False] * (len(script.requests) - 2)
+    assert [one.sample for one in answers] == list(range(10))
+    assert all((one.seed is None) == (field == "seed") for one in answers)
+
+
+def test_what_llama_server_calls_n_is_n() -> None:
+    error = {"error": {"message": "n_cmpl cannot be greater than the number of slots, please increase -np"}}
+    with serve(MODELS, (400, {}, error), rest=lambda _: completion()) as (url, script), pytest.warns(UserWarning):
+        gather(open_server(url, in_flight=1), ask(), 2)
+    assert script.sent("n") == [2, None, None]
+
+
+def test_many_threads_that_meet_a_refusal_warn_once() -> None:
+    together = threading.Barrier(4)
+
+    def reply(asked: Any) -> Reply:
+        if "seed" not in asked:
+            return completion()
+        together.wait(10)
+        return 400, {}, b"no seed"
+
+    with (
+        serve(MODELS, rest=reply) as (url, script),
+        pytest.warns(UserWarning) as warned,
+        at_work(open_server(url, in_flight=4)) as desk,
+    ):
+        for name in "abcd":
+            desk.plan(ask(function=name), 1, 0)
+        assert [len(list(desk.answers(ask(function=name), 1))) for name in "abcd"] == [1] * 4
+    assert len(warned) == 1 and len(script.requests) == 9
+
+
+def test_many_requests_are_in_flight() -> None:
+    together = threading.Barrier(4)
+
+    def reply(asked: Any) -> Reply:
+        together.wait(10)
+        return completion(asked["prompt"])
+
+    with serve(MODELS, rest=reply) as (url, _), at_work(open_server(url, in_flight=4)) as desk:
+        questions = [ask(f"question {number}") for number in range(8)]
+        for turn, question in enumerate(questions):
+            desk.plan(question, 1, turn)
+        assert [[one.text for one in desk.answers(question, 1)] for question in questions] == [
+            [question.text] for question in questions
+        ]
+
+
+def test_no_more_requests_are_in_flight_than_told() -> None:
+    counted = threading.Semaphore(3)
+
+    def reply(_: Any) -> Reply:
+        if not counted.acquire(blocking=False):
+            return 401, {}, b"too many"
+        time.sleep(0.01)
+        counted.release()
+        return completion()
+
+    with serve(MODELS, rest=reply) as (url, _):
+        assert len(gather(open_server(url, in_flight=3), ask(), 20)) == 20
+
+
+def test_what_a_busy_server_asks_of_one_request_holds_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    paused = threading.Event()
+    pause = Throttle.pause
+
+    def note(throttle: Throttle, seconds: float) -> None:
+        pause(throttle, seconds)
+        paused.set()
+
+    monkeypatch.setattr(Throttle, "pause", note)
+    refused: list[float] = []
+    arrived: list[float] = []
+
+    def reply(asked: Any) -> Reply:
+        if asked["prompt"] == "a" and not refused:
+            refused.append(time.monotonic())
+            return 429, {"Retry-After": "0.4"}, b"too many"
+        if asked["prompt"] == "b":
+            # Answered only after the other was sent away: its thread goes on with the next question.
+            assert paused.wait(10)
+        else:
+            arrived.append(time.monotonic())
+        return completion()
+
+    with serve(MODELS, rest=reply) as (url, _), at_work(open_server(url, in_flight=2)) as desk:
+        for turn, name in enumerate("abcd"):
+            desk.plan(ask(name), 1, turn)
+        assert [len(list(desk.answers(ask(name), 1))) for name in "abcd"] == [1] * 4
+    assert len(arrived) == 3 and min(arrived) >= refused[0] + 0.4
+
+
+def test_a_server_that_answers_others_is_not_given_up() -> None:
+    """A rate limit sends the same request away many times in a long session."""
+    asked_for_a = 0
+
+    def reply(asked: Any) -> Reply:
+        nonlocal asked_for_a
+        if asked["prompt"] != "a":
+            return completion()
+        asked_for_a += 1
+        return (429, {}, b"") if asked_for_a <= 20 else completion()
+
+    with serve(MODELS, rest=reply) as (url, _), at_work(open_server(url, in_flight=2)) as desk:
+        for number in range(2000):
+            desk.plan(ask(f"{number}"), 1, number)
+        assert len(list(desk.answers(ask("a"), 1))) == 1
+    assert asked_for_a == 21
+
+
+def test_a_crowd_that_is_too_large_is_halved_once_and_grows_back() -> None:
+    throttle = Throttle(4)
+    with ExitStack() as flights:
+        numbers = [flights.enter_context(throttle.flight()) for _ in range(4)]
+        for number in numbers:
+            throttle.cut(number)
+        assert throttle.room == 2
+    for _ in range(3):
+        with throttle.flight() as number:
+            throttle.cut(number)
+    assert throttle.room == 1
+    grown = []
+    for _ in range(12):
+        throttle.succeeded()
+        grown.append(throttle.room)
+    assert grown == sorted(grown) and grown[-1] == 4 and len(set(grown)) == 3
+
+
+def test_a_stopped_throttle_lets_nobody_through() -> None:
+    throttle = Throttle(1)
+    caught = []
+
+    def wait() -> None:
+        with pytest.raises(Stopped), throttle.flight():
+            pass
+        caught.append(True)
+
+    with throttle.flight():
+        thread = threading.Thread(target=wait)
+        thread.start()
+        throttle.stop()
+        thread.join(10)
+    assert caught == [True]
+
+
+def test_a_fault_lets_the_other_requests_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = threading.Event()
+    fail = Shift.fail
+
+    def note(shift: Shift, fault: Exception) -> None:
+        fail(shift, fault)
+        failed.set()
+
+    monkeypatch.setattr(Shift, "fail", note)
+    begun = threading.Event()
+
+    def reply(asked: Any) -> Reply:
+        if asked["prompt"] == "bad":
+            assert begun.wait(10)
+            return 401, {}, b"the key has run out"
+        begun.set()
+        assert failed.wait(10)
+        return completions(asked.get("n", 1) - 1)
+
+    desk = Desk()
+    for turn, name in enumerate(["good", "bad", "never"]):
+        desk.plan(ask(name), 3 if name == "good" else 1, turn)
+    with (
+        serve(MODELS, rest=reply) as (url, script),
+        pytest.raises(ModelError, match="the key has run out") as caught,
+    ):
+        open_server(url, in_flight=2).work(desk)
+    assert [asked["prompt"] for _, _, asked in script.requests[1:]] in (["good", "bad"], ["bad", "good"])
+    # What was not made may be taken by somebody else.
+    left = [job for _ in range(3) for job in desk.take(9, wait=False)]
+    assert [(job.question.text, job.sample) for job in left] == [("good", 2), ("bad", 0), ("never", 0)]
+    desk.fail(caught.value)
+    with pytest.raises(ModelError, match="the key has run out"):
+        samples = []
+        for answer in desk.answers(ask("good"), 3):
+            samples.append(answer.sample)
+    assert samples == [0, 1]
+
+
+def test_an_answer_of_no_use_does_not_spoil_those_before_it() -> None:
+    reply = completions(3)
+    reply[2]["choices"][1]["text"] = 5
+    with serve(MODELS, reply) as (url, _), at_work(open_server(url)) as desk:
+        found = desk.answers(ask(), 3)
+        assert next(found).text == "0"
+        with pytest.raises(ModelError, match="gave no completion"):
+            next(found)
+
+
+def test_any_other_fault_of_a_thread_ends_the_work_too() -> None:
+    class Full(Desk):
+        def deliver(self, job: Job, answer: Answer) -> None:
+            raise OSError("disk full")
+
+    desk = Full()
+    desk.plan(ask(), 1, 0)
+    with serve(MODELS, completion()) as (url, _), pytest.raises(OSError, match="disk full"):
+        open_server(url).work(desk)
+
+
+def test_a_prompt_too_long_is_refused_and_the_work_goes_on() -> None:
+    with (
+        serve(MODELS, (400, {}, {"error": LLAMA_CPP}), completion()) as (url, script),
+        at_work(open_server(url)) as desk,
+    ):
+        with pytest.raises(PromptTooLong):
+            next(desk.answers(ask("long"), 8))
+        assert next(desk.answers(ask("short"), 1)).text == "f:\n\tret\n"
+    assert len(script.requests) == 3
+
+
+def test_a_question_that_gets_no_answer_does_not_end_the_work() -> None:
+    def reply(asked: Any) -> Reply:
+        return (400, {}, b"I don't like it") if asked["prompt"].startswith("bad") else completions(asked.get("n", 1))
+
+    with serve(MODELS, rest=reply) as (url, _), at_work(open_server(url, in_flight=1)) as desk:
+        for number in range(9):
+            with pytest.raises(ModelError, match="I don't like it"):
+                next(desk.answers(ask(f"bad {number}"), 20))
+            assert len(list(desk.answers(ask(f"good {number}"), 20))) == 20
+
+
+def test_a_server_that_answers_nothing_any_more_is_given_up() -> None:
+    with serve(MODELS, rest=lambda _: (422, {}, b"no")) as (url, script), at_work(open_server(url)) as desk:
+        for number in range(40):
+            with pytest.raises(ModelError, match=r"HTTP 422 .*: no"):
+                next(desk.answers(ask(f"{number}"), 1))
+    assert len(script.requests) == 6
+
+
+def test_a_closed_desk_ends_the_work_with_requests_in_flight() -> None:
+    arrived, enough = threading.Event(), threading.Event()
+
+    def reply(_: Any) -> Reply:
+        arrived.set()
+        enough.wait(10)
+        return completion()
+
+    with serve(MODELS, rest=reply) as (url, _):
+        with at_work(open_server(url, in_flight=3)) as desk:
+            desk.plan(ask(), 1, 0)
+            assert arrived.wait(10)
+        enough.set()
+
+
+def test_a_chat_is_one_message() -> None:
+    message: Reply = (200, {}, {"choices": [{"message": {"content": "f:\n"}, "finish_reason": "length"}] * 2})
+    with serve(MODELS, message) as (url, script):
+        backend = open_server(url + "/chat/completions/", Sampling())
+        answers = gather(backend, ask(), 2)
+    assert [(one.text, one.stop) for one in answers] == [("f:\n", "length")] * 2
+    assert [path for path, _, _ in script.requests] == ["/v1/models", "/v1/chat/completions"]
+    asked = script.requests[1][2]
+    assert asked["messages"] == [{"role": "user", "content": ask().text}]
+    assert not {"prompt", "max_tokens"} & asked.keys()
+    assert backend.describe()["url"] == url + "/chat/completions"
+    assert backend.identity() == {"backend": "server", "url": url, "name": "m", "endpoint": "chat/completions"}
+
+
+@pytest.mark.parametrize("message", [{}, {"content": 5}, "f:", None])
+def test_a_chat_without_text_is_an_error(message: Any) -> None:
+    reply: Reply = (200, {}, {"choices": [{"message": message, "finish_reason": "stop"}]})
+    with serve(MODELS, reply) as (url, _), pytest.raises(ModelError, match="chat/completions gave no completion"):
+        first(url + "/chat/completions")
+
+
+def test_the_address_may_name_the_completions() -> None:
+    with serve(MODELS, MODELS, completion()) as (url, script):
+        backends = [open_server(url), open_server(url + "/completions")]
+        gather(backends[1], ask())
+    assert backends[0].identity() == backends[1].identity()
+    assert [path for path, _, _ in script.requests] == ["/v1/models", "/v1/models", "/v1/completions"]
+
+
+@pytest.mark.parametrize("key", ["se\ncret", "secr\u00e9t"])
+def test_a_key_that_no_header_may_have_is_not_told(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with serve(MODELS) as (url, _), pytest.raises(ModelError, match="OPENAI_API_KEY holds a character") as caught:
+        open_server(url)
+    assert "cr" not in str(caught.value)[len("OPENAI_API_KEY holds a char") :]
+
+
+def test_a_key_is_not_told() -> None:
+    with pytest.MonkeyPatch.context() as patch, serve(MODELS, completion()) as (url, script):
+        patch.setenv("LLMC_API_KEY", "secret\n")
+        first(url)
+    assert [headers["authorization"] for _, headers, _ in script.requests] == ["Bearer secret"] * 2

@@ -1,0 +1,66 @@
+"""The model that comes with the plugin, through llama.cpp and the whole loop."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import gguf
+import pytest
+
+from pytest_llmcompiler.model import check_spec, template_of
+from pytest_llmcompiler.program.case import read_case
+from pytest_llmcompiler.program.clang import Toolchain
+from pytest_llmcompiler.program.reference import Reference
+
+ROOT = Path(__file__).parents[2]
+MODEL = ROOT / "pytest_llmcompiler" / "model" / "tiny" / "tiny.gguf"
+SOME = "fahrenheit or grey_code or tick or next_random or withdraw or pack_pixel or average_of or most_frequent_digit"
+
+
+def test_it_is_there_under_its_name() -> None:
+    check_spec("tiny")
+    assert template_of("tiny") == "tiny"
+    assert template_of("other.gguf") == template_of(None) == "meta"
+    assert MODEL.stat().st_size < 2_500_000
+
+
+def test_without_a_model_named_it_answers_the_cases_of_this_repository(tmp_path: Path) -> None:
+    record = tmp_path / "record.jsonl"
+    command = [
+        *(sys.executable, "-m", "pytest", "cases/small.c", "-k", SOME, "-p", "no:cacheprovider", "-p", "no:xdist")
+    ]
+    command += [f"--llmc-record={record}", "--llmc-examples=10", "--llmc-samples=2", "--llmc-pass-k=1,2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout[-4000:] + done.stderr[-4000:]
+    assert "llmc: model llmc-tiny (llama.cpp), all on the CPU, context 1024 tokens" in done.stdout
+    made = [json.loads(line) for line in record.read_text().splitlines()]
+    kinds = Counter(one["verdict"] for one in made)
+    assert sum(kinds.values()) == 16
+    assert 0 < kinds["pass"] < 16 and len(kinds) >= 3, kinds
+    assert all(one["prompt"] == "tiny" and one["model"]["name"] == "llmc-tiny" for one in made)
+    [text] = {one["answer"] for one in made if one["function"] == "grey_code" and one["sample"] == 0}
+    assert text.startswith("grey_code:\n")
+
+
+def test_llama_cpp_cuts_texts_as_the_training_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    from llama_cpp import Llama
+
+    monkeypatch.syspath_prepend(str(ROOT / "training"))
+    from vocabulary import Vocabulary
+
+    field = gguf.GGUFReader(MODEL).get_field("tokenizer.ggml.tokens")
+    assert field is not None
+    pieces = [piece.encode().decode("unicode_escape").encode("latin-1") for piece in field.contents()[1:]]
+    assert pieces[:256] == [bytes([byte]) for byte in range(256)]
+    vocabulary = Vocabulary([piece.decode() for piece in pieces[256:]])
+    llama = Llama(str(MODEL), vocab_only=True, verbose=False)
+    reference = Reference(read_case(ROOT / "cases" / "small.c"), Toolchain())
+    texts = [reference.short(function).text for function in reference.functions]
+    for text in (*texts, "\tmovl\t-24(%rbp), %eax\n.L7:\n\tje\t.Lx0\n", "'\\\"é\0 <end> -8(%rb", ""):
+        tokens = llama.tokenize(text.encode(), add_bos=False)
+        assert tokens == vocabulary.tokens(text)
+        assert llama.detokenize(tokens) == text.encode()

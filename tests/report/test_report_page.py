@@ -1,0 +1,332 @@
+"""The report's page, in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from browsers import browser_path
+from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Page as Tab
+from sessions import TWICE, put, records, replay, run_here, text_of
+
+from pytest_llmcompiler.judge.listing import Line
+from pytest_llmcompiler.judge.verdict import KINDS
+from pytest_llmcompiler.model.answer import Prompt
+from pytest_llmcompiler.report.item_report import make_sheet
+from pytest_llmcompiler.report.page import Page
+
+HOSTILE = '</script><script>document.title = "run"</script><img src=x onerror="document.title = 1">\u2028\x1b[31m\x00'
+MESSAGES = {"crash": "bad read of 4 bytes in line 3", "mismatch": "return value: expected 4, observed 2"}
+MINE = [
+    [Line(3, "movl (%rdi), %eax"), Line(4, "testl %eax, %eax"), Line(5, "je .3")],
+    [Line(6, "incl %eax")],
+    [Line(7, "retq")],
+]
+THEIRS = [[Line(3, "movl (%rdi), %eax"), Line(4, "testl %eax, %eax"), Line(5, "je .2")], [Line(7, "retq")]]
+
+
+def sample(function: str, number: int, verdict: str, **more: Any) -> dict[str, Any]:
+    detail = {"message": MESSAGES.get(verdict, "" if verdict == "pass" else f"why {verdict}"), "evidence": []}
+    if verdict == "mismatch":
+        detail |= {"input": ["x = 2"], "differences": [["return value", "4", HOSTILE]], "parts": 4}
+    if verdict == "crash":
+        at = "  at        line 3: movl (%rdi), %eax"
+        detail |= {"input": [f'p = "{HOSTILE}"'], "evidence": [f'  input     p = "{HOSTILE}"', at], "line": 3}
+    return {
+        "sample": number,
+        "verdict": verdict,
+        "seed": 1,
+        "stop": "eos",
+        "seconds": 1.25,
+        "answer": f"{function}:\n\t# {HOSTILE}\n\tmovl (%rdi), %eax\n\tret # {verdict}\n",
+        "tokens": {"prompt": 300 * (1 + len(function)), "answer": 10 * number},
+        "model": {"name": HOSTILE, "backend": "replay"},
+        "detail": detail,
+        **more,
+    }
+
+
+def sheet(function: str, samples: list[dict[str, Any]], case: str = "a.c") -> dict[str, Any]:
+    prompt = Prompt(case, function, "asm", "O0", "meta", f"the prompt for {function} {HOSTILE}", lambda: "")
+    reference = {"passes": "O0", "text": f"{function}:\n\tret\n", "blocks": THEIRS}
+    return make_sheet(prompt, samples, reference, lambda index: MINE)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with every verdict, with hostile text in every place and with more rows than are shown at a time."""
+    page = Page(tmp_path_factory.mktemp("report") / "new" / "report.html")
+    page.add(sheet("f", [sample("f", number, kind) for number, kind in enumerate(KINDS)]))
+    page.add(sheet("long_name", [sample("long_name", number, "pass") for number in range(120)], "sub/b.c"))
+    page.add(sheet(HOSTILE, [sample(HOSTILE, 0, "crash")]))
+    page.write({"reference": "clang", "seed": HOSTILE}, [1, 5])
+    return page.path
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    found = browser_path()
+    if not found:
+        pytest.skip("no Chromium here: install one, or name it in LLMC_BROWSER (`.ci/browser` fetches one from npm)")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+Open = Callable[..., Tab]
+
+
+@pytest.fixture
+def opened(browser: Browser, written: Path) -> Iterator[Open]:
+    """Opens the page; whatever it complains of, and whatever it asks the network for, fails the test."""
+    made, complaints, asked = [], [], []
+
+    def look(width: int = 1280, scheme: Literal["light", "dark"] = "light") -> Tab:
+        page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        made.append(page)
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: complaints.append(dialog.message))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(written.as_uri())
+        return page
+
+    yield look
+    assert complaints == []
+    assert set(asked) == {written.as_uri()}
+    for page in made:
+        page.close()
+
+
+def column(page: Tab, name: str) -> list[str]:
+    texts: list[str] = page.locator(f"#table tbody td.c-{name}").all_inner_texts()
+    return texts
+
+
+def press(page: Tab, name: str) -> None:
+    page.get_by_role("button", name=name).click()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_it_is_opened_sorted_filtered_and_a_sample_is_looked_at(opened: Open, width: int, scheme: str) -> None:
+    page = opened(width, scheme)
+    assert page.locator("#shown").inner_text() == "131 samples"
+    assert len(column(page, "verdict")) == 50
+
+    press(page, "Verdict")
+    assert page.locator("th.c-verdict").get_attribute("aria-sort") == "ascending"
+    press(page, "Verdict")
+    assert page.locator("th.c-verdict").get_attribute("aria-sort") == "descending"
+    assert column(page, "verdict")[:10] == [*reversed(KINDS[6:]), "crash", "crash", *reversed(KINDS[1:5])][:10]
+
+    press(page, "mismatch 1")
+    press(page, "crash 2")
+    assert page.locator("#shown").inner_text() == "3 of 131 samples"
+    page.get_by_label("Find").fill("bad READ f[")
+    expect(page.locator("#table tbody tr")).to_have_count(1)
+
+    page.locator("#table tbody button").press("Enter")
+    page.wait_for_selector("#sample-body mark.fault")
+    assert page.locator("#sample-title").inner_text() == "f[asm-O0], sample 5: crash"
+    assert page.locator("#sample-body mark.fault").inner_text() == "\tmovl (%rdi), %eax"
+    page.locator("summary", has_text="Disassembly").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.keyboard.press("Escape")
+    assert not page.locator("dialog").is_visible()
+    assert page.evaluate("document.activeElement.innerText") == "f"
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_it_keeps_the_rules_of_accessibility(opened: Open, width: int, scheme: str) -> None:
+    page = opened(width, scheme)
+    assert Axe().run(page).response["violations"] == []
+    press(page, "mismatch 1")
+    page.locator("#table tbody button").click()
+    page.locator("summary", has_text="Disassembly").click()
+    page.wait_for_selector("#sample-body .diff")
+    assert Axe().run(page).response["violations"] == []
+
+
+def test_a_sample_shows_all_that_is_known_of_it(opened: Open) -> None:
+    page = opened()
+    press(page, "mismatch 1")
+    page.locator("#table tbody button").click()
+    page.wait_for_selector("#sample-body mark.parts")
+    for summary in ("Disassembly", "Prompt", "Answer as it came"):
+        page.locator("summary", has_text=summary).click()
+    body = page.locator("#sample-body").inner_text()
+    for text in (
+        "return value: expected 4, observed 2",
+        "x = 2",
+        "line 4: its way parts",
+        "clang -O0",
+        "a.c::f[asm-O0]",
+    ):
+        assert text in body
+    assert page.locator(".differences tbody tr").inner_text().startswith("return value\t4\t</script>")
+    assert page.get_by_role("region", name="The prompt").inner_text().startswith("the prompt for f </script>")
+    assert page.get_by_role("region", name="The answer").inner_text().startswith("f:\n\t# </script>")
+    rows = [[cell.strip() for cell in row.split("\t")] for row in page.locator(".diff tbody tr").all_inner_texts()]
+    assert rows == [
+        [".1 beside .1"],
+        ["3", "movl (%rdi), %eax", "", "3", "movl (%rdi), %eax"],
+        ["4", "testl %eax, %eax", "", "4", "testl %eax, %eax"],
+        ["5", "je .3", "", "5", "je .2"],
+        ["only in the answer: .2"],
+        ["6", "incl %eax", "+", "", ""],
+        [".3 beside .2"],
+        ["7", "retq", "", "7", "retq"],
+    ]
+    assert page.locator("#sample-body .about").inner_text() == "1 of 5 lines differ."
+
+
+def test_one_walks_from_page_to_page_and_from_sample_to_sample(opened: Open) -> None:
+    page = opened()
+    press(page, "Next")
+    assert page.locator("#page").inner_text() == "page 2 of 3"
+    press(page, "Next")
+    assert len(column(page, "sample")) == 31 and page.locator("#after").is_disabled()
+    page.locator("#file").select_option("sub/b.c")
+    assert set(column(page, "file")) == {"sub/b.c"}
+    page.locator("#table tbody button").first.click()
+    dialog = page.get_by_role("dialog")
+    for number in (1, 2):
+        dialog.get_by_role("button", name="Next").click()
+        expect(page.locator("#sample-title")).to_have_text(f"long_name[asm-O0], sample {number}: pass")
+    dialog.get_by_role("button", name="Previous").click()
+    dialog.get_by_role("button", name="Close").click()
+    page.locator("[data-find]").nth(1).click()
+    assert set(column(page, "function")) == {"f"}
+
+
+def test_nothing_in_an_answer_is_run(opened: Open) -> None:
+    page = opened()
+    page.get_by_label("Find").fill("onerror")
+    expect(page.locator("#table tbody tr")).to_have_count(1)
+    assert column(page, "function")[0].startswith("</script><script>document.title")
+    page.locator("#table tbody button").click()
+    page.wait_for_selector("#sample-body mark.fault")
+    for summary in ("Prompt", "Answer as it came"):
+        page.locator("summary", has_text=summary).click()
+    assert page.locator("img").count() == 0
+    assert page.title().startswith("</script>") and page.title().endswith("language model as compiler")
+
+
+def index_of(page: Path) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="index">(.*?)</script>', page.read_text(), re.DOTALL)
+    assert found
+    index: dict[str, Any] = json.loads(found[1])
+    return index
+
+
+def test_a_session_of_two_workers_writes_it(project: pytest.Pytester) -> None:
+    pytest.importorskip("xdist", reason="pytest-xdist is not installed")
+    model = replay(project, TWICE, "prose", TWICE)
+    options = ("--llmc-samples=3", "--llmc-report=out/page.html", "--llmc-record=record.jsonl", "--llmc-examples=10")
+    result = project.runpytest_subprocess(model, *options, "-k", "twice", "-n", "2")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["the report is in out/page.html"])
+    index = index_of(project.path / "out/page.html")
+    rows = {
+        (*index["questions"][row[0]], row[1]): (KINDS[row[2]], index["messages"][row[3]]) for row in index["samples"]
+    }
+    assert rows == {
+        (one["case"], one["function"], f"{one['task']}-{one['passes']}", one["sample"]): (
+            *(one["verdict"], one["detail"]["message"]),
+        )
+        for one in records(project.path / "record.jsonl")
+    }
+    assert len(rows) == 3
+    assert not list((project.path / "out").glob("*.part"))
+
+
+def test_a_session_that_judges_nothing_leaves_an_earlier_page(project: pytest.Pytester) -> None:
+    (project.path / "page.html").write_text("of yesterday")
+    run_here(project, "--llmc-model=reference", "--llmc-report=page.html", "--collect-only")
+    assert (project.path / "page.html").read_text() == "of yesterday"
+
+
+def test_a_place_that_cant_be_written_is_a_usage_error(project: pytest.Pytester) -> None:
+    result = run_here(project, "--llmc-model=reference", "--llmc-report=cases")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "--llmc-report: can't write cases: Is a directory" in text_of(result)
+
+
+def test_where_it_cant_be_written_in_the_end_the_verdicts_are_told(project: pytest.Pytester) -> None:
+    put(project, "test_gone.py", "import shutil\ndef test_gone():\n    shutil.rmtree('out')\n")
+    model = replay(project, "prose")
+    result = project.runpytest_subprocess(
+        model, "--llmc-report=out/page.html", "-k", "twice or gone", "-p", "no:xdist", "."
+    )
+    result.assert_outcomes(passed=1, failed=1, warnings=1)
+    result.stdout.fnmatch_lines(["*--llmc-report: can't write out/page.html: No such file or directory", "overall *"])
+    result.stdout.no_fnmatch_line("the report is in*")
+
+
+def test_equal_answers_are_kept_once_and_a_later_sheet_counts(tmp_path: Path) -> None:
+    lines = "\n".join(f"\tmovl ${number * 7919}, %eax" for number in range(3000))
+    page = Page(tmp_path / "page.html")
+    page.add(sheet("f", [sample("f", 0, "crash")]))
+    page.add(sheet("f", [sample("f", number, "pass", answer=lines) for number in range(200)]))
+    page.write({}, [1])
+    assert [row[1:3] for row in index_of(page.path)["samples"]] == [[number, 0] for number in range(200)]
+    assert page.path.stat().st_size < 100_000
+
+
+def test_without_samples_it_says_so(tmp_path: Path) -> None:
+    page = Page(tmp_path / "page.html")
+    page.write({}, [1])
+    assert index_of(page.path)["samples"] == [] and "no samples" in page.path.read_text()
+
+
+def test_an_answer_in_ir_is_shown_beside_what_llvm_makes_of_it(browser: Browser, tmp_path: Path) -> None:
+    measured = {
+        "ir": {"instructions": 2, "size": 51, "exact": False, "canonical": True, "opt_instructions": 3, "opt_size": 52}
+    }
+    promised = {"promised": {"instructions": {"said": 2, "is": 2}, "size": {"said": 9, "is": None}}}
+    one = sample("f", 0, "mismatch", answer=f"<code>define i32 @f() {HOSTILE}")
+    one["detail"] |= {
+        **measured,
+        **promised,
+        "lowered": f"f:\n\n\n\tretq # {HOSTILE}\n",
+        "round_trip": {"exact": False, "bleu": 41.5},
+    }
+    tuned = sample("f", 0, "pass")
+    tuned["detail"] = {"message": "", "tune": {"passes": f"sroa,{HOSTILE}", "size": 80, "oz": 100, "improvement": 20.0}}
+    page = Page(tmp_path / "report.html")
+    for task, passes, made in (("ir", "Oz", one), ("tune", "", tuned)):
+        prompt = Prompt("a.c", "f", task, passes, "meta", "the prompt", lambda: "")  # type: ignore[arg-type]
+        page.add(make_sheet(prompt, [made], None, lambda index: None))
+    page.write({}, [1])
+    tab = browser.new_page()
+    tab.goto((tmp_path / "report.html").as_uri())
+    assert sorted(column(tab, "passes")) == ["ir-Oz", "tune"]
+    for row, texts in (
+        (
+            "ir-Oz",
+            (
+                "What LLVM makes of the answer",
+                f"retq # {HOSTILE}",
+                "f[ir-Oz]",
+                "2, is 2",
+                "9 bytes, is unknown",
+                "41.5",
+            ),
+        ),
+        ("tune", ("f[tune]", f"sroa,{HOSTILE}", "80 bytes, 100 with -Oz: 20 percent less")),
+    ):
+        tab.locator("#table tbody tr", has_text=row).get_by_role("button").click()
+        expect(tab.locator("#sample-title")).to_contain_text(row)
+        tab.wait_for_selector("#sample-body dl.terms")
+        body = tab.locator("#sample-body").inner_text()
+        assert all(text in body for text in texts), body
+        tab.locator("#sample-close").click()
+    tab.close()

@@ -1,0 +1,170 @@
+"""`llmc link`: a program with assembly in the place of one of its functions."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_llmcompiler.cli import main
+from pytest_llmcompiler.program.case import read_case
+from pytest_llmcompiler.program.clang import Toolchain
+from pytest_llmcompiler.program.reference import Reference
+
+PROGRAM = r"""
+#include <stdio.h>
+#include <string.h>
+static int times = 2;
+static int scaled(int x) { return times * x; }
+int answer(int x) { const char *text = "four"; return scaled(x) + (int)strlen(text); }
+int main(void) { printf("%d\n", answer(19)); return answer(0) == 4 ? 0 : 1; }
+"""
+RIGHT = """\
+answer:
+	pushq	%rbx
+	callq	scaled
+	movl	%eax, %ebx
+	leaq	.L.str(%rip), %rdi
+	callq	strlen@PLT
+	addl	%ebx, %eax
+	popq	%rbx
+	retq
+"""
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("link") / "program.c"
+    path.write_text(PROGRAM)
+    return path
+
+
+def linked(case: Path, text: str, function: str = "answer") -> Path:
+    """The program with a text in the place of a function."""
+    case.with_name("answer.s").write_text(text)
+    output = case.with_name("program")
+    output.unlink(missing_ok=True)
+    main(["link", str(case), "--function", function, "--assembly", str(case.with_name("answer.s")), "-o", str(output)])
+    return output
+
+
+def refused(case: Path, text: str, function: str = "answer") -> str:
+    """The message with which that is declined."""
+    with pytest.raises(SystemExit) as stopped:
+        linked(case, text, function)
+    assert not case.with_name("program").exists()
+    assert "\n" not in str(stopped.value)
+    return str(stopped.value)
+
+
+def printed(program: Path) -> tuple[int, str]:
+    done = subprocess.run([program], capture_output=True, text=True, timeout=10)
+    return done.returncode, done.stdout
+
+
+def test_a_static_function_and_a_private_string_can_be_named(case: Path) -> None:
+    assert printed(linked(case, RIGHT)) == (0, "42\n")
+
+
+def test_it_is_the_text_that_runs(case: Path) -> None:
+    assert printed(linked(case, RIGHT.replace("addl\t%ebx", "subl\t%ebx"))) == (0, "-34\n")
+
+
+def test_what_the_program_has_too_is_the_programs(case: Path) -> None:
+    """Just as for the judge: but for the function itself."""
+    own = 'scaled:\n\tmovl\t$1000, %eax\n\tret\n.L.str:\n\t.asciz\t"seven"\n'
+    assert printed(linked(case, RIGHT + own)) == (1, "43\n")
+
+
+def test_main_itself(case: Path) -> None:
+    text = "main:\n\tpushq\t%rax\n\tmovl\t$7, %edi\n\tcallq\tanswer\n\tpopq\t%rcx\n\tret\n"
+    assert printed(linked(case, text, "main")) == (18, "")
+
+
+def test_the_example_of_the_readme(case: Path, tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    source = root / "cases" / "git_lfs.c"
+    assembly = Reference(read_case(source), Toolchain()).assembly("validate", "O2")
+    (tmp_path / "validate.s").write_text(assembly)
+    command = ["link", str(source), "--function", "validate", "--assembly", "validate.s", "-o", "git_lfs"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest_llmcompiler", *command],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert printed(tmp_path / "git_lfs") == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("answer:\n\tmovll\t$1, %eax\n\tret\n", "answer.s:2:2: invalid instruction mnemonic 'movll'"),
+        (
+            'answer:\n\t.incbin "/etc/passwd"\n\tret\n',
+            "answer.s:2:2: directive .incbin is not supported: it reads a file",
+        ),
+        ("other:\n\tret\n", "answer.s: symbol 'answer' is not defined: it defines other"),
+        ("answer:\n\tcallq\tnowhere\n\tret\n", "answer.s: undefined symbol: 'nowhere' (line 2)"),
+        ("answer:\n\tleaq\t.L.str.77(%rip), %rax\n\tret\n", "answer.s: undefined symbol: '.L.str.77' (line 2)"),
+        ("I am sorry, but I can't.\n", "answer.s: no assembly: "),
+    ],
+)
+def test_a_text_that_will_not_do(case: Path, text: str, words: str) -> None:
+    assert words in refused(case, text)
+
+
+def test_a_function_that_is_not_there(case: Path) -> None:
+    message = refused(case, RIGHT, "nothing")
+    assert "program.c: no function 'nothing' is defined here; there are: answer, main, scaled" in message
+
+
+def test_a_file_without_a_program(tmp_path: Path) -> None:
+    (tmp_path / "part.c").write_text("int answer(int x) { return x; }\n")
+    message = refused(tmp_path / "part.c", "answer:\n\tret\n")
+    assert "part.c defines no main, so there is no program to link: add one that calls answer" in message
+
+
+def test_what_the_case_only_declares(tmp_path: Path) -> None:
+    (tmp_path / "part.c").write_text(
+        "int far(int); int answer(int x) { return x; } int main(void) { return far(1); }\n"
+    )
+    message = refused(tmp_path / "part.c", "answer:\n\tret\n")
+    assert "part.c only declares 'far': a program needs a definition" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--function", "a", "--function", "b"], "one function at a time can be replaced, and these are 2: a, b"),
+        (["--function", "answer", "--assembly", "missing.s"], "missing.s: can't be read"),
+        (["--function", "answer", "-o", "missing/program"], "missing/program: can't be written: No such file"),
+    ],
+)
+def test_a_command_that_will_not_do(
+    case: Path, arguments: list[str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(case.parent)
+    Path("answer.s").write_text(RIGHT)
+    given = ["--assembly", "answer.s", "-o", "program", *arguments]
+    with pytest.raises(SystemExit, match=words):
+        main(["link", "program.c", *given])
+
+
+def test_a_folder_in_the_place_of_the_program(case: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "answer.s").write_text(RIGHT)
+    (tmp_path / "out").mkdir()
+    command = ["--function", "answer", "--assembly", str(tmp_path / "answer.s"), "-o", str(tmp_path / "out")]
+    with pytest.raises(SystemExit, match="can't be written"):
+        main(["link", str(case), *command])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["answer.s", "out"]
+
+
+def test_a_case_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("")
+    assert "a case is a .c or .ll file" in refused(tmp_path / "a.txt", RIGHT)

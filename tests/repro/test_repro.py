@@ -1,0 +1,314 @@
+"""The folders of failing samples: what is in them, and that their programs show natively what the judge saw."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from faces import Compile
+from sources import STATEFUL
+
+from pytest_llmcompiler.judge.harness import Bench, Settings
+from pytest_llmcompiler.judge.verdict import Verdict
+from pytest_llmcompiler.model.answer import Answer, Prompt
+from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.repro.folder import FolderError, Kit
+
+ROOT = Path(__file__).parents[2]
+FAULTS = ROOT / "tests" / "faults" / "git_lfs.jsonl"
+ALWAYS = {"README.txt", "answer.txt", "function.ll", "prompt.txt"}
+ASSEMBLED = ALWAYS | {"candidate.s", "candidate.o"}
+RUNS = ASSEMBLED | {"program.ll", "input.c", "runner.c", "runner.h", "build.sh", "run", "break.gdb"}
+KINDS = {
+    "consume_line/asm-O0/sample-2": ("hang", RUNS, "still running after 2 s in line ", 20),
+    "consume_line/asm-O0/sample-3": ("assemble", ALWAYS | {"candidate.s"}, "", 0),
+    "consume_line/asm-O0/sample-4": ("no-answer", ALWAYS, "", 0),
+    "copy_64_hex/asm-O0/sample-2": ("abi", RUNS, "callee-saved register %rbx is not restored", 14),
+    "validate/asm-O0/sample-1": ("crash", RUNS, "SIGSEGV (bad access) at no address", 25),
+    "validate/asm-O0/sample-2": ("truncated", ALWAYS, "", 0),
+    "validate/asm-O0/sample-3": ("link", ASSEMBLED, "", 0),
+    "parse_diff/asm-O0/sample-2": ("crash", RUNS, "called from line 58 of candidate.s", 58),
+    "parse_diff/asm-O0/sample-3": ("mismatch", RUNS, "differs: out from byte 64\n", 6),
+    "parse_diff/asm-O0/sample-4": ("mismatch", RUNS, "return value\n  reference 0\n  candidate 1\n", 157),
+}
+"""By folder: the verdict, the files, what `run` says, and the line at which a debugger stops."""
+RUNNABLE = [name for name, (_, files, _, _) in KINDS.items() if files is RUNS]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a session leaves of the recorded faults, of which one is answered twice."""
+    folder = tmp_path_factory.mktemp("session")
+    answers = [json.loads(line) for line in FAULTS.read_text().splitlines()]
+    wrong = [one for one in answers if one["expect"] != "pass"]
+    again = next(one for one in wrong if one["function"] == "validate" and one["expect"] == "crash")
+    lines = [json.dumps(one) for one in (*wrong, {**again, "sample": 5})]
+    (folder / "answers.jsonl").write_text("\n".join(lines) + "\n")
+    flags = ("--llmc-model=replay:answers.jsonl", "--llmc-samples=6", "--llmc-artifacts=kept", "--llmc-examples=10")
+    case = ROOT / "cases" / "git_lfs.c"
+    command = [sys.executable, "-m", "pytest", "-q", f"--rootdir={folder}", "-p", "no:cacheprovider", *flags, str(case)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "  kept      kept/git_lfs.c/validate/asm-O0/sample-1\n" in done.stdout
+    return folder / "kept" / "git_lfs.c"
+
+
+def native(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["./run"], cwd=folder, capture_output=True, text=True, timeout=30)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_folder_for_each_failing_sample(folders: Path, name: str) -> None:
+    kind, files, _, _ = KINDS[name]
+    folder = folders / name
+    assert {path.name for path in folder.iterdir()} == files
+    readme = (folder / "README.txt").read_text()
+    assert f"\n{kind}: " in readme
+    assert ("There is no `run`" in readme) == ("run" not in files)
+    assert "[INST]" in (folder / "prompt.txt").read_text()
+
+
+def test_there_are_no_others(folders: Path) -> None:
+    found = {
+        path.parent.relative_to(folders).as_posix() for path in folders.rglob("README.txt") if not path.is_symlink()
+    }
+    assert found == set(KINDS)
+    assert not list(folders.rglob(".*"))
+
+
+def test_the_same_answer_is_kept_once(folders: Path) -> None:
+    again = folders / "validate" / "asm-O0" / "sample-5"
+    assert again.readlink() == Path("sample-1")
+    assert (again / "run").exists()
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_run_shows_what_the_judge_saw(folders: Path, name: str) -> None:
+    kind, _, words, _ = KINDS[name]
+    done = native(folders / name)
+    assert done.returncode == 1
+    assert f"{kind}: " in done.stdout
+    assert "\nreference: returns\n" in done.stdout
+    assert words in done.stdout.partition("reference: returns")[2]
+
+
+@pytest.mark.skipif(shutil.which("gdb") is None, reason="gdb is not installed")
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_gdb_stops_at_the_line(folders: Path, name: str) -> None:
+    number = KINDS[name][3]
+    folder = folders / name
+    command = ["gdb", "-nx", "-batch", "-x", "break.gdb", "-ex", "stepi", "./run"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    line = (folder / "candidate.s").read_text().splitlines()[number - 1]
+    assert f"at candidate.s:{number}\n{number}\t{line.rstrip()}" in done.stdout, done.stdout + done.stderr
+    if name.startswith("validate"):
+        assert "Program received signal SIGSEGV" in done.stdout
+
+
+def test_the_program_can_be_built_again(folders: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "a copy"
+    shutil.copytree(folders / "parse_diff/asm-O0/sample-4", folder)
+    (folder / "run").unlink()
+    python = tmp_path / "another place" / "python"  # its name in the script is quoted
+    python.parent.mkdir()
+    python.symlink_to(sys.executable)
+    script = folder / "build.sh"
+    script.write_text(script.read_text().replace(shlex.quote(sys.executable), shlex.quote(str(python))))
+    surroundings = {key: value for key, value in os.environ.items() if key != "PYTHON"}
+    surroundings["PYTHONPATH"] = os.pathsep.join(sys.path)  # as a link it does not know its packages
+    subprocess.run(["sh", "build.sh"], cwd=folder, check=True, env=surroundings)
+    assert native(folder).stdout == native(folders / "parse_diff/asm-O0/sample-4").stdout
+
+
+# -- what inputs and functions can be
+
+SOURCE = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+struct pair { long a, b; };
+struct pair *lookup(int);
+void done(const int *);
+int total;
+
+int twice(int (*f)(int), int x) { int a = f(x); return a + f(x + 1); }
+long looking(int x) { struct pair *p = lookup(x); return p ? p->a + p->b : -1; }
+void filled(int *p) { int t[2] = {7, *p}; done(t); total += t[0]; *p = 1; }
+char *copied(const char *text) { char *made = malloc(strlen(text) + 1); return made ? strcpy(made, text) : 0; }
+int order(const char *a, const char *b) { return strcmp(a, b) < 0; }
+void checked(int x) { if (x > 5) { puts("too large"); exit(3); } total = x; }
+void dropped(char *p) { if (p) { p[0] = 0; free(p); } }
+long many(long a, long b, long c, long d, long e, long f, long g, short h) { return a + b + c + d + e + f + g * 2 + h; }
+"""
+
+Change = Callable[[str], str]
+
+
+def exchanged(old: str, new: str) -> Change:
+    """One part of a text for another."""
+
+    def change(text: str) -> str:
+        assert old in text, text
+        return text.replace(old, new)
+
+    return change
+
+
+WRONG = {
+    "a call out that is told something else": ("twice", exchanged("\tincl\t%ebx\n", ""), "call 2 out of the function"),
+    "a stack that is not aligned": (
+        *("twice", lambda text: exchanged("\taddq\t$8, %rsp\n", "")(exchanged("\tpushq\t%rax\n", "")(text))),
+        "the stack is not aligned to 16 bytes at a call",
+    ),
+    "an object that a call returned": ("looking", exchanged("addq\t(%rcx)", "subq\t(%rcx)"), "return value"),
+    "what a call is pointed to": ("filled", exchanged("movl\t$7", "movl\t$8"), "call 1 out of the function"),
+    "a global variable": ("filled", exchanged("addl\t%eax, (%rcx)", "subl\t%eax, (%rcx)"), "global total"),
+    "the heap": (
+        *("copied", exchanged("leaq\t1(%rax)", "leaq\t(%rax)")),
+        "live heap objects\n  reference 1 bytes\n  candidate 0",
+    ),
+    "the undefined half of a result": ("order", exchanged("shrl\t$31, %eax", "shrq\t$63, %rax"), "return value"),
+    "an exit": ("checked", exchanged("movl\t$3, %edi", "movl\t$4, %edi"), "candidate: exits with code 4"),
+    "freed twice": (
+        *("dropped", exchanged("jmp\tfree@PLT", "pushq %rdi\npushq %rdi\ncall free\npopq %rdi\npopq %rdi\njmp free")),
+        "free or realloc of a pointer that malloc did not give",
+    ),
+    "arguments on the stack": ("many", exchanged("24(%rbp)", "16(%rbp)"), "return value"),
+}
+
+
+@pytest.fixture(scope="module")
+def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
+    return Kit(tmp_path_factory.mktemp("kit"))
+
+
+def prompt(function: str, case: str = "case.c", passes: str = "O0") -> Prompt:
+    return Prompt(case, function, "asm", passes, "meta", "the prompt", lambda: "")
+
+
+@functools.cache
+def bench(reference: Reference, function: str) -> Bench:
+    return Bench(reference, function, Settings(examples=10))
+
+
+def kept(kit: Kit, compiled: Compile, function: str, change: Change, source: str = SOURCE) -> tuple[Verdict, Path]:
+    """The verdict on clang's own text with a change, and the folder of it."""
+    reference = compiled(source)
+    text = change(reference.assembly(function, "O1"))
+    verdict = bench(reference, function).judge(text, scene=True)
+    sample = len(kit._made)
+    kit.keep(reference, prompt(function), Answer(text, sample), verdict)
+    return verdict, kit.place(prompt(function), sample)
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_goes_wrong_in_other_ways(kit: Kit, compiled: Compile, name: str) -> None:
+    function, change, words = WRONG[name]
+    verdict, folder = kept(kit, compiled, function, change)
+    assert not verdict.passed
+    done = native(folder)
+    assert words in done.stdout, f"{verdict}\n{done.stdout}"
+    assert done.returncode == 1
+
+
+def test_the_whole_program(kit: Kit, compiled: Compile) -> None:
+    verdict, folder = kept(kit, compiled, "made", exchanged("andl\t$1", "andl\t$3"), STATEFUL)
+    assert verdict.message.startswith("the whole program: ")
+    done = native(folder)
+    assert "reference: exits with code 127\n" in done.stdout, f"{verdict}\n{done.stdout}"
+    assert "differs: standard output from byte " in done.stdout
+    assert "on the process's own stack" in (folder / "README.txt").read_text()
+
+
+def test_what_a_native_run_cannot_show(kit: Kit, compiled: Compile) -> None:
+    source = "#include <time.h>\nlong later(long n) { return time(0) > n ? 1 : 0; }\n"
+    verdict, folder = kept(kit, compiled, "later", exchanged("setg", "setle"), source)
+    assert not verdict.passed
+    assert (
+        "The clock, random bytes and the process's number are part of the input" in (folder / "README.txt").read_text()
+    )
+
+
+def test_a_scene_that_is_none_costs_no_verdict(kit: Kit, compiled: Compile) -> None:
+    reference = compiled(STATEFUL)
+    text = reference.assembly("made", "O1")
+    broken = Verdict("crash", "of a sort", scene={"whole": False, "shown": [], "entry": {}})
+    kit.keep(reference, prompt("made", "broken.c"), Answer(text), broken)
+    readme = (kit.place(prompt("made", "broken.c"), 0) / "README.txt").read_text()
+    assert "There is no `run`: the scene of the failure can't be read" in readme
+
+
+# -- the folders themselves
+
+WRONG_ANSWER = Verdict("no-answer", "the answer has no code in it")
+
+
+def test_names_stay_inside_and_apart(tmp_path: Path) -> None:
+    kit = Kit(tmp_path)
+    asked = [
+        *(prompt("f", case) for case in ("a/b.c", "../b.c", "/b.c", "a b.c", "a-b.c", "..", "x" * 300 + ".c")),
+        *(prompt(function) for function in ("f", "../f", "", ".", "f\n", "\u00e9", 'f"; rm -rf $HOME', "f" * 300)),
+        *(prompt("f", passes=passes) for passes in ("O2", "default<O2>", "default<O3>", "module(default<Oz>)")),
+    ]
+    places = [kit.place(one, 0) for one in asked]
+    assert len(set(places)) == len({one.key for one in asked})
+    for place in places:
+        assert place.resolve().is_relative_to(tmp_path)
+        assert ".." not in place.parts
+        assert all(
+            len(part) < 120 and part.isascii() and part.isprintable() for part in place.relative_to(tmp_path).parts
+        )
+    assert kit.place(prompt("f", "a/b.c"), 3) == tmp_path / "a" / "b.c" / "f" / "asm-O0" / "sample-3"
+
+
+def test_a_folder_goes_when_its_sample_passes(tmp_path: Path, compiled: Compile) -> None:
+    kit, asked, reference = Kit(tmp_path), prompt("made"), compiled(STATEFUL)
+    kit.keep(reference, asked, Answer("no"), WRONG_ANSWER)
+    kit.keep(reference, asked, Answer("no", 1), WRONG_ANSWER)
+    assert kit.place(asked, 1).is_symlink()
+    later = Kit(tmp_path)
+    later.keep(reference, asked, Answer("yes", 1), Verdict("pass"))
+    later.keep(reference, asked, Answer("no, no"), WRONG_ANSWER)
+    assert [path.name for path in kit.place(asked, 1).parent.iterdir()] == ["sample-0"]
+    assert (kit.place(asked, 0) / "answer.txt").read_text() == "no, no"
+    later.keep(reference, asked, Answer("yes"), Verdict("pass"))
+    assert not list(kit.place(asked, 1).parent.iterdir())
+
+
+def test_the_folder_of_a_resumed_sample_stays(tmp_path: Path, compiled: Compile) -> None:
+    kit, asked, reference = Kit(tmp_path), prompt("made"), compiled(STATEFUL)
+    kit.place(asked, 0).mkdir(parents=True)
+    (kit.place(asked, 0) / "run").write_text("of the first session")
+    kit.keep(reference, asked, Answer("no"), Verdict("crash", "bad read"))
+    assert (kit.place(asked, 0) / "run").read_text() == "of the first session"
+    kit.keep(reference, asked, Answer("<code>\nmade:\n\tret\n</code>", 1), Verdict("crash", "bad read"))
+    assert "it was judged in an earlier session" in (kit.place(asked, 1) / "README.txt").read_text()
+
+
+def test_what_others_wrote_stays(tmp_path: Path, compiled: Compile) -> None:
+    kit, asked = Kit(tmp_path), prompt("made")
+    place = kit.place(asked, 0)
+    place.mkdir(parents=True)
+    (place / "README.txt").write_text("mine")
+    for verdict in (WRONG_ANSWER, Verdict("pass")):
+        with pytest.raises(FolderError, match=r"can't write .*sample-0: something is there that was not written here"):
+            kit.keep(compiled(STATEFUL), asked, Answer("no"), verdict)
+    assert (place / "README.txt").read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_written_costs_no_verdict(pytester: pytest.Pytester) -> None:
+    pytester.makefile(".c", a="int twice(int x) { return 2 * x; }\n")
+    line = {"case": "a.c", "function": "twice", "task": "asm", "passes": "O0", "sample": 0, "answer": "no"}
+    (pytester.path / "answers.jsonl").write_text(json.dumps(line) + "\n")
+    (pytester.path / "taken").write_text("")
+    run = pytester.runpytest_subprocess("a.c", "--llmc-model=replay:answers.jsonl", "--llmc-artifacts=taken")
+    run.assert_outcomes(failed=1, warnings=1)
+    run.stdout.fnmatch_lines(["*no-answer: *", "*--llmc-artifacts: can't write taken/*: Not a directory*"])

@@ -1,0 +1,420 @@
+"""AArch64 Linux: correct code passes, wrong code gets its verdict, and text and relocations are what the ABI says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import capstone
+import pytest
+from faces import ZIG_CACHE, CaseOf, Compile
+
+from pytest_llmcompiler import check
+from pytest_llmcompiler.assembler import gas
+from pytest_llmcompiler.assembler.assemble import Assembled, AssemblyError, LinkError, UnsupportedError, assemble
+from pytest_llmcompiler.judge.harness import Settings
+from pytest_llmcompiler.judge.service import Judge
+from pytest_llmcompiler.model.answer import Answer
+from pytest_llmcompiler.model.extract.assembly import extract
+from pytest_llmcompiler.program.case import CaseError
+from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.targets.aarch64_linux import homogeneous
+
+TARGET = named("aarch64-linux")
+SOURCE = r"""
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+struct triple { double x, y, z; };
+struct big { long a[3]; };
+extern int helper(int, const char *);
+static int counter;
+static const int table[8] = {3, 1, 4, 1, 5, 9, 2, 6};
+struct triple scaled(struct triple v, double k) { v.x *= k; v.y *= k; v.z *= k; return v; }
+struct big bumped(struct big b, unsigned n) { b.a[1] ^= n; return b; }
+int total(int n, ...)
+{
+    va_list list;
+    int sum = 0;
+    va_start(list, n);
+    for (int i = 0; i < (n & 3); i++)
+        sum ^= va_arg(list, int);
+    va_end(list);
+    return sum;
+}
+int applied(int (*f)(int, short), int x) { return f(x, -3) ^ f(x & 0xff, 7); }
+int asked(int x) { return helper(x, "abc") ^ helper(x & 7, "de"); }
+int counted(int i) { counter ^= table[i & 7]; return counter; }
+double exact(double a, double b) { return (double)((long double)a * b + 1.0L); }
+unsigned added(unsigned *p, unsigned v) { return __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST); }
+char *copied(const char *s) { char *p = malloc(strlen(s) + 1); return p ? strcpy(p, s) : p; }
+long sum(const int *values, unsigned count)
+{
+    long all = 0;
+    for (unsigned i = 0; i < count; i++)
+        all += values[i];
+    return all;
+}
+int larger(int a, int b) { return a < b ? b : a; }
+long far(unsigned x) { return x; }
+int main(void) { printf("%d %.2f\n", larger(3, 4), exact(1.5, 2)); return 3; }
+"""
+FUNCTIONS = ["scaled", "bumped", "total", "applied", "asked", "counted", "exact", "added", "copied", "sum", "larger"]
+
+
+@pytest.fixture(scope="module")
+def arm() -> Iterator[Judge]:
+    judge = Judge(Settings(examples=20, target=TARGET.name))
+    yield judge
+    judge.close()
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_clangs_own_code_passes(arm: Judge, compiled: Compile, function: str) -> None:
+    reference = compiled(SOURCE, target=TARGET.name)
+    for level in ("O0", "O2"):
+        found = arm.judge(reference.case, function, reference.assembly(function, level))
+        assert found.passed, f"{level}: {found}"
+        assert found.detail["inputs"] > 10
+        assert found.detail["assembler"] == "llvm"
+
+
+LARGER = "larger:\n cmp w0, w1\n csel w0, w0, w1, gt\n"
+LOST = """asked:
+ str x30, [sp, #-16]!
+ adrp x1, .Ls
+ add x1, x1, :lo12:.Ls
+ bl helper
+ ldr x30, [sp], #16
+ ret
+ .section .rodata
+.Ls: .asciz "abd"
+"""
+WRONG = {
+    "condition": ("larger", "larger:\n cmp w0, w1\n csel w0, w0, w1, lt\n ret\n", "mismatch", "return value"),
+    "unsigned": ("larger", "larger:\n cmp w0, w1\n csel w0, w0, w1, hi\n ret\n", "mismatch", "return value"),
+    "branch": ("larger", "larger:\n cmp w0, w1\n b.lt .Lx\n ret\n.Lx:\n ret\n", "mismatch", "return value"),
+    "x19": ("larger", f"{LARGER} mov x19, #1\n ret\n", "abi", "callee-saved register x19 is not restored"),
+    "x29": ("larger", f"{LARGER} mov x29, sp\n ret\n", "abi", "callee-saved register x29 is not restored"),
+    "d8": ("larger", f"{LARGER} fmov d8, #1.0\n ret\n", "abi", "callee-saved register d8 is not restored"),
+    "fpcr": (
+        *("larger", f"{LARGER} mov x9, #0x400000\n msr fpcr, x9\n ret\n", "abi"),
+        "the floating-point control register is changed",
+    ),
+    "stack pointer": ("larger", f"{LARGER} sub sp, sp, #16\n ret\n", "abi", "the stack pointer returns -16 bytes off"),
+    "misaligned": (
+        *("larger", f"larger:\n sub sp, sp, #8\n str w0, [sp]\n{LARGER[8:]} add sp, sp, #8\n ret\n", "crash"),
+        "misaligned access",
+    ),
+    "below": ("larger", f"larger:\n str w0, [sp, #-8]\n{LARGER[8:]} ret\n", "abi", "below the stack pointer"),
+    "caller's frame": ("larger", f"{LARGER} str wzr, [sp, #24]\n ret\n", "abi", "the caller's stack frame is written"),
+    "null": ("larger", f"{LARGER} mov x9, #0\n ldr w1, [x9]\n ret\n", "crash", "bad read of 4 bytes"),
+    "trap": ("larger", f"{LARGER} brk #1\n", "crash", "breakpoint in line 4"),
+    "kernel": ("larger", f"{LARGER} svc #0\n ret\n", "crash", "`svc` in user code"),
+    "hang": ("larger", "larger:\n b larger\n", "hang", "still running"),
+    "upper half": ("far", "far:\n ret\n", "mismatch", "return value"),
+    "lost link": ("asked", "asked:\n bl helper\n ret\n", "hang", "still running"),
+    "lost argument": ("asked", LOST, "mismatch", "call 1 out of"),
+    "result in memory": ("bumped", "bumped:\n ret\n", "mismatch", "result"),
+    "link": ("larger", "larger:\n b elsewhere\n", "link", "undefined symbol: 'elsewhere' (line 2)"),
+    "no function": ("larger", "smaller:\n ret\n", "link", "symbol 'larger' is not defined: it defines smaller"),
+    "text": ("larger", "larger:\n nop\n mov w0, [x1]\n ret\n", "assemble", "line 3, column"),
+    "x86": ("larger", "larger:\n movl %edi, %eax\n retq\n", "assemble", "line 2"),
+    "file": ("larger", 'larger:\n .incbin "/etc/passwd"\n', "assemble", "it reads a file"),
+    "extension": ("larger", "larger:\n ldadd w0, w1, [x2]\n ret\n", "inconclusive", "instruction requires: lse"),
+    "clock": ("larger", "larger:\n mrs x0, cntvct_el0\n ret\n", "inconclusive", "differs from run to run"),
+    "bytes": ("larger", "larger:\n .inst 0xd65f03c0\n", "inconclusive", "raw bytes are executed as code"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_code_gets_its_verdict(arm: Judge, case_of: CaseOf, name: str) -> None:
+    function, text, kind, words = WRONG[name]
+    found = arm.judge(case_of(SOURCE), function, text)
+    assert found.kind == kind, found
+    assert words in str(found)
+
+
+def test_code_as_gcc_writes_it_passes(arm: Judge, case_of: CaseOf) -> None:
+    """`.arch`, comments, `.align` in powers of two, `.word` of four bytes, x18 and the red-zone-free frame."""
+    text = """
+	.arch armv8-a	// no directive that matters
+	.file	"sum.c"
+	.text
+	.align	2
+	.p2align 4,,11
+	.global	sum
+	.type	sum, %function
+sum:
+.LFB0:
+	.cfi_startproc
+	stp	x29, x30, [sp, -32]!
+	mov	x29, sp
+	str	x19, [sp, 16]
+	mov	x18, 0	/* a register like others */
+	mov	w19, w1
+	mov	x2, #0
+	cbz	w19, .L4
+1:	ldrsw	x3, [x0, x2, lsl 2]
+	add	x18, x18, x3
+	add	x2, x2, 1
+	cmp	w19, w2
+	bne	1b
+.L4:
+	adrp	x4, .LC0
+	ldr	w4, [x4, #:lo12:.LC0]
+	add	x0, x18, w4, sxtw
+	ldr	x19, [sp, 16]
+	ldp	x29, x30, [sp], 32
+	ret
+	.cfi_endproc
+.LFE0:
+	.size	sum, .-sum
+	.section	.rodata
+	.align	3
+	.byte	1
+	.align	2
+.LC0:
+	.word	0
+"""
+    assert arm.judge(case_of(SOURCE), "sum", text).passed
+
+
+def test_listings_have_blocks_and_names(arm: Judge, case_of: CaseOf) -> None:
+    text = "larger:\n cmp w0, w1\n b.ge .Lx\n mov w0, w1\n bl helper\n.Lx:\n adrp x9, table\n ret\n"
+    blocks = arm.listing(case_of(SOURCE), "larger", text)
+    assert blocks is not None
+    assert [[line.words for line in block] for block in blocks] == [
+        ["cmp w0, w1", "b.ge .3"],
+        ["mov w0, w1", "bl helper"],
+        ["adrp x9, page", "ret"],
+    ]
+    assert [line.number for line in blocks[2]] == [7, 8]
+
+
+def test_the_face_for_rewards() -> None:
+    text = "twice:\n add w0, w0, w0\n ret\n"
+    found = check("unsigned twice(unsigned x) { return 2 * x; }", "twice", text, examples=10, target="aarch64-linux")
+    assert found.passed, found
+    with pytest.raises(ValueError, match="no target 'vax': expected x86_64-linux or aarch64-linux or x86_64-windows"):
+        check("int f(void) { return 0; }", "f", "f: ret", target="vax")
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("fmadd d0, d0, d1, d2", "pass"),
+        ("fmul d0, d0, d1\n fadd d0, d0, d2", "pass"),
+        ("fmsub d0, d0, d1, d2", "mismatch"),
+        ("fmul d0, d0, d1\n fsub d0, d0, d2", "mismatch"),
+    ],
+)
+def test_c_leaves_open_whether_products_are_rounded(arm: Judge, case_of: CaseOf, text: str, kind: str) -> None:
+    source = "double f(double a, double b, double c) { return a * b + c; }\n"
+    assert arm.judge(case_of(source), "f", f"f:\n {text}\n ret\n").kind == kind
+
+
+# -- text and relocations
+
+SYMBOLS = {
+    "near": TARGET.base - 0x1230,
+    "data": TARGET.base + 0x5678,
+    "odd": TARGET.base + 0x5679,
+    "wide": 0x123456789ABCDEF0,
+}
+
+
+def assembled(text: str, symbols: dict[str, int] = SYMBOLS) -> Assembled:
+    return assemble(text, "f", TARGET.base, symbols, target=TARGET)
+
+
+def decoded(text: str) -> list[str]:
+    code = assembled(text).segments[0]
+    engine = capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM)
+    return [f"{one.mnemonic} {one.op_str}".strip() for one in engine.disasm(code.data, code.address)]
+
+
+def test_instructions_have_the_addresses_that_relocations_put_there() -> None:
+    data, near, page = SYMBOLS["data"], SYMBOLS["near"], SYMBOLS["data"] // 4096 * 4096
+    text = """f:
+        bl near
+        b near+4
+        b.eq data
+        cbz x0, data
+        tbz x0, #3, near
+        adrp x1, data
+        add x1, x1, :lo12:data
+        ldrb w2, [x1, :lo12:odd]
+        ldrh w2, [x1, :lo12:data]
+        ldr w2, [x1, :lo12:data]
+        ldr x2, [x1, :lo12:data]
+        adr x3, odd
+        ldr x4, data
+        movz x5, #:abs_g3:wide
+        movk x5, #:abs_g2_nc:wide
+        movk x5, #:abs_g1_nc:wide
+        movk x5, #:abs_g0_nc:wide
+    """
+    assert decoded(text) == [
+        f"bl #{near:#x}",
+        f"b #{near + 4:#x}",
+        f"b.eq #{data:#x}",
+        f"cbz x0, #{data:#x}",
+        f"tbz w0, #3, #{near:#x}",
+        f"adrp x1, #{page:#x}",
+        f"add x1, x1, #{data % 4096:#x}",
+        f"ldrb w2, [x1, #{data % 4096 + 1:#x}]",
+        f"ldrh w2, [x1, #{data % 4096:#x}]",
+        f"ldr w2, [x1, #{data % 4096:#x}]",
+        f"ldr x2, [x1, #{data % 4096:#x}]",
+        f"adr x3, #{data + 1:#x}",
+        f"ldr x4, #{data:#x}",
+        "mov x5, #0x1234000000000000",
+        "movk x5, #0x5678, lsl #32",
+        "movk x5, #0x9abc, lsl #16",
+        "movk x5, #0xdef0",
+    ]
+
+
+def test_data_and_the_global_offset_table() -> None:
+    text = """f: adrp x0, :got:data
+        ldr x0, [x0, :got_lo12:data]
+        ret
+        .data
+        .xword data, f
+        .word data-., 7
+        .hword 5
+        .word 0x12345678
+    """
+    made = assembled(text)
+    found = {segment.name: segment for segment in made.segments}
+    table, code, got = found[".data"], made.segments[0], found[".got"]
+    words = [int.from_bytes(table.data[at : at + 8], "little") for at in (0, 8)]
+    assert words == [SYMBOLS["data"], made.symbols["f"]]
+    distance = int.from_bytes(table.data[16:20], "little", signed=True)
+    assert table.address + 16 + distance == SYMBOLS["data"]
+    assert table.data[24:30] == b"\5\0\x78\x56\x34\x12"
+    assert got.data == SYMBOLS["data"].to_bytes(8, "little")
+    assert int.from_bytes(code.data[4:8], "little") >> 10 & 0xFFF == got.address % 4096 // 8
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "words"),
+    [
+        ("b far", LinkError, r"R_AARCH64_JUMP26 against 'far' is out of range"),
+        ("b.eq mid", LinkError, r"R_AARCH64_CONDBR19 against 'mid' is out of range"),
+        ("ldr x0, [x1, :lo12:odd]", LinkError, r"R_AARCH64_LDST64_ABS_LO12_NC against 'odd': .* no multiple of 8"),
+        ("movz x0, #:abs_g0:far", LinkError, r"R_AARCH64_MOVW_UABS_G0 against 'far' is out of range"),
+        ("add x0, x0, :tprel_hi12:data", UnsupportedError, r"relocation R_AARCH64_TLSLE_ADD_TPREL_HI12"),
+        ("mov w0, #1, #2", AssemblyError, r"only 'lsl #"),
+        (".att_syntax", AssemblyError, r"directive .att_syntax is not supported"),
+    ],
+)
+def test_what_can_not_be_placed_says_why(text: str, error: type[Exception], words: str) -> None:
+    symbols = {**SYMBOLS, "far": 0x7F0000000000, "mid": TARGET.base + (8 << 20)}
+    with pytest.raises(error, match=words):
+        assembled(f"f: {text}\n ret\n", symbols)
+
+
+def test_what_is_a_comment() -> None:
+    unit = gas.read("# a comment\n\tmov w0, #1 // another\n  # one more\n\tcmp w0, #2; nop /* # */\n", TARGET.dialect)
+    assert [statement.text for statement in unit.statements] == ["mov w0, #1", "cmp w0, #2", "nop"]
+
+
+def test_answers_without_tags_are_recognised() -> None:
+    code = "larger:\n\tcmp\tw0, w1\n\tcsel\tw0, w0, w1, gt\n\tret\n"
+    answer = Answer(f"Sure, this is the code:\n\n{code}\nThe branch is taken where b is larger.\n")
+    assert extract(answer, "larger").text == code
+
+
+def test_which_accesses_are_watched() -> None:
+    """Each by the stack pointer where that may be misaligned, and none where it surely is not."""
+    sure = "f: stp x29, x30, [sp, #-32]!\n mov x29, sp\n str x0, [sp, #16]\n ldp x29, x30, [sp], #32\n ret\n"
+    assert list(TARGET.processor.guards(assembled(sure))) == []
+    for step in ("sub sp, sp, #8", "mov sp, x9", "sub sp, sp, x9", "str x0, [sp, #-8]!", "ldr x0, [sp], #8"):
+        watched = list(TARGET.processor.guards(assembled(f"f: {step}\n str x1, [sp, #8]\n ret\n")))
+        assert len(watched) == 1 + ("[sp" in step), step
+
+
+@pytest.mark.parametrize(
+    ("members", "found"),
+    [
+        ("float a, b, c, d;", (4, 4)),
+        ("double a[3];", (8, 3)),
+        ("struct { float a; } s[2];", (4, 2)),
+        ("float a, b, c, d, e;", None),
+        ("float a; double b;", None),
+        ("float a; int b;", None),
+        ("float a; float pad[0];", (4, 1)),
+    ],
+)
+def test_which_structs_go_into_vector_registers(compiled: Compile, members: str, found: tuple[int, int] | None) -> None:
+    reference = compiled(f"struct s {{ {members} }};\nvoid f(struct s s) {{}}\n", target=TARGET.name)
+    assert homogeneous(reference.signatures["f"].params[0].type) == found
+
+
+# -- the plugin
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    # pytester gives each test a home of its own, and there zig would build musl once more.
+    monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", ZIG_CACHE)
+    pytester.makefile(".c", one="int one(int x) { return x ^ 1; }\n")
+    return pytester
+
+
+def test_a_session(project: pytest.Pytester) -> None:
+    project.makeini("[pytest]\nllmc_cases = .\nllmc_target = aarch64-linux\nllmc_examples = 10\n")
+    result = project.runpytest("-v", "--llmc-model=reference", "--llmc-record=r.jsonl")
+    result.stdout.fnmatch_lines(["*llmc: target aarch64-linux", "one.c::one[[]asm@aarch64-linux-O0] PASSED*"])
+    assert '"target": "aarch64-linux"' in (project.path / "r.jsonl").read_text()
+    replay = ("--llmc-model=replay:r.jsonl", "-p", "no:cacheprovider")
+    project.runpytest(*replay).assert_outcomes(passed=1)
+    other = project.runpytest(*replay, "--llmc-target=x86_64-linux", "-rs")
+    other.assert_outcomes(skipped=1)
+    assert "holds no answer for one[asm-O0]" in other.stdout.str()
+
+
+def test_a_folder_has_no_program_that_this_machine_does_not_run(project: pytest.Pytester) -> None:
+    wrong = r'"one:\n mov w0, #1\n ret\n"'
+    record = f'{{"case": "one.c", "function": "one", "task": "asm@aarch64-linux", "passes": "O0", "sample": 0, "answer": {wrong}}}'
+    (project.path / "r.jsonl").write_text(record + "\n")
+    flags = ("--llmc-target=aarch64-linux", "--llmc-examples=10", "--llmc-artifacts=kept")
+    project.runpytest("one.c", "--llmc-model=replay:r.jsonl", *flags).assert_outcomes(failed=1)
+    [readme] = project.path.glob("kept/**/README.txt")
+    assert "There is no `run`: the code is for aarch64-linux, which this machine does not run" in readme.read_text()
+
+
+def test_no_such_target(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest("--llmc-target=vax")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--llmc-target: can't use 'vax': expected x86_64-linux*aarch64-linux*x86_64-windows"])
+
+
+def test_prompts_hold_the_targets_own_ir(compiled: Compile) -> None:
+    text = compiled(SOURCE, target=TARGET.name).extracted("larger")
+    assert 'target triple = "aarch64-unknown-linux-gnu"' in text
+    assert '"target-features"="+fp-armv8,+neon,+outline-atomics,+v8a,-fmv"' in text
+
+
+IR = """
+target datalayout = "e-m:e-p270:32:32-p271:32:32-p272:64:64-i64:64-i128:128-f80:128-n8:16:32:64-S128"
+target triple = "x86_64-unknown-linux-gnu"
+define i32 @f(i32 %x) {{
+  {}
+  ret i32 %x
+}}
+{}
+"""
+
+
+def test_ir_of_another_target(compiled: Compile) -> None:
+    extended = IR.format("call signext i8 @g(i8 zeroext 1)", "declare signext i8 @g(i8 zeroext)")
+    text = compiled(extended, ".ll", target=TARGET.name).ir
+    assert 'triple = "aarch64-unknown-linux-gnu"' in text
+    assert "call i8 @g(i8 1)" in text  # who is called extends it here
+    bound = IR.format("call void @llvm.x86.sse2.pause()", "declare void @llvm.x86.sse2.pause()")
+    with pytest.raises(CaseError, match=re.escape("@llvm.x86.sse2.pause means something else on aarch64-linux")):
+        compiled(bound, ".ll", target=TARGET.name).ir  # noqa: B018

@@ -1,0 +1,307 @@
+"""Arguments and results against a real compiler: clang's own code says where they arrive."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+
+import pytest
+from faces import Compile, Judged
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from pytest_llmcompiler.emulator.machine import Machine
+from pytest_llmcompiler.judge.compare import significant
+from pytest_llmcompiler.program.reference import Program, Reference
+from pytest_llmcompiler.targets import names
+from pytest_llmcompiler.targets.abi import Call, Convention
+from pytest_llmcompiler.values.c_types import Struct, Type
+from pytest_llmcompiler.values.input import Input, Value
+from pytest_llmcompiler.values.layout import place
+
+SCALARS = (
+    *(
+        "char",
+        "unsigned char",
+        "short",
+        "unsigned short",
+        "int",
+        "unsigned",
+        "long",
+        "unsigned long",
+        "float",
+        "double",
+    ),
+    *("void *", "__int128", "_Bool"),
+)
+BATCH = 30
+
+
+@dataclass(frozen=True)
+class CType:
+    name: str
+    definition: str = ""
+
+
+@st.composite
+def ctypes_(draw: st.DrawFn) -> CType:
+    if draw(st.integers(0, 2)):
+        return CType(draw(st.sampled_from(SCALARS)))
+    count = draw(st.sampled_from((1, 1, 2, 2, 3, 4, 7)))
+    members = []
+    for index in range(count):
+        kind = draw(st.sampled_from(SCALARS))
+        shape = draw(st.sampled_from(("{t} m{i};", "{t} m{i};", "{t} m{i}[3];", "struct {{ {t} a; char b; }} m{i};")))
+        members.append(shape.format(t=kind, i=index))
+    if draw(st.integers(0, 4)) == 0:
+        members.append("unsigned bits : 11; long long more : 33;")
+    # DWARF does not tell a packed struct from one whose members happen to be aligned: only for __int128 it matters.
+    wide = any("__int128" in member for member in members)
+    packed = draw(st.sampled_from(("", "", "" if wide else "__attribute__((packed))")))
+    union = "union" if draw(st.integers(0, 6)) == 0 else "struct"
+    return CType("@", f"{union} {packed} @ {{ {' '.join(members)} }};")
+
+
+@dataclass(frozen=True)
+class CFunction:
+    result: CType | None
+    params: tuple[CType, ...]
+
+
+functions = st.builds(CFunction, st.one_of(st.none(), ctypes_()), st.lists(ctypes_(), max_size=12).map(tuple))
+
+
+def source_of(made: list[CFunction]) -> str:
+    """Each function copies its arguments to a global of their types, and returns a global."""
+    lines = ["#include <string.h>"]
+    for number, function in enumerate(made):
+        names = []
+        for index, type in enumerate((*function.params, *([function.result] if function.result else []))):
+            name = type.name if type.name != "@" else f"{type.definition.split()[0]} t{number}_{index}"
+            lines.append(type.definition.replace("@", f"t{number}_{index}"))
+            names.append(name)
+            lines.append(f"{name} v{number}_{index};" if "*" not in name else f"void *v{number}_{index};")
+        count = len(function.params)
+        params = ", ".join(f"{name} a{index}" for index, name in enumerate(names[:count])) or "void"
+        body = " ".join(f"memcpy(&v{number}_{i}, &a{i}, sizeof a{i});" for i in range(count))
+        back = f"return v{number}_{count};" if function.result else ""
+        lines.append(f"{names[count] if function.result else 'void'} f{number}({params}) {{ {body} {back} }}")
+    return "\n".join(lines) + "\n"
+
+
+def pattern(size: int, start: int) -> bytes:
+    """Bytes that are all different; the signs of neighbours differ too."""
+    return bytes((start * 37 + index * 91 + 5) % 256 for index in range(size))
+
+
+def values(reference: Reference, name: str) -> list[Value]:
+    """A value for each parameter; a `_Bool` must be 0 or 1."""
+    made = []
+    for index, param in enumerate(reference.signatures[name].params):
+        data = bytearray(pattern(param.type.size, index + 1))
+        if param.type.name == "_Bool":
+            data[0] &= 1
+        if isinstance(param.type, Struct):
+            data = bytearray(byte & mask for byte, mask in zip(data, significant(param.type), strict=True))
+        made.append(Value(param.type, bytes(data)))
+    return made
+
+
+def check_function(reference: Reference, name: str) -> None:
+    signature = reference.signatures[name]
+    convention = reference.target.convention
+    made = values(reference, name)
+    in_memory = convention.result(signature).in_memory
+    placed = place(Input(tuple(made)), ["a"] * len(made), signature.result if in_memory else None)
+    types = [value.type for value in made]
+    call = convention.call(types, placed.images, buffer=placed.result.address if placed.result else None)
+
+    assert arrived(convention, call, types, in_memory) == list(placed.images), f"{name}: {signature.name}"
+    assert len(call.stack) % 16 == 0
+
+    machine = Machine(reference.golden, name, signature)
+    run = machine.run(placed, call, 100_000)
+    assert run.outcome == "return", f"{name}: {signature.name}: {run.fault}"
+    assert run.abi == (), f"{name}: {signature.name}"
+    number = name[1:]
+    seen = dict(zip(reference.golden.globals, run.globals, strict=True))
+    for index, value in enumerate(made):
+        mask = significant(value.type)
+        observed = bytes(a & b for a, b in zip(seen[f"v{number}_{index}"], mask, strict=True))
+        assert observed == bytes(a & b for a, b in zip(value.data, mask, strict=True)), (
+            f"{name}, argument {index} of {signature.name}"
+        )
+
+
+def arrived(convention: Convention, call: Call, types: list[Type], in_memory: bool) -> list[bytes]:
+    """The arguments of a call as its function finds them, with the argument area at address 0x1000."""
+    area = bytearray(call.stack)
+    registers = dict(call.registers)
+    for copy in call.copies:
+        if isinstance(copy.pointer, str):
+            registers[copy.pointer] = 0x1000 + copy.offset
+        else:
+            area[copy.pointer : copy.pointer + 8] = (0x1000 + copy.offset).to_bytes(8, "little")
+    return convention.arguments(
+        types,
+        registers.__getitem__,
+        lambda at, size: bytes(area[at : at + size]),
+        lambda address, size: bytes(area[address - 0x1000 : address - 0x1000 + size]),
+        in_memory=in_memory,
+    )
+
+
+def check_result(reference: Reference, name: str, count: int) -> None:
+    """The function returns a global, whose bytes are put there beforehand."""
+    signature = reference.signatures[name]
+    if signature.result is None:
+        return
+    symbol = reference.golden.symbols[f"v{name[1:]}_{count}"]
+    data = pattern(symbol.size, 7)
+    if signature.result.name == "_Bool":
+        data = b"\1"
+    program = _with_bytes(reference, symbol.address, data)
+    convention = reference.target.convention
+    made = values(reference, name)
+    buffer = signature.result if convention.result(signature).in_memory else None
+    placed = place(Input(tuple(made)), ["a"] * len(made), buffer)
+    call = convention.call(
+        [value.type for value in made], placed.images, buffer=placed.result.address if placed.result else None
+    )
+    run = Machine(program, name, signature).run(placed, call, 100_000)
+    assert run.outcome == "return"
+    if placed.result is None:
+        result = run.result
+    else:
+        start = placed.result.address - placed.result.slot.address
+        result = run.slots[placed.objects.index(placed.result)][start : start + symbol.size]
+        assert run.result in (b"", placed.result.address.to_bytes(8, "little"))
+    mask = significant(signature.result)
+    assert len(result) == len(data) == len(mask)
+    assert bytes(a & b for a, b in zip(result, mask)) == bytes(a & b for a, b in zip(data, mask)), signature.name
+
+
+def _with_bytes(reference: Reference, address: int, data: bytes) -> Program:
+    """The program with other initial data."""
+    segments = []
+    for segment in reference.golden.segments:
+        start = address - segment.address
+        if 0 <= start < len(segment.data):
+            changed = segment.data[:start] + data + segment.data[start + len(data) :]
+            segments.append(replace(segment, data=changed))
+        else:
+            segments.append(segment)
+    return replace(reference.golden, segments=tuple(segments))
+
+
+@pytest.mark.parametrize("target", names())
+@settings(
+    max_examples=3,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+@given(st.lists(functions, min_size=BATCH, max_size=BATCH))
+def test_arguments_and_results_are_where_clang_expects_them(
+    compiled: Compile, target: str, made: list[CFunction]
+) -> None:
+    reference = compiled(source_of(made), target=target)
+    for number, function in enumerate(made):
+        check_function(reference, f"f{number}")
+        check_result(reference, f"f{number}", len(function.params))
+
+
+@pytest.mark.parametrize("target", names())
+def test_hard_signatures(compiled: Compile, target: str) -> None:
+    """Those that compilers themselves got wrong: a pair that finds one register, structs of mixed classes."""
+    i, d, wide = CType("int"), CType("double"), CType("__int128")
+    mixed = CType("@", "struct @ { float a; int b; double c; };")
+    pair = CType("@", "struct @ { long a; long b; };")
+    odd = CType("@", "struct @ { char a, b, c; };")
+    unaligned = CType("@", "struct __attribute__((packed)) @ { char a; double b; };")
+    big = CType("@", "struct @ { long a[3]; };")
+    floats = CType("@", "struct @ { float a, b, c; };")
+    doubles = CType("@", "struct @ { double a; struct { double b, c; } d; };")
+    halves = CType("@", "union @ { float a[2]; struct { float x, y; } p; };")
+    aligned = CType("@", "struct @ { __int128 a; };")
+    made = [
+        CFunction(wide, (i, i, i, i, i, wide, i)),
+        CFunction(pair, (i, i, i, i, i, pair, i, pair)),
+        CFunction(mixed, (d, d, d, d, d, d, d, d, mixed, i, d)),
+        CFunction(odd, (odd, odd, odd, i, odd, odd, odd, odd)),
+        CFunction(unaligned, (unaligned, i, big, d)),
+        CFunction(big, (big, i, i, i, i, i, i, wide, i)),
+        CFunction(floats, (floats, floats, floats, floats, floats)),
+        CFunction(doubles, (doubles, d, doubles, i, doubles, d, halves)),
+        CFunction(halves, (d, d, d, d, d, d, d, halves, d, big, big)),
+        CFunction(d, (big, *(i,) * 8, big, odd, i, wide)),
+        CFunction(aligned, (i, aligned, i, i, aligned, aligned, i)),
+        CFunction(None, (CType("_Bool"),) * 9),
+        CFunction(CType("@", "union @ { float f; double d; };"), (CType("@", "union @ { int i; double d; };"),)),
+    ]
+    reference = compiled(source_of(made), target=target)
+    for number, function in enumerate(made):
+        check_function(reference, f"f{number}")
+        check_result(reference, f"f{number}", len(function.params))
+
+
+def test_the_number_of_vector_registers_of_a_variadic_call(compiled: Compile) -> None:
+    reference = compiled("void f(int n, double x, float y, ...) {}\n")
+    types = [param.type for param in reference.signatures["f"].params]
+    images = [bytes(4), bytes(8), bytes(4)]
+    convention = reference.target.convention
+    assert convention.call(types, images, variadic=True).registers["rax"] == 2
+    assert "rax" not in convention.call(types, images).registers
+
+
+@pytest.mark.parametrize(
+    ("source", "assembly"),
+    [
+        ("long f(unsigned x) { return x; }\n", "f:\n movq %rdi, %rax\n ret\n"),
+        (
+            "long f(int x) { return x < 0 ? 0 : x; }\n",
+            "f:\n xorl %eax, %eax\n testl %edi, %edi\n cmovnsq %rdi, %rax\n ret\n",
+        ),
+        (
+            "long f(int a, int b, int c, int d, int e, int g, unsigned x) { return x; }\n",
+            "f:\n movq 8(%rsp), %rax\n ret\n",
+        ),
+        (
+            "struct s { unsigned char a, b, c; };\nint f(struct s s) { return s.a | s.b << 8 | s.c << 16; }\n",
+            "f:\n movl %edi, %eax\n ret\n",
+        ),
+        (
+            "struct s { int a, b, c; };\nlong f(struct s s) { return (unsigned)s.c; }\n",
+            "f:\n movq %rsi, %rax\n ret\n",
+        ),
+        (
+            "long f(unsigned (*g)(int), int x) { return g(x); }\n",
+            "f:\n pushq %rbx\n movq %rdi, %rax\n movl %esi, %edi\n call *%rax\n popq %rbx\n ret\n",
+        ),
+    ],
+    ids=["register", "sign", "stack", "small-struct", "struct-tail", "callback-result"],
+)
+def test_bits_that_a_caller_may_leave_undefined_are_not_zero(judged: Judged, source: str, assembly: str) -> None:
+    """The convention does not define the upper half of the register of an `int`: who reads it is wrong."""
+    assert judged(source, "f", assembly).kind == "mismatch"
+
+
+LARGE = """
+import sys
+from pytest_llmcompiler import check
+size = int(sys.argv[1])
+source = f"struct big {{ char a[{size}]; }}; int f(struct big b) {{ return b.a[0]; }}"
+for at in (0, 1):
+    print(check(source, "f", f"f: movsbl {8 + at}(%rsp), %eax; ret", examples=10).kind)
+"""
+
+
+@pytest.mark.parametrize("size", [4000, 5000, 60_000])
+def test_large_structs_by_value(size: int) -> None:
+    """In a process of its own with a limit: an argument area that is too large for the stack can harm the judge."""
+    done = subprocess.run([sys.executable, "-c", LARGE, str(size)], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() in (["pass", "mismatch"], ["inconclusive"] * 2)
+    assert done.stderr == ""
