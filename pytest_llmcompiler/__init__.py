@@ -1,7 +1,7 @@
 """Judge machine code that language models write: run it beside the clang-compiled reference, on generated inputs."""
 
+from pytest_llmcompiler.errors import CaseError, JudgeError
 from pytest_llmcompiler.judge.api import check
-from pytest_llmcompiler.judge.verdict import KINDS, JudgeError, Kind, Verdict
-from pytest_llmcompiler.program.case import CaseError
+from pytest_llmcompiler.judge.verdict import KINDS, Kind, Verdict
 
 __all__ = ("KINDS", "CaseError", "JudgeError", "Kind", "Verdict", "check")

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_llmcompiler.assembler.assemble import AssemblyError, LinkError
+from pytest_llmcompiler.errors import CaseError, ClangError, LinkingError
 from pytest_llmcompiler.files import replacing
 from pytest_llmcompiler.model.answer import Answer
 from pytest_llmcompiler.model.extract.assembly import NoCode, extract
-from pytest_llmcompiler.program.case import CaseError, read_case
-from pytest_llmcompiler.program.clang import ClangError, Toolchain
+from pytest_llmcompiler.program.case import read_case
+from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.repro.link import LinkingError, linked
+from pytest_llmcompiler.repro.link import linked
 
 
 class _UserError(Exception):

@@ -13,15 +13,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from _pytest.fixtures import TopRequest
 
-from pytest_llmcompiler.judge.verdict import JudgeError, Verdict, harmless
-from pytest_llmcompiler.model.answer import Answer, Model, ModelError, Prompt, PromptTooLong, has_passes
-from pytest_llmcompiler.model.prompt import TemplateError
-from pytest_llmcompiler.program.case import SUFFIXES, CaseError, NoSource
-from pytest_llmcompiler.program.clang import ClangError
-from pytest_llmcompiler.report.baseline import BaselineError
+from pytest_llmcompiler.errors import (
+    BaselineError,
+    CaseError,
+    ClangError,
+    JudgeError,
+    ModelError,
+    NoSource,
+    PromptTooLong,
+    ResumeError,
+    TemplateError,
+)
+from pytest_llmcompiler.judge.verdict import Verdict, harmless
+from pytest_llmcompiler.model.answer import Answer, Model, Prompt, has_passes
+from pytest_llmcompiler.program.case import SUFFIXES
 from pytest_llmcompiler.report.item_report import Sheet
 from pytest_llmcompiler.report.passk import tally
-from pytest_llmcompiler.report.resume import ResumeError
 from pytest_llmcompiler.session import Ask, Session
 
 if TYPE_CHECKING:
@@ -151,7 +158,7 @@ class CaseItem(pytest.Item):
         """Write the folder of a failing sample, where it is wanted. That it can't be done is no reason to fail."""
         if session.kit is None:
             return
-        from pytest_llmcompiler.repro.folder import FolderError
+        from pytest_llmcompiler.errors import FolderError
 
         try:
             session.keep(session.reference(self.path), prompt, answer, verdict)

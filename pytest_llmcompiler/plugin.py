@@ -16,14 +16,14 @@ import pytest
 
 from pytest_llmcompiler import options
 from pytest_llmcompiler.collect import CaseFile, CaseItem, is_case
+from pytest_llmcompiler.errors import ModelError, SettingError
 from pytest_llmcompiler.model import FORMS, is_owned
-from pytest_llmcompiler.model.answer import ModelError
 from pytest_llmcompiler.program.case import SUFFIXES
 from pytest_llmcompiler.report.comparison import file_lines
 from pytest_llmcompiler.report.header import header_lines
 from pytest_llmcompiler.report.live import LiveLine, Progress
 from pytest_llmcompiler.report.terminal import summary_lines, usage_lines
-from pytest_llmcompiler.session import Session, SettingError
+from pytest_llmcompiler.session import Session
 
 if TYPE_CHECKING:
     from pytest_llmcompiler.model.answer import Model

@@ -18,46 +18,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from pytest_llmcompiler.errors import Died, Fault, TimedOut
+
 RESULT_BYTES = 256 << 20
 """A child whose encoded result is longer than this is killed."""
 OUTPUT_BYTES = 1 << 20
 """What a child prints beyond this is lost; no file it writes can become longer."""
 
 _BYTES_KEY = "$base64"
-
-
-class SandboxError(Exception):
-    """The base of all that can go wrong in the child."""
-
-
-class Died(SandboxError):
-    """The child ended without a result: a signal, an exit, or memory used up."""
-
-    def __init__(self, reason: str, *, signal: int | None = None, status: int | None = None, stderr: str = "") -> None:
-        super().__init__(reason if not stderr else f"{reason}; it printed: {stderr[-400:].strip()}")
-        self.reason = reason
-        """What happened, in words, without what was printed."""
-        self.signal = signal
-        """The signal that ended the child, None if it ended by itself."""
-        self.status = status
-        """The exit status, None if a signal ended the child."""
-        self.stderr = stderr
-        """What the child wrote to stdout and stderr, the first `OUTPUT_BYTES` of it."""
-
-
-class TimedOut(SandboxError):
-    """The child was killed at its time limit."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"not finished after {seconds:g} s")
-        self.seconds = seconds
-
-
-class Fault(SandboxError):
-    """The function raised an exception in the child: a fault of the harness, not of what it worked on.
-
-    The message holds the exception, and below it the child's traceback.
-    """
 
 
 def call(function: Callable[..., Any], *args: Any, seconds: float, megabytes: int) -> Any:

@@ -13,14 +13,24 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pytest_llmcompiler.errors import (
+    BaselineError,
+    CaseError,
+    ClangError,
+    ExportError,
+    JudgeError,
+    ModelError,
+    ResumeError,
+    SettingError,
+    TemplateError,
+)
 from pytest_llmcompiler.judge.api import judge_answer
-from pytest_llmcompiler.judge.verdict import KINDS, JudgeError, Verdict
+from pytest_llmcompiler.judge.verdict import KINDS, Verdict
 from pytest_llmcompiler.model import check_spec, is_owned, open_model, start_owner
 from pytest_llmcompiler.model.answer import (
     Answer,
     Key,
     Model,
-    ModelError,
     ModelSettings,
     Prompt,
     Sampling,
@@ -29,21 +39,20 @@ from pytest_llmcompiler.model.answer import (
     label_of,
 )
 from pytest_llmcompiler.model.extract.assembly import NoCode, Truncated, assembly_in
-from pytest_llmcompiler.model.prompt import Template, TemplateError
+from pytest_llmcompiler.model.prompt import Template
 from pytest_llmcompiler.model.reference import right_answer
 from pytest_llmcompiler.model.replay import ReplayModel, answer_of
 from pytest_llmcompiler.options import Settings
-from pytest_llmcompiler.program.case import CaseError, read_case
-from pytest_llmcompiler.program.clang import ClangError, Syntax, Toolchain
-from pytest_llmcompiler.report.baseline import BaselineError
+from pytest_llmcompiler.program.case import read_case
+from pytest_llmcompiler.program.clang import Syntax, Toolchain
 from pytest_llmcompiler.report.comparison import prompt_lines
-from pytest_llmcompiler.report.export import ExportError, check_export, export
+from pytest_llmcompiler.report.export import check_export, export
 from pytest_llmcompiler.report.item_report import Sheet, make_sheet
 from pytest_llmcompiler.report.pass_criteria import Gate
 from pytest_llmcompiler.report.passk import tally
 from pytest_llmcompiler.report.records import Recorder, record
 from pytest_llmcompiler.report.rejudged import rejudged_lines
-from pytest_llmcompiler.report.resume import ResumeError, Resumption
+from pytest_llmcompiler.report.resume import Resumption
 from pytest_llmcompiler.targets import named
 
 if TYPE_CHECKING:
@@ -67,10 +76,6 @@ class Ask(NamedTuple):
     task: Task
     passes: str
     template: str
-
-
-class SettingError(Exception):
-    """A setting that leads nowhere; the message names the flag."""
 
 
 class Session:

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import gcc_answers
 
-from pytest_llmcompiler.program.clang import ClangError, Toolchain
+from pytest_llmcompiler.errors import ClangError
+from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets import Target
 

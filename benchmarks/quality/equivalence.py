@@ -18,7 +18,7 @@ from typing import Any
 
 import z3
 
-from pytest_llmcompiler.assembler.result import Assembled
+from pytest_llmcompiler.targets.code import Assembled
 from quality.faults import Changes
 from quality.flow import END, Flow, Key, Op
 from quality.listing import read

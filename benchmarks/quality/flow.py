@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_llmcompiler.assembler.result import Assembled
+from pytest_llmcompiler.targets.code import Assembled
 from quality.faults import Changes
 from quality.listing import Instruction, Listing
 from quality.semantics import Unsupported, decoder

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_llmcompiler.assembler.assemble import Assembled, AssemblyError, LinkError, UnsupportedError, assemble
+from pytest_llmcompiler.errors import CaseError
 from pytest_llmcompiler.judge.harness import Bench, Settings
-from pytest_llmcompiler.program.case import CaseError, read_case
+from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets import DEFAULT, named

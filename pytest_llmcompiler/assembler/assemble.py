@@ -11,12 +11,15 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
-from pytest_llmcompiler.assembler import llvm
-from pytest_llmcompiler.assembler.gas import LITERAL, SYMBOL, AssemblyError, LinkError, Unit, UnsupportedError, read
-from pytest_llmcompiler.assembler.linker import PAGE, Segment, missing_function
+from pytest_llmcompiler.assembler import keystone, llvm
+from pytest_llmcompiler.assembler.gas import Unit, read
+from pytest_llmcompiler.assembler.linker import PAGE, missing_function
 from pytest_llmcompiler.assembler.llvm import Linkage
-from pytest_llmcompiler.assembler.result import Assembled, Engine, Limits, RefusalError
+from pytest_llmcompiler.assembler.result import Limits
+from pytest_llmcompiler.assembler.tokens import LITERAL, SYMBOL
+from pytest_llmcompiler.errors import AssemblyError, LinkError, RefusalError, UnsupportedError
 from pytest_llmcompiler.targets import Target, named
+from pytest_llmcompiler.targets.code import Assembled, Engine, Segment
 
 __all__ = [
     "Assembled",
@@ -58,9 +61,9 @@ def assemble(
     unit = read(text, target.dialect)
     shared = _shared(unit, function, symbols)
     fallback = None
-    if assembler in target.first:
+    if assembler == "keystone" and target.keystone:
         try:
-            return target.first[assembler](unit, function, shared, base, symbols, limits)
+            return keystone.assemble(unit, function, shared, base, symbols, limits)
         except RefusalError as refusal:
             fallback = str(refusal)
     return replace(llvm.assemble(unit, function, shared, base, symbols, limits, target), fallback=fallback)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-Syntax = Literal["att", "intel", "only"]
-"""How instructions are written: `only` where a processor knows one way."""
+from pytest_llmcompiler.assembler import masm
+from pytest_llmcompiler.assembler.tokens import SYMBOL, integer, split_operands
+from pytest_llmcompiler.errors import AssemblyError, UnsupportedError
+from pytest_llmcompiler.targets.dialect import Dialect, Syntax
+
 Kind = Literal["label", "instruction", "data", "align", "space", "set", "weak"]
 
 TEXT_BYTES = 1 << 20
@@ -22,70 +24,6 @@ SPACE_BYTES = 1 << 20
 """What `.zero`, `.fill`, `.comm` and their like may ask for, all of them together."""
 ALIGNMENT = 4096
 """The largest alignment: the page, on which sections start."""
-
-
-class AssemblyError(Exception):
-    """The text is not assembly that can be taken. `str()` is the message alone, without the place."""
-
-    def __init__(self, message: str, line: int, column: int) -> None:
-        super().__init__(message)
-        self.message = message
-        self.line = line
-        """1-based line of the text, 0 where the assembler names no place."""
-        self.column = column
-        """1-based column in characters, 0 where the assembler names no place."""
-
-
-class LinkError(Exception):
-    """The text assembles, but its symbols can't be resolved."""
-
-    def __init__(self, message: str, missing: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
-        self.message = message
-        self.missing = missing
-        """The undefined symbols, sorted; empty where the error is another one."""
-
-
-class UnsupportedError(LinkError):
-    """Valid code that this loader can't place, like thread-local storage: no fault of the text."""
-
-
-@dataclass(frozen=True)
-class Dialect:
-    """What assembly of one processor is like."""
-
-    syntax: Callable[[str], Syntax]
-    """The syntax at the start of a text without comments."""
-    syntaxes: Mapping[Syntax, str]
-    """The directive for each syntax; empty where there is but one."""
-    integers: Mapping[str, int]
-    """Bytes of one element, for each directive that holds integers or addresses."""
-    prefixes: frozenset[str] = frozenset()
-    """What may stand in front of a mnemonic."""
-    comments: tuple[str, ...] = ("//",)
-    """What begins a comment up to the end of the line anywhere; at the start of a line # does so everywhere."""
-    ignored: frozenset[str] = frozenset()
-    """Further directives without effect on bytes and names."""
-    unloaded: frozenset[str] = frozenset()
-    """Directives that only sections have which are not loaded."""
-    noise: re.Pattern[str] | None = None
-    """Other statements without it, whole."""
-    aligns_to_powers: bool = False
-    """Whether `.align` counts in powers of two."""
-    common_to_powers: bool = False
-    """Whether the alignment in `.comm` is a power of two."""
-    translated: Callable[[str], str] = lambda source: source
-    """A text of another assembler's in GNU syntax, on the same lines."""
-    flags: Callable[[str, str], str] = lambda title, flags: flags
-    """The ELF flags of a section, from its name and the flags that its first mention gives it."""
-    lacking: re.Pattern[str] | None = None
-    """LLVM's message for what other processors than the target's have; group 1 says what that needs."""
-
-    def uncommented(self, line: str) -> str:
-        """A line without the comment at its end."""
-        for start in self.comments:
-            line = line.split(start)[0]
-        return line
 
 
 class Section(NamedTuple):
@@ -154,11 +92,6 @@ class Unit:
         return self.position(statement.offset)[0]
 
 
-SYMBOL = r"[A-Za-z_.$?][\w.$?]*"
-"""A symbol's name, as far as it needs no quotes."""
-LITERAL = r"""'(?:\\.|[^'\\])'|"(?:\\.|[^"\\])*\""""
-"""A string or character, quotes and all."""
-
 _STRINGS = frozenset((".ascii", ".asciz", ".string"))
 _OTHER_DATA = frozenset((".octa", ".float", ".single", ".double", ".sleb128", ".uleb128"))
 _IGNORED = frozenset((
@@ -192,48 +125,19 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _SPECIAL = re.compile(r"[\"'/#;\n]")
-_COMMA = re.compile(r",(?![^()]*\))")
-_LITERAL_OR_COMMA = re.compile(rf"""{LITERAL}|,(?![^()"']*\))""")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f\u0080-\u009f\ud800-\udfff]|\r(?!\n)")
 _LABEL = re.compile(rf'(?:({SYMBOL})|(\d+)|"([^"\\]+)")\s*:(?!:)\s*')
 _ASSIGNMENT = re.compile(rf'(?:({SYMBOL})|"([^"\\]+)")\s*(==?)(?!=)')
 _HEAD = re.compile(rf"(\{{\w+\}}|{SYMBOL})(?=[\s\"'%$*({{\[-]|$)\s*")
 _PLAIN = re.compile(r"(\s*)([A-Za-z]\w*)(?:[ \t]+([\w$%(\[.*-][^=:\"'{]*))?\s*")
 """An instruction that can't be anything else."""
-_NUMBER = re.compile(r"([+-]?)\s*(0[xX][0-9a-fA-F]+|0[bB][01]+|0[0-7]*|[1-9][0-9]*)$")
-
-
-def integer(text: str) -> int | None:
-    """The value of a plain integer literal of GAS (decimal, 0x, 0b, leading 0 octal, sign), or None."""
-    match = _NUMBER.match(text.strip())
-    if match is None:
-        return None
-    digits = match[2]
-    value = int(digits, 8) if digits.isdigit() and digits[0] == "0" else int(digits, 0)
-    return -value if match[1] == "-" else value
-
-
-def split_operands(text: str) -> list[str]:
-    """Split at the commas that stand outside brackets, strings and character literals."""
-    if not text:
-        return []
-    if '"' not in text and "'" not in text:
-        parts = _COMMA.split(text) if "(" in text else text.split(",")
-        return [part.strip() for part in parts]
-    parts, start = list[str](), 0
-    for match in _LITERAL_OR_COMMA.finditer(text):
-        if match[0] == ",":
-            parts.append(text[start : match.start()].strip())
-            start = match.end()
-    parts.append(text[start:].strip())
-    return parts
 
 
 def read(source: str, dialect: Dialect) -> Unit:
     """Read a text. Raises AssemblyError for what can't or must not be assembled."""
     if len(source) > TEXT_BYTES or len(source.encode("utf-8", "surrogatepass")) > TEXT_BYTES:
         raise AssemblyError(f"the text is longer than {TEXT_BYTES >> 10} KiB", 0, 0)
-    return _Reader(dialect.translated(source), dialect).read()
+    return _Reader(masm.to_gnu(source) if dialect.masm else source, dialect).read()
 
 
 class _Reader:

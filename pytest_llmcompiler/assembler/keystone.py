@@ -15,8 +15,8 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from pytest_llmcompiler import sandbox
-from pytest_llmcompiler.assembler.gas import LinkError, Statement, Unit, integer, split_operands
-from pytest_llmcompiler.assembler.linker import PAGE, Fixup, Image, Part, Place, Relocation, link
+from pytest_llmcompiler.assembler.gas import Statement, Unit
+from pytest_llmcompiler.assembler.linker import PAGE, Fixup, Image, Part, Place, link
 from pytest_llmcompiler.assembler.operands import (
     Expression,
     expression,
@@ -26,7 +26,11 @@ from pytest_llmcompiler.assembler.operands import (
     operand,
     string,
 )
-from pytest_llmcompiler.assembler.result import Assembled, Limits, RefusalError, open_no_files
+from pytest_llmcompiler.assembler.result import Limits, open_no_files
+from pytest_llmcompiler.assembler.tokens import integer, split_operands
+from pytest_llmcompiler.errors import Died, LinkError, RefusalError, TimedOut
+from pytest_llmcompiler.targets.code import Assembled
+from pytest_llmcompiler.targets.relocation import Relocation
 from pytest_llmcompiler.targets.x86_64_linux import (
     ABSOLUTE_64,
     DATA_WIDTHS,
@@ -429,7 +433,7 @@ class _Attempt:
             answer = sandbox.call(
                 machine_code, engine, text, base, seconds=limits.keystone_seconds, megabytes=limits.megabytes
             )
-        except (sandbox.Died, sandbox.TimedOut) as error:
+        except (Died, TimedOut) as error:
             raise RefusalError(f"keystone: {error}") from None
         if isinstance(answer, str):
             raise RefusalError(f"keystone: {answer}")

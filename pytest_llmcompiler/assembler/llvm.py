@@ -14,12 +14,15 @@ from string import ascii_letters
 from typing import Any, cast
 
 from pytest_llmcompiler import sandbox
-from pytest_llmcompiler.assembler.gas import LITERAL, AssemblyError, LinkError, Statement, Unit, UnsupportedError
+from pytest_llmcompiler.assembler.gas import Statement, Unit
 from pytest_llmcompiler.assembler.linker import Image, load_object
 from pytest_llmcompiler.assembler.operands import is_movsxd
-from pytest_llmcompiler.assembler.result import Assembled, Limits, open_no_files, open_no_more
+from pytest_llmcompiler.assembler.result import Limits, open_no_files, open_no_more
+from pytest_llmcompiler.assembler.tokens import LITERAL
+from pytest_llmcompiler.errors import AssemblyError, Died, LinkError, TimedOut, UnsupportedError
 from pytest_llmcompiler.program.clang import assembler
 from pytest_llmcompiler.targets import Target, named
+from pytest_llmcompiler.targets.code import Assembled
 
 _STDERR = 2
 _MESSAGE = re.compile(r"^(?:error: )?<(?:inline asm|stdin)>:(\d+):(\d+): (?!warning)(?:error: )?(.*)", re.MULTILINE)
@@ -354,9 +357,9 @@ def _sandboxed(attempt: _Attempt, text: str, limits: Limits, target: Target) -> 
     made = maker(target.host if target.host.native else target, text, seconds)
     try:
         return _patiently(lambda: sandbox.call(*made, seconds=seconds, megabytes=megabytes))
-    except sandbox.TimedOut as error:
+    except TimedOut as error:
         raise AssemblyError(f"LLVM's assembler: {error}", 0, 0) from None
-    except sandbox.Died as death:
+    except Died as death:
         if death.status:
             raise attempt.error(death.stderr) from None
         raise AssemblyError(f"LLVM's assembler: {death}", 0, 0) from None
@@ -373,7 +376,7 @@ def _patiently(attempt: Callable[[], bytes]) -> bytes:
     """Once more, if the process was killed: it may have been somebody else."""
     try:
         return attempt()
-    except sandbox.Died as death:
+    except Died as death:
         if death.signal is None:
             raise
         return attempt()

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from pytest_llmcompiler.assembler.gas import UnsupportedError, integer
+from pytest_llmcompiler.assembler.tokens import integer
+from pytest_llmcompiler.errors import UnsupportedError
 
 _LISTING = re.compile(r"^[ \t]*[\w$?@]+[ \t]+(?:PROC|SEGMENT)\b", re.IGNORECASE | re.MULTILINE)
 _TOKEN = re.compile(r"""(?P<comment>;.*)|(?P<string>'[^']*'|"[^"]*")|(?P<word>[\w$?@.]+)""")
@@ -29,7 +30,7 @@ _OFFSET = re.compile(r"\boffset\s+(?:flat\s*:\s*)?", re.IGNORECASE)
 _DISTANCE = re.compile(r"\b(?:short|near(?:\s+ptr)?)\s+", re.IGNORECASE)
 
 
-def gnu(text: str) -> str:
+def to_gnu(text: str) -> str:
     """A listing in GNU syntax, on the same lines; any other text as it is. Raises UnsupportedError."""
     if not _LISTING.search(text):
         return text

@@ -9,8 +9,10 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from pytest_llmcompiler.assembler.gas import SYMBOL, Statement, Syntax, integer
-from pytest_llmcompiler.assembler.result import RefusalError
+from pytest_llmcompiler.assembler.gas import Statement
+from pytest_llmcompiler.assembler.tokens import SYMBOL, integer
+from pytest_llmcompiler.errors import RefusalError
+from pytest_llmcompiler.targets.dialect import Syntax
 
 _REGISTER = (
     r"(?:[re]?(?:[abcd]x|[sd]i|[sb]p)|[abcd][lh]|(?:[sd]i|[sb]p)l|r(?:8|9|1[0-5])[dwb]?|xmm(?:\d|1[0-5])|mm[0-7]"

@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
-
-from pytest_llmcompiler.assembler.gas import Unit
-from pytest_llmcompiler.assembler.linker import Segment
-
-Engine = Literal["keystone", "llvm"]
 
 
 @dataclass(frozen=True)
@@ -22,39 +15,6 @@ class Limits:
     llvm_seconds: float = 20.0
     megabytes: int = 512
     """Memory on top of what the calling process has."""
-
-
-@dataclass(frozen=True)
-class Assembled:
-    """Machine code, ready for memory, and what is known of it."""
-
-    engine: Engine
-    segments: tuple[Segment, ...]
-    """In the order of their addresses. Addresses are page-aligned, sizes are not."""
-    symbols: dict[str, int]
-    """What the text defines, absolute addresses."""
-    lines: dict[int, int]
-    """Address of each instruction, and of data in executable sections -> 1-based line of the text."""
-    mnemonics: dict[int, str]
-    """The same addresses -> mnemonic in lower case, prefixes stripped; the directive for data."""
-    calls: frozenset[str]
-    """Symbols of the program that the text refers to."""
-    fallback: str | None
-    """Why keystone's output was not used, where the engine is LLVM and keystone was asked first."""
-
-    def code_at(self, address: int) -> bytes:
-        """The bytes from an address on: as many as an instruction can have, and less where they end."""
-        segment = next(s for s in self.segments if s.address <= address <= s.address + len(s.data))
-        return segment.data[address - segment.address :][:16]
-
-
-Attempt = Callable[[Unit, str, frozenset[str], int, Mapping[str, int], Limits], Assembled]
-"""What an assembler makes of a text that defines a function: the names in it that mean the program's, where it is
-placed, and the program's symbols. Raises RefusalError for what it leaves to others."""
-
-
-class RefusalError(Exception):
-    """Keystone can't or shall not assemble this; the message says why."""
 
 
 def open_no_more() -> None:

@@ -23,7 +23,6 @@ from pytest_llmcompiler.emulator.observation import (
     CallOut,
     Constants,
     Fault,
-    Outcome,
     Reply,
     Run,
     Unset,
@@ -33,7 +32,7 @@ from pytest_llmcompiler.program.image import Segment
 from pytest_llmcompiler.program.ir import PAD
 from pytest_llmcompiler.program.reference import ERRNO, Program
 from pytest_llmcompiler.targets import abi
-from pytest_llmcompiler.targets.processor import Guard
+from pytest_llmcompiler.targets.processor import Guard, Outcome
 from pytest_llmcompiler.values.c_types import Function, Type
 from pytest_llmcompiler.values.layout import ARENA, GARBAGE, LOW_SLOTS, PAGE, RETURN, SLOTS, STUB_SIZE, STUBS, Placed
 

@@ -6,11 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from pytest_llmcompiler.targets.processor import Outcome
 from pytest_llmcompiler.values.c_types import Int, Type
-
-Outcome = Literal["return", "fault", "limit", "exit", "abort", "forbidden", "vex"]
-"""How a run ended: `limit` is too many instructions, `forbidden` an instruction that no process may execute, `vex` one
-that the emulator computes wrongly or that no two machines agree on."""
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ import re
 from typing import Any
 
 from pytest_llmcompiler.assembler.assemble import Assembled, assemble
-from pytest_llmcompiler.assembler.result import Engine
 from pytest_llmcompiler.emulator.machine import Machine
+from pytest_llmcompiler.errors import CaseError
 from pytest_llmcompiler.program import ir
-from pytest_llmcompiler.program.case import CaseError
 from pytest_llmcompiler.program.reference import Program, Reference
 from pytest_llmcompiler.targets import Guest
+from pytest_llmcompiler.targets.code import Engine
 from pytest_llmcompiler.values.c_types import Pointer, Type, unsupported
 from pytest_llmcompiler.values.layout import LARGE
 

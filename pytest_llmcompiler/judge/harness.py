@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pytest_llmcompiler import sandbox
 from pytest_llmcompiler.assembler.assemble import AssemblyError, LinkError, UnsupportedError
 from pytest_llmcompiler.corpus.fuzzer import Corpus
+from pytest_llmcompiler.errors import Died, TimedOut
 from pytest_llmcompiler.judge.differential import Trial
 from pytest_llmcompiler.judge.divergence import Text
 from pytest_llmcompiler.judge.explain import FACTS, Explanation, texts_of
@@ -112,14 +113,14 @@ class Bench:
     def _tried(self, trial: Trial, detail: dict[str, Any], explain: bool, scene: bool) -> Verdict:
         try:
             failure = _isolated(trial.first_failure)
-        except (sandbox.Died, sandbox.TimedOut) as error:
+        except (Died, TimedOut) as error:
             return Verdict("inconclusive", f"the emulator gave up on it: {error}", detail=detail)
         if failure is None:
             return Verdict("pass", detail=detail)
         texts = self._texts if explain else None
         try:
             found = _isolated(Explanation(trial, texts, scene=scene).of, *failure)
-        except (sandbox.Died, sandbox.TimedOut):
+        except (Died, TimedOut):
             found = _isolated(Explanation(trial, None).of, *failure)
         detail |= {name: fact for name, fact in found["facts"].items() if name in FACTS}
         return Verdict(found["kind"], found["message"], tuple(found["evidence"]), detail, found.get("scene"))

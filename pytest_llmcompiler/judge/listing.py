@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from pytest_llmcompiler.assembler.result import Assembled
+from pytest_llmcompiler.targets.code import Assembled
 from pytest_llmcompiler.targets.processor import Instruction, Processor
 
 MOST = 1500

@@ -13,12 +13,13 @@ from pytest_llmcompiler.corpus.fuzzer import MOST_STEPS, Look, Overrun, Undefine
 from pytest_llmcompiler.emulator.machine import MOST_ARGUMENTS, Machine
 from pytest_llmcompiler.emulator.observation import Fault, Feature, Reply, Run, Unset
 from pytest_llmcompiler.emulator.probe import Watch
+from pytest_llmcompiler.errors import DoesNotFit
 from pytest_llmcompiler.judge.compare import Frame, Loose, agree, loose_bytes, wild_write
 from pytest_llmcompiler.judge.function_under_test import Subject
 from pytest_llmcompiler.judge.whole_program import Whole, whole
 from pytest_llmcompiler.targets import abi
 from pytest_llmcompiler.values.input import Input
-from pytest_llmcompiler.values.layout import LARGE, PAGE, DoesNotFit, Placed, place
+from pytest_llmcompiler.values.layout import LARGE, PAGE, Placed, place
 
 _LIMIT = 4_000_000
 """Instructions; an input for which the reference needs more is not a test."""

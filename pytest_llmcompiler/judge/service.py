@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from pytest_llmcompiler.corpus.store import cache_folder
+from pytest_llmcompiler.errors import CaseError, JudgeError
 from pytest_llmcompiler.judge.harness import Bench, Settings
 from pytest_llmcompiler.judge.listing import Line, Listing
 from pytest_llmcompiler.judge.tasks import Asked, judged
-from pytest_llmcompiler.judge.verdict import JudgeError, Verdict
-from pytest_llmcompiler.program.case import Case, CaseError, read_case
+from pytest_llmcompiler.judge.verdict import Verdict
+from pytest_llmcompiler.program.case import Case, read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.subprocesses import command

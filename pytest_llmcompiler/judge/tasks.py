@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pytest_llmcompiler.errors import CaseError, OptimiserError, PassListError, RefusedError
 from pytest_llmcompiler.judge.failure import quoted
 from pytest_llmcompiler.judge.harness import Bench
 from pytest_llmcompiler.judge.verdict import Verdict
@@ -16,7 +17,6 @@ from pytest_llmcompiler.lowering.canonical import canonical, plain, plain_assemb
 from pytest_llmcompiler.lowering.line_map import origins
 from pytest_llmcompiler.model.answer import Task
 from pytest_llmcompiler.program import ir, optimiser
-from pytest_llmcompiler.program.case import CaseError
 from pytest_llmcompiler.targets import Target
 
 _KEPT = 64
@@ -65,7 +65,7 @@ def _assembly(bench: Bench, asked: Asked, text: str, judge: _JudgeOf) -> Verdict
 def _ir(bench: Bench, asked: Asked, text: str, judge: _JudgeOf) -> Verdict:
     try:
         made = lowering.lowered(text, optimiser.level_of(asked.passes), bench.reference.target)
-    except lowering.RefusedError as error:
+    except RefusedError as error:
         return _refused(error, text)
     if made.holds_assembly and " asm " not in bench.reference.extracted(bench.function):
         return Verdict("assemble", "it holds assembly, which is no answer to a question for IR")
@@ -82,7 +82,7 @@ def _tune(bench: Bench, asked: Asked, text: str, judge: _JudgeOf) -> Verdict:
     try:
         bitcode = optimiser.optimised(before, passes, reference.target, seconds=seconds, megabytes=_MEGABYTES)
         made = lowering.lowered(bitcode, None, reference.target)
-    except (optimiser.PassListError, optimiser.OptimiserError, lowering.RefusedError) as error:
+    except (PassListError, OptimiserError, RefusedError) as error:
         line = text[: len(text) - len(text.lstrip())].count("\n") + 1
         return Verdict("assemble", " ".join(str(error).split()), tuple(quoted(text, line)), {"line": line})
     verdict = _lowered(judge, made)
@@ -106,7 +106,7 @@ _MEGABYTES = 4096
 """Memory of the optimiser: the linker reserves more than it uses."""
 
 
-def _refused(error: lowering.RefusedError, text: str) -> Verdict:
+def _refused(error: RefusedError, text: str) -> Verdict:
     place = f"line {error.line}, column {error.column}: " if error.line else ""
     evidence = (*quoted(text, error.line), *error.more)
     return Verdict("assemble", f"{place}{error}", evidence, {"line": error.line, "column": error.column})

@@ -24,10 +24,6 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 """Every verdict, in the order of the pipeline. The names are public and stable."""
 
 
-class JudgeError(Exception):
-    """The harness failed: not the fault of any candidate. The message holds the traceback of the judge's process."""
-
-
 @dataclass(frozen=True)
 class Verdict:
     """What was found out about one answer.

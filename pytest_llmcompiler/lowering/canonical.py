@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from pytest_llmcompiler.assembler.gas import Dialect
 from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.targets import Target
+from pytest_llmcompiler.targets.dialect import Dialect
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm

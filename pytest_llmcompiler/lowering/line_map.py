@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from pytest_llmcompiler.errors import RefusedError
 from pytest_llmcompiler.lowering.canonical import without_comments
-from pytest_llmcompiler.lowering.lower import RefusedError, lowered
+from pytest_llmcompiler.lowering.lower import lowered
 from pytest_llmcompiler.targets import Target
 
 _LABEL = re.compile(r'[ \t]*(?:[-\w$.]+|"[^"\n]*"):')

@@ -13,8 +13,18 @@ from typing import Any, NamedTuple
 
 from pytest_llmcompiler import sandbox
 from pytest_llmcompiler.assembler import llvm
-from pytest_llmcompiler.assembler.gas import AssemblyError, LinkError, UnsupportedError, read
+from pytest_llmcompiler.assembler.gas import read
 from pytest_llmcompiler.assembler.result import open_no_files
+from pytest_llmcompiler.errors import (
+    AssemblyError,
+    Died,
+    IRError,
+    LinkError,
+    RefusedError,
+    SandboxError,
+    TimedOut,
+    UnsupportedError,
+)
 from pytest_llmcompiler.lowering.canonical import canonical
 from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.targets import Target
@@ -46,29 +56,14 @@ class Lowered(NamedTuple):
     """Whether there is assembly in the module."""
 
 
-class RefusedError(Exception):
-    """IR that LLVM does not make code of. `str()` is the first line of LLVM's message."""
-
-    def __init__(self, message: str, line: int = 0, column: int = 0) -> None:
-        first, *rest = message.strip().splitlines() or ["LLVM gives no reason"]
-        super().__init__(first)
-        self.more = tuple(f"  {words.rstrip()}" for words in rest[:_MORE])
-        """Further lines of the message."""
-        self.line, self.column = line, column
-        """The place in the text, counted from 1; 0 where LLVM names none."""
-
-
-_MORE = 4
-
-
 def lowered(source: str | bytes, level: str | None, target: Target) -> Lowered:
     """Lower IR, given as text or as bitcode, as clang would at a level. Raises RefusedError."""
     _warm(level, target)
     try:
         made = sandbox.call(_lower, source, level, target, seconds=SECONDS, megabytes=MEGABYTES)
-    except sandbox.TimedOut as error:
+    except TimedOut as error:
         raise RefusedError(f"LLVM makes no code of it: {error}") from None
-    except sandbox.Died as death:
+    except Died as death:
         said = _ENDING.search(death.stderr)
         raise RefusedError(f"LLVM makes no code of it: {said[1] if said else death.reason}") from None
     if "refused" in made:
@@ -106,7 +101,7 @@ def _lower(source: str | bytes, level: str | None, target: Target) -> dict[str, 
             "holds_assembly": _ASSEMBLY.search(_QUOTED.sub('""', str(module))) is not None,
             "canonical": canonical(module, target),
         }
-    except ir.IRError as error:
+    except IRError as error:
         return {"refused": str(error)}
     except UnicodeDecodeError:  # llvmlite reads every name as UTF-8
         return {"refused": "a name in it is no text in UTF-8"}
@@ -118,7 +113,7 @@ def _refused(message: str, source: str) -> RefusedError:
     place = _PLACE.match(message)
     if place:
         return RefusedError(message[place.end() :].split("\n")[0], int(place[1]), int(place[2]))
-    quoted = [line.strip() for line in message.splitlines()[1 : 1 + _MORE] if line.strip()]
+    quoted = [line.strip() for line in message.splitlines()[1:5] if line.strip()]
     lines = [line.partition(";")[0].strip() for line in source.splitlines()]
     place_of = next((lines.index(line) + 1 for line in quoted if lines.count(line) == 1), 0)
     return RefusedError(message, place_of, 1 if place_of else 0)
@@ -134,7 +129,7 @@ def size_of(assembly: str, target: Target) -> int | None:
         placed = _LOCAL.sub(lambda name: name[0] if name[0] in unit.labels else f"x{name[0][1:]}", unit.source)
         made = llvm.maker(target, f"{syntax}\n{placed}\n", SECONDS)
         return int(sandbox.call(_size_of, *made, seconds=SECONDS, megabytes=MEGABYTES))
-    except (AssemblyError, LinkError, UnsupportedError, sandbox.SandboxError):
+    except (AssemblyError, LinkError, UnsupportedError, SandboxError):
         return None
 
 

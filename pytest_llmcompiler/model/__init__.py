@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llmcompiler.model.answer import Model, ModelError, ModelSettings
+from pytest_llmcompiler.errors import ModelError
+from pytest_llmcompiler.model.answer import Model, ModelSettings
 
 if TYPE_CHECKING:
     from pytest_llmcompiler.model.queue.client import Owner

@@ -156,22 +156,6 @@ class ModelSettings:
     """Where llama.cpp's own log goes."""
 
 
-class PromptTooLong(Exception):
-    """The prompt leaves no room for an answer in the model's context."""
-
-    def __init__(self, prompt_tokens: int, context: int) -> None:
-        super().__init__(
-            f"the prompt has {prompt_tokens} tokens and the model's context only {context}: "
-            "raise --llmc-n-ctx, or leave the function out with an `LLMC: functions` directive"
-        )
-        self.prompt_tokens = prompt_tokens
-        self.context = context
-
-
-class ModelError(Exception):
-    """The model can't be had or can't answer; the message says why and what to do."""
-
-
 class Model(Protocol):
     """Anything that answers prompts. One object serves a whole session."""
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_llmcompiler.errors import TemplateError
 from pytest_llmcompiler.model.answer import Task
 
 FIELDS: dict[str, str] = {
@@ -26,10 +27,6 @@ FIELDS: dict[str, str] = {
 """What a template may use, each as `{name}`; a literal brace is written twice."""
 
 _PIECE = re.compile(r"\{\{|\}\}|\{(\w+)\}|[{}]")
-
-
-class TemplateError(ValueError):
-    """A template that can't be found or read; the message names the file and the line."""
 
 
 @dataclass(frozen=True)

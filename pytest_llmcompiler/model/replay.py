@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from pytest_llmcompiler.model.answer import Answer, Key, ModelError, Prompt, Stop, key_of
+from pytest_llmcompiler.errors import ModelError
+from pytest_llmcompiler.model.answer import Answer, Key, Prompt, Stop, key_of
 
 SCHEMA = 1
 """The version of the records' layout, their `schema`."""

@@ -20,15 +20,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pytest_llmcompiler.errors import CaseError
+
 SUFFIXES = (".c", ".ll")
-
-
-class CaseError(Exception):
-    """A case that can't be used; the message names the file and line and says what to do."""
-
-
-class NoSource(CaseError):
-    """A prompt that shows C can't be made of a case that is IR."""
 
 
 @dataclass(frozen=True)

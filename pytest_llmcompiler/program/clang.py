@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from pytest_llmcompiler.errors import ClangError
 from pytest_llmcompiler.targets import Target, named
 
 _CODE = ("-fno-stack-protector", "-fPIE", "-w")
@@ -28,10 +29,6 @@ _SECONDS = 600  # the very first link builds musl
 
 Syntax = Literal["att", "intel"]
 """How assembly is written."""
-
-
-class ClangError(Exception):
-    """clang refused a case, or can't be run; the message is clang's own, or says what to install."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmcompiler.errors import IRError
 from pytest_llmcompiler.targets import Guest, Target, named
 
 if TYPE_CHECKING:
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
 
 PAD, PADDED = 256, "llmc.padded."
 _LINKAGES = "private|internal|available_externally|linkonce_odr|linkonce|weak_odr|weak|common|appending|extern_weak"
-
-
-class IRError(Exception):
-    """IR that LLVM does not accept; the message is LLVM's."""
 
 
 def parse(text: str) -> llvm.ModuleRef:

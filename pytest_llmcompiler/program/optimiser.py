@@ -13,6 +13,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from pytest_llmcompiler.errors import OptimiserError, PassListError
 from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.program.clang import linker
 from pytest_llmcompiler.targets import Target
@@ -22,14 +23,6 @@ _LONGEST = 16_384
 """Characters of a pass list: a kernel takes no argument of more than eight times that."""
 _OUTSIDE = re.compile(r"\b(view-[\w-]+|dot-[\w-]+)|(filename)\s*=", re.IGNORECASE)
 """Passes that open windows or write files of their own, and parameters that name files."""
-
-
-class PassListError(Exception):
-    """A pass list that LLVM does not know; the message is LLVM's."""
-
-
-class OptimiserError(Exception):
-    """LLVM did not get through the passes; the message says how it ended."""
 
 
 def level_of(passes: str) -> str | None:

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
+from pytest_llmcompiler.errors import CaseError, ClangError, IRError, NoSource, OptimiserError, PassListError
 from pytest_llmcompiler.program import ir, optimiser, signature
-from pytest_llmcompiler.program.case import ArgRule, Case, CaseError, NoSource
+from pytest_llmcompiler.program.case import ArgRule, Case
 from pytest_llmcompiler.program.clang import (
-    ClangError,
     Syntax,
     Toolchain,
     bridge,
@@ -185,7 +185,7 @@ class Reference:
         """What a tool says against the case is the case's fault."""
         try:
             yield
-        except (ClangError, ir.IRError) as error:
+        except (ClangError, IRError) as error:
             raise CaseError(f"{self.case.path}: {error}") from error
 
     @functools.cached_property
@@ -355,7 +355,7 @@ class Reference:
         before = self.extracted(function)
         try:
             return optimiser.printed(optimiser.optimised(before, passes, self.target), before, self.target)
-        except (optimiser.PassListError, optimiser.OptimiserError) as error:
+        except (PassListError, OptimiserError) as error:
             raise CaseError(f"{self.case.path}: pass list {passes!r}: {error}") from error
 
     @_kept

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pytest_llmcompiler.errors import BaselineError
 from pytest_llmcompiler.files import replacing
 from pytest_llmcompiler.report.passk import Tally
 
@@ -22,10 +23,6 @@ _SCHEMA = 1
 LEVEL = 0.01
 """How often a test may find that something got worse where nothing did: once for all items, once for the whole. That an
 item which passed does not now is no test, and chance can do it where the same seed gives other answers."""
-
-
-class BaselineError(Exception):
-    """A baseline that can't be used; the message says what to do."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from pytest_llmcompiler.errors import ModelError
 from pytest_llmcompiler.judge.verdict import KINDS
-from pytest_llmcompiler.model.answer import Key, ModelError, label_of
+from pytest_llmcompiler.model.answer import Key, label_of
 from pytest_llmcompiler.model.replay import read
 from pytest_llmcompiler.report.passk import Tally, mean_difference, tally
 

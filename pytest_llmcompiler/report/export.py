@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from pytest_llmcompiler.errors import ExportError
 from pytest_llmcompiler.files import replacing
 
 TABLES = (".csv", ".parquet")
@@ -34,10 +35,6 @@ _COLUMNS: dict[str, tuple[type, _Column]] = {
     "prompt": (str, lambda record: record["prompt"]),
     "model": (str, lambda record: record["model"].get("name")),
 }
-
-
-class ExportError(Exception):
-    """A table that can't be written; the message says what to do."""
 
 
 def check_export(path: Path) -> None:

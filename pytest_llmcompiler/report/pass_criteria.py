@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pytest_llmcompiler.report.baseline import LEVEL, Baseline, BaselineError, Change, Counts, Kind, Shift, shift
+from pytest_llmcompiler.errors import BaselineError
+from pytest_llmcompiler.report.baseline import LEVEL, Baseline, Change, Counts, Kind, Shift, shift
 from pytest_llmcompiler.report.passk import Tally, estimate
 
 _LISTED: tuple[Kind, ...] = ("worse", "better", "new", "not judged")

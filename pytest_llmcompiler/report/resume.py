@@ -6,15 +6,12 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from pytest_llmcompiler.errors import ResumeError
 from pytest_llmcompiler.model.answer import Key, Prompt, key_of
 from pytest_llmcompiler.model.replay import read
 
 _IDENTITY = ("backend", "name", "file", "url", "sha256")
 """What tells models apart, of what they say of themselves. On what hardware they run does not."""
-
-
-class ResumeError(Exception):
-    """A record that can't be gone on with; the message says why and what to do."""
 
 
 class Resumption:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from pytest_llmcompiler.errors import NoSourceError
 from pytest_llmcompiler.judge.capture import (
     ArgumentPart,
     EffectPart,
@@ -26,10 +27,6 @@ _ROW = 48
 """Bytes in one line of a literal."""
 _NAME = re.compile(r"[ !#-\[\]-~]+")
 """Symbols that can be written in C: no quotes, no backslashes."""
-
-
-class NoSourceError(Exception):
-    """A scene that can't be written as C; the message says why."""
 
 
 @dataclass(frozen=True)

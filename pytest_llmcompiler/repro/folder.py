@@ -15,16 +15,16 @@ from pathlib import Path
 
 from pytest_llmcompiler.assembler.assemble import AssemblyError, Linkage, LinkError, linkable
 from pytest_llmcompiler.assembler.llvm import SOURCE
+from pytest_llmcompiler.errors import CaseError, ClangError, FolderError, LinkingError, NoSourceError
 from pytest_llmcompiler.judge.capture import Scene
 from pytest_llmcompiler.judge.verdict import Verdict, harmless
 from pytest_llmcompiler.model.answer import Answer, Key, Prompt
 from pytest_llmcompiler.model.extract.assembly import NoCode, Truncated, assembly_in
 from pytest_llmcompiler.program import ir
-from pytest_llmcompiler.program.case import CaseError
-from pytest_llmcompiler.program.clang import ClangError, compile_c, link
+from pytest_llmcompiler.program.clang import compile_c, link
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.repro.c_source import NoSourceError, source_of
-from pytest_llmcompiler.repro.link import LinkingError, Rest, surroundings, watching, without
+from pytest_llmcompiler.repro.c_source import source_of
+from pytest_llmcompiler.repro.link import Rest, surroundings, watching, without
 from pytest_llmcompiler.targets import named
 
 _TITLE = "A sample that failed, for inspection (pytest-llmcompiler)"
@@ -39,10 +39,6 @@ _RAN = ("crash", "hang", "mismatch", "abi")
 """The verdicts on code that was run."""
 _FAULTS = (CaseError, ClangError, LinkingError, NoSourceError, AssemblyError, LinkError)
 """Why there may be no program."""
-
-
-class FolderError(Exception):
-    """A folder can't be written; the message says which and why."""
 
 
 class Kit:

@@ -6,14 +6,11 @@ import io
 from dataclasses import dataclass
 
 from pytest_llmcompiler.assembler.assemble import Linkage, called, linkable, undefined
+from pytest_llmcompiler.errors import ClangError, IRError, LinkingError
 from pytest_llmcompiler.program import ir
-from pytest_llmcompiler.program.clang import ClangError, compile_ir, link, undefined_symbols
+from pytest_llmcompiler.program.clang import compile_ir, link, undefined_symbols
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.repro.c_source import Surroundings, thunk
-
-
-class LinkingError(Exception):
-    """A program that can't be made; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ def without(reference: Reference, function: str, kept_as: str | None = None) -> 
         if kept_as is not None:
             text = ir.padded(text)
         return Rest(text, compile_ir(text))
-    except (ir.IRError, ClangError) as error:
+    except (IRError, ClangError) as error:
         raise LinkingError(f"{reference.case.path} can't do without its own {function}: {error}") from error
 
 

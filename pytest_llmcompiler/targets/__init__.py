@@ -1,4 +1,4 @@
-"""Targets: what code is judged for. Everything that depends on processor, calling convention or system is a target's.
+"""The targets by name.
 
 Each is one file of this package, named as the target: `aarch64_linux.py` holds `TARGET`, which is `aarch64-linux`.
 """
@@ -7,104 +7,11 @@ from __future__ import annotations
 
 import functools
 import pkgutil
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pytest_llmcompiler.assembler.gas import Dialect
-    from pytest_llmcompiler.assembler.linker import Relocations
-    from pytest_llmcompiler.assembler.result import Attempt
-    from pytest_llmcompiler.targets.abi import Convention
-    from pytest_llmcompiler.targets.processor import Processor
+from pytest_llmcompiler.targets.target import DEFAULT, Guest, Target
 
-DEFAULT = "x86_64-linux"
-LINUX_SYSTEMS = r"linux(?:-(?:gnu|musl|elf)(?!x32|_ilp32)\w*)?"
-"""Linux in triples, unless with pointers of 32 bits."""
-
-
-@dataclass(frozen=True, eq=False)
-class Guest:
-    """What lies between code for one system and the process of another in which it runs, C library and all."""
-
-    host: Target
-    """Whose process that is."""
-    objects: str
-    """LLVM's triple for the code as ELF objects, which the host's linker takes."""
-    headers: Path
-    """A folder of headers that is looked into before the library's."""
-    bridge: Path
-    """A C file, compiled for the host: the functions of its library as the code calls them."""
-    prefix: str
-    """What the names of all functions of the code, and of the bridge, begin with for the linker."""
-    implied: tuple[str, ...]
-    """Functions of the bridge that code generators call on their own account."""
-    apart: frozenset[str]
-    """Functions of the library that a bridge can't lead to."""
-
-
-@dataclass(frozen=True, eq=False)
-class Target:
-    """All that is particular to code for one processor and system."""
-
-    name: str
-    """What users call it."""
-    triple: str
-    """As LLVM has it: in prompts, and for its code generator and assembler."""
-    triples: re.Pattern[str]
-    """The triples that mean it, whole, in IR whose functions are to run."""
-    cpu: str
-    """The oldest processor that code may be for."""
-    features: str
-    """The attribute that clang gives functions for that processor, in IR."""
-    library: str
-    """What the bundled compiler calls the target with the C library that cases are linked with."""
-    headers: tuple[str, ...]
-    """The bundled folders of that library's headers, the processor's own first."""
-    kept: tuple[str, ...]
-    """Functions of the compiler's library that its code may call, beside those that every target has."""
-    base: int
-    """Where candidates are loaded: so near to the program that jumps and displacements reach it."""
-    native: bool
-    """Whether its programs run on the machines that the package is for, and llvmlite assembles for it."""
-    convention: Convention
-    processor: Processor
-    dialect: Dialect
-    relocations: Relocations
-    is_instruction: Callable[[str], bool]
-    """Tells a line that is an instruction from prose and from LLVM IR."""
-    first: Mapping[str, Attempt]
-    """Assemblers that are asked before LLVM, by name."""
-    guest: Guest | None = None
-    """For code that runs in the process of another system."""
-
-    @property
-    def host(self) -> Target:
-        """The target whose process the code runs in: for most this one."""
-        return self.guest.host if self.guest else self
-
-    @property
-    def prefix(self) -> str:
-        """What the names of functions of the code begin with for the linker."""
-        return self.guest.prefix if self.guest else ""
-
-    @property
-    def objects(self) -> str:
-        """LLVM's triple for code that is to run."""
-        return self.guest.objects if self.guest else self.triple
-
-    def labelled(self, task: str) -> str:
-        """What items and records call a task on this target."""
-        return task if self.name == DEFAULT else f"{task}@{self.name}"
-
-
-def triples(processors: str, systemless: str, systems: str) -> re.Pattern[str]:
-    """Triples of these processors (a pattern, as all of these) that name one of the systems, behind any vendor, or no
-    more than what says nothing of one; none at all, too."""
-    return re.compile(rf"(?:(?:{processors})(?:(?:-(?:{systemless})){{0,2}}|(?:-\w+)?-(?:{systems})))?")
+__all__ = ("DEFAULT", "Guest", "Target", "every", "named", "names")
 
 
 @functools.cache

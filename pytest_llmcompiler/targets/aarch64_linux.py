@@ -11,16 +11,16 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmcompiler.assembler.gas import Dialect
-from pytest_llmcompiler.assembler.linker import Bits, Relocation, Relocations
-from pytest_llmcompiler.targets import LINUX_SYSTEMS, Target, triples
 from pytest_llmcompiler.targets.abi import Convention, Place, Result
+from pytest_llmcompiler.targets.dialect import Dialect
 from pytest_llmcompiler.targets.processor import Guard, Instruction, Misaligned, Processor, ReadRegister
+from pytest_llmcompiler.targets.relocation import Bits, Relocation, Relocations
+from pytest_llmcompiler.targets.target import LINUX_SYSTEMS, Target, triples
 from pytest_llmcompiler.values.c_types import Array, Float, Function, Struct, Type
 
 if TYPE_CHECKING:
-    from pytest_llmcompiler.assembler.result import Assembled
-    from pytest_llmcompiler.emulator.observation import Outcome
+    from pytest_llmcompiler.targets.code import Assembled
+    from pytest_llmcompiler.targets.processor import Outcome
 
 # -- the calling convention
 
@@ -425,5 +425,5 @@ TARGET = Target(
     ),
     relocations=Relocations("EM_AARCH64", 0, _SUPPORTED, _UNSUPPORTED),
     is_instruction=is_instruction,
-    first={},
+    keystone=False,
 )  # fmt: skip

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-if TYPE_CHECKING:
-    from pytest_llmcompiler.assembler.result import Assembled
-    from pytest_llmcompiler.emulator.observation import Outcome
+from pytest_llmcompiler.targets.code import Assembled
+
+Outcome = Literal["return", "fault", "limit", "exit", "abort", "forbidden", "vex"]
+"""How a run ended: `limit` is too many instructions, `forbidden` an instruction that no process may execute, `vex` one
+that the emulator computes wrongly or that no two machines agree on."""
 
 ReadRegister = Callable[[str], int]
 """The value of a register now, by its name."""

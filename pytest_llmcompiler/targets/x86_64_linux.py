@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_llmcompiler.assembler.gas import Dialect, Syntax
-from pytest_llmcompiler.assembler.linker import Relocation, Relocations
-from pytest_llmcompiler.targets import LINUX_SYSTEMS, Target, triples
 from pytest_llmcompiler.targets.abi import Convention, Place, Result
+from pytest_llmcompiler.targets.dialect import Dialect, Syntax
 from pytest_llmcompiler.targets.processor import Guard, Instruction, Misaligned, Processor, ReadRegister
+from pytest_llmcompiler.targets.relocation import Relocation, Relocations
+from pytest_llmcompiler.targets.target import LINUX_SYSTEMS, Target, triples
 from pytest_llmcompiler.values.c_types import Array, Float, Function, Int, Pointer, Struct, Type
 
 if TYPE_CHECKING:
-    from pytest_llmcompiler.assembler.result import Assembled
-    from pytest_llmcompiler.emulator.observation import Outcome
+    from pytest_llmcompiler.targets.code import Assembled
+    from pytest_llmcompiler.targets.processor import Outcome
 
 # -- the calling convention
 
@@ -448,12 +448,6 @@ def _squeezed(operand: str) -> str:
     return re.sub(r" ?([-+*\[\]():]) ?", r"\1", bare)
 
 
-def _keystone(*asked: Any) -> Assembled:
-    from pytest_llmcompiler.assembler.keystone import assemble
-
-    return assemble(*asked)
-
-
 PROCESSOR = X86()
 
 TARGET = Target(
@@ -478,5 +472,5 @@ TARGET = Target(
     ),
     relocations=Relocations("EM_X86_64", 0, _SUPPORTED, _UNSUPPORTED),
     is_instruction=is_instruction,
-    first={"keystone": _keystone},
+    keystone=True,
 )

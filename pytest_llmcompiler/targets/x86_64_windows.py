@@ -12,10 +12,10 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pytest_llmcompiler.assembler import masm
-from pytest_llmcompiler.assembler.gas import Dialect, UnsupportedError
-from pytest_llmcompiler.targets import Guest, Target, triples
+from pytest_llmcompiler.errors import UnsupportedError
 from pytest_llmcompiler.targets.abi import Convention, Place, Result
+from pytest_llmcompiler.targets.dialect import Dialect
+from pytest_llmcompiler.targets.target import Guest, Target, triples
 from pytest_llmcompiler.targets.x86_64_linux import TARGET as LINUX
 from pytest_llmcompiler.targets.x86_64_linux import X86
 from pytest_llmcompiler.values.c_types import Array, Float, Function, Int, Struct, Type
@@ -144,13 +144,13 @@ TARGET = Target(
         ).union(f".cv_{name}" for name in _CODEVIEW),
         unloaded=frozenset((".secrel32", ".secidx", *(f".cv_{name}" for name in _CODEVIEW_TABLES))),
         noise=re.compile(r"@feat\.00\s*=.*"),
-        translated=masm.gnu,
+        masm=True,
         flags=_flags,
         common_to_powers=True,
     ),
     relocations=LINUX.relocations._replace(imports="__imp_"),
     is_instruction=LINUX.is_instruction,
-    first=LINUX.first,
+    keystone=True,
     guest=Guest(
         host=LINUX,
         objects="x86_64-w64-windows-gnu-elf",

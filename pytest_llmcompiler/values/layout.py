@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pytest_llmcompiler.errors import DoesNotFit
 from pytest_llmcompiler.values.c_types import UNTYPED, Array, Field, Pointer, Struct, Type
 from pytest_llmcompiler.values.input import Alias, Callback, Input, Links, Object, Target, Value
 
@@ -27,10 +28,6 @@ _STRICTEST = 16
 GARBAGE = (b"\xa5\x5a\x96\x69", b"\x5a\xa5\x69\x96")
 """What fills memory that nobody initialised. References run with both; a result that differs depends on garbage. Every
 bit differs, so that whichever one is looked at makes a difference."""
-
-
-class DoesNotFit(Exception):
-    """The input has more or larger objects than there are slots."""
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,9 @@ from pytest_llmcompiler.assembler.assemble import (
     UnsupportedError,
     assemble,
 )
-from pytest_llmcompiler.assembler.result import Engine
+from pytest_llmcompiler.errors import Died
 from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.targets.code import Engine
 
 BASE = 0x10000000
 ENGINES: tuple[Engine, ...] = get_args(Engine)
@@ -848,7 +849,7 @@ def test_host_files_and_memory(engine: Engine, text: str) -> None:
 
 def test_no_file_can_be_opened_while_assembling() -> None:
     """Even if a text found its way around the front end."""
-    with pytest.raises(sandbox.Died) as death:
+    with pytest.raises(Died) as death:
         sandbox.call(
             llvm.object_file,
             llvm.target_machine(named()),

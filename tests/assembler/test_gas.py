@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pytest_llmcompiler.assembler import gas
-from pytest_llmcompiler.assembler.gas import AssemblyError, Unit, UnsupportedError
+from pytest_llmcompiler.assembler.gas import Unit
+from pytest_llmcompiler.errors import AssemblyError, UnsupportedError
 from pytest_llmcompiler.targets import named
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from pytest_llmcompiler.assembler.gas import LinkError, UnsupportedError
 from pytest_llmcompiler.assembler.linker import PAGE, Image, link, load_object
+from pytest_llmcompiler.errors import LinkError, UnsupportedError
 from pytest_llmcompiler.targets import named
 
 BASE = 0x10000000

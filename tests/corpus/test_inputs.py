@@ -13,11 +13,12 @@ from pytest_llmcompiler.corpus.relations import ties
 from pytest_llmcompiler.corpus.seeds import from_main
 from pytest_llmcompiler.corpus.strategies import hints, inputs
 from pytest_llmcompiler.emulator.observation import Feature
+from pytest_llmcompiler.errors import DoesNotFit
 from pytest_llmcompiler.judge.harness import Bench, Settings
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.values.c_types import Int, Pointer, Struct
 from pytest_llmcompiler.values.input import Alias, Input, Object, Value, grafted, objects, replaced
-from pytest_llmcompiler.values.layout import PAGE, SLOTS, DoesNotFit, path, place
+from pytest_llmcompiler.values.layout import PAGE, SLOTS, path, place
 
 INT = Int(4, True, "int")
 CHAR = Int(1, True, "char", character=True)

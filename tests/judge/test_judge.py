@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 from faces import CaseOf, Judged
 
+from pytest_llmcompiler.errors import CaseError
 from pytest_llmcompiler.judge.api import judge_answer
 from pytest_llmcompiler.judge.harness import Settings
 from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.judge.verdict import KINDS, Verdict
 from pytest_llmcompiler.model.answer import Answer
-from pytest_llmcompiler.program.case import CaseError, read_case
+from pytest_llmcompiler.program.case import read_case
 
 TESTS = Path(__file__).parents[1]
 

@@ -13,12 +13,13 @@ import pytest
 from faces import ZIG_CACHE, Compile
 
 from pytest_llmcompiler import check
+from pytest_llmcompiler.errors import CaseError, OptimiserError, PassListError, RefusedError
 from pytest_llmcompiler.judge.api import judge_answer
 from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.lowering.canonical import plain, plain_assembly
 from pytest_llmcompiler.lowering.line_map import origins
-from pytest_llmcompiler.lowering.lower import RefusedError, lowered
+from pytest_llmcompiler.lowering.lower import lowered
 from pytest_llmcompiler.model.answer import Answer
 from pytest_llmcompiler.model.extract.assembly import NoCode, Truncated
 from pytest_llmcompiler.model.extract.claims import promise_of
@@ -26,9 +27,9 @@ from pytest_llmcompiler.model.extract.ir import extract_ir
 from pytest_llmcompiler.model.extract.passes import extract_passes
 from pytest_llmcompiler.model.replay import answer_of
 from pytest_llmcompiler.program import ir
-from pytest_llmcompiler.program.case import CaseError, read_case
+from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
-from pytest_llmcompiler.program.optimiser import OptimiserError, PassListError, optimised, printed
+from pytest_llmcompiler.program.optimiser import optimised, printed
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.report.measures import measure_lines
 from pytest_llmcompiler.targets import named

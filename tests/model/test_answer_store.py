@@ -22,7 +22,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmcompiler.model.answer import Answer, ModelError, Question, Sampling
+from pytest_llmcompiler.errors import ModelError
+from pytest_llmcompiler.model.answer import Answer, Question, Sampling
 from pytest_llmcompiler.model.queue import answer_cache as module
 from pytest_llmcompiler.model.queue.answer_cache import Store, content_hash
 from pytest_llmcompiler.model.queue.job_queue import Desk, Job

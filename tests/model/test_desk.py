@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from pytest_llmcompiler.model.answer import Answer, ModelError, PromptTooLong, Question
+from pytest_llmcompiler.errors import ModelError, PromptTooLong
+from pytest_llmcompiler.model.answer import Answer, Question
 from pytest_llmcompiler.model.queue.job_queue import Desk, Job
 
 

@@ -17,8 +17,9 @@ import pytest
 from random_gguf import write_random_gguf
 from sessions import CASE, assert_no_traceback, put, records, run, text_of
 
+from pytest_llmcompiler.errors import ModelError
 from pytest_llmcompiler.model import open_model
-from pytest_llmcompiler.model.answer import ModelError, ModelSettings, Prompt, Sampling
+from pytest_llmcompiler.model.answer import ModelSettings, Prompt, Sampling
 from pytest_llmcompiler.model.queue.client import OwnedModel
 
 pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")

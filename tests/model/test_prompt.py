@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_llmcompiler.errors import TemplateError
 from pytest_llmcompiler.model.answer import TASKS
-from pytest_llmcompiler.model.prompt import FIELDS, Template, TemplateError
+from pytest_llmcompiler.model.prompt import FIELDS, Template
 
 VALUES: dict[str, str | int] = {
     "asm": "f:\n\tretq\n",

@@ -20,7 +20,8 @@ import pytest
 from random_gguf import CONTEXT, write_random_gguf
 from servers import MODELS, Reply, completion, completions, reset, serve
 
-from pytest_llmcompiler.model.answer import Answer, ModelError, PromptTooLong, Question, Sampling
+from pytest_llmcompiler.errors import ModelError, PromptTooLong
+from pytest_llmcompiler.model.answer import Answer, Question, Sampling
 from pytest_llmcompiler.model.queue.backend import Backend
 from pytest_llmcompiler.model.queue.job_queue import Desk, Job
 from pytest_llmcompiler.model.sampling import sample_seed

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from random_gguf import CONTEXT, LONG_TOKEN, write_random_gguf
 
-from pytest_llmcompiler.model.answer import Answer, ModelError, PromptTooLong, Question, Sampling
+from pytest_llmcompiler.errors import ModelError, PromptTooLong
+from pytest_llmcompiler.model.answer import Answer, Question, Sampling
 from pytest_llmcompiler.model.llama.backend import LlamaBackend
 from pytest_llmcompiler.model.llama.batching import Streams
 from pytest_llmcompiler.model.llama.weights import Weights

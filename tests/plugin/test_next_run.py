@@ -22,10 +22,11 @@ from servers import MODELS, Reply, Script, serve
 from sessions import CASE, LOW, TWICE, VEX, WRONG
 
 from pytest_llmcompiler import KINDS
+from pytest_llmcompiler.errors import ExportError, ResumeError
 from pytest_llmcompiler.model.replay import read
-from pytest_llmcompiler.report.export import ExportError, check_export, export
+from pytest_llmcompiler.report.export import check_export, export
 from pytest_llmcompiler.report.rejudged import rejudged_lines
-from pytest_llmcompiler.report.resume import ResumeError, Resumption
+from pytest_llmcompiler.report.resume import Resumption
 
 pytestmark = pytest.mark.xdist_group("next-run")  # one run serves many tests
 SCHEMA = json.loads(files("pytest_llmcompiler.report").joinpath("record.schema.json").read_text())

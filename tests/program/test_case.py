@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmcompiler.program.case import ArgRule, Case, CaseError, read_case
+from pytest_llmcompiler.errors import CaseError
+from pytest_llmcompiler.program.case import ArgRule, Case, read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from faces import Compile
 
+from pytest_llmcompiler.errors import ClangError, IRError
 from pytest_llmcompiler.program import ir
-from pytest_llmcompiler.program.clang import ClangError, Toolchain
+from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
 
 CASES = Path(__file__).parents[2] / "cases"
@@ -175,7 +176,7 @@ def test_local_symbols_become_reachable() -> None:
     "text", ["not IR", "define i32 @f() {\n  ret i64 0\n}\n", "define void @f() {\n  br label %x\n}\n"]
 )
 def test_bad_ir_is_refused_with_llvms_message(text: str) -> None:
-    with pytest.raises(ir.IRError, match=r"error|expected|value"):
+    with pytest.raises(IRError, match=r"error|expected|value"):
         ir.parse(text)
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from faces import CaseOf, Compile, Judged
 
-from pytest_llmcompiler.program.case import CaseError, read_case
-from pytest_llmcompiler.program.clang import ClangError, Toolchain
+from pytest_llmcompiler.errors import CaseError, ClangError
+from pytest_llmcompiler.program.case import read_case
+from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
 
 CLANG = shutil.which("clang-19")

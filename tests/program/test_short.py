@@ -7,7 +7,7 @@ import re
 import pytest
 from faces import Compile
 
-from pytest_llmcompiler.program.ir import IRError
+from pytest_llmcompiler.errors import IRError
 from pytest_llmcompiler.program.short import renamed, shorten
 
 SOURCE = """

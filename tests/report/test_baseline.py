@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_llmcompiler.errors import BaselineError
 from pytest_llmcompiler.model.answer import Key
-from pytest_llmcompiler.report.baseline import Baseline, BaselineError, Change, Counts, chance, shift
+from pytest_llmcompiler.report.baseline import Baseline, Change, Counts, chance, shift
 from pytest_llmcompiler.report.pass_criteria import Gate, Outcome
 from pytest_llmcompiler.report.passk import Tally
 

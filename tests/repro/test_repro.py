@@ -16,11 +16,12 @@ import pytest
 from faces import Compile
 from sources import STATEFUL
 
+from pytest_llmcompiler.errors import FolderError
 from pytest_llmcompiler.judge.harness import Bench, Settings
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.model.answer import Answer, Prompt
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.repro.folder import FolderError, Kit
+from pytest_llmcompiler.repro.folder import Kit
 
 ROOT = Path(__file__).parents[2]
 FAULTS = ROOT / "tests" / "faults" / "git_lfs.jsonl"

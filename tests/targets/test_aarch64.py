@@ -12,11 +12,11 @@ from faces import ZIG_CACHE, CaseOf, Compile
 from pytest_llmcompiler import check
 from pytest_llmcompiler.assembler import gas
 from pytest_llmcompiler.assembler.assemble import Assembled, AssemblyError, LinkError, UnsupportedError, assemble
+from pytest_llmcompiler.errors import CaseError
 from pytest_llmcompiler.judge.harness import Settings
 from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.model.answer import Answer
 from pytest_llmcompiler.model.extract.assembly import extract
-from pytest_llmcompiler.program.case import CaseError
 from pytest_llmcompiler.targets import named
 from pytest_llmcompiler.targets.aarch64_linux import homogeneous
 

@@ -12,12 +12,13 @@ from faces import ZIG_CACHE, CaseOf, Compile
 from pytest_llmcompiler.assembler import gas, masm
 from pytest_llmcompiler.assembler.assemble import Assembled, AssemblyError, UnsupportedError, assemble
 from pytest_llmcompiler.emulator.machine import Machine
+from pytest_llmcompiler.errors import CaseError
 from pytest_llmcompiler.judge.api import judge_answer
 from pytest_llmcompiler.judge.harness import Settings
 from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.model.answer import Answer
 from pytest_llmcompiler.model.extract.assembly import extract
-from pytest_llmcompiler.program.case import CaseError, read_case
+from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.ir import emit_object
 from pytest_llmcompiler.targets import named
 from pytest_llmcompiler.values.c_types import Function
@@ -286,11 +287,11 @@ def test_listings_of_microsofts_compiler(windows: Judge, case_of: CaseOf) -> Non
     ],
 )
 def test_lines_of_listings(line: str, read: str) -> None:
-    assert masm.gnu(f"f PROC\n{line}").splitlines() == ["f:", read]
+    assert masm.to_gnu(f"f PROC\n{line}").splitlines() == ["f:", read]
 
 
 def test_other_texts_are_no_listings() -> None:
-    assert masm.gnu("f:\n\tmovl $1, %eax # PROC\n") == "f:\n\tmovl $1, %eax # PROC\n"
+    assert masm.to_gnu("f:\n\tmovl $1, %eax # PROC\n") == "f:\n\tmovl $1, %eax # PROC\n"
 
 
 def test_sections_of_coff() -> None:

@@ -9,8 +9,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pytest_llmcompiler.errors import NoCode, Truncated
 from pytest_llmcompiler.model.answer import Answer, Prompt
-from pytest_llmcompiler.model.extract.blocks import Block, Code, NoCode, Truncated, blocks, code_at, why_nothing
+from pytest_llmcompiler.model.extract.blocks import Block, Code, blocks, code_at, why_nothing
 from pytest_llmcompiler.targets import every
 
 __all__ = ["Code", "NoCode", "Truncated", "assembly_in", "extract"]

@@ -13,14 +13,6 @@ _TAG = re.compile(r"</?code>", re.IGNORECASE)
 _FENCE = re.compile(r"^[ \t]{0,3}(?:`{3,}(?!`)|~{3,}(?!~))[^\n`]*$", re.MULTILINE)
 
 
-class NoCode(Exception):
-    """The answer holds no code: the verdict `no-answer`."""
-
-
-class Truncated(Exception):
-    """The token limit came before the end of the function: the verdict `truncated`."""
-
-
 @dataclass(frozen=True)
 class Code:
     """Code as the model wrote it."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+from pytest_llmcompiler.errors import NoCode, Truncated
 from pytest_llmcompiler.model.answer import Answer
-from pytest_llmcompiler.model.extract.blocks import Block, Code, NoCode, Truncated, blocks, code_at, why_nothing
+from pytest_llmcompiler.model.extract.blocks import Block, Code, blocks, code_at, why_nothing
 
 _OPEN = "'\"`\u2018\u201c"
 _CLOSE = dict(zip(_OPEN, "'\"`\u2019\u201d"))

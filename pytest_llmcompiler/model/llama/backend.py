@@ -6,7 +6,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from pytest_llmcompiler.model.answer import ModelError, Sampling
+from pytest_llmcompiler.errors import ModelError
+from pytest_llmcompiler.model.answer import Sampling
 from pytest_llmcompiler.model.llama import amx
 from pytest_llmcompiler.model.llama.batching import BATCH, USUAL, Shape, Streams
 from pytest_llmcompiler.model.llama.weights import Weights

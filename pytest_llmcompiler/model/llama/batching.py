@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
-from pytest_llmcompiler.model.answer import Answer, ModelError, PromptTooLong, Question, Sampling, Stop
+from pytest_llmcompiler.errors import ModelError, PromptTooLong
+from pytest_llmcompiler.model.answer import Answer, Question, Sampling, Stop
 from pytest_llmcompiler.model.llama.speculative import Draft, Follower
 from pytest_llmcompiler.model.llama.stopping import Ending
 from pytest_llmcompiler.model.llama.weights import Weights

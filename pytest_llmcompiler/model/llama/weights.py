@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from pytest_llmcompiler.model.answer import ModelError
+from pytest_llmcompiler.errors import ModelError
 from pytest_llmcompiler.model.llama import amx
 
 CONTEXT_CAP = 16384

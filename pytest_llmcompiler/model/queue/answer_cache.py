@@ -18,7 +18,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pytest_llmcompiler.model.answer import Answer, ModelError, Question, Sampling, Stop
+from pytest_llmcompiler.errors import ModelError
+from pytest_llmcompiler.model.answer import Answer, Question, Sampling, Stop
 from pytest_llmcompiler.model.sampling import sample_seed
 
 _DRAWING = 1

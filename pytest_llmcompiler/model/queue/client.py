@@ -15,7 +15,8 @@ from multiprocessing.connection import Client, Connection
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from pytest_llmcompiler.model.answer import Answer, ModelError, ModelSettings, Prompt, PromptTooLong, Question
+from pytest_llmcompiler.errors import ModelError, PromptTooLong
+from pytest_llmcompiler.model.answer import Answer, ModelSettings, Prompt, Question
 from pytest_llmcompiler.program.short import renamed
 from pytest_llmcompiler.subprocesses import command
 

@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pytest_llmcompiler.model.answer import Answer, ModelError, PromptTooLong, Question
+from pytest_llmcompiler.errors import ModelError, PromptTooLong
+from pytest_llmcompiler.model.answer import Answer, Question
 
 
 @dataclass(frozen=True)

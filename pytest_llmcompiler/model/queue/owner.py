@@ -22,7 +22,8 @@ from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from typing import Any
 
-from pytest_llmcompiler.model.answer import ModelError, PromptTooLong, Question, Sampling
+from pytest_llmcompiler.errors import ModelError, PromptTooLong
+from pytest_llmcompiler.model.answer import Question, Sampling
 from pytest_llmcompiler.model.llama.weights import parts
 from pytest_llmcompiler.model.queue.answer_cache import Store, content_hash
 from pytest_llmcompiler.model.queue.backend import Backend

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from pytest_llmcompiler.model.answer import Answer, ModelError, PromptTooLong, Question, Sampling, Stop
+from pytest_llmcompiler.errors import ModelError, PromptTooLong, Rejected, Unanswered
+from pytest_llmcompiler.model.answer import Answer, Question, Sampling, Stop
 from pytest_llmcompiler.model.queue.job_queue import Desk, Job
 from pytest_llmcompiler.model.sampling import STOP, sample_seed
-from pytest_llmcompiler.model.server.http import Client, Rejected, Unanswered, complaint, head
+from pytest_llmcompiler.model.server.http import Client, complaint, head
 from pytest_llmcompiler.model.server.throttle import Stopped, Throttle
 from pytest_llmcompiler.model.server.workers import Meter, Shift
 

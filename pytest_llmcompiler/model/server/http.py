@@ -18,7 +18,7 @@ from email.message import Message
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from pytest_llmcompiler.model.answer import ModelError, PromptTooLong
+from pytest_llmcompiler.errors import ModelError, PromptTooLong, Rejected, Unanswered
 from pytest_llmcompiler.model.sampling import MINIMAL_ANSWER
 from pytest_llmcompiler.model.server.throttle import Throttle
 
@@ -49,22 +49,6 @@ _PROMPT = re.compile(
     r"(\d+) (?:tokens )?(?:in your prompt|in the (?:prompt|messages)|input tokens)"
     r"|(?:resulted in |input \()(\d+) tokens"
 )
-
-
-class Unanswered(ModelError):
-    """This request gets no answer; another may."""
-
-
-class Rejected(Unanswered):
-    """The server finds fault with the request itself."""
-
-    def __init__(self, message: str, text: str) -> None:
-        super().__init__(message)
-        self.text = text
-        """The server's own words; see `complaint`."""
-        counts = _counts(text)
-        self.room = counts[1] - counts[0] if counts else None
-        """Tokens that the prompt leaves for an answer, where the server tells."""
 
 
 @dataclass(eq=False)
@@ -264,7 +248,10 @@ def _failure(url: str, error: urllib.error.HTTPError) -> Exception:
         return _Passing(ModelError(message), error.code, _retry_after(error.headers))
     if error.code in _TRY_AGAIN:
         return _Passing(Unanswered(message), error.code)
-    return Rejected(message, text) if error.code in _INVALID else ModelError(message)
+    if error.code not in _INVALID:
+        return ModelError(message)
+    counts = _counts(text)
+    return Rejected(message, text, counts[1] - counts[0] if counts else None)
 
 
 def _error(reply: Any) -> dict[str, Any]:

@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pytest_llmcompiler.model.answer import Answer, ModelError, Question
+from pytest_llmcompiler.errors import ModelError
+from pytest_llmcompiler.model.answer import Answer, Question
 from pytest_llmcompiler.model.queue.job_queue import Desk, Job
 from pytest_llmcompiler.model.server.throttle import Throttle
 

@@ -1,0 +1,47 @@
+"""The smallest parts of GNU assembly text: symbols, literals, numbers, operands."""
+
+from __future__ import annotations
+
+import re
+
+SYMBOL = r"[A-Za-z_.$?][\w.$?]*"
+"""A symbol's name, as far as it needs no quotes."""
+
+
+LITERAL = r"""'(?:\\.|[^'\\])'|"(?:\\.|[^"\\])*\""""
+"""A string or character, quotes and all."""
+
+
+_COMMA = re.compile(r",(?![^()]*\))")
+
+
+_LITERAL_OR_COMMA = re.compile(rf"""{LITERAL}|,(?![^()"']*\))""")
+
+
+_NUMBER = re.compile(r"([+-]?)\s*(0[xX][0-9a-fA-F]+|0[bB][01]+|0[0-7]*|[1-9][0-9]*)$")
+
+
+def integer(text: str) -> int | None:
+    """The value of a plain integer literal of GAS (decimal, 0x, 0b, leading 0 octal, sign), or None."""
+    match = _NUMBER.match(text.strip())
+    if match is None:
+        return None
+    digits = match[2]
+    value = int(digits, 8) if digits.isdigit() and digits[0] == "0" else int(digits, 0)
+    return -value if match[1] == "-" else value
+
+
+def split_operands(text: str) -> list[str]:
+    """Split at the commas that stand outside brackets, strings and character literals."""
+    if not text:
+        return []
+    if '"' not in text and "'" not in text:
+        parts = _COMMA.split(text) if "(" in text else text.split(",")
+        return [part.strip() for part in parts]
+    parts, start = list[str](), 0
+    for match in _LITERAL_OR_COMMA.finditer(text):
+        if match[0] == ",":
+            parts.append(text[start : match.start()].strip())
+            start = match.end()
+    parts.append(text[start:].strip())
+    return parts
