@@ -28,7 +28,7 @@ from random_model import KINDS, SHAPES, WORDS, word, write_random_model
 from pytest_llmcompiler.model.answer import Question, Sampling
 from pytest_llmcompiler.model.llama.backend import LlamaBackend
 from pytest_llmcompiler.model.llama.weights import cores
-from pytest_llmcompiler.model.queue.job_queue import Desk
+from pytest_llmcompiler.model.queue.job_queue import JobQueue
 from pytest_llmcompiler.model.sampling import sample_seed
 
 TEMPERATURE = 0.8
@@ -70,7 +70,7 @@ class Engine:
         """Answer all questions. Loading the model is not timed."""
         options = {"n_ctx": self._context, "streams": self._streams, "drafts": self._drafts}
         backend = LlamaBackend(self._model, Sampling(self._temperature, max_tokens=work.tokens), **options)
-        desk = Desk()
+        desk = JobQueue()
         worker = threading.Thread(target=backend.work, args=(desk,))
         worker.start()
         list(desk.answers(_question("warm", _text(random.Random(9), 8)), 1))  # so that the weights are in memory

@@ -37,11 +37,12 @@ from quality import tables
 from quality.inspected import apply, read_inspected
 from quality.measure import Measured, Plan, made_faults, measure
 
-from pytest_llmcompiler.judge.harness import Bench, Settings
+from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.program.case import SUFFIXES, read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.targets import DEFAULT, named, names
+from pytest_llmcompiler.targets import named, names
+from pytest_llmcompiler.targets.target import DEFAULT
 
 FOLDERS = (HERE.parent / "cases", HERE / "functions")
 
@@ -78,7 +79,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure the judge's false alarms and misses over folders of C.")
     parser.add_argument("--folder", type=Path, action="append", help="default: cases and benchmarks/functions")
     parser.add_argument(
-        "--examples", type=_numbers, default=(Settings().examples,), help="one number or several: 10,50"
+        "--examples", type=_numbers, default=(JudgeSettings().examples,), help="one number or several: 10,50"
     )
     parser.add_argument("--target", choices=names(), default=DEFAULT, help=f"what code is for (default {DEFAULT})")
     parser.add_argument("--only", choices=("false-alarms", "misses"))
@@ -158,7 +159,7 @@ def _reproduce(wanted: str, files: dict[str, Path], plan: Plan) -> int:
         *difflib.unified_diff(text.split("\n"), fault.text.split("\n"), "correct", "fault", n=3, lineterm=""), sep="\n"
     )
     print(f"\n{fault.kind}, line {fault.line}: {fault.before} => {fault.after}")
-    bench = Bench(reference, function, Settings(plan.examples[-1], plan.seed, target=plan.target))
+    bench = Harness(reference, function, JudgeSettings(plan.examples[-1], plan.seed, target=plan.target))
     print(bench.judge(fault.text))
     return 0
 

@@ -25,16 +25,16 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from pytest_llmcompiler.errors import NoCodeError, TruncatedError  # noqa: E402
 from pytest_llmcompiler.judge.api import judge_answer, judged_text  # noqa: E402
 from pytest_llmcompiler.judge.service import Judge  # noqa: E402
 from pytest_llmcompiler.model.answer import Answer, Prompt  # noqa: E402
-from pytest_llmcompiler.model.extract.assembly import NoCode, Truncated  # noqa: E402
 from pytest_llmcompiler.model.prompt import Template  # noqa: E402
 from pytest_llmcompiler.program.case import read_case  # noqa: E402
 from pytest_llmcompiler.program.clang import Toolchain  # noqa: E402
 from pytest_llmcompiler.program.reference import Reference  # noqa: E402
 from pytest_llmcompiler.report.item_report import make_sheet  # noqa: E402
-from pytest_llmcompiler.report.page import Page  # noqa: E402
+from pytest_llmcompiler.report.page import ReportPage  # noqa: E402
 from pytest_llmcompiler.report.records import record  # noqa: E402
 
 CASE = ROOT / "cases" / "git_lfs.c"
@@ -63,7 +63,7 @@ class Function:
             self.records.append(record(self.prompt, answer, {"name": "recorded", "backend": "replay"}, verdict))
             try:
                 self.listings[answer.text] = judge.listing(reference.case, name, judged_text(answer, name))
-            except (NoCode, Truncated):
+            except (NoCodeError, TruncatedError):
                 self.listings[answer.text] = None
 
     def sheet(self, number: int, samples: int, draw: random.Random) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def main() -> None:
     functions = list(judged())
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     draw, start = random.Random(1), time.perf_counter()
-    page = Page(options.out)
+    page = ReportPage(options.out)
     for number in range(options.functions):
         page.add(functions[number % len(functions)].sheet(number, options.samples, draw))
     made = time.perf_counter()

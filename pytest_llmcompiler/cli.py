@@ -7,11 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_llmcompiler.assembler.assemble import AssemblyError, LinkError
-from pytest_llmcompiler.errors import CaseError, ClangError, LinkingError
+from pytest_llmcompiler.errors import AssemblyError, CaseError, ClangError, LinkError, NativeLinkError, NoCodeError
 from pytest_llmcompiler.files import replacing
 from pytest_llmcompiler.model.answer import Answer
-from pytest_llmcompiler.model.extract.assembly import NoCode, extract
+from pytest_llmcompiler.model.extract.assembly import extract
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
@@ -39,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     try:
         chosen.run(chosen)
-    except (_UserError, CaseError, ClangError, LinkingError) as error:
+    except (_UserError, CaseError, ClangError, NativeLinkError) as error:
         sys.exit(f"llmc: {error}")
 
 
@@ -63,7 +62,7 @@ def _linked(reference: Reference, function: str, path: Path) -> bytes:
         return linked(reference, function, extract(Answer(written), function).placed)
     except OSError as error:
         raise _UserError(f"can't link: {error}") from error
-    except NoCode as error:
+    except NoCodeError as error:
         raise _UserError(f"{path}: no assembly: {error}") from error
     except AssemblyError as error:
         place = f":{error.line}:{error.column}" if error.line else ""

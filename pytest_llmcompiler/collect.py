@@ -19,17 +19,17 @@ from pytest_llmcompiler.errors import (
     ClangError,
     JudgeError,
     ModelError,
-    NoSource,
-    PromptTooLong,
+    NoCSourceError,
+    PromptTooLongError,
     ResumeError,
     TemplateError,
 )
 from pytest_llmcompiler.judge.verdict import Verdict, harmless
 from pytest_llmcompiler.model.answer import Answer, Model, Prompt, has_passes
 from pytest_llmcompiler.program.case import SUFFIXES
-from pytest_llmcompiler.report.item_report import Sheet
-from pytest_llmcompiler.report.passk import tally
-from pytest_llmcompiler.session import Ask, Session
+from pytest_llmcompiler.report.item_report import ItemReport
+from pytest_llmcompiler.report.passk import count_samples
+from pytest_llmcompiler.session import Session, SessionQuestion
 
 if TYPE_CHECKING:
     from pytest_llmcompiler.program.reference import Reference
@@ -65,7 +65,7 @@ class CaseFile(pytest.File):
         lists = reference.case.passes or self.llmc.settings.passes
         for function, task, prompt in itertools.product(functions, self.llmc.settings.task, self.llmc.settings.prompt):
             for passes in lists if has_passes(task) else ("",):
-                question = Ask(self.path, function, task, passes, prompt)
+                question = SessionQuestion(self.path, function, task, passes, prompt)
                 name = f"{function}[{self.llmc.key(question).variant}]"
                 # Left to itself, pytest from 9.2 on takes the brackets for a part of the name, and --lf finds nothing.
                 nodeid = f"{self.nodeid}::{name}"
@@ -73,11 +73,11 @@ class CaseFile(pytest.File):
                 yield CaseItem.from_parent(self, name=name, nodeid=nodeid, question=question, line=line)
 
 
-class SamplesFailed(Exception):
+class SamplesFailedError(Exception):
     """Too few samples of an item passed."""
 
 
-class GotWorse(SamplesFailed):
+class BelowBaselineError(SamplesFailedError):
     """Fewer samples passed than the baseline has it."""
 
 
@@ -85,11 +85,11 @@ class CaseItem(pytest.Item):
     """A question about a function: asked of the model and judged in the set-up, so that a fault of the harness is an
     error; failed or passed in the test itself."""
 
-    def __init__(self, *, question: Ask, line: int, **kwargs: Any) -> None:
+    def __init__(self, *, question: SessionQuestion, line: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.question, self._line = question, line
         self.records: list[dict[str, Any]] = []
-        self.sheet: Sheet | None = None
+        self.sheet: ItemReport | None = None
         self._verdicts: list[Verdict] = []
         # As pytest's own doctest items do, which have no function either.
         self.obj = None
@@ -112,7 +112,7 @@ class CaseItem(pytest.Item):
         _ = session.gate  # a baseline that can't be read is no failure of the item's
         try:
             self._judge(session, model)
-        except (NoSource, PromptTooLong) as error:
+        except (NoCSourceError, PromptTooLongError) as error:
             pytest.skip(str(error))
         self.user_properties += self._properties()
         if not self._verdicts:
@@ -158,11 +158,11 @@ class CaseItem(pytest.Item):
         """Write the folder of a failing sample, where it is wanted. That it can't be done is no reason to fail."""
         if session.kit is None:
             return
-        from pytest_llmcompiler.errors import FolderError
+        from pytest_llmcompiler.errors import ReproFolderError
 
         try:
             session.keep(session.reference(self.path), prompt, answer, verdict)
-        except FolderError as error:
+        except ReproFolderError as error:
             self.warn(pytest.PytestWarning(str(error)))
 
     @property
@@ -172,18 +172,18 @@ class CaseItem(pytest.Item):
 
     def runtest(self) -> None:
         """Hold the verdicts against what is required, and against the baseline."""
-        [samples] = tally(self.records)
+        [samples] = count_samples(self.records)
         ruling = self._file.llmc.gate.rule(samples)
         if ruling.kind == "known":
             pytest.xfail(ruling.words)  # returns under --runxfail
         if ruling.kind == "worse":
-            raise GotWorse(ruling.words)
+            raise BelowBaselineError(ruling.words)
         if ruling.kind != "passed":
-            raise SamplesFailed(ruling.words)
+            raise SamplesFailedError(ruling.words)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """The verdicts for a failing item; for all else what pytest would say."""
-        if isinstance(excinfo.value, (SamplesFailed, pytest.xfail.Exception)):
+        if isinstance(excinfo.value, (SamplesFailedError, pytest.xfail.Exception)):
             return "\n".join(self._failure(excinfo.value))
         return super().repr_failure(excinfo, style)
 
@@ -210,7 +210,7 @@ class CaseItem(pytest.Item):
         if len(self._verdicts) > 1:
             counts = Counter(verdict.kind for verdict in self._verdicts)
             yield f"{reason} ({', '.join(f'{count} {kind}' for kind, count in counts.most_common())})"
-        elif isinstance(reason, GotWorse):
+        elif isinstance(reason, BelowBaselineError):
             yield str(reason)
         for index, verdict in failed[:_SHOWN]:
             if len(self._verdicts) > 1:

@@ -41,7 +41,7 @@ class SandboxError(LLMCompilerError):
     """The base of all that can go wrong in the child."""
 
 
-class Died(SandboxError):
+class ChildDiedError(SandboxError):
     """The child ended without a result: a signal, an exit, or memory used up."""
 
     def __init__(self, reason: str, *, signal: int | None = None, status: int | None = None, stderr: str = "") -> None:
@@ -56,7 +56,7 @@ class Died(SandboxError):
         """What the child wrote to stdout and stderr, the first `OUTPUT_BYTES` of it."""
 
 
-class TimedOut(SandboxError):
+class ChildTimeoutError(SandboxError):
     """The child was killed at its time limit."""
 
     def __init__(self, seconds: float) -> None:
@@ -64,18 +64,18 @@ class TimedOut(SandboxError):
         self.seconds = seconds
 
 
-class Fault(SandboxError):
+class ChildFaultError(SandboxError):
     """The function raised an exception in the child: a fault of the harness, not of what it worked on.
 
     The message holds the exception, and below it the child's traceback.
     """
 
 
-class RefusalError(LLMCompilerError):
+class KeystoneRefusalError(LLMCompilerError):
     """Keystone can't or shall not assemble this; the message says why."""
 
 
-class RefusedError(LLMCompilerError):
+class LoweringError(LLMCompilerError):
     """IR that LLVM does not make code of. `str()` is the first line of LLVM's message."""
 
     def __init__(self, message: str, line: int = 0, column: int = 0) -> None:
@@ -91,7 +91,7 @@ class CaseError(LLMCompilerError):
     """A case that can't be used; the message names the file and line and says what to do."""
 
 
-class NoSource(CaseError):
+class NoCSourceError(CaseError):
     """A prompt that shows C can't be made of a case that is IR."""
 
 
@@ -111,7 +111,7 @@ class OptimiserError(LLMCompilerError):
     """LLVM did not get through the passes; the message says how it ended."""
 
 
-class PromptTooLong(LLMCompilerError):
+class PromptTooLongError(LLMCompilerError):
     """The prompt leaves no room for an answer in the model's context."""
 
     def __init__(self, prompt_tokens: int, context: int) -> None:
@@ -131,19 +131,19 @@ class TemplateError(LLMCompilerError, ValueError):
     """A template that can't be found or read; the message names the file and the line."""
 
 
-class NoCode(LLMCompilerError):
+class NoCodeError(LLMCompilerError):
     """The answer holds no code: the verdict `no-answer`."""
 
 
-class Truncated(LLMCompilerError):
+class TruncatedError(LLMCompilerError):
     """The token limit came before the end of the function: the verdict `truncated`."""
 
 
-class Unanswered(ModelError):
+class UnansweredError(ModelError):
     """This request gets no answer; another may."""
 
 
-class Rejected(Unanswered):
+class RequestRejectedError(UnansweredError):
     """The server finds fault with the request itself."""
 
     def __init__(self, message: str, text: str, room: int | None) -> None:
@@ -154,7 +154,7 @@ class Rejected(Unanswered):
         """Tokens that the prompt leaves for an answer; None where the server does not say."""
 
 
-class DoesNotFit(LLMCompilerError):
+class LayoutError(LLMCompilerError):
     """The input has more or larger objects than there are slots."""
 
 
@@ -178,13 +178,13 @@ class SettingError(LLMCompilerError):
     """A setting that leads nowhere; the message names the flag."""
 
 
-class FolderError(LLMCompilerError):
+class ReproFolderError(LLMCompilerError):
     """A folder can't be written; the message says which and why."""
 
 
-class LinkingError(LLMCompilerError):
+class NativeLinkError(LLMCompilerError):
     """A program that can't be made; the message says why."""
 
 
-class NoSourceError(LLMCompilerError):
+class ReproSourceError(LLMCompilerError):
     """A scene that can't be written as C; the message says why."""

@@ -16,7 +16,8 @@ from pytest_llmcompiler.model import is_owned, template_of
 from pytest_llmcompiler.model.answer import TASKS, Task, label_of
 from pytest_llmcompiler.program.case import split_passes
 from pytest_llmcompiler.report.export import TABLES
-from pytest_llmcompiler.targets import DEFAULT, names
+from pytest_llmcompiler.targets import names
+from pytest_llmcompiler.targets.target import DEFAULT
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ COMPARE = "compare two records and end: pass@1 over the same items, its differen
 
 
 @dataclass(frozen=True)
-class Settings:
+class SessionSettings:
     """All settings of a session."""
 
     model: str | None
@@ -246,13 +247,13 @@ def add_options(parser: pytest.Parser) -> None:
     parser.addini("llmc_cases", "folders whose .c and .ll files are cases", type="paths", default=[])
 
 
-def read_settings(config: pytest.Config) -> Settings:
+def read_settings(config: pytest.Config) -> SessionSettings:
     """The settings of a session. Raises pytest.UsageError naming the flag that can't be read."""
     inherited = {"seed": _hypothesis_seed(config), "examples": _hypothesis_examples()}
     values = {option.name: _read(config, option, inherited.get(option.name)) for option in OPTIONS}
     _check_together(values)
     values["prompt"] = values["prompt"] or (template_of(values["model"]),)
-    return Settings(
+    return SessionSettings(
         **values,
         cases=tuple(path.resolve() for path in config.getini("llmc_cases")),
         cache_folder=_cache_folder(config) if values["model"] and is_owned(values["model"]) else None,

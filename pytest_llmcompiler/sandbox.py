@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pytest_llmcompiler.errors import Died, Fault, TimedOut
+from pytest_llmcompiler.errors import ChildDiedError, ChildFaultError, ChildTimeoutError
 
 RESULT_BYTES = 256 << 20
 """A child whose encoded result is longer than this is killed."""
@@ -56,7 +56,7 @@ def call(function: Callable[..., Any], *args: Any, seconds: float, megabytes: in
             if descriptor >= 0:
                 os.close(descriptor)
     if status is None:
-        raise TimedOut(seconds)
+        raise ChildTimeoutError(seconds)
     return _result(data, status, printed)
 
 
@@ -170,21 +170,21 @@ def _kill(pid: int) -> int:
 
 def _result(data: bytes, status: int, printed: str) -> Any:
     if len(data) > RESULT_BYTES:
-        raise Died(f"its result is longer than {RESULT_BYTES >> 20} MiB", stderr=printed)
+        raise ChildDiedError(f"its result is longer than {RESULT_BYTES >> 20} MiB", stderr=printed)
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        raise Died(f"ended by {signal.Signals(number).name}", signal=number, stderr=printed)
+        raise ChildDiedError(f"ended by {signal.Signals(number).name}", signal=number, stderr=printed)
     if status != 0:
         code = os.WEXITSTATUS(status)
-        raise Died(f"exited with status {code}", status=code, stderr=printed)
+        raise ChildDiedError(f"exited with status {code}", status=code, stderr=printed)
     try:
         message = json.loads(data, object_hook=_decode_bytes)
     except ValueError:
         message = None
     if not isinstance(message, dict):
-        raise Died("left no readable result", status=0, stderr=printed)
+        raise ChildDiedError("left no readable result", status=0, stderr=printed)
     if "error" in message:
-        raise Fault(str(message["error"]))
+        raise ChildFaultError(str(message["error"]))
     if "value" not in message:
-        raise Died("ran out of memory", status=0, stderr=printed)
+        raise ChildDiedError("ran out of memory", status=0, stderr=printed)
     return message["value"]

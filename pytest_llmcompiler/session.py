@@ -20,55 +20,57 @@ from pytest_llmcompiler.errors import (
     ExportError,
     JudgeError,
     ModelError,
+    NoCodeError,
     ResumeError,
     SettingError,
     TemplateError,
+    TruncatedError,
 )
 from pytest_llmcompiler.judge.api import judge_answer
 from pytest_llmcompiler.judge.verdict import KINDS, Verdict
 from pytest_llmcompiler.model import check_spec, is_owned, open_model, start_owner
 from pytest_llmcompiler.model.answer import (
     Answer,
-    Key,
     Model,
     ModelSettings,
     Prompt,
+    QuestionKey,
     Sampling,
     Task,
     has_passes,
     label_of,
 )
-from pytest_llmcompiler.model.extract.assembly import NoCode, Truncated, assembly_in
+from pytest_llmcompiler.model.extract.assembly import assembly_in
 from pytest_llmcompiler.model.prompt import Template
 from pytest_llmcompiler.model.reference import right_answer
 from pytest_llmcompiler.model.replay import ReplayModel, answer_of
-from pytest_llmcompiler.options import Settings
+from pytest_llmcompiler.options import SessionSettings
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Syntax, Toolchain
 from pytest_llmcompiler.report.comparison import prompt_lines
 from pytest_llmcompiler.report.export import check_export, export
-from pytest_llmcompiler.report.item_report import Sheet, make_sheet
-from pytest_llmcompiler.report.pass_criteria import Gate
-from pytest_llmcompiler.report.passk import tally
+from pytest_llmcompiler.report.item_report import ItemReport, make_sheet
+from pytest_llmcompiler.report.pass_criteria import PassCriteria
+from pytest_llmcompiler.report.passk import count_samples
 from pytest_llmcompiler.report.records import Recorder, record
-from pytest_llmcompiler.report.rejudged import rejudged_lines
+from pytest_llmcompiler.report.rejudged import changed_verdict_lines
 from pytest_llmcompiler.report.resume import Resumption
 from pytest_llmcompiler.targets import named
 
 if TYPE_CHECKING:
     from pytest_llmcompiler.judge.listing import Listing
     from pytest_llmcompiler.judge.service import Judge
-    from pytest_llmcompiler.model.queue.client import Address, OwnedModel, Owner
+    from pytest_llmcompiler.model.queue.client import OwnedModel, OwnerAddress, OwnerProcess
     from pytest_llmcompiler.program.reference import Reference
-    from pytest_llmcompiler.report.page import Page
-    from pytest_llmcompiler.repro.folder import Kit
+    from pytest_llmcompiler.report.page import ReportPage
+    from pytest_llmcompiler.repro.folder import ReproWriter
 
 _RECORDED = ("syntax", "seed", "examples", "assembler", "target", "clang")
 _WARM = 0.8
 """The temperature for several samples, which would all be the same at 0."""
 
 
-class Ask(NamedTuple):
+class SessionQuestion(NamedTuple):
     """What a question is made of."""
 
     path: Path
@@ -81,7 +83,7 @@ class Ask(NamedTuple):
 class Session:
     """Everything is opened when it is first needed, and closed by `close`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: SessionSettings) -> None:
         self.settings = settings
         self.records: list[dict[str, Any]] = []
         """The records of all samples of the session, those of xdist's workers included."""
@@ -95,10 +97,10 @@ class Session:
         """The records of the item that is being judged here."""
         self.is_worker = False
         """Whether this is one of xdist's workers."""
-        self.address: Address | None = None
+        self.address: OwnerAddress | None = None
         """Of the model's owner, where another process has started it."""
         self._references: dict[Path, Reference] = {}
-        self._prompts: dict[Ask, Prompt] = {}
+        self._prompts: dict[SessionQuestion, Prompt] = {}
         self._lock = threading.Lock()
         """Prompts are made here and, ahead of their time, in the planner's thread."""
 
@@ -106,9 +108,9 @@ class Session:
         """This is a worker of xdist's: ask the owner at an address, if there is one, and open no model here."""
         self.is_worker = True
         if address:
-            from pytest_llmcompiler.model.queue.client import Address
+            from pytest_llmcompiler.model.queue.client import OwnerAddress
 
-            self.address = Address(*address)
+            self.address = OwnerAddress(*address)
 
     def check(self) -> None:
         """Raise SettingError for a setting that names what is not there. Opens no model and runs no compiler."""
@@ -143,7 +145,7 @@ class Session:
         return model
 
     @functools.cached_property
-    def owner(self) -> Owner:
+    def owner(self) -> OwnerProcess:
         """The process that owns the model for all of xdist's workers. Raises ModelError where it can't be started."""
         assert self.settings.model is not None
         return start_owner(self.settings.model, self._model_settings)
@@ -198,7 +200,7 @@ class Session:
     @functools.cached_property
     def judge(self) -> Judge:
         """The client of the judge's process."""
-        from pytest_llmcompiler.judge.harness import Settings as JudgeSettings
+        from pytest_llmcompiler.judge.harness import JudgeSettings
         from pytest_llmcompiler.judge.service import Judge
 
         settings = self.settings
@@ -220,10 +222,10 @@ class Session:
             raise SettingError(f"--llmc-record: can't write {path}: {error.strerror}") from error
 
     @functools.cached_property
-    def gate(self) -> Gate:
+    def gate(self) -> PassCriteria:
         """What decides whether items, and the session, fail. Raises BaselineError."""
         settings = self.settings
-        gate = Gate(settings.require, settings.samples, settings.fail_under)
+        gate = PassCriteria(settings.require, settings.samples, settings.fail_under)
         if settings.baseline:
             gate.load(settings.baseline, update=settings.update_baseline)
         return gate
@@ -252,22 +254,22 @@ class Session:
         return found
 
     @functools.cached_property
-    def page(self) -> Page | None:
+    def page(self) -> ReportPage | None:
         """The report that is written in the end; None where none is wanted."""
-        from pytest_llmcompiler.report.page import Page
+        from pytest_llmcompiler.report.page import ReportPage
 
         path = self.settings.report
         try:
-            return Page(path) if path else None
+            return ReportPage(path) if path else None
         except OSError as error:
             raise SettingError(f"--llmc-report: can't write {path}: {error.strerror}") from error
 
     @functools.cached_property
-    def kit(self) -> Kit | None:
+    def kit(self) -> ReproWriter | None:
         """What writes the folders of failing samples, where they are wanted."""
-        from pytest_llmcompiler.repro.folder import Kit
+        from pytest_llmcompiler.repro.folder import ReproWriter
 
-        return Kit(self.settings.artifacts) if self.settings.artifacts else None
+        return ReproWriter(self.settings.artifacts) if self.settings.artifacts else None
 
     def reference(self, path: Path) -> Reference:
         """The compiled case at `path`. Raises CaseError."""
@@ -284,20 +286,20 @@ class Session:
         """The cases folder that holds a file, as the file's own path spells it; None outside of all of them."""
         return next((folder for folder in path.parents if folder.resolve() in self.settings.cases), None)
 
-    def key(self, ask: Ask) -> Key:
+    def key(self, ask: SessionQuestion) -> QuestionKey:
         """What identifies a question in records."""
         label = label_of(ask.template) if len(self.settings.prompt) > 1 else ""
         task = self.toolchain.target.labelled(ask.task)
-        return Key(self.reference(ask.path).case.name, ask.function, task, ask.passes, label)
+        return QuestionKey(self.reference(ask.path).case.name, ask.function, task, ask.passes, label)
 
-    def prompt(self, ask: Ask) -> Prompt:
+    def prompt(self, ask: SessionQuestion) -> Prompt:
         """The question for one function. Raises CaseError or ClangError where the case is at fault, and NoSource."""
         with self._lock:
             if ask not in self._prompts:
                 self._prompts[ask] = self._prompt(ask)
             return self._prompts[ask]
 
-    def _prompt(self, ask: Ask) -> Prompt:
+    def _prompt(self, ask: SessionQuestion) -> Prompt:
         _, function, task, passes, name = ask
         reference, template, key = self.reference(ask.path), self.templates[task, name], self.key(ask)
         count, size = reference.sizes(function)
@@ -324,7 +326,7 @@ class Session:
             names=short.names if short else {},
         )
 
-    def plan(self, wanted: Sequence[tuple[int, Ask]]) -> None:
+    def plan(self, wanted: Sequence[tuple[int, SessionQuestion]]) -> None:
         """Tell the model what will be asked, each with its turn, so that it needn't wait to be asked."""
         from pytest_llmcompiler.model.queue.client import OwnedModel
 
@@ -337,7 +339,7 @@ class Session:
         if isinstance(model, OwnedModel):
             threading.Thread(target=self._plan, args=(model, wanted), daemon=True).start()
 
-    def _plan(self, model: OwnedModel, wanted: Sequence[tuple[int, Ask]]) -> None:
+    def _plan(self, model: OwnedModel, wanted: Sequence[tuple[int, SessionQuestion]]) -> None:
         for turn, ask in wanted:
             try:
                 facts = model.describe(warn=False)  # a warning may be an error, and that is no matter of this thread's
@@ -421,11 +423,11 @@ class Session:
             return True
         if self.page:
             self._write_page(self.page)
-        self.closing = rejudged_lines(self.records)
+        self.closing = changed_verdict_lines(self.records)
         names = sorted({str(one["model"].get("name")) for one in self.records})
-        tallies = tally(self.records)
+        tallies = count_samples(self.records)
         self.closing += prompt_lines(tallies, self.settings.prompt)
-        outcome = self.gate.close(tally(self._complete), tallies, ", ".join(names), command)
+        outcome = self.gate.close(count_samples(self._complete), tallies, ", ".join(names), command)
         self.closing += outcome.lines
         try:
             if self.settings.export:
@@ -443,13 +445,13 @@ class Session:
 
     def sheet(
         self, reference: Reference, prompt: Prompt, answers: Sequence[Answer], records: Sequence[dict[str, Any]]
-    ) -> Sheet:
+    ) -> ItemReport:
         """What the report shows of a question: its answers that are judged, each with its record."""
 
         def blocks(text: Callable[[], str]) -> Listing | None:
             try:
                 return self.judge.listing(reference.case, prompt.function, text())
-            except (NoCode, Truncated, CaseError, JudgeError):  # there is a verdict all the same
+            except (NoCodeError, TruncatedError, CaseError, JudgeError):  # there is a verdict all the same
                 return None
 
         own = _reference_text(reference, prompt, self.settings.syntax)
@@ -459,7 +461,7 @@ class Session:
             lambda index: blocks(lambda: assembly_in(answers[index], prompt, records[index]["detail"])),
         )
 
-    def _write_page(self, page: Page) -> None:
+    def _write_page(self, page: ReportPage) -> None:
         """Write the report, or warn that it can't be written."""
         settings = self.settings
         facts: dict[str, Any] = {}

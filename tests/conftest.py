@@ -10,12 +10,13 @@ import pytest
 from faces import ZIG_CACHE, CaseOf, Compile, Judged
 from sessions import CASE, put
 
-from pytest_llmcompiler.judge.harness import Settings
+from pytest_llmcompiler.judge.harness import JudgeSettings
 from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.program.case import Case, read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.targets import DEFAULT, named
+from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.targets.target import DEFAULT
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -63,7 +64,7 @@ def compiled(case_of: CaseOf) -> Compile:
 
 @pytest.fixture(scope="session")
 def judge() -> Iterator[Judge]:
-    judge = Judge(Settings(examples=40))
+    judge = Judge(JudgeSettings(examples=40))
     yield judge
     judge.close()
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pytest_llmcompiler.assembler.assemble import assemble
 from pytest_llmcompiler.emulator.machine import Machine
-from pytest_llmcompiler.emulator.observation import Run
+from pytest_llmcompiler.emulator.observation import Observation
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets import named
 from pytest_llmcompiler.values.input import Callback, Input, Object, Value
-from pytest_llmcompiler.values.layout import Placed, place
+from pytest_llmcompiler.values.layout import Layout, lay_out
 
 BASE = 0x10000000
 
@@ -32,22 +32,22 @@ class FunctionRunner:
             **options,  # type: ignore[arg-type]
         )
 
-    def placed(self, *args: int | Object | Callback) -> Placed:
+    def placed(self, *args: int | Object | Callback) -> Layout:
         values = []
         for param, arg in zip(self.signature.params, args, strict=True):
             if isinstance(arg, int):
                 values.append(Value(param.type, (arg % (1 << 8 * param.type.size)).to_bytes(param.type.size, "little")))
             else:
                 values.append(Value(param.type, bytes(8), ((0, arg),)))
-        return place(Input(tuple(values)), [param.name for param in self.signature.params])
+        return lay_out(Input(tuple(values)), [param.name for param in self.signature.params])
 
-    def __call__(self, *args: int | Object | Callback, limit: int = 100_000) -> Run:
+    def __call__(self, *args: int | Object | Callback, limit: int = 100_000) -> Observation:
         placed = self.placed(*args)
         types = [param.type for param in self.signature.params]
         return self.machine.run(placed, named().convention.call(types, placed.images), limit)
 
 
-def value(run: Run) -> int:
+def value(run: Observation) -> int:
     assert run.outcome == "return", run.fault
     assert run.abi == ()
     return int.from_bytes(run.result, "little", signed=True)

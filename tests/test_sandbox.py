@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pytest_llmcompiler import sandbox
-from pytest_llmcompiler.errors import Died, Fault, TimedOut
+from pytest_llmcompiler.errors import ChildDiedError, ChildFaultError, ChildTimeoutError
 
 
 def call(function: Any, *args: Any, seconds: float = 10, megabytes: int = 256) -> Any:
@@ -63,18 +63,18 @@ def test_an_exception_is_a_fault_with_the_traceback() -> None:
     def fail() -> None:
         raise KeyError("the key")
 
-    with pytest.raises(Fault, match=r"(?s)KeyError: 'the key'\n.*Traceback.*in fail"):
+    with pytest.raises(ChildFaultError, match=r"(?s)KeyError: 'the key'\n.*Traceback.*in fail"):
         call(fail)
 
 
 def test_a_result_that_is_not_json_is_a_fault() -> None:
-    with pytest.raises(Fault, match="returned a object"):
+    with pytest.raises(ChildFaultError, match="returned a object"):
         call(object)
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGABRT])
 def test_a_signal(number: signal.Signals) -> None:
-    with pytest.raises(Died, match=f"ended by {number.name}") as death:
+    with pytest.raises(ChildDiedError, match=f"ended by {number.name}") as death:
         call(lambda: os.kill(os.getpid(), number))
     assert (death.value.signal, death.value.status) == (number, None)
 
@@ -85,7 +85,7 @@ def test_an_exit_with_output() -> None:
         os.write(1, b"last words")
         os._exit(3)
 
-    with pytest.raises(Died, match=r"(?s)exited with status 3; it printed: first.*last words") as death:
+    with pytest.raises(ChildDiedError, match=r"(?s)exited with status 3; it printed: first.*last words") as death:
         call(leave)
     assert (death.value.signal, death.value.status) == (None, 3)
     assert death.value.stderr == "first\nlast words"
@@ -97,7 +97,7 @@ def test_output_does_not_reach_the_terminal(capfd: pytest.CaptureFixture[str]) -
 
 
 def test_exit_without_result() -> None:
-    with pytest.raises(Died, match="left no readable result"):
+    with pytest.raises(ChildDiedError, match="left no readable result"):
         call(lambda: os._exit(0))
 
 
@@ -110,7 +110,7 @@ def test_a_result_that_is_no_message() -> None:
                 os.write(descriptor, b"\xff{garbage")
         os._exit(0)
 
-    with pytest.raises(Died, match="left no readable result"):
+    with pytest.raises(ChildDiedError, match="left no readable result"):
         call(scribble)
 
 
@@ -120,14 +120,14 @@ def test_a_child_that_closes_everything_and_stays() -> None:
         time.sleep(60)
 
     start = time.monotonic()
-    with pytest.raises(TimedOut):
+    with pytest.raises(ChildTimeoutError):
         call(hide, seconds=0.3)
     assert time.monotonic() - start < 5
 
 
 def test_an_endless_loop() -> None:
     start = time.monotonic()
-    with pytest.raises(TimedOut, match=r"not finished after 0\.2 s"):
+    with pytest.raises(ChildTimeoutError, match=r"not finished after 0\.2 s"):
         call(spin, seconds=0.2)
     assert 0.2 <= time.monotonic() - start < 5
 
@@ -138,19 +138,19 @@ def test_a_child_that_ignores_signals() -> None:
             signal.signal(number, signal.SIG_IGN)
         spin()
 
-    with pytest.raises(TimedOut):
+    with pytest.raises(ChildTimeoutError):
         call(stubborn, seconds=0.2)
 
 
 def test_memory_is_limited() -> None:
-    with pytest.raises(Died, match="ran out of memory"):
+    with pytest.raises(ChildDiedError, match="ran out of memory"):
         call(lambda: len(bytearray(200 << 20)), megabytes=100)
     assert call(lambda: len(bytearray(50 << 20)), megabytes=100) == 50 << 20
 
 
 def test_an_overlong_result_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "RESULT_BYTES", 1 << 20)
-    with pytest.raises(Died, match="longer than 1 MiB"):
+    with pytest.raises(ChildDiedError, match="longer than 1 MiB"):
         call(lambda: "x" * (3 << 20))
 
 
@@ -162,7 +162,7 @@ def test_files_stay_small(tmp_path: Path) -> None:
             while True:
                 file.write(bytes(1 << 16))
 
-    with pytest.raises(Fault, match="File too large"):
+    with pytest.raises(ChildFaultError, match="File too large"):
         call(fill)
     assert target.stat().st_size <= sandbox.OUTPUT_BYTES
 
@@ -176,7 +176,7 @@ def test_endless_output_is_cut() -> None:
                 break
         os._exit(1)
 
-    with pytest.raises(Died) as death:
+    with pytest.raises(ChildDiedError) as death:
         call(shout)
     assert death.value.stderr == "x" * sandbox.OUTPUT_BYTES
 

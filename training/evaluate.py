@@ -22,16 +22,17 @@ from typing import Any
 import programs
 from generate import HELD_OUT, HELD_OUT_LONGER, write_file
 
-from pytest_llmcompiler.judge.harness import Bench, Settings
+from pytest_llmcompiler.errors import NoCodeError, TruncatedError
+from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.model import open_model
-from pytest_llmcompiler.model.answer import Answer, Key, Model, ModelSettings, Prompt, Sampling
-from pytest_llmcompiler.model.extract.assembly import NoCode, Truncated, extract
+from pytest_llmcompiler.model.answer import Answer, Model, ModelSettings, Prompt, QuestionKey, Sampling
+from pytest_llmcompiler.model.extract.assembly import extract
 from pytest_llmcompiler.model.prompt import Template
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.program.short import renamed
-from pytest_llmcompiler.report.passk import BEFORE_CODE, Tally, estimate
+from pytest_llmcompiler.report.passk import BEFORE_CODE, SampleCounts, estimate
 
 _TOGETHER = 20
 """Functions in one case: a case is compiled and linked as a whole."""
@@ -81,7 +82,7 @@ class Evaluation:
         self._template = Template.load("tiny")
         self._greedy: Model = open_model(str(model), ModelSettings())
         self._warm: Model = open_model(str(model), ModelSettings(Sampling(_WARM)))
-        self._settings = Settings(examples=examples)
+        self._settings = JudgeSettings(examples=examples)
         lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
         self.records: dict[str, dict[str, Any]] = {record["function"]: record for record in map(json.loads, lines)}
 
@@ -98,7 +99,7 @@ class Evaluation:
         prompt = Prompt(*facts, reference=lambda: "", names=short.names)
         [greedy] = self._greedy.answers(prompt, 1)
         warm = list(self._warm.answers(prompt, self._samples))
-        bench = Bench(reference, function, self._settings)
+        bench = Harness(reference, function, self._settings)
         verdict = functools.cache(lambda text, stop: _verdict(bench, function, Answer(text, stop=stop)))
         expected = pair["answer"]
         record = {
@@ -134,12 +135,12 @@ def evaluate(options: argparse.Namespace, results: Path, some: Sequence[tuple[Pa
     return done
 
 
-def _verdict(bench: Bench, function: str, answer: Answer) -> str:
+def _verdict(bench: Harness, function: str, answer: Answer) -> str:
     try:
         return bench.judge(extract(answer, function).text, explain=False).kind
-    except NoCode:
+    except NoCodeError:
         return "no-answer"
-    except Truncated:
+    except TruncatedError:
         return "truncated"
 
 
@@ -173,7 +174,9 @@ def _row(name: str, records: Sequence[dict[str, Any]]) -> str:
 def _share(passed: Sequence[Sequence[bool]], k: int) -> str:
     """pass@k of some functions' samples."""
     verdicts = [tuple("pass" if one else "mismatch" for one in samples) for samples in passed]
-    made = estimate([Tally(Key("", str(n), "asm", "O0"), some, None, None, 0) for n, some in enumerate(verdicts)], k)
+    made = estimate(
+        [SampleCounts(QuestionKey("", str(n), "asm", "O0"), some, None, None, 0) for n, some in enumerate(verdicts)], k
+    )
     return f"{100 * made.value:.1f} ({100 * made.low:.0f}-{100 * made.high:.0f})" if made else "-"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_llmcompiler.judge.harness import Bench
+from pytest_llmcompiler.judge.harness import Harness
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.values.input import Input
 
@@ -15,7 +15,7 @@ RULE = (
 _UNSEEN = ("global ", "stdout", "stderr", "call ", "memory ", "live heap ")
 
 
-def assert_inputs(bench: Bench) -> list[Input]:
+def assert_inputs(bench: Harness) -> list[Input]:
     """The inputs that a person's asserts would use."""
     corpus = list(bench.corpus.entries)
     chosen = [made for made in bench.from_main if made in bench.corpus.entries][:COUNT]

@@ -20,7 +20,7 @@ import gcc_answers
 from pytest_llmcompiler.errors import ClangError
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.targets import Target
+from pytest_llmcompiler.targets.target import Target
 
 BUNDLED = "bundled clang"
 CLANG_LEVELS = ("O0", "O1", "O2", "O3", "Os")

@@ -18,7 +18,7 @@ from typing import Any
 
 import z3
 
-from pytest_llmcompiler.targets.code import Assembled
+from pytest_llmcompiler.targets.code import AssembledCode
 from quality.faults import Changes
 from quality.flow import END, Flow, Key, Op
 from quality.listing import read
@@ -71,7 +71,7 @@ class Text:
     """One side: what was assembled, and from what."""
 
     text: str
-    made: Assembled
+    made: AssembledCode
 
 
 def equivalent(correct: Text, changed: Text, function: str, changes: Changes, entry: Entry) -> str:
@@ -88,7 +88,7 @@ def equivalent(correct: Text, changed: Text, function: str, changes: Changes, en
         return ""
 
 
-def _constants(made: Assembled, entry: Entry) -> Callable[[int], z3.BitVecRef | None]:
+def _constants(made: AssembledCode, entry: Entry) -> Callable[[int], z3.BitVecRef | None]:
     """Read-only memory. The text's own is the same on both sides, but for the addresses of code in jump tables."""
 
     def constant(address: int) -> z3.BitVecRef | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_llmcompiler.targets.code import Assembled
+from pytest_llmcompiler.targets.code import AssembledCode
 from quality.faults import Changes
 from quality.listing import Instruction, Listing
 from quality.semantics import Unsupported, decoder
@@ -30,7 +30,7 @@ class Op:
 class Flow:
     """The instructions of one side in the order of the text, and where each leads."""
 
-    def __init__(self, listing: Listing, made: Assembled, changes: Changes, *, after: bool) -> None:
+    def __init__(self, listing: Listing, made: AssembledCode, changes: Changes, *, after: bool) -> None:
         self.ops: list[Op] = []
         lines: list[int] = []
         addresses = {line - 1: address for address, line in reversed(made.lines.items())}
@@ -114,7 +114,7 @@ def _key(line: int, changes: Changes, after: bool) -> Key:
     return ("line", line - shift)
 
 
-def _decoded(made: Assembled, addresses: dict[int, int], one: Instruction) -> Any:
+def _decoded(made: AssembledCode, addresses: dict[int, int], one: Instruction) -> Any:
     address = addresses.get(one.line)
     for segment in made.segments:
         if address is not None and segment.address <= address < segment.address + len(segment.data):

@@ -9,13 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_llmcompiler.assembler.assemble import Assembled, AssemblyError, LinkError, UnsupportedError, assemble
-from pytest_llmcompiler.errors import CaseError
-from pytest_llmcompiler.judge.harness import Bench, Settings
+from pytest_llmcompiler.assembler.assemble import assemble
+from pytest_llmcompiler.errors import AssemblyError, CaseError, LinkError, UnsupportedError
+from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.targets import DEFAULT, named
+from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.targets.code import AssembledCode
+from pytest_llmcompiler.targets.target import DEFAULT
 from quality import compilers, faults_aarch64
 from quality.asserts import assert_inputs, seen_by_assert
 from quality.equivalence import Text, equivalent
@@ -131,7 +133,8 @@ class _Function:
     def __init__(self, found: Measured, reference: Reference, function: str, plan: Plan) -> None:
         self.found, self.reference, self.function, self.plan = found, reference, function, plan
         self.benches = {
-            count: Bench(reference, function, Settings(count, plan.seed, target=plan.target)) for count in plan.examples
+            count: Harness(reference, function, JudgeSettings(count, plan.seed, target=plan.target))
+            for count in plan.examples
         }
 
     def measure(self) -> None:
@@ -206,7 +209,7 @@ class _Timed:
         self.seconds[self.stage] = self.seconds.get(self.stage, 0.0) + time.perf_counter() - self.start
 
 
-def _judged(bench: Bench, text: str) -> Judged:
+def _judged(bench: Harness, text: str) -> Judged:
     start = time.perf_counter()
     verdict = bench.judge(text, explain=False)
     return Judged(verdict.kind, verdict.message, time.perf_counter() - start)
@@ -239,7 +242,7 @@ def proved(reference: Reference, function: str, level: str, fault: Fault) -> str
     return equivalent(*sides, function, fault.changes, entry_of(reference, function))
 
 
-def assembled(reference: Reference, function: str, text: str) -> Assembled:
+def assembled(reference: Reference, function: str, text: str) -> AssembledCode:
     """A text in the place of a function."""
     target = reference.target
     return assemble(text, function, target.base, reference.golden.addresses, "llvm", target=target)

@@ -6,7 +6,8 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from pytest_llmcompiler.targets import Target, named
+from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.targets.target import Target
 from quality import asserts, compilers
 from quality.measure import Judged, Measured, Plan, Sample, Seeded
 

@@ -12,30 +12,17 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from pytest_llmcompiler.assembler import keystone, llvm
-from pytest_llmcompiler.assembler.gas import Unit, read
+from pytest_llmcompiler.assembler.gas import ParsedAssembly, parse_assembly
 from pytest_llmcompiler.assembler.linker import PAGE, missing_function
 from pytest_llmcompiler.assembler.llvm import Linkage
-from pytest_llmcompiler.assembler.result import Limits
+from pytest_llmcompiler.assembler.result import AssemblerLimits
 from pytest_llmcompiler.assembler.tokens import LITERAL, SYMBOL
-from pytest_llmcompiler.errors import AssemblyError, LinkError, RefusalError, UnsupportedError
-from pytest_llmcompiler.targets import Target, named
-from pytest_llmcompiler.targets.code import Assembled, Engine, Segment
+from pytest_llmcompiler.errors import KeystoneRefusalError, LinkError
+from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.targets.code import AssembledCode, AssemblerName
+from pytest_llmcompiler.targets.target import Target
 
-__all__ = [
-    "Assembled",
-    "AssemblyError",
-    "Limits",
-    "LinkError",
-    "Linkage",
-    "Segment",
-    "UnsupportedError",
-    "assemble",
-    "called",
-    "linkable",
-    "undefined",
-]
-
-_LIMITS = Limits()
+_LIMITS = AssemblerLimits()
 
 
 def assemble(
@@ -43,11 +30,11 @@ def assemble(
     function: str,
     base: int,
     symbols: Mapping[str, int],
-    assembler: Engine = "keystone",
+    assembler: AssemblerName = "keystone",
     *,
-    limits: Limits = _LIMITS,
+    limits: AssemblerLimits = _LIMITS,
     target: Target | None = None,
-) -> Assembled:
+) -> AssembledCode:
     """Assemble a text that defines `function`, placed from the page-aligned address `base`; for x86-64 Linux unless a
     target is given.
 
@@ -58,24 +45,24 @@ def assemble(
     if base % PAGE:
         raise ValueError(f"base {base:#x} is not page-aligned")
     target = target or named()
-    unit = read(text, target.dialect)
+    unit = parse_assembly(text, target.dialect)
     shared = _shared(unit, function, symbols)
     fallback = None
     if assembler == "keystone" and target.keystone:
         try:
             return keystone.assemble(unit, function, shared, base, symbols, limits)
-        except RefusalError as refusal:
+        except KeystoneRefusalError as refusal:
             fallback = str(refusal)
     return replace(llvm.assemble(unit, function, shared, base, symbols, limits, target), fallback=fallback)
 
 
-def linkable(text: str, symbols: Collection[str], linkage: Linkage, *, limits: Limits = _LIMITS) -> bytes:
+def linkable(text: str, symbols: Collection[str], linkage: Linkage, *, limits: AssemblerLimits = _LIMITS) -> bytes:
     """The ELF object of a text for x86-64 Linux, to be linked with a program that has `symbols`. It defines nothing but
     the function for others, and carries line numbers.
 
     Raises AssemblyError, LinkError (the function is missing, or a local label) and UnsupportedError.
     """
-    unit = read(text, named().dialect)
+    unit = parse_assembly(text, named().dialect)
     defined = {*unit.labels, *(s.name for s in unit.statements if s.kind == "set")}
     if linkage.function not in defined:
         raise LinkError(missing_function(linkage.function, list(unit.labels)))
@@ -84,14 +71,14 @@ def linkable(text: str, symbols: Collection[str], linkage: Linkage, *, limits: L
 
 def undefined(text: str, names: Iterable[str]) -> LinkError:
     """The error of a text that needs names that nobody defines."""
-    return LinkError(llvm.missing_symbols(read(text, named().dialect), names), tuple(sorted(names)))
+    return LinkError(llvm.missing_symbols(parse_assembly(text, named().dialect), names), tuple(sorted(names)))
 
 
 def called(text: str) -> frozenset[str]:
     """The names that a text calls or jumps to, and uses in no other way."""
     names: set[str] = set()
     others: set[str] = set()
-    for statement in read(text, named().dialect).statements:
+    for statement in parse_assembly(text, named().dialect).statements:
         branch = statement.kind == "instruction" and statement.name.startswith(("call", "jmp"))
         target = _TARGET.fullmatch(statement.operands) if branch else None
         if target:
@@ -105,7 +92,7 @@ _TARGET = re.compile(rf'(?:({SYMBOL})|"([^"\\]+)")(?:@PLT)?', re.IGNORECASE)
 _WORD = re.compile(rf"{LITERAL}|{SYMBOL}")
 
 
-def _shared(unit: Unit, function: str, symbols: Collection[str]) -> frozenset[str]:
+def _shared(unit: ParsedAssembly, function: str, symbols: Collection[str]) -> frozenset[str]:
     """The names that a text defines, and that mean the program's all the same."""
     return frozenset(
         name

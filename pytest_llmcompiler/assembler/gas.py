@@ -26,7 +26,7 @@ ALIGNMENT = 4096
 """The largest alignment: the page, on which sections start."""
 
 
-class Section(NamedTuple):
+class GasSection(NamedTuple):
     """A section that is loaded."""
 
     name: str
@@ -45,7 +45,7 @@ class Statement(NamedTuple):
     offset: int
     """Where `text` starts, in characters from the start of the source."""
     section: int
-    """Index in `Unit.sections`."""
+    """Index in `ParsedAssembly.sections`."""
     syntax: Syntax
     name: str
     """The label, the assigned symbol, or the mnemonic (prefixes stripped) or directive in lower case."""
@@ -63,14 +63,14 @@ class Statement(NamedTuple):
 
 
 @dataclass
-class Unit:
+class ParsedAssembly:
     """A text, read."""
 
     source: str
     dialect: Dialect
     syntax: Syntax
     """The syntax in force at the start of the text."""
-    sections: list[Section] = field(default_factory=list)
+    sections: list[GasSection] = field(default_factory=list)
     statements: list[Statement] = field(default_factory=list)
     labels: dict[str, int] = field(default_factory=dict)
     """Name -> index of the statement that defines it; numeric labels aren't here."""
@@ -133,23 +133,23 @@ _PLAIN = re.compile(r"(\s*)([A-Za-z]\w*)(?:[ \t]+([\w$%(\[.*-][^=:\"'{]*))?\s*")
 """An instruction that can't be anything else."""
 
 
-def read(source: str, dialect: Dialect) -> Unit:
+def parse_assembly(source: str, dialect: Dialect) -> ParsedAssembly:
     """Read a text. Raises AssemblyError for what can't or must not be assembled."""
     if len(source) > TEXT_BYTES or len(source.encode("utf-8", "surrogatepass")) > TEXT_BYTES:
         raise AssemblyError(f"the text is longer than {TEXT_BYTES >> 10} KiB", 0, 0)
-    return _Reader(masm.to_gnu(source) if dialect.masm else source, dialect).read()
+    return _GasReader(masm.to_gnu(source) if dialect.masm else source, dialect).read()
 
 
-class _Reader:
+class _GasReader:
     def __init__(self, source: str, dialect: Dialect) -> None:
         self.dialect = dialect
         self.syntax = dialect.syntax("")
-        self.unit = Unit(source, dialect, self.syntax)
+        self.unit = ParsedAssembly(source, dialect, self.syntax)
         self.space = 0
-        self.indices: dict[Section, int] = {}
-        self.known: dict[str, Section | None] = {}
-        self.previous: tuple[str, Section | None] = (".text", None)
-        self.stack: list[tuple[tuple[str, Section | None], tuple[str, Section | None]]] = []
+        self.indices: dict[GasSection, int] = {}
+        self.known: dict[str, GasSection | None] = {}
+        self.previous: tuple[str, GasSection | None] = (".text", None)
+        self.stack: list[tuple[tuple[str, GasSection | None], tuple[str, GasSection | None]]] = []
         self.code = source
         self.prefix: int | None = None
         """Where the last statement starts, if it was a prefix alone."""
@@ -160,7 +160,7 @@ class _Reader:
     def error(self, message: str, offset: int) -> AssemblyError:
         return AssemblyError(message, *self.unit.position(offset))
 
-    def read(self) -> Unit:
+    def read(self) -> ParsedAssembly:
         source = self.unit.source
         bad = _CONTROL.search(source)
         if bad:
@@ -254,7 +254,7 @@ class _Reader:
         statement = Statement(kind, text, offset, self.index(section), self.syntax, name, operands, numbers)
         self.unit.statements.append(statement)
 
-    def index(self, section: Section) -> int:
+    def index(self, section: GasSection) -> int:
         if section not in self.indices:
             self.indices[section] = len(self.unit.sections)
             self.unit.sections.append(section)
@@ -364,21 +364,21 @@ class _Reader:
             why = _REFUSALS.get(name, "it is not among those that are known to be harmless")
             raise self.error(f"directive {name} is not supported: {why}", offset)
 
-    def enter(self, title: str, section: Section | None) -> None:
+    def enter(self, title: str, section: GasSection | None) -> None:
         self.previous, self.current = self.current, (title, section)
 
-    def named_section(self, title: str, flags: str, kind: str, offset: int) -> Section | None:
+    def named_section(self, title: str, flags: str, kind: str, offset: int) -> GasSection | None:
         if "T" in flags or re.match(r"\.t(data|bss|ls)\b", title):
             raise UnsupportedError(f"thread-local storage is not supported (section {title})")
         return self.section(title, flags, kind)
 
-    def section(self, title: str, flags: str, kind: str) -> Section | None:
+    def section(self, title: str, flags: str, kind: str) -> GasSection | None:
         """The section of that name: None where its content isn't loaded. Flags of the first mention hold."""
         if title not in self.known:
             flags = self.dialect.flags(title, flags) or _default_flags(title)
             loaded = "a" in flags and not _DROPPED_SECTIONS.match(title)
             nobits = "nobits" in kind or (not kind and re.match(r"\.bss(\.|$)", title) is not None)
-            self.known[title] = Section(title, "w" in flags, "x" in flags, nobits) if loaded else None
+            self.known[title] = GasSection(title, "w" in flags, "x" in flags, nobits) if loaded else None
         return self.known[title]
 
     def numbers(self, what: str, offset: int, operands: str, defaults: tuple[int, ...]) -> tuple[int, ...]:

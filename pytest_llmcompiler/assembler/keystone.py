@@ -15,8 +15,8 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from pytest_llmcompiler import sandbox
-from pytest_llmcompiler.assembler.gas import Statement, Unit
-from pytest_llmcompiler.assembler.linker import PAGE, Fixup, Image, Part, Place, link
+from pytest_llmcompiler.assembler.gas import ParsedAssembly, Statement
+from pytest_llmcompiler.assembler.linker import PAGE, Fixup, LinkedImage, LinkSection, SectionAddress, link
 from pytest_llmcompiler.assembler.operands import (
     Expression,
     expression,
@@ -26,10 +26,10 @@ from pytest_llmcompiler.assembler.operands import (
     operand,
     string,
 )
-from pytest_llmcompiler.assembler.result import Limits, open_no_files
+from pytest_llmcompiler.assembler.result import AssemblerLimits, open_no_files
 from pytest_llmcompiler.assembler.tokens import integer, split_operands
-from pytest_llmcompiler.errors import Died, LinkError, RefusalError, TimedOut
-from pytest_llmcompiler.targets.code import Assembled
+from pytest_llmcompiler.errors import ChildDiedError, ChildTimeoutError, KeystoneRefusalError, LinkError
+from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.targets.relocation import Relocation
 from pytest_llmcompiler.targets.x86_64_linux import (
     ABSOLUTE_64,
@@ -77,7 +77,7 @@ _NUMBERED = "\0"
 """Stands between the name of a numeric label and its statement's number. No text holds it."""
 
 
-class _Where(NamedTuple):
+class _SectionPosition(NamedTuple):
     """A place in the text's sections."""
 
     section: int
@@ -89,7 +89,7 @@ class _Where(NamedTuple):
 class _Field(NamedTuple):
     """A field that is to hold an address, once it is known where things are."""
 
-    where: _Where
+    where: _SectionPosition
     kind: Relocation
     symbol: str
     minus: str | None
@@ -130,11 +130,11 @@ class _Layout:
     numbers: dict[int, int]
     """Section -> number of its part."""
 
-    def place(self, where: _Where) -> Place:
+    def place(self, where: _SectionPosition) -> SectionAddress:
         section, mark, offset = where
         if mark >= 0:
             offset += self.offsets[mark] - self.starts[section]
-        return Place(self.numbers[section], offset)
+        return SectionAddress(self.numbers[section], offset)
 
     def between(self, start: int, end: int) -> bytearray:
         """The code from one mark to another."""
@@ -142,20 +142,25 @@ class _Layout:
 
 
 def assemble(
-    unit: Unit, function: str, shared: frozenset[str], base: int, symbols: Mapping[str, int], limits: Limits
-) -> Assembled:
+    unit: ParsedAssembly,
+    function: str,
+    shared: frozenset[str],
+    base: int,
+    symbols: Mapping[str, int],
+    limits: AssemblerLimits,
+) -> AssembledCode:
     """Assemble a text that defines `function`, placed from the address `base`.
 
     `symbols` is the program that the code is put into: name -> address; `shared` are the names that the text defines
     too, but that mean the program's. Raises RefusalError for whatever has to be left to LLVM.
     """
-    return _Attempt(unit, _Names(unit, shared)).assemble(function, base, symbols, limits)
+    return _KeystoneAttempt(unit, _LocalLabels(unit, shared)).assemble(function, base, symbols, limits)
 
 
-class _Names:
+class _LocalLabels:
     """What the names in a text stand for. Numeric labels go by their name and statement."""
 
-    def __init__(self, unit: Unit, shared: frozenset[str]) -> None:
+    def __init__(self, unit: ParsedAssembly, shared: frozenset[str]) -> None:
         self._unit = unit
         self._shared = shared
         self.aliases: dict[str, str] = {}
@@ -198,18 +203,18 @@ class _Names:
     def meaning(self, symbol: str, number: int, statement: Statement) -> str:
         """The unique name of the label that an alias, or `1f` and `1b`, stand for."""
         if is_reserved(symbol, statement.syntax):
-            raise RefusalError(f"{symbol} in {statement.text!r} is left to LLVM")
+            raise KeystoneRefusalError(f"{symbol} in {statement.text!r} is left to LLVM")
         if not symbol[0].isdigit():
             return self.aliases.get(symbol, symbol)
         places = self._numeric.get(symbol[:-1], [])
         index = bisect_left(places, number) - (symbol[-1] == "b")
         if statement.syntax == "intel" or not 0 <= index < len(places):
-            raise RefusalError(f"the numeric label {symbol} is left to LLVM")
+            raise KeystoneRefusalError(f"the numeric label {symbol} is left to LLVM")
         return f"{symbol[:-1]}{_NUMBERED}{places[index]}"
 
 
-class _Attempt:
-    def __init__(self, unit: Unit, names: _Names) -> None:
+class _KeystoneAttempt:
+    def __init__(self, unit: ParsedAssembly, names: _LocalLabels) -> None:
         self._unit = unit
         self._names = names
         self._stream: list[str] = []
@@ -222,13 +227,13 @@ class _Attempt:
         """Executable section -> marks around it."""
         self._data: dict[int, bytearray] = {}
         """Bytes of the other sections."""
-        self._places: dict[str, _Where] = {}
+        self._places: dict[str, _SectionPosition] = {}
         """Where the labels are."""
 
-    def assemble(self, function: str, base: int, symbols: Mapping[str, int], limits: Limits) -> Assembled:
+    def assemble(self, function: str, base: int, symbols: Mapping[str, int], limits: AssemblerLimits) -> AssembledCode:
         groups = self._groups()
         if function not in self._unit.labels and function not in self._names.aliases:
-            raise RefusalError(f"the text has no label '{function}'")
+            raise KeystoneRefusalError(f"the text has no label '{function}'")
         order = [section for section in self._unit.order() if section in groups]
         for section in order:
             if self._unit.sections[section].executable:
@@ -254,7 +259,7 @@ class _Attempt:
                 continue
             groups.setdefault(section, []).append((number, statement))
             if kind == "label" and self._unit.sections[section].executable:
-                self._places[self._names.label(number, statement)] = _Where(section, self._marks, 0)
+                self._places[self._names.label(number, statement)] = _SectionPosition(section, self._marks, 0)
                 self._marks += 1
         return groups
 
@@ -278,7 +283,7 @@ class _Attempt:
                 self._align(statement)
             else:
                 start = self._mark()
-                data = self._bytes(number, statement, _Where(section, start, 0))
+                data = self._bytes(number, statement, _SectionPosition(section, start, 0))
                 for begin in range(0, len(data), 64):
                     self._stream.append(_byte_directive(data[begin : begin + 64]))
                 self._items.append(_Item(statement, start))
@@ -287,7 +292,7 @@ class _Attempt:
     def _align(self, statement: Statement) -> None:
         amount, value, most = _alignment(statement)
         if value not in (-1, 0x90):
-            raise RefusalError(f"{statement.text!r} in code is left to LLVM")
+            raise KeystoneRefusalError(f"{statement.text!r} in code is left to LLVM")
         start = self._mark()
         self._stream.append(f".p2align {amount.bit_length() - 1}" + (f",,{most}" if most > 0 else ""))
         self._padding.append((start, self._mark()))
@@ -332,7 +337,7 @@ class _Attempt:
             elif prefix in _PREFIXES:
                 prefixes.append(prefix)
             else:
-                raise RefusalError(f"the prefix {prefix} is left to LLVM")
+                raise KeystoneRefusalError(f"the prefix {prefix} is left to LLVM")
         return prefixes
 
     def _branch(self, number: int, statement: Statement, start: int, text: str) -> None:
@@ -340,7 +345,7 @@ class _Attempt:
         target = self._names.expression(text, number, statement)
         symbol = target.symbol
         if symbol is None or symbol == "." or target.minus is not None or target.modifier not in (None, "PLT"):
-            raise RefusalError(f"the branch to {text!r} is left to LLVM")
+            raise KeystoneRefusalError(f"the branch to {text!r} is left to LLVM")
         if self._names.is_own(symbol) and symbol in self._places and not target.number:
             self._stream.append(f"{statement.name} L{self._places[symbol].mark}")
             self._items.append(_Item(statement, start, self._mark(), target=symbol))
@@ -348,7 +353,7 @@ class _Attempt:
         opcode = bytes(_OPCODES[statement.name])
         self._stream.append(_byte_directive(opcode + bytes(4)))
         self._items.append(_Item(statement, start))
-        where = _Where(statement.section, start, len(opcode))
+        where = _SectionPosition(statement.section, start, len(opcode))
         self._fields.append(_Field(where, RELATIVE_32, symbol, None, target.number - 4))
 
     def _magic(
@@ -356,14 +361,14 @@ class _Attempt:
     ) -> str:
         """A number in place of a symbol; the reference tells how it is replaced in the bytes."""
         if value.symbol is None or value.minus is not None or value.symbol == ".":
-            raise RefusalError("a difference of symbols in an instruction is left to LLVM")
+            raise KeystoneRefusalError("a difference of symbols in an instruction is left to LLVM")
         wide = statement.name in ("movabs", "movabsq")
         if value.modifier == "GOTPCREL" and relative:
             kind = GOT_32
         elif value.modifier is None or (value.modifier == "PLT" and relative):
             kind = RELATIVE_32 if relative else ABSOLUTE_64 if wide else SIGNED_32
         else:
-            raise RefusalError(f"@{value.modifier} is left to LLVM")
+            raise KeystoneRefusalError(f"@{value.modifier} is left to LLVM")
         magic = _MAGIC + len(references)
         if wide:
             magic |= magic << 32
@@ -375,7 +380,7 @@ class _Attempt:
         """A section of data: its bytes."""
         data = self._data[section] = bytearray()
         for number, statement in statements:
-            where = _Where(section, -1, len(data))
+            where = _SectionPosition(section, -1, len(data))
             if statement.kind == "label":
                 self._places[self._names.label(number, statement)] = where
             elif statement.kind == "align":
@@ -384,13 +389,13 @@ class _Attempt:
                 if most <= 0 or count <= most:
                     data += bytes((max(value, 0) & 255,)) * count
             elif statement.kind == "instruction":
-                raise RefusalError("an instruction outside of executable sections is left to LLVM")
+                raise KeystoneRefusalError("an instruction outside of executable sections is left to LLVM")
             else:
                 data += self._bytes(number, statement, where)
         if self._unit.sections[section].nobits and any(data):
-            raise RefusalError("values in a section of zeros are left to LLVM")
+            raise KeystoneRefusalError("values in a section of zeros are left to LLVM")
 
-    def _bytes(self, number: int, statement: Statement, where: _Where) -> bytes:
+    def _bytes(self, number: int, statement: Statement, where: _SectionPosition) -> bytes:
         """The bytes of a data directive. Fields that hold addresses are noted, and zero until then."""
         if statement.kind == "space":
             count, size, fill = statement.numbers
@@ -402,29 +407,29 @@ class _Attempt:
             return b"".join(string(element) + end for element in elements)
         width = DATA_WIDTHS.get(statement.name)
         if width is None:
-            raise RefusalError(f"{statement.name} is left to LLVM")
+            raise KeystoneRefusalError(f"{statement.name} is left to LLVM")
         data = bytearray()
         for element in elements:
             value = self._names.expression(element, number, statement)
             if value.is_number:
                 if not -(1 << 8 * width - 1) <= value.number < 1 << 8 * width:
-                    raise RefusalError(f"{element} does not fit {statement.name}: left to LLVM")
+                    raise KeystoneRefusalError(f"{element} does not fit {statement.name}: left to LLVM")
                 data += (value.number & ((1 << 8 * width) - 1)).to_bytes(width, "little")
                 continue
             dotted = value.symbol == "." or (value.minus == "." and len(elements) > 1)
             allowed = (None, "PLT") if value.minus and width == 4 else (None,)
             if value.symbol is None or dotted or value.modifier not in allowed:
-                raise RefusalError(f"the expression {element!r} is left to LLVM")
+                raise KeystoneRefusalError(f"the expression {element!r} is left to LLVM")
             here = where._replace(offset=where.offset + len(data))
             self._fields.append(_Field(here, PLAIN[width], value.symbol, value.minus, value.number))
             data += bytes(width)
         return bytes(data)
 
-    def _encode(self, base: int, limits: Limits) -> tuple[bytearray, list[int]]:
+    def _encode(self, base: int, limits: AssemblerLimits) -> tuple[bytearray, list[int]]:
         """What keystone makes of the stream, and the offset of each mark in it."""
         syntax = {statement.syntax for statement in self._unit.statements if statement.kind == "instruction"}
         if len(syntax) != 1:
-            raise RefusalError("code in two syntaxes" if syntax else "no instructions")
+            raise KeystoneRefusalError("code in two syntaxes" if syntax else "no instructions")
         table = ",".join(f"L{mark}-Lbase" for mark in range(self._marks))
         start = ".att_syntax prefix" if "att" in syntax else ".intel_syntax noprefix"
         text = "\n".join((start, "Lbase:", *self._stream, f".long {table}\n"))
@@ -433,17 +438,17 @@ class _Attempt:
             answer = sandbox.call(
                 machine_code, engine, text, base, seconds=limits.keystone_seconds, megabytes=limits.megabytes
             )
-        except (Died, TimedOut) as error:
-            raise RefusalError(f"keystone: {error}") from None
+        except (ChildDiedError, ChildTimeoutError) as error:
+            raise KeystoneRefusalError(f"keystone: {error}") from None
         if isinstance(answer, str):
-            raise RefusalError(f"keystone: {answer}")
+            raise KeystoneRefusalError(f"keystone: {answer}")
         code = bytearray(answer)
         size = len(code) - 4 * self._marks
         if size < 0:
-            raise RefusalError("keystone: output too short")
+            raise KeystoneRefusalError("keystone: output too short")
         offsets = [int.from_bytes(code[place : place + 4], "little") for place in range(size, len(code), 4)]
         if any(offset > size for offset in offsets):
-            raise RefusalError("keystone: labels outside of the code")
+            raise KeystoneRefusalError("keystone: labels outside of the code")
         return code[:size], offsets
 
     def _check_branches(self, layout: _Layout) -> None:
@@ -455,9 +460,11 @@ class _Attempt:
             width = 1 if len(data) == 2 else 4
             distance = int.from_bytes(data[-width:], "little", signed=True)
             if layout.offsets[item.end] + distance != layout.offsets[self._places[item.target].mark]:
-                raise RefusalError(f"keystone: a wrong distance in {item.statement.text!r}")
+                raise KeystoneRefusalError(f"keystone: a wrong distance in {item.statement.text!r}")
 
-    def _linked(self, labels: Mapping[str, Place], layout: _Layout, base: int, symbols: Mapping[str, int]) -> Image:
+    def _linked(
+        self, labels: Mapping[str, SectionAddress], layout: _Layout, base: int, symbols: Mapping[str, int]
+    ) -> LinkedImage:
         """Lay the sections out and fill in the addresses."""
         names = self._names
         own = {name: place for name, place in labels.items() if name in names.aliases or names.is_own(name)}
@@ -465,23 +472,23 @@ class _Attempt:
         fixups = [_fixup(field, layout.place(field.where), own) for field in fields]
         for fixup in fixups:
             if isinstance(fixup.target, str) and fixup.target not in own and fixup.target not in symbols:
-                raise RefusalError(f"undefined symbol {fixup.target}")
+                raise KeystoneRefusalError(f"undefined symbol {fixup.target}")
         parts = self._parts(layout)
         try:
             image = link(parts, own, fixups, base, symbols)
         except LinkError as error:
-            raise RefusalError(str(error)) from None
+            raise KeystoneRefusalError(str(error)) from None
         # Whether the instruction extends its 4 bytes by the sign or by zeros isn't known here.
         if any(fixup.kind == SIGNED_32 and parts[fixup.part].data[fixup.offset + 3] & 0x80 for fixup in fixups):
-            raise RefusalError("a negative address is left to LLVM")
+            raise KeystoneRefusalError("a negative address is left to LLVM")
         return image
 
-    def _parts(self, layout: _Layout) -> list[Part]:
+    def _parts(self, layout: _Layout) -> list[LinkSection]:
         parts = []
         for section in layout.numbers:
             name, writable, executable, _ = self._unit.sections[section]
             data = layout.between(*self._borders[section]) if executable else self._data[section]
-            parts.append(Part(name, data, writable, executable))
+            parts.append(LinkSection(name, data, writable, executable))
         return parts
 
     def _instruction_fields(self, layout: _Layout) -> Iterator[_Field]:
@@ -494,28 +501,28 @@ class _Attempt:
                 needle = magic.to_bytes(kind.width, "little")
                 offset = data.find(needle)
                 if offset < 0 or data.count(needle) != 1:
-                    raise RefusalError(f"keystone: no place for the address in {item.statement.text!r}")
+                    raise KeystoneRefusalError(f"keystone: no place for the address in {item.statement.text!r}")
                 if kind.relative:
                     addend -= len(data) - offset
-                yield _Field(_Where(item.statement.section, item.start, offset), kind, symbol, None, addend)
+                yield _Field(_SectionPosition(item.statement.section, item.start, offset), kind, symbol, None, addend)
 
-    def _assembled(self, labels: Mapping[str, Place], layout: _Layout, image: Image) -> Assembled:
+    def _assembled(self, labels: Mapping[str, SectionAddress], layout: _Layout, image: LinkedImage) -> AssembledCode:
         addresses = [address for _, address in image.sections]
 
-        def address_of(place: Place) -> int:
+        def address_of(place: SectionAddress) -> int:
             return addresses[place.part or 0] + place.offset
 
         lines, mnemonics = {}, {}
         for item in self._items:
-            address = address_of(layout.place(_Where(item.statement.section, item.start, 0)))
+            address = address_of(layout.place(_SectionPosition(item.statement.section, item.start, 0)))
             lines[address] = self._unit.line(item.statement)
             mnemonics[address] = item.statement.name
         symbols = {name: address_of(place) for name, place in labels.items() if _NUMBERED not in name}
-        return Assembled("keystone", image.segments, symbols, lines, mnemonics, image.externals, None)
+        return AssembledCode("keystone", image.segments, symbols, lines, mnemonics, image.externals, None)
 
 
-def _left(statement: Statement) -> RefusalError:
-    return RefusalError(f"{statement.text!r} is left to LLVM")
+def _left(statement: Statement) -> KeystoneRefusalError:
+    return KeystoneRefusalError(f"{statement.text!r} is left to LLVM")
 
 
 def _alignment(statement: Statement) -> tuple[int, ...]:
@@ -531,14 +538,14 @@ def _byte_directive(data: bytes) -> str:
     return ".byte " + ",".join(map(str, data))
 
 
-def _fixup(field: _Field, here: Place, own: Mapping[str, Place]) -> Fixup:
+def _fixup(field: _Field, here: SectionAddress, own: Mapping[str, SectionAddress]) -> Fixup:
     """Turn a field into a relocation; a difference is one too, if what is subtracted lies beside the field."""
     kind, addend = field.kind, field.addend
     part = here.part or 0
     if field.minus is not None:
         minus = here if field.minus == "." else own.get(field.minus)
         if minus is None or minus.part != part:
-            raise RefusalError(f"a difference to {field.minus.partition(_NUMBERED)[0]} is left to LLVM")
+            raise KeystoneRefusalError(f"a difference to {field.minus.partition(_NUMBERED)[0]} is left to LLVM")
         kind = Relocation(kind.name, kind.width, True, True if kind.width == 4 else None)
         addend += here.offset - minus.offset
     return Fixup(part, here.offset, kind, field.symbol, addend)

@@ -18,7 +18,7 @@ from elftools.elf.sections import SymbolTableSection
 
 from pytest_llmcompiler.assembler.gas import ALIGNMENT
 from pytest_llmcompiler.errors import LinkError, UnsupportedError
-from pytest_llmcompiler.targets.code import Segment
+from pytest_llmcompiler.targets.code import CodeSegment
 from pytest_llmcompiler.targets.relocation import Bits, Relocation, Relocations
 
 PAGE = 4096
@@ -27,7 +27,7 @@ IMAGE_BYTES = 64 << 20
 
 
 @dataclass
-class Part:
+class LinkSection:
     """A section that is to be placed."""
 
     name: str
@@ -36,7 +36,7 @@ class Part:
     executable: bool
 
 
-class Place(NamedTuple):
+class SectionAddress(NamedTuple):
     """An address that isn't known yet: `offset` bytes into part number `part`; `part` None: the number itself."""
 
     part: int | None
@@ -49,16 +49,16 @@ class Fixup(NamedTuple):
     part: int
     offset: int
     kind: Relocation
-    target: str | Place
+    target: str | SectionAddress
     """A symbol's name, or where it points."""
     addend: int
 
 
 @dataclass(frozen=True)
-class Image:
+class LinkedImage:
     """Code and data, ready for memory."""
 
-    segments: tuple[Segment, ...]
+    segments: tuple[CodeSegment, ...]
     symbols: dict[str, int]
     """Absolute addresses of what the object defines."""
     externals: frozenset[str]
@@ -75,13 +75,13 @@ def align(address: int, to: int = PAGE) -> int:
 
 
 def link(
-    parts: Sequence[Part],
-    defined: Mapping[str, Place],
+    parts: Sequence[LinkSection],
+    defined: Mapping[str, SectionAddress],
     fixups: Sequence[Fixup],
     base: int,
     symbols: Mapping[str, int],
     weak: frozenset[str] = frozenset(),
-) -> Image:
+) -> LinkedImage:
     """Lay the parts out from `base`, each on its own pages, and fill in the fields.
 
     A name that is in `defined` means that place, every other one its address in `symbols`; a weak one may be missing
@@ -94,7 +94,7 @@ def link(
     if end - base > IMAGE_BYTES:
         raise LinkError(f"the code and its data take {end - base} bytes, {IMAGE_BYTES} at most")
 
-    def resolve(place: Place) -> int:
+    def resolve(place: SectionAddress) -> int:
         return place.offset if place.part is None else addresses[place.part] + place.offset
 
     own = {name: resolve(place) for name, place in defined.items()}
@@ -116,18 +116,18 @@ def link(
         value -= where if kind.relative else 0
         _store(parts[part_number].data, offset, kind, value, target)
     segments = [
-        Segment(part.name, address, bytes(part.data), part.writable, part.executable)
+        CodeSegment(part.name, address, bytes(part.data), part.writable, part.executable)
         for part, address in zip(parts, addresses, strict=True)
         if part.data
     ]
     if slots:
         table = b"".join(value.to_bytes(8, "little") for value in slots)
-        segments.append(Segment(".got", end, table, False, False))
+        segments.append(CodeSegment(".got", end, table, False, False))
     sections = tuple((part.name, address) for part, address in zip(parts, addresses, strict=True))
-    return Image(tuple(segments), own, frozenset(names), sections, {})
+    return LinkedImage(tuple(segments), own, frozenset(names), sections, {})
 
 
-def _store(data: bytearray, offset: int, kind: Relocation, value: int, target: str | Place) -> None:
+def _store(data: bytearray, offset: int, kind: Relocation, value: int, target: str | SectionAddress) -> None:
     if offset < 0 or offset + kind.width > len(data):
         raise LinkError(f"{kind.name} lies outside of its section, at offset {offset:#x}")
     bits = kind.reach or (0 if kind.bits else 8 * kind.width)
@@ -144,11 +144,13 @@ def _store(data: bytearray, offset: int, kind: Relocation, value: int, target: s
     data[offset : offset + kind.width] = word.to_bytes(kind.width, "little")
 
 
-def _named(target: str | Place) -> str:
+def _named(target: str | SectionAddress) -> str:
     return f"'{target}'" if isinstance(target, str) else "a local label"
 
 
-def load_object(elf: bytes, function: str, base: int, symbols: Mapping[str, int], relocations: Relocations) -> Image:
+def load_object(
+    elf: bytes, function: str, base: int, symbols: Mapping[str, int], relocations: Relocations
+) -> LinkedImage:
     """Load an ELF relocatable object, of the machine of `relocations`, that defines `function`.
 
     Names that the object defines mean its own definitions, all others come from `symbols`. Raises LinkError for a
@@ -161,7 +163,7 @@ def load_object(elf: bytes, function: str, base: int, symbols: Mapping[str, int]
         raise ValueError(f"not a readable ELF object: {error}") from error
 
 
-def _load(elf: Any, function: str, base: int, symbols: Mapping[str, int], relocations: Relocations) -> Image:
+def _load(elf: Any, function: str, base: int, symbols: Mapping[str, int], relocations: Relocations) -> LinkedImage:
     if elf["e_type"] != "ET_REL" or elf["e_machine"] != relocations.machine:
         expected = f"a relocatable {relocations.machine} object"
         raise ValueError(f"not {expected}: {elf['e_type']}, {elf['e_machine']}")
@@ -189,9 +191,9 @@ def missing_function(function: str, labels: Sequence[str]) -> str:
     return f"symbol '{function}' is not defined: {found}"
 
 
-def _parts(elf: Any) -> tuple[list[Part], dict[int, int], dict[str, bytes]]:
+def _parts(elf: Any) -> tuple[list[LinkSection], dict[int, int], dict[str, bytes]]:
     """The sections that take memory, section index -> part number, and the content of the others."""
-    parts: list[Part] = []
+    parts: list[LinkSection] = []
     numbers: dict[int, int] = {}
     unloaded: dict[str, bytes] = {}
     for index, section in enumerate(elf.iter_sections()):
@@ -208,15 +210,15 @@ def _parts(elf: Any) -> tuple[list[Part], dict[int, int], dict[str, bytes]]:
             raise LinkError(f"section {section.name} has {section['sh_size']} bytes, {IMAGE_BYTES} at most")
         data = bytearray(section["sh_size"]) if kind == "SHT_NOBITS" else bytearray(section.data())
         numbers[index] = len(parts)
-        parts.append(Part(section.name, data, bool(flags & 1), bool(flags & 4)))
+        parts.append(LinkSection(section.name, data, bool(flags & 1), bool(flags & 4)))
     return parts, numbers, unloaded
 
 
 def _symbols(
-    entries: Sequence[Any], parts: list[Part], numbers: Mapping[int, int]
-) -> tuple[dict[str, Place], frozenset[str]]:
+    entries: Sequence[Any], parts: list[LinkSection], numbers: Mapping[int, int]
+) -> tuple[dict[str, SectionAddress], frozenset[str]]:
     """Where the object's named symbols are, and the names of its undefined weak ones. COMMON gets a part."""
-    defined: dict[str, Place] = {}
+    defined: dict[str, SectionAddress] = {}
     weak = set()
     common = bytearray()
     for entry in entries:
@@ -224,20 +226,20 @@ def _symbols(
         if not name or entry["st_info"]["type"] in ("STT_SECTION", "STT_FILE"):
             continue
         if index == "SHN_ABS":
-            defined[name] = Place(None, entry["st_value"])
+            defined[name] = SectionAddress(None, entry["st_value"])
         elif index == "SHN_COMMON":
             start = align(len(common), max(1, entry["st_value"]))
             if start + entry["st_size"] > IMAGE_BYTES:
                 raise LinkError(f"common symbol '{name}' has {entry['st_size']} bytes, {IMAGE_BYTES} at most")
             common.extend(bytes(start + entry["st_size"] - len(common)))
-            defined[name] = Place(len(parts), start)
+            defined[name] = SectionAddress(len(parts), start)
         elif index == "SHN_UNDEF":
             if entry["st_info"]["bind"] == "STB_WEAK":
                 weak.add(name)
         elif index in numbers:
-            defined[name] = Place(numbers[index], entry["st_value"])
+            defined[name] = SectionAddress(numbers[index], entry["st_value"])
     if common:
-        parts.append(Part("COMMON", common, True, False))
+        parts.append(LinkSection("COMMON", common, True, False))
     return defined, frozenset(weak)
 
 
@@ -246,13 +248,13 @@ def _fixup(
 ) -> Fixup:
     symbol = entries[entry["r_info_sym"]]
     number = entry["r_info_type"]
-    target: str | Place = symbol.name
+    target: str | SectionAddress = symbol.name
     if entry["r_info_sym"] == 0:
-        target = Place(None, 0)
+        target = SectionAddress(None, 0)
     elif symbol["st_info"]["type"] == "STT_SECTION":
         if symbol["st_shndx"] not in numbers:
             raise LinkError("a relocation refers to a section that is not loaded")
-        target = Place(numbers[symbol["st_shndx"]], symbol["st_value"])
+        target = SectionAddress(numbers[symbol["st_shndx"]], symbol["st_value"])
     kind = relocations.supported.get(number)
     if kind is None:
         name = relocations.unsupported.get(number, f"type {number}")

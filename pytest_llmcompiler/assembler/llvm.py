@@ -14,15 +14,16 @@ from string import ascii_letters
 from typing import Any, cast
 
 from pytest_llmcompiler import sandbox
-from pytest_llmcompiler.assembler.gas import Statement, Unit
-from pytest_llmcompiler.assembler.linker import Image, load_object
+from pytest_llmcompiler.assembler.gas import ParsedAssembly, Statement
+from pytest_llmcompiler.assembler.linker import LinkedImage, load_object
 from pytest_llmcompiler.assembler.operands import is_movsxd
-from pytest_llmcompiler.assembler.result import Limits, open_no_files, open_no_more
+from pytest_llmcompiler.assembler.result import AssemblerLimits, open_no_files, open_no_more
 from pytest_llmcompiler.assembler.tokens import LITERAL
-from pytest_llmcompiler.errors import AssemblyError, Died, LinkError, TimedOut, UnsupportedError
+from pytest_llmcompiler.errors import AssemblyError, ChildDiedError, ChildTimeoutError, LinkError, UnsupportedError
 from pytest_llmcompiler.program.clang import assembler
-from pytest_llmcompiler.targets import Target, named
-from pytest_llmcompiler.targets.code import Assembled
+from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.targets.code import AssembledCode
+from pytest_llmcompiler.targets.target import Target
 
 _STDERR = 2
 _MESSAGE = re.compile(r"^(?:error: )?<(?:inline asm|stdin)>:(\d+):(\d+): (?!warning)(?:error: )?(.*)", re.MULTILINE)
@@ -36,20 +37,20 @@ _INTEL_FLAT = re.compile(r"(\boffset\s+)(flat\s*:)", re.IGNORECASE)
 
 
 def assemble(
-    unit: Unit,
+    unit: ParsedAssembly,
     function: str,
     shared: frozenset[str],
     base: int,
     symbols: Mapping[str, int],
-    limits: Limits,
+    limits: AssemblerLimits,
     target: Target,
-) -> Assembled:
+) -> AssembledCode:
     """Assemble a text for a target that defines `function`, placed from the address `base`.
 
     `symbols` is the program that the code is put into: name -> address; `shared` are the names that the text defines
     too, but that mean the program's. Raises AssemblyError, LinkError and UnsupportedError.
     """
-    attempt = _Attempt(unit, shared)
+    attempt = _LLVMAttempt(unit, shared)
     text = attempt.text()
     elf = _sandboxed(attempt, text, limits, target)
     renamed = attempt.renamed
@@ -85,22 +86,22 @@ class Linkage:
     """Whether the program itself is to know the lines of the text."""
 
 
-def linkable(unit: Unit, shared: frozenset[str], linkage: Linkage, limits: Limits) -> bytes:
+def linkable(unit: ParsedAssembly, shared: frozenset[str], linkage: Linkage, limits: AssemblerLimits) -> bytes:
     """The ELF object of a text for a linker, with the line numbers of the text. `shared` as for `assemble`.
 
     Raises AssemblyError, and LinkError for the function itself and for local labels; all else is the linker's to miss.
     """
-    attempt = _Attempt(unit, shared, linkage)
+    attempt = _LLVMAttempt(unit, shared, linkage)
     missing = tuple(sorted(set(attempt.renamed.values()) - linkage.names.keys()))
     if missing:
         raise LinkError(missing_symbols(unit, missing), missing)
     return _sandboxed(attempt, attempt.text(), limits, named())
 
 
-class _Attempt:
+class _LLVMAttempt:
     """A text as LLVM gets it, and what its answers mean for the original."""
 
-    def __init__(self, unit: Unit, shared: frozenset[str], linkage: Linkage | None = None) -> None:
+    def __init__(self, unit: ParsedAssembly, shared: frozenset[str], linkage: Linkage | None = None) -> None:
         self._unit = unit
         self._shared = shared
         self._linkage = linkage
@@ -263,7 +264,7 @@ class _Attempt:
                 if match[1] not in (labels[number:] if match[2] == "f" else seen):
                     yield statement.offset + match.start(), match[0]
 
-    def assembled(self, image: Image) -> Assembled:
+    def assembled(self, image: LinkedImage) -> AssembledCode:
         """What the object holds; the table in it tells where the items are."""
         start = f".{self._tag}."
         addresses = {int(name[len(start) :]): address for name, address in image.sections if name.startswith(start)}
@@ -287,7 +288,7 @@ class _Attempt:
             for segment in image.segments
         )
         externals = frozenset(self.renamed.get(name, name) for name in image.externals)
-        return Assembled("llvm", segments, symbols, lines, mnemonics, externals, None)
+        return AssembledCode("llvm", segments, symbols, lines, mnemonics, externals, None)
 
 
 _DEBUG = """\
@@ -341,7 +342,7 @@ def _unquoted(text: str) -> str:
     return _LITERAL.sub(lambda match: " " * len(match[0]), text)
 
 
-def missing_symbols(unit: Unit, names: Iterable[str]) -> str:
+def missing_symbols(unit: ParsedAssembly, names: Iterable[str]) -> str:
     """The message for undefined symbols, with the line on which each is first used."""
     uses = []
     for name in names:
@@ -351,15 +352,15 @@ def missing_symbols(unit: Unit, names: Iterable[str]) -> str:
     return f"undefined symbol{'s' if len(uses) > 1 else ''}: {', '.join(uses)}"
 
 
-def _sandboxed(attempt: _Attempt, text: str, limits: Limits, target: Target) -> bytes:
+def _sandboxed(attempt: _LLVMAttempt, text: str, limits: AssemblerLimits, target: Target) -> bytes:
     """The ELF object for the attempt's text. Raises AssemblyError."""
     seconds, megabytes = limits.llvm_seconds, limits.megabytes
     made = maker(target.host if target.host.native else target, text, seconds)
     try:
         return _patiently(lambda: sandbox.call(*made, seconds=seconds, megabytes=megabytes))
-    except TimedOut as error:
+    except ChildTimeoutError as error:
         raise AssemblyError(f"LLVM's assembler: {error}", 0, 0) from None
-    except Died as death:
+    except ChildDiedError as death:
         if death.status:
             raise attempt.error(death.stderr) from None
         raise AssemblyError(f"LLVM's assembler: {death}", 0, 0) from None
@@ -376,7 +377,7 @@ def _patiently(attempt: Callable[[], bytes]) -> bytes:
     """Once more, if the process was killed: it may have been somebody else."""
     try:
         return attempt()
-    except Died as death:
+    except ChildDiedError as death:
         if death.signal is None:
             raise
         return attempt()

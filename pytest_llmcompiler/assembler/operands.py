@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pytest_llmcompiler.assembler.gas import Statement
 from pytest_llmcompiler.assembler.tokens import SYMBOL, integer
-from pytest_llmcompiler.errors import RefusalError
+from pytest_llmcompiler.errors import KeystoneRefusalError
 from pytest_llmcompiler.targets.dialect import Syntax
 
 _REGISTER = (
@@ -87,19 +87,19 @@ def expression(text: str) -> Expression:
     while position < len(text) or not text:
         atom = _ATOM.match(text, position)
         if atom is None or (position and not atom[1]):
-            raise RefusalError(f"the expression {text!r} is left to LLVM")
+            raise KeystoneRefusalError(f"the expression {text!r} is left to LLVM")
         sign, name, kind, digits = atom.groups()
         if name is None:
             value = integer(digits)
             if value is None or abs(value) >= 1 << 64:
-                raise RefusalError(f"the number {digits!r} is left to LLVM")
+                raise KeystoneRefusalError(f"the number {digits!r} is left to LLVM")
             total += -value if sign == "-" else value
         elif sign == "-" and minus is None and kind is None:
             minus = name
         elif sign != "-" and symbol is None:
             symbol, modifier = name, kind and kind.upper()
         else:
-            raise RefusalError(f"the expression {text!r} is left to LLVM")
+            raise KeystoneRefusalError(f"the expression {text!r} is left to LLVM")
         position = atom.end()
     return Expression(symbol, minus, total, modifier)
 
@@ -117,14 +117,14 @@ def _att_operand(text: str) -> Operand:
         return _immediate("$", text[1:])
     memory = _ATT_MEMORY.match(text)
     if memory is None:
-        raise RefusalError(f"the operand {text!r} is left to LLVM")
+        raise KeystoneRefusalError(f"the operand {text!r} is left to LLVM")
     star, segment, displacement, brackets, base, index, scale = memory.groups()
     relative = base is not None and base.lower() == "rip"
     absolute = brackets is None
     if ((absolute or relative) and not displacement) or (not absolute and base is None and index is None):
-        raise RefusalError(f"the operand {text!r} is left to LLVM")
+        raise KeystoneRefusalError(f"the operand {text!r} is left to LLVM")
     if relative and index:
-        raise RefusalError(f"the operand {text!r} is left to LLVM")
+        raise KeystoneRefusalError(f"the operand {text!r} is left to LLVM")
     before = f"{star}{f'%{segment}:' if segment else ''}"
     after = f"({f'%{base}' if base else ''}{f',%{index},{scale or 1}' if index else ''})"
     return _memory(before, displacement, relative, "(,%riz,1)" if absolute else after, absolute)
@@ -143,18 +143,18 @@ def _intel_operand(text: str) -> Operand:
     wrapped = _INTEL_WRAPPED.match(text)
     memory = _INTEL_MEMORY.match(wrapped[1].strip() if wrapped else text)
     if memory is None:
-        raise RefusalError(f"the operand {text!r} is left to LLVM")
+        raise KeystoneRefusalError(f"the operand {text!r} is left to LLVM")
     size, segment, outside, brackets, inside = memory.groups()
     if brackets is None and not segment and not (size and re.match(SYMBOL, outside)):
-        raise RefusalError(f"the operand {text!r} is left to LLVM")
+        raise KeystoneRefusalError(f"the operand {text!r} is left to LLVM")
     registers, rest = _intel_terms(inside or "")
     if "rsp" in "".join(registers[1:]) or (registers and registers[0] != "rsp" and "rsp" in registers[0]):
-        raise RefusalError("the stack pointer as an index is left to LLVM")
+        raise KeystoneRefusalError("the stack pointer as an index is left to LLVM")
     relative = "rip" in registers
     absolute = not registers
     displacement = outside + "".join(rest)
     if (relative and len(registers) > 1) or ((absolute or relative) and not displacement):
-        raise RefusalError(f"the operand {text!r} is left to LLVM")
+        raise KeystoneRefusalError(f"the operand {text!r} is left to LLVM")
     address = "+".join(registers) or "riz*1"
     before = f"{f'{size} ptr ' if size else ''}{f'{segment}:' if segment else ''}[{address}"
     return _memory(before + "+" if displacement else before, displacement, relative, "]", absolute)
@@ -189,7 +189,7 @@ def _memory(before: str, displacement: str, relative: bool, after: str, absolute
     if not value.is_number:
         return Operand(before, value, relative, after, absolute)
     if not -(1 << 31) <= value.number < 1 << 31:
-        raise RefusalError(f"the displacement {displacement!r} is left to LLVM")
+        raise KeystoneRefusalError(f"the displacement {displacement!r} is left to LLVM")
     return Operand(f"{before}{value.number}{after}".replace("+-", "-"), absolute=absolute)
 
 
@@ -216,12 +216,12 @@ def is_movsxd(statement: Statement) -> bool:
 def string(literal: str) -> bytes:
     """The bytes of a string literal, which the quotes are part of."""
     if len(literal) < 2 or literal[0] != '"' or literal[-1] != '"':
-        raise RefusalError(f"the string {literal!r} is left to LLVM")
+        raise KeystoneRefusalError(f"the string {literal!r} is left to LLVM")
     data = bytearray()
     for match in _ESCAPE.finditer(literal, 1, len(literal) - 1):
         if match[1] is None:
             if match[0] == "\\":
-                raise RefusalError(f"an escape in {literal!r} is left to LLVM")
+                raise KeystoneRefusalError(f"an escape in {literal!r} is left to LLVM")
             data += match[0].encode()
         elif match[1][0] in _ESCAPES:
             data.append(_ESCAPES[match[1]])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Limits:
+class AssemblerLimits:
     """What one attempt of an assembler may take."""
 
     keystone_seconds: float = 2.0

@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, Phase, assume, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 
-from pytest_llmcompiler.corpus.mutator import Lead, Mutator, lead, lengthened, simpler
+from pytest_llmcompiler.corpus.mutator import Mutator, Seed, lengthened, make_seed, simpler
 from pytest_llmcompiler.corpus.provider import BACKEND
 from pytest_llmcompiler.corpus.repair import closed, grown, terminated
-from pytest_llmcompiler.emulator.observation import Compared, Feature, Features
+from pytest_llmcompiler.emulator.observation import Comparisons, Feature, Features
 from pytest_llmcompiler.values.input import Input, objects
 from pytest_llmcompiler.values.layout import LARGE
 
@@ -41,26 +41,26 @@ _MOST_LEADS = 2_000
 """After so many inputs to start from, one that only puts known edges together in a new way is none any more."""
 
 
-class Look(NamedTuple):
+class ProbeResult(NamedTuple):
     """What the probe shows on an input."""
 
     features: Features = frozenset()
     """Where it went."""
-    compared: Compared | None = None
+    compared: Comparisons | None = None
     """What it compared; None where it went nowhere new."""
     steps: int = 0
     """How far it went."""
 
 
-class Entry(Protocol):
+class CorpusEntry(Protocol):
     """What is kept of an input on which the function is defined."""
 
     @property
-    def look(self) -> Look:
+    def look(self) -> ProbeResult:
         """What the probe showed."""
 
 
-AnEntry = TypeVar("AnEntry", bound=Entry)
+AnEntry = TypeVar("AnEntry", bound=CorpusEntry)
 
 
 class Overrun(NamedTuple):
@@ -72,7 +72,7 @@ class Overrun(NamedTuple):
     """Bytes that the object would have to have."""
 
 
-class Undefined(Exception):
+class UndefinedInputError(Exception):
     """The reference is not defined on an input; the message says why, in few words that can be counted."""
 
     def __init__(self, reason: str, overrun: Overrun | None = None, *, null: bool = False) -> None:
@@ -90,7 +90,7 @@ class Corpus(Generic[AnEntry]):
 
     def __init__(
         self,
-        look: Callable[[Input, set[Feature], int], Look],
+        look: Callable[[Input, set[Feature], int], ProbeResult],
         accept: Callable[[Input, set[Feature], int], AnEntry],
         effort: Callable[[], int] = lambda: 0,
     ) -> None:
@@ -102,13 +102,13 @@ class Corpus(Generic[AnEntry]):
         self._look, self._accept, self._effort = look, accept, effort
         self._features: set[Feature] = set()
         self._seen: set[Input] = set()
-        self._leads: list[Lead] = []
+        self._leads: list[Seed] = []
         self._costs: list[int] = []
         """What the first inputs cost beside their steps."""
         self._dear = 0
         self._tried: set[Input] = set()
         """Leads that were to be taken in."""
-        self._takers: dict[Feature, list[Lead]] = {}
+        self._takers: dict[Feature, list[Seed]] = {}
         """The leads that take an edge, by that edge."""
 
     def offer(self, made: Input) -> bool:
@@ -117,7 +117,7 @@ class Corpus(Generic[AnEntry]):
             self._seen.add(made)
             try:
                 self._take(made, self._steps)
-            except Undefined as reason:
+            except UndefinedInputError as reason:
                 self.dropped[str(reason)] += 1
                 self._repair(made, reason)
         return made in self.entries
@@ -141,9 +141,9 @@ class Corpus(Generic[AnEntry]):
             try:
                 self.offer(made)
             except Exception as fault:
-                raise _Enough from fault
+                raise _SearchDoneError from fault
             if len(self.entries) >= wanted:
-                raise _Enough
+                raise _SearchDoneError
             assume(made in self.entries or len(self.entries) > before)
 
         if examples:
@@ -168,7 +168,7 @@ class Corpus(Generic[AnEntry]):
     def lengthen(self) -> None:
         """Take in an input that is longer than 16 bits can count, made from one of those that go round most often."""
 
-        def rounds(one: Lead) -> int:
+        def rounds(one: Seed) -> int:
             return max((often for kind, _, often in one.features if kind == "edge"), default=0)
 
         for one in sorted(self._leads, key=rounds, reverse=True)[:_LONG_TRIALS]:
@@ -182,12 +182,12 @@ class Corpus(Generic[AnEntry]):
 
     def _is_cheap(self, made: Input) -> bool:
         """Whether a run on an input costs little beside its own steps."""
-        with contextlib.suppress(Undefined):
+        with contextlib.suppress(UndefinedInputError):
             look = self._look(made, self._features, MOST_STEPS)
             return not self._is_dear(self._effort() - look.steps)
         return False
 
-    def _start(self, choose: random.Random) -> Lead:
+    def _start(self, choose: random.Random) -> Seed:
         """A lead to change: one of the latest, or one that takes an edge, whichever edge that is."""
         if not self._takers or choose.random() < 0.5:
             return self._leads[max(choose.randrange(len(self._leads)) for _ in range(2))]
@@ -197,7 +197,7 @@ class Corpus(Generic[AnEntry]):
     def _try(self, made: Input) -> bool:
         """Follow an input that shows something new; whether it does."""
         self._seen.add(made)
-        with contextlib.suppress(Undefined):
+        with contextlib.suppress(UndefinedInputError):
             look = self._look(made, self._features, self._steps)
             news = {kind for kind, _, _ in look.features - self._features}
             if look.compared and (len(self._leads) < _MOST_LEADS or news != {"path"}):
@@ -205,13 +205,13 @@ class Corpus(Generic[AnEntry]):
                 return True
         return False
 
-    def _take_best(self, found: Sequence[Lead], wanted: int) -> None:
+    def _take_best(self, found: Sequence[Seed], wanted: int) -> None:
         """Take leads in until there are so many inputs: those that take a new edge or turn a comparison in a new way;
         then, for whichever edge the fewest inputs take, the latest that takes it too."""
         counts: Counter[Feature] = Counter()
         for entry in self.entries.values():
             counts.update(_ways(entry.look.features))
-        rest: dict[Feature, list[Lead]] = {}
+        rest: dict[Feature, list[Seed]] = {}
         for one in found:
             if any(not counts[way] for way in _ways(one.features)):
                 self._take_lead(one, counts)
@@ -227,11 +227,11 @@ class Corpus(Generic[AnEntry]):
                 del rest[rarest]
             self._take_lead(one, counts)
 
-    def _take_lead(self, one: Lead, counts: Counter[Feature]) -> None:
+    def _take_lead(self, one: Seed, counts: Counter[Feature]) -> None:
         if one.made in self.entries or one.made in self._tried:
             return
         self._tried.add(one.made)
-        with contextlib.suppress(Undefined):
+        with contextlib.suppress(UndefinedInputError):
             self.entries[one.made] = self._accepted(one.made, MOST_STEPS)
             counts.update(_ways(one.features))
 
@@ -256,7 +256,7 @@ class Corpus(Generic[AnEntry]):
             self._costs.append(cost)
         if self._is_dear(cost):
             if self._dear >= _FIRST:
-                raise Undefined("runs too long")
+                raise UndefinedInputError("runs too long")
             self._dear += 1
         return entry
 
@@ -264,13 +264,13 @@ class Corpus(Generic[AnEntry]):
         """Whether a run costs much beside its own steps, also by the measure of the first inputs."""
         return cost >= max(_CHEAP, 2 * min(self._costs, default=0))
 
-    def _follow(self, made: Input, features: Features, compared: Compared) -> None:
+    def _follow(self, made: Input, features: Features, compared: Comparisons) -> None:
         self._features |= features
-        self._leads.append(lead(made, features, compared))
+        self._leads.append(make_seed(made, features, compared))
         for way in _ways(features):
             self._takers.setdefault(way, []).append(self._leads[-1])
 
-    def _repair(self, made: Input, reason: Undefined) -> None:
+    def _repair(self, made: Input, reason: UndefinedInputError) -> None:
         """Take in an input like one that is not defined, where a small change makes it so."""
         if reason.null:
             self._take_if_defined(closed(made))
@@ -283,7 +283,7 @@ class Corpus(Generic[AnEntry]):
         self._seen.add(made)
         try:
             self._take(made, steps or self._steps)
-        except Undefined:
+        except UndefinedInputError:
             return False
         return True
 
@@ -312,7 +312,7 @@ class Corpus(Generic[AnEntry]):
                 return None
             try:
                 self._look(grown(made, overrun.number, count), self._features, self._steps)
-            except Undefined as reason:
+            except UndefinedInputError as reason:
                 if reason.overrun is None or reason.overrun.number != overrun.number:
                     return None
                 needed = reason.overrun.size
@@ -323,7 +323,7 @@ class Corpus(Generic[AnEntry]):
     def _is_defined(self, made: Input) -> bool:
         try:
             self._look(made, self._features, self._steps)
-        except Undefined:
+        except UndefinedInputError:
             return False
         return True
 
@@ -334,7 +334,7 @@ def _ways(features: Features) -> list[Feature]:
     return sorted(edges | {feature for feature in features if feature[0] in ("relation", "text", "letter")})
 
 
-class _Enough(BaseException):
+class _SearchDoneError(BaseException):
     """Ends a search from within; hypothesis lets it through at once. Its cause is a fault of the harness, if any."""
 
 
@@ -360,11 +360,11 @@ def shrink(
         if made not in seen:
             calls += 1
             if calls > most:
-                raise _Enough
+                raise _SearchDoneError
             try:
                 seen[made] = fails(made)
             except Exception as fault:
-                raise _Enough from fault
+                raise _SearchDoneError from fault
         return seen[made]
 
     def step(made: Input) -> None:
@@ -421,6 +421,6 @@ def _told_apart() -> Iterator[None]:
     """What ends with _Enough has ended, unless a fault was the cause: that is raised."""
     try:
         yield
-    except _Enough as end:
+    except _SearchDoneError as end:
         if end.__cause__:
             raise end.__cause__ from None

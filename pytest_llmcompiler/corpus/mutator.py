@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from pytest_llmcompiler.emulator.observation import Compared, Features
+from pytest_llmcompiler.emulator.observation import Comparisons, Features
 from pytest_llmcompiler.values.c_types import Array, Int, Struct, Type
 from pytest_llmcompiler.values.input import Input, Object, grafted, objects, replaced
 
@@ -37,19 +37,19 @@ class _Leaf(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Lead:
+class Seed:
     """An input that showed something new, where it went, what it was compared with, and the numbers in it."""
 
     made: Input
     features: Features
-    compared: Compared
+    compared: Comparisons
     leaves: tuple[_Leaf, ...]
 
 
-def lead(made: Input, features: Features, compared: Compared) -> Lead:
+def make_seed(made: Input, features: Features, compared: Comparisons) -> Seed:
     """An input as something to start from."""
     leaves = tuple(leaf for leaf, _ in zip(_leaves(made), range(_MOST_LEAVES)))
-    return Lead(made, features, compared, leaves)
+    return Seed(made, features, compared, leaves)
 
 
 class Mutator:
@@ -60,13 +60,13 @@ class Mutator:
         self._words = list(dict.fromkeys((*_LETTERS, *words)))
         self._learned: dict[bytes, None] = {}
 
-    def learn(self, compared: Compared) -> None:
+    def learn(self, compared: Comparisons) -> None:
         """Keep what was compared with, to put it into texts."""
         sides = (side for comparison in compared.comparisons for side in comparison[:2])
         self._learned |= dict.fromkeys(bytes([side]) for side in sides if 0 < side < 256)
         self._learned |= dict.fromkeys(text for pair in compared.texts for text in pair if text)
 
-    def changed(self, start: Lead, other: Input) -> Input:
+    def changed(self, start: Seed, other: Input) -> Input:
         """A change of an input; `other` is one that parts may be taken from."""
         choice = self._random.random()
         both = min(len(start.made.args), len(other.args))  # calls of a variadic function differ in number
@@ -83,7 +83,7 @@ class Mutator:
             )
         return self._edited(start, other)
 
-    def _answered(self, start: Lead) -> Input:
+    def _answered(self, start: Seed) -> Input:
         """Let a number that was compared be equal to the other side, or next to it."""
         comparison = self._random.choice(start.compared.comparisons)
         mine, other = self._random.sample(comparison[:2], 2)
@@ -105,7 +105,7 @@ class Mutator:
         leaf = self._random.choice([leaf for leaf in start.leaves if leaf.kind != "object"] or start.leaves)
         return _with(start.made, leaf, leaf.value + distance // self._random.choice((1, self._random.choice(factors))))
 
-    def _retold(self, start: Lead) -> Input:
+    def _retold(self, start: Seed) -> Input:
         """Put the text that another was compared with in its place, or one right beside that."""
         found, wanted = self._random.sample(self._random.choice(start.compared.texts), 2)
         if wanted and self._random.random() < 0.4:
@@ -125,7 +125,7 @@ class Mutator:
         end = at + (len(found) if self._random.random() < 0.6 else len(wanted))
         return _resized(start, number, data[:at] + wanted + data[end:])
 
-    def _edited(self, start: Lead, other: Input) -> Input:
+    def _edited(self, start: Seed, other: Input) -> Input:
         """Insert, overwrite, repeat or take out a part of a buffer, or go on as another input does."""
         found = objects(start.made)
         plain = [number for number, target in enumerate(found) if isinstance(target.element, Int) and not target.links]
@@ -166,7 +166,7 @@ def _is_text(target: Object) -> bool:
     return isinstance(target.element, Int) and target.element.size == 1 and not target.links
 
 
-def _resized(start: Lead, number: int, data: bytes) -> Input:
+def _resized(start: Seed, number: int, data: bytes) -> Input:
     """Another content of an object, with numbers that counted its elements counting them still."""
     found = objects(start.made)
     old, size = found[number], found[number].element.size
@@ -179,13 +179,13 @@ def _resized(start: Lead, number: int, data: bytes) -> Input:
     return made
 
 
-def _counting(start: Lead) -> list[_Leaf]:
+def _counting(start: Seed) -> list[_Leaf]:
     """The numbers that may count something."""
     found = objects(start.made)
     return [leaf for leaf in start.leaves if leaf.kind != "object" or isinstance(found[leaf.number].element, Struct)]
 
 
-def lengthened(start: Lead, count: int) -> Input | None:
+def lengthened(start: Seed, count: int) -> Input | None:
     """The input with so many bytes in a text, or in all buffers that a number counts, which counts them still; None
     where it has no such thing."""
     found = objects(start.made)

@@ -14,10 +14,10 @@ BACKEND = "llmc"
 """What `hypothesis.settings(backend=…)` knows it by."""
 
 
-class Provider(HypothesisProvider):
+class UnbiasedProvider(HypothesisProvider):
     """Draws as hypothesis does, and knows no constants but those of the strategies."""
 
     _local_constants = Constants()
 
 
-AVAILABLE_PROVIDERS[BACKEND] = f"{__name__}.{Provider.__name__}"
+AVAILABLE_PROVIDERS[BACKEND] = f"{__name__}.{UnbiasedProvider.__name__}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pytest_llmcompiler.program.case import ArgRule
 from pytest_llmcompiler.values.c_types import Array, Function, Int, Pointer, Struct, Type
 
-Scope = Struct | None
+RelationScope = Struct | None
 """Members that belong together: those of a struct, or (None) the parameters."""
 
 _LENGTH = re.compile(
@@ -26,7 +26,7 @@ _BACK = re.compile(r"(?:^|_)(?:prev|previous|parent|up|back|owner|blink|pred)$")
 
 
 @dataclass
-class Ties:
+class ParameterRelations:
     """Positions of members by what they mean to each other."""
 
     length_of: dict[int, tuple[int, ...]] = field(default_factory=dict)
@@ -48,7 +48,9 @@ class Ties:
         return frozenset(buffer for buffers in self.length_of.values() for buffer in buffers)
 
 
-def joined(named: Ties, learned: Ties | None, ruled: Collection[int] = ()) -> Ties:
+def merge_relations(
+    named: ParameterRelations, learned: ParameterRelations | None, ruled: Collection[int] = ()
+) -> ParameterRelations:
     """What names say, where runs did not teach better. Of the members `ruled` directives speak, whose word is last."""
     if learned is None:
         return named
@@ -66,9 +68,11 @@ def joined(named: Ties, learned: Ties | None, ruled: Collection[int] = ()) -> Ti
     return replace(named, length_of=lengths, index_into=others | indices, elements=elements)
 
 
-def ties(names: Sequence[str], types: Sequence[Type], rules: Mapping[int, ArgRule] | None = None) -> Ties:
+def relations_by_name(
+    names: Sequence[str], types: Sequence[Type], rules: Mapping[int, ArgRule] | None = None
+) -> ParameterRelations:
     """Find out how members belong together."""
-    found = Ties()
+    found = ParameterRelations()
     positions = {name: index for index, name in enumerate(names)} | {str(index): index for index in range(len(names))}
     for index, rule in (rules or {}).items():
         if rule.length_of:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from pytest_llmcompiler.corpus.relations import Scope, Ties, ties
+from pytest_llmcompiler.corpus.relations import ParameterRelations, RelationScope, relations_by_name
 from pytest_llmcompiler.values.c_types import Array, Int, Param, Pointer, Struct, Type
 from pytest_llmcompiler.values.input import Alias, Input, Links, Object, objects, replaced
 
@@ -53,7 +53,7 @@ def closed(made: Input) -> Input | None:
 
 def _closing(type: Struct, links: Links, ends: Mapping[bool, int]) -> Iterator[tuple[int, Alias]]:
     taken = {at for at, _ in links}
-    back = ties([field.name for field in type.fields], [field.type for field in type.fields]).back
+    back = relations_by_name([field.name for field in type.fields], [field.type for field in type.fields]).back
     for index, field in enumerate(type.fields):
         if isinstance(field.type, Pointer) and field.type.target is type and field.offset not in taken:
             yield field.offset, Alias(type, ends[index in back], 0)
@@ -64,18 +64,18 @@ def _closing(type: Struct, links: Links, ends: Mapping[bool, int]) -> Iterator[t
 
 @dataclass(frozen=True)
 class _Members:
-    scope: Scope
+    scope: RelationScope
     params: Sequence[Param]
     values: Sequence[tuple[bytes, Links]]
 
 
-def learned(params: Sequence[Param], repairs: Iterable[tuple[Input, int]]) -> dict[Scope, Ties]:
+def learned(params: Sequence[Param], repairs: Iterable[tuple[Input, int]]) -> dict[RelationScope, ParameterRelations]:
     """Lengths and indices, found from inputs in which one object (by its number) is just as long as the function needs.
 
     A number of the same scope that equals the elements of the object, or the last index of it, in most of them, is tied
     to the pointer that leads there. Where it always has as many elements, so it is from now on.
     """
-    votes: dict[tuple[Scope, int], list[_Ballot]] = defaultdict(list)
+    votes: dict[tuple[RelationScope, int], list[_Ballot]] = defaultdict(list)
     for made, number in repairs:
         target = objects(made)[number]
         for members in _scopes(made, params):
@@ -87,7 +87,7 @@ def learned(params: Sequence[Param], repairs: Iterable[tuple[Input, int]]) -> di
                         if isinstance(members.params[other].type, Int)
                     }
                     votes[members.scope, index].append(_Ballot(target.count, numbers))
-    found: dict[Scope, Ties] = defaultdict(Ties)
+    found: dict[RelationScope, ParameterRelations] = defaultdict(ParameterRelations)
     for (scope, pointer), ballots in votes.items():
         if len(ballots) >= _VOTES:
             _elect(found[scope], pointer, ballots)
@@ -101,10 +101,10 @@ class _Ballot(NamedTuple):
     numbers: dict[int, int]
 
 
-def _elect(ties: Ties, pointer: int, ballots: Sequence[_Ballot]) -> None:
+def _elect(relations: ParameterRelations, pointer: int, ballots: Sequence[_Ballot]) -> None:
     counts = Counter(ballot.elements for ballot in ballots)
     if len(counts) == 1:
-        ties.elements[pointer] = ballots[0].elements
+        relations.elements[pointer] = ballots[0].elements
         return
     near = Counter(
         (member, ballot.elements - value)
@@ -115,9 +115,9 @@ def _elect(ties: Ties, pointer: int, ballots: Sequence[_Ballot]) -> None:
     (member, distance), votes = near.most_common(1)[0] if near else ((0, 0), 0)
     if votes >= _VOTES and 2 * votes > len(ballots):
         if distance:
-            ties.index_into[member] = pointer
+            relations.index_into[member] = pointer
         else:
-            ties.length_of[member] = (*ties.length_of.get(member, ()), pointer)
+            relations.length_of[member] = (*relations.length_of.get(member, ()), pointer)
 
 
 def _scopes(made: Input, params: Sequence[Param]) -> Iterator[_Members]:

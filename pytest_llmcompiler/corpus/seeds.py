@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 
-from pytest_llmcompiler.corpus.relations import ties
+from pytest_llmcompiler.corpus.relations import relations_by_name
 from pytest_llmcompiler.emulator.machine import STACK, STACK_SIZE, Machine
-from pytest_llmcompiler.program.reference import Program
+from pytest_llmcompiler.program.reference import ProgramImage
 from pytest_llmcompiler.values.c_types import UNTYPED, Array, Function, Int, Param, Pointer, Struct, Type, unsupported
 from pytest_llmcompiler.values.input import Alias, Callback, Input, Object, Target, Value
 
@@ -17,7 +17,7 @@ _DEPTH, _MOST_ELEMENTS, _ROOM = 6, 64, 256
 
 
 def from_main(
-    program: Program,
+    program: ProgramImage,
     functions: Mapping[str, Function],
     globals: Mapping[str, Mapping[str, Type]],
     most: int = 8,
@@ -39,7 +39,7 @@ def from_main(
                 for variable, type in globals.get(name, {}).items()
                 if machine.variable(variable) != initial[variable]
             }
-            made = _Snapshot(machine).input(functions[name], changed)
+            made = _MainRecorder(machine).input(functions[name], changed)
             if made not in taken[name]:
                 taken[name].append(made)
             if all(len(found) >= most for found in taken.values()):
@@ -58,7 +58,7 @@ class _EnoughError(Exception):
     """Ends the run of `main`: every function has its inputs."""
 
 
-class _Snapshot:
+class _MainRecorder:
     """Follows the pointers of one call."""
 
     def __init__(self, machine: Machine) -> None:
@@ -77,7 +77,7 @@ class _Snapshot:
         return Input(args, globals=state)
 
     def _values(self, members: tuple[Param, ...], images: list[bytes], depth: int = 0) -> list[Value]:
-        bound = ties([member.name for member in members], [member.type for member in members])
+        bound = relations_by_name([member.name for member in members], [member.type for member in members])
         counts = {
             buffer: int.from_bytes(images[length], "little")
             for length, buffers in bound.length_of.items()

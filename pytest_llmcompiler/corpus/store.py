@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pytest_llmcompiler.corpus.relations import Scope, Ties
+from pytest_llmcompiler.corpus.relations import ParameterRelations, RelationScope
 from pytest_llmcompiler.values.c_types import Array, Float, Function, Int, Pointer, Struct, Type
 from pytest_llmcompiler.values.input import Alias, Callback, Input, Object, Value
 
@@ -32,12 +32,12 @@ _LIBRARIES = ("hypothesis", "unicorn", "llvmlite", "ziglang")
 
 
 @dataclass(frozen=True)
-class Stored:
+class SavedCorpus:
     """What is kept of a corpus: its inputs, and what was found out on the way."""
 
     inputs: tuple[Input, ...]
     dropped: Counter[str]
-    learned: dict[Scope, Ties]
+    learned: dict[RelationScope, ParameterRelations]
 
 
 def cache_folder() -> Path:
@@ -52,7 +52,7 @@ def cache_folder() -> Path:
     return shared / "pytest-llmcompiler"
 
 
-class Store:
+class CorpusFile:
     """The file of one corpus. Its name depends on `key`, on `types`, on `FORMAT` and on the libraries that generate.
 
     Types are kept as their numbers in the order in which they are reached from `types`: two structs of one layout are
@@ -67,20 +67,22 @@ class Store:
             digest.update(len(data).to_bytes(8, "little") + data)
         self.path = cache_folder() / "corpora" / digest.hexdigest()
 
-    def load(self) -> Stored | None:
+    def load(self) -> SavedCorpus | None:
         """What was saved; None where nothing was, or nothing that can be read."""
         try:
-            stored = _Reader(io.BytesIO(_decompressed(self.path.read_bytes())), self._types).load()
+            stored = _CorpusUnpickler(io.BytesIO(_decompressed(self.path.read_bytes())), self._types).load()
             os.utime(self.path)
         except Exception:  # of a file that is broken, unpickling raises just about anything
             return None
-        sound = isinstance(stored, Stored) and isinstance(stored.dropped, Counter) and isinstance(stored.learned, dict)
+        sound = (
+            isinstance(stored, SavedCorpus) and isinstance(stored.dropped, Counter) and isinstance(stored.learned, dict)
+        )
         return stored if sound else None
 
-    def save(self, stored: Stored) -> None:
+    def save(self, stored: SavedCorpus) -> None:
         """Keep a corpus. A disk that is full or not to be written is no reason to fail."""
         buffer = io.BytesIO()
-        _Writer(buffer, self._types).dump(stored)
+        _CorpusPickler(buffer, self._types).dump(stored)
         with contextlib.suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self.path.parent, prefix=".", delete=False) as file:
@@ -156,7 +158,7 @@ def _described(types: Sequence[Type]) -> Iterator[str]:
             yield repr((type.const, inner))
 
 
-class _Writer(pickle.Pickler):
+class _CorpusPickler(pickle.Pickler):
     def __init__(self, file: io.BytesIO, types: Sequence[Type]) -> None:
         super().__init__(file)
         self._numbers = {id(type): number for number, type in enumerate(types)}
@@ -165,10 +167,10 @@ class _Writer(pickle.Pickler):
         return self._numbers.get(id(obj))
 
 
-class _Reader(pickle.Unpickler):
+class _CorpusUnpickler(pickle.Unpickler):
     """Makes nothing but what a corpus is made of, whatever a file says."""
 
-    _CLASSES = (Stored, Input, Value, Object, Callback, Alias, Ties, Counter, Int, Float, Array)
+    _CLASSES = (SavedCorpus, Input, Value, Object, Callback, Alias, ParameterRelations, Counter, Int, Float, Array)
 
     def __init__(self, file: io.BytesIO, types: Sequence[Type]) -> None:
         super().__init__(file)

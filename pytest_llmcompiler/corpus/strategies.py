@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from hypothesis import strategies as st
 
-from pytest_llmcompiler.corpus.relations import Scope, Ties, joined, ties
+from pytest_llmcompiler.corpus.relations import ParameterRelations, RelationScope, merge_relations, relations_by_name
 from pytest_llmcompiler.program.case import ArgRule
 from pytest_llmcompiler.values.c_types import UNTYPED, Array, Float, Function, Int, Param, Pointer, Struct, Type
 from pytest_llmcompiler.values.input import Alias, Callback, Input, Links, Object, Target, Value
@@ -70,7 +70,7 @@ def inputs(
     *,
     globals: Mapping[str, Type] | None = None,
     salts: int = 8,
-    learned: Mapping[Scope, Ties] | None = None,
+    learned: Mapping[RelationScope, ParameterRelations] | None = None,
 ) -> st.SearchStrategy[Input]:
     """Inputs of a function: made from its types, and variations of `seeds`.
 
@@ -79,11 +79,11 @@ def inputs(
     `learned` is what runs taught about members that belong together.
     """
     params = function.params + (_extra_params() if function.variadic else ())
-    maker = _Maker(found, learned or {})
-    named = ties([param.name for param in params], [param.type for param in params], rules)
-    bound = joined(named, (learned or {}).get(None), rules)
+    maker = _StrategyBuilder(found, learned or {})
+    named = relations_by_name([param.name for param in params], [param.type for param in params], rules)
+    bound = merge_relations(named, (learned or {}).get(None), rules)
     variables = [Param(name, type) for name, type in (globals or {}).items()]
-    around = ties([variable.name for variable in variables], [variable.type for variable in variables])
+    around = relations_by_name([variable.name for variable in variables], [variable.type for variable in variables])
 
     @st.composite
     def draw_input(draw: Draw) -> Input:
@@ -166,16 +166,16 @@ _FLOATS = {
 """Zeros, ones, the least denormal and normal number, the greatest, the infinities."""
 
 
-class _Maker:
+class _StrategyBuilder:
     """Draws (bytes, links) of every type. Objects are drawn in the order in which `Alias` counts them.
 
     It draws step by step and keeps its strategies: hypothesis takes longer to make a strategy than to draw from it.
     """
 
-    def __init__(self, found: Hints, learned: Mapping[Scope, Ties]) -> None:
+    def __init__(self, found: Hints, learned: Mapping[RelationScope, ParameterRelations]) -> None:
         self._numbers = found.numbers
         self._learned = learned
-        self._ties: dict[Scope, Ties] = {}
+        self._ties: dict[RelationScope, ParameterRelations] = {}
         self.drawn: list[tuple[Type, int]] = []
         """The objects of this input so far: the type of the elements, and their number."""
         self._own: set[int] = set()
@@ -211,7 +211,7 @@ class _Maker:
         self,
         draw: Draw,
         members: Sequence[Param],
-        bound: Ties,
+        bound: ParameterRelations,
         rules: Mapping[int, ArgRule],
         depth: int = 0,
         left_out: Collection[int] = (),
@@ -247,7 +247,7 @@ class _Maker:
         draw: Draw,
         index: int,
         member: Param,
-        bound: Ties,
+        bound: ParameterRelations,
         counts: dict[int, int],
         rule: ArgRule,
         depth: int,
@@ -263,7 +263,9 @@ class _Maker:
             return self._pointer(draw, type, counts.get(index), rule, depth, near, distinct=member.restrict)
         return self.value(draw, type, depth)
 
-    def _related(self, draw: Draw, index: int, member: Param, bound: Ties, first: Sequence[int]) -> Made | None:
+    def _related(
+        self, draw: Draw, index: int, member: Param, bound: ParameterRelations, first: Sequence[int]
+    ) -> Made | None:
         """A pointer to the end of a member's buffer, or back to the object that this one was reached from."""
         if not isinstance(member.type, Pointer) or not draw(_MOSTLY):
             return None
@@ -277,7 +279,9 @@ class _Maker:
             return bytes(8), tuple((0, Alias(self.drawn[number][0], number, 0)) for number in owners[-1:])
         return None
 
-    def _number(self, draw: Draw, type: Int, index: int, bound: Ties, counts: dict[int, int], rule: ArgRule) -> int:
+    def _number(
+        self, draw: Draw, type: Int, index: int, bound: ParameterRelations, counts: dict[int, int], rule: ArgRule
+    ) -> int:
         """An integer, as the unsigned number that its bytes hold."""
         if index in bound.length_of:
             count = counts[index]
@@ -335,8 +339,8 @@ class _Maker:
             return data.ljust(type.size, b"\0"), links
         members = [Param(field.name, field.type) for field in type.fields]
         if type not in self._ties:
-            named = ties([member.name for member in members], [member.type for member in members])
-            self._ties[type] = joined(named, self._learned.get(type))
+            named = relations_by_name([member.name for member in members], [member.type for member in members])
+            self._ties[type] = merge_relations(named, self._learned.get(type))
         return _assembled(type, self.scope(draw, members, self._ties[type], {}, depth))
 
     def _pointer(

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.emulator.heap import HEAP, Heap, is_heap
-from pytest_llmcompiler.emulator.kernel import Trap
+from pytest_llmcompiler.emulator.kernel import GuestTrapError
 from pytest_llmcompiler.emulator.memory import STACK_TOP, words
-from pytest_llmcompiler.emulator.observation import ELSEWHERE, Argument, CallOut, Effect, Pointed
+from pytest_llmcompiler.emulator.observation import ELSEWHERE, Argument, Effect, ExternalCall, PointerArgument
 from pytest_llmcompiler.program.varargs import format_types
 from pytest_llmcompiler.values.c_types import (
     Array,
@@ -26,11 +26,11 @@ from pytest_llmcompiler.values.c_types import (
     significant,
     unsupported,
 )
-from pytest_llmcompiler.values.layout import Placed
+from pytest_llmcompiler.values.layout import Layout
 
 if TYPE_CHECKING:
     from pytest_llmcompiler.emulator.machine import Machine
-    from pytest_llmcompiler.targets.abi import Convention
+    from pytest_llmcompiler.targets.abi import CallingConvention
 
 _MOST = 4096
 """Bytes of what an argument points to that are compared."""
@@ -38,7 +38,7 @@ _ROOM = 64
 """Bytes of an object of unknown type that a call returns."""
 
 
-class Outside:
+class ExternalCalls:
     """Answers for the functions that are not there."""
 
     def __init__(self, machine: Machine, heap: Heap) -> None:
@@ -58,7 +58,7 @@ class Outside:
                 ends[symbol.address] = max(ends.get(symbol.address, (0, "")), (symbol.address + symbol.size, name))
         self._ends = sorted((start, *end) for start, end in ends.items())
 
-    def called(self, name: str, type: Function, placed: Placed, number: int) -> tuple[CallOut, dict[str, bytes]]:
+    def called(self, name: str, type: Function, placed: Layout, number: int) -> tuple[ExternalCall, dict[str, bytes]]:
         """What a call that has just been made passes, and the registers that hold its result.
 
         `number` counts the calls of the run before this one.
@@ -70,7 +70,7 @@ class Outside:
         numbers = (seed for kind, value in zip(kinds, values) for seed in self._seeds(kind, value, placed, number))
         seed = mixed((placed.salt, *numbers))
         self._write(kinds, values, rivals, seed, placed)
-        return CallOut(name, tuple(args)), self._result(type, kinds, values, seed)
+        return ExternalCall(name, tuple(args)), self._result(type, kinds, values, seed)
 
     # -- arguments
 
@@ -93,11 +93,11 @@ class Outside:
         types = [passed_as(type, self._convention) for type in types]
         images = self._machine.arguments(types, in_memory=in_memory)
         if any(len(image) < kind.size for kind, image in zip(types, images, strict=True)):
-            raise Trap("a call whose arguments lie in no memory")
+            raise GuestTrapError("a call whose arguments lie in no memory")
         return [_defined(kind, image) for kind, image in zip(types, images, strict=True)]
 
     def _argument(
-        self, kinds: list[Type], values: list[int], index: int, rivals: list[int], placed: Placed
+        self, kinds: list[Type], values: list[int], index: int, rivals: list[int], placed: Layout
     ) -> Argument:
         """What there is to compare of an argument."""
         kind, value = kinds[index], values[index]
@@ -109,22 +109,22 @@ class Outside:
             if target.address <= value < target.address + target.size:
                 fits = target.element.size and not (value - target.address) % target.element.size
                 end = target.address + target.size
-                return Pointed(value, self._until(value, end), target.element if fits else None)
+                return PointerArgument(value, self._until(value, end), target.element if fits else None)
         size = self._heap.extent(value)
         if size:
-            return Pointed(value, self._until(value, value + size), _sized(kind.target))
+            return PointerArgument(value, self._until(value, value + size), _sized(kind.target))
         for address, size, name in self._globals:
             if address <= value < address + size:
                 data = self._until(value, address + size)
-                return Pointed(value, data, _sized(kind.target), name, value - address)
+                return PointerArgument(value, data, _sized(kind.target), name, value - address)
         region = self._machine.region(value)
         if region == "stack":
             data = self._first(kind, value, value + _length(kinds, values, index))
-            return Pointed(ELSEWHERE, data, _sized(kind.target), past=any(rival < value for rival in rivals))
+            return PointerArgument(ELSEWHERE, data, _sized(kind.target), past=any(rival < value for rival in rivals))
         if region in ("constant", "own"):
             data = self._first(kind, value, self._end(value, placed) or value + _MOST)
-            return Pointed(ELSEWHERE, data, _sized(kind.target))
-        return Pointed(self._machine.shared_address(value))
+            return PointerArgument(ELSEWHERE, data, _sized(kind.target))
+        return PointerArgument(self._machine.shared_address(value))
 
     def _rivals(self, kinds: list[Type], values: list[int], index: int) -> list[int]:
         """The other arguments that point to the same type, in memory of the same kind: this may be the end of one."""
@@ -140,7 +140,7 @@ class Outside:
         index = bisect_right(self._ends, (address, 1 << 64)) - 1
         return self._ends[index] if index >= 0 and address < self._ends[index][1] else None
 
-    def _end(self, address: int, placed: Placed) -> int | None:
+    def _end(self, address: int, placed: Layout) -> int | None:
         """Where the object ends that holds an address; None where that is not known, as on the stack."""
         held = (target for target in placed.objects if target.address <= address < target.address + target.size)
         ends = (target.address + target.size for target in held)
@@ -186,7 +186,7 @@ class Outside:
         text = self._machine.read(address, min(size, _MOST))
         return text[: text.find(b"\0") + 1] or text
 
-    def _seeds(self, kind: Type, value: int, placed: Placed, number: int) -> Iterator[int]:
+    def _seeds(self, kind: Type, value: int, placed: Layout, number: int) -> Iterator[int]:
         """The numbers that a result depends on: never the address of what may lie elsewhere in another run, or in the
         probe, and nothing that may lie past the end of an object."""
         if not isinstance(kind, Pointer):
@@ -198,7 +198,7 @@ class Outside:
             yield self._identity(value, placed) if region in ("data", "object") else min(value, 1)
             yield number if region == "stack" else self._contents(kind, value, placed)
 
-    def _identity(self, address: int, placed: Placed) -> int:
+    def _identity(self, address: int, placed: Layout) -> int:
         """A number for an address that is the same in every build of the program, and wherever the objects lie."""
         for number, target in enumerate(placed.objects):
             if target.address <= address <= target.address + target.size:
@@ -206,7 +206,7 @@ class Outside:
         symbol = self._holder(address)
         return mixed((zlib.crc32(symbol[2].encode()), address - symbol[0])) if symbol else address
 
-    def _contents(self, kind: Pointer, address: int, placed: Placed) -> int:
+    def _contents(self, kind: Pointer, address: int, placed: Layout) -> int:
         """What a pointer points to, as far as that surely is an object's, and without pointers."""
         end = self._end(address, placed)
         if end is None or kind.target is None:
@@ -219,7 +219,7 @@ class Outside:
 
     # -- effects
 
-    def _write(self, kinds: list[Type], values: list[int], rivals: list[list[int]], seed: int, placed: Placed) -> None:
+    def _write(self, kinds: list[Type], values: list[int], rivals: list[list[int]], seed: int, placed: Layout) -> None:
         """Half of the calls write numbers through pointers that allow it, as real ones do."""
         for index, (kind, address) in enumerate(zip(kinds, values)):
             target = kind.target if isinstance(kind, Pointer) and not kind.const else None
@@ -233,7 +233,7 @@ class Outside:
         self.effects.append(Effect(address, data))
         self._machine.write(address, data)
 
-    def _is_writable(self, address: int, size: int, rivals: list[int], placed: Placed) -> bool:
+    def _is_writable(self, address: int, size: int, rivals: list[int], placed: Layout) -> bool:
         """Whether an object surely lies at an address, rather than the end of one to which another argument points."""
         region = self._machine.region(address)
         if region == "stack":  # which of two lies lower tells nothing: the next compiler lays them out otherwise
@@ -336,7 +336,7 @@ def _defined(type: Type, image: bytes) -> int:
     return int.from_bytes(image, "little") & int.from_bytes(significant(type), "little")
 
 
-def passed_as(type: Type, convention: Convention) -> Type:
+def passed_as(type: Type, convention: CallingConvention) -> Type:
     """What an argument is passed as: where callers extend narrow integers, both gcc and clang extend them to 32 bits,
     and clang's callees rely on that. IR does not always say that they are."""
     if convention.extends and isinstance(type, Int) and type.size < 4 and not re.fullmatch(r"i\d+", type.name):

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import unicorn
 
-from pytest_llmcompiler.emulator.kernel import Trap
+from pytest_llmcompiler.emulator.kernel import GuestTrapError
 from pytest_llmcompiler.emulator.observation import is_short
-from pytest_llmcompiler.targets import Target
-from pytest_llmcompiler.values.layout import PAGE, Placed, PlacedObject
+from pytest_llmcompiler.targets.target import Target
+from pytest_llmcompiler.values.layout import PAGE, LaidOutObject, Layout
 
 HEAP = 0x5581A0000000
 HEAP_LIMIT = 4 << 20
@@ -30,7 +30,7 @@ def is_heap(address: int) -> bool:
 
 
 @dataclass(frozen=True)
-class _Block:
+class _Allocation:
     address: int
     size: int
     base: int
@@ -54,10 +54,10 @@ class Heap:
         numbers = target.processor.numbers
         self._arguments = [numbers[name] for name in target.host.convention.integers[:2]]
         self._result = numbers[target.host.convention.scalar]
-        self._placed: Placed | None = None
-        self._blocks: dict[int, _Block] = {}
+        self._placed: Layout | None = None
+        self._blocks: dict[int, _Allocation] = {}
         self._gone: list[tuple[int, int]] = []
-        self._freed: list[PlacedObject] = []
+        self._freed: list[LaidOutObject] = []
         self._made: Counter[int] = Counter()
         self._held = self._beyond = 0
         self.refused = False
@@ -71,7 +71,7 @@ class Heap:
             "memalign": lambda: self._return(self._asked(self._argument(1), self._argument(0))),
         }
 
-    def reset(self, placed: Placed) -> None:
+    def reset(self, placed: Layout) -> None:
         """Free everything, and take in the objects of the next input."""
         for block in self._blocks.values():
             self._uc.mem_unmap(block.base, block.mapped)
@@ -123,12 +123,12 @@ class Heap:
         self._uc.mem_map(base, mapped, _READ_WRITE)
         self._uc.mem_write(base, self._garbage * (mapped // 4))
         address = base if low else (base + mapped - max(size, 1)) // align * align
-        self._blocks[address] = _Block(address, size, base, mapped)
+        self._blocks[address] = _Allocation(address, size, base, mapped)
         self._held += mapped
         return address
 
     @property
-    def _objects(self) -> tuple[PlacedObject, ...]:
+    def _objects(self) -> tuple[LaidOutObject, ...]:
         return self._placed.objects if self._placed else ()
 
     def _argument(self, index: int) -> int:
@@ -181,7 +181,7 @@ class Heap:
         if not address:
             return
         held = self._held_by(address)
-        if isinstance(held, PlacedObject):
+        if isinstance(held, LaidOutObject):
             self._uc.mem_unmap(held.slot.address, held.slot.size)
             self._freed.append(held)
         else:
@@ -190,7 +190,7 @@ class Heap:
             self._gone.append((address, held.size))
             del self._blocks[address]
 
-    def _held_by(self, address: int) -> _Block | PlacedObject:
+    def _held_by(self, address: int) -> _Allocation | LaidOutObject:
         """The live object that starts at an address. Raises Trap where there is none that could be freed."""
         if address in self._blocks:
             return self._blocks[address]
@@ -198,4 +198,4 @@ class Heap:
         for target in self._objects:
             if target.address == address and target is not buffer and target not in self._freed:
                 return target
-        raise Trap("free or realloc of a pointer that malloc did not give")
+        raise GuestTrapError("free or realloc of a pointer that malloc did not give")

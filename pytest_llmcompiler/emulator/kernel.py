@@ -16,7 +16,7 @@ _EPOCH, _SPAN = 1_400_000_000, 1 << 28
 _PROCESS_CLOCKS = (2, 3)
 
 
-class Exit(Exception):
+class GuestExitError(Exception):
     """The program ended itself."""
 
     def __init__(self, code: int) -> None:
@@ -24,7 +24,7 @@ class Exit(Exception):
         self.code = code
 
 
-class Trap(Exception):
+class GuestTrapError(Exception):
     """The program did what would have ended it on real hardware or in a real library; the message says what.
 
     `address` and `size` are of the memory that it would have used, where it is that.
@@ -78,7 +78,7 @@ class Kernel:
         self.reset(0)
 
     def _wait(self, _: int, __: int, ___: int) -> int:
-        raise Trap("a wait for what nobody will do")
+        raise GuestTrapError("a wait for what nobody will do")
 
     def reset(self, salt: int) -> None:
         """Forget the output, and set the clock."""
@@ -101,11 +101,11 @@ class Kernel:
             return -_EBADF
         data = self.output.setdefault(number, bytearray())
         if size > OUTPUT_LIMIT - len(data):
-            raise Trap("more than 1 MiB of output")
+            raise GuestTrapError("more than 1 MiB of output")
         try:
             data += self._uc.mem_read(address, size)
         except unicorn.UcError:
-            raise Trap("output from memory that is not there") from None
+            raise GuestTrapError("output from memory that is not there") from None
         return size
 
     def _writev(self, number: int, vectors: int, count: int) -> int:
@@ -118,7 +118,7 @@ class Kernel:
         return sum(sizes)
 
     def _exit(self, code: int, _: int, __: int) -> int:
-        raise Exit(code & 0xFF)
+        raise GuestExitError(code & 0xFF)
 
     def _arch_prctl(self, code: int, address: int, _: int) -> int:
         if code != 0x1002:  # ARCH_SET_FS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pytest_llmcompiler.emulator.kernel import Trap
+from pytest_llmcompiler.emulator.kernel import GuestTrapError
 
 if TYPE_CHECKING:
     from pytest_llmcompiler.emulator.machine import Machine
@@ -35,7 +35,7 @@ def checks(machine: Machine) -> dict[str, Callable[[int], None]]:
 
 def _character(machine: Machine) -> None:
     if not 0 <= (machine.argument(0) + 1) % (1 << 32) <= 256:
-        raise Trap("a character function of a number that is none")
+        raise GuestTrapError("a character function of a number that is none")
 
 
 def _whole(machine: Machine) -> None:
@@ -43,7 +43,7 @@ def _whole(machine: Machine) -> None:
     size = machine.argument(2)
     for address in (machine.argument(0), machine.argument(1)):
         if size > _LONGEST or len(machine.read(address, size)) < size:
-            raise Trap("a comparison past the end of an object", address, size)
+            raise GuestTrapError("a comparison past the end of an object", address, size)
 
 
 class _Overlaps:
@@ -94,4 +94,4 @@ class _Overlaps:
 
 def _apart(first: int, size: int, second: int, other: int) -> None:
     if size and other and first < second + other and second < first + size:
-        raise Trap("a copy between objects that overlap")
+        raise GuestTrapError("a copy between objects that overlap")

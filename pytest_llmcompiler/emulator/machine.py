@@ -10,31 +10,30 @@ from typing import Any, Literal, get_args
 
 import unicorn
 
-from pytest_llmcompiler.assembler.assemble import Assembled
-from pytest_llmcompiler.assembler.assemble import Segment as CandidateSegment
 from pytest_llmcompiler.emulator import process_start as system
-from pytest_llmcompiler.emulator.external_calls import Outside, mixed
+from pytest_llmcompiler.emulator.external_calls import ExternalCalls, mixed
 from pytest_llmcompiler.emulator.heap import Heap, is_heap
-from pytest_llmcompiler.emulator.kernel import Exit, Kernel, Trap
+from pytest_llmcompiler.emulator.kernel import GuestExitError, GuestTrapError, Kernel
 from pytest_llmcompiler.emulator.libc_preconditions import checks
-from pytest_llmcompiler.emulator.memory import Block
+from pytest_llmcompiler.emulator.memory import HostMemory
 from pytest_llmcompiler.emulator.observation import (
     ELSEWHERE,
-    CallOut,
     Constants,
-    Fault,
+    ExternalCall,
+    GuestFault,
+    Observation,
     Reply,
-    Run,
-    Unset,
+    UninitialisedFill,
     initial_errno,
 )
-from pytest_llmcompiler.program.image import Segment
+from pytest_llmcompiler.program.image import ProgramSegment
 from pytest_llmcompiler.program.ir import PAD
-from pytest_llmcompiler.program.reference import ERRNO, Program
+from pytest_llmcompiler.program.reference import ERRNO, ProgramImage
 from pytest_llmcompiler.targets import abi
+from pytest_llmcompiler.targets.code import AssembledCode, CodeSegment
 from pytest_llmcompiler.targets.processor import Guard, Outcome
 from pytest_llmcompiler.values.c_types import Function, Type
-from pytest_llmcompiler.values.layout import ARENA, GARBAGE, LOW_SLOTS, PAGE, RETURN, SLOTS, STUB_SIZE, STUBS, Placed
+from pytest_llmcompiler.values.layout import ARENA, GARBAGE, LOW_SLOTS, PAGE, RETURN, SLOTS, STUB_SIZE, STUBS, Layout
 
 STACK, STACK_SIZE = 0x7FFD12340000, 64 * PAGE
 DEEP = 256 * PAGE
@@ -68,11 +67,11 @@ _ACCESS = {
     unicorn.UC_MEM_READ_PROT: "read",
     unicorn.UC_MEM_FETCH_PROT: "jump",
 }
-_INVERSE: dict[Unset, Unset] = {"garbage": "inverse", "inverse": "garbage", "zeros": "zeros"}
+_INVERSE: dict[UninitialisedFill, UninitialisedFill] = {"garbage": "inverse", "inverse": "garbage", "zeros": "zeros"}
 
 _DATA: tuple[Outcome, str] = "vex", "raw bytes are executed as code"
 """What a data directive is to the processor: it is no instruction that anybody wrote."""
-_NO_INPUT = Placed((), (), (), (), 0, None)
+_NO_INPUT = Layout((), (), (), (), 0, None)
 
 
 @dataclass(frozen=True)
@@ -98,11 +97,11 @@ class Machine:
 
     def __init__(
         self,
-        program: Program,
+        program: ProgramImage,
         function: str,
         signature: Function,
         *,
-        candidate: Assembled | None = None,
+        candidate: AssembledCode | None = None,
         externals: dict[str, Function] | None = None,
         fill: int = 0,
         counting: bool = False,
@@ -119,23 +118,23 @@ class Machine:
         )
         self._externals = externals or {}
         self._uc = self.processor.engine()
-        self._arena = Block(ARENA)
+        self._arena = HostMemory(ARENA)
         self._heap = Heap(self._uc, program.target, GARBAGE[fill], self._arena.pointer)
-        self._outside = Outside(self, self._heap)
+        self._outside = ExternalCalls(self, self._heap)
         self._kernel = Kernel(self._uc, self.processor)
-        self._data: list[tuple[int, Block]] = []
-        self._fixed: list[tuple[int, Block]] = []
+        self._data: list[tuple[int, HostMemory]] = []
+        self._fixed: list[tuple[int, HostMemory]] = []
         """The program's constants."""
-        self._padded: Unset | None = None
+        self._padded: UninitialisedFill | None = None
         """What the pads around them are filled with now."""
-        self._calls: list[CallOut] = []
+        self._calls: list[ExternalCall] = []
         self.replies: list[Reply] = []
         """How the calls out of the last run were answered."""
         self._abi: list[str] = []
-        self._end: tuple[Outcome, Fault | None, int] | None = None
+        self._end: tuple[Outcome, GuestFault | None, int] | None = None
         self._length = 0
         self._edges: set[tuple[int, int]] = set()
-        self._lost: dict[Unset, list[tuple[int, int]]] = {}
+        self._lost: dict[UninitialisedFill, list[tuple[int, int]]] = {}
         """What a call leaves in the registers that it may change."""
         self._shown = (*self.convention.callee_saved, self.processor.stack, self.processor.counter)
         self._shown += (*self.processor.state, *self.convention.result(signature).registers)
@@ -143,7 +142,7 @@ class Machine:
         self._callers: dict[int, int] = {}
         """Where calls came from that return by way of `NARROW`, by the place on the stack."""
         self._narrow_left = 0
-        self._placed: Placed | None = None
+        self._placed: Layout | None = None
         self._raised: Exception | None = None
         self._depth = DEEP if candidate else DEEP // 2
         self._is_deep = False
@@ -177,8 +176,8 @@ class Machine:
                 region.write(segment.data, segment.address - start)
                 (self._data if segment.writable else self._fixed).append((start, region))
 
-    def _map(self, address: int, size: int, rights: int = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE) -> Block:
-        region = Block(size)
+    def _map(self, address: int, size: int, rights: int = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE) -> HostMemory:
+        region = HostMemory(size)
         self._uc.mem_map_ptr(address, size, rights, region.pointer)
         return region
 
@@ -229,12 +228,12 @@ class Machine:
         """Stop the run where a hook ends it or fails; what it raised reaches the caller of `run`."""
         try:
             action(*args)
-        except Exit as end:
+        except GuestExitError as end:
             self._stop("exit", None, end.code)
-        except Trap as trap:
-            self._stop("fault", Fault(str(trap), self._caller(), trap.address, size=trap.size))
+        except GuestTrapError as trap:
+            self._stop("fault", GuestFault(str(trap), self._caller(), trap.address, size=trap.size))
         except unicorn.UcError as error:
-            self._stop("fault", Fault(f"the host can't do what was asked of it: {error}", self._caller()))
+            self._stop("fault", GuestFault(f"the host can't do what was asked of it: {error}", self._caller()))
         except Exception as error:
             self._raised = error
             self._uc.emu_stop()
@@ -277,7 +276,7 @@ class Machine:
         if self._end or self._uc.reg_read(self._counter_number) != until:
             raise RuntimeError(f"the program of the case did not start: {self._end}")
 
-    def _load_candidate(self, candidate: Assembled) -> None:
+    def _load_candidate(self, candidate: AssembledCode) -> None:
         for segment in candidate.segments:
             size = max(PAGE, -(-len(segment.data) // PAGE) * PAGE)
             if segment.writable:
@@ -307,18 +306,18 @@ class Machine:
 
     def _freeze(self) -> None:
         """Remember the state from which every run starts."""
-        self._starts = {unset: self._state(unset) for unset in get_args(Unset)}
+        self._starts = {unset: self._state(unset) for unset in get_args(UninitialisedFill)}
         own = self.candidate.segments if self.candidate else ()
-        parts: tuple[Segment | CandidateSegment, ...] = (*self.program.segments, *own)
+        parts: tuple[ProgramSegment | CodeSegment, ...] = (*self.program.segments, *own)
         self._constants = Constants(
             tuple((part.address, part.data) for part in parts if not part.writable and not part.executable)
         )
         self._initial = [(region, region.read()) for _, region in self._data]
-        self._fresh_arena = Block(ARENA)
+        self._fresh_arena = HostMemory(ARENA)
         for arena in (self._arena, self._fresh_arena):
             arena.write(GARBAGE[self.fill] * (ARENA // 4))
 
-    def _state(self, unset: Unset) -> _Start:
+    def _state(self, unset: UninitialisedFill) -> _Start:
         self._unset = unset
         saved = {name: self._garbage_in(name, index) for index, name in enumerate(self.convention.callee_saved)}
         for name, value in saved.items():
@@ -343,13 +342,21 @@ class Machine:
         return words[self._held] * (size // 4)
 
     @property
-    def _held(self) -> Unset:
+    def _held(self) -> UninitialisedFill:
         """What unused registers hold in this run: the garbage of one fill is the inverse of the other's."""
         return _INVERSE[self._unset] if self.fill else self._unset
 
     # -- running
 
-    def run(self, placed: Placed, call: abi.Call, limit: int, *, unset: Unset = "garbage", brief: bool = False) -> Run:
+    def run(
+        self,
+        placed: Layout,
+        call: abi.CallSetup,
+        limit: int,
+        *,
+        unset: UninitialisedFill = "garbage",
+        brief: bool = False,
+    ) -> Observation:
         """Run the function on an input, for at most `limit` instructions.
 
         With other values in the unused stack and registers and around constants (`unset`), what is read from there
@@ -367,21 +374,21 @@ class Machine:
                 initial[address - start : address - start + len(data)] = data
                 self._initial[index] = region, bytes(initial)
 
-    def run_main(self, limit: int) -> Run:
+    def run_main(self, limit: int) -> Observation:
         """Run the whole program from `main` on; a return from there is an exit."""
         self._reset(_NO_INPUT, "garbage")
         registers = dict(zip(self.convention.integers, self._arguments))
-        run = self._run(self.program.symbols["main"].address, abi.Call(registers, b""), limit)
+        run = self._run(self.program.symbols["main"].address, abi.CallSetup(registers, b""), limit)
         code = self.register(self.convention.scalar) & 0xFF
         return replace(run, outcome="exit", code=code) if run.outcome == "return" else run
 
-    def entered(self, placed: Placed, call: abi.Call, unset: Unset) -> dict[str, int]:
+    def entered(self, placed: Layout, call: abi.CallSetup, unset: UninitialisedFill) -> dict[str, int]:
         """The registers that a run starts with."""
         self._reset(placed, unset)
         self._enter(call.inverted if unset == "inverse" else call)
         return {name: self.register(name) for name in (*self.processor.registers, self.processor.stack)}
 
-    def _enter(self, call: abi.Call) -> None:
+    def _enter(self, call: abi.CallSetup) -> None:
         area = STACK + self._start.top
         pushed = b"" if self.processor.link else RETURN.to_bytes(8, "little")
         self._stack.write(pushed + call.stack, self._start.top - len(pushed))
@@ -396,7 +403,7 @@ class Machine:
             else:
                 self._stack.write((area + copy.offset).to_bytes(8, "little"), self._start.top + copy.pointer)
 
-    def _run(self, start: int, call: abi.Call, limit: int, brief: bool = False) -> Run:
+    def _run(self, start: int, call: abi.CallSetup, limit: int, brief: bool = False) -> Observation:
         self._enter(call)
         try:
             self._uc.emu_start(start, RETURN, count=limit)
@@ -472,7 +479,7 @@ class Machine:
             return STACK + STACK_SIZE - FRAME - address
         return self._heap.extent(address)
 
-    def _reset(self, placed: Placed, unset: Unset) -> None:
+    def _reset(self, placed: Layout, unset: UninitialisedFill) -> None:
         self._unset, self._start = unset, self._starts[unset]
         self._uc.context_restore(self._start.context)
         self._fill_pads()
@@ -506,14 +513,14 @@ class Machine:
                     region.write(data, pad - start)
             self.preset(pad, data)
 
-    def _fill_arena(self, placed: Placed) -> None:
+    def _fill_arena(self, placed: Layout) -> None:
         """Put the objects into their slots; only slots that the last run used have to be cleaned."""
         for old in self._placed.objects if self._placed else ():
             self._arena.write(self._fresh_arena.read(0, old.slot.size), old.slot.host)
         for target in placed.objects:
             self._arena.write(placed.initial(target, self.fill), target.slot.host)
 
-    def _has_strayed(self, placed: Placed) -> bool:
+    def _has_strayed(self, placed: Layout) -> bool:
         """Whether unused slots were written; if so they are cleaned."""
         hosts = sorted((target.slot.host, target.slot.size) for target in placed.objects)
         ends = [0, *(host + size for host, size in hosts)]
@@ -525,7 +532,7 @@ class Machine:
             self._arena.write(self._fresh_arena.read())
         return changed
 
-    def _stop(self, outcome: Outcome, fault: Fault | None = None, code: int = 0) -> None:
+    def _stop(self, outcome: Outcome, fault: GuestFault | None = None, code: int = 0) -> None:
         if self._end is None:
             self._end = (outcome, fault, code)
         self._uc.emu_stop()
@@ -534,26 +541,26 @@ class Machine:
         if self._end is None:
             pc = self._uc.reg_read(self._counter_number)
             words = "illegal instruction" if error.errno == unicorn.UC_ERR_INSN_INVALID else str(error)
-            self._end = ("fault", Fault(words, pc), 0)
+            self._end = ("fault", GuestFault(words, pc), 0)
 
     @property
     def cost(self) -> int:
         """What the host did for the last run, in calls out: an object of the heap takes as long as four of them."""
         return 4 * self._heap.made + len(self._calls) + len(self._placed.objects if self._placed else ())
 
-    def _ended(self) -> Run:
+    def _ended(self) -> Observation:
         assert self._placed is not None
         self._has_strayed(self._placed)
         normal: Outcome = "return" if self.register(self.processor.counter) == RETURN else "limit"
         outcome, fault, code = self._end or (normal, None, 0)
-        return Run(outcome, self.fill, fault=fault, code=code)
+        return Observation(outcome, self.fill, fault=fault, code=code)
 
-    def _observed(self, call: abi.Call) -> Run:
+    def _observed(self, call: abi.CallSetup) -> Observation:
         values = self._uc.reg_read_batch([self._numbers[name] for name in self._shown])
         registers = dict(zip(self._shown, values, strict=True))
         normal: Outcome = "return" if registers[self.processor.counter] == RETURN else "limit"
         outcome, fault, code = self._end or (normal, None, 0)
-        run = Run(
+        run = Observation(
             outcome,
             self.fill,
             self._constants,
@@ -587,7 +594,7 @@ class Machine:
         return region.read(offset, size)
 
     @functools.cached_property
-    def _variables(self) -> dict[str, tuple[Block, int, int]]:
+    def _variables(self) -> dict[str, tuple[HostMemory, int, int]]:
         """For each global variable of the case: the memory that holds it, its place in that, its size."""
         found = {}
         for name in self.program.globals:
@@ -596,7 +603,7 @@ class Machine:
             found[name] = region, symbol.address - start, symbol.size
         return found
 
-    def _breaches(self, registers: dict[str, int], call: abi.Call) -> Iterator[str]:
+    def _breaches(self, registers: dict[str, int], call: abi.CallSetup) -> Iterator[str]:
         for name, value in self._start.saved.items():
             if registers[name] != value:
                 yield f"callee-saved register {self.processor.sign}{name} is not restored"
@@ -619,7 +626,7 @@ class Machine:
         if words != "jump" and STACK - self._depth <= address < STACK and not self._is_deep:
             self._deepen()
             return True
-        self._stop("fault", Fault(f"bad {words}", pc, address, words, size))
+        self._stop("fault", GuestFault(f"bad {words}", pc, address, words, size))
         return False
 
     def _deepen(self) -> None:
@@ -630,7 +637,7 @@ class Machine:
         self._is_deep = True
 
     def _on_invalid(self, uc: Any, data: Any) -> bool:
-        self._stop("fault", Fault("illegal instruction", uc.reg_read(self._counter_number)))
+        self._stop("fault", GuestFault("illegal instruction", uc.reg_read(self._counter_number)))
         return False
 
     def _on_interrupt(self, uc: Any, number: int, data: Any) -> None:
@@ -638,7 +645,7 @@ class Machine:
             self._guarded(self._kernel.syscall)
             return
         words = self.processor.exceptions.get(number, f"processor exception {number}")
-        self._stop("fault", Fault(words, uc.reg_read(self._counter_number)))
+        self._stop("fault", GuestFault(words, uc.reg_read(self._counter_number)))
 
     def _on_syscall(self, uc: Any, data: Any) -> None:
         self._guarded(self._kernel.syscall)
@@ -671,7 +678,7 @@ class Machine:
     def _on_narrow_return(self, _: int) -> None:
         stack = self.register(self.processor.stack) - self.processor.pushed
         if stack not in self._callers:
-            raise Trap("a jump into no function")
+            raise GuestTrapError("a jump into no function")
         self._uc.reg_write(self._stack_number, stack)
         self._return_to(self._callers.pop(stack))
         scalar = self.convention.scalar
@@ -681,17 +688,17 @@ class Machine:
 
     def _on_hazard(self, outcome: Outcome, words: str, pc: int) -> None:
         """An instruction that the emulator would run and a process may not, or that it computes wrongly."""
-        self._stop(outcome, Fault(words, pc))
+        self._stop(outcome, GuestFault(words, pc))
 
     def _on_guarded(self, guard: Guard, pc: int) -> None:
         refused = guard(lambda name: int(self._uc.reg_read(self.processor.number(name))))
         if refused:
-            self._stop("fault", Fault("misaligned access", pc, refused.address, "misaligned", refused.size))
+            self._stop("fault", GuestFault("misaligned access", pc, refused.address, "misaligned", refused.size))
 
     def _on_callback(self, address: int) -> None:
         number = (address - STUBS) // STUB_SIZE
         if self._placed is None or number >= len(self._placed.callbacks):
-            raise Trap("a jump into no function")
+            raise GuestTrapError("a jump into no function")
         callback = self._placed.callbacks[number]
         self._on_call(address)
         self._call_out(f"callback {callback.number}", callback.type, number)
@@ -760,7 +767,7 @@ class Machine:
         segments = self.candidate.segments if self.candidate else ()
         return any(s.writable and s.address <= address <= s.address + len(s.data) for s in segments)
 
-    def line_of(self, fault: Fault) -> int | None:
+    def line_of(self, fault: GuestFault) -> int | None:
         """The line of the assembly that a fault goes back to: where it happened, or the call that led there."""
         if self.candidate is None:
             return None

@@ -21,7 +21,7 @@ def words(data: bytes, address: int, top: re.Pattern[bytes]) -> Iterator[tuple[i
             yield at, int.from_bytes(data[at : at + 8], "little")
 
 
-class Block:
+class HostMemory:
     """Bytes at one place of the host, to be mapped into the guest."""
 
     def __init__(self, size: int) -> None:
@@ -35,7 +35,7 @@ class Block:
             raise ValueError(f"{len(data)} bytes at {offset} are outside of a block of {self.size}")
         ctypes.memmove(self.pointer + offset, data, len(data))
 
-    def differs(self, other: Block, start: int, end: int) -> bool:
+    def differs(self, other: HostMemory, start: int, end: int) -> bool:
         """Whether a range differs from the same range of another block."""
         return start < end and _memcmp(self.pointer + start, other.pointer + start, end - start) != 0
 

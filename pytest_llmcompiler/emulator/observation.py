@@ -11,7 +11,7 @@ from pytest_llmcompiler.values.c_types import Int, Type
 
 
 @dataclass(frozen=True)
-class Fault:
+class GuestFault:
     """Why a run ended before its return."""
 
     what: str
@@ -25,7 +25,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Store:
+class MemoryWrite:
     """A write to memory."""
 
     pc: int
@@ -58,7 +58,7 @@ def is_short(salt: int, size: int) -> bool:
     return salt in SHORTAGES and (salt == 21 or (size % 8 == 0) == (salt == 23))
 
 
-Unset = Literal["garbage", "inverse", "zeros"]
+UninitialisedFill = Literal["garbage", "inverse", "zeros"]
 """What the unused stack and registers hold, and what lies around constants: the garbage of a machine, the same with
 every bit inverted, or zeros."""
 
@@ -67,7 +67,7 @@ ELSEWHERE = 1
 
 
 @dataclass(frozen=True)
-class Pointed:
+class PointerArgument:
     """A pointer that is passed to a call, and what it points to at that time."""
 
     address: int
@@ -83,12 +83,12 @@ class Pointed:
     """Whether it may be the end of what another argument points to, so that nothing needs to lie there."""
 
 
-Argument = int | Pointed
+Argument = int | PointerArgument
 """An argument of a call."""
 
 
 @dataclass(frozen=True)
-class CallOut:
+class ExternalCall:
     """A call of a callback or of a function that the program only declares."""
 
     name: str
@@ -134,14 +134,14 @@ class Constants:
 
 
 @dataclass
-class Run:
+class Observation:
     """All that one run shows."""
 
     outcome: Outcome
     fill: int = 0
     """The garbage that the run was made on."""
     constants: Constants = Constants()
-    fault: Fault | None = None
+    fault: GuestFault | None = None
     code: int = 0
     """The exit code, for the outcome `exit`."""
     registers: dict[str, int] = field(default_factory=dict)
@@ -164,24 +164,24 @@ class Run:
     """The C library's error number at the end."""
     output: dict[int, bytes] = field(default_factory=dict)
     """What was written, by file descriptor."""
-    calls: tuple[CallOut, ...] = ()
+    calls: tuple[ExternalCall, ...] = ()
     abi: tuple[str, ...] = ()
     """Breaches of the calling convention, in words."""
     length: int = 0
     """Bytes of code executed, where the machine counts: an upper bound of the number of instructions."""
     reached: int = 0
     """How many objects of the heap something leads to: the first ones, where they are named by that."""
-    shape: Run | None = field(default=None, repr=False, compare=False)
+    shape: Observation | None = field(default=None, repr=False, compare=False)
     """The same with heap objects named by how they are reached, once that was asked for."""
     edges: frozenset[tuple[int, int]] = frozenset()
     """The ways from block to block of the function's code that were taken, where the machine counts."""
 
-    def alike(self, other: Run) -> bool:
+    def alike(self, other: Observation) -> bool:
         """Whether another run on the same input and garbage shows the very same."""
         return _shown(self) == _shown(other)
 
 
-def _shown(run: Run) -> tuple[object, ...]:
+def _shown(run: Observation) -> tuple[object, ...]:
     memory = run.slots, run.stray, run.globals, run.heap, run.gone, run.freed, run.errno
     return run.outcome, run.code, run.fault, run.result, memory, run.output, run.calls, run.abi
 
@@ -193,7 +193,7 @@ was sought in a text and found, in which way)."""
 Features = frozenset[Feature]
 
 
-class Comparison(NamedTuple):
+class ComparedOperands(NamedTuple):
     """The two sides of a comparison, unsigned, which differ; `size` in bytes."""
 
     first: int
@@ -202,10 +202,10 @@ class Comparison(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Compared:
+class Comparisons:
     """What one run compared, and found different."""
 
-    comparisons: tuple[Comparison, ...] = ()
+    comparisons: tuple[ComparedOperands, ...] = ()
     """Some of those that differed, in a fixed order."""
     texts: tuple[tuple[bytes, bytes], ...] = ()
     """What it gave to the library's functions that compare strings or memory."""

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pytest_llmcompiler.emulator.machine import Machine
-from pytest_llmcompiler.emulator.observation import Compared, Comparison, Feature, Features, Run
+from pytest_llmcompiler.emulator.observation import ComparedOperands, Comparisons, Feature, Features, Observation
 from pytest_llmcompiler.targets import abi
-from pytest_llmcompiler.values.layout import Placed
+from pytest_llmcompiler.values.layout import Layout
 
 _INSTRUCTIONS = 4_000_000
 """What a run may take that does not count its own steps."""
@@ -31,7 +31,7 @@ _FINDING, _FINDING_ANY = (
 )
 
 
-class Watch:
+class Probe:
     """Reads what a machine with a probe tells. To be made before the first run.
 
     `counted` where the code has loops that the compiler knows nothing of.
@@ -64,7 +64,7 @@ class Watch:
                 action = functools.partial(self._sought, name in _FINDING_ANY)
                 machine.watch(library[name].address, library[name].address, action)
 
-    def run(self, placed: Placed, call: abi.Call, most_steps: int) -> Run:
+    def run(self, placed: Layout, call: abi.CallSetup, most_steps: int) -> Observation:
         """Run the machine. It counts its own steps, which is faster than to have the emulator count instructions."""
         self._texts.clear()
         self._letters.clear()
@@ -76,7 +76,7 @@ class Watch:
         too_much = self.steps > most_steps or self._machine.cost > _MOST_COST
         return replace(run, outcome="limit") if too_much else run
 
-    def run_main(self, limit: int) -> Run:
+    def run_main(self, limit: int) -> Observation:
         """Run the whole program, for at most so many instructions."""
         self._limit(limit)
         return self._machine.run_main(limit)
@@ -99,12 +99,12 @@ class Watch:
         found.append(("path", zlib.crc32(counters.translate(_TAKEN)), 0))
         return frozenset(found) | self._text_features
 
-    def compared(self) -> Compared:
+    def compared(self) -> Comparisons:
         """What the last run compared."""
         data = self._machine.read(*self._table)
-        rows = (Comparison(*row) for row in struct.iter_unpack("<QQQ", data))
+        rows = (ComparedOperands(*row) for row in struct.iter_unpack("<QQQ", data))
         texts = dict.fromkeys(self._texts + self._letters)
-        return Compared(tuple(dict.fromkeys(row for row in rows if row.size)), tuple(texts))
+        return Comparisons(tuple(dict.fromkeys(row for row in rows if row.size)), tuple(texts))
 
     def _limit(self, steps: int) -> None:
         if steps != self._given:

@@ -8,29 +8,29 @@ from typing import Any
 
 import unicorn
 
-from pytest_llmcompiler.assembler.assemble import Assembled
 from pytest_llmcompiler.emulator.machine import DEEP, STACK, STACK_SIZE, Machine
-from pytest_llmcompiler.emulator.observation import Fault, Store, Unset
+from pytest_llmcompiler.emulator.observation import GuestFault, MemoryWrite, UninitialisedFill
 from pytest_llmcompiler.targets import abi
+from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.targets.processor import Processor
-from pytest_llmcompiler.values.layout import Placed
+from pytest_llmcompiler.values.layout import Layout
 
 
 @dataclass(frozen=True)
-class Look:
+class TracedRun:
     """A run to look at: an input, and the most instructions that it may take."""
 
-    placed: Placed
-    call: abi.Call
+    placed: Layout
+    call: abi.CallSetup
     limit: int
-    unset: Unset = "garbage"
+    unset: UninitialisedFill = "garbage"
 
     def run(self, machine: Machine) -> None:
         """Run a machine so; what it shows is of no interest."""
         machine.run(self.placed, self.call, self.limit, unset=self.unset)
 
 
-def misuse(machine: Machine, look: Look) -> Fault | None:
+def misuse(machine: Machine, look: TracedRun) -> GuestFault | None:
     """The first thing that the candidate may not do, though it does no harm here.
 
     That is an access below the red zone, which a signal may overwrite at any time, or a jump to where no
@@ -39,7 +39,7 @@ def misuse(machine: Machine, look: Look) -> Fault | None:
     candidate = machine.candidate
     assert candidate is not None
     processor = machine.processor
-    found: list[Fault] = []
+    found: list[GuestFault] = []
 
     def on_stack(uc: Any, access: int, address: int, size: int, value: int, data: Any) -> None:
         below = machine.register(processor.stack) - machine.convention.red_zone - address
@@ -47,12 +47,12 @@ def misuse(machine: Machine, look: Look) -> Fault | None:
         if below > 0 and not found and machine.in_candidate(pc) and not processor.is_below(candidate.code_at(pc), pc):
             words = "store" if access == unicorn.UC_MEM_WRITE else "load"
             where = "red zone" if machine.convention.red_zone else "stack pointer"
-            found.append(Fault(f"{words} below the {where}", pc, address, words, size))
+            found.append(GuestFault(f"{words} below the {where}", pc, address, words, size))
             uc.emu_stop()
 
     def on_block(uc: Any, address: int, size: int, data: Any) -> None:
         if not found and machine.in_candidate(address) and _is_amid(candidate, address, processor):
-            found.append(Fault("a jump into the middle of an instruction", address))
+            found.append(GuestFault("a jump into the middle of an instruction", address))
             uc.emu_stop()
 
     accesses = unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE
@@ -64,7 +64,7 @@ def misuse(machine: Machine, look: Look) -> Fault | None:
     return found[0] if found else None
 
 
-def _is_amid(candidate: Assembled, address: int, processor: Processor) -> bool:
+def _is_amid(candidate: AssembledCode, address: int, processor: Processor) -> bool:
     """Whether an address in the candidate's code is neither the start of an instruction nor padding."""
     mnemonics = candidate.mnemonics
     if address in mnemonics:
@@ -75,7 +75,7 @@ def _is_amid(candidate: Assembled, address: int, processor: Processor) -> bool:
     return mnemonics[last].startswith(".") or address < last + processor.decode(candidate.code_at(last), last).size
 
 
-def steps(machine: Machine, look: Look, most: int) -> list[int]:
+def steps(machine: Machine, look: TracedRun, most: int) -> list[int]:
     """The addresses of the instructions of the candidate's own code that a run executes, the first `most`."""
     found: list[int] = []
 
@@ -94,9 +94,9 @@ def steps(machine: Machine, look: Look, most: int) -> list[int]:
     return found
 
 
-def stores(machine: Machine, look: Look, most: int) -> list[Store]:
+def stores(machine: Machine, look: TracedRun, most: int) -> list[MemoryWrite]:
     """The writes of a run to memory other than the stack, the first `most`."""
-    found: list[Store] = []
+    found: list[MemoryWrite] = []
 
     def on_write(uc: Any, access: int, address: int, size: int, value: int, data: Any) -> None:
         if len(found) >= most:
@@ -104,7 +104,9 @@ def stores(machine: Machine, look: Look, most: int) -> list[Store]:
         elif not STACK - DEEP <= address < STACK + STACK_SIZE and size <= 8:
             before = machine.read(address, size)
             found.append(
-                Store(machine.register(machine.processor.counter), address, size, value & (1 << 8 * size) - 1, before)
+                MemoryWrite(
+                    machine.register(machine.processor.counter), address, size, value & (1 << 8 * size) - 1, before
+                )
             )
 
     with machine.hooked(unicorn.UC_HOOK_MEM_WRITE, on_write):

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.program.case import Case, read_case
-from pytest_llmcompiler.targets import DEFAULT, named
+from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.targets.target import DEFAULT
 
 if TYPE_CHECKING:
     from pytest_llmcompiler.judge.service import Judge
     from pytest_llmcompiler.model.answer import Answer, Task
-    from pytest_llmcompiler.model.extract.blocks import Code
+    from pytest_llmcompiler.model.extract.blocks import ExtractedCode
 
 
 def judge_answer(
@@ -39,21 +40,21 @@ def judge_answer(
     Without `explain`, no smaller input is looked for. With `scene`, the verdict on code that ran has the scene of its
     failure.
     """
-    from pytest_llmcompiler.judge.tasks import Asked
-    from pytest_llmcompiler.model.extract.assembly import NoCode, Truncated
-    from pytest_llmcompiler.model.extract.claims import promise_of
+    from pytest_llmcompiler.errors import NoCodeError, TruncatedError
+    from pytest_llmcompiler.judge.tasks import TaskQuestion
+    from pytest_llmcompiler.model.extract.claims import claimed_sizes
 
     try:
         text = code_in(answer, function, task).placed
-    except NoCode as error:
+    except NoCodeError as error:
         return Verdict("no-answer", str(error))
-    except Truncated as error:
+    except TruncatedError as error:
         return Verdict("truncated", str(error))
-    question = Asked(task, passes, promise_of(answer.text))
+    question = TaskQuestion(task, passes, claimed_sizes(answer.text))
     return judge.judge(case, function, text, question, explain=explain, scene=scene)
 
 
-def code_in(answer: Answer, function: str, task: Task) -> Code:
+def code_in(answer: Answer, function: str, task: Task) -> ExtractedCode:
     """What of an answer is to become machine code. Raises NoCode or Truncated."""
     from pytest_llmcompiler.model.extract.assembly import extract
     from pytest_llmcompiler.model.extract.ir import extract_ir
@@ -130,10 +131,10 @@ def _judge(examples: int, seed: int = 1, target: str = DEFAULT) -> Judge:
 
 @functools.cache
 def _kept_judge(examples: int, seed: int, target: str) -> Judge:
-    from pytest_llmcompiler.judge.harness import Settings
+    from pytest_llmcompiler.judge.harness import JudgeSettings
     from pytest_llmcompiler.judge.service import Judge
 
-    judge = Judge(Settings(examples, seed, target=target))
+    judge = Judge(JudgeSettings(examples, seed, target=target))
     atexit.register(judge.close)
     return judge
 

@@ -16,19 +16,19 @@ import unicorn
 
 from pytest_llmcompiler.emulator.external_calls import passed_as
 from pytest_llmcompiler.emulator.machine import Machine
-from pytest_llmcompiler.emulator.observation import SHORTAGES, Effect, Fault, Reply, Run, initial_errno
-from pytest_llmcompiler.emulator.tracing import Look
-from pytest_llmcompiler.judge.format_c import show_input
+from pytest_llmcompiler.emulator.observation import SHORTAGES, Effect, GuestFault, Observation, Reply, initial_errno
+from pytest_llmcompiler.emulator.tracing import TracedRun
+from pytest_llmcompiler.judge.format_c import format_input
 from pytest_llmcompiler.targets import abi
 from pytest_llmcompiler.values.c_types import Float, Function, Int, Pointer, Type, significant, unsupported
 from pytest_llmcompiler.values.input import Input
-from pytest_llmcompiler.values.layout import GARBAGE, Placed
+from pytest_llmcompiler.values.layout import GARBAGE, Layout
 
 if TYPE_CHECKING:
-    from pytest_llmcompiler.judge.differential import Stage, Trial
-    from pytest_llmcompiler.judge.divergence import Spot
-    from pytest_llmcompiler.judge.failure import Finding
-    from pytest_llmcompiler.judge.oracle import Entry
+    from pytest_llmcompiler.judge.differential import DifferentialRun, Stage
+    from pytest_llmcompiler.judge.divergence import Divergence
+    from pytest_llmcompiler.judge.failure import Failure
+    from pytest_llmcompiler.judge.oracle import SuiteEntry
 
 _MOST_DATA = 64
 """Bytes of what an argument of a call out points to that are compared."""
@@ -37,7 +37,7 @@ _MOST_STEPS = 200_000
 _SAVED = re.compile(r"callee-saved register %?(\w+) is not restored")
 
 
-class Stop(TypedDict):
+class Breakpoint(TypedDict):
     """Where a debugger is to stop: a line of the candidate's text, after so many times that it was reached before."""
 
     line: int
@@ -57,7 +57,7 @@ class ArgumentPart(TypedDict):
     """The bits that are compared, of what it points to where it is `data`; empty: all."""
 
 
-class OutsidePart(TypedDict):
+class ExternalFunctionPart(TypedDict):
     """A function that is not there."""
 
     name: str
@@ -114,7 +114,7 @@ class GlobalPart(TypedDict):
     mask: str
 
 
-class Scene(TypedDict, total=False):
+class Reproducer(TypedDict, total=False):
     """Everything."""
 
     fault: str
@@ -122,7 +122,7 @@ class Scene(TypedDict, total=False):
     whole: bool
     """Whether it is the whole program that was run: then there is nothing but `shown`, `stop` and `notes`."""
     shown: list[str]
-    stop: Stop
+    stop: Breakpoint
     notes: list[str]
     """What can't be done the same way elsewhere."""
     entry: dict[str, int]
@@ -135,8 +135,8 @@ class Scene(TypedDict, total=False):
     unset: str
     objects: list[ObjectPart]
     globals: list[GlobalPart]
-    callbacks: list[OutsidePart]
-    externals: list[OutsidePart]
+    callbacks: list[ExternalFunctionPart]
+    externals: list[ExternalFunctionPart]
     replies: dict[str, list[ReplyPart]]
     """Of the `reference` and of the `candidate`."""
     result: ArgumentPart | None
@@ -148,9 +148,14 @@ class Scene(TypedDict, total=False):
     """Before the run, and whether it is compared after it."""
 
 
-def scene_of(
-    trial: Trial, stage: Stage, finding: Finding, spot: Spot | None, made: Input | None, entry: Entry | None
-) -> Scene:
+def capture_reproducer(
+    trial: DifferentialRun,
+    stage: Stage,
+    finding: Failure,
+    spot: Divergence | None,
+    made: Input | None,
+    entry: SuiteEntry | None,
+) -> Reproducer:
     """The scene of a failure that was just found, and of which `spot` is known. Without an input it is the whole
     program's."""
     if made is None or entry is None:
@@ -161,18 +166,20 @@ def scene_of(
             "stop": _stop(trial, finding, spot, run, lambda: trial.machine.run_main(2_000_000)),
             "notes": [],
         }
-    return _Scenery(trial, finding, spot, made, entry).scene(stage)
+    return _ReproducerBuilder(trial, finding, spot, made, entry).scene(stage)
 
 
-class _Scenery:
-    def __init__(self, trial: Trial, finding: Finding, spot: Spot | None, made: Input, entry: Entry) -> None:
+class _ReproducerBuilder:
+    def __init__(
+        self, trial: DifferentialRun, finding: Failure, spot: Divergence | None, made: Input, entry: SuiteEntry
+    ) -> None:
         self._trial, self._finding, self._spot, self._made, self._entry = trial, finding, spot, made, entry
         self._subject = trial.standard.subject
         self._program = self._subject.reference.golden
         self._convention = self._program.target.convention
         self._notes: list[str] = []
 
-    def scene(self, stage: Stage) -> Scene:
+    def scene(self, stage: Stage) -> Reproducer:
         entry, placed, unset = self._entry, self._entry.placed, self._finding.unset
         machine = self._trial.machine
         call = entry.call.inverted if unset == "inverse" else entry.call
@@ -180,16 +187,16 @@ class _Scenery:
         if stage == "inspection":
             self._notes.append("What was found breaks a rule that no hardware checks: `run` shows no difference.")
         expected = self._trial.standard.oracle.replies(entry, unset)
-        look = Look(placed, entry.call, entry.limit, unset)
+        look = TracedRun(placed, entry.call, entry.limit, unset)
         run = machine.run(placed, entry.call, entry.limit, unset=unset)
         replies = {"reference": self._replies(expected), "candidate": self._replies(machine.replies)}
         signature = self._subject.signature
         return {
             "whole": False,
-            "shown": show_input(self._made, signature.params),
+            "shown": format_input(self._made, signature.params),
             "stop": _stop(self._trial, self._finding, self._spot, run, lambda: look.run(machine)),
             "entry": machine.entered(placed, entry.call, unset),
-            "lost": machine.entered(placed, abi.Call({}, b""), unset),
+            "lost": machine.entered(placed, abi.CallSetup({}, b""), unset),
             "stack": call.stack.hex(),
             "garbage": GARBAGE[0].hex(),
             "unset": names[unset].hex(),
@@ -207,7 +214,7 @@ class _Scenery:
             "notes": self._notes,
         }
 
-    def _objects(self, placed: Placed) -> list[ObjectPart]:
+    def _objects(self, placed: Layout) -> list[ObjectPart]:
         contents = {id(target): data for target, data in placed.contents}
         return [
             {
@@ -221,7 +228,7 @@ class _Scenery:
             for target in placed.objects
         ]
 
-    def _globals(self, placed: Placed) -> list[GlobalPart]:
+    def _globals(self, placed: Layout) -> list[GlobalPart]:
         changed = dict(placed.globals)
         types = self._entry.frame.variables
         return [
@@ -243,7 +250,7 @@ class _Scenery:
                 mask[offset] = 0
         return "" if mask == b"\xff" * size else mask.hex()
 
-    def _outside(self, name: str, type: Function) -> OutsidePart:
+    def _outside(self, name: str, type: Function) -> ExternalFunctionPart:
         kinds: list[Type] = [param.type for param in type.params]
         if any(map(unsupported, kinds)):
             return {"name": name, "arguments": []}
@@ -297,7 +304,7 @@ class _Scenery:
             self._notes.append(text)
 
 
-def _result(signature: Function, convention: abi.Convention) -> ArgumentPart | None:
+def _result(signature: Function, convention: abi.CallingConvention) -> ArgumentPart | None:
     where, type = convention.result(signature), signature.result
     if not where.registers or type is None:
         return None
@@ -313,7 +320,7 @@ def _result(signature: Function, convention: abi.Convention) -> ArgumentPart | N
     }
 
 
-def _argument(kind: Type, passed: Type, place: abi.Place, ends: bool) -> ArgumentPart:
+def _argument(kind: Type, passed: Type, place: abi.ArgumentLocation, ends: bool) -> ArgumentPart:
     target = kind.target if isinstance(kind, Pointer) else None
     mask = significant(passed)
     shape, pointee = ("address" if isinstance(kind, Pointer) else "number"), 0
@@ -331,7 +338,9 @@ def _argument(kind: Type, passed: Type, place: abi.Place, ends: bool) -> Argumen
     }
 
 
-def _stop(trial: Trial, finding: Finding, spot: Spot | None, run: Run, again: Callable[[], object]) -> Stop:
+def _stop(
+    trial: DifferentialRun, finding: Failure, spot: Divergence | None, run: Observation, again: Callable[[], object]
+) -> Breakpoint:
     """Where a debugger sees best what goes wrong: the instruction that faults, the one that loses a register, the one
     at which the candidate parts from the reference, else its first. `again` runs the trial's machine once more."""
     machine, lines = trial.machine, trial.candidate.lines
@@ -344,7 +353,7 @@ def _stop(trial: Trial, finding: Finding, spot: Spot | None, run: Run, again: Ca
         return {"line": line, "passes": max(0, _visits(machine, line, again) - 1)}
     if run.outcome == "limit":
         pc = machine.register(machine.processor.counter)
-        return {"line": lines.get(pc) or machine.line_of(Fault("", pc)) or first, "passes": 0}
+        return {"line": lines.get(pc) or machine.line_of(GuestFault("", pc)) or first, "passes": 0}
     told = finding.line or (spot and spot.line)
     if told:
         return {"line": told, "passes": 0}
@@ -368,7 +377,7 @@ def _visits(machine: Machine, line: int, again: Callable[[], object]) -> int:
     return count
 
 
-def _loser(machine: Machine, register: str, again: Callable[[], object]) -> Stop | None:
+def _loser(machine: Machine, register: str, again: Callable[[], object]) -> Breakpoint | None:
     """The instruction of the candidate that changes a register last."""
     assert machine.candidate is not None
     lines = machine.candidate.lines

@@ -9,13 +9,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pytest_llmcompiler.emulator.memory import STACK_TOP, words
-from pytest_llmcompiler.emulator.observation import ELSEWHERE, Argument, CallOut, Constants, Pointed, Run, initial_errno
-from pytest_llmcompiler.judge.format_c import show_bytes, show_value
-from pytest_llmcompiler.judge.heap_shape import shaped
+from pytest_llmcompiler.emulator.observation import (
+    ELSEWHERE,
+    Argument,
+    Constants,
+    ExternalCall,
+    Observation,
+    PointerArgument,
+    initial_errno,
+)
+from pytest_llmcompiler.judge.format_c import format_bytes, format_value
+from pytest_llmcompiler.judge.heap_shape import canonical_heap
 from pytest_llmcompiler.values.c_types import Array, Float, Function, Int, Pointer, Struct, Type, significant
-from pytest_llmcompiler.values.layout import GARBAGE, PAGE, Placed, PlacedObject, path
+from pytest_llmcompiler.values.layout import GARBAGE, PAGE, LaidOutObject, Layout, path
 
-Loose = frozenset[tuple[str, int]]
+DontCareBytes = frozenset[tuple[str, int]]
 """Bytes on which references disagree, so that no candidate can be blamed: (object, global, heap object or argument of a
 call out; offset)."""
 
@@ -32,11 +40,11 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Frame:
+class ComparisonContext:
     """What runs are compared by: the function's signature, an input, and the case's global variables."""
 
     signature: Function
-    placed: Placed
+    placed: Layout
     globals: Sequence[str]
     variables: Mapping[str, Type]
     """The types of globals, as far as they are known."""
@@ -87,18 +95,22 @@ def _bit_fields(type: Type, data: bytes) -> list[int]:
     return [word >> field.bits[0] & (1 << field.bits[1]) - 1 for field in type.fields if field.bits]
 
 
-def differences(frame: Frame, expected: Run, actual: Run, loose: Loose = frozenset()) -> Iterator[Difference]:
+def differences(
+    frame: ComparisonContext, expected: Observation, actual: Observation, loose: DontCareBytes = frozenset()
+) -> Iterator[Difference]:
     """All differences between the reference's run and another, made on the same garbage; most telling first."""
     if expected.outcome != actual.outcome or expected.code != actual.code:
         yield Difference("ends with", ending(expected), ending(actual))
         return
-    expected, actual = shaped(frame.placed, expected), shaped(frame.placed, actual)
+    expected, actual = canonical_heap(frame.placed, expected), canonical_heap(frame.placed, actual)
     yield from _result(frame, expected, actual)
     yield from _calls(frame, expected, actual, loose)
     for number in sorted({*expected.output, *actual.output}):
         first, second = expected.output.get(number, b""), actual.output.get(number, b"")
         if first != second:
-            yield Difference({1: "stdout", 2: "stderr"}[number], show_bytes(first) or '""', show_bytes(second) or '""')
+            yield Difference(
+                {1: "stdout", 2: "stderr"}[number], format_bytes(first) or '""', format_bytes(second) or '""'
+            )
     sides = expected.constants, actual.constants
     yield from _freed(frame, expected, actual)
     for target, first, second in _kept(frame, expected, actual):
@@ -118,19 +130,23 @@ def differences(frame: Frame, expected: Run, actual: Run, loose: Loose = frozens
     yield from _outside(frame.placed, actual)
 
 
-def _errno(frame: Frame, expected: Run, actual: Run, loose: Loose) -> Iterator[Difference]:
+def _errno(
+    frame: ComparisonContext, expected: Observation, actual: Observation, loose: DontCareBytes
+) -> Iterator[Difference]:
     is_set = frame.errno and expected.outcome == "return" and expected.errno != initial_errno(frame.placed.salt)
     if is_set and expected.errno != actual.errno and ("errno", 0) not in loose:
         yield Difference("errno", str(expected.errno), str(actual.errno))
 
 
-def _freed(frame: Frame, expected: Run, actual: Run) -> Iterator[Difference]:
+def _freed(frame: ComparisonContext, expected: Observation, actual: Observation) -> Iterator[Difference]:
     if expected.freed != actual.freed:
         labels = ([frame.placed.objects[number].label for number in run.freed] for run in (expected, actual))
         yield Difference("freed objects", *(", ".join(names) or "none" for names in labels))
 
 
-def _kept(frame: Frame, first: Run, second: Run) -> Iterator[tuple[PlacedObject, bytes, bytes]]:
+def _kept(
+    frame: ComparisonContext, first: Observation, second: Observation
+) -> Iterator[tuple[LaidOutObject, bytes, bytes]]:
     """The input's objects that no run freed, with their bytes in both."""
     for number, target in enumerate(frame.placed.objects):
         if number not in first.freed and number not in second.freed:
@@ -139,12 +155,12 @@ def _kept(frame: Frame, first: Run, second: Run) -> Iterator[tuple[PlacedObject,
             yield target, one, two
 
 
-def ending(run: Run) -> str:
+def ending(run: Observation) -> str:
     """How a run ended, in words."""
     return f"exit({run.code})" if run.outcome == "exit" else {"return": "return", "abort": "abort()"}[run.outcome]
 
 
-def _result(frame: Frame, expected: Run, actual: Run) -> Iterator[Difference]:
+def _result(frame: ComparisonContext, expected: Observation, actual: Observation) -> Iterator[Difference]:
     type = frame.signature.result
     if expected.outcome != "return" or type is None:
         return
@@ -152,21 +168,23 @@ def _result(frame: Frame, expected: Run, actual: Run) -> Iterator[Difference]:
         if expected.result[:8] != actual.result[:8]:
             yield Difference("result pointer", _hex(expected.result), _hex(actual.result))
     elif not same_value(type, expected.result, actual.result, (expected.constants, actual.constants)):
-        values = (show_value(type, run.result) + _pointee(run, type) for run in (expected, actual))
+        values = (format_value(type, run.result) + _pointee(run, type) for run in (expected, actual))
         yield Difference("return value", *values)
 
 
-def _pointee(run: Run, type: Type) -> str:
+def _pointee(run: Observation, type: Type) -> str:
     """What a returned pointer to a constant points to."""
     found = run.constants.at(int.from_bytes(run.result, "little"), type.target) if isinstance(type, Pointer) else None
-    return f" ({show_bytes(found)})" if found else ""
+    return f" ({format_bytes(found)})" if found else ""
 
 
 def _hex(data: bytes) -> str:
     return hex(int.from_bytes(data, "little"))
 
 
-def _calls(frame: Frame, expected: Run, actual: Run, loose: Loose) -> Iterator[Difference]:
+def _calls(
+    frame: ComparisonContext, expected: Observation, actual: Observation, loose: DontCareBytes
+) -> Iterator[Difference]:
     """The first call out that differs."""
     first, second = expected.calls, actual.calls
     for index in range(max(len(first), len(second))):
@@ -178,16 +196,18 @@ def _calls(frame: Frame, expected: Run, actual: Run, loose: Loose) -> Iterator[D
             return
 
 
-def _alike(a: CallOut, b: CallOut) -> bool:
+def _alike(a: ExternalCall, b: ExternalCall) -> bool:
     """Whether two calls are equal in all but what their pointers point to."""
-    values = ([arg.address if isinstance(arg, Pointed) else arg for arg in call.args] for call in (a, b))
+    values = ([arg.address if isinstance(arg, PointerArgument) else arg for arg in call.args] for call in (a, b))
     return a.name == b.name and next(values) == next(values)
 
 
-def _same_pointees(frame: Frame, expected: Run, actual: Run, index: int, loose: Loose) -> bool:
+def _same_pointees(
+    frame: ComparisonContext, expected: Observation, actual: Observation, index: int, loose: DontCareBytes
+) -> bool:
     calls = expected.calls[index], actual.calls[index]
     for number, (one, two) in enumerate(zip(*(call.args for call in calls), strict=True)):
-        if isinstance(one, Pointed) and isinstance(two, Pointed) and one.data != two.data:
+        if isinstance(one, PointerArgument) and isinstance(two, PointerArgument) and one.data != two.data:
             key = _argument_key(index, number)
             if _is_text(one):
                 if not _same_text(one.data, two.data, key, loose):
@@ -199,20 +219,22 @@ def _same_pointees(frame: Frame, expected: Run, actual: Run, index: int, loose: 
     return True
 
 
-def _is_text(argument: Pointed) -> bool:
+def _is_text(argument: PointerArgument) -> bool:
     """Whether a string is all that is known of what lies there."""
     character = isinstance(argument.element, Int) and argument.element.character
     return argument.address == ELSEWHERE and (argument.element is None or character)
 
 
-def _same_text(first: bytes, second: bytes, key: str, loose: Loose) -> bool:
+def _same_text(first: bytes, second: bytes, key: str, loose: DontCareBytes) -> bool:
     """Whether a text is the expected one, as far as that goes: past its object, whatever follows is no part of it."""
     known = next((index for index in range(len(first)) if (key, index) in loose), len(first))
     first = first[:known]
     return first == second if first.endswith(b"\0") else second.startswith(first)
 
 
-def _same_pointee(frame: Frame, expected: Run, actual: Run, one: Pointed, second: bytes) -> bool:
+def _same_pointee(
+    frame: ComparisonContext, expected: Observation, actual: Observation, one: PointerArgument, second: bytes
+) -> bool:
     first, element = one.data, one.element
     if len(first) != len(second):
         return False
@@ -234,14 +256,14 @@ def _argument_key(call: int, number: int) -> str:
     return f"argument {number} of call {call}"
 
 
-def _call(call: CallOut | None) -> str:
+def _call(call: ExternalCall | None) -> str:
     return "no call" if call is None else f"{call.name}({', '.join(map(_show_argument, call.args))})"
 
 
 def _show_argument(argument: Argument) -> str:
     if isinstance(argument, int):
         return hex(argument) if argument > 0xFFFF else str(argument)
-    contents = f"[{show_bytes(argument.data)}]" if argument.data else ""
+    contents = f"[{format_bytes(argument.data)}]" if argument.data else ""
     place = {0: "NULL", ELSEWHERE: "&"}.get(argument.address, hex(argument.address))
     return f"{place}{contents}"
 
@@ -252,7 +274,7 @@ def _elements(
     before: bytes,
     after: bytes,
     sides: tuple[Constants, Constants],
-    loose: Loose,
+    loose: DontCareBytes,
     *,
     at_pointer: bool = True,
     key: str | None = None,
@@ -271,22 +293,22 @@ def _elements(
             step = next((index for index, (a, b, mask) in columns if (a ^ b) & mask), 0)
             name = path(element, label, at + step, at_pointer=at_pointer)
             if len(one) < size:
-                yield Difference(name, show_bytes(one), show_bytes(two))
+                yield Difference(name, format_bytes(one), format_bytes(two))
             elif size == 1:
                 one, two = before[at : at + 24], after[at : at + 24]
-                yield Difference(f"{name} and on", show_bytes(one), show_bytes(two))
+                yield Difference(f"{name} and on", format_bytes(one), format_bytes(two))
             else:
-                yield Difference(name, show_value(element, one), show_value(element, two))
+                yield Difference(name, format_value(element, one), format_value(element, two))
             return
 
 
-def _without(data: bytes, name: str, start: int, loose: Loose) -> bytes:
+def _without(data: bytes, name: str, start: int, loose: DontCareBytes) -> bytes:
     if not loose:
         return data
     return bytes(0 if (name, start + index) in loose else byte for index, byte in enumerate(data))
 
 
-def _memory(name: str, first: bytes, second: bytes, loose: Loose, start: int = 0) -> Iterator[Difference]:
+def _memory(name: str, first: bytes, second: bytes, loose: DontCareBytes, start: int = 0) -> Iterator[Difference]:
     if first == second:
         return
     first, second = _without(first, name, 0, loose), _without(second, name, 0, loose)
@@ -294,10 +316,12 @@ def _memory(name: str, first: bytes, second: bytes, loose: Loose, start: int = 0
         at = next(index for index, pair in enumerate(zip(first, second)) if pair[0] != pair[1])
         begin = at // 8 * 8
         words = f"{name} from byte {begin - start}" if len(first) > 8 else name
-        yield Difference(words, show_bytes(first[begin : begin + 16]), show_bytes(second[begin : begin + 16]))
+        yield Difference(words, format_bytes(first[begin : begin + 16]), format_bytes(second[begin : begin + 16]))
 
 
-def _heap(frame: Frame, expected: Run, actual: Run, loose: Loose) -> Iterator[Difference]:
+def _heap(
+    frame: ComparisonContext, expected: Observation, actual: Observation, loose: DontCareBytes
+) -> Iterator[Difference]:
     first, second = (run.heap[: run.reached] if ("leaks", 0) in loose else run.heap for run in (expected, actual))
     shapes = [[item[:2] for item in heap] for heap in (first, second)]
     if shapes[0] != shapes[1]:
@@ -324,7 +348,7 @@ def _heap_name(index: int, size: int) -> str:
     return f"heap object {index} ({size} bytes)"
 
 
-def _heap_types(frame: Frame, run: Run) -> dict[int, tuple[Type, str]]:
+def _heap_types(frame: ComparisonContext, run: Observation) -> dict[int, tuple[Type, str]]:
     """The types of the elements of heap objects, and a way that leads there, as far as typed pointers do."""
     blocks = {address: pages[address % PAGE :][:size] for address, size, pages in run.heap}
     todo: deque[tuple[Type, bytes, str, bool]] = deque()
@@ -359,7 +383,7 @@ def _pointers(type: Type, data: bytes, start: int = 0) -> Iterator[tuple[int, Ty
                 yield from _pointers(part, data[at : at + part.size], start + at)
 
 
-def _outside(placed: Placed, actual: Run) -> Iterator[Difference]:
+def _outside(placed: Layout, actual: Observation) -> Iterator[Difference]:
     """Writes into the mapped memory around the objects."""
     if actual.stray:
         yield Difference("memory that belongs to no object", "untouched", "written")
@@ -371,26 +395,26 @@ def _outside(placed: Placed, actual: Run) -> Iterator[Difference]:
             outside = [*range(start - 1, -1, -1), *range(end, len(after))]
             at = next(index for index in outside if before[index] != after[index])
             where = f"{start - at} bytes before" if at < start else f"{at - end + 1} bytes past the end of"
-            written = f"written: {show_bytes(after[at : at + 1])}"
+            written = f"written: {format_bytes(after[at : at + 1])}"
             yield Difference(f"memory {where} {target.label}", "untouched", written)
             return
 
 
-def agree(frame: Frame, first: Run, second: Run) -> bool:
+def agree(frame: ComparisonContext, first: Observation, second: Observation) -> bool:
     """Whether two runs of references, on different garbage, behave alike in all but bytes that may be loose."""
     ends = [(run.outcome, run.code, run.freed, run.refused) for run in (first, second)]
     if ends[0] != ends[1]:
         return False
-    first, second = shaped(frame.placed, first), shaped(frame.placed, second)
+    first, second = canonical_heap(frame.placed, first), canonical_heap(frame.placed, second)
     shapes = [[item[:2] for item in run.heap[: run.reached]] for run in (first, second)]
     calls = len(first.calls) == len(second.calls) and all(map(_alike, first.calls, second.calls))
     result = next(_result(frame, first, second), None)
     return calls and not result and first.output == second.output and shapes[0] == shapes[1]
 
 
-def loose_bytes(frame: Frame, first: Run, second: Run) -> Loose:
+def loose_bytes(frame: ComparisonContext, first: Observation, second: Observation) -> DontCareBytes:
     """The bytes of objects, globals, heap and calls out on which two reference runs, on different garbage, disagree."""
-    first, second = shaped(frame.placed, first), shaped(frame.placed, second)
+    first, second = canonical_heap(frame.placed, first), canonical_heap(frame.placed, second)
     found: set[tuple[str, int]] = {("errno", 0)} if first.errno != second.errno else set()
     if [item[:2] for item in first.heap] != [item[:2] for item in second.heap]:
         found.add(("leaks", 0))
@@ -400,7 +424,7 @@ def loose_bytes(frame: Frame, first: Run, second: Run) -> Loose:
         found |= _unequal(f"global {name}", one, two)
     for index, calls in enumerate(zip(first.calls, second.calls, strict=True)):
         for number, (a, b) in enumerate(zip(*(call.args for call in calls), strict=True)):
-            if isinstance(a, Pointed) and isinstance(b, Pointed):
+            if isinstance(a, PointerArgument) and isinstance(b, PointerArgument):
                 found |= _unequal_pointees(_argument_key(index, number), a, b)
     types = _heap_types(frame, first) if first.heap else {}
     for index, ((address, size, one), (_, _, two)) in enumerate(zip(first.heap, second.heap)):
@@ -419,7 +443,7 @@ def _touched(first: bytes, second: bytes) -> Iterator[int]:
             yield from (at for at, (a, b, c, d) in columns if a != b and (a, b) != (c, d))
 
 
-def _unequal_pointees(name: str, first: Pointed, second: Pointed) -> set[tuple[str, int]]:
+def _unequal_pointees(name: str, first: PointerArgument, second: PointerArgument) -> set[tuple[str, int]]:
     if not first.past and not _is_text(first):
         return _unequal(name, first.data, second.data)
     pairs = enumerate(zip(first.data, second.data))
@@ -438,6 +462,6 @@ def _unequal(name: str, first: bytes, second: bytes) -> set[tuple[str, int]]:
     return {(name, index) for index in found}
 
 
-def wild_write(placed: Placed, run: Run) -> bool:
+def wild_write(placed: Layout, run: Observation) -> bool:
     """Whether a run wrote into the memory around the objects."""
     return next(_outside(placed, run), None) is not None

@@ -6,30 +6,30 @@ import functools
 from dataclasses import replace
 from typing import Literal
 
-from pytest_llmcompiler.assembler.assemble import Assembled
 from pytest_llmcompiler.emulator.machine import Machine
-from pytest_llmcompiler.emulator.observation import Run, Unset
-from pytest_llmcompiler.emulator.tracing import Look, misuse
+from pytest_llmcompiler.emulator.observation import Observation, UninitialisedFill
+from pytest_llmcompiler.emulator.tracing import TracedRun, misuse
 from pytest_llmcompiler.judge.compare import differences
-from pytest_llmcompiler.judge.failure import Finding, mismatch, quoted, stopped
-from pytest_llmcompiler.judge.oracle import Entry
-from pytest_llmcompiler.judge.suite import Standard
+from pytest_llmcompiler.judge.failure import Failure, mismatch, quoted, stopped
+from pytest_llmcompiler.judge.oracle import SuiteEntry
+from pytest_llmcompiler.judge.suite import Suite
 from pytest_llmcompiler.judge.verdict import Kind
-from pytest_llmcompiler.judge.whole_program import compared
+from pytest_llmcompiler.judge.whole_program import compare_programs
+from pytest_llmcompiler.targets.code import AssembledCode
 
 _INSPECTED_LIMIT = 50_000
 """Instructions of a candidate that get a closer look."""
 
-_VARIATIONS: tuple[Unset, ...] = ("zeros", "inverse")
+_VARIATIONS: tuple[UninitialisedFill, ...] = ("zeros", "inverse")
 
 Stage = Literal["input", "program", "inspection"]
 """A run on an input, of the whole program, or on an input again for a closer look."""
 
 
-class Trial:
+class DifferentialRun:
     """A candidate, its text, and the standard that it is held to."""
 
-    def __init__(self, standard: Standard, candidate: Assembled, assembly: str) -> None:
+    def __init__(self, standard: Suite, candidate: AssembledCode, assembly: str) -> None:
         self.standard, self.candidate, self.assembly = standard, candidate, assembly
 
     @functools.cached_property
@@ -59,7 +59,7 @@ class Trial:
         suspects = (index for index in self.standard.inspected if self.inspection(entries[index]))
         return next((("inspection", index) for index in suspects), None)
 
-    def finding(self, entry: Entry, *, varied: bool = True) -> Finding | None:
+    def finding(self, entry: SuiteEntry, *, varied: bool = True) -> Failure | None:
         """What goes wrong on an input; if `varied`, whatever the unused stack and registers hold."""
         run = self.machine.run(entry.placed, entry.call, entry.limit)
         finding = self._fault_of(run, entry)
@@ -72,11 +72,11 @@ class Trial:
                 return replace(finding, unset=unset)
         return None
 
-    def passes(self, entry: Entry, unset: Unset) -> bool:
+    def passes(self, entry: SuiteEntry, unset: UninitialisedFill) -> bool:
         """Whether nothing goes wrong on an input, with these values in the unused stack and registers."""
         return self._fault_of(self.machine.run(entry.placed, entry.call, entry.limit, unset=unset), entry) is None
 
-    def as_program(self) -> Finding | None:
+    def as_program(self) -> Failure | None:
         """What goes wrong when the whole program is run."""
         whole = self.standard.whole
         if whole is None:
@@ -84,24 +84,24 @@ class Trial:
         run = self.machine.run_main(whole.limit)
         finding = stopped(self.machine, run, whole.expected, whole.limit, None, self.assembly)
         if finding is None:
-            found = list(compared(whole.expected, run))
+            found = list(compare_programs(whole.expected, run))
             finding = mismatch(found) if found else None
         return finding and replace(finding, message=f"the whole program: {finding.message}")
 
-    def inspection(self, entry: Entry) -> Finding | None:
+    def inspection(self, entry: SuiteEntry) -> Failure | None:
         """What a closer look finds fault with."""
-        look = Look(entry.placed, entry.call, min(entry.limit, _INSPECTED_LIMIT))
+        look = TracedRun(entry.placed, entry.call, min(entry.limit, _INSPECTED_LIMIT))
         fault = misuse(self.machine, look)
         if fault is None:
             return None
         line = self.machine.line_of(fault)
         evidence = tuple(quoted(self.assembly, line or 0))
         if fault.address is None:
-            return Finding("inconclusive", f"{fault.what} in line {line}, which the emulator can't judge", evidence)
+            return Failure("inconclusive", f"{fault.what} in line {line}, which the emulator can't judge", evidence)
         words = f"{fault.what}, where a signal handler may write at any time: {fault.size} bytes in line {line}"
-        return Finding("abi", words, evidence, line=line)
+        return Failure("abi", words, evidence, line=line)
 
-    def _fault_of(self, run: Run, entry: Entry) -> Finding | None:
+    def _fault_of(self, run: Observation, entry: SuiteEntry) -> Failure | None:
         if run.refused != entry.expected.refused:
             return None  # a compiler may do without memory: then it goes on where the reference has given up
         finding = stopped(self.machine, run, entry.expected, entry.limit, entry.placed, self.assembly)
@@ -111,5 +111,5 @@ class Trial:
         if found:
             return mismatch(found)
         if run.abi:
-            return Finding("abi", run.abi[0], tuple(f"  breach    {words}" for words in run.abi))
+            return Failure("abi", run.abi[0], tuple(f"  breach    {words}" for words in run.abi))
         return None

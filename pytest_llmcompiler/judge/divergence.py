@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pytest_llmcompiler.assembler.assemble import Assembled
 from pytest_llmcompiler.emulator.machine import Machine
-from pytest_llmcompiler.emulator.observation import Store
-from pytest_llmcompiler.judge.compare import Frame, Loose
-from pytest_llmcompiler.targets import Target
+from pytest_llmcompiler.emulator.observation import MemoryWrite
+from pytest_llmcompiler.judge.compare import ComparisonContext, DontCareBytes
+from pytest_llmcompiler.targets.code import AssembledCode
+from pytest_llmcompiler.targets.target import Target
 from pytest_llmcompiler.values.c_types import Type, significant
 from pytest_llmcompiler.values.layout import path
 
@@ -22,7 +22,7 @@ _ALIKE = 0.7
 _NUMBER = re.compile(r"0x[0-9a-f]+")
 
 
-class Spot(NamedTuple):
+class Divergence(NamedTuple):
     """Where a candidate goes wrong, in words."""
 
     line: int
@@ -30,10 +30,10 @@ class Spot(NamedTuple):
     words: str
 
 
-class Text:
+class AssembledText:
     """A text for the function, assembled, its instructions comparable with those of another."""
 
-    def __init__(self, name: str, assembly: str, assembled: Assembled, target: Target) -> None:
+    def __init__(self, name: str, assembly: str, assembled: AssembledCode, target: Target) -> None:
         self.name, self.assembled, self._target = name, assembled, target
         self._lines = assembly.split("\n")
 
@@ -71,19 +71,21 @@ class Text:
         return f"line {self.number(address)}: {self.line(address)}"
 
 
-def alike(first: Text, second: Text) -> bool:
+def alike(first: AssembledText, second: AssembledText) -> bool:
     """Whether most instructions of two texts are the same."""
     one, two = Counter(first.keys.values()), Counter(second.keys.values())
     return (one & two).total() >= _ALIKE * max(one.total(), two.total())
 
 
-def common(first: Text, second: Text, traces: tuple[Sequence[int], Sequence[int]]) -> int:
+def common(first: AssembledText, second: AssembledText, traces: tuple[Sequence[int], Sequence[int]]) -> int:
     """How many instructions the two execute alike from the start."""
     pairs = enumerate(zip(*traces))
     return next((at for at, (a, b) in pairs if first.keys.get(a) != second.keys.get(b)), min(map(len, traces)))
 
 
-def parting(candidate: Text, other: Text, traces: tuple[Sequence[int], Sequence[int]]) -> Spot | None:
+def find_divergence(
+    candidate: AssembledText, other: AssembledText, traces: tuple[Sequence[int], Sequence[int]]
+) -> Divergence | None:
     """Where the candidate's way parts from another text's; None where it does not."""
     at = common(candidate, other, traces)
     if at >= min(map(len, traces)):
@@ -94,11 +96,15 @@ def parting(candidate: Text, other: Text, traces: tuple[Sequence[int], Sequence[
     if at and _jumps_apart(candidate, other, traces, at):
         jump = traces[0][at - 1]
         words = f"{candidate.numbered(jump)} goes on to {candidate.numbered(mine)}"
-        return Spot(candidate.number(jump), f"{words}; {other.name} goes on to {other.line(theirs)}")
-    return Spot(candidate.number(mine), f"{candidate.numbered(mine)}; {other.name} has {other.line(theirs)} there")
+        return Divergence(candidate.number(jump), f"{words}; {other.name} goes on to {other.line(theirs)}")
+    return Divergence(
+        candidate.number(mine), f"{candidate.numbered(mine)}; {other.name} has {other.line(theirs)} there"
+    )
 
 
-def _jumps_apart(candidate: Text, other: Text, traces: tuple[Sequence[int], Sequence[int]], at: int) -> bool:
+def _jumps_apart(
+    candidate: AssembledText, other: AssembledText, traces: tuple[Sequence[int], Sequence[int]], at: int
+) -> bool:
     """Whether the same jump led to different places of the texts."""
     if traces[0][at - 1] not in candidate.positions or traces[1][at - 1] not in other.positions:
         return False  # both came from what fills the space before an aligned label
@@ -109,9 +115,12 @@ def _jumps_apart(candidate: Text, other: Text, traces: tuple[Sequence[int], Sequ
     return any(step != 1 for _, step in places) and places[0] != places[1]
 
 
-def wrong_store(
-    candidate: Text, machines: tuple[Machine, Machine], stores: tuple[Sequence[Store], Sequence[Store]], seen: Seen
-) -> Spot | None:
+def find_wrong_write(
+    candidate: AssembledText,
+    machines: tuple[Machine, Machine],
+    stores: tuple[Sequence[MemoryWrite], Sequence[MemoryWrite]],
+    seen: WriteContext,
+) -> Divergence | None:
     """The first store to an object or global that the reference never makes; None where there is none.
 
     `machines` are those of the candidate and of the reference, as `stores` left them. Where both came to their end,
@@ -128,16 +137,16 @@ def wrong_store(
             name = seen.name(at)
             if name and not (seen.ended and machines[0].read(at, 1) == machines[1].read(at, 1)):
                 words = f"stores {store.value:#x} to {name}, the reference never does"
-                return Spot(candidate.number(store.pc), f"{candidate.numbered(store.pc)} {words}")
+                return Divergence(candidate.number(store.pc), f"{candidate.numbered(store.pc)} {words}")
     return None
 
 
 @dataclass(frozen=True)
-class Seen:
+class WriteContext:
     """What can be seen of a run's memory: the objects of its input and the globals, but for padding and the like."""
 
-    frame: Frame
-    loose: Loose
+    frame: ComparisonContext
+    loose: DontCareBytes
     globals: Mapping[str, tuple[int, int]]
     """Address and size, by name."""
     ended: bool

@@ -7,40 +7,48 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pytest_llmcompiler.corpus.fuzzer import Undefined, shrink
-from pytest_llmcompiler.emulator.observation import SHORTAGES, Unset
-from pytest_llmcompiler.emulator.tracing import Look, steps, stores
-from pytest_llmcompiler.judge.capture import Scene, scene_of
-from pytest_llmcompiler.judge.differential import Stage, Trial
-from pytest_llmcompiler.judge.divergence import Seen, Spot, Text, alike, common, parting, wrong_store
-from pytest_llmcompiler.judge.failure import Finding
-from pytest_llmcompiler.judge.format_c import show_input
-from pytest_llmcompiler.judge.function_under_test import Subject
-from pytest_llmcompiler.judge.oracle import Entry
+from pytest_llmcompiler.corpus.fuzzer import UndefinedInputError, shrink
+from pytest_llmcompiler.emulator.observation import SHORTAGES, UninitialisedFill
+from pytest_llmcompiler.emulator.tracing import TracedRun, steps, stores
+from pytest_llmcompiler.judge.capture import Reproducer, capture_reproducer
+from pytest_llmcompiler.judge.differential import DifferentialRun, Stage
+from pytest_llmcompiler.judge.divergence import (
+    AssembledText,
+    Divergence,
+    WriteContext,
+    alike,
+    common,
+    find_divergence,
+    find_wrong_write,
+)
+from pytest_llmcompiler.judge.failure import Failure
+from pytest_llmcompiler.judge.format_c import format_input
+from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
+from pytest_llmcompiler.judge.oracle import SuiteEntry
 from pytest_llmcompiler.values.input import Input
 
 _TRACED = 20_000
 """Instructions, and stores, that are looked at to find out where two ways part."""
 _INSTRUCTIONS = 50_000_000
 """What the candidate may execute, about, while a smaller input is looked for."""
-_SETTINGS: tuple[Unset, ...] = ("zeros", "garbage", "inverse")
+_SETTINGS: tuple[UninitialisedFill, ...] = ("zeros", "garbage", "inverse")
 _LEVELS = ("O0", "O1", "O2", "O3")
 
-_Failure = tuple[Input, Entry, Finding]
-_Find = Callable[[Entry], "Finding | None"]
+_Failure = tuple[Input, SuiteEntry, Failure]
+_Find = Callable[[SuiteEntry], "Failure | None"]
 
 
-def texts_of(subject: Subject) -> list[Text]:
+def texts_of(subject: FunctionUnderTest) -> list[AssembledText]:
     """clang's own texts for a function, which a candidate may be like."""
     target = subject.reference.target
-    return [Text(f"clang -{level}", *subject.compiled(level), target) for level in _LEVELS]
+    return [AssembledText(f"clang -{level}", *subject.compiled(level), target) for level in _LEVELS]
 
 
 FACTS = ("input", "line", "parts", "differences")
 """What of an explanation programs can use."""
 
 
-def _facts(finding: Finding, shown: Sequence[str], spot: Spot | None) -> dict[str, Any]:
+def _facts(finding: Failure, shown: Sequence[str], spot: Divergence | None) -> dict[str, Any]:
     """What of an explanation programs can use, as JSON: the `input`, line by line in C terms; the `line` of the text in
     which the candidate fails, and that in which its way `parts` from the reference's; the first `differences`, each
     with its place, what was expected and what was observed. What is not known is left out."""
@@ -58,7 +66,7 @@ class Explanation:
     on no smaller input, and without a word of where the candidate goes wrong. With `scene`, all that it takes to do
     the same elsewhere is told too."""
 
-    def __init__(self, trial: Trial, texts: Sequence[Text] | None, *, scene: bool = False) -> None:
+    def __init__(self, trial: DifferentialRun, texts: Sequence[AssembledText] | None, *, scene: bool = False) -> None:
         self._trial, self._texts, self._scene = trial, texts, scene
 
     def of(self, stage: Stage, index: int) -> dict[str, Any]:
@@ -70,7 +78,7 @@ class Explanation:
         else:
             finding, shown, spot, made, entry = self._on_input(stage, index)
         if finding is None:
-            finding = Finding("inconclusive", "it fails on an input once and not again")
+            finding = Failure("inconclusive", "it fails on an input once and not again")
         heads = ["  input     ", *(" " * 12 for _ in shown)]
         told: dict[str, Any] = {
             "kind": finding.kind,
@@ -83,14 +91,16 @@ class Explanation:
         return told
 
     def _scene_of(
-        self, stage: Stage, finding: Finding, spot: Spot | None, made: Input | None, entry: Entry | None
-    ) -> Scene:
+        self, stage: Stage, finding: Failure, spot: Divergence | None, made: Input | None, entry: SuiteEntry | None
+    ) -> Reproducer:
         try:
-            return scene_of(self._trial, stage, finding, spot, made, entry)
+            return capture_reproducer(self._trial, stage, finding, spot, made, entry)
         except Exception:  # a verdict is worth more than its scene
             return {"fault": traceback.format_exc()}
 
-    def _on_input(self, stage: Stage, index: int) -> tuple[Finding | None, list[str], Spot | None, Input, Entry]:
+    def _on_input(
+        self, stage: Stage, index: int
+    ) -> tuple[Failure | None, list[str], Divergence | None, Input, SuiteEntry]:
         find = self._trial.finding if stage == "input" else self._trial.inspection
         standard = self._trial.standard
         made, entry = list(standard.corpus.entries.items())[index]
@@ -105,7 +115,7 @@ class Explanation:
         at += [f"  malloc    {SHORTAGES[made.salt]}"] if entry.expected.refused else []
         if finding and at:
             finding = replace(finding, evidence=(*at, *finding.evidence))
-        return finding, list(show_input(made, standard.subject.signature.params)), spot, made, entry
+        return finding, list(format_input(made, standard.subject.signature.params)), spot, made, entry
 
     def _smallest(self, find: _Find, first: _Failure) -> _Failure:
         """The smallest input that shows the same kind of failure."""
@@ -118,7 +128,7 @@ class Explanation:
             nonlocal left
             try:
                 entry = standard.corpus.entries.get(other) or standard.oracle.accept(other)
-            except Undefined:
+            except UndefinedInputError:
                 return False
             left -= entry.limit if finding.kind == "hang" else entry.expected.length
             if left < 0:  # counted and not timed, so that the answer does not depend on the machine
@@ -131,7 +141,7 @@ class Explanation:
 
         return found[shrink(standard.strategy, made, standard.examples, standard.seed, fails)]
 
-    def _on_garbage(self, entry: Entry, finding: Finding) -> Iterator[str]:
+    def _on_garbage(self, entry: SuiteEntry, finding: Failure) -> Iterator[str]:
         """Whether it is garbage that a failure depends on."""
         others = () if finding.kind == "abi" else (unset for unset in _SETTINGS if unset != finding.unset)
         fine = next((unset for unset in others if self._trial.passes(entry, unset)), None)
@@ -142,28 +152,30 @@ class Explanation:
                 f"held {held} here, and with {'yet others' if held == instead else instead} there this input passes"
             )
 
-    def _parting(self, entry: Entry, finding: Finding, texts: Sequence[Text]) -> Spot | None:
+    def _parting(self, entry: SuiteEntry, finding: Failure, texts: Sequence[AssembledText]) -> Divergence | None:
         """Where the candidate's way parts from the reference's, as far as that can be said."""
-        mine = Text("the candidate", self._trial.assembly, self._trial.candidate, self._trial.machine.program.target)
-        look = Look(entry.placed, entry.call, entry.limit, finding.unset)
+        mine = AssembledText(
+            "the candidate", self._trial.assembly, self._trial.candidate, self._trial.machine.program.target
+        )
+        look = TracedRun(entry.placed, entry.call, entry.limit, finding.unset)
         similar = [text for text in texts if alike(mine, text)]
         if similar:
             trace = steps(self._trial.machine, look, _TRACED)
             pairs = [(text, (trace, self._traced(text, look))) for text in similar]
             text, traces = max(pairs, key=lambda pair: common(mine, *pair))
-            return parting(mine, text, traces)
+            return find_divergence(mine, text, traces)
         if finding.kind != "abi":
             return self._wrong_store(mine, entry, look, finding.kind == "mismatch")
         return None
 
-    def _traced(self, text: Text, look: Look) -> list[int]:
+    def _traced(self, text: AssembledText, look: TracedRun) -> list[int]:
         subject = self._trial.standard.subject
         return steps(subject.machine(subject.reference.golden, text.assembled), look, _TRACED)
 
-    def _wrong_store(self, mine: Text, entry: Entry, look: Look, ended: bool) -> Spot | None:
+    def _wrong_store(self, mine: AssembledText, entry: SuiteEntry, look: TracedRun, ended: bool) -> Divergence | None:
         subject = self._trial.standard.subject
         golden = subject.reference.golden
         machines = self._trial.machine, subject.machine(golden)
         made, wanted = (stores(machine, look, _TRACED) for machine in machines)
         places = {name: (golden.symbols[name].address, golden.symbols[name].size) for name in golden.globals}
-        return wrong_store(mine, machines, (made, wanted), Seen(entry.frame, entry.loose, places, ended))
+        return find_wrong_write(mine, machines, (made, wanted), WriteContext(entry.frame, entry.loose, places, ended))

@@ -6,23 +6,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_llmcompiler.emulator.machine import MOST_CALLS, Machine
-from pytest_llmcompiler.emulator.observation import Fault, Run, Unset
+from pytest_llmcompiler.emulator.observation import GuestFault, Observation, UninitialisedFill
 from pytest_llmcompiler.judge.compare import Difference
 from pytest_llmcompiler.judge.verdict import Kind
-from pytest_llmcompiler.values.layout import PAGE, Placed
+from pytest_llmcompiler.values.layout import PAGE, Layout
 
 _ROWS = 6
 """Differences that are shown."""
 
 
 @dataclass(frozen=True)
-class Finding:
+class Failure:
     """What a candidate did wrong on one input."""
 
     kind: Kind
     message: str
     evidence: tuple[str, ...] = ()
-    unset: Unset = "garbage"
+    unset: UninitialisedFill = "garbage"
     """What the unused stack and registers held."""
     line: int | None = None
     """The 1-based line of the candidate's text in which it goes wrong, where one can be named."""
@@ -30,29 +30,29 @@ class Finding:
     """Of a mismatch: the first ones."""
 
 
-def mismatch(found: Sequence[Difference]) -> Finding:
+def mismatch(found: Sequence[Difference]) -> Failure:
     """Differences from the reference, at least one; the first is the headline."""
     first = found[0]
     words = f"{first.where}: expected {first.expected}, observed {first.observed}"
-    return Finding("mismatch", words, tuple(_table(found)), differences=tuple(found[:_ROWS]))
+    return Failure("mismatch", words, tuple(_table(found)), differences=tuple(found[:_ROWS]))
 
 
 def stopped(
-    machine: Machine, run: Run, expected: Run, limit: int, placed: Placed | None, assembly: str
-) -> Finding | None:
+    machine: Machine, run: Observation, expected: Observation, limit: int, placed: Layout | None, assembly: str
+) -> Failure | None:
     """Why the last run of a machine has no result; None where it has one. `placed` is the input, where there is one."""
     if run.outcome == "vex":
         assert run.fault is not None
-        return Finding("inconclusive", f"{run.fault.what}, which the emulator can't judge")
+        return Failure("inconclusive", f"{run.fault.what}, which the emulator can't judge")
     if run.outcome in ("fault", "forbidden"):
         assert run.fault is not None
         return _crash(machine, run.fault, expected, placed, assembly)
     if run.outcome == "limit" and len(run.calls) == MOST_CALLS:
         words = f"still running after {MOST_CALLS} calls out; the reference makes {len(expected.calls)}"
-        return Finding("hang", words)
+        return Failure("hang", words)
     if run.outcome == "limit":
         words = f"still running after {limit} instructions; the reference executes {expected.length} bytes of code"
-        return Finding("hang", words)
+        return Failure("hang", words)
     return None
 
 
@@ -63,7 +63,7 @@ def quoted(assembly: str, number: int, before: str = "") -> Iterator[str]:
         yield f"  at        {before}line {number}: {' '.join(lines[number - 1].split())}"
 
 
-def _crash(machine: Machine, fault: Fault, expected: Run, placed: Placed | None, assembly: str) -> Finding:
+def _crash(machine: Machine, fault: GuestFault, expected: Observation, placed: Layout | None, assembly: str) -> Failure:
     words = fault.what
     if fault.address is not None:
         size = f" of {fault.size} bytes" if fault.access != "jump" else ""
@@ -77,10 +77,10 @@ def _crash(machine: Machine, fault: Fault, expected: Run, placed: Placed | None,
         evidence.append(f"  at        {inside}")
     end = "a return" if expected.outcome == "return" else expected.outcome
     evidence.append(f"  expected  {end}; observed: {fault.what}")
-    return Finding("crash", words, tuple(evidence), line=line)
+    return Failure("crash", words, tuple(evidence), line=line)
 
 
-def _where(address: int, placed: Placed | None) -> str:
+def _where(address: int, placed: Layout | None) -> str:
     """An address in terms of the nearest object."""
     if address < PAGE:
         return f"{address:#x} (a null pointer)"

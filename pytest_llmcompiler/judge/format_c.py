@@ -17,7 +17,7 @@ Names = Sequence[str]
 """What an input's objects are called, in their order: pointers into them are shown by these."""
 
 
-def show_input(made: Input, params: Sequence[Param]) -> list[str]:
+def format_input(made: Input, params: Sequence[Param]) -> list[str]:
     """An input as C would initialise it, wrapped into lines: `buf = "diff\\n…", size = 5, *idx = 0`."""
     names = [param.name for param in params]
     names += [f"...[{index}]" for index in range(len(made.args) - len(names))]
@@ -27,11 +27,11 @@ def show_input(made: Input, params: Sequence[Param]) -> list[str]:
         for name, value in zip(names, made.args, strict=True)
         for part in _argument(name, value.type, value.data, value.links, known)
     ]
-    parts += [f"{name} = {show_value(value.type, value.data, value.links, known)}" for name, value in made.globals]
+    parts += [f"{name} = {format_value(value.type, value.data, value.links, known)}" for name, value in made.globals]
     return _wrapped(parts) or ["(no arguments)"]
 
 
-def show_value(type: Type | None, data: bytes, links: Links = (), names: Names = ()) -> str:
+def format_value(type: Type | None, data: bytes, links: Links = (), names: Names = ()) -> str:
     """The bytes of a value as a C expression."""
     if type is None:
         return "nothing"
@@ -54,7 +54,7 @@ def show_value(type: Type | None, data: bytes, links: Links = (), names: Names =
     return data.hex()
 
 
-def show_bytes(data: bytes) -> str:
+def format_bytes(data: bytes) -> str:
     """Bytes as a C string literal where they read as text, else in hexadecimal."""
     if data and all(byte in b"\n\t\r" or 32 <= byte < 127 for byte in data.rstrip(b"\0")) and data.strip(b"\0"):
         return _literal(data)
@@ -64,11 +64,11 @@ def show_bytes(data: bytes) -> str:
 def _argument(name: str, type: Type, data: bytes, links: Links, names: Names) -> Iterator[str]:
     target = links[0][1] if links and isinstance(type, Pointer) else None
     if isinstance(target, Object) and target.count == 1 and _is_plain(target.element):
-        yield f"*{name} = {show_value(target.element, target.data)}"
+        yield f"*{name} = {format_value(target.element, target.data)}"
     elif isinstance(target, Object):
         yield f"{name} = {_target(target, names)}"
     else:
-        yield f"{name} = {show_value(type, data, links, names)}"
+        yield f"{name} = {format_value(type, data, links, names)}"
 
 
 def _is_plain(type: Type) -> bool:
@@ -81,7 +81,7 @@ def _target(target: Target, names: Names) -> str:
     if isinstance(target, Alias):
         return _alias(target, names)
     if target.count == 1 and isinstance(target.element, Struct):
-        return show_value(target.element, target.data, target.links, names)
+        return format_value(target.element, target.data, target.links, names)
     return _elements(target.element, target.data, target.links, names)
 
 
@@ -105,7 +105,7 @@ def _elements(element: Type, data: bytes, links: Links, names: Names) -> str:
         return _literal(data)
     size = max(element.size, 1)
     parts = [
-        show_value(element, data[at : at + size], _within(links, at, size), names) for at in range(0, len(data), size)
+        format_value(element, data[at : at + size], _within(links, at, size), names) for at in range(0, len(data), size)
     ]
     count = len(parts)
     while len(parts) > 24 and parts[-1] == parts[-2] == "0":
@@ -129,7 +129,7 @@ def _field(field: Field, data: bytes, links: Links, names: Names) -> str:
         if type.signed and value >> width - 1:
             value -= 1 << width
         return str(value)
-    return show_value(type, data[offset : offset + type.size], _within(links, offset, type.size), names)
+    return format_value(type, data[offset : offset + type.size], _within(links, offset, type.size), names)
 
 
 def _integer(type: Int, data: bytes) -> str:

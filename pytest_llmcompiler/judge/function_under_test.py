@@ -6,13 +6,13 @@ import functools
 import re
 from typing import Any
 
-from pytest_llmcompiler.assembler.assemble import Assembled, assemble
+from pytest_llmcompiler.assembler.assemble import assemble
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.errors import CaseError
 from pytest_llmcompiler.program import ir
-from pytest_llmcompiler.program.reference import Program, Reference
-from pytest_llmcompiler.targets import Guest
-from pytest_llmcompiler.targets.code import Engine
+from pytest_llmcompiler.program.reference import ProgramImage, Reference
+from pytest_llmcompiler.targets.code import AssembledCode, AssemblerName
+from pytest_llmcompiler.targets.target import ForeignSystem
 from pytest_llmcompiler.values.c_types import Pointer, Type, unsupported
 from pytest_llmcompiler.values.layout import LARGE
 
@@ -22,7 +22,7 @@ def _size_of(type: Type) -> int:
     return type.target.size if isinstance(type, Pointer) and type.target else type.size
 
 
-class Subject:
+class FunctionUnderTest:
     """A function of a reference. Raises CaseError where the reference does not define it."""
 
     def __init__(self, reference: Reference, function: str) -> None:
@@ -46,7 +46,7 @@ class Subject:
             return "the file takes the addresses of labels, which only code of the same function can use"
         return self._apart(self.reference.target.guest) if self.reference.target.guest else None
 
-    def _apart(self, guest: Guest) -> str | None:
+    def _apart(self, guest: ForeignSystem) -> str | None:
         """Why a guest's function can't be judged in its host's process."""
         module = self.reference.module
         called = sorted(ir.mentioned(module, self.function) & guest.apart.difference(ir.defined_functions(module)))
@@ -61,17 +61,17 @@ class Subject:
         """The global variables that are inputs of it."""
         return self.reference.inputs_of(self.function)
 
-    def assembled(self, text: str, assembler: Engine) -> Assembled:
+    def assembled(self, text: str, assembler: AssemblerName) -> AssembledCode:
         """Code to take its place. Raises what `assemble` raises."""
         golden, target = self.reference.golden, self.reference.target
         return assemble(text, self.function, target.base, golden.addresses, assembler, target=target)
 
-    def compiled(self, level: str) -> tuple[str, Assembled]:
+    def compiled(self, level: str) -> tuple[str, AssembledCode]:
         """clang's own text for it, and the code of that."""
         text = self.reference.assembly(self.function, level)
         return text, self.assembled(text, "llvm")
 
-    def machine(self, program: Program, candidate: Assembled | None = None, **options: Any) -> Machine:
+    def machine(self, program: ProgramImage, candidate: AssembledCode | None = None, **options: Any) -> Machine:
         """A machine that runs it, or a candidate in its place, in one of the reference's programs."""
         return Machine(
             program, self.function, self.signature, candidate=candidate, externals=self.reference.externals, **options

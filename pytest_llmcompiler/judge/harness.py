@@ -8,20 +8,19 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pytest_llmcompiler import sandbox
-from pytest_llmcompiler.assembler.assemble import AssemblyError, LinkError, UnsupportedError
 from pytest_llmcompiler.corpus.fuzzer import Corpus
-from pytest_llmcompiler.errors import Died, TimedOut
-from pytest_llmcompiler.judge.differential import Trial
-from pytest_llmcompiler.judge.divergence import Text
+from pytest_llmcompiler.errors import AssemblyError, ChildDiedError, ChildTimeoutError, LinkError, UnsupportedError
+from pytest_llmcompiler.judge.differential import DifferentialRun
+from pytest_llmcompiler.judge.divergence import AssembledText
 from pytest_llmcompiler.judge.explain import FACTS, Explanation, texts_of
 from pytest_llmcompiler.judge.failure import quoted
-from pytest_llmcompiler.judge.function_under_test import Subject
-from pytest_llmcompiler.judge.listing import Listing, listing
-from pytest_llmcompiler.judge.oracle import Entry
-from pytest_llmcompiler.judge.suite import Standard
+from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
+from pytest_llmcompiler.judge.listing import Listing, list_code
+from pytest_llmcompiler.judge.oracle import SuiteEntry
+from pytest_llmcompiler.judge.suite import Suite
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.targets import DEFAULT
+from pytest_llmcompiler.targets.target import DEFAULT
 from pytest_llmcompiler.values.input import Input
 
 _RUN_SECONDS, _RUN_MEGABYTES = 120.0, 8192
@@ -29,7 +28,7 @@ _RUN_SECONDS, _RUN_MEGABYTES = 120.0, 8192
 
 
 @dataclass(frozen=True)
-class Settings:
+class JudgeSettings:
     """How to judge. What verdicts depend on is here and in the case."""
 
     examples: int = 100
@@ -40,16 +39,16 @@ class Settings:
     """What code is judged for, see `target.names`."""
 
 
-class Bench:
+class Harness:
     """Everything that judging a function needs, made once. Raises CaseError where the case itself is at fault."""
 
-    def __init__(self, reference: Reference, function: str, settings: Settings) -> None:
+    def __init__(self, reference: Reference, function: str, settings: JudgeSettings) -> None:
         self.reference, self.function = reference, function
-        self._subject, self._settings = Subject(reference, function), settings
-        self._standard = Standard(self._subject, settings.examples, settings.seed)
+        self._subject, self._settings = FunctionUnderTest(reference, function), settings
+        self._standard = Suite(self._subject, settings.examples, settings.seed)
 
     @property
-    def corpus(self) -> Corpus[Entry]:
+    def corpus(self) -> Corpus[SuiteEntry]:
         """The inputs, smallest first, each with what the reference shows on it."""
         return self._standard.corpus
 
@@ -58,9 +57,9 @@ class Bench:
         """What the program's own `main` passes, in the order of its calls."""
         return self._standard.from_main
 
-    def limited(self, inputs: Collection[Input]) -> Bench:
+    def limited(self, inputs: Collection[Input]) -> Harness:
         """A bench that judges on these inputs of the corpus alone, and never on the whole program."""
-        other = Bench(self._subject.reference, self._subject.function, self._settings)
+        other = Harness(self._subject.reference, self._subject.function, self._settings)
         other._standard = self._standard.limited(inputs)
         return other
 
@@ -87,7 +86,7 @@ class Bench:
         if not any(s.executable and s.address <= start < s.address + len(s.data) for s in candidate.segments):
             return Verdict("link", f"{self._subject.function} is defined, but not as code of this text")
         detail = {"assembler": candidate.engine, "fallback": candidate.fallback, **self._standard.counts()}
-        return self._tried(Trial(self._standard, candidate, assembly), detail, explain, scene)
+        return self._tried(DifferentialRun(self._standard, candidate, assembly), detail, explain, scene)
 
     def listing(self, assembly: str) -> Listing | None:
         """The code of a candidate, block by block; None where it does not assemble, or there is too much of it."""
@@ -97,7 +96,7 @@ class Bench:
             return None
         reference = self._subject.reference
         names = {at: name for name, at in reference.golden.addresses.items()}
-        return listing(candidate, names, reference.target.processor)
+        return list_code(candidate, names, reference.target.processor)
 
     def unjudgeable(self) -> str | None:
         """Why no candidate can be judged; None where any can. It leaves everything made that a trial needs."""
@@ -110,23 +109,23 @@ class Bench:
             return str(error)
         return self._standard.unjudgeable()
 
-    def _tried(self, trial: Trial, detail: dict[str, Any], explain: bool, scene: bool) -> Verdict:
+    def _tried(self, trial: DifferentialRun, detail: dict[str, Any], explain: bool, scene: bool) -> Verdict:
         try:
             failure = _isolated(trial.first_failure)
-        except (Died, TimedOut) as error:
+        except (ChildDiedError, ChildTimeoutError) as error:
             return Verdict("inconclusive", f"the emulator gave up on it: {error}", detail=detail)
         if failure is None:
             return Verdict("pass", detail=detail)
         texts = self._texts if explain else None
         try:
             found = _isolated(Explanation(trial, texts, scene=scene).of, *failure)
-        except (Died, TimedOut):
+        except (ChildDiedError, ChildTimeoutError):
             found = _isolated(Explanation(trial, None).of, *failure)
         detail |= {name: fact for name, fact in found["facts"].items() if name in FACTS}
         return Verdict(found["kind"], found["message"], tuple(found["evidence"]), detail, found.get("scene"))
 
     @functools.cached_property
-    def _texts(self) -> list[Text]:
+    def _texts(self) -> list[AssembledText]:
         return texts_of(self._subject)
 
 

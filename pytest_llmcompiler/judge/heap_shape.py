@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pytest_llmcompiler.emulator.memory import words
-from pytest_llmcompiler.emulator.observation import Argument, CallOut, Pointed, Run
-from pytest_llmcompiler.values.layout import GARBAGE, PAGE, Placed
+from pytest_llmcompiler.emulator.observation import Argument, ExternalCall, Observation, PointerArgument
+from pytest_llmcompiler.values.layout import GARBAGE, PAGE, Layout
 
 _LIVE, _GONE, _STRIDE = 0x660000000000, 0x6F0000000000, 1 << 24
 """Where objects go that are live, and that were freed. No object and no program has its own addresses there."""
@@ -18,7 +18,7 @@ _TOP = re.compile(rb"[\x55-\x5d]\0\0")
 """The three topmost bytes of any address that the heap gives out."""
 
 
-def shaped(placed: Placed, run: Run) -> Run:
+def canonical_heap(placed: Layout, run: Observation) -> Observation:
     """A run with its heap objects numbered in the order in which they are found, and their addresses made from that.
 
     The way goes from the result through the input's objects, the globals and the calls; objects that nothing leads to
@@ -27,13 +27,13 @@ def shaped(placed: Placed, run: Run) -> Run:
     if not run.heap and not run.gone:
         return run
     if run.shape is None:
-        run.shape = _Walk(placed, run).shaped()
+        run.shape = _HeapWalk(placed, run).renamed()
         run.shape.shape = run.shape
     return run.shape
 
 
-class _Walk:
-    def __init__(self, placed: Placed, run: Run) -> None:
+class _HeapWalk:
+    def __init__(self, placed: Layout, run: Observation) -> None:
         self._placed, self._run = placed, run
         live = [(address, size, pages) for address, size, pages in run.heap]
         blocks = sorted([*live, *((address, size, b"") for address, size in run.gone)])
@@ -43,7 +43,7 @@ class _Walk:
         """Of the objects found so far, by their place in `_blocks`: live and freed ones are counted apart."""
         self._counts = {True: 0, False: 0}
 
-    def shaped(self) -> Run:
+    def renamed(self) -> Observation:
         run = self._run
         self._find(run.result, 0)
         for target, slot in zip(self._placed.objects, run.slots, strict=True):
@@ -53,8 +53,8 @@ class _Walk:
             self._find(data, 0)
         for call in run.calls:
             for argument in call.args:
-                self._find(_image(argument.address if isinstance(argument, Pointed) else argument), 0)
-                if isinstance(argument, Pointed):
+                self._find(_image(argument.address if isinstance(argument, PointerArgument) else argument), 0)
+                if isinstance(argument, PointerArgument):
                     self._find(argument.data, argument.address)
         reached = self._counts[True]
         self._find_rest()
@@ -69,7 +69,7 @@ class _Walk:
             globals=tuple(self._renamed(data, 0) for data in run.globals),
             heap=tuple(self._renamed_block(index) for _, index in found),
             reached=reached,
-            calls=tuple(CallOut(call.name, tuple(map(self._renamed_argument, call.args))) for call in run.calls),
+            calls=tuple(ExternalCall(call.name, tuple(map(self._renamed_argument, call.args))) for call in run.calls),
         )
 
     def _block_of(self, address: int) -> int | None:

@@ -6,14 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from pytest_llmcompiler.targets.code import Assembled
+from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.targets.processor import Instruction, Processor
 
 MOST = 1500
 """Instructions of a listing: what is longer has none. Who compares two of them takes time with the square of that."""
 
 
-class Line(NamedTuple):
+class ListingLine(NamedTuple):
     """An instruction of a listing."""
 
     number: int
@@ -22,11 +22,11 @@ class Line(NamedTuple):
     """In AT&T syntax where there are two, with names for addresses: `.2` is the second block, counted from 1."""
 
 
-Listing = list[list[Line]]
+Listing = list[list[ListingLine]]
 """The basic blocks of a text, each with its instructions."""
 
 
-def listing(candidate: Assembled, names: Mapping[int, str], processor: Processor) -> Listing | None:
+def list_code(candidate: AssembledCode, names: Mapping[int, str], processor: Processor) -> Listing | None:
     """The code of a candidate in blocks; None where it is longer than MOST instructions. `names` are the addresses
     of the program that it is put into."""
     code = dict(_instructions(candidate, processor))
@@ -41,11 +41,11 @@ def listing(candidate: Assembled, names: Mapping[int, str], processor: Processor
         if address in blocks:
             made.append([])
         words = f"{instruction.mnemonic} {processor.listed(instruction, address, known)}".rstrip()
-        made[-1].append(Line(candidate.lines[address], words))
+        made[-1].append(ListingLine(candidate.lines[address], words))
     return made
 
 
-def _instructions(candidate: Assembled, processor: Processor) -> Iterator[tuple[int, Instruction]]:
+def _instructions(candidate: AssembledCode, processor: Processor) -> Iterator[tuple[int, Instruction]]:
     for address, mnemonic in sorted(candidate.mnemonics.items()):
         if not mnemonic.startswith("."):
             yield address, processor.decode(candidate.code_at(address), address, listing=True)

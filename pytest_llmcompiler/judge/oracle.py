@@ -7,19 +7,19 @@ import gc
 from collections.abc import Set
 from dataclasses import dataclass, replace
 
-from pytest_llmcompiler.assembler.assemble import Assembled
 from pytest_llmcompiler.corpus.directives import keeps
-from pytest_llmcompiler.corpus.fuzzer import MOST_STEPS, Look, Overrun, Undefined
+from pytest_llmcompiler.corpus.fuzzer import MOST_STEPS, Overrun, ProbeResult, UndefinedInputError
 from pytest_llmcompiler.emulator.machine import MOST_ARGUMENTS, Machine
-from pytest_llmcompiler.emulator.observation import Fault, Feature, Reply, Run, Unset
-from pytest_llmcompiler.emulator.probe import Watch
-from pytest_llmcompiler.errors import DoesNotFit
-from pytest_llmcompiler.judge.compare import Frame, Loose, agree, loose_bytes, wild_write
-from pytest_llmcompiler.judge.function_under_test import Subject
-from pytest_llmcompiler.judge.whole_program import Whole, whole
+from pytest_llmcompiler.emulator.observation import Feature, GuestFault, Observation, Reply, UninitialisedFill
+from pytest_llmcompiler.emulator.probe import Probe
+from pytest_llmcompiler.errors import LayoutError
+from pytest_llmcompiler.judge.compare import ComparisonContext, DontCareBytes, agree, loose_bytes, wild_write
+from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
+from pytest_llmcompiler.judge.whole_program import WholeProgram, run_whole_program
 from pytest_llmcompiler.targets import abi
+from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.values.input import Input
-from pytest_llmcompiler.values.layout import LARGE, PAGE, Placed, place
+from pytest_llmcompiler.values.layout import LARGE, PAGE, Layout, lay_out
 
 _LIMIT = 4_000_000
 """Instructions; an input for which the reference needs more is not a test."""
@@ -29,19 +29,19 @@ the objects that it is given, which it may look at in another order, and as many
 
 
 @dataclass(frozen=True)
-class Entry:
+class SuiteEntry:
     """One input of the corpus with what the reference shows on it."""
 
-    frame: Frame
-    call: abi.Call
-    expected: Run
-    loose: Loose
+    frame: ComparisonContext
+    call: abi.CallSetup
+    expected: Observation
+    loose: DontCareBytes
     limit: int
     """Instructions that a candidate may take for it."""
-    look: Look
+    look: ProbeResult
 
     @property
-    def placed(self) -> Placed:
+    def placed(self) -> Layout:
         """The input in memory."""
         return self.frame.placed
 
@@ -49,22 +49,22 @@ class Entry:
 class Oracle:
     """Runs several builds of the reference, which must agree. Its machines are made when they are first needed."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: FunctionUnderTest) -> None:
         self._subject = subject
         self._names = [param.name for param in subject.signature.params]
         self._rules = subject.reference.rules(subject.function)
         self._convention = subject.reference.target.convention
 
-    def look(self, made: Input, known: Set[Feature] = frozenset(), steps: int = MOST_STEPS) -> Look:
+    def look(self, made: Input, known: Set[Feature] = frozenset(), steps: int = MOST_STEPS) -> ProbeResult:
         """What the probe alone shows on an input. Raises Undefined where that is nothing to hold a candidate to."""
         # The probe must see what is read past an object's end, wherever the others find the object.
         placed, call = self._ready(replace(made, low=False))
         probe = self._machines[0]
         _defined(probe.run(placed, call, steps), placed)
         features = probe.features()
-        return Look(features, None if features <= known else probe.compared(), probe.steps)
+        return ProbeResult(features, None if features <= known else probe.compared(), probe.steps)
 
-    def accept(self, made: Input, known: Set[Feature] = frozenset(), steps: int = MOST_STEPS) -> Entry:
+    def accept(self, made: Input, known: Set[Feature] = frozenset(), steps: int = MOST_STEPS) -> SuiteEntry:
         """What the reference shows on an input. Raises Undefined where that is nothing to hold a candidate to."""
         look = self.look(made, known, steps)
         placed, call = self._ready(made)
@@ -80,22 +80,22 @@ class Oracle:
         )
         frame = self._frame(placed)
         if not all(agree(frame, run, other) for other in others):
-            raise Undefined("the references disagree")
+            raise UndefinedInputError("the references disagree")
         if wild_write(placed, run):
-            raise Undefined("writes outside of every object")
+            raise UndefinedInputError("writes outside of every object")
         loose = frozenset().union(*(loose_bytes(frame, run, other) for other in others))
-        return Entry(frame, call, run, loose, limit, look)
+        return SuiteEntry(frame, call, run, loose, limit, look)
 
-    def _ready(self, made: Input) -> tuple[Placed, abi.Call]:
+    def _ready(self, made: Input) -> tuple[Layout, abi.CallSetup]:
         if not keeps(made, self._rules, self._names):
-            raise Undefined("against a directive")
+            raise UndefinedInputError("against a directive")
         placed = self._placed(made)
         call = self._call(made, placed)
         if len(call.stack) > MOST_ARGUMENTS:
-            raise Undefined("too large")
+            raise UndefinedInputError("too large")
         return placed, call
 
-    def replies(self, entry: Entry, unset: Unset) -> list[Reply]:
+    def replies(self, entry: SuiteEntry, unset: UninitialisedFill) -> list[Reply]:
         """How the reference's calls out are answered on an input."""
         if not entry.expected.calls:
             return []
@@ -103,12 +103,12 @@ class Oracle:
         golden.run(entry.placed, entry.call, entry.limit, unset=unset)
         return list(golden.replies)
 
-    def whole(self) -> Whole | None:
+    def whole(self) -> WholeProgram | None:
         """What the whole program shows; None where it has none, or where that says nothing of the function."""
         if not self._subject.reference.golden.has_main or self._subject.function == "main":
             return None
         probe, golden, optimised = self._machines
-        return whole([probe.run_main, optimised.run_main], golden, (_HANG_FACTOR, _HANG_FLOOR))
+        return run_whole_program([probe.run_main, optimised.run_main], golden, (_HANG_FACTOR, _HANG_FLOOR))
 
     def effort(self) -> int:
         """What the last input cost, in steps of the probe."""
@@ -120,53 +120,55 @@ class Oracle:
             gc.collect()
 
     @functools.cached_property
-    def _machines(self) -> tuple[Watch, Machine, Machine]:
+    def _machines(self) -> tuple[Probe, Machine, Machine]:
         """The probe (undefined behaviour traps), the program as it is, and the function optimised, on other garbage."""
         subject = self._subject
         return (
-            Watch(subject.machine(subject.reference.probe, strict=True), " asm " in subject.reference.ir),
+            Probe(subject.machine(subject.reference.probe, strict=True), " asm " in subject.reference.ir),
             subject.machine(subject.reference.golden, counting=True),
             subject.machine(subject.reference.golden, self._optimised, fill=1),
         )
 
     @functools.cached_property
-    def _optimised(self) -> Assembled:
+    def _optimised(self) -> AssembledCode:
         return self._subject.compiled("O2")[1]
 
     @functools.cached_property
     def _minds_errno(self) -> bool:
         return self._subject.reference.minds_errno(self._subject.function)
 
-    def _placed(self, made: Input) -> Placed:
+    def _placed(self, made: Input) -> Layout:
         signature = self._subject.signature
         buffer = signature.result if self._convention.result(signature).in_memory else None
         try:
-            return place(made, [*self._names, *("" for _ in made.args[len(self._names) :])], buffer)
-        except DoesNotFit:
-            raise Undefined("too large") from None
+            return lay_out(made, [*self._names, *("" for _ in made.args[len(self._names) :])], buffer)
+        except LayoutError:
+            raise UndefinedInputError("too large") from None
 
-    def _call(self, made: Input, placed: Placed) -> abi.Call:
+    def _call(self, made: Input, placed: Layout) -> abi.CallSetup:
         types = [value.type for value in made.args]
         buffer = placed.result.address if placed.result else None
         return self._convention.call(types, placed.images, variadic=self._subject.signature.variadic, buffer=buffer)
 
-    def _frame(self, placed: Placed) -> Frame:
+    def _frame(self, placed: Layout) -> ComparisonContext:
         reference = self._subject.reference
-        return Frame(self._subject.signature, placed, reference.golden.globals, reference.variables, self._minds_errno)
+        return ComparisonContext(
+            self._subject.signature, placed, reference.golden.globals, reference.variables, self._minds_errno
+        )
 
 
-def _defined(run: Run, placed: Placed) -> Run:
+def _defined(run: Observation, placed: Layout) -> Observation:
     if run.outcome == "fault":
         assert run.fault is not None
         if run.fault.address is None:
-            raise Undefined("undefined behaviour", null=True)
-        raise Undefined("bad memory access", _overrun(run.fault, placed), null=run.fault.address < PAGE)
+            raise UndefinedInputError("undefined behaviour", null=True)
+        raise UndefinedInputError("bad memory access", _overrun(run.fault, placed), null=run.fault.address < PAGE)
     if run.outcome == "limit":
-        raise Undefined("runs too long")
+        raise UndefinedInputError("runs too long")
     return run
 
 
-def _overrun(fault: Fault, placed: Placed) -> Overrun | None:
+def _overrun(fault: GuestFault, placed: Layout) -> Overrun | None:
     """The object past whose end a fault lies."""
     for number, (target, _) in enumerate(placed.contents):
         size = (fault.address or 0) + fault.size - target.address

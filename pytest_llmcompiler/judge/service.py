@@ -21,9 +21,9 @@ from typing import IO, Any
 
 from pytest_llmcompiler.corpus.store import cache_folder
 from pytest_llmcompiler.errors import CaseError, JudgeError
-from pytest_llmcompiler.judge.harness import Bench, Settings
-from pytest_llmcompiler.judge.listing import Line, Listing
-from pytest_llmcompiler.judge.tasks import Asked, judged
+from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
+from pytest_llmcompiler.judge.listing import Listing, ListingLine
+from pytest_llmcompiler.judge.tasks import TaskQuestion, judge_task
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.program.case import Case, read_case
 from pytest_llmcompiler.program.clang import Toolchain
@@ -43,8 +43,8 @@ class Judge:
     Thread-safe; one sample is judged at a time.
     """
 
-    def __init__(self, settings: Settings | None = None, toolchain: Toolchain | None = None) -> None:
-        self._settings = settings or Settings()
+    def __init__(self, settings: JudgeSettings | None = None, toolchain: Toolchain | None = None) -> None:
+        self._settings = settings or JudgeSettings()
         self._clang = toolchain.clang if toolchain else None
         self._process: subprocess.Popen[str] | None = None
         self._owner = os.getpid()
@@ -60,13 +60,13 @@ class Judge:
         case: Case,
         function: str,
         text: str,
-        question: Asked | None = None,
+        question: TaskQuestion | None = None,
         *,
         explain: bool = True,
         scene: bool = False,
     ) -> Verdict:
         """Judge one candidate for a function of a case. `text` is assembly, unless `question` says that it is an answer
-        to another task. `explain` and `scene` are those of `Bench.judge`.
+        to another task. `explain` and `scene` are those of `Harness.judge`.
 
         Raises CaseError where the case is at fault, JudgeError where the harness is.
         """
@@ -79,7 +79,7 @@ class Judge:
         Raises as `judge` does.
         """
         blocks = self._reply("list", case, function, assembly)["blocks"]
-        return blocks and [[Line(*line) for line in block] for block in blocks]
+        return blocks and [[ListingLine(*line) for line in block] for block in blocks]
 
     def _reply(
         self,
@@ -87,7 +87,7 @@ class Judge:
         case: Case,
         function: str,
         text: str,
-        question: Asked | None = None,
+        question: TaskQuestion | None = None,
         **told: bool,
     ) -> dict[str, Any]:
         request = {
@@ -96,7 +96,7 @@ class Judge:
             "name": case.name,
             "function": function,
             "text": text,
-            "question": asdict(question or Asked()),
+            "question": asdict(question or TaskQuestion()),
             "clang": self._clang,
             "settings": asdict(self._settings),
             "told": told,
@@ -158,18 +158,18 @@ def _reference(path: Path, name: str, clang: str | None, target: str, stamp: int
     return Reference(read_case(path, name), Toolchain(clang, named(target)))
 
 
-_bench = functools.lru_cache(_KEPT)(Bench)
+_bench = functools.lru_cache(_KEPT)(Harness)
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
     try:
         path = Path(request["path"])
-        settings = Settings(**request["settings"])
+        settings = JudgeSettings(**request["settings"])
         reference = _reference(path, request["name"], request["clang"], settings.target, path.stat().st_mtime_ns)
         bench = _bench(reference, request["function"], settings)
         if request["action"] == "list":
             return {"blocks": bench.listing(request["text"])}
-        verdict = judged(bench, Asked(**request["question"]), request["text"], **request["told"])
+        verdict = judge_task(bench, TaskQuestion(**request["question"]), request["text"], **request["told"])
         return {**verdict.to_json(), "scene": verdict.scene}
     except CaseError as error:
         return {"case_error": str(error)}

@@ -10,14 +10,14 @@ from typing import Any
 from hypothesis import strategies as st
 
 from pytest_llmcompiler.corpus.fuzzer import Corpus, weight
-from pytest_llmcompiler.corpus.relations import Scope, Ties
+from pytest_llmcompiler.corpus.relations import ParameterRelations, RelationScope
 from pytest_llmcompiler.corpus.repair import learned
 from pytest_llmcompiler.corpus.seeds import from_main
-from pytest_llmcompiler.corpus.store import Store, Stored
+from pytest_llmcompiler.corpus.store import CorpusFile, SavedCorpus
 from pytest_llmcompiler.corpus.strategies import Hints, hints, inputs, specials
-from pytest_llmcompiler.judge.function_under_test import Subject
-from pytest_llmcompiler.judge.oracle import Entry, Oracle
-from pytest_llmcompiler.judge.whole_program import Whole
+from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
+from pytest_llmcompiler.judge.oracle import Oracle, SuiteEntry
+from pytest_llmcompiler.judge.whole_program import WholeProgram
 from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.values.input import Input
@@ -28,18 +28,18 @@ _INSPECTED, _INSPECTED_BYTES = 8, 20_000
 """Inputs for a closer look; bytes of code that the reference executes on them."""
 
 
-class Standard:
+class Suite:
     """The inputs of a subject: `examples` are generated, from the random seed `seed`. Made once, for all candidates."""
 
-    def __init__(self, subject: Subject, examples: int, seed: int) -> None:
+    def __init__(self, subject: FunctionUnderTest, examples: int, seed: int) -> None:
         self.subject, self.examples, self.seed = subject, examples, seed
         self.oracle = Oracle(subject)
         self._rules = subject.reference.rules(subject.function)
-        self._learned: dict[Scope, Ties] = {}
+        self._learned: dict[RelationScope, ParameterRelations] = {}
 
-    def limited(self, inputs: Collection[Input]) -> Standard:
+    def limited(self, inputs: Collection[Input]) -> Suite:
         """These inputs of the corpus alone, without the whole program."""
-        other = Standard(self.subject, self.examples, self.seed)
+        other = Suite(self.subject, self.examples, self.seed)
         corpus = Corpus(other.oracle.look, other.oracle.accept)
         corpus.entries = {made: entry for made, entry in self.corpus.entries.items() if made in inputs}
         other.corpus, other.whole = corpus, None
@@ -51,7 +51,7 @@ class Standard:
         self.oracle.release()  # only explaining a failure needs the machines again
 
     @functools.cached_property
-    def corpus(self) -> Corpus[Entry]:
+    def corpus(self) -> Corpus[SuiteEntry]:
         """The inputs, smallest first, each with what the reference shows on it. What is wrong shows more clearly where
         objects end at memory that is not there: such inputs are before the others."""
         corpus = Corpus(self.oracle.look, self.oracle.accept)
@@ -60,12 +60,12 @@ class Standard:
             self._learned = stored.learned
         else:
             corpus = self._generated()
-            self._store.save(Stored(tuple(corpus.entries), corpus.dropped, self._learned))
+            self._store.save(SavedCorpus(tuple(corpus.entries), corpus.dropped, self._learned))
         corpus.entries = dict(sorted(corpus.entries.items(), key=lambda pair: (pair[0].low, weight(pair[0]))))
         return corpus
 
     @functools.cached_property
-    def whole(self) -> Whole | None:
+    def whole(self) -> WholeProgram | None:
         """What the whole program shows; None where that says nothing of the function."""
         return self.oracle.whole()
 
@@ -128,7 +128,7 @@ class Standard:
 
     # -- generating
 
-    def _generated(self) -> Corpus[Entry]:
+    def _generated(self) -> Corpus[SuiteEntry]:
         corpus = Corpus(self.oracle.look, self.oracle.accept, self.oracle.effort)
         for made in self.from_main:
             corpus.offer(made)
@@ -144,7 +144,7 @@ class Standard:
         corpus.settle()
         return corpus
 
-    def _strategy(self, learned: dict[Scope, Ties]) -> st.SearchStrategy[Input]:
+    def _strategy(self, learned: dict[RelationScope, ParameterRelations]) -> st.SearchStrategy[Input]:
         subject = self.subject
         asked = (subject.signature, self._rules, self._hints, self.from_main)
         salts = subject.reference.salts(subject.function)
@@ -158,7 +158,7 @@ class Standard:
         return hints("\n".join(code), reference.ir)
 
     @property
-    def _store(self) -> Store:
+    def _store(self) -> CorpusFile:
         reference = self.subject.reference
         settings = (
             reference.target.name,
@@ -167,7 +167,7 @@ class Standard:
             repr((self.examples, self.seed)),
         )
         types = [self.subject.signature, *reference.variables.values()]
-        return Store((reference.placeless_ir, *settings, *reference.variables), types)
+        return CorpusFile((reference.placeless_ir, *settings, *reference.variables), types)
 
 
 @functools.lru_cache(maxsize=32)

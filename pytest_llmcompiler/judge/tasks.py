@@ -7,17 +7,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pytest_llmcompiler.errors import CaseError, OptimiserError, PassListError, RefusedError
+from pytest_llmcompiler.errors import CaseError, LoweringError, OptimiserError, PassListError
 from pytest_llmcompiler.judge.failure import quoted
-from pytest_llmcompiler.judge.harness import Bench
+from pytest_llmcompiler.judge.harness import Harness
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.lowering import lower as lowering
 from pytest_llmcompiler.lowering.bleu import bleu
 from pytest_llmcompiler.lowering.canonical import canonical, plain, plain_assembly
-from pytest_llmcompiler.lowering.line_map import origins
+from pytest_llmcompiler.lowering.line_map import lines_of_origin
 from pytest_llmcompiler.model.answer import Task
 from pytest_llmcompiler.program import ir, optimiser
-from pytest_llmcompiler.targets import Target
+from pytest_llmcompiler.targets.target import Target
 
 _KEPT = 64
 """Questions whose expected answers are kept in two forms: some kilobytes each."""
@@ -28,7 +28,7 @@ _JudgeOf = Callable[[str], Verdict]
 
 
 @dataclass(frozen=True)
-class Asked:
+class TaskQuestion:
     """What the text of an answer was asked for, and what the answer says of it."""
 
     task: Task = "asm"
@@ -38,9 +38,9 @@ class Asked:
     """What the answer says of itself: `instructions` and `size`."""
 
 
-def judged(bench: Bench, asked: Asked, text: str, *, explain: bool = True, scene: bool = False) -> Verdict:
+def judge_task(bench: Harness, asked: TaskQuestion, text: str, *, explain: bool = True, scene: bool = False) -> Verdict:
     """Judge the text of an answer: assembly, IR or a pass list, as the task has it. `explain` and `scene` are those of
-    `Bench.judge`, which says what is raised.
+    `Harness.judge`, which says what is raised.
 
     What is known beside the verdict is in its `detail`: see `record.schema.json`.
     """
@@ -53,7 +53,7 @@ def judged(bench: Bench, asked: Asked, text: str, *, explain: bool = True, scene
     return _TASKS[asked.task](bench, asked, text, functools.partial(bench.judge, explain=explain, scene=scene))
 
 
-def _assembly(bench: Bench, asked: Asked, text: str, judge: _JudgeOf) -> Verdict:
+def _assembly(bench: Harness, asked: TaskQuestion, text: str, judge: _JudgeOf) -> Verdict:
     verdict = judge(text)
     if not asked.promised:
         return verdict
@@ -62,10 +62,10 @@ def _assembly(bench: Bench, asked: Asked, text: str, judge: _JudgeOf) -> Verdict
     return _held_to_promise(verdict, asked, expected and expected[0], lowering.size_of(text, bench.reference.target))
 
 
-def _ir(bench: Bench, asked: Asked, text: str, judge: _JudgeOf) -> Verdict:
+def _ir(bench: Harness, asked: TaskQuestion, text: str, judge: _JudgeOf) -> Verdict:
     try:
-        made = lowering.lowered(text, optimiser.level_of(asked.passes), bench.reference.target)
-    except RefusedError as error:
+        made = lowering.lower_module(text, optimiser.level_of(asked.passes), bench.reference.target)
+    except LoweringError as error:
         return _refused(error, text)
     if made.holds_assembly and " asm " not in bench.reference.extracted(bench.function):
         return Verdict("assemble", "it holds assembly, which is no answer to a question for IR")
@@ -76,13 +76,13 @@ def _ir(bench: Bench, asked: Asked, text: str, judge: _JudgeOf) -> Verdict:
     return _held_to_promise(verdict, asked, made.instructions, made.size)
 
 
-def _tune(bench: Bench, asked: Asked, text: str, judge: _JudgeOf) -> Verdict:
+def _tune(bench: Harness, asked: TaskQuestion, text: str, judge: _JudgeOf) -> Verdict:
     reference, function, passes = bench.reference, bench.function, text.strip()
     before, seconds = reference.extracted(function), lowering.SECONDS
     try:
         bitcode = optimiser.optimised(before, passes, reference.target, seconds=seconds, megabytes=_MEGABYTES)
-        made = lowering.lowered(bitcode, None, reference.target)
-    except (PassListError, OptimiserError, RefusedError) as error:
+        made = lowering.lower_module(bitcode, None, reference.target)
+    except (PassListError, OptimiserError, LoweringError) as error:
         line = text[: len(text) - len(text.lstrip())].count("\n") + 1
         return Verdict("assemble", " ".join(str(error).split()), tuple(quoted(text, line)), {"line": line})
     verdict = _lowered(judge, made)
@@ -96,7 +96,7 @@ def _tune(bench: Bench, asked: Asked, text: str, judge: _JudgeOf) -> Verdict:
     return _held_to_promise(verdict, asked, made.instructions, made.size)
 
 
-_TASKS: dict[Task, Callable[[Bench, Asked, str, _JudgeOf], Verdict]] = {
+_TASKS: dict[Task, Callable[[Harness, TaskQuestion, str, _JudgeOf], Verdict]] = {
     "asm": _assembly,
     "ir": _ir,
     "tune": _tune,
@@ -106,13 +106,13 @@ _MEGABYTES = 4096
 """Memory of the optimiser: the linker reserves more than it uses."""
 
 
-def _refused(error: RefusedError, text: str) -> Verdict:
+def _refused(error: LoweringError, text: str) -> Verdict:
     place = f"line {error.line}, column {error.column}: " if error.line else ""
     evidence = (*quoted(text, error.line), *error.more)
     return Verdict("assemble", f"{place}{error}", evidence, {"line": error.line, "column": error.column})
 
 
-def _lowered(judge: _JudgeOf, made: lowering.Lowered) -> Verdict:
+def _lowered(judge: _JudgeOf, made: lowering.LoweredModule) -> Verdict:
     """The verdict on the assembly that LLVM made of an answer; it is told whose lines are meant."""
     verdict = judge(made.assembly)
     evidence = verdict.evidence
@@ -121,13 +121,13 @@ def _lowered(judge: _JudgeOf, made: lowering.Lowered) -> Verdict:
     return replace(verdict, evidence=evidence, detail={**verdict.detail, "lowered": made.assembly})
 
 
-def _traced_back(verdict: Verdict, asked: Asked, text: str, target: Target) -> Verdict:
+def _traced_back(verdict: Verdict, asked: TaskQuestion, text: str, target: Target) -> Verdict:
     """The verdict on an answer's IR with the line of the answer in which it goes wrong, where that can be said."""
     line = verdict.detail.get("line") or verdict.detail.get("parts")
     if verdict.passed or line is None:
         return verdict
     level = optimiser.level_of(asked.passes)
-    origin = origins(text, level, verdict.detail["lowered"], target).get(line)
+    origin = lines_of_origin(text, level, verdict.detail["lowered"], target).get(line)
     if origin is None:
         return verdict
     words = " ".join(text.split("\n")[origin - 1].split())
@@ -135,7 +135,7 @@ def _traced_back(verdict: Verdict, asked: Asked, text: str, target: Target) -> V
     return replace(verdict, evidence=evidence, detail={**verdict.detail, "origin": origin})
 
 
-def _likeness(bench: Bench, passes: str, text: str, made: lowering.Lowered) -> dict[str, Any]:
+def _likeness(bench: Harness, passes: str, text: str, made: lowering.LoweredModule) -> dict[str, Any]:
     """How an answer's IR compares with opt's own."""
     facts: dict[str, Any] = {"instructions": made.instructions, "size": made.size}
     sizes = _expected_sizes(bench, passes)
@@ -156,7 +156,7 @@ def _forms(expected: str, target: Target) -> tuple[str, str]:
     return plain(expected), canonical(ir.parse(expected), target)
 
 
-def _expected_sizes(bench: Bench, passes: str) -> tuple[int, int] | None:
+def _expected_sizes(bench: Harness, passes: str) -> tuple[int, int] | None:
     """Instructions and bytes of what opt makes with a pass list; None where LLVM does not know the list."""
     try:
         return bench.reference.optimised_sizes(bench.function, passes)
@@ -164,7 +164,7 @@ def _expected_sizes(bench: Bench, passes: str) -> tuple[int, int] | None:
         return None
 
 
-def _round_trip(bench: Bench, passes: str, assembly: str) -> dict[str, Any]:
+def _round_trip(bench: Harness, passes: str, assembly: str) -> dict[str, Any]:
     """How the assembly of an answer's IR compares with that which the answer was made of."""
     dialect = bench.reference.target.dialect
     given, made = (plain_assembly(one, dialect) for one in (bench.reference.lowered(bench.function, passes), assembly))
@@ -172,7 +172,7 @@ def _round_trip(bench: Bench, passes: str, assembly: str) -> dict[str, Any]:
     return {"exact": made == given, **({} if score is None else {"bleu": score})}
 
 
-def _held_to_promise(verdict: Verdict, asked: Asked, instructions: int | None, size: int | None) -> Verdict:
+def _held_to_promise(verdict: Verdict, asked: TaskQuestion, instructions: int | None, size: int | None) -> Verdict:
     """The verdict with what the answer said of itself, beside what is true; it is no other one for that."""
     found = {"instructions": instructions, "size": size}
     held = {name: {"said": said, "is": found[name]} for name, said in asked.promised.items()}

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_llmcompiler.emulator.machine import Machine
-from pytest_llmcompiler.emulator.observation import Run
+from pytest_llmcompiler.emulator.observation import Observation
 from pytest_llmcompiler.judge.compare import Difference, ending
-from pytest_llmcompiler.judge.format_c import show_bytes
+from pytest_llmcompiler.judge.format_c import format_bytes
 
 LIMIT = 2_000_000
 """Instructions; a program that runs longer is not used."""
@@ -18,15 +18,17 @@ _STREAMS = {1: "stdout", 2: "stderr"}
 
 
 @dataclass(frozen=True)
-class Whole:
+class WholeProgram:
     """What the program does with the reference in its place."""
 
-    expected: Run
+    expected: Observation
     limit: int
     """Instructions that a candidate may take for it."""
 
 
-def whole(others: Sequence[Callable[[int], Run]], counting: Machine, hang: tuple[int, int]) -> Whole | None:
+def run_whole_program(
+    others: Sequence[Callable[[int], Observation]], counting: Machine, hang: tuple[int, int]
+) -> WholeProgram | None:
     """What the program does; None where it says nothing of the function.
 
     That is where `main` does not reach it, or does not end, or where `others` (which run other builds of the reference
@@ -37,12 +39,12 @@ def whole(others: Sequence[Callable[[int], Run]], counting: Machine, hang: tuple
     if not run.edges or run.outcome not in ("exit", "abort"):
         return None
     limit = hang[0] * run.length + hang[1]
-    if any(list(compared(run, other(limit))) for other in others):
+    if any(list(compare_programs(run, other(limit))) for other in others):
         return None
-    return Whole(run, limit)
+    return WholeProgram(run, limit)
 
 
-def compared(expected: Run, actual: Run) -> Iterator[Difference]:
+def compare_programs(expected: Observation, actual: Observation) -> Iterator[Difference]:
     """In what two runs of a program differ: how they end, and what they print."""
     if _ending(expected) != _ending(actual):
         yield Difference("ends with", _ending(expected), _ending(actual))
@@ -55,11 +57,11 @@ def compared(expected: Run, actual: Run) -> Iterator[Difference]:
             yield Difference(where, _excerpt(first, start), _excerpt(second, start))
 
 
-def _ending(run: Run) -> str:
+def _ending(run: Observation) -> str:
     return f"exit code {run.code}" if run.outcome == "exit" else ending(run) if run.outcome == "abort" else run.outcome
 
 
 def _excerpt(output: bytes, start: int) -> str:
     part = output[start : start + _SHOWN]
     more = " …" if len(output) > start + _SHOWN else ""
-    return (show_bytes(part) or "nothing more") + more
+    return (format_bytes(part) or "nothing more") + more

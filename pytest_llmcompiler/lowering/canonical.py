@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.program import ir
-from pytest_llmcompiler.targets import Target
 from pytest_llmcompiler.targets.dialect import Dialect
+from pytest_llmcompiler.targets.target import Target
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm

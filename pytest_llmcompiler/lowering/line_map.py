@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pytest_llmcompiler.errors import RefusedError
+from pytest_llmcompiler.errors import LoweringError
 from pytest_llmcompiler.lowering.canonical import without_comments
-from pytest_llmcompiler.lowering.lower import lowered
-from pytest_llmcompiler.targets import Target
+from pytest_llmcompiler.lowering.lower import lower_module
+from pytest_llmcompiler.targets.target import Target
 
 _LABEL = re.compile(r'[ \t]*(?:[-\w$.]+|"[^"\n]*"):')
 _NUMBERED = re.compile(r"!(\d{1,9})\b")
@@ -16,15 +16,15 @@ _LOC = re.compile(r"\t\.loc\t\d+ (\d+)")
 _INSTRUCTION = re.compile(r"\t[a-z]")
 
 
-def origins(text: str, level: str | None, assembly: str, target: Target) -> dict[int, int]:
+def lines_of_origin(text: str, level: str | None, assembly: str, target: Target) -> dict[int, int]:
     """The line of the IR, by the line of the assembly that LLVM makes of it at a level, for each instruction of which
     that is known. Empty where the IR has debug information of its own, or LLVM makes other code with it.
     """
     if "!dbg" in text:
         return {}
     try:
-        described = lowered("\n".join(_described(text)), level, target).assembly.split("\n")
-    except RefusedError:
+        described = lower_module("\n".join(_described(text)), level, target).assembly.split("\n")
+    except LoweringError:
         return {}
     found, current = [], 0
     for line in described:

@@ -13,21 +13,21 @@ from typing import Any, NamedTuple
 
 from pytest_llmcompiler import sandbox
 from pytest_llmcompiler.assembler import llvm
-from pytest_llmcompiler.assembler.gas import read
+from pytest_llmcompiler.assembler.gas import parse_assembly
 from pytest_llmcompiler.assembler.result import open_no_files
 from pytest_llmcompiler.errors import (
     AssemblyError,
-    Died,
+    ChildDiedError,
+    ChildTimeoutError,
     IRError,
     LinkError,
-    RefusedError,
+    LoweringError,
     SandboxError,
-    TimedOut,
     UnsupportedError,
 )
 from pytest_llmcompiler.lowering.canonical import canonical
 from pytest_llmcompiler.program import ir
-from pytest_llmcompiler.targets import Target
+from pytest_llmcompiler.targets.target import Target
 
 SECONDS, MEGABYTES = 20.0, 1024
 """What LLVM may take for an answer."""
@@ -41,7 +41,7 @@ _LOCAL = re.compile(r"(?<![\w.$])\.L[\w.$]+")
 _ENDING = re.compile(r"(?:LLVM ERROR|error): ([^\n]+)")
 
 
-class Lowered(NamedTuple):
+class LoweredModule(NamedTuple):
     """What LLVM makes of a module."""
 
     assembly: str
@@ -56,19 +56,19 @@ class Lowered(NamedTuple):
     """Whether there is assembly in the module."""
 
 
-def lowered(source: str | bytes, level: str | None, target: Target) -> Lowered:
+def lower_module(source: str | bytes, level: str | None, target: Target) -> LoweredModule:
     """Lower IR, given as text or as bitcode, as clang would at a level. Raises RefusedError."""
     _warm(level, target)
     try:
         made = sandbox.call(_lower, source, level, target, seconds=SECONDS, megabytes=MEGABYTES)
-    except TimedOut as error:
-        raise RefusedError(f"LLVM makes no code of it: {error}") from None
-    except Died as death:
+    except ChildTimeoutError as error:
+        raise LoweringError(f"LLVM makes no code of it: {error}") from None
+    except ChildDiedError as death:
         said = _ENDING.search(death.stderr)
-        raise RefusedError(f"LLVM makes no code of it: {said[1] if said else death.reason}") from None
+        raise LoweringError(f"LLVM makes no code of it: {said[1] if said else death.reason}") from None
     if "refused" in made:
         raise _refused(made["refused"], source if isinstance(source, str) else "")
-    return Lowered(**made)
+    return LoweredModule(**made)
 
 
 @functools.cache
@@ -107,23 +107,23 @@ def _lower(source: str | bytes, level: str | None, target: Target) -> dict[str, 
         return {"refused": "a name in it is no text in UTF-8"}
 
 
-def _refused(message: str, source: str) -> RefusedError:
+def _refused(message: str, source: str) -> LoweringError:
     """LLVM's message, with the place that it names or that the line it quotes has in the text."""
     message = message.removeprefix("LLVM IR parsing error\n")
     place = _PLACE.match(message)
     if place:
-        return RefusedError(message[place.end() :].split("\n")[0], int(place[1]), int(place[2]))
+        return LoweringError(message[place.end() :].split("\n")[0], int(place[1]), int(place[2]))
     quoted = [line.strip() for line in message.splitlines()[1:5] if line.strip()]
     lines = [line.partition(";")[0].strip() for line in source.splitlines()]
     place_of = next((lines.index(line) + 1 for line in quoted if lines.count(line) == 1), 0)
-    return RefusedError(message, place_of, 1 if place_of else 0)
+    return LoweringError(message, place_of, 1 if place_of else 0)
 
 
 def size_of(assembly: str, target: Target) -> int | None:
     """Bytes of text and data of the object that LLVM's assembler makes of a text as it is; None where it makes none."""
     _warm(None, target)
     try:
-        unit = read(assembly, target.dialect)
+        unit = parse_assembly(assembly, target.dialect)
         syntax = target.dialect.syntaxes.get(unit.syntax, "")
         # Private data of the program is nobody's in this text alone, and LLVM wants local symbols to be somebody's.
         placed = _LOCAL.sub(lambda name: name[0] if name[0] in unit.labels else f"x{name[0][1:]}", unit.source)

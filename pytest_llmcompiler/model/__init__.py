@@ -9,7 +9,7 @@ from pytest_llmcompiler.errors import ModelError
 from pytest_llmcompiler.model.answer import Model, ModelSettings
 
 if TYPE_CHECKING:
-    from pytest_llmcompiler.model.queue.client import Owner
+    from pytest_llmcompiler.model.queue.client import OwnerProcess
 
 FORMS = (
     "FILE.gguf (llama.cpp)",
@@ -73,10 +73,10 @@ def is_owned(spec: str) -> bool:
     return spec != "reference" and not spec.startswith("replay:")
 
 
-def start_owner(spec: str, settings: ModelSettings) -> Owner:
+def start_owner(spec: str, settings: ModelSettings) -> OwnerProcess:
     """Start the process that owns a model, which opens the model when it is first needed. Raises ModelError."""
-    from pytest_llmcompiler.model.queue.client import Owner
+    from pytest_llmcompiler.model.queue.client import OwnerProcess
 
     check_spec(spec)
     named = spec if spec.startswith(("http://", "https://")) else str(_SHIPPED.get(spec) or Path(spec).expanduser())
-    return Owner(named, settings)
+    return OwnerProcess(named, settings)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
-Stop = Literal["eos", "stop", "length"]
+StopReason = Literal["eos", "stop", "length"]
 """Why generation ended: end of sequence, a stop string, the token limit."""
 
 
@@ -21,7 +21,7 @@ def has_passes(task: str) -> bool:
     return task != "tune"
 
 
-class Key(NamedTuple):
+class QuestionKey(NamedTuple):
     """What identifies a question in the records of a session."""
 
     case: str
@@ -42,12 +42,12 @@ class Key(NamedTuple):
         return f"{self.case}::{self.function}[{self.variant}]"
 
 
-def key_of(record: dict[str, Any]) -> Key:
+def key_of(record: dict[str, Any]) -> QuestionKey:
     """The question of a record, as the `key` of a prompt."""
     prompt, settings = record.get("prompt"), record.get("settings")
     several = isinstance(settings, dict) and isinstance(prompt, str) and "," in str(settings.get("prompt"))
     label = label_of(prompt) if several and prompt else ""
-    return Key(record["case"], record["function"], record["task"], record["passes"], label)
+    return QuestionKey(record["case"], record["function"], record["task"], record["passes"], label)
 
 
 def label_of(template: str) -> str:
@@ -83,9 +83,9 @@ class Prompt:
     that read `text` are in these names, and are given back in the case's."""
 
     @property
-    def key(self) -> Key:
+    def key(self) -> QuestionKey:
         """What identifies the question in records."""
-        return Key(self.case, self.function, self.asked or self.task, self.passes, self.label)
+        return QuestionKey(self.case, self.function, self.asked or self.task, self.passes, self.label)
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Answer:
 
     text: str
     sample: int = 0
-    stop: Stop = "eos"
+    stop: StopReason = "eos"
     prompt_tokens: int | None = None
     answer_tokens: int | None = None
     seconds: float | None = None

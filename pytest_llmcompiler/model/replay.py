@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pytest_llmcompiler.errors import ModelError
-from pytest_llmcompiler.model.answer import Answer, Key, Prompt, Stop, key_of
+from pytest_llmcompiler.model.answer import Answer, Prompt, QuestionKey, StopReason, key_of
 
 SCHEMA = 1
 """The version of the records' layout, their `schema`."""
@@ -24,10 +24,10 @@ _NEEDED: dict[str, type] = {
     "sample": int,
     "answer": str,
 }
-_STOPS = get_args(Stop)
+_STOPS = get_args(StopReason)
 
 
-class _NoRecord(ValueError):
+class _NoRecordError(ValueError):
     """A line that isn't a record, and why."""
 
 
@@ -46,7 +46,7 @@ def read(path: Path) -> list[dict[str, Any]]:
         try:
             if line.strip():
                 records.append(_record(line))
-        except _NoRecord as error:
+        except _NoRecordError as error:
             is_cut = number == len(lines)
             if not is_cut:
                 raise ModelError(f"{path}:{number}: {error}") from error
@@ -58,24 +58,24 @@ def _record(line: bytes) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except ValueError as error:
-        raise _NoRecord(f"not JSON: {error}") from None
+        raise _NoRecordError(f"not JSON: {error}") from None
     if not isinstance(record, dict):
-        raise _NoRecord("a record is a JSON object")
+        raise _NoRecordError("a record is a JSON object")
     if record.get("schema", SCHEMA) != SCHEMA:
-        raise _NoRecord(f"schema {record['schema']!r} is not known, only {SCHEMA}")
+        raise _NoRecordError(f"schema {record['schema']!r} is not known, only {SCHEMA}")
     for key, kind in _NEEDED.items():
         if key not in record:
-            raise _NoRecord(f"a record needs {key!r}")
+            raise _NoRecordError(f"a record needs {key!r}")
         if not isinstance(record[key], kind) or isinstance(record[key], bool):
-            raise _NoRecord(f"{key!r} must be {'text' if kind is str else 'a whole number'}, not {record[key]!r}")
+            raise _NoRecordError(f"{key!r} must be {'text' if kind is str else 'a whole number'}, not {record[key]!r}")
     if record.get("stop", "eos") not in _STOPS:
-        raise _NoRecord(f"'stop' must be one of {', '.join(_STOPS)}, not {record['stop']!r}")
+        raise _NoRecordError(f"'stop' must be one of {', '.join(_STOPS)}, not {record['stop']!r}")
     if not isinstance(record.get("tokens") or {}, dict):
-        raise _NoRecord(f"'tokens' must be an object, not {record['tokens']!r}")
+        raise _NoRecordError(f"'tokens' must be an object, not {record['tokens']!r}")
     tokens = record.get("tokens") or {}
     for name, value in (("seconds", record.get("seconds")), *tokens.items()):
         if value is not None and not _is_amount(value):
-            raise _NoRecord(f"{name!r} must be a number from 0, not {value!r}")
+            raise _NoRecordError(f"{name!r} must be a number from 0, not {value!r}")
     return record
 
 
@@ -94,7 +94,7 @@ class ReplayModel:
     def __init__(self, path: Path) -> None:
         """Raises ModelError where the file can't be read or a line is no record."""
         self._path = path
-        self._samples: dict[tuple[Key, str | None], dict[int, tuple[Answer, object]]] = defaultdict(dict)
+        self._samples: dict[tuple[QuestionKey, str | None], dict[int, tuple[Answer, object]]] = defaultdict(dict)
         """Answers with their verdicts, by the question and the prompt's name, by the number of the sample."""
         digest = hashlib.sha256()
         for record in read(path):

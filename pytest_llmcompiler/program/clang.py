@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from pytest_llmcompiler.errors import ClangError
-from pytest_llmcompiler.targets import Target, named
+from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.targets.target import Target
 
 _CODE = ("-fno-stack-protector", "-fPIE", "-w")
 _PLAIN = ("-O0", "-Xclang", "-disable-O0-optnone", "-fno-sanitize=all")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 @dataclass(frozen=True)
-class Segment:
+class ProgramSegment:
     """A loadable part of a program. `data` is padded with zeros to the segment's size in memory."""
 
     address: int
@@ -25,21 +25,21 @@ class Symbol:
     size: int
 
 
-class Linked(NamedTuple):
+class LinkedProgram(NamedTuple):
     """What a linker made."""
 
-    segments: tuple[Segment, ...]
+    segments: tuple[ProgramSegment, ...]
     entry: int
     symbols: dict[str, Symbol]
 
 
-def read_elf(image: bytes) -> Linked:
+def read_elf(image: bytes) -> LinkedProgram:
     """Read an ELF executable that is not relocated, with its symbols; of several of one name the global one."""
     from elftools.elf.elffile import ELFFile
 
     elf = ELFFile(io.BytesIO(image))
     segments = tuple(
-        Segment(
+        ProgramSegment(
             segment["p_vaddr"],
             segment.data().ljust(segment["p_memsz"], b"\0"),
             bool(segment["p_flags"] & 2),
@@ -54,4 +54,4 @@ def read_elf(image: bytes) -> Linked:
         defined = symbol["st_shndx"] != "SHN_UNDEF" and symbol["st_info"]["type"] in kinds
         if symbol.name and defined and (symbol["st_info"]["bind"] != "STB_LOCAL" or symbol.name not in symbols):
             symbols[symbol.name] = Symbol(symbol["st_value"], symbol["st_size"])
-    return Linked(segments, elf["e_entry"], symbols)
+    return LinkedProgram(segments, elf["e_entry"], symbols)

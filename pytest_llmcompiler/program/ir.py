@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmcompiler.errors import IRError
-from pytest_llmcompiler.targets import Guest, Target, named
+from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.targets.target import ForeignSystem, Target
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
@@ -107,7 +108,7 @@ def externalised(text: str) -> str:
     return str(module)
 
 
-def prefixed(text: str, guest: Guest) -> str:
+def prefixed(text: str, guest: ForeignSystem) -> str:
     """The module of a guest's code with its prefix before the name of each function, and of those that code generators
     call, so that it calls none of the host's. Only `main` keeps its name: the host starts it. Nothing is imported."""
     module = parse(re.sub(r"^((?:declare|define|@\S+ =) [^@\"]*)\bdll(?:im|ex)port ", r"\1", text, flags=re.M))

@@ -16,7 +16,7 @@ from pathlib import Path
 from pytest_llmcompiler.errors import OptimiserError, PassListError
 from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.program.clang import linker
-from pytest_llmcompiler.targets import Target
+from pytest_llmcompiler.targets.target import Target
 
 _LEVEL = re.compile(r"(module\()?(default<)?(O[0123sz])(?(2)>)(?(1)\))")
 _LONGEST = 16_384

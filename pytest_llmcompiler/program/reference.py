@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from pytest_llmcompiler.errors import CaseError, ClangError, IRError, NoSource, OptimiserError, PassListError
+from pytest_llmcompiler.errors import CaseError, ClangError, IRError, NoCSourceError, OptimiserError, PassListError
 from pytest_llmcompiler.program import ir, optimiser, signature
 from pytest_llmcompiler.program.case import ArgRule, Case
 from pytest_llmcompiler.program.clang import (
@@ -23,9 +23,9 @@ from pytest_llmcompiler.program.clang import (
     lowered_by_clang,
     undefined_symbols,
 )
-from pytest_llmcompiler.program.image import Segment, Symbol, read_elf
-from pytest_llmcompiler.program.short import Short, shorten
-from pytest_llmcompiler.targets import Target
+from pytest_llmcompiler.program.image import ProgramSegment, Symbol, read_elf
+from pytest_llmcompiler.program.short import ShortIR, shorten
+from pytest_llmcompiler.targets.target import Target
 from pytest_llmcompiler.values.c_types import Function, Int, Param, Pointer, Type, calls_back, unsupported
 
 if TYPE_CHECKING:
@@ -87,11 +87,11 @@ _LARGEST_INPUT = 4096
 
 
 @dataclass(frozen=True)
-class Program:
+class ProgramImage:
     """A whole linked program: the case, musl, and stubs for what only declarations are known of."""
 
     target: Target
-    segments: tuple[Segment, ...]
+    segments: tuple[ProgramSegment, ...]
     entry: int
     symbols: dict[str, Symbol]
     """What code of the program can name."""
@@ -303,7 +303,7 @@ class Reference:
         return ir.extract(self.ir, function, self.target)
 
     @_kept
-    def short(self, function: str) -> Short:
+    def short(self, function: str) -> ShortIR:
         """One function in short IR. Raises CaseError where LLVM does not accept the IR of the case."""
         with self._blamed():
             return shorten(self.extracted(function), function)
@@ -311,7 +311,7 @@ class Reference:
     def source(self, function: str) -> str:
         """The C file with the bodies of its other functions left out: what a prompt holds. Raises NoSource for IR."""
         if self.case.is_ir:
-            raise NoSource(f"{self.case.path}: the prompt shows C, and this case is IR")
+            raise NoCSourceError(f"{self.case.path}: the prompt shows C, and this case is IR")
         text = self.case.path.read_bytes()
         for name, (begin, end) in sorted(self._bodies.items(), key=lambda one: one[1], reverse=True):
             if name != function and name in self._lines:  # what a header defines is not in this text
@@ -373,14 +373,14 @@ class Reference:
         return ir.emit_assembly(ir.parse(text), level, self.target)
 
     @functools.cached_property
-    def golden(self) -> Program:
+    def golden(self) -> ProgramImage:
         """The program as it is, compiled without optimisation. Where the target multiplies and adds in one step, it
         does so in two: C leaves that open, and what differs then is nothing to hold anyone to."""
         with self._blamed():
             return _build(self.ir, self.target, lambda text: [compile_ir(ir.unfused(text), target=self.target)])
 
     @functools.cached_property
-    def probe(self) -> Program:
+    def probe(self) -> ProgramImage:
         """The program that tells where a run went. Undefined behaviour traps in it, where the case is C: IR has no
         sanitizer to ask."""
         with self._blamed():
@@ -405,7 +405,7 @@ def _misfit(rule: ArgRule, param: Param, buffers: list[Param]) -> str | None:
     )
 
 
-def _build(text: str, target: Target, compiled: Callable[[str], list[bytes]]) -> Program:
+def _build(text: str, target: Target, compiled: Callable[[str], list[bytes]]) -> ProgramImage:
     module = ir.parse(text)
     functions = frozenset(ir.defined_functions(module))
     local = ir.only_called(module, text)
@@ -439,7 +439,7 @@ def _build(text: str, target: Target, compiled: Callable[[str], list[bytes]]) ->
     variables = [name for name in (*variables, *sorted(data)) if name in symbols]  # thread-local ones are not
     aliases = {f".L{name}": name for name in private}
     narrow = ir.narrow(module).difference(stubs)
-    return Program(
+    return ProgramImage(
         target,
         segments,
         entry,
@@ -456,7 +456,7 @@ def _build(text: str, target: Target, compiled: Callable[[str], list[bytes]]) ->
 
 
 def _sides(
-    everything: dict[str, Symbol], segments: tuple[Segment, ...], functions: frozenset[str], target: Target
+    everything: dict[str, Symbol], segments: tuple[ProgramSegment, ...], functions: frozenset[str], target: Target
 ) -> tuple[dict[str, Symbol], dict[str, Symbol]]:
     """What code of the program can name, and what the library itself does."""
     prefix = target.prefix

@@ -37,7 +37,7 @@ _KEPT_SIMPLE = '"no-builtins" "no-jump-tables"="true"'
 
 
 @dataclass(frozen=True)
-class Short:
+class ShortIR:
     """A function in short IR."""
 
     text: str
@@ -48,7 +48,7 @@ class Short:
     """The module that it is the function of, which LLVM reads."""
 
 
-def shorten(extracted: str, function: str) -> Short:
+def shorten(extracted: str, function: str) -> ShortIR:
     """Put a function into short form. `extracted` is a module that defines it alone, as `ir.extract` makes it.
 
     Raises IRError where LLVM does not accept it.
@@ -61,7 +61,7 @@ def shorten(extracted: str, function: str) -> Short:
     second = _rename(module, FUNCTION)
     names = {new: first.get(old, old) for new, old in second.items()}
     text = str(module)
-    return Short("".join(_lines(module.get_function(FUNCTION))), names, text)
+    return ShortIR("".join(_lines(module.get_function(FUNCTION))), names, text)
 
 
 def _rename(module: llvm.ModuleRef, function: str) -> dict[str, str]:

@@ -32,7 +32,7 @@ def from_dwarf(data: bytes) -> dict[str, Function]:
     """The signatures of all functions with a body in an ELF object with DWARF 4 (that standard, chapters 3 to 5)."""
     from elftools.elf.elffile import ELFFile
 
-    reader = _Reader()
+    reader = _DebugInfoReader()
     units = ELFFile(io.BytesIO(data)).get_dwarf_info().iter_CUs()
     return {
         _text(die, "DW_AT_name"): reader.function(die)
@@ -66,7 +66,7 @@ def variables(data: bytes) -> dict[str, Type]:
     `counter`, and `function.counter` inside of a function."""
     from elftools.elf.elffile import ELFFile
 
-    reader = _Reader()
+    reader = _DebugInfoReader()
     found: dict[str, Type] = {}
     for unit in ELFFile(io.BytesIO(data)).get_dwarf_info().iter_CUs():
         for die in unit.get_top_DIE().iter_children():
@@ -115,7 +115,7 @@ def _prototypes(data: bytes, names: tuple[str, ...]) -> dict[str, Function]:
     """The signatures of declarations with a prototype. A pointer to what is not known points to nothing."""
     from elftools.elf.elffile import ELFFile
 
-    reader = _Reader()
+    reader = _DebugInfoReader()
     found: dict[str, Function] = {}
     for unit in ELFFile(io.BytesIO(data)).get_dwarf_info().iter_CUs():
         for die in unit.get_top_DIE().iter_children():
@@ -143,7 +143,7 @@ def _with_tail(module: llvm.ModuleRef, function: llvm.ValueRef, found: Function)
     return replace(found, params=(*found.params, *unnamed), format=has_format)
 
 
-class _Reader:
+class _DebugInfoReader:
     """Turns DWARF type entries into types, each once, so that recursive types end."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pytest_llmcompiler.errors import BaselineError
 from pytest_llmcompiler.files import replacing
-from pytest_llmcompiler.report.passk import Tally
+from pytest_llmcompiler.report.passk import SampleCounts
 
 _SCHEMA = 1
 LEVEL = 0.01
@@ -26,7 +26,7 @@ item which passed does not now is no test, and chance can do it where the same s
 
 
 @dataclass(frozen=True)
-class Counts:
+class BaselineCounts:
     """The samples of an item: how many there are, how many have a verdict that counts, how many pass."""
 
     passed: int
@@ -34,7 +34,7 @@ class Counts:
     samples: int
 
     @classmethod
-    def of(cls, tally: Tally) -> Counts:
+    def of(cls, tally: SampleCounts) -> BaselineCounts:
         """The counts of an item of this run."""
         return cls(tally.passed, tally.judged, len(tally.verdicts))
 
@@ -56,8 +56,8 @@ class Change:
     item: str
     kind: Kind
     """`not judged`: all samples are inconclusive, and were not before. `new`: the baseline knows nothing of it."""
-    then: Counts | None
-    now: Counts
+    then: BaselineCounts | None
+    now: BaselineCounts
 
     def __str__(self) -> str:
         before = f"{self.then} samples passed, now " if self.then else ""
@@ -65,7 +65,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Shift:
+class PairedTest:
     """How pass@1 over several items moved, as fractions of 1."""
 
     items: int
@@ -78,7 +78,7 @@ class Shift:
 class Baseline:
     """What is known of items, by their names."""
 
-    def __init__(self, name: str, samples: int, items: dict[str, Counts]) -> None:
+    def __init__(self, name: str, samples: int, items: dict[str, BaselineCounts]) -> None:
         """`name` is what messages call it; `samples` is the number of samples that each item was asked for."""
         self.name, self.samples, self.items = name, samples, items
 
@@ -93,7 +93,7 @@ class Baseline:
             raise BaselineError(f"can't read {path}: {error}") from error
         if not lines:
             raise BaselineError(f"{path} is empty: remove it, and write it anew with --llmc-update-baseline")
-        samples, items = 0, dict[str, Counts]()
+        samples, items = 0, dict[str, BaselineCounts]()
         for number, line in enumerate(lines, 1):
             try:
                 if number == 1:
@@ -107,13 +107,13 @@ class Baseline:
                 raise BaselineError(f"{path}:{number}: {error}") from error
         return cls(path.name, samples, items)
 
-    def compare(self, now: Tally, share: float) -> Change:
+    def compare(self, now: SampleCounts, share: float) -> Change:
         """Hold an item against what is known of it; `share` of its samples must pass.
 
         It is worse if it passed and does not now, or if fewer samples pass than chance allows: by Fisher's exact test,
         one-sided, at `LEVEL` divided by the number of items (Bonferroni), whichever of them are run.
         """
-        then, counts = self.items.get(str(now.key)), Counts.of(now)
+        then, counts = self.items.get(str(now.key)), BaselineCounts.of(now)
         if then is None or then.judged == 0:
             kind: Kind = "same" if then and counts.judged == 0 else "new"
         elif counts.judged == 0:
@@ -126,13 +126,13 @@ class Baseline:
             kind = "same"
         return Change(str(now.key), kind, then, counts)
 
-    def _is_worse(self, then: Counts, now: Counts, share: float) -> bool:
+    def _is_worse(self, then: BaselineCounts, now: BaselineCounts, share: float) -> bool:
         fell = then.suffice(share) and not now.suffice(share)
         return fell or chance(then, now) <= LEVEL / max(1, len(self.items))
 
-    def updated(self, tallies: Iterable[Tally]) -> Baseline:
+    def updated(self, tallies: Iterable[SampleCounts]) -> Baseline:
         """What is known after a run; items that were not run stay as they are."""
-        return Baseline(self.name, self.samples, self.items | {str(one.key): Counts.of(one) for one in tallies})
+        return Baseline(self.name, self.samples, self.items | {str(one.key): BaselineCounts.of(one) for one in tallies})
 
     def write(self, path: Path, model: str) -> None:
         """Write the file, whole or not at all. Raises BaselineError."""
@@ -146,7 +146,7 @@ class Baseline:
             raise BaselineError(f"can't write {path}: {error.strerror}") from error
 
 
-def chance(then: Counts, now: Counts) -> float:
+def chance(then: BaselineCounts, now: BaselineCounts) -> float:
     """The chance that so few samples pass now, or fewer, where a sample passes as often as then.
 
     Fisher's exact test, one-sided: of all that pass, then and now, those of now are drawn at random. Both must have
@@ -164,7 +164,7 @@ def _log_comb(items: int, drawn: int) -> float:
     return math.lgamma(items + 1) - math.lgamma(drawn + 1) - math.lgamma(items - drawn + 1)
 
 
-def shift(changes: Sequence[Change]) -> Shift | None:
+def shift(changes: Sequence[Change]) -> PairedTest | None:
     """How pass@1 over the items that are judged now and then moved; None where there is none.
 
     The chance is that of the Mantel-Haenszel test (J. National Cancer Institute 22, 1959), one-sided and with
@@ -181,7 +181,7 @@ def shift(changes: Sequence[Change]) -> Shift | None:
     probability = math.erfc(-(excess + 0.5) / math.sqrt(2 * variance)) / 2 if variance else 1.0
     before = math.fsum(then.passed / then.judged for then, _ in pairs) / len(pairs)
     after = math.fsum(now.passed / now.judged for _, now in pairs) / len(pairs)
-    return Shift(len(pairs), before, after, probability)
+    return PairedTest(len(pairs), before, after, probability)
 
 
 def _parsed(line: str) -> dict[str, Any]:
@@ -202,13 +202,13 @@ def _header(line: str) -> int:
     return _whole(found, "samples")
 
 
-def _entry(line: str) -> tuple[str, Counts]:
+def _entry(line: str) -> tuple[str, BaselineCounts]:
     """An item and its counts. Raises ValueError."""
     found = _parsed(line)
     item = found.get("item")
     if not isinstance(item, str):
         raise ValueError("expected the name of an item as 'item'")
-    counts = Counts(*(_whole(found, name) for name in ("passed", "judged", "samples")))
+    counts = BaselineCounts(*(_whole(found, name) for name in ("passed", "judged", "samples")))
     if not counts.passed <= counts.judged <= counts.samples:
         raise ValueError(f"{item} can't have {counts.passed} of {counts.judged} of {counts.samples} samples")
     return item, counts

@@ -12,22 +12,22 @@ from typing import Any
 
 from pytest_llmcompiler.errors import ModelError
 from pytest_llmcompiler.judge.verdict import KINDS
-from pytest_llmcompiler.model.answer import Key, label_of
+from pytest_llmcompiler.model.answer import QuestionKey, label_of
 from pytest_llmcompiler.model.replay import read
-from pytest_llmcompiler.report.passk import Tally, mean_difference, tally
+from pytest_llmcompiler.report.passk import SampleCounts, count_samples, mean_difference
 
 
 @dataclass(frozen=True)
-class Run:
+class RecordedRun:
     """One of the two."""
 
     name: str
-    tallies: Mapping[Key, Tally]
+    tallies: Mapping[QuestionKey, SampleCounts]
     """By what the questions have in common in both."""
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """How the second run did, beside the first."""
 
     first: float
@@ -54,7 +54,7 @@ class Comparison:
         return min(1.0, 2 * tail / (1 << differing))
 
 
-def compared(first: Run, second: Run) -> Comparison | None:
+def compared(first: RecordedRun, second: RecordedRun) -> RunComparison | None:
     """Pair the questions of two runs; None where no question has judged samples in both."""
     clusters: dict[tuple[str, str], list[tuple[Fraction, Fraction]]] = defaultdict(list)
     for key, one in first.tallies.items():
@@ -67,7 +67,7 @@ def compared(first: Run, second: Run) -> Comparison | None:
     differences = [[then - now for now, then in cluster] for cluster in clusters.values()]
     signs = [sum(cluster) for cluster in differences]
     low, high = mean_difference(differences)
-    return Comparison(
+    return RunComparison(
         first=float(sum(one for one, _ in pairs) / len(pairs)),
         second=float(sum(other for _, other in pairs) / len(pairs)),
         low=low,
@@ -79,11 +79,11 @@ def compared(first: Run, second: Run) -> Comparison | None:
     )
 
 
-def _share(samples: Tally) -> Fraction:
+def _share(samples: SampleCounts) -> Fraction:
     return Fraction(samples.passed, samples.judged)
 
 
-def comparison_lines(first: Run, second: Run) -> list[str]:
+def comparison_lines(first: RecordedRun, second: RecordedRun) -> list[str]:
     """What is printed of two runs."""
     found = compared(first, second)
     if found is None:
@@ -110,24 +110,24 @@ def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _verdict_lines(first: Run, second: Run) -> list[str]:
+def _verdict_lines(first: RecordedRun, second: RecordedRun) -> list[str]:
     both = [key for key in first.tallies if key in second.tallies]
     counts = [[sum(run.tallies[key].verdicts.count(kind) for key in both) for kind in KINDS] for run in (first, second)]
     moved = [f"{kind} {then}, then {now}" for kind, then, now in zip(KINDS, *counts) if then or now]
     return [f"  samples: {'; '.join(moved)}"]
 
 
-def prompt_lines(tallies: Iterable[Tally], prompts: Sequence[str]) -> list[str]:
+def prompt_lines(tallies: Iterable[SampleCounts], prompts: Sequence[str]) -> list[str]:
     """For each task, each further prompt of a session against its first; nothing where there is one."""
     if len(prompts) == 1:
         return []
-    tasks: dict[str, dict[str, dict[Key, Tally]]] = defaultdict(lambda: defaultdict(dict))
+    tasks: dict[str, dict[str, dict[QuestionKey, SampleCounts]]] = defaultdict(lambda: defaultdict(dict))
     for one in tallies:
         tasks[one.key.task][one.key.label][one.key._replace(label="")] = one
     lines = []
     for task, runs in tasks.items():
         about = f", task {task}" if len(tasks) > 1 else ""
-        first, *others = [Run(label + about, runs[label]) for label in map(label_of, prompts)]
+        first, *others = [RecordedRun(label + about, runs[label]) for label in map(label_of, prompts)]
         lines += [line for other in others for line in comparison_lines(first, other)]
     return lines
 
@@ -143,7 +143,7 @@ def file_lines(paths: Sequence[Path]) -> list[str]:
     for path, tallies in zip(paths, found):
         values = {name: str(getattr(tallies[0].key, name)) for name in apart}
         named = f"{path} ({', '.join(values.values())})" if any(values.values()) else str(path)
-        runs.append(Run(named, {one.key._replace(**dict.fromkeys(apart, "")): one for one in tallies}))
+        runs.append(RecordedRun(named, {one.key._replace(**dict.fromkeys(apart, "")): one for one in tallies}))
     return comparison_lines(*runs)
 
 
@@ -155,12 +155,12 @@ _BY = ("passes", "label")
 """What of a question may be what two records are compared by."""
 
 
-def _recorded(path: Path) -> list[Tally]:
+def _recorded(path: Path) -> list[SampleCounts]:
     records = read(path)
     samples = max((record["sample"] for record in records), default=0) + 1
     for record in records:
         _check(path, record, samples)
-    return tally(records)
+    return count_samples(records)
 
 
 def _check(path: Path, record: dict[str, Any], samples: int) -> None:

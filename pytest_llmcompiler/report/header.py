@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_llmcompiler.targets import DEFAULT
+from pytest_llmcompiler.targets.target import DEFAULT
 
 
 def header_lines(facts: dict[str, Any], compiler: str, target: str) -> list[str]:

@@ -14,7 +14,7 @@ from pytest_llmcompiler.model.answer import Prompt
 if TYPE_CHECKING:
     from pytest_llmcompiler.judge.listing import Listing
 
-Sheet = dict[str, Any]
+ItemReport = dict[str, Any]
 """Plain JSON, which xdist carries from a worker: `key` (the members of the question's `Key`), the `model`'s facts,
 `samples` (records without what is long) and `text`, the long rest packed by `pack`."""
 
@@ -26,7 +26,7 @@ def make_sheet(
     records: Sequence[dict[str, Any]],
     reference: dict[str, Any] | None,
     listing: Callable[[int], Listing | None],
-) -> Sheet:
+) -> ItemReport:
     """What a page shows of a question. `reference` are the pass list (`passes`), the `text` and the listing (`blocks`)
     of clang's own assembly, where there is any; `listing` makes the listing of the record of that index.
 

@@ -20,9 +20,9 @@ from typing import Any
 
 from pytest_llmcompiler.files import replacing
 from pytest_llmcompiler.judge.verdict import KINDS
-from pytest_llmcompiler.model.answer import Key
-from pytest_llmcompiler.report.item_report import Sheet
-from pytest_llmcompiler.report.passk import Estimate, Tally, estimate, tally_samples
+from pytest_llmcompiler.model.answer import QuestionKey
+from pytest_llmcompiler.report.item_report import ItemReport
+from pytest_llmcompiler.report.passk import Estimate, SampleCounts, estimate, tally_samples
 from pytest_llmcompiler.report.terminal import by_size, worst_functions
 
 _POINTS = 40
@@ -30,7 +30,7 @@ _POINTS = 40
 _TICKS = 5
 
 
-class Page:
+class ReportPage:
     """Gathers sheets while a session goes on, and is written in the end."""
 
     def __init__(self, path: Path) -> None:
@@ -43,9 +43,9 @@ class Page:
             path.unlink()
         self.path = path
         self.is_written = False
-        self._sheets: dict[tuple[str, ...], Sheet] = {}
+        self._sheets: dict[tuple[str, ...], ItemReport] = {}
 
-    def add(self, sheet: Sheet) -> None:
+    def add(self, sheet: ItemReport) -> None:
         """Take the sheet of a question, in place of an earlier one of the same question."""
         self._sheets[tuple(sheet["key"])] = sheet
 
@@ -60,7 +60,9 @@ class Page:
 
     def _rendered(self, facts: Mapping[str, Any], ks: Sequence[int]) -> Iterator[str]:
         sheets = list(self._sheets.values())
-        tallies = tally_samples((Key(*sheet["key"]), _sized(sample)) for sheet in sheets for sample in sheet["samples"])
+        tallies = tally_samples(
+            (QuestionKey(*sheet["key"]), _sized(sample)) for sheet in sheets for sample in sheet["samples"]
+        )
         script, style = _file("report.js"), _file("report.css")
         now = datetime.datetime.now(datetime.timezone.utc)
         yield from _template().generate(
@@ -89,7 +91,7 @@ class Bar:
     """The verdict, how many samples have it, and where its part begins and how wide it is, in percent."""
 
 
-def _bar(group: Sequence[Tally]) -> Bar:
+def _bar(group: Sequence[SampleCounts]) -> Bar:
     counts = [(kind, sum(one.verdicts.count(kind) for one in group)) for kind in KINDS]
     total = sum(count for _, count in counts)
     parts, start = [], 0.0
@@ -112,7 +114,7 @@ class Curve:
     """k and x."""
 
 
-def _curve(tallies: Sequence[Tally], ks: Sequence[int]) -> Curve | None:
+def _curve(tallies: Sequence[SampleCounts], ks: Sequence[int]) -> Curve | None:
     """None where there is but one sample of each question, so that no curve can be drawn."""
     most = max((one.judged for one in tallies), default=0)
     if most < 2:
@@ -143,7 +145,7 @@ def _sized(sample: dict[str, Any]) -> dict[str, Any]:
     return {**sample, "detail": {"instructions": sample["instructions"]}}
 
 
-def _index(sheets: Sequence[Sheet]) -> dict[str, Any]:
+def _index(sheets: Sequence[ItemReport]) -> dict[str, Any]:
     """What the table shows. Texts that are there more than once are told by their number."""
     messages: dict[str, int] = {}
     samples = []
@@ -163,13 +165,15 @@ def _index(sheets: Sequence[Sheet]) -> dict[str, Any]:
             samples.append((number, *row))
     return {
         "kinds": KINDS,
-        "questions": [(key.case, key.function, key.variant) for key in (Key(*sheet["key"]) for sheet in sheets)],
+        "questions": [
+            (key.case, key.function, key.variant) for key in (QuestionKey(*sheet["key"]) for sheet in sheets)
+        ],
         "messages": list(messages),
         "samples": samples,
     }
 
 
-def _model(sheets: Sequence[Sheet]) -> dict[str, Any]:
+def _model(sheets: Sequence[ItemReport]) -> dict[str, Any]:
     facts = sheets[0]["model"] if sheets else {}
     return {"model": f"{facts['name']} ({facts['backend']})"} if {"name", "backend"} <= facts.keys() else {}
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from pytest_llmcompiler.errors import BaselineError
-from pytest_llmcompiler.report.baseline import LEVEL, Baseline, Change, Counts, Kind, Shift, shift
-from pytest_llmcompiler.report.passk import Tally, estimate
+from pytest_llmcompiler.report.baseline import LEVEL, Baseline, BaselineCounts, Change, Kind, PairedTest, shift
+from pytest_llmcompiler.report.passk import SampleCounts, estimate
 
 _LISTED: tuple[Kind, ...] = ("worse", "better", "new", "not judged")
 """The changes that are told item by item."""
@@ -21,7 +21,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Ruling:
+class ItemDecision:
     """What becomes of one item."""
 
     kind: Literal["passed", "known", "failed", "worse"]
@@ -30,14 +30,14 @@ class Ruling:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SessionOutcome:
     """What is said at the end, and whether the session fails for it."""
 
     lines: Sequence[str]
     failed: bool
 
 
-class Gate:
+class PassCriteria:
     """Rules items by the share of samples that is required and by the baseline, and sessions by thresholds."""
 
     def __init__(self, share: float | None, samples: int, thresholds: Mapping[int, float]) -> None:
@@ -69,29 +69,31 @@ class Gate:
                 "give that number, or remove the file and write it anew with --llmc-update-baseline"
             )
 
-    def rule(self, item: Tally) -> Ruling:
+    def rule(self, item: SampleCounts) -> ItemDecision:
         """What becomes of an item that has judged samples."""
-        counts, share = Counts.of(item), self._share or 0
+        counts, share = BaselineCounts.of(item), self._share or 0
         words = f"{counts} samples pass"
         if self._baseline and not self._rewritten:
             change, name = self._baseline.compare(item, share), self._baseline.name
             if change.kind == "worse":
-                return Ruling("worse", f"worse than {name}: {change.then} samples passed, now {counts}")
+                return ItemDecision("worse", f"worse than {name}: {change.then} samples passed, now {counts}")
             words += f"; not judged in {name}" if change.kind == "new" else f"; known to {name}"
         if counts.suffice(share):
-            return Ruling("passed", words)
-        return Ruling("known" if self._baseline or self._share is None else "failed", words)
+            return ItemDecision("passed", words)
+        return ItemDecision("known" if self._baseline or self._share is None else "failed", words)
 
-    def close(self, complete: Sequence[Tally], everything: Sequence[Tally], model: str, command: str) -> Outcome:
+    def close(
+        self, complete: Sequence[SampleCounts], everything: Sequence[SampleCounts], model: str, command: str
+    ) -> SessionOutcome:
         """The end of a session. `complete` are the items whose samples are all judged, which is what a baseline is
         about; thresholds are about all. `command` is what was typed, `model` the model's name.
 
         Writes the baseline if that is wanted; the session fails where that fails.
         """
         parts = [self._held_against_baseline(complete, model, command), self._held_against_thresholds(everything)]
-        return Outcome([line for part in parts for line in part.lines], any(part.failed for part in parts))
+        return SessionOutcome([line for part in parts for line in part.lines], any(part.failed for part in parts))
 
-    def _held_against_thresholds(self, items: Sequence[Tally]) -> Outcome:
+    def _held_against_thresholds(self, items: Sequence[SampleCounts]) -> SessionOutcome:
         lines = []
         for k, least in sorted(self._thresholds.items()):
             found = estimate(items, k)
@@ -102,25 +104,25 @@ class Gate:
             else:
                 continue
             lines.append(f"FAIL: pass@{k} of at least {100 * least:g} percent is required (--llmc-fail-under); {said}")
-        return Outcome(lines, bool(lines))
+        return SessionOutcome(lines, bool(lines))
 
-    def _held_against_baseline(self, items: Sequence[Tally], model: str, command: str) -> Outcome:
+    def _held_against_baseline(self, items: Sequence[SampleCounts], model: str, command: str) -> SessionOutcome:
         if not self._baseline or not items:
-            return Outcome((), False)
+            return SessionOutcome((), False)
         changes = [self._baseline.compare(one, self._share or 0) for one in items]
         listed = _listed(self._baseline.name, changes) if self._baseline.items else []
         if self._rewritten:
             try:
                 self._baseline.updated(items).write(self._rewritten, model)
             except BaselineError as error:
-                return Outcome([*listed, f"FAIL: {error}"], True)
-            return Outcome([*listed, f"{len(items)} items written to {self._rewritten}"], False)
+                return SessionOutcome([*listed, f"FAIL: {error}"], True)
+            return SessionOutcome([*listed, f"{len(items)} items written to {self._rewritten}"], False)
         whole, kinds = _whole(shift(changes)), {one.kind for one in changes}
         offer = []
         if kinds & {"better", "new"}:
             all_of_it = ", what got worse included" if "worse" in kinds else ""
             offer = [f"take it over{all_of_it}: {command} --llmc-update-baseline"]
-        return Outcome([*listed, *whole.lines, *offer], whole.failed or "worse" in kinds)
+        return SessionOutcome([*listed, *whole.lines, *offer], whole.failed or "worse" in kinds)
 
 
 def _listed(name: str, changes: Sequence[Change]) -> list[str]:
@@ -135,11 +137,13 @@ def _listed(name: str, changes: Sequence[Change]) -> list[str]:
     return lines
 
 
-def _whole(moved: Shift | None) -> Outcome:
+def _whole(moved: PairedTest | None) -> SessionOutcome:
     """What is said of pass@1 over all items."""
     if moved is None or moved.then == moved.now:
-        return Outcome((), False)
+        return SessionOutcome((), False)
     words = f"pass@1 of {moved.items} items: {100 * moved.then:.1f} percent, now {100 * moved.now:.1f}"
     if moved.chance > LEVEL:
-        return Outcome([words], False)
-    return Outcome([f"FAIL: {words}, which chance alone brings about with a probability of {moved.chance:.2g}"], True)
+        return SessionOutcome([words], False)
+    return SessionOutcome(
+        [f"FAIL: {words}, which chance alone brings about with a probability of {moved.chance:.2g}"], True
+    )

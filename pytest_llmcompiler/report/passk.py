@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal, NamedTuple
 
-from pytest_llmcompiler.model.answer import Key, key_of
+from pytest_llmcompiler.model.answer import QuestionKey, key_of
 
 BEFORE_CODE = frozenset(("no-answer", "truncated", "assemble", "link"))
 """Verdicts on answers that did not become machine code."""
@@ -34,7 +34,7 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     return (draws - math.comb(n - c, k)) / draws
 
 
-class Size(NamedTuple):
+class FunctionSize(NamedTuple):
     """The size of a function, as the model sees it."""
 
     unit: Literal["prompt tokens", "IR instructions"]
@@ -49,10 +49,10 @@ class Size(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Tally:
+class SampleCounts:
     """The samples of one question."""
 
-    key: Key
+    key: QuestionKey
     verdicts: tuple[str, ...]
     """One a sample, in the order of the samples."""
     prompt_tokens: int | None
@@ -61,7 +61,7 @@ class Tally:
     """Over all samples."""
     assembled: int
     """How many of the conclusive samples became machine code that links."""
-    size: Size | None = None
+    size: FunctionSize | None = None
     """How large the question is; None where nothing is known of that."""
 
     @property
@@ -86,7 +86,7 @@ class Estimate:
     """Questions that have fewer than k judged samples, and so no part in the mean."""
 
 
-def tally(records: Iterable[dict[str, Any]]) -> list[Tally]:
+def count_samples(records: Iterable[dict[str, Any]]) -> list[SampleCounts]:
     """Gather records by question, in the order in which questions come.
 
     Where one sample of a question is there more than once, the last counts.
@@ -94,26 +94,26 @@ def tally(records: Iterable[dict[str, Any]]) -> list[Tally]:
     return tally_samples((key_of(record), record) for record in records)
 
 
-def tally_samples(samples: Iterable[tuple[Key, dict[str, Any]]]) -> list[Tally]:
+def tally_samples(samples: Iterable[tuple[QuestionKey, dict[str, Any]]]) -> list[SampleCounts]:
     """The same where questions are known. Of a record what is of a sample alone is needed, and the size in `detail`."""
-    questions: dict[Key, dict[int, dict[str, Any]]] = defaultdict(dict)
+    questions: dict[QuestionKey, dict[int, dict[str, Any]]] = defaultdict(dict)
     for key, sample in samples:
         questions[key][sample["sample"]] = sample
     return [_tally(key, [found[number] for number in sorted(found)]) for key, found in questions.items()]
 
 
-def _tally(key: Key, samples: Sequence[dict[str, Any]]) -> Tally:
+def _tally(key: QuestionKey, samples: Sequence[dict[str, Any]]) -> SampleCounts:
     verdicts = tuple(sample["verdict"] for sample in samples)
     coded = sum(verdict not in BEFORE_CODE and verdict != "inconclusive" for verdict in verdicts)
-    return Tally(key, verdicts, _tokens(samples, "prompt"), _tokens(samples, "answer"), coded, _size(samples[0]))
+    return SampleCounts(key, verdicts, _tokens(samples, "prompt"), _tokens(samples, "answer"), coded, _size(samples[0]))
 
 
-def _size(sample: dict[str, Any]) -> Size | None:
+def _size(sample: dict[str, Any]) -> FunctionSize | None:
     tokens = (sample.get("tokens") or {}).get("prompt")
     if tokens:
-        return Size("prompt tokens", tokens)
+        return FunctionSize("prompt tokens", tokens)
     instructions = sample["detail"].get("instructions")
-    return Size("IR instructions", instructions) if instructions else None
+    return FunctionSize("IR instructions", instructions) if instructions else None
 
 
 def _tokens(samples: Sequence[dict[str, Any]], kind: str) -> int | None:
@@ -122,7 +122,7 @@ def _tokens(samples: Sequence[dict[str, Any]], kind: str) -> int | None:
     return sum(known) if known else None
 
 
-def estimate(tallies: Sequence[Tally], k: int) -> Estimate | None:
+def estimate(tallies: Sequence[SampleCounts], k: int) -> Estimate | None:
     """The mean pass@k over questions that have at least `k` judged samples; None where none has.
 
     The interval says where the mean would lie over functions like these, so it must respect that the samples of

@@ -10,7 +10,7 @@ from pytest_llmcompiler.model.answer import key_of
 _LISTED = 50
 
 
-def rejudged_lines(records: Iterable[dict[str, Any]]) -> list[str]:
+def changed_verdict_lines(records: Iterable[dict[str, Any]]) -> list[str]:
     """The verdicts that are not what they were, and how many were looked at; nothing where no record had a verdict."""
     again = [record for record in records if "previous" in record]
     if not again:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmcompiler.errors import ResumeError
-from pytest_llmcompiler.model.answer import Key, Prompt, key_of
+from pytest_llmcompiler.model.answer import Prompt, QuestionKey, key_of
 from pytest_llmcompiler.model.replay import read
 
 _IDENTITY = ("backend", "name", "file", "url", "sha256")
@@ -20,7 +20,7 @@ class Resumption:
     def __init__(self, path: Path) -> None:
         """Read the record; one that is not there yet is empty. Raises ModelError where it can't be read."""
         self._path = path
-        self._samples: dict[Key, dict[int, dict[str, Any]]] = defaultdict(dict)
+        self._samples: dict[QuestionKey, dict[int, dict[str, Any]]] = defaultdict(dict)
         for record in read(path) if path.exists() else ():
             self._samples[key_of(record)][record["sample"]] = record
 

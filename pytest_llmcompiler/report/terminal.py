@@ -12,7 +12,7 @@ from typing import Any
 from pytest_llmcompiler.judge.verdict import KINDS
 from pytest_llmcompiler.model.answer import key_of
 from pytest_llmcompiler.report.measures import measure_lines
-from pytest_llmcompiler.report.passk import Estimate, Tally, estimate, tally
+from pytest_llmcompiler.report.passk import Estimate, SampleCounts, count_samples, estimate
 
 _GAP = "  "
 _NAMED_ITEMS = 3
@@ -23,7 +23,7 @@ _NARROWEST = 40
 _WORST = 10
 """Functions that are named."""
 
-_Cell = Callable[[Sequence[Tally]], str]
+_Cell = Callable[[Sequence[SampleCounts]], str]
 Paint = Callable[[str, str], str]
 """Gives a text a colour, where the terminal can."""
 
@@ -35,7 +35,7 @@ _NOTHING = ("0", "-", "")
 @dataclass(frozen=True)
 class _Row:
     name: str
-    tallies: Sequence[Tally]
+    tallies: Sequence[SampleCounts]
     """Empty for the title of a section."""
 
 
@@ -49,7 +49,7 @@ def summary_lines(records: list[dict[str, Any]], ks: list[int], width: int, pain
 
     Columns that don't fit beside the others follow below, with the rows' names again.
     """
-    tallies = tally(records)
+    tallies = count_samples(records)
     if not tallies:
         return []
     width = max(width, _NARROWEST)
@@ -74,7 +74,7 @@ def usage_lines(usage: dict[str, float], width: int) -> list[str]:
     return _wrapped("; ".join(parts), max(width, _NARROWEST)) if parts else []
 
 
-def _rows(tallies: Sequence[Tally]) -> list[_Row]:
+def _rows(tallies: Sequence[SampleCounts]) -> list[_Row]:
     return [
         *_section("by task", tallies, lambda one: one.key.task),
         *(_section("by prompt", tallies, lambda one: one.key.label) if any(one.key.label for one in tallies) else ()),
@@ -84,15 +84,15 @@ def _rows(tallies: Sequence[Tally]) -> list[_Row]:
     ]
 
 
-def _sizes(tallies: Sequence[Tally]) -> Iterator[_Row]:
+def _sizes(tallies: Sequence[SampleCounts]) -> Iterator[_Row]:
     for unit, rows in by_size(tallies):
         yield _Row(f"by {unit}", ())
         yield from (_Row(f"  {name}", group) for name, group in rows)
 
 
-def by_size(tallies: Iterable[Tally]) -> list[tuple[str, list[tuple[str, list[Tally]]]]]:
+def by_size(tallies: Iterable[SampleCounts]) -> list[tuple[str, list[tuple[str, list[SampleCounts]]]]]:
     """Questions by their size: for each unit in which sizes are known, ranges of sizes with the questions in them."""
-    units: dict[str, dict[tuple[int, int], list[Tally]]] = defaultdict(lambda: defaultdict(list))
+    units: dict[str, dict[tuple[int, int], list[SampleCounts]]] = defaultdict(lambda: defaultdict(list))
     for one in tallies:
         if one.size:
             units[one.size.unit][one.size.bucket].append(one)
@@ -103,14 +103,14 @@ def _range(first: int, last: int) -> str:
     return f"up to {last:,}" if first == 1 else f"{first:,} to {last:,}"
 
 
-def _section(title: str, tallies: Sequence[Tally], key: Callable[[Tally], str]) -> list[_Row]:
-    groups: dict[str, list[Tally]] = defaultdict(list)
+def _section(title: str, tallies: Sequence[SampleCounts], key: Callable[[SampleCounts], str]) -> list[_Row]:
+    groups: dict[str, list[SampleCounts]] = defaultdict(list)
     for one in tallies:
         groups[key(one)].append(one)
     return [_Row(title, ()), *(_Row(f"  {name}", groups[name]) for name in sorted(groups))]
 
 
-def _columns(tallies: Sequence[Tally], ks: Iterable[int]) -> list[tuple[str, _Cell]]:
+def _columns(tallies: Sequence[SampleCounts], ks: Iterable[int]) -> list[tuple[str, _Cell]]:
     seen = {verdict for one in tallies for verdict in one.verdicts} | {"pass"}
     tokens: list[tuple[str, _Cell]] = [
         ("prompt tok", lambda group: _total(one.prompt_tokens for one in group)),
@@ -141,7 +141,7 @@ def _percent_with_interval(found: Estimate | None) -> str:
     return f"{_percent(found.value)} ({100 * found.low:.0f}-{100 * found.high:.0f})"
 
 
-def _assembled(group: Sequence[Tally]) -> str:
+def _assembled(group: Sequence[SampleCounts]) -> str:
     judged = sum(one.judged for one in group)
     return _percent(sum(one.assembled for one in group) / judged) if judged else "-"
 
@@ -173,9 +173,9 @@ def _table(rows: Sequence[_Row], columns: Sequence[tuple[str, _Cell]], width: in
     return lines[1:]
 
 
-def worst_functions(tallies: Sequence[Tally]) -> list[tuple[str, list[Tally]]]:
+def worst_functions(tallies: Sequence[SampleCounts]) -> list[tuple[str, list[SampleCounts]]]:
     """The functions of which the smallest shares pass, the worst first, by name; none where there is a single one."""
-    functions: dict[str, list[Tally]] = defaultdict(list)
+    functions: dict[str, list[SampleCounts]] = defaultdict(list)
     for one in tallies:
         functions[f"{one.key.case}::{one.key.function}"].append(one)
     if len(functions) == 1:
@@ -188,12 +188,12 @@ def worst_functions(tallies: Sequence[Tally]) -> list[tuple[str, list[Tally]]]:
     return [(name, functions[name]) for name in sorted(ranks, key=ranks.__getitem__)[:_WORST]]
 
 
-def _passed(group: Sequence[Tally]) -> tuple[int, int]:
+def _passed(group: Sequence[SampleCounts]) -> tuple[int, int]:
     """How many samples pass, and of how many."""
     return sum(one.passed for one in group), sum(one.judged for one in group)
 
 
-def _worst_lines(tallies: Sequence[Tally], width: int, paint: Paint) -> list[str]:
+def _worst_lines(tallies: Sequence[SampleCounts], width: int, paint: Paint) -> list[str]:
     worst = worst_functions(tallies)
     if not worst:
         return []
@@ -218,7 +218,7 @@ def _shortened(name: str, width: int) -> str:
     return name if len(name) <= width else "  ..." + name[len(name) - width + 5 :]
 
 
-def _pass_notes(tallies: Sequence[Tally], ks: Iterable[int]) -> list[str]:
+def _pass_notes(tallies: Sequence[SampleCounts], ks: Iterable[int]) -> list[str]:
     meaning = (
         "pass@k: in percent, the mean over items and the 95 percent interval of it over functions; "
         "assembled: in percent of the judged samples"

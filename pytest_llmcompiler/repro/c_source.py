@@ -6,16 +6,16 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pytest_llmcompiler.errors import NoSourceError
+from pytest_llmcompiler.errors import ReproSourceError
 from pytest_llmcompiler.judge.capture import (
     ArgumentPart,
     EffectPart,
+    ExternalFunctionPart,
     GlobalPart,
     ObjectPart,
-    OutsidePart,
     ReplyPart,
+    Reproducer,
     ResultPart,
-    Scene,
 )
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.program.ir import PAD
@@ -30,7 +30,7 @@ _NAME = re.compile(r"[ !#-\[\]-~]+")
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class ReproSurroundings:
     """What a scene does not tell: the program around the function."""
 
     function: str
@@ -55,16 +55,16 @@ def thunk(name: str) -> str:
     return f"llmc.call.{name}"
 
 
-def source_of(scene: Scene, around: Surroundings, verdict: Verdict) -> str:
+def source_of(scene: Reproducer, around: ReproSurroundings, verdict: Verdict) -> str:
     """The C file. Raises NoSourceError."""
     try:
-        return "\n".join(_Source(scene, around, verdict).lines()) + "\n"
+        return "\n".join(_CSourceWriter(scene, around, verdict).lines()) + "\n"
     except (LookupError, TypeError, ValueError, AttributeError) as error:  # whoever made it may have been taken over
-        raise NoSourceError(f"the scene of the failure can't be read: {error!r}") from error
+        raise ReproSourceError(f"the scene of the failure can't be read: {error!r}") from error
 
 
-class _Source:
-    def __init__(self, scene: Scene, around: Surroundings, verdict: Verdict) -> None:
+class _CSourceWriter:
+    def __init__(self, scene: Reproducer, around: ReproSurroundings, verdict: Verdict) -> None:
         self._scene, self._around, self._verdict = scene, around, verdict
         self._tables = 0
 
@@ -134,7 +134,7 @@ class _Source:
         types = {one["name"]: one for one in scene["externals"]}
         unknown = [name for name in self._around.stubs if name not in types]
         if unknown:
-            raise NoSourceError(f"the types of {unknown[0]} are not known")
+            raise ReproSourceError(f"the types of {unknown[0]} are not known")
         yield self._table(
             "externals", "llmc_outside", [self._callee(types[n]) for n in self._around.stubs], counted=False
         )
@@ -193,7 +193,7 @@ class _Source:
         place, place_name = self._variable(name)
         return place, f"{place_name}, {size}, {PAD}"
 
-    def _callee(self, one: OutsidePart) -> tuple[list[str], str]:
+    def _callee(self, one: ExternalFunctionPart) -> tuple[list[str], str]:
         rows = [self._argument(argument) for argument in one["arguments"]]
         self._tables += 1
         name = f"arguments_{self._tables}"
@@ -300,7 +300,7 @@ def _string(text: str) -> str:
 
 def _symbol(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise NoSourceError(f"the name {name!r} can't be written in C")
+        raise ReproSourceError(f"the name {name!r} can't be written in C")
     return f'"{name}"'
 
 

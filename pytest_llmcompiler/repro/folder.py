@@ -13,18 +13,28 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_llmcompiler.assembler.assemble import AssemblyError, Linkage, LinkError, linkable
-from pytest_llmcompiler.assembler.llvm import SOURCE
-from pytest_llmcompiler.errors import CaseError, ClangError, FolderError, LinkingError, NoSourceError
-from pytest_llmcompiler.judge.capture import Scene
+from pytest_llmcompiler.assembler.assemble import linkable
+from pytest_llmcompiler.assembler.llvm import SOURCE, Linkage
+from pytest_llmcompiler.errors import (
+    AssemblyError,
+    CaseError,
+    ClangError,
+    LinkError,
+    NativeLinkError,
+    NoCodeError,
+    ReproFolderError,
+    ReproSourceError,
+    TruncatedError,
+)
+from pytest_llmcompiler.judge.capture import Reproducer
 from pytest_llmcompiler.judge.verdict import Verdict, harmless
-from pytest_llmcompiler.model.answer import Answer, Key, Prompt
-from pytest_llmcompiler.model.extract.assembly import NoCode, Truncated, assembly_in
+from pytest_llmcompiler.model.answer import Answer, Prompt, QuestionKey
+from pytest_llmcompiler.model.extract.assembly import assembly_in
 from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.program.clang import compile_c, link
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.repro.c_source import source_of
-from pytest_llmcompiler.repro.link import Rest, surroundings, watching, without
+from pytest_llmcompiler.repro.link import ProgramRest, surroundings, watching, without
 from pytest_llmcompiler.targets import named
 
 _TITLE = "A sample that failed, for inspection (pytest-llmcompiler)"
@@ -37,17 +47,17 @@ _FORBIDDEN = re.compile(r"`(\w+)` .*in user code")
 
 _RAN = ("crash", "hang", "mismatch", "abi")
 """The verdicts on code that was run."""
-_FAULTS = (CaseError, ClangError, LinkingError, NoSourceError, AssemblyError, LinkError)
+_FAULTS = (CaseError, ClangError, NativeLinkError, ReproSourceError, AssemblyError, LinkError)
 """Why there may be no program."""
 
 
-class Kit:
+class ReproWriter:
     """The folders below one folder, one for each failing sample: `CASE/FUNCTION/TASK-PASSES/sample-N`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._rests: dict[tuple[Path, str], Rest] = {}
-        self._made: dict[tuple[Key, str, str], Path] = {}
+        self._rests: dict[tuple[Path, str], ProgramRest] = {}
+        self._made: dict[tuple[QuestionKey, str, str], Path] = {}
         """The folder of each answer to a question, by the question, the answer and why it ended."""
 
     def place(self, prompt: Prompt, sample: int) -> Path:
@@ -78,14 +88,16 @@ class Kit:
             with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}-") as made:
                 folder = Path(made) / place.name
                 folder.mkdir()
-                self._fill(_Files(folder), reference, prompt, answer, verdict)
+                self._fill(_FolderFiles(folder), reference, prompt, answer, verdict)
                 _remove(place)
                 folder.rename(place)
             self._made[key] = place
         except OSError as error:
-            raise FolderError(f"--llmc-artifacts: can't write {place}: {error.strerror or error}") from error
+            raise ReproFolderError(f"--llmc-artifacts: can't write {place}: {error.strerror or error}") from error
 
-    def _fill(self, files: _Files, reference: Reference, prompt: Prompt, answer: Answer, verdict: Verdict) -> None:
+    def _fill(
+        self, files: _FolderFiles, reference: Reference, prompt: Prompt, answer: Answer, verdict: Verdict
+    ) -> None:
         files.write("prompt.txt", prompt.text, "what the model was asked")
         files.write("answer.txt", answer.text, "what it answered")
         files.write("function.ll", reference.extracted(prompt.function), "the function's IR, as in the prompt")
@@ -95,9 +107,9 @@ class Kit:
             own = "the assembly in the answer, on the same lines"
             files.write(SOURCE, text, own if prompt.task == "asm" else "the assembly that LLVM makes of the answer")
             if not reference.target.native:
-                raise LinkingError(f"the code is for {reference.target.name}, which this machine does not run.")
+                raise NativeLinkError(f"the code is for {reference.target.name}, which this machine does not run.")
             self._program(files, reference, prompt.function, text, verdict, notes)
-        except (NoCode, Truncated) as error:
+        except (NoCodeError, TruncatedError) as error:
             notes.append(f"There is no `run`: {error}.")
         except _FAULTS as error:
             notes.append(f"There is no `run`: {error}")
@@ -107,7 +119,7 @@ class Kit:
         files.finish(prompt, answer, verdict, notes)
 
     def _program(
-        self, files: _Files, reference: Reference, function: str, text: str, verdict: Verdict, notes: list[str]
+        self, files: _FolderFiles, reference: Reference, function: str, text: str, verdict: Verdict, notes: list[str]
     ) -> None:
         kept = f"{function}__reference"
         if verdict.scene is None:  # it was never run
@@ -134,14 +146,14 @@ class Kit:
         files.write("break.gdb", _breakpoints(verdict.scene), "stops a debugger where it goes wrong")
         notes += [*verdict.scene["notes"], *_differing(reference, function, verdict)]
 
-    def _rest(self, reference: Reference, function: str, kept: str) -> Rest:
+    def _rest(self, reference: Reference, function: str, kept: str) -> ProgramRest:
         key = reference.case.path, function
         if key not in self._rests:
             self._rests = {key: without(reference, function, kept)}  # items come one after another
         return self._rests[key]
 
 
-class _Files:
+class _FolderFiles:
     """The files of one folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -197,7 +209,7 @@ def _differing(reference: Reference, function: str, verdict: Verdict) -> Iterato
         yield "The name of the program is `./run`, and it runs on the process's own stack."
 
 
-def _breakpoints(scene: Scene) -> str:
+def _breakpoints(scene: Reproducer) -> str:
     """Commands for gdb."""
     line, passes = int(scene["stop"]["line"]), int(scene["stop"]["passes"])
     ignored = [f"ignore $bpnum {passes}"] if passes else []

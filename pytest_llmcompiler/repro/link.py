@@ -5,16 +5,17 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 
-from pytest_llmcompiler.assembler.assemble import Linkage, called, linkable, undefined
-from pytest_llmcompiler.errors import ClangError, IRError, LinkingError
+from pytest_llmcompiler.assembler.assemble import called, linkable, undefined
+from pytest_llmcompiler.assembler.llvm import Linkage
+from pytest_llmcompiler.errors import ClangError, IRError, NativeLinkError
 from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.program.clang import compile_ir, link, undefined_symbols
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.repro.c_source import Surroundings, thunk
+from pytest_llmcompiler.repro.c_source import ReproSurroundings, thunk
 
 
 @dataclass(frozen=True)
-class Rest:
+class ProgramRest:
     """A program without one of its functions: what is left of it, as IR and as an ELF object."""
 
     ir: str
@@ -29,7 +30,7 @@ def linked(reference: Reference, function: str, text: str) -> bytes:
     """
     if not reference.golden.has_main:
         path = reference.case.path
-        raise LinkingError(f"{path} defines no main, so there is no program to link: add one that calls {function}")
+        raise NativeLinkError(f"{path} defines no main, so there is no program to link: add one that calls {function}")
     golden = reference.golden
     own = linkable(text, golden.addresses, Linkage(function, golden.aliases))
     try:
@@ -39,13 +40,15 @@ def linked(reference: Reference, function: str, text: str) -> bytes:
         theirs = [name for name in names if name in golden.stubs or name in _declared(reference)]
         if theirs:
             what = ", ".join(map(repr, theirs))
-            raise LinkingError(f"{reference.case.path} only declares {what}: a program needs a definition") from error
+            raise NativeLinkError(
+                f"{reference.case.path} only declares {what}: a program needs a definition"
+            ) from error
         if names:
             raise undefined(text, names) from error
-        raise LinkingError(str(error)) from error
+        raise NativeLinkError(str(error)) from error
 
 
-def without(reference: Reference, function: str, kept_as: str | None = None) -> Rest:
+def without(reference: Reference, function: str, kept_as: str | None = None) -> ProgramRest:
     """A case without one of its functions, whose own code is kept under another name where one is given.
 
     Raises LinkingError where the case can't do without.
@@ -54,22 +57,22 @@ def without(reference: Reference, function: str, kept_as: str | None = None) -> 
         text = ir.without(ir.externalised(reference.ir), function, kept_as)
         if kept_as is not None:
             text = ir.padded(text)
-        return Rest(text, compile_ir(text))
+        return ProgramRest(text, compile_ir(text))
     except (IRError, ClangError) as error:
-        raise LinkingError(f"{reference.case.path} can't do without its own {function}: {error}") from error
+        raise NativeLinkError(f"{reference.case.path} can't do without its own {function}: {error}") from error
 
 
-def surroundings(reference: Reference, function: str, kept_as: str, rest: Rest, text: str) -> Surroundings:
+def surroundings(reference: Reference, function: str, kept_as: str, rest: ProgramRest, text: str) -> ReproSurroundings:
     """What stands around a text in the place of a function, whose own code is kept under another name."""
     golden = reference.golden
     known = (golden.addresses.keys() | golden.functions) - golden.local - {function, *golden.stubs, *golden.aliases}
-    return Surroundings(
+    return ReproSurroundings(
         *(function, kept_as, _pads(rest.object), golden.stubs, tuple(sorted(_declared(reference)))),
         *(golden.narrow, tuple(sorted(called(text) & known)), golden.functions),
     )
 
 
-def watching(reference: Reference, around: Surroundings) -> Linkage:
+def watching(reference: Reference, around: ReproSurroundings) -> Linkage:
     """How a text is linked with its surroundings."""
     names = {**reference.golden.aliases, **{name: thunk(name) for name in around.watched}}
     return Linkage(around.function, names, lines=True)

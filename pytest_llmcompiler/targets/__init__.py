@@ -9,9 +9,9 @@ import functools
 import pkgutil
 from importlib import import_module
 
-from pytest_llmcompiler.targets.target import DEFAULT, Guest, Target
+from pytest_llmcompiler.targets.target import DEFAULT, Target
 
-__all__ = ("DEFAULT", "Guest", "Target", "every", "named", "names")
+__all__ = ("DEFAULT", "ForeignSystem", "Target", "every", "named", "names")
 
 
 @functools.cache

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmcompiler.targets.abi import Convention, Place, Result
+from pytest_llmcompiler.targets.abi import ArgumentLocation, CallingConvention, ResultLocation
 from pytest_llmcompiler.targets.dialect import Dialect
 from pytest_llmcompiler.targets.processor import Guard, Instruction, Misaligned, Processor, ReadRegister
 from pytest_llmcompiler.targets.relocation import Bits, Relocation, Relocations
@@ -19,7 +19,7 @@ from pytest_llmcompiler.targets.target import LINUX_SYSTEMS, Target, triples
 from pytest_llmcompiler.values.c_types import Array, Float, Function, Struct, Type
 
 if TYPE_CHECKING:
-    from pytest_llmcompiler.targets.code import Assembled
+    from pytest_llmcompiler.targets.code import AssembledCode
     from pytest_llmcompiler.targets.processor import Outcome
 
 # -- the calling convention
@@ -28,7 +28,7 @@ _VECTORS = tuple(f"v{number}" for number in range(32))
 _HALVES = {f"v{number}": f"d{number}" for number in range(8, 16)}
 
 
-class AAPCS64(Convention):
+class AAPCS64(CallingConvention):
     """The convention of AArch64 Linux, where x18 is one more register that a call may change. What a narrow integer
     leaves of its register is undefined, and who is called extends it."""
 
@@ -42,39 +42,39 @@ class AAPCS64(Convention):
     extends = False
     red_zone = 0
 
-    def result(self, function: Function) -> Result:
+    def result(self, function: Function) -> ResultLocation:
         """Where the result of a function is found: where it would be passed as the only argument, or in memory."""
         if function.result is None or function.result.size == 0:
-            return Result((), False)
+            return ResultLocation((), False)
         place = self.placed([function.result])[0]
-        return Result((), True) if place.indirect else Result(place.registers, False, place.width)
+        return ResultLocation((), True) if place.indirect else ResultLocation(place.registers, False, place.width)
 
-    def placed(self, types: Sequence[Type]) -> list[Place]:
+    def placed(self, types: Sequence[Type]) -> list[ArgumentLocation]:
         """Where arguments of these types go (AAPCS64, section 6.8.2, stages B and C)."""
         found = []
         integers = vectors = offset = 0
         for type in types:
             members = homogeneous(type)
             if not type.size:
-                found.append(Place(offset=offset))
+                found.append(ArgumentLocation(offset=offset))
                 continue
             size, align = (type.size, type.align) if not _is_large(type) else (8, 8)
             wanted = members[1] if members else -(-size // 8)
             if members and vectors + wanted <= 8:
-                found.append(Place(_VECTORS[vectors : vectors + wanted], width=members[0]))
+                found.append(ArgumentLocation(_VECTORS[vectors : vectors + wanted], width=members[0]))
                 vectors += wanted
                 continue
             if not members:
                 integers += align == 16 and integers % 2
                 if integers + wanted <= 8:
                     registers = self.integers[integers : integers + wanted]
-                    found.append(Place(registers, indirect=_is_large(type)))
+                    found.append(ArgumentLocation(registers, indirect=_is_large(type)))
                     integers += wanted
                     continue
             # What goes to the stack leaves no register of its kind to those that follow.
             vectors, integers = (8, integers) if members else (vectors, 8)
             offset = -(-offset // max(8, align)) * max(8, align)
-            found.append(Place(offset=offset, indirect=_is_large(type)))
+            found.append(ArgumentLocation(offset=offset, indirect=_is_large(type)))
             offset += -(-size // 8) * 8
         return found
 
@@ -203,7 +203,7 @@ class ARMv8(Processor):
             return "forbidden", f"`{mnemonic}` of the system's state in user code"
         return None
 
-    def guards(self, candidate: Assembled) -> Iterator[tuple[int, Guard]]:
+    def guards(self, candidate: AssembledCode) -> Iterator[tuple[int, Guard]]:
         """Hardware refuses each access by a stack pointer that is no multiple of 16; where every step of it is such a
         multiple, nothing has to be asked."""
         code = {

@@ -13,7 +13,7 @@ from pytest_llmcompiler.values.c_types import Function, Int, Pointer, Type
 
 
 @dataclass(frozen=True)
-class Copy:
+class ArgumentCopy:
     """An argument that is passed as the address of a copy."""
 
     pointer: str | int
@@ -23,25 +23,25 @@ class Copy:
 
 
 @dataclass(frozen=True)
-class Call:
+class CallSetup:
     """Where the arguments of one call go."""
 
     registers: dict[str, int]
     stack: bytes
     """The argument area, copies of arguments included; a multiple of 16 bytes."""
-    other: Call | None = None
+    other: CallSetup | None = None
     """The same with every bit inverted that the convention leaves undefined, where there are such."""
-    copies: tuple[Copy, ...] = ()
+    copies: tuple[ArgumentCopy, ...] = ()
     """What is to be filled in once it is known where the argument area lies."""
 
     @property
-    def inverted(self) -> Call:
+    def inverted(self) -> CallSetup:
         """The same call, and where it has undefined bits, the other values of these."""
         return self.other or self
 
 
 @dataclass(frozen=True)
-class Result:
+class ResultLocation:
     """Where a result is found."""
 
     registers: tuple[str, ...]
@@ -52,7 +52,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Place:
+class ArgumentLocation:
     """Where one argument goes: registers, one for each part of it, or an offset in the argument area."""
 
     registers: tuple[str, ...] = ()
@@ -63,7 +63,7 @@ class Place:
     """What goes there is the address of a copy."""
 
 
-class Convention(ABC):
+class CallingConvention(ABC):
     """A calling convention."""
 
     integers: tuple[str, ...]
@@ -91,11 +91,11 @@ class Convention(ABC):
     """The least alignment of the copy of an argument."""
 
     @abstractmethod
-    def result(self, function: Function) -> Result:
+    def result(self, function: Function) -> ResultLocation:
         """Where the result of a function is found."""
 
     @abstractmethod
-    def placed(self, types: Sequence[Type]) -> list[Place]:
+    def placed(self, types: Sequence[Type]) -> list[ArgumentLocation]:
         """Where arguments of these types go."""
 
     def unnamed(self, type: Type) -> Type:
@@ -116,14 +116,14 @@ class Convention(ABC):
         """The register that has the address of a result in memory where a function is entered."""
         return self.hidden or self.integers[0]
 
-    def places(self, types: Sequence[Type], in_memory: bool = False) -> list[Place]:
+    def places(self, types: Sequence[Type], in_memory: bool = False) -> list[ArgumentLocation]:
         """Where arguments of these types go in a call whose result may be `in_memory`."""
         first = self._first(in_memory)
         return self.placed([*first, *types])[len(first) :]
 
     def call(
         self, types: Sequence[Type], images: Sequence[bytes], *, variadic: bool = False, buffer: int | None = None
-    ) -> Call:
+    ) -> CallSetup:
         """Distribute arguments over registers and stack. `images` are the bytes of each argument as it lies in memory,
         `buffer` is the address for a result in memory."""
         if buffer is not None and self.hidden is None:
@@ -134,7 +134,7 @@ class Convention(ABC):
                 one.registers[self.hidden] = buffer
         return made if made == other else replace(made, other=other)
 
-    def _call(self, types: Sequence[Type], images: Sequence[bytes], variadic: bool, garbage: bytes) -> Call:
+    def _call(self, types: Sequence[Type], images: Sequence[bytes], variadic: bool, garbage: bytes) -> CallSetup:
         registers: dict[str, int] = {}
         stack = bytearray((garbage * self.home)[: self.home])
         copies: list[tuple[str | int, Type, bytes]] = []
@@ -152,11 +152,11 @@ class Convention(ABC):
         found = []
         for where, type, image in copies:
             stack.extend(bytes(-len(stack) % max(self.copies, type.align)))
-            found.append(Copy(where, len(stack)))
+            found.append(ArgumentCopy(where, len(stack)))
             stack += image
         if variadic:
             registers.update(self.variadic(registers))
-        return Call(registers, bytes(stack) + bytes(-len(stack) % 16), None, tuple(found))
+        return CallSetup(registers, bytes(stack) + bytes(-len(stack) % 16), None, tuple(found))
 
     def arguments(
         self,

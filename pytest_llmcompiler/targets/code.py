@@ -7,7 +7,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class Segment:
+class CodeSegment:
     """Bytes at a page-aligned address, with the permissions of their pages. Every segment is readable."""
 
     name: str
@@ -17,15 +17,15 @@ class Segment:
     executable: bool
 
 
-Engine = Literal["keystone", "llvm"]
+AssemblerName = Literal["keystone", "llvm"]
 
 
 @dataclass(frozen=True)
-class Assembled:
+class AssembledCode:
     """Machine code, ready for memory, and what is known of it."""
 
-    engine: Engine
-    segments: tuple[Segment, ...]
+    engine: AssemblerName
+    segments: tuple[CodeSegment, ...]
     """In the order of their addresses. Addresses are page-aligned, sizes are not."""
     symbols: dict[str, int]
     """What the text defines, absolute addresses."""

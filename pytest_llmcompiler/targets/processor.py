@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from pytest_llmcompiler.targets.code import Assembled
+from pytest_llmcompiler.targets.code import AssembledCode
 
 Outcome = Literal["return", "fault", "limit", "exit", "abort", "forbidden", "vex"]
 """How a run ended: `limit` is too many instructions, `forbidden` an instruction that no process may execute, `vex` one
@@ -106,7 +106,7 @@ class Processor(ABC):
         """
 
     @abstractmethod
-    def guards(self, candidate: Assembled) -> Iterator[tuple[int, Guard]]:
+    def guards(self, candidate: AssembledCode) -> Iterator[tuple[int, Guard]]:
         """The instructions of a candidate that hardware may refuse where the emulator does not."""
 
     @abstractmethod

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_llmcompiler.targets.abi import Convention
+from pytest_llmcompiler.targets.abi import CallingConvention
 from pytest_llmcompiler.targets.dialect import Dialect
 from pytest_llmcompiler.targets.processor import Processor
 from pytest_llmcompiler.targets.relocation import Relocations
@@ -18,7 +18,7 @@ LINUX_SYSTEMS = r"linux(?:-(?:gnu|musl|elf)(?!x32|_ilp32)\w*)?"
 
 
 @dataclass(frozen=True, eq=False)
-class Guest:
+class ForeignSystem:
     """What lies between code for one system and the process of another in which it runs, C library and all."""
 
     host: Target
@@ -61,7 +61,7 @@ class Target:
     """Where candidates are loaded: so near to the program that jumps and displacements reach it."""
     native: bool
     """Whether its programs run on the machines that the package is for, and llvmlite assembles for it."""
-    convention: Convention
+    convention: CallingConvention
     processor: Processor
     dialect: Dialect
     relocations: Relocations
@@ -69,7 +69,7 @@ class Target:
     """Tells a line that is an instruction from prose and from LLVM IR."""
     keystone: bool
     """Whether keystone assembles code for it."""
-    guest: Guest | None = None
+    guest: ForeignSystem | None = None
     """For code that runs in the process of another system."""
 
     @property

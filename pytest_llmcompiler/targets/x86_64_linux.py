@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_llmcompiler.targets.abi import Convention, Place, Result
+from pytest_llmcompiler.targets.abi import ArgumentLocation, CallingConvention, ResultLocation
 from pytest_llmcompiler.targets.dialect import Dialect, Syntax
 from pytest_llmcompiler.targets.processor import Guard, Instruction, Misaligned, Processor, ReadRegister
 from pytest_llmcompiler.targets.relocation import Relocation, Relocations
@@ -20,7 +20,7 @@ from pytest_llmcompiler.targets.target import LINUX_SYSTEMS, Target, triples
 from pytest_llmcompiler.values.c_types import Array, Float, Function, Int, Pointer, Struct, Type
 
 if TYPE_CHECKING:
-    from pytest_llmcompiler.targets.code import Assembled
+    from pytest_llmcompiler.targets.code import AssembledCode
     from pytest_llmcompiler.targets.processor import Outcome
 
 # -- the calling convention
@@ -29,7 +29,7 @@ Class = Literal["INTEGER", "SSE"]
 _SSE = tuple(f"xmm{number}" for number in range(8))
 
 
-class SystemV(Convention):
+class SystemV(CallingConvention):
     """The convention of x86-64 Linux. Integers narrower than 32 bits are extended to 32, which callers made by clang
     do and callees made by clang rely on."""
 
@@ -41,28 +41,30 @@ class SystemV(Convention):
     extends = True
     red_zone = 128
 
-    def result(self, function: Function) -> Result:
+    def result(self, function: Function) -> ResultLocation:
         """Where the result of a function is found."""
         if function.result is None or function.result.size == 0:
-            return Result((), False)
+            return ResultLocation((), False)
         classes = classify(function.result)
         if not classes:
-            return Result(("rax",), True)
+            return ResultLocation(("rax",), True)
         integers, vectors = iter(("rax", "rdx")), iter(("xmm0", "xmm1"))
-        return Result(tuple(next(integers if kind == "INTEGER" else vectors) for kind in classes), False)
+        return ResultLocation(tuple(next(integers if kind == "INTEGER" else vectors) for kind in classes), False)
 
-    def placed(self, types: Sequence[Type]) -> list[Place]:
+    def placed(self, types: Sequence[Type]) -> list[ArgumentLocation]:
         """Where arguments of these types go."""
         integers, vectors = list(self.integers), list(_SSE)
         found, offset = [], 0
         for type in types:
             classes = classify(type)
             if classes and classes.count("INTEGER") <= len(integers) and classes.count("SSE") <= len(vectors):
-                found.append(Place(tuple((integers if kind == "INTEGER" else vectors).pop(0) for kind in classes)))
+                found.append(
+                    ArgumentLocation(tuple((integers if kind == "INTEGER" else vectors).pop(0) for kind in classes))
+                )
             else:
                 align = 16 if type.align == 16 else 8
                 offset = -(-offset // align) * align
-                found.append(Place(offset=offset))
+                found.append(ArgumentLocation(offset=offset))
                 offset += -(-type.size // 8) * 8
         return found
 
@@ -231,7 +233,7 @@ class X86(Processor):
             return "forbidden", f"`{mnemonic}` of a control or debug register in user code"
         return None
 
-    def guards(self, candidate: Assembled) -> Iterator[tuple[int, Guard]]:
+    def guards(self, candidate: AssembledCode) -> Iterator[tuple[int, Guard]]:
         """The operands of SSE instructions that must be aligned."""
         for address in candidate.mnemonics:
             operand = aligned_operand(candidate.code_at(address), address)
@@ -285,7 +287,7 @@ def _decoder(detail: bool, att: bool) -> Any:
 
 
 @dataclass(frozen=True)
-class Operand:
+class X86Operand:
     """Where in memory an instruction reads or writes."""
 
     base: str | None
@@ -305,7 +307,7 @@ class Operand:
         return near + (register(f"{self.segment}_base") if self.segment else 0) & (1 << 64) - 1
 
 
-def aligned_operand(code: bytes, address: int) -> Operand | None:
+def aligned_operand(code: bytes, address: int) -> X86Operand | None:
     """The memory operand of the first instruction in `code` at `address` that must be aligned; None where none must."""
     plain = code.lstrip(_PREFIXES)
     if plain[:1] and plain[0] in _REX:
@@ -318,7 +320,7 @@ def aligned_operand(code: bytes, address: int) -> Operand | None:
     return next((_operand(instruction, part) for part in instruction.operands if _is_wide(part)), None)
 
 
-def _misaligned(operand: Operand, register: ReadRegister) -> Misaligned | None:
+def _misaligned(operand: X86Operand, register: ReadRegister) -> Misaligned | None:
     address = operand.address(register)
     return Misaligned(address, ALIGNMENT) if address % ALIGNMENT else None
 
@@ -329,14 +331,14 @@ def _is_wide(operand: Any) -> bool:
     return bool(operand.type == x86.X86_OP_MEM and operand.size == ALIGNMENT)
 
 
-def _operand(instruction: Any, part: Any) -> Operand:
+def _operand(instruction: Any, part: Any) -> X86Operand:
     base, index, segment = (
         instruction.reg_name(number) if number else None for number in (part.mem.base, part.mem.index, part.mem.segment)
     )
     offset = part.mem.disp
     if base in ("rip", "eip"):
         base, offset = None, offset + instruction.address + instruction.size
-    return Operand(
+    return X86Operand(
         base,
         None if index in ("riz", "eiz") else index,
         part.mem.scale,

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytest_llmcompiler.errors import UnsupportedError
-from pytest_llmcompiler.targets.abi import Convention, Place, Result
+from pytest_llmcompiler.targets.abi import ArgumentLocation, CallingConvention, ResultLocation
 from pytest_llmcompiler.targets.dialect import Dialect
-from pytest_llmcompiler.targets.target import Guest, Target, triples
+from pytest_llmcompiler.targets.target import ForeignSystem, Target, triples
 from pytest_llmcompiler.targets.x86_64_linux import TARGET as LINUX
 from pytest_llmcompiler.targets.x86_64_linux import X86
 from pytest_llmcompiler.values.c_types import Array, Float, Function, Int, Struct, Type
@@ -25,7 +25,7 @@ from pytest_llmcompiler.values.c_types import Array, Float, Function, Int, Struc
 _VECTORS = tuple(f"xmm{number}" for number in range(16))
 
 
-class Microsoft(Convention):
+class Microsoft(CallingConvention):
     """The convention of x86-64 Windows: an argument's register goes by its position. What a narrow integer leaves of
     its register is undefined. No memory below the stack pointer is safe."""
 
@@ -40,20 +40,20 @@ class Microsoft(Convention):
     copies = 16
     exempt = frozenset(("___chkstk_ms", "__chkstk"))
 
-    def result(self, function: Function) -> Result:
+    def result(self, function: Function) -> ResultLocation:
         """Where the result of a function is found."""
         type = function.result
         if type is None or type.size == 0:
-            return Result((), False)
+            return ResultLocation((), False)
         if isinstance(type, Float):
-            return Result(("xmm0",), False)
+            return ResultLocation(("xmm0",), False)
         if _is_pair(type):
-            return Result(("rax", "rdx"), False)
+            return ResultLocation(("rax", "rdx"), False)
         if isinstance(type, Int) and type.size == 16:
-            return Result(("xmm0",), False, 16)
-        return Result(("rax",), not _fits(type))
+            return ResultLocation(("xmm0",), False, 16)
+        return ResultLocation(("rax",), not _fits(type))
 
-    def placed(self, types: Sequence[Type]) -> list[Place]:
+    def placed(self, types: Sequence[Type]) -> list[ArgumentLocation]:
         """Where arguments of these types go."""
         found, number = [], 0
         for type in types:
@@ -62,7 +62,7 @@ class Microsoft(Convention):
                 raise UnsupportedError("an i128 that is parted between a register and the stack")
             registers = (_VECTORS[:4] if isinstance(type, Float) else self.integers)[number : number + count]
             indirect = count == 1 and not _fits(type)
-            found.append(Place(registers, 8 * number, indirect=indirect))
+            found.append(ArgumentLocation(registers, 8 * number, indirect=indirect))
             number += count
         return found
 
@@ -151,7 +151,7 @@ TARGET = Target(
     relocations=LINUX.relocations._replace(imports="__imp_"),
     is_instruction=LINUX.is_instruction,
     keystone=True,
-    guest=Guest(
+    guest=ForeignSystem(
         host=LINUX,
         objects="x86_64-w64-windows-gnu-elf",
         headers=Path(__file__).with_name("windows"),

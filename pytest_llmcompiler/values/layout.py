@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_llmcompiler.errors import DoesNotFit
+from pytest_llmcompiler.errors import LayoutError
 from pytest_llmcompiler.values.c_types import UNTYPED, Array, Field, Pointer, Struct, Type
 from pytest_llmcompiler.values.input import Alias, Callback, Input, Links, Object, Target, Value
 
@@ -48,7 +48,7 @@ because the emulator is the slower the more pieces of memory there are."""
 
 
 @dataclass(frozen=True)
-class PlacedObject:
+class LaidOutObject:
     """An object at its address, and how C names it."""
 
     label: str
@@ -61,24 +61,24 @@ class PlacedObject:
 
 
 @dataclass(frozen=True)
-class Placed:
+class Layout:
     """An input in memory."""
 
     images: tuple[bytes, ...]
     """The bytes of each argument."""
-    objects: tuple[PlacedObject, ...]
+    objects: tuple[LaidOutObject, ...]
     callbacks: tuple[Callback, ...]
     """By the number of their stub."""
-    contents: tuple[tuple[PlacedObject, bytes], ...]
+    contents: tuple[tuple[LaidOutObject, bytes], ...]
     salt: int
-    result: PlacedObject | None
+    result: LaidOutObject | None
     """The buffer for a result that is returned in memory."""
     globals: tuple[tuple[str, bytes], ...] = ()
     """Global variables to set, by name."""
     low: bool = False
     """Whether objects begin where there is no memory before, rather than end where there is none behind."""
 
-    def initial(self, placed: PlacedObject, fill: int) -> bytes:
+    def initial(self, placed: LaidOutObject, fill: int) -> bytes:
         """The bytes of an object's slot before a run; what belongs to no object is garbage."""
         memory = bytearray(GARBAGE[fill] * (placed.slot.size // 4))
         data = next((data for other, data in self.contents if other is placed), b"")
@@ -87,20 +87,20 @@ class Placed:
         return bytes(memory)
 
 
-def place(input: Input, names: Sequence[str], result: Type | None = None) -> Placed:
+def lay_out(input: Input, names: Sequence[str], result: Type | None = None) -> Layout:
     """Place an input whose parameters have the given names.
 
     `result` is the type of a result that the function returns in memory, for which a buffer is added.
     Raises DoesNotFit.
     """
     if input.low:
-        with contextlib.suppress(DoesNotFit):
+        with contextlib.suppress(LayoutError):
             return _placed(input, names, result, low=True)
     return _placed(input, names, result, low=False)
 
 
-def _placed(input: Input, names: Sequence[str], result: Type | None, *, low: bool) -> Placed:
-    placer = _Placer(low)
+def _placed(input: Input, names: Sequence[str], result: Type | None, *, low: bool) -> Layout:
+    placer = _LayoutBuilder(low)
     buffer = None
     if result is not None:
         buffer = placer.reserve("result", result, 1, result.size)
@@ -108,21 +108,21 @@ def _placed(input: Input, names: Sequence[str], result: Type | None, *, low: boo
     globals = tuple((name, placer.value(value, name)) for name, value in input.globals)
     objects = tuple(placed for placed, _ in placer.contents) + ((buffer,) if buffer else ())
     callbacks, contents = tuple(placer.callbacks), tuple(placer.contents)
-    return Placed(images, objects, callbacks, contents, input.salt, buffer, globals, low)
+    return Layout(images, objects, callbacks, contents, input.salt, buffer, globals, low)
 
 
 def labels(input: Input, names: Sequence[str]) -> list[str]:
     """How C names each object of an input, in the order of `objects`. Raises DoesNotFit."""
-    placer = _Placer()
+    placer = _LayoutBuilder()
     for name, value in (*zip(names, input.args, strict=True), *input.globals):
         placer.value(value, name)
     return [placed.label for placed, _ in placer.contents]
 
 
-class _Placer:
+class _LayoutBuilder:
     def __init__(self, low: bool = False) -> None:
         self._low = low
-        self.contents: list[tuple[PlacedObject, bytes]] = []
+        self.contents: list[tuple[LaidOutObject, bytes]] = []
         self.callbacks: list[Callback] = []
         slots = LOW_SLOTS if low else SLOTS
         self._large, self._small = list(slots[:LARGE_SLOTS]), list(slots[LARGE_SLOTS:])
@@ -132,16 +132,16 @@ class _Placer:
         type = value.type.element if isinstance(value.type, Array) else value.type
         return self._linked(value.data, value.links, label, type, at_pointer=at_pointer)
 
-    def reserve(self, label: str, element: Type, count: int, size: int) -> PlacedObject:
+    def reserve(self, label: str, element: Type, count: int, size: int) -> LaidOutObject:
         free = self._small if size <= PAGE else self._large
         if not free or size > LARGE:
-            raise DoesNotFit(label)
+            raise LayoutError(label)
         slot = free.pop(0)
         address = slot.address
         if not self._low:
             address += slot.size - size
             address -= address % _alignment(element, size)
-        return PlacedObject(label, address, element, count, size, slot)
+        return LaidOutObject(label, address, element, count, size, slot)
 
     def _object(self, target: Object, label: str) -> int:
         placed = self.reserve(label, target.element, target.count, len(target.data))
@@ -180,7 +180,7 @@ class _Placer:
 
     def _callback(self, target: Callback) -> int:
         if len(self.callbacks) >= PAGE // STUB_SIZE - 1:
-            raise DoesNotFit("callbacks")
+            raise LayoutError("callbacks")
         self.callbacks.append(target)
         return STUBS + STUB_SIZE * (len(self.callbacks) - 1)
 

@@ -21,30 +21,24 @@ from unicorn import x86_const
 
 from pytest_llmcompiler import sandbox
 from pytest_llmcompiler.assembler import keystone, llvm
-from pytest_llmcompiler.assembler.assemble import (
-    Assembled,
-    AssemblyError,
-    Limits,
-    LinkError,
-    UnsupportedError,
-    assemble,
-)
-from pytest_llmcompiler.errors import Died
+from pytest_llmcompiler.assembler.assemble import assemble
+from pytest_llmcompiler.assembler.result import AssemblerLimits
+from pytest_llmcompiler.errors import AssemblyError, ChildDiedError, LinkError, UnsupportedError
 from pytest_llmcompiler.targets import named
-from pytest_llmcompiler.targets.code import Engine
+from pytest_llmcompiler.targets.code import AssembledCode, AssemblerName
 
 BASE = 0x10000000
-ENGINES: tuple[Engine, ...] = get_args(Engine)
+ENGINES: tuple[AssemblerName, ...] = get_args(AssemblerName)
 CASES = sorted((Path(__file__).parents[2] / "cases").glob("*.c"))
 MASK = (1 << 64) - 1
 both = pytest.mark.parametrize("engine", ENGINES)
 
 
-def code(assembled: Assembled) -> bytes:
+def code(assembled: AssembledCode) -> bytes:
     return b"".join(segment.data for segment in assembled.segments if segment.executable)
 
 
-def run(assembled: Assembled, function: str, *args: int, program: Mapping[int, bytes] | None = None) -> int:
+def run(assembled: AssembledCode, function: str, *args: int, program: Mapping[int, bytes] | None = None) -> int:
     """Call a function of integers; each segment has its own permissions, `program` is code beside it."""
     machine = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
     for segment in assembled.segments:
@@ -67,14 +61,14 @@ def run(assembled: Assembled, function: str, *args: int, program: Mapping[int, b
     return int(machine.reg_read(x86_const.UC_X86_REG_RAX))
 
 
-def att(text: str, engine: Engine = "keystone", symbols: Mapping[str, int] | None = None) -> Assembled:
+def att(text: str, engine: AssemblerName = "keystone", symbols: Mapping[str, int] | None = None) -> AssembledCode:
     """Assemble a text for function f; with keystone it must be keystone that does it."""
     assembled = assemble(text, "f", BASE, symbols or {}, engine)
     assert (assembled.engine, assembled.fallback) == (engine, None)
     return assembled
 
 
-def fallback(text: str, symbols: Mapping[str, int] | None = None) -> Assembled:
+def fallback(text: str, symbols: Mapping[str, int] | None = None) -> AssembledCode:
     """Assemble a text that keystone must not be trusted with."""
     assembled = assemble(text, "f", BASE, symbols or {})
     assert assembled.engine == "llvm"
@@ -82,7 +76,7 @@ def fallback(text: str, symbols: Mapping[str, int] | None = None) -> Assembled:
     return assembled
 
 
-def rejected(text: str, engine: Engine = "keystone") -> tuple[str, int, int]:
+def rejected(text: str, engine: AssemblerName = "keystone") -> tuple[str, int, int]:
     with pytest.raises(AssemblyError) as error:
         assemble(text, "f", BASE, {}, engine)
     return error.value.message, error.value.line, error.value.column
@@ -232,7 +226,7 @@ def mutated(random: Random, text: str) -> str:
 
 
 @both
-def test_lines_mnemonics_and_symbols(engine: Engine) -> None:
+def test_lines_mnemonics_and_symbols(engine: AssemblerName) -> None:
     text = "# a comment\n.globl f\nf:\n  xorl %eax, %eax; incl %eax\n  lock\n  incl (%rdi)\n\n.Lend: ret\n  .byte 0x0f, 0x0b\n"
     assembled = att(text, engine)
     assert code(assembled).hex() == "31c0ffc0f0ff07c30f0b"
@@ -243,14 +237,14 @@ def test_lines_mnemonics_and_symbols(engine: Engine) -> None:
 
 
 @both
-def test_mnemonics_of_special_instructions(engine: Engine) -> None:
+def test_mnemonics_of_special_instructions(engine: AssemblerName) -> None:
     text = "f: rep movsb\n notrack jmp *%rax\n SYSCALL\n endbr64\n hlt\n movaps %xmm0,(%rdi)\n"
     names = list(att(text, engine).mnemonics.values())
     assert names == ["movsb", "jmp", "syscall", "endbr64", "hlt", "movaps"]
 
 
 @both
-def test_each_section_has_its_permissions(engine: Engine) -> None:
+def test_each_section_has_its_permissions(engine: AssemblerName) -> None:
     text = (
         "f: ret\n.section .rodata\n.long 1\n.data\n.long 2\n.bss\n.zero 5000\n"
         '.section .both,"awx"\n.byte 0xc3\n.text\n nop\n'
@@ -266,7 +260,7 @@ def test_each_section_has_its_permissions(engine: Engine) -> None:
 
 
 @both
-def test_data_directives(engine: Engine) -> None:
+def test_data_directives(engine: AssemblerName) -> None:
     text = r"""
     f:  ret
         .data
@@ -296,7 +290,7 @@ def test_data_directives(engine: Engine) -> None:
 
 
 @both
-def test_the_program_supplies_what_the_text_lacks(engine: Engine) -> None:
+def test_the_program_supplies_what_the_text_lacks(engine: AssemblerName) -> None:
     text = """
     f:  pushq %rbx
         call ext@PLT
@@ -338,7 +332,7 @@ def test_the_program_supplies_what_the_text_lacks(engine: Engine) -> None:
 
 
 @both
-def test_the_same_in_intel_syntax(engine: Engine) -> None:
+def test_the_same_in_intel_syntax(engine: AssemblerName) -> None:
     text = """
         .intel_syntax noprefix
     f:  push rbx
@@ -375,7 +369,7 @@ def test_the_same_in_intel_syntax(engine: Engine) -> None:
 
 
 @both
-def test_the_programs_definitions_win(engine: Engine) -> None:
+def test_the_programs_definitions_win(engine: AssemblerName) -> None:
     """Except for the function itself, and for local labels."""
     text = """
         .globl helper, f, shared
@@ -407,7 +401,7 @@ def test_the_programs_definitions_win(engine: Engine) -> None:
 
 
 @both
-def test_undefined_symbols_are_named_with_their_lines(engine: Engine) -> None:
+def test_undefined_symbols_are_named_with_their_lines(engine: AssemblerName) -> None:
     text = "f:\n  call known\n  call zeta@PLT\n  leaq alpha+4(%rip), %rax\n  call zeta\n  ret\n"
     with pytest.raises(LinkError) as error:
         assemble(text, "f", BASE, {"known": 0x1000000}, engine)
@@ -416,7 +410,7 @@ def test_undefined_symbols_are_named_with_their_lines(engine: Engine) -> None:
 
 
 @both
-def test_names_in_strings_are_text(engine: Engine) -> None:
+def test_names_in_strings_are_text(engine: AssemblerName) -> None:
     text = r"""
     f:  movb $'"', %al
         ret
@@ -433,7 +427,7 @@ def test_names_in_strings_are_text(engine: Engine) -> None:
 
 
 @both
-def test_a_missing_function_names_the_labels(engine: Engine) -> None:
+def test_a_missing_function_names_the_labels(engine: AssemblerName) -> None:
     with pytest.raises(LinkError, match=r"^symbol 'f' is not defined: it defines _f, g$"):
         assemble("_f: ret\n.Lx: g: ret\n", "f", BASE, {"f": 0x1000000}, engine)
     with pytest.raises(LinkError, match=r"^symbol 'f' is not defined: it defines no symbol$"):
@@ -443,14 +437,14 @@ def test_a_missing_function_names_the_labels(engine: Engine) -> None:
 
 
 @both
-def test_far_symbols_do_not_wrap(engine: Engine) -> None:
+def test_far_symbols_do_not_wrap(engine: AssemblerName) -> None:
     for text in ("f: call ext", "f: movl ext(%rip), %eax", "f: movq $ext, %rax"):
         with pytest.raises(LinkError, match="against 'ext' is out of range"):
             assemble(text, "f", BASE, {"ext": 0x7F0000000000}, engine)
 
 
 @both
-def test_aliases(engine: Engine) -> None:
+def test_aliases(engine: AssemblerName) -> None:
     text = "g: movl $5, %eax\n ret\n.set f, g\n.set h, f\n.globl f\nmain: call h\n"
     assembled = att(text, engine)
     assert assembled.symbols["f"] == assembled.symbols["g"] == BASE
@@ -458,7 +452,7 @@ def test_aliases(engine: Engine) -> None:
 
 
 @both
-def test_differences_of_labels(engine: Engine) -> None:
+def test_differences_of_labels(engine: AssemblerName) -> None:
     text = """
     f:  leaq .Ltable(%rip), %rcx
         movslq (%rcx,%rdi,4), %rax
@@ -478,7 +472,7 @@ def test_differences_of_labels(engine: Engine) -> None:
 
 
 @both
-def test_thread_local_variables_are_named(engine: Engine) -> None:
+def test_thread_local_variables_are_named(engine: AssemblerName) -> None:
     with pytest.raises(UnsupportedError, match="R_X86_64_TPOFF32 against 'x' is not supported"):
         assemble("f: movl %fs:x@tpoff, %eax\n ret\n", "f", BASE, {"x": 0}, engine)
 
@@ -494,7 +488,7 @@ def test_numbers_are_decimal() -> None:
 
 
 @both
-def test_absolute_addresses_are_absolute(engine: Engine) -> None:
+def test_absolute_addresses_are_absolute(engine: AssemblerName) -> None:
     """Keystone would make them relative to RIP."""
     symbols = {"ext": 0x1000100}
     for text, expected in [
@@ -550,7 +544,7 @@ def test_places_in_the_linkage_table_are_relative(text: str, expected: str) -> N
 @pytest.mark.parametrize(
     "text", [".quad g@PLT", ".quad g@PLT-.", ".short g@PLT-f", "movabsq $g@PLT, %rax", ".data; x: .quad g@PLT-x"]
 )
-def test_places_in_the_linkage_table_take_32_bits(engine: Engine, text: str) -> None:
+def test_places_in_the_linkage_table_take_32_bits(engine: AssemblerName, text: str) -> None:
     with pytest.raises(AssemblyError, match="32 bit reloc applied to a field with a different size"):
         assemble(f"f: nop\n{text}", "f", BASE, {"g": 0x1000000}, engine)
 
@@ -573,7 +567,7 @@ def test_negative_sums_of_addresses() -> None:
 
 @both
 @pytest.mark.parametrize("section", [".text", ".data"])
-def test_alignments_that_are_never_reached(engine: Engine, section: str) -> None:
+def test_alignments_that_are_never_reached(engine: AssemblerName, section: str) -> None:
     for operands, error in [(",0", "never be satisfied"), (",-1", "never be satisfied"), ("", "unknown token")]:
         for directive in (".balign 8,", ".p2align 3,"):
             with pytest.raises(AssemblyError, match=error):
@@ -638,7 +632,7 @@ def test_a_worker_that_is_killed_from_outside(monkeypatch: pytest.MonkeyPatch) -
     if watcher == 0:
         _kill_first_child(own, {*others, str(os.getpid())})
     try:
-        assembled = assemble(text, "f", BASE, {}, limits=Limits(keystone_seconds=50))
+        assembled = assemble(text, "f", BASE, {}, limits=AssemblerLimits(keystone_seconds=50))
     finally:
         _, status = os.waitpid(watcher, 0)
     assert status == 0
@@ -663,15 +657,17 @@ def _kill_first_child(children: Path, spared: set[str]) -> NoReturn:
 def test_hanging_keystone_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keystone, "machine_code", lambda *args: time.sleep(60))
     start = time.monotonic()
-    assembled = assemble("f: ret", "f", BASE, {}, limits=Limits(keystone_seconds=0.2))
+    assembled = assemble("f: ret", "f", BASE, {}, limits=AssemblerLimits(keystone_seconds=0.2))
     assert time.monotonic() - start < 10
     assert assembled.fallback == "keystone: not finished after 0.2 s"
 
 
 HUNGRY = """
-from pytest_llmcompiler.assembler.assemble import AssemblyError, Limits, assemble
+from pytest_llmcompiler.errors import AssemblyError
+from pytest_llmcompiler.assembler.result import AssemblerLimits
+from pytest_llmcompiler.assembler.assemble import assemble
 try:
-    assemble("f:" + chr(10) + "addl $1, %eax;" * 50000 + "ret", "f", 0x10000000, {}, limits=Limits(megabytes=1))
+    assemble("f:" + chr(10) + "addl $1, %eax;" * 50000 + "ret", "f", 0x10000000, {}, limits=AssemblerLimits(megabytes=1))
 except AssemblyError as error:
     print(error)
 """
@@ -731,7 +727,7 @@ def test_misspelt_instructions_and_their_place() -> None:
 
 
 @both
-def test_numeric_labels(engine: Engine) -> None:
+def test_numeric_labels(engine: AssemblerName) -> None:
     text = """
     f:  xorl %eax, %eax
     1:  incl %eax
@@ -756,7 +752,7 @@ def test_numeric_labels(engine: Engine) -> None:
 
 
 @both
-def test_quoted_labels(engine: Engine) -> None:
+def test_quoted_labels(engine: AssemblerName) -> None:
     """Whatever they look like, they are symbols, and no numeric labels."""
     text = '"a:b": nop\n"1": nop\nf: ret\n"1x": nop\n1: jmp 1b\n.comm "c:d",8\n"e:f" = f\n'
     assembled = att(text, engine)
@@ -842,14 +838,14 @@ def test_keystone_is_not_more_lenient_than_llvm(instruction: str) -> None:
         'f: .irp x,bin\n.inc\\x "/etc/passwd"\n.endr',
     ],
 )
-def test_host_files_and_memory(engine: Engine, text: str) -> None:
+def test_host_files_and_memory(engine: AssemblerName, text: str) -> None:
     with pytest.raises(AssemblyError, match=r"not supported|asks for too much"):
         assemble(text, "f", BASE, {}, engine)
 
 
 def test_no_file_can_be_opened_while_assembling() -> None:
     """Even if a text found its way around the front end."""
-    with pytest.raises(Died) as death:
+    with pytest.raises(ChildDiedError) as death:
         sandbox.call(
             llvm.object_file,
             llvm.target_machine(named()),

@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from pytest_llmcompiler.assembler import gas
-from pytest_llmcompiler.assembler.gas import Unit
+from pytest_llmcompiler.assembler.gas import ParsedAssembly
 from pytest_llmcompiler.errors import AssemblyError, UnsupportedError
 from pytest_llmcompiler.targets import named
 
 
-def read(text: str) -> Unit:
-    return gas.read(text, named().dialect)
+def read(text: str) -> ParsedAssembly:
+    return gas.parse_assembly(text, named().dialect)
 
 
-def shape(unit: Unit) -> list[tuple[str, str, str, int]]:
+def shape(unit: ParsedAssembly) -> list[tuple[str, str, str, int]]:
     """Kind, name, operands and line of each statement."""
     return [(s.kind, s.name, s.operands, unit.line(s)) for s in unit.statements]
 

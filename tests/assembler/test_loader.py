@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from pytest_llmcompiler.assembler.linker import PAGE, Image, link, load_object
+from pytest_llmcompiler.assembler.linker import PAGE, LinkedImage, link, load_object
 from pytest_llmcompiler.errors import LinkError, UnsupportedError
 from pytest_llmcompiler.targets import named
 
@@ -30,11 +30,11 @@ def build(tmp_path: Path, text: str, suffix: str = ".s", *flags: str) -> bytes:
     return target.read_bytes()
 
 
-def loaded(elf: bytes, function: str, base: int, symbols: Mapping[str, int]) -> Image:
+def loaded(elf: bytes, function: str, base: int, symbols: Mapping[str, int]) -> LinkedImage:
     return load_object(elf, function, base, symbols, named().relocations)
 
 
-def data(image: Image, name: str) -> bytes:
+def data(image: LinkedImage, name: str) -> bytes:
     return next(segment.data for segment in image.segments if segment.name == name)
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from faces import Compile
 
-from pytest_llmcompiler.assembler.assemble import AssemblyError, assemble
+from pytest_llmcompiler.assembler.assemble import assemble
+from pytest_llmcompiler.errors import AssemblyError
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.targets import named
 

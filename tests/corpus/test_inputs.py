@@ -8,17 +8,17 @@ import pytest
 from faces import Compile, Judged
 from hypothesis import HealthCheck, Phase, given, settings
 
-from pytest_llmcompiler.corpus.fuzzer import Corpus, Look, Undefined, shrink, weight
-from pytest_llmcompiler.corpus.relations import ties
+from pytest_llmcompiler.corpus.fuzzer import Corpus, ProbeResult, UndefinedInputError, shrink, weight
+from pytest_llmcompiler.corpus.relations import relations_by_name
 from pytest_llmcompiler.corpus.seeds import from_main
 from pytest_llmcompiler.corpus.strategies import hints, inputs
 from pytest_llmcompiler.emulator.observation import Feature
-from pytest_llmcompiler.errors import DoesNotFit
-from pytest_llmcompiler.judge.harness import Bench, Settings
+from pytest_llmcompiler.errors import LayoutError
+from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.values.c_types import Int, Pointer, Struct
 from pytest_llmcompiler.values.input import Alias, Input, Object, Value, grafted, objects, replaced
-from pytest_llmcompiler.values.layout import PAGE, SLOTS, path, place
+from pytest_llmcompiler.values.layout import PAGE, SLOTS, lay_out, path
 
 INT = Int(4, True, "int")
 CHAR = Int(1, True, "char", character=True)
@@ -123,7 +123,9 @@ def test_values_fit_their_types(program: Reference) -> None:
 
 
 def test_floats_of_every_kind_are_tried_by_the_judge(program: Reference) -> None:
-    found = [struct.unpack("<d", made.args[0].data)[0] for made in Bench(program, "half", Settings()).corpus.entries]
+    found = [
+        struct.unpack("<d", made.args[0].data)[0] for made in Harness(program, "half", JudgeSettings()).corpus.entries
+    ]
     assert any(math.isnan(number) for number in found)
     assert {math.inf, -math.inf, 0.0, 1.0, -1.0} <= set(found)
     assert any(number == 0 and math.copysign(1, number) < 0 for number in found)
@@ -132,12 +134,12 @@ def test_floats_of_every_kind_are_tried_by_the_judge(program: Reference) -> None
 
 def test_constants_of_a_switch_are_all_tried_by_the_judge(program: Reference) -> None:
     """An integer has one input for each constant that it is compared with, whatever the seed."""
-    entries = Bench(program, "chosen", Settings()).corpus.entries
+    entries = Harness(program, "chosen", JudgeSettings()).corpus.entries
     assert {1000, 2000, 3000, 4000, 123123, 777777} <= set(numbers(list(entries), 0))
 
 
 def test_the_judge_spends_its_examples_on_different_arguments(program: Reference) -> None:
-    entries = Bench(program, "chosen", Settings()).corpus.entries
+    entries = Harness(program, "chosen", JudgeSettings()).corpus.entries
     assert len(set(numbers(list(entries), 0))) > 0.9 * len(entries)
 
 
@@ -233,11 +235,14 @@ def test_hints() -> None:
 def test_ties() -> None:
     pointer = Pointer(INT)
     size = Int(8, False, "size_t")
-    assert ties(["buf", "size", "idx"], [pointer, size, size]).length_of == {1: (0,)}
-    assert ties(["buf", "size", "idx"], [pointer, size, size]).index_into == {2: 0}
-    assert ties(["dst", "src", "n"], [pointer, pointer, size]).length_of == {2: (0, 1)}
-    assert ties(["in", "in_size", "out", "out_size"], [pointer, size, pointer, size]).length_of == {1: (0,), 3: (2,)}
-    assert ties(["x", "y"], [pointer, size]).length_of == {}
+    assert relations_by_name(["buf", "size", "idx"], [pointer, size, size]).length_of == {1: (0,)}
+    assert relations_by_name(["buf", "size", "idx"], [pointer, size, size]).index_into == {2: 0}
+    assert relations_by_name(["dst", "src", "n"], [pointer, pointer, size]).length_of == {2: (0, 1)}
+    assert relations_by_name(["in", "in_size", "out", "out_size"], [pointer, size, pointer, size]).length_of == {
+        1: (0,),
+        3: (2,),
+    }
+    assert relations_by_name(["x", "y"], [pointer, size]).length_of == {}
 
 
 def test_what_main_passes_is_taken(program: Reference) -> None:
@@ -277,7 +282,7 @@ def test_objects_end_at_unmapped_pages() -> None:
         Object(CHAR, 0, b""),
         Object(CHAR, PAGE + 1, bytes(PAGE + 1)),
     ]
-    made = place(Input(tuple(Value(Pointer(o.element), bytes(8), ((0, o),)) for o in objects)), list("abcde"))
+    made = lay_out(Input(tuple(Value(Pointer(o.element), bytes(8), ((0, o),)) for o in objects)), list("abcde"))
     assert [int.from_bytes(image, "little") for image in made.images] == [o.address for o in made.objects]
     for placed in made.objects:
         assert placed.address + placed.size == placed.slot.address + placed.slot.size
@@ -288,9 +293,9 @@ def test_objects_end_at_unmapped_pages() -> None:
 def test_objects_begin_where_no_memory_is_before() -> None:
     objects = [Object(CHAR, 5, b"hello"), Object(INT, 3, bytes(12)), Object(CHAR, PAGE + 1, bytes(PAGE + 1))]
     values = tuple(Value(Pointer(o.element), bytes(8), ((0, o),)) for o in objects)
-    assert all(placed.address % (1 << 32) == 0 for placed in place(Input(values, low=True), list("abc")).objects)
+    assert all(placed.address % (1 << 32) == 0 for placed in lay_out(Input(values, low=True), list("abc")).objects)
     many = Input(tuple(Value(Pointer(CHAR), bytes(8), ((0, Object(CHAR, 1, b"a")),)) for _ in range(20)), low=True)
-    assert len(place(many, ["p"] * 20).objects) == 20
+    assert len(lay_out(many, ["p"] * 20).objects) == 20
 
 
 def test_what_points_to_the_end_of_an_object_follows_it() -> None:
@@ -343,7 +348,7 @@ def test_shared_and_circular_objects() -> None:
         (0, Alias(INT, 0, 8)),
         (0, Object(node, 1, bytes(8), ((0, Alias(node, 1, 0)),))),
     )
-    made = place(Input(tuple(Value(Pointer(INT), bytes(8), (link,)) for link in links)), ["a", "b", "ring"])
+    made = lay_out(Input(tuple(Value(Pointer(INT), bytes(8), (link,)) for link in links)), ["a", "b", "ring"])
     first, inside, ring = (int.from_bytes(image, "little") for image in made.images)
     assert inside == first + 8
     assert len(made.objects) == 2
@@ -353,16 +358,16 @@ def test_shared_and_circular_objects() -> None:
 def test_an_alias_of_another_type_or_past_its_object_is_null() -> None:
     first = (0, Object(INT, 3, bytes(12)))
     for alias in (Alias(CHAR, 0, 0), Alias(INT, 1, 0), Alias(INT, 0, 16)):
-        made = place(Input(tuple(Value(Pointer(INT), bytes(8), (link,)) for link in (first, (0, alias)))), ["a", "b"])
+        made = lay_out(Input(tuple(Value(Pointer(INT), bytes(8), (link,)) for link in (first, (0, alias)))), ["a", "b"])
         assert not any(made.images[1])
 
 
 def test_more_than_fits() -> None:
     many = Input(tuple(Value(Pointer(INT), bytes(8), ((0, Object(INT, 1, bytes(4), ())),)) for _ in range(99)))
-    with pytest.raises(DoesNotFit):
-        place(many, [f"p{index}" for index in range(99)])
-    with pytest.raises(DoesNotFit):
-        place(Input((Value(Pointer(INT), bytes(8), ((0, Object(CHAR, 1 << 20, bytes(1 << 20))),)),)), ["p"])
+    with pytest.raises(LayoutError):
+        lay_out(many, [f"p{index}" for index in range(99)])
+    with pytest.raises(LayoutError):
+        lay_out(Input((Value(Pointer(INT), bytes(8), ((0, Object(CHAR, 1 << 20, bytes(1 << 20))),)),)), ["p"])
 
 
 def test_paths_in_c(program: Reference) -> None:
@@ -380,11 +385,11 @@ class Taken(NamedTuple):
     """What is kept of an input where no probe runs."""
 
     value: int
-    look: Look = Look()
+    look: ProbeResult = ProbeResult()
 
 
-def look(made: Input, known: set[Feature], steps: int) -> Look:
-    return Look()
+def look(made: Input, known: set[Feature], steps: int) -> ProbeResult:
+    return ProbeResult()
 
 
 def test_exploring_and_shrinking(program: Reference) -> None:
@@ -395,7 +400,7 @@ def test_exploring_and_shrinking(program: Reference) -> None:
 
     def accept(made: Input, known: set[Feature], steps: int) -> Taken:
         if value(made) < 0:
-            raise Undefined("negative")
+            raise UndefinedInputError("negative")
         return Taken(value(made))
 
     corpus, again = Corpus(look, accept), Corpus(look, accept)

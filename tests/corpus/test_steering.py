@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from faces import Compile
 
-from pytest_llmcompiler.judge.harness import Bench, Settings
+from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.values.input import Alias, Object, objects
 
@@ -100,7 +100,7 @@ unsigned total(const uint8_t *data, size_t n) { unsigned r = 0; for (size_t i = 
 size_t length(const char *s) { size_t n = 0; while (s[n]) n++; return n; }
 """
 
-Make = Callable[[str], Bench]
+Make = Callable[[str], Harness]
 
 
 @pytest.fixture(scope="module")
@@ -110,22 +110,22 @@ def program(compiled: Compile) -> Reference:
 
 @pytest.fixture(scope="module")
 def bench(program: Reference) -> Make:
-    made: dict[str, Bench] = {}
-    return lambda name: made.setdefault(name, Bench(program, name, Settings()))
+    made: dict[str, Harness] = {}
+    return lambda name: made.setdefault(name, Harness(program, name, JudgeSettings()))
 
 
-def results(bench: Bench) -> set[int]:
+def results(bench: Harness) -> set[int]:
     """What the reference returns on the inputs of a corpus, as an int."""
     found = (struct.unpack_from("<i", entry.expected.result)[0] for entry in bench.corpus.entries.values())
     return set(found)
 
 
-def right(bench: Bench) -> str:
+def right(bench: Harness) -> str:
     """The function as clang compiles it."""
     return bench.reference.assembly(bench.function, "O1")
 
 
-def prying(bench: Bench, load: str) -> str:
+def prying(bench: Harness, load: str) -> str:
     """The right function, but for one load that comes first."""
     return right(bench).replace(f"{bench.function}:", f"{bench.function}:\n {load}", 1)
 
@@ -351,6 +351,6 @@ def test_a_bench_of_some_inputs_alone(bench: Make) -> None:
 
 @pytest.mark.parametrize("examples", [1, 2, 3])
 def test_few_examples(program: Reference, examples: int) -> None:
-    made = Bench(program, "twice", Settings(examples=examples))
+    made = Harness(program, "twice", JudgeSettings(examples=examples))
     assert made.judge(right(made)).passed
     assert made.judge("twice:\n leal 2(%rdi,%rdi), %eax\n ret\n").kind == "mismatch"

@@ -19,8 +19,8 @@ from faces import Compile
 
 from pytest_llmcompiler.corpus import store
 from pytest_llmcompiler.corpus.fuzzer import Corpus
-from pytest_llmcompiler.corpus.store import Stored, cache_folder
-from pytest_llmcompiler.judge.harness import Bench, Settings
+from pytest_llmcompiler.corpus.store import SavedCorpus, cache_folder
+from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
@@ -38,7 +38,7 @@ int total(const struct node *list, const int *extra, int m) {
 int applied(int (*f)(int), int x) { return f(x); }
 int same(int x) { return x; }
 """
-FEW = Settings(examples=12)
+FEW = JudgeSettings(examples=12)
 
 
 @pytest.fixture
@@ -71,9 +71,9 @@ def files(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.exists() else []
 
 
-def corpus(reference: Reference, function: str = "total", settings: Settings = FEW) -> list[Input]:
+def corpus(reference: Reference, function: str = "total", settings: JudgeSettings = FEW) -> list[Input]:
     """The inputs of a bench that is new."""
-    return list(Bench(reference, function, settings).corpus.entries)
+    return list(Harness(reference, function, settings).corpus.entries)
 
 
 def test_a_corpus_is_generated_once(program: Reference, folder: Path, generated: list[int]) -> None:
@@ -104,8 +104,8 @@ CHANGES = {
     "a name": (SOURCE.replace("int m)", "int n)").replace("i < m", "i < n"), FEW),
     "restrict": (SOURCE.replace("const int *extra", "const int *restrict extra"), FEW),
     "a directive": (SOURCE + "// LLMC: arg total.list non-null\n", FEW),
-    "examples": (SOURCE, Settings(examples=13)),
-    "seed": (SOURCE, Settings(examples=12, seed=2)),
+    "examples": (SOURCE, JudgeSettings(examples=13)),
+    "seed": (SOURCE, JudgeSettings(examples=12, seed=2)),
 }
 
 
@@ -163,9 +163,9 @@ def test_the_verdict_is_the_same_from_disk(program: Reference, folder: Path, gen
     right = program.assembly("total", "O1")
     wrong = right.replace("xorl", "addl"), "total:\n movl (%rdi), %eax\n ret\n", "total:\n xorl %eax, %eax\n ret\n"
     assert all(text != right for text in wrong)
-    fresh = [Bench(program, "total", FEW).judge(text) for text in (right, *wrong)]
+    fresh = [Harness(program, "total", FEW).judge(text) for text in (right, *wrong)]
     generated.clear()
-    again = [Bench(program, "total", FEW).judge(text) for text in (right, *wrong)]
+    again = [Harness(program, "total", FEW).judge(text) for text in (right, *wrong)]
     assert not generated
     assert fresh[0].passed
     assert not any(verdict.passed for verdict in fresh[1:])
@@ -194,12 +194,12 @@ def hostile(tmp_path: Path) -> Iterator[bytes]:
     for made in (
         Evil(tmp_path / "made"),
         [Evil(tmp_path / "made")],
-        Stored((Evil(tmp_path / "made"),), Counter(), {}),  # type: ignore[arg-type]
-        Stored(5, Counter(), {}),  # type: ignore[arg-type]
-        Stored(("text",), Counter(), {}),  # type: ignore[arg-type]
-        Stored((Input(("x",)),), Counter(), {}),  # type: ignore[arg-type]
-        Stored((), 7, {}),  # type: ignore[arg-type]
-        Stored((), Counter(), 7),  # type: ignore[arg-type]
+        SavedCorpus((Evil(tmp_path / "made"),), Counter(), {}),  # type: ignore[arg-type]
+        SavedCorpus(5, Counter(), {}),  # type: ignore[arg-type]
+        SavedCorpus(("text",), Counter(), {}),  # type: ignore[arg-type]
+        SavedCorpus((Input(("x",)),), Counter(), {}),  # type: ignore[arg-type]
+        SavedCorpus((), 7, {}),  # type: ignore[arg-type]
+        SavedCorpus((), Counter(), 7),  # type: ignore[arg-type]
     ):
         yield zlib.compress(pickle.dumps(made))
     yield zlib.compress(b"\x80\x04\x8c\x02osP.")
@@ -212,7 +212,7 @@ def hostile(tmp_path: Path) -> Iterator[bytes]:
 def test_broken_and_hostile_files_are_written_anew(
     program: Reference, folder: Path, generated: list[int], tmp_path: Path
 ) -> None:
-    least = "same", Settings(examples=2)
+    least = "same", JudgeSettings(examples=2)
     first = corpus(program, *least)
     [path] = files(folder)
     good = path.read_bytes()
@@ -276,11 +276,11 @@ def test_files_that_nobody_uses_go(program: Reference, folder: Path, monkeypatch
 PRINTED = """
 import sys
 from pathlib import Path
-from pytest_llmcompiler.judge.harness import Bench, Settings
+from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
-bench = Bench(Reference(read_case(Path(sys.argv[1])), Toolchain()), "total", Settings(examples=12))
+bench = Harness(Reference(read_case(Path(sys.argv[1])), Toolchain()), "total", JudgeSettings(examples=12))
 for made in bench.corpus.entries:
     print(repr(made))
 print(sorted(bench.corpus.dropped.items()))

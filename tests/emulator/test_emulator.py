@@ -4,7 +4,7 @@ import pytest
 from faces import Compile
 from function_runner import BASE, FunctionRunner, value
 
-from pytest_llmcompiler.emulator.observation import CallOut, Run
+from pytest_llmcompiler.emulator.observation import ExternalCall, Observation
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.values.c_types import Pointer
 from pytest_llmcompiler.values.input import Callback, Object
@@ -51,7 +51,7 @@ def program(compiled: Compile) -> Reference:
     return compiled(SOURCE)
 
 
-def fault(run: Run) -> tuple[str, int | None, str | None]:
+def fault(run: Observation) -> tuple[str, int | None, str | None]:
     assert run.outcome == "fault"
     assert run.fault is not None
     assert run.result == b""
@@ -116,7 +116,7 @@ def test_output(program: Reference) -> None:
     assert run.output == {1: b"<-5 text 2.236>\n", 2: b"bad"}
 
 
-def heap(run: Run) -> list[bytes]:
+def heap(run: Observation) -> list[bytes]:
     """The bytes of the live objects, which end with their pages (up to their alignment)."""
     starts = [len(pages) - -(-max(size, 1) // 16) * 16 for _, size, pages in run.heap]
     return [pages[start : start + size] for start, (_, size, pages) in zip(starts, run.heap, strict=True)]
@@ -198,22 +198,22 @@ def test_callbacks_by_number_and_width(program: Reference) -> None:
     targets = [param.type.target for param in program.signatures["two_callbacks"].params]  # type: ignore[union-attr]
     run = FunctionRunner(program, "two_callbacks")(Callback(targets[0], 0), Callback(targets[1], 1))  # type: ignore[arg-type]
     assert run.calls == (
-        CallOut("callback 0", (1,)),
-        CallOut("callback 1", (0xFFFFFFFF,)),  # a char of -1, extended
-        CallOut("callback 0", (3,)),
+        ExternalCall("callback 0", (1,)),
+        ExternalCall("callback 1", (0xFFFFFFFF,)),  # a char of -1, extended
+        ExternalCall("callback 0", (3,)),
     )
 
 
 def test_functions_that_are_only_declared(program: Reference) -> None:
     run = FunctionRunner(program, "external")(5)
-    assert run.calls == (CallOut("outside", (5,)),)
+    assert run.calls == (ExternalCall("outside", (5,)),)
     assert run.result == FunctionRunner(program, "external")(5).result
 
 
 # -- candidates
 
 
-def candidate(program: Reference, assembly: str, function: str = "plain", x: int = 1) -> Run:
+def candidate(program: Reference, assembly: str, function: str = "plain", x: int = 1) -> Observation:
     return FunctionRunner(program, function, assembly)(x)
 
 

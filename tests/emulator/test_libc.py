@@ -6,10 +6,10 @@ import pytest
 from faces import Compile, Judged
 
 from pytest_llmcompiler.emulator.machine import Machine
-from pytest_llmcompiler.emulator.observation import Run
+from pytest_llmcompiler.emulator.observation import Observation
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets import abi
-from pytest_llmcompiler.values.layout import Placed
+from pytest_llmcompiler.values.layout import Layout
 
 SOURCE = r"""
 #define _GNU_SOURCE
@@ -61,15 +61,15 @@ int with_file(FILE *f, int x) { return x; }
 """
 
 
-def run(reference: Reference, function: str, salt: int = 0, x: int | None = None, **options: bool) -> Run:
+def run(reference: Reference, function: str, salt: int = 0, x: int | None = None, **options: bool) -> Observation:
     program = reference.probe if options else reference.golden
     assert program is not None
     machine = Machine(program, function, reference.signatures[function], **options)
-    placed = Placed((), (), (), (), salt, None)
-    return machine.run(placed, abi.Call({} if x is None else {"rdi": x % (1 << 64)}, b""), 100_000)
+    placed = Layout((), (), (), (), salt, None)
+    return machine.run(placed, abi.CallSetup({} if x is None else {"rdi": x % (1 << 64)}, b""), 100_000)
 
 
-def value(made: Run) -> int:
+def value(made: Observation) -> int:
     assert made.outcome == "return", made.fault
     return int.from_bytes(made.result, "little", signed=True)
 

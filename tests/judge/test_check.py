@@ -15,7 +15,7 @@ import pytest
 from faces import CaseOf, Compile
 
 from pytest_llmcompiler import CaseError, Verdict, check
-from pytest_llmcompiler.judge.harness import Settings
+from pytest_llmcompiler.judge.harness import JudgeSettings
 from pytest_llmcompiler.judge.service import Judge
 
 SOURCE = r"""
@@ -258,7 +258,7 @@ def test_a_pass_takes_the_side_effects_too() -> None:
 
 
 def test_killing_the_judge_loses_no_sample(case_of: CaseOf) -> None:
-    judge = Judge(Settings(examples=40))
+    judge = Judge(JudgeSettings(examples=40))
     case = case_of(SOURCE)
     try:
         assert judge.judge(case, "digits", GOOD).passed

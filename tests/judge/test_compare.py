@@ -6,7 +6,7 @@ import pytest
 from faces import Compile, Judged
 
 from pytest_llmcompiler.judge.compare import same_value, significant
-from pytest_llmcompiler.judge.format_c import show_bytes, show_value
+from pytest_llmcompiler.judge.format_c import format_bytes, format_value
 from pytest_llmcompiler.values.c_types import Array, Field, Float, Int, Pointer, Struct
 from pytest_llmcompiler.values.input import Object
 
@@ -58,38 +58,38 @@ def test_floats_are_compared_bit_for_bit_and_nans_are_alike() -> None:
 
 
 def test_values_in_c_terms() -> None:
-    assert show_value(INT, b"\xff\xff\xff\xff") == "-1"
-    assert show_value(BOOL, b"\1") == "true"
-    assert show_value(BOOL, b"\2") == "2"
-    assert show_value(CHAR, b"q") == "'q'"
-    assert show_value(DOUBLE, struct.pack("<d", -0.5)) == "-0.5"
-    assert show_value(FLOAT, struct.pack("<f", float("nan"))) == "NAN"
-    assert show_value(Pointer(INT), bytes(8)) == "NULL"
-    assert show_value(PADDED, bytes.fromhex("61ffffff0200000003000000")) == "{.a = 'a', .b = 2, .c = 3}"
-    assert show_value(BITS, bytes.fromhex("e6000000")) == "{.x = -2, .y = 7}"
-    assert show_value(Array(INT, 2), bytes.fromhex("0100000002000000")) == "{1, 2}"
-    assert show_value(Array(CHAR, 4), b'a"\n\0') == r'"a\"\n"'
-    assert show_value(Int(4, False, "enum e", enumerators=(("RED", 7),)), b"\7\0\0\0") == "RED"
-    assert show_bytes(b"\0\1\xff") == "00 01 ff"
+    assert format_value(INT, b"\xff\xff\xff\xff") == "-1"
+    assert format_value(BOOL, b"\1") == "true"
+    assert format_value(BOOL, b"\2") == "2"
+    assert format_value(CHAR, b"q") == "'q'"
+    assert format_value(DOUBLE, struct.pack("<d", -0.5)) == "-0.5"
+    assert format_value(FLOAT, struct.pack("<f", float("nan"))) == "NAN"
+    assert format_value(Pointer(INT), bytes(8)) == "NULL"
+    assert format_value(PADDED, bytes.fromhex("61ffffff0200000003000000")) == "{.a = 'a', .b = 2, .c = 3}"
+    assert format_value(BITS, bytes.fromhex("e6000000")) == "{.x = -2, .y = 7}"
+    assert format_value(Array(INT, 2), bytes.fromhex("0100000002000000")) == "{1, 2}"
+    assert format_value(Array(CHAR, 4), b'a"\n\0') == r'"a\"\n"'
+    assert format_value(Int(4, False, "enum e", enumerators=(("RED", 7),)), b"\7\0\0\0") == "RED"
+    assert format_bytes(b"\0\1\xff") == "00 01 ff"
 
 
 def test_values_are_valid_c() -> None:
     """What follows an escape is no part of it, quotes are escaped, and what is left out is told in a comment."""
-    assert show_value(CHAR, b"'") == r"'\''"
-    assert show_value(CHAR, b"\\") == r"'\\'"
-    assert show_value(Array(CHAR, 4), b"\x80ag\0") == r'"\x80""ag"'
-    assert show_value(Array(CHAR, 4), b"\x80g1\0") == r'"\x80g1"'
-    assert show_value(Array(CHAR, 5), b"\x001\x009\0") == r'"\0""1\09"'
-    assert show_value(DOUBLE, struct.pack("<d", float("-inf"))) == "-INFINITY"
-    assert show_value(Pointer(INT), b"\1" + bytes(7)) == "(void *)0x1"
-    assert show_value(Array(INT, 40), bytes(160)).endswith("0, 0} /* 40 elements, the rest zero */")
-    assert show_value(Array(INT, 400), b"\1\0\0\0" * 400).endswith("1, 1} /* the first of 400 elements */")
-    assert show_value(Array(CHAR, 900), b"x" * 900).endswith('xx" /* the first of 900 bytes */')
+    assert format_value(CHAR, b"'") == r"'\''"
+    assert format_value(CHAR, b"\\") == r"'\\'"
+    assert format_value(Array(CHAR, 4), b"\x80ag\0") == r'"\x80""ag"'
+    assert format_value(Array(CHAR, 4), b"\x80g1\0") == r'"\x80g1"'
+    assert format_value(Array(CHAR, 5), b"\x001\x009\0") == r'"\0""1\09"'
+    assert format_value(DOUBLE, struct.pack("<d", float("-inf"))) == "-INFINITY"
+    assert format_value(Pointer(INT), b"\1" + bytes(7)) == "(void *)0x1"
+    assert format_value(Array(INT, 40), bytes(160)).endswith("0, 0} /* 40 elements, the rest zero */")
+    assert format_value(Array(INT, 400), b"\1\0\0\0" * 400).endswith("1, 1} /* the first of 400 elements */")
+    assert format_value(Array(CHAR, 900), b"x" * 900).endswith('xx" /* the first of 900 bytes */')
     string = Object(CHAR, 3, b"ab\0")
-    assert show_value(Pointer(CHAR), bytes(8), ((0, string),)) == '"ab"'
-    assert show_value(Pointer(INT), bytes(8), ((0, Object(INT, 2, bytes(8))),)) == "(int[]){0, 0}"
+    assert format_value(Pointer(CHAR), bytes(8), ((0, string),)) == '"ab"'
+    assert format_value(Pointer(INT), bytes(8), ((0, Object(INT, 2, bytes(8))),)) == "(int[]){0, 0}"
     bits = Object(BITS, 1, bytes(4))
-    assert show_value(Pointer(BITS), bytes(8), ((0, bits),)) == "&(struct bits){.x = 0, .y = 0}"
+    assert format_value(Pointer(BITS), bytes(8), ((0, bits),)) == "&(struct bits){.x = 0, .y = 0}"
 
 
 # -- through the whole judge

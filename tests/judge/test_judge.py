@@ -8,7 +8,7 @@ from faces import CaseOf, Judged
 
 from pytest_llmcompiler.errors import CaseError
 from pytest_llmcompiler.judge.api import judge_answer
-from pytest_llmcompiler.judge.harness import Settings
+from pytest_llmcompiler.judge.harness import JudgeSettings
 from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.judge.verdict import KINDS, Verdict
 from pytest_llmcompiler.model.answer import Answer
@@ -188,7 +188,7 @@ def test_a_fresh_judge_says_the_same(case_of: CaseOf, judged: Judged) -> None:
     ]
     verdicts: list[list[Verdict]] = []
     for _ in range(2):
-        judge = Judge(Settings(examples=40))
+        judge = Judge(JudgeSettings(examples=40))
         try:
             verdicts.append([judge.judge(case_of(SOURCE), *sample) for sample in samples])
         finally:

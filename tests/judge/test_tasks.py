@@ -13,16 +13,22 @@ import pytest
 from faces import ZIG_CACHE, Compile
 
 from pytest_llmcompiler import check
-from pytest_llmcompiler.errors import CaseError, OptimiserError, PassListError, RefusedError
+from pytest_llmcompiler.errors import (
+    CaseError,
+    LoweringError,
+    NoCodeError,
+    OptimiserError,
+    PassListError,
+    TruncatedError,
+)
 from pytest_llmcompiler.judge.api import judge_answer
 from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.lowering.canonical import plain, plain_assembly
-from pytest_llmcompiler.lowering.line_map import origins
-from pytest_llmcompiler.lowering.lower import lowered
+from pytest_llmcompiler.lowering.line_map import lines_of_origin
+from pytest_llmcompiler.lowering.lower import lower_module
 from pytest_llmcompiler.model.answer import Answer
-from pytest_llmcompiler.model.extract.assembly import NoCode, Truncated
-from pytest_llmcompiler.model.extract.claims import promise_of
+from pytest_llmcompiler.model.extract.claims import claimed_sizes
 from pytest_llmcompiler.model.extract.ir import extract_ir
 from pytest_llmcompiler.model.extract.passes import extract_passes
 from pytest_llmcompiler.model.replay import answer_of
@@ -125,7 +131,7 @@ def test_lines_are_of_the_assembly_that_was_judged(judge: Judge) -> None:
 def test_most_lines_of_assembly_have_an_origin(lfs: Reference, passes: str) -> None:
     for function in lfs.functions:
         text, assembly = lfs.optimised(function, passes), lfs.lowered(function, passes)
-        found = origins(text, passes, assembly, named())
+        found = lines_of_origin(text, passes, assembly, named())
         lines, written = text.split("\n"), assembly.split("\n")
         assert len(found) > 0.7 * len(re.findall(r"^\t[a-z]", assembly, re.M))
         returns = [origin for number, origin in found.items() if written[number - 1].startswith("\tretq")]
@@ -133,10 +139,10 @@ def test_most_lines_of_assembly_have_an_origin(lfs: Reference, passes: str) -> N
 
 
 def test_ir_with_debug_information_has_no_origins() -> None:
-    assembly = lowered(IR, None, named()).assembly
-    assert set(origins(IR, None, assembly, named()).values()) == {2, 3}
-    assert origins(IR.replace(", 1", ", 1, !dbg !1"), None, assembly, named()) == {}
-    assert origins(IR.replace("shl", "lshr"), None, assembly, named()) == {}
+    assembly = lower_module(IR, None, named()).assembly
+    assert set(lines_of_origin(IR, None, assembly, named()).values()) == {2, 3}
+    assert lines_of_origin(IR.replace(", 1", ", 1, !dbg !1"), None, assembly, named()) == {}
+    assert lines_of_origin(IR.replace("shl", "lshr"), None, assembly, named()) == {}
 
 
 @pytest.mark.parametrize(
@@ -196,8 +202,8 @@ def test_a_promise_about_code_that_is_not_supported() -> None:
 def test_many_faults_and_blanks_take_no_long_time() -> None:
     assert plain(" " * 300_000 + "x") == " " * 300_000 + "x"
     faults = "".join(f"  %a{n} = add i32 %b{n}, 1\n  %b{n} = add i32 %a{n}, 1\n" for n in range(5_000))
-    with pytest.raises(RefusedError):
-        lowered(f"define void @f() {{\n{faults}  ret void\n}}\n", None, named())
+    with pytest.raises(LoweringError):
+        lower_module(f"define void @f() {{\n{faults}  ret void\n}}\n", None, named())
 
 
 def test_a_pass_list_of_the_prompt_that_llvm_does_not_know_takes_no_verdict_away() -> None:
@@ -368,7 +374,7 @@ def test_ir_that_was_cut_is_whole_or_truncated_never_wrong() -> None:
     for end in range(1, len(NEEDS) + 1):
         try:
             text = extract_ir(Answer(f"<code>{NEEDS[:end]}", stop="length"), "twice").text
-        except (Truncated, NoCode):
+        except (TruncatedError, NoCodeError):
             assert end < needed
             continue
         assert end >= needed and ir.instruction_count(text) == 2
@@ -384,7 +390,7 @@ def test_ir_that_was_cut_is_whole_or_truncated_never_wrong() -> None:
     ],
 )
 def test_truncated_ir_says_what_is_missing(answer: str, message: str) -> None:
-    with pytest.raises(Truncated, match=re.escape(message)):
+    with pytest.raises(TruncatedError, match=re.escape(message)):
         extract_ir(Answer(answer, stop="length"), "twice")
 
 
@@ -416,13 +422,13 @@ def test_pass_lists_in_answers(answer: str, passes: str) -> None:
 
 @pytest.mark.parametrize("answer", ["", "It is small already.", f"<code>{IR}</code>", "Well, (perhaps) not.", "small"])
 def test_answers_without_a_pass_list(answer: str) -> None:
-    with pytest.raises(NoCode, match=r"the answer (is empty|has no pass list in it; it begins)"):
+    with pytest.raises(NoCodeError, match=r"the answer (is empty|has no pass list in it; it begins)"):
         extract_passes(Answer(answer))
 
 
 @pytest.mark.parametrize("answer", ["opt -p 'function(sroa", "opt -p function(sroa", "<code>function(sroa,", "opt -O"])
 def test_pass_lists_that_were_cut(answer: str) -> None:
-    with pytest.raises((Truncated, NoCode), match="token limit"):
+    with pytest.raises((TruncatedError, NoCodeError), match="token limit"):
         extract_passes(Answer(answer, stop="length"))
 
 
@@ -432,7 +438,7 @@ def test_a_long_hostile_answer_takes_no_long_time(piece: str) -> None:
         for find in (lambda answer: extract_ir(answer, "f"), extract_passes):
             try:
                 find(Answer(piece * 20_000, stop=stop))  # type: ignore[arg-type]
-            except (NoCode, Truncated):
+            except (NoCodeError, TruncatedError):
                 continue
 
 
@@ -454,7 +460,7 @@ def test_a_long_hostile_answer_takes_no_long_time(piece: str) -> None:
     ],
 )
 def test_promises(answer: str, promised: dict[str, int]) -> None:
-    assert promise_of(answer) == promised
+    assert claimed_sizes(answer) == promised
 
 
 # -- opt, and LLVM
@@ -533,8 +539,8 @@ def test_a_pass_list_of_the_user_s_that_llvm_does_not_know(lfs: Reference) -> No
     ],
 )  # fmt: skip
 def test_ir_that_llvm_refuses(text: str, message: str, line: int) -> None:
-    with pytest.raises(RefusedError, match=re.escape(message)) as refused:
-        lowered(text, None, named())
+    with pytest.raises(LoweringError, match=re.escape(message)) as refused:
+        lower_module(text, None, named())
     assert refused.value.line == line
 
 

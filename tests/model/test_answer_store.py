@@ -25,8 +25,8 @@ from hypothesis import strategies as st
 from pytest_llmcompiler.errors import ModelError
 from pytest_llmcompiler.model.answer import Answer, Question, Sampling
 from pytest_llmcompiler.model.queue import answer_cache as module
-from pytest_llmcompiler.model.queue.answer_cache import Store, content_hash
-from pytest_llmcompiler.model.queue.job_queue import Desk, Job
+from pytest_llmcompiler.model.queue.answer_cache import AnswerCache, content_hash
+from pytest_llmcompiler.model.queue.job_queue import Job, JobQueue
 
 SAMPLING = Sampling(0.8, 0.95, 400, seed=1)
 IDENTITY = {"backend": "llama.cpp", "sha256": "0123", "context": 4096}
@@ -35,7 +35,7 @@ NOBODY = 65534
 
 
 def opened(path: Path, identity: dict[str, Any] = IDENTITY, sampling: Sampling = SAMPLING, **how: bool) -> Any:
-    return closing(Store(path, identity, sampling, **how))
+    return closing(AnswerCache(path, identity, sampling, **how))
 
 
 def answer(sample: int = 0, text: str = "f:\n\tret\n") -> Answer:
@@ -112,7 +112,7 @@ def test_only_the_samples_that_are_new_are_made(path: Path) -> None:
     def session(samples: int) -> tuple[list[int], int]:
         """The samples that had to be made, and the count of those that were found."""
         with opened(path) as store:
-            desk = Desk(store)
+            desk = JobQueue(store)
             desk.plan(QUESTION, samples, 0)
             jobs = desk.take(99, wait=False)
             for job in jobs:
@@ -288,7 +288,7 @@ def test_what_can_t_be_used_is_an_error_that_says_what_to_do(path: Path, damage:
     damage(path)
     message = r"/answers\.sqlite, .*; remove it, .*--llmc-cache off"
     with pytest.raises(ModelError, match=message):
-        Store(path, IDENTITY, SAMPLING)
+        AnswerCache(path, IDENTITY, SAMPLING)
     with pytest.raises(ModelError, match=message):
         content_hash(Path(__file__), path)
     path.rmdir() if path.is_dir() else path.unlink()
@@ -397,7 +397,7 @@ def test_where_no_store_can_be_made_answers_last_as_long_as_the_session(foreign:
         with pytest.warns(
             UserWarning, match=r"can't keep answers in .*/answers\.sqlite: .*Permission denied"
         ) as warned:
-            store = Store(path, IDENTITY, SAMPLING)
+            store = AnswerCache(path, IDENTITY, SAMPLING)
             store.put(QUESTION, answer())
         assert len(warned) == 1
         assert store.get(QUESTION, [0]) == {0: answer()}
@@ -412,7 +412,7 @@ def test_a_store_that_may_not_be_read_is_an_error(foreign: Path) -> None:
         pass
     path.chmod(0)
     with without_rights(foreign, path), pytest.raises(ModelError, match=r"/answers\.sqlite, .*--llmc-cache off"):
-        Store(path, IDENTITY, SAMPLING)
+        AnswerCache(path, IDENTITY, SAMPLING)
 
 
 @contextmanager
@@ -428,7 +428,7 @@ def full_disk(size: int) -> Iterator[None]:
 
 def test_a_full_disk_costs_no_answer_of_the_session(path: Path) -> None:
     with opened(path) as store:
-        desk = Desk(store)
+        desk = JobQueue(store)
         desk.plan(QUESTION, 50, 0)
         with full_disk(1_000_000), pytest.warns(UserWarning, match=r"can't keep answers in .*sqlite: ") as warned:
             for job in desk.take(50, wait=False):
@@ -547,7 +547,7 @@ def test_the_hash_and_the_answers_are_in_one_file(tmp_path: Path, path: Path) ->
 
 def test_a_job_names_the_sample_that_is_kept(path: Path) -> None:
     with opened(path) as store:
-        desk = Desk(store)
+        desk = JobQueue(store)
         desk.plan(QUESTION, 2, 0)
         desk.deliver(Job(QUESTION, 1), answer(1))
         assert store.get(QUESTION, range(2)) == {1: answer(1)}

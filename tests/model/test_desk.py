@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from pytest_llmcompiler.errors import ModelError, PromptTooLong
+from pytest_llmcompiler.errors import ModelError, PromptTooLongError
 from pytest_llmcompiler.model.answer import Answer, Question
-from pytest_llmcompiler.model.queue.job_queue import Desk, Job
+from pytest_llmcompiler.model.queue.job_queue import Job, JobQueue
 
 
 def ask(name: str = "f", draft: str = "") -> Question:
@@ -29,7 +29,7 @@ def names(jobs: Sequence[Job]) -> list[str]:
     return [f"{job.question.function} {job.sample}" for job in jobs]
 
 
-def taken(desk: Desk, most: int = 99) -> list[str]:
+def taken(desk: JobQueue, most: int = 99) -> list[str]:
     """All that is wanted, in its order; each time of one question."""
     found: list[str] = []
     while jobs := desk.take(most, wait=False):
@@ -62,7 +62,7 @@ class Background:
         return self.value
 
 
-class Waited(Desk):
+class Waited(JobQueue):
     """Tells when somebody has come to wait."""
 
     def __init__(self) -> None:
@@ -98,14 +98,14 @@ class Memory:
 
 
 def test_nothing_is_wanted_of_a_new_desk() -> None:
-    desk = Desk()
+    desk = JobQueue()
     assert desk.take(9, wait=False) == []
     assert list(desk.answers(ask(), 0)) == []
     assert not desk.closed
 
 
 def test_what_is_planned_is_made_before_anybody_asks() -> None:
-    desk = Desk()
+    desk = JobQueue()
     desk.plan(ask(), 3, 0)
     jobs = desk.take(9, wait=False)
     assert names(jobs) == ["f 0", "f 1", "f 2"]
@@ -117,7 +117,7 @@ def test_what_is_planned_is_made_before_anybody_asks() -> None:
 
 
 def test_samples_that_are_known_elsewhere_are_not_made() -> None:
-    desk = Desk()
+    desk = JobQueue()
     desk.plan(ask(), 4, 0, {0, 2})
     jobs = desk.take(9, wait=False)
     assert names(jobs) == ["f 1", "f 3"]
@@ -129,20 +129,20 @@ def test_samples_that_are_known_elsewhere_are_not_made() -> None:
 
 
 def test_what_others_take_for_known_is_made_for_those_who_do_not() -> None:
-    desk = Desk()
+    desk = JobQueue()
     desk.plan(ask(), 3, 0, known={0})
     desk.plan(ask(), 3, 1)
     assert sorted(taken(desk)) == ["f 0", "f 1", "f 2"]
 
 
 def test_no_more_than_asked_for_is_taken() -> None:
-    desk = Desk()
+    desk = JobQueue()
     desk.plan(ask(), 5, 0)
     assert [names(desk.take(2, wait=False)) for _ in range(4)] == [["f 0", "f 1"], ["f 2", "f 3"], ["f 4"], []]
 
 
 def test_a_sample_is_made_once_however_often_it_is_wanted() -> None:
-    desk = Desk()
+    desk = JobQueue()
     desk.plan(ask(), 2, 0)
     desk.plan(ask(draft="f:\n\tret\n"), 2, 1)
     assert taken(desk) == ["f 0", "f 1"]
@@ -153,7 +153,7 @@ def test_a_sample_is_made_once_however_often_it_is_wanted() -> None:
 
 @pytest.mark.parametrize("order", list(itertools.permutations(["c 2", "b 1", "a 0"])))
 def test_plans_come_in_their_turns(order: tuple[str, ...]) -> None:
-    desk = Desk()
+    desk = JobQueue()
     for one in order:
         name, turn = one.split()
         desk.plan(ask(name), 2, int(turn))
@@ -161,7 +161,7 @@ def test_plans_come_in_their_turns(order: tuple[str, ...]) -> None:
 
 
 def test_a_plan_that_is_made_again_earlier_comes_earlier() -> None:
-    desk = Desk()
+    desk = JobQueue()
     desk.plan(ask("a"), 1, 1)
     desk.plan(ask("b"), 1, 2)
     desk.plan(ask("b"), 1, 0)
@@ -188,7 +188,7 @@ def test_what_somebody_waits_for_comes_before_plans() -> None:
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_answers_come_in_the_order_in_which_they_are_made(order: tuple[int, ...]) -> None:
-    desk = Desk()
+    desk = JobQueue()
     desk.plan(ask(), 3, 0)
     jobs = desk.take(3, wait=False)
     answers = desk.answers(ask(), 3)
@@ -232,8 +232,8 @@ def test_each_sample_goes_to_one_of_those_who_wait() -> None:
     assert found == ["f 0", "f 1", "f 2", "g 0"]
 
 
-@pytest.mark.parametrize("end", [Desk.close, lambda desk: desk.fail(ModelError("broken"))], ids=["close", "fail"])
-def test_nobody_takes_anything_once_it_is_over(end: Callable[[Desk], None]) -> None:
+@pytest.mark.parametrize("end", [JobQueue.close, lambda desk: desk.fail(ModelError("broken"))], ids=["close", "fail"])
+def test_nobody_takes_anything_once_it_is_over(end: Callable[[JobQueue], None]) -> None:
     desk = Waited()
     worker = Background(lambda: desk.take(9, wait=True))
     desk.waits()
@@ -245,7 +245,7 @@ def test_nobody_takes_anything_once_it_is_over(end: Callable[[Desk], None]) -> N
 
 
 def test_what_is_put_back_is_taken_by_the_next_in_its_old_order() -> None:
-    desk = Desk()
+    desk = JobQueue()
     desk.plan(ask("a"), 4, 0)
     desk.plan(ask("b"), 1, 1)
     jobs = desk.take(3, wait=False)
@@ -271,10 +271,10 @@ def test_a_refusal_is_told_to_all_who_ask_and_ends_the_question() -> None:
     asker = Background(lambda: list(desk.answers(ask("long"), 4)))
     desk.waits()
     jobs = desk.take(2, wait=False)
-    desk.refuse(ask("long"), PromptTooLong(9, 8))
+    desk.refuse(ask("long"), PromptTooLongError(9, 8))
     desk.put_back(jobs)
     for late in (asker.end, lambda: next(desk.answers(ask("long"), 9))):
-        with pytest.raises(PromptTooLong) as caught:
+        with pytest.raises(PromptTooLongError) as caught:
             late()
         assert (caught.value.prompt_tokens, caught.value.context) == (9, 8)
     desk.plan(ask("short"), 1, 1)
@@ -311,7 +311,7 @@ def test_a_closed_desk_lets_nobody_wait() -> None:
 
 
 def test_a_fault_after_the_end_is_the_one_that_is_told() -> None:
-    desk = Desk()
+    desk = JobQueue()
     desk.close()
     desk.fail(ModelError("broken"))
     with pytest.raises(ModelError, match=r"^broken$"):
@@ -323,7 +323,7 @@ def test_a_fault_after_the_end_is_the_one_that_is_told() -> None:
 
 def test_what_is_on_the_shelf_is_not_made() -> None:
     shelf = Memory(0, 2, 5)
-    desk = Desk(shelf)
+    desk = JobQueue(shelf)
     desk.plan(ask(), 4, 0)
     assert desk.found == 2
     jobs = desk.take(9, wait=False)
@@ -337,7 +337,7 @@ def test_what_is_on_the_shelf_is_not_made() -> None:
 
 def test_the_shelf_is_asked_once_for_each_sample() -> None:
     shelf = Memory(0, 1, 2)
-    desk = Desk(shelf)
+    desk = JobQueue(shelf)
     desk.plan(ask(), 2, 0)
     desk.plan(ask("g"), 1, 1)
     assert texts(desk.answers(ask(), 2)) == ["kept 0", "kept 1"]
@@ -348,7 +348,7 @@ def test_the_shelf_is_asked_once_for_each_sample() -> None:
 
 def test_what_is_made_goes_to_the_shelf_before_it_is_given() -> None:
     shelf = Memory()
-    desk = Desk(shelf)
+    desk = JobQueue(shelf)
     desk.plan(ask(), 2, 0)
     for job in desk.take(9, wait=False):
         desk.deliver(job, made(job))
@@ -357,9 +357,9 @@ def test_what_is_made_goes_to_the_shelf_before_it_is_given() -> None:
     assert desk.found == 0
 
 
-@pytest.mark.parametrize("end", [Desk.close, lambda desk: desk.fail(ModelError("broken"))], ids=["close", "fail"])
-def test_what_is_on_the_shelf_is_given_when_all_else_is_over(end: Callable[[Desk], None]) -> None:
-    desk = Desk(Memory(0, 1))
+@pytest.mark.parametrize("end", [JobQueue.close, lambda desk: desk.fail(ModelError("broken"))], ids=["close", "fail"])
+def test_what_is_on_the_shelf_is_given_when_all_else_is_over(end: Callable[[JobQueue], None]) -> None:
+    desk = JobQueue(Memory(0, 1))
     end(desk)
     assert texts(desk.answers(ask(), 2)) == ["kept 0", "kept 1"]
     with pytest.raises(ModelError):
@@ -373,7 +373,7 @@ def test_a_shelf_that_can_t_be_read_is_told_to_the_one_who_asks() -> None:
                 raise ModelError("damaged")
             return super().get(question, samples)
 
-    desk = Desk(Damaged(0))
+    desk = JobQueue(Damaged(0))
     for _ in range(2):
         with pytest.raises(ModelError, match="damaged"):
             next(desk.answers(ask("bad"), 1))
@@ -381,7 +381,7 @@ def test_a_shelf_that_can_t_be_read_is_told_to_the_one_who_asks() -> None:
 
 
 def test_many_threads_ask_and_many_make() -> None:
-    desk = Desk(Memory(0, 3))
+    desk = JobQueue(Memory(0, 3))
 
     def work() -> None:
         while jobs := desk.take(2, wait=True):

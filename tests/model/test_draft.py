@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llmcompiler.model.llama.speculative import Draft, Follower
+from pytest_llmcompiler.model.llama.speculative import Draft, DraftFollower
 
 TEXT = [number * 37 % 211 for number in range(300)]
 
 
 def follow(draft: Sequence[int], answer: Sequence[int], most: int = 16, spare: float = 3) -> tuple[int, int, list[int]]:
     """Write an answer beside a draft: steps, tokens proposed, and what is written in the end."""
-    follower, written = Follower(Draft(draft)), [answer[0]]
+    follower, written = DraftFollower(Draft(draft)), [answer[0]]
     follower.learn(written, 1)
     steps, proposed = 1, 0
     while len(written) < len(answer):

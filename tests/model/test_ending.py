@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmcompiler.model.answer import Answer
-from pytest_llmcompiler.model.extract.assembly import Code, extract
-from pytest_llmcompiler.model.llama.stopping import Ending
+from pytest_llmcompiler.model.extract.assembly import extract
+from pytest_llmcompiler.model.extract.blocks import ExtractedCode
+from pytest_llmcompiler.model.llama.stopping import StopDetector
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
@@ -19,7 +20,7 @@ NOTES = '\t.ident\t"clang"\n\t.section\t".note.GNU-stack","",@progbits\n'
 
 def written(text: str, function: str = "f", size: int = 3) -> tuple[str, bool]:
     """What is left of a text that is written in pieces, and whether it ended before them."""
-    ending, data = Ending(function), text.encode()
+    ending, data = StopDetector(function), text.encode()
     for start in range(0, len(data), size):
         if ending.ends(data[start : start + size]):
             return ending.text, True
@@ -93,7 +94,7 @@ def test_an_answer_that_goes_on_for_ever_is_looked_at_ever_less_often(
 ) -> None:
     looks = []
 
-    def noted(answer: Answer, function: str) -> Code:
+    def noted(answer: Answer, function: str) -> ExtractedCode:
         looks.append(answer)
         return extract(answer, function)
 

@@ -4,8 +4,10 @@ import contextlib
 
 import pytest
 
-from pytest_llmcompiler.model.answer import Answer, Stop
-from pytest_llmcompiler.model.extract.assembly import Code, NoCode, Truncated, extract
+from pytest_llmcompiler.errors import NoCodeError, TruncatedError
+from pytest_llmcompiler.model.answer import Answer, StopReason
+from pytest_llmcompiler.model.extract.assembly import extract
+from pytest_llmcompiler.model.extract.blocks import ExtractedCode
 
 F = "f:\n\tmovl\t%edi, %eax\n\tretq\n"
 INTEL = "f:\n    mov eax, dword ptr [rdi + 4*rsi]\n    ret\n"
@@ -58,7 +60,7 @@ other:                                  # @other
 """
 
 
-def code(text: str, stop: Stop = "eos") -> Code:
+def code(text: str, stop: StopReason = "eos") -> ExtractedCode:
     return extract(Answer(text, stop=stop), "f")
 
 
@@ -84,7 +86,7 @@ def code(text: str, stop: Stop = "eos") -> Code:
     ],
 )
 def test_the_code_is_found_with_its_line(answer: str, text: str, first_line: int) -> None:
-    assert code(answer) == Code(text, first_line)
+    assert code(answer) == ExtractedCode(text, first_line)
 
 
 @pytest.mark.parametrize(
@@ -122,12 +124,12 @@ def test_without_the_label_anywhere_the_block_that_looks_like_assembly_counts() 
     ],
 )
 def test_an_answer_without_code(answer: str, message: str) -> None:
-    with pytest.raises(NoCode, match=message):
+    with pytest.raises(NoCodeError, match=message):
         code(answer)
 
 
 def test_an_answer_that_never_comes_to_code_says_that_the_limit_ended_it() -> None:
-    with pytest.raises(NoCode, match="reached the token limit with no code"):
+    with pytest.raises(NoCodeError, match="reached the token limit with no code"):
         code("The assembly will have", "length")
 
 
@@ -138,7 +140,7 @@ def test_the_limit_after_the_end_of_the_code_does_no_harm(answer: str) -> None:
 
 @pytest.mark.parametrize("head", ["", "<code>", "The code:\n```asm\n"], ids=["bare", "tag", "fence"])
 @pytest.mark.parametrize("stop", ["eos", "stop"])
-def test_code_that_the_model_ended_itself_is_whole(head: str, stop: Stop) -> None:
+def test_code_that_the_model_ended_itself_is_whole(head: str, stop: StopReason) -> None:
     assert code(head + F, stop).text == F
 
 
@@ -151,7 +153,7 @@ def test_cut_by_the_limit_it_is_whole_or_truncated_but_never_silently_less(head:
     for end in range(1, len(SWITCH) + 1):
         try:
             text = code(head + SWITCH[:end], "length").text
-        except (Truncated, NoCode):
+        except (TruncatedError, NoCodeError):
             assert end < whole_from
             continue
         assert function in text
@@ -174,14 +176,14 @@ def test_cut_by_the_limit_it_is_whole_or_truncated_but_never_silently_less(head:
     ],
 )
 def test_truncated_says_what_is_missing(answer: str, message: str) -> None:
-    with pytest.raises(Truncated, match=message):
+    with pytest.raises(TruncatedError, match=message):
         code(answer, "length")
 
 
 def test_a_long_hostile_answer_takes_no_long_time() -> None:
     for piece in ("<code>", "</code>", "```\n", "f:", "\t", "a ", "%", "[ ", ".L1 "):
         for stop in ("eos", "length"):
-            with contextlib.suppress(NoCode, Truncated):
+            with contextlib.suppress(NoCodeError, TruncatedError):
                 extract(Answer(piece * 20_000, stop=stop), "f")
 
 

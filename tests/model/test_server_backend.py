@@ -20,15 +20,15 @@ import pytest
 from random_gguf import CONTEXT, write_random_gguf
 from servers import MODELS, Reply, completion, completions, reset, serve
 
-from pytest_llmcompiler.errors import ModelError, PromptTooLong
+from pytest_llmcompiler.errors import ModelError, PromptTooLongError
 from pytest_llmcompiler.model.answer import Answer, Question, Sampling
 from pytest_llmcompiler.model.queue.backend import Backend
-from pytest_llmcompiler.model.queue.job_queue import Desk, Job
+from pytest_llmcompiler.model.queue.job_queue import Job, JobQueue
 from pytest_llmcompiler.model.sampling import sample_seed
 from pytest_llmcompiler.model.server import http
 from pytest_llmcompiler.model.server.backend import ServerBackend
-from pytest_llmcompiler.model.server.throttle import Stopped, Throttle
-from pytest_llmcompiler.model.server.workers import Shift
+from pytest_llmcompiler.model.server.throttle import Throttle, ThrottleStoppedError
+from pytest_llmcompiler.model.server.workers import RequestWorkers
 
 SAMPLING = Sampling(temperature=1.0, top_p=0.95, max_tokens=40, seed=1)
 
@@ -90,9 +90,9 @@ def open_server(url: str, sampling: Sampling = SAMPLING, **more: Any) -> ServerB
 
 
 @contextmanager
-def at_work(backend: Backend, desk: Desk | None = None) -> Iterator[Desk]:
+def at_work(backend: Backend, desk: JobQueue | None = None) -> Iterator[JobQueue]:
     """A desk that the backend works for in a thread, which has to end when the desk is closed."""
-    desk = desk or Desk()
+    desk = desk or JobQueue()
 
     def work() -> None:
         try:
@@ -146,7 +146,7 @@ def test_a_real_server_without_a_token_limit_goes_on(llama_server: str) -> None:
 
 
 def test_a_real_server_s_refusal_of_a_long_prompt_has_both_counts(llama_server: str) -> None:
-    with pytest.raises(PromptTooLong) as caught:
+    with pytest.raises(PromptTooLongError) as caught:
         gather(open_server(llama_server), ask("x" * CONTEXT), 2)
     assert (caught.value.prompt_tokens, caught.value.context) == (CONTEXT + 2, CONTEXT)
 
@@ -374,7 +374,7 @@ TOGETHER = "The input (4100 tokens) is longer than the model's context length (4
     ],
 )
 def test_other_servers_refusals_of_a_long_prompt_have_both_counts(error: dict[str, Any]) -> None:
-    with serve(MODELS, (400, {}, error)) as (url, _), pytest.raises(PromptTooLong) as caught:
+    with serve(MODELS, (400, {}, error)) as (url, _), pytest.raises(PromptTooLongError) as caught:
         first(url)
     assert (caught.value.prompt_tokens, caught.value.context) == (4100, 4096)
 
@@ -470,7 +470,7 @@ def test_threads_that_wait_for_several_samples_share_them_out_once_one_at_a_time
     waiting = threading.Semaphore(0)
     together = threading.Barrier(4)
 
-    class Counting(Desk):
+    class Counting(JobQueue):
         def take(self, most: int, *, wait: bool) -> list[Job]:
             waiting.release()
             return super().take(most, wait=wait)
@@ -643,7 +643,7 @@ def test_a_stopped_throttle_lets_nobody_through() -> None:
     caught = []
 
     def wait() -> None:
-        with pytest.raises(Stopped), throttle.flight():
+        with pytest.raises(ThrottleStoppedError), throttle.flight():
             pass
         caught.append(True)
 
@@ -657,13 +657,13 @@ def test_a_stopped_throttle_lets_nobody_through() -> None:
 
 def test_a_fault_lets_the_other_requests_end(monkeypatch: pytest.MonkeyPatch) -> None:
     failed = threading.Event()
-    fail = Shift.fail
+    fail = RequestWorkers.fail
 
-    def note(shift: Shift, fault: Exception) -> None:
+    def note(shift: RequestWorkers, fault: Exception) -> None:
         fail(shift, fault)
         failed.set()
 
-    monkeypatch.setattr(Shift, "fail", note)
+    monkeypatch.setattr(RequestWorkers, "fail", note)
     begun = threading.Event()
 
     def reply(asked: Any) -> Reply:
@@ -674,7 +674,7 @@ def test_a_fault_lets_the_other_requests_end(monkeypatch: pytest.MonkeyPatch) ->
         assert failed.wait(10)
         return completions(asked.get("n", 1) - 1)
 
-    desk = Desk()
+    desk = JobQueue()
     for turn, name in enumerate(["good", "bad", "never"]):
         desk.plan(ask(name), 3 if name == "good" else 1, turn)
     with (
@@ -705,7 +705,7 @@ def test_an_answer_of_no_use_does_not_spoil_those_before_it() -> None:
 
 
 def test_any_other_fault_of_a_thread_ends_the_work_too() -> None:
-    class Full(Desk):
+    class Full(JobQueue):
         def deliver(self, job: Job, answer: Answer) -> None:
             raise OSError("disk full")
 
@@ -720,7 +720,7 @@ def test_a_prompt_too_long_is_refused_and_the_work_goes_on() -> None:
         serve(MODELS, (400, {}, {"error": LLAMA_CPP}), completion()) as (url, script),
         at_work(open_server(url)) as desk,
     ):
-        with pytest.raises(PromptTooLong):
+        with pytest.raises(PromptTooLongError):
             next(desk.answers(ask("long"), 8))
         assert next(desk.answers(ask("short"), 1)).text == "f:\n\tret\n"
     assert len(script.requests) == 3

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from random_gguf import CONTEXT, LONG_TOKEN, write_random_gguf
 
-from pytest_llmcompiler.errors import ModelError, PromptTooLong
+from pytest_llmcompiler.errors import ModelError, PromptTooLongError
 from pytest_llmcompiler.model.answer import Answer, Question, Sampling
 from pytest_llmcompiler.model.llama.backend import LlamaBackend
-from pytest_llmcompiler.model.llama.batching import Streams
+from pytest_llmcompiler.model.llama.batching import BatchingEngine
 from pytest_llmcompiler.model.llama.weights import Weights
-from pytest_llmcompiler.model.queue.job_queue import Desk
+from pytest_llmcompiler.model.queue.job_queue import JobQueue
 
 pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
 
@@ -38,12 +38,12 @@ def ask(function: str, text: str | None = None, draft: str = "") -> Question:
 
 
 @contextmanager
-def opened(path: Path, sampling: Sampling = SAMPLING, **how: Any) -> Iterator[tuple[LlamaBackend, Desk]]:
+def opened(path: Path, sampling: Sampling = SAMPLING, **how: Any) -> Iterator[tuple[LlamaBackend, JobQueue]]:
     with warnings.catch_warnings():
         # On a machine with a GPU a CPU build warns: not what these tests are about.
         warnings.simplefilter("ignore", UserWarning)
         backend = LlamaBackend(path, sampling, **{"streams": 16, **how})
-    desk = Desk()
+    desk = JobQueue()
 
     def work() -> None:
         try:
@@ -62,7 +62,7 @@ def opened(path: Path, sampling: Sampling = SAMPLING, **how: Any) -> Iterator[tu
         backend.close()
 
 
-def answers_of(desk: Desk, questions: Sequence[Question], samples: int) -> dict[str, list[Answer]]:
+def answers_of(desk: JobQueue, questions: Sequence[Question], samples: int) -> dict[str, list[Answer]]:
     for turn, question in enumerate(questions):
         desk.plan(question, samples, turn)
     return {
@@ -162,13 +162,13 @@ def test_streams_that_give_way_go_on_later(gguf: Path, monkeypatch: pytest.Monke
     question = ask("f")
     expected = ask_all(gguf, [question], 8, streams=1, drafts=False)
     ways: list[bool] = []
-    give_way = Streams._give_way
+    give_way = BatchingEngine._give_way
 
-    def counted(streams: Streams) -> bool:
+    def counted(streams: BatchingEngine) -> bool:
         ways.append(give_way(streams))
         return ways[-1]
 
-    monkeypatch.setattr(Streams, "_give_way", counted)
+    monkeypatch.setattr(BatchingEngine, "_give_way", counted)
     monkeypatch.setattr("pytest_llmcompiler.model.llama.backend._EACH", 16)
     monkeypatch.setattr("pytest_llmcompiler.model.llama.batching.USUAL", 1)
     assert_alike(ask_all(gguf, [question], 8, n_ctx=140, streams=8), expected)
@@ -232,15 +232,15 @@ def test_the_logits_behind_every_sample_are_the_same_to_the_last_bit(
     import llama_cpp
 
     seen: list[bytes] = []
-    draw = Streams._draw
+    draw = BatchingEngine._draw
 
-    def noted(streams: Streams, stream: Any, row: int) -> Any:
+    def noted(streams: BatchingEngine, stream: Any, row: int) -> Any:
         if not stream.written and stream.job.question.function == "f":
             values = llama_cpp.llama_get_logits_ith(streams._context, row)
             seen.append(array("f", values[: streams._weights.vocabulary]).tobytes())
         return draw(streams, stream, row)
 
-    monkeypatch.setattr(Streams, "_draw", noted)
+    monkeypatch.setattr(BatchingEngine, "_draw", noted)
     # Only for some lengths does llama.cpp round otherwise in a batch than for a single token.
     for length in range(600, 800, 8):
         text = "".join(chr(33 + 7 * place % 90) for place in range(length))
@@ -283,7 +283,7 @@ def test_without_a_limit_the_context_ends_an_answer(tmp_path: Path) -> None:
 def test_a_prompt_over_the_context_is_told_with_both_counts(gguf: Path, n_ctx: int) -> None:
     with opened(gguf, n_ctx=n_ctx) as (backend, desk):
         assert backend.describe()["context"] == n_ctx
-        with pytest.raises(PromptTooLong) as caught:
+        with pytest.raises(PromptTooLongError) as caught:
             next(desk.answers(ask("f", "x" * n_ctx), 1))
         assert (caught.value.prompt_tokens, caught.value.context) == (n_ctx + 2, n_ctx)
         fitting = "x" * (n_ctx - 2 - 16)

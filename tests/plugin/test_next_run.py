@@ -25,7 +25,7 @@ from pytest_llmcompiler import KINDS
 from pytest_llmcompiler.errors import ExportError, ResumeError
 from pytest_llmcompiler.model.replay import read
 from pytest_llmcompiler.report.export import check_export, export
-from pytest_llmcompiler.report.rejudged import rejudged_lines
+from pytest_llmcompiler.report.rejudged import changed_verdict_lines
 from pytest_llmcompiler.report.resume import Resumption
 
 pytestmark = pytest.mark.xdist_group("next-run")  # one run serves many tests
@@ -317,7 +317,7 @@ def test_what_differs_is_named(first: object, project: Path, tmp_path: Path) -> 
 def test_many_changed_verdicts_are_not_all_listed() -> None:
     question = {"case": "a.c", "function": "f", "task": "asm", "passes": "O0"}
     records = [{**question, "sample": number, "verdict": "pass", "previous": "hang"} for number in range(60)]
-    lines = rejudged_lines([*records, {**question, "sample": 60, "verdict": "hang", "previous": "hang"}])
+    lines = changed_verdict_lines([*records, {**question, "sample": 60, "verdict": "hang", "previous": "hang"}])
     assert lines[0] == "judged anew: 60 of 61 verdicts changed"
     assert lines[-1] == "  and 10 more; --llmc-record keeps all of them, as `previous`"
     assert len(lines) == 52

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sessions import CASE, LOW, PROMPT_MODEL, TWICE, WRONG, put, records, run, text_of
 
-from pytest_llmcompiler.model.answer import Key
+from pytest_llmcompiler.model.answer import QuestionKey
 from pytest_llmcompiler.model.prompt import Template
-from pytest_llmcompiler.report.comparison import Run, compared
-from pytest_llmcompiler.report.passk import Tally
+from pytest_llmcompiler.report.comparison import RecordedRun, compared
+from pytest_llmcompiler.report.passk import SampleCounts
 
 TWO_PROMPTS = f"""
 import pytest
@@ -156,13 +156,13 @@ def test_runs_that_have_nothing_in_common(project: pytest.Pytester) -> None:
     assert "other.jsonl against one.jsonl: no question has judged samples in both" in result.outlines
 
 
-def _run(verdicts: list[list[bool]]) -> Run:
+def _run(verdicts: list[list[bool]]) -> RecordedRun:
     tallies = {}
     for number, samples in enumerate(verdicts):
-        key = Key("a.c", f"f{number}", "asm", "O0")
+        key = QuestionKey("a.c", f"f{number}", "asm", "O0")
         kinds = tuple("pass" if passed else "crash" for passed in samples)
-        tallies[key] = Tally(key, kinds, None, None, len(kinds))
-    return Run("", tallies)
+        tallies[key] = SampleCounts(key, kinds, None, None, len(kinds))
+    return RecordedRun("", tallies)
 
 
 SAMPLES = st.lists(st.booleans(), min_size=1, max_size=4)
@@ -197,19 +197,19 @@ def test_pass_lists_of_two_runs_are_compared(project: pytest.Pytester) -> None:
 
 
 def test_shares_are_compared_exactly() -> None:
-    def shares(*passed: int) -> Run:
+    def shares(*passed: int) -> RecordedRun:
         return _run([[number < few for number in range(10)] for few in passed])
 
     found = compared(shares(1, 6, 3), shares(2, 7, 4))
     assert found and (found.better, found.worse) == (3, 0)
     assert found.high - found.low > 0.5, "three functions that differ alike say little of others"
-    cluster = [Key("a.c", "f", "asm", passes) for passes in ("O0", "O2")]
+    cluster = [QuestionKey("a.c", "f", "asm", passes) for passes in ("O0", "O2")]
 
-    def one_function(*passed: int) -> Run:
+    def one_function(*passed: int) -> RecordedRun:
         made = {}
         for key, few in zip(cluster, passed):
-            made[key] = Tally(key, ("pass",) * few + ("hang",) * (10 - few), None, None, 10)
-        return Run("", made)
+            made[key] = SampleCounts(key, ("pass",) * few + ("hang",) * (10 - few), None, None, 10)
+        return RecordedRun("", made)
 
     found = compared(one_function(1, 6), one_function(3, 4))
     assert found and (found.better, found.worse) == (0, 0)

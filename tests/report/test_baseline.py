@@ -12,19 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_llmcompiler.errors import BaselineError
-from pytest_llmcompiler.model.answer import Key
-from pytest_llmcompiler.report.baseline import Baseline, Change, Counts, chance, shift
-from pytest_llmcompiler.report.pass_criteria import Gate, Outcome
-from pytest_llmcompiler.report.passk import Tally
+from pytest_llmcompiler.model.answer import QuestionKey
+from pytest_llmcompiler.report.baseline import Baseline, BaselineCounts, Change, chance, shift
+from pytest_llmcompiler.report.pass_criteria import PassCriteria, SessionOutcome
+from pytest_llmcompiler.report.passk import SampleCounts
 
 
-def item(function: str, passed: int, judged: int, inconclusive: int = 0) -> Tally:
+def item(function: str, passed: int, judged: int, inconclusive: int = 0) -> SampleCounts:
     verdicts = ("pass",) * passed + ("crash",) * (judged - passed) + ("inconclusive",) * inconclusive
-    return Tally(Key("a.c", function, "asm", "O0"), verdicts, None, None, judged)
+    return SampleCounts(QuestionKey("a.c", function, "asm", "O0"), verdicts, None, None, judged)
 
 
 def known(**items: tuple[int, int]) -> Baseline:
-    return Baseline("b.jsonl", 20, {f"a.c::{name}[asm-O0]": Counts(*both, 20) for name, both in items.items()})
+    return Baseline("b.jsonl", 20, {f"a.c::{name}[asm-O0]": BaselineCounts(*both, 20) for name, both in items.items()})
 
 
 # -- the file
@@ -90,7 +90,7 @@ def test_the_chance_is_the_share_of_ways_to_deal_the_passing_samples(then: int, 
     before, after = data.draw(st.integers(0, then)), data.draw(st.integers(0, now))
     ways = list(combinations(range(then + now), before + after))
     share = sum(sum(sample < now for sample in way) <= after for way in ways) / len(ways)
-    assert chance(Counts(before, then, then), Counts(after, now, now)) == pytest.approx(share)
+    assert chance(BaselineCounts(before, then, then), BaselineCounts(after, now, now)) == pytest.approx(share)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_the_more_items_the_rarer_each_may_look_worse_by_chance() -> None:
     assert many.compare(item("f", 1, 20), 0).kind == "worse"
 
 
-def run_of(draw: random.Random, rates: list[float]) -> list[Tally]:
+def run_of(draw: random.Random, rates: list[float]) -> list[SampleCounts]:
     return [item(f"f{number}", sum(draw.random() < rate for _ in range(20)), 20) for number, rate in enumerate(rates)]
 
 
@@ -144,12 +144,14 @@ def test_what_did_not_get_worse_seldom_looks_so_and_what_did_is_found() -> None:
 
 
 def test_items_are_compared_with_themselves() -> None:
-    easy, hard = Counts(20, 20, 20), Counts(0, 20, 20)
+    easy, hard = BaselineCounts(20, 20, 20), BaselineCounts(0, 20, 20)
     assert shift([Change("easy", "same", easy, easy), Change("hard", "same", hard, hard)]) is not None
-    moved = shift([Change("f", "same", Counts(10, 20, 20), Counts(5, 20, 20)), Change("new", "new", None, easy)])
+    moved = shift(
+        [Change("f", "same", BaselineCounts(10, 20, 20), BaselineCounts(5, 20, 20)), Change("new", "new", None, easy)]
+    )
     assert moved is not None and (moved.items, moved.then, moved.now) == (1, 0.5, 0.25)
     # The normal approximation is near Fisher's exact test of the one item.
-    assert moved.chance == pytest.approx(chance(Counts(10, 20, 20), Counts(5, 20, 20)), abs=0.005)
+    assert moved.chance == pytest.approx(chance(BaselineCounts(10, 20, 20), BaselineCounts(5, 20, 20)), abs=0.005)
     assert shift([Change("new", "new", None, easy)]) is None
 
 
@@ -158,8 +160,8 @@ def test_items_are_compared_with_themselves() -> None:
 
 def gate(
     tmp_path: Path, baseline: Baseline | None, share: float | None = 0, *, update: bool = False, **least: float
-) -> Gate:
-    made = Gate(share, 20, {int(k[1:]): value for k, value in least.items()})
+) -> PassCriteria:
+    made = PassCriteria(share, 20, {int(k[1:]): value for k, value in least.items()})
     if baseline:
         baseline.write(tmp_path / "b.jsonl", "m")
         made.load(tmp_path / "b.jsonl", update=update)
@@ -186,14 +188,14 @@ def test_with_a_baseline_only_what_is_worse_fails(tmp_path: Path) -> None:
     assert [updating.rule(item("good", passed, 20)).kind for passed in (0, 1)] == ["known", "passed"]
 
 
-def close(made: Gate, *items: Tally) -> Outcome:
+def close(made: PassCriteria, *items: SampleCounts) -> SessionOutcome:
     return made.close(items, items, "m", "pytest cases")
 
 
 def test_the_end_of_a_session_names_what_changed(tmp_path: Path) -> None:
     made = gate(tmp_path, known(a=(9, 20), b=(0, 20), c=(5, 20), d=(7, 20), not_run=(4, 20)))
     now = [item("b", 2, 20), item("a", 0, 20), item("c", 0, 0, 20), item("d", 7, 20), item("e", 0, 20)]
-    assert close(made, *now) == Outcome(
+    assert close(made, *now) == SessionOutcome(
         [
             "against b.jsonl: 1 worse, 1 better, 1 new, 1 not judged, 1 as before",
             "  worse       a.c::a[asm-O0]: 9 of 20 samples passed, now 0 of 20",
@@ -205,8 +207,8 @@ def test_the_end_of_a_session_names_what_changed(tmp_path: Path) -> None:
         ],
         True,
     )
-    assert close(made, item("d", 7, 20)) == Outcome(["against b.jsonl: 1 as before"], False)
-    assert close(made) == Outcome([], False)
+    assert close(made, item("d", 7, 20)) == SessionOutcome(["against b.jsonl: 1 as before"], False)
+    assert close(made) == SessionOutcome([], False)
 
 
 def test_what_no_item_shows_pass_at_1_does(tmp_path: Path) -> None:
@@ -239,29 +241,31 @@ def test_another_number_of_samples_is_an_error(tmp_path: Path) -> None:
     known(f=(1, 2)).write(tmp_path / "b.jsonl", "m")
     for update in (True, False):
         with pytest.raises(BaselineError, match="holds 20 samples an item, and --llmc-samples is 5: "):
-            Gate(0, 5, {}).load(tmp_path / "b.jsonl", update=update)
+            PassCriteria(0, 5, {}).load(tmp_path / "b.jsonl", update=update)
 
 
 def test_what_reaches_a_threshold_exactly_reaches_it(tmp_path: Path) -> None:
     """1/10 and 7/10 are no fractions of two, and neither is 0.4."""
     assert not close(gate(tmp_path, None, k1=0.4), item("f", 1, 10), item("g", 7, 10)).failed
-    assert Counts(55, 100, 100).suffice(0.55) and Counts(7, 25, 25).suffice(0.28)
+    assert BaselineCounts(55, 100, 100).suffice(0.55) and BaselineCounts(7, 25, 25).suffice(0.28)
 
 
 def test_many_samples_are_compared_in_no_time() -> None:
-    assert chance(Counts(50_000, 100_000, 100_000), Counts(49_000, 100_000, 100_000)) == pytest.approx(4e-6, rel=0.1)
+    assert chance(BaselineCounts(50_000, 100_000, 100_000), BaselineCounts(49_000, 100_000, 100_000)) == pytest.approx(
+        4e-6, rel=0.1
+    )
 
 
 def test_thresholds(tmp_path: Path) -> None:
     items = [item("f", 15, 20), item("g", 0, 1)]
     made = gate(tmp_path, None, k1=0.37, k5=0.9, k10=1.0)
-    assert close(made, *items) == Outcome([], False)
-    assert close(gate(tmp_path, None, k1=0.3751, k20=0.5), *items) == Outcome(
+    assert close(made, *items) == SessionOutcome([], False)
+    assert close(gate(tmp_path, None, k1=0.3751, k20=0.5), *items) == SessionOutcome(
         ["FAIL: pass@1 of at least 37.51 percent is required (--llmc-fail-under); found 37.50"], True
     )
     assert close(gate(tmp_path, None, k1=1 / 3), item("f", 333_333, 1_000_000)).lines == [
         "FAIL: pass@1 of at least 33.3333 percent is required (--llmc-fail-under); found 33.33"
     ]
-    assert close(gate(tmp_path, None, k2=0.1), item("g", 1, 1, 19)) == Outcome(
+    assert close(gate(tmp_path, None, k2=0.1), item("g", 1, 1, 19)) == SessionOutcome(
         ["FAIL: pass@2 of at least 10 percent is required (--llmc-fail-under); no item has 2 judged samples"], True
     )

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_llmcompiler.judge.verdict import KINDS
-from pytest_llmcompiler.model.answer import Key
-from pytest_llmcompiler.report.passk import Tally, estimate, pass_at_k, tally
+from pytest_llmcompiler.model.answer import QuestionKey
+from pytest_llmcompiler.report.passk import SampleCounts, count_samples, estimate, pass_at_k
 from pytest_llmcompiler.report.terminal import summary_lines
 
 
-def question(function: str, passed: int, samples: int, passes: str = "O0") -> Tally:
+def question(function: str, passed: int, samples: int, passes: str = "O0") -> SampleCounts:
     verdicts = ("pass",) * passed + ("crash",) * (samples - passed)
-    return Tally(Key("a.c", function, "asm", passes), verdicts, 10, 20, samples)
+    return SampleCounts(QuestionKey("a.c", function, "asm", passes), verdicts, 10, 20, samples)
 
 
 def records(verdicts: str, function: str = "f", **more: Any) -> list[dict[str, Any]]:
@@ -117,7 +117,7 @@ def test_the_interval_covers_the_truth(functions: int, samples: int, k: int, sha
 
 
 def test_inconclusive_samples_are_in_neither_count() -> None:
-    (one,) = tally(records("pass inconclusive crash inconclusive assemble"))
+    (one,) = count_samples(records("pass inconclusive crash inconclusive assemble"))
     assert (one.judged, one.passed, one.assembled) == (3, 1, 2)
     assert (one.prompt_tokens, one.answer_tokens) == (5000, 510)
     found = estimate([one], 3)
@@ -131,7 +131,7 @@ def test_questions_with_too_few_samples_are_left_out_and_counted() -> None:
 
 
 def test_a_sample_recorded_again_counts_once() -> None:
-    (one,) = tally([*records("crash pass"), *records("pass")])
+    (one,) = count_samples([*records("crash pass"), *records("pass")])
     assert one.verdicts == ("pass", "pass")
 
 

@@ -12,23 +12,26 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browsers import browser_path
 from playwright.sync_api import Browser, expect, sync_playwright
-from playwright.sync_api import Page as Tab
+from playwright.sync_api import ReportPage as Tab
 from sessions import TWICE, put, records, replay, run_here, text_of
 
-from pytest_llmcompiler.judge.listing import Line
+from pytest_llmcompiler.judge.listing import ListingLine
 from pytest_llmcompiler.judge.verdict import KINDS
 from pytest_llmcompiler.model.answer import Prompt
 from pytest_llmcompiler.report.item_report import make_sheet
-from pytest_llmcompiler.report.page import Page
+from pytest_llmcompiler.report.page import ReportPage
 
 HOSTILE = '</script><script>document.title = "run"</script><img src=x onerror="document.title = 1">\u2028\x1b[31m\x00'
 MESSAGES = {"crash": "bad read of 4 bytes in line 3", "mismatch": "return value: expected 4, observed 2"}
 MINE = [
-    [Line(3, "movl (%rdi), %eax"), Line(4, "testl %eax, %eax"), Line(5, "je .3")],
-    [Line(6, "incl %eax")],
-    [Line(7, "retq")],
+    [ListingLine(3, "movl (%rdi), %eax"), ListingLine(4, "testl %eax, %eax"), ListingLine(5, "je .3")],
+    [ListingLine(6, "incl %eax")],
+    [ListingLine(7, "retq")],
 ]
-THEIRS = [[Line(3, "movl (%rdi), %eax"), Line(4, "testl %eax, %eax"), Line(5, "je .2")], [Line(7, "retq")]]
+THEIRS = [
+    [ListingLine(3, "movl (%rdi), %eax"), ListingLine(4, "testl %eax, %eax"), ListingLine(5, "je .2")],
+    [ListingLine(7, "retq")],
+]
 
 
 def sample(function: str, number: int, verdict: str, **more: Any) -> dict[str, Any]:
@@ -61,7 +64,7 @@ def sheet(function: str, samples: list[dict[str, Any]], case: str = "a.c") -> di
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page with every verdict, with hostile text in every place and with more rows than are shown at a time."""
-    page = Page(tmp_path_factory.mktemp("report") / "new" / "report.html")
+    page = ReportPage(tmp_path_factory.mktemp("report") / "new" / "report.html")
     page.add(sheet("f", [sample("f", number, kind) for number, kind in enumerate(KINDS)]))
     page.add(sheet("long_name", [sample("long_name", number, "pass") for number in range(120)], "sub/b.c"))
     page.add(sheet(HOSTILE, [sample(HOSTILE, 0, "crash")]))
@@ -273,7 +276,7 @@ def test_where_it_cant_be_written_in_the_end_the_verdicts_are_told(project: pyte
 
 def test_equal_answers_are_kept_once_and_a_later_sheet_counts(tmp_path: Path) -> None:
     lines = "\n".join(f"\tmovl ${number * 7919}, %eax" for number in range(3000))
-    page = Page(tmp_path / "page.html")
+    page = ReportPage(tmp_path / "page.html")
     page.add(sheet("f", [sample("f", 0, "crash")]))
     page.add(sheet("f", [sample("f", number, "pass", answer=lines) for number in range(200)]))
     page.write({}, [1])
@@ -282,7 +285,7 @@ def test_equal_answers_are_kept_once_and_a_later_sheet_counts(tmp_path: Path) ->
 
 
 def test_without_samples_it_says_so(tmp_path: Path) -> None:
-    page = Page(tmp_path / "page.html")
+    page = ReportPage(tmp_path / "page.html")
     page.write({}, [1])
     assert index_of(page.path)["samples"] == [] and "no samples" in page.path.read_text()
 
@@ -301,7 +304,7 @@ def test_an_answer_in_ir_is_shown_beside_what_llvm_makes_of_it(browser: Browser,
     }
     tuned = sample("f", 0, "pass")
     tuned["detail"] = {"message": "", "tune": {"passes": f"sroa,{HOSTILE}", "size": 80, "oz": 100, "improvement": 20.0}}
-    page = Page(tmp_path / "report.html")
+    page = ReportPage(tmp_path / "report.html")
     for task, passes, made in (("ir", "Oz", one), ("tune", "", tuned)):
         prompt = Prompt("a.c", "f", task, passes, "meta", "the prompt", lambda: "")  # type: ignore[arg-type]
         page.add(make_sheet(prompt, [made], None, lambda index: None))

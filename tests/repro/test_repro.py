@@ -16,12 +16,12 @@ import pytest
 from faces import Compile
 from sources import STATEFUL
 
-from pytest_llmcompiler.errors import FolderError
-from pytest_llmcompiler.judge.harness import Bench, Settings
+from pytest_llmcompiler.errors import ReproFolderError
+from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.model.answer import Answer, Prompt
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.repro.folder import Kit
+from pytest_llmcompiler.repro.folder import ReproWriter
 
 ROOT = Path(__file__).parents[2]
 FAULTS = ROOT / "tests" / "faults" / "git_lfs.jsonl"
@@ -187,8 +187,8 @@ WRONG = {
 
 
 @pytest.fixture(scope="module")
-def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
-    return Kit(tmp_path_factory.mktemp("kit"))
+def kit(tmp_path_factory: pytest.TempPathFactory) -> ReproWriter:
+    return ReproWriter(tmp_path_factory.mktemp("kit"))
 
 
 def prompt(function: str, case: str = "case.c", passes: str = "O0") -> Prompt:
@@ -196,11 +196,13 @@ def prompt(function: str, case: str = "case.c", passes: str = "O0") -> Prompt:
 
 
 @functools.cache
-def bench(reference: Reference, function: str) -> Bench:
-    return Bench(reference, function, Settings(examples=10))
+def bench(reference: Reference, function: str) -> Harness:
+    return Harness(reference, function, JudgeSettings(examples=10))
 
 
-def kept(kit: Kit, compiled: Compile, function: str, change: Change, source: str = SOURCE) -> tuple[Verdict, Path]:
+def kept(
+    kit: ReproWriter, compiled: Compile, function: str, change: Change, source: str = SOURCE
+) -> tuple[Verdict, Path]:
     """The verdict on clang's own text with a change, and the folder of it."""
     reference = compiled(source)
     text = change(reference.assembly(function, "O1"))
@@ -211,7 +213,7 @@ def kept(kit: Kit, compiled: Compile, function: str, change: Change, source: str
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_goes_wrong_in_other_ways(kit: Kit, compiled: Compile, name: str) -> None:
+def test_what_goes_wrong_in_other_ways(kit: ReproWriter, compiled: Compile, name: str) -> None:
     function, change, words = WRONG[name]
     verdict, folder = kept(kit, compiled, function, change)
     assert not verdict.passed
@@ -220,7 +222,7 @@ def test_what_goes_wrong_in_other_ways(kit: Kit, compiled: Compile, name: str) -
     assert done.returncode == 1
 
 
-def test_the_whole_program(kit: Kit, compiled: Compile) -> None:
+def test_the_whole_program(kit: ReproWriter, compiled: Compile) -> None:
     verdict, folder = kept(kit, compiled, "made", exchanged("andl\t$1", "andl\t$3"), STATEFUL)
     assert verdict.message.startswith("the whole program: ")
     done = native(folder)
@@ -229,7 +231,7 @@ def test_the_whole_program(kit: Kit, compiled: Compile) -> None:
     assert "on the process's own stack" in (folder / "README.txt").read_text()
 
 
-def test_what_a_native_run_cannot_show(kit: Kit, compiled: Compile) -> None:
+def test_what_a_native_run_cannot_show(kit: ReproWriter, compiled: Compile) -> None:
     source = "#include <time.h>\nlong later(long n) { return time(0) > n ? 1 : 0; }\n"
     verdict, folder = kept(kit, compiled, "later", exchanged("setg", "setle"), source)
     assert not verdict.passed
@@ -238,7 +240,7 @@ def test_what_a_native_run_cannot_show(kit: Kit, compiled: Compile) -> None:
     )
 
 
-def test_a_scene_that_is_none_costs_no_verdict(kit: Kit, compiled: Compile) -> None:
+def test_a_scene_that_is_none_costs_no_verdict(kit: ReproWriter, compiled: Compile) -> None:
     reference = compiled(STATEFUL)
     text = reference.assembly("made", "O1")
     broken = Verdict("crash", "of a sort", scene={"whole": False, "shown": [], "entry": {}})
@@ -253,7 +255,7 @@ WRONG_ANSWER = Verdict("no-answer", "the answer has no code in it")
 
 
 def test_names_stay_inside_and_apart(tmp_path: Path) -> None:
-    kit = Kit(tmp_path)
+    kit = ReproWriter(tmp_path)
     asked = [
         *(prompt("f", case) for case in ("a/b.c", "../b.c", "/b.c", "a b.c", "a-b.c", "..", "x" * 300 + ".c")),
         *(prompt(function) for function in ("f", "../f", "", ".", "f\n", "\u00e9", 'f"; rm -rf $HOME', "f" * 300)),
@@ -271,11 +273,11 @@ def test_names_stay_inside_and_apart(tmp_path: Path) -> None:
 
 
 def test_a_folder_goes_when_its_sample_passes(tmp_path: Path, compiled: Compile) -> None:
-    kit, asked, reference = Kit(tmp_path), prompt("made"), compiled(STATEFUL)
+    kit, asked, reference = ReproWriter(tmp_path), prompt("made"), compiled(STATEFUL)
     kit.keep(reference, asked, Answer("no"), WRONG_ANSWER)
     kit.keep(reference, asked, Answer("no", 1), WRONG_ANSWER)
     assert kit.place(asked, 1).is_symlink()
-    later = Kit(tmp_path)
+    later = ReproWriter(tmp_path)
     later.keep(reference, asked, Answer("yes", 1), Verdict("pass"))
     later.keep(reference, asked, Answer("no, no"), WRONG_ANSWER)
     assert [path.name for path in kit.place(asked, 1).parent.iterdir()] == ["sample-0"]
@@ -285,7 +287,7 @@ def test_a_folder_goes_when_its_sample_passes(tmp_path: Path, compiled: Compile)
 
 
 def test_the_folder_of_a_resumed_sample_stays(tmp_path: Path, compiled: Compile) -> None:
-    kit, asked, reference = Kit(tmp_path), prompt("made"), compiled(STATEFUL)
+    kit, asked, reference = ReproWriter(tmp_path), prompt("made"), compiled(STATEFUL)
     kit.place(asked, 0).mkdir(parents=True)
     (kit.place(asked, 0) / "run").write_text("of the first session")
     kit.keep(reference, asked, Answer("no"), Verdict("crash", "bad read"))
@@ -295,12 +297,14 @@ def test_the_folder_of_a_resumed_sample_stays(tmp_path: Path, compiled: Compile)
 
 
 def test_what_others_wrote_stays(tmp_path: Path, compiled: Compile) -> None:
-    kit, asked = Kit(tmp_path), prompt("made")
+    kit, asked = ReproWriter(tmp_path), prompt("made")
     place = kit.place(asked, 0)
     place.mkdir(parents=True)
     (place / "README.txt").write_text("mine")
     for verdict in (WRONG_ANSWER, Verdict("pass")):
-        with pytest.raises(FolderError, match=r"can't write .*sample-0: something is there that was not written here"):
+        with pytest.raises(
+            ReproFolderError, match=r"can't write .*sample-0: something is there that was not written here"
+        ):
             kit.keep(compiled(STATEFUL), asked, Answer("no"), verdict)
     assert (place / "README.txt").read_text() == "mine"
 

@@ -11,14 +11,15 @@ from faces import ZIG_CACHE, CaseOf, Compile
 
 from pytest_llmcompiler import check
 from pytest_llmcompiler.assembler import gas
-from pytest_llmcompiler.assembler.assemble import Assembled, AssemblyError, LinkError, UnsupportedError, assemble
-from pytest_llmcompiler.errors import CaseError
-from pytest_llmcompiler.judge.harness import Settings
+from pytest_llmcompiler.assembler.assemble import assemble
+from pytest_llmcompiler.errors import AssemblyError, CaseError, LinkError, UnsupportedError
+from pytest_llmcompiler.judge.harness import JudgeSettings
 from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.model.answer import Answer
 from pytest_llmcompiler.model.extract.assembly import extract
 from pytest_llmcompiler.targets import named
 from pytest_llmcompiler.targets.aarch64_linux import homogeneous
+from pytest_llmcompiler.targets.code import AssembledCode
 
 TARGET = named("aarch64-linux")
 SOURCE = r"""
@@ -65,7 +66,7 @@ FUNCTIONS = ["scaled", "bumped", "total", "applied", "asked", "counted", "exact"
 
 @pytest.fixture(scope="module")
 def arm() -> Iterator[Judge]:
-    judge = Judge(Settings(examples=20, target=TARGET.name))
+    judge = Judge(JudgeSettings(examples=20, target=TARGET.name))
     yield judge
     judge.close()
 
@@ -225,7 +226,7 @@ SYMBOLS = {
 }
 
 
-def assembled(text: str, symbols: dict[str, int] = SYMBOLS) -> Assembled:
+def assembled(text: str, symbols: dict[str, int] = SYMBOLS) -> AssembledCode:
     return assemble(text, "f", TARGET.base, symbols, target=TARGET)
 
 
@@ -318,7 +319,9 @@ def test_what_can_not_be_placed_says_why(text: str, error: type[Exception], word
 
 
 def test_what_is_a_comment() -> None:
-    unit = gas.read("# a comment\n\tmov w0, #1 // another\n  # one more\n\tcmp w0, #2; nop /* # */\n", TARGET.dialect)
+    unit = gas.parse_assembly(
+        "# a comment\n\tmov w0, #1 // another\n  # one more\n\tcmp w0, #2; nop /* # */\n", TARGET.dialect
+    )
     assert [statement.text for statement in unit.statements] == ["mov w0, #1", "cmp w0, #2", "nop"]
 
 

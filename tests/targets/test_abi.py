@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.judge.compare import significant
-from pytest_llmcompiler.program.reference import Program, Reference
+from pytest_llmcompiler.program.reference import ProgramImage, Reference
 from pytest_llmcompiler.targets import names
-from pytest_llmcompiler.targets.abi import Call, Convention
+from pytest_llmcompiler.targets.abi import CallingConvention, CallSetup
 from pytest_llmcompiler.values.c_types import Struct, Type
 from pytest_llmcompiler.values.input import Input, Value
-from pytest_llmcompiler.values.layout import place
+from pytest_llmcompiler.values.layout import lay_out
 
 SCALARS = (
     *(
@@ -113,7 +113,7 @@ def check_function(reference: Reference, name: str) -> None:
     convention = reference.target.convention
     made = values(reference, name)
     in_memory = convention.result(signature).in_memory
-    placed = place(Input(tuple(made)), ["a"] * len(made), signature.result if in_memory else None)
+    placed = lay_out(Input(tuple(made)), ["a"] * len(made), signature.result if in_memory else None)
     types = [value.type for value in made]
     call = convention.call(types, placed.images, buffer=placed.result.address if placed.result else None)
 
@@ -134,7 +134,7 @@ def check_function(reference: Reference, name: str) -> None:
         )
 
 
-def arrived(convention: Convention, call: Call, types: list[Type], in_memory: bool) -> list[bytes]:
+def arrived(convention: CallingConvention, call: CallSetup, types: list[Type], in_memory: bool) -> list[bytes]:
     """The arguments of a call as its function finds them, with the argument area at address 0x1000."""
     area = bytearray(call.stack)
     registers = dict(call.registers)
@@ -165,7 +165,7 @@ def check_result(reference: Reference, name: str, count: int) -> None:
     convention = reference.target.convention
     made = values(reference, name)
     buffer = signature.result if convention.result(signature).in_memory else None
-    placed = place(Input(tuple(made)), ["a"] * len(made), buffer)
+    placed = lay_out(Input(tuple(made)), ["a"] * len(made), buffer)
     call = convention.call(
         [value.type for value in made], placed.images, buffer=placed.result.address if placed.result else None
     )
@@ -182,7 +182,7 @@ def check_result(reference: Reference, name: str, count: int) -> None:
     assert bytes(a & b for a, b in zip(result, mask)) == bytes(a & b for a, b in zip(data, mask)), signature.name
 
 
-def _with_bytes(reference: Reference, address: int, data: bytes) -> Program:
+def _with_bytes(reference: Reference, address: int, data: bytes) -> ProgramImage:
     """The program with other initial data."""
     segments = []
     for segment in reference.golden.segments:

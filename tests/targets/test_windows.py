@@ -10,17 +10,18 @@ import pytest
 from faces import ZIG_CACHE, CaseOf, Compile
 
 from pytest_llmcompiler.assembler import gas, masm
-from pytest_llmcompiler.assembler.assemble import Assembled, AssemblyError, UnsupportedError, assemble
+from pytest_llmcompiler.assembler.assemble import assemble
 from pytest_llmcompiler.emulator.machine import Machine
-from pytest_llmcompiler.errors import CaseError
+from pytest_llmcompiler.errors import AssemblyError, CaseError, UnsupportedError
 from pytest_llmcompiler.judge.api import judge_answer
-from pytest_llmcompiler.judge.harness import Settings
+from pytest_llmcompiler.judge.harness import JudgeSettings
 from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.model.answer import Answer
 from pytest_llmcompiler.model.extract.assembly import extract
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.ir import emit_object
 from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.values.c_types import Function
 
 TARGET = named("x86_64-windows")
@@ -34,7 +35,7 @@ FUNCTIONS = (
 
 @pytest.fixture(scope="module")
 def windows() -> Iterator[Judge]:
-    judge = Judge(Settings(examples=15, target=TARGET.name))
+    judge = Judge(JudgeSettings(examples=15, target=TARGET.name))
     yield judge
     judge.close()
 
@@ -175,7 +176,7 @@ def test_the_library_as_windows_has_it(compiled: Compile) -> None:
 # -- text
 
 
-def assembled(text: str, symbols: dict[str, int]) -> Assembled:
+def assembled(text: str, symbols: dict[str, int]) -> AssembledCode:
     return assemble(text, "f", TARGET.base, symbols, target=TARGET)
 
 
@@ -337,7 +338,7 @@ def test_threads_variables_are_not_supported() -> None:
 def test_answers_without_tags_are_recognised(compiled: Compile) -> None:
     code = compiled(SOURCE, target=TARGET.name).assembly("larger", "O2")
     answer = Answer(f"Sure, this is the code:\n\n{code}\nThe larger one is moved.\n")
-    assert gas.read(extract(answer, "larger").text, TARGET.dialect).labels.keys() == {"larger"}
+    assert gas.parse_assembly(extract(answer, "larger").text, TARGET.dialect).labels.keys() == {"larger"}
 
 
 # -- prompts and the plugin

@@ -9,12 +9,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_llmcompiler.errors import NoCode, Truncated
+from pytest_llmcompiler.errors import NoCodeError, TruncatedError
 from pytest_llmcompiler.model.answer import Answer, Prompt
-from pytest_llmcompiler.model.extract.blocks import Block, Code, blocks, code_at, why_nothing
+from pytest_llmcompiler.model.extract.blocks import ExtractedCode, TextBlock, blocks, code_at, why_nothing
 from pytest_llmcompiler.targets import every
-
-__all__ = ["Code", "NoCode", "Truncated", "assembly_in", "extract"]
 
 _COMMENT = re.compile(r"(?:#|//|/\*).*$")
 _LABEL = re.compile(r'^\s*(?:[\w.$@]+|"[^"\n]+"):')
@@ -23,7 +21,7 @@ _COMPILER_LABEL = re.compile(r"\.L[A-Z]*\d+(?:_\d+)?\b")
 """Labels that compilers number (`.LJTI0_0`, `.LCPI0_1`, `.L4`): only the text itself can define them."""
 
 
-def extract(answer: Answer, function: str) -> Code:
+def extract(answer: Answer, function: str) -> ExtractedCode:
     """Find the assembly of `function` in the answer.
 
     Of several code blocks the first that defines the function counts. A block without an end is whole unless
@@ -35,7 +33,7 @@ def extract(answer: Answer, function: str) -> Code:
     block = _choose(text, label)
     limit = answer.stop == "length"
     if block is None:
-        raise NoCode(why_nothing(text, limit))
+        raise NoCodeError(why_nothing(text, limit))
     code = block.text
     if limit and not block.closed:
         code = _whole_part(code, function, label)
@@ -50,7 +48,7 @@ def assembly_in(answer: Answer, prompt: Prompt, detail: Mapping[str, Any]) -> st
         return extract(answer, prompt.function).placed
     lowered = detail.get("lowered")
     if not isinstance(lowered, str):
-        raise NoCode("LLVM made no assembly of the answer")
+        raise NoCodeError("LLVM made no assembly of the answer")
     return lowered
 
 
@@ -59,7 +57,7 @@ def _label_of(function: str) -> re.Pattern[str]:
     return re.compile(rf'^[ \t]*(?:(?:{name}|"{name}")[ \t]*:|{name}[ \t]+PROC\b)', re.MULTILINE)
 
 
-def _choose(text: str, label: re.Pattern[str]) -> Block | None:
+def _choose(text: str, label: re.Pattern[str]) -> TextBlock | None:
     marked = blocks(text)
     for block in marked:
         if label.search(block.text):
@@ -71,7 +69,7 @@ def _choose(text: str, label: re.Pattern[str]) -> Block | None:
     return next(like_assembly, marked[0] if marked else bare)
 
 
-def _bare(text: str, label: re.Pattern[str]) -> Block | None:
+def _bare(text: str, label: re.Pattern[str]) -> TextBlock | None:
     """What is left of untagged text when the prose before and after it is taken away."""
     lines = text.splitlines(keepends=True)
     if not any(label.match(line) or _is_instruction(line) for line in lines):
@@ -85,7 +83,7 @@ def _bare(text: str, label: re.Pattern[str]) -> Block | None:
     while last < len(lines) and _is_lone_label(lines[last]):
         last += 1
     prose_follows = any(line.strip() and line.endswith("\n") for line in lines[last:])
-    return Block(sum(map(len, lines[:first])), "".join(lines[first:last]), closed=prose_follows)
+    return TextBlock(sum(map(len, lines[:first])), "".join(lines[first:last]), closed=prose_follows)
 
 
 def _is_assembly(line: str) -> bool:
@@ -112,14 +110,14 @@ def _whole_part(code: str, function: str, label: re.Pattern[str]) -> str:
     end = _end_of(function).search(code, start.end()) if start else None
     if not start or not end:
         missing = f"the end of {function!r}" if start else f"the label {function!r}"
-        raise Truncated(f"the token limit came before {missing}, after {code.count(chr(10))} lines of code")
+        raise TruncatedError(f"the token limit came before {missing}, after {code.count(chr(10))} lines of code")
     body = code[: end.end()] + _finished_blocks(code[end.end() :])
     procedure = body[start.end() :]
     if ".cfi_startproc" in procedure and ".cfi_endproc" not in procedure:
-        raise Truncated(f"the token limit came before the .cfi_endproc of {function!r}")
+        raise TruncatedError(f"the token limit came before the .cfi_endproc of {function!r}")
     missing_labels = _undefined(body, procedure)
     if missing_labels:
-        raise Truncated(f"the token limit came before {missing_labels[0]}, which {function!r} needs")
+        raise TruncatedError(f"the token limit came before {missing_labels[0]}, which {function!r} needs")
     return body
 
 

@@ -14,7 +14,7 @@ _FENCE = re.compile(r"^[ \t]{0,3}(?:`{3,}(?!`)|~{3,}(?!~))[^\n`]*$", re.MULTILIN
 
 
 @dataclass(frozen=True)
-class Code:
+class ExtractedCode:
     """Code as the model wrote it."""
 
     text: str
@@ -29,7 +29,7 @@ class Code:
 
 
 @dataclass(frozen=True)
-class Block:
+class TextBlock:
     """A part of an answer."""
 
     start: int
@@ -39,16 +39,16 @@ class Block:
     """False where the answer ended before the closing tag or fence."""
 
 
-def blocks(text: str) -> list[Block]:
+def blocks(text: str) -> list[TextBlock]:
     """The parts that are marked as code and hold anything: those in tags, then those in fences."""
     return [block for block in (*_tagged(text), *_fenced(text)) if block.text.strip()]
 
 
-def code_at(text: str, start: int, code: str) -> Code:
+def code_at(text: str, start: int, code: str) -> ExtractedCode:
     """The code that stands at an offset of an answer, without the blank lines around it."""
     body = code.lstrip("\n")
     skipped = len(code) - len(body)
-    return Code(body.rstrip() + "\n", text.count("\n", 0, start + skipped) + 1)
+    return ExtractedCode(body.rstrip() + "\n", text.count("\n", 0, start + skipped) + 1)
 
 
 def why_nothing(text: str, limit: bool, what: str = "code") -> str:
@@ -60,30 +60,30 @@ def why_nothing(text: str, limit: bool, what: str = "code") -> str:
     return f"the answer {'reached the token limit with' if limit else 'has'} no {what} in it; it begins {head!r}"
 
 
-def _tagged(text: str) -> Iterator[Block]:
+def _tagged(text: str) -> Iterator[TextBlock]:
     """The contents of `<code>…</code>`; of `…</code>` too, where the prompt itself opened the tag."""
     tags = list(_TAG.finditer(text))
     if tags and tags[0][0].startswith("</"):
-        yield from _unfence(Block(0, text[: tags[0].start()], closed=True))
+        yield from _unfence(TextBlock(0, text[: tags[0].start()], closed=True))
     for tag, following in zip(tags, [*tags[1:], None]):
         if not tag[0].startswith("</"):
             end = following.start() if following else len(text)
-            yield from _unfence(Block(tag.end(), text[tag.end() : end], closed=following is not None))
+            yield from _unfence(TextBlock(tag.end(), text[tag.end() : end], closed=following is not None))
 
 
-def _unfence(block: Block) -> Iterator[Block]:
+def _unfence(block: TextBlock) -> Iterator[TextBlock]:
     """The fenced parts of a tagged block, or else the block."""
     fenced = list(_fenced(block.text))
     if not fenced:
         yield block
     for part in fenced:
-        yield Block(block.start + part.start, part.text, part.closed or block.closed)
+        yield TextBlock(block.start + part.start, part.text, part.closed or block.closed)
 
 
-def _fenced(text: str) -> Iterator[Block]:
+def _fenced(text: str) -> Iterator[TextBlock]:
     """The contents of Markdown fences; every second fence closes."""
     fences = list(_FENCE.finditer(text))
     for opening, closing in zip(fences[::2], [*fences[1::2], None]):
         end = closing.start() if closing else len(text)
         start = min(opening.end() + 1, end)
-        yield Block(start, text[start:end], closed=closing is not None)
+        yield TextBlock(start, text[start:end], closed=closing is not None)

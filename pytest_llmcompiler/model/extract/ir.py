@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pytest_llmcompiler.errors import NoCode, Truncated
+from pytest_llmcompiler.errors import NoCodeError, TruncatedError
 from pytest_llmcompiler.model.answer import Answer
-from pytest_llmcompiler.model.extract.blocks import Block, Code, blocks, code_at, why_nothing
+from pytest_llmcompiler.model.extract.blocks import ExtractedCode, TextBlock, blocks, code_at, why_nothing
 
 _NAME = r'(?:"(?:[^"\n])*"|[-\w$.]+)'
 _TOP = re.compile(
@@ -20,7 +20,7 @@ _STRING = re.compile(r'c?"[^"\n]*"|;[^\n]*')
 """What is no name: strings, and comments."""
 
 
-def extract_ir(answer: Answer, function: str) -> Code:
+def extract_ir(answer: Answer, function: str) -> ExtractedCode:
     """Find the IR of `function` in the answer.
 
     Of several code blocks the first that defines the function counts. IR that the token limit ended is whole where the
@@ -31,7 +31,7 @@ def extract_ir(answer: Answer, function: str) -> Code:
     limit = answer.stop == "length"
     block = _choose(text, head)
     if block is None:
-        raise NoCode(why_nothing(text, limit, "LLVM IR"))
+        raise NoCodeError(why_nothing(text, limit, "LLVM IR"))
     code = _whole_part(block.text, function, head) if limit and not block.closed else block.text
     return code_at(text, block.start, code)
 
@@ -41,7 +41,7 @@ def _head_of(function: str) -> re.Pattern[str]:
     return re.compile(rf'^[ \t]*define\s[^\n]*@(?:{name}|"{name}")\s*\(', re.MULTILINE)
 
 
-def _choose(text: str, head: re.Pattern[str]) -> Block | None:
+def _choose(text: str, head: re.Pattern[str]) -> TextBlock | None:
     marked = blocks(text)
     bare = _bare(text)
     for block in [*marked, bare] if bare else marked:
@@ -52,7 +52,7 @@ def _choose(text: str, head: re.Pattern[str]) -> Block | None:
     return chosen[0] if chosen else bare
 
 
-def _bare(text: str) -> Block | None:
+def _bare(text: str) -> TextBlock | None:
     """What is left of untagged text when the prose before and after it is taken away."""
     lines = text.splitlines(keepends=True)
     marks = list(_marked(lines))
@@ -60,7 +60,7 @@ def _bare(text: str) -> Block | None:
         return None
     first, last = marks.index(True), len(marks) - marks[::-1].index(True)
     prose_follows = any(line.strip() and line.endswith("\n") for line in lines[last:])
-    return Block(sum(map(len, lines[:first])), "".join(lines[first:last]), closed=prose_follows)
+    return TextBlock(sum(map(len, lines[:first])), "".join(lines[first:last]), closed=prose_follows)
 
 
 def _marked(lines: list[str]) -> Iterator[bool]:
@@ -78,11 +78,11 @@ def _whole_part(code: str, function: str, head: re.Pattern[str]) -> str:
     end = re.compile(r"^\}[^\n]*(?:\n|\Z)", re.MULTILINE).search(code, start.end()) if start else None
     if not start or not end:
         missing = f"the end of {function!r}" if start else f"the definition of {function!r}"
-        raise Truncated(f"the token limit came before {missing}, after {code.count(chr(10))} lines of code")
+        raise TruncatedError(f"the token limit came before {missing}, after {code.count(chr(10))} lines of code")
     kept = code[: end.end()] + _finished_lines(code[end.end() :])
     missing_names = _undefined(kept, code[start.start() : end.end()])
     if missing_names:
-        raise Truncated(f"the token limit came before {missing_names[0]}, which {function!r} needs")
+        raise TruncatedError(f"the token limit came before {missing_names[0]}, which {function!r} needs")
     return kept
 
 

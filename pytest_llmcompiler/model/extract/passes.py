@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from pytest_llmcompiler.errors import NoCode, Truncated
+from pytest_llmcompiler.errors import NoCodeError, TruncatedError
 from pytest_llmcompiler.model.answer import Answer
-from pytest_llmcompiler.model.extract.blocks import Block, Code, blocks, code_at, why_nothing
+from pytest_llmcompiler.model.extract.blocks import ExtractedCode, TextBlock, blocks, code_at, why_nothing
 
 _OPEN = "'\"`\u2018\u201c"
 _CLOSE = dict(zip(_OPEN, "'\"`\u2019\u201d"))
@@ -18,7 +18,7 @@ _LIST = re.compile(r"[a-zA-Z][\w<>;=,()\s.-]*")
 _UNQUOTED = re.compile(r"[\w<>;=,().-]+")
 
 
-def extract_passes(answer: Answer) -> Code:
+def extract_passes(answer: Answer) -> ExtractedCode:
     """Find the pass list in the answer: what in tags or fences is a list and nothing else, else what opt is given
     as `-p` or `-passes=`, else what is quoted and looks like a list, else a level (`opt -Oz`), or the whole answer.
 
@@ -28,40 +28,40 @@ def extract_passes(answer: Answer) -> Code:
     limit = answer.stop == "length"
     found = next(_candidates(text, limit), None)
     if found is None:
-        raise NoCode(why_nothing(text, limit, "pass list"))
+        raise NoCodeError(why_nothing(text, limit, "pass list"))
     if limit and not found.closed:
-        raise Truncated("the token limit came before the end of the pass list")
+        raise TruncatedError("the token limit came before the end of the pass list")
     return code_at(text, found.start, found.text)
 
 
-def _candidates(text: str, limit: bool) -> Iterator[Block]:
+def _candidates(text: str, limit: bool) -> Iterator[TextBlock]:
     yield from _lists(blocks(text))  # a level in prose is what the list is held against
     for flag in _FLAG.finditer(text):
         yield _given(text, flag.end(), flag[1])
     yield from _lists(_quoted(text))
     for level in _LEVEL.finditer(text):
-        yield Block(level.start(1), level[1], closed=level.end() < len(text) or not limit)
-    yield from _lists([Block(0, text, closed=False)])
+        yield TextBlock(level.start(1), level[1], closed=level.end() < len(text) or not limit)
+    yield from _lists([TextBlock(0, text, closed=False)])
 
 
-def _lists(parts: Iterable[Block]) -> Iterator[Block]:
+def _lists(parts: Iterable[TextBlock]) -> Iterator[TextBlock]:
     return (part for part in parts if _looks_like_a_list(part.text))
 
 
-def _given(text: str, start: int, quote: str | None) -> Block:
+def _given(text: str, start: int, quote: str | None) -> TextBlock:
     """The argument of a flag, which ends with its quote or at a blank."""
     if quote is None:
         match = _UNQUOTED.match(text, start)
         end = match.end() if match else start
-        return Block(start, text[start:end], closed=end < len(text))
+        return TextBlock(start, text[start:end], closed=end < len(text))
     end = text.find(_CLOSE[quote], start)
-    return Block(start, text[start : end if end >= 0 else len(text)], closed=end >= 0)
+    return TextBlock(start, text[start : end if end >= 0 else len(text)], closed=end >= 0)
 
 
-def _quoted(text: str) -> Iterator[Block]:
+def _quoted(text: str) -> Iterator[TextBlock]:
     for opening, closing in _CLOSE.items():
         for match in re.finditer(rf"{opening}([^{opening}{closing}\n]+){closing}", text):
-            yield Block(match.start(1), match[1], closed=True)
+            yield TextBlock(match.start(1), match[1], closed=True)
 
 
 def _looks_like_a_list(text: str) -> bool:

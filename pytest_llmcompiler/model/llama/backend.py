@@ -9,9 +9,9 @@ from typing import Any
 from pytest_llmcompiler.errors import ModelError
 from pytest_llmcompiler.model.answer import Sampling
 from pytest_llmcompiler.model.llama import amx
-from pytest_llmcompiler.model.llama.batching import BATCH, USUAL, Shape, Streams
+from pytest_llmcompiler.model.llama.batching import BATCH, USUAL, BatchingEngine, ContextSize
 from pytest_llmcompiler.model.llama.weights import Weights
-from pytest_llmcompiler.model.queue.job_queue import Desk
+from pytest_llmcompiler.model.queue.job_queue import JobQueue
 
 _STREAMS_CPU, _STREAMS_GPU = 16, 64
 """Answers side by side at the most, unless told otherwise: more gain little on a CPU, and take memory on a GPU."""
@@ -52,7 +52,7 @@ class LlamaBackend:
         self._sampling, self._drafts = sampling, drafts
         self._weights = Weights(path, gpu_layers)
         self._shape = _shape(self._weights, n_ctx, streams)
-        self._streams = Streams(self._weights, self._shape, sampling, drafts=drafts)
+        self._streams = BatchingEngine(self._weights, self._shape, sampling, drafts=drafts)
 
     def describe(self) -> dict[str, Any]:
         """`size` is in bytes; `gpu_layers` of `layers` are on the GPU, the output layer counted in."""
@@ -92,7 +92,7 @@ class LlamaBackend:
         counts = {"tokens": streams.written, "from_draft": streams.from_draft}
         return {**counts, "busy": streams.busy, "idle": streams.idle}
 
-    def work(self, desk: Desk) -> None:
+    def work(self, desk: JobQueue) -> None:
         """Make what the desk wants until it is closed. Raises ModelError where llama.cpp fails."""
         self._streams.work(desk)
 
@@ -102,7 +102,7 @@ class LlamaBackend:
         self._weights.close()
 
 
-def _shape(weights: Weights, n_ctx: int | None, streams: int | None) -> Shape:
+def _shape(weights: Weights, n_ctx: int | None, streams: int | None) -> ContextSize:
     """How much the context holds. Raises ModelError where there is no memory for it: a shorter one would give other
     answers."""
     if n_ctx and n_ctx > weights.trained:
@@ -117,7 +117,7 @@ def _shape(weights: Weights, n_ctx: int | None, streams: int | None) -> Shape:
         )
     wanted = streams or (_STREAMS_GPU if weights.gpu_layers else _streams_on_cpu(weights))
     cells = min(context + (wanted - 1) * min(_EACH, context), fits)
-    return Shape(cells + _SPARE, context, wanted)
+    return ContextSize(cells + _SPARE, context, wanted)
 
 
 def _streams_on_cpu(weights: Weights) -> int:

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
-from pytest_llmcompiler.errors import ModelError, PromptTooLong
-from pytest_llmcompiler.model.answer import Answer, Question, Sampling, Stop
-from pytest_llmcompiler.model.llama.speculative import Draft, Follower
-from pytest_llmcompiler.model.llama.stopping import Ending
+from pytest_llmcompiler.errors import ModelError, PromptTooLongError
+from pytest_llmcompiler.model.answer import Answer, Question, Sampling, StopReason
+from pytest_llmcompiler.model.llama.speculative import Draft, DraftFollower
+from pytest_llmcompiler.model.llama.stopping import StopDetector
 from pytest_llmcompiler.model.llama.weights import Weights
-from pytest_llmcompiler.model.queue.job_queue import Desk, Job
+from pytest_llmcompiler.model.queue.job_queue import Job, JobQueue
 from pytest_llmcompiler.model.sampling import MINIMAL_ANSWER, sample_seed
 
 BATCH = 512
@@ -35,7 +35,7 @@ _SPARE_CPU, _SPARE_GPU = 3, 100
 
 
 @dataclass(frozen=True)
-class Shape:
+class ContextSize:
     """How much a context holds."""
 
     cells: int
@@ -46,7 +46,7 @@ class Shape:
 
 
 @dataclass(frozen=True, eq=False)
-class _Asked:
+class _TokenisedQuestion:
     """A question as the model reads it."""
 
     question: Question
@@ -55,10 +55,10 @@ class _Asked:
 
 
 @dataclass(eq=False)
-class _Held:
+class _CachedPrompt:
     """A prompt in memory, in a sequence of its own."""
 
-    asked: _Asked
+    asked: _TokenisedQuestion
     sequence: int
     users: int = 0
     """Streams that go on from it."""
@@ -70,20 +70,20 @@ class _Held:
 
 
 @dataclass(eq=False)
-class _Stream:
+class _Sequence:
     """A sample that is being written."""
 
     job: Job
-    asked: _Asked
+    asked: _TokenisedQuestion
     seed: int
     sampler: Any
-    ending: Ending
+    ending: StopDetector
     limit: int
-    follower: Follower | None
+    follower: DraftFollower | None
     started: float | None = None
     """When the first token of it was asked for, by perf_counter."""
     written: list[int] = field(default_factory=list)
-    held: _Held | None = None
+    held: _CachedPrompt | None = None
     """The prompt; None while the stream waits."""
     sequence: int = -1
     proposed: tuple[int, ...] = ()
@@ -99,14 +99,14 @@ class _Stream:
         return self.written[-1] if self.written else self.asked.tokens[-1]
 
 
-class _NoRoom(ModelError):
+class _NoRoomError(ModelError):
     """There is no memory for more tokens now."""
 
 
-class Streams:
+class BatchingEngine:
     """A context, the prompts in it, and the answers that are being written."""
 
-    def __init__(self, weights: Weights, shape: Shape, sampling: Sampling, *, drafts: bool) -> None:
+    def __init__(self, weights: Weights, shape: ContextSize, sampling: Sampling, *, drafts: bool) -> None:
         """Raises ModelError where the memory does not suffice."""
         self._weights, self._shape, self._sampling = weights, shape, sampling
         self._drafts = drafts and weights.can_go_back
@@ -115,10 +115,10 @@ class Streams:
         self._batch = _Batch(BATCH)
         self._threads = weights.threads()
         self._drawers = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
-        self._held: dict[Question, _Held] = {}
+        self._held: dict[Question, _CachedPrompt] = {}
         """The prompts, those used last at the end."""
-        self._running: list[_Stream] = []
-        self._waiting: deque[_Stream] = deque()
+        self._running: list[_Sequence] = []
+        self._waiting: deque[_Sequence] = deque()
         self._sequences = list(range(2 * shape.streams))
         self._answers, self._tokens = 0, 0
         self.written = self.from_draft = 0
@@ -126,7 +126,7 @@ class Streams:
         self.busy = self.idle = 0.0
         """Seconds in which answers were written, and in which the model waited for the next question."""
 
-    def work(self, desk: Desk) -> None:
+    def work(self, desk: JobQueue) -> None:
         """Make what the desk wants until it is closed. Raises ModelError where llama.cpp fails."""
         while not desk.closed:
             asked = time.perf_counter()
@@ -151,7 +151,7 @@ class Streams:
 
     # -- who is written
 
-    def _begin(self, desk: Desk) -> None:
+    def _begin(self, desk: JobQueue) -> None:
         """Take samples from the desk for the places that are free."""
         while len(self._running) + len(self._waiting) < self._shape.streams and not desk.closed:
             free = self._shape.streams - len(self._running) - len(self._waiting)
@@ -161,27 +161,27 @@ class Streams:
             question = jobs[0].question
             asked = self._asked(question)
             if len(asked.tokens) + MINIMAL_ANSWER > self._shape.context:
-                desk.refuse(question, PromptTooLong(len(asked.tokens), self._shape.context))
+                desk.refuse(question, PromptTooLongError(len(asked.tokens), self._shape.context))
                 continue
             self._waiting += [self._stream(job, asked) for job in jobs]
 
-    def _asked(self, question: Question) -> _Asked:
+    def _asked(self, question: Question) -> _TokenisedQuestion:
         held = self._held.get(question)
         if held:
             return held.asked
         tokens = self._weights.tokens(question.text, start=True)
         has_draft = self._drafts and question.draft
         draft = Draft(self._weights.tokens(question.draft, start=False)) if has_draft else None
-        return _Asked(question, tokens, draft)
+        return _TokenisedQuestion(question, tokens, draft)
 
-    def _stream(self, job: Job, asked: _Asked) -> _Stream:
+    def _stream(self, job: Job, asked: _TokenisedQuestion) -> _Sequence:
         seed = sample_seed(self._sampling.seed, job.question.key, job.sample)
         limit = self._shape.context - len(asked.tokens)
         if self._sampling.max_tokens is not None:
             limit = min(limit, self._sampling.max_tokens)
-        return _Stream(
-            *(job, asked, seed, _sampler(self._sampling, seed), Ending(job.question.function), limit),
-            Follower(asked.draft) if asked.draft else None,
+        return _Sequence(
+            *(job, asked, seed, _sampler(self._sampling, seed), StopDetector(job.question.function), limit),
+            DraftFollower(asked.draft) if asked.draft else None,
         )
 
     def _admit(self) -> None:
@@ -193,13 +193,13 @@ class Streams:
             self._waiting.popleft()
             try:
                 self._start(stream)
-            except _NoRoom:
+            except _NoRoomError:
                 if not self._running:
                     raise
                 self._waiting.appendleft(stream)
                 return
 
-    def _has_room(self, stream: _Stream) -> bool:
+    def _has_room(self, stream: _Sequence) -> bool:
         """Whether a stream can run beside those that do; prompts that nobody needs are forgotten for it."""
         held = self._held.get(stream.job.question)
         needed = len(stream.written) + self._expected(stream) + sum(map(self._expected, self._running))
@@ -210,12 +210,12 @@ class Streams:
         held.users -= 1
         return has
 
-    def _expected(self, stream: _Stream) -> int:
+    def _expected(self, stream: _Sequence) -> int:
         """Tokens that a stream is still expected to write."""
         usual = self._tokens // self._answers if self._answers else USUAL
         return max(min(usual, stream.limit) - len(stream.written), 1)
 
-    def _start(self, stream: _Stream) -> None:
+    def _start(self, stream: _Sequence) -> None:
         """Let a stream run. Raises _NoRoom, and then it does not."""
         stream.started = stream.started or time.perf_counter()
         held = self._hold(stream.asked)
@@ -226,12 +226,12 @@ class Streams:
         try:
             # One that gave way before evaluates again what it wrote.
             self._evaluate(stream.sequence, [*held.tokens[ready:], *stream.written][:-1], ready)
-        except _NoRoom:
+        except _NoRoomError:
             self._leave(stream)
             raise
         self._running.append(stream)
 
-    def _hold(self, asked: _Asked) -> _Held:
+    def _hold(self, asked: _TokenisedQuestion) -> _CachedPrompt:
         """The question's prompt in memory, all but its last token.
 
         Each sample evaluates that one alone, the first sample too: evaluated in another batch the logits would
@@ -244,17 +244,17 @@ class Streams:
             while self._unneeded() > 1 or len(self._held) >= self._shape.streams or not self._make_room(len(tokens)):
                 if not self._forget():
                     break
-            held = _Held(asked, self._sequences.pop())
+            held = _CachedPrompt(asked, self._sequences.pop())
             shared = self._borrow(held)
             try:
                 self._evaluate(held.sequence, tokens[shared:-1], shared)
-            except _NoRoom:
+            except _NoRoomError:
                 self._clear(held.sequence)
                 raise
         self._held[asked.question] = held
         return held
 
-    def _borrow(self, held: _Held) -> int:
+    def _borrow(self, held: _CachedPrompt) -> int:
         """Take over the head that another prompt has in common, where that is worth it; its length in tokens."""
         lengths = {_common(held.tokens, other.tokens): other for other in self._held.values() if self._is_whole(other)}
         most = min(max(lengths, default=0), len(held.tokens) - 1)
@@ -265,7 +265,7 @@ class Streams:
         _llama().llama_memory_seq_cp(self._memory, other.sequence, held.sequence, 0, most)
         return most
 
-    def _is_whole(self, held: _Held) -> bool:
+    def _is_whole(self, held: _CachedPrompt) -> bool:
         """Whether all of a prompt is still in memory: a model with a sliding window forgets what lies before it."""
         return int(_llama().llama_memory_seq_pos_min(self._memory, held.sequence)) == 0
 
@@ -312,7 +312,7 @@ class Streams:
         self._waiting.appendleft(stream)
         return True
 
-    def _leave(self, stream: _Stream) -> None:
+    def _leave(self, stream: _Sequence) -> None:
         assert stream.held is not None
         stream.held.users -= 1
         self._clear(stream.sequence)
@@ -320,14 +320,14 @@ class Streams:
 
     # -- a step
 
-    def _step(self) -> Iterator[tuple[_Stream, Stop]]:
+    def _step(self) -> Iterator[tuple[_Sequence, StopReason]]:
         """Write the next tokens of every stream; those that end, and why."""
         while True:
             rows = self._propose()
             if self._make_room(len(rows)) and self._decode(rows):
                 break
             if not self._give_way():
-                raise _NoRoom(f"llama.cpp has no room for {len(rows)} tokens more")
+                raise _NoRoomError(f"llama.cpp has no room for {len(rows)} tokens more")
         for stream, tokens in self._drawn():
             stop = self._read(stream, tokens)
             if stop:
@@ -347,7 +347,7 @@ class Streams:
                 rows.append((token, stream.position + offset, stream.sequence))
         return rows
 
-    def _drawn(self) -> list[tuple[_Stream, list[int]]]:
+    def _drawn(self) -> list[tuple[_Sequence, list[int]]]:
         """Each stream's next tokens. For 64 streams of 32,000 tokens to choose from one core would take longer than a
         GPU takes for the step, so each core draws for a share of them."""
         rows = accumulate((1 + len(stream.proposed) for stream in self._running), initial=0)
@@ -359,10 +359,10 @@ class Streams:
         shares = [asked[first : first + share] for first in range(0, len(asked), share)]
         return [drawn for some in self._drawers.map(self._draw_all, shares) for drawn in some]
 
-    def _draw_all(self, asked: Sequence[tuple[_Stream, int]]) -> list[tuple[_Stream, list[int]]]:
+    def _draw_all(self, asked: Sequence[tuple[_Sequence, int]]) -> list[tuple[_Sequence, list[int]]]:
         return [(stream, self._draw(stream, row)) for stream, row in asked]
 
-    def _draw(self, stream: _Stream, row: int) -> list[int]:
+    def _draw(self, stream: _Sequence, row: int) -> list[int]:
         """A stream's next tokens, as far as its proposals turn out right."""
         tokens: list[int] = []
         for place, expected in enumerate((*stream.proposed, None)):
@@ -371,7 +371,7 @@ class Streams:
                 break
         return tokens
 
-    def _read(self, stream: _Stream, tokens: Sequence[int]) -> Stop | None:
+    def _read(self, stream: _Sequence, tokens: Sequence[int]) -> StopReason | None:
         """Write a stream's next tokens; why it ends, if it does."""
         before = stream.position
         new, stop = 0, None
@@ -388,7 +388,7 @@ class Streams:
             self._clear(stream.sequence, before + new)
         return stop
 
-    def _write(self, stream: _Stream, token: int) -> Stop | None:
+    def _write(self, stream: _Sequence, token: int) -> StopReason | None:
         piece = self._weights.piece(token)
         if piece is None:
             return "eos"
@@ -397,7 +397,7 @@ class Streams:
             return "stop"
         return "length" if len(stream.written) >= stream.limit else None
 
-    def _finish(self, stream: _Stream, stop: Stop) -> Answer:
+    def _finish(self, stream: _Sequence, stop: StopReason) -> Answer:
         assert stream.started is not None
         self._leave(stream)
         _llama().llama_sampler_free(stream.sampler)
@@ -421,7 +421,7 @@ class Streams:
             rows = [(token, start + first + i, sequence) for i, token in enumerate(tokens[first : first + BATCH])]
             while not self._decode(rows, logits=False):
                 if not self._forget():
-                    raise _NoRoom(f"llama.cpp has no room for a prompt of {start + len(tokens)} tokens")
+                    raise _NoRoomError(f"llama.cpp has no room for a prompt of {start + len(tokens)} tokens")
 
     def _decode(self, rows: Sequence[tuple[int, int, int]], *, logits: bool = True) -> bool:
         """Evaluate rows of (token, position, sequence); whether there was room. Raises ModelError for other faults."""
@@ -459,7 +459,7 @@ class _Batch:
         return int(_llama().llama_decode(context, self._batch))
 
 
-def _open(weights: Weights, shape: Shape) -> Any:
+def _open(weights: Weights, shape: ContextSize) -> Any:
     llama = _llama()
     params = llama.llama_context_default_params()
     # llama.cpp takes no batch that is larger than the context.

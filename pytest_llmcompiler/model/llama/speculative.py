@@ -35,7 +35,7 @@ class Draft:
             self.places[pair].append(place)
 
 
-class Follower:
+class DraftFollower:
     """One stream beside a draft: where in the draft it is, and how often the draft was right."""
 
     def __init__(self, draft: Draft) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from pytest_llmcompiler.errors import NoCodeError, TruncatedError
 from pytest_llmcompiler.model.answer import Answer
-from pytest_llmcompiler.model.extract.assembly import NoCode, Truncated, extract
+from pytest_llmcompiler.model.extract.assembly import extract
 from pytest_llmcompiler.model.sampling import STOP
 
 _STOP = STOP.encode()
@@ -13,7 +14,7 @@ _OFTEN = 16
 """Lines behind the function's end after each of which it may be whole."""
 
 
-class Ending:
+class StopDetector:
     """The text of one answer as it grows. `function` is the function that it is to hold."""
 
     def __init__(self, function: str) -> None:
@@ -58,7 +59,7 @@ class Ending:
         text = self._bytes[:end].decode("utf-8", errors="replace")
         try:
             code = extract(Answer(text, stop="length"), self._function).text
-        except (NoCode, Truncated):
+        except (NoCodeError, TruncatedError):
             return False
         # Cold parts and private data come after the function, and the model knows whether it will write them.
         labels = set(re.findall(r"^\s*([\w.$]+):", code, re.M))

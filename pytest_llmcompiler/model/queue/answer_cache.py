@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmcompiler.errors import ModelError
-from pytest_llmcompiler.model.answer import Answer, Question, Sampling, Stop
+from pytest_llmcompiler.model.answer import Answer, Question, Sampling, StopReason
 from pytest_llmcompiler.model.sampling import sample_seed
 
 _DRAWING = 1
@@ -44,7 +44,7 @@ _FIND = f"SELECT {_FIELDS} FROM answers WHERE key = ? AND number > ?"
 _KEEP = f"INSERT OR REPLACE INTO answers (key, {_FIELDS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 
-class Store:
+class AnswerCache:
     """The answers of one model, sampled in one way. Thread-safe."""
 
     def __init__(self, path: Path, identity: dict[str, Any], sampling: Sampling, *, refresh: bool = False) -> None:
@@ -162,7 +162,7 @@ def _sha256(file: Path) -> str:
 def _answer(
     sample: int,
     text: bytes,
-    stop: Stop,
+    stop: StopReason,
     prompt_tokens: int | None,
     answer_tokens: int | None,
     seconds: float | None,
@@ -182,11 +182,11 @@ def _open(path: Path) -> tuple[sqlite3.Connection, Exception | None]:
             path.touch()
         with _told(path):
             return _connect(_address(path)), None
-    except (OSError, _NotMade) as hindrance:
+    except (OSError, _NotCachedError) as hindrance:
         return _connect(":memory:"), hindrance
 
 
-class _NotMade(Exception):
+class _NotCachedError(Exception):
     """The database is empty and stays so: the disk is full, or nothing may be written there."""
 
 
@@ -235,7 +235,7 @@ def _make(database: sqlite3.Connection) -> None:
             database.execute(f"PRAGMA user_version = {_LAYOUT}")
         database.execute("COMMIT")
     except sqlite3.OperationalError as error:
-        raise _NotMade(str(error)) from error
+        raise _NotCachedError(str(error)) from error
 
 
 @contextmanager

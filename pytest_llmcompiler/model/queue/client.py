@@ -15,7 +15,7 @@ from multiprocessing.connection import Client, Connection
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from pytest_llmcompiler.errors import ModelError, PromptTooLong
+from pytest_llmcompiler.errors import ModelError, PromptTooLongError
 from pytest_llmcompiler.model.answer import Answer, ModelSettings, Prompt, Question
 from pytest_llmcompiler.program.short import renamed
 from pytest_llmcompiler.subprocesses import command
@@ -26,7 +26,7 @@ _LONGEST = 100
 """Bytes that the path of a socket may have."""
 
 
-class Address(NamedTuple):
+class OwnerAddress(NamedTuple):
     """Where a model's owner is found by processes of this machine. Plain texts: xdist hands it to workers."""
 
     socket: str
@@ -34,7 +34,7 @@ class Address(NamedTuple):
     log: str
 
 
-class Owner:
+class OwnerProcess:
     """The owner's process, which this process started and will end."""
 
     def __init__(self, spec: str, settings: ModelSettings) -> None:
@@ -46,7 +46,7 @@ class Owner:
         if len(str(self._folder)) > _LONGEST:
             self._folder = Path(tempfile.mkdtemp(prefix="llmc-", dir="/tmp"))
         log = settings.log or self._folder / "log"
-        self.address = Address(str(self._folder / "socket"), str(log))
+        self.address = OwnerAddress(str(self._folder / "socket"), str(log))
         line = json.dumps({"spec": spec, **asdict(settings), "address": self.address.socket}, default=str)
         with self._opened(log) as errors:
             self._process = subprocess.Popen(
@@ -84,7 +84,7 @@ class Owner:
 class OwnedModel:
     """A model in another process. Usable from several threads."""
 
-    def __init__(self, address: Address, owner: Owner | None = None) -> None:
+    def __init__(self, address: OwnerAddress, owner: OwnerProcess | None = None) -> None:
         """`owner` is closed with it."""
         self._address, self._owner = address, owner
         self._questions: dict[Prompt, Question] = {}
@@ -144,7 +144,7 @@ class OwnedModel:
                 if reply[0] == "error":
                     raise ModelError(reply[1])
                 if reply[0] == "too-long":
-                    raise PromptTooLong(*reply[1:])
+                    raise PromptTooLongError(*reply[1:])
                 yield reply
 
     @contextmanager
@@ -164,7 +164,7 @@ def _draft(prompt: Prompt) -> str:
         return ""
 
 
-def _died(address: Address) -> ModelError:
+def _died(address: OwnerAddress) -> ModelError:
     """What there is to say of an owner that is gone."""
     try:
         lines = Path(address.log).read_text(encoding="utf-8", errors="replace").splitlines()

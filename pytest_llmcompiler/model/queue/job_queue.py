@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pytest_llmcompiler.errors import ModelError, PromptTooLong
+from pytest_llmcompiler.errors import ModelError, PromptTooLongError
 from pytest_llmcompiler.model.answer import Answer, Question
 
 
@@ -23,7 +23,7 @@ class Job:
     sample: int
 
 
-class Shelf(Protocol):
+class AnswerStore(Protocol):
     """Where finished answers are kept from session to session."""
 
     def get(self, question: Question, samples: Sequence[int]) -> dict[int, Answer]:
@@ -34,7 +34,7 @@ class Shelf(Protocol):
 
 
 @dataclass
-class _File:
+class _QueuedQuestion:
     """All that is known of a question."""
 
     question: Question
@@ -45,15 +45,15 @@ class _File:
     """Samples that nobody makes yet, in order."""
     queued: set[int] = field(default_factory=set)
     """Samples that were asked for or planned so far."""
-    refusal: PromptTooLong | ModelError | None = None
+    refusal: PromptTooLongError | ModelError | None = None
 
 
-class Desk:
+class JobQueue:
     """Thread-safe. What `shelf` holds already is never made again."""
 
-    def __init__(self, shelf: Shelf | None = None) -> None:
+    def __init__(self, shelf: AnswerStore | None = None) -> None:
         self._shelf = shelf
-        self._files: dict[Question, _File] = {}
+        self._files: dict[Question, _QueuedQuestion] = {}
         self._turn = itertools.count()
         self._changed = threading.Condition()
         self._fault: ModelError | None = None
@@ -120,7 +120,7 @@ class Desk:
             self._files[job.question].answers[job.sample] = answer
             self._changed.notify_all()
 
-    def refuse(self, question: Question, reason: PromptTooLong | ModelError) -> None:
+    def refuse(self, question: Question, reason: PromptTooLongError | ModelError) -> None:
         """Nothing more will be made for a question."""
         with self._changed:
             file = self._files[question]
@@ -145,8 +145,10 @@ class Desk:
         """Whether nothing more is to be made."""
         return self._closed
 
-    def _want(self, question: Question, samples: int, place: tuple[int, int], known: Collection[int]) -> _File:
-        file = self._files.setdefault(question, _File(question, place))
+    def _want(
+        self, question: Question, samples: int, place: tuple[int, int], known: Collection[int]
+    ) -> _QueuedQuestion:
+        file = self._files.setdefault(question, _QueuedQuestion(question, place))
         file.place = min(file.place, place)
         new = [sample for sample in range(samples) if sample not in known and sample not in file.queued]
         if new and not file.refusal:
@@ -158,5 +160,5 @@ class Desk:
         self._changed.notify_all()
         return file
 
-    def _next(self) -> _File | None:
+    def _next(self) -> _QueuedQuestion | None:
         return min((file for file in self._files.values() if file.waiting), key=lambda file: file.place, default=None)

@@ -22,15 +22,15 @@ from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from typing import Any
 
-from pytest_llmcompiler.errors import ModelError, PromptTooLong
+from pytest_llmcompiler.errors import ModelError, PromptTooLongError
 from pytest_llmcompiler.model.answer import Question, Sampling
 from pytest_llmcompiler.model.llama.weights import parts
-from pytest_llmcompiler.model.queue.answer_cache import Store, content_hash
+from pytest_llmcompiler.model.queue.answer_cache import AnswerCache, content_hash
 from pytest_llmcompiler.model.queue.backend import Backend
-from pytest_llmcompiler.model.queue.job_queue import Desk
+from pytest_llmcompiler.model.queue.job_queue import JobQueue
 
 
-class Owner:
+class ModelOwner:
     """Opens the model when somebody first needs it."""
 
     def __init__(self, order: dict[str, Any]) -> None:
@@ -54,10 +54,10 @@ class Owner:
             threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
 
     @functools.cached_property
-    def _opened(self) -> tuple[Backend, Desk] | ModelError:
+    def _opened(self) -> tuple[Backend, JobQueue] | ModelError:
         try:
             backend = _backend(self._order)
-            desk = Desk(self._store(backend))
+            desk = JobQueue(self._store(backend))
         except ModelError as error:
             return error
         except Exception:
@@ -65,14 +65,14 @@ class Owner:
         threading.Thread(target=_work, args=(backend, desk), daemon=True).start()
         return backend, desk
 
-    def _open(self) -> tuple[Backend, Desk]:
+    def _open(self) -> tuple[Backend, JobQueue]:
         with self._lock:
             opened = self._opened
         if isinstance(opened, ModelError):
             raise opened
         return opened
 
-    def _store(self, backend: Backend) -> Store | None:
+    def _store(self, backend: Backend) -> AnswerCache | None:
         if not self._order["store"]:
             return None
         path, identity = Path(self._order["store"]), backend.identity()
@@ -81,7 +81,7 @@ class Owner:
             hashes = [content_hash(part, path) for part in parts(file)]
             whole = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
             identity["sha256"] = self._sha256 = whole
-        return Store(path, identity, Sampling(**self._order["sampling"]), refresh=self._order["refresh"])
+        return AnswerCache(path, identity, Sampling(**self._order["sampling"]), refresh=self._order["refresh"])
 
     def _answer(self, connection: Connection) -> None:
         """Answer the requests of one client until it goes."""
@@ -127,7 +127,7 @@ def _told(action: Callable[..., Iterator[tuple[Any, ...]]], args: list[Any]) -> 
     try:
         yield from action(*args)
         yield ("end",)
-    except PromptTooLong as error:
+    except PromptTooLongError as error:
         yield "too-long", error.prompt_tokens, error.context
     except ModelError as error:
         yield "error", str(error)
@@ -147,7 +147,7 @@ def _backend(order: dict[str, Any]) -> Backend:
     return LlamaBackend(Path(spec), sampling, **fields)
 
 
-def _work(backend: Backend, desk: Desk) -> None:
+def _work(backend: Backend, desk: JobQueue) -> None:
     try:
         backend.work(desk)
     except ModelError as error:
@@ -169,4 +169,4 @@ def main() -> None:
     with Listener(order["address"], "AF_UNIX", backlog=64) as listener:
         threading.Thread(target=_end_with_parent, args=(Path(order["address"]).parent,), daemon=True).start()
         print("ready", flush=True)
-        Owner(order).serve(listener)
+        ModelOwner(order).serve(listener)

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from pytest_llmcompiler.errors import ModelError, PromptTooLong, Rejected, Unanswered
-from pytest_llmcompiler.model.answer import Answer, Question, Sampling, Stop
-from pytest_llmcompiler.model.queue.job_queue import Desk, Job
+from pytest_llmcompiler.errors import ModelError, PromptTooLongError, RequestRejectedError, UnansweredError
+from pytest_llmcompiler.model.answer import Answer, Question, Sampling, StopReason
+from pytest_llmcompiler.model.queue.job_queue import Job, JobQueue
 from pytest_llmcompiler.model.sampling import STOP, sample_seed
-from pytest_llmcompiler.model.server.http import Client, complaint, head
-from pytest_llmcompiler.model.server.throttle import Stopped, Throttle
-from pytest_llmcompiler.model.server.workers import Meter, Shift
+from pytest_llmcompiler.model.server.http import HttpClient, complaint, head
+from pytest_llmcompiler.model.server.throttle import Throttle, ThrottleStoppedError
+from pytest_llmcompiler.model.server.workers import RequestWorkers, UsageMeter
 
 _MOST_AT_ONCE = 8
 """Samples of one request."""
@@ -49,7 +49,7 @@ class ServerBackend:
         address, _, named = url.partition("#")
         self._url = address.rstrip("/")
         root, self._endpoint = _split(self._url)
-        self._client = Client(root)
+        self._client = HttpClient(root)
         self._sampling = sampling
         self._timeout = timeout
         self._in_flight = in_flight
@@ -58,7 +58,7 @@ class ServerBackend:
         self._room: dict[Question, int] = {}
         """Tokens that a prompt leaves for an answer, where the server said so."""
         self._refusing = threading.Lock()
-        self._meter = Meter()
+        self._meter = UsageMeter()
         self._name = self._model(named)
 
     def describe(self) -> dict[str, Any]:
@@ -73,13 +73,13 @@ class ServerBackend:
         """Tokens written as far as the server tells, and seconds with and without a request in flight."""
         return {**self._meter.read(), "from_draft": 0}
 
-    def work(self, desk: Desk) -> None:
+    def work(self, desk: JobQueue) -> None:
         """Make what the desk wants until it is closed.
 
         Raises ModelError where that can't go on, once the requests in flight have ended; nothing is handed in
         afterwards. Warns where the server can't do with a part of the request.
         """
-        shift = Shift(desk, self._in_flight)
+        shift = RequestWorkers(desk, self._in_flight)
         for number in range(self._in_flight):
             # Daemons: a request that nobody waits for any more can't be called back.
             threading.Thread(target=self._serve, args=(shift,), name=f"llmc-server-{number}", daemon=True).start()
@@ -104,13 +104,13 @@ class ServerBackend:
             raise ModelError(f"{root} serves {len(names)} models: name one as {self._url}#{names[0]}; they are {known}")
         return named or names[0]
 
-    def _serve(self, shift: Shift) -> None:
+    def _serve(self, shift: RequestWorkers) -> None:
         """What each thread does."""
         while jobs := shift.take(self._at_once):
             try:
                 with self._meter.running():
                     self._make(jobs, shift)
-            except Stopped:
+            except ThrottleStoppedError:
                 pass
             except Exception as error:
                 shift.fail(error)
@@ -121,7 +121,7 @@ class ServerBackend:
     def _at_once(self) -> int:
         return 1 if "n" in self._refused else _MOST_AT_ONCE
 
-    def _make(self, jobs: list[Job], shift: Shift) -> None:
+    def _make(self, jobs: list[Job], shift: RequestWorkers) -> None:
         """Hand in samples of one question, as many as one request gives. The others are put back."""
         # The server's limit may have become known while the thread waited for these.
         most = self._at_once
@@ -132,17 +132,17 @@ class ServerBackend:
             for answer in self._answers(request, left[0].question, [job.sample for job in left], shift.throttle):
                 shift.deliver(left[0], answer)
                 del left[0]
-        except PromptTooLong as reason:
+        except PromptTooLongError as reason:
             shift.desk.refuse(left[0].question, reason)
             left.clear()
-        except Unanswered as fault:
-            if not (isinstance(fault, Rejected) and self._can_mend(request, left[0].question, fault)):
+        except UnansweredError as fault:
+            if not (isinstance(fault, RequestRejectedError) and self._can_mend(request, left[0].question, fault)):
                 shift.refuse(left[0].question, fault)
                 left.clear()
         finally:
             shift.desk.put_back(left)
 
-    def _can_mend(self, request: dict[str, Any], question: Question, rejection: Rejected) -> bool:
+    def _can_mend(self, request: dict[str, Any], question: Question, rejection: RequestRejectedError) -> bool:
         """Whether a request that was rejected can be sent otherwise, as it is from now on."""
         asked = request.get("max_tokens")
         if asked and rejection.room and rejection.room < asked:
@@ -205,7 +205,7 @@ class ServerBackend:
                 seed=request.get("seed"),
             )
 
-    def _text(self, choice: Any, reply: Any) -> tuple[str, Stop]:
+    def _text(self, choice: Any, reply: Any) -> tuple[str, StopReason]:
         try:
             text = choice["text"] if self._endpoint == _COMPLETIONS else choice["message"]["content"]
             finish = choice.get("finish_reason")
@@ -217,10 +217,10 @@ class ServerBackend:
             raise self._no_completion(reply)
         return text, "length" if finish == "length" else "stop"
 
-    def _no_completion(self, reply: Any) -> Unanswered:
-        return Unanswered(f"{self._client.root}/{self._endpoint} gave no completion: {head(json.dumps(reply))}")
+    def _no_completion(self, reply: Any) -> UnansweredError:
+        return UnansweredError(f"{self._client.root}/{self._endpoint} gave no completion: {head(json.dumps(reply))}")
 
-    def _do_without(self, fields: set[str], rejection: Rejected) -> bool:
+    def _do_without(self, fields: set[str], rejection: RequestRejectedError) -> bool:
         """Leave optional fields out of the requests from now on. Whether there were any to leave out."""
         with self._refusing:
             new = sorted(fields - self._refused)

@@ -18,7 +18,7 @@ from email.message import Message
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from pytest_llmcompiler.errors import ModelError, PromptTooLong, Rejected, Unanswered
+from pytest_llmcompiler.errors import ModelError, PromptTooLongError, RequestRejectedError, UnansweredError
 from pytest_llmcompiler.model.sampling import MINIMAL_ANSWER
 from pytest_llmcompiler.model.server.throttle import Throttle
 
@@ -52,7 +52,7 @@ _PROMPT = re.compile(
 
 
 @dataclass(eq=False)
-class _Passing(Exception):
+class _TransientError(Exception):
     """A fault that may be gone at the next attempt."""
 
     failure: ModelError
@@ -63,7 +63,7 @@ class _Passing(Exception):
     """Whether there was no answer in time."""
 
 
-class Client:
+class HttpClient:
     """Thread-safe."""
 
     def __init__(self, root: str) -> None:
@@ -91,7 +91,7 @@ class Client:
             with throttle.flight(not_before) as number:
                 try:
                     reply = self._send(url, body, timeout)
-                except _Passing as passing:
+                except _TransientError as passing:
                     fault = passing
                     _heed(fault, number, throttle)
                 else:
@@ -121,7 +121,7 @@ class Client:
         except (http.client.InvalidURL, ValueError) as error:
             raise ModelError(f"{url} is not a URL: {error}") from error
         except http.client.HTTPException as error:
-            raise _Passing(ModelError(f"{url}: the connection broke: {error!r}")) from error
+            raise _TransientError(ModelError(f"{url}: the connection broke: {error!r}")) from error
         self._has_met = True
         try:
             return json.loads(text)
@@ -134,15 +134,15 @@ class Client:
         if isinstance(reason, ConnectionRefusedError):
             failure = ModelError(f"no server listens at {url}: start one, or correct the address")
         elif isinstance(reason, ConnectionError):
-            return _Passing(ModelError(f"{url}: the connection broke: {reason!r}"))
+            return _TransientError(ModelError(f"{url}: the connection broke: {reason!r}"))
         elif isinstance(reason, TimeoutError) and has_connected:
-            return _Passing(Unanswered(f"{url} gave no answer in {timeout:g} s"), is_late=True)
+            return _TransientError(UnansweredError(f"{url} gave no answer in {timeout:g} s"), is_late=True)
         elif isinstance(reason, TimeoutError):
             failure = ModelError(f"can't reach {url}: no connection in {min(timeout, _CONNECT_TIMEOUT):g} s")
         else:
             failure = ModelError(f"can't reach {url}: {reason}")
         # Servers are started again, networks come back; but an address that never was right doesn't become so.
-        return _Passing(failure) if self._has_met else failure
+        return _TransientError(failure) if self._has_met else failure
 
 
 class _Connection(http.client.HTTPConnection):
@@ -213,7 +213,7 @@ def _headers() -> dict[str, str]:
     return headers | {"Authorization": f"Bearer {key}"} if key else headers
 
 
-def _heed(fault: _Passing, number: int, throttle: Throttle) -> None:
+def _heed(fault: _TransientError, number: int, throttle: Throttle) -> None:
     """Do for all requests what the server asked of this one. Raises ModelError where it asks for too much."""
     if fault.wish is not None and fault.wish > _LONGEST_WISH:
         raise ModelError(f"{fault.failure} (it asks to wait {fault.wish:.0f} s: try again then)") from fault.failure
@@ -245,13 +245,13 @@ def _failure(url: str, error: urllib.error.HTTPError) -> Exception:
         hint = " (the address is that of the API's root, which mostly ends in /v1)"
     message = f"{url}: HTTP {error.code} {error.reason}{hint}: {head(text)}"
     if error.code in _BUSY:
-        return _Passing(ModelError(message), error.code, _retry_after(error.headers))
+        return _TransientError(ModelError(message), error.code, _retry_after(error.headers))
     if error.code in _TRY_AGAIN:
-        return _Passing(Unanswered(message), error.code)
+        return _TransientError(UnansweredError(message), error.code)
     if error.code not in _INVALID:
         return ModelError(message)
     counts = _counts(text)
-    return Rejected(message, text, counts[1] - counts[0] if counts else None)
+    return RequestRejectedError(message, text, counts[1] - counts[0] if counts else None)
 
 
 def _error(reply: Any) -> dict[str, Any]:
@@ -260,10 +260,10 @@ def _error(reply: Any) -> dict[str, Any]:
     return error if isinstance(error, dict) else {}
 
 
-def _too_long(text: str) -> PromptTooLong | None:
+def _too_long(text: str) -> PromptTooLongError | None:
     counts = _counts(text)
     # A prompt that fits was refused for its token limit.
-    return PromptTooLong(*counts) if counts and counts[0] + MINIMAL_ANSWER > counts[1] else None
+    return PromptTooLongError(*counts) if counts and counts[0] + MINIMAL_ANSWER > counts[1] else None
 
 
 def _counts(text: str) -> tuple[int, int] | None:

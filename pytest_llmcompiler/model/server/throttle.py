@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Stopped(Exception):
+class ThrottleStoppedError(Exception):
     """No more requests are to be sent."""
 
 
@@ -81,4 +81,4 @@ class Throttle:
                     self._flying += 1
                     self._sent += 1
                     return self._sent
-            raise Stopped
+            raise ThrottleStoppedError

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from pytest_llmcompiler.errors import ModelError
 from pytest_llmcompiler.model.answer import Answer, Question
-from pytest_llmcompiler.model.queue.job_queue import Desk, Job
+from pytest_llmcompiler.model.queue.job_queue import Job, JobQueue
 from pytest_llmcompiler.model.server.throttle import Throttle
 
 _GLANCE = 0.05
@@ -18,10 +18,10 @@ _HOPELESS = 5
 """Questions without an answer, and none with one between them, after which no other is expected to get one."""
 
 
-class Shift:
+class RequestWorkers:
     """One `work`: from the first sample to the desk's closing, or to a fault."""
 
-    def __init__(self, desk: Desk, in_flight: int) -> None:
+    def __init__(self, desk: JobQueue, in_flight: int) -> None:
         self.desk = desk
         self.throttle = Throttle(in_flight)
         self._changed = threading.Condition()
@@ -82,7 +82,7 @@ class Shift:
             raise self._fault
 
 
-class Meter:
+class UsageMeter:
     """Thread-safe. How much was written, and for how long something was being written."""
 
     def __init__(self) -> None:
