@@ -70,20 +70,20 @@ class Engine:
         """Answer all questions. Loading the model is not timed."""
         options = {"n_ctx": self._context, "streams": self._streams, "drafts": self._drafts}
         backend = LlamaBackend(self._model, Sampling(self._temperature, max_tokens=work.tokens), **options)
-        desk = JobQueue()
-        worker = threading.Thread(target=backend.work, args=(desk,))
+        job_queue = JobQueue()
+        worker = threading.Thread(target=backend.work, args=(job_queue,))
         worker.start()
-        list(desk.answers(_question("warm", _text(random.Random(9), 8)), 1))  # so that the weights are in memory
+        list(job_queue.answers(_question("warm", _text(random.Random(9), 8)), 1))  # so that the weights are in memory
         start = time.perf_counter()
         for turn, question in enumerate(work.questions):
-            desk.plan(question, work.samples, turn)
+            job_queue.plan(question, work.samples, turn)
         texts = {
             (number, answer.sample): answer.text
             for number, question in enumerate(work.questions)
-            for answer in desk.answers(question, work.samples)
+            for answer in job_queue.answers(question, work.samples)
         }
         seconds = time.perf_counter() - start
-        desk.close()
+        job_queue.close()
         worker.join()
         backend.close()
         return Timed(seconds, texts)

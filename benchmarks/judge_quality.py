@@ -159,8 +159,8 @@ def _reproduce(wanted: str, files: dict[str, Path], plan: Plan) -> int:
         *difflib.unified_diff(text.split("\n"), fault.text.split("\n"), "correct", "fault", n=3, lineterm=""), sep="\n"
     )
     print(f"\n{fault.kind}, line {fault.line}: {fault.before} => {fault.after}")
-    bench = Harness(reference, function, JudgeSettings(plan.examples[-1], plan.seed, target=plan.target))
-    print(bench.judge(fault.text))
+    harness = Harness(reference, function, JudgeSettings(plan.examples[-1], plan.seed, target=plan.target))
+    print(harness.judge(fault.text))
     return 0
 
 

@@ -66,7 +66,7 @@ class Function:
             except (NoCodeError, TruncatedError):
                 self.listings[answer.text] = None
 
-    def sheet(self, number: int, samples: int, draw: random.Random) -> dict[str, Any]:
+    def item_report(self, number: int, samples: int, draw: random.Random) -> dict[str, Any]:
         """A question like this one with other names and so many samples, no two of them the same."""
         chosen = [draw.choice(self.records) for _ in range(samples)]
         tokens = len(self.prompt.text) // 3
@@ -165,7 +165,7 @@ def main() -> None:
     draw, start = random.Random(1), time.perf_counter()
     page = ReportPage(options.out)
     for number in range(options.functions):
-        page.add(functions[number % len(functions)].sheet(number, options.samples, draw))
+        page.add(functions[number % len(functions)].item_report(number, options.samples, draw))
     made = time.perf_counter()
     page.write({"reference": "clang"}, [1, 5, 10])
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024

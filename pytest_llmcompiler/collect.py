@@ -89,7 +89,7 @@ class CaseItem(pytest.Item):
         super().__init__(**kwargs)
         self.question, self._line = question, line
         self.records: list[dict[str, Any]] = []
-        self.sheet: ItemReport | None = None
+        self.item_report: ItemReport | None = None
         self._verdicts: list[Verdict] = []
         # As pytest's own doctest items do, which have no function either.
         self.obj = None
@@ -107,9 +107,9 @@ class CaseItem(pytest.Item):
             # Skipped from here and not from the fixture, items share one line in pytest's summary.
             pytest.skip(str(skipped.msg))
         session = self._file.llmc
-        self._verdicts, self.records, self.sheet = [], [], None
+        self._verdicts, self.records, self.item_report = [], [], None
         session.running = self.records
-        _ = session.gate  # a baseline that can't be read is no failure of the item's
+        _ = session.pass_criteria  # a baseline that can't be read is no failure of the item's
         try:
             self._judge(session, model)
         except (NoCSourceError, PromptTooLongError) as error:
@@ -126,7 +126,9 @@ class CaseItem(pytest.Item):
         try:
             for answer, verdict, record in session.samples(model, reference, prompt):
                 self.records.append(record)
-                judged.append((answer, replace(verdict, scene=None)))  # which is large, and of use to the folder alone
+                judged.append(
+                    (answer, replace(verdict, reproducer=None))
+                )  # which is large, and of use to the folder alone
                 self._keep(session, prompt, answer, verdict)
                 if "warning" in verdict.detail:
                     self.warn(pytest.PytestWarning(harmless(str(verdict.detail["warning"]))))
@@ -141,7 +143,7 @@ class CaseItem(pytest.Item):
     ) -> None:
         """Have what was judged shown in the report, where one is wanted."""
         if session.settings.report and judged:
-            self.sheet = session.sheet(reference, prompt, [answer for answer, _ in judged], self.records)
+            self.item_report = session.item_report(reference, prompt, [answer for answer, _ in judged], self.records)
 
     def _properties(self) -> Iterator[tuple[str, object]]:
         """What goes to JUnit's file and the like."""
@@ -156,7 +158,7 @@ class CaseItem(pytest.Item):
 
     def _keep(self, session: Session, prompt: Prompt, answer: Answer, verdict: Verdict) -> None:
         """Write the folder of a failing sample, where it is wanted. That it can't be done is no reason to fail."""
-        if session.kit is None:
+        if session.repro is None:
             return
         from pytest_llmcompiler.errors import ReproFolderError
 
@@ -173,13 +175,13 @@ class CaseItem(pytest.Item):
     def runtest(self) -> None:
         """Hold the verdicts against what is required, and against the baseline."""
         [samples] = count_samples(self.records)
-        ruling = self._file.llmc.gate.rule(samples)
-        if ruling.kind == "known":
-            pytest.xfail(ruling.words)  # returns under --runxfail
-        if ruling.kind == "worse":
-            raise BelowBaselineError(ruling.words)
-        if ruling.kind != "passed":
-            raise SamplesFailedError(ruling.words)
+        decision = self._file.llmc.pass_criteria.rule(samples)
+        if decision.kind == "known":
+            pytest.xfail(decision.words)  # returns under --runxfail
+        if decision.kind == "worse":
+            raise BelowBaselineError(decision.words)
+        if decision.kind != "passed":
+            raise SamplesFailedError(decision.words)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """The verdicts for a failing item; for all else what pytest would say."""
@@ -216,7 +218,7 @@ class CaseItem(pytest.Item):
             if len(self._verdicts) > 1:
                 yield f"sample {samples[index]}:"
             yield str(verdict)
-            if session.kit and verdict.conclusive:
-                yield f"  kept      {session.kit.place(session.prompt(self.question), samples[index])}"
+            if session.repro and verdict.conclusive:
+                yield f"  kept      {session.repro.place(session.prompt(self.question), samples[index])}"
         if len(failed) > _SHOWN:
             yield f"… and {len(failed) - _SHOWN} more failing samples; --llmc-record FILE.jsonl keeps all of them"

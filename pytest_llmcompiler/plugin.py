@@ -142,7 +142,7 @@ def pytest_runtest_makereport(
     report = yield
     if isinstance(item, CaseItem) and call.when == "setup":
         report.llmc_records = item.records  # type: ignore[attr-defined]
-        report.llmc_sheet = item.sheet  # type: ignore[attr-defined]
+        report.llmc_sheet = item.item_report  # type: ignore[attr-defined]
         if report.failed and call.excinfo:
             report.longrepr = item.explained(call.excinfo)
     return report

@@ -121,7 +121,7 @@ class Session:
             "clang": lambda: self.toolchain.command if settings.clang else None,
             "record": lambda: self._recorder,
             "resume": lambda: self._resumption,
-            "baseline": lambda: self.gate,
+            "baseline": lambda: self.pass_criteria,
             "export": lambda: check_export(settings.export) if settings.export else None,
             "report": lambda: self.page,
         }
@@ -222,13 +222,13 @@ class Session:
             raise SettingError(f"--llmc-record: can't write {path}: {error.strerror}") from error
 
     @functools.cached_property
-    def gate(self) -> PassCriteria:
+    def pass_criteria(self) -> PassCriteria:
         """What decides whether items, and the session, fail. Raises BaselineError."""
         settings = self.settings
-        gate = PassCriteria(settings.require, settings.samples, settings.fail_under)
+        pass_criteria = PassCriteria(settings.require, settings.samples, settings.fail_under)
         if settings.baseline:
-            gate.load(settings.baseline, update=settings.update_baseline)
-        return gate
+            pass_criteria.load(settings.baseline, update=settings.update_baseline)
+        return pass_criteria
 
     @functools.cached_property
     def _resumption(self) -> Resumption | None:
@@ -265,7 +265,7 @@ class Session:
             raise SettingError(f"--llmc-report: can't write {path}: {error.strerror}") from error
 
     @functools.cached_property
-    def kit(self) -> ReproWriter | None:
+    def repro(self) -> ReproWriter | None:
         """What writes the folders of failing samples, where they are wanted."""
         from pytest_llmcompiler.repro.folder import ReproWriter
 
@@ -374,7 +374,7 @@ class Session:
                     *(self.judge, reference.case, prompt.function, answer),
                     task=prompt.task,
                     passes=prompt.passes,
-                    scene=self.kit is not None and reference.target.native,
+                    reproducer=self.repro is not None and reference.target.native,
                 )
                 if verdict.conclusive:
                     known[same] = verdict
@@ -425,9 +425,9 @@ class Session:
             self._write_page(self.page)
         self.closing = changed_verdict_lines(self.records)
         names = sorted({str(one["model"].get("name")) for one in self.records})
-        tallies = count_samples(self.records)
-        self.closing += prompt_lines(tallies, self.settings.prompt)
-        outcome = self.gate.close(count_samples(self._complete), tallies, ", ".join(names), command)
+        counts_by_item = count_samples(self.records)
+        self.closing += prompt_lines(counts_by_item, self.settings.prompt)
+        outcome = self.pass_criteria.close(count_samples(self._complete), counts_by_item, ", ".join(names), command)
         self.closing += outcome.lines
         try:
             if self.settings.export:
@@ -439,11 +439,11 @@ class Session:
 
     def keep(self, reference: Reference, prompt: Prompt, answer: Answer, verdict: Verdict) -> None:
         """Write the folder of a failing sample, where that is wanted. Raises FolderError."""
-        if self.kit:
+        if self.repro:
             with self._lock:  # it forks, and a fork while the planner compiles would leave a lock of LLVM's taken
-                self.kit.keep(reference, prompt, answer, verdict)
+                self.repro.keep(reference, prompt, answer, verdict)
 
-    def sheet(
+    def item_report(
         self, reference: Reference, prompt: Prompt, answers: Sequence[Answer], records: Sequence[dict[str, Any]]
     ) -> ItemReport:
         """What the report shows of a question: its answers that are judged, each with its record."""

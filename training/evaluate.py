@@ -99,8 +99,8 @@ class Evaluation:
         prompt = Prompt(*facts, reference=lambda: "", names=short.names)
         [greedy] = self._greedy.answers(prompt, 1)
         warm = list(self._warm.answers(prompt, self._samples))
-        bench = Harness(reference, function, self._settings)
-        verdict = functools.cache(lambda text, stop: _verdict(bench, function, Answer(text, stop=stop)))
+        harness = Harness(reference, function, self._settings)
+        verdict = functools.cache(lambda text, stop: _verdict(harness, function, Answer(text, stop=stop)))
         expected = pair["answer"]
         record = {
             "function": function,
@@ -135,9 +135,9 @@ def evaluate(options: argparse.Namespace, results: Path, some: Sequence[tuple[Pa
     return done
 
 
-def _verdict(bench: Harness, function: str, answer: Answer) -> str:
+def _verdict(harness: Harness, function: str, answer: Answer) -> str:
     try:
-        return bench.judge(extract(answer, function).text, explain=False).kind
+        return harness.judge(extract(answer, function).text, explain=False).kind
     except NoCodeError:
         return "no-answer"
     except TruncatedError:

@@ -84,7 +84,7 @@ def _tensors(network: Network) -> list[tuple[str, Tensor]]:
     tensors = [("token_embd.weight", network.embedding.weight), ("output_norm.weight", network.norm.weight)]
     for number, layer in enumerate(network.layers):
         q, k, v = layer.qkv.weight.chunk(3)
-        gate, up = layer.gate_up.weight.chunk(2)
+        pass_criteria, up = layer.gate_up.weight.chunk(2)
         named = {
             "attn_norm": layer.attention_norm.weight,
             "attn_q": _interleaved(q, shape),
@@ -92,7 +92,7 @@ def _tensors(network: Network) -> list[tuple[str, Tensor]]:
             "attn_v": v,
             "attn_output": layer.out.weight,
             "ffn_norm": layer.feed_norm.weight,
-            "ffn_gate": gate,
+            "ffn_gate": pass_criteria,
             "ffn_up": up,
             "ffn_down": layer.down.weight,
         }

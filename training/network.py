@@ -47,8 +47,8 @@ class Layer(nn.Module):
         (q, k), v = _turned(heads[:2], cosine, sine), heads[2]
         attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.out(attended.transpose(1, 2).reshape(batch, tokens, width))
-        gate, up = self.gate_up(self.feed_norm(x)).chunk(2, dim=-1)
-        return x + self.down(F.silu(gate) * up)
+        pass_criteria, up = self.gate_up(self.feed_norm(x)).chunk(2, dim=-1)
+        return x + self.down(F.silu(pass_criteria) * up)
 
 
 class Network(nn.Module):

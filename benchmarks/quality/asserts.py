@@ -15,10 +15,10 @@ RULE = (
 _UNSEEN = ("global ", "stdout", "stderr", "call ", "memory ", "live heap ")
 
 
-def assert_inputs(bench: Harness) -> list[Input]:
+def assert_inputs(harness: Harness) -> list[Input]:
     """The inputs that a person's asserts would use."""
-    corpus = list(bench.corpus.entries)
-    chosen = [made for made in bench.from_main if made in bench.corpus.entries][:COUNT]
+    corpus = list(harness.corpus.entries)
+    chosen = [made for made in harness.from_main if made in harness.corpus.entries][:COUNT]
     places = [len(corpus) * (2 * number + 1) // (2 * COUNT) for number in range(COUNT)]
     for place in places:
         if len(chosen) < COUNT and corpus[place] not in chosen:

@@ -141,9 +141,9 @@ class _Function:
         """Fill in what is found."""
         text = self.reference.assembly(self.function, "O0")
         with self._timed("corpus"):
-            first = {count: _judged(bench, text) for count, bench in self.benches.items()}
-            for count, bench in self.benches.items():
-                seconds = first[count].seconds - _judged(bench, text).seconds
+            first = {count: _judged(harness, text) for count, harness in self.benches.items()}
+            for count, harness in self.benches.items():
+                seconds = first[count].seconds - _judged(harness, text).seconds
                 self.found.corpora.setdefault(count, []).append(max(0.0, seconds))
         last = first[self.plan.examples[-1]]
         if last.kind == "inconclusive":
@@ -159,7 +159,7 @@ class _Function:
         return _Timed(self.found.seconds, stage)
 
     def _verdicts(self, text: str) -> dict[int, Judged]:
-        return {count: _judged(bench, text) for count, bench in self.benches.items()}
+        return {count: _judged(harness, text) for count, harness in self.benches.items()}
 
     def _samples(self) -> Iterator[Sample]:
         for compiler, level in compilers.variants(self.reference.target):
@@ -177,8 +177,8 @@ class _Function:
     def _seeded(self, level: str) -> Iterator[Seeded]:
         with self._timed("making faults"):
             made = list(made_faults(self.reference, self.function, level, self.found.name, self.plan))
-        bench = self.benches[self.plan.examples[-1]]
-        asserts_bench = bench.limited(assert_inputs(bench))
+        harness = self.benches[self.plan.examples[-1]]
+        asserts_bench = harness.limited(assert_inputs(harness))
         for number, fault in enumerate(made):
             with self._timed("judging faults"):
                 verdicts = self._verdicts(fault.text)
@@ -209,9 +209,9 @@ class _Timed:
         self.seconds[self.stage] = self.seconds.get(self.stage, 0.0) + time.perf_counter() - self.start
 
 
-def _judged(bench: Harness, text: str) -> Judged:
+def _judged(harness: Harness, text: str) -> Judged:
     start = time.perf_counter()
-    verdict = bench.judge(text, explain=False)
+    verdict = harness.judge(text, explain=False)
     return Judged(verdict.kind, verdict.message, time.perf_counter() - start)
 
 

@@ -149,7 +149,7 @@ class Corpus(Generic[AnEntry]):
         if examples:
             _search(inputs, step, 2 * examples, random_seed, (Phase.generate,))
 
-    def steer(self, examples: int, random_seed: int, words: Iterable[bytes]) -> None:
+    def fuzz(self, examples: int, random_seed: int, words: Iterable[bytes]) -> None:
         """Change inputs that showed something new, towards what they were compared with and at random. Of those that
         show more, up to `examples` are taken in. `words` are texts that the program knows."""
         mutator = Mutator(random_seed, words)

@@ -69,13 +69,14 @@ def inputs(
     seeds: Sequence[Input] = (),
     *,
     globals: Mapping[str, Type] | None = None,
-    salts: int = 8,
+    environment_seeds: int = 8,
     learned: Mapping[RelationScope, ParameterRelations] | None = None,
 ) -> st.SearchStrategy[Input]:
     """Inputs of a function: made from its types, and variations of `seeds`.
 
-    `globals` are the variables that are part of the input; half of the time one keeps its initial value. `salts`
-    are more than one where the function calls what the harness answers for: then inputs differ in those answers too.
+    `globals` are the variables that are part of the input; half of the time one keeps its initial value.
+    `environment_seeds` is more than 1 where the function calls what the harness answers for: then inputs differ in those
+    answers too.
     `learned` is what runs taught about members that belong together.
     """
     params = function.params + (_extra_params() if function.variadic else ())
@@ -100,7 +101,7 @@ def inputs(
             if index not in kept
         )
         low = bool(maker.drawn) and draw(_LOW)
-        return Input(args, draw(st.integers(0, salts - 1)), values, low)
+        return Input(args, draw(st.integers(0, environment_seeds - 1)), values, low)
 
     return draw_input()
 

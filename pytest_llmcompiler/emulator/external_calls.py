@@ -58,7 +58,7 @@ class ExternalCalls:
                 ends[symbol.address] = max(ends.get(symbol.address, (0, "")), (symbol.address + symbol.size, name))
         self._ends = sorted((start, *end) for start, end in ends.items())
 
-    def called(self, name: str, type: Function, placed: Layout, number: int) -> tuple[ExternalCall, dict[str, bytes]]:
+    def called(self, name: str, type: Function, layout: Layout, number: int) -> tuple[ExternalCall, dict[str, bytes]]:
         """What a call that has just been made passes, and the registers that hold its result.
 
         `number` counts the calls of the run before this one.
@@ -66,10 +66,10 @@ class ExternalCalls:
         self.effects = []
         kinds, values = self._arguments(type)
         rivals = [self._rivals(kinds, values, index) if type.ends else [] for index in range(len(values))]
-        args = [self._argument(kinds, values, index, rivals[index], placed) for index in range(len(values))]
-        numbers = (seed for kind, value in zip(kinds, values) for seed in self._seeds(kind, value, placed, number))
-        seed = mixed((placed.salt, *numbers))
-        self._write(kinds, values, rivals, seed, placed)
+        args = [self._argument(kinds, values, index, rivals[index], layout) for index in range(len(values))]
+        numbers = (seed for kind, value in zip(kinds, values) for seed in self._seeds(kind, value, layout, number))
+        seed = mixed((layout.environment_seed, *numbers))
+        self._write(kinds, values, rivals, seed, layout)
         return ExternalCall(name, tuple(args)), self._result(type, kinds, values, seed)
 
     # -- arguments
@@ -97,7 +97,7 @@ class ExternalCalls:
         return [_defined(kind, image) for kind, image in zip(types, images, strict=True)]
 
     def _argument(
-        self, kinds: list[Type], values: list[int], index: int, rivals: list[int], placed: Layout
+        self, kinds: list[Type], values: list[int], index: int, rivals: list[int], layout: Layout
     ) -> Argument:
         """What there is to compare of an argument."""
         kind, value = kinds[index], values[index]
@@ -105,7 +105,7 @@ class ExternalCalls:
             return value
         if isinstance(kind.target, Function):
             return self._machine.shared_address(value)
-        for target in placed.objects:
+        for target in layout.objects:
             if target.address <= value < target.address + target.size:
                 fits = target.element.size and not (value - target.address) % target.element.size
                 end = target.address + target.size
@@ -122,7 +122,7 @@ class ExternalCalls:
             data = self._first(kind, value, value + _length(kinds, values, index))
             return PointerArgument(ELSEWHERE, data, _sized(kind.target), past=any(rival < value for rival in rivals))
         if region in ("constant", "own"):
-            data = self._first(kind, value, self._end(value, placed) or value + _MOST)
+            data = self._first(kind, value, self._end(value, layout) or value + _MOST)
             return PointerArgument(ELSEWHERE, data, _sized(kind.target))
         return PointerArgument(self._machine.shared_address(value))
 
@@ -140,9 +140,9 @@ class ExternalCalls:
         index = bisect_right(self._ends, (address, 1 << 64)) - 1
         return self._ends[index] if index >= 0 and address < self._ends[index][1] else None
 
-    def _end(self, address: int, placed: Layout) -> int | None:
+    def _end(self, address: int, layout: Layout) -> int | None:
         """Where the object ends that holds an address; None where that is not known, as on the stack."""
-        held = (target for target in placed.objects if target.address <= address < target.address + target.size)
+        held = (target for target in layout.objects if target.address <= address < target.address + target.size)
         ends = (target.address + target.size for target in held)
         size, symbol = self._heap.extent(address), self._holder(address)
         return next(ends, None) or (address + size if size else symbol[1] if symbol else self._own_end(address))
@@ -186,29 +186,29 @@ class ExternalCalls:
         text = self._machine.read(address, min(size, _MOST))
         return text[: text.find(b"\0") + 1] or text
 
-    def _seeds(self, kind: Type, value: int, placed: Layout, number: int) -> Iterator[int]:
+    def _seeds(self, kind: Type, value: int, layout: Layout, number: int) -> Iterator[int]:
         """The numbers that a result depends on: never the address of what may lie elsewhere in another run, or in the
         probe, and nothing that may lie past the end of an object."""
         if not isinstance(kind, Pointer):
             yield _without_heap(value & int.from_bytes(significant(kind, pointers=False), "little"))
         elif isinstance(kind.target, Function):
-            yield self._identity(self._machine.shared_address(value), placed)
+            yield self._identity(self._machine.shared_address(value), layout)
         else:
             region = self._machine.region(value)
-            yield self._identity(value, placed) if region in ("data", "object") else min(value, 1)
-            yield number if region == "stack" else self._contents(kind, value, placed)
+            yield self._identity(value, layout) if region in ("data", "object") else min(value, 1)
+            yield number if region == "stack" else self._contents(kind, value, layout)
 
-    def _identity(self, address: int, placed: Layout) -> int:
+    def _identity(self, address: int, layout: Layout) -> int:
         """A number for an address that is the same in every build of the program, and wherever the objects lie."""
-        for number, target in enumerate(placed.objects):
+        for number, target in enumerate(layout.objects):
             if target.address <= address <= target.address + target.size:
                 return mixed((number, address - target.address))
         symbol = self._holder(address)
         return mixed((zlib.crc32(symbol[2].encode()), address - symbol[0])) if symbol else address
 
-    def _contents(self, kind: Pointer, address: int, placed: Layout) -> int:
+    def _contents(self, kind: Pointer, address: int, layout: Layout) -> int:
         """What a pointer points to, as far as that surely is an object's, and without pointers."""
-        end = self._end(address, placed)
+        end = self._end(address, layout)
         if end is None or kind.target is None:
             return 0
         data = self._first(kind, address, end)
@@ -219,28 +219,28 @@ class ExternalCalls:
 
     # -- effects
 
-    def _write(self, kinds: list[Type], values: list[int], rivals: list[list[int]], seed: int, placed: Layout) -> None:
+    def _write(self, kinds: list[Type], values: list[int], rivals: list[list[int]], seed: int, layout: Layout) -> None:
         """Half of the calls write numbers through pointers that allow it, as real ones do."""
         for index, (kind, address) in enumerate(zip(kinds, values)):
             target = kind.target if isinstance(kind, Pointer) and not kind.const else None
             own = mixed((seed, index))
             if target is None or not _is_number(target) or not own & 128:
                 continue
-            if self._is_writable(address, target.size, rivals[index], placed):
+            if self._is_writable(address, target.size, rivals[index], layout):
                 self._put(address, made(target, own))
 
     def _put(self, address: int, data: bytes) -> None:
         self.effects.append(Effect(address, data))
         self._machine.write(address, data)
 
-    def _is_writable(self, address: int, size: int, rivals: list[int], placed: Layout) -> bool:
+    def _is_writable(self, address: int, size: int, rivals: list[int], layout: Layout) -> bool:
         """Whether an object surely lies at an address, rather than the end of one to which another argument points."""
         region = self._machine.region(address)
         if region == "stack":  # which of two lies lower tells nothing: the next compiler lays them out otherwise
             return not rivals and len(self._machine.read(address, size)) == size
-        end = self._end(address, placed)
+        end = self._end(address, layout)
         known = end is not None and address + size <= end and region in ("data", "own", "object", "heap")
-        return known and all(self._end(rival, placed) != address for rival in rivals)
+        return known and all(self._end(rival, layout) != address for rival in rivals)
 
     def _result(self, type: Function, kinds: list[Type], values: list[int], seed: int) -> dict[str, bytes]:
         result = type.result

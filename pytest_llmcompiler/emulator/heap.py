@@ -54,7 +54,7 @@ class Heap:
         numbers = target.processor.numbers
         self._arguments = [numbers[name] for name in target.host.convention.integers[:2]]
         self._result = numbers[target.host.convention.scalar]
-        self._placed: Layout | None = None
+        self._layout: Layout | None = None
         self._blocks: dict[int, _Allocation] = {}
         self._gone: list[tuple[int, int]] = []
         self._freed: list[LaidOutObject] = []
@@ -71,14 +71,14 @@ class Heap:
             "memalign": lambda: self._return(self._asked(self._argument(1), self._argument(0))),
         }
 
-    def reset(self, placed: Layout) -> None:
+    def reset(self, layout: Layout) -> None:
         """Free everything, and take in the objects of the next input."""
         for block in self._blocks.values():
             self._uc.mem_unmap(block.base, block.mapped)
         for target in self._freed:
             slot = target.slot
             self._uc.mem_map_ptr(slot.address, slot.size, _READ_WRITE, self._arena + slot.host)
-        self._placed = placed
+        self._layout = layout
         self._blocks.clear()
         self._gone.clear()
         self._freed.clear()
@@ -118,7 +118,7 @@ class Heap:
         if align & (align - 1) or not 0 < align <= PAGE or size + self._held > HEAP_LIMIT:
             return 0
         mapped = max(PAGE, -(-size // PAGE) * PAGE)
-        low = self._placed is not None and self._placed.low
+        low = self._layout is not None and self._layout.low
         base = self._place(size, -(-(mapped + PAGE) // _ROUND) * _ROUND if low else mapped + PAGE)
         self._uc.mem_map(base, mapped, _READ_WRITE)
         self._uc.mem_write(base, self._garbage * (mapped // 4))
@@ -129,14 +129,14 @@ class Heap:
 
     @property
     def _objects(self) -> tuple[LaidOutObject, ...]:
-        return self._placed.objects if self._placed else ()
+        return self._layout.objects if self._layout else ()
 
     def _argument(self, index: int) -> int:
         return int(self._uc.reg_read(self._arguments[index]))
 
     def _asked(self, size: int, align: int = 16) -> int:
         """The address of a new object for the program, 0 where there is no room; then the error number says so."""
-        if self._placed is not None and is_short(self._placed.salt, size):
+        if self._layout is not None and is_short(self._layout.environment_seed, size):
             self.refused = True
             address = 0
         else:
@@ -194,7 +194,7 @@ class Heap:
         """The live object that starts at an address. Raises Trap where there is none that could be freed."""
         if address in self._blocks:
             return self._blocks[address]
-        buffer = self._placed.result if self._placed else None
+        buffer = self._layout.result if self._layout else None
         for target in self._objects:
             if target.address == address and target is not buffer and target not in self._freed:
                 return target

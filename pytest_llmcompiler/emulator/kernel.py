@@ -80,10 +80,10 @@ class Kernel:
     def _wait(self, _: int, __: int, ___: int) -> int:
         raise GuestTrapError("a wait for what nobody will do")
 
-    def reset(self, salt: int) -> None:
+    def reset(self, environment_seed: int) -> None:
         """Forget the output, and set the clock."""
         self.output = {}
-        self._salt, self._looks = salt, 0
+        self._environment_seed, self._looks = environment_seed, 0
         self._bytes: random.Random | None = None
 
     def syscall(self) -> None:
@@ -127,12 +127,12 @@ class Kernel:
         return 0
 
     def _process(self, _: int, __: int, ___: int) -> int:
-        return 1000 + self._salt % 30_000
+        return 1000 + self._environment_seed % 30_000
 
     def _now(self) -> tuple[int, int]:
         """Seconds since 1970 and nanoseconds."""
         self._looks += 1
-        seed = random.Random(self._salt)
+        seed = random.Random(self._environment_seed)
         seconds, micros = _EPOCH + seed.randrange(_SPAN), seed.randrange(10**6) + self._looks
         return seconds + micros // 10**6, micros % 10**6 * 1000
 
@@ -154,7 +154,7 @@ class Kernel:
         return seconds
 
     def _random(self, address: int, size: int, _: int) -> int:
-        self._bytes = self._bytes or random.Random(self._salt)
+        self._bytes = self._bytes or random.Random(self._environment_seed)
         size = min(size, 256)
         self._uc.mem_write(address, self._bytes.randbytes(size))
         return size

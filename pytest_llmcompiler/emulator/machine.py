@@ -120,7 +120,7 @@ class Machine:
         self._uc = self.processor.engine()
         self._arena = HostMemory(ARENA)
         self._heap = Heap(self._uc, program.target, GARBAGE[fill], self._arena.pointer)
-        self._outside = ExternalCalls(self, self._heap)
+        self._external_calls = ExternalCalls(self, self._heap)
         self._kernel = Kernel(self._uc, self.processor)
         self._data: list[tuple[int, HostMemory]] = []
         self._fixed: list[tuple[int, HostMemory]] = []
@@ -134,7 +134,7 @@ class Machine:
         self._end: tuple[Outcome, GuestFault | None, int] | None = None
         self._length = 0
         self._edges: set[tuple[int, int]] = set()
-        self._lost: dict[UninitialisedFill, list[tuple[int, int]]] = {}
+        self._clobbered: dict[UninitialisedFill, list[tuple[int, int]]] = {}
         """What a call leaves in the registers that it may change."""
         self._shown = (*self.convention.callee_saved, self.processor.stack, self.processor.counter)
         self._shown += (*self.processor.state, *self.convention.result(signature).registers)
@@ -142,7 +142,7 @@ class Machine:
         self._callers: dict[int, int] = {}
         """Where calls came from that return by way of `NARROW`, by the place on the stack."""
         self._narrow_left = 0
-        self._placed: Layout | None = None
+        self._layout: Layout | None = None
         self._raised: Exception | None = None
         self._depth = DEEP if candidate else DEEP // 2
         self._is_deep = False
@@ -306,7 +306,7 @@ class Machine:
 
     def _freeze(self) -> None:
         """Remember the state from which every run starts."""
-        self._starts = {unset: self._state(unset) for unset in get_args(UninitialisedFill)}
+        self._starts = {uninitialised: self._state(uninitialised) for uninitialised in get_args(UninitialisedFill)}
         own = self.candidate.segments if self.candidate else ()
         parts: tuple[ProgramSegment | CodeSegment, ...] = (*self.program.segments, *own)
         self._constants = Constants(
@@ -317,14 +317,14 @@ class Machine:
         for arena in (self._arena, self._fresh_arena):
             arena.write(GARBAGE[self.fill] * (ARENA // 4))
 
-    def _state(self, unset: UninitialisedFill) -> _Start:
-        self._unset = unset
+    def _state(self, uninitialised: UninitialisedFill) -> _Start:
+        self._uninitialised = uninitialised
         saved = {name: self._garbage_in(name, index) for index, name in enumerate(self.convention.callee_saved)}
         for name, value in saved.items():
             self._uc.reg_write(self._numbers[name], value)
         self._clobber()
         self.processor.settle(self._uc)
-        top = BLANK_TOP if unset == "zeros" else STACK_SIZE - FRAME
+        top = BLANK_TOP if uninitialised == "zeros" else STACK_SIZE - FRAME
         return _Start(self._uc.context_save(), saved, self._garbage_of(STACK_SIZE), top)
 
     def _garbage(self, index: int) -> int:
@@ -344,27 +344,26 @@ class Machine:
     @property
     def _held(self) -> UninitialisedFill:
         """What unused registers hold in this run: the garbage of one fill is the inverse of the other's."""
-        return _INVERSE[self._unset] if self.fill else self._unset
+        return _INVERSE[self._uninitialised] if self.fill else self._uninitialised
 
     # -- running
 
     def run(
         self,
-        placed: Layout,
+        layout: Layout,
         call: abi.CallSetup,
         limit: int,
         *,
-        unset: UninitialisedFill = "garbage",
+        uninitialised: UninitialisedFill = "garbage",
         brief: bool = False,
     ) -> Observation:
         """Run the function on an input, for at most `limit` instructions.
 
-        With other values in the unused stack and registers and around constants (`unset`), what is read from there
-        makes a difference.
+        `uninitialised` chooses what the unused stack and registers and the memory around constants hold.
         A `brief` run shows how it ended, and nothing else.
         """
-        self._reset(placed, unset)
-        return self._run(self.entry, call.inverted if unset == "inverse" else call, limit, brief)
+        self._reset(layout, uninitialised)
+        return self._run(self.entry, call.inverted if uninitialised == "inverse" else call, limit, brief)
 
     def preset(self, address: int, data: bytes) -> None:
         """Let every further run find these bytes in the program's writable memory."""
@@ -382,10 +381,10 @@ class Machine:
         code = self.register(self.convention.scalar) & 0xFF
         return replace(run, outcome="exit", code=code) if run.outcome == "return" else run
 
-    def entered(self, placed: Layout, call: abi.CallSetup, unset: UninitialisedFill) -> dict[str, int]:
+    def entered(self, layout: Layout, call: abi.CallSetup, uninitialised: UninitialisedFill) -> dict[str, int]:
         """The registers that a run starts with."""
-        self._reset(placed, unset)
-        self._enter(call.inverted if unset == "inverse" else call)
+        self._reset(layout, uninitialised)
+        self._enter(call.inverted if uninitialised == "inverse" else call)
         return {name: self.register(name) for name in (*self.processor.registers, self.processor.stack)}
 
     def _enter(self, call: abi.CallSetup) -> None:
@@ -479,50 +478,50 @@ class Machine:
             return STACK + STACK_SIZE - FRAME - address
         return self._heap.extent(address)
 
-    def _reset(self, placed: Layout, unset: UninitialisedFill) -> None:
-        self._unset, self._start = unset, self._starts[unset]
+    def _reset(self, layout: Layout, uninitialised: UninitialisedFill) -> None:
+        self._uninitialised, self._start = uninitialised, self._starts[uninitialised]
         self._uc.context_restore(self._start.context)
         self._fill_pads()
         for region, data in self._initial:
             region.write(data)
-        for name, data in placed.globals:
+        for name, data in layout.globals:
             region, offset, _ = self._variables[name]
             region.write(data, offset)
         if self._errno:
-            self.write(self._errno, initial_errno(placed.salt).to_bytes(4, "little"))
+            self.write(self._errno, initial_errno(layout.environment_seed).to_bytes(4, "little"))
         self._stack.write(self._start.stack)
         if self._is_deep:
             self._uc.mem_unmap(STACK - self._depth, self._depth)
             self._is_deep = False
-        self._fill_arena(placed)
-        self._heap.reset(placed)
-        self._kernel.reset(placed.salt)
-        self._placed, self._end, self._raised, self._length = placed, None, None, 0
+        self._fill_arena(layout)
+        self._heap.reset(layout)
+        self._kernel.reset(layout.environment_seed)
+        self._layout, self._end, self._raised, self._length = layout, None, None, 0
         self._edges, self._block = set(), 0
         self._calls, self._abi, self.replies = [], [], []
         self._callers, self._narrow_left = {}, _MOST_NARROW
 
     def _fill_pads(self) -> None:
         """Let what lies around constants differ where the unused stack does."""
-        if self._padded == self._unset:
+        if self._padded == self._uninitialised:
             return
-        self._padded, data = self._unset, self._garbage_of(PAD)
+        self._padded, data = self._uninitialised, self._garbage_of(PAD)
         for pad in self.program.pads:
             for start, region in self._fixed:
                 if start <= pad < start + region.size:
                     region.write(data, pad - start)
             self.preset(pad, data)
 
-    def _fill_arena(self, placed: Layout) -> None:
+    def _fill_arena(self, layout: Layout) -> None:
         """Put the objects into their slots; only slots that the last run used have to be cleaned."""
-        for old in self._placed.objects if self._placed else ():
+        for old in self._layout.objects if self._layout else ():
             self._arena.write(self._fresh_arena.read(0, old.slot.size), old.slot.host)
-        for target in placed.objects:
-            self._arena.write(placed.initial(target, self.fill), target.slot.host)
+        for target in layout.objects:
+            self._arena.write(layout.initial(target, self.fill), target.slot.host)
 
-    def _has_strayed(self, placed: Layout) -> bool:
+    def _has_strayed(self, layout: Layout) -> bool:
         """Whether unused slots were written; if so they are cleaned."""
-        hosts = sorted((target.slot.host, target.slot.size) for target in placed.objects)
+        hosts = sorted((target.slot.host, target.slot.size) for target in layout.objects)
         ends = [0, *(host + size for host, size in hosts)]
         starts = [*(host for host, _ in hosts), ARENA]
         changed = any(
@@ -546,11 +545,11 @@ class Machine:
     @property
     def cost(self) -> int:
         """What the host did for the last run, in calls out: an object of the heap takes as long as four of them."""
-        return 4 * self._heap.made + len(self._calls) + len(self._placed.objects if self._placed else ())
+        return 4 * self._heap.made + len(self._calls) + len(self._layout.objects if self._layout else ())
 
     def _ended(self) -> Observation:
-        assert self._placed is not None
-        self._has_strayed(self._placed)
+        assert self._layout is not None
+        self._has_strayed(self._layout)
         normal: Outcome = "return" if self.register(self.processor.counter) == RETURN else "limit"
         outcome, fault, code = self._end or (normal, None, 0)
         return Observation(outcome, self.fill, fault=fault, code=code)
@@ -572,10 +571,10 @@ class Machine:
             edges=frozenset(self._edges),
             refused=self._heap.refused,
         )
-        assert self._placed is not None
-        placed = self._placed
-        slots = tuple(self._arena.read(target.slot.host, target.slot.size) for target in placed.objects)
-        run.stray = self._has_strayed(placed)
+        assert self._layout is not None
+        layout = self._layout
+        slots = tuple(self._arena.read(target.slot.host, target.slot.size) for target in layout.objects)
+        run.stray = self._has_strayed(layout)
         if outcome in ("fault", "limit", "forbidden", "vex"):
             return run
         if outcome == "return":
@@ -697,9 +696,9 @@ class Machine:
 
     def _on_callback(self, address: int) -> None:
         number = (address - STUBS) // STUB_SIZE
-        if self._placed is None or number >= len(self._placed.callbacks):
+        if self._layout is None or number >= len(self._layout.callbacks):
             raise GuestTrapError("a jump into no function")
-        callback = self._placed.callbacks[number]
+        callback = self._layout.callbacks[number]
         self._on_call(address)
         self._call_out(f"callback {callback.number}", callback.type, number)
 
@@ -708,14 +707,14 @@ class Machine:
 
     def _call_out(self, name: str, type: Function, callee: str | int) -> None:
         """Record a call and give it a result that depends on its arguments; every other register is lost."""
-        assert self._placed is not None
+        assert self._layout is not None
         if len(self._calls) == MOST_CALLS:
             self._stop("limit")
             return
         passed = {register: self.register(register) for register in self.convention.integers}
-        call, result = self._outside.called(name, type, self._placed, len(self._calls))
+        call, result = self._external_calls.called(name, type, self._layout, len(self._calls))
         self._calls.append(call)
-        self.replies.append(Reply(callee, passed, result, tuple(self._outside.effects)))
+        self.replies.append(Reply(callee, passed, result, tuple(self._external_calls.effects)))
         self._clobber()
         for register, data in result.items():
             self._return(register, data)
@@ -728,11 +727,11 @@ class Machine:
 
     def _clobber(self) -> None:
         """Put garbage into every register that a call may change."""
-        if self._unset not in self._lost:
+        if self._uninitialised not in self._clobbered:
             general, vectors = enumerate(self.convention.caller_saved, 16), enumerate(self.convention.vectors, 32)
-            lost = [(self._numbers[name], self._garbage_in(name, index)) for index, name in (*general, *vectors)]
-            self._lost[self._unset] = lost
-        self._uc.reg_write_batch(self._lost[self._unset])
+            clobbered = [(self._numbers[name], self._garbage_in(name, index)) for index, name in (*general, *vectors)]
+            self._clobbered[self._uninitialised] = clobbered
+        self._uc.reg_write_batch(self._clobbered[self._uninitialised])
         for whole, half in self.convention.halves.items():
             self._uc.reg_write(self._numbers[whole], self._garbage(15) << 64 | self.register(half))
 
@@ -790,8 +789,8 @@ class Machine:
 
     def name_of(self, address: int) -> str:
         """The symbol of the program that an address belongs to, or the address itself."""
-        if STUBS <= address < RETURN and self._placed:
-            return f"callback {self._placed.callbacks[(address - STUBS) // STUB_SIZE].number}"
+        if STUBS <= address < RETURN and self._layout:
+            return f"callback {self._layout.callbacks[(address - STUBS) // STUB_SIZE].number}"
         held = [
             name
             for name, symbol in (*self.program.symbols.items(), *self.program.library.items())

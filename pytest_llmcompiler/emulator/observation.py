@@ -40,9 +40,9 @@ class MemoryWrite:
         return enumerate(self.value.to_bytes(self.size, "little"), self.address)
 
 
-def initial_errno(salt: int) -> int:
+def initial_errno(environment_seed: int) -> int:
     """The C library's error number before a run: half of the inputs find one that no function here sets."""
-    return 131 * (salt & 1)
+    return 131 * (environment_seed & 1)
 
 
 SHORTAGES = {
@@ -53,9 +53,9 @@ SHORTAGES = {
 """What malloc does with these salts, which are an eighth of those for functions that ask for memory."""
 
 
-def is_short(salt: int, size: int) -> bool:
+def is_short(environment_seed: int, size: int) -> bool:
     """Whether malloc finds no memory. The size alone decides: programs may ask for the same in another order."""
-    return salt in SHORTAGES and (salt == 21 or (size % 8 == 0) == (salt == 23))
+    return environment_seed in SHORTAGES and (environment_seed == 21 or (size % 8 == 0) == (environment_seed == 23))
 
 
 UninitialisedFill = Literal["garbage", "inverse", "zeros"]

@@ -64,14 +64,14 @@ class Probe:
                 action = functools.partial(self._sought, name in _FINDING_ANY)
                 machine.watch(library[name].address, library[name].address, action)
 
-    def run(self, placed: Layout, call: abi.CallSetup, most_steps: int) -> Observation:
+    def run(self, layout: Layout, call: abi.CallSetup, most_steps: int) -> Observation:
         """Run the machine. It counts its own steps, which is faster than to have the emulator count instructions."""
         self._texts.clear()
         self._letters.clear()
         self._searches = 0
         self._text_features.clear()
         self._limit(most_steps)
-        run = self._machine.run(placed, call, self._most, brief=True)
+        run = self._machine.run(layout, call, self._most, brief=True)
         self.effort = self.steps + _EACH * self._machine.cost
         too_much = self.steps > most_steps or self._machine.cost > _MOST_COST
         return replace(run, outcome="limit") if too_much else run

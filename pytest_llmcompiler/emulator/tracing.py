@@ -20,14 +20,14 @@ from pytest_llmcompiler.values.layout import Layout
 class TracedRun:
     """A run to look at: an input, and the most instructions that it may take."""
 
-    placed: Layout
+    layout: Layout
     call: abi.CallSetup
     limit: int
-    unset: UninitialisedFill = "garbage"
+    uninitialised: UninitialisedFill = "garbage"
 
     def run(self, machine: Machine) -> None:
         """Run a machine so; what it shows is of no interest."""
-        machine.run(self.placed, self.call, self.limit, unset=self.unset)
+        machine.run(self.layout, self.call, self.limit, uninitialised=self.uninitialised)
 
 
 def misuse(machine: Machine, look: TracedRun) -> GuestFault | None:

@@ -32,13 +32,13 @@ def judge_answer(
     task: Task = "asm",
     passes: str = "",
     explain: bool = True,
-    scene: bool = False,
+    reproducer: bool = False,
 ) -> Verdict:
     """Judge a model's answer to a task: find the code in it and run that. Lines in the verdict are lines of the answer,
     where it is assembly, and else of the assembly that LLVM makes of it.
 
-    Without `explain`, no smaller input is looked for. With `scene`, the verdict on code that ran has the scene of its
-    failure.
+    Without `explain`, no smaller input is looked for. With `reproducer`, the verdict on code that ran and failed has
+    all that it takes to show the failure elsewhere.
     """
     from pytest_llmcompiler.errors import NoCodeError, TruncatedError
     from pytest_llmcompiler.judge.tasks import TaskQuestion
@@ -51,7 +51,7 @@ def judge_answer(
     except TruncatedError as error:
         return Verdict("truncated", str(error))
     question = TaskQuestion(task, passes, claimed_sizes(answer.text))
-    return judge.judge(case, function, text, question, explain=explain, scene=scene)
+    return judge.judge(case, function, text, question, explain=explain, reproducer=reproducer)
 
 
 def code_in(answer: Answer, function: str, task: Task) -> ExtractedCode:

@@ -132,7 +132,7 @@ class Reproducer(TypedDict, total=False):
     stack: str
     """The arguments on the stack."""
     garbage: str
-    unset: str
+    uninitialised: str
     objects: list[ObjectPart]
     globals: list[GlobalPart]
     callbacks: list[ExternalFunctionPart]
@@ -149,73 +149,90 @@ class Reproducer(TypedDict, total=False):
 
 
 def capture_reproducer(
-    trial: DifferentialRun,
+    differential: DifferentialRun,
     stage: Stage,
-    finding: Failure,
-    spot: Divergence | None,
+    failure: Failure,
+    divergence: Divergence | None,
     made: Input | None,
     entry: SuiteEntry | None,
 ) -> Reproducer:
-    """The scene of a failure that was just found, and of which `spot` is known. Without an input it is the whole
+    """The scene of a failure that was just found, and of which `divergence` is known. Without an input it is the whole
     program's."""
     if made is None or entry is None:
-        run = trial.machine.run_main(trial.standard.whole.limit if trial.standard.whole else 0)
+        whole = differential.suite.whole_program
+        run = differential.machine.run_main(whole.limit if whole else 0)
         return {
             "whole": True,
             "shown": ["the whole program, from main on"],
-            "stop": _stop(trial, finding, spot, run, lambda: trial.machine.run_main(2_000_000)),
+            "stop": _stop(differential, failure, divergence, run, lambda: differential.machine.run_main(2_000_000)),
             "notes": [],
         }
-    return _ReproducerBuilder(trial, finding, spot, made, entry).scene(stage)
+    return _ReproducerBuilder(differential, failure, divergence, made, entry).reproducer(stage)
 
 
 class _ReproducerBuilder:
     def __init__(
-        self, trial: DifferentialRun, finding: Failure, spot: Divergence | None, made: Input, entry: SuiteEntry
+        self,
+        differential: DifferentialRun,
+        failure: Failure,
+        divergence: Divergence | None,
+        made: Input,
+        entry: SuiteEntry,
     ) -> None:
-        self._trial, self._finding, self._spot, self._made, self._entry = trial, finding, spot, made, entry
-        self._subject = trial.standard.subject
-        self._program = self._subject.reference.golden
+        self._differential, self._failure, self._divergence, self._made, self._entry = (
+            differential,
+            failure,
+            divergence,
+            made,
+            entry,
+        )
+        self._under_test = differential.suite.under_test
+        self._program = self._under_test.reference.golden
         self._convention = self._program.target.convention
         self._notes: list[str] = []
 
-    def scene(self, stage: Stage) -> Reproducer:
-        entry, placed, unset = self._entry, self._entry.placed, self._finding.unset
-        machine = self._trial.machine
-        call = entry.call.inverted if unset == "inverse" else entry.call
+    def reproducer(self, stage: Stage) -> Reproducer:
+        entry, layout, uninitialised = self._entry, self._entry.layout, self._failure.uninitialised
+        machine = self._differential.machine
+        call = entry.call.inverted if uninitialised == "inverse" else entry.call
         names = {"garbage": GARBAGE[0], "inverse": GARBAGE[1], "zeros": bytes(4)}
         if stage == "inspection":
             self._notes.append("What was found breaks a rule that no hardware checks: `run` shows no difference.")
-        expected = self._trial.standard.oracle.replies(entry, unset)
-        look = TracedRun(placed, entry.call, entry.limit, unset)
-        run = machine.run(placed, entry.call, entry.limit, unset=unset)
+        expected = self._differential.suite.oracle.replies(entry, uninitialised)
+        look = TracedRun(layout, entry.call, entry.limit, uninitialised)
+        run = machine.run(layout, entry.call, entry.limit, uninitialised=uninitialised)
         replies = {"reference": self._replies(expected), "candidate": self._replies(machine.replies)}
-        signature = self._subject.signature
+        signature = self._under_test.signature
         return {
             "whole": False,
             "shown": format_input(self._made, signature.params),
-            "stop": _stop(self._trial, self._finding, self._spot, run, lambda: look.run(machine)),
-            "entry": machine.entered(placed, entry.call, unset),
-            "lost": machine.entered(placed, abi.CallSetup({}, b""), unset),
+            "stop": _stop(self._differential, self._failure, self._divergence, run, lambda: look.run(machine)),
+            "entry": machine.entered(layout, entry.call, uninitialised),
+            "lost": machine.entered(layout, abi.CallSetup({}, b""), uninitialised),
             "stack": call.stack.hex(),
             "garbage": GARBAGE[0].hex(),
-            "unset": names[unset].hex(),
-            "objects": self._objects(placed),
-            "globals": self._globals(placed),
-            "callbacks": [self._outside(f"callback {one.number}", one.type) for one in placed.callbacks],
-            "externals": [self._outside(name, type) for name, type in self._subject.reference.externals.items()],
+            "uninitialised": names[uninitialised].hex(),
+            "objects": self._objects(layout),
+            "globals": self._globals(layout),
+            "callbacks": [self._outside(f"callback {one.number}", one.type) for one in layout.callbacks],
+            "externals": [self._outside(name, type) for name, type in self._under_test.reference.externals.items()],
             "replies": replies,
             "result": _result(signature, self._convention),
             "result_signed": isinstance(signature.result, Int) and signature.result.signed,
             "result_float": isinstance(signature.result, Float),
-            "low": placed.low,
-            "shortage": sorted(SHORTAGES).index(placed.salt) + 1 if placed.salt in SHORTAGES else 0,
-            "errno": [initial_errno(placed.salt), int(entry.frame.errno and ("errno", 0) not in entry.loose)],
+            "low": layout.low,
+            "shortage": sorted(SHORTAGES).index(layout.environment_seed) + 1
+            if layout.environment_seed in SHORTAGES
+            else 0,
+            "errno": [
+                initial_errno(layout.environment_seed),
+                int(entry.frame.errno and ("errno", 0) not in entry.dont_care),
+            ],
             "notes": self._notes,
         }
 
-    def _objects(self, placed: Layout) -> list[ObjectPart]:
-        contents = {id(target): data for target, data in placed.contents}
+    def _objects(self, layout: Layout) -> list[ObjectPart]:
+        contents = {id(target): data for target, data in layout.contents}
         return [
             {
                 "label": target.label,
@@ -225,11 +242,11 @@ class _ReproducerBuilder:
                 "data": contents[id(target)].hex() if id(target) in contents else None,
                 "mask": self._mask(target.label, target.element, target.size),
             }
-            for target in placed.objects
+            for target in layout.objects
         ]
 
-    def _globals(self, placed: Layout) -> list[GlobalPart]:
-        changed = dict(placed.globals)
+    def _globals(self, layout: Layout) -> list[GlobalPart]:
+        changed = dict(layout.globals)
         types = self._entry.frame.variables
         return [
             {
@@ -245,7 +262,7 @@ class _ReproducerBuilder:
         """The bits of an object that a candidate is held to."""
         one = significant(element) if element is not None and element.size else b"\xff"
         mask = bytearray((one * (size // len(one) + 1))[:size])
-        for name, offset in self._entry.loose:
+        for name, offset in self._entry.dont_care:
             if name == label and offset < size:
                 mask[offset] = 0
         return "" if mask == b"\xff" * size else mask.hex()
@@ -277,7 +294,7 @@ class _ReproducerBuilder:
         ]
 
     def _given(self, reply: Reply, register: str, data: bytes) -> ResultPart:
-        machine, value = self._trial.machine, int.from_bytes(data, "little")
+        machine, value = self._differential.machine, int.from_bytes(data, "little")
         # What lies in the program, or in the candidate's own memory, lies elsewhere in another build of them.
         moves = (
             register == self._convention.scalar
@@ -288,7 +305,7 @@ class _ReproducerBuilder:
         return {"register": register, "value": value, "size": len(data), "same_as": same}
 
     def _effect(self, effect: Effect) -> Iterable[EffectPart]:
-        region, address, symbol = self._trial.machine.region(effect.address), effect.address, ""
+        region, address, symbol = self._differential.machine.region(effect.address), effect.address, ""
         if region == "data":
             places = ((name, self._program.symbols[name]) for name in self._program.globals)
             found = ((name, at.address) for name, at in places if at.address <= address < at.address + at.size)
@@ -339,14 +356,18 @@ def _argument(kind: Type, passed: Type, place: abi.ArgumentLocation, ends: bool)
 
 
 def _stop(
-    trial: DifferentialRun, finding: Failure, spot: Divergence | None, run: Observation, again: Callable[[], object]
+    differential: DifferentialRun,
+    failure: Failure,
+    divergence: Divergence | None,
+    run: Observation,
+    again: Callable[[], object],
 ) -> Breakpoint:
     """Where a debugger sees best what goes wrong: the instruction that faults, the one that loses a register, the one
     at which the candidate parts from the reference, else its first. `again` runs the trial's machine once more."""
-    machine, lines = trial.machine, trial.candidate.lines
-    first = lines.get(trial.candidate.symbols[trial.standard.subject.function], 1)
-    lost = next(filter(None, map(_SAVED.search, (finding.message, *finding.evidence))), None)
-    if lost and finding.kind == "abi":
+    machine, lines = differential.machine, differential.candidate.lines
+    first = lines.get(differential.candidate.symbols[differential.suite.under_test.function], 1)
+    lost = next(filter(None, map(_SAVED.search, (failure.message, *failure.evidence))), None)
+    if lost and failure.kind == "abi":
         return _loser(machine, lost[1], again) or {"line": first, "passes": 0}
     if run.fault is not None:
         line = machine.line_of(run.fault) or first
@@ -354,11 +375,14 @@ def _stop(
     if run.outcome == "limit":
         pc = machine.register(machine.processor.counter)
         return {"line": lines.get(pc) or machine.line_of(GuestFault("", pc)) or first, "passes": 0}
-    told = finding.line or (spot and spot.line)
+    told = failure.line or (divergence and divergence.line)
     if told:
         return {"line": told, "passes": 0}
-    scalar, result = machine.convention.scalar, machine.convention.result(trial.standard.subject.signature).registers
-    maker = _loser(machine, scalar, again) if finding.message.startswith("return value") and scalar in result else None
+    scalar, result = (
+        machine.convention.scalar,
+        machine.convention.result(differential.suite.under_test.signature).registers,
+    )
+    maker = _loser(machine, scalar, again) if failure.message.startswith("return value") and scalar in result else None
     return maker or {"line": first, "passes": 0}
 
 

@@ -44,7 +44,7 @@ class ComparisonContext:
     """What runs are compared by: the function's signature, an input, and the case's global variables."""
 
     signature: Function
-    placed: Layout
+    layout: Layout
     globals: Sequence[str]
     variables: Mapping[str, Type]
     """The types of globals, as far as they are known."""
@@ -96,15 +96,15 @@ def _bit_fields(type: Type, data: bytes) -> list[int]:
 
 
 def differences(
-    frame: ComparisonContext, expected: Observation, actual: Observation, loose: DontCareBytes = frozenset()
+    frame: ComparisonContext, expected: Observation, actual: Observation, dont_care: DontCareBytes = frozenset()
 ) -> Iterator[Difference]:
     """All differences between the reference's run and another, made on the same garbage; most telling first."""
     if expected.outcome != actual.outcome or expected.code != actual.code:
         yield Difference("ends with", ending(expected), ending(actual))
         return
-    expected, actual = canonical_heap(frame.placed, expected), canonical_heap(frame.placed, actual)
+    expected, actual = canonical_heap(frame.layout, expected), canonical_heap(frame.layout, actual)
     yield from _result(frame, expected, actual)
-    yield from _calls(frame, expected, actual, loose)
+    yield from _calls(frame, expected, actual, dont_care)
     for number in sorted({*expected.output, *actual.output}):
         first, second = expected.output.get(number, b""), actual.output.get(number, b"")
         if first != second:
@@ -114,33 +114,35 @@ def differences(
     sides = expected.constants, actual.constants
     yield from _freed(frame, expected, actual)
     for target, first, second in _kept(frame, expected, actual):
-        yield from _elements(target.label, target.element, first, second, sides, loose)
+        yield from _elements(target.label, target.element, first, second, sides, dont_care)
     for name, first, second in zip(frame.globals, expected.globals, actual.globals, strict=True):
         if first == second:
             continue
         type = frame.variables.get(name)
         if type is None or type.size != len(first):
-            yield from _memory(f"global {name}", first, second, loose)
+            yield from _memory(f"global {name}", first, second, dont_care)
         else:
             at_pointer = isinstance(type, Array)
             element = type.element if isinstance(type, Array) else type
-            yield from _elements(f"global {name}", element, first, second, sides, loose, at_pointer=at_pointer)
-    yield from _heap(frame, expected, actual, loose)
-    yield from _errno(frame, expected, actual, loose)
-    yield from _outside(frame.placed, actual)
+            yield from _elements(f"global {name}", element, first, second, sides, dont_care, at_pointer=at_pointer)
+    yield from _heap(frame, expected, actual, dont_care)
+    yield from _errno(frame, expected, actual, dont_care)
+    yield from _outside(frame.layout, actual)
 
 
 def _errno(
-    frame: ComparisonContext, expected: Observation, actual: Observation, loose: DontCareBytes
+    frame: ComparisonContext, expected: Observation, actual: Observation, dont_care: DontCareBytes
 ) -> Iterator[Difference]:
-    is_set = frame.errno and expected.outcome == "return" and expected.errno != initial_errno(frame.placed.salt)
-    if is_set and expected.errno != actual.errno and ("errno", 0) not in loose:
+    is_set = (
+        frame.errno and expected.outcome == "return" and expected.errno != initial_errno(frame.layout.environment_seed)
+    )
+    if is_set and expected.errno != actual.errno and ("errno", 0) not in dont_care:
         yield Difference("errno", str(expected.errno), str(actual.errno))
 
 
 def _freed(frame: ComparisonContext, expected: Observation, actual: Observation) -> Iterator[Difference]:
     if expected.freed != actual.freed:
-        labels = ([frame.placed.objects[number].label for number in run.freed] for run in (expected, actual))
+        labels = ([frame.layout.objects[number].label for number in run.freed] for run in (expected, actual))
         yield Difference("freed objects", *(", ".join(names) or "none" for names in labels))
 
 
@@ -148,7 +150,7 @@ def _kept(
     frame: ComparisonContext, first: Observation, second: Observation
 ) -> Iterator[tuple[LaidOutObject, bytes, bytes]]:
     """The input's objects that no run freed, with their bytes in both."""
-    for number, target in enumerate(frame.placed.objects):
+    for number, target in enumerate(frame.layout.objects):
         if number not in first.freed and number not in second.freed:
             start = target.address - target.slot.address
             one, two = (run.slots[number][start : start + target.size] for run in (first, second))
@@ -164,7 +166,7 @@ def _result(frame: ComparisonContext, expected: Observation, actual: Observation
     type = frame.signature.result
     if expected.outcome != "return" or type is None:
         return
-    if frame.placed.result is not None:
+    if frame.layout.result is not None:
         if expected.result[:8] != actual.result[:8]:
             yield Difference("result pointer", _hex(expected.result), _hex(actual.result))
     elif not same_value(type, expected.result, actual.result, (expected.constants, actual.constants)):
@@ -183,7 +185,7 @@ def _hex(data: bytes) -> str:
 
 
 def _calls(
-    frame: ComparisonContext, expected: Observation, actual: Observation, loose: DontCareBytes
+    frame: ComparisonContext, expected: Observation, actual: Observation, dont_care: DontCareBytes
 ) -> Iterator[Difference]:
     """The first call out that differs."""
     first, second = expected.calls, actual.calls
@@ -191,7 +193,7 @@ def _calls(
         a, b = (calls[index] if index < len(calls) else None for calls in (first, second))
         if a == b:
             continue
-        if not a or not b or not _alike(a, b) or not _same_pointees(frame, expected, actual, index, loose):
+        if not a or not b or not _alike(a, b) or not _same_pointees(frame, expected, actual, index, dont_care):
             yield Difference(f"call {index + 1} out of the function", _call(a), _call(b))
             return
 
@@ -203,17 +205,17 @@ def _alike(a: ExternalCall, b: ExternalCall) -> bool:
 
 
 def _same_pointees(
-    frame: ComparisonContext, expected: Observation, actual: Observation, index: int, loose: DontCareBytes
+    frame: ComparisonContext, expected: Observation, actual: Observation, index: int, dont_care: DontCareBytes
 ) -> bool:
     calls = expected.calls[index], actual.calls[index]
     for number, (one, two) in enumerate(zip(*(call.args for call in calls), strict=True)):
         if isinstance(one, PointerArgument) and isinstance(two, PointerArgument) and one.data != two.data:
             key = _argument_key(index, number)
             if _is_text(one):
-                if not _same_text(one.data, two.data, key, loose):
+                if not _same_text(one.data, two.data, key, dont_care):
                     return False
                 continue
-            first, second = (_without(arg.data, key, 0, loose) for arg in (one, two))
+            first, second = (_without(arg.data, key, 0, dont_care) for arg in (one, two))
             if not _same_pointee(frame, expected, actual, replace(one, data=first), second[: len(first)]):
                 return False
     return True
@@ -225,9 +227,9 @@ def _is_text(argument: PointerArgument) -> bool:
     return argument.address == ELSEWHERE and (argument.element is None or character)
 
 
-def _same_text(first: bytes, second: bytes, key: str, loose: DontCareBytes) -> bool:
+def _same_text(first: bytes, second: bytes, key: str, dont_care: DontCareBytes) -> bool:
     """Whether a text is the expected one, as far as that goes: past its object, whatever follows is no part of it."""
-    known = next((index for index in range(len(first)) if (key, index) in loose), len(first))
+    known = next((index for index in range(len(first)) if (key, index) in dont_care), len(first))
     first = first[:known]
     return first == second if first.endswith(b"\0") else second.startswith(first)
 
@@ -274,20 +276,20 @@ def _elements(
     before: bytes,
     after: bytes,
     sides: tuple[Constants, Constants],
-    loose: DontCareBytes,
+    dont_care: DontCareBytes,
     *,
     at_pointer: bool = True,
     key: str | None = None,
 ) -> Iterator[Difference]:
     """The first element that differs of a buffer that `label` points to (or, if not `at_pointer`, is).
 
-    `key` is the buffer's name in `loose`, where that is another.
+    `key` is the buffer's name in `dont_care`, where that is another.
     """
     if before == after:
         return
     size = max(element.size, 1)
     for at in range(0, len(before), size):
-        one, two = (_without(data[at : at + size], key or label, at, loose) for data in (before, after))
+        one, two = (_without(data[at : at + size], key or label, at, dont_care) for data in (before, after))
         if one != two and (len(one) < size or not same_value(element, one, two, sides)):
             columns = enumerate(zip(one, two, significant(element) or b"\xff" * size))
             step = next((index for index, (a, b, mask) in columns if (a ^ b) & mask), 0)
@@ -302,16 +304,16 @@ def _elements(
             return
 
 
-def _without(data: bytes, name: str, start: int, loose: DontCareBytes) -> bytes:
-    if not loose:
+def _without(data: bytes, name: str, start: int, dont_care: DontCareBytes) -> bytes:
+    if not dont_care:
         return data
-    return bytes(0 if (name, start + index) in loose else byte for index, byte in enumerate(data))
+    return bytes(0 if (name, start + index) in dont_care else byte for index, byte in enumerate(data))
 
 
-def _memory(name: str, first: bytes, second: bytes, loose: DontCareBytes, start: int = 0) -> Iterator[Difference]:
+def _memory(name: str, first: bytes, second: bytes, dont_care: DontCareBytes, start: int = 0) -> Iterator[Difference]:
     if first == second:
         return
-    first, second = _without(first, name, 0, loose), _without(second, name, 0, loose)
+    first, second = _without(first, name, 0, dont_care), _without(second, name, 0, dont_care)
     if first != second:
         at = next(index for index, pair in enumerate(zip(first, second)) if pair[0] != pair[1])
         begin = at // 8 * 8
@@ -320,9 +322,9 @@ def _memory(name: str, first: bytes, second: bytes, loose: DontCareBytes, start:
 
 
 def _heap(
-    frame: ComparisonContext, expected: Observation, actual: Observation, loose: DontCareBytes
+    frame: ComparisonContext, expected: Observation, actual: Observation, dont_care: DontCareBytes
 ) -> Iterator[Difference]:
-    first, second = (run.heap[: run.reached] if ("leaks", 0) in loose else run.heap for run in (expected, actual))
+    first, second = (run.heap[: run.reached] if ("leaks", 0) in dont_care else run.heap for run in (expected, actual))
     shapes = [[item[:2] for item in heap] for heap in (first, second)]
     if shapes[0] != shapes[1]:
         sizes = (str([size for _, size in shape]) for shape in shapes)
@@ -335,11 +337,11 @@ def _heap(
         name, start = _heap_name(index, size), address % PAGE
         end = start + size
         if address not in types:
-            yield from _memory(name, one, two, loose, start)
+            yield from _memory(name, one, two, dont_care, start)
             continue
         element, label = types[address]
         sides = expected.constants, actual.constants
-        yield from _elements(label, element, one[start:end], two[start:end], sides, loose, key=name)
+        yield from _elements(label, element, one[start:end], two[start:end], sides, dont_care, key=name)
         yield from _memory(f"memory before {label}", one[:start], two[:start], frozenset())
         yield from _memory(f"memory behind {label}", one[end:], two[end:], frozenset())
 
@@ -352,9 +354,9 @@ def _heap_types(frame: ComparisonContext, run: Observation) -> dict[int, tuple[T
     """The types of the elements of heap objects, and a way that leads there, as far as typed pointers do."""
     blocks = {address: pages[address % PAGE :][:size] for address, size, pages in run.heap}
     todo: deque[tuple[Type, bytes, str, bool]] = deque()
-    if frame.signature.result is not None and frame.placed.result is None:
+    if frame.signature.result is not None and frame.layout.result is None:
         todo.append((frame.signature.result, run.result, "result", False))
-    for target, slot in zip(frame.placed.objects, run.slots, strict=True):
+    for target, slot in zip(frame.layout.objects, run.slots, strict=True):
         start = target.address - target.slot.address
         todo.append((target.element, slot[start : start + target.size], target.label, True))
     for name, data in zip(frame.globals, run.globals):
@@ -383,12 +385,12 @@ def _pointers(type: Type, data: bytes, start: int = 0) -> Iterator[tuple[int, Ty
                 yield from _pointers(part, data[at : at + part.size], start + at)
 
 
-def _outside(placed: Layout, actual: Observation) -> Iterator[Difference]:
+def _outside(layout: Layout, actual: Observation) -> Iterator[Difference]:
     """Writes into the mapped memory around the objects."""
     if actual.stray:
         yield Difference("memory that belongs to no object", "untouched", "written")
-    for target, after in zip(placed.objects, actual.slots, strict=True):
-        before = placed.initial(target, actual.fill)
+    for target, after in zip(layout.objects, actual.slots, strict=True):
+        before = layout.initial(target, actual.fill)
         start = target.address - target.slot.address
         end = start + target.size
         if before[:start] != after[:start] or before[end:] != after[end:]:
@@ -405,16 +407,16 @@ def agree(frame: ComparisonContext, first: Observation, second: Observation) -> 
     ends = [(run.outcome, run.code, run.freed, run.refused) for run in (first, second)]
     if ends[0] != ends[1]:
         return False
-    first, second = canonical_heap(frame.placed, first), canonical_heap(frame.placed, second)
+    first, second = canonical_heap(frame.layout, first), canonical_heap(frame.layout, second)
     shapes = [[item[:2] for item in run.heap[: run.reached]] for run in (first, second)]
     calls = len(first.calls) == len(second.calls) and all(map(_alike, first.calls, second.calls))
     result = next(_result(frame, first, second), None)
     return calls and not result and first.output == second.output and shapes[0] == shapes[1]
 
 
-def loose_bytes(frame: ComparisonContext, first: Observation, second: Observation) -> DontCareBytes:
+def find_dont_care_bytes(frame: ComparisonContext, first: Observation, second: Observation) -> DontCareBytes:
     """The bytes of objects, globals, heap and calls out on which two reference runs, on different garbage, disagree."""
-    first, second = canonical_heap(frame.placed, first), canonical_heap(frame.placed, second)
+    first, second = canonical_heap(frame.layout, first), canonical_heap(frame.layout, second)
     found: set[tuple[str, int]] = {("errno", 0)} if first.errno != second.errno else set()
     if [item[:2] for item in first.heap] != [item[:2] for item in second.heap]:
         found.add(("leaks", 0))
@@ -462,6 +464,6 @@ def _unequal(name: str, first: bytes, second: bytes) -> set[tuple[str, int]]:
     return {(name, index) for index in found}
 
 
-def wild_write(placed: Layout, run: Observation) -> bool:
+def wild_write(layout: Layout, run: Observation) -> bool:
     """Whether a run wrote into the memory around the objects."""
-    return next(_outside(placed, run), None) is not None
+    return next(_outside(layout, run), None) is not None

@@ -29,14 +29,14 @@ Stage = Literal["input", "program", "inspection"]
 class DifferentialRun:
     """A candidate, its text, and the standard that it is held to."""
 
-    def __init__(self, standard: Suite, candidate: AssembledCode, assembly: str) -> None:
-        self.standard, self.candidate, self.assembly = standard, candidate, assembly
+    def __init__(self, suite: Suite, candidate: AssembledCode, assembly: str) -> None:
+        self.suite, self.candidate, self.assembly = suite, candidate, assembly
 
     @functools.cached_property
     def machine(self) -> Machine:
         """The machine that runs the candidate. Only a child of this process may make it: what runs in it is hostile."""
-        subject = self.standard.subject
-        return subject.machine(subject.reference.golden, self.candidate)
+        under_test = self.suite.under_test
+        return under_test.machine(under_test.reference.golden, self.candidate)
 
     def first_failure(self) -> tuple[Stage, int] | None:
         """Where the candidate fails first: the stage, and the number of the input.
@@ -44,53 +44,56 @@ class DifferentialRun:
         What can't be judged on one input does not excuse what fails on another; a breach of the convention alone
         comes last. Only a candidate that passes is looked at more closely.
         """
-        entries = list(self.standard.corpus.entries.values())
+        entries = list(self.suite.corpus.entries.values())
         lesser: dict[Kind, int] = {}
         for index, entry in enumerate(entries):
-            finding = self.finding(entry, varied=index in self.standard.varied)
-            if finding and finding.kind not in ("inconclusive", "abi"):
+            failure = self.failure(entry, varied=index in self.suite.varied)
+            if failure and failure.kind not in ("inconclusive", "abi"):
                 return "input", index
-            if finding:
-                lesser.setdefault(finding.kind, index)
+            if failure:
+                lesser.setdefault(failure.kind, index)
         if lesser:
             return "input", lesser["inconclusive"] if "inconclusive" in lesser else lesser["abi"]
         if self.as_program():
             return "program", 0
-        suspects = (index for index in self.standard.inspected if self.inspection(entries[index]))
+        suspects = (index for index in self.suite.inspected if self.inspection(entries[index]))
         return next((("inspection", index) for index in suspects), None)
 
-    def finding(self, entry: SuiteEntry, *, varied: bool = True) -> Failure | None:
+    def failure(self, entry: SuiteEntry, *, varied: bool = True) -> Failure | None:
         """What goes wrong on an input; if `varied`, whatever the unused stack and registers hold."""
-        run = self.machine.run(entry.placed, entry.call, entry.limit)
-        finding = self._fault_of(run, entry)
-        if finding or not varied:
-            return finding
-        for unset in _VARIATIONS:
-            other = self.machine.run(entry.placed, entry.call, entry.limit, unset=unset)
-            finding = None if other.alike(run) else self._fault_of(other, entry)
-            if finding:
-                return replace(finding, unset=unset)
+        run = self.machine.run(entry.layout, entry.call, entry.limit)
+        failure = self._fault_of(run, entry)
+        if failure or not varied:
+            return failure
+        for uninitialised in _VARIATIONS:
+            other = self.machine.run(entry.layout, entry.call, entry.limit, uninitialised=uninitialised)
+            failure = None if other.alike(run) else self._fault_of(other, entry)
+            if failure:
+                return replace(failure, uninitialised=uninitialised)
         return None
 
-    def passes(self, entry: SuiteEntry, unset: UninitialisedFill) -> bool:
+    def passes(self, entry: SuiteEntry, uninitialised: UninitialisedFill) -> bool:
         """Whether nothing goes wrong on an input, with these values in the unused stack and registers."""
-        return self._fault_of(self.machine.run(entry.placed, entry.call, entry.limit, unset=unset), entry) is None
+        return (
+            self._fault_of(self.machine.run(entry.layout, entry.call, entry.limit, uninitialised=uninitialised), entry)
+            is None
+        )
 
     def as_program(self) -> Failure | None:
         """What goes wrong when the whole program is run."""
-        whole = self.standard.whole
-        if whole is None:
+        whole_program = self.suite.whole_program
+        if whole_program is None:
             return None
-        run = self.machine.run_main(whole.limit)
-        finding = stopped(self.machine, run, whole.expected, whole.limit, None, self.assembly)
-        if finding is None:
-            found = list(compare_programs(whole.expected, run))
-            finding = mismatch(found) if found else None
-        return finding and replace(finding, message=f"the whole program: {finding.message}")
+        run = self.machine.run_main(whole_program.limit)
+        failure = stopped(self.machine, run, whole_program.expected, whole_program.limit, None, self.assembly)
+        if failure is None:
+            found = list(compare_programs(whole_program.expected, run))
+            failure = mismatch(found) if found else None
+        return failure and replace(failure, message=f"the whole program: {failure.message}")
 
     def inspection(self, entry: SuiteEntry) -> Failure | None:
         """What a closer look finds fault with."""
-        look = TracedRun(entry.placed, entry.call, min(entry.limit, _INSPECTED_LIMIT))
+        look = TracedRun(entry.layout, entry.call, min(entry.limit, _INSPECTED_LIMIT))
         fault = misuse(self.machine, look)
         if fault is None:
             return None
@@ -104,10 +107,10 @@ class DifferentialRun:
     def _fault_of(self, run: Observation, entry: SuiteEntry) -> Failure | None:
         if run.refused != entry.expected.refused:
             return None  # a compiler may do without memory: then it goes on where the reference has given up
-        finding = stopped(self.machine, run, entry.expected, entry.limit, entry.placed, self.assembly)
-        if finding:
-            return finding
-        found = list(differences(entry.frame, entry.expected, run, entry.loose))
+        failure = stopped(self.machine, run, entry.expected, entry.limit, entry.layout, self.assembly)
+        if failure:
+            return failure
+        found = list(differences(entry.frame, entry.expected, run, entry.dont_care))
         if found:
             return mismatch(found)
         if run.abi:

@@ -146,14 +146,14 @@ class WriteContext:
     """What can be seen of a run's memory: the objects of its input and the globals, but for padding and the like."""
 
     frame: ComparisonContext
-    loose: DontCareBytes
+    dont_care: DontCareBytes
     globals: Mapping[str, tuple[int, int]]
     """Address and size, by name."""
     ended: bool
 
     def name(self, address: int) -> str | None:
         """The C expression for the value that holds a byte; None where nobody may look at it."""
-        for target in self.frame.placed.objects:
+        for target in self.frame.layout.objects:
             if target.address <= address < target.address + target.size:
                 return self._inside(target.label, target.label, target.element, address - target.address, True)
         for name, (start, size) in self.globals.items():
@@ -164,6 +164,6 @@ class WriteContext:
 
     def _inside(self, key: str, label: str, type: Type, offset: int, at_pointer: bool) -> str | None:
         mask = significant(type)
-        if any(name == key for name, _ in self.loose) or not mask or not mask[offset % len(mask)]:
+        if any(name == key for name, _ in self.dont_care) or not mask or not mask[offset % len(mask)]:
             return None
         return path(type, label, offset, at_pointer=at_pointer)

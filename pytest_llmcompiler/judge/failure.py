@@ -22,7 +22,7 @@ class Failure:
     kind: Kind
     message: str
     evidence: tuple[str, ...] = ()
-    unset: UninitialisedFill = "garbage"
+    uninitialised: UninitialisedFill = "garbage"
     """What the unused stack and registers held."""
     line: int | None = None
     """The 1-based line of the candidate's text in which it goes wrong, where one can be named."""
@@ -38,15 +38,15 @@ def mismatch(found: Sequence[Difference]) -> Failure:
 
 
 def stopped(
-    machine: Machine, run: Observation, expected: Observation, limit: int, placed: Layout | None, assembly: str
+    machine: Machine, run: Observation, expected: Observation, limit: int, layout: Layout | None, assembly: str
 ) -> Failure | None:
-    """Why the last run of a machine has no result; None where it has one. `placed` is the input, where there is one."""
+    """Why the last run of a machine has no result; None where it has one. `layout` is the input, where there is one."""
     if run.outcome == "vex":
         assert run.fault is not None
         return Failure("inconclusive", f"{run.fault.what}, which the emulator can't judge")
     if run.outcome in ("fault", "forbidden"):
         assert run.fault is not None
-        return _crash(machine, run.fault, expected, placed, assembly)
+        return _crash(machine, run.fault, expected, layout, assembly)
     if run.outcome == "limit" and len(run.calls) == MOST_CALLS:
         words = f"still running after {MOST_CALLS} calls out; the reference makes {len(expected.calls)}"
         return Failure("hang", words)
@@ -63,11 +63,11 @@ def quoted(assembly: str, number: int, before: str = "") -> Iterator[str]:
         yield f"  at        {before}line {number}: {' '.join(lines[number - 1].split())}"
 
 
-def _crash(machine: Machine, fault: GuestFault, expected: Observation, placed: Layout | None, assembly: str) -> Failure:
+def _crash(machine: Machine, fault: GuestFault, expected: Observation, layout: Layout | None, assembly: str) -> Failure:
     words = fault.what
     if fault.address is not None:
         size = f" of {fault.size} bytes" if fault.access != "jump" else ""
-        words = f"{fault.what}{size} at {_where(fault.address, placed)}"
+        words = f"{fault.what}{size} at {_where(fault.address, layout)}"
     line = machine.line_of(fault)
     inside = machine.name_of(fault.pc) if not machine.in_candidate(fault.pc) else None
     evidence = list(quoted(assembly, line or 0, f"{inside}, called from " if inside else ""))
@@ -80,11 +80,11 @@ def _crash(machine: Machine, fault: GuestFault, expected: Observation, placed: L
     return Failure("crash", words, tuple(evidence), line=line)
 
 
-def _where(address: int, placed: Layout | None) -> str:
+def _where(address: int, layout: Layout | None) -> str:
     """An address in terms of the nearest object."""
     if address < PAGE:
         return f"{address:#x} (a null pointer)"
-    objects = placed.objects if placed else ()
+    objects = layout.objects if layout else ()
     for target in objects:
         past = address - (target.address + target.size)
         if 0 <= past < PAGE:

@@ -44,36 +44,36 @@ class Harness:
 
     def __init__(self, reference: Reference, function: str, settings: JudgeSettings) -> None:
         self.reference, self.function = reference, function
-        self._subject, self._settings = FunctionUnderTest(reference, function), settings
-        self._standard = Suite(self._subject, settings.examples, settings.seed)
+        self._under_test, self._settings = FunctionUnderTest(reference, function), settings
+        self._suite = Suite(self._under_test, settings.examples, settings.seed)
 
     @property
     def corpus(self) -> Corpus[SuiteEntry]:
         """The inputs, smallest first, each with what the reference shows on it."""
-        return self._standard.corpus
+        return self._suite.corpus
 
     @property
     def from_main(self) -> list[Input]:
         """What the program's own `main` passes, in the order of its calls."""
-        return self._standard.from_main
+        return self._suite.from_main
 
     def limited(self, inputs: Collection[Input]) -> Harness:
         """A bench that judges on these inputs of the corpus alone, and never on the whole program."""
-        other = Harness(self._subject.reference, self._subject.function, self._settings)
-        other._standard = self._standard.limited(inputs)
+        other = Harness(self._under_test.reference, self._under_test.function, self._settings)
+        other._suite = self._suite.limited(inputs)
         return other
 
-    def judge(self, assembly: str, *, explain: bool = True, scene: bool = False) -> Verdict:
+    def judge(self, assembly: str, *, explain: bool = True, reproducer: bool = False) -> Verdict:
         """Judge the text of a candidate. What goes wrong inside is a verdict; what goes wrong here is raised.
 
         Without `explain`, no smaller input is looked for, which takes most of the time that wrong code takes. With
-        `scene`, the verdict on code that ran has the scene of its failure.
+        `reproducer`, the verdict on code that ran has the scene of its failure.
         """
         reason = self.unjudgeable()
         if reason:
             return Verdict("inconclusive", reason)
         try:
-            candidate = self._subject.assembled(assembly, self._settings.assembler)
+            candidate = self._under_test.assembled(assembly, self._settings.assembler)
         except UnsupportedError as error:
             return Verdict("inconclusive", str(error))
         except AssemblyError as error:
@@ -82,51 +82,51 @@ class Harness:
             return Verdict("assemble", f"{place}{error}", tuple(quoted(assembly, error.line)), position)
         except LinkError as error:
             return Verdict("link", str(error))
-        start = candidate.symbols[self._subject.function]
+        start = candidate.symbols[self._under_test.function]
         if not any(s.executable and s.address <= start < s.address + len(s.data) for s in candidate.segments):
-            return Verdict("link", f"{self._subject.function} is defined, but not as code of this text")
-        detail = {"assembler": candidate.engine, "fallback": candidate.fallback, **self._standard.counts()}
-        return self._tried(DifferentialRun(self._standard, candidate, assembly), detail, explain, scene)
+            return Verdict("link", f"{self._under_test.function} is defined, but not as code of this text")
+        detail = {"assembler": candidate.engine, "fallback": candidate.fallback, **self._suite.counts()}
+        return self._tried(DifferentialRun(self._suite, candidate, assembly), detail, explain, reproducer)
 
     def listing(self, assembly: str) -> Listing | None:
         """The code of a candidate, block by block; None where it does not assemble, or there is too much of it."""
         try:
-            candidate = self._subject.assembled(assembly, self._settings.assembler)
+            candidate = self._under_test.assembled(assembly, self._settings.assembler)
         except (UnsupportedError, AssemblyError, LinkError):
             return None
-        reference = self._subject.reference
+        reference = self._under_test.reference
         names = {at: name for name, at in reference.golden.addresses.items()}
         return list_code(candidate, names, reference.target.processor)
 
     def unjudgeable(self) -> str | None:
         """Why no candidate can be judged; None where any can. It leaves everything made that a trial needs."""
-        reason = self._subject.unjudgeable()
+        reason = self._under_test.unjudgeable()
         if reason:
             return reason
         try:
-            self._standard.prepare()
+            self._suite.prepare()
         except UnsupportedError as error:
             return str(error)
-        return self._standard.unjudgeable()
+        return self._suite.unjudgeable()
 
-    def _tried(self, trial: DifferentialRun, detail: dict[str, Any], explain: bool, scene: bool) -> Verdict:
+    def _tried(self, differential: DifferentialRun, detail: dict[str, Any], explain: bool, reproducer: bool) -> Verdict:
         try:
-            failure = _isolated(trial.first_failure)
+            failure = _isolated(differential.first_failure)
         except (ChildDiedError, ChildTimeoutError) as error:
             return Verdict("inconclusive", f"the emulator gave up on it: {error}", detail=detail)
         if failure is None:
             return Verdict("pass", detail=detail)
         texts = self._texts if explain else None
         try:
-            found = _isolated(Explanation(trial, texts, scene=scene).of, *failure)
+            found = _isolated(Explanation(differential, texts, reproducer=reproducer).of, *failure)
         except (ChildDiedError, ChildTimeoutError):
-            found = _isolated(Explanation(trial, None).of, *failure)
+            found = _isolated(Explanation(differential, None).of, *failure)
         detail |= {name: fact for name, fact in found["facts"].items() if name in FACTS}
-        return Verdict(found["kind"], found["message"], tuple(found["evidence"]), detail, found.get("scene"))
+        return Verdict(found["kind"], found["message"], tuple(found["evidence"]), detail, found.get("reproducer"))
 
     @functools.cached_property
     def _texts(self) -> list[AssembledText]:
-        return texts_of(self._subject)
+        return texts_of(self._under_test)
 
 
 def _isolated(function: Callable[..., Any], *args: Any) -> Any:

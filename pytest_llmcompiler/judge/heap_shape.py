@@ -18,7 +18,7 @@ _TOP = re.compile(rb"[\x55-\x5d]\0\0")
 """The three topmost bytes of any address that the heap gives out."""
 
 
-def canonical_heap(placed: Layout, run: Observation) -> Observation:
+def canonical_heap(layout: Layout, run: Observation) -> Observation:
     """A run with its heap objects numbered in the order in which they are found, and their addresses made from that.
 
     The way goes from the result through the input's objects, the globals and the calls; objects that nothing leads to
@@ -27,14 +27,14 @@ def canonical_heap(placed: Layout, run: Observation) -> Observation:
     if not run.heap and not run.gone:
         return run
     if run.shape is None:
-        run.shape = _HeapWalk(placed, run).renamed()
+        run.shape = _HeapWalk(layout, run).renamed()
         run.shape.shape = run.shape
     return run.shape
 
 
 class _HeapWalk:
-    def __init__(self, placed: Layout, run: Observation) -> None:
-        self._placed, self._run = placed, run
+    def __init__(self, layout: Layout, run: Observation) -> None:
+        self._layout, self._run = layout, run
         live = [(address, size, pages) for address, size, pages in run.heap]
         blocks = sorted([*live, *((address, size, b"") for address, size in run.gone)])
         self._blocks = blocks
@@ -46,7 +46,7 @@ class _HeapWalk:
     def renamed(self) -> Observation:
         run = self._run
         self._find(run.result, 0)
-        for target, slot in zip(self._placed.objects, run.slots, strict=True):
+        for target, slot in zip(self._layout.objects, run.slots, strict=True):
             start = target.address - target.slot.address
             self._find(slot[start : start + target.size], target.address)
         for data in run.globals:
@@ -64,7 +64,7 @@ class _HeapWalk:
             result=self._renamed(run.result, 0),
             slots=tuple(
                 self._renamed(slot, target.slot.address)
-                for target, slot in zip(self._placed.objects, run.slots, strict=True)
+                for target, slot in zip(self._layout.objects, run.slots, strict=True)
             ),
             globals=tuple(self._renamed(data, 0) for data in run.globals),
             heap=tuple(self._renamed_block(index) for _, index in found),

@@ -13,7 +13,7 @@ from pytest_llmcompiler.emulator.machine import MOST_ARGUMENTS, Machine
 from pytest_llmcompiler.emulator.observation import Feature, GuestFault, Observation, Reply, UninitialisedFill
 from pytest_llmcompiler.emulator.probe import Probe
 from pytest_llmcompiler.errors import LayoutError
-from pytest_llmcompiler.judge.compare import ComparisonContext, DontCareBytes, agree, loose_bytes, wild_write
+from pytest_llmcompiler.judge.compare import ComparisonContext, DontCareBytes, agree, find_dont_care_bytes, wild_write
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.whole_program import WholeProgram, run_whole_program
 from pytest_llmcompiler.targets import abi
@@ -35,77 +35,77 @@ class SuiteEntry:
     frame: ComparisonContext
     call: abi.CallSetup
     expected: Observation
-    loose: DontCareBytes
+    dont_care: DontCareBytes
     limit: int
     """Instructions that a candidate may take for it."""
     look: ProbeResult
 
     @property
-    def placed(self) -> Layout:
+    def layout(self) -> Layout:
         """The input in memory."""
-        return self.frame.placed
+        return self.frame.layout
 
 
 class Oracle:
     """Runs several builds of the reference, which must agree. Its machines are made when they are first needed."""
 
-    def __init__(self, subject: FunctionUnderTest) -> None:
-        self._subject = subject
-        self._names = [param.name for param in subject.signature.params]
-        self._rules = subject.reference.rules(subject.function)
-        self._convention = subject.reference.target.convention
+    def __init__(self, under_test: FunctionUnderTest) -> None:
+        self._under_test = under_test
+        self._names = [param.name for param in under_test.signature.params]
+        self._rules = under_test.reference.rules(under_test.function)
+        self._convention = under_test.reference.target.convention
 
     def look(self, made: Input, known: Set[Feature] = frozenset(), steps: int = MOST_STEPS) -> ProbeResult:
         """What the probe alone shows on an input. Raises Undefined where that is nothing to hold a candidate to."""
         # The probe must see what is read past an object's end, wherever the others find the object.
-        placed, call = self._ready(replace(made, low=False))
+        layout, call = self._ready(replace(made, low=False))
         probe = self._machines[0]
-        _defined(probe.run(placed, call, steps), placed)
+        _defined(probe.run(layout, call, steps), layout)
         features = probe.features()
         return ProbeResult(features, None if features <= known else probe.compared(), probe.steps)
 
     def accept(self, made: Input, known: Set[Feature] = frozenset(), steps: int = MOST_STEPS) -> SuiteEntry:
         """What the reference shows on an input. Raises Undefined where that is nothing to hold a candidate to."""
         look = self.look(made, known, steps)
-        placed, call = self._ready(made)
+        layout, call = self._ready(made)
         probe, golden, optimised = self._machines
-        if placed.low:  # what is undefined may depend on the place
-            _defined(probe.run(placed, call, steps), placed)
-        run = _defined(golden.run(placed, call, _LIMIT), placed)
-        limit = _HANG_FLOOR + _HANG_FACTOR * (run.length + sum(target.size for target in placed.objects))
+        if layout.low:  # what is undefined may depend on the place
+            _defined(probe.run(layout, call, steps), layout)
+        run = _defined(golden.run(layout, call, _LIMIT), layout)
+        limit = _HANG_FLOOR + _HANG_FACTOR * (run.length + sum(target.size for target in layout.objects))
         others = (
-            optimised.run(placed, call, limit),
-            golden.run(placed, call, limit, unset="zeros"),
-            optimised.run(placed, call, limit, unset="zeros"),
+            optimised.run(layout, call, limit),
+            golden.run(layout, call, limit, uninitialised="zeros"),
+            optimised.run(layout, call, limit, uninitialised="zeros"),
         )
-        frame = self._frame(placed)
+        frame = self._frame(layout)
         if not all(agree(frame, run, other) for other in others):
             raise UndefinedInputError("the references disagree")
-        if wild_write(placed, run):
+        if wild_write(layout, run):
             raise UndefinedInputError("writes outside of every object")
-        loose = frozenset().union(*(loose_bytes(frame, run, other) for other in others))
-        return SuiteEntry(frame, call, run, loose, limit, look)
+        dont_care = frozenset().union(*(find_dont_care_bytes(frame, run, other) for other in others))
+        return SuiteEntry(frame, call, run, dont_care, limit, look)
 
     def _ready(self, made: Input) -> tuple[Layout, abi.CallSetup]:
         if not keeps(made, self._rules, self._names):
             raise UndefinedInputError("against a directive")
-        placed = self._placed(made)
-        call = self._call(made, placed)
+        layout = self._layout(made)
+        call = self._call(made, layout)
         if len(call.stack) > MOST_ARGUMENTS:
             raise UndefinedInputError("too large")
-        return placed, call
+        return layout, call
 
-    def replies(self, entry: SuiteEntry, unset: UninitialisedFill) -> list[Reply]:
+    def replies(self, entry: SuiteEntry, uninitialised: UninitialisedFill) -> list[Reply]:
         """How the reference's calls out are answered on an input."""
         if not entry.expected.calls:
             return []
         golden = self._machines[1]
-        golden.run(entry.placed, entry.call, entry.limit, unset=unset)
+        golden.run(entry.layout, entry.call, entry.limit, uninitialised=uninitialised)
         return list(golden.replies)
 
-    def whole(self) -> WholeProgram | None:
+    def whole_program(self) -> WholeProgram | None:
         """What the whole program shows; None where it has none, or where that says nothing of the function."""
-        if not self._subject.reference.golden.has_main or self._subject.function == "main":
+        if not self._under_test.reference.golden.has_main or self._under_test.function == "main":
             return None
         probe, golden, optimised = self._machines
         return run_whole_program([probe.run_main, optimised.run_main], golden, (_HANG_FACTOR, _HANG_FLOOR))
@@ -122,55 +122,55 @@ class Oracle:
     @functools.cached_property
     def _machines(self) -> tuple[Probe, Machine, Machine]:
         """The probe (undefined behaviour traps), the program as it is, and the function optimised, on other garbage."""
-        subject = self._subject
+        under_test = self._under_test
         return (
-            Probe(subject.machine(subject.reference.probe, strict=True), " asm " in subject.reference.ir),
-            subject.machine(subject.reference.golden, counting=True),
-            subject.machine(subject.reference.golden, self._optimised, fill=1),
+            Probe(under_test.machine(under_test.reference.probe, strict=True), " asm " in under_test.reference.ir),
+            under_test.machine(under_test.reference.golden, counting=True),
+            under_test.machine(under_test.reference.golden, self._optimised, fill=1),
         )
 
     @functools.cached_property
     def _optimised(self) -> AssembledCode:
-        return self._subject.compiled("O2")[1]
+        return self._under_test.compiled("O2")[1]
 
     @functools.cached_property
     def _minds_errno(self) -> bool:
-        return self._subject.reference.minds_errno(self._subject.function)
+        return self._under_test.reference.minds_errno(self._under_test.function)
 
-    def _placed(self, made: Input) -> Layout:
-        signature = self._subject.signature
+    def _layout(self, made: Input) -> Layout:
+        signature = self._under_test.signature
         buffer = signature.result if self._convention.result(signature).in_memory else None
         try:
             return lay_out(made, [*self._names, *("" for _ in made.args[len(self._names) :])], buffer)
         except LayoutError:
             raise UndefinedInputError("too large") from None
 
-    def _call(self, made: Input, placed: Layout) -> abi.CallSetup:
+    def _call(self, made: Input, layout: Layout) -> abi.CallSetup:
         types = [value.type for value in made.args]
-        buffer = placed.result.address if placed.result else None
-        return self._convention.call(types, placed.images, variadic=self._subject.signature.variadic, buffer=buffer)
+        buffer = layout.result.address if layout.result else None
+        return self._convention.call(types, layout.images, variadic=self._under_test.signature.variadic, buffer=buffer)
 
-    def _frame(self, placed: Layout) -> ComparisonContext:
-        reference = self._subject.reference
+    def _frame(self, layout: Layout) -> ComparisonContext:
+        reference = self._under_test.reference
         return ComparisonContext(
-            self._subject.signature, placed, reference.golden.globals, reference.variables, self._minds_errno
+            self._under_test.signature, layout, reference.golden.globals, reference.variables, self._minds_errno
         )
 
 
-def _defined(run: Observation, placed: Layout) -> Observation:
+def _defined(run: Observation, layout: Layout) -> Observation:
     if run.outcome == "fault":
         assert run.fault is not None
         if run.fault.address is None:
             raise UndefinedInputError("undefined behaviour", null=True)
-        raise UndefinedInputError("bad memory access", _overrun(run.fault, placed), null=run.fault.address < PAGE)
+        raise UndefinedInputError("bad memory access", _overrun(run.fault, layout), null=run.fault.address < PAGE)
     if run.outcome == "limit":
         raise UndefinedInputError("runs too long")
     return run
 
 
-def _overrun(fault: GuestFault, placed: Layout) -> Overrun | None:
+def _overrun(fault: GuestFault, layout: Layout) -> Overrun | None:
     """The object past whose end a fault lies."""
-    for number, (target, _) in enumerate(placed.contents):
+    for number, (target, _) in enumerate(layout.contents):
         size = (fault.address or 0) + fault.size - target.address
         if target.size < size <= LARGE and fault.access != "jump":
             return Overrun(number, size)

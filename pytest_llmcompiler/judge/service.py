@@ -63,15 +63,15 @@ class Judge:
         question: TaskQuestion | None = None,
         *,
         explain: bool = True,
-        scene: bool = False,
+        reproducer: bool = False,
     ) -> Verdict:
         """Judge one candidate for a function of a case. `text` is assembly, unless `question` says that it is an answer
-        to another task. `explain` and `scene` are those of `Harness.judge`.
+        to another task. `explain` and `reproducer` are those of `Harness.judge`.
 
         Raises CaseError where the case is at fault, JudgeError where the harness is.
         """
-        reply = self._reply("judge", case, function, text, question, explain=explain, scene=scene)
-        return replace(Verdict.from_json(reply), scene=reply["scene"])
+        reply = self._reply("judge", case, function, text, question, explain=explain, reproducer=reproducer)
+        return replace(Verdict.from_json(reply), reproducer=reply["reproducer"])
 
     def listing(self, case: Case, function: str, assembly: str) -> Listing | None:
         """The code of a candidate, block by block; None where it does not assemble, or there is too much of it.
@@ -166,11 +166,11 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         path = Path(request["path"])
         settings = JudgeSettings(**request["settings"])
         reference = _reference(path, request["name"], request["clang"], settings.target, path.stat().st_mtime_ns)
-        bench = _bench(reference, request["function"], settings)
+        harness = _bench(reference, request["function"], settings)
         if request["action"] == "list":
-            return {"blocks": bench.listing(request["text"])}
-        verdict = judge_task(bench, TaskQuestion(**request["question"]), request["text"], **request["told"])
-        return {**verdict.to_json(), "scene": verdict.scene}
+            return {"blocks": harness.listing(request["text"])}
+        verdict = judge_task(harness, TaskQuestion(**request["question"]), request["text"], **request["told"])
+        return {**verdict.to_json(), "reproducer": verdict.reproducer}
     except CaseError as error:
         return {"case_error": str(error)}
     except Exception:

@@ -31,23 +31,23 @@ _INSPECTED, _INSPECTED_BYTES = 8, 20_000
 class Suite:
     """The inputs of a subject: `examples` are generated, from the random seed `seed`. Made once, for all candidates."""
 
-    def __init__(self, subject: FunctionUnderTest, examples: int, seed: int) -> None:
-        self.subject, self.examples, self.seed = subject, examples, seed
-        self.oracle = Oracle(subject)
-        self._rules = subject.reference.rules(subject.function)
+    def __init__(self, under_test: FunctionUnderTest, examples: int, seed: int) -> None:
+        self.under_test, self.examples, self.seed = under_test, examples, seed
+        self.oracle = Oracle(under_test)
+        self._rules = under_test.reference.rules(under_test.function)
         self._learned: dict[RelationScope, ParameterRelations] = {}
 
     def limited(self, inputs: Collection[Input]) -> Suite:
         """These inputs of the corpus alone, without the whole program."""
-        other = Suite(self.subject, self.examples, self.seed)
+        other = Suite(self.under_test, self.examples, self.seed)
         corpus = Corpus(other.oracle.look, other.oracle.accept)
         corpus.entries = {made: entry for made, entry in self.corpus.entries.items() if made in inputs}
-        other.corpus, other.whole = corpus, None
+        other.corpus, other.whole_program = corpus, None
         return other
 
     def prepare(self) -> None:
         """Make all that a trial needs, here rather than in each child that tries a candidate."""
-        self.corpus, self.whole  # noqa: B018
+        self.corpus, self.whole_program  # noqa: B018
         self.oracle.release()  # only explaining a failure needs the machines again
 
     @functools.cached_property
@@ -65,14 +65,14 @@ class Suite:
         return corpus
 
     @functools.cached_property
-    def whole(self) -> WholeProgram | None:
+    def whole_program(self) -> WholeProgram | None:
         """What the whole program shows; None where that says nothing of the function."""
-        return self.oracle.whole()
+        return self.oracle.whole_program()
 
     @functools.cached_property
     def from_main(self) -> list[Input]:
         """What the program's own `main` passes, in the order of its calls."""
-        return _seeds_of(self.subject.reference).get(self.subject.function, [])
+        return _seeds_of(self.under_test.reference).get(self.under_test.function, [])
 
     @functools.cached_property
     def strategy(self) -> st.SearchStrategy[Input]:
@@ -110,7 +110,7 @@ class Suite:
         if self.corpus.entries:
             return None
         reasons = self._reasons() or "none could be made"
-        return f"no input found on which {self.subject.function} is defined ({reasons})"
+        return f"no input found on which {self.under_test.function} is defined ({reasons})"
 
     def counts(self) -> dict[str, Any]:
         """How many inputs there are and why others are not, with a warning where they are few: JSON-serialisable."""
@@ -118,7 +118,7 @@ class Suite:
         counts: dict[str, Any] = {"inputs": used, "dropped": dict(dropped)}
         if used < dropped.total() / 9:
             counts["warning"] = (
-                f"{self.subject.function} is defined on only {used} of {used + dropped.total()} inputs "
+                f"{self.under_test.function} is defined on only {used} of {used + dropped.total()} inputs "
                 f"({self._reasons()}): `LLMC: arg` directives can say which inputs are meant"
             )
         return counts
@@ -134,39 +134,39 @@ class Suite:
             corpus.offer(made)
         first = self.examples // 3
         corpus.explore(self._strategy({}), first, self.seed)
-        self._learned = learned(self.subject.signature.params, corpus.repairs)
+        self._learned = learned(self.under_test.signature.params, corpus.repairs)
         corpus.explore(self.strategy, self.examples - first, self.seed + 1)
         if corpus.entries:
-            for made in specials(max(corpus.entries, key=weight), self._hints, self.subject.globals):
+            for made in specials(max(corpus.entries, key=weight), self._hints, self.under_test.globals):
                 corpus.offer(made)
-        corpus.steer(self.examples, self.seed, self._hints.strings)
+        corpus.fuzz(self.examples, self.seed, self._hints.strings)
         corpus.lengthen()
         corpus.settle()
         return corpus
 
     def _strategy(self, learned: dict[RelationScope, ParameterRelations]) -> st.SearchStrategy[Input]:
-        subject = self.subject
-        asked = (subject.signature, self._rules, self._hints, self.from_main)
-        salts = subject.reference.salts(subject.function)
-        return inputs(*asked, globals=subject.globals, salts=salts, learned=learned)
+        under_test = self.under_test
+        asked = (under_test.signature, self._rules, self._hints, self.from_main)
+        environment_seeds = under_test.reference.environment_seeds(under_test.function)
+        return inputs(*asked, globals=under_test.globals, environment_seeds=environment_seeds, learned=learned)
 
     @functools.cached_property
     def _hints(self) -> Hints:
-        reference = self.subject.reference
-        reached = ir.mentioned(reference.module, self.subject.function) | {self.subject.function}
+        reference = self.under_test.reference
+        reached = ir.mentioned(reference.module, self.under_test.function) | {self.under_test.function}
         code = (str(function) for function in reference.module.functions if function.name in reached)
         return hints("\n".join(code), reference.ir)
 
     @property
     def _store(self) -> CorpusFile:
-        reference = self.subject.reference
+        reference = self.under_test.reference
         settings = (
             reference.target.name,
-            self.subject.function,
+            self.under_test.function,
             repr(sorted(self._rules.items())),
             repr((self.examples, self.seed)),
         )
-        types = [self.subject.signature, *reference.variables.values()]
+        types = [self.under_test.signature, *reference.variables.values()]
         return CorpusFile((reference.placeless_ir, *settings, *reference.variables), types)
 
 

@@ -38,46 +38,50 @@ class TaskQuestion:
     """What the answer says of itself: `instructions` and `size`."""
 
 
-def judge_task(bench: Harness, asked: TaskQuestion, text: str, *, explain: bool = True, scene: bool = False) -> Verdict:
-    """Judge the text of an answer: assembly, IR or a pass list, as the task has it. `explain` and `scene` are those of
-    `Harness.judge`, which says what is raised.
+def judge_task(
+    harness: Harness, asked: TaskQuestion, text: str, *, explain: bool = True, reproducer: bool = False
+) -> Verdict:
+    """Judge the text of an answer: assembly, IR or a pass list, as the task has it. `explain` and `reproducer` are
+    those of `Harness.judge`, which says what is raised.
 
     What is known beside the verdict is in its `detail`: see `record.schema.json`.
     """
-    reason = bench.unjudgeable()
+    reason = harness.unjudgeable()
     if reason:
         return Verdict("inconclusive", reason)
-    reference = bench.reference
-    if asked.task != "asm" and reference.is_beyond_llvmlite(reference.extracted(bench.function)):
+    reference = harness.reference
+    if asked.task != "asm" and reference.is_beyond_llvmlite(reference.extracted(harness.function)):
         return Verdict("inconclusive", f"it holds assembly, which is not lowered for {reference.target.name} here")
-    return _TASKS[asked.task](bench, asked, text, functools.partial(bench.judge, explain=explain, scene=scene))
+    return _TASKS[asked.task](
+        harness, asked, text, functools.partial(harness.judge, explain=explain, reproducer=reproducer)
+    )
 
 
-def _assembly(bench: Harness, asked: TaskQuestion, text: str, judge: _JudgeOf) -> Verdict:
+def _assembly(harness: Harness, asked: TaskQuestion, text: str, judge: _JudgeOf) -> Verdict:
     verdict = judge(text)
     if not asked.promised:
         return verdict
     # The count in the prompt is one of IR, and so is the one that the models answer with.
-    expected = _expected_sizes(bench, asked.passes)
-    return _held_to_promise(verdict, asked, expected and expected[0], lowering.size_of(text, bench.reference.target))
+    expected = _expected_sizes(harness, asked.passes)
+    return _held_to_promise(verdict, asked, expected and expected[0], lowering.size_of(text, harness.reference.target))
 
 
-def _ir(bench: Harness, asked: TaskQuestion, text: str, judge: _JudgeOf) -> Verdict:
+def _ir(harness: Harness, asked: TaskQuestion, text: str, judge: _JudgeOf) -> Verdict:
     try:
-        made = lowering.lower_module(text, optimiser.level_of(asked.passes), bench.reference.target)
+        made = lowering.lower_module(text, optimiser.level_of(asked.passes), harness.reference.target)
     except LoweringError as error:
         return _refused(error, text)
-    if made.holds_assembly and " asm " not in bench.reference.extracted(bench.function):
+    if made.holds_assembly and " asm " not in harness.reference.extracted(harness.function):
         return Verdict("assemble", "it holds assembly, which is no answer to a question for IR")
-    verdict = _traced_back(_lowered(judge, made), asked, text, bench.reference.target)
-    verdict.detail["ir"] = _likeness(bench, asked.passes, text, made)
+    verdict = _traced_back(_lowered(judge, made), asked, text, harness.reference.target)
+    verdict.detail["ir"] = _likeness(harness, asked.passes, text, made)
     if asked.task == "disassemble":
-        verdict.detail["round_trip"] = _round_trip(bench, asked.passes, made.assembly)
+        verdict.detail["round_trip"] = _round_trip(harness, asked.passes, made.assembly)
     return _held_to_promise(verdict, asked, made.instructions, made.size)
 
 
-def _tune(bench: Harness, asked: TaskQuestion, text: str, judge: _JudgeOf) -> Verdict:
-    reference, function, passes = bench.reference, bench.function, text.strip()
+def _tune(harness: Harness, asked: TaskQuestion, text: str, judge: _JudgeOf) -> Verdict:
+    reference, function, passes = harness.reference, harness.function, text.strip()
     before, seconds = reference.extracted(function), lowering.SECONDS
     try:
         bitcode = optimiser.optimised(before, passes, reference.target, seconds=seconds, megabytes=_MEGABYTES)
@@ -135,13 +139,13 @@ def _traced_back(verdict: Verdict, asked: TaskQuestion, text: str, target: Targe
     return replace(verdict, evidence=evidence, detail={**verdict.detail, "origin": origin})
 
 
-def _likeness(bench: Harness, passes: str, text: str, made: lowering.LoweredModule) -> dict[str, Any]:
+def _likeness(harness: Harness, passes: str, text: str, made: lowering.LoweredModule) -> dict[str, Any]:
     """How an answer's IR compares with opt's own."""
     facts: dict[str, Any] = {"instructions": made.instructions, "size": made.size}
-    sizes = _expected_sizes(bench, passes)
+    sizes = _expected_sizes(harness, passes)
     if sizes is None:
         return facts
-    exact, numbered = _forms(bench.reference.optimised(bench.function, passes), bench.reference.target)
+    exact, numbered = _forms(harness.reference.optimised(harness.function, passes), harness.reference.target)
     return facts | {
         "exact": plain(text) == exact,
         "canonical": made.canonical == numbered,
@@ -156,18 +160,20 @@ def _forms(expected: str, target: Target) -> tuple[str, str]:
     return plain(expected), canonical(ir.parse(expected), target)
 
 
-def _expected_sizes(bench: Harness, passes: str) -> tuple[int, int] | None:
+def _expected_sizes(harness: Harness, passes: str) -> tuple[int, int] | None:
     """Instructions and bytes of what opt makes with a pass list; None where LLVM does not know the list."""
     try:
-        return bench.reference.optimised_sizes(bench.function, passes)
+        return harness.reference.optimised_sizes(harness.function, passes)
     except CaseError:
         return None
 
 
-def _round_trip(bench: Harness, passes: str, assembly: str) -> dict[str, Any]:
+def _round_trip(harness: Harness, passes: str, assembly: str) -> dict[str, Any]:
     """How the assembly of an answer's IR compares with that which the answer was made of."""
-    dialect = bench.reference.target.dialect
-    given, made = (plain_assembly(one, dialect) for one in (bench.reference.lowered(bench.function, passes), assembly))
+    dialect = harness.reference.target.dialect
+    given, made = (
+        plain_assembly(one, dialect) for one in (harness.reference.lowered(harness.function, passes), assembly)
+    )
     score = bleu(made, given)
     return {"exact": made == given, **({} if score is None else {"bleu": score})}
 

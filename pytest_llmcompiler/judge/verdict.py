@@ -38,7 +38,7 @@ class Verdict:
     """Lines for people: the input in C terms, expected and observed, the faulting instruction."""
     detail: dict[str, Any] = field(default_factory=dict)
     """JSON-serialisable facts for programs: the assembler used, counts of inputs, line and column."""
-    scene: Reproducer | None = field(default=None, repr=False, compare=False)
+    reproducer: Reproducer | None = field(default=None, repr=False, compare=False)
     """All that it takes to show the same failure elsewhere, where that was asked for. No part of the JSON."""
 
     def __post_init__(self) -> None:

@@ -250,7 +250,7 @@ class Reference:
                 raise CaseError(f"{where}: {misfit}")
         return {positions[name]: rule for name, rule in rules.items()}
 
-    def salts(self, function: str) -> int:
+    def environment_seeds(self, function: str) -> int:
         """How many salts there are for a function: more than one where what it does depends on what only they decide,
         which is the results of functions that are not there, the clock, what the C library's error number is at first,
         and whether there is memory."""

@@ -130,9 +130,11 @@ class Baseline:
         fell = then.suffice(share) and not now.suffice(share)
         return fell or chance(then, now) <= LEVEL / max(1, len(self.items))
 
-    def updated(self, tallies: Iterable[SampleCounts]) -> Baseline:
+    def updated(self, counts_by_item: Iterable[SampleCounts]) -> Baseline:
         """What is known after a run; items that were not run stay as they are."""
-        return Baseline(self.name, self.samples, self.items | {str(one.key): BaselineCounts.of(one) for one in tallies})
+        return Baseline(
+            self.name, self.samples, self.items | {str(one.key): BaselineCounts.of(one) for one in counts_by_item}
+        )
 
     def write(self, path: Path, model: str) -> None:
         """Write the file, whole or not at all. Raises BaselineError."""

@@ -22,7 +22,7 @@ class RecordedRun:
     """One of the two."""
 
     name: str
-    tallies: Mapping[QuestionKey, SampleCounts]
+    counts_by_item: Mapping[QuestionKey, SampleCounts]
     """By what the questions have in common in both."""
 
 
@@ -57,8 +57,8 @@ class RunComparison:
 def compared(first: RecordedRun, second: RecordedRun) -> RunComparison | None:
     """Pair the questions of two runs; None where no question has judged samples in both."""
     clusters: dict[tuple[str, str], list[tuple[Fraction, Fraction]]] = defaultdict(list)
-    for key, one in first.tallies.items():
-        other = second.tallies.get(key)
+    for key, one in first.counts_by_item.items():
+        other = second.counts_by_item.get(key)
         if other and one.judged and other.judged:
             clusters[key.case, key.function].append((_share(one), _share(other)))
     if not clusters:
@@ -100,7 +100,7 @@ def comparison_lines(first: RecordedRun, second: RecordedRun) -> list[str]:
     ]
     lines += _verdict_lines(first, second)
     for run, other in ((first, second), (second, first)):
-        alone = [key for key in run.tallies if key not in other.tallies]
+        alone = [key for key in run.counts_by_item if key not in other.counts_by_item]
         if alone:
             lines.append(f"  left out: {_counted(len(alone), 'item')} that {run.name} has alone, such as {alone[0]}")
     return lines
@@ -111,18 +111,20 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _verdict_lines(first: RecordedRun, second: RecordedRun) -> list[str]:
-    both = [key for key in first.tallies if key in second.tallies]
-    counts = [[sum(run.tallies[key].verdicts.count(kind) for key in both) for kind in KINDS] for run in (first, second)]
+    both = [key for key in first.counts_by_item if key in second.counts_by_item]
+    counts = [
+        [sum(run.counts_by_item[key].verdicts.count(kind) for key in both) for kind in KINDS] for run in (first, second)
+    ]
     moved = [f"{kind} {then}, then {now}" for kind, then, now in zip(KINDS, *counts) if then or now]
     return [f"  samples: {'; '.join(moved)}"]
 
 
-def prompt_lines(tallies: Iterable[SampleCounts], prompts: Sequence[str]) -> list[str]:
+def prompt_lines(counts_by_item: Iterable[SampleCounts], prompts: Sequence[str]) -> list[str]:
     """For each task, each further prompt of a session against its first; nothing where there is one."""
     if len(prompts) == 1:
         return []
     tasks: dict[str, dict[str, dict[QuestionKey, SampleCounts]]] = defaultdict(lambda: defaultdict(dict))
-    for one in tallies:
+    for one in counts_by_item:
         tasks[one.key.task][one.key.label][one.key._replace(label="")] = one
     lines = []
     for task, runs in tasks.items():
@@ -140,10 +142,10 @@ def file_lines(paths: Sequence[Path]) -> list[str]:
     found = [_recorded(path) for path in paths]
     apart = [name for name in _BY if _is_compared(*({getattr(one.key, name) for one in run} for run in found))]
     runs = []
-    for path, tallies in zip(paths, found):
-        values = {name: str(getattr(tallies[0].key, name)) for name in apart}
+    for path, counts_by_item in zip(paths, found):
+        values = {name: str(getattr(counts_by_item[0].key, name)) for name in apart}
         named = f"{path} ({', '.join(values.values())})" if any(values.values()) else str(path)
-        runs.append(RecordedRun(named, {one.key._replace(**dict.fromkeys(apart, "")): one for one in tallies}))
+        runs.append(RecordedRun(named, {one.key._replace(**dict.fromkeys(apart, "")): one for one in counts_by_item}))
     return comparison_lines(*runs)
 
 

@@ -43,11 +43,11 @@ class ReportPage:
             path.unlink()
         self.path = path
         self.is_written = False
-        self._sheets: dict[tuple[str, ...], ItemReport] = {}
+        self._item_reports: dict[tuple[str, ...], ItemReport] = {}
 
-    def add(self, sheet: ItemReport) -> None:
+    def add(self, item_report: ItemReport) -> None:
         """Take the sheet of a question, in place of an earlier one of the same question."""
-        self._sheets[tuple(sheet["key"])] = sheet
+        self._item_reports[tuple(item_report["key"])] = item_report
 
     def write(self, facts: Mapping[str, Any], ks: Sequence[int]) -> None:
         """Write the page: `facts` about the session stand at its head, pass@k for `ks` is told in words.
@@ -59,25 +59,27 @@ class ReportPage:
         self.is_written = True
 
     def _rendered(self, facts: Mapping[str, Any], ks: Sequence[int]) -> Iterator[str]:
-        sheets = list(self._sheets.values())
-        tallies = tally_samples(
-            (QuestionKey(*sheet["key"]), _sized(sample)) for sheet in sheets for sample in sheet["samples"]
+        item_reports = list(self._item_reports.values())
+        counts_by_item = tally_samples(
+            (QuestionKey(*item_report["key"]), _sized(sample))
+            for item_report in item_reports
+            for sample in item_report["samples"]
         )
         script, style = _file("report.js"), _file("report.css")
         now = datetime.datetime.now(datetime.timezone.utc)
         yield from _template().generate(
-            facts={**_model(sheets), **facts, "written": f"{now:%Y-%m-%d %H:%M} UTC"},
+            facts={**_model(item_reports), **facts, "written": f"{now:%Y-%m-%d %H:%M} UTC"},
             script=script,
             style=style,
             hashes={"script": _hash(script), "style": _hash(style)},
-            index=_index(sheets),
-            texts=(sheet["text"] for sheet in sheets),
-            estimates=[(k, estimate(tallies, k)) for k in ks],
-            counts={kind: sum(one.verdicts.count(kind) for one in tallies) for kind in KINDS},
-            items=len(tallies),
-            curve=_curve(tallies, ks),
-            sizes=[(unit, [(name, _bar(group)) for name, group in rows]) for unit, rows in by_size(tallies)],
-            worst=[(name, _bar(group)) for name, group in worst_functions(tallies)],
+            index=_index(item_reports),
+            texts=(item_report["text"] for item_report in item_reports),
+            estimates=[(k, estimate(counts_by_item, k)) for k in ks],
+            counts={kind: sum(one.verdicts.count(kind) for one in counts_by_item) for kind in KINDS},
+            items=len(counts_by_item),
+            curve=_curve(counts_by_item, ks),
+            sizes=[(unit, [(name, _bar(group)) for name, group in rows]) for unit, rows in by_size(counts_by_item)],
+            worst=[(name, _bar(group)) for name, group in worst_functions(counts_by_item)],
         )
 
 
@@ -114,9 +116,9 @@ class Curve:
     """k and x."""
 
 
-def _curve(tallies: Sequence[SampleCounts], ks: Sequence[int]) -> Curve | None:
+def _curve(counts_by_item: Sequence[SampleCounts], ks: Sequence[int]) -> Curve | None:
     """None where there is but one sample of each question, so that no curve can be drawn."""
-    most = max((one.judged for one in tallies), default=0)
+    most = max((one.judged for one in counts_by_item), default=0)
     if most < 2:
         return None
     chosen = {
@@ -126,7 +128,7 @@ def _curve(tallies: Sequence[SampleCounts], ks: Sequence[int]) -> Curve | None:
     }
     points = []
     for k in sorted(chosen):
-        found = estimate(tallies, k)
+        found = estimate(counts_by_item, k)
         if found:
             points.append((k, found, 1000 * (k - 1) / (most - 1), 1000 * (1 - found.value)))
     upper = [f"{x:.1f},{1000 * (1 - found.high):.1f}" for _, found, x, _ in points]
@@ -145,12 +147,12 @@ def _sized(sample: dict[str, Any]) -> dict[str, Any]:
     return {**sample, "detail": {"instructions": sample["instructions"]}}
 
 
-def _index(sheets: Sequence[ItemReport]) -> dict[str, Any]:
+def _index(item_reports: Sequence[ItemReport]) -> dict[str, Any]:
     """What the table shows. Texts that are there more than once are told by their number."""
     messages: dict[str, int] = {}
     samples = []
-    for number, sheet in enumerate(sheets):
-        for sample in sheet["samples"]:
+    for number, item_report in enumerate(item_reports):
+        for sample in item_report["samples"]:
             message = messages.setdefault(sample["message"], len(messages))
             tokens = sample["tokens"]
             seconds = sample["seconds"] and round(sample["seconds"], 2)
@@ -166,15 +168,16 @@ def _index(sheets: Sequence[ItemReport]) -> dict[str, Any]:
     return {
         "kinds": KINDS,
         "questions": [
-            (key.case, key.function, key.variant) for key in (QuestionKey(*sheet["key"]) for sheet in sheets)
+            (key.case, key.function, key.variant)
+            for key in (QuestionKey(*item_report["key"]) for item_report in item_reports)
         ],
         "messages": list(messages),
         "samples": samples,
     }
 
 
-def _model(sheets: Sequence[ItemReport]) -> dict[str, Any]:
-    facts = sheets[0]["model"] if sheets else {}
+def _model(item_reports: Sequence[ItemReport]) -> dict[str, Any]:
+    facts = item_reports[0]["model"] if item_reports else {}
     return {"model": f"{facts['name']} ({facts['backend']})"} if {"name", "backend"} <= facts.keys() else {}
 
 

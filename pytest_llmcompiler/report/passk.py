@@ -122,7 +122,7 @@ def _tokens(samples: Sequence[dict[str, Any]], kind: str) -> int | None:
     return sum(known) if known else None
 
 
-def estimate(tallies: Sequence[SampleCounts], k: int) -> Estimate | None:
+def estimate(counts_by_item: Sequence[SampleCounts], k: int) -> Estimate | None:
     """The mean pass@k over questions that have at least `k` judged samples; None where none has.
 
     The interval says where the mean would lie over functions like these, so it must respect that the samples of
@@ -135,7 +135,7 @@ def estimate(tallies: Sequence[SampleCounts], k: int) -> Estimate | None:
     sample. Elsewhere, too, no more samples are counted than there are disjoint groups of `k`, which is what the
     estimator of one question is worth at least (Hoeffding, JASA 58, 1963, section 5).
     """
-    counted = [one for one in tallies if one.judged >= k]
+    counted = [one for one in counts_by_item if one.judged >= k]
     if not counted:
         return None
     clusters: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -144,7 +144,7 @@ def estimate(tallies: Sequence[SampleCounts], k: int) -> Estimate | None:
     most = sum(one.judged // k for one in counted)
     mean = math.fsum(math.fsum(values) for values in clusters.values()) / len(counted)
     low, high = _interval(mean, list(clusters.values()), most)
-    return Estimate(mean, low, high, len(tallies) - len(counted))
+    return Estimate(mean, low, high, len(counts_by_item) - len(counted))
 
 
 def mean_difference(clusters: Sequence[Sequence[Fraction]]) -> tuple[float, float]:

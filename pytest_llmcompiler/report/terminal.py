@@ -35,7 +35,7 @@ _NOTHING = ("0", "-", "")
 @dataclass(frozen=True)
 class _Row:
     name: str
-    tallies: Sequence[SampleCounts]
+    counts_by_item: Sequence[SampleCounts]
     """Empty for the title of a section."""
 
 
@@ -49,13 +49,13 @@ def summary_lines(records: list[dict[str, Any]], ks: list[int], width: int, pain
 
     Columns that don't fit beside the others follow below, with the rows' names again.
     """
-    tallies = count_samples(records)
-    if not tallies:
+    counts_by_item = count_samples(records)
+    if not counts_by_item:
         return []
     width = max(width, _NARROWEST)
-    table = _table(_rows(tallies), _columns(tallies, ks), width, paint)
-    notes = [*_pass_notes(tallies, ks), *measure_lines(records), *_inconclusive_notes(records)]
-    worst = _worst_lines(tallies, width, paint)
+    table = _table(_rows(counts_by_item), _columns(counts_by_item, ks), width, paint)
+    notes = [*_pass_notes(counts_by_item, ks), *measure_lines(records), *_inconclusive_notes(records)]
+    worst = _worst_lines(counts_by_item, width, paint)
     return [*table, "", *worst, *(line for note in notes for line in _wrapped(note, width))]
 
 
@@ -74,26 +74,30 @@ def usage_lines(usage: dict[str, float], width: int) -> list[str]:
     return _wrapped("; ".join(parts), max(width, _NARROWEST)) if parts else []
 
 
-def _rows(tallies: Sequence[SampleCounts]) -> list[_Row]:
+def _rows(counts_by_item: Sequence[SampleCounts]) -> list[_Row]:
     return [
-        *_section("by task", tallies, lambda one: one.key.task),
-        *(_section("by prompt", tallies, lambda one: one.key.label) if any(one.key.label for one in tallies) else ()),
-        *_section("by file", tallies, lambda one: one.key.case),
-        *_sizes(tallies),
-        _Row("overall", tallies),
+        *_section("by task", counts_by_item, lambda one: one.key.task),
+        *(
+            _section("by prompt", counts_by_item, lambda one: one.key.label)
+            if any(one.key.label for one in counts_by_item)
+            else ()
+        ),
+        *_section("by file", counts_by_item, lambda one: one.key.case),
+        *_sizes(counts_by_item),
+        _Row("overall", counts_by_item),
     ]
 
 
-def _sizes(tallies: Sequence[SampleCounts]) -> Iterator[_Row]:
-    for unit, rows in by_size(tallies):
+def _sizes(counts_by_item: Sequence[SampleCounts]) -> Iterator[_Row]:
+    for unit, rows in by_size(counts_by_item):
         yield _Row(f"by {unit}", ())
         yield from (_Row(f"  {name}", group) for name, group in rows)
 
 
-def by_size(tallies: Iterable[SampleCounts]) -> list[tuple[str, list[tuple[str, list[SampleCounts]]]]]:
+def by_size(counts_by_item: Iterable[SampleCounts]) -> list[tuple[str, list[tuple[str, list[SampleCounts]]]]]:
     """Questions by their size: for each unit in which sizes are known, ranges of sizes with the questions in them."""
     units: dict[str, dict[tuple[int, int], list[SampleCounts]]] = defaultdict(lambda: defaultdict(list))
-    for one in tallies:
+    for one in counts_by_item:
         if one.size:
             units[one.size.unit][one.size.bucket].append(one)
     return [(unit, [(_range(*key), group[key]) for key in sorted(group)]) for unit, group in sorted(units.items())]
@@ -103,20 +107,20 @@ def _range(first: int, last: int) -> str:
     return f"up to {last:,}" if first == 1 else f"{first:,} to {last:,}"
 
 
-def _section(title: str, tallies: Sequence[SampleCounts], key: Callable[[SampleCounts], str]) -> list[_Row]:
+def _section(title: str, counts_by_item: Sequence[SampleCounts], key: Callable[[SampleCounts], str]) -> list[_Row]:
     groups: dict[str, list[SampleCounts]] = defaultdict(list)
-    for one in tallies:
+    for one in counts_by_item:
         groups[key(one)].append(one)
     return [_Row(title, ()), *(_Row(f"  {name}", groups[name]) for name in sorted(groups))]
 
 
-def _columns(tallies: Sequence[SampleCounts], ks: Iterable[int]) -> list[tuple[str, _Cell]]:
-    seen = {verdict for one in tallies for verdict in one.verdicts} | {"pass"}
+def _columns(counts_by_item: Sequence[SampleCounts], ks: Iterable[int]) -> list[tuple[str, _Cell]]:
+    seen = {verdict for one in counts_by_item for verdict in one.verdicts} | {"pass"}
     tokens: list[tuple[str, _Cell]] = [
         ("prompt tok", lambda group: _total(one.prompt_tokens for one in group)),
         ("answer tok", lambda group: _total(one.answer_tokens for one in group)),
     ]
-    counted = any(one.prompt_tokens is not None or one.answer_tokens is not None for one in tallies)
+    counted = any(one.prompt_tokens is not None or one.answer_tokens is not None for one in counts_by_item)
     return [
         ("items", lambda group: str(len(group))),
         ("samples", lambda group: str(sum(len(one.verdicts) for one in group))),
@@ -157,12 +161,12 @@ def _total(counts: Iterable[int | None]) -> str:
 
 def _table(rows: Sequence[_Row], columns: Sequence[tuple[str, _Cell]], width: int, paint: Paint) -> list[str]:
     shortened = ["", *(_shortened(row.name, max(16, min(_LABEL, 7 * width // 20), width // 4)) for row in rows)]
-    room = max(len(name) for name, row in zip(shortened, [None, *rows]) if row is None or row.tallies)
+    room = max(len(name) for name, row in zip(shortened, [None, *rows]) if row is None or row.counts_by_item)
     names = [name.ljust(room) for name in shortened]  # titles have nothing beside them
     blocks: list[list[list[str]]] = []
     left = 0
     for header, cell in columns:
-        column = _padded([header, *(cell(row.tallies) if row.tallies else "" for row in rows)], str.rjust)
+        column = _padded([header, *(cell(row.counts_by_item) if row.counts_by_item else "" for row in rows)], str.rjust)
         if not blocks or len(_GAP) + len(column[0]) > left:
             blocks.append([names])
             left = width - room
@@ -173,10 +177,10 @@ def _table(rows: Sequence[_Row], columns: Sequence[tuple[str, _Cell]], width: in
     return lines[1:]
 
 
-def worst_functions(tallies: Sequence[SampleCounts]) -> list[tuple[str, list[SampleCounts]]]:
+def worst_functions(counts_by_item: Sequence[SampleCounts]) -> list[tuple[str, list[SampleCounts]]]:
     """The functions of which the smallest shares pass, the worst first, by name; none where there is a single one."""
     functions: dict[str, list[SampleCounts]] = defaultdict(list)
-    for one in tallies:
+    for one in counts_by_item:
         functions[f"{one.key.case}::{one.key.function}"].append(one)
     if len(functions) == 1:
         return []
@@ -193,8 +197,8 @@ def _passed(group: Sequence[SampleCounts]) -> tuple[int, int]:
     return sum(one.passed for one in group), sum(one.judged for one in group)
 
 
-def _worst_lines(tallies: Sequence[SampleCounts], width: int, paint: Paint) -> list[str]:
-    worst = worst_functions(tallies)
+def _worst_lines(counts_by_item: Sequence[SampleCounts], width: int, paint: Paint) -> list[str]:
+    worst = worst_functions(counts_by_item)
     if not worst:
         return []
     names = _padded([_shortened(f"  {name}", width // 2) for name, _ in worst], str.ljust)
@@ -218,17 +222,19 @@ def _shortened(name: str, width: int) -> str:
     return name if len(name) <= width else "  ..." + name[len(name) - width + 5 :]
 
 
-def _pass_notes(tallies: Sequence[SampleCounts], ks: Iterable[int]) -> list[str]:
+def _pass_notes(counts_by_item: Sequence[SampleCounts], ks: Iterable[int]) -> list[str]:
     meaning = (
         "pass@k: in percent, the mean over items and the 95 percent interval of it over functions; "
         "assembled: in percent of the judged samples"
     )
     notes = [meaning]
     for k in ks:
-        found = estimate(tallies, k)
-        short = found.left_out if found else len(tallies)
+        found = estimate(counts_by_item, k)
+        short = found.left_out if found else len(counts_by_item)
         if short:
-            notes.append(f"pass@{k} leaves out {short} of {len(tallies)} items, with fewer than {k} judged samples")
+            notes.append(
+                f"pass@{k} leaves out {short} of {len(counts_by_item)} items, with fewer than {k} judged samples"
+            )
     return notes
 
 

@@ -55,22 +55,22 @@ def thunk(name: str) -> str:
     return f"llmc.call.{name}"
 
 
-def source_of(scene: Reproducer, around: ReproSurroundings, verdict: Verdict) -> str:
+def source_of(reproducer: Reproducer, around: ReproSurroundings, verdict: Verdict) -> str:
     """The C file. Raises NoSourceError."""
     try:
-        return "\n".join(_CSourceWriter(scene, around, verdict).lines()) + "\n"
+        return "\n".join(_CSourceWriter(reproducer, around, verdict).lines()) + "\n"
     except (LookupError, TypeError, ValueError, AttributeError) as error:  # whoever made it may have been taken over
         raise ReproSourceError(f"the scene of the failure can't be read: {error!r}") from error
 
 
 class _CSourceWriter:
-    def __init__(self, scene: Reproducer, around: ReproSurroundings, verdict: Verdict) -> None:
-        self._scene, self._around, self._verdict = scene, around, verdict
+    def __init__(self, reproducer: Reproducer, around: ReproSurroundings, verdict: Verdict) -> None:
+        self._reproducer, self._around, self._verdict = reproducer, around, verdict
         self._tables = 0
 
     def lines(self) -> Iterator[str]:
         """All of it: what the input is made of first, what only the kit needs last."""
-        scene, around = self._scene, self._around
+        reproducer, around = self._reproducer, self._around
         for text in (f"{around.function}, on the smallest input that was found to show", str(self._verdict)):
             yield from (f"// {_plain(line)}" for line in text.splitlines())
         yield from ("", '#include "runner.h"', "")
@@ -81,12 +81,12 @@ class _CSourceWriter:
         body = [
             f".function = {_string(around.function)},",
             f".verdict = {_string(': '.join(filter(None, (self._verdict.kind, self._verdict.message))))},",
-            f".shown = (const char *const[]){{{', '.join(map(_string, scene['shown']))}, 0}},",
+            f".shown = (const char *const[]){{{', '.join(map(_string, reproducer['shown']))}, 0}},",
             ".candidate = candidate,",
             ".reference = reference,",
             f".thunks = (const char *const[]){{{watched}0}},",
         ]
-        tables = [([], [".whole = 1,"])] if scene["whole"] else list(self._input())
+        tables = [([], [".whole = 1,"])] if reproducer["whole"] else list(self._input())
         for before, initialisers in tables:
             yield from before
             body += initialisers
@@ -121,17 +121,17 @@ class _CSourceWriter:
 
     def _input(self) -> Iterator[tuple[list[str], list[str]]]:
         """Tables, and what the scene says of them."""
-        scene = self._scene
-        yield self._table("objects", "llmc_object", [self._object(one) for one in scene["objects"]])
-        yield self._table("globals", "llmc_global", [self._global(one) for one in scene["globals"]])
+        reproducer = self._reproducer
+        yield self._table("objects", "llmc_object", [self._object(one) for one in reproducer["objects"]])
+        yield self._table("globals", "llmc_global", [self._global(one) for one in reproducer["globals"]])
         yield self._stack()
-        labels = {one["address"]: one["label"] for one in scene["objects"]}
-        yield _registers("entry", scene["entry"], labels), [".entry = &entry,"]
-        yield _registers("lost", scene["lost"], {}), [".lost = &lost,"]
-        yield [], [f".garbage = {_bytes(scene['garbage'])},", f".unset = {_bytes(scene['unset'])},"]
+        labels = {one["address"]: one["label"] for one in reproducer["objects"]}
+        yield _registers("entry", reproducer["entry"], labels), [".entry = &entry,"]
+        yield _registers("lost", reproducer["lost"], {}), [".lost = &lost,"]
+        yield [], [f".garbage = {_bytes(reproducer['garbage'])},", f".unset = {_bytes(reproducer['uninitialised'])},"]
         yield self._table("pads", "llmc_pad", [self._pad(name, size) for name, size in self._around.pads.items()])
-        yield self._table("callbacks", "llmc_outside", [self._callee(one) for one in scene["callbacks"]])
-        types = {one["name"]: one for one in scene["externals"]}
+        yield self._table("callbacks", "llmc_outside", [self._callee(one) for one in reproducer["callbacks"]])
+        types = {one["name"]: one for one in reproducer["externals"]}
         unknown = [name for name in self._around.stubs if name not in types]
         if unknown:
             raise ReproSourceError(f"the types of {unknown[0]} are not known")
@@ -143,13 +143,13 @@ class _CSourceWriter:
         yield (
             [],
             [
-                f".low = {int(scene['low'])}, .shortage = {int(scene['shortage'])},",
-                f".errno_before = {int(scene['errno'][0])}, .errno_matters = {int(scene['errno'][1])},",
+                f".low = {int(reproducer['low'])}, .shortage = {int(reproducer['shortage'])},",
+                f".errno_before = {int(reproducer['errno'][0])}, .errno_matters = {int(reproducer['errno'][1])},",
             ],
         )
 
     def _stack(self) -> tuple[list[str], list[str]]:
-        data = bytes.fromhex(self._scene["stack"])
+        data = bytes.fromhex(self._reproducer["stack"])
         return [f"static const byte stack[] = {_literal(data)};"], [f".stack = stack, .stack_size = {len(data)},"]
 
     def _table(
@@ -213,12 +213,12 @@ class _CSourceWriter:
         before: list[str] = []
         names = []
         for who in ("reference", "candidate"):
-            rows = [self._reply(one) for one in self._scene["replies"][who]]
+            rows = [self._reply(one) for one in self._reproducer["replies"][who]]
             before += [line for lines, _ in rows for line in lines]
             names.append(f"replies_of_{who}")
             inner = "\n".join(f"    {{{row}}}," for _, row in rows)
             before.append(f"static const struct llmc_reply {names[-1]}[] = {{\n{inner}\n}};")
-        counts = [str(len(self._scene["replies"][who])) for who in ("reference", "candidate")]
+        counts = [str(len(self._reproducer["replies"][who])) for who in ("reference", "candidate")]
         return before, [f".replies = {{{', '.join(names)}}}, .replies_count = {{{', '.join(counts)}}},"]
 
     def _reply(self, one: ReplyPart) -> tuple[list[str], str]:
@@ -248,14 +248,14 @@ class _CSourceWriter:
         return f"{_NUMBERS[one['register']]}, {int(one['value']):#x}ul, {mask:#x}ul, {same}"
 
     def _result(self) -> tuple[list[str], list[str]]:
-        result = self._scene["result"]
+        result = self._reproducer["result"]
         if result is None:
             return [], []
         before, row = self._argument(result)
         return [*before, f"static const struct llmc_argument result = {{{row}}};"], [
             f".result = &result, .result_count = {len(result['registers'])},",
-            f".result_signed = {int(self._scene['result_signed'])},",
-            f".result_float = {int(self._scene['result_float'])},",
+            f".result_signed = {int(self._reproducer['result_signed'])},",
+            f".result_float = {int(self._reproducer['result_float'])},",
         ]
 
 

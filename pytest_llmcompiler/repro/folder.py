@@ -76,7 +76,7 @@ class ReproWriter:
             if verdict.passed or not verdict.conclusive:
                 _remove(place)
                 return
-            if verdict.kind in _RAN and verdict.scene is None and reference.target.native and place.exists():
+            if verdict.kind in _RAN and verdict.reproducer is None and reference.target.native and place.exists():
                 return  # a resumed sample: what is there was made when it was judged
             place.parent.mkdir(parents=True, exist_ok=True)
             key = prompt.key, answer.text, answer.stop
@@ -122,7 +122,7 @@ class ReproWriter:
         self, files: _FolderFiles, reference: Reference, function: str, text: str, verdict: Verdict, notes: list[str]
     ) -> None:
         kept = f"{function}__reference"
-        if verdict.scene is None:  # it was never run
+        if verdict.reproducer is None:  # it was never run
             own = linkable(text, reference.golden.addresses, Linkage(function, reference.golden.aliases))
             files.write("candidate.o", own, "its object")
             unknown = "it was judged in an earlier session, or the judge gave up before it knew all that is needed"
@@ -134,17 +134,17 @@ class ReproWriter:
         own = linkable(text, reference.golden.addresses, watching(reference, around))
         files.write("candidate.o", own, "its object")
         files.write("program.ll", rest.ir, f"the program with {function} only declared, and its code as {kept}")
-        if "fault" in verdict.scene:
-            notes.append(f"There is no `run`: the scene could not be made.\n{verdict.scene['fault']}")
+        if "fault" in verdict.reproducer:
+            notes.append(f"There is no `run`: the scene could not be made.\n{verdict.reproducer['fault']}")
             return
-        files.write("input.c", source_of(verdict.scene, around, verdict), f"calls {function} with the input")
+        files.write("input.c", source_of(verdict.reproducer, around, verdict), f"calls {function} with the input")
         for name, words in (("runner.c", "runs both on the input, and tells in what they differ"), ("runner.h", "")):
             files.write(name, Path(__file__).with_name(name).read_text(encoding="utf-8"), words)
         files.write("build.sh", _build(), "builds `run` again", executable=True)
         described = compile_c(files.folder / "input.c", *_FREESTANDING, "-g0")
         files.write("run", link([own, rest.object, described, _kit_object()], *_LINKING), "shows it", executable=True)
-        files.write("break.gdb", _breakpoints(verdict.scene), "stops a debugger where it goes wrong")
-        notes += [*verdict.scene["notes"], *_differing(reference, function, verdict)]
+        files.write("break.gdb", _breakpoints(verdict.reproducer), "stops a debugger where it goes wrong")
+        notes += [*verdict.reproducer["notes"], *_differing(reference, function, verdict)]
 
     def _rest(self, reference: Reference, function: str, kept: str) -> ProgramRest:
         key = reference.case.path, function
@@ -205,13 +205,13 @@ def _differing(reference: Reference, function: str, verdict: Verdict) -> Iterato
     forbidden = _FORBIDDEN.search(verdict.message)
     if forbidden:
         yield f"The judge stops at `{forbidden[1]}`; here the processor, or the kernel, does with it what it does."
-    if verdict.scene and verdict.scene["whole"]:
+    if verdict.reproducer and verdict.reproducer["whole"]:
         yield "The name of the program is `./run`, and it runs on the process's own stack."
 
 
-def _breakpoints(scene: Reproducer) -> str:
+def _breakpoints(reproducer: Reproducer) -> str:
     """Commands for gdb."""
-    line, passes = int(scene["stop"]["line"]), int(scene["stop"]["passes"])
+    line, passes = int(reproducer["stop"]["line"]), int(reproducer["stop"]["passes"])
     ignored = [f"ignore $bpnum {passes}"] if passes else []
     commands = ("set pagination off", "set confirm off", "set environment LLMC_HERE=1", f"break {SOURCE}:{line}")
     return "\n".join((*commands, *ignored, "run")) + "\n"

@@ -46,10 +46,10 @@ class AAPCS64(CallingConvention):
         """Where the result of a function is found: where it would be passed as the only argument, or in memory."""
         if function.result is None or function.result.size == 0:
             return ResultLocation((), False)
-        place = self.placed([function.result])[0]
+        place = self.locate_arguments([function.result])[0]
         return ResultLocation((), True) if place.indirect else ResultLocation(place.registers, False, place.width)
 
-    def placed(self, types: Sequence[Type]) -> list[ArgumentLocation]:
+    def locate_arguments(self, types: Sequence[Type]) -> list[ArgumentLocation]:
         """Where arguments of these types go (AAPCS64, section 6.8.2, stages B and C)."""
         found = []
         integers = vectors = offset = 0

@@ -95,7 +95,7 @@ class CallingConvention(ABC):
         """Where the result of a function is found."""
 
     @abstractmethod
-    def placed(self, types: Sequence[Type]) -> list[ArgumentLocation]:
+    def locate_arguments(self, types: Sequence[Type]) -> list[ArgumentLocation]:
         """Where arguments of these types go."""
 
     def unnamed(self, type: Type) -> Type:
@@ -119,7 +119,7 @@ class CallingConvention(ABC):
     def places(self, types: Sequence[Type], in_memory: bool = False) -> list[ArgumentLocation]:
         """Where arguments of these types go in a call whose result may be `in_memory`."""
         first = self._first(in_memory)
-        return self.placed([*first, *types])[len(first) :]
+        return self.locate_arguments([*first, *types])[len(first) :]
 
     def call(
         self, types: Sequence[Type], images: Sequence[bytes], *, variadic: bool = False, buffer: int | None = None
@@ -138,7 +138,7 @@ class CallingConvention(ABC):
         registers: dict[str, int] = {}
         stack = bytearray((garbage * self.home)[: self.home])
         copies: list[tuple[str | int, Type, bytes]] = []
-        for type, image, place in zip(types, images, self.placed(types), strict=True):
+        for type, image, place in zip(types, images, self.locate_arguments(types), strict=True):
             if place.indirect:
                 copies.append((place.registers[0] if place.registers else place.offset, type, image))
                 image = bytes(8)

@@ -51,7 +51,7 @@ class SystemV(CallingConvention):
         integers, vectors = iter(("rax", "rdx")), iter(("xmm0", "xmm1"))
         return ResultLocation(tuple(next(integers if kind == "INTEGER" else vectors) for kind in classes), False)
 
-    def placed(self, types: Sequence[Type]) -> list[ArgumentLocation]:
+    def locate_arguments(self, types: Sequence[Type]) -> list[ArgumentLocation]:
         """Where arguments of these types go."""
         integers, vectors = list(self.integers), list(_SSE)
         found, offset = [], 0

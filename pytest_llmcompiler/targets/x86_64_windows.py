@@ -53,7 +53,7 @@ class Microsoft(CallingConvention):
             return ResultLocation(("xmm0",), False, 16)
         return ResultLocation(("rax",), not _fits(type))
 
-    def placed(self, types: Sequence[Type]) -> list[ArgumentLocation]:
+    def locate_arguments(self, types: Sequence[Type]) -> list[ArgumentLocation]:
         """Where arguments of these types go."""
         found, number = [], 0
         for type in types:

@@ -57,7 +57,7 @@ class Input:
     """One assignment of everything that a run depends on."""
 
     args: tuple[Value, ...]
-    salt: int = 0
+    environment_seed: int = 0
     """Chooses the results of callbacks and of functions that the program only declares, the clock, and whether there is
     memory."""
     globals: tuple[tuple[str, Value], ...] = ()

@@ -70,7 +70,7 @@ class Layout:
     callbacks: tuple[Callback, ...]
     """By the number of their stub."""
     contents: tuple[tuple[LaidOutObject, bytes], ...]
-    salt: int
+    environment_seed: int
     result: LaidOutObject | None
     """The buffer for a result that is returned in memory."""
     globals: tuple[tuple[str, bytes], ...] = ()
@@ -78,11 +78,11 @@ class Layout:
     low: bool = False
     """Whether objects begin where there is no memory before, rather than end where there is none behind."""
 
-    def initial(self, placed: LaidOutObject, fill: int) -> bytes:
+    def initial(self, layout: LaidOutObject, fill: int) -> bytes:
         """The bytes of an object's slot before a run; what belongs to no object is garbage."""
-        memory = bytearray(GARBAGE[fill] * (placed.slot.size // 4))
-        data = next((data for other, data in self.contents if other is placed), b"")
-        start = placed.address - placed.slot.address
+        memory = bytearray(GARBAGE[fill] * (layout.slot.size // 4))
+        data = next((data for other, data in self.contents if other is layout), b"")
+        start = layout.address - layout.slot.address
         memory[start : start + len(data)] = data
         return bytes(memory)
 
@@ -95,20 +95,20 @@ def lay_out(input: Input, names: Sequence[str], result: Type | None = None) -> L
     """
     if input.low:
         with contextlib.suppress(LayoutError):
-            return _placed(input, names, result, low=True)
-    return _placed(input, names, result, low=False)
+            return _layout(input, names, result, low=True)
+    return _layout(input, names, result, low=False)
 
 
-def _placed(input: Input, names: Sequence[str], result: Type | None, *, low: bool) -> Layout:
+def _layout(input: Input, names: Sequence[str], result: Type | None, *, low: bool) -> Layout:
     placer = _LayoutBuilder(low)
     buffer = None
     if result is not None:
         buffer = placer.reserve("result", result, 1, result.size)
     images = tuple(placer.value(value, name) for value, name in zip(input.args, names, strict=True))
     globals = tuple((name, placer.value(value, name)) for name, value in input.globals)
-    objects = tuple(placed for placed, _ in placer.contents) + ((buffer,) if buffer else ())
+    objects = tuple(layout for layout, _ in placer.contents) + ((buffer,) if buffer else ())
     callbacks, contents = tuple(placer.callbacks), tuple(placer.contents)
-    return Layout(images, objects, callbacks, contents, input.salt, buffer, globals, low)
+    return Layout(images, objects, callbacks, contents, input.environment_seed, buffer, globals, low)
 
 
 def labels(input: Input, names: Sequence[str]) -> list[str]:
@@ -116,7 +116,7 @@ def labels(input: Input, names: Sequence[str]) -> list[str]:
     placer = _LayoutBuilder()
     for name, value in (*zip(names, input.args, strict=True), *input.globals):
         placer.value(value, name)
-    return [placed.label for placed, _ in placer.contents]
+    return [layout.label for layout, _ in placer.contents]
 
 
 class _LayoutBuilder:
@@ -144,12 +144,12 @@ class _LayoutBuilder:
         return LaidOutObject(label, address, element, count, size, slot)
 
     def _object(self, target: Object, label: str) -> int:
-        placed = self.reserve(label, target.element, target.count, len(target.data))
+        layout = self.reserve(label, target.element, target.count, len(target.data))
         index = len(self.contents)
-        self.contents.append((placed, b""))
+        self.contents.append((layout, b""))
         data = self._linked(target.data, target.links, label, target.element, at_pointer=True)
-        self.contents[index] = (placed, data)
-        return placed.address
+        self.contents[index] = (layout, data)
+        return layout.address
 
     def _linked(
         self,
@@ -174,9 +174,9 @@ class _LayoutBuilder:
     def _alias(self, alias: Alias) -> int:
         if alias.index >= len(self.contents):
             return 0
-        placed, _ = self.contents[alias.index]
-        fits = placed.element == alias.element and 0 <= alias.offset <= placed.size
-        return placed.address + alias.offset if fits else 0
+        layout, _ = self.contents[alias.index]
+        fits = layout.element == alias.element and 0 <= alias.offset <= layout.size
+        return layout.address + alias.offset if fits else 0
 
     def _callback(self, target: Callback) -> int:
         if len(self.callbacks) >= PAGE // STUB_SIZE - 1:

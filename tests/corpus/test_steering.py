@@ -109,25 +109,25 @@ def program(compiled: Compile) -> Reference:
 
 
 @pytest.fixture(scope="module")
-def bench(program: Reference) -> Make:
+def harness(program: Reference) -> Make:
     made: dict[str, Harness] = {}
     return lambda name: made.setdefault(name, Harness(program, name, JudgeSettings()))
 
 
-def results(bench: Harness) -> set[int]:
+def results(harness: Harness) -> set[int]:
     """What the reference returns on the inputs of a corpus, as an int."""
-    found = (struct.unpack_from("<i", entry.expected.result)[0] for entry in bench.corpus.entries.values())
+    found = (struct.unpack_from("<i", entry.expected.result)[0] for entry in harness.corpus.entries.values())
     return set(found)
 
 
-def right(bench: Harness) -> str:
+def right(harness: Harness) -> str:
     """The function as clang compiles it."""
-    return bench.reference.assembly(bench.function, "O1")
+    return harness.reference.assembly(harness.function, "O1")
 
 
-def prying(bench: Harness, load: str) -> str:
+def prying(harness: Harness, load: str) -> str:
     """The right function, but for one load that comes first."""
-    return right(bench).replace(f"{bench.function}:", f"{bench.function}:\n {load}", 1)
+    return right(harness).replace(f"{harness.function}:", f"{harness.function}:\n {load}", 1)
 
 
 # -- comparisons
@@ -144,46 +144,46 @@ def prying(bench: Harness, load: str) -> str:
         ("near", {0, 1, 2}),
     ],
 )
-def test_every_way_is_taken(bench: Make, function: str, reached: set[int]) -> None:
-    assert results(bench(function)) == reached
+def test_every_way_is_taken(harness: Make, function: str, reached: set[int]) -> None:
+    assert results(harness(function)) == reached
 
 
-def test_a_comparison_is_tried_on_both_sides_of_its_limit(bench: Make) -> None:
+def test_a_comparison_is_tried_on_both_sides_of_its_limit(harness: Make) -> None:
     key = 1
     for _ in range(3):
         key = (key * 1103515245 + 12345) % (1 << 32)
-    tried = {int.from_bytes(made.args[0].data, "little") for made in bench("above").corpus.entries}
+    tried = {int.from_bytes(made.args[0].data, "little") for made in harness("above").corpus.entries}
     assert {key - 1, key, key + 1} <= tried
-    assert bench("above").judge(right(bench("above"))).passed
+    assert harness("above").judge(right(harness("above"))).passed
 
 
-def test_texts_that_only_a_parser_lets_through(bench: Make) -> None:
-    entries = bench("quoted").corpus.entries
+def test_texts_that_only_a_parser_lets_through(harness: Make) -> None:
+    entries = harness("quoted").corpus.entries
     accepted = [objects(made)[0].data for made, entry in entries.items() if any(entry.expected.result)]
     assert sum(any(escaped in text for text in accepted) for escaped in (b"\\n", b"\\t", b'\\"')) >= 2
 
 
-def test_calls_of_a_variadic_function_differ_in_their_number_of_arguments(bench: Make) -> None:
-    assert len({len(made.args) for made in bench("sum").corpus.entries}) > 1
-    assert bench("sum").judge(right(bench("sum"))).passed
+def test_calls_of_a_variadic_function_differ_in_their_number_of_arguments(harness: Make) -> None:
+    assert len({len(made.args) for made in harness("sum").corpus.entries}) > 1
+    assert harness("sum").judge(right(harness("sum"))).passed
 
 
-def test_conditions_on_several_arguments_at_once(bench: Make) -> None:
-    assert results(bench("opened")) == {0, 1, 2, 3}
+def test_conditions_on_several_arguments_at_once(harness: Make) -> None:
+    assert results(harness("opened")) == {0, 1, 2, 3}
 
 
 @pytest.mark.parametrize("test", ["testb %dil, %dil", "testw %di, %di", "testl %edi, %edi"])
-def test_a_part_of_a_pointer_tells_nothing(bench: Make, test: str) -> None:
+def test_a_part_of_a_pointer_tells_nothing(harness: Make, test: str) -> None:
     text = "has:\n xorl %eax, %eax\n {}\n setne %al\n ret\n"
-    assert bench("has").judge(text.format("testq %rdi, %rdi")).passed
-    verdict = bench("has").judge(text.format(test))
+    assert harness("has").judge(text.format("testq %rdi, %rdi")).passed
+    verdict = harness("has").judge(text.format(test))
     assert verdict.kind == "mismatch"
     if test != "testb %dil, %dil":  # an object that ends at such a place can begin at a multiple of 256 as well
         assert "  placed    its objects begin at multiples of 4 GiB" in verdict.evidence
 
 
 @pytest.mark.parametrize("part", ["w", "l"])
-def test_what_is_counted_in_too_few_bits(bench: Make, part: str) -> None:
+def test_what_is_counted_in_too_few_bits(harness: Make, part: str) -> None:
     i, n = {"w": ("%cx", "%si"), "l": ("%ecx", "%esi")}[part]
     text = f"""total:
  xorl %eax, %eax
@@ -196,13 +196,13 @@ def test_what_is_counted_in_too_few_bits(bench: Make, part: str) -> None:
  jmp 1b
 2: ret
 """
-    assert bench("total").judge(text).kind == ("mismatch" if part == "w" else "pass")
+    assert harness("total").judge(text).kind == ("mismatch" if part == "w" else "pass")
 
 
-def test_texts_longer_than_16_bits_can_count(bench: Make) -> None:
+def test_texts_longer_than_16_bits_can_count(harness: Make) -> None:
     text = "length:\n xorl %eax, %eax\n1: cmpb $0, (%rdi,%rax)\n je 2f\n incq %rax\n jmp 1b\n2: {}\n ret\n"
-    assert bench("length").judge(text.format("nop")).passed
-    verdict = bench("length").judge(text.format("movzwl %ax, %eax"))
+    assert harness("length").judge(text.format("nop")).passed
+    verdict = harness("length").judge(text.format("movzwl %ax, %eax"))
     assert verdict.kind == "mismatch"
     assert verdict.message == "return value: expected 65600, observed 64"
 
@@ -213,24 +213,24 @@ def test_texts_longer_than_16_bits_can_count(bench: Make) -> None:
 FIVE = ":\n movl $5, (%rdi)\n movl $7, (%rsi)\n movl $5, %eax\n ret\n"
 
 
-def test_code_that_is_wrong_only_where_pointers_are_equal(bench: Make) -> None:
-    verdict = bench("pair").judge("pair" + FIVE)
+def test_code_that_is_wrong_only_where_pointers_are_equal(harness: Make) -> None:
+    verdict = harness("pair").judge("pair" + FIVE)
     assert verdict.kind == "mismatch"
     assert "return value: expected 7, observed 5" in str(verdict)
-    assert bench("pair").judge(right(bench("pair"))).passed
+    assert harness("pair").judge(right(harness("pair"))).passed
 
 
-def test_restrict_pointers_share_nothing(bench: Make) -> None:
-    assert bench("apart").judge("apart" + FIVE).passed
-    assert not any(isinstance(to, Alias) for made in bench("apart").corpus.entries for to in links(made.args))
+def test_restrict_pointers_share_nothing(harness: Make) -> None:
+    assert harness("apart").judge("apart" + FIVE).passed
+    assert not any(isinstance(to, Alias) for made in harness("apart").corpus.entries for to in links(made.args))
 
 
 def links(values: object) -> list[object]:
     return [to for value in values for _, to in value.links]  # type: ignore[attr-defined]
 
 
-def test_a_pointer_to_the_end_of_another_ones_buffer(bench: Make) -> None:
-    made = bench("commas")
+def test_a_pointer_to_the_end_of_another_ones_buffer(harness: Make) -> None:
+    made = harness("commas")
     sizes = {
         len(first.data)
         for first, second in (links(made.args) for made in made.corpus.entries if len(links(made.args)) == 2)
@@ -255,31 +255,31 @@ def test_a_pointer_to_the_end_of_another_ones_buffer(bench: Make) -> None:
         ("terminated", "movq %rdi, %rcx\n8: incq %rcx\n cmpb $0, -1(%rcx)\n jne 8b\n movb (%rcx), %al"),
     ],
 )
-def test_a_read_past_the_end_is_a_crash(bench: Make, function: str, past: str) -> None:
-    made = bench(function)
+def test_a_read_past_the_end_is_a_crash(harness: Make, function: str, past: str) -> None:
+    made = harness(function)
     assert made.judge(right(made)).passed
     verdict = made.judge(prying(made, past))
     assert verdict.kind == "crash", str(verdict)
     assert "past its end" in verdict.message
 
 
-def test_a_length_is_found_by_watching(bench: Make) -> None:
+def test_a_length_is_found_by_watching(harness: Make) -> None:
     """Nothing in `int xored(const int *a, int m)` says that m counts a."""
     fitting = [
         buffer.count == int.from_bytes(made.args[1].data, "little")
-        for made in bench("xored").corpus.entries
+        for made in harness("xored").corpus.entries
         for buffer in objects(made)
     ]
     assert sum(fitting) > 20
-    assert max(objects(made)[0].count for made in bench("xored").corpus.entries if objects(made)) > 100
+    assert max(objects(made)[0].count for made in harness("xored").corpus.entries if objects(made)) > 100
 
 
-def test_texts_without_a_type_of_their_own_end_with_zero(bench: Make) -> None:
-    assert len(results(bench("terminated"))) > 5
+def test_texts_without_a_type_of_their_own_end_with_zero(harness: Make) -> None:
+    assert len(results(harness("terminated"))) > 5
 
 
-def test_numbers_beside_an_array_count_its_elements(bench: Make) -> None:
-    made = bench("push")
+def test_numbers_beside_an_array_count_its_elements(harness: Make) -> None:
+    made = harness("push")
     used = [int.from_bytes(target.data[32:36], "little") for one in made.corpus.entries for target in objects(one)]
     assert sum(count <= 8 for count in used) > len(used) / 2
     assert len(set(range(9)) & set(used)) > 6
@@ -289,9 +289,9 @@ def test_numbers_beside_an_array_count_its_elements(bench: Make) -> None:
 # -- linked structures
 
 
-def test_lists_that_lead_back(bench: Make) -> None:
-    assert {0, 1} <= results(bench("linked"))
-    made = bench("take_out")
+def test_lists_that_lead_back(harness: Make) -> None:
+    assert {0, 1} <= results(harness("linked"))
+    made = harness("take_out")
     assert len(made.corpus.entries) > 20
     assert any(len(objects(one)) > 1 for one in made.corpus.entries)
     assert made.judge(right(made)).passed
@@ -301,14 +301,14 @@ def test_lists_that_lead_back(bench: Make) -> None:
     assert made.judge(half + ends).kind == "mismatch"
 
 
-def test_circular_lists(bench: Make) -> None:
-    made = bench("ring")
+def test_circular_lists(harness: Make) -> None:
+    made = harness("ring")
     assert {1, 2, 3} <= results(made)
     assert made.judge("ring:\n movl $1, %eax\n ret\n").kind == "mismatch"
 
 
-def test_pointers_in_globals_are_part_of_the_input(bench: Make) -> None:
-    made = bench("peek")
+def test_pointers_in_globals_are_part_of_the_input(harness: Make) -> None:
+    made = harness("peek")
     assert -1 in results(made)
     assert len(results(made)) > 5
     assert made.judge(right(made)).passed
@@ -318,15 +318,15 @@ def test_pointers_in_globals_are_part_of_the_input(bench: Make) -> None:
 # -- the bench
 
 
-def test_inputs_that_take_long_are_few(bench: Make) -> None:
-    made = bench("spin")
+def test_inputs_that_take_long_are_few(harness: Make) -> None:
+    made = harness("spin")
     assert made.corpus.dropped["runs too long"] > 0
     assert sum(entry.look.steps > 10_000 for entry in made.corpus.entries.values()) <= 8
     assert made.judge(right(made)).passed
 
 
-def test_without_an_explanation_the_verdict_is_the_same(bench: Make) -> None:
-    made = bench("xored")
+def test_without_an_explanation_the_verdict_is_the_same(harness: Make) -> None:
+    made = harness("xored")
     wrong = right(made).replace("xorl\t(", "subl\t(")
     full, short = made.judge(wrong), made.judge(wrong, explain=False)
     assert full.kind == short.kind
@@ -337,16 +337,16 @@ def test_without_an_explanation_the_verdict_is_the_same(bench: Make) -> None:
     assert made.judge(right(made), explain=False).passed
 
 
-def test_a_bench_of_some_inputs_alone(bench: Make) -> None:
-    key = next(made for made in bench("twice").corpus.entries if made.args[0].data[3])
+def test_a_bench_of_some_inputs_alone(harness: Make) -> None:
+    key = next(made for made in harness("twice").corpus.entries if made.args[0].data[3])
     wrong = "twice:\n movzwl %di, %eax\n addl %eax, %eax\n ret\n"
-    few = bench("twice").limited([made for made in bench("twice").corpus.entries if not any(made.args[0].data[2:])])
+    few = harness("twice").limited([made for made in harness("twice").corpus.entries if not any(made.args[0].data[2:])])
     assert few.judge(wrong).passed
     assert few.judge("twice:\n leal 2(%rdi,%rdi), %eax\n ret\n").kind == "mismatch"
-    only = bench("twice").limited([key])
+    only = harness("twice").limited([key])
     assert only.judge(wrong).kind == "mismatch"
     assert only.judge(wrong).detail["inputs"] == 1
-    assert bench("twice").judge(wrong).kind == "mismatch"
+    assert harness("twice").judge(wrong).kind == "mismatch"
 
 
 @pytest.mark.parametrize("examples", [1, 2, 3])

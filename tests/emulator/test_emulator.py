@@ -59,8 +59,8 @@ def fault(run: Observation) -> tuple[str, int | None, str | None]:
 
 
 def test_a_plain_run(program: Reference) -> None:
-    bench = FunctionRunner(program, "plain")
-    assert [value(bench(x)) for x in (0, -1, 41)] == [1, 0, 42]
+    harness = FunctionRunner(program, "plain")
+    assert [value(harness(x)) for x in (0, -1, 41)] == [1, 0, 42]
 
 
 @pytest.mark.parametrize("address", [0, 8, 0x1000, 0x7EAD0000BEE0])
@@ -144,8 +144,8 @@ def test_abuse_of_the_heap(program: Reference) -> None:
 
 
 def test_every_run_starts_from_the_same_state(program: Reference) -> None:
-    bench = FunctionRunner(program, "count")
-    runs = [bench() for _ in range(3)]
+    harness = FunctionRunner(program, "count")
+    runs = [harness() for _ in range(3)]
     assert [value(run) for run in runs] == [1, 1, 1]
     assert runs[0] == runs[1] == runs[2]
     globals = dict(zip(program.golden.globals, runs[2].globals, strict=True))
@@ -154,20 +154,20 @@ def test_every_run_starts_from_the_same_state(program: Reference) -> None:
 
 
 def test_a_fault_leaves_nothing_behind(program: Reference) -> None:
-    bench = FunctionRunner(program, "divide")
-    first = bench(9, 2)
+    harness = FunctionRunner(program, "divide")
+    first = harness(9, 2)
     for _ in range(3):
-        assert bench(9, 0).outcome == "fault"
-        assert bench(9, 2) == first
-    bench = FunctionRunner(program, "read_at")
+        assert harness(9, 0).outcome == "fault"
+        assert harness(9, 2) == first
+    harness = FunctionRunner(program, "read_at")
     good = Object(program.signatures["read_at"].params[0].type.target, 2, b"a\0")  # type: ignore[union-attr,arg-type]
-    first = bench(good)
+    first = harness(good)
     for address in (0, 1 << 40, 0xFFFFFFFFFFFFF000):
-        assert bench(address).outcome == "fault"
-        assert bench(good) == first
-    bench = FunctionRunner(program, "spin")
-    assert bench(program.golden.symbols["global"].address).outcome == "limit"
-    assert value(bench(program.golden.symbols["hidden"].address)) == 0
+        assert harness(address).outcome == "fault"
+        assert harness(good) == first
+    harness = FunctionRunner(program, "spin")
+    assert harness(program.golden.symbols["global"].address).outcome == "limit"
+    assert value(harness(program.golden.symbols["hidden"].address)) == 0
 
 
 def test_garbage_differs_between_machines(program: Reference) -> None:
@@ -184,14 +184,14 @@ def test_callbacks_are_recorded(program: Reference) -> None:
     type = program.signatures["callbacks"].params[0].type
     assert isinstance(type, Pointer)
     target = type.target
-    bench = FunctionRunner(program, "callbacks")
-    run = bench(Callback(target, 0), 7)  # type: ignore[arg-type]
+    harness = FunctionRunner(program, "callbacks")
+    run = harness(Callback(target, 0), 7)  # type: ignore[arg-type]
     assert run.outcome == "return"
     bits = [0x3FF8000000000000, 0xBFF8000000000000]
     assert [call.name for call in run.calls] == ["callback 0"] * 2
     assert [call.args[:2] for call in run.calls] == [(7, bits[0]), (8, bits[1])]
-    assert run.calls == bench(Callback(target, 0), 7).calls  # type: ignore[arg-type]
-    assert bench(Callback(target, 0), 8).calls != run.calls  # type: ignore[arg-type]
+    assert run.calls == harness(Callback(target, 0), 7).calls  # type: ignore[arg-type]
+    assert harness(Callback(target, 0), 8).calls != run.calls  # type: ignore[arg-type]
 
 
 def test_callbacks_by_number_and_width(program: Reference) -> None:
@@ -303,8 +303,8 @@ def test_a_misaligned_call_through_a_pointer(compiled: Compile) -> None:
 def test_a_misaligned_call_of_a_callback(compiled: Compile) -> None:
     reference = compiled("int f(int (*g)(int)) { return g(1); }\n")
     target = reference.signatures["f"].params[0].type.target  # type: ignore[union-attr]
-    bench = FunctionRunner(reference, "f", " movq %rdi, %rax\n movl $1, %edi\n call *%rax\n ret")
-    assert "aligned" in bench(Callback(target, 0)).abi[0]  # type: ignore[arg-type]
+    harness = FunctionRunner(reference, "f", " movq %rdi, %rax\n movl $1, %edi\n call *%rax\n ret")
+    assert "aligned" in harness(Callback(target, 0)).abi[0]  # type: ignore[arg-type]
 
 
 def test_the_original_code_can_not_be_reached(compiled: Compile) -> None:
@@ -324,20 +324,20 @@ def test_code_can_not_be_changed(program: Reference) -> None:
 
 
 def test_lines_of_faults(program: Reference) -> None:
-    bench = FunctionRunner(program, "plain", " nop\n nop\n movl (%rax), %eax\n ret")
-    run = bench(1)
+    harness = FunctionRunner(program, "plain", " nop\n nop\n movl (%rax), %eax\n ret")
+    run = harness(1)
     assert run.fault is not None
-    assert bench.machine.line_of(run.fault) == 4
-    bench = FunctionRunner(program, "plain", " nop\n xorl %edi, %edi\n call read_at\n ret")
-    run = bench(1)
+    assert harness.machine.line_of(run.fault) == 4
+    harness = FunctionRunner(program, "plain", " nop\n xorl %edi, %edi\n call read_at\n ret")
+    run = harness(1)
     assert run.fault is not None
-    assert bench.machine.line_of(run.fault) == 4
-    assert bench.machine.name_of(run.fault.pc) == "read_at"
+    assert harness.machine.line_of(run.fault) == 4
+    assert harness.machine.name_of(run.fault.pc) == "read_at"
 
 
 def test_data_of_a_candidate_is_restored(program: Reference) -> None:
-    bench = FunctionRunner(program, "plain", " incl n(%rip)\n movl n(%rip), %eax\n ret\n .data\nn: .long 1\n")
-    assert [value(bench(1)) for _ in range(3)] == [2, 2, 2]
+    harness = FunctionRunner(program, "plain", " incl n(%rip)\n movl n(%rip), %eax\n ret\n .data\nn: .long 1\n")
+    assert [value(harness(1)) for _ in range(3)] == [2, 2, 2]
 
 
 def test_raw_system_calls_with_bad_pointers_are_faults(program: Reference) -> None:

@@ -61,11 +61,13 @@ int with_file(FILE *f, int x) { return x; }
 """
 
 
-def run(reference: Reference, function: str, salt: int = 0, x: int | None = None, **options: bool) -> Observation:
+def run(
+    reference: Reference, function: str, environment_seed: int = 0, x: int | None = None, **options: bool
+) -> Observation:
     program = reference.probe if options else reference.golden
     assert program is not None
     machine = Machine(program, function, reference.signatures[function], **options)
-    placed = Layout((), (), (), (), salt, None)
+    placed = Layout((), (), (), (), environment_seed, None)
     return machine.run(placed, abi.CallSetup({} if x is None else {"rdi": x % (1 << 64)}, b""), 100_000)
 
 
@@ -76,7 +78,7 @@ def value(made: Observation) -> int:
 
 @pytest.mark.parametrize("function", ["now", "micros", "nanos", "process", "dice"])
 def test_the_salt_sets_the_clock(compiled: Compile, function: str) -> None:
-    values = [value(run(compiled(SOURCE), function, salt)) for salt in (1, 1, 2, 3)]
+    values = [value(run(compiled(SOURCE), function, environment_seed)) for environment_seed in (1, 1, 2, 3)]
     assert values[0] == values[1]
     assert len(set(values)) == 3
 
@@ -126,11 +128,11 @@ def test_preconditions(compiled: Compile, function: str, right: tuple[int, ...],
 
 def test_functions_that_look_at_the_clock_or_ask_for_memory_are_salted(compiled: Compile) -> None:
     reference = compiled(SOURCE)
-    assert reference.salts("early") == 8
-    assert reference.salts("twice") == 8
-    assert reference.salts("fail") == 8
-    assert reference.salts("joined") == 1
-    assert reference.salts("doubled") == 24
+    assert reference.environment_seeds("early") == 8
+    assert reference.environment_seeds("twice") == 8
+    assert reference.environment_seeds("fail") == 8
+    assert reference.environment_seeds("joined") == 1
+    assert reference.environment_seeds("doubled") == 24
     assert reference.minds_errno("fail")
     assert not reference.minds_errno("early")
 

@@ -322,13 +322,13 @@ def test_the_stack_at_calls(compiled: Compile) -> None:
 
 
 def test_runs_on_other_garbage(compiled: Compile) -> None:
-    bench = FunctionRunner(compiled(SOURCE), "plus", " movl -8(%rsp), %eax\n ret")
-    placed = bench.placed(1)
-    made = named().convention.call([param.type for param in bench.signature.params], placed.images)
-    blank = bench.machine.run(placed, made, 100, unset="zeros")
+    harness = FunctionRunner(compiled(SOURCE), "plus", " movl -8(%rsp), %eax\n ret")
+    placed = harness.placed(1)
+    made = named().convention.call([param.type for param in harness.signature.params], placed.images)
+    blank = harness.machine.run(placed, made, 100, uninitialised="zeros")
     assert value(blank) == 0
-    assert value(bench(1)) != 0
-    assert bench.machine.run(placed, made, 100, unset="zeros").alike(blank)
+    assert value(harness(1)) != 0
+    assert harness.machine.run(placed, made, 100, uninitialised="zeros").alike(blank)
 
 
 BESIDE = """

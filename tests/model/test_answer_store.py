@@ -112,14 +112,14 @@ def test_only_the_samples_that_are_new_are_made(path: Path) -> None:
     def session(samples: int) -> tuple[list[int], int]:
         """The samples that had to be made, and the count of those that were found."""
         with opened(path) as store:
-            desk = JobQueue(store)
-            desk.plan(QUESTION, samples, 0)
-            jobs = desk.take(99, wait=False)
+            job_queue = JobQueue(store)
+            job_queue.plan(QUESTION, samples, 0)
+            jobs = job_queue.take(99, wait=False)
             for job in jobs:
-                desk.deliver(job, answer(job.sample, f"{job.sample}"))
-            told = sorted(desk.answers(QUESTION, samples), key=lambda one: one.sample)
+                job_queue.deliver(job, answer(job.sample, f"{job.sample}"))
+            told = sorted(job_queue.answers(QUESTION, samples), key=lambda one: one.sample)
             assert [one.text for one in told] == [f"{sample}" for sample in range(samples)]
-            return [job.sample for job in jobs], desk.found
+            return [job.sample for job in jobs], job_queue.found
 
     assert session(3) == ([0, 1, 2], 0)
     assert session(5) == ([3, 4], 3)
@@ -428,13 +428,13 @@ def full_disk(size: int) -> Iterator[None]:
 
 def test_a_full_disk_costs_no_answer_of_the_session(path: Path) -> None:
     with opened(path) as store:
-        desk = JobQueue(store)
-        desk.plan(QUESTION, 50, 0)
+        job_queue = JobQueue(store)
+        job_queue.plan(QUESTION, 50, 0)
         with full_disk(1_000_000), pytest.warns(UserWarning, match=r"can't keep answers in .*sqlite: ") as warned:
-            for job in desk.take(50, wait=False):
-                desk.deliver(job, answer(job.sample, long_text(job.sample)))
+            for job in job_queue.take(50, wait=False):
+                job_queue.deliver(job, answer(job.sample, long_text(job.sample)))
         assert len(warned) == 1
-        assert {one.sample: one.text for one in desk.answers(QUESTION, 50)} == {n: long_text(n) for n in range(50)}
+        assert {one.sample: one.text for one in job_queue.answers(QUESTION, 50)} == {n: long_text(n) for n in range(50)}
         kept = store.get(QUESTION, range(50))
         assert 0 < len(kept) < 50
         assert all(one.text == long_text(sample) for sample, one in kept.items())
@@ -547,7 +547,7 @@ def test_the_hash_and_the_answers_are_in_one_file(tmp_path: Path, path: Path) ->
 
 def test_a_job_names_the_sample_that_is_kept(path: Path) -> None:
     with opened(path) as store:
-        desk = JobQueue(store)
-        desk.plan(QUESTION, 2, 0)
-        desk.deliver(Job(QUESTION, 1), answer(1))
+        job_queue = JobQueue(store)
+        job_queue.plan(QUESTION, 2, 0)
+        job_queue.deliver(Job(QUESTION, 1), answer(1))
         assert store.get(QUESTION, range(2)) == {1: answer(1)}

@@ -90,29 +90,29 @@ def open_server(url: str, sampling: Sampling = SAMPLING, **more: Any) -> ServerB
 
 
 @contextmanager
-def at_work(backend: Backend, desk: JobQueue | None = None) -> Iterator[JobQueue]:
+def at_work(backend: Backend, job_queue: JobQueue | None = None) -> Iterator[JobQueue]:
     """A desk that the backend works for in a thread, which has to end when the desk is closed."""
-    desk = desk or JobQueue()
+    job_queue = job_queue or JobQueue()
 
     def work() -> None:
         try:
-            backend.work(desk)
+            backend.work(job_queue)
         except ModelError as fault:
-            desk.fail(fault)
+            job_queue.fail(fault)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
-        yield desk
+        yield job_queue
     finally:
-        desk.close()
+        job_queue.close()
         thread.join(10)
         assert not thread.is_alive()
 
 
 def gather(backend: Backend, question: Question, samples: int = 1) -> list[Answer]:
-    with at_work(backend) as desk:
-        return sorted(desk.answers(question, samples), key=lambda answer: answer.sample)
+    with at_work(backend) as job_queue:
+        return sorted(job_queue.answers(question, samples), key=lambda answer: answer.sample)
 
 
 def test_a_real_server_answers(llama_server: str) -> None:
@@ -268,11 +268,11 @@ def test_a_server_that_is_started_again_is_waited_for(monkeypatch: pytest.Monkey
         return max(pause(failures), 0.1)
 
     monkeypatch.setattr(http, "_pause", note)
-    with at_work(backend) as desk:
-        desk.plan(ask(), 1, 0)
+    with at_work(backend) as job_queue:
+        job_queue.plan(ask(), 1, 0)
         assert refused.wait(10)
         with serve(completion(), port=port):
-            assert [one.text for one in desk.answers(ask(), 1)] == ["f:\n\tret\n"]
+            assert [one.text for one in job_queue.answers(ask(), 1)] == ["f:\n\tret\n"]
 
 
 def test_a_connection_that_takes_too_long_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -483,10 +483,10 @@ def test_threads_that_wait_for_several_samples_share_them_out_once_one_at_a_time
             together.wait(10)
         return completion()
 
-    with serve(MODELS, rest=reply) as (url, script), at_work(open_server(url, in_flight=4), Counting()) as desk:
-        assert len(list(desk.answers(ask("first"), 2))) == 2
-        assert len(list(desk.answers(ask("second"), 4))) == 4
-        assert not desk.take(9, wait=False)
+    with serve(MODELS, rest=reply) as (url, script), at_work(open_server(url, in_flight=4), Counting()) as job_queue:
+        assert len(list(job_queue.answers(ask("first"), 2))) == 2
+        assert len(list(job_queue.answers(ask("second"), 4))) == 4
+        assert not job_queue.take(9, wait=False)
     assert len(script.requests) == 1 + 2 + 4
 
 
@@ -534,11 +534,11 @@ def test_many_threads_that_meet_a_refusal_warn_once() -> None:
     with (
         serve(MODELS, rest=reply) as (url, script),
         pytest.warns(UserWarning) as warned,
-        at_work(open_server(url, in_flight=4)) as desk,
+        at_work(open_server(url, in_flight=4)) as job_queue,
     ):
         for name in "abcd":
-            desk.plan(ask(function=name), 1, 0)
-        assert [len(list(desk.answers(ask(function=name), 1))) for name in "abcd"] == [1] * 4
+            job_queue.plan(ask(function=name), 1, 0)
+        assert [len(list(job_queue.answers(ask(function=name), 1))) for name in "abcd"] == [1] * 4
     assert len(warned) == 1 and len(script.requests) == 9
 
 
@@ -549,11 +549,11 @@ def test_many_requests_are_in_flight() -> None:
         together.wait(10)
         return completion(asked["prompt"])
 
-    with serve(MODELS, rest=reply) as (url, _), at_work(open_server(url, in_flight=4)) as desk:
+    with serve(MODELS, rest=reply) as (url, _), at_work(open_server(url, in_flight=4)) as job_queue:
         questions = [ask(f"question {number}") for number in range(8)]
         for turn, question in enumerate(questions):
-            desk.plan(question, 1, turn)
-        assert [[one.text for one in desk.answers(question, 1)] for question in questions] == [
+            job_queue.plan(question, 1, turn)
+        assert [[one.text for one in job_queue.answers(question, 1)] for question in questions] == [
             [question.text] for question in questions
         ]
 
@@ -595,10 +595,10 @@ def test_what_a_busy_server_asks_of_one_request_holds_for_all(monkeypatch: pytes
             arrived.append(time.monotonic())
         return completion()
 
-    with serve(MODELS, rest=reply) as (url, _), at_work(open_server(url, in_flight=2)) as desk:
+    with serve(MODELS, rest=reply) as (url, _), at_work(open_server(url, in_flight=2)) as job_queue:
         for turn, name in enumerate("abcd"):
-            desk.plan(ask(name), 1, turn)
-        assert [len(list(desk.answers(ask(name), 1))) for name in "abcd"] == [1] * 4
+            job_queue.plan(ask(name), 1, turn)
+        assert [len(list(job_queue.answers(ask(name), 1))) for name in "abcd"] == [1] * 4
     assert len(arrived) == 3 and min(arrived) >= refused[0] + 0.4
 
 
@@ -613,10 +613,10 @@ def test_a_server_that_answers_others_is_not_given_up() -> None:
         asked_for_a += 1
         return (429, {}, b"") if asked_for_a <= 20 else completion()
 
-    with serve(MODELS, rest=reply) as (url, _), at_work(open_server(url, in_flight=2)) as desk:
+    with serve(MODELS, rest=reply) as (url, _), at_work(open_server(url, in_flight=2)) as job_queue:
         for number in range(2000):
-            desk.plan(ask(f"{number}"), 1, number)
-        assert len(list(desk.answers(ask("a"), 1))) == 1
+            job_queue.plan(ask(f"{number}"), 1, number)
+        assert len(list(job_queue.answers(ask("a"), 1))) == 1
     assert asked_for_a == 21
 
 
@@ -674,22 +674,22 @@ def test_a_fault_lets_the_other_requests_end(monkeypatch: pytest.MonkeyPatch) ->
         assert failed.wait(10)
         return completions(asked.get("n", 1) - 1)
 
-    desk = JobQueue()
+    job_queue = JobQueue()
     for turn, name in enumerate(["good", "bad", "never"]):
-        desk.plan(ask(name), 3 if name == "good" else 1, turn)
+        job_queue.plan(ask(name), 3 if name == "good" else 1, turn)
     with (
         serve(MODELS, rest=reply) as (url, script),
         pytest.raises(ModelError, match="the key has run out") as caught,
     ):
-        open_server(url, in_flight=2).work(desk)
+        open_server(url, in_flight=2).work(job_queue)
     assert [asked["prompt"] for _, _, asked in script.requests[1:]] in (["good", "bad"], ["bad", "good"])
     # What was not made may be taken by somebody else.
-    left = [job for _ in range(3) for job in desk.take(9, wait=False)]
+    left = [job for _ in range(3) for job in job_queue.take(9, wait=False)]
     assert [(job.question.text, job.sample) for job in left] == [("good", 2), ("bad", 0), ("never", 0)]
-    desk.fail(caught.value)
+    job_queue.fail(caught.value)
     with pytest.raises(ModelError, match="the key has run out"):
         samples = []
-        for answer in desk.answers(ask("good"), 3):
+        for answer in job_queue.answers(ask("good"), 3):
             samples.append(answer.sample)
     assert samples == [0, 1]
 
@@ -697,8 +697,8 @@ def test_a_fault_lets_the_other_requests_end(monkeypatch: pytest.MonkeyPatch) ->
 def test_an_answer_of_no_use_does_not_spoil_those_before_it() -> None:
     reply = completions(3)
     reply[2]["choices"][1]["text"] = 5
-    with serve(MODELS, reply) as (url, _), at_work(open_server(url)) as desk:
-        found = desk.answers(ask(), 3)
+    with serve(MODELS, reply) as (url, _), at_work(open_server(url)) as job_queue:
+        found = job_queue.answers(ask(), 3)
         assert next(found).text == "0"
         with pytest.raises(ModelError, match="gave no completion"):
             next(found)
@@ -709,20 +709,20 @@ def test_any_other_fault_of_a_thread_ends_the_work_too() -> None:
         def deliver(self, job: Job, answer: Answer) -> None:
             raise OSError("disk full")
 
-    desk = Full()
-    desk.plan(ask(), 1, 0)
+    job_queue = Full()
+    job_queue.plan(ask(), 1, 0)
     with serve(MODELS, completion()) as (url, _), pytest.raises(OSError, match="disk full"):
-        open_server(url).work(desk)
+        open_server(url).work(job_queue)
 
 
 def test_a_prompt_too_long_is_refused_and_the_work_goes_on() -> None:
     with (
         serve(MODELS, (400, {}, {"error": LLAMA_CPP}), completion()) as (url, script),
-        at_work(open_server(url)) as desk,
+        at_work(open_server(url)) as job_queue,
     ):
         with pytest.raises(PromptTooLongError):
-            next(desk.answers(ask("long"), 8))
-        assert next(desk.answers(ask("short"), 1)).text == "f:\n\tret\n"
+            next(job_queue.answers(ask("long"), 8))
+        assert next(job_queue.answers(ask("short"), 1)).text == "f:\n\tret\n"
     assert len(script.requests) == 3
 
 
@@ -730,18 +730,18 @@ def test_a_question_that_gets_no_answer_does_not_end_the_work() -> None:
     def reply(asked: Any) -> Reply:
         return (400, {}, b"I don't like it") if asked["prompt"].startswith("bad") else completions(asked.get("n", 1))
 
-    with serve(MODELS, rest=reply) as (url, _), at_work(open_server(url, in_flight=1)) as desk:
+    with serve(MODELS, rest=reply) as (url, _), at_work(open_server(url, in_flight=1)) as job_queue:
         for number in range(9):
             with pytest.raises(ModelError, match="I don't like it"):
-                next(desk.answers(ask(f"bad {number}"), 20))
-            assert len(list(desk.answers(ask(f"good {number}"), 20))) == 20
+                next(job_queue.answers(ask(f"bad {number}"), 20))
+            assert len(list(job_queue.answers(ask(f"good {number}"), 20))) == 20
 
 
 def test_a_server_that_answers_nothing_any_more_is_given_up() -> None:
-    with serve(MODELS, rest=lambda _: (422, {}, b"no")) as (url, script), at_work(open_server(url)) as desk:
+    with serve(MODELS, rest=lambda _: (422, {}, b"no")) as (url, script), at_work(open_server(url)) as job_queue:
         for number in range(40):
             with pytest.raises(ModelError, match=r"HTTP 422 .*: no"):
-                next(desk.answers(ask(f"{number}"), 1))
+                next(job_queue.answers(ask(f"{number}"), 1))
     assert len(script.requests) == 6
 
 
@@ -754,8 +754,8 @@ def test_a_closed_desk_ends_the_work_with_requests_in_flight() -> None:
         return completion()
 
     with serve(MODELS, rest=reply) as (url, _):
-        with at_work(open_server(url, in_flight=3)) as desk:
-            desk.plan(ask(), 1, 0)
+        with at_work(open_server(url, in_flight=3)) as job_queue:
+            job_queue.plan(ask(), 1, 0)
             assert arrived.wait(10)
         enough.set()
 

@@ -43,36 +43,37 @@ def opened(path: Path, sampling: Sampling = SAMPLING, **how: Any) -> Iterator[tu
         # On a machine with a GPU a CPU build warns: not what these tests are about.
         warnings.simplefilter("ignore", UserWarning)
         backend = LlamaBackend(path, sampling, **{"streams": 16, **how})
-    desk = JobQueue()
+    job_queue = JobQueue()
 
     def work() -> None:
         try:
-            backend.work(desk)
+            backend.work(job_queue)
         except BaseException as fault:  # or the test would wait for ever
-            desk.fail(ModelError(repr(fault)))
+            job_queue.fail(ModelError(repr(fault)))
             raise
 
     worker = threading.Thread(target=work)
     worker.start()
     try:
-        yield backend, desk
+        yield backend, job_queue
     finally:
-        desk.close()
+        job_queue.close()
         worker.join()
         backend.close()
 
 
-def answers_of(desk: JobQueue, questions: Sequence[Question], samples: int) -> dict[str, list[Answer]]:
+def answers_of(job_queue: JobQueue, questions: Sequence[Question], samples: int) -> dict[str, list[Answer]]:
     for turn, question in enumerate(questions):
-        desk.plan(question, samples, turn)
+        job_queue.plan(question, samples, turn)
     return {
-        question.function: sorted(desk.answers(question, samples), key=lambda one: one.sample) for question in questions
+        question.function: sorted(job_queue.answers(question, samples), key=lambda one: one.sample)
+        for question in questions
     }
 
 
 def ask_all(path: Path, questions: Sequence[Question], samples: int, *args: Any, **how: Any) -> Any:
-    with opened(path, *args, **how) as (_, desk):
-        return told(answers_of(desk, questions, samples))
+    with opened(path, *args, **how) as (_, job_queue):
+        return told(answers_of(job_queue, questions, samples))
 
 
 def told(answers: dict[str, list[Answer]]) -> dict[str, list[tuple[Any, ...]]]:
@@ -122,8 +123,8 @@ def test_on_a_cpu_there_are_as_many_streams_as_attention_to_all_is_worth(
 
 
 def test_answers_are_numbered_counted_and_timed(gguf: Path) -> None:
-    with opened(gguf) as (backend, desk):
-        answers = answers_of(desk, [ask("f")], 4)["f"]
+    with opened(gguf) as (backend, job_queue):
+        answers = answers_of(job_queue, [ask("f")], 4)["f"]
         usage = backend.usage()
     assert [one.sample for one in answers] == [0, 1, 2, 3]
     assert len({one.seed for one in answers}) == 4
@@ -191,10 +192,10 @@ def test_streams_of_two_questions_that_give_way(
 def test_an_answer_depends_on_nothing_that_was_asked_before(gguf: Path) -> None:
     names = ("f", "g", "a longer name")
     alone = {name: ask_all(gguf, [ask(name)], 3)[name] for name in names}
-    with opened(gguf) as (_, desk):
+    with opened(gguf) as (_, job_queue):
         for name in ("a longer name", "f", "g"):
-            fewer = told(answers_of(desk, [ask(name)], 2))[name]
-            more = told(answers_of(desk, [ask(name)], 3))
+            fewer = told(answers_of(job_queue, [ask(name)], 2))[name]
+            more = told(answers_of(job_queue, [ask(name)], 3))
             assert more[name][:2] == fewer
             assert_alike(more, {name: alone[name]})
 
@@ -216,13 +217,13 @@ def test_whatever_the_draft_the_answer_is_the_same(gguf: Path) -> None:
 
 
 def test_a_draft_that_is_right_is_taken(gguf: Path) -> None:
-    with opened(gguf, GREEDY) as (_, desk):
-        text = answers_of(desk, [ask("f")], 1)["f"][0].text
-    with opened(gguf, GREEDY) as (backend, desk):
-        assert answers_of(desk, [ask("f", draft=text)], 1)["f"][0].text == text
+    with opened(gguf, GREEDY) as (_, job_queue):
+        text = answers_of(job_queue, [ask("f")], 1)["f"][0].text
+    with opened(gguf, GREEDY) as (backend, job_queue):
+        assert answers_of(job_queue, [ask("f", draft=text)], 1)["f"][0].text == text
         assert backend.usage()["from_draft"] > 5
-    with opened(gguf, GREEDY, drafts=False) as (backend, desk):
-        assert answers_of(desk, [ask("f", draft=text)], 1)["f"][0].text == text
+    with opened(gguf, GREEDY, drafts=False) as (backend, job_queue):
+        assert answers_of(job_queue, [ask("f", draft=text)], 1)["f"][0].text == text
         assert backend.usage()["from_draft"] == 0
 
 
@@ -247,9 +248,9 @@ def test_the_logits_behind_every_sample_are_the_same_to_the_last_bit(
         questions = [ask("f", text), ask("g", text[::-1])]
         seen.clear()
         for order in (questions, questions[::-1]):
-            with opened(gguf, Sampling(0.0, max_tokens=2), streams=1, drafts=False) as (_, desk):
+            with opened(gguf, Sampling(0.0, max_tokens=2), streams=1, drafts=False) as (_, job_queue):
                 for question in order:
-                    answers_of(desk, [question], 2)
+                    answers_of(job_queue, [question], 2)
         assert len(seen) == 4 and len(set(seen)) == 1
 
 
@@ -272,8 +273,8 @@ def test_what_ends_an_answer_is_told_and_not_in_it(gguf: Path) -> None:
 def test_without_a_limit_the_context_ends_an_answer(tmp_path: Path) -> None:
     path = write_random_gguf(tmp_path / "endless.gguf", endless=True)
     for streams in (1, 4):
-        with opened(path, Sampling(0.0), n_ctx=256, streams=streams) as (_, desk):
-            for answer in answers_of(desk, [ask("f"), ask("g")], 2)["f"]:
+        with opened(path, Sampling(0.0), n_ctx=256, streams=streams) as (_, job_queue):
+            for answer in answers_of(job_queue, [ask("f"), ask("g")], 2)["f"]:
                 assert answer.stop == "length"
                 assert answer.prompt_tokens is not None and answer.answer_tokens is not None
                 assert answer.prompt_tokens + answer.answer_tokens == 256
@@ -281,13 +282,13 @@ def test_without_a_limit_the_context_ends_an_answer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("n_ctx", [100, 512])
 def test_a_prompt_over_the_context_is_told_with_both_counts(gguf: Path, n_ctx: int) -> None:
-    with opened(gguf, n_ctx=n_ctx) as (backend, desk):
+    with opened(gguf, n_ctx=n_ctx) as (backend, job_queue):
         assert backend.describe()["context"] == n_ctx
         with pytest.raises(PromptTooLongError) as caught:
-            next(desk.answers(ask("f", "x" * n_ctx), 1))
+            next(job_queue.answers(ask("f", "x" * n_ctx), 1))
         assert (caught.value.prompt_tokens, caught.value.context) == (n_ctx + 2, n_ctx)
         fitting = "x" * (n_ctx - 2 - 16)
-        (answer,) = desk.answers(ask("g", fitting), 1)
+        (answer,) = job_queue.answers(ask("g", fitting), 1)
     assert answer.prompt_tokens == n_ctx - 16
     assert answer.answer_tokens is not None and answer.answer_tokens <= 16
 
@@ -300,9 +301,9 @@ def test_the_training_context_is_the_default_up_to_a_cap(tmp_path: Path) -> None
 
 
 def test_one_beginning_of_sequence_token_with_and_without_the_template_s(gguf: Path) -> None:
-    with opened(gguf) as (_, desk):
-        (plain,) = desk.answers(ask("f", "xyz"), 1)
-        (marked,) = desk.answers(ask("g", "<s>xyz"), 1)
+    with opened(gguf) as (_, job_queue):
+        (plain,) = job_queue.answers(ask("f", "xyz"), 1)
+        (marked,) = job_queue.answers(ask("g", "<s>xyz"), 1)
     # BOS, the blank that the tokenizer puts first, x, y, z; after a written BOS no blank is put.
     assert plain.prompt_tokens == 5
     assert marked.prompt_tokens in (4, 5)
@@ -336,21 +337,21 @@ def test_a_head_that_a_sliding_window_has_left_is_not_borrowed(tmp_path: Path) -
     head = "[INST] Give the assembly of " * 8
     first, other, last = ask("a", head + "a" * 500), ask("b", "b" * 500), ask("c", head + "c" * 50)
     hot = Sampling(20.0, max_tokens=60)
-    with opened(path, hot, n_ctx=1024, streams=3) as (_, desk):
-        list(desk.answers(ask("x", "x" * 200), 1))
-        list(desk.answers(first, 1))
-        desk.plan(other, 5, 0)
-        desk.plan(last, 1, 1)
-        list(desk.answers(other, 5))
-        made = told({"c": list(desk.answers(last, 1))})
+    with opened(path, hot, n_ctx=1024, streams=3) as (_, job_queue):
+        list(job_queue.answers(ask("x", "x" * 200), 1))
+        list(job_queue.answers(first, 1))
+        job_queue.plan(other, 5, 0)
+        job_queue.plan(last, 1, 1)
+        list(job_queue.answers(other, 5))
+        made = told({"c": list(job_queue.answers(last, 1))})
     assert made == ask_all(path, [last], 1, hot)
 
 
 def test_a_model_in_several_files(tmp_path: Path, gguf: Path) -> None:
     first = write_random_gguf(tmp_path / "split.gguf", files=3)
-    with opened(first) as (backend, desk):
+    with opened(first) as (backend, job_queue):
         assert backend.describe()["size"] == sum(one.stat().st_size for one in tmp_path.iterdir())
-        assert_alike(told(answers_of(desk, [ask("f")], 3)), ask_all(gguf, [ask("f")], 3))
+        assert_alike(told(answers_of(job_queue, [ask("f")], 3)), ask_all(gguf, [ask("f")], 3))
     (tmp_path / "split-00002-of-00003.gguf").unlink()
     with pytest.raises(ModelError, match=r"is the first of 3 files, and there is no .*split-00002-of-00003\.gguf"):
         LlamaBackend(first, SAMPLING)

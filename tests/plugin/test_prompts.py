@@ -157,12 +157,12 @@ def test_runs_that_have_nothing_in_common(project: pytest.Pytester) -> None:
 
 
 def _run(verdicts: list[list[bool]]) -> RecordedRun:
-    tallies = {}
+    counts_by_item = {}
     for number, samples in enumerate(verdicts):
         key = QuestionKey("a.c", f"f{number}", "asm", "O0")
         kinds = tuple("pass" if passed else "crash" for passed in samples)
-        tallies[key] = SampleCounts(key, kinds, None, None, len(kinds))
-    return RecordedRun("", tallies)
+        counts_by_item[key] = SampleCounts(key, kinds, None, None, len(kinds))
+    return RecordedRun("", counts_by_item)
 
 
 SAMPLES = st.lists(st.booleans(), min_size=1, max_size=4)

@@ -158,7 +158,7 @@ def test_items_are_compared_with_themselves() -> None:
 # -- what becomes of items and sessions
 
 
-def gate(
+def pass_criteria(
     tmp_path: Path, baseline: Baseline | None, share: float | None = 0, *, update: bool = False, **least: float
 ) -> PassCriteria:
     made = PassCriteria(share, 20, {int(k[1:]): value for k, value in least.items()})
@@ -169,14 +169,14 @@ def gate(
 
 
 def test_without_a_baseline_the_share_rules(tmp_path: Path) -> None:
-    assert gate(tmp_path, None).rule(item("f", 1, 20)).kind == "passed"
-    assert gate(tmp_path, None, 0.5).rule(item("f", 9, 20)).kind == "failed"
-    none = gate(tmp_path, None, None)
+    assert pass_criteria(tmp_path, None).rule(item("f", 1, 20)).kind == "passed"
+    assert pass_criteria(tmp_path, None, 0.5).rule(item("f", 9, 20)).kind == "failed"
+    none = pass_criteria(tmp_path, None, None)
     assert [none.rule(item("f", passed, 20)).kind for passed in (0, 1)] == ["known", "passed"]
 
 
 def test_with_a_baseline_only_what_is_worse_fails(tmp_path: Path) -> None:
-    made = gate(tmp_path, known(good=(9, 20), bad=(0, 20)))
+    made = pass_criteria(tmp_path, known(good=(9, 20), bad=(0, 20)))
     rulings = [made.rule(item(name, passed, 20)) for name, passed in (("good", 0), ("bad", 0), ("new", 0), ("bad", 3))]
     assert [(one.kind, one.words) for one in rulings] == [
         ("worse", "worse than b.jsonl: 9 of 20 samples passed, now 0 of 20"),
@@ -184,7 +184,7 @@ def test_with_a_baseline_only_what_is_worse_fails(tmp_path: Path) -> None:
         ("known", "0 of 20 samples pass; not judged in b.jsonl"),
         ("passed", "3 of 20 samples pass; known to b.jsonl"),
     ]
-    updating = gate(tmp_path, known(good=(9, 20)), update=True)
+    updating = pass_criteria(tmp_path, known(good=(9, 20)), update=True)
     assert [updating.rule(item("good", passed, 20)).kind for passed in (0, 1)] == ["known", "passed"]
 
 
@@ -193,7 +193,7 @@ def close(made: PassCriteria, *items: SampleCounts) -> SessionOutcome:
 
 
 def test_the_end_of_a_session_names_what_changed(tmp_path: Path) -> None:
-    made = gate(tmp_path, known(a=(9, 20), b=(0, 20), c=(5, 20), d=(7, 20), not_run=(4, 20)))
+    made = pass_criteria(tmp_path, known(a=(9, 20), b=(0, 20), c=(5, 20), d=(7, 20), not_run=(4, 20)))
     now = [item("b", 2, 20), item("a", 0, 20), item("c", 0, 0, 20), item("d", 7, 20), item("e", 0, 20)]
     assert close(made, *now) == SessionOutcome(
         [
@@ -213,7 +213,7 @@ def test_the_end_of_a_session_names_what_changed(tmp_path: Path) -> None:
 
 def test_what_no_item_shows_pass_at_1_does(tmp_path: Path) -> None:
     names = [f"f{number}" for number in range(30)]
-    made = gate(tmp_path, known(**dict.fromkeys(names, (14, 20))))
+    made = pass_criteria(tmp_path, known(**dict.fromkeys(names, (14, 20))))
     outcome = close(made, *(item(name, 11, 20) for name in names))
     assert outcome.failed
     assert outcome.lines[0] == "against b.jsonl: 30 moved within chance, 0 as before"
@@ -221,7 +221,7 @@ def test_what_no_item_shows_pass_at_1_does(tmp_path: Path) -> None:
 
 
 def test_an_update_leaves_what_was_not_run_as_it_is(tmp_path: Path) -> None:
-    made = gate(tmp_path, known(a=(9, 20), b=(0, 20)), update=True)
+    made = pass_criteria(tmp_path, known(a=(9, 20), b=(0, 20)), update=True)
     outcome = close(made, item("b", 5, 20), item("a2", 1, 20))
     assert not outcome.failed and outcome.lines[-1] == f"2 items written to {tmp_path / 'b.jsonl'}"
     lines = [json.loads(line) for line in (tmp_path / "b.jsonl").read_text().splitlines()[1:]]
@@ -229,7 +229,7 @@ def test_an_update_leaves_what_was_not_run_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_baseline_that_cant_be_written_in_the_end_fails_and_what_changed_is_told(tmp_path: Path) -> None:
-    made = gate(tmp_path, known(a=(0, 20)), update=True)
+    made = pass_criteria(tmp_path, known(a=(0, 20)), update=True)
     (tmp_path / "b.jsonl").unlink()
     (tmp_path / "b.jsonl").mkdir()
     outcome = close(made, item("a", 5, 20))
@@ -246,7 +246,7 @@ def test_another_number_of_samples_is_an_error(tmp_path: Path) -> None:
 
 def test_what_reaches_a_threshold_exactly_reaches_it(tmp_path: Path) -> None:
     """1/10 and 7/10 are no fractions of two, and neither is 0.4."""
-    assert not close(gate(tmp_path, None, k1=0.4), item("f", 1, 10), item("g", 7, 10)).failed
+    assert not close(pass_criteria(tmp_path, None, k1=0.4), item("f", 1, 10), item("g", 7, 10)).failed
     assert BaselineCounts(55, 100, 100).suffice(0.55) and BaselineCounts(7, 25, 25).suffice(0.28)
 
 
@@ -258,14 +258,14 @@ def test_many_samples_are_compared_in_no_time() -> None:
 
 def test_thresholds(tmp_path: Path) -> None:
     items = [item("f", 15, 20), item("g", 0, 1)]
-    made = gate(tmp_path, None, k1=0.37, k5=0.9, k10=1.0)
+    made = pass_criteria(tmp_path, None, k1=0.37, k5=0.9, k10=1.0)
     assert close(made, *items) == SessionOutcome([], False)
-    assert close(gate(tmp_path, None, k1=0.3751, k20=0.5), *items) == SessionOutcome(
+    assert close(pass_criteria(tmp_path, None, k1=0.3751, k20=0.5), *items) == SessionOutcome(
         ["FAIL: pass@1 of at least 37.51 percent is required (--llmc-fail-under); found 37.50"], True
     )
-    assert close(gate(tmp_path, None, k1=1 / 3), item("f", 333_333, 1_000_000)).lines == [
+    assert close(pass_criteria(tmp_path, None, k1=1 / 3), item("f", 333_333, 1_000_000)).lines == [
         "FAIL: pass@1 of at least 33.3333 percent is required (--llmc-fail-under); found 33.33"
     ]
-    assert close(gate(tmp_path, None, k2=0.1), item("g", 1, 1, 19)) == SessionOutcome(
+    assert close(pass_criteria(tmp_path, None, k2=0.1), item("g", 1, 1, 19)) == SessionOutcome(
         ["FAIL: pass@2 of at least 10 percent is required (--llmc-fail-under); no item has 2 judged samples"], True
     )

@@ -55,7 +55,7 @@ def sample(function: str, number: int, verdict: str, **more: Any) -> dict[str, A
     }
 
 
-def sheet(function: str, samples: list[dict[str, Any]], case: str = "a.c") -> dict[str, Any]:
+def item_report(function: str, samples: list[dict[str, Any]], case: str = "a.c") -> dict[str, Any]:
     prompt = Prompt(case, function, "asm", "O0", "meta", f"the prompt for {function} {HOSTILE}", lambda: "")
     reference = {"passes": "O0", "text": f"{function}:\n\tret\n", "blocks": THEIRS}
     return make_sheet(prompt, samples, reference, lambda index: MINE)
@@ -65,9 +65,9 @@ def sheet(function: str, samples: list[dict[str, Any]], case: str = "a.c") -> di
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page with every verdict, with hostile text in every place and with more rows than are shown at a time."""
     page = ReportPage(tmp_path_factory.mktemp("report") / "new" / "report.html")
-    page.add(sheet("f", [sample("f", number, kind) for number, kind in enumerate(KINDS)]))
-    page.add(sheet("long_name", [sample("long_name", number, "pass") for number in range(120)], "sub/b.c"))
-    page.add(sheet(HOSTILE, [sample(HOSTILE, 0, "crash")]))
+    page.add(item_report("f", [sample("f", number, kind) for number, kind in enumerate(KINDS)]))
+    page.add(item_report("long_name", [sample("long_name", number, "pass") for number in range(120)], "sub/b.c"))
+    page.add(item_report(HOSTILE, [sample(HOSTILE, 0, "crash")]))
     page.write({"reference": "clang", "seed": HOSTILE}, [1, 5])
     return page.path
 
@@ -277,8 +277,8 @@ def test_where_it_cant_be_written_in_the_end_the_verdicts_are_told(project: pyte
 def test_equal_answers_are_kept_once_and_a_later_sheet_counts(tmp_path: Path) -> None:
     lines = "\n".join(f"\tmovl ${number * 7919}, %eax" for number in range(3000))
     page = ReportPage(tmp_path / "page.html")
-    page.add(sheet("f", [sample("f", 0, "crash")]))
-    page.add(sheet("f", [sample("f", number, "pass", answer=lines) for number in range(200)]))
+    page.add(item_report("f", [sample("f", 0, "crash")]))
+    page.add(item_report("f", [sample("f", number, "pass", answer=lines) for number in range(200)]))
     page.write({}, [1])
     assert [row[1:3] for row in index_of(page.path)["samples"]] == [[number, 0] for number in range(200)]
     assert page.path.stat().st_size < 100_000

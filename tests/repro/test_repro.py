@@ -187,7 +187,7 @@ WRONG = {
 
 
 @pytest.fixture(scope="module")
-def kit(tmp_path_factory: pytest.TempPathFactory) -> ReproWriter:
+def repro(tmp_path_factory: pytest.TempPathFactory) -> ReproWriter:
     return ReproWriter(tmp_path_factory.mktemp("kit"))
 
 
@@ -196,34 +196,34 @@ def prompt(function: str, case: str = "case.c", passes: str = "O0") -> Prompt:
 
 
 @functools.cache
-def bench(reference: Reference, function: str) -> Harness:
+def harness(reference: Reference, function: str) -> Harness:
     return Harness(reference, function, JudgeSettings(examples=10))
 
 
 def kept(
-    kit: ReproWriter, compiled: Compile, function: str, change: Change, source: str = SOURCE
+    repro: ReproWriter, compiled: Compile, function: str, change: Change, source: str = SOURCE
 ) -> tuple[Verdict, Path]:
     """The verdict on clang's own text with a change, and the folder of it."""
     reference = compiled(source)
     text = change(reference.assembly(function, "O1"))
-    verdict = bench(reference, function).judge(text, scene=True)
-    sample = len(kit._made)
-    kit.keep(reference, prompt(function), Answer(text, sample), verdict)
-    return verdict, kit.place(prompt(function), sample)
+    verdict = harness(reference, function).judge(text, reproducer=True)
+    sample = len(repro._made)
+    repro.keep(reference, prompt(function), Answer(text, sample), verdict)
+    return verdict, repro.place(prompt(function), sample)
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_goes_wrong_in_other_ways(kit: ReproWriter, compiled: Compile, name: str) -> None:
+def test_what_goes_wrong_in_other_ways(repro: ReproWriter, compiled: Compile, name: str) -> None:
     function, change, words = WRONG[name]
-    verdict, folder = kept(kit, compiled, function, change)
+    verdict, folder = kept(repro, compiled, function, change)
     assert not verdict.passed
     done = native(folder)
     assert words in done.stdout, f"{verdict}\n{done.stdout}"
     assert done.returncode == 1
 
 
-def test_the_whole_program(kit: ReproWriter, compiled: Compile) -> None:
-    verdict, folder = kept(kit, compiled, "made", exchanged("andl\t$1", "andl\t$3"), STATEFUL)
+def test_the_whole_program(repro: ReproWriter, compiled: Compile) -> None:
+    verdict, folder = kept(repro, compiled, "made", exchanged("andl\t$1", "andl\t$3"), STATEFUL)
     assert verdict.message.startswith("the whole program: ")
     done = native(folder)
     assert "reference: exits with code 127\n" in done.stdout, f"{verdict}\n{done.stdout}"
@@ -231,21 +231,21 @@ def test_the_whole_program(kit: ReproWriter, compiled: Compile) -> None:
     assert "on the process's own stack" in (folder / "README.txt").read_text()
 
 
-def test_what_a_native_run_cannot_show(kit: ReproWriter, compiled: Compile) -> None:
+def test_what_a_native_run_cannot_show(repro: ReproWriter, compiled: Compile) -> None:
     source = "#include <time.h>\nlong later(long n) { return time(0) > n ? 1 : 0; }\n"
-    verdict, folder = kept(kit, compiled, "later", exchanged("setg", "setle"), source)
+    verdict, folder = kept(repro, compiled, "later", exchanged("setg", "setle"), source)
     assert not verdict.passed
     assert (
         "The clock, random bytes and the process's number are part of the input" in (folder / "README.txt").read_text()
     )
 
 
-def test_a_scene_that_is_none_costs_no_verdict(kit: ReproWriter, compiled: Compile) -> None:
+def test_a_scene_that_is_none_costs_no_verdict(repro: ReproWriter, compiled: Compile) -> None:
     reference = compiled(STATEFUL)
     text = reference.assembly("made", "O1")
-    broken = Verdict("crash", "of a sort", scene={"whole": False, "shown": [], "entry": {}})
-    kit.keep(reference, prompt("made", "broken.c"), Answer(text), broken)
-    readme = (kit.place(prompt("made", "broken.c"), 0) / "README.txt").read_text()
+    broken = Verdict("crash", "of a sort", reproducer={"whole": False, "shown": [], "entry": {}})
+    repro.keep(reference, prompt("made", "broken.c"), Answer(text), broken)
+    readme = (repro.place(prompt("made", "broken.c"), 0) / "README.txt").read_text()
     assert "There is no `run`: the scene of the failure can't be read" in readme
 
 
@@ -255,13 +255,13 @@ WRONG_ANSWER = Verdict("no-answer", "the answer has no code in it")
 
 
 def test_names_stay_inside_and_apart(tmp_path: Path) -> None:
-    kit = ReproWriter(tmp_path)
+    repro = ReproWriter(tmp_path)
     asked = [
         *(prompt("f", case) for case in ("a/b.c", "../b.c", "/b.c", "a b.c", "a-b.c", "..", "x" * 300 + ".c")),
         *(prompt(function) for function in ("f", "../f", "", ".", "f\n", "\u00e9", 'f"; rm -rf $HOME', "f" * 300)),
         *(prompt("f", passes=passes) for passes in ("O2", "default<O2>", "default<O3>", "module(default<Oz>)")),
     ]
-    places = [kit.place(one, 0) for one in asked]
+    places = [repro.place(one, 0) for one in asked]
     assert len(set(places)) == len({one.key for one in asked})
     for place in places:
         assert place.resolve().is_relative_to(tmp_path)
@@ -269,43 +269,43 @@ def test_names_stay_inside_and_apart(tmp_path: Path) -> None:
         assert all(
             len(part) < 120 and part.isascii() and part.isprintable() for part in place.relative_to(tmp_path).parts
         )
-    assert kit.place(prompt("f", "a/b.c"), 3) == tmp_path / "a" / "b.c" / "f" / "asm-O0" / "sample-3"
+    assert repro.place(prompt("f", "a/b.c"), 3) == tmp_path / "a" / "b.c" / "f" / "asm-O0" / "sample-3"
 
 
 def test_a_folder_goes_when_its_sample_passes(tmp_path: Path, compiled: Compile) -> None:
-    kit, asked, reference = ReproWriter(tmp_path), prompt("made"), compiled(STATEFUL)
-    kit.keep(reference, asked, Answer("no"), WRONG_ANSWER)
-    kit.keep(reference, asked, Answer("no", 1), WRONG_ANSWER)
-    assert kit.place(asked, 1).is_symlink()
+    repro, asked, reference = ReproWriter(tmp_path), prompt("made"), compiled(STATEFUL)
+    repro.keep(reference, asked, Answer("no"), WRONG_ANSWER)
+    repro.keep(reference, asked, Answer("no", 1), WRONG_ANSWER)
+    assert repro.place(asked, 1).is_symlink()
     later = ReproWriter(tmp_path)
     later.keep(reference, asked, Answer("yes", 1), Verdict("pass"))
     later.keep(reference, asked, Answer("no, no"), WRONG_ANSWER)
-    assert [path.name for path in kit.place(asked, 1).parent.iterdir()] == ["sample-0"]
-    assert (kit.place(asked, 0) / "answer.txt").read_text() == "no, no"
+    assert [path.name for path in repro.place(asked, 1).parent.iterdir()] == ["sample-0"]
+    assert (repro.place(asked, 0) / "answer.txt").read_text() == "no, no"
     later.keep(reference, asked, Answer("yes"), Verdict("pass"))
-    assert not list(kit.place(asked, 1).parent.iterdir())
+    assert not list(repro.place(asked, 1).parent.iterdir())
 
 
 def test_the_folder_of_a_resumed_sample_stays(tmp_path: Path, compiled: Compile) -> None:
-    kit, asked, reference = ReproWriter(tmp_path), prompt("made"), compiled(STATEFUL)
-    kit.place(asked, 0).mkdir(parents=True)
-    (kit.place(asked, 0) / "run").write_text("of the first session")
-    kit.keep(reference, asked, Answer("no"), Verdict("crash", "bad read"))
-    assert (kit.place(asked, 0) / "run").read_text() == "of the first session"
-    kit.keep(reference, asked, Answer("<code>\nmade:\n\tret\n</code>", 1), Verdict("crash", "bad read"))
-    assert "it was judged in an earlier session" in (kit.place(asked, 1) / "README.txt").read_text()
+    repro, asked, reference = ReproWriter(tmp_path), prompt("made"), compiled(STATEFUL)
+    repro.place(asked, 0).mkdir(parents=True)
+    (repro.place(asked, 0) / "run").write_text("of the first session")
+    repro.keep(reference, asked, Answer("no"), Verdict("crash", "bad read"))
+    assert (repro.place(asked, 0) / "run").read_text() == "of the first session"
+    repro.keep(reference, asked, Answer("<code>\nmade:\n\tret\n</code>", 1), Verdict("crash", "bad read"))
+    assert "it was judged in an earlier session" in (repro.place(asked, 1) / "README.txt").read_text()
 
 
 def test_what_others_wrote_stays(tmp_path: Path, compiled: Compile) -> None:
-    kit, asked = ReproWriter(tmp_path), prompt("made")
-    place = kit.place(asked, 0)
+    repro, asked = ReproWriter(tmp_path), prompt("made")
+    place = repro.place(asked, 0)
     place.mkdir(parents=True)
     (place / "README.txt").write_text("mine")
     for verdict in (WRONG_ANSWER, Verdict("pass")):
         with pytest.raises(
             ReproFolderError, match=r"can't write .*sample-0: something is there that was not written here"
         ):
-            kit.keep(compiled(STATEFUL), asked, Answer("no"), verdict)
+            repro.keep(compiled(STATEFUL), asked, Answer("no"), verdict)
     assert (place / "README.txt").read_text() == "mine"
 
 

@@ -26,10 +26,10 @@ def works() -> bool:
 
     if b"AMX_INT8 = 1" not in llama_cpp.llama_print_system_info():
         return True
-    return _trial() >= 0
+    return _differential() >= 0
 
 
-def _trial() -> int:
+def _differential() -> int:
     """The exit status of a new process that reads a prompt, or less the signal that ended it. What is forked could not
     do it: threads that compute may have been started already."""
     try:

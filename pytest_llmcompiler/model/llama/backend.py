@@ -92,9 +92,9 @@ class LlamaBackend:
         counts = {"tokens": streams.written, "from_draft": streams.from_draft}
         return {**counts, "busy": streams.busy, "idle": streams.idle}
 
-    def work(self, desk: JobQueue) -> None:
+    def work(self, job_queue: JobQueue) -> None:
         """Make what the desk wants until it is closed. Raises ModelError where llama.cpp fails."""
-        self._streams.work(desk)
+        self._streams.work(job_queue)
 
     def close(self) -> None:
         """Free the model's memory."""

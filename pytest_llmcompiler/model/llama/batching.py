@@ -126,19 +126,19 @@ class BatchingEngine:
         self.busy = self.idle = 0.0
         """Seconds in which answers were written, and in which the model waited for the next question."""
 
-    def work(self, desk: JobQueue) -> None:
+    def work(self, job_queue: JobQueue) -> None:
         """Make what the desk wants until it is closed. Raises ModelError where llama.cpp fails."""
-        while not desk.closed:
+        while not job_queue.closed:
             asked = time.perf_counter()
             was_idle = not self._running
-            self._begin(desk)
+            self._begin(job_queue)
             started = time.perf_counter()
             if was_idle and self._waiting:
                 self.idle += started - asked
             self._admit()
             if self._running:
                 for stream, stop in self._step():
-                    desk.deliver(stream.job, self._finish(stream, stop))
+                    job_queue.deliver(stream.job, self._finish(stream, stop))
             self.busy += time.perf_counter() - started
 
     def close(self) -> None:
@@ -151,17 +151,17 @@ class BatchingEngine:
 
     # -- who is written
 
-    def _begin(self, desk: JobQueue) -> None:
+    def _begin(self, job_queue: JobQueue) -> None:
         """Take samples from the desk for the places that are free."""
-        while len(self._running) + len(self._waiting) < self._shape.streams and not desk.closed:
+        while len(self._running) + len(self._waiting) < self._shape.streams and not job_queue.closed:
             free = self._shape.streams - len(self._running) - len(self._waiting)
-            jobs = desk.take(free, wait=not self._running and not self._waiting)
+            jobs = job_queue.take(free, wait=not self._running and not self._waiting)
             if not jobs:
                 return
             question = jobs[0].question
             asked = self._asked(question)
             if len(asked.tokens) + MINIMAL_ANSWER > self._shape.context:
-                desk.refuse(question, PromptTooLongError(len(asked.tokens), self._shape.context))
+                job_queue.refuse(question, PromptTooLongError(len(asked.tokens), self._shape.context))
                 continue
             self._waiting += [self._stream(job, asked) for job in jobs]
 

@@ -19,7 +19,7 @@ class Backend(Protocol):
     def usage(self) -> dict[str, float]:
         """What it did so far, where it knows: `tokens` written, `from_draft` of them, seconds `busy` and `idle`."""
 
-    def work(self, desk: JobQueue) -> None:
+    def work(self, job_queue: JobQueue) -> None:
         """Make what the desk wants until it is closed. Raises ModelError where that can't go on."""
 
     def close(self) -> None:

@@ -49,10 +49,10 @@ class _QueuedQuestion:
 
 
 class JobQueue:
-    """Thread-safe. What `shelf` holds already is never made again."""
+    """Thread-safe. What `answer_store` holds already is never made again."""
 
-    def __init__(self, shelf: AnswerStore | None = None) -> None:
-        self._shelf = shelf
+    def __init__(self, answer_store: AnswerStore | None = None) -> None:
+        self._answer_store = answer_store
         self._files: dict[Question, _QueuedQuestion] = {}
         self._turn = itertools.count()
         self._changed = threading.Condition()
@@ -114,8 +114,8 @@ class JobQueue:
 
     def deliver(self, job: Job, answer: Answer) -> None:
         """Hand in a finished sample."""
-        if self._shelf:
-            self._shelf.put(job.question, answer)
+        if self._answer_store:
+            self._answer_store.put(job.question, answer)
         with self._changed:
             self._files[job.question].answers[job.sample] = answer
             self._changed.notify_all()
@@ -152,7 +152,7 @@ class JobQueue:
         file.place = min(file.place, place)
         new = [sample for sample in range(samples) if sample not in known and sample not in file.queued]
         if new and not file.refusal:
-            found = self._shelf.get(question, new) if self._shelf else {}
+            found = self._answer_store.get(question, new) if self._answer_store else {}
             self.found += len(found)
             file.answers.update(found)
             file.waiting += [sample for sample in new if sample not in found]

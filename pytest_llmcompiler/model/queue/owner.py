@@ -57,13 +57,13 @@ class ModelOwner:
     def _opened(self) -> tuple[Backend, JobQueue] | ModelError:
         try:
             backend = _backend(self._order)
-            desk = JobQueue(self._store(backend))
+            job_queue = JobQueue(self._store(backend))
         except ModelError as error:
             return error
         except Exception:
             return ModelError(f"the model can't be opened:\n{traceback.format_exc()}")
-        threading.Thread(target=_work, args=(backend, desk), daemon=True).start()
-        return backend, desk
+        threading.Thread(target=_work, args=(backend, job_queue), daemon=True).start()
+        return backend, job_queue
 
     def _open(self) -> tuple[Backend, JobQueue]:
         with self._lock:
@@ -114,8 +114,8 @@ class ModelOwner:
     def _usage(self, warned: bool) -> Iterator[tuple[Any, ...]]:
         usage: dict[str, Any] = {}
         if "_opened" in self.__dict__:  # a model that nobody asked is not opened for that
-            backend, desk = self._open()
-            usage = {"found": desk.found, **backend.usage()}
+            backend, job_queue = self._open()
+            usage = {"found": job_queue.found, **backend.usage()}
         told: list[str] = []
         if warned:
             told, self._warnings = self._warnings, []
@@ -147,13 +147,13 @@ def _backend(order: dict[str, Any]) -> Backend:
     return LlamaBackend(Path(spec), sampling, **fields)
 
 
-def _work(backend: Backend, desk: JobQueue) -> None:
+def _work(backend: Backend, job_queue: JobQueue) -> None:
     try:
-        backend.work(desk)
+        backend.work(job_queue)
     except ModelError as error:
-        desk.fail(error)
+        job_queue.fail(error)
     except Exception:
-        desk.fail(ModelError(f"the model's process failed:\n{traceback.format_exc()}"))
+        job_queue.fail(ModelError(f"the model's process failed:\n{traceback.format_exc()}"))
 
 
 def _end_with_parent(folder: Path) -> None:

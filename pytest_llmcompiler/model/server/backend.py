@@ -73,13 +73,13 @@ class ServerBackend:
         """Tokens written as far as the server tells, and seconds with and without a request in flight."""
         return {**self._meter.read(), "from_draft": 0}
 
-    def work(self, desk: JobQueue) -> None:
+    def work(self, job_queue: JobQueue) -> None:
         """Make what the desk wants until it is closed.
 
         Raises ModelError where that can't go on, once the requests in flight have ended; nothing is handed in
         afterwards. Warns where the server can't do with a part of the request.
         """
-        shift = RequestWorkers(desk, self._in_flight)
+        shift = RequestWorkers(job_queue, self._in_flight)
         for number in range(self._in_flight):
             # Daemons: a request that nobody waits for any more can't be called back.
             threading.Thread(target=self._serve, args=(shift,), name=f"llmc-server-{number}", daemon=True).start()
@@ -126,21 +126,21 @@ class ServerBackend:
         # The server's limit may have become known while the thread waited for these.
         most = self._at_once
         left = jobs[:most]
-        shift.desk.put_back(jobs[most:])
+        shift.job_queue.put_back(jobs[most:])
         request = self._request(left)
         try:
             for answer in self._answers(request, left[0].question, [job.sample for job in left], shift.throttle):
                 shift.deliver(left[0], answer)
                 del left[0]
         except PromptTooLongError as reason:
-            shift.desk.refuse(left[0].question, reason)
+            shift.job_queue.refuse(left[0].question, reason)
             left.clear()
         except UnansweredError as fault:
             if not (isinstance(fault, RequestRejectedError) and self._can_mend(request, left[0].question, fault)):
                 shift.refuse(left[0].question, fault)
                 left.clear()
         finally:
-            shift.desk.put_back(left)
+            shift.job_queue.put_back(left)
 
     def _can_mend(self, request: dict[str, Any], question: Question, rejection: RequestRejectedError) -> bool:
         """Whether a request that was rejected can be sent otherwise, as it is from now on."""

@@ -21,8 +21,8 @@ _HOPELESS = 5
 class RequestWorkers:
     """One `work`: from the first sample to the desk's closing, or to a fault."""
 
-    def __init__(self, desk: JobQueue, in_flight: int) -> None:
-        self.desk = desk
+    def __init__(self, job_queue: JobQueue, in_flight: int) -> None:
+        self.job_queue = job_queue
         self.throttle = Throttle(in_flight)
         self._changed = threading.Condition()
         self._busy = 0
@@ -33,10 +33,10 @@ class RequestWorkers:
 
     def take(self, most: int) -> list[Job]:
         """Samples of one question to make; `done` ends it. None once nothing more is to be made."""
-        jobs = self.desk.take(most, wait=True)
+        jobs = self.job_queue.take(most, wait=True)
         with self._changed:
             if self.throttle.stopped:
-                self.desk.put_back(jobs)
+                self.job_queue.put_back(jobs)
                 return []
             self._busy += bool(jobs)
         return jobs
@@ -52,11 +52,11 @@ class RequestWorkers:
         with self._changed:
             self._in_vain.clear()
             if not self._is_over:
-                self.desk.deliver(job, answer)
+                self.job_queue.deliver(job, answer)
 
     def refuse(self, question: Question, fault: ModelError) -> None:
         """Give a question up, and all others too where none gets an answer any more."""
-        self.desk.refuse(question, fault)
+        self.job_queue.refuse(question, fault)
         with self._changed:
             self._in_vain.add(question)
             is_hopeless = len(self._in_vain) >= _HOPELESS
@@ -73,7 +73,7 @@ class RequestWorkers:
         """Return when the desk is closed; raise a thread's fault when the others have handed in what they had."""
         with self._changed:
             try:
-                while not self.desk.closed and (self._busy or not self._fault):
+                while not self.job_queue.closed and (self._busy or not self._fault):
                     self._changed.wait(_GLANCE)
             finally:
                 self._is_over = True
