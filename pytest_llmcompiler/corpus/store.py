@@ -24,7 +24,7 @@ _MOST = 4000
 """Files that are kept; the ones that were not used for longest go first."""
 _LARGEST = 1 << 28
 """Bytes of a corpus; a file that holds more was not written here."""
-FORMAT = 2
+FORMAT = 1
 """The number of the form in which corpora are saved and of the way in which inputs are generated. Raise it with every
 change after which a saved corpus can't be read, or after which a new one would hold other inputs: corpora of another
 number are generated anew. Any other edit of this package keeps users' corpora."""

@@ -75,8 +75,8 @@ def inputs(
     """Inputs of a function: made from its types, and variations of `seeds`.
 
     `globals` are the variables that are part of the input; half of the time one keeps its initial value.
-    `environment_seeds` is more than 1 where the function calls what the harness answers for: then inputs differ in those
-    answers too.
+    `environment_seeds` is more than 1 where the function calls what the harness answers for: then inputs differ in
+    those answers too.
     `learned` is what runs taught about members that belong together.
     """
     params = function.params + (_extra_params() if function.variadic else ())
