@@ -12,8 +12,8 @@ from typing import Any, Literal, cast
 
 import pytest
 
-from pytest_llmcompiler.model import is_owned, template_of
 from pytest_llmcompiler.model.answer import TASKS, Task, label_of
+from pytest_llmcompiler.model.specs import is_owned, template_of
 from pytest_llmcompiler.program.case import split_passes
 from pytest_llmcompiler.report.export import TABLES
 from pytest_llmcompiler.targets import names

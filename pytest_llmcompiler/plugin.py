@@ -17,7 +17,7 @@ import pytest
 from pytest_llmcompiler import options
 from pytest_llmcompiler.collect import CaseFile, CaseItem, is_case
 from pytest_llmcompiler.errors import ModelError, SettingError
-from pytest_llmcompiler.model import FORMS, is_owned
+from pytest_llmcompiler.model.specs import FORMS, is_owned
 from pytest_llmcompiler.program.case import SUFFIXES
 from pytest_llmcompiler.report.comparison import file_lines
 from pytest_llmcompiler.report.header import header_lines

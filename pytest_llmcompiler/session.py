@@ -28,7 +28,6 @@ from pytest_llmcompiler.errors import (
 )
 from pytest_llmcompiler.judge.api import judge_answer
 from pytest_llmcompiler.judge.verdict import KINDS, Verdict
-from pytest_llmcompiler.model import check_spec, is_owned, open_model, start_owner
 from pytest_llmcompiler.model.answer import (
     Answer,
     Model,
@@ -44,6 +43,7 @@ from pytest_llmcompiler.model.extract.assembly import assembly_in
 from pytest_llmcompiler.model.prompt import Template
 from pytest_llmcompiler.model.reference import right_answer
 from pytest_llmcompiler.model.replay import ReplayModel, answer_of
+from pytest_llmcompiler.model.specs import check_spec, is_owned, open_model, start_owner
 from pytest_llmcompiler.options import SessionSettings
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Syntax, Toolchain
@@ -60,7 +60,7 @@ from pytest_llmcompiler.targets import named
 if TYPE_CHECKING:
     from pytest_llmcompiler.judge.listing import Listing
     from pytest_llmcompiler.judge.service import Judge
-    from pytest_llmcompiler.model.queue.client import OwnedModel, OwnerAddress, OwnerProcess
+    from pytest_llmcompiler.model.owner.client import OwnedModel, OwnerAddress, OwnerProcess
     from pytest_llmcompiler.program.reference import Reference
     from pytest_llmcompiler.report.page import ReportPage
     from pytest_llmcompiler.repro.folder import ReproWriter
@@ -108,7 +108,7 @@ class Session:
         """This is a worker of xdist's: ask the owner at an address, if there is one, and open no model here."""
         self.is_worker = True
         if address:
-            from pytest_llmcompiler.model.queue.client import OwnerAddress
+            from pytest_llmcompiler.model.owner.client import OwnerAddress
 
             self.address = OwnerAddress(*address)
 
@@ -136,7 +136,7 @@ class Session:
         """The model that the settings name. Raises ModelError where it can't be had."""
         assert self.settings.model is not None
         if self.address:
-            from pytest_llmcompiler.model.queue.client import OwnedModel
+            from pytest_llmcompiler.model.owner.client import OwnedModel
 
             return OwnedModel(self.address)
         model = open_model(self.settings.model, self._model_settings)
@@ -182,7 +182,7 @@ class Session:
     def usage(self, *, warn: bool = True) -> dict[str, Any] | None:
         """What the process that owns the model did; None where there is none, or it is gone. What it warns of becomes
         warnings, or is kept for the next time."""
-        from pytest_llmcompiler.model.queue.client import OwnedModel
+        from pytest_llmcompiler.model.owner.client import OwnedModel
 
         owner, model = self.__dict__.get("owner"), self.__dict__.get("model")
         try:
@@ -328,7 +328,7 @@ class Session:
 
     def plan(self, wanted: Sequence[tuple[int, SessionQuestion]]) -> None:
         """Tell the model what will be asked, each with its turn, so that it needn't wait to be asked."""
-        from pytest_llmcompiler.model.queue.client import OwnedModel
+        from pytest_llmcompiler.model.owner.client import OwnedModel
 
         model = self.model
         if self._resumption and not self.is_worker:  # a worker of xdist tells it item by item
@@ -394,7 +394,7 @@ class Session:
 
     def _answers(self, model: Model, prompt: Prompt, recorded: dict[int, dict[str, Any]]) -> Iterator[Answer]:
         """The recorded answers, and then those that the model is still to give."""
-        from pytest_llmcompiler.model.queue.client import OwnedModel
+        from pytest_llmcompiler.model.owner.client import OwnedModel
 
         samples = self.settings.samples
         known = frozenset(number for number in recorded if number < samples)

@@ -24,10 +24,10 @@ from generate import HELD_OUT, HELD_OUT_LONGER, write_file
 
 from pytest_llmcompiler.errors import NoCodeError, TruncatedError
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
-from pytest_llmcompiler.model import open_model
 from pytest_llmcompiler.model.answer import Answer, Model, ModelSettings, Prompt, QuestionKey, Sampling
 from pytest_llmcompiler.model.extract.assembly import extract
 from pytest_llmcompiler.model.prompt import Template
+from pytest_llmcompiler.model.specs import open_model
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference

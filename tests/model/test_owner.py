@@ -18,9 +18,9 @@ from random_gguf import write_random_gguf
 from sessions import CASE, assert_no_traceback, put, records, run, text_of
 
 from pytest_llmcompiler.errors import ModelError
-from pytest_llmcompiler.model import open_model
 from pytest_llmcompiler.model.answer import ModelSettings, Prompt, Sampling
-from pytest_llmcompiler.model.queue.client import OwnedModel
+from pytest_llmcompiler.model.owner.client import OwnedModel
+from pytest_llmcompiler.model.specs import open_model
 
 pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
 
@@ -64,7 +64,7 @@ def owners(parent: int | None = None) -> list[int]:
             above = int((process / "stat").read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue
-        if b"pytest_llmcompiler.model.queue.owner" in words and parent in (None, above):
+        if b"pytest_llmcompiler.model.owner.process" in words and parent in (None, above):
             found.append(int(process.name))
     return found
 

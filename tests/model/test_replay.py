@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from pytest_llmcompiler.errors import ModelError
-from pytest_llmcompiler.model import ModelSettings, open_model
-from pytest_llmcompiler.model.answer import Answer, Prompt
+from pytest_llmcompiler.model.answer import Answer, ModelSettings, Prompt
+from pytest_llmcompiler.model.specs import open_model
 
 PROMPT = Prompt("git_lfs.c", "f", "asm", "O0", "meta", "the prompt", reference=lambda: "f:\n\tret\n")
 LEAST = {"case": "git_lfs.c", "function": "f", "task": "asm", "passes": "O0", "sample": 0, "answer": "f: ret"}

@@ -11,7 +11,7 @@ from pathlib import Path
 import gguf
 import pytest
 
-from pytest_llmcompiler.model import check_spec, template_of
+from pytest_llmcompiler.model.specs import check_spec, template_of
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pytest_llmcompiler import subprocesses as child
 
-QUANTISED = Path(__file__).parent / "tiny" / "tiny.gguf"
+QUANTISED = Path(__file__).parent.parent / "tiny" / "tiny.gguf"
 _TOKENS = 32
 _SECONDS = 60.0
 

@@ -50,7 +50,7 @@ class OwnerProcess:
         line = json.dumps({"spec": spec, **asdict(settings), "address": self.address.socket}, default=str)
         with self._opened(log) as errors:
             self._process = subprocess.Popen(
-                command("pytest_llmcompiler.model.queue.owner"),
+                command("pytest_llmcompiler.model.owner.process"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

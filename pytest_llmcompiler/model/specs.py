@@ -1,0 +1,82 @@
+"""The model's side: what is asked, who answers, and what code the answer holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_llmcompiler.errors import ModelError
+from pytest_llmcompiler.model.answer import Model, ModelSettings
+
+if TYPE_CHECKING:
+    from pytest_llmcompiler.model.owner.client import OwnerProcess
+
+FORMS = (
+    "FILE.gguf (llama.cpp)",
+    "http://HOST:PORT/v1 (an OpenAI-compatible server; of several models one is named by #MODEL behind it)",
+    "replay:FILE.jsonl (recorded answers)",
+    "reference (the reference compiler answers)",
+    "tiny (the small model that comes with the plugin)",
+)
+"""What a model can be named by."""
+
+
+_SHIPPED = {"tiny": Path(__file__).parent / "tiny" / "tiny.gguf"}
+"""The models that come with the package. The prompt template of each has its name."""
+
+
+def template_of(spec: str | None) -> str:
+    """The prompt template for a model where none is named."""
+    return spec if spec in _SHIPPED else "meta"
+
+
+def check_spec(spec: str) -> None:
+    """Raise ModelError for a model that can't be had, as far as that is known without opening it."""
+    if spec in _SHIPPED:
+        return
+    kind, _, name = spec.partition(":")
+    path = Path(name if kind == "replay" else spec).expanduser()
+    if spec == "reference" or spec.startswith(("http://", "https://")):
+        return
+    if kind != "replay" and path.suffix.lower() != ".gguf":
+        raise ModelError(f"unknown model {spec!r}; a model is one of: {'; '.join(FORMS)}")
+    if not path.is_file():
+        what = "can't read the records {}: No such file" if kind == "replay" else "no model file {}"
+        raise ModelError(what.format(path))
+
+
+def open_model(spec: str, settings: ModelSettings) -> Model:
+    """Open the model that `spec` names. Raises ModelError where it can't be had."""
+    check_spec(spec)
+    if spec == "reference":
+        from pytest_llmcompiler.model.reference import ReferenceModel
+
+        return ReferenceModel()
+    if spec.startswith("replay:"):
+        from pytest_llmcompiler.model.replay import ReplayModel
+
+        return ReplayModel(Path(spec.removeprefix("replay:")).expanduser())
+    owner = start_owner(spec, settings)
+    from pytest_llmcompiler.model.owner.client import OwnedModel
+
+    model = OwnedModel(owner.address, owner)
+    try:
+        model.describe()
+    except ModelError:
+        model.close()
+        raise
+    return model
+
+
+def is_owned(spec: str) -> bool:
+    """Whether the model that `spec` names has a process of its own: a GGUF file, shipped or not, or a server."""
+    return spec != "reference" and not spec.startswith("replay:")
+
+
+def start_owner(spec: str, settings: ModelSettings) -> OwnerProcess:
+    """Start the process that owns a model, which opens the model when it is first needed. Raises ModelError."""
+    from pytest_llmcompiler.model.owner.client import OwnerProcess
+
+    check_spec(spec)
+    named = spec if spec.startswith(("http://", "https://")) else str(_SHIPPED.get(spec) or Path(spec).expanduser())
+    return OwnerProcess(named, settings)
