@@ -12,7 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browsers import browser_path
 from playwright.sync_api import Browser, expect, sync_playwright
-from playwright.sync_api import ReportPage as Tab
+from playwright.sync_api import Page as Tab
 from sessions import TWICE, put, records, replay, run_here, text_of
 
 from pytest_llmcompiler.judge.listing import ListingLine
