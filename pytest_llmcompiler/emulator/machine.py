@@ -18,6 +18,7 @@ from pytest_llmcompiler.emulator.libc_preconditions import checks
 from pytest_llmcompiler.emulator.memory import HostMemory
 from pytest_llmcompiler.emulator.observation import (
     ELSEWHERE,
+    AbiBreach,
     Constants,
     ExternalCall,
     GuestFault,
@@ -130,7 +131,7 @@ class Machine:
         self._calls: list[ExternalCall] = []
         self.replies: list[Reply] = []
         """How the calls out of the last run were answered."""
-        self._abi: list[str] = []
+        self._abi: list[AbiBreach] = []
         self._end: tuple[Outcome, GuestFault | None, int] | None = None
         self._length = 0
         self._edges: set[tuple[int, int]] = set()
@@ -602,17 +603,17 @@ class Machine:
             found[name] = region, symbol.address - start, symbol.size
         return found
 
-    def _breaches(self, registers: dict[str, int], call: abi.CallSetup) -> Iterator[str]:
+    def _breaches(self, registers: dict[str, int], call: abi.CallSetup) -> Iterator[AbiBreach]:
         for name, value in self._start.saved.items():
             if registers[name] != value:
-                yield f"callee-saved register {self.processor.sign}{name} is not restored"
+                yield AbiBreach(f"callee-saved register {self.processor.sign}{name} is not restored", name)
         top = STACK + self._start.top
         if registers[self.processor.stack] != top:
-            yield f"the stack pointer returns {registers[self.processor.stack] - top:+d} bytes off"
-        yield from self.processor.breaches(registers)
+            yield AbiBreach(f"the stack pointer returns {registers[self.processor.stack] - top:+d} bytes off")
+        yield from map(AbiBreach, self.processor.breaches(registers))
         frame = top - STACK + len(call.stack)
         if self._stack.read(frame) != self._start.stack[frame:]:
-            yield "the caller's stack frame is written"
+            yield AbiBreach("the caller's stack frame is written")
 
     # -- hooks
 
@@ -662,7 +663,8 @@ class Machine:
         """The candidate calls the program: the stack must be aligned then."""
         stack = self._uc.reg_read(self._stack_number) + self.processor.pushed
         if stack % 16 and self.in_candidate(self._caller()):
-            self._abi.append(f"the stack is not aligned to 16 bytes at the call of {self.name_of(address)}")
+            callee = self.name_of(address)
+            self._abi.append(AbiBreach(f"the stack is not aligned to 16 bytes at the call of {callee}"))
         if self.convention.home and STACK - self._depth <= stack < STACK + STACK_SIZE - self.convention.home:
             self.write(stack, self._garbage_of(self.convention.home))  # it belongs to who is called
 

@@ -25,6 +25,15 @@ class GuestFault:
 
 
 @dataclass(frozen=True)
+class AbiBreach:
+    """A rule of the calling convention that a run breaks."""
+
+    message: str
+    register: str | None = None
+    """The callee-saved register that is not restored, as the processor names it; None for any other rule."""
+
+
+@dataclass(frozen=True)
 class MemoryWrite:
     """A write to memory."""
 
@@ -165,8 +174,8 @@ class Observation:
     output: dict[int, bytes] = field(default_factory=dict)
     """What was written, by file descriptor."""
     calls: tuple[ExternalCall, ...] = ()
-    abi: tuple[str, ...] = ()
-    """Breaches of the calling convention, in words."""
+    abi: tuple[AbiBreach, ...] = ()
+    """Breaches of the calling convention: those of calls first, then those that show at the return."""
     length: int = 0
     """Bytes of code executed, where the machine counts: an upper bound of the number of instructions."""
     reached: int = 0

@@ -114,5 +114,5 @@ class DifferentialRun:
         if found:
             return mismatch(found)
         if run.abi:
-            return Failure("abi", run.abi[0], tuple(f"  breach    {words}" for words in run.abi))
+            return Failure("abi", run.abi[0].message, tuple(f"  breach    {breach.message}" for breach in run.abi))
         return None

@@ -274,7 +274,7 @@ def test_breaches_of_the_convention(compiled: Compile, assembly: str, words: str
     assert run.outcome == "return"
     assert int.from_bytes(run.result, "little") == 2
     assert run.abi
-    assert words in run.abi[0]
+    assert words in run.abi[0].message
 
 
 @pytest.mark.parametrize(
@@ -297,14 +297,14 @@ def test_what_the_convention_allows(compiled: Compile, assembly: str) -> None:
 def test_a_misaligned_call_through_a_pointer(compiled: Compile) -> None:
     reference = compiled("static int h(int x) { return x; }\nint (*p)(int) = h;\nint f(int x) { return p(x); }\n")
     assert candidate(reference, " subq $8, %rsp\n call *p(%rip)\n addq $8, %rsp\n ret", "f").abi == ()
-    assert "aligned" in candidate(reference, " call *p(%rip)\n ret", "f").abi[0]
+    assert "aligned" in candidate(reference, " call *p(%rip)\n ret", "f").abi[0].message
 
 
 def test_a_misaligned_call_of_a_callback(compiled: Compile) -> None:
     reference = compiled("int f(int (*g)(int)) { return g(1); }\n")
     target = reference.signatures["f"].params[0].type.target  # type: ignore[union-attr]
     harness = FunctionRunner(reference, "f", " movq %rdi, %rax\n movl $1, %edi\n call *%rax\n ret")
-    assert "aligned" in harness(Callback(target, 0)).abi[0]  # type: ignore[arg-type]
+    assert "aligned" in harness(Callback(target, 0)).abi[0].message  # type: ignore[arg-type]
 
 
 def test_the_original_code_can_not_be_reached(compiled: Compile) -> None:
