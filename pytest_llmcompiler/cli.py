@@ -10,7 +10,7 @@ from pathlib import Path
 from pytest_llmcompiler.errors import AssemblyError, CaseError, ClangError, LinkError, NativeLinkError, NoCodeError
 from pytest_llmcompiler.files import replacing
 from pytest_llmcompiler.model.answer import Answer
-from pytest_llmcompiler.model.extract.assembly import extract
+from pytest_llmcompiler.model.extract.assembly import extract_assembly
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
@@ -59,7 +59,7 @@ def _linked(reference: Reference, function: str, path: Path) -> bytes:
     except (OSError, UnicodeDecodeError) as error:
         raise _UserError(f"{path}: can't be read: {error}") from error
     try:
-        return linked(reference, function, extract(Answer(written), function).placed)
+        return linked(reference, function, extract_assembly(Answer(written), function).aligned_text)
     except OSError as error:
         raise _UserError(f"can't link: {error}") from error
     except NoCodeError as error:

@@ -25,7 +25,7 @@ from pytest_llmcompiler.errors import (
     TemplateError,
 )
 from pytest_llmcompiler.judge.verdict import Verdict, harmless
-from pytest_llmcompiler.model.answer import Answer, Model, Prompt, has_passes
+from pytest_llmcompiler.model.answer import Answer, Model, Prompt, has_pass_list
 from pytest_llmcompiler.program.case import SUFFIXES
 from pytest_llmcompiler.report.item_report import ItemReport
 from pytest_llmcompiler.report.passk import count_samples
@@ -64,7 +64,7 @@ class CaseFile(pytest.File):
             raise self.CollectError(str(error)) from error
         lists = reference.case.passes or self.llmc.settings.passes
         for function, task, prompt in itertools.product(functions, self.llmc.settings.task, self.llmc.settings.prompt):
-            for passes in lists if has_passes(task) else ("",):
+            for passes in lists if has_pass_list(task) else ("",):
                 question = SessionQuestion(self.path, function, task, passes, prompt)
                 name = f"{function}[{self.llmc.key(question).variant}]"
                 # Left to itself, pytest from 9.2 on takes the brackets for a part of the name, and --lf finds nothing.

@@ -12,8 +12,8 @@ from typing import Any, Literal, cast
 
 import pytest
 
-from pytest_llmcompiler.model.answer import TASKS, Task, label_of
-from pytest_llmcompiler.model.specs import is_owned, template_of
+from pytest_llmcompiler.model.answer import TASKS, Task, get_template_label
+from pytest_llmcompiler.model.specs import get_default_template, has_owner_process
 from pytest_llmcompiler.program.case import split_passes
 from pytest_llmcompiler.report.export import TABLES
 from pytest_llmcompiler.targets import names
@@ -45,7 +45,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 def _templates(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(","))
-    labels = {label_of(name) for name in names}
+    labels = {get_template_label(name) for name in names}
     if not all(names) or len(labels) < len(names):
         raise ValueError("expected prompt templates of different names, parted by commas")
     return names
@@ -252,11 +252,11 @@ def read_settings(config: pytest.Config) -> SessionSettings:
     inherited = {"seed": _hypothesis_seed(config), "examples": _hypothesis_examples()}
     values = {option.name: _read(config, option, inherited.get(option.name)) for option in OPTIONS}
     _check_together(values)
-    values["prompt"] = values["prompt"] or (template_of(values["model"]),)
+    values["prompt"] = values["prompt"] or (get_default_template(values["model"]),)
     return SessionSettings(
         **values,
         cases=tuple(path.resolve() for path in config.getini("llmc_cases")),
-        cache_folder=_cache_folder(config) if values["model"] and is_owned(values["model"]) else None,
+        cache_folder=_cache_folder(config) if values["model"] and has_owner_process(values["model"]) else None,
     )
 
 

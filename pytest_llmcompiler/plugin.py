@@ -17,7 +17,7 @@ import pytest
 from pytest_llmcompiler import options
 from pytest_llmcompiler.collect import CaseFile, CaseItem, is_case
 from pytest_llmcompiler.errors import ModelError, SettingError
-from pytest_llmcompiler.model.specs import FORMS, is_owned
+from pytest_llmcompiler.model.specs import SPEC_FORMS, has_owner_process
 from pytest_llmcompiler.program.case import SUFFIXES
 from pytest_llmcompiler.report.comparison import file_lines
 from pytest_llmcompiler.report.header import header_lines
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pytest_llmcompiler.model.answer import Model
 
 _SESSION = pytest.StashKey[Session]()
-_NO_MODEL = f"no model: give one with --llmc-model SPEC, where SPEC is {', or '.join(FORMS)}"
+_NO_MODEL = f"no model: give one with --llmc-model SPEC, where SPEC is {', or '.join(SPEC_FORMS)}"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -100,7 +100,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Tell one of xdist's workers where the model's owner is."""
     session = node.config.stash[_SESSION]
-    if session.settings.model and is_owned(session.settings.model) and not node.config.option.collectonly:
+    if session.settings.model and has_owner_process(session.settings.model) and not node.config.option.collectonly:
         with _usage_errors():
             node.workerinput["llmc_address"] = tuple(session.owner.address)
 

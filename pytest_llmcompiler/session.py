@@ -36,14 +36,14 @@ from pytest_llmcompiler.model.answer import (
     QuestionKey,
     Sampling,
     Task,
-    has_passes,
-    label_of,
+    get_template_label,
+    has_pass_list,
 )
-from pytest_llmcompiler.model.extract.assembly import assembly_in
+from pytest_llmcompiler.model.extract.assembly import find_judged_assembly
 from pytest_llmcompiler.model.prompt import Template
-from pytest_llmcompiler.model.reference import right_answer
-from pytest_llmcompiler.model.replay import ReplayModel, answer_of
-from pytest_llmcompiler.model.specs import check_spec, is_owned, open_model, start_owner
+from pytest_llmcompiler.model.reference import build_reference_answer
+from pytest_llmcompiler.model.replay import ReplayModel, read_answer
+from pytest_llmcompiler.model.specs import check_spec, has_owner_process, open_model, start_owner
 from pytest_llmcompiler.options import SessionSettings
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Syntax, Toolchain
@@ -153,10 +153,11 @@ class Session:
     def drifts(self) -> Iterator[str]:
         """What is to be said of prompts that are nearly what models were trained on."""
         for template in self.templates.values() if self.settings.model else ():
-            if template.drift:
+            published = template.similar_template
+            if published:
                 yield (
-                    f"--llmc-prompt {template.name} differs from the published prompt {template.drift!r} in blanks, "
-                    f"punctuation or case alone, and models are sensitive to these: use --llmc-prompt {template.drift} "
+                    f"--llmc-prompt {template.name} differs from the published prompt {published!r} in blanks, "
+                    f"punctuation or case alone, and models are sensitive to these: use --llmc-prompt {published} "
                     "if that is what is meant"
                 )
 
@@ -247,7 +248,7 @@ class Session:
         found: dict[str, Any] = {"version": version("pytest-llmcompiler")}
         found |= {name: getattr(settings, name) for name in _RECORDED}
         found["prompt"] = ",".join(settings.prompt)
-        if settings.model and is_owned(settings.model):
+        if settings.model and has_owner_process(settings.model):
             sampling = self._sampling
             found |= {"temperature": sampling.temperature, "top_p": sampling.top_p}
             found |= {"max_tokens": sampling.max_tokens, "n_ctx": settings.n_ctx}
@@ -288,7 +289,7 @@ class Session:
 
     def key(self, ask: SessionQuestion) -> QuestionKey:
         """What identifies a question in records."""
-        label = label_of(ask.template) if len(self.settings.prompt) > 1 else ""
+        label = get_template_label(ask.template) if len(self.settings.prompt) > 1 else ""
         task = self.toolchain.target.labelled(ask.task)
         return QuestionKey(self.reference(ask.path).case.name, ask.function, task, ask.passes, label)
 
@@ -309,7 +310,7 @@ class Session:
             "bin_size": size,
             "function": function,
         }
-        fields |= {"passes": passes} if has_passes(task) else {}
+        fields |= {"passes": passes} if has_pass_list(task) else {}
         fields |= {"asm": reference.lowered(function, passes, self.settings.syntax)} if task == "disassemble" else {}
         fields |= {"c": reference.source(function)} if "c" in template.fields else {}
         short = reference.short(function) if "short_ir" in template.fields else None
@@ -318,12 +319,12 @@ class Session:
         text = template.render(fields)
         return Prompt(
             *(key.case, function, task, passes, name, text),
-            lambda: right_answer(reference, function, task, passes, self.settings.syntax),
+            lambda: build_reference_answer(reference, function, task, passes, self.settings.syntax),
             digest=hashlib.sha256(f"{text}\0{reference.fingerprint}".encode("utf-8", "surrogatepass")).hexdigest(),
             instructions=count,
             label=key.label,
-            asked=key.task,
-            names=short.names if short else {},
+            task_label=key.task,
+            symbol_names=short.names if short else {},
         )
 
     def plan(self, wanted: Sequence[tuple[int, SessionQuestion]]) -> None:
@@ -399,7 +400,7 @@ class Session:
         samples = self.settings.samples
         known = frozenset(number for number in recorded if number < samples)
         for number in sorted(known):
-            yield answer_of(recorded[number])
+            yield read_answer(recorded[number])
         if len(known) == samples:
             return
         if isinstance(model, OwnedModel):
@@ -458,7 +459,7 @@ class Session:
         beside = own and {"passes": own[0], "text": own[1], "blocks": blocks(lambda: own[1])}
         return make_sheet(
             *(prompt, records, beside),
-            lambda index: blocks(lambda: assembly_in(answers[index], prompt, records[index]["detail"])),
+            lambda index: blocks(lambda: find_judged_assembly(answers[index], prompt, records[index]["detail"])),
         )
 
     def _write_page(self, page: ReportPage) -> None:
@@ -492,7 +493,7 @@ def _reference_text(reference: Reference, prompt: Prompt, syntax: Syntax) -> tup
 
 def _previous(model: Model, prompt: Prompt, answer: Answer) -> str | None:
     """The verdict that a replayed answer had in its record, where it had one."""
-    before = model.recorded_verdict(prompt, answer.sample) if isinstance(model, ReplayModel) else None
+    before = model.find_recorded_verdict(prompt, answer.sample) if isinstance(model, ReplayModel) else None
     return before if isinstance(before, str) and before in KINDS else None
 
 

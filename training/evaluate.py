@@ -25,7 +25,7 @@ from generate import HELD_OUT, HELD_OUT_LONGER, write_file
 from pytest_llmcompiler.errors import NoCodeError, TruncatedError
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.model.answer import Answer, Model, ModelSettings, Prompt, QuestionKey, Sampling
-from pytest_llmcompiler.model.extract.assembly import extract
+from pytest_llmcompiler.model.extract.assembly import extract_assembly
 from pytest_llmcompiler.model.prompt import Template
 from pytest_llmcompiler.model.specs import open_model
 from pytest_llmcompiler.program.case import read_case
@@ -96,7 +96,7 @@ class Evaluation:
             raise ValueError(f"{reference.case.path}::{function}: the prompt is not that of training\n{short.text}")
         text = self._template.render({"short_ir": short.text})
         facts = (reference.case.name, function, "asm", "O0", self._template.name, text)
-        prompt = Prompt(*facts, reference=lambda: "", names=short.names)
+        prompt = Prompt(*facts, reference=lambda: "", symbol_names=short.names)
         [greedy] = self._greedy.answers(prompt, 1)
         warm = list(self._warm.answers(prompt, self._samples))
         harness = Harness(reference, function, self._settings)
@@ -137,7 +137,7 @@ def evaluate(options: argparse.Namespace, results: Path, some: Sequence[tuple[Pa
 
 def _verdict(harness: Harness, function: str, answer: Answer) -> str:
     try:
-        return harness.judge(extract(answer, function).text, explain=False).kind
+        return harness.judge(extract_assembly(answer, function).text, explain=False).kind
     except NoCodeError:
         return "no-answer"
     except TruncatedError:

@@ -42,27 +42,27 @@ def judge_answer(
     """
     from pytest_llmcompiler.errors import NoCodeError, TruncatedError
     from pytest_llmcompiler.judge.tasks import TaskQuestion
-    from pytest_llmcompiler.model.extract.claims import claimed_sizes
+    from pytest_llmcompiler.model.extract.claims import find_claimed_sizes
 
     try:
-        text = code_in(answer, function, task).placed
+        text = code_in(answer, function, task).aligned_text
     except NoCodeError as error:
         return Verdict("no-answer", str(error))
     except TruncatedError as error:
         return Verdict("truncated", str(error))
-    question = TaskQuestion(task, passes, claimed_sizes(answer.text))
+    question = TaskQuestion(task, passes, find_claimed_sizes(answer.text))
     return judge.judge(case, function, text, question, explain=explain, reproducer=reproducer)
 
 
 def code_in(answer: Answer, function: str, task: Task) -> ExtractedCode:
     """What of an answer is to become machine code. Raises NoCode or Truncated."""
-    from pytest_llmcompiler.model.extract.assembly import extract
+    from pytest_llmcompiler.model.extract.assembly import extract_assembly
     from pytest_llmcompiler.model.extract.ir import extract_ir
     from pytest_llmcompiler.model.extract.passes import extract_passes
 
     if task == "tune":
         return extract_passes(answer)
-    return extract(answer, function) if task == "asm" else extract_ir(answer, function)
+    return extract_assembly(answer, function) if task == "asm" else extract_ir(answer, function)
 
 
 def check(

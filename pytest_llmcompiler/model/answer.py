@@ -16,7 +16,7 @@ Task = Literal["asm", "ir", "tune", "disassemble"]
 TASKS: tuple[Task, ...] = get_args(Task)
 
 
-def has_passes(task: str) -> bool:
+def has_pass_list(task: str) -> bool:
     """Whether a question of a task is about a pass list: `tune` asks for one."""
     return task != "tune"
 
@@ -42,15 +42,15 @@ class QuestionKey(NamedTuple):
         return f"{self.case}::{self.function}[{self.variant}]"
 
 
-def key_of(record: dict[str, Any]) -> QuestionKey:
+def read_question_key(record: dict[str, Any]) -> QuestionKey:
     """The question of a record, as the `key` of a prompt."""
     prompt, settings = record.get("prompt"), record.get("settings")
     several = isinstance(settings, dict) and isinstance(prompt, str) and "," in str(settings.get("prompt"))
-    label = label_of(prompt) if several and prompt else ""
+    label = get_template_label(prompt) if several and prompt else ""
     return QuestionKey(record["case"], record["function"], record["task"], record["passes"], label)
 
 
-def label_of(template: str) -> str:
+def get_template_label(template: str) -> str:
     """What items call the prompt template of this name or path."""
     return Path(template).stem
 
@@ -76,16 +76,16 @@ class Prompt:
     """The size of the function, in instructions of its IR."""
     label: str = ""
     """Which prompt it is, where the session asks with several."""
-    asked: str = ""
+    task_label: str = ""
     """What records call the task, where that is another name: `asm@aarch64-linux`."""
-    names: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    symbol_names: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     """Where `text` has other names for symbols than the case: those names, and what they stand for. Answers of models
     that read `text` are in these names, and are given back in the case's."""
 
     @property
     def key(self) -> QuestionKey:
         """What identifies the question in records."""
-        return QuestionKey(self.case, self.function, self.asked or self.task, self.passes, self.label)
+        return QuestionKey(self.case, self.function, self.task_label or self.task, self.passes, self.label)
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ class Template:
         return frozenset(piece[1] for piece in _PIECE.finditer(self.text) if piece[1] in FIELDS)
 
     @property
-    def drift(self) -> str | None:
+    def similar_template(self) -> str | None:
         """The shipped template that this one differs from in blanks, punctuation or case alone, if any."""
         for name, path in _shipped(self.task).items():
             published = path.read_text(encoding="utf-8").removesuffix("\n")

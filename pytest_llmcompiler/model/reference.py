@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pytest_llmcompiler.program.reference import Reference
 
 
-def right_answer(reference: Reference, function: str, task: Task, passes: str, syntax: Syntax) -> str:
+def build_reference_answer(reference: Reference, function: str, task: Task, passes: str, syntax: Syntax) -> str:
     """What the reference compiler answers. Raises CaseError and ClangError."""
     if task == "asm":
         return reference.assembly(function, passes, syntax)

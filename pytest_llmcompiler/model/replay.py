@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pytest_llmcompiler.errors import ModelError
-from pytest_llmcompiler.model.answer import Answer, Prompt, QuestionKey, StopReason, key_of
+from pytest_llmcompiler.model.answer import Answer, Prompt, QuestionKey, StopReason, read_question_key
 
 SCHEMA = 1
 """The version of the records' layout, their `schema`."""
@@ -31,7 +31,7 @@ class _NoRecordError(ValueError):
     """A line that isn't a record, and why."""
 
 
-def read(path: Path) -> list[dict[str, Any]]:
+def read_records(path: Path) -> list[dict[str, Any]]:
     """Read a JSON Lines file of records: one dict a line, blank lines left out.
 
     A last line without an end that isn't whole is what a killed writer leaves: it is left out too.
@@ -97,8 +97,8 @@ class ReplayModel:
         self._samples: dict[tuple[QuestionKey, str | None], dict[int, tuple[Answer, object]]] = defaultdict(dict)
         """Answers with their verdicts, by the question and the prompt's name, by the number of the sample."""
         digest = hashlib.sha256()
-        for record in read(path):
-            key, answer = key_of(record)._replace(label=""), answer_of(record)
+        for record in read_records(path):
+            key, answer = read_question_key(record)._replace(label=""), read_answer(record)
             self._samples[key, record.get("prompt")][answer.sample] = answer, record.get("verdict")
             digest.update(repr((key, record.get("prompt"), answer)).encode())
         self._digest = digest.hexdigest()
@@ -118,7 +118,7 @@ class ReplayModel:
                 f"{', '.join(unknown)}: use --llmc-prompt {','.join(self._templates)}"
             )
 
-    def recorded_verdict(self, prompt: Prompt, sample: int) -> object:
+    def find_recorded_verdict(self, prompt: Prompt, sample: int) -> object:
         """What the record says of a sample, whatever that is; None where it says nothing."""
         found = self._of(prompt).get(sample)
         return found and found[1]
@@ -138,8 +138,8 @@ class ReplayModel:
         """Nothing is held open."""
 
 
-def answer_of(record: dict[str, Any]) -> Answer:
-    """The answer of a record that `read` gave."""
+def read_answer(record: dict[str, Any]) -> Answer:
+    """The answer of a record that `read_records` gave."""
     tokens = record.get("tokens") or {}
     return Answer(
         text=record["answer"],

@@ -11,7 +11,7 @@ from pytest_llmcompiler.model.answer import Model, ModelSettings
 if TYPE_CHECKING:
     from pytest_llmcompiler.model.owner.client import OwnerProcess
 
-FORMS = (
+SPEC_FORMS = (
     "FILE.gguf (llama.cpp)",
     "http://HOST:PORT/v1 (an OpenAI-compatible server; of several models one is named by #MODEL behind it)",
     "replay:FILE.jsonl (recorded answers)",
@@ -25,7 +25,7 @@ _SHIPPED = {"tiny": Path(__file__).parent / "tiny" / "tiny.gguf"}
 """The models that come with the package. The prompt template of each has its name."""
 
 
-def template_of(spec: str | None) -> str:
+def get_default_template(spec: str | None) -> str:
     """The prompt template for a model where none is named."""
     return spec if spec in _SHIPPED else "meta"
 
@@ -39,7 +39,7 @@ def check_spec(spec: str) -> None:
     if spec == "reference" or spec.startswith(("http://", "https://")):
         return
     if kind != "replay" and path.suffix.lower() != ".gguf":
-        raise ModelError(f"unknown model {spec!r}; a model is one of: {'; '.join(FORMS)}")
+        raise ModelError(f"unknown model {spec!r}; a model is one of: {'; '.join(SPEC_FORMS)}")
     if not path.is_file():
         what = "can't read the records {}: No such file" if kind == "replay" else "no model file {}"
         raise ModelError(what.format(path))
@@ -68,7 +68,7 @@ def open_model(spec: str, settings: ModelSettings) -> Model:
     return model
 
 
-def is_owned(spec: str) -> bool:
+def has_owner_process(spec: str) -> bool:
     """Whether the model that `spec` names has a process of its own: a GGUF file, shipped or not, or a server."""
     return spec != "reference" and not spec.startswith("replay:")
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from pytest_llmcompiler.errors import ModelError
 from pytest_llmcompiler.judge.verdict import KINDS
-from pytest_llmcompiler.model.answer import QuestionKey, label_of
-from pytest_llmcompiler.model.replay import read
+from pytest_llmcompiler.model.answer import QuestionKey, get_template_label
+from pytest_llmcompiler.model.replay import read_records
 from pytest_llmcompiler.report.passk import SampleCounts, count_samples, mean_difference
 
 
@@ -129,7 +129,7 @@ def prompt_lines(counts_by_item: Iterable[SampleCounts], prompts: Sequence[str])
     lines = []
     for task, runs in tasks.items():
         about = f", task {task}" if len(tasks) > 1 else ""
-        first, *others = [RecordedRun(label + about, runs[label]) for label in map(label_of, prompts)]
+        first, *others = [RecordedRun(label + about, runs[label]) for label in map(get_template_label, prompts)]
         lines += [line for other in others for line in comparison_lines(first, other)]
     return lines
 
@@ -158,7 +158,7 @@ _BY = ("passes", "label")
 
 
 def _recorded(path: Path) -> list[SampleCounts]:
-    records = read(path)
+    records = read_records(path)
     samples = max((record["sample"] for record in records), default=0) + 1
     for record in records:
         _check(path, record, samples)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal, NamedTuple
 
-from pytest_llmcompiler.model.answer import QuestionKey, key_of
+from pytest_llmcompiler.model.answer import QuestionKey, read_question_key
 
 BEFORE_CODE = frozenset(("no-answer", "truncated", "assemble", "link"))
 """Verdicts on answers that did not become machine code."""
@@ -91,7 +91,7 @@ def count_samples(records: Iterable[dict[str, Any]]) -> list[SampleCounts]:
 
     Where one sample of a question is there more than once, the last counts.
     """
-    return tally_samples((key_of(record), record) for record in records)
+    return tally_samples((read_question_key(record), record) for record in records)
 
 
 def tally_samples(samples: Iterable[tuple[QuestionKey, dict[str, Any]]]) -> list[SampleCounts]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from pytest_llmcompiler.model.answer import key_of
+from pytest_llmcompiler.model.answer import read_question_key
 
 _LISTED = 50
 
@@ -16,10 +16,10 @@ def changed_verdict_lines(records: Iterable[dict[str, Any]]) -> list[str]:
     if not again:
         return []
     changed = [record for record in again if record["verdict"] != record["previous"]]
-    changed.sort(key=lambda one: (key_of(one), one["sample"]))
+    changed.sort(key=lambda one: (read_question_key(one), one["sample"]))
     lines = [f"judged anew: {len(changed)} of {len(again)} verdicts changed"]
     for one in changed[:_LISTED]:
-        lines.append(f"  {key_of(one)} sample {one['sample']}: {one['previous']} -> {one['verdict']}")
+        lines.append(f"  {read_question_key(one)} sample {one['sample']}: {one['previous']} -> {one['verdict']}")
     if len(changed) > _LISTED:
         lines.append(f"  and {len(changed) - _LISTED} more; --llmc-record keeps all of them, as `previous`")
     return lines

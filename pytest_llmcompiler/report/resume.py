@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmcompiler.errors import ResumeError
-from pytest_llmcompiler.model.answer import Prompt, QuestionKey, key_of
-from pytest_llmcompiler.model.replay import read
+from pytest_llmcompiler.model.answer import Prompt, QuestionKey, read_question_key
+from pytest_llmcompiler.model.replay import read_records
 
 _IDENTITY = ("backend", "name", "file", "url", "sha256")
 """What tells models apart, of what they say of themselves. On what hardware they run does not."""
@@ -21,8 +21,8 @@ class Resumption:
         """Read the record; one that is not there yet is empty. Raises ModelError where it can't be read."""
         self._path = path
         self._samples: dict[QuestionKey, dict[int, dict[str, Any]]] = defaultdict(dict)
-        for record in read(path) if path.exists() else ():
-            self._samples[key_of(record)][record["sample"]] = record
+        for record in read_records(path) if path.exists() else ():
+            self._samples[read_question_key(record)][record["sample"]] = record
 
     def __len__(self) -> int:
         return sum(map(len, self._samples.values()))
@@ -70,4 +70,4 @@ class Resumption:
 
 
 def _named(record: dict[str, Any]) -> str:
-    return f"{key_of(record)} sample {record['sample']}"
+    return f"{read_question_key(record)} sample {record['sample']}"

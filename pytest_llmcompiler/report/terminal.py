@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_llmcompiler.judge.verdict import KINDS
-from pytest_llmcompiler.model.answer import key_of
+from pytest_llmcompiler.model.answer import read_question_key
 from pytest_llmcompiler.report.measures import measure_lines
 from pytest_llmcompiler.report.passk import Estimate, SampleCounts, count_samples, estimate
 
@@ -243,7 +243,7 @@ def _inconclusive_notes(records: Iterable[dict[str, Any]]) -> list[str]:
     reasons: dict[str, Counter[str]] = defaultdict(Counter)
     for one in records:
         if one["verdict"] == "inconclusive":
-            reasons[one["detail"].get("message") or "no reason given"][str(key_of(one))] += 1
+            reasons[one["detail"].get("message") or "no reason given"][str(read_question_key(one))] += 1
     if not reasons:
         return []
     count = sum(items.total() for items in reasons.values())

@@ -29,7 +29,7 @@ from pytest_llmcompiler.errors import (
 from pytest_llmcompiler.judge.capture import Reproducer
 from pytest_llmcompiler.judge.verdict import Verdict, harmless
 from pytest_llmcompiler.model.answer import Answer, Prompt, QuestionKey
-from pytest_llmcompiler.model.extract.assembly import assembly_in
+from pytest_llmcompiler.model.extract.assembly import find_judged_assembly
 from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.program.clang import compile_c, link
 from pytest_llmcompiler.program.reference import Reference
@@ -103,7 +103,7 @@ class ReproWriter:
         files.write("function.ll", reference.extracted(prompt.function), "the function's IR, as in the prompt")
         notes: list[str] = []
         try:
-            text = assembly_in(answer, prompt, verdict.detail)
+            text = find_judged_assembly(answer, prompt, verdict.detail)
             own = "the assembly in the answer, on the same lines"
             files.write(SOURCE, text, own if prompt.task == "asm" else "the assembly that LLVM makes of the answer")
             if not reference.target.native:

@@ -28,10 +28,10 @@ from pytest_llmcompiler.lowering.canonical import plain, plain_assembly
 from pytest_llmcompiler.lowering.line_map import lines_of_origin
 from pytest_llmcompiler.lowering.lower import lower_module
 from pytest_llmcompiler.model.answer import Answer
-from pytest_llmcompiler.model.extract.claims import claimed_sizes
+from pytest_llmcompiler.model.extract.claims import find_claimed_sizes
 from pytest_llmcompiler.model.extract.ir import extract_ir
 from pytest_llmcompiler.model.extract.passes import extract_passes
-from pytest_llmcompiler.model.replay import answer_of
+from pytest_llmcompiler.model.replay import read_answer
 from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
@@ -63,7 +63,7 @@ def name_of(record: dict[str, Any]) -> str:
 def verdict_on(judge: Judge, record: dict[str, Any]) -> Verdict:
     case = read_case(TESTS.parent / "cases" / record["case"])
     return judge_answer(
-        judge, case, record["function"], answer_of(record), task=record["task"], passes=record["passes"]
+        judge, case, record["function"], read_answer(record), task=record["task"], passes=record["passes"]
     )
 
 
@@ -460,7 +460,7 @@ def test_a_long_hostile_answer_takes_no_long_time(piece: str) -> None:
     ],
 )
 def test_promises(answer: str, promised: dict[str, int]) -> None:
-    assert claimed_sizes(answer) == promised
+    assert find_claimed_sizes(answer) == promised
 
 
 # -- opt, and LLVM

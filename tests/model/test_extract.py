@@ -6,7 +6,7 @@ import pytest
 
 from pytest_llmcompiler.errors import NoCodeError, TruncatedError
 from pytest_llmcompiler.model.answer import Answer, StopReason
-from pytest_llmcompiler.model.extract.assembly import extract
+from pytest_llmcompiler.model.extract.assembly import extract_assembly
 from pytest_llmcompiler.model.extract.blocks import ExtractedCode
 
 F = "f:\n\tmovl\t%edi, %eax\n\tretq\n"
@@ -61,7 +61,7 @@ other:                                  # @other
 
 
 def code(text: str, stop: StopReason = "eos") -> ExtractedCode:
-    return extract(Answer(text, stop=stop), "f")
+    return extract_assembly(Answer(text, stop=stop), "f")
 
 
 @pytest.mark.parametrize(
@@ -184,8 +184,8 @@ def test_a_long_hostile_answer_takes_no_long_time() -> None:
     for piece in ("<code>", "</code>", "```\n", "f:", "\t", "a ", "%", "[ ", ".L1 "):
         for stop in ("eos", "length"):
             with contextlib.suppress(NoCodeError, TruncatedError):
-                extract(Answer(piece * 20_000, stop=stop), "f")
+                extract_assembly(Answer(piece * 20_000, stop=stop), "f")
 
 
 def test_a_lone_surrogate_is_no_text() -> None:
-    assert extract(Answer("f:\n ret # \udc80\n"), "f").text.encode("utf-8")
+    assert extract_assembly(Answer("f:\n ret # \udc80\n"), "f").text.encode("utf-8")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llmcompiler.model.answer import Answer
-from pytest_llmcompiler.model.extract.assembly import extract
+from pytest_llmcompiler.model.extract.assembly import extract_assembly
 from pytest_llmcompiler.model.extract.blocks import ExtractedCode
 from pytest_llmcompiler.model.llama.stopping import StopDetector
 from pytest_llmcompiler.program.case import read_case
@@ -76,8 +76,8 @@ def test_what_is_left_of_clang_s_own_text_is_whole(case: str, level: str, pytest
         text = f"<code>{reference.assembly(function, level)}</code>"
         left, ended = written(text, function, 11)
         assert ended
-        code = extract(Answer(left, stop="stop"), function).text
-        whole = extract(Answer(text), function).text
+        code = extract_assembly(Answer(left, stop="stop"), function).text
+        whole = extract_assembly(Answer(text), function).text
         instructions = [line for line in whole.splitlines() if line.startswith("\t") and not line.startswith("\t.")]
         assert [
             line for line in code.splitlines() if line.startswith("\t") and not line.startswith("\t.")
@@ -96,8 +96,8 @@ def test_an_answer_that_goes_on_for_ever_is_looked_at_ever_less_often(
 
     def noted(answer: Answer, function: str) -> ExtractedCode:
         looks.append(answer)
-        return extract(answer, function)
+        return extract_assembly(answer, function)
 
-    monkeypatch.setattr("pytest_llmcompiler.model.llama.stopping.extract", noted)
+    monkeypatch.setattr("pytest_llmcompiler.model.llama.stopping.extract_assembly", noted)
     _, ended = written(BODY.replace("\tretq\n", "\tjmp\tf.cold\n") + rest * 500, size=8)
     assert not ended and len(looks) < 120

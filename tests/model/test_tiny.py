@@ -11,7 +11,7 @@ from pathlib import Path
 import gguf
 import pytest
 
-from pytest_llmcompiler.model.specs import check_spec, template_of
+from pytest_llmcompiler.model.specs import check_spec, get_default_template
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
@@ -23,8 +23,8 @@ SOME = "fahrenheit or grey_code or tick or next_random or withdraw or pack_pixel
 
 def test_it_is_there_under_its_name() -> None:
     check_spec("tiny")
-    assert template_of("tiny") == "tiny"
-    assert template_of("other.gguf") == template_of(None) == "meta"
+    assert get_default_template("tiny") == "tiny"
+    assert get_default_template("other.gguf") == get_default_template(None) == "meta"
     assert MODEL.stat().st_size < 2_500_000
 
 

@@ -23,7 +23,7 @@ from sessions import CASE, LOW, TWICE, VEX, WRONG
 
 from pytest_llmcompiler import KINDS
 from pytest_llmcompiler.errors import ExportError, ResumeError
-from pytest_llmcompiler.model.replay import read
+from pytest_llmcompiler.model.replay import read_records
 from pytest_llmcompiler.report.export import check_export, export
 from pytest_llmcompiler.report.rejudged import changed_verdict_lines
 from pytest_llmcompiler.report.resume import Resumption
@@ -135,7 +135,7 @@ def test_records_of_every_verdict_are_as_the_schema_says(first: object, project:
         validator.validate(record)
         assert record.keys() <= SCHEMA["properties"].keys()
         assert record["settings"].keys() <= SCHEMA["properties"]["settings"]["properties"].keys()
-    for record in read(Path(__file__).parents[1] / "faults" / "git_lfs.jsonl"):
+    for record in read_records(Path(__file__).parents[1] / "faults" / "git_lfs.jsonl"):
         validator.validate(record)
     wrong = [{"verdict": "good"}, {"sample": -1}, {"answer": None}, {"schema": 2}, {"detail": {}}, {"stop": "tired"}]
     assert [change for change in wrong if validator.is_valid(made[0] | change)] == []
@@ -170,7 +170,7 @@ def test_the_table_of_a_run_has_a_row_for_each_sample(first: object, project: Pa
 
 def test_a_table_for_parquet_has_types(first: object, project: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
-    records = read(project / "first.jsonl")
+    records = read_records(project / "first.jsonl")
     records[0] |= {"tokens": {"prompt": 11, "answer": None}, "seconds": 1.5, "previous": "hang"}
     export(records, project / "first.parquet")
     rows = parquet.read_table(project / "first.parquet").to_pylist()
@@ -213,7 +213,7 @@ def test_an_updated_baseline_fails_nothing(first: subprocess.CompletedProcess[st
 
 
 def test_a_record_with_a_passing_item_broken_and_a_failing_one_mended(first: object, project: Path) -> None:
-    records = read(project / "first.jsonl")
+    records = read_records(project / "first.jsonl")
     for number, answer in ((0, WRONG), (10, LOW)):
         records[number]["answer"] = answer
     write_lines(project / "broken.jsonl", records)
@@ -266,7 +266,9 @@ def test_a_run_that_was_killed_goes_on_where_its_record_stops(
     assert record.startswith(left[: left.rindex(b"\n")])
 
     def told(name: str) -> Counter[tuple[Any, ...]]:
-        return Counter((one["function"], one["sample"], one["verdict"], one["answer"]) for one in read(project / name))
+        return Counter(
+            (one["function"], one["sample"], one["verdict"], one["answer"]) for one in read_records(project / name)
+        )
 
     assert told("killed.jsonl") == told("first.jsonl"), "nothing is judged twice, and nothing is left out"
 
@@ -292,7 +294,7 @@ def test_a_record_of_another_model_is_told_by_each_worker(first: object, project
 
 
 def test_what_differs_is_named(first: object, project: Path, tmp_path: Path) -> None:
-    records = read(project / "first.jsonl")
+    records = read_records(project / "first.jsonl")
     settings, facts = records[0]["settings"], records[0]["model"]
     whole = Resumption(project / "first.jsonl")
     whole.check(settings)
@@ -344,6 +346,6 @@ def test_a_server_is_asked_only_for_what_the_record_lacks(project: Path) -> None
         assert asked(script) == 2
         result = run(*args, "--llmc-samples=5")
         assert asked(script) == 5
-    assert [one["sample"] for one in read(project / "server.jsonl")] == [0, 1, 2, 3, 4]
+    assert [one["sample"] for one in read_records(project / "server.jsonl")] == [0, 1, 2, 3, 4]
     assert re.search(r"^overall +1 +5 ", result.stdout, re.M), result.stdout
-    assert read(project / "server.jsonl")[0]["settings"]["temperature"] == 0.5
+    assert read_records(project / "server.jsonl")[0]["settings"]["temperature"] == 0.5

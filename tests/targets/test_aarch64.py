@@ -16,7 +16,7 @@ from pytest_llmcompiler.errors import AssemblyError, CaseError, LinkError, Unsup
 from pytest_llmcompiler.judge.harness import JudgeSettings
 from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.model.answer import Answer
-from pytest_llmcompiler.model.extract.assembly import extract
+from pytest_llmcompiler.model.extract.assembly import extract_assembly
 from pytest_llmcompiler.targets import named
 from pytest_llmcompiler.targets.aarch64_linux import homogeneous
 from pytest_llmcompiler.targets.code import AssembledCode
@@ -328,7 +328,7 @@ def test_what_is_a_comment() -> None:
 def test_answers_without_tags_are_recognised() -> None:
     code = "larger:\n\tcmp\tw0, w1\n\tcsel\tw0, w0, w1, gt\n\tret\n"
     answer = Answer(f"Sure, this is the code:\n\n{code}\nThe branch is taken where b is larger.\n")
-    assert extract(answer, "larger").text == code
+    assert extract_assembly(answer, "larger").text == code
 
 
 def test_which_accesses_are_watched() -> None:

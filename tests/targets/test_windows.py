@@ -17,7 +17,7 @@ from pytest_llmcompiler.judge.api import judge_answer
 from pytest_llmcompiler.judge.harness import JudgeSettings
 from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.model.answer import Answer
-from pytest_llmcompiler.model.extract.assembly import extract
+from pytest_llmcompiler.model.extract.assembly import extract_assembly
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.ir import emit_object
 from pytest_llmcompiler.targets import named
@@ -338,7 +338,7 @@ def test_threads_variables_are_not_supported() -> None:
 def test_answers_without_tags_are_recognised(compiled: Compile) -> None:
     code = compiled(SOURCE, target=TARGET.name).assembly("larger", "O2")
     answer = Answer(f"Sure, this is the code:\n\n{code}\nThe larger one is moved.\n")
-    assert gas.parse_assembly(extract(answer, "larger").text, TARGET.dialect).labels.keys() == {"larger"}
+    assert gas.parse_assembly(extract_assembly(answer, "larger").text, TARGET.dialect).labels.keys() == {"larger"}
 
 
 # -- prompts and the plugin

@@ -11,7 +11,13 @@ from typing import Any
 
 from pytest_llmcompiler.errors import NoCodeError, TruncatedError
 from pytest_llmcompiler.model.answer import Answer, Prompt
-from pytest_llmcompiler.model.extract.blocks import ExtractedCode, TextBlock, blocks, code_at, why_nothing
+from pytest_llmcompiler.model.extract.blocks import (
+    ExtractedCode,
+    TextBlock,
+    describe_missing_code,
+    find_blocks,
+    trim_code,
+)
 from pytest_llmcompiler.targets import every
 
 _COMMENT = re.compile(r"(?:#|//|/\*).*$")
@@ -21,7 +27,7 @@ _COMPILER_LABEL = re.compile(r"\.L[A-Z]*\d+(?:_\d+)?\b")
 """Labels that compilers number (`.LJTI0_0`, `.LCPI0_1`, `.L4`): only the text itself can define them."""
 
 
-def extract(answer: Answer, function: str) -> ExtractedCode:
+def extract_assembly(answer: Answer, function: str) -> ExtractedCode:
     """Find the assembly of `function` in the answer.
 
     Of several code blocks the first that defines the function counts. A block without an end is whole unless
@@ -33,19 +39,19 @@ def extract(answer: Answer, function: str) -> ExtractedCode:
     block = _choose(text, label)
     limit = answer.stop == "length"
     if block is None:
-        raise NoCodeError(why_nothing(text, limit))
+        raise NoCodeError(describe_missing_code(text, limit))
     code = block.text
     if limit and not block.closed:
         code = _whole_part(code, function, label)
-    return code_at(text, block.start, code)
+    return trim_code(text, block.start, code)
 
 
-def assembly_in(answer: Answer, prompt: Prompt, detail: Mapping[str, Any]) -> str:
+def find_judged_assembly(answer: Answer, prompt: Prompt, detail: Mapping[str, Any]) -> str:
     """The assembly that was judged for an answer, on the lines that its verdict means: what is in the answer, or what
     LLVM made of that, which the verdict's `detail` has. Raises NoCode or Truncated.
     """
     if prompt.task == "asm":
-        return extract(answer, prompt.function).placed
+        return extract_assembly(answer, prompt.function).aligned_text
     lowered = detail.get("lowered")
     if not isinstance(lowered, str):
         raise NoCodeError("LLVM made no assembly of the answer")
@@ -58,7 +64,7 @@ def _label_of(function: str) -> re.Pattern[str]:
 
 
 def _choose(text: str, label: re.Pattern[str]) -> TextBlock | None:
-    marked = blocks(text)
+    marked = find_blocks(text)
     for block in marked:
         if label.search(block.text):
             return block

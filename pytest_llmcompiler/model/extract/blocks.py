@@ -23,7 +23,7 @@ class ExtractedCode:
     """The 1-based line of the answer on which `text` begins."""
 
     @property
-    def placed(self) -> str:
+    def aligned_text(self) -> str:
         """The text, on the lines of the answer on which it stands."""
         return "\n" * (self.first_line - 1) + self.text
 
@@ -39,19 +39,19 @@ class TextBlock:
     """False where the answer ended before the closing tag or fence."""
 
 
-def blocks(text: str) -> list[TextBlock]:
+def find_blocks(text: str) -> list[TextBlock]:
     """The parts that are marked as code and hold anything: those in tags, then those in fences."""
     return [block for block in (*_tagged(text), *_fenced(text)) if block.text.strip()]
 
 
-def code_at(text: str, start: int, code: str) -> ExtractedCode:
+def trim_code(text: str, start: int, code: str) -> ExtractedCode:
     """The code that stands at an offset of an answer, without the blank lines around it."""
     body = code.lstrip("\n")
     skipped = len(code) - len(body)
     return ExtractedCode(body.rstrip() + "\n", text.count("\n", 0, start + skipped) + 1)
 
 
-def why_nothing(text: str, limit: bool, what: str = "code") -> str:
+def describe_missing_code(text: str, limit: bool, what: str = "code") -> str:
     """Why an answer without code has none, in words."""
     if not text.strip():
         return "the answer is empty"

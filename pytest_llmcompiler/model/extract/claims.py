@@ -11,7 +11,7 @@ _PROMPTED = re.compile(r"the input code has instruction count \d+ and binary si[
 """A sentence of the prompt, which answers may repeat."""
 
 
-def claimed_sizes(answer: str) -> dict[str, int]:
+def find_claimed_sizes(answer: str) -> dict[str, int]:
     """The counts that an answer states: `instructions`, of IR, and `size`, in bytes of text and data of the object."""
     answer = _PROMPTED.sub("", answer)
     found = {"instructions": _INSTRUCTIONS.search(answer), "size": _SIZE.search(answer)}

@@ -7,7 +7,13 @@ from collections.abc import Iterator
 
 from pytest_llmcompiler.errors import NoCodeError, TruncatedError
 from pytest_llmcompiler.model.answer import Answer
-from pytest_llmcompiler.model.extract.blocks import ExtractedCode, TextBlock, blocks, code_at, why_nothing
+from pytest_llmcompiler.model.extract.blocks import (
+    ExtractedCode,
+    TextBlock,
+    describe_missing_code,
+    find_blocks,
+    trim_code,
+)
 
 _NAME = r'(?:"(?:[^"\n])*"|[-\w$.]+)'
 _TOP = re.compile(
@@ -31,9 +37,9 @@ def extract_ir(answer: Answer, function: str) -> ExtractedCode:
     limit = answer.stop == "length"
     block = _choose(text, head)
     if block is None:
-        raise NoCodeError(why_nothing(text, limit, "LLVM IR"))
+        raise NoCodeError(describe_missing_code(text, limit, "LLVM IR"))
     code = _whole_part(block.text, function, head) if limit and not block.closed else block.text
-    return code_at(text, block.start, code)
+    return trim_code(text, block.start, code)
 
 
 def _head_of(function: str) -> re.Pattern[str]:
@@ -42,7 +48,7 @@ def _head_of(function: str) -> re.Pattern[str]:
 
 
 def _choose(text: str, head: re.Pattern[str]) -> TextBlock | None:
-    marked = blocks(text)
+    marked = find_blocks(text)
     bare = _bare(text)
     for block in [*marked, bare] if bare else marked:
         if head.search(block.text):

@@ -7,7 +7,13 @@ from collections.abc import Iterable, Iterator
 
 from pytest_llmcompiler.errors import NoCodeError, TruncatedError
 from pytest_llmcompiler.model.answer import Answer
-from pytest_llmcompiler.model.extract.blocks import ExtractedCode, TextBlock, blocks, code_at, why_nothing
+from pytest_llmcompiler.model.extract.blocks import (
+    ExtractedCode,
+    TextBlock,
+    describe_missing_code,
+    find_blocks,
+    trim_code,
+)
 
 _OPEN = "'\"`\u2018\u201c"
 _CLOSE = dict(zip(_OPEN, "'\"`\u2019\u201d"))
@@ -28,14 +34,14 @@ def extract_passes(answer: Answer) -> ExtractedCode:
     limit = answer.stop == "length"
     found = next(_candidates(text, limit), None)
     if found is None:
-        raise NoCodeError(why_nothing(text, limit, "pass list"))
+        raise NoCodeError(describe_missing_code(text, limit, "pass list"))
     if limit and not found.closed:
         raise TruncatedError("the token limit came before the end of the pass list")
-    return code_at(text, found.start, found.text)
+    return trim_code(text, found.start, found.text)
 
 
 def _candidates(text: str, limit: bool) -> Iterator[TextBlock]:
-    yield from _lists(blocks(text))  # a level in prose is what the list is held against
+    yield from _lists(find_blocks(text))  # a level in prose is what the list is held against
     for flag in _FLAG.finditer(text):
         yield _given(text, flag.end(), flag[1])
     yield from _lists(_quoted(text))

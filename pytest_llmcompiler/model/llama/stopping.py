@@ -6,7 +6,7 @@ import re
 
 from pytest_llmcompiler.errors import NoCodeError, TruncatedError
 from pytest_llmcompiler.model.answer import Answer
-from pytest_llmcompiler.model.extract.assembly import extract
+from pytest_llmcompiler.model.extract.assembly import extract_assembly
 from pytest_llmcompiler.model.sampling import STOP
 
 _STOP = STOP.encode()
@@ -58,7 +58,7 @@ class StopDetector:
         end = self._bytes.rindex(b"\n") + 1
         text = self._bytes[:end].decode("utf-8", errors="replace")
         try:
-            code = extract(Answer(text, stop="length"), self._function).text
+            code = extract_assembly(Answer(text, stop="length"), self._function).text
         except (NoCodeError, TruncatedError):
             return False
         # Cold parts and private data come after the function, and the model knows whether it will write them.

@@ -102,7 +102,7 @@ class OwnedModel:
         """What is asked, with a draft where the model uses drafts: made once, by the reference compiler."""
         if prompt not in self._questions:
             # Under other names the reference's assembly has nothing in common with answers.
-            drafts = self.describe().get("drafts") and not prompt.names
+            drafts = self.describe().get("drafts") and not prompt.symbol_names
             draft = _draft(prompt) if drafts else ""
             self._questions[prompt] = Question(*prompt.key[:4], prompt.text, draft)
         return self._questions[prompt]
@@ -119,7 +119,7 @@ class OwnedModel:
         for kind, *values in self._replies("answers", self.question(prompt), samples, known):
             assert kind == "answer"
             answer: Answer = values[0]
-            yield replace(answer, text=renamed(answer.text, prompt.names)) if prompt.names else answer
+            yield replace(answer, text=renamed(answer.text, prompt.symbol_names)) if prompt.symbol_names else answer
 
     def usage(self, *, warn: bool = True) -> dict[str, Any]:
         """What the owner did so far. What it warned of since the last time becomes warnings here, or is kept."""
