@@ -7,7 +7,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_llmcompiler.errors import AssemblyError, CaseError, ClangError, LinkError, NativeLinkError, NoCodeError
+from pytest_llmcompiler.errors import (
+    AssemblyError,
+    CaseError,
+    ClangError,
+    LinkError,
+    LLMCompilerError,
+    NativeLinkError,
+    NoCodeError,
+)
 from pytest_llmcompiler.files import replacing
 from pytest_llmcompiler.model.answer import Answer
 from pytest_llmcompiler.model.extract.assembly import extract_assembly
@@ -17,7 +25,7 @@ from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.repro.link import linked
 
 
-class _UserError(Exception):
+class _UserError(LLMCompilerError):
     """What is wrong with a command, in words."""
 
 

@@ -18,6 +18,7 @@ from pytest_llmcompiler.errors import (
     CaseError,
     ClangError,
     JudgeError,
+    LLMCompilerError,
     ModelError,
     NoCSourceError,
     PromptTooLongError,
@@ -73,7 +74,7 @@ class CaseFile(pytest.File):
                 yield CaseItem.from_parent(self, name=name, nodeid=nodeid, question=question, line=line)
 
 
-class SamplesFailedError(Exception):
+class SamplesFailedError(LLMCompilerError):
     """Too few samples of an item passed."""
 
 

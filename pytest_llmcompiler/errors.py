@@ -1,30 +1,43 @@
-"""The errors that one room raises and another handles.
+"""The exceptions that one room raises and another room handles, with one root.
 
-`LLMCompilerError` is the root of all of them, and of the errors that a room keeps to itself. The name of each ends in
-`Error`.
+Every exception of the package derives from `LLMCompilerError`, those that a room keeps to itself too, and its name ends
+in `Error`. The one exception to that rule is `corpus.fuzzer._SearchDoneError`, which must not be an `Exception`.
+
+A fault of the judged code is never an exception for the user: the judge turns `AssemblyError`, `LinkError`,
+`LoweringError`, `NoCodeError` and `TruncatedError` into verdicts. All other errors stop a test, a session or a command.
 """
 
 from __future__ import annotations
 
 
 class LLMCompilerError(Exception):
-    """The root: whatever this package raises on purpose is one of these."""
+    """The root of all exceptions that this package raises on purpose."""
+
+
+# -- from answer to machine code: each becomes a verdict
 
 
 class AssemblyError(LLMCompilerError):
-    """The text is not assembly that can be taken. `str()` is the message alone, without the place."""
+    """No assembler accepts the text: the verdict `assemble`.
+
+    Raised by `assembler` and `lowering`. `str()` is the message without the line and the column.
+    """
 
     def __init__(self, message: str, line: int, column: int) -> None:
         super().__init__(message)
         self.message = message
         self.line = line
-        """1-based line of the text, 0 where the assembler names no place."""
+        """Line of the text, counted from 1; 0 where the assembler names none."""
         self.column = column
-        """1-based column in characters, 0 where the assembler names no place."""
+        """Column in characters, counted from 1; 0 where the assembler names none."""
 
 
 class LinkError(LLMCompilerError):
-    """The text assembles, but its symbols can't be resolved."""
+    """The text assembles, but an address in it can't be filled in: the verdict `link`.
+
+    Raised by `assembler` for an undefined symbol, a missing function, a value that does not fit its field, or an image
+    that is too large.
+    """
 
     def __init__(self, message: str, missing: tuple[str, ...] = ()) -> None:
         super().__init__(message)
@@ -34,85 +47,121 @@ class LinkError(LLMCompilerError):
 
 
 class UnsupportedError(LinkError):
-    """Valid code that this loader can't place, like thread-local storage: no fault of the text."""
+    """The text is valid, but uses a feature that the linker lacks, like thread-local storage: `inconclusive`.
 
-
-class SandboxError(LLMCompilerError):
-    """The base of all that can go wrong in the child."""
-
-
-class ChildDiedError(SandboxError):
-    """The child ended without a result: a signal, an exit, or memory used up."""
-
-    def __init__(self, reason: str, *, signal: int | None = None, status: int | None = None, stderr: str = "") -> None:
-        super().__init__(reason if not stderr else f"{reason}; it printed: {stderr[-400:].strip()}")
-        self.reason = reason
-        """What happened, in words, without what was printed."""
-        self.signal = signal
-        """The signal that ended the child, None if it ended by itself."""
-        self.status = status
-        """The exit status, None if a signal ended the child."""
-        self.stderr = stderr
-        """What the child wrote to stdout and stderr, the first `OUTPUT_BYTES` of it."""
-
-
-class ChildTimeoutError(SandboxError):
-    """The child was killed at its time limit."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"not finished after {seconds:g} s")
-        self.seconds = seconds
-
-
-class ChildFaultError(SandboxError):
-    """The function raised an exception in the child: a fault of the harness, not of what it worked on.
-
-    The message holds the exception, and below it the child's traceback.
+    Raised by `assembler`, and by `targets` for types that a calling convention passes in a way that is not supported.
     """
 
 
-class KeystoneRefusalError(LLMCompilerError):
-    """Keystone can't or shall not assemble this; the message says why."""
-
-
 class LoweringError(LLMCompilerError):
-    """IR that LLVM does not make code of. `str()` is the first line of LLVM's message."""
+    """LLVM does not accept IR of an answer, or can't make code of it: the verdict `assemble`.
+
+    Raised by `lowering`. `str()` is the first line of LLVM's message.
+    """
 
     def __init__(self, message: str, line: int = 0, column: int = 0) -> None:
         first, *rest = message.strip().splitlines() or ["LLVM gives no reason"]
         super().__init__(first)
-        self.more = tuple(f"  {words.rstrip()}" for words in rest[:4])
-        """Further lines of the message."""
+        self.details = tuple(f"  {words.rstrip()}" for words in rest[:4])
+        """The next lines of the message, four at most, indented."""
         self.line, self.column = line, column
-        """The place in the text, counted from 1; 0 where LLVM names none."""
+        """Line and column of the text, counted from 1; 0 where LLVM names none."""
+
+
+class NoCodeError(LLMCompilerError):
+    """The answer holds no code: the verdict `no-answer`. Raised by `model.extract`."""
+
+
+class TruncatedError(LLMCompilerError):
+    """The token limit cut the answer off before its code was complete: the verdict `truncated`.
+
+    Raised by `model.extract`.
+    """
+
+
+# -- child processes
+
+
+class SandboxError(LLMCompilerError):
+    """The base of the three ways in which a sandboxed call fails. Raised by `sandbox.call`."""
+
+
+class ChildDiedError(SandboxError):
+    """The child process ended without a result: by a signal, by exiting, or because its memory limit was reached."""
+
+    def __init__(self, reason: str, *, signal: int | None = None, status: int | None = None, stderr: str = "") -> None:
+        super().__init__(reason if not stderr else f"{reason}; it printed: {stderr[-400:].strip()}")
+        self.reason = reason
+        """What happened, without the child's output."""
+        self.signal = signal
+        """The number of the signal that ended the child; None if it exited."""
+        self.status = status
+        """The exit status; None if a signal ended the child."""
+        self.stderr = stderr
+        """What the child wrote to stdout and stderr: the first `sandbox.OUTPUT_BYTES` bytes, decoded."""
+
+
+class ChildTimeoutError(SandboxError):
+    """The child process was killed because it reached its time limit."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"not finished after {seconds:g} s")
+        self.seconds = seconds
+        """The limit, wall clock."""
+
+
+class ChildFaultError(SandboxError):
+    """The sandboxed function raised an exception: a fault of the harness, not of its input.
+
+    The message holds the exception and, below it, the child's traceback.
+    """
+
+
+# -- cases and the reference compiler
 
 
 class CaseError(LLMCompilerError):
-    """A case that can't be used; the message names the file and line and says what to do."""
+    """A case can't be used. The message names file and line, and says what to change.
+
+    Raised by `program`. pytest reports it as a collection error or as the error of an item.
+    """
 
 
 class NoCSourceError(CaseError):
-    """A prompt that shows C can't be made of a case that is IR."""
+    """A prompt template shows C, but the case is IR: the item is skipped. Raised by `program.reference`."""
 
 
 class ClangError(LLMCompilerError):
-    """clang refused a case, or can't be run; the message is clang's own, or says what to install."""
+    """clang rejects a case or can't be started. The message is clang's own, or says what to install.
+
+    Raised by `program.clang`.
+    """
 
 
 class IRError(LLMCompilerError):
-    """IR that LLVM does not accept; the message is LLVM's."""
+    """LLVM does not accept IR. The message is LLVM's. Raised by `program.ir`."""
 
 
 class PassListError(LLMCompilerError):
-    """A pass list that LLVM does not know; the message is LLVM's."""
+    """LLVM does not know a pass list. The message is LLVM's. Raised by `program.optimiser`."""
 
 
 class OptimiserError(LLMCompilerError):
-    """LLVM did not get through the passes; the message says how it ended."""
+    """LLVM's optimiser crashed or took too long. The message says how it ended. Raised by `program.optimiser`."""
+
+
+# -- prompts and models
+
+
+class TemplateError(LLMCompilerError, ValueError):
+    """A prompt template can't be found or read. The message names file and line; correct `--llmc-prompt`.
+
+    Raised by `model.prompt`.
+    """
 
 
 class PromptTooLongError(LLMCompilerError):
-    """The prompt leaves no room for an answer in the model's context."""
+    """The prompt leaves no room for an answer in the model's context: the item is skipped. Raised by `model`."""
 
     def __init__(self, prompt_tokens: int, context: int) -> None:
         super().__init__(
@@ -121,70 +170,80 @@ class PromptTooLongError(LLMCompilerError):
         )
         self.prompt_tokens = prompt_tokens
         self.context = context
+        """Tokens that prompt and answer may have together."""
 
 
 class ModelError(LLMCompilerError):
-    """The model can't be had or can't answer; the message says why and what to do."""
-
-
-class TemplateError(LLMCompilerError, ValueError):
-    """A template that can't be found or read; the message names the file and the line."""
-
-
-class NoCodeError(LLMCompilerError):
-    """The answer holds no code: the verdict `no-answer`."""
-
-
-class TruncatedError(LLMCompilerError):
-    """The token limit came before the end of the function: the verdict `truncated`."""
+    """The model can't be loaded, or can't answer any more. The message says why and what to do. Raised by `model`."""
 
 
 class UnansweredError(ModelError):
-    """This request gets no answer; another may."""
+    """A server answers this request with a permanent error; it may answer other requests. Raised by `model.server`."""
 
 
 class RequestRejectedError(UnansweredError):
-    """The server finds fault with the request itself."""
+    """A server rejects the contents of the request, for example because prompt and answer exceed its context."""
 
     def __init__(self, message: str, text: str, room: int | None) -> None:
         super().__init__(message)
         self.text = text
-        """The server's own words."""
+        """The server's own message."""
         self.room = room
         """Tokens that the prompt leaves for an answer; None where the server does not say."""
 
 
+# -- judging
+
+
 class LayoutError(LLMCompilerError):
-    """The input has more or larger objects than there are slots."""
+    """An input has more objects, or larger ones, than the emulated memory has slots for. Raised by `values.layout`.
+
+    Such an input is not used.
+    """
 
 
 class JudgeError(LLMCompilerError):
-    """The harness failed: not the fault of any candidate. The message holds the traceback of the judge's process."""
+    """The harness itself failed, through no fault of any candidate: report it as a bug.
+
+    Raised by `judge.service`. The message holds the traceback of the judging process.
+    """
+
+
+# -- records, reports and reproducers
 
 
 class BaselineError(LLMCompilerError):
-    """A baseline that can't be used; the message says what to do."""
+    """A baseline file can't be read, written or compared with this session. The message says what to do.
+
+    Raised by `report`.
+    """
 
 
 class ResumeError(LLMCompilerError):
-    """A record that can't be gone on with; the message says why and what to do."""
+    """The records of an earlier session can't be continued, because they were made with other settings.
+
+    Raised by `report.resume`. The message names the difference.
+    """
 
 
 class ExportError(LLMCompilerError):
-    """A table that can't be written; the message says what to do."""
+    """The file of `--llmc-export` can't be written. The message says why. Raised by `report.export`."""
 
 
 class SettingError(LLMCompilerError):
-    """A setting that leads nowhere; the message names the flag."""
+    """The value of a flag or ini key can't be used. The message names the flag. Raised by `session`."""
 
 
 class ReproFolderError(LLMCompilerError):
-    """A folder can't be written; the message says which and why."""
+    """The folder of a failing sample (`--llmc-artifacts`) can't be written. The message names it and says why.
+
+    Raised by `repro.folder`.
+    """
 
 
 class NativeLinkError(LLMCompilerError):
-    """A program that can't be made; the message says why."""
+    """Assembly can't be linked into a native program. The message says why. Raised by `repro`."""
 
 
 class ReproSourceError(LLMCompilerError):
-    """A scene that can't be written as C; the message says why."""
+    """A failure can't be written as a C program. The message says why. Raised by `repro.c_source`."""

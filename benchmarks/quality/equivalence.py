@@ -34,7 +34,7 @@ from quality.liveness import (
     register_parts,
     slot_offset,
 )
-from quality.semantics import CALLER_SAVED, FLAGS, RBP, RSP, VECTORS, Access, State, Unsupported, execute
+from quality.semantics import CALLER_SAVED, FLAGS, RBP, RSP, VECTORS, Access, State, UnmodelledError, execute
 
 _EFFORT = 1_000_000
 """What z3 may do for one question, in its own units, so that a slow machine proves the same: a second or two."""
@@ -84,7 +84,7 @@ def equivalent(correct: Text, changed: Text, function: str, changes: Changes, en
         before = Flow(listing, correct.made, changes, after=False)
         after = Flow(read(changed.text, function), changed.made, changes, after=True)
         return _Proof(before, after, entry, _constants(correct.made, entry)).all(len(changes))
-    except (Unsupported, z3.Z3Exception, RecursionError):
+    except (UnmodelledError, z3.Z3Exception, RecursionError):
         return ""
 
 
@@ -164,7 +164,7 @@ class _Proof:
                 for flow, side in ((self.before, "p"), (self.after, "q"))
             ]
             return self._same_exits(*exits, assume)
-        except Unsupported:
+        except UnmodelledError:
             return False
 
     def _state(self, side: str, start: int, live: Parts) -> State:
@@ -195,15 +195,15 @@ class _Proof:
                     yield _Exit(key, state)
                     break
                 if number in seen:
-                    raise Unsupported("a loop")
+                    raise UnmodelledError("a loop")
                 seen |= {number}
                 steps += 1
                 if steps > _MOST_STEPS:
-                    raise Unsupported("too many steps")
+                    raise UnmodelledError("too many steps")
                 following = self._step(flow, flow.ops[number], number, state)
                 if isinstance(following, _Exit):
                     if following.jumps and not stops.issuperset(map(flow.key, flow.table)):
-                        raise Unsupported("an indirect jump that may stay inside")
+                        raise UnmodelledError("an indirect jump that may stay inside")
                     yield following
                     break
                 number, *others = following
@@ -214,7 +214,7 @@ class _Proof:
                     todo.append((other, branch, seen))
             paths += 1
             if paths > _MOST_PATHS:
-                raise Unsupported("too many paths")
+                raise UnmodelledError("too many paths")
 
     def _step(self, flow: Flow, op: Op, number: int, state: State) -> Any:
         """Where it goes on: the position, and others with their conditions; or the way out."""
@@ -239,18 +239,18 @@ class _Proof:
         if one.mnemonic.startswith("j"):
             return self._branch(flow, op, number, state)
         if op.key[0] == "now" and _aligned(op):
-            raise Unsupported("an access that may be misaligned")
+            raise UnmodelledError("an access that may be misaligned")
         execute(state, op.insn)
         return (number + 1,)
 
     def _branch(self, flow: Flow, op: Op, number: int, state: State) -> Any:
         assert op.text is not None
         if not op.text.is_jump:
-            raise Unsupported("a conditional tail call")
+            raise UnmodelledError("a conditional tail call")
         try:
             condition = z3.simplify(state.condition(op.insn.mnemonic[1:]))
         except KeyError:
-            raise Unsupported(op.insn.mnemonic) from None
+            raise UnmodelledError(op.insn.mnemonic) from None
         if z3.is_true(condition):
             return (flow.target(op.text),)
         return (number + 1,) if z3.is_false(condition) else (number + 1, (flow.target(op.text), condition))

@@ -9,7 +9,7 @@ from typing import Any
 from pytest_llmcompiler.targets.code import AssembledCode
 from quality.faults import Changes
 from quality.listing import Instruction, Listing
-from quality.semantics import Unsupported, decoder
+from quality.semantics import UnmodelledError, decoder
 
 Key = tuple[str, int]
 """A point: ("line", n) is on both sides; ("change", n) stands before a change, on both sides; ("was", n) and ("now", n)
@@ -122,7 +122,7 @@ def _decoded(made: AssembledCode, addresses: dict[int, int], one: Instruction) -
             found = next(decoder().disasm(code, address), None)
             if found is not None:
                 return found
-    raise Unsupported(f"{one.mnemonic} can't be decoded")
+    raise UnmodelledError(f"{one.mnemonic} can't be decoded")
 
 
 def _first_from(lines: Sequence[int], line: int) -> int:

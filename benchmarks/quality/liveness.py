@@ -16,7 +16,7 @@ import z3
 
 from quality.flow import Flow, Op
 from quality.listing import Instruction
-from quality.semantics import CALLER_SAVED, FLAGS, PLACES, RBP, RSP, Access, State, Unsupported, execute
+from quality.semantics import CALLER_SAVED, FLAGS, PLACES, RBP, RSP, Access, State, UnmodelledError, execute
 
 GRANULES = ((0, 8), (8, 16), (16, 32), (32, 64))
 VECTOR_GRANULES = ((0, 32), (32, 64), (64, 128))
@@ -132,7 +132,7 @@ def parts_in(term: z3.ExprRef) -> Parts:
 
 
 class Liveness:
-    """The analysis of one side. Raises Unsupported where the stack pointer can't be followed."""
+    """The analysis of one side. Raises UnmodelledError where the stack pointer can't be followed."""
 
     def __init__(self, flow: Flow, interface: Interface) -> None:
         self.flow, self.interface = flow, interface
@@ -163,12 +163,12 @@ class Liveness:
                 continue
             if number in frames:
                 if frames[number] != frame:
-                    raise Unsupported("a stack pointer that depends on the path")
+                    raise UnmodelledError("a stack pointer that depends on the path")
                 continue
             frames[number] = frame
             made = self.transfers[number] = self._transfer(self.flow.ops[number], *frame)
             if made.rsp is None:
-                raise Unsupported("a stack pointer that can't be followed")
+                raise UnmodelledError("a stack pointer that can't be followed")
             todo += [(following, (made.rsp, made.rbp)) for following in self.flow.successors(number)]
         return frames
 
@@ -276,7 +276,7 @@ class Liveness:
             try:
                 state = fresh_state(rsp, rbp, self.private)
                 made.always |= parts_in(state.read(op.insn, 0)) | _address_parts(state.accesses)
-            except Unsupported:
+            except UnmodelledError:
                 made.always, made.stack = EVERYTHING, True
         if one.is_call:
             killed = [register_parts(number) for number in CALLER_SAVED]
@@ -289,7 +289,7 @@ class Liveness:
         before = state.copy()
         try:
             execute(state, op.insn)
-        except Unsupported:
+        except UnmodelledError:
             made.always, made.stack = EVERYTHING, True
             read, written = op.insn.regs_access()
             touched = {PLACES[name][0] for name in (*read, *written) if name in PLACES}

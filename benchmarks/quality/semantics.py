@@ -1,7 +1,7 @@
 """What x86-64 instructions do, as z3 terms: written once, for proofs and for the analyses that proofs rest on.
 
 Integer instructions have their meaning. Floating point and most vector instructions are uninterpreted: the same
-operands give the same result. Whatever is not here is Unsupported, and nothing is proved of code that has it.
+operands give the same result. Any other instruction raises UnmodelledError, and nothing is proved of code that has it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ FLAGS = ("cf", "pf", "zf", "sf", "of")
 _NAMES = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{number}" for number in range(8, 16)))
 
 
-class Unsupported(Exception):
-    """An instruction that has no meaning here; the message names it."""
+class UnmodelledError(Exception):
+    """Code that the semantics do not model: nothing is proved of it. The message says why."""
 
 
 @functools.cache
@@ -152,11 +152,11 @@ class State:
                 return value
             if value >= 0:
                 return None
-            raise Unsupported("a frame access across the return address")
+            raise UnmodelledError("a frame access across the return address")
         if _mentions(offset, self.base):
             simplified = z3.simplify(address)
             if _mentions(simplified, self.base):
-                raise Unsupported("an indexed frame access")
+                raise UnmodelledError("an indexed frame access")
         return None
 
     # -- operands
@@ -166,7 +166,7 @@ class State:
         if operand in VECTORS:
             return self.vectors[VECTORS[operand]]
         if operand not in PLACES:
-            raise Unsupported("a register without a meaning")
+            raise UnmodelledError("a register without a meaning")
         number, start, width = PLACES[operand]
         whole = self.registers[number]
         return whole if width == 64 else z3.simplify(z3.Extract(start + width - 1, start, whole))
@@ -177,7 +177,7 @@ class State:
             self.vectors[VECTORS[operand]] = z3.simplify(value)
             return
         if operand not in PLACES:
-            raise Unsupported("a register without a meaning")
+            raise UnmodelledError("a register without a meaning")
         number, start, width = PLACES[operand]
         whole = self.registers[number]
         if width == 32:
@@ -191,7 +191,7 @@ class State:
         """The address of a memory operand."""
         memory = operand.mem
         if memory.segment:
-            raise Unsupported("a segment register")
+            raise UnmodelledError("a segment register")
         if memory.base == x86_const.X86_REG_RIP:
             return z3.BitVecVal(insn.address + insn.size + memory.disp, 64)
         total = z3.BitVecVal(memory.disp, 64)
@@ -200,7 +200,7 @@ class State:
                 continue
             if part:
                 if part not in PLACES or PLACES[part][2] != 64:
-                    raise Unsupported("an address of 32 bits")
+                    raise UnmodelledError("an address of 32 bits")
                 total = total + self.register(part) * scale
         return z3.simplify(total)
 
@@ -221,7 +221,7 @@ class State:
         elif operand.type == x86_const.X86_OP_MEM:
             self.store(self.address(insn, operand), value)
         else:
-            raise Unsupported("an immediate as a destination")
+            raise UnmodelledError("an immediate as a destination")
 
     # -- flags
 
@@ -418,7 +418,7 @@ def _multiply(state: State, insn: Any, extend: Callable[[int, Any], Any]) -> Non
     a = state.read(insn, 0)
     width = a.size()
     if width == 8:
-        raise Unsupported("a multiplication of bytes")
+        raise UnmodelledError("a multiplication of bytes")
     low, high = _pair(width)
     b = state.register(low)
     product = extend(width, a) * extend(width, b)
@@ -440,7 +440,7 @@ def _divide(signed: bool) -> Callable[[State, Any], None]:
         by = state.read(insn, 0)
         width = by.size()
         if width == 8:
-            raise Unsupported("a division of bytes")
+            raise UnmodelledError("a division of bytes")
         low, high = _pair(width)
         operands = (state.register(high), state.register(low), z3.simplify(by))
         state.divisions.append((signed, *operands))
@@ -513,7 +513,7 @@ def _double_shift(left: bool) -> Callable[[State, Any], None]:
         a, b = state.read(insn, 0), state.read(insn, 1)
         width = a.size()
         if width == 16:
-            raise Unsupported("a double shift of 16 bits")
+            raise UnmodelledError("a double shift of 16 bits")
         count = z3.simplify(state.read(insn, 2, 8) & (width - 1))
         wide = z3.ZeroExt(2 * width - 8, count)
         moved = z3.Concat(a, b) << wide if left else z3.LShR(z3.Concat(b, a), wide)
@@ -587,7 +587,7 @@ def _bswap(state: State, insn: Any) -> None:
 
 def _bt(state: State, insn: Any) -> None:
     if insn.operands[0].type != x86_const.X86_OP_REG:
-        raise Unsupported("a bit test in memory")
+        raise UnmodelledError("a bit test in memory")
     a = state.read(insn, 0)
     place = state.read(insn, 1, a.size()) & (a.size() - 1)
     state.set_flags(cf=lambda: z3.Extract(0, 0, z3.LShR(a, place)) == 1)
@@ -626,7 +626,7 @@ def _move_scalar(width: int) -> Callable[[State, Any], None]:
     def act(state: State, insn: Any) -> None:
         to, source = insn.operands
         if not _vector(insn):
-            raise Unsupported("a string instruction")
+            raise UnmodelledError("a string instruction")
         value = _low(state.read(insn, 1), width)
         if to.type == x86_const.X86_OP_MEM:
             state.write(insn, 0, value)
@@ -703,7 +703,7 @@ def _compare_scalar(state: State, insn: Any) -> None:
 def _packed(state: State, insn: Any) -> None:
     """Any other instruction from a vector or memory to a vector."""
     if insn.operands[0].type != x86_const.X86_OP_REG or insn.operands[0].reg not in VECTORS:
-        raise Unsupported(insn.mnemonic)
+        raise UnmodelledError(insn.mnemonic)
     values = [state.read(insn, 0), state.read(insn, 1)]
     name = insn.mnemonic
     if len(insn.operands) > 2:
@@ -797,14 +797,14 @@ SEMANTICS: dict[str, Callable[[State, Any], None]] = {
 
 
 def execute(state: State, insn: Any) -> None:
-    """One instruction that is no jump, call or return. Raises Unsupported."""
+    """One instruction that is no jump, call or return. Raises UnmodelledError."""
     act = SEMANTICS.get(insn.mnemonic)
     if act is None or (insn.prefix[0] in (0xF0, 0xF2, 0xF3) and not _vector(insn)):
-        raise Unsupported(insn.mnemonic)
+        raise UnmodelledError(insn.mnemonic)
     try:
         act(state, insn)
     except z3.Z3Exception as error:
-        raise Unsupported(f"{insn.mnemonic}: {error}") from error
+        raise UnmodelledError(f"{insn.mnemonic}: {error}") from error
 
 
 def _vector(insn: Any) -> bool:

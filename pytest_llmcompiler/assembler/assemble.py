@@ -15,9 +15,10 @@ from pytest_llmcompiler.assembler import keystone, llvm
 from pytest_llmcompiler.assembler.gas import ParsedAssembly, parse_assembly
 from pytest_llmcompiler.assembler.linker import PAGE, missing_function
 from pytest_llmcompiler.assembler.llvm import Linkage
+from pytest_llmcompiler.assembler.operands import KeystoneRefusalError
 from pytest_llmcompiler.assembler.result import AssemblerLimits
 from pytest_llmcompiler.assembler.tokens import LITERAL, SYMBOL
-from pytest_llmcompiler.errors import KeystoneRefusalError, LinkError
+from pytest_llmcompiler.errors import LinkError
 from pytest_llmcompiler.targets import named
 from pytest_llmcompiler.targets.code import AssembledCode, AssemblerName
 from pytest_llmcompiler.targets.target import Target

@@ -19,6 +19,7 @@ from pytest_llmcompiler.assembler.gas import ParsedAssembly, Statement
 from pytest_llmcompiler.assembler.linker import PAGE, Fixup, LinkedImage, LinkSection, SectionAddress, link
 from pytest_llmcompiler.assembler.operands import (
     Expression,
+    KeystoneRefusalError,
     expression,
     is_indirect,
     is_movsxd,
@@ -28,7 +29,7 @@ from pytest_llmcompiler.assembler.operands import (
 )
 from pytest_llmcompiler.assembler.result import AssemblerLimits, open_no_files
 from pytest_llmcompiler.assembler.tokens import integer, split_operands
-from pytest_llmcompiler.errors import ChildDiedError, ChildTimeoutError, KeystoneRefusalError, LinkError
+from pytest_llmcompiler.errors import ChildDiedError, ChildTimeoutError, LinkError
 from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.targets.relocation import Relocation
 from pytest_llmcompiler.targets.x86_64_linux import (

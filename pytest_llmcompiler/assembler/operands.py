@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pytest_llmcompiler.assembler.gas import Statement
 from pytest_llmcompiler.assembler.tokens import SYMBOL, integer
-from pytest_llmcompiler.errors import KeystoneRefusalError
+from pytest_llmcompiler.errors import LLMCompilerError
 from pytest_llmcompiler.targets.dialect import Syntax
 
 _REGISTER = (
@@ -48,6 +48,10 @@ _NUMERIC_LABEL = re.compile(r"\d+[bf]")
 _CHARACTER = re.compile(r"'([^\\])'")
 _ESCAPE = re.compile(r"\\([0-7]{1,3}|[bfnrt\"\\])|\\|[^\\]+")
 _ESCAPES = {"b": 8, "f": 12, "n": 10, "r": 13, "t": 9, '"': 34, "\\": 92}
+
+
+class KeystoneRefusalError(LLMCompilerError):
+    """This text is not for keystone, or keystone fails on it: LLVM assembles it. The message says why."""
 
 
 class Expression(NamedTuple):

@@ -20,6 +20,7 @@ from pytest_llmcompiler.corpus.mutator import Mutator, Seed, lengthened, make_se
 from pytest_llmcompiler.corpus.provider import BACKEND
 from pytest_llmcompiler.corpus.repair import closed, grown, terminated
 from pytest_llmcompiler.emulator.observation import Comparisons, Feature, Features
+from pytest_llmcompiler.errors import LLMCompilerError
 from pytest_llmcompiler.values.input import Input, objects
 from pytest_llmcompiler.values.layout import LARGE
 
@@ -72,7 +73,7 @@ class Overrun(NamedTuple):
     """Bytes that the object would have to have."""
 
 
-class UndefinedInputError(Exception):
+class UndefinedInputError(LLMCompilerError):
     """The reference is not defined on an input; the message says why, in few words that can be counted."""
 
     def __init__(self, reason: str, overrun: Overrun | None = None, *, null: bool = False) -> None:
@@ -335,7 +336,11 @@ def _ways(features: Features) -> list[Feature]:
 
 
 class _SearchDoneError(BaseException):
-    """Ends a search from within; hypothesis lets it through at once. Its cause is a fault of the harness, if any."""
+    """Ends a hypothesis search from within the test function. Its cause is the fault of the harness, if there is one.
+
+    The base is BaseException, not LLMCompilerError, on purpose: hypothesis takes an Exception for a failing example and
+    goes on to shrink it, but lets a BaseException through at once.
+    """
 
 
 def shrink(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from pytest_llmcompiler.corpus.relations import relations_by_name
 from pytest_llmcompiler.emulator.machine import STACK, STACK_SIZE, Machine
+from pytest_llmcompiler.errors import LLMCompilerError
 from pytest_llmcompiler.program.reference import ProgramImage
 from pytest_llmcompiler.values.c_types import UNTYPED, Array, Function, Int, Param, Pointer, Struct, Type, unsupported
 from pytest_llmcompiler.values.input import Alias, Callback, Input, Object, Target, Value
@@ -54,7 +55,7 @@ def from_main(
     return taken
 
 
-class _EnoughError(Exception):
+class _EnoughError(LLMCompilerError):
     """Ends the run of `main`: every function has its inputs."""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import unicorn
 
+from pytest_llmcompiler.errors import LLMCompilerError
 from pytest_llmcompiler.targets.processor import Processor
 
 OUTPUT_LIMIT = 1 << 20
@@ -16,7 +17,7 @@ _EPOCH, _SPAN = 1_400_000_000, 1 << 28
 _PROCESS_CLOCKS = (2, 3)
 
 
-class GuestExitError(Exception):
+class GuestExitError(LLMCompilerError):
     """The program ended itself."""
 
     def __init__(self, code: int) -> None:
@@ -24,7 +25,7 @@ class GuestExitError(Exception):
         self.code = code
 
 
-class GuestTrapError(Exception):
+class GuestTrapError(LLMCompilerError):
     """The program did what would have ended it on real hardware or in a real library; the message says what.
 
     `address` and `size` are of the memory that it would have used, where it is that.

@@ -112,7 +112,7 @@ _MEGABYTES = 4096
 
 def _refused(error: LoweringError, text: str) -> Verdict:
     place = f"line {error.line}, column {error.column}: " if error.line else ""
-    evidence = (*quoted(text, error.line), *error.more)
+    evidence = (*quoted(text, error.line), *error.details)
     return Verdict("assemble", f"{place}{error}", evidence, {"line": error.line, "column": error.column})
 
 

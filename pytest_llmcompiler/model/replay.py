@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from pytest_llmcompiler.errors import ModelError
+from pytest_llmcompiler.errors import LLMCompilerError, ModelError
 from pytest_llmcompiler.model.answer import Answer, Prompt, QuestionKey, StopReason, read_question_key
 
 SCHEMA = 1
@@ -27,7 +27,7 @@ _NEEDED: dict[str, type] = {
 _STOPS = get_args(StopReason)
 
 
-class _NoRecordError(ValueError):
+class _NoRecordError(LLMCompilerError):
     """A line that isn't a record, and why."""
 
 

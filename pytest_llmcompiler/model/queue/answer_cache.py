@@ -18,7 +18,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pytest_llmcompiler.errors import ModelError
+from pytest_llmcompiler.errors import LLMCompilerError, ModelError
 from pytest_llmcompiler.model.answer import Answer, Question, Sampling, StopReason
 from pytest_llmcompiler.model.sampling import sample_seed
 
@@ -186,7 +186,7 @@ def _open(path: Path) -> tuple[sqlite3.Connection, Exception | None]:
         return _connect(":memory:"), hindrance
 
 
-class _NotCachedError(Exception):
+class _NotCachedError(LLMCompilerError):
     """The database is empty and stays so: the disk is full, or nothing may be written there."""
 
 

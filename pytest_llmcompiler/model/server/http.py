@@ -18,7 +18,13 @@ from email.message import Message
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from pytest_llmcompiler.errors import ModelError, PromptTooLongError, RequestRejectedError, UnansweredError
+from pytest_llmcompiler.errors import (
+    LLMCompilerError,
+    ModelError,
+    PromptTooLongError,
+    RequestRejectedError,
+    UnansweredError,
+)
 from pytest_llmcompiler.model.sampling import MINIMAL_ANSWER
 from pytest_llmcompiler.model.server.throttle import Throttle
 
@@ -52,7 +58,7 @@ _PROMPT = re.compile(
 
 
 @dataclass(eq=False)
-class _TransientError(Exception):
+class _TransientError(LLMCompilerError):
     """A fault that may be gone at the next attempt."""
 
     failure: ModelError

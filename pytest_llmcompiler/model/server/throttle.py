@@ -7,8 +7,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pytest_llmcompiler.errors import LLMCompilerError
 
-class ThrottleStoppedError(Exception):
+
+class ThrottleStoppedError(LLMCompilerError):
     """No more requests are to be sent."""
 
 
