@@ -120,7 +120,9 @@ class ExternalCalls:
         region = self._machine.region(value)
         if region == "stack":
             data = self._first(kind, value, value + _length(kinds, values, index))
-            return PointerArgument(ELSEWHERE, data, _sized(kind.target), past=any(rival < value for rival in rivals))
+            return PointerArgument(
+                ELSEWHERE, data, _sized(kind.target), is_possible_end=any(rival < value for rival in rivals)
+            )
         if region in ("constant", "own"):
             data = self._first(kind, value, self._end(value, layout) or value + _MOST)
             return PointerArgument(ELSEWHERE, data, _sized(kind.target))

@@ -60,7 +60,7 @@ class Heap:
         self._freed: list[LaidOutObject] = []
         self._made: Counter[int] = Counter()
         self._held = self._beyond = 0
-        self.refused = False
+        self.out_of_memory = False
         """Whether there was too little memory for what was asked for, by the salt of the input."""
         self.functions: dict[str, Callable[[], None]] = {
             "malloc": lambda: self._return(self._asked(self._argument(0))),
@@ -84,7 +84,7 @@ class Heap:
         self._freed.clear()
         self._made.clear()
         self._held = self._beyond = 0
-        self.refused = False
+        self.out_of_memory = False
 
     def objects(self) -> tuple[tuple[int, int, bytes], ...]:
         """Address, size and pages of each live object, in the order of their addresses."""
@@ -137,7 +137,7 @@ class Heap:
     def _asked(self, size: int, align: int = 16) -> int:
         """The address of a new object for the program, 0 where there is no room; then the error number says so."""
         if self._layout is not None and is_short(self._layout.environment_seed, size):
-            self.refused = True
+            self.out_of_memory = True
             address = 0
         else:
             address = self.allocate(size, align)

@@ -91,7 +91,7 @@ class _Start:
 class Machine:
     """A program ready to run one of its functions again and again, each time from the same state.
 
-    With a candidate, the function's own code is replaced by a jump to it. `fill` chooses the garbage in memory and
+    With a candidate, the function's own code is replaced by a jump to it. `garbage_pattern` chooses the garbage in memory and
     registers that nobody initialised. With `counting`, runs report their length, at the cost of speed. A `strict`
     machine traps where a library function is called in a way that C leaves undefined.
     """
@@ -104,12 +104,12 @@ class Machine:
         *,
         candidate: AssembledCode | None = None,
         externals: dict[str, Function] | None = None,
-        fill: int = 0,
+        garbage_pattern: int = 0,
         counting: bool = False,
         strict: bool = False,
     ) -> None:
         self.program, self.function, self.signature = program, function, signature
-        self.candidate, self.fill = candidate, fill
+        self.candidate, self.garbage_pattern = candidate, garbage_pattern
         self.processor, self.convention = program.target.processor, program.target.convention
         self._library = program.target.host.convention
         """How functions of the C library are called."""
@@ -120,7 +120,7 @@ class Machine:
         self._externals = externals or {}
         self._uc = self.processor.engine()
         self._arena = HostMemory(ARENA)
-        self._heap = Heap(self._uc, program.target, GARBAGE[fill], self._arena.pointer)
+        self._heap = Heap(self._uc, program.target, GARBAGE[garbage_pattern], self._arena.pointer)
         self._external_calls = ExternalCalls(self, self._heap)
         self._kernel = Kernel(self._uc, self.processor)
         self._data: list[tuple[int, HostMemory]] = []
@@ -316,7 +316,7 @@ class Machine:
         self._initial = [(region, region.read()) for _, region in self._data]
         self._fresh_arena = HostMemory(ARENA)
         for arena in (self._arena, self._fresh_arena):
-            arena.write(GARBAGE[self.fill] * (ARENA // 4))
+            arena.write(GARBAGE[self.garbage_pattern] * (ARENA // 4))
 
     def _state(self, uninitialised: UninitialisedFill) -> _Start:
         self._uninitialised = uninitialised
@@ -345,7 +345,7 @@ class Machine:
     @property
     def _held(self) -> UninitialisedFill:
         """What unused registers hold in this run: the garbage of one fill is the inverse of the other's."""
-        return _INVERSE[self._uninitialised] if self.fill else self._uninitialised
+        return _INVERSE[self._uninitialised] if self.garbage_pattern else self._uninitialised
 
     # -- running
 
@@ -380,7 +380,7 @@ class Machine:
         registers = dict(zip(self.convention.integers, self._arguments))
         run = self._run(self.program.symbols["main"].address, abi.CallSetup(registers, b""), limit)
         code = self.register(self.convention.scalar) & 0xFF
-        return replace(run, outcome="exit", code=code) if run.outcome == "return" else run
+        return replace(run, outcome="exit", exit_code=code) if run.outcome == "return" else run
 
     def entered(self, layout: Layout, call: abi.CallSetup, uninitialised: UninitialisedFill) -> dict[str, int]:
         """The registers that a run starts with."""
@@ -518,7 +518,7 @@ class Machine:
         for old in self._layout.objects if self._layout else ():
             self._arena.write(self._fresh_arena.read(0, old.slot.size), old.slot.host)
         for target in layout.objects:
-            self._arena.write(layout.initial(target, self.fill), target.slot.host)
+            self._arena.write(layout.initial(target, self.garbage_pattern), target.slot.host)
 
     def _has_strayed(self, layout: Layout) -> bool:
         """Whether unused slots were written; if so they are cleaned."""
@@ -553,7 +553,7 @@ class Machine:
         self._has_strayed(self._layout)
         normal: Outcome = "return" if self.register(self.processor.counter) == RETURN else "limit"
         outcome, fault, code = self._end or (normal, None, 0)
-        return Observation(outcome, self.fill, fault=fault, code=code)
+        return Observation(outcome, self.garbage_pattern, fault=fault, exit_code=code)
 
     def _observed(self, call: abi.CallSetup) -> Observation:
         values = self._uc.reg_read_batch([self._numbers[name] for name in self._shown])
@@ -562,20 +562,20 @@ class Machine:
         outcome, fault, code = self._end or (normal, None, 0)
         run = Observation(
             outcome,
-            self.fill,
+            self.garbage_pattern,
             self._constants,
             fault,
             code,
             registers,
             calls=tuple(self._calls),
-            length=self._length,
+            executed_bytes=self._length,
             edges=frozenset(self._edges),
-            refused=self._heap.refused,
+            out_of_memory=self._heap.out_of_memory,
         )
         assert self._layout is not None
         layout = self._layout
         slots = tuple(self._arena.read(target.slot.host, target.slot.size) for target in layout.objects)
-        run.stray = self._has_strayed(layout)
+        run.has_stray_write = self._has_strayed(layout)
         if outcome in ("fault", "limit", "forbidden", "vex"):
             return run
         if outcome == "return":
@@ -583,7 +583,7 @@ class Machine:
             run.abi = (*self._abi, *self._breaches(registers, call))
         run.slots = slots
         run.globals = tuple(self.variable(name) for name in self.program.globals)
-        run.heap, run.gone, run.freed = self._heap.objects(), self._heap.gone, self._heap.freed
+        run.heap, run.freed_blocks, run.freed_objects = self._heap.objects(), self._heap.gone, self._heap.freed
         run.errno = int.from_bytes(self.read(self._errno, 4), "little") if self._errno else 0
         run.output = {number: bytes(data) for number, data in self._kernel.output.items()}
         return run

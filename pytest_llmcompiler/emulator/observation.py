@@ -88,7 +88,7 @@ class PointerArgument:
     """The global variable that it points into."""
     offset: int = 0
     """How many bytes into that variable."""
-    past: bool = False
+    is_possible_end: bool = False
     """Whether it may be the end of what another argument points to, so that nothing needs to lie there."""
 
 
@@ -147,27 +147,27 @@ class Observation:
     """All that one run shows."""
 
     outcome: Outcome
-    fill: int = 0
+    garbage_pattern: int = 0
     """The garbage that the run was made on."""
     constants: Constants = Constants()
     fault: GuestFault | None = None
-    code: int = 0
+    exit_code: int = 0
     """The exit code, for the outcome `exit`."""
     registers: dict[str, int] = field(default_factory=dict)
     result: bytes = b""
     """The result in registers; for a result in memory, the address that was returned."""
     slots: tuple[bytes, ...] = ()
     """The memory around each object, in the order of the placed objects."""
-    stray: bool = False
+    has_stray_write: bool = False
     """Whether memory that belongs to no object was written."""
     globals: tuple[bytes, ...] = ()
     heap: tuple[tuple[int, int, bytes], ...] = ()
     """Live heap objects in the order of their addresses: address, size, the bytes of their pages."""
-    gone: tuple[tuple[int, int], ...] = ()
+    freed_blocks: tuple[tuple[int, int], ...] = ()
     """Address and size of the heap objects that were made and freed."""
-    refused: bool = False
+    out_of_memory: bool = False
     """Whether the input has too little memory, and some was asked for in vain."""
-    freed: tuple[int, ...] = ()
+    freed_objects: tuple[int, ...] = ()
     """The numbers of the placed objects that were freed."""
     errno: int = 0
     """The C library's error number at the end."""
@@ -176,23 +176,23 @@ class Observation:
     calls: tuple[ExternalCall, ...] = ()
     abi: tuple[AbiBreach, ...] = ()
     """Breaches of the calling convention: those of calls first, then those that show at the return."""
-    length: int = 0
+    executed_bytes: int = 0
     """Bytes of code executed, where the machine counts: an upper bound of the number of instructions."""
-    reached: int = 0
+    reachable_blocks: int = 0
     """How many objects of the heap something leads to: the first ones, where they are named by that."""
-    shape: Observation | None = field(default=None, repr=False, compare=False)
+    canonical: Observation | None = field(default=None, repr=False, compare=False)
     """The same with heap objects named by how they are reached, once that was asked for."""
     edges: frozenset[tuple[int, int]] = frozenset()
     """The ways from block to block of the function's code that were taken, where the machine counts."""
 
-    def alike(self, other: Observation) -> bool:
+    def has_same_effects(self, other: Observation) -> bool:
         """Whether another run on the same input and garbage shows the very same."""
         return _shown(self) == _shown(other)
 
 
 def _shown(run: Observation) -> tuple[object, ...]:
-    memory = run.slots, run.stray, run.globals, run.heap, run.gone, run.freed, run.errno
-    return run.outcome, run.code, run.fault, run.result, memory, run.output, run.calls, run.abi
+    memory = run.slots, run.has_stray_write, run.globals, run.heap, run.freed_blocks, run.freed_objects, run.errno
+    return run.outcome, run.exit_code, run.fault, run.result, memory, run.output, run.calls, run.abi
 
 
 Feature = tuple[str, int, int]

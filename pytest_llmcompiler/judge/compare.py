@@ -99,7 +99,7 @@ def differences(
     frame: ComparisonContext, expected: Observation, actual: Observation, dont_care: DontCareBytes = frozenset()
 ) -> Iterator[Difference]:
     """All differences between the reference's run and another, made on the same garbage; most telling first."""
-    if expected.outcome != actual.outcome or expected.code != actual.code:
+    if expected.outcome != actual.outcome or expected.exit_code != actual.exit_code:
         yield Difference("ends with", ending(expected), ending(actual))
         return
     expected, actual = canonical_heap(frame.layout, expected), canonical_heap(frame.layout, actual)
@@ -141,8 +141,8 @@ def _errno(
 
 
 def _freed(frame: ComparisonContext, expected: Observation, actual: Observation) -> Iterator[Difference]:
-    if expected.freed != actual.freed:
-        labels = ([frame.layout.objects[number].label for number in run.freed] for run in (expected, actual))
+    if expected.freed_objects != actual.freed_objects:
+        labels = ([frame.layout.objects[number].label for number in run.freed_objects] for run in (expected, actual))
         yield Difference("freed objects", *(", ".join(names) or "none" for names in labels))
 
 
@@ -151,7 +151,7 @@ def _kept(
 ) -> Iterator[tuple[LaidOutObject, bytes, bytes]]:
     """The input's objects that no run freed, with their bytes in both."""
     for number, target in enumerate(frame.layout.objects):
-        if number not in first.freed and number not in second.freed:
+        if number not in first.freed_objects and number not in second.freed_objects:
             start = target.address - target.slot.address
             one, two = (run.slots[number][start : start + target.size] for run in (first, second))
             yield target, one, two
@@ -159,7 +159,7 @@ def _kept(
 
 def ending(run: Observation) -> str:
     """How a run ended, in words."""
-    return f"exit({run.code})" if run.outcome == "exit" else {"return": "return", "abort": "abort()"}[run.outcome]
+    return f"exit({run.exit_code})" if run.outcome == "exit" else {"return": "return", "abort": "abort()"}[run.outcome]
 
 
 def _result(frame: ComparisonContext, expected: Observation, actual: Observation) -> Iterator[Difference]:
@@ -249,7 +249,7 @@ def _same_pointee(
         return same_value(Array(element, whole), first[:end], second[:end], sides) and first[end:] == second[end:]
     if one.address == ELSEWHERE:
         return first == second
-    garbage = GARBAGE[expected.fill]
+    garbage = GARBAGE[expected.garbage_pattern]
     columns = enumerate(zip(first, second), one.address)
     return all(a == b or a == garbage[at % 4] for at, (a, b) in columns)
 
@@ -324,7 +324,9 @@ def _memory(name: str, first: bytes, second: bytes, dont_care: DontCareBytes, st
 def _heap(
     frame: ComparisonContext, expected: Observation, actual: Observation, dont_care: DontCareBytes
 ) -> Iterator[Difference]:
-    first, second = (run.heap[: run.reached] if ("leaks", 0) in dont_care else run.heap for run in (expected, actual))
+    first, second = (
+        run.heap[: run.reachable_blocks] if ("leaks", 0) in dont_care else run.heap for run in (expected, actual)
+    )
     shapes = [[item[:2] for item in heap] for heap in (first, second)]
     if shapes[0] != shapes[1]:
         sizes = (str([size for _, size in shape]) for shape in shapes)
@@ -387,10 +389,10 @@ def _pointers(type: Type, data: bytes, start: int = 0) -> Iterator[tuple[int, Ty
 
 def _outside(layout: Layout, actual: Observation) -> Iterator[Difference]:
     """Writes into the mapped memory around the objects."""
-    if actual.stray:
+    if actual.has_stray_write:
         yield Difference("memory that belongs to no object", "untouched", "written")
     for target, after in zip(layout.objects, actual.slots, strict=True):
-        before = layout.initial(target, actual.fill)
+        before = layout.initial(target, actual.garbage_pattern)
         start = target.address - target.slot.address
         end = start + target.size
         if before[:start] != after[:start] or before[end:] != after[end:]:
@@ -404,11 +406,11 @@ def _outside(layout: Layout, actual: Observation) -> Iterator[Difference]:
 
 def agree(frame: ComparisonContext, first: Observation, second: Observation) -> bool:
     """Whether two runs of references, on different garbage, behave alike in all but bytes that may be loose."""
-    ends = [(run.outcome, run.code, run.freed, run.refused) for run in (first, second)]
+    ends = [(run.outcome, run.exit_code, run.freed_objects, run.out_of_memory) for run in (first, second)]
     if ends[0] != ends[1]:
         return False
     first, second = canonical_heap(frame.layout, first), canonical_heap(frame.layout, second)
-    shapes = [[item[:2] for item in run.heap[: run.reached]] for run in (first, second)]
+    shapes = [[item[:2] for item in run.heap[: run.reachable_blocks]] for run in (first, second)]
     calls = len(first.calls) == len(second.calls) and all(map(_alike, first.calls, second.calls))
     result = next(_result(frame, first, second), None)
     return calls and not result and first.output == second.output and shapes[0] == shapes[1]
@@ -446,12 +448,12 @@ def _touched(first: bytes, second: bytes) -> Iterator[int]:
 
 
 def _unequal_pointees(name: str, first: PointerArgument, second: PointerArgument) -> set[tuple[str, int]]:
-    if not first.past and not _is_text(first):
+    if not first.is_possible_end and not _is_text(first):
         return _unequal(name, first.data, second.data)
     pairs = enumerate(zip(first.data, second.data))
     shorter = min(len(first.data), len(second.data))
     same = next((index for index, (a, b) in pairs if a != b), shorter)
-    return {(name, index) for index in range(0 if first.past else same, len(first.data))}
+    return {(name, index) for index in range(0 if first.is_possible_end else same, len(first.data))}
 
 
 def _unequal(name: str, first: bytes, second: bytes) -> set[tuple[str, int]]:

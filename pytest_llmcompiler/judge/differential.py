@@ -67,7 +67,7 @@ class DifferentialRun:
             return failure
         for uninitialised in _VARIATIONS:
             other = self.machine.run(entry.layout, entry.call, entry.limit, uninitialised=uninitialised)
-            failure = None if other.alike(run) else self._fault_of(other, entry)
+            failure = None if other.has_same_effects(run) else self._fault_of(other, entry)
             if failure:
                 return replace(failure, uninitialised=uninitialised)
         return None
@@ -105,7 +105,7 @@ class DifferentialRun:
         return Failure("abi", words, evidence, line=line)
 
     def _fault_of(self, run: Observation, entry: SuiteEntry) -> Failure | None:
-        if run.refused != entry.expected.refused:
+        if run.out_of_memory != entry.expected.out_of_memory:
             return None  # a compiler may do without memory: then it goes on where the reference has given up
         failure = stopped(self.machine, run, entry.expected, entry.limit, entry.layout, self.assembly)
         if failure:

@@ -119,7 +119,7 @@ class Explanation:
                 more = *self._on_garbage(entry, failure), *([f"  parts     {divergence.words}"] if divergence else ())
                 failure = replace(failure, evidence=(*failure.evidence, *more))
         at = ["  placed    its objects begin at multiples of 4 GiB"] if entry.layout.low else []
-        at += [f"  malloc    {SHORTAGES[made.environment_seed]}"] if entry.expected.refused else []
+        at += [f"  malloc    {SHORTAGES[made.environment_seed]}"] if entry.expected.out_of_memory else []
         if failure and at:
             failure = replace(failure, evidence=(*at, *failure.evidence))
         return failure, list(format_input(made, suite.under_test.signature.params)), divergence, made, entry
@@ -137,7 +137,7 @@ class Explanation:
                 entry = suite.corpus.entries.get(other) or suite.oracle.accept(other)
             except UndefinedInputError:
                 return False
-            left -= entry.limit if failure.kind == "hang" else entry.expected.length
+            left -= entry.limit if failure.kind == "hang" else entry.expected.executed_bytes
             if left < 0:  # counted and not timed, so that the answer does not depend on the machine
                 return False
             again = find(entry)

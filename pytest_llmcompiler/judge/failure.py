@@ -51,7 +51,9 @@ def stopped(
         words = f"still running after {MOST_CALLS} calls out; the reference makes {len(expected.calls)}"
         return Failure("hang", words)
     if run.outcome == "limit":
-        words = f"still running after {limit} instructions; the reference executes {expected.length} bytes of code"
+        words = (
+            f"still running after {limit} instructions; the reference executes {expected.executed_bytes} bytes of code"
+        )
         return Failure("hang", words)
     return None
 

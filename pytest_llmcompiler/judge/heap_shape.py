@@ -24,19 +24,19 @@ def canonical_heap(layout: Layout, run: Observation) -> Observation:
     The way goes from the result through the input's objects, the globals and the calls; objects that nothing leads to
     follow by size and contents. Pointers are words at multiples of eight bytes, whatever their type says.
     """
-    if not run.heap and not run.gone:
+    if not run.heap and not run.freed_blocks:
         return run
-    if run.shape is None:
-        run.shape = _HeapWalk(layout, run).renamed()
-        run.shape.shape = run.shape
-    return run.shape
+    if run.canonical is None:
+        run.canonical = _HeapWalk(layout, run).renamed()
+        run.canonical.canonical = run.canonical
+    return run.canonical
 
 
 class _HeapWalk:
     def __init__(self, layout: Layout, run: Observation) -> None:
         self._layout, self._run = layout, run
         live = [(address, size, pages) for address, size, pages in run.heap]
-        blocks = sorted([*live, *((address, size, b"") for address, size in run.gone)])
+        blocks = sorted([*live, *((address, size, b"") for address, size in run.freed_blocks)])
         self._blocks = blocks
         self._bases = [address // PAGE * PAGE for address, _, _ in blocks]
         self._numbers: dict[int, int] = {}
@@ -56,7 +56,7 @@ class _HeapWalk:
                 self._find(_image(argument.address if isinstance(argument, PointerArgument) else argument), 0)
                 if isinstance(argument, PointerArgument):
                     self._find(argument.data, argument.address)
-        reached = self._counts[True]
+        reachable = self._counts[True]
         self._find_rest()
         found = sorted((number, index) for index, number in self._numbers.items() if self._blocks[index][2])
         return replace(
@@ -68,7 +68,7 @@ class _HeapWalk:
             ),
             globals=tuple(self._renamed(data, 0) for data in run.globals),
             heap=tuple(self._renamed_block(index) for _, index in found),
-            reached=reached,
+            reachable_blocks=reachable,
             calls=tuple(ExternalCall(call.name, tuple(map(self._renamed_argument, call.args))) for call in run.calls),
         )
 
@@ -114,7 +114,7 @@ class _HeapWalk:
         data = bytearray(pages[address % PAGE :][:size])
         for at, _, _ in self._words(bytes(data), address):
             data[at : at + 8] = bytes(8)
-        return size, bytes(data).replace(GARBAGE[self._run.fill], bytes(4))
+        return size, bytes(data).replace(GARBAGE[self._run.garbage_pattern], bytes(4))
 
     def _renamed(self, data: bytes, address: int) -> bytes:
         made = bytearray(data)

@@ -72,7 +72,7 @@ class Oracle:
         if layout.low:  # what is undefined may depend on the place
             _defined(probe.run(layout, call, steps), layout)
         run = _defined(golden.run(layout, call, _LIMIT), layout)
-        limit = _HANG_FLOOR + _HANG_FACTOR * (run.length + sum(target.size for target in layout.objects))
+        limit = _HANG_FLOOR + _HANG_FACTOR * (run.executed_bytes + sum(target.size for target in layout.objects))
         others = (
             optimised.run(layout, call, limit),
             golden.run(layout, call, limit, uninitialised="zeros"),
@@ -126,7 +126,7 @@ class Oracle:
         return (
             Probe(under_test.machine(under_test.reference.probe, strict=True), " asm " in under_test.reference.ir),
             under_test.machine(under_test.reference.golden, counting=True),
-            under_test.machine(under_test.reference.golden, self._optimised, fill=1),
+            under_test.machine(under_test.reference.golden, self._optimised, garbage_pattern=1),
         )
 
     @functools.cached_property

@@ -90,7 +90,7 @@ class Suite:
     def inspected(self) -> list[int]:
         """The inputs for a closer look, which is slow."""
         entries = list(self.corpus.entries.values())
-        short = [index for index in self._covering(1) if entries[index].expected.length <= _INSPECTED_BYTES]
+        short = [index for index in self._covering(1) if entries[index].expected.executed_bytes <= _INSPECTED_BYTES]
         return short[:_INSPECTED]
 
     def _covering(self, times: int) -> list[int]:

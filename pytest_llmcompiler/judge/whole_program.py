@@ -38,7 +38,7 @@ def run_whole_program(
     run = counting.run_main(LIMIT)
     if not run.edges or run.outcome not in ("exit", "abort"):
         return None
-    limit = hang[0] * run.length + hang[1]
+    limit = hang[0] * run.executed_bytes + hang[1]
     if any(list(compare_programs(run, other(limit))) for other in others):
         return None
     return WholeProgram(run, limit)
@@ -58,7 +58,13 @@ def compare_programs(expected: Observation, actual: Observation) -> Iterator[Dif
 
 
 def _ending(run: Observation) -> str:
-    return f"exit code {run.code}" if run.outcome == "exit" else ending(run) if run.outcome == "abort" else run.outcome
+    return (
+        f"exit code {run.exit_code}"
+        if run.outcome == "exit"
+        else ending(run)
+        if run.outcome == "abort"
+        else run.outcome
+    )
 
 
 def _excerpt(output: bytes, start: int) -> str:

@@ -105,7 +105,7 @@ def test_limits(program: Reference) -> None:
 
 def test_exit_and_abort(program: Reference) -> None:
     run = FunctionRunner(program, "leave")(0x103)
-    assert (run.outcome, run.code) == ("exit", 3)
+    assert (run.outcome, run.exit_code) == ("exit", 3)
     run = FunctionRunner(program, "give_up")()
     assert (run.outcome, run.output) == ("abort", {1: b"so long\n"})
 
@@ -171,13 +171,15 @@ def test_a_fault_leaves_nothing_behind(program: Reference) -> None:
 
 
 def test_garbage_differs_between_machines(program: Reference) -> None:
-    assert value(FunctionRunner(program, "fresh_heap")()) != value(FunctionRunner(program, "fresh_heap", fill=1)())
+    assert value(FunctionRunner(program, "fresh_heap")()) != value(
+        FunctionRunner(program, "fresh_heap", garbage_pattern=1)()
+    )
 
 
 def test_counting(program: Reference) -> None:
     few, many = FunctionRunner(program, "say", counting=True)(1), FunctionRunner(program, "plain", counting=True)(1)
-    assert 0 < many.length < 64 < few.length
-    assert FunctionRunner(program, "plain")(1).length == 0
+    assert 0 < many.executed_bytes < 64 < few.executed_bytes
+    assert FunctionRunner(program, "plain")(1).executed_bytes == 0
 
 
 def test_callbacks_are_recorded(program: Reference) -> None:

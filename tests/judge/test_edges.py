@@ -328,7 +328,7 @@ def test_runs_on_other_garbage(compiled: Compile) -> None:
     blank = harness.machine.run(placed, made, 100, uninitialised="zeros")
     assert value(blank) == 0
     assert value(harness(1)) != 0
-    assert harness.machine.run(placed, made, 100, uninitialised="zeros").alike(blank)
+    assert harness.machine.run(placed, made, 100, uninitialised="zeros").has_same_effects(blank)
 
 
 BESIDE = """

@@ -170,7 +170,7 @@ def test_the_library_as_windows_has_it(compiled: Compile) -> None:
         "5 7 -8 9000000000 2.5 abc own",
         "-3 5 1",
     ]
-    assert (run.outcome, run.code) == ("exit", 0)
+    assert (run.outcome, run.exit_code) == ("exit", 0)
 
 
 # -- text
