@@ -49,5 +49,5 @@ class FunctionRunner:
 
 def value(run: Observation) -> int:
     assert run.outcome == "return", run.fault
-    assert run.abi == ()
+    assert run.abi_breaches == ()
     return int.from_bytes(run.result, "little", signed=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import unicorn
 
 from pytest_llmcompiler.emulator.kernel import GuestTrapError
-from pytest_llmcompiler.emulator.observation import is_short
+from pytest_llmcompiler.emulator.observation import FreedBlock, HeapBlock, is_short
 from pytest_llmcompiler.targets.target import Target
 from pytest_llmcompiler.values.layout import PAGE, LaidOutObject, Layout
 
@@ -56,7 +56,7 @@ class Heap:
         self._result = numbers[target.host.convention.scalar]
         self._layout: Layout | None = None
         self._blocks: dict[int, _Allocation] = {}
-        self._gone: list[tuple[int, int]] = []
+        self._freed_blocks: list[FreedBlock] = []
         self._freed: list[LaidOutObject] = []
         self._made: Counter[int] = Counter()
         self._held = self._beyond = 0
@@ -80,16 +80,16 @@ class Heap:
             self._uc.mem_map_ptr(slot.address, slot.size, _READ_WRITE, self._arena + slot.host)
         self._layout = layout
         self._blocks.clear()
-        self._gone.clear()
+        self._freed_blocks.clear()
         self._freed.clear()
         self._made.clear()
         self._held = self._beyond = 0
         self.out_of_memory = False
 
-    def objects(self) -> tuple[tuple[int, int, bytes], ...]:
-        """Address, size and pages of each live object, in the order of their addresses."""
+    def blocks(self) -> tuple[HeapBlock, ...]:
+        """The live objects, in the order of their addresses."""
         return tuple(
-            (block.address, block.size, bytes(self._uc.mem_read(block.base, block.mapped)))
+            HeapBlock(block.address, block.size, bytes(self._uc.mem_read(block.base, block.mapped)))
             for _, block in sorted(self._blocks.items())
         )
 
@@ -99,12 +99,12 @@ class Heap:
         return self._made.total()
 
     @property
-    def gone(self) -> tuple[tuple[int, int], ...]:
-        """Address and size of each object that was made and freed since."""
-        return tuple(self._gone)
+    def freed_blocks(self) -> tuple[FreedBlock, ...]:
+        """The objects that were allocated and freed since the last reset."""
+        return tuple(self._freed_blocks)
 
     @property
-    def freed(self) -> tuple[int, ...]:
+    def freed_objects(self) -> tuple[int, ...]:
         """The numbers of the input's objects that are freed."""
         return tuple(sorted(self._objects.index(target) for target in self._freed))
 
@@ -187,7 +187,7 @@ class Heap:
         else:
             self._uc.mem_unmap(held.base, held.mapped)
             self._held -= held.mapped
-            self._gone.append((address, held.size))
+            self._freed_blocks.append(FreedBlock(address, held.size))
             del self._blocks[address]
 
     def _held_by(self, address: int) -> _Allocation | LaidOutObject:

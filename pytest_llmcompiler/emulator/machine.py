@@ -91,8 +91,9 @@ class _Start:
 class Machine:
     """A program ready to run one of its functions again and again, each time from the same state.
 
-    With a candidate, the function's own code is replaced by a jump to it. `garbage_pattern` chooses the garbage in memory and
-    registers that nobody initialised. With `counting`, runs report their length, at the cost of speed. A `strict`
+    With a candidate, the function's own code is replaced by a jump to it. `garbage_pattern` chooses the garbage in
+    memory and registers that nobody initialised. With `counting`, runs report their length, at the cost of speed. A
+    `strict`
     machine traps where a library function is called in a way that C leaves undefined.
     """
 
@@ -580,10 +581,14 @@ class Machine:
             return run
         if outcome == "return":
             run.result = self.convention.result_bytes(self.signature, registers)
-            run.abi = (*self._abi, *self._breaches(registers, call))
+            run.abi_breaches = (*self._abi, *self._breaches(registers, call))
         run.slots = slots
         run.globals = tuple(self.variable(name) for name in self.program.globals)
-        run.heap, run.freed_blocks, run.freed_objects = self._heap.objects(), self._heap.gone, self._heap.freed
+        run.heap, run.freed_blocks, run.freed_objects = (
+            self._heap.blocks(),
+            self._heap.freed_blocks,
+            self._heap.freed_objects,
+        )
         run.errno = int.from_bytes(self.read(self._errno, 4), "little") if self._errno else 0
         run.output = {number: bytes(data) for number, data in self._kernel.output.items()}
         return run

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from pytest_llmcompiler.targets.processor import Outcome
 from pytest_llmcompiler.values.c_types import Int, Type
+from pytest_llmcompiler.values.layout import PAGE
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,30 @@ class Reply(NamedTuple):
 
 
 @dataclass(frozen=True)
+class HeapBlock:
+    """A live object of the heap at the end of a run."""
+
+    address: int
+    size: int
+    """The bytes that the program asked for."""
+    pages: bytes
+    """The contents of all pages that are mapped for the object."""
+
+    @property
+    def data(self) -> bytes:
+        """The contents of the object itself."""
+        start = self.address % PAGE
+        return self.pages[start : start + self.size]
+
+
+class FreedBlock(NamedTuple):
+    """An object of the heap that was allocated and freed during a run."""
+
+    address: int
+    size: int
+
+
+@dataclass(frozen=True)
 class Constants:
     """The read-only data of a machine: (address, bytes) of each piece."""
 
@@ -161,10 +186,10 @@ class Observation:
     has_stray_write: bool = False
     """Whether memory that belongs to no object was written."""
     globals: tuple[bytes, ...] = ()
-    heap: tuple[tuple[int, int, bytes], ...] = ()
-    """Live heap objects in the order of their addresses: address, size, the bytes of their pages."""
-    freed_blocks: tuple[tuple[int, int], ...] = ()
-    """Address and size of the heap objects that were made and freed."""
+    heap: tuple[HeapBlock, ...] = ()
+    """The live heap objects in the order of their addresses."""
+    freed_blocks: tuple[FreedBlock, ...] = ()
+    """The heap objects that were allocated and freed."""
     out_of_memory: bool = False
     """Whether the input has too little memory, and some was asked for in vain."""
     freed_objects: tuple[int, ...] = ()
@@ -174,7 +199,7 @@ class Observation:
     output: dict[int, bytes] = field(default_factory=dict)
     """What was written, by file descriptor."""
     calls: tuple[ExternalCall, ...] = ()
-    abi: tuple[AbiBreach, ...] = ()
+    abi_breaches: tuple[AbiBreach, ...] = ()
     """Breaches of the calling convention: those of calls first, then those that show at the return."""
     executed_bytes: int = 0
     """Bytes of code executed, where the machine counts: an upper bound of the number of instructions."""
@@ -192,7 +217,7 @@ class Observation:
 
 def _shown(run: Observation) -> tuple[object, ...]:
     memory = run.slots, run.has_stray_write, run.globals, run.heap, run.freed_blocks, run.freed_objects, run.errno
-    return run.outcome, run.exit_code, run.fault, run.result, memory, run.output, run.calls, run.abi
+    return run.outcome, run.exit_code, run.fault, run.result, memory, run.output, run.calls, run.abi_breaches
 
 
 Feature = tuple[str, int, int]

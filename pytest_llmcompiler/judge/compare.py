@@ -327,7 +327,7 @@ def _heap(
     first, second = (
         run.heap[: run.reachable_blocks] if ("leaks", 0) in dont_care else run.heap for run in (expected, actual)
     )
-    shapes = [[item[:2] for item in heap] for heap in (first, second)]
+    shapes = [[(block.address, block.size) for block in heap] for heap in (first, second)]
     if shapes[0] != shapes[1]:
         sizes = (str([size for _, size in shape]) for shape in shapes)
         yield Difference("live heap objects (sizes)", *sizes)
@@ -335,7 +335,8 @@ def _heap(
     if first == second:
         return
     types = _heap_types(frame, expected)
-    for index, ((address, size, one), (_, _, two)) in enumerate(zip(first, second, strict=True)):
+    for index, (block, other) in enumerate(zip(first, second, strict=True)):
+        address, size, one, two = block.address, block.size, block.pages, other.pages
         name, start = _heap_name(index, size), address % PAGE
         end = start + size
         if address not in types:
@@ -354,7 +355,7 @@ def _heap_name(index: int, size: int) -> str:
 
 def _heap_types(frame: ComparisonContext, run: Observation) -> dict[int, tuple[Type, str]]:
     """The types of the elements of heap objects, and a way that leads there, as far as typed pointers do."""
-    blocks = {address: pages[address % PAGE :][:size] for address, size, pages in run.heap}
+    blocks = {block.address: block.data for block in run.heap}
     todo: deque[tuple[Type, bytes, str, bool]] = deque()
     if frame.signature.result is not None and frame.layout.result is None:
         todo.append((frame.signature.result, run.result, "result", False))
@@ -410,7 +411,7 @@ def agree(frame: ComparisonContext, first: Observation, second: Observation) -> 
     if ends[0] != ends[1]:
         return False
     first, second = canonical_heap(frame.layout, first), canonical_heap(frame.layout, second)
-    shapes = [[item[:2] for item in run.heap[: run.reachable_blocks]] for run in (first, second)]
+    shapes = [[(block.address, block.size) for block in run.heap[: run.reachable_blocks]] for run in (first, second)]
     calls = len(first.calls) == len(second.calls) and all(map(_alike, first.calls, second.calls))
     result = next(_result(frame, first, second), None)
     return calls and not result and first.output == second.output and shapes[0] == shapes[1]
@@ -420,7 +421,8 @@ def find_dont_care_bytes(frame: ComparisonContext, first: Observation, second: O
     """The bytes of objects, globals, heap and calls out on which two reference runs, on different garbage, disagree."""
     first, second = canonical_heap(frame.layout, first), canonical_heap(frame.layout, second)
     found: set[tuple[str, int]] = {("errno", 0)} if first.errno != second.errno else set()
-    if [item[:2] for item in first.heap] != [item[:2] for item in second.heap]:
+    layouts = [[(block.address, block.size) for block in run.heap] for run in (first, second)]
+    if layouts[0] != layouts[1]:
         found.add(("leaks", 0))
     for target, before, after in _kept(frame, first, second):
         found |= _unequal(target.label, before, after)
@@ -431,7 +433,8 @@ def find_dont_care_bytes(frame: ComparisonContext, first: Observation, second: O
             if isinstance(a, PointerArgument) and isinstance(b, PointerArgument):
                 found |= _unequal_pointees(_argument_key(index, number), a, b)
     types = _heap_types(frame, first) if first.heap else {}
-    for index, ((address, size, one), (_, _, two)) in enumerate(zip(first.heap, second.heap)):
+    for index, (block, other) in enumerate(zip(first.heap, second.heap)):
+        address, size, one, two = block.address, block.size, block.pages, other.pages
         start = address % PAGE if address in types else 0
         found.update((_heap_name(index, size), at - start) for at in _touched(one, two) if at >= start)
     return frozenset(found)

@@ -113,6 +113,10 @@ class DifferentialRun:
         found = list(differences(entry.frame, entry.expected, run, entry.dont_care))
         if found:
             return mismatch(found)
-        if run.abi:
-            return Failure("abi", run.abi[0].message, tuple(f"  breach    {breach.message}" for breach in run.abi))
+        if run.abi_breaches:
+            return Failure(
+                "abi",
+                run.abi_breaches[0].message,
+                tuple(f"  breach    {breach.message}" for breach in run.abi_breaches),
+            )
         return None

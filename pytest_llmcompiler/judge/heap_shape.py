@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pytest_llmcompiler.emulator.memory import words
-from pytest_llmcompiler.emulator.observation import Argument, ExternalCall, Observation, PointerArgument
+from pytest_llmcompiler.emulator.observation import Argument, ExternalCall, HeapBlock, Observation, PointerArgument
 from pytest_llmcompiler.values.layout import GARBAGE, PAGE, Layout
 
 _LIVE, _GONE, _STRIDE = 0x660000000000, 0x6F0000000000, 1 << 24
@@ -35,10 +35,10 @@ def canonical_heap(layout: Layout, run: Observation) -> Observation:
 class _HeapWalk:
     def __init__(self, layout: Layout, run: Observation) -> None:
         self._layout, self._run = layout, run
-        live = [(address, size, pages) for address, size, pages in run.heap]
-        blocks = sorted([*live, *((address, size, b"") for address, size in run.freed_blocks)])
+        freed = [HeapBlock(block.address, block.size, b"") for block in run.freed_blocks]
+        blocks = sorted([*run.heap, *freed], key=lambda block: (block.address, block.size, block.pages))
         self._blocks = blocks
-        self._bases = [address // PAGE * PAGE for address, _, _ in blocks]
+        self._bases = [block.address // PAGE * PAGE for block in blocks]
         self._numbers: dict[int, int] = {}
         """Of the objects found so far, by their place in `_blocks`: live and freed ones are counted apart."""
         self._counts = {True: 0, False: 0}
@@ -58,7 +58,7 @@ class _HeapWalk:
                     self._find(argument.data, argument.address)
         reachable = self._counts[True]
         self._find_rest()
-        found = sorted((number, index) for index, number in self._numbers.items() if self._blocks[index][2])
+        found = sorted((number, index) for index, number in self._numbers.items() if self._blocks[index].pages)
         return replace(
             run,
             result=self._renamed(run.result, 0),
@@ -77,7 +77,7 @@ class _HeapWalk:
         index = bisect_right(self._bases, address) - 1
         if index < 0:
             return None
-        size = max(self._blocks[index][1], PAGE)
+        size = max(self._blocks[index].size, PAGE)
         return index if address <= self._bases[index] + -(-size // PAGE) * PAGE else None
 
     def _words(self, data: bytes, address: int) -> Iterator[tuple[int, int, int]]:
@@ -97,24 +97,24 @@ class _HeapWalk:
 
     def _number(self, index: int) -> tuple[bytes, int]:
         """Number an object; what it holds, and where."""
-        address, size, pages = self._blocks[index]
-        self._numbers[index] = self._counts[bool(pages)]
-        self._counts[bool(pages)] += 1
-        return pages[address % PAGE :][:size], address
+        block = self._blocks[index]
+        self._numbers[index] = self._counts[bool(block.pages)]
+        self._counts[bool(block.pages)] += 1
+        return block.data, block.address
 
     def _find_rest(self) -> None:
-        rest = [index for index, block in enumerate(self._blocks) if block[2] and index not in self._numbers]
+        rest = [index for index, block in enumerate(self._blocks) if block.pages and index not in self._numbers]
         for index in sorted(rest, key=self._key):
             if index not in self._numbers:
                 self._find(*self._number(index))
 
     def _key(self, index: int) -> tuple[int, bytes]:
         """The size and contents of an object that nothing leads to, but for pointers and garbage."""
-        address, size, pages = self._blocks[index]
-        data = bytearray(pages[address % PAGE :][:size])
-        for at, _, _ in self._words(bytes(data), address):
+        block = self._blocks[index]
+        data = bytearray(block.data)
+        for at, _, _ in self._words(bytes(data), block.address):
             data[at : at + 8] = bytes(8)
-        return size, bytes(data).replace(GARBAGE[self._run.garbage_pattern], bytes(4))
+        return block.size, bytes(data).replace(GARBAGE[self._run.garbage_pattern], bytes(4))
 
     def _renamed(self, data: bytes, address: int) -> bytes:
         made = bytearray(data)
@@ -124,12 +124,12 @@ class _HeapWalk:
         return bytes(made)
 
     def _address(self, index: int, value: int) -> int:
-        origin = _LIVE if self._blocks[index][2] else _GONE
+        origin = _LIVE if self._blocks[index].pages else _GONE
         return origin + self._numbers[index] * _STRIDE + value - self._bases[index]
 
-    def _renamed_block(self, index: int) -> tuple[int, int, bytes]:
-        address, size, pages = self._blocks[index]
-        return self._address(index, address), size, self._renamed(pages, 0)
+    def _renamed_block(self, index: int) -> HeapBlock:
+        block = self._blocks[index]
+        return HeapBlock(self._address(index, block.address), block.size, self._renamed(block.pages, 0))
 
     def _renamed_argument(self, argument: Argument) -> Argument:
         if isinstance(argument, int):

@@ -118,8 +118,8 @@ def test_output(program: Reference) -> None:
 
 def heap(run: Observation) -> list[bytes]:
     """The bytes of the live objects, which end with their pages (up to their alignment)."""
-    starts = [len(pages) - -(-max(size, 1) // 16) * 16 for _, size, pages in run.heap]
-    return [pages[start : start + size] for start, (_, size, pages) in zip(starts, run.heap, strict=True)]
+    starts = [len(block.pages) - -(-max(block.size, 1) // 16) * 16 for block in run.heap]
+    return [block.pages[start : start + block.size] for start, block in zip(starts, run.heap, strict=True)]
 
 
 def test_the_heap(program: Reference) -> None:
@@ -275,8 +275,8 @@ def test_breaches_of_the_convention(compiled: Compile, assembly: str, words: str
     run = candidate(compiled(source), assembly)
     assert run.outcome == "return"
     assert int.from_bytes(run.result, "little") == 2
-    assert run.abi
-    assert words in run.abi[0].message
+    assert run.abi_breaches
+    assert words in run.abi_breaches[0].message
 
 
 @pytest.mark.parametrize(
@@ -298,15 +298,15 @@ def test_what_the_convention_allows(compiled: Compile, assembly: str) -> None:
 
 def test_a_misaligned_call_through_a_pointer(compiled: Compile) -> None:
     reference = compiled("static int h(int x) { return x; }\nint (*p)(int) = h;\nint f(int x) { return p(x); }\n")
-    assert candidate(reference, " subq $8, %rsp\n call *p(%rip)\n addq $8, %rsp\n ret", "f").abi == ()
-    assert "aligned" in candidate(reference, " call *p(%rip)\n ret", "f").abi[0].message
+    assert candidate(reference, " subq $8, %rsp\n call *p(%rip)\n addq $8, %rsp\n ret", "f").abi_breaches == ()
+    assert "aligned" in candidate(reference, " call *p(%rip)\n ret", "f").abi_breaches[0].message
 
 
 def test_a_misaligned_call_of_a_callback(compiled: Compile) -> None:
     reference = compiled("int f(int (*g)(int)) { return g(1); }\n")
     target = reference.signatures["f"].params[0].type.target  # type: ignore[union-attr]
     harness = FunctionRunner(reference, "f", " movq %rdi, %rax\n movl $1, %edi\n call *%rax\n ret")
-    assert "aligned" in harness(Callback(target, 0)).abi[0].message  # type: ignore[arg-type]
+    assert "aligned" in harness(Callback(target, 0)).abi_breaches[0].message  # type: ignore[arg-type]
 
 
 def test_the_original_code_can_not_be_reached(compiled: Compile) -> None:

@@ -297,7 +297,7 @@ def test_hostile_stacks_and_addresses(judged: Judged, body: str) -> None:
 def test_the_caller_s_frame_and_the_program_s_code(compiled: Compile) -> None:
     reference = compiled(SOURCE)
     run = FunctionRunner(reference, "plus", " leal 1(%rdi), %eax\n movb $0, 8(%rsp)\n ret")(1)
-    assert [breach.message for breach in run.abi] == ["the caller's stack frame is written"]
+    assert [breach.message for breach in run.abi_breaches] == ["the caller's stack frame is written"]
     run = FunctionRunner(reference, "plus", " movb $0, (%rsp)\n leal 1(%rdi), %eax\n ret")(1)
     assert run.outcome == "fault"
     for place in ("plus(%rip)", "flag(%rip)"):
@@ -315,10 +315,12 @@ def test_the_stack_at_calls(compiled: Compile) -> None:
     """
     reference = compiled(source)
     for callee, breaches in {"local": 0, "shared": 1, "abs": 1}.items():
-        assert FunctionRunner(reference, "outer", f" pushq %rax\n call {callee}\n popq %rcx\n ret")(1).abi == ()
+        assert (
+            FunctionRunner(reference, "outer", f" pushq %rax\n call {callee}\n popq %rcx\n ret")(1).abi_breaches == ()
+        )
         run = FunctionRunner(reference, "outer", f" call {callee}\n ret")(1)
         assert run.outcome == "return"
-        assert len(run.abi) == breaches, callee
+        assert len(run.abi_breaches) == breaches, callee
 
 
 def test_runs_on_other_garbage(compiled: Compile) -> None:

@@ -123,7 +123,7 @@ def check_function(reference: Reference, name: str) -> None:
     machine = Machine(reference.golden, name, signature)
     run = machine.run(placed, call, 100_000)
     assert run.outcome == "return", f"{name}: {signature.name}: {run.fault}"
-    assert run.abi == (), f"{name}: {signature.name}"
+    assert run.abi_breaches == (), f"{name}: {signature.name}"
     number = name[1:]
     seen = dict(zip(reference.golden.globals, run.globals, strict=True))
     for index, value in enumerate(made):
