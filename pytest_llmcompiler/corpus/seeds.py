@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping
 
 from pytest_llmcompiler.corpus.relations import relations_by_name
-from pytest_llmcompiler.emulator.machine import STACK, STACK_SIZE, Machine
+from pytest_llmcompiler.emulator.machine import STACK_SIZE, STACK_START, Machine
 from pytest_llmcompiler.errors import LLMCompilerError
 from pytest_llmcompiler.program.reference import ProgramImage
 from pytest_llmcompiler.values.c_types import UNTYPED, Array, Function, Int, Param, Pointer, Struct, Type, unsupported
@@ -143,7 +143,7 @@ class _MainRecorder:
         if isinstance(element, Struct):
             return 1
         room = self._machine.extent(address)
-        on_stack = STACK <= address < STACK + STACK_SIZE
+        on_stack = STACK_START <= address < STACK_START + STACK_SIZE
         if isinstance(element, Int) and element.character:
             text = self._machine.read(address, 4096)
             end = text.find(b"\0") + 1

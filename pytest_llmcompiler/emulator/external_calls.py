@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.emulator.heap import HEAP, Heap, is_heap
 from pytest_llmcompiler.emulator.kernel import GuestTrapError
-from pytest_llmcompiler.emulator.memory import STACK_TOP, words
+from pytest_llmcompiler.emulator.memory import STACK_ADDRESS_END, find_words
 from pytest_llmcompiler.emulator.observation import ELSEWHERE, Argument, Effect, ExternalCall, PointerArgument
 from pytest_llmcompiler.program.varargs import format_types
 from pytest_llmcompiler.values.c_types import (
@@ -68,7 +68,7 @@ class ExternalCalls:
         rivals = [self._rivals(kinds, values, index) if type.ends else [] for index in range(len(values))]
         args = [self._argument(kinds, values, index, rivals[index], layout) for index in range(len(values))]
         numbers = (seed for kind, value in zip(kinds, values) for seed in self._seeds(kind, value, layout, number))
-        seed = mixed((layout.environment_seed, *numbers))
+        seed = mix((layout.environment_seed, *numbers))
         self._write(kinds, values, rivals, seed, layout)
         return ExternalCall(name, tuple(args)), self._result(type, kinds, values, seed)
 
@@ -90,7 +90,7 @@ class ExternalCalls:
         return named, values
 
     def _values(self, types: list[Type], in_memory: bool) -> list[int]:
-        types = [passed_as(type, self._convention) for type in types]
+        types = [promote_argument(type, self._convention) for type in types]
         images = self._machine.arguments(types, in_memory=in_memory)
         if any(len(image) < kind.size for kind, image in zip(types, images, strict=True)):
             raise GuestTrapError("a call whose arguments lie in no memory")
@@ -117,7 +117,7 @@ class ExternalCalls:
             if address <= value < address + size:
                 data = self._until(value, address + size)
                 return PointerArgument(value, data, _sized(kind.target), name, value - address)
-        region = self._machine.region(value)
+        region = self._machine.region_of(value)
         if region == "stack":
             data = self._first(kind, value, value + _length(kinds, values, index))
             return PointerArgument(
@@ -130,7 +130,7 @@ class ExternalCalls:
 
     def _rivals(self, kinds: list[Type], values: list[int], index: int) -> list[int]:
         """The other arguments that point to the same type, in memory of the same kind: this may be the end of one."""
-        region, name = self._machine.region, _pointee(kinds[index])
+        region, name = self._machine.region_of, _pointee(kinds[index])
         return [
             value
             for other, (kind, value) in enumerate(zip(kinds, values))
@@ -162,7 +162,7 @@ class ExternalCalls:
     def _until(self, address: int, end: int) -> bytes:
         """What lies from one address to another, up to 4096 bytes. Where the stack is tells nothing."""
         data = bytearray(self._machine.read(address, min(end - address, _MOST)))
-        for at, _ in words(bytes(data), address, STACK_TOP):
+        for at, _ in find_words(bytes(data), address, STACK_ADDRESS_END):
             data[at : at + 8] = ELSEWHERE.to_bytes(8, "little")
         return bytes(data)
 
@@ -176,12 +176,12 @@ class ExternalCalls:
             return self._text(address, end - address)
         if element is None:
             return b""
-        on_stack = self._machine.region(address) == "stack"
+        on_stack = self._machine.region_of(address) == "stack"
         data = self._until(address, address + element.size if on_stack else min(end, address + element.size))
         return _defined(element, data).to_bytes(len(data), "little") if len(data) == element.size else data
 
     def _is_string(self, address: int) -> bool:
-        own = self._machine.region(address) == "constant" and not self._machine.in_program(address)
+        own = self._machine.region_of(address) == "constant" and not self._machine.in_program(address)
         return own or any(address in string for string in self._strings)
 
     def _text(self, address: int, size: int) -> bytes:
@@ -196,7 +196,7 @@ class ExternalCalls:
         elif isinstance(kind.target, Function):
             yield self._identity(self._machine.shared_address(value), layout)
         else:
-            region = self._machine.region(value)
+            region = self._machine.region_of(value)
             yield self._identity(value, layout) if region in ("data", "object") else min(value, 1)
             yield number if region == "stack" else self._contents(kind, value, layout)
 
@@ -204,9 +204,9 @@ class ExternalCalls:
         """A number for an address that is the same in every build of the program, and wherever the objects lie."""
         for number, target in enumerate(layout.objects):
             if target.address <= address <= target.address + target.size:
-                return mixed((number, address - target.address))
+                return mix((number, address - target.address))
         symbol = self._holder(address)
-        return mixed((zlib.crc32(symbol[2].encode()), address - symbol[0])) if symbol else address
+        return mix((zlib.crc32(symbol[2].encode()), address - symbol[0])) if symbol else address
 
     def _contents(self, kind: Pointer, address: int, layout: Layout) -> int:
         """What a pointer points to, as far as that surely is an object's, and without pointers."""
@@ -225,11 +225,11 @@ class ExternalCalls:
         """Half of the calls write numbers through pointers that allow it, as real ones do."""
         for index, (kind, address) in enumerate(zip(kinds, values)):
             target = kind.target if isinstance(kind, Pointer) and not kind.const else None
-            own = mixed((seed, index))
+            own = mix((seed, index))
             if target is None or not _is_number(target) or not own & 128:
                 continue
             if self._is_writable(address, target.size, rivals[index], layout):
-                self._put(address, made(target, own))
+                self._put(address, generate_value(target, own))
 
     def _put(self, address: int, data: bytes) -> None:
         self.effects.append(Effect(address, data))
@@ -237,7 +237,7 @@ class ExternalCalls:
 
     def _is_writable(self, address: int, size: int, rivals: list[int], layout: Layout) -> bool:
         """Whether an object surely lies at an address, rather than the end of one to which another argument points."""
-        region = self._machine.region(address)
+        region = self._machine.region_of(address)
         if region == "stack":  # which of two lies lower tells nothing: the next compiler lays them out otherwise
             return not rivals and len(self._machine.read(address, size)) == size
         end = self._end(address, layout)
@@ -249,17 +249,17 @@ class ExternalCalls:
         where = self._convention.result(type)
         if where.in_memory and result is not None:
             address = self._machine.register(self._convention.buffer)
-            self._put(address, made(result, seed))
+            self._put(address, generate_value(result, seed))
             return {name: address.to_bytes(8, "little") for name in where.registers}
         if isinstance(result, Pointer):
             return {self._convention.scalar: self._pointer(result, kinds, values, seed).to_bytes(8, "little")}
-        data = made(result, seed) if result is not None else b""
+        data = generate_value(result, seed) if result is not None else b""
         parts = (data[start : start + where.width] for start in range(0, len(data), where.width))
         return dict(zip(where.registers, parts))
 
     def _pointer(self, type: Pointer, kinds: list[Type], values: list[int], seed: int) -> int:
         """Null, one of the arguments, or an object that now belongs to the caller, as if malloc had made it."""
-        choice, seed = seed % 4, mixed((seed, 1))
+        choice, seed = seed % 4, mix((seed, 1))
         target = type.target
         if choice == 0 or isinstance(target, Function) or unsupported(target):
             return 0
@@ -273,7 +273,7 @@ class ExternalCalls:
         data = _object(target, seed)
         address = self._heap.allocate(len(data))
         if address:
-            self.effects.append(Effect(address, data, made=True))
+            self.effects.append(Effect(address, data, is_allocation=True))
             self._machine.write(address, data)
         return address
 
@@ -286,10 +286,10 @@ def _object(element: Type | None, seed: int) -> bytes:
     if _is_text(element):
         return _letters(seed, _ROOM)
     count = 1 if isinstance(element, (Struct, Array, Pointer)) else _ROOM // element.size
-    return made(Array(element, count), seed)
+    return generate_value(Array(element, count), seed)
 
 
-def made(type: Type, seed: int) -> bytes:
+def generate_value(type: Type, seed: int) -> bytes:
     """A value of a type, chosen by a number. Pointers in it are null."""
     if isinstance(type, Int):
         return _integer(type, seed)
@@ -298,7 +298,7 @@ def made(type: Type, seed: int) -> bytes:
     if isinstance(type, Array):
         if _is_text(type.element):
             return _letters(seed, type.count)
-        return b"".join(made(type.element, mixed((seed, index))) for index in range(type.count))
+        return b"".join(generate_value(type.element, mix((seed, index))) for index in range(type.count))
     if isinstance(type, Struct):
         return _struct(type, seed)
     return bytes(type.size)
@@ -317,7 +317,7 @@ def _integer(type: Int, seed: int) -> bytes:
 def _struct(type: Struct, seed: int) -> bytes:
     data = 0
     for index, member in enumerate(type.fields[:1] if type.union else type.fields):
-        number = int.from_bytes(made(member.type, mixed((seed, index))), "little")
+        number = int.from_bytes(generate_value(member.type, mix((seed, index))), "little")
         first, width = member.bits or (8 * member.offset, 8 * member.type.size)
         data |= (number & (1 << width) - 1) << first
     return data.to_bytes(type.size, "little")
@@ -326,7 +326,7 @@ def _struct(type: Struct, seed: int) -> bytes:
 def _letters(seed: int, size: int) -> bytes:
     """Text of up to 15 letters and digits, ended by zeros."""
     alphabet = b"abcdefgxyzABC 0123456789_-.,/:=\n"
-    letters = bytes(alphabet[mixed((seed, index)) % len(alphabet)] for index in range(min(seed % 16, size - 1)))
+    letters = bytes(alphabet[mix((seed, index)) % len(alphabet)] for index in range(min(seed % 16, size - 1)))
     return letters.ljust(size, b"\0")
 
 
@@ -338,7 +338,7 @@ def _defined(type: Type, image: bytes) -> int:
     return int.from_bytes(image, "little") & int.from_bytes(significant(type), "little")
 
 
-def passed_as(type: Type, convention: CallingConvention) -> Type:
+def promote_argument(type: Type, convention: CallingConvention) -> Type:
     """What an argument is passed as: where callers extend narrow integers, both gcc and clang extend them to 32 bits,
     and clang's callees rely on that. IR does not always say that they are."""
     if convention.extends and isinstance(type, Int) and type.size < 4 and not re.fullmatch(r"i\d+", type.name):
@@ -384,7 +384,7 @@ def _is_number(type: Type | None) -> bool:
     )
 
 
-def mixed(numbers: tuple[int, ...]) -> int:
+def mix(numbers: tuple[int, ...]) -> int:
     """Mix numbers into 64 bits (the multiplication and shift of splitmix64)."""
     state = 0
     for number in numbers:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import unicorn
 
 from pytest_llmcompiler.emulator.kernel import GuestTrapError
-from pytest_llmcompiler.emulator.observation import FreedBlock, HeapBlock, is_short
+from pytest_llmcompiler.emulator.observation import FreedBlock, HeapBlock, has_no_memory
 from pytest_llmcompiler.targets.target import Target
 from pytest_llmcompiler.values.layout import PAGE, LaidOutObject, Layout
 
@@ -136,7 +136,7 @@ class Heap:
 
     def _asked(self, size: int, align: int = 16) -> int:
         """The address of a new object for the program, 0 where there is no room; then the error number says so."""
-        if self._layout is not None and is_short(self._layout.environment_seed, size):
+        if self._layout is not None and has_no_memory(self._layout.environment_seed, size):
             self.out_of_memory = True
             address = 0
         else:

@@ -17,7 +17,7 @@ _CHARACTERS = (
 _LONGEST = 1 << 20
 
 
-def checks(machine: Machine) -> dict[str, Callable[[int], None]]:
+def build_checks(machine: Machine) -> dict[str, Callable[[int], None]]:
     """For library functions by name: what to do where they are entered. Raises Trap for a call that is undefined."""
     overlaps = _Overlaps(machine)
     return {

@@ -11,10 +11,10 @@ from typing import Any, Literal, get_args
 import unicorn
 
 from pytest_llmcompiler.emulator import process_start as system
-from pytest_llmcompiler.emulator.external_calls import ExternalCalls, mixed
+from pytest_llmcompiler.emulator.external_calls import ExternalCalls, mix
 from pytest_llmcompiler.emulator.heap import Heap, is_heap
 from pytest_llmcompiler.emulator.kernel import GuestExitError, GuestTrapError, Kernel
-from pytest_llmcompiler.emulator.libc_preconditions import checks
+from pytest_llmcompiler.emulator.libc_preconditions import build_checks
 from pytest_llmcompiler.emulator.memory import HostMemory
 from pytest_llmcompiler.emulator.observation import (
     ELSEWHERE,
@@ -36,7 +36,7 @@ from pytest_llmcompiler.targets.processor import Guard, Outcome
 from pytest_llmcompiler.values.c_types import Function, Type
 from pytest_llmcompiler.values.layout import ARENA, GARBAGE, LOW_SLOTS, PAGE, RETURN, SLOTS, STUB_SIZE, STUBS, Layout
 
-STACK, STACK_SIZE = 0x7FFD12340000, 64 * PAGE
+STACK_START, STACK_SIZE = 0x7FFD12340000, 64 * PAGE
 DEEP = 256 * PAGE
 """Bytes below the stack that a run of a candidate gets if it reaches for them, and half as many that a reference gets:
 a correct candidate may need more. Few do, and each run starts on a fresh stack."""
@@ -47,7 +47,7 @@ FRAME = 2 * PAGE
 BLANK_TOP = 0x30010
 """Bytes of the stack below the caller's frame in a run on zeros: there the stack pointer crosses a multiple of
 64 KiB, so that what counts it down in 16 bits goes wrong."""
-MOST_ARGUMENTS = PAGE
+MAX_ARGUMENT_BYTES = PAGE
 """Bytes that the argument area on the stack may have."""
 
 NARROW = RETURN + STUB_SIZE // 2
@@ -55,7 +55,7 @@ NARROW = RETURN + STUB_SIZE // 2
 with garbage."""
 _MOST_NARROW = 20
 """Calls of them in a run for which this is done: it takes longer than most of them."""
-MOST_CALLS = 1_000
+MAX_EXTERNAL_CALLS = 1_000
 """Calls out that a run may make; a reference makes far fewer on any input."""
 
 Region = Literal["stack", "own", "data", "constant", "object", "heap", "none"]
@@ -186,7 +186,7 @@ class Machine:
     def _load_surroundings(self) -> None:
         self._uc.mem_map(STUBS, PAGE, unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC)
         self._uc.mem_write(STUBS, self.processor.returning * (PAGE // len(self.processor.returning)))
-        self._stack = self._map(STACK, STACK_SIZE)
+        self._stack = self._map(STACK_START, STACK_SIZE)
         for slot in (*SLOTS, *LOW_SLOTS):
             rights = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE
             self._uc.mem_map_ptr(slot.address, slot.size, rights, self._arena.pointer + slot.host)
@@ -208,7 +208,7 @@ class Machine:
             uc.hook_add(unicorn.UC_HOOK_BLOCK, self._on_block)
 
     def _watch_preconditions(self) -> None:
-        for name, check in checks(self).items():
+        for name, check in build_checks(self).items():
             if name in self.program.library:
                 address = self.program.library[name].address
                 self.watch(address, address, check)
@@ -257,7 +257,7 @@ class Machine:
         self._heap.errno = self._errno
 
     def _call(self, name: str, args: tuple[int, ...]) -> int:
-        self._uc.reg_write(self._stack_number, STACK + STACK_SIZE - FRAME - self.processor.pushed)
+        self._uc.reg_write(self._stack_number, STACK_START + STACK_SIZE - FRAME - self.processor.pushed)
         self._return_to(RETURN)
         for register, value in zip(self._library.integers, args):
             self._uc.reg_write(self._numbers[register], value)
@@ -331,7 +331,7 @@ class Machine:
 
     def _garbage(self, index: int) -> int:
         """64 bits for a register that holds no value: they look like nothing, or are zero."""
-        number = mixed((int.from_bytes(GARBAGE[0], "little"), index))
+        number = mix((int.from_bytes(GARBAGE[0], "little"), index))
         return {"garbage": number, "inverse": ~number & (1 << 64) - 1, "zeros": 0}[self._held]
 
     def _garbage_in(self, name: str, index: int) -> int:
@@ -383,14 +383,16 @@ class Machine:
         code = self.register(self.convention.scalar) & 0xFF
         return replace(run, outcome="exit", exit_code=code) if run.outcome == "return" else run
 
-    def entered(self, layout: Layout, call: abi.CallSetup, uninitialised: UninitialisedFill) -> dict[str, int]:
+    def read_entry_registers(
+        self, layout: Layout, call: abi.CallSetup, uninitialised: UninitialisedFill
+    ) -> dict[str, int]:
         """The registers that a run starts with."""
         self._reset(layout, uninitialised)
         self._enter(call.inverted if uninitialised == "inverse" else call)
         return {name: self.register(name) for name in (*self.processor.registers, self.processor.stack)}
 
     def _enter(self, call: abi.CallSetup) -> None:
-        area = STACK + self._start.top
+        area = STACK_START + self._start.top
         pushed = b"" if self.processor.link else RETURN.to_bytes(8, "little")
         self._stack.write(pushed + call.stack, self._start.top - len(pushed))
         self._uc.reg_write(self._stack_number, area - len(pushed))
@@ -431,7 +433,7 @@ class Machine:
 
     def read(self, address: int, size: int) -> bytes:
         """Memory as it is now; as much of it as is mapped."""
-        for start, region in ((STACK, self._stack), *self._data):
+        for start, region in ((STACK_START, self._stack), *self._data):
             if start <= address < start + region.size:
                 return region.read(address - start, min(size, start + region.size - address))
         for part in (size, min(size, PAGE - address % PAGE)):
@@ -445,9 +447,9 @@ class Machine:
         """Write to the guest's memory, whatever the rights of its pages."""
         self._uc.mem_write(address, data)
 
-    def region(self, address: int) -> Region:
+    def region_of(self, address: int) -> Region:
         """What kind of memory an address belongs to; one past the end of constants counts too."""
-        if STACK - self._depth <= address < STACK + STACK_SIZE:
+        if STACK_START - self._depth <= address < STACK_START + STACK_SIZE:
             return "stack"
         if self.in_own_data(address):
             return "own"
@@ -476,8 +478,8 @@ class Machine:
         for symbol in self.program.symbols.values():
             if symbol.address <= address < symbol.address + symbol.size:
                 return symbol.address + symbol.size - address
-        if STACK <= address < STACK + STACK_SIZE:
-            return STACK + STACK_SIZE - FRAME - address
+        if STACK_START <= address < STACK_START + STACK_SIZE:
+            return STACK_START + STACK_SIZE - FRAME - address
         return self._heap.extent(address)
 
     def _reset(self, layout: Layout, uninitialised: UninitialisedFill) -> None:
@@ -493,7 +495,7 @@ class Machine:
             self.write(self._errno, initial_errno(layout.environment_seed).to_bytes(4, "little"))
         self._stack.write(self._start.stack)
         if self._is_deep:
-            self._uc.mem_unmap(STACK - self._depth, self._depth)
+            self._uc.mem_unmap(STACK_START - self._depth, self._depth)
             self._is_deep = False
         self._fill_arena(layout)
         self._heap.reset(layout)
@@ -612,11 +614,11 @@ class Machine:
         for name, value in self._start.saved.items():
             if registers[name] != value:
                 yield AbiBreach(f"callee-saved register {self.processor.sign}{name} is not restored", name)
-        top = STACK + self._start.top
+        top = STACK_START + self._start.top
         if registers[self.processor.stack] != top:
             yield AbiBreach(f"the stack pointer returns {registers[self.processor.stack] - top:+d} bytes off")
         yield from map(AbiBreach, self.processor.breaches(registers))
-        frame = top - STACK + len(call.stack)
+        frame = top - STACK_START + len(call.stack)
         if self._stack.read(frame) != self._start.stack[frame:]:
             yield AbiBreach("the caller's stack frame is written")
 
@@ -628,7 +630,7 @@ class Machine:
         if words == "jump":
             pc = self._caller()
         address &= (1 << 64) - 1
-        if words != "jump" and STACK - self._depth <= address < STACK and not self._is_deep:
+        if words != "jump" and STACK_START - self._depth <= address < STACK_START and not self._is_deep:
             self._deepen()
             return True
         self._stop("fault", GuestFault(f"bad {words}", pc, address, words, size))
@@ -637,8 +639,8 @@ class Machine:
     def _deepen(self) -> None:
         """Map the memory below the stack, until the next run."""
         size = self._depth
-        self._uc.mem_map(STACK - size, size, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
-        self._uc.mem_write(STACK - size, self._garbage_of(size))
+        self._uc.mem_map(STACK_START - size, size, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
+        self._uc.mem_write(STACK_START - size, self._garbage_of(size))
         self._is_deep = True
 
     def _on_invalid(self, uc: Any, data: Any) -> bool:
@@ -670,7 +672,10 @@ class Machine:
         if stack % 16 and self.in_candidate(self._caller()):
             callee = self.name_of(address)
             self._abi.append(AbiBreach(f"the stack is not aligned to 16 bytes at the call of {callee}"))
-        if self.convention.home and STACK - self._depth <= stack < STACK + STACK_SIZE - self.convention.home:
+        if (
+            self.convention.home
+            and STACK_START - self._depth <= stack < STACK_START + STACK_SIZE - self.convention.home
+        ):
             self.write(stack, self._garbage_of(self.convention.home))  # it belongs to who is called
 
     def _on_narrow_call(self, address: int) -> None:
@@ -715,7 +720,7 @@ class Machine:
     def _call_out(self, name: str, type: Function, callee: str | int) -> None:
         """Record a call and give it a result that depends on its arguments; every other register is lost."""
         assert self._layout is not None
-        if len(self._calls) == MOST_CALLS:
+        if len(self._calls) == MAX_EXTERNAL_CALLS:
             self._stop("limit")
             return
         passed = {register: self.register(register) for register in self.convention.integers}
@@ -789,8 +794,8 @@ class Machine:
         if self.processor.link:
             yield self.register(self.processor.link)
         stack = self._uc.reg_read(self._stack_number)
-        if STACK <= stack < STACK + STACK_SIZE - 8:
-            words = self._stack.read(stack - STACK, min(2048, STACK_SIZE - (stack - STACK)) // 8 * 8)
+        if STACK_START <= stack < STACK_START + STACK_SIZE - 8:
+            words = self._stack.read(stack - STACK_START, min(2048, STACK_SIZE - (stack - STACK_START)) // 8 * 8)
             for start in range(0, len(words), 8):
                 yield self._callers.get(stack + start) or int.from_bytes(words[start : start + 8], "little")
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 _memcmp = ctypes.CDLL(None).memcmp
 _memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 
-STACK_TOP = re.compile(rb"\xfd\x7f\0\0")
+STACK_ADDRESS_END = re.compile(rb"\xfd\x7f\0\0")
 """The topmost bytes of any address of the stack."""
 
 
-def words(data: bytes, address: int, top: re.Pattern[bytes]) -> Iterator[tuple[int, int]]:
+def find_words(data: bytes, address: int, top: re.Pattern[bytes]) -> Iterator[tuple[int, int]]:
     """The words in data that lies at an address which begin at multiples of eight and end with `top`: where, value."""
     for match in top.finditer(data):
         at = match.end() - 8

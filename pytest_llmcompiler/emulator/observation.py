@@ -15,7 +15,7 @@ from pytest_llmcompiler.values.layout import PAGE
 class GuestFault:
     """Why a run ended before its return."""
 
-    what: str
+    description: str
     """In words, without addresses of the harness."""
     pc: int
     """The address of the instruction."""
@@ -55,7 +55,7 @@ def initial_errno(environment_seed: int) -> int:
     return 131 * (environment_seed & 1)
 
 
-SHORTAGES = {
+MEMORY_SHORTAGES = {
     21: "finds no memory",
     22: "finds no memory for sizes that are no multiples of 8",
     23: "finds no memory for sizes that are multiples of 8",
@@ -63,9 +63,10 @@ SHORTAGES = {
 """What malloc does with these salts, which are an eighth of those for functions that ask for memory."""
 
 
-def is_short(environment_seed: int, size: int) -> bool:
+def has_no_memory(environment_seed: int, size: int) -> bool:
     """Whether malloc finds no memory. The size alone decides: programs may ask for the same in another order."""
-    return environment_seed in SHORTAGES and (environment_seed == 21 or (size % 8 == 0) == (environment_seed == 23))
+    is_short = environment_seed in MEMORY_SHORTAGES
+    return is_short and (environment_seed == 21 or (size % 8 == 0) == (environment_seed == 23))
 
 
 UninitialisedFill = Literal["garbage", "inverse", "zeros"]
@@ -110,7 +111,7 @@ class Effect(NamedTuple):
 
     address: int
     data: bytes
-    made: bool = False
+    is_allocation: bool = False
     """Whether it is a new object of the heap, of just this size."""
 
 

@@ -86,7 +86,7 @@ class Probe:
         """Edges that the last run took."""
         return int.from_bytes(self._machine.read(self._steps.address, self._steps.size), "little")
 
-    def features(self) -> Features:
+    def read_features(self) -> Features:
         """Where the last run went: the edges and how often, how sides of comparisons stood, how near they came, and
         what it took from arrays."""
         counters, relations, nearness, indices = (
@@ -99,7 +99,7 @@ class Probe:
         found.append(("path", zlib.crc32(counters.translate(_TAKEN)), 0))
         return frozenset(found) | self._text_features
 
-    def compared(self) -> Comparisons:
+    def read_comparisons(self) -> Comparisons:
         """What the last run compared."""
         data = self._machine.read(*self._table)
         rows = (ComparedOperands(*row) for row in struct.iter_unpack("<QQQ", data))

@@ -8,7 +8,7 @@ from typing import Any
 
 import unicorn
 
-from pytest_llmcompiler.emulator.machine import DEEP, STACK, STACK_SIZE, Machine
+from pytest_llmcompiler.emulator.machine import DEEP, STACK_SIZE, STACK_START, Machine
 from pytest_llmcompiler.emulator.observation import GuestFault, MemoryWrite, UninitialisedFill
 from pytest_llmcompiler.targets import abi
 from pytest_llmcompiler.targets.code import AssembledCode
@@ -30,7 +30,7 @@ class TracedRun:
         machine.run(self.layout, self.call, self.limit, uninitialised=self.uninitialised)
 
 
-def misuse(machine: Machine, look: TracedRun) -> GuestFault | None:
+def find_misuse(machine: Machine, look: TracedRun) -> GuestFault | None:
     """The first thing that the candidate may not do, though it does no harm here.
 
     That is an access below the red zone, which a signal may overwrite at any time, or a jump to where no
@@ -57,7 +57,7 @@ def misuse(machine: Machine, look: TracedRun) -> GuestFault | None:
 
     accesses = unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE
     with (
-        machine.hooked(accesses, on_stack, STACK, STACK + STACK_SIZE - 1),
+        machine.hooked(accesses, on_stack, STACK_START, STACK_START + STACK_SIZE - 1),
         machine.hooked(unicorn.UC_HOOK_BLOCK, on_block),
     ):
         look.run(machine)
@@ -75,7 +75,7 @@ def _is_amid(candidate: AssembledCode, address: int, processor: Processor) -> bo
     return mnemonics[last].startswith(".") or address < last + processor.decode(candidate.code_at(last), last).size
 
 
-def steps(machine: Machine, look: TracedRun, most: int) -> list[int]:
+def trace_instructions(machine: Machine, look: TracedRun, most: int) -> list[int]:
     """The addresses of the instructions of the candidate's own code that a run executes, the first `most`."""
     found: list[int] = []
 
@@ -94,14 +94,14 @@ def steps(machine: Machine, look: TracedRun, most: int) -> list[int]:
     return found
 
 
-def stores(machine: Machine, look: TracedRun, most: int) -> list[MemoryWrite]:
+def trace_stores(machine: Machine, look: TracedRun, most: int) -> list[MemoryWrite]:
     """The writes of a run to memory other than the stack, the first `most`."""
     found: list[MemoryWrite] = []
 
     def on_write(uc: Any, access: int, address: int, size: int, value: int, data: Any) -> None:
         if len(found) >= most:
             uc.emu_stop()
-        elif not STACK - DEEP <= address < STACK + STACK_SIZE and size <= 8:
+        elif not STACK_START - DEEP <= address < STACK_START + STACK_SIZE and size <= 8:
             before = machine.read(address, size)
             found.append(
                 MemoryWrite(

@@ -14,9 +14,16 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import unicorn
 
-from pytest_llmcompiler.emulator.external_calls import passed_as
+from pytest_llmcompiler.emulator.external_calls import promote_argument
 from pytest_llmcompiler.emulator.machine import Machine
-from pytest_llmcompiler.emulator.observation import SHORTAGES, Effect, GuestFault, Observation, Reply, initial_errno
+from pytest_llmcompiler.emulator.observation import (
+    MEMORY_SHORTAGES,
+    Effect,
+    GuestFault,
+    Observation,
+    Reply,
+    initial_errno,
+)
 from pytest_llmcompiler.emulator.tracing import TracedRun
 from pytest_llmcompiler.judge.format_c import format_input
 from pytest_llmcompiler.targets import abi
@@ -207,8 +214,8 @@ class _ReproducerBuilder:
             "whole": False,
             "shown": format_input(self._made, signature.params),
             "stop": _stop(self._differential, self._failure, self._divergence, run, lambda: look.run(machine)),
-            "entry": machine.entered(layout, entry.call, uninitialised),
-            "lost": machine.entered(layout, abi.CallSetup({}, b""), uninitialised),
+            "entry": machine.read_entry_registers(layout, entry.call, uninitialised),
+            "lost": machine.read_entry_registers(layout, abi.CallSetup({}, b""), uninitialised),
             "stack": call.stack.hex(),
             "garbage": GARBAGE[0].hex(),
             "uninitialised": names[uninitialised].hex(),
@@ -221,8 +228,8 @@ class _ReproducerBuilder:
             "result_signed": isinstance(signature.result, Int) and signature.result.signed,
             "result_float": isinstance(signature.result, Float),
             "low": layout.low,
-            "shortage": sorted(SHORTAGES).index(layout.environment_seed) + 1
-            if layout.environment_seed in SHORTAGES
+            "shortage": sorted(MEMORY_SHORTAGES).index(layout.environment_seed) + 1
+            if layout.environment_seed in MEMORY_SHORTAGES
             else 0,
             "errno": [
                 initial_errno(layout.environment_seed),
@@ -274,7 +281,7 @@ class _ReproducerBuilder:
         if type.variadic:
             self._note(f"Arguments of {name} that its declaration does not name are not compared.")
         convention = self._convention
-        passed = [passed_as(kind, convention) for kind in kinds]
+        passed = [promote_argument(kind, convention) for kind in kinds]
         places = convention.places(passed, convention.result(type).in_memory)
         return {
             "name": name,
@@ -299,13 +306,13 @@ class _ReproducerBuilder:
         moves = (
             register == self._convention.scalar
             and len(data) == 8
-            and machine.region(value) in ("data", "constant", "own")
+            and machine.region_of(value) in ("data", "constant", "own")
         )
         same = next((name for name, passed in reply.passed.items() if moves and passed == value), "")
         return {"register": register, "value": value, "size": len(data), "same_as": same}
 
     def _effect(self, effect: Effect) -> Iterable[EffectPart]:
-        region, address, symbol = self._differential.machine.region(effect.address), effect.address, ""
+        region, address, symbol = self._differential.machine.region_of(effect.address), effect.address, ""
         if region == "data":
             places = ((name, self._program.symbols[name]) for name in self._program.globals)
             found = ((name, at.address) for name, at in places if at.address <= address < at.address + at.size)
@@ -314,7 +321,7 @@ class _ReproducerBuilder:
         if region in ("own", "constant") or (region == "data" and not symbol):
             self._note("A call out of the function writes to memory that lies elsewhere here: that is left out.")
             return
-        yield {"symbol": symbol, "address": address, "data": effect.data.hex(), "made": effect.made}
+        yield {"symbol": symbol, "address": address, "data": effect.data.hex(), "made": effect.is_allocation}
 
     def _note(self, text: str) -> None:
         if text not in self._notes:

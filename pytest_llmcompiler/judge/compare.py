@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pytest_llmcompiler.emulator.memory import STACK_TOP, words
+from pytest_llmcompiler.emulator.memory import STACK_ADDRESS_END, find_words
 from pytest_llmcompiler.emulator.observation import (
     ELSEWHERE,
     Argument,
@@ -317,8 +317,8 @@ def _memory(name: str, first: bytes, second: bytes, dont_care: DontCareBytes, st
     if first != second:
         at = next(index for index, pair in enumerate(zip(first, second)) if pair[0] != pair[1])
         begin = at // 8 * 8
-        words = f"{name} from byte {begin - start}" if len(first) > 8 else name
-        yield Difference(words, format_bytes(first[begin : begin + 16]), format_bytes(second[begin : begin + 16]))
+        text = f"{name} from byte {begin - start}" if len(first) > 8 else name
+        yield Difference(text, format_bytes(first[begin : begin + 16]), format_bytes(second[begin : begin + 16]))
 
 
 def _heap(
@@ -463,7 +463,7 @@ def _unequal(name: str, first: bytes, second: bytes) -> set[tuple[str, int]]:
     if first == second:
         return set()
     found = {index for index, pair in enumerate(zip(first, second)) if pair[0] != pair[1]}
-    on_stack = [{at for at, _ in words(data, 0, STACK_TOP)} for data in (first, second)]
+    on_stack = [{at for at, _ in find_words(data, 0, STACK_ADDRESS_END)} for data in (first, second)]
     for word in set.intersection(*on_stack, {index // 8 * 8 for index in found}):
         found.update(range(word, word + 8))  # frames of another size differ in more bytes than these two
     return {(name, index) for index in found}

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.emulator.observation import Observation, UninitialisedFill
-from pytest_llmcompiler.emulator.tracing import TracedRun, misuse
+from pytest_llmcompiler.emulator.tracing import TracedRun, find_misuse
 from pytest_llmcompiler.judge.compare import differences
 from pytest_llmcompiler.judge.failure import Failure, mismatch, quoted, stopped
 from pytest_llmcompiler.judge.oracle import SuiteEntry
@@ -94,14 +94,16 @@ class DifferentialRun:
     def inspection(self, entry: SuiteEntry) -> Failure | None:
         """What a closer look finds fault with."""
         look = TracedRun(entry.layout, entry.call, min(entry.limit, _INSPECTED_LIMIT))
-        fault = misuse(self.machine, look)
+        fault = find_misuse(self.machine, look)
         if fault is None:
             return None
         line = self.machine.line_of(fault)
         evidence = tuple(quoted(self.assembly, line or 0))
         if fault.address is None:
-            return Failure("inconclusive", f"{fault.what} in line {line}, which the emulator can't judge", evidence)
-        words = f"{fault.what}, where a signal handler may write at any time: {fault.size} bytes in line {line}"
+            return Failure(
+                "inconclusive", f"{fault.description} in line {line}, which the emulator can't judge", evidence
+            )
+        words = f"{fault.description}, where a signal handler may write at any time: {fault.size} bytes in line {line}"
         return Failure("abi", words, evidence, line=line)
 
     def _fault_of(self, run: Observation, entry: SuiteEntry) -> Failure | None:

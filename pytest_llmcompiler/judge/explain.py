@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from pytest_llmcompiler.corpus.fuzzer import UndefinedInputError, shrink
-from pytest_llmcompiler.emulator.observation import SHORTAGES, UninitialisedFill
-from pytest_llmcompiler.emulator.tracing import TracedRun, steps, stores
+from pytest_llmcompiler.emulator.observation import MEMORY_SHORTAGES, UninitialisedFill
+from pytest_llmcompiler.emulator.tracing import TracedRun, trace_instructions, trace_stores
 from pytest_llmcompiler.judge.capture import Reproducer, capture_reproducer
 from pytest_llmcompiler.judge.differential import DifferentialRun, Stage
 from pytest_llmcompiler.judge.divergence import (
@@ -119,7 +119,7 @@ class Explanation:
                 more = *self._on_garbage(entry, failure), *([f"  parts     {divergence.words}"] if divergence else ())
                 failure = replace(failure, evidence=(*failure.evidence, *more))
         at = ["  placed    its objects begin at multiples of 4 GiB"] if entry.layout.low else []
-        at += [f"  malloc    {SHORTAGES[made.environment_seed]}"] if entry.expected.out_of_memory else []
+        at += [f"  malloc    {MEMORY_SHORTAGES[made.environment_seed]}"] if entry.expected.out_of_memory else []
         if failure and at:
             failure = replace(failure, evidence=(*at, *failure.evidence))
         return failure, list(format_input(made, suite.under_test.signature.params)), divergence, made, entry
@@ -179,7 +179,7 @@ class Explanation:
         look = TracedRun(entry.layout, entry.call, entry.limit, failure.uninitialised)
         similar = [text for text in texts if alike(mine, text)]
         if similar:
-            trace = steps(self._differential.machine, look, _TRACED)
+            trace = trace_instructions(self._differential.machine, look, _TRACED)
             pairs = [(text, (trace, self._traced(text, look))) for text in similar]
             text, traces = max(pairs, key=lambda pair: common(mine, *pair))
             return find_divergence(mine, text, traces)
@@ -189,13 +189,13 @@ class Explanation:
 
     def _traced(self, text: AssembledText, look: TracedRun) -> list[int]:
         under_test = self._differential.suite.under_test
-        return steps(under_test.machine(under_test.reference.golden, text.assembled), look, _TRACED)
+        return trace_instructions(under_test.machine(under_test.reference.golden, text.assembled), look, _TRACED)
 
     def _wrong_store(self, mine: AssembledText, entry: SuiteEntry, look: TracedRun, ended: bool) -> Divergence | None:
         under_test = self._differential.suite.under_test
         golden = under_test.reference.golden
         machines = self._differential.machine, under_test.machine(golden)
-        made, wanted = (stores(machine, look, _TRACED) for machine in machines)
+        made, wanted = (trace_stores(machine, look, _TRACED) for machine in machines)
         places = {name: (golden.symbols[name].address, golden.symbols[name].size) for name in golden.globals}
         return find_wrong_write(
             mine, machines, (made, wanted), WriteContext(entry.frame, entry.dont_care, places, ended)

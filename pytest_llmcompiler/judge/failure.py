@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pytest_llmcompiler.emulator.machine import MOST_CALLS, Machine
+from pytest_llmcompiler.emulator.machine import MAX_EXTERNAL_CALLS, Machine
 from pytest_llmcompiler.emulator.observation import GuestFault, Observation, UninitialisedFill
 from pytest_llmcompiler.judge.compare import Difference
 from pytest_llmcompiler.judge.verdict import Kind
@@ -43,12 +43,12 @@ def stopped(
     """Why the last run of a machine has no result; None where it has one. `layout` is the input, where there is one."""
     if run.outcome == "vex":
         assert run.fault is not None
-        return Failure("inconclusive", f"{run.fault.what}, which the emulator can't judge")
+        return Failure("inconclusive", f"{run.fault.description}, which the emulator can't judge")
     if run.outcome in ("fault", "forbidden"):
         assert run.fault is not None
         return _crash(machine, run.fault, expected, layout, assembly)
-    if run.outcome == "limit" and len(run.calls) == MOST_CALLS:
-        words = f"still running after {MOST_CALLS} calls out; the reference makes {len(expected.calls)}"
+    if run.outcome == "limit" and len(run.calls) == MAX_EXTERNAL_CALLS:
+        words = f"still running after {MAX_EXTERNAL_CALLS} calls out; the reference makes {len(expected.calls)}"
         return Failure("hang", words)
     if run.outcome == "limit":
         words = (
@@ -66,10 +66,10 @@ def quoted(assembly: str, number: int, before: str = "") -> Iterator[str]:
 
 
 def _crash(machine: Machine, fault: GuestFault, expected: Observation, layout: Layout | None, assembly: str) -> Failure:
-    words = fault.what
+    words = fault.description
     if fault.address is not None:
         size = f" of {fault.size} bytes" if fault.access != "jump" else ""
-        words = f"{fault.what}{size} at {_where(fault.address, layout)}"
+        words = f"{fault.description}{size} at {_where(fault.address, layout)}"
     line = machine.line_of(fault)
     inside = machine.name_of(fault.pc) if not machine.in_candidate(fault.pc) else None
     evidence = list(quoted(assembly, line or 0, f"{inside}, called from " if inside else ""))
@@ -78,7 +78,7 @@ def _crash(machine: Machine, fault: GuestFault, expected: Observation, layout: L
     elif inside:
         evidence.append(f"  at        {inside}")
     end = "a return" if expected.outcome == "return" else expected.outcome
-    evidence.append(f"  expected  {end}; observed: {fault.what}")
+    evidence.append(f"  expected  {end}; observed: {fault.description}")
     return Failure("crash", words, tuple(evidence), line=line)
 
 

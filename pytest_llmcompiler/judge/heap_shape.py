@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 
-from pytest_llmcompiler.emulator.memory import words
+from pytest_llmcompiler.emulator.memory import find_words
 from pytest_llmcompiler.emulator.observation import Argument, ExternalCall, HeapBlock, Observation, PointerArgument
 from pytest_llmcompiler.values.layout import GARBAGE, PAGE, Layout
 
@@ -82,7 +82,7 @@ class _HeapWalk:
 
     def _words(self, data: bytes, address: int) -> Iterator[tuple[int, int, int]]:
         """The pointers into objects in data that lies at an address: offset, value, object."""
-        for at, value in words(data, address, _TOP):
+        for at, value in find_words(data, address, _TOP):
             index = self._block_of(value)
             if index is not None:
                 yield at, value, index

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from pytest_llmcompiler.corpus.directives import keeps
 from pytest_llmcompiler.corpus.fuzzer import MOST_STEPS, Overrun, ProbeResult, UndefinedInputError
-from pytest_llmcompiler.emulator.machine import MOST_ARGUMENTS, Machine
+from pytest_llmcompiler.emulator.machine import MAX_ARGUMENT_BYTES, Machine
 from pytest_llmcompiler.emulator.observation import Feature, GuestFault, Observation, Reply, UninitialisedFill
 from pytest_llmcompiler.emulator.probe import Probe
 from pytest_llmcompiler.errors import LayoutError
@@ -61,8 +61,8 @@ class Oracle:
         layout, call = self._ready(replace(made, low=False))
         probe = self._machines[0]
         _defined(probe.run(layout, call, steps), layout)
-        features = probe.features()
-        return ProbeResult(features, None if features <= known else probe.compared(), probe.steps)
+        features = probe.read_features()
+        return ProbeResult(features, None if features <= known else probe.read_comparisons(), probe.steps)
 
     def accept(self, made: Input, known: Set[Feature] = frozenset(), steps: int = MOST_STEPS) -> SuiteEntry:
         """What the reference shows on an input. Raises Undefined where that is nothing to hold a candidate to."""
@@ -91,7 +91,7 @@ class Oracle:
             raise UndefinedInputError("against a directive")
         layout = self._layout(made)
         call = self._call(made, layout)
-        if len(call.stack) > MOST_ARGUMENTS:
+        if len(call.stack) > MAX_ARGUMENT_BYTES:
             raise UndefinedInputError("too large")
         return layout, call
 

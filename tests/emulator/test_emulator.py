@@ -55,7 +55,7 @@ def fault(run: Observation) -> tuple[str, int | None, str | None]:
     assert run.outcome == "fault"
     assert run.fault is not None
     assert run.result == b""
-    return run.fault.what, run.fault.address, run.fault.access
+    return run.fault.description, run.fault.address, run.fault.access
 
 
 def test_a_plain_run(program: Reference) -> None:

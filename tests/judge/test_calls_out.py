@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from faces import CaseOf, Compile, Judged
 
-from pytest_llmcompiler.emulator.external_calls import made
+from pytest_llmcompiler.emulator.external_calls import generate_value
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.program.varargs import format_types
@@ -326,11 +326,11 @@ def test_which_functions_may_be_given_an_end(compiled: Compile) -> None:
 
 
 def test_values_that_calls_return() -> None:
-    assert made(Int(1, False, "_Bool", boolean=True), 7) == b"\1"
-    assert made(Int(4, False, "enum e", enumerators=(("A", 5),)), 7) == b"\5\0\0\0"
-    assert made(Pointer(None), 7) == bytes(8)
-    assert made(Float(8, "double"), 20) == bytes.fromhex("000000000000f03f")
-    text = made(Array(Int(1, True, "char", character=True), 20), 99)
+    assert generate_value(Int(1, False, "_Bool", boolean=True), 7) == b"\1"
+    assert generate_value(Int(4, False, "enum e", enumerators=(("A", 5),)), 7) == b"\5\0\0\0"
+    assert generate_value(Pointer(None), 7) == bytes(8)
+    assert generate_value(Float(8, "double"), 20) == bytes.fromhex("000000000000f03f")
+    text = generate_value(Array(Int(1, True, "char", character=True), 20), 99)
     assert len(text) == 20
     assert text.isascii()
     assert text.endswith(b"\0")

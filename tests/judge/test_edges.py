@@ -303,7 +303,7 @@ def test_the_caller_s_frame_and_the_program_s_code(compiled: Compile) -> None:
     for place in ("plus(%rip)", "flag(%rip)"):
         run = FunctionRunner(reference, "plus", f" movb $0, {place}\n leal 1(%rdi), %eax\n ret")(1)
         assert run.fault is not None
-        assert run.fault.what == "bad write"
+        assert run.fault.description == "bad write"
 
 
 def test_the_stack_at_calls(compiled: Compile) -> None:
