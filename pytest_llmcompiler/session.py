@@ -290,7 +290,7 @@ class Session:
     def key(self, ask: SessionQuestion) -> QuestionKey:
         """What identifies a question in records."""
         label = get_template_label(ask.template) if len(self.settings.prompt) > 1 else ""
-        task = self.toolchain.target.labelled(ask.task)
+        task = self.toolchain.target.label_task(ask.task)
         return QuestionKey(self.reference(ask.path).case.name, ask.function, task, ask.passes, label)
 
     def prompt(self, ask: SessionQuestion) -> Prompt:
@@ -375,7 +375,7 @@ class Session:
                     *(self.judge, reference.case, prompt.function, answer),
                     task=prompt.task,
                     passes=prompt.passes,
-                    reproducer=self.repro is not None and reference.target.native,
+                    reproducer=self.repro is not None and reference.target.is_native,
                 )
                 if verdict.conclusive:
                     known[same] = verdict

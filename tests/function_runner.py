@@ -44,7 +44,7 @@ class FunctionRunner:
     def __call__(self, *args: int | Object | Callback, limit: int = 100_000) -> Observation:
         placed = self.placed(*args)
         types = [param.type for param in self.signature.params]
-        return self.machine.run(placed, named().convention.call(types, placed.images), limit)
+        return self.machine.run(placed, named().convention.set_up_call(types, placed.images), limit)
 
 
 def value(run: Observation) -> int:

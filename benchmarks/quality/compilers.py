@@ -39,7 +39,7 @@ def missing() -> list[str]:
 
 def variants(target: Target) -> list[tuple[str, str]]:
     """The compilers of this machine for a target, and their levels."""
-    if not target.native:
+    if not target.is_native:
         return [(BUNDLED, level) for level in CLANG_LEVELS]
     clangs = [BUNDLED, *(name for name in _SYSTEM_CLANGS if shutil.which(name))]
     gccs = ["gcc AT&T", "gcc Intel"] if shutil.which("gcc") else []

@@ -94,7 +94,7 @@ def _constants(made: AssembledCode, entry: Entry) -> Callable[[int], z3.BitVecRe
     def constant(address: int) -> z3.BitVecRef | None:
         for segment in made.segments:
             if segment.address <= address < segment.address + len(segment.data):
-                return None if segment.writable else z3.BitVec(f"constant{address}", 8)
+                return None if segment.is_writable else z3.BitVec(f"constant{address}", 8)
         value = entry.constant(address)
         return None if value is None else z3.BitVecVal(value, 8)
 

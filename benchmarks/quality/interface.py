@@ -16,7 +16,7 @@ from quality.liveness import GRANULES, Interface, Parts, register_parts, vector_
 
 _CONVENTION = named().convention
 _NUMBERS = {"rdi": 7, "rsi": 6, "rdx": 2, "rcx": 1, "r8": 8, "r9": 9, "rax": 0}
-_ARGUMENTS = tuple(_NUMBERS[name] for name in _CONVENTION.integers)
+_ARGUMENTS = tuple(_NUMBERS[name] for name in _CONVENTION.integer_registers)
 _UNKNOWN = frozenset().union(
     *(register_parts(number) for number in (*_ARGUMENTS, 0, 10)), *(vector_parts(number) for number in range(8))
 )
@@ -67,7 +67,7 @@ def entry_of(reference: Reference, function: str) -> Entry:
 
 
 def _read_only(reference: Reference) -> Callable[[int], int | None]:
-    segments = [one for one in reference.golden.segments if not one.writable]
+    segments = [one for one in reference.golden.segments if not one.is_writable]
 
     def constant(address: int) -> int | None:
         found = (one for one in segments if one.address <= address < one.address + len(one.data))
@@ -103,7 +103,7 @@ def _result(reference: Reference, function: str) -> Parts:
     found: Parts = frozenset()
     if signature.result is None:
         return found
-    place = _CONVENTION.result(signature)
+    place = _CONVENTION.locate_result(signature)
     left = 64 if place.in_memory else 8 * signature.result.size
     for name in place.registers:
         bits = min(64, left)
@@ -116,10 +116,10 @@ def _promised(reference: Reference, function: str) -> tuple[z3.BoolRef, ...]:
     """Narrow integers are extended to 32 bits, and user space has no pointers with the highest bits set."""
     signature = reference.signatures[function]
     types: list[Type] = [param.type for param in signature.params]
-    if _CONVENTION.result(signature).in_memory:
+    if _CONVENTION.locate_result(signature).in_memory:
         types.insert(0, Pointer(None))
     facts: list[z3.BoolRef] = []
-    for type, place in zip(types, _CONVENTION.placed(types)):
+    for type, place in zip(types, _CONVENTION.locate_arguments(types)):
         if len(place.registers) != 1 or place.registers[0] not in _NUMBERS:
             continue
         parts = [

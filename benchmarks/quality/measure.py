@@ -187,7 +187,7 @@ class _Function:
                 asserts = not passed and seen_by_assert(asserts_bench.judge(fault.text, explain=False))
             proof = ""
             # What proves knows the instructions of x86-64 alone.
-            if self.reference.target.native and any(judged.kind == "pass" for judged in verdicts.values()):
+            if self.reference.target.is_native and any(judged.kind == "pass" for judged in verdicts.values()):
                 with self._timed("proofs"):
                     proof = proved(self.reference, self.function, level, fault)
             yield Seeded(
@@ -245,7 +245,7 @@ def proved(reference: Reference, function: str, level: str, fault: Fault) -> str
 def assembled(reference: Reference, function: str, text: str) -> AssembledCode:
     """A text in the place of a function."""
     target = reference.target
-    return assemble(text, function, target.base, reference.golden.addresses, "llvm", target=target)
+    return assemble(text, function, target.load_address, reference.golden.addresses, "llvm", target=target)
 
 
 def machine_code(reference: Reference, function: str, text: str) -> tuple[bytes, ...] | None:

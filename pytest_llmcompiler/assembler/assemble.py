@@ -49,12 +49,12 @@ def assemble(
     unit = parse_assembly(text, target.dialect)
     shared = _shared(unit, function, symbols)
     fallback = None
-    if assembler == "keystone" and target.keystone:
+    if assembler == "keystone" and target.has_keystone:
         try:
             return keystone.assemble(unit, function, shared, base, symbols, limits)
         except KeystoneRefusalError as refusal:
             fallback = str(refusal)
-    return replace(llvm.assemble(unit, function, shared, base, symbols, limits, target), fallback=fallback)
+    return replace(llvm.assemble(unit, function, shared, base, symbols, limits, target), fallback_reason=fallback)
 
 
 def linkable(text: str, symbols: Collection[str], linkage: Linkage, *, limits: AssemblerLimits = _LIMITS) -> bytes:

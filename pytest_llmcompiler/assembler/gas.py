@@ -30,8 +30,8 @@ class GasSection(NamedTuple):
     """A section that is loaded."""
 
     name: str
-    writable: bool
-    executable: bool
+    is_writable: bool
+    is_executable: bool
     nobits: bool
     """Holds zeros only (.bss)."""
 
@@ -85,7 +85,7 @@ class ParsedAssembly:
 
     def order(self) -> list[int]:
         """The sections in the order in which they are placed: code first."""
-        return sorted(range(len(self.sections)), key=lambda section: not self.sections[section].executable)
+        return sorted(range(len(self.sections)), key=lambda section: not self.sections[section].is_executable)
 
     def line(self, statement: Statement) -> int:
         """1-based line on which the statement starts."""
@@ -137,13 +137,13 @@ def parse_assembly(source: str, dialect: Dialect) -> ParsedAssembly:
     """Read a text. Raises AssemblyError for what can't or must not be assembled."""
     if len(source) > TEXT_BYTES or len(source.encode("utf-8", "surrogatepass")) > TEXT_BYTES:
         raise AssemblyError(f"the text is longer than {TEXT_BYTES >> 10} KiB", 0, 0)
-    return _GasReader(masm.to_gnu(source) if dialect.masm else source, dialect).read()
+    return _GasReader(masm.to_gnu(source) if dialect.accepts_masm else source, dialect).read()
 
 
 class _GasReader:
     def __init__(self, source: str, dialect: Dialect) -> None:
         self.dialect = dialect
-        self.syntax = dialect.syntax("")
+        self.syntax = dialect.detect_syntax("")
         self.unit = ParsedAssembly(source, dialect, self.syntax)
         self.space = 0
         self.indices: dict[GasSection, int] = {}
@@ -166,7 +166,7 @@ class _GasReader:
         if bad:
             raise self.error(f"control character {bad[0]!r} in the text", bad.start())
         spans, self.code = self.split(source)
-        self.unit.syntax = self.syntax = self.dialect.syntax(self.code)
+        self.unit.syntax = self.syntax = self.dialect.detect_syntax(self.code)
         for start, end in spans:
             self.statement(self.code[start:end], start)
         return self.unit
@@ -204,7 +204,7 @@ class _GasReader:
 
     def is_comment(self, source: str, place: int) -> bool:
         """Whether what looks like a comment up to the end of the line is one."""
-        starts = source.startswith(self.dialect.comments, place)
+        starts = source.startswith(self.dialect.comment_starts, place)
         return starts or not source[source.rfind("\n", 0, place) + 1 : place].strip()
 
     def refuse_non_ascii(self, source: str, plain: list[tuple[int, int]]) -> None:
@@ -224,7 +224,7 @@ class _GasReader:
             stripped = text.lstrip()
             offset += len(text) - len(stripped)
             text = stripped.rstrip()
-            if not text or (self.dialect.noise and self.dialect.noise.fullmatch(text)):
+            if not text or (self.dialect.ignored_statement and self.dialect.ignored_statement.fullmatch(text)):
                 return
             label = _LABEL.match(text)
             if label is None:
@@ -311,9 +311,14 @@ class _GasReader:
             raise self.error(f"expected a directive, not {text[:20]!r}", offset)
         name = head[1].lower()
         operands = text[head.end() :]
-        if name in self.dialect.integers or name in _STRINGS or name in _OTHER_DATA:
+        if name in self.dialect.integer_widths or name in _STRINGS or name in _OTHER_DATA:
             self.add("data", text, offset, name, operands)
-        elif name in _IGNORED or name in self.dialect.ignored or name.startswith(".cfi_") or self.is_unloaded(name):
+        elif (
+            name in _IGNORED
+            or name in self.dialect.ignored_directives
+            or name.startswith(".cfi_")
+            or self.is_unloaded(name)
+        ):
             pass
         elif name in (".p2align", ".balign", ".align"):
             self.align(name, text, offset, operands)
@@ -326,13 +331,13 @@ class _GasReader:
                 self.add("weak", text, offset, symbol)
         elif name in (".comm", ".lcomm"):
             self.common(name, text, offset, operands)
-        elif name in (".att_syntax", ".intel_syntax") and self.dialect.syntaxes:
+        elif name in (".att_syntax", ".intel_syntax") and self.dialect.syntax_directives:
             self.change_syntax(name, offset, operands.lower())
         else:
             self.change_section(name, offset, operands)
 
     def is_unloaded(self, name: str) -> bool:
-        return name in self.dialect.unloaded and self.current[1] is None
+        return name in self.dialect.unloaded_directives and self.current[1] is None
 
     def change_syntax(self, name: str, offset: int, operands: str) -> None:
         if operands not in ("", "prefix" if name == ".att_syntax" else "noprefix"):
@@ -375,7 +380,7 @@ class _GasReader:
     def section(self, title: str, flags: str, kind: str) -> GasSection | None:
         """The section of that name: None where its content isn't loaded. Flags of the first mention hold."""
         if title not in self.known:
-            flags = self.dialect.flags(title, flags) or _default_flags(title)
+            flags = self.dialect.convert_section_flags(title, flags) or _default_flags(title)
             loaded = "a" in flags and not _DROPPED_SECTIONS.match(title)
             nobits = "nobits" in kind or (not kind and re.match(r"\.bss(\.|$)", title) is not None)
             self.known[title] = GasSection(title, "w" in flags, "x" in flags, nobits) if loaded else None
@@ -397,7 +402,7 @@ class _GasReader:
 
     def align(self, name: str, text: str, offset: int, operands: str) -> None:
         amount, value, most = self.numbers(name, offset, operands, (0, -1, -1))
-        if name == ".p2align" or (name == ".align" and self.dialect.aligns_to_powers):
+        if name == ".p2align" or (name == ".align" and self.dialect.align_takes_exponent):
             if not 0 <= amount <= 32:
                 raise self.error(f"invalid alignment 2**{amount}", offset)
             amount = 1 << amount
@@ -433,7 +438,7 @@ class _GasReader:
     def common(self, name: str, text: str, offset: int, operands: str) -> None:
         """Zeros with a label, at the end of .bss."""
         symbol, _, rest = operands.partition(",")
-        power = self.dialect.common_to_powers and name == ".comm"
+        power = self.dialect.comm_takes_exponent and name == ".comm"
         size, alignment = self.numbers(name, offset, rest, (0, int(not power)))
         if power:
             alignment = 1 << min(max(alignment, 0), 32)

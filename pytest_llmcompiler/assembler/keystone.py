@@ -237,7 +237,7 @@ class _KeystoneAttempt:
             raise KeystoneRefusalError(f"the text has no label '{function}'")
         order = [section for section in self._unit.order() if section in groups]
         for section in order:
-            if self._unit.sections[section].executable:
+            if self._unit.sections[section].is_executable:
                 self._code(section, groups[section])
             else:
                 self._plain(section, groups[section])
@@ -259,7 +259,7 @@ class _KeystoneAttempt:
             if kind in ("set", "weak"):
                 continue
             groups.setdefault(section, []).append((number, statement))
-            if kind == "label" and self._unit.sections[section].executable:
+            if kind == "label" and self._unit.sections[section].is_executable:
                 self._places[self._names.label(number, statement)] = _SectionPosition(section, self._marks, 0)
                 self._marks += 1
         return groups
@@ -503,7 +503,7 @@ class _KeystoneAttempt:
                 offset = data.find(needle)
                 if offset < 0 or data.count(needle) != 1:
                     raise KeystoneRefusalError(f"keystone: no place for the address in {item.statement.text!r}")
-                if kind.relative:
+                if kind.is_pc_relative:
                     addend -= len(data) - offset
                 yield _Field(_SectionPosition(item.statement.section, item.start, offset), kind, symbol, None, addend)
 
@@ -519,7 +519,7 @@ class _KeystoneAttempt:
             lines[address] = self._unit.line(item.statement)
             mnemonics[address] = item.statement.name
         symbols = {name: address_of(place) for name, place in labels.items() if _NUMBERED not in name}
-        return AssembledCode("keystone", image.segments, symbols, lines, mnemonics, image.externals, None)
+        return AssembledCode("keystone", image.segments, symbols, lines, mnemonics, image.external_symbols, None)
 
 
 def _left(statement: Statement) -> KeystoneRefusalError:

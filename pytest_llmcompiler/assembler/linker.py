@@ -32,8 +32,8 @@ class LinkSection:
 
     name: str
     data: bytearray
-    writable: bool
-    executable: bool
+    is_writable: bool
+    is_executable: bool
 
 
 class SectionAddress(NamedTuple):
@@ -61,7 +61,7 @@ class LinkedImage:
     segments: tuple[CodeSegment, ...]
     symbols: dict[str, int]
     """Absolute addresses of what the object defines."""
-    externals: frozenset[str]
+    external_symbols: frozenset[str]
     """Names that the object leaves to others, and refers to."""
     sections: tuple[tuple[str, int], ...]
     """Name and address of each part, the empty ones too, in the order given."""
@@ -106,17 +106,17 @@ def link(
     slots: dict[int, int] = {}
     for part_number, offset, kind, target, addend in fixups:
         value = known[target] if isinstance(target, str) else resolve(target)
-        if kind.got:
+        if kind.uses_got:
             value = slots.setdefault(value, end + 8 * len(slots))
         where = addresses[part_number] + offset
         value += addend
-        if kind.pages:
+        if kind.is_page_relative:
             value -= value % PAGE
             where -= where % PAGE
-        value -= where if kind.relative else 0
+        value -= where if kind.is_pc_relative else 0
         _store(parts[part_number].data, offset, kind, value, target)
     segments = [
-        CodeSegment(part.name, address, bytes(part.data), part.writable, part.executable)
+        CodeSegment(part.name, address, bytes(part.data), part.is_writable, part.is_executable)
         for part, address in zip(parts, addresses, strict=True)
         if part.data
     ]
@@ -130,15 +130,15 @@ def link(
 def _store(data: bytearray, offset: int, kind: Relocation, value: int, target: str | SectionAddress) -> None:
     if offset < 0 or offset + kind.width > len(data):
         raise LinkError(f"{kind.name} lies outside of its section, at offset {offset:#x}")
-    bits = kind.reach or (0 if kind.bits else 8 * kind.width)
-    low = 0 if kind.signed is False else -(1 << bits >> 1)
-    high = 1 << bits >> 1 if kind.signed else 1 << bits
+    bits = kind.value_bits or (0 if kind.bit_fields else 8 * kind.width)
+    low = 0 if kind.is_signed is False else -(1 << bits >> 1)
+    high = 1 << bits >> 1 if kind.is_signed else 1 << bits
     if 0 < bits < 64 and not low <= value < high:
         raise LinkError(f"{kind.name} against {_named(target)} is out of range: {value:#x} does not fit {bits} bits")
-    if value % kind.aligned:
-        raise LinkError(f"{kind.name} against {_named(target)}: {value:#x} is no multiple of {kind.aligned}")
+    if value % kind.alignment:
+        raise LinkError(f"{kind.name} against {_named(target)}: {value:#x} is no multiple of {kind.alignment}")
     word = int.from_bytes(data[offset : offset + kind.width], "little")
-    for first, width, place in kind.bits or (Bits(0, 8 * kind.width, 0),):
+    for first, width, place in kind.bit_fields or (Bits(0, 8 * kind.width, 0),):
         word &= ~((1 << width) - 1 << place)
         word |= (value >> first & (1 << width) - 1) << place
     data[offset : offset + kind.width] = word.to_bytes(kind.width, "little")
@@ -178,7 +178,7 @@ def _load(elf: Any, function: str, base: int, symbols: Mapping[str, int], reloca
         for section in elf.iter_sections()
         if isinstance(section, RelocationSection) and section["sh_info"] in numbers
         for entry in section.iter_relocations()
-        if entry["r_info_type"] != relocations.none
+        if entry["r_info_type"] != relocations.none_type
     ]
     image = link(parts, defined, fixups, base, symbols, weak)
     return replace(image, unloaded=unloaded)
@@ -257,9 +257,13 @@ def _fixup(
         target = SectionAddress(numbers[symbol["st_shndx"]], symbol["st_value"])
     kind = relocations.supported.get(number)
     if kind is None:
-        name = relocations.unsupported.get(number, f"type {number}")
+        name = relocations.unsupported_names.get(number, f"type {number}")
         raise UnsupportedError(f"relocation {name} against '{symbol.name}' is not supported")
-    imported = relocations.imports and symbol["st_shndx"] == "SHN_UNDEF" and symbol.name.startswith(relocations.imports)
+    imported = (
+        relocations.import_prefix
+        and symbol["st_shndx"] == "SHN_UNDEF"
+        and symbol.name.startswith(relocations.import_prefix)
+    )
     if imported:
-        target, kind = symbol.name.removeprefix(relocations.imports), kind._replace(got=True)
+        target, kind = symbol.name.removeprefix(relocations.import_prefix), kind._replace(uses_got=True)
     return Fixup(part, entry["r_offset"], kind, target, entry["r_addend"])

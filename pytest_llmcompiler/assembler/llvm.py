@@ -134,7 +134,7 @@ class _LLVMAttempt:
         """The text for LLVM, with a table of the items' offsets in a section of its own."""
         current = -1
         syntax = self._unit.syntax
-        self._emit(self._unit.dialect.syntaxes.get(syntax, ""))
+        self._emit(self._unit.dialect.syntax_directives.get(syntax, ""))
         if self._linkage:
             self._emit(f'.file 1 "{SOURCE}"')
         for section in self._unit.order():
@@ -147,7 +147,7 @@ class _LLVMAttempt:
                 current = section
             if statement.syntax != syntax:
                 syntax = statement.syntax
-                self._emit(self._unit.dialect.syntaxes.get(syntax, ""))
+                self._emit(self._unit.dialect.syntax_directives.get(syntax, ""))
             self._statement(statement)
         if self._linkage:
             self._link(self._linkage)
@@ -174,7 +174,7 @@ class _LLVMAttempt:
         own = {*self._unit.labels, *(s.name for s in self._unit.statements if s.kind == "set")} - self._shared
         for old in sorted(linkage.names.keys() - self.renamed.values() - own):
             self._emit(f'.set "{old}", "{linkage.names[old]}"')
-        code = [number for number, section in enumerate(self._unit.sections) if section.executable]
+        code = [number for number, section in enumerate(self._unit.sections) if section.is_executable]
         for section in code:
             # Code that runs past its end must not run on into what a linker puts there.
             self._enter(section)
@@ -200,7 +200,7 @@ class _LLVMAttempt:
     def _statement(self, statement: Statement) -> None:
         kind, name = statement.kind, statement.name
         hidden = name in self._shared
-        executable = self._unit.sections[statement.section].executable
+        executable = self._unit.sections[statement.section].is_executable
         if kind in ("instruction", "label") or (kind in ("data", "space") and executable):
             self._emit(f".L{self._tag}i{len(self._items)}:")
             self._items.append(statement)
@@ -227,7 +227,7 @@ class _LLVMAttempt:
     def error(self, message: str) -> AssemblyError | UnsupportedError:
         """LLVM's first message, with the place in the original text."""
         match = _MESSAGE.search(message)
-        lacking = self._unit.dialect.lacking
+        lacking = self._unit.dialect.missing_feature
         if match and lacking and lacking.match(match[3]):
             line, _ = self._place(int(match[1]) - 1, int(match[2]))
             return UnsupportedError(f"line {line}: {match[3]}, which the target's processors need not have")
@@ -287,7 +287,7 @@ class _LLVMAttempt:
             else segment
             for segment in image.segments
         )
-        externals = frozenset(self.renamed.get(name, name) for name in image.externals)
+        externals = frozenset(self.renamed.get(name, name) for name in image.external_symbols)
         return AssembledCode("llvm", segments, symbols, lines, mnemonics, externals, None)
 
 
@@ -355,7 +355,7 @@ def missing_symbols(unit: ParsedAssembly, names: Iterable[str]) -> str:
 def _sandboxed(attempt: _LLVMAttempt, text: str, limits: AssemblerLimits, target: Target) -> bytes:
     """The ELF object for the attempt's text. Raises AssemblyError."""
     seconds, megabytes = limits.llvm_seconds, limits.megabytes
-    made = maker(target.host if target.host.native else target, text, seconds)
+    made = maker(target.host if target.host.is_native else target, text, seconds)
     try:
         return _patiently(lambda: sandbox.call(*made, seconds=seconds, megabytes=megabytes))
     except ChildTimeoutError as error:
@@ -368,7 +368,7 @@ def _sandboxed(attempt: _LLVMAttempt, text: str, limits: AssemblerLimits, target
 
 def maker(target: Target, text: str, seconds: float) -> tuple[Callable[..., bytes], Any, Any, Any]:
     """What makes the object of a text, with its arguments. Only for a sandbox: bad text ends the process."""
-    if target.native:
+    if target.is_native:
         return object_file, target_machine(target), target.triple, text
     return by_clang, assembler(target), text, seconds
 

@@ -51,9 +51,9 @@ class Heap:
 
     def __init__(self, uc: unicorn.Uc, target: Target, garbage: bytes, arena: int) -> None:
         self._uc, self._garbage, self._arena = uc, garbage, arena
-        numbers = target.processor.numbers
-        self._arguments = [numbers[name] for name in target.host.convention.integers[:2]]
-        self._result = numbers[target.host.convention.scalar]
+        numbers = target.processor.register_numbers
+        self._arguments = [numbers[name] for name in target.host.convention.integer_registers[:2]]
+        self._result = numbers[target.host.convention.return_register]
         self._layout: Layout | None = None
         self._blocks: dict[int, _Allocation] = {}
         self._freed_blocks: list[FreedBlock] = []

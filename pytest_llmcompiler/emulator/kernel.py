@@ -45,10 +45,10 @@ class Kernel:
 
     def __init__(self, uc: unicorn.Uc, processor: Processor) -> None:
         self._uc = uc
-        self._names = processor.syscalls
-        self._asked = [processor.number(name) for name in processor.call_registers[:-1]]
-        self._result = processor.number(processor.call_registers[-1])
-        self._set_thread = processor.set_thread
+        self._names = processor.system_call_names
+        self._asked = [processor.register_number(name) for name in processor.system_call_registers[:-1]]
+        self._result = processor.register_number(processor.system_call_registers[-1])
+        self._set_thread = processor.set_thread_pointer
         self.output: dict[int, bytearray] = {}
         self._calls: dict[str, Callable[[int, int, int], int]] = {
             "read": lambda number, *_: -_EBADF if number else 0,

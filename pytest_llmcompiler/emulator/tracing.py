@@ -42,9 +42,14 @@ def find_misuse(machine: Machine, look: TracedRun) -> GuestFault | None:
     found: list[GuestFault] = []
 
     def on_stack(uc: Any, access: int, address: int, size: int, value: int, data: Any) -> None:
-        below = machine.register(processor.stack) - machine.convention.red_zone - address
-        pc = machine.register(processor.counter)
-        if below > 0 and not found and machine.in_candidate(pc) and not processor.is_below(candidate.code_at(pc), pc):
+        below = machine.register(processor.stack_pointer) - machine.convention.red_zone - address
+        pc = machine.register(processor.program_counter)
+        if (
+            below > 0
+            and not found
+            and machine.in_candidate(pc)
+            and not processor.accesses_below_stack_pointer(candidate.read_code(pc), pc)
+        ):
             words = "store" if access == unicorn.UC_MEM_WRITE else "load"
             where = "red zone" if machine.convention.red_zone else "stack pointer"
             found.append(GuestFault(f"{words} below the {where}", pc, address, words, size))
@@ -72,7 +77,7 @@ def _is_amid(candidate: AssembledCode, address: int, processor: Processor) -> bo
     last = max((start for start in mnemonics if start < address), default=None)
     if last is None:
         return True
-    return mnemonics[last].startswith(".") or address < last + processor.decode(candidate.code_at(last), last).size
+    return mnemonics[last].startswith(".") or address < last + processor.decode(candidate.read_code(last), last).size
 
 
 def trace_instructions(machine: Machine, look: TracedRun, most: int) -> list[int]:
@@ -85,7 +90,7 @@ def trace_instructions(machine: Machine, look: TracedRun, most: int) -> list[int
         else:
             uc.emu_stop()
 
-    code = [s for s in machine.candidate.segments if s.executable] if machine.candidate else []
+    code = [s for s in machine.candidate.segments if s.is_executable] if machine.candidate else []
     with ExitStack() as hooks:
         for segment in code:
             last = segment.address + len(segment.data)
@@ -105,7 +110,11 @@ def trace_stores(machine: Machine, look: TracedRun, most: int) -> list[MemoryWri
             before = machine.read(address, size)
             found.append(
                 MemoryWrite(
-                    machine.register(machine.processor.counter), address, size, value & (1 << 8 * size) - 1, before
+                    machine.register(machine.processor.program_counter),
+                    address,
+                    size,
+                    value & (1 << 8 * size) - 1,
+                    before,
                 )
             )
 

@@ -50,8 +50,8 @@ class AssembledText:
 
     def _key(self, address: int) -> str:
         processor = self._target.processor
-        instruction = processor.decode(self.assembled.code_at(address), address)
-        operands = processor.absolute(instruction, address)
+        instruction = processor.decode(self.assembled.read_code(address), address)
+        operands = processor.format_absolute_operands(instruction, address)
         return f"{instruction.mnemonic} {_NUMBER.sub(lambda found: self._place(int(found[0], 16)), operands)}"
 
     def _place(self, number: int) -> str:
@@ -64,7 +64,7 @@ class AssembledText:
 
     def line(self, address: int) -> str:
         """That line, without comment."""
-        return " ".join(self._target.dialect.uncommented(self._lines[self.number(address) - 1]).split())
+        return " ".join(self._target.dialect.strip_comment(self._lines[self.number(address) - 1]).split())
 
     def numbered(self, address: int) -> str:
         """The line with its number."""

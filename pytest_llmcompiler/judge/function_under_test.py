@@ -44,12 +44,14 @@ class FunctionUnderTest:
             return f"{self.function} can't be called here: an argument or what it points to has more than {LARGE} bytes"
         if "blockaddress(" in self.reference.ir:
             return "the file takes the addresses of labels, which only code of the same function can use"
-        return self._apart(self.reference.target.guest) if self.reference.target.guest else None
+        return self._apart(self.reference.target.foreign_system) if self.reference.target.foreign_system else None
 
     def _apart(self, guest: ForeignSystem) -> str | None:
         """Why a guest's function can't be judged in its host's process."""
         module = self.reference.module
-        called = sorted(ir.mentioned(module, self.function) & guest.apart.difference(ir.defined_functions(module)))
+        called = sorted(
+            ir.mentioned(module, self.function) & guest.unwrapped_functions.difference(ir.defined_functions(module))
+        )
         if called:
             return f"{self.function} calls {called[0]}, which is another function on {self.reference.target.name}"
         if re.search(r"^@llvm\.global_ctors = .*\[[1-9]", self.reference.ir, re.M):
@@ -64,7 +66,7 @@ class FunctionUnderTest:
     def assembled(self, text: str, assembler: AssemblerName) -> AssembledCode:
         """Code to take its place. Raises what `assemble` raises."""
         golden, target = self.reference.golden, self.reference.target
-        return assemble(text, self.function, target.base, golden.addresses, assembler, target=target)
+        return assemble(text, self.function, target.load_address, golden.addresses, assembler, target=target)
 
     def compiled(self, level: str) -> tuple[str, AssembledCode]:
         """clang's own text for it, and the code of that."""

@@ -83,9 +83,9 @@ class Harness:
         except LinkError as error:
             return Verdict("link", str(error))
         start = candidate.symbols[self._under_test.function]
-        if not any(s.executable and s.address <= start < s.address + len(s.data) for s in candidate.segments):
+        if not any(s.is_executable and s.address <= start < s.address + len(s.data) for s in candidate.segments):
             return Verdict("link", f"{self._under_test.function} is defined, but not as code of this text")
-        detail = {"assembler": candidate.engine, "fallback": candidate.fallback, **self._suite.counts()}
+        detail = {"assembler": candidate.assembler, "fallback": candidate.fallback_reason, **self._suite.counts()}
         return self._tried(DifferentialRun(self._suite, candidate, assembly), detail, explain, reproducer)
 
     def listing(self, assembly: str) -> Listing | None:

@@ -40,7 +40,7 @@ def list_code(candidate: AssembledCode, names: Mapping[int, str], processor: Pro
     for address, instruction in code.items():
         if address in blocks:
             made.append([])
-        words = f"{instruction.mnemonic} {processor.listed(instruction, address, known)}".rstrip()
+        words = f"{instruction.mnemonic} {processor.format_listing_operands(instruction, address, known)}".rstrip()
         made[-1].append(ListingLine(candidate.lines[address], words))
     return made
 
@@ -48,7 +48,7 @@ def list_code(candidate: AssembledCode, names: Mapping[int, str], processor: Pro
 def _instructions(candidate: AssembledCode, processor: Processor) -> Iterator[tuple[int, Instruction]]:
     for address, mnemonic in sorted(candidate.mnemonics.items()):
         if not mnemonic.startswith("."):
-            yield address, processor.decode(candidate.code_at(address), address, listing=True)
+            yield address, processor.decode(candidate.read_code(address), address, listing=True)
 
 
 def _leaders(code: Mapping[int, Instruction], entries: set[int], processor: Processor) -> Sequence[int]:
@@ -59,7 +59,7 @@ def _leaders(code: Mapping[int, Instruction], entries: set[int], processor: Proc
         if ends:
             found.add(address)
         ends = processor.ends_block(instruction)
-        destination = processor.target_of(instruction) if ends else None
+        destination = processor.find_jump_target(instruction) if ends else None
         if destination is not None:
             found.add(destination)
     return sorted(address for address in found if address in code)

@@ -139,7 +139,7 @@ class Oracle:
 
     def _layout(self, made: Input) -> Layout:
         signature = self._under_test.signature
-        buffer = signature.result if self._convention.result(signature).in_memory else None
+        buffer = signature.result if self._convention.locate_result(signature).in_memory else None
         try:
             return lay_out(made, [*self._names, *("" for _ in made.args[len(self._names) :])], buffer)
         except LayoutError:
@@ -148,7 +148,9 @@ class Oracle:
     def _call(self, made: Input, layout: Layout) -> abi.CallSetup:
         types = [value.type for value in made.args]
         buffer = layout.result.address if layout.result else None
-        return self._convention.call(types, layout.images, variadic=self._under_test.signature.variadic, buffer=buffer)
+        return self._convention.set_up_call(
+            types, layout.images, variadic=self._under_test.signature.variadic, buffer=buffer
+        )
 
     def _frame(self, layout: Layout) -> ComparisonContext:
         reference = self._under_test.reference

@@ -37,7 +37,7 @@ def canonical(module: llvm.ModuleRef, target: Target) -> str:
 
 def plain_assembly(text: str, dialect: Dialect) -> str:
     """Assembly that LLVM wrote, without comments, blank lines, and the names of the source file and the compiler."""
-    comment = "|".join(map(re.escape, dialect.comments))
+    comment = "|".join(map(re.escape, dialect.comment_starts))
     lines = re.sub(rf"({_STRING})|(?:{comment})[^\n]*", lambda match: match[1] or "", text).splitlines()
     kept = (" ".join(line.split()) for line in lines)
     return "\n".join(line for line in kept if line and not _ASIDE.match(line))

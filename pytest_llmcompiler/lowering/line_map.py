@@ -31,8 +31,8 @@ def lines_of_origin(text: str, level: str | None, assembly: str, target: Target)
         place = _LOC.match(line)
         current = int(place[1]) if place else current
         if _INSTRUCTION.match(line):
-            found.append((target.dialect.uncommented(line).split(), current))
-    own = [(target.dialect.uncommented(line).split(), number) for number, line in _instructions(assembly)]
+            found.append((target.dialect.strip_comment(line).split(), current))
+    own = [(target.dialect.strip_comment(line).split(), number) for number, line in _instructions(assembly)]
     if [words for words, _ in own] != [words for words, _ in found]:
         return {}
     return {number: origin for (_, number), (_, origin) in zip(own, found) if origin}

@@ -85,7 +85,7 @@ def _lower(source: str | bytes, level: str | None, target: Target) -> dict[str, 
     try:
         text = source if isinstance(source, str) else ir.printed(source)
         module = ir.parse(text)
-        if not target.triples.fullmatch(module.triple):
+        if not target.accepted_triples.fullmatch(module.triple):
             return {"refused": f"its target triple is {module.triple!r}, and the code is to run on {target.triple}"}
         layout = ir.data_layout(target)
 
@@ -124,7 +124,7 @@ def size_of(assembly: str, target: Target) -> int | None:
     _warm(None, target)
     try:
         unit = parse_assembly(assembly, target.dialect)
-        syntax = target.dialect.syntaxes.get(unit.syntax, "")
+        syntax = target.dialect.syntax_directives.get(unit.syntax, "")
         # Private data of the program is nobody's in this text alone, and LLVM wants local symbols to be somebody's.
         placed = _LOCAL.sub(lambda name: name[0] if name[0] in unit.labels else f"x{name[0][1:]}", unit.source)
         made = llvm.maker(target, f"{syntax}\n{placed}\n", SECONDS)

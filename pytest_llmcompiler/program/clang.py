@@ -102,8 +102,8 @@ class Toolchain:
     @property
     def command(self) -> list[str]:
         """How clang is called. Raises ClangError where there is none."""
-        if self.clang is None and self.target.guest is None:
-            return [_zig(), "cc", "-target", self.target.library]
+        if self.clang is None and self.target.foreign_system is None:
+            return [_zig(), "cc", "-target", self.target.zig_target]
         if self.clang is None:
             return _bundled_driver(self.target)
         found = shutil.which(self.clang)
@@ -143,15 +143,15 @@ def _watch_object(target: Target) -> bytes:
 
 def _objects(target: Target) -> tuple[str, ...]:
     """How clang is told to make an ELF object of code for a target."""
-    return ("-c", f"--target={target.objects}") if target.guest else ("-c",)
+    return ("-c", f"--target={target.object_triple}") if target.foreign_system else ("-c",)
 
 
 @functools.cache
 def bridge(target: Target) -> bytes:
     """The object by which a guest's code calls the C library of its host."""
-    assert target.guest is not None
+    assert target.foreign_system is not None
     flags = ("-O1", "-fno-builtin", "-fno-sanitize=all", "-g0", "-c")
-    return Toolchain(target=target.host)._compile(target.guest.bridge, *flags)
+    return Toolchain(target=target.host)._compile(target.foreign_system.library_wrapper, *flags)
 
 
 def _from_ir(ir: str, *flags: str, target: Target | None) -> bytes:
@@ -224,7 +224,7 @@ def _zig() -> str:
 def _bundled_driver(target: Target) -> list[str]:
     """The bundled clang itself, which zig's own front end is not: that insists on a file that is made, and knows no
     guests."""
-    headers, own = _musl_headers(target), 1 if target.guest else 0
+    headers, own = _musl_headers(target), 1 if target.foreign_system else 0
     headers.insert(own, str(Path(_zig()).parent / "lib" / "include"))
     return [_zig(), "clang", f"--target={target.triple}", "-nostdinc", *_includes(headers)]
 
@@ -237,5 +237,5 @@ def _musl_headers(target: Target) -> list[str]:
     """musl's headers, the architecture's own first: a system clang must see the library that is linked. Before them
     those of a guest."""
     root = Path(_zig()).parent / "lib" / "libc" / "include"
-    own = [str(target.guest.headers)] if target.guest else []
-    return own + [str(root / name) for name in target.headers if (root / name).is_dir()]
+    own = [str(target.foreign_system.header_folder)] if target.foreign_system else []
+    return own + [str(root / name) for name in target.header_folders if (root / name).is_dir()]

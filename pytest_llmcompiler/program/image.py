@@ -13,8 +13,8 @@ class ProgramSegment:
 
     address: int
     data: bytes
-    writable: bool
-    executable: bool
+    is_writable: bool
+    is_executable: bool
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def normalised(text: str, target: Target | None = None) -> str:
     of its own; both are noise in a prompt and mean the same code. So is the folder of the source file.
     """
     target = target or named()
-    text = re.sub(r'"target-features"="[^"]*"', f'"target-features"="{target.features}"', text)
+    text = re.sub(r'"target-features"="[^"]*"', f'"target-features"="{target.feature_attribute}"', text)
     text = re.sub(r'^source_filename = ".*[/\\\\](.*)"$', r'source_filename = "\1"', text, flags=re.M)
     text = re.sub(r'^target triple = ".*"$', f'target triple = "{target.triple}"', text, flags=re.M)
     return re.sub(r"^; ModuleID = .*\n", "", text, flags=re.M)
@@ -53,7 +53,7 @@ def retargeted(text: str, target: Target) -> str:
     Raises IRError for one that holds what means something else there: how variable arguments are found, an intrinsic
     or a type of one processor, assembly.
     """
-    if not target.convention.extends:
+    if not target.convention.caller_extends:
         text = re.sub(r"^.*\b(?:define|declare|call)\b.*$", _without_extensions, text, flags=re.M)
     triple = re.search(r'^target triple = "(.*)"$', text, re.M)
     if triple is None:
@@ -114,8 +114,8 @@ def prefixed(text: str, guest: ForeignSystem) -> str:
     module = parse(re.sub(r"^((?:declare|define|@\S+ =) [^@\"]*)\bdll(?:im|ex)port ", r"\1", text, flags=re.M))
     for function in module.functions:
         if not function.name.startswith("llvm.") and function.name != "main":
-            function.name = guest.prefix + function.name
-    names = (f'module asm ".set {name}, {guest.prefix}{name}"' for name in guest.implied)
+            function.name = guest.symbol_prefix + function.name
+    names = (f'module asm ".set {name}, {guest.symbol_prefix}{name}"' for name in guest.implicit_functions)
     return "\n".join((str(module), *names, ""))
 
 

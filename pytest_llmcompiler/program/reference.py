@@ -340,7 +340,7 @@ class Reference:
 
     def is_beyond_llvmlite(self, text: str) -> bool:
         """Whether a module holds assembly of a processor that llvmlite has no assembler for: it ends the process."""
-        return " asm " in text and not self.target.host.native
+        return " asm " in text and not self.target.host.is_native
 
     def assembly(self, function: str, passes: str, syntax: Syntax = "att") -> str:
         """The bundled clang's own assembly of one function, optimised with a pass list. Raises CaseError."""
@@ -411,14 +411,14 @@ def _build(text: str, target: Target, compiled: Callable[[str], list[bytes]]) ->
     local = ir.only_called(module, text)
     main = "main" in functions
     visible = ir.padded(ir.externalised(text))
-    guest = target.guest
+    guest = target.foreign_system
     code = compiled(ir.prefixed(visible, guest) if guest else visible) + ([bridge(target)] if guest else [])
     stubs: list[str] = []
     data: set[str] = set()
     try:
         image = link([*code, _support(target, main, stubs)], target=target)
     except ClangError as error:
-        stubs = [name.removeprefix(target.prefix) for name in undefined_symbols(error)]
+        stubs = [name.removeprefix(target.symbol_prefix) for name in undefined_symbols(error)]
         if not stubs:
             raise
         data = {value.name for value in module.global_variables} & set(stubs)
@@ -459,10 +459,10 @@ def _sides(
     everything: dict[str, Symbol], segments: tuple[ProgramSegment, ...], functions: frozenset[str], target: Target
 ) -> tuple[dict[str, Symbol], dict[str, Symbol]]:
     """What code of the program can name, and what the library itself does."""
-    prefix = target.prefix
+    prefix = target.symbol_prefix
     if not prefix:
         return everything, {name: symbol for name, symbol in everything.items() if name not in functions}
-    code = [range(part.address, part.address + len(part.data)) for part in segments if part.executable]
+    code = [range(part.address, part.address + len(part.data)) for part in segments if part.is_executable]
     named = {name.removeprefix(prefix): symbol for name, symbol in everything.items() if name.startswith(prefix)}
     library = {name: symbol for name, symbol in everything.items() if not name.startswith(prefix)}
     shared = {
@@ -479,12 +479,12 @@ def _is_constant(value: llvm.ValueRef) -> bool:
 
 def _support(target: Target, has_main: bool, stubs: list[str], data: Iterable[str] = ()) -> bytes:
     """An object that keeps library functions in the program, and stands in for what is missing."""
-    names = [name for name in (*_KEPT, *target.kept) if target.guest or name not in stubs]
+    names = [name for name in (*_KEPT, *target.runtime_functions) if target.foreign_system or name not in stubs]
     lines = [f"declare void @{name}()" for name in names]
     pointers = ", ".join(f"ptr @{name}" for name in names)
     lines.append(f"@llmc.kept = global [{len(names)} x ptr] [{pointers}]")
     lines.append('@llvm.used = appending global [1 x ptr] [ptr @llmc.kept], section "llvm.metadata"')
-    lines += [f'define void @"{target.prefix}{name}"() align 16 {{\n ret void\n}}' for name in stubs]
+    lines += [f'define void @"{target.symbol_prefix}{name}"() align 16 {{\n ret void\n}}' for name in stubs]
     lines += [f'@"{name}" = global [4096 x i8] zeroinitializer, align 16' for name in sorted(data)]
     if not has_main:
         lines.append("define i32 @main() {\n ret i32 0\n}")

@@ -76,7 +76,7 @@ class ReproWriter:
             if verdict.passed or not verdict.conclusive:
                 _remove(place)
                 return
-            if verdict.kind in _RAN and verdict.reproducer is None and reference.target.native and place.exists():
+            if verdict.kind in _RAN and verdict.reproducer is None and reference.target.is_native and place.exists():
                 return  # a resumed sample: what is there was made when it was judged
             place.parent.mkdir(parents=True, exist_ok=True)
             key = prompt.key, answer.text, answer.stop
@@ -106,7 +106,7 @@ class ReproWriter:
             text = find_judged_assembly(answer, prompt, verdict.detail)
             own = "the assembly in the answer, on the same lines"
             files.write(SOURCE, text, own if prompt.task == "asm" else "the assembly that LLVM makes of the answer")
-            if not reference.target.native:
+            if not reference.target.is_native:
                 raise NativeLinkError(f"the code is for {reference.target.name}, which this machine does not run.")
             self._program(files, reference, prompt.function, text, verdict, notes)
         except (NoCodeError, TruncatedError) as error:
@@ -219,7 +219,7 @@ def _breakpoints(reproducer: Reproducer) -> str:
 
 def _build() -> str:
     """A script that builds `run` from the other files, with the bundled toolchain or another one that has its place."""
-    clang = f"-m ziglang cc -target {named().library}"
+    clang = f"-m ziglang cc -target {named().zig_target}"
     return "\n".join((
         "#!/bin/sh",
         "# Needs ziglang, as the package that wrote this: PYTHON=... names a Python that has it.",

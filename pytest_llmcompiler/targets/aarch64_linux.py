@@ -32,17 +32,17 @@ class AAPCS64(CallingConvention):
     """The convention of AArch64 Linux, where x18 is one more register that a call may change. What a narrow integer
     leaves of its register is undefined, and who is called extends it."""
 
-    integers = tuple(f"x{number}" for number in range(8))
-    scalar = "x0"
-    hidden = "x8"
+    integer_registers = tuple(f"x{number}" for number in range(8))
+    return_register = "x0"
+    separate_result_register = "x8"
     callee_saved = (*(f"x{number}" for number in range(19, 30)), *_HALVES.values())
     caller_saved = tuple(f"x{number}" for number in range(19))
-    vectors = (*_VECTORS[:8], *_VECTORS[16:])
-    halves = _HALVES
-    extends = False
+    vector_registers = (*_VECTORS[:8], *_VECTORS[16:])
+    half_preserved_vectors = _HALVES
+    caller_extends = False
     red_zone = 0
 
-    def result(self, function: Function) -> ResultLocation:
+    def locate_result(self, function: Function) -> ResultLocation:
         """Where the result of a function is found: where it would be passed as the only argument, or in memory."""
         if function.result is None or function.result.size == 0:
             return ResultLocation((), False)
@@ -67,7 +67,7 @@ class AAPCS64(CallingConvention):
             if not members:
                 integers += align == 16 and integers % 2
                 if integers + wanted <= 8:
-                    registers = self.integers[integers : integers + wanted]
+                    registers = self.integer_registers[integers : integers + wanted]
                     found.append(ArgumentLocation(registers, indirect=_is_large(type)))
                     integers += wanted
                     continue
@@ -142,53 +142,53 @@ _SYSCALLS = {
 class ARMv8(Processor):
     """An ARMv8.0-A processor with NEON, without the extensions that came later."""
 
-    stack, counter, link, pushed = "sp", "pc", "x30", 0
-    state = ("fpcr",)
+    stack_pointer, program_counter, link_register, return_address_bytes = "sp", "pc", "x30", 0
+    control_registers = ("fpcr",)
     registers = (*(f"x{number}" for number in range(31)), *_VECTORS, *_HALVES.values())
-    longest = 4
-    returning, trap = b"\xc0\x03\x5f\xd6", b"\0\0\x20\xd4"
-    exceptions = _EXCEPTIONS
-    system_call = 2
-    syscalls = _SYSCALLS
-    call_registers = ("x8", "x0", "x1", "x2", "x0")
+    longest_instruction = 4
+    return_code, trap_code = b"\xc0\x03\x5f\xd6", b"\0\0\x20\xd4"
+    exception_names = _EXCEPTIONS
+    system_call_exception = 2
+    system_call_names = _SYSCALLS
+    system_call_registers = ("x8", "x0", "x1", "x2", "x0")
 
-    def engine(self) -> Any:
+    def create_emulator(self) -> Any:
         """A new emulator."""
         import unicorn
 
         return unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
 
-    def number(self, name: str) -> int:
+    def register_number(self, name: str) -> int:
         """unicorn's number of a register."""
         from unicorn import arm64_const
 
         return int(getattr(arm64_const, f"UC_ARM64_REG_{name.upper().replace('V', 'Q')}"))
 
-    def start(self, uc: Any) -> None:
+    def initialise(self, uc: Any) -> None:
         """Let NEON and floating point be used, as Linux does."""
         from unicorn import arm64_const
 
         uc.reg_write(arm64_const.UC_ARM64_REG_CPACR_EL1, 3 << 20)
 
-    def on_system_call(self, uc: Any, action: Callable[..., None]) -> None:
+    def hook_system_calls(self, uc: Any, action: Callable[..., None]) -> None:
         """It is an exception."""
 
-    def settle(self, uc: Any) -> None:
+    def reset_flags(self, uc: Any) -> None:
         """Set the flags as a function finds them."""
         from unicorn import arm64_const
 
         uc.reg_write(arm64_const.UC_ARM64_REG_NZCV, 0)
 
-    def breaches(self, values: Mapping[str, int]) -> Iterator[str]:
+    def find_breaches(self, values: Mapping[str, int]) -> Iterator[str]:
         """What a function leaves wrong of the `state`, in words."""
         if values["fpcr"]:
             yield "the floating-point control register is changed"
 
-    def jump(self, source: int, target: int) -> bytes:
+    def encode_jump(self, source: int, target: int) -> bytes:
         """The code of a jump from one address to another, which is less than 128 MiB away."""
         return (0x14000000 | (target - source) // 4 & (1 << 26) - 1).to_bytes(4, "little")
 
-    def hazard(self, mnemonic: str, code: bytes) -> tuple[Outcome, str] | None:
+    def find_hazard(self, mnemonic: str, code: bytes) -> tuple[Outcome, str] | None:
         """What to stop with, and why, where an instruction can't be left to the emulator."""
         if _FORBIDDEN.fullmatch(mnemonic):
             return "forbidden", f"`{mnemonic}` in user code"
@@ -203,11 +203,11 @@ class ARMv8(Processor):
             return "forbidden", f"`{mnemonic}` of the system's state in user code"
         return None
 
-    def guards(self, candidate: AssembledCode) -> Iterator[tuple[int, Guard]]:
+    def find_guards(self, candidate: AssembledCode) -> Iterator[tuple[int, Guard]]:
         """Hardware refuses each access by a stack pointer that is no multiple of 16; where every step of it is such a
         multiple, nothing has to be asked."""
         code = {
-            address: self.decode(candidate.code_at(address), address)
+            address: self.decode(candidate.read_code(address), address)
             for address, mnemonic in candidate.mnemonics.items()
             if not mnemonic.startswith(".")
         }
@@ -217,11 +217,11 @@ class ARMv8(Processor):
             if _STACK_ACCESS.search(instruction.operands):
                 yield address, _misaligned
 
-    def is_below(self, code: bytes, address: int) -> bool:
+    def accesses_below_stack_pointer(self, code: bytes, address: int) -> bool:
         """Whether an instruction itself moves the stack pointer to below what it writes or reads."""
         return _BELOW.search(self.decode(code, address).operands) is not None
 
-    def decoder(self, *, detail: bool = False, listing: bool = False) -> Any:
+    def get_decoder(self, *, detail: bool = False, listing: bool = False) -> Any:
         """capstone for its code, which has one syntax."""
         return _decoder(detail)
 
@@ -230,16 +230,16 @@ class ARMv8(Processor):
         name = instruction.mnemonic
         return bool(_BRANCH.fullmatch(name)) or name.startswith(("ret", "br", "udf"))
 
-    def target_of(self, instruction: Instruction) -> int | None:
+    def find_jump_target(self, instruction: Instruction) -> int | None:
         """Where a direct jump leads."""
         match = _DESTINATION.search(instruction.operands) if _BRANCH.fullmatch(instruction.mnemonic) else None
         return int(match[1], 16) if match else None
 
-    def absolute(self, instruction: Instruction, address: int) -> str:
+    def format_absolute_operands(self, instruction: Instruction, address: int) -> str:
         """The operands of an instruction: capstone writes addresses."""
         return instruction.operands
 
-    def listed(self, instruction: Instruction, address: int, names: Mapping[int, str]) -> str:
+    def format_listing_operands(self, instruction: Instruction, address: int, names: Mapping[int, str]) -> str:
         """The operands of an instruction, with names for addresses. A page is called that, wherever it is."""
         if instruction.mnemonic == "adrp":
             return _DESTINATION.sub(", page", instruction.operands)
@@ -291,27 +291,30 @@ def _data(name: str, width: int, *, relative: bool = False) -> Relocation:
 def _jump(name: str, reach: int, *bits: tuple[int, int, int], aligned: int = 4) -> Relocation:
     """A distance in an instruction."""
     return Relocation(
-        *(f"R_AARCH64_{name}", 4, True, True), bits=tuple(Bits(*one) for one in bits), reach=reach, aligned=aligned
+        *(f"R_AARCH64_{name}", 4, True, True),
+        bit_fields=tuple(Bits(*one) for one in bits),
+        value_bits=reach,
+        alignment=aligned,
     )
 
 
 def _page(name: str, reach: int, *, got: bool = False) -> Relocation:
     """The distance of pages in adrp."""
     bits = (Bits(12, 2, 29), Bits(14, 19, 5))
-    return Relocation(f"R_AARCH64_{name}", 4, True, True, got, bits, reach, pages=True)
+    return Relocation(f"R_AARCH64_{name}", 4, True, True, got, bits, reach, is_page_relative=True)
 
 
 def _low(name: str, scale: int, *, got: bool = False) -> Relocation:
     """The place in a page, in add, or in a load or store of 1 << `scale` bytes."""
     return Relocation(
-        *(f"R_AARCH64_{name}", 4, False, None, got), bits=(Bits(scale, 12 - scale, 10),), aligned=1 << scale
+        *(f"R_AARCH64_{name}", 4, False, None, got), bit_fields=(Bits(scale, 12 - scale, 10),), alignment=1 << scale
     )
 
 
 def _part(name: str, number: int, *, checked: bool) -> Relocation:
     """16 bits of an address in movz or movk."""
     reach = 16 * (number + 1) if checked and number < 3 else 0
-    return Relocation(f"R_AARCH64_{name}", 4, False, False, bits=(Bits(16 * number, 16, 5),), reach=reach)
+    return Relocation(f"R_AARCH64_{name}", 4, False, False, bit_fields=(Bits(16 * number, 16, 5),), value_bits=reach)
 
 
 _SUPPORTED = {
@@ -390,12 +393,12 @@ _ATOMIC = ("swp", "ldadd", "ldclr", "ldeor", "ldset")
 TARGET = Target(
     name="aarch64-linux",
     triple="aarch64-unknown-linux-gnu",
-    triples=triples("aarch64|arm64", "unknown|none|pc", LINUX_SYSTEMS),
+    accepted_triples=triples("aarch64|arm64", "unknown|none|pc", LINUX_SYSTEMS),
     cpu="generic",
-    features="+fp-armv8,+neon,+outline-atomics,+v8a,-fmv",
-    library="aarch64-linux-musl",
-    headers=("aarch64-linux-musl", "generic-musl", "aarch64-linux-any", "any-linux-any"),
-    kept=(
+    feature_attribute="+fp-armv8,+neon,+outline-atomics,+v8a,-fmv",
+    zig_target="aarch64-linux-musl",
+    header_folders=("aarch64-linux-musl", "generic-musl", "aarch64-linux-any", "any-linux-any"),
+    runtime_functions=(
         *(f"__{name}tf3" for name in _TF),
         *(f"__{name}tf2" for name in _COMPARES),
         *("__extendsftf2", "__extenddftf2", "__trunctfsf2", "__trunctfdf2"),
@@ -408,22 +411,22 @@ TARGET = Target(
             for order in ("relax", "acq", "rel", "acq_rel")
         ),
     ),
-    base=0x04000000,
-    native=False,
+    load_address=0x04000000,
+    is_native=False,
     convention=AAPCS64(),
     processor=ARMv8(),
     dialect=Dialect(
-        syntax=lambda code: "only",
-        syntaxes={},
-        integers={
+        detect_syntax=lambda code: "only",
+        syntax_directives={},
+        integer_widths={
             ".byte": 1, ".2byte": 2, ".short": 2, ".hword": 2, ".4byte": 4, ".word": 4, ".long": 4, ".int": 4,
             ".inst": 4, ".8byte": 8, ".xword": 8, ".dword": 8, ".quad": 8,
         },
-        ignored=frozenset((".arch", ".arch_extension", ".cpu", ".variant_pcs", ".tlsdesccall")),
-        aligns_to_powers=True,
-        lacking=re.compile(r"instruction requires: (.*)"),
+        ignored_directives=frozenset((".arch", ".arch_extension", ".cpu", ".variant_pcs", ".tlsdesccall")),
+        align_takes_exponent=True,
+        missing_feature=re.compile(r"instruction requires: (.*)"),
     ),
     relocations=Relocations("EM_AARCH64", 0, _SUPPORTED, _UNSUPPORTED),
     is_instruction=is_instruction,
-    keystone=False,
+    has_keystone=False,
 )  # fmt: skip

@@ -13,8 +13,8 @@ class CodeSegment:
     name: str
     address: int
     data: bytes
-    writable: bool
-    executable: bool
+    is_writable: bool
+    is_executable: bool
 
 
 AssemblerName = Literal["keystone", "llvm"]
@@ -24,7 +24,7 @@ AssemblerName = Literal["keystone", "llvm"]
 class AssembledCode:
     """Machine code, ready for memory, and what is known of it."""
 
-    engine: AssemblerName
+    assembler: AssemblerName
     segments: tuple[CodeSegment, ...]
     """In the order of their addresses. Addresses are page-aligned, sizes are not."""
     symbols: dict[str, int]
@@ -33,12 +33,12 @@ class AssembledCode:
     """Address of each instruction, and of data in executable sections -> 1-based line of the text."""
     mnemonics: dict[int, str]
     """The same addresses -> mnemonic in lower case, prefixes stripped; the directive for data."""
-    calls: frozenset[str]
+    external_symbols: frozenset[str]
     """Symbols of the program that the text refers to."""
-    fallback: str | None
+    fallback_reason: str | None
     """Why keystone's output was not used, where the engine is LLVM and keystone was asked first."""
 
-    def code_at(self, address: int) -> bytes:
+    def read_code(self, address: int) -> bytes:
         """The bytes from an address on: as many as an instruction can have, and less where they end."""
         segment = next(s for s in self.segments if s.address <= address <= s.address + len(s.data))
         return segment.data[address - segment.address :][:16]

@@ -15,35 +15,35 @@ Syntax = Literal["att", "intel", "only"]
 class Dialect:
     """What assembly of one processor is like."""
 
-    syntax: Callable[[str], Syntax]
+    detect_syntax: Callable[[str], Syntax]
     """The syntax at the start of a text without comments."""
-    syntaxes: Mapping[Syntax, str]
+    syntax_directives: Mapping[Syntax, str]
     """The directive for each syntax; empty where there is but one."""
-    integers: Mapping[str, int]
+    integer_widths: Mapping[str, int]
     """Bytes of one element, for each directive that holds integers or addresses."""
     prefixes: frozenset[str] = frozenset()
     """What may stand in front of a mnemonic."""
-    comments: tuple[str, ...] = ("//",)
+    comment_starts: tuple[str, ...] = ("//",)
     """What begins a comment up to the end of the line anywhere; at the start of a line # does so everywhere."""
-    ignored: frozenset[str] = frozenset()
+    ignored_directives: frozenset[str] = frozenset()
     """Further directives without effect on bytes and names."""
-    unloaded: frozenset[str] = frozenset()
+    unloaded_directives: frozenset[str] = frozenset()
     """Directives that only sections have which are not loaded."""
-    noise: re.Pattern[str] | None = None
+    ignored_statement: re.Pattern[str] | None = None
     """Other statements without it, whole."""
-    aligns_to_powers: bool = False
+    align_takes_exponent: bool = False
     """Whether `.align` counts in powers of two."""
-    common_to_powers: bool = False
+    comm_takes_exponent: bool = False
     """Whether the alignment in `.comm` is a power of two."""
-    masm: bool = False
+    accepts_masm: bool = False
     """Whether texts may also be listings of Microsoft's compiler, in the syntax of its assembler MASM."""
-    flags: Callable[[str, str], str] = lambda title, flags: flags
+    convert_section_flags: Callable[[str, str], str] = lambda title, flags: flags
     """The ELF flags of a section, from its name and the flags that its first mention gives it."""
-    lacking: re.Pattern[str] | None = None
+    missing_feature: re.Pattern[str] | None = None
     """LLVM's message for what other processors than the target's have; group 1 says what that needs."""
 
-    def uncommented(self, line: str) -> str:
+    def strip_comment(self, line: str) -> str:
         """A line without the comment at its end."""
-        for start in self.comments:
+        for start in self.comment_starts:
             line = line.split(start)[0]
         return line

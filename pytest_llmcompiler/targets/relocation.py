@@ -9,10 +9,10 @@ from typing import NamedTuple
 class Bits(NamedTuple):
     """Some bits of a value in an instruction."""
 
-    first: int
+    value_bit: int
     """The lowest of them, in the value."""
     width: int
-    place: int
+    word_bit: int
     """Where that is in the instruction."""
 
 
@@ -22,19 +22,19 @@ class Relocation(NamedTuple):
     name: str
     width: int
     """Bytes of the field."""
-    relative: bool
+    is_pc_relative: bool
     """The field's own address is subtracted."""
-    signed: bool | None
+    is_signed: bool | None
     """None: the field may be read either way, only bits must not be lost (8 and 16 bit fields)."""
-    got: bool = False
+    uses_got: bool = False
     """S is the address of the symbol's slot in the global offset table."""
-    bits: tuple[Bits, ...] = ()
+    bit_fields: tuple[Bits, ...] = ()
     """Where the value goes in an instruction; empty where it is the whole field."""
-    reach: int = 0
+    value_bits: int = 0
     """For an instruction: bits that the value may have; 0: as many as it likes."""
-    aligned: int = 1
+    alignment: int = 1
     """What the value must be a multiple of."""
-    pages: bool = False
+    is_page_relative: bool = False
     """The sum is the distance of the page (4 KiB) of S + A from that of P."""
 
 
@@ -43,11 +43,11 @@ class Relocations(NamedTuple):
 
     machine: str
     """Whose objects they are, as pyelftools names it."""
-    none: int
+    none_type: int
     """The ELF type number of the one that does nothing."""
     supported: Mapping[int, Relocation]
     """By ELF type number."""
-    unsupported: Mapping[int, str]
+    unsupported_names: Mapping[int, str]
     """The names of others, by number."""
-    imports: str = ""
+    import_prefix: str = ""
     """What a name begins with that means the slot of the rest of it in the global offset table."""

@@ -23,17 +23,17 @@ class ForeignSystem:
 
     host: Target
     """Whose process that is."""
-    objects: str
+    object_triple: str
     """LLVM's triple for the code as ELF objects, which the host's linker takes."""
-    headers: Path
+    header_folder: Path
     """A folder of headers that is looked into before the library's."""
-    bridge: Path
+    library_wrapper: Path
     """A C file, compiled for the host: the functions of its library as the code calls them."""
-    prefix: str
+    symbol_prefix: str
     """What the names of all functions of the code, and of the bridge, begin with for the linker."""
-    implied: tuple[str, ...]
+    implicit_functions: tuple[str, ...]
     """Functions of the bridge that code generators call on their own account."""
-    apart: frozenset[str]
+    unwrapped_functions: frozenset[str]
     """Functions of the library that a bridge can't lead to."""
 
 
@@ -45,21 +45,21 @@ class Target:
     """What users call it."""
     triple: str
     """As LLVM has it: in prompts, and for its code generator and assembler."""
-    triples: re.Pattern[str]
+    accepted_triples: re.Pattern[str]
     """The triples that mean it, whole, in IR whose functions are to run."""
     cpu: str
     """The oldest processor that code may be for."""
-    features: str
+    feature_attribute: str
     """The attribute that clang gives functions for that processor, in IR."""
-    library: str
+    zig_target: str
     """What the bundled compiler calls the target with the C library that cases are linked with."""
-    headers: tuple[str, ...]
+    header_folders: tuple[str, ...]
     """The bundled folders of that library's headers, the processor's own first."""
-    kept: tuple[str, ...]
+    runtime_functions: tuple[str, ...]
     """Functions of the compiler's library that its code may call, beside those that every target has."""
-    base: int
+    load_address: int
     """Where candidates are loaded: so near to the program that jumps and displacements reach it."""
-    native: bool
+    is_native: bool
     """Whether its programs run on the machines that the package is for, and llvmlite assembles for it."""
     convention: CallingConvention
     processor: Processor
@@ -67,27 +67,27 @@ class Target:
     relocations: Relocations
     is_instruction: Callable[[str], bool]
     """Tells a line that is an instruction from prose and from LLVM IR."""
-    keystone: bool
+    has_keystone: bool
     """Whether keystone assembles code for it."""
-    guest: ForeignSystem | None = None
+    foreign_system: ForeignSystem | None = None
     """For code that runs in the process of another system."""
 
     @property
     def host(self) -> Target:
         """The target whose process the code runs in: for most this one."""
-        return self.guest.host if self.guest else self
+        return self.foreign_system.host if self.foreign_system else self
 
     @property
-    def prefix(self) -> str:
+    def symbol_prefix(self) -> str:
         """What the names of functions of the code begin with for the linker."""
-        return self.guest.prefix if self.guest else ""
+        return self.foreign_system.symbol_prefix if self.foreign_system else ""
 
     @property
-    def objects(self) -> str:
+    def object_triple(self) -> str:
         """LLVM's triple for code that is to run."""
-        return self.guest.objects if self.guest else self.triple
+        return self.foreign_system.object_triple if self.foreign_system else self.triple
 
-    def labelled(self, task: str) -> str:
+    def label_task(self, task: str) -> str:
         """What items and records call a task on this target."""
         return task if self.name == DEFAULT else f"{task}@{self.name}"
 

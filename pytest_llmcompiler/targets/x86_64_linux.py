@@ -33,15 +33,15 @@ class SystemV(CallingConvention):
     """The convention of x86-64 Linux. Integers narrower than 32 bits are extended to 32, which callers made by clang
     do and callees made by clang rely on."""
 
-    integers = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
-    scalar = "rax"
+    integer_registers = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
+    return_register = "rax"
     callee_saved = ("rbx", "rbp", "r12", "r13", "r14", "r15")
     caller_saved = ("rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11")
-    vectors = tuple(f"xmm{number}" for number in range(16))
-    extends = True
+    vector_registers = tuple(f"xmm{number}" for number in range(16))
+    caller_extends = True
     red_zone = 128
 
-    def result(self, function: Function) -> ResultLocation:
+    def locate_result(self, function: Function) -> ResultLocation:
         """Where the result of a function is found."""
         if function.result is None or function.result.size == 0:
             return ResultLocation((), False)
@@ -53,7 +53,7 @@ class SystemV(CallingConvention):
 
     def locate_arguments(self, types: Sequence[Type]) -> list[ArgumentLocation]:
         """Where arguments of these types go."""
-        integers, vectors = list(self.integers), list(_SSE)
+        integers, vectors = list(self.integer_registers), list(_SSE)
         found, offset = [], 0
         for type in types:
             classes = classify(type)
@@ -68,7 +68,7 @@ class SystemV(CallingConvention):
                 offset += -(-type.size // 8) * 8
         return found
 
-    def variadic(self, registers: Mapping[str, int]) -> dict[str, int]:
+    def find_variadic_registers(self, registers: Mapping[str, int]) -> dict[str, int]:
         """The number of vector registers that hold arguments."""
         return {"rax": sum(name.startswith("xmm") for name in registers)}
 
@@ -160,53 +160,53 @@ _SYSCALLS = {
 class X86(Processor):
     """An x86-64 processor without AVX, which the emulator computes wrongly."""
 
-    stack, counter, link, pushed = "rsp", "rip", None, 8
-    state = ("eflags", "mxcsr", "fpcw", "fptag")
+    stack_pointer, program_counter, link_register, return_address_bytes = "rsp", "rip", None, 8
+    control_registers = ("eflags", "mxcsr", "fpcw", "fptag")
     registers = (
         *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"),
         *(f"xmm{number}" for number in range(16)),
     )
-    longest = 16
-    sign = "%"
-    returning, trap = b"\xc3", b"\xcc"
-    exceptions = _EXCEPTIONS
-    call_registers = ("rax", "rdi", "rsi", "rdx", "rax")
-    syscalls = _SYSCALLS
+    longest_instruction = 16
+    register_prefix = "%"
+    return_code, trap_code = b"\xc3", b"\xcc"
+    exception_names = _EXCEPTIONS
+    system_call_registers = ("rax", "rdi", "rsi", "rdx", "rax")
+    system_call_names = _SYSCALLS
 
-    def engine(self) -> Any:
+    def create_emulator(self) -> Any:
         """A new emulator."""
         import unicorn
 
         return unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
 
-    def number(self, name: str) -> int:
+    def register_number(self, name: str) -> int:
         """unicorn's number of a register."""
         from unicorn import x86_const
 
         return int(getattr(x86_const, f"UC_X86_REG_{name.upper()}"))
 
-    def start(self, uc: Any) -> None:
+    def initialise(self, uc: Any) -> None:
         """Control words as Linux sets them: without them x87 rounds to single. System calls are an instruction."""
-        uc.reg_write(self.number("fpcw"), 0x37F)
-        uc.reg_write(self.number("mxcsr"), 0x1F80)
+        uc.reg_write(self.register_number("fpcw"), 0x37F)
+        uc.reg_write(self.register_number("mxcsr"), 0x1F80)
 
-    def on_system_call(self, uc: Any, action: Callable[..., None]) -> None:
+    def hook_system_calls(self, uc: Any, action: Callable[..., None]) -> None:
         """Have `action` called for each system call."""
         import unicorn
         from unicorn import x86_const
 
         uc.hook_add(unicorn.UC_HOOK_INSN, action, None, 1, 0, x86_const.UC_X86_INS_SYSCALL)
 
-    def set_thread(self, uc: Any, address: int) -> None:
+    def set_thread_pointer(self, uc: Any, address: int) -> None:
         """Set the register by which thread-local variables are found."""
-        uc.reg_write(self.number("fs_base"), address)
+        uc.reg_write(self.register_number("fs_base"), address)
 
-    def settle(self, uc: Any) -> None:
+    def reset_flags(self, uc: Any) -> None:
         """Set the flags as a function finds them."""
-        uc.reg_write(self.number("eflags"), 0x202)
-        uc.reg_write(self.number("fptag"), 0xFFFF)
+        uc.reg_write(self.register_number("eflags"), 0x202)
+        uc.reg_write(self.register_number("fptag"), 0xFFFF)
 
-    def breaches(self, values: Mapping[str, int]) -> Iterator[str]:
+    def find_breaches(self, values: Mapping[str, int]) -> Iterator[str]:
         """What a function leaves wrong of the `state`, in words."""
         if values["eflags"] & _DIRECTION:
             yield "the direction flag is left set"
@@ -215,11 +215,11 @@ class X86(Processor):
         if values["fptag"] != 0xFFFF:
             yield "the x87 register stack is not empty"
 
-    def jump(self, source: int, target: int) -> bytes:
+    def encode_jump(self, source: int, target: int) -> bytes:
         """The code of a jump from one address to another, which is near."""
         return b"\xe9" + (target - (source + 5)).to_bytes(4, "little", signed=True)
 
-    def hazard(self, mnemonic: str, code: bytes) -> tuple[Outcome, str] | None:
+    def find_hazard(self, mnemonic: str, code: bytes) -> tuple[Outcome, str] | None:
         """What to stop with, and why, where an instruction can't be left to the emulator."""
         if _FORBIDDEN.fullmatch(mnemonic):
             return "forbidden", f"`{mnemonic}` in user code"
@@ -233,18 +233,18 @@ class X86(Processor):
             return "forbidden", f"`{mnemonic}` of a control or debug register in user code"
         return None
 
-    def guards(self, candidate: AssembledCode) -> Iterator[tuple[int, Guard]]:
+    def find_guards(self, candidate: AssembledCode) -> Iterator[tuple[int, Guard]]:
         """The operands of SSE instructions that must be aligned."""
         for address in candidate.mnemonics:
-            operand = aligned_operand(candidate.code_at(address), address)
+            operand = aligned_operand(candidate.read_code(address), address)
             if operand:
                 yield address, functools.partial(_misaligned, operand)
 
-    def is_below(self, code: bytes, address: int) -> bool:
+    def accesses_below_stack_pointer(self, code: bytes, address: int) -> bool:
         """A push writes to where the stack pointer is then; but that is within the red zone."""
         return False
 
-    def decoder(self, *, detail: bool = False, listing: bool = False) -> Any:
+    def get_decoder(self, *, detail: bool = False, listing: bool = False) -> Any:
         """capstone for 64-bit code, which writes Intel syntax, and AT&T's in listings."""
         return _decoder(detail, listing)
 
@@ -252,17 +252,17 @@ class X86(Processor):
         """Whether what follows an instruction is a block of its own."""
         return instruction.mnemonic.startswith(("j", "ret", "loop", "ud2"))
 
-    def target_of(self, instruction: Instruction) -> int | None:
+    def find_jump_target(self, instruction: Instruction) -> int | None:
         """Where a direct jump leads."""
         match = _DESTINATION.match(instruction.operands)
         return int(match[0], 16) if match else None
 
-    def absolute(self, instruction: Instruction, address: int) -> str:
+    def format_absolute_operands(self, instruction: Instruction, address: int) -> str:
         """The operands of an instruction, with addresses where they are relative to it."""
         end = address + instruction.size
         return _RELATIVE.sub(lambda found: f"[{end + int(found[1] + found[2], 0):#x}]", instruction.operands)
 
-    def listed(self, instruction: Instruction, address: int, names: Mapping[int, str]) -> str:
+    def format_listing_operands(self, instruction: Instruction, address: int, names: Mapping[int, str]) -> str:
         """The operands of an instruction in the syntax of listings, with names for addresses."""
 
         def relative(match: re.Match[str]) -> str:
@@ -314,7 +314,7 @@ def aligned_operand(code: bytes, address: int) -> X86Operand | None:
         plain = plain[1:]
     if plain[:1] != bytes([_OPCODE]):
         return None
-    instruction = next(PROCESSOR.decoder(detail=True).disasm(code, address, 1), None)
+    instruction = next(PROCESSOR.get_decoder(detail=True).disasm(code, address, 1), None)
     if instruction is None or instruction.mnemonic.split()[-1].startswith(_FORGIVING):
         return None
     return next((_operand(instruction, part) for part in instruction.operands if _is_wide(part)), None)
@@ -455,24 +455,24 @@ PROCESSOR = X86()
 TARGET = Target(
     name="x86_64-linux",
     triple="x86_64-unknown-linux-gnu",
-    triples=triples("x86_64|amd64", "unknown|none|pc", LINUX_SYSTEMS),
+    accepted_triples=triples("x86_64|amd64", "unknown|none|pc", LINUX_SYSTEMS),
     cpu="x86-64",
-    features="+cmov,+cx8,+fxsr,+mmx,+sse,+sse2,+x87",
-    library="x86_64-linux-musl",
-    headers=("x86_64-linux-musl", "x86-linux-musl", "generic-musl", "x86-linux-any", "any-linux-any"),
-    kept=(),
-    base=0x10000000,
-    native=True,
+    feature_attribute="+cmov,+cx8,+fxsr,+mmx,+sse,+sse2,+x87",
+    zig_target="x86_64-linux-musl",
+    header_folders=("x86_64-linux-musl", "x86-linux-musl", "generic-musl", "x86-linux-any", "any-linux-any"),
+    runtime_functions=(),
+    load_address=0x10000000,
+    is_native=True,
     convention=SystemV(),
     processor=PROCESSOR,
     dialect=Dialect(
-        syntax=_syntax,
-        syntaxes={"att": ".att_syntax prefix", "intel": ".intel_syntax noprefix"},
-        integers=DATA_WIDTHS,
+        detect_syntax=_syntax,
+        syntax_directives={"att": ".att_syntax prefix", "intel": ".intel_syntax noprefix"},
+        integer_widths=DATA_WIDTHS,
         prefixes=PREFIXES,
-        comments=("#", "//"),
+        comment_starts=("#", "//"),
     ),
     relocations=Relocations("EM_X86_64", 0, _SUPPORTED, _UNSUPPORTED),
     is_instruction=is_instruction,
-    keystone=True,
+    has_keystone=True,
 )

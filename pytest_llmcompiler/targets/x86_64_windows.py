@@ -29,18 +29,18 @@ class Microsoft(CallingConvention):
     """The convention of x86-64 Windows: an argument's register goes by its position. What a narrow integer leaves of
     its register is undefined. No memory below the stack pointer is safe."""
 
-    integers = ("rcx", "rdx", "r8", "r9")
-    scalar = "rax"
+    integer_registers = ("rcx", "rdx", "r8", "r9")
+    return_register = "rax"
     callee_saved = ("rbx", "rbp", "rdi", "rsi", "r12", "r13", "r14", "r15", *_VECTORS[6:])
     caller_saved = ("rax", "rcx", "rdx", "r8", "r9", "r10", "r11")
-    vectors = _VECTORS[:6]
-    extends = False
+    vector_registers = _VECTORS[:6]
+    caller_extends = False
     red_zone = 0
-    home = 32
-    copies = 16
-    exempt = frozenset(("___chkstk_ms", "__chkstk"))
+    shadow_space = 32
+    copy_alignment = 16
+    exempt_functions = frozenset(("___chkstk_ms", "__chkstk"))
 
-    def result(self, function: Function) -> ResultLocation:
+    def locate_result(self, function: Function) -> ResultLocation:
         """Where the result of a function is found."""
         type = function.result
         if type is None or type.size == 0:
@@ -58,21 +58,21 @@ class Microsoft(CallingConvention):
         found, number = [], 0
         for type in types:
             count = 2 if _is_pair(type) else 1
-            if number == len(self.integers) - 1 and count == 2:
+            if number == len(self.integer_registers) - 1 and count == 2:
                 raise UnsupportedError("an i128 that is parted between a register and the stack")
-            registers = (_VECTORS[:4] if isinstance(type, Float) else self.integers)[number : number + count]
+            registers = (_VECTORS[:4] if isinstance(type, Float) else self.integer_registers)[number : number + count]
             indirect = count == 1 and not _fits(type)
             found.append(ArgumentLocation(registers, 8 * number, indirect=indirect))
             number += count
         return found
 
-    def unnamed(self, type: Type) -> Type:
+    def convert_variadic_type(self, type: Type) -> Type:
         """What an argument is passed as for which a variadic function has no parameter."""
         return Int(type.size, False, type.name) if isinstance(type, Float) else type
 
-    def variadic(self, registers: Mapping[str, int]) -> dict[str, int]:
+    def find_variadic_registers(self, registers: Mapping[str, int]) -> dict[str, int]:
         """Who is called looks for a floating-point number in the integer register of its position."""
-        pairs = zip(self.integers, _VECTORS)
+        pairs = zip(self.integer_registers, _VECTORS)
         return {integer: registers[vector] & (1 << 64) - 1 for integer, vector in pairs if vector in registers}
 
 
@@ -94,7 +94,7 @@ _PUSHING = re.compile(r"push\w*|call\w*|enter\w*")
 class Windows(X86):
     """The same processor."""
 
-    def is_below(self, code: bytes, address: int) -> bool:
+    def accesses_below_stack_pointer(self, code: bytes, address: int) -> bool:
         """Whether an instruction itself moves the stack pointer to below what it writes or reads."""
         return _PUSHING.fullmatch(self.decode(code, address).mnemonic) is not None
 
@@ -123,41 +123,43 @@ _CODEVIEW_TABLES = (
 TARGET = Target(
     name="x86_64-windows",
     triple="x86_64-w64-windows-gnu",
-    triples=triples("x86_64|amd64", "unknown|none|pc|w64", r"(?:windows|win32|mingw32)(?:-(?:gnu|msvc)[\w.]*)?"),
+    accepted_triples=triples(
+        "x86_64|amd64", "unknown|none|pc|w64", r"(?:windows|win32|mingw32)(?:-(?:gnu|msvc)[\w.]*)?"
+    ),
     cpu=LINUX.cpu,
-    features=LINUX.features,
-    library=LINUX.library,
-    headers=LINUX.headers,
-    kept=(),
-    base=LINUX.base,
-    native=False,
+    feature_attribute=LINUX.feature_attribute,
+    zig_target=LINUX.zig_target,
+    header_folders=LINUX.header_folders,
+    runtime_functions=(),
+    load_address=LINUX.load_address,
+    is_native=False,
     convention=Microsoft(),
     processor=Windows(),
     dialect=Dialect(
-        syntax=LINUX.dialect.syntax,
-        syntaxes=LINUX.dialect.syntaxes,
-        integers=LINUX.dialect.integers,
+        detect_syntax=LINUX.dialect.detect_syntax,
+        syntax_directives=LINUX.dialect.syntax_directives,
+        integer_widths=LINUX.dialect.integer_widths,
         prefixes=LINUX.dialect.prefixes,
-        comments=LINUX.dialect.comments,
-        ignored=frozenset(
+        comment_starts=LINUX.dialect.comment_starts,
+        ignored_directives=frozenset(
             (".def", ".scl", ".endef", ".linkonce", ".safeseh", *(f".seh_{name}" for name in (*_SEH, *_SEH_REST)))
         ).union(f".cv_{name}" for name in _CODEVIEW),
-        unloaded=frozenset((".secrel32", ".secidx", *(f".cv_{name}" for name in _CODEVIEW_TABLES))),
-        noise=re.compile(r"@feat\.00\s*=.*"),
-        masm=True,
-        flags=_flags,
-        common_to_powers=True,
+        unloaded_directives=frozenset((".secrel32", ".secidx", *(f".cv_{name}" for name in _CODEVIEW_TABLES))),
+        ignored_statement=re.compile(r"@feat\.00\s*=.*"),
+        accepts_masm=True,
+        convert_section_flags=_flags,
+        comm_takes_exponent=True,
     ),
-    relocations=LINUX.relocations._replace(imports="__imp_"),
+    relocations=LINUX.relocations._replace(import_prefix="__imp_"),
     is_instruction=LINUX.is_instruction,
-    keystone=True,
-    guest=ForeignSystem(
+    has_keystone=True,
+    foreign_system=ForeignSystem(
         host=LINUX,
-        objects="x86_64-w64-windows-gnu-elf",
-        headers=Path(__file__).with_name("windows"),
-        bridge=Path(__file__).with_suffix(".c"),
-        prefix="win64.",
-        implied=(
+        object_triple="x86_64-w64-windows-gnu-elf",
+        header_folder=Path(__file__).with_name("windows"),
+        library_wrapper=Path(__file__).with_suffix(".c"),
+        symbol_prefix="win64.",
+        implicit_functions=(
             *("memcpy", "memmove", "memset", "memcmp", "bcmp", "strlen", "__main", "___chkstk_ms", "__popcountdi2"),
             *("fmod", "fmodf", "floor", "floorf", "ceil", "ceilf", "trunc", "truncf", "rint", "rintf", "round"),
             *("roundf", "nearbyint", "nearbyintf", "fma", "fmaf", "fmin", "fminf", "fmax", "fmaxf", "ldexp", "ldexpf"),
@@ -167,7 +169,7 @@ TARGET = Target(
             *(f"__fix{sign}{kind}ti" for sign in ("", "uns") for kind in ("df", "sf")),
             *(f"__float{sign}ti{kind}" for sign in ("", "un") for kind in ("df", "sf")),
         ),
-        apart=frozenset(
+        unwrapped_functions=frozenset(
             (
                 *("setjmp", "_setjmp", "sigsetjmp", "longjmp", "siglongjmp", "atexit", "signal", "pthread_create"),
                 *("localtime", "localtime_r", "gmtime", "gmtime_r", "mktime", "timegm", "strftime", "asctime"),

@@ -35,14 +35,14 @@ both = pytest.mark.parametrize("engine", ENGINES)
 
 
 def code(assembled: AssembledCode) -> bytes:
-    return b"".join(segment.data for segment in assembled.segments if segment.executable)
+    return b"".join(segment.data for segment in assembled.segments if segment.is_executable)
 
 
 def run(assembled: AssembledCode, function: str, *args: int, program: Mapping[int, bytes] | None = None) -> int:
     """Call a function of integers; each segment has its own permissions, `program` is code beside it."""
     machine = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
     for segment in assembled.segments:
-        permissions = unicorn.UC_PROT_READ | 2 * segment.writable | 4 * segment.executable
+        permissions = unicorn.UC_PROT_READ | 2 * segment.is_writable | 4 * segment.is_executable
         machine.mem_map(segment.address, (len(segment.data) + 4095) & -4096, permissions)
         machine.mem_write(segment.address, segment.data)
     for address, data in (program or {}).items():
@@ -64,15 +64,15 @@ def run(assembled: AssembledCode, function: str, *args: int, program: Mapping[in
 def att(text: str, engine: AssemblerName = "keystone", symbols: Mapping[str, int] | None = None) -> AssembledCode:
     """Assemble a text for function f; with keystone it must be keystone that does it."""
     assembled = assemble(text, "f", BASE, symbols or {}, engine)
-    assert (assembled.engine, assembled.fallback) == (engine, None)
+    assert (assembled.assembler, assembled.fallback_reason) == (engine, None)
     return assembled
 
 
 def fallback(text: str, symbols: Mapping[str, int] | None = None) -> AssembledCode:
     """Assemble a text that keystone must not be trusted with."""
     assembled = assemble(text, "f", BASE, symbols or {})
-    assert assembled.engine == "llvm"
-    assert assembled.fallback
+    assert assembled.assembler == "llvm"
+    assert assembled.fallback_reason
     return assembled
 
 
@@ -136,13 +136,13 @@ def test_whole_files_come_out_the_same(tmp_path: Path, build: tuple[str, ...]) -
         program = Program(text)
         fast = assemble(text, function, BASE, program)
         sure = assemble(text, function, BASE, program, "llvm")
-        assert fast.engine == "keystone", f"{name}: {fast.fallback}"
+        assert fast.assembler == "keystone", f"{name}: {fast.fallback_reason}"
         assert fast.symbols == sure.symbols, name
         assert fast.lines == sure.lines, name
         assert fast.mnemonics == sure.mnemonics, name
-        assert fast.calls == sure.calls, name
-        assert [(s.name, s.address, s.writable, s.executable) for s in fast.segments] == [
-            (s.name, s.address, s.writable, s.executable) for s in sure.segments
+        assert fast.external_symbols == sure.external_symbols, name
+        assert [(s.name, s.address, s.is_writable, s.is_executable) for s in fast.segments] == [
+            (s.name, s.address, s.is_writable, s.is_executable) for s in sure.segments
         ]
         for ours, theirs in zip(fast.segments, sure.segments, strict=True):
             # The two operands of an exchange of registers may be swapped.
@@ -191,8 +191,10 @@ def test_mutated_code_is_taken_alike(tmp_path: Path) -> None:
         for engine in ENGINES:
             try:
                 result = assemble(text, "f", BASE, {"ext": 0x1000000}, engine)
-                results.append((result.segments, result.symbols, result.lines, result.mnemonics, result.calls))
-                verdicts[result.engine] += 1
+                results.append(
+                    (result.segments, result.symbols, result.lines, result.mnemonics, result.external_symbols)
+                )
+                verdicts[result.assembler] += 1
             except (AssemblyError, LinkError) as error:
                 results.append((type(error), error.args))
                 verdicts["refused"] += 1
@@ -233,7 +235,7 @@ def test_lines_mnemonics_and_symbols(engine: AssemblerName) -> None:
     assert assembled.lines == {BASE: 4, BASE + 2: 4, BASE + 4: 5, BASE + 7: 8, BASE + 8: 9}
     assert list(assembled.mnemonics.values()) == ["xorl", "incl", "incl", "ret", ".byte"]
     assert assembled.symbols == {"f": BASE, ".Lend": BASE + 7}
-    assert assembled.calls == frozenset()
+    assert assembled.external_symbols == frozenset()
 
 
 @both
@@ -250,7 +252,7 @@ def test_each_section_has_its_permissions(engine: AssemblerName) -> None:
         '.section .both,"awx"\n.byte 0xc3\n.text\n nop\n'
     )
     assembled = att(text, engine)
-    assert [(s.name, s.address - BASE, len(s.data), s.writable, s.executable) for s in assembled.segments] == [
+    assert [(s.name, s.address - BASE, len(s.data), s.is_writable, s.is_executable) for s in assembled.segments] == [
         (".text", 0, 2, False, True),
         (".both", 0x1000, 1, True, True),
         (".rodata", 0x2000, 4, False, False),
@@ -326,9 +328,11 @@ def test_the_program_supplies_what_the_text_lacks(engine: AssemblerName) -> None
     assembled = att(text, engine, symbols)
     expected = 3 + 100 + 10000 + 100 + 100 + 100 + 10000 + (1 << 32) + 3 + (1 << 40) + 1
     assert run(assembled, "f", program=program) == expected
-    assert assembled.calls == {"ext", "value", "finish", ".L.str"}
+    assert assembled.external_symbols == {"ext", "value", "finish", ".L.str"}
     got = [s for s in assembled.segments if s.name == ".got"]
-    assert [(s.writable, s.executable, s.data) for s in got] == [(False, False, (0x1001008).to_bytes(8, "little"))]
+    assert [(s.is_writable, s.is_executable, s.data) for s in got] == [
+        (False, False, (0x1001008).to_bytes(8, "little"))
+    ]
 
 
 @both
@@ -365,7 +369,7 @@ def test_the_same_in_intel_syntax(engine: AssemblerName) -> None:
     }
     assembled = att(text, engine, symbols)
     assert run(assembled, "f", 1, program=program) == 3 + 100 + 10000 * 2 + 100 + 100 + 10000 * 2
-    assert assembled.calls == {"ext", "value"}
+    assert assembled.external_symbols == {"ext", "value"}
 
 
 @both
@@ -396,7 +400,7 @@ def test_the_programs_definitions_win(engine: AssemblerName) -> None:
     program = {0x1000000: bytes.fromhex("b820000000c3"), 0x1001000: b"\x00\x03\0\0"}
     assembled = att(text, engine, symbols)
     assert run(assembled, "f", 1, program=program) == 1000 + 0x20 + 0x300 + 1
-    assert assembled.calls == {"helper", "shared"}
+    assert assembled.external_symbols == {"helper", "shared"}
     assert assembled.symbols["helper"] == BASE
 
 
@@ -597,7 +601,7 @@ def test_a_worker_that_is_killed_loses_nothing(monkeypatch: pytest.MonkeyPatch) 
     machine_code, object_file = keystone.machine_code, llvm.object_file
     monkeypatch.setattr(keystone, "machine_code", _dying(machine_code, "/nonexistent"))
     text = "f: movl $1, %eax\n ret\n"
-    assert "keystone: ended by SIGKILL" in str(assemble(text, "f", BASE, {}).fallback)
+    assert "keystone: ended by SIGKILL" in str(assemble(text, "f", BASE, {}).fallback_reason)
     marker = f"/tmp/llmc-test-{os.getpid()}"
     monkeypatch.setattr(llvm, "object_file", _dying(object_file, marker))
     Path(marker).write_text("")
@@ -636,8 +640,8 @@ def test_a_worker_that_is_killed_from_outside(monkeypatch: pytest.MonkeyPatch) -
     finally:
         _, status = os.waitpid(watcher, 0)
     assert status == 0
-    assert assembled.engine == "llvm"
-    assert assembled.fallback == "keystone: ended by SIGKILL"
+    assert assembled.assembler == "llvm"
+    assert assembled.fallback_reason == "keystone: ended by SIGKILL"
     assert len(assembled.lines) == 20001
 
 
@@ -659,7 +663,7 @@ def test_hanging_keystone_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     start = time.monotonic()
     assembled = assemble("f: ret", "f", BASE, {}, limits=AssemblerLimits(keystone_seconds=0.2))
     assert time.monotonic() - start < 10
-    assert assembled.fallback == "keystone: not finished after 0.2 s"
+    assert assembled.fallback_reason == "keystone: not finished after 0.2 s"
 
 
 HUNGRY = """

@@ -103,7 +103,7 @@ def test_every_relocation_is_the_sum_that_the_abi_says(tmp_path: Path) -> None:
     rodata = next(segment for segment in image.segments if segment.name == ".rodata")
     assert word(table, 30, 8) == rodata.address + 4
     assert word(table, 38, 8) == BASE == image.symbols["f"]
-    assert image.externals == {"ext", "other", "small", "near", "close"}
+    assert image.external_symbols == {"ext", "other", "small", "near", "close"}
 
 
 def test_permissions_and_pages(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_permissions_and_pages(tmp_path: Path) -> None:
         "-fPIC",
     )
     image = loaded(elf, "f", BASE, {})
-    seen = {s.name.split(".")[1]: (s.writable, s.executable) for s in image.segments}
+    seen = {s.name.split(".")[1]: (s.is_writable, s.is_executable) for s in image.segments}
     assert seen["text"] == (False, True)
     assert seen["rodata"] == (False, False)
     assert seen["data"] == (True, False)
@@ -136,7 +136,7 @@ def test_own_definitions_win(tmp_path: Path) -> None:
     elf = build(tmp_path, ".text\n.globl f, g\nf: jmp g\ng: ret\n")
     image = loaded(elf, "f", BASE, {"g": 0x1000000, "f": 0x1000000})
     assert word(data(image, ".text"), 1) == 0
-    assert image.externals == frozenset()
+    assert image.external_symbols == frozenset()
 
 
 def test_common_and_weak_symbols(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_common_and_weak_symbols(tmp_path: Path) -> None:
     image = loaded(elf, "f", BASE, {})
     code = data(image, ".text")
     common = [segment for segment in image.segments if segment.name == "COMMON"][-1]
-    assert (common.writable, common.executable) == (True, False)
+    assert (common.is_writable, common.is_executable) == (True, False)
     assert word(code, 3) == 0
     assert image.symbols["b"] % 32 == 0
     assert {word(code, 10), word(code, 17)} == {image.symbols["a"], image.symbols["b"]}

@@ -35,7 +35,7 @@ from quality.listing import read  # noqa: E402
 from quality.liveness import Interface, register_parts, vector_parts  # noqa: E402
 from quality.measure import Judged, Measured, Plan, Seeded, machine_code, made_faults  # noqa: E402
 
-BASE = named().base
+BASE = named().load_address
 SUM = """
 int helper(int, int);
 int sum(const int *values, int count, int most)
@@ -348,14 +348,14 @@ class Processor:
     def __init__(self) -> None:
         from unicorn import UC_ARCH_X86, UC_MODE_64, Uc
 
-        self.engine = Uc(UC_ARCH_X86, UC_MODE_64)
+        self.create_emulator = Uc(UC_ARCH_X86, UC_MODE_64)
         for address in (BASE, 0x50000000, 0x60000000):
-            self.engine.mem_map(address, 0x10000)
+            self.create_emulator.mem_map(address, 0x10000)
 
     def run(self, code: bytes, rng: random.Random) -> tuple[Any, ...]:
         from unicorn import x86_const
 
-        engine = self.engine
+        engine = self.create_emulator
         engine.ctl_flush_tb()
         engine.mem_write(BASE, code)
         engine.mem_write(0x50000000, rng.randbytes(64))

@@ -444,7 +444,7 @@ def test_results_are_the_same_in_every_build_of_the_program(compiled: Compile) -
     for number in range(8):
         data = number.to_bytes(4, "little")
         placed = lay_out(Input((Value(signature.params[0].type, data),)), ["x"])
-        call = named().convention.call([signature.params[0].type], placed.images)
+        call = named().convention.set_up_call([signature.params[0].type], placed.images)
         first, second = (machine.run(placed, call, 100_000).result for machine in (golden, probe))
         assert first == second, number
         results.add(first)

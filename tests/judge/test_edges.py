@@ -326,7 +326,7 @@ def test_the_stack_at_calls(compiled: Compile) -> None:
 def test_runs_on_other_garbage(compiled: Compile) -> None:
     harness = FunctionRunner(compiled(SOURCE), "plus", " movl -8(%rsp), %eax\n ret")
     placed = harness.placed(1)
-    made = named().convention.call([param.type for param in harness.signature.params], placed.images)
+    made = named().convention.set_up_call([param.type for param in harness.signature.params], placed.images)
     blank = harness.machine.run(placed, made, 100, uninitialised="zeros")
     assert value(blank) == 0
     assert value(harness(1)) != 0

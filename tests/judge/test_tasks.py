@@ -308,7 +308,7 @@ def test_assembly_in_a_case_for_a_processor_that_llvmlite_has_no_assembler_for(c
     ],
 )
 def test_triples_that_mean_a_target(target: str, yes: str, no: str) -> None:
-    known = named(target).triples
+    known = named(target).accepted_triples
     assert [triple for triple in ("", *yes.split()) if not known.fullmatch(triple)] == []
     assert [triple for triple in no.split() if known.fullmatch(triple)] == []
 
@@ -567,7 +567,7 @@ def records(project: pytest.Pytester, name: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("target", targets())
 def test_every_task_from_the_question_to_the_record(project: pytest.Pytester, target: str) -> None:
     """The reference answers all tasks rightly; its record replays to the same, is gone on with, and fits its schema."""
-    label = {task: named(target).labelled(task) for task in ("asm", "tune", "ir", "disassemble")}
+    label = {task: named(target).label_task(task) for task in ("asm", "tune", "ir", "disassemble")}
     ids = [
         *(f"a.c::twice[{label[task]}-{passes}]" for task in ("asm", "ir") for passes in ("O0", "Oz")),
         f"a.c::twice[{label['tune']}]",

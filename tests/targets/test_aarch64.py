@@ -219,15 +219,15 @@ def test_c_leaves_open_whether_products_are_rounded(arm: Judge, case_of: CaseOf,
 # -- text and relocations
 
 SYMBOLS = {
-    "near": TARGET.base - 0x1230,
-    "data": TARGET.base + 0x5678,
-    "odd": TARGET.base + 0x5679,
+    "near": TARGET.load_address - 0x1230,
+    "data": TARGET.load_address + 0x5678,
+    "odd": TARGET.load_address + 0x5679,
     "wide": 0x123456789ABCDEF0,
 }
 
 
 def assembled(text: str, symbols: dict[str, int] = SYMBOLS) -> AssembledCode:
-    return assemble(text, "f", TARGET.base, symbols, target=TARGET)
+    return assemble(text, "f", TARGET.load_address, symbols, target=TARGET)
 
 
 def decoded(text: str) -> list[str]:
@@ -313,7 +313,7 @@ def test_data_and_the_global_offset_table() -> None:
     ],
 )
 def test_what_can_not_be_placed_says_why(text: str, error: type[Exception], words: str) -> None:
-    symbols = {**SYMBOLS, "far": 0x7F0000000000, "mid": TARGET.base + (8 << 20)}
+    symbols = {**SYMBOLS, "far": 0x7F0000000000, "mid": TARGET.load_address + (8 << 20)}
     with pytest.raises(error, match=words):
         assembled(f"f: {text}\n ret\n", symbols)
 
@@ -334,9 +334,9 @@ def test_answers_without_tags_are_recognised() -> None:
 def test_which_accesses_are_watched() -> None:
     """Each by the stack pointer where that may be misaligned, and none where it surely is not."""
     sure = "f: stp x29, x30, [sp, #-32]!\n mov x29, sp\n str x0, [sp, #16]\n ldp x29, x30, [sp], #32\n ret\n"
-    assert list(TARGET.processor.guards(assembled(sure))) == []
+    assert list(TARGET.processor.find_guards(assembled(sure))) == []
     for step in ("sub sp, sp, #8", "mov sp, x9", "sub sp, sp, x9", "str x0, [sp, #-8]!", "ldr x0, [sp], #8"):
-        watched = list(TARGET.processor.guards(assembled(f"f: {step}\n str x1, [sp, #8]\n ret\n")))
+        watched = list(TARGET.processor.find_guards(assembled(f"f: {step}\n str x1, [sp, #8]\n ret\n")))
         assert len(watched) == 1 + ("[sp" in step), step
 
 

@@ -112,10 +112,10 @@ def check_function(reference: Reference, name: str) -> None:
     signature = reference.signatures[name]
     convention = reference.target.convention
     made = values(reference, name)
-    in_memory = convention.result(signature).in_memory
+    in_memory = convention.locate_result(signature).in_memory
     placed = lay_out(Input(tuple(made)), ["a"] * len(made), signature.result if in_memory else None)
     types = [value.type for value in made]
-    call = convention.call(types, placed.images, buffer=placed.result.address if placed.result else None)
+    call = convention.set_up_call(types, placed.images, buffer=placed.result.address if placed.result else None)
 
     assert arrived(convention, call, types, in_memory) == list(placed.images), f"{name}: {signature.name}"
     assert len(call.stack) % 16 == 0
@@ -143,7 +143,7 @@ def arrived(convention: CallingConvention, call: CallSetup, types: list[Type], i
             registers[copy.pointer] = 0x1000 + copy.offset
         else:
             area[copy.pointer : copy.pointer + 8] = (0x1000 + copy.offset).to_bytes(8, "little")
-    return convention.arguments(
+    return convention.read_arguments(
         types,
         registers.__getitem__,
         lambda at, size: bytes(area[at : at + size]),
@@ -164,9 +164,9 @@ def check_result(reference: Reference, name: str, count: int) -> None:
     program = _with_bytes(reference, symbol.address, data)
     convention = reference.target.convention
     made = values(reference, name)
-    buffer = signature.result if convention.result(signature).in_memory else None
+    buffer = signature.result if convention.locate_result(signature).in_memory else None
     placed = lay_out(Input(tuple(made)), ["a"] * len(made), buffer)
-    call = convention.call(
+    call = convention.set_up_call(
         [value.type for value in made], placed.images, buffer=placed.result.address if placed.result else None
     )
     run = Machine(program, name, signature).run(placed, call, 100_000)
@@ -253,8 +253,8 @@ def test_the_number_of_vector_registers_of_a_variadic_call(compiled: Compile) ->
     types = [param.type for param in reference.signatures["f"].params]
     images = [bytes(4), bytes(8), bytes(4)]
     convention = reference.target.convention
-    assert convention.call(types, images, variadic=True).registers["rax"] == 2
-    assert "rax" not in convention.call(types, images).registers
+    assert convention.set_up_call(types, images, variadic=True).registers["rax"] == 2
+    assert "rax" not in convention.set_up_call(types, images).registers
 
 
 @pytest.mark.parametrize(

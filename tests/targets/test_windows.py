@@ -177,7 +177,7 @@ def test_the_library_as_windows_has_it(compiled: Compile) -> None:
 
 
 def assembled(text: str, symbols: dict[str, int]) -> AssembledCode:
-    return assemble(text, "f", TARGET.base, symbols, target=TARGET)
+    return assemble(text, "f", TARGET.load_address, symbols, target=TARGET)
 
 
 def test_text_as_gcc_writes_it(windows: Judge, case_of: CaseOf) -> None:
@@ -320,11 +320,11 @@ f:      movq .refptr.there(%rip), %rax
     assert set(found) == {".rdata$.refptr.there", ".text$f", ".own", ".bss", ".got"}
     assert found[".rdata$.refptr.there"].data == (0x12345678).to_bytes(8, "little")
     assert found[".got"].data == (0x10200).to_bytes(8, "little")
-    rights = {name: (segment.writable, segment.executable) for name, segment in found.items()}
+    rights = {name: (segment.is_writable, segment.is_executable) for name, segment in found.items()}
     assert rights[".text$f"] == (False, True)
     assert rights[".own"] == rights[".bss"] == (True, False)
     assert made.symbols["zeros"] % 16 == 0
-    assert made.calls == {"there", "puts"}
+    assert made.external_symbols == {"there", "puts"}
 
 
 def test_threads_variables_are_not_supported() -> None:
