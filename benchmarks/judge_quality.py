@@ -41,7 +41,7 @@ from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.program.case import SUFFIXES, read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.targets import named, names
+from pytest_llmcompiler.targets import get_target, list_target_names
 from pytest_llmcompiler.targets.target import DEFAULT
 
 FOLDERS = (HERE.parent / "cases", HERE / "functions")
@@ -81,7 +81,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--examples", type=_numbers, default=(JudgeSettings().examples,), help="one number or several: 10,50"
     )
-    parser.add_argument("--target", choices=names(), default=DEFAULT, help=f"what code is for (default {DEFAULT})")
+    parser.add_argument(
+        "--target", choices=list_target_names(), default=DEFAULT, help=f"what code is for (default {DEFAULT})"
+    )
     parser.add_argument("--only", choices=("false-alarms", "misses"))
     parser.add_argument("--faults", type=int, default=20, help="wanted for each function and level (default 20)")
     parser.add_argument("--functions", type=lambda text: text.split(","), default=(), help="only these")
@@ -148,7 +150,7 @@ def _reproduce(wanted: str, files: dict[str, Path], plan: Plan) -> int:
     if not found or found[1] not in files:
         sys.exit(f"no such fault: {wanted!r} (expected 'FILE::FUNCTION LEVEL #N', with FILE as the lists name it)")
     name, function, level, number = found.groups()
-    reference = Reference(read_case(files[name], name), Toolchain(target=named(plan.target)))
+    reference = Reference(read_case(files[name], name), Toolchain(target=get_target(plan.target)))
     text = reference.assembly(function, level)
     made = list(made_faults(reference, function, level, name, plan))
     if int(number) >= len(made):

@@ -16,7 +16,7 @@ from pytest_llmcompiler.errors import (
     NativeLinkError,
     NoCodeError,
 )
-from pytest_llmcompiler.files import replacing
+from pytest_llmcompiler.files import replace_file
 from pytest_llmcompiler.model.answer import Answer
 from pytest_llmcompiler.model.extract.assembly import extract_assembly
 from pytest_llmcompiler.program.case import read_case
@@ -87,7 +87,7 @@ def _one(names: Sequence[str]) -> str:
 
 def _write(path: Path, data: bytes) -> None:
     try:
-        with replacing(path) as part:
+        with replace_file(path) as part:
             part.write_bytes(data)
             part.chmod(0o755)
     except OSError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replace_file(path: Path) -> Iterator[Path]:
     """A file beside `path` to write to: when all is written it takes the place of `path`, and where that fails it goes.
 
     What was at `path` stays until then. Raises OSError.

@@ -16,7 +16,7 @@ from pytest_llmcompiler.model.answer import TASKS, Task, get_template_label
 from pytest_llmcompiler.model.specs import get_default_template, has_owner_process
 from pytest_llmcompiler.program.case import split_passes
 from pytest_llmcompiler.report.export import TABLES
-from pytest_llmcompiler.targets import names
+from pytest_llmcompiler.targets import list_target_names
 from pytest_llmcompiler.targets.target import DEFAULT
 
 
@@ -171,8 +171,8 @@ OPTIONS = (
         "who assembles first (default keystone)",
     ),
     Option(
-        *("target", _one_of(*names()), DEFAULT, "NAME"),
-        f"what code is judged for: {' or '.join(names())} (default {DEFAULT})",
+        *("target", _one_of(*list_target_names()), DEFAULT, "NAME"),
+        f"what code is judged for: {' or '.join(list_target_names())} (default {DEFAULT})",
     ),
     Option("clang", str, None, "PATH", "a system clang that makes IR of C; code is still made by the bundled one"),
     Option(

@@ -55,7 +55,7 @@ from pytest_llmcompiler.report.passk import count_samples
 from pytest_llmcompiler.report.records import Recorder, record
 from pytest_llmcompiler.report.rejudged import changed_verdict_lines
 from pytest_llmcompiler.report.resume import Resumption
-from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.targets import get_target
 
 if TYPE_CHECKING:
     from pytest_llmcompiler.judge.listing import Listing
@@ -196,7 +196,7 @@ class Session:
     @functools.cached_property
     def toolchain(self) -> Toolchain:
         """What compiles cases, for the target of the settings."""
-        return Toolchain(self.settings.clang, named(self.settings.target))
+        return Toolchain(self.settings.clang, get_target(self.settings.target))
 
     @functools.cached_property
     def judge(self) -> Judge:

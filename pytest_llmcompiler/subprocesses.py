@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 
-def command(module: str) -> list[str]:
+def build_command(module: str) -> list[str]:
     """The command of a process that calls `main` of a module and finds the same packages as this process.
 
     What is installed comes first: the folder of a project, which pytest puts on its own path, may hold a `signal.py`.

@@ -15,7 +15,7 @@ from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.program.case import Case, read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.target import DEFAULT
 
 
@@ -57,7 +57,7 @@ def compiled(case_of: CaseOf) -> Compile:
 
     def make(source: str, suffix: str = ".c", clang: str | None = None, target: str = DEFAULT) -> Reference:
         case = case_of(source, suffix)
-        return made.setdefault((case.path, clang, target), Reference(case, Toolchain(clang, named(target))))
+        return made.setdefault((case.path, clang, target), Reference(case, Toolchain(clang, get_target(target))))
 
     return make
 

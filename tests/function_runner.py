@@ -6,7 +6,7 @@ from pytest_llmcompiler.assembler.assemble import assemble
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.emulator.observation import Observation
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.values.input import Callback, Input, Object, Value
 from pytest_llmcompiler.values.layout import Layout, lay_out
 
@@ -44,7 +44,7 @@ class FunctionRunner:
     def __call__(self, *args: int | Object | Callback, limit: int = 100_000) -> Observation:
         placed = self.placed(*args)
         types = [param.type for param in self.signature.params]
-        return self.machine.run(placed, named().convention.set_up_call(types, placed.images), limit)
+        return self.machine.run(placed, get_target().convention.set_up_call(types, placed.images), limit)
 
 
 def value(run: Observation) -> int:

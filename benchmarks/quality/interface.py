@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 import z3
 
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.values.c_types import Int, Pointer, Type
 from quality.equivalence import Entry
 from quality.liveness import GRANULES, Interface, Parts, register_parts, vector_parts
 
-_CONVENTION = named().convention
+_CONVENTION = get_target().convention
 _NUMBERS = {"rdi": 7, "rsi": 6, "rdx": 2, "rcx": 1, "r8": 8, "r9": 9, "rax": 0}
 _ARGUMENTS = tuple(_NUMBERS[name] for name in _CONVENTION.integer_registers)
 _UNKNOWN = frozenset().union(

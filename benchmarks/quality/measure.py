@@ -15,7 +15,7 @@ from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.targets.target import DEFAULT
 from quality import compilers, faults_aarch64
@@ -105,7 +105,7 @@ def measure(name: str, path: Path, plan: Plan) -> Measured:
     """Measure a file. What goes wrong with one function is an entry in `errors`."""
     found = Measured(name)
     try:
-        reference = Reference(read_case(path, name), Toolchain(target=named(plan.target)))
+        reference = Reference(read_case(path, name), Toolchain(target=get_target(plan.target)))
         functions = [function for function in reference.functions if function in (plan.functions or {function})]
         reference.golden  # noqa: B018
     except CaseError as error:

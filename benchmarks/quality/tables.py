@@ -6,7 +6,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.target import Target
 from quality import asserts, compilers
 from quality.measure import Judged, Measured, Plan, Sample, Seeded
@@ -17,7 +17,7 @@ def report(results: Sequence[Measured], plan: Plan, unused: Sequence[str]) -> It
     count = plan.examples[-1]
     yield from _heading(results, count)
     if plan.false_alarms:
-        yield from _false_alarms(results, count, named(plan.target))
+        yield from _false_alarms(results, count, get_target(plan.target))
     if plan.misses:
         yield from _misses(results, count)
         yield from _listed("Inspected faults that no survivor fits any more", unused)

@@ -19,7 +19,7 @@ from pytest_llmcompiler.assembler.operands import KeystoneRefusalError
 from pytest_llmcompiler.assembler.result import AssemblerLimits
 from pytest_llmcompiler.assembler.tokens import LITERAL, SYMBOL
 from pytest_llmcompiler.errors import LinkError
-from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.code import AssembledCode, AssemblerName
 from pytest_llmcompiler.targets.target import Target
 
@@ -45,7 +45,7 @@ def assemble(
     """
     if base % PAGE:
         raise ValueError(f"base {base:#x} is not page-aligned")
-    target = target or named()
+    target = target or get_target()
     unit = parse_assembly(text, target.dialect)
     shared = _shared(unit, function, symbols)
     fallback = None
@@ -63,23 +63,23 @@ def linkable(text: str, symbols: Collection[str], linkage: Linkage, *, limits: A
 
     Raises AssemblyError, LinkError (the function is missing, or a local label) and UnsupportedError.
     """
-    unit = parse_assembly(text, named().dialect)
+    unit = parse_assembly(text, get_target().dialect)
     defined = {*unit.labels, *(s.name for s in unit.statements if s.kind == "set")}
     if linkage.function not in defined:
         raise LinkError(missing_function(linkage.function, list(unit.labels)))
     return llvm.linkable(unit, _shared(unit, linkage.function, symbols), linkage, limits)
 
 
-def undefined(text: str, names: Iterable[str]) -> LinkError:
+def build_undefined_error(text: str, names: Iterable[str]) -> LinkError:
     """The error of a text that needs names that nobody defines."""
-    return LinkError(llvm.missing_symbols(parse_assembly(text, named().dialect), names), tuple(sorted(names)))
+    return LinkError(llvm.missing_symbols(parse_assembly(text, get_target().dialect), names), tuple(sorted(names)))
 
 
-def called(text: str) -> frozenset[str]:
+def find_called_symbols(text: str) -> frozenset[str]:
     """The names that a text calls or jumps to, and uses in no other way."""
     names: set[str] = set()
     others: set[str] = set()
-    for statement in parse_assembly(text, named().dialect).statements:
+    for statement in parse_assembly(text, get_target().dialect).statements:
         branch = statement.kind == "instruction" and statement.name.startswith(("call", "jmp"))
         target = _TARGET.fullmatch(statement.operands) if branch else None
         if target:

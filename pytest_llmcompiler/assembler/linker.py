@@ -19,7 +19,7 @@ from elftools.elf.sections import SymbolTableSection
 from pytest_llmcompiler.assembler.gas import ALIGNMENT
 from pytest_llmcompiler.errors import LinkError, UnsupportedError
 from pytest_llmcompiler.targets.code import CodeSegment
-from pytest_llmcompiler.targets.relocation import Bits, Relocation, Relocations
+from pytest_llmcompiler.targets.relocation import BitField, Relocation, Relocations
 
 PAGE = 4096
 IMAGE_BYTES = 64 << 20
@@ -138,7 +138,7 @@ def _store(data: bytearray, offset: int, kind: Relocation, value: int, target: s
     if value % kind.alignment:
         raise LinkError(f"{kind.name} against {_named(target)}: {value:#x} is no multiple of {kind.alignment}")
     word = int.from_bytes(data[offset : offset + kind.width], "little")
-    for first, width, place in kind.bit_fields or (Bits(0, 8 * kind.width, 0),):
+    for first, width, place in kind.bit_fields or (BitField(0, 8 * kind.width, 0),):
         word &= ~((1 << width) - 1 << place)
         word |= (value >> first & (1 << width) - 1) << place
     data[offset : offset + kind.width] = word.to_bytes(kind.width, "little")

@@ -21,7 +21,7 @@ from pytest_llmcompiler.assembler.result import AssemblerLimits, open_no_files, 
 from pytest_llmcompiler.assembler.tokens import LITERAL
 from pytest_llmcompiler.errors import AssemblyError, ChildDiedError, ChildTimeoutError, LinkError, UnsupportedError
 from pytest_llmcompiler.program.clang import assembler
-from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.targets.target import Target
 
@@ -95,7 +95,7 @@ def linkable(unit: ParsedAssembly, shared: frozenset[str], linkage: Linkage, lim
     missing = tuple(sorted(set(attempt.renamed.values()) - linkage.names.keys()))
     if missing:
         raise LinkError(missing_symbols(unit, missing), missing)
-    return _sandboxed(attempt, attempt.text(), limits, named())
+    return _sandboxed(attempt, attempt.text(), limits, get_target())
 
 
 class _LLVMAttempt:

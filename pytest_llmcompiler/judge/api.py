@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.program.case import Case, read_case
-from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.target import DEFAULT
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def check(
     from pytest_llmcompiler.model.answer import Answer
 
     case = _case_of(source)
-    judge = _judge(examples, seed, named(target).name)
+    judge = _judge(examples, seed, get_target(target).name)
     return judge_answer(judge, case, function, Answer(assembly), task=task, passes=passes, explain=explain)
 
 

@@ -28,8 +28,8 @@ from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.program.case import Case, read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.subprocesses import command
-from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.subprocesses import build_command
+from pytest_llmcompiler.targets import get_target
 
 _PATIENCE = 1800
 """Seconds to wait for a verdict: compiling, linking, generating inputs and running have limits of their own."""
@@ -143,7 +143,7 @@ class Judge:
             self._process, self._owner, self._lock = None, os.getpid(), threading.Lock()
         if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(
-                command("pytest_llmcompiler.judge.service"),
+                build_command("pytest_llmcompiler.judge.service"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env={**os.environ, **_environment()},
@@ -155,7 +155,7 @@ class Judge:
 @functools.lru_cache(_KEPT)
 def _reference(path: Path, name: str, clang: str | None, target: str, stamp: int) -> Reference:
     """A compiled case; `stamp` is the file's time of change, after which it is compiled anew."""
-    return Reference(read_case(path, name), Toolchain(clang, named(target)))
+    return Reference(read_case(path, name), Toolchain(clang, get_target(target)))
 
 
 _bench = functools.lru_cache(_KEPT)(Harness)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from pytest_llmcompiler.errors import ClangError
-from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.target import Target
 
 _CODE = ("-fno-stack-protector", "-fPIE", "-w")
@@ -37,7 +37,7 @@ class Toolchain:
     """What compiles a case for a target: the bundled clang, or the system clang named by `clang`."""
 
     clang: str | None = None
-    target: Target = field(default_factory=named)
+    target: Target = field(default_factory=get_target)
 
     def ir(self, path: Path) -> str:
         """The IR of the C file at `path` as clang -O0 makes it, without debug information."""
@@ -125,13 +125,13 @@ def compile_ir(ir: str, *flags: str, target: Target | None = None) -> bytes:
 
     Raises ClangError: for a module of clang's own making, that is inline assembly with a fault.
     """
-    return _from_ir(ir, "-O0", *flags, *_objects(target or named()), target=target)
+    return _from_ir(ir, "-O0", *flags, *_objects(target or get_target()), target=target)
 
 
 def compile_watched(ir: str, target: Target | None = None) -> list[bytes]:
     """The same with code that tells where a run went and what it compared, and the object of `probe.c`, which that
     code calls."""
-    target = target or named()
+    target = target or get_target()
     return [compile_ir(ir, _WATCHED, target=target), _watch_object(target)]
 
 
@@ -159,7 +159,7 @@ def _from_ir(ir: str, *flags: str, target: Target | None) -> bytes:
     with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
         source = Path(folder) / "module.ll"
         source.write_text(ir, encoding="utf-8")
-        return Toolchain(target=target or named())._compile(source, "-fno-sanitize=all", "-g0", *flags)
+        return Toolchain(target=target or get_target())._compile(source, "-fno-sanitize=all", "-g0", *flags)
 
 
 def compile_c(path: Path, *flags: str) -> bytes:
@@ -181,7 +181,7 @@ def link(objects: Sequence[bytes], *flags: str, target: Target | None = None) ->
             path.write_bytes(data)
             inputs.append(str(path))
         output = Path(folder) / "program"
-        compiler = Toolchain(target=(target or named()).host).command
+        compiler = Toolchain(target=(target or get_target()).host).command
         _run([*compiler, "-static", "-no-pie", *(flags or ("-g0",)), "-o", str(output), *inputs])
         return output.read_bytes()
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmcompiler.errors import IRError
-from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.target import ForeignSystem, Target
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def normalised(text: str, target: Target | None = None) -> str:
     The bundled clang spells out every feature that the target lacks (some 6,000 characters a function) and a triple
     of its own; both are noise in a prompt and mean the same code. So is the folder of the source file.
     """
-    target = target or named()
+    target = target or get_target()
     text = re.sub(r'"target-features"="[^"]*"', f'"target-features"="{target.feature_attribute}"', text)
     text = re.sub(r'^source_filename = ".*[/\\\\](.*)"$', r'source_filename = "\1"', text, flags=re.M)
     text = re.sub(r'^target triple = ".*"$', f'target triple = "{target.triple}"', text, flags=re.M)
@@ -317,8 +317,8 @@ def given_ends(module: llvm.ModuleRef) -> frozenset[str]:
 def _is_object(value: llvm.ValueRef) -> bool:
     text = str(value).strip()
     member = re.match(r"%\S+ = getelementptr (?:(?:\w+ )*%|.*, i64 0, i64 0$)", text)
-    named = re.match(r"@\S+ = |%\S+ = alloca |ptr null$", text)
-    return str(value.type) != "ptr" or bool(member or named)
+    is_named = re.match(r"@\S+ = |%\S+ = alloca |ptr null$", text)
+    return str(value.type) != "ptr" or bool(member or is_named)
 
 
 def with_plain_copies(text: str) -> str:
@@ -434,7 +434,7 @@ def bitcode(text: str, target: Target | None = None) -> bytes:
     """A module in LLVM's binary format, for the target where it names none. Raises IRError."""
     module = parse(text)
     if not module.triple:
-        module.triple, module.data_layout = (target or named()).triple, data_layout(target)
+        module.triple, module.data_layout = (target or get_target()).triple, data_layout(target)
     return bytes(module.as_bitcode())
 
 
@@ -450,7 +450,7 @@ def printed(bitcode: bytes) -> str:
 @functools.cache
 def machine(target: Target | None = None, opt: int = 2, reloc: str = "static") -> llvm.TargetMachine:
     """LLVM's machine that makes code at a level."""
-    target = target or named()
+    target = target or get_target()
     known = _llvm().Target.from_triple(target.triple)
     return known.create_target_machine(cpu=target.cpu, features="", opt=opt, reloc=reloc, codemodel="default")
 

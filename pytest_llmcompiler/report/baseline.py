@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pytest_llmcompiler.errors import BaselineError
-from pytest_llmcompiler.files import replacing
+from pytest_llmcompiler.files import replace_file
 from pytest_llmcompiler.report.passk import SampleCounts
 
 _SCHEMA = 1
@@ -142,7 +142,7 @@ class Baseline:
         for item, counts in sorted(self.items.items()):
             lines.append({"item": item, "passed": counts.passed, "judged": counts.judged, "samples": counts.samples})
         try:
-            with replacing(path) as part:
+            with replace_file(path) as part:
                 part.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         except OSError as error:
             raise BaselineError(f"can't write {path}: {error.strerror}") from error

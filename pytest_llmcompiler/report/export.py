@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmcompiler.errors import ExportError
-from pytest_llmcompiler.files import replacing
+from pytest_llmcompiler.files import replace_file
 
 TABLES = (".csv", ".parquet")
 """The endings of files that `export` writes."""
@@ -58,7 +58,7 @@ def export(records: Sequence[dict[str, Any]], path: Path) -> None:
     """
     try:
         write = _write_parquet if path.suffix == ".parquet" else _write_csv
-        with replacing(path) as part:
+        with replace_file(path) as part:
             write(records, part)
     except (OSError, ValueError, TypeError, OverflowError) as error:  # a model of the user's may say anything of itself
         raise ExportError(f"can't write {path}: {error}") from error

@@ -18,7 +18,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pytest_llmcompiler.files import replacing
+from pytest_llmcompiler.files import replace_file
 from pytest_llmcompiler.judge.verdict import KINDS
 from pytest_llmcompiler.model.answer import QuestionKey
 from pytest_llmcompiler.report.item_report import ItemReport
@@ -54,7 +54,7 @@ class ReportPage:
 
         Raises OSError. A page that was there before stays until the new one is whole.
         """
-        with replacing(self.path) as part, part.open("w", encoding="utf-8", errors="replace") as file:
+        with replace_file(self.path) as part, part.open("w", encoding="utf-8", errors="replace") as file:
             file.writelines(self._rendered(facts, ks))
         self.is_written = True
 

@@ -35,7 +35,7 @@ from pytest_llmcompiler.program.clang import compile_c, link
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.repro.c_source import source_of
 from pytest_llmcompiler.repro.link import ProgramRest, surroundings, watching, without
-from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.targets import get_target
 
 _TITLE = "A sample that failed, for inspection (pytest-llmcompiler)"
 """The first line of the README.txt of every folder, by which a folder is known that may be replaced."""
@@ -219,7 +219,7 @@ def _breakpoints(reproducer: Reproducer) -> str:
 
 def _build() -> str:
     """A script that builds `run` from the other files, with the bundled toolchain or another one that has its place."""
-    clang = f"-m ziglang cc -target {named().zig_target}"
+    clang = f"-m ziglang cc -target {get_target().zig_target}"
     return "\n".join((
         "#!/bin/sh",
         "# Needs ziglang, as the package that wrote this: PYTHON=... names a Python that has it.",

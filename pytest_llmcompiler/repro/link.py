@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 
-from pytest_llmcompiler.assembler.assemble import called, linkable, undefined
+from pytest_llmcompiler.assembler.assemble import build_undefined_error, find_called_symbols, linkable
 from pytest_llmcompiler.assembler.llvm import Linkage
 from pytest_llmcompiler.errors import ClangError, IRError, NativeLinkError
 from pytest_llmcompiler.program import ir
@@ -44,7 +44,7 @@ def linked(reference: Reference, function: str, text: str) -> bytes:
                 f"{reference.case.path} only declares {what}: a program needs a definition"
             ) from error
         if names:
-            raise undefined(text, names) from error
+            raise build_undefined_error(text, names) from error
         raise NativeLinkError(str(error)) from error
 
 
@@ -68,7 +68,7 @@ def surroundings(reference: Reference, function: str, kept_as: str, rest: Progra
     known = (golden.addresses.keys() | golden.functions) - golden.local - {function, *golden.stubs, *golden.aliases}
     return ReproSurroundings(
         *(function, kept_as, _pads(rest.object), golden.stubs, tuple(sorted(_declared(reference)))),
-        *(golden.narrow, tuple(sorted(called(text) & known)), golden.functions),
+        *(golden.narrow, tuple(sorted(find_called_symbols(text) & known)), golden.functions),
     )
 
 

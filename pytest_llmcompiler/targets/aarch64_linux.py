@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmcompiler.targets.abi import ArgumentLocation, CallingConvention, ResultLocation
 from pytest_llmcompiler.targets.dialect import Dialect
-from pytest_llmcompiler.targets.processor import Guard, Instruction, Misaligned, Processor, ReadRegister
-from pytest_llmcompiler.targets.relocation import Bits, Relocation, Relocations
-from pytest_llmcompiler.targets.target import LINUX_SYSTEMS, Target, triples
+from pytest_llmcompiler.targets.processor import AlignmentGuard, Instruction, MisalignedAccess, Processor, ReadRegister
+from pytest_llmcompiler.targets.relocation import BitField, Relocation, Relocations
+from pytest_llmcompiler.targets.target import LINUX_SYSTEMS, Target, compile_triple_pattern
 from pytest_llmcompiler.values.c_types import Array, Float, Function, Struct, Type
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class AAPCS64(CallingConvention):
         found = []
         integers = vectors = offset = 0
         for type in types:
-            members = homogeneous(type)
+            members = find_homogeneous_members(type)
             if not type.size:
                 found.append(ArgumentLocation(offset=offset))
                 continue
@@ -79,7 +79,7 @@ class AAPCS64(CallingConvention):
         return found
 
 
-def homogeneous(type: Type) -> tuple[int, int] | None:
+def find_homogeneous_members(type: Type) -> tuple[int, int] | None:
     """The size and the number of the members of a type that is passed in vector registers; None for any other."""
     if isinstance(type, Float):
         return type.size, 1
@@ -108,7 +108,7 @@ def _members(type: Type) -> tuple[int, int] | None:
 
 def _is_large(type: Type) -> bool:
     """Whether a type is passed as the address of a copy."""
-    return isinstance(type, (Struct, Array)) and type.size > 16 and not homogeneous(type)
+    return isinstance(type, (Struct, Array)) and type.size > 16 and not find_homogeneous_members(type)
 
 
 # -- the processor
@@ -203,7 +203,7 @@ class ARMv8(Processor):
             return "forbidden", f"`{mnemonic}` of the system's state in user code"
         return None
 
-    def find_guards(self, candidate: AssembledCode) -> Iterator[tuple[int, Guard]]:
+    def find_guards(self, candidate: AssembledCode) -> Iterator[tuple[int, AlignmentGuard]]:
         """Hardware refuses each access by a stack pointer that is no multiple of 16; where every step of it is such a
         multiple, nothing has to be asked."""
         code = {
@@ -276,9 +276,9 @@ def _keeps_alignment(instruction: Instruction) -> bool:
     return bool(mask) and instruction.mnemonic == "and" and int(mask[1], 16) % 16 == 0 if mask else False
 
 
-def _misaligned(register: ReadRegister) -> Misaligned | None:
+def _misaligned(register: ReadRegister) -> MisalignedAccess | None:
     pointer = register("sp")
-    return Misaligned(pointer, 16) if pointer % 16 else None
+    return MisalignedAccess(pointer, 16) if pointer % 16 else None
 
 
 # -- objects
@@ -292,7 +292,7 @@ def _jump(name: str, reach: int, *bits: tuple[int, int, int], aligned: int = 4) 
     """A distance in an instruction."""
     return Relocation(
         *(f"R_AARCH64_{name}", 4, True, True),
-        bit_fields=tuple(Bits(*one) for one in bits),
+        bit_fields=tuple(BitField(*one) for one in bits),
         value_bits=reach,
         alignment=aligned,
     )
@@ -300,21 +300,23 @@ def _jump(name: str, reach: int, *bits: tuple[int, int, int], aligned: int = 4) 
 
 def _page(name: str, reach: int, *, got: bool = False) -> Relocation:
     """The distance of pages in adrp."""
-    bits = (Bits(12, 2, 29), Bits(14, 19, 5))
+    bits = (BitField(12, 2, 29), BitField(14, 19, 5))
     return Relocation(f"R_AARCH64_{name}", 4, True, True, got, bits, reach, is_page_relative=True)
 
 
 def _low(name: str, scale: int, *, got: bool = False) -> Relocation:
     """The place in a page, in add, or in a load or store of 1 << `scale` bytes."""
     return Relocation(
-        *(f"R_AARCH64_{name}", 4, False, None, got), bit_fields=(Bits(scale, 12 - scale, 10),), alignment=1 << scale
+        *(f"R_AARCH64_{name}", 4, False, None, got), bit_fields=(BitField(scale, 12 - scale, 10),), alignment=1 << scale
     )
 
 
 def _part(name: str, number: int, *, checked: bool) -> Relocation:
     """16 bits of an address in movz or movk."""
     reach = 16 * (number + 1) if checked and number < 3 else 0
-    return Relocation(f"R_AARCH64_{name}", 4, False, False, bit_fields=(Bits(16 * number, 16, 5),), value_bits=reach)
+    return Relocation(
+        f"R_AARCH64_{name}", 4, False, False, bit_fields=(BitField(16 * number, 16, 5),), value_bits=reach
+    )
 
 
 _SUPPORTED = {
@@ -393,7 +395,7 @@ _ATOMIC = ("swp", "ldadd", "ldclr", "ldeor", "ldset")
 TARGET = Target(
     name="aarch64-linux",
     triple="aarch64-unknown-linux-gnu",
-    accepted_triples=triples("aarch64|arm64", "unknown|none|pc", LINUX_SYSTEMS),
+    accepted_triples=compile_triple_pattern("aarch64|arm64", "unknown|none|pc", LINUX_SYSTEMS),
     cpu="generic",
     feature_attribute="+fp-armv8,+neon,+outline-atomics,+v8a,-fmv",
     zig_target="aarch64-linux-musl",

@@ -15,11 +15,11 @@ that the emulator computes wrongly or that no two machines agree on."""
 
 ReadRegister = Callable[[str], int]
 """The value of a register now, by its name."""
-Guard = Callable[[ReadRegister], "Misaligned | None"]
+AlignmentGuard = Callable[[ReadRegister], "MisalignedAccess | None"]
 """What to ask before an instruction is executed: whether hardware would refuse its access to memory."""
 
 
-class Misaligned(NamedTuple):
+class MisalignedAccess(NamedTuple):
     """An access to memory that hardware refuses."""
 
     address: int
@@ -106,7 +106,7 @@ class Processor(ABC):
         """
 
     @abstractmethod
-    def find_guards(self, candidate: AssembledCode) -> Iterator[tuple[int, Guard]]:
+    def find_guards(self, candidate: AssembledCode) -> Iterator[tuple[int, AlignmentGuard]]:
         """The instructions of a candidate that hardware may refuse where the emulator does not."""
 
     @abstractmethod

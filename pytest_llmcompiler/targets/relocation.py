@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 
-class Bits(NamedTuple):
+class BitField(NamedTuple):
     """Some bits of a value in an instruction."""
 
     value_bit: int
@@ -28,7 +28,7 @@ class Relocation(NamedTuple):
     """None: the field may be read either way, only bits must not be lost (8 and 16 bit fields)."""
     uses_got: bool = False
     """S is the address of the symbol's slot in the global offset table."""
-    bit_fields: tuple[Bits, ...] = ()
+    bit_fields: tuple[BitField, ...] = ()
     """Where the value goes in an instruction; empty where it is the whole field."""
     value_bits: int = 0
     """For an instruction: bits that the value may have; 0: as many as it likes."""

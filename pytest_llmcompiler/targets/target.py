@@ -92,7 +92,7 @@ class Target:
         return task if self.name == DEFAULT else f"{task}@{self.name}"
 
 
-def triples(processors: str, systemless: str, systems: str) -> re.Pattern[str]:
+def compile_triple_pattern(processors: str, systemless: str, systems: str) -> re.Pattern[str]:
     """Triples of these processors (a pattern, as all of these) that name one of the systems, behind any vendor, or no
     more than what says nothing of one; none at all, too."""
     return re.compile(rf"(?:(?:{processors})(?:(?:-(?:{systemless})){{0,2}}|(?:-\w+)?-(?:{systems})))?")

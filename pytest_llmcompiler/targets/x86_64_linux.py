@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_llmcompiler.targets.abi import ArgumentLocation, CallingConvention, ResultLocation
 from pytest_llmcompiler.targets.dialect import Dialect, Syntax
-from pytest_llmcompiler.targets.processor import Guard, Instruction, Misaligned, Processor, ReadRegister
+from pytest_llmcompiler.targets.processor import AlignmentGuard, Instruction, MisalignedAccess, Processor, ReadRegister
 from pytest_llmcompiler.targets.relocation import Relocation, Relocations
-from pytest_llmcompiler.targets.target import LINUX_SYSTEMS, Target, triples
+from pytest_llmcompiler.targets.target import LINUX_SYSTEMS, Target, compile_triple_pattern
 from pytest_llmcompiler.values.c_types import Array, Float, Function, Int, Pointer, Struct, Type
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # -- the calling convention
 
-Class = Literal["INTEGER", "SSE"]
+EightbyteClass = Literal["INTEGER", "SSE"]
 _SSE = tuple(f"xmm{number}" for number in range(8))
 
 
@@ -45,7 +45,7 @@ class SystemV(CallingConvention):
         """Where the result of a function is found."""
         if function.result is None or function.result.size == 0:
             return ResultLocation((), False)
-        classes = classify(function.result)
+        classes = classify_eightbytes(function.result)
         if not classes:
             return ResultLocation(("rax",), True)
         integers, vectors = iter(("rax", "rdx")), iter(("xmm0", "xmm1"))
@@ -56,7 +56,7 @@ class SystemV(CallingConvention):
         integers, vectors = list(self.integer_registers), list(_SSE)
         found, offset = [], 0
         for type in types:
-            classes = classify(type)
+            classes = classify_eightbytes(type)
             if classes and classes.count("INTEGER") <= len(integers) and classes.count("SSE") <= len(vectors):
                 found.append(
                     ArgumentLocation(tuple((integers if kind == "INTEGER" else vectors).pop(0) for kind in classes))
@@ -73,7 +73,7 @@ class SystemV(CallingConvention):
         return {"rax": sum(name.startswith("xmm") for name in registers)}
 
 
-def classify(type: Type) -> tuple[Class, ...]:
+def classify_eightbytes(type: Type) -> tuple[EightbyteClass, ...]:
     """The class of each eightbyte of a type; empty for one that is passed in memory (or has no bytes)."""
     if isinstance(type, Int) and type.size == 16:
         return ("INTEGER", "INTEGER")
@@ -85,11 +85,11 @@ def classify(type: Type) -> tuple[Class, ...]:
         return ("SSE",)
     if type.size > 16 or type.size == 0:
         return ()
-    classes: list[Class | None] = [None] * ((type.size + 7) // 8)
+    classes: list[EightbyteClass | None] = [None] * ((type.size + 7) // 8)
     return tuple(kind or "SSE" for kind in classes) if _merge(type, 0, classes) else ()
 
 
-def _merge(type: Type, offset: int, classes: list[Class | None]) -> bool:
+def _merge(type: Type, offset: int, classes: list[EightbyteClass | None]) -> bool:
     """Merge a type at an offset into the classes of its eightbytes. False where it is unaligned, hence all MEMORY."""
     if isinstance(type, Struct):
         return all(
@@ -103,13 +103,13 @@ def _merge(type: Type, offset: int, classes: list[Class | None]) -> bool:
         return all(_merge(type.element, start, classes) for start in starts)
     if offset % type.align:
         return False
-    for index, kind in enumerate(classify(type)):
+    for index, kind in enumerate(classify_eightbytes(type)):
         place = offset // 8 + index
         classes[place] = "INTEGER" if "INTEGER" in (kind, classes[place]) else kind
     return True
 
 
-def _merge_bits(first: int, width: int, classes: list[Class | None]) -> bool:
+def _merge_bits(first: int, width: int, classes: list[EightbyteClass | None]) -> bool:
     for place in range(first // 64, (first + width - 1) // 64 + 1):
         classes[place] = "INTEGER"
     return True
@@ -233,10 +233,10 @@ class X86(Processor):
             return "forbidden", f"`{mnemonic}` of a control or debug register in user code"
         return None
 
-    def find_guards(self, candidate: AssembledCode) -> Iterator[tuple[int, Guard]]:
+    def find_guards(self, candidate: AssembledCode) -> Iterator[tuple[int, AlignmentGuard]]:
         """The operands of SSE instructions that must be aligned."""
         for address in candidate.mnemonics:
-            operand = aligned_operand(candidate.read_code(address), address)
+            operand = find_aligned_operand(candidate.read_code(address), address)
             if operand:
                 yield address, functools.partial(_misaligned, operand)
 
@@ -307,7 +307,7 @@ class X86Operand:
         return near + (register(f"{self.segment}_base") if self.segment else 0) & (1 << 64) - 1
 
 
-def aligned_operand(code: bytes, address: int) -> X86Operand | None:
+def find_aligned_operand(code: bytes, address: int) -> X86Operand | None:
     """The memory operand of the first instruction in `code` at `address` that must be aligned; None where none must."""
     plain = code.lstrip(_PREFIXES)
     if plain[:1] and plain[0] in _REX:
@@ -320,9 +320,9 @@ def aligned_operand(code: bytes, address: int) -> X86Operand | None:
     return next((_operand(instruction, part) for part in instruction.operands if _is_wide(part)), None)
 
 
-def _misaligned(operand: X86Operand, register: ReadRegister) -> Misaligned | None:
+def _misaligned(operand: X86Operand, register: ReadRegister) -> MisalignedAccess | None:
     address = operand.address(register)
-    return Misaligned(address, ALIGNMENT) if address % ALIGNMENT else None
+    return MisalignedAccess(address, ALIGNMENT) if address % ALIGNMENT else None
 
 
 def _is_wide(operand: Any) -> bool:
@@ -455,7 +455,7 @@ PROCESSOR = X86()
 TARGET = Target(
     name="x86_64-linux",
     triple="x86_64-unknown-linux-gnu",
-    accepted_triples=triples("x86_64|amd64", "unknown|none|pc", LINUX_SYSTEMS),
+    accepted_triples=compile_triple_pattern("x86_64|amd64", "unknown|none|pc", LINUX_SYSTEMS),
     cpu="x86-64",
     feature_attribute="+cmov,+cx8,+fxsr,+mmx,+sse,+sse2,+x87",
     zig_target="x86_64-linux-musl",

@@ -15,7 +15,7 @@ from pathlib import Path
 from pytest_llmcompiler.errors import UnsupportedError
 from pytest_llmcompiler.targets.abi import ArgumentLocation, CallingConvention, ResultLocation
 from pytest_llmcompiler.targets.dialect import Dialect
-from pytest_llmcompiler.targets.target import ForeignSystem, Target, triples
+from pytest_llmcompiler.targets.target import ForeignSystem, Target, compile_triple_pattern
 from pytest_llmcompiler.targets.x86_64_linux import TARGET as LINUX
 from pytest_llmcompiler.targets.x86_64_linux import X86
 from pytest_llmcompiler.values.c_types import Array, Float, Function, Int, Struct, Type
@@ -123,7 +123,7 @@ _CODEVIEW_TABLES = (
 TARGET = Target(
     name="x86_64-windows",
     triple="x86_64-w64-windows-gnu",
-    accepted_triples=triples(
+    accepted_triples=compile_triple_pattern(
         "x86_64|amd64", "unknown|none|pc|w64", r"(?:windows|win32|mingw32)(?:-(?:gnu|msvc)[\w.]*)?"
     ),
     cpu=LINUX.cpu,

@@ -24,7 +24,7 @@ from pytest_llmcompiler.assembler import keystone, llvm
 from pytest_llmcompiler.assembler.assemble import assemble
 from pytest_llmcompiler.assembler.result import AssemblerLimits
 from pytest_llmcompiler.errors import AssemblyError, ChildDiedError, LinkError, UnsupportedError
-from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.code import AssembledCode, AssemblerName
 
 BASE = 0x10000000
@@ -852,8 +852,8 @@ def test_no_file_can_be_opened_while_assembling() -> None:
     with pytest.raises(ChildDiedError) as death:
         sandbox.call(
             llvm.object_file,
-            llvm.target_machine(named()),
-            named().triple,
+            llvm.target_machine(get_target()),
+            get_target().triple,
             'f: .incbin "/etc/passwd"\n',
             seconds=10,
             megabytes=512,

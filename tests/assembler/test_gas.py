@@ -7,11 +7,11 @@ import pytest
 from pytest_llmcompiler.assembler import gas
 from pytest_llmcompiler.assembler.gas import ParsedAssembly
 from pytest_llmcompiler.errors import AssemblyError, UnsupportedError
-from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.targets import get_target
 
 
 def read(text: str) -> ParsedAssembly:
-    return gas.parse_assembly(text, named().dialect)
+    return gas.parse_assembly(text, get_target().dialect)
 
 
 def shape(unit: ParsedAssembly) -> list[tuple[str, str, str, int]]:

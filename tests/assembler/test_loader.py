@@ -14,7 +14,7 @@ from elftools.elf.elffile import ELFFile
 
 from pytest_llmcompiler.assembler.linker import PAGE, LinkedImage, link, load_object
 from pytest_llmcompiler.errors import LinkError, UnsupportedError
-from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.targets import get_target
 
 BASE = 0x10000000
 FAR = 0x7F0000000000
@@ -31,7 +31,7 @@ def build(tmp_path: Path, text: str, suffix: str = ".s", *flags: str) -> bytes:
 
 
 def loaded(elf: bytes, function: str, base: int, symbols: Mapping[str, int]) -> LinkedImage:
-    return load_object(elf, function, base, symbols, named().relocations)
+    return load_object(elf, function, base, symbols, get_target().relocations)
 
 
 def data(image: LinkedImage, name: str) -> bytes:

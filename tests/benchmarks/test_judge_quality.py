@@ -17,7 +17,7 @@ from faces import Compile
 from pytest_llmcompiler.assembler.assemble import assemble
 from pytest_llmcompiler.errors import AssemblyError
 from pytest_llmcompiler.judge.verdict import Verdict
-from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.targets import get_target
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
@@ -35,7 +35,7 @@ from quality.listing import read  # noqa: E402
 from quality.liveness import Interface, register_parts, vector_parts  # noqa: E402
 from quality.measure import Judged, Measured, Plan, Seeded, machine_code, made_faults  # noqa: E402
 
-BASE = named().load_address
+BASE = get_target().load_address
 SUM = """
 int helper(int, int);
 int sum(const int *values, int count, int most)

@@ -9,7 +9,7 @@ from pytest_llmcompiler.emulator.external_calls import generate_value
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.program.varargs import format_types
-from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.values.c_types import Array, Float, Int, Pointer
 from pytest_llmcompiler.values.input import Input, Value
 from pytest_llmcompiler.values.layout import lay_out
@@ -444,7 +444,7 @@ def test_results_are_the_same_in_every_build_of_the_program(compiled: Compile) -
     for number in range(8):
         data = number.to_bytes(4, "little")
         placed = lay_out(Input((Value(signature.params[0].type, data),)), ["x"])
-        call = named().convention.set_up_call([signature.params[0].type], placed.images)
+        call = get_target().convention.set_up_call([signature.params[0].type], placed.images)
         first, second = (machine.run(placed, call, 100_000).result for machine in (golden, probe))
         assert first == second, number
         results.add(first)

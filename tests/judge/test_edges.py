@@ -7,8 +7,8 @@ from faces import Compile, Judged
 from function_runner import FunctionRunner, value
 from sources import STATEFUL
 
-from pytest_llmcompiler.targets import named
-from pytest_llmcompiler.targets.x86_64_linux import aligned_operand
+from pytest_llmcompiler.targets import get_target
+from pytest_llmcompiler.targets.x86_64_linux import find_aligned_operand
 
 SOURCE = r"""
 #include <stdlib.h>
@@ -220,7 +220,7 @@ def test_misaligned_buffers_fault(judged: Judged) -> None:
 )
 def test_which_instructions_want_alignment(code: str, is_aligned: bool) -> None:
     """Each was tried on a processor, with an address that is not a multiple of 16."""
-    assert (aligned_operand(bytes.fromhex(code), 0x1000) is not None) == is_aligned
+    assert (find_aligned_operand(bytes.fromhex(code), 0x1000) is not None) == is_aligned
 
 
 def test_addresses_of_operands() -> None:
@@ -232,7 +232,7 @@ def test_addresses_of_operands() -> None:
         "670f28444f10": 12,  # movaps 16(%edi,%ecx,2), %xmm0
         "0f28042540000000": 0x40,  # movaps 0x40, %xmm0
     }.items():
-        operand = aligned_operand(bytes.fromhex(code), 0x500)
+        operand = find_aligned_operand(bytes.fromhex(code), 0x500)
         assert operand is not None
         assert operand.address(registers.__getitem__) == address, code
 
@@ -326,7 +326,7 @@ def test_the_stack_at_calls(compiled: Compile) -> None:
 def test_runs_on_other_garbage(compiled: Compile) -> None:
     harness = FunctionRunner(compiled(SOURCE), "plus", " movl -8(%rsp), %eax\n ret")
     placed = harness.placed(1)
-    made = named().convention.set_up_call([param.type for param in harness.signature.params], placed.images)
+    made = get_target().convention.set_up_call([param.type for param in harness.signature.params], placed.images)
     blank = harness.machine.run(placed, made, 100, uninitialised="zeros")
     assert value(blank) == 0
     assert value(harness(1)) != 0
@@ -354,8 +354,8 @@ def test_what_lies_beside_a_constant_may_be_zero(judged: Judged, compiled: Compi
     assert "cmpl\t$3" in right
     assert judged(BESIDE, "sum", right.replace("cmpl\t$3", "cmpl\t$4")).kind == "hang"
     null = "named:\n andl $1, %edi\n leaq names(%rip), %rax\n movq (%rax,%rdi,8), %rcx\n {}movsbl (%rcx), %eax\n ret\n"
-    assert judged(BESIDE, "named", null.format("")).passed
-    assert judged(BESIDE, "named", null.format("cmpq $0, -8(%rax)\n je 1f\n") + "1: ret\n").kind == "mismatch"
+    assert judged(BESIDE, "get_target", null.format("")).passed
+    assert judged(BESIDE, "get_target", null.format("cmpq $0, -8(%rax)\n je 1f\n") + "1: ret\n").kind == "mismatch"
 
 
 RETURNED = """

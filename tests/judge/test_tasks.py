@@ -38,8 +38,8 @@ from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.optimiser import optimised, printed
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.report.measures import measure_lines
-from pytest_llmcompiler.targets import named
-from pytest_llmcompiler.targets import names as targets
+from pytest_llmcompiler.targets import get_target
+from pytest_llmcompiler.targets import list_target_names as targets
 
 TESTS = Path(__file__).parents[1]
 FAULTS = [json.loads(line) for line in (TESTS / "faults" / "tasks.jsonl").read_text().splitlines()]
@@ -131,7 +131,7 @@ def test_lines_are_of_the_assembly_that_was_judged(judge: Judge) -> None:
 def test_most_lines_of_assembly_have_an_origin(lfs: Reference, passes: str) -> None:
     for function in lfs.functions:
         text, assembly = lfs.optimised(function, passes), lfs.lowered(function, passes)
-        found = lines_of_origin(text, passes, assembly, named())
+        found = lines_of_origin(text, passes, assembly, get_target())
         lines, written = text.split("\n"), assembly.split("\n")
         assert len(found) > 0.7 * len(re.findall(r"^\t[a-z]", assembly, re.M))
         returns = [origin for number, origin in found.items() if written[number - 1].startswith("\tretq")]
@@ -139,10 +139,10 @@ def test_most_lines_of_assembly_have_an_origin(lfs: Reference, passes: str) -> N
 
 
 def test_ir_with_debug_information_has_no_origins() -> None:
-    assembly = lower_module(IR, None, named()).assembly
-    assert set(lines_of_origin(IR, None, assembly, named()).values()) == {2, 3}
-    assert lines_of_origin(IR.replace(", 1", ", 1, !dbg !1"), None, assembly, named()) == {}
-    assert lines_of_origin(IR.replace("shl", "lshr"), None, assembly, named()) == {}
+    assembly = lower_module(IR, None, get_target()).assembly
+    assert set(lines_of_origin(IR, None, assembly, get_target()).values()) == {2, 3}
+    assert lines_of_origin(IR.replace(", 1", ", 1, !dbg !1"), None, assembly, get_target()) == {}
+    assert lines_of_origin(IR.replace("shl", "lshr"), None, assembly, get_target()) == {}
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_many_faults_and_blanks_take_no_long_time() -> None:
     assert plain(" " * 300_000 + "x") == " " * 300_000 + "x"
     faults = "".join(f"  %a{n} = add i32 %b{n}, 1\n  %b{n} = add i32 %a{n}, 1\n" for n in range(5_000))
     with pytest.raises(LoweringError):
-        lower_module(f"define void @f() {{\n{faults}  ret void\n}}\n", None, named())
+        lower_module(f"define void @f() {{\n{faults}  ret void\n}}\n", None, get_target())
 
 
 def test_a_pass_list_of_the_prompt_that_llvm_does_not_know_takes_no_verdict_away() -> None:
@@ -262,7 +262,7 @@ def test_a_promise_about_a_listing_that_is_not_supported() -> None:
 def test_wrong_ir_is_traced_back_on_every_target(target: str) -> None:
     source = "void set(int *p, int x) { p[0] = x; p[1] = x; }\n"
     lines = (
-        f'target triple = "{named(target).triple}"',
+        f'target triple = "{get_target(target).triple}"',
         "define void @set(ptr %p, i32 %x) {",
         "  store i32 %x, ptr %p, align 4",
         "  %q = getelementptr i32, ptr %p, i64 1",
@@ -308,7 +308,7 @@ def test_assembly_in_a_case_for_a_processor_that_llvmlite_has_no_assembler_for(c
     ],
 )
 def test_triples_that_mean_a_target(target: str, yes: str, no: str) -> None:
-    known = named(target).accepted_triples
+    known = get_target(target).accepted_triples
     assert [triple for triple in ("", *yes.split()) if not known.fullmatch(triple)] == []
     assert [triple for triple in no.split() if known.fullmatch(triple)] == []
 
@@ -470,7 +470,7 @@ def test_the_optimiser_is_clang_s(lfs: Reference) -> None:
     for function in lfs.functions:
         assert lfs.optimised(function, "O0") == lfs.extracted(function)
         made, clangs = (
-            plain_assembly(text, named().dialect)
+            plain_assembly(text, get_target().dialect)
             for text in (lfs.lowered(function, "O2"), lfs.assembly(function, "O2"))
         )
         assert made == clangs
@@ -515,9 +515,9 @@ def test_what_opt_prints_keeps_its_order(compiled: Compile) -> None:
         "#include <string.h>\nextern int last, first;\nint f(char *s) { return last + strlen(s) + first; }"
     )
     before = reference.extracted("f")
-    after = printed(optimised(before, "O2"), before, named())
-    names = [re.findall(r"^(?:@|define .*@|declare .*@)(\w+)", text, re.M) for text in (before, after)]
-    assert names[0] == names[1] == ["last", "first", "f", "strlen"]
+    after = printed(optimised(before, "O2"), before, get_target())
+    list_target_names = [re.findall(r"^(?:@|define .*@|declare .*@)(\w+)", text, re.M) for text in (before, after)]
+    assert list_target_names[0] == list_target_names[1] == ["last", "first", "f", "strlen"]
     assert "\nsource_filename = " in f"\n{after}"
 
 
@@ -540,7 +540,7 @@ def test_a_pass_list_of_the_user_s_that_llvm_does_not_know(lfs: Reference) -> No
 )  # fmt: skip
 def test_ir_that_llvm_refuses(text: str, message: str, line: int) -> None:
     with pytest.raises(LoweringError, match=re.escape(message)) as refused:
-        lower_module(text, None, named())
+        lower_module(text, None, get_target())
     assert refused.value.line == line
 
 
@@ -567,7 +567,7 @@ def records(project: pytest.Pytester, name: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("target", targets())
 def test_every_task_from_the_question_to_the_record(project: pytest.Pytester, target: str) -> None:
     """The reference answers all tasks rightly; its record replays to the same, is gone on with, and fits its schema."""
-    label = {task: named(target).label_task(task) for task in ("asm", "tune", "ir", "disassemble")}
+    label = {task: get_target(target).label_task(task) for task in ("asm", "tune", "ir", "disassemble")}
     ids = [
         *(f"a.c::twice[{label[task]}-{passes}]" for task in ("asm", "ir") for passes in ("O0", "Oz")),
         f"a.c::twice[{label['tune']}]",

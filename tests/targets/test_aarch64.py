@@ -17,11 +17,11 @@ from pytest_llmcompiler.judge.harness import JudgeSettings
 from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.model.answer import Answer
 from pytest_llmcompiler.model.extract.assembly import extract_assembly
-from pytest_llmcompiler.targets import named
-from pytest_llmcompiler.targets.aarch64_linux import homogeneous
+from pytest_llmcompiler.targets import get_target
+from pytest_llmcompiler.targets.aarch64_linux import find_homogeneous_members
 from pytest_llmcompiler.targets.code import AssembledCode
 
-TARGET = named("aarch64-linux")
+TARGET = get_target("aarch64-linux")
 SOURCE = r"""
 #include <stdarg.h>
 #include <stdio.h>
@@ -354,7 +354,7 @@ def test_which_accesses_are_watched() -> None:
 )
 def test_which_structs_go_into_vector_registers(compiled: Compile, members: str, found: tuple[int, int] | None) -> None:
     reference = compiled(f"struct s {{ {members} }};\nvoid f(struct s s) {{}}\n", target=TARGET.name)
-    assert homogeneous(reference.signatures["f"].params[0].type) == found
+    assert find_homogeneous_members(reference.signatures["f"].params[0].type) == found
 
 
 # -- the plugin

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.judge.compare import significant
 from pytest_llmcompiler.program.reference import ProgramImage, Reference
-from pytest_llmcompiler.targets import names
+from pytest_llmcompiler.targets import list_target_names
 from pytest_llmcompiler.targets.abi import CallingConvention, CallSetup
 from pytest_llmcompiler.values.c_types import Struct, Type
 from pytest_llmcompiler.values.input import Input, Value
@@ -76,17 +76,19 @@ def source_of(made: list[CFunction]) -> str:
     """Each function copies its arguments to a global of their types, and returns a global."""
     lines = ["#include <string.h>"]
     for number, function in enumerate(made):
-        names = []
+        list_target_names = []
         for index, type in enumerate((*function.params, *([function.result] if function.result else []))):
             name = type.name if type.name != "@" else f"{type.definition.split()[0]} t{number}_{index}"
             lines.append(type.definition.replace("@", f"t{number}_{index}"))
-            names.append(name)
+            list_target_names.append(name)
             lines.append(f"{name} v{number}_{index};" if "*" not in name else f"void *v{number}_{index};")
         count = len(function.params)
-        params = ", ".join(f"{name} a{index}" for index, name in enumerate(names[:count])) or "void"
+        params = ", ".join(f"{name} a{index}" for index, name in enumerate(list_target_names[:count])) or "void"
         body = " ".join(f"memcpy(&v{number}_{i}, &a{i}, sizeof a{i});" for i in range(count))
         back = f"return v{number}_{count};" if function.result else ""
-        lines.append(f"{names[count] if function.result else 'void'} f{number}({params}) {{ {body} {back} }}")
+        lines.append(
+            f"{list_target_names[count] if function.result else 'void'} f{number}({params}) {{ {body} {back} }}"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -195,7 +197,7 @@ def _with_bytes(reference: Reference, address: int, data: bytes) -> ProgramImage
     return replace(reference.golden, segments=tuple(segments))
 
 
-@pytest.mark.parametrize("target", names())
+@pytest.mark.parametrize("target", list_target_names())
 @settings(
     max_examples=3,
     deadline=None,
@@ -214,7 +216,7 @@ def test_arguments_and_results_are_where_clang_expects_them(
         check_result(reference, f"f{number}", len(function.params))
 
 
-@pytest.mark.parametrize("target", names())
+@pytest.mark.parametrize("target", list_target_names())
 def test_hard_signatures(compiled: Compile, target: str) -> None:
     """Those that compilers themselves got wrong: a pair that finds one register, structs of mixed classes."""
     i, d, wide = CType("int"), CType("double"), CType("__int128")

@@ -20,11 +20,11 @@ from pytest_llmcompiler.model.answer import Answer
 from pytest_llmcompiler.model.extract.assembly import extract_assembly
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.ir import emit_object
-from pytest_llmcompiler.targets import named
+from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.values.c_types import Function
 
-TARGET = named("x86_64-windows")
+TARGET = get_target("x86_64-windows")
 TESTS = Path(__file__).parents[1]
 SOURCE = Path(__file__).with_name("windows.c").read_text(encoding="utf-8")
 FUNCTIONS = (

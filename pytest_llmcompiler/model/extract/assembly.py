@@ -18,7 +18,7 @@ from pytest_llmcompiler.model.extract.blocks import (
     find_blocks,
     trim_code,
 )
-from pytest_llmcompiler.targets import every
+from pytest_llmcompiler.targets import list_targets
 
 _COMMENT = re.compile(r"(?:#|//|/\*).*$")
 _LABEL = re.compile(r'^\s*(?:[\w.$@]+|"[^"\n]+"):')
@@ -107,7 +107,7 @@ def _is_lone_label(line: str) -> bool:
 
 def _is_instruction(line: str) -> bool:
     """Whether a line is an instruction of any target: what is code for another one is no prose."""
-    return any(target.is_instruction(line) for target in every())
+    return any(target.is_instruction(line) for target in list_targets())
 
 
 def _whole_part(code: str, function: str, label: re.Pattern[str]) -> str:

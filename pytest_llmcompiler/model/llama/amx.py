@@ -33,7 +33,7 @@ def _differential() -> int:
     """The exit status of a new process that reads a prompt, or less the signal that ended it. What is forked could not
     do it: threads that compute may have been started already."""
     try:
-        done = subprocess.run(child.command(__name__), capture_output=True, timeout=_SECONDS)
+        done = subprocess.run(child.build_command(__name__), capture_output=True, timeout=_SECONDS)
     except subprocess.TimeoutExpired:
         return -signal.SIGKILL
     return done.returncode

@@ -18,7 +18,7 @@ from typing import IO, Any, NamedTuple
 from pytest_llmcompiler.errors import ModelError, PromptTooLongError
 from pytest_llmcompiler.model.answer import Answer, ModelSettings, Prompt, Question
 from pytest_llmcompiler.program.short import renamed
-from pytest_llmcompiler.subprocesses import command
+from pytest_llmcompiler.subprocesses import build_command
 
 _LAST_LINES = 8
 """Lines of a dead process's log that are shown."""
@@ -50,7 +50,7 @@ class OwnerProcess:
         line = json.dumps({"spec": spec, **asdict(settings), "address": self.address.socket}, default=str)
         with self._opened(log) as errors:
             self._process = subprocess.Popen(
-                command("pytest_llmcompiler.model.owner.process"),
+                build_command("pytest_llmcompiler.model.owner.process"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
