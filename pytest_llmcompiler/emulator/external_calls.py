@@ -76,11 +76,11 @@ class ExternalCalls:
 
     def _arguments(self, type: Function) -> tuple[list[Type], list[int]]:
         """The types of a call's arguments and their values, without the bits that the caller may leave undefined."""
-        unnamed = self._convention.unnamed
+        unnamed = self._convention.convert_variadic_type
         named = [unnamed(param.type) if param.name.startswith("...[") else param.type for param in type.params]
         if any(map(unsupported, named)):
             return [], []
-        in_memory = self._convention.result(type).in_memory
+        in_memory = self._convention.locate_result(type).in_memory
         values = self._values(named, in_memory)
         if type.format and isinstance(named[-1], Pointer):
             asked = format_types(self._text(values[-1], _MOST))
@@ -246,13 +246,13 @@ class ExternalCalls:
 
     def _result(self, type: Function, kinds: list[Type], values: list[int], seed: int) -> dict[str, bytes]:
         result = type.result
-        where = self._convention.result(type)
+        where = self._convention.locate_result(type)
         if where.in_memory and result is not None:
-            address = self._machine.register(self._convention.buffer)
+            address = self._machine.register(self._convention.result_pointer_register)
             self._put(address, generate_value(result, seed))
             return {name: address.to_bytes(8, "little") for name in where.registers}
         if isinstance(result, Pointer):
-            return {self._convention.scalar: self._pointer(result, kinds, values, seed).to_bytes(8, "little")}
+            return {self._convention.return_register: self._pointer(result, kinds, values, seed).to_bytes(8, "little")}
         data = generate_value(result, seed) if result is not None else b""
         parts = (data[start : start + where.width] for start in range(0, len(data), where.width))
         return dict(zip(where.registers, parts))
@@ -341,7 +341,7 @@ def _defined(type: Type, image: bytes) -> int:
 def promote_argument(type: Type, convention: CallingConvention) -> Type:
     """What an argument is passed as: where callers extend narrow integers, both gcc and clang extend them to 32 bits,
     and clang's callees rely on that. IR does not always say that they are."""
-    if convention.extends and isinstance(type, Int) and type.size < 4 and not re.fullmatch(r"i\d+", type.name):
+    if convention.caller_extends and isinstance(type, Int) and type.size < 4 and not re.fullmatch(r"i\d+", type.name):
         return Int(4, type.signed, type.name)
     return type
 

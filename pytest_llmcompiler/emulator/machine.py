@@ -32,7 +32,7 @@ from pytest_llmcompiler.program.ir import PAD
 from pytest_llmcompiler.program.reference import ERRNO, ProgramImage
 from pytest_llmcompiler.targets import abi
 from pytest_llmcompiler.targets.code import AssembledCode, CodeSegment
-from pytest_llmcompiler.targets.processor import Guard, Outcome
+from pytest_llmcompiler.targets.processor import AlignmentGuard, Outcome
 from pytest_llmcompiler.values.c_types import Function, Type
 from pytest_llmcompiler.values.layout import ARENA, GARBAGE, LOW_SLOTS, PAGE, RETURN, SLOTS, STUB_SIZE, STUBS, Layout
 
@@ -114,12 +114,12 @@ class Machine:
         self.processor, self.convention = program.target.processor, program.target.convention
         self._library = program.target.host.convention
         """How functions of the C library are called."""
-        self._numbers = self.processor.numbers
+        self._numbers = self.processor.register_numbers
         self._stack_number, self._counter_number = (
-            self._numbers[name] for name in (self.processor.stack, self.processor.counter)
+            self._numbers[name] for name in (self.processor.stack_pointer, self.processor.program_counter)
         )
         self._externals = externals or {}
-        self._uc = self.processor.engine()
+        self._uc = self.processor.create_emulator()
         self._arena = HostMemory(ARENA)
         self._heap = Heap(self._uc, program.target, GARBAGE[garbage_pattern], self._arena.pointer)
         self._external_calls = ExternalCalls(self, self._heap)
@@ -138,8 +138,8 @@ class Machine:
         self._edges: set[tuple[int, int]] = set()
         self._clobbered: dict[UninitialisedFill, list[tuple[int, int]]] = {}
         """What a call leaves in the registers that it may change."""
-        self._shown = (*self.convention.callee_saved, self.processor.stack, self.processor.counter)
-        self._shown += (*self.processor.state, *self.convention.result(signature).registers)
+        self._shown = (*self.convention.callee_saved, self.processor.stack_pointer, self.processor.program_counter)
+        self._shown += (*self.processor.control_registers, *self.convention.locate_result(signature).registers)
         """What a run shows."""
         self._callers: dict[int, int] = {}
         """Where calls came from that return by way of `NARROW`, by the place on the stack."""
@@ -169,14 +169,14 @@ class Machine:
         for segment in self.program.segments:
             start = segment.address // PAGE * PAGE
             size = -(-(segment.address + len(segment.data) - start) // PAGE) * PAGE
-            if segment.executable:
+            if segment.is_executable:
                 self._uc.mem_map(start, size, unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC)
                 self._uc.mem_write(segment.address, segment.data)
             else:
-                writes = unicorn.UC_PROT_WRITE if segment.writable else 0
+                writes = unicorn.UC_PROT_WRITE if segment.is_writable else 0
                 region = self._map(start, size, unicorn.UC_PROT_READ | writes)
                 region.write(segment.data, segment.address - start)
-                (self._data if segment.writable else self._fixed).append((start, region))
+                (self._data if segment.is_writable else self._fixed).append((start, region))
 
     def _map(self, address: int, size: int, rights: int = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE) -> HostMemory:
         region = HostMemory(size)
@@ -185,7 +185,7 @@ class Machine:
 
     def _load_surroundings(self) -> None:
         self._uc.mem_map(STUBS, PAGE, unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC)
-        self._uc.mem_write(STUBS, self.processor.returning * (PAGE // len(self.processor.returning)))
+        self._uc.mem_write(STUBS, self.processor.return_code * (PAGE // len(self.processor.return_code)))
         self._stack = self._map(STACK_START, STACK_SIZE)
         for slot in (*SLOTS, *LOW_SLOTS):
             rights = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE
@@ -196,7 +196,7 @@ class Machine:
         uc.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._on_access)
         uc.hook_add(unicorn.UC_HOOK_INSN_INVALID, self._on_invalid)
         uc.hook_add(unicorn.UC_HOOK_INTR, self._on_interrupt)
-        self.processor.on_system_call(uc, self._on_syscall)
+        self.processor.hook_system_calls(uc, self._on_syscall)
         self.watch(STUBS, STUBS + PAGE - STUB_SIZE - 1, self._on_callback)
         for name, action in (*self._heap.functions.items(), ("abort", self._on_abort)):
             if name in self.program.library:
@@ -223,7 +223,7 @@ class Machine:
 
     def _replace(self, address: int, action: Callable[[], None]) -> None:
         """Let a function be done by the host: it returns at once, and the host sets its result."""
-        self._uc.mem_write(address, self.processor.returning)
+        self._uc.mem_write(address, self.processor.return_code)
         self.watch(address, address, lambda _: action())
 
     def _guarded(self, action: Callable[..., None], *args: int) -> None:
@@ -245,7 +245,7 @@ class Machine:
         # Apart from the stack of the runs: the library keeps pointers to the environment and what follows it.
         uc, stack = self._uc, START + START_SIZE - PAGE
         uc.mem_map(START, START_SIZE, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
-        self.processor.start(uc)
+        self.processor.initialise(uc)
         uc.mem_write(stack, system.initial(stack))
         uc.reg_write(self._stack_number, stack)
         self._emulate(self.program.entry, self.program.symbols["main"].address)
@@ -257,17 +257,17 @@ class Machine:
         self._heap.errno = self._errno
 
     def _call(self, name: str, args: tuple[int, ...]) -> int:
-        self._uc.reg_write(self._stack_number, STACK_START + STACK_SIZE - FRAME - self.processor.pushed)
+        self._uc.reg_write(self._stack_number, STACK_START + STACK_SIZE - FRAME - self.processor.return_address_bytes)
         self._return_to(RETURN)
-        for register, value in zip(self._library.integers, args):
+        for register, value in zip(self._library.integer_registers, args):
             self._uc.reg_write(self._numbers[register], value)
         self._emulate(self.program.library[name].address, RETURN)
-        return self.register(self._library.scalar)
+        return self.register(self._library.return_register)
 
     def _return_to(self, address: int) -> None:
         """Let the function that is entered now return to an address."""
-        if self.processor.link:
-            self._uc.reg_write(self._numbers[self.processor.link], address)
+        if self.processor.link_register:
+            self._uc.reg_write(self._numbers[self.processor.link_register], address)
         else:
             self._uc.mem_write(self._uc.reg_read(self._stack_number), address.to_bytes(8, "little"))
 
@@ -281,29 +281,37 @@ class Machine:
     def _load_candidate(self, candidate: AssembledCode) -> None:
         for segment in candidate.segments:
             size = max(PAGE, -(-len(segment.data) // PAGE) * PAGE)
-            if segment.writable:
+            if segment.is_writable:
                 region = self._map(segment.address, size)
                 region.write(segment.data)
                 self._data.append((segment.address, region))
             else:
-                rights = unicorn.UC_PROT_READ | (unicorn.UC_PROT_EXEC if segment.executable else 0)
+                rights = unicorn.UC_PROT_READ | (unicorn.UC_PROT_EXEC if segment.is_executable else 0)
                 self._uc.mem_map(segment.address, size, rights)
                 self._uc.mem_write(segment.address, segment.data)
-        jump = self.processor.jump(self.entry, candidate.symbols[self.function])
+        jump = self.processor.encode_jump(self.entry, candidate.symbols[self.function])
         # Nothing of the original is left, so that a candidate can't run it by its address.
-        rest = (self.program.symbols[self.function].size - len(jump)) // len(self.processor.trap)
-        self._uc.mem_write(self.entry, jump + self.processor.trap * rest)
+        rest = (self.program.symbols[self.function].size - len(jump)) // len(self.processor.trap_code)
+        self._uc.mem_write(self.entry, jump + self.processor.trap_code * rest)
         # Compilers may call the local functions of a file as they like, and gcc does not align the stack for them.
-        for name in (candidate.calls | self.program.functions) - self.program.local - self.convention.exempt:
+        for name in (
+            (candidate.external_symbols | self.program.functions)
+            - self.program.local
+            - self.convention.exempt_functions
+        ):
             if name in self.program.addresses and name != self.function:
                 action = self._on_narrow_call if name in self.program.narrow else self._on_call
                 self.watch(self.program.addresses[name], self.program.addresses[name], action)
         self.watch(NARROW, NARROW, self._on_narrow_return)
         for address, mnemonic in candidate.mnemonics.items():
-            found = _DATA if mnemonic.startswith(".") else self.processor.hazard(mnemonic, candidate.code_at(address))
+            found = (
+                _DATA
+                if mnemonic.startswith(".")
+                else self.processor.find_hazard(mnemonic, candidate.read_code(address))
+            )
             if found:
                 self.watch(address, address, functools.partial(self._on_hazard, *found))
-        for address, guard in self.processor.guards(candidate):
+        for address, guard in self.processor.find_guards(candidate):
             self.watch(address, address, functools.partial(self._on_guarded, guard))
 
     def _freeze(self) -> None:
@@ -312,7 +320,7 @@ class Machine:
         own = self.candidate.segments if self.candidate else ()
         parts: tuple[ProgramSegment | CodeSegment, ...] = (*self.program.segments, *own)
         self._constants = Constants(
-            tuple((part.address, part.data) for part in parts if not part.writable and not part.executable)
+            tuple((part.address, part.data) for part in parts if not part.is_writable and not part.is_executable)
         )
         self._initial = [(region, region.read()) for _, region in self._data]
         self._fresh_arena = HostMemory(ARENA)
@@ -325,7 +333,7 @@ class Machine:
         for name, value in saved.items():
             self._uc.reg_write(self._numbers[name], value)
         self._clobber()
-        self.processor.settle(self._uc)
+        self.processor.reset_flags(self._uc)
         top = BLANK_TOP if uninitialised == "zeros" else STACK_SIZE - FRAME
         return _Start(self._uc.context_save(), saved, self._garbage_of(STACK_SIZE), top)
 
@@ -336,7 +344,7 @@ class Machine:
 
     def _garbage_in(self, name: str, index: int) -> int:
         """The same for a register of 8 bytes or 16."""
-        return self._garbage(index) * ((1 << 64) + 1 if name in self.convention.wide else 1)
+        return self._garbage(index) * ((1 << 64) + 1 if name in self.convention.wide_registers else 1)
 
     def _garbage_of(self, size: int) -> bytes:
         """As many bytes for a stack that holds no values."""
@@ -365,7 +373,7 @@ class Machine:
         A `brief` run shows how it ended, and nothing else.
         """
         self._reset(layout, uninitialised)
-        return self._run(self.entry, call.inverted if uninitialised == "inverse" else call, limit, brief)
+        return self._run(self.entry, call.inverse if uninitialised == "inverse" else call, limit, brief)
 
     def preset(self, address: int, data: bytes) -> None:
         """Let every further run find these bytes in the program's writable memory."""
@@ -378,9 +386,9 @@ class Machine:
     def run_main(self, limit: int) -> Observation:
         """Run the whole program from `main` on; a return from there is an exit."""
         self._reset(_NO_INPUT, "garbage")
-        registers = dict(zip(self.convention.integers, self._arguments))
+        registers = dict(zip(self.convention.integer_registers, self._arguments))
         run = self._run(self.program.symbols["main"].address, abi.CallSetup(registers, b""), limit)
-        code = self.register(self.convention.scalar) & 0xFF
+        code = self.register(self.convention.return_register) & 0xFF
         return replace(run, outcome="exit", exit_code=code) if run.outcome == "return" else run
 
     def read_entry_registers(
@@ -388,16 +396,16 @@ class Machine:
     ) -> dict[str, int]:
         """The registers that a run starts with."""
         self._reset(layout, uninitialised)
-        self._enter(call.inverted if uninitialised == "inverse" else call)
-        return {name: self.register(name) for name in (*self.processor.registers, self.processor.stack)}
+        self._enter(call.inverse if uninitialised == "inverse" else call)
+        return {name: self.register(name) for name in (*self.processor.registers, self.processor.stack_pointer)}
 
     def _enter(self, call: abi.CallSetup) -> None:
         area = STACK_START + self._start.top
-        pushed = b"" if self.processor.link else RETURN.to_bytes(8, "little")
+        pushed = b"" if self.processor.link_register else RETURN.to_bytes(8, "little")
         self._stack.write(pushed + call.stack, self._start.top - len(pushed))
         self._uc.reg_write(self._stack_number, area - len(pushed))
-        if self.processor.link:
-            self._uc.reg_write(self._numbers[self.processor.link], RETURN)
+        if self.processor.link_register:
+            self._uc.reg_write(self._numbers[self.processor.link_register], RETURN)
         for name, value in call.registers.items():
             self._uc.reg_write(self._numbers[name], value)
         for copy in call.copies:
@@ -422,12 +430,12 @@ class Machine:
 
     def argument(self, index: int) -> int:
         """The value of an integer argument, one of the first, where a function of the library is entered."""
-        return self.register(self._library.integers[index])
+        return self.register(self._library.integer_registers[index])
 
     def arguments(self, types: Sequence[Type], *, in_memory: bool = False) -> list[bytes]:
         """The bytes of the arguments where a function is entered whose result may be `in_memory`."""
-        area = self.register(self.processor.stack) + self.processor.pushed
-        return self.convention.arguments(
+        area = self.register(self.processor.stack_pointer) + self.processor.return_address_bytes
+        return self.convention.read_arguments(
             types, self.register, lambda offset, size: self.read(area + offset, size), self.read, in_memory=in_memory
         )
 
@@ -554,14 +562,14 @@ class Machine:
     def _ended(self) -> Observation:
         assert self._layout is not None
         self._has_strayed(self._layout)
-        normal: Outcome = "return" if self.register(self.processor.counter) == RETURN else "limit"
+        normal: Outcome = "return" if self.register(self.processor.program_counter) == RETURN else "limit"
         outcome, fault, code = self._end or (normal, None, 0)
         return Observation(outcome, self.garbage_pattern, fault=fault, exit_code=code)
 
     def _observed(self, call: abi.CallSetup) -> Observation:
         values = self._uc.reg_read_batch([self._numbers[name] for name in self._shown])
         registers = dict(zip(self._shown, values, strict=True))
-        normal: Outcome = "return" if registers[self.processor.counter] == RETURN else "limit"
+        normal: Outcome = "return" if registers[self.processor.program_counter] == RETURN else "limit"
         outcome, fault, code = self._end or (normal, None, 0)
         run = Observation(
             outcome,
@@ -582,7 +590,7 @@ class Machine:
         if outcome in ("fault", "limit", "forbidden", "vex"):
             return run
         if outcome == "return":
-            run.result = self.convention.result_bytes(self.signature, registers)
+            run.result = self.convention.read_result(self.signature, registers)
             run.abi_breaches = (*self._abi, *self._breaches(registers, call))
         run.slots = slots
         run.globals = tuple(self.variable(name) for name in self.program.globals)
@@ -613,11 +621,11 @@ class Machine:
     def _breaches(self, registers: dict[str, int], call: abi.CallSetup) -> Iterator[AbiBreach]:
         for name, value in self._start.saved.items():
             if registers[name] != value:
-                yield AbiBreach(f"callee-saved register {self.processor.sign}{name} is not restored", name)
+                yield AbiBreach(f"callee-saved register {self.processor.register_prefix}{name} is not restored", name)
         top = STACK_START + self._start.top
-        if registers[self.processor.stack] != top:
-            yield AbiBreach(f"the stack pointer returns {registers[self.processor.stack] - top:+d} bytes off")
-        yield from map(AbiBreach, self.processor.breaches(registers))
+        if registers[self.processor.stack_pointer] != top:
+            yield AbiBreach(f"the stack pointer returns {registers[self.processor.stack_pointer] - top:+d} bytes off")
+        yield from map(AbiBreach, self.processor.find_breaches(registers))
         frame = top - STACK_START + len(call.stack)
         if self._stack.read(frame) != self._start.stack[frame:]:
             yield AbiBreach("the caller's stack frame is written")
@@ -648,10 +656,10 @@ class Machine:
         return False
 
     def _on_interrupt(self, uc: Any, number: int, data: Any) -> None:
-        if number == self.processor.system_call:
+        if number == self.processor.system_call_exception:
             self._guarded(self._kernel.syscall)
             return
-        words = self.processor.exceptions.get(number, f"processor exception {number}")
+        words = self.processor.exception_names.get(number, f"processor exception {number}")
         self._stop("fault", GuestFault(words, uc.reg_read(self._counter_number)))
 
     def _on_syscall(self, uc: Any, data: Any) -> None:
@@ -668,31 +676,31 @@ class Machine:
 
     def _on_call(self, address: int) -> None:
         """The candidate calls the program: the stack must be aligned then."""
-        stack = self._uc.reg_read(self._stack_number) + self.processor.pushed
+        stack = self._uc.reg_read(self._stack_number) + self.processor.return_address_bytes
         if stack % 16 and self.in_candidate(self._caller()):
             callee = self.name_of(address)
             self._abi.append(AbiBreach(f"the stack is not aligned to 16 bytes at the call of {callee}"))
         if (
-            self.convention.home
-            and STACK_START - self._depth <= stack < STACK_START + STACK_SIZE - self.convention.home
+            self.convention.shadow_space
+            and STACK_START - self._depth <= stack < STACK_START + STACK_SIZE - self.convention.shadow_space
         ):
-            self.write(stack, self._garbage_of(self.convention.home))  # it belongs to who is called
+            self.write(stack, self._garbage_of(self.convention.shadow_space))  # it belongs to who is called
 
     def _on_narrow_call(self, address: int) -> None:
         self._on_call(address)
-        caller, stack = self._caller(), self.register(self.processor.stack)
+        caller, stack = self._caller(), self.register(self.processor.stack_pointer)
         if self._narrow_left and self.in_candidate(caller):
             self._narrow_left -= 1
             self._callers[stack] = caller
             self._return_to(NARROW)
 
     def _on_narrow_return(self, _: int) -> None:
-        stack = self.register(self.processor.stack) - self.processor.pushed
+        stack = self.register(self.processor.stack_pointer) - self.processor.return_address_bytes
         if stack not in self._callers:
             raise GuestTrapError("a jump into no function")
         self._uc.reg_write(self._stack_number, stack)
         self._return_to(self._callers.pop(stack))
-        scalar = self.convention.scalar
+        scalar = self.convention.return_register
         result = self.register(scalar).to_bytes(8, "little")[:4]
         self._uc.reg_write(self._numbers[scalar], self._garbage(16))
         self._return(scalar, result)
@@ -701,8 +709,8 @@ class Machine:
         """An instruction that the emulator would run and a process may not, or that it computes wrongly."""
         self._stop(outcome, GuestFault(words, pc))
 
-    def _on_guarded(self, guard: Guard, pc: int) -> None:
-        refused = guard(lambda name: int(self._uc.reg_read(self.processor.number(name))))
+    def _on_guarded(self, guard: AlignmentGuard, pc: int) -> None:
+        refused = guard(lambda name: int(self._uc.reg_read(self.processor.register_number(name))))
         if refused:
             self._stop("fault", GuestFault("misaligned access", pc, refused.address, "misaligned", refused.size))
 
@@ -723,7 +731,7 @@ class Machine:
         if len(self._calls) == MAX_EXTERNAL_CALLS:
             self._stop("limit")
             return
-        passed = {register: self.register(register) for register in self.convention.integers}
+        passed = {register: self.register(register) for register in self.convention.integer_registers}
         call, result = self._external_calls.called(name, type, self._layout, len(self._calls))
         self._calls.append(call)
         self.replies.append(Reply(callee, passed, result, tuple(self._external_calls.effects)))
@@ -740,17 +748,20 @@ class Machine:
     def _clobber(self) -> None:
         """Put garbage into every register that a call may change."""
         if self._uninitialised not in self._clobbered:
-            general, vectors = enumerate(self.convention.caller_saved, 16), enumerate(self.convention.vectors, 32)
+            general, vectors = (
+                enumerate(self.convention.caller_saved, 16),
+                enumerate(self.convention.vector_registers, 32),
+            )
             clobbered = [(self._numbers[name], self._garbage_in(name, index)) for index, name in (*general, *vectors)]
             self._clobbered[self._uninitialised] = clobbered
         self._uc.reg_write_batch(self._clobbered[self._uninitialised])
-        for whole, half in self.convention.halves.items():
+        for whole, half in self.convention.half_preserved_vectors.items():
             self._uc.reg_write(self._numbers[whole], self._garbage(15) << 64 | self.register(half))
 
     def _caller(self) -> int:
         """Where a function that was just entered came from."""
-        if self.processor.link:
-            return self.register(self.processor.link)
+        if self.processor.link_register:
+            return self.register(self.processor.link_register)
         try:
             return int.from_bytes(self._uc.mem_read(self._uc.reg_read(self._stack_number), 8), "little")
         except unicorn.UcError:
@@ -771,12 +782,12 @@ class Machine:
     def in_candidate(self, address: int) -> bool:
         """Whether an address lies in the candidate's code."""
         segments = self.candidate.segments if self.candidate else ()
-        return any(s.executable and s.address <= address <= s.address + len(s.data) for s in segments)
+        return any(s.is_executable and s.address <= address <= s.address + len(s.data) for s in segments)
 
     def in_own_data(self, address: int) -> bool:
         """Whether an address lies in the candidate's own writable memory."""
         segments = self.candidate.segments if self.candidate else ()
-        return any(s.writable and s.address <= address <= s.address + len(s.data) for s in segments)
+        return any(s.is_writable and s.address <= address <= s.address + len(s.data) for s in segments)
 
     def line_of(self, fault: GuestFault) -> int | None:
         """The line of the assembly that a fault goes back to: where it happened, or the call that led there."""
@@ -791,8 +802,8 @@ class Machine:
         return None
 
     def _return_addresses(self) -> Iterator[int]:
-        if self.processor.link:
-            yield self.register(self.processor.link)
+        if self.processor.link_register:
+            yield self.register(self.processor.link_register)
         stack = self._uc.reg_read(self._stack_number)
         if STACK_START <= stack < STACK_START + STACK_SIZE - 8:
             words = self._stack.read(stack - STACK_START, min(2048, STACK_SIZE - (stack - STACK_START)) // 8 * 8)

@@ -201,7 +201,7 @@ class _ReproducerBuilder:
     def reproducer(self, stage: Stage) -> Reproducer:
         entry, layout, uninitialised = self._entry, self._entry.layout, self._failure.uninitialised
         machine = self._differential.machine
-        call = entry.call.inverted if uninitialised == "inverse" else entry.call
+        call = entry.call.inverse if uninitialised == "inverse" else entry.call
         names = {"garbage": GARBAGE[0], "inverse": GARBAGE[1], "zeros": bytes(4)}
         if stage == "inspection":
             self._notes.append("What was found breaks a rule that no hardware checks: `run` shows no difference.")
@@ -282,7 +282,7 @@ class _ReproducerBuilder:
             self._note(f"Arguments of {name} that its declaration does not name are not compared.")
         convention = self._convention
         passed = [promote_argument(kind, convention) for kind in kinds]
-        places = convention.places(passed, convention.result(type).in_memory)
+        places = convention.locate_call_arguments(passed, convention.locate_result(type).in_memory)
         return {
             "name": name,
             "arguments": [
@@ -304,7 +304,7 @@ class _ReproducerBuilder:
         machine, value = self._differential.machine, int.from_bytes(data, "little")
         # What lies in the program, or in the candidate's own memory, lies elsewhere in another build of them.
         moves = (
-            register == self._convention.scalar
+            register == self._convention.return_register
             and len(data) == 8
             and machine.region_of(value) in ("data", "constant", "own")
         )
@@ -329,7 +329,7 @@ class _ReproducerBuilder:
 
 
 def _result(signature: Function, convention: abi.CallingConvention) -> ArgumentPart | None:
-    where, type = convention.result(signature), signature.result
+    where, type = convention.locate_result(signature), signature.result
     if not where.registers or type is None:
         return None
     mask = b"" if where.in_memory else significant(type)
@@ -380,14 +380,14 @@ def _stop(
         line = machine.line_of(run.fault) or first
         return {"line": line, "passes": max(0, _visits(machine, line, again) - 1)}
     if run.outcome == "limit":
-        pc = machine.register(machine.processor.counter)
+        pc = machine.register(machine.processor.program_counter)
         return {"line": lines.get(pc) or machine.line_of(GuestFault("", pc)) or first, "passes": 0}
     told = failure.line or (divergence and divergence.line)
     if told:
         return {"line": told, "passes": 0}
     scalar, result = (
-        machine.convention.scalar,
-        machine.convention.result(differential.suite.under_test.signature).registers,
+        machine.convention.return_register,
+        machine.convention.locate_result(differential.suite.under_test.signature).registers,
     )
     maker = _loser(machine, scalar, again) if failure.message.startswith("return value") and scalar in result else None
     return maker or {"line": first, "passes": 0}
@@ -433,4 +433,4 @@ def _loser(machine: Machine, register: str, again: Callable[[], object]) -> Brea
 
 def _code(machine: Machine) -> Sequence[tuple[int, int]]:
     segments = machine.candidate.segments if machine.candidate else ()
-    return [(part.address, part.address + len(part.data)) for part in segments if part.executable]
+    return [(part.address, part.address + len(part.data)) for part in segments if part.is_executable]

@@ -354,8 +354,8 @@ def test_what_lies_beside_a_constant_may_be_zero(judged: Judged, compiled: Compi
     assert "cmpl\t$3" in right
     assert judged(BESIDE, "sum", right.replace("cmpl\t$3", "cmpl\t$4")).kind == "hang"
     null = "named:\n andl $1, %edi\n leaq names(%rip), %rax\n movq (%rax,%rdi,8), %rcx\n {}movsbl (%rcx), %eax\n ret\n"
-    assert judged(BESIDE, "get_target", null.format("")).passed
-    assert judged(BESIDE, "get_target", null.format("cmpq $0, -8(%rax)\n je 1f\n") + "1: ret\n").kind == "mismatch"
+    assert judged(BESIDE, "named", null.format("")).passed
+    assert judged(BESIDE, "named", null.format("cmpq $0, -8(%rax)\n je 1f\n") + "1: ret\n").kind == "mismatch"
 
 
 RETURNED = """

@@ -516,8 +516,8 @@ def test_what_opt_prints_keeps_its_order(compiled: Compile) -> None:
     )
     before = reference.extracted("f")
     after = printed(optimised(before, "O2"), before, get_target())
-    list_target_names = [re.findall(r"^(?:@|define .*@|declare .*@)(\w+)", text, re.M) for text in (before, after)]
-    assert list_target_names[0] == list_target_names[1] == ["last", "first", "f", "strlen"]
+    names = [re.findall(r"^(?:@|define .*@|declare .*@)(\w+)", text, re.M) for text in (before, after)]
+    assert names[0] == names[1] == ["last", "first", "f", "strlen"]
     assert "\nsource_filename = " in f"\n{after}"
 
 

@@ -76,19 +76,17 @@ def source_of(made: list[CFunction]) -> str:
     """Each function copies its arguments to a global of their types, and returns a global."""
     lines = ["#include <string.h>"]
     for number, function in enumerate(made):
-        list_target_names = []
+        names = []
         for index, type in enumerate((*function.params, *([function.result] if function.result else []))):
             name = type.name if type.name != "@" else f"{type.definition.split()[0]} t{number}_{index}"
             lines.append(type.definition.replace("@", f"t{number}_{index}"))
-            list_target_names.append(name)
+            names.append(name)
             lines.append(f"{name} v{number}_{index};" if "*" not in name else f"void *v{number}_{index};")
         count = len(function.params)
-        params = ", ".join(f"{name} a{index}" for index, name in enumerate(list_target_names[:count])) or "void"
+        params = ", ".join(f"{name} a{index}" for index, name in enumerate(names[:count])) or "void"
         body = " ".join(f"memcpy(&v{number}_{i}, &a{i}, sizeof a{i});" for i in range(count))
         back = f"return v{number}_{count};" if function.result else ""
-        lines.append(
-            f"{list_target_names[count] if function.result else 'void'} f{number}({params}) {{ {body} {back} }}"
-        )
+        lines.append(f"{names[count] if function.result else 'void'} f{number}({params}) {{ {body} {back} }}")
     return "\n".join(lines) + "\n"
 
 
