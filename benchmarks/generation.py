@@ -27,7 +27,7 @@ from random_model import KINDS, SHAPES, WORDS, word, write_random_model
 
 from pytest_llmcompiler.model.answer import Question, Sampling
 from pytest_llmcompiler.model.llama.backend import LlamaBackend
-from pytest_llmcompiler.model.llama.weights import cores
+from pytest_llmcompiler.model.llama.resources import count_cores
 from pytest_llmcompiler.model.queue.job_queue import JobQueue
 from pytest_llmcompiler.model.sampling import sample_seed
 
@@ -95,7 +95,7 @@ class Loop:
     def __init__(self, model: Path, context: int, temperature: float) -> None:
         from llama_cpp import Llama
 
-        threads = cores()
+        threads = count_cores()
         self._llama = Llama(
             str(model), n_ctx=context, n_threads=threads, n_threads_batch=threads, n_gpu_layers=-1, verbose=False
         )
@@ -137,7 +137,7 @@ class Server:
         self._temperature, self._address = temperature, f"http://127.0.0.1:{_free_port()}"
         port = self._address.rpartition(":")[2]
         command = [sys.executable, "-m", "llama_cpp.server", "--model", str(model), "--n_ctx", str(context)]
-        threads = ["--n_threads", str(cores()), "--n_threads_batch", str(cores()), "--n_gpu_layers", "-1"]
+        threads = ["--n_threads", str(count_cores()), "--n_threads_batch", str(count_cores()), "--n_gpu_layers", "-1"]
         self._process = subprocess.Popen(
             [*command, *threads, "--port", port], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -329,7 +329,7 @@ def main() -> None:
     given.context = 2 * given.prompt + 2 * given.tokens
     with tempfile.TemporaryDirectory() as folder:
         model = given.model or write_random_model(Path(folder) / "random.gguf", SHAPES[given.shape], given.kind)
-        print(f"{model.name}: {model.stat().st_size / 1e6:.0f} MB, {given.shape} {given.kind}; {cores()} cores")
+        print(f"{model.name}: {model.stat().st_size / 1e6:.0f} MB, {given.shape} {given.kind}; {count_cores()} cores")
         tables: dict[str, Callable[[], None]] = {
             "drafts": lambda: speculation(given, model),
             "cases": lambda: whole_run(given.cases, 16, given.tokens, model),

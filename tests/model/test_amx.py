@@ -1,4 +1,4 @@
-"""llama.cpp's code for matrix units is used only where it works as it was built."""
+"""llama.cpp's code for Intel's matrix units (AMX) is used only where it works in this build."""
 
 from __future__ import annotations
 
@@ -14,42 +14,51 @@ from pytest_llmcompiler.model.llama.weights import Weights
 
 
 @pytest.fixture(autouse=True)
-def anew() -> Iterator[None]:
-    amx.works.cache_clear()
+def empty_cache() -> Iterator[None]:
+    amx.is_amx_usable.cache_clear()
     yield
-    amx.works.cache_clear()
+    amx.is_amx_usable.cache_clear()
 
 
-def extra_layouts(monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether a model is loaded with them."""
-    load, seen = llama_cpp.llama_model_load_from_file, []
+def uses_extra_layouts(monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether a model is loaded with the layouts that the matrix units need."""
+    load, recorded = llama_cpp.llama_model_load_from_file, []
 
-    def noted(path: bytes, params: llama_cpp.llama_model_params) -> object:
-        seen.append(params.use_extra_bufts)
+    def record_and_load(path: bytes, params: llama_cpp.llama_model_params) -> object:
+        recorded.append(params.use_extra_bufts)
         return load(path, params)
 
-    monkeypatch.setattr(llama_cpp, "llama_model_load_from_file", noted)
-    Weights(amx.QUANTISED, 0).close()
-    return bool(seen[-1])
+    monkeypatch.setattr(llama_cpp, "llama_model_load_from_file", record_and_load)
+    Weights(amx.PROBE_MODEL, 0).close()
+    return bool(recorded[-1])
 
 
 @pytest.mark.parametrize(
-    ("says", "status", "used"),
+    ("system_info", "status", "is_used"),
     [
         (b"AMX_INT8 = 1 |", -signal.SIGILL, False),
         (b"AMX_INT8 = 1 |", 0, True),
         (b"AVX2 = 1 |", -signal.SIGILL, True),
     ],
-    ids=["it crashes", "it works", "there is none"],
+    ids=["AMX crashes", "AMX works", "no AMX"],
 )
-def test_what_a_trial_tells(monkeypatch: pytest.MonkeyPatch, says: bytes, status: int, used: bool) -> None:
-    monkeypatch.setattr(llama_cpp, "llama_print_system_info", lambda: says)
-    monkeypatch.setattr(amx, "_trial", lambda: status)
-    assert extra_layouts(monkeypatch) == used
+def test_amx_is_used_unless_the_probe_crashes(
+    monkeypatch: pytest.MonkeyPatch, system_info: bytes, status: int, is_used: bool
+) -> None:
+    monkeypatch.setattr(llama_cpp, "llama_print_system_info", lambda: system_info)
+    monkeypatch.setattr(amx, "run_probe", lambda: status)
+    assert uses_extra_layouts(monkeypatch) == is_used
 
 
-def test_the_trial_reads_a_prompt_or_dies_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It fails for no other reason than the one that it is for, whatever the project's folder holds."""
+def test_the_probe_evaluates_a_prompt_whatever_the_working_folder_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "signal.py").write_text("raise SystemExit(7)\n")
     monkeypatch.chdir(tmp_path)
-    assert amx._differential() in (0, -signal.SIGILL)
+    has_amx = b"AMX_INT8 = 1" in llama_cpp.llama_print_system_info()
+    assert amx.run_probe() in ((0, -signal.SIGILL) if has_amx else (0,))
+
+
+def test_a_probe_without_a_model_is_no_success_and_no_crash(tmp_path: Path) -> None:
+    (tmp_path / "empty.gguf").touch()
+    assert amx.run_probe(tmp_path / "empty.gguf") == 1

@@ -1,4 +1,4 @@
-"""Many answers at once from a real llama.cpp model: what they are must not depend on how they were made."""
+"""Many answers at once from a real llama.cpp model: they must not depend on how they were batched."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from random_gguf import CONTEXT, LONG_TOKEN, write_random_gguf
 from pytest_llmcompiler.errors import ModelError, PromptTooLongError
 from pytest_llmcompiler.model.answer import Answer, Question, Sampling
 from pytest_llmcompiler.model.llama.backend import LlamaBackend
-from pytest_llmcompiler.model.llama.batching import BatchingEngine
+from pytest_llmcompiler.model.llama.resources import measure_free_memory
 from pytest_llmcompiler.model.llama.weights import Weights
 from pytest_llmcompiler.model.queue.job_queue import JobQueue
 
@@ -33,23 +33,23 @@ def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ask(function: str, text: str | None = None, draft: str = "") -> Question:
-    asked = f"[INST] Give the assembly of {function}: <code>define</code> [/INST]" if text is None else text
-    return Question("a.c", function, "asm", "O0", asked, draft)
+    prompt = f"[INST] Give the assembly of {function}: <code>define</code> [/INST]" if text is None else text
+    return Question(case="a.c", function=function, task="asm", passes="O0", text=prompt, draft=draft)
 
 
 @contextmanager
-def opened(path: Path, sampling: Sampling = SAMPLING, **how: Any) -> Iterator[tuple[LlamaBackend, JobQueue]]:
+def open_backend(path: Path, sampling: Sampling = SAMPLING, **options: Any) -> Iterator[tuple[LlamaBackend, JobQueue]]:
     with warnings.catch_warnings():
-        # On a machine with a GPU a CPU build warns: not what these tests are about.
+        # A CPU build warns on a machine with a GPU, which these tests do not check.
         warnings.simplefilter("ignore", UserWarning)
-        backend = LlamaBackend(path, sampling, **{"streams": 16, **how})
+        backend = LlamaBackend(path, sampling, **{"streams": 16, **options})
     job_queue = JobQueue()
 
     def work() -> None:
         try:
             backend.work(job_queue)
-        except BaseException as fault:  # or the test would wait for ever
-            job_queue.fail(ModelError(repr(fault)))
+        except BaseException as error:  # without this the test would wait for ever
+            job_queue.fail(ModelError(repr(error)))
             raise
 
     worker = threading.Thread(target=work)
@@ -62,32 +62,38 @@ def opened(path: Path, sampling: Sampling = SAMPLING, **how: Any) -> Iterator[tu
         backend.close()
 
 
-def answers_of(job_queue: JobQueue, questions: Sequence[Question], samples: int) -> dict[str, list[Answer]]:
+def collect_answers(job_queue: JobQueue, questions: Sequence[Question], samples: int) -> dict[str, list[Answer]]:
     for turn, question in enumerate(questions):
         job_queue.plan(question, samples, turn)
     return {
-        question.function: sorted(job_queue.answers(question, samples), key=lambda one: one.sample)
+        question.function: sorted(job_queue.answers(question, samples), key=lambda answer: answer.sample)
         for question in questions
     }
 
 
-def ask_all(path: Path, questions: Sequence[Question], samples: int, *args: Any, **how: Any) -> Any:
-    with opened(path, *args, **how) as (_, job_queue):
-        return told(answers_of(job_queue, questions, samples))
+def ask_all(path: Path, questions: Sequence[Question], samples: int, *args: Any, **options: Any) -> Any:
+    with open_backend(path, *args, **options) as (_, job_queue):
+        return list_facts(collect_answers(job_queue, questions, samples))
 
 
-def told(answers: dict[str, list[Answer]]) -> dict[str, list[tuple[Any, ...]]]:
+def list_facts(answers: dict[str, list[Answer]]) -> dict[str, list[tuple[Any, ...]]]:
     return {
-        name: [(one.text, one.sample, one.stop, one.prompt_tokens, one.answer_tokens, one.seed) for one in some]
-        for name, some in answers.items()
+        name: [
+            (answer.text, answer.sample, answer.stop, answer.prompt_tokens, answer.answer_tokens, answer.seed)
+            for answer in samples
+        ]
+        for name, samples in answers.items()
     }
 
 
-def assert_alike(one: dict[str, list[tuple[Any, ...]]], other: dict[str, list[tuple[Any, ...]]]) -> None:
-    """Another batch rounds otherwise in the last bits, which turns a draw once in some ten thousand tokens: then the
-    answer goes on in another way. Nothing else may differ."""
-    pairs = [(a, b) for name in one for a, b in zip(one[name], other[name], strict=True)]
-    assert len(pairs) == sum(map(len, other.values()))
+def assert_alike(first: dict[str, list[tuple[Any, ...]]], second: dict[str, list[tuple[Any, ...]]]) -> None:
+    """The answers are the same but for rounding.
+
+    A batch of another shape is rounded differently in the last bits. That changes about one token in ten thousand, and
+    from there on the answer differs. Numbers of samples and seeds are always the same.
+    """
+    pairs = [(a, b) for name in first for a, b in zip(first[name], second[name], strict=True)]
+    assert len(pairs) == sum(map(len, second.values()))
     assert [a[1:2] + a[5:] for a, _ in pairs] == [b[1:2] + b[5:] for _, b in pairs]
     assert sum(a != b for a, b in pairs) <= max(1, len(pairs) // 10)
 
@@ -98,8 +104,8 @@ def test_the_same_seed_makes_the_same_file(tmp_path: Path, gguf: Path) -> None:
     assert again.read_bytes() == gguf.read_bytes() != other.read_bytes()
 
 
-def test_it_says_what_it_is(gguf: Path) -> None:
-    with opened(gguf) as (backend, _):
+def test_the_backend_describes_its_model(gguf: Path) -> None:
+    with open_backend(gguf) as (backend, _):
         described = backend.describe()
     assert described["backend"] == "llama.cpp"
     assert described["name"] == "random"
@@ -112,37 +118,36 @@ def test_it_says_what_it_is(gguf: Path) -> None:
     assert described["llama_cpp_python"].count(".") == 2
 
 
-@pytest.mark.parametrize(("work", "streams"), [(100, 2), (933, 3), (7280, 8), (10**6, 16)])
-def test_on_a_cpu_there_are_as_many_streams_as_attention_to_all_is_worth(
-    gguf: Path, monkeypatch: pytest.MonkeyPatch, work: float, streams: int
+@pytest.mark.parametrize(("pass_in_tokens", "streams"), [(100, 2), (933, 3), (7280, 8), (10**6, 16)])
+def test_a_cpu_generates_as_many_answers_at_once_as_pays(
+    gguf: Path, monkeypatch: pytest.MonkeyPatch, pass_in_tokens: float, streams: int
 ) -> None:
-    monkeypatch.setattr(Weights, "tokens_as_work", work)
+    monkeypatch.setattr(Weights, "pass_in_tokens", pass_in_tokens)
     backend = LlamaBackend(gguf, SAMPLING, gpu_layers=0)
     assert backend.describe()["streams"] == streams
     backend.close()
 
 
 def test_answers_are_numbered_counted_and_timed(gguf: Path) -> None:
-    with opened(gguf) as (backend, job_queue):
-        answers = answers_of(job_queue, [ask("f")], 4)["f"]
+    with open_backend(gguf) as (backend, job_queue):
+        answers = collect_answers(job_queue, [ask("f")], 4)["f"]
         usage = backend.usage()
-    assert [one.sample for one in answers] == [0, 1, 2, 3]
-    assert len({one.seed for one in answers}) == 4
-    assert len({one.text for one in answers}) == 4
-    for one in answers:
-        assert one.answer_tokens is not None and one.answer_tokens <= 60
-        assert (one.stop == "length") == (one.answer_tokens == 60)
-        assert one.prompt_tokens == 2 + len(ask("f").text)
-    assert sum(one.seconds or 0 for one in answers) > 0
-    ended = sum(one.stop == "eos" for one in answers)  # the token that ends an answer is drawn and not in it
-    assert usage["tokens"] == sum(one.answer_tokens or 0 for one in answers) + ended
+    assert [answer.sample for answer in answers] == [0, 1, 2, 3]
+    assert len({answer.seed for answer in answers}) == 4
+    assert len({answer.text for answer in answers}) == 4
+    for answer in answers:
+        assert answer.answer_tokens is not None and answer.answer_tokens <= 60
+        assert (answer.stop == "length") == (answer.answer_tokens == 60)
+        assert answer.prompt_tokens == 2 + len(ask("f").text)
+    assert sum(answer.seconds or 0 for answer in answers) > 0
+    # The token that ends an answer is sampled, and is not part of the answer.
+    ends = sum(answer.stop == "eos" for answer in answers)
+    assert usage["tokens"] == sum(answer.answer_tokens or 0 for answer in answers) + ends
     assert usage["busy"] > 0
 
 
 @pytest.mark.parametrize("sampling", [SAMPLING, GREEDY], ids=["sampled", "greedy"])
-def test_answers_do_not_depend_on_what_else_is_written(
-    gguf: Path, sampling: Sampling, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_answers_do_not_depend_on_what_else_is_generated(gguf: Path, sampling: Sampling) -> None:
     questions = [ask(f"f{number}", draft="%eax" * number) for number in range(6)]
     alone: dict[str, Any] = {}
     for question in questions:
@@ -150,57 +155,43 @@ def test_answers_do_not_depend_on_what_else_is_written(
     assert_alike(ask_all(gguf, questions, 4, sampling), alone)
     assert_alike(ask_all(gguf, questions[::-1], 4, sampling, streams=3, drafts=False), alone)
     assert_alike(ask_all(gguf, questions, 4, sampling, streams=5, n_ctx=140), alone)
-    # A large model's tokens are drawn by several threads.
-    monkeypatch.setattr("pytest_llmcompiler.model.llama.weights._TINY", 0)
-    monkeypatch.setattr("pytest_llmcompiler.model.llama.weights.cores", lambda: 2)
-    assert_alike(ask_all(gguf, questions, 4, sampling, streams=7), alone)
-    monkeypatch.undo()
+    # Several threads sample the tokens of a large model.
+    assert_alike(ask_all(gguf, questions, 4, sampling, streams=7, threads=2), alone)
     # Alone in its batches, an answer is the same to the last bit.
     assert ask_all(gguf, questions, 4, sampling, streams=1, drafts=False) == alone
 
 
-def test_streams_that_give_way_go_on_later(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_preempted_sequences_go_on_later(gguf: Path) -> None:
     question = ask("f")
     expected = ask_all(gguf, [question], 8, streams=1, drafts=False)
-    ways: list[bool] = []
-    give_way = BatchingEngine._give_way
-
-    def counted(streams: BatchingEngine) -> bool:
-        ways.append(give_way(streams))
-        return ways[-1]
-
-    monkeypatch.setattr(BatchingEngine, "_give_way", counted)
-    monkeypatch.setattr("pytest_llmcompiler.model.llama.backend._EACH", 16)
-    monkeypatch.setattr("pytest_llmcompiler.model.llama.batching.USUAL", 1)
-    assert_alike(ask_all(gguf, [question], 8, n_ctx=140, streams=8), expected)
-    assert any(ways)
+    with open_backend(gguf, n_ctx=140, streams=8, extra_cells=16, usual_answer=1) as (backend, job_queue):
+        assert_alike(list_facts(collect_answers(job_queue, [question], 8)), expected)
+        assert backend.engine.preemptions > 0
 
 
 @pytest.mark.parametrize("sizes", [(1000, 700), (700, 1000), (900, 800)])
-def test_streams_of_two_questions_that_give_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, int]
-) -> None:
-    """The prompt of the one that waits must not be forgotten to make room for that very one."""
+def test_preempted_sequences_of_two_questions_go_on_later(tmp_path: Path, sizes: tuple[int, int]) -> None:
+    """The prompt of a waiting sequence must not be evicted to make room for that very sequence."""
     path = write_random_gguf(tmp_path / "endless.gguf", endless=True)
-    monkeypatch.setattr("pytest_llmcompiler.model.llama.batching.USUAL", 50)
     questions = [ask(f"f{size}", "".join(chr(33 + (i * i * 7) % 90) for i in range(size))) for size in sizes]
-    # 1472 tokens of context, 1024 for the other stream and 64 to spare are as many as llama.cpp itself would take.
-    made = ask_all(path, questions, 1, Sampling(0.0), n_ctx=1472, streams=2, drafts=False)
-    assert {one[2] for answers in made.values() for one in answers} == {"length"}
+    # 1472 tokens of context, 1024 for the second sequence and 64 to spare are as many as llama.cpp itself allocates.
+    options = {"n_ctx": 1472, "streams": 2, "drafts": False, "usual_answer": 50}
+    answers = ask_all(path, questions, 1, Sampling(0.0), **options)
+    assert {stop for facts in answers.values() for _, _, stop, *_ in facts} == {"length"}
 
 
-def test_an_answer_depends_on_nothing_that_was_asked_before(gguf: Path) -> None:
+def test_an_answer_does_not_depend_on_earlier_questions(gguf: Path) -> None:
     names = ("f", "g", "a longer name")
     alone = {name: ask_all(gguf, [ask(name)], 3)[name] for name in names}
-    with opened(gguf) as (_, job_queue):
+    with open_backend(gguf) as (_, job_queue):
         for name in ("a longer name", "f", "g"):
-            fewer = told(answers_of(job_queue, [ask(name)], 2))[name]
-            more = told(answers_of(job_queue, [ask(name)], 3))
+            fewer = list_facts(collect_answers(job_queue, [ask(name)], 2))[name]
+            more = list_facts(collect_answers(job_queue, [ask(name)], 3))
             assert more[name][:2] == fewer
             assert_alike(more, {name: alone[name]})
 
 
-def test_whatever_the_draft_the_answer_is_the_same(gguf: Path) -> None:
+def test_a_draft_does_not_change_the_answer(gguf: Path) -> None:
     choose = random.Random(1)
     different = total = 0
     for number in range(40):
@@ -210,20 +201,20 @@ def test_whatever_the_draft_the_answer_is_the_same(gguf: Path) -> None:
         start, end = (choose.randint(0, len(text)) for _ in range(2))
         draft = choose.choice([text, text[start:], text[:end], text[end:] + text[:start], "mov %eax" * 9])
         drafted = ask_all(gguf, [ask("f", draft=draft)], 3, sampling)["f"]
-        different += sum(one != other for one, other in zip(plain, drafted, strict=True))
+        different += sum(a != b for a, b in zip(plain, drafted, strict=True))
         total += 3
-    # As in assert_alike: some 4,800 tokens are drawn, of which one or another may turn.
+    # As in assert_alike: of about 4,800 sampled tokens one or another may differ.
     assert total == 120 and different <= 3
 
 
-def test_a_draft_that_is_right_is_taken(gguf: Path) -> None:
-    with opened(gguf, GREEDY) as (_, job_queue):
-        text = answers_of(job_queue, [ask("f")], 1)["f"][0].text
-    with opened(gguf, GREEDY) as (backend, job_queue):
-        assert answers_of(job_queue, [ask("f", draft=text)], 1)["f"][0].text == text
+def test_tokens_of_a_correct_draft_are_accepted(gguf: Path) -> None:
+    with open_backend(gguf, GREEDY) as (_, job_queue):
+        text = collect_answers(job_queue, [ask("f")], 1)["f"][0].text
+    with open_backend(gguf, GREEDY) as (backend, job_queue):
+        assert collect_answers(job_queue, [ask("f", draft=text)], 1)["f"][0].text == text
         assert backend.usage()["from_draft"] > 5
-    with opened(gguf, GREEDY, drafts=False) as (backend, job_queue):
-        assert answers_of(job_queue, [ask("f", draft=text)], 1)["f"][0].text == text
+    with open_backend(gguf, GREEDY, drafts=False) as (backend, job_queue):
+        assert collect_answers(job_queue, [ask("f", draft=text)], 1)["f"][0].text == text
         assert backend.usage()["from_draft"] == 0
 
 
@@ -232,31 +223,33 @@ def test_the_logits_behind_every_sample_are_the_same_to_the_last_bit(
 ) -> None:
     import llama_cpp
 
-    seen: list[bytes] = []
-    draw = BatchingEngine._draw
+    recorded: list[bytes] = []
+    sample = llama_cpp.llama_sampler_sample
 
-    def noted(streams: BatchingEngine, stream: Any, row: int) -> Any:
-        if not stream.written and stream.job.question.function == "f":
-            values = llama_cpp.llama_get_logits_ith(streams._context, row)
-            seen.append(array("f", values[: streams._weights.vocabulary]).tobytes())
-        return draw(streams, stream, row)
+    def record_logits(sampler: Any, context: Any, row: int) -> Any:
+        vocabulary = llama_cpp.llama_model_get_vocab(llama_cpp.llama_get_model(context))
+        values = llama_cpp.llama_get_logits_ith(context, row)
+        recorded.append(array("f", values[: llama_cpp.llama_vocab_n_tokens(vocabulary)]).tobytes())
+        return sample(sampler, context, row)
 
-    monkeypatch.setattr(BatchingEngine, "_draw", noted)
-    # Only for some lengths does llama.cpp round otherwise in a batch than for a single token.
+    monkeypatch.setattr(llama_cpp, "llama_sampler_sample", record_logits)
+    # Only for some lengths does llama.cpp round differently in a batch than for a single token.
     for length in range(600, 800, 8):
         text = "".join(chr(33 + 7 * place % 90) for place in range(length))
         questions = [ask("f", text), ask("g", text[::-1])]
-        seen.clear()
+        first_tokens: list[bytes] = []
         for order in (questions, questions[::-1]):
-            with opened(gguf, Sampling(0.0, max_tokens=2), streams=1, drafts=False) as (_, job_queue):
+            with open_backend(gguf, Sampling(0.0, max_tokens=1), streams=1, drafts=False) as (_, job_queue):
                 for question in order:
-                    answers_of(job_queue, [question], 2)
-        assert len(seen) == 4 and len(set(seen)) == 1
+                    recorded.clear()
+                    collect_answers(job_queue, [question], 2)
+                    first_tokens += recorded if question.function == "f" else []
+        assert len(first_tokens) == 4 and len(set(first_tokens)) == 1
 
 
 def test_the_seed_changes_the_answers_and_greedy_ignores_it(gguf: Path) -> None:
     def texts(temperature: float, seed: int) -> list[str]:
-        return [one[0] for one in ask_all(gguf, [ask("f")], 2, Sampling(temperature, max_tokens=30, seed=seed))["f"]]
+        return [text for text, *_ in ask_all(gguf, [ask("f")], 2, Sampling(temperature, max_tokens=30, seed=seed))["f"]]
 
     assert texts(1.0, 0) != texts(1.0, 1)
     assert texts(1.0, 0) == texts(1.0, 0)
@@ -264,7 +257,7 @@ def test_the_seed_changes_the_answers_and_greedy_ignores_it(gguf: Path) -> None:
     assert len(set(texts(0.0, 0))) == 1
 
 
-def test_what_ends_an_answer_is_told_and_not_in_it(gguf: Path) -> None:
+def test_the_stop_reason_is_reported_and_the_stop_string_left_out(gguf: Path) -> None:
     answers = ask_all(gguf, [ask("f")], 60, Sampling(1.0, 1.0, 150))["f"]
     assert {stop for _, _, stop, *_ in answers} == {"eos", "stop", "length"}
     assert not any("</" in text for text, *_ in answers)
@@ -273,20 +266,20 @@ def test_what_ends_an_answer_is_told_and_not_in_it(gguf: Path) -> None:
 def test_without_a_limit_the_context_ends_an_answer(tmp_path: Path) -> None:
     path = write_random_gguf(tmp_path / "endless.gguf", endless=True)
     for streams in (1, 4):
-        with opened(path, Sampling(0.0), n_ctx=256, streams=streams) as (_, job_queue):
-            for answer in answers_of(job_queue, [ask("f"), ask("g")], 2)["f"]:
+        with open_backend(path, Sampling(0.0), n_ctx=256, streams=streams) as (_, job_queue):
+            for answer in collect_answers(job_queue, [ask("f"), ask("g")], 2)["f"]:
                 assert answer.stop == "length"
                 assert answer.prompt_tokens is not None and answer.answer_tokens is not None
                 assert answer.prompt_tokens + answer.answer_tokens == 256
 
 
 @pytest.mark.parametrize("n_ctx", [100, 512])
-def test_a_prompt_over_the_context_is_told_with_both_counts(gguf: Path, n_ctx: int) -> None:
-    with opened(gguf, n_ctx=n_ctx) as (backend, job_queue):
+def test_a_prompt_over_the_context_is_refused_with_both_counts(gguf: Path, n_ctx: int) -> None:
+    with open_backend(gguf, n_ctx=n_ctx) as (backend, job_queue):
         assert backend.describe()["context"] == n_ctx
-        with pytest.raises(PromptTooLongError) as caught:
+        with pytest.raises(PromptTooLongError) as error:
             next(job_queue.answers(ask("f", "x" * n_ctx), 1))
-        assert (caught.value.prompt_tokens, caught.value.context) == (n_ctx + 2, n_ctx)
+        assert (error.value.prompt_tokens, error.value.context) == (n_ctx + 2, n_ctx)
         fitting = "x" * (n_ctx - 2 - 16)
         (answer,) = job_queue.answers(ask("g", fitting), 1)
     assert answer.prompt_tokens == n_ctx - 16
@@ -296,26 +289,26 @@ def test_a_prompt_over_the_context_is_told_with_both_counts(gguf: Path, n_ctx: i
 def test_the_training_context_is_the_default_up_to_a_cap(tmp_path: Path) -> None:
     for context, expected in ((300, 300), (1_000_000, 16384)):
         path = write_random_gguf(tmp_path / f"{context}.gguf", context=context)
-        with opened(path) as (backend, _):
+        with open_backend(path) as (backend, _):
             assert backend.describe()["context"] == expected
 
 
-def test_one_beginning_of_sequence_token_with_and_without_the_template_s(gguf: Path) -> None:
-    with opened(gguf) as (_, job_queue):
+def test_a_prompt_has_one_bos_token_whether_it_spells_it_out_or_not(gguf: Path) -> None:
+    with open_backend(gguf) as (_, job_queue):
         (plain,) = job_queue.answers(ask("f", "xyz"), 1)
         (marked,) = job_queue.answers(ask("g", "<s>xyz"), 1)
-    # BOS, the blank that the tokenizer puts first, x, y, z; after a written BOS no blank is put.
+    # BOS, a space that the tokenizer inserts, x, y, z; behind a spelt-out BOS no space is inserted.
     assert plain.prompt_tokens == 5
     assert marked.prompt_tokens in (4, 5)
 
 
-def test_a_token_of_many_bytes_is_in_the_answer_whole(gguf: Path) -> None:
+def test_a_long_token_is_not_cut(gguf: Path) -> None:
     text = "".join(text for text, *_ in ask_all(gguf, [ask("f")], 20, Sampling(1.0, 1.0, 500))["f"])
     assert LONG_TOKEN in text
     assert "nop" not in text.replace(LONG_TOKEN, "")
 
 
-def test_more_memory_than_there_is_is_an_error_that_says_how_much(tmp_path: Path) -> None:
+def test_a_context_that_does_not_fit_into_memory_is_an_error(tmp_path: Path) -> None:
     path = write_random_gguf(tmp_path / "long.gguf", context=2**31 - 1)
     with pytest.raises(ModelError, match=r"needs \d+ bytes for each token.*lower --llmc-n-ctx"):
         LlamaBackend(path, SAMPLING, n_ctx=2**31 - 1)
@@ -326,62 +319,55 @@ def test_more_streams_than_llama_cpp_knows_sequences(gguf: Path) -> None:
         LlamaBackend(gguf, SAMPLING, streams=129)
 
 
-def test_a_longer_context_than_the_model_was_made_for(gguf: Path) -> None:
+def test_a_context_longer_than_the_trained_one_is_an_error(gguf: Path) -> None:
     with pytest.raises(ModelError, match=f"made for contexts of {CONTEXT} tokens"):
         LlamaBackend(gguf, SAMPLING, n_ctx=CONTEXT + 1)
 
 
-def test_a_head_that_a_sliding_window_has_left_is_not_borrowed(tmp_path: Path) -> None:
-    """Cells that lie before the window are used for other prompts, though the prompt itself is still held."""
+def test_a_prefix_outside_the_sliding_window_is_not_copied(tmp_path: Path) -> None:
+    """Cells that lie before the window are used for other prompts, though the prompt itself is still cached."""
     path = write_random_gguf(tmp_path / "window.gguf", window=32)
-    head = "[INST] Give the assembly of " * 8
-    first, other, last = ask("a", head + "a" * 500), ask("b", "b" * 500), ask("c", head + "c" * 50)
+    prefix = "[INST] Give the assembly of " * 8
+    first, other, last = ask("a", prefix + "a" * 500), ask("b", "b" * 500), ask("c", prefix + "c" * 50)
     hot = Sampling(20.0, max_tokens=60)
-    with opened(path, hot, n_ctx=1024, streams=3) as (_, job_queue):
+    with open_backend(path, hot, n_ctx=1024, streams=3) as (_, job_queue):
         list(job_queue.answers(ask("x", "x" * 200), 1))
         list(job_queue.answers(first, 1))
         job_queue.plan(other, 5, 0)
         job_queue.plan(last, 1, 1)
         list(job_queue.answers(other, 5))
-        made = told({"c": list(job_queue.answers(last, 1))})
-    assert made == ask_all(path, [last], 1, hot)
+        answers = list_facts({"c": list(job_queue.answers(last, 1))})
+    assert answers == ask_all(path, [last], 1, hot)
 
 
 def test_a_model_in_several_files(tmp_path: Path, gguf: Path) -> None:
     first = write_random_gguf(tmp_path / "split.gguf", files=3)
-    with opened(first) as (backend, job_queue):
-        assert backend.describe()["size"] == sum(one.stat().st_size for one in tmp_path.iterdir())
-        assert_alike(told(answers_of(job_queue, [ask("f")], 3)), ask_all(gguf, [ask("f")], 3))
+    with open_backend(first) as (backend, job_queue):
+        assert backend.describe()["size"] == sum(part.stat().st_size for part in tmp_path.iterdir())
+        assert_alike(list_facts(collect_answers(job_queue, [ask("f")], 3)), ask_all(gguf, [ask("f")], 3))
     (tmp_path / "split-00002-of-00003.gguf").unlink()
     with pytest.raises(ModelError, match=r"is the first of 3 files, and there is no .*split-00002-of-00003\.gguf"):
         LlamaBackend(first, SAMPLING)
 
 
-def test_weights_are_counted_once_as_memory(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some builds of llama.cpp copy them into other layouts, so that they are no cached file any more."""
-    free = iter([10**9])
-    monkeypatch.setattr("pytest_llmcompiler.model.llama.weights._memory", lambda: next(free))
-    found = Weights(gguf, None)
-    assert found.free_bytes() == pytest.approx(0.9 * (10**9 - gguf.stat().st_size), abs=1)
-    found.close()
+def test_weights_are_counted_once_as_memory(gguf: Path) -> None:
+    """Some builds of llama.cpp copy them into other layouts, and then they are no cached file any more."""
+    measured = iter([10**9])
+    weights = Weights(gguf, None, measure_memory=lambda: next(measured))
+    assert weights.measure_context_memory() == pytest.approx(0.9 * (10**9 - gguf.stat().st_size), abs=1)
+    weights.close()
 
 
-def test_cached_files_of_a_container_are_free_memory(
-    gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cached_files_of_a_container_are_free_memory(tmp_path: Path) -> None:
     for name, text in (("max", "500000000"), ("current", "490000000")):
         (tmp_path / f"memory.{name}").write_text(f"{text}\n")
     (tmp_path / "memory.stat").write_text("anon 40000000\nactive_file 150000000\ninactive_file 300000000\n")
-    monkeypatch.setattr("pytest_llmcompiler.model.llama.weights._CGROUP", tmp_path)
-    found = Weights(gguf, None)
-    assert found.free_bytes() == pytest.approx(0.9 * (460_000_000 - gguf.stat().st_size), abs=1)
-    found.close()
+    assert measure_free_memory(tmp_path) == 460_000_000
 
 
-def test_a_model_that_the_memory_does_not_hold_is_not_loaded(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pytest_llmcompiler.model.llama.weights._memory", lambda: gguf.stat().st_size)
+def test_a_model_that_does_not_fit_into_memory_is_not_loaded(gguf: Path) -> None:
     with pytest.raises(ModelError, match=r"random\.gguf has \d\.\d GB, and \d\.\d GB of memory are free"):
-        Weights(gguf, None)
+        Weights(gguf, None, measure_memory=lambda: gguf.stat().st_size)
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
@@ -399,24 +385,26 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     ],
     ids=["empty", "not a GGUF", "head cut", "tensors cut"],
 )
-def test_a_damaged_file_is_an_error_in_llama_cpp_s_words(tmp_path: Path, gguf: Path, damage: Any, message: str) -> None:
+def test_a_damaged_file_is_an_error_with_llama_cpp_s_message(
+    tmp_path: Path, gguf: Path, damage: Any, message: str
+) -> None:
     (tmp_path / "bad.gguf").write_bytes(damage(gguf.read_bytes()))
     with pytest.raises(ModelError, match=rf"can't load .*bad\.gguf: .*{message}"):
         LlamaBackend(tmp_path / "bad.gguf", SAMPLING)
 
 
-def test_a_cpu_build_warns_where_a_gpu_is_asked_for(gguf: Path) -> None:
+def test_a_cpu_build_warns_of_requested_gpu_layers(gguf: Path) -> None:
     import llama_cpp
 
     if llama_cpp.llama_supports_gpu_offload():
         pytest.skip("this build can use the GPU")
     with pytest.warns(UserWarning, match=r"5 layers are to go to the GPU.*runs on the CPU.*GGML_CUDA=on"):
         weights = Weights(gguf, 5)
-    assert (weights.offloads, weights.gpu_layers) == (False, 0)
+    assert (weights.uses_gpu, weights.gpu_layers) == (False, 0)
 
 
 @pytest.mark.parametrize("gpu_layers", [None, 0])
-def test_it_warns_of_an_unused_gpu_only_where_there_is_one(gguf: Path, gpu_layers: int | None) -> None:
+def test_a_cpu_build_warns_of_an_unused_gpu_only_where_there_is_one(gguf: Path, gpu_layers: int | None) -> None:
     import llama_cpp
 
     with warnings.catch_warnings(record=True) as caught:
@@ -426,11 +414,11 @@ def test_it_warns_of_an_unused_gpu_only_where_there_is_one(gguf: Path, gpu_layer
     assert len(caught) == (unused and gpu_layers is None)
 
 
-def test_on_a_gpu_all_layers_go_there(gguf: Path) -> None:
+def test_all_layers_go_to_a_gpu(gguf: Path) -> None:
     import llama_cpp
 
     if not llama_cpp.llama_supports_gpu_offload():
         pytest.skip("this build can't use a GPU, or there is none")
-    with opened(gguf) as (backend, _):
+    with open_backend(gguf) as (backend, _):
         described = backend.describe()
     assert (described["gpu"], described["gpu_layers"]) == (True, 3)

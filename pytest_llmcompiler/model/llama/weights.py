@@ -1,38 +1,52 @@
-"""A GGUF file in memory: the model's vocabulary, and what the file says of itself."""
+"""A GGUF file in memory: the weights of a model, its vocabulary, and the metadata of the file."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import os
 import re
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pytest_llmcompiler.errors import ModelError
 from pytest_llmcompiler.model.llama import amx
+from pytest_llmcompiler.model.llama.resources import count_cores, measure_free_memory, measure_gpu_memory
 
 CONTEXT_CAP = 16384
-"""Context in tokens unless told otherwise: what LLM Compiler has. More costs memory and is seldom of use."""
+"""The largest context in tokens unless the user asks for more: that of LLM Compiler. A larger one takes memory, and
+functions seldom need it."""
 
-_TINY = 50_000_000
-"""Below this size in bytes a model's threads spend longer waiting for each other than working."""
+_SINGLE_THREAD_BYTES = 50_000_000
+"""The file size below which one thread computes: the threads of a small model wait for each other longer than they
+work."""
 
 _REBUILD = 'CMAKE_ARGS="-DGGML_CUDA=on" pip install --force-reinstall --no-cache-dir llama-cpp-python'
-_CGROUP = Path("/sys/fs/cgroup")
-_ROOM = 0.9
-"""How much of the free memory is used."""
+_USABLE_MEMORY = 0.9
+"""The share of the free memory that is used: the rest is for llama.cpp's working buffers and other processes."""
 
 
 class Weights:
-    """A loaded model. It has no context yet: see `streams`."""
+    """A loaded model, without a context: that is `context.LlamaContext`."""
 
-    def __init__(self, path: Path, gpu_layers: int | None) -> None:
-        """Load the file. Raises ModelError where it is missing, no GGUF, corrupt, without a vocabulary, or too large.
+    def __init__(
+        self,
+        path: Path,
+        gpu_layers: int | None,
+        *,
+        threads: int | None = None,
+        measure_memory: Callable[[], int] = measure_free_memory,
+    ) -> None:
+        """Load the file.
 
-        Warns with UserWarning where a GPU can be expected but this build of llama.cpp can't use one.
+        `gpu_layers` is the number of layers on the GPU; None or -1: all of them, where this build can use one.
+        `threads` is the number of threads that compute; None: what suits the size of the file and the machine.
+        `measure_memory` returns the bytes of memory that are free.
+
+        Raises ModelError where the file is missing, no GGUF, corrupt, without a vocabulary, or too large. Warns with
+        UserWarning where a GPU can be expected but this build of llama.cpp can't use one.
         """
         if not path.is_file():
             raise ModelError(f"no model file {path}")
@@ -41,147 +55,148 @@ class Weights:
         except (ImportError, OSError, RuntimeError) as error:
             raise ModelError(f"llama-cpp-python can't be imported ({error}): install it again") from error
 
-        self.path, self.size = path, sum(part.stat().st_size for part in parts(path))
-        # Now, since afterwards nobody can tell which of the weights are only cached files and which are copies.
-        self._free = _memory()
-        self.offloads = _offloads(gpu_layers)
-        self._asked = gpu_layers
+        self.path, self.size = path, sum(part.stat().st_size for part in find_parts(path))
+        # Measured before loading: afterwards the weights may be cached files, which count as free, or copies in another
+        # layout, which don't.
+        self._free_memory = measure_memory()
+        self.uses_gpu = _can_offload(gpu_layers)
+        self._requested_gpu_layers = gpu_layers
         llama_cpp.llama_backend_init()
         self._check_memory()
-        self.model = _load(path, (-1 if gpu_layers is None else gpu_layers) if self.offloads else 0)
-        self.vocab: Any = llama_cpp.llama_model_get_vocab(self.model)
-        self.vocabulary = int(llama_cpp.llama_vocab_n_tokens(self.vocab))
-        if llama_cpp.llama_vocab_type(self.vocab) == llama_cpp.LLAMA_VOCAB_TYPE_NONE or not self.vocabulary:
-            raise ModelError(f"{path} has no tokenizer: convert the model again, with its vocabulary")
-        kind = llama_cpp.llama_model_has_encoder, llama_cpp.llama_model_is_diffusion
-        if not llama_cpp.llama_model_has_decoder(self.model) or any(other(self.model) for other in kind):
-            raise ModelError(f"{path} holds a model of the kind {self.architecture!r}, which does not write text")
-        self._pieces: dict[int, bytes | None] = {}
+        self.model = _load_model(path, (-1 if gpu_layers is None else gpu_layers) if self.uses_gpu else 0)
+        self.vocabulary: Any = llama_cpp.llama_model_get_vocab(self.model)
+        self._check_kind()
+        self.threads = threads or (1 if self.size < _SINGLE_THREAD_BYTES else count_cores())
+        """The number of threads that compute."""
+        self._token_texts: dict[int, bytes | None] = {}
 
     @property
     def architecture(self) -> str:
-        """What the file calls the kind of model."""
-        return self.fact("general.architecture") or "unknown"
+        """The file's name for the kind of model, like `llama`."""
+        return self.read_metadata("general.architecture") or "unknown"
 
     @property
     def name(self) -> str:
-        """What the file calls itself."""
-        return self.fact("general.name") or self.path.stem
+        """The file's own name for the model, else the name of the file."""
+        return self.read_metadata("general.name") or self.path.stem
 
     @property
-    def context(self) -> int:
-        """Tokens of context unless told otherwise: what it was trained for, at most CONTEXT_CAP."""
-        return min(self.trained, CONTEXT_CAP)
+    def default_context(self) -> int:
+        """The context in tokens unless the user asks for another: what the model was trained for, at most
+        CONTEXT_CAP."""
+        return min(self.trained_context, CONTEXT_CAP)
 
     @property
-    def trained(self) -> int:
-        """Tokens of context that the model was trained for."""
+    def trained_context(self) -> int:
+        """The context in tokens that the model was trained for."""
         import llama_cpp
 
         return int(llama_cpp.llama_model_n_ctx_train(self.model)) or CONTEXT_CAP
 
     @property
     def layers(self) -> int:
-        """Layers, the output layer counted in."""
+        """The number of layers, with the output layer."""
         import llama_cpp
 
         return int(llama_cpp.llama_model_n_layer(self.model)) + 1
 
     @property
     def gpu_layers(self) -> int:
-        """Layers on the GPU."""
-        if not self.offloads:
+        """The number of layers on the GPU."""
+        requested = self._requested_gpu_layers
+        if not self.uses_gpu:
             return 0
-        return self.layers if self._asked is None or self._asked < 0 else min(self._asked, self.layers)
+        return self.layers if requested is None or requested < 0 else min(requested, self.layers)
 
     @property
-    def can_go_back(self) -> bool:
-        """Whether tokens that were evaluated can be forgotten: recurrent models only know the latest state."""
+    def can_rewind(self) -> bool:
+        """Whether the last tokens of a sequence can be forgotten: recurrent models keep only their latest state."""
         import llama_cpp
 
         return not (llama_cpp.llama_model_is_recurrent(self.model) or llama_cpp.llama_model_is_hybrid(self.model))
 
     @property
-    def token_bytes(self) -> int:
-        """What a token takes in the KV cache, in bytes at 16 bits a value; an upper bound for some architectures."""
+    def cache_bytes_per_token(self) -> int:
+        """The size of a token in the KV cache, in bytes at 16 bits a value; an upper bound for some architectures."""
         import llama_cpp
 
         layers, heads = self.layers - 1, int(llama_cpp.llama_model_n_head(self.model))
-        # Layers may differ: the file then has a list, and llama.cpp answers for the first of them.
-        listed = re.findall(r"\d+", self.fact(f"{self.architecture}.attention.head_count_kv") or "")
-        shared = max(1, int(llama_cpp.llama_model_n_head_kv(self.model)), *map(int, listed))
+        # Where layers differ, the file holds a list, and llama.cpp gives its first entry alone.
+        listed = re.findall(r"\d+", self.read_metadata(f"{self.architecture}.attention.head_count_kv") or "")
+        kv_heads = max(1, int(llama_cpp.llama_model_n_head_kv(self.model)), *map(int, listed))
         width = int(llama_cpp.llama_model_n_embd(self.model)) // max(heads, 1)
-        key, value = (int(self.fact(f"{self.architecture}.attention.{n}_length") or width) for n in ("key", "value"))
-        return 2 * layers * shared * (key + value)
+        prefix = f"{self.architecture}.attention"
+        key, value = (int(self.read_metadata(f"{prefix}.{name}_length") or width) for name in ("key", "value"))
+        return 2 * layers * kv_heads * (key + value)
 
-    def fact(self, key: str) -> str | None:
-        """A value of the file's metadata."""
+    @property
+    def pass_in_tokens(self) -> float:
+        """The number of cached tokens to which attention takes as long as one token's pass through all weights.
+
+        It is the number of parameters over the multiplications of attention to one token: with its keys for the scores
+        and with its values for the result, both as wide as the embedding, in each layer.
+        """
+        import llama_cpp
+
+        width = int(llama_cpp.llama_model_n_embd(self.model))
+        return float(llama_cpp.llama_model_n_params(self.model)) / (2 * (self.layers - 1) * width)
+
+    def read_metadata(self, key: str) -> str | None:
+        """A value of the file's metadata as text, at most 255 bytes of it; None where it has no such key."""
         import llama_cpp
 
         buffer = ctypes.create_string_buffer(256)
         length = llama_cpp.llama_model_meta_val_str(self.model, key.encode(), buffer, len(buffer))
         return buffer.value.decode("utf-8", errors="replace") if length >= 0 else None
 
-    def tokens(self, text: str, *, start: bool) -> list[int]:
-        """The tokens of a text; at the `start`, with one BOS where the model wants it, written out or not."""
+    def tokenise(self, text: str, *, is_prompt: bool) -> list[int]:
+        """The tokens of a text. A prompt begins with exactly one BOS token where the model expects one, whether the
+        text spells it out or not. Raises ModelError."""
         import llama_cpp
 
         data = text.encode()
-        room = len(data) + 8
-        buffer = (llama_cpp.llama_token * room)()
-        count = llama_cpp.llama_tokenize(self.vocab, data, len(data), buffer, room, False, start)
+        size = len(data) + 8  # no token is shorter than a byte; a few are added, like BOS
+        buffer = (llama_cpp.llama_token * size)()
+        count = llama_cpp.llama_tokenize(self.vocabulary, data, len(data), buffer, size, False, is_prompt)
         if count < 0:
             raise ModelError(f"llama.cpp can't tokenize a prompt of {len(data)} bytes: {count}")
         tokens: list[int] = buffer[:count]
-        bos = llama_cpp.llama_vocab_bos(self.vocab)
-        if start and llama_cpp.llama_vocab_get_add_bos(self.vocab) and tokens[:1] != [bos]:
+        bos = llama_cpp.llama_vocab_bos(self.vocabulary)
+        if is_prompt and llama_cpp.llama_vocab_get_add_bos(self.vocabulary) and tokens[:1] != [bos]:
             tokens.insert(0, bos)
         return tokens
 
-    def piece(self, token: int) -> bytes | None:
-        """What a token writes; None for one that ends an answer."""
-        if token not in self._pieces:
-            self._pieces[token] = self._read(token)
-        return self._pieces[token]
+    def decode_token(self, token: int) -> bytes | None:
+        """The text of a token, which may be a part of a character; None for a token that ends an answer."""
+        if token not in self._token_texts:
+            self._token_texts[token] = self._read_token(token)
+        return self._token_texts[token]
 
-    def _read(self, token: int) -> bytes | None:
+    def _read_token(self, token: int) -> bytes | None:
         import llama_cpp
 
-        if llama_cpp.llama_vocab_is_eog(self.vocab, token):
+        if llama_cpp.llama_vocab_is_eog(self.vocabulary, token):
             return None
         size = 32
         buffer = ctypes.create_string_buffer(size)
-        length = llama_cpp.llama_token_to_piece(self.vocab, token, buffer, size, 0, False)
-        if length < 0:
+        length = llama_cpp.llama_token_to_piece(self.vocabulary, token, buffer, size, 0, False)
+        if length < 0:  # the text is longer: minus its length
             size = -length
             buffer = ctypes.create_string_buffer(size)
-            length = llama_cpp.llama_token_to_piece(self.vocab, token, buffer, size, 0, False)
+            length = llama_cpp.llama_token_to_piece(self.vocabulary, token, buffer, size, 0, False)
         return buffer.raw[:length]
 
-    def threads(self) -> int:
-        """Threads to compute with: one for a small model, else all cores that this process may use."""
-        return 1 if self.size < _TINY else cores()
-
-    @property
-    def tokens_as_work(self) -> float:
-        """How many tokens in memory it takes as long to attend to as to go through the weights: parameters over the
-        products of keys, queries, scores and values for one token."""
-        import llama_cpp
-
-        width = int(llama_cpp.llama_model_n_embd(self.model))
-        return float(llama_cpp.llama_model_n_params(self.model)) / (2 * (self.layers - 1) * width)
-
-    def score_bytes(self, rows: int) -> int:
-        """What attention takes for each token in memory beside the KV cache, in bytes, where so many rows are evaluated
-        at once: a number of 32 bits for each row and head. With flash attention it takes none."""
+    def compute_score_bytes(self, rows: int) -> int:
+        """The bytes that attention takes for each cached token beyond the KV cache, in a batch of `rows` tokens: a
+        32-bit score for each row and head. Flash attention takes none."""
         import llama_cpp
 
         return 4 * rows * int(llama_cpp.llama_model_n_head(self.model))
 
-    def free_bytes(self) -> int:
-        """Memory that is left for contexts: of the GPUs where layers are there, else of the machine."""
-        on_gpu = sum(free for free, _ in _gpu_memory()) if self.gpu_layers else 0
-        return int(_ROOM * (on_gpu or max(self._free - self.size, 0)))
+    def measure_context_memory(self) -> int:
+        """The bytes of memory that are left for a context: on the GPUs where layers are there, else in the machine."""
+        on_gpu = sum(gpu.free for gpu in measure_gpu_memory()) if self.gpu_layers else 0
+        return int(_USABLE_MEMORY * (on_gpu or max(self._free_memory - self.size, 0)))
 
     def close(self) -> None:
         """Free the memory."""
@@ -190,137 +205,108 @@ class Weights:
         llama_cpp.llama_model_free(self.model)
 
     def _check_memory(self) -> None:
-        """Raise ModelError where the GPUs, or without them the machine, have no room for all that is to go there."""
-        if not self.offloads and self.size > _ROOM * self._free:
+        """Raise ModelError where the GPUs, or without them the machine, have no room for the weights."""
+        if not self.uses_gpu and self.size > _USABLE_MEMORY * self._free_memory:
             raise ModelError(
-                f"{self.path} has {_gigabytes(self.size)}, and {_gigabytes(self._free)} of memory are free: take a "
-                "file that is quantised more, or a server (--llmc-model http://…)"
+                f"{self.path} has {_format_gigabytes(self.size)}, and {_format_gigabytes(self._free_memory)} of memory "
+                "are free: use a file with a stronger quantisation, or a server (--llmc-model http://…)"
             )
-        free = sum(free for free, _ in _gpu_memory()) if self.offloads and (self._asked or -1) < 0 else 0
-        if free and self.size > _ROOM * free:
-            share = int(_ROOM * free / self.size * 100)
+        needs_all = self.uses_gpu and (self._requested_gpu_layers or -1) < 0
+        free = sum(gpu.free for gpu in measure_gpu_memory()) if needs_all else 0
+        if free and self.size > _USABLE_MEMORY * free:
+            percent = int(_USABLE_MEMORY * free / self.size * 100)
             raise ModelError(
-                f"{self.path} has {_gigabytes(self.size)}, and {_gigabytes(free)} are free on the GPU: about {share} "
-                f"percent of its layers fit (--llmc-gpu-layers N), or take a file that is quantised more"
+                f"{self.path} has {_format_gigabytes(self.size)}, and {_format_gigabytes(free)} are free on the GPU: "
+                f"about {percent} percent of its layers fit (--llmc-gpu-layers N), or use a file with a stronger "
+                "quantisation"
+            )
+
+    def _check_kind(self) -> None:
+        """Raise ModelError for a model that can't write text."""
+        import llama_cpp
+
+        has_none = llama_cpp.llama_vocab_type(self.vocabulary) == llama_cpp.LLAMA_VOCAB_TYPE_NONE
+        if has_none or not llama_cpp.llama_vocab_n_tokens(self.vocabulary):
+            raise ModelError(f"{self.path} has no tokenizer: convert the model again, with its vocabulary")
+        is_other_kind = llama_cpp.llama_model_has_encoder(self.model) or llama_cpp.llama_model_is_diffusion(self.model)
+        if is_other_kind or not llama_cpp.llama_model_has_decoder(self.model):
+            raise ModelError(
+                f"{self.path} holds a model of the kind {self.architecture!r}, which does not write text: "
+                "use a decoder-only language model"
             )
 
 
-def parts(path: Path) -> list[Path]:
-    """The files that a model is in: llama.cpp finds the others by the name of the first. Raises ModelError where one is
-    missing. Source of the names: llama_split_path in llama.h."""
+def find_parts(path: Path) -> list[Path]:
+    """The files of a model, of which `path` is the first: llama.cpp finds the others by its name.
+
+    Source of the names: llama_split_path in llama.h. Raises ModelError where one is missing.
+    """
     split = re.fullmatch(r"(.*)-00001-of-(\d{5})\.gguf", path.name)
     if not split:
         return [path]
-    found = [path.with_name(f"{split[1]}-{number:05}-of-{split[2]}.gguf") for number in range(1, int(split[2]) + 1)]
-    missing = [one for one in found if not one.is_file()]
+    parts = [path.with_name(f"{split[1]}-{number:05}-of-{split[2]}.gguf") for number in range(1, int(split[2]) + 1)]
+    missing = next((part for part in parts if not part.is_file()), None)
     if missing:
-        raise ModelError(f"{path} is the first of {len(found)} files, and there is no {missing[0]}")
-    return found
+        raise ModelError(f"{path} is the first of {len(parts)} files, and there is no {missing}")
+    return parts
 
 
-def cores() -> int:
-    """Cores that this process may use: threads beyond them wait for each other."""
-    allowed = len(os.sched_getaffinity(0))
-    try:
-        quota, period = (_CGROUP / "cpu.max").read_text().split()
-        return allowed if quota == "max" else max(1, min(allowed, int(quota) // int(period)))
-    except (OSError, ValueError):
-        return allowed
-
-
-def _memory() -> int:
-    """Bytes that this process may have still, files that are only cached counted as free."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    free = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    try:
-        most, used = ((_CGROUP / f"memory.{name}").read_text().strip() for name in ("max", "current"))
-        if most == "max":
-            return free
-        counts = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
-        cached = int(counts["active_file"]) + int(counts["inactive_file"])
-        return max(0, min(free, int(most) - int(used) + cached))
-    except (OSError, ValueError, KeyError):
-        return free
-
-
-def _gigabytes(size: int) -> str:
+def _format_gigabytes(size: int) -> str:
     return f"{size / 1e9:.1f} GB"
 
 
-def _gpu_memory() -> list[tuple[int, int]]:
-    """Free bytes and all bytes of each GPU that llama.cpp can use.
-
-    Source of the calls: ggml-backend.h; llama-cpp-python has no names for them.
-    """
-    from llama_cpp._ggml import libggml
-
-    gpus = 1, 2  # GGML_BACKEND_DEVICE_TYPE_GPU, and _IGPU, which shares the machine's memory
-    device, memory = libggml.ggml_backend_dev_get, libggml.ggml_backend_dev_memory
-    device.restype, device.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-    memory.restype, memory.argtypes = None, [ctypes.c_void_p, *[ctypes.POINTER(ctypes.c_size_t)] * 2]
-    kind = libggml.ggml_backend_dev_type
-    kind.restype, kind.argtypes = ctypes.c_int, [ctypes.c_void_p]
-    count = libggml.ggml_backend_dev_count
-    count.restype = ctypes.c_size_t
-    found = []
-    for index in range(count()):
-        free, total = ctypes.c_size_t(), ctypes.c_size_t()
-        if kind(device(index)) in gpus:
-            memory(device(index), ctypes.byref(free), ctypes.byref(total))
-            found.append((free.value, total.value))
-    return found
-
-
-def _offloads(gpu_layers: int | None) -> bool:
-    """Whether layers go to a GPU. Warns where one is asked for or there, and the build can't use it."""
+def _can_offload(gpu_layers: int | None) -> bool:
+    """Whether layers go to a GPU. Warns where the user asks for that or the machine has a GPU, and this build of
+    llama.cpp can't use one."""
     from llama_cpp import llama_supports_gpu_offload
 
-    can: bool = llama_supports_gpu_offload()
+    can_offload: bool = llama_supports_gpu_offload()
     if gpu_layers == 0:
         return False
-    asked = gpu_layers is not None
-    if not can and (asked or Path("/dev/nvidia0").exists()):
-        why = f"{gpu_layers} layers are to go to the GPU" if asked else "this machine has an NVIDIA GPU"
+    is_requested = gpu_layers is not None
+    if not can_offload and (is_requested or Path("/dev/nvidia0").exists()):
+        reason = f"{gpu_layers} layers are to go to the GPU" if is_requested else "this machine has an NVIDIA GPU"
         warnings.warn(
-            f"{why}, but this build of llama.cpp can't use one: the model runs on the CPU. Rebuild with {_REBUILD}",
+            f"{reason}, but this build of llama.cpp can't use one: the model runs on the CPU. Rebuild with {_REBUILD}",
             UserWarning,
             stacklevel=2,
         )
-    return can
+    return can_offload
 
 
-def _load(path: Path, gpu_layers: int) -> Any:
+def _load_model(path: Path, gpu_layers: int) -> Any:
     import llama_cpp
 
     params = llama_cpp.llama_model_default_params()
     params.n_gpu_layers = gpu_layers
-    params.use_extra_bufts = amx.works()  # layouts of weights for a processor's special units
-    _listen()
+    # Other layouts of the weights, for a processor's matrix units.
+    params.use_extra_bufts = amx.is_amx_usable()
+    _install_log_callback()
     _ERRORS.clear()
     model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
     if model is None:
-        raise ModelError(f"llama.cpp can't load {path}: {_ERRORS[0] if _ERRORS else 'it does not say why'}")
+        raise ModelError(f"llama.cpp can't load {path}: {_ERRORS[0] if _ERRORS else 'it gives no reason'}")
     return model
 
 
 _ERRORS: list[str] = []
-"""What llama.cpp complained about since the last load began."""
+"""llama.cpp's error messages since the last load began."""
 
 
 @functools.cache
-def _listen() -> object:
-    """Keep llama.cpp's complaints, and let what it says go to standard error. What is returned must live on."""
+def _install_log_callback() -> object:
+    """Collect llama.cpp's error messages, and print its log to standard error. The cache keeps the callback alive."""
     import llama_cpp
 
-    info_level, error_level = 2, 4
+    info_level, error_level = 2, 4  # GGML_LOG_LEVEL_INFO and _ERROR in ggml.h
 
     @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
-    def listen(level: int, text: bytes, user_data: Any) -> None:
-        words = text.decode("utf-8", errors="replace")
+    def receive(level: int, text: bytes, user_data: Any) -> None:
+        message = text.decode("utf-8", errors="replace")
         if level == error_level:
-            _ERRORS.append(words.strip())
+            _ERRORS.append(message.strip())
         if level >= info_level:
-            sys.stderr.write(words)
+            sys.stderr.write(message)
 
-    llama_cpp.llama_log_set(listen, ctypes.c_void_p(0))
-    return listen
+    llama_cpp.llama_log_set(receive, ctypes.c_void_p(0))
+    return receive

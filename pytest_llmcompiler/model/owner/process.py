@@ -24,7 +24,7 @@ from typing import Any
 
 from pytest_llmcompiler.errors import ModelError, PromptTooLongError
 from pytest_llmcompiler.model.answer import Question, Sampling
-from pytest_llmcompiler.model.llama.weights import parts
+from pytest_llmcompiler.model.llama.weights import find_parts
 from pytest_llmcompiler.model.queue.answer_cache import AnswerCache, content_hash
 from pytest_llmcompiler.model.queue.backend import Backend
 from pytest_llmcompiler.model.queue.job_queue import JobQueue
@@ -78,7 +78,7 @@ class ModelOwner:
         path, identity = Path(self._order["store"]), backend.identity()
         file = Path(self._order["spec"])
         if file.is_file():
-            hashes = [content_hash(part, path) for part in parts(file)]
+            hashes = [content_hash(part, path) for part in find_parts(file)]
             whole = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
             identity["sha256"] = self._sha256 = whole
         return AnswerCache(path, identity, Sampling(**self._order["sampling"]), refresh=self._order["refresh"])
