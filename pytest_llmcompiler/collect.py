@@ -6,7 +6,6 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from pytest_llmcompiler.errors import (
     ResumeError,
     TemplateError,
 )
+from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.verdict import Verdict, harmless
 from pytest_llmcompiler.model.answer import Answer, Model, Prompt, has_pass_list
 from pytest_llmcompiler.program.case import SUFFIXES
@@ -125,12 +125,11 @@ class CaseItem(pytest.Item):
         prompt, reference = session.prompt(self.question), session.reference(self.path)
         judged = []
         try:
-            for answer, verdict, record in session.samples(model, reference, prompt):
+            for answer, reproducible, record in session.samples(model, reference, prompt):
+                verdict = reproducible.verdict
                 self.records.append(record)
-                judged.append(
-                    (answer, replace(verdict, reproducer=None))
-                )  # which is large, and of use to the folder alone
-                self._keep(session, prompt, answer, verdict)
+                judged.append((answer, verdict))
+                self._keep(session, prompt, answer, reproducible)
                 if "warning" in verdict.detail:
                     self.warn(pytest.PytestWarning(harmless(str(verdict.detail["warning"]))))
         except Exception:  # a fault of the model or of the harness takes nothing away of what was judged before
@@ -157,14 +156,14 @@ class CaseItem(pytest.Item):
         if self.records:
             yield "llmc_model", str(self.records[0]["model"].get("name"))
 
-    def _keep(self, session: Session, prompt: Prompt, answer: Answer, verdict: Verdict) -> None:
+    def _keep(self, session: Session, prompt: Prompt, answer: Answer, judged: ReproducibleVerdict) -> None:
         """Write the folder of a failing sample, where it is wanted. That it can't be done is no reason to fail."""
         if session.repro is None:
             return
         from pytest_llmcompiler.errors import ReproFolderError
 
         try:
-            session.keep(session.reference(self.path), prompt, answer, verdict)
+            session.keep(session.reference(self.path), prompt, answer, judged)
         except ReproFolderError as error:
             self.warn(pytest.PytestWarning(str(error)))
 

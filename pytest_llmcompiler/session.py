@@ -26,7 +26,8 @@ from pytest_llmcompiler.errors import (
     TemplateError,
     TruncatedError,
 )
-from pytest_llmcompiler.judge.api import judge_answer
+from pytest_llmcompiler.judge.api import judge_answer, judge_answer_with_reproducer
+from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.verdict import KINDS, Verdict
 from pytest_llmcompiler.model.answer import (
     Answer,
@@ -355,7 +356,7 @@ class Session:
 
     def samples(
         self, model: Model, reference: Reference, prompt: Prompt
-    ) -> Iterator[tuple[Answer, Verdict, dict[str, Any]]]:
+    ) -> Iterator[tuple[Answer, ReproducibleVerdict, dict[str, Any]]]:
         """Ask and judge: each sample with its verdict and its record, which is written before it is yielded.
 
         What a resumed record holds is neither asked nor judged again. Raises ResumeError where that is another model's.
@@ -363,32 +364,40 @@ class Session:
         facts = model.describe()
         recorded = self._recorded(prompt, facts)
         fault: JudgeError | None = None
-        known: dict[tuple[str, str], Verdict] = {}  # models repeat themselves, and the same answer has the same verdict
+        # Models repeat themselves, and the same answer has the same verdict.
+        known: dict[tuple[str, str], ReproducibleVerdict] = {}
         for answer in self._answers(model, prompt, recorded):
             same = answer.text, answer.stop
             verdict = _verdict(recorded[answer.sample]) if answer.sample in recorded else None
             if verdict:
-                yield answer, verdict, recorded[answer.sample]
+                yield answer, ReproducibleVerdict(verdict), recorded[answer.sample]
                 continue
+            judged: ReproducibleVerdict | None = None
             try:
-                verdict = known.get(same) or judge_answer(
-                    *(self.judge, reference.case, prompt.function, answer),
-                    task=prompt.task,
-                    passes=prompt.passes,
-                    reproducer=self.repro is not None and reference.target.is_native,
-                )
-                if verdict.conclusive:
-                    known[same] = verdict
+                judged = known.get(same) or self._judge(reference, prompt, answer)
+                if judged.verdict.conclusive:
+                    known[same] = judged
             except JudgeError as error:  # the answer is kept, and the others are judged all the same
                 fault = error
             previous = _previous(model, prompt, answer)
+            verdict = judged.verdict if judged else None
             made = record(prompt, answer, facts, verdict, self._recorded_settings, previous)
             if self._recorder:
                 self._recorder.write(made)
-            if verdict:
-                yield answer, verdict, made
+            if judged:
+                yield answer, judged, made
         if fault:
             raise fault
+
+    def _judge(self, reference: Reference, prompt: Prompt, answer: Answer) -> ReproducibleVerdict:
+        case, function = reference.case, prompt.function
+        if self.repro and reference.target.is_native:
+            return judge_answer_with_reproducer(
+                self.judge, case, function, answer, task=prompt.task, passes=prompt.passes
+            )
+        return ReproducibleVerdict(
+            judge_answer(self.judge, case, function, answer, task=prompt.task, passes=prompt.passes)
+        )
 
     def _recorded(self, prompt: Prompt, facts: dict[str, Any]) -> dict[int, dict[str, Any]]:
         return self._resumption.of(prompt, facts) if self._resumption else {}
@@ -438,11 +447,11 @@ class Session:
             return False
         return not outcome.failed
 
-    def keep(self, reference: Reference, prompt: Prompt, answer: Answer, verdict: Verdict) -> None:
+    def keep(self, reference: Reference, prompt: Prompt, answer: Answer, judged: ReproducibleVerdict) -> None:
         """Write the folder of a failing sample, where that is wanted. Raises FolderError."""
         if self.repro:
             with self._lock:  # it forks, and a fork while the planner compiles would leave a lock of LLVM's taken
-                self.repro.keep(reference, prompt, answer, verdict)
+                self.repro.keep(reference, prompt, answer, judged)
 
     def item_report(
         self, reference: Reference, prompt: Prompt, answers: Sequence[Answer], records: Sequence[dict[str, Any]]

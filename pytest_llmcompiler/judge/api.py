@@ -1,4 +1,4 @@
-"""From an answer, or from assembly in hand, to a verdict."""
+"""From a model's answer to a verdict: `check`, `check_file` and `judge_answer`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import os
 import shutil
 import tempfile
 import threading
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.verdict import Verdict
-from pytest_llmcompiler.program.case import Case, read_case
+from pytest_llmcompiler.program.case import SUFFIXES, Case, read_case
 from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.target import DEFAULT
 
@@ -32,30 +34,48 @@ def judge_answer(
     task: Task = "asm",
     passes: str = "",
     explain: bool = True,
-    reproducer: bool = False,
 ) -> Verdict:
-    """Judge a model's answer to a task: find the code in it and run that. Lines in the verdict are lines of the answer,
-    where it is assembly, and else of the assembly that LLVM makes of it.
+    """Judge a model's answer to a task: extract the code and run it.
 
-    Without `explain`, no smaller input is looked for. With `reproducer`, the verdict on code that ran and failed has
-    all that it takes to show the failure elsewhere.
+    Line numbers in the verdict are lines of the answer where the answer is assembly, otherwise lines of the assembly
+    that LLVM makes of it. Without `explain`, no smaller input is searched for.
+
+    Raises CaseError where the case is at fault, JudgeError where the harness is.
     """
+    return _judge_answer(judge, case, function, answer, task, passes, explain=explain, capture=False).verdict
+
+
+def judge_answer_with_reproducer(
+    judge: Judge, case: Case, function: str, answer: Answer, *, task: Task = "asm", passes: str = ""
+) -> ReproducibleVerdict:
+    """Judge as `judge_answer` does, and capture what a native program needs to show the same failure."""
+    return _judge_answer(judge, case, function, answer, task, passes, explain=True, capture=True)
+
+
+def _judge_answer(
+    judge: Judge, case: Case, function: str, answer: Answer, task: Task, passes: str, *, explain: bool, capture: bool
+) -> ReproducibleVerdict:
     from pytest_llmcompiler.errors import NoCodeError, TruncatedError
     from pytest_llmcompiler.judge.tasks import TaskQuestion
     from pytest_llmcompiler.model.extract.claims import find_claimed_sizes
 
     try:
-        text = code_in(answer, function, task).aligned_text
+        text = extract_code(answer, function, task).aligned_text
     except NoCodeError as error:
-        return Verdict("no-answer", str(error))
+        return ReproducibleVerdict(Verdict("no-answer", str(error)))
     except TruncatedError as error:
-        return Verdict("truncated", str(error))
+        return ReproducibleVerdict(Verdict("truncated", str(error)))
     question = TaskQuestion(task, passes, find_claimed_sizes(answer.text))
-    return judge.judge(case, function, text, question, explain=explain, reproducer=reproducer)
+    if capture:
+        return judge.judge_with_reproducer(case, function, text, question)
+    return ReproducibleVerdict(judge.judge(case, function, text, question, explain=explain))
 
 
-def code_in(answer: Answer, function: str, task: Task) -> ExtractedCode:
-    """What of an answer is to become machine code. Raises NoCode or Truncated."""
+def extract_code(answer: Answer, function: str, task: Task) -> ExtractedCode:
+    """The part of an answer that is to become machine code: assembly, IR or a pass list.
+
+    Raises NoCodeError where there is none, TruncatedError where the token limit cut it.
+    """
     from pytest_llmcompiler.model.extract.assembly import extract_assembly
     from pytest_llmcompiler.model.extract.ir import extract_ir
     from pytest_llmcompiler.model.extract.passes import extract_passes
@@ -77,60 +97,97 @@ def check(
     passes: str = "O0",
     target: str = DEFAULT,
 ) -> Verdict:
-    """Judge assembly for a function of a C or IR source, without pytest and without harm to the calling process.
+    """Judge assembly for a function of C source text, without pytest and without harm to the calling process.
 
-    `source` is the path of a .c or .ll file, or C source text. `assembly` is bare assembly or a model's answer with
-    code in it, for x86-64 in AT&T or Intel syntax; for another `task` than `asm`, what that asks for. `passes` is the
-    pass list of the question: `detail` compares with what opt makes of it, and no verdict depends on that.
-    `target` says what the code is for (see `--llmc-target`). `examples` inputs are drawn, others for another `seed`.
-    Without `explain`, no small input is looked for that shows a failure, which takes most of the time that wrong code
-    takes; the verdict is of the same kind.
+    `source` is C source text; `check_file` takes a file. `assembly` is bare assembly or a model's answer with code in
+    it: for x86-64 in AT&T or Intel syntax, and for another `task` than `asm` the IR or the pass list that the task asks
+    for. `passes` is the pass list of the question: `detail` compares the answer with what opt makes with it, and no
+    verdict depends on it. `target` names the processor and system that the code is for (see `--llmc-target`).
 
-    Raises CaseError where the source is at fault (a file that is missing or does not compile, no such function),
-    ValueError for a target that there is not, JudgeError where the harness is at fault; anything about `assembly` is a
-    verdict.
+    `examples` is the number of generated inputs; another `seed` gives other inputs. Without `explain`, no smaller input
+    that shows a failure is searched for. That search takes most of the time that wrong code takes; the verdict is of
+    the same kind without it.
+
+    Raises CaseError where the source is at fault (it does not compile, it does not define the function), ValueError for
+    an unknown target, JudgeError where the harness is at fault. Whatever is wrong with `assembly` is a verdict.
+
+    For one more version, the path of an existing .c or .ll file is taken as `source` too, with a DeprecationWarning.
     """
     from pytest_llmcompiler.model.answer import Answer
 
-    case = _case_of(source)
-    judge = _judge(examples, seed, get_target(target).name)
+    if _is_case_file(source):
+        warnings.warn(
+            "check() takes C source text: use check_file() for the path of a file", DeprecationWarning, stacklevel=2
+        )
+        case = read_case(Path(source))
+    else:
+        case = _write_case(str(source))
+    judge = shared_judge(examples, seed, target)
     return judge_answer(judge, case, function, Answer(assembly), task=task, passes=passes, explain=explain)
 
 
-def _case_of(source: str | Path) -> Case:
-    if isinstance(source, Path) or ("\n" not in source and "{" not in source):
-        return read_case(Path(source))
-    return _written(source)
+def check_file(
+    path: str | os.PathLike[str],
+    function: str,
+    assembly: str,
+    *,
+    examples: int = 100,
+    seed: int = 1,
+    explain: bool = True,
+    task: Task = "asm",
+    passes: str = "O0",
+    target: str = DEFAULT,
+) -> Verdict:
+    """Judge assembly for a function of a .c or .ll file. All but `path` is as for `check`.
+
+    Raises what `check` raises, and CaseError for a file that can't be read or is of another type.
+    """
+    from pytest_llmcompiler.model.answer import Answer
+
+    case, judge = read_case(Path(path)), shared_judge(examples, seed, target)
+    return judge_answer(judge, case, function, Answer(assembly), task=task, passes=passes, explain=explain)
 
 
-def _written(source: str) -> Case:
-    """C text as a file, which a compiler can read and which the judge's process can keep."""
+def _is_case_file(source: str | Path) -> bool:
+    """Whether `source` is a path, or text that names an existing file of a case."""
+    if isinstance(source, Path):
+        return True
+    try:
+        return source.endswith(SUFFIXES) and Path(source).is_file()
+    except (OSError, ValueError):  # too long for a path, or with a character that no path has
+        return False
+
+
+def _write_case(source: str) -> Case:
+    """C source text as a file, which the compiler reads and the judge's process keeps; the same text is one file."""
     with _LOCK:
-        path = _folder() / f"{hashlib.sha256(source.encode('utf-8', 'replace')).hexdigest()}.c"
+        path = _source_folder() / f"{hashlib.sha256(source.encode('utf-8', 'replace')).hexdigest()}.c"
         if not path.exists():
             path.write_bytes(source.encode("utf-8", "replace"))
     return read_case(path, "source.c")
 
 
 @functools.cache
-def _folder() -> Path:
+def _source_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="llmc-"))
-    atexit.register(_remove, folder, os.getpid())
+    atexit.register(_remove_folder, folder, os.getpid())
     return folder
 
 
-def _remove(folder: Path, owner: int) -> None:
-    if os.getpid() == owner:  # a forked child leaves it to its parent
+def _remove_folder(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:  # a forked child uses the folder of its parent, who removes it
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _judge(examples: int, seed: int = 1, target: str = DEFAULT) -> Judge:
+def shared_judge(examples: int = 100, seed: int = 1, target: str = DEFAULT) -> Judge:
+    """The judge that all calls of `check` and `check_file` with these settings share. It is closed when the process
+    ends. Raises ValueError for an unknown target."""
     with _LOCK:
-        return _kept_judge(examples, seed, target)
+        return _open_judge(examples, seed, get_target(target).name)
 
 
 @functools.cache
-def _kept_judge(examples: int, seed: int, target: str) -> Judge:
+def _open_judge(examples: int, seed: int, target: str) -> Judge:
     from pytest_llmcompiler.judge.harness import JudgeSettings
     from pytest_llmcompiler.judge.service import Judge
 
@@ -140,3 +197,4 @@ def _kept_judge(examples: int, seed: int, target: str) -> Judge:
 
 
 _LOCK = threading.Lock()
+"""Guards the creation of the folder of sources and of shared judges."""

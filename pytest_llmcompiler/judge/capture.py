@@ -1,8 +1,4 @@
-"""What a failing run started from and how it was answered, as data: all that it takes to do the same elsewhere.
-
-A scene is JSON, since it is made in a process that hostile code may have taken over: numbers, text, and bytes in
-hexadecimal. Whoever acts on it reads it with that in mind.
-"""
+"""The capture of a reproducer: the initial state of a failing run, and the answers to its calls out."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import unicorn
 
@@ -26,6 +22,17 @@ from pytest_llmcompiler.emulator.observation import (
 )
 from pytest_llmcompiler.emulator.tracing import TracedRun
 from pytest_llmcompiler.judge.format_c import format_input
+from pytest_llmcompiler.judge.reproducer import (
+    ArgumentPart,
+    Breakpoint,
+    EffectPart,
+    ExternalFunctionPart,
+    GlobalPart,
+    ObjectPart,
+    ReplyPart,
+    Reproducer,
+    ResultPart,
+)
 from pytest_llmcompiler.targets import abi
 from pytest_llmcompiler.values.c_types import Float, Function, Int, Pointer, Type, significant, unsupported
 from pytest_llmcompiler.values.input import Input
@@ -42,117 +49,6 @@ _MOST_DATA = 64
 _MOST_STEPS = 200_000
 """Instructions that are looked at for the one that changes a register."""
 _SAVED = re.compile(r"callee-saved register %?(\w+) is not restored")
-
-
-class Breakpoint(TypedDict):
-    """Where a debugger is to stop: a line of the candidate's text, after so many times that it was reached before."""
-
-    line: int
-    passes: int
-
-
-class ArgumentPart(TypedDict):
-    """An argument of a call out, or a result: where it is, and what of it is compared."""
-
-    kind: str
-    """`number`, `address`, `text` (a pointer to a string) or `data` (a pointer to `pointee` bytes)."""
-    registers: list[str]
-    offset: int
-    size: int
-    pointee: int
-    mask: str
-    """The bits that are compared, of what it points to where it is `data`; empty: all."""
-
-
-class ExternalFunctionPart(TypedDict):
-    """A function that is not there."""
-
-    name: str
-    arguments: list[ArgumentPart]
-
-
-class EffectPart(TypedDict):
-    """What a call out wrote."""
-
-    symbol: str
-    """The global variable from which `address` counts, if any."""
-    address: int
-    data: str
-    made: bool
-
-
-class ResultPart(TypedDict):
-    """What a call out left in one register."""
-
-    register: str
-    value: int
-    size: int
-    same_as: str
-    """The register for arguments from which it was taken, if any."""
-
-
-class ReplyPart(TypedDict):
-    """A call out and its answer."""
-
-    callee: str | int
-    results: list[ResultPart]
-    effects: list[EffectPart]
-
-
-class ObjectPart(TypedDict):
-    """An object of the input."""
-
-    label: str
-    address: int
-    size: int
-    slot: list[int]
-    data: str | None
-    """None: garbage."""
-    mask: str
-
-
-class GlobalPart(TypedDict):
-    """A global variable."""
-
-    name: str
-    size: int
-    data: str | None
-    """None: its initial value."""
-    mask: str
-
-
-class Reproducer(TypedDict, total=False):
-    """Everything."""
-
-    fault: str
-    """Why there is none: a traceback of the judge's."""
-    whole: bool
-    """Whether it is the whole program that was run: then there is nothing but `shown`, `stop` and `notes`."""
-    shown: list[str]
-    stop: Breakpoint
-    notes: list[str]
-    """What can't be done the same way elsewhere."""
-    entry: dict[str, int]
-    """The registers."""
-    lost: dict[str, int]
-    """What a call out leaves in those that it may change."""
-    stack: str
-    """The arguments on the stack."""
-    garbage: str
-    uninitialised: str
-    objects: list[ObjectPart]
-    globals: list[GlobalPart]
-    callbacks: list[ExternalFunctionPart]
-    externals: list[ExternalFunctionPart]
-    replies: dict[str, list[ReplyPart]]
-    """Of the `reference` and of the `candidate`."""
-    result: ArgumentPart | None
-    result_signed: bool
-    result_float: bool
-    low: bool
-    shortage: int
-    errno: list[int]
-    """Before the run, and whether it is compared after it."""
 
 
 def capture_reproducer(

@@ -10,7 +10,7 @@ from typing import Any
 from pytest_llmcompiler.corpus.fuzzer import UndefinedInputError, shrink
 from pytest_llmcompiler.emulator.observation import MEMORY_SHORTAGES, UninitialisedFill
 from pytest_llmcompiler.emulator.tracing import TracedRun, trace_instructions, trace_stores
-from pytest_llmcompiler.judge.capture import Reproducer, capture_reproducer
+from pytest_llmcompiler.judge.capture import capture_reproducer
 from pytest_llmcompiler.judge.differential import DifferentialRun, Stage
 from pytest_llmcompiler.judge.divergence import (
     AssembledText,
@@ -25,6 +25,7 @@ from pytest_llmcompiler.judge.failure import Failure
 from pytest_llmcompiler.judge.format_c import format_input
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.oracle import SuiteEntry
+from pytest_llmcompiler.judge.reproducer import Reproducer
 from pytest_llmcompiler.values.input import Input
 
 _TRACED = 20_000

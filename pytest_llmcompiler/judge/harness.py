@@ -1,4 +1,4 @@
-"""The bench: one function of one case, ready to judge any number of candidates."""
+"""The harness: one function of one case, ready to judge any number of candidates."""
 
 from __future__ import annotations
 
@@ -17,30 +17,36 @@ from pytest_llmcompiler.judge.failure import quoted
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.listing import Listing, list_code
 from pytest_llmcompiler.judge.oracle import SuiteEntry
+from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.suite import Suite
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.targets.target import DEFAULT
 from pytest_llmcompiler.values.input import Input
 
-_RUN_SECONDS, _RUN_MEGABYTES = 120.0, 8192
-"""Only a fault of the emulator gets near these: runs are limited by instructions. (unicorn reserves gigabytes.)"""
+_RUN_SECONDS = 120.0
+"""Time limit of a candidate's runs, in seconds. Runs are limited by instructions, so only a fault of the emulator comes
+near it."""
+_RUN_MEGABYTES = 8192
+"""Address space of the process that runs a candidate, in MiB: unicorn reserves gigabytes that it never touches."""
 
 
 @dataclass(frozen=True)
 class JudgeSettings:
-    """How to judge. What verdicts depend on is here and in the case."""
+    """How to judge. Together with the case, these settings determine every verdict."""
 
     examples: int = 100
-    """Inputs that are generated for a function."""
+    """The number of inputs that are generated for a function."""
     seed: int = 1
+    """The seed of the generated inputs."""
     assembler: Literal["keystone", "llvm"] = "keystone"
     target: str = DEFAULT
-    """What code is judged for, see `target.names`."""
+    """The name of the target that code is judged for, see `targets.names`."""
 
 
 class Harness:
-    """Everything that judging a function needs, made once. Raises CaseError where the case itself is at fault."""
+    """All that judging one function needs, prepared once. Raises CaseError where the case itself is at fault."""
 
     def __init__(self, reference: Reference, function: str, settings: JudgeSettings) -> None:
         self.reference, self.function = reference, function
@@ -49,57 +55,43 @@ class Harness:
 
     @property
     def corpus(self) -> Corpus[SuiteEntry]:
-        """The inputs, smallest first, each with what the reference shows on it."""
+        """The inputs, smallest first, each with the expected observation."""
         return self._suite.corpus
 
     @property
     def from_main(self) -> list[Input]:
-        """What the program's own `main` passes, in the order of its calls."""
+        """The inputs that the program's own `main` passes, in the order of its calls."""
         return self._suite.from_main
 
     def limited(self, inputs: Collection[Input]) -> Harness:
-        """A bench that judges on these inputs of the corpus alone, and never on the whole program."""
-        other = Harness(self._under_test.reference, self._under_test.function, self._settings)
-        other._suite = self._suite.limited(inputs)
-        return other
+        """A harness that judges on these inputs of the corpus alone, and never on the whole program."""
+        limited = Harness(self.reference, self.function, self._settings)
+        limited._suite = self._suite.limited(inputs)
+        return limited
 
-    def judge(self, assembly: str, *, explain: bool = True, reproducer: bool = False) -> Verdict:
-        """Judge the text of a candidate. What goes wrong inside is a verdict; what goes wrong here is raised.
+    def judge(self, assembly: str, *, explain: bool = True) -> Verdict:
+        """Judge the text of a candidate. Whatever is wrong with the candidate is a verdict; a fault of the harness is
+        raised.
 
-        Without `explain`, no smaller input is looked for, which takes most of the time that wrong code takes. With
-        `reproducer`, the verdict on code that ran has the scene of its failure.
+        Without `explain`, no smaller input is searched for. That search takes most of the time that wrong code takes.
         """
-        reason = self.unjudgeable()
-        if reason:
-            return Verdict("inconclusive", reason)
-        try:
-            candidate = self._under_test.assembled(assembly, self._settings.assembler)
-        except UnsupportedError as error:
-            return Verdict("inconclusive", str(error))
-        except AssemblyError as error:
-            place = f"line {error.line}, column {error.column}: " if error.line else ""
-            position = {"line": error.line, "column": error.column}
-            return Verdict("assemble", f"{place}{error}", tuple(quoted(assembly, error.line)), position)
-        except LinkError as error:
-            return Verdict("link", str(error))
-        start = candidate.symbols[self._under_test.function]
-        if not any(s.is_executable and s.address <= start < s.address + len(s.data) for s in candidate.segments):
-            return Verdict("link", f"{self._under_test.function} is defined, but not as code of this text")
-        detail = {"assembler": candidate.assembler, "fallback": candidate.fallback_reason, **self._suite.counts()}
-        return self._tried(DifferentialRun(self._suite, candidate, assembly), detail, explain, reproducer)
+        return self._judge(assembly, explain=explain, capture=False).verdict
+
+    def judge_with_reproducer(self, assembly: str, *, explain: bool = True) -> ReproducibleVerdict:
+        """Judge as `judge` does, and capture the reproducer of a failure of code that ran."""
+        return self._judge(assembly, explain=explain, capture=True)
 
     def listing(self, assembly: str) -> Listing | None:
-        """The code of a candidate, block by block; None where it does not assemble, or there is too much of it."""
+        """The code of a candidate, block by block; None where it does not assemble, or is too long for a listing."""
         try:
             candidate = self._under_test.assembled(assembly, self._settings.assembler)
         except (UnsupportedError, AssemblyError, LinkError):
             return None
-        reference = self._under_test.reference
-        names = {at: name for name, at in reference.golden.addresses.items()}
-        return list_code(candidate, names, reference.target.processor)
+        names = {address: name for name, address in self.reference.golden.addresses.items()}
+        return list_code(candidate, names, self.reference.target.processor)
 
     def unjudgeable(self) -> str | None:
-        """Why no candidate can be judged; None where any can. It leaves everything made that a trial needs."""
+        """Why no candidate can be judged; None where any can. Afterwards the suite is built."""
         reason = self._under_test.unjudgeable()
         if reason:
             return reason
@@ -109,20 +101,51 @@ class Harness:
             return str(error)
         return self._suite.unjudgeable()
 
-    def _tried(self, differential: DifferentialRun, detail: dict[str, Any], explain: bool, reproducer: bool) -> Verdict:
+    def _judge(self, assembly: str, *, explain: bool, capture: bool) -> ReproducibleVerdict:
+        reason = self.unjudgeable()
+        if reason:
+            return ReproducibleVerdict(Verdict("inconclusive", reason))
+        candidate = self._assemble(assembly)
+        if isinstance(candidate, Verdict):
+            return ReproducibleVerdict(candidate)
+        detail = {"assembler": candidate.assembler, "fallback": candidate.fallback_reason, **self._suite.counts()}
+        return self._run(DifferentialRun(self._suite, candidate, assembly), detail, explain=explain, capture=capture)
+
+    def _assemble(self, assembly: str) -> AssembledCode | Verdict:
+        """The code of a candidate, or the verdict on a text that gives no code for the function."""
+        try:
+            candidate = self._under_test.assembled(assembly, self._settings.assembler)
+        except UnsupportedError as error:
+            return Verdict("inconclusive", str(error))
+        except AssemblyError as error:
+            place = f"line {error.line}, column {error.column}: " if error.line else ""
+            position = {"line": error.line or None, "column": error.column or None}
+            return Verdict("assemble", f"{place}{error}", tuple(quoted(assembly, error.line)), position)
+        except LinkError as error:
+            return Verdict("link", str(error))
+        start = candidate.symbols[self.function]
+        if not any(s.is_executable and s.address <= start < s.address + len(s.data) for s in candidate.segments):
+            return Verdict("link", f"{self.function} is defined, but not as code of this text")
+        return candidate
+
+    def _run(
+        self, differential: DifferentialRun, detail: dict[str, Any], *, explain: bool, capture: bool
+    ) -> ReproducibleVerdict:
+        """Run a candidate, and explain its first failure, each in a process of its own."""
         try:
             failure = _isolated(differential.first_failure)
         except (ChildDiedError, ChildTimeoutError) as error:
-            return Verdict("inconclusive", f"the emulator gave up on it: {error}", detail=detail)
+            return ReproducibleVerdict(Verdict("inconclusive", f"the emulator gave up on it: {error}", detail=detail))
         if failure is None:
-            return Verdict("pass", detail=detail)
+            return ReproducibleVerdict(Verdict("pass", detail=detail))
         texts = self._texts if explain else None
         try:
-            found = _isolated(Explanation(differential, texts, reproducer=reproducer).of, *failure)
+            explained = _isolated(Explanation(differential, texts, reproducer=capture).of, *failure)
         except (ChildDiedError, ChildTimeoutError):
-            found = _isolated(Explanation(differential, None).of, *failure)
-        detail |= {name: fact for name, fact in found["facts"].items() if name in FACTS}
-        return Verdict(found["kind"], found["message"], tuple(found["evidence"]), detail, found.get("reproducer"))
+            explained = _isolated(Explanation(differential, None).of, *failure)
+        facts = {name: fact for name, fact in explained["facts"].items() if name in FACTS}
+        verdict = Verdict(explained["kind"], explained["message"], tuple(explained["evidence"]), detail | facts)
+        return ReproducibleVerdict(verdict, explained.get("reproducer"))
 
     @functools.cached_property
     def _texts(self) -> list[AssembledText]:
@@ -130,4 +153,5 @@ class Harness:
 
 
 def _isolated(function: Callable[..., Any], *args: Any) -> Any:
+    """The result of a function that runs hostile code, computed in a child process."""
     return sandbox.call(function, *args, seconds=_RUN_SECONDS, megabytes=_RUN_MEGABYTES)

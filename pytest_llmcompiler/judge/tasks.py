@@ -1,15 +1,20 @@
-"""A verdict on what was answered to any of the tasks: it becomes assembly, and that is judged as all assembly is."""
+"""Verdicts on answers to any task: the answer becomes assembly, which is judged as every candidate is.
+
+An answer to `asm` is assembly already. IR (`ir`, `disassemble`) is lowered by LLVM. A pass list (`tune`) is given to
+opt, which optimises the function's own IR, and the result is lowered.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_llmcompiler.errors import CaseError, LoweringError, OptimiserError, PassListError
 from pytest_llmcompiler.judge.failure import quoted
 from pytest_llmcompiler.judge.harness import Harness
+from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.lowering import lower as lowering
 from pytest_llmcompiler.lowering.bleu import bleu
@@ -19,143 +24,224 @@ from pytest_llmcompiler.model.answer import Task
 from pytest_llmcompiler.program import ir, optimiser
 from pytest_llmcompiler.targets.target import Target
 
-_KEPT = 64
-"""Questions whose expected answers are kept in two forms: some kilobytes each."""
-_SMALLEST = "Oz"
-"""The pass list that others are held against."""
-_JudgeOf = Callable[[str], Verdict]
-"""What judges assembly."""
+_CACHED_FORMS = 64
+"""Expected IR texts of which the plain and the canonical form are cached: some kilobytes each. One for each question
+that is being judged is enough, and a session goes through its questions one after another."""
+_SIZE_BASELINE = "Oz"
+"""The pass list that the binary sizes of answers to `tune` are compared with."""
+_OPTIMISER_MEGABYTES = 4096
+"""Address space of the process that optimises, in MiB: LLVM reserves more than it uses."""
 
 
 @dataclass(frozen=True)
 class TaskQuestion:
-    """What the text of an answer was asked for, and what the answer says of it."""
+    """What the text of an answer was asked for, and what the answer claims about its code."""
 
     task: Task = "asm"
     passes: str = ""
     """The pass list of the question; empty where the task has none."""
-    promised: Mapping[str, int] = field(default_factory=dict)
-    """What the answer says of itself: `instructions` and `size`."""
+    claimed_sizes: Mapping[str, int] = field(default_factory=dict)
+    """The counts that the answer states: `instructions`, of IR, and `size`, in bytes of text and data."""
 
 
-def judge_task(
-    harness: Harness, asked: TaskQuestion, text: str, *, explain: bool = True, reproducer: bool = False
-) -> Verdict:
-    """Judge the text of an answer: assembly, IR or a pass list, as the task has it. `explain` and `reproducer` are
-    those of `Harness.judge`, which says what is raised.
+@dataclass(frozen=True)
+class _TrueSizes:
+    """The sizes that the claims of an answer are compared with; None where a size is unknown."""
 
-    What is known beside the verdict is in its `detail`: see `record.schema.json`.
+    instructions: int | None
+    """Instructions of IR."""
+    size: int | None
+    """Bytes of text and data in the object file."""
+
+
+def judge_task(harness: Harness, question: TaskQuestion, text: str, *, explain: bool = True) -> Verdict:
+    """Judge the text of an answer: assembly, IR or a pass list, as the task asks for.
+
+    `explain` is as for `Harness.judge`, and so are the errors raised. Facts beside the verdict are in its `detail`, see
+    `record.schema.json`.
     """
-    reason = harness.unjudgeable()
+    return _judge_task(harness, question, text, explain=explain, capture=False).verdict
+
+
+def judge_task_with_reproducer(
+    harness: Harness, question: TaskQuestion, text: str, *, explain: bool = True
+) -> ReproducibleVerdict:
+    """Judge as `judge_task` does, and capture the reproducer of a failure of code that ran."""
+    return _judge_task(harness, question, text, explain=explain, capture=True)
+
+
+def _judge_task(
+    harness: Harness, question: TaskQuestion, text: str, *, explain: bool, capture: bool
+) -> ReproducibleVerdict:
+    reason = harness.unjudgeable() or _unlowerable(harness, question)
     if reason:
-        return Verdict("inconclusive", reason)
+        return ReproducibleVerdict(Verdict("inconclusive", reason))
+    candidate = _CANDIDATES[question.task](harness, question, text)
+    assembly = candidate.lower()
+    if isinstance(assembly, Verdict):
+        return ReproducibleVerdict(assembly)
+    if capture:
+        judged = harness.judge_with_reproducer(assembly, explain=explain)
+    else:
+        judged = ReproducibleVerdict(harness.judge(assembly, explain=explain))
+    verdict = _add_claims(candidate.annotate(judged.verdict), question, candidate)
+    return judged._replace(verdict=verdict)
+
+
+def _unlowerable(harness: Harness, question: TaskQuestion) -> str | None:
+    """Why answers to the task can't become assembly for this function; None where they can."""
     reference = harness.reference
-    if asked.task != "asm" and reference.is_beyond_llvmlite(reference.extracted(harness.function)):
-        return Verdict("inconclusive", f"it holds assembly, which is not lowered for {reference.target.name} here")
-    return _TASKS[asked.task](
-        harness, asked, text, functools.partial(harness.judge, explain=explain, reproducer=reproducer)
-    )
+    if question.task == "asm" or not reference.is_beyond_llvmlite(reference.extracted(harness.function)):
+        return None
+    return f"it holds assembly, which is not lowered for {reference.target.name} here"
 
 
-def _assembly(harness: Harness, asked: TaskQuestion, text: str, judge: _JudgeOf) -> Verdict:
-    verdict = judge(text)
-    if not asked.promised:
+class _AssemblyCandidate:
+    """An answer to `asm`."""
+
+    def __init__(self, harness: Harness, question: TaskQuestion, text: str) -> None:
+        self.harness, self.question, self.text = harness, question, text
+
+    def lower(self) -> str | Verdict:
+        """The assembly of the answer, or the verdict on an answer of which there is none. Called first, and once."""
+        return self.text
+
+    def annotate(self, verdict: Verdict) -> Verdict:
+        """The verdict on the assembly, as a verdict on the answer."""
         return verdict
-    # The count in the prompt is one of IR, and so is the one that the models answer with.
-    expected = _expected_sizes(harness, asked.passes)
-    return _held_to_promise(verdict, asked, expected and expected[0], lowering.size_of(text, harness.reference.target))
+
+    def true_sizes(self) -> _TrueSizes:
+        """What is true of the answer where it claims something."""
+        # The prompt counts instructions of IR, and the models answer with a count of IR too.
+        expected = _expected_sizes(self.harness, self.question.passes)
+        size = lowering.size_of(self.text, self.harness.reference.target)
+        return _TrueSizes(expected[0] if expected else None, size)
 
 
-def _ir(harness: Harness, asked: TaskQuestion, text: str, judge: _JudgeOf) -> Verdict:
-    try:
-        made = lowering.lower_module(text, optimiser.level_of(asked.passes), harness.reference.target)
-    except LoweringError as error:
-        return _refused(error, text)
-    if made.holds_assembly and " asm " not in harness.reference.extracted(harness.function):
-        return Verdict("assemble", "it holds assembly, which is no answer to a question for IR")
-    verdict = _traced_back(_lowered(judge, made), asked, text, harness.reference.target)
-    verdict.detail["ir"] = _likeness(harness, asked.passes, text, made)
-    if asked.task == "disassemble":
-        verdict.detail["round_trip"] = _round_trip(harness, asked.passes, made.assembly)
-    return _held_to_promise(verdict, asked, made.instructions, made.size)
+class _LoweredCandidate(_AssemblyCandidate):
+    """An answer that LLVM makes assembly of."""
+
+    module: lowering.LoweredModule
+    """The lowered answer, once `lower` has returned assembly."""
+
+    def annotate(self, verdict: Verdict) -> Verdict:
+        detail = {**verdict.detail, "lowered": self.module.assembly}
+        evidence = verdict.evidence
+        if _named_line(verdict) is not None:
+            evidence = (*evidence, "  lines     are those of the assembly that LLVM makes of the answer")
+        return replace(verdict, evidence=evidence, detail=detail)
+
+    def true_sizes(self) -> _TrueSizes:
+        return _TrueSizes(self.module.instructions, self.module.size)
 
 
-def _tune(harness: Harness, asked: TaskQuestion, text: str, judge: _JudgeOf) -> Verdict:
-    reference, function, passes = harness.reference, harness.function, text.strip()
-    before, seconds = reference.extracted(function), lowering.SECONDS
-    try:
-        bitcode = optimiser.optimised(before, passes, reference.target, seconds=seconds, megabytes=_MEGABYTES)
-        made = lowering.lower_module(bitcode, None, reference.target)
-    except (PassListError, OptimiserError, LoweringError) as error:
-        line = text[: len(text) - len(text.lstrip())].count("\n") + 1
-        return Verdict("assemble", " ".join(str(error).split()), tuple(quoted(text, line)), {"line": line})
-    verdict = _lowered(judge, made)
-    _, least = reference.optimised_sizes(function, _SMALLEST)
-    verdict.detail["tune"] = {
-        "passes": passes,
-        "size": made.size,
-        "oz": least,
-        "improvement": round(100 * (least - made.size) / least, 2),
-    }
-    return _held_to_promise(verdict, asked, made.instructions, made.size)
+class _IRCandidate(_LoweredCandidate):
+    """An answer to `ir` or `disassemble`."""
+
+    def lower(self) -> str | Verdict:
+        reference = self.harness.reference
+        try:
+            self.module = lowering.lower_module(self.text, optimiser.level_of(self.question.passes), reference.target)
+        except LoweringError as error:
+            place = f"line {error.line}, column {error.column}: " if error.line else ""
+            position = {"line": error.line or None, "column": error.column or None}
+            evidence = (*quoted(self.text, error.line), *error.details)
+            return Verdict("assemble", f"{place}{error}", evidence, position)
+        if self.module.holds_assembly and " asm " not in reference.extracted(self.harness.function):
+            return Verdict("assemble", "it holds assembly, which is no answer to a question for IR")
+        return self.module.assembly
+
+    def annotate(self, verdict: Verdict) -> Verdict:
+        verdict = self._add_origin(super().annotate(verdict))
+        facts: dict[str, Any] = {"ir": self._similarity()}
+        if self.question.task == "disassemble":
+            facts["round_trip"] = self._round_trip()
+        return replace(verdict, detail=verdict.detail | facts)
+
+    def _add_origin(self, verdict: Verdict) -> Verdict:
+        """The verdict with the line of the answer's IR that the faulty line of assembly was made of, where known."""
+        line = _named_line(verdict)
+        if verdict.passed or line is None:
+            return verdict
+        level, target = optimiser.level_of(self.question.passes), self.harness.reference.target
+        origin = lines_of_origin(self.text, level, self.module.assembly, target).get(line)
+        if origin is None:
+            return verdict
+        quotation = " ".join(self.text.split("\n")[origin - 1].split())
+        evidence = (*verdict.evidence, f"  origin    line {origin} of the answer: {quotation}")
+        return replace(verdict, evidence=evidence, detail={**verdict.detail, "origin": origin})
+
+    def _similarity(self) -> dict[str, Any]:
+        """How the answer's IR compares with opt's own."""
+        facts: dict[str, Any] = {"instructions": self.module.instructions, "size": self.module.size}
+        sizes = _expected_sizes(self.harness, self.question.passes)
+        if sizes is None:
+            return facts
+        reference = self.harness.reference
+        expected = reference.optimised(self.harness.function, self.question.passes)
+        expected_plain, expected_canonical = _comparable_forms(expected, reference.target)
+        return facts | {
+            "exact": plain(self.text) == expected_plain,
+            "canonical": self.module.canonical == expected_canonical,
+            "opt_instructions": sizes[0],
+            "opt_size": sizes[1],
+        }
+
+    def _round_trip(self) -> dict[str, Any]:
+        """How the assembly of the answer's IR compares with the assembly that the prompt showed."""
+        reference = self.harness.reference
+        prompted = plain_assembly(
+            reference.lowered(self.harness.function, self.question.passes), reference.target.dialect
+        )
+        lowered = plain_assembly(self.module.assembly, reference.target.dialect)
+        score = bleu(lowered, prompted)
+        return {"exact": lowered == prompted, **({} if score is None else {"bleu": score})}
 
 
-_TASKS: dict[Task, Callable[[Harness, TaskQuestion, str, _JudgeOf], Verdict]] = {
-    "asm": _assembly,
-    "ir": _ir,
-    "tune": _tune,
-    "disassemble": _ir,
+class _PassListCandidate(_LoweredCandidate):
+    """An answer to `tune`."""
+
+    def lower(self) -> str | Verdict:
+        reference = self.harness.reference
+        source, passes = reference.extracted(self.harness.function), self.text.strip()
+        try:
+            bitcode = optimiser.optimised(
+                source, passes, reference.target, seconds=lowering.SECONDS, megabytes=_OPTIMISER_MEGABYTES
+            )
+            self.module = lowering.lower_module(bitcode, None, reference.target)
+        except (PassListError, OptimiserError, LoweringError) as error:
+            line = self.text[: len(self.text) - len(self.text.lstrip())].count("\n") + 1
+            return Verdict("assemble", " ".join(str(error).split()), tuple(quoted(self.text, line)), {"line": line})
+        return self.module.assembly
+
+    def annotate(self, verdict: Verdict) -> Verdict:
+        _, smallest = self.harness.reference.optimised_sizes(self.harness.function, _SIZE_BASELINE)
+        facts = {
+            "passes": self.text.strip(),
+            "size": self.module.size,
+            "oz": smallest,
+            "improvement": round(100 * (smallest - self.module.size) / smallest, 2),
+        }
+        verdict = super().annotate(verdict)
+        return replace(verdict, detail={**verdict.detail, "tune": facts})
+
+
+_CANDIDATES: dict[Task, type[_AssemblyCandidate]] = {
+    "asm": _AssemblyCandidate,
+    "ir": _IRCandidate,
+    "tune": _PassListCandidate,
+    "disassemble": _IRCandidate,
 }
-_MEGABYTES = 4096
-"""Memory of the optimiser: the linker reserves more than it uses."""
 
 
-def _refused(error: LoweringError, text: str) -> Verdict:
-    place = f"line {error.line}, column {error.column}: " if error.line else ""
-    evidence = (*quoted(text, error.line), *error.details)
-    return Verdict("assemble", f"{place}{error}", evidence, {"line": error.line, "column": error.column})
+def _named_line(verdict: Verdict) -> int | None:
+    """The line of assembly that a verdict names: where the candidate fails, or where its execution diverges."""
+    line: int | None = verdict.detail.get("line") or verdict.detail.get("parts")
+    return line
 
 
-def _lowered(judge: _JudgeOf, made: lowering.LoweredModule) -> Verdict:
-    """The verdict on the assembly that LLVM made of an answer; it is told whose lines are meant."""
-    verdict = judge(made.assembly)
-    evidence = verdict.evidence
-    if any(" line " in words for words in (verdict.message, *evidence)):
-        evidence = (*evidence, "  lines     are those of the assembly that LLVM makes of the answer")
-    return replace(verdict, evidence=evidence, detail={**verdict.detail, "lowered": made.assembly})
-
-
-def _traced_back(verdict: Verdict, asked: TaskQuestion, text: str, target: Target) -> Verdict:
-    """The verdict on an answer's IR with the line of the answer in which it goes wrong, where that can be said."""
-    line = verdict.detail.get("line") or verdict.detail.get("parts")
-    if verdict.passed or line is None:
-        return verdict
-    level = optimiser.level_of(asked.passes)
-    origin = lines_of_origin(text, level, verdict.detail["lowered"], target).get(line)
-    if origin is None:
-        return verdict
-    words = " ".join(text.split("\n")[origin - 1].split())
-    evidence = (*verdict.evidence, f"  origin    line {origin} of the answer: {words}")
-    return replace(verdict, evidence=evidence, detail={**verdict.detail, "origin": origin})
-
-
-def _likeness(harness: Harness, passes: str, text: str, made: lowering.LoweredModule) -> dict[str, Any]:
-    """How an answer's IR compares with opt's own."""
-    facts: dict[str, Any] = {"instructions": made.instructions, "size": made.size}
-    sizes = _expected_sizes(harness, passes)
-    if sizes is None:
-        return facts
-    exact, numbered = _forms(harness.reference.optimised(harness.function, passes), harness.reference.target)
-    return facts | {
-        "exact": plain(text) == exact,
-        "canonical": made.canonical == numbered,
-        "opt_instructions": sizes[0],
-        "opt_size": sizes[1],
-    }
-
-
-@functools.lru_cache(_KEPT)
-def _forms(expected: str, target: Target) -> tuple[str, str]:
+@functools.lru_cache(_CACHED_FORMS)
+def _comparable_forms(expected: str, target: Target) -> tuple[str, str]:
     """The plain and the canonical form of opt's own IR, which all samples of a question are compared with."""
     return plain(expected), canonical(ir.parse(expected), target)
 
@@ -168,20 +254,11 @@ def _expected_sizes(harness: Harness, passes: str) -> tuple[int, int] | None:
         return None
 
 
-def _round_trip(harness: Harness, passes: str, assembly: str) -> dict[str, Any]:
-    """How the assembly of an answer's IR compares with that which the answer was made of."""
-    dialect = harness.reference.target.dialect
-    given, made = (
-        plain_assembly(one, dialect) for one in (harness.reference.lowered(harness.function, passes), assembly)
-    )
-    score = bleu(made, given)
-    return {"exact": made == given, **({} if score is None else {"bleu": score})}
-
-
-def _held_to_promise(verdict: Verdict, asked: TaskQuestion, instructions: int | None, size: int | None) -> Verdict:
-    """The verdict with what the answer said of itself, beside what is true; it is no other one for that."""
-    found = {"instructions": instructions, "size": size}
-    held = {name: {"said": said, "is": found[name]} for name, said in asked.promised.items()}
-    if not held:
+def _add_claims(verdict: Verdict, question: TaskQuestion, candidate: _AssemblyCandidate) -> Verdict:
+    """The verdict with the sizes that the answer claims beside the true ones. The kind does not depend on them."""
+    if not question.claimed_sizes:
         return verdict
-    return replace(verdict, detail={**verdict.detail, "promised": held})
+    sizes = candidate.true_sizes()
+    true = {"instructions": sizes.instructions, "size": sizes.size}
+    claims = {name: {"said": claimed, "is": true[name]} for name, claimed in question.claimed_sizes.items()}
+    return replace(verdict, detail={**verdict.detail, "promised": claims})

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_llmcompiler.errors import ReproSourceError
-from pytest_llmcompiler.judge.capture import (
+from pytest_llmcompiler.judge.reproducer import (
     ArgumentPart,
     EffectPart,
     ExternalFunctionPart,

@@ -26,7 +26,7 @@ from pytest_llmcompiler.errors import (
     ReproSourceError,
     TruncatedError,
 )
-from pytest_llmcompiler.judge.capture import Reproducer
+from pytest_llmcompiler.judge.reproducer import Reproducer, ReproducibleVerdict
 from pytest_llmcompiler.judge.verdict import Verdict, harmless
 from pytest_llmcompiler.model.answer import Answer, Prompt, QuestionKey
 from pytest_llmcompiler.model.extract.assembly import find_judged_assembly
@@ -66,17 +66,18 @@ class ReproWriter:
         task = _part(prompt.key.variant)
         return self._folder.joinpath(*case, _part(prompt.function), task, f"sample-{sample}")
 
-    def keep(self, reference: Reference, prompt: Prompt, answer: Answer, verdict: Verdict) -> None:
+    def keep(self, reference: Reference, prompt: Prompt, answer: Answer, judged: ReproducibleVerdict) -> None:
         """Write the folder of a sample that failed; take the one of an earlier session away where it did not.
 
         Raises FolderError where that can't be done.
         """
         place = self.place(prompt, answer.sample)
+        verdict, reproducer = judged
         try:
             if verdict.passed or not verdict.conclusive:
                 _remove(place)
                 return
-            if verdict.kind in _RAN and verdict.reproducer is None and reference.target.is_native and place.exists():
+            if verdict.kind in _RAN and reproducer is None and reference.target.is_native and place.exists():
                 return  # a resumed sample: what is there was made when it was judged
             place.parent.mkdir(parents=True, exist_ok=True)
             key = prompt.key, answer.text, answer.stop
@@ -88,7 +89,7 @@ class ReproWriter:
             with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}-") as made:
                 folder = Path(made) / place.name
                 folder.mkdir()
-                self._fill(_FolderFiles(folder), reference, prompt, answer, verdict)
+                self._fill(_FolderFiles(folder), reference, prompt, answer, verdict, reproducer)
                 _remove(place)
                 folder.rename(place)
             self._made[key] = place
@@ -96,7 +97,13 @@ class ReproWriter:
             raise ReproFolderError(f"--llmc-artifacts: can't write {place}: {error.strerror or error}") from error
 
     def _fill(
-        self, files: _FolderFiles, reference: Reference, prompt: Prompt, answer: Answer, verdict: Verdict
+        self,
+        files: _FolderFiles,
+        reference: Reference,
+        prompt: Prompt,
+        answer: Answer,
+        verdict: Verdict,
+        reproducer: Reproducer | None,
     ) -> None:
         files.write("prompt.txt", prompt.text, "what the model was asked")
         files.write("answer.txt", answer.text, "what it answered")
@@ -108,7 +115,7 @@ class ReproWriter:
             files.write(SOURCE, text, own if prompt.task == "asm" else "the assembly that LLVM makes of the answer")
             if not reference.target.is_native:
                 raise NativeLinkError(f"the code is for {reference.target.name}, which this machine does not run.")
-            self._program(files, reference, prompt.function, text, verdict, notes)
+            self._program(files, reference, prompt.function, text, verdict, reproducer, notes)
         except (NoCodeError, TruncatedError) as error:
             notes.append(f"There is no `run`: {error}.")
         except _FAULTS as error:
@@ -119,10 +126,17 @@ class ReproWriter:
         files.finish(prompt, answer, verdict, notes)
 
     def _program(
-        self, files: _FolderFiles, reference: Reference, function: str, text: str, verdict: Verdict, notes: list[str]
+        self,
+        files: _FolderFiles,
+        reference: Reference,
+        function: str,
+        text: str,
+        verdict: Verdict,
+        reproducer: Reproducer | None,
+        notes: list[str],
     ) -> None:
         kept = f"{function}__reference"
-        if verdict.reproducer is None:  # it was never run
+        if reproducer is None:  # it was never run
             own = linkable(text, reference.golden.addresses, Linkage(function, reference.golden.aliases))
             files.write("candidate.o", own, "its object")
             unknown = "it was judged in an earlier session, or the judge gave up before it knew all that is needed"
@@ -134,17 +148,17 @@ class ReproWriter:
         own = linkable(text, reference.golden.addresses, watching(reference, around))
         files.write("candidate.o", own, "its object")
         files.write("program.ll", rest.ir, f"the program with {function} only declared, and its code as {kept}")
-        if "fault" in verdict.reproducer:
-            notes.append(f"There is no `run`: the scene could not be made.\n{verdict.reproducer['fault']}")
+        if "fault" in reproducer:
+            notes.append(f"There is no `run`: the scene could not be made.\n{reproducer['fault']}")
             return
-        files.write("input.c", source_of(verdict.reproducer, around, verdict), f"calls {function} with the input")
+        files.write("input.c", source_of(reproducer, around, verdict), f"calls {function} with the input")
         for name, words in (("runner.c", "runs both on the input, and tells in what they differ"), ("runner.h", "")):
             files.write(name, Path(__file__).with_name(name).read_text(encoding="utf-8"), words)
         files.write("build.sh", _build(), "builds `run` again", executable=True)
         described = compile_c(files.folder / "input.c", *_FREESTANDING, "-g0")
         files.write("run", link([own, rest.object, described, _kit_object()], *_LINKING), "shows it", executable=True)
-        files.write("break.gdb", _breakpoints(verdict.reproducer), "stops a debugger where it goes wrong")
-        notes += [*verdict.reproducer["notes"], *_differing(reference, function, verdict)]
+        files.write("break.gdb", _breakpoints(reproducer), "stops a debugger where it goes wrong")
+        notes += [*reproducer["notes"], *_differing(reference, function, verdict, reproducer)]
 
     def _rest(self, reference: Reference, function: str, kept: str) -> ProgramRest:
         key = reference.case.path, function
@@ -197,7 +211,7 @@ _USE = (
 )
 
 
-def _differing(reference: Reference, function: str, verdict: Verdict) -> Iterator[str]:
+def _differing(reference: Reference, function: str, verdict: Verdict, reproducer: Reproducer) -> Iterator[str]:
     """What a native run can't show as the emulator did."""
     mentioned = ir.mentioned(reference.module, function)
     if any(_SALTED.match(f"@{name}") for name in mentioned):
@@ -205,7 +219,7 @@ def _differing(reference: Reference, function: str, verdict: Verdict) -> Iterato
     forbidden = _FORBIDDEN.search(verdict.message)
     if forbidden:
         yield f"The judge stops at `{forbidden[1]}`; here the processor, or the kernel, does with it what it does."
-    if verdict.reproducer and verdict.reproducer["whole"]:
+    if reproducer["whole"]:
         yield "The name of the program is `./run`, and it runs on the process's own stack."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from faces import CaseOf, Compile
 
-from pytest_llmcompiler import CaseError, Verdict, check
+from pytest_llmcompiler import CaseError, Verdict, check, check_file
 from pytest_llmcompiler.judge.harness import JudgeSettings
 from pytest_llmcompiler.judge.service import Judge
 
@@ -55,26 +56,94 @@ def verdict(assembly: str) -> Verdict:
     return made
 
 
-def test_source_as_text_and_as_a_path(tmp_path: Path) -> None:
+def test_source_as_text_and_as_a_file(tmp_path: Path) -> None:
     assert verdict(GOOD).passed
     path = tmp_path / "digits.c"
     path.write_text(SOURCE)
-    for source in (path, str(path)):
-        assert check(source, "digits", GOOD, examples=40).passed
+    for spelling in (path, str(path)):
+        assert check_file(spelling, "digits", GOOD, examples=40).passed
     assert check("int f(int x) { return x; }", "f", "f: movl %edi, %eax\n ret", examples=10).passed
+
+
+def test_a_path_in_the_place_of_source_text_still_works_and_warns(tmp_path: Path) -> None:
+    path = tmp_path / "digits.c"
+    path.write_text(SOURCE)
+    for source in (path, str(path)):
+        with pytest.warns(DeprecationWarning, match="use check_file") as warned:
+            assert check(source, "digits", GOOD, examples=40).passed
+        assert warned[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["missing.c", "x" * 5000 + ".c", "nul \0.c", "surrogate \udc80.c"],
+    ids=["missing", "long", "nul", "surrogate"],
+)
+def test_text_that_names_no_file_is_source_text(source: str, recwarn: pytest.WarningsRecorder) -> None:
+    with pytest.raises(CaseError, match="error: "):
+        check(source, "f", "f: ret")
+    assert not recwarn.list
 
 
 def test_a_verdict_without_its_explanation(compiled: Compile) -> None:
     wrong = compiled(SOURCE).assembly("digits", "O0").replace("\tidivl", "\tmovl\t$11, %ecx\n\tidivl")
-    told, untold = (check(SOURCE, "digits", wrong, examples=40, explain=explain) for explain in (True, False))
-    assert told.kind == untold.kind == "mismatch"
-    assert "parts" in told.detail and "parts" not in untold.detail
+    explained, short = (check(SOURCE, "digits", wrong, examples=40, explain=explain) for explain in (True, False))
+    assert explained.kind == short.kind == "mismatch"
+    assert explained.counterexample and short.counterexample
+    assert explained.counterexample.divergence_line == explained.detail["parts"]
+    assert short.counterexample.divergence_line is None and "parts" not in short.detail
 
 
-def test_a_failure_is_told_by_a_small_input() -> None:
+def test_a_failure_is_shown_on_a_small_input() -> None:
     wrong = GOOD.replace("digits:\n", "digits:\n cmpl $5000, %edi\n jg 3f\n") + "3: movl $-1, %eax\n ret\n"
-    told, untold = (check(SOURCE, "digits", wrong, examples=40, explain=explain) for explain in (True, False))
-    assert told.detail["input"] == ["x = 5001"] != untold.detail["input"]
+    explained, short = (check(SOURCE, "digits", wrong, examples=40, explain=explain) for explain in (True, False))
+    assert explained.counterexample and short.counterexample
+    assert explained.counterexample.input == ("x = 5001",) != short.counterexample.input
+    assert explained.detail["input"] == ["x = 5001"] != short.detail["input"]
+
+
+def test_the_counterexample_of_a_mismatch() -> None:
+    found = verdict(GOOD.replace("2: movl %ecx, %eax", "2: leal 1(%rcx), %eax")).counterexample
+    assert found is not None
+    assert found.input == ("x = 0",)
+    assert (found.expected, found.observed) == ("0", "1")
+    [row] = found.differences
+    assert (row.location, row.expected, row.observed) == ("return value", "0", "1")
+
+
+def test_the_counterexample_of_a_crash() -> None:
+    crash = verdict(GOOD.replace("digits:\n", "digits:\n movl 0, %eax\n"))
+    assert crash.kind == "crash" and crash.counterexample
+    assert crash.counterexample.line == 2 and crash.counterexample.differences == ()
+    assert crash.counterexample.observed
+
+
+def test_only_code_that_ran_and_failed_has_a_counterexample() -> None:
+    for text in (GOOD, "I am sorry.", "digits: bogus\n", "digits: call nobody\n", "digits: vzeroupper\n ret\n"):
+        assert verdict(text).counterexample is None
+
+
+def test_the_old_attribute_scene_warns() -> None:
+    with pytest.warns(DeprecationWarning, match="counterexample"):
+        assert Verdict("pass").scene is None  # type: ignore[func-returns-value]
+
+
+def test_a_counterexample_survives_json() -> None:
+    wrong = verdict(GOOD.replace("2: movl %ecx, %eax", "2: leal 1(%rcx), %eax"))
+    again = Verdict.from_json(json.loads(json.dumps(wrong.to_json())))
+    assert again == wrong and again.counterexample == wrong.counterexample
+
+
+def test_a_counterexample_of_a_record_that_lacks_facts_or_was_tampered_with() -> None:
+    bare = Verdict("mismatch", "return value: expected 1, observed 2").counterexample
+    assert bare is not None
+    assert (bare.input, bare.expected, bare.observed) == ((), "", "return value: expected 1, observed 2")
+    assert (bare.line, bare.divergence_line, bare.differences) == (None, None, ())
+    detail = {"input": ["x = \x1b[2J", 7], "line": "3", "parts": 0, "differences": [["a"], "b", ["c", "d", "e"]]}
+    tampered = Verdict("crash", "bad read", detail=detail).counterexample
+    assert tampered is not None
+    assert (tampered.input, tampered.line, tampered.divergence_line) == (("x = \\x1b[2J",), None, None)
+    assert [tuple(row) for row in tampered.differences] == [("c", "d", "e")]
 
 
 def test_another_seed_has_other_inputs() -> None:
@@ -85,18 +154,18 @@ def test_a_case_that_changes_is_compiled_anew(tmp_path: Path) -> None:
     path = tmp_path / "f.c"
     path.write_text("int f(int x) { return x | 1; }\n")
     one = "f:\n movl %edi, %eax\n orl $1, %eax\n ret\n"
-    assert check(path, "f", one, examples=10).passed
+    assert check_file(path, "f", one, examples=10).passed
     path.write_text("int f(int x) { return x | 2; }\n")
     os.utime(path, ns=(1, 1))
-    assert check(path, "f", one, examples=10).kind == "mismatch"
-    assert check(path, "f", one.replace("$1", "$2"), examples=10).passed
+    assert check_file(path, "f", one, examples=10).kind == "mismatch"
+    assert check_file(path, "f", one.replace("$1", "$2"), examples=10).passed
 
 
 def test_ir_source(tmp_path: Path) -> None:
     path = tmp_path / "f.ll"
     path.write_text("define i32 @f(i32 %x) {\n  %y = mul i32 %x, 3\n  ret i32 %y\n}\n")
-    assert check(path, "f", "f:\n leal (%rdi,%rdi,2), %eax\n ret\n", examples=10).passed
-    assert check(path, "f", "f:\n leal (%rdi,%rdi), %eax\n ret\n", examples=10).kind == "mismatch"
+    assert check_file(path, "f", "f:\n leal (%rdi,%rdi,2), %eax\n ret\n", examples=10).passed
+    assert check_file(path, "f", "f:\n leal (%rdi,%rdi), %eax\n ret\n", examples=10).kind == "mismatch"
 
 
 def test_an_answer_with_prose() -> None:
@@ -113,13 +182,17 @@ def test_an_answer_with_prose() -> None:
         ("int g(int x) { return x; }\n", "f", "no function 'f' is defined here; there are: g"),
         ("int f(int x);\n", "f", "no function 'f'"),
         ("int f(int x) { return x; } // LLMC: oops\n", "f", ":1: unknown directive"),
-        ("/no/such/file.c", "f", "can't be read"),
-        ("no_such_file.txt", "f", "a case is a"),
     ],
 )
 def test_a_source_at_fault_is_a_case_error(source: str, function: str, words: str) -> None:
     with pytest.raises(CaseError, match=words):
         check(source, function, "f: ret")
+
+
+@pytest.mark.parametrize(("path", "words"), [("/no/such/file.c", "can't be read"), ("missing.txt", "a case is a")])
+def test_a_file_at_fault_is_a_case_error(path: str, words: str) -> None:
+    with pytest.raises(CaseError, match=words):
+        check_file(path, "f", "f: ret")
 
 
 NOISE = random.Random(1)
@@ -344,12 +417,12 @@ def test_forked_children_do_not_share_a_judge() -> None:
     done = script(
         FIRST,
         f"assert {CHECK} == 'pass'",
-        "from pytest_llmcompiler.judge import api as judging",
-        "mine = judging._judge(5).pid",
+        "from pytest_llmcompiler.judge.api import shared_judge",
+        "mine = shared_judge(5).pid",
         "pid = os.fork()",
         "if pid == 0:",
         f"    {CHECK}",
-        "    os._exit(0 if judging._judge(5).pid != mine else 1)",
+        "    os._exit(0 if shared_judge(5).pid != mine else 1)",
         "assert os.waitpid(pid, 0)[1] == 0, 'the child wrote to its parent\\'s judge'",
         "print('done')",
     )
@@ -360,8 +433,8 @@ def test_the_judge_ends_with_its_user() -> None:
     done = script(
         FIRST,
         CHECK,
-        "from pytest_llmcompiler.judge import api as judging",
-        "print(judging._judge(5).pid, flush=True)",
+        "from pytest_llmcompiler.judge.api import shared_judge",
+        "print(shared_judge(5).pid, flush=True)",
         "os.kill(os.getpid(), 9)",
     )
     pid = int(done.stdout)
@@ -374,8 +447,8 @@ def test_the_judge_ends_with_its_user() -> None:
 
 def test_many_sources_do_not_fill_the_memory() -> None:
     judge_pages = [
-        "from pytest_llmcompiler.judge import api as judging",
-        "def pages(): return int(open(f'/proc/{judging._judge(5).pid}/statm').read().split()[0])",
+        "from pytest_llmcompiler.judge.api import shared_judge",
+        "def pages(): return int(open(f'/proc/{shared_judge(5).pid}/statm').read().split()[0])",
         "def new(n): check(f'int f(int x) {{ return x ^ {n}; }}', 'f', 'f: ret', examples=5)",
     ]
     lines = "[new(n) for n in range(5)]", "a = pages()", "[new(n) for n in range(5, 12)]", "print(pages() / a)"

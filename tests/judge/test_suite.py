@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from suite_runs import CASES, ROOT, functions, run_suite, verdicts
 
-from pytest_llmcompiler import check
+from pytest_llmcompiler import check_file
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
@@ -96,7 +96,7 @@ next_id:
     ids=["pop-always-empty", "pop-without-wrap", "push-without-wrap", "push-too-full", "id-without-skip"],
 )
 def test_what_globals_hold_is_part_of_the_input(function: str, wrong: str) -> None:
-    verdict = check(CASES / "state.c", function, wrong)
+    verdict = check_file(CASES / "state.c", function, wrong)
     assert verdict.kind in ("mismatch", "crash"), verdict
 
 
@@ -149,7 +149,7 @@ def test_pointers_that_other_code_is_given_may_differ(tmp_path: Path, source: st
     path = tmp_path / "a.c"
     path.write_text(source)
     answers = [right] if right else [Reference(read_case(path), Toolchain()).assembly("f", level) for level in LEVELS]
-    assert [str(check(path, "f", answer)) for answer in answers] == ["pass"] * len(answers)
+    assert [str(check_file(path, "f", answer)) for answer in answers] == ["pass"] * len(answers)
 
 
 @pytest.mark.parametrize(
@@ -165,6 +165,6 @@ def test_what_can_t_be_judged_is_said(tmp_path: Path, source: str, words: str) -
     path = tmp_path / "a.c"
     path.write_text(source)
     for level in LEVELS:
-        verdict = check(path, "f", Reference(read_case(path), Toolchain()).assembly("f", level))
+        verdict = check_file(path, "f", Reference(read_case(path), Toolchain()).assembly("f", level))
         assert verdict.kind == "inconclusive"
         assert words in verdict.message

@@ -18,6 +18,7 @@ from sources import STATEFUL
 
 from pytest_llmcompiler.errors import ReproFolderError
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
+from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.model.answer import Answer, Prompt
 from pytest_llmcompiler.program.reference import Reference
@@ -206,10 +207,10 @@ def kept(
     """The verdict on clang's own text with a change, and the folder of it."""
     reference = compiled(source)
     text = change(reference.assembly(function, "O1"))
-    verdict = harness(reference, function).judge(text, reproducer=True)
+    judged = harness(reference, function).judge_with_reproducer(text)
     sample = len(repro._made)
-    repro.keep(reference, prompt(function), Answer(text, sample), verdict)
-    return verdict, repro.place(prompt(function), sample)
+    repro.keep(reference, prompt(function), Answer(text, sample), judged)
+    return judged.verdict, repro.place(prompt(function), sample)
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -243,7 +244,7 @@ def test_what_a_native_run_cannot_show(repro: ReproWriter, compiled: Compile) ->
 def test_a_scene_that_is_none_costs_no_verdict(repro: ReproWriter, compiled: Compile) -> None:
     reference = compiled(STATEFUL)
     text = reference.assembly("made", "O1")
-    broken = Verdict("crash", "of a sort", reproducer={"whole": False, "shown": [], "entry": {}})
+    broken = ReproducibleVerdict(Verdict("crash", "of a sort"), {"whole": False, "shown": [], "entry": {}})
     repro.keep(reference, prompt("made", "broken.c"), Answer(text), broken)
     readme = (repro.place(prompt("made", "broken.c"), 0) / "README.txt").read_text()
     assert "There is no `run`: the scene of the failure can't be read" in readme
@@ -251,7 +252,9 @@ def test_a_scene_that_is_none_costs_no_verdict(repro: ReproWriter, compiled: Com
 
 # -- the folders themselves
 
-WRONG_ANSWER = Verdict("no-answer", "the answer has no code in it")
+WRONG_ANSWER = ReproducibleVerdict(Verdict("no-answer", "the answer has no code in it"))
+PASS = ReproducibleVerdict(Verdict("pass"))
+CRASH = ReproducibleVerdict(Verdict("crash", "bad read"))
 
 
 def test_names_stay_inside_and_apart(tmp_path: Path) -> None:
@@ -278,11 +281,11 @@ def test_a_folder_goes_when_its_sample_passes(tmp_path: Path, compiled: Compile)
     repro.keep(reference, asked, Answer("no", 1), WRONG_ANSWER)
     assert repro.place(asked, 1).is_symlink()
     later = ReproWriter(tmp_path)
-    later.keep(reference, asked, Answer("yes", 1), Verdict("pass"))
+    later.keep(reference, asked, Answer("yes", 1), PASS)
     later.keep(reference, asked, Answer("no, no"), WRONG_ANSWER)
     assert [path.name for path in repro.place(asked, 1).parent.iterdir()] == ["sample-0"]
     assert (repro.place(asked, 0) / "answer.txt").read_text() == "no, no"
-    later.keep(reference, asked, Answer("yes"), Verdict("pass"))
+    later.keep(reference, asked, Answer("yes"), PASS)
     assert not list(repro.place(asked, 1).parent.iterdir())
 
 
@@ -290,9 +293,9 @@ def test_the_folder_of_a_resumed_sample_stays(tmp_path: Path, compiled: Compile)
     repro, asked, reference = ReproWriter(tmp_path), prompt("made"), compiled(STATEFUL)
     repro.place(asked, 0).mkdir(parents=True)
     (repro.place(asked, 0) / "run").write_text("of the first session")
-    repro.keep(reference, asked, Answer("no"), Verdict("crash", "bad read"))
+    repro.keep(reference, asked, Answer("no"), CRASH)
     assert (repro.place(asked, 0) / "run").read_text() == "of the first session"
-    repro.keep(reference, asked, Answer("<code>\nmade:\n\tret\n</code>", 1), Verdict("crash", "bad read"))
+    repro.keep(reference, asked, Answer("<code>\nmade:\n\tret\n</code>", 1), CRASH)
     assert "it was judged in an earlier session" in (repro.place(asked, 1) / "README.txt").read_text()
 
 
@@ -301,11 +304,11 @@ def test_what_others_wrote_stays(tmp_path: Path, compiled: Compile) -> None:
     place = repro.place(asked, 0)
     place.mkdir(parents=True)
     (place / "README.txt").write_text("mine")
-    for verdict in (WRONG_ANSWER, Verdict("pass")):
+    for judged in (WRONG_ANSWER, PASS):
         with pytest.raises(
             ReproFolderError, match=r"can't write .*sample-0: something is there that was not written here"
         ):
-            repro.keep(compiled(STATEFUL), asked, Answer("no"), verdict)
+            repro.keep(compiled(STATEFUL), asked, Answer("no"), judged)
     assert (place / "README.txt").read_text() == "mine"
 
 

@@ -1,0 +1,147 @@
+"""A reproducer: all that a native program needs to show a failure again, as data.
+
+A reproducer is JSON (numbers, text, and bytes in hexadecimal), because it is captured in a process that hostile code
+may have taken over. Whoever reads it must expect any value in it. Addresses are those of the emulator; sizes and
+offsets are in bytes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypedDict
+
+from pytest_llmcompiler.judge.verdict import Verdict
+
+
+class Breakpoint(TypedDict):
+    """Where a debugger is to stop."""
+
+    line: int
+    """The line of the candidate's text, counted from 1."""
+    passes: int
+    """How often the line is reached before the debugger is to stop there."""
+
+
+class ArgumentPart(TypedDict):
+    """An argument of a call out, or the result of the function: its location, and the bits that are compared."""
+
+    kind: str
+    """`number`, `address`, `text` (a pointer to a string) or `data` (a pointer to `pointee` bytes)."""
+    registers: list[str]
+    """The registers that hold the value; empty where it is on the stack."""
+    offset: int
+    """The offset in the argument area of the stack, where the value is in no register."""
+    size: int
+    pointee: int
+    """How many of the bytes that it points to are compared; 0 unless the kind is `data`."""
+    mask: str
+    """The bits that are compared, of the pointee where the kind is `data`; empty for all bits."""
+
+
+class ExternalFunctionPart(TypedDict):
+    """A function that the case does not define."""
+
+    name: str
+    arguments: list[ArgumentPart]
+
+
+class EffectPart(TypedDict):
+    """A write to memory by a call out."""
+
+    symbol: str
+    """The global variable that `address` counts from; empty where `address` is absolute."""
+    address: int
+    data: str
+    made: bool
+    """Whether the call allocated the memory as a new object of the heap."""
+
+
+class ResultPart(TypedDict):
+    """The value that a call out leaves in one register."""
+
+    register: str
+    value: int
+    size: int
+    same_as: str
+    """The argument register that holds the same value; empty where there is none."""
+
+
+class ReplyPart(TypedDict):
+    """The answer to a call out."""
+
+    callee: str | int
+    """The name of the external function, or the number of the callback."""
+    results: list[ResultPart]
+    effects: list[EffectPart]
+
+
+class ObjectPart(TypedDict):
+    """An object of the input."""
+
+    label: str
+    address: int
+    size: int
+    slot: list[int]
+    """Address and size of the mapped memory that the object lies in."""
+    data: str | None
+    """The initial bytes; None where they are not set and hold garbage."""
+    mask: str
+    """The bits that are compared after the run; empty for all bits."""
+
+
+class GlobalPart(TypedDict):
+    """A global variable."""
+
+    name: str
+    size: int
+    data: str | None
+    """The bytes at the start of the run; None for the initial value in the program."""
+    mask: str
+    """The bits that are compared after the run; empty for all bits."""
+
+
+class Reproducer(TypedDict, total=False):
+    """The reproducer of one failure. For a failure of the whole program there are only `whole`, `shown`, `stop` and
+    `notes`."""
+
+    fault: str
+    """Why there is no reproducer: a traceback of the judge's process. Nothing else is there then."""
+    whole: bool
+    """Whether the whole program was run, from `main` on."""
+    shown: list[str]
+    """The input as C, in lines."""
+    stop: Breakpoint
+    notes: list[str]
+    """What can't be reproduced natively, in words."""
+    entry: dict[str, int]
+    """The registers at the start."""
+    lost: dict[str, int]
+    """What a call out leaves in the registers that it may change."""
+    stack: str
+    """The arguments on the stack."""
+    garbage: str
+    """The pattern of 4 bytes that fills the memory around the objects."""
+    uninitialised: str
+    """The pattern of 4 bytes that fills the unused stack."""
+    objects: list[ObjectPart]
+    globals: list[GlobalPart]
+    callbacks: list[ExternalFunctionPart]
+    externals: list[ExternalFunctionPart]
+    replies: dict[str, list[ReplyPart]]
+    """The answers to the calls out of the `reference` and of the `candidate`, in the order of the calls."""
+    result: ArgumentPart | None
+    result_signed: bool
+    result_float: bool
+    low: bool
+    """Whether objects begin, instead of end, at the edge of mapped memory."""
+    shortage: int
+    """When malloc finds no memory: 0 never, 1 always, 2 for sizes that are no multiple of 8, 3 for multiples of 8."""
+    errno: list[int]
+    """The error number before the run, and whether it is compared afterwards (1) or not (0)."""
+
+
+class ReproducibleVerdict(NamedTuple):
+    """A verdict, and the reproducer of the failure."""
+
+    verdict: Verdict
+    reproducer: Reproducer | None = None
+    """None where the code did not run, did not fail, or where no reproducer was asked for."""
