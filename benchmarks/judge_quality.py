@@ -151,7 +151,7 @@ def _reproduce(wanted: str, files: dict[str, Path], plan: Plan) -> int:
         sys.exit(f"no such fault: {wanted!r} (expected 'FILE::FUNCTION LEVEL #N', with FILE as the lists name it)")
     name, function, level, number = found.groups()
     reference = Reference(read_case(files[name], name), Toolchain(target=get_target(plan.target)))
-    text = reference.assembly(function, level)
+    text = reference.texts.assembly(function, level)
     made = list(made_faults(reference, function, level, name, plan))
     if int(number) >= len(made):
         sys.exit(f"{function} has {len(made)} faults at {level}")

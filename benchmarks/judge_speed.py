@@ -29,7 +29,7 @@ def main() -> None:
     for path in sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES):
         reference = Reference(read_case(path), Toolchain())
         for function in reference.functions:
-            assembly = reference.assembly(function, "O2")
+            assembly = reference.texts.assembly(function, "O2")
             times = []
             for _ in range(SAMPLES):
                 start = time.perf_counter()

@@ -45,16 +45,18 @@ class Function:
     """A function of the case, its recorded answers judged."""
 
     def __init__(self, reference: Reference, judge: Judge, name: str, answers: list[Answer]) -> None:
-        count, size = reference.sizes(name)
+        count, size = reference.texts.sizes(name)
         fields = {
-            "ir": reference.extracted(name),
+            "ir": reference.texts.ir(name),
             "ir_count": count,
             "bin_size": size,
             "passes": "O0",
             "function": name,
         }
         text = Template.load("meta").render(fields)
-        self.prompt = Prompt(CASE.name, name, "asm", "O0", "meta", text, lambda: reference.assembly(name, "O0"), count)
+        self.prompt = Prompt(
+            CASE.name, name, "asm", "O0", "meta", text, lambda: reference.texts.assembly(name, "O0"), count
+        )
         self.reference = self.prompt.reference()
         self.records = []
         self.listings: dict[str, Any] = {"": judge.listing(reference.case, name, self.reference)}

@@ -304,17 +304,21 @@ class Session:
     def _prompt(self, ask: SessionQuestion) -> Prompt:
         _, function, task, passes, name = ask
         reference, template, key = self.reference(ask.path), self.templates[task, name], self.key(ask)
-        count, size = reference.sizes(function)
+        count, size = reference.texts.sizes(function)
         fields: dict[str, str | int] = {
-            "ir": reference.extracted(function),
+            "ir": reference.texts.ir(function),
             "ir_count": count,
             "bin_size": size,
             "function": function,
         }
         fields |= {"passes": passes} if has_pass_list(task) else {}
-        fields |= {"asm": reference.lowered(function, passes, self.settings.syntax)} if task == "disassemble" else {}
-        fields |= {"c": reference.source(function)} if "c" in template.fields else {}
-        short = reference.short(function) if "short_ir" in template.fields else None
+        fields |= (
+            {"asm": reference.texts.lowered_assembly(function, passes, self.settings.syntax)}
+            if task == "disassemble"
+            else {}
+        )
+        fields |= {"c": reference.texts.c_source(function)} if "c" in template.fields else {}
+        short = reference.texts.short_ir(function) if "short_ir" in template.fields else None
         if short:
             fields["short_ir"] = short.text
         text = template.render(fields)
@@ -496,7 +500,7 @@ def _reference_text(reference: Reference, prompt: Prompt, syntax: Syntax) -> tup
     clang knows it."""
     for passes in (prompt.passes, "O0"):
         with suppress(CaseError, ClangError):
-            return passes, reference.assembly(prompt.function, passes, syntax)
+            return passes, reference.texts.assembly(prompt.function, passes, syntax)
     return None
 
 

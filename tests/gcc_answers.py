@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmcompiler.program.case import read_case
-from pytest_llmcompiler.program.clang import Toolchain, _musl_headers
+from pytest_llmcompiler.program.clang import Toolchain, header_folders
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets import get_target
 
@@ -43,7 +43,7 @@ def assembly(path: Path, names: Sequence[str], *, gcc: str = "gcc", level: str =
 
     Writable static locals, `counter.0` to gcc, are renamed to what clang calls them, `function.counter`.
     """
-    headers = [f"-isystem{folder}" for folder in _musl_headers(get_target())]
+    headers = [f"-isystem{folder}" for folder in header_folders(get_target())]
     syntax = ["-masm=intel"] if intel else ["-masm=att"]
     command = [gcc, *PLAIN, f"-{level}", *syntax, "-nostdinc", *headers, str(path), "-o", "-"]
     done = subprocess.run(command, capture_output=True, text=True)

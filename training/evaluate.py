@@ -31,7 +31,7 @@ from pytest_llmcompiler.model.specs import open_model
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.program.short import renamed
+from pytest_llmcompiler.program.short import restore_names
 from pytest_llmcompiler.report.passk import BEFORE_CODE, SampleCounts, estimate
 
 _TOGETHER = 20
@@ -91,7 +91,7 @@ class Evaluation:
         function = pair["function"]
         if function in self.records:
             return
-        short = reference.short(function)
+        short = reference.texts.short_ir(function)
         if short.text != pair["prompt"]:
             raise ValueError(f"{reference.case.path}::{function}: the prompt is not that of training\n{short.text}")
         text = self._template.render({"short_ir": short.text})
@@ -105,7 +105,7 @@ class Evaluation:
         record = {
             "function": function,
             "lines": expected.count("\n"),
-            "exact": greedy.text == renamed(expected, short.names),
+            "exact": greedy.text == restore_names(expected, short.names),
             "greedy": verdict(greedy.text, greedy.stop),
             "warm": [verdict(answer.text, answer.stop) for answer in warm],
         }

@@ -12,7 +12,7 @@ import re
 from collections import Counter, defaultdict
 from typing import Any
 
-from pytest_llmcompiler.program import ir
+from pytest_llmcompiler.program.ir import parse, target_machine
 from pytest_llmcompiler.program.short import FUNCTION
 
 _FRAME = 1024
@@ -30,7 +30,7 @@ class UnfitError(Exception):
 
 def expected(module: str) -> str:
     """The answer for the function of a module in short form. Raises UnfitError."""
-    assembly = ir.machine(opt=0).emit_assembly(ir.parse(_local(_demoted(module))))
+    assembly = target_machine(opt=0).emit_assembly(parse(_local(_demoted(module))))
     code = assembly[assembly.index(f"\n{FUNCTION}:") + 1 : assembly.index(".Lfunc_end0:")]
     lines = [line for line in code.splitlines(keepends=True) if not re.match(r"\s*(?:\.cfi|\.p2align|#)", line)]
     return _labelled("".join(lines), re.findall(r"^(\d+):", module, re.M))
@@ -54,7 +54,7 @@ def _labelled(assembly: str, blocks: list[str]) -> str:
 
 def _demoted(module: str) -> str:
     """The module with the function's values in memory."""
-    body = _Demotion(ir.parse(module).get_function(FUNCTION)).text()
+    body = _Demotion(parse(module).get_function(FUNCTION)).text()
     header = next(line for line in module.splitlines() if line.startswith("define "))
     header = re.sub(r"%(\d+)", r"%a\1", header).replace(") {", f") {_ATTRIBUTES} {{")
     return re.sub(r"^define .*?^\}", lambda _: f"{header}\n{body}\n}}", module, flags=re.M | re.S)

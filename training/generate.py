@@ -18,9 +18,10 @@ from pathlib import Path
 import programs
 from expected import UnfitError, expected
 
-from pytest_llmcompiler.program import ir, short
+from pytest_llmcompiler.program import short
 from pytest_llmcompiler.program.case import SUFFIXES, read_case
 from pytest_llmcompiler.program.clang import Toolchain
+from pytest_llmcompiler.program.ir_extract import extract
 from pytest_llmcompiler.program.reference import Reference
 
 EACH, TOGETHER = 2400, 24
@@ -41,9 +42,9 @@ def pairs(texts: list[str]) -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
         path = Path(folder) / "programs.c"
         path.write_text(programs.PRELUDE + "\n".join(texts), encoding="utf-8")
-        text = Toolchain().ir(path)
+        text = Toolchain().emit_ir(path)
     for number, source in enumerate(texts):
-        made = short.shorten(ir.extract(text, f"f{number}"), f"f{number}")
+        made = short.shorten(extract(text, f"f{number}"), f"f{number}")
         try:
             answer = expected(made.module)
         except UnfitError:
@@ -76,7 +77,7 @@ def cases() -> Iterator[dict[str, str]]:
     for path in sorted(path for path in CASES.iterdir() if path.suffix in SUFFIXES):
         reference = Reference(read_case(path), Toolchain())
         for function in reference.functions:
-            yield {"case": path.name, "function": function, "prompt": reference.short(function).text}
+            yield {"case": path.name, "function": function, "prompt": reference.texts.short_ir(function).text}
 
 
 def _write(path: Path, records: Iterable[dict[str, str]]) -> None:

@@ -61,7 +61,7 @@ def assembly(reference: Reference, function: str, compiler: str, level: str) -> 
 def _text(reference: Reference, function: str, compiler: str, level: str) -> str:
     try:
         if compiler == BUNDLED:
-            return reference.assembly(function, level)
+            return reference.texts.assembly(function, level)
         if compiler.startswith("gcc"):
             return _gcc(reference, level, compiler.endswith("Intel"))
         return _system_clang(compiler, reference.case.path, level)

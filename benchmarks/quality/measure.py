@@ -139,7 +139,7 @@ class _Function:
 
     def measure(self) -> None:
         """Fill in what is found."""
-        text = self.reference.assembly(self.function, "O0")
+        text = self.reference.texts.assembly(self.function, "O0")
         with self._timed("corpus"):
             first = {count: _judged(harness, text) for count, harness in self.benches.items()}
             for count, harness in self.benches.items():
@@ -217,7 +217,7 @@ def _judged(harness: Harness, text: str) -> Judged:
 
 def made_faults(reference: Reference, function: str, level: str, name: str, plan: Plan) -> Iterator[Fault]:
     """The faults of a function at a level, the same for the same plan."""
-    text = reference.assembly(function, level)
+    text = reference.texts.assembly(function, level)
     seen = {machine_code(reference, function, text)}
 
     def accept(mutant: str) -> bool:
@@ -237,7 +237,8 @@ def made_faults(reference: Reference, function: str, level: str, name: str, plan
 def proved(reference: Reference, function: str, level: str, fault: Fault) -> str:
     """How a fault is shown to be none; empty where it is not shown."""
     sides = [
-        Text(text, assembled(reference, function, text)) for text in (reference.assembly(function, level), fault.text)
+        Text(text, assembled(reference, function, text))
+        for text in (reference.texts.assembly(function, level), fault.text)
     ]
     return equivalent(*sides, function, fault.changes, entry_of(reference, function))
 

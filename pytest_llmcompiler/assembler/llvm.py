@@ -20,7 +20,7 @@ from pytest_llmcompiler.assembler.operands import is_movsxd
 from pytest_llmcompiler.assembler.result import AssemblerLimits, open_no_files, open_no_more
 from pytest_llmcompiler.assembler.tokens import LITERAL
 from pytest_llmcompiler.errors import AssemblyError, ChildDiedError, ChildTimeoutError, LinkError, UnsupportedError
-from pytest_llmcompiler.program.clang import assembler
+from pytest_llmcompiler.program.clang import assembler_command
 from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.targets.target import Target
@@ -370,7 +370,7 @@ def maker(target: Target, text: str, seconds: float) -> tuple[Callable[..., byte
     """What makes the object of a text, with its arguments. Only for a sandbox: bad text ends the process."""
     if target.is_native:
         return object_file, target_machine(target), target.triple, text
-    return by_clang, assembler(target), text, seconds
+    return by_clang, assembler_command(target), text, seconds
 
 
 def _patiently(attempt: Callable[[], bytes]) -> bytes:

@@ -9,7 +9,7 @@ from pytest_llmcompiler.values.c_types import Int
 from pytest_llmcompiler.values.input import Input, Object, Target, Value
 
 
-def keeps(made: Input, rules: Mapping[int, ArgRule], names: Sequence[str]) -> bool:
+def satisfies_rules(made: Input, rules: Mapping[int, ArgRule], names: Sequence[str]) -> bool:
     """Whether an input is one that the directives mean. `rules` are by position, `names` those of the parameters."""
     positions = {name: index for index, name in enumerate(names)} | {str(index): index for index in range(len(names))}
     return all(_keeps(made.args, index, rule, positions) for index, rule in rules.items())

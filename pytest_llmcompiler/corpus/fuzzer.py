@@ -16,15 +16,15 @@ from hypothesis import HealthCheck, Phase, assume, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 
-from pytest_llmcompiler.corpus.mutator import Mutator, Seed, lengthened, make_seed, simpler
+from pytest_llmcompiler.corpus.mutator import Mutator, Seed, generate_simpler, lengthen_text, make_seed
 from pytest_llmcompiler.corpus.provider import BACKEND
-from pytest_llmcompiler.corpus.repair import closed, grown, terminated
+from pytest_llmcompiler.corpus.repair import append_terminator, close_rings, resize_object
 from pytest_llmcompiler.emulator.observation import Comparisons, Feature, Features
 from pytest_llmcompiler.errors import LLMCompilerError
-from pytest_llmcompiler.values.input import Input, objects
-from pytest_llmcompiler.values.layout import LARGE
+from pytest_llmcompiler.values.input import Input, list_objects
+from pytest_llmcompiler.values.layout import MAX_OBJECT_BYTES
 
-MOST_STEPS = 300_000
+MAX_STEPS = 300_000
 """Edges that the probe may take on an input."""
 _GROWTHS, _MOST_REPAIRS = 6, 64
 """How often a buffer that is too short is made longer, and how many inputs are repaired so."""
@@ -68,7 +68,7 @@ class Overrun(NamedTuple):
     """An access past the end of an object."""
 
     number: int
-    """Of the object, as `objects` counts."""
+    """Of the object, as `list_objects` counts."""
     size: int
     """Bytes that the object would have to have."""
 
@@ -128,7 +128,7 @@ class Corpus(Generic[AnEntry]):
         self.dropped = dropped
         try:
             for made in inputs:
-                self.entries[made] = self._accept(made, self._features, MOST_STEPS)
+                self.entries[made] = self._accept(made, self._features, MAX_STEPS)
         except Exception:  # what is wrong, but for the inputs, shows again where others are generated
             return False
         return True
@@ -173,8 +173,8 @@ class Corpus(Generic[AnEntry]):
             return max((often for kind, _, often in one.features if kind == "edge"), default=0)
 
         for one in sorted(self._leads, key=rounds, reverse=True)[:_LONG_TRIALS]:
-            made = lengthened(one, _LONG)
-            if made is not None and self._is_cheap(made) and self._take_if_defined(made, MOST_STEPS):
+            made = lengthen_text(one, _LONG)
+            if made is not None and self._is_cheap(made) and self._take_if_defined(made, MAX_STEPS):
                 return
 
     def settle(self) -> None:
@@ -184,7 +184,7 @@ class Corpus(Generic[AnEntry]):
     def _is_cheap(self, made: Input) -> bool:
         """Whether a run on an input costs little beside its own steps."""
         with contextlib.suppress(UndefinedInputError):
-            look = self._look(made, self._features, MOST_STEPS)
+            look = self._look(made, self._features, MAX_STEPS)
             return not self._is_dear(self._effort() - look.steps)
         return False
 
@@ -233,14 +233,14 @@ class Corpus(Generic[AnEntry]):
             return
         self._tried.add(one.made)
         with contextlib.suppress(UndefinedInputError):
-            self.entries[one.made] = self._accepted(one.made, MOST_STEPS)
+            self.entries[one.made] = self._accepted(one.made, MAX_STEPS)
             counts.update(_ways(one.features))
 
     @property
     def _steps(self) -> int:
         """How far an input may go: far, until there are some; then what the shortest took sets the measure."""
         if len(self.entries) < _FIRST:
-            return MOST_STEPS
+            return MAX_STEPS
         least = min(entry.look.steps for entry, _ in zip(self.entries.values(), range(_FIRST)))
         return max(_STEPS, 2 * least)
 
@@ -274,8 +274,8 @@ class Corpus(Generic[AnEntry]):
     def _repair(self, made: Input, reason: UndefinedInputError) -> None:
         """Take in an input like one that is not defined, where a small change makes it so."""
         if reason.null:
-            self._take_if_defined(closed(made))
-        elif reason.overrun and not self._take_if_defined(terminated(made, reason.overrun.number)):
+            self._take_if_defined(close_rings(made))
+        elif reason.overrun and not self._take_if_defined(append_terminator(made, reason.overrun.number)):
             self._fit(made, reason.overrun)
 
     def _take_if_defined(self, made: Input | None, steps: int = 0) -> bool:
@@ -293,26 +293,26 @@ class Corpus(Generic[AnEntry]):
         number = overrun.number
         if len(self.repairs) >= _MOST_REPAIRS:
             return
-        low, high = objects(made)[number].count, self._enough(made, overrun)
+        low, high = list_objects(made)[number].count, self._enough(made, overrun)
         if high is None:
             return
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (low, middle) if self._is_defined(grown(made, number, middle)) else (middle, high)
-        fitted = grown(made, number, high)
+            low, high = (low, middle) if self._is_defined(resize_object(made, number, middle)) else (middle, high)
+        fitted = resize_object(made, number, high)
         if self._take_if_defined(fitted):
             self.repairs.append((fitted, number))
 
     def _enough(self, made: Input, overrun: Overrun) -> int | None:
         """A number of elements that is not too small for a buffer, where there is one."""
-        size = max(objects(made)[overrun.number].element.size, 1)
+        size = max(list_objects(made)[overrun.number].element.size, 1)
         needed = overrun.size
         for _ in range(_GROWTHS):
             count = 2 * -(-needed // size)
-            if count * size > LARGE:
+            if count * size > MAX_OBJECT_BYTES:
                 return None
             try:
-                self._look(grown(made, overrun.number, count), self._features, self._steps)
+                self._look(resize_object(made, overrun.number, count), self._features, self._steps)
             except UndefinedInputError as reason:
                 if reason.overrun is None or reason.overrun.number != overrun.number:
                     return None
@@ -384,14 +384,14 @@ def shrink(
         best = first
     # Of numbers that are drawn from a list, as those that the program itself holds, hypothesis tries no smaller ones.
     with _told_apart():
-        while simple := next(filter(is_failing, simpler(best)), None):
+        while simple := next(filter(is_failing, generate_simpler(best)), None):
             best = simple
     return best
 
 
 def weight(made: Input) -> tuple[int, int]:
     """How much there is to read in an input: bytes of buffers, and the sizes of its numbers."""
-    total = sum(len(target.data) for target in objects(made))
+    total = sum(len(target.data) for target in list_objects(made))
     numbers = sum(int.from_bytes(value.data, "little").bit_length() for value in made.args)
     return total, numbers
 

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from pytest_llmcompiler.emulator.observation import Comparisons, Features
 from pytest_llmcompiler.values.c_types import Array, Int, Struct, Type
-from pytest_llmcompiler.values.input import Input, Object, grafted, objects, replaced
+from pytest_llmcompiler.values.input import Input, Object, graft_argument, list_objects, replace_object
 
 _MOST_LEAVES = 256
 """Numbers of an input that are looked at."""
@@ -71,7 +71,7 @@ class Mutator:
         choice = self._random.random()
         both = min(len(start.made.args), len(other.args))  # calls of a variadic function differ in number
         if choice > 0.96 and both > 1:
-            return grafted(start.made, other, self._random.randrange(both))
+            return graft_argument(start.made, other, self._random.randrange(both))
         if start.compared.comparisons and choice < 0.45:
             return self._answered(start)
         if start.compared.texts and choice < 0.65:
@@ -114,20 +114,20 @@ class Mutator:
             wanted = wanted[:index] + bytes([(wanted[index] + step) % 256]) + wanted[index + 1 :]
         places = [
             (number, match.start())
-            for number, target in enumerate(objects(start.made))
+            for number, target in enumerate(list_objects(start.made))
             if _is_text(target)
             for match in re.finditer(re.escape(found), target.data)
         ]
         if not places:
             return start.made
         number, at = self._random.choice(places)
-        data = objects(start.made)[number].data
+        data = list_objects(start.made)[number].data
         end = at + (len(found) if self._random.random() < 0.6 else len(wanted))
         return _resized(start, number, data[:at] + wanted + data[end:])
 
     def _edited(self, start: Seed, other: Input) -> Input:
         """Insert, overwrite, repeat or take out a part of a buffer, or go on as another input does."""
-        found = objects(start.made)
+        found = list_objects(start.made)
         plain = [number for number, target in enumerate(found) if isinstance(target.element, Int) and not target.links]
         if not plain:
             return start.made
@@ -150,7 +150,7 @@ class Mutator:
             case 4:
                 body += part
             case _:
-                same = [o for o in objects(other) if o.element == target.element] or [target]
+                same = [o for o in list_objects(other) if o.element == target.element] or [target]
                 body = body[:first] + self._random.choice(same).data[first:].rstrip(b"\0" if ends else b"")
         most = max(_LONGEST, len(target.data)) // size * size
         return _resized(start, number, body[: most - len(tail)] + tail)
@@ -168,10 +168,10 @@ def _is_text(target: Object) -> bool:
 
 def _resized(start: Seed, number: int, data: bytes) -> Input:
     """Another content of an object, with numbers that counted its elements counting them still."""
-    found = objects(start.made)
+    found = list_objects(start.made)
     old, size = found[number], found[number].element.size
     count = len(data) // size
-    made = replaced(start.made, number, lambda target: replace(target, count=count, data=data[: count * size]))
+    made = replace_object(start.made, number, lambda target: replace(target, count=count, data=data[: count * size]))
     if count != old.count and old.count > 1:
         for leaf in _counting(start):
             if leaf.value == old.count:
@@ -181,14 +181,14 @@ def _resized(start: Seed, number: int, data: bytes) -> Input:
 
 def _counting(start: Seed) -> list[_Leaf]:
     """The numbers that may count something."""
-    found = objects(start.made)
+    found = list_objects(start.made)
     return [leaf for leaf in start.leaves if leaf.kind != "object" or isinstance(found[leaf.number].element, Struct)]
 
 
-def lengthened(start: Seed, count: int) -> Input | None:
+def lengthen_text(start: Seed, count: int) -> Input | None:
     """The input with so many bytes in a text, or in all buffers that a number counts, which counts them still; None
     where it has no such thing."""
-    found = objects(start.made)
+    found = list_objects(start.made)
     counting = _counting(start)
     counts = {leaf.value for leaf in counting if count >> 8 * leaf.type.size == 0}
     texts = {number: target for number, target in enumerate(found) if _is_text(target) and target.count > 1}
@@ -198,17 +198,17 @@ def lengthened(start: Seed, count: int) -> Input | None:
         chosen = {number: target.data for number, target in texts.items() if target.count == counted[0]}
     else:
         chosen = {number: target.data.partition(b"\0")[0] for number, target in list(ended.items())[:1]}
-    made = replace(start.made, low=False)
+    made = replace(start.made, is_4gib_aligned=False)
     for number, data in chosen.items():
         long = (data * (count // len(data) + 1))[:count] + (b"" if counted else b"\0")
-        made = replaced(made, number, lambda old, long=long: replace(old, count=len(long), data=long))  # type: ignore[misc]
+        made = replace_object(made, number, lambda old, long=long: replace(old, count=len(long), data=long))  # type: ignore[misc]
     for leaf in counting:
         if counted and leaf.value == counted[0]:
             made = _with(made, leaf, count)
     return made if chosen else None
 
 
-def simpler(made: Input) -> Iterator[Input]:
+def generate_simpler(made: Input) -> Iterator[Input]:
     """Inputs that there is less to say of: without one of the globals, or with one large number nearer to zero, the
     nearest first."""
     for number, (_, held) in enumerate(made.globals):
@@ -228,7 +228,7 @@ def _leaves(made: Input) -> Iterator[_Leaf]:
         yield from _inside("arg", number, value.type, value.data)
     for number, (_, value) in enumerate(made.globals):
         yield from _inside("global", number, value.type, value.data)
-    for number, target in enumerate(objects(made)):
+    for number, target in enumerate(list_objects(made)):
         yield from _inside("object", number, Array(target.element, target.count), target.data)
 
 
@@ -259,7 +259,7 @@ def _with(made: Input, leaf: _Leaf, value: int) -> Input:
         return old[: leaf.offset] + data + old[leaf.offset + len(data) :]
 
     if leaf.kind == "object":
-        return replaced(made, leaf.number, lambda target: replace(target, data=patched(target.data)))
+        return replace_object(made, leaf.number, lambda target: replace(target, data=patched(target.data)))
     if leaf.kind == "arg":
         args = list(made.args)
         args[leaf.number] = replace(args[leaf.number], data=patched(args[leaf.number].data))

@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 from pytest_llmcompiler.corpus.relations import ParameterRelations, RelationScope, relations_by_name
 from pytest_llmcompiler.values.c_types import Array, Int, Param, Pointer, Struct, Type
-from pytest_llmcompiler.values.input import Alias, Input, Links, Object, objects, replaced
+from pytest_llmcompiler.values.input import Alias, Input, Links, Object, list_objects, replace_object
 
 _VOTES = 3
 """Repaired inputs that must agree on which number counts a buffer's elements."""
 
 
-def grown(made: Input, number: int, count: int) -> Input:
+def resize_object(made: Input, number: int, count: int) -> Input:
     """The input with `count` elements in one of its objects; what it has is repeated."""
 
     def new(target: Object) -> Object:
@@ -23,21 +23,21 @@ def grown(made: Input, number: int, count: int) -> Input:
         data = target.data or bytes(max(target.element.size, 1))
         return replace(target, count=count, data=(data * (size // len(data) + 1))[:size])
 
-    return replaced(made, number, new)
+    return replace_object(made, number, new)
 
 
-def terminated(made: Input, number: int) -> Input | None:
+def append_terminator(made: Input, number: int) -> Input | None:
     """The input with a zero byte behind the text in one of its objects; None where that holds no characters."""
-    target = objects(made)[number]
+    target = list_objects(made)[number]
     if target.element.size != 1 or target.links:
         return None
-    return replaced(made, number, lambda old: replace(old, count=old.count + 1, data=old.data + b"\0"))
+    return replace_object(made, number, lambda old: replace(old, count=old.count + 1, data=old.data + b"\0"))
 
 
-def closed(made: Input) -> Input | None:
+def close_rings(made: Input) -> Input | None:
     """The input with its lists made circular: null pointers between structs of a type lead to the first of them, or, if
     they lead back by their name, to the one before (the first one's to the last). None where there are none."""
-    found = objects(made)
+    found = list_objects(made)
     rings: dict[Struct, list[int]] = defaultdict(list)
     for number, target in enumerate(found):
         if isinstance(target.element, Struct) and target.count == 1:
@@ -47,7 +47,7 @@ def closed(made: Input) -> Input | None:
         for place, number in enumerate(numbers):
             ends = {False: numbers[0], True: numbers[place - 1]}
             links = tuple(_closing(type, found[number].links, ends))
-            changed = replaced(changed, number, lambda old, links=links: replace(old, links=(*old.links, *links)))  # type: ignore[misc]
+            changed = replace_object(changed, number, lambda old, links=links: replace(old, links=(*old.links, *links)))  # type: ignore[misc]
     return None if changed == made else changed
 
 
@@ -69,7 +69,9 @@ class _Members:
     values: Sequence[tuple[bytes, Links]]
 
 
-def learned(params: Sequence[Param], repairs: Iterable[tuple[Input, int]]) -> dict[RelationScope, ParameterRelations]:
+def learn_relations(
+    params: Sequence[Param], repairs: Iterable[tuple[Input, int]]
+) -> dict[RelationScope, ParameterRelations]:
     """Lengths and indices, found from inputs in which one object (by its number) is just as long as the function needs.
 
     A number of the same scope that equals the elements of the object, or the last index of it, in most of them, is tied
@@ -77,7 +79,7 @@ def learned(params: Sequence[Param], repairs: Iterable[tuple[Input, int]]) -> di
     """
     votes: dict[tuple[RelationScope, int], list[_Ballot]] = defaultdict(list)
     for made, number in repairs:
-        target = objects(made)[number]
+        target = list_objects(made)[number]
         for members in _scopes(made, params):
             for index, (_, links) in enumerate(members.values):
                 if any(to is target for at, to in links if at == 0) and target.count > 1:
@@ -124,7 +126,7 @@ def _scopes(made: Input, params: Sequence[Param]) -> Iterator[_Members]:
     yield _Members(None, params, [(value.data, value.links) for value in made.args[: len(params)]])
     for value in made.values:
         yield from _structs(value.type, value.data, value.links)
-    for target in objects(made):
+    for target in list_objects(made):
         yield from _structs(Array(target.element, target.count), target.data, target.links)
 
 

@@ -15,7 +15,7 @@ from pytest_llmcompiler.corpus.relations import ParameterRelations, RelationScop
 from pytest_llmcompiler.program.case import ArgRule
 from pytest_llmcompiler.values.c_types import UNTYPED, Array, Float, Function, Int, Param, Pointer, Struct, Type
 from pytest_llmcompiler.values.input import Alias, Callback, Input, Links, Object, Target, Value
-from pytest_llmcompiler.values.layout import LARGE
+from pytest_llmcompiler.values.layout import MAX_OBJECT_BYTES
 
 _DEPTH = 5
 """Pointers in structs are null below this depth."""
@@ -37,7 +37,7 @@ class Hints:
     strings: tuple[bytes, ...] = ()
 
 
-def hints(code_ir: str, module_ir: str) -> Hints:
+def find_hints(code_ir: str, module_ir: str) -> Hints:
     """The constants that the IR of functions compares with, and the strings of their module."""
     numbers: set[int] = set()
     for line in code_ir.splitlines():
@@ -62,7 +62,7 @@ def _unescaped(text: str) -> bytes:
     return data.removesuffix(b"\0")
 
 
-def inputs(
+def build_input_strategy(
     function: Function,
     rules: Mapping[int, ArgRule],
     found: Hints,
@@ -134,7 +134,7 @@ _WORD = 8
 _MOST_DRAWN = 120
 
 
-def specials(made: Input, found: Hints, globals: Mapping[str, Type]) -> Iterator[Input]:
+def generate_specials(made: Input, found: Hints, globals: Mapping[str, Type]) -> Iterator[Input]:
     """An input, with each of its numbers, arguments and globals, replaced in turn by every special value."""
     for index, value in enumerate(made.args):
         for data in _special_values(value.type, found):
@@ -362,7 +362,7 @@ class _StrategyBuilder:
                 return null, ()
             return null, ((0, Callback(target, draw(st.integers(0, 1)) if depth else 0)),)
         often = _NULLS[min(depth, 3) if count is None else 0]
-        too_large = target is not None and target.size > LARGE
+        too_large = target is not None and target.size > MAX_OBJECT_BYTES
         if depth >= _DEPTH or too_large or (not rule.non_null and draw(often)):
             return null, ()
         element: Type = UNTYPED if target is None else target

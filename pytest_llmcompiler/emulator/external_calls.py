@@ -23,8 +23,8 @@ from pytest_llmcompiler.values.c_types import (
     Pointer,
     Struct,
     Type,
-    significant,
-    unsupported,
+    build_value_mask,
+    find_unsupported,
 )
 from pytest_llmcompiler.values.layout import Layout
 
@@ -78,7 +78,7 @@ class ExternalCalls:
         """The types of a call's arguments and their values, without the bits that the caller may leave undefined."""
         unnamed = self._convention.convert_variadic_type
         named = [unnamed(param.type) if param.name.startswith("...[") else param.type for param in type.params]
-        if any(map(unsupported, named)):
+        if any(map(find_unsupported, named)):
             return [], []
         in_memory = self._convention.locate_result(type).in_memory
         values = self._values(named, in_memory)
@@ -192,7 +192,7 @@ class ExternalCalls:
         """The numbers that a result depends on: never the address of what may lie elsewhere in another run, or in the
         probe, and nothing that may lie past the end of an object."""
         if not isinstance(kind, Pointer):
-            yield _without_heap(value & int.from_bytes(significant(kind, pointers=False), "little"))
+            yield _without_heap(value & int.from_bytes(build_value_mask(kind, pointers=False), "little"))
         elif isinstance(kind.target, Function):
             yield self._identity(self._machine.shared_address(value), layout)
         else:
@@ -216,7 +216,7 @@ class ExternalCalls:
         data = self._first(kind, address, end)
         number, element = int.from_bytes(data[:64], "little"), _sized(kind.target)
         if element is not None and not _is_text(element):
-            number &= int.from_bytes(significant(element, pointers=False)[:64], "little")
+            number &= int.from_bytes(build_value_mask(element, pointers=False)[:64], "little")
         return _without_heap(number)
 
     # -- effects
@@ -261,7 +261,7 @@ class ExternalCalls:
         """Null, one of the arguments, or an object that now belongs to the caller, as if malloc had made it."""
         choice, seed = seed % 4, mix((seed, 1))
         target = type.target
-        if choice == 0 or isinstance(target, Function) or unsupported(target):
+        if choice == 0 or isinstance(target, Function) or find_unsupported(target):
             return 0
         fitting = [
             value
@@ -335,7 +335,7 @@ def _defined(type: Type, image: bytes) -> int:
     if isinstance(type, Float):
         number = struct.unpack("<f" if type.size == 4 else "<d", image)[0]
         image = image if number == number else struct.pack("<f" if type.size == 4 else "<d", float("nan"))
-    return int.from_bytes(image, "little") & int.from_bytes(significant(type), "little")
+    return int.from_bytes(image, "little") & int.from_bytes(build_value_mask(type), "little")
 
 
 def promote_argument(type: Type, convention: CallingConvention) -> Type:

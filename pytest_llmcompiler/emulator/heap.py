@@ -118,7 +118,7 @@ class Heap:
         if align & (align - 1) or not 0 < align <= PAGE or size + self._held > HEAP_LIMIT:
             return 0
         mapped = max(PAGE, -(-size // PAGE) * PAGE)
-        low = self._layout is not None and self._layout.low
+        low = self._layout is not None and self._layout.is_4gib_aligned
         base = self._place(size, -(-(mapped + PAGE) // _ROUND) * _ROUND if low else mapped + PAGE)
         self._uc.mem_map(base, mapped, _READ_WRITE)
         self._uc.mem_write(base, self._garbage * (mapped // 4))

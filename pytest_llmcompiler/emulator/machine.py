@@ -27,14 +27,24 @@ from pytest_llmcompiler.emulator.observation import (
     UninitialisedFill,
     initial_errno,
 )
-from pytest_llmcompiler.program.image import ProgramSegment
-from pytest_llmcompiler.program.ir import PAD
-from pytest_llmcompiler.program.reference import ERRNO, ProgramImage
+from pytest_llmcompiler.program.image import ProgramImage, ProgramSegment
+from pytest_llmcompiler.program.ir_rewrites import PADDING_BYTES
+from pytest_llmcompiler.program.reference import ERRNO_LOCATION
 from pytest_llmcompiler.targets import abi
 from pytest_llmcompiler.targets.code import AssembledCode, CodeSegment
 from pytest_llmcompiler.targets.processor import AlignmentGuard, Outcome
 from pytest_llmcompiler.values.c_types import Function, Type
-from pytest_llmcompiler.values.layout import ARENA, GARBAGE, LOW_SLOTS, PAGE, RETURN, SLOTS, STUB_SIZE, STUBS, Layout
+from pytest_llmcompiler.values.layout import (
+    ALIGNED_SLOTS,
+    ARENA,
+    GARBAGE,
+    PAGE,
+    RETURN,
+    SLOTS,
+    STUB_SIZE,
+    STUBS,
+    Layout,
+)
 
 STACK_START, STACK_SIZE = 0x7FFD12340000, 64 * PAGE
 DEEP = 256 * PAGE
@@ -187,7 +197,7 @@ class Machine:
         self._uc.mem_map(STUBS, PAGE, unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC)
         self._uc.mem_write(STUBS, self.processor.return_code * (PAGE // len(self.processor.return_code)))
         self._stack = self._map(STACK_START, STACK_SIZE)
-        for slot in (*SLOTS, *LOW_SLOTS):
+        for slot in (*SLOTS, *ALIGNED_SLOTS):
             rights = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE
             self._uc.mem_map_ptr(slot.address, slot.size, rights, self._arena.pointer + slot.host)
 
@@ -253,7 +263,7 @@ class Machine:
         self._arguments = self.argument(0), self.argument(1)
         library = self.program.library
         system.settle(self._call, self.read, library)
-        self._errno = self._call(ERRNO, ()) if ERRNO in library else 0
+        self._errno = self._call(ERRNO_LOCATION, ()) if ERRNO_LOCATION in library else 0
         self._heap.errno = self._errno
 
     def _call(self, name: str, args: tuple[int, ...]) -> int:
@@ -467,7 +477,7 @@ class Machine:
             return "constant"
         if self.candidate and self.in_candidate(address) and address != self.candidate.symbols[self.function]:
             return "constant"  # data among the code
-        if SLOTS[0].address <= address <= LOW_SLOTS[-1].address + LOW_SLOTS[-1].size:
+        if SLOTS[0].address <= address <= ALIGNED_SLOTS[-1].address + ALIGNED_SLOTS[-1].size:
             return "object"
         return "heap" if is_heap(address) else "none"
 
@@ -517,8 +527,8 @@ class Machine:
         """Let what lies around constants differ where the unused stack does."""
         if self._padded == self._uninitialised:
             return
-        self._padded, data = self._uninitialised, self._garbage_of(PAD)
-        for pad in self.program.pads:
+        self._padded, data = self._uninitialised, self._garbage_of(PADDING_BYTES)
+        for pad in self.program.paddings:
             for start, region in self._fixed:
                 if start <= pad < start + region.size:
                     region.write(data, pad - start)

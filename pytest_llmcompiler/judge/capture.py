@@ -34,7 +34,7 @@ from pytest_llmcompiler.judge.reproducer import (
     ResultPart,
 )
 from pytest_llmcompiler.targets import abi
-from pytest_llmcompiler.values.c_types import Float, Function, Int, Pointer, Type, significant, unsupported
+from pytest_llmcompiler.values.c_types import Float, Function, Int, Pointer, Type, build_value_mask, find_unsupported
 from pytest_llmcompiler.values.input import Input
 from pytest_llmcompiler.values.layout import GARBAGE, Layout
 
@@ -118,12 +118,14 @@ class _ReproducerBuilder:
             "objects": self._objects(layout),
             "globals": self._globals(layout),
             "callbacks": [self._outside(f"callback {one.number}", one.type) for one in layout.callbacks],
-            "externals": [self._outside(name, type) for name, type in self._under_test.reference.externals.items()],
+            "externals": [
+                self._outside(name, type) for name, type in self._under_test.reference.external_functions.items()
+            ],
             "replies": replies,
             "result": _result(signature, self._convention),
             "result_signed": isinstance(signature.result, Int) and signature.result.signed,
             "result_float": isinstance(signature.result, Float),
-            "low": layout.low,
+            "low": layout.is_4gib_aligned,
             "shortage": sorted(MEMORY_SHORTAGES).index(layout.environment_seed) + 1
             if layout.environment_seed in MEMORY_SHORTAGES
             else 0,
@@ -163,7 +165,7 @@ class _ReproducerBuilder:
 
     def _mask(self, label: str, element: Type | None, size: int) -> str:
         """The bits of an object that a candidate is held to."""
-        one = significant(element) if element is not None and element.size else b"\xff"
+        one = build_value_mask(element) if element is not None and element.size else b"\xff"
         mask = bytearray((one * (size // len(one) + 1))[:size])
         for name, offset in self._entry.dont_care:
             if name == label and offset < size:
@@ -172,7 +174,7 @@ class _ReproducerBuilder:
 
     def _outside(self, name: str, type: Function) -> ExternalFunctionPart:
         kinds: list[Type] = [param.type for param in type.params]
-        if any(map(unsupported, kinds)):
+        if any(map(find_unsupported, kinds)):
             return {"name": name, "arguments": []}
         if type.variadic:
             self._note(f"Arguments of {name} that its declaration does not name are not compared.")
@@ -228,7 +230,7 @@ def _result(signature: Function, convention: abi.CallingConvention) -> ArgumentP
     where, type = convention.locate_result(signature), signature.result
     if not where.registers or type is None:
         return None
-    mask = b"" if where.in_memory else significant(type)
+    mask = b"" if where.in_memory else build_value_mask(type)
     size = 8 if where.in_memory else type.size
     return {
         "kind": "number",
@@ -242,12 +244,12 @@ def _result(signature: Function, convention: abi.CallingConvention) -> ArgumentP
 
 def _argument(kind: Type, passed: Type, place: abi.ArgumentLocation, ends: bool) -> ArgumentPart:
     target = kind.target if isinstance(kind, Pointer) else None
-    mask = significant(passed)
+    mask = build_value_mask(passed)
     shape, pointee = ("address" if isinstance(kind, Pointer) else "number"), 0
     if isinstance(target, Int) and target.character:
         shape = "text"
     elif target is not None and not isinstance(target, Function) and 0 < target.size <= _MOST_DATA and not ends:
-        shape, pointee, mask = "data", target.size, significant(target, pointers=False)
+        shape, pointee, mask = "data", target.size, build_value_mask(target, pointers=False)
     return {
         "kind": shape,
         "registers": list(place.registers),

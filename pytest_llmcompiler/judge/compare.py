@@ -20,8 +20,8 @@ from pytest_llmcompiler.emulator.observation import (
 )
 from pytest_llmcompiler.judge.format_c import format_bytes, format_value
 from pytest_llmcompiler.judge.heap_shape import canonical_heap
-from pytest_llmcompiler.values.c_types import Array, Float, Function, Int, Pointer, Struct, Type, significant
-from pytest_llmcompiler.values.layout import GARBAGE, PAGE, LaidOutObject, Layout, path
+from pytest_llmcompiler.values.c_types import Array, Float, Function, Int, Pointer, Struct, Type, build_value_mask
+from pytest_llmcompiler.values.layout import GARBAGE, PAGE, LaidOutObject, Layout, format_path
 
 DontCareBytes = frozenset[tuple[str, int]]
 """Bytes on which references disagree, so that no candidate can be blamed: (object, global, heap object or argument of a
@@ -74,7 +74,7 @@ def same_value(
             for at, part in _parts(type)
         )
         return plain and _bit_fields(type, first) == _bit_fields(type, second)
-    mask = int.from_bytes(significant(type), "little")
+    mask = int.from_bytes(build_value_mask(type), "little")
     return not (int.from_bytes(first, "little") ^ int.from_bytes(second, "little")) & mask
 
 
@@ -291,9 +291,9 @@ def _elements(
     for at in range(0, len(before), size):
         one, two = (_without(data[at : at + size], key or label, at, dont_care) for data in (before, after))
         if one != two and (len(one) < size or not same_value(element, one, two, sides)):
-            columns = enumerate(zip(one, two, significant(element) or b"\xff" * size))
+            columns = enumerate(zip(one, two, build_value_mask(element) or b"\xff" * size))
             step = next((index for index, (a, b, mask) in columns if (a ^ b) & mask), 0)
-            name = path(element, label, at + step, at_pointer=at_pointer)
+            name = format_path(element, label, at + step, at_pointer=at_pointer)
             if len(one) < size:
                 yield Difference(name, format_bytes(one), format_bytes(two))
             elif size == 1:
@@ -371,7 +371,7 @@ def _heap_types(frame: ComparisonContext, run: Observation) -> dict[int, tuple[T
         whole = Array(type, len(data) // type.size) if at_pointer and type.size else type
         for at, target_type, address in _pointers(whole, data):
             if address in blocks and address not in found and target_type.size:
-                name = path(type, label, at, at_pointer=at_pointer)
+                name = format_path(type, label, at, at_pointer=at_pointer)
                 found[address] = (target_type, name)
                 todo.append((target_type, blocks[address], name, True))
     return found

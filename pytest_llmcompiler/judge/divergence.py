@@ -14,8 +14,8 @@ from pytest_llmcompiler.emulator.observation import MemoryWrite
 from pytest_llmcompiler.judge.compare import ComparisonContext, DontCareBytes
 from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.targets.target import Target
-from pytest_llmcompiler.values.c_types import Type, significant
-from pytest_llmcompiler.values.layout import path
+from pytest_llmcompiler.values.c_types import Type, build_value_mask
+from pytest_llmcompiler.values.layout import format_path
 
 _ALIKE = 0.7
 """Share of instructions that two texts must have in common for one to be held against the other."""
@@ -163,7 +163,7 @@ class WriteContext:
         return None
 
     def _inside(self, key: str, label: str, type: Type, offset: int, at_pointer: bool) -> str | None:
-        mask = significant(type)
+        mask = build_value_mask(type)
         if any(name == key for name, _ in self.dont_care) or not mask or not mask[offset % len(mask)]:
             return None
-        return path(type, label, offset, at_pointer=at_pointer)
+        return format_path(type, label, offset, at_pointer=at_pointer)

@@ -119,7 +119,7 @@ class Explanation:
                 divergence = self._parting(entry, failure, self._texts)
                 more = *self._on_garbage(entry, failure), *([f"  parts     {divergence.words}"] if divergence else ())
                 failure = replace(failure, evidence=(*failure.evidence, *more))
-        at = ["  placed    its objects begin at multiples of 4 GiB"] if entry.layout.low else []
+        at = ["  placed    its objects begin at multiples of 4 GiB"] if entry.layout.is_4gib_aligned else []
         at += [f"  malloc    {MEMORY_SHORTAGES[made.environment_seed]}"] if entry.expected.out_of_memory else []
         if failure and at:
             failure = replace(failure, evidence=(*at, *failure.evidence))

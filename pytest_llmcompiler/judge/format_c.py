@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from pytest_llmcompiler.values.c_types import Array, Field, Float, Int, Param, Pointer, Struct, Type
 from pytest_llmcompiler.values.input import Alias, Callback, Input, Links, Object, Target
-from pytest_llmcompiler.values.layout import labels
+from pytest_llmcompiler.values.layout import label_objects
 
 _WIDTH = 160
 _LONGEST = 600
@@ -21,7 +21,7 @@ def format_input(made: Input, params: Sequence[Param]) -> list[str]:
     """An input as C would initialise it, wrapped into lines: `buf = "diff\\n…", size = 5, *idx = 0`."""
     names = [param.name for param in params]
     names += [f"...[{index}]" for index in range(len(made.args) - len(names))]
-    known = labels(made, names)
+    known = label_objects(made, names)
     parts = [
         part
         for name, value in zip(names, made.args, strict=True)

@@ -9,12 +9,13 @@ from typing import Any
 from pytest_llmcompiler.assembler.assemble import assemble
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.errors import CaseError
-from pytest_llmcompiler.program import ir
-from pytest_llmcompiler.program.reference import ProgramImage, Reference
+from pytest_llmcompiler.program.image import ProgramImage
+from pytest_llmcompiler.program.ir_queries import defined_functions, mentioned_globals
+from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets.code import AssembledCode, AssemblerName
 from pytest_llmcompiler.targets.target import ForeignSystem
-from pytest_llmcompiler.values.c_types import Pointer, Type, unsupported
-from pytest_llmcompiler.values.layout import LARGE
+from pytest_llmcompiler.values.c_types import Pointer, Type, find_unsupported
+from pytest_llmcompiler.values.layout import MAX_OBJECT_BYTES
 
 
 def _size_of(type: Type) -> int:
@@ -37,11 +38,12 @@ class FunctionUnderTest:
         types: list[Type] = [param.type for param in self.signature.params]
         if self.signature.result is not None:
             types.append(self.signature.result)
-        reason = next(filter(None, map(unsupported, types)), None)
+        reason = next(filter(None, map(find_unsupported, types)), None)
         if reason:
             return f"{self.function} can't be called here: {reason}"
-        if any(_size_of(type) > LARGE for type in types):
-            return f"{self.function} can't be called here: an argument or what it points to has more than {LARGE} bytes"
+        if any(_size_of(type) > MAX_OBJECT_BYTES for type in types):
+            size = f"more than {MAX_OBJECT_BYTES} bytes"
+            return f"{self.function} can't be called here: an argument or what it points to has {size}"
         if "blockaddress(" in self.reference.ir:
             return "the file takes the addresses of labels, which only code of the same function can use"
         return self._apart(self.reference.target.foreign_system) if self.reference.target.foreign_system else None
@@ -50,7 +52,7 @@ class FunctionUnderTest:
         """Why a guest's function can't be judged in its host's process."""
         module = self.reference.module
         called = sorted(
-            ir.mentioned(module, self.function) & guest.unwrapped_functions.difference(ir.defined_functions(module))
+            mentioned_globals(module, self.function) & guest.unwrapped_functions.difference(defined_functions(module))
         )
         if called:
             return f"{self.function} calls {called[0]}, which is another function on {self.reference.target.name}"
@@ -61,7 +63,7 @@ class FunctionUnderTest:
     @functools.cached_property
     def globals(self) -> dict[str, Type]:
         """The global variables that are inputs of it."""
-        return self.reference.inputs_of(self.function)
+        return self.reference.input_globals(self.function)
 
     def assembled(self, text: str, assembler: AssemblerName) -> AssembledCode:
         """Code to take its place. Raises what `assemble` raises."""
@@ -70,11 +72,16 @@ class FunctionUnderTest:
 
     def compiled(self, level: str) -> tuple[str, AssembledCode]:
         """clang's own text for it, and the code of that."""
-        text = self.reference.assembly(self.function, level)
+        text = self.reference.texts.assembly(self.function, level)
         return text, self.assembled(text, "llvm")
 
     def machine(self, program: ProgramImage, candidate: AssembledCode | None = None, **options: Any) -> Machine:
         """A machine that runs it, or a candidate in its place, in one of the reference's programs."""
         return Machine(
-            program, self.function, self.signature, candidate=candidate, externals=self.reference.externals, **options
+            program,
+            self.function,
+            self.signature,
+            candidate=candidate,
+            externals=self.reference.external_functions,
+            **options,
         )

@@ -7,8 +7,8 @@ import gc
 from collections.abc import Set
 from dataclasses import dataclass, replace
 
-from pytest_llmcompiler.corpus.directives import keeps
-from pytest_llmcompiler.corpus.fuzzer import MOST_STEPS, Overrun, ProbeResult, UndefinedInputError
+from pytest_llmcompiler.corpus.directives import satisfies_rules
+from pytest_llmcompiler.corpus.fuzzer import MAX_STEPS, Overrun, ProbeResult, UndefinedInputError
 from pytest_llmcompiler.emulator.machine import MAX_ARGUMENT_BYTES, Machine
 from pytest_llmcompiler.emulator.observation import Feature, GuestFault, Observation, Reply, UninitialisedFill
 from pytest_llmcompiler.emulator.probe import Probe
@@ -19,7 +19,7 @@ from pytest_llmcompiler.judge.whole_program import WholeProgram, run_whole_progr
 from pytest_llmcompiler.targets import abi
 from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.values.input import Input
-from pytest_llmcompiler.values.layout import LARGE, PAGE, Layout, lay_out
+from pytest_llmcompiler.values.layout import MAX_OBJECT_BYTES, PAGE, Layout, lay_out
 
 _LIMIT = 4_000_000
 """Instructions; an input for which the reference needs more is not a test."""
@@ -52,24 +52,24 @@ class Oracle:
     def __init__(self, under_test: FunctionUnderTest) -> None:
         self._under_test = under_test
         self._names = [param.name for param in under_test.signature.params]
-        self._rules = under_test.reference.rules(under_test.function)
+        self._rules = under_test.reference.argument_rules(under_test.function)
         self._convention = under_test.reference.target.convention
 
-    def look(self, made: Input, known: Set[Feature] = frozenset(), steps: int = MOST_STEPS) -> ProbeResult:
+    def look(self, made: Input, known: Set[Feature] = frozenset(), steps: int = MAX_STEPS) -> ProbeResult:
         """What the probe alone shows on an input. Raises Undefined where that is nothing to hold a candidate to."""
         # The probe must see what is read past an object's end, wherever the others find the object.
-        layout, call = self._ready(replace(made, low=False))
+        layout, call = self._ready(replace(made, is_4gib_aligned=False))
         probe = self._machines[0]
         _defined(probe.run(layout, call, steps), layout)
         features = probe.read_features()
         return ProbeResult(features, None if features <= known else probe.read_comparisons(), probe.steps)
 
-    def accept(self, made: Input, known: Set[Feature] = frozenset(), steps: int = MOST_STEPS) -> SuiteEntry:
+    def accept(self, made: Input, known: Set[Feature] = frozenset(), steps: int = MAX_STEPS) -> SuiteEntry:
         """What the reference shows on an input. Raises Undefined where that is nothing to hold a candidate to."""
         look = self.look(made, known, steps)
         layout, call = self._ready(made)
         probe, golden, optimised = self._machines
-        if layout.low:  # what is undefined may depend on the place
+        if layout.is_4gib_aligned:  # what is undefined may depend on the place
             _defined(probe.run(layout, call, steps), layout)
         run = _defined(golden.run(layout, call, _LIMIT), layout)
         limit = _HANG_FLOOR + _HANG_FACTOR * (run.executed_bytes + sum(target.size for target in layout.objects))
@@ -87,7 +87,7 @@ class Oracle:
         return SuiteEntry(frame, call, run, dont_care, limit, look)
 
     def _ready(self, made: Input) -> tuple[Layout, abi.CallSetup]:
-        if not keeps(made, self._rules, self._names):
+        if not satisfies_rules(made, self._rules, self._names):
             raise UndefinedInputError("against a directive")
         layout = self._layout(made)
         call = self._call(made, layout)
@@ -135,7 +135,7 @@ class Oracle:
 
     @functools.cached_property
     def _minds_errno(self) -> bool:
-        return self._under_test.reference.minds_errno(self._under_test.function)
+        return self._under_test.reference.uses_errno(self._under_test.function)
 
     def _layout(self, made: Input) -> Layout:
         signature = self._under_test.signature
@@ -174,6 +174,6 @@ def _overrun(fault: GuestFault, layout: Layout) -> Overrun | None:
     """The object past whose end a fault lies."""
     for number, (target, _) in enumerate(layout.contents):
         size = (fault.address or 0) + fault.size - target.address
-        if target.size < size <= LARGE and fault.access != "jump":
+        if target.size < size <= MAX_OBJECT_BYTES and fault.access != "jump":
             return Overrun(number, size)
     return None

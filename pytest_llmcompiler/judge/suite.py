@@ -9,16 +9,16 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from pytest_llmcompiler.corpus.from_main import record_main_inputs
 from pytest_llmcompiler.corpus.fuzzer import Corpus, weight
 from pytest_llmcompiler.corpus.relations import ParameterRelations, RelationScope
-from pytest_llmcompiler.corpus.repair import learned
-from pytest_llmcompiler.corpus.seeds import from_main
+from pytest_llmcompiler.corpus.repair import learn_relations
 from pytest_llmcompiler.corpus.store import CorpusFile, SavedCorpus
-from pytest_llmcompiler.corpus.strategies import Hints, hints, inputs, specials
+from pytest_llmcompiler.corpus.strategies import Hints, build_input_strategy, find_hints, generate_specials
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.oracle import Oracle, SuiteEntry
 from pytest_llmcompiler.judge.whole_program import WholeProgram
-from pytest_llmcompiler.program import ir
+from pytest_llmcompiler.program.ir_queries import mentioned_globals
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.values.input import Input
 
@@ -34,7 +34,7 @@ class Suite:
     def __init__(self, under_test: FunctionUnderTest, examples: int, seed: int) -> None:
         self.under_test, self.examples, self.seed = under_test, examples, seed
         self.oracle = Oracle(under_test)
-        self._rules = under_test.reference.rules(under_test.function)
+        self._rules = under_test.reference.argument_rules(under_test.function)
         self._learned: dict[RelationScope, ParameterRelations] = {}
 
     def limited(self, inputs: Collection[Input]) -> Suite:
@@ -61,7 +61,9 @@ class Suite:
         else:
             corpus = self._generated()
             self._store.save(SavedCorpus(tuple(corpus.entries), corpus.dropped, self._learned))
-        corpus.entries = dict(sorted(corpus.entries.items(), key=lambda pair: (pair[0].low, weight(pair[0]))))
+        corpus.entries = dict(
+            sorted(corpus.entries.items(), key=lambda item: (item[0].is_4gib_aligned, weight(item[0])))
+        )
         return corpus
 
     @functools.cached_property
@@ -134,10 +136,10 @@ class Suite:
             corpus.offer(made)
         first = self.examples // 3
         corpus.explore(self._strategy({}), first, self.seed)
-        self._learned = learned(self.under_test.signature.params, corpus.repairs)
+        self._learned = learn_relations(self.under_test.signature.params, corpus.repairs)
         corpus.explore(self.strategy, self.examples - first, self.seed + 1)
         if corpus.entries:
-            for made in specials(max(corpus.entries, key=weight), self._hints, self.under_test.globals):
+            for made in generate_specials(max(corpus.entries, key=weight), self._hints, self.under_test.globals):
                 corpus.offer(made)
         corpus.fuzz(self.examples, self.seed, self._hints.strings)
         corpus.lengthen()
@@ -148,14 +150,16 @@ class Suite:
         under_test = self.under_test
         asked = (under_test.signature, self._rules, self._hints, self.from_main)
         environment_seeds = under_test.reference.environment_seeds(under_test.function)
-        return inputs(*asked, globals=under_test.globals, environment_seeds=environment_seeds, learned=learned)
+        return build_input_strategy(
+            *asked, globals=under_test.globals, environment_seeds=environment_seeds, learned=learned
+        )
 
     @functools.cached_property
     def _hints(self) -> Hints:
         reference = self.under_test.reference
-        reached = ir.mentioned(reference.module, self.under_test.function) | {self.under_test.function}
+        reached = mentioned_globals(reference.module, self.under_test.function) | {self.under_test.function}
         code = (str(function) for function in reference.module.functions if function.name in reached)
-        return hints("\n".join(code), reference.ir)
+        return find_hints("\n".join(code), reference.ir)
 
     @property
     def _store(self) -> CorpusFile:
@@ -167,11 +171,11 @@ class Suite:
             repr((self.examples, self.seed)),
         )
         types = [self.under_test.signature, *reference.variables.values()]
-        return CorpusFile((reference.placeless_ir, *settings, *reference.variables), types)
+        return CorpusFile((reference.ir_without_path, *settings, *reference.variables), types)
 
 
 @functools.lru_cache(maxsize=32)
 def _seeds_of(reference: Reference) -> dict[str, list[Input]]:
     """What `main` passes, by function."""
     functions = {name: reference.signatures[name] for name in reference.functions}
-    return from_main(reference.golden, functions, {name: reference.inputs_of(name) for name in functions})
+    return record_main_inputs(reference.golden, functions, {name: reference.input_globals(name) for name in functions})

@@ -21,7 +21,8 @@ from pytest_llmcompiler.lowering.bleu import bleu
 from pytest_llmcompiler.lowering.canonical import canonical, plain, plain_assembly
 from pytest_llmcompiler.lowering.line_map import lines_of_origin
 from pytest_llmcompiler.model.answer import Task
-from pytest_llmcompiler.program import ir, optimiser
+from pytest_llmcompiler.program import optimiser
+from pytest_llmcompiler.program.ir import parse
 from pytest_llmcompiler.targets.target import Target
 
 _CACHED_FORMS = 64
@@ -91,7 +92,7 @@ def _judge_task(
 def _unlowerable(harness: Harness, question: TaskQuestion) -> str | None:
     """Why answers to the task can't become assembly for this function; None where they can."""
     reference = harness.reference
-    if question.task == "asm" or not reference.is_beyond_llvmlite(reference.extracted(harness.function)):
+    if question.task == "asm" or not reference.texts.needs_clang(reference.texts.ir(harness.function)):
         return None
     return f"it holds assembly, which is not lowered for {reference.target.name} here"
 
@@ -141,13 +142,15 @@ class _IRCandidate(_LoweredCandidate):
     def lower(self) -> str | Verdict:
         reference = self.harness.reference
         try:
-            self.module = lowering.lower_module(self.text, optimiser.level_of(self.question.passes), reference.target)
+            self.module = lowering.lower_module(
+                self.text, optimiser.optimisation_level(self.question.passes), reference.target
+            )
         except LoweringError as error:
             place = f"line {error.line}, column {error.column}: " if error.line else ""
             position = {"line": error.line or None, "column": error.column or None}
             evidence = (*quoted(self.text, error.line), *error.details)
             return Verdict("assemble", f"{place}{error}", evidence, position)
-        if self.module.holds_assembly and " asm " not in reference.extracted(self.harness.function):
+        if self.module.holds_assembly and " asm " not in reference.texts.ir(self.harness.function):
             return Verdict("assemble", "it holds assembly, which is no answer to a question for IR")
         return self.module.assembly
 
@@ -163,7 +166,7 @@ class _IRCandidate(_LoweredCandidate):
         line = _named_line(verdict)
         if verdict.passed or line is None:
             return verdict
-        level, target = optimiser.level_of(self.question.passes), self.harness.reference.target
+        level, target = optimiser.optimisation_level(self.question.passes), self.harness.reference.target
         origin = lines_of_origin(self.text, level, self.module.assembly, target).get(line)
         if origin is None:
             return verdict
@@ -178,7 +181,7 @@ class _IRCandidate(_LoweredCandidate):
         if sizes is None:
             return facts
         reference = self.harness.reference
-        expected = reference.optimised(self.harness.function, self.question.passes)
+        expected = reference.texts.optimised_ir(self.harness.function, self.question.passes)
         expected_plain, expected_canonical = _comparable_forms(expected, reference.target)
         return facts | {
             "exact": plain(self.text) == expected_plain,
@@ -191,7 +194,7 @@ class _IRCandidate(_LoweredCandidate):
         """How the assembly of the answer's IR compares with the assembly that the prompt showed."""
         reference = self.harness.reference
         prompted = plain_assembly(
-            reference.lowered(self.harness.function, self.question.passes), reference.target.dialect
+            reference.texts.lowered_assembly(self.harness.function, self.question.passes), reference.target.dialect
         )
         lowered = plain_assembly(self.module.assembly, reference.target.dialect)
         score = bleu(lowered, prompted)
@@ -203,9 +206,9 @@ class _PassListCandidate(_LoweredCandidate):
 
     def lower(self) -> str | Verdict:
         reference = self.harness.reference
-        source, passes = reference.extracted(self.harness.function), self.text.strip()
+        source, passes = reference.texts.ir(self.harness.function), self.text.strip()
         try:
-            bitcode = optimiser.optimised(
+            bitcode = optimiser.optimise(
                 source, passes, reference.target, seconds=lowering.SECONDS, megabytes=_OPTIMISER_MEGABYTES
             )
             self.module = lowering.lower_module(bitcode, None, reference.target)
@@ -215,7 +218,7 @@ class _PassListCandidate(_LoweredCandidate):
         return self.module.assembly
 
     def annotate(self, verdict: Verdict) -> Verdict:
-        _, smallest = self.harness.reference.optimised_sizes(self.harness.function, _SIZE_BASELINE)
+        _, smallest = self.harness.reference.texts.optimised_sizes(self.harness.function, _SIZE_BASELINE)
         facts = {
             "passes": self.text.strip(),
             "size": self.module.size,
@@ -243,13 +246,13 @@ def _named_line(verdict: Verdict) -> int | None:
 @functools.lru_cache(_CACHED_FORMS)
 def _comparable_forms(expected: str, target: Target) -> tuple[str, str]:
     """The plain and the canonical form of opt's own IR, which all samples of a question are compared with."""
-    return plain(expected), canonical(ir.parse(expected), target)
+    return plain(expected), canonical(parse(expected), target)
 
 
 def _expected_sizes(harness: Harness, passes: str) -> tuple[int, int] | None:
     """Instructions and bytes of what opt makes with a pass list; None where LLVM does not know the list."""
     try:
-        return harness.reference.optimised_sizes(harness.function, passes)
+        return harness.reference.texts.optimised_sizes(harness.function, passes)
     except CaseError:
         return None
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from pytest_llmcompiler.program import ir
+from pytest_llmcompiler.program.ir_extract import normalise
+from pytest_llmcompiler.program.ir_rewrites import remove_value_names
 from pytest_llmcompiler.targets.dialect import Dialect
 from pytest_llmcompiler.targets.target import Target
 
@@ -31,8 +32,8 @@ def plain(text: str) -> str:
 
 def canonical(module: llvm.ModuleRef, target: Target) -> str:
     """IR whose arguments, blocks and values have no names but their numbers: those of the module are gone."""
-    ir.unname(module)
-    return plain(ir.normalised(str(module), target))
+    remove_value_names(module)
+    return plain(normalise(str(module), target))
 
 
 def plain_assembly(text: str, dialect: Dialect) -> str:

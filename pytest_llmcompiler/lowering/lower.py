@@ -26,7 +26,16 @@ from pytest_llmcompiler.errors import (
     UnsupportedError,
 )
 from pytest_llmcompiler.lowering.canonical import canonical
-from pytest_llmcompiler.program import ir
+from pytest_llmcompiler.program.ir import (
+    binary_size,
+    count_instructions,
+    data_layout,
+    emit_assembly,
+    emit_object,
+    object_size,
+    parse,
+    read_bitcode,
+)
 from pytest_llmcompiler.targets.target import Target
 
 SECONDS, MEGABYTES = 20.0, 1024
@@ -75,29 +84,29 @@ def lower_module(source: str | bytes, level: str | None, target: Target) -> Lowe
 def _warm(level: str | None, target: Target) -> None:
     """Have here all that each child needs, which may open no file and would need longer."""
     module = "define void @f() {\n  ret void\n}\n"
-    ir.emit_assembly(ir.parse(module), level, target)
-    ir.binary_size(module, target)
+    emit_assembly(parse(module), level, target)
+    binary_size(module, target)
 
 
 def _lower(source: str | bytes, level: str | None, target: Target) -> dict[str, Any]:
     """Only for a sandbox."""
     open_no_files()
     try:
-        text = source if isinstance(source, str) else ir.printed(source)
-        module = ir.parse(text)
+        text = source if isinstance(source, str) else read_bitcode(source)
+        module = parse(text)
         if not target.accepted_triples.fullmatch(module.triple):
             return {"refused": f"its target triple is {module.triple!r}, and the code is to run on {target.triple}"}
-        layout = ir.data_layout(target)
+        layout = data_layout(target)
 
         def again() -> Any:  # what has been made code of is no good any more
-            fresh = ir.parse(_FEATURES.sub("", text))
+            fresh = parse(_FEATURES.sub("", text))
             fresh.triple, fresh.data_layout = target.triple, layout
             return fresh
 
         return {
-            "assembly": ir.emit_assembly(again(), level, target),
-            "instructions": ir.count(module),
-            "size": ir.object_size(ir.object_of(again(), target)),
+            "assembly": emit_assembly(again(), level, target),
+            "instructions": count_instructions(module),
+            "size": object_size(emit_object(again(), target)),
             "holds_assembly": _ASSEMBLY.search(_QUOTED.sub('""', str(module))) is not None,
             "canonical": canonical(module, target),
         }
@@ -134,4 +143,4 @@ def size_of(assembly: str, target: Target) -> int | None:
 
 
 def _size_of(make: Callable[..., bytes], *args: Any) -> int:
-    return ir.object_size(make(*args))
+    return object_size(make(*args))

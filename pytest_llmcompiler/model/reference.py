@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def build_reference_answer(reference: Reference, function: str, task: Task, passes: str, syntax: Syntax) -> str:
     """What the reference compiler answers. Raises CaseError and ClangError."""
     if task == "asm":
-        return reference.assembly(function, passes, syntax)
-    return "opt -p 'default<Oz>'" if task == "tune" else reference.optimised(function, passes)
+        return reference.texts.assembly(function, passes, syntax)
+    return "opt -p 'default<Oz>'" if task == "tune" else reference.texts.optimised_ir(function, passes)
 
 
 class ReferenceModel:

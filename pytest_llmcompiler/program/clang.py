@@ -17,77 +17,75 @@ from pytest_llmcompiler.errors import ClangError
 from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.target import Target
 
-_CODE = ("-fno-stack-protector", "-fPIE", "-w")
-_PLAIN = ("-O0", "-Xclang", "-disable-O0-optnone", "-fno-sanitize=all")
-# -fsanitize=function reads words in front of the callee, which the stubs of callbacks do not have.
-_PROBE = (
-    *("-O0", "-fsanitize=undefined,float-cast-overflow", "-fno-sanitize=function"),
-    "-fsanitize-trap=all",
-)
-_WATCHED = "-fsanitize-coverage=inline-8bit-counters,trace-cmp,trace-gep,trace-pc"
-_SECONDS = 600  # the very first link builds musl
+_CODE_FLAGS = ("-fno-stack-protector", "-fPIE", "-w")
+_PLAIN_FLAGS = ("-O0", "-Xclang", "-disable-O0-optnone", "-fno-sanitize=all")
+# -fsanitize=function reads words before the start of the callee. The stubs of callbacks have no such words.
+_PROBE_FLAGS = ("-O0", "-fsanitize=undefined,float-cast-overflow", "-fno-sanitize=function", "-fsanitize-trap=all")
+_COVERAGE_FLAG = "-fsanitize-coverage=inline-8bit-counters,trace-cmp,trace-gep,trace-pc"
+_TIMEOUT_SECONDS = 600
+"""Limit of one call of the toolchain. The first link on a machine builds musl, which takes minutes on a slow one."""
 
 
 Syntax = Literal["att", "intel"]
-"""How assembly is written."""
+"""The syntax in which assembly is written."""
 
 
 @dataclass(frozen=True)
 class Toolchain:
-    """What compiles a case for a target: the bundled clang, or the system clang named by `clang`."""
+    """The compiler of cases for a target: the bundled clang, or the system clang that `clang` names."""
 
     clang: str | None = None
     target: Target = field(default_factory=get_target)
 
-    def ir(self, path: Path) -> str:
-        """The IR of the C file at `path` as clang -O0 makes it, without debug information."""
-        return self._compile(path, *_PLAIN, "-g0", "-S", "-emit-llvm").decode()
+    def emit_ir(self, path: Path) -> str:
+        """The IR of the C file at `path` as clang -O0 emits it, without debug information."""
+        return self._compile(path, *_PLAIN_FLAGS, "-g0", "-S", "-emit-llvm").decode()
 
-    def probe_ir(self, path: Path) -> str:
-        """The same with every undefined behaviour that UBSan knows turned into a trap."""
-        return self._compile(path, *_PROBE, "-g0", "-S", "-emit-llvm").decode()
+    def emit_probe_ir(self, path: Path) -> str:
+        """The IR of the C file at `path` at -O0, with a trap for every undefined behaviour that UBSan detects."""
+        return self._compile(path, *_PROBE_FLAGS, "-g0", "-S", "-emit-llvm").decode()
 
-    def debug_image(self, path: Path) -> bytes:
-        """An ELF file of the C file at `path` with DWARF, for its types. It is linked, so that nothing is relocated."""
-        return self._described(path, *_PLAIN)
+    def emit_debug_image(self, path: Path) -> bytes:
+        """An ELF file of the C file at `path` with DWARF, for its types. It is linked, so it has no relocations."""
+        return self._emit_dwarf(path, *_PLAIN_FLAGS)
 
-    def declarations(self, path: Path) -> bytes:
-        """The same with the functions that the file only declares, so far as it calls them."""
-        return self._described(path, "-O1", "-Xclang", "-disable-llvm-passes", "-fno-sanitize=all")
+    def emit_declarations(self, path: Path) -> bytes:
+        """An ELF file with DWARF that also describes the functions that the file calls and only declares."""
+        return self._emit_dwarf(path, "-O1", "-Xclang", "-disable-llvm-passes", "-fno-sanitize=all")
 
-    def _described(self, path: Path, *flags: str) -> bytes:
-        data = self._compile(path, *flags, "-g", "-gdwarf-4", *_objects(self.target))
+    def _emit_dwarf(self, path: Path, *flags: str) -> bytes:
+        data = self._compile(path, *flags, "-g", "-gdwarf-4", *_object_flags(self.target))
         with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
             unit, image = Path(folder) / "unit.o", Path(folder) / "image"
             unit.write_bytes(data)
-            _run([*linker(), "--unresolved-symbols=ignore-all", "-e", "0", str(unit), "-o", str(image)])
+            _run([*linker_command(), "--unresolved-symbols=ignore-all", "-e", "0", str(unit), "-o", str(image)])
             return image.read_bytes()
 
-    def assembly(self, ir: str, passes: str, syntax: Syntax = "att") -> str:
+    def emit_assembly(self, ir: str, passes: str, syntax: Syntax = "att") -> str:
         """The assembly of a module of IR, optimised with a pass list.
 
-        The bundled clang makes it, whichever clang made the IR.
-        Lists are O0 to O3, `default<O2>` and `module(default<O2>)`. Raises ClangError for any other.
+        The bundled clang emits it, even where a system clang made the IR. The pass lists are O0 to O3, `default<O2>`
+        and `module(default<O2>)`. Raises ClangError for any other.
         """
         match = re.fullmatch(r"(?:module\()?(?:default<)?(O[0123])>?\)?", passes)
         if match is None:
             known = "O0 to O3, default<O2>, module(default<O2>)"
             raise ClangError(f"unknown pass list {passes!r}: expected one of {known}")
-        return _from_ir(ir, f"-{match[1]}", "-S", f"-masm={syntax}", target=self.target).decode()
+        return _compile_text(ir, f"-{match[1]}", "-S", f"-masm={syntax}", target=self.target).decode()
 
-    def bodies(self, path: Path) -> dict[str, tuple[int, int]]:
-        """Where the bodies of functions are in a C file: name -> offsets in bytes, from the opening brace to past the
-        closing one. Functions that a macro makes are left out."""
+    def find_bodies(self, path: Path) -> dict[str, tuple[int, int]]:
+        """The bodies of the functions in a C file, by name: offsets in bytes of the opening brace and past the closing
+        one. Functions that a macro defines are left out."""
         command = self.command if self.clang else _bundled_driver(self.target)
         tree = json.loads(_run([*command, "-w", "-fsyntax-only", "-Xclang", "-ast-dump=json", str(path)]))
-        found = {}
+        bodies = {}
         for node in tree["inner"]:
             body = next((part for part in node.get("inner", ()) if part["kind"] == "CompoundStmt"), None)
             if node["kind"] == "FunctionDecl" and body:
                 begin, end = body["range"]["begin"], body["range"]["end"]
-                if "offset" in begin and "offset" in end:  # in a macro there is an expansionLoc instead
-                    found[node["name"]] = begin["offset"], end["offset"] + end["tokLen"]
-        return found
+                if "offset" in begin and "offset" in end:  # a body from a macro has an expansionLoc instead
+                    bodies[node["name"]] = begin["offset"], end["offset"] + end["tokLen"]
+        return bodies
 
     def version(self) -> str:
         """The first line of clang's own version text."""
@@ -96,66 +94,68 @@ class Toolchain:
     def _compile(self, path: Path, *flags: str) -> bytes:
         with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
             output = Path(folder) / "output"
-            _run([*self.command, *_CODE, *flags, "-o", str(output), str(path)])
+            _run([*self.command, *_CODE_FLAGS, *flags, "-o", str(output), str(path)])
             return output.read_bytes()
 
     @property
     def command(self) -> list[str]:
-        """How clang is called. Raises ClangError where there is none."""
+        """The command that calls clang. Raises ClangError where the system clang is not found."""
         if self.clang is None and self.target.foreign_system is None:
             return [_zig(), "cc", "-target", self.target.zig_target]
         if self.clang is None:
             return _bundled_driver(self.target)
-        found = shutil.which(self.clang)
-        if found is None:
-            raise ClangError(f"no clang at {self.clang!r}: correct --llmc-clang, or leave it out for the bundled one")
-        return [found, f"--target={self.target.triple}", "-nostdlibinc", *_includes(_musl_headers(self.target))]
+        path = shutil.which(self.clang)
+        if path is None:
+            raise ClangError(f"no clang at {self.clang!r}: correct --llmc-clang, or leave it out for the bundled clang")
+        headers = header_folders(self.target)
+        return [path, f"--target={self.target.triple}", "-nostdlibinc", *_include_flags(headers)]
 
 
-def lowered_by_clang(ir: str, level: str | None, syntax: Syntax, target: Target | None = None) -> str:
-    """The assembly of a module of IR that is optimised already, as the bundled clang has it at a level such as `O0`: it
-    is all the same above that."""
+def lower_optimised_ir(ir: str, level: str | None, syntax: Syntax, target: Target | None = None) -> str:
+    """The assembly that the bundled clang emits for a module of IR, without running any pass on it.
+
+    `level` is the optimisation level of code generation. clang knows two: `O0`, and one for all others.
+    """
     flags = ("-O0" if level == "O0" else "-O2", "-Xclang", "-disable-llvm-passes")
-    return _from_ir(ir, *flags, "-S", f"-masm={syntax}", target=target).decode()
+    return _compile_text(ir, *flags, "-S", f"-masm={syntax}", target=target).decode()
 
 
 def compile_ir(ir: str, *flags: str, target: Target | None = None) -> bytes:
-    """An ELF object of a module of IR, made by the bundled clang without optimisation; for the default target unless
-    another is given, as in all of these.
+    """An ELF object of a module of IR, compiled by the bundled clang at -O0. None is the default target.
 
-    Raises ClangError: for a module of clang's own making, that is inline assembly with a fault.
+    Raises ClangError. For a module that clang itself wrote, the only cause is inline assembly with an error.
     """
-    return _from_ir(ir, "-O0", *flags, *_objects(target or get_target()), target=target)
+    return _compile_text(ir, "-O0", *flags, *_object_flags(target or get_target()), target=target)
 
 
-def compile_watched(ir: str, target: Target | None = None) -> list[bytes]:
-    """The same with code that tells where a run went and what it compared, and the object of `probe.c`, which that
-    code calls."""
+def compile_with_coverage(ir: str, target: Target | None = None) -> list[bytes]:
+    """Two objects: of a module of IR with instrumentation for coverage and comparisons, and of `probe.c`, which the
+    instrumentation calls."""
     target = target or get_target()
-    return [compile_ir(ir, _WATCHED, target=target), _watch_object(target)]
+    return [compile_ir(ir, _COVERAGE_FLAG, target=target), _compile_probe_runtime(target)]
 
 
 @functools.cache
-def _watch_object(target: Target) -> bytes:
+def _compile_probe_runtime(target: Target) -> bytes:
     source = Path(__file__).with_name("probe.c")
-    return Toolchain(target=target)._compile(source, "-O1", "-fno-sanitize=all", "-g0", *_objects(target))
+    return Toolchain(target=target)._compile(source, "-O1", "-fno-sanitize=all", "-g0", *_object_flags(target))
 
 
-def _objects(target: Target) -> tuple[str, ...]:
-    """How clang is told to make an ELF object of code for a target."""
+def _object_flags(target: Target) -> tuple[str, ...]:
+    """The flags that make clang emit an ELF object for a target."""
     return ("-c", f"--target={target.object_triple}") if target.foreign_system else ("-c",)
 
 
 @functools.cache
-def bridge(target: Target) -> bytes:
-    """The object by which a guest's code calls the C library of its host."""
+def compile_bridge(target: Target) -> bytes:
+    """The object through which a guest's code calls the C library of its host."""
     assert target.foreign_system is not None
     flags = ("-O1", "-fno-builtin", "-fno-sanitize=all", "-g0", "-c")
     return Toolchain(target=target.host)._compile(target.foreign_system.library_wrapper, *flags)
 
 
-def _from_ir(ir: str, *flags: str, target: Target | None) -> bytes:
-    # The bundled clang, whichever made the IR: llvmlite writes IR that older ones do not read.
+def _compile_text(ir: str, *flags: str, target: Target | None) -> bytes:
+    # Always the bundled clang: older clangs can't read the IR that llvmlite writes.
     with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
         source = Path(folder) / "module.ll"
         source.write_text(ir, encoding="utf-8")
@@ -163,54 +163,55 @@ def _from_ir(ir: str, *flags: str, target: Target | None) -> bytes:
 
 
 def compile_c(path: Path, *flags: str) -> bytes:
-    """An ELF object of a C file, made by the bundled clang for the bundled C library. Raises ClangError."""
+    """An ELF object of a C file, compiled by the bundled clang for the bundled C library. Raises ClangError."""
     return Toolchain()._compile(path, "-fno-sanitize=all", "-fno-pie", *flags, "-c")
 
 
 def link(objects: Sequence[bytes], *flags: str, target: Target | None = None) -> bytes:
-    """Link ELF objects with the bundled musl into a static, position-dependent executable, without debug information
-    unless a flag asks for it.
+    """Link ELF objects with the bundled musl into a static, position-dependent executable.
 
-    Raises ClangError with the linker's message. The first call on a machine builds musl, which takes a minute or two;
-    zig keeps it in its own cache.
+    The executable has no debug information unless a flag asks for it. Raises ClangError with the linker's message. The
+    first call on a machine builds musl, which takes a minute or two; zig keeps the result in its own cache.
     """
     with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
-        inputs = []
+        paths = []
         for number, data in enumerate(objects):
             path = Path(folder) / f"{number}.o"
             path.write_bytes(data)
-            inputs.append(str(path))
+            paths.append(str(path))
         output = Path(folder) / "program"
         compiler = Toolchain(target=(target or get_target()).host).command
-        _run([*compiler, "-static", "-no-pie", *(flags or ("-g0",)), "-o", str(output), *inputs])
+        _run([*compiler, "-static", "-no-pie", *(flags or ("-g0",)), "-o", str(output), *paths])
         return output.read_bytes()
 
 
-def linker() -> list[str]:
-    """How the bundled linker itself is called, which makes what it is told to and adds no library."""
+def linker_command() -> list[str]:
+    """The command that calls the bundled linker alone, which adds no library and no start-up code."""
     return [_zig(), "ld.lld"]
 
 
-def assembler(target: Target) -> list[str]:
-    """The command that assembles its standard input, and writes the object to its standard output."""
+def assembler_command(target: Target) -> list[str]:
+    """The command that assembles its standard input and writes the object to its standard output."""
     flags = ("-triple", target.triple, "-target-cpu", target.cpu, "-filetype", "obj", "-o", "-", "-")
     return [_zig(), "-cc1as", *flags]
 
 
 def undefined_symbols(error: ClangError) -> list[str]:
-    """The symbols that a failed `link` missed, in the order in which the linker names them."""
+    """The symbols that a failed `link` missed, in the order of the linker's message."""
     return list(dict.fromkeys(re.findall(r"undefined symbol: (\S+)", str(error))))
 
 
 def _run(command: list[str]) -> bytes:
+    """The standard output of a command. Raises ClangError with its standard error."""
     try:
-        done = subprocess.run(command, capture_output=True, timeout=_SECONDS, stdin=subprocess.DEVNULL)
+        done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_SECONDS, stdin=subprocess.DEVNULL)
     except OSError as error:
         raise ClangError(f"{command[0]} can't be run: {error}") from error
     except subprocess.TimeoutExpired as error:
-        raise ClangError(f"{command[0]} took more than {_SECONDS} s") from error
+        raise ClangError(f"{command[0]} took more than {_TIMEOUT_SECONDS} s") from error
     if done.returncode:
-        raise ClangError(done.stderr.decode(errors="replace").strip() or f"{command[0]} exited {done.returncode}")
+        message = done.stderr.decode(errors="replace").strip()
+        raise ClangError(message or f"{command[0]} exited with status {done.returncode} and no message")
     return done.stdout
 
 
@@ -222,20 +223,21 @@ def _zig() -> str:
 
 
 def _bundled_driver(target: Target) -> list[str]:
-    """The bundled clang itself, which zig's own front end is not: that insists on a file that is made, and knows no
-    guests."""
-    headers, own = _musl_headers(target), 1 if target.foreign_system else 0
-    headers.insert(own, str(Path(_zig()).parent / "lib" / "include"))
-    return [_zig(), "clang", f"--target={target.triple}", "-nostdinc", *_includes(headers)]
+    """The bundled clang without zig's own front end, which always wants an output file and knows no guest targets."""
+    headers, compiler_headers_at = header_folders(target), 1 if target.foreign_system else 0
+    headers.insert(compiler_headers_at, str(Path(_zig()).parent / "lib" / "include"))
+    return [_zig(), "clang", f"--target={target.triple}", "-nostdinc", *_include_flags(headers)]
 
 
-def _includes(headers: Sequence[str]) -> list[str]:
-    return [f"-isystem{folder}" for folder in headers]
+def _include_flags(folders: Sequence[str]) -> list[str]:
+    return [f"-isystem{folder}" for folder in folders]
 
 
-def _musl_headers(target: Target) -> list[str]:
-    """musl's headers, the architecture's own first: a system clang must see the library that is linked. Before them
-    those of a guest."""
+def header_folders(target: Target) -> list[str]:
+    """The folders of musl's headers, those of the architecture first. The headers of a guest come before all of them.
+
+    A system clang needs these too: its headers must fit the C library that is linked.
+    """
     root = Path(_zig()).parent / "lib" / "libc" / "include"
     own = [str(target.foreign_system.header_folder)] if target.foreign_system else []
     return own + [str(root / name) for name in target.header_folders if (root / name).is_dir()]

@@ -1,10 +1,13 @@
-"""Linked programs, read from ELF files."""
+"""Linked programs: the parts of an ELF file, and a case's program with what the harness knows of its symbols."""
 
 from __future__ import annotations
 
+import functools
 import io
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from pytest_llmcompiler.targets.target import Target
 
 
 @dataclass(frozen=True)
@@ -19,31 +22,74 @@ class ProgramSegment:
 
 @dataclass(frozen=True)
 class Symbol:
-    """Where a symbol is, and its size in bytes."""
+    """The address of a symbol, and its size in bytes."""
 
     address: int
     size: int
 
 
-class LinkedProgram(NamedTuple):
-    """What a linker made."""
+@dataclass(frozen=True)
+class ProgramImage:
+    """A whole linked program: the case, musl, and stubs for functions that the case only declares."""
+
+    target: Target
+    segments: tuple[ProgramSegment, ...]
+    entry: int
+    """The address at which the program starts."""
+    symbols: dict[str, Symbol]
+    """The symbols that code of the program can name."""
+    library: dict[str, Symbol]
+    """The functions and variables of the C library, by the library's own names."""
+    aliases: dict[str, str]
+    """Other names that assembly uses: `.L.str` for the private global `.str`."""
+    globals: tuple[str, ...]
+    """The writable global variables of the case itself, in the order of the file."""
+    stubs: tuple[str, ...]
+    """The functions that the case declares and nothing defines."""
+    functions: frozenset[str]
+    """The functions that the case itself defines."""
+    local: frozenset[str]
+    """The functions of the case that no other file can call, and that nothing calls through a pointer."""
+    narrow: frozenset[str]
+    """The library functions that the case uses and that return an integer of up to 32 bits. The upper half of the
+    result register is undefined after a call."""
+    paddings: tuple[int, ...]
+    """The addresses of the paddings around constants. Each has `ir_rewrites.PADDING_BYTES` bytes."""
+
+    @property
+    def has_main(self) -> bool:
+        """Whether the case is a whole program."""
+        return "main" in self.functions
+
+    @functools.cached_property
+    def addresses(self) -> dict[str, int]:
+        """The address of every name that a candidate may refer to."""
+        table = {name: symbol.address for name, symbol in self.symbols.items()}
+        return table | {alias: table[name] for alias, name in self.aliases.items() if name in table}
+
+
+class ElfProgram(NamedTuple):
+    """The segments, the entry point and the symbols of an ELF executable."""
 
     segments: tuple[ProgramSegment, ...]
     entry: int
     symbols: dict[str, Symbol]
 
 
-def read_elf(image: bytes) -> LinkedProgram:
-    """Read an ELF executable that is not relocated, with its symbols; of several of one name the global one."""
+def read_elf(image: bytes) -> ElfProgram:
+    """Read a statically linked, position-dependent ELF executable.
+
+    Where several symbols have one name, the global one is taken.
+    """
     from elftools.elf.elffile import ELFFile
 
     elf = ELFFile(io.BytesIO(image))
     segments = tuple(
         ProgramSegment(
-            segment["p_vaddr"],
-            segment.data().ljust(segment["p_memsz"], b"\0"),
-            bool(segment["p_flags"] & 2),
-            bool(segment["p_flags"] & 1),
+            address=segment["p_vaddr"],
+            data=segment.data().ljust(segment["p_memsz"], b"\0"),
+            is_writable=bool(segment["p_flags"] & 2),
+            is_executable=bool(segment["p_flags"] & 1),
         )
         for segment in elf.iter_segments("PT_LOAD")
     )
@@ -51,7 +97,7 @@ def read_elf(image: bytes) -> LinkedProgram:
     symbols: dict[str, Symbol] = {}
     for symbol in table.iter_symbols():
         kinds = ("STT_FUNC", "STT_OBJECT", "STT_NOTYPE")
-        defined = symbol["st_shndx"] != "SHN_UNDEF" and symbol["st_info"]["type"] in kinds
-        if symbol.name and defined and (symbol["st_info"]["bind"] != "STB_LOCAL" or symbol.name not in symbols):
+        is_defined = symbol["st_shndx"] != "SHN_UNDEF" and symbol["st_info"]["type"] in kinds
+        if symbol.name and is_defined and (symbol["st_info"]["bind"] != "STB_LOCAL" or symbol.name not in symbols):
             symbols[symbol.name] = Symbol(symbol["st_value"], symbol["st_size"])
-    return LinkedProgram(segments, elf["e_entry"], symbols)
+    return ElfProgram(segments, elf["e_entry"], symbols)

@@ -1,7 +1,7 @@
-"""What `opt` does: a pass list over a module of IR.
+"""Running a pass list over a module of IR, as `opt` does.
 
-It is done by the bundled linker, whose link-time optimiser takes any pipeline as text (`ld.lld --lto-newpm-passes`,
-https://lld.llvm.org/) and is of the same LLVM as llvmlite, which writes IR that an older `opt` does not read.
+The bundled linker runs the passes. Its link-time optimiser takes any pipeline as text (`ld.lld --lto-newpm-passes`,
+https://lld.llvm.org/) and is of the same LLVM as llvmlite. A system `opt` may be too old to read llvmlite's IR.
 """
 
 from __future__ import annotations
@@ -14,76 +14,86 @@ from contextlib import suppress
 from pathlib import Path
 
 from pytest_llmcompiler.errors import OptimiserError, PassListError
-from pytest_llmcompiler.program import ir
-from pytest_llmcompiler.program.clang import linker
+from pytest_llmcompiler.program.clang import linker_command
+from pytest_llmcompiler.program.ir import parse, read_bitcode, write_bitcode
+from pytest_llmcompiler.program.ir_extract import normalise
 from pytest_llmcompiler.targets.target import Target
 
 _LEVEL = re.compile(r"(module\()?(default<)?(O[0123sz])(?(2)>)(?(1)\))")
-_LONGEST = 16_384
-"""Characters of a pass list: a kernel takes no argument of more than eight times that."""
-_OUTSIDE = re.compile(r"\b(view-[\w-]+|dot-[\w-]+)|(filename)\s*=", re.IGNORECASE)
-"""Passes that open windows or write files of their own, and parameters that name files."""
+_MAX_PASS_LIST = 16_384
+"""Longest pass list, in characters. Linux takes no command-line argument of more than eight times that (128 KiB)."""
+_FORBIDDEN = re.compile(r"\b(view-[\w-]+|dot-[\w-]+)|(filename)\s*=", re.IGNORECASE)
+"""Passes that open windows or write files, and parameters that name files."""
+_UNKNOWN_PIPELINE = "unable to parse pass pipeline description "
+"""The words with which the linker rejects a pass list; its reason follows."""
+_MAX_FILE_BYTES = 64 << 20
+"""Largest file that the optimiser may write."""
+_MAX_OUTPUT_BYTES = 65_536
+"""Bytes from the end of the optimiser's output that are searched for its error message."""
+_TIMED_OUT = 256
+"""The status that stands for a timeout: exit statuses are below 256, and signals are negative."""
 
 
-def level_of(passes: str) -> str | None:
+def optimisation_level(passes: str) -> str | None:
     """`O2` for `O2`, `default<O2>` and `module(default<O2>)`; None for any other pass list."""
     match = _LEVEL.fullmatch(passes)
     return match[3] if match else None
 
 
-def optimised(
+def optimise(
     text: str, passes: str, target: Target | None = None, *, seconds: float = 60.0, megabytes: int = 8192
 ) -> bytes:
-    """Run a pass list (`O2`, or any that `opt -passes=` takes) over a module of IR, which is for the target where it
-    names none; the result is bitcode.
+    """Run a pass list (`O2`, or any that `opt -passes=` takes) over a module of IR; the result is bitcode.
 
-    Whatever the list makes LLVM try ends after so many seconds, or with so much memory, in a process without
-    environment in a folder of its own. Raises PassListError, OptimiserError, and IRError where the module is no IR.
+    A module that names no triple is for `target`; None is the default target. The passes run in a process of their own,
+    in an empty folder, without environment variables, with `seconds` of time and `megabytes` of memory.
+    Raises PassListError, OptimiserError, and IRError where the module is no IR.
     """
-    level = level_of(passes)
+    level = optimisation_level(passes)
     pipeline = f"default<{level}>" if level else passes
-    _check(pipeline)
+    _check_pipeline(pipeline)
     with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
-        (Path(folder) / "module.bc").write_bytes(ir.bitcode(text, target))
-        # Only with what is saved on the way do values keep their names, as they do in opt.
+        (Path(folder) / "module.bc").write_bytes(write_bitcode(text, target))
+        # Values keep their names, as they do in `opt`, only with --save-temps.
         flags = ("-r", "--threads=1", "--lto-emit-llvm", "--save-temps=opt", f"--lto-newpm-passes={pipeline}")
-        status, said = _limited([*linker(), *flags, "module.bc", "-o", "made"], folder, seconds, megabytes)
-        made = list(Path(folder).glob("made.*.opt.bc"))
-        if status == 0 and made:
-            return made[0].read_bytes()
-    if (_UNKNOWN in said) and not made:
-        raise PassListError(said.partition(_UNKNOWN)[2].strip().removeprefix(f"'{pipeline}': "))
-    raise OptimiserError(f"LLVM does not get through the passes: {_ending(status, said, seconds)}")
+        command = [*linker_command(), *flags, "module.bc", "-o", "result"]
+        status, output = _run_limited(command, folder, seconds, megabytes)
+        results = list(Path(folder).glob("result.*.opt.bc"))
+        if status == 0 and results:
+            return results[0].read_bytes()
+    if _UNKNOWN_PIPELINE in output and not results:
+        raise PassListError(output.partition(_UNKNOWN_PIPELINE)[2].strip().removeprefix(f"'{pipeline}': "))
+    raise OptimiserError(f"LLVM does not get through the passes: {_describe_end(status, output, seconds)}")
 
 
-_UNKNOWN = "unable to parse pass pipeline description "
-
-
-def _check(pipeline: str) -> None:
+def _check_pipeline(pipeline: str) -> None:
     if not pipeline.strip():
         raise PassListError("an empty pass list")
-    if len(pipeline) > _LONGEST or "\0" in pipeline:
-        raise PassListError(f"a pass list has at most {_LONGEST} characters, none of them 0")
-    outside = _OUTSIDE.search(pipeline)
-    if outside and outside[1]:
-        raise PassListError(f"the pass '{outside[1]}' reaches out of the compiler and is not run")
-    if outside:
-        raise PassListError(f"a pass with a parameter '{outside[2]}' reads or writes a file and is not run")
+    if len(pipeline) > _MAX_PASS_LIST or "\0" in pipeline:
+        raise PassListError(f"a pass list has at most {_MAX_PASS_LIST} characters and no NUL character")
+    forbidden = _FORBIDDEN.search(pipeline)
+    if forbidden and forbidden[1]:
+        raise PassListError(f"the pass '{forbidden[1]}' reaches out of the compiler and is not run")
+    if forbidden:
+        raise PassListError(f"a pass with the parameter '{forbidden[2]}' reads or writes a file and is not run")
 
 
-def _limited(command: list[str], folder: str, seconds: float, megabytes: int) -> tuple[int, str]:
-    """Run a command with limits: its exit status, or less the signal that ended it, and what it printed last."""
-    said = Path(folder) / "said"
-    with said.open("wb") as output:
+def _run_limited(command: list[str], folder: str, seconds: float, megabytes: int) -> tuple[int, str]:
+    """Run a command with limits of time, memory and file size.
+
+    Returns its exit status, or minus the signal that ended it, or `_TIMED_OUT`; and the end of its output.
+    """
+    log = Path(folder) / "log"
+    with log.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=folder, env={"PATH": "/"}, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
     for kind, value in (
         (resource.RLIMIT_AS, megabytes << 20),
-        (resource.RLIMIT_FSIZE, _FILE_BYTES),
+        (resource.RLIMIT_FSIZE, _MAX_FILE_BYTES),
         (resource.RLIMIT_CORE, 0),
     ):
-        with suppress(ProcessLookupError):  # it is done already
+        with suppress(ProcessLookupError):  # the process has ended already
             resource.prlimit(process.pid, kind, (value, value))
     try:
         status = process.wait(seconds)
@@ -95,44 +105,43 @@ def _limited(command: list[str], folder: str, seconds: float, megabytes: int) ->
         process.kill()
         process.wait()
         raise
-    return status, said.read_bytes()[-_SAID:].decode("utf-8", "replace")
+    return status, log.read_bytes()[-_MAX_OUTPUT_BYTES:].decode("utf-8", "replace")
 
 
-_FILE_BYTES = 64 << 20
-_SAID = 65_536
-_TIMED_OUT = 256
-"""No exit status and no signal."""
-
-
-def _ending(status: int, said: str, seconds: float) -> str:
+def _describe_end(status: int, output: str, seconds: float) -> str:
     if status == _TIMED_OUT:
         return f"not finished after {seconds:g} s"
-    fault = re.search(r"^(?:LLVM ERROR|ld\.lld: error|error): (.+)", said, re.M)
-    how = f"ended by signal {-status}" if status < 0 else f"exited with status {status}"
-    return f"{how}: {fault[1]}" if fault else how
+    message = re.search(r"^(?:LLVM ERROR|ld\.lld: error|error): (.+)", output, re.M)
+    end = f"ended by signal {-status}" if status < 0 else f"exited with status {status}"
+    return f"{end}: {message[1]}" if message else end
 
 
-def printed(bitcode: bytes, before: str, target: Target) -> str:
-    """An optimised module as `opt -S` prints it: what was in the module `before` has the place that it had there."""
-    text = ir.printed(bitcode)
-    places = {name: place for place, name in enumerate(_NAME.findall(before))}
+def print_optimised(bitcode: bytes, before: str, target: Target) -> str:
+    """The text of an optimised module as `opt -S` prints it.
 
-    def place(part: str) -> int:
-        name = _NAME.search(part)
-        return places.get(name[1], len(places)) if name else -1
+    The linker reorders a module. Each part that was in the module `before` gets its old position back.
+    """
+    text = read_bitcode(bitcode)
+    positions = {name: position for position, name in enumerate(_PART_NAME.findall(before))}
 
-    heads, *functions = _FUNCTION.split(text)
+    def position_of(part: str) -> int:
+        name = _PART_NAME.search(part)
+        return positions.get(name[1], len(positions)) if name else -1
+
+    head, *functions = _FUNCTION_START.split(text)
     *functions, last = functions
-    last, *ends = _END.split(last, maxsplit=1)
-    lines = sorted(heads.splitlines(), key=place)
-    ends = ["\n".join(sorted(end.splitlines(), key=place)) for end in ends]
-    moved = "\n\n".join(["\n".join(lines), *sorted([*functions, last], key=place), *ends])
+    last, *tails = _METADATA_START.split(last, maxsplit=1)
+    lines = sorted(head.splitlines(), key=position_of)
+    tails = ["\n".join(sorted(tail.splitlines(), key=position_of)) for tail in tails]
+    ordered = "\n\n".join(["\n".join(lines), *sorted([*functions, last], key=position_of), *tails])
     source = re.search(r"^source_filename = .*\n", before, re.M)
-    moved = re.sub(r"^source_filename = .*\n", lambda _: source[0] if source else "", moved, flags=re.M)
-    return ir.normalised(str(ir.parse(moved)), target).strip() + "\n"
+    ordered = re.sub(r"^source_filename = .*\n", lambda _: source[0] if source else "", ordered, flags=re.M)
+    return normalise(str(parse(ordered)), target).strip() + "\n"
 
 
-_NAME = re.compile(r'^(?:(?:define|declare)\b[^@\n]*)?(@(?:"[^"\n]*"|[-\w$.]+)|![A-Za-z][\w.]*)(?=[ (])', re.MULTILINE)
-"""What a module is made of: functions, global variables and named metadata."""
-_FUNCTION = re.compile(r"\n\n(?=(?:; Function Attrs:[^\n]*\n)?(?:define|declare)\b)")
-_END = re.compile(r"\n\n(?=attributes #|![\w.]+ = )")
+_PART_NAME = re.compile(
+    r'^(?:(?:define|declare)\b[^@\n]*)?(@(?:"[^"\n]*"|[-\w$.]+)|![A-Za-z][\w.]*)(?=[ (])', re.MULTILINE
+)
+"""The name of a part of a module: of a function, a global variable or named metadata."""
+_FUNCTION_START = re.compile(r"\n\n(?=(?:; Function Attrs:[^\n]*\n)?(?:define|declare)\b)")
+_METADATA_START = re.compile(r"\n\n(?=attributes #|![\w.]+ = )")

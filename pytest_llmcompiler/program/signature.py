@@ -1,4 +1,7 @@
-"""The types of a case's functions: from DWARF for C, from the IR itself for `.ll` files."""
+"""The types of a case's functions and variables: from DWARF for C, from the IR itself for `.ll` files.
+
+DWARF is read as version 4 (DWARF Debugging Information Format, chapters 3 to 5).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmcompiler.program.varargs import tail
+from pytest_llmcompiler.program.varargs import find_common_tail
 from pytest_llmcompiler.values.c_types import (
     Array,
     Field,
@@ -20,16 +23,19 @@ from pytest_llmcompiler.values.c_types import (
     Struct,
     Type,
     Unsupported,
-    unsupported,
+    find_unsupported,
 )
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
     from elftools.dwarf.die import DIE
 
+_TRANSPARENT_TAGS = ("DW_TAG_typedef", "DW_TAG_const_type", "DW_TAG_volatile_type", "DW_TAG_restrict_type")
+"""Entries that stand between a use of a type and the type itself."""
 
-def from_dwarf(data: bytes) -> dict[str, Function]:
-    """The signatures of all functions with a body in an ELF object with DWARF 4 (that standard, chapters 3 to 5)."""
+
+def signatures_from_dwarf(data: bytes) -> dict[str, Function]:
+    """The signatures of all functions with a body in an ELF file with DWARF 4."""
     from elftools.elf.elffile import ELFFile
 
     reader = _DebugInfoReader()
@@ -42,8 +48,8 @@ def from_dwarf(data: bytes) -> dict[str, Function]:
     }
 
 
-def own_functions(data: bytes) -> dict[str, int]:
-    """The functions that the source file itself defines, and none of the headers that it includes, with their lines."""
+def own_function_lines(data: bytes) -> dict[str, int]:
+    """The functions that the source file itself defines, and none of its headers, with their 1-based lines."""
     from elftools.elf.elffile import ELFFile
 
     dwarf = ELFFile(io.BytesIO(data)).get_dwarf_info()
@@ -61,90 +67,96 @@ def own_functions(data: bytes) -> dict[str, int]:
     return lines
 
 
-def variables(data: bytes) -> dict[str, Type]:
-    """The types of all variables of static storage in an ELF file with DWARF 4, by the names that clang gives them:
-    `counter`, and `function.counter` inside of a function."""
+def variable_types(data: bytes) -> dict[str, Type]:
+    """The types of all variables of static storage in an ELF file with DWARF 4, by name.
+
+    The names are those of clang's IR: `counter`, and `function.counter` for a variable inside a function.
+    """
     from elftools.elf.elffile import ELFFile
 
     reader = _DebugInfoReader()
-    found: dict[str, Type] = {}
+    types: dict[str, Type] = {}
     for unit in ELFFile(io.BytesIO(data)).get_dwarf_info().iter_CUs():
         for die in unit.get_top_DIE().iter_children():
-            reader.collect_variables(die, "", found)
-    return found
+            reader.collect_variables(die, "", types)
+    return types
 
 
-def from_ir(module: llvm.ModuleRef) -> dict[str, Function]:
+def signatures_from_ir(module: llvm.ModuleRef) -> dict[str, Function]:
     """The signatures of all functions with a body in a module.
 
-    IR knows no signs: an integer is signed where it is marked `signext`. A `ptr` points to bytes, or to the type that
-    `byval`, `sret` or `elementtype` names.
+    IR types have no sign: an integer is signed where it is marked `signext`. A `ptr` is a `void *`. An argument with
+    `byval` or `sret` is unsupported.
     """
     return {function.name: _ir_signature(function) for function in module.functions if not function.is_declaration}
 
 
 def _ir_signature(function: llvm.ValueRef) -> Function:
     return Function(
-        _ir_type(function.global_value_type.get_function_return(), _result_attributes(function)),
-        tuple(
+        result=_ir_type(function.global_value_type.get_function_return(), _result_attributes(function)),
+        params=tuple(
             Param(
-                argument.name or str(index),
-                _ir_type(argument.type, b" ".join(argument.attributes)),
-                b"noalias" in argument.attributes,
+                name=argument.name or str(index),
+                type=_ir_type(argument.type, b" ".join(argument.attributes)),
+                restrict=b"noalias" in argument.attributes,
             )
             for index, argument in enumerate(function.arguments)
         ),
-        function.global_value_type.is_function_vararg,
+        variadic=function.global_value_type.is_function_vararg,
     )
 
 
-def declared(module: llvm.ModuleRef, names: tuple[str, ...], dwarf: bytes | None = None) -> dict[str, Function]:
-    """The signatures of functions that a module only declares, from its source's DWARF 4 or as far as IR tells them.
+def declaration_types(
+    module: llvm.ModuleRef, names: tuple[str, ...], dwarf: bytes | None = None
+) -> dict[str, Function]:
+    """The signatures of functions that a module only declares.
 
-    Of variadic ones, what all calls in the module agree on is named too.
+    They come from DWARF 4 where the source has a prototype, else from the IR. A variadic function also gets the unnamed
+    parameters on which all calls in the module agree.
     """
-    told = _prototypes(dwarf, names) if dwarf else {}
+    prototypes = _prototypes(dwarf, names) if dwarf else {}
     return {
-        function.name: _with_tail(module, function, told.get(function.name) or _ir_signature(function))
+        function.name: _add_tail(module, function, prototypes.get(function.name) or _ir_signature(function))
         for function in module.functions
         if function.name in names
     }
 
 
 def _prototypes(data: bytes, names: tuple[str, ...]) -> dict[str, Function]:
-    """The signatures of declarations with a prototype. A pointer to what is not known points to nothing."""
+    """The signatures of declarations with a prototype. A pointer to an unsupported type becomes a `void *`."""
     from elftools.elf.elffile import ELFFile
 
     reader = _DebugInfoReader()
-    found: dict[str, Function] = {}
+    prototypes: dict[str, Function] = {}
     for unit in ELFFile(io.BytesIO(data)).get_dwarf_info().iter_CUs():
         for die in unit.get_top_DIE().iter_children():
             name = _text(die, "DW_AT_name") if die.tag == "DW_TAG_subprogram" else ""
             if name in names and "DW_AT_prototyped" in die.attributes:
                 plain = reader.function(die)
-                params = tuple(Param(param.name, _known(param.type)) for param in plain.params)
-                result = None if plain.result is None else _known(plain.result)
-                if not any(map(unsupported, (result, *(param.type for param in params)))):
-                    found[name] = Function(result, params, plain.variadic)
-    return found
+                params = tuple(Param(param.name, _hide_unsupported(param.type)) for param in plain.params)
+                result = None if plain.result is None else _hide_unsupported(plain.result)
+                if not any(map(find_unsupported, (result, *(param.type for param in params)))):
+                    prototypes[name] = Function(result, params, plain.variadic)
+    return prototypes
 
 
-def _known(type: Type) -> Type:
-    return Pointer(None, type.const) if isinstance(type, Pointer) and unsupported(type) else type
+def _hide_unsupported(type: Type) -> Type:
+    return Pointer(None, type.const) if isinstance(type, Pointer) and find_unsupported(type) else type
 
 
-def _with_tail(module: llvm.ModuleRef, function: llvm.ValueRef, found: Function) -> Function:
-    if not found.variadic:
-        return found
-    has_format, types = tail(module, function, lambda type: _ir_type(type, b""))
-    if any(map(unsupported, types)):
-        return found
+def _add_tail(module: llvm.ModuleRef, function: llvm.ValueRef, signature: Function) -> Function:
+    """The signature of a variadic function with the unnamed parameters that all its calls have in common."""
+    if not signature.variadic:
+        return signature
+    has_format, types = find_common_tail(module, function, lambda type: _ir_type(type, b""))
+    if any(map(find_unsupported, types)):
+        return signature
     unnamed = (Param(f"...[{index}]", type) for index, type in enumerate(types))
-    return replace(found, params=(*found.params, *unnamed), format=has_format)
+    return replace(signature, params=(*signature.params, *unnamed), format=has_format)
 
 
 class _DebugInfoReader:
-    """Turns DWARF type entries into types, each once, so that recursive types end."""
+    """Converts DWARF type entries to types. Each entry is converted once, so that recursive types end."""
 
     def __init__(self) -> None:
         self._seen: dict[int, Type] = {}
@@ -153,52 +165,48 @@ class _DebugInfoReader:
         children = list(die.iter_children())
         params = [child for child in children if child.tag == "DW_TAG_formal_parameter"]
         return Function(
-            self._target(die),
-            tuple(
+            result=self._target(die),
+            params=tuple(
                 Param(
-                    _text(child, "DW_AT_name") or str(index),
-                    self._target(child) or Unsupported("void"),
-                    _qualified(child, "DW_TAG_restrict_type"),
+                    name=_text(child, "DW_AT_name") or str(index),
+                    type=self._target(child) or Unsupported("void"),
+                    restrict=_has_qualifier(child, "DW_TAG_restrict_type"),
                 )
                 for index, child in enumerate(params)
             ),
-            any(child.tag == "DW_TAG_unspecified_parameters" for child in children),
+            variadic=any(child.tag == "DW_TAG_unspecified_parameters" for child in children),
         )
 
-    def collect_variables(self, die: DIE, prefix: str, found: dict[str, Type]) -> None:
-        """Add the variables of an entry and of those inside it."""
+    def collect_variables(self, die: DIE, prefix: str, types: dict[str, Type]) -> None:
+        """Add the variables of an entry, and of the entries inside it, to `types`."""
         if die.tag == "DW_TAG_variable" and "DW_AT_location" in die.attributes:
             type = self._target(die)
             if type is not None:
-                found.setdefault(prefix + _text(die, "DW_AT_name"), type)
+                types.setdefault(prefix + _text(die, "DW_AT_name"), type)
         elif die.tag in ("DW_TAG_subprogram", "DW_TAG_lexical_block"):
             inner = f"{_text(die, 'DW_AT_name')}." if die.tag == "DW_TAG_subprogram" else prefix
             for child in die.iter_children():
-                self.collect_variables(child, inner, found)
+                self.collect_variables(child, inner, types)
 
     def _target(self, die: DIE) -> Type | None:
-        """The type that an entry refers to; None is void."""
+        """The type that an entry refers to, without typedefs and qualifiers; None is void."""
         if "DW_AT_type" not in die.attributes:
             return None
         inner = die.get_DIE_from_attribute("DW_AT_type")
-        if inner.tag in ("DW_TAG_const_type", "DW_TAG_volatile_type", "DW_TAG_restrict_type"):
-            return self._target(inner)
-        if inner.tag == "DW_TAG_typedef":
-            return self._target(inner)
-        return self._type(inner)
+        return self._target(inner) if inner.tag in _TRANSPARENT_TAGS else self._type(inner)
 
     def _type(self, die: DIE) -> Type:
         if die.offset in self._seen:
             return self._seen[die.offset]
         if die.tag in ("DW_TAG_structure_type", "DW_TAG_union_type"):
             return self._struct(die)
-        made = self._simple(die)
-        self._seen[die.offset] = made
-        return made
+        type = self._simple(die)
+        self._seen[die.offset] = type
+        return type
 
     def _simple(self, die: DIE) -> Type:
         if die.tag == "DW_TAG_base_type":
-            return _base(die)
+            return _base_type(die)
         if die.tag == "DW_TAG_enumeration_type":
             base = self._target(die)
             names = tuple(
@@ -208,7 +216,7 @@ class _DebugInfoReader:
             name = f"enum {_text(die, 'DW_AT_name')}".strip()
             return Int(_number(die, "DW_AT_byte_size"), signed, name, enumerators=names)
         if die.tag == "DW_TAG_pointer_type":
-            return Pointer(self._target(die), const=_qualified(die, "DW_TAG_const_type"))
+            return Pointer(self._target(die), const=_has_qualifier(die, "DW_TAG_const_type"))
         if die.tag == "DW_TAG_array_type":
             return self._array(die)
         if die.tag == "DW_TAG_subroutine_type":
@@ -216,8 +224,8 @@ class _DebugInfoReader:
         return Unsupported(f"a type of DWARF tag {die.tag}")
 
     def _array(self, die: DIE) -> Type:
-        made: Type = self._target(die) or Unsupported("an array of void")
-        vector = "DW_AT_GNU_vector" in die.attributes
+        type: Type = self._target(die) or Unsupported("an array of void")
+        is_vector = "DW_AT_GNU_vector" in die.attributes
         for dimension in reversed([child for child in die.iter_children() if child.tag == "DW_TAG_subrange_type"]):
             if "DW_AT_count" in dimension.attributes:
                 count = dimension.attributes["DW_AT_count"].value
@@ -225,24 +233,23 @@ class _DebugInfoReader:
                 count = dimension.attributes["DW_AT_upper_bound"].value + 1
             else:
                 count = 0
-            made = Array(made, count) if isinstance(count, int) else Unsupported("an array of variable length")
-        return Unsupported("a vector type") if vector else made
+            type = Array(type, count) if isinstance(count, int) else Unsupported("an array of variable length")
+        return Unsupported("a vector type") if is_vector else type
 
     def _struct(self, die: DIE) -> Type:
-        union = die.tag == "DW_TAG_union_type"
-        name = f"{'union' if union else 'struct'} {_text(die, 'DW_AT_name')}".strip()
+        is_union = die.tag == "DW_TAG_union_type"
+        name = f"{'union' if is_union else 'struct'} {_text(die, 'DW_AT_name')}".strip()
         if name == "struct _IO_FILE":
             return Unsupported("it would need a FILE *, and there are no files here")
         if "DW_AT_byte_size" not in die.attributes:
             return Unsupported(f"incomplete type {name}")
-        made = Struct(name, _number(die, "DW_AT_byte_size"), union=union)
-        self._seen[die.offset] = made
+        type = Struct(name, _number(die, "DW_AT_byte_size"), union=is_union)
+        self._seen[die.offset] = type
         for child in die.iter_children():
             if child.tag == "DW_TAG_member":
-                made.fields.append(self._field(child))
-        # A member can't be less aligned than its offset says: this is how packed structs come out right.
-        made.align = max((_alignment(member, made.size) for member in made.fields), default=1)
-        return made
+                type.fields.append(self._field(child))
+        type.align = max((_field_alignment(member, type.size) for member in type.fields), default=1)
+        return type
 
     def _field(self, die: DIE) -> Field:
         type = self._target(die) or Unsupported("void")
@@ -253,38 +260,43 @@ class _DebugInfoReader:
             return Field(name, offset, type)
         if "DW_AT_data_bit_offset" in die.attributes:
             first = _number(die, "DW_AT_data_bit_offset")
-        else:  # DWARF 2 and 3 count from the most significant bit of the storage unit
+        else:  # DWARF 2 and 3 count bits from the most significant bit of the storage unit
             first = 8 * (offset + type.size) - _number(die, "DW_AT_bit_offset") - width
         return Field(name, first // 8, type, (first, width))
 
 
-def _alignment(member: Field, size: int) -> int:
+def _field_alignment(member: Field, size: int) -> int:
+    """The alignment of a member, in bytes: at most one that its offset and the size of its struct are multiples of.
+
+    So the members of packed structs have smaller alignments than their types.
+    """
     align = member.type.align
     while align > 1 and (size % align or (member.bits is None and member.offset % align)):
         align //= 2
     return align
 
 
-def _base(die: DIE) -> Type:
+def _base_type(die: DIE) -> Type:
     name, size = _text(die, "DW_AT_name"), _number(die, "DW_AT_byte_size")
     encoding = _number(die, "DW_AT_encoding")
-    signed, unsigned = encoding in (5, 6, 13), encoding in (7, 8, 16)  # DW_ATE_signed…, DW_ATE_unsigned…, DW_ATE_UTF
+    # DWARF 4, 7.8: 2 boolean, 4 float, 5 signed, 6 signed_char, 7 unsigned, 8 unsigned_char, 13 signed_fixed, 16 UTF.
+    is_signed, is_unsigned = encoding in (5, 6, 13), encoding in (7, 8, 16)
     if encoding == 2:
         return Int(1, False, name, boolean=True)
     if encoding == 4 and size in (4, 8):
         return Float(size, name)
-    if (signed or unsigned) and size in (1, 2, 4, 8, 16):
-        return Int(size, signed, name, character=encoding in (6, 8))
+    if (is_signed or is_unsigned) and size in (1, 2, 4, 8, 16):
+        return Int(size, is_signed, name, character=encoding in (6, 8))
     return Unsupported(f"type {name}", size)
 
 
-def _qualified(die: DIE, tag: str) -> bool:
-    """Whether the type that an entry refers to has a qualifier."""
+def _has_qualifier(die: DIE, tag: str) -> bool:
+    """Whether the type that an entry refers to has a qualifier (`tag`), directly or through typedefs."""
     while "DW_AT_type" in die.attributes:
         die = die.get_DIE_from_attribute("DW_AT_type")
         if die.tag == tag:
             return True
-        if die.tag not in ("DW_TAG_typedef", "DW_TAG_const_type", "DW_TAG_volatile_type", "DW_TAG_restrict_type"):
+        if die.tag not in _TRANSPARENT_TAGS:
             return False
     return False
 
@@ -309,8 +321,8 @@ def _ir_type(type: llvm.TypeRef, attributes: bytes) -> Any:
     if text == "void":
         return None
     if text == "ptr":
-        named = re.search(rb"\b(?:byval|sret)\((.*)\)", attributes)
-        return Unsupported(f"a {named[0].decode()} argument") if named else Pointer(None)
+        in_memory = re.search(rb"\b(?:byval|sret)\((.*)\)", attributes)
+        return Unsupported(f"a {in_memory[0].decode()} argument") if in_memory else Pointer(None)
     if text in ("float", "double"):
         return Float({"float": 4, "double": 8}[text], text)
     match = re.fullmatch(r"i(\d+)", text)

@@ -1,4 +1,4 @@
-"""What comes after the named arguments of calls to functions that a module only declares."""
+"""The arguments that follow the named ones in calls of variadic functions that a module only declares."""
 
 from __future__ import annotations
 
@@ -12,56 +12,59 @@ if TYPE_CHECKING:
     import llvmlite.binding as llvm
 
 _CHAR = Int(1, True, "char", character=True)
-_DIRECTIVE = re.compile(rb"%[-+ #0]*(\*|\d*)(?:\.(\*|\d*))?(hh|h|ll|l|q|j|z|t|L)?(.)?", re.S)
-_MOST = 64
+_CONVERSION = re.compile(rb"%[-+ #0]*(\*|\d*)(?:\.(\*|\d*))?(hh|h|ll|l|q|j|z|t|L)?(.)?", re.S)
+"""A conversion specification: width, precision, length modifier, specifier (C17 7.21.6.1)."""
+_MAX_ARGUMENTS = 64
+"""Arguments of the longest format that is understood."""
 
 
 def format_types(text: bytes) -> list[Type] | None:
-    """The types of the arguments that a printf format asks for; None where that can't be said."""
-    found: list[Type] = []
-    for width, precision, length, letter in _DIRECTIVE.findall(text):
+    """The types of the arguments that a printf format takes; None where a conversion is unknown."""
+    types: list[Type] = []
+    for width, precision, length, letter in _CONVERSION.findall(text):
         if letter == b"%":
             continue
-        found += [Int(4, True, "int") for part in (width, precision) if part == b"*"]
-        type = _directive(letter, length, bounded=bool(precision))
-        if type is None or len(found) > _MOST:
+        types += [Int(4, True, "int") for part in (width, precision) if part == b"*"]
+        type = _conversion_type(letter, length, is_bounded=bool(precision))
+        if type is None or len(types) > _MAX_ARGUMENTS:
             return None
-        found.append(type)
-    return found
+        types.append(type)
+    return types
 
 
-def _directive(letter: bytes, length: bytes, *, bounded: bool) -> Type | None:
+def _conversion_type(letter: bytes, length: bytes, *, is_bounded: bool) -> Type | None:
     if letter in (b"d", b"i", b"u", b"x", b"X", b"o", b"c") and letter and length != b"L":
         return Int(8, True, "long") if length in (b"l", b"ll", b"q", b"j", b"z", b"t") else Int(4, True, "int")
     if letter in (b"f", b"F", b"e", b"E", b"g", b"G", b"a", b"A") and length != b"L":
         return Float(8, "double")
     if letter == b"s" and not length:
-        return Pointer(None if bounded else _CHAR)  # with a precision there may be no end
+        return Pointer(None if is_bounded else _CHAR)  # with a precision the text needs no terminator
     return Pointer(None) if letter == b"p" else None
 
 
-def tail(
+def find_common_tail(
     module: llvm.ModuleRef, function: llvm.ValueRef, type_of: Callable[[llvm.TypeRef], Type]
 ) -> tuple[bool, list[Type]]:
-    """What the calls of a variadic function in its module agree on.
+    """The unnamed arguments on which all calls of a variadic function in its module agree.
 
-    True where all of them pass what the last named argument, a printf format, asks for; else False, and the types that
-    all of them pass.
+    Returns True and an empty list where the last named argument is a printf format in every call, and every call passes
+    what its format takes. Otherwise returns False and the types of the unnamed arguments that all calls have in common:
+    all of them if the calls agree, none if they differ.
     """
-    calls = list(_calls(module, function.name))
+    calls = list(_find_calls(module, function.name))
     named = len(list(function.arguments))
-    tails = [[type_of(operand.type) for operand in operands[named:]] for operands, plain in calls if plain]
+    tails = [[type_of(operand.type) for operand in operands[named:]] for operands, is_plain in calls if is_plain]
     if not tails or len(tails) < len(calls):
         return False, []
-    formats = [_constant(operands[named - 1]) for operands, _ in calls] if named else [None]
-    if all(text is not None and _fits(text, types) for text, types in zip(formats, tails)):
+    formats = [_constant_string(operands[named - 1]) for operands, _ in calls] if named else [None]
+    if all(text is not None and _matches_format(text, types) for text, types in zip(formats, tails)):
         return True, []
-    same = all(list(map(_kind, types)) == list(map(_kind, tails[0])) for types in tails)
-    return False, tails[0] if same else []
+    agree = all(list(map(_kind, types)) == list(map(_kind, tails[0])) for types in tails)
+    return False, tails[0] if agree else []
 
 
-def _calls(module: llvm.ModuleRef, name: str) -> Iterator[tuple[list[llvm.ValueRef], bool]]:
-    """The arguments of each call of a function, and whether all of them are passed as they stand."""
+def _find_calls(module: llvm.ModuleRef, name: str) -> Iterator[tuple[list[llvm.ValueRef], bool]]:
+    """The arguments of each call of a function, and whether none of them is passed as a copy in memory (`byval`)."""
     for caller in module.functions:
         for block in caller.blocks:
             for instruction in block.instructions:
@@ -71,19 +74,19 @@ def _calls(module: llvm.ModuleRef, name: str) -> Iterator[tuple[list[llvm.ValueR
                         yield operands, "byval(" not in str(instruction)
 
 
-def _constant(operand: llvm.ValueRef) -> bytes | None:
-    """The string that an argument points to the start of."""
-    found = re.match(r'@[^"]*\bconstant \[\d+ x i8\] c"(.*?)"', str(operand))
-    if not found:
+def _constant_string(operand: llvm.ValueRef) -> bytes | None:
+    """The constant string that an argument points to, without its terminator; None for any other argument."""
+    constant = re.match(r'@[^"]*\bconstant \[\d+ x i8\] c"(.*?)"', str(operand))
+    if not constant:
         return None
-    text = found[1].encode("latin-1")
+    text = constant[1].encode("latin-1")
     text = re.sub(rb"\\([0-9A-Fa-f]{2}|\\)", lambda m: b"\\" if m[1] == b"\\" else bytes([int(m[1], 16)]), text)
     return text.split(b"\0")[0]
 
 
-def _fits(text: bytes, types: list[Type]) -> bool:
-    asked = format_types(text)
-    return asked is not None and list(map(_kind, asked)) == list(map(_kind, types))
+def _matches_format(text: bytes, types: list[Type]) -> bool:
+    taken = format_types(text)
+    return taken is not None and list(map(_kind, taken)) == list(map(_kind, types))
 
 
 def _kind(type: Type) -> tuple[object, int]:

@@ -18,8 +18,8 @@ from pytest_llmcompiler.judge.reproducer import (
     ResultPart,
 )
 from pytest_llmcompiler.judge.verdict import Verdict
-from pytest_llmcompiler.program.ir import PAD
-from pytest_llmcompiler.values.layout import LOW_SLOTS, SLOTS
+from pytest_llmcompiler.program.ir_rewrites import PADDING_BYTES
+from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, SLOTS
 
 _GENERAL = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", *(f"r{number}" for number in range(8, 16)))
 _NUMBERS = {name: number for number, name in enumerate(_GENERAL)} | {f"xmm{n}": 16 + n for n in range(16)}
@@ -94,7 +94,7 @@ class _CSourceWriter:
         yield from ("", "const struct llmc_scene llmc_scene = {", *(f"    {line}" for line in body), "};")
 
     def _slots(self) -> Iterator[str]:
-        slots = [f"{{{slot.address:#x}, {slot.size}}}" for slot in (*SLOTS, *LOW_SLOTS)]
+        slots = [f"{{{slot.address:#x}, {slot.size}}}" for slot in (*SLOTS, *ALIGNED_SLOTS)]
         yield f"const struct llmc_slot llmc_slots[] = {{{', '.join(slots)}}};"
         yield f"const int llmc_slots_count = {len(slots)};"
 
@@ -191,7 +191,7 @@ class _CSourceWriter:
 
     def _pad(self, name: str, size: int) -> tuple[list[str], str]:
         place, place_name = self._variable(name)
-        return place, f"{place_name}, {size}, {PAD}"
+        return place, f"{place_name}, {size}, {PADDING_BYTES}"
 
     def _callee(self, one: ExternalFunctionPart) -> tuple[list[str], str]:
         rows = [self._argument(argument) for argument in one["arguments"]]

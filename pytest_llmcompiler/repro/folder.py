@@ -30,8 +30,8 @@ from pytest_llmcompiler.judge.reproducer import Reproducer, ReproducibleVerdict
 from pytest_llmcompiler.judge.verdict import Verdict, harmless
 from pytest_llmcompiler.model.answer import Answer, Prompt, QuestionKey
 from pytest_llmcompiler.model.extract.assembly import find_judged_assembly
-from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.program.clang import compile_c, link
+from pytest_llmcompiler.program.ir_queries import mentioned_globals
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.repro.c_source import source_of
 from pytest_llmcompiler.repro.link import ProgramRest, surroundings, watching, without
@@ -107,7 +107,7 @@ class ReproWriter:
     ) -> None:
         files.write("prompt.txt", prompt.text, "what the model was asked")
         files.write("answer.txt", answer.text, "what it answered")
-        files.write("function.ll", reference.extracted(prompt.function), "the function's IR, as in the prompt")
+        files.write("function.ll", reference.texts.ir(prompt.function), "the function's IR, as in the prompt")
         notes: list[str] = []
         try:
             text = find_judged_assembly(answer, prompt, verdict.detail)
@@ -213,7 +213,7 @@ _USE = (
 
 def _differing(reference: Reference, function: str, verdict: Verdict, reproducer: Reproducer) -> Iterator[str]:
     """What a native run can't show as the emulator did."""
-    mentioned = ir.mentioned(reference.module, function)
+    mentioned = mentioned_globals(reference.module, function)
     if any(_SALTED.match(f"@{name}") for name in mentioned):
         yield "The clock, random bytes and the process's number are part of the input: here they are the machine's."
     forbidden = _FORBIDDEN.search(verdict.message)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pytest_llmcompiler.assembler.assemble import build_undefined_error, find_called_symbols, linkable
 from pytest_llmcompiler.assembler.llvm import Linkage
 from pytest_llmcompiler.errors import ClangError, IRError, NativeLinkError
-from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.program.clang import compile_ir, link, undefined_symbols
+from pytest_llmcompiler.program.ir_extract import remove_function
+from pytest_llmcompiler.program.ir_rewrites import PADDED_PREFIX, externalise, pad_constants
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.repro.c_source import ReproSurroundings, thunk
 
@@ -54,9 +55,9 @@ def without(reference: Reference, function: str, kept_as: str | None = None) -> 
     Raises LinkingError where the case can't do without.
     """
     try:
-        text = ir.without(ir.externalised(reference.ir), function, kept_as)
+        text = remove_function(externalise(reference.ir), function, kept_as)
         if kept_as is not None:
-            text = ir.padded(text)
+            text = pad_constants(text)
         return ProgramRest(text, compile_ir(text))
     except (IRError, ClangError) as error:
         raise NativeLinkError(f"{reference.case.path} can't do without its own {function}: {error}") from error
@@ -89,4 +90,4 @@ def _pads(data: bytes) -> dict[str, int]:
     from elftools.elf.elffile import ELFFile
 
     table = ELFFile(io.BytesIO(data)).get_section_by_name(".symtab")
-    return {one.name: one["st_size"] for one in table.iter_symbols() if one.name.startswith(ir.PADDED)}
+    return {one.name: one["st_size"] for one in table.iter_symbols() if one.name.startswith(PADDED_PREFIX)}

@@ -149,13 +149,13 @@ class Param:
     """A pointer that nothing else shares its object with."""
 
 
-def significant(type: Type, *, pointers: bool = True) -> bytes:
+def build_value_mask(type: Type, *, pointers: bool = True) -> bytes:
     """A mask with a one for every bit of a type that holds a value: padding is zero.
 
     Without `pointers`, these are zero too, and so is a union that may hold one.
     """
     if isinstance(type, Array):
-        return significant(type.element, pointers=pointers) * type.count
+        return build_value_mask(type.element, pointers=pointers) * type.count
     if not isinstance(type, Struct):
         return (b"\xff" if pointers or not isinstance(type, Pointer) else b"\0") * type.size
     mask = 0
@@ -163,14 +163,14 @@ def significant(type: Type, *, pointers: bool = True) -> bytes:
         if member.bits:
             mask |= ((1 << member.bits[1]) - 1) << member.bits[0]
         else:
-            own = significant(member.type, pointers=pointers)
-            if type.union and not pointers and own != significant(member.type):
+            own = build_value_mask(member.type, pointers=pointers)
+            if type.union and not pointers and own != build_value_mask(member.type):
                 return bytes(type.size)
             mask |= int.from_bytes(own, "little") << 8 * member.offset
     return mask.to_bytes(type.size, "little")
 
 
-def calls_back(param: Param) -> bool:
+def has_callback(param: Param) -> bool:
     """Whether a function pointer can be reached from a parameter."""
     return _calls_back(param.type, set())
 
@@ -186,7 +186,7 @@ def _calls_back(type: Type | None, seen: set[int]) -> bool:
     return isinstance(type, Array) and _calls_back(type.element, seen)
 
 
-def unsupported(type: Type | None) -> str | None:
+def find_unsupported(type: Type | None) -> str | None:
     """Why values of a type can't be passed, returned or made; None where they can. Pointers are looked through."""
     return _unsupported(type, set())
 

@@ -23,7 +23,7 @@ class Alias:
     element: Type
     """What it points to. Where the object is of another type by now, the pointer is null."""
     index: int
-    """Which object, counted in the order in which `objects` gives them."""
+    """Which object, counted in the order in which `list_objects` gives them."""
     offset: int
     """In bytes; the object's size is the end of it."""
 
@@ -62,7 +62,7 @@ class Input:
     memory."""
     globals: tuple[tuple[str, Value], ...] = ()
     """The global variables that do not have their initial value."""
-    low: bool = False
+    is_4gib_aligned: bool = False
     """Whether its objects begin at multiples of 4 GiB, so that code which looks at a part of a pointer takes it for
     null, rather than end there, where nothing follows."""
 
@@ -72,7 +72,7 @@ class Input:
         return (*self.args, *(value for _, value in self.globals))
 
 
-def objects(made: Input) -> list[Object]:
+def list_objects(made: Input) -> list[Object]:
     """The objects of an input, each before those that its own pointers lead to: the order that `Alias` counts in."""
     found: list[Object] = []
     for value in made.values:
@@ -87,8 +87,8 @@ def _collect(links: Links, found: list[Object]) -> None:
             _collect(target.links, found)
 
 
-def replaced(made: Input, number: int, new: Callable[[Object], Object]) -> Input:
-    """The input with its object of a number (as `objects` counts) replaced. What pointed to its end still does."""
+def replace_object(made: Input, number: int, new: Callable[[Object], Object]) -> Input:
+    """The input with its object of a number (as `list_objects` counts) replaced. What pointed to its end still does."""
     counter = iter(range(1 << 30))
     before = after = 0
 
@@ -111,7 +111,7 @@ def replaced(made: Input, number: int, new: Callable[[Object], Object]) -> Input
     return replace(made, args=args, globals=globals)
 
 
-def grafted(made: Input, other: Input, position: int) -> Input:
+def graft_argument(made: Input, other: Input, position: int) -> Input:
     """The input with an argument of another, and all that it leads to. Pointers between that and the rest are lost."""
     before, mine = _count(made.args[:position]), _count(made.args[position : position + 1])
     skipped, theirs = _count(other.args[:position]), _count(other.args[position : position + 1])
@@ -132,7 +132,7 @@ def grafted(made: Input, other: Input, position: int) -> Input:
 
 
 def _count(values: tuple[Value, ...]) -> int:
-    return len(objects(Input(values)))
+    return len(list_objects(Input(values)))
 
 
 def _renumbered(links: Links, number: Callable[[int], int | None]) -> Links:

@@ -11,11 +11,11 @@ from pytest_llmcompiler.values.c_types import UNTYPED, Array, Field, Pointer, St
 from pytest_llmcompiler.values.input import Alias, Callback, Input, Links, Object, Target, Value
 
 PAGE = 4096
-SMALL_SLOTS, LARGE_SLOTS, LARGE = 32, 2, 17 * PAGE
+SMALL_SLOTS, LARGE_SLOTS, MAX_OBJECT_BYTES = 32, 2, 17 * PAGE
 # Slots end, or begin, at multiples of 4 GiB, where arithmetic in 32 bits goes wrong.
 _FEW = 10
 _ENDS, _BEGINNINGS, _STRIDE = 0x7F1A00000000, 0x7F5A00000000, 1 << 32
-ARENA = SMALL_SLOTS * PAGE + LARGE_SLOTS * LARGE
+ARENA = SMALL_SLOTS * PAGE + LARGE_SLOTS * MAX_OBJECT_BYTES
 """Bytes of all slots together, which lie one after another in the host's memory and far apart in the guest's."""
 
 STUBS = 0x0F000000
@@ -40,9 +40,11 @@ class Slot:
     """Its offset in the host's memory."""
 
 
-_SIZES = [LARGE] * LARGE_SLOTS + [PAGE] * SMALL_SLOTS
+_SIZES = [MAX_OBJECT_BYTES] * LARGE_SLOTS + [PAGE] * SMALL_SLOTS
 SLOTS = tuple(Slot(_ENDS + index * _STRIDE - size, size, sum(_SIZES[:index])) for index, size in enumerate(_SIZES))
-LOW_SLOTS = tuple(Slot(_BEGINNINGS + index * _STRIDE, slot.size, slot.host) for index, slot in enumerate(SLOTS[:_FEW]))
+ALIGNED_SLOTS = tuple(
+    Slot(_BEGINNINGS + index * _STRIDE, slot.size, slot.host) for index, slot in enumerate(SLOTS[:_FEW])
+)
 """For inputs whose objects begin at multiples of 4 GiB. They share the host's memory with the others. They are few,
 because the emulator is the slower the more pieces of memory there are."""
 
@@ -75,7 +77,7 @@ class Layout:
     """The buffer for a result that is returned in memory."""
     globals: tuple[tuple[str, bytes], ...] = ()
     """Global variables to set, by name."""
-    low: bool = False
+    is_4gib_aligned: bool = False
     """Whether objects begin where there is no memory before, rather than end where there is none behind."""
 
     def initial(self, layout: LaidOutObject, fill: int) -> bytes:
@@ -93,14 +95,14 @@ def lay_out(input: Input, names: Sequence[str], result: Type | None = None) -> L
     `result` is the type of a result that the function returns in memory, for which a buffer is added.
     Raises DoesNotFit.
     """
-    if input.low:
+    if input.is_4gib_aligned:
         with contextlib.suppress(LayoutError):
-            return _layout(input, names, result, low=True)
-    return _layout(input, names, result, low=False)
+            return _layout(input, names, result, is_4gib_aligned=True)
+    return _layout(input, names, result, is_4gib_aligned=False)
 
 
-def _layout(input: Input, names: Sequence[str], result: Type | None, *, low: bool) -> Layout:
-    placer = _LayoutBuilder(low)
+def _layout(input: Input, names: Sequence[str], result: Type | None, *, is_4gib_aligned: bool) -> Layout:
+    placer = _LayoutBuilder(is_4gib_aligned)
     buffer = None
     if result is not None:
         buffer = placer.reserve("result", result, 1, result.size)
@@ -108,10 +110,10 @@ def _layout(input: Input, names: Sequence[str], result: Type | None, *, low: boo
     globals = tuple((name, placer.value(value, name)) for name, value in input.globals)
     objects = tuple(layout for layout, _ in placer.contents) + ((buffer,) if buffer else ())
     callbacks, contents = tuple(placer.callbacks), tuple(placer.contents)
-    return Layout(images, objects, callbacks, contents, input.environment_seed, buffer, globals, low)
+    return Layout(images, objects, callbacks, contents, input.environment_seed, buffer, globals, is_4gib_aligned)
 
 
-def labels(input: Input, names: Sequence[str]) -> list[str]:
+def label_objects(input: Input, names: Sequence[str]) -> list[str]:
     """How C names each object of an input, in the order of `objects`. Raises DoesNotFit."""
     placer = _LayoutBuilder()
     for name, value in (*zip(names, input.args, strict=True), *input.globals):
@@ -120,11 +122,11 @@ def labels(input: Input, names: Sequence[str]) -> list[str]:
 
 
 class _LayoutBuilder:
-    def __init__(self, low: bool = False) -> None:
-        self._low = low
+    def __init__(self, is_4gib_aligned: bool = False) -> None:
+        self._low = is_4gib_aligned
         self.contents: list[tuple[LaidOutObject, bytes]] = []
         self.callbacks: list[Callback] = []
-        slots = LOW_SLOTS if low else SLOTS
+        slots = ALIGNED_SLOTS if is_4gib_aligned else SLOTS
         self._large, self._small = list(slots[:LARGE_SLOTS]), list(slots[LARGE_SLOTS:])
 
     def value(self, value: Value, label: str) -> bytes:
@@ -134,7 +136,7 @@ class _LayoutBuilder:
 
     def reserve(self, label: str, element: Type, count: int, size: int) -> LaidOutObject:
         free = self._small if size <= PAGE else self._large
-        if not free or size > LARGE:
+        if not free or size > MAX_OBJECT_BYTES:
             raise LayoutError(label)
         slot = free.pop(0)
         address = slot.address
@@ -162,7 +164,7 @@ class _LayoutBuilder:
     ) -> bytes:
         linked = bytearray(data)
         for offset, target in links:
-            address = self._target(target, path(type, label, offset, at_pointer=at_pointer))
+            address = self._target(target, format_path(type, label, offset, at_pointer=at_pointer))
             linked[offset : offset + 8] = address.to_bytes(8, "little")
         return bytes(linked)
 
@@ -191,7 +193,7 @@ def _alignment(element: Type, size: int) -> int:
     return element.align if size else 1
 
 
-def path(type: Type, label: str, offset: int, *, at_pointer: bool) -> str:
+def format_path(type: Type, label: str, offset: int, *, at_pointer: bool) -> str:
     """The C expression for what lies `offset` bytes into an object (or into a value).
 
     `label` is a pointer to elements of `type` where `at_pointer`, else a value of `type`.

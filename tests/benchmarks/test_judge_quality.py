@@ -143,7 +143,7 @@ def test_faults_assemble_to_other_code_each_and_every_possible_kind_occurs(compi
         made = list(made_faults(reference, "sum", level, "case", Plan((10,), 30, 1)))
         codes = {machine_code(reference, "sum", fault.text) for fault in made}
         assert len(codes) == len(made) == 30 and None not in codes
-        assert machine_code(reference, "sum", reference.assembly("sum", level)) not in codes
+        assert machine_code(reference, "sum", reference.texts.assembly("sum", level)) not in codes
         kinds = {fault.kind for fault in made}
         assert {"condition turned", "constant", "memory offset", "operand width", "call left out", "early return", "register"} <= kinds  # fmt: skip
 

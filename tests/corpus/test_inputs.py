@@ -8,17 +8,17 @@ import pytest
 from faces import Compile, Judged
 from hypothesis import HealthCheck, Phase, given, settings
 
+from pytest_llmcompiler.corpus.from_main import record_main_inputs
 from pytest_llmcompiler.corpus.fuzzer import Corpus, ProbeResult, UndefinedInputError, shrink, weight
 from pytest_llmcompiler.corpus.relations import relations_by_name
-from pytest_llmcompiler.corpus.seeds import from_main
-from pytest_llmcompiler.corpus.strategies import hints, inputs
+from pytest_llmcompiler.corpus.strategies import build_input_strategy, find_hints
 from pytest_llmcompiler.emulator.observation import Feature
 from pytest_llmcompiler.errors import LayoutError
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.values.c_types import Int, Pointer, Struct
-from pytest_llmcompiler.values.input import Alias, Input, Object, Value, grafted, objects, replaced
-from pytest_llmcompiler.values.layout import PAGE, SLOTS, lay_out, path
+from pytest_llmcompiler.values.input import Alias, Input, Object, Value, graft_argument, list_objects, replace_object
+from pytest_llmcompiler.values.layout import PAGE, SLOTS, format_path, lay_out
 
 INT = Int(4, True, "int")
 CHAR = Int(1, True, "char", character=True)
@@ -76,7 +76,9 @@ def program(compiled: Compile) -> Reference:
 
 def drawn(reference: Reference, name: str, count: int = 150) -> list[Input]:
     """Inputs as the judge would make them."""
-    strategy = inputs(reference.signatures[name], reference.rules(name), hints(reference.extracted(name), reference.ir))
+    strategy = build_input_strategy(
+        reference.signatures[name], reference.argument_rules(name), find_hints(reference.texts.ir(name), reference.ir)
+    )
     found: list[Input] = []
 
     @settings(
@@ -226,7 +228,7 @@ def test_hints() -> None:
         "  %1 = icmp eq i32 %0, -77\n  switch i32 %0, label %9 [\n    i32 400, label %2\n  ]\n  %2 = add i32 %0, 5555\n"
     )
     module = '@.str = private constant [6 x i8] c"a\\0Ab\\22c\\00"\n@e = constant [1 x i8] zeroinitializer\n'
-    found = hints(function, module)
+    found = find_hints(function, module)
     assert {-77, 400} <= set(found.numbers)
     assert 5555 not in found.numbers
     assert found.strings == (b'a\nb"c',)
@@ -246,7 +248,7 @@ def test_ties() -> None:
 
 
 def test_what_main_passes_is_taken(program: Reference) -> None:
-    taken = from_main(program.golden, {name: program.signatures[name] for name in program.functions}, {})
+    taken = record_main_inputs(program.golden, {name: program.signatures[name] for name in program.functions}, {})
     total = taken["total"][0]
     buffer = target(total.args[0])
     assert buffer is not None
@@ -269,20 +271,20 @@ def test_what_main_passes_is_taken(program: Reference) -> None:
 @pytest.mark.parametrize("end", ["for (;;) ;", "*(volatile int *)0 = 1;", "__builtin_trap();"])
 def test_a_main_that_does_not_end_well(compiled: Compile, end: str) -> None:
     made = compiled(f"int f(int x) {{ return x; }}\nint main(void) {{ f(7); f(8); {end} return 0; }}\n")
-    taken = from_main(made.golden, {"f": made.signatures["f"]}, {})["f"]
+    taken = record_main_inputs(made.golden, {"f": made.signatures["f"]}, {})["f"]
     assert [made.args[0].data[0] for made in taken][:2] == [7, 8]
 
 
 def test_objects_end_at_unmapped_pages() -> None:
     pair = Struct("struct pair", 8, 4)
-    objects = [
+    targets = [
         Object(CHAR, 5, b"hello"),
         Object(INT, 3, bytes(12)),
         Object(pair, 2, bytes(16)),
         Object(CHAR, 0, b""),
         Object(CHAR, PAGE + 1, bytes(PAGE + 1)),
     ]
-    made = lay_out(Input(tuple(Value(Pointer(o.element), bytes(8), ((0, o),)) for o in objects)), list("abcde"))
+    made = lay_out(Input(tuple(Value(Pointer(o.element), bytes(8), ((0, o),)) for o in targets)), list("abcde"))
     assert [int.from_bytes(image, "little") for image in made.images] == [o.address for o in made.objects]
     for placed in made.objects:
         assert placed.address + placed.size == placed.slot.address + placed.slot.size
@@ -291,10 +293,14 @@ def test_objects_end_at_unmapped_pages() -> None:
 
 
 def test_objects_begin_where_no_memory_is_before() -> None:
-    objects = [Object(CHAR, 5, b"hello"), Object(INT, 3, bytes(12)), Object(CHAR, PAGE + 1, bytes(PAGE + 1))]
-    values = tuple(Value(Pointer(o.element), bytes(8), ((0, o),)) for o in objects)
-    assert all(placed.address % (1 << 32) == 0 for placed in lay_out(Input(values, low=True), list("abc")).objects)
-    many = Input(tuple(Value(Pointer(CHAR), bytes(8), ((0, Object(CHAR, 1, b"a")),)) for _ in range(20)), low=True)
+    targets = [Object(CHAR, 5, b"hello"), Object(INT, 3, bytes(12)), Object(CHAR, PAGE + 1, bytes(PAGE + 1))]
+    values = tuple(Value(Pointer(o.element), bytes(8), ((0, o),)) for o in targets)
+    assert all(
+        placed.address % (1 << 32) == 0 for placed in lay_out(Input(values, is_4gib_aligned=True), list("abc")).objects
+    )
+    many = Input(
+        tuple(Value(Pointer(CHAR), bytes(8), ((0, Object(CHAR, 1, b"a")),)) for _ in range(20)), is_4gib_aligned=True
+    )
     assert len(lay_out(many, ["p"] * 20).objects) == 20
 
 
@@ -307,10 +313,10 @@ def test_what_points_to_the_end_of_an_object_follows_it() -> None:
             Value(Pointer(CHAR), bytes(8), ((0, Alias(CHAR, 0, 3)),)),
         )
     )
-    longer = replaced(made, 0, lambda old: Object(CHAR, 8, b"hello..."))
+    longer = replace_object(made, 0, lambda old: Object(CHAR, 8, b"hello..."))
     assert longer.args[0].links[1] == (8, Alias(CHAR, 0, 8))
     assert longer.args[1].links[0] == (0, Alias(CHAR, 0, 3))
-    shorter = replaced(made, 0, lambda old: Object(CHAR, 2, b"he"))
+    shorter = replace_object(made, 0, lambda old: Object(CHAR, 2, b"he"))
     assert shorter.args[0].links[1] == (8, Alias(CHAR, 0, 2))
     assert shorter.args[1].links[0] == (0, Alias(CHAR, 0, 2))
 
@@ -332,13 +338,13 @@ def test_an_argument_of_another_input_brings_its_objects_along() -> None:
     other = Input(
         (pointer(Object(CHAR, 1, b"y")), pointer(list_), pointer(Alias(CHAR, 0, 0)), Value(Pointer(CHAR), bytes(8)))
     )
-    made = grafted(one, other, 1)
+    made = graft_argument(one, other, 1)
     assert made.args[0] == one.args[0]
-    assert [target.data for target in objects(made)] == [b"a", bytes(16), b"x", b"b"]
-    assert objects(made)[1].links[1] == (8, Alias(CHAR, 2, 0))
+    assert [target.data for target in list_objects(made)] == [b"a", bytes(16), b"x", b"b"]
+    assert list_objects(made)[1].links[1] == (8, Alias(CHAR, 2, 0))
     assert made.args[3].links == ((0, Alias(CHAR, 3, 1)),)
-    assert grafted(one, other, 0).args[1].links == ()
-    assert grafted(one, other, 2).args[2].links == ()
+    assert graft_argument(one, other, 0).args[1].links == ()
+    assert graft_argument(one, other, 2).args[2].links == ()
 
 
 def test_shared_and_circular_objects() -> None:
@@ -374,11 +380,11 @@ def test_paths_in_c(program: Reference) -> None:
     node = program.signatures["walk"].params[0].type
     assert isinstance(node, Pointer)
     assert isinstance(node.target, Struct)
-    assert path(node.target, "list", 8, at_pointer=True) == "list->value"
-    assert path(node.target, "list", 0, at_pointer=True) == "list->next"
-    assert path(node.target, "list", 24, at_pointer=True) == "list[1].value"
-    assert path(INT, "values", 8, at_pointer=True) == "values[2]"
-    assert path(node.target, "x", 8, at_pointer=False) == "x.value"
+    assert format_path(node.target, "list", 8, at_pointer=True) == "list->value"
+    assert format_path(node.target, "list", 0, at_pointer=True) == "list->next"
+    assert format_path(node.target, "list", 24, at_pointer=True) == "list[1].value"
+    assert format_path(INT, "values", 8, at_pointer=True) == "values[2]"
+    assert format_path(node.target, "x", 8, at_pointer=False) == "x.value"
 
 
 class Taken(NamedTuple):
@@ -393,7 +399,7 @@ def look(made: Input, known: set[Feature], steps: int) -> ProbeResult:
 
 
 def test_exploring_and_shrinking(program: Reference) -> None:
-    strategy = inputs(program.signatures["magic"], {}, hints(program.extracted("magic"), program.ir))
+    strategy = build_input_strategy(program.signatures["magic"], {}, find_hints(program.texts.ir("magic"), program.ir))
 
     def value(made: Input) -> int:
         return int.from_bytes(made.args[0].data, "little", signed=True)
@@ -422,7 +428,7 @@ def test_exploring_and_shrinking(program: Reference) -> None:
 
 
 def test_errors_of_the_harness_come_through(program: Reference) -> None:
-    strategy = inputs(program.signatures["magic"], {}, hints("", ""))
+    strategy = build_input_strategy(program.signatures["magic"], {}, find_hints("", ""))
 
     def broken(made: Input, known: set[Feature], steps: int) -> Taken:
         raise ZeroDivisionError("of the harness")

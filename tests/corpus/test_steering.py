@@ -10,7 +10,7 @@ from faces import Compile
 
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.values.input import Alias, Object, objects
+from pytest_llmcompiler.values.input import Alias, Object, list_objects
 
 SOURCE = r"""
 #include <stddef.h>
@@ -122,7 +122,7 @@ def results(harness: Harness) -> set[int]:
 
 def right(harness: Harness) -> str:
     """The function as clang compiles it."""
-    return harness.reference.assembly(harness.function, "O1")
+    return harness.reference.texts.assembly(harness.function, "O1")
 
 
 def prying(harness: Harness, load: str) -> str:
@@ -159,7 +159,7 @@ def test_a_comparison_is_tried_on_both_sides_of_its_limit(harness: Make) -> None
 
 def test_texts_that_only_a_parser_lets_through(harness: Make) -> None:
     entries = harness("quoted").corpus.entries
-    accepted = [objects(made)[0].data for made, entry in entries.items() if any(entry.expected.result)]
+    accepted = [list_objects(made)[0].data for made, entry in entries.items() if any(entry.expected.result)]
     assert sum(any(escaped in text for text in accepted) for escaped in (b"\\n", b"\\t", b'\\"')) >= 2
 
 
@@ -268,10 +268,10 @@ def test_a_length_is_found_by_watching(harness: Make) -> None:
     fitting = [
         buffer.count == int.from_bytes(made.args[1].data, "little")
         for made in harness("xored").corpus.entries
-        for buffer in objects(made)
+        for buffer in list_objects(made)
     ]
     assert sum(fitting) > 20
-    assert max(objects(made)[0].count for made in harness("xored").corpus.entries if objects(made)) > 100
+    assert max(list_objects(made)[0].count for made in harness("xored").corpus.entries if list_objects(made)) > 100
 
 
 def test_texts_without_a_type_of_their_own_end_with_zero(harness: Make) -> None:
@@ -280,7 +280,7 @@ def test_texts_without_a_type_of_their_own_end_with_zero(harness: Make) -> None:
 
 def test_numbers_beside_an_array_count_its_elements(harness: Make) -> None:
     made = harness("push")
-    used = [int.from_bytes(target.data[32:36], "little") for one in made.corpus.entries for target in objects(one)]
+    used = [int.from_bytes(target.data[32:36], "little") for one in made.corpus.entries for target in list_objects(one)]
     assert sum(count <= 8 for count in used) > len(used) / 2
     assert len(set(range(9)) & set(used)) > 6
     assert made.judge(prying(made, "cmpl $8, 32(%rdi)\n jne 9f\n movl 36(%rdi), %eax\n9:")).kind == "crash"
@@ -293,7 +293,7 @@ def test_lists_that_lead_back(harness: Make) -> None:
     assert {0, 1} <= results(harness("linked"))
     made = harness("take_out")
     assert len(made.corpus.entries) > 20
-    assert any(len(objects(one)) > 1 for one in made.corpus.entries)
+    assert any(len(list_objects(one)) > 1 for one in made.corpus.entries)
     assert made.judge(right(made)).passed
     half = "take_out:\n movq (%rdi), %rax\n movq 8(%rdi), %rcx\n movq %rcx, 8(%rax)\n"
     ends = " movq %rdi, (%rdi)\n movq %rdi, 8(%rdi)\n ret\n"

@@ -160,7 +160,7 @@ def test_a_corpus_outlives_an_edit_of_the_package(folder: Path, tmp_path: Path) 
 
 
 def test_the_verdict_is_the_same_from_disk(program: Reference, folder: Path, generated: list[int]) -> None:
-    right = program.assembly("total", "O1")
+    right = program.texts.assembly("total", "O1")
     wrong = right.replace("xorl", "addl"), "total:\n movl (%rdi), %eax\n ret\n", "total:\n xorl %eax, %eax\n ret\n"
     assert all(text != right for text in wrong)
     fresh = [Harness(program, "total", FEW).judge(text) for text in (right, *wrong)]

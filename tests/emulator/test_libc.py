@@ -133,8 +133,8 @@ def test_functions_that_look_at_the_clock_or_ask_for_memory_are_salted(compiled:
     assert reference.environment_seeds("fail") == 8
     assert reference.environment_seeds("joined") == 1
     assert reference.environment_seeds("doubled") == 24
-    assert reference.minds_errno("fail")
-    assert not reference.minds_errno("early")
+    assert reference.uses_errno("fail")
+    assert not reference.uses_errno("early")
 
 
 EARLY = "early:\n pushq %rbx\n movl %esi, %ebx\n xorl %edi, %edi\n call time\n {}andl $3, %eax\n cmpl %ebx, %eax\n sete %al\n movzbl %al, %eax\n popq %rbx\n ret\n"

@@ -301,7 +301,7 @@ def test_formats(text: bytes, sizes: list[int] | None) -> None:
 
 
 def test_prototypes_of_declared_functions(compiled: Compile) -> None:
-    externals = compiled(SOURCE).externals
+    externals = compiled(SOURCE).external_functions
     assert externals["lookup"].name == "struct pair * (int)"
     assert externals["ctx_new"].name == "void * (void)"
     assert externals["say"].format
@@ -321,7 +321,7 @@ def test_which_functions_may_be_given_an_end(compiled: Compile) -> None:
         apart(&a, &b); apart(0, table); members(&p.x, &p.y); arrays(c, d); range(c, c + 4); globals(table, table + 4);
     }
     """
-    externals = compiled(source).externals
+    externals = compiled(source).external_functions
     assert {name for name, type in externals.items() if type.ends} == {"range", "globals"}
 
 
@@ -436,7 +436,7 @@ def test_results_are_the_same_in_every_build_of_the_program(compiled: Compile) -
     reference = compiled(ENDS)
     signature = reference.signatures["chosen"]
     golden, probe = (
-        Machine(program, "chosen", signature, externals=reference.externals)
+        Machine(program, "chosen", signature, externals=reference.external_functions)
         for program in (reference.golden, reference.probe)
     )
     assert golden.program.symbols["b"] != probe.program.symbols["b"]

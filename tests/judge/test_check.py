@@ -86,7 +86,7 @@ def test_text_that_names_no_file_is_source_text(source: str, recwarn: pytest.War
 
 
 def test_a_verdict_without_its_explanation(compiled: Compile) -> None:
-    wrong = compiled(SOURCE).assembly("digits", "O0").replace("\tidivl", "\tmovl\t$11, %ecx\n\tidivl")
+    wrong = compiled(SOURCE).texts.assembly("digits", "O0").replace("\tidivl", "\tmovl\t$11, %ecx\n\tidivl")
     explained, short = (check(SOURCE, "digits", wrong, examples=40, explain=explain) for explain in (True, False))
     assert explained.kind == short.kind == "mismatch"
     assert explained.counterexample and short.counterexample

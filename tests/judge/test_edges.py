@@ -30,7 +30,7 @@ void move16(char *out, const char *in) { memcpy(out, in, 16); }
 
 def test_what_is_read_before_it_is_set_is_found_out(judged: Judged, compiled: Compile) -> None:
     """The garbage that a truth value is read from is true for one fill, and false for the other."""
-    right = compiled(SOURCE).assembly("flag", "O0")
+    right = compiled(SOURCE).texts.assembly("flag", "O0")
     assert judged(SOURCE, "flag", right).passed
     verdict = judged(SOURCE, "flag", "".join(line for line in right.splitlines(True) if "movb\t$1" not in line))
     assert verdict.kind == "mismatch"
@@ -117,7 +117,7 @@ int far(unsigned i) { int room[100000]; for (int k = 0; k < 4; k++) room[k * 333
 
 def test_a_large_frame(judged: Judged, compiled: Compile) -> None:
     """Functions may use more of the stack than most do; it is fresh for each run, and has an end."""
-    assert judged(LARGE, "far", compiled(LARGE).assembly("far", "O0")).passed
+    assert judged(LARGE, "far", compiled(LARGE).texts.assembly("far", "O0")).passed
     assert judged(LARGE, "far", "far:\n movl %edi, %eax\n andl $3, %eax\n ret\n").passed
     assert judged(LARGE, "far", "far:\n movl %edi, %eax\n andl $1, %eax\n ret\n").kind == "mismatch"
     kept = (
@@ -158,7 +158,7 @@ def test_garbage_after_a_callback(judged: Judged) -> None:
 @pytest.mark.parametrize("level", ["O0", "O1", "O2", "O3"])
 @pytest.mark.parametrize("function", ["partly", "copied"])
 def test_bytes_without_a_value_may_be_copied(judged: Judged, compiled: Compile, function: str, level: str) -> None:
-    verdict = judged(SOURCE, function, compiled(SOURCE).assembly(function, level))
+    verdict = judged(SOURCE, function, compiled(SOURCE).texts.assembly(function, level))
     assert verdict.passed, str(verdict)
 
 
@@ -259,7 +259,7 @@ def test_loads_below_the_red_zone(judged: Judged) -> None:
 
 def test_library_code_may_use_the_stack_as_it_likes(judged: Judged, compiled: Compile) -> None:
     for level in ("O0", "O2"):
-        assert judged(SOURCE, "copied", compiled(SOURCE).assembly("copied", level)).passed
+        assert judged(SOURCE, "copied", compiled(SOURCE).texts.assembly("copied", level)).passed
 
 
 def test_a_jump_into_an_instruction_is_not_judged(judged: Judged) -> None:
@@ -349,7 +349,7 @@ int named(int n) { return names[n & 1][0]; }
 
 def test_what_lies_beside_a_constant_may_be_zero(judged: Judged, compiled: Compile) -> None:
     """A step of zero never ends, where garbage is too large for a step that could be taken."""
-    right = compiled(BESIDE).assembly("sum", "O0")
+    right = compiled(BESIDE).texts.assembly("sum", "O0")
     assert judged(BESIDE, "sum", right).passed
     assert "cmpl\t$3" in right
     assert judged(BESIDE, "sum", right.replace("cmpl\t$3", "cmpl\t$4")).kind == "hang"
@@ -395,7 +395,7 @@ def test_the_upper_half_of_what_a_library_function_returns(
 ) -> None:
     """An `int` is in the lower half of the register; library functions may leave anything in the other."""
     reference = compiled(RETURNED)
-    texts = [reference.assembly(function, level) for level in ("O0", "O2")]
+    texts = [reference.texts.assembly(function, level) for level in ("O0", "O2")]
     for text in texts:
         verdict = judged(RETURNED, function, text)
         assert verdict.passed, str(verdict)
@@ -435,13 +435,13 @@ def test_a_program_passes_with_right_code_in_it(judged: Judged, compiled: Compil
     assert judged(PROGRAM, "key", KEY).passed
     for function in ("key", "aside", "log_to"):
         for level in ("O0", "O2"):
-            verdict = judged(PROGRAM, function, compiled(PROGRAM).assembly(function, level))
+            verdict = judged(PROGRAM, function, compiled(PROGRAM).texts.assembly(function, level))
             assert verdict.passed, str(verdict)
 
 
 def test_the_whole_program_shows_what_no_input_does(judged: Judged, compiled: Compile) -> None:
     """`seen` is too large to be an input: only in the program it is not zero."""
-    right = compiled(STATEFUL).assembly("made", "O0")
+    right = compiled(STATEFUL).texts.assembly("made", "O0")
     assert judged(STATEFUL, "made", right).passed
     verdict = judged(STATEFUL, "made", right.replace("andl\t$1", "andl\t$3"))
     assert verdict.kind == "mismatch", str(verdict)
@@ -512,7 +512,7 @@ def parts(judged: Judged, function: str, text: str) -> list[str]:
 
 @pytest.mark.parametrize("level", ["O0", "O2"])
 def test_where_the_ways_part(judged: Judged, compiled: Compile, level: str) -> None:
-    right = compiled(LOOP).assembly("pick", level)
+    right = compiled(LOOP).texts.assembly("pick", level)
     line = next(number for number, line in enumerate(right.splitlines(), 1) if "$5" in line or "$7" in line)
     wrong = right.splitlines()
     wrong[line - 1] = wrong[line - 1].replace("$7", "$6").replace("$5", "$15")
@@ -523,7 +523,7 @@ def test_where_the_ways_part(judged: Judged, compiled: Compile, level: str) -> N
 
 
 def test_where_an_instruction_is_left_out(judged: Judged, compiled: Compile) -> None:
-    right = compiled(LOOP).assembly("sums", "O0").splitlines()
+    right = compiled(LOOP).texts.assembly("sums", "O0").splitlines()
     at = next(index for index, line in enumerate(right) if "$3" in line)
     (told,) = parts(judged, "sums", "\n".join(right[:at] + right[at + 1 :]))
     assert told.startswith(f"  parts     line {at + 1}: ")
@@ -538,14 +538,14 @@ int held(const struct node *n) { int s = 0; while (n) { s += n->value; n = n->ne
 
 def test_where_the_ways_part_behind_padding(judged: Judged, compiled: Compile) -> None:
     """Both run through what aligns the head of a loop, which is no instruction of either text."""
-    right = compiled(HELD).assembly("held", "O1")
+    right = compiled(HELD).texts.assembly("held", "O1")
     verdict = judged(HELD, "held", right.replace("addl\t8(%rdi), %eax", "jmp\t.LBB0_1"))
     assert verdict.kind == "crash", str(verdict)
     assert any(line.startswith("  parts ") and "jmp .LBB0_1; clang -O1 has addl" in line for line in verdict.evidence)
 
 
 def test_where_a_jump_leads_elsewhere(judged: Judged, compiled: Compile) -> None:
-    right = compiled(LOOP).assembly("pick", "O0")
+    right = compiled(LOOP).texts.assembly("pick", "O0")
     lines = right.splitlines()
     jumps = [index for index, line in enumerate(lines) if "\tjle\t" in line or "\tjg\t" in line or "\tjge\t" in line]
     target = lines[jumps[0]].split()[-1]

@@ -287,7 +287,7 @@ def test_there_may_be_too_little_memory(judged: Judged) -> None:
 
 
 def test_the_error_number_says_that_there_is_too_little(judged: Judged, compiled: Compile) -> None:
-    right = compiled(SCARCE).assembly("why", "O2")
+    right = compiled(SCARCE).texts.assembly("why", "O2")
     assert judged(SCARCE, "why", right).passed
     wrong = right.replace("__errno_location@PLT", "__errno_location@PLT\n\tmovl $5, (%rax)")
     assert judged(SCARCE, "why", wrong).kind == "mismatch"

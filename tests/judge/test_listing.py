@@ -68,7 +68,7 @@ def test_a_crash_says_on_which_input_and_in_which_line(judged: Judged) -> None:
 
 
 def test_a_mismatch_says_what_was_expected_and_where_the_ways_part(judged: Judged, compiled: Compile) -> None:
-    lines = compiled(SOURCE).assembly("clamp", "O0").split("\n")
+    lines = compiled(SOURCE).texts.assembly("clamp", "O0").split("\n")
     [at] = [number for number, line in enumerate(lines) if "\tjle\t" in line]
     lines[at] = lines[at].replace("jle", "jge")
     verdict = judged(SOURCE, "clamp", "\n".join(lines))

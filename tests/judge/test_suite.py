@@ -148,7 +148,9 @@ def test_pointers_that_other_code_is_given_may_differ(tmp_path: Path, source: st
     """Where a local variable lies, or the code's own copy of a constant, is nobody's business but the compiler's."""
     path = tmp_path / "a.c"
     path.write_text(source)
-    answers = [right] if right else [Reference(read_case(path), Toolchain()).assembly("f", level) for level in LEVELS]
+    answers = (
+        [right] if right else [Reference(read_case(path), Toolchain()).texts.assembly("f", level) for level in LEVELS]
+    )
     assert [str(check_file(path, "f", answer)) for answer in answers] == ["pass"] * len(answers)
 
 
@@ -165,6 +167,6 @@ def test_what_can_t_be_judged_is_said(tmp_path: Path, source: str, words: str) -
     path = tmp_path / "a.c"
     path.write_text(source)
     for level in LEVELS:
-        verdict = check_file(path, "f", Reference(read_case(path), Toolchain()).assembly("f", level))
+        verdict = check_file(path, "f", Reference(read_case(path), Toolchain()).texts.assembly("f", level))
         assert verdict.kind == "inconclusive"
         assert words in verdict.message

@@ -32,10 +32,10 @@ from pytest_llmcompiler.model.extract.claims import find_claimed_sizes
 from pytest_llmcompiler.model.extract.ir import extract_ir
 from pytest_llmcompiler.model.extract.passes import extract_passes
 from pytest_llmcompiler.model.replay import read_answer
-from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
-from pytest_llmcompiler.program.optimiser import optimised, printed
+from pytest_llmcompiler.program.ir import count_instructions, parse
+from pytest_llmcompiler.program.optimiser import optimise, print_optimised
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.report.measures import measure_lines
 from pytest_llmcompiler.targets import get_target
@@ -130,7 +130,7 @@ def test_lines_are_of_the_assembly_that_was_judged(judge: Judge) -> None:
 @pytest.mark.parametrize("passes", ["O0", "Oz"])
 def test_most_lines_of_assembly_have_an_origin(lfs: Reference, passes: str) -> None:
     for function in lfs.functions:
-        text, assembly = lfs.optimised(function, passes), lfs.lowered(function, passes)
+        text, assembly = lfs.texts.optimised_ir(function, passes), lfs.texts.lowered_assembly(function, passes)
         found = lines_of_origin(text, passes, assembly, get_target())
         lines, written = text.split("\n"), assembly.split("\n")
         assert len(found) > 0.7 * len(re.findall(r"^\t[a-z]", assembly, re.M))
@@ -284,7 +284,7 @@ def test_assembly_in_a_case_for_a_processor_that_llvmlite_has_no_assembler_for(c
     for task in ("ir", "disassemble"):
         verdict = check(source, "f", IR.replace("twice", "f"), task=task, examples=20, target="aarch64-linux")  # type: ignore[arg-type]
         assert verdict.kind == "inconclusive" and "assembly" in verdict.message
-    assert "nop" in compiled(source, target="aarch64-linux").lowered("f", "Oz")
+    assert "nop" in compiled(source, target="aarch64-linux").texts.lowered_assembly("f", "Oz")
 
 
 @pytest.mark.parametrize(
@@ -377,7 +377,7 @@ def test_ir_that_was_cut_is_whole_or_truncated_never_wrong() -> None:
         except (TruncatedError, NoCodeError):
             assert end < needed
             continue
-        assert end >= needed and ir.instruction_count(text) == 2
+        assert end >= needed and count_instructions(parse(text)) == 2
 
 
 @pytest.mark.parametrize(
@@ -468,18 +468,18 @@ def test_promises(answer: str, promised: dict[str, int]) -> None:
 
 def test_the_optimiser_is_clang_s(lfs: Reference) -> None:
     for function in lfs.functions:
-        assert lfs.optimised(function, "O0") == lfs.extracted(function)
+        assert lfs.texts.optimised_ir(function, "O0") == lfs.texts.ir(function)
         made, clangs = (
             plain_assembly(text, get_target().dialect)
-            for text in (lfs.lowered(function, "O2"), lfs.assembly(function, "O2"))
+            for text in (lfs.texts.lowered_assembly(function, "O2"), lfs.texts.assembly(function, "O2"))
         )
         assert made == clangs
 
 
 def test_pass_lists_have_several_spellings(lfs: Reference) -> None:
-    made = {lfs.optimised("consume_line", passes) for passes in ("Oz", "default<Oz>", OZ)}
-    assert len(made) == 1 and made != {lfs.optimised("consume_line", "O2")}
-    assert "alloca" not in lfs.optimised("consume_line", "mem2reg")
+    made = {lfs.texts.optimised_ir("consume_line", passes) for passes in ("Oz", "default<Oz>", OZ)}
+    assert len(made) == 1 and made != {lfs.texts.optimised_ir("consume_line", "O2")}
+    assert "alloca" not in lfs.texts.optimised_ir("consume_line", "mem2reg")
 
 
 @pytest.mark.parametrize(
@@ -500,22 +500,22 @@ def test_pass_lists_have_several_spellings(lfs: Reference) -> None:
 )
 def test_pass_lists_that_llvm_does_not_know(passes: str, message: str) -> None:
     with pytest.raises(PassListError, match=re.escape(message)):
-        optimised(IR, passes)
+        optimise(IR, passes)
 
 
 def test_passes_that_do_not_end(lfs: Reference) -> None:
     with pytest.raises(OptimiserError, match=r"not finished after 0\.01 s"):
-        optimised(lfs.extracted("parse_diff"), "default<O3>," * 50 + "default<O3>", seconds=0.01)
+        optimise(lfs.texts.ir("parse_diff"), "default<O3>," * 50 + "default<O3>", seconds=0.01)
     with pytest.raises(OptimiserError, match="LLVM does not get through the passes"):
-        optimised(IR, "default<O3>", megabytes=64)
+        optimise(IR, "default<O3>", megabytes=64)
 
 
 def test_what_opt_prints_keeps_its_order(compiled: Compile) -> None:
     reference = compiled(
         "#include <string.h>\nextern int last, first;\nint f(char *s) { return last + strlen(s) + first; }"
     )
-    before = reference.extracted("f")
-    after = printed(optimised(before, "O2"), before, get_target())
+    before = reference.texts.ir("f")
+    after = print_optimised(optimise(before, "O2"), before, get_target())
     names = [re.findall(r"^(?:@|define .*@|declare .*@)(\w+)", text, re.M) for text in (before, after)]
     assert names[0] == names[1] == ["last", "first", "f", "strlen"]
     assert "\nsource_filename = " in f"\n{after}"
@@ -523,7 +523,7 @@ def test_what_opt_prints_keeps_its_order(compiled: Compile) -> None:
 
 def test_a_pass_list_of_the_user_s_that_llvm_does_not_know(lfs: Reference) -> None:
     with pytest.raises(CaseError, match=r"git_lfs\.c: pass list 'instcombin': unknown pass name 'instcombin'"):
-        lfs.optimised("validate", "instcombin")
+        lfs.texts.optimised_ir("validate", "instcombin")
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_an_answer_ends_once_nothing_is_missing() -> None:
 def test_clang_s_own_assembly_keeps_all_its_instructions(case: str, level: str, pytestconfig: pytest.Config) -> None:
     reference = Reference(read_case(pytestconfig.rootpath / case, case), Toolchain())
     for function in reference.functions:
-        text = f"<code>{reference.assembly(function, level)}</code>"
+        text = f"<code>{reference.texts.assembly(function, level)}</code>"
         left, ended = generate(text, function, 11)
         assert ended
         code = extract_assembly(Answer(left, stop="stop"), function).text

@@ -59,7 +59,7 @@ def test_llama_cpp_cuts_texts_as_the_training_does(monkeypatch: pytest.MonkeyPat
     vocabulary = Vocabulary([piece.decode() for piece in pieces[256:]])
     llama = Llama(str(MODEL), vocab_only=True, verbose=False)
     reference = Reference(read_case(ROOT / "cases" / "small.c"), Toolchain())
-    texts = [reference.short(function).text for function in reference.functions]
+    texts = [reference.texts.short_ir(function).text for function in reference.functions]
     for text in (*texts, "\tmovl\t-24(%rbp), %eax\n.L7:\n\tje\t.Lx0\n", "'\\\"é\0 <end> -8(%rb", ""):
         tokens = llama.tokenize(text.encode(), add_bos=False)
         assert tokens == vocabulary.tokens(text)

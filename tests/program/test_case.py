@@ -152,14 +152,14 @@ def test_a_directive_for_an_unknown_function(tmp_path: Path) -> None:
 def test_a_directive_for_an_unknown_parameter(tmp_path: Path) -> None:
     for line in ("// LLMC: arg f.m range 1..2", "// LLMC: arg f.2 cstring", "// LLMC: arg f.n length m"):
         with pytest.raises(CaseError, match=r"case\.c:2: f has no parameter '[m2]'; there are: s, n"):
-            reference(tmp_path, line).rules("f")
+            reference(tmp_path, line).argument_rules("f")
 
 
 def test_the_line_is_the_one_of_the_directive_at_fault(tmp_path: Path) -> None:
     with pytest.raises(CaseError, match=r"case\.c:3: f has no parameter 'm'"):
-        reference(tmp_path, "// LLMC: arg f.n range 1..2", "// LLMC: arg f.m range 1..2").rules("f")
+        reference(tmp_path, "// LLMC: arg f.n range 1..2", "// LLMC: arg f.m range 1..2").argument_rules("f")
 
 
 def test_rules_by_name_and_by_position_are_the_same(tmp_path: Path) -> None:
     made = reference(tmp_path, "// LLMC: arg f.1 range 1..2", "// LLMC: arg f.s cstring")
-    assert made.rules("f") == {0: ArgRule(cstring=True), 1: ArgRule(range=(1, 2))}
+    assert made.argument_rules("f") == {0: ArgRule(cstring=True), 1: ArgRule(range=(1, 2))}

@@ -9,8 +9,11 @@ import pytest
 from faces import Compile
 
 from pytest_llmcompiler.errors import ClangError, IRError
-from pytest_llmcompiler.program import ir
 from pytest_llmcompiler.program.clang import Toolchain
+from pytest_llmcompiler.program.ir import binary_size, count_instructions, emit_object, parse
+from pytest_llmcompiler.program.ir_extract import extract, normalise
+from pytest_llmcompiler.program.ir_queries import defined_functions
+from pytest_llmcompiler.program.ir_rewrites import externalise
 from pytest_llmcompiler.program.reference import Reference
 
 CASES = Path(__file__).parents[2] / "cases"
@@ -62,28 +65,28 @@ def llvm_extract(text: str, function: str) -> str:
     """What the real tool cuts out, written by the same LLVM that writes ours."""
     command = [str(EXTRACT), "-S", "-func", function, "-o", "-", "-"]
     cut = subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
-    return ir.normalised(str(ir.parse(cut))).strip() + "\n"
+    return normalise(str(parse(cut))).strip() + "\n"
 
 
 @pytest.mark.skipif(not (CLANG and EXTRACT), reason="needs clang-19 and llvm-extract-19")
 @pytest.mark.parametrize("name", ["git_lfs.c", "state.c", "list.c", "fields.c"])
 def test_extract_is_what_llvm_extract_makes(name: str) -> None:
     text = clang_ir(CASES / name)
-    functions = ir.defined_functions(ir.parse(text))
-    assert {f: ir.extract(text, f) for f in functions} == {f: llvm_extract(text, f) for f in functions}
+    functions = defined_functions(parse(text))
+    assert {f: extract(text, f) for f in functions} == {f: llvm_extract(text, f) for f in functions}
 
 
 @pytest.mark.skipif(not (CLANG and EXTRACT), reason="needs clang-19 and llvm-extract-19")
 def test_extract_of_every_linkage_is_what_llvm_extract_makes(tmp_path: Path) -> None:
     (tmp_path / "linkages.c").write_text(LINKAGES)
     text = clang_ir(tmp_path / "linkages.c")
-    for function in ir.defined_functions(ir.parse(text)):
-        assert ir.extract(text, function) == llvm_extract(text, function), function
+    for function in defined_functions(parse(text)):
+        assert extract(text, function) == llvm_extract(text, function), function
 
 
 def test_extract_declares_everything_else(compiled: Compile) -> None:
-    cut = compiled(LINKAGES).extracted("user")
-    assert ir.defined_functions(ir.parse(cut)) == ["user"]
+    cut = compiled(LINKAGES).texts.ir("user")
+    assert defined_functions(parse(cut)) == ["user"]
     assert re.search(r"^define .*i32 @user\(", cut, re.M)
     assert re.search(r"^declare hidden i32 @helper\(i32", cut, re.M)
     assert re.search(r"^declare hidden i32 @hid\(i32", cut, re.M)
@@ -97,56 +100,56 @@ def test_extract_declares_everything_else(compiled: Compile) -> None:
 
 
 def test_extract_keeps_attributes_of_functions(compiled: Compile) -> None:
-    assert re.search(r"^attributes #\d+ = \{ .*\bcold\b", compiled(LINKAGES).extracted("cold"), re.M)
-    assert '"frame-pointer"="all"' in compiled(LINKAGES).extracted("rec")
-    assert "mustprogress" in compiled("int f(int n) { int r = 0; while (n-- > 0) r += n; return r; }").extracted("f")
+    assert re.search(r"^attributes #\d+ = \{ .*\bcold\b", compiled(LINKAGES).texts.ir("cold"), re.M)
+    assert '"frame-pointer"="all"' in compiled(LINKAGES).texts.ir("rec")
+    assert "mustprogress" in compiled("int f(int n) { int r = 0; while (n-- > 0) r += n; return r; }").texts.ir("f")
 
 
 def test_a_static_function_becomes_visible(compiled: Compile) -> None:
-    assert re.search(r"^define hidden i32 @helper\(", compiled(LINKAGES).extracted("helper"), re.M)
+    assert re.search(r"^define hidden i32 @helper\(", compiled(LINKAGES).texts.ir("helper"), re.M)
 
 
 def test_every_extracted_function_compiles(compiled: Compile) -> None:
     made = compiled(LINKAGES)
-    for function in ir.defined_functions(ir.parse(made.ir)):
-        cut = made.extracted(function)
-        assert ir.emit_object(cut)[:4] == b"\x7fELF"
-        assert f"\n{function}:" in made.assembly(function, "O1"), function
-        assert ir.extract(cut, function) == cut, function
+    for function in defined_functions(parse(made.ir)):
+        cut = made.texts.ir(function)
+        assert emit_object(parse(cut))[:4] == b"\x7fELF"
+        assert f"\n{function}:" in made.texts.assembly(function, "O1"), function
+        assert extract(cut, function) == cut, function
 
 
 def test_two_modules_do_not_rename_each_others_structs(compiled: Compile) -> None:
     first = compiled("struct node { int a; }; int f(struct node n) { struct node m = n; return m.a; }")
     second = compiled("struct node { long b; char c; }; long g(struct node *n) { return n->b; }")
-    assert "%struct.node = type { i32 }" in first.extracted("f")
-    assert "%struct.node = type { i64, i8 }" in second.extracted("g")
+    assert "%struct.node = type { i32 }" in first.texts.ir("f")
+    assert "%struct.node = type { i64, i8 }" in second.texts.ir("g")
 
 
 def test_a_module_with_an_alias_can_be_cut(compiled: Compile) -> None:
     made = compiled(
         'int f(int x) { return x; }\nint g(int x) __attribute__((alias("f")));\nint h(int x) { return g(x); }'
     )
-    cut = made.extracted("h")
-    assert ir.defined_functions(ir.parse(cut)) == ["h"]
+    cut = made.texts.ir("h")
+    assert defined_functions(parse(cut)) == ["h"]
     assert re.search(r"^declare .*i32 @g\(", cut, re.M)
 
 
 def test_counts_of_the_reference_function(lfs: Reference) -> None:
     """The figures of the DESIGN, which an LLVM that emits the same code as clang 18 gives."""
-    assert lfs.sizes("consume_line") == (29, 129)
+    assert lfs.texts.sizes("consume_line") == (29, 129)
 
 
 def test_counts() -> None:
     text = "define i32 @f(i32 %x) {\n  %y = add i32 %x, 1\n  ret i32 %y\n}\ndefine void @g() {\n  ret void\n}\n"
-    assert ir.instruction_count(text) == 3
-    assert ir.instruction_count("declare void @f()\n") == 0
+    assert count_instructions(parse(text)) == 3
+    assert count_instructions(parse("declare void @f()\n")) == 0
     data = 'target triple = "x86_64-unknown-linux-gnu"\n@a = global [100 x i8] c"' + "x" * 100 + '"\n'
-    assert ir.binary_size(data) == 100
-    assert ir.binary_size(data + "@b = global [1000 x i8] zeroinitializer\n") == 100
+    assert binary_size(data) == 100
+    assert binary_size(data + "@b = global [1000 x i8] zeroinitializer\n") == 100
 
 
 def test_prompts_hold_no_noise(lfs: Reference) -> None:
-    cut = lfs.extracted("validate")
+    cut = lfs.texts.ir("validate")
     features = re.findall(r'"target-features"="([^"]*)"', cut)
     assert features
     assert set(features) == {"+cmov,+cx8,+fxsr,+mmx,+sse,+sse2,+x87"}
@@ -161,12 +164,12 @@ def test_a_prompt_does_not_depend_on_where_the_case_lies(compiled: Compile, tmp_
     source = "int f(int x) { return x; }"
     (tmp_path / "case.c").write_text(source)
     moved = Reference(read_case(tmp_path / "case.c"), Toolchain())
-    assert compiled(source).extracted("f") == moved.extracted("f")
+    assert compiled(source).texts.ir("f") == moved.texts.ir("f")
 
 
 def test_local_symbols_become_reachable() -> None:
     text = '@.str = private constant [2 x i8] c"a\\00"\n@n = internal global i32 0\ndefine internal ptr @f() {\n  ret ptr @.str\n}\n'
-    made = ir.externalised(text)
+    made = externalise(text)
     assert re.search(r"^@\.str = (?!private)", made, re.M)
     assert "private" not in made
     assert "internal" not in made
@@ -177,15 +180,15 @@ def test_local_symbols_become_reachable() -> None:
 )
 def test_bad_ir_is_refused_with_llvms_message(text: str) -> None:
     with pytest.raises(IRError, match=r"error|expected|value"):
-        ir.parse(text)
+        parse(text)
 
 
 @pytest.mark.parametrize("passes", ["O0", "O1", "O2", "O3", "Os", "Oz", "default<O2>", "module(default<Oz>)"])
 def test_pass_lists(lfs: Reference, passes: str) -> None:
-    assert "\nconsume_line:" in lfs.assembly("consume_line", passes)
+    assert "\nconsume_line:" in lfs.texts.assembly("consume_line", passes)
 
 
 @pytest.mark.parametrize("passes", ["", "O9", "-O2", "O2 -o /tmp/x", "mem2reg"])
 def test_unknown_pass_lists(passes: str) -> None:
     with pytest.raises(ClangError, match="unknown pass list"):
-        Toolchain().assembly("define void @f() {\n  ret void\n}\n", passes)
+        Toolchain().emit_assembly("define void @f() {\n  ret void\n}\n", passes)

@@ -148,7 +148,7 @@ def test_a_system_clang_gives_the_same_program(compiled: Compile) -> None:
     assert "version 19" in system.toolchain.version()
     assert system.functions == bundled.functions
     assert [f.name for f in system.signatures.values()] == [f.name for f in bundled.signatures.values()]
-    assert system.sizes("four") == bundled.sizes("four")
+    assert system.texts.sizes("four") == bundled.texts.sizes("four")
 
 
 def test_a_clang_that_is_not_there(case_of: CaseOf) -> None:
@@ -179,7 +179,7 @@ def test_the_size_of_a_function_with_inline_assembly(case_of: CaseOf) -> None:
     code = (
         "import sys, pathlib; from pytest_llmcompiler.program.case import read_case; "
         "from pytest_llmcompiler.program.clang import Toolchain; from pytest_llmcompiler.program.reference import Reference; "
-        "print(Reference(read_case(pathlib.Path(sys.argv[1])), Toolchain()).sizes('f')[0])"
+        "print(Reference(read_case(pathlib.Path(sys.argv[1])), Toolchain()).texts.sizes('f')[0])"
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

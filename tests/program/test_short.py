@@ -8,7 +8,7 @@ import pytest
 from faces import Compile
 
 from pytest_llmcompiler.errors import IRError
-from pytest_llmcompiler.program.short import renamed, shorten
+from pytest_llmcompiler.program.short import restore_names, shorten
 
 SOURCE = """
 extern int table[4];
@@ -33,14 +33,14 @@ int exact( int captures , unsigned char _1 ) {
 
 
 def test_names_blanks_and_comments_make_no_difference(compiled: Compile) -> None:
-    one, other = compiled(SOURCE).short("chosen"), compiled(OTHERWISE).short("exact")
+    one, other = compiled(SOURCE).texts.short_ir("chosen"), compiled(OTHERWISE).texts.short_ir("exact")
     assert one.text == other.text
     assert one.names == {"f": "chosen", "g0": "table", "g1": "helper"}
     assert other.names == {"f": "exact", "g0": "nsw", "g1": "tail"}
 
 
 def test_it_says_what_code_depends_on_and_no_more(compiled: Compile) -> None:
-    short = compiled(SOURCE).short("chosen")
+    short = compiled(SOURCE).texts.short_ir("chosen")
     assert short.text.startswith("define i32 @f(i32 %0, i8 zeroext %1) {\n")
     assert "call i32 @g1(i8 signext %" in short.text
     assert not re.search(r"\b(?:nsw|nuw|noundef|align|tail|dso_local|inbounds)\b|[#!;]|^[ \t]|[ \t]$", short.text, re.M)
@@ -64,7 +64,7 @@ def test_values_and_blocks_of_ir_files_are_numbered_too(compiled: Compile) -> No
       ret i32 %3
     }
     """
-    assert compiled(named, ".ll").short("odd name").text == compiled(numbered, ".ll").short("g0").text
+    assert compiled(named, ".ll").texts.short_ir("odd name").text == compiled(numbered, ".ll").texts.short_ir("g0").text
 
 
 def test_debug_information_and_other_metadata_make_no_difference(compiled: Compile) -> None:
@@ -96,13 +96,14 @@ def test_debug_information_and_other_metadata_make_no_difference(compiled: Compi
         .replace("\n    ", "\n")
     )
     assert (
-        compiled(described, ".ll").short("h").text == compiled(bare.format("", "", "", "", ""), ".ll").short("h").text
+        compiled(described, ".ll").texts.short_ir("h").text
+        == compiled(bare.format("", "", "", "", ""), ".ll").texts.short_ir("h").text
     )
 
 
 def test_types_have_canonical_names(compiled: Compile) -> None:
     source = "struct {0} {{ long a[4]; }}; void keep(struct {0} *); void f(void) {{ struct {0} s; keep(&s); }}"
-    one, other = (compiled(source.format(name)).short("f").text for name in ("shape", "nsw"))
+    one, other = (compiled(source.format(name)).texts.short_ir("f").text for name in ("shape", "nsw"))
     assert one == other
     assert "alloca %t0\n" in one
 
@@ -114,14 +115,14 @@ def test_loops_and_switches_stay_what_they_are(compiled: Compile) -> None:
         int coded(int k) { switch (k) { case 0: return 7; case 1: return 2; case 2: return 9; case 3: return 4; } return 0; }
         """
     )
-    assert "memset" not in reference.short("clear").text
-    coded = reference.short("coded")
+    assert "memset" not in reference.texts.short_ir("clear").text
+    coded = reference.texts.short_ir("coded")
     assert "switch i32 %0" in coded.text
     assert set(coded.names.values()) == {"coded"}
 
 
 def test_the_short_form_of_a_short_form_is_itself(compiled: Compile) -> None:
-    short = compiled(SOURCE).short("chosen")
+    short = compiled(SOURCE).texts.short_ir("chosen")
     assert shorten(short.module, "f").text == short.text
 
 
@@ -136,7 +137,7 @@ def test_the_short_form_of_a_short_form_is_itself(compiled: Compile) -> None:
     ],
 )
 def test_answers_get_the_names_of_the_case_all_at_once(written: str, meant: str) -> None:
-    assert renamed(written, {"f": "max", "g0": "a b", "g1": "g0"}) == meant
+    assert restore_names(written, {"f": "max", "g0": "a b", "g1": "g0"}) == meant
 
 
 def test_ir_that_is_none_is_an_error() -> None:

@@ -14,7 +14,7 @@ from pytest_llmcompiler.values.c_types import (
     Struct,
     Type,
     Unsupported,
-    unsupported,
+    find_unsupported,
 )
 
 SOURCE = """
@@ -192,20 +192,20 @@ def test_recursive_structs(types: Mapping[str, Function]) -> None:
     following = node.target.fields[0].type
     assert isinstance(following, Pointer)
     assert following.target is node.target
-    assert unsupported(node) is None
-    assert unsupported(tree) is None
+    assert find_unsupported(node) is None
+    assert find_unsupported(tree) is None
 
 
 @pytest.mark.parametrize("name", ["ldouble", "complex", "vector", "half", "holds", "hidden"])
 def test_unsupported_types(types: Mapping[str, Function], name: str) -> None:
-    assert unsupported(of(types, name))
+    assert find_unsupported(of(types, name))
 
 
 def test_unsupported_types_are_named(types: Mapping[str, Function]) -> None:
     assert of(types, "ldouble") == Unsupported("type long double", 16)
-    assert "long double" in str(unsupported(of(types, "holds")))
-    assert "struct hidden" in str(unsupported(of(types, "hidden")))
-    assert "vector" in str(unsupported(of(types, "vector")))
+    assert "long double" in str(find_unsupported(of(types, "holds")))
+    assert "struct hidden" in str(find_unsupported(of(types, "hidden")))
+    assert "vector" in str(find_unsupported(of(types, "vector")))
 
 
 def test_functions(types: Mapping[str, Function]) -> None:
@@ -251,6 +251,6 @@ declare void @other(i32)
     assert made["b"].result == Float(8, "double")
     assert isinstance(made["b"].params[1].type, Pointer)
     for name in ("c", "d", "e"):
-        assert unsupported(made[name].params[0].type), name
-    assert unsupported(made["e"].result)
-    assert unsupported(made["e"].params[1].type)
+        assert find_unsupported(made[name].params[0].type), name
+    assert find_unsupported(made["e"].result)
+    assert find_unsupported(made["e"].params[1].type)

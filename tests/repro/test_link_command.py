@@ -87,7 +87,7 @@ def test_main_itself(case: Path) -> None:
 def test_the_example_of_the_readme(case: Path, tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     source = root / "cases" / "git_lfs.c"
-    assembly = Reference(read_case(source), Toolchain()).assembly("validate", "O2")
+    assembly = Reference(read_case(source), Toolchain()).texts.assembly("validate", "O2")
     (tmp_path / "validate.s").write_text(assembly)
     command = ["link", str(source), "--function", "validate", "--assembly", "validate.s", "-o", "git_lfs"]
     done = subprocess.run(

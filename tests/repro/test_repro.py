@@ -206,7 +206,7 @@ def kept(
 ) -> tuple[Verdict, Path]:
     """The verdict on clang's own text with a change, and the folder of it."""
     reference = compiled(source)
-    text = change(reference.assembly(function, "O1"))
+    text = change(reference.texts.assembly(function, "O1"))
     judged = harness(reference, function).judge_with_reproducer(text)
     sample = len(repro._made)
     repro.keep(reference, prompt(function), Answer(text, sample), judged)
@@ -243,7 +243,7 @@ def test_what_a_native_run_cannot_show(repro: ReproWriter, compiled: Compile) ->
 
 def test_a_scene_that_is_none_costs_no_verdict(repro: ReproWriter, compiled: Compile) -> None:
     reference = compiled(STATEFUL)
-    text = reference.assembly("made", "O1")
+    text = reference.texts.assembly("made", "O1")
     broken = ReproducibleVerdict(Verdict("crash", "of a sort"), {"whole": False, "shown": [], "entry": {}})
     repro.keep(reference, prompt("made", "broken.c"), Answer(text), broken)
     readme = (repro.place(prompt("made", "broken.c"), 0) / "README.txt").read_text()

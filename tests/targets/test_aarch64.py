@@ -75,7 +75,7 @@ def arm() -> Iterator[Judge]:
 def test_clangs_own_code_passes(arm: Judge, compiled: Compile, function: str) -> None:
     reference = compiled(SOURCE, target=TARGET.name)
     for level in ("O0", "O2"):
-        found = arm.judge(reference.case, function, reference.assembly(function, level))
+        found = arm.judge(reference.case, function, reference.texts.assembly(function, level))
         assert found.passed, f"{level}: {found}"
         assert found.detail["inputs"] > 10
         assert found.detail["assembler"] == "llvm"
@@ -397,7 +397,7 @@ def test_no_such_target(pytester: pytest.Pytester) -> None:
 
 
 def test_prompts_hold_the_targets_own_ir(compiled: Compile) -> None:
-    text = compiled(SOURCE, target=TARGET.name).extracted("larger")
+    text = compiled(SOURCE, target=TARGET.name).texts.ir("larger")
     assert 'target triple = "aarch64-unknown-linux-gnu"' in text
     assert '"target-features"="+fp-armv8,+neon,+outline-atomics,+v8a,-fmv"' in text
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.judge.compare import significant
-from pytest_llmcompiler.program.reference import ProgramImage, Reference
+from pytest_llmcompiler.program.image import ProgramImage
+from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets import list_target_names
 from pytest_llmcompiler.targets.abi import CallingConvention, CallSetup
 from pytest_llmcompiler.values.c_types import Struct, Type

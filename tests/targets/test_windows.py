@@ -19,7 +19,7 @@ from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.model.answer import Answer
 from pytest_llmcompiler.model.extract.assembly import extract_assembly
 from pytest_llmcompiler.program.case import read_case
-from pytest_llmcompiler.program.ir import emit_object
+from pytest_llmcompiler.program.ir import emit_object, parse
 from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.values.c_types import Function
@@ -46,7 +46,7 @@ def test_clangs_own_code_passes(windows: Judge, compiled: Compile, function: str
     both ways, globals, large frames, and the C library with its `long` of another size."""
     reference = compiled(SOURCE, target=TARGET.name)
     for level in ("O0", "O2"):
-        found = windows.judge(reference.case, function, reference.assembly(function, level))
+        found = windows.judge(reference.case, function, reference.texts.assembly(function, level))
         assert found.passed, f"{level}: {found}"
         assert found.detail["inputs"] > 10
 
@@ -336,7 +336,7 @@ def test_threads_variables_are_not_supported() -> None:
 
 
 def test_answers_without_tags_are_recognised(compiled: Compile) -> None:
-    code = compiled(SOURCE, target=TARGET.name).assembly("larger", "O2")
+    code = compiled(SOURCE, target=TARGET.name).texts.assembly("larger", "O2")
     answer = Answer(f"Sure, this is the code:\n\n{code}\nThe larger one is moved.\n")
     assert gas.parse_assembly(extract_assembly(answer, "larger").text, TARGET.dialect).labels.keys() == {"larger"}
 
@@ -345,7 +345,7 @@ def test_answers_without_tags_are_recognised(compiled: Compile) -> None:
 
 
 def test_prompts_hold_the_targets_own_ir(compiled: Compile) -> None:
-    text = compiled(SOURCE, target=TARGET.name).extracted("scaled")
+    text = compiled(SOURCE, target=TARGET.name).texts.ir("scaled")
     assert 'target triple = "x86_64-w64-windows-gnu"' in text
     assert "sret(%struct.sixteen)" in text
 
@@ -353,13 +353,13 @@ def test_prompts_hold_the_targets_own_ir(compiled: Compile) -> None:
 def test_the_size_of_a_coff_object(compiled: Compile) -> None:
     """Code, data and what unwinds the stack; what llvm-size counts."""
     reference = compiled(SOURCE, target=TARGET.name)
-    made = emit_object(reference.extracted("counted"), TARGET)
+    made = emit_object(parse(reference.texts.ir("counted")), TARGET)
     assert made[:2] == b"\x64\x86"
     sections = [made[20 + 40 * number :][:40] for number in range(int.from_bytes(made[2:4], "little"))]
     sizes = {one[:8].rstrip(b"\0"): int.from_bytes(one[16:20], "little") for one in sections}
     assert sizes.keys() >= {b".text", b".data", b".bss", b".pdata", b".xdata"}
     assert sizes[b".text"] > 10
-    assert reference.sizes("counted")[1] == sum(sizes.values()) - sizes[b".bss"]
+    assert reference.texts.sizes("counted")[1] == sum(sizes.values()) - sizes[b".bss"]
 
 
 IR = """

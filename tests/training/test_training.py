@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from faces import Compile, Judged
 
-from pytest_llmcompiler.program.short import renamed
+from pytest_llmcompiler.program.short import restore_names
 
 TRAINING = Path(__file__).parents[2] / "training"
 
@@ -48,8 +48,8 @@ def test_expected_answers_are_right(compiled: Compile, judged: Judged) -> None:
     source = programs.PRELUDE + "\n".join(programs.Program(first + n).text(f"f{n}") for n in range(3))
     verdicts = []
     for function in ("f0", "f1", "f2"):
-        short = compiled(source).short(function)
-        verdicts.append(judged(source, function, renamed(expected(short.module), short.names)).kind)
+        short = compiled(source).texts.short_ir(function)
+        verdicts.append(judged(source, function, restore_names(expected(short.module), short.names)).kind)
     assert "pass" in verdicts
     assert set(verdicts) <= {"pass", "inconclusive"}
 

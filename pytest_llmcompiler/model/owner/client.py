@@ -17,7 +17,7 @@ from typing import IO, Any, NamedTuple
 
 from pytest_llmcompiler.errors import ModelError, PromptTooLongError
 from pytest_llmcompiler.model.answer import Answer, ModelSettings, Prompt, Question
-from pytest_llmcompiler.program.short import renamed
+from pytest_llmcompiler.program.short import restore_names
 from pytest_llmcompiler.subprocesses import build_command
 
 _LAST_LINES = 8
@@ -119,7 +119,8 @@ class OwnedModel:
         for kind, *values in self._replies("answers", self.question(prompt), samples, known):
             assert kind == "answer"
             answer: Answer = values[0]
-            yield replace(answer, text=renamed(answer.text, prompt.symbol_names)) if prompt.symbol_names else answer
+            names = prompt.symbol_names
+            yield replace(answer, text=restore_names(answer.text, names)) if names else answer
 
     def usage(self, *, warn: bool = True) -> dict[str, Any]:
         """What the owner did so far. What it warned of since the last time becomes warnings here, or is kept."""

@@ -8,8 +8,18 @@ from collections.abc import Mapping
 from pytest_llmcompiler.corpus.relations import relations_by_name
 from pytest_llmcompiler.emulator.machine import STACK_SIZE, STACK_START, Machine
 from pytest_llmcompiler.errors import LLMCompilerError
-from pytest_llmcompiler.program.reference import ProgramImage
-from pytest_llmcompiler.values.c_types import UNTYPED, Array, Function, Int, Param, Pointer, Struct, Type, unsupported
+from pytest_llmcompiler.program.image import ProgramImage
+from pytest_llmcompiler.values.c_types import (
+    UNTYPED,
+    Array,
+    Function,
+    Int,
+    Param,
+    Pointer,
+    Struct,
+    Type,
+    find_unsupported,
+)
 from pytest_llmcompiler.values.input import Alias, Callback, Input, Object, Target, Value
 
 _LIMIT = 20_000_000
@@ -17,7 +27,7 @@ _LIMIT = 20_000_000
 _DEPTH, _MOST_ELEMENTS, _ROOM = 6, 64, 256
 
 
-def from_main(
+def record_main_inputs(
     program: ProgramImage,
     functions: Mapping[str, Function],
     globals: Mapping[str, Mapping[str, Type]],
@@ -47,7 +57,7 @@ def from_main(
                 raise _EnoughError
 
     for name, function in functions.items():
-        if not any(unsupported(param.type) for param in function.params):
+        if not any(find_unsupported(param.type) for param in function.params):
             address = program.symbols[name].address
             machine.watch(address, address, lambda _, name=name: take(name))  # type: ignore[misc]
     with contextlib.suppress(_EnoughError):

@@ -1,0 +1,157 @@
+"""Building a program of a case's IR: compiled, linked with musl, with stubs for functions that nothing defines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_llmcompiler.errors import ClangError
+from pytest_llmcompiler.program.clang import compile_bridge, link, undefined_symbols
+from pytest_llmcompiler.program.image import ElfProgram, ProgramImage, Symbol, read_elf
+from pytest_llmcompiler.program.ir import emit_object, parse
+from pytest_llmcompiler.program.ir_queries import (
+    defined_functions,
+    narrow_functions,
+    only_called_functions,
+    only_stored_variables,
+)
+from pytest_llmcompiler.program.ir_rewrites import (
+    PADDED_PREFIX,
+    PADDING_BYTES,
+    externalise,
+    pad_constants,
+    prefix_functions,
+)
+from pytest_llmcompiler.targets.target import Target
+
+if TYPE_CHECKING:
+    import llvmlite.binding as llvm
+
+_LINKED_FUNCTIONS = """
+memcpy memmove memset memcmp bcmp mempcpy memchr strlen strnlen strcmp strncmp
+strcpy stpcpy strncpy strcat strncat strchr strrchr strstr puts putchar printf
+sprintf snprintf fputs fputc fwrite putc malloc calloc realloc free exit
+abs labs sqrt sqrtf fabs fabsf floor ceil round trunc fmod fmodf fmin fmax
+abort pow exp log exp2 ldexp sin cos __stack_chk_fail
+__udivti3 __umodti3 __divti3 __modti3 __multi3 __popcountdi2 __popcountsi2 setvbuf stdout
+"""
+"""Library symbols that are linked into every program. Compilers call them on their own (a loop becomes `memset`,
+`printf` becomes `puts`), so a candidate may need them where the reference does not."""
+
+_MISSING_VARIABLE_BYTES = 4096
+"""Size of the zeroed variable that stands in for each variable that the case declares and nothing defines."""
+
+
+class _Missing(NamedTuple):
+    """The symbols that the case declares and nothing defines."""
+
+    functions: tuple[str, ...] = ()
+    variables: tuple[str, ...] = ()
+
+
+def build_program(text: str, target: Target, compile_module: Callable[[str], list[bytes]]) -> ProgramImage:
+    """Compile a module of IR with `compile_module` and link it.
+
+    Raises ClangError and IRError.
+    """
+    module = parse(text)
+    functions = frozenset(defined_functions(module))
+    visible = pad_constants(externalise(text))
+    guest = target.foreign_system
+    objects = compile_module(prefix_functions(visible, guest) if guest else visible)
+    objects += [compile_bridge(target)] if guest else []
+    elf, missing = _link_with_stubs(objects, module, target, has_main="main" in functions)
+    symbols, library = _split_symbols(elf, functions, target)
+    padded = [symbols.pop(name) for name in list(symbols) if name.startswith(PADDED_PREFIX)]
+    variables = [*_writable_variables(module), *sorted(missing.variables)]
+    return ProgramImage(
+        target=target,
+        segments=elf.segments,
+        entry=elf.entry,
+        symbols=symbols,
+        library=library,
+        aliases={f".L{value.name}": value.name for value in module.global_variables if value.linkage.name == "private"},
+        globals=tuple(name for name in variables if name in symbols),  # thread-local variables have no address
+        stubs=missing.functions,
+        functions=functions,
+        local=only_called_functions(module, text),
+        narrow=narrow_functions(module).difference(missing.functions),
+        paddings=tuple(
+            start for symbol in padded for start in (symbol.address, symbol.address + symbol.size - PADDING_BYTES)
+        ),
+    )
+
+
+def _link_with_stubs(
+    objects: list[bytes], module: llvm.ModuleRef, target: Target, *, has_main: bool
+) -> tuple[ElfProgram, _Missing]:
+    """Link a program. If the linker misses symbols, link again with a stand-in for each."""
+    try:
+        image = link([*objects, _support_object(target, _Missing(), has_main=has_main)], target=target)
+    except ClangError as error:
+        names = [name.removeprefix(target.symbol_prefix) for name in undefined_symbols(error)]
+        if not names:
+            raise
+        variables = {value.name for value in module.global_variables} & set(names)
+        functions = tuple(name for name in names if name not in variables)
+        missing = _Missing(functions, tuple(sorted(variables)))
+        image = link([*objects, _support_object(target, missing, has_main=has_main)], target=target)
+        return read_elf(image), missing
+    return read_elf(image), _Missing()
+
+
+def _support_object(target: Target, missing: _Missing, *, has_main: bool) -> bytes:
+    """An object that keeps library functions in the program, and defines stand-ins for missing symbols."""
+    names = [
+        name
+        for name in (*_LINKED_FUNCTIONS.split(), *target.runtime_functions)
+        if target.foreign_system or name not in missing.functions
+    ]
+    lines = [f"declare void @{name}()" for name in names]
+    pointers = ", ".join(f"ptr @{name}" for name in names)
+    lines.append(f"@llmc.kept = global [{len(names)} x ptr] [{pointers}]")
+    lines.append('@llvm.used = appending global [1 x ptr] [ptr @llmc.kept], section "llvm.metadata"')
+    lines += [f'define void @"{target.symbol_prefix}{name}"() align 16 {{\n ret void\n}}' for name in missing.functions]
+    lines += [
+        f'@"{name}" = global [{_MISSING_VARIABLE_BYTES} x i8] zeroinitializer, align 16' for name in missing.variables
+    ]
+    if not has_main:
+        lines.append("define i32 @main() {\n ret i32 0\n}")
+    return emit_object(parse("\n".join(lines)), target.host)
+
+
+def _split_symbols(
+    elf: ElfProgram, functions: Collection[str], target: Target
+) -> tuple[dict[str, Symbol], dict[str, Symbol]]:
+    """The symbols that code of the program can name, and those of the C library by its own names.
+
+    A guest's functions carry a prefix in the ELF file, because the host's library has functions of the same names.
+    """
+    prefix = target.symbol_prefix
+    if not prefix:
+        return elf.symbols, {name: symbol for name, symbol in elf.symbols.items() if name not in functions}
+    code = [range(part.address, part.address + len(part.data)) for part in elf.segments if part.is_executable]
+    own = {name.removeprefix(prefix): symbol for name, symbol in elf.symbols.items() if name.startswith(prefix)}
+    library = {name: symbol for name, symbol in elf.symbols.items() if not name.startswith(prefix)}
+    shared = {
+        name: symbol
+        for name, symbol in library.items()
+        if name == "main" or not any(symbol.address in part for part in code)
+    }
+    return shared | own, library
+
+
+def _writable_variables(module: llvm.ModuleRef) -> list[str]:
+    """The writable variables of a module that its behaviour can depend on, in the order of the file."""
+    unread = only_stored_variables(module)
+    return [
+        value.name
+        for value in module.global_variables
+        if not value.is_declaration and not value.name.startswith("llvm.") and not _is_constant(value)
+        if value.name not in unread
+    ]
+
+
+def _is_constant(value: llvm.ValueRef) -> bool:
+    return re.match(r"\S+ = [^{\[%]*\bconstant ", str(value)) is not None

@@ -1,0 +1,118 @@
+"""Facts about the functions and variables of a module of IR, found in its text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import llvmlite.binding as llvm
+
+
+def defined_functions(module: llvm.ModuleRef) -> list[str]:
+    """The names of the functions with a body, in the order of the file."""
+    return [function.name for function in module.functions if not function.is_declaration]
+
+
+def narrow_functions(module: llvm.ModuleRef) -> frozenset[str]:
+    """The functions without a body that return an integer of up to 32 bits.
+
+    `setjmp` and its like are left out: they return more than once.
+    """
+    declared = (function for function in module.functions if function.is_declaration and "setjmp" not in function.name)
+    return frozenset(
+        function.name for function in declared if re.match(r"i(?:1|8|16|32) \(", str(function.global_value_type))
+    )
+
+
+def only_called_functions(module: llvm.ModuleRef, text: str) -> frozenset[str]:
+    """The local functions that are only called by name: nothing takes their address. `text` is the module's text."""
+    local = {value.name for value in module.functions if value.linkage.name in ("internal", "private")}
+    addressed = re.findall(r'@(?:"([^"]*)"|([-\w$.]+))(?![-\w$.("])', text)
+    return frozenset(local.difference(quoted or plain for quoted, plain in addressed))
+
+
+def only_stored_variables(module: llvm.ModuleRef) -> frozenset[str]:
+    """The local variables that are never read. No behaviour depends on them."""
+    return _variables_with_only(module, r"store (?!volatile )[^@]*, ptr {}")
+
+
+def only_loaded_variables(module: llvm.ModuleRef) -> frozenset[str]:
+    """The local variables that are never written. They always have their initial values."""
+    return _variables_with_only(module, r"%[-\w$.]+ = load (?!volatile )[^@]*, ptr {}")
+
+
+def _variables_with_only(module: llvm.ModuleRef, use: str) -> frozenset[str]:
+    """The local variables with no use but this one, of the variable itself or of an element of it.
+
+    `use` is a regular expression of an instruction, with `{}` in the place of the address.
+    """
+    local = {value.name for value in module.global_variables if value.linkage.name in ("internal", "private")}
+    initialisers = (str(value).partition(" = ")[2] for value in module.global_variables)
+    otherwise_used = {name for text in initialisers for name in global_names(text)}
+    for function in module.functions:
+        lines = str(function).splitlines()
+        for line in lines:
+            names = {name for name in global_names(line) if name in local}
+            otherwise_used |= {name for name in names if not _is_only(use, line, _address_pattern(name), lines)}
+    return frozenset(local - otherwise_used)
+
+
+def _address_pattern(name: str) -> str:
+    """A regular expression for the address of a variable, or of an element of it at a constant offset."""
+    symbol = rf"""@(?:"{re.escape(name)}"|{re.escape(name)}(?![-\w$.]))"""
+    return rf"(?:getelementptr [^@()]*\([^@()]*)?{symbol}(?:[^@()]*\))?"
+
+
+def _is_only(use: str, line: str, address: str, lines: Sequence[str]) -> bool:
+    """Whether a line uses an address in one way alone, directly or through the address of an element."""
+    if re.fullmatch(rf"\s+{use.format(address)}(?:, align \d+)?", line):
+        return True
+    element = re.match(rf"\s+(%[-\w$.]+) = getelementptr [^@]*ptr {address}[^@]*$", line)
+    if element is None:
+        return False
+    value = rf"{re.escape(element[1])}(?![-\w$.])"
+    users = (user for user in lines if re.search(value, user) and user != line)
+    return all(_is_only(use, user, value, lines) for user in users)
+
+
+def mentioned_globals(module: llvm.ModuleRef, function: str) -> frozenset[str]:
+    """The global names that a function mentions, and those that every function it reaches by call or address does."""
+    functions = {value.name: value for value in module.functions if not value.is_declaration}
+    names: set[str] = set()
+    todo = [function]
+    while todo:
+        new = set(global_names(str(functions.get(todo.pop(), "")))) - names
+        names |= new
+        todo += new
+    return frozenset(names)
+
+
+def end_pointer_receivers(module: llvm.ModuleRef) -> frozenset[str]:
+    """The functions that some call in the module may pass a pointer to the end of an object.
+
+    A call can't do so where every pointer that it passes is a variable, its first element or a member, or null.
+    """
+    return frozenset(
+        operands[-1].name
+        for function in module.functions
+        for block in function.blocks
+        for instruction in block.instructions
+        if instruction.opcode == "call"
+        for operands in [list(instruction.operands)]
+        if not all(map(_is_start_of_object, operands[:-1]))
+    )
+
+
+def _is_start_of_object(value: llvm.ValueRef) -> bool:
+    """True for a pointer to a variable, its first element or a member, for null, and for a value that is no pointer."""
+    text = str(value).strip()
+    member = re.match(r"%\S+ = getelementptr (?:(?:\w+ )*%|.*, i64 0, i64 0$)", text)
+    variable = re.match(r"@\S+ = |%\S+ = alloca |ptr null$", text)
+    return str(value.type) != "ptr" or bool(member or variable)
+
+
+def global_names(text: str) -> list[str]:
+    """The global names in a text of IR, in order, with repetitions."""
+    return [quoted or plain for quoted, plain in re.findall(r'@(?:"((?:[^"\\]|\\.)*)"|([-\w$.]+))', text)]

@@ -1,0 +1,122 @@
+"""Changes of a module of IR that prepare it for linking, for the probe, or for comparison."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from pytest_llmcompiler.program.ir import parse
+from pytest_llmcompiler.targets.target import ForeignSystem
+
+if TYPE_CHECKING:
+    import llvmlite.binding as llvm
+
+PADDING_BYTES = 256
+"""Bytes of padding before and after each constant: an access that misses its constant by less hits padding."""
+PADDED_PREFIX = "llmc.padded."
+"""The prefix of the variables that hold a constant with its padding."""
+
+
+def remove_value_names(module: llvm.ModuleRef) -> None:
+    """Remove the names of arguments, blocks and values, in place. LLVM then numbers them."""
+    for function in module.functions:
+        inside = (value for block in function.blocks for value in (block, *block.instructions))
+        for value in (*function.arguments, *inside):
+            if value.name:
+                value.name = ""
+
+
+def externalise(text: str) -> str:
+    """The module with every local symbol external, so that other code can name it."""
+    module = parse(text)
+    for value in (*module.functions, *module.global_variables):
+        if value.linkage.name in ("internal", "private") and not value.name.startswith("llvm."):
+            value.linkage = "external"
+    return str(module)
+
+
+def prefix_functions(text: str, guest: ForeignSystem) -> str:
+    """The module of a guest's code with the guest's prefix on the name of each function.
+
+    The functions that code generators call on their own get the prefix too. So the code calls none of the host's
+    functions. Only `main` keeps its name, because the host starts it. `dllimport` and `dllexport` are removed.
+    """
+    module = parse(re.sub(r"^((?:declare|define|@\S+ =) [^@\"]*)\bdll(?:im|ex)port ", r"\1", text, flags=re.M))
+    for function in module.functions:
+        if not function.name.startswith("llvm.") and function.name != "main":
+            function.name = guest.symbol_prefix + function.name
+    names = (f'module asm ".set {name}, {guest.symbol_prefix}{name}"' for name in guest.implicit_functions)
+    return "\n".join((str(module), *names, ""))
+
+
+def pad_constants(text: str) -> str:
+    """The module with `PADDING_BYTES` bytes before and after each constant.
+
+    The constant and its padding are one variable, called `PADDED_PREFIX` + NAME. NAME becomes an alias into it. Since
+    the padding belongs to nothing, its contents can differ from run to run: code that reads it shows a difference.
+    """
+    values = {str(value).split(" = ")[0]: value for value in parse(text).global_variables if not value.is_declaration}
+    return "".join(_pad_line(line, values) for line in text.splitlines(keepends=True))
+
+
+def _pad_line(line: str, values: Mapping[str, llvm.ValueRef]) -> str:
+    name = line.split(" = ")[0]
+    type = str(values[name].global_value_type).split(" = type ")[0] if name in values else ""
+    constant = re.match(rf"\S+ = [a-z_ ]*\bconstant {re.escape(type)} (.*?)(?:, align (\d+))?$", line)
+    if not type or not constant or "llvm." in name or re.search(r", (?:section|comdat|partition)\b", constant[1]):
+        return line
+    padding, symbol = f"[{PADDING_BYTES} x i8]", f'@"{PADDED_PREFIX}{name[1:].strip(chr(34))}"'
+    value = f"<{{ {padding} zeroinitializer, {type} {constant[1]}, {padding} zeroinitializer }}>"
+    return (
+        f"{symbol} = hidden constant <{{ {padding}, {type}, {padding} }}> {value}, align {constant[2] or 16}\n"
+        f"{name} = alias {type}, getelementptr (i8, ptr {symbol}, i64 {PADDING_BYTES})\n"
+    )
+
+
+def call_memcpy(text: str) -> str:
+    """The module with each `llvm.memcpy` intrinsic replaced by a call of `memcpy`: no copy is expanded inline."""
+    copy = r"call void @llvm\.memcpy\.p0\.p0\.i64\((.*), i1 false\)"
+    changed, count = re.subn(copy, r"call void @memcpy(\1)", text)
+    declaration = re.search(r"^(?:declare|define)\b.*@memcpy\(", changed, re.M)
+    return changed if declaration or not count else changed + "\ndeclare ptr @memcpy(ptr, ptr, i64)\n"
+
+
+def tighten_pointer_checks(text: str) -> str:
+    """A module instrumented by UBSan, in which pointer arithmetic past half of the address space overflows.
+
+    UBSan takes `base + offset >= base` (unsigned) for proof that nothing wrapped. A huge unsigned index that wraps
+    twice passes this check. Every base of a run lies in the lower half of the address space, and no object is that
+    large, so the signed comparison is correct and stricter.
+    """
+    return re.sub(r"(= icmp )uge( i64 %\d+, %\d+, !nosanitize)", r"\1sge\2", text)
+
+
+def split_multiply_add(text: str) -> str:
+    """The module with each `llvm.fmuladd` split into a multiplication and an addition, each of which rounds.
+
+    `llvm.fmuladd` leaves open whether the product is rounded.
+    """
+    numbers = itertools.count()
+
+    def split(call: re.Match[str]) -> str:
+        indent, name, flags, type, arguments = call.groups()
+        a, b, c = (argument.split()[-1] for argument in re.split(rf", (?={re.escape(type)} )", arguments))
+        product = f"%llmc.product{next(numbers)}"
+        return f"{indent}{product} = fmul {flags}{type} {a}, {b}\n{indent}{name} = fadd {flags}{type} {product}, {c}"
+
+    return _MULTIPLY_ADD.sub(split, text)
+
+
+_MULTIPLY_ADD = re.compile(
+    r"^( *)(%\S+) = (?:tail |notail )?call ((?:[a-z]+ )*)(float|double) @llvm\.fmuladd\.f\d+\((.*?)\)(?: #\d+)?$", re.M
+)
+
+
+def remove_source_path(text: str) -> str:
+    """A module instrumented by UBSan, without the path of its source file.
+
+    The length of the path would move all data of the module, so that inputs would depend on where the file is.
+    """
+    return re.sub(r"^(@\.src = .*? constant ).*(, align 1)$", r"\1[1 x i8] zeroinitializer\2", text, flags=re.M)
