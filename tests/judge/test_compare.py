@@ -5,9 +5,9 @@ import struct
 import pytest
 from faces import Compile, Judged
 
-from pytest_llmcompiler.judge.compare import same_value, significant
+from pytest_llmcompiler.judge.compare import same_value
 from pytest_llmcompiler.judge.format_c import format_bytes, format_value
-from pytest_llmcompiler.values.c_types import Array, Field, Float, Int, Pointer, Struct
+from pytest_llmcompiler.values.c_types import Array, Field, Float, Int, Pointer, Struct, build_value_mask
 from pytest_llmcompiler.values.input import Object
 
 CHAR, SHORT, INT = Int(1, True, "char", character=True), Int(2, True, "short"), Int(4, True, "int")
@@ -19,11 +19,11 @@ REALS = Struct("struct reals", 16, 8, fields=[Field("f", 0, FLOAT), Field("d", 8
 
 
 def test_significant_bits() -> None:
-    assert significant(INT) == b"\xff" * 4
-    assert significant(PADDED) == bytes.fromhex("ff000000ffffffffffff0000")
-    assert significant(BITS) == bytes.fromhex("e7070000")
-    assert significant(Array(PADDED, 2)) == significant(PADDED) * 2
-    assert significant(Struct("struct empty", 0)) == b""
+    assert build_value_mask(INT) == b"\xff" * 4
+    assert build_value_mask(PADDED) == bytes.fromhex("ff000000ffffffffffff0000")
+    assert build_value_mask(BITS) == bytes.fromhex("e7070000")
+    assert build_value_mask(Array(PADDED, 2)) == build_value_mask(PADDED) * 2
+    assert build_value_mask(Struct("struct empty", 0)) == b""
 
 
 def test_padding_is_not_compared() -> None:

@@ -12,12 +12,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from pytest_llmcompiler.emulator.machine import Machine
-from pytest_llmcompiler.judge.compare import significant
 from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets import list_target_names
 from pytest_llmcompiler.targets.abi import CallingConvention, CallSetup
-from pytest_llmcompiler.values.c_types import Struct, Type
+from pytest_llmcompiler.values.c_types import Struct, Type, build_value_mask
 from pytest_llmcompiler.values.input import Input, Value
 from pytest_llmcompiler.values.layout import lay_out
 
@@ -104,7 +103,7 @@ def values(reference: Reference, name: str) -> list[Value]:
         if param.type.name == "_Bool":
             data[0] &= 1
         if isinstance(param.type, Struct):
-            data = bytearray(byte & mask for byte, mask in zip(data, significant(param.type), strict=True))
+            data = bytearray(byte & mask for byte, mask in zip(data, build_value_mask(param.type), strict=True))
         made.append(Value(param.type, bytes(data)))
     return made
 
@@ -128,7 +127,7 @@ def check_function(reference: Reference, name: str) -> None:
     number = name[1:]
     seen = dict(zip(reference.golden.globals, run.globals, strict=True))
     for index, value in enumerate(made):
-        mask = significant(value.type)
+        mask = build_value_mask(value.type)
         observed = bytes(a & b for a, b in zip(seen[f"v{number}_{index}"], mask, strict=True))
         assert observed == bytes(a & b for a, b in zip(value.data, mask, strict=True)), (
             f"{name}, argument {index} of {signature.name}"
@@ -178,7 +177,7 @@ def check_result(reference: Reference, name: str, count: int) -> None:
         start = placed.result.address - placed.result.slot.address
         result = run.slots[placed.objects.index(placed.result)][start : start + symbol.size]
         assert run.result in (b"", placed.result.address.to_bytes(8, "little"))
-    mask = significant(signature.result)
+    mask = build_value_mask(signature.result)
     assert len(result) == len(data) == len(mask)
     assert bytes(a & b for a, b in zip(result, mask)) == bytes(a & b for a, b in zip(data, mask)), signature.name
 
