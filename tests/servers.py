@@ -1,4 +1,4 @@
-"""A server of the tests' own: real HTTP that says what it is told to."""
+"""An HTTP server for tests that sends prepared replies."""
 
 from __future__ import annotations
 
@@ -10,32 +10,37 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Reply = tuple[int, dict[str, str], Any]
-"""Status, headers, body (JSON, or bytes as they are)."""
+"""Status, headers, and body: bytes, or an object to send as JSON."""
 
 MODELS: Reply = (200, {}, {"data": [{"id": "m"}]})
 
 
-def completion(text: str = "f:\n\tret\n", **more: Any) -> Reply:
-    return 200, {}, {"choices": [{"text": text, "finish_reason": "stop", **more}]}
+def completion(text: str = "f:\n\tret\n", **fields: Any) -> Reply:
+    """A reply with one answer."""
+    return 200, {}, {"choices": [{"text": text, "finish_reason": "stop", **fields}]}
 
 
 def completions(count: int) -> Reply:
+    """A reply with several answers, whose texts are their numbers."""
     return 200, {}, {"choices": [{"text": f"{number}", "finish_reason": "stop"} for number in range(count)]}
 
 
 def send(handler: BaseHTTPRequestHandler, reply: Reply) -> None:
     """Write a reply."""
-    status, more, content = reply
+    status, headers, content = reply
     data = content if isinstance(content, bytes) else json.dumps(content).encode()
     handler.send_response(status)
-    for name, value in {"Content-Length": str(len(data)), **more}.items():
+    for name, value in {"Content-Length": str(len(data)), **headers}.items():
         handler.send_header(name, value)
     handler.end_headers()
     handler.wfile.write(data)
 
 
 class Script:
-    """A server that gives the listed replies one after another, then those of `rest`, and remembers the requests."""
+    """The replies of a server: those listed, one after another, then those that `rest` computes from a request.
+
+    `requests` records the path, the headers and the JSON of each request.
+    """
 
     def __init__(
         self, *replies: Reply | Callable[[BaseHTTPRequestHandler], None], rest: Callable[[Any], Reply] | None
@@ -47,17 +52,17 @@ class Script:
     def handle(self, handler: BaseHTTPRequestHandler) -> None:
         body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         headers = {name.lower(): value for name, value in handler.headers.items()}
-        question = json.loads(body) if body else None
-        self.requests.append((handler.path, headers, question))
-        reply = self.replies.pop(0) if self.replies or not self.rest else self.rest(question)
+        request = json.loads(body) if body else None
+        self.requests.append((handler.path, headers, request))
+        reply = self.replies.pop(0) if self.replies or not self.rest else self.rest(request)
         if callable(reply):
             reply(handler)
             return
         send(handler, reply)
 
     def sent(self, field: str) -> list[Any]:
-        """What each request but the first, which asks for the models, said in a field; None: nothing."""
-        return [question.get(field) for _, _, question in self.requests[1:]]
+        """The value of a field in each request but the first, which asks for the models; None where it has none."""
+        return [request.get(field) for _, _, request in self.requests[1:]]
 
 
 @contextmanager
@@ -66,6 +71,7 @@ def serve(
     rest: Callable[[Any], Reply] | None = None,
     port: int = 0,
 ) -> Iterator[tuple[str, Script]]:
+    """Run a server on localhost. The value is the URL of its API and its script. Port 0 is any free one."""
     script = Script(*replies, rest=rest)
 
     class Handler(BaseHTTPRequestHandler):

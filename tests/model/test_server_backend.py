@@ -1,3 +1,5 @@
+"""A model behind an OpenAI-compatible server: requests, replies, retries and limits."""
+
 from __future__ import annotations
 
 import json
@@ -25,8 +27,8 @@ from pytest_llmcompiler.model.answer import Answer, Question, Sampling
 from pytest_llmcompiler.model.queue.backend import Backend
 from pytest_llmcompiler.model.queue.job_queue import Job, JobQueue
 from pytest_llmcompiler.model.sampling import sample_seed
-from pytest_llmcompiler.model.server import http
 from pytest_llmcompiler.model.server.backend import ServerBackend
+from pytest_llmcompiler.model.server.http import choose_pause
 from pytest_llmcompiler.model.server.throttle import Throttle, ThrottleStoppedError
 from pytest_llmcompiler.model.server.workers import RequestWorkers
 
@@ -34,13 +36,12 @@ SAMPLING = Sampling(temperature=1.0, top_p=0.95, max_tokens=40, seed=1)
 
 
 def ask(text: str = "[INST] Give the assembly [/INST]", function: str = "f") -> Question:
-    return Question("a.c", function, "asm", "O0", text)
+    return Question(case="a.c", function=function, task="asm", passes="O0", text=text)
 
 
 @pytest.fixture(autouse=True)
 def direct(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy and no key of the surroundings, and no long waits."""
-    monkeypatch.setattr(http, "_FIRST_PAUSE", 0.001)
+    """No proxy and no API key of the environment."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "LLMC_API_KEY", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
 
@@ -61,9 +62,9 @@ def llama_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     port = free_port()
     command = [sys.executable, "-m", "llama_cpp.server", "--model", str(model), "--model_alias", "random"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--n_ctx", str(CONTEXT), "--n_threads", "1"]
-    surroundings = {key: value for key, value in os.environ.items() if key not in ("HOST", "PORT", "CONFIG_FILE")}
+    environment = {key: value for key, value in os.environ.items() if key not in ("HOST", "PORT", "CONFIG_FILE")}
     with (folder / "log").open("w+") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=surroundings)
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         try:
             wait_for(f"http://127.0.0.1:{port}/v1/models", process, folder / "log")
             yield f"http://127.0.0.1:{port}/v1"
@@ -85,20 +86,24 @@ def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
             time.sleep(0.1)
 
 
-def open_server(url: str, sampling: Sampling = SAMPLING, **more: Any) -> ServerBackend:
-    return ServerBackend(url, sampling, **more)
+def choose_short_pause(failures: int) -> float:
+    return 0.001 * 2 ** (failures - 1)
+
+
+def open_server(url: str, sampling: Sampling = SAMPLING, **options: Any) -> ServerBackend:
+    return ServerBackend(url, sampling, **{"choose_pause": choose_short_pause, **options})
 
 
 @contextmanager
-def at_work(backend: Backend, job_queue: JobQueue | None = None) -> Iterator[JobQueue]:
-    """A desk that the backend works for in a thread, which has to end when the desk is closed."""
+def run_backend(backend: Backend, job_queue: JobQueue | None = None) -> Iterator[JobQueue]:
+    """A job queue that the backend serves in a thread. The thread has to end when the queue is closed."""
     job_queue = job_queue or JobQueue()
 
     def work() -> None:
         try:
             backend.work(job_queue)
-        except ModelError as fault:
-            job_queue.fail(fault)
+        except ModelError as error:
+            job_queue.fail(error)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
@@ -111,7 +116,7 @@ def at_work(backend: Backend, job_queue: JobQueue | None = None) -> Iterator[Job
 
 
 def gather(backend: Backend, question: Question, samples: int = 1) -> list[Answer]:
-    with at_work(backend) as job_queue:
+    with run_backend(backend) as job_queue:
         return sorted(job_queue.answers(question, samples), key=lambda answer: answer.sample)
 
 
@@ -124,14 +129,14 @@ def test_a_real_server_answers(llama_server: str) -> None:
         "sampling": {"temperature": 1.0, "top_p": 0.95, "max_tokens": 40, "seed": 1},
     }
     answers = gather(model, ask(), 3)
-    assert [one.sample for one in answers] == [0, 1, 2]
-    assert len({one.text for one in answers}) == len({one.seed for one in answers}) == 3
-    for one in answers:
-        assert one.prompt_tokens == 2 + len(ask().text)
-        # This server goes on for up to three tokens where the limit falls into a character.
-        assert one.answer_tokens is not None and 0 < one.answer_tokens <= 43
-        assert one.stop == ("length" if one.answer_tokens >= 40 else "stop")
-        assert one.seconds is not None and "</code>" not in one.text
+    assert [answer.sample for answer in answers] == [0, 1, 2]
+    assert len({answer.text for answer in answers}) == len({answer.seed for answer in answers}) == 3
+    for answer in answers:
+        assert answer.prompt_tokens == 2 + len(ask().text)
+        # This server writes up to three more tokens where the limit falls into a multi-byte character.
+        assert answer.answer_tokens is not None and 0 < answer.answer_tokens <= 43
+        assert answer.stop == ("length" if answer.answer_tokens >= 40 else "stop")
+        assert answer.seconds is not None and "</code>" not in answer.text
 
 
 def test_a_real_server_s_answers_depend_on_the_seed(llama_server: str) -> None:
@@ -142,22 +147,22 @@ def test_a_real_server_s_answers_depend_on_the_seed(llama_server: str) -> None:
 
 def test_a_real_server_without_a_token_limit_goes_on(llama_server: str) -> None:
     answers = gather(open_server(llama_server, Sampling(1.0, 1.0)), ask(), 4)
-    assert max(one.answer_tokens or 0 for one in answers) > 16
+    assert max(answer.answer_tokens or 0 for answer in answers) > 16
 
 
 def test_a_real_server_s_refusal_of_a_long_prompt_has_both_counts(llama_server: str) -> None:
-    with pytest.raises(PromptTooLongError) as caught:
+    with pytest.raises(PromptTooLongError) as error:
         gather(open_server(llama_server), ask("x" * CONTEXT), 2)
-    assert (caught.value.prompt_tokens, caught.value.context) == (CONTEXT + 2, CONTEXT)
+    assert (error.value.prompt_tokens, error.value.context) == (CONTEXT + 2, CONTEXT)
 
 
 def test_a_real_server_chats(llama_server: str) -> None:
     backend = open_server(llama_server + "/chat/completions")
     assert backend.describe()["name"] == "random"
     answers = gather(backend, ask(), 2)
-    assert len({one.text for one in answers}) == 2
-    # The server puts a chat's own marks around the question.
-    assert all((one.prompt_tokens or 0) > 2 + len(ask().text) for one in answers)
+    assert len({answer.text for answer in answers}) == 2
+    # The server puts the tokens of its chat template around the question.
+    assert all((answer.prompt_tokens or 0) > 2 + len(ask().text) for answer in answers)
 
 
 def test_a_wrong_path_is_an_error_with_a_hint(llama_server: str) -> None:
@@ -180,12 +185,12 @@ def test_no_server_is_an_error() -> None:
     ],
 )
 def test_an_unusable_url_is_an_error(url: str, message: str) -> None:
-    with pytest.raises(ModelError, match=message) as caught:
+    with pytest.raises(ModelError, match=message) as error:
         open_server(url)
-    assert "secret" not in str(caught.value)
+    assert "secret" not in str(error.value)
 
 
-# What follows needs a server that misbehaves.
+# The following tests need a server that misbehaves.
 
 
 def dawdle(handler: BaseHTTPRequestHandler) -> None:
@@ -197,7 +202,7 @@ def first(url: str) -> Answer:
     return gather(open_server(url), ask())[0]
 
 
-def test_the_request_says_all_that_the_sampling_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_holds_all_sampling_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "other")
     monkeypatch.setenv("LLMC_API_KEY", "key")
     usage = {"usage": {"prompt_tokens": 7, "completion_tokens": 3}}
@@ -219,7 +224,7 @@ def test_the_request_says_all_that_the_sampling_says(monkeypatch: pytest.MonkeyP
     }
 
 
-def test_a_busy_server_is_asked_again_after_the_time_it_names() -> None:
+def test_a_busy_server_is_asked_again_after_the_time_of_its_header() -> None:
     busy: Reply = (503, {"Retry-After": "0.5"}, b"busy")
     gone: Reply = (429, {"Retry-After": formatdate(time.time() - 60, usegmt=True)}, b"")
     started = time.monotonic()
@@ -229,7 +234,7 @@ def test_a_busy_server_is_asked_again_after_the_time_it_names() -> None:
     assert len(script.requests) == 4
 
 
-def test_a_server_that_asks_for_hours_is_given_up() -> None:
+def test_a_server_that_asks_to_wait_for_hours_is_given_up() -> None:
     for wish in ("36000", formatdate(time.time() + 36000, usegmt=True)):
         with serve(MODELS, (429, {"Retry-After": wish}, b"no quota")) as (url, script):
             with pytest.raises(ModelError, match=r"HTTP 429.*no quota \(it asks to wait 3\d{4} s"):
@@ -238,13 +243,13 @@ def test_a_server_that_asks_for_hours_is_given_up() -> None:
 
 
 @pytest.mark.parametrize("fault", [reset, *((status, {}, b"") for status in (408, 429, 500, 502, 503, 504, 529))])
-def test_what_may_pass_is_tried_again(fault: Any) -> None:
+def test_a_transient_error_is_followed_by_another_attempt(fault: Any) -> None:
     with serve(MODELS, fault, fault, completion()) as (url, script):
         assert first(url).text == "f:\n\tret\n"
     assert len(script.requests) == 4
 
 
-def test_a_reply_cut_short_is_asked_for_again() -> None:
+def test_a_reply_cut_short_is_requested_again() -> None:
     def cut(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
         handler.send_header("Content-Length", "100")
@@ -256,26 +261,30 @@ def test_a_reply_cut_short_is_asked_for_again() -> None:
         assert first(url).text == "f:\n\tret\n"
 
 
-def test_a_server_that_is_started_again_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    with serve(MODELS) as (url, _):
-        backend = open_server(url)
-        port = int(url.split(":")[2].removesuffix("/v1"))
+def test_a_restarted_server_is_waited_for() -> None:
     refused = threading.Event()
-    pause = http._pause
 
-    def note(failures: int) -> float:
+    def record_failure(failures: int) -> float:
         refused.set()
-        return max(pause(failures), 0.1)
+        return 0.1
 
-    monkeypatch.setattr(http, "_pause", note)
-    with at_work(backend) as job_queue:
+    with serve(MODELS) as (url, _):
+        backend = open_server(url, choose_pause=record_failure)
+        port = int(url.split(":")[2].removesuffix("/v1"))
+    with run_backend(backend) as job_queue:
         job_queue.plan(ask(), 1, 0)
         assert refused.wait(10)
         with serve(completion(), port=port):
-            assert [one.text for one in job_queue.answers(ask(), 1)] == ["f:\n\tret\n"]
+            assert [answer.text for answer in job_queue.answers(ask(), 1)] == ["f:\n\tret\n"]
 
 
-def test_a_connection_that_takes_too_long_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pauses_double_up_to_a_minute_with_jitter() -> None:
+    for failures, longest in ((1, 1), (2, 2), (4, 8), (50, 60)):
+        pauses = [choose_pause(failures) for _ in range(100)]
+        assert longest / 2 <= min(pauses) < max(pauses) <= longest
+
+
+def test_a_connection_that_times_out_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     connect = socket.create_connection
     timeouts = []
 
@@ -292,7 +301,7 @@ def test_a_connection_that_takes_too_long_is_made_again(monkeypatch: pytest.Monk
     assert timeouts == [30, 30]
 
 
-def test_a_server_that_stays_away_is_given_up() -> None:
+def test_a_server_that_stays_unreachable_is_given_up() -> None:
     with serve(MODELS) as (url, _):
         backend = open_server(url)
     with pytest.raises(ModelError, match=r"no server listens at .*given up after 6 attempts"):
@@ -314,7 +323,7 @@ def test_a_server_that_gives_no_answer_in_time_is_an_error() -> None:
     assert len(script.requests) == 3
 
 
-def test_an_answer_that_waited_for_others_is_asked_for_again() -> None:
+def test_a_request_that_times_out_is_sent_a_second_time() -> None:
     with serve(MODELS, dawdle, completion()) as (url, _):
         assert gather(open_server(url, timeout=0.2), ask())[0].text == "f:\n\tret\n"
 
@@ -332,7 +341,7 @@ def test_an_answer_that_waited_for_others_is_asked_for_again() -> None:
         ((400, {}, {"error": {"message": "no such model"}}), "HTTP 400.*no such model"),
     ],
 )
-def test_a_reply_of_no_use_is_an_error_with_its_text(reply: Reply, message: str) -> None:
+def test_an_unusable_reply_is_an_error_with_its_text(reply: Reply, message: str) -> None:
     with serve(MODELS, rest=lambda _: reply) as (url, _), pytest.raises(ModelError, match=message):
         first(url)
 
@@ -373,13 +382,13 @@ TOGETHER = "The input (4100 tokens) is longer than the model's context length (4
         {"message": VLLM},
     ],
 )
-def test_other_servers_refusals_of_a_long_prompt_have_both_counts(error: dict[str, Any]) -> None:
-    with serve(MODELS, (400, {}, error)) as (url, _), pytest.raises(PromptTooLongError) as caught:
+def test_refusals_of_a_long_prompt_have_both_counts_for_each_kind_of_server(error: dict[str, Any]) -> None:
+    with serve(MODELS, (400, {}, error)) as (url, _), pytest.raises(PromptTooLongError) as error:
         first(url)
-    assert (caught.value.prompt_tokens, caught.value.context) == (4100, 4096)
+    assert (error.value.prompt_tokens, error.value.context) == (4100, 4096)
 
 
-def test_a_refusal_of_the_token_limit_is_in_the_server_s_words() -> None:
+def test_a_refusal_of_the_token_limit_has_the_server_s_message() -> None:
     error = {"message": OPENAI.replace("4100", "100")}
     with (
         serve(MODELS, (400, {}, {"error": error})) as (url, _),
@@ -388,7 +397,7 @@ def test_a_refusal_of_the_token_limit_is_in_the_server_s_words() -> None:
         first(url)
 
 
-def test_a_token_limit_that_a_prompt_leaves_no_room_for_is_lowered() -> None:
+def test_a_token_limit_beyond_the_context_is_lowered() -> None:
     error = {"message": OPENAI.replace("4100", "3000")}
 
     def reply(asked: Any) -> Reply:
@@ -407,7 +416,7 @@ def test_a_server_without_a_model_is_an_error(reply: Any, message: str) -> None:
         open_server(url)
 
 
-def test_of_several_models_one_has_to_be_named() -> None:
+def test_one_of_several_models_has_to_be_named() -> None:
     two: Reply = (200, {}, {"data": [{"id": "a"}, {"id": "org/b"}]})
     with serve(rest=lambda asked: completion() if asked else two) as (url, script):
         with pytest.raises(ModelError, match=f"serves 2 models: name one as {url}#a; they are a, org/b"):
@@ -420,17 +429,17 @@ def test_of_several_models_one_has_to_be_named() -> None:
     assert script.requests[-1][2]["model"] == "org/b"
 
 
-# Many samples, many requests.
+# Many samples and many requests.
 
 
-def test_several_samples_are_asked_for_at_once() -> None:
+def test_several_samples_share_a_request() -> None:
     with serve(MODELS, rest=lambda asked: completions(asked.get("n", 1))) as (url, script):
         answers = gather(open_server(url, in_flight=1), ask(), 11)
     assert script.sent("n") == [8, 3]
-    assert [one.text for one in answers] == [*"01234567", *"012"]
-    # Each has the seed that was sent, which is that of the request's first sample.
+    assert [answer.text for answer in answers] == [*"01234567", *"012"]
+    # Each answer has the seed that was sent: that of the first sample of its request.
     seeds = script.sent("seed")
-    assert [one.seed for one in answers] == [seeds[0]] * 8 + [seeds[1]] * 3
+    assert [answer.seed for answer in answers] == [seeds[0]] * 8 + [seeds[1]] * 3
     assert seeds == [seed_of(0), seed_of(8)]
 
 
@@ -438,14 +447,14 @@ def seed_of(sample: int) -> int:
     return sample_seed(SAMPLING.seed, ask().key, sample)
 
 
-def test_the_tokens_of_several_answers_are_not_made_up() -> None:
+def test_the_tokens_of_several_answers_in_one_reply_are_unknown() -> None:
     usage = {"usage": {"prompt_tokens": 7, "completion_tokens": 30}}
     with serve(MODELS, (200, {}, completions(2)[2] | usage)) as (url, _):
         answers = gather(open_server(url), ask(), 2)
-    assert [(one.prompt_tokens, one.answer_tokens) for one in answers] == [(7, None)] * 2
+    assert [(answer.prompt_tokens, answer.answer_tokens) for answer in answers] == [(7, None)] * 2
 
 
-def test_the_use_made_of_a_server_is_told() -> None:
+def test_usage_counts_tokens_and_time() -> None:
     usage = {"usage": {"prompt_tokens": 7, "completion_tokens": 30}}
     replies: list[Reply] = [(200, {}, completions(1)[2] | usage)] * 2
     with serve(MODELS, *replies, completion()) as (url, _):
@@ -453,20 +462,20 @@ def test_the_use_made_of_a_server_is_told() -> None:
         assert backend.usage() == {"tokens": 0, "from_draft": 0, "busy": 0, "idle": 0}
         gather(backend, ask(), 2)
         gather(backend, ask(function="g"))
-    told = backend.usage()
-    assert told["tokens"] == 60 and told["busy"] > 0 and told["idle"] > 0
+    final = backend.usage()
+    assert final["tokens"] == 60 and final["busy"] > 0 and final["idle"] > 0
 
 
-def test_a_server_that_gives_one_answer_at_a_time_is_asked_for_one() -> None:
+def test_a_server_that_gives_one_answer_a_request_is_asked_for_one() -> None:
     with serve(MODELS, rest=lambda _: completion()) as (url, script):
         backend = open_server(url, in_flight=1)
         answers = gather(backend, ask(), 4)
         gather(backend, ask(function="g"), 2)
     assert script.sent("n") == [4, None, None, None, None, None]
-    assert [one.seed for one in answers] == [seed_of(sample) for sample in range(4)]
+    assert [answer.seed for answer in answers] == [seed_of(sample) for sample in range(4)]
 
 
-def test_threads_that_wait_for_several_samples_share_them_out_once_one_at_a_time_is_the_rule() -> None:
+def test_waiting_threads_share_samples_once_the_server_gives_one_a_request() -> None:
     waiting = threading.Semaphore(0)
     together = threading.Barrier(4)
 
@@ -483,7 +492,10 @@ def test_threads_that_wait_for_several_samples_share_them_out_once_one_at_a_time
             together.wait(10)
         return completion()
 
-    with serve(MODELS, rest=reply) as (url, script), at_work(open_server(url, in_flight=4), Counting()) as job_queue:
+    with (
+        serve(MODELS, rest=reply) as (url, script),
+        run_backend(open_server(url, in_flight=4), Counting()) as job_queue,
+    ):
         assert len(list(job_queue.answers(ask("first"), 2))) == 2
         assert len(list(job_queue.answers(ask("second"), 4))) == 4
         assert not job_queue.take(9, wait=False)
@@ -501,7 +513,7 @@ REFUSALS = {
 @pytest.mark.parametrize("refusal", REFUSALS)
 @pytest.mark.parametrize("field", ["n", "seed", "top_p"])
 @pytest.mark.parametrize("status", [400, 422])
-def test_a_refused_field_is_left_out_from_then_on(refusal: str, field: str, status: int) -> None:
+def test_a_refused_field_is_left_out_of_later_requests(refusal: str, field: str, status: int) -> None:
     text = json.dumps(REFUSALS[refusal]).replace("FIELD", field).encode()
 
     def reply(asked: Any) -> Reply:
@@ -509,13 +521,13 @@ def test_a_refused_field_is_left_out_from_then_on(refusal: str, field: str, stat
 
     with serve(MODELS, rest=reply) as (url, script), pytest.warns(UserWarning) as warned:
         answers = gather(open_server(url, in_flight=1), ask(), 10)
-    assert [f"can't do with {field}: left out" in str(one.message) for one in warned] == [True]
+    assert [f"refuses {field}: left out" in str(warning.message) for warning in warned] == [True]
     assert [field in asked for _, _, asked in script.requests[1:]] == [True] + [False] * (len(script.requests) - 2)
-    assert [one.sample for one in answers] == list(range(10))
-    assert all((one.seed is None) == (field == "seed") for one in answers)
+    assert [answer.sample for answer in answers] == list(range(10))
+    assert all((answer.seed is None) == (field == "seed") for answer in answers)
 
 
-def test_what_llama_server_calls_n_is_n() -> None:
+def test_llama_server_s_name_for_n_is_known() -> None:
     error = {"error": {"message": "n_cmpl cannot be greater than the number of slots, please increase -np"}}
     with serve(MODELS, (400, {}, error), rest=lambda _: completion()) as (url, script), pytest.warns(UserWarning):
         gather(open_server(url, in_flight=1), ask(), 2)
@@ -534,7 +546,7 @@ def test_many_threads_that_meet_a_refusal_warn_once() -> None:
     with (
         serve(MODELS, rest=reply) as (url, script),
         pytest.warns(UserWarning) as warned,
-        at_work(open_server(url, in_flight=4)) as job_queue,
+        run_backend(open_server(url, in_flight=4)) as job_queue,
     ):
         for name in "abcd":
             job_queue.plan(ask(function=name), 1, 0)
@@ -549,16 +561,16 @@ def test_many_requests_are_in_flight() -> None:
         together.wait(10)
         return completion(asked["prompt"])
 
-    with serve(MODELS, rest=reply) as (url, _), at_work(open_server(url, in_flight=4)) as job_queue:
+    with serve(MODELS, rest=reply) as (url, _), run_backend(open_server(url, in_flight=4)) as job_queue:
         questions = [ask(f"question {number}") for number in range(8)]
         for turn, question in enumerate(questions):
             job_queue.plan(question, 1, turn)
-        assert [[one.text for one in job_queue.answers(question, 1)] for question in questions] == [
+        assert [[answer.text for answer in job_queue.answers(question, 1)] for question in questions] == [
             [question.text] for question in questions
         ]
 
 
-def test_no_more_requests_are_in_flight_than_told() -> None:
+def test_no_more_requests_are_in_flight_than_allowed() -> None:
     counted = threading.Semaphore(3)
 
     def reply(_: Any) -> Reply:
@@ -572,15 +584,15 @@ def test_no_more_requests_are_in_flight_than_told() -> None:
         assert len(gather(open_server(url, in_flight=3), ask(), 20)) == 20
 
 
-def test_what_a_busy_server_asks_of_one_request_holds_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pause_that_a_busy_server_asks_for_holds_for_all_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     paused = threading.Event()
     pause = Throttle.pause
 
-    def note(throttle: Throttle, seconds: float) -> None:
+    def record_pause(throttle: Throttle, seconds: float) -> None:
         pause(throttle, seconds)
         paused.set()
 
-    monkeypatch.setattr(Throttle, "pause", note)
+    monkeypatch.setattr(Throttle, "pause", record_pause)
     refused: list[float] = []
     arrived: list[float] = []
 
@@ -589,13 +601,13 @@ def test_what_a_busy_server_asks_of_one_request_holds_for_all(monkeypatch: pytes
             refused.append(time.monotonic())
             return 429, {"Retry-After": "0.4"}, b"too many"
         if asked["prompt"] == "b":
-            # Answered only after the other was sent away: its thread goes on with the next question.
+            # Answered only after the other request was refused: its thread then takes the next question.
             assert paused.wait(10)
         else:
             arrived.append(time.monotonic())
         return completion()
 
-    with serve(MODELS, rest=reply) as (url, _), at_work(open_server(url, in_flight=2)) as job_queue:
+    with serve(MODELS, rest=reply) as (url, _), run_backend(open_server(url, in_flight=2)) as job_queue:
         for turn, name in enumerate("abcd"):
             job_queue.plan(ask(name), 1, turn)
         assert [len(list(job_queue.answers(ask(name), 1))) for name in "abcd"] == [1] * 4
@@ -604,50 +616,50 @@ def test_what_a_busy_server_asks_of_one_request_holds_for_all(monkeypatch: pytes
 
 def test_a_server_that_answers_others_is_not_given_up() -> None:
     """A rate limit sends the same request away many times in a long session."""
-    asked_for_a = 0
+    requests_for_a = 0
 
     def reply(asked: Any) -> Reply:
-        nonlocal asked_for_a
+        nonlocal requests_for_a
         if asked["prompt"] != "a":
             return completion()
-        asked_for_a += 1
-        return (429, {}, b"") if asked_for_a <= 20 else completion()
+        requests_for_a += 1
+        return (429, {}, b"") if requests_for_a <= 20 else completion()
 
-    with serve(MODELS, rest=reply) as (url, _), at_work(open_server(url, in_flight=2)) as job_queue:
+    with serve(MODELS, rest=reply) as (url, _), run_backend(open_server(url, in_flight=2)) as job_queue:
         for number in range(2000):
             job_queue.plan(ask(f"{number}"), 1, number)
         assert len(list(job_queue.answers(ask("a"), 1))) == 1
-    assert asked_for_a == 21
+    assert requests_for_a == 21
 
 
-def test_a_crowd_that_is_too_large_is_halved_once_and_grows_back() -> None:
+def test_requests_in_flight_at_one_time_halve_the_limit_once_and_successes_raise_it() -> None:
     throttle = Throttle(4)
-    with ExitStack() as flights:
-        numbers = [flights.enter_context(throttle.flight()) for _ in range(4)]
+    with ExitStack() as slots:
+        numbers = [slots.enter_context(throttle.hold_slot()) for _ in range(4)]
         for number in numbers:
-            throttle.cut(number)
-        assert throttle.room == 2
+            throttle.halve(number)
+        assert throttle.limit == 2
     for _ in range(3):
-        with throttle.flight() as number:
-            throttle.cut(number)
-    assert throttle.room == 1
-    grown = []
+        with throttle.hold_slot() as number:
+            throttle.halve(number)
+    assert throttle.limit == 1
+    limits = []
     for _ in range(12):
-        throttle.succeeded()
-        grown.append(throttle.room)
-    assert grown == sorted(grown) and grown[-1] == 4 and len(set(grown)) == 3
+        throttle.record_success()
+        limits.append(throttle.limit)
+    assert limits == sorted(limits) and limits[-1] == 4 and len(set(limits)) == 3
 
 
-def test_a_stopped_throttle_lets_nobody_through() -> None:
+def test_a_stopped_throttle_lets_no_request_through() -> None:
     throttle = Throttle(1)
     caught = []
 
     def wait() -> None:
-        with pytest.raises(ThrottleStoppedError), throttle.flight():
+        with pytest.raises(ThrottleStoppedError), throttle.hold_slot():
             pass
         caught.append(True)
 
-    with throttle.flight():
+    with throttle.hold_slot():
         thread = threading.Thread(target=wait)
         thread.start()
         throttle.stop()
@@ -655,15 +667,15 @@ def test_a_stopped_throttle_lets_nobody_through() -> None:
     assert caught == [True]
 
 
-def test_a_fault_lets_the_other_requests_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_an_error_the_other_requests_end(monkeypatch: pytest.MonkeyPatch) -> None:
     failed = threading.Event()
     fail = RequestWorkers.fail
 
-    def note(shift: RequestWorkers, fault: Exception) -> None:
-        fail(shift, fault)
+    def record_failure(workers: RequestWorkers, error: Exception) -> None:
+        fail(workers, error)
         failed.set()
 
-    monkeypatch.setattr(RequestWorkers, "fail", note)
+    monkeypatch.setattr(RequestWorkers, "fail", record_failure)
     begun = threading.Event()
 
     def reply(asked: Any) -> Reply:
@@ -679,14 +691,14 @@ def test_a_fault_lets_the_other_requests_end(monkeypatch: pytest.MonkeyPatch) ->
         job_queue.plan(ask(name), 3 if name == "good" else 1, turn)
     with (
         serve(MODELS, rest=reply) as (url, script),
-        pytest.raises(ModelError, match="the key has run out") as caught,
+        pytest.raises(ModelError, match="the key has run out") as error,
     ):
         open_server(url, in_flight=2).work(job_queue)
     assert [asked["prompt"] for _, _, asked in script.requests[1:]] in (["good", "bad"], ["bad", "good"])
-    # What was not made may be taken by somebody else.
+    # Samples that were not generated can be taken again.
     left = [job for _ in range(3) for job in job_queue.take(9, wait=False)]
     assert [(job.question.text, job.sample) for job in left] == [("good", 2), ("bad", 0), ("never", 0)]
-    job_queue.fail(caught.value)
+    job_queue.fail(error.value)
     with pytest.raises(ModelError, match="the key has run out"):
         samples = []
         for answer in job_queue.answers(ask("good"), 3):
@@ -694,17 +706,17 @@ def test_a_fault_lets_the_other_requests_end(monkeypatch: pytest.MonkeyPatch) ->
     assert samples == [0, 1]
 
 
-def test_an_answer_of_no_use_does_not_spoil_those_before_it() -> None:
+def test_answers_before_an_unusable_one_are_delivered() -> None:
     reply = completions(3)
     reply[2]["choices"][1]["text"] = 5
-    with serve(MODELS, reply) as (url, _), at_work(open_server(url)) as job_queue:
-        found = job_queue.answers(ask(), 3)
-        assert next(found).text == "0"
+    with serve(MODELS, reply) as (url, _), run_backend(open_server(url)) as job_queue:
+        answers = job_queue.answers(ask(), 3)
+        assert next(answers).text == "0"
         with pytest.raises(ModelError, match="gave no completion"):
-            next(found)
+            next(answers)
 
 
-def test_any_other_fault_of_a_thread_ends_the_work_too() -> None:
+def test_an_unexpected_error_in_a_thread_ends_the_work() -> None:
     class Full(JobQueue):
         def deliver(self, job: Job, answer: Answer) -> None:
             raise OSError("disk full")
@@ -715,10 +727,10 @@ def test_any_other_fault_of_a_thread_ends_the_work_too() -> None:
         open_server(url).work(job_queue)
 
 
-def test_a_prompt_too_long_is_refused_and_the_work_goes_on() -> None:
+def test_after_a_prompt_that_is_too_long_the_work_goes_on() -> None:
     with (
         serve(MODELS, (400, {}, {"error": LLAMA_CPP}), completion()) as (url, script),
-        at_work(open_server(url)) as job_queue,
+        run_backend(open_server(url)) as job_queue,
     ):
         with pytest.raises(PromptTooLongError):
             next(job_queue.answers(ask("long"), 8))
@@ -726,26 +738,26 @@ def test_a_prompt_too_long_is_refused_and_the_work_goes_on() -> None:
     assert len(script.requests) == 3
 
 
-def test_a_question_that_gets_no_answer_does_not_end_the_work() -> None:
+def test_after_a_question_without_an_answer_the_work_goes_on() -> None:
     def reply(asked: Any) -> Reply:
         return (400, {}, b"I don't like it") if asked["prompt"].startswith("bad") else completions(asked.get("n", 1))
 
-    with serve(MODELS, rest=reply) as (url, _), at_work(open_server(url, in_flight=1)) as job_queue:
+    with serve(MODELS, rest=reply) as (url, _), run_backend(open_server(url, in_flight=1)) as job_queue:
         for number in range(9):
             with pytest.raises(ModelError, match="I don't like it"):
                 next(job_queue.answers(ask(f"bad {number}"), 20))
             assert len(list(job_queue.answers(ask(f"good {number}"), 20))) == 20
 
 
-def test_a_server_that_answers_nothing_any_more_is_given_up() -> None:
-    with serve(MODELS, rest=lambda _: (422, {}, b"no")) as (url, script), at_work(open_server(url)) as job_queue:
+def test_a_server_that_answers_five_questions_in_a_row_with_errors_is_given_up() -> None:
+    with serve(MODELS, rest=lambda _: (422, {}, b"no")) as (url, script), run_backend(open_server(url)) as job_queue:
         for number in range(40):
             with pytest.raises(ModelError, match=r"HTTP 422 .*: no"):
                 next(job_queue.answers(ask(f"{number}"), 1))
     assert len(script.requests) == 6
 
 
-def test_a_closed_desk_ends_the_work_with_requests_in_flight() -> None:
+def test_closing_the_job_queue_ends_the_work_with_requests_in_flight() -> None:
     arrived, enough = threading.Event(), threading.Event()
 
     def reply(_: Any) -> Reply:
@@ -754,7 +766,7 @@ def test_a_closed_desk_ends_the_work_with_requests_in_flight() -> None:
         return completion()
 
     with serve(MODELS, rest=reply) as (url, _):
-        with at_work(open_server(url, in_flight=3)) as job_queue:
+        with run_backend(open_server(url, in_flight=3)) as job_queue:
             job_queue.plan(ask(), 1, 0)
             assert arrived.wait(10)
         enough.set()
@@ -765,7 +777,7 @@ def test_a_chat_is_one_message() -> None:
     with serve(MODELS, message) as (url, script):
         backend = open_server(url + "/chat/completions/", Sampling())
         answers = gather(backend, ask(), 2)
-    assert [(one.text, one.stop) for one in answers] == [("f:\n", "length")] * 2
+    assert [(answer.text, answer.stop) for answer in answers] == [("f:\n", "length")] * 2
     assert [path for path, _, _ in script.requests] == ["/v1/models", "/v1/chat/completions"]
     asked = script.requests[1][2]
     assert asked["messages"] == [{"role": "user", "content": ask().text}]
@@ -781,7 +793,7 @@ def test_a_chat_without_text_is_an_error(message: Any) -> None:
         first(url + "/chat/completions")
 
 
-def test_the_address_may_name_the_completions() -> None:
+def test_the_address_may_name_the_completions_endpoint() -> None:
     with serve(MODELS, MODELS, completion()) as (url, script):
         backends = [open_server(url), open_server(url + "/completions")]
         gather(backends[1], ask())
@@ -790,14 +802,14 @@ def test_the_address_may_name_the_completions() -> None:
 
 
 @pytest.mark.parametrize("key", ["se\ncret", "secr\u00e9t"])
-def test_a_key_that_no_header_may_have_is_not_told(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_about_the_api_key_does_not_show_it(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", key)
-    with serve(MODELS) as (url, _), pytest.raises(ModelError, match="OPENAI_API_KEY holds a character") as caught:
+    with serve(MODELS) as (url, _), pytest.raises(ModelError, match="OPENAI_API_KEY holds a character") as error:
         open_server(url)
-    assert "cr" not in str(caught.value)[len("OPENAI_API_KEY holds a char") :]
+    assert "cr" not in str(error.value)[len("OPENAI_API_KEY holds a char") :]
 
 
-def test_a_key_is_not_told() -> None:
+def test_whitespace_around_an_api_key_is_removed() -> None:
     with pytest.MonkeyPatch.context() as patch, serve(MODELS, completion()) as (url, script):
         patch.setenv("LLMC_API_KEY", "secret\n")
         first(url)

@@ -1,255 +1,210 @@
-"""A model behind an OpenAI-compatible HTTP server: completions or chat, many requests at a time."""
+"""The backend for OpenAI-compatible HTTP servers: completions or chat, many requests at a time.
+
+Each of `in_flight` threads takes samples of one question from the job queue, sends one request for all of them, and
+delivers the answers. The throttle (`throttle.py`) sends fewer requests at a time where the server has too many.
+"""
 
 from __future__ import annotations
 
 import json
-import re
 import threading
 import time
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
 from pytest_llmcompiler.errors import ModelError, PromptTooLongError, RequestRejectedError, UnansweredError
-from pytest_llmcompiler.model.answer import Answer, Question, Sampling, StopReason
+from pytest_llmcompiler.model.answer import Answer, Sampling, StopReason
 from pytest_llmcompiler.model.queue.job_queue import Job, JobQueue
-from pytest_llmcompiler.model.sampling import STOP, sample_seed
-from pytest_llmcompiler.model.server.http import HttpClient, complaint, head
+from pytest_llmcompiler.model.server.error_replies import get_head
+from pytest_llmcompiler.model.server.http import HttpClient, choose_pause
+from pytest_llmcompiler.model.server.request_builder import Endpoint, RequestBuilder
 from pytest_llmcompiler.model.server.throttle import Throttle, ThrottleStoppedError
 from pytest_llmcompiler.model.server.workers import RequestWorkers, UsageMeter
 
-_MOST_AT_ONCE = 8
-"""Samples of one request."""
-_GREETING_TIMEOUT = 30.0
-_LISTED = 20
-"""Models of a server that a message names."""
-_COMPLETIONS, _CHAT = "completions", "chat/completions"
-
-# Fields that a server may refuse, and what its complaint calls them (llama-server's own name for n is n_cmpl).
-_OPTIONAL = {"seed": r"\bseed\b", "n": r"\bn(_cmpl)?\b", "top_p": r"\btop_p\b"}
+_ANSWER_TIMEOUT = 1800.0
+"""Seconds for one request: a large model on a busy server may take minutes for eight long answers."""
+_IN_FLIGHT = 16
+"""Requests at a time, each for up to eight samples: enough for a server that batches."""
+_MODELS_TIMEOUT = 30.0
+"""Seconds for the list of models, which a server has ready."""
+_MOST_LISTED = 20
+"""Models of a server that an error message names."""
 
 
 class ServerBackend:
     """Answers from a server, several samples a request where it can.
 
-    The server's own sampling defaults hold for all but temperature, top-p, seed, the stop string and the
-    token limit.
+    The server's own sampling defaults hold for all but temperature, top-p, seed, the stop string and the token limit.
     """
 
-    def __init__(self, url: str, sampling: Sampling, timeout: float = 1800.0, in_flight: int = 16) -> None:
-        """Ask the server at `url` for its model.
+    def __init__(
+        self,
+        url: str,
+        sampling: Sampling,
+        timeout: float = _ANSWER_TIMEOUT,
+        in_flight: int = _IN_FLIGHT,
+        choose_pause: Callable[[int], float] = choose_pause,
+    ) -> None:
+        """Ask the server at `url` for its models.
 
-        `url` is the API's root, which mostly ends in `/v1`: then completions are asked for. Or it is that with
-        `/completions` or `/chat/completions`. Behind a `#` it names the model. `timeout`: seconds for one answer.
-        `in_flight`: requests at a time.
+        `url` is the root of the API, which mostly ends in `/v1`: then completions are asked for. Or the root with
+        `/completions` or `/chat/completions` behind it. A `#` and the name of a model may follow. `timeout` is in
+        seconds for one request, `in_flight` the largest number of requests at a time. `choose_pause` gives the seconds
+        before the next attempt after a number of failures.
 
-        Raises ModelError where nothing usable answers there, or several models do and none is named.
+        Raises ModelError where nothing usable answers, or the server has several models and none is named.
         """
         address, _, named = url.partition("#")
         self._url = address.rstrip("/")
-        root, self._endpoint = _split(self._url)
-        self._client = HttpClient(root)
+        root, self._endpoint = _split_url(self._url)
+        self._client = HttpClient(root, choose_pause)
         self._sampling = sampling
         self._timeout = timeout
         self._in_flight = in_flight
-        self._refused: set[str] = set()
-        """Optional fields that the server can't do with."""
-        self._room: dict[Question, int] = {}
-        """Tokens that a prompt leaves for an answer, where the server said so."""
-        self._refusing = threading.Lock()
         self._meter = UsageMeter()
-        self._name = self._model(named)
+        self._name = self._choose_model(named)
+        self._requests = RequestBuilder(self._endpoint, self._name, sampling, root)
 
     def describe(self) -> dict[str, Any]:
-        """`name` is what the server calls its model."""
+        """`name` is the server's name for its model."""
         return {"backend": "server", "name": self._name, "url": self._url, "sampling": asdict(self._sampling)}
 
     def identity(self) -> dict[str, Any]:
-        """The same for each way to write the address."""
+        """The facts that an answer depends on. They are the same for every way to write the address."""
         return {"backend": "server", "url": self._client.root, "name": self._name, "endpoint": self._endpoint}
 
     def usage(self) -> dict[str, float]:
-        """Tokens written as far as the server tells, and seconds with and without a request in flight."""
+        """`tokens` written, as far as the server says, and the seconds with (`busy`) and without (`idle`) a request in
+        flight."""
         return {**self._meter.read(), "from_draft": 0}
 
     def work(self, job_queue: JobQueue) -> None:
-        """Make what the desk wants until it is closed.
+        """Generate what the job queue wants until it is closed.
 
-        Raises ModelError where that can't go on, once the requests in flight have ended; nothing is handed in
-        afterwards. Warns where the server can't do with a part of the request.
+        Raises ModelError where that can't go on, once the requests in flight have ended; nothing is delivered
+        afterwards. Warns where the server refuses a part of the request.
         """
-        shift = RequestWorkers(job_queue, self._in_flight)
+        workers = RequestWorkers(job_queue, self._in_flight)
         for number in range(self._in_flight):
-            # Daemons: a request that nobody waits for any more can't be called back.
-            threading.Thread(target=self._serve, args=(shift,), name=f"llmc-server-{number}", daemon=True).start()
-        shift.wait()
+            # Daemon threads: a request that nobody waits for any more can't be cancelled.
+            threading.Thread(target=self._serve, args=(workers,), name=f"llmc-server-{number}", daemon=True).start()
+        workers.wait()
 
     def close(self) -> None:
-        """No connection is held open."""
+        """There is nothing to free: no connection is kept open."""
 
-    def _model(self, named: str) -> str:
+    def _choose_model(self, named: str) -> str:
+        """The server's name for the model to ask. Raises ModelError."""
         root = self._client.root
-        reply = self._client.ask("models", None, _GREETING_TIMEOUT, Throttle(1))
+        reply = self._client.ask("models", None, _MODELS_TIMEOUT, Throttle(1))
         try:
             names = [str(model["id"]) for model in reply["data"]]
         except (KeyError, TypeError) as error:
-            raise ModelError(f"{root}/models lists no models: {head(json.dumps(reply))}") from error
+            raise ModelError(f"{root}/models lists no models: {get_head(json.dumps(reply))}") from error
         if not names:
-            raise ModelError(f"{root} serves no model")
-        known = f"{', '.join(names[:_LISTED])}{', …' if len(names) > _LISTED else ''}"
+            raise ModelError(f"{root} serves no model: load one there")
+        listed = f"{', '.join(names[:_MOST_LISTED])}{', …' if len(names) > _MOST_LISTED else ''}"
         if named and named not in names:
-            raise ModelError(f"{root} serves no model {named!r}, but {known}")
+            raise ModelError(f"{root} serves no model {named!r}, but {listed}")
         if len(names) > 1 and not named:
-            raise ModelError(f"{root} serves {len(names)} models: name one as {self._url}#{names[0]}; they are {known}")
+            example = f"{self._url}#{names[0]}"
+            raise ModelError(f"{root} serves {len(names)} models: name one as {example}; they are {listed}")
         return named or names[0]
 
-    def _serve(self, shift: RequestWorkers) -> None:
-        """What each thread does."""
-        while jobs := shift.take(self._at_once):
+    def _serve(self, workers: RequestWorkers) -> None:
+        """The work of each thread."""
+        while jobs := workers.take(self._requests.most_samples):
             try:
-                with self._meter.running():
-                    self._make(jobs, shift)
+                with self._meter.measure_request():
+                    self._generate(jobs, workers)
             except ThrottleStoppedError:
                 pass
             except Exception as error:
-                shift.fail(error)
+                workers.fail(error)
             finally:
-                shift.done()
+                workers.finish()
 
-    @property
-    def _at_once(self) -> int:
-        return 1 if "n" in self._refused else _MOST_AT_ONCE
-
-    def _make(self, jobs: list[Job], shift: RequestWorkers) -> None:
-        """Hand in samples of one question, as many as one request gives. The others are put back."""
-        # The server's limit may have become known while the thread waited for these.
-        most = self._at_once
+    def _generate(self, jobs: list[Job], workers: RequestWorkers) -> None:
+        """Deliver samples of one question, as many as one request gives. The others are put back."""
+        # Since the thread took these, another one may have learnt that the server gives one sample a request.
+        most = self._requests.most_samples
         left = jobs[:most]
-        shift.job_queue.put_back(jobs[most:])
-        request = self._request(left)
+        workers.job_queue.put_back(jobs[most:])
+        question = left[0].question
+        request = self._requests.build(left)
         try:
-            for answer in self._answers(request, left[0].question, [job.sample for job in left], shift.throttle):
-                shift.deliver(left[0], answer)
+            for answer in self._ask(request, [job.sample for job in left], workers.throttle):
+                workers.deliver(left[0], answer)
                 del left[0]
         except PromptTooLongError as reason:
-            shift.job_queue.refuse(left[0].question, reason)
+            workers.job_queue.refuse(question, reason)
             left.clear()
-        except UnansweredError as fault:
-            if not (isinstance(fault, RequestRejectedError) and self._can_mend(request, left[0].question, fault)):
-                shift.refuse(left[0].question, fault)
+        except UnansweredError as error:
+            is_adapted = isinstance(error, RequestRejectedError) and self._requests.adapt(request, question, error)
+            if not is_adapted:
+                workers.refuse(question, error)
                 left.clear()
         finally:
-            shift.job_queue.put_back(left)
+            workers.job_queue.put_back(left)
 
-    def _can_mend(self, request: dict[str, Any], question: Question, rejection: RequestRejectedError) -> bool:
-        """Whether a request that was rejected can be sent otherwise, as it is from now on."""
-        asked = request.get("max_tokens")
-        if asked and rejection.room and rejection.room < asked:
-            self._room[question] = rejection.room
-            return True
-        return self._do_without(_blamed(rejection.text, request), rejection)
+    def _ask(self, request: dict[str, Any], samples: list[int], throttle: Throttle) -> Iterator[Answer]:
+        """Send a request. Yields its answers for the samples, which may be fewer, all with the seed of the request.
 
-    def _request(self, jobs: list[Job]) -> dict[str, Any]:
-        question, sampling = jobs[0].question, self._sampling
-        limit = sampling.max_tokens
-        request: dict[str, Any] = {
-            "model": self._name,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            # Without a number servers fall back on 16 tokens; null is all that the context leaves.
-            "max_tokens": limit and min(limit, self._room.get(question, limit)),
-            "stop": [STOP],
-            "seed": sample_seed(sampling.seed, question.key, jobs[0].sample),
-        }
-        if self._endpoint == _COMPLETIONS:
-            request["prompt"] = question.text
-        else:
-            request["messages"] = [{"role": "user", "content": question.text}]
-            if sampling.max_tokens is None:
-                # In a chat that is the default, and not each server takes null.
-                del request["max_tokens"]
-        if len(jobs) > 1:
-            request["n"] = len(jobs)
-        return {field: value for field, value in request.items() if field not in self._refused}
-
-    def _answers(
-        self, request: dict[str, Any], question: Question, samples: list[int], throttle: Throttle
-    ) -> Iterator[Answer]:
-        """Send the request; yield what it gives for the samples, which may be fewer. Each has the seed that was sent.
-
-        Raises Unanswered after the answers before one of no use.
+        Raises UnansweredError for an unusable answer, after the answers before it.
         """
         started = time.perf_counter()
         reply = self._client.ask(self._endpoint, request, self._timeout, throttle)
         seconds = round(time.perf_counter() - started, 3)
         choices = reply.get("choices") if isinstance(reply, dict) else None
         if not isinstance(choices, list) or not choices:
-            raise self._no_completion(reply)
+            raise self._unusable(reply)
         if len(choices) < request.get("n", 1):
-            self._refused.add("n")
+            self._requests.refuse_samples()
         usage = reply.get("usage")
         usage = usage if isinstance(usage, dict) else {}
-        asked, written = (_count(usage.get(f"{name}_tokens")) for name in ("prompt", "completion"))
-        self._meter.count(written or 0)
+        prompt_tokens, answer_tokens = _read_count(usage, "prompt_tokens"), _read_count(usage, "completion_tokens")
+        self._meter.add_tokens(answer_tokens or 0)
         for sample, choice in zip(samples, choices):
-            text, stop = self._text(choice, reply)
+            text, stop = self._read_choice(choice, reply)
             yield Answer(
                 text=text,
                 sample=sample,
                 stop=stop,
-                prompt_tokens=asked,
-                # Of several answers only the sum is told.
-                answer_tokens=written if len(choices) == 1 else None,
+                prompt_tokens=prompt_tokens,
+                # For several answers the server gives the sum alone.
+                answer_tokens=answer_tokens if len(choices) == 1 else None,
                 seconds=seconds,
                 seed=request.get("seed"),
             )
 
-    def _text(self, choice: Any, reply: Any) -> tuple[str, StopReason]:
+    def _read_choice(self, choice: Any, reply: Any) -> tuple[str, StopReason]:
+        """The text of one answer, and why it ended. Raises UnansweredError."""
         try:
-            text = choice["text"] if self._endpoint == _COMPLETIONS else choice["message"]["content"]
+            text = choice["text"] if self._endpoint == "completions" else choice["message"]["content"]
             finish = choice.get("finish_reason")
         except (KeyError, TypeError, AttributeError) as error:
-            raise self._no_completion(reply) from error
-        if text is None:  # a model that spent all of its tokens on thinking, or a filter
+            raise self._unusable(reply) from error
+        if text is None:  # a model that used all its tokens for reasoning, or a content filter
             text = ""
         if not isinstance(text, str):
-            raise self._no_completion(reply)
+            raise self._unusable(reply)
         return text, "length" if finish == "length" else "stop"
 
-    def _no_completion(self, reply: Any) -> UnansweredError:
-        return UnansweredError(f"{self._client.root}/{self._endpoint} gave no completion: {head(json.dumps(reply))}")
-
-    def _do_without(self, fields: set[str], rejection: RequestRejectedError) -> bool:
-        """Leave optional fields out of the requests from now on. Whether there were any to leave out."""
-        with self._refusing:
-            new = sorted(fields - self._refused)
-            self._refused |= fields
-        if new:
-            warnings.warn(
-                f"{self._client.root} can't do with {' and '.join(new)}: left out from now on. It says: {rejection}",
-                UserWarning,
-                stacklevel=2,
-            )
-        return bool(fields)
+    def _unusable(self, reply: Any) -> UnansweredError:
+        url = f"{self._client.root}/{self._endpoint}"
+        return UnansweredError(f"{url} gave no completion: {get_head(json.dumps(reply))}")
 
 
-def _count(told: Any) -> int | None:
-    return told if isinstance(told, int) else None
+def _read_count(usage: dict[str, Any], name: str) -> int | None:
+    count = usage.get(name)
+    return count if isinstance(count, int) else None
 
 
-def _split(url: str) -> tuple[str, str]:
-    """The API's root, and the endpoint that answers."""
-    for endpoint in (_CHAT, _COMPLETIONS):
+def _split_url(url: str) -> tuple[str, Endpoint]:
+    """The root of the API, and the endpoint that answers."""
+    endpoints: tuple[Endpoint, ...] = ("chat/completions", "completions")
+    for endpoint in endpoints:
         if url.endswith("/" + endpoint):
             return url.removesuffix("/" + endpoint), endpoint
-    return url, _COMPLETIONS
-
-
-def _blamed(text: str, request: dict[str, Any]) -> set[str]:
-    """The optional fields of the request that the text of an error reply names."""
-    message, field = complaint(text)
-    here = _OPTIONAL.keys() & request.keys()
-    if field in here:
-        return {field}
-    return {name for name in here if re.search(_OPTIONAL[name], message)}
+    return url, "completions"
