@@ -6,6 +6,7 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,75 +22,83 @@ from pytest_llmcompiler.errors import (
     ModelError,
     NoCSourceError,
     PromptTooLongError,
+    ReproFolderError,
     ResumeError,
     TemplateError,
 )
-from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
+from pytest_llmcompiler.evaluation import Evaluation, JudgedSample
 from pytest_llmcompiler.judge.verdict import Verdict, harmless
-from pytest_llmcompiler.model.answer import Answer, Model, Prompt, has_pass_list
+from pytest_llmcompiler.model.answer import Model, Prompt, has_pass_list
 from pytest_llmcompiler.program.case import SUFFIXES
+from pytest_llmcompiler.questions import SessionQuestion
 from pytest_llmcompiler.report.item_report import ItemReport
 from pytest_llmcompiler.report.passk import count_samples
-from pytest_llmcompiler.session import Session, SessionQuestion
+from pytest_llmcompiler.report.records import Record
 
 if TYPE_CHECKING:
     from pytest_llmcompiler.program.reference import Reference
 
-_FOR_PEOPLE = (BaselineError, CaseError, ClangError, JudgeError, ModelError, ResumeError, TemplateError)
-"""Faults whose message says it all."""
-_SHOWN = 3
-"""Failing samples of an item that are shown in full."""
+_EXPLAINED_ERRORS = (BaselineError, CaseError, ClangError, JudgeError, ModelError, ResumeError, TemplateError)
+"""Errors whose message is for users: no traceback is shown."""
+_MAX_SHOWN = 3
+"""Failing samples of an item that are shown in full: more than a screen nobody reads."""
 
 
-def is_case(path: Path, config: pytest.Config, session: Session) -> bool:
-    """Whether a file is to be collected: in a cases folder, or named on the command line where a model is given."""
+def is_case(path: Path, config: pytest.Config, evaluation: Evaluation) -> bool:
+    """Whether to collect a file: it lies in a cases folder, or it is named on the command line and a model is given."""
     if path.suffix not in SUFFIXES:
         return False
-    if session.root(path):
+    if evaluation.questions.cases_folder(path):
         return True
     named = (config.invocation_params.dir / argument.partition("::")[0] for argument in config.args)
-    return session.settings.model is not None and any(other.resolve() == path.resolve() for other in named)
+    is_named = any(argument.resolve() == path.resolve() for argument in named)
+    return evaluation.session.settings.model is not None and is_named
 
 
 class CaseFile(pytest.File):
-    """A file under test."""
+    """A case file."""
 
-    llmc: Session
+    evaluation: Evaluation
 
     def collect(self) -> Iterator[CaseItem]:
-        """An item for each function, task, pass list and prompt."""
+        """Yield an item for each function, task, pass list and prompt template."""
+        questions, settings = self.evaluation.questions, self.evaluation.session.settings
         try:
-            reference = self.llmc.reference(self.path)
+            reference = questions.reference(self.path)
             functions = reference.functions
         except (CaseError, ClangError) as error:
             raise self.CollectError(str(error)) from error
-        lists = reference.case.passes or self.llmc.settings.passes
-        for function, task, prompt in itertools.product(functions, self.llmc.settings.task, self.llmc.settings.prompt):
-            for passes in lists if has_pass_list(task) else ("",):
-                question = SessionQuestion(self.path, function, task, passes, prompt)
-                name = f"{function}[{self.llmc.key(question).variant}]"
-                # Left to itself, pytest from 9.2 on takes the brackets for a part of the name, and --lf finds nothing.
+        pass_lists = reference.case.passes or settings.passes
+        for function, task, template in itertools.product(functions, settings.task, settings.prompt):
+            for passes in pass_lists if has_pass_list(task) else ("",):
+                question = SessionQuestion(self.path, function, task, passes, template)
+                name = f"{function}[{questions.key(question).variant}]"
+                # The id is passed as text, which pytest takes apart into name and parameters. From the name alone
+                # pytest 9.2 makes an id without parameters, which --lf does not find again.
                 nodeid = f"{self.nodeid}::{name}"
                 line = reference.line_of(function)
                 yield CaseItem.from_parent(self, name=name, nodeid=nodeid, question=question, line=line)
 
 
 class SamplesFailedError(LLMCompilerError):
-    """Too few samples of an item passed."""
+    """Too few samples of an item pass."""
 
 
 class BelowBaselineError(SamplesFailedError):
-    """Fewer samples passed than the baseline has it."""
+    """Fewer samples of an item pass than in the baseline."""
 
 
 class CaseItem(pytest.Item):
-    """A question about a function: asked of the model and judged in the set-up, so that a fault of the harness is an
-    error; failed or passed in the test itself."""
+    """One question about one function.
+
+    The set-up phase asks the model and judges the answers, so an error of the harness is reported as an error. The call
+    phase passes or fails by the verdicts.
+    """
 
     def __init__(self, *, question: SessionQuestion, line: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.question, self._line = question, line
-        self.records: list[dict[str, Any]] = []
+        self.records: list[Record] = []
         self.item_report: ItemReport | None = None
         self._verdicts: list[Verdict] = []
         # As pytest's own doctest items do, which have no function either.
@@ -100,53 +109,60 @@ class CaseItem(pytest.Item):
         self._request = TopRequest(self, _ispytest=True)  # type: ignore[arg-type]
 
     def setup(self) -> None:
-        """Get the samples and their verdicts."""
+        """Ask the model and judge the answers. Skips the item if it can't be asked or no answer can be judged."""
         self._request._fillfixtures()
         try:
             model = self._request.getfixturevalue("llmc_model")
         except pytest.skip.Exception as skipped:
-            # Skipped from here and not from the fixture, items share one line in pytest's summary.
+            # Raised again from here: pytest's summary merges skips of the same line, and a fixture has one for each
+            # item.
             pytest.skip(str(skipped.msg))
-        session = self._file.llmc
+        evaluation = self._evaluation
         self._verdicts, self.records, self.item_report = [], [], None
-        session.running = self.records
-        _ = session.pass_criteria  # a baseline that can't be read is no failure of the item's
+        evaluation.running = self.records
+        _ = evaluation.session.pass_criteria  # an unreadable baseline is an error, and no failure of the item
         try:
-            self._judge(session, model)
+            self._judge(model)
         except (NoCSourceError, PromptTooLongError) as error:
             pytest.skip(str(error))
         self.user_properties += self._properties()
         if not self._verdicts:
-            pytest.skip(f"{session.settings.model} holds no answer for {self.name}")
+            pytest.skip(f"{evaluation.session.settings.model} holds no answer for {self.name}")
         if not any(verdict.conclusive for verdict in self._verdicts):
             pytest.skip(f"inconclusive: {self._verdicts[0].message}")
 
-    def _judge(self, session: Session, model: Model) -> None:
-        prompt, reference = session.prompt(self.question), session.reference(self.path)
-        judged = []
+    def _judge(self, model: Model) -> None:
+        evaluation = self._evaluation
+        prompt, reference = evaluation.questions.prompt(self.question), evaluation.questions.reference(self.path)
+        judged: list[JudgedSample] = []
         try:
-            for answer, reproducible, record in session.samples(model, reference, prompt):
-                verdict = reproducible.verdict
-                self.records.append(record)
-                judged.append((answer, verdict))
-                self._keep(session, prompt, answer, reproducible)
-                if "warning" in verdict.detail:
-                    self.warn(pytest.PytestWarning(harmless(str(verdict.detail["warning"]))))
-        except Exception:  # a fault of the model or of the harness takes nothing away of what was judged before
-            self._show(session, reference, prompt, judged)
+            for sample in evaluation.judge_samples(model, reference, prompt):
+                self.records.append(sample.record)
+                # Without its reproducer, which is large and which nothing but the folder needs.
+                judged.append(sample._replace(verdict=replace(sample.verdict, reproducer=None)))
+                self._write_artifacts(prompt, sample)
+                if "warning" in sample.verdict.detail:
+                    self.warn(pytest.PytestWarning(harmless(str(sample.verdict.detail["warning"]))))
+        except Exception:  # an error of model or harness: the samples judged before it are shown all the same
+            self._build_report(reference, prompt, judged)
             raise
-        self._show(session, reference, prompt, judged)
-        self._verdicts = [verdict for _, verdict in sorted(judged, key=lambda one: one[0].sample)]
+        self._build_report(reference, prompt, judged)
+        self._verdicts = [sample.verdict for sample in sorted(judged, key=lambda sample: sample.answer.sample)]
 
-    def _show(
-        self, session: Session, reference: Reference, prompt: Prompt, judged: Sequence[tuple[Answer, Verdict]]
-    ) -> None:
-        """Have what was judged shown in the report, where one is wanted."""
-        if session.settings.report and judged:
-            self.item_report = session.item_report(reference, prompt, [answer for answer, _ in judged], self.records)
+    def _build_report(self, reference: Reference, prompt: Prompt, judged: Sequence[JudgedSample]) -> None:
+        if self._evaluation.session.settings.report and judged:
+            self.item_report = self._evaluation.item_report(reference, prompt, judged)
+
+    def _write_artifacts(self, prompt: Prompt, sample: JudgedSample) -> None:
+        """Write the folder of a failing sample, if folders are wanted. An error there is a warning: the verdict
+        holds."""
+        try:
+            self._evaluation.write_artifacts(self.path, prompt, sample.answer, sample.verdict)
+        except ReproFolderError as error:
+            self.warn(pytest.PytestWarning(str(error)))
 
     def _properties(self) -> Iterator[tuple[str, object]]:
-        """What goes to JUnit's file and the like."""
+        """Properties for JUnit's file and for other reports."""
         kinds = [verdict.kind for verdict in self._verdicts]
         yield "llmc_verdicts", ",".join(kinds)
         yield from ((f"llmc_count_{kind}", count) for kind, count in sorted(Counter(kinds).items()))
@@ -156,69 +172,59 @@ class CaseItem(pytest.Item):
         if self.records:
             yield "llmc_model", str(self.records[0]["model"].get("name"))
 
-    def _keep(self, session: Session, prompt: Prompt, answer: Answer, judged: ReproducibleVerdict) -> None:
-        """Write the folder of a failing sample, where it is wanted. That it can't be done is no reason to fail."""
-        if session.repro is None:
-            return
-        from pytest_llmcompiler.errors import ReproFolderError
-
-        try:
-            session.keep(session.reference(self.path), prompt, answer, judged)
-        except ReproFolderError as error:
-            self.warn(pytest.PytestWarning(str(error)))
-
     @property
     def asks_own_model(self) -> bool:
-        """Whether it asks the model of the settings, and not one that a fixture of the user's puts in its place."""
+        """Whether the item asks the model of the settings: no fixture of the user's replaces `llmc_model`."""
         return len(self.session._fixturemanager.getfixturedefs("llmc_model", self) or ()) == 1
 
     def runtest(self) -> None:
-        """Hold the verdicts against what is required, and against the baseline."""
-        [samples] = count_samples(self.records)
-        decision = self._file.llmc.pass_criteria.rule(samples)
+        """Pass or fail by the verdicts, the required share of passing samples, and the baseline."""
+        [counts] = count_samples(self.records)
+        decision = self._evaluation.session.pass_criteria.decide(counts)
         if decision.kind == "known":
-            pytest.xfail(decision.words)  # returns under --runxfail
+            pytest.xfail(decision.message)  # returns under --runxfail
         if decision.kind == "worse":
-            raise BelowBaselineError(decision.words)
+            raise BelowBaselineError(decision.message)
         if decision.kind != "passed":
-            raise SamplesFailedError(decision.words)
+            raise SamplesFailedError(decision.message)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """The verdicts for a failing item; for all else what pytest would say."""
+        """The verdicts of a failing item; pytest's own text for anything else."""
         if isinstance(excinfo.value, (SamplesFailedError, pytest.xfail.Exception)):
-            return "\n".join(self._failure(excinfo.value))
+            return "\n".join(self._failure_lines(excinfo.value))
         return super().repr_failure(excinfo, style)
 
-    def explained(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
-        """A fault in the set-up: its message where that says it all, else the frames that are not pytest's own."""
-        if isinstance(excinfo.value, _FOR_PEOPLE):
+    def repr_setup_error(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
+        """The message of an error that is for users; for any other error the frames outside of pytest."""
+        if isinstance(excinfo.value, _EXPLAINED_ERRORS):
             return str(excinfo.value)
         own = excinfo.traceback.filter(lambda entry: not {"_pytest", "pluggy"} & set(Path(entry.path).parts))
         excinfo.traceback = own or excinfo.traceback
         return excinfo.getrepr(style="short")
 
     def reportinfo(self) -> tuple[os.PathLike[str], int | None, str]:
-        """Where the item comes from."""
+        """The place of the function: the file, the line from 0, the name."""
         return self.path, self._line - 1, self.name
 
     @property
-    def _file(self) -> CaseFile:
+    def _evaluation(self) -> Evaluation:
         assert isinstance(self.parent, CaseFile)
-        return self.parent
+        return self.parent.evaluation
 
-    def _failure(self, reason: BaseException) -> Iterable[str]:
-        session, samples = self._file.llmc, sorted(record["sample"] for record in self.records)
-        failed = [(index, verdict) for index, verdict in enumerate(self._verdicts) if not verdict.passed]
+    def _failure_lines(self, reason: BaseException) -> Iterable[str]:
+        evaluation, samples = self._evaluation, sorted(record["sample"] for record in self.records)
+        repro = evaluation.session.repro
+        failed = [(number, verdict) for number, verdict in zip(samples, self._verdicts) if not verdict.passed]
         if len(self._verdicts) > 1:
             counts = Counter(verdict.kind for verdict in self._verdicts)
             yield f"{reason} ({', '.join(f'{count} {kind}' for kind, count in counts.most_common())})"
         elif isinstance(reason, BelowBaselineError):
             yield str(reason)
-        for index, verdict in failed[:_SHOWN]:
+        for number, verdict in failed[:_MAX_SHOWN]:
             if len(self._verdicts) > 1:
-                yield f"sample {samples[index]}:"
+                yield f"sample {number}:"
             yield str(verdict)
-            if session.repro and verdict.conclusive:
-                yield f"  kept      {session.repro.place(session.prompt(self.question), samples[index])}"
-        if len(failed) > _SHOWN:
-            yield f"… and {len(failed) - _SHOWN} more failing samples; --llmc-record FILE.jsonl keeps all of them"
+            if repro and verdict.conclusive:
+                yield f"  kept      {repro.place(evaluation.questions.prompt(self.question), number)}"
+        if len(failed) > _MAX_SHOWN:
+            yield f"… and {len(failed) - _MAX_SHOWN} more failing samples; --llmc-record FILE.jsonl keeps all of them"

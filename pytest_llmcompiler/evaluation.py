@@ -1,0 +1,226 @@
+"""Ask, judge, record; and at the end of a session count, compare and write."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pytest_llmcompiler.errors import CaseError, ClangError, ExportError, JudgeError, NoCodeError, TruncatedError
+from pytest_llmcompiler.judge.api import judge_answer
+from pytest_llmcompiler.judge.verdict import KINDS, Kind, Verdict
+from pytest_llmcompiler.model.answer import Answer, Model, Prompt
+from pytest_llmcompiler.model.extract.assembly import find_judged_assembly
+from pytest_llmcompiler.model.replay import ReplayModel, read_answer
+from pytest_llmcompiler.program.clang import Syntax
+from pytest_llmcompiler.questions import Questions
+from pytest_llmcompiler.report.comparison import prompt_lines
+from pytest_llmcompiler.report.export import export
+from pytest_llmcompiler.report.item_report import ItemReport, ReferenceListing, build_item_report
+from pytest_llmcompiler.report.passk import count_samples
+from pytest_llmcompiler.report.records import Record, build_record
+from pytest_llmcompiler.report.rejudged import changed_verdict_lines
+from pytest_llmcompiler.session import Session
+
+if TYPE_CHECKING:
+    from pytest_llmcompiler.judge.listing import Listing
+    from pytest_llmcompiler.program.reference import Reference
+    from pytest_llmcompiler.report.page import ReportPage
+
+
+class JudgedSample(NamedTuple):
+    """An answer, its verdict, and the record of both."""
+
+    answer: Answer
+    verdict: Verdict
+    record: Record
+
+
+class Evaluation:
+    """Asks the model the questions of a session, has the answers judged, and records them."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.questions = Questions(session)
+        self.results = SessionResults(session)
+        self.running: list[Record] = []
+        """The records of the item that is being judged in this process."""
+
+    def judge_samples(self, model: Model, reference: Reference, prompt: Prompt) -> Iterator[JudgedSample]:
+        """Ask a question and judge the answers. Each record is written before its sample is yielded.
+
+        Samples of a resumed record are neither asked nor judged again. A JudgeError on one sample is raised after all
+        other samples are judged; that sample is recorded without a verdict. Raises ResumeError if the resumed record is
+        of another model, ModelError if the model fails.
+        """
+        facts = model.describe()
+        recorded = self.session.find_recorded(prompt, facts)
+        known: dict[tuple[str, str], Verdict] = {}  # models repeat themselves: the same answer has the same verdict
+        fault: JudgeError | None = None
+        for answer in self._answers(model, prompt, recorded):
+            earlier = recorded.get(answer.sample)
+            verdict = _recorded_verdict(earlier) if earlier else None
+            if earlier and verdict:
+                yield JudgedSample(answer, verdict, earlier)
+                continue
+            try:
+                verdict = known.get((answer.text, answer.stop)) or self._judge(reference, prompt, answer)
+                if verdict.conclusive:
+                    known[answer.text, answer.stop] = verdict
+            except JudgeError as error:
+                fault = error
+            previous = _replayed_verdict(model, prompt, answer)
+            record = build_record(prompt, answer, facts, verdict, self.session.recorded_settings, previous)
+            if self.session.recorder:
+                self.session.recorder.write(record)
+            if verdict:
+                yield JudgedSample(answer, verdict, record)
+        if fault:
+            raise fault
+
+    def _judge(self, reference: Reference, prompt: Prompt, answer: Answer) -> Verdict:
+        return judge_answer(
+            self.session.judge,
+            reference.case,
+            prompt.function,
+            answer,
+            task=prompt.task,
+            passes=prompt.passes,
+            reproducer=self.session.repro is not None and reference.target.is_native,
+        )
+
+    def _answers(self, model: Model, prompt: Prompt, recorded: Mapping[int, Record]) -> Iterator[Answer]:
+        """Yield the recorded answers, then those that the model has yet to give."""
+        from pytest_llmcompiler.model.owner.client import OwnedModel
+
+        samples = self.session.settings.samples
+        known = frozenset(number for number in recorded if number < samples)
+        for number in sorted(known):
+            yield read_answer(recorded[number])
+        if len(known) == samples:
+            return
+        if isinstance(model, OwnedModel):
+            yield from model.answers(prompt, samples, known)
+        else:
+            yield from (answer for answer in model.answers(prompt, samples) if answer.sample not in known)
+
+    def write_artifacts(self, path: Path, prompt: Prompt, answer: Answer, verdict: Verdict) -> None:
+        """Write the folder of a failing sample of the case at `path`, if folders are wanted. Raises
+        ReproFolderError."""
+        if self.session.repro:
+            reference = self.questions.reference(path)
+            with self.session.compiler_lock:  # it forks
+                self.session.repro.keep(reference, prompt, answer, verdict)
+
+    def item_report(self, reference: Reference, prompt: Prompt, samples: Sequence[JudgedSample]) -> ItemReport:
+        """What the report's page shows of a question."""
+        own = _reference_assembly(reference, prompt, self.session.settings.syntax)
+        beside: ReferenceListing | None = None
+        if own:
+            passes, text = own
+            beside = {"passes": passes, "text": text, "blocks": self._listing(reference, prompt, lambda: text)}
+
+        def candidate_listing(index: int) -> Listing | None:
+            answer, _, record = samples[index]
+            return self._listing(reference, prompt, lambda: find_judged_assembly(answer, prompt, record["detail"]))
+
+        return build_item_report(prompt, [sample.record for sample in samples], beside, candidate_listing)
+
+    def _listing(self, reference: Reference, prompt: Prompt, assembly: Callable[[], str]) -> Listing | None:
+        """The code blocks of some assembly; None if it has none, or if they can't be found."""
+        try:
+            return self.session.judge.listing(reference.case, prompt.function, assembly())
+        except (NoCodeError, TruncatedError, CaseError, JudgeError):  # the verdict is shown without the listing
+            return None
+
+
+class SessionResults:
+    """The records of a whole session, those of workers of pytest-xdist included, and what is made of them."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.records: list[Record] = []
+        """The records of all samples."""
+        self._complete: list[Record] = []
+        """The records of the items of which all samples were judged."""
+        self._has_run = False
+        """Whether an item was run, here or in a worker."""
+        self.closing_lines: list[str] = []
+        """Lines to print below the table. `finish` sets them."""
+
+    def add(self, records: Sequence[Record], *, complete: bool) -> None:
+        """Add the records of an item. `complete`: these are all its samples."""
+        self._has_run = True
+        self.records += records
+        if complete:
+            self._complete += records
+
+    def finish(self, command: str) -> bool:
+        """Write page, baseline and export, and return whether the session passes.
+
+        `command` is the command line of this session, which messages repeat.
+        """
+        session = self._session
+        if not self._has_run or not (self.records or session.settings.model):
+            return True
+        if session.page:
+            self._write_page(session.page)
+        models = ", ".join(sorted({str(record["model"].get("name")) for record in self.records}))
+        counts_by_item = count_samples(self.records)
+        outcome = session.pass_criteria.close(count_samples(self._complete), counts_by_item, models, command)
+        self.closing_lines = [
+            *changed_verdict_lines(self.records),
+            *prompt_lines(counts_by_item, session.settings.prompt),
+            *outcome.lines,
+        ]
+        return self._write_export() and not outcome.failed
+
+    def _write_export(self) -> bool:
+        """Write the table of `--llmc-export`, if it is wanted; False if that fails."""
+        path = self._session.settings.export
+        try:
+            if path:
+                export(self.records, path)
+        except ExportError as error:
+            self.closing_lines.append(f"FAIL: {error}")
+            return False
+        return True
+
+    def _write_page(self, page: ReportPage) -> None:
+        """Write the page, or warn that it can't be written: the verdicts are printed all the same."""
+        settings = self._session.settings
+        facts: dict[str, Any] = {}
+        with suppress(ClangError):
+            facts["reference"] = self._session.toolchain.version()
+        facts["inputs a function"] = settings.examples
+        facts["seed"] = settings.seed
+        try:
+            page.write(facts, settings.pass_k)
+        except OSError as error:
+            warnings.warn(f"--llmc-report: can't write {page.path}: {error.strerror}", UserWarning, stacklevel=2)
+
+
+def _reference_assembly(reference: Reference, prompt: Prompt, syntax: Syntax) -> tuple[str, str] | None:
+    """A pass list and clang's assembly for it, which the page shows beside an answer.
+
+    The pass list is that of the question, or O0 if clang does not know it; None if clang fails on both.
+    """
+    for passes in (prompt.passes, "O0"):
+        with suppress(CaseError, ClangError):
+            return passes, reference.assembly(prompt.function, passes, syntax)
+    return None
+
+
+def _replayed_verdict(model: Model, prompt: Prompt, answer: Answer) -> Kind | None:
+    """The verdict that a replayed answer has in its record; None if it has none."""
+    previous = model.find_recorded_verdict(prompt, answer.sample) if isinstance(model, ReplayModel) else None
+    return next((kind for kind in KINDS if kind == previous), None)
+
+
+def _recorded_verdict(record: Record) -> Verdict | None:
+    """The verdict of a record; None if it has none, or if somebody edited it so that it can't be read."""
+    with suppress(KeyError, ValueError, TypeError):
+        return Verdict.from_json(record)
+    return None

@@ -15,7 +15,7 @@ import pytest
 from pytest_llmcompiler.model.answer import TASKS, Task, get_template_label
 from pytest_llmcompiler.model.specs import get_default_template, has_owner_process
 from pytest_llmcompiler.program.case import split_passes
-from pytest_llmcompiler.report.export import TABLES
+from pytest_llmcompiler.report.export import EXPORT_SUFFIXES
 from pytest_llmcompiler.targets import list_target_names
 from pytest_llmcompiler.targets.target import DEFAULT
 
@@ -102,8 +102,8 @@ def _switch(text: str) -> bool:
 
 def _table(text: str) -> Path:
     path = Path(text)
-    if path.suffix not in TABLES:
-        raise ValueError(f"expected a file that ends in {' or '.join(TABLES)}")
+    if path.suffix not in EXPORT_SUFFIXES:
+        raise ValueError(f"expected a file that ends in {' or '.join(EXPORT_SUFFIXES)}")
     return path
 
 

@@ -1,4 +1,4 @@
-"""pytest hooks, each of which hands on at once."""
+"""The hooks of pytest. Each hands on to another module."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ import pytest
 from pytest_llmcompiler import options
 from pytest_llmcompiler.collect import CaseFile, CaseItem, is_case
 from pytest_llmcompiler.errors import ModelError, SettingError
+from pytest_llmcompiler.evaluation import Evaluation
 from pytest_llmcompiler.model.specs import SPEC_FORMS, has_owner_process
 from pytest_llmcompiler.program.case import SUFFIXES
-from pytest_llmcompiler.report.comparison import file_lines
+from pytest_llmcompiler.questions import PlannedQuestion
+from pytest_llmcompiler.report.comparison import compare_files
 from pytest_llmcompiler.report.header import header_lines
 from pytest_llmcompiler.report.live import LiveLine, Progress
 from pytest_llmcompiler.report.terminal import summary_lines, usage_lines
@@ -28,7 +30,8 @@ from pytest_llmcompiler.session import Session
 if TYPE_CHECKING:
     from pytest_llmcompiler.model.answer import Model
 
-_SESSION = pytest.StashKey[Session]()
+EVALUATION = pytest.StashKey[Evaluation]()
+"""Where `config.stash` holds the evaluation of the session."""
 _NO_MODEL = f"no model: give one with --llmc-model SPEC, where SPEC is {', or '.join(SPEC_FORMS)}"
 
 
@@ -39,24 +42,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Read the settings, some of which hypothesis's plugin has a say in."""
-    session = Session(options.read_settings(config))
-    config.stash[_SESSION] = session
+    """Read and check the settings. Last, because hypothesis's plugin sets the profile that some default to."""
+    evaluation = Evaluation(Session(options.read_settings(config)))
+    config.stash[EVALUATION] = evaluation
     if hasattr(config, "workerinput"):
-        session.find_owner(config.workerinput.get("llmc_address"))
+        evaluation.session.become_worker(config.workerinput.get("llmc_address"))
         return
     with _usage_errors():
-        session.check()
-    for words in session.drifts():
-        config.issue_config_time_warning(pytest.PytestConfigWarning(words), stacklevel=2)
+        evaluation.session.check()
+    for warning in evaluation.session.prompt_warnings():
+        config.issue_config_time_warning(pytest.PytestConfigWarning(warning), stacklevel=2)
 
 
 def pytest_cmdline_main(config: pytest.Config) -> pytest.ExitCode | None:
-    """Compare two records, and run no tests."""
+    """With `--llmc-compare`, compare two records and run no tests."""
     if not config.option.llmc_compare:
         return None
     try:
-        lines = file_lines([Path(name) for name in config.option.llmc_compare])
+        lines = compare_files(*map(Path, config.option.llmc_compare))
     except ModelError as error:
         raise pytest.UsageError(f"--llmc-compare: {error}") from error
     print("\n".join(lines))
@@ -65,13 +68,13 @@ def pytest_cmdline_main(config: pytest.Config) -> pytest.ExitCode | None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Close the model, the judge and the record."""
-    if _SESSION in config.stash:
-        config.stash[_SESSION].close()
+    if EVALUATION in config.stash:
+        config.stash[EVALUATION].session.close()
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Say which model answers, and on what hardware."""
-    session = config.stash[_SESSION]
+    """Name the model, its hardware, and the reference compiler."""
+    session = config.stash[EVALUATION].session
     if session.settings.model is None or hasattr(config, "workerinput"):
         return []
     if config.option.collectonly or getattr(config.option, "dist", "no") != "no":
@@ -81,25 +84,27 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Open the model before the first item, where the header did not (a fault in it ends the session at once), and tell
-    it what will be asked."""
+    """Plan the questions. This opens the model, if the header did not: an error in it ends the session at once."""
     config = session.config
+    evaluation = config.stash[EVALUATION]
     items = [item for item in session.items if isinstance(item, CaseItem) and item.asks_own_model]
-    if not items or config.option.collectonly or not config.stash[_SESSION].settings.model:
+    if not items or config.option.collectonly or not evaluation.session.settings.model:
         return
-    asked = [item.question for item in items if not item.get_closest_marker("skip")]
-    if config.option.maxfail:  # what comes after the last failure that is wanted would be made for nothing
-        asked = []
+    questions = [item.question for item in items if not item.get_closest_marker("skip")]
+    if config.option.maxfail:  # answers to items after the last permitted failure would be for nothing
+        questions = []
+    # A worker of pytest-xdist plans its share: which items it will be sent is not known yet.
     worker = getattr(config, "workerinput", None)
     number, workers = (int(worker["workerid"][2:]), worker["workercount"]) if worker else (0, 1)
+    planned = [PlannedQuestion(turn, question) for turn, question in enumerate(questions)]
     with _usage_errors():
-        config.stash[_SESSION].plan(list(enumerate(asked))[number::workers])
+        evaluation.questions.plan(planned[number::workers])
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell one of xdist's workers where the model's owner is."""
-    session = node.config.stash[_SESSION]
+    """Give a worker of pytest-xdist the address of the process that owns the model."""
+    session = node.config.stash[EVALUATION].session
     if session.settings.model and has_owner_process(session.settings.model) and not node.config.option.collectonly:
         with _usage_errors():
             node.workerinput["llmc_address"] = tuple(session.owner.address)
@@ -107,6 +112,7 @@ def pytest_configure_node(node: Any) -> None:
 
 @contextmanager
 def _usage_errors() -> Iterator[None]:
+    """Turn errors of settings and of the model into usage errors of pytest."""
     try:
         yield
     except SettingError as error:
@@ -117,18 +123,18 @@ def _usage_errors() -> Iterator[None]:
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> CaseFile | None:
     """Collect cases."""
-    session = parent.config.stash[_SESSION]
-    if not is_case(file_path, parent.config, session):
+    evaluation = parent.config.stash[EVALUATION]
+    if not is_case(file_path, parent.config, evaluation):
         return None
-    made: CaseFile = CaseFile.from_parent(parent, path=file_path)
-    made.llmc = session
-    return made
+    case_file: CaseFile = CaseFile.from_parent(parent, path=file_path)
+    case_file.evaluation = evaluation
+    return case_file
 
 
 @pytest.fixture(scope="session")
 def llmc_model(pytestconfig: pytest.Config) -> Model:
     """The model under test, one for the whole session. Override it to test a model of your own."""
-    session = pytestconfig.stash[_SESSION]
+    session = pytestconfig.stash[EVALUATION].session
     if session.settings.model is None:
         pytest.skip(_NO_MODEL)
     return session.model
@@ -138,60 +144,61 @@ def llmc_model(pytestconfig: pytest.Config) -> Model:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Give the report of an item its records and its sheet, which travel with it from xdist's workers."""
+    """Attach records and item report to pytest's report, which pytest-xdist carries from a worker."""
     report = yield
     if isinstance(item, CaseItem) and call.when == "setup":
         report.llmc_records = item.records  # type: ignore[attr-defined]
-        report.llmc_sheet = item.item_report  # type: ignore[attr-defined]
+        report.llmc_item_report = item.item_report  # type: ignore[attr-defined]
         if report.failed and call.excinfo:
-            report.longrepr = item.explained(call.excinfo)
+            report.longrepr = item.repr_setup_error(call.excinfo)
     return report
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Listen to reports."""
+    """Register the plugins that take in reports."""
     config = session.config
-    llmc, plugins = config.stash[_SESSION], config.pluginmanager
+    evaluation, plugins = config.stash[EVALUATION], config.pluginmanager
     if hasattr(config, "workerinput"):
         return
     terminal = plugins.get_plugin("terminalreporter")
-    if llmc.settings.model and terminal and _may_draw(config):
-        plugins.register(_Live(llmc, terminal), "llmc-live")
-    plugins.register(_Collected(llmc), "llmc-collected")
+    if evaluation.session.settings.model and terminal and _may_draw(config):
+        plugins.register(_LiveLinePlugin(evaluation, terminal), "llmc-live")
+    plugins.register(_ReportCollector(evaluation), "llmc-collected")
 
 
 def _may_draw(config: pytest.Config) -> bool:
-    """Whether somebody looks at a terminal, in which a line can be drawn again and again."""
+    """Whether a line can be redrawn: standard output is a terminal, and nothing else writes to it or asks for quiet."""
     option = config.option
     logs = config.pluginmanager.hasplugin("logging") and (option.log_cli_level or config.getini("log_cli"))
-    asked_for_quiet = option.verbose < 0 or option.collectonly or option.capture == "no" or os.environ.get("CI") or logs
-    return not asked_for_quiet and sys.stdout.isatty() and os.environ.get("TERM") not in (None, "", "dumb")
+    is_quiet = option.verbose < 0 or option.collectonly or option.capture == "no" or os.environ.get("CI") or logs
+    return not is_quiet and sys.stdout.isatty() and os.environ.get("TERM") not in (None, "", "dumb")
 
 
-class _Collected:
-    """Gathers the records and sheets out of reports, wherever they were made."""
+class _ReportCollector:
+    """Takes records and item reports out of pytest's reports, wherever the items were run."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, evaluation: Evaluation) -> None:
+        self._results, self._page = evaluation.results, evaluation.session.page
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         records = getattr(report, "llmc_records", None)
         if records is not None:
-            self._session.collect(records, complete=not report.failed)
-        if self._session.page and getattr(report, "llmc_sheet", None):
-            self._session.page.add(report.llmc_sheet)
+            self._results.add(records, complete=not report.failed)
+        if self._page and getattr(report, "llmc_item_report", None):
+            self._page.add(report.llmc_item_report)
 
 
-class _Live:
-    """Has the live line drawn, around what pytest writes."""
+class _LiveLinePlugin:
+    """Draws the live line, around everything that pytest writes."""
 
-    def __init__(self, session: Session, terminal: Any) -> None:
-        self._session, self._progress = session, Progress()
-        self._line = LiveLine(sys.stdout, terminal, self._told)
+    def __init__(self, evaluation: Evaluation, terminal: Any) -> None:
+        self._evaluation, self._progress = evaluation, Progress()
+        self._line = LiveLine(sys.stdout, terminal, self._format_line)
 
-    def _told(self) -> str:
-        return self._progress.told(time.monotonic(), self._session.running, self._session.usage(warn=False) or {})
+    def _format_line(self) -> str:
+        usage = self._evaluation.session.usage(warn=False) or {}
+        return self._progress.format_line(time.monotonic(), self._evaluation.running, usage)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self._progress.items = sum(isinstance(item, CaseItem) for item in session.items)
@@ -211,7 +218,7 @@ class _Live:
         with self._line.cleared():
             if hasattr(report, "llmc_records"):
                 self._progress.add(report.llmc_records)
-                self._session.running = []
+                self._evaluation.running = []
             return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -238,18 +245,18 @@ class _Live:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail the session where it did not reach what it had to."""
+    """Write what is written at the end, and fail the session if it misses its criteria."""
     config = session.config
     if hasattr(config, "workerinput"):
         return
     command = shlex.join(["pytest", *map(str, config.invocation_params.args)])
-    if not config.stash[_SESSION].finish(command) and session.exitstatus == pytest.ExitCode.OK:
+    if not config.stash[EVALUATION].results.finish(command) and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_html_results_table_html(report: Any, data: list[str]) -> None:
-    """Show the verdicts of an item in the page of pytest-html, which leaves out properties."""
+    """Show the verdicts of an item in the page of pytest-html, which shows no properties."""
     verdicts = dict(report.user_properties).get("llmc_verdicts")
     if verdicts:
         data.insert(0, f"{html.escape(verdicts)}\n")
@@ -257,8 +264,9 @@ def pytest_html_results_table_html(report: Any, data: list[str]) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print the table of pass@k."""
-    session = config.stash[_SESSION]
-    if session.records:
+    evaluation = config.stash[EVALUATION]
+    session, results = evaluation.session, evaluation.results
+    if results.records:
         terminalreporter.section("language model as compiler")
         width = terminalreporter._tw.fullwidth
         usage = session.usage()
@@ -266,10 +274,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         def paint(text: str, colour: str) -> str:
             return str(terminalreporter._tw.markup(text, **{colour: True})) if colour else text
 
-        lines = summary_lines(session.records, list(session.settings.pass_k), width, paint)
+        lines = summary_lines(results.records, list(session.settings.pass_k), width, paint)
         for line in (*lines, *(usage_lines(usage, width) if usage else ())):
             terminalreporter.write_line(line)
     if session.page and session.page.is_written:
         terminalreporter.write_line(f"the report is in {session.page.path}")
-    for line in session.closing:
+    for line in results.closing_lines:
         terminalreporter.write_line(line, red=line.startswith("FAIL"))

@@ -42,7 +42,7 @@ class QuestionKey(NamedTuple):
         return f"{self.case}::{self.function}[{self.variant}]"
 
 
-def read_question_key(record: dict[str, Any]) -> QuestionKey:
+def read_question_key(record: Mapping[str, Any]) -> QuestionKey:
     """The question of a record, as the `key` of a prompt."""
     prompt, settings = record.get("prompt"), record.get("settings")
     several = isinstance(settings, dict) and isinstance(prompt, str) and "," in str(settings.get("prompt"))

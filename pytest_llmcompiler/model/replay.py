@@ -6,14 +6,14 @@ import hashlib
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from pytest_llmcompiler.errors import LLMCompilerError, ModelError
 from pytest_llmcompiler.model.answer import Answer, Prompt, QuestionKey, StopReason, read_question_key
 
-SCHEMA = 1
+SCHEMA: Literal[1] = 1
 """The version of the records' layout, their `schema`."""
 
 _NEEDED: dict[str, type] = {
@@ -138,7 +138,7 @@ class ReplayModel:
         """Nothing is held open."""
 
 
-def read_answer(record: dict[str, Any]) -> Answer:
+def read_answer(record: Mapping[str, Any]) -> Answer:
     """The answer of a record that `read_records` gave."""
     tokens = record.get("tokens") or {}
     return Answer(

@@ -1,6 +1,6 @@
-"""The baseline: how each item did when somebody last looked and found that good enough, and what got worse since.
+"""The baseline: how many samples of each item passed when somebody last accepted the results.
 
-The file is JSON Lines, made for version control: a header, then one line an item, sorted.
+The file is JSON Lines, made for version control: a header, then one line for each item, sorted.
 
     {"schema": 1, "model": "llm-compiler-7b", "samples": 4}
     {"item": "git_lfs.c::validate[asm-O0]", "passed": 1, "judged": 4, "samples": 4}
@@ -20,42 +20,46 @@ from pytest_llmcompiler.files import replace_file
 from pytest_llmcompiler.report.passk import SampleCounts
 
 _SCHEMA = 1
-LEVEL = 0.01
-"""How often a test may find that something got worse where nothing did: once for all items, once for the whole. That an
-item which passed does not now is no test, and chance can do it where the same seed gives other answers."""
+"""The version of the file's layout."""
+SIGNIFICANCE_LEVEL = 0.01
+"""The probability with which a test may report a regression where nothing got worse. There are two tests in a run: one
+over single items, one over all items together. An item that passed and no longer passes is reported without a test: the
+same seed gives the same answers, so chance has no part in it unless the model ignores seeds."""
 
 
 @dataclass(frozen=True)
 class BaselineCounts:
-    """The samples of an item: how many there are, how many have a verdict that counts, how many pass."""
+    """The samples of an item, counted."""
 
     passed: int
     judged: int
+    """How many samples have a conclusive verdict."""
     samples: int
 
     @classmethod
-    def of(cls, tally: SampleCounts) -> BaselineCounts:
+    def of(cls, counts: SampleCounts) -> BaselineCounts:
         """The counts of an item of this run."""
-        return cls(tally.passed, tally.judged, len(tally.verdicts))
+        return cls(counts.passed, counts.judged, len(counts.verdicts))
 
     def suffice(self, share: float) -> bool:
-        """Whether the item passes: at least one sample, and `share` of those that count."""
+        """Whether the item passes: at least one sample passes, and at least `share` of the judged ones."""
         return self.passed > 0 and self.passed / self.judged >= share
 
     def __str__(self) -> str:
         return f"{self.passed} of {self.judged}"
 
 
-Kind = Literal["worse", "better", "same", "new", "not judged"]
+ChangeKind = Literal["worse", "better", "same", "new", "not judged"]
 
 
 @dataclass(frozen=True)
 class Change:
-    """An item against the baseline."""
+    """An item compared with the baseline."""
 
     item: str
-    kind: Kind
-    """`not judged`: all samples are inconclusive, and were not before. `new`: the baseline knows nothing of it."""
+    kind: ChangeKind
+    """`not judged`: all samples are inconclusive, and were not before. `new`: the baseline has no judged sample of
+    it."""
     then: BaselineCounts | None
     now: BaselineCounts
 
@@ -66,20 +70,20 @@ class Change:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """How pass@1 over several items moved, as fractions of 1."""
+    """How the mean pass@1 over several items changed, as fractions of 1."""
 
     items: int
     then: float
     now: float
-    chance: float
-    """That it is as low as this, or lower, if nothing got worse."""
+    p_value: float
+    """The probability of a pass@1 as low as now, or lower, if nothing got worse."""
 
 
 class Baseline:
-    """What is known of items, by their names."""
+    """The accepted counts of items, by the items' names."""
 
     def __init__(self, name: str, samples: int, items: dict[str, BaselineCounts]) -> None:
-        """`name` is what messages call it; `samples` is the number of samples that each item was asked for."""
+        """`name` is the file's name, for messages; `samples` is the number of samples that each item was asked for."""
         self.name, self.samples, self.items = name, samples, items
 
     @classmethod
@@ -97,9 +101,9 @@ class Baseline:
         for number, line in enumerate(lines, 1):
             try:
                 if number == 1:
-                    samples = _header(line)
+                    samples = _parse_header(line)
                 else:
-                    item, counts = _entry(line)
+                    item, counts = _parse_item(line)
                     if item in items:
                         raise ValueError(f"{item} is there twice")
                     items[item] = counts
@@ -107,34 +111,35 @@ class Baseline:
                 raise BaselineError(f"{path}:{number}: {error}") from error
         return cls(path.name, samples, items)
 
-    def compare(self, now: SampleCounts, share: float) -> Change:
-        """Hold an item against what is known of it; `share` of its samples must pass.
+    def compare(self, item: SampleCounts, share: float) -> Change:
+        """Compare an item of this run with the baseline; `share` of its judged samples must pass.
 
-        It is worse if it passed and does not now, or if fewer samples pass than chance allows: by Fisher's exact test,
-        one-sided, at `LEVEL` divided by the number of items (Bonferroni), whichever of them are run.
+        It is worse if it passed and no longer does, or if fewer samples pass than chance allows: by Fisher's exact
+        test, one-sided, at `SIGNIFICANCE_LEVEL` divided by the number of items in the baseline (Bonferroni). The
+        divisor is the same whichever of the items are run.
         """
-        then, counts = self.items.get(str(now.key)), BaselineCounts.of(now)
+        name, now = str(item.key), BaselineCounts.of(item)
+        then = self.items.get(name)
         if then is None or then.judged == 0:
-            kind: Kind = "same" if then and counts.judged == 0 else "new"
-        elif counts.judged == 0:
+            kind: ChangeKind = "same" if then and now.judged == 0 else "new"
+        elif now.judged == 0:
             kind = "not judged"
-        elif self._is_worse(then, counts, share):
+        elif self._is_worse(then, now, share):
             kind = "worse"
-        elif self._is_worse(counts, then, share):
+        elif self._is_worse(now, then, share):
             kind = "better"
         else:
             kind = "same"
-        return Change(str(now.key), kind, then, counts)
+        return Change(name, kind, then, now)
 
     def _is_worse(self, then: BaselineCounts, now: BaselineCounts, share: float) -> bool:
-        fell = then.suffice(share) and not now.suffice(share)
-        return fell or chance(then, now) <= LEVEL / max(1, len(self.items))
+        no_longer_passes = then.suffice(share) and not now.suffice(share)
+        return no_longer_passes or fisher_p_value(then, now) <= SIGNIFICANCE_LEVEL / max(1, len(self.items))
 
-    def updated(self, counts_by_item: Iterable[SampleCounts]) -> Baseline:
-        """What is known after a run; items that were not run stay as they are."""
-        return Baseline(
-            self.name, self.samples, self.items | {str(one.key): BaselineCounts.of(one) for one in counts_by_item}
-        )
+    def updated(self, items: Iterable[SampleCounts]) -> Baseline:
+        """The baseline after a run; items that were not run stay as they are."""
+        counts = {str(item.key): BaselineCounts.of(item) for item in items}
+        return Baseline(self.name, self.samples, self.items | counts)
 
     def write(self, path: Path, model: str) -> None:
         """Write the file, whole or not at all. Raises BaselineError."""
@@ -148,31 +153,36 @@ class Baseline:
             raise BaselineError(f"can't write {path}: {error.strerror}") from error
 
 
-def chance(then: BaselineCounts, now: BaselineCounts) -> float:
-    """The chance that so few samples pass now, or fewer, where a sample passes as often as then.
+def fisher_p_value(then: BaselineCounts, now: BaselineCounts) -> float:
+    """The probability that so few samples pass now, or fewer, if a sample passes as often as then.
 
-    Fisher's exact test, one-sided: of all that pass, then and now, those of now are drawn at random. Both must have
-    judged samples.
+    Fisher's exact test, one-sided: the samples of now are a random draw from all samples, of which a fixed number
+    passes. Both counts must have judged samples.
     """
     passed = then.passed + now.passed
-    least = max(0, passed - then.judged)
-    ways = _log_comb(then.judged + now.judged, passed)
-    terms = (_log_comb(now.judged, x) + _log_comb(then.judged, passed - x) - ways for x in range(least, now.passed + 1))
+    fewest = max(0, passed - then.judged)
+    draws = _log_binomial(then.judged + now.judged, passed)
+    terms = (
+        _log_binomial(now.judged, x) + _log_binomial(then.judged, passed - x) - draws
+        for x in range(fewest, now.passed + 1)
+    )
     return min(1.0, math.fsum(map(math.exp, terms)))
 
 
-def _log_comb(items: int, drawn: int) -> float:
-    """The logarithm of the number of ways to draw; its factorials are too long to multiply where samples are many."""
-    return math.lgamma(items + 1) - math.lgamma(drawn + 1) - math.lgamma(items - drawn + 1)
+def _log_binomial(n: int, k: int) -> float:
+    """The logarithm of C(n, k). The factorials themselves are too long to multiply if there are many samples."""
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
 
-def shift(changes: Sequence[Change]) -> PairedTest | None:
-    """How pass@1 over the items that are judged now and then moved; None where there is none.
+def paired_test(changes: Sequence[Change]) -> PairedTest | None:
+    """Compare pass@1 over the items that have judged samples now and then; None if there is no such item.
 
-    The chance is that of the Mantel-Haenszel test (J. National Cancer Institute 22, 1959), one-sided and with
-    continuity correction: each item is a stratum of its own, so that easy items are compared with themselves.
+    The p-value is that of the Mantel-Haenszel test (J. National Cancer Institute 22, 1959), one-sided and with
+    continuity correction. Each item is a stratum of its own, so that easy items are compared with themselves.
     """
-    pairs = [(one.then, one.now) for one in changes if one.then and one.then.judged and one.now.judged]
+    pairs = [
+        (change.then, change.now) for change in changes if change.then and change.then.judged and change.now.judged
+    ]
     if not pairs:
         return None
     excess = variance = 0.0
@@ -180,44 +190,44 @@ def shift(changes: Sequence[Change]) -> PairedTest | None:
         total, passed = then.judged + now.judged, then.passed + now.passed
         excess += now.passed - now.judged * passed / total
         variance += now.judged * then.judged * passed * (total - passed) / (total**2 * (total - 1))
-    probability = math.erfc(-(excess + 0.5) / math.sqrt(2 * variance)) / 2 if variance else 1.0
+    p_value = math.erfc(-(excess + 0.5) / math.sqrt(2 * variance)) / 2 if variance else 1.0
     before = math.fsum(then.passed / then.judged for then, _ in pairs) / len(pairs)
     after = math.fsum(now.passed / now.judged for _, now in pairs) / len(pairs)
-    return PairedTest(len(pairs), before, after, probability)
+    return PairedTest(len(pairs), before, after, p_value)
 
 
-def _parsed(line: str) -> dict[str, Any]:
+def _parse_object(line: str) -> dict[str, Any]:
     try:
-        found = json.loads(line)
+        value = json.loads(line)
     except ValueError as error:
         raise ValueError(f"not JSON: {error}") from None
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise ValueError(f"expected a JSON object, found {line[:40]}")
-    return found
+    return value
 
 
-def _header(line: str) -> int:
+def _parse_header(line: str) -> int:
     """The number of samples. Raises ValueError."""
-    found = _parsed(line)
-    if found.get("schema") != _SCHEMA or "samples" not in found:
+    header = _parse_object(line)
+    if header.get("schema") != _SCHEMA or "samples" not in header:
         raise ValueError(f'expected the header of a baseline, {{"schema": {_SCHEMA}, …, "samples": N}}')
-    return _whole(found, "samples")
+    return _count(header, "samples")
 
 
-def _entry(line: str) -> tuple[str, BaselineCounts]:
-    """An item and its counts. Raises ValueError."""
-    found = _parsed(line)
-    item = found.get("item")
+def _parse_item(line: str) -> tuple[str, BaselineCounts]:
+    """The name of an item and its counts. Raises ValueError."""
+    entry = _parse_object(line)
+    item = entry.get("item")
     if not isinstance(item, str):
         raise ValueError("expected the name of an item as 'item'")
-    counts = BaselineCounts(*(_whole(found, name) for name in ("passed", "judged", "samples")))
+    counts = BaselineCounts(_count(entry, "passed"), _count(entry, "judged"), _count(entry, "samples"))
     if not counts.passed <= counts.judged <= counts.samples:
         raise ValueError(f"{item} can't have {counts.passed} of {counts.judged} of {counts.samples} samples")
     return item, counts
 
 
-def _whole(found: dict[str, Any], name: str) -> int:
-    value = found.get(name)
+def _count(entry: dict[str, Any], name: str) -> int:
+    value = entry.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError(f"expected a whole number as {name!r}, found {value!r}")
     return value

@@ -1,4 +1,4 @@
-"""Records as a table for notebooks and spreadsheets: a row for each sample."""
+"""Records as a table for notebooks and spreadsheets: one row for each sample."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 
 from pytest_llmcompiler.errors import ExportError
 from pytest_llmcompiler.files import replace_file
+from pytest_llmcompiler.report.records import Record
 
-TABLES = (".csv", ".parquet")
+EXPORT_SUFFIXES = (".csv", ".parquet")
 """The endings of files that `export` writes."""
 
-_Column = Callable[[dict[str, Any]], Any]
-# The answer itself stays in the record: it is many lines long, and whatever a model wrote would be a formula to a
-# spreadsheet where it begins with `=`.
+_Column = Callable[[Record], Any]
+# The answer itself stays in the record: it has many lines, and a spreadsheet evaluates a text that begins with `=`.
 _COLUMNS: dict[str, tuple[type, _Column]] = {
     "case": (str, lambda record: record["case"]),
     "function": (str, lambda record: record["function"]),
@@ -38,7 +38,7 @@ _COLUMNS: dict[str, tuple[type, _Column]] = {
 
 
 def check_export(path: Path) -> None:
-    """Raise ExportError where `path` could not be written later on; its folder is made where there is none."""
+    """Raise ExportError if `export` could not write `path` later on. Creates its folder."""
     if path.suffix == ".parquet" and not find_spec("pyarrow"):
         raise ExportError(f"{path} needs pyarrow: pip install pyarrow, or write a .csv file")
     try:
@@ -51,27 +51,27 @@ def check_export(path: Path) -> None:
         raise ExportError(f"can't write {path}: {error.strerror}") from error
 
 
-def export(records: Sequence[dict[str, Any]], path: Path) -> None:
-    """Write a CSV file, or where `path` ends in `.parquet` an Apache Parquet file, in place of one that is there.
+def export(records: Sequence[Record], path: Path) -> None:
+    """Write a CSV file, or an Apache Parquet file if `path` ends in `.parquet`. Replaces an existing file.
 
-    Columns have types, and a value that is not known is empty or null. Raises ExportError.
+    Columns have types; an unknown value is empty (CSV) or null (Parquet). Raises ExportError.
     """
     try:
         write = _write_parquet if path.suffix == ".parquet" else _write_csv
         with replace_file(path) as part:
             write(records, part)
-    except (OSError, ValueError, TypeError, OverflowError) as error:  # a model of the user's may say anything of itself
+    except (OSError, ValueError, TypeError, OverflowError) as error:  # a model of the user's may describe itself oddly
         raise ExportError(f"can't write {path}: {error}") from error
 
 
-def _write_csv(records: Sequence[dict[str, Any]], path: Path) -> None:
+def _write_csv(records: Sequence[Record], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
         writer.writerow(_COLUMNS)
         writer.writerows([value(record) for _, value in _COLUMNS.values()] for record in records)
 
 
-def _write_parquet(records: Sequence[dict[str, Any]], path: Path) -> None:
+def _write_parquet(records: Sequence[Record], path: Path) -> None:
     import pyarrow
     import pyarrow.parquet
 

@@ -1,4 +1,4 @@
-"""What the head of a session says of the model."""
+"""The lines about the model in the header of a session."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from pytest_llmcompiler.targets.target import DEFAULT
 
 
 def header_lines(facts: dict[str, Any], compiler: str, target: str) -> list[str]:
-    """What a model's `describe` tells, with where its layers are, the reference compiler's version, and the target
-    where it is not the default."""
-    words = [f"{facts['name']} ({facts['backend']})"]
+    """Name the model with its hardware, the reference compiler, and the target unless it is the default.
+
+    `facts` is the result of the model's `describe`.
+    """
+    parts = [f"{facts['name']} ({facts['backend']})"]
     if "gpu" in facts:
         where = f"{facts['gpu_layers']} of {facts['layers']} layers on the GPU" if facts["gpu"] else "all on the CPU"
-        words.append(f"{where}, context {facts['context']} tokens")
+        parts.append(f"{where}, context {facts['context']} tokens")
     if "answers" in facts:
-        words.append(f"{facts['answers']} answers")
-    other = [f"llmc: target {target}"] if target != DEFAULT else []
-    return [f"llmc: model {', '.join(words)}", f"llmc: reference {compiler}", *other]
+        parts.append(f"{facts['answers']} answers")
+    lines = [f"llmc: model {', '.join(parts)}", f"llmc: reference {compiler}"]
+    return lines if target == DEFAULT else [*lines, f"llmc: target {target}"]

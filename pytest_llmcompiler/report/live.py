@@ -1,4 +1,4 @@
-"""The line that tells how far a run is, below pytest's own progress."""
+"""The live line: how far a run is, below pytest's own progress."""
 
 from __future__ import annotations
 
@@ -14,38 +14,44 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from pytest_llmcompiler.judge.verdict import KINDS
+from pytest_llmcompiler.report.records import Record
 
-_INTERVAL = 0.5
-"""Seconds after which the line is drawn again though nothing happened."""
-_FRESH = 0.1
-"""Seconds for which its text is good enough: other tests of the session may be over in less."""
+_REDRAW_INTERVAL = 0.5
+"""Seconds after which the line is drawn again although nothing happened: so often the remaining time is worth a
+look."""
+_TEXT_LIFETIME = 0.1
+"""Seconds for which the text is not computed again. Tests that are no cases may end after less than a millisecond each,
+and the text asks the model's process for its token count."""
 
 
 @dataclass
 class Progress:
-    """What is known of a run that is under way."""
+    """How far a run is."""
 
     items: int = 0
-    """Of how many is known that they will be judged."""
+    """How many items will be judged, as far as is known."""
     done: int = 0
-    verdicts: Counter[str] = field(default_factory=Counter)
-    """Of the items that are done."""
+    """How many items are done."""
+    verdicts: Counter[str | None] = field(default_factory=Counter)
+    """The verdicts on samples of the items that are done."""
     started: float | None = None
-    """When the first item was begun, in seconds of a clock."""
+    """When the first item began, in seconds of the clock that `format_line` is given too."""
 
     def begin(self, now: float) -> None:
-        """Take note of the beginning of an item."""
+        """Note that an item begins."""
         if self.started is None:
             self.started = now
 
-    def add(self, records: Iterable[dict[str, Any]]) -> None:
-        """Take note of the end of an item."""
+    def add(self, records: Iterable[Record]) -> None:
+        """Note that an item is done."""
         self.done += 1
         self.verdicts.update(record["verdict"] for record in records)
 
-    def told(self, now: float, running: Iterable[dict[str, Any]], usage: Mapping[str, Any]) -> str:
-        """The line, empty where nothing will be judged. `running` are the records of an item that is not done, `usage`
-        is what the model says it did."""
+    def format_line(self, now: float, running: Iterable[Record], usage: Mapping[str, Any]) -> str:
+        """The text of the line; empty if nothing will be judged.
+
+        `running` are the records of the item that is under way; `usage` is the model's own count of its work.
+        """
         if not self.items:
             return ""
         verdicts = self.verdicts + Counter(record["verdict"] for record in running)
@@ -57,37 +63,38 @@ class Progress:
         if usage.get("tokens") and usage.get("busy"):
             parts.append(f"{usage['tokens'] / usage['busy']:,.0f} tokens a second")
         if self.done and self.started is not None:
-            parts.append(f"{_clock((now - self.started) / self.done * max(self.items - self.done, 0))} left")
+            remaining = (now - self.started) / self.done * max(self.items - self.done, 0)
+            parts.append(f"{_format_duration(remaining)} left")
         return "llmc: " + ", ".join(parts)
 
 
-def _clock(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class LiveLine:
-    """A line below the one in which the cursor is, for as long as nobody else writes.
+    """A line below the one with the cursor. It is on the screen whenever nothing else writes.
 
-    Whoever writes to the terminal does so within `cleared`. The line is drawn by a thread too, so that the time goes on
-    while an item is judged.
+    Whoever writes to the terminal does so within `cleared`. A thread draws the line again at intervals, so that the
+    time goes on while an item is judged.
     """
 
-    def __init__(self, terminal: IO[str], reporter: Any, line: Callable[[], str]) -> None:
-        """`reporter` is pytest's, which writes to `terminal`; `line` tells what is to be drawn."""
-        # pytest puts another file in the place of the standard output while a test runs.
+    def __init__(self, terminal: IO[str], reporter: Any, text: Callable[[], str]) -> None:
+        """`reporter` is pytest's terminal reporter, which writes to `terminal`; `text` returns the text to draw."""
+        # A copy of the descriptor: pytest redirects standard output to a file while a test runs.
         self._file = os.dup(terminal.fileno())
-        self._reporter, self._line = reporter, line
-        self._text, self._made = "", -math.inf
+        self._reporter, self._compute_text = reporter, text
+        self._text, self._computed_at = "", -math.inf
         self._lock = threading.RLock()
         self._ended = threading.Event()
-        self._drawn = False
-        threading.Thread(target=self._tick, daemon=True).start()
+        self._is_drawn = False
+        threading.Thread(target=self._redraw_at_intervals, daemon=True).start()
 
     @contextmanager
     def cleared(self) -> Iterator[None]:
-        """Take the line away while others write, and put it there again."""
+        """Erase the line while others write, and draw it again afterwards."""
         with self._lock:
             self._erase()
             try:
@@ -97,38 +104,42 @@ class LiveLine:
                 self._draw()
 
     def close(self) -> None:
-        """Take the line away for good."""
+        """Erase the line for good."""
         with self._lock:
             if not self._ended.is_set():
                 self._erase()
                 self._ended.set()
                 os.close(self._file)
 
-    def _tick(self) -> None:
-        while not self._ended.wait(_INTERVAL):
+    def _redraw_at_intervals(self) -> None:
+        while not self._ended.wait(_REDRAW_INTERVAL):
             with self._lock:
-                if self._drawn:
+                if self._is_drawn:
                     self._draw()
 
     def _draw(self) -> None:
         if self._ended.is_set():
             return
-        if time.monotonic() - self._made >= _FRESH:
-            self._text, self._made = self._line(), time.monotonic()
+        if time.monotonic() - self._computed_at >= _TEXT_LIFETIME:
+            self._text, self._computed_at = self._compute_text(), time.monotonic()
         if self._text:
             self._write(self._text[: shutil.get_terminal_size().columns - 1])
-            self._drawn = True
+            self._is_drawn = True
 
     def _erase(self) -> None:
-        if self._drawn and not self._ended.is_set():
+        if self._is_drawn and not self._ended.is_set():
             self._write("")
-            self._drawn = False
+            self._is_drawn = False
 
     def _write(self, text: str) -> None:
-        """Write into the next line, which may be one that the terminal has yet to make, and go back."""
+        """Write into the line below the cursor, and move the cursor back.
+
+        A line feed goes down and scrolls if the cursor is in the last line of the screen, which a cursor movement would
+        not do. `ESC [ 2 K` erases the line; `ESC [ A` goes up, `ESC [ n C` goes right by n columns.
+        """
         column = self._reporter._tw.width_of_current_line % shutil.get_terminal_size().columns
         back = f"\x1b[A\r\x1b[{column}C" if column else "\x1b[A\r"
         try:
             os.write(self._file, f"\r\n\x1b[2K{text}{back}".encode("utf-8", "replace"))
-        except OSError:  # a terminal that is gone: pytest itself will say so
+        except OSError:  # the terminal is gone: pytest itself reports that
             self._ended.set()

@@ -1,4 +1,4 @@
-"""What a run has to reach: which items fail, and whether the session fails as a whole."""
+"""The criteria of a run: which items fail, and whether the session fails as a whole."""
 
 from __future__ import annotations
 
@@ -10,51 +10,61 @@ from pathlib import Path
 from typing import Literal
 
 from pytest_llmcompiler.errors import BaselineError
-from pytest_llmcompiler.report.baseline import LEVEL, Baseline, BaselineCounts, Change, Kind, PairedTest, shift
+from pytest_llmcompiler.report.baseline import (
+    SIGNIFICANCE_LEVEL,
+    Baseline,
+    BaselineCounts,
+    Change,
+    ChangeKind,
+    PairedTest,
+    paired_test,
+)
 from pytest_llmcompiler.report.passk import SampleCounts, estimate
 
-_LISTED: tuple[Kind, ...] = ("worse", "better", "new", "not judged")
-"""The changes that are told item by item."""
+_LISTED: tuple[ChangeKind, ...] = ("worse", "better", "new", "not judged")
+"""The changes that are listed item by item."""
 
-_ROUNDING = 1e-9
-"""A mean of fractions may be a hair below what it is."""
+_ROUNDING_ERROR = 1e-9
+"""How far a mean of floating-point fractions may lie below its exact value: far more than sums of a million are off,
+and far less than one sample of a million is worth."""
 
 
 @dataclass(frozen=True)
 class ItemDecision:
-    """What becomes of one item."""
+    """Whether an item passes."""
 
     kind: Literal["passed", "known", "failed", "worse"]
-    """`known`: its samples don't suffice, and that fails nothing. `worse` fails it even if they do."""
-    words: str
+    """`known`: too few samples pass, but that does not fail the item (xfail). `worse`: worse than the baseline, which
+    fails the item even if enough samples pass."""
+    message: str
 
 
 @dataclass(frozen=True)
 class SessionOutcome:
-    """What is said at the end, and whether the session fails for it."""
+    """Lines for the end of a session, and whether the session fails."""
 
     lines: Sequence[str]
     failed: bool
 
 
 class PassCriteria:
-    """Rules items by the share of samples that is required and by the baseline, and sessions by thresholds."""
+    """Decides on items by the required share of passing samples and by the baseline; on sessions by thresholds too."""
 
     def __init__(self, share: float | None, samples: int, thresholds: Mapping[int, float]) -> None:
-        """`share`: of the judged samples of an item, so many must pass; None where no item fails.
+        """`share`: the share of an item's judged samples that must pass, and at least one; None: no item fails.
 
-        `samples`: so many are asked for. `thresholds`: the least pass@k by k, as fractions of 1.
+        `samples`: how many samples of an item are asked for. `thresholds`: the least pass@k by k, as fractions of 1.
         """
         self._share, self._samples, self._thresholds = share, samples, thresholds
         self._baseline: Baseline | None = None
-        self._rewritten: Path | None = None
+        self._updated_path: Path | None = None
 
     def load(self, path: Path, *, update: bool) -> None:
-        """Rule by the baseline at `path`; with `update`, write it at the end and fail nothing.
+        """Decide by the baseline at `path`; with `update`, write it at the end and fail no item.
 
-        Raises BaselineError where it can't be read, was made with another number of samples, or can't be written.
+        Raises BaselineError if it can't be read, has another number of samples, or can't be written.
         """
-        self._rewritten = path if update else None
+        self._updated_path = path if update else None
         if update and not path.exists():
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,81 +79,85 @@ class PassCriteria:
                 "give that number, or remove the file and write it anew with --llmc-update-baseline"
             )
 
-    def rule(self, item: SampleCounts) -> ItemDecision:
-        """What becomes of an item that has judged samples."""
+    def decide(self, item: SampleCounts) -> ItemDecision:
+        """Decide on an item that has judged samples."""
         counts, share = BaselineCounts.of(item), self._share or 0
-        words = f"{counts} samples pass"
-        if self._baseline and not self._rewritten:
+        message = f"{counts} samples pass"
+        if self._baseline and not self._updated_path:
             change, name = self._baseline.compare(item, share), self._baseline.name
             if change.kind == "worse":
                 return ItemDecision("worse", f"worse than {name}: {change.then} samples passed, now {counts}")
-            words += f"; not judged in {name}" if change.kind == "new" else f"; known to {name}"
+            message += f"; not judged in {name}" if change.kind == "new" else f"; known to {name}"
         if counts.suffice(share):
-            return ItemDecision("passed", words)
-        return ItemDecision("known" if self._baseline or self._share is None else "failed", words)
+            return ItemDecision("passed", message)
+        return ItemDecision("known" if self._baseline or self._share is None else "failed", message)
 
     def close(
-        self, complete: Sequence[SampleCounts], everything: Sequence[SampleCounts], model: str, command: str
+        self, complete: Sequence[SampleCounts], all_items: Sequence[SampleCounts], model: str, command: str
     ) -> SessionOutcome:
-        """The end of a session. `complete` are the items whose samples are all judged, which is what a baseline is
-        about; thresholds are about all. `command` is what was typed, `model` the model's name.
+        """Decide on the session, and write the baseline if that is wanted. A failure to write it fails the session.
 
-        Writes the baseline if that is wanted; the session fails where that fails.
+        The baseline is about the `complete` items, all samples of which were judged; thresholds are about `all_items`.
+        `model` is the model's name, `command` the command line of the session.
         """
-        parts = [self._held_against_baseline(complete, model, command), self._held_against_thresholds(everything)]
+        parts = [self._check_baseline(complete, model, command), self._check_thresholds(all_items)]
         return SessionOutcome([line for part in parts for line in part.lines], any(part.failed for part in parts))
 
-    def _held_against_thresholds(self, items: Sequence[SampleCounts]) -> SessionOutcome:
+    def _check_thresholds(self, items: Sequence[SampleCounts]) -> SessionOutcome:
         lines = []
-        for k, least in sorted(self._thresholds.items()):
-            found = estimate(items, k)
-            if found is None:
-                said = f"no item has {'a judged sample' if k == 1 else f'{k} judged samples'}"
-            elif found.value < least - _ROUNDING:
-                said = f"found {math.floor(10_000 * found.value) / 100:.2f}"  # never rounded up to what is required
+        for k, required in sorted(self._thresholds.items()):
+            mean = estimate(items, k)
+            if mean is None:
+                result = f"no item has {'a judged sample' if k == 1 else f'{k} judged samples'}"
+            elif mean.value < required - _ROUNDING_ERROR:
+                # Rounded down: 79.999 must not read as the 80 that is required.
+                result = f"found {math.floor(10_000 * mean.value) / 100:.2f}"
             else:
                 continue
-            lines.append(f"FAIL: pass@{k} of at least {100 * least:g} percent is required (--llmc-fail-under); {said}")
+            lines.append(
+                f"FAIL: pass@{k} of at least {100 * required:g} percent is required (--llmc-fail-under); {result}"
+            )
         return SessionOutcome(lines, bool(lines))
 
-    def _held_against_baseline(self, items: Sequence[SampleCounts], model: str, command: str) -> SessionOutcome:
+    def _check_baseline(self, items: Sequence[SampleCounts], model: str, command: str) -> SessionOutcome:
         if not self._baseline or not items:
             return SessionOutcome((), False)
-        changes = [self._baseline.compare(one, self._share or 0) for one in items]
-        listed = _listed(self._baseline.name, changes) if self._baseline.items else []
-        if self._rewritten:
+        changes = [self._baseline.compare(item, self._share or 0) for item in items]
+        lines = _change_lines(self._baseline.name, changes) if self._baseline.items else []
+        if self._updated_path:
             try:
-                self._baseline.updated(items).write(self._rewritten, model)
+                self._baseline.updated(items).write(self._updated_path, model)
             except BaselineError as error:
-                return SessionOutcome([*listed, f"FAIL: {error}"], True)
-            return SessionOutcome([*listed, f"{len(items)} items written to {self._rewritten}"], False)
-        whole, kinds = _whole(shift(changes)), {one.kind for one in changes}
+                return SessionOutcome([*lines, f"FAIL: {error}"], True)
+            return SessionOutcome([*lines, f"{len(items)} items written to {self._updated_path}"], False)
+        overall, kinds = _check_overall(paired_test(changes)), {change.kind for change in changes}
         offer = []
         if kinds & {"better", "new"}:
-            all_of_it = ", what got worse included" if "worse" in kinds else ""
-            offer = [f"take it over{all_of_it}: {command} --llmc-update-baseline"]
-        return SessionOutcome([*listed, *whole.lines, *offer], whole.failed or "worse" in kinds)
+            scope = ", what got worse included" if "worse" in kinds else ""
+            offer = [f"take it over{scope}: {command} --llmc-update-baseline"]
+        return SessionOutcome([*lines, *overall.lines, *offer], overall.failed or "worse" in kinds)
 
 
-def _listed(name: str, changes: Sequence[Change]) -> list[str]:
-    counts = Counter(one.kind for one in changes)
-    moved = sum(one.kind == "same" and one.then != one.now for one in changes)
-    told = [f"{counts[kind]} {kind}" for kind in _LISTED if counts[kind]]
-    told += [f"{moved} moved within chance"] if moved else []
-    lines = [f"against {name}: {', '.join([*told, str(counts['same'] - moved) + ' as before'])}"]
+def _change_lines(name: str, changes: Sequence[Change]) -> list[str]:
+    """A headline with counts, and below it the changed items."""
+    counts = Counter(change.kind for change in changes)
+    within_chance = sum(change.kind == "same" and change.then != change.now for change in changes)
+    parts = [f"{counts[kind]} {kind}" for kind in _LISTED if counts[kind]]
+    parts += [f"{within_chance} moved within chance"] if within_chance else []
+    lines = [f"against {name}: {', '.join([*parts, str(counts['same'] - within_chance) + ' as before'])}"]
     width = max((len(kind) for kind in _LISTED if counts[kind]), default=0)
     for kind in _LISTED:
-        lines += [f"  {kind:{width}}  {one}" for one in sorted(changes, key=str) if one.kind == kind]
+        lines += [f"  {kind:{width}}  {change}" for change in sorted(changes, key=str) if change.kind == kind]
     return lines
 
 
-def _whole(moved: PairedTest | None) -> SessionOutcome:
-    """What is said of pass@1 over all items."""
-    if moved is None or moved.then == moved.now:
+def _check_overall(test: PairedTest | None) -> SessionOutcome:
+    """Whether pass@1 over all items fell by more than chance allows."""
+    if test is None or test.then == test.now:
         return SessionOutcome((), False)
-    words = f"pass@1 of {moved.items} items: {100 * moved.then:.1f} percent, now {100 * moved.now:.1f}"
-    if moved.chance > LEVEL:
-        return SessionOutcome([words], False)
+    change = f"pass@1 of {test.items} items: {100 * test.then:.1f} percent, now {100 * test.now:.1f}"
+    if test.p_value > SIGNIFICANCE_LEVEL:
+        return SessionOutcome([change], False)
     return SessionOutcome(
-        [f"FAIL: {words}, which chance alone brings about with a probability of {moved.chance:.2g}"], True
+        [f"FAIL: {change}, which chance alone brings about with a probability of {test.p_value:.2g}"], True
     )

@@ -1,4 +1,4 @@
-"""pass@k: the estimator, its mean over functions, and how sure that is."""
+"""pass@k: the estimator, its mean over questions, and the confidence interval of that mean."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from pytest_llmcompiler.model.answer import QuestionKey, read_question_key
+from pytest_llmcompiler.report.records import Record
 
 BEFORE_CODE = frozenset(("no-answer", "truncated", "assemble", "link"))
-"""Verdicts on answers that did not become machine code."""
+"""The verdicts on answers that did not become machine code."""
 _Z = 1.959963984540054
-"""The 97.5 % quantile of the normal distribution."""
-_LEAST = {"prompt tokens": 256, "IR instructions": 8}
-"""What is smaller is not told apart."""
+"""The 97.5 % quantile of the normal distribution: 95 % lie within as many standard deviations of the mean."""
 _T = (12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157)
 """The 97.5 % quantiles of Student's t for 1 to 9 degrees of freedom."""
+_FIRST_BUCKET = {"prompt tokens": 256, "IR instructions": 8}
+"""The largest size in the first row of the table by sizes. Differences among smaller functions say little."""
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
-    """The chance that of `k` samples drawn from `n`, `c` of which pass, at least one passes.
+    """The probability that at least one of `k` samples drawn from `n` passes, if `c` of the `n` pass.
 
     The unbiased estimator of Chen et al., "Evaluating Large Language Models Trained on Code" (2021),
-    arXiv:2107.03374, section 2.1: 1 - C(n-c, k) / C(n, k). In whole numbers, rounded once, at the end.
+    arXiv:2107.03374, section 2.1: 1 - C(n-c, k) / C(n, k). Computed in integers and rounded once, at the end.
     Raises ValueError unless 0 <= c <= n and 1 <= k <= n.
     """
     if not 0 <= c <= n or not 1 <= k <= n:
@@ -42,117 +43,144 @@ class FunctionSize(NamedTuple):
 
     @property
     def bucket(self) -> tuple[int, int]:
-        """The least and the largest size, of those that are counted together: from above a power of 2 to the next."""
-        least = _LEAST[self.unit]
-        most = max(least, 1 << (self.number - 1).bit_length())
-        return (1 if most == least else most // 2 + 1), most
+        """The smallest and largest size of the table row that holds this size: powers of 2 bound the rows."""
+        first = _FIRST_BUCKET[self.unit]
+        largest = max(first, 1 << (self.number - 1).bit_length())
+        return (1 if largest == first else largest // 2 + 1), largest
+
+
+class CountedSample(NamedTuple):
+    """The part of a sample that is counted."""
+
+    number: int
+    verdict: str | None
+    prompt_tokens: int | None
+    answer_tokens: int | None
+    instructions: int | None
+    """The size of the function, in IR instructions."""
 
 
 @dataclass(frozen=True)
 class SampleCounts:
-    """The samples of one question."""
+    """The samples of one question, counted."""
 
     key: QuestionKey
-    verdicts: tuple[str, ...]
-    """One a sample, in the order of the samples."""
+    verdicts: tuple[str | None, ...]
+    """One for each sample, in the order of the samples' numbers."""
     prompt_tokens: int | None
-    """Over all samples, each prompt counted as often as it was asked; None where the model doesn't say."""
+    """Sum over all samples: a prompt counts as often as it was asked. None if the model does not count."""
     answer_tokens: int | None
-    """Over all samples."""
+    """Sum over all samples; None if the model does not count."""
     assembled: int
     """How many of the conclusive samples became machine code that links."""
     size: FunctionSize | None = None
-    """How large the question is; None where nothing is known of that."""
+    """The size of the question; None if it is unknown."""
 
     @property
     def judged(self) -> int:
-        """How many samples have a verdict that counts: all but the inconclusive ones."""
+        """How many samples have a conclusive verdict."""
         return len(self.verdicts) - self.verdicts.count("inconclusive")
 
     @property
     def passed(self) -> int:
-        """How many samples passed."""
+        """How many samples pass."""
         return self.verdicts.count("pass")
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean pass@k with its 95 % interval, as fractions of 1."""
+    """A mean pass@k with its 95 % confidence interval, as fractions of 1."""
 
     value: float
     low: float
     high: float
     left_out: int
-    """Questions that have fewer than k judged samples, and so no part in the mean."""
+    """How many questions have fewer than k judged samples. They are not part of the mean."""
 
 
-def count_samples(records: Iterable[dict[str, Any]]) -> list[SampleCounts]:
-    """Gather records by question, in the order in which questions come.
+def count_samples(records: Iterable[Record]) -> list[SampleCounts]:
+    """Count records by question, in the order in which questions come first.
 
-    Where one sample of a question is there more than once, the last counts.
+    If the same sample of a question comes twice, the last one counts.
     """
-    return tally_samples((read_question_key(record), record) for record in records)
+    return count_by_question((read_question_key(record), _counted(record)) for record in records)
 
 
-def tally_samples(samples: Iterable[tuple[QuestionKey, dict[str, Any]]]) -> list[SampleCounts]:
-    """The same where questions are known. Of a record what is of a sample alone is needed, and the size in `detail`."""
-    questions: dict[QuestionKey, dict[int, dict[str, Any]]] = defaultdict(dict)
+def _counted(record: Record) -> CountedSample:
+    tokens = record.get("tokens") or {}
+    return CountedSample(
+        number=record["sample"],
+        verdict=record["verdict"],
+        prompt_tokens=tokens.get("prompt"),
+        answer_tokens=tokens.get("answer"),
+        instructions=record["detail"].get("instructions"),
+    )
+
+
+def count_by_question(samples: Iterable[tuple[QuestionKey, CountedSample]]) -> list[SampleCounts]:
+    """Count samples whose questions are known, as `count_samples` does."""
+    questions: dict[QuestionKey, dict[int, CountedSample]] = defaultdict(dict)
     for key, sample in samples:
-        questions[key][sample["sample"]] = sample
-    return [_tally(key, [found[number] for number in sorted(found)]) for key, found in questions.items()]
+        questions[key][sample.number] = sample
+    return [_count(key, [numbered[number] for number in sorted(numbered)]) for key, numbered in questions.items()]
 
 
-def _tally(key: QuestionKey, samples: Sequence[dict[str, Any]]) -> SampleCounts:
-    verdicts = tuple(sample["verdict"] for sample in samples)
-    coded = sum(verdict not in BEFORE_CODE and verdict != "inconclusive" for verdict in verdicts)
-    return SampleCounts(key, verdicts, _tokens(samples, "prompt"), _tokens(samples, "answer"), coded, _size(samples[0]))
+def _count(key: QuestionKey, samples: Sequence[CountedSample]) -> SampleCounts:
+    verdicts = tuple(sample.verdict for sample in samples)
+    return SampleCounts(
+        key=key,
+        verdicts=verdicts,
+        prompt_tokens=_sum_known(sample.prompt_tokens for sample in samples),
+        answer_tokens=_sum_known(sample.answer_tokens for sample in samples),
+        assembled=sum(verdict not in BEFORE_CODE and verdict != "inconclusive" for verdict in verdicts),
+        size=_size(samples[0]),
+    )
 
 
-def _size(sample: dict[str, Any]) -> FunctionSize | None:
-    tokens = (sample.get("tokens") or {}).get("prompt")
-    if tokens:
-        return FunctionSize("prompt tokens", tokens)
-    instructions = sample["detail"].get("instructions")
-    return FunctionSize("IR instructions", instructions) if instructions else None
+def _size(sample: CountedSample) -> FunctionSize | None:
+    if sample.prompt_tokens:
+        return FunctionSize("prompt tokens", sample.prompt_tokens)
+    return FunctionSize("IR instructions", sample.instructions) if sample.instructions else None
 
 
-def _tokens(samples: Sequence[dict[str, Any]], kind: str) -> int | None:
-    counts = [(sample.get("tokens") or {}).get(kind) for sample in samples]
+def _sum_known(counts: Iterable[int | None]) -> int | None:
     known = [count for count in counts if count is not None]
     return sum(known) if known else None
 
 
 def estimate(counts_by_item: Sequence[SampleCounts], k: int) -> Estimate | None:
-    """The mean pass@k over questions that have at least `k` judged samples; None where none has.
+    """The mean pass@k over questions that have at least `k` judged samples; None if no question has.
 
-    The interval says where the mean would lie over functions like these, so it must respect that the samples of
-    a function, under whatever pass list, are alike: functions are the clusters, questions their members. It is
-    Wilson's interval (JASA 22, 1927) on the effective number of independent samples, p(1-p) / v, where v is the
-    cluster-robust variance of the mean, with Student's t for the number of functions: the adaptation of Korn and
-    Graubard (Survey Methodology 24, 1998) that Dean and Pagano (J. Survey Statistics and Methodology 3, 2015)
-    find to hold its level for few clusters and for proportions near 0 and 1. Unlike a bootstrap over functions it
-    keeps its width where all pass or all fail, when v is 0 and says nothing: there each function counts as one
-    sample. Elsewhere, too, no more samples are counted than there are disjoint groups of `k`, which is what the
-    estimator of one question is worth at least (Hoeffding, JASA 58, 1963, section 5).
+    The interval is about functions like these: where would their mean lie? Samples of one function are alike, under
+    whatever pass list, so functions are the clusters and questions their members. The interval is Wilson's (JASA 22,
+    1927) on the effective number of independent samples, p(1-p) / v, where v is the cluster-robust variance of the
+    mean, with Student's t for the number of functions. This is the adaptation of Korn and Graubard (Survey Methodology
+    24, 1998), which Dean and Pagano (J. Survey Statistics and Methodology 3, 2015) find to hold its level for few
+    clusters and for proportions near 0 and 1.
+
+    Where all pass or all fail, v is 0 and says nothing: there each function counts as one sample. A bootstrap over
+    functions would give an interval of no width. Elsewhere the effective number is at most the number of disjoint
+    groups of `k` samples, which bounds the variance of the estimator of one question (Hoeffding, JASA 58, 1963, section
+    5).
     """
-    counted = [one for one in counts_by_item if one.judged >= k]
+    counted = [counts for counts in counts_by_item if counts.judged >= k]
     if not counted:
         return None
     clusters: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for one in counted:
-        clusters[one.key.case, one.key.function].append(pass_at_k(one.judged, one.passed, k))
-    most = sum(one.judged // k for one in counted)
+    for counts in counted:
+        clusters[counts.key.case, counts.key.function].append(pass_at_k(counts.judged, counts.passed, k))
+    groups = sum(counts.judged // k for counts in counted)
     mean = math.fsum(math.fsum(values) for values in clusters.values()) / len(counted)
-    low, high = _interval(mean, list(clusters.values()), most)
+    low, high = _interval(mean, list(clusters.values()), groups)
     return Estimate(mean, low, high, len(counts_by_item) - len(counted))
 
 
 def mean_difference(clusters: Sequence[Sequence[Fraction]]) -> tuple[float, float]:
     """The 95 % interval of the mean of differences between shares (-1 to 1), one list for each function.
 
-    Student's t on the cluster-robust variance, functions being the clusters as in `estimate`. Where the means of all
-    functions are the same, that has no width and says nothing: then as many functions may differ, all in one direction,
-    as Wilson's interval allows where none of so many was seen to.
+    Student's t on the cluster-robust variance; functions are the clusters, as in `estimate`. If all functions have the
+    same mean, the variance is 0 and says nothing. Then the half width is the upper limit of Wilson's interval for 0 of
+    as many functions: that share of functions may differ, all in one direction, and none of them be among those seen.
     """
     count, members = len(clusters), sum(map(len, clusters))
     mean = sum(sum(values) for values in clusters) / Fraction(members)
@@ -165,21 +193,21 @@ def mean_difference(clusters: Sequence[Sequence[Fraction]]) -> tuple[float, floa
     return max(-1.0, float(mean) - half), min(1.0, float(mean) + half)
 
 
-def _interval(mean: float, clusters: Sequence[Sequence[float]], most: int) -> tuple[float, float]:
+def _interval(mean: float, clusters: Sequence[Sequence[float]], groups: int) -> tuple[float, float]:
     count = len(clusters)
-    if count == 1:
-        # One function says nothing about others.
+    if count == 1:  # one function says nothing about others
         return 0.0, 1.0
     members = sum(map(len, clusters))
     squares = math.fsum(math.fsum(value - mean for value in values) ** 2 for values in clusters)
     variance = count / (count - 1) * squares / members**2
     if mean in (0.0, 1.0):
         return _wilson(mean, count, _Z)
-    effective = min(mean * (1 - mean) / variance, most) if variance > 0 else most
+    effective = min(mean * (1 - mean) / variance, groups) if variance > 0 else groups
     return _wilson(mean, effective, _t_quantile(count - 1))
 
 
 def _wilson(p: float, n: float, quantile: float) -> tuple[float, float]:
+    """Wilson's interval for a share `p` of `n` samples; `quantile` sets its level."""
     square = quantile**2 / n
     middle = (p + square / 2) / (1 + square)
     half = math.sqrt(square * p * (1 - p) + square**2 / 4) / (1 + square)
@@ -187,7 +215,8 @@ def _wilson(p: float, n: float, quantile: float) -> tuple[float, float]:
 
 
 def _t_quantile(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t (Abramowitz and Stegun 26.7.5 where it is right to 4 digits)."""
+    """The 97.5 % quantile of Student's t: from the table, and above 9 degrees of freedom by the expansion in
+    Abramowitz and Stegun, 26.7.5, which is right to 4 digits there."""
     if freedom <= len(_T):
         return _T[freedom - 1]
     first = (_Z**3 + _Z) / 4

@@ -1,4 +1,4 @@
-"""The records that a session leaves: one JSON line a sample."""
+"""The records of a session: one JSON line a sample."""
 
 from __future__ import annotations
 
@@ -6,33 +6,169 @@ import fcntl
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict, cast
 
-from pytest_llmcompiler.judge.verdict import Verdict
-from pytest_llmcompiler.model.answer import Answer, Prompt
+from pytest_llmcompiler.judge.verdict import Kind, Verdict
+from pytest_llmcompiler.model import replay
+from pytest_llmcompiler.model.answer import Answer, Prompt, StopReason
 from pytest_llmcompiler.model.replay import SCHEMA
 
-_BEGINNING = b'{"schema": '
-"""How every line that `Recorder` writes begins."""
+# The layout of a record, as record.schema.json describes it; tests/report/test_record_layout.py holds the two against
+# each other. Of each pair of classes the first has the keys that are always there: `NotRequired` is Python 3.11.
 
 
-def record(
+class TokenCounts(TypedDict, total=False):
+    """Tokens of one sample; None if the model does not count."""
+
+    prompt: int | None
+    answer: int | None
+
+
+class RecordModel(TypedDict):
+    """What the model says of itself. Further keys depend on the backend."""
+
+    backend: str
+    name: str
+
+
+class _RecordSettings(TypedDict):
+    version: str
+    prompt: str
+    seed: int
+    examples: int
+    assembler: Literal["keystone", "llvm"]
+    target: str
+    clang: str | None
+
+
+class RecordSettings(_RecordSettings, total=False):
+    """All settings that the answer and the verdict depend on."""
+
+    syntax: Literal["att", "intel"]
+    temperature: float
+    top_p: float
+    max_tokens: int | None
+    n_ctx: int | None
+
+
+class _IRComparison(TypedDict):
+    instructions: int
+    size: int
+
+
+class IRComparison(_IRComparison, total=False):
+    """The IR of an answer beside the IR that opt makes."""
+
+    exact: bool
+    canonical: bool
+    opt_instructions: int
+    opt_size: int
+
+
+class _RoundTrip(TypedDict):
+    exact: bool
+
+
+class RoundTrip(_RoundTrip, total=False):
+    """The assembly of an answer's IR beside the assembly in the prompt."""
+
+    bleu: float
+
+
+class TuneResult(TypedDict):
+    """The size in bytes that a pass list gives, beside that of -Oz."""
+
+    passes: str
+    size: int
+    oz: int
+    improvement: float
+
+
+ClaimedCount = TypedDict("ClaimedCount", {"said": int, "is": "int | None"})
+"""A count that the answer states, and the true one."""
+
+
+class ClaimedSizes(TypedDict, total=False):
+    """The counts that an answer states about itself."""
+
+    instructions: ClaimedCount
+    size: ClaimedCount
+
+
+class RecordDetail(TypedDict, total=False):
+    """The evidence for a verdict."""
+
+    message: str
+    evidence: list[str]
+    assembler: str
+    inputs: int
+    dropped: dict[str, int]
+    warning: str
+    line: int | None
+    column: int | None
+    parts: int
+    input: list[str]
+    differences: list[list[str]]
+    instructions: int
+    lowered: str
+    origin: int
+    ir: IRComparison
+    round_trip: RoundTrip
+    tune: TuneResult
+    promised: ClaimedSizes
+
+
+class _Record(TypedDict):
+    case: str
+    function: str
+    task: str
+    passes: str
+    sample: int
+    answer: str
+
+
+class Record(_Record, total=False):
+    """One sample: the question, the answer and the verdict."""
+
+    schema: Literal[1]
+    prompt: str
+    question: str
+    stop: StopReason
+    tokens: TokenCounts
+    seconds: float | None
+    seed: int | None
+    model: RecordModel
+    settings: RecordSettings
+    verdict: Kind | None
+    previous: Kind
+    detail: RecordDetail
+
+
+def read_records(path: Path) -> list[Record]:
+    """Read a file of records. Raises ModelError that names file and line for what is no record.
+
+    Only the keys that a replay needs are checked.
+    """
+    return cast("list[Record]", replay.read_records(path))
+
+
+def build_record(
     prompt: Prompt,
     answer: Answer,
     model: dict[str, Any],
     verdict: Verdict | None,
-    settings: dict[str, Any],
-    previous: str | None = None,
-) -> dict[str, Any]:
-    """What is kept of one sample, as `record.schema.json` says. `model` is what the model says of itself.
+    settings: RecordSettings,
+    previous: Kind | None = None,
+) -> Record:
+    """Build the record of one sample.
 
-    No verdict: the judge failed. `settings` is all that answer and verdict depend on beside the question. `previous` is
-    the verdict that a replayed answer had before.
+    `model` is what the model says of itself. `verdict` is None if the judge failed. `settings` is all that answer and
+    verdict depend on beside the question. `previous` is the verdict that a replayed answer had in its record.
     """
     judged = verdict.to_json() if verdict else {"verdict": None, "detail": {}}
     if prompt.instructions is not None:
         judged["detail"]["instructions"] = prompt.instructions
-    return {
+    record: Record = {
         "schema": SCHEMA,
         "case": prompt.case,
         "function": prompt.function,
@@ -46,27 +182,30 @@ def record(
         "tokens": {"prompt": answer.prompt_tokens, "answer": answer.answer_tokens},
         "seconds": answer.seconds,
         "seed": answer.seed,
-        "model": model,
+        "model": cast(RecordModel, model),
         "settings": settings,
-        **judged,
-        **({"previous": previous} if previous else {}),
+        "verdict": judged["verdict"],
+        "detail": judged["detail"],
     }
+    if previous:
+        record["previous"] = previous
+    return record
 
 
 class Recorder:
-    """Appends records to a file, which other processes may append to at the same time.
+    """Appends records to a file. Other processes may append to the same file at the same time.
 
-    A kill at any moment loses at most the record that is being written: what it leaves of it is taken away
-    before the next record is written, so every line is whole but possibly the last.
+    A process that is killed loses at most the record that it is writing: the next writer removes the part that is
+    there, so every line is whole but possibly the last.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the file, and make it and its folder where there is none. Raises OSError where that fails."""
+        """Open the file; create it and its folder if they are missing. Raises OSError."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
-    def write(self, record: dict[str, Any]) -> None:
-        """Append one record, whose first key is `schema`. Raises OSError, on a full disk for one."""
+    def write(self, record: Record) -> None:
+        """Append one record, whose first key must be `schema`. Raises OSError, for example on a full disk."""
         line = json.dumps(record).encode() + b"\n"
         fcntl.flock(self._file, fcntl.LOCK_EX)
         try:
@@ -77,27 +216,26 @@ class Recorder:
             fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Nothing can be written afterwards."""
+        """Close the file. Nothing can be written afterwards."""
         os.close(self._file)
 
     def _mend_end(self) -> None:
-        """Take away what a killed writer left; give any other last line the newline that it lacks."""
+        """Remove a partial record at the end of the file; give any other last line the newline that it lacks."""
         size = os.fstat(self._file).st_size
         if size == 0 or os.pread(self._file, 1, size - 1) == b"\n":
             return
-        start = self._last_line(size)
+        start = self._find_last_line(size)
         tail = os.pread(self._file, size - start, start)
-        if _is_cut(tail):
+        if _is_partial_record(tail):
             os.ftruncate(self._file, start)
         else:
             os.write(self._file, b"\n")
 
-    def _last_line(self, size: int) -> int:
-        """The offset of the last line."""
-        block = 65536
+    def _find_last_line(self, size: int) -> int:
+        """The offset of the last line of a file of `size` bytes. Reads backwards: records can be megabytes long."""
         end = size
         while end > 0:
-            start = max(0, end - block)
+            start = max(0, end - _READ_SIZE)
             newline = os.pread(self._file, end - start, start).rfind(b"\n")
             if newline >= 0:
                 return start + newline + 1
@@ -105,9 +243,15 @@ class Recorder:
         return 0
 
 
-def _is_cut(tail: bytes) -> bool:
-    """Whether a line without an end is the beginning of a record: nothing else may be taken away."""
-    if not (tail.startswith(_BEGINNING) or _BEGINNING.startswith(tail)):
+_READ_SIZE = 65536
+"""Bytes that are read at once in search of the last line: more than most records have."""
+_FIRST_KEY = b'{"schema": '
+"""The first bytes of every line that `Recorder` writes."""
+
+
+def _is_partial_record(tail: bytes) -> bool:
+    """Whether a last line without a newline is the beginning of a record. Anything else in the file is kept."""
+    if not (tail.startswith(_FIRST_KEY) or _FIRST_KEY.startswith(tail)):
         return False
     try:
         json.loads(tail)
