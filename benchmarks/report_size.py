@@ -33,9 +33,9 @@ from pytest_llmcompiler.model.prompt import Template  # noqa: E402
 from pytest_llmcompiler.program.case import read_case  # noqa: E402
 from pytest_llmcompiler.program.clang import Toolchain  # noqa: E402
 from pytest_llmcompiler.program.reference import Reference  # noqa: E402
-from pytest_llmcompiler.report.item_report import make_sheet  # noqa: E402
+from pytest_llmcompiler.report.item_report import build_item_report  # noqa: E402
 from pytest_llmcompiler.report.page import ReportPage  # noqa: E402
-from pytest_llmcompiler.report.records import record  # noqa: E402
+from pytest_llmcompiler.report.records import build_record  # noqa: E402
 
 CASE = ROOT / "cases" / "git_lfs.c"
 FAULTS = ROOT / "tests" / "faults" / "git_lfs.jsonl"
@@ -62,7 +62,7 @@ class Function:
         self.listings: dict[str, Any] = {"": judge.listing(reference.case, name, self.reference)}
         for answer in answers:
             verdict = judge_answer(judge, reference.case, name, answer)
-            self.records.append(record(self.prompt, answer, {"name": "recorded", "backend": "replay"}, verdict))
+            self.records.append(build_record(self.prompt, answer, {"name": "recorded", "backend": "replay"}, verdict))
             try:
                 self.listings[answer.text] = judge.listing(reference.case, name, judged_text(answer, name))
             except (NoCodeError, TruncatedError):
@@ -89,7 +89,7 @@ class Function:
             text=changed(self.prompt.text, number, draw),
         )
         own = {"passes": "O0", "text": changed(self.reference, number, draw), "blocks": self.listings[""]}
-        return make_sheet(prompt, made, own, lambda at: self.listings[chosen[at]["answer"]])
+        return build_item_report(prompt, made, own, lambda at: self.listings[chosen[at]["answer"]])
 
 
 def changed(text: str, number: int, draw: random.Random) -> str:

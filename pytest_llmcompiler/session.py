@@ -96,11 +96,12 @@ class Session:
     def prompt_warnings(self) -> Iterator[str]:
         """Yield a warning for each prompt template that differs from a published one in blanks or punctuation only."""
         for template in self.templates.values() if self.settings.model else ():
-            if template.similar_template:
+            published = template.similar_template
+            if published:
                 yield (
-                    f"--llmc-prompt {template.name} differs from the published prompt {template.similar_template!r} only in "
-                    f"blanks, punctuation or case, and models are sensitive to these: use --llmc-prompt "
-                    f"{template.similar_template} if you meant that one"
+                    f"--llmc-prompt {template.name} differs from the published prompt {published!r} only in blanks, "
+                    f"punctuation or case, and models are sensitive to these: use --llmc-prompt {published} if you "
+                    "meant that one"
                 )
 
     @functools.cached_property
@@ -163,7 +164,7 @@ class Session:
             n_ctx=settings.n_ctx,
             gpu_layers=settings.gpu_layers,
             streams=settings.streams,
-            drafts=settings.drafts,
+            drafts=settings.drafts == "on",
             store=settings.cache_folder / "answers.sqlite" if settings.cache_folder and keeps_answers else None,
             refresh=settings.cache == "refresh",
             log=settings.model_log,

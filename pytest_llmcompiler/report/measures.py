@@ -58,7 +58,8 @@ def _round_trip_lines(label: str, records: _Records) -> Iterator[str]:
     compared = [_measurement(record, "round_trip", "exact") for record in records]
     if not any(compared):
         return
-    line = f"{label}: {_format_share(compared, 'exact', len(records))} percent of samples give the same assembly when lowered"
+    share = _format_share(compared, "exact", len(records))
+    line = f"{label}: {share} percent of samples give the same assembly when lowered"
     scores = [result["bleu"] for result in compared if result and "bleu" in result]
     if not scores:
         yield f"{line} (BLEU needs sacrebleu: pip install 'pytest-llmcompiler[bleu]')"

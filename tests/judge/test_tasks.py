@@ -100,7 +100,7 @@ def test_a_pass_list_is_held_against_oz(judge: Judge) -> None:
     assert lines[0].startswith("tune: 2 of 2 pass lists keep the behaviour; their binary size is ")
     assert lines[0].endswith("smaller for 50.0, equal for 0.0, larger for 50.0 percent of them")
     assert lines[1:] == [
-        "promises: answers are right about the instruction count for 0 of 1, about the binary size for 1 of 2"
+        "claimed sizes: answers are right about the instruction count for 0 of 1, about the binary size for 1 of 2"
     ]
 
 

@@ -104,9 +104,9 @@ def test_the_line(usage: Mapping[str, float], told: str) -> None:
     progress.begin(100)
     progress.add(records("pass", "crash"))
     progress.begin(150)
-    assert progress.told(200, records("pass", "abi"), usage) == told
+    assert progress.format_line(200, records("pass", "abi"), usage) == told
 
 
 def test_before_anything_is_done_there_is_no_time_left() -> None:
-    assert Progress(items=2).told(0, [], {}) == "llmc: 0 of 2 items, 0 samples"
-    assert Progress().told(0, [], {}) == ""
+    assert Progress(items=2).format_line(0, [], {}) == "llmc: 0 of 2 items, 0 samples"
+    assert Progress().format_line(0, [], {}) == ""

@@ -494,7 +494,7 @@ TELLING = """
 from pytest_llmcompiler import plugin
 
 def pytest_sessionstart(session):
-    settings = session.config.stash[plugin._SESSION].settings
+    settings = session.config.stash[plugin.EVALUATION].session.settings
     print("seed", settings.seed, "and examples", settings.examples)
 """
 FEW = """
@@ -777,12 +777,12 @@ def test_a_judge_that_is_killed_loses_no_sample(project: pytest.Pytester) -> Non
     project.makeconftest(
         """
         import os, signal
-        from pytest_llmcompiler.plugin import _SESSION
+        from pytest_llmcompiler.plugin import EVALUATION
 
         killed = []
 
         def pytest_runtest_setup(item):
-            judge = item.config.stash[_SESSION].judge
+            judge = item.config.stash[EVALUATION].session.judge
             if judge.pid:
                 killed.append(judge.pid)
                 os.kill(judge.pid, signal.SIGKILL)

@@ -13,7 +13,7 @@ from sessions import CASE, LOW, PROMPT_MODEL, TWICE, WRONG, put, records, run, t
 
 from pytest_llmcompiler.model.answer import QuestionKey
 from pytest_llmcompiler.model.prompt import Template
-from pytest_llmcompiler.report.comparison import RecordedRun, compared
+from pytest_llmcompiler.report.comparison import RecordedRun, compare_runs
 from pytest_llmcompiler.report.passk import SampleCounts
 
 TWO_PROMPTS = f"""
@@ -51,7 +51,7 @@ def test_two_prompts_are_asked_and_compared(project: pytest.Pytester) -> None:
             "by prompt",
             "meta-without-counts against meta, over 2 items of 2 functions that both have judged",
             "  pass@1  100.0 percent, then 50.0: -50.0 points*",
-            "  better in 0 functions, worse in 1, alike in 1: exact McNemar p = 1",
+            "  better in 0 functions, worse in 1, equal in 1: exact McNemar p = 1",
             "  samples: pass 2, then 1; mismatch 0, then 1",
         ]
     )
@@ -101,7 +101,7 @@ def test_a_prompt_that_is_nearly_a_published_one_is_warned_about(project: pytest
     put(project, "near.txt", text.replace("\n\n", "\n").replace("bytes.", "bytes"))
     put(project, "far.txt", text.replace("following", "next"))
     near = run(project, "--llmc-model=reference", "--llmc-prompt=near.txt", "--collect-only")
-    assert "--llmc-prompt near.txt differs from the published prompt 'meta' in blanks" in text_of(near)
+    assert "--llmc-prompt near.txt differs from the published prompt 'meta' only in blanks" in text_of(near)
     for other in ("far.txt", "meta"):
         result = run(project, "--llmc-model=reference", f"--llmc-prompt={other}", "--collect-only")
         assert "differs from the published prompt" not in text_of(result)
@@ -129,9 +129,9 @@ def test_two_recorded_runs_are_compared(project: pytest.Pytester) -> None:
     assert [line for line in result.outlines if line.strip()] == [
         "other.jsonl against one.jsonl, over 7 items of 7 functions that both have judged",
         "  pass@1  28.6 percent, then 85.7: +57.1 points (95 percent interval over functions -15.6 to +100.0)",
-        "  better in 5 functions, worse in 1, alike in 1: exact McNemar p = 0.22",
+        "  better in 5 functions, worse in 1, equal in 1: exact McNemar p = 0.22",
         "  samples: pass 2, then 6; crash 5, then 0; hang 0, then 1",
-        "  left out: 1 item that other.jsonl has alone, such as a.c::alone[asm-O0]",
+        "  left out: 1 item that only other.jsonl has, such as a.c::alone[asm-O0]",
     ]
 
 
@@ -172,20 +172,20 @@ SAMPLES = st.lists(st.booleans(), min_size=1, max_size=4)
 @given(st.lists(st.tuples(SAMPLES, SAMPLES), min_size=2, max_size=12))
 def test_the_other_way_round_everything_is_turned_round(pairs: list[tuple[list[bool], list[bool]]]) -> None:
     first, second = _run([one for one, _ in pairs]), _run([other for _, other in pairs])
-    there, back = compared(first, second), compared(second, first)
+    there, back = compare_runs(first, second), compare_runs(second, first)
     assert there and back
     assert (there.first, there.second, there.better, there.worse) == (back.second, back.first, back.worse, back.better)
     assert math.isclose(there.low, -back.high) and math.isclose(there.high, -back.low)
     assert there.low <= there.second - there.first <= there.high
     assert -1 <= there.low <= there.high <= 1
-    assert there.chance == back.chance and 0 < there.chance <= 1
+    assert there.p_value == back.p_value and 0 < there.p_value <= 1
 
 
 def test_mcnemar_s_test_is_the_binomial_one() -> None:
     first, second = _run([[False]] * 8 + [[True]] * 3), _run([[True]] * 8 + [[False]] + [[True]] * 2)
-    found = compared(first, second)
+    found = compare_runs(first, second)
     assert found and (found.better, found.worse) == (8, 1)
-    assert math.isclose(found.chance, 2 * (1 + 9) / 2**9)
+    assert math.isclose(found.p_value, 2 * (1 + 9) / 2**9)
 
 
 def test_pass_lists_of_two_runs_are_compared(project: pytest.Pytester) -> None:
@@ -200,7 +200,7 @@ def test_shares_are_compared_exactly() -> None:
     def shares(*passed: int) -> RecordedRun:
         return _run([[number < few for number in range(10)] for few in passed])
 
-    found = compared(shares(1, 6, 3), shares(2, 7, 4))
+    found = compare_runs(shares(1, 6, 3), shares(2, 7, 4))
     assert found and (found.better, found.worse) == (3, 0)
     assert found.high - found.low > 0.5, "three functions that differ alike say little of others"
     cluster = [QuestionKey("a.c", "f", "asm", passes) for passes in ("O0", "O2")]
@@ -211,5 +211,5 @@ def test_shares_are_compared_exactly() -> None:
             made[key] = SampleCounts(key, ("pass",) * few + ("hang",) * (10 - few), None, None, 10)
         return RecordedRun("", made)
 
-    found = compared(one_function(1, 6), one_function(3, 4))
+    found = compare_runs(one_function(1, 6), one_function(3, 4))
     assert found and (found.better, found.worse) == (0, 0)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pytest_llmcompiler.errors import BaselineError
 from pytest_llmcompiler.model.answer import QuestionKey
-from pytest_llmcompiler.report.baseline import Baseline, BaselineCounts, Change, chance, shift
+from pytest_llmcompiler.report.baseline import Baseline, BaselineCounts, Change, fisher_p_value, paired_test
 from pytest_llmcompiler.report.pass_criteria import PassCriteria, SessionOutcome
 from pytest_llmcompiler.report.passk import SampleCounts
 
@@ -90,7 +90,7 @@ def test_the_chance_is_the_share_of_ways_to_deal_the_passing_samples(then: int, 
     before, after = data.draw(st.integers(0, then)), data.draw(st.integers(0, now))
     ways = list(combinations(range(then + now), before + after))
     share = sum(sum(sample < now for sample in way) <= after for way in ways) / len(ways)
-    assert chance(BaselineCounts(before, then, then), BaselineCounts(after, now, now)) == pytest.approx(share)
+    assert fisher_p_value(BaselineCounts(before, then, then), BaselineCounts(after, now, now)) == pytest.approx(share)
 
 
 @pytest.mark.parametrize(
@@ -135,24 +135,26 @@ def test_what_did_not_get_worse_seldom_looks_so_and_what_did_is_found() -> None:
         baseline = known().updated(run_of(draw, rates))
         same = [baseline.compare(one, 0) for one in run_of(draw, rates)]
         lower = [baseline.compare(one, 0) for one in run_of(draw, [0.8 * rate for rate in rates])]
-        moved, fell = shift(same), shift(lower)
+        moved, fell = paired_test(same), paired_test(lower)
         assert moved and fell
-        alarms += moved.chance <= 0.01 or any(one.kind == "worse" for one in same)
-        found += fell.chance <= 0.01
+        alarms += moved.p_value <= 0.01 or any(one.kind == "worse" for one in same)
+        found += fell.p_value <= 0.01
     assert alarms <= 8, "twice 1 percent of 200"
     assert found >= 195
 
 
 def test_items_are_compared_with_themselves() -> None:
     easy, hard = BaselineCounts(20, 20, 20), BaselineCounts(0, 20, 20)
-    assert shift([Change("easy", "same", easy, easy), Change("hard", "same", hard, hard)]) is not None
-    moved = shift(
+    assert paired_test([Change("easy", "same", easy, easy), Change("hard", "same", hard, hard)]) is not None
+    moved = paired_test(
         [Change("f", "same", BaselineCounts(10, 20, 20), BaselineCounts(5, 20, 20)), Change("new", "new", None, easy)]
     )
     assert moved is not None and (moved.items, moved.then, moved.now) == (1, 0.5, 0.25)
     # The normal approximation is near Fisher's exact test of the one item.
-    assert moved.chance == pytest.approx(chance(BaselineCounts(10, 20, 20), BaselineCounts(5, 20, 20)), abs=0.005)
-    assert shift([Change("new", "new", None, easy)]) is None
+    assert moved.p_value == pytest.approx(
+        fisher_p_value(BaselineCounts(10, 20, 20), BaselineCounts(5, 20, 20)), abs=0.005
+    )
+    assert paired_test([Change("new", "new", None, easy)]) is None
 
 
 # -- what becomes of items and sessions
@@ -169,23 +171,25 @@ def pass_criteria(
 
 
 def test_without_a_baseline_the_share_rules(tmp_path: Path) -> None:
-    assert pass_criteria(tmp_path, None).rule(item("f", 1, 20)).kind == "passed"
-    assert pass_criteria(tmp_path, None, 0.5).rule(item("f", 9, 20)).kind == "failed"
+    assert pass_criteria(tmp_path, None).decide(item("f", 1, 20)).kind == "passed"
+    assert pass_criteria(tmp_path, None, 0.5).decide(item("f", 9, 20)).kind == "failed"
     none = pass_criteria(tmp_path, None, None)
-    assert [none.rule(item("f", passed, 20)).kind for passed in (0, 1)] == ["known", "passed"]
+    assert [none.decide(item("f", passed, 20)).kind for passed in (0, 1)] == ["known", "passed"]
 
 
 def test_with_a_baseline_only_what_is_worse_fails(tmp_path: Path) -> None:
     made = pass_criteria(tmp_path, known(good=(9, 20), bad=(0, 20)))
-    rulings = [made.rule(item(name, passed, 20)) for name, passed in (("good", 0), ("bad", 0), ("new", 0), ("bad", 3))]
-    assert [(one.kind, one.words) for one in rulings] == [
+    decisions = [
+        made.decide(item(name, passed, 20)) for name, passed in (("good", 0), ("bad", 0), ("new", 0), ("bad", 3))
+    ]
+    assert [(one.kind, one.message) for one in decisions] == [
         ("worse", "worse than b.jsonl: 9 of 20 samples passed, now 0 of 20"),
         ("known", "0 of 20 samples pass; known to b.jsonl"),
         ("known", "0 of 20 samples pass; not judged in b.jsonl"),
         ("passed", "3 of 20 samples pass; known to b.jsonl"),
     ]
     updating = pass_criteria(tmp_path, known(good=(9, 20)), update=True)
-    assert [updating.rule(item("good", passed, 20)).kind for passed in (0, 1)] == ["known", "passed"]
+    assert [updating.decide(item("good", passed, 20)).kind for passed in (0, 1)] == ["known", "passed"]
 
 
 def close(made: PassCriteria, *items: SampleCounts) -> SessionOutcome:
@@ -251,9 +255,9 @@ def test_what_reaches_a_threshold_exactly_reaches_it(tmp_path: Path) -> None:
 
 
 def test_many_samples_are_compared_in_no_time() -> None:
-    assert chance(BaselineCounts(50_000, 100_000, 100_000), BaselineCounts(49_000, 100_000, 100_000)) == pytest.approx(
-        4e-6, rel=0.1
-    )
+    assert fisher_p_value(
+        BaselineCounts(50_000, 100_000, 100_000), BaselineCounts(49_000, 100_000, 100_000)
+    ) == pytest.approx(4e-6, rel=0.1)
 
 
 def test_thresholds(tmp_path: Path) -> None:

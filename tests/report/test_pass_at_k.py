@@ -171,14 +171,13 @@ by prompt tokens
   513 to 1,024                       1      1     1         1    1             1      18,000       1,825
 overall                              1      1     1         1    1             1      18,000       1,825
 
-functions that fare worst: samples that pass, and how others fail
+functions with the most failures: samples that pass, and how others fail
   folder/of/many/other/things/list_of_structs.c::i  0 of 4  1 no-answer, 1 truncated, 1 link, 1 abi
   a.c::g                                            1 of 4  2 assemble, 1 mismatch
   a.c::j                                            1 of 2  1 hang
   a.c::f                                            2 of 3  1 crash, 1 inconclusive
 
-pass@k: in percent, the mean over items and the 95 percent interval of it over functions; assembled: in percent of the judged
-  samples
+pass@k: in percent, the mean over items and its 95 percent interval over functions; assembled: in percent of the judged samples
 1 inconclusive, counted neither as passed nor as failed:
   1 x why inconclusive: a.c::f[asm-O0]
 """
@@ -218,10 +217,10 @@ def test_the_ten_worst_functions() -> None:
     ]
     session += records("pass", "fine") + records("inconclusive", "unknown")
     lines = summary_lines(session, [1], 100)
-    start = lines.index("functions that fare worst: samples that pass, and how others fail")
+    start = lines.index("functions with the most failures: samples that pass, and how others fail")
     assert [line.split()[0] for line in lines[start + 1 : lines.index("", start)]] == [f"a.c::f{n}" for n in range(10)]
-    assert not any("fare worst" in line for line in summary_lines(records("crash pass"), [1], 100))
-    assert not any("fare worst" in line for line in summary_lines(records("pass") + records("pass", "g"), [1], 100))
+    assert not any("most failures" in line for line in summary_lines(records("crash pass"), [1], 100))
+    assert not any("most failures" in line for line in summary_lines(records("pass") + records("pass", "g"), [1], 100))
 
 
 def test_colours_leave_the_widths_alone() -> None:

@@ -13,7 +13,7 @@ import pytest
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.model.answer import Answer, Prompt
 from pytest_llmcompiler.model.replay import ReplayModel, read_records
-from pytest_llmcompiler.report.records import Recorder, record
+from pytest_llmcompiler.report.records import Recorder, build_record
 
 PROMPT = Prompt("git_lfs.c", "f", "asm", "O0", "meta", "the prompt", lambda: "", digest="0123abcd")
 ANSWER = Answer("f:\n\tret\n", 0, "stop", 11, 7, 1.5, 42)
@@ -52,7 +52,7 @@ def small(sample: int = 0, **more: Any) -> dict[str, Any]:
 
 def test_a_record_holds_all_that_is_known_of_a_sample(tmp_path: Path) -> None:
     verdict = Verdict("crash", "bad read", ("at line 3",), {"inputs": 9})
-    written = record(PROMPT, ANSWER, {"backend": "replay", "name": "x"}, verdict, {"seed": 5}, "hang")
+    written = build_record(PROMPT, ANSWER, {"backend": "replay", "name": "x"}, verdict, {"seed": 5}, "hang")
     recorder = Recorder(tmp_path / "new" / "r.jsonl")
     recorder.write(written)
     recorder.close()
@@ -83,7 +83,7 @@ def test_what_is_recorded_is_replayed(tmp_path: Path, text: str) -> None:
     answers = [Answer(text, 0, "length", 5, 6, 0.25, 7), Answer(text * 2, 1, "eos", None, None, None, None)]
     recorder = Recorder(tmp_path / "r.jsonl")
     for answer in answers:
-        recorder.write(record(PROMPT, answer, {}, Verdict("pass"), {}))
+        recorder.write(build_record(PROMPT, answer, {}, Verdict("pass"), {}))
     assert list(ReplayModel(tmp_path / "r.jsonl").answers(PROMPT, 5)) == answers
 
 

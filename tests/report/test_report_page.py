@@ -18,7 +18,7 @@ from sessions import TWICE, put, records, replay, run_here, text_of
 from pytest_llmcompiler.judge.listing import ListingLine
 from pytest_llmcompiler.judge.verdict import KINDS
 from pytest_llmcompiler.model.answer import Prompt
-from pytest_llmcompiler.report.item_report import make_sheet
+from pytest_llmcompiler.report.item_report import build_item_report
 from pytest_llmcompiler.report.page import ReportPage
 
 HOSTILE = '</script><script>document.title = "run"</script><img src=x onerror="document.title = 1">\u2028\x1b[31m\x00'
@@ -58,7 +58,7 @@ def sample(function: str, number: int, verdict: str, **more: Any) -> dict[str, A
 def item_report(function: str, samples: list[dict[str, Any]], case: str = "a.c") -> dict[str, Any]:
     prompt = Prompt(case, function, "asm", "O0", "meta", f"the prompt for {function} {HOSTILE}", lambda: "")
     reference = {"passes": "O0", "text": f"{function}:\n\tret\n", "blocks": THEIRS}
-    return make_sheet(prompt, samples, reference, lambda index: MINE)
+    return build_item_report(prompt, samples, reference, lambda index: MINE)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def test_a_sample_shows_all_that_is_known_of_it(opened: Open) -> None:
     page = opened()
     press(page, "mismatch 1")
     page.locator("#table tbody button").click()
-    page.wait_for_selector("#sample-body mark.parts")
+    page.wait_for_selector("#sample-body mark.divergence")
     for summary in ("Disassembly", "Prompt", "Answer as it came"):
         page.locator("summary", has_text=summary).click()
     body = page.locator("#sample-body").inner_text()
@@ -307,7 +307,7 @@ def test_an_answer_in_ir_is_shown_beside_what_llvm_makes_of_it(browser: Browser,
     page = ReportPage(tmp_path / "report.html")
     for task, passes, made in (("ir", "Oz", one), ("tune", "", tuned)):
         prompt = Prompt("a.c", "f", task, passes, "meta", "the prompt", lambda: "")  # type: ignore[arg-type]
-        page.add(make_sheet(prompt, [made], None, lambda index: None))
+        page.add(build_item_report(prompt, [made], None, lambda index: None))
     page.write({}, [1])
     tab = browser.new_page()
     tab.goto((tmp_path / "report.html").as_uri())

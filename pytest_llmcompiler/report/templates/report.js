@@ -1,13 +1,13 @@
 "use strict";
 (() => {
-  const PAGE = 50; // rows of the table that are in the page at a time
-  const KEPT = 8; // questions whose texts stay unpacked
+  const PAGE = 50; // rows of the table on one of its pages: more make sorting and drawing slow
+  const MAX_UNPACKED = 8; // items whose texts stay unpacked: each may be a megabyte
   const data = JSON.parse(document.getElementById("index").textContent);
-  const sheets = document.querySelectorAll("script.sheet");
+  const packedTexts = document.querySelectorAll("script.item-texts");
   const byId = (id) => document.getElementById(id);
 
-  // What models wrote is put in as text, never as HTML.
-  function make(tag, attributes, ...children) {
+  // Builds an element. What models wrote is inserted as text, never as HTML.
+  function element(tag, attributes, ...children) {
     const node = document.createElement(tag);
     for (const [name, value] of Object.entries(attributes || {})) {
       if (name === "class") node.className = value;
@@ -18,7 +18,7 @@
     return node;
   }
 
-  // -- the samples, and which of them are shown in what order
+  // -- the samples: filtering and sorting
 
   const samples = data.samples.map(([question, sample, kind, message, prompt, answer, seconds], number) => {
     const [file, name, variant] = data.questions[question];
@@ -29,30 +29,30 @@
     { id: "file", title: "File", value: (one) => one.file },
     { id: "passes", title: "Passes", value: (one) => one.variant },
     { id: "sample", title: "Sample", value: (one) => one.sample, number: true },
-    { id: "verdict", title: "Verdict", value: (one) => one.kind, shown: (one) => data.kinds[one.kind] },
+    { id: "verdict", title: "Verdict", value: (one) => one.kind, text: (one) => data.kinds[one.kind] },
     { id: "message", title: "Message", value: (one) => one.message },
     { id: "prompt", title: "Prompt", about: "tokens of the prompt", value: (one) => one.prompt, number: true },
     { id: "answer", title: "Answer", about: "tokens of the answer", value: (one) => one.answer, number: true },
-    { id: "seconds", title: "Seconds", about: "that the answer took", value: (one) => one.seconds, number: true, shown: (one) => one.seconds === null ? "–" : one.seconds.toFixed(1) },
+    { id: "seconds", title: "Seconds", about: "that the answer took", value: (one) => one.seconds, number: true, text: (one) => one.seconds === null ? "–" : one.seconds.toFixed(1) },
   ].filter((column) => samples.some((one) => column.value(one) !== null));
   const collator = new Intl.Collator("en", { numeric: true });
   const state = { kinds: new Set(), find: "", file: "", column: null, down: false, page: 0, rows: samples, open: null };
 
   function compare(first, second) {
     if (first === second) return 0;
-    if (first === null) return 1; // what is not known comes last
+    if (first === null) return 1; // unknown values come last
     if (second === null) return -1;
     return typeof first === "number" ? first - second : collator.compare(first, second);
   }
 
   function select() {
     const words = state.find.toLowerCase().split(/\s+/).filter(Boolean);
-    const found = (one) => {
+    const matches = (one) => {
       const text = `${one.file}::${one.name}[${one.variant}] ${one.message}`.toLowerCase();
       return words.every((word) => text.includes(word));
     };
     state.rows = samples.filter((one) =>
-      (!state.kinds.size || state.kinds.has(one.kind)) && (!state.file || one.file === state.file) && (!words.length || found(one)));
+      (!state.kinds.size || state.kinds.has(one.kind)) && (!state.file || one.file === state.file) && (!words.length || matches(one)));
     if (state.column) {
       const { value } = state.column;
       const sign = state.down ? -1 : 1;
@@ -66,7 +66,7 @@
 
   const heads = new Map();
   for (const column of columns) {
-    const sort = make("button", { type: "button", ...(column.about ? { title: column.about } : {}), onclick: () => {
+    const sort = element("button", { type: "button", ...(column.about ? { title: column.about } : {}), onclick: () => {
       state.down = state.column === column && !state.down;
       state.column = column;
       for (const [other, head] of heads) {
@@ -75,19 +75,19 @@
       }
       select();
     } }, column.title);
-    heads.set(column, make("th", { scope: "col", class: `c-${column.id}${column.number ? " number" : ""}` }, sort));
+    heads.set(column, element("th", { scope: "col", class: `c-${column.id}${column.number ? " number" : ""}` }, sort));
   }
   byId("table").tHead.rows[0].append(...heads.values());
 
   function cell(column, one) {
-    const text = column.shown ? column.shown(one) : column.value(one) === null ? "–" : column.number ? column.value(one).toLocaleString("en") : column.value(one);
+    const text = column.text ? column.text(one) : column.value(one) === null ? "–" : column.number ? column.value(one).toLocaleString("en") : column.value(one);
     const attributes = { class: `c-${column.id}${column.number ? " number" : ""}` };
     if (column.id === "function") {
-      const opens = make("button", { type: "button", class: "link", title: text, "aria-haspopup": "dialog", onclick: () => open(one) }, text);
-      return make("td", attributes, opens);
+      const opens = element("button", { type: "button", class: "link", title: text, "aria-haspopup": "dialog", onclick: () => open(one) }, text);
+      return element("td", attributes, opens);
     }
-    if (column.id === "verdict") return make("td", attributes, make("span", { class: `patch ${text}` }), text);
-    return make("td", { ...attributes, ...(column.number ? {} : { title: text }) }, text);
+    if (column.id === "verdict") return element("td", attributes, element("span", { class: `patch ${text}` }), text);
+    return element("td", { ...attributes, ...(column.number ? {} : { title: text }) }, text);
   }
 
   function show() {
@@ -95,7 +95,7 @@
     const pages = Math.max(1, Math.ceil(count / PAGE));
     const start = state.page * PAGE;
     const rows = state.rows.slice(start, start + PAGE);
-    byId("table").tBodies[0].replaceChildren(...rows.map((one) => make("tr", {}, ...columns.map((column) => cell(column, one)))));
+    byId("table").tBodies[0].replaceChildren(...rows.map((one) => element("tr", {}, ...columns.map((column) => cell(column, one)))));
     const of = count === samples.length ? "" : ` of ${samples.length.toLocaleString("en")}`;
     byId("shown").textContent = `${count.toLocaleString("en")}${of} sample${samples.length === 1 ? "" : "s"}`;
     byId("page").textContent = `page ${state.page + 1} of ${pages}`;
@@ -116,15 +116,15 @@
   for (const [kind, name] of data.kinds.entries()) {
     const count = samples.filter((one) => one.kind === kind).length;
     if (!count) continue;
-    const button = make("button", { type: "button", "aria-pressed": "false", onclick: () => {
+    const button = element("button", { type: "button", "aria-pressed": "false", onclick: () => {
       const pressed = !state.kinds.delete(kind);
       if (pressed) state.kinds.add(kind);
       button.setAttribute("aria-pressed", String(pressed));
       select();
-    } }, make("span", { class: `patch ${name}` }), `${name} ${count.toLocaleString("en")}`);
+    } }, element("span", { class: `patch ${name}` }), `${name} ${count.toLocaleString("en")}`);
     byId("kinds").append(button);
   }
-  for (const file of new Set(samples.map((one) => one.file))) byId("file").append(make("option", { value: file }, file));
+  for (const file of new Set(samples.map((one) => one.file))) byId("file").append(element("option", { value: file }, file));
   byId("file").addEventListener("change", (event) => { state.file = event.target.value; select(); });
   let typing = 0;
   byId("find").addEventListener("input", (event) => {
@@ -145,14 +145,15 @@
 
   // -- one sample
 
+  // A cache of the least recently used kind: a Map lists its keys in the order of insertion.
   const unpacked = new Map();
-  function sheet(question) {
-    let text = unpacked.get(question);
-    if (!text) text = unpack(sheets[question].textContent);
+  function textsOf(question) {
+    let texts = unpacked.get(question);
+    if (!texts) texts = unpack(packedTexts[question].textContent);
     unpacked.delete(question);
-    unpacked.set(question, text);
-    if (unpacked.size > KEPT) unpacked.delete(unpacked.keys().next().value);
-    return text;
+    unpacked.set(question, texts);
+    if (unpacked.size > MAX_UNPACKED) unpacked.delete(unpacked.keys().next().value);
+    return texts;
   }
   async function unpack(base64) {
     const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
@@ -171,14 +172,14 @@
     if (!dialog.open) dialog.showModal();
     let content;
     try {
-      content = view(one, await sheet(one.question));
+      content = view(one, await textsOf(one.question));
     } catch (error) {
-      content = [make("p", {}, `This sample can't be shown: ${error.message}`)];
+      content = [element("p", {}, `This sample can't be shown: ${error.message}`)];
     }
-    if (state.open !== one) return; // another one was opened meanwhile
+    if (state.open !== one) return; // another sample was opened meanwhile
     byId("sample-body").replaceChildren(...content);
     byId("sample-body").scrollTop = 0;
-    for (const mark of document.querySelectorAll(".source pre:last-child .fault, .source pre:last-child .parts")) {
+    for (const mark of document.querySelectorAll(".source pre:last-child .fault, .source pre:last-child .divergence")) {
       const box = mark.closest(".source");
       if (!box.scrollTop) box.scrollTop = mark.offsetTop - box.offsetTop - box.clientHeight / 3;
     }
@@ -198,17 +199,17 @@
     const answer = text.answers[sample.answer];
     const { detail } = sample;
     const parts = [];
-    if (one.message) parts.push(make("p", {}, one.message));
-    if (detail.input) parts.push(make("h3", {}, "Input"), box(detail.input.join("\n"), "The input", true));
-    if (detail.differences) parts.push(make("h3", {}, "Expected and observed"), differences(detail.differences));
+    if (one.message) parts.push(element("p", {}, one.message));
+    if (detail.input) parts.push(element("h3", {}, "Input"), box(detail.input.join("\n"), "The input", true));
+    if (detail.differences) parts.push(element("h3", {}, "Expected and observed"), differences(detail.differences));
     const notes = (detail.evidence || []).map((line) => /^ {2}([a-z]+) {2,}(\S[^]*)$/.exec(line)).filter((match) => match && match[1] !== "input");
     if (notes.length && notes.every(([, name]) => NOTES.has(name))) parts.push(terms(notes.map(([, name, words]) => [name, words])));
-    parts.push(make("h3", {}, "Assembly"), ...panels(answer, text.reference, detail));
+    parts.push(element("h3", {}, "Assembly"), ...panels(answer, text.reference, detail));
     if (text.reference && answer.blocks && text.reference.blocks) {
-      parts.push(later("Disassembly, aligned by basic block", () => diff(answer.blocks, text.reference.blocks, detail.line)));
+      parts.push(collapsed("Disassembly, aligned by basic block", () => diff(answer.blocks, text.reference.blocks, detail.line)));
     }
-    parts.push(later("Prompt", () => box(text.prompt, "The prompt", true)), later("Answer as it came", () => box(answer.text, "The answer", true)));
-    parts.push(make("h3", {}, "More"), terms(facts(one, sample)));
+    parts.push(collapsed("Prompt", () => box(text.prompt, "The prompt", true)), collapsed("Answer as it came", () => box(answer.text, "The answer", true)));
+    parts.push(element("h3", {}, "More"), terms(facts(one, sample)));
     return parts;
   }
   const NOTES = new Set(["at", "placed", "malloc", "expected", "unset", "parts", "breach", "lines", "origin"]);
@@ -226,12 +227,12 @@
     return Object.entries(known).filter(([, value]) => value !== null && value !== undefined && value !== "");
   }
 
-  // What is measured beside the verdict: `record.schema.json` tells what is what.
+  // What is measured beside the verdict; `record.schema.json` describes the fields.
   function measures({ promised, ir, round_trip: trip, tune }) {
     const yes = (value) => (value === undefined ? undefined : value ? "yes" : "no");
-    const held = (one, unit) => one && `${one.said}${unit}, is ${one.is === null ? "unknown" : one.is}`;
+    const claim = (one, unit) => one && `${one.said}${unit}, is ${one.is === null ? "unknown" : one.is}`;
     return {
-      "promised instruction count": held(promised?.instructions, ""), "promised binary size": held(promised?.size, " bytes"),
+      "claimed instruction count": claim(promised?.instructions, ""), "claimed binary size": claim(promised?.size, " bytes"),
       "opt's own IR": yes(ir?.exact), "the same but for names": yes(ir?.canonical),
       "IR instructions of the answer": ir && `${ir.instructions}${ir.opt_instructions === undefined ? "" : `, opt's: ${ir.opt_instructions}`}`,
       "the same assembly again": yes(trip?.exact), "BLEU": trip?.bleu,
@@ -240,46 +241,47 @@
   }
 
   function terms(pairs) {
-    return make("dl", { class: "terms" }, ...pairs.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, String(value))]));
+    return element("dl", { class: "terms" }, ...pairs.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, String(value))]));
   }
 
   function box(text, label, wraps) {
-    return make("div", { class: "box", tabindex: "0", role: "region", "aria-label": label }, make("pre", wraps ? { class: "wraps" } : {}, text));
+    return element("div", { class: "box", tabindex: "0", role: "region", "aria-label": label }, element("pre", wraps ? { class: "wraps" } : {}, text));
   }
 
-  function later(title, content) {
-    const details = make("details", {}, make("summary", {}, title));
+  // A section that is built when it is opened first.
+  function collapsed(title, content) {
+    const details = element("details", {}, element("summary", {}, title));
     details.addEventListener("toggle", () => { if (details.open && details.childElementCount === 1) details.append(content()); });
     return details;
   }
 
   function differences(rows) {
-    const head = make("thead", {}, make("tr", {}, ...["where", "expected", "observed"].map((title) => make("th", { scope: "col" }, title))));
-    const body = make("tbody", {}, ...rows.map(([where, ...values]) => make("tr", {}, make("th", { scope: "row" }, where), ...values.map((value) => make("td", {}, value)))));
-    return make("table", { class: "plain differences" }, head, body);
+    const head = element("thead", {}, element("tr", {}, ...["where", "expected", "observed"].map((title) => element("th", { scope: "col" }, title))));
+    const body = element("tbody", {}, ...rows.map(([where, ...values]) => element("tr", {}, element("th", { scope: "row" }, where), ...values.map((value) => element("td", {}, value)))));
+    return element("table", { class: "plain differences" }, head, body);
   }
 
   // -- the assembly beside the reference's
 
   function panels(answer, reference, detail) {
     const marks = new Map();
-    if (detail.parts) marks.set(detail.parts, ["parts", "its way parts from the reference's here"]);
-    if (detail.line) marks.set(detail.line, ["fault", "it fails here"]);
-    const made = [source(answer.lowered ? "What LLVM makes of the answer" : "Answer", answer.lowered || answer.text, marks)];
-    if (reference) made.push(source(`Reference: clang -${reference.passes}`, reference.text, new Map()));
-    const legend = [...marks].sort(([a], [b]) => a - b).map(([line, [name, words]]) => make("span", {}, make("span", { class: `patch ${name}` }), `line ${line}: ${words}`));
-    return [...(legend.length ? [make("p", { class: "marks" }, ...legend)] : []), make("div", { class: "panels" }, ...made)];
+    if (detail.parts) marks.set(detail.parts, ["divergence", "the run diverges from the reference here"]);
+    if (detail.line) marks.set(detail.line, ["fault", "the run fails here"]);
+    const sources = [source(answer.lowered ? "Assembly that LLVM makes of the answer" : "Answer", answer.lowered || answer.text, marks)];
+    if (reference) sources.push(source(`Reference: clang -${reference.passes}`, reference.text, new Map()));
+    const legend = [...marks].sort(([a], [b]) => a - b).map(([line, [name, words]]) => element("span", {}, element("span", { class: `patch ${name}` }), `line ${line}: ${words}`));
+    return [...(legend.length ? [element("p", { class: "marks" }, ...legend)] : []), element("div", { class: "panels" }, ...sources)];
   }
 
   function source(title, text, marks) {
     const lines = text.replace(/\r\n/g, "\n").replace(/\n$/, "").split("\n");
-    const numbers = make("pre", { "aria-hidden": "true" });
-    const code = make("pre");
+    const numbers = element("pre", { "aria-hidden": "true" });
+    const code = element("pre");
     const put = (from, to, name, label) => {
       if (from >= to) return;
       const numbered = lines.slice(from, to).map((_, index) => from + index + 1).join("\n");
-      numbers.append(make("span", { class: name }, numbered));
-      code.append(make(name ? "mark" : "span", { class: name, ...(label ? { title: label } : {}) }, lines.slice(from, to).join("\n") || " "));
+      numbers.append(element("span", { class: name }, numbered));
+      code.append(element(name ? "mark" : "span", { class: name, ...(label ? { title: label } : {}) }, lines.slice(from, to).join("\n") || " "));
     };
     let next = 0;
     for (const [line, [name, label]] of [...marks].sort(([a], [b]) => a - b)) {
@@ -288,13 +290,14 @@
       next = line;
     }
     put(next, lines.length, "");
-    const scrolls = make("div", { class: "box source", tabindex: "0", role: "region", "aria-label": title }, numbers, code);
-    return make("figure", {}, make("figcaption", {}, title), scrolls);
+    const scrolls = element("div", { class: "box source", tabindex: "0", role: "region", "aria-label": title }, numbers, code);
+    return element("figure", {}, element("figcaption", {}, title), scrolls);
   }
 
   // -- the disassemblies, block by block
 
-  // The pairs of a best alignment of two sequences (Needleman and Wunsch); null stands for a gap.
+  // The pairs of indices of a best alignment of two sequences (Needleman and Wunsch, J. Mol. Biol. 48, 1970); null is a gap.
+  // `best[i][j]` is the best total score of the sequences from i and from j on.
   function align(first, second, score) {
     const width = second.length + 1;
     const best = new Float64Array((first.length + 1) * width);
@@ -316,10 +319,11 @@
     return pairs;
   }
 
+  // An instruction without the number of the block that it jumps to.
   const bare = (words) => words.replace(/(^j\w+ |^loop\w* )\.\d+$/, "$1.");
 
-  // How alike two blocks are, from what they have in common: whole instructions, and mnemonics.
-  function likeness(first, second) {
+  // The similarity of two blocks: how many instructions and mnemonics they share, if these are 30 % of both or more.
+  function blockSimilarity(first, second) {
     let common = 0;
     for (const [words, count] of first.counts) common += Math.min(count, second.counts.get(words) || 0);
     return common >= 0.3 * (first.size + second.size) ? common : 0;
@@ -333,61 +337,61 @@
     return { counts, size: block.length };
   }
 
-  // How alike two instructions are.
-  const near = (first, second) => (first === second ? 1 : first.split(" ")[0] === second.split(" ")[0] ? 0.4 : 0);
+  // The similarity of two instructions.
+  const instructionSimilarity = (first, second) => (first === second ? 1 : first.split(" ")[0] === second.split(" ")[0] ? 0.4 : 0);
 
   function diff(mine, theirs, fault) {
-    const blocks = align(mine.map(counted), theirs.map(counted), likeness);
+    const blocks = align(mine.map(counted), theirs.map(counted), blockSimilarity);
     const places = new Map(blocks.filter(([a, b]) => a !== null && b !== null).map(([a, b]) => [a + 1, b + 1]));
-    // A jump is the same if it goes to the block that stands beside its own.
+    // A jump is the same if its target is the block that is aligned with the other jump's target.
     const seen = (words) => words.replace(/(^j\w+ |^loop\w* )\.(\d+)$/, (all, jump, block) => `${jump}${places.has(+block) ? places.get(+block) : "new"}`);
     const plain = (words) => words.replace(/(^j\w+ |^loop\w* )\.(\d+)$/, "$1$2");
-    const body = make("tbody");
-    let other = 0;
+    const body = element("tbody");
+    let changed = 0;
     for (const [a, b] of blocks) {
       const title = a === null ? `only in the reference: .${b + 1}` : b === null ? `only in the answer: .${a + 1}` : `.${a + 1} beside .${b + 1}`;
-      body.append(make("tr", { class: "block" }, make("th", { colspan: "5", scope: "rowgroup" }, title)));
+      body.append(element("tr", { class: "block" }, element("th", { colspan: "5", scope: "rowgroup" }, title)));
       const left = a === null ? [] : mine[a];
       const right = b === null ? [] : theirs[b];
-      const pairs = align(left.map(([, words]) => seen(words)), right.map(([, words]) => plain(words)), near);
-      for (const [x, y] of beside(pairs)) {
+      const pairs = align(left.map(([, words]) => seen(words)), right.map(([, words]) => plain(words)), instructionSimilarity);
+      for (const [x, y] of pairChanges(pairs)) {
         const same = x !== null && y !== null && seen(left[x][1]) === plain(right[y][1]);
-        if (!same) other += 1;
+        if (!same) changed += 1;
         body.append(row(x === null ? null : left[x], y === null ? null : right[y], same, fault));
       }
     }
-    const titles = ["line", "answer", "≠", "line", "reference"].map((title) => make("th", { scope: "col" }, title));
-    const table = make("table", { class: "diff" }, make("thead", {}, make("tr", {}, ...titles)), body);
-    const words = other ? `${other} of ${body.querySelectorAll("tr:not(.block)").length} lines differ.` : "Both are the same.";
-    return make("div", {}, make("p", { class: "about" }, words), make("div", { class: "box tall", tabindex: "0", role: "region", "aria-label": "Disassembly" }, table));
+    const titles = ["line", "answer", "≠", "line", "reference"].map((title) => element("th", { scope: "col" }, title));
+    const table = element("table", { class: "diff" }, element("thead", {}, element("tr", {}, ...titles)), body);
+    const words = changed ? `${changed} of ${body.querySelectorAll("tr:not(.block)").length} lines differ.` : "Both are the same.";
+    return element("div", {}, element("p", { class: "about" }, words), element("div", { class: "box tall", tabindex: "0", role: "region", "aria-label": "Disassembly" }, table));
   }
 
-  // What is only on the left and what is only on the right, next to each other, as lines that were changed.
-  function beside(pairs) {
-    const made = [];
+  // Puts lines that only the left has beside lines that only the right has, as changed lines.
+  function pairChanges(pairs) {
+    const rows = [];
     let lefts = [];
     let rights = [];
     const flush = () => {
-      for (let at = 0; at < Math.max(lefts.length, rights.length); at++) made.push([lefts[at] ?? null, rights[at] ?? null]);
+      for (let at = 0; at < Math.max(lefts.length, rights.length); at++) rows.push([lefts[at] ?? null, rights[at] ?? null]);
       lefts = [];
       rights = [];
     };
     for (const [x, y] of pairs) {
       if (y === null) lefts.push(x);
       else if (x === null) rights.push(y);
-      else { flush(); made.push([x, y]); }
+      else { flush(); rows.push([x, y]); }
     }
     flush();
-    return made;
+    return rows;
   }
 
   function row(left, right, same, fault) {
     const sign = same ? "" : left && right ? "≠" : left ? "+" : "−";
-    const said = same ? "" : left && right ? "differs" : left ? "only in the answer" : "only in the reference";
-    return make("tr", { class: same ? "same" : "" },
-      make("td", { class: left && left[0] === fault ? "no fault" : "no" }, left ? String(left[0]) : ""), make("td", !same && left ? { class: "mine" } : {}, left ? left[1] : ""),
-      make("td", { title: said }, sign),
-      make("td", { class: "no" }, right ? String(right[0]) : ""), make("td", !same && right ? { class: "theirs" } : {}, right ? right[1] : ""));
+    const title = same ? "" : left && right ? "differs" : left ? "only in the answer" : "only in the reference";
+    return element("tr", { class: same ? "same" : "" },
+      element("td", { class: left && left[0] === fault ? "no fault" : "no" }, left ? String(left[0]) : ""), element("td", !same && left ? { class: "mine" } : {}, left ? left[1] : ""),
+      element("td", { title }, sign),
+      element("td", { class: "no" }, right ? String(right[0]) : ""), element("td", !same && right ? { class: "theirs" } : {}, right ? right[1] : ""));
   }
 
   show();
