@@ -6,7 +6,6 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,7 @@ from pytest_llmcompiler.errors import (
     TemplateError,
 )
 from pytest_llmcompiler.evaluation import Evaluation, JudgedSample
+from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.verdict import Verdict, harmless
 from pytest_llmcompiler.model.answer import Model, Prompt, has_pass_list
 from pytest_llmcompiler.program.case import SUFFIXES
@@ -139,7 +139,7 @@ class CaseItem(pytest.Item):
             for sample in evaluation.judge_samples(model, reference, prompt):
                 self.records.append(sample.record)
                 # Without its reproducer, which is large and which nothing but the folder needs.
-                judged.append(sample._replace(verdict=replace(sample.verdict, reproducer=None)))
+                judged.append(sample._replace(judged=ReproducibleVerdict(sample.verdict)))
                 self._write_artifacts(prompt, sample)
                 if "warning" in sample.verdict.detail:
                     self.warn(pytest.PytestWarning(harmless(str(sample.verdict.detail["warning"]))))
@@ -157,7 +157,7 @@ class CaseItem(pytest.Item):
         """Write the folder of a failing sample, if folders are wanted. An error there is a warning: the verdict
         holds."""
         try:
-            self._evaluation.write_artifacts(self.path, prompt, sample.answer, sample.verdict)
+            self._evaluation.write_artifacts(self.path, prompt, sample)
         except ReproFolderError as error:
             self.warn(pytest.PytestWarning(str(error)))
 

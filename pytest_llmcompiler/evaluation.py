@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llmcompiler.errors import CaseError, ClangError, ExportError, JudgeError, NoCodeError, TruncatedError
-from pytest_llmcompiler.judge.api import judge_answer
+from pytest_llmcompiler.judge.api import judge_answer, judge_answer_with_reproducer
+from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.verdict import KINDS, Kind, Verdict
 from pytest_llmcompiler.model.answer import Answer, Model, Prompt
 from pytest_llmcompiler.model.extract.assembly import find_judged_assembly
@@ -34,8 +35,13 @@ class JudgedSample(NamedTuple):
     """An answer, its verdict, and the record of both."""
 
     answer: Answer
-    verdict: Verdict
+    judged: ReproducibleVerdict
     record: Record
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict alone."""
+        return self.judged.verdict
 
 
 class Evaluation:
@@ -57,39 +63,37 @@ class Evaluation:
         """
         facts = model.describe()
         recorded = self.session.find_recorded(prompt, facts)
-        known: dict[tuple[str, str], Verdict] = {}  # models repeat themselves: the same answer has the same verdict
+        # Models repeat themselves, and the same answer has the same verdict.
+        known: dict[tuple[str, str], ReproducibleVerdict] = {}
         fault: JudgeError | None = None
         for answer in self._answers(model, prompt, recorded):
             earlier = recorded.get(answer.sample)
-            verdict = _recorded_verdict(earlier) if earlier else None
-            if earlier and verdict:
-                yield JudgedSample(answer, verdict, earlier)
+            earlier_verdict = _recorded_verdict(earlier) if earlier else None
+            if earlier and earlier_verdict:
+                yield JudgedSample(answer, ReproducibleVerdict(earlier_verdict), earlier)
                 continue
+            judged: ReproducibleVerdict | None = None
             try:
-                verdict = known.get((answer.text, answer.stop)) or self._judge(reference, prompt, answer)
-                if verdict.conclusive:
-                    known[answer.text, answer.stop] = verdict
+                judged = known.get((answer.text, answer.stop)) or self._judge(reference, prompt, answer)
+                if judged.verdict.conclusive:
+                    known[answer.text, answer.stop] = judged
             except JudgeError as error:
                 fault = error
+            verdict = judged.verdict if judged else None
             previous = _replayed_verdict(model, prompt, answer)
             record = build_record(prompt, answer, facts, verdict, self.session.recorded_settings, previous)
             if self.session.recorder:
                 self.session.recorder.write(record)
-            if verdict:
-                yield JudgedSample(answer, verdict, record)
+            if judged:
+                yield JudgedSample(answer, judged, record)
         if fault:
             raise fault
 
-    def _judge(self, reference: Reference, prompt: Prompt, answer: Answer) -> Verdict:
-        return judge_answer(
-            self.session.judge,
-            reference.case,
-            prompt.function,
-            answer,
-            task=prompt.task,
-            passes=prompt.passes,
-            reproducer=self.session.repro is not None and reference.target.is_native,
-        )
+    def _judge(self, reference: Reference, prompt: Prompt, answer: Answer) -> ReproducibleVerdict:
+        judge, case, function = self.session.judge, reference.case, prompt.function
+        if self.session.repro and reference.target.is_native:
+            return judge_answer_with_reproducer(judge, case, function, answer, task=prompt.task, passes=prompt.passes)
+        return ReproducibleVerdict(judge_answer(judge, case, function, answer, task=prompt.task, passes=prompt.passes))
 
     def _answers(self, model: Model, prompt: Prompt, recorded: Mapping[int, Record]) -> Iterator[Answer]:
         """Yield the recorded answers, then those that the model has yet to give."""
@@ -106,13 +110,13 @@ class Evaluation:
         else:
             yield from (answer for answer in model.answers(prompt, samples) if answer.sample not in known)
 
-    def write_artifacts(self, path: Path, prompt: Prompt, answer: Answer, verdict: Verdict) -> None:
+    def write_artifacts(self, path: Path, prompt: Prompt, sample: JudgedSample) -> None:
         """Write the folder of a failing sample of the case at `path`, if folders are wanted. Raises
         ReproFolderError."""
         if self.session.repro:
             reference = self.questions.reference(path)
             with self.session.compiler_lock:  # it forks
-                self.session.repro.keep(reference, prompt, answer, verdict)
+                self.session.repro.keep(reference, prompt, sample.answer, sample.judged)
 
     def item_report(self, reference: Reference, prompt: Prompt, samples: Sequence[JudgedSample]) -> ItemReport:
         """What the report's page shows of a question."""
@@ -209,7 +213,7 @@ def _reference_assembly(reference: Reference, prompt: Prompt, syntax: Syntax) ->
     """
     for passes in (prompt.passes, "O0"):
         with suppress(CaseError, ClangError):
-            return passes, reference.assembly(prompt.function, passes, syntax)
+            return passes, reference.texts.assembly(prompt.function, passes, syntax)
     return None
 
 

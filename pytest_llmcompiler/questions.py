@@ -82,7 +82,7 @@ class Questions:
     def _build_prompt(self, question: SessionQuestion) -> Prompt:
         reference, key = self.reference(question.path), self.key(question)
         template = self._session.templates[question.task, question.template]
-        short = reference.short(question.function) if "short_ir" in template.fields else None
+        short = reference.texts.short_ir(question.function) if "short_ir" in template.fields else None
         text = template.render(self._template_fields(question, reference, template.fields, short))
         syntax = self._session.settings.syntax
         return Prompt(
@@ -96,7 +96,7 @@ class Questions:
                 reference, question.function, question.task, question.passes, syntax
             ),
             digest=hashlib.sha256(f"{text}\0{reference.fingerprint}".encode("utf-8", "surrogatepass")).hexdigest(),
-            instructions=reference.sizes(question.function)[0],
+            instructions=reference.texts.sizes(question.function)[0],
             label=key.label,
             task_label=key.task,
             symbol_names=short.names if short else {},
@@ -107,9 +107,9 @@ class Questions:
     ) -> dict[str, str | int]:
         """The values of the fields that a template may use; the costly ones only if it is among `names`."""
         function = question.function
-        count, size = reference.sizes(function)
+        count, size = reference.texts.sizes(function)
         fields: dict[str, str | int] = {
-            "ir": reference.extracted(function),
+            "ir": reference.texts.ir(function),
             "ir_count": count,
             "bin_size": size,
             "function": function,
@@ -117,9 +117,9 @@ class Questions:
         if has_pass_list(question.task):
             fields["passes"] = question.passes
         if question.task == "disassemble":
-            fields["asm"] = reference.lowered(function, question.passes, self._session.settings.syntax)
+            fields["asm"] = reference.texts.lowered_assembly(function, question.passes, self._session.settings.syntax)
         if "c" in names:
-            fields["c"] = reference.source(function)
+            fields["c"] = reference.texts.c_source(function)
         if short:
             fields["short_ir"] = short.text
         return fields

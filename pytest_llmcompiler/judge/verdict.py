@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -132,7 +132,7 @@ class Verdict:
         }
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Verdict:
+    def from_json(cls, data: Mapping[str, Any]) -> Verdict:
         """Read an object that `to_json` wrote. Raises KeyError or ValueError on anything else."""
         if data["verdict"] not in KINDS:
             raise ValueError(f"unknown verdict {data['verdict']!r}, expected one of {', '.join(KINDS)}")
