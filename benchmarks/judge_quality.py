@@ -1,11 +1,12 @@
-"""Is the judge right? Both of its rates, over folders of C: false alarms on correct code, and misses on seeded faults.
+"""Measure how right the judge is, over folders of C: false alarms on correct code, and misses on seeded faults.
 
     python benchmarks/judge_quality.py [--folder DIR …] [--examples 10,50,200] [--only false-alarms|misses]
         [--target aarch64-linux] [--faults 20] [--functions NAME,…] [--jobs 2] [--seed 1] [--json FILE]
     python benchmarks/judge_quality.py --reproduce 'cases/sort.c::merge O2 #17'
 
-Correct code is what other compilers and levels make of a function. Faults are put into clang's own code at O0 and O2.
-A fault that the judge passes is missed, unless it is shown to be none: by a proof, or in `equivalent.txt` by a person.
+Correct code is the output of several compilers at several levels. Faults are seeded into clang's own code at O0 and O2.
+A fault that the judge passes is missed, unless it is shown to make no difference: by a proof, or by a person in
+`equivalent.txt`.
 The exit code is 1 if there is any false alarm or a fault of the harness.
 """
 
@@ -34,8 +35,8 @@ except ImportError as error:
     sys.exit(f"{error}: judge_quality.py proves with z3 and capstone; install them with `pip install -e .[bench]`")
 
 from quality import tables
-from quality.inspected import apply, read_inspected
-from quality.measure import Measured, Plan, made_faults, measure
+from quality.inspected import apply_inspected, read_inspected
+from quality.measure import Measured, Plan, measure, seed_faults
 
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.program.case import SUFFIXES, read_case
@@ -49,37 +50,37 @@ FOLDERS = (HERE.parent / "cases", HERE / "functions")
 
 def main() -> int:
     """The command line."""
-    given = _arguments()
-    files = dict(_files(given.folder or [folder for folder in FOLDERS if folder.is_dir()]))
-    only = given.only
+    options = _parse_arguments()
+    files = dict(_list_files(options.folder or [folder for folder in FOLDERS if folder.is_dir()]))
+    only = options.only
     plan = Plan(
-        given.examples,
-        given.faults,
-        given.seed,
-        frozenset(given.functions),
+        options.examples,
+        options.faults,
+        options.seed,
+        frozenset(options.functions),
         only != "misses",
         only != "false-alarms",
-        given.target,
+        options.target,
     )
-    if given.reproduce:
-        return _reproduce(given.reproduce, files, plan)
+    if options.reproduce:
+        return _reproduce(options.reproduce, files, plan)
     start = time.perf_counter()
-    results = _all(files, plan, given.jobs, given.json)
-    unused = apply(results, read_inspected(HERE / "equivalent.txt"))
+    results = _measure_files(files, plan, options.jobs, options.json)
+    unused = apply_inspected(results, read_inspected(HERE / "equivalent.txt"))
     for line in tables.report(results, plan, unused):
         print(line)
-    print(f"{(time.perf_counter() - start) / 60:.1f} minutes with {given.jobs} processes")
+    print(f"{(time.perf_counter() - start) / 60:.1f} minutes with {options.jobs} processes")
     alarms = any(
         tables.is_false_alarm(sample.verdicts[plan.examples[-1]]) for result in results for sample in result.samples
     )
     return int(alarms or any(result.errors for result in results))
 
 
-def _arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure the judge's false alarms and misses over folders of C.")
     parser.add_argument("--folder", type=Path, action="append", help="default: cases and benchmarks/functions")
     parser.add_argument(
-        "--examples", type=_numbers, default=(JudgeSettings().examples,), help="one number or several: 10,50"
+        "--examples", type=_parse_numbers, default=(JudgeSettings().examples,), help="one number or several: 10,50"
     )
     parser.add_argument(
         "--target", choices=list_target_names(), default=DEFAULT, help=f"what code is for (default {DEFAULT})"
@@ -96,37 +97,37 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def _parse_numbers(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split(",")))
 
 
-def _files(folders: Sequence[Path]) -> Iterator[tuple[str, Path]]:
-    """The files, each with the name that it is reported by."""
+def _list_files(folders: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    """The files of the folders, each with the name that reports use."""
     for folder in folders:
         root = folder.resolve()
         for path in sorted(path for path in root.rglob("*") if path.suffix in SUFFIXES):
             yield f"{root.name}/{path.relative_to(root).as_posix()}", path
 
 
-def _all(files: dict[str, Path], plan: Plan, jobs: int, record: Path | None) -> list[Measured]:
-    """Every file in a process of its own, the largest first; in the order of the names."""
+def _measure_files(files: dict[str, Path], plan: Plan, jobs: int, record: Path | None) -> list[Measured]:
+    """Measure each file in a process of its own, the largest first. The results are sorted by name."""
     with ThreadPoolExecutor(jobs) as pool, (record or Path(os.devnull)).open("w", encoding="utf-8") as lines:
         order = sorted(files, key=lambda name: -files[name].stat().st_size)
-        waiting = {pool.submit(_one, name, files[name], plan): name for name in order}
+        waiting = {pool.submit(_measure_file, name, files[name], plan): name for name in order}
         results = []
         try:
             for number, done in enumerate(as_completed(waiting), 1):
                 results.append(done.result())
                 print(json.dumps(dataclasses.asdict(results[-1])), file=lines, flush=True)
-                print(f"[{number}/{len(files)}] {_progress(results[-1], plan)}", file=sys.stderr, flush=True)
-        except KeyboardInterrupt:  # what is done is worth its tables
+                print(f"[{number}/{len(files)}] {_format_progress(results[-1], plan)}", file=sys.stderr, flush=True)
+        except KeyboardInterrupt:  # print the tables of the files that are done
             print(f"interrupted: {len(results)} of {len(files)} files are done")
-            for one in waiting:
-                one.cancel()
+            for future in waiting:
+                future.cancel()
     return sorted(results, key=lambda result: result.name)
 
 
-def _one(name: str, path: Path, plan: Plan) -> Measured:
+def _measure_file(name: str, path: Path, plan: Plan) -> Measured:
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         try:
             return process.submit(measure, name, path, plan).result()
@@ -134,7 +135,7 @@ def _one(name: str, path: Path, plan: Plan) -> Measured:
             return Measured(name, errors=[f"{name}: {type(error).__name__}: {error}"])
 
 
-def _progress(result: Measured, plan: Plan) -> str:
+def _format_progress(result: Measured, plan: Plan) -> str:
     count = plan.examples[-1]
     alarms = sum(tables.is_false_alarm(sample.verdicts[count]) for sample in result.samples)
     missed = sum(tables.sort_of(one, count) == "missed" for one in result.seeded)
@@ -146,16 +147,16 @@ def _progress(result: Measured, plan: Plan) -> str:
 
 
 def _reproduce(wanted: str, files: dict[str, Path], plan: Plan) -> int:
-    found = re.match(r"(.+?)::(\S+) (O\d) #(\d+)", wanted)
-    if not found or found[1] not in files:
+    match = re.match(r"(.+?)::(\S+) (O\d) #(\d+)", wanted)
+    if not match or match[1] not in files:
         sys.exit(f"no such fault: {wanted!r} (expected 'FILE::FUNCTION LEVEL #N', with FILE as the lists name it)")
-    name, function, level, number = found.groups()
+    name, function, level, number = match.groups()
     reference = Reference(read_case(files[name], name), Toolchain(target=get_target(plan.target)))
     text = reference.texts.assembly(function, level)
-    made = list(made_faults(reference, function, level, name, plan))
-    if int(number) >= len(made):
-        sys.exit(f"{function} has {len(made)} faults at {level}")
-    fault = made[int(number)]
+    faults = list(seed_faults(reference, function, level, name, plan))
+    if int(number) >= len(faults):
+        sys.exit(f"{function} has {len(faults)} faults at {level}")
+    fault = faults[int(number)]
     print(text)
     print(
         *difflib.unified_diff(text.split("\n"), fault.text.split("\n"), "correct", "fault", n=3, lineterm=""), sep="\n"

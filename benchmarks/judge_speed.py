@@ -1,9 +1,10 @@
-"""How long it takes to prepare a function and to judge a sample, over a folder of cases.
+"""Measure the time to prepare a function and the time to judge a sample, over a folder of cases.
 
     python benchmarks/judge_speed.py [cases]
 
-Each function is judged on clang's own code at -O2: 5 samples that pass, which are the slowest to judge but for the
-shrinking of failures.
+Each function is judged five times on clang's own code at -O2. Samples that pass are the slowest to judge, except for
+the shrinking of failures. The first sample includes the preparation, so preparing takes its time less the median of the
+others.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The comparison: fixed asserts in place of the judge's own inputs, the way published evaluations do it."""
+"""For comparison: fixed asserts in the place of the judge's own inputs, as published evaluations use them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ RULE = (
 _UNSEEN = ("global ", "stdout", "stderr", "call ", "memory ", "live heap ")
 
 
-def assert_inputs(harness: Harness) -> list[Input]:
-    """The inputs that a person's asserts would use."""
+def choose_assert_inputs(harness: Harness) -> list[Input]:
+    """The inputs that hand-written asserts would use."""
     corpus = list(harness.corpus.entries)
-    chosen = [made for made in harness.from_main if made in harness.corpus.entries][:COUNT]
+    chosen = [input for input in harness.from_main if input in harness.corpus.entries][:COUNT]
     places = [len(corpus) * (2 * number + 1) // (2 * COUNT) for number in range(COUNT)]
     for place in places:
         if len(chosen) < COUNT and corpus[place] not in chosen:
@@ -26,8 +26,8 @@ def assert_inputs(harness: Harness) -> list[Input]:
     return chosen
 
 
-def seen_by_assert(verdict: Verdict) -> bool:
-    """Whether an assert notices what the judge found on its inputs. The most telling difference decides."""
+def is_seen_by_assert(verdict: Verdict) -> bool:
+    """Whether an assert would notice a failure. The first difference of the verdict decides."""
     if verdict.kind == "mismatch":
         return not verdict.message.startswith(_UNSEEN)
     return verdict.kind in ("crash", "hang")

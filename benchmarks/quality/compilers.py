@@ -1,9 +1,10 @@
-"""Correct code: what compilers make of a function, as an answer that a model could give.
+"""Correct code: what compilers generate for a function, in the form of an answer.
 
-The bundled clang is asked for the one function. A system's clang or gcc is given the whole file, and its whole text is
-the answer: so the function comes with the constants and jump tables that it needs, and a name that the program has too
-means the program's. Statics are made visible first, where the compiler takes IR: a compiler that sees every use of them
-may change how they are called and what is in them, which no answer for a single function may.
+The bundled clang compiles the one function. A system's clang or gcc compiles the whole file, and its whole text is the
+answer: so the function comes with the constants and jump tables that it needs, and a name that the program defines too
+means the program's. Where the compiler takes IR, static functions and variables become visible to other modules first:
+a compiler that sees every use of them may change their calling convention and contents, which no answer for a single
+function may.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ class CompilerError(Exception):
 
 
 def missing() -> list[str]:
-    """What is not installed here, so that nothing is judged of it."""
+    """The compilers that are not installed here."""
     return [name for name in (*_SYSTEM_CLANGS, "gcc") if shutil.which(name) is None]
 
 
 def variants(target: Target) -> list[tuple[str, str]]:
-    """The compilers of this machine for a target, and their levels."""
+    """The compilers of this machine for a target, each with its levels."""
     if not target.is_native:
         return [(BUNDLED, level) for level in CLANG_LEVELS]
     clangs = [BUNDLED, *(name for name in _SYSTEM_CLANGS if shutil.which(name))]
@@ -53,7 +54,7 @@ def assembly(reference: Reference, function: str, compiler: str, level: str) -> 
     """One compiler's answer. Raises CompilerError."""
     text = _text(reference, function, compiler, level)
     if not re.search(rf'^"?{re.escape(function)}"?:', text, re.MULTILINE):
-        # The preprocessor shows some compilers other code: builtins instead of functions, say.
+        # Some files define other functions for other compilers, such as builtins in the place of functions.
         raise CompilerError(f"to it, the file has no {function}")
     return text
 
@@ -93,5 +94,5 @@ def _system_clang(name: str, path: Path, level: str) -> str:
 
 
 def _visible(line: str) -> str:
-    """A definition that other modules can see, so that nothing is known of its uses."""
+    """The definition with external linkage, so that the compiler does not know all of its uses."""
     return re.sub(r'^(@(?:[-\w$.]+|"[^"]*") = |define )internal ', r"\1dso_local ", line)

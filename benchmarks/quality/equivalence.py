@@ -1,13 +1,15 @@
-"""Proofs that a fault is none: the changed code does the same as before, whatever the input.
+"""Proofs that a fault makes no difference: the changed code does the same as the correct code on every input.
 
-Both sides are run as z3 terms from a point before the change, from the same values of all that is live there, to the
-next points that they share. Where every way out leads to the same point, with the same memory, the same calls on the
-way, and the same values of all that is live behind, the sides can't be told apart: outside of the change they are the
-same instructions, so this carries on by induction, loops or not. What is dead differs between the sides as it likes.
+Both sides are executed symbolically, as z3 terms, from a common point before the change to the next common points
+behind it. The start values of everything live are equal on both sides; dead values are independent. If every exit leads
+to the same point, with equal memory, equal calls on the way and equal values of everything live there, the sides are
+equivalent: outside of the change they are the same instructions, so equality carries on by induction, through loops
+too.
 
-Nothing is taken for granted of memory but that nobody reaches a frame whose address is never taken. The changed code
-may not touch memory, nor divide by what, the correct code does not. Where an instruction has no meaning here, where
-there are too many paths, or where z3 does not answer in time, there is no proof.
+The only assumption about memory is that nothing else reaches a frame whose address is never taken. The changed code may
+not access memory that the correct code does not access, and may not divide by values that the correct code does not
+divide by. There is no proof where an instruction has no semantics here, where there are too many paths, or where z3
+reaches its limit.
 """
 
 from __future__ import annotations
@@ -36,17 +38,18 @@ from quality.liveness import (
 )
 from quality.semantics import CALLER_SAVED, FLAGS, RBP, RSP, VECTORS, Access, State, UnmodelledError, execute
 
-_EFFORT = 1_000_000
-"""What z3 may do for one question, in its own units, so that a slow machine proves the same: a second or two."""
-_MOST_UNANSWERED = 2
-_MOST_PATHS, _MOST_STEPS = 24, 400
+_RLIMIT = 1_000_000
+"""z3's `rlimit` for one query: a count of its own steps, not a time, so that a slow machine proves the same. One or
+two seconds."""
+_MAX_UNANSWERED = 2
+_MAX_PATHS, _MAX_STEPS = 24, 400
 _ATTEMPTS = ((0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (2, 1), (3, 2))
-"""How many blocks further back, and further on, each attempt at a proof looks."""
+"""Blocks before the change, and behind it, that each attempt at a proof includes."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What holds when the function is entered, from what C promises its callers do."""
+    """What holds at the entry of the function, by the rules of C and of the calling convention."""
 
     interface: Interface
     assume: tuple[z3.BoolRef, ...] = ()
@@ -63,36 +66,36 @@ class _Exit:
     state: State
     returns: bool = False
     jumps: bool = False
-    """By a table: to any of its places."""
+    """Whether it is an indirect jump, to any entry of the table."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """One side: what was assembled, and from what."""
+    """One side: a text and its machine code."""
 
     text: str
-    made: AssembledCode
+    code: AssembledCode
 
 
 def equivalent(correct: Text, changed: Text, function: str, changes: Changes, entry: Entry) -> str:
-    """How the change is shown to make no difference; empty where it is not shown."""
+    """The means by which the change is shown to make no difference; empty where it is not shown."""
     listing = read(correct.text, function)
     first, last = listing.code[0].line, listing.code[-1].line
     if any(not first <= start <= last for start, _, _ in changes):
         return ""
     try:
-        before = Flow(listing, correct.made, changes, after=False)
-        after = Flow(read(changed.text, function), changed.made, changes, after=True)
-        return _Proof(before, after, entry, _constants(correct.made, entry)).all(len(changes))
+        before = Flow(listing, correct.code, changes, after=False)
+        after = Flow(read(changed.text, function), changed.code, changes, after=True)
+        return _Proof(before, after, entry, _constant_reader(correct.code, entry)).prove_all(len(changes))
     except (UnmodelledError, z3.Z3Exception, RecursionError):
         return ""
 
 
-def _constants(made: AssembledCode, entry: Entry) -> Callable[[int], z3.BitVecRef | None]:
-    """Read-only memory. The text's own is the same on both sides, but for the addresses of code in jump tables."""
+def _constant_reader(code: AssembledCode, entry: Entry) -> Callable[[int], z3.BitVecRef | None]:
+    """Read-only memory. The text's own constants are equal on both sides, jump tables aside."""
 
     def constant(address: int) -> z3.BitVecRef | None:
-        for segment in made.segments:
+        for segment in code.segments:
             if segment.address <= address < segment.address + len(segment.data):
                 return None if segment.is_writable else z3.BitVec(f"constant{address}", 8)
         value = entry.constant(address)
@@ -109,21 +112,21 @@ class _Proof:
         self.unanswered = 0
         self.live = self.liveness.live
 
-    def all(self, changes: int) -> str:
-        """The means by which every single change is shown to be none."""
+    def prove_all(self, changes: int) -> str:
+        """The means by which every single change is shown to make no difference; empty where one is not."""
         reachable = self.before.reachable()
-        found = ""
+        longest = ""
         for number in range(changes):
             place = self.before.index["change", number]
             if place in reachable:
-                means = self._one(place) or self._one_with_more(number)
+                means = self._prove_change(place) or self._prove_with_more_live(number)
                 if not means:
                     return ""
-                found = max(found, means, key=len)
-        return found or "unreachable code"
+                longest = max(longest, means, key=len)
+        return longest or "unreachable code"
 
-    def _one_with_more(self, number: int) -> str:
-        """With all that the changed side looks at taken for live, so that what is known of it can be used."""
+    def _prove_with_more_live(self, number: int) -> str:
+        """A proof in which all that the changed side reads counts as live, so that facts about it can be used."""
         key = ("change", number)
         after = Liveness(self.after, self.entry.interface)
         wanted = after.live.get(self.after.index[key], frozenset()) & (EVERYTHING | self.liveness.slots)
@@ -131,27 +134,27 @@ class _Proof:
         if wanted <= self.live[place]:
             return ""
         self.live = self.liveness.solve({place: wanted})
-        found = self._one(place)
+        means = self._prove_change(place)
         self.live = self.liveness.live
-        return found
+        return means
 
-    def _one(self, place: int) -> str:
-        block = self.blocks.of(place)
+    def _prove_change(self, place: int) -> str:
+        block = self.blocks.find_block(place)
         words = {(0, 0): "z3, within a basic block"}
         tried: set[tuple[int, frozenset[Key]]] = set()
         for back, on in _ATTEMPTS:
-            window = self.blocks.window(block, back, on)
+            window = self.blocks.find_window(block, back, on)
             if window is None or window in tried:
                 continue
             tried.add(window)
-            if self._proved(*window):
+            if self._prove_window(*window):
                 return words.get((back, on), "z3, across basic blocks")
-        if self.blocks.acyclic() and self._proved(0, self.blocks.keys):
+        if self.blocks.is_acyclic() and self._prove_window(0, self.blocks.keys):
             return "z3, the whole function"
         return ""
 
-    def _proved(self, start: int, inside: frozenset[Key]) -> bool:
-        if self.unanswered >= _MOST_UNANSWERED:
+    def _prove_window(self, start: int, inside: frozenset[Key]) -> bool:
+        if self.unanswered >= _MAX_UNANSWERED:
             return False
         try:
             stops = self.blocks.keys - inside | {self.before.key(start)}
@@ -163,12 +166,12 @@ class _Proof:
                 list(self._explore(flow, self._state(side, start, live), flow.index[self.before.key(start)], stops))
                 for flow, side in ((self.before, "p"), (self.after, "q"))
             ]
-            return self._same_exits(*exits, assume)
+            return self._are_exits_equal(*exits, assume)
         except UnmodelledError:
             return False
 
     def _state(self, side: str, start: int, live: Parts) -> State:
-        """What is live is the same on both sides; all else is each side's own."""
+        """The start state of a side. Live parts have the same names on both sides, dead parts their own names."""
         name = _Names(side, live, self.liveness.constants(start))
         registers = [name.joined(f"r{number}", GRANULES) for number in range(16)]
         vectors = [name.joined(f"x{number}", VECTOR_GRANULES) for number in range(16)]
@@ -198,7 +201,7 @@ class _Proof:
                     raise UnmodelledError("a loop")
                 seen |= {number}
                 steps += 1
-                if steps > _MOST_STEPS:
+                if steps > _MAX_STEPS:
                     raise UnmodelledError("too many steps")
                 following = self._step(flow, flow.ops[number], number, state)
                 if isinstance(following, _Exit):
@@ -213,32 +216,32 @@ class _Proof:
                     state.conditions.append(z3.Not(condition))
                     todo.append((other, branch, seen))
             paths += 1
-            if paths > _MOST_PATHS:
+            if paths > _MAX_PATHS:
                 raise UnmodelledError("too many paths")
 
     def _step(self, flow: Flow, op: Op, number: int, state: State) -> Any:
-        """Where it goes on: the position, and others with their conditions; or the way out."""
-        one = op.text
-        if one is None:
+        """Execute one instruction: the next position, and others with their conditions; or the exit."""
+        insn = op.text
+        if insn is None:
             return (number + 1,)
-        if one.is_return:
+        if insn.is_return:
             return _Exit(("return", 0), state, returns=True)
-        if one.mnemonic == "ud2":
+        if insn.mnemonic == "ud2":
             return _Exit(("trap", 0), state)
-        if one.is_call:
+        if insn.is_call:
             self._call(op, state)
             return (number + 1,)
-        if one.mnemonic in ("jmp", "jmpq"):
-            if one.is_jump:
-                return (flow.target(one),)
+        if insn.mnemonic in ("jmp", "jmpq"):
+            if insn.is_jump:
+                return (flow.target(insn),)
             if callee_of(op) is None and flow.table:
                 state.events.append(("jump", (), (state.read(op.insn, 0),)))
                 return _Exit(op.key, state, jumps=True)
             self._call(op, state)
             return _Exit(("return", 0), state, returns=True)
-        if one.mnemonic.startswith("j"):
+        if insn.mnemonic.startswith("j"):
             return self._branch(flow, op, number, state)
-        if op.key[0] == "now" and _aligned(op):
+        if op.key[0] == "now" and _needs_alignment(op):
             raise UnmodelledError("an access that may be misaligned")
         execute(state, op.insn)
         return (number + 1,)
@@ -256,7 +259,7 @@ class _Proof:
         return (number + 1,) if z3.is_false(condition) else (number + 1, (flow.target(op.text), condition))
 
     def _call(self, op: Op, state: State) -> None:
-        """What a callee does is unknown, and the same on both sides if it is called with the same."""
+        """The effect of a callee is unknown, and equal on both sides if all that the callee may read is equal."""
         callee = callee_of(op)
         parts, stack = self.entry.interface.arguments(callee)
         variadic = callee in self.entry.interface.variadic
@@ -281,17 +284,17 @@ class _Proof:
 
     # -- comparing
 
-    def _same_exits(self, first: list[_Exit], second: list[_Exit], assume: list[z3.BoolRef]) -> bool:
-        for one in first:
+    def _are_exits_equal(self, first: list[_Exit], second: list[_Exit], assume: list[z3.BoolRef]) -> bool:
+        for correct in first:
             solver = z3.Solver()
-            solver.set("rlimit", _EFFORT)
-            solver.add(*assume, *one.state.conditions)
-            for two in second:
-                different = self._different(one, two)
+            solver.set("rlimit", _RLIMIT)
+            solver.add(*assume, *correct.state.conditions)
+            for changed in second:
+                different = self._compare_exits(correct, changed)
                 if different is None:
                     continue
                 solver.push()
-                solver.add(*two.state.conditions, different)
+                solver.add(*changed.state.conditions, different)
                 answer = solver.check()
                 solver.pop()
                 self.unanswered += answer == z3.unknown
@@ -299,22 +302,22 @@ class _Proof:
                     return False
         return True
 
-    def _different(self, one: _Exit, two: _Exit) -> z3.BoolRef | None:
-        """That two ways out differ; None where they can't."""
-        a, b = one.state, two.state
+    def _compare_exits(self, correct: _Exit, changed: _Exit) -> z3.BoolRef | None:
+        """The condition that two exits differ; None where they can't."""
+        a, b = correct.state, changed.state
         events = [[event[:2] for event in state.events] for state in (a, b)]
         lengths = [[len(event[2]) for event in state.events] for state in (a, b)]
-        if one.key != two.key or events[0] != events[1] or lengths[0] != lengths[1]:
+        if correct.key != changed.key or events[0] != events[1] or lengths[0] != lengths[1]:
             return z3.BoolVal(True)
-        unequal = [_fewer_vectors(x[2][0], y[2][0]) for x, y in zip(a.events, b.events) if x[0] == "vectors"]
+        unequal = [_announces_fewer_vectors(x[2][0], y[2][0]) for x, y in zip(a.events, b.events) if x[0] == "vectors"]
         pairs = [pair for x, y in zip(a.events, b.events) if x[0] != "vectors" for pair in zip(x[2], y[2])]
         pairs += [(a.registers[RSP], b.registers[RSP]), (a.memory, b.memory)]
-        pairs += [(_part(a, name), _part(b, name)) for name in self._looked_at(one)]
+        pairs += [(_part(a, name), _part(b, name)) for name in self._live_at(correct)]
         unequal += [_unequal(x, y) for x, y in pairs if not x.eq(y)]
-        unequal += self._wild(a, b)
+        unequal += self._compare_accesses(a, b)
         return None if all(map(z3.is_false, unequal)) else z3.Or(*unequal)
 
-    def _looked_at(self, way_out: _Exit) -> Parts:
+    def _live_at(self, way_out: _Exit) -> Parts:
         if way_out.returns:
             return self.entry.interface.returned
         if way_out.key[0] == "trap":
@@ -322,10 +325,10 @@ class _Proof:
         number = self.before.index[way_out.key]
         if not way_out.jumps:
             return self.live[number]
-        return frozenset().union(*(self.live.get(one, frozenset()) for one in self.before.table))
+        return frozenset().union(*(self.live.get(number, frozenset()) for number in self.before.table))
 
-    def _wild(self, a: State, b: State) -> Iterator[z3.BoolRef]:
-        """That the changed side touches what the correct side does not."""
+    def _compare_accesses(self, a: State, b: State) -> Iterator[z3.BoolRef]:
+        """The conditions that the changed side accesses memory or divides by a value as the correct side never does."""
         if any(offset < self.liveness.lowest for offset in b.touched):
             yield z3.BoolVal(True)
         for access in b.accesses:
@@ -340,7 +343,7 @@ class _Proof:
 
 
 class _Names:
-    """Names of the parts at a window's start."""
+    """The names of the parts at the start of a window."""
 
     def __init__(self, side: str, live: Parts, constants: dict[str, int]) -> None:
         self.side, self.live, self.constants = side, live, constants
@@ -371,8 +374,8 @@ def _part(state: State, name: str) -> z3.ExprRef:
     return z3.simplify(z3.Extract(end - 1, start, whole))
 
 
-def _fewer_vectors(correct: z3.BitVecRef, changed: z3.BitVecRef) -> z3.BoolRef:
-    """That %al, at a call of a variadic function, is no upper bound any more of the vector registers used."""
+def _announces_fewer_vectors(correct: z3.BitVecRef, changed: z3.BitVecRef) -> z3.BoolRef:
+    """The condition that %al, at a call of a variadic function, is smaller than the number of vector registers used."""
     return z3.simplify(z3.Not(z3.And(z3.ULE(correct, changed), z3.ULE(changed, 8))))
 
 
@@ -381,21 +384,21 @@ def _unequal(x: z3.ExprRef, y: z3.ExprRef) -> z3.BoolRef:
 
 
 def _covers(outer: Access, inner: Access) -> z3.BoolRef:
-    """That one access touches all that another does."""
+    """The condition that one access covers another."""
     distance = z3.simplify(inner.address - outer.address)
     if inner.size > outer.size:
         return z3.BoolVal(False)
     return z3.simplify(z3.ULE(distance, outer.size - inner.size))
 
 
-def _aligned(op: Op) -> bool:
+def _needs_alignment(op: Op) -> bool:
     """Whether an instruction faults on memory that is not aligned to 16 bytes."""
     vector = any(operand.reg in VECTORS for operand in op.insn.operands if operand.type == 1)
     return vector and any(operand.size == 16 for operand in op.insn.operands if operand.type == 3)
 
 
 class _Blocks:
-    """The basic blocks, those of the correct side; edges are those of both sides."""
+    """The basic blocks of the correct side, with the edges of both sides."""
 
     def __init__(self, before: Flow, after: Flow) -> None:
         self.flow = before
@@ -423,15 +426,15 @@ class _Blocks:
             number -= 1
         return None
 
-    def of(self, place: int) -> int:
+    def find_block(self, place: int) -> int:
         """The start of the block that a position is in."""
         return max(start for start in self.starts if start <= place)
 
-    def window(self, block: int, back: int, on: int) -> tuple[int, frozenset[Key]] | None:
-        """A point that every way to the block passes, `back` dominators before it, and the blocks to run through."""
+    def find_window(self, block: int, back: int, on: int) -> tuple[int, frozenset[Key]] | None:
+        """The start of a window (the dominator `back` levels above the block), and the blocks in the window."""
         start, through = block, {block}
         for _ in range(back):
-            above = self._dominator(start)
+            above = self._find_dominator(start)
             if above is None:
                 return None
             start = above
@@ -439,11 +442,11 @@ class _Blocks:
             ahead = self._reach({start}, self.edges, avoid=start)
             through = ahead & self._reach({block}, self.sources, avoid=start) | {block}
             inner = through - {start}
-            if any(source not in through | {start} for one in inner for source in self.sources[one]):
+            if any(source not in through | {start} for block in inner for source in self.sources[block]):
                 return None
         for _ in range(on):
-            through |= {target for one in through for target in self.edges[one]}
-        return start, frozenset(self.flow.key(one) for one in through - {start})
+            through |= {target for block in through for target in self.edges[block]}
+        return start, frozenset(self.flow.key(block) for block in through - {start})
 
     def _reach(self, starts: set[int], edges: dict[int, set[int]], avoid: int) -> set[int]:
         seen = set(starts)
@@ -455,8 +458,8 @@ class _Blocks:
                     todo.append(following)
         return seen
 
-    def _dominator(self, block: int) -> int | None:
-        """The nearest block that every way from the start to this one passes."""
+    def _find_dominator(self, block: int) -> int | None:
+        """The immediate dominator of a block."""
         first = self.starts[0]
         if block == first:
             return None
@@ -465,24 +468,24 @@ class _Blocks:
             for other in self.starts
             if other != block and (other == first or block not in self._reach({first}, self.edges, avoid=other))
         ]
-        # The nearest is the one that all the other candidates dominate.
+        # The immediate dominator is the one that all other dominators dominate.
         return next(
-            one
-            for one in candidates
+            candidate
+            for candidate in candidates
             if all(
-                other in (one, first) or one not in self._reach({first}, self.edges, avoid=other)
+                other in (candidate, first) or candidate not in self._reach({first}, self.edges, avoid=other)
                 for other in candidates
             )
         )
 
-    def acyclic(self) -> bool:
-        """Whether there is no loop."""
+    def is_acyclic(self) -> bool:
+        """Whether the control flow has no loop."""
         state: dict[int, int] = {}
 
-        def visit(one: int) -> bool:
-            state[one] = 1
-            fine = all(state.get(other) != 1 and (other in state or visit(other)) for other in self.edges[one])
-            state[one] = 2
-            return fine
+        def visit(block: int) -> bool:
+            state[block] = 1
+            is_acyclic = all(state.get(other) != 1 and (other in state or visit(other)) for other in self.edges[block])
+            state[block] = 2
+            return is_acyclic
 
         return visit(self.starts[0])

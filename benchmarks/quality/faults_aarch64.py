@@ -27,7 +27,7 @@ _INVERSE = {
     "pl": "mi",
     "vc": "vs",
 }
-_OFF = {
+_NEIGHBOURS = {
     "lt": ("le", "lo"),
     "le": ("lt", "ls"),
     "gt": ("ge", "hi"),
@@ -99,110 +99,112 @@ def _read(text: str, function: str) -> Iterator[tuple[int, str, str]]:
     inside = False
     for index, line in enumerate(text.split("\n")):
         inside = (inside or line.startswith(f"{function}:")) and not line.startswith(".Lfunc_end")
-        found = _INSTRUCTION.fullmatch(line) if inside else None
-        if found:
-            yield index, found[1], found[2] or ""
+        match = _INSTRUCTION.fullmatch(line) if inside else None
+        if match:
+            yield index, match[1], match[2] or ""
 
 
-def _line(index: int, mnemonic: str, operands: str) -> Changes:
+def _replace_line(index: int, mnemonic: str, operands: str) -> Changes:
     return ((index, 1, (f"\t{mnemonic}\t{operands}".rstrip(),)),)
 
 
-def _conditions(lines: Lines, others: Callable[[str], Sequence[str]]) -> Iterator[Changes]:
+def _change_conditions(lines: Lines, others: Callable[[str], Sequence[str]]) -> Iterator[Changes]:
     for index, mnemonic, operands in lines:
         branch = mnemonic.removeprefix("b.") if mnemonic.startswith("b.") else ""
-        found = _CONDITION.search(operands) if mnemonic.startswith(("cs", "ccmp", "cinc", "cneg", "fcsel")) else None
+        match = _CONDITION.search(operands) if mnemonic.startswith(("cs", "ccmp", "cinc", "cneg", "fcsel")) else None
         for other in others(branch):
-            yield _line(index, f"b.{other}", operands)
-        for other in others(found[1]) if found else ():
-            yield _line(index, mnemonic, _CONDITION.sub(other, operands))
+            yield _replace_line(index, f"b.{other}", operands)
+        for other in others(match[1]) if match else ():
+            yield _replace_line(index, mnemonic, _CONDITION.sub(other, operands))
 
 
-def _turned(lines: Lines) -> Iterator[Changes]:
-    yield from _conditions(lines, lambda condition: [_INVERSE[condition]] if condition in _INVERSE else [])
+def _invert_conditions(lines: Lines) -> Iterator[Changes]:
+    yield from _change_conditions(lines, lambda condition: [_INVERSE[condition]] if condition in _INVERSE else [])
 
 
-def _condition_off(lines: Lines) -> Iterator[Changes]:
-    yield from _conditions(lines, lambda condition: _OFF.get(condition, ()))
+def _shift_conditions(lines: Lines) -> Iterator[Changes]:
+    yield from _change_conditions(lines, lambda condition: _NEIGHBOURS.get(condition, ()))
 
 
-def _numbers(lines: Lines, *, in_memory: bool) -> Iterator[Changes]:
+def _change_numbers(lines: Lines, *, in_memory: bool) -> Iterator[Changes]:
     for index, mnemonic, operands in lines:
         step = 8 if in_memory and re.search(r"\bx\d+, \[|\bd\d+, \[", operands) else 4 if in_memory else 1
-        for found in _NUMBER.finditer(operands):
+        for match in _NUMBER.finditer(operands):
             stack = re.search(r"\bsp\b", operands) and not in_memory
             if ("[" in operands) == in_memory and not stack:
-                for other in (int(found[1]) + step, int(found[1]) - step):
-                    yield _line(index, mnemonic, f"{operands[: found.start()]}#{other}{operands[found.end() :]}")
+                before, behind = operands[: match.start()], operands[match.end() :]
+                for other in (int(match[1]) + step, int(match[1]) - step):
+                    yield _replace_line(index, mnemonic, f"{before}#{other}{behind}")
 
 
-def _constant(lines: Lines) -> Iterator[Changes]:
-    yield from _numbers(lines, in_memory=False)
+def _change_constants(lines: Lines) -> Iterator[Changes]:
+    yield from _change_numbers(lines, in_memory=False)
 
 
-def _offset(lines: Lines) -> Iterator[Changes]:
-    yield from _numbers(lines, in_memory=True)
+def _change_offsets(lines: Lines) -> Iterator[Changes]:
+    yield from _change_numbers(lines, in_memory=True)
 
 
-def _mapped(lines: Lines, others: dict[str, str]) -> Iterator[Changes]:
+def _change_mnemonics(lines: Lines, others: dict[str, str]) -> Iterator[Changes]:
     for index, mnemonic, operands in lines:
         if mnemonic in others and not re.search(r"\bsp\b", operands.split(", [")[0]):
-            yield _line(index, others[mnemonic], operands)
+            yield _replace_line(index, others[mnemonic], operands)
 
 
-def _operator(lines: Lines) -> Iterator[Changes]:
-    yield from _mapped(lines, _EXCHANGED)
+def _change_operators(lines: Lines) -> Iterator[Changes]:
+    yield from _change_mnemonics(lines, _EXCHANGED)
 
 
-def _extension(lines: Lines) -> Iterator[Changes]:
-    yield from _mapped(lines, _EXTENDED)
+def _change_extensions(lines: Lines) -> Iterator[Changes]:
+    yield from _change_mnemonics(lines, _EXTENDED)
 
 
-def _width(lines: Lines) -> Iterator[Changes]:
-    """All registers of an instruction in their other width."""
+def _change_widths(lines: Lines) -> Iterator[Changes]:
+    """All registers of an instruction with the other width."""
     for index, mnemonic, operands in lines:
         if "[" in operands or not _REGISTER.search(operands):
             continue
-        yield _line(index, mnemonic, _REGISTER.sub(lambda one: f"{'wx'['xw'.index(one[1])]}{one[2]}", operands))
+        yield _replace_line(index, mnemonic, _REGISTER.sub(lambda one: f"{'wx'['xw'.index(one[1])]}{one[2]}", operands))
 
 
-def _register(lines: Lines) -> Iterator[Changes]:
+def _change_registers(lines: Lines) -> Iterator[Changes]:
     for index, mnemonic, operands in lines:
-        for found in _REGISTER.finditer(operands):
-            for other in (int(found[2]) ^ 1, (int(found[2]) + 2) % 16):
-                yield _line(index, mnemonic, f"{operands[: found.start()]}{found[1]}{other}{operands[found.end() :]}")
+        for match in _REGISTER.finditer(operands):
+            before, behind = operands[: match.start()], operands[match.end() :]
+            for other in (int(match[2]) ^ 1, (int(match[2]) + 2) % 16):
+                yield _replace_line(index, mnemonic, f"{before}{match[1]}{other}{behind}")
 
 
 _COMMUTES = re.compile(r"(?:add|and)s?|orr|eor|mul|[su]?m(?:add|sub)l?|[su]mul[lh]|f(?:add|n?mul|n?m(?:add|sub))")
 """Instructions to which it makes no difference which of their sources comes first."""
 
 
-def _exchanged(lines: Lines) -> Iterator[Changes]:
+def _exchange_operands(lines: Lines) -> Iterator[Changes]:
     for index, mnemonic, operands in lines:
         parts = [part.strip() for part in operands.split(",")]
         if len(parts) > 2 and "[" not in operands and not _COMMUTES.fullmatch(mnemonic):
-            yield _line(index, mnemonic, ", ".join([parts[0], parts[2], parts[1], *parts[3:]]))
+            yield _replace_line(index, mnemonic, ", ".join([parts[0], parts[2], parts[1], *parts[3:]]))
 
 
-def _left_out(lines: Lines) -> Iterator[Changes]:
+def _omit_instructions(lines: Lines) -> Iterator[Changes]:
     for index, mnemonic, operands in lines:
         if mnemonic not in ("ret", "bl", "blr") and not re.search(r"\bsp\b", operands):
             yield ((index, 1, ()),)
 
 
-def _call_left_out(lines: Lines) -> Iterator[Changes]:
+def _omit_calls(lines: Lines) -> Iterator[Changes]:
     yield from (((index, 1, ()),) for index, mnemonic, _ in lines if mnemonic in ("bl", "blr"))
 
 
-def _clobbered(lines: Lines) -> Iterator[Changes]:
-    """A saved register that is not restored, or one that is not saved and changed."""
+def _clobber_saved_registers(lines: Lines) -> Iterator[Changes]:
+    """A saved register that is not restored, or a register that is changed without being saved."""
     used = {name for _, _, operands in lines for name in _SAVED.findall(operands)}
     for index, mnemonic, operands in lines:
         if mnemonic in ("ldp", "ldr") and re.search(r"\[sp", operands) and _SAVED.search(operands):
             name = _SAVED.search(operands)
             assert name is not None
             scratch = "x16" if name[0][0] == "x" else "d16"
-            yield _line(index, mnemonic, operands[: name.start()] + scratch + operands[name.end() :])
+            yield _replace_line(index, mnemonic, operands[: name.start()] + scratch + operands[name.end() :])
     if lines:
         for name in sorted({"x19", "x28", "d8", "d15"} - used):
             code = f"\tmov\t{name}, #1" if name[0] == "x" else f"\tfmov\t{name}, xzr"
@@ -210,17 +212,17 @@ def _clobbered(lines: Lines) -> Iterator[Changes]:
 
 
 KINDS: dict[str, Callable[[Lines], Iterator[Changes]]] = {
-    "condition turned": _turned,
-    "condition off": _condition_off,
-    "constant": _constant,
-    "memory offset": _offset,
-    "operand width": _width,
-    "extension": _extension,
-    "operator": _operator,
-    "register": _register,
-    "operands exchanged": _exchanged,
-    "instruction left out": _left_out,
-    "call left out": _call_left_out,
-    "callee-saved register": _clobbered,
+    "condition turned": _invert_conditions,
+    "condition off": _shift_conditions,
+    "constant": _change_constants,
+    "memory offset": _change_offsets,
+    "operand width": _change_widths,
+    "extension": _change_extensions,
+    "operator": _change_operators,
+    "register": _change_registers,
+    "operands exchanged": _exchange_operands,
+    "instruction left out": _omit_instructions,
+    "call left out": _omit_calls,
+    "callee-saved register": _clobber_saved_registers,
 }
-"""Every kind of fault, and what finds all its places in a text."""
+"""Each kind of fault, and the function that yields its changes at all places of a text."""

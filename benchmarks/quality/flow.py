@@ -12,14 +12,14 @@ from quality.listing import Instruction, Listing
 from quality.semantics import UnmodelledError, decoder
 
 Key = tuple[str, int]
-"""A point: ("line", n) is on both sides; ("change", n) stands before a change, on both sides; ("was", n) and ("now", n)
-are inside of one, on one side."""
+"""A point of the text. ("line", n) is on both sides; ("change", n) is before a change, on both sides; ("was", n) and
+("now", n) are inside a change, on one side."""
 END: Key = ("end", 0)
 
 
 @dataclass(frozen=True)
 class Op:
-    """One instruction, or a place where there is none on this side."""
+    """One instruction, or a point at which this side has no instruction."""
 
     key: Key
     text: Instruction | None = None
@@ -30,54 +30,56 @@ class Op:
 class Flow:
     """The instructions of one side in the order of the text, and where each leads."""
 
-    def __init__(self, listing: Listing, made: AssembledCode, changes: Changes, *, after: bool) -> None:
+    def __init__(self, listing: Listing, assembled: AssembledCode, changes: Changes, *, after: bool) -> None:
         self.ops: list[Op] = []
         lines: list[int] = []
-        addresses = {line - 1: address for address, line in reversed(made.lines.items())}
-        places = _places(changes, after)
-        for one in listing.code:
-            while places and places[0][0] <= one.line:
+        addresses = {line - 1: address for address, line in reversed(assembled.lines.items())}
+        places = _list_changes(changes, after)
+        for insn in listing.code:
+            while places and places[0][0] <= insn.line:
                 lines.append(places[0][0])
                 self.ops.append(Op(places.pop(0)[1]))
-            lines.append(one.line)
-            self.ops.append(Op(_key(one.line, changes, after), one, _decoded(made, addresses, one)))
+            lines.append(insn.line)
+            self.ops.append(Op(_key(insn.line, changes, after), insn, _decode(assembled, addresses, insn)))
         for line, key in places:
             lines.append(line)
             self.ops.append(Op(key))
         self.index = {op.key: number for number, op in enumerate(self.ops)}
-        self.targets = {label: _first_from(lines, line) for line, label in listing.labels.items()}
-        self.table = tuple(self.targets[label] for label in _in_tables(listing) if label in self.targets)
+        self.targets = {label: _find_first_after(lines, line) for line, label in listing.labels.items()}
+        self.table = tuple(self.targets[label] for label in _list_table_labels(listing) if label in self.targets)
 
     def key(self, number: int) -> Key:
         """The point at a position; END past the last."""
         return self.ops[number].key if number < len(self.ops) else END
 
-    def target(self, one: Instruction) -> int:
+    def target(self, insn: Instruction) -> int:
         """Where a jump to a label leads."""
-        return self.targets[one.operands[0]]
+        return self.targets[insn.operands[0]]
 
     def successors(self, number: int) -> list[int]:
         """The positions that may come next within the function."""
-        one = self.ops[number].text
-        if one is None:
+        insn = self.ops[number].text
+        if insn is None:
             return [number + 1]
-        if one.is_return or one.mnemonic == "ud2":
+        if insn.is_return or insn.mnemonic == "ud2":
             return []
-        if one.mnemonic in ("jmp", "jmpq"):
-            if one.is_jump:
-                return [self.target(one)]
-            return list(self.table) if one.operands[0].startswith("*") else []
-        if one.is_jump:
-            return [self.target(one), number + 1]
+        if insn.mnemonic in ("jmp", "jmpq"):
+            if insn.is_jump:
+                return [self.target(insn)]
+            return list(self.table) if insn.operands[0].startswith("*") else []
+        if insn.is_jump:
+            return [self.target(insn), number + 1]
         return [number + 1]
 
     def leaders(self) -> set[int]:
         """Where basic blocks begin."""
-        found = {0, *self.targets.values()}
+        leaders = {0, *self.targets.values()}
         for number, op in enumerate(self.ops):
             if op.text is not None and (op.text.is_return or op.text.mnemonic.startswith("j")):
-                found.add(number + 1)
-        return {number for number in found if number < len(self.ops) and self.ops[number].key[0] not in ("was", "now")}
+                leaders.add(number + 1)
+        return {
+            number for number in leaders if number < len(self.ops) and self.ops[number].key[0] not in ("was", "now")
+        }
 
     def reachable(self) -> set[int]:
         """The positions that can be reached from the start."""
@@ -92,14 +94,14 @@ class Flow:
         return seen
 
 
-def _places(changes: Changes, after: bool) -> list[tuple[int, Key]]:
+def _list_changes(changes: Changes, after: bool) -> list[tuple[int, Key]]:
     """The line before which each change begins, on one side."""
-    found: list[tuple[int, Key]] = []
+    places: list[tuple[int, Key]] = []
     shift = 0
     for number, (start, removed, new) in enumerate(changes):
-        found.append((start + shift, ("change", number)))
+        places.append((start + shift, ("change", number)))
         shift += len(new) - removed if after else 0
-    return found
+    return places
 
 
 def _key(line: int, changes: Changes, after: bool) -> Key:
@@ -114,22 +116,22 @@ def _key(line: int, changes: Changes, after: bool) -> Key:
     return ("line", line - shift)
 
 
-def _decoded(made: AssembledCode, addresses: dict[int, int], one: Instruction) -> Any:
-    address = addresses.get(one.line)
-    for segment in made.segments:
+def _decode(assembled: AssembledCode, addresses: dict[int, int], insn: Instruction) -> Any:
+    address = addresses.get(insn.line)
+    for segment in assembled.segments:
         if address is not None and segment.address <= address < segment.address + len(segment.data):
             code = segment.data[address - segment.address :][:16]
-            found = next(decoder().disasm(code, address), None)
-            if found is not None:
-                return found
-    raise UnmodelledError(f"{one.mnemonic} can't be decoded")
+            decoded = next(decoder().disasm(code, address), None)
+            if decoded is not None:
+                return decoded
+    raise UnmodelledError(f"{insn.mnemonic} can't be decoded")
 
 
-def _first_from(lines: Sequence[int], line: int) -> int:
+def _find_first_after(lines: Sequence[int], line: int) -> int:
     return next((number for number, other in enumerate(lines) if other > line), len(lines))
 
 
-def _in_tables(listing: Listing) -> Iterator[str]:
+def _list_table_labels(listing: Listing) -> Iterator[str]:
     """The labels that data mentions: where an indirect jump may lead."""
     for line in listing.lines:
         words = line.split()

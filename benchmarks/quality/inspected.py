@@ -2,7 +2,7 @@
 
     FILE::FUNCTION LEVEL | BEFORE => AFTER | REASON
 
-A line is known by its content, not by a number, so it stays true while its function does.
+A line names a fault by its content, not by its number, so the line stays valid as long as the function does not change.
 """
 
 from __future__ import annotations
@@ -20,32 +20,34 @@ class InspectedError(Exception):
 
 @dataclass(frozen=True)
 class Inspected:
-    """One line: a fault, and why it is none."""
+    """One line: a fault, and why it makes no difference."""
 
     fault: str
     reason: str
 
 
 def read_inspected(path: Path) -> list[Inspected]:
-    """The lines of the file, but for empty ones and comments (`#`). Raises InspectedError."""
-    found = []
+    """The lines of the file, without empty lines and comments (`#`). Raises InspectedError."""
+    lines = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
         parts = [part.strip() for part in line.split(" | ")]
         if len(parts) != 3 or " => " not in parts[1] or not parts[2]:
             raise InspectedError(f"{path.name}:{number}: expected FILE::FUNCTION LEVEL | BEFORE => AFTER | REASON")
-        found.append(Inspected(f"{parts[0]} | {parts[1]}", parts[2]))
-    return found
+        lines.append(Inspected(f"{parts[0]} | {parts[1]}", parts[2]))
+    return lines
 
 
 def as_line(name: str, one: Seeded) -> str:
-    """A fault as such a line knows it."""
+    """A fault as a line of the file names it."""
     return f"{name}::{one.function} {one.level} | {one.before} => {one.after}"
 
 
-def apply(results: Sequence[Measured], inspected: Iterable[Inspected]) -> list[str]:
-    """Mark the survivors that lines speak of, in place. The lines that no survivor fits, of the files measured."""
+def apply_inspected(results: Sequence[Measured], inspected: Iterable[Inspected]) -> list[str]:
+    """Mark, in place, the faults that passed and that a line names. Returns the lines of measured functions that fit
+    none.
+    """
     known = {one.fault: one for one in inspected}
     unused = dict(known)
     for result in results:

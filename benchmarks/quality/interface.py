@@ -1,4 +1,4 @@
-"""What a proof may know of the functions around: where arguments and results lie, from IR, DWARF and the convention."""
+"""What a proof may assume about calls: where arguments and results are, from IR, DWARF and the calling convention."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ARGUMENTS = tuple(_NUMBERS[name] for name in _CONVENTION.integer_registers)
 _UNKNOWN = frozenset().union(
     *(register_parts(number) for number in (*_ARGUMENTS, 0, 10)), *(vector_parts(number) for number in range(8))
 )
-"""What a callee may look at of which nothing is known."""
+"""The parts that an unknown callee may read."""
 _ADDED = {
     "memcpy": ("ptr", "ptr", "i64"),
     "memmove": ("ptr", "ptr", "i64"),
@@ -33,15 +33,15 @@ _ADDED = {
     "puts": ("ptr",),
     "putchar": ("i32",),
 }
-"""Functions that compilers call on their own account."""
+"""Functions that compilers call without a call in the source, with the IR types of their arguments."""
 _CHARACTER_SECOND = ("memset", "memchr", "strchr", "strrchr", "memrchr", "strchrnul")
-"""Functions of C whose second argument is an int that is converted to a character."""
+"""Library functions whose second argument is an int that is converted to a character."""
 
 
 @functools.lru_cache(maxsize=2)
-def entry_of(reference: Reference, function: str) -> Entry:
-    """What is known where a function is entered, and of those that it calls."""
-    arguments = {name: _passed(types) for name, types in _ADDED.items()}
+def find_entry(reference: Reference, function: str) -> Entry:
+    """What holds at the entry of a function, and the interfaces of the functions that it calls."""
+    arguments = {name: _find_argument_parts(types) for name, types in _ADDED.items()}
     pointers = {name for name, types in _ADDED.items() if name in ("memcpy", "memmove", "memset", "strcpy", "stpcpy")}
     defined, variadic = set(), set()
     for value in reference.module.functions:
@@ -54,19 +54,19 @@ def entry_of(reference: Reference, function: str) -> Entry:
             arguments[value.name] = (_UNKNOWN - register_parts(0) - register_parts(10) | register_parts(0, 8), True)
         if "..." in kind or any("byval" in attributes for _, attributes in types):
             continue
-        arguments[value.name] = _passed([type for type, _ in types])
+        arguments[value.name] = _find_argument_parts([type for type, _ in types])
         if kind.startswith("ptr "):
             pointers.add(value.name)
     for name in _CHARACTER_SECOND:
         if name in arguments and name not in defined:
             parts, stack = arguments[name]
             arguments[name] = (parts - register_parts(6) | register_parts(6, 8), stack)
-    look_up = functools.partial(_arguments, arguments)
-    interface = Interface(look_up, _result(reference, function), variadic=frozenset(variadic))
-    return Entry(interface, _promised(reference, function), frozenset(pointers), _read_only(reference))
+    look_up = functools.partial(_look_up_arguments, arguments)
+    interface = Interface(look_up, _find_result_parts(reference, function), variadic=frozenset(variadic))
+    return Entry(interface, _find_preconditions(reference, function), frozenset(pointers), _constant_reader(reference))
 
 
-def _read_only(reference: Reference) -> Callable[[int], int | None]:
+def _constant_reader(reference: Reference) -> Callable[[int], int | None]:
     segments = [one for one in reference.golden.segments if not one.is_writable]
 
     def constant(address: int) -> int | None:
@@ -76,12 +76,12 @@ def _read_only(reference: Reference) -> Callable[[int], int | None]:
     return constant
 
 
-def _arguments(known: dict[str, tuple[Parts, bool]], name: str | None) -> tuple[Parts, bool]:
+def _look_up_arguments(known: dict[str, tuple[Parts, bool]], name: str | None) -> tuple[Parts, bool]:
     return known.get(name or "", (_UNKNOWN, True))
 
 
-def _passed(types: Sequence[str]) -> tuple[Parts, bool]:
-    """The parts that arguments of these IR types lie in, and whether the stack holds some."""
+def _find_argument_parts(types: Sequence[str]) -> tuple[Parts, bool]:
+    """The parts that hold arguments of these IR types, and whether the stack holds some."""
     integers, vectors = list(_ARGUMENTS), list(range(8))
     parts: Parts = frozenset()
     for type in types:
@@ -98,22 +98,22 @@ def _passed(types: Sequence[str]) -> tuple[Parts, bool]:
     return parts, False
 
 
-def _result(reference: Reference, function: str) -> Parts:
+def _find_result_parts(reference: Reference, function: str) -> Parts:
     signature = reference.signatures[function]
-    found: Parts = frozenset()
+    parts: Parts = frozenset()
     if signature.result is None:
-        return found
+        return parts
     place = _CONVENTION.locate_result(signature)
     left = 64 if place.in_memory else 8 * signature.result.size
     for name in place.registers:
         bits = min(64, left)
-        found |= vector_parts(int(name[3:]), bits) if name.startswith("xmm") else register_parts(_NUMBERS[name], bits)
+        parts |= vector_parts(int(name[3:]), bits) if name.startswith("xmm") else register_parts(_NUMBERS[name], bits)
         left -= 64
-    return found
+    return parts
 
 
-def _promised(reference: Reference, function: str) -> tuple[z3.BoolRef, ...]:
-    """Narrow integers are extended to 32 bits, and user space has no pointers with the highest bits set."""
+def _find_preconditions(reference: Reference, function: str) -> tuple[z3.BoolRef, ...]:
+    """Narrow integers are extended to 32 bits, and pointers of user space are below 2^47."""
     signature = reference.signatures[function]
     types: list[Type] = [param.type for param in signature.params]
     if _CONVENTION.locate_result(signature).in_memory:

@@ -88,9 +88,9 @@ def read(text: str, function: str) -> Listing:
             inside = label[1] == function or (inside and not label[1].startswith(".Lfunc_end"))
             if inside and label[1] != function:
                 labels[number] = label[1]
-        found = _INSTRUCTION.fullmatch(line) if inside else None
-        if found:
-            code.append(Instruction(number, found[1], split_operands(found[2] or "")))
+        match = _INSTRUCTION.fullmatch(line) if inside else None
+        if match:
+            code.append(Instruction(number, match[1], split_operands(match[2] or "")))
     return Listing(lines, tuple(code), labels)
 
 

@@ -1,7 +1,7 @@
-"""What the rest of a function still looks at, at each of its points: parts of registers, flags and frame slots.
+"""Liveness: which parts of registers, flags and frame slots are still read after each point of a function.
 
-A part that is dead may have any value. Each instruction's own meaning says what it depends on, so that there is no
-second description of the instruction set to be wrong.
+A dead part may have any value. What an instruction reads and writes is derived from its semantics (`semantics.py`), so
+there is no second description of the instruction set that could be wrong.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from quality.semantics import CALLER_SAVED, FLAGS, PLACES, RBP, RSP, Access, Sta
 GRANULES = ((0, 8), (8, 16), (16, 32), (32, 64))
 VECTOR_GRANULES = ((0, 32), (32, 64), (64, 128))
 Parts = frozenset[str]
-"""Names of parts: `r3.0` are the lowest bits of register 3, `x1.2` the highest of a vector, `slot-8` a byte of the
-frame, `cf` a flag."""
+"""Names of parts: `r3.0` is the lowest granule of register 3, `x1.2` the highest granule of vector register 1, `slot-8`
+a byte of the frame, `cf` a flag."""
 _PART = re.compile(r"r\d+\.\d|x\d+\.\d|slot-\d+|cf|pf|zf|sf|of")
 
 
@@ -44,46 +44,46 @@ EVERYTHING: Parts = _REGISTERS | _VECTORS | frozenset(FLAGS)
 
 @dataclass(frozen=True)
 class Interface:
-    """What is known of the functions around: which parts a call hands over, and a return hands back."""
+    """The interface to other functions: which parts a callee reads, and the caller reads after the return."""
 
     arguments: Callable[[str | None], tuple[Parts, bool]]
-    """Of a callee's name (None: unknown): the parts that it looks at, and whether it looks at the stack too."""
+    """From a callee's name (None: unknown) to the parts that it reads, and whether it reads the stack too."""
     result: Parts
-    """The parts that the function's own result lies in."""
+    """The parts that hold the function's own result."""
     transfers: dict[Any, Any] = field(default_factory=dict, compare=False)
-    """What is known of single instructions: the texts of one function share most of theirs."""
+    """A cache of transfer functions: the texts of one function share most of their instructions."""
     variadic: frozenset[str] = frozenset()
-    """Callees that are told in %al how many vector registers are used, at the most."""
+    """Variadic callees, which get an upper bound of the used vector registers in %al."""
 
     @property
     def returned(self) -> Parts:
-        """All that a caller looks at."""
+        """All parts that the caller reads after the return."""
         kept = (register_parts(number) for number in (3, RBP, 12, 13, 14, 15))
         return self.result.union(*kept)
 
 
 @dataclass
 class Transfer:
-    """What an instruction does to the parts."""
+    """The transfer function of one instruction."""
 
     writes: dict[str, z3.ExprRef | None] = field(default_factory=dict)
-    """The parts that it sets, with their terms; None for a value that nobody knows."""
+    """The parts that are written, with their terms; None for an unknown value."""
     depends: dict[str, Parts] = field(default_factory=dict)
     """What each written part depends on."""
     always: Parts = frozenset()
-    """What it looks at whatever follows: addresses, stored values, conditions."""
+    """The parts that are read whatever follows: addresses, stored values, conditions."""
     stack: bool = False
-    """Whether it may look at any frame slot."""
+    """Whether any frame slot may be read."""
     rsp: int | None = None
     rbp: int | None = None
-    """Where the stack and frame pointers point afterwards, from the entry's stack pointer; None: elsewhere."""
+    """The stack and frame pointers afterwards, as offsets from the stack pointer at the entry; None: unknown."""
     escapes: bool = False
-    """Whether an address of the frame goes where it can't be followed."""
+    """Whether an address of the frame is stored or passed on."""
 
 
 @functools.cache
 def bits(name: str, width: int) -> z3.BitVecRef:
-    """A constant; z3's own are slow to make."""
+    """A z3 constant, cached: z3 is slow to create one."""
     return z3.BitVec(name, width)
 
 
@@ -112,18 +112,18 @@ def _joined(name: str, granules: tuple[tuple[int, int], ...]) -> z3.BitVecRef:
 
 def names_in(term: z3.ExprRef) -> set[str]:
     """The names of the constants in a term."""
-    found: set[str] = set()
+    names: set[str] = set()
     seen: set[int] = set()
     todo = [term]
     while todo:
-        one = todo.pop()
-        if one.get_id() in seen:
+        term = todo.pop()
+        if term.get_id() in seen:
             continue
-        seen.add(one.get_id())
-        if z3.is_const(one) and one.decl().kind() == z3.Z3_OP_UNINTERPRETED:
-            found.add(one.decl().name())
-        todo += one.children()
-    return found
+        seen.add(term.get_id())
+        if z3.is_const(term) and term.decl().kind() == z3.Z3_OP_UNINTERPRETED:
+            names.add(term.decl().name())
+        todo += term.children()
+    return names
 
 
 def parts_in(term: z3.ExprRef) -> Parts:
@@ -132,7 +132,7 @@ def parts_in(term: z3.ExprRef) -> Parts:
 
 
 class Liveness:
-    """The analysis of one side. Raises UnmodelledError where the stack pointer can't be followed."""
+    """The analysis of one side. Raises UnmodelledError where the stack pointer depends on the path or is unknown."""
 
     def __init__(self, flow: Flow, interface: Interface) -> None:
         self.flow, self.interface = flow, interface
@@ -166,10 +166,10 @@ class Liveness:
                     raise UnmodelledError("a stack pointer that depends on the path")
                 continue
             frames[number] = frame
-            made = self.transfers[number] = self._transfer(self.flow.ops[number], *frame)
-            if made.rsp is None:
+            transfer = self.transfers[number] = self._transfer(self.flow.ops[number], *frame)
+            if transfer.rsp is None:
                 raise UnmodelledError("a stack pointer that can't be followed")
-            todo += [(following, (made.rsp, made.rbp)) for following in self.flow.successors(number)]
+            todo += [(following, (transfer.rsp, transfer.rbp)) for following in self.flow.successors(number)]
         return frames
 
     def solve(self, wanted: dict[int, Parts]) -> dict[int, Parts]:
@@ -187,18 +187,18 @@ class Liveness:
 
     def _before(self, number: int, live: dict[int, Parts]) -> Parts:
         after: Parts = frozenset().union(*(live.get(one, frozenset()) for one in self.flow.successors(number)))
-        made = self.transfers[number]
-        needed = [made.depends.get(part, frozenset()) for part in made.writes if part in after]
-        kept = (after - made.writes.keys()) | made.always
-        return kept.union(*needed) | (self.slots if made.stack else frozenset())
+        transfer = self.transfers[number]
+        needed = [transfer.depends.get(part, frozenset()) for part in transfer.writes if part in after]
+        kept = (after - transfer.writes.keys()) | transfer.always
+        return kept.union(*needed) | (self.slots if transfer.stack else frozenset())
 
     def constants(self, number: int) -> dict[str, int]:
         """The parts that always have the same value before an instruction."""
         if self._constants is None:
-            self._constants = self._propagated()
+            self._constants = self._propagate_constants()
         return self._constants.get(number, {})
 
-    def _propagated(self) -> dict[int, dict[str, int]]:
+    def _propagate_constants(self) -> dict[int, dict[str, int]]:
         known: dict[int, dict[str, int]] = {0: {}}
         todo = [0]
         while todo:
@@ -214,15 +214,15 @@ class Liveness:
                     todo.append(following)
         return known
 
-    def _values_after(self, made: Transfer, known: dict[str, int]) -> dict[str, int]:
-        if made.always >= EVERYTHING:
+    def _values_after(self, transfer: Transfer, known: dict[str, int]) -> dict[str, int]:
+        if transfer.always >= EVERYTHING:
             return {}
-        after = {part: value for part, value in known.items() if part not in made.writes}
-        for part, term in made.writes.items():
+        after = {part: value for part, value in known.items() if part not in transfer.writes}
+        for part, term in transfer.writes.items():
             if term is not None:
                 pairs = [
                     (bits(name, width_of(name)), z3.BitVecVal(known[name], width_of(name)))
-                    for name in made.depends[part]
+                    for name in transfer.depends[part]
                     if name in known
                 ]
                 value = z3.simplify(z3.substitute(term, *pairs)) if pairs else term
@@ -238,82 +238,82 @@ class Liveness:
         key = (op.text, op.insn.address, bytes(op.insn.bytes), rsp, rbp, self.private, bool(self.flow.table))
         known = self.interface.transfers
         if key not in known:
-            known[key] = self._made(op, op.text, rsp, rbp)
+            known[key] = self._build_transfer(op, op.text, rsp, rbp)
         return known[key]
 
-    def _made(self, op: Op, one: Instruction, rsp: int, rbp: int | None) -> Transfer:
-        made = Transfer(rsp=rsp, rbp=rbp)
-        if one.is_return:
-            made.always = self.interface.returned
-        elif one.is_call or (one.mnemonic in ("jmp", "jmpq") and not one.is_jump):
-            self._leave(op, made, rsp, rbp)
-        elif one.is_jump:
-            self._jump(op, made, rsp, rbp)
+    def _build_transfer(self, op: Op, insn: Instruction, rsp: int, rbp: int | None) -> Transfer:
+        transfer = Transfer(rsp=rsp, rbp=rbp)
+        if insn.is_return:
+            transfer.always = self.interface.returned
+        elif insn.is_call or (insn.mnemonic in ("jmp", "jmpq") and not insn.is_jump):
+            self._leave(op, transfer, rsp, rbp)
+        elif insn.is_jump:
+            self._jump(op, transfer, rsp, rbp)
         else:
-            self._act(op, made, rsp, rbp)
+            self._act(op, transfer, rsp, rbp)
         if rbp is not None and any(PLACES.get(read, (-1,))[0] == RBP for read in op.insn.regs_access()[0]):
-            made.always |= register_parts(RBP)
-        return made
+            transfer.always |= register_parts(RBP)
+        return transfer
 
-    def _jump(self, op: Op, made: Transfer, rsp: int, rbp: int | None) -> None:
+    def _jump(self, op: Op, transfer: Transfer, rsp: int, rbp: int | None) -> None:
         if op.insn.mnemonic != "jmp":
             try:
-                made.always = parts_in(fresh_state(rsp, rbp, self.private).condition(op.insn.mnemonic[1:]))
+                transfer.always = parts_in(fresh_state(rsp, rbp, self.private).condition(op.insn.mnemonic[1:]))
             except KeyError:
-                made.always = EVERYTHING
+                transfer.always = EVERYTHING
 
-    def _leave(self, op: Op, made: Transfer, rsp: int, rbp: int | None) -> None:
+    def _leave(self, op: Op, transfer: Transfer, rsp: int, rbp: int | None) -> None:
         """A call, or a jump to elsewhere."""
-        one = op.text
-        assert one is not None
+        insn = op.text
+        assert insn is not None
         callee = callee_of(op)
-        indirect = callee is None and not one.is_call and self.flow.table
+        indirect = callee is None and not insn.is_call and self.flow.table
         if indirect:
-            made.always, made.stack = frozenset(), False
+            transfer.always, transfer.stack = frozenset(), False
         else:
-            made.always, made.stack = self.interface.arguments(callee)
+            transfer.always, transfer.stack = self.interface.arguments(callee)
         if callee is None:
             try:
                 state = fresh_state(rsp, rbp, self.private)
-                made.always |= parts_in(state.read(op.insn, 0)) | _address_parts(state.accesses)
+                transfer.always |= parts_in(state.read(op.insn, 0)) | _address_parts(state.accesses)
             except UnmodelledError:
-                made.always, made.stack = EVERYTHING, True
-        if one.is_call:
+                transfer.always, transfer.stack = EVERYTHING, True
+        if insn.is_call:
             killed = [register_parts(number) for number in CALLER_SAVED]
-            made.writes = dict.fromkeys(frozenset(FLAGS).union(_VECTORS, *killed))
+            transfer.writes = dict.fromkeys(frozenset(FLAGS).union(_VECTORS, *killed))
         elif not indirect:
-            made.always |= self.interface.returned
+            transfer.always |= self.interface.returned
 
-    def _act(self, op: Op, made: Transfer, rsp: int, rbp: int | None) -> None:
+    def _act(self, op: Op, transfer: Transfer, rsp: int, rbp: int | None) -> None:
         state = fresh_state(rsp, rbp, self.private)
         before = state.copy()
         try:
             execute(state, op.insn)
         except UnmodelledError:
-            made.always, made.stack = EVERYTHING, True
+            transfer.always, transfer.stack = EVERYTHING, True
             read, written = op.insn.regs_access()
             touched = {PLACES[name][0] for name in (*read, *written) if name in PLACES}
-            made.escapes = RSP in touched or (rbp is not None and RBP in touched)
+            transfer.escapes = RSP in touched or (rbp is not None and RBP in touched)
             return
-        made.rsp = _offset(state, RSP)
-        made.rbp = _offset(state, RBP)
-        self._registers(made, before, state)
+        transfer.rsp = _offset(state, RSP)
+        transfer.rbp = _offset(state, RBP)
+        self._registers(transfer, before, state)
         for name in FLAGS:
             if state.flags[name] is not before.flags[name]:
-                made.depends[name] = parts_in(state.flag(name))
-                made.writes[name] = None
+                transfer.depends[name] = parts_in(state.flag(name))
+                transfer.writes[name] = None
         for offset, value in state.slots.items():
             if not (z3.is_const(value) and value.decl().name() == f"slot{offset}"):
-                self._write(made, f"slot{offset}", value)
-                made.escapes |= "rsp0" in names_in(value)
-        made.always |= _address_parts(state.accesses)
-        made.always |= frozenset().union(*(parts_in(term) for one in state.divisions for term in one[1:]))
+                self._write(transfer, f"slot{offset}", value)
+                transfer.escapes |= "rsp0" in names_in(value)
+        transfer.always |= _address_parts(state.accesses)
+        transfer.always |= frozenset().union(*(parts_in(term) for one in state.divisions for term in one[1:]))
         if state.memory is not before.memory:
-            made.always |= parts_in(state.memory)
-            values = (part for part in _stored(state.memory))
-            made.escapes |= self.private and any("rsp0" in names_in(value) for value in values)
+            transfer.always |= parts_in(state.memory)
+            values = (part for part in _list_stored(state.memory))
+            transfer.escapes |= self.private and any("rsp0" in names_in(value) for value in values)
 
-    def _registers(self, made: Transfer, before: State, state: State) -> None:
+    def _registers(self, transfer: Transfer, before: State, state: State) -> None:
         rows = [
             ("r", GRANULES, before.registers, state.registers),
             ("x", VECTOR_GRANULES, before.vectors, state.vectors),
@@ -326,13 +326,13 @@ class Liveness:
                     part = z3.simplify(z3.Extract(end - 1, start, new))
                     name = f"{letter}{number}.{index}"
                     if not (z3.is_const(part) and part.decl().name() == name):
-                        self._write(made, name, part)
+                        self._write(transfer, name, part)
                 frame = letter == "r" and number in (RSP, RBP)
-                made.escapes |= not frame and self.private and "rsp0" in names_in(new)
+                transfer.escapes |= not frame and self.private and "rsp0" in names_in(new)
 
-    def _write(self, made: Transfer, name: str, value: z3.ExprRef) -> None:
-        made.writes[name] = value
-        made.depends[name] = parts_in(value)
+    def _write(self, transfer: Transfer, name: str, value: z3.ExprRef) -> None:
+        transfer.writes[name] = value
+        transfer.depends[name] = parts_in(value)
 
 
 def callee_of(op: Op) -> str | None:
@@ -364,7 +364,7 @@ def _address_parts(accesses: Iterable[Access]) -> Parts:
     return frozenset().union(*(parts_in(access.address) for access in accesses))
 
 
-def _stored(memory: z3.ArrayRef) -> Iterable[z3.ExprRef]:
+def _list_stored(memory: z3.ArrayRef) -> Iterable[z3.ExprRef]:
     """The values that were stored in a memory."""
     while z3.is_store(memory):
         yield memory.arg(2)

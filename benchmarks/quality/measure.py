@@ -19,21 +19,21 @@ from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.targets.target import DEFAULT
 from quality import compilers, faults_aarch64
-from quality.asserts import assert_inputs, seen_by_assert
+from quality.asserts import choose_assert_inputs, is_seen_by_assert
 from quality.equivalence import Text, equivalent
-from quality.faults import Fault, chosen, faults
-from quality.interface import entry_of
+from quality.faults import Fault, choose, generate_faults
+from quality.interface import find_entry
 
 FAULT_LEVELS = ("O0", "O2")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure. The lists are about the last of `examples`; the others only give a row of a table each."""
+    """What to measure. The lists use the last number of `examples`; each other number only adds a row to a table."""
 
     examples: tuple[int, ...]
     faults: int
-    """How many faults are wanted for a function and level."""
+    """Faults for each function and level, if there are as many."""
     seed: int
     functions: frozenset[str] = frozenset()
     """The functions to measure; empty: all."""
@@ -44,7 +44,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Judged:
-    """A verdict in short."""
+    """A verdict and the seconds that it took."""
 
     kind: str
     message: str
@@ -53,7 +53,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Sample:
-    """A correct variant and what was said of it, by number of examples."""
+    """A correct text and its verdicts, by number of examples."""
 
     function: str
     compiler: str
@@ -63,7 +63,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Seeded:
-    """A fault and what was said of it, by number of examples."""
+    """A fault and its verdicts, by number of examples."""
 
     function: str
     level: str
@@ -74,19 +74,19 @@ class Seeded:
     after: str
     verdicts: dict[int, Judged]
     asserts: bool
-    """Whether fixed asserts catch it."""
+    """Whether fixed asserts catch the fault."""
     proof: str
-    """How it was shown to be equivalent; empty where it was not, or where nobody asked."""
+    """How the fault was shown to make no difference; empty where it was not shown, or not tried."""
 
 
 @dataclass
 class Measured:
-    """All that was found out about a file."""
+    """All results for one file."""
 
     name: str
     functions: int = 0
     refused: str = ""
-    """The compiler's message, where it does not compile."""
+    """The compiler's message, where the file does not compile."""
     samples: list[Sample] = field(default_factory=list)
     seeded: list[Seeded] = field(default_factory=list)
     no_answer: list[str] = field(default_factory=list)
@@ -96,28 +96,28 @@ class Measured:
     errors: list[str] = field(default_factory=list)
     """Faults of the harness."""
     corpora: dict[int, list[float]] = field(default_factory=dict)
-    """Seconds that the corpus of each function took, by number of examples."""
+    """Seconds to generate the corpus of each function, by number of examples."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """What each stage took."""
+    """Seconds of each stage."""
 
 
 def measure(name: str, path: Path, plan: Plan) -> Measured:
-    """Measure a file. What goes wrong with one function is an entry in `errors`."""
-    found = Measured(name)
+    """Measure a file. A fault of the harness on one function is an entry in `errors`."""
+    result = Measured(name)
     try:
         reference = Reference(read_case(path, name), Toolchain(target=get_target(plan.target)))
         functions = [function for function in reference.functions if function in (plan.functions or {function})]
         reference.golden  # noqa: B018
     except CaseError as error:
-        found.refused = compilers.first_line(str(error).replace(f"{path}: ", "", 1))
-        return found
+        result.refused = compilers.first_line(str(error).replace(f"{path}: ", "", 1))
+        return result
     for function in functions:
-        found.functions += 1
+        result.functions += 1
         try:
-            _Function(found, reference, function, plan).measure()
+            _FunctionMeasurement(result, reference, function, plan).measure()
         except Exception:
-            found.errors.append(f"{name}::{function}: {_last_lines(traceback.format_exc())}")
-    return found
+            result.errors.append(f"{name}::{function}: {_last_lines(traceback.format_exc())}")
+    return result
 
 
 def _last_lines(text: str) -> str:
@@ -127,77 +127,85 @@ def _last_lines(text: str) -> str:
     return f"{lines[-1]} ({place})"
 
 
-class _Function:
-    """One function while it is measured."""
+class _FunctionMeasurement:
+    """The measurement of one function."""
 
-    def __init__(self, found: Measured, reference: Reference, function: str, plan: Plan) -> None:
-        self.found, self.reference, self.function, self.plan = found, reference, function, plan
-        self.benches = {
+    def __init__(self, result: Measured, reference: Reference, function: str, plan: Plan) -> None:
+        self.result, self.reference, self.function, self.plan = result, reference, function, plan
+        self.harnesses = {
             count: Harness(reference, function, JudgeSettings(count, plan.seed, target=plan.target))
             for count in plan.examples
         }
 
     def measure(self) -> None:
-        """Fill in what is found."""
+        """Judge the correct texts and the seeded faults of the function, and add them to the result."""
         text = self.reference.texts.assembly(self.function, "O0")
-        with self._timed("corpus"):
-            first = {count: _judged(harness, text) for count, harness in self.benches.items()}
-            for count, harness in self.benches.items():
-                seconds = first[count].seconds - _judged(harness, text).seconds
-                self.found.corpora.setdefault(count, []).append(max(0.0, seconds))
+        with self._time("corpus"):
+            first = {count: _judge(harness, text) for count, harness in self.harnesses.items()}
+            for count, harness in self.harnesses.items():
+                seconds = first[count].seconds - _judge(harness, text).seconds
+                self.result.corpora.setdefault(count, []).append(max(0.0, seconds))
         last = first[self.plan.examples[-1]]
         if last.kind == "inconclusive":
-            self.found.unjudgeable[self.function] = last.message
+            self.result.unjudgeable[self.function] = last.message
         if self.plan.false_alarms:
-            with self._timed("correct variants"):
-                self.found.samples += self._samples()
+            with self._time("correct variants"):
+                self.result.samples += self._judge_samples()
         if self.plan.misses and last.kind != "inconclusive":
             for level in FAULT_LEVELS:
-                self.found.seeded += self._seeded(level)
+                self.result.seeded += self._judge_faults(level)
 
-    def _timed(self, stage: str) -> _Timed:
-        return _Timed(self.found.seconds, stage)
+    def _time(self, stage: str) -> _StageTimer:
+        return _StageTimer(self.result.seconds, stage)
 
-    def _verdicts(self, text: str) -> dict[int, Judged]:
-        return {count: _judged(harness, text) for count, harness in self.benches.items()}
+    def _judge(self, text: str) -> dict[int, Judged]:
+        return {count: _judge(harness, text) for count, harness in self.harnesses.items()}
 
-    def _samples(self) -> Iterator[Sample]:
+    def _judge_samples(self) -> Iterator[Sample]:
         for compiler, level in compilers.variants(self.reference.target):
             if self.reference.case.is_ir and compiler != compilers.BUNDLED:
                 continue
             try:
                 text = compilers.assembly(self.reference, self.function, compiler, level)
             except compilers.CompilerError as error:
-                words = f"{self.found.name}: {compiler} -{level}: {error}"
-                if words not in self.found.no_answer:
-                    self.found.no_answer.append(words)
+                words = f"{self.result.name}: {compiler} -{level}: {error}"
+                if words not in self.result.no_answer:
+                    self.result.no_answer.append(words)
                 continue
-            yield Sample(self.function, compiler, level, self._verdicts(text))
+            yield Sample(self.function, compiler, level, self._judge(text))
 
-    def _seeded(self, level: str) -> Iterator[Seeded]:
-        with self._timed("making faults"):
-            made = list(made_faults(self.reference, self.function, level, self.found.name, self.plan))
-        harness = self.benches[self.plan.examples[-1]]
-        asserts_bench = harness.limited(assert_inputs(harness))
-        for number, fault in enumerate(made):
-            with self._timed("judging faults"):
-                verdicts = self._verdicts(fault.text)
-            with self._timed("asserts"):
+    def _judge_faults(self, level: str) -> Iterator[Seeded]:
+        with self._time("making faults"):
+            faults = list(seed_faults(self.reference, self.function, level, self.result.name, self.plan))
+        harness = self.harnesses[self.plan.examples[-1]]
+        assert_harness = harness.limited(choose_assert_inputs(harness))
+        for number, fault in enumerate(faults):
+            with self._time("judging faults"):
+                verdicts = self._judge(fault.text)
+            with self._time("asserts"):
                 passed = verdicts[self.plan.examples[-1]].kind == "pass"
-                asserts = not passed and seen_by_assert(asserts_bench.judge(fault.text, explain=False))
+                asserts = not passed and is_seen_by_assert(assert_harness.judge(fault.text, explain=False))
             proof = ""
-            # What proves knows the instructions of x86-64 alone.
+            # The prover knows the instructions of x86-64 alone.
             if self.reference.target.is_native and any(judged.kind == "pass" for judged in verdicts.values()):
-                with self._timed("proofs"):
-                    proof = proved(self.reference, self.function, level, fault)
+                with self._time("proofs"):
+                    proof = prove(self.reference, self.function, level, fault)
             yield Seeded(
-                *(self.function, level, number, fault.kind, fault.line, fault.before, fault.after),
-                *(verdicts, asserts, proof),
+                function=self.function,
+                level=level,
+                number=number,
+                kind=fault.kind,
+                line=fault.line,
+                before=fault.before,
+                after=fault.after,
+                verdicts=verdicts,
+                asserts=asserts,
+                proof=proof,
             )
 
 
-class _Timed:
-    """Adds the time of a block to a stage."""
+class _StageTimer:
+    """Adds the duration of a `with` block to a stage."""
 
     def __init__(self, seconds: dict[str, float], stage: str) -> None:
         self.seconds, self.stage = seconds, stage
@@ -209,19 +217,19 @@ class _Timed:
         self.seconds[self.stage] = self.seconds.get(self.stage, 0.0) + time.perf_counter() - self.start
 
 
-def _judged(harness: Harness, text: str) -> Judged:
+def _judge(harness: Harness, text: str) -> Judged:
     start = time.perf_counter()
     verdict = harness.judge(text, explain=False)
     return Judged(verdict.kind, verdict.message, time.perf_counter() - start)
 
 
-def made_faults(reference: Reference, function: str, level: str, name: str, plan: Plan) -> Iterator[Fault]:
+def seed_faults(reference: Reference, function: str, level: str, name: str, plan: Plan) -> Iterator[Fault]:
     """The faults of a function at a level, the same for the same plan."""
     text = reference.texts.assembly(function, level)
-    seen = {machine_code(reference, function, text)}
+    seen = {encode(reference, function, text)}
 
     def accept(mutant: str) -> bool:
-        code = machine_code(reference, function, mutant)
+        code = encode(reference, function, mutant)
         if code is None or code in seen:
             return False
         seen.add(code)
@@ -230,29 +238,29 @@ def made_faults(reference: Reference, function: str, level: str, name: str, plan
     seed = f"{plan.seed} {name} {function} {level}"
     if reference.target.name == "aarch64-linux":
         left = faults_aarch64.all_faults(text, function)
-        return chosen(text, left, random.Random(seed), accept, plan.faults)
-    return faults(text, function, seed, accept, plan.faults)
+        return choose(text, left, random.Random(seed), accept, plan.faults)
+    return generate_faults(text, function, seed, accept, plan.faults)
 
 
-def proved(reference: Reference, function: str, level: str, fault: Fault) -> str:
-    """How a fault is shown to be none; empty where it is not shown."""
-    sides = [
-        Text(text, assembled(reference, function, text))
+def prove(reference: Reference, function: str, level: str, fault: Fault) -> str:
+    """How a fault is shown to make no difference; empty where it is not shown."""
+    correct, changed = (
+        Text(text, assemble_in_place(reference, function, text))
         for text in (reference.texts.assembly(function, level), fault.text)
-    ]
-    return equivalent(*sides, function, fault.changes, entry_of(reference, function))
+    )
+    return equivalent(correct, changed, function, fault.changes, find_entry(reference, function))
 
 
-def assembled(reference: Reference, function: str, text: str) -> AssembledCode:
-    """A text in the place of a function."""
+def assemble_in_place(reference: Reference, function: str, text: str) -> AssembledCode:
+    """Assemble a text to take the place of a function. Raises what `assemble` raises."""
     target = reference.target
     return assemble(text, function, target.load_address, reference.golden.addresses, "llvm", target=target)
 
 
-def machine_code(reference: Reference, function: str, text: str) -> tuple[bytes, ...] | None:
-    """The bytes that a text assembles to; None for a text that does not assemble."""
+def encode(reference: Reference, function: str, text: str) -> tuple[bytes, ...] | None:
+    """The machine code of a text, section by section; None for a text that does not assemble."""
     try:
-        made = assembled(reference, function, text)
+        code = assemble_in_place(reference, function, text)
     except (AssemblyError, LinkError, UnsupportedError):
         return None
-    return tuple(segment.data for segment in made.segments)
+    return tuple(segment.data for segment in code.segments)

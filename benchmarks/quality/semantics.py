@@ -1,7 +1,8 @@
-"""What x86-64 instructions do, as z3 terms: written once, for proofs and for the analyses that proofs rest on.
+"""The semantics of x86-64 instructions as z3 terms: written once, for proofs and for the analyses that they rest on.
 
-Integer instructions have their meaning. Floating point and most vector instructions are uninterpreted: the same
-operands give the same result. Any other instruction raises UnmodelledError, and nothing is proved of code that has it.
+Integer instructions are modelled exactly. Floating point and most vector instructions are uninterpreted functions:
+equal operands give equal results. Any other instruction raises UnmodelledError, and nothing is proved of code that has
+it.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ _NAMES = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{number}"
 
 
 class UnmodelledError(Exception):
-    """Code that the semantics do not model: nothing is proved of it. The message says why."""
+    """Code that the semantics do not model, so that nothing is proved of it. The message says why."""
 
 
 @functools.cache
 def decoder() -> Cs:
-    """Capstone, with details."""
-    made = Cs(CS_ARCH_X86, CS_MODE_64)
-    made.detail = True
-    return made
+    """The disassembler, with details of operands."""
+    disassembler = Cs(CS_ARCH_X86, CS_MODE_64)
+    disassembler.detail = True
+    return disassembler
 
 
 def _places() -> dict[int, tuple[int, int, int]]:
     """Capstone's number of each general register -> our number, its lowest bit, its width in bits."""
-    found = {}
+    places = {}
     for number, name in enumerate(_NAMES):
         low = {"rax": "al", "rcx": "cl", "rdx": "dl", "rbx": "bl"}.get(
             name, f"{name[1:]}l" if number < 8 else f"{name}b"
@@ -43,8 +44,8 @@ def _places() -> dict[int, tuple[int, int, int]]:
         rows += [(name[1:] if number < 8 else f"{name}w", 0, 16), (low, 0, 8)]
         rows += [(f"{name[1]}h", 8, 8)] if number < 4 else []
         for known, start, width in rows:
-            found[getattr(x86_const, f"X86_REG_{known.upper()}")] = (number, start, width)
-    return found
+            places[getattr(x86_const, f"X86_REG_{known.upper()}")] = (number, start, width)
+    return places
 
 
 PLACES = _places()
@@ -52,22 +53,22 @@ VECTORS = {getattr(x86_const, f"X86_REG_XMM{number}"): number for number in rang
 
 
 class Lazy:
-    """A flag that is computed when somebody looks."""
+    """A flag that is computed when it is first read."""
 
     def __init__(self, make: Callable[[], z3.BoolRef]) -> None:
         self._make: Callable[[], z3.BoolRef] | None = make
-        self._made: Any = None
+        self._value: Any = None
 
     def get(self) -> z3.BoolRef:
         """The flag."""
         if self._make is not None:
-            self._made, self._make = self._make(), None
-        return self._made
+            self._value, self._make = self._make(), None
+        return self._value
 
 
 @dataclass
 class Access:
-    """A piece of memory that was read or written."""
+    """One read or write of memory, `size` in bytes."""
 
     address: z3.BitVecRef
     size: int
@@ -76,7 +77,9 @@ class Access:
 
 @dataclass
 class State:
-    """Registers, flags and memory. Frame slots are bytes below the entry's stack pointer that nothing else reaches."""
+    """Registers, flags and memory. Frame slots are bytes below the stack pointer of the entry that nothing else
+    reaches.
+    """
 
     registers: list[z3.BitVecRef]
     vectors: list[z3.BitVecRef]
@@ -86,9 +89,9 @@ class State:
     private: bool
     """Whether the frame is kept in slots; otherwise it is ordinary memory."""
     side: str
-    """Names what only this side knows."""
+    """The prefix for names of values that only this side has."""
     constant: Callable[[int], z3.BitVecRef | None] = lambda _: None
-    """What lies at an address, where it can't change."""
+    """The byte at an address of read-only memory; None elsewhere."""
     base: z3.BitVecRef = field(default_factory=lambda: z3.BitVec("rsp0", 64))
     conditions: list[z3.BoolRef] = field(default_factory=list)
     events: list[tuple[Any, ...]] = field(default_factory=list)
@@ -98,11 +101,22 @@ class State:
     """Offsets of frame slots that were read or written."""
 
     def copy(self) -> State:
-        """A state that goes its own way."""
+        """An independent copy."""
         return State(
-            *(list(self.registers), list(self.vectors), dict(self.flags), self.memory, dict(self.slots)),
-            *(self.private, self.side, self.constant, self.base, list(self.conditions), list(self.events)),
-            *(list(self.accesses), list(self.divisions), set(self.touched)),
+            registers=list(self.registers),
+            vectors=list(self.vectors),
+            flags=dict(self.flags),
+            memory=self.memory,
+            slots=dict(self.slots),
+            private=self.private,
+            side=self.side,
+            constant=self.constant,
+            base=self.base,
+            conditions=list(self.conditions),
+            events=list(self.events),
+            accesses=list(self.accesses),
+            divisions=list(self.divisions),
+            touched=set(self.touched),
         )
 
     # -- memory
@@ -231,12 +245,12 @@ class State:
         return value.get() if isinstance(value, Lazy) else value
 
     def set_flags(self, **flags: Callable[[], z3.BoolRef]) -> None:
-        """Set flags, each to be computed when somebody looks."""
+        """Set flags, each to be computed when it is first read."""
         for name, make in flags.items():
             self.flags[name] = Lazy(make)
 
     def undefined(self, *names: str) -> None:
-        """Set flags to what nobody knows."""
+        """Set flags to unknown values."""
         for name in names:
             self.flags[name] = z3.FreshConst(z3.BoolSort(), f"{self.side}undefined")
 
@@ -267,13 +281,13 @@ CONDITIONS = frozenset((*_CONDITIONS, "no", "ne", "ns", "np"))
 def _mentions(term: z3.ExprRef, variable: z3.ExprRef) -> bool:
     todo, seen = [term], set()
     while todo:
-        one = todo.pop()
-        if one.get_id() in seen:
+        child = todo.pop()
+        if child.get_id() in seen:
             continue
-        seen.add(one.get_id())
-        if one.eq(variable):
+        seen.add(child.get_id())
+        if child.eq(variable):
             return True
-        todo += one.children()
+        todo += child.children()
     return False
 
 
@@ -475,15 +489,15 @@ def _shift_flags(state: State, name: str, a: Any, value: Any, wide: Any, count: 
     shifted = wide >> (count - 1) if name == "sar" else z3.LShR(wide, count - 1)
     carry = (lambda: z3.Extract(width, width, last) == 1) if name == "shl" else (lambda: z3.Extract(0, 0, shifted) == 1)
     sign = {"shl": lambda: _top(value) != carry(), "shr": lambda: _top(a), "sar": lambda: z3.BoolVal(False)}[name]
-    made = {"zf": lambda: value == 0, "sf": lambda: _top(value), "pf": lambda: _parity(value), "cf": carry}
+    flags = {"zf": lambda: value == 0, "sf": lambda: _top(value), "pf": lambda: _parity(value), "cf": carry}
     unknown = z3.FreshConst(z3.BoolSort(), f"{state.side}undefined")
     if z3.is_bv_value(count):
         if count.as_long():
-            state.set_flags(**made)
+            state.set_flags(**flags)
             state.flags["of"] = Lazy(sign) if count.as_long() == 1 else unknown
         return
-    made["of"] = lambda: z3.If(count == 1, sign(), unknown)
-    for flag, make in made.items():
+    flags["of"] = lambda: z3.If(count == 1, sign(), unknown)
+    for flag, make in flags.items():
         old = before[flag]
         state.flags[flag] = Lazy(functools.partial(_unless_zero, count, old, make))
 
@@ -614,7 +628,7 @@ def _low(value: z3.BitVecRef, width: int) -> z3.BitVecRef:
     return value if value.size() == width else z3.Extract(width - 1, 0, value)
 
 
-def _merged(old: z3.BitVecRef, value: z3.BitVecRef) -> z3.BitVecRef:
+def _merge(old: z3.BitVecRef, value: z3.BitVecRef) -> z3.BitVecRef:
     return z3.Concat(z3.Extract(old.size() - 1, value.size(), old), value)
 
 
@@ -633,13 +647,13 @@ def _move_scalar(width: int) -> Callable[[State, Any], None]:
         elif source.type == x86_const.X86_OP_MEM:
             state.write(insn, 0, z3.ZeroExt(128 - width, value))
         else:
-            state.write(insn, 0, _merged(state.read(insn, 0), value))
+            state.write(insn, 0, _merge(state.read(insn, 0), value))
 
     return act
 
 
 def _move_between(width: int) -> Callable[[State, Any], None]:
-    """movd and movq: what is a vector gets zeros above."""
+    """movd and movq: the upper part of a vector register becomes zero."""
 
     def act(state: State, insn: Any) -> None:
         value = state.read(insn, 1)
@@ -669,16 +683,16 @@ def _scalar(width: int, *, two: bool) -> Callable[[State, Any], None]:
     def act(state: State, insn: Any) -> None:
         old, source = state.read(insn, 0), state.read(insn, 1)
         source = _low(source, min(source.size(), _source_width(insn)))
-        if insn.mnemonic.startswith("cvtsi2"):  # the value is what counts, not how wide it is written
+        if insn.mnemonic.startswith("cvtsi2"):  # the operand's value decides, not its width
             source = z3.simplify(z3.SignExt(64 - source.size(), source))
         operands = (_low(old, width), source) if two else (source,)
-        state.write(insn, 0, _merged(old, _uninterpreted(insn.mnemonic, width, *operands)))
+        state.write(insn, 0, _merge(old, _uninterpreted(insn.mnemonic, width, *operands)))
 
     return act
 
 
 def _source_width(insn: Any) -> int:
-    """The bits of the source that a scalar instruction looks at."""
+    """The bits of the source that a scalar instruction reads."""
     name = insn.mnemonic
     if name.startswith("cvt"):
         source = name[3:].partition("2")[0]
@@ -695,8 +709,8 @@ def _compare_scalar(state: State, insn: Any) -> None:
     width = 32 if insn.mnemonic.endswith("ss") else 64
     a, b = _low(state.read(insn, 0), width), _low(state.read(insn, 1), width)
     for flag in ("zf", "pf", "cf"):
-        made = _uninterpreted(f"compare_{flag}", 1, a, b)
-        state.flags[flag] = made == 1
+        result = _uninterpreted(f"compare_{flag}", 1, a, b)
+        state.flags[flag] = result == 1
     state.set_flags(of=lambda: z3.BoolVal(False), sf=lambda: z3.BoolVal(False))
 
 
@@ -793,11 +807,11 @@ SEMANTICS: dict[str, Callable[[State, Any], None]] = {
     **dict.fromkeys(("ucomiss", "ucomisd", "comiss", "comisd"), _compare_scalar),
     **dict.fromkeys(_PACKED, _packed),
 }
-"""What each mnemonic (as capstone writes it) does; jumps, calls and returns are not among them."""
+"""The semantics of each mnemonic as capstone writes it, except for jumps, calls and returns."""
 
 
 def execute(state: State, insn: Any) -> None:
-    """One instruction that is no jump, call or return. Raises UnmodelledError."""
+    """Execute one instruction that is no jump, call or return. Raises UnmodelledError."""
     act = SEMANTICS.get(insn.mnemonic)
     if act is None or (insn.prefix[0] in (0xF0, 0xF2, 0xF3) and not _vector(insn)):
         raise UnmodelledError(insn.mnemonic)

@@ -1,4 +1,4 @@
-"""The tables and lists that are printed."""
+"""The printed tables and lists."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from quality.measure import Judged, Measured, Plan, Sample, Seeded
 
 
 def report(results: Sequence[Measured], plan: Plan, unused: Sequence[str]) -> Iterator[str]:
-    """Everything, line by line. `unused` are lines of the file of inspected faults that fit none."""
+    """The whole report, line by line. `unused`: the lines of the file of inspected faults that fit no fault."""
     count = plan.examples[-1]
     yield from _heading(results, count)
     if plan.false_alarms:
@@ -93,7 +93,7 @@ def _sample_counts(samples: Sequence[Sample], count: int) -> list[str]:
 
 
 def sort_of(one: Seeded, count: int) -> str:
-    """What became of a fault: caught, inconclusive, proved, by inspection, or missed."""
+    """The outcome of a fault: caught, inconclusive, proved, by inspection, or missed."""
     kind = one.verdicts[count].kind
     if kind == "pass":
         return "missed" if not one.proof else "by inspection" if one.proof.startswith("by inspection") else "proved"
@@ -101,7 +101,7 @@ def sort_of(one: Seeded, count: int) -> str:
 
 
 def describe(name: str, one: Seeded) -> str:
-    """A fault in one line: what `--reproduce` takes, and what it is."""
+    """A fault in one line: the name that `--reproduce` takes, and the change."""
     return f"{name}::{one.function} {one.level} #{one.number}  {one.kind}, line {one.line}: {one.before} => {one.after}"
 
 

@@ -26,14 +26,14 @@ pytest.importorskip("z3", reason="z3-solver is not installed")
 pytest.importorskip("capstone", reason="capstone is not installed")
 
 from quality import compilers, faults_aarch64  # noqa: E402
-from quality.asserts import seen_by_assert  # noqa: E402
+from quality.asserts import is_seen_by_assert  # noqa: E402
 from quality.equivalence import Entry, Text, equivalent  # noqa: E402
-from quality.faults import KINDS, Changes, faults  # noqa: E402
-from quality.inspected import InspectedError, apply, as_line, read_inspected  # noqa: E402
-from quality.interface import entry_of  # noqa: E402
+from quality.faults import KINDS, Changes, generate_faults  # noqa: E402
+from quality.inspected import InspectedError, apply_inspected, as_line, read_inspected  # noqa: E402
+from quality.interface import find_entry  # noqa: E402
 from quality.listing import read  # noqa: E402
 from quality.liveness import Interface, register_parts, vector_parts  # noqa: E402
-from quality.measure import Judged, Measured, Plan, Seeded, machine_code, made_faults  # noqa: E402
+from quality.measure import Judged, Measured, Plan, Seeded, encode, seed_faults  # noqa: E402
 
 BASE = get_target().load_address
 SUM = """
@@ -140,11 +140,11 @@ def test_an_early_return_takes_the_frame_down() -> None:
 def test_faults_assemble_to_other_code_each_and_every_possible_kind_occurs(compiled: Compile) -> None:
     reference = compiled(SUM)
     for level in ("O0", "O2"):
-        made = list(made_faults(reference, "sum", level, "case", Plan((10,), 30, 1)))
-        codes = {machine_code(reference, "sum", fault.text) for fault in made}
-        assert len(codes) == len(made) == 30 and None not in codes
-        assert machine_code(reference, "sum", reference.texts.assembly("sum", level)) not in codes
-        kinds = {fault.kind for fault in made}
+        seeded_faults = list(seed_faults(reference, "sum", level, "case", Plan((10,), 30, 1)))
+        codes = {encode(reference, "sum", fault.text) for fault in seeded_faults}
+        assert len(codes) == len(seeded_faults) == 30 and None not in codes
+        assert encode(reference, "sum", reference.texts.assembly("sum", level)) not in codes
+        kinds = {fault.kind for fault in seeded_faults}
         assert {"condition turned", "constant", "memory offset", "operand width", "call left out", "early return", "register"} <= kinds  # fmt: skip
 
 
@@ -158,15 +158,15 @@ def test_a_fault_with_the_same_bytes_is_none() -> None:
         other = assemble(mutant, "f", BASE, {}, "llvm").segments[0].data
         return not (other in seen or seen.add(other))
 
-    made = list(faults(text, "f", "seed", accept, 40))
-    assert made and all(fault.kind != "operands exchanged" for fault in made)
+    seeded_faults = list(generate_faults(text, "f", "seed", accept, 40))
+    assert seeded_faults and all(fault.kind != "operands exchanged" for fault in seeded_faults)
 
 
 def test_the_same_seed_makes_the_same_faults(compiled: Compile) -> None:
     reference = compiled(SUM)
 
     def texts(seed: int) -> list[str]:
-        return [fault.text for fault in made_faults(reference, "sum", "O2", "case", Plan((10,), 20, seed))]
+        return [fault.text for fault in seed_faults(reference, "sum", "O2", "case", Plan((10,), 20, seed))]
 
     assert texts(1) == texts(1) != texts(2)
 
@@ -294,7 +294,7 @@ def test_code_that_is_never_reached_makes_no_difference() -> None:
 def test_promises_of_the_caller_are_used_at_the_entry(compiled: Compile) -> None:
     reference = compiled("int low(signed char c) { return c < 5; }\nint wide(int c) { return c < 5; }")
     for function, equal in (("low", True), ("wide", False)):
-        entry = entry_of(reference, function)
+        entry = find_entry(reference, function)
         text = ["xorl\t%eax, %eax", "cmpb\t$5, %dil", "setl\t%al", "retq"]
         assert bool(shown(text, 1, ["cmpl\t$5, %edi"], entry)) is equal
 
@@ -384,7 +384,7 @@ def test_what_is_shown_to_be_equal_runs_alike(seed: int) -> None:
     for number in range(8):
         text = text_of(*random_lines(rng))
         correct = assemble(text, "f", BASE, {}, "llvm")
-        for fault in faults(text, "f", f"{seed} {number}", _assembles, 5):
+        for fault in generate_faults(text, "f", f"{seed} {number}", _assembles, 5):
             if fault.kind == "early return" or "ret" in fault.before:
                 continue
             other = assemble(fault.text, "f", BASE, {}, "llvm")
@@ -394,7 +394,7 @@ def test_what_is_shown_to_be_equal_runs_alike(seed: int) -> None:
                 continue
             proved += 1
             for case in range(30):
-                left, right = (processor.run(side.made.segments[0].data, random.Random(case)) for side in sides)
+                left, right = (processor.run(side.code.segments[0].data, random.Random(case)) for side in sides)
                 assert left == right, f"{text}\n{fault.before} => {fault.after}, state {case}"
     assert proved > 5 and refused > 5
 
@@ -410,7 +410,7 @@ def _assembles(text: str) -> bool:
 # -- by inspection, and asserts
 
 
-def seeded(**changes: Any) -> Seeded:
+def seeded_fault(**changes: Any) -> Seeded:
     one = Seeded(
         "f", "O2", 3, "constant", 9, "addl $5, %eax", "addl $6, %eax", {100: Judged("pass", "", 0.1)}, False, ""
     )
@@ -418,7 +418,7 @@ def seeded(**changes: Any) -> Seeded:
 
 
 def test_what_a_person_has_shown_is_known_by_its_content(tmp_path: Path) -> None:
-    fault = seeded()
+    fault = seeded_fault()
     path = tmp_path / "equivalent.txt"
     path.write_text(
         f"# why\n\n{as_line('cases/a.c', fault)} | it is dead\n"
@@ -426,9 +426,9 @@ def test_what_a_person_has_shown_is_known_by_its_content(tmp_path: Path) -> None
         "cases/other.c::g O0 | nop => (nothing) | not measured today\n"
     )
     result = Measured(
-        "cases/a.c", seeded=[replace(fault, number=17), seeded(level="O0"), seeded(after="addl $4, %eax")]
+        "cases/a.c", seeded=[replace(fault, number=17), seeded_fault(level="O0"), seeded_fault(after="addl $4, %eax")]
     )
-    unused = apply([result], read_inspected(path))
+    unused = apply_inspected([result], read_inspected(path))
     assert [one.proof for one in result.seeded] == ["by inspection: it is dead", "", ""]
     assert unused == ["cases/a.c::f O2 | addl $5, %eax => addl $7, %eax"]
 
@@ -459,7 +459,7 @@ def test_the_file_of_inspected_faults_can_be_read() -> None:
     ],
 )
 def test_an_assert_sees_results_and_crashes(verdict: Verdict, seen: bool) -> None:
-    assert seen_by_assert(verdict) is seen
+    assert is_seen_by_assert(verdict) is seen
 
 
 # -- the compilers
