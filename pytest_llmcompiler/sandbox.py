@@ -85,6 +85,16 @@ def _child(
         os._exit(1)
 
 
+def forbid_opening_files() -> None:
+    """Make the kernel refuse every further file descriptor to this process, whatever a hostile text asks for."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+
+
+def allow_standard_streams_only() -> None:
+    """Make the kernel refuse every file descriptor but 0, 1 and 2: for a process that is about to start a program."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+
+
 def _close_others(result: int) -> None:
     """Close what the parent had open: a terminal, its pipes to other processes."""
     with os.scandir("/proc/self/fd") as entries:

@@ -1,8 +1,9 @@
-"""Assembly text of unknown origin to machine code at addresses, by keystone or LLVM, in a process that may die.
+"""Assembly text of unknown origin becomes machine code at addresses, by keystone or LLVM, in a process that may die.
 
-Keystone is fast but has faults, so little is asked of it, and only for x86-64: it encodes instructions whose operands
-are registers and numbers, and branches to labels of the same text. Everything else is done here (data, symbols,
-sections), or is left to LLVM. LLVM's word is final: its messages are the ones that are reported.
+Keystone is fast but faulty, so little is asked of it, and only for x86-64: it encodes instructions whose operands are
+registers and numbers, and branches to labels of the same text. Data, symbols and sections are done here. Every text
+that goes beyond that is LLVM's. LLVM decides: a text that keystone does not take is never reported with keystone's
+message.
 """
 
 from __future__ import annotations
@@ -12,18 +13,22 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from pytest_llmcompiler.assembler import keystone, llvm
-from pytest_llmcompiler.assembler.gas import ParsedAssembly, parse_assembly
-from pytest_llmcompiler.assembler.linker import PAGE, missing_function
-from pytest_llmcompiler.assembler.llvm import Linkage
+from pytest_llmcompiler.assembler.gas import parse_assembly
+from pytest_llmcompiler.assembler.job import AssemblerLimits, AssemblyJob
+from pytest_llmcompiler.assembler.linkage import Linkage
+from pytest_llmcompiler.assembler.linker import PAGE, describe_missing_function
+from pytest_llmcompiler.assembler.llvm_messages import describe_missing_symbols
 from pytest_llmcompiler.assembler.operands import KeystoneRefusalError
-from pytest_llmcompiler.assembler.result import AssemblerLimits
+from pytest_llmcompiler.assembler.statements import ParsedAssembly
 from pytest_llmcompiler.assembler.tokens import LITERAL, SYMBOL
 from pytest_llmcompiler.errors import LinkError
 from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.code import AssembledCode, AssemblerName
 from pytest_llmcompiler.targets.target import Target
 
-_LIMITS = AssemblerLimits()
+_DEFAULT_LIMITS = AssemblerLimits()
+_BRANCH_TARGET = re.compile(rf'(?:({SYMBOL})|"([^"\\]+)")(?:@PLT)?', re.IGNORECASE)
+_NAME_OR_LITERAL = re.compile(rf"{LITERAL}|{SYMBOL}")
 
 
 def assemble(
@@ -33,70 +38,77 @@ def assemble(
     symbols: Mapping[str, int],
     assembler: AssemblerName = "keystone",
     *,
-    limits: AssemblerLimits = _LIMITS,
+    limits: AssemblerLimits = _DEFAULT_LIMITS,
     target: Target | None = None,
 ) -> AssembledCode:
-    """Assemble a text that defines `function`, placed from the page-aligned address `base`; for x86-64 Linux unless a
-    target is given.
+    """Assemble a text that defines `function`, and load it at the page-aligned address `base`.
 
-    `symbols` is the program that the code is put into: name -> address. A name that both have means the program's,
-    except for `function` itself and for local labels (`.L…`). Raises AssemblyError (no assembler accepts the text),
-    LinkError (the function is missing, or a symbol that neither has), UnsupportedError (fine, but can't be placed).
+    `symbols` are the addresses of the program's symbols by name. A name that the text and the program both define means
+    the program's definition, except for `function` itself and for local labels (`.L…`). The target is x86-64 Linux by
+    default. With `keystone` as the assembler, LLVM is asked where keystone does not do.
+
+    Raises AssemblyError where no assembler accepts the text, LinkError where the function is missing or a symbol is
+    defined nowhere, UnsupportedError where the text is valid but uses a feature that the linker lacks, and ValueError
+    for a base that is not page-aligned.
     """
     if base % PAGE:
         raise ValueError(f"base {base:#x} is not page-aligned")
     target = target or get_target()
-    unit = parse_assembly(text, target.dialect)
-    shared = _shared(unit, function, symbols)
-    fallback = None
-    if assembler == "keystone" and target.has_keystone:
-        try:
-            return keystone.assemble(unit, function, shared, base, symbols, limits)
-        except KeystoneRefusalError as refusal:
-            fallback = str(refusal)
-    return replace(llvm.assemble(unit, function, shared, base, symbols, limits, target), fallback_reason=fallback)
+    parsed = parse_assembly(text, target.dialect)
+    job = AssemblyJob(
+        parsed=parsed,
+        function=function,
+        shared_names=_find_shared_names(parsed, function, symbols),
+        base=base,
+        program_symbols=symbols,
+        limits=limits,
+        target=target,
+    )
+    if assembler != "keystone" or not target.has_keystone:
+        return llvm.assemble(job)
+    try:
+        return keystone.assemble(job)
+    except KeystoneRefusalError as refusal:
+        reason = str(refusal)
+    return replace(llvm.assemble(job), fallback_reason=reason)
 
 
-def linkable(text: str, symbols: Collection[str], linkage: Linkage, *, limits: AssemblerLimits = _LIMITS) -> bytes:
-    """The ELF object of a text for x86-64 Linux, to be linked with a program that has `symbols`. It defines nothing but
-    the function for others, and carries line numbers.
+def build_linkable_object(
+    text: str, symbols: Collection[str], linkage: Linkage, *, limits: AssemblerLimits = _DEFAULT_LIMITS
+) -> bytes:
+    """The ELF object of a text for x86-64 Linux, to be linked into a program that defines `symbols`.
 
-    Raises AssemblyError, LinkError (the function is missing, or a local label) and UnsupportedError.
+    The function is the only symbol that the object defines for other objects. The lines of the text are its debug
+    information. Raises AssemblyError, LinkError where the function or a local label is missing, and UnsupportedError.
     """
-    unit = parse_assembly(text, get_target().dialect)
-    defined = {*unit.labels, *(s.name for s in unit.statements if s.kind == "set")}
-    if linkage.function not in defined:
-        raise LinkError(missing_function(linkage.function, list(unit.labels)))
-    return llvm.linkable(unit, _shared(unit, linkage.function, symbols), linkage, limits)
+    parsed = parse_assembly(text, get_target().dialect)
+    if linkage.function not in parsed.defined_names:
+        raise LinkError(describe_missing_function(linkage.function, list(parsed.labels)))
+    return llvm.build_object(parsed, _find_shared_names(parsed, linkage.function, symbols), linkage, limits)
 
 
 def build_undefined_error(text: str, names: Iterable[str]) -> LinkError:
-    """The error of a text that needs names that nobody defines."""
-    return LinkError(llvm.missing_symbols(parse_assembly(text, get_target().dialect), names), tuple(sorted(names)))
+    """The error for a text that refers to names that nobody defines, with the line of each."""
+    parsed = parse_assembly(text, get_target().dialect)
+    return LinkError(describe_missing_symbols(parsed, names), tuple(sorted(names)))
 
 
 def find_called_symbols(text: str) -> frozenset[str]:
     """The names that a text calls or jumps to, and uses in no other way."""
-    names: set[str] = set()
-    others: set[str] = set()
+    called: set[str] = set()
+    used: set[str] = set()
     for statement in parse_assembly(text, get_target().dialect).statements:
-        branch = statement.kind == "instruction" and statement.name.startswith(("call", "jmp"))
-        target = _TARGET.fullmatch(statement.operands) if branch else None
+        is_branch = statement.kind == "instruction" and statement.name.startswith(("call", "jmp"))
+        target = _BRANCH_TARGET.fullmatch(statement.operands) if is_branch else None
         if target:
-            names.add(target[1] or target[2])
+            called.add(target[1] or target[2])
         elif statement.kind != "label":
-            others |= {word.strip('"') for word in _WORD.findall(statement.operands)}
-    return frozenset(names - others)
+            used |= {word.strip('"') for word in _NAME_OR_LITERAL.findall(statement.operands)}
+    return frozenset(called - used)
 
 
-_TARGET = re.compile(rf'(?:({SYMBOL})|"([^"\\]+)")(?:@PLT)?', re.IGNORECASE)
-_WORD = re.compile(rf"{LITERAL}|{SYMBOL}")
-
-
-def _shared(unit: ParsedAssembly, function: str, symbols: Collection[str]) -> frozenset[str]:
-    """The names that a text defines, and that mean the program's all the same."""
+def _find_shared_names(parsed: ParsedAssembly, function: str, symbols: Collection[str]) -> frozenset[str]:
+    """The names that the text and the program both define, and that mean the program's definition."""
     return frozenset(
-        name
-        for name in (*unit.labels, *(s.name for s in unit.statements if s.kind == "set"))
-        if name in symbols and name != function and not name.startswith(".L")
+        name for name in parsed.defined_names if name in symbols and name != function and not name.startswith(".L")
     )

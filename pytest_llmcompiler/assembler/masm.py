@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from pytest_llmcompiler.assembler.tokens import integer
+from pytest_llmcompiler.assembler.tokens import parse_integer
 from pytest_llmcompiler.errors import UnsupportedError
 
 _LISTING = re.compile(r"^[ \t]*[\w$?@]+[ \t]+(?:PROC|SEGMENT)\b", re.IGNORECASE | re.MULTILINE)
@@ -30,7 +30,7 @@ _OFFSET = re.compile(r"\boffset\s+(?:flat\s*:\s*)?", re.IGNORECASE)
 _DISTANCE = re.compile(r"\b(?:short|near(?:\s+ptr)?)\s+", re.IGNORECASE)
 
 
-def to_gnu(text: str) -> str:
+def convert_to_gnu(text: str) -> str:
     """A listing in GNU syntax, on the same lines; any other text as it is. Raises UnsupportedError."""
     if not _LISTING.search(text):
         return text
@@ -102,12 +102,12 @@ def _items(width: int, values: str) -> Iterator[str]:
 def _common(rest: str) -> str | None:
     name, _, kind = rest.partition(":")
     kind, _, count = kind.partition(":")
-    width, number = _WIDTHS.get(kind.strip().lower()), integer(count or "1")
+    width, number = _WIDTHS.get(kind.strip().lower()), parse_integer(count or "1")
     return None if width is None or number is None else f".comm {name}, {width * number}, 4"
 
 
 def _padding(rest: str) -> str | None:
-    number = integer(rest)
+    number = parse_integer(rest)
     return "; ".join(["nop"] * number) if number is not None and 0 < number <= 16 else None
 
 

@@ -5,24 +5,21 @@ from __future__ import annotations
 import re
 
 SYMBOL = r"[A-Za-z_.$?][\w.$?]*"
-"""A symbol's name, as far as it needs no quotes."""
-
-
+"""The pattern of a symbol that needs no quotes."""
 LITERAL = r"""'(?:\\.|[^'\\])'|"(?:\\.|[^"\\])*\""""
-"""A string or character, quotes and all."""
-
+"""The pattern of a string or a character, with its quotes."""
 
 _COMMA = re.compile(r",(?![^()]*\))")
-
-
+"""A comma outside of parentheses."""
 _LITERAL_OR_COMMA = re.compile(rf"""{LITERAL}|,(?![^()"']*\))""")
-
-
 _NUMBER = re.compile(r"([+-]?)\s*(0[xX][0-9a-fA-F]+|0[bB][01]+|0[0-7]*|[1-9][0-9]*)$")
 
 
-def integer(text: str) -> int | None:
-    """The value of a plain integer literal of GAS (decimal, 0x, 0b, leading 0 octal, sign), or None."""
+def parse_integer(text: str) -> int | None:
+    """The value of an integer literal of GAS: decimal, 0x, 0b, or octal with a leading 0; with or without a sign.
+
+    None for any other text, sums and characters too.
+    """
     match = _NUMBER.match(text.strip())
     if match is None:
         return None
@@ -32,7 +29,7 @@ def integer(text: str) -> int | None:
 
 
 def split_operands(text: str) -> list[str]:
-    """Split at the commas that stand outside brackets, strings and character literals."""
+    """Split at the commas that stand outside of parentheses, strings and characters. The parts have no outer space."""
     if not text:
         return []
     if '"' not in text and "'" not in text:

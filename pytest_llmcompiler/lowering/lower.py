@@ -12,9 +12,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pytest_llmcompiler import sandbox
-from pytest_llmcompiler.assembler import llvm
 from pytest_llmcompiler.assembler.gas import parse_assembly
-from pytest_llmcompiler.assembler.result import open_no_files
+from pytest_llmcompiler.assembler.llvm_engine import build_object_call
 from pytest_llmcompiler.errors import (
     AssemblyError,
     ChildDiedError,
@@ -90,7 +89,7 @@ def _warm(level: str | None, target: Target) -> None:
 
 def _lower(source: str | bytes, level: str | None, target: Target) -> dict[str, Any]:
     """Only for a sandbox."""
-    open_no_files()
+    sandbox.forbid_opening_files()
     try:
         text = source if isinstance(source, str) else read_bitcode(source)
         module = parse(text)
@@ -136,8 +135,8 @@ def size_of(assembly: str, target: Target) -> int | None:
         syntax = target.dialect.syntax_directives.get(unit.syntax, "")
         # Private data of the program is nobody's in this text alone, and LLVM wants local symbols to be somebody's.
         placed = _LOCAL.sub(lambda name: name[0] if name[0] in unit.labels else f"x{name[0][1:]}", unit.source)
-        made = llvm.maker(target, f"{syntax}\n{placed}\n", SECONDS)
-        return int(sandbox.call(_size_of, *made, seconds=SECONDS, megabytes=MEGABYTES))
+        object_call = build_object_call(target, f"{syntax}\n{placed}\n", SECONDS)
+        return int(sandbox.call(_size_of, *object_call, seconds=SECONDS, megabytes=MEGABYTES))
     except (AssemblyError, LinkError, UnsupportedError, SandboxError):
         return None
 

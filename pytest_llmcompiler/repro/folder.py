@@ -13,8 +13,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_llmcompiler.assembler.assemble import linkable
-from pytest_llmcompiler.assembler.llvm import SOURCE, Linkage
+from pytest_llmcompiler.assembler.assemble import build_linkable_object
+from pytest_llmcompiler.assembler.linkage import DEBUG_FILE_NAME, Linkage
 from pytest_llmcompiler.errors import (
     AssemblyError,
     CaseError,
@@ -112,7 +112,9 @@ class ReproWriter:
         try:
             text = find_judged_assembly(answer, prompt, verdict.detail)
             own = "the assembly in the answer, on the same lines"
-            files.write(SOURCE, text, own if prompt.task == "asm" else "the assembly that LLVM makes of the answer")
+            files.write(
+                DEBUG_FILE_NAME, text, own if prompt.task == "asm" else "the assembly that LLVM makes of the answer"
+            )
             if not reference.target.is_native:
                 raise NativeLinkError(f"the code is for {reference.target.name}, which this machine does not run.")
             self._program(files, reference, prompt.function, text, verdict, reproducer, notes)
@@ -137,7 +139,7 @@ class ReproWriter:
     ) -> None:
         kept = f"{function}__reference"
         if reproducer is None:  # it was never run
-            own = linkable(text, reference.golden.addresses, Linkage(function, reference.golden.aliases))
+            own = build_linkable_object(text, reference.golden.addresses, Linkage(function, reference.golden.aliases))
             files.write("candidate.o", own, "its object")
             unknown = "it was judged in an earlier session, or the judge gave up before it knew all that is needed"
             why = unknown if verdict.kind in _RAN else verdict.message
@@ -145,7 +147,7 @@ class ReproWriter:
             return
         rest = self._rest(reference, function, kept)
         around = surroundings(reference, function, kept, rest, text)
-        own = linkable(text, reference.golden.addresses, watching(reference, around))
+        own = build_linkable_object(text, reference.golden.addresses, watching(reference, around))
         files.write("candidate.o", own, "its object")
         files.write("program.ll", rest.ir, f"the program with {function} only declared, and its code as {kept}")
         if "fault" in reproducer:
@@ -227,7 +229,12 @@ def _breakpoints(reproducer: Reproducer) -> str:
     """Commands for gdb."""
     line, passes = int(reproducer["stop"]["line"]), int(reproducer["stop"]["passes"])
     ignored = [f"ignore $bpnum {passes}"] if passes else []
-    commands = ("set pagination off", "set confirm off", "set environment LLMC_HERE=1", f"break {SOURCE}:{line}")
+    commands = (
+        "set pagination off",
+        "set confirm off",
+        "set environment LLMC_HERE=1",
+        f"break {DEBUG_FILE_NAME}:{line}",
+    )
     return "\n".join((*commands, *ignored, "run")) + "\n"
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 
-from pytest_llmcompiler.assembler.assemble import build_undefined_error, find_called_symbols, linkable
-from pytest_llmcompiler.assembler.llvm import Linkage
+from pytest_llmcompiler.assembler.assemble import build_linkable_object, build_undefined_error, find_called_symbols
+from pytest_llmcompiler.assembler.linkage import Linkage
 from pytest_llmcompiler.errors import ClangError, IRError, NativeLinkError
 from pytest_llmcompiler.program.clang import compile_ir, link, undefined_symbols
 from pytest_llmcompiler.program.ir_extract import remove_function
@@ -33,7 +33,7 @@ def linked(reference: Reference, function: str, text: str) -> bytes:
         path = reference.case.path
         raise NativeLinkError(f"{path} defines no main, so there is no program to link: add one that calls {function}")
     golden = reference.golden
-    own = linkable(text, golden.addresses, Linkage(function, golden.aliases))
+    own = build_linkable_object(text, golden.addresses, Linkage(function, golden.aliases))
     try:
         return link([own, without(reference, function).object])
     except ClangError as error:
@@ -76,7 +76,7 @@ def surroundings(reference: Reference, function: str, kept_as: str, rest: Progra
 def watching(reference: Reference, around: ReproSurroundings) -> Linkage:
     """How a text is linked with its surroundings."""
     names = {**reference.golden.aliases, **{name: thunk(name) for name in around.watched}}
-    return Linkage(around.function, names, lines=True)
+    return Linkage(around.function, names, has_line_section=True)
 
 
 def _declared(reference: Reference) -> set[str]:

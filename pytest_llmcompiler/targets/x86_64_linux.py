@@ -354,24 +354,24 @@ ABSOLUTE_64 = Relocation("R_X86_64_64", 8, False, None)
 SIGNED_32 = Relocation("R_X86_64_32S", 4, False, True)
 RELATIVE_32 = Relocation("R_X86_64_PC32", 4, True, True)
 GOT_32 = Relocation("R_X86_64_GOTPCREL", 4, True, True, True)
-PLAIN = {
+DATA_RELOCATIONS = {
     1: Relocation("R_X86_64_8", 1, False, None),
     2: Relocation("R_X86_64_16", 2, False, None),
     4: Relocation("R_X86_64_32", 4, False, False),
     8: ABSOLUTE_64,
 }
-"""Absolute fields of data, by width in bytes."""
+"""Width in bytes -> the relocation of an address in a data directive of that width."""
 
 _SUPPORTED = {
     1: ABSOLUTE_64,
     2: RELATIVE_32,
     4: Relocation("R_X86_64_PLT32", 4, True, True),
     9: GOT_32,
-    10: PLAIN[4],
+    10: DATA_RELOCATIONS[4],
     11: SIGNED_32,
-    12: PLAIN[2],
+    12: DATA_RELOCATIONS[2],
     13: Relocation("R_X86_64_PC16", 2, True, True),
-    14: PLAIN[1],
+    14: DATA_RELOCATIONS[1],
     15: Relocation("R_X86_64_PC8", 1, True, True),
     24: Relocation("R_X86_64_PC64", 8, True, None),
     28: Relocation("R_X86_64_GOTPCREL64", 8, True, None, True),

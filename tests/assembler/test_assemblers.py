@@ -20,9 +20,9 @@ import unicorn
 from unicorn import x86_const
 
 from pytest_llmcompiler import sandbox
-from pytest_llmcompiler.assembler import keystone, llvm
+from pytest_llmcompiler.assembler import keystone_engine, llvm_engine
 from pytest_llmcompiler.assembler.assemble import assemble
-from pytest_llmcompiler.assembler.result import AssemblerLimits
+from pytest_llmcompiler.assembler.job import AssemblerLimits
 from pytest_llmcompiler.errors import AssemblyError, ChildDiedError, LinkError, UnsupportedError
 from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.code import AssembledCode, AssemblerName
@@ -281,7 +281,6 @@ def test_data_directives(engine: AssemblerName) -> None:
     """
     text = text.replace("'x'", "120")
     (data,) = (s.data for s in att(text, engine).segments if s.name == ".data")
-    assert data.hex(" ", 4) == data.hex(" ", 4)
     expected = bytes.fromhex("01ff787f08feff00" + "01000000ffffffff" + "ff" * 8 + "0000000000000080")
     expected += b'a\n\t"\\\x01\x7f;#b' + "é".encode() + b"\0x\0" + b"\4\3\2\1" * 2 + b"\7\7\7"
     expected += b"\x09" * (-len(expected) % 8) + b"\0"
@@ -598,12 +597,12 @@ def test_death_of_keystone_is_survived() -> None:
 
 def test_a_worker_that_is_killed_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keystone's process is killed in the middle, then LLVM's too, once."""
-    machine_code, object_file = keystone.machine_code, llvm.object_file
-    monkeypatch.setattr(keystone, "machine_code", _dying(machine_code, "/nonexistent"))
+    encode, assemble_object = keystone_engine.encode_text, llvm_engine.assemble_with_llvmlite
+    monkeypatch.setattr(keystone_engine, "encode_text", kill_process(encode, "/nonexistent"))
     text = "f: movl $1, %eax\n ret\n"
     assert "keystone: ended by SIGKILL" in str(assemble(text, "f", BASE, {}).fallback_reason)
     marker = f"/tmp/llmc-test-{os.getpid()}"
-    monkeypatch.setattr(llvm, "object_file", _dying(object_file, marker))
+    monkeypatch.setattr(llvm_engine, "assemble_with_llvmlite", kill_process(assemble_object, marker))
     Path(marker).write_text("")
     try:
         assembled = assemble(text, "f", BASE, {})
@@ -612,7 +611,7 @@ def test_a_worker_that_is_killed_loses_nothing(monkeypatch: pytest.MonkeyPatch) 
     assert run(assembled, "f") == 1
 
 
-def _dying(function: Any, marker: str) -> Any:
+def kill_process(function: Any, marker: str) -> Any:
     """A step whose process is killed: always without the marker file, else only the first time."""
 
     def step(*args: Any) -> Any:
@@ -627,14 +626,14 @@ def _dying(function: Any, marker: str) -> Any:
 
 def test_a_worker_that_is_killed_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A real kill, by a process that watches for children; keystone's waits until it is found."""
-    machine_code = keystone.machine_code
-    monkeypatch.setattr(keystone, "machine_code", lambda *args: time.sleep(60) or machine_code(*args))
+    encode = keystone_engine.encode_text
+    monkeypatch.setattr(keystone_engine, "encode_text", lambda *args: time.sleep(60) or encode(*args))
     text = "f:" + "\n addl $1, %eax" * 20000 + "\n ret\n"
     own = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
     others = own.read_text().split()
     watcher = os.fork()
     if watcher == 0:
-        _kill_first_child(own, {*others, str(os.getpid())})
+        kill_first_child(own, {*others, str(os.getpid())})
     try:
         assembled = assemble(text, "f", BASE, {}, limits=AssemblerLimits(keystone_seconds=50))
     finally:
@@ -645,7 +644,7 @@ def test_a_worker_that_is_killed_from_outside(monkeypatch: pytest.MonkeyPatch) -
     assert len(assembled.lines) == 20001
 
 
-def _kill_first_child(children: Path, spared: set[str]) -> NoReturn:
+def kill_first_child(children: Path, spared: set[str]) -> NoReturn:
     """Kill the first process that appears in a list of children, and leave with status 0."""
     try:
         end = time.monotonic() + 40
@@ -659,7 +658,7 @@ def _kill_first_child(children: Path, spared: set[str]) -> NoReturn:
 
 
 def test_hanging_keystone_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keystone, "machine_code", lambda *args: time.sleep(60))
+    monkeypatch.setattr(keystone_engine, "encode_text", lambda *args: time.sleep(60))
     start = time.monotonic()
     assembled = assemble("f: ret", "f", BASE, {}, limits=AssemblerLimits(keystone_seconds=0.2))
     assert time.monotonic() - start < 10
@@ -668,7 +667,7 @@ def test_hanging_keystone_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 HUNGRY = """
 from pytest_llmcompiler.errors import AssemblyError
-from pytest_llmcompiler.assembler.result import AssemblerLimits
+from pytest_llmcompiler.assembler.job import AssemblerLimits
 from pytest_llmcompiler.assembler.assemble import assemble
 try:
     assemble("f:" + chr(10) + "addl $1, %eax;" * 50000 + "ret", "f", 0x10000000, {}, limits=AssemblerLimits(megabytes=1))
@@ -851,8 +850,8 @@ def test_no_file_can_be_opened_while_assembling() -> None:
     """Even if a text found its way around the front end."""
     with pytest.raises(ChildDiedError) as death:
         sandbox.call(
-            llvm.object_file,
-            llvm.target_machine(get_target()),
+            llvm_engine.assemble_with_llvmlite,
+            llvm_engine.create_target_machine(get_target()),
             get_target().triple,
             'f: .incbin "/etc/passwd"\n',
             seconds=10,
@@ -860,8 +859,8 @@ def test_no_file_can_be_opened_while_assembling() -> None:
         )
     assert "Could not find incbin file" in death.value.stderr
     answer = sandbox.call(
-        keystone.machine_code,
-        keystone.encoder(),
+        keystone_engine.encode_text,
+        keystone_engine.create_engine(),
         '.att_syntax prefix\nf: nop\n.incbin "/etc/passwd"\n',
         BASE,
         seconds=10,

@@ -1,33 +1,34 @@
-"""Reading assembly text: what is understood, and what is refused where."""
+"""The parser of GNU assembly: statements with their positions, sections, and refused text with its position."""
 
 from __future__ import annotations
 
 import pytest
 
-from pytest_llmcompiler.assembler import gas
-from pytest_llmcompiler.assembler.gas import ParsedAssembly
+from pytest_llmcompiler.assembler.gas import parse_assembly
+from pytest_llmcompiler.assembler.statements import ParsedAssembly
+from pytest_llmcompiler.assembler.tokens import parse_integer, split_operands
 from pytest_llmcompiler.errors import AssemblyError, UnsupportedError
 from pytest_llmcompiler.targets import get_target
 
 
-def read(text: str) -> ParsedAssembly:
-    return gas.parse_assembly(text, get_target().dialect)
+def parse(text: str) -> ParsedAssembly:
+    return parse_assembly(text, get_target().dialect)
 
 
-def shape(unit: ParsedAssembly) -> list[tuple[str, str, str, int]]:
+def list_statements(parsed: ParsedAssembly) -> list[tuple[str, str, str, int]]:
     """Kind, name, operands and line of each statement."""
-    return [(s.kind, s.name, s.operands, unit.line(s)) for s in unit.statements]
+    return [(s.kind, s.name, s.operands, parsed.find_line(s)) for s in parsed.statements]
 
 
-def refusal(text: str) -> tuple[str, int, int]:
+def parse_refused(text: str) -> tuple[str, int, int]:
     with pytest.raises(AssemblyError) as error:
-        read(text)
+        parse(text)
     return error.value.message, error.value.line, error.value.column
 
 
 def test_statements_and_lines() -> None:
     text = "f: g:\n\tmovl $1, %eax ; addl\t%ebx, %eax\n\n  .Lx: ret # done\n\t.quad f+1, 2\n"
-    assert shape(read(text)) == [
+    assert list_statements(parse(text)) == [
         ("label", "f", "", 1),
         ("label", "g", "", 1),
         ("instruction", "movl", "$1, %eax", 2),
@@ -39,43 +40,43 @@ def test_statements_and_lines() -> None:
 
 
 def test_quoted_labels_are_never_numeric() -> None:
-    unit = read('1: "1": "a:b": ret\n1: ret\n.comm "2",8\n')
-    labels = [(s.name, s.is_numeric_label) for s in unit.statements if s.kind == "label"]
+    parsed = parse('1: "1": "a:b": ret\n1: ret\n.comm "2",8\n')
+    labels = [(s.name, s.is_numeric_label) for s in parsed.statements if s.kind == "label"]
     assert labels == [("1", True), ("1", False), ("a:b", False), ("1", True), ("2", False)]
-    assert unit.labels.keys() == {"1", "a:b", "2"}
-    assert refusal('"1": "1": ret') == ("symbol '1' is already defined", 1, 6)
+    assert parsed.labels.keys() == {"1", "a:b", "2"}
+    assert parse_refused('"1": "1": ret') == ("symbol '1' is already defined", 1, 6)
 
 
 def test_positions_are_exact() -> None:
     text = "f:\tnop; /* a\nb */  MOVQ %rax,%rbx"
-    unit = read(text)
-    statement = unit.statements[-1]
-    assert (statement.name, statement.text, unit.position(statement.offset)) == ("movq", "MOVQ %rax,%rbx", (2, 7))
+    parsed = parse(text)
+    statement = parsed.statements[-1]
+    assert (statement.name, statement.text, parsed.locate(statement.offset)) == ("movq", "MOVQ %rax,%rbx", (2, 7))
 
 
 @pytest.mark.parametrize(
     "comment", ["# movl $1; nop: \"'", "// x", '/* one\nmore; .incbin "x" */', "#", "/**/", "/* é */", '# "unbalanced']
 )
 def test_comments(comment: str) -> None:
-    assert [s.name for s in read(f"f: ret {comment}\nnop").statements] == ["f", "ret", "nop"]
+    assert [s.name for s in parse(f"f: ret {comment}\nnop").statements] == ["f", "ret", "nop"]
 
 
 def test_comment_marks_in_literals_are_text() -> None:
     text = "f: movb $'#, %al\n"
-    assert refusal(text) == ("unterminated literal", 1, 10)
+    assert parse_refused(text) == ("unterminated literal", 1, 10)
     text = 'f: movb $\'#\', %al\n movb $\'"\', %al\n .ascii "a;b#c/*d*/\\"//", "e"\n nop'
-    assert [(s.name, s.operands) for s in read(text).statements[1:]] == [
+    assert [(s.name, s.operands) for s in parse(text).statements[1:]] == [
         ("movb", "$'#', %al"),
         ("movb", "$'\"', %al"),
         (".ascii", '"a;b#c/*d*/\\"//", "e"'),
         ("nop", ""),
     ]
-    assert gas.split_operands('"a,b\\",", \'x\', (%rax,%rbx,2), 3') == ['"a,b\\","', "'x'", "(%rax,%rbx,2)", "3"]
+    assert split_operands('"a,b\\",", \'x\', (%rax,%rbx,2), 3') == ['"a,b\\","', "'x'", "(%rax,%rbx,2)", "3"]
 
 
 def test_prefixes_belong_to_their_instruction() -> None:
     text = "f: rep movsq\nlock; incl (%rdi)\nrepne\n\tscasb\n notrack jmp *%rax\n rep\n.Lx: lock nop"
-    assert [(s.prefixes, s.name, s.text) for s in read(text).statements if s.kind == "instruction"] == [
+    assert [(s.prefixes, s.name, s.text) for s in parse(text).statements if s.kind == "instruction"] == [
         (("rep",), "movsq", "rep movsq"),
         (("lock",), "incl", "lock  incl (%rdi)"),
         (("repne",), "scasb", "repne \tscasb"),
@@ -99,7 +100,7 @@ def test_prefixes_belong_to_their_instruction() -> None:
     ],
 )
 def test_syntax(text: str, syntax: str) -> None:
-    assert read(text).statements[-1].syntax == syntax
+    assert parse(text).statements[-1].syntax == syntax
 
 
 def test_sections_and_their_permissions() -> None:
@@ -129,8 +130,8 @@ def test_sections_and_their_permissions() -> None:
         .quad 1
         .comm buffer,16,8
     """
-    unit = read(text)
-    assert [tuple(section) for section in unit.sections] == [
+    parsed = parse(text)
+    assert [tuple(section) for section in parsed.sections] == [
         (".text", False, True, False),
         (".data", True, False, False),
         (".rodata.str1.1", False, False, False),
@@ -139,13 +140,13 @@ def test_sections_and_their_permissions() -> None:
         (".mine", True, True, False),
         (".data.rel.ro", True, False, False),
     ]
-    assert [(s.section, s.operands) for s in unit.statements if s.kind == "data"] == [
+    assert [(s.section, s.operands) for s in parsed.statements if s.kind == "data"] == [
         (1, "1"), (2, '"x"'), (2, "2"), (1, "3"), (5, "4"), (6, "0"),
     ]  # fmt: skip
-    assert unit.statements[unit.labels["buffer"]].section == 4
+    assert parsed.statements[parsed.labels["buffer"]].section == 4
 
 
-def test_harmless_directives_make_nothing() -> None:
+def test_harmless_directives_add_no_statement() -> None:
     text = """
         .file "a.c"
         .globl f
@@ -159,11 +160,11 @@ def test_harmless_directives_make_nothing() -> None:
         .addrsig
         .addrsig_sym f
     """
-    assert [s.kind for s in read(text).statements] == ["align", "label", "instruction"]
+    assert [s.kind for s in parse(text).statements] == ["align", "label", "instruction"]
 
 
 @pytest.mark.parametrize(
-    ("directive", "why"),
+    ("directive", "reason"),
     [
         ('.incbin "/etc/passwd"', "directive .incbin is not supported: it reads a file"),
         ('.include "/etc/passwd"', "directive .include is not supported: it reads a file"),
@@ -174,11 +175,11 @@ def test_harmless_directives_make_nothing() -> None:
         (".irp x,1,2", "directive .irp is not supported: repetition is not supported"),
         (".org 0x7fffffff", "directive .org is not supported: it moves the location counter"),
         (". = . + 100", "an assignment to `.` is not supported: it moves the location counter"),
-        (".reloc 0, R_X86_64_NONE", "directive .reloc is not supported: it is not among those that are known to be harmless"),
-        (".bundle_align_mode 4", "directive .bundle_align_mode is not supported: it is not among those"),
-        (".symver a, b@c", "directive .symver is not supported: it is not among those"),
-        (".nonsense", "directive .nonsense is not supported: it is not among those"),
-        (".code32", "directive .code32 is not supported: it is not among those"),
+        (".reloc 0, R_X86_64_NONE", "directive .reloc is not supported: it is not on the list of harmless directives"),
+        (".bundle_align_mode 4", "directive .bundle_align_mode is not supported: it is not on the list"),
+        (".symver a, b@c", "directive .symver is not supported: it is not on the list"),
+        (".nonsense", "directive .nonsense is not supported: it is not on the list"),
+        (".code32", "directive .code32 is not supported: it is not on the list"),
         (".fill 100000000, 8, 1", ".fill asks for too much: 800000000 bytes in all, 1048576 at most"),
         (".zero 1048577", ".zero asks for too much: 1048577 bytes in all"),
         (".skip 600000\n.space 600000", ".space asks for too much: 1200000 bytes in all"),
@@ -199,9 +200,9 @@ def test_harmless_directives_make_nothing() -> None:
         ("\"a\" .incbin \"x\"", "expected an instruction"),
     ],
 )  # fmt: skip
-def test_refused_directives(directive: str, why: str) -> None:
-    message, line, _ = refusal(f"f:\n  nop\n  {directive}\n")
-    assert message.startswith(why)
+def test_refused_directives(directive: str, reason: str) -> None:
+    message, line, _ = parse_refused(f"f:\n  nop\n  {directive}\n")
+    assert message.startswith(reason)
     assert line == 3 + directive.count("\n")
 
 
@@ -221,26 +222,30 @@ def test_refused_directives(directive: str, why: str) -> None:
     ],
 )
 def test_refused_text(text: str, expected: tuple[str, int, int]) -> None:
-    assert refusal(text) == expected
+    assert parse_refused(text) == expected
 
 
 def test_windows_line_ends() -> None:
-    unit = read("f:\r\n  rep\r\n movsb\r\n .byte 1\r\n")
-    assert shape(unit) == [("label", "f", "", 1), ("instruction", "movsb", "", 2), ("data", ".byte", "1", 4)]
+    parsed = parse("f:\r\n  rep\r\n movsb\r\n .byte 1\r\n")
+    assert list_statements(parsed) == [
+        ("label", "f", "", 1),
+        ("instruction", "movsb", "", 2),
+        ("data", ".byte", "1", 4),
+    ]
 
 
 def test_size_limit() -> None:
-    assert refusal("nop\n" * (1 << 18) + "nop") == ("the text is longer than 1024 KiB", 0, 0)
-    assert len(read("nop\n" * 10000).statements) == 10000
+    assert parse_refused("nop\n" * (1 << 18) + "nop") == ("the text is longer than 1024 KiB", 0, 0)
+    assert len(parse("nop\n" * 10000).statements) == 10000
 
 
 def test_strings_may_hold_any_character() -> None:
-    assert [s.operands for s in read('.data\n.asciz "é日本"\n').statements] == ['"é日本"']
+    assert [s.operands for s in parse('.data\n.asciz "é日本"\n').statements] == ['"é日本"']
 
 
 def test_thread_local_storage_is_named() -> None:
     with pytest.raises(UnsupportedError, match=r"thread-local storage is not supported \(section \.tdata\)"):
-        read('.section .tdata,"awT",@progbits\n.long 1')
+        parse('.section .tdata,"awT",@progbits\n.long 1')
 
 
 @pytest.mark.parametrize(
@@ -258,10 +263,10 @@ def test_thread_local_storage_is_named() -> None:
     ],
 )
 def test_integers(text: str, value: int | None) -> None:
-    assert gas.integer(text) == value
+    assert parse_integer(text) == value
 
 
-def test_arbitrary_text_ends_in_a_unit_or_an_error() -> None:
+def test_statements_and_errors_of_arbitrary_text_have_positions_in_it() -> None:
     from hypothesis import given, settings
     from hypothesis import strategies as st
 
@@ -294,11 +299,19 @@ def test_arbitrary_text_ends_in_a_unit_or_an_error() -> None:
     @given(st.lists(pieces | st.text(max_size=3), max_size=20).map("".join))
     def check(text: str) -> None:
         try:
-            unit = read(text)
+            parsed = parse(text)
         except AssemblyError as error:
-            assert error.line >= 0
-            assert error.message
+            lines = text.split("\n")
+            assert 1 <= error.line <= len(lines)
+            assert 1 <= error.column <= len(lines[error.line - 1]) + 1
         else:
-            assert all(0 <= s.offset < len(text) and unit.line(s) >= 1 for s in unit.statements)
+            for statement in parsed.statements:
+                start = statement.offset
+                assert parsed.locate(start) == (text[:start].count("\n") + 1, start - text.rfind("\n", 0, start))
+                # Comments, and what separates a prefix from its instruction, are blank in the statement's text.
+                written = text[start : start + len(statement.text)]
+                assert statement.text == statement.text.strip()
+                assert all(own in (there, " ") for own, there in zip(statement.text, written, strict=True))
+                assert statement.text[0] == written[0]
 
     check()

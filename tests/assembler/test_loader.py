@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from pytest_llmcompiler.assembler.linker import PAGE, LinkedImage, link, load_object
+from pytest_llmcompiler.assembler.elf_object import load_object
+from pytest_llmcompiler.assembler.linker import PAGE, LinkedImage, link
 from pytest_llmcompiler.errors import LinkError, UnsupportedError
 from pytest_llmcompiler.targets import get_target
 

@@ -288,11 +288,11 @@ def test_listings_of_microsofts_compiler(windows: Judge, case_of: CaseOf) -> Non
     ],
 )
 def test_lines_of_listings(line: str, read: str) -> None:
-    assert masm.to_gnu(f"f PROC\n{line}").splitlines() == ["f:", read]
+    assert masm.convert_to_gnu(f"f PROC\n{line}").splitlines() == ["f:", read]
 
 
 def test_other_texts_are_no_listings() -> None:
-    assert masm.to_gnu("f:\n\tmovl $1, %eax # PROC\n") == "f:\n\tmovl $1, %eax # PROC\n"
+    assert masm.convert_to_gnu("f:\n\tmovl $1, %eax # PROC\n") == "f:\n\tmovl $1, %eax # PROC\n"
 
 
 def test_sections_of_coff() -> None:

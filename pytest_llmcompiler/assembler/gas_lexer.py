@@ -1,0 +1,95 @@
+"""The lexer of GNU assembly: statements are separated, and comments blanked out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from pytest_llmcompiler.assembler.statements import ParsedAssembly
+from pytest_llmcompiler.targets.dialect import Dialect
+
+_TOKEN = re.compile(
+    r"""
+      (?P<string>"(?:\\[^\n]|[^"\\\n])*")
+    | (?P<character>'(?:\\[^\n]|[^'\\\n])')
+    | (?P<block>/\*.*?\*/)
+    | (?P<line>(?:\#|//)[^\n]*)
+    | (?P<end>[;\n])
+    | (?P<bad>["']|/\*)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_TOKEN_START = re.compile(r"[\"'/#;\n]")
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f\u0080-\u009f\ud800-\udfff]|\r(?!\n)")
+
+
+class _Token(NamedTuple):
+    kind: str
+    """The name of a group of `_TOKEN`."""
+    start: int
+    end: int
+
+
+def split_statements(parsed: ParsedAssembly) -> tuple[list[tuple[int, int]], str]:
+    """Return the span of each statement, and the source with its comments replaced by as many blanks.
+
+    Raises AssemblyError for control characters, unterminated literals and comments, and characters beyond ASCII that
+    stand outside of strings and comments.
+    """
+    source = parsed.source
+    control = _CONTROL_CHARACTER.search(source)
+    if control:
+        raise parsed.build_error(f"control character {control[0]!r} in the text", control.start())
+    tokens = list(_scan(parsed))
+    spans, pieces = list[tuple[int, int]](), list[str]()
+    begin = copied = 0
+    for token in tokens:
+        if token.kind == "end":
+            spans.append((begin, token.start))
+            begin = token.end
+        elif token.kind in ("block", "line"):
+            pieces += (source[copied : token.start], " " * (token.end - token.start))
+            copied = token.end
+    spans.append((begin, len(source)))
+    pieces.append(source[copied:])
+    if not source.isascii():
+        _check_ascii(parsed, tokens)
+    return spans, "".join(pieces)
+
+
+def _scan(parsed: ParsedAssembly) -> Iterator[_Token]:
+    """The literals, comments and ends of statements, in their order. Only characters that can start one are looked
+    at."""
+    source = parsed.source
+    candidate = _TOKEN_START.search(source)
+    while candidate:
+        start = candidate.start()
+        match = _TOKEN.match(source, start)
+        kind = match.lastgroup if match else None
+        if match is None or kind is None or (kind == "line" and not _is_line_comment(source, start, parsed.dialect)):
+            end = start + 1
+        elif kind == "bad":
+            raise parsed.build_error(f"unterminated {'comment' if match[0] == '/*' else 'literal'}", start)
+        else:
+            end = match.end()
+            yield _Token(kind, start, end)
+        candidate = _TOKEN_START.search(source, end)
+
+
+def _is_line_comment(source: str, start: int, dialect: Dialect) -> bool:
+    """Whether `#` or `//` starts a comment: always if the dialect says so, else only as the first text of a line."""
+    return (
+        source.startswith(dialect.comment_starts, start) or not source[source.rfind("\n", 0, start) + 1 : start].strip()
+    )
+
+
+def _check_ascii(parsed: ParsedAssembly, tokens: Sequence[_Token]) -> None:
+    """Raise AssemblyError for a character beyond ASCII in the text between literals and comments."""
+    begin = 0
+    for token in (*tokens, _Token("end", len(parsed.source), len(parsed.source))):
+        bad = re.search(r"[^\x00-\x7f]", parsed.source[begin : token.start])
+        if bad:
+            message = f"character {bad[0]!r} outside of strings and comments"
+            raise parsed.build_error(message, begin + bad.start())
+        begin = token.end

@@ -1,0 +1,45 @@
+"""Keystone itself, in a child process: some texts end the process, and others make it loop for ever."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import import_module
+from typing import Any
+
+from pytest_llmcompiler import sandbox
+from pytest_llmcompiler.assembler.job import AssemblerLimits
+from pytest_llmcompiler.assembler.operands import KeystoneRefusalError
+from pytest_llmcompiler.errors import ChildDiedError, ChildTimeoutError
+
+
+def run_keystone(text: str, base: int, limits: AssemblerLimits) -> bytes:
+    """The bytes of a text at an address. Raises KeystoneRefusalError for every failure."""
+    engine = create_engine()
+    try:
+        answer = sandbox.call(
+            encode_text, engine, text, base, seconds=limits.keystone_seconds, megabytes=limits.megabytes
+        )
+    except (ChildDiedError, ChildTimeoutError) as error:
+        raise KeystoneRefusalError(f"keystone: {error}") from None
+    if isinstance(answer, bytes):
+        return answer
+    raise KeystoneRefusalError(f"keystone: {answer}")
+
+
+@lru_cache(maxsize=1)
+def create_engine() -> Any:
+    """Keystone's engine for x86-64."""
+    keystone = import_module("keystone")
+    # No option is ever set: after any, `syntax` too, keystone reads numbers as hexadecimal.
+    return keystone.Ks(keystone.KS_ARCH_X86, keystone.KS_MODE_64)
+
+
+def encode_text(engine: Any, text: str, base: int) -> bytes | str:
+    """The bytes, or a message. To be called in a sandbox only. Keystone may report success without any bytes."""
+    keystone = import_module("keystone")
+    sandbox.forbid_opening_files()
+    try:
+        code, _ = engine.asm(text.encode(), base, True)
+    except keystone.KsError as error:
+        return str(error)
+    return code or "no output"

@@ -1,0 +1,90 @@
+"""Assembly text as a list of statements in sections: what the parser of GNU assembly returns."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from pytest_llmcompiler.errors import AssemblyError
+from pytest_llmcompiler.targets.dialect import Dialect, Syntax
+
+StatementKind = Literal["label", "instruction", "data", "align", "space", "set", "weak"]
+"""`data` is a directive with values, `space` one that repeats a value, `set` an assignment to a symbol."""
+
+
+class GasSection(NamedTuple):
+    """A section that is loaded into memory."""
+
+    name: str
+    is_writable: bool
+    is_executable: bool
+    is_nobits: bool
+    """Whether it holds zeros only, as `.bss` does."""
+
+
+class Statement(NamedTuple):
+    """One statement that emits bytes or defines a name."""
+
+    kind: StatementKind
+    text: str
+    """As written, with comments blanked out and without white space at both ends."""
+    offset: int
+    """The position of `text` in the source, in characters from its start."""
+    section: int
+    """Index in `ParsedAssembly.sections`."""
+    syntax: Syntax
+    name: str
+    """The label, the assigned symbol, the mnemonic without prefixes or the directive; the last two in lower case."""
+    operands: str = ""
+    """The text behind the name."""
+    numbers: tuple[int, ...] = ()
+    """For `align`: the alignment in bytes, the fill value or -1, the most bytes to skip or -1. For `space`: the count,
+    the size of one element in bytes, its value."""
+    prefixes: tuple[str, ...] = ()
+    """Instruction prefixes in front of the mnemonic, in lower case."""
+
+    @property
+    def is_numeric_label(self) -> bool:
+        """Whether this is a label like `1:`, which a text may define many times. The label `"1":` is a symbol."""
+        return self.kind == "label" and self.text[0].isdigit()
+
+
+@dataclass
+class ParsedAssembly:
+    """A text and its statements."""
+
+    source: str
+    dialect: Dialect
+    syntax: Syntax
+    """The syntax in force at the start of the text."""
+    sections: list[GasSection] = field(default_factory=list)
+    statements: list[Statement] = field(default_factory=list)
+    labels: dict[str, int] = field(default_factory=dict)
+    """Name -> index of the defining statement, for all labels but numeric ones."""
+    _line_starts: list[int] = field(default_factory=list)
+
+    @property
+    def defined_names(self) -> set[str]:
+        """The labels and the assigned symbols."""
+        return {*self.labels, *(statement.name for statement in self.statements if statement.kind == "set")}
+
+    def locate(self, offset: int) -> tuple[int, int]:
+        """Line and column, both counted from 1, of a position in characters."""
+        if not self._line_starts:
+            self._line_starts = [0, *(match.end() for match in re.finditer("\n", self.source))]
+        line = bisect_right(self._line_starts, offset)
+        return line, offset - self._line_starts[line - 1] + 1
+
+    def find_line(self, statement: Statement) -> int:
+        """The line, counted from 1, on which a statement starts."""
+        return self.locate(statement.offset)[0]
+
+    def order_sections(self) -> list[int]:
+        """The indices of the sections in the order in which they are loaded: executable ones first."""
+        return sorted(range(len(self.sections)), key=lambda section: not self.sections[section].is_executable)
+
+    def build_error(self, message: str, offset: int) -> AssemblyError:
+        """The error for a position in characters."""
+        return AssemblyError(message, *self.locate(offset))
