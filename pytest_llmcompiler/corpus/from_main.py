@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Mapping
 
 from pytest_llmcompiler.corpus.relations import relations_by_name
-from pytest_llmcompiler.emulator.machine import STACK_SIZE, STACK_START, Machine
+from pytest_llmcompiler.emulator.machine import Machine
+from pytest_llmcompiler.emulator.stack import STACK_SIZE, STACK_START
 from pytest_llmcompiler.errors import LLMCompilerError
 from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.values.c_types import (
@@ -41,14 +42,14 @@ def record_main_inputs(
     if not program.has_main:
         return taken
     machine = Machine(program, "main", Function(None, ()))
-    initial = {name: machine.variable(name) for own in globals.values() for name in own}
+    initial = {name: machine.guest.read_variable(name) for own in globals.values() for name in own}
 
     def take(name: str) -> None:
         if len(taken[name]) < most:
             changed = {
                 variable: type
                 for variable, type in globals.get(name, {}).items()
-                if machine.variable(variable) != initial[variable]
+                if machine.guest.read_variable(variable) != initial[variable]
             }
             made = _MainRecorder(machine).input(functions[name], changed)
             if made not in taken[name]:
@@ -59,7 +60,7 @@ def record_main_inputs(
     for name, function in functions.items():
         if not any(find_unsupported(param.type) for param in function.params):
             address = program.symbols[name].address
-            machine.watch(address, address, lambda _, name=name: take(name))  # type: ignore[misc]
+            machine.guest.watch(address, address, lambda _, name=name: take(name))  # type: ignore[misc]
     with contextlib.suppress(_EnoughError):
         machine.run_main(_LIMIT)
     return taken
@@ -80,10 +81,11 @@ class _MainRecorder:
     def input(self, function: Function, globals: Mapping[str, Type]) -> Input:
         params = function.params
         in_memory = self._machine.program.target.convention.locate_result(function).in_memory
-        images = self._machine.arguments([param.type for param in params], in_memory=in_memory)
+        images = self._machine.guest.read_arguments([param.type for param in params], in_memory=in_memory)
         args = tuple(self._values(params, images))
         state = tuple(
-            (name, self._value(type, self._machine.variable(name), None, 0)) for name, type in globals.items()
+            (name, self._value(type, self._machine.guest.read_variable(name), None, 0))
+            for name, type in globals.items()
         )
         return Input(args, globals=state)
 
@@ -126,7 +128,7 @@ class _MainRecorder:
     def _target(self, type: Pointer, address: int, count: int | None, depth: int) -> Target | None:
         if isinstance(type.target, Function):
             return Callback(type.target, 0) if address else None
-        if depth >= _DEPTH or not self._machine.read(address, 1):
+        if depth >= _DEPTH or not self._machine.guest.read(address, 1):
             return None
         element: Type = type.target or UNTYPED
         known = self._known(element, address)
@@ -139,7 +141,7 @@ class _MainRecorder:
         return None
 
     def _object(self, element: Type, address: int, size: int, depth: int) -> Object:
-        data = self._machine.read(address, size) if element.size else b""
+        data = self._machine.guest.read(address, size) if element.size else b""
         starts = range(0, len(data) - element.size + 1, max(element.size, 1))
         self._ranges.append((address, len(starts) * element.size, element))
         parts = [self._value(element, data[at : at + element.size], None, depth + 1) for at in starts]
@@ -152,10 +154,10 @@ class _MainRecorder:
             return count
         if isinstance(element, Struct):
             return 1
-        room = self._machine.extent(address)
+        room = self._machine.addresses.bytes_to_end(address)
         on_stack = STACK_START <= address < STACK_START + STACK_SIZE
         if isinstance(element, Int) and element.character:
-            text = self._machine.read(address, 4096)
+            text = self._machine.guest.read(address, 4096)
             end = text.find(b"\0") + 1
             if end and (type.const or on_stack):
                 return end if type.const else max(end, min(room, _ROOM))

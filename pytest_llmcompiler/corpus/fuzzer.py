@@ -19,7 +19,7 @@ from hypothesis.errors import Unsatisfiable
 from pytest_llmcompiler.corpus.mutator import Mutator, Seed, generate_simpler, lengthen_text, make_seed
 from pytest_llmcompiler.corpus.provider import BACKEND
 from pytest_llmcompiler.corpus.repair import append_terminator, close_rings, resize_object
-from pytest_llmcompiler.emulator.observation import Comparisons, Feature, Features
+from pytest_llmcompiler.emulator.coverage import Comparisons, Feature, Features
 from pytest_llmcompiler.errors import LLMCompilerError
 from pytest_llmcompiler.values.input import Input, list_objects
 from pytest_llmcompiler.values.layout import MAX_OBJECT_BYTES

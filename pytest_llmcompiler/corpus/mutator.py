@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from pytest_llmcompiler.emulator.observation import Comparisons, Features
+from pytest_llmcompiler.emulator.coverage import Comparisons, Features
 from pytest_llmcompiler.values.c_types import Array, Int, Struct, Type
 from pytest_llmcompiler.values.input import Input, Object, graft_argument, list_objects, replace_object
 

@@ -1,4 +1,4 @@
-"""The heap of the emulated program, in which each object has pages of its own."""
+"""The heap of the emulated process: malloc and its kin, done by the host, with pages of its own for each object."""
 
 from __future__ import annotations
 
@@ -8,25 +8,34 @@ from dataclasses import dataclass
 
 import unicorn
 
+from pytest_llmcompiler.emulator.arena import ObjectArena
+from pytest_llmcompiler.emulator.environment import has_no_memory
+from pytest_llmcompiler.emulator.guest import Guest
 from pytest_llmcompiler.emulator.kernel import GuestTrapError
-from pytest_llmcompiler.emulator.observation import FreedBlock, HeapBlock, has_no_memory
-from pytest_llmcompiler.targets.target import Target
-from pytest_llmcompiler.values.layout import PAGE, LaidOutObject, Layout
+from pytest_llmcompiler.emulator.observation import FreedBlock, HeapBlock
+from pytest_llmcompiler.values.layout import GARBAGE, PAGE, LaidOutObject
 
-HEAP = 0x5581A0000000
+HEAP_START = 0x5581A0000000
+"""Where Linux puts the heap of many processes. Addresses from here to `_HEAP_END` have bytes on top that no others
+have: `judge/heap_shape.py` finds pointers to the heap by these."""
+_HEAP_END = 0x5E0000000000
 HEAP_LIMIT = 4 << 20
-"""Bytes that one run may hold at a time; malloc returns NULL above."""
-_LANE, _ROUND = 2 << 20, 1 << 16
-_BEYOND = HEAP + (HEAP_LIMIT + 1) * _LANE
-"""Where objects lie that have no room in their lane."""
-_END = 0x5E0000000000
+"""Bytes of mapped pages that one run may hold at a time; malloc returns NULL above."""
+_LANE_SIZE = 2 << 20
+"""Bytes of addresses for the objects of one size."""
+_OVERFLOW_START = HEAP_START + (HEAP_LIMIT + 1) * _LANE_SIZE
+"""Where the objects lie whose lane is full: behind the lane of the largest size."""
+_ALIGNED_STRIDE = 1 << 16
+"""Objects that begin at unmapped memory begin at multiples of 64 KiB, where arithmetic in 16 bits goes wrong."""
+_ALIGNMENT = 16
+"""What malloc's result is aligned to."""
 _ENOMEM = 12
 _READ_WRITE = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE
 
 
 def is_heap(address: int) -> bool:
-    """Whether an address is one that the heap gives out."""
-    return HEAP <= address < _END
+    """Whether an address is one of those that the heap gives out."""
+    return HEAP_START <= address < _HEAP_END
 
 
 @dataclass(frozen=True)
@@ -34,57 +43,59 @@ class _Allocation:
     address: int
     size: int
     base: int
+    """The start of its pages."""
     mapped: int
+    """Bytes of its pages."""
 
 
 class Heap:
-    """malloc and its kin, done by the host. Objects end at a page that is not mapped (up to their alignment);
-    if those of the input begin where there is none before, so do they, at multiples of 64 KiB.
+    """malloc and its kin.
+
+    Each object ends where no memory is mapped, up to its alignment, so that an access past its end faults. In inputs
+    whose own objects begin where no memory is mapped before, so do those of the heap.
 
     The objects of an input count as the heap's own, as if the caller had got them from malloc: they can be freed and
-    reallocated. `arena` is the address of the host's memory in which they lie. The salt of an input may say that there
-    is too little memory.
+    reallocated.
     """
 
-    errno = 0
-    """The address of the C library's error number, where it has one."""
-
-    def __init__(self, uc: unicorn.Uc, target: Target, garbage: bytes, arena: int) -> None:
-        self._uc, self._garbage, self._arena = uc, garbage, arena
-        numbers = target.processor.register_numbers
-        self._arguments = [numbers[name] for name in target.host.convention.integer_registers[:2]]
-        self._result = numbers[target.host.convention.return_register]
-        self._layout: Layout | None = None
+    def __init__(self, guest: Guest, arena: ObjectArena, garbage_pattern: int) -> None:
+        self._guest, self._uc, self._arena = guest, guest.uc, arena
+        self._garbage = GARBAGE[garbage_pattern]
+        self._result = guest.library_convention.return_register
+        self.errno_address = 0
+        """The address of the C library's error number; 0 where there is none."""
         self._blocks: dict[int, _Allocation] = {}
         self._freed_blocks: list[FreedBlock] = []
-        self._freed: list[LaidOutObject] = []
-        self._made: Counter[int] = Counter()
-        self._held = self._beyond = 0
+        self._freed_objects: list[LaidOutObject] = []
+        self._allocations: Counter[int] = Counter()
+        """How many objects of each size were allocated in this run."""
+        self._mapped_bytes = self._overflow_bytes = 0
         self.out_of_memory = False
-        """Whether there was too little memory for what was asked for, by the salt of the input."""
+        """Whether malloc returned NULL in this run because the environment seed says so."""
         self.functions: dict[str, Callable[[], None]] = {
-            "malloc": lambda: self._return(self._asked(self._argument(0))),
+            "malloc": self._malloc,
             "calloc": self._calloc,
             "realloc": self._realloc,
             "free": lambda: self._free(self._argument(0)),
-            "aligned_alloc": lambda: self._return(self._asked(self._argument(1), self._argument(0))),
-            "memalign": lambda: self._return(self._asked(self._argument(1), self._argument(0))),
+            "aligned_alloc": self._aligned_alloc,
+            "memalign": self._aligned_alloc,
         }
+        """The functions that the heap replaces, by name. Each reads its arguments and sets its result."""
 
-    def reset(self, layout: Layout) -> None:
-        """Free everything, and take in the objects of the next input."""
+    def reset(self) -> None:
+        """Free everything, and map the objects of the input again that the last run freed."""
         for block in self._blocks.values():
             self._uc.mem_unmap(block.base, block.mapped)
-        for target in self._freed:
-            slot = target.slot
-            self._uc.mem_map_ptr(slot.address, slot.size, _READ_WRITE, self._arena + slot.host)
-        self._layout = layout
+        for placed in self._freed_objects:
+            self._arena.map(placed.slot)
         self._blocks.clear()
         self._freed_blocks.clear()
-        self._freed.clear()
-        self._made.clear()
-        self._held = self._beyond = 0
+        self._freed_objects.clear()
+        self._allocations.clear()
+        self._mapped_bytes = self._overflow_bytes = 0
         self.out_of_memory = False
+
+    # -- what a run has done
 
     def blocks(self) -> tuple[HeapBlock, ...]:
         """The live objects, in the order of their addresses."""
@@ -94,108 +105,126 @@ class Heap:
         )
 
     @property
-    def made(self) -> int:
-        """How many objects were made."""
-        return self._made.total()
+    def allocation_count(self) -> int:
+        """How many objects were allocated in this run."""
+        return self._allocations.total()
 
     @property
     def freed_blocks(self) -> tuple[FreedBlock, ...]:
-        """The objects that were allocated and freed since the last reset."""
+        """The objects that were allocated and freed in this run."""
         return tuple(self._freed_blocks)
 
     @property
     def freed_objects(self) -> tuple[int, ...]:
-        """The numbers of the input's objects that are freed."""
-        return tuple(sorted(self._objects.index(target) for target in self._freed))
+        """The numbers of the input's objects that were freed in this run."""
+        return tuple(sorted(self._objects.index(placed) for placed in self._freed_objects))
 
-    def extent(self, address: int) -> int:
-        """How many bytes there are from an address to the end of the live object that holds it; 0 where none does."""
-        held = (block for block in self._blocks.values() if block.address <= address < block.address + block.size)
-        return next((block.address + block.size - address for block in held), 0)
+    def bytes_to_end(self, address: int) -> int:
+        """Bytes from an address to the end of the live object that holds it; 0 where none does."""
+        for block in self._blocks.values():
+            if block.address <= address < block.address + block.size:
+                return block.address + block.size - address
+        return 0
 
-    def allocate(self, size: int, align: int = 16) -> int:
-        """The address of a new object that holds garbage; 0 where there is no room for it."""
-        if align & (align - 1) or not 0 < align <= PAGE or size + self._held > HEAP_LIMIT:
+    # -- allocation
+
+    def allocate(self, size: int, alignment: int = _ALIGNMENT) -> int:
+        """The address of a new object with garbage in it; 0 where there is no room, or no such alignment."""
+        if alignment & (alignment - 1) or not 0 < alignment <= PAGE or size + self._mapped_bytes > HEAP_LIMIT:
             return 0
         mapped = max(PAGE, -(-size // PAGE) * PAGE)
-        low = self._layout is not None and self._layout.is_4gib_aligned
-        base = self._place(size, -(-(mapped + PAGE) // _ROUND) * _ROUND if low else mapped + PAGE)
+        is_aligned = self._guest.layout is not None and self._guest.layout.is_4gib_aligned
+        room = mapped + PAGE  # one page that is not mapped
+        base = self._reserve(size, -(-room // _ALIGNED_STRIDE) * _ALIGNED_STRIDE if is_aligned else room)
         self._uc.mem_map(base, mapped, _READ_WRITE)
         self._uc.mem_write(base, self._garbage * (mapped // 4))
-        address = base if low else (base + mapped - max(size, 1)) // align * align
+        address = base if is_aligned else (base + mapped - max(size, 1)) // alignment * alignment
         self._blocks[address] = _Allocation(address, size, base, mapped)
-        self._held += mapped
+        self._mapped_bytes += mapped
         return address
 
-    @property
-    def _objects(self) -> tuple[LaidOutObject, ...]:
-        return self._layout.objects if self._layout else ()
+    def _reserve(self, size: int, room: int) -> int:
+        """The address of `room` bytes for the next object of a size. No address is used twice in a run.
 
-    def _argument(self, index: int) -> int:
-        return int(self._uc.reg_read(self._arguments[index]))
+        The objects of each size have a lane of their own. If a candidate allocates objects of different sizes in
+        another order, each still gets the same address, and whatever the program computes from addresses (a hash, a
+        sum) stays the same.
+        """
+        offset = self._allocations[size] * room
+        self._allocations[size] += 1
+        if offset + room <= _LANE_SIZE:
+            return HEAP_START + size * _LANE_SIZE + offset
+        self._overflow_bytes += room
+        return _OVERFLOW_START + self._overflow_bytes - room
 
-    def _asked(self, size: int, align: int = 16) -> int:
-        """The address of a new object for the program, 0 where there is no room; then the error number says so."""
-        if self._layout is not None and has_no_memory(self._layout.environment_seed, size):
+    def _allocate_for_program(self, size: int, alignment: int = _ALIGNMENT) -> int:
+        """Allocate under the environment seed. Where there is no memory the result is 0, and errno is set."""
+        layout = self._guest.layout
+        if layout is not None and has_no_memory(layout.environment_seed, size):
             self.out_of_memory = True
             address = 0
         else:
-            address = self.allocate(size, align)
-        if not address and self.errno:
-            self._uc.mem_write(self.errno, _ENOMEM.to_bytes(4, "little"))
+            address = self.allocate(size, alignment)
+        if not address and self.errno_address:
+            self._uc.mem_write(self.errno_address, _ENOMEM.to_bytes(4, "little"))
         return address
 
+    # -- the library's functions
+
+    def _argument(self, index: int) -> int:
+        return self._guest.library_argument(index)
+
     def _return(self, value: int) -> None:
-        self._uc.reg_write(self._result, value)
+        self._guest.set_register(self._result, value)
 
-    def _place(self, size: int, room: int) -> int:
-        """Where the next object of a size goes. No address is used twice in a run.
+    def _malloc(self) -> None:
+        self._return(self._allocate_for_program(self._argument(0)))
 
-        Objects of each size have a lane of their own, so that those of other sizes may come in another order: what a
-        program makes of an address (a hash, a sum) then stays the same.
-        """
-        offset = self._made[size] * room
-        self._made[size] += 1
-        if offset + room <= _LANE:
-            return HEAP + size * _LANE + offset
-        self._beyond += room
-        return _BEYOND + self._beyond - room
+    def _aligned_alloc(self) -> None:
+        self._return(self._allocate_for_program(self._argument(1), self._argument(0)))
 
     def _calloc(self) -> None:
         size = self._argument(0) * self._argument(1)
-        address = self._asked(size)
+        address = self._allocate_for_program(size)
         if address:
             self._uc.mem_write(address, bytes(size))
         self._return(address)
 
     def _realloc(self) -> None:
         old, size = self._argument(0), self._argument(1)
-        held = self._held_by(old).size if old else 0
-        new = self._asked(size)
+        old_size = self._find_freeable(old).size if old else 0
+        new = self._allocate_for_program(size)
         if new and old:
-            self._uc.mem_write(new, bytes(self._uc.mem_read(old, min(size, held))))
+            self._uc.mem_write(new, bytes(self._uc.mem_read(old, min(size, old_size))))
             self._free(old)
         self._return(new)
 
     def _free(self, address: int) -> None:
         if not address:
             return
-        held = self._held_by(address)
-        if isinstance(held, LaidOutObject):
-            self._uc.mem_unmap(held.slot.address, held.slot.size)
-            self._freed.append(held)
+        block = self._find_freeable(address)
+        if isinstance(block, LaidOutObject):
+            self._arena.unmap(block.slot)
+            self._freed_objects.append(block)
         else:
-            self._uc.mem_unmap(held.base, held.mapped)
-            self._held -= held.mapped
-            self._freed_blocks.append(FreedBlock(address, held.size))
+            self._uc.mem_unmap(block.base, block.mapped)
+            self._mapped_bytes -= block.mapped
+            self._freed_blocks.append(FreedBlock(address, block.size))
             del self._blocks[address]
 
-    def _held_by(self, address: int) -> _Allocation | LaidOutObject:
-        """The live object that starts at an address. Raises Trap where there is none that could be freed."""
+    @property
+    def _objects(self) -> tuple[LaidOutObject, ...]:
+        return self._guest.layout.objects if self._guest.layout else ()
+
+    def _find_freeable(self, address: int) -> _Allocation | LaidOutObject:
+        """The live object that starts at an address. Raises GuestTrapError where none that can be freed does.
+
+        The buffer for a result in memory is the caller's variable: it can't be freed.
+        """
         if address in self._blocks:
             return self._blocks[address]
-        buffer = self._layout.result if self._layout else None
-        for target in self._objects:
-            if target.address == address and target is not buffer and target not in self._freed:
-                return target
-        raise GuestTrapError("free or realloc of a pointer that malloc did not give")
+        result_buffer = self._guest.layout.result if self._guest.layout else None
+        for placed in self._objects:
+            if placed.address == address and placed is not result_buffer and placed not in self._freed_objects:
+                return placed
+        raise GuestTrapError("free or realloc of a pointer that malloc did not return")

@@ -1,97 +1,114 @@
-"""What C asks of the callers of its library, where the library itself does not notice."""
+"""The preconditions of C library functions whose violation musl does not notice: overlaps, lengths, characters."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from pytest_llmcompiler.emulator.guest import Guest
 from pytest_llmcompiler.emulator.kernel import GuestTrapError
 
-if TYPE_CHECKING:
-    from pytest_llmcompiler.emulator.machine import Machine
-
-_CHARACTERS = (
-    *("isalnum", "isalpha", "isblank", "iscntrl", "isdigit", "isgraph", "islower", "isprint", "ispunct", "isspace"),
-    *("isupper", "isxdigit", "tolower", "toupper"),
+_CHARACTER_FUNCTIONS = (
+    "isalnum",
+    "isalpha",
+    "isblank",
+    "iscntrl",
+    "isdigit",
+    "isgraph",
+    "islower",
+    "isprint",
+    "ispunct",
+    "isspace",
+    "isupper",
+    "isxdigit",
+    "tolower",
+    "toupper",
 )
-_LONGEST = 1 << 20
+_MAX_SIZE = 1 << 20
+"""Bytes of the longest object or string that is looked at; no object of an input is as large."""
+_CHUNK = 256
+"""Bytes that are read at a time in search for the end of a string."""
 
 
-def build_checks(machine: Machine) -> dict[str, Callable[[int], None]]:
-    """For library functions by name: what to do where they are entered. Raises Trap for a call that is undefined."""
-    overlaps = _Overlaps(machine)
-    return {
-        "memcpy": overlaps.memcpy,
-        "strcpy": overlaps.strcpy,
-        "stpcpy": overlaps.strcpy,
-        "strncpy": overlaps.strncpy,
-        "stpncpy": overlaps.strncpy,
-        "strcat": overlaps.strcat,
-        "strncat": overlaps.strncat,
-        **dict.fromkeys(("memcmp", "bcmp"), lambda _: _whole(machine)),
-        **dict.fromkeys(_CHARACTERS, lambda _: _character(machine)),
+def watch_preconditions(guest: Guest) -> None:
+    """End a run with a fault where a library function is called in a way that C leaves undefined."""
+    copies = _CopyChecks(guest)
+    checks: dict[str, Callable[[], None]] = {
+        "memcpy": copies.check_memcpy,
+        "strcpy": copies.check_strcpy,
+        "stpcpy": copies.check_strcpy,
+        "strncpy": copies.check_strncpy,
+        "stpncpy": copies.check_strncpy,
+        "strcat": copies.check_strcat,
+        "strncat": copies.check_strncat,
+        "memcmp": lambda: _check_comparison(guest),
+        "bcmp": lambda: _check_comparison(guest),
+        **dict.fromkeys(_CHARACTER_FUNCTIONS, lambda: _check_character(guest)),
     }
+    for name in checks.keys() & guest.program.library.keys():
+        address = guest.program.library[name].address
+        guest.watch(address, address, lambda _, check=checks[name]: check())  # type: ignore[misc]
 
 
-def _character(machine: Machine) -> None:
-    if not 0 <= (machine.argument(0) + 1) % (1 << 32) <= 256:
-        raise GuestTrapError("a character function of a number that is none")
+def _check_character(guest: Guest) -> None:
+    """A character is EOF (-1), or a value of an unsigned char."""
+    if not 0 <= (guest.library_argument(0) + 1) % (1 << 32) <= 256:
+        raise GuestTrapError("a character function is given a number that is no character")
 
 
-def _whole(machine: Machine) -> None:
-    """Two objects are compared, whose differences may lie before their ends."""
-    size = machine.argument(2)
-    for address in (machine.argument(0), machine.argument(1)):
-        if size > _LONGEST or len(machine.read(address, size)) < size:
+def _check_comparison(guest: Guest) -> None:
+    """Both objects must be as long as the size says, even where they differ before their ends."""
+    size = guest.library_argument(2)
+    for address in (guest.library_argument(0), guest.library_argument(1)):
+        if size > _MAX_SIZE or len(guest.read(address, size)) < size:
             raise GuestTrapError("a comparison past the end of an object", address, size)
 
 
-class _Overlaps:
-    """Copies between objects that overlap."""
+class _CopyChecks:
+    """Source and destination of a copy must not overlap."""
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
+    def __init__(self, guest: Guest) -> None:
+        self._guest = guest
 
-    def memcpy(self, _: int) -> None:
-        to, source, size = map(self._machine.argument, range(3))
-        if to != source:  # compilers themselves copy a struct to its own place
-            _apart(to, size, source, size)
+    def check_memcpy(self) -> None:
+        destination, source, size = map(self._guest.library_argument, range(3))
+        if destination != source:  # compilers themselves copy a struct to itself
+            _check_overlap(destination, size, source, size)
 
-    def strcpy(self, _: int) -> None:
-        to, source = self._pointers()
-        size = self._length(source) + 1
-        _apart(to, size, source, size)
+    def check_strcpy(self) -> None:
+        destination, source = self._pointers()
+        size = self._string_length(source) + 1
+        _check_overlap(destination, size, source, size)
 
-    def strncpy(self, _: int) -> None:
-        to, source = self._pointers()
-        size = self._machine.argument(2)
-        _apart(to, size, source, min(size, self._length(source) + 1))
+    def check_strncpy(self) -> None:
+        destination, source = self._pointers()
+        size = self._guest.library_argument(2)
+        _check_overlap(destination, size, source, min(size, self._string_length(source) + 1))
 
-    def strcat(self, _: int) -> None:
-        to, source = self._pointers()
-        size = self._length(source) + 1
-        _apart(to, self._length(to) + size, source, size)
+    def check_strcat(self) -> None:
+        destination, source = self._pointers()
+        size = self._string_length(source) + 1
+        _check_overlap(destination, self._string_length(destination) + size, source, size)
 
-    def strncat(self, _: int) -> None:
-        to, source = self._pointers()
-        size = min(self._machine.argument(2), self._length(source))
-        _apart(to, self._length(to) + size + 1, source, size)
+    def check_strncat(self) -> None:
+        destination, source = self._pointers()
+        size = min(self._guest.library_argument(2), self._string_length(source))
+        _check_overlap(destination, self._string_length(destination) + size + 1, source, size)
 
     def _pointers(self) -> tuple[int, int]:
-        return self._machine.argument(0), self._machine.argument(1)
+        return self._guest.library_argument(0), self._guest.library_argument(1)
 
-    def _length(self, address: int) -> int:
-        """The length of a string, as far as there is memory."""
+    def _string_length(self, address: int) -> int:
+        """The length of a string, or the bytes up to unmapped memory."""
         length = 0
-        while length < _LONGEST:
-            piece = self._machine.read(address + length, 256)
-            end = piece.find(b"\0")
-            if end >= 0 or not piece:
+        while length < _MAX_SIZE:
+            chunk = self._guest.read(address + length, _CHUNK)
+            end = chunk.find(b"\0")
+            if end >= 0 or not chunk:
                 return length + max(end, 0)
-            length += len(piece)
+            length += len(chunk)
         return length
 
 
-def _apart(first: int, size: int, second: int, other: int) -> None:
-    if size and other and first < second + other and second < first + size:
+def _check_overlap(first: int, first_size: int, second: int, second_size: int) -> None:
+    if first_size and second_size and first < second + second_size and second < first + first_size:
         raise GuestTrapError("a copy between objects that overlap")

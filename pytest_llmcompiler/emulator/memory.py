@@ -1,28 +1,33 @@
-"""Guest memory that the host writes and reads directly."""
+"""Guest memory that the host reads and writes directly, without a call of the emulator."""
 
 from __future__ import annotations
 
 import ctypes
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 _memcmp = ctypes.CDLL(None).memcmp
 _memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 
 STACK_ADDRESS_END = re.compile(rb"\xfd\x7f\0\0")
-"""The topmost bytes of any address of the stack."""
+"""The last four bytes of every little-endian address of the stack."""
 
 
-def find_words(data: bytes, address: int, top: re.Pattern[bytes]) -> Iterator[tuple[int, int]]:
-    """The words in data that lies at an address which begin at multiples of eight and end with `top`: where, value."""
-    for match in top.finditer(data):
-        at = match.end() - 8
-        if at >= 0 and not (address + at) % 8:
-            yield at, int.from_bytes(data[at : at + 8], "little")
+def find_words(data: bytes, address: int, ending: re.Pattern[bytes]) -> Iterator[tuple[int, int]]:
+    """Find the 8-byte words of `data` that end with a pattern: yields the offset in `data` and the value of each.
+
+    `address` is where `data` lies in the guest; only words at multiples of eight count, because compilers align
+    pointers.
+    """
+    for match in ending.finditer(data):
+        offset = match.end() - 8
+        if offset >= 0 and not (address + offset) % 8:
+            yield offset, int.from_bytes(data[offset : offset + 8], "little")
 
 
 class HostMemory:
-    """Bytes at one place of the host, to be mapped into the guest."""
+    """A block of the host's memory, to be mapped into the guest."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -30,15 +35,22 @@ class HostMemory:
         self.pointer = ctypes.addressof(self._buffer)
 
     def write(self, data: bytes, offset: int = 0) -> None:
-        """Overwrite a part. Raises ValueError where that is not all inside."""
+        """Overwrite a part. Raises ValueError where the part is not wholly inside the block."""
         if not 0 <= offset <= self.size - len(data):
-            raise ValueError(f"{len(data)} bytes at {offset} are outside of a block of {self.size}")
+            raise ValueError(f"{len(data)} bytes at offset {offset} do not fit into a block of {self.size}")
         ctypes.memmove(self.pointer + offset, data, len(data))
 
     def differs(self, other: HostMemory, start: int, end: int) -> bool:
-        """Whether a range differs from the same range of another block."""
+        """Whether the bytes from `start` to `end` differ from those of another block."""
         return start < end and _memcmp(self.pointer + start, other.pointer + start, end - start) != 0
 
     def read(self, offset: int = 0, size: int | None = None) -> bytes:
-        """A copy of a part; without a size, of all the rest."""
+        """A copy of a part; without a size, of everything from the offset on."""
         return ctypes.string_at(self.pointer + offset, self.size - offset if size is None else size)
+
+
+class MappedMemory(NamedTuple):
+    """A block of the host's memory, and the address at which the guest sees it."""
+
+    address: int
+    memory: HostMemory

@@ -1,4 +1,4 @@
-"""What one run of a function shows."""
+"""The observation of one run: everything that a run shows to somebody who compares it with another."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ from pytest_llmcompiler.targets.processor import Outcome
 from pytest_llmcompiler.values.c_types import Int, Type
 from pytest_llmcompiler.values.layout import PAGE
 
+AccessKind = Literal["read", "write", "jump", "misaligned", "load", "store"]
+"""How a faulting instruction used its address. `load` and `store` are accesses below the red zone."""
+
 
 @dataclass(frozen=True)
 class GuestFault:
-    """Why a run ended before its return."""
+    """An instruction that ends a run before the function returns."""
 
     description: str
-    """In words, without addresses of the harness."""
+    """In words, without an address: `bad read`, `integer division fault`."""
     pc: int
-    """The address of the instruction."""
+    """The address of the instruction; for a jump to a bad address, the return address that the jump left."""
     address: int | None = None
-    """The address that it used, for a memory access."""
-    access: str | None = None
+    """The address of the memory access, where the fault is one."""
+    access: AccessKind | None = None
+    """None where the fault is no memory access, or one of a library function."""
     size: int = 0
+    """Bytes of the memory access."""
 
 
 @dataclass(frozen=True)
@@ -36,94 +41,76 @@ class AbiBreach:
 
 @dataclass(frozen=True)
 class MemoryWrite:
-    """A write to memory."""
+    """A write to memory by one instruction."""
 
     pc: int
+    """The address of the instruction."""
     address: int
     size: int
+    """Bytes, at most 8."""
     value: int
+    """The bytes that are written, as a little-endian number."""
     before: bytes
-    """What it overwrote."""
+    """The bytes that are overwritten."""
 
     def bytes(self) -> Iterator[tuple[int, int]]:
-        """Each byte that was written, with its address."""
+        """The address and the new value of each byte."""
         return enumerate(self.value.to_bytes(self.size, "little"), self.address)
 
 
-def initial_errno(environment_seed: int) -> int:
-    """The C library's error number before a run: half of the inputs find one that no function here sets."""
-    return 131 * (environment_seed & 1)
-
-
-MEMORY_SHORTAGES = {
-    21: "finds no memory",
-    22: "finds no memory for sizes that are no multiples of 8",
-    23: "finds no memory for sizes that are multiples of 8",
-}
-"""What malloc does with these salts, which are an eighth of those for functions that ask for memory."""
-
-
-def has_no_memory(environment_seed: int, size: int) -> bool:
-    """Whether malloc finds no memory. The size alone decides: programs may ask for the same in another order."""
-    is_short = environment_seed in MEMORY_SHORTAGES
-    return is_short and (environment_seed == 21 or (size % 8 == 0) == (environment_seed == 23))
-
-
-UninitialisedFill = Literal["garbage", "inverse", "zeros"]
-"""What the unused stack and registers hold, and what lies around constants: the garbage of a machine, the same with
-every bit inverted, or zeros."""
-
 ELSEWHERE = 1
-"""Stands for the address of what may lie elsewhere in another run: the stack, constants, a candidate's own data."""
+"""Stands in an observation for an address that may differ in a correct candidate's run: of the stack, of a constant, of
+a candidate's own data. No object lies at address 1."""
 
 
 @dataclass(frozen=True)
 class PointerArgument:
-    """A pointer that is passed to a call, and what it points to at that time."""
+    """A pointer that is passed to an external call, and the contents of what it points to."""
 
     address: int
-    """ELSEWHERE for the stack and for constants."""
+    """`ELSEWHERE` for the stack and for constants."""
     data: bytes = b""
     element: Type | None = None
-    """The type of each element of the data, where that is known."""
+    """The type of each element of the data, where it is known."""
     name: str = ""
     """The global variable that it points into."""
     offset: int = 0
-    """How many bytes into that variable."""
+    """Bytes from the start of that variable."""
     is_possible_end: bool = False
-    """Whether it may be the end of what another argument points to, so that nothing needs to lie there."""
+    """Whether it may point past the end of another argument's object: then nothing of its own need lie there."""
 
 
 Argument = int | PointerArgument
-"""An argument of a call."""
+"""An argument of an external call."""
 
 
 @dataclass(frozen=True)
 class ExternalCall:
-    """A call of a callback or of a function that the program only declares."""
+    """A call of a callback, or of a function that the program declares and does not define."""
 
     name: str
+    """`callback N`, or the function's name."""
     args: tuple[Argument, ...]
 
 
 class Effect(NamedTuple):
-    """What a call out of the function wrote to memory."""
+    """A write to memory by an external call."""
 
     address: int
     data: bytes
     is_allocation: bool = False
-    """Whether it is a new object of the heap, of just this size."""
+    """Whether the address is a new object of the heap, whose size is that of the data."""
 
 
 class Reply(NamedTuple):
-    """What a call out of the function found, and how it was answered."""
+    """The answer to an external call."""
 
     callee: str | int
-    """The function that is only declared, or the number of the callback among those of the input."""
+    """The name of a function that is only declared, or the number of a callback among those of the input."""
     passed: dict[str, int]
-    """The integer registers for arguments."""
+    """The integer argument registers at the call."""
     result: dict[str, bytes]
-    """The registers of the result; what is missing of them is undefined."""
+    """The result registers; bytes of them that are missing are undefined."""
     effects: tuple[Effect, ...]
 
 
@@ -153,12 +140,16 @@ class FreedBlock(NamedTuple):
 
 @dataclass(frozen=True)
 class Constants:
-    """The read-only data of a machine: (address, bytes) of each piece."""
+    """The read-only data of a machine."""
 
     pieces: tuple[tuple[int, bytes], ...] = ()
+    """The address and the bytes of each segment."""
 
     def at(self, address: int, element: Type | None) -> bytes | None:
-        """The string, or the element of another type, at an address; None where no constant is."""
+        """The constant at an address: a string with its zero if `element` is a character, else one element.
+
+        None where the address belongs to no constant, or where the type of the element is not known.
+        """
         for start, data in self.pieces:
             if start <= address < start + len(data):
                 rest = data[address - start :]
@@ -170,77 +161,70 @@ class Constants:
 
 @dataclass
 class Observation:
-    """All that one run shows."""
+    """Everything that one run shows.
+
+    A run that does not end with a return, an exit or an abort shows only its outcome, its fault and its calls.
+    """
 
     outcome: Outcome
     garbage_pattern: int = 0
-    """The garbage that the run was made on."""
+    """Index in `layout.GARBAGE` of the pattern that filled uninitialised memory."""
     constants: Constants = Constants()
     fault: GuestFault | None = None
     exit_code: int = 0
-    """The exit code, for the outcome `exit`."""
+    """For the outcome `exit`."""
     registers: dict[str, int] = field(default_factory=dict)
+    """The result registers, the callee-saved ones, and those of the processor's state, at the end."""
     result: bytes = b""
     """The result in registers; for a result in memory, the address that was returned."""
     slots: tuple[bytes, ...] = ()
-    """The memory around each object, in the order of the placed objects."""
+    """The contents of each object's slot, the memory around the object included, in the order of the layout."""
     has_stray_write: bool = False
-    """Whether memory that belongs to no object was written."""
+    """Whether a slot was written in which no object lies."""
     globals: tuple[bytes, ...] = ()
+    """The contents of the case's writable global variables, in the order of `ProgramImage.globals`."""
     heap: tuple[HeapBlock, ...] = ()
-    """The live heap objects in the order of their addresses."""
+    """The live heap objects, in the order of their addresses."""
     freed_blocks: tuple[FreedBlock, ...] = ()
     """The heap objects that were allocated and freed."""
     out_of_memory: bool = False
-    """Whether the input has too little memory, and some was asked for in vain."""
+    """Whether malloc returned NULL because the environment seed says so."""
     freed_objects: tuple[int, ...] = ()
-    """The numbers of the placed objects that were freed."""
+    """The numbers of the input's objects that were freed, in the order of the layout."""
     errno: int = 0
     """The C library's error number at the end."""
     output: dict[int, bytes] = field(default_factory=dict)
-    """What was written, by file descriptor."""
+    """What was written to each file descriptor."""
     calls: tuple[ExternalCall, ...] = ()
     abi_breaches: tuple[AbiBreach, ...] = ()
     """Breaches of the calling convention: those of calls first, then those that show at the return."""
     executed_bytes: int = 0
-    """Bytes of code executed, where the machine counts: an upper bound of the number of instructions."""
-    reachable_blocks: int = 0
-    """How many objects of the heap something leads to: the first ones, where they are named by that."""
-    canonical: Observation | None = field(default=None, repr=False, compare=False)
-    """The same with heap objects named by how they are reached, once that was asked for."""
+    """Bytes of all executed blocks, if the machine counts them: an upper bound of the number of instructions."""
     edges: frozenset[tuple[int, int]] = frozenset()
-    """The ways from block to block of the function's code that were taken, where the machine counts."""
+    """The edges between blocks of the function that were taken, if the machine counts: addresses of the blocks."""
+    canonical: Observation | None = field(default=None, repr=False, compare=False)
+    """The same observation with canonical heap addresses, once somebody asked for it."""
+    reachable_blocks: int = 0
+    """In a canonical observation: how many heap objects a pointer leads to. These come first in `heap`."""
 
     def has_same_effects(self, other: Observation) -> bool:
-        """Whether another run on the same input and garbage shows the very same."""
-        return _shown(self) == _shown(other)
+        """Whether another run on the same input and garbage shows exactly the same, registers and coverage aside."""
+        return self._effects() == other._effects()
 
-
-def _shown(run: Observation) -> tuple[object, ...]:
-    memory = run.slots, run.has_stray_write, run.globals, run.heap, run.freed_blocks, run.freed_objects, run.errno
-    return run.outcome, run.exit_code, run.fault, run.result, memory, run.output, run.calls, run.abi_breaches
-
-
-Feature = tuple[str, int, int]
-"""("edge", its number, how often), ("relation", the comparison, which one), ("index", the place, which one), ("near",
-the comparison, how near), ("path", a hash of all edges, 0), ("text", how two of them differ, 0) or ("letter", one that
-was sought in a text and found, in which way)."""
-Features = frozenset[Feature]
-
-
-class ComparedOperands(NamedTuple):
-    """The two sides of a comparison, unsigned, which differ; `size` in bytes."""
-
-    first: int
-    second: int
-    size: int
-
-
-@dataclass(frozen=True)
-class Comparisons:
-    """What one run compared, and found different."""
-
-    comparisons: tuple[ComparedOperands, ...] = ()
-    """Some of those that differed, in a fixed order."""
-    texts: tuple[tuple[bytes, bytes], ...] = ()
-    """What it gave to the library's functions that compare strings or memory."""
+    def _effects(self) -> tuple[object, ...]:
+        return (
+            self.outcome,
+            self.exit_code,
+            self.fault,
+            self.result,
+            self.slots,
+            self.has_stray_write,
+            self.globals,
+            self.heap,
+            self.freed_blocks,
+            self.freed_objects,
+            self.errno,
+            self.output,
+            self.calls,
+            self.abi_breaches,
+        )

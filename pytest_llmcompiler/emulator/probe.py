@@ -1,4 +1,8 @@
-"""What a probe (see `program/probe.c`) tells of its last run: where it went, and what it compared."""
+"""The probe: a machine whose program is instrumented, so that it reports what a run covers and compares.
+
+`program/probe.c` is the code that the instrumentation calls. It keeps tables in the guest's memory, which are read here
+after a run.
+"""
 
 from __future__ import annotations
 
@@ -9,150 +13,175 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 
+from pytest_llmcompiler.emulator.coverage import ComparedOperands, Comparisons, Feature, Features
 from pytest_llmcompiler.emulator.machine import Machine
-from pytest_llmcompiler.emulator.observation import ComparedOperands, Comparisons, Feature, Features, Observation
-from pytest_llmcompiler.targets import abi
+from pytest_llmcompiler.emulator.observation import Observation
+from pytest_llmcompiler.targets.abi import CallSetup
 from pytest_llmcompiler.values.layout import Layout
 
-_INSTRUCTIONS = 4_000_000
-"""What a run may take that does not count its own steps."""
-_MOST_COST = 300
-"""Calls out that a run may make, or what takes as long."""
-_LONGEST, _MOST_TEXTS = 64, 64
-_EACH = 50
-"""Steps that take as long as a call out."""
-_TAKEN = bytes([0, *[1] * 255])
+_MAX_INSTRUCTIONS = 4_000_000
+"""Instructions of a run whose loops count no steps: as many as a reference may take on an input."""
+_MAX_HOST_COST = 300
+"""Cost of the host in a run, in external calls (`Machine.host_cost`). A run that costs more takes too long to be
+repeated for each candidate."""
+_STEPS_PER_CALL = 50
+"""Steps of the probe that take about as long as an external call."""
+_MAX_TEXT_SIZE = 64
+"""Bytes of a compared text that are kept."""
+_MAX_TEXTS = 64
+"""Pairs of texts that are kept of each run, and searches that are looked at."""
+_NO_LETTER = 256
+"""Stands for a searched character that is not found; no byte has this value."""
+_SET_BYTES = bytes([0, *[1] * 255])
+"""Translates each counter to whether its edge was taken."""
 _NON_ZERO = re.compile(rb"[^\0]")
-_WITH_SIZE = ("strncmp", "strncasecmp", "memcmp", "bcmp")
-_COMPARING = ("strcmp", "strcasecmp", "strstr", *_WITH_SIZE)
-_FINDING, _FINDING_ANY = (
-    ("strchr", "strchrnul", "strrchr", "memchr"),
-    ("strspn", "strcspn", "strpbrk", "strtok"),
-)
+
+_SIZED_COMPARISONS = ("strncmp", "strncasecmp", "memcmp", "bcmp")
+"""Functions that compare at most as many bytes as their third argument says."""
+_COMPARISONS = ("strcmp", "strcasecmp", "strstr", *_SIZED_COMPARISONS)
+_SEARCHES = ("strchr", "strchrnul", "strrchr", "memchr")
+"""Functions that search the first argument for the character in the second."""
+_SET_SEARCHES = ("strspn", "strcspn", "strpbrk", "strtok")
+"""Functions that search the first argument for any character of the second."""
 
 
 class Probe:
-    """Reads what a machine with a probe tells. To be made before the first run.
+    """Runs a machine with an instrumented program. To be built before the machine's first run.
 
-    `counted` where the code has loops that the compiler knows nothing of.
+    `limit_instructions` says that the code has loops which the instrumentation does not see (in inline assembly), so
+    that the emulator has to count instructions as well.
     """
 
-    def __init__(self, machine: Machine, counted: bool) -> None:
-        self._machine, self._most = machine, _INSTRUCTIONS if counted else 0
-        symbols, library = machine.program.symbols, machine.program.library
-        self._table, self._relations, self._nearness, self._indices = (
+    def __init__(self, machine: Machine, limit_instructions: bool) -> None:
+        self._machine, self._guest = machine, machine.guest
+        self._instruction_limit = _MAX_INSTRUCTIONS if limit_instructions else 0
+        symbols = machine.program.symbols
+        self._comparisons, self._relations, self._nearness, self._indices = (
             (symbols[f"llmc_{name}"].address, symbols[f"llmc_{name}"].size)
             for name in ("comparisons", "relations", "nearness", "indices")
         )
-        self._steps, self._most_steps = symbols["llmc_steps"], symbols["llmc_most_steps"]
-        start, stop = struct.unpack("<QQ", machine.read(symbols["llmc_counters"].address, 16))
-        self._counters = start, stop - start
+        self._steps, self._step_limit = symbols["llmc_steps"], symbols["llmc_most_steps"]
+        start, end = struct.unpack("<QQ", self._guest.read(symbols["llmc_counters"].address, 16))
+        self._counters = start, end - start
         self._texts: list[tuple[bytes, bytes]] = []
         self._letters: list[tuple[bytes, bytes]] = []
         self._searches = 0
         self._text_features: set[Feature] = set()
         self.effort = 0
-        """What the last run cost, in steps: what the host did for it is worth some."""
-        self._given: int | None = None
-        """The steps that runs may take now."""
-        for name in _COMPARING:
-            if name in library:
-                action = functools.partial(self._compared, name in _WITH_SIZE)
-                machine.watch(library[name].address, library[name].address, action)
-        for name in (*_FINDING, *_FINDING_ANY):
-            if name in library:
-                action = functools.partial(self._sought, name in _FINDING_ANY)
-                machine.watch(library[name].address, library[name].address, action)
+        """The cost of the last run in steps, with the host's work converted to steps."""
+        self._present_step_limit: int | None = None
+        self._watch_library()
 
-    def run(self, layout: Layout, call: abi.CallSetup, most_steps: int) -> Observation:
-        """Run the machine. It counts its own steps, which is faster than to have the emulator count instructions."""
+    def _watch_library(self) -> None:
+        library = self._machine.program.library
+        hooks = {
+            **{name: functools.partial(self._on_comparison, name in _SIZED_COMPARISONS) for name in _COMPARISONS},
+            **{name: functools.partial(self._on_search, name in _SET_SEARCHES) for name in _SEARCHES + _SET_SEARCHES},
+        }
+        for name in hooks.keys() & library.keys():
+            self._guest.watch(library[name].address, library[name].address, hooks[name])
+
+    def run(self, layout: Layout, call: CallSetup, max_steps: int) -> Observation:
+        """Run the function on an input; the observation has only the outcome, the fault and the exit code.
+
+        The program counts its own steps (edges), which is faster than to have the emulator count instructions. A run
+        of more than `max_steps`, or of more work for the host than a test may take, has the outcome `limit`.
+        """
         self._texts.clear()
         self._letters.clear()
         self._searches = 0
         self._text_features.clear()
-        self._limit(most_steps)
-        run = self._machine.run(layout, call, self._most, brief=True)
-        self.effort = self.steps + _EACH * self._machine.cost
-        too_much = self.steps > most_steps or self._machine.cost > _MOST_COST
-        return replace(run, outcome="limit") if too_much else run
+        self._set_step_limit(max_steps)
+        observation = self._machine.run(layout, call, self._instruction_limit, outcome_only=True)
+        steps, host_cost = self.steps, self._machine.host_cost
+        self.effort = steps + _STEPS_PER_CALL * host_cost
+        is_too_long = steps > max_steps or host_cost > _MAX_HOST_COST
+        return replace(observation, outcome="limit") if is_too_long else observation
 
     def run_main(self, limit: int) -> Observation:
-        """Run the whole program, for at most so many instructions."""
-        self._limit(limit)
+        """Run the whole program, for at most `limit` instructions."""
+        self._set_step_limit(limit)
         return self._machine.run_main(limit)
 
     @property
     def steps(self) -> int:
-        """Edges that the last run took."""
-        return int.from_bytes(self._machine.read(self._steps.address, self._steps.size), "little")
+        """The edges that the last run took, each as often as it took it."""
+        return int.from_bytes(self._guest.read(self._steps.address, self._steps.size), "little")
 
     def read_features(self) -> Features:
-        """Where the last run went: the edges and how often, how sides of comparisons stood, how near they came, and
-        what it took from arrays."""
+        """The features that the last run covers."""
         counters, relations, nearness, indices = (
-            self._machine.read(*place) for place in (self._counters, self._relations, self._nearness, self._indices)
+            self._guest.read(*table) for table in (self._counters, self._relations, self._nearness, self._indices)
         )
-        found = [("edge", at, _often(count)) for at, count in _filled(counters)]
-        found += [("relation", at, 1 << bit) for at, bits in _filled(relations) for bit in range(8) if bits >> bit & 1]
-        found += [("index", at, 1 << bit) for at, bits in _filled(indices) for bit in range(8) if bits >> bit & 1]
-        found += [("near", at, zeros) for at, zeros in _filled(nearness)]
-        found.append(("path", zlib.crc32(counters.translate(_TAKEN)), 0))
-        return frozenset(found) | self._text_features
+        features: list[Feature] = [("edge", edge, _bucket(count)) for edge, count in _non_zero_entries(counters)]
+        features += [("relation", *bit) for bit in _set_bits(relations)]
+        features += [("index", *bit) for bit in _set_bits(indices)]
+        features += [("near", slot, zeros) for slot, zeros in _non_zero_entries(nearness)]
+        features.append(("path", zlib.crc32(counters.translate(_SET_BYTES)), 0))
+        return frozenset(features) | self._text_features
 
     def read_comparisons(self) -> Comparisons:
-        """What the last run compared."""
-        data = self._machine.read(*self._table)
-        rows = (ComparedOperands(*row) for row in struct.iter_unpack("<QQQ", data))
+        """The comparisons of the last run."""
+        rows = (ComparedOperands(*row) for row in struct.iter_unpack("<QQQ", self._guest.read(*self._comparisons)))
         texts = dict.fromkeys(self._texts + self._letters)
         return Comparisons(tuple(dict.fromkeys(row for row in rows if row.size)), tuple(texts))
 
-    def _limit(self, steps: int) -> None:
-        if steps != self._given:
-            self._machine.preset(self._most_steps.address, steps.to_bytes(8, "little"))
-            self._given = steps
+    def _set_step_limit(self, steps: int) -> None:
+        if steps != self._present_step_limit:
+            self._guest.preset(self._step_limit.address, steps.to_bytes(8, "little"))
+            self._present_step_limit = steps
 
-    def _compared(self, sized: bool, _: int) -> None:
-        if len(self._texts) < _MOST_TEXTS:
-            first, second, size = map(self._machine.argument, range(3))
-            most = min(size, _LONGEST) if sized else _LONGEST
-            pair = self._machine.read(first, most), self._machine.read(second, most)
-            if not sized:
-                pair = pair[0].partition(b"\0")[0], pair[1].partition(b"\0")[0]
-            self._text_features.add(("text", _difference(*pair), 0))
-            if pair[0] != pair[1]:
-                self._texts.append(pair)
+    def _on_comparison(self, is_sized: bool, _: int) -> None:
+        """A library function that compares texts is entered."""
+        if len(self._texts) >= _MAX_TEXTS:
+            return
+        first, second, size = map(self._guest.library_argument, range(3))
+        size = min(size, _MAX_TEXT_SIZE) if is_sized else _MAX_TEXT_SIZE
+        pair = self._guest.read(first, size), self._guest.read(second, size)
+        if not is_sized:
+            pair = pair[0].partition(b"\0")[0], pair[1].partition(b"\0")[0]
+        self._text_features.add(("text", _classify_difference(*pair), 0))
+        if pair[0] != pair[1]:
+            self._texts.append(pair)
 
-    def _sought(self, one_of: bool, _: int) -> None:
-        """Each character of a text may stand for the one that is looked for, or the other way round.
+    def _on_search(self, is_for_set: bool, _: int) -> None:
+        """A library function that searches for a character is entered.
 
-        `one_of` where the second argument holds the characters, any of which is looked for in the first.
+        Each character of the text makes a pair with the one that is searched for: a fuzzer may replace either. In a
+        search for a set, the text is the set, and the character is the first one of the string that is searched.
         """
         self._searches += 1
-        if self._searches > _MOST_TEXTS:
+        if self._searches > _MAX_TEXTS:
             return
-        first, second = map(self._machine.argument, range(2))
-        text = self._machine.read(second if one_of else first, _LONGEST).partition(b"\0")[0]
-        sought = self._machine.read(first, 1) if one_of else bytes([second & 0xFF])
-        if sought in (b"", b"\0"):
+        first, second = map(self._guest.library_argument, range(2))
+        text = self._guest.read(second if is_for_set else first, _MAX_TEXT_SIZE).partition(b"\0")[0]
+        letter = self._guest.read(first, 1) if is_for_set else bytes([second & 0xFF])
+        if letter in (b"", b"\0"):
             return
-        self._text_features.add(("letter", sought[0] if sought in text else 256, int(one_of)))
-        pairs = [(sought, bytes([letter])) for letter in dict.fromkeys(text) if letter != sought[0]]
-        self._letters += pairs[: _MOST_TEXTS - len(self._letters)]
+        self._text_features.add(("letter", letter[0] if letter in text else _NO_LETTER, int(is_for_set)))
+        pairs = [(letter, bytes([other])) for other in dict.fromkeys(text) if other != letter[0]]
+        self._letters += pairs[: _MAX_TEXTS - len(self._letters)]
 
 
-def _difference(first: bytes, second: bytes) -> int:
-    """How two texts differ: where first, in steps that double, and whether anywhere else."""
-    places = [index for index, (a, b) in enumerate(zip(first, second)) if a != b]
-    where = places[0] if places else min(len(first), len(second))
-    alike = 0 if first == second else 1 if len(places) == 1 and len(first) == len(second) else 2
-    return 3 * _often(where) + alike
+def _classify_difference(first: bytes, second: bytes) -> int:
+    """A number for how two texts differ: the bucket of the first different offset, and whether they are equal, differ
+    in one byte, or in more."""
+    offsets = [index for index, (a, b) in enumerate(zip(first, second)) if a != b]
+    where = offsets[0] if offsets else min(len(first), len(second))
+    kind = 0 if first == second else 1 if len(offsets) == 1 and len(first) == len(second) else 2
+    return 3 * _bucket(where) + kind
 
 
-def _filled(table: bytes) -> Iterator[tuple[int, int]]:
-    """The entries of a table that are not zero, with their places."""
-    return ((found.start(), found[0][0]) for found in _NON_ZERO.finditer(table))
+def _non_zero_entries(table: bytes) -> Iterator[tuple[int, int]]:
+    """The index and the value of each byte that is not zero."""
+    return ((match.start(), match[0][0]) for match in _NON_ZERO.finditer(table))
 
 
-def _often(count: int) -> int:
-    """How often an edge was taken, in steps that double."""
+def _set_bits(table: bytes) -> Iterator[tuple[int, int]]:
+    """Each bit that is set: the index of its byte, and its value there."""
+    return ((at, 1 << bit) for at, byte in _non_zero_entries(table) for bit in range(8) if byte >> bit & 1)
+
+
+def _bucket(count: int) -> int:
+    """The bucket of a count: 0, 1, 2, 3, and then one for each power of two."""
     return count if count < 4 else count.bit_length() + 1

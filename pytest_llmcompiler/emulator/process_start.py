@@ -1,25 +1,83 @@
-"""What a program finds where Linux starts it, and what musl, the C library of every program here, wants to be told."""
+"""The start of the emulated process: what Linux gives it, and the C library's start-up code."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from pytest_llmcompiler.program.image import Symbol
+import unicorn
 
-_PAGE = 4096
+from pytest_llmcompiler.emulator.guest import Guest
+from pytest_llmcompiler.emulator.stack import CALLER_FRAME, STACK_SIZE, STACK_START
+from pytest_llmcompiler.program.reference import ERRNO_LOCATION
+from pytest_llmcompiler.values.layout import PAGE, RETURN
+
+_STARTUP_STACK, _STARTUP_SIZE = 0x7FFE00000000, 4 * PAGE
+"""A stack of its own for the start-up code: the C library keeps pointers to the environment that lies there, and the
+runs overwrite their stack."""
+_LIMIT = 1_000_000
+"""Instructions that the start-up code may take; musl needs a few thousand."""
+_AT_PAGESZ, _AT_RANDOM = 6, 25
+"""Keys of the auxiliary vector (elf.h)."""
+_IONBF = 2
+"""Unbuffered (musl's stdio.h)."""
 
 
-def initial(stack: int) -> bytes:
-    """What lies at the stack pointer where a process starts: argc, argv, envp and the auxiliary vector, each ended by
-    zero; AT_RANDOM (25) must point to 16 bytes, AT_PAGESZ (6) is read by the allocator."""
-    words = (1, stack + 256, 0, 0, 6, _PAGE, 25, stack + 256, 0, 0)
+@dataclass(frozen=True)
+class ProcessStart:
+    """What the start-up code leaves behind."""
+
+    main_arguments: tuple[int, int]
+    """argc and argv."""
+    errno_address: int
+    """The address of the C library's error number; 0 where the program does not use it."""
+
+
+def start_process(guest: Guest) -> ProcessStart:
+    """Run the C library's start-up code up to `main`, and make standard output unbuffered.
+
+    Raises RuntimeError where the program does not get as far as that.
+    """
+    stack = _STARTUP_STACK + _STARTUP_SIZE - PAGE
+    guest.uc.mem_map(_STARTUP_STACK, _STARTUP_SIZE, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
+    guest.processor.initialise(guest.uc)
+    guest.uc.mem_write(stack, _initial_stack(stack))
+    guest.uc.reg_write(guest.stack_number, stack)
+    _emulate(guest, guest.program.entry, guest.program.symbols["main"].address)
+    guest.uc.mem_protect(_STARTUP_STACK, _STARTUP_SIZE, unicorn.UC_PROT_READ)
+    main_arguments = guest.library_argument(0), guest.library_argument(1)
+    library = guest.program.library
+    stdout = int.from_bytes(guest.read(library["stdout"].address, 8), "little")
+    _call(guest, "setvbuf", (stdout, 0, _IONBF, 0))
+    errno_address = _call(guest, ERRNO_LOCATION, ()) if ERRNO_LOCATION in library else 0
+    return ProcessStart(main_arguments, errno_address)
+
+
+def _initial_stack(address: int) -> bytes:
+    """The contents of the stack of a new process: argc, argv, envp and the auxiliary vector, each ended by a zero.
+
+    AT_RANDOM must point to 16 bytes; musl's allocator reads AT_PAGESZ.
+    """
+    strings = address + 256
+    words = (1, strings, 0, 0, _AT_PAGESZ, PAGE, _AT_RANDOM, strings, 0, 0)
     return b"".join(word.to_bytes(8, "little") for word in words).ljust(256, b"\0") + b"program\0" * 2
 
 
-def settle(
-    call: Callable[[str, tuple[int, ...]], int], read: Callable[[int, int], bytes], symbols: Mapping[str, Symbol]
-) -> None:
-    """Give standard output no buffer, after the library's start; `call` calls one of its functions."""
-    stdout = int.from_bytes(read(symbols["stdout"].address, 8), "little")
-    unbuffered = 2  # _IONBF
-    call("setvbuf", (stdout, 0, unbuffered, 0))
+def _call(guest: Guest, name: str, args: Sequence[int]) -> int:
+    """Call a function of the C library."""
+    guest.uc.reg_write(
+        guest.stack_number, STACK_START + STACK_SIZE - CALLER_FRAME - guest.processor.return_address_bytes
+    )
+    guest.set_return_address(RETURN)
+    for register, value in zip(guest.library_convention.integer_registers, args):
+        guest.set_register(register, value)
+    _emulate(guest, guest.program.library[name].address, RETURN)
+    return guest.register(guest.library_convention.return_register)
+
+
+def _emulate(guest: Guest, start: int, until: int) -> None:
+    guest.uc.emu_start(start, until, count=_LIMIT)
+    if guest.hook_error:
+        raise guest.hook_error
+    if guest.end or guest.uc.reg_read(guest.counter_number) != until:
+        raise RuntimeError(f"the program of the case did not start: {guest.end}")

@@ -10,16 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import unicorn
 
-from pytest_llmcompiler.emulator.external_calls import promote_argument
+from pytest_llmcompiler.emulator.call_arguments import promote_argument
+from pytest_llmcompiler.emulator.environment import MEMORY_SHORTAGES, initial_errno
 from pytest_llmcompiler.emulator.machine import Machine
-from pytest_llmcompiler.emulator.observation import (
-    MEMORY_SHORTAGES,
-    Effect,
-    GuestFault,
-    Observation,
-    Reply,
-    initial_errno,
-)
+from pytest_llmcompiler.emulator.observation import Effect, GuestFault, Observation, Reply
 from pytest_llmcompiler.emulator.tracing import TracedRun
 from pytest_llmcompiler.judge.format_c import format_input
 from pytest_llmcompiler.judge.reproducer import (
@@ -204,13 +198,13 @@ class _ReproducerBuilder:
         moves = (
             register == self._convention.return_register
             and len(data) == 8
-            and machine.region_of(value) in ("data", "constant", "own")
+            and machine.addresses.region_of(value) in ("data", "constant", "own")
         )
         same = next((name for name, passed in reply.passed.items() if moves and passed == value), "")
         return {"register": register, "value": value, "size": len(data), "same_as": same}
 
     def _effect(self, effect: Effect) -> Iterable[EffectPart]:
-        region, address, symbol = self._differential.machine.region_of(effect.address), effect.address, ""
+        region, address, symbol = self._differential.machine.addresses.region_of(effect.address), effect.address, ""
         if region == "data":
             places = ((name, self._program.symbols[name]) for name in self._program.globals)
             found = ((name, at.address) for name, at in places if at.address <= address < at.address + at.size)
@@ -278,7 +272,7 @@ def _stop(
         line = machine.line_of(run.fault) or first
         return {"line": line, "passes": max(0, _visits(machine, line, again) - 1)}
     if run.outcome == "limit":
-        pc = machine.register(machine.processor.program_counter)
+        pc = machine.guest.register(machine.processor.program_counter)
         return {"line": lines.get(pc) or machine.line_of(GuestFault("", pc)) or first, "passes": 0}
     told = failure.line or (divergence and divergence.line)
     if told:
@@ -301,7 +295,7 @@ def _visits(machine: Machine, line: int, again: Callable[[], object]) -> int:
         nonlocal count
         count += 1
 
-    with machine.hooked(unicorn.UC_HOOK_CODE, on_code, start, start):
+    with machine.guest.hooked(unicorn.UC_HOOK_CODE, on_code, start, start):
         again()
     return count
 
@@ -314,13 +308,13 @@ def _loser(machine: Machine, register: str, again: Callable[[], object]) -> Brea
 
     def on_code(uc: Any, address: int, size: int, data: Any) -> None:
         if len(seen) < _MOST_STEPS:
-            seen.append((address, machine.register(register)))
+            seen.append((address, machine.guest.register(register)))
 
     with ExitStack() as hooks:
         for segment in _code(machine):
-            hooks.enter_context(machine.hooked(unicorn.UC_HOOK_CODE, on_code, *segment))
+            hooks.enter_context(machine.guest.hooked(unicorn.UC_HOOK_CODE, on_code, *segment))
         again()
-    after = [*(value for _, value in seen[1:]), machine.register(register)]
+    after = [*(value for _, value in seen[1:]), machine.guest.register(register)]
     changes = [at for at, (address, value) in enumerate(seen) if value != after[at] and address in lines]
     if not changes:
         return None

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from pytest_llmcompiler.emulator.environment import initial_errno
 from pytest_llmcompiler.emulator.memory import STACK_ADDRESS_END, find_words
 from pytest_llmcompiler.emulator.observation import (
     ELSEWHERE,
@@ -16,7 +17,6 @@ from pytest_llmcompiler.emulator.observation import (
     ExternalCall,
     Observation,
     PointerArgument,
-    initial_errno,
 )
 from pytest_llmcompiler.judge.format_c import format_bytes, format_value
 from pytest_llmcompiler.judge.heap_shape import canonical_heap

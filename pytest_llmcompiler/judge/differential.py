@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Literal
 
 from pytest_llmcompiler.emulator.machine import Machine
-from pytest_llmcompiler.emulator.observation import Observation, UninitialisedFill
+from pytest_llmcompiler.emulator.observation import Observation
 from pytest_llmcompiler.emulator.tracing import TracedRun, find_misuse
+from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
 from pytest_llmcompiler.judge.compare import differences
 from pytest_llmcompiler.judge.failure import Failure, mismatch, quoted, stopped
 from pytest_llmcompiler.judge.oracle import SuiteEntry

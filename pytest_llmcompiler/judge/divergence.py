@@ -135,7 +135,7 @@ def find_wrong_write(
             if (at, byte) in made or initial.get(at) == byte or store.pc not in candidate.keys:
                 continue
             name = seen.name(at)
-            if name and not (seen.ended and machines[0].read(at, 1) == machines[1].read(at, 1)):
+            if name and not (seen.ended and machines[0].guest.read(at, 1) == machines[1].guest.read(at, 1)):
                 words = f"stores {store.value:#x} to {name}, the reference never does"
                 return Divergence(candidate.number(store.pc), f"{candidate.numbered(store.pc)} {words}")
     return None

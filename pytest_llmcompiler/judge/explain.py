@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from pytest_llmcompiler.corpus.fuzzer import UndefinedInputError, shrink
-from pytest_llmcompiler.emulator.observation import MEMORY_SHORTAGES, UninitialisedFill
+from pytest_llmcompiler.emulator.environment import MEMORY_SHORTAGES
 from pytest_llmcompiler.emulator.tracing import TracedRun, trace_instructions, trace_stores
+from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
 from pytest_llmcompiler.judge.capture import capture_reproducer
 from pytest_llmcompiler.judge.differential import DifferentialRun, Stage
 from pytest_llmcompiler.judge.divergence import (

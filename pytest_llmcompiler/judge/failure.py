@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pytest_llmcompiler.emulator.machine import MAX_EXTERNAL_CALLS, Machine
-from pytest_llmcompiler.emulator.observation import GuestFault, Observation, UninitialisedFill
+from pytest_llmcompiler.emulator.external_calls import MAX_EXTERNAL_CALLS
+from pytest_llmcompiler.emulator.machine import Machine
+from pytest_llmcompiler.emulator.observation import GuestFault, Observation
+from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
 from pytest_llmcompiler.judge.compare import Difference
 from pytest_llmcompiler.judge.verdict import Kind
 from pytest_llmcompiler.values.layout import PAGE, Layout
@@ -71,7 +73,7 @@ def _crash(machine: Machine, fault: GuestFault, expected: Observation, layout: L
         size = f" of {fault.size} bytes" if fault.access != "jump" else ""
         words = f"{fault.description}{size} at {_where(fault.address, layout)}"
     line = machine.line_of(fault)
-    inside = machine.name_of(fault.pc) if not machine.in_candidate(fault.pc) else None
+    inside = machine.addresses.name_of(fault.pc) if not machine.addresses.is_in_candidate(fault.pc) else None
     evidence = list(quoted(assembly, line or 0, f"{inside}, called from " if inside else ""))
     if line is not None:
         words += f" in {inside}, called from line {line}" if inside else f" in line {line}"

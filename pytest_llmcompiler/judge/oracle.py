@@ -9,9 +9,12 @@ from dataclasses import dataclass, replace
 
 from pytest_llmcompiler.corpus.directives import satisfies_rules
 from pytest_llmcompiler.corpus.fuzzer import MAX_STEPS, Overrun, ProbeResult, UndefinedInputError
-from pytest_llmcompiler.emulator.machine import MAX_ARGUMENT_BYTES, Machine
-from pytest_llmcompiler.emulator.observation import Feature, GuestFault, Observation, Reply, UninitialisedFill
+from pytest_llmcompiler.emulator.coverage import Feature
+from pytest_llmcompiler.emulator.machine import Machine
+from pytest_llmcompiler.emulator.observation import GuestFault, Observation, Reply
 from pytest_llmcompiler.emulator.probe import Probe
+from pytest_llmcompiler.emulator.stack import MAX_ARGUMENT_BYTES
+from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
 from pytest_llmcompiler.errors import LayoutError
 from pytest_llmcompiler.judge.compare import ComparisonContext, DontCareBytes, agree, find_dont_care_bytes, wild_write
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
@@ -124,7 +127,10 @@ class Oracle:
         """The probe (undefined behaviour traps), the program as it is, and the function optimised, on other garbage."""
         under_test = self._under_test
         return (
-            Probe(under_test.machine(under_test.reference.probe, strict=True), " asm " in under_test.reference.ir),
+            Probe(
+                under_test.machine(under_test.reference.probe, check_preconditions=True),
+                " asm " in under_test.reference.ir,
+            ),
             under_test.machine(under_test.reference.golden, counting=True),
             under_test.machine(under_test.reference.golden, self._optimised, garbage_pattern=1),
         )

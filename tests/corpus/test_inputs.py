@@ -12,7 +12,7 @@ from pytest_llmcompiler.corpus.from_main import record_main_inputs
 from pytest_llmcompiler.corpus.fuzzer import Corpus, ProbeResult, UndefinedInputError, shrink, weight
 from pytest_llmcompiler.corpus.relations import relations_by_name
 from pytest_llmcompiler.corpus.strategies import build_input_strategy, find_hints
-from pytest_llmcompiler.emulator.observation import Feature
+from pytest_llmcompiler.emulator.coverage import Feature
 from pytest_llmcompiler.errors import LayoutError
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.program.reference import Reference

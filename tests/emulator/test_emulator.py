@@ -334,7 +334,7 @@ def test_lines_of_faults(program: Reference) -> None:
     run = harness(1)
     assert run.fault is not None
     assert harness.machine.line_of(run.fault) == 4
-    assert harness.machine.name_of(run.fault.pc) == "read_at"
+    assert harness.machine.addresses.name_of(run.fault.pc) == "read_at"
 
 
 def test_data_of_a_candidate_is_restored(program: Reference) -> None:

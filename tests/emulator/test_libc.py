@@ -122,7 +122,7 @@ def test_a_clock_of_the_process(compiled: Compile) -> None:
 def test_preconditions(compiled: Compile, function: str, right: tuple[int, ...], wrong: tuple[int, ...]) -> None:
     for x in (*right, *wrong):
         assert run(compiled(SOURCE), function, x=x).outcome == "return", x
-        strict = run(compiled(SOURCE), function, x=x, strict=True)
+        strict = run(compiled(SOURCE), function, x=x, check_preconditions=True)
         assert (strict.outcome == "fault") == (x in wrong), (x, strict.fault)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from faces import CaseOf, Compile, Judged
 
-from pytest_llmcompiler.emulator.external_calls import generate_value
+from pytest_llmcompiler.emulator.generated_values import generate_value
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.program.varargs import format_types

@@ -1,0 +1,132 @@
+"""The kinds of memory of the emulated process, and the objects in it: what an address belongs to."""
+
+from __future__ import annotations
+
+import zlib
+from bisect import bisect_right
+from typing import Literal, NamedTuple
+
+from pytest_llmcompiler.emulator.candidate import CandidateImage
+from pytest_llmcompiler.emulator.generated_values import mix
+from pytest_llmcompiler.emulator.guest import Guest
+from pytest_llmcompiler.emulator.heap import Heap, is_heap
+from pytest_llmcompiler.emulator.observation import ELSEWHERE, Constants
+from pytest_llmcompiler.emulator.stack import CALLER_FRAME, STACK_SIZE, STACK_START
+from pytest_llmcompiler.program.image import ProgramSegment
+from pytest_llmcompiler.targets.code import CodeSegment
+from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, SLOTS, STUB_SIZE, STUBS
+
+Region = Literal["stack", "own", "data", "constant", "object", "heap", "none"]
+"""A kind of memory: `own` is a candidate's writable memory, `data` the program's, `object` the slots of the input's
+objects, `none` everything else, code included."""
+
+
+class SymbolRange(NamedTuple):
+    """The addresses of a symbol of the program."""
+
+    start: int
+    end: int
+    name: str
+
+
+class AddressMap:
+    """Tells what an address belongs to in a guest, with a candidate or without."""
+
+    def __init__(self, guest: Guest, heap: Heap, candidate: CandidateImage | None) -> None:
+        self._guest, self._heap, self._candidate = guest, heap, candidate
+        self._program = guest.program
+        code = candidate.code.segments if candidate else ()
+        segments: tuple[ProgramSegment | CodeSegment, ...] = (*self._program.segments, *code)
+        self.constants = Constants(
+            tuple((part.address, part.data) for part in segments if not part.is_writable and not part.is_executable)
+        )
+        """The read-only data of the program and of the candidate."""
+        self._symbols = self._sort_symbols()
+
+    def _sort_symbols(self) -> list[SymbolRange]:
+        """The symbols that have a size, by address; of several at one address the longest."""
+        ranges: dict[int, SymbolRange] = {}
+        for name, symbol in self._program.symbols.items():
+            if symbol.size:
+                here = SymbolRange(symbol.address, symbol.address + symbol.size, name)
+                ranges[symbol.address] = max(ranges.get(symbol.address, here), here)
+        return sorted(ranges.values())
+
+    def region_of(self, address: int) -> Region:
+        """The kind of memory that an address belongs to. One past the end of a constant counts as a constant."""
+        if self._guest.stack.contains(address):
+            return "stack"
+        if self._candidate and self._candidate.contains_data(address):
+            return "own"
+        if any(start <= address < start + memory.size for start, memory in self._guest.writable):
+            return "data"
+        if any(start <= address <= start + len(data) for start, data in self.constants.pieces):
+            return "constant"
+        if self.is_in_candidate(address) and self._candidate and address != self._candidate.entry:
+            return "constant"  # data among the code
+        if SLOTS[0].address <= address <= ALIGNED_SLOTS[-1].address + ALIGNED_SLOTS[-1].size:
+            return "object"
+        return "heap" if is_heap(address) else "none"
+
+    def is_in_candidate(self, address: int) -> bool:
+        """Whether an address lies in the candidate's code."""
+        return self._candidate is not None and self._candidate.contains_code(address)
+
+    def is_in_program(self, address: int) -> bool:
+        """Whether an address lies in the program's own memory."""
+        return any(part.address <= address < part.address + len(part.data) for part in self._program.segments)
+
+    def shared_address(self, address: int) -> int:
+        """The address that stands for the same thing in every run: the function under test for a candidate's entry,
+        `ELSEWHERE` for any other address of a candidate's code."""
+        if self._candidate is not None and address == self._candidate.entry:
+            return self._candidate.original_entry
+        return ELSEWHERE if self.is_in_candidate(address) else address
+
+    def symbol_at(self, address: int) -> SymbolRange | None:
+        """The symbol of the program that holds an address."""
+        index = bisect_right(self._symbols, (address, 1 << 64)) - 1
+        return self._symbols[index] if index >= 0 and address < self._symbols[index].end else None
+
+    def end_of_object(self, address: int) -> int | None:
+        """The end of the object that holds an address; None where it is not known, as on the stack."""
+        for placed in self._guest.layout.objects if self._guest.layout else ():
+            if placed.address <= address < placed.address + placed.size:
+                return placed.address + placed.size
+        size, symbol = self._heap.bytes_to_end(address), self.symbol_at(address)
+        if size:
+            return address + size
+        if symbol:
+            return symbol.end
+        return self._candidate.end_of_object(address) if self._candidate else None
+
+    def bytes_to_end(self, address: int) -> int:
+        """Bytes from an address to the end of the global variable, stack or heap object that holds it; 0 where none
+        does."""
+        for symbol in self._program.symbols.values():
+            if symbol.address <= address < symbol.address + symbol.size:
+                return symbol.address + symbol.size - address
+        if STACK_START <= address < STACK_START + STACK_SIZE:
+            return STACK_START + STACK_SIZE - CALLER_FRAME - address
+        return self._heap.bytes_to_end(address)
+
+    def identity(self, address: int) -> int:
+        """A number for an address that is the same in every build of the program, and wherever the objects lie."""
+        for number, placed in enumerate(self._guest.layout.objects if self._guest.layout else ()):
+            if placed.address <= address <= placed.address + placed.size:
+                return mix((number, address - placed.address))
+        symbol = self.symbol_at(address)
+        return mix((zlib.crc32(symbol.name.encode()), address - symbol.start)) if symbol else address
+
+    def name_of(self, address: int) -> str:
+        """The name of the callback, function or variable that an address belongs to, or the address in hexadecimal."""
+        stub, callbacks = (address - STUBS) // STUB_SIZE, self._guest.layout.callbacks if self._guest.layout else ()
+        if 0 <= stub < len(callbacks):
+            return f"callback {callbacks[stub].number}"
+        names = [
+            name
+            for name, symbol in (*self._program.symbols.items(), *self._program.library.items())
+            if symbol.address <= address < symbol.address + max(symbol.size, 1)
+        ]
+        # Of several names the plainest: memcmp rather than compiler_rt.memcmp.
+        return min(names, key=lambda name: ("." in name, name.startswith("_"), len(name)), default=hex(address))

@@ -1,0 +1,252 @@
+"""The arguments of external calls: read from registers and memory, and described so that two runs can be compared.
+
+A correct candidate may keep its variables elsewhere on the stack, and may have constants of its own. So addresses of
+such memory are never part of a description, and neither is anything behind the end of an object.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pytest_llmcompiler.emulator.addresses import AddressMap
+from pytest_llmcompiler.emulator.generated_values import is_character
+from pytest_llmcompiler.emulator.guest import Guest
+from pytest_llmcompiler.emulator.heap import HEAP_START, Heap, is_heap
+from pytest_llmcompiler.emulator.kernel import GuestTrapError
+from pytest_llmcompiler.emulator.memory import STACK_ADDRESS_END, find_words
+from pytest_llmcompiler.emulator.observation import ELSEWHERE, Argument, PointerArgument
+from pytest_llmcompiler.program.varargs import format_types
+from pytest_llmcompiler.targets.abi import CallingConvention
+from pytest_llmcompiler.values.c_types import Float, Function, Int, Pointer, Type, build_value_mask, find_unsupported
+from pytest_llmcompiler.values.layout import Layout
+
+_MAX_POINTEE_SIZE = 4096
+"""Bytes of what an argument points to that are compared, and above which a number is no length of a buffer."""
+_SEED_SIZE = 64
+"""Bytes of what an argument points to that a result may depend on."""
+
+
+@dataclass(frozen=True)
+class PassedArgument:
+    """An argument as a call passes it."""
+
+    type: Type
+    value: int
+    """Without the bits that the caller may leave undefined."""
+    siblings: tuple[int, ...] = ()
+    """The other arguments that point to the same type in the same kind of memory, for a function that takes ranges:
+    this argument may be the end of the range of one of them, behind which nothing is compared or written."""
+
+
+class ArgumentReader:
+    """Reads the arguments of the external call that was just made."""
+
+    def __init__(self, guest: Guest, addresses: AddressMap, heap: Heap) -> None:
+        self._guest, self._addresses, self._heap = guest, addresses, heap
+        self._convention = guest.convention
+        symbols = guest.program.symbols
+        self._globals = [(symbols[name].address, symbols[name].size, name) for name in guest.program.globals]
+        self._strings = [
+            range(symbol.address, symbol.address + symbol.size)
+            for name, symbol in symbols.items()
+            if name.startswith(".str")
+        ]
+        """The string literals of the case, as clang names them."""
+
+    # -- values
+
+    def read(self, type: Function) -> list[PassedArgument]:
+        """The arguments of a call; none for a function with parameters that can't be judged.
+
+        Raises GuestTrapError where an argument lies in unmapped memory.
+        """
+        types, values = self._read_values(type)
+        if not type.ends:
+            return [PassedArgument(type, value) for type, value in zip(types, values)]
+        return [
+            PassedArgument(type, value, self._siblings(types, values, index))
+            for index, (type, value) in enumerate(zip(types, values))
+        ]
+
+    def _read_values(self, type: Function) -> tuple[list[Type], list[int]]:
+        unnamed = self._convention.convert_variadic_type
+        types = [unnamed(param.type) if param.name.startswith("...[") else param.type for param in type.params]
+        if any(map(find_unsupported, types)):
+            return [], []
+        in_memory = self._convention.locate_result(type).in_memory
+        values = self._values_of(types, in_memory)
+        if type.format and isinstance(types[-1], Pointer):
+            variadic = format_types(self._read_text(values[-1], _MAX_POINTEE_SIZE))
+            if variadic:
+                types += map(unnamed, variadic)
+                values = self._values_of(types, in_memory)
+        return types, values
+
+    def _values_of(self, types: list[Type], in_memory: bool) -> list[int]:
+        types = [promote_argument(type, self._convention) for type in types]
+        images = self._guest.read_arguments(types, in_memory=in_memory)
+        if any(len(image) < type.size for type, image in zip(types, images, strict=True)):
+            raise GuestTrapError("a call whose arguments lie in unmapped memory")
+        return [_significant_value(type, image) for type, image in zip(types, images, strict=True)]
+
+    def _siblings(self, types: list[Type], values: list[int], index: int) -> tuple[int, ...]:
+        region_of, name = self._addresses.region_of, _pointee_name(types[index])
+        return tuple(
+            value
+            for other, (type, value) in enumerate(zip(types, values))
+            if other != index and name and _pointee_name(type) == name and region_of(value) == region_of(values[index])
+        )
+
+    # -- descriptions
+
+    def describe(self, arguments: list[PassedArgument], layout: Layout) -> tuple[Argument, ...]:
+        """What of each argument is compared with another run."""
+        return tuple(self._describe(arguments, index, layout) for index in range(len(arguments)))
+
+    def _describe(self, arguments: list[PassedArgument], index: int, layout: Layout) -> Argument:
+        argument = arguments[index]
+        type, value = argument.type, argument.value
+        if not isinstance(type, Pointer):
+            return value
+        if isinstance(type.target, Function):
+            return self._addresses.shared_address(value)
+        in_object = self._describe_object(type, value, layout)
+        if in_object:
+            return in_object
+        region = self._addresses.region_of(value)
+        if region == "stack":
+            data = self._read_element(type, value, value + _buffer_size(arguments, index))
+            is_possible_end = any(sibling < value for sibling in argument.siblings)
+            return PointerArgument(ELSEWHERE, data, _sized(type.target), is_possible_end=is_possible_end)
+        if region in ("constant", "own"):
+            end = self._addresses.end_of_object(value) or value + _MAX_POINTEE_SIZE
+            return PointerArgument(ELSEWHERE, self._read_element(type, value, end), _sized(type.target))
+        return PointerArgument(self._addresses.shared_address(value))
+
+    def _describe_object(self, type: Pointer, value: int, layout: Layout) -> PointerArgument | None:
+        """A pointer into an object of the input, a heap object or a global variable, with all of it from there on."""
+        for placed in layout.objects:
+            if placed.address <= value < placed.address + placed.size:
+                is_at_element = placed.element.size and not (value - placed.address) % placed.element.size
+                data = self._read_range(value, placed.address + placed.size)
+                return PointerArgument(value, data, placed.element if is_at_element else None)
+        size = self._heap.bytes_to_end(value)
+        if size:
+            return PointerArgument(value, self._read_range(value, value + size), _sized(type.target))
+        for address, size, name in self._globals:
+            if address <= value < address + size:
+                data = self._read_range(value, address + size)
+                return PointerArgument(value, data, _sized(type.target), name, value - address)
+        return None
+
+    def _read_range(self, address: int, end: int) -> bytes:
+        """Read from one address to another, at most 4096 bytes, with `ELSEWHERE` for addresses of the stack."""
+        data = bytearray(self._guest.read(address, min(end - address, _MAX_POINTEE_SIZE)))
+        for at, _ in find_words(bytes(data), address, STACK_ADDRESS_END):
+            data[at : at + 8] = ELSEWHERE.to_bytes(8, "little")
+        return bytes(data)
+
+    def _read_element(self, type: Pointer, address: int, end: int) -> bytes:
+        """Read the string, or else the element, at an address; of an unknown type only a constant string.
+
+        A string without a zero ends at `end`.
+        """
+        element = _sized(type.target)
+        if is_character(element) or (element is None and self._is_string(address)):
+            return self._read_text(address, end - address)
+        if element is None:
+            return b""
+        on_stack = self._addresses.region_of(address) == "stack"
+        data = self._read_range(address, address + element.size if on_stack else min(end, address + element.size))
+        if len(data) < element.size:
+            return data
+        return _significant_value(element, data).to_bytes(len(data), "little")
+
+    def _is_string(self, address: int) -> bool:
+        """Whether an address is in a string literal: of the program, or, in a candidate, in any constant."""
+        region = self._addresses.region_of(address)
+        is_own = region == "constant" and not self._addresses.is_in_program(address)
+        return is_own or any(address in string for string in self._strings)
+
+    def _read_text(self, address: int, size: int) -> bytes:
+        text = self._guest.read(address, min(size, _MAX_POINTEE_SIZE))
+        return text[: text.find(b"\0") + 1] or text
+
+    # -- seeds
+
+    def seeds(self, argument: PassedArgument, number: int) -> Iterator[int]:
+        """The numbers by which an argument chooses the result of the call, which is the `number`th of the run.
+
+        They must be the same in every run of a correct candidate, and in the probe, so none of them is an address of
+        the stack, of the heap or of a constant, nor depends on what lies behind the end of an object.
+        """
+        type, value = argument.type, argument.value
+        if not isinstance(type, Pointer):
+            yield _clear_heap_addresses(value & int.from_bytes(build_value_mask(type, pointers=False), "little"))
+        elif isinstance(type.target, Function):
+            yield self._addresses.identity(self._addresses.shared_address(value))
+        else:
+            region = self._addresses.region_of(value)
+            yield self._addresses.identity(value) if region in ("data", "object") else min(value, 1)
+            yield number if region == "stack" else self._contents_seed(type, value)
+
+    def _contents_seed(self, type: Pointer, address: int) -> int:
+        """The contents of the object at an address, as far as its end is known, without pointers."""
+        end = self._addresses.end_of_object(address)
+        if end is None or type.target is None:
+            return 0
+        data = self._read_element(type, address, end)
+        number, element = int.from_bytes(data[:_SEED_SIZE], "little"), _sized(type.target)
+        if element is not None and not is_character(element):
+            number &= int.from_bytes(build_value_mask(element, pointers=False)[:_SEED_SIZE], "little")
+        return _clear_heap_addresses(number)
+
+
+def promote_argument(type: Type, convention: CallingConvention) -> Type:
+    """The type as which an argument is passed.
+
+    Where callers extend narrow integers, both gcc and clang extend them to 32 bits, and clang's callees rely on it. The
+    types of LLVM IR (`i8`) stay as they are: there an attribute says whether the argument is extended.
+    """
+    if convention.caller_extends and isinstance(type, Int) and type.size < 4 and not re.fullmatch(r"i\d+", type.name):
+        return Int(4, type.signed, type.name)
+    return type
+
+
+def _significant_value(type: Type, image: bytes) -> int:
+    """A value as a number, without the bits that mean nothing. All NaNs are one."""
+    if isinstance(type, Float):
+        number = struct.unpack("<f" if type.size == 4 else "<d", image)[0]
+        image = image if number == number else struct.pack("<f" if type.size == 4 else "<d", float("nan"))
+    return int.from_bytes(image, "little") & int.from_bytes(build_value_mask(type), "little")
+
+
+def _clear_heap_addresses(number: int) -> int:
+    """Replace each 8-byte word of a number that is an address of the heap by zero."""
+    if number < HEAP_START:
+        return number
+    size = -(-number.bit_length() // 64) * 8
+    data = number.to_bytes(size, "little")
+    words = (int.from_bytes(data[start : start + 8], "little") for start in range(0, size, 8))
+    return int.from_bytes(b"".join((0 if is_heap(word) else word).to_bytes(8, "little") for word in words), "little")
+
+
+def _buffer_size(arguments: list[PassedArgument], index: int) -> int:
+    """Bytes that a buffer may have: the next argument, where that can be a length."""
+    if index + 1 < len(arguments):
+        type, value = arguments[index + 1].type, arguments[index + 1].value
+        if isinstance(type, Int) and type.size > 1 and not type.enumerators and 0 < value < _MAX_POINTEE_SIZE:
+            return value
+    return _MAX_POINTEE_SIZE
+
+
+def _pointee_name(type: Type) -> str:
+    return type.target.name if isinstance(type, Pointer) and type.target is not None else ""
+
+
+def _sized(type: Type | None) -> Type | None:
+    """A type whose values have a size; None for any other."""
+    return type if type is not None and type.size and not isinstance(type, Function) else None

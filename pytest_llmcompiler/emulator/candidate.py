@@ -1,0 +1,111 @@
+"""The image of a candidate: machine code from an answer, loaded in the place of the function under test."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+
+import unicorn
+
+from pytest_llmcompiler.emulator.guest import Guest, RunEnd
+from pytest_llmcompiler.emulator.memory import MappedMemory
+from pytest_llmcompiler.emulator.observation import GuestFault
+from pytest_llmcompiler.targets.code import AssembledCode, CodeSegment
+from pytest_llmcompiler.targets.processor import AlignmentGuard, Outcome
+from pytest_llmcompiler.values.layout import PAGE
+
+_DATA_EXECUTED: tuple[Outcome, str] = "vex", "raw bytes are executed as code"
+"""The end of a run that executes a data directive: which instruction the bytes are, the text does not say."""
+
+
+class CandidateImage:
+    """A candidate in a guest's memory.
+
+    A jump leads from the function under test to the candidate. Nothing of the function's own code is left, so that a
+    candidate can't call it by its address.
+    """
+
+    def __init__(self, guest: Guest, code: AssembledCode, function: str) -> None:
+        self._guest, self.code = guest, code
+        self.original_entry = guest.program.symbols[function].address
+        """The address of the function under test, which holds a jump to the candidate."""
+        self.entry = code.symbols[function]
+        for segment in code.segments:
+            self._load(segment)
+        self._replace_original(guest.program.symbols[function].size)
+        self._stop_at_hazards()
+        # Addresses one past the end count too: a call at the end of the code returns to there.
+        self._code_ranges = [(s.address, s.address + len(s.data)) for s in code.segments if s.is_executable]
+        self._data_ranges = [(s.address, s.address + len(s.data)) for s in code.segments if s.is_writable]
+
+    def _load(self, segment: CodeSegment) -> None:
+        size = max(PAGE, -(-len(segment.data) // PAGE) * PAGE)
+        if segment.is_writable:
+            memory = self._guest.map(segment.address, size)
+            memory.write(segment.data)
+            self._guest.writable.append(MappedMemory(segment.address, memory))
+        else:
+            permissions = unicorn.UC_PROT_READ | (unicorn.UC_PROT_EXEC if segment.is_executable else 0)
+            self._guest.uc.mem_map(segment.address, size, permissions)
+            self._guest.write(segment.address, segment.data)
+
+    def _replace_original(self, size: int) -> None:
+        processor = self._guest.processor
+        jump = processor.encode_jump(self.original_entry, self.entry)
+        traps = (size - len(jump)) // len(processor.trap_code)
+        self._guest.write(self.original_entry, jump + processor.trap_code * traps)
+
+    def _stop_at_hazards(self) -> None:
+        """End a run before an instruction that the emulator computes wrongly, or that hardware would refuse."""
+        processor = self._guest.processor
+        for address, mnemonic in self.code.mnemonics.items():
+            is_data = mnemonic.startswith(".")
+            hazard = _DATA_EXECUTED if is_data else processor.find_hazard(mnemonic, self.code.read_code(address))
+            if hazard:
+                self._guest.watch(address, address, functools.partial(self._on_hazard, *hazard))
+        for address, guard in processor.find_guards(self.code):
+            self._guest.watch(address, address, functools.partial(self._on_guarded_access, guard))
+
+    def _on_hazard(self, outcome: Outcome, description: str, pc: int) -> None:
+        self._guest.stop(RunEnd(outcome, GuestFault(description, pc)))
+
+    def _on_guarded_access(self, guard: AlignmentGuard, pc: int) -> None:
+        guest = self._guest
+        misaligned = guard(lambda name: int(guest.uc.reg_read(guest.processor.register_number(name))))
+        if misaligned:
+            fault = GuestFault("misaligned access", pc, misaligned.address, "misaligned", misaligned.size)
+            guest.stop(RunEnd("fault", fault))
+
+    def contains_code(self, address: int) -> bool:
+        """Whether an address lies in the candidate's code, or at its end."""
+        return any(start <= address <= end for start, end in self._code_ranges)
+
+    def contains_data(self, address: int) -> bool:
+        """Whether an address lies in the candidate's own writable memory, or at its end."""
+        return any(start <= address <= end for start, end in self._data_ranges)
+
+    def end_of_object(self, address: int) -> int | None:
+        """The end of the candidate's own object at an address: at the latest its next label, those of compilers aside.
+
+        None where the address is not in the candidate's memory.
+        """
+        for segment in self.code.segments:
+            end = segment.address + len(segment.data)
+            if segment.address <= address < end:
+                labels = (at for name, at in self.code.symbols.items() if not name.startswith(".L"))
+                return min((at for at in labels if address < at < end), default=end)
+        return None
+
+    def line_of(self, pc: int, return_addresses: Iterable[int]) -> int | None:
+        """The 1-based line of the assembly with the instruction at `pc`, or else with the innermost call that led
+        there; None where no address belongs to the candidate."""
+        lines = self.code.lines
+        for address in (pc, *return_addresses):
+            if not self.contains_code(address):
+                continue
+            if address == pc and address in lines:
+                return lines[address]
+            starts = [start for start in lines if start < address]  # a return address is behind its call
+            if starts:
+                return lines[max(starts)]
+        return None

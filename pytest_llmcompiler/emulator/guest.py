@@ -1,0 +1,240 @@
+"""The emulated process: its memory, its registers, and the hooks on its code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import unicorn
+
+from pytest_llmcompiler.emulator.kernel import GuestExitError, GuestTrapError
+from pytest_llmcompiler.emulator.memory import HostMemory, MappedMemory
+from pytest_llmcompiler.emulator.observation import GuestFault
+from pytest_llmcompiler.emulator.stack import STACK_SIZE, STACK_START, GuestStack
+from pytest_llmcompiler.program.image import ProgramImage
+from pytest_llmcompiler.targets.processor import Outcome
+from pytest_llmcompiler.values.c_types import Type
+from pytest_llmcompiler.values.layout import PAGE, STUBS, Layout
+
+_READ, _READ_EXECUTE = unicorn.UC_PROT_READ, unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC
+_READ_WRITE = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE
+
+
+class RunEnd(NamedTuple):
+    """How a run ends before its return."""
+
+    outcome: Outcome
+    fault: GuestFault | None = None
+    exit_code: int = 0
+
+
+class Guest:
+    """A linked program in an emulator, with a stack.
+
+    The writable memory of the program lies in blocks of the host's memory, so that each run can start from the same
+    contents at the cost of one copy.
+    """
+
+    def __init__(self, program: ProgramImage, max_stack_growth: int) -> None:
+        self.program = program
+        self.processor, self.convention = program.target.processor, program.target.convention
+        self.library_convention = program.target.host.convention
+        """How functions of the C library are called: as the host of the target calls them."""
+        self.numbers = self.processor.register_numbers
+        """unicorn's number of each register, by name."""
+        self.stack_number = self.numbers[self.processor.stack_pointer]
+        self.counter_number = self.numbers[self.processor.program_counter]
+        self.uc = self.processor.create_emulator()
+        self.writable: list[MappedMemory] = []
+        """The writable segments of the program and of a candidate."""
+        self.read_only: list[MappedMemory] = []
+        """The program's segments that are neither writable nor executable."""
+        self.layout: Layout | None = None
+        """The input of the run."""
+        self.end: RunEnd | None = None
+        """How the run ended, unless it is still running or has returned."""
+        self.hook_error: Exception | None = None
+        """An error of the harness inside of a hook: unicorn would swallow it."""
+        self._initial_memory: list[tuple[HostMemory, bytes]] = []
+        self._load_program()
+        self.stack = GuestStack(self.uc, max_stack_growth)
+        self.uc.mem_map(STUBS, PAGE, _READ_EXECUTE)
+        self.uc.mem_write(STUBS, self.processor.return_code * (PAGE // len(self.processor.return_code)))
+        self._variables = self._locate_variables()
+
+    def _load_program(self) -> None:
+        for segment in self.program.segments:
+            start = segment.address // PAGE * PAGE
+            size = -(-(segment.address + len(segment.data) - start) // PAGE) * PAGE
+            if segment.is_executable:
+                self.uc.mem_map(start, size, _READ_EXECUTE)
+                self.uc.mem_write(segment.address, segment.data)
+            else:
+                memory = self.map(start, size, _READ_WRITE if segment.is_writable else _READ)
+                memory.write(segment.data, segment.address - start)
+                (self.writable if segment.is_writable else self.read_only).append(MappedMemory(start, memory))
+
+    def _locate_variables(self) -> dict[str, tuple[HostMemory, int, int]]:
+        """For each global variable of the case: the memory that holds it, its offset there, and its size."""
+        variables = {}
+        for name in self.program.globals:
+            symbol = self.program.symbols[name]
+            start, memory = next(block for block in self.writable if 0 <= symbol.address - block[0] < block[1].size)
+            variables[name] = memory, symbol.address - start, symbol.size
+        return variables
+
+    def map(self, address: int, size: int, permissions: int = _READ_WRITE) -> HostMemory:
+        """Map a new block of the host's memory."""
+        memory = HostMemory(size)
+        self.uc.mem_map_ptr(address, size, permissions, memory.pointer)
+        return memory
+
+    # -- memory
+
+    def read(self, address: int, size: int) -> bytes:
+        """Read memory, and less than `size` bytes where the rest is not mapped."""
+        for start, memory in ((STACK_START, self.stack.memory), *self.writable):
+            if start <= address < start + memory.size:
+                return memory.read(address - start, min(size, start + memory.size - address))
+        for part in (size, min(size, PAGE - address % PAGE)):
+            try:
+                return bytes(self.uc.mem_read(address, part))
+            except unicorn.UcError:
+                continue
+        return b""
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write memory, whatever the permissions of its pages."""
+        self.uc.mem_write(address, data)
+
+    def read_variable(self, name: str) -> bytes:
+        """Read a writable global variable of the case."""
+        memory, offset, size = self._variables[name]
+        return memory.read(offset, size)
+
+    def save_memory(self) -> None:
+        """Make the present contents of the writable memory those from which every run starts."""
+        self._initial_memory = [(memory, memory.read()) for _, memory in self.writable]
+
+    def restore_memory(self, variables: Sequence[tuple[str, bytes]]) -> None:
+        """Give the writable memory its initial contents, and some global variables the values of an input."""
+        for memory, data in self._initial_memory:
+            memory.write(data)
+        for name, data in variables:
+            memory, offset, _ = self._variables[name]
+            memory.write(data, offset)
+
+    def preset(self, address: int, data: bytes) -> None:
+        """Change the initial contents of the writable memory for all further runs."""
+        for index, (start, memory) in enumerate(self.writable):
+            if start <= address < start + memory.size:
+                initial = bytearray(self._initial_memory[index][1])
+                initial[address - start : address - start + len(data)] = data
+                self._initial_memory[index] = memory, bytes(initial)
+
+    # -- registers and calls
+
+    def register(self, name: str) -> int:
+        """The value of a register."""
+        return int(self.uc.reg_read(self.numbers[name]))
+
+    def set_register(self, name: str, value: int) -> None:
+        """Set a register."""
+        self.uc.reg_write(self.numbers[name], value)
+
+    def set_low_bytes(self, register: str, data: bytes) -> None:
+        """Set the lowest bytes of a register, as a function does whose result is narrower than the register."""
+        mask = (1 << 8 * len(data)) - 1
+        number = self.numbers[register]
+        self.uc.reg_write(number, self.uc.reg_read(number) & ~mask | int.from_bytes(data, "little"))
+
+    def library_argument(self, index: int) -> int:
+        """An integer argument at the entry of a function of the C library: one of those in registers."""
+        return self.register(self.library_convention.integer_registers[index])
+
+    def read_arguments(self, types: Sequence[Type], *, in_memory: bool = False) -> list[bytes]:
+        """The bytes of each argument at the entry of a function, whose result may be `in_memory`.
+
+        An argument has fewer bytes than its type where a part of it lies in unmapped memory.
+        """
+        area = self.uc.reg_read(self.stack_number) + self.processor.return_address_bytes
+        return self.convention.read_arguments(
+            types, self.register, lambda offset, size: self.read(area + offset, size), self.read, in_memory=in_memory
+        )
+
+    def return_address(self) -> int:
+        """Where the function that was just entered returns to; 0 where the stack pointer leads to no memory."""
+        if self.processor.link_register:
+            return self.register(self.processor.link_register)
+        try:
+            return int.from_bytes(self.uc.mem_read(self.uc.reg_read(self.stack_number), 8), "little")
+        except unicorn.UcError:
+            return 0
+
+    def set_return_address(self, address: int) -> None:
+        """Let the function that was just entered return to another address."""
+        if self.processor.link_register:
+            self.set_register(self.processor.link_register, address)
+        else:
+            self.uc.mem_write(self.uc.reg_read(self.stack_number), address.to_bytes(8, "little"))
+
+    def stack_words(self, most: int) -> Iterator[tuple[int, int]]:
+        """The first words from the stack pointer on, at most so many: the address and the value of each."""
+        top = self.uc.reg_read(self.stack_number)
+        if STACK_START <= top < STACK_START + STACK_SIZE - 8:
+            size = min(8 * most, (STACK_START + STACK_SIZE - top) // 8 * 8)
+            data = self.stack.memory.read(top - STACK_START, size)
+            for start in range(0, len(data), 8):
+                yield top + start, int.from_bytes(data[start : start + 8], "little")
+
+    # -- hooks
+
+    def watch(self, first: int, last: int, action: Callable[[int], None]) -> None:
+        """Call `action` with the address before each instruction from `first` to `last` is executed."""
+
+        def on_code(uc: Any, address: int, size: int, data: Any) -> None:
+            self.guard(action, address)
+
+        self.uc.hook_add(unicorn.UC_HOOK_CODE, on_code, None, first, last)
+
+    def replace_function(self, address: int, action: Callable[[], None]) -> None:
+        """Do the work of a function in the host: the function itself returns at once, after `action`."""
+        self.uc.mem_write(address, self.processor.return_code)
+        self.watch(address, address, lambda _: action())
+
+    @contextmanager
+    def hooked(self, kind: int, action: Callable[..., None], first: int = 1, last: int = 0) -> Iterator[None]:
+        """Have unicorn call `action`, for events from one address to another, or anywhere (`first` above `last`)."""
+        hook = self.uc.hook_add(kind, action, None, first, last)
+        self.uc.ctl_flush_tb()  # code that was translated before does not call the hook
+        try:
+            yield
+        finally:
+            self.uc.hook_del(hook)
+
+    def guard(self, action: Callable[..., None], *args: int) -> None:
+        """Run the action of a hook. Where it raises, the run stops: the guest's own errors become the run's end, and
+        any other error is kept in `hook_error`."""
+        try:
+            action(*args)
+        except GuestExitError as error:
+            self.stop(RunEnd("exit", None, error.code))
+        except GuestTrapError as error:
+            fault = GuestFault(str(error), self.return_address(), error.address, size=error.size)
+            self.stop(RunEnd("fault", fault))
+        except unicorn.UcError as error:
+            self.stop(RunEnd("fault", GuestFault(f"an emulated library call fails: {error}", self.return_address())))
+        except Exception as error:
+            self.hook_error = error
+            self.uc.emu_stop()
+
+    def stop(self, end: RunEnd) -> None:
+        """End the run; of several ends in one run the first one counts."""
+        if self.end is None:
+            self.end = end
+        self.uc.emu_stop()
+
+    def begin_run(self, layout: Layout) -> None:
+        """Forget how the last run ended, and take in the next input."""
+        self.layout, self.end, self.hook_error = layout, None, None

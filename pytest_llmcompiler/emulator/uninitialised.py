@@ -1,0 +1,116 @@
+"""The initial contents of registers and stack that no argument sets.
+
+A correct candidate's behaviour depends on none of them. Each function is run on garbage and on zeros, and candidates on
+the inverse of the garbage too, so that one which reads them shows different behaviour.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from pytest_llmcompiler.emulator.generated_values import mix
+from pytest_llmcompiler.emulator.guest import Guest
+from pytest_llmcompiler.emulator.stack import CALLER_FRAME, STACK_SIZE, ZEROS_TOP
+from pytest_llmcompiler.program.ir_rewrites import PADDING_BYTES
+from pytest_llmcompiler.values.layout import GARBAGE
+
+UninitialisedFill = Literal["garbage", "inverse", "zeros"]
+"""The contents of the unused stack, of the registers without a value, and of the pads around constants: the garbage of
+a machine, the same with every bit inverted, or zeros."""
+
+_INVERSE: dict[UninitialisedFill, UninitialisedFill] = {"garbage": "inverse", "inverse": "garbage", "zeros": "zeros"}
+_STACK_WORDS: dict[UninitialisedFill, bytes] = {"garbage": GARBAGE[0], "inverse": GARBAGE[1], "zeros": bytes(4)}
+_MASK = (1 << 64) - 1
+_FIRST_SCRATCH, _FIRST_VECTOR, _UPPER_HALVES, NARROW_RESULT = 16, 32, 15, 16
+"""Numbers from which the garbage of registers is derived: of the first callee-saved register 0, of the first
+caller-saved one, of the first vector register, of the upper halves of vector registers, and of narrow results."""
+
+
+@dataclass(frozen=True)
+class StartState:
+    """The registers and the stack from which a run starts, before its arguments are set."""
+
+    context: Any
+    """unicorn's copy of the registers."""
+    callee_saved: dict[str, int]
+    """The values of the callee-saved registers, which the function has to restore."""
+    stack: bytes
+    frame_offset: int
+    """Offset of the caller's frame from the start of the stack, in bytes."""
+
+
+class UninitialisedValues:
+    """Fills registers, stack and pads of a guest with what no program may depend on."""
+
+    def __init__(self, guest: Guest, garbage_pattern: int) -> None:
+        self._guest, self._garbage_pattern = guest, garbage_pattern
+        self._states: dict[UninitialisedFill, StartState] = {}
+        self._scratch_values: dict[UninitialisedFill, list[tuple[int, int]]] = {}
+        """The number and the garbage of each register that a call may change."""
+        self._pad_fill: UninitialisedFill | None = None
+        self._select("garbage")
+
+    def prepare_states(self) -> None:
+        """Build the start state of each fill, from the present state of the guest."""
+        self._states = {fill: self._build_state(fill) for fill in get_args(UninitialisedFill)}
+
+    def restore_state(self, fill: UninitialisedFill) -> StartState:
+        """Give registers and pads the start state of a fill. The stack is the caller's to write."""
+        self._select(fill)
+        state = self._states[fill]
+        self._guest.uc.context_restore(state.context)
+        if self._pad_fill != fill:
+            self._fill_pads()
+            self._pad_fill = fill
+        return state
+
+    def stack_bytes(self, size: int) -> bytes:
+        """The contents of so many bytes of unused stack."""
+        return _STACK_WORDS[self._pattern] * (size // 4)
+
+    def register_value(self, index: int) -> int:
+        """The 64 bits of a register without a value. Different indices give different garbage."""
+        number = mix((int.from_bytes(GARBAGE[0], "little"), index))
+        return {"garbage": number, "inverse": ~number & _MASK, "zeros": 0}[self._pattern]
+
+    def clobber_registers(self) -> None:
+        """Overwrite every register that a call may change."""
+        guest, convention = self._guest, self._guest.convention
+        if self._fill not in self._scratch_values:
+            scratch = enumerate(convention.caller_saved, _FIRST_SCRATCH)
+            vectors = enumerate(convention.vector_registers, _FIRST_VECTOR)
+            values = [(guest.numbers[name], self._value_for(name, index)) for index, name in (*scratch, *vectors)]
+            self._scratch_values[self._fill] = values
+        guest.uc.reg_write_batch(self._scratch_values[self._fill])
+        for whole, half in convention.half_preserved_vectors.items():
+            guest.set_register(whole, self.register_value(_UPPER_HALVES) << 64 | guest.register(half))
+
+    def _select(self, fill: UninitialisedFill) -> None:
+        self._fill = fill
+        # The garbage of one pattern is the inverse of the other's.
+        self._pattern: UninitialisedFill = _INVERSE[fill] if self._garbage_pattern else fill
+
+    def _value_for(self, name: str, index: int) -> int:
+        """The garbage for a register of 8 or of 16 bytes."""
+        return self.register_value(index) * ((1 << 64) + 1 if name in self._guest.convention.wide_registers else 1)
+
+    def _build_state(self, fill: UninitialisedFill) -> StartState:
+        self._select(fill)
+        guest = self._guest
+        callee_saved = {name: self._value_for(name, index) for index, name in enumerate(guest.convention.callee_saved)}
+        for name, value in callee_saved.items():
+            guest.set_register(name, value)
+        self.clobber_registers()
+        guest.processor.reset_flags(guest.uc)
+        frame_offset = ZEROS_TOP if fill == "zeros" else STACK_SIZE - CALLER_FRAME
+        return StartState(guest.uc.context_save(), callee_saved, self.stack_bytes(STACK_SIZE), frame_offset)
+
+    def _fill_pads(self) -> None:
+        """Fill the pads around constants and variables, which a candidate reads if it goes past the end of one."""
+        data = self.stack_bytes(PADDING_BYTES)
+        for pad in self._guest.program.paddings:
+            for start, memory in self._guest.read_only:
+                if start <= pad < start + memory.size:
+                    memory.write(data, pad - start)
+            self._guest.preset(pad, data)
