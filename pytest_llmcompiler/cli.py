@@ -22,7 +22,7 @@ from pytest_llmcompiler.model.extract.assembly import extract_assembly
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.repro.link import linked
+from pytest_llmcompiler.repro.link import link_program
 
 
 class _UserError(LLMCompilerError):
@@ -67,7 +67,7 @@ def _linked(reference: Reference, function: str, path: Path) -> bytes:
     except (OSError, UnicodeDecodeError) as error:
         raise _UserError(f"{path}: can't be read: {error}") from error
     try:
-        return linked(reference, function, extract_assembly(Answer(written), function).aligned_text)
+        return link_program(reference, function, extract_assembly(Answer(written), function).aligned_text)
     except OSError as error:
         raise _UserError(f"can't link: {error}") from error
     except NoCodeError as error:

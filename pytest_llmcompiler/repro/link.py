@@ -1,4 +1,4 @@
-"""A program, linked natively with a candidate in the place of one of its functions."""
+"""Native linking: a program with a candidate in the place of one of its functions."""
 
 from __future__ import annotations
 
@@ -8,54 +8,57 @@ from dataclasses import dataclass
 from pytest_llmcompiler.assembler.assemble import build_linkable_object, build_undefined_error, find_called_symbols
 from pytest_llmcompiler.assembler.linkage import Linkage
 from pytest_llmcompiler.errors import ClangError, IRError, NativeLinkError
+from pytest_llmcompiler.program import ir_extract
 from pytest_llmcompiler.program.clang import compile_ir, link, undefined_symbols
-from pytest_llmcompiler.program.ir_extract import remove_function
 from pytest_llmcompiler.program.ir_rewrites import PADDED_PREFIX, externalise, pad_constants
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.repro.c_source import ReproSurroundings, thunk
+from pytest_llmcompiler.repro.c_source import ReproSurroundings, thunk_symbol
 
 
 @dataclass(frozen=True)
 class ProgramRest:
-    """A program without one of its functions: what is left of it, as IR and as an ELF object."""
+    """A program without one of its functions."""
 
     ir: str
     object: bytes
+    """The compiled IR, an ELF object."""
 
 
-def linked(reference: Reference, function: str, text: str) -> bytes:
-    """The executable of a case with a text in the place of a function, everything else as the case has it.
+def link_program(reference: Reference, function: str, text: str) -> bytes:
+    """Link a case with a text in the place of a function, and everything else as the case has it. Returns the
+    executable.
 
-    Raises CaseError where the case is at fault, AssemblyError and LinkError where the text is, LinkingError where there
-    is no program to be had.
+    Raises CaseError where the case is at fault, AssemblyError and LinkError where the text is, NativeLinkError where
+    the case is no program or can't be linked.
     """
-    if not reference.golden.has_main:
+    golden = reference.golden
+    if not golden.has_main:
         path = reference.case.path
         raise NativeLinkError(f"{path} defines no main, so there is no program to link: add one that calls {function}")
-    golden = reference.golden
-    own = build_linkable_object(text, golden.addresses, Linkage(function, golden.aliases))
+    candidate = build_linkable_object(text, golden.addresses, Linkage(function, golden.aliases))
     try:
-        return link([own, without(reference, function).object])
+        return link([candidate, compile_without(reference, function).object])
     except ClangError as error:
-        names = undefined_symbols(error)
-        theirs = [name for name in names if name in golden.stubs or name in _declared(reference)]
-        if theirs:
-            what = ", ".join(map(repr, theirs))
+        undefined = undefined_symbols(error)
+        declared = [name for name in undefined if name in golden.stubs or name in _declared_variables(reference)]
+        if declared:
+            names = ", ".join(map(repr, declared))
             raise NativeLinkError(
-                f"{reference.case.path} only declares {what}: a program needs a definition"
+                f"{reference.case.path} only declares {names}: a program needs a definition"
             ) from error
-        if names:
-            raise build_undefined_error(text, names) from error
+        if undefined:
+            raise build_undefined_error(text, undefined) from error
         raise NativeLinkError(str(error)) from error
 
 
-def without(reference: Reference, function: str, kept_as: str | None = None) -> ProgramRest:
-    """A case without one of its functions, whose own code is kept under another name where one is given.
+def compile_without(reference: Reference, function: str, kept_as: str | None = None) -> ProgramRest:
+    """A case without one of its functions. With `kept_as`, the function's own code stays under that name, and constants
+    get padding around them, which the runner fills with garbage.
 
-    Raises LinkingError where the case can't do without.
+    Raises NativeLinkError where the function can't be removed.
     """
     try:
-        text = remove_function(externalise(reference.ir), function, kept_as)
+        text = ir_extract.remove_function(externalise(reference.ir), function, kept_as)
         if kept_as is not None:
             text = pad_constants(text)
         return ProgramRest(text, compile_ir(text))
@@ -63,31 +66,40 @@ def without(reference: Reference, function: str, kept_as: str | None = None) -> 
         raise NativeLinkError(f"{reference.case.path} can't do without its own {function}: {error}") from error
 
 
-def surroundings(reference: Reference, function: str, kept_as: str, rest: ProgramRest, text: str) -> ReproSurroundings:
-    """What stands around a text in the place of a function, whose own code is kept under another name."""
+def describe_surroundings(
+    reference: Reference, function: str, kept_as: str, rest: ProgramRest, text: str
+) -> ReproSurroundings:
+    """The program around a candidate, in which the function's own code is kept under the name `kept_as`."""
     golden = reference.golden
-    known = (golden.addresses.keys() | golden.functions) - golden.local - {function, *golden.stubs, *golden.aliases}
+    symbols = golden.addresses.keys() | golden.functions
+    callable_symbols = symbols - golden.local - {function, *golden.stubs, *golden.aliases}
     return ReproSurroundings(
-        *(function, kept_as, _pads(rest.object), golden.stubs, tuple(sorted(_declared(reference)))),
-        *(golden.narrow, tuple(sorted(find_called_symbols(text) & known)), golden.functions),
+        function=function,
+        reference=kept_as,
+        pads=_find_pads(rest.object),
+        stubs=golden.stubs,
+        missing=tuple(sorted(_declared_variables(reference))),
+        int_functions=golden.narrow,
+        checked_functions=tuple(sorted(find_called_symbols(text) & callable_symbols)),
+        functions=golden.functions,
     )
 
 
-def watching(reference: Reference, around: ReproSurroundings) -> Linkage:
-    """How a text is linked with its surroundings."""
-    names = {**reference.golden.aliases, **{name: thunk(name) for name in around.watched}}
-    return Linkage(around.function, names, has_line_section=True)
+def linkage_with_thunks(reference: Reference, surroundings: ReproSurroundings) -> Linkage:
+    """How a candidate is linked so that its calls go through the thunks of its surroundings."""
+    thunks = {name: thunk_symbol(name) for name in surroundings.checked_functions}
+    return Linkage(surroundings.function, {**reference.golden.aliases, **thunks}, has_line_section=True)
 
 
-def _declared(reference: Reference) -> set[str]:
-    """The variables that a case only declares and nobody defines."""
+def _declared_variables(reference: Reference) -> set[str]:
+    """The variables that a case only declares, and that the C library does not define."""
     declared = {value.name for value in reference.module.global_variables if value.is_declaration}
     return declared & set(reference.golden.globals)
 
 
-def _pads(data: bytes) -> dict[str, int]:
-    """The variables of an object that hold a constant with pads around it, and their sizes."""
+def _find_pads(data: bytes) -> dict[str, int]:
+    """The variables of an object file that hold a constant with padding around it, and their sizes in bytes."""
     from elftools.elf.elffile import ELFFile
 
-    table = ELFFile(io.BytesIO(data)).get_section_by_name(".symtab")
-    return {one.name: one["st_size"] for one in table.iter_symbols() if one.name.startswith(PADDED_PREFIX)}
+    symbols = ELFFile(io.BytesIO(data)).get_section_by_name(".symtab").iter_symbols()
+    return {symbol.name: symbol["st_size"] for symbol in symbols if symbol.name.startswith(PADDED_PREFIX)}

@@ -1,21 +1,21 @@
-/* Runs a candidate natively on one input beside the reference, and tells in what they differ.
+/* Runs a candidate natively on one input beside the reference, and prints the differences.
  *
- * Each runs in a process of its own, on the same memory at the same addresses as in the judge's emulator: objects at
- * the edge of unmapped pages, a stack that holds garbage, a heap with a page of its own for each object. The C library
- * is not used here, since the program may define any of its names, and the candidate may be one of them.
+ * Each runs in a process of its own, with the same memory at the same addresses as in the judge's emulator: objects at
+ * the edge of unmapped pages, a stack that holds garbage, a heap with separate pages for each object. The C library is
+ * not used here, because the program may define any of its names, and the candidate may be one of them.
  *
- * With LLMC_HERE in the environment the candidate alone runs, in this very process, for a debugger.
+ * With LLMC_DEBUG in the environment the candidate alone runs, in this very process, for a debugger.
  */
 #include "runner.h"
 
 #define PAGE 4096ul
-#define FRAME (2 * PAGE)
-#define SECONDS 2
-#define OUTPUT (1ul << 20)
-#define MOST_CALLS 1000
-#define MOST_ARGUMENTS 12
-#define MOST_BLOCKS 1100
-#define MOST_DATA 64
+#define TIME_LIMIT 2              /* seconds for each run */
+#define OUTPUT_BYTES (1ul << 20)  /* limit of each output stream of a run */
+#define MAX_CALLS 1000            /* recorded calls out of a run; the judge stops at as many */
+#define MAX_ARGUMENTS 12          /* recorded arguments of a call out */
+#define MAX_BLOCKS 1100           /* live heap objects of a run */
+#define MAX_DATA 64               /* recorded bytes that an argument points to; as in the judge */
+#define PRINTED_BYTES 48          /* bytes of a value that are printed */
 
 /* -- the system */
 
@@ -30,10 +30,15 @@ static long call6(long number, long a, long b, long c, long d, long e, long f)
     return result;
 }
 #define CALL(number, a, b, c) call6(number, (long)(a), (long)(b), (long)(c), 0, 0, 0)
+/* Numbers of system calls, and of signals and their codes. */
 enum {
     WRITE = 1, MMAP = 9, MPROTECT = 10, MUNMAP = 11, SIGACTION = 13, PREAD = 17, DUP2 = 33, NANOSLEEP = 35,
     SETITIMER = 38, FORK = 57, WAIT4 = 61, KILL = 62, SIGALTSTACK = 131, PRCTL = 157, SETRLIMIT = 160, OPEN = 2,
     EXIT_GROUP = 231, MEMFD = 319
+};
+enum {
+    SIGILL = 4, SIGTRAP = 5, SIGABRT = 6, SIGBUS = 7, SIGFPE = 8, SIGSEGV = 11, SIGALRM = 14, SIGXFSZ = 25, SIGSYS = 31,
+    SI_KERNEL = 0x80 /* the address of the access is not known */
 };
 
 static void copy(void *to, const void *from, word size)
@@ -54,9 +59,9 @@ static word map(word address, word size, int shared)
     return (word)call6(MMAP, (long)address, (long)size, 3, flags, -1, 0);
 }
 
-/* -- telling */
+/* -- output */
 
-static void say(const char *text)
+static void print(const char *text)
 {
     word size = 0;
     while (text[size])
@@ -64,56 +69,56 @@ static void say(const char *text)
     CALL(WRITE, 1, text, size);
 }
 
-static void say_number(word number, unsigned base)
+static void print_number(word number, unsigned base)
 {
     char digits[24], *at = digits + sizeof digits - 1;
     for (*at = 0; number || !*at; number /= base)
         *--at = "0123456789abcdef"[number % base];
     if (base == 16)
-        say("0x");
-    say(at);
+        print("0x");
+    print(at);
 }
 
-static void say_signed(long number)
+static void print_signed(long number)
 {
     if (number < 0)
-        say("-");
-    say_number(number < 0 ? -(word)number : (word)number, 10);
+        print("-");
+    print_number(number < 0 ? -(word)number : (word)number, 10);
 }
 
-static void say_bytes(const byte *data, word size)
+static void print_bytes(const byte *data, word size)
 {
     int text = size > 0;
     for (word at = 0; at < size; at++)
         text &= (data[at] >= 32 && data[at] < 127) || data[at] == '\n' || data[at] == '\t' || (!data[at] && at);
     if (text)
-        say("\"");
-    for (word at = 0; at < size && at < 48; at++) {
+        print("\"");
+    for (word at = 0; at < size && at < PRINTED_BYTES; at++) {
         char plain[2] = {(char)data[at], 0}, pair[4] = {"0123456789abcdef"[data[at] >> 4], "0123456789abcdef"[data[at] & 15], ' ', 0};
         if (!text)
-            say(pair);
+            print(pair);
         else
-            say(data[at] == '\n' ? "\\n" : data[at] == '\t' ? "\\t" : data[at] ? plain : "\\0");
+            print(data[at] == '\n' ? "\\n" : data[at] == '\t' ? "\\t" : data[at] ? plain : "\\0");
     }
     if (text)
-        say("\"");
-    if (size > 48)
-        say(" ...");
+        print("\"");
+    if (size > PRINTED_BYTES)
+        print(" ...");
     if (!size)
-        say("nothing");
+        print("nothing");
 }
 
-static void say_error(const char *text)
+static void print_error(const char *text)
 {
-    say("run: ");
-    say(text);
-    say("\n");
+    print("run: ");
+    print(text);
+    print("\n");
     CALL(EXIT_GROUP, 2, 0, 0);
 }
 
-/* -- what a run leaves for the parent to see */
+/* -- the report of a run, in memory that the parent shares */
 
-enum { NOTHING, RETURNED, EXITED, SIGNALLED, TRAPPED, PARTED, LIMITED };
+enum { NOTHING, RETURNED, EXITED, SIGNALLED, TRAPPED, DIVERGED, LIMITED };
 
 struct call {
     int callee, count;
@@ -121,8 +126,8 @@ struct call {
         word size;
         byte data[16];
         word pointee;
-        byte pointed[MOST_DATA];
-    } arguments[MOST_ARGUMENTS];
+        byte pointed[MAX_DATA];
+    } arguments[MAX_ARGUMENTS];
 };
 
 struct block {
@@ -130,35 +135,43 @@ struct block {
 };
 
 struct report {
-    int ended, code, signal, line, inside, stray, misaligned, errno_after, freed[64];
+    int outcome, code, signal;
+    int line, in_callee; /* the candidate's line; 1: it called the code that was running */
+    int has_stray_write, errno_after, is_freed[64];
+    int misaligned; /* the number of the thunk that was called with a misaligned stack; -1: another function */
     word pc, address;
-    int known; /* whether the address is */
-    char words[160];
+    int has_address; /* whether `address` is the one that was accessed */
+    char message[160];
     struct llmc_registers after;
     byte frame[LLMC_STACK_SIZE];
     word calls_count;
-    struct call calls[MOST_CALLS];
+    struct call calls[MAX_CALLS];
     int blocks_count;
-    struct block blocks[MOST_BLOCKS];
-    byte heap[MOST_BLOCKS * PAGE];
-    byte memory[]; /* slots, then globals */
+    struct block blocks[MAX_BLOCKS];
+    byte heap[MAX_BLOCKS * PAGE];
+    byte memory[]; /* the slots of all objects, then all globals */
 };
 
 static struct report *report;
 static int role; /* 0: reference, 1: candidate */
-static int here, running;
-static word deepest; /* where the stack ends that is looked at for return addresses */
-static const struct llmc_scene *const scene = &llmc_scene;
+static int in_debugger, running; /* running: between the start of the code under test and its return */
+static word stack_end; /* the end of the stack that is searched for return addresses */
+static const struct llmc_reproducer *const reproducer = &llmc_reproducer;
 
-/* -- going in and out of the code under test */
+/* -- entering and leaving the code under test
+ *
+ * llmc_enter loads all registers and jumps to the code under test. A return leads to llmc_returned, which stores the
+ * registers in llmc_after and returns to the caller of llmc_enter. A call out leads to llmc_external with the number of
+ * the callee in llmc_number: it stores the registers in llmc_at_call, calls llmc_called on a private stack, loads the
+ * registers that this leaves and returns to the code under test. */
 
 word llmc_home, llmc_target, llmc_upper, llmc_returns[1024];
 half llmc_number, llmc_depth, llmc_misaligned;
-struct llmc_registers llmc_after, llmc_seen;
+struct llmc_registers llmc_after, llmc_at_call;
 byte llmc_environment[32], llmc_private[1 << 16] __attribute__((aligned(16)));
 void llmc_enter(void (*function)(void), const struct llmc_registers *registers);
 void llmc_returned(void);
-void llmc_outside(void);
+void llmc_external(void);
 __attribute__((used)) void llmc_called(void);
 
 #define SAVE(to)                                                                                                  \
@@ -173,7 +186,7 @@ __attribute__((used)) void llmc_called(void);
     "movdqu %xmm9, " to "+272(%rip)\nmovdqu %xmm10, " to "+288(%rip)\nmovdqu %xmm11, " to "+304(%rip)\n"          \
     "movdqu %xmm12, " to "+320(%rip)\nmovdqu %xmm13, " to "+336(%rip)\nmovdqu %xmm14, " to "+352(%rip)\n"         \
     "movdqu %xmm15, " to "+368(%rip)\n"
-/* All but rax, which holds the address, and rsp, which comes last. */
+/* rax holds the address and is loaded last; after rsp nothing else may use the stack. */
 #define LOAD                                                                                                   \
     "movdqu 128(%rax), %xmm0\nmovdqu 144(%rax), %xmm1\nmovdqu 160(%rax), %xmm2\nmovdqu 176(%rax), %xmm3\n"       \
     "movdqu 192(%rax), %xmm4\nmovdqu 208(%rax), %xmm5\nmovdqu 224(%rax), %xmm6\nmovdqu 240(%rax), %xmm7\n"       \
@@ -184,7 +197,7 @@ __attribute__((used)) void llmc_called(void);
     "movq 96(%rax), %r12\nmovq 104(%rax), %r13\nmovq 112(%rax), %r14\nmovq 120(%rax), %r15\n"                    \
     "movq 56(%rax), %rsp\nmovq (%rax), %rax\n"
 
-__asm__(".text\n.globl llmc_outside\n"
+__asm__(".text\n.globl llmc_external\n"
         "llmc_enter:\n"
         "pushq %rbx\npushq %rbp\npushq %r12\npushq %r13\npushq %r14\npushq %r15\n"
         "movq %rsp, llmc_home(%rip)\nmovq %rdi, llmc_target(%rip)\nmovq %rsi, %rax\n"
@@ -193,14 +206,14 @@ __asm__(".text\n.globl llmc_outside\n"
         "movq llmc_home(%rip), %rsp\npushfq\npopq llmc_after+384(%rip)\ncld\nstmxcsr llmc_after+392(%rip)\n"
         "fnstenv llmc_environment(%rip)\nfninit\n"
         "popq %r15\npopq %r14\npopq %r13\npopq %r12\npopq %rbp\npopq %rbx\nret\n"
-        "llmc_outside:\n" SAVE("llmc_seen")
-        "leaq llmc_private+65536(%rip), %rsp\npushfq\npopq llmc_seen+384(%rip)\ncld\n"
+        "llmc_external:\n" SAVE("llmc_at_call")
+        "leaq llmc_private+65536(%rip), %rsp\npushfq\npopq llmc_at_call+384(%rip)\ncld\n"
         "call llmc_called\n"
-        "pushq llmc_seen+384(%rip)\npopfq\nleaq llmc_seen(%rip), %rax\n" LOAD "ret\n");
+        "pushq llmc_at_call+384(%rip)\npopfq\nleaq llmc_at_call(%rip), %rax\n" LOAD "ret\n");
 
 #define ALLOCATOR(number, name)                                                              \
     __asm__(".text\n.weak " name "\n.type " name ",@function\n" name ":\nmovl $" #number \
-            ", llmc_number(%rip)\njmp llmc_outside\n")
+            ", llmc_number(%rip)\njmp llmc_external\n")
 ALLOCATOR(0x2000, "malloc");
 ALLOCATOR(0x2001, "calloc");
 ALLOCATOR(0x2002, "realloc");
@@ -213,8 +226,9 @@ ALLOCATOR(0x2005, "memalign");
 extern const word first_line[] __asm__("__start_llmc_lines") __attribute__((weak));
 extern const word last_line[] __asm__("__stop_llmc_lines") __attribute__((weak));
 
-/* The line of the instruction that holds an address; 0 where that is none of the candidate's. */
-static int line_at(word address)
+/* The line of the instruction at an address; 0 where the address is not in the candidate. An instruction has at most 15
+ * bytes, so an address further behind the last known instruction is in other code. */
+static int find_line(word address)
 {
     word best = 0, line = 0;
     for (const word *entry = first_line; entry < last_line; entry += 2)
@@ -223,74 +237,84 @@ static int line_at(word address)
     return address - best < 16 ? (int)line : 0;
 }
 
-static int caller_line(word stack)
+/* The line of the candidate that called the running code: the first return address on the stack that lies behind an
+ * instruction of the candidate. Return addresses that an LLMC_INT_THUNK took off the stack come first. */
+static int find_caller_line(word stack)
 {
-    if (llmc_depth && llmc_depth <= 1024 && line_at(llmc_returns[llmc_depth - 1] - 1))
-        return line_at(llmc_returns[llmc_depth - 1] - 1);
-    word start = scene->whole ? (word)&start : LLMC_STACK - LLMC_DEEP;
-    if (scene->whole && stack < deepest - LLMC_DEEP)
+    if (llmc_depth && llmc_depth <= 1024 && find_line(llmc_returns[llmc_depth - 1] - 1))
+        return find_line(llmc_returns[llmc_depth - 1] - 1);
+    word start = reproducer->whole_program ? (word)&start : LLMC_STACK - LLMC_STACK_BELOW;
+    if (reproducer->whole_program && stack < stack_end - LLMC_STACK_BELOW)
         return 0;
-    for (word at = stack & -8ul; at >= (scene->whole ? 0 : start) && at < deepest - 8 && at < stack + 2048; at += 8)
-        if (line_at(*(word *)at - 1))
-            return line_at(*(word *)at - 1);
+    for (word at = stack & -8ul; at >= (reproducer->whole_program ? 0 : start) && at < stack_end - 8 && at < stack + 2048; at += 8)
+        if (find_line(*(word *)at - 1))
+            return find_line(*(word *)at - 1);
     return 0;
 }
 
-/* -- the heap: each object ends, or begins, at a page that is not there */
+/* -- the heap
+ *
+ * Each object ends (or begins, with objects_low) at an unmapped page. Its address depends only on its size and on how many
+ * objects of that size were allocated before it, as in the emulator: every size has an area of SIZE_AREA bytes, and
+ * objects that do not fit into it follow each other in OVERFLOW_AREA. */
 
 #define HEAP 0x5581a0000000ul
 #define HEAP_LIMIT (4ul << 20)
-#define LANE (2ul << 20)
-#define ROUND (1ul << 16)
-#define BEYOND (HEAP + (HEAP_LIMIT + 1) * LANE)
+#define SIZE_AREA (2ul << 20)
+#define LOW_ALIGNMENT (1ul << 16)
+#define OVERFLOW_AREA (HEAP + (HEAP_LIMIT + 1) * SIZE_AREA)
 
-static struct block blocks[MOST_BLOCKS];
-static int blocks_count, freed[64];
-static word held, beyond;
-static half *made; /* how many objects there were of each size; far away from the program, where wild pointers go */
+static struct block blocks[MAX_BLOCKS];
+static int blocks_count, is_freed[64];
+static word mapped_bytes, overflow_used;
+/* How many objects of each size were allocated. It is mapped by the kernel, far from addresses that wild pointers of the
+ * candidate hit. */
+static half *allocated_counts;
 
-static void finish(int how, int code, const char *words);
+static void finish(int outcome, int code, const char *message);
 
 static word allocate(word size, word align)
 {
-    if (align & (align - 1) || !align || align > PAGE || size > HEAP_LIMIT || size + held > HEAP_LIMIT || blocks_count == MOST_BLOCKS)
+    if (align & (align - 1) || !align || align > PAGE || size > HEAP_LIMIT || size + mapped_bytes > HEAP_LIMIT || blocks_count == MAX_BLOCKS)
         return 0;
     word mapped = size ? (size + PAGE - 1) / PAGE * PAGE : PAGE;
-    if (!made)
-        made = (half *)map(0, (HEAP_LIMIT + 1) * sizeof *made, 0);
-    word room = scene->low ? (mapped + PAGE + ROUND - 1) / ROUND * ROUND : mapped + PAGE;
-    word offset = made[size]++ * room, base = HEAP + size * LANE + offset;
-    if (offset + room > LANE)
-        base = BEYOND + beyond, beyond += room;
+    if (!allocated_counts)
+        allocated_counts = (half *)map(0, (HEAP_LIMIT + 1) * sizeof *allocated_counts, 0);
+    word room = reproducer->objects_low ? (mapped + PAGE + LOW_ALIGNMENT - 1) / LOW_ALIGNMENT * LOW_ALIGNMENT : mapped + PAGE;
+    word offset = allocated_counts[size]++ * room, base = HEAP + size * SIZE_AREA + offset;
+    if (offset + room > SIZE_AREA)
+        base = OVERFLOW_AREA + overflow_used, overflow_used += room;
     if (map(base, mapped, 0) != base)
         return 0;
-    fill((byte *)base, scene->garbage, mapped);
-    word address = scene->low ? base : (base + mapped - (size ? size : 1)) / align * align;
+    fill((byte *)base, reproducer->garbage, mapped);
+    word address = reproducer->objects_low ? base : (base + mapped - (size ? size : 1)) / align * align;
     struct block *block = &blocks[blocks_count++];
     block->address = address, block->size = size, block->base = base, block->mapped = mapped;
-    held += mapped;
+    mapped_bytes += mapped;
     return address;
 }
 
-static word asked(word size, word align)
+/* malloc and its like: fails where the input says so, and sets errno to ENOMEM. */
+static word allocate_for_program(word size, word align)
 {
     int *errno_location = __extension__({ extern int *__errno_location(void); __errno_location(); });
-    int refused = scene->shortage == 1 || (scene->shortage && (size % 8 == 0) == (scene->shortage == 3));
+    int refused = reproducer->shortage == 1 || (reproducer->shortage && (size % 8 == 0) == (reproducer->shortage == 3));
     word address = refused ? 0 : allocate(size, align);
     if (!address)
         *errno_location = 12;
     return address;
 }
 
-static word size_of(word address)
+/* The size of a live object; ends the run where the address is not that of one. */
+static word find_size(word address)
 {
     for (int at = 0; at < blocks_count; at++)
         if (blocks[at].address == address)
             return blocks[at].size;
-    for (int at = 0; at < scene->objects_count; at++)
-        if (scene->objects[at].address == address && scene->objects[at].data && !freed[at])
-            return scene->objects[at].size;
-    finish(TRAPPED, 0, "free or realloc of a pointer that malloc did not give");
+    for (int at = 0; at < reproducer->objects_count; at++)
+        if (reproducer->objects[at].address == address && reproducer->objects[at].data && !is_freed[at])
+            return reproducer->objects[at].size;
+    finish(TRAPPED, 0, "free or realloc of a pointer that malloc did not return");
     return 0;
 }
 
@@ -298,24 +322,24 @@ static void release(word address)
 {
     if (!address)
         return;
-    size_of(address);
+    find_size(address);
     for (int at = 0; at < blocks_count; at++)
         if (blocks[at].address == address) {
             CALL(MUNMAP, blocks[at].base, blocks[at].mapped, 0);
-            held -= blocks[at].mapped;
+            mapped_bytes -= blocks[at].mapped;
             copy(&blocks[at], &blocks[--blocks_count], sizeof *blocks);
             return;
         }
-    for (int at = 0; at < scene->objects_count; at++)
-        if (scene->objects[at].address == address) {
-            CALL(MUNMAP, scene->objects[at].slot.address, scene->objects[at].slot.size, 0);
-            freed[at] = 1;
+    for (int at = 0; at < reproducer->objects_count; at++)
+        if (reproducer->objects[at].address == address) {
+            CALL(MUNMAP, reproducer->objects[at].slot.address, reproducer->objects[at].slot.size, 0);
+            is_freed[at] = 1;
         }
 }
 
-static word resized(word old, word size)
+static word resize(word old, word size)
 {
-    word before = old ? size_of(old) : 0, address = asked(size, 16);
+    word before = old ? find_size(old) : 0, address = allocate_for_program(size, 16);
     if (address && old) {
         copy((void *)address, (void *)old, size < before ? size : before);
         release(old);
@@ -325,24 +349,24 @@ static word resized(word old, word size)
 
 static void heap_called(int which)
 {
-    word first = llmc_seen.general[RDI], second = llmc_seen.general[RSI], result = 0;
+    word first = llmc_at_call.general[RDI], second = llmc_at_call.general[RSI], result = 0;
     if (which == 0)
-        result = asked(first, 16);
+        result = allocate_for_program(first, 16);
     else if (which == 1) {
-        result = asked(first * second, 16);
+        result = allocate_for_program(first * second, 16);
         for (word at = 0; result && at < first * second; at++)
             ((byte *)result)[at] = 0;
     } else if (which == 2)
-        result = resized(first, second);
+        result = resize(first, second);
     else if (which == 3) {
         release(first);
         return;
     } else
-        result = asked(second, first);
-    llmc_seen.general[RAX] = result;
+        result = allocate_for_program(second, first);
+    llmc_at_call.general[RAX] = result;
 }
 
-/* -- calls of functions that are not there */
+/* -- calls out */
 
 static int in_image(word address)
 {
@@ -362,32 +386,32 @@ static int is_readable(word address)
     return (address >= (word)__executable_start && address < (word)end) || address - LLMC_STACK < LLMC_STACK_SIZE;
 }
 
-static word value_of(int number)
+static word read_register(int number)
 {
-    return number < 16 ? llmc_seen.general[number] : llmc_seen.vector[number - 16][0];
+    return number < 16 ? llmc_at_call.general[number] : llmc_at_call.vector[number - 16][0];
 }
 
-static void record(const struct llmc_outside *outside, int callee)
+static void record_call(const struct llmc_external *external, int callee)
 {
-    if (report->calls_count >= MOST_CALLS)
-        finish(LIMITED, 0, "it makes more than 1000 calls out");
+    if (report->calls_count >= MAX_CALLS)
+        finish(LIMITED, 0, "still running after 1000 calls out");
     struct call *call = &report->calls[report->calls_count++];
     call->callee = callee;
-    call->count = outside->count < MOST_ARGUMENTS ? outside->count : MOST_ARGUMENTS;
+    call->count = external->count < MAX_ARGUMENTS ? external->count : MAX_ARGUMENTS;
     for (int at = 0; at < call->count; at++) {
-        const struct llmc_argument *argument = &outside->arguments[at];
+        const struct llmc_argument *argument = &external->arguments[at];
         word words[2] = {0, 0}, size = argument->size < 16 ? argument->size : 16;
         if (argument->registers[0] < 0)
-            copy(words, (byte *)llmc_seen.general[RSP] + 8 + argument->offset, size);
+            copy(words, (byte *)llmc_at_call.general[RSP] + 8 + argument->offset, size);
         else {
-            words[0] = value_of(argument->registers[0]);
-            words[1] = argument->registers[1] < 0 ? 0 : value_of(argument->registers[1]);
+            words[0] = read_register(argument->registers[0]);
+            words[1] = argument->registers[1] < 0 ? 0 : read_register(argument->registers[1]);
         }
         for (word place = 0; place < size; place++)
             call->arguments[at].data[place] = ((byte *)words)[place] & (argument->mask ? argument->mask[place] : 0xff);
         call->arguments[at].size = size;
-        word most = argument->kind == TEXT ? MOST_DATA : argument->kind == DATA ? argument->pointee : 0, place = 0;
-        for (; place < most && place < MOST_DATA && is_readable(words[0] + place); place++) {
+        word most = argument->kind == TEXT ? MAX_DATA : argument->kind == DATA ? argument->pointee : 0, place = 0;
+        for (; place < most && place < MAX_DATA && is_readable(words[0] + place); place++) {
             call->arguments[at].pointed[place] = ((byte *)words[0])[place];
             if (argument->kind == TEXT && !((byte *)words[0])[place])
                 break;
@@ -396,24 +420,25 @@ static void record(const struct llmc_outside *outside, int callee)
     }
 }
 
-static void reply(const struct llmc_reply *given)
+/* Leave in registers and memory what the call left in the emulator. */
+static void answer_call(const struct llmc_reply *answer)
 {
     word passed[GENERAL];
-    copy(passed, llmc_seen.general, sizeof passed);
-    static const int lost[] = {RAX, RCX, RDX, RSI, RDI, R8, R9, R10, R11};
-    for (word at = 0; at < sizeof lost / sizeof *lost; at++)
-        llmc_seen.general[lost[at]] = scene->lost->general[lost[at]];
-    copy(llmc_seen.vector, scene->lost->vector, sizeof llmc_seen.vector);
-    for (int at = 0; at < given->effects_count; at++) {
-        const struct llmc_effect *effect = &given->effects[at];
+    copy(passed, llmc_at_call.general, sizeof passed);
+    static const int clobbered[] = {RAX, RCX, RDX, RSI, RDI, R8, R9, R10, R11};
+    for (word at = 0; at < sizeof clobbered / sizeof *clobbered; at++)
+        llmc_at_call.general[clobbered[at]] = reproducer->clobbered->general[clobbered[at]];
+    copy(llmc_at_call.vector, reproducer->clobbered->vector, sizeof llmc_at_call.vector);
+    for (int at = 0; at < answer->effects_count; at++) {
+        const struct llmc_effect *effect = &answer->effects[at];
         word address = (word)effect->symbol + effect->address;
-        if (effect->made && allocate(effect->size, 16) != address)
-            finish(PARTED, 0, "the heap is not as it was in the emulator");
+        if (effect->allocates && allocate(effect->size, 16) != address)
+            finish(DIVERGED, 0, "a call out allocates memory at another address than in the emulator");
         copy((void *)address, effect->data, effect->size);
     }
-    for (int at = 0; at < given->results_count; at++) {
-        const struct llmc_result *result = &given->results[at];
-        word *to = result->number < 16 ? &llmc_seen.general[result->number] : llmc_seen.vector[result->number - 16];
+    for (int at = 0; at < answer->results_count; at++) {
+        const struct llmc_result *result = &answer->results[at];
+        word *to = result->number < 16 ? &llmc_at_call.general[result->number] : llmc_at_call.vector[result->number - 16];
         *to = (*to & ~result->mask) | (result->value & result->mask);
         if (result->same_as >= 0)
             *to = passed[result->same_as];
@@ -426,18 +451,18 @@ void llmc_called(void)
         heap_called((int)llmc_number - LLMC_HEAP);
         return;
     }
-    int external = llmc_number >= LLMC_EXTERNAL;
-    const struct llmc_outside *outside =
-        external ? &scene->externals[llmc_number - LLMC_EXTERNAL] : &scene->callbacks[llmc_number];
-    if (!external && (int)llmc_number >= scene->callbacks_count)
-        finish(TRAPPED, 0, "a jump into no function");
-    if (llmc_seen.general[RSP] % 16 != 8 && line_at(*(word *)llmc_seen.general[RSP] - 1))
+    int is_external = llmc_number >= LLMC_EXTERNAL;
+    const struct llmc_external *external =
+        is_external ? &reproducer->externals[llmc_number - LLMC_EXTERNAL] : &reproducer->callbacks[llmc_number];
+    if (!is_external && (int)llmc_number >= reproducer->callbacks_count)
+        finish(TRAPPED, 0, "a call of an address that is no function");
+    if (llmc_at_call.general[RSP] % 16 != 8 && find_line(*(word *)llmc_at_call.general[RSP] - 1))
         report->misaligned = -1;
     word number = report->calls_count;
-    record(outside, (int)llmc_number);
-    if ((int)number >= scene->replies_count[role] || scene->replies[role][number].callee != (int)llmc_number)
-        finish(PARTED, 0, "it makes another call out than in the emulator, whose answer is not known");
-    reply(&scene->replies[role][number]);
+    record_call(external, (int)llmc_number);
+    if ((int)number >= reproducer->replies_count[role] || reproducer->replies[role][number].callee != (int)llmc_number)
+        finish(DIVERGED, 0, "a call out that was not made in the emulator, so its answer is not known");
+    answer_call(&reproducer->replies[role][number]);
 }
 
 /* -- one run */
@@ -445,27 +470,27 @@ void llmc_called(void)
 static word memory_size(void)
 {
     word size = 0;
-    for (int at = 0; at < scene->objects_count; at++)
-        size += scene->objects[at].slot.size;
-    for (int at = 0; at < scene->globals_count; at++)
-        size += scene->globals[at].size;
+    for (int at = 0; at < reproducer->objects_count; at++)
+        size += reproducer->objects[at].slot.size;
+    for (int at = 0; at < reproducer->globals_count; at++)
+        size += reproducer->globals[at].size;
     return size;
 }
 
-/* Let the parent see what there is now. */
+/* Copy memory and registers into the report. */
 static void snapshot(void)
 {
     byte *to = report->memory;
-    for (int at = 0; at < scene->objects_count; at++) {
-        const struct llmc_slot *slot = &scene->objects[at].slot;
-        if (!freed[at])
+    for (int at = 0; at < reproducer->objects_count; at++) {
+        const struct llmc_slot *slot = &reproducer->objects[at].slot;
+        if (!is_freed[at])
             copy(to, (void *)slot->address, slot->size);
-        report->freed[at] = freed[at];
+        report->is_freed[at] = is_freed[at];
         to += slot->size;
     }
-    for (int at = 0; at < scene->globals_count; at++) {
-        copy(to, scene->globals[at].at, scene->globals[at].size);
-        to += scene->globals[at].size;
+    for (int at = 0; at < reproducer->globals_count; at++) {
+        copy(to, reproducer->globals[at].at, reproducer->globals[at].size);
+        to += reproducer->globals[at].size;
     }
     word used = 0;
     report->blocks_count = 0;
@@ -474,14 +499,14 @@ static void snapshot(void)
         copy(&report->blocks[report->blocks_count++], &blocks[at], sizeof *blocks);
         used += blocks[at].mapped;
     }
-    for (int at = 0; at < llmc_slots_count && !scene->whole; at++) {
+    for (int at = 0; at < llmc_slots_count && !reproducer->whole_program; at++) {
         int used_slot = 0;
-        for (int other = 0; other < scene->objects_count; other++)
-            used_slot |= scene->objects[other].slot.address == llmc_slots[at].address;
+        for (int number = 0; number < reproducer->objects_count; number++)
+            used_slot |= reproducer->objects[number].slot.address == llmc_slots[at].address;
         for (word place = 0; !used_slot && place < llmc_slots[at].size; place++)
-            report->stray |= ((byte *)llmc_slots[at].address)[place] != scene->garbage[place % 4];
+            report->has_stray_write |= ((byte *)llmc_slots[at].address)[place] != reproducer->garbage[place % 4];
     }
-    if (!scene->whole)
+    if (!reproducer->whole_program)
         copy(report->frame, (void *)LLMC_STACK, LLMC_STACK_SIZE);
     report->errno_after = *__extension__({ extern int *__errno_location(void); __errno_location(); });
     copy(&report->after, &llmc_after, sizeof llmc_after);
@@ -491,26 +516,27 @@ static void snapshot(void)
         report->misaligned = (int)llmc_misaligned;
 }
 
-static void finish(int how, int code, const char *words)
+/* End the run with an outcome. After a fatal signal only abort leaves memory that can be compared. */
+static void finish(int outcome, int code, const char *message)
 {
-    if (here) {
-        say(words);
-        say("\n");
+    if (in_debugger) {
+        print(message);
+        print("\n");
         __asm__ volatile("int3");
     }
     if (report) {
-        report->ended = how, report->code = code;
-        for (word at = 0; words[at] && at < sizeof report->words - 1; at++)
-            report->words[at] = words[at];
-        if (how == TRAPPED)
-            report->line = caller_line(llmc_seen.general[RSP]);
-        if (how != SIGNALLED || code == 6)
+        report->outcome = outcome, report->code = code;
+        for (word at = 0; message[at] && at < sizeof report->message - 1; at++)
+            report->message[at] = message[at];
+        if (outcome == TRAPPED)
+            report->line = find_caller_line(llmc_at_call.general[RSP]);
+        if (outcome != SIGNALLED || code == SIGABRT)
             snapshot();
     }
     CALL(EXIT_GROUP, code, 0, 0);
 }
 
-/* The C library's exit ends here. */
+/* The C library's exit ends here; the code under test may define a stronger one. */
 __attribute__((weak)) void _Exit(int code)
 {
     if (running && report)
@@ -526,46 +552,47 @@ static void on_signal(int signal, const byte *information, const byte *context)
     report->signal = signal;
     report->pc = pc;
     report->address = *(const word *)(information + 16);
-    report->known = (signal == 11 || signal == 7) && *(const int *)(information + 8) != 0x80;
-    report->line = line_at(signal == 5 ? pc - 1 : pc);
-    report->inside = !report->line;
+    report->has_address = (signal == SIGSEGV || signal == SIGBUS) && *(const int *)(information + 8) != SI_KERNEL;
+    report->line = find_line(signal == SIGTRAP ? pc - 1 : pc);
+    report->in_callee = !report->line;
     if (!report->line)
-        report->line = caller_line(stack);
+        report->line = find_caller_line(stack);
     finish(SIGNALLED, signal, "");
 }
 
-static void listen(void)
+static void install_handlers(void)
 {
     static byte stack[1 << 16] __attribute__((aligned(16)));
-    struct { void *at; int flags; word size; } other = {stack, 0, sizeof stack};
-    CALL(SIGALTSTACK, &other, 0, 0);
-    static const int signals[] = {4, 5, 6, 7, 8, 11, 14, 25, 31};
+    struct { void *at; int flags; word size; } signal_stack = {stack, 0, sizeof stack};
+    CALL(SIGALTSTACK, &signal_stack, 0, 0);
+    static const int signals[] = {SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGALRM, SIGXFSZ, SIGSYS};
     for (word at = 0; at < sizeof signals / sizeof *signals; at++) {
         /* SA_SIGINFO, SA_ONSTACK, SA_RESTORER; nothing returns from the handler */
         struct { void *handler; word flags; void *restorer; word mask; } action = {
             (void *)on_signal, 0x4 | 0x08000000 | 0x04000000, (void *)on_signal, 0};
         call6(SIGACTION, signals[at], (long)&action, 0, 8, 0, 0);
     }
-    word interval[4] = {0, 0, SECONDS, 0};
+    word interval[4] = {0, 0, TIME_LIMIT, 0};
     CALL(SETITIMER, 0, interval, 0);
-    word limit[2] = {OUTPUT, OUTPUT};
-    CALL(SETRLIMIT, 1, limit, 0);
-    CALL(PRCTL, 1, 9, 0); /* die with the parent */
+    word limit[2] = {OUTPUT_BYTES, OUTPUT_BYTES};
+    CALL(SETRLIMIT, 1, limit, 0); /* RLIMIT_FSIZE */
+    CALL(PRCTL, 1, 9, 0); /* PR_SET_PDEATHSIG, SIGKILL: die with the parent */
 }
 
-static void needed(word address, word size)
+static void map_exactly(word address, word size)
 {
     if (map(address, size, 0) != address)
-        say_error("the addresses of the input are taken here, by chance: start it again");
+        print_error("the addresses of the input are in use in this process, by chance: start it again");
 }
 
-/* Where callbacks and the return from the function lead. */
+/* Write the code that callbacks and the return from the function lead to: each stub sets llmc_number and jumps to
+ * llmc_external, the one at LLMC_RETURN jumps to llmc_returned. */
 static void make_stubs(void)
 {
-    needed(LLMC_STUBS, PAGE);
+    map_exactly(LLMC_STUBS, PAGE);
     for (int number = 0; number < (int)(PAGE / LLMC_STUB_SIZE); number++) {
         byte *at = (byte *)LLMC_STUBS + number * LLMC_STUB_SIZE;
-        word to = (word)llmc_outside;
+        word to = (word)llmc_external;
         if ((word)at == LLMC_RETURN)
             to = (word)llmc_returned;
         else { /* movl $number, llmc_number */
@@ -582,72 +609,73 @@ static void make_stubs(void)
     CALL(MPROTECT, LLMC_STUBS, PAGE, 5);
 }
 
-static void put_input(void)
+static void write_input(void)
 {
     for (int at = 0; at < llmc_slots_count; at++) {
-        needed(llmc_slots[at].address, llmc_slots[at].size);
-        fill((byte *)llmc_slots[at].address, scene->garbage, llmc_slots[at].size);
+        map_exactly(llmc_slots[at].address, llmc_slots[at].size);
+        fill((byte *)llmc_slots[at].address, reproducer->garbage, llmc_slots[at].size);
     }
-    for (int at = 0; at < scene->objects_count; at++)
-        if (scene->objects[at].data)
-            copy((void *)scene->objects[at].address, scene->objects[at].data, scene->objects[at].size);
-    for (int at = 0; at < scene->globals_count; at++)
-        if (scene->globals[at].data)
-            copy(scene->globals[at].at, scene->globals[at].data, scene->globals[at].size);
-    for (int at = 0; at < scene->pads_count; at++) {
-        const struct llmc_pad *pad = &scene->pads[at];
+    for (int at = 0; at < reproducer->objects_count; at++)
+        if (reproducer->objects[at].data)
+            copy((void *)reproducer->objects[at].address, reproducer->objects[at].data, reproducer->objects[at].size);
+    for (int at = 0; at < reproducer->globals_count; at++)
+        if (reproducer->globals[at].data)
+            copy(reproducer->globals[at].at, reproducer->globals[at].data, reproducer->globals[at].size);
+    for (int at = 0; at < reproducer->pads_count; at++) {
+        const struct llmc_pad *pad = &reproducer->pads[at];
         word first = (word)pad->at & -PAGE, last = ((word)pad->at + pad->size + PAGE - 1) & -PAGE;
         CALL(MPROTECT, first, last - first, 3);
-        fill(pad->at, scene->unset, pad->pad);
-        fill(pad->at + pad->size - pad->pad, scene->unset, pad->pad);
+        fill(pad->at, reproducer->uninitialised, pad->pad);
+        fill(pad->at + pad->size - pad->pad, reproducer->uninitialised, pad->pad);
     }
-    needed(LLMC_STACK - LLMC_DEEP, LLMC_DEEP + LLMC_STACK_SIZE);
-    fill((byte *)LLMC_STACK - LLMC_DEEP, scene->unset, LLMC_DEEP + LLMC_STACK_SIZE);
-    word stack = scene->entry->general[RSP], back = LLMC_RETURN;
+    map_exactly(LLMC_STACK - LLMC_STACK_BELOW, LLMC_STACK_BELOW + LLMC_STACK_SIZE);
+    fill((byte *)LLMC_STACK - LLMC_STACK_BELOW, reproducer->uninitialised, LLMC_STACK_BELOW + LLMC_STACK_SIZE);
+    word stack = reproducer->entry->general[RSP], back = LLMC_RETURN;
     copy((void *)stack, &back, 8);
-    copy((void *)(stack + 8), scene->stack, scene->stack_size);
+    copy((void *)(stack + 8), reproducer->stack, reproducer->stack_size);
     make_stubs();
-    llmc_upper = scene->lost->general[RAX] & 0xffffffff00000000ul;
-    blocks_count = 0, held = 0, beyond = 0;
+    llmc_upper = reproducer->clobbered->general[RAX] & 0xffffffff00000000ul;
+    blocks_count = 0, mapped_bytes = 0, overflow_used = 0;
 }
 
-/* Let the reference's own code run wherever the candidate is called. */
-static void put_reference(void)
+/* Overwrite the candidate with a jump to the reference's own code, so that this runs wherever the candidate is called. */
+static void redirect_to_reference(void)
 {
-    byte *at = (byte *)scene->candidate;
+    byte *at = (byte *)reproducer->candidate;
     word first = (word)at & -PAGE;
-    int distance = (int)((word)scene->reference - ((word)at + 5));
+    int distance = (int)((word)reproducer->reference - ((word)at + 5));
     CALL(MPROTECT, first, 2 * PAGE, 7);
     at[0] = 0xe9;
     copy(at + 1, &distance, 4);
 }
 
-static void begin(void)
+static void start_program(void)
 {
     extern char **__environ;
     static char *empty[1];
     __environ = empty;
     llmc_unbuffer();
-    *__extension__({ extern int *__errno_location(void); __errno_location(); }) = scene->errno_before;
+    *__extension__({ extern int *__errno_location(void); __errno_location(); }) = reproducer->errno_before;
     running = 1;
 }
 
 static void run(void)
 {
-    put_input();
-    deepest = LLMC_STACK + LLMC_STACK_SIZE;
-    begin();
-    llmc_enter(scene->candidate, scene->entry);
+    write_input();
+    stack_end = LLMC_STACK + LLMC_STACK_SIZE;
+    start_program();
+    llmc_enter(reproducer->candidate, reproducer->entry);
     running = 0;
 }
 
-/* -- both runs, and what they differ in */
+/* -- both runs, and their differences */
 
 static struct report *reports[2];
 static int output[2][2];
 
-/* In the child: the run itself, or a return for main to follow. In the parent: the child's number. */
-static int started(int which)
+/* Start a run in a child. The parent gets the child's process number. The child runs the function and ends, or returns 0
+ * to let the program's main follow. */
+static int start_run(int which)
 {
     role = which;
     for (int stream = 0; stream < 2; stream++)
@@ -659,11 +687,11 @@ static int started(int which)
     CALL(DUP2, CALL(OPEN, "/dev/null", 0, 0), 0, 0);
     for (int stream = 0; stream < 2; stream++)
         CALL(DUP2, output[which][stream], stream + 1, 0);
-    listen();
+    install_handlers();
     if (which == 0)
-        put_reference();
-    if (scene->whole) {
-        begin();
+        redirect_to_reference();
+    if (reproducer->whole_program) {
+        start_program();
         return 0;
     }
     run();
@@ -671,113 +699,113 @@ static int started(int which)
     return 0;
 }
 
-static void await(int child)
+static void wait_for(int child)
 {
     int status;
-    word pause[2] = {0, 2000000};
-    for (int left = (SECONDS + 1) * 500; CALL(WAIT4, child, &status, 1) == 0; left--) {
+    word interval[2] = {0, 2000000};
+    for (int left = (TIME_LIMIT + 1) * 500; CALL(WAIT4, child, &status, 1) == 0; left--) {
         if (!left)
             CALL(KILL, child, 9, 0);
-        CALL(NANOSLEEP, pause, 0, 0);
+        CALL(NANOSLEEP, interval, 0, 0);
     }
 }
 
 static const char *signal_name(int signal)
 {
-    return signal == 4    ? "SIGILL (illegal instruction)"
-           : signal == 5  ? "SIGTRAP (breakpoint instruction)"
-           : signal == 6  ? "SIGABRT (abort)"
-           : signal == 7  ? "SIGBUS (bad access)"
-           : signal == 8  ? "SIGFPE (division by zero or overflow in it)"
-           : signal == 11 ? "SIGSEGV (bad access)"
-           : signal == 25 ? "SIGXFSZ (more than 1 MiB of output)"
-                          : "a signal";
+    return signal == SIGILL    ? "SIGILL (illegal instruction)"
+           : signal == SIGTRAP ? "SIGTRAP (breakpoint instruction)"
+           : signal == SIGABRT ? "SIGABRT (abort)"
+           : signal == SIGBUS  ? "SIGBUS (bad access)"
+           : signal == SIGFPE  ? "SIGFPE (division by zero, or a quotient that does not fit)"
+           : signal == SIGSEGV ? "SIGSEGV (bad access)"
+           : signal == SIGXFSZ ? "SIGXFSZ (more than 1 MiB of output)"
+                               : "a signal";
 }
 
-static void say_line(const struct report *of)
+static void print_line(const struct report *of)
 {
     if (of->line) {
-        say(of->inside ? ", called from line " : " in line ");
-        say_number((word)of->line, 10);
-        say(" of candidate.s");
+        print(of->in_callee ? ", called from line " : " in line ");
+        print_number((word)of->line, 10);
+        print(" of candidate.s");
     }
 }
 
-static void say_place(word address)
+static void print_address(word address)
 {
-    say_number(address, 16);
-    for (int at = 0; at < scene->objects_count; at++) {
-        const struct llmc_object *object = &scene->objects[at];
+    print_number(address, 16);
+    for (int at = 0; at < reproducer->objects_count; at++) {
+        const struct llmc_object *object = &reproducer->objects[at];
         long offset = (long)(address - object->address);
         if (offset < -(long)PAGE || offset >= (long)(object->size + PAGE))
             continue;
-        say(" (");
-        say(object->label);
-        say(offset < 0 ? " - " : " + ");
-        say_number((word)(offset < 0 ? -offset : offset), 10);
-        say(", of ");
-        say_number(object->size, 10);
-        say(" bytes)");
+        print(" (");
+        print(object->label);
+        print(offset < 0 ? " - " : " + ");
+        print_number((word)(offset < 0 ? -offset : offset), 10);
+        print(", of ");
+        print_number(object->size, 10);
+        print(" bytes)");
         return;
     }
     if (address < PAGE)
-        say(" (a null pointer)");
+        print(" (a null pointer)");
 }
 
-static void say_end(const struct report *of)
+static void print_outcome(const struct report *of)
 {
-    if (of->ended == RETURNED)
-        say("returns");
-    else if (of->ended == EXITED)
-        say("exits with code "), say_number((word)of->code, 10);
-    else if (of->ended == SIGNALLED && of->signal == 14) {
-        say("still running after ");
-        say_number(SECONDS, 10);
-        say(" s");
-        say_line(of);
-    } else if (of->ended == SIGNALLED) {
-        say(signal_name(of->signal));
-        if (of->known)
-            say(" at "), say_place(of->address);
-        else if (of->signal == 11)
-            say(" at no address that a process can have, or misaligned, or privileged");
-        say_line(of);
-    } else if (of->ended == NOTHING)
-        say("was killed");
+    if (of->outcome == RETURNED)
+        print("returns");
+    else if (of->outcome == EXITED)
+        print("exits with code "), print_number((word)of->code, 10);
+    else if (of->outcome == SIGNALLED && of->signal == SIGALRM) {
+        print("still running after ");
+        print_number(TIME_LIMIT, 10);
+        print(" s");
+        print_line(of);
+    } else if (of->outcome == SIGNALLED) {
+        print(signal_name(of->signal));
+        if (of->has_address)
+            print(" at "), print_address(of->address);
+        else if (of->signal == SIGSEGV)
+            print(" at a non-canonical or misaligned address, or of a privileged instruction");
+        print_line(of);
+    } else if (of->outcome == NOTHING)
+        print("was killed");
     else {
-        say(of->words);
-        say_line(of);
+        print(of->message);
+        print_line(of);
     }
-    say("\n");
+    print("\n");
 }
 
-static int count;
+static int differences_count;
 
-static void differs(const char *what)
+static void report_difference(const char *what)
 {
-    count++;
-    say("differs: ");
-    say(what);
+    differences_count++;
+    print("differs: ");
+    print(what);
 }
 
-static void both(const byte *first, const byte *second, word size)
+static void print_both(const byte *first, const byte *second, word size)
 {
-    say("\n  reference ");
-    say_bytes(first, size);
-    say("\n  candidate ");
-    say_bytes(second, size);
-    say("\n");
+    print("\n  reference ");
+    print_bytes(first, size);
+    print("\n  candidate ");
+    print_bytes(second, size);
+    print("\n");
 }
 
-/* Whether two words are the same, or point to equal constants. */
-static int alike(word first, word second)
+/* Whether two words are equal, or point to equal constants: the candidate may have its own copy of one. */
+static int is_same_word(word first, word second)
 {
     if (first == second)
         return 1;
     if (!in_image(first) || !in_image(second))
         return 0;
     const byte *one = (const byte *)first, *two = (const byte *)second;
-    for (word at = 0; at < MOST_DATA && in_image(first + at) && in_image(second + at); at++) {
+    for (word at = 0; at < MAX_DATA && in_image(first + at) && in_image(second + at); at++) {
         if (one[at] != two[at])
             return 0;
         if (!one[at])
@@ -786,7 +814,7 @@ static int alike(word first, word second)
     return 1;
 }
 
-/* The first byte of an object that differs; its size where none does. */
+/* The offset of the first byte that differs; `size` where none does. Words that point to equal constants are equal. */
 static word first_difference(const byte *first, const byte *second, const byte *mask, word size)
 {
     for (word at = 0; at < size; at++) {
@@ -797,7 +825,7 @@ static word first_difference(const byte *first, const byte *second, const byte *
             return at;
         copy(&words[0], first + start, 8);
         copy(&words[1], second + start, 8);
-        if (!alike(words[0], words[1]))
+        if (!is_same_word(words[0], words[1]))
             return at;
         at = start + 7;
     }
@@ -809,11 +837,11 @@ static void compare_memory(const char *kind, const char *name, const byte *first
     word at = first_difference(first, second, mask, size);
     if (at == size)
         return;
-    differs(kind);
-    say(name);
-    say(" from byte ");
-    say_number(at, 10);
-    both(first + at, second + at, size - at < 24 ? size - at : 24);
+    report_difference(kind);
+    print(name);
+    print(" from byte ");
+    print_number(at, 10);
+    print_both(first + at, second + at, size - at < 24 ? size - at : 24);
 }
 
 static int is_nan(const byte *data, int size)
@@ -823,98 +851,98 @@ static int is_nan(const byte *data, int size)
     return size == 4 ? (bits & 0x7fffffff) > 0x7f800000 : (bits & ~(1ul << 63)) > 0x7fful << 52;
 }
 
-static void result_of(const struct report *of, byte *to)
+static void read_result(const struct report *of, byte *to)
 {
-    for (int at = 0; at < scene->result_count; at++) {
-        int number = scene->result->registers[at];
+    for (int at = 0; at < reproducer->result_count; at++) {
+        int number = reproducer->result->registers[at];
         copy(to + 8 * at, number < 16 ? &of->after.general[number] : of->after.vector[number - 16], 8);
     }
-    for (word at = 0; at < scene->result->size; at++)
-        to[at] &= scene->result->mask ? scene->result->mask[at] : 0xff;
+    for (word at = 0; at < reproducer->result->size; at++)
+        to[at] &= reproducer->result->mask ? reproducer->result->mask[at] : 0xff;
 }
 
-static void say_result(const byte *data)
+static void print_result(const byte *data)
 {
     long number = 0;
-    word size = scene->result->size;
+    word size = reproducer->result->size;
     copy(&number, data, size < 8 ? size : 8);
     if (size > 8)
-        say_bytes(data, size);
-    else if (scene->result_float) {
-        say("the bits ");
-        say_number((word)number, 16);
-    } else if (scene->result_signed)
-        say_signed(size < 8 ? number << (64 - 8 * size) >> (64 - 8 * size) : number);
+        print_bytes(data, size);
+    else if (reproducer->result_float) {
+        print("the bits ");
+        print_number((word)number, 16);
+    } else if (reproducer->result_signed)
+        print_signed(size < 8 ? number << (64 - 8 * size) >> (64 - 8 * size) : number);
     else
-        say_number((word)number, (word)number > 0xffff ? 16 : 10);
+        print_number((word)number, (word)number > 0xffff ? 16 : 10);
     for (word end = 0; size == 8 && in_image((word)number); end++)
         if (end == 40 || !((byte *)number)[end]) {
-            say(" ");
-            say_bytes((byte *)number, end);
+            print(" ");
+            print_bytes((byte *)number, end);
             break;
         }
-    say("\n");
+    print("\n");
 }
 
 static void compare_results(void)
 {
     byte results[2][16] = {{0}, {0}};
-    word words[2], size = scene->result ? scene->result->size : 0;
-    if (!scene->result_count)
+    word words[2], size = reproducer->result ? reproducer->result->size : 0;
+    if (!reproducer->result_count)
         return;
     for (int which = 0; which < 2; which++) {
-        result_of(reports[which], results[which]);
+        read_result(reports[which], results[which]);
         copy(&words[which], results[which], 8);
     }
     int same = first_difference(results[0], results[1], 0, size) == size;
-    if (same || (scene->result_float && is_nan(results[0], (int)size) && is_nan(results[1], (int)size)))
+    if (same || (reproducer->result_float && is_nan(results[0], (int)size) && is_nan(results[1], (int)size)))
         return;
-    differs("return value\n  reference ");
-    say_result(results[0]);
-    say("  candidate ");
-    say_result(results[1]);
+    report_difference("return value\n  reference ");
+    print_result(results[0]);
+    print("  candidate ");
+    print_result(results[1]);
 }
 
-static const struct llmc_outside *outside_of(const struct call *call)
+static const struct llmc_external *external_of(const struct call *call)
 {
-    return call->callee >= LLMC_EXTERNAL ? &scene->externals[call->callee - LLMC_EXTERNAL] : &scene->callbacks[call->callee];
+    return call->callee >= LLMC_EXTERNAL ? &reproducer->externals[call->callee - LLMC_EXTERNAL] : &reproducer->callbacks[call->callee];
 }
 
-static void say_call(const struct report *of, word number)
+static void print_call(const struct report *of, word number)
 {
     if (number >= of->calls_count) {
-        say("no call\n");
+        print("no call\n");
         return;
     }
     const struct call *call = &of->calls[number];
-    say(outside_of(call)->name);
-    say("(");
+    print(external_of(call)->name);
+    print("(");
     for (int at = 0; at < call->count; at++) {
         word value = 0;
         copy(&value, call->arguments[at].data, 8);
-        say(at ? ", " : "");
-        say_number(value, value > 0xffff ? 16 : 10);
+        print(at ? ", " : "");
+        print_number(value, value > 0xffff ? 16 : 10);
         if (call->arguments[at].pointee) {
-            say(" -> ");
-            say_bytes(call->arguments[at].pointed, call->arguments[at].pointee);
+            print(" -> ");
+            print_bytes(call->arguments[at].pointed, call->arguments[at].pointee);
         }
     }
-    say(")\n");
+    print(")\n");
 }
 
-static int same_call(const struct call *first, const struct call *second)
+static int is_same_call(const struct call *first, const struct call *second)
 {
     if (first->callee != second->callee)
         return 0;
     for (int at = 0; at < first->count; at++) {
-        const struct llmc_argument *argument = &outside_of(first)->arguments[at];
+        const struct llmc_argument *argument = &external_of(first)->arguments[at];
         word values[2], size = first->arguments[at].size;
         copy(&values[0], first->arguments[at].data, 8);
         copy(&values[1], second->arguments[at].data, 8);
-        /* Where the stack, constants and the candidate's own data lie says nothing. */
-        int apart = argument->kind != NUMBER && values[0] != values[1] &&
-                    (values[0] - LLMC_STACK < LLMC_STACK_SIZE || alike(values[0], values[1]));
-        if (!apart && first_difference(first->arguments[at].data, second->arguments[at].data, 0, size) != size)
+        /* Addresses on the stack and of equal constants depend on the compiler, so they are not compared. */
+        int is_incomparable = argument->kind != NUMBER && values[0] != values[1] &&
+                    (values[0] - LLMC_STACK < LLMC_STACK_SIZE || is_same_word(values[0], values[1]));
+        if (!is_incomparable && first_difference(first->arguments[at].data, second->arguments[at].data, 0, size) != size)
             return 0;
         word pointee = first->arguments[at].pointee;
         if (first_difference(first->arguments[at].pointed, second->arguments[at].pointed, 0, pointee) != pointee)
@@ -926,27 +954,27 @@ static int same_call(const struct call *first, const struct call *second)
 static void compare_calls(void)
 {
     word most = reports[0]->calls_count > reports[1]->calls_count ? reports[0]->calls_count : reports[1]->calls_count;
-    for (word at = 0; at < most && at < MOST_CALLS; at++) {
+    for (word at = 0; at < most && at < MAX_CALLS; at++) {
         int counted = at < reports[0]->calls_count && at < reports[1]->calls_count;
-        if (counted && same_call(&reports[0]->calls[at], &reports[1]->calls[at]))
+        if (counted && is_same_call(&reports[0]->calls[at], &reports[1]->calls[at]))
             continue;
-        differs("call ");
-        say_number(at + 1, 10);
-        say(" out of the function\n  reference ");
-        say_call(reports[0], at);
-        say("  candidate ");
-        say_call(reports[1], at);
+        report_difference("call ");
+        print_number(at + 1, 10);
+        print(" out of the function\n  reference ");
+        print_call(reports[0], at);
+        print("  candidate ");
+        print_call(reports[1], at);
         return;
     }
 }
 
 static void compare_output(void)
 {
-    byte *texts[2] = {(byte *)map(0, OUTPUT, 0), (byte *)map(0, OUTPUT, 0)};
+    byte *texts[2] = {(byte *)map(0, OUTPUT_BYTES, 0), (byte *)map(0, OUTPUT_BYTES, 0)};
     for (int stream = 0; stream < 2; stream++) {
         long sizes[2];
         for (int which = 0; which < 2; which++) {
-            sizes[which] = call6(PREAD, output[which][stream], (long)texts[which], OUTPUT, 0, 0, 0);
+            sizes[which] = call6(PREAD, output[which][stream], (long)texts[which], OUTPUT_BYTES, 0, 0, 0);
             sizes[which] = sizes[which] < 0 ? 0 : sizes[which];
         }
         word least = (word)(sizes[0] < sizes[1] ? sizes[0] : sizes[1]), at = 0;
@@ -954,14 +982,14 @@ static void compare_output(void)
             at++;
         if (at == (word)sizes[0] && sizes[0] == sizes[1])
             continue;
-        differs(stream ? "standard error" : "standard output");
-        say(" from byte ");
-        say_number(at, 10);
-        say("\n  reference ");
-        say_bytes(texts[0] + at, (word)sizes[0] - at);
-        say("\n  candidate ");
-        say_bytes(texts[1] + at, (word)sizes[1] - at);
-        say("\n");
+        report_difference(stream ? "standard error" : "standard output");
+        print(" from byte ");
+        print_number(at, 10);
+        print("\n  reference ");
+        print_bytes(texts[0] + at, (word)sizes[0] - at);
+        print("\n  candidate ");
+        print_bytes(texts[1] + at, (word)sizes[1] - at);
+        print("\n");
     }
 }
 
@@ -969,13 +997,13 @@ static void compare_around(const struct llmc_object *object, const byte *memory)
 {
     word start = object->address - object->slot.address, past = start + object->size;
     for (word at = 0; at < object->slot.size; at++) {
-        if ((at >= start && at < past) || memory[at] == scene->garbage[at % 4])
+        if ((at >= start && at < past) || memory[at] == reproducer->garbage[at % 4])
             continue;
-        differs("memory that belongs to no object is written: ");
-        say_number(at < start ? start - at : at - past + 1, 10);
-        say(at < start ? " bytes before " : " bytes past the end of ");
-        say(object->label);
-        say("\n");
+        report_difference("memory that belongs to no object is written: ");
+        print_number(at < start ? start - at : at - past + 1, 10);
+        print(at < start ? " bytes before " : " bytes past the end of ");
+        print(object->label);
+        print("\n");
         return;
     }
 }
@@ -983,39 +1011,39 @@ static void compare_around(const struct llmc_object *object, const byte *memory)
 static void compare_objects(void)
 {
     const byte *first = reports[0]->memory, *second = reports[1]->memory;
-    for (int at = 0; at < scene->objects_count; at++) {
-        const struct llmc_object *object = &scene->objects[at];
+    for (int at = 0; at < reproducer->objects_count; at++) {
+        const struct llmc_object *object = &reproducer->objects[at];
         word start = object->address - object->slot.address;
-        if (reports[0]->freed[at] != reports[1]->freed[at]) {
-            differs("");
-            say(object->label);
-            say(reports[1]->freed[at] ? " is freed by the candidate alone\n" : " is freed by the reference alone\n");
-        } else if (!reports[0]->freed[at]) {
+        if (reports[0]->is_freed[at] != reports[1]->is_freed[at]) {
+            report_difference("");
+            print(object->label);
+            print(reports[1]->is_freed[at] ? " is freed by the candidate alone\n" : " is freed by the reference alone\n");
+        } else if (!reports[0]->is_freed[at]) {
             compare_memory("", object->label, first + start, second + start, object->mask, object->size);
             compare_around(object, second);
         }
         first += object->slot.size, second += object->slot.size;
     }
-    for (int at = 0; at < scene->globals_count; at++) {
-        const struct llmc_global *global = &scene->globals[at];
+    for (int at = 0; at < reproducer->globals_count; at++) {
+        const struct llmc_global *global = &reproducer->globals[at];
         compare_memory("global ", global->name, first, second, global->mask, global->size);
         first += global->size, second += global->size;
     }
-    if (reports[1]->stray)
-        differs("memory that belongs to no object is written\n");
+    if (reports[1]->has_stray_write)
+        report_difference("memory that belongs to no object is written\n");
 }
 
-/* The place of the live object that comes next by its address, after that of `after`; -1 where none does. */
-static int next_block(const struct report *of, word after)
+/* The number of the live heap object with the lowest address above `after`; -1 where there is none. */
+static int find_next_block(const struct report *of, word after)
 {
     int best = -1;
-    for (int at = 0; at < of->blocks_count && at < MOST_BLOCKS; at++)
+    for (int at = 0; at < of->blocks_count && at < MAX_BLOCKS; at++)
         if (of->blocks[at].address > after && (best < 0 || of->blocks[at].address < of->blocks[best].address))
             best = at;
     return best;
 }
 
-static const byte *block_data(const struct report *of, int number)
+static const byte *find_block_data(const struct report *of, int number)
 {
     const byte *data = of->heap;
     for (int at = 0; at < number; at++)
@@ -1028,98 +1056,98 @@ static void compare_heaps(void)
     word after[2] = {0, 0};
     for (;;) {
         int numbers[2];
-        const struct block *found[2];
+        const struct block *objects[2];
         for (int which = 0; which < 2; which++) {
-            numbers[which] = next_block(reports[which], after[which]);
-            found[which] = numbers[which] < 0 ? 0 : &reports[which]->blocks[numbers[which]];
-            after[which] = found[which] ? found[which]->address : after[which];
+            numbers[which] = find_next_block(reports[which], after[which]);
+            objects[which] = numbers[which] < 0 ? 0 : &reports[which]->blocks[numbers[which]];
+            after[which] = objects[which] ? objects[which]->address : after[which];
         }
-        if (!found[0] && !found[1])
+        if (!objects[0] && !objects[1])
             return;
-        if (!found[0] || !found[1] || found[0]->size != found[1]->size) {
-            differs("live heap objects\n  reference ");
-            found[0] ? say_number(found[0]->size, 10) : say("no further one");
-            say(found[0] ? " bytes\n  candidate " : "\n  candidate ");
-            found[1] ? say_number(found[1]->size, 10) : say("no further one");
-            say(found[1] ? " bytes\n" : "\n");
+        if (!objects[0] || !objects[1] || objects[0]->size != objects[1]->size) {
+            report_difference("live heap objects\n  reference ");
+            objects[0] ? print_number(objects[0]->size, 10) : print("none");
+            print(objects[0] ? " bytes\n  candidate " : "\n  candidate ");
+            objects[1] ? print_number(objects[1]->size, 10) : print("none");
+            print(objects[1] ? " bytes\n" : "\n");
             return;
         }
-        compare_memory("heap object", "", block_data(reports[0], numbers[0]), block_data(reports[1], numbers[1]), 0, found[0]->size);
+        compare_memory("heap object", "", find_block_data(reports[0], numbers[0]), find_block_data(reports[1], numbers[1]), 0, objects[0]->size);
     }
 }
 
 static void compare_convention(void)
 {
-    const struct llmc_registers *after = &reports[1]->after, *entry = scene->entry;
+    const struct llmc_registers *after = &reports[1]->after, *entry = reproducer->entry;
     static const struct { int number; const char *name; } saved[] = {
         {RBX, "%rbx"}, {RBP, "%rbp"}, {R12, "%r12"}, {R13, "%r13"}, {R14, "%r14"}, {R15, "%r15"}};
     for (word at = 0; at < sizeof saved / sizeof *saved; at++)
         if (after->general[saved[at].number] != entry->general[saved[at].number]) {
-            differs("callee-saved register ");
-            say(saved[at].name);
-            say(" is not restored: ");
-            say_number(entry->general[saved[at].number], 16);
-            say(" at the call, ");
-            say_number(after->general[saved[at].number], 16);
-            say(" after it\n");
+            report_difference("callee-saved register ");
+            print(saved[at].name);
+            print(" is not restored: ");
+            print_number(entry->general[saved[at].number], 16);
+            print(" at the call, ");
+            print_number(after->general[saved[at].number], 16);
+            print(" after it\n");
         }
     if (after->general[RSP] != entry->general[RSP] + 8) {
-        differs("the stack pointer returns ");
-        say_signed((long)(after->general[RSP] - entry->general[RSP] - 8));
-        say(" bytes off\n");
+        report_difference("the stack pointer returns ");
+        print_signed((long)(after->general[RSP] - entry->general[RSP] - 8));
+        print(" bytes off\n");
     }
     if (after->flags & 0x400)
-        differs("the direction flag is left set\n");
+        report_difference("the direction flag is left set\n");
     if (((after->mxcsr ^ 0x1f80) & 0xffc0) || after->control != 0x37f)
-        differs("the floating-point control words are changed\n");
+        report_difference("the floating-point control words are changed\n");
     if (after->tags != 0xffff)
-        differs("the x87 register stack is not empty\n");
+        report_difference("the x87 register stack is not empty\n");
     if (reports[1]->misaligned) {
-        differs("the stack is not aligned to 16 bytes at a call");
+        report_difference("the stack is not aligned to 16 bytes at a call");
         if (reports[1]->misaligned > 0) {
-            say(" of ");
-            say(scene->thunks[reports[1]->misaligned - 1]);
+            print(" of ");
+            print(reproducer->thunks[reports[1]->misaligned - 1]);
         }
-        say("\n");
+        print("\n");
     }
-    word frame = entry->general[RSP] + 8 + scene->stack_size - LLMC_STACK;
+    word frame = entry->general[RSP] + 8 + reproducer->stack_size - LLMC_STACK;
     for (word at = frame; at < LLMC_STACK_SIZE; at++)
-        if (reports[1]->frame[at] != scene->unset[at % 4]) {
-            differs("the caller's stack frame is written\n");
+        if (reports[1]->frame[at] != reproducer->uninitialised[at % 4]) {
+            report_difference("the caller's stack frame is written\n");
             return;
         }
 }
 
-static int same_end(void)
+static int has_same_outcome(void)
 {
     const struct report *first = reports[0], *second = reports[1];
-    return first->ended == second->ended && first->code == second->code && first->signal == second->signal;
+    return first->outcome == second->outcome && first->code == second->code && first->signal == second->signal;
 }
 
 static void compare(void)
 {
-    if (!same_end()) {
-        count++;
-        if (reports[0]->ended != RETURNED && reports[0]->ended != EXITED)
+    if (!has_same_outcome()) {
+        differences_count++;
+        if (reports[0]->outcome != RETURNED && reports[0]->outcome != EXITED)
             return;
-        if (scene->whole)
+        if (reproducer->whole_program)
             compare_output();
         return;
     }
-    if (reports[0]->ended == RETURNED)
+    if (reports[0]->outcome == RETURNED)
         compare_results();
     compare_calls();
     compare_output();
     compare_objects();
     compare_heaps();
-    if (scene->errno_matters && reports[0]->errno_after != scene->errno_before && reports[0]->errno_after != reports[1]->errno_after) {
-        differs("errno\n  reference ");
-        say_signed(reports[0]->errno_after);
-        say("\n  candidate ");
-        say_signed(reports[1]->errno_after);
-        say("\n");
+    if (reproducer->errno_matters && reports[0]->errno_after != reproducer->errno_before && reports[0]->errno_after != reports[1]->errno_after) {
+        report_difference("errno\n  reference ");
+        print_signed(reports[0]->errno_after);
+        print("\n  candidate ");
+        print_signed(reports[1]->errno_after);
+        print("\n");
     }
-    if (reports[0]->ended == RETURNED)
+    if (reports[0]->outcome == RETURNED)
         compare_convention();
 }
 
@@ -1136,47 +1164,48 @@ static int is_set(const char *name)
     return 0;
 }
 
-static void run_here(void)
+static void run_in_debugger(void)
 {
-    here = 1, role = 1;
+    in_debugger = 1, role = 1;
     report = (struct report *)map(0, sizeof *report + memory_size(), 0);
-    if (scene->whole) {
+    if (reproducer->whole_program) {
         report = 0;
-        begin();
+        start_program();
         return;
     }
     run();
-    say("the candidate returned\n");
+    print("the candidate returned\n");
     CALL(EXIT_GROUP, 0, 0, 0);
 }
 
 __attribute__((constructor)) static void llmc_begin(void)
 {
-    deepest = (word)__builtin_frame_address(0);
-    if (is_set("LLMC_HERE")) {
-        run_here();
+    stack_end = (word)__builtin_frame_address(0);
+    if (is_set("LLMC_DEBUG")) {
+        run_in_debugger();
         return;
     }
-    say(scene->function);
-    say(", which the judge found to be\n  ");
-    say(scene->verdict);
-    say("\non\n");
-    for (const char *const *line = scene->shown; *line; line++) {
-        say("  ");
-        say(*line);
-        say("\n");
+    print("function  ");
+    print(reproducer->function);
+    print("\nverdict   ");
+    print(reproducer->verdict);
+    print("\n");
+    for (const char *const *line = reproducer->input_lines; *line; line++) {
+        print(line == reproducer->input_lines ? "input     " : "          ");
+        print(*line);
+        print("\n");
     }
     for (int which = 0; which < 2; which++) {
         reports[which] = (struct report *)map(0, sizeof *reports[which] + memory_size(), 1);
-        int child = started(which);
+        int child = start_run(which);
         if (!child)
             return;
-        await(child);
-        say(which ? "candidate: " : "reference: ");
-        say_end(reports[which]);
+        wait_for(child);
+        print(which ? "candidate: " : "reference: ");
+        print_outcome(reports[which]);
     }
     compare();
-    if (!count)
-        say("no difference here: see README.txt\n");
-    CALL(EXIT_GROUP, count ? 1 : 0, 0, 0);
+    if (!differences_count)
+        print("no difference in these native runs: README.txt says what they can't show\n");
+    CALL(EXIT_GROUP, differences_count ? 1 : 0, 0, 0);
 }

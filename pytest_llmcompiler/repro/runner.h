@@ -1,7 +1,7 @@
-/* What input.c tells runner.c: an input, where it lies, and what is looked at afterwards. Addresses are those that the
- * judge's emulator used; sizes and offsets are in bytes. */
-#ifndef LLMC_KIT_H
-#define LLMC_KIT_H
+/* What input.c describes and runner.c runs: an input, its addresses, and what is compared after a run. Addresses are those
+ * of the judge's emulator; sizes and offsets are in bytes. */
+#ifndef LLMC_RUNNER_H
+#define LLMC_RUNNER_H
 
 typedef unsigned char byte;
 typedef unsigned int half;
@@ -16,7 +16,7 @@ struct llmc_registers {
     half mxcsr, control, tags, unused;
 };
 
-struct llmc_slot { /* a mapped piece of memory that one object may have */
+struct llmc_slot { /* mapped memory that one object can occupy */
     word address, size;
 };
 
@@ -24,7 +24,7 @@ struct llmc_object {
     const char *label;
     word address, size;
     struct llmc_slot slot;
-    const byte *data; /* null: garbage */
+    const byte *data; /* the initial bytes; null: garbage */
     const byte *mask; /* the bits that are compared; null: all */
 };
 
@@ -32,11 +32,11 @@ struct llmc_global {
     const char *name;
     byte *at;
     word size;
-    const byte *data; /* null: its initial value */
-    const byte *mask;
+    const byte *data; /* the bytes at the start; null: the initial value in the program */
+    const byte *mask; /* the bits that are compared; null: all */
 };
 
-struct llmc_pad { /* what lies before and behind a constant, in the variable that holds it */
+struct llmc_pad { /* a variable that holds a constant, with padding of `pad` bytes before and behind it */
     byte *at;
     word size, pad;
 };
@@ -46,33 +46,33 @@ enum { NUMBER, ADDRESS, TEXT, DATA };
 struct llmc_argument {
     int kind;
     int registers[2]; /* -1: none; 16 and up: a vector register */
-    word offset;      /* in the argument area of the stack, where it is in no register */
+    word offset;      /* in the argument area of the stack, where the argument is in no register */
     word size;
-    word pointee; /* DATA: how many bytes are compared of what it points to */
-    const byte *mask;
+    word pointee;     /* DATA: how many of the bytes that the argument points to are compared */
+    const byte *mask; /* the bits that are compared; null: all */
 };
 
-struct llmc_outside { /* a function that is not there */
+struct llmc_external { /* a function that the case does not define */
     const char *name;
     const struct llmc_argument *arguments;
     int count;
 };
 
-struct llmc_effect {
-    byte *symbol; /* what `address` counts from */
+struct llmc_effect { /* a write to memory by a call out */
+    byte *symbol; /* the variable that `address` counts from; null: `address` is absolute */
     word address;
     const byte *data;
     word size;
-    int made; /* it is a new object of the heap */
+    int allocates; /* the call allocated this memory as a new object of the heap */
 };
 
-struct llmc_result {
+struct llmc_result { /* the value that a call out leaves in a register */
     int number; /* of the register; 16 and up: a vector register */
     word value, mask;
-    int same_as; /* the register for arguments that holds the value; -1: none */
+    int same_as; /* the argument register that holds the same value; -1: none */
 };
 
-struct llmc_reply {
+struct llmc_reply { /* the answer to a call out */
     int callee;
     const struct llmc_result *results;
     int results_count;
@@ -80,55 +80,60 @@ struct llmc_reply {
     int effects_count;
 };
 
-struct llmc_scene {
+struct llmc_reproducer {
     const char *function, *verdict;
-    const char *const *shown; /* lines that tell the input, ended by null */
-    int whole;                /* run the program from main on */
+    const char *const *input_lines; /* the input as C, ended by null */
+    int whole_program;              /* 1: run the program from main on; all below `thunks` is unused then */
     void (*candidate)(void), (*reference)(void);
-    const struct llmc_registers *entry, *lost; /* at the start; what calls out leave in the registers they may change */
-    const byte *stack;                         /* arguments on the stack */
+    const char *const *thunks; /* the names of the functions whose calls are checked for stack alignment */
+    const struct llmc_registers *entry;     /* the registers at the start */
+    const struct llmc_registers *clobbered; /* what a call out leaves in the registers that it may change */
+    const byte *stack;                      /* arguments on the stack */
     word stack_size;
-    byte garbage[4], unset[4]; /* what fills the objects' memory; what fills the stack */
+    byte garbage[4];       /* the pattern that fills the memory around the objects */
+    byte uninitialised[4]; /* the pattern that fills the stack and the padding of constants */
     const struct llmc_object *objects;
     int objects_count;
     const struct llmc_global *globals;
     int globals_count;
     const struct llmc_pad *pads;
     int pads_count;
-    const struct llmc_outside *callbacks;
+    const struct llmc_external *callbacks;
     int callbacks_count;
-    const struct llmc_outside *externals;
-    const struct llmc_reply *replies[2]; /* of the reference's and of the candidate's run */
+    const struct llmc_external *externals;
+    const struct llmc_reply *replies[2]; /* to the calls of the reference's and of the candidate's run */
     int replies_count[2];
     const struct llmc_argument *result;
     int result_signed, result_float, result_count; /* count 0: no result */
-    int low;                                       /* objects begin, and do not end, at the edge of memory */
-    int shortage;                                  /* malloc finds no memory: 1 at all, 2 for odd sizes, 3 for multiples of 8 */
+    int objects_low; /* 1: objects begin, instead of end, at the edge of mapped memory */
+    int shortage;    /* when malloc finds no memory: 0 never, 1 always, 2 for sizes that are no multiple of 8, 3 for multiples */
     int errno_before, errno_matters;
-    const char *const *thunks; /* the names of the functions whose calls are watched */
 };
 
-extern const struct llmc_scene llmc_scene;
+extern const struct llmc_reproducer llmc_reproducer;
 extern const struct llmc_slot llmc_slots[];
 extern const int llmc_slots_count;
 void llmc_unbuffer(void);
 
+/* Numbers of callees: callbacks from 0 on, external functions from LLMC_EXTERNAL on, allocators from LLMC_HEAP on. */
 #define LLMC_EXTERNAL 0x1000
 #define LLMC_HEAP 0x2000
+/* The addresses below are those of the judge's emulator. */
 #define LLMC_STACK 0x7ffd12340000ul
 #define LLMC_STACK_SIZE (64 * 4096ul)
-#define LLMC_DEEP (256 * 4096ul)
+#define LLMC_STACK_BELOW (256 * 4096ul) /* more room than in the emulator, below the stack that is compared */
 #define LLMC_STUBS 0x0f000000ul
 #define LLMC_STUB_SIZE 16
 #define LLMC_RETURN (LLMC_STUBS + 4096 - LLMC_STUB_SIZE)
 
-/* Code that is put in front of a function to see whether the stack is aligned when the candidate calls it. */
+/* Code in front of a function that checks whether the stack is aligned to 16 bytes when the candidate calls it. */
 #define LLMC_THUNK(number, name)                                                                      \
     __asm__(".text\n.globl \"llmc.call." name "\"\n\"llmc.call." name "\":\n"                        \
             "leaq 8(%rsp), %r11\ntestb $15, %r11b\njz 1f\nmovl $" #number ", llmc_misaligned(%rip)\n" \
             "1: jmp \"" name "\"\n")
-/* The same for one that returns an int: the upper half of the register is anybody's guess. */
-#define LLMC_NARROW(number, name)                                                                         \
+/* The same for a function that returns an int, with garbage in the upper half of %rax, which the convention leaves
+ * undefined. It keeps the return address in llmc_returns, so that the function finds its arguments on the stack. */
+#define LLMC_INT_THUNK(number, name)                                                                      \
     __asm__(".text\n.globl \"llmc.call." name "\"\n\"llmc.call." name "\":\n"                            \
             "leaq 8(%rsp), %r11\ntestb $15, %r11b\njz 1f\nmovl $" #number ", llmc_misaligned(%rip)\n"     \
             "1: movl llmc_depth(%rip), %r11d\nincl llmc_depth(%rip)\nandl $1023, %r11d\n"                 \
@@ -136,9 +141,9 @@ void llmc_unbuffer(void);
             "decl llmc_depth(%rip)\nmovl llmc_depth(%rip), %r11d\nandl $1023, %r11d\n"                    \
             "movl %eax, %eax\norq llmc_upper(%rip), %rax\n"                                               \
             "pushq llmc_returns(,%r11,8)\nret\n")
-/* A function that is not there. */
-#define LLMC_STUB(number, name)                                                 \
+/* An external function, which is answered as in the emulator. */
+#define LLMC_STUB(number, name)                                                                       \
     __asm__(".text\n.globl \"" name "\"\n.type \"" name "\",@function\n.p2align 4\n\"" name "\":\n" \
-            "movl $" #number ", llmc_number(%rip)\njmp llmc_outside\n")
+            "movl $" #number ", llmc_number(%rip)\njmp llmc_external\n")
 
 #endif

@@ -1,8 +1,9 @@
-"""The folders of failing samples: what is in them, and that their programs show natively what the judge saw."""
+"""The folders of failing samples: their files, and whether their programs show the failure that the judge saw."""
 
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import shlex
@@ -34,25 +35,25 @@ KINDS = {
     "consume_line/asm-O0/sample-3": ("assemble", ALWAYS | {"candidate.s"}, "", 0),
     "consume_line/asm-O0/sample-4": ("no-answer", ALWAYS, "", 0),
     "copy_64_hex/asm-O0/sample-2": ("abi", RUNS, "callee-saved register %rbx is not restored", 14),
-    "validate/asm-O0/sample-1": ("crash", RUNS, "SIGSEGV (bad access) at no address", 25),
+    "validate/asm-O0/sample-1": ("crash", RUNS, "SIGSEGV (bad access) at a non-canonical", 25),
     "validate/asm-O0/sample-2": ("truncated", ALWAYS, "", 0),
     "validate/asm-O0/sample-3": ("link", ASSEMBLED, "", 0),
     "parse_diff/asm-O0/sample-2": ("crash", RUNS, "called from line 58 of candidate.s", 58),
     "parse_diff/asm-O0/sample-3": ("mismatch", RUNS, "differs: out from byte 64\n", 6),
     "parse_diff/asm-O0/sample-4": ("mismatch", RUNS, "return value\n  reference 0\n  candidate 1\n", 157),
 }
-"""By folder: the verdict, the files, what `run` says, and the line at which a debugger stops."""
+"""By folder: the verdict, the files, a part of what `run` prints, and the line at which a debugger stops."""
 RUNNABLE = [name for name, (_, files, _, _) in KINDS.items() if files is RUNS]
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a session leaves of the recorded faults, of which one is answered twice."""
+    """The folders that a session writes for the recorded faults. One answer is there twice."""
     folder = tmp_path_factory.mktemp("session")
     answers = [json.loads(line) for line in FAULTS.read_text().splitlines()]
-    wrong = [one for one in answers if one["expect"] != "pass"]
-    again = next(one for one in wrong if one["function"] == "validate" and one["expect"] == "crash")
-    lines = [json.dumps(one) for one in (*wrong, {**again, "sample": 5})]
+    wrong = [record for record in answers if record["expect"] != "pass"]
+    again = next(record for record in wrong if record["function"] == "validate" and record["expect"] == "crash")
+    lines = [json.dumps(record) for record in (*wrong, {**again, "sample": 5})]
     (folder / "answers.jsonl").write_text("\n".join(lines) + "\n")
     flags = ("--llmc-model=replay:answers.jsonl", "--llmc-samples=6", "--llmc-artifacts=kept", "--llmc-examples=10")
     case = ROOT / "cases" / "git_lfs.c"
@@ -63,7 +64,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "kept" / "git_lfs.c"
 
 
-def native(folder: Path) -> subprocess.CompletedProcess[str]:
+def run_native(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["./run"], cwd=folder, capture_output=True, text=True, timeout=30)
 
 
@@ -78,11 +79,11 @@ def test_a_folder_for_each_failing_sample(folders: Path, name: str) -> None:
     assert "[INST]" in (folder / "prompt.txt").read_text()
 
 
-def test_there_are_no_others(folders: Path) -> None:
-    found = {
+def test_no_other_sample_has_a_folder(folders: Path) -> None:
+    written = {
         path.parent.relative_to(folders).as_posix() for path in folders.rglob("README.txt") if not path.is_symlink()
     }
-    assert found == set(KINDS)
+    assert written == set(KINDS)
     assert not list(folders.rglob(".*"))
 
 
@@ -95,7 +96,7 @@ def test_the_same_answer_is_kept_once(folders: Path) -> None:
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_run_shows_what_the_judge_saw(folders: Path, name: str) -> None:
     kind, _, words, _ = KINDS[name]
-    done = native(folders / name)
+    done = run_native(folders / name)
     assert done.returncode == 1
     assert f"{kind}: " in done.stdout
     assert "\nreference: returns\n" in done.stdout
@@ -127,10 +128,10 @@ def test_the_program_can_be_built_again(folders: Path, tmp_path: Path) -> None:
     surroundings = {key: value for key, value in os.environ.items() if key != "PYTHON"}
     surroundings["PYTHONPATH"] = os.pathsep.join(sys.path)  # as a link it does not know its packages
     subprocess.run(["sh", "build.sh"], cwd=folder, check=True, env=surroundings)
-    assert native(folder).stdout == native(folders / "parse_diff/asm-O0/sample-4").stdout
+    assert run_native(folder).stdout == run_native(folders / "parse_diff/asm-O0/sample-4").stdout
 
 
-# -- what inputs and functions can be
+# -- kinds of inputs and functions
 
 SOURCE = r"""
 #include <stdio.h>
@@ -154,8 +155,8 @@ long many(long a, long b, long c, long d, long e, long f, long g, short h) { ret
 Change = Callable[[str], str]
 
 
-def exchanged(old: str, new: str) -> Change:
-    """One part of a text for another."""
+def replace_text(old: str, new: str) -> Change:
+    """A change that replaces one part of a text, which must be there."""
 
     def change(text: str) -> str:
         assert old in text, text
@@ -165,31 +166,38 @@ def exchanged(old: str, new: str) -> Change:
 
 
 WRONG = {
-    "a call out that is told something else": ("twice", exchanged("\tincl\t%ebx\n", ""), "call 2 out of the function"),
+    "a wrong argument of a call out": ("twice", replace_text("\tincl\t%ebx\n", ""), "call 2 out of the function"),
     "a stack that is not aligned": (
-        *("twice", lambda text: exchanged("\taddq\t$8, %rsp\n", "")(exchanged("\tpushq\t%rax\n", "")(text))),
+        "twice",
+        lambda text: replace_text("\taddq\t$8, %rsp\n", "")(replace_text("\tpushq\t%rax\n", "")(text)),
         "the stack is not aligned to 16 bytes at a call",
     ),
-    "an object that a call returned": ("looking", exchanged("addq\t(%rcx)", "subq\t(%rcx)"), "return value"),
-    "what a call is pointed to": ("filled", exchanged("movl\t$7", "movl\t$8"), "call 1 out of the function"),
-    "a global variable": ("filled", exchanged("addl\t%eax, (%rcx)", "subl\t%eax, (%rcx)"), "global total"),
+    "an object that a call returned": ("looking", replace_text("addq\t(%rcx)", "subq\t(%rcx)"), "return value"),
+    "wrong data that an argument points to": (
+        "filled",
+        replace_text("movl\t$7", "movl\t$8"),
+        "call 1 out of the function",
+    ),
+    "a global variable": ("filled", replace_text("addl\t%eax, (%rcx)", "subl\t%eax, (%rcx)"), "global total"),
     "the heap": (
-        *("copied", exchanged("leaq\t1(%rax)", "leaq\t(%rax)")),
+        "copied",
+        replace_text("leaq\t1(%rax)", "leaq\t(%rax)"),
         "live heap objects\n  reference 1 bytes\n  candidate 0",
     ),
-    "the undefined half of a result": ("order", exchanged("shrl\t$31, %eax", "shrq\t$63, %rax"), "return value"),
-    "an exit": ("checked", exchanged("movl\t$3, %edi", "movl\t$4, %edi"), "candidate: exits with code 4"),
+    "the undefined half of a result": ("order", replace_text("shrl\t$31, %eax", "shrq\t$63, %rax"), "return value"),
+    "an exit": ("checked", replace_text("movl\t$3, %edi", "movl\t$4, %edi"), "candidate: exits with code 4"),
     "freed twice": (
-        *("dropped", exchanged("jmp\tfree@PLT", "pushq %rdi\npushq %rdi\ncall free\npopq %rdi\npopq %rdi\njmp free")),
-        "free or realloc of a pointer that malloc did not give",
+        "dropped",
+        replace_text("jmp\tfree@PLT", "pushq %rdi\npushq %rdi\ncall free\npopq %rdi\npopq %rdi\njmp free"),
+        "free or realloc of a pointer that malloc did not return",
     ),
-    "arguments on the stack": ("many", exchanged("24(%rbp)", "16(%rbp)"), "return value"),
+    "arguments on the stack": ("many", replace_text("24(%rbp)", "16(%rbp)"), "return value"),
 }
 
 
 @pytest.fixture(scope="module")
 def repro(tmp_path_factory: pytest.TempPathFactory) -> ReproWriter:
-    return ReproWriter(tmp_path_factory.mktemp("kit"))
+    return ReproWriter(tmp_path_factory.mktemp("repro"))
 
 
 def prompt(function: str, case: str = "case.c", passes: str = "O0") -> Prompt:
@@ -197,36 +205,39 @@ def prompt(function: str, case: str = "case.c", passes: str = "O0") -> Prompt:
 
 
 @functools.cache
-def harness(reference: Reference, function: str) -> Harness:
+def open_harness(reference: Reference, function: str) -> Harness:
     return Harness(reference, function, JudgeSettings(examples=10))
 
 
-def kept(
+SAMPLES = itertools.count()
+
+
+def write_folder(
     repro: ReproWriter, compiled: Compile, function: str, change: Change, source: str = SOURCE
 ) -> tuple[Verdict, Path]:
-    """The verdict on clang's own text with a change, and the folder of it."""
+    """The verdict on clang's own text with a change, and its folder."""
     reference = compiled(source)
     text = change(reference.texts.assembly(function, "O1"))
-    judged = harness(reference, function).judge_with_reproducer(text)
-    sample = len(repro._made)
+    judged = open_harness(reference, function).judge_with_reproducer(text)
+    sample = next(SAMPLES)
     repro.keep(reference, prompt(function), Answer(text, sample), judged)
     return judged.verdict, repro.place(prompt(function), sample)
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_goes_wrong_in_other_ways(repro: ReproWriter, compiled: Compile, name: str) -> None:
+def test_other_kinds_of_failures(repro: ReproWriter, compiled: Compile, name: str) -> None:
     function, change, words = WRONG[name]
-    verdict, folder = kept(repro, compiled, function, change)
+    verdict, folder = write_folder(repro, compiled, function, change)
     assert not verdict.passed
-    done = native(folder)
+    done = run_native(folder)
     assert words in done.stdout, f"{verdict}\n{done.stdout}"
     assert done.returncode == 1
 
 
 def test_the_whole_program(repro: ReproWriter, compiled: Compile) -> None:
-    verdict, folder = kept(repro, compiled, "made", exchanged("andl\t$1", "andl\t$3"), STATEFUL)
+    verdict, folder = write_folder(repro, compiled, "made", replace_text("andl\t$1", "andl\t$3"), STATEFUL)
     assert verdict.message.startswith("the whole program: ")
-    done = native(folder)
+    done = run_native(folder)
     assert "reference: exits with code 127\n" in done.stdout, f"{verdict}\n{done.stdout}"
     assert "differs: standard output from byte " in done.stdout
     assert "on the process's own stack" in (folder / "README.txt").read_text()
@@ -234,20 +245,21 @@ def test_the_whole_program(repro: ReproWriter, compiled: Compile) -> None:
 
 def test_what_a_native_run_cannot_show(repro: ReproWriter, compiled: Compile) -> None:
     source = "#include <time.h>\nlong later(long n) { return time(0) > n ? 1 : 0; }\n"
-    verdict, folder = kept(repro, compiled, "later", exchanged("setg", "setle"), source)
+    verdict, folder = write_folder(repro, compiled, "later", replace_text("setg", "setle"), source)
     assert not verdict.passed
     assert (
-        "The clock, random bytes and the process's number are part of the input" in (folder / "README.txt").read_text()
+        "the clock, random bytes and the number of the process are part of the input"
+        in (folder / "README.txt").read_text()
     )
 
 
-def test_a_scene_that_is_none_costs_no_verdict(repro: ReproWriter, compiled: Compile) -> None:
+def test_a_reproducer_that_makes_no_sense_is_no_error(repro: ReproWriter, compiled: Compile) -> None:
     reference = compiled(STATEFUL)
     text = reference.texts.assembly("made", "O1")
-    broken = ReproducibleVerdict(Verdict("crash", "of a sort"), {"whole": False, "shown": [], "entry": {}})
+    broken = ReproducibleVerdict(Verdict("crash", "bad read"), {"whole": False, "shown": [], "entry": {}})
     repro.keep(reference, prompt("made", "broken.c"), Answer(text), broken)
     readme = (repro.place(prompt("made", "broken.c"), 0) / "README.txt").read_text()
-    assert "There is no `run`: the scene of the failure can't be read" in readme
+    assert "There is no `run`: the reproducer can't be read" in readme
 
 
 # -- the folders themselves
@@ -259,13 +271,13 @@ CRASH = ReproducibleVerdict(Verdict("crash", "bad read"))
 
 def test_names_stay_inside_and_apart(tmp_path: Path) -> None:
     repro = ReproWriter(tmp_path)
-    asked = [
+    prompts = [
         *(prompt("f", case) for case in ("a/b.c", "../b.c", "/b.c", "a b.c", "a-b.c", "..", "x" * 300 + ".c")),
         *(prompt(function) for function in ("f", "../f", "", ".", "f\n", "\u00e9", 'f"; rm -rf $HOME', "f" * 300)),
         *(prompt("f", passes=passes) for passes in ("O2", "default<O2>", "default<O3>", "module(default<Oz>)")),
     ]
-    places = [repro.place(one, 0) for one in asked]
-    assert len(set(places)) == len({one.key for one in asked})
+    places = [repro.place(question, 0) for question in prompts]
+    assert len(set(places)) == len({question.key for question in prompts})
     for place in places:
         assert place.resolve().is_relative_to(tmp_path)
         assert ".." not in place.parts
@@ -276,39 +288,39 @@ def test_names_stay_inside_and_apart(tmp_path: Path) -> None:
 
 
 def test_a_folder_goes_when_its_sample_passes(tmp_path: Path, compiled: Compile) -> None:
-    repro, asked, reference = ReproWriter(tmp_path), prompt("made"), compiled(STATEFUL)
-    repro.keep(reference, asked, Answer("no"), WRONG_ANSWER)
-    repro.keep(reference, asked, Answer("no", 1), WRONG_ANSWER)
-    assert repro.place(asked, 1).is_symlink()
+    repro, question, reference = ReproWriter(tmp_path), prompt("made"), compiled(STATEFUL)
+    repro.keep(reference, question, Answer("no"), WRONG_ANSWER)
+    repro.keep(reference, question, Answer("no", 1), WRONG_ANSWER)
+    assert repro.place(question, 1).is_symlink()
     later = ReproWriter(tmp_path)
-    later.keep(reference, asked, Answer("yes", 1), PASS)
-    later.keep(reference, asked, Answer("no, no"), WRONG_ANSWER)
-    assert [path.name for path in repro.place(asked, 1).parent.iterdir()] == ["sample-0"]
-    assert (repro.place(asked, 0) / "answer.txt").read_text() == "no, no"
-    later.keep(reference, asked, Answer("yes"), PASS)
-    assert not list(repro.place(asked, 1).parent.iterdir())
+    later.keep(reference, question, Answer("yes", 1), PASS)
+    later.keep(reference, question, Answer("no, no"), WRONG_ANSWER)
+    assert [path.name for path in repro.place(question, 1).parent.iterdir()] == ["sample-0"]
+    assert (repro.place(question, 0) / "answer.txt").read_text() == "no, no"
+    later.keep(reference, question, Answer("yes"), PASS)
+    assert not list(repro.place(question, 1).parent.iterdir())
 
 
 def test_the_folder_of_a_resumed_sample_stays(tmp_path: Path, compiled: Compile) -> None:
-    repro, asked, reference = ReproWriter(tmp_path), prompt("made"), compiled(STATEFUL)
-    repro.place(asked, 0).mkdir(parents=True)
-    (repro.place(asked, 0) / "run").write_text("of the first session")
-    repro.keep(reference, asked, Answer("no"), CRASH)
-    assert (repro.place(asked, 0) / "run").read_text() == "of the first session"
-    repro.keep(reference, asked, Answer("<code>\nmade:\n\tret\n</code>", 1), CRASH)
-    assert "it was judged in an earlier session" in (repro.place(asked, 1) / "README.txt").read_text()
+    repro, question, reference = ReproWriter(tmp_path), prompt("made"), compiled(STATEFUL)
+    repro.place(question, 0).mkdir(parents=True)
+    (repro.place(question, 0) / "run").write_text("of the first session")
+    repro.keep(reference, question, Answer("no"), CRASH)
+    assert (repro.place(question, 0) / "run").read_text() == "of the first session"
+    repro.keep(reference, question, Answer("<code>\nmade:\n\tret\n</code>", 1), CRASH)
+    assert "it was judged in an earlier session" in (repro.place(question, 1) / "README.txt").read_text()
 
 
 def test_what_others_wrote_stays(tmp_path: Path, compiled: Compile) -> None:
-    repro, asked = ReproWriter(tmp_path), prompt("made")
-    place = repro.place(asked, 0)
+    repro, question = ReproWriter(tmp_path), prompt("made")
+    place = repro.place(question, 0)
     place.mkdir(parents=True)
     (place / "README.txt").write_text("mine")
     for judged in (WRONG_ANSWER, PASS):
         with pytest.raises(
             ReproFolderError, match=r"can't write .*sample-0: something is there that was not written here"
         ):
-            repro.keep(compiled(STATEFUL), asked, Answer("no"), judged)
+            repro.keep(compiled(STATEFUL), question, Answer("no"), judged)
     assert (place / "README.txt").read_text() == "mine"
 
 

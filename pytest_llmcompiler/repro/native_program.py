@@ -1,0 +1,149 @@
+"""The files of a reproducer that make a native program: objects, `input.c`, the runner, `run`, commands for gdb."""
+
+from __future__ import annotations
+
+import functools
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_llmcompiler.assembler.assemble import build_linkable_object
+from pytest_llmcompiler.assembler.linkage import DEBUG_FILE_NAME, Linkage
+from pytest_llmcompiler.judge.reproducer import Reproducer
+from pytest_llmcompiler.judge.verdict import Verdict
+from pytest_llmcompiler.program.clang import compile_c, link
+from pytest_llmcompiler.program.ir_queries import mentioned_globals
+from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.repro.c_source import ReproSurroundings, format_source
+from pytest_llmcompiler.repro.folder_files import FolderFiles
+from pytest_llmcompiler.repro.link import ProgramRest, compile_without, describe_surroundings, linkage_with_thunks
+from pytest_llmcompiler.targets import get_target
+
+_FREESTANDING = ("-O1", "-ffreestanding", "-fno-builtin", "-fno-stack-protector", "-fno-sanitize=all", "-fno-pie", "-w")
+"""Flags of the runner, which must not call the C library: the program may define any of its names."""
+_LINKING = ("-g", "-Wl,--gc-sections", "-Wl,--compress-debug-sections=zlib")
+_ENVIRONMENT_FUNCTION = re.compile(r"clock\w*|time|gettimeofday|timespec_get|times|getpid|gettid|getrandom|getentropy")
+"""Library functions whose results the judge derives from the input, and that a native run gets from the machine."""
+
+
+@dataclass(frozen=True)
+class FailingCandidate:
+    """A candidate that failed, in the place of a function of a case."""
+
+    reference: Reference
+    function: str
+    assembly: str
+    verdict: Verdict
+
+    @property
+    def reference_symbol(self) -> str:
+        """The name under which the program keeps the function's own code."""
+        return f"{self.function}__reference"
+
+
+class NativeProgramWriter:
+    """Writes native programs into folders. The compiled rest of the latest function's program is kept, because samples
+    of one function follow each other."""
+
+    def __init__(self) -> None:
+        self._rest_key: tuple[Path, str] | None = None
+        self._rest: ProgramRest | None = None
+
+    def write_object(self, files: FolderFiles, candidate: FailingCandidate) -> None:
+        """Write the object of a candidate that never ran. Raises AssemblyError and LinkError."""
+        golden = candidate.reference.golden
+        linkage = Linkage(candidate.function, golden.aliases)
+        files.write("candidate.o", build_linkable_object(candidate.assembly, golden.addresses, linkage), "its object")
+
+    def write_program(self, files: FolderFiles, candidate: FailingCandidate, reproducer: Reproducer) -> Iterator[str]:
+        """Write the program that shows the failure, and yield notes on what it can't show.
+
+        Raises CaseError, ClangError, AssemblyError, LinkError, NativeLinkError and ReproSourceError where there is no
+        program, and KeyError, TypeError, ValueError or AttributeError where the reproducer does not make sense.
+        """
+        function, kept_as = candidate.function, candidate.reference_symbol
+        rest = self._compile_rest(candidate)
+        surroundings = describe_surroundings(candidate.reference, function, kept_as, rest, candidate.assembly)
+        linkage = linkage_with_thunks(candidate.reference, surroundings)
+        candidate_object = build_linkable_object(candidate.assembly, candidate.reference.golden.addresses, linkage)
+        files.write("candidate.o", candidate_object, "its object")
+        files.write("program.ll", rest.ir, f"the program with {function} only declared, and its own code as {kept_as}")
+        if "fault" in reproducer:
+            yield f"There is no `run`: the judge could not capture the failure.\n{reproducer['fault']}"
+            return
+        input_object = _write_sources(files, candidate, reproducer, surroundings)
+        objects = [candidate_object, rest.object, input_object, _runner_object()]
+        files.write("run", link(objects, *_LINKING), "shows the failure", executable=True)
+        files.write("break.gdb", _format_breakpoint(reproducer), "stops a debugger where the candidate goes wrong")
+        yield from reproducer["notes"]
+        yield from _native_limits(candidate, reproducer)
+
+    def _compile_rest(self, candidate: FailingCandidate) -> ProgramRest:
+        key = candidate.reference.case.path, candidate.function
+        if self._rest is None or self._rest_key != key:
+            self._rest = compile_without(candidate.reference, candidate.function, candidate.reference_symbol)
+            self._rest_key = key
+        return self._rest
+
+
+def _write_sources(
+    files: FolderFiles, candidate: FailingCandidate, reproducer: Reproducer, surroundings: ReproSurroundings
+) -> bytes:
+    """Write the C files and the script that builds `run` from them. Returns the object of `input.c`."""
+    source = format_source(reproducer, surroundings, candidate.verdict)
+    files.write("input.c", source, f"the input of {candidate.function}")
+    runner = Path(__file__).with_name("runner.c").read_text(encoding="utf-8")
+    header = Path(__file__).with_name("runner.h").read_text(encoding="utf-8")
+    files.write("runner.c", runner, "runs reference and candidate on the input, and prints the differences")
+    files.write("runner.h", header, "what input.c and runner.c share")
+    files.write("build.sh", _format_build_script(), "builds `run` again", executable=True)
+    return compile_c(files.folder / "input.c", *_FREESTANDING, "-g0")
+
+
+def _native_limits(candidate: FailingCandidate, reproducer: Reproducer) -> Iterator[str]:
+    """What a native run can't show as the emulator did."""
+    mentioned = mentioned_globals(candidate.reference.module, candidate.function)
+    if any(_ENVIRONMENT_FUNCTION.fullmatch(name) for name in mentioned):
+        yield (
+            "In the emulator the clock, random bytes and the number of the process are part of the input; "
+            "here they are the machine's."
+        )
+    if reproducer["whole"]:
+        yield "The name of the program is `./run`, and it runs on the process's own stack."
+
+
+def _format_breakpoint(reproducer: Reproducer) -> str:
+    """Commands for gdb that run the candidate alone up to the line where it goes wrong."""
+    line, ignored_hits = int(reproducer["stop"]["line"]), int(reproducer["stop"]["passes"])
+    commands = [
+        "set pagination off",
+        "set confirm off",
+        "set environment LLMC_DEBUG=1",
+        f"break {DEBUG_FILE_NAME}:{line}",
+    ]
+    if ignored_hits:
+        commands.append(f"ignore $bpnum {ignored_hits}")
+    return "\n".join((*commands, "run")) + "\n"
+
+
+def _format_build_script() -> str:
+    """A script that builds `run` from the other files, with the bundled toolchain."""
+    clang = f"-m ziglang cc -target {get_target().zig_target}"
+    return "\n".join((
+        "#!/bin/sh",
+        "# Needs ziglang, as the package that wrote this file does: PYTHON=... names a Python that has it.",
+        'set -e; cd "$(dirname "$0")"',
+        f'[ -n "$PYTHON" ] || PYTHON={shlex.quote(sys.executable)}',
+        f'"$PYTHON" {clang} {" ".join(_FREESTANDING)} -c runner.c -o runner.o',
+        f'"$PYTHON" {clang} {" ".join(_FREESTANDING)} -c input.c -o input.o',
+        f'"$PYTHON" {clang} -O0 -w -fno-sanitize=all -c program.ll -o program.o',
+        f'"$PYTHON" {clang} -static -no-pie {" ".join(_LINKING)} -o run candidate.o program.o input.o runner.o',
+    )) + "\n"  # fmt: skip
+
+
+@functools.cache
+def _runner_object() -> bytes:
+    return compile_c(Path(__file__).with_name("runner.c"), *_FREESTANDING, "-g0")
