@@ -1,4 +1,5 @@
-"""The trial of one candidate: it is run on the inputs of the standard, and what it does wrong is found."""
+"""The differential run of one candidate: it runs on the inputs of the suite, and each run is compared with the
+reference's."""
 
 from __future__ import annotations
 
@@ -10,116 +11,116 @@ from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.emulator.observation import Observation
 from pytest_llmcompiler.emulator.tracing import TracedRun, find_misuse
 from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
-from pytest_llmcompiler.judge.compare import differences
-from pytest_llmcompiler.judge.failure import Failure, mismatch, quoted, stopped
+from pytest_llmcompiler.judge.compare import find_differences
+from pytest_llmcompiler.judge.failure import (
+    Failure,
+    abi_failure,
+    in_whole_program,
+    mismatch_failure,
+    misuse_failure,
+    unfinished_failure,
+)
 from pytest_llmcompiler.judge.oracle import SuiteEntry
 from pytest_llmcompiler.judge.suite import Suite
 from pytest_llmcompiler.judge.verdict import Kind
 from pytest_llmcompiler.judge.whole_program import compare_programs
 from pytest_llmcompiler.targets.code import AssembledCode
 
-_INSPECTED_LIMIT = 50_000
-"""Instructions of a candidate that get a closer look."""
+_INSPECTION_LIMIT = 50_000
+"""Instructions of one inspected run: a hook for each memory access makes it a hundred times slower than others."""
 
-_VARIATIONS: tuple[UninitialisedFill, ...] = ("zeros", "inverse")
+_VARIED_FILLS: tuple[UninitialisedFill, ...] = ("zeros", "inverse")
+"""The fills of further runs on some inputs. With `garbage`, the fill of the first run, each bit of the unused stack and
+registers has been both 0 and 1. Zeros are a value of their own: what is read before it is set is most often compared
+with zero."""
 
 Stage = Literal["input", "program", "inspection"]
-"""A run on an input, of the whole program, or on an input again for a closer look."""
+"""A run on an input; a run of the whole program; a run on an input again, with each instruction inspected."""
 
 
 class DifferentialRun:
-    """A candidate, its text, and the standard that it is held to."""
+    """A candidate, its text, and the suite that it is judged by."""
 
     def __init__(self, suite: Suite, candidate: AssembledCode, assembly: str) -> None:
         self.suite, self.candidate, self.assembly = suite, candidate, assembly
 
     @functools.cached_property
     def machine(self) -> Machine:
-        """The machine that runs the candidate. Only a child of this process may make it: what runs in it is hostile."""
+        """The machine that runs the candidate. Only a child of this process may build it: the candidate's code is
+        hostile."""
         under_test = self.suite.under_test
         return under_test.machine(under_test.reference.golden, self.candidate)
 
     def first_failure(self) -> tuple[Stage, int] | None:
-        """Where the candidate fails first: the stage, and the number of the input.
+        """The first failure: its stage, and the index of the input in the corpus.
 
-        What can't be judged on one input does not excuse what fails on another; a breach of the convention alone
-        comes last. Only a candidate that passes is looked at more closely.
+        A failure of the kind `inconclusive` or `abi` is returned only where no input shows another kind: wrong results
+        tell more. Only a candidate that passes all inputs is run as part of the whole program and then inspected.
         """
         entries = list(self.suite.corpus.entries.values())
-        lesser: dict[Kind, int] = {}
+        weaker: dict[Kind, int] = {}
         for index, entry in enumerate(entries):
             failure = self.failure(entry, varied=index in self.suite.varied)
             if failure and failure.kind not in ("inconclusive", "abi"):
                 return "input", index
             if failure:
-                lesser.setdefault(failure.kind, index)
-        if lesser:
-            return "input", lesser["inconclusive"] if "inconclusive" in lesser else lesser["abi"]
-        if self.as_program():
+                weaker.setdefault(failure.kind, index)
+        if weaker:
+            return "input", weaker["inconclusive"] if "inconclusive" in weaker else weaker["abi"]
+        if self.whole_program_failure():
             return "program", 0
-        suspects = (index for index in self.suite.inspected if self.inspection(entries[index]))
+        suspects = (index for index in self.suite.inspected if self.inspection_failure(entries[index]))
         return next((("inspection", index) for index in suspects), None)
 
     def failure(self, entry: SuiteEntry, *, varied: bool = True) -> Failure | None:
-        """What goes wrong on an input; if `varied`, whatever the unused stack and registers hold."""
-        run = self.machine.run(entry.layout, entry.call, entry.limit)
-        failure = self._fault_of(run, entry)
+        """The failure on an input, None where the candidate passes. If `varied`, a candidate that passes with one
+        uninitialised fill is run with the others too."""
+        run = self._run(entry, "garbage")
+        failure = self._failure_of(run, entry)
         if failure or not varied:
             return failure
-        for uninitialised in _VARIATIONS:
-            other = self.machine.run(entry.layout, entry.call, entry.limit, uninitialised=uninitialised)
-            failure = None if other.has_same_effects(run) else self._fault_of(other, entry)
+        for fill in _VARIED_FILLS:
+            other = self._run(entry, fill)
+            failure = None if other.has_same_effects(run) else self._failure_of(other, entry)
             if failure:
-                return replace(failure, uninitialised=uninitialised)
+                return replace(failure, uninitialised=fill)
         return None
 
-    def passes(self, entry: SuiteEntry, uninitialised: UninitialisedFill) -> bool:
-        """Whether nothing goes wrong on an input, with these values in the unused stack and registers."""
-        return (
-            self._fault_of(self.machine.run(entry.layout, entry.call, entry.limit, uninitialised=uninitialised), entry)
-            is None
-        )
+    def passes(self, entry: SuiteEntry, fill: UninitialisedFill) -> bool:
+        """Whether the candidate passes on an input with an uninitialised fill."""
+        return self._failure_of(self._run(entry, fill), entry) is None
 
-    def as_program(self) -> Failure | None:
-        """What goes wrong when the whole program is run."""
+    def whole_program_failure(self) -> Failure | None:
+        """The failure when the whole program runs with the candidate in it."""
         whole_program = self.suite.whole_program
         if whole_program is None:
             return None
         run = self.machine.run_main(whole_program.limit)
-        failure = stopped(self.machine, run, whole_program.expected, whole_program.limit, None, self.assembly)
+        expected = whole_program.expected
+        failure = unfinished_failure(self.machine, run, expected, whole_program.limit, None, self.assembly)
         if failure is None:
-            found = list(compare_programs(whole_program.expected, run))
-            failure = mismatch(found) if found else None
-        return failure and replace(failure, message=f"the whole program: {failure.message}")
+            differences = list(compare_programs(expected, run))
+            failure = mismatch_failure(differences) if differences else None
+        return in_whole_program(failure) if failure else None
 
-    def inspection(self, entry: SuiteEntry) -> Failure | None:
-        """What a closer look finds fault with."""
-        look = TracedRun(entry.layout, entry.call, min(entry.limit, _INSPECTED_LIMIT))
-        fault = find_misuse(self.machine, look)
-        if fault is None:
-            return None
-        line = self.machine.line_of(fault)
-        evidence = tuple(quoted(self.assembly, line or 0))
-        if fault.address is None:
-            return Failure(
-                "inconclusive", f"{fault.description} in line {line}, which the emulator can't judge", evidence
-            )
-        words = f"{fault.description}, where a signal handler may write at any time: {fault.size} bytes in line {line}"
-        return Failure("abi", words, evidence, line=line)
+    def inspection_failure(self, entry: SuiteEntry) -> Failure | None:
+        """What each instruction of a run shows that the result does not (see `find_misuse`)."""
+        traced = TracedRun(entry.layout, entry.call, min(entry.limit, _INSPECTION_LIMIT))
+        fault = find_misuse(self.machine, traced)
+        return misuse_failure(self.machine, fault, self.assembly) if fault else None
 
-    def _fault_of(self, run: Observation, entry: SuiteEntry) -> Failure | None:
+    def _run(self, entry: SuiteEntry, fill: UninitialisedFill) -> Observation:
+        return self.machine.run(entry.layout, entry.call, entry.limit, uninitialised=fill)
+
+    def _failure_of(self, run: Observation, entry: SuiteEntry) -> Failure | None:
+        # Where malloc fails in one run only, the runs say nothing of each other. A compiler may remove an allocation
+        # or add none: such a candidate goes on where the reference gives up for lack of memory.
         if run.out_of_memory != entry.expected.out_of_memory:
-            return None  # a compiler may do without memory: then it goes on where the reference has given up
-        failure = stopped(self.machine, run, entry.expected, entry.limit, entry.layout, self.assembly)
+            return None
+        failure = unfinished_failure(self.machine, run, entry.expected, entry.limit, entry.layout, self.assembly)
         if failure:
             return failure
-        found = list(differences(entry.frame, entry.expected, run, entry.dont_care))
-        if found:
-            return mismatch(found)
-        if run.abi_breaches:
-            return Failure(
-                "abi",
-                run.abi_breaches[0].message,
-                tuple(f"  breach    {breach.message}" for breach in run.abi_breaches),
-            )
-        return None
+        differences = list(find_differences(entry.context, entry.expected, run, entry.dont_care))
+        if differences:
+            return mismatch_failure(differences)
+        return abi_failure(run.abi_breaches) if run.abi_breaches else None

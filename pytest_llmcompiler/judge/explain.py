@@ -1,204 +1,170 @@
-"""The explanation of a failure: the smallest input that shows it, and where the candidate goes wrong on that."""
+"""The explanation of a failure: the smallest input that shows it, and where the candidate diverges on that input."""
 
 from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypedDict
 
 from pytest_llmcompiler.corpus.fuzzer import UndefinedInputError, shrink
 from pytest_llmcompiler.emulator.environment import MEMORY_SHORTAGES
-from pytest_llmcompiler.emulator.tracing import TracedRun, trace_instructions, trace_stores
 from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
 from pytest_llmcompiler.judge.capture import capture_reproducer
 from pytest_llmcompiler.judge.differential import DifferentialRun, Stage
-from pytest_llmcompiler.judge.divergence import (
-    AssembledText,
-    Divergence,
-    WriteContext,
-    alike,
-    common,
-    find_divergence,
-    find_wrong_write,
-)
-from pytest_llmcompiler.judge.failure import Failure
-from pytest_llmcompiler.judge.format_c import format_input
-from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
+from pytest_llmcompiler.judge.divergence import AssembledText
+from pytest_llmcompiler.judge.failing_run import FailingRun
+from pytest_llmcompiler.judge.failure import Failure, evidence_line, unstable_failure
+from pytest_llmcompiler.judge.locate_divergence import locate_divergence
 from pytest_llmcompiler.judge.oracle import SuiteEntry
 from pytest_llmcompiler.judge.reproducer import Reproducer
+from pytest_llmcompiler.judge.verdict import Kind
 from pytest_llmcompiler.values.input import Input
 
-_TRACED = 20_000
-"""Instructions, and stores, that are looked at to find out where two ways part."""
-_INSTRUCTIONS = 50_000_000
-"""What the candidate may execute, about, while a smaller input is looked for."""
-_SETTINGS: tuple[UninitialisedFill, ...] = ("zeros", "garbage", "inverse")
-_LEVELS = ("O0", "O1", "O2", "O3")
+_SHRINKING_INSTRUCTIONS = 50_000_000
+"""Instructions that the candidate may execute in all while a smaller input is searched: some seconds."""
+_FILLS: dict[UninitialisedFill, str] = {
+    "zeros": "zeros",
+    "garbage": "a pattern of bits",
+    "inverse": "the inverse pattern",
+}
+"""What uninitialised memory holds, in words, in the order in which the fills are tried."""
 
-_Failure = tuple[Input, SuiteEntry, Failure]
-_Find = Callable[[SuiteEntry], "Failure | None"]
+_FindFailure = Callable[[SuiteEntry], "Failure | None"]
 
 
-def texts_of(under_test: FunctionUnderTest) -> list[AssembledText]:
-    """clang's own texts for a function, which a candidate may be like."""
-    target = under_test.reference.target
-    return [AssembledText(f"clang -{level}", *under_test.compiled(level), target) for level in _LEVELS]
+class Explanation(TypedDict):
+    """A failure as JSON, since a process that ran hostile code sends it."""
+
+    kind: Kind
+    message: str
+    evidence: list[str]
+    facts: dict[str, Any]
+    """See `FACTS`."""
+    reproducer: Reproducer | None
 
 
 FACTS = ("input", "line", "parts", "differences")
-"""What of an explanation programs can use."""
+"""The facts for programs. `input` has the lines of the input in C terms, `line` is the line of the text that fails,
+`parts` is the line at which the candidate diverges, and `differences` has the first ones: location, expected and
+observed value. A fact that is not known is left out."""
 
 
-def _facts(failure: Failure, shown: Sequence[str], divergence: Divergence | None) -> dict[str, Any]:
-    """What of an explanation programs can use, as JSON: the `input`, line by line in C terms; the `line` of the text in
-    which the candidate fails, and that in which its way `parts` from the reference's; the first `differences`, each
-    with its place, what was expected and what was observed. What is not known is left out."""
+def _collect_facts(run: FailingRun, shown: Sequence[str]) -> dict[str, Any]:
     facts = {
         "input": list(shown),
-        "line": failure.line,
-        "parts": divergence and divergence.line,
-        "differences": [[one.where, one.expected, one.observed] for one in failure.differences],
+        "line": run.failure.line,
+        "parts": run.divergence and run.divergence.line,
+        "differences": [[item.place, item.expected, item.observed] for item in run.failure.differences],
     }
     return {name: fact for name, fact in facts.items() if fact}
 
 
-class Explanation:
-    """What is told of a trial's failure. Without `texts` to hold against the candidate's, it is told as it was found:
-    on no smaller input, and without a word of where the candidate goes wrong. With `reproducer`, all that it takes to
-    do the same elsewhere is told too."""
+class FailureExplainer:
+    """Explains the failures of one candidate.
+
+    With `texts`, clang's texts for the function, a smaller input and the divergence are searched; without them the
+    failure is reported as it was found. With `reproducer`, the explanation has all that a native program needs to show
+    the same failure.
+    """
 
     def __init__(
         self, differential: DifferentialRun, texts: Sequence[AssembledText] | None, *, reproducer: bool = False
     ) -> None:
-        self._differential, self._texts, self._reproducer = differential, texts, reproducer
+        self._differential, self._texts, self._captures = differential, texts, reproducer
 
-    def of(self, stage: Stage, index: int) -> dict[str, Any]:
-        """What goes wrong at a stage, on the input of that number or the smallest that shows the same, as JSON:
-        the kind, the message, the evidence, and of that the facts for programs (see `_facts`)."""
-        divergence, made, entry = None, None, None
-        if stage == "program":
-            failure, shown = self._differential.as_program(), ["the whole program, from main on"]
-        else:
-            failure, shown, divergence, made, entry = self._on_input(stage, index)
-        if failure is None:
-            failure = Failure("inconclusive", "it fails on an input once and not again")
-        heads = ["  input     ", *(" " * 12 for _ in shown)]
-        told: dict[str, Any] = {
+    def explain(self, stage: Stage, index: int) -> Explanation:
+        """Explain the failure of a stage. `index` is the input's number in the corpus; the whole program has none."""
+        run = self._fail_whole_program() if stage == "program" else self._fail_on_input(stage, index)
+        failure = run.failure
+        shown = run.format_input(self._differential.suite.under_test.signature.params)
+        labels = ["input", *("" for _ in shown[1:])]
+        is_captured = self._captures and failure.kind != "inconclusive"
+        return {
             "kind": failure.kind,
             "message": failure.message,
-            "evidence": [*(head + line for head, line in zip(heads, shown)), *failure.evidence],
-            "facts": _facts(failure, shown, divergence),
+            "evidence": [*map(evidence_line, labels, shown), *failure.evidence],
+            "facts": _collect_facts(run, shown),
+            "reproducer": self._capture(run) if is_captured else None,
         }
-        if self._reproducer and failure.kind != "inconclusive":
-            told["reproducer"] = self._capture(stage, failure, divergence, made, entry)
-        return told
 
-    def _capture(
-        self,
-        stage: Stage,
-        failure: Failure,
-        divergence: Divergence | None,
-        made: Input | None,
-        entry: SuiteEntry | None,
-    ) -> Reproducer:
+    def _capture(self, run: FailingRun) -> Reproducer:
         try:
-            return capture_reproducer(self._differential, stage, failure, divergence, made, entry)
-        except Exception:  # a verdict is worth more than its scene
+            return capture_reproducer(self._differential, run)
+        except Exception:  # the verdict stands without a reproducer
             return {"fault": traceback.format_exc()}
 
-    def _on_input(
-        self, stage: Stage, index: int
-    ) -> tuple[Failure | None, list[str], Divergence | None, Input, SuiteEntry]:
-        find = self._differential.failure if stage == "input" else self._differential.inspection
-        suite = self._differential.suite
-        made, entry = list(suite.corpus.entries.items())[index]
-        failure, divergence = find(entry), None
-        if self._texts is not None and failure and failure.kind != "inconclusive":
-            made, entry, failure = self._smallest(find, (made, entry, failure))
-            if failure.kind != "inconclusive" and stage == "input":
-                divergence = self._parting(entry, failure, self._texts)
-                more = *self._on_garbage(entry, failure), *([f"  parts     {divergence.words}"] if divergence else ())
-                failure = replace(failure, evidence=(*failure.evidence, *more))
-        at = ["  placed    its objects begin at multiples of 4 GiB"] if entry.layout.is_4gib_aligned else []
-        at += [f"  malloc    {MEMORY_SHORTAGES[made.environment_seed]}"] if entry.expected.out_of_memory else []
-        if failure and at:
-            failure = replace(failure, evidence=(*at, *failure.evidence))
-        return failure, list(format_input(made, suite.under_test.signature.params)), divergence, made, entry
+    def _fail_whole_program(self) -> FailingRun:
+        failure = self._differential.whole_program_failure() or unstable_failure()
+        return FailingRun(stage="program", failure=failure)
 
-    def _smallest(self, find: _Find, first: _Failure) -> _Failure:
-        """The smallest input that shows the same kind of failure."""
-        suite = self._differential.suite
-        made, _, failure = first
-        found: dict[Input, _Failure] = {made: first}
-        left = _INSTRUCTIONS
+    def _fail_on_input(self, stage: Stage, index: int) -> FailingRun:
+        differential = self._differential
+        find = differential.failure if stage == "input" else differential.inspection_failure
+        input, entry = list(differential.suite.corpus.entries.items())[index]
+        failure = find(entry)
+        if failure is None:
+            return FailingRun(stage=stage, failure=unstable_failure(), input=input, entry=entry)
+        run = FailingRun(stage=stage, failure=failure, input=input, entry=entry)
+        if self._texts is not None and failure.kind != "inconclusive":
+            run = self._shrink(find, run, input)
+            if run.failure.kind != "inconclusive" and stage == "input":
+                run = self._with_divergence(run, self._texts)
+        return self._with_circumstances(run)
 
-        def fails(other: Input) -> bool:
-            nonlocal left
+    def _shrink(self, find: _FindFailure, first: FailingRun, start: Input) -> FailingRun:
+        """The failing run on the smallest input that shows the same kind of failure."""
+        suite = self._differential.suite
+        runs: dict[Input, FailingRun] = {start: first}
+        # Instructions are counted, and no time is measured, so that the result does not depend on the host's speed.
+        instructions_left = _SHRINKING_INSTRUCTIONS
+
+        def fails(input: Input) -> bool:
+            nonlocal instructions_left
             try:
-                entry = suite.corpus.entries.get(other) or suite.oracle.accept(other)
+                entry = suite.corpus.entries.get(input) or suite.oracle.accept(input)
             except UndefinedInputError:
                 return False
-            left -= entry.limit if failure.kind == "hang" else entry.expected.executed_bytes
-            if left < 0:  # counted and not timed, so that the answer does not depend on the machine
+            instructions_left -= entry.limit if first.failure.kind == "hang" else entry.expected.executed_bytes
+            if instructions_left < 0:
                 return False
-            again = find(entry)
-            if again is None or again.kind != failure.kind:
+            failure = find(entry)
+            if failure is None or failure.kind != first.failure.kind:
                 return False
-            found[other] = other, entry, again
+            runs[input] = replace(first, failure=failure, input=input, entry=entry)
             return True
 
-        return found[shrink(suite.strategy, made, suite.examples, suite.seed, fails)]
+        return runs[shrink(suite.strategy, start, suite.examples, suite.seed, fails)]
 
-    def _on_garbage(self, entry: SuiteEntry, failure: Failure) -> Iterator[str]:
-        """Whether it is garbage that a failure depends on."""
-        others = (
-            ()
-            if failure.kind == "abi"
-            else (uninitialised for uninitialised in _SETTINGS if uninitialised != failure.uninitialised)
-        )
-        fine = next(
-            (uninitialised for uninitialised in others if self._differential.passes(entry, uninitialised)), None
-        )
-        if fine:
-            held, instead = (
-                "zeros" if uninitialised == "zeros" else "other values"
-                for uninitialised in (failure.uninitialised, fine)
+    def _with_divergence(self, run: FailingRun, texts: Sequence[AssembledText]) -> FailingRun:
+        """The run with the divergence, and with evidence where the failure depends on uninitialised values."""
+        if run.entry is None:
+            return run
+        failure = run.failure
+        divergence = locate_divergence(self._differential, texts, run.entry, failure)
+        evidence = [*failure.evidence, *self._uninitialised_evidence(run.entry, failure)]
+        if divergence:
+            evidence.append(evidence_line("diverges", divergence.description))
+        return replace(run, failure=replace(failure, evidence=tuple(evidence)), divergence=divergence)
+
+    def _uninitialised_evidence(self, entry: SuiteEntry, failure: Failure) -> Iterator[str]:
+        """A line where the candidate passes on the same input with another uninitialised fill."""
+        if failure.kind == "abi":
+            return
+        others = (fill for fill in _FILLS if fill != failure.uninitialised)
+        passing = next((fill for fill in others if self._differential.passes(entry, fill)), None)
+        if passing:
+            yield evidence_line(
+                "uninit",
+                "reads uninitialised stack or registers, or memory beside a constant: "
+                f"fails where that holds {_FILLS[failure.uninitialised]}, passes where it holds {_FILLS[passing]}",
             )
-            yield (
-                f"  unset     something is read before it is set, or beside a constant: the unused stack and registers "
-                f"held {held} here, and with {'yet others' if held == instead else instead} there this input passes"
-            )
 
-    def _parting(self, entry: SuiteEntry, failure: Failure, texts: Sequence[AssembledText]) -> Divergence | None:
-        """Where the candidate's way parts from the reference's, as far as that can be said."""
-        mine = AssembledText(
-            "the candidate",
-            self._differential.assembly,
-            self._differential.candidate,
-            self._differential.machine.program.target,
-        )
-        look = TracedRun(entry.layout, entry.call, entry.limit, failure.uninitialised)
-        similar = [text for text in texts if alike(mine, text)]
-        if similar:
-            trace = trace_instructions(self._differential.machine, look, _TRACED)
-            pairs = [(text, (trace, self._traced(text, look))) for text in similar]
-            text, traces = max(pairs, key=lambda pair: common(mine, *pair))
-            return find_divergence(mine, text, traces)
-        if failure.kind != "abi":
-            return self._wrong_store(mine, entry, look, failure.kind == "mismatch")
-        return None
-
-    def _traced(self, text: AssembledText, look: TracedRun) -> list[int]:
-        under_test = self._differential.suite.under_test
-        return trace_instructions(under_test.machine(under_test.reference.golden, text.assembled), look, _TRACED)
-
-    def _wrong_store(self, mine: AssembledText, entry: SuiteEntry, look: TracedRun, ended: bool) -> Divergence | None:
-        under_test = self._differential.suite.under_test
-        golden = under_test.reference.golden
-        machines = self._differential.machine, under_test.machine(golden)
-        made, wanted = (trace_stores(machine, look, _TRACED) for machine in machines)
-        places = {name: (golden.symbols[name].address, golden.symbols[name].size) for name in golden.globals}
-        return find_wrong_write(
-            mine, machines, (made, wanted), WriteContext(entry.frame, entry.dont_care, places, ended)
-        )
+    def _with_circumstances(self, run: FailingRun) -> FailingRun:
+        """The run with evidence of what is unusual in the input's surroundings."""
+        lines = []
+        if run.entry is not None and run.entry.layout.is_4gib_aligned:
+            lines.append(evidence_line("layout", "objects begin at multiples of 4 GiB"))
+        if run.entry is not None and run.input is not None and run.entry.expected.out_of_memory:
+            lines.append(evidence_line("malloc", MEMORY_SHORTAGES[run.input.environment_seed]))
+        return replace(run, failure=replace(run.failure, evidence=(*lines, *run.failure.evidence)))

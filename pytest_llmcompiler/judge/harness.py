@@ -12,10 +12,11 @@ from pytest_llmcompiler.corpus.fuzzer import Corpus
 from pytest_llmcompiler.errors import AssemblyError, ChildDiedError, ChildTimeoutError, LinkError, UnsupportedError
 from pytest_llmcompiler.judge.differential import DifferentialRun
 from pytest_llmcompiler.judge.divergence import AssembledText
-from pytest_llmcompiler.judge.explain import FACTS, Explanation, texts_of
-from pytest_llmcompiler.judge.failure import quoted
+from pytest_llmcompiler.judge.explain import FACTS, FailureExplainer
+from pytest_llmcompiler.judge.failure import quote_line
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.listing import Listing, list_code
+from pytest_llmcompiler.judge.locate_divergence import compile_texts
 from pytest_llmcompiler.judge.oracle import SuiteEntry
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.suite import Suite
@@ -120,7 +121,7 @@ class Harness:
         except AssemblyError as error:
             place = f"line {error.line}, column {error.column}: " if error.line else ""
             position = {"line": error.line or None, "column": error.column or None}
-            return Verdict("assemble", f"{place}{error}", tuple(quoted(assembly, error.line)), position)
+            return Verdict("assemble", f"{place}{error}", quote_line(assembly, error.line), position)
         except LinkError as error:
             return Verdict("link", str(error))
         start = candidate.symbols[self.function]
@@ -140,16 +141,16 @@ class Harness:
             return ReproducibleVerdict(Verdict("pass", detail=detail))
         texts = self._texts if explain else None
         try:
-            explained = _isolated(Explanation(differential, texts, reproducer=capture).of, *failure)
+            explained = _isolated(FailureExplainer(differential, texts, reproducer=capture).explain, *failure)
         except (ChildDiedError, ChildTimeoutError):
-            explained = _isolated(Explanation(differential, None).of, *failure)
+            explained = _isolated(FailureExplainer(differential, None).explain, *failure)
         facts = {name: fact for name, fact in explained["facts"].items() if name in FACTS}
         verdict = Verdict(explained["kind"], explained["message"], tuple(explained["evidence"]), detail | facts)
-        return ReproducibleVerdict(verdict, explained.get("reproducer"))
+        return ReproducibleVerdict(verdict, explained["reproducer"])
 
     @functools.cached_property
     def _texts(self) -> list[AssembledText]:
-        return texts_of(self._under_test)
+        return compile_texts(self._under_test)
 
 
 def _isolated(function: Callable[..., Any], *args: Any) -> Any:

@@ -16,7 +16,10 @@ from pytest_llmcompiler.emulator.probe import Probe
 from pytest_llmcompiler.emulator.stack import MAX_ARGUMENT_BYTES
 from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
 from pytest_llmcompiler.errors import LayoutError
-from pytest_llmcompiler.judge.compare import ComparisonContext, DontCareBytes, agree, find_dont_care_bytes, wild_write
+from pytest_llmcompiler.judge.agreement import find_dont_care_bytes, references_agree
+from pytest_llmcompiler.judge.compare import writes_around_objects
+from pytest_llmcompiler.judge.difference import ComparisonContext
+from pytest_llmcompiler.judge.dont_care import DontCareBytes
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.whole_program import WholeProgram, run_whole_program
 from pytest_llmcompiler.targets import abi
@@ -35,7 +38,7 @@ the objects that it is given, which it may look at in another order, and as many
 class SuiteEntry:
     """One input of the corpus with what the reference shows on it."""
 
-    frame: ComparisonContext
+    context: ComparisonContext
     call: abi.CallSetup
     expected: Observation
     dont_care: DontCareBytes
@@ -46,7 +49,7 @@ class SuiteEntry:
     @property
     def layout(self) -> Layout:
         """The input in memory."""
-        return self.frame.layout
+        return self.context.layout
 
 
 class Oracle:
@@ -81,13 +84,13 @@ class Oracle:
             golden.run(layout, call, limit, uninitialised="zeros"),
             optimised.run(layout, call, limit, uninitialised="zeros"),
         )
-        frame = self._frame(layout)
-        if not all(agree(frame, run, other) for other in others):
+        context = self._context(layout)
+        if not all(references_agree(context, run, other) for other in others):
             raise UndefinedInputError("the references disagree")
-        if wild_write(layout, run):
+        if writes_around_objects(layout, run):
             raise UndefinedInputError("writes outside of every object")
-        dont_care = frozenset().union(*(find_dont_care_bytes(frame, run, other) for other in others))
-        return SuiteEntry(frame, call, run, dont_care, limit, look)
+        dont_care = DontCareBytes.union(find_dont_care_bytes(context, run, other) for other in others)
+        return SuiteEntry(context, call, run, dont_care, limit, look)
 
     def _ready(self, made: Input) -> tuple[Layout, abi.CallSetup]:
         if not satisfies_rules(made, self._rules, self._names):
@@ -158,7 +161,7 @@ class Oracle:
             types, layout.images, variadic=self._under_test.signature.variadic, buffer=buffer
         )
 
-    def _frame(self, layout: Layout) -> ComparisonContext:
+    def _context(self, layout: Layout) -> ComparisonContext:
         reference = self._under_test.reference
         return ComparisonContext(
             self._under_test.signature, layout, reference.golden.globals, reference.variables, self._minds_errno

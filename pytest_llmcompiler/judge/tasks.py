@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_llmcompiler.errors import CaseError, LoweringError, OptimiserError, PassListError
-from pytest_llmcompiler.judge.failure import quoted
+from pytest_llmcompiler.judge.failure import quote_line
 from pytest_llmcompiler.judge.harness import Harness
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.verdict import Verdict
@@ -148,7 +148,7 @@ class _IRCandidate(_LoweredCandidate):
         except LoweringError as error:
             place = f"line {error.line}, column {error.column}: " if error.line else ""
             position = {"line": error.line or None, "column": error.column or None}
-            evidence = (*quoted(self.text, error.line), *error.details)
+            evidence = (*quote_line(self.text, error.line), *error.details)
             return Verdict("assemble", f"{place}{error}", evidence, position)
         if self.module.holds_assembly and " asm " not in reference.texts.ir(self.harness.function):
             return Verdict("assemble", "it holds assembly, which is no answer to a question for IR")
@@ -214,7 +214,7 @@ class _PassListCandidate(_LoweredCandidate):
             self.module = lowering.lower_module(bitcode, None, reference.target)
         except (PassListError, OptimiserError, LoweringError) as error:
             line = self.text[: len(self.text) - len(self.text.lstrip())].count("\n") + 1
-            return Verdict("assemble", " ".join(str(error).split()), tuple(quoted(self.text, line)), {"line": line})
+            return Verdict("assemble", " ".join(str(error).split()), quote_line(self.text, line), {"line": line})
         return self.module.assembly
 
     def annotate(self, verdict: Verdict) -> Verdict:

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.emulator.observation import Observation
-from pytest_llmcompiler.judge.compare import Difference, ending
+from pytest_llmcompiler.judge.compare import format_ending
+from pytest_llmcompiler.judge.difference import Difference
 from pytest_llmcompiler.judge.format_c import format_bytes
+from pytest_llmcompiler.judge.location import OutputStream, RunEnding
 
 LIMIT = 2_000_000
 """Instructions; a program that runs longer is not used."""
 _BEFORE, _SHOWN = 16, 48
 """Bytes of output that are shown: of them before the first difference, and in all."""
-_STREAMS = {1: "stdout", 2: "stderr"}
+_STREAMS = (1, 2)
 
 
 @dataclass(frozen=True)
@@ -47,21 +49,20 @@ def run_whole_program(
 def compare_programs(expected: Observation, actual: Observation) -> Iterator[Difference]:
     """In what two runs of a program differ: how they end, and what they print."""
     if _ending(expected) != _ending(actual):
-        yield Difference("ends with", _ending(expected), _ending(actual))
-    for number, name in _STREAMS.items():
+        yield Difference(RunEnding(), _ending(expected), _ending(actual))
+    for number in _STREAMS:
         first, second = expected.output.get(number, b""), actual.output.get(number, b"")
         if first != second:
             at = next((at for at, (a, b) in enumerate(zip(first, second)) if a != b), min(len(first), len(second)))
             start = max(0, at - _BEFORE)
-            where = f"{name} from byte {start}" if start else name
-            yield Difference(where, _excerpt(first, start), _excerpt(second, start))
+            yield Difference(OutputStream(number, start), _excerpt(first, start), _excerpt(second, start))
 
 
 def _ending(run: Observation) -> str:
     return (
         f"exit code {run.exit_code}"
         if run.outcome == "exit"
-        else ending(run)
+        else format_ending(run)
         if run.outcome == "abort"
         else run.outcome
     )

@@ -179,7 +179,7 @@ def test_a_part_of_a_pointer_tells_nothing(harness: Make, test: str) -> None:
     verdict = harness("has").judge(text.format(test))
     assert verdict.kind == "mismatch"
     if test != "testb %dil, %dil":  # an object that ends at such a place can begin at a multiple of 256 as well
-        assert "  placed    its objects begin at multiples of 4 GiB" in verdict.evidence
+        assert "  layout    objects begin at multiples of 4 GiB" in verdict.evidence
 
 
 @pytest.mark.parametrize("part", ["w", "l"])
@@ -332,8 +332,8 @@ def test_without_an_explanation_the_verdict_is_the_same(harness: Make) -> None:
     assert full.kind == short.kind
     assert [full.detail[key] for key in ("inputs", "dropped")] == [short.detail[key] for key in ("inputs", "dropped")]
     assert full.kind == "mismatch"
-    assert any(line.startswith("  parts ") for line in full.evidence)
-    assert not any(line.startswith("  parts ") for line in short.evidence)
+    assert any(line.startswith("  diverges ") for line in full.evidence)
+    assert not any(line.startswith("  diverges ") for line in short.evidence)
     assert made.judge(right(made), explain=False).passed
 
 

@@ -212,17 +212,17 @@ FINE = {
 
 WRONG = {
     "telling": (FINE["telling"].replace("$5", "$6"), "return value"),
-    "saying": (SAY.replace('"many"', '"mane"'), "call 1 out"),
-    "saying: number": (SAY.replace("movl %edi, %esi", "movl $4, %esi"), "call 1 out"),
-    "saying: double": (SAY.replace("1: leaq", "1: addsd %xmm0, %xmm0\n leaq"), "call 1 out"),
-    "filled": (FILLED.replace(" addl $3, %eax\n", " addl $3, %eax\n cmpl $9, %eax\n cmovel %ecx, %eax\n"), "call 1 out"),
-    "on_heap": (HEAP.replace("movl $2", "movl $3"), "call 1 out"),
-    "some_of_heap": (SOME.replace(" movl %ebx, (%rax)\n", ""), "call 1 out"),
-    "global_table": (TABLE.replace("movl %edi, table+4", "movl $1, table+4"), "call 1 out"),
-    "padding": (PADDING.replace(" movw %cx, 8(%rax)\n", ""), "call 1 out"),
-    "text": (TEXT.replace('"no"', '"na"'), "call 1 out"),
-    "untyped": (UNTYPED.replace('"no"', '"na"'), "call 1 out"),
-    "nothing": ("nothing:\n leaq -8(%rsp), %rdi\n jmp done\n", "call 1 out"),
+    "saying": (SAY.replace('"many"', '"mane"'), "external call 1"),
+    "saying: number": (SAY.replace("movl %edi, %esi", "movl $4, %esi"), "external call 1"),
+    "saying: double": (SAY.replace("1: leaq", "1: addsd %xmm0, %xmm0\n leaq"), "external call 1"),
+    "filled": (FILLED.replace(" addl $3, %eax\n", " addl $3, %eax\n cmpl $9, %eax\n cmovel %ecx, %eax\n"), "external call 1"),
+    "on_heap": (HEAP.replace("movl $2", "movl $3"), "external call 1"),
+    "some_of_heap": (SOME.replace(" movl %ebx, (%rax)\n", ""), "external call 1"),
+    "global_table": (TABLE.replace("movl %edi, table+4", "movl $1, table+4"), "external call 1"),
+    "padding": (PADDING.replace(" movw %cx, 8(%rax)\n", ""), "external call 1"),
+    "text": (TEXT.replace('"no"', '"na"'), "external call 1"),
+    "untyped": (UNTYPED.replace('"no"', '"na"'), "external call 1"),
+    "nothing": ("nothing:\n leaq -8(%rsp), %rdi\n jmp done\n", "external call 1"),
     "looking": (LOOKING.replace(" addq 8(%rax), %rcx\n", ""), "return value"),
     "renamed": (RENAMED.replace("'x'", "'y'"), "heap object 0"),
     "distance": (DISTANCE.replace("cmpq %rax, %rbx", "cmpq $1, %rax"), "return value"),
@@ -230,7 +230,7 @@ WRONG = {
     "biggest": (BIGGEST.replace("16(%rsp), %rax", "8(%rsp), %rax"), "return value"),
     "back": (BACK.replace(" xorq 8(%rax), %rcx\n", ""), "return value"),
     "narrowed": ("narrowed:\n pushq %rax\n call narrow\n popq %rcx\n ret\n", "return value"),
-    "both_orders": (ORDERS.replace("movl $7", "movl $8"), "call 1 out"),
+    "both_orders": (ORDERS.replace("movl $7", "movl $8"), "external call 1"),
 }  # fmt: skip
 
 
@@ -505,7 +505,7 @@ def test_narrow_arguments_are_extended(judged: Judged, function: str, right: str
     for change in wrong:
         verdict = judged(NARROW, function, right.replace(*change.split("=>")))
         assert verdict.kind == "mismatch", change
-        assert verdict.message.startswith("call 1 out"), change
+        assert verdict.message.startswith("external call 1"), change
 
 
 def test_ir_says_nothing_of_extended_arguments(judge: Judge, case_of: CaseOf) -> None:

@@ -5,8 +5,8 @@ import struct
 import pytest
 from faces import Compile, Judged
 
-from pytest_llmcompiler.judge.compare import same_value
 from pytest_llmcompiler.judge.format_c import format_bytes, format_value
+from pytest_llmcompiler.judge.value_equality import same_value
 from pytest_llmcompiler.values.c_types import Array, Field, Float, Int, Pointer, Struct, build_value_mask
 from pytest_llmcompiler.values.input import Object
 
@@ -184,7 +184,7 @@ WRONG = {
     "pick": (" leaq add(%rip), %rax\n ret", "return value"),
     "by_pointer": (" pushq %rbx\n movq %rdi, %rax\n leaq zero(%rip), %rdi\n call *%rax\n popq %rbx\n ret\n .data\nzero: .long 0", ""),
     "uneven": (FINE["uneven"].replace(" popq %rbx\n jmp memset", " call memset\n movb $7, 12(%rax)\n popq %rbx\n ret"), "result[1]"),
-    "told": (" pushq %rbx\n movq %rdi, %rbx\n call *%rsi\n movl $2, (%rbx)\n popq %rbx\n ret", "call 1"),
+    "told": (" pushq %rbx\n movq %rdi, %rbx\n call *%rsi\n movl $2, (%rbx)\n popq %rbx\n ret", "external call 1"),
 }  # fmt: skip
 
 

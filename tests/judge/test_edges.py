@@ -34,7 +34,9 @@ def test_what_is_read_before_it_is_set_is_found_out(judged: Judged, compiled: Co
     assert judged(SOURCE, "flag", right).passed
     verdict = judged(SOURCE, "flag", "".join(line for line in right.splitlines(True) if "movb\t$1" not in line))
     assert verdict.kind == "mismatch"
-    assert any("held zeros here, and with other values there this input passes" in line for line in verdict.evidence)
+    assert any(
+        "fails where that holds zeros, passes where it holds a pattern of bits" in line for line in verdict.evidence
+    )
     always_nine = right.replace("movb\t$1", "movb\t$0")
     assert "unused stack" not in str(judged(SOURCE, "flag", always_nine))
 
@@ -507,7 +509,7 @@ def parts(judged: Judged, function: str, text: str) -> list[str]:
     verdict = judged(LOOP, function, text)
     assert not verdict.passed
     assert verdict == judged(LOOP, function, text)
-    return [line for line in verdict.evidence if line.startswith("  parts ")]
+    return [line for line in verdict.evidence if line.startswith("  diverges ")]
 
 
 @pytest.mark.parametrize("level", ["O0", "O2"])
@@ -517,7 +519,7 @@ def test_where_the_ways_part(judged: Judged, compiled: Compile, level: str) -> N
     wrong = right.splitlines()
     wrong[line - 1] = wrong[line - 1].replace("$7", "$6").replace("$5", "$15")
     (told,) = parts(judged, "pick", "\n".join(wrong))
-    assert told.startswith(f"  parts     line {line}: ")
+    assert told.startswith(f"  diverges  line {line}: ")
     assert f"; clang -{level} has " in told or "; clang -O1 has" in told
     assert told.endswith(" there")
 
@@ -526,7 +528,7 @@ def test_where_an_instruction_is_left_out(judged: Judged, compiled: Compile) -> 
     right = compiled(LOOP).texts.assembly("sums", "O0").splitlines()
     at = next(index for index, line in enumerate(right) if "$3" in line)
     (told,) = parts(judged, "sums", "\n".join(right[:at] + right[at + 1 :]))
-    assert told.startswith(f"  parts     line {at + 1}: ")
+    assert told.startswith(f"  diverges  line {at + 1}: ")
     assert "; clang -O0 has andl $3, " in told
 
 
@@ -541,7 +543,9 @@ def test_where_the_ways_part_behind_padding(judged: Judged, compiled: Compile) -
     right = compiled(HELD).texts.assembly("held", "O1")
     verdict = judged(HELD, "held", right.replace("addl\t8(%rdi), %eax", "jmp\t.LBB0_1"))
     assert verdict.kind == "crash", str(verdict)
-    assert any(line.startswith("  parts ") and "jmp .LBB0_1; clang -O1 has addl" in line for line in verdict.evidence)
+    assert any(
+        line.startswith("  diverges ") and "jmp .LBB0_1; clang -O1 has addl" in line for line in verdict.evidence
+    )
 
 
 def test_where_a_jump_leads_elsewhere(judged: Judged, compiled: Compile) -> None:
@@ -554,7 +558,7 @@ def test_where_a_jump_leads_elsewhere(judged: Judged, compiled: Compile) -> None
     )
     lines[jumps[0]] = lines[jumps[0]].replace(target, other[:-1])
     (told,) = parts(judged, "pick", "\n".join(lines))
-    assert told.startswith(f"  parts     line {jumps[0] + 1}: j")
+    assert told.startswith(f"  diverges  line {jumps[0] + 1}: j")
     assert " goes on to line " in told
 
 
@@ -571,7 +575,7 @@ pure:
  ret
 """
     (told,) = parts(judged, "pure", text)
-    assert told.startswith("  parts     line 7: and eax, 0xe; clang -O0")
+    assert told.startswith("  diverges  line 7: and eax, 0xe; clang -O0")
     assert told.endswith(" has andl $15, %eax there")
 
 
@@ -590,12 +594,12 @@ def test_a_store_that_the_reference_never_makes(judged: Judged) -> None:
  ret
 """
     (told,) = parts(judged, "sums", text)
-    assert told == "  parts     line 11: movl %r9d, (%rdx) stores 0xffffffff to out[0], the reference never does"
+    assert told == "  diverges  line 11: movl %r9d, (%rdx) stores 0xffffffff to out[0], the reference never does"
     other = (
         "put:\n andl $3, %edi\n movl %esi, table(,%rdi,4)\n incl %edi\n andl $3, %edi\n movl $6, table(,%rdi,4)\n ret\n"
     )
     (told,) = parts(judged, "put", other)
-    assert told.startswith("  parts     line 6: movl $6, table(,%rdi,4) stores 0x6 to table[")
+    assert told.startswith("  diverges  line 6: movl $6, table(,%rdi,4) stores 0x6 to global table[")
 
 
 def test_nothing_is_said_where_nothing_is_known(judged: Judged) -> None:

@@ -127,7 +127,7 @@ def test_right_code_passes(judged: Judged, function: str, assembly: str) -> None
         ("fill", LOOP.replace("$120", "$121"), "mismatch", ["buf[0]", '"x"']),
         ("fill", "fill:\n ret\n", "mismatch", ["buf[0]"]),
         ("apply", APPLY.replace(" call *%rbx\n xorl", " xorl"), "mismatch", ["return value"]),
-        ("apply", APPLY.replace("leal 1(%rbp)", "leal 2(%rbp)"), "mismatch", ["call 2 out of the function", "callback 0("]),
+        ("apply", APPLY.replace("leal 1(%rbp)", "leal 2(%rbp)"), "mismatch", ["external call 2", "callback 0("]),
         ("apply", APPLY.replace(" pushq %r12\n", "").replace(" popq %r12\n", ""), "abi", ["not aligned", "callback 0"]),
         ("count", COUNT.replace("addl", "subl"), "mismatch", ["global total"]),
         ("count", COUNT.replace(" movl $1, other(%rip)\n", ""), "mismatch", ["global other"]),
@@ -277,7 +277,7 @@ def test_calling_out_for_ever_is_a_hang(judged: Judged) -> None:
     source = "void tell(void);\nvoid f(void) { tell(); }\n"
     verdict = judged(source, "f", "f:\n pushq %rbx\n1: call tell\n jmp 1b\n")
     assert verdict.kind == "hang"
-    assert "after 1000 calls out; the reference makes 1" in str(verdict)
+    assert "after 1000 external calls; the reference makes 1" in str(verdict)
 
 
 def test_nothing_that_a_model_wrote_acts_on_the_terminal() -> None:

@@ -115,8 +115,8 @@ def test_lifted_ir_is_lowered_again(judge: Judge) -> None:
 def test_lines_are_of_the_assembly_that_was_judged(judge: Judge) -> None:
     record = fault("disassemble", 1)
     verdict = verdict_on(judge, record)
-    [parts] = [words for words in verdict.evidence if words.startswith("  parts")]
-    number, text = re.match(r"  parts     line (\d+): ([^;]+); ", parts).groups()  # type: ignore[union-attr]
+    [parts] = [words for words in verdict.evidence if words.startswith("  diverges")]
+    number, text = re.match(r"  diverges  line (\d+): ([^;]+); ", parts).groups()  # type: ignore[union-attr]
     line = verdict.detail["lowered"].split("\n")[int(number) - 1]
     assert " ".join(line.split("#")[0].split()) == text
     assert verdict.evidence[-2] == "  lines     are those of the assembly that LLVM makes of the answer"

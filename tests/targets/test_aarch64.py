@@ -116,7 +116,7 @@ WRONG = {
     "hang": ("larger", "larger:\n b larger\n", "hang", "still running"),
     "upper half": ("far", "far:\n ret\n", "mismatch", "return value"),
     "lost link": ("asked", "asked:\n bl helper\n ret\n", "hang", "still running"),
-    "lost argument": ("asked", LOST, "mismatch", "call 1 out of"),
+    "lost argument": ("asked", LOST, "mismatch", "external call 1"),
     "result in memory": ("bumped", "bumped:\n ret\n", "mismatch", "result"),
     "link": ("larger", "larger:\n b elsewhere\n", "link", "undefined symbol: 'elsewhere' (line 2)"),
     "no function": ("larger", "smaller:\n ret\n", "link", "symbol 'larger' is not defined: it defines smaller"),

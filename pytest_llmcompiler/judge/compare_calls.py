@@ -1,0 +1,126 @@
+"""Comparing the external calls of two runs: callbacks, and functions that the case only declares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from pytest_llmcompiler.emulator.observation import (
+    ELSEWHERE,
+    Argument,
+    ExternalCall,
+    Observation,
+    PointerArgument,
+)
+from pytest_llmcompiler.judge.difference import ComparisonContext, Difference
+from pytest_llmcompiler.judge.dont_care import DontCareBytes
+from pytest_llmcompiler.judge.format_c import format_bytes
+from pytest_llmcompiler.judge.location import CallArgument, CallNumber
+from pytest_llmcompiler.judge.value_equality import same_value
+from pytest_llmcompiler.values.c_types import Array, Int, Type
+from pytest_llmcompiler.values.layout import GARBAGE
+
+
+def compare_calls(
+    context: ComparisonContext, expected: Observation, actual: Observation, dont_care: DontCareBytes
+) -> Iterator[Difference]:
+    """The first external call that differs. Later calls follow from its answer, so they say nothing more."""
+    for index in range(max(len(expected.calls), len(actual.calls))):
+        first, second = (run.calls[index] if index < len(run.calls) else None for run in (expected, actual))
+        if first == second:
+            continue
+        if (
+            first is None
+            or second is None
+            or not same_signature(first, second)
+            or not _same_pointees(context, expected, actual, index, dont_care)
+        ):
+            yield Difference(CallNumber(index), _format_call(first), _format_call(second))
+            return
+
+
+def same_signature(first: ExternalCall, second: ExternalCall) -> bool:
+    """Whether two calls are equal in all but the memory that their pointer arguments point to."""
+    addresses = [
+        [argument.address if isinstance(argument, PointerArgument) else argument for argument in call.args]
+        for call in (first, second)
+    ]
+    return first.name == second.name and addresses[0] == addresses[1]
+
+
+def is_string_argument(argument: PointerArgument) -> bool:
+    """Whether all that is known of the pointee is the string that begins there."""
+    is_character = isinstance(argument.element, Int) and argument.element.character
+    return argument.address == ELSEWHERE and (argument.element is None or is_character)
+
+
+def _same_pointees(
+    context: ComparisonContext, expected: Observation, actual: Observation, index: int, dont_care: DontCareBytes
+) -> bool:
+    """Whether the pointer arguments of a call point to equal values in both runs."""
+    arguments = zip(expected.calls[index].args, actual.calls[index].args, strict=True)
+    for number, (first, second) in enumerate(arguments):
+        if not isinstance(first, PointerArgument) or not isinstance(second, PointerArgument):
+            continue
+        region = CallArgument(index, number)
+        if first.data == second.data:
+            continue
+        if is_string_argument(first):
+            if not _same_string(first.data, second.data, region, dont_care):
+                return False
+            continue
+        cleared = replace(first, data=dont_care.cleared(first.data, region))
+        observed = dont_care.cleared(second.data, region)[: len(first.data)]
+        if not _same_pointee(context, expected, actual, cleared, observed):
+            return False
+    return True
+
+
+def _same_string(expected: bytes, observed: bytes, region: CallArgument, dont_care: DontCareBytes) -> bool:
+    """Whether a string is the expected one. A string without an end is only known up to the end of its object: what
+    follows there belongs to other objects, and the references disagree on it."""
+    known = expected[: min(dont_care.of(region), default=len(expected))]
+    return known == observed if known.endswith(b"\0") else observed.startswith(known)
+
+
+def _same_pointee(
+    context: ComparisonContext,
+    expected: Observation,
+    actual: Observation,
+    argument: PointerArgument,
+    observed: bytes,
+) -> bool:
+    data, element = argument.data, _element_of(context, argument)
+    if len(data) != len(observed):
+        return False
+    if element is not None and element.size and not argument.offset % element.size:
+        count = len(data) // element.size
+        end = count * element.size
+        constants = expected.constants, actual.constants
+        return same_value(Array(element, count), data[:end], observed[:end], constants) and data[end:] == observed[end:]
+    if argument.address == ELSEWHERE:
+        return data == observed
+    # Without a type, a byte that still holds the reference's uninitialised fill is taken for one that nobody set.
+    garbage = GARBAGE[expected.garbage_pattern]
+    columns = enumerate(zip(data, observed), argument.address)
+    return all(a == b or a == garbage[at % 4] for at, (a, b) in columns)
+
+
+def _element_of(context: ComparisonContext, argument: PointerArgument) -> Type | None:
+    """The type of the elements that an argument points to; that of a global variable is known best."""
+    if argument.name and argument.name in context.variables:
+        type = context.variables[argument.name]
+        return type.element if isinstance(type, Array) else type
+    return argument.element
+
+
+def _format_call(call: ExternalCall | None) -> str:
+    return "no call" if call is None else f"{call.name}({', '.join(map(_format_argument, call.args))})"
+
+
+def _format_argument(argument: Argument) -> str:
+    if isinstance(argument, int):
+        return hex(argument) if argument > 0xFFFF else str(argument)
+    contents = f"[{format_bytes(argument.data)}]" if argument.data else ""
+    pointer = {0: "NULL", ELSEWHERE: "&"}.get(argument.address, hex(argument.address))
+    return f"{pointer}{contents}"

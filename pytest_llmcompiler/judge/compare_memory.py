@@ -1,0 +1,68 @@
+"""Comparing the bytes of one region of memory after two runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pytest_llmcompiler.judge.difference import Difference
+from pytest_llmcompiler.judge.dont_care import DontCareBytes
+from pytest_llmcompiler.judge.format_c import format_bytes, format_value
+from pytest_llmcompiler.judge.location import ByteRange, MemoryRegion, TypedExpression
+from pytest_llmcompiler.judge.value_equality import ConstantsOfBoth, same_value
+from pytest_llmcompiler.values.c_types import build_value_mask
+
+_EXCERPT = 24
+"""Bytes of text that are shown from the first one on that differs."""
+_WORD = 8
+"""Untyped memory is shown from a multiple of this many bytes on, the size of a pointer."""
+
+
+def first_difference(first: bytes, second: bytes) -> int:
+    """The offset of the first byte that differs; the shorter length where there is none."""
+    pairs = enumerate(zip(first, second))
+    return next((index for index, (a, b) in pairs if a != b), min(len(first), len(second)))
+
+
+def compare_elements(
+    region: MemoryRegion,
+    expression: TypedExpression,
+    expected: bytes,
+    observed: bytes,
+    constants: ConstantsOfBoth,
+    dont_care: DontCareBytes,
+) -> Iterator[Difference]:
+    """The first element that differs in a region whose type is known."""
+    if expected == observed:
+        return
+    element = expression.type
+    size = max(element.size, 1)
+    first, second = dont_care.cleared(expected, region), dont_care.cleared(observed, region)
+    for at in range(0, len(first), size):
+        one, two = first[at : at + size], second[at : at + size]
+        is_cut = len(one) < size  # the rest of a buffer that holds no whole element
+        if one == two or (not is_cut and same_value(element, one, two, constants)):
+            continue
+        masked = enumerate(zip(one, two, build_value_mask(element) or b"\xff" * size))
+        inside = next((index for index, (a, b, mask) in masked if (a ^ b) & mask), 0)
+        if size == 1:
+            one, two = expected[at : at + _EXCERPT], observed[at : at + _EXCERPT]
+        location = ByteRange(region, at + inside, len(one), expression)
+        if is_cut or size == 1:
+            yield Difference(location, format_bytes(one), format_bytes(two))
+        else:
+            yield Difference(location, format_value(element, one), format_value(element, two))
+        return
+
+
+def compare_bytes(
+    region: MemoryRegion, expected: bytes, observed: bytes, dont_care: DontCareBytes, start: int = 0
+) -> Iterator[Difference]:
+    """The first word that differs in memory whose type is not known; the region begins at `start` in the data."""
+    if expected == observed:
+        return
+    first, second = (dont_care.cleared(data, region, -start) for data in (expected, observed))
+    if first != second:
+        begin = first_difference(first, second) // _WORD * _WORD
+        end = min(begin + 2 * _WORD, len(first))
+        location = ByteRange(region, begin - start, end - begin) if len(first) > _WORD else region
+        yield Difference(location, format_bytes(first[begin:end]), format_bytes(second[begin:end]))

@@ -1,0 +1,50 @@
+"""Bytes on which correct runs may differ, so that no candidate can be blamed for them.
+
+Example: `struct { char a; int b; } t; t.a = 1; t.b = 2; *out = t;` copies three bytes of padding that nobody sets. The
+reference's runs on different uninitialised fills leave different bytes in `out` at the offsets 1, 2 and 3. These are
+don't-care bytes: a candidate may leave anything there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from pytest_llmcompiler.judge.location import Errno, LeakedHeapObjects, MemoryRegion
+
+DontCareLocation = MemoryRegion | Errno | LeakedHeapObjects
+
+
+@dataclass(frozen=True)
+class DontCareBytes:
+    """The don't-care bytes of one input: the offsets in each region, in bytes from its start."""
+
+    offsets: Mapping[DontCareLocation, Collection[int]] = field(default_factory=dict)
+    """`Errno` and `LeakedHeapObjects` are present or absent as a whole; their offsets are empty."""
+
+    def __contains__(self, location: DontCareLocation) -> bool:
+        """Whether any byte of a location is a don't-care byte."""
+        return location in self.offsets
+
+    def of(self, region: MemoryRegion) -> Collection[int]:
+        """The offsets of the don't-care bytes in a region."""
+        return self.offsets.get(region, ())
+
+    def cleared(self, data: bytes, region: MemoryRegion, start: int = 0) -> bytes:
+        """Data that begins `start` bytes into a region, with its don't-care bytes set to zero."""
+        offsets = self.offsets.get(region)
+        if not offsets:
+            return data
+        return bytes(0 if start + index in offsets else byte for index, byte in enumerate(data))
+
+    @classmethod
+    def union(cls, parts: Iterable[DontCareBytes]) -> DontCareBytes:
+        """The don't-care bytes of any part."""
+        offsets: dict[DontCareLocation, frozenset[int]] = {}
+        for part in parts:
+            for location, found in part.offsets.items():
+                offsets[location] = offsets.get(location, frozenset()).union(found)
+        return cls(offsets)
+
+
+NO_DONT_CARE_BYTES = DontCareBytes()

@@ -1,0 +1,59 @@
+"""Whether two values of a C type are equal for every program that may look at them."""
+
+from __future__ import annotations
+
+import math
+import struct
+
+from pytest_llmcompiler.emulator.observation import Constants
+from pytest_llmcompiler.values.c_types import Array, Float, Pointer, Struct, Type, build_value_mask
+
+ConstantsOfBoth = tuple[Constants, Constants]
+"""The read-only memory of the reference's run and of the candidate's."""
+
+
+def same_value(type: Type | None, first: bytes, second: bytes, constants: ConstantsOfBoth | None = None) -> bool:
+    """Whether two values of a type are equal.
+
+    Padding is ignored, all NaNs are equal, other floats are compared bit for bit. With the `constants` of both runs,
+    pointers to equal constants are equal too: a candidate may bring constants of its own.
+    """
+    if type is None or first == second:
+        return True
+    if isinstance(type, Float):
+        return _is_nan(first) and _is_nan(second)
+    if isinstance(type, Pointer) and constants:
+        return _same_constant(type, first, second, constants)
+    if isinstance(type, (Array, Struct)) and not (isinstance(type, Struct) and type.union):
+        are_members_equal = all(
+            same_value(member, first[at : at + member.size], second[at : at + member.size], constants)
+            for at, member in members(type)
+        )
+        return are_members_equal and _bit_fields(type, first) == _bit_fields(type, second)
+    mask = int.from_bytes(build_value_mask(type), "little")
+    return not (int.from_bytes(first, "little") ^ int.from_bytes(second, "little")) & mask
+
+
+def members(type: Array | Struct) -> list[tuple[int, Type]]:
+    """The elements of an array, or the members of a struct without its bit-fields: offset in bytes, and type."""
+    if isinstance(type, Array):
+        return [(index * type.element.size, type.element) for index in range(type.count)]
+    return [(field.offset, field.type) for field in type.fields if not field.bits]
+
+
+def _is_nan(data: bytes) -> bool:
+    return math.isnan(struct.unpack("<f" if len(data) == 4 else "<d", data)[0])
+
+
+def _same_constant(type: Pointer, first: bytes, second: bytes, constants: ConstantsOfBoth) -> bool:
+    pointees = [
+        memory.at(int.from_bytes(data, "little"), type.target) for memory, data in zip(constants, (first, second))
+    ]
+    return pointees[0] is not None and pointees[0] == pointees[1]
+
+
+def _bit_fields(type: Type, data: bytes) -> list[int]:
+    if not isinstance(type, Struct):
+        return []
+    word = int.from_bytes(data, "little")
+    return [word >> field.bits[0] & (1 << field.bits[1]) - 1 for field in type.fields if field.bits]
