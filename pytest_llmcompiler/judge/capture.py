@@ -99,9 +99,7 @@ class _ReproducerBuilder:
             "objects": self._objects(layout),
             "globals": self._globals(layout),
             "callbacks": [self._function(f"callback {item.number}", item.type) for item in layout.callbacks],
-            "externals": [
-                self._function(name, type) for name, type in self._under_test.reference.external_functions.items()
-            ],
+            "externals": [self._function(name, type) for name, type in externals.items()],
             "low": layout.is_4gib_aligned,
             "shortage": sorted(MEMORY_SHORTAGES).index(seed) + 1 if seed in MEMORY_SHORTAGES else 0,
         }
