@@ -1,1 +1,1 @@
-"""From assembly text to bytes in memory, and the machine that runs them."""
+"""The emulated machine: a program and a candidate in memory, their runs, and the observations of these."""

@@ -1,4 +1,4 @@
-"""The kernel that the emulated program finds around it, with few system calls."""
+"""The kernel of the emulated process: the few system calls that musl makes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,24 @@ from pytest_llmcompiler.errors import LLMCompilerError
 from pytest_llmcompiler.targets.processor import Processor
 
 OUTPUT_LIMIT = 1 << 20
+"""Bytes that a run may write to one file descriptor, so that an endless loop that prints ends early."""
 _ENOENT, _EBADF, _EFAULT, _ESPIPE, _ENOSYS, _EAFNOSUPPORT = 2, 9, 14, 29, 38, 97
 _EPOCH, _SPAN = 1_400_000_000, 1 << 28
-"""The clock starts within so many seconds after a day in May 2014."""
-_PROCESS_CLOCKS = (2, 3)
+"""The clock starts at a second that the environment seed chooses, in the 8.5 years from 13 May 2014 on."""
+_CPU_CLOCKS = (2, 3)
+"""CLOCK_PROCESS_CPUTIME_ID and CLOCK_THREAD_CPUTIME_ID: the process has just begun, so that they count from zero."""
+_FIRST_PROCESS, _PROCESSES = 1000, 30_000
+"""The smallest process number, and how many there are."""
+_MAX_RANDOM_BYTES = 256
+"""Bytes that one call of getrandom returns: Linux promises no more in one piece."""
+_MAX_VECTORS = 1024
+"""Pieces of one writev (Linux's IOV_MAX)."""
+_ARCH_SET_FS = 0x1002
+_U64 = (1 << 64) - 1
 
 
 class GuestExitError(LLMCompilerError):
-    """The program ended itself."""
+    """The program ends itself, with `code` from 0 to 255."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -26,136 +36,134 @@ class GuestExitError(LLMCompilerError):
 
 
 class GuestTrapError(LLMCompilerError):
-    """The program did what would have ended it on real hardware or in a real library; the message says what.
+    """The program does what would end it on real hardware or in a real library; the message says what.
 
-    `address` and `size` are of the memory that it would have used, where it is that.
+    `address` and `size` are those of a bad access to memory, where the error is one.
     """
 
-    def __init__(self, what: str, address: int | None = None, size: int = 0) -> None:
-        super().__init__(what)
+    def __init__(self, message: str, address: int | None = None, size: int = 0) -> None:
+        super().__init__(message)
         self.address, self.size = address, size
 
 
 class Kernel:
-    """The few system calls that musl makes: output is captured; there are no files and no network; input has ended.
+    """Answers system calls: output is captured, input has ended, there are no files and no network.
 
-    The clock, random bytes and the process's number are part of the input: its salt chooses them. Each look at the
-    clock finds it a microsecond later.
+    The clock, random bytes and the process's number are functions of the input's environment seed. Each call that reads
+    the clock finds it a microsecond later than the call before.
     """
 
     def __init__(self, uc: unicorn.Uc, processor: Processor) -> None:
         self._uc = uc
         self._names = processor.system_call_names
-        self._asked = [processor.register_number(name) for name in processor.system_call_registers[:-1]]
-        self._result = processor.register_number(processor.system_call_registers[-1])
-        self._set_thread = processor.set_thread_pointer
+        *call_registers, result_register = processor.system_call_registers
+        self._call_registers = [processor.register_number(name) for name in call_registers]
+        self._result_register = processor.register_number(result_register)
+        self._set_thread_pointer = processor.set_thread_pointer
         self.output: dict[int, bytearray] = {}
-        self._calls: dict[str, Callable[[int, int, int], int]] = {
-            "read": lambda number, *_: -_EBADF if number else 0,
+        """What the run has written to each file descriptor."""
+        self._handlers: dict[str, Callable[[int, int, int], int]] = {
+            "read": lambda descriptor, *_: -_EBADF if descriptor else 0,
             "write": self._write,
-            "close": lambda number, *_: 0 if number < 3 else -_EBADF,
-            "lseek": lambda number, *_: -_ESPIPE if number < 3 else -_EBADF,
+            "close": lambda descriptor, *_: 0 if descriptor < 3 else -_EBADF,
+            "lseek": lambda descriptor, *_: -_ESPIPE if descriptor < 3 else -_EBADF,
             "ioctl": lambda *_: -_ENOSYS,  # standard output is no terminal
-            "readv": lambda number, *_: -_EBADF if number else 0,
-            "writev": self._writev,
+            "readv": lambda descriptor, *_: -_EBADF if descriptor else 0,
+            "writev": self._write_vector,
             "nanosleep": lambda *_: 0,
-            "getpid": self._process,
+            "getpid": self._get_process_number,
             "socket": lambda *_: -_EAFNOSUPPORT,
             "exit": self._exit,
             "futex": self._wait,
-            "gettimeofday": lambda address, *_: self._time(address, 1000),
-            "arch_prctl": self._arch_prctl,
-            "gettid": self._process,
-            "time": self._seconds,
+            "gettimeofday": lambda address, *_: self._store_time(address, 1000),
+            "arch_prctl": self._set_thread,
+            "gettid": self._get_process_number,
+            "time": self._get_seconds,
             "set_tid_address": lambda *_: 1,
-            "clock_gettime": self._clock,
+            "clock_gettime": self._get_clock,
             "clock_nanosleep": lambda *_: 0,
             "exit_group": self._exit,
-            "getrandom": self._random,
-            "path": lambda *_: -_ENOENT,  # those that name a file: open, stat, access, rename, unlink, readlink, …
-            # Those that take the number of an open file for what only a file does: pread, fcntl, fsync, ftruncate, …
+            "getrandom": self._get_random,
+            "path": lambda *_: -_ENOENT,  # all that name a file: open, stat, access, rename, unlink, readlink, …
+            # All that only files have, by the number of an open one: pread, fcntl, fsync, ftruncate, …
             "file": lambda *_: -_EBADF,
         }
         self.reset(0)
 
-    def _wait(self, _: int, __: int, ___: int) -> int:
-        raise GuestTrapError("a wait for what nobody will do")
-
     def reset(self, environment_seed: int) -> None:
-        """Forget the output, and set the clock."""
+        """Forget the output, and set clock, random bytes and process number."""
         self.output = {}
-        self._environment_seed, self._looks = environment_seed, 0
-        self._bytes: random.Random | None = None
+        self._environment_seed, self._clock_reads = environment_seed, 0
+        self._random_bytes: random.Random | None = None
 
     def syscall(self) -> None:
-        """Answer the system call that the registers hold."""
-        number, *args = (self._uc.reg_read(register) for register in self._asked)
-        call = self._calls.get(self._names.get(number, ""))
+        """Answer the system call in the registers. Raises GuestExitError or GuestTrapError where it ends the run."""
+        number, *args = (self._uc.reg_read(register) for register in self._call_registers)
+        handler = self._handlers.get(self._names.get(number, ""))
         try:
-            result = call(*args) if call else -_ENOSYS
+            result = handler(*args) if handler else -_ENOSYS
         except unicorn.UcError:
             result = -_EFAULT
-        self._uc.reg_write(self._result, result & (1 << 64) - 1)
+        self._uc.reg_write(self._result_register, result & _U64)
 
-    def _write(self, number: int, address: int, size: int) -> int:
-        if number not in (1, 2):
+    def _wait(self, _: int, __: int, ___: int) -> int:
+        raise GuestTrapError("a wait for a lock that no other thread can release")
+
+    def _write(self, descriptor: int, address: int, size: int) -> int:
+        if descriptor not in (1, 2):
             return -_EBADF
-        data = self.output.setdefault(number, bytearray())
+        data = self.output.setdefault(descriptor, bytearray())
         if size > OUTPUT_LIMIT - len(data):
             raise GuestTrapError("more than 1 MiB of output")
         try:
             data += self._uc.mem_read(address, size)
         except unicorn.UcError:
-            raise GuestTrapError("output from memory that is not there") from None
+            raise GuestTrapError("output from unmapped memory") from None
         return size
 
-    def _writev(self, number: int, vectors: int, count: int) -> int:
-        words = bytes(self._uc.mem_read(vectors, 16 * min(count, 1024)))
-        pairs = [words[start : start + 16] for start in range(0, len(words), 16)]
-        sizes = (
-            self._write(number, int.from_bytes(pair[:8], "little"), int.from_bytes(pair[8:], "little"))
-            for pair in pairs
-        )
-        return sum(sizes)
+    def _write_vector(self, descriptor: int, vectors: int, count: int) -> int:
+        data = bytes(self._uc.mem_read(vectors, 16 * min(count, _MAX_VECTORS)))
+        words = [int.from_bytes(data[start : start + 8], "little") for start in range(0, len(data), 8)]
+        return sum(self._write(descriptor, address, size) for address, size in zip(words[::2], words[1::2]))
 
     def _exit(self, code: int, _: int, __: int) -> int:
         raise GuestExitError(code & 0xFF)
 
-    def _arch_prctl(self, code: int, address: int, _: int) -> int:
-        if code != 0x1002:  # ARCH_SET_FS
+    def _set_thread(self, code: int, address: int, _: int) -> int:
+        if code != _ARCH_SET_FS:
             return -_ENOSYS
-        self._set_thread(self._uc, address)
+        self._set_thread_pointer(self._uc, address)
         return 0
 
-    def _process(self, _: int, __: int, ___: int) -> int:
-        return 1000 + self._environment_seed % 30_000
+    def _get_process_number(self, _: int, __: int, ___: int) -> int:
+        return _FIRST_PROCESS + self._environment_seed % _PROCESSES
 
-    def _now(self) -> tuple[int, int]:
+    def _read_clock(self) -> tuple[int, int]:
         """Seconds since 1970 and nanoseconds."""
-        self._looks += 1
+        self._clock_reads += 1
         seed = random.Random(self._environment_seed)
-        seconds, micros = _EPOCH + seed.randrange(_SPAN), seed.randrange(10**6) + self._looks
+        seconds, micros = _EPOCH + seed.randrange(_SPAN), seed.randrange(10**6) + self._clock_reads
         return seconds + micros // 10**6, micros % 10**6 * 1000
 
-    def _clock(self, clock: int, address: int, _: int) -> int:
-        return self._time(address, 1, _EPOCH if clock in _PROCESS_CLOCKS else 0)
+    def _get_clock(self, clock: int, address: int, _: int) -> int:
+        return self._store_time(address, 1, _EPOCH if clock in _CPU_CLOCKS else 0)
 
-    def _time(self, address: int, unit: int, since: int = 0) -> int:
-        """Store the time, as seconds and parts of `unit` nanoseconds."""
-        seconds, nanos = self._now()
+    def _store_time(self, address: int, nanoseconds: int, epoch: int = 0) -> int:
+        """Store the time since a second: the seconds, and the rest in units of so many nanoseconds."""
+        seconds, rest = self._read_clock()
         if address:
-            words = (seconds - since, nanos // unit)
+            words = (seconds - epoch, rest // nanoseconds)
             self._uc.mem_write(address, b"".join(word.to_bytes(8, "little") for word in words))
         return 0
 
-    def _seconds(self, address: int, _: int, __: int) -> int:
-        seconds, _nanos = self._now()
+    def _get_seconds(self, address: int, _: int, __: int) -> int:
+        seconds, _nanoseconds = self._read_clock()
         if address:
             self._uc.mem_write(address, seconds.to_bytes(8, "little"))
         return seconds
 
-    def _random(self, address: int, size: int, _: int) -> int:
-        self._bytes = self._bytes or random.Random(self._environment_seed)
-        size = min(size, 256)
-        self._uc.mem_write(address, self._bytes.randbytes(size))
+    def _get_random(self, address: int, size: int, _: int) -> int:
+        self._random_bytes = self._random_bytes or random.Random(self._environment_seed)
+        size = min(size, _MAX_RANDOM_BYTES)
+        self._uc.mem_write(address, self._random_bytes.randbytes(size))
         return size

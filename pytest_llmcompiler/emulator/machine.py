@@ -43,7 +43,7 @@ class Machine:
 
     With a `candidate`, the function's own code is replaced by a jump to it. `externals` are the types of the functions
     that the program only declares. `garbage_pattern` is the index in `layout.GARBAGE` of what fills uninitialised
-    memory. With `counting`, observations have the executed bytes and the edges, at the cost of speed. With
+    memory. With `trace_blocks`, observations have the executed bytes and the edges, at the cost of speed. With
     `check_preconditions`, a call of a library function that C leaves undefined is a fault.
     """
 
@@ -56,7 +56,7 @@ class Machine:
         candidate: AssembledCode | None = None,
         externals: Mapping[str, Function] | None = None,
         garbage_pattern: int = 0,
-        counting: bool = False,
+        trace_blocks: bool = False,
         check_preconditions: bool = False,
     ) -> None:
         self.program, self.candidate, self.processor = program, candidate, program.target.processor
@@ -71,7 +71,7 @@ class Machine:
         FaultHooks(self.guest, self._kernel, self._uninitialised)
         self._replace_library_functions()
         self._blocks = BlockTrace(self._entry.address, self._entry.address + self._entry.size)
-        if counting:
+        if trace_blocks:
             self.guest.uc.hook_add(unicorn.UC_HOOK_BLOCK, self._blocks.on_block)
         if check_preconditions:
             watch_preconditions(self.guest)

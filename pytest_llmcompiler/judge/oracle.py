@@ -134,7 +134,7 @@ class Oracle:
                 under_test.machine(under_test.reference.probe, check_preconditions=True),
                 " asm " in under_test.reference.ir,
             ),
-            under_test.machine(under_test.reference.golden, counting=True),
+            under_test.machine(under_test.reference.golden, trace_blocks=True),
             under_test.machine(under_test.reference.golden, self._optimised, garbage_pattern=1),
         )
 

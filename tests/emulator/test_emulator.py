@@ -177,7 +177,10 @@ def test_garbage_differs_between_machines(program: Reference) -> None:
 
 
 def test_counting(program: Reference) -> None:
-    few, many = FunctionRunner(program, "say", counting=True)(1), FunctionRunner(program, "plain", counting=True)(1)
+    few, many = (
+        FunctionRunner(program, "say", trace_blocks=True)(1),
+        FunctionRunner(program, "plain", trace_blocks=True)(1),
+    )
     assert 0 < many.executed_bytes < 64 < few.executed_bytes
     assert FunctionRunner(program, "plain")(1).executed_bytes == 0
 

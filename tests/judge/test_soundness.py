@@ -77,7 +77,7 @@ def test_a_wait_that_nobody_ends_is_no_hang_of_the_judge(judged: Judged) -> None
     assert judged(LOCKED, "count", start + once + rest).passed
     verdict = judged(LOCKED, "count", start + once + once + rest)
     assert verdict.kind == "crash"
-    assert "a wait for what nobody will do" in verdict.message
+    assert "a wait for a lock that no other thread can release" in verdict.message
 
 
 def test_a_frame_may_be_larger_than_the_references(judged: Judged) -> None:
