@@ -1,9 +1,10 @@
-"""The C library as a case finds it: the clock, files, errno, and what it asks of its callers."""
+"""The C library in the machine: clock, files, errno, and the preconditions of its functions."""
 
 from __future__ import annotations
 
 import pytest
 from faces import Compile, Judged
+from function_runner import result_of
 
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.emulator.observation import Observation
@@ -67,18 +68,13 @@ def run(
     program = reference.probe if options else reference.golden
     assert program is not None
     machine = Machine(program, function, reference.signatures[function], **options)
-    placed = Layout((), (), (), (), environment_seed, None)
-    return machine.run(placed, abi.CallSetup({} if x is None else {"rdi": x % (1 << 64)}, b""), 100_000)
-
-
-def value(made: Observation) -> int:
-    assert made.outcome == "return", made.fault
-    return int.from_bytes(made.result, "little", signed=True)
+    layout = Layout((), (), (), (), environment_seed, None)
+    return machine.run(layout, abi.CallSetup({} if x is None else {"rdi": x % (1 << 64)}, b""), 100_000)
 
 
 @pytest.mark.parametrize("function", ["now", "micros", "nanos", "process", "dice"])
-def test_the_salt_sets_the_clock(compiled: Compile, function: str) -> None:
-    values = [value(run(compiled(SOURCE), function, environment_seed)) for environment_seed in (1, 1, 2, 3)]
+def test_the_environment_seed_sets_the_clock(compiled: Compile, function: str) -> None:
+    values = [result_of(run(compiled(SOURCE), function, environment_seed)) for environment_seed in (1, 1, 2, 3)]
     assert values[0] == values[1]
     assert len(set(values)) == 3
 
@@ -99,13 +95,13 @@ def test_the_salt_sets_the_clock(compiled: Compile, function: str) -> None:
         ("bad", 14),
     ],
 )
-def test_what_there_is_not(compiled: Compile, function: str, expected: int) -> None:
-    assert value(run(compiled(SOURCE), function)) == expected
+def test_missing_files_network_and_environment(compiled: Compile, function: str, expected: int) -> None:
+    assert result_of(run(compiled(SOURCE), function)) == expected
 
 
-def test_a_clock_of_the_process(compiled: Compile) -> None:
-    assert value(run(compiled(SOURCE), "ticks")) >= 0
-    assert 1_400_000_000 <= value(run(compiled(SOURCE), "now")) < 1_700_000_000
+def test_clocks_of_process_and_system(compiled: Compile) -> None:
+    assert result_of(run(compiled(SOURCE), "ticks")) >= 0
+    assert 1_400_000_000 <= result_of(run(compiled(SOURCE), "now")) < 1_700_000_000
 
 
 @pytest.mark.parametrize(
@@ -126,7 +122,7 @@ def test_preconditions(compiled: Compile, function: str, right: tuple[int, ...],
         assert (strict.outcome == "fault") == (x in wrong), (x, strict.fault)
 
 
-def test_functions_that_look_at_the_clock_or_ask_for_memory_are_salted(compiled: Compile) -> None:
+def test_functions_that_read_the_clock_or_allocate_have_environment_seeds(compiled: Compile) -> None:
     reference = compiled(SOURCE)
     assert reference.environment_seeds("early") == 8
     assert reference.environment_seeds("twice") == 8
@@ -157,14 +153,14 @@ CLEARED = "cleared:\n pushq %rbx\n movslq %edi, %rbx\n call __errno_location\n m
         ("with_file", "with_file:\n movl %esi, %eax\n ret\n", "inconclusive", "FILE *, and there are no files here"),
     ],
 )
-def test_verdicts(judged: Judged, function: str, assembly: str, kind: str, words: str) -> None:
+def test_verdicts_of_errno_and_clock(judged: Judged, function: str, assembly: str, kind: str, words: str) -> None:
     verdict = judged(SOURCE, function, assembly)
     assert verdict.kind == kind, str(verdict)
     assert words in verdict.message
 
 
-def test_overlapping_copies_are_no_test(judged: Judged) -> None:
-    """memcpy may go either way, and a loop of bytes is right too."""
+def test_inputs_with_overlapping_copies_are_dropped(judged: Judged) -> None:
+    """A memcpy of overlapping objects may copy in either direction: the input proves nothing."""
     loop = "copy:\n movslq %edi, %rdi\n xorl %ecx, %ecx\n1: leaq moved(%rcx), %rdx\n movb 4(%rdx,%rdi), %al\n movb %al, 4(%rdx)\n incl %ecx\n cmpl $4, %ecx\n jne 1b\n ret\n"
     back = loop.replace("xorl %ecx, %ecx", "movl $3, %ecx").replace(
         "incl %ecx\n cmpl $4, %ecx\n jne", "decl %ecx\n jns"

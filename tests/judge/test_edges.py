@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 from faces import Compile, Judged
-from function_runner import FunctionRunner, value
+from function_runner import FunctionRunner, result_of
 from sources import STATEFUL
 
-from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.x86_64_linux import find_aligned_operand
 
 SOURCE = r"""
@@ -326,13 +325,11 @@ def test_the_stack_at_calls(compiled: Compile) -> None:
 
 
 def test_runs_on_other_garbage(compiled: Compile) -> None:
-    harness = FunctionRunner(compiled(SOURCE), "plus", " movl -8(%rsp), %eax\n ret")
-    placed = harness.placed(1)
-    made = get_target().convention.set_up_call([param.type for param in harness.signature.params], placed.images)
-    blank = harness.machine.run(placed, made, 100, uninitialised="zeros")
-    assert value(blank) == 0
-    assert value(harness(1)) != 0
-    assert harness.machine.run(placed, made, 100, uninitialised="zeros").has_same_effects(blank)
+    runner = FunctionRunner(compiled(SOURCE), "plus", " movl -8(%rsp), %eax\n ret")
+    on_zeros = runner(1, uninitialised="zeros")
+    assert result_of(on_zeros) == 0
+    assert result_of(runner(1)) != 0
+    assert runner(1, uninitialised="zeros").has_same_effects(on_zeros)
 
 
 BESIDE = """
