@@ -59,28 +59,22 @@ class Machine:
         trace_blocks: bool = False,
         check_preconditions: bool = False,
     ) -> None:
-        self.program, self.candidate, self.processor = program, candidate, program.target.processor
+        self.program, self.candidate = program, candidate
+        self.processor, self.convention = program.target.processor, program.target.convention
         self._signature, self._garbage_pattern = signature, garbage_pattern
-        self._entry = program.symbols[function]
-        self.convention = program.target.convention
+        self._function = program.symbols[function]
         self.guest = Guest(program, MAX_CANDIDATE_GROWTH if candidate else MAX_REFERENCE_GROWTH)
         self._uninitialised = UninitialisedValues(self.guest, garbage_pattern)
         self._arena = ObjectArena(self.guest.uc, garbage_pattern)
         self._heap = Heap(self.guest, self._arena, garbage_pattern)
         self._kernel = Kernel(self.guest.uc, self.processor)
-        FaultHooks(self.guest, self._kernel, self._uninitialised)
-        self._replace_library_functions()
-        self._blocks = BlockTrace(self._entry.address, self._entry.address + self._entry.size)
-        if trace_blocks:
-            self.guest.uc.hook_add(unicorn.UC_HOOK_BLOCK, self._blocks.on_block)
-        if check_preconditions:
-            watch_preconditions(self.guest)
+        self._blocks = BlockTrace(self._function.address, self._function.address + self._function.size)
+        self._install_hooks(trace_blocks, check_preconditions)
+        # The start-up code runs before the candidate is loaded: nothing that it does depends on a candidate.
         self._process = start_process(self.guest)
         self._heap.errno_address = self._process.errno_address
-        # From here on the guest holds a process that waits before `main`.
-        image = CandidateImage(self.guest, candidate, function) if candidate else None
-        self._image = image
-        self.addresses = AddressMap(self.guest, self._heap, image)
+        self._image = CandidateImage(self.guest, candidate, function) if candidate else None
+        self.addresses = AddressMap(self.guest, self._heap, self._image)
         self._monitor = CallMonitor(self.guest, self.addresses, self._uninitialised)
         if candidate:
             self._monitor.watch_calls(candidate, function)
@@ -88,21 +82,30 @@ class Machine:
             self.guest, self.addresses, self._heap, self._monitor, self._uninitialised, externals or {}
         )
         self._external_calls.watch_stubs()
-        self._shown_registers = (
-            *self.convention.callee_saved,
-            self.processor.stack_pointer,
-            self.processor.program_counter,
-            *self.processor.control_registers,
-            *self.convention.locate_result(signature).registers,
-        )
+        self._shown_registers = self._list_shown_registers()
         self._shown_numbers = [self.guest.numbers[name] for name in self._shown_registers]
         self._uninitialised.prepare_states()
         self.guest.save_memory()
 
-    def _replace_library_functions(self) -> None:
+    def _install_hooks(self, trace_blocks: bool, check_preconditions: bool) -> None:
+        FaultHooks(self.guest, self._kernel, self._uninitialised)
         functions = {**self._heap.functions, "abort": lambda: self.guest.stop(RunEnd("abort"))}
         for name in functions.keys() & self.program.library.keys():
             self.guest.replace_function(self.program.library[name].address, functions[name])
+        if trace_blocks:
+            self.guest.uc.hook_add(unicorn.UC_HOOK_BLOCK, self._blocks.on_block)
+        if check_preconditions:
+            watch_preconditions(self.guest)
+
+    def _list_shown_registers(self) -> tuple[str, ...]:
+        """The registers that an observation has."""
+        return (
+            *self.convention.callee_saved,
+            self.processor.stack_pointer,
+            self.processor.program_counter,
+            *self.processor.control_registers,
+            *self.convention.locate_result(self._signature).registers,
+        )
 
     # -- runs
 
@@ -122,7 +125,7 @@ class Machine:
         """
         start = self._reset(layout, uninitialised)
         setup = call.inverse if uninitialised == "inverse" else call
-        self._emulate(self._entry.address, start, setup, limit)
+        self._emulate(self._function.address, start, setup, limit)
         return self._observe_end() if outcome_only else self._observe(start, setup)
 
     def run_main(self, limit: int) -> Observation:
