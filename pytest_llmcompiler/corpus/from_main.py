@@ -32,16 +32,18 @@ def record_main_inputs(
     program: ProgramImage,
     functions: Mapping[str, Function],
     globals: Mapping[str, Mapping[str, Type]],
+    externals: Mapping[str, Function],
     most: int = 8,
 ) -> dict[str, list[Input]]:
     """Run `main` and take what it passes, directly or not, to each function: up to `most` different inputs.
 
-    `globals` are the variables that are part of each function's input, where they have changed by then.
+    `globals` are the variables that are part of each function's input, where they have changed by then; `externals` are
+    the types of the functions that the program only declares.
     """
     taken: dict[str, list[Input]] = {name: [] for name in functions}
     if not program.has_main:
         return taken
-    machine = Machine(program, "main", Function(None, ()))
+    machine = Machine(program, "main", Function(None, ()), externals=externals)
     initial = {name: machine.guest.read_variable(name) for own in globals.values() for name in own}
 
     def take(name: str) -> None:

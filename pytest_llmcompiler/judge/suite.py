@@ -178,4 +178,5 @@ class Suite:
 def _seeds_of(reference: Reference) -> dict[str, list[Input]]:
     """What `main` passes, by function."""
     functions = {name: reference.signatures[name] for name in reference.functions}
-    return record_main_inputs(reference.golden, functions, {name: reference.input_globals(name) for name in functions})
+    globals = {name: reference.input_globals(name) for name in functions}
+    return record_main_inputs(reference.golden, functions, globals, reference.external_functions)

@@ -248,7 +248,8 @@ def test_ties() -> None:
 
 
 def test_what_main_passes_is_taken(program: Reference) -> None:
-    taken = record_main_inputs(program.golden, {name: program.signatures[name] for name in program.functions}, {})
+    functions = {name: program.signatures[name] for name in program.functions}
+    taken = record_main_inputs(program.golden, functions, {}, {})
     total = taken["total"][0]
     buffer = target(total.args[0])
     assert buffer is not None
@@ -271,7 +272,7 @@ def test_what_main_passes_is_taken(program: Reference) -> None:
 @pytest.mark.parametrize("end", ["for (;;) ;", "*(volatile int *)0 = 1;", "__builtin_trap();"])
 def test_a_main_that_does_not_end_well(compiled: Compile, end: str) -> None:
     made = compiled(f"int f(int x) {{ return x; }}\nint main(void) {{ f(7); f(8); {end} return 0; }}\n")
-    taken = record_main_inputs(made.golden, {"f": made.signatures["f"]}, {})["f"]
+    taken = record_main_inputs(made.golden, {"f": made.signatures["f"]}, {}, {})["f"]
     assert [made.args[0].data[0] for made in taken][:2] == [7, 8]
 
 

@@ -512,3 +512,10 @@ def test_ir_says_nothing_of_extended_arguments(judge: Judge, case_of: CaseOf) ->
     case = case_of("declare void @tell(i8)\ndefine void @f(i8 %x) {\n call void @tell(i8 %x)\n ret void\n}\n", ".ll")
     assert judge.judge(case, "f", "f:\n movsbl %dil, %edi\n jmp tell\n").passed
     assert judge.judge(case, "f", "f:\n movzbl %dil, %edi\n jmp tell\n").passed
+
+
+def test_a_program_whose_main_leads_to_a_call_out(judged: Judged) -> None:
+    source = "int ask(int x);\nint f(int x) { return ask(x) + 1; }\nint main(void) { return f(3); }\n"
+    right = "f:\n pushq %rax\n call ask\n incl %eax\n popq %rcx\n ret\n"
+    assert judged(source, "f", right).kind == "pass"
+    assert judged(source, "f", right.replace("incl", "decl")).kind == "mismatch"
