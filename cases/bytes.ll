@@ -1,4 +1,4 @@
-; Loops over buffers, as no C compiler writes them.
+; Loops over buffers in IR that no C compiler generates.
 
 target datalayout = "e-m:e-p270:32:32-p271:32:32-p272:64:64-i64:64-i128:128-f80:128-n8:16:32:64-S128"
 target triple = "x86_64-unknown-linux-gnu"
@@ -38,7 +38,7 @@ done:
   ret i16 %sum
 }
 
-; Encrypt in place with the key in a global, which moves on with every byte.
+; Encrypt in place with the key in a global, which changes with every byte.
 define void @scramble(ptr %data, i64 %len) {
 entry:
   %none = icmp eq i64 %len, 0

@@ -42,7 +42,7 @@ static int hex_digit(char c)
     return -1;
 }
 
-/* The number of bytes written: as many as there are pairs of digits and room. */
+/* Returns the number of bytes written, limited by the pairs of digits and by the room. */
 size_t hex_decode(const char *text, uint8_t *out, size_t out_size)
 {
     size_t written = 0;
@@ -59,7 +59,7 @@ size_t hex_decode(const char *text, uint8_t *out, size_t out_size)
     return written;
 }
 
-/* Read a LEB128 number. The bytes used, 0 when it is cut off or has more than 64 bits. */
+/* Read a LEB128 number. Returns the bytes used, 0 if it is truncated or has more than 64 bits. */
 size_t varint_decode(const uint8_t *buf, size_t len, uint64_t *value)
 {
     uint64_t result = 0;
@@ -93,7 +93,7 @@ uint32_t crc32(const uint8_t *data, size_t len)
     return ~crc;
 }
 
-/* Undo PackBits run lengths. The number of bytes that came out, -1 when `in` is cut off or `out` is full. */
+/* Decode PackBits run lengths. Returns the number of bytes written, -1 if `in` is truncated or `out` is full. */
 long unpack_bits(const int8_t *in, size_t in_len, int8_t *out, size_t out_len)
 {
     size_t from = 0, to = 0;

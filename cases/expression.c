@@ -74,7 +74,7 @@ uint64_t greatest_divisor(uint64_t a, uint64_t b)
     return b == 0 ? a : greatest_divisor(b, a % b);
 }
 
-/* How many ways there are to pay `cents`, with coins no larger than number `largest`. */
+/* The number of ways to pay `cents` with the coins up to index `largest`. */
 unsigned count_change(unsigned char cents, unsigned char largest)
 {
     static const unsigned char coins[] = {5, 10, 25, 50};

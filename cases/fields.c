@@ -87,7 +87,7 @@ struct color blend(struct color under, struct color over, uint8_t alpha)
     return result;
 }
 
-/* The exponent of a float, as its bits tell. */
+/* The exponent of a float, from its bits. */
 int exponent(union number number)
 {
     return (int)(number.bits >> 23 & 0xff) - 127;

@@ -129,7 +129,7 @@ bool inside(const struct box *box, struct point point)
     return point.x >= box->low.x && point.x <= box->high.x && point.y >= box->low.y && point.y <= box->high.y;
 }
 
-/* The nearest percentage; anything outside 0 to 1, or no number at all, goes to the nearest end. */
+/* The nearest percentage; anything outside 0 to 1, and NaN, is clamped. */
 int to_percent(double share)
 {
     if (!(share > 0.0)) {

@@ -43,7 +43,7 @@ size_t consume_line(const char *buf, size_t size, size_t idx)
     return idx;
 }
 
-/* Copy the 64 digits that stand at `in[idx]` to `out`, with no terminator. */
+/* Copy the 64 digits at `in[idx]` to `out`, without a terminator. */
 void copy_64_hex(const char *in, char *out, size_t idx)
 {
     for (int i = 0; i < ID_LENGTH; i++) {
@@ -52,7 +52,7 @@ void copy_64_hex(const char *in, char *out, size_t idx)
     }
 }
 
-/* Check the four header lines of a diff; `*idx` goes to the line after those that were right. */
+/* Check the four header lines of a diff; `*idx` becomes the index after the last correct line. */
 bool validate(const char *buf, size_t size, size_t *idx)
 {
     uint32_t word;
@@ -84,7 +84,7 @@ bool validate(const char *buf, size_t size, size_t *idx)
 }
 
 /* Put the two ids of the diff `in` in `out`: the old one in bytes 0 to 63, the new one in bytes 64 to 127,
- * no terminators. 1 when the whole diff is as it should be, up to the newline after the new id; else 0. */
+ * without terminators. Returns 1 if the whole diff is valid up to the newline after the new id, else 0. */
 int parse_diff(const char *in, size_t in_size, char *out, size_t out_size)
 {
     size_t idx = 0;

@@ -1,4 +1,4 @@
-; Scalars that C has no words for: intrinsics, selects, bits of floats, odd switches.
+; Scalar operations that C can't express: intrinsics, selects, bits of floats, unusual switches.
 
 target datalayout = "e-m:e-p270:32:32-p271:32:32-p272:64:64-i64:64-i128:128-f80:128-n8:16:32:64-S128"
 target triple = "x86_64-unknown-linux-gnu"
@@ -24,7 +24,7 @@ define i64 @saturating_product(i64 %a, i64 %b) {
   ret i64 %result
 }
 
-; The middle one of three.
+; The median of three.
 define float @median(float %a, float %b, float %c) {
   %a.less = fcmp ult float %a, %b
   %low = select i1 %a.less, float %a, float %b

@@ -1,4 +1,4 @@
-/* Functions of a few lines each: what a small model can hope to compile. */
+/* Functions of a few lines each, which a small model can compile. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-/* Function pointers: what the caller's functions are asked, and in which order. */
+/* Function pointers: which calls the caller's functions get, and in which order. */
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -25,7 +25,7 @@ int fold(const int *values, size_t count, int start, int (*combine)(int, int))
     return start;
 }
 
-/* Keep the values that `keep` likes, in their order; how many there are. */
+/* Keep the values for which `keep` is true, in order. Returns their number. */
 size_t filter(int *values, size_t count, bool (*keep)(int value, void *context), void *context)
 {
     size_t kept = 0;
@@ -38,7 +38,7 @@ size_t filter(int *values, size_t count, bool (*keep)(int value, void *context),
     return kept;
 }
 
-/* The first of `count` sorted things of `width` bytes that is not below `key`; the end when there is none. */
+/* The first of `count` sorted elements of `width` bytes that is not below `key`; the end if there is none. */
 const void *lower_bound(const void *key, const char *base, size_t count, size_t width, compare_function *compare)
 {
     while (count > 0) {
@@ -79,7 +79,7 @@ void quicksort(int *values, size_t count)
     quicksort(values + low + 1, count - low - 1);
 }
 
-/* Whether some value and a later one are related; asks no further than it must. */
+/* Whether some value is related to a later one; stops at the first pair. */
 bool any_pair(const unsigned short *values, size_t count, bool (*related)(unsigned short, unsigned short))
 {
     for (size_t i = 0; i < count; i++) {

@@ -1,4 +1,4 @@
-/* Globals, file statics and a static local: what a function leaves behind for its next call. */
+/* Globals, file statics and a static local: state that a function keeps for its next call. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -52,7 +52,7 @@ int ring_pop(void)
     return byte;
 }
 
-/* Add to the counts of letters; those of this text that were none. */
+/* Add to the counts of letters. Returns the number of characters that are no letters. */
 size_t count_letters(const char *text)
 {
     size_t others = 0;

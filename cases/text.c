@@ -1,4 +1,4 @@
-/* Strings and the C library: what is allocated, what is printed. */
+/* Strings and the C library: allocation and output. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-// Only as many arguments as a call passes may be read: no more than go in registers.
+// A function may read only the arguments that the call passes: at most those in registers here.
 // LLMC: arg sum_of.count range 0..5
 
 long sum_of(int count, ...)

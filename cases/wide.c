@@ -57,7 +57,7 @@ uint64_t power_mod(uint64_t base, uint32_t power, uint64_t modulus)
     return power % 2 == 0 ? half : multiply_mod(half, base, modulus);
 }
 
-/* The decimal digits with no terminator; how many there are, or 0 when they do not fit. */
+/* Write the decimal digits without a terminator. Returns their number, or 0 if they do not fit. */
 size_t format_wide(wide value, char *out, size_t size)
 {
     size_t digits = 1;

@@ -81,7 +81,7 @@ void b32_encode_group(const uint8_t *in, unsigned n, char out[8])
         out[i] = i < used ? B32[group >> (35 - 5 * i) & 31] : '=';
 }
 
-/* One character of base 32, in either case; 0, O and 1, I are told apart as people mean them. */
+/* The value of one base 32 character, in either case; 0 reads as O, and 1 as I. */
 int b32_value(char c)
 {
     switch (c) {

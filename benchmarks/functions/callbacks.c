@@ -102,7 +102,7 @@ const void *max_element(const void *base, size_t n, size_t size, compare_fn cmp)
     return best;
 }
 
-/* Keep the items that a predicate likes, in order. */
+/* Keep the items for which a predicate is true, in order. */
 size_t filter(int16_t *items, size_t count, bool (*keep)(int16_t item, void *context), void *context)
 {
     size_t kept = 0;
