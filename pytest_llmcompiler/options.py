@@ -1,7 +1,8 @@
-"""Every flag and ini key, in one table, and the settings they make."""
+"""The table of flags and ini keys, and the settings that are read from them."""
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 import zlib
@@ -20,30 +21,14 @@ from pytest_llmcompiler.targets import list_target_names
 from pytest_llmcompiler.targets.target import DEFAULT
 
 
-@dataclass(frozen=True)
-class Option:
-    """A setting that is a flag (`--llmc-name`) and an ini key (`llmc_name`); the flag wins."""
-
-    name: str
-    parse: Callable[[str], Any]
-    default: Any
-    metavar: str
-    """Empty for a switch: the flag takes no value, and the ini key takes `on` or `off`."""
-    help: str
-    repeatable: bool = False
-    """The flag may be given several times; that is the same as once, with commas between."""
-    listed: bool = False
-    """The value may be several with commas between, and that of the ini key a list."""
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(split_passes(text))
-    if not all(names):
+def _parse_passes(text: str) -> tuple[str, ...]:
+    pass_lists = tuple(split_passes(text))
+    if not all(pass_lists):
         raise ValueError("expected pass lists parted by commas")
-    return names
+    return pass_lists
 
 
-def _templates(text: str) -> tuple[str, ...]:
+def _parse_templates(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(","))
     labels = {get_template_label(name) for name in names}
     if not all(names) or len(labels) < len(names):
@@ -51,63 +36,75 @@ def _templates(text: str) -> tuple[str, ...]:
     return names
 
 
-def _tasks(text: str) -> tuple[Task, ...]:
-    known = _one_of(*TASKS)
-    return tuple(dict.fromkeys(cast(Task, known(name.strip())) for name in text.split(",")))
+def _parse_tasks(text: str) -> tuple[Task, ...]:
+    parse = _choice(*TASKS)
+    return tuple(dict.fromkeys(cast(Task, parse(name.strip())) for name in text.split(",")))
 
 
-def _counts(text: str) -> tuple[int, ...]:
-    return tuple(_positive(part) for part in text.split(","))
+def _parse_counts(text: str) -> tuple[int, ...]:
+    return tuple(_parse_count(part) for part in text.split(","))
 
 
-def _positive(text: str) -> int:
+def _parse_count(text: str) -> int:
     value = int(text)
     if value < 1:
         raise ValueError("expected a number of at least 1")
     return value
 
 
-def _temperature(text: str) -> float:
+def _parse_temperature(text: str) -> float:
     value = float(text)
     if not 0 <= value < 100:
-        raise ValueError("expected a number from 0")
+        raise ValueError("expected a number from 0 to 100")
     return value
 
 
-def _share(text: str) -> float:
+def _parse_share(text: str) -> float:
     value = float(text)
     if not 0 < value <= 1:
         raise ValueError("expected a number above 0 and up to 1")
     return value
 
 
-def _require(text: str) -> float | None:
-    """The share of conclusive samples that must pass; 0 stands for `any`, None for `none`."""
+def _parse_requirement(text: str) -> float | None:
+    """The share of judged samples that must pass; 0 stands for `any`, None for `none`."""
     words = {"any": 0.0, "all": 1.0, "none": None}
-    return words[text] if text in words else _share(text)
+    return words[text] if text in words else _parse_share(text)
 
 
-def _thresholds(text: str) -> dict[int, float]:
+def _parse_thresholds(text: str) -> dict[int, float]:
     """The least pass@k, as a fraction of 1, by k."""
     matches = [re.fullmatch(r"\s*pass@(\d+)\s*=(.*)", part) for part in text.split(",")]
-    found = [(match[1], match[2]) for match in matches if match]
-    if len(found) < len(matches):
+    pairs = [(match[1], match[2]) for match in matches if match]
+    if len(pairs) < len(matches):
         raise ValueError("expected pass@K=SHARE, such as pass@1=0.8")
-    return {_positive(k): _share(share) for k, share in found}
+    return {_parse_count(k): _parse_share(share) for k, share in pairs}
 
 
-def _switch(text: str) -> bool:
-    return _one_of("on", "off")(text) == "on"
+_ON, _OFF = ("on", "true", "yes", "1"), ("off", "false", "no", "0")
+"""The spellings of a switch, some of those that pytest takes for its own booleans."""
 
 
-def _table(text: str) -> Path:
+def _parse_switch(text: str) -> bool:
+    if text.lower() not in (*_ON, *_OFF):
+        raise ValueError("expected on or off")
+    return text.lower() in _ON
+
+
+def _parse_cache(text: str) -> str:
+    if text.lower() in (*_ON, *_OFF):
+        return "on" if _parse_switch(text) else "off"
+    return _choice("on", "off", "refresh")(text)
+
+
+def _parse_export(text: str) -> Path:
     path = Path(text)
     if path.suffix not in EXPORT_SUFFIXES:
         raise ValueError(f"expected a file that ends in {' or '.join(EXPORT_SUFFIXES)}")
     return path
 
 
-def _one_of(*names: str) -> Callable[[str], str]:
+def _choice(*names: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in names:
             raise ValueError(f"expected {', '.join(names[:-1])} or {names[-1]}")
@@ -116,79 +113,264 @@ def _one_of(*names: str) -> Callable[[str], str]:
     return parse
 
 
+@dataclass(frozen=True)
+class Option:
+    """A setting: a flag (`--llmc-name`) and an ini key (`llmc_name`). The flag wins."""
+
+    name: str
+    help: str
+    """Without the default, which `full_help` adds."""
+    type: Callable[[str], Any] = str
+    """Parses the text of a flag or ini key. Raises ValueError with a message for users."""
+    default: Any = None
+    metavar: str = ""
+    """Empty for a switch, whose flag takes no value."""
+    toml_type: Any = str
+    """The type of a value in TOML that is no text: int, float or bool."""
+    default_text: str = ""
+    """For the help, if the default depends on other things than the table."""
+    is_repeatable: bool = False
+    """Whether the flag may be given several times, which is the same as once with commas between the values."""
+    is_list: bool = False
+    """Whether the value is a list: with commas between in a flag, a list of TOML in an ini file."""
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether the ini key is a boolean."""
+        return isinstance(self.default, bool)
+
+    @property
+    def flag(self) -> str:
+        """The name of the flag, `--llmc-pass-k`."""
+        return f"--llmc-{self.name.replace('_', '-')}"
+
+    @property
+    def negative_flag(self) -> str:
+        """The name of the flag that turns a switch off, `--no-llmc-resume`."""
+        return f"--no-{self.flag.removeprefix('--')}"
+
+    @property
+    def key(self) -> str:
+        """The ini key, which is also the name in pytest's namespace of options."""
+        return f"llmc_{self.name}"
+
+    @property
+    def full_help(self) -> str:
+        """The help with the default, if there is one."""
+        text = self.default_text or _format_default(self.default)
+        return f"{self.help} (default: {text})" if text else self.help
+
+
+def _format_default(value: object) -> str:
+    """A default as it would be typed; empty for None, an empty list, and a switch that is off."""
+    if isinstance(value, bool):
+        return "on" if value else ""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "" if value in (None, {}) else str(value)
+
+
 OPTIONS = (
     Option(
-        *("model", str, None, "SPEC"),
-        "who answers: FILE.gguf, http://HOST:PORT/v1[#MODEL], replay:FILE.jsonl, reference (clang itself), or tiny",
+        name="model",
+        metavar="SPEC",
+        help="the model that answers: FILE.gguf, http://HOST:PORT/v1[#MODEL], replay:FILE.jsonl, reference (clang "
+        "itself), or tiny",
     ),
-    Option("samples", _positive, 1, "N", "answers for each item (default 1)"),
-    Option("pass_k", _counts, (1,), "K,K", "report pass@k for these k (default 1)", listed=True),
+    Option(name="samples", toml_type=int, type=_parse_count, default=1, metavar="N", help="answers for each item"),
     Option(
-        *("require", _require, 0.0, "any|all|RATE|none"),
-        "samples of an item that must pass for it to pass; none: no item fails (default any)",
-    ),
-    Option(
-        *("fail_under", _thresholds, {}, "pass@K=SHARE"),
-        *("fail the session where pass@k over all items is lower; several with commas, or the flag again", True, True),
-    ),
-    Option("baseline", Path, None, "FILE", "fail only what got worse than FILE says"),
-    Option("update_baseline", _switch, False, "", "write how items do to the file of --llmc-baseline; no item fails"),
-    Option("seed", int, 1, "N", "seed of samples and of inputs (default: --hypothesis-seed, else 1)"),
-    Option("temperature", _temperature, None, "T", "0 is greedy (default: 0 for one sample, 0.8 for more)"),
-    Option("top_p", _share, 0.95, "P", "nucleus sampling (default 0.95)"),
-    Option("max_tokens", _positive, None, "N", "tokens of one answer (default: what the context leaves)"),
-    Option("n_ctx", _positive, None, "N", "context in tokens (default: what the model was trained for, at most 16384)"),
-    Option("gpu_layers", int, None, "N", "layers on the GPU (default: all, where the build can)"),
-    Option(
-        "streams", _positive, None, "N", "answers that llama.cpp writes at once (default: 64 on a GPU, 2 to 16 else)"
+        name="pass_k",
+        type=_parse_counts,
+        default=(1,),
+        metavar="K,K",
+        help="report pass@k for these k",
+        is_list=True,
     ),
     Option(
-        *("drafts", _one_of("on", "off"), "on", "on|off"),
-        "propose the reference's answer to llama.cpp: faster, and answers change by rounding alone (default on)",
+        name="require",
+        toml_type=float,
+        type=_parse_requirement,
+        default=0.0,
+        default_text="any",
+        metavar="any|all|RATE|none",
+        help="samples of an item that must pass for it to pass; none: no item fails",
     ),
     Option(
-        *("cache", _one_of("on", "off", "refresh"), "on", "on|off|refresh"),
-        "keep answers in pytest's cache and find them there again (default on)",
+        name="fail_under",
+        type=_parse_thresholds,
+        default={},
+        metavar="pass@K=SHARE",
+        help="fail the session if pass@k over all items is lower; several with commas, or the flag again",
+        is_repeatable=True,
+        is_list=True,
     ),
-    Option("model_log", Path, None, "FILE", "write llama.cpp's own log to a file"),
+    Option(name="baseline", type=Path, metavar="FILE", help="fail only what is worse than in this baseline"),
     Option(
-        *("task", _tasks, ("asm",), ",".join(TASKS)),
-        "what is asked for: assembly, optimised IR, a pass list, the IR of assembly; an item for each (default asm)",
-        listed=True,
-    ),
-    Option("passes", _names, ("O0",), "O0,O2", "pass lists in the prompt, an item for each (default O0)", listed=True),
-    Option(
-        *("prompt", _templates, (), "NAME|FILE,…"),
-        "prompt templates, an item for each; they are compared in the end (default: meta, for tiny its own)",
-        listed=True,
-    ),
-    Option(
-        *("syntax", _one_of("att", "intel"), "att", "att|intel"),
-        "how assembly is written in prompts and by the reference; answers may have either (default att)",
+        name="update_baseline",
+        type=_parse_switch,
+        default=False,
+        help="write the results to the file of --llmc-baseline; no item fails",
     ),
     Option(
-        *("assembler", _one_of("keystone", "llvm"), "keystone", "keystone|llvm"),
-        "who assembles first (default keystone)",
+        name="seed",
+        toml_type=int,
+        type=int,
+        default=1,
+        default_text="--hypothesis-seed, else 1",
+        metavar="N",
+        help="seed of samples and of inputs",
     ),
     Option(
-        *("target", _one_of(*list_target_names()), DEFAULT, "NAME"),
-        f"what code is judged for: {' or '.join(list_target_names())} (default {DEFAULT})",
+        name="temperature",
+        toml_type=float,
+        type=_parse_temperature,
+        default_text="0 for one sample, 0.8 for more",
+        metavar="T",
+        help="sampling temperature; 0 is greedy",
     ),
-    Option("clang", str, None, "PATH", "a system clang that makes IR of C; code is still made by the bundled one"),
+    Option(name="top_p", toml_type=float, type=_parse_share, default=0.95, metavar="P", help="nucleus sampling"),
     Option(
-        *("examples", _positive, 100, "N"),
-        "inputs drawn for each function (default: max_examples of a hypothesis profile that sets it, else 100)",
+        name="max_tokens",
+        toml_type=int,
+        type=_parse_count,
+        default_text="what the context leaves",
+        metavar="N",
+        help="tokens of one answer",
     ),
-    Option("artifacts", Path, None, "DIR", "write a folder for each failing sample: its files, and a native program"),
-    Option("record", Path, None, "FILE.jsonl", "append a line for each sample; replay:FILE.jsonl reads it"),
-    Option("resume", _switch, False, "", "take the samples that the file of --llmc-record holds, and make the rest"),
-    Option("export", _table, None, "FILE.csv|.parquet", "write a table with a row for each sample"),
-    Option("report", Path, None, "FILE.html", "write a page that shows every sample, for a browser"),
+    Option(
+        name="n_ctx",
+        toml_type=int,
+        type=_parse_count,
+        default_text="what the model was trained for, at most 16384",
+        metavar="N",
+        help="context in tokens",
+    ),
+    Option(
+        name="gpu_layers",
+        toml_type=int,
+        type=int,
+        default_text="all, if llama.cpp is built for a GPU",
+        metavar="N",
+        help="layers on the GPU",
+    ),
+    Option(
+        name="streams",
+        toml_type=int,
+        type=_parse_count,
+        default_text="64 on a GPU, 2 to 16 otherwise",
+        metavar="N",
+        help="answers that llama.cpp writes at once",
+    ),
+    Option(
+        name="drafts",
+        type=_parse_switch,
+        default=True,
+        metavar="on|off",
+        help="propose the reference's answer to llama.cpp: faster, and answers change by rounding only",
+    ),
+    Option(
+        name="cache",
+        toml_type=bool,
+        type=_parse_cache,
+        default="on",
+        metavar="on|off|refresh",
+        help="keep answers in pytest's cache and take them from there; refresh: ask again, and replace what it holds",
+    ),
+    Option(name="model_log", type=Path, metavar="FILE", help="write llama.cpp's own log to a file"),
+    Option(
+        name="task",
+        type=_parse_tasks,
+        default=("asm",),
+        metavar=",".join(TASKS),
+        help="what the model is asked for, an item for each: assembly, optimised IR, a pass list, the IR of assembly",
+        is_list=True,
+    ),
+    Option(
+        name="passes",
+        type=_parse_passes,
+        default=("O0",),
+        metavar="O0,O2",
+        help="pass lists in the prompt, an item for each",
+        is_list=True,
+    ),
+    Option(
+        name="prompt",
+        type=_parse_templates,
+        default=(),
+        default_text="meta; for tiny its own",
+        metavar="NAME|FILE,…",
+        help="prompt templates, an item for each; the session ends with a comparison of them",
+        is_list=True,
+    ),
+    Option(
+        name="syntax",
+        type=_choice("att", "intel"),
+        default="att",
+        metavar="att|intel",
+        help="syntax of assembly in prompts and in the reference's answers; a model's answers may have either",
+    ),
+    Option(
+        name="assembler",
+        type=_choice("keystone", "llvm"),
+        default="keystone",
+        metavar="keystone|llvm",
+        help="the assembler that is tried first",
+    ),
+    Option(
+        name="target",
+        type=_choice(*list_target_names()),
+        default=DEFAULT,
+        metavar="NAME",
+        help=f"processor and system that code is judged for: {' or '.join(list_target_names())}",
+    ),
+    Option(
+        name="clang",
+        metavar="PATH",
+        help="a system clang that compiles C to IR; the bundled clang still compiles IR to machine code",
+    ),
+    Option(
+        name="examples",
+        toml_type=int,
+        type=_parse_count,
+        default=100,
+        default_text="max_examples of a hypothesis profile that sets it, else 100",
+        metavar="N",
+        help="inputs generated for each function",
+    ),
+    Option(
+        name="artifacts",
+        type=Path,
+        metavar="DIR",
+        help="write a folder for each failing sample: its files, and a native program that shows the failure",
+    ),
+    Option(
+        name="record",
+        type=Path,
+        metavar="FILE.jsonl",
+        help="append a line for each sample; replay:FILE.jsonl reads it",
+    ),
+    Option(
+        name="resume",
+        type=_parse_switch,
+        default=False,
+        help="take the samples that the file of --llmc-record holds, and ask only for the others",
+    ),
+    Option(
+        name="export",
+        type=_parse_export,
+        metavar="FILE.csv|.parquet",
+        help="write a table with a row for each sample",
+    ),
+    Option(
+        name="report",
+        type=Path,
+        metavar="FILE.html",
+        help="write a page that shows every sample, for a browser",
+    ),
 )
 
-
-COMPARE = "compare two records and end: pass@1 over the same items, its difference, and a paired test"
-"""What `--llmc-compare` does: no setting, so that it has no ini key."""
+COMPARE_HELP = "compare two records and end: pass@1 over the same items, its difference, and a paired test"
+"""The help of `--llmc-compare`. It is no setting of a session, so it has no ini key."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +392,7 @@ class SessionSettings:
     n_ctx: int | None
     gpu_layers: int | None
     streams: int | None
-    drafts: Literal["on", "off"]
+    drafts: bool
     cache: Literal["on", "off", "refresh"]
     model_log: Path | None
     task: tuple[Task, ...]
@@ -229,26 +411,53 @@ class SessionSettings:
     cases: tuple[Path, ...]
     """The folders whose C and IR files are cases."""
     cache_folder: Path | None
-    """Where pytest lets plugins keep files; None where its cache is off."""
+    """The folder for answers inside pytest's cache; None if that cache is off."""
 
 
 def add_options(parser: pytest.Parser) -> None:
     """Register every flag and ini key with pytest."""
     group = parser.getgroup("llmc", "machine code from language models")
     for option in OPTIONS:
-        flag = f"--llmc-{option.name.replace('_', '-')}"
-        form: dict[str, Any] = {"metavar": option.metavar, "action": "append" if option.repeatable else "store"}
-        if not option.metavar:
-            form = {"action": "store_const", "const": "on"}
-        group.addoption(flag, dest=f"llmc_{option.name}", default=None, help=option.help, **form)
-        kind: Literal["linelist", "string"] = "linelist" if option.listed else "string"
-        parser.addini(f"llmc_{option.name}", option.help, kind, default="")
-    group.addoption("--llmc-compare", nargs=2, metavar=("A.jsonl", "B.jsonl"), help=COMPARE)
+        _add_flag(group, option)
+        parser.addini(option.key, option.full_help, _ini_type(option), default=None)
+    group.addoption("--llmc-compare", nargs=2, metavar=("A.jsonl", "B.jsonl"), help=COMPARE_HELP)
     parser.addini("llmc_cases", "folders whose .c and .ll files are cases", type="paths", default=[])
 
 
+def _ini_type(option: Option) -> Any:
+    """The type that pytest checks an ini key for.
+
+    The table `[tool.pytest]` of pytest 9 has typed values, and pytest rejects a number for a key of type string. From
+    pytest 9.2 on a key may have several types. The first that fits is taken, so values from other files stay text.
+    """
+    if option.is_switch:
+        return "bool"
+    if option.is_list:
+        return "linelist"
+    return str | option.toml_type if pytest.version_tuple >= (9, 2) else "string"
+
+
+def _add_flag(group: pytest.OptionGroup, option: Option) -> None:
+    attributes: dict[str, Any] = {"dest": option.key, "default": None, "help": option.full_help}
+    if not option.is_switch:
+        action = "append" if option.is_repeatable else "store"
+        group.addoption(option.flag, metavar=option.metavar, action=action, **attributes)
+    elif not option.metavar:
+        group.addoption(option.flag, action=argparse.BooleanOptionalAction, **attributes)
+    else:  # a switch that had a value in earlier versions still takes one
+        group.addoption(option.flag, metavar=option.metavar, nargs="?", const="on", **attributes)
+        group.addoption(
+            option.negative_flag,
+            dest=option.key,
+            default=None,
+            action="store_const",
+            const="off",
+            help=f"the same as {option.flag} off",
+        )
+
+
 def read_settings(config: pytest.Config) -> SessionSettings:
-    """The settings of a session. Raises pytest.UsageError naming the flag that can't be read."""
+    """Read the settings of a session. Raises pytest.UsageError naming a flag or ini key with an unusable value."""
     inherited = {"seed": _hypothesis_seed(config), "examples": _hypothesis_examples()}
     values = {option.name: _read(config, option, inherited.get(option.name)) for option in OPTIONS}
     _check_together(values)
@@ -261,15 +470,15 @@ def read_settings(config: pytest.Config) -> SessionSettings:
 
 
 def _check_together(values: dict[str, Any]) -> None:
-    """Raise pytest.UsageError for settings that make no sense beside each other."""
+    """Raise pytest.UsageError for settings that contradict each other."""
     samples = values["samples"]
     for flag, k in (("pass-k", max(values["pass_k"])), ("fail-under", max(values["fail_under"], default=0))):
         if k > samples:
-            asked = f"--llmc-{flag} {'pass@' if flag == 'fail-under' else ''}{k}"
-            raise pytest.UsageError(f"{asked} needs at least as many samples, and --llmc-samples is {samples}")
-    for flag, other in (("update_baseline", "baseline"), ("resume", "record")):
-        if values[flag] and not values[other]:
-            raise pytest.UsageError(f"--llmc-{flag.replace('_', '-')} needs --llmc-{other} FILE")
+            name = f"--llmc-{flag} {'pass@' if flag == 'fail-under' else ''}{k}"
+            raise pytest.UsageError(f"{name} needs at least as many samples, and --llmc-samples is {samples}")
+    for flag, needed in (("update_baseline", "baseline"), ("resume", "record")):
+        if values[flag] and not values[needed]:
+            raise pytest.UsageError(f"--llmc-{flag.replace('_', '-')} needs --llmc-{needed} FILE")
 
 
 def _cache_folder(config: pytest.Config) -> Path | None:
@@ -277,23 +486,24 @@ def _cache_folder(config: pytest.Config) -> Path | None:
     if not cache:
         return None
     try:
-        # Beside pytest's own folders, which --cache-clear has every worker of xdist remove, whatever is open there.
+        # Beside pytest's own folders: with --cache-clear, every worker of pytest-xdist removes those, even if a file in
+        # them is open.
         folder: Path = cache.mkdir("llmc").parents[1] / "llmc"
         folder.mkdir(exist_ok=True)
         if config.option.cacheclear and not hasattr(config, "workerinput"):
             for file in folder.iterdir():
                 file.unlink()
         return folder
-    except OSError:  # a project that can't be written to: pytest itself goes on without its cache
+    except OSError:  # the project is read-only: pytest itself works without its cache then
         return None
 
 
 _HYPOTHESIS_EXAMPLES = 100
-"""max_examples of hypothesis itself, where no profile says otherwise."""
+"""The max_examples of hypothesis itself, if no profile sets it."""
 
 
 def _hypothesis_seed(config: pytest.Config) -> int | None:
-    """The number, or the number made of any other text, that --hypothesis-seed gives."""
+    """The value of --hypothesis-seed: a number, or a checksum of any other text."""
     text = config.getoption("hypothesis_seed", None)
     try:
         return None if text is None else int(text)
@@ -302,29 +512,33 @@ def _hypothesis_seed(config: pytest.Config) -> int | None:
 
 
 def _hypothesis_examples() -> int | None:
-    """What the loaded profile says. Where hypothesis is not imported, none was loaded."""
+    """The max_examples of the loaded profile; None if it sets none. A profile is loaded only if hypothesis is
+    imported."""
     hypothesis = sys.modules.get("hypothesis")
     examples: int | None = hypothesis.settings.default.max_examples if hypothesis else None
     return None if examples == _HYPOTHESIS_EXAMPLES else examples
 
 
-def _ini(config: pytest.Config, name: str) -> str:
-    """The text of an ini key; a list is the same as its values with commas between."""
-    value = config.getini(name)
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
 def _read(config: pytest.Config, option: Option, inherited: Any) -> Any:
-    name = f"llmc_{option.name}"
-    text = config.getoption(name)
-    if option.repeatable and text is not None:
-        text = ",".join(text)
-    source = f"--{name.replace('_', '-')}"
-    if text is None:
-        text, source = _ini(config, name), f"ini key {name}"
-        if not text:
-            return option.default if inherited is None else inherited
+    """The value of an option: of the flag, else of the ini key, else `inherited`, else the default."""
+    value, source = config.getoption(option.key), option.flag
+    if value is None:
+        value, source = _read_ini(config, option), f"ini key {option.key}"
+    if value in (None, "") and source != option.flag:
+        return option.default if inherited is None else inherited
+    if isinstance(value, bool) and option.is_switch:
+        return value
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     try:
-        return option.parse(text)
+        return option.type(text)
     except ValueError as error:
         raise pytest.UsageError(f"{source}: can't use {text!r}: {error}") from None
+
+
+def _read_ini(config: pytest.Config, option: Option) -> Any:
+    """The value of an ini key; None if it is not set. An empty list counts as not set."""
+    try:
+        value = config.getini(option.key)
+    except (pytest.UsageError, TypeError, ValueError) as error:  # pytest's own messages may lack the key
+        raise pytest.UsageError(f"ini key {option.key}: {error}") from error
+    return None if value == [] else value

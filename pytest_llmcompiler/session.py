@@ -164,7 +164,7 @@ class Session:
             n_ctx=settings.n_ctx,
             gpu_layers=settings.gpu_layers,
             streams=settings.streams,
-            drafts=settings.drafts == "on",
+            drafts=settings.drafts,
             store=settings.cache_folder / "answers.sqlite" if settings.cache_folder and keeps_answers else None,
             refresh=settings.cache == "refresh",
             log=settings.model_log,
