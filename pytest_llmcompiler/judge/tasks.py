@@ -17,9 +17,9 @@ from pytest_llmcompiler.judge.harness import Harness
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.lowering import lower as lowering
-from pytest_llmcompiler.lowering.bleu import bleu
-from pytest_llmcompiler.lowering.canonical import canonical, plain, plain_assembly
-from pytest_llmcompiler.lowering.line_map import lines_of_origin
+from pytest_llmcompiler.lowering.bleu import compute_bleu
+from pytest_llmcompiler.lowering.canonical import canonicalise_module, strip_assembly, strip_ir
+from pytest_llmcompiler.lowering.line_map import map_assembly_lines
 from pytest_llmcompiler.model.answer import Task
 from pytest_llmcompiler.program import optimiser
 from pytest_llmcompiler.program.ir import parse
@@ -115,7 +115,7 @@ class _AssemblyCandidate:
         """What is true of the answer where it claims something."""
         # The prompt counts instructions of IR, and the models answer with a count of IR too.
         expected = _expected_sizes(self.harness, self.question.passes)
-        size = lowering.size_of(self.text, self.harness.reference.target)
+        size = lowering.measure_object(self.text, self.harness.reference.target)
         return _TrueSizes(expected[0] if expected else None, size)
 
 
@@ -133,7 +133,7 @@ class _LoweredCandidate(_AssemblyCandidate):
         return replace(verdict, evidence=evidence, detail=detail)
 
     def true_sizes(self) -> _TrueSizes:
-        return _TrueSizes(self.module.instructions, self.module.size)
+        return _TrueSizes(self.module.instruction_count, self.module.object_bytes)
 
 
 class _IRCandidate(_LoweredCandidate):
@@ -150,7 +150,7 @@ class _IRCandidate(_LoweredCandidate):
             position = {"line": error.line or None, "column": error.column or None}
             evidence = (*quote_line(self.text, error.line), *error.details)
             return Verdict("assemble", f"{place}{error}", evidence, position)
-        if self.module.holds_assembly and " asm " not in reference.texts.ir(self.harness.function):
+        if self.module.has_assembly and " asm " not in reference.texts.ir(self.harness.function):
             return Verdict("assemble", "it holds assembly, which is no answer to a question for IR")
         return self.module.assembly
 
@@ -167,7 +167,7 @@ class _IRCandidate(_LoweredCandidate):
         if verdict.passed or line is None:
             return verdict
         level, target = optimiser.optimisation_level(self.question.passes), self.harness.reference.target
-        origin = lines_of_origin(self.text, level, self.module.assembly, target).get(line)
+        origin = map_assembly_lines(self.text, level, self.module.assembly, target).get(line)
         if origin is None:
             return verdict
         quotation = " ".join(self.text.split("\n")[origin - 1].split())
@@ -176,7 +176,7 @@ class _IRCandidate(_LoweredCandidate):
 
     def _similarity(self) -> dict[str, Any]:
         """How the answer's IR compares with opt's own."""
-        facts: dict[str, Any] = {"instructions": self.module.instructions, "size": self.module.size}
+        facts: dict[str, Any] = {"instructions": self.module.instruction_count, "size": self.module.object_bytes}
         sizes = _expected_sizes(self.harness, self.question.passes)
         if sizes is None:
             return facts
@@ -184,8 +184,8 @@ class _IRCandidate(_LoweredCandidate):
         expected = reference.texts.optimised_ir(self.harness.function, self.question.passes)
         expected_plain, expected_canonical = _comparable_forms(expected, reference.target)
         return facts | {
-            "exact": plain(self.text) == expected_plain,
-            "canonical": self.module.canonical == expected_canonical,
+            "exact": strip_ir(self.text) == expected_plain,
+            "canonical": self.module.canonical_ir == expected_canonical,
             "opt_instructions": sizes[0],
             "opt_size": sizes[1],
         }
@@ -193,11 +193,11 @@ class _IRCandidate(_LoweredCandidate):
     def _round_trip(self) -> dict[str, Any]:
         """How the assembly of the answer's IR compares with the assembly that the prompt showed."""
         reference = self.harness.reference
-        prompted = plain_assembly(
+        prompted = strip_assembly(
             reference.texts.lowered_assembly(self.harness.function, self.question.passes), reference.target.dialect
         )
-        lowered = plain_assembly(self.module.assembly, reference.target.dialect)
-        score = bleu(lowered, prompted)
+        lowered = strip_assembly(self.module.assembly, reference.target.dialect)
+        score = compute_bleu(lowered, prompted)
         return {"exact": lowered == prompted, **({} if score is None else {"bleu": score})}
 
 
@@ -221,9 +221,9 @@ class _PassListCandidate(_LoweredCandidate):
         _, smallest = self.harness.reference.texts.optimised_sizes(self.harness.function, _SIZE_BASELINE)
         facts = {
             "passes": self.text.strip(),
-            "size": self.module.size,
+            "size": self.module.object_bytes,
             "oz": smallest,
-            "improvement": round(100 * (smallest - self.module.size) / smallest, 2),
+            "improvement": round(100 * (smallest - self.module.object_bytes) / smallest, 2),
         }
         verdict = super().annotate(verdict)
         return replace(verdict, detail={**verdict.detail, "tune": facts})
@@ -246,7 +246,7 @@ def _named_line(verdict: Verdict) -> int | None:
 @functools.lru_cache(_CACHED_FORMS)
 def _comparable_forms(expected: str, target: Target) -> tuple[str, str]:
     """The plain and the canonical form of opt's own IR, which all samples of a question are compared with."""
-    return plain(expected), canonical(parse(expected), target)
+    return strip_ir(expected), canonicalise_module(parse(expected), target)
 
 
 def _expected_sizes(harness: Harness, passes: str) -> tuple[int, int] | None:

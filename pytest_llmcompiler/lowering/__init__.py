@@ -1,1 +1,1 @@
-"""The tasks beside `asm`: how LLVM IR and pass lists become machine code, and what is measured of them."""
+"""LLVM IR and pass lists become assembly, and the texts of answers are compared with the reference's."""

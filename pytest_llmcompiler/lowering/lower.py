@@ -1,7 +1,7 @@
-"""IR of unknown origin to assembly, by LLVM, in a process that may die of it.
+"""IR of unknown origin becomes assembly, by LLVM, in a process that may die of it.
 
-Whatever the IR holds, inline assembly that reads files too, LLVM is given no file, and limits of time and memory. What
-it writes is assembly of unknown origin, as any model's.
+The IR is hostile: it may crash LLVM, or hold inline assembly that reads files. The process can open no file, and has
+limits of time and memory. The assembly that it returns is as untrusted as a model's.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pytest_llmcompiler.errors import (
     SandboxError,
     UnsupportedError,
 )
-from pytest_llmcompiler.lowering.canonical import canonical
+from pytest_llmcompiler.lowering.canonical import canonicalise_module
 from pytest_llmcompiler.program.ir import (
     binary_size,
     count_instructions,
@@ -37,109 +37,118 @@ from pytest_llmcompiler.program.ir import (
 )
 from pytest_llmcompiler.targets.target import Target
 
-SECONDS, MEGABYTES = 20.0, 1024
-"""What LLVM may take for an answer."""
+SECONDS = 20.0
+"""Wall clock that LLVM may take for one answer. Lowering takes milliseconds unless LLVM hangs."""
+MEGABYTES = 1024
+"""Memory that LLVM may take for one answer, in MiB, on top of the calling process's."""
 
-_PLACE = re.compile(r"<string>:(\d+):(\d+): error: ")
-_FEATURES = re.compile(r'"(?:target-(?:features|cpu)|tune-cpu)"="[^"\n]*"')
-"""What asks for code of another processor than the target's."""
+_POSITION = re.compile(r"<string>:(\d+):(\d+): error: ")
+_PROCESSOR_ATTRIBUTE = re.compile(r'"(?:target-(?:features|cpu)|tune-cpu)"="[^"\n]*"')
+"""Attributes that ask for the code of another processor than the target's."""
 _QUOTED = re.compile(r'"[^"\n]*"')
-_ASSEMBLY = re.compile(r'^module asm|\basm (?:sideeffect |alignstack |inteldialect |unwind )*""', re.MULTILINE)
-_LOCAL = re.compile(r"(?<![\w.$])\.L[\w.$]+")
-_ENDING = re.compile(r"(?:LLVM ERROR|error): ([^\n]+)")
+_INLINE_ASSEMBLY = re.compile(r'^module asm|\basm (?:sideeffect |alignstack |inteldialect |unwind )*""', re.MULTILINE)
+"""Inline assembly in IR whose strings are empty."""
+_LOCAL_LABEL = re.compile(r"(?<![\w.$])\.L[\w.$]+")
+_LAST_WORDS = re.compile(r"(?:LLVM ERROR|error): ([^\n]+)")
+"""The message that LLVM prints before it ends its process."""
+_QUOTED_LINES = slice(1, 5)
+"""The lines of a message in which LLVM quotes the line at fault."""
 
 
 class LoweredModule(NamedTuple):
-    """What LLVM makes of a module."""
+    """A module, and the code that LLVM makes of it."""
 
     assembly: str
-    """AT&T on x86-64."""
-    instructions: int
-    """Of IR, in all its functions."""
-    size: int
-    """Bytes of text and data of its object file."""
-    canonical: str
-    """Its text without the names of values."""
-    holds_assembly: bool
-    """Whether there is assembly in the module."""
+    """In AT&T syntax on x86-64."""
+    instruction_count: int
+    """Instructions of IR in all functions."""
+    object_bytes: int
+    """The size of text and data in the object file."""
+    canonical_ir: str
+    """The IR without the names of values."""
+    has_assembly: bool
+    """Whether the module contains assembly: inline, or at its top level."""
 
 
 def lower_module(source: str | bytes, level: str | None, target: Target) -> LoweredModule:
-    """Lower IR, given as text or as bitcode, as clang would at a level. Raises RefusedError."""
-    _warm(level, target)
+    """Lower IR as clang would at an optimisation level. `source` is text or bitcode. Raises LoweringError."""
+    _warm_up(level, target)
     try:
-        made = sandbox.call(_lower, source, level, target, seconds=SECONDS, megabytes=MEGABYTES)
+        answer = sandbox.call(_lower, source, level, target, seconds=SECONDS, megabytes=MEGABYTES)
     except ChildTimeoutError as error:
         raise LoweringError(f"LLVM makes no code of it: {error}") from None
     except ChildDiedError as death:
-        said = _ENDING.search(death.stderr)
-        raise LoweringError(f"LLVM makes no code of it: {said[1] if said else death.reason}") from None
-    if "refused" in made:
-        raise _refused(made["refused"], source if isinstance(source, str) else "")
-    return LoweredModule(**made)
+        last_words = _LAST_WORDS.search(death.stderr)
+        reason = last_words[1] if last_words else death.reason
+        raise LoweringError(f"LLVM makes no code of it: {reason}") from None
+    if "refusal" in answer:
+        raise _locate_refusal(answer["refusal"], source if isinstance(source, str) else "")
+    return LoweredModule(**answer)
 
 
 @functools.cache
-def _warm(level: str | None, target: Target) -> None:
-    """Have here all that each child needs, which may open no file and would need longer."""
+def _warm_up(level: str | None, target: Target) -> None:
+    """Load and initialise LLVM in this process: the children, which fork from it, can open no file."""
     module = "define void @f() {\n  ret void\n}\n"
     emit_assembly(parse(module), level, target)
     binary_size(module, target)
 
 
 def _lower(source: str | bytes, level: str | None, target: Target) -> dict[str, Any]:
-    """Only for a sandbox."""
+    """The fields of a LoweredModule, or a `refusal`. To be called in a sandbox only."""
     sandbox.forbid_opening_files()
     try:
         text = source if isinstance(source, str) else read_bitcode(source)
         module = parse(text)
         if not target.accepted_triples.fullmatch(module.triple):
-            return {"refused": f"its target triple is {module.triple!r}, and the code is to run on {target.triple}"}
+            return {"refusal": f"its target triple is {module.triple!r}, and the code is to run on {target.triple}"}
         layout = data_layout(target)
 
-        def again() -> Any:  # what has been made code of is no good any more
-            fresh = parse(_FEATURES.sub("", text))
+        def parse_again() -> Any:
+            """A fresh module for the target: LLVM changes a module while it makes code of it."""
+            fresh = parse(_PROCESSOR_ATTRIBUTE.sub("", text))
             fresh.triple, fresh.data_layout = target.triple, layout
             return fresh
 
         return {
-            "assembly": emit_assembly(again(), level, target),
-            "instructions": count_instructions(module),
-            "size": object_size(emit_object(again(), target)),
-            "holds_assembly": _ASSEMBLY.search(_QUOTED.sub('""', str(module))) is not None,
-            "canonical": canonical(module, target),
+            "assembly": emit_assembly(parse_again(), level, target),
+            "instruction_count": count_instructions(module),
+            "object_bytes": object_size(emit_object(parse_again(), target)),
+            "has_assembly": _INLINE_ASSEMBLY.search(_QUOTED.sub('""', str(module))) is not None,
+            "canonical_ir": canonicalise_module(module, target),
         }
     except IRError as error:
-        return {"refused": str(error)}
-    except UnicodeDecodeError:  # llvmlite reads every name as UTF-8
-        return {"refused": "a name in it is no text in UTF-8"}
+        return {"refusal": str(error)}
+    except UnicodeDecodeError:  # llvmlite reads every name as UTF-8.
+        return {"refusal": "a name in it is not valid UTF-8"}
 
 
-def _refused(message: str, source: str) -> LoweringError:
-    """LLVM's message, with the place that it names or that the line it quotes has in the text."""
+def _locate_refusal(message: str, source: str) -> LoweringError:
+    """The error for LLVM's message, at the position that it names, or at the one line of the text that it quotes."""
     message = message.removeprefix("LLVM IR parsing error\n")
-    place = _PLACE.match(message)
-    if place:
-        return LoweringError(message[place.end() :].split("\n")[0], int(place[1]), int(place[2]))
-    quoted = [line.strip() for line in message.splitlines()[1:5] if line.strip()]
+    position = _POSITION.match(message)
+    if position:
+        return LoweringError(message[position.end() :].split("\n")[0], int(position[1]), int(position[2]))
+    quoted = [line.strip() for line in message.splitlines()[_QUOTED_LINES] if line.strip()]
     lines = [line.partition(";")[0].strip() for line in source.splitlines()]
-    place_of = next((lines.index(line) + 1 for line in quoted if lines.count(line) == 1), 0)
-    return LoweringError(message, place_of, 1 if place_of else 0)
+    number = next((lines.index(line) + 1 for line in quoted if lines.count(line) == 1), 0)
+    return LoweringError(message, number, 1 if number else 0)
 
 
-def size_of(assembly: str, target: Target) -> int | None:
-    """Bytes of text and data of the object that LLVM's assembler makes of a text as it is; None where it makes none."""
-    _warm(None, target)
+def measure_object(assembly: str, target: Target) -> int | None:
+    """Bytes of text and data in the object that LLVM's assembler makes of an answer; None where it makes none."""
+    _warm_up(None, target)
     try:
-        unit = parse_assembly(assembly, target.dialect)
-        syntax = target.dialect.syntax_directives.get(unit.syntax, "")
-        # Private data of the program is nobody's in this text alone, and LLVM wants local symbols to be somebody's.
-        placed = _LOCAL.sub(lambda name: name[0] if name[0] in unit.labels else f"x{name[0][1:]}", unit.source)
-        object_call = build_object_call(target, f"{syntax}\n{placed}\n", SECONDS)
-        return int(sandbox.call(_size_of, *object_call, seconds=SECONDS, megabytes=MEGABYTES))
+        parsed = parse_assembly(assembly, target.dialect)
+        syntax = target.dialect.syntax_directives.get(parsed.syntax, "")
+        # The text may refer to private data of the program by a local label. LLVM wants local labels to be defined, so
+        # those that are not get another first letter.
+        text = _LOCAL_LABEL.sub(lambda name: name[0] if name[0] in parsed.labels else f"x{name[0][1:]}", parsed.source)
+        object_call = build_object_call(target, f"{syntax}\n{text}\n", SECONDS)
+        return int(sandbox.call(_measure_object, *object_call, seconds=SECONDS, megabytes=MEGABYTES))
     except (AssemblyError, LinkError, UnsupportedError, SandboxError):
         return None
 
 
-def _size_of(make: Callable[..., bytes], *args: Any) -> int:
-    return object_size(make(*args))
+def _measure_object(build_object: Callable[..., bytes], *arguments: Any) -> int:
+    return object_size(build_object(*arguments))

@@ -24,8 +24,8 @@ from pytest_llmcompiler.errors import (
 from pytest_llmcompiler.judge.api import judge_answer
 from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.judge.verdict import Verdict
-from pytest_llmcompiler.lowering.canonical import plain, plain_assembly
-from pytest_llmcompiler.lowering.line_map import lines_of_origin
+from pytest_llmcompiler.lowering.canonical import strip_assembly, strip_ir
+from pytest_llmcompiler.lowering.line_map import map_assembly_lines
 from pytest_llmcompiler.lowering.lower import lower_module
 from pytest_llmcompiler.model.answer import Answer
 from pytest_llmcompiler.model.extract.claims import find_claimed_sizes
@@ -131,7 +131,7 @@ def test_lines_are_of_the_assembly_that_was_judged(judge: Judge) -> None:
 def test_most_lines_of_assembly_have_an_origin(lfs: Reference, passes: str) -> None:
     for function in lfs.functions:
         text, assembly = lfs.texts.optimised_ir(function, passes), lfs.texts.lowered_assembly(function, passes)
-        found = lines_of_origin(text, passes, assembly, get_target())
+        found = map_assembly_lines(text, passes, assembly, get_target())
         lines, written = text.split("\n"), assembly.split("\n")
         assert len(found) > 0.7 * len(re.findall(r"^\t[a-z]", assembly, re.M))
         returns = [origin for number, origin in found.items() if written[number - 1].startswith("\tretq")]
@@ -140,9 +140,9 @@ def test_most_lines_of_assembly_have_an_origin(lfs: Reference, passes: str) -> N
 
 def test_ir_with_debug_information_has_no_origins() -> None:
     assembly = lower_module(IR, None, get_target()).assembly
-    assert set(lines_of_origin(IR, None, assembly, get_target()).values()) == {2, 3}
-    assert lines_of_origin(IR.replace(", 1", ", 1, !dbg !1"), None, assembly, get_target()) == {}
-    assert lines_of_origin(IR.replace("shl", "lshr"), None, assembly, get_target()) == {}
+    assert set(map_assembly_lines(IR, None, assembly, get_target()).values()) == {2, 3}
+    assert map_assembly_lines(IR.replace(", 1", ", 1, !dbg !1"), None, assembly, get_target()) == {}
+    assert map_assembly_lines(IR.replace("shl", "lshr"), None, assembly, get_target()) == {}
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_promise_about_code_that_is_not_supported() -> None:
 
 
 def test_many_faults_and_blanks_take_no_long_time() -> None:
-    assert plain(" " * 300_000 + "x") == " " * 300_000 + "x"
+    assert strip_ir(" " * 300_000 + "x") == " " * 300_000 + "x"
     faults = "".join(f"  %a{n} = add i32 %b{n}, 1\n  %b{n} = add i32 %a{n}, 1\n" for n in range(5_000))
     with pytest.raises(LoweringError):
         lower_module(f"define void @f() {{\n{faults}  ret void\n}}\n", None, get_target())
@@ -470,7 +470,7 @@ def test_the_optimiser_is_clang_s(lfs: Reference) -> None:
     for function in lfs.functions:
         assert lfs.texts.optimised_ir(function, "O0") == lfs.texts.ir(function)
         made, clangs = (
-            plain_assembly(text, get_target().dialect)
+            strip_assembly(text, get_target().dialect)
             for text in (lfs.texts.lowered_assembly(function, "O2"), lfs.texts.assembly(function, "O2"))
         )
         assert made == clangs
