@@ -17,7 +17,7 @@ from pytest_llmcompiler.judge.location import ReturnValue
 from pytest_llmcompiler.judge.reproducer import Breakpoint
 
 _LONGEST_TRACE = 200_000
-"""Instructions that are traced to find the last one that changes a register: a few seconds."""
+"""Instructions that are traced to find the last one that changes a register. Each one costs a call of a Python hook."""
 
 
 def find_breakpoint(

@@ -25,7 +25,7 @@ from pytest_llmcompiler.judge.reproducer import (
     Reproducer,
     ResultPart,
 )
-from pytest_llmcompiler.judge.whole_program import LIMIT
+from pytest_llmcompiler.judge.whole_program import MAX_PROGRAM_INSTRUCTIONS
 from pytest_llmcompiler.targets import abi
 from pytest_llmcompiler.values.c_types import Float, Function, Int, Pointer, Type, build_value_mask, find_unsupported
 from pytest_llmcompiler.values.layout import GARBAGE, Layout
@@ -50,7 +50,7 @@ def _capture_whole_program(differential: DifferentialRun, failing: FailingRun) -
     return {
         "whole": True,
         "shown": failing.format_input(()),
-        "stop": find_breakpoint(differential, failing, run, lambda: machine.run_main(LIMIT)),
+        "stop": find_breakpoint(differential, failing, run, lambda: machine.run_main(MAX_PROGRAM_INSTRUCTIONS)),
         "notes": [],
     }
 

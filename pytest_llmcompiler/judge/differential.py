@@ -27,7 +27,7 @@ from pytest_llmcompiler.judge.whole_program import compare_programs
 from pytest_llmcompiler.targets.code import AssembledCode
 
 _INSPECTION_LIMIT = 50_000
-"""Instructions of one inspected run: a hook for each memory access makes it a hundred times slower than others."""
+"""Instructions of one inspected run, which is slow: each access to the stack costs a call of a Python hook."""
 
 _VARIED_FILLS: tuple[UninitialisedFill, ...] = ("zeros", "inverse")
 """The fills of further runs on some inputs. With `garbage`, the fill of the first run, each bit of the unused stack and

@@ -22,7 +22,7 @@ from pytest_llmcompiler.judge.verdict import Kind
 from pytest_llmcompiler.values.input import Input
 
 _SHRINKING_INSTRUCTIONS = 50_000_000
-"""Instructions that the candidate may execute in all while a smaller input is searched: some seconds."""
+"""Instructions that the candidate may execute in all while a smaller input is searched. The limit bounds the time."""
 _FILLS: dict[UninitialisedFill, str] = {
     "zeros": "zeros",
     "garbage": "a pattern of bits",

@@ -21,7 +21,7 @@ from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.oracle import SuiteEntry
 
 _LONGEST_TRACE = 20_000
-"""Instructions, or stores, that are traced of a run: about a second."""
+"""Instructions, or stores, that are traced of a run. Each one costs a call of a Python hook."""
 _LEVELS = ("O0", "O1", "O2", "O3")
 
 

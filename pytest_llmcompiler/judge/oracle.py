@@ -1,4 +1,4 @@
-"""The oracle: what the reference shows on an input, as far as that is something to hold a candidate to."""
+"""The oracle: whether a function is defined on an input, and what the reference shows on it."""
 
 from __future__ import annotations
 
@@ -21,29 +21,32 @@ from pytest_llmcompiler.judge.compare import writes_around_objects
 from pytest_llmcompiler.judge.difference import ComparisonContext
 from pytest_llmcompiler.judge.dont_care import DontCareBytes
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
-from pytest_llmcompiler.judge.whole_program import WholeProgram, run_whole_program
+from pytest_llmcompiler.judge.whole_program import HangLimit, WholeProgram, run_whole_program
 from pytest_llmcompiler.targets import abi
 from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.values.input import Input
 from pytest_llmcompiler.values.layout import MAX_OBJECT_BYTES, PAGE, Layout, lay_out
 
-_LIMIT = 4_000_000
-"""Instructions; an input for which the reference needs more is not a test."""
-_HANG_FACTOR, _HANG_FLOOR = 32, 20_000
-"""A candidate hangs past this many instructions for each byte of code that the reference executed and for each byte of
-the objects that it is given, which it may look at in another order, and as many more."""
+_MAX_INSTRUCTIONS = 4_000_000
+"""Instructions of the reference on one input. An input that needs more is dropped: each candidate would run it too."""
+_HANG_LIMIT = HangLimit(per_byte=32, base=20_000)
+"""A candidate may execute 32 instructions for each byte of code that the reference executes, and for each byte of the
+objects of the input, plus 20,000. An instruction has about four bytes, so this is more than a hundred times what the
+reference executes: slow but correct code stays far below. The objects count because a candidate may search them in
+another order, and so look at bytes that the reference does not reach."""
 
 
 @dataclass(frozen=True)
 class SuiteEntry:
-    """One input of the corpus with what the reference shows on it."""
+    """One input of the corpus, with the reference's observation."""
 
     context: ComparisonContext
     call: abi.CallSetup
     expected: Observation
+    """The reference's run with the fill `garbage`."""
     dont_care: DontCareBytes
     limit: int
-    """Instructions that a candidate may take for it."""
+    """Instructions that a candidate may execute; above that it hangs."""
     look: ProbeResult
 
     @property
@@ -52,37 +55,64 @@ class SuiteEntry:
         return self.context.layout
 
 
+@dataclass(frozen=True)
+class _ReferenceMachines:
+    """The builds of the reference. They are large: each is an emulated process."""
+
+    probe: Probe
+    """Traps at undefined behaviour, and records coverage."""
+    golden: Machine
+    """The program at -O0, whose observations candidates are compared with."""
+    optimised: Machine
+    """The same program with the function at -O2, on the inverse garbage."""
+
+
 class Oracle:
-    """Runs several builds of the reference, which must agree. Its machines are made when they are first needed."""
+    """Runs several builds of the reference on an input, and compares their runs.
+
+    The machines are built when they are first needed. `release` frees them; they are built again on the next use.
+    """
 
     def __init__(self, under_test: FunctionUnderTest) -> None:
         self._under_test = under_test
         self._names = [param.name for param in under_test.signature.params]
         self._rules = under_test.reference.argument_rules(under_test.function)
         self._convention = under_test.reference.target.convention
+        self._open_machines: _ReferenceMachines | None = None
 
-    def look(self, made: Input, known: Set[Feature] = frozenset(), steps: int = MAX_STEPS) -> ProbeResult:
-        """What the probe alone shows on an input. Raises Undefined where that is nothing to hold a candidate to."""
-        # The probe must see what is read past an object's end, wherever the others find the object.
-        layout, call = self._ready(replace(made, is_4gib_aligned=False))
-        probe = self._machines[0]
-        _defined(probe.run(layout, call, steps), layout)
+    def look(self, input: Input, known: Set[Feature] = frozenset(), steps: int = MAX_STEPS) -> ProbeResult:
+        """The coverage of an input, as the probe records it, in at most so many steps. The comparisons are read only
+        where a feature is not `known` yet.
+
+        Raises UndefinedInputError where the function is not defined on the input.
+        """
+        # Objects must end at an unmapped page here, also where the other machines align their starts: only so does the
+        # probe see each access past the end of an object.
+        layout, call = self._lay_out(replace(input, is_4gib_aligned=False))
+        probe = self._machines.probe
+        _require_defined(probe.run(layout, call, steps), layout)
         features = probe.read_features()
         return ProbeResult(features, None if features <= known else probe.read_comparisons(), probe.steps)
 
-    def accept(self, made: Input, known: Set[Feature] = frozenset(), steps: int = MAX_STEPS) -> SuiteEntry:
-        """What the reference shows on an input. Raises Undefined where that is nothing to hold a candidate to."""
-        look = self.look(made, known, steps)
-        layout, call = self._ready(made)
-        probe, golden, optimised = self._machines
-        if layout.is_4gib_aligned:  # what is undefined may depend on the place
-            _defined(probe.run(layout, call, steps), layout)
-        run = _defined(golden.run(layout, call, _LIMIT), layout)
-        limit = _HANG_FLOOR + _HANG_FACTOR * (run.executed_bytes + sum(target.size for target in layout.objects))
+    def accept(self, input: Input, known: Set[Feature] = frozenset(), steps: int = MAX_STEPS) -> SuiteEntry:
+        """The suite's entry for an input. Arguments are those of `look`.
+
+        Raises UndefinedInputError where the function is not defined on the input.
+        """
+        look = self.look(input, known, steps)
+        layout, call = self._lay_out(input)
+        machines = self._machines
+        if layout.is_4gib_aligned:  # whether behaviour is undefined may depend on addresses
+            _require_defined(machines.probe.run(layout, call, steps), layout)
+        run = machines.golden.run(layout, call, _MAX_INSTRUCTIONS)
+        _require_defined(run, layout)
+        limit = _HANG_LIMIT.instructions(run.executed_bytes + sum(target.size for target in layout.objects))
+        # Varied fills: the two machines differ in their garbage, and each runs with zeros too. A result that depends
+        # on an uninitialised value differs in at least one of these runs.
         others = (
-            optimised.run(layout, call, limit),
-            golden.run(layout, call, limit, uninitialised="zeros"),
-            optimised.run(layout, call, limit, uninitialised="zeros"),
+            machines.optimised.run(layout, call, limit),
+            machines.golden.run(layout, call, limit, uninitialised="zeros"),
+            machines.optimised.run(layout, call, limit, uninitialised="zeros"),
         )
         context = self._context(layout)
         if not all(references_agree(context, run, other) for other in others):
@@ -92,50 +122,54 @@ class Oracle:
         dont_care = DontCareBytes.union(find_dont_care_bytes(context, run, other) for other in others)
         return SuiteEntry(context, call, run, dont_care, limit, look)
 
-    def _ready(self, made: Input) -> tuple[Layout, abi.CallSetup]:
-        if not satisfies_rules(made, self._rules, self._names):
+    def _lay_out(self, input: Input) -> tuple[Layout, abi.CallSetup]:
+        """An input in memory, with the registers and the stack that pass it."""
+        if not satisfies_rules(input, self._rules, self._names):
             raise UndefinedInputError("against a directive")
-        layout = self._layout(made)
-        call = self._call(made, layout)
+        layout = self._layout(input)
+        call = self._set_up_call(input, layout)
         if len(call.stack) > MAX_ARGUMENT_BYTES:
             raise UndefinedInputError("too large")
         return layout, call
 
     def replies(self, entry: SuiteEntry, uninitialised: UninitialisedFill) -> list[Reply]:
-        """How the reference's calls out are answered on an input."""
+        """The replies to the reference's external calls on an input, with an uninitialised fill."""
         if not entry.expected.calls:
             return []
-        golden = self._machines[1]
+        golden = self._machines.golden
         golden.run(entry.layout, entry.call, entry.limit, uninitialised=uninitialised)
         return list(golden.replies)
 
     def whole_program(self) -> WholeProgram | None:
-        """What the whole program shows; None where it has none, or where that says nothing of the function."""
+        """The run of the whole program; None where it has no `main`, or shows nothing of the function."""
         if not self._under_test.reference.golden.has_main or self._under_test.function == "main":
             return None
-        probe, golden, optimised = self._machines
-        return run_whole_program([probe.run_main, optimised.run_main], golden, (_HANG_FACTOR, _HANG_FLOOR))
+        machines = self._machines
+        return run_whole_program([machines.probe.run_main, machines.optimised.run_main], machines.golden, _HANG_LIMIT)
 
     def effort(self) -> int:
-        """What the last input cost, in steps of the probe."""
-        return self._machines[0].effort
+        """The effort of the last run of the probe, in its steps."""
+        return self._machines.probe.effort
 
     def release(self) -> None:
-        """Let go of the machines, which are large."""
-        if self.__dict__.pop("_machines", None):
+        """Free the machines."""
+        if self._open_machines is not None:
+            self._open_machines = None
             gc.collect()
 
-    @functools.cached_property
-    def _machines(self) -> tuple[Probe, Machine, Machine]:
-        """The probe (undefined behaviour traps), the program as it is, and the function optimised, on other garbage."""
-        under_test = self._under_test
-        return (
-            Probe(
-                under_test.machine(under_test.reference.probe, check_preconditions=True),
-                " asm " in under_test.reference.ir,
-            ),
-            under_test.machine(under_test.reference.golden, trace_blocks=True),
-            under_test.machine(under_test.reference.golden, self._optimised, garbage_pattern=1),
+    @property
+    def _machines(self) -> _ReferenceMachines:
+        if self._open_machines is None:
+            self._open_machines = self._build_machines()
+        return self._open_machines
+
+    def _build_machines(self) -> _ReferenceMachines:
+        under_test, reference = self._under_test, self._under_test.reference
+        has_assembly = " asm " in reference.ir  # loops of inline assembly take no steps that the probe counts
+        return _ReferenceMachines(
+            probe=Probe(under_test.machine(reference.probe, check_preconditions=True), has_assembly),
+            golden=under_test.machine(reference.golden, trace_blocks=True),
+            optimised=under_test.machine(reference.golden, self._optimised, garbage_pattern=1),
         )
 
     @functools.cached_property
@@ -143,19 +177,20 @@ class Oracle:
         return self._under_test.compiled("O2")[1]
 
     @functools.cached_property
-    def _minds_errno(self) -> bool:
+    def _uses_errno(self) -> bool:
         return self._under_test.reference.uses_errno(self._under_test.function)
 
-    def _layout(self, made: Input) -> Layout:
+    def _layout(self, input: Input) -> Layout:
         signature = self._under_test.signature
         buffer = signature.result if self._convention.locate_result(signature).in_memory else None
         try:
-            return lay_out(made, [*self._names, *("" for _ in made.args[len(self._names) :])], buffer)
+            unnamed = [""] * (len(input.args) - len(self._names))  # variadic arguments
+            return lay_out(input, [*self._names, *unnamed], buffer)
         except LayoutError:
             raise UndefinedInputError("too large") from None
 
-    def _call(self, made: Input, layout: Layout) -> abi.CallSetup:
-        types = [value.type for value in made.args]
+    def _set_up_call(self, input: Input, layout: Layout) -> abi.CallSetup:
+        types = [value.type for value in input.args]
         buffer = layout.result.address if layout.result else None
         return self._convention.set_up_call(
             types, layout.images, variadic=self._under_test.signature.variadic, buffer=buffer
@@ -164,11 +199,12 @@ class Oracle:
     def _context(self, layout: Layout) -> ComparisonContext:
         reference = self._under_test.reference
         return ComparisonContext(
-            self._under_test.signature, layout, reference.golden.globals, reference.variables, self._minds_errno
+            self._under_test.signature, layout, reference.golden.globals, reference.variables, self._uses_errno
         )
 
 
-def _defined(run: Observation, layout: Layout) -> Observation:
+def _require_defined(run: Observation, layout: Layout) -> None:
+    """Raise UndefinedInputError where a run of a reference does not come to its end."""
     if run.outcome == "fault":
         assert run.fault is not None
         if run.fault.address is None:
@@ -176,11 +212,10 @@ def _defined(run: Observation, layout: Layout) -> Observation:
         raise UndefinedInputError("bad memory access", _overrun(run.fault, layout), null=run.fault.address < PAGE)
     if run.outcome == "limit":
         raise UndefinedInputError("runs too long")
-    return run
 
 
 def _overrun(fault: GuestFault, layout: Layout) -> Overrun | None:
-    """The object past whose end a fault lies."""
+    """The object past whose end an access faults, and the size in bytes that it would need; None for other faults."""
     for number, (target, _) in enumerate(layout.contents):
         size = (fault.address or 0) + fault.size - target.address
         if target.size < size <= MAX_OBJECT_BYTES and fault.access != "jump":

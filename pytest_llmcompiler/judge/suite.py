@@ -1,4 +1,4 @@
-"""The standard that candidates are held to: the inputs of a function, and what the reference shows on them."""
+"""The suite of a function: its inputs, each with the reference's observation, that all candidates are judged by."""
 
 from __future__ import annotations
 
@@ -22,140 +22,180 @@ from pytest_llmcompiler.program.ir_queries import mentioned_globals
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.values.input import Input
 
-_VARIED = 4
-"""Inputs with other garbage for each way from block to block of the function."""
-_INSPECTED, _INSPECTED_BYTES = 8, 20_000
-"""Inputs for a closer look; bytes of code that the reference executes on them."""
+_VARIED_PER_EDGE = 4
+"""Inputs for each edge of the control flow that are run with two further uninitialised fills. One input is not enough,
+since a value that is read before it is set shows only on some inputs."""
+_MAX_INSPECTED, _MAX_INSPECTED_BYTES = 8, 20_000
+"""How many inputs are inspected, and the most bytes of code that the reference executes on one: inspecting is slow."""
+_FEW = 10
+"""The verdict warns where the function is defined on less than one in so many generated inputs."""
 
 
 class Suite:
-    """The inputs of a subject: `examples` are generated, from the random seed `seed`. Made once, for all candidates."""
+    """The inputs of a function, generated once for all candidates.
+
+    `examples` is the number of inputs to generate, `seed` the random seed. Inputs and observations are computed when
+    they are first needed; `prepare` computes all at once.
+    """
 
     def __init__(self, under_test: FunctionUnderTest, examples: int, seed: int) -> None:
         self.under_test, self.examples, self.seed = under_test, examples, seed
         self.oracle = Oracle(under_test)
         self._rules = under_test.reference.argument_rules(under_test.function)
         self._learned: dict[RelationScope, ParameterRelations] = {}
+        """The relations of parameters that the repairs of inputs taught."""
+        self._corpus: Corpus[SuiteEntry] | None = None
+        self._whole_program: WholeProgram | None = None
+        self._has_run_whole_program = False
 
     def limited(self, inputs: Collection[Input]) -> Suite:
-        """These inputs of the corpus alone, without the whole program."""
-        other = Suite(self.under_test, self.examples, self.seed)
-        corpus = Corpus(other.oracle.look, other.oracle.accept)
-        corpus.entries = {made: entry for made, entry in self.corpus.entries.items() if made in inputs}
-        other.corpus, other.whole_program = corpus, None
-        return other
+        """A suite of only these inputs of the corpus, without the whole program."""
+        limited = Suite(self.under_test, self.examples, self.seed)
+        corpus = Corpus(limited.oracle.look, limited.oracle.accept)
+        corpus.entries = {input: entry for input, entry in self.corpus.entries.items() if input in inputs}
+        limited._corpus, limited._has_run_whole_program = corpus, True
+        return limited
 
     def prepare(self) -> None:
-        """Make all that a trial needs, here rather than in each child that tries a candidate."""
-        self.corpus, self.whole_program  # noqa: B018
-        self.oracle.release()  # only explaining a failure needs the machines again
+        """Compute all that judging a candidate needs. Each candidate is judged in a child process, which would compute
+        it again."""
+        self._build_corpus()
+        self._run_whole_program()
+        self.oracle.release()  # only the explanation of a failure needs the machines again
 
-    @functools.cached_property
+    @property
     def corpus(self) -> Corpus[SuiteEntry]:
-        """The inputs, smallest first, each with what the reference shows on it. What is wrong shows more clearly where
-        objects end at memory that is not there: such inputs are before the others."""
+        """The inputs, each with the reference's observation.
+
+        Inputs whose objects end at an unmapped page come first, since a wrong access faults there, then smaller ones.
+        """
+        return self._build_corpus()
+
+    def _build_corpus(self) -> Corpus[SuiteEntry]:
+        if self._corpus is None:
+            self._corpus = self._load_or_generate()
+        return self._corpus
+
+    def _load_or_generate(self) -> Corpus[SuiteEntry]:
         corpus = Corpus(self.oracle.look, self.oracle.accept)
         stored = self._store.load()
         if stored and corpus.restore(stored.inputs, stored.dropped):
             self._learned = stored.learned
         else:
-            corpus = self._generated()
+            corpus = self._generate()
             self._store.save(SavedCorpus(tuple(corpus.entries), corpus.dropped, self._learned))
         corpus.entries = dict(
             sorted(corpus.entries.items(), key=lambda item: (item[0].is_4gib_aligned, weight(item[0])))
         )
         return corpus
 
-    @functools.cached_property
+    @property
     def whole_program(self) -> WholeProgram | None:
-        """What the whole program shows; None where that says nothing of the function."""
-        return self.oracle.whole_program()
+        """The run of the whole program; None where it shows nothing of the function."""
+        return self._run_whole_program()
+
+    def _run_whole_program(self) -> WholeProgram | None:
+        if not self._has_run_whole_program:
+            self._whole_program, self._has_run_whole_program = self.oracle.whole_program(), True
+        return self._whole_program
 
     @functools.cached_property
     def from_main(self) -> list[Input]:
-        """What the program's own `main` passes, in the order of its calls."""
-        return _seeds_of(self.under_test.reference).get(self.under_test.function, [])
+        """The inputs that the program's own `main` passes to the function, in the order of the calls."""
+        return _record_main_inputs(self.under_test.reference).get(self.under_test.function, [])
 
     @functools.cached_property
     def strategy(self) -> st.SearchStrategy[Input]:
-        """What inputs are generated by, with what was learned on the way."""
-        return self._strategy(self._learned)
+        """The strategy that generates inputs, with the learned relations of parameters."""
+        return self._build_strategy(self._learned)
 
-    # -- which inputs are for what
+    # -- which inputs are run more than once
 
     @functools.cached_property
     def varied(self) -> frozenset[int]:
-        """The inputs that are run on other garbage too: so many that each way through the function is."""
-        return frozenset(self._covering(_VARIED))
+        """The inputs that are run with further uninitialised fills, by number. They cover each edge."""
+        return frozenset(self._covering(_VARIED_PER_EDGE))
 
     @functools.cached_property
     def inspected(self) -> list[int]:
-        """The inputs for a closer look, which is slow."""
+        """The inputs on which each instruction of a passing candidate is inspected, by number. They cover the edges."""
         entries = list(self.corpus.entries.values())
-        short = [index for index in self._covering(1) if entries[index].expected.executed_bytes <= _INSPECTED_BYTES]
-        return short[:_INSPECTED]
+        covering = self._covering(1)
+        short = [index for index in covering if entries[index].expected.executed_bytes <= _MAX_INSPECTED_BYTES]
+        return short[:_MAX_INSPECTED]
 
     def _covering(self, times: int) -> list[int]:
-        """Inputs, by number, on which every part of the reference's code that any input reaches runs so many times."""
-        seen: Counter[tuple[int, int]] = Counter()
+        """Inputs, by number, that cover each edge of the reference's code so many times, or as often as all do."""
+        covered: Counter[tuple[int, int]] = Counter()
         chosen = []
         for index, entry in enumerate(self.corpus.entries.values()):
-            if any(seen[edge] < times for edge in entry.expected.edges):
-                seen.update(entry.expected.edges)
+            if any(covered[edge] < times for edge in entry.expected.edges):
+                covered.update(entry.expected.edges)
                 chosen.append(index)
         return chosen
 
-    # -- how much it is worth
+    # -- reporting
 
     def unjudgeable(self) -> str | None:
-        """Why nothing can be held to it; None where something can."""
+        """Why no candidate can be judged by the suite; None where any can."""
         if self.corpus.entries:
             return None
-        reasons = self._reasons() or "none could be made"
+        reasons = self._format_dropped() or "none was generated"
         return f"no input found on which {self.under_test.function} is defined ({reasons})"
 
     def counts(self) -> dict[str, Any]:
-        """How many inputs there are and why others are not, with a warning where they are few: JSON-serialisable."""
+        """The number of inputs, of dropped inputs by reason, and a warning where few are left. It is JSON."""
         used, dropped = len(self.corpus.entries), self.corpus.dropped
         counts: dict[str, Any] = {"inputs": used, "dropped": dict(dropped)}
-        if used < dropped.total() / 9:
+        if used * _FEW < used + dropped.total():
             counts["warning"] = (
                 f"{self.under_test.function} is defined on only {used} of {used + dropped.total()} inputs "
-                f"({self._reasons()}): `LLMC: arg` directives can say which inputs are meant"
+                f"({self._format_dropped()}): `LLMC: arg` directives can say which inputs are meant"
             )
         return counts
 
-    def _reasons(self) -> str:
-        return ", ".join(f"{count} × {words}" for words, count in self.corpus.dropped.most_common())
+    def _format_dropped(self) -> str:
+        return ", ".join(f"{count} × {reason}" for reason, count in self.corpus.dropped.most_common())
 
     # -- generating
 
-    def _generated(self) -> Corpus[SuiteEntry]:
+    def _generate(self) -> Corpus[SuiteEntry]:
+        """A new corpus: inputs from `main`, from strategies, of special values, then fuzzed and lengthened.
+
+        The first third of the examples teaches which parameter is the length of which buffer: the repairs of inputs
+        show it. The strategy of the rest draws such lengths.
+        """
         corpus = Corpus(self.oracle.look, self.oracle.accept, self.oracle.effort)
-        for made in self.from_main:
-            corpus.offer(made)
+        for input in self.from_main:
+            corpus.offer(input)
         first = self.examples // 3
-        corpus.explore(self._strategy({}), first, self.seed)
+        corpus.explore(self._build_strategy({}), first, self.seed)
         self._learned = learn_relations(self.under_test.signature.params, corpus.repairs)
         corpus.explore(self.strategy, self.examples - first, self.seed + 1)
         if corpus.entries:
-            for made in generate_specials(max(corpus.entries, key=weight), self._hints, self.under_test.globals):
-                corpus.offer(made)
+            largest = max(corpus.entries, key=weight)
+            for input in generate_specials(largest, self._hints, self.under_test.globals):
+                corpus.offer(input)
         corpus.fuzz(self.examples, self.seed, self._hints.strings)
         corpus.lengthen()
         corpus.settle()
         return corpus
 
-    def _strategy(self, learned: dict[RelationScope, ParameterRelations]) -> st.SearchStrategy[Input]:
+    def _build_strategy(self, learned: dict[RelationScope, ParameterRelations]) -> st.SearchStrategy[Input]:
         under_test = self.under_test
-        asked = (under_test.signature, self._rules, self._hints, self.from_main)
-        environment_seeds = under_test.reference.environment_seeds(under_test.function)
         return build_input_strategy(
-            *asked, globals=under_test.globals, environment_seeds=environment_seeds, learned=learned
+            under_test.signature,
+            self._rules,
+            self._hints,
+            self.from_main,
+            globals=under_test.globals,
+            environment_seeds=under_test.reference.environment_seeds(under_test.function),
+            learned=learned,
         )
 
     @functools.cached_property
     def _hints(self) -> Hints:
+        """Constants and strings of the code that the function reaches."""
         reference = self.under_test.reference
         reached = mentioned_globals(reference.module, self.under_test.function) | {self.under_test.function}
         code = (str(function) for function in reference.module.functions if function.name in reached)
@@ -163,6 +203,7 @@ class Suite:
 
     @property
     def _store(self) -> CorpusFile:
+        """The cache file of the corpus. Its key has all that the inputs depend on."""
         reference = self.under_test.reference
         settings = (
             reference.target.name,
@@ -175,8 +216,8 @@ class Suite:
 
 
 @functools.lru_cache(maxsize=32)
-def _seeds_of(reference: Reference) -> dict[str, list[Input]]:
-    """What `main` passes, by function."""
+def _record_main_inputs(reference: Reference) -> dict[str, list[Input]]:
+    """The inputs that `main` passes, by function. One run of the program records those of all functions."""
     functions = {name: reference.signatures[name] for name in reference.functions}
     globals = {name: reference.input_globals(name) for name in functions}
     return record_main_inputs(reference.golden, functions, globals, reference.external_functions)

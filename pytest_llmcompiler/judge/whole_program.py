@@ -8,67 +8,77 @@ from dataclasses import dataclass
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.emulator.observation import Observation
 from pytest_llmcompiler.judge.compare import format_ending
+from pytest_llmcompiler.judge.compare_memory import first_difference
 from pytest_llmcompiler.judge.difference import Difference
 from pytest_llmcompiler.judge.format_c import format_bytes
 from pytest_llmcompiler.judge.location import OutputStream, RunEnding
 
-LIMIT = 2_000_000
-"""Instructions; a program that runs longer is not used."""
-_BEFORE, _SHOWN = 16, 48
-"""Bytes of output that are shown: of them before the first difference, and in all."""
-_STREAMS = (1, 2)
+MAX_PROGRAM_INSTRUCTIONS = 2_000_000
+"""Instructions of the program with the reference in it. A longer one is not used: each candidate would run it too."""
+_BYTES_BEFORE, _BYTES_SHOWN = 16, 48
+"""Bytes of output that are shown before the first difference, and in all: together they fit a line."""
+_STDOUT, _STDERR = 1, 2
+
+
+@dataclass(frozen=True)
+class HangLimit:
+    """How many instructions a candidate may execute before it counts as a hang."""
+
+    per_byte: int
+    """Instructions for each byte of code that the reference executes."""
+    base: int
+    """Instructions on top, for short runs."""
+
+    def instructions(self, executed_bytes: int) -> int:
+        """The limit where the reference executes so many bytes of code."""
+        return self.base + self.per_byte * executed_bytes
 
 
 @dataclass(frozen=True)
 class WholeProgram:
-    """What the program does with the reference in its place."""
+    """The run of the program with the reference in it."""
 
     expected: Observation
     limit: int
-    """Instructions that a candidate may take for it."""
+    """Instructions that the program may execute with a candidate in it."""
 
 
 def run_whole_program(
-    others: Sequence[Callable[[int], Observation]], counting: Machine, hang: tuple[int, int]
+    others: Sequence[Callable[[int], Observation]], golden: Machine, hang_limit: HangLimit
 ) -> WholeProgram | None:
-    """What the program does; None where it says nothing of the function.
+    """Run the program with the reference in it; None where that shows nothing of the function.
 
-    That is where `main` does not reach it, or does not end, or where `others` (which run other builds of the reference
-    for a number of instructions) do not agree. `counting` is the machine that is believed; `hang` are the instructions
-    that a candidate may take for each byte of code, and on top.
+    That is where `main` does not reach the function, where the program does not end, and where another build of the
+    reference behaves differently. Each of `others` runs such a build for at most a number of instructions.
     """
-    run = counting.run_main(LIMIT)
+    run = golden.run_main(MAX_PROGRAM_INSTRUCTIONS)
     if not run.edges or run.outcome not in ("exit", "abort"):
         return None
-    limit = hang[0] * run.executed_bytes + hang[1]
-    if any(list(compare_programs(run, other(limit))) for other in others):
+    limit = hang_limit.instructions(run.executed_bytes)
+    if any(list(compare_programs(run, run_other(limit))) for run_other in others):
         return None
     return WholeProgram(run, limit)
 
 
 def compare_programs(expected: Observation, actual: Observation) -> Iterator[Difference]:
-    """In what two runs of a program differ: how they end, and what they print."""
-    if _ending(expected) != _ending(actual):
-        yield Difference(RunEnding(), _ending(expected), _ending(actual))
-    for number in _STREAMS:
-        first, second = expected.output.get(number, b""), actual.output.get(number, b"")
+    """The differences of two runs of a program: how they end, and what they print."""
+    endings = _format_program_ending(expected), _format_program_ending(actual)
+    if endings[0] != endings[1]:
+        yield Difference(RunEnding(), endings[0], endings[1])
+    for descriptor in (_STDOUT, _STDERR):
+        first, second = expected.output.get(descriptor, b""), actual.output.get(descriptor, b"")
         if first != second:
-            at = next((at for at, (a, b) in enumerate(zip(first, second)) if a != b), min(len(first), len(second)))
-            start = max(0, at - _BEFORE)
-            yield Difference(OutputStream(number, start), _excerpt(first, start), _excerpt(second, start))
+            start = max(0, first_difference(first, second) - _BYTES_BEFORE)
+            yield Difference(OutputStream(descriptor, start), _excerpt(first, start), _excerpt(second, start))
 
 
-def _ending(run: Observation) -> str:
-    return (
-        f"exit code {run.exit_code}"
-        if run.outcome == "exit"
-        else format_ending(run)
-        if run.outcome == "abort"
-        else run.outcome
-    )
+def _format_program_ending(run: Observation) -> str:
+    if run.outcome == "exit":
+        return f"exit code {run.exit_code}"
+    return format_ending(run) if run.outcome == "abort" else run.outcome
 
 
 def _excerpt(output: bytes, start: int) -> str:
-    part = output[start : start + _SHOWN]
-    more = " …" if len(output) > start + _SHOWN else ""
-    return (format_bytes(part) or "nothing more") + more
+    part = output[start : start + _BYTES_SHOWN]
+    ellipsis = " …" if len(output) > start + _BYTES_SHOWN else ""
+    return (format_bytes(part) or "nothing more") + ellipsis
