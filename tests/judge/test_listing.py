@@ -1,11 +1,11 @@
-"""Candidates as machines see them, and what verdicts say for programs."""
+"""Listings of candidates, and the facts of verdicts that programs read."""
 
 from __future__ import annotations
 
 import pytest
 from faces import CaseOf, Compile, Judged
 
-from pytest_llmcompiler.judge.listing import MOST
+from pytest_llmcompiler.judge.listing import MAX_INSTRUCTIONS
 from pytest_llmcompiler.judge.service import Judge
 
 SOURCE = """
@@ -43,9 +43,7 @@ BLOCKS = [
 
 
 @pytest.mark.parametrize(("text", "lines"), [(ATT, [2, 3, 4, 5, 6, 8, 9]), (INTEL, [3, 4, 5, 6, 7, 8, 9])])
-def test_however_it_is_written_the_listing_is_the_same(
-    judge: Judge, case_of: CaseOf, text: str, lines: list[int]
-) -> None:
+def test_the_listing_does_not_depend_on_the_syntax(judge: Judge, case_of: CaseOf, text: str, lines: list[int]) -> None:
     blocks = judge.listing(case_of(SOURCE), "clamp", text)
     assert blocks is not None
     assert [[line.words for line in block] for block in blocks] == BLOCKS
@@ -54,24 +52,29 @@ def test_however_it_is_written_the_listing_is_the_same(
 
 @pytest.mark.parametrize(
     "text",
-    ["clamp:\n\tfrobnicate %eax\n", "other:\n\tret\n", "clamp:\n\tcall nobody\n", "clamp:\n" + "\tnop\n" * (MOST + 1)],
+    [
+        "clamp:\n\tfrobnicate %eax\n",
+        "other:\n\tret\n",
+        "clamp:\n\tcall nobody\n",
+        "clamp:\n" + "\tnop\n" * (MAX_INSTRUCTIONS + 1),
+    ],
 )
-def test_what_is_no_code_or_too_much_has_no_listing(judge: Judge, case_of: CaseOf, text: str) -> None:
+def test_text_without_code_or_with_too_much_has_no_listing(judge: Judge, case_of: CaseOf, text: str) -> None:
     assert judge.listing(case_of(SOURCE), "clamp", text) is None
 
 
-def test_a_crash_says_on_which_input_and_in_which_line(judged: Judged) -> None:
+def test_the_facts_of_a_crash_have_input_and_line(judged: Judged) -> None:
     verdict = judged(SOURCE, "clamp", "\n\n" + ATT.replace("(%rdi)", "4096(%rdi)"))
     assert (verdict.kind, verdict.detail["line"]) == ("crash", 4)
     assert verdict.detail["input"] == [verdict.evidence[0].removeprefix("  input     ")]
     assert "differences" not in verdict.detail
 
 
-def test_a_mismatch_says_what_was_expected_and_where_the_ways_part(judged: Judged, compiled: Compile) -> None:
+def test_the_facts_of_a_mismatch_have_differences_and_divergence(judged: Judged, compiled: Compile) -> None:
     lines = compiled(SOURCE).texts.assembly("clamp", "O0").split("\n")
     [at] = [number for number, line in enumerate(lines) if "\tjle\t" in line]
     lines[at] = lines[at].replace("jle", "jge")
     verdict = judged(SOURCE, "clamp", "\n".join(lines))
     assert (verdict.kind, verdict.detail["parts"]) == ("mismatch", at + 1)
-    where, expected, observed = verdict.detail["differences"][0]
-    assert verdict.message == f"{where}: expected {expected}, observed {observed}"
+    location, expected, observed = verdict.detail["differences"][0]
+    assert verdict.message == f"{location}: expected {expected}, observed {observed}"
