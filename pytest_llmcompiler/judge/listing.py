@@ -10,7 +10,8 @@ from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.targets.processor import Instruction, Processor
 
 MAX_INSTRUCTIONS = 1500
-"""Longer code has no listing: the report page aligns two listings in time that grows with the square of their length."""
+"""Longer code has no listing: the report page aligns two listings in time that grows with the square of their length.
+"""
 
 
 class ListingLine(NamedTuple):
@@ -18,7 +19,7 @@ class ListingLine(NamedTuple):
 
     number: int
     """The line of the text that the instruction comes from, counted from 1."""
-    words: str
+    text: str
     """The instruction, on x86-64 in AT&T syntax, with names for addresses: `.2` is the second block, counted from 1."""
 
 

@@ -267,7 +267,7 @@ def _harness_of(candidate: Candidate) -> Harness:
 
 
 def _json_blocks(listing: Listing | None) -> list[list[tuple[int, str]]] | None:
-    return [[(line.number, line.words) for line in block] for block in listing] if listing is not None else None
+    return [[(line.number, line.text) for line in block] for block in listing] if listing is not None else None
 
 
 def _environment() -> dict[str, str]:

@@ -46,7 +46,7 @@ BLOCKS = [
 def test_the_listing_does_not_depend_on_the_syntax(judge: Judge, case_of: CaseOf, text: str, lines: list[int]) -> None:
     blocks = judge.listing(case_of(SOURCE), "clamp", text)
     assert blocks is not None
-    assert [[line.words for line in block] for block in blocks] == BLOCKS
+    assert [[line.text for line in block] for block in blocks] == BLOCKS
     assert [line.number for block in blocks for line in block] == lines
 
 

@@ -186,7 +186,7 @@ def test_listings_have_blocks_and_names(arm: Judge, case_of: CaseOf) -> None:
     text = "larger:\n cmp w0, w1\n b.ge .Lx\n mov w0, w1\n bl helper\n.Lx:\n adrp x9, table\n ret\n"
     blocks = arm.listing(case_of(SOURCE), "larger", text)
     assert blocks is not None
-    assert [[line.words for line in block] for block in blocks] == [
+    assert [[line.text for line in block] for block in blocks] == [
         ["cmp w0, w1", "b.ge .3"],
         ["mov w0, w1", "bl helper"],
         ["adrp x9, page", "ret"],
