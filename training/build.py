@@ -1,7 +1,7 @@
-"""Build a model from nothing: pairs, vocabulary, training, export, evaluation. What is there already is not made again.
+"""Build a model from scratch: pairs, vocabulary, training, export, evaluation. Existing files are not made again.
 
-python training/build.py FOLDER                                  # a smaller one, in some ten minutes
-python training/build.py FOLDER --files 31 --minutes 112 --functions 1000    # the one that is shipped
+python training/build.py FOLDER                                  # a smaller model, in about ten minutes
+python training/build.py FOLDER --files 31 --minutes 112 --functions 1000    # the shipped model
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Run the steps one after the other."""
+    """Run the steps in order."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--files", type=int, default=2, help="of pairs for training, about 2,300 pairs each")
-    parser.add_argument("--minutes", type=float, default=5, help="of training")
-    parser.add_argument("--functions", type=int, default=40, help="held-out ones to evaluate it on")
+    parser.add_argument("--files", type=int, default=2, help="files of training pairs, about 2,300 pairs each")
+    parser.add_argument("--minutes", type=float, default=5, help="training time")
+    parser.add_argument("--functions", type=int, default=40, help="held-out functions for the evaluation")
     options = parser.parse_args()
     folder = str(options.folder)
     gguf = str(options.folder / "tiny.gguf")

@@ -1,9 +1,9 @@
-"""Ask a model for held-out functions and judge its answers, by the plugin's own means; start it again and it goes on.
+"""Ask a model for held-out functions, and judge its answers with the plugin. Started again, it resumes.
 
     python training/evaluate.py FOLDER tiny.gguf --functions 1000 --samples 10
 
-Every function is answered once greedily and `--samples` times at temperature 0.8. Results are kept in
-FOLDER/results-NAME.jsonl, NAME being the file's.
+Every function is answered once greedily and `--samples` times at temperature 0.8. Results are appended to
+FOLDER/results-NAME.jsonl, where NAME is that of the model file.
 """
 
 from __future__ import annotations
@@ -34,37 +34,37 @@ from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.program.short import restore_names
 from pytest_llmcompiler.report.passk import BEFORE_CODE, SampleCounts, estimate
 
-_TOGETHER = 20
-"""Functions in one case: a case is compiled and linked as a whole."""
-_WARM = 0.8
+_FUNCTIONS_PER_CASE = 20
+"""The number of functions in one case. Compiling and linking a case takes about as long for one function as for 20."""
+_TEMPERATURE = 0.8
+"""The temperature of the answers for pass@k: the plugin's own default for several samples."""
 _LENGTHS = (10, 20, 40, 80)
-"""Lines of the expected answer up to which functions are reported together."""
-
+"""Upper bounds of the groups of functions in the table, in lines of the expected answer."""
 
 Pairs = list[dict[str, str]]
 """Records of functions with their prompts and expected answers."""
 
 
-def cases(folder: Path, count: int) -> Iterator[tuple[Path, Pairs]]:
-    """Held-out functions as C files, each with the records of its functions."""
-    pairs = list(_held_out(folder, count))
-    for start in range(0, len(pairs), _TOGETHER):
-        some = pairs[start : start + _TOGETHER]
+def write_cases(folder: Path, count: int) -> Iterator[tuple[Path, Pairs]]:
+    """Write held-out functions as C files. Yields each file with the records of its functions."""
+    pairs = list(_read_held_out(folder, count))
+    for start in range(0, len(pairs), _FUNCTIONS_PER_CASE):
+        group = pairs[start : start + _FUNCTIONS_PER_CASE]
         path = folder / "held-out" / f"held_out_{start}.c"
         path.parent.mkdir(exist_ok=True)
         sources = []
-        for number, pair in enumerate(some, start):
+        for number, pair in enumerate(group, start):
             name = f"held_out_{number}"
             sources.append(pair["source"].replace(f" {pair['function']}(", f" {name}(", 1))
             pair["function"] = name
         text = programs.PRELUDE + "\n".join(sources)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
-        yield path, some
+        yield path, group
 
 
-def _held_out(folder: Path, count: int) -> Iterator[dict[str, str]]:
-    """Records of functions that differ in their prompts: half of them short, half of them longer."""
+def _read_held_out(folder: Path, count: int) -> Iterator[dict[str, str]]:
+    """Records of functions with different prompts: half of them short, half of them longer."""
     seen: set[str] = set()
     for number, most in ((HELD_OUT, count // 2), (HELD_OUT_LONGER, count)):
         for line in write_file(folder, number).open(encoding="utf-8"):
@@ -75,19 +75,19 @@ def _held_out(folder: Path, count: int) -> Iterator[dict[str, str]]:
 
 
 class Evaluation:
-    """A model, and the results so far."""
+    """A model and its results so far."""
 
     def __init__(self, model: Path, results: Path, samples: int, examples: int) -> None:
         self._results, self._samples = results, samples
         self._template = Template.load("tiny")
         self._greedy: Model = open_model(str(model), ModelSettings())
-        self._warm: Model = open_model(str(model), ModelSettings(Sampling(_WARM)))
+        self._warm: Model = open_model(str(model), ModelSettings(Sampling(_TEMPERATURE)))
         self._settings = JudgeSettings(examples=examples)
         lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
         self.records: dict[str, dict[str, Any]] = {record["function"]: record for record in map(json.loads, lines)}
 
     def add(self, reference: Reference, pair: dict[str, str]) -> None:
-        """Judge the model's answers for a function, unless that was done."""
+        """Judge the model's answers for a function, unless the results have it."""
         function = pair["function"]
         if function in self.records:
             return
@@ -95,12 +95,20 @@ class Evaluation:
         if short.text != pair["prompt"]:
             raise ValueError(f"{reference.case.path}::{function}: the prompt is not that of training\n{short.text}")
         text = self._template.render({"short_ir": short.text})
-        facts = (reference.case.name, function, "asm", "O0", self._template.name, text)
-        prompt = Prompt(*facts, reference=lambda: "", symbol_names=short.names)
+        prompt = Prompt(
+            case=reference.case.name,
+            function=function,
+            task="asm",
+            passes="O0",
+            template=self._template.name,
+            text=text,
+            reference=lambda: "",
+            symbol_names=short.names,
+        )
         [greedy] = self._greedy.answers(prompt, 1)
         warm = list(self._warm.answers(prompt, self._samples))
         harness = Harness(reference, function, self._settings)
-        verdict = functools.cache(lambda text, stop: _verdict(harness, function, Answer(text, stop=stop)))
+        verdict = functools.cache(lambda text, stop: _judge(harness, function, Answer(text, stop=stop)))
         expected = pair["answer"]
         record = {
             "function": function,
@@ -114,28 +122,29 @@ class Evaluation:
             file.write(json.dumps(record) + "\n")
 
     def close(self) -> None:
-        """End the processes."""
-        for opened in (self._greedy, self._warm):
-            opened.close()
+        """End the models' processes."""
+        for model in (self._greedy, self._warm):
+            model.close()
 
 
-def evaluate(options: argparse.Namespace, results: Path, some: Sequence[tuple[Path, Pairs]]) -> list[dict[str, Any]]:
+def evaluate(options: argparse.Namespace, results: Path, cases: Sequence[tuple[Path, Pairs]]) -> list[dict[str, Any]]:
     """The records of the functions of some cases."""
     evaluation = Evaluation(options.gguf, results, options.samples, options.examples)
-    done: list[dict[str, Any]] = []
+    records: list[dict[str, Any]] = []
     try:
-        for path, pairs in some:
+        for path, pairs in cases:
             reference = Reference(read_case(path), Toolchain())
             for pair in pairs:
                 evaluation.add(reference, pair)
-                done.append(evaluation.records[pair["function"]])
-            print(f"{len(done)} functions: {sum(r['greedy'] == 'pass' for r in done)} right", flush=True)
+                records.append(evaluation.records[pair["function"]])
+            passed = sum(record["greedy"] == "pass" for record in records)
+            print(f"{len(records)} functions: {passed} correct", flush=True)
     finally:
         evaluation.close()
-    return done
+    return records
 
 
-def _verdict(harness: Harness, function: str, answer: Answer) -> str:
+def _judge(harness: Harness, function: str, answer: Answer) -> str:
     try:
         return harness.judge(extract_assembly(answer, function).text, explain=False).kind
     except NoCodeError:
@@ -144,40 +153,45 @@ def _verdict(harness: Harness, function: str, answer: Answer) -> str:
         return "truncated"
 
 
-def table(records: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """What came out, all together and by the length of the expected answer: percent, with 95 percent intervals."""
+def format_table(records: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """The results as a Markdown table, of all functions and by the length of the expected answer: percentages with 95
+    percent intervals."""
     judged = [record for record in records if record["greedy"] != "inconclusive"]
     yield "| lines | functions | assembles | exact | right (greedy) | pass@1 | pass@5 | pass@10 |"
     yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
-    yield _row("all", judged)
+    yield _format_row("all", judged)
     for low, high in zip((0, *_LENGTHS), (*_LENGTHS, None)):
-        some = [record for record in judged if low < record["lines"] <= (high or record["lines"])]
-        if some:
-            yield _row(f"{low + 1} to {high}" if high else f"over {low}", some)
+        group = [record for record in judged if low < record["lines"] <= (high or record["lines"])]
+        if group:
+            yield _format_row(f"{low + 1} to {high}" if high else f"over {low}", group)
     yield ""
     kinds = Counter(record["greedy"] for record in judged)
     yield "Greedy verdicts: " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
 
 
-def _row(name: str, records: Sequence[dict[str, Any]]) -> str:
+def _format_row(name: str, records: Sequence[dict[str, Any]]) -> str:
     greedy = [record["greedy"] for record in records]
     columns = [
-        _share([[kind not in BEFORE_CODE] for kind in greedy], 1),
-        _share([[record["exact"]] for record in records], 1),
-        _share([[kind == "pass"] for kind in greedy], 1),
+        _format_pass_at_k([[kind not in BEFORE_CODE] for kind in greedy], 1),
+        _format_pass_at_k([[record["exact"]] for record in records], 1),
+        _format_pass_at_k([[kind == "pass"] for kind in greedy], 1),
     ]
     warm = [[kind == "pass" for kind in record["warm"] if kind != "inconclusive"] for record in records]
-    columns += [_share(warm, k) for k in (1, 5, 10)]
+    columns += [_format_pass_at_k(warm, k) for k in (1, 5, 10)]
     return f"| {name} | {len(records)} | {' | '.join(columns)} |"
 
 
-def _share(passed: Sequence[Sequence[bool]], k: int) -> str:
-    """pass@k of some functions' samples."""
-    verdicts = [tuple("pass" if one else "mismatch" for one in samples) for samples in passed]
-    made = estimate(
-        [SampleCounts(QuestionKey("", str(n), "asm", "O0"), some, None, None, 0) for n, some in enumerate(verdicts)], k
+def _format_pass_at_k(passed: Sequence[Sequence[bool]], k: int) -> str:
+    """The pass@k of the samples of some functions."""
+    verdicts = [tuple("pass" if is_pass else "mismatch" for is_pass in samples) for samples in passed]
+    result = estimate(
+        [
+            SampleCounts(QuestionKey("", str(number), "asm", "O0"), kinds, None, None, 0)
+            for number, kinds in enumerate(verdicts)
+        ],
+        k,
     )
-    return f"{100 * made.value:.1f} ({100 * made.low:.0f}-{100 * made.high:.0f})" if made else "-"
+    return f"{100 * result.value:.1f} ({100 * result.low:.0f}-{100 * result.high:.0f})" if result else "-"
 
 
 def main() -> None:
@@ -185,17 +199,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("gguf", type=Path)
-    parser.add_argument("--functions", type=int, default=1000, help="how many, up to some 1,300")
+    parser.add_argument("--functions", type=int, default=1000, help="number of held-out functions, up to about 1,300")
     parser.add_argument("--samples", type=int, default=10)
     parser.add_argument("--examples", type=int, default=20, help="generated inputs for each function")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
     results = options.folder / f"results-{options.gguf.stem}.jsonl"
-    all_cases, count = list(cases(options.folder, options.functions)), options.processes
+    all_cases, count = list(write_cases(options.folder, options.functions)), options.processes
     with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
         parts = pool.map(partial(evaluate, options, results), [all_cases[part::count] for part in range(count)])
         done = [record for part in parts for record in part]
-    print("\n".join(table(done)))
+    print("\n".join(format_table(done)))
 
 
 if __name__ == "__main__":

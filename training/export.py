@@ -19,7 +19,7 @@ from vocabulary import END, Vocabulary
 NAME = "llmc-tiny"
 
 
-def load(folder: Path) -> tuple[Network, Vocabulary]:
+def load_checkpoint(folder: Path) -> tuple[Network, Vocabulary]:
     """The network of the latest checkpoint, and its vocabulary."""
     state = torch.load(folder / CHECKPOINT, weights_only=True)
     network = Network(Shape(**state["shape"]))
@@ -27,12 +27,12 @@ def load(folder: Path) -> tuple[Network, Vocabulary]:
     return network.eval(), Vocabulary.load(folder / "vocabulary.json")
 
 
-def write(network: Network, vocabulary: Vocabulary, path: Path, kind: gguf.GGMLQuantizationType) -> None:
+def write_gguf(network: Network, vocabulary: Vocabulary, path: Path, kind: gguf.GGMLQuantizationType) -> None:
     """Write the file. Matrices are stored as `kind`, norms in 32 bits."""
     writer = gguf.GGUFWriter(path, "llama")
     _add_shape(writer, network.shape, kind)
     _add_vocabulary(writer, vocabulary)
-    for name, tensor in _tensors(network):
+    for name, tensor in _name_tensors(network):
         values = tensor.detach().numpy().astype(np.float32)
         if values.ndim == 2 and kind != gguf.GGMLQuantizationType.F32:
             writer.add_tensor(name, gguf.quants.quantize(values, kind), raw_dtype=kind)
@@ -63,7 +63,7 @@ def _add_shape(writer: gguf.GGUFWriter, shape: Shape, kind: gguf.GGMLQuantizatio
 
 
 def _add_vocabulary(writer: gguf.GGUFWriter, vocabulary: Vocabulary) -> None:
-    pieces = [_escaped(piece) for piece in (END, *map(vocabulary.bytes_of, range(1, len(vocabulary))))]
+    pieces = [_escape(piece) for piece in (END, *map(vocabulary.decode_token, range(1, len(vocabulary))))]
     writer.add_tokenizer_model("rwkv")
     writer.add_token_list(pieces)
     writer.add_token_types([gguf.TokenType.CONTROL, *[gguf.TokenType.NORMAL] * (len(pieces) - 1)])
@@ -73,26 +73,26 @@ def _add_vocabulary(writer: gguf.GGUFWriter, vocabulary: Vocabulary) -> None:
     writer.add_add_eos_token(False)
 
 
-def _escaped(piece: bytes) -> str:
-    """As llama.cpp reads pieces of this tokenizer: in Python's notation for bytes."""
+def _escape(piece: bytes) -> str:
+    """A piece as llama.cpp reads it for this tokenizer: in Python's notation for bytes."""
     return repr(piece)[2:-1]
 
 
-def _tensors(network: Network) -> list[tuple[str, Tensor]]:
-    """Under llama.cpp's names. The embedding is the output layer too where there is no other."""
+def _name_tensors(network: Network) -> list[tuple[str, Tensor]]:
+    """The tensors under llama.cpp's names. A file without an output layer uses the embedding as one."""
     shape = network.shape
     tensors = [("token_embd.weight", network.embedding.weight), ("output_norm.weight", network.norm.weight)]
     for number, layer in enumerate(network.layers):
         q, k, v = layer.qkv.weight.chunk(3)
-        pass_criteria, up = layer.gate_up.weight.chunk(2)
+        gate, up = layer.gate_up.weight.chunk(2)
         named = {
             "attn_norm": layer.attention_norm.weight,
-            "attn_q": _interleaved(q, shape),
-            "attn_k": _interleaved(k, shape),
+            "attn_q": _interleave_rows(q, shape),
+            "attn_k": _interleave_rows(k, shape),
             "attn_v": v,
             "attn_output": layer.out.weight,
             "ffn_norm": layer.feed_norm.weight,
-            "ffn_gate": pass_criteria,
+            "ffn_gate": gate,
             "ffn_up": up,
             "ffn_down": layer.down.weight,
         }
@@ -100,21 +100,21 @@ def _tensors(network: Network) -> list[tuple[str, Tensor]]:
     return tensors
 
 
-def _interleaved(matrix: Tensor, shape: Shape) -> Tensor:
-    """Rows in llama.cpp's order, which pairs neighbours for rotary positions, where the network pairs halves."""
+def _interleave_rows(matrix: Tensor, shape: Shape) -> Tensor:
+    """The rows in llama.cpp's order: its rotary positions pair neighbours, the network's pair the halves of a head."""
     heads = matrix.view(shape.heads, 2, shape.head_width // 2, shape.width)
     return heads.transpose(1, 2).reshape(matrix.shape)
 
 
 def main() -> None:
-    """Export."""
+    """Export the checkpoint that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("gguf", type=Path)
     parser.add_argument("--type", default="Q8_0", choices=("Q8_0", "F16", "F32"))
     options = parser.parse_args()
-    network, vocabulary = load(options.folder)
-    write(network, vocabulary, options.gguf, gguf.GGMLQuantizationType[options.type])
+    network, vocabulary = load_checkpoint(options.folder)
+    write_gguf(network, vocabulary, options.gguf, gguf.GGMLQuantizationType[options.type])
     print(f"{options.gguf}: {options.gguf.stat().st_size} bytes")
 
 

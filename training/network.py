@@ -1,4 +1,4 @@
-"""The network, of the llama architecture, and how its weights are changed."""
+"""The network, of the llama architecture, and the optimiser of its matrices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Shape:
-    """The numbers of a network."""
+    """The size of a network."""
 
     vocabulary: int
     width: int = 128
@@ -23,12 +23,12 @@ class Shape:
 
     @property
     def head_width(self) -> int:
-        """Numbers of one head."""
+        """The width of one head."""
         return self.width // self.heads
 
 
 class Layer(nn.Module):
-    """Attention and a gated feed-forward network, each after a norm and added to what was there."""
+    """Attention and a gated feed-forward network, each with a norm before it and a residual connection around it."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -40,19 +40,19 @@ class Layer(nn.Module):
         self.down = nn.Linear(shape.feed_forward, shape.width, bias=False)
 
     def forward(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-        """(batch, tokens, width) -> the same."""
+        """Map (batch, tokens, width) to the same shape."""
         batch, tokens, width = x.shape
         heads = self.qkv(self.attention_norm(x)).view(batch, tokens, 3, self.shape.heads, self.shape.head_width)
         heads = heads.permute(2, 0, 3, 1, 4)
-        (q, k), v = _turned(heads[:2], cosine, sine), heads[2]
+        (q, k), v = _rotate(heads[:2], cosine, sine), heads[2]
         attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.out(attended.transpose(1, 2).reshape(batch, tokens, width))
-        pass_criteria, up = self.gate_up(self.feed_norm(x)).chunk(2, dim=-1)
-        return x + self.down(F.silu(pass_criteria) * up)
+        gate, up = self.gate_up(self.feed_norm(x)).chunk(2, dim=-1)
+        return x + self.down(F.silu(gate) * up)
 
 
 class Network(nn.Module):
-    """Tokens to the logits of the next; the embedding is also the output layer."""
+    """Maps tokens to the logits of the next token. The embedding is also the output layer."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -70,7 +70,10 @@ class Network(nn.Module):
         self.register_buffer("sine", angles.sin(), persistent=False)
 
     def forward(self, tokens: Tensor, wanted: Tensor | None = None) -> Tensor:
-        """(batch, tokens) -> logits (batch, tokens, vocabulary), or (n, vocabulary) of the n `wanted` places alone."""
+        """Map (batch, tokens) to logits (batch, tokens, vocabulary).
+
+        With the mask `wanted`, of shape (batch, tokens), to (n, vocabulary) for its n positions alone.
+        """
         x = self.embedding(tokens)
         cosine, sine = self.cosine[: tokens.shape[1]], self.sine[: tokens.shape[1]]
         for layer in self.layers:
@@ -79,26 +82,29 @@ class Network(nn.Module):
         return x @ self.embedding.weight.T
 
 
-def stacked(network: Network, layers: int) -> Network:
-    """A deeper network: the layers that there are, over and over. It learns the rest sooner than one from nothing."""
-    grown = Network(replace(network.shape, layers=layers))
+def stack_layers(network: Network, layers: int) -> Network:
+    """A deeper network that repeats the layers of `network`. It trains faster than one with random weights."""
+    deeper = Network(replace(network.shape, layers=layers))
     state = network.state_dict()
-    for name in grown.state_dict():
+    for name in deeper.state_dict():
         if name.startswith("layers."):
             _, number, rest = name.split(".", 2)
             state[name] = state[f"layers.{int(number) % network.shape.layers}.{rest}"]
-    grown.load_state_dict(state)
-    return grown
+    deeper.load_state_dict(state)
+    return deeper
 
 
-def _turned(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Rotary positions, the first half of a head paired with the second."""
+def _rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Apply rotary position embeddings, with the first half of a head paired with the second."""
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1)
 
 
 class Muon:
-    """Muon for matrices: momentum, orthogonalised (K. Jordan et al., 2024). Processes share the work by rank."""
+    """The optimiser Muon for matrices: orthogonalised momentum. The processes share the work by rank.
+
+    Source: K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024.
+    """
 
     def __init__(self, matrices: list[nn.Parameter], rank: int, ranks: int, share: Callable[[Tensor], None]) -> None:
         """`share` sums a tensor over all processes in place."""
@@ -107,13 +113,14 @@ class Muon:
 
     @torch.no_grad()
     def step(self, rate: float, momentum: float) -> None:
-        """Change the matrices by their gradients, which are the same in all processes."""
+        """Update the matrices by their gradients, which are the same in all processes."""
         updates = []
-        for number, (matrix, kept) in enumerate(zip(self.matrices, self.momenta)):
+        for number, (matrix, momentum_buffer) in enumerate(zip(self.matrices, self.momenta)):
             assert matrix.grad is not None
-            kept.lerp_(matrix.grad, 1 - momentum)
-            mine = number % self._ranks == self._rank
-            updates.append(_orthogonal(matrix.grad.lerp(kept, momentum)) if mine else torch.zeros_like(matrix))
+            momentum_buffer.lerp_(matrix.grad, 1 - momentum)
+            is_mine = number % self._ranks == self._rank
+            update = matrix.grad.lerp(momentum_buffer, momentum)
+            updates.append(_orthogonalise(update) if is_mine else torch.zeros_like(matrix))
         flat = torch.cat([update.flatten() for update in updates])
         self._share(flat)
         for matrix, update in zip(self.matrices, flat.split([matrix.numel() for matrix in self.matrices])):
@@ -121,12 +128,15 @@ class Muon:
             matrix.sub_(update.view_as(matrix), alpha=rate)
 
 
-def _orthogonal(update: Tensor) -> Tensor:
-    """The nearest matrix with all singular values near one, by Newton and Schulz; square parts each for itself."""
+def _orthogonalise(update: Tensor) -> Tensor:
+    """A matrix with the same singular vectors and all singular values near 1, by five Newton-Schulz iterations.
+
+    The coefficients are those of Muon's authors.
+    """
     rows, columns = update.shape
-    # q, k and v stand one below the other; so do gate and up, of which each square part is taken for itself.
-    stacked = rows > columns and rows % columns == 0
-    parts = update.view(-1, columns, columns) if stacked else update[None]
+    # q, k and v are stacked in one matrix, as are gate and up. Each square part is orthogonalised by itself.
+    is_stacked = rows > columns and rows % columns == 0
+    parts = update.view(-1, columns, columns) if is_stacked else update[None]
     x = parts / (parts.norm(dim=(1, 2), keepdim=True) + 1e-7)
     tall = x.shape[1] > x.shape[2]
     x = x.mT if tall else x

@@ -1,8 +1,9 @@
-"""The vocabulary: pieces of IR and assembly, chosen by how often they occur, and every byte.
+"""The vocabulary: frequent pieces of IR and assembly, and every byte.
 
     python training/vocabulary.py FOLDER
 
-A text is cut from its start, always at the longest piece that fits: what llama.cpp does for the tokenizer model `rwkv`.
+A text is tokenised from its start, each time with the longest piece that fits, as llama.cpp does for the tokenizer
+model `rwkv`.
 """
 
 from __future__ import annotations
@@ -16,21 +17,22 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 END = b"\xff<end>"
-"""Token 0: before a prompt, and after an answer. llama.cpp would take its name in a text for it, so it is no text."""
+"""The name of token 0, which stands before a prompt and behind an answer. llama.cpp would read the name in a text as
+the token, so it begins with a byte that no text has."""
 LONGEST = 31
-"""Bytes of a piece: llama-cpp-python reads no more into its first buffer."""
+"""The largest number of bytes of a piece: llama-cpp-python's first buffer holds no more."""
 _LEXEMES = re.compile(r"%\d+\b|-?\d+\(%rbp\)|\d+, %rsp|\.L\d+|\d+:|\bi\d+\b|%[a-z]\w*|[A-Za-z_.@]+|\d|\s|[^\w\s]")
-_WHOLE = re.compile(r"%\d+|-?\d+\(%rbp\)|\d+, %rsp|\.L\d+|\d+:|[-\d]")
-"""Lexemes that are never a part of a larger piece: values, labels, places on the stack, digits, signs."""
-_SELDOM = 20
-"""Occurrences below which a value or a place is spelled out."""
+_UNMERGED = re.compile(r"%\d+|-?\d+\(%rbp\)|\d+, %rsp|\.L\d+|\d+:|[-\d]")
+"""Lexemes that are never merged into a larger piece: values, labels, stack slots, digits, signs."""
+_RARE = 20
+"""A lexeme with fewer occurrences gets no token, and is spelt in bytes."""
 
 
 class Vocabulary:
-    """The pieces by their numbers."""
+    """Pieces and their token numbers."""
 
     def __init__(self, pieces: list[str]) -> None:
-        """`pieces` come after the end token and the 256 bytes."""
+        """`pieces` get the numbers after the end token and the 256 bytes."""
         self.pieces = pieces
         self._numbers = {piece.encode(): number for number, piece in enumerate(pieces, 257)}
         ordered = sorted(pieces, key=len, reverse=True)
@@ -40,12 +42,12 @@ class Vocabulary:
         return 257 + len(self.pieces)
 
     def tokens(self, text: str) -> list[int]:
-        """The numbers of a text's pieces."""
+        """The tokens of a text."""
         numbers = self._numbers
         return [numbers[piece] if piece in numbers else 1 + piece[0] for piece in self._pattern.findall(text.encode())]
 
-    def bytes_of(self, token: int) -> bytes:
-        """What a token writes; nothing for the end."""
+    def decode_token(self, token: int) -> bytes:
+        """The text of a token; nothing for the end token."""
         if token > 256:
             return self.pieces[token - 257].encode()
         return bytes([token - 1]) if token else b""
@@ -60,12 +62,13 @@ class Vocabulary:
         path.write_text(json.dumps(self.pieces, indent=0) + "\n", encoding="utf-8")
 
     @classmethod
-    def made(cls, texts: Iterable[str], count: int) -> Vocabulary:
-        """Choose up to `count` pieces for texts: lexemes, and the pairs of neighbours that are most frequent."""
+    def build(cls, texts: Iterable[str], count: int) -> Vocabulary:
+        """Choose up to `count` pieces for texts: frequent lexemes, then again and again the most frequent pair of
+        neighbouring pieces."""
         lexemes = [_LEXEMES.findall(text) for text in texts]
         single = Counter(lexeme for text in lexemes for lexeme in text)
-        pieces = [one for one, times in single.most_common() if times >= _SELDOM and one.isascii()]
-        runs = Counter(run for text in lexemes for run in _runs(text))
+        pieces = [lexeme for lexeme, times in single.most_common() if times >= _RARE and lexeme.isascii()]
+        runs = Counter(run for text in lexemes for run in _split_runs(text))
         while len(pieces) < count:
             pairs: Counter[tuple[str, str]] = Counter()
             for run, times in runs.items():
@@ -77,40 +80,40 @@ class Vocabulary:
             pieces.append("".join(best))
             joined: Counter[tuple[str, ...]] = Counter()
             for run, times in runs.items():
-                joined[_joined(run, best)] += times
+                joined[_join_pair(run, best)] += times
             runs = joined
         return cls([piece for piece in dict.fromkeys(pieces) if len(piece) > 1])
 
 
-def _runs(lexemes: list[str]) -> Iterator[tuple[str, ...]]:
-    """What stands between the lexemes that are never joined."""
+def _split_runs(lexemes: list[str]) -> Iterator[tuple[str, ...]]:
+    """The lexemes between those that are never merged."""
     run: list[str] = []
     for lexeme in (*lexemes, "0"):
-        if not _WHOLE.fullmatch(lexeme):
+        if not _UNMERGED.fullmatch(lexeme):
             run.append(lexeme)
         elif run:
             yield tuple(run)
             run = []
 
 
-def _joined(word: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
+def _join_pair(word: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
     if pair[0] not in word:
         return word
-    made: list[str] = []
+    joined: list[str] = []
     for lexeme in word:
-        if made and (made[-1], lexeme) == pair:
-            made[-1] += lexeme
+        if joined and (joined[-1], lexeme) == pair:
+            joined[-1] += lexeme
         else:
-            made.append(lexeme)
-    return tuple(made)
+            joined.append(lexeme)
+    return tuple(joined)
 
 
 def main() -> None:
-    """Make the vocabulary of a folder of pairs, unless it is there."""
+    """Build the vocabulary of a folder of pairs, unless it exists."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--pieces", type=int, default=980)
-    parser.add_argument("--files", type=int, default=4, help="the first files of pairs, up to so many, are looked at")
+    parser.add_argument("--files", type=int, default=4, help="number of files of pairs to count pieces in")
     options = parser.parse_args()
     path = options.folder / "vocabulary.json"
     if not path.exists():
@@ -118,7 +121,7 @@ def main() -> None:
         files = [file for file in wanted if file.exists()]
         pairs = [json.loads(line) for file in files for line in file.open(encoding="utf-8")]
         texts = [text for pair in pairs for text in (pair["prompt"], pair["answer"])]
-        Vocabulary.made(texts, options.pieces).save(path)
+        Vocabulary.build(texts, options.pieces).save(path)
     print(f"{path}: {len(Vocabulary.load(path))} tokens")
 
 
