@@ -198,7 +198,7 @@ def _text(choose: random.Random, words: int) -> str:
 
 
 def _question(name: str, text: str) -> Question:
-    return Question("benchmark", name, "asm", "O0", text)
+    return Question(case="benchmark", function=name, task="asm", passes="O0", text=text)
 
 
 def one_function(samples: int, prompt: int, tokens: int) -> Work:

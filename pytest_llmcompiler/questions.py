@@ -147,7 +147,7 @@ class Questions:
                 facts = model.describe(warn=False)  # pytest may turn warnings into errors: none in this thread
                 prompt = self.prompt(question)
                 with session.compiler_lock:  # the reference compiler makes the draft
-                    sent = model.question(prompt)
+                    sent = model.build_question(prompt)
                 known = frozenset(session.find_recorded(prompt, facts))
                 model.plan(sent, session.settings.samples, turn, known)
             except (CaseError, ClangError, ResumeError):  # the item itself reports this error when it is run

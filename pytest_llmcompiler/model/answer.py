@@ -88,7 +88,7 @@ class Prompt:
         return QuestionKey(self.case, self.function, self.task_label or self.task, self.passes, self.label)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Question:
     """What of a prompt goes to whoever makes answers, which may be another process."""
 

@@ -1,10 +1,11 @@
-"""The desk: who is served first, and that everybody gets what is made, or is told why not."""
+"""The job queue: the order of questions, and that every thread gets its answers or the reason why there are none."""
 
 from __future__ import annotations
 
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -14,32 +15,32 @@ from pytest_llmcompiler.model.queue.job_queue import Job, JobQueue
 
 
 def ask(name: str = "f", draft: str = "") -> Question:
-    return Question("a.c", name, "asm", "O0", f"question {name}", draft)
+    return Question(case="a.c", function=name, task="asm", passes="O0", text=f"question {name}", draft=draft)
 
 
-def made(job: Job) -> Answer:
+def generate(job: Job) -> Answer:
     return Answer(f"{job.question.function} {job.sample}", job.sample)
 
 
-def texts(answers: Iterator[Answer]) -> list[str]:
-    return sorted(one.text for one in answers)
+def list_texts(answers: Iterator[Answer]) -> list[str]:
+    return sorted(answer.text for answer in answers)
 
 
-def names(jobs: Sequence[Job]) -> list[str]:
+def list_names(jobs: Sequence[Job]) -> list[str]:
     return [f"{job.question.function} {job.sample}" for job in jobs]
 
 
-def taken(job_queue: JobQueue, most: int = 99) -> list[str]:
-    """All that is wanted, in its order; each time of one question."""
-    found: list[str] = []
+def take_all(job_queue: JobQueue, most: int = 99) -> list[str]:
+    """The names of all samples that are wanted, in their order. Each call of `take` gives those of one question."""
+    names: list[str] = []
     while jobs := job_queue.take(most, wait=False):
         assert len({job.question for job in jobs}) == 1 and len(jobs) <= most
-        found += names(jobs)
-    return found
+        names += list_names(jobs)
+    return names
 
 
 class Background:
-    """What a call in another thread gives, or raises."""
+    """A call in another thread."""
 
     def __init__(self, call: Callable[[], object]) -> None:
         self._call = call
@@ -48,271 +49,283 @@ class Background:
 
     def _run(self) -> None:
         self.value: object = None
-        self.fault: Exception | None = None
+        self.error: Exception | None = None
         try:
             self.value = self._call()
-        except Exception as fault:
-            self.fault = fault
+        except Exception as error:
+            self.error = error
 
-    def end(self) -> object:
+    def join(self) -> object:
+        """The value of the call. Raises what the call raised."""
         self._thread.join(20)
         assert not self._thread.is_alive()
-        if self.fault:
-            raise self.fault
+        if self.error:
+            raise self.error
         return self.value
 
 
-class Waited(JobQueue):
-    """Tells when somebody has come to wait."""
+class CountingCondition(threading.Condition):
+    """A condition that reports when a thread waits for it."""
 
     def __init__(self) -> None:
         super().__init__()
         self._waiting = threading.Semaphore(0)
-        wait_for = self._changed.wait_for
 
-        def noted(predicate: Callable[[], object], timeout: float | None = None) -> object:
-            # The lock is held from here until it waits, so whoever changes something comes after that.
-            self._waiting.release()
-            return wait_for(predicate, timeout)
+    def wait_for(self, predicate: Callable[[], object], timeout: float | None = None) -> Any:
+        # The lock is held until the thread waits, so whatever changes afterwards is noticed by it.
+        self._waiting.release()
+        return super().wait_for(predicate, timeout)
 
-        self._changed.wait_for = noted  # type: ignore[method-assign,assignment]
-
-    def waits(self) -> None:
-        """Return when somebody waits whom this has not told of yet."""
+    def expect_waiting_thread(self) -> None:
+        """Return once a thread waits that no earlier call has returned for."""
         assert self._waiting.acquire(timeout=20)
 
 
-class Memory:
-    """A shelf."""
+class MemoryStore:
+    """An answer store in memory."""
 
     def __init__(self, *samples: int) -> None:
-        self.kept = {(ask(), sample): Answer(f"kept {sample}", sample) for sample in samples}
-        self.asked: list[tuple[str, list[int]]] = []
+        self.stored = {(ask(), sample): Answer(f"stored {sample}", sample) for sample in samples}
+        self.lookups: list[tuple[str, list[int]]] = []
 
     def get(self, question: Question, samples: Sequence[int]) -> dict[int, Answer]:
-        self.asked.append((question.function, list(samples)))
-        return {sample: self.kept[question, sample] for sample in samples if (question, sample) in self.kept}
+        self.lookups.append((question.function, list(samples)))
+        return {sample: self.stored[question, sample] for sample in samples if (question, sample) in self.stored}
 
     def put(self, question: Question, answer: Answer) -> None:
-        self.kept[question, answer.sample] = answer
+        self.stored[question, answer.sample] = answer
 
 
-def test_nothing_is_wanted_of_a_new_desk() -> None:
+def test_a_new_queue_wants_nothing() -> None:
     job_queue = JobQueue()
     assert job_queue.take(9, wait=False) == []
     assert list(job_queue.answers(ask(), 0)) == []
-    assert not job_queue.closed
+    assert not job_queue.is_closed
 
 
-def test_what_is_planned_is_made_before_anybody_asks() -> None:
+def test_planned_samples_are_generated_before_anybody_asks() -> None:
     job_queue = JobQueue()
     job_queue.plan(ask(), 3, 0)
     jobs = job_queue.take(9, wait=False)
-    assert names(jobs) == ["f 0", "f 1", "f 2"]
+    assert list_names(jobs) == ["f 0", "f 1", "f 2"]
     for job in jobs:
-        job_queue.deliver(job, made(job))
-    assert texts(job_queue.answers(ask(), 3)) == ["f 0", "f 1", "f 2"]
-    assert texts(job_queue.answers(ask(), 2)) == ["f 0", "f 1"]
-    assert taken(job_queue) == []
+        job_queue.deliver(job, generate(job))
+    assert list_texts(job_queue.answers(ask(), 3)) == ["f 0", "f 1", "f 2"]
+    assert list_texts(job_queue.answers(ask(), 2)) == ["f 0", "f 1"]
+    assert take_all(job_queue) == []
 
 
-def test_samples_that_are_known_elsewhere_are_not_made() -> None:
+def test_known_samples_are_not_generated() -> None:
     job_queue = JobQueue()
     job_queue.plan(ask(), 4, 0, {0, 2})
     jobs = job_queue.take(9, wait=False)
-    assert names(jobs) == ["f 1", "f 3"]
+    assert list_names(jobs) == ["f 1", "f 3"]
     for job in jobs:
-        job_queue.deliver(job, made(job))
-    assert texts(job_queue.answers(ask(), 4, {0, 2})) == ["f 1", "f 3"]
+        job_queue.deliver(job, generate(job))
+    assert list_texts(job_queue.answers(ask(), 4, {0, 2})) == ["f 1", "f 3"]
     assert list(job_queue.answers(ask("g"), 2, {0, 1})) == []
-    assert taken(job_queue) == []
+    assert take_all(job_queue) == []
 
 
-def test_what_others_take_for_known_is_made_for_those_who_do_not() -> None:
+def test_a_sample_known_to_one_plan_is_generated_for_another() -> None:
     job_queue = JobQueue()
     job_queue.plan(ask(), 3, 0, known={0})
     job_queue.plan(ask(), 3, 1)
-    assert sorted(taken(job_queue)) == ["f 0", "f 1", "f 2"]
+    assert sorted(take_all(job_queue)) == ["f 0", "f 1", "f 2"]
 
 
-def test_no_more_than_asked_for_is_taken() -> None:
+def test_take_returns_at_most_what_it_is_asked_for() -> None:
     job_queue = JobQueue()
     job_queue.plan(ask(), 5, 0)
-    assert [names(job_queue.take(2, wait=False)) for _ in range(4)] == [["f 0", "f 1"], ["f 2", "f 3"], ["f 4"], []]
+    assert [list_names(job_queue.take(2, wait=False)) for _ in range(4)] == [
+        ["f 0", "f 1"],
+        ["f 2", "f 3"],
+        ["f 4"],
+        [],
+    ]
 
 
-def test_a_sample_is_made_once_however_often_it_is_wanted() -> None:
+def test_a_sample_is_generated_once_however_often_it_is_wanted() -> None:
     job_queue = JobQueue()
     job_queue.plan(ask(), 2, 0)
     job_queue.plan(ask(draft="f:\n\tret\n"), 2, 1)
-    assert taken(job_queue) == ["f 0", "f 1"]
+    assert take_all(job_queue) == ["f 0", "f 1"]
     job_queue.plan(ask(), 4, 0)
     job_queue.plan(ask(), 1, 0)
-    assert taken(job_queue) == ["f 2", "f 3"]
+    assert take_all(job_queue) == ["f 2", "f 3"]
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(["c 2", "b 1", "a 0"])))
-def test_plans_come_in_their_turns(order: tuple[str, ...]) -> None:
+def test_plans_are_served_in_their_order(order: tuple[str, ...]) -> None:
     job_queue = JobQueue()
-    for one in order:
-        name, turn = one.split()
-        job_queue.plan(ask(name), 2, int(turn))
-    assert taken(job_queue) == ["a 0", "a 1", "b 0", "b 1", "c 0", "c 1"]
+    for plan in order:
+        name, number = plan.split()
+        job_queue.plan(ask(name), 2, int(number))
+    assert take_all(job_queue) == ["a 0", "a 1", "b 0", "b 1", "c 0", "c 1"]
 
 
-def test_a_plan_that_is_made_again_earlier_comes_earlier() -> None:
+def test_a_second_plan_with_a_smaller_order_moves_a_question_forward() -> None:
     job_queue = JobQueue()
     job_queue.plan(ask("a"), 1, 1)
     job_queue.plan(ask("b"), 1, 2)
     job_queue.plan(ask("b"), 1, 0)
     job_queue.plan(ask("a"), 1, 3)
-    assert taken(job_queue) == ["b 0", "a 0"]
+    assert take_all(job_queue) == ["b 0", "a 0"]
 
 
-def test_what_somebody_waits_for_comes_before_plans() -> None:
-    job_queue = Waited()
-    for turn, name in enumerate("abcd"):
-        job_queue.plan(ask(name), 2, turn)
-    waiting = []
+def test_questions_that_a_thread_waits_for_come_before_plans() -> None:
+    waiting_threads = CountingCondition()
+    job_queue = JobQueue(changed=waiting_threads)
+    for order, name in enumerate("abcd"):
+        job_queue.plan(ask(name), 2, order)
+    askers = []
     for name in ("d", "c"):
-        waiting.append(Background(lambda name=name: texts(job_queue.answers(ask(name), 3))))  # type: ignore[misc]
-        job_queue.waits()
+        askers.append(Background(lambda name=name: list_texts(job_queue.answers(ask(name), 3))))  # type: ignore[misc]
+        waiting_threads.expect_waiting_thread()
     jobs: list[Job] = []
     while some := job_queue.take(2, wait=False):
         jobs += some
-    assert names(jobs) == ["d 0", "d 1", "d 2", "c 0", "c 1", "c 2", "a 0", "a 1", "b 0", "b 1"]
+    assert list_names(jobs) == ["d 0", "d 1", "d 2", "c 0", "c 1", "c 2", "a 0", "a 1", "b 0", "b 1"]
     for job in jobs:
-        job_queue.deliver(job, made(job))
-    assert [one.end() for one in waiting] == [["d 0", "d 1", "d 2"], ["c 0", "c 1", "c 2"]]
+        job_queue.deliver(job, generate(job))
+    assert [asker.join() for asker in askers] == [["d 0", "d 1", "d 2"], ["c 0", "c 1", "c 2"]]
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
-def test_answers_come_in_the_order_in_which_they_are_made(order: tuple[int, ...]) -> None:
+def test_answers_come_in_the_order_in_which_they_are_finished(order: tuple[int, ...]) -> None:
     job_queue = JobQueue()
     job_queue.plan(ask(), 3, 0)
     jobs = job_queue.take(3, wait=False)
     answers = job_queue.answers(ask(), 3)
-    given = []
+    samples = []
     for sample in order:
-        job_queue.deliver(jobs[sample], made(jobs[sample]))
-        given.append(next(answers).sample)
-    assert given == list(order)
+        job_queue.deliver(jobs[sample], generate(jobs[sample]))
+        samples.append(next(answers).sample)
+    assert samples == list(order)
     assert list(answers) == []
 
 
-def test_all_who_ask_a_question_get_all_of_its_answers() -> None:
-    job_queue = Waited()
+def test_every_thread_that_asks_a_question_gets_all_its_answers() -> None:
+    waiting_threads = CountingCondition()
+    job_queue = JobQueue(changed=waiting_threads)
     askers = []
     for samples in (2, 4, 3):
-        askers.append(Background(lambda samples=samples: texts(job_queue.answers(ask(), samples))))  # type: ignore[misc]
-        job_queue.waits()
+        askers.append(Background(lambda samples=samples: list_texts(job_queue.answers(ask(), samples))))  # type: ignore[misc]
+        waiting_threads.expect_waiting_thread()
     jobs = job_queue.take(9, wait=False)
-    assert names(jobs) == ["f 0", "f 1", "f 2", "f 3"]
+    assert list_names(jobs) == ["f 0", "f 1", "f 2", "f 3"]
     for job in reversed(jobs):
-        job_queue.deliver(job, made(job))
-    assert [asker.end() for asker in askers] == [[f"f {n}" for n in range(samples)] for samples in (2, 4, 3)]
+        job_queue.deliver(job, generate(job))
+    assert [asker.join() for asker in askers] == [[f"f {n}" for n in range(samples)] for samples in (2, 4, 3)]
 
 
-def test_one_who_takes_waits_until_something_is_wanted() -> None:
-    job_queue = Waited()
+def test_take_waits_until_something_is_wanted() -> None:
+    waiting_threads = CountingCondition()
+    job_queue = JobQueue(changed=waiting_threads)
     worker = Background(lambda: job_queue.take(9, wait=True))
-    job_queue.waits()
+    waiting_threads.expect_waiting_thread()
     job_queue.plan(ask(), 2, 0)
-    assert worker.end() == [Job(ask(), 0), Job(ask(), 1)]
+    assert worker.join() == [Job(ask(), 0), Job(ask(), 1)]
 
 
-def test_each_sample_goes_to_one_of_those_who_wait() -> None:
-    job_queue = Waited()
+def test_each_sample_goes_to_one_waiting_worker() -> None:
+    waiting_threads = CountingCondition()
+    job_queue = JobQueue(changed=waiting_threads)
     workers = [Background(lambda: job_queue.take(1, wait=True)) for _ in range(4)]
     for _ in workers:
-        job_queue.waits()
+        waiting_threads.expect_waiting_thread()
     job_queue.plan(ask(), 3, 0)
     job_queue.plan(ask("g"), 1, 1)
-    found = sorted(name for worker in workers for name in names(worker.end()))  # type: ignore[arg-type]
-    assert found == ["f 0", "f 1", "f 2", "g 0"]
+    taken = sorted(name for worker in workers for name in list_names(worker.join()))  # type: ignore[arg-type]
+    assert taken == ["f 0", "f 1", "f 2", "g 0"]
 
 
 @pytest.mark.parametrize(
     "end", [JobQueue.close, lambda job_queue: job_queue.fail(ModelError("broken"))], ids=["close", "fail"]
 )
-def test_nobody_takes_anything_once_it_is_over(end: Callable[[JobQueue], None]) -> None:
-    job_queue = Waited()
+def test_nothing_is_taken_from_a_closed_or_failed_queue(end: Callable[[JobQueue], None]) -> None:
+    waiting_threads = CountingCondition()
+    job_queue = JobQueue(changed=waiting_threads)
     worker = Background(lambda: job_queue.take(9, wait=True))
-    job_queue.waits()
+    waiting_threads.expect_waiting_thread()
     end(job_queue)
-    assert worker.end() == []
+    assert worker.join() == []
     job_queue.plan(ask(), 1, 0)
     assert job_queue.take(9, wait=True) == job_queue.take(9, wait=False) == []
-    assert job_queue.closed
+    assert job_queue.is_closed
 
 
-def test_what_is_put_back_is_taken_by_the_next_in_its_old_order() -> None:
+def test_samples_that_are_put_back_keep_their_place() -> None:
     job_queue = JobQueue()
     job_queue.plan(ask("a"), 4, 0)
     job_queue.plan(ask("b"), 1, 1)
     jobs = job_queue.take(3, wait=False)
-    job_queue.deliver(jobs[1], made(jobs[1]))
+    job_queue.deliver(jobs[1], generate(jobs[1]))
     job_queue.put_back([jobs[2], jobs[0]])
     job_queue.put_back([])
-    assert taken(job_queue, 2) == ["a 0", "a 2", "a 3", "b 0"]
+    assert take_all(job_queue, 2) == ["a 0", "a 2", "a 3", "b 0"]
 
 
-def test_what_is_put_back_wakes_those_who_wait() -> None:
-    job_queue = Waited()
+def test_samples_that_are_put_back_wake_waiting_workers() -> None:
+    waiting_threads = CountingCondition()
+    job_queue = JobQueue(changed=waiting_threads)
     job_queue.plan(ask(), 1, 0)
     jobs = job_queue.take(1, wait=False)
     worker = Background(lambda: job_queue.take(1, wait=True))
-    job_queue.waits()
+    waiting_threads.expect_waiting_thread()
     job_queue.put_back(jobs)
-    assert worker.end() == jobs
+    assert worker.join() == jobs
 
 
-def test_a_refusal_is_told_to_all_who_ask_and_ends_the_question() -> None:
-    job_queue = Waited()
+def test_a_refusal_is_raised_for_all_who_ask_and_ends_the_question() -> None:
+    waiting_threads = CountingCondition()
+    job_queue = JobQueue(changed=waiting_threads)
     job_queue.plan(ask("long"), 4, 0)
     asker = Background(lambda: list(job_queue.answers(ask("long"), 4)))
-    job_queue.waits()
+    waiting_threads.expect_waiting_thread()
     jobs = job_queue.take(2, wait=False)
     job_queue.refuse(ask("long"), PromptTooLongError(9, 8))
     job_queue.put_back(jobs)
-    for late in (asker.end, lambda: next(job_queue.answers(ask("long"), 9))):
-        with pytest.raises(PromptTooLongError) as caught:
-            late()
-        assert (caught.value.prompt_tokens, caught.value.context) == (9, 8)
+    for ask_late in (asker.join, lambda: next(job_queue.answers(ask("long"), 9))):
+        with pytest.raises(PromptTooLongError) as error:
+            ask_late()
+        assert (error.value.prompt_tokens, error.value.context) == (9, 8)
     job_queue.plan(ask("short"), 1, 1)
-    assert taken(job_queue) == ["short 0"]
+    assert take_all(job_queue) == ["short 0"]
 
 
-def test_a_fault_is_told_to_all_after_what_was_made() -> None:
-    job_queue = Waited()
+def test_an_error_is_raised_for_all_after_the_finished_answers() -> None:
+    waiting_threads = CountingCondition()
+    job_queue = JobQueue(changed=waiting_threads)
     job_queue.plan(ask(), 2, 0)
     job, _ = job_queue.take(2, wait=False)
-    job_queue.deliver(job, made(job))
+    job_queue.deliver(job, generate(job))
     asker = Background(lambda: list(job_queue.answers(ask("g"), 1)))
-    job_queue.waits()
+    waiting_threads.expect_waiting_thread()
     job_queue.fail(ModelError("broken"))
     answers = job_queue.answers(ask(), 2)
     assert next(answers).text == "f 0"
-    for late in (lambda: next(answers), asker.end, lambda: next(job_queue.answers(ask("h"), 1))):
+    for ask_late in (lambda: next(answers), asker.join, lambda: next(job_queue.answers(ask("h"), 1))):
         with pytest.raises(ModelError, match=r"^broken$"):
-            late()
+            ask_late()
 
 
-def test_a_closed_desk_lets_nobody_wait() -> None:
-    job_queue = Waited()
+def test_no_thread_waits_for_a_closed_queue() -> None:
+    waiting_threads = CountingCondition()
+    job_queue = JobQueue(changed=waiting_threads)
     job_queue.plan(ask(), 1, 0)
     (job,) = job_queue.take(9, wait=False)
-    job_queue.deliver(job, made(job))
+    job_queue.deliver(job, generate(job))
     asker = Background(lambda: list(job_queue.answers(ask("g"), 1)))
-    job_queue.waits()
+    waiting_threads.expect_waiting_thread()
     job_queue.close()
-    assert texts(job_queue.answers(ask(), 1)) == ["f 0"]
-    for late in (asker.end, lambda: list(job_queue.answers(ask(), 2))):
+    assert list_texts(job_queue.answers(ask(), 1)) == ["f 0"]
+    for ask_late in (asker.join, lambda: list(job_queue.answers(ask(), 2))):
         with pytest.raises(ModelError, match="closed before it had answered"):
-            late()
+            ask_late()
 
 
-def test_a_fault_after_the_end_is_the_one_that_is_told() -> None:
+def test_an_error_after_the_end_is_the_one_that_is_raised() -> None:
     job_queue = JobQueue()
     job_queue.close()
     job_queue.fail(ModelError("broken"))
@@ -320,88 +333,88 @@ def test_a_fault_after_the_end_is_the_one_that_is_told() -> None:
         next(job_queue.answers(ask(), 1))
 
 
-# The shelf.
+# The answer store.
 
 
-def test_what_is_on_the_shelf_is_not_made() -> None:
-    answer_store = Memory(0, 2, 5)
+def test_stored_answers_are_not_generated() -> None:
+    answer_store = MemoryStore(0, 2, 5)
     job_queue = JobQueue(answer_store)
     job_queue.plan(ask(), 4, 0)
     assert job_queue.found == 2
     jobs = job_queue.take(9, wait=False)
-    assert names(jobs) == ["f 1", "f 3"]
+    assert list_names(jobs) == ["f 1", "f 3"]
     for job in jobs:
-        job_queue.deliver(job, made(job))
-    assert texts(job_queue.answers(ask(), 4)) == ["f 1", "f 3", "kept 0", "kept 2"]
+        job_queue.deliver(job, generate(job))
+    assert list_texts(job_queue.answers(ask(), 4)) == ["f 1", "f 3", "stored 0", "stored 2"]
     job_queue.plan(ask(), 6, 0)
-    assert (job_queue.found, taken(job_queue)) == (3, ["f 4"])
+    assert (job_queue.found, take_all(job_queue)) == (3, ["f 4"])
 
 
-def test_the_shelf_is_asked_once_for_each_sample() -> None:
-    answer_store = Memory(0, 1, 2)
+def test_each_sample_is_looked_up_once() -> None:
+    answer_store = MemoryStore(0, 1, 2)
     job_queue = JobQueue(answer_store)
     job_queue.plan(ask(), 2, 0)
     job_queue.plan(ask("g"), 1, 1)
-    assert texts(job_queue.answers(ask(), 2)) == ["kept 0", "kept 1"]
-    assert texts(job_queue.answers(ask(), 3)) == ["kept 0", "kept 1", "kept 2"]
-    assert answer_store.asked == [("f", [0, 1]), ("g", [0]), ("f", [2])]
+    assert list_texts(job_queue.answers(ask(), 2)) == ["stored 0", "stored 1"]
+    assert list_texts(job_queue.answers(ask(), 3)) == ["stored 0", "stored 1", "stored 2"]
+    assert answer_store.lookups == [("f", [0, 1]), ("g", [0]), ("f", [2])]
     assert job_queue.found == 3
 
 
-def test_what_is_made_goes_to_the_shelf_before_it_is_given() -> None:
-    answer_store = Memory()
+def test_an_answer_is_stored_before_it_is_yielded() -> None:
+    answer_store = MemoryStore()
     job_queue = JobQueue(answer_store)
     job_queue.plan(ask(), 2, 0)
     for job in job_queue.take(9, wait=False):
-        job_queue.deliver(job, made(job))
+        job_queue.deliver(job, generate(job))
     for answer in job_queue.answers(ask(), 2):
-        assert answer_store.kept[ask(), answer.sample] == answer
+        assert answer_store.stored[ask(), answer.sample] == answer
     assert job_queue.found == 0
 
 
 @pytest.mark.parametrize(
     "end", [JobQueue.close, lambda job_queue: job_queue.fail(ModelError("broken"))], ids=["close", "fail"]
 )
-def test_what_is_on_the_shelf_is_given_when_all_else_is_over(end: Callable[[JobQueue], None]) -> None:
-    job_queue = JobQueue(Memory(0, 1))
+def test_a_closed_or_failed_queue_still_yields_stored_answers(end: Callable[[JobQueue], None]) -> None:
+    job_queue = JobQueue(MemoryStore(0, 1))
     end(job_queue)
-    assert texts(job_queue.answers(ask(), 2)) == ["kept 0", "kept 1"]
+    assert list_texts(job_queue.answers(ask(), 2)) == ["stored 0", "stored 1"]
     with pytest.raises(ModelError):
         list(job_queue.answers(ask(), 3))
 
 
-def test_a_shelf_that_can_t_be_read_is_told_to_the_one_who_asks() -> None:
-    class Damaged(Memory):
+def test_an_error_of_the_answer_store_is_raised_for_the_one_who_asks() -> None:
+    class DamagedStore(MemoryStore):
         def get(self, question: Question, samples: Sequence[int]) -> dict[int, Answer]:
             if question.function == "bad":
                 raise ModelError("damaged")
             return super().get(question, samples)
 
-    job_queue = JobQueue(Damaged(0))
+    job_queue = JobQueue(DamagedStore(0))
     for _ in range(2):
         with pytest.raises(ModelError, match="damaged"):
             next(job_queue.answers(ask("bad"), 1))
-    assert texts(job_queue.answers(ask(), 1)) == ["kept 0"]
+    assert list_texts(job_queue.answers(ask(), 1)) == ["stored 0"]
 
 
-def test_many_threads_ask_and_many_make() -> None:
-    job_queue = JobQueue(Memory(0, 3))
+def test_many_threads_ask_and_many_generate() -> None:
+    job_queue = JobQueue(MemoryStore(0, 3))
 
     def work() -> None:
         while jobs := job_queue.take(2, wait=True):
             job_queue.put_back(jobs[1:])
-            job_queue.deliver(jobs[0], made(jobs[0]))
+            job_queue.deliver(jobs[0], generate(jobs[0]))
 
     workers = [Background(work) for _ in range(3)]
     askers = [
-        Background(lambda name=name: texts(job_queue.answers(ask(name), 20)))  # type: ignore[misc]
+        Background(lambda name=name: list_texts(job_queue.answers(ask(name), 20)))  # type: ignore[misc]
         for name in "fgh" * 2
     ]
-    told = [asker.end() for asker in askers]
+    received = [asker.join() for asker in askers]
     job_queue.close()
     for worker in workers:
-        worker.end()
-    kept = {"f 0": "kept 0", "f 3": "kept 3"}
-    for name, one in zip("fgh" * 2, told):
-        assert one == sorted(kept.get(f"{name} {n}", f"{name} {n}") for n in range(20))
+        worker.join()
+    stored = {"f 0": "stored 0", "f 3": "stored 3"}
+    for name, texts in zip("fgh" * 2, received):
+        assert texts == sorted(stored.get(f"{name} {n}", f"{name} {n}") for n in range(20))
     assert job_queue.found == 2

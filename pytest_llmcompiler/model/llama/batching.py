@@ -128,7 +128,7 @@ class BatchingEngine:
 
     def work(self, job_queue: JobQueue) -> None:
         """Generate what the job queue wants until it is closed. Raises ModelError where llama.cpp fails."""
-        while not job_queue.closed:
+        while not job_queue.is_closed:
             asked = time.perf_counter()
             was_idle = not self._running
             self._take_jobs(job_queue)
@@ -153,7 +153,7 @@ class BatchingEngine:
 
     def _take_jobs(self, job_queue: JobQueue) -> None:
         """Take as many samples from the job queue as there are free places; wait for one if nothing runs."""
-        while not job_queue.closed:
+        while not job_queue.is_closed:
             free = self._size.sequences - len(self._running) - len(self._waiting)
             jobs = job_queue.take(free, wait=not self._running and not self._waiting) if free > 0 else []
             if not jobs:

@@ -1,14 +1,12 @@
-"""The process that owns the model: whoever needs answers, in whatever process, asks it.
+"""The process that owns the model. Whoever needs answers, in whatever process, asks it.
 
-So a model is loaded once for all workers, llama.cpp can take no session down with it, and the model goes on while
-pytest does other things. It ends when its standard input does.
+So a model is loaded once for all of xdist's workers, a crash of llama.cpp ends no session, and the model generates
+answers while pytest does other things. The process ends when its standard input does, that is with its parent.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import json
 import os
 import shutil
 import signal
@@ -20,134 +18,159 @@ import warnings
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytest_llmcompiler.errors import ModelError, PromptTooLongError
-from pytest_llmcompiler.model.answer import Question, Sampling
+from pytest_llmcompiler.model.answer import Answer, Question
 from pytest_llmcompiler.model.llama.weights import find_parts
-from pytest_llmcompiler.model.queue.answer_cache import AnswerCache, content_hash
+from pytest_llmcompiler.model.owner.messages import Action, End, ErrorReply, OwnerConfiguration, Reply, Request, Value
+from pytest_llmcompiler.model.queue.answer_cache import AnswerCache
 from pytest_llmcompiler.model.queue.backend import Backend
+from pytest_llmcompiler.model.queue.file_hash import hash_file
 from pytest_llmcompiler.model.queue.job_queue import JobQueue
+
+_BACKLOG = 64
+"""Clients that may wait to be accepted: more than a machine has workers of xdist."""
+_ACCEPT_PAUSE = 0.1
+"""Seconds before the next attempt to accept a client, after an error like too many open files."""
+
+
+class OpenModel(NamedTuple):
+    """A model that answers."""
+
+    backend: Backend
+    job_queue: JobQueue
+    sha256: str | None
+    """The hash of the model's file, where one was computed for the answer cache."""
 
 
 class ModelOwner:
-    """Opens the model when somebody first needs it."""
+    """Opens the model when a client first needs it, and answers requests of clients."""
 
-    def __init__(self, order: dict[str, Any]) -> None:
-        """`order` holds the fields of ModelSettings, and the `spec` of a file or server."""
-        self._order = order
+    def __init__(self, configuration: OwnerConfiguration) -> None:
+        self._configuration = configuration
         self._lock = threading.Lock()
-        self._sha256: str | None = None
-        """Of the model's file, where it was made for the store."""
+        self._model: OpenModel | ModelError | None = None
+        """None before the first need; the error where the model can't be opened."""
         self._warnings: list[str] = []
+        """Warnings that no client has fetched yet."""
         warnings.showwarning = lambda message, *_, **__: self._warnings.append(str(message))
         warnings.simplefilter("always")
 
     def serve(self, listener: Listener) -> None:
-        """Let any number of clients in, for ever."""
+        """Accept any number of clients, for ever."""
         while True:
             try:
                 connection = listener.accept()
-            except OSError:  # too many open files, for one
-                time.sleep(0.1)
+            except OSError:
+                time.sleep(_ACCEPT_PAUSE)
                 continue
-            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+            threading.Thread(target=self._serve_client, args=(connection,), daemon=True).start()
 
-    @functools.cached_property
-    def _opened(self) -> tuple[Backend, JobQueue] | ModelError:
-        try:
-            backend = _backend(self._order)
-            job_queue = JobQueue(self._store(backend))
-        except ModelError as error:
-            return error
-        except Exception:
-            return ModelError(f"the model can't be opened:\n{traceback.format_exc()}")
-        threading.Thread(target=_work, args=(backend, job_queue), daemon=True).start()
-        return backend, job_queue
-
-    def _open(self) -> tuple[Backend, JobQueue]:
-        with self._lock:
-            opened = self._opened
-        if isinstance(opened, ModelError):
-            raise opened
-        return opened
-
-    def _store(self, backend: Backend) -> AnswerCache | None:
-        if not self._order["store"]:
-            return None
-        path, identity = Path(self._order["store"]), backend.identity()
-        file = Path(self._order["spec"])
-        if file.is_file():
-            hashes = [content_hash(part, path) for part in find_parts(file)]
-            whole = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
-            identity["sha256"] = self._sha256 = whole
-        return AnswerCache(path, identity, Sampling(**self._order["sampling"]), refresh=self._order["refresh"])
-
-    def _answer(self, connection: Connection) -> None:
+    def _serve_client(self, connection: Connection) -> None:
         """Answer the requests of one client until it goes."""
-        actions: dict[str, Callable[..., Iterator[tuple[Any, ...]]]] = {
+        try:
+            while True:
+                for reply in self._reply(connection.recv()):
+                    connection.send(reply)
+        except (EOFError, OSError):
+            connection.close()
+
+    def _reply(self, request: Request) -> Iterator[Reply]:
+        """The replies to a request. Errors are replies too."""
+        actions: dict[Action, Callable[..., Iterator[Any]]] = {
             "describe": self._describe,
             "plan": self._plan,
             "answers": self._answers,
             "usage": self._usage,
         }
         try:
-            while True:
-                name, *args = connection.recv()
-                for reply in _told(actions[name], args):
-                    connection.send(reply)
-        except (EOFError, OSError):
-            connection.close()
+            yield from map(Value, actions[request.action](*request.arguments))
+            yield End()
+        except (ModelError, PromptTooLongError) as error:
+            yield ErrorReply.from_error(error)
+        except Exception:
+            yield ErrorReply(f"the model's process failed:\n{traceback.format_exc()}")
 
-    def _describe(self) -> Iterator[tuple[Any, ...]]:
-        facts = self._open()[0].describe()
-        yield "value", facts | ({"sha256": self._sha256} if self._sha256 else {})
+    def _describe(self) -> Iterator[dict[str, Any]]:
+        model = self._open()
+        yield model.backend.describe() | ({"sha256": model.sha256} if model.sha256 else {})
 
-    def _plan(self, question: Question, samples: int, turn: int, known: frozenset[int]) -> Iterator[tuple[Any, ...]]:
-        self._open()[1].plan(question, samples, turn, known)
-        yield "value", None
+    def _plan(self, question: Question, samples: int, order: int, known: frozenset[int]) -> Iterator[None]:
+        self._open().job_queue.plan(question, samples, order, known)
+        yield None
 
-    def _answers(self, question: Question, samples: int, known: frozenset[int]) -> Iterator[tuple[Any, ...]]:
-        for answer in self._open()[1].answers(question, samples, known):
-            yield "answer", answer
+    def _answers(self, question: Question, samples: int, known: frozenset[int]) -> Iterator[Answer]:
+        yield from self._open().job_queue.answers(question, samples, known)
 
-    def _usage(self, warned: bool) -> Iterator[tuple[Any, ...]]:
+    def _usage(self, fetch_warnings: bool) -> Iterator[dict[str, Any]]:
         usage: dict[str, Any] = {}
-        if "_opened" in self.__dict__:  # a model that nobody asked is not opened for that
-            backend, job_queue = self._open()
-            usage = {"found": job_queue.found, **backend.usage()}
-        told: list[str] = []
-        if warned:
-            told, self._warnings = self._warnings, []
-        yield "value", {**usage, "warnings": told}
+        if self._model is not None:  # a model that nobody has needed is not opened for its usage
+            model = self._open()
+            usage = {"found": model.job_queue.found, **model.backend.usage()}
+        messages: list[str] = []
+        if fetch_warnings:
+            messages, self._warnings = self._warnings, []
+        yield {**usage, "warnings": messages}
+
+    def _open(self) -> OpenModel:
+        """The model, which is opened if it is not yet. Raises ModelError, with each call again."""
+        with self._lock:
+            if self._model is None:
+                self._model = _open_model(self._configuration)
+            model = self._model
+        if isinstance(model, ModelError):
+            raise model
+        return model
 
 
-def _told(action: Callable[..., Iterator[tuple[Any, ...]]], args: list[Any]) -> Iterator[tuple[Any, ...]]:
-    """The replies to a request; faults are replies too."""
+def _open_model(configuration: OwnerConfiguration) -> OpenModel | ModelError:
+    """Open the model and start to generate; or return why that failed."""
     try:
-        yield from action(*args)
-        yield ("end",)
-    except PromptTooLongError as error:
-        yield "too-long", error.prompt_tokens, error.context
+        backend = _create_backend(configuration)
+        sha256, answer_cache = _open_answer_cache(configuration, backend)
     except ModelError as error:
-        yield "error", str(error)
+        return error
     except Exception:
-        yield "error", f"the model's process failed:\n{traceback.format_exc()}"
+        return ModelError(f"the model can't be opened:\n{traceback.format_exc()}")
+    job_queue = JobQueue(answer_cache)
+    threading.Thread(target=_generate, args=(backend, job_queue), daemon=True).start()
+    return OpenModel(backend, job_queue, sha256)
 
 
-def _backend(order: dict[str, Any]) -> Backend:
-    spec, sampling = order["spec"], Sampling(**order["sampling"])
+def _create_backend(configuration: OwnerConfiguration) -> Backend:
+    spec, settings = configuration.spec, configuration.settings
     if spec.startswith(("http://", "https://")):
         from pytest_llmcompiler.model.server.backend import ServerBackend
 
-        return ServerBackend(spec, sampling)
+        return ServerBackend(spec, settings.sampling)
     from pytest_llmcompiler.model.llama.backend import LlamaBackend
 
-    fields = {name: order[name] for name in ("n_ctx", "gpu_layers", "streams", "drafts")}
-    return LlamaBackend(Path(spec), sampling, **fields)
+    return LlamaBackend(
+        Path(spec),
+        settings.sampling,
+        n_ctx=settings.n_ctx,
+        gpu_layers=settings.gpu_layers,
+        streams=settings.streams,
+        drafts=settings.drafts,
+    )
 
 
-def _work(backend: Backend, job_queue: JobQueue) -> None:
+def _open_answer_cache(configuration: OwnerConfiguration, backend: Backend) -> tuple[str | None, AnswerCache | None]:
+    """The hash of the model's file, None for a server; and the answer cache, None where the settings name none."""
+    settings = configuration.settings
+    if settings.store is None:
+        return None, None
+    file, identity, sha256 = Path(configuration.spec), backend.identity(), None
+    if file.is_file():
+        hashes = [hash_file(part, settings.store) for part in find_parts(file)]
+        sha256 = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+        identity["sha256"] = sha256
+    return sha256, AnswerCache(settings.store, identity, settings.sampling, refresh=settings.refresh)
+
+
+def _generate(backend: Backend, job_queue: JobQueue) -> None:
+    """Let the backend work. Its failure is the error of all who wait for answers."""
     try:
         backend.work(job_queue)
     except ModelError as error:
@@ -157,16 +180,18 @@ def _work(backend: Backend, job_queue: JobQueue) -> None:
 
 
 def _end_with_parent(folder: Path) -> None:
+    """Wait for the end of standard input, then remove the folder of the socket and end the process."""
     sys.stdin.read()
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
 
 def main() -> None:
-    """Read the order, a line of JSON, from standard input; say on standard output when clients can come."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the session decides when a run is over
-    order = json.loads(sys.stdin.readline())
-    with Listener(order["address"], "AF_UNIX", backlog=64) as listener:
-        threading.Thread(target=_end_with_parent, args=(Path(order["address"]).parent,), daemon=True).start()
+    """Read the configuration from standard input, and print a line once clients can connect."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the session, which ends this process
+    configuration = OwnerConfiguration.from_json(sys.stdin.readline())
+    with Listener(configuration.socket, "AF_UNIX", backlog=_BACKLOG) as listener:
+        folder = Path(configuration.socket).parent
+        threading.Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
         print("ready", flush=True)
-        ModelOwner(order).serve(listener)
+        ModelOwner(configuration).serve(listener)

@@ -86,7 +86,7 @@ class RequestWorkers:
         """
         with self._changed:
             try:
-                while not self.job_queue.closed and (self._busy or not self._error):
+                while not self.job_queue.is_closed and (self._busy or not self._error):
                     self._changed.wait(_POLL_INTERVAL)
             finally:
                 self._is_over = True
