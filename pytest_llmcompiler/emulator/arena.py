@@ -36,7 +36,7 @@ class ObjectArena:
         for old in last.objects if last else ():
             self._memory.write(self._untouched.read(0, old.slot.size), old.slot.host)
         for placed in layout.objects:
-            self._memory.write(layout.initial(placed, self._garbage_pattern), placed.slot.host)
+            self._memory.write(layout.initial_bytes(placed, self._garbage_pattern), placed.slot.host)
 
     def read_slots(self, layout: Layout) -> tuple[bytes, ...]:
         """The contents of the slots of an input, in the order of its objects."""

@@ -159,7 +159,7 @@ def _writes_around_objects(layout: Layout, run: Observation) -> Iterator[Differe
     if run.has_stray_write:
         yield Difference(UnusedMemory(), "untouched", "written")
     for number, (target, after) in enumerate(zip(layout.objects, run.slots, strict=True)):
-        before = layout.initial(target, run.garbage_pattern)
+        before = layout.initial_bytes(target, run.garbage_pattern)
         start = target.address - target.slot.address
         end = start + target.size
         if before[:start] == after[:start] and before[end:] == after[end:]:

@@ -1,4 +1,4 @@
-"""C types as the judge needs them: sizes, signs, layouts and names. Sizes and offsets are in bytes."""
+"""C types: sizes, signs, layouts and names. Sizes, alignments and offsets are in bytes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ class Int:
     signed: bool
     name: str
     boolean: bool = False
+    """True for `_Bool`."""
     character: bool = False
+    """True for a `char` of any sign."""
     enumerators: tuple[tuple[str, int], ...] = ()
+    """The names and values of an enumeration; empty for any other integer."""
 
     @property
     def align(self) -> int:
@@ -22,7 +25,7 @@ class Int:
 
     @property
     def bounds(self) -> tuple[int, int]:
-        """The least and the greatest value."""
+        """The least and the greatest value of the type."""
         if self.boolean:
             return 0, 1
         bits = 8 * self.size
@@ -30,7 +33,7 @@ class Int:
 
 
 UNTYPED = Int(1, False, "void")
-"""A byte of what a `void *` points to: anything may lie there, so it is aligned as its size allows."""
+"""One byte of the object that a `void *` points to. The object can have any type: its alignment follows its size."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +114,9 @@ class Function:
     params: tuple[Param, ...]
     variadic: bool = False
     format: bool = False
-    """Whether the last parameter is a format that says, like that of printf, which arguments follow."""
+    """Whether the last parameter is a printf format, which determines the arguments that follow."""
     ends: bool = True
-    """Whether a pointer that is passed may be the end of an object to which another points."""
+    """Whether callers may pass a pointer to the end of an object: such a pointer can't be read through."""
     size: int = 1
     align: int = 1
 
@@ -125,7 +128,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Unsupported:
-    """A type that the judge can't make values of; `reason` says which."""
+    """A type of which no values can be generated. `reason` describes the type, in words for messages."""
 
     reason: str
     size: int = 0
@@ -146,13 +149,13 @@ class Param:
     name: str
     type: Type
     restrict: bool = False
-    """A pointer that nothing else shares its object with."""
+    """True for a `restrict` pointer: no other pointer leads to its object."""
 
 
 def build_value_mask(type: Type, *, pointers: bool = True) -> bytes:
-    """A mask with a one for every bit of a type that holds a value: padding is zero.
+    """A mask of `type.size` bytes. Bits that hold a value are 1, bits of padding are 0.
 
-    Without `pointers`, these are zero too, and so is a union that may hold one.
+    With `pointers=False`, the bits of pointers are 0 too, and so is a union that may hold a pointer.
     """
     if isinstance(type, Array):
         return build_value_mask(type.element, pointers=pointers) * type.count
@@ -163,42 +166,45 @@ def build_value_mask(type: Type, *, pointers: bool = True) -> bytes:
         if member.bits:
             mask |= ((1 << member.bits[1]) - 1) << member.bits[0]
         else:
-            own = build_value_mask(member.type, pointers=pointers)
-            if type.union and not pointers and own != build_value_mask(member.type):
+            member_mask = build_value_mask(member.type, pointers=pointers)
+            if type.union and not pointers and member_mask != build_value_mask(member.type):
                 return bytes(type.size)
-            mask |= int.from_bytes(own, "little") << 8 * member.offset
+            mask |= int.from_bytes(member_mask, "little") << 8 * member.offset
     return mask.to_bytes(type.size, "little")
 
 
 def has_callback(param: Param) -> bool:
     """Whether a function pointer can be reached from a parameter."""
-    return _calls_back(param.type, set())
+    return _reaches_function(param.type, set())
 
 
-def _calls_back(type: Type | None, seen: set[int]) -> bool:
+def _reaches_function(type: Type | None, seen: set[int]) -> bool:
     if id(type) in seen:
         return False
     seen.add(id(type))
     if isinstance(type, Struct):
-        return any(_calls_back(member.type, seen) for member in type.fields)
+        return any(_reaches_function(member.type, seen) for member in type.fields)
     if isinstance(type, Pointer):
-        return isinstance(type.target, Function) or _calls_back(type.target, seen)
-    return isinstance(type, Array) and _calls_back(type.element, seen)
+        return isinstance(type.target, Function) or _reaches_function(type.target, seen)
+    return isinstance(type, Array) and _reaches_function(type.element, seen)
 
 
 def find_unsupported(type: Type | None) -> str | None:
-    """Why values of a type can't be passed, returned or made; None where they can. Pointers are looked through."""
-    return _unsupported(type, set())
+    """The reason why a value of a type can't be generated, passed or returned; None where it can.
+
+    Pointers are followed: a pointer to an unsupported type is unsupported.
+    """
+    return _find_unsupported(type, set())
 
 
-def _unsupported(type: Type | None, seen: set[int]) -> str | None:
+def _find_unsupported(type: Type | None, seen: set[int]) -> str | None:
     if isinstance(type, Unsupported):
         return type.reason
     if isinstance(type, Pointer):
-        return None if isinstance(type.target, Function) else _unsupported(type.target, seen)
+        return None if isinstance(type.target, Function) else _find_unsupported(type.target, seen)
     if isinstance(type, Array):
-        return _unsupported(type.element, seen)
+        return _find_unsupported(type.element, seen)
     if isinstance(type, Struct) and id(type) not in seen:
         seen.add(id(type))
-        return next(filter(None, (_unsupported(member.type, seen) for member in type.fields)), None)
+        return next(filter(None, (_find_unsupported(member.type, seen) for member in type.fields)), None)
     return None

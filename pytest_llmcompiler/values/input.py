@@ -1,4 +1,8 @@
-"""Inputs: the values that a run starts from, before they have addresses."""
+"""Inputs: the values that a run starts from, before its objects get addresses (see `layout`).
+
+For `int first(struct list *l)` an input may be a pointer to an Object of one `struct list`. Its bytes hold a count of 3,
+and it links to an Object of three `int`s. A second pointer to the same object is an Alias, which names it by number.
+"""
 
 from __future__ import annotations
 
@@ -10,33 +14,34 @@ from pytest_llmcompiler.values.c_types import Function, Type
 
 @dataclass(frozen=True)
 class Callback:
-    """A function pointer to a stub of the harness. Calls of it are recorded; its results depend on its arguments."""
+    """A function pointer to a stub of the harness. The harness records calls and chooses results by the arguments."""
 
     type: Function
     number: int
+    """Tells callbacks of one input apart."""
 
 
 @dataclass(frozen=True)
 class Alias:
-    """A pointer into an object that is reached before: the same one, a part of it, the end of it, or a way back."""
+    """A pointer into an object of the input that another pointer leads to: to its start, inside it, or to its end."""
 
     element: Type
-    """What it points to. Where the object is of another type by now, the pointer is null."""
+    """The type of the object's elements. If the object has elements of another type, the pointer is null."""
     index: int
-    """Which object, counted in the order in which `list_objects` gives them."""
+    """The number of the object, in the order of `list_objects`."""
     offset: int
-    """In bytes; the object's size is the end of it."""
+    """Bytes from the start of the object. An offset of the object's size is its end."""
 
 
 @dataclass(frozen=True)
 class Object:
-    """A buffer of its own: `count` elements of type `element`, and where the pointers in it lead."""
+    """A buffer of `count` elements of type `element`, with the targets of the pointers in it."""
 
     element: Type
     count: int
     data: bytes
     links: Links = ()
-    """(offset in bytes, what the pointer there points to); a pointer without a link is null."""
+    """Pairs of an offset in bytes and the target of the pointer there. A pointer without a link is null."""
 
 
 Target = Object | Callback | Alias
@@ -45,7 +50,7 @@ Links = tuple[tuple[int, Target], ...]
 
 @dataclass(frozen=True)
 class Value:
-    """One argument: the bytes of a C value, and where the pointers in it lead."""
+    """The bytes of a C value, with the targets of the pointers in it."""
 
     type: Type
     data: bytes
@@ -54,17 +59,17 @@ class Value:
 
 @dataclass(frozen=True)
 class Input:
-    """One assignment of everything that a run depends on."""
+    """One assignment of all values that a run depends on."""
 
     args: tuple[Value, ...]
     environment_seed: int = 0
-    """Chooses the results of callbacks and of functions that the program only declares, the clock, and whether there is
-    memory."""
+    """Determines the results of callbacks and of functions that the program only declares, the clock, the initial value
+    of `errno`, and whether memory can be allocated."""
     globals: tuple[tuple[str, Value], ...] = ()
     """The global variables that do not have their initial value."""
     is_4gib_aligned: bool = False
-    """Whether its objects begin at multiples of 4 GiB, so that code which looks at a part of a pointer takes it for
-    null, rather than end there, where nothing follows."""
+    """Whether objects start at multiples of 4 GiB, instead of ending at an unmapped page. Code that tests only the low
+    bits of a pointer then takes it for null."""
 
     @property
     def values(self) -> tuple[Value, ...]:
@@ -72,78 +77,84 @@ class Input:
         return (*self.args, *(value for _, value in self.globals))
 
 
-def list_objects(made: Input) -> list[Object]:
-    """The objects of an input, each before those that its own pointers lead to: the order that `Alias` counts in."""
-    found: list[Object] = []
-    for value in made.values:
-        _collect(value.links, found)
-    return found
+def list_objects(input: Input) -> list[Object]:
+    """The objects of an input in the order of their numbers: each object before those that its own pointers lead to."""
+    objects: list[Object] = []
+    for value in input.values:
+        _collect_objects(value.links, objects)
+    return objects
 
 
-def _collect(links: Links, found: list[Object]) -> None:
+def _collect_objects(links: Links, objects: list[Object]) -> None:
     for _, target in links:
         if isinstance(target, Object):
-            found.append(target)
-            _collect(target.links, found)
+            objects.append(target)
+            _collect_objects(target.links, objects)
 
 
-def replace_object(made: Input, number: int, new: Callable[[Object], Object]) -> Input:
-    """The input with its object of a number (as `list_objects` counts) replaced. What pointed to its end still does."""
-    counter = iter(range(1 << 30))
-    before = after = 0
+def replace_object(input: Input, number: int, change: Callable[[Object], Object]) -> Input:
+    """The input with `change` applied to one object, which `number` names in the order of `list_objects`.
 
-    def renewed(links: Links) -> Links:
-        return tuple((at, renew(target)) for at, target in links)
+    An alias of the object's end still points to its end. An alias past the new end moves to the end.
+    """
+    counter = iter(range(1 << 30))  # numbers the objects in the order of the walk
+    old_size = new_size = 0
 
-    def renew(target: Target) -> Target:
-        nonlocal before, after
+    def rebuild_links(links: Links) -> Links:
+        return tuple((at, rebuild(target)) for at, target in links)
+
+    def rebuild(target: Target) -> Target:
+        nonlocal old_size, new_size
         if isinstance(target, Alias) and target.index == number:
-            return replace(target, offset=after if target.offset == before else min(target.offset, after))
+            return replace(target, offset=new_size if target.offset == old_size else min(target.offset, new_size))
         if not isinstance(target, Object):
             return target
         if next(counter) == number:
-            before, target = len(target.data), new(target)
-            after = len(target.data)
-        return replace(target, links=renewed(target.links)) if target.links else target
+            old_size, target = len(target.data), change(target)
+            new_size = len(target.data)
+        return replace(target, links=rebuild_links(target.links)) if target.links else target
 
-    args = tuple(replace(value, links=renewed(value.links)) if value.links else value for value in made.args)
-    globals = tuple((name, replace(value, links=renewed(value.links))) for name, value in made.globals)
-    return replace(made, args=args, globals=globals)
+    args = tuple(replace(value, links=rebuild_links(value.links)) if value.links else value for value in input.args)
+    globals = tuple((name, replace(value, links=rebuild_links(value.links))) for name, value in input.globals)
+    return replace(input, args=args, globals=globals)
 
 
-def graft_argument(made: Input, other: Input, position: int) -> Input:
-    """The input with an argument of another, and all that it leads to. Pointers between that and the rest are lost."""
-    before, mine = _count(made.args[:position]), _count(made.args[position : position + 1])
-    skipped, theirs = _count(other.args[:position]), _count(other.args[position : position + 1])
+def graft_argument(input: Input, donor: Input, position: int) -> Input:
+    """The input with one argument of another input, and all objects that the argument leads to.
 
-    def kept(index: int) -> int | None:
-        if index < before:
+    Aliases between those objects and the rest of the input are lost: these pointers become null.
+    """
+    first, removed = _count_objects(input.args[:position]), _count_objects(input.args[position : position + 1])
+    donor_first, added = _count_objects(donor.args[:position]), _count_objects(donor.args[position : position + 1])
+
+    def renumber_own(index: int) -> int | None:
+        if index < first:
             return index
-        return None if index < before + mine else index - mine + theirs
+        return None if index < first + removed else index - removed + added
 
-    def taken(index: int) -> int | None:
-        return index - skipped + before if skipped <= index < skipped + theirs else None
+    def renumber_donated(index: int) -> int | None:
+        return index - donor_first + first if donor_first <= index < donor_first + added else None
 
-    args = [replace(value, links=_renumbered(value.links, kept)) for value in made.args]
-    new = other.args[position]
-    args[position] = replace(new, links=_renumbered(new.links, taken))
-    globals = tuple((name, replace(value, links=_renumbered(value.links, kept))) for name, value in made.globals)
-    return replace(made, args=tuple(args), globals=globals)
+    args = [replace(value, links=_renumber(value.links, renumber_own)) for value in input.args]
+    donated = donor.args[position]
+    args[position] = replace(donated, links=_renumber(donated.links, renumber_donated))
+    globals = tuple((name, replace(value, links=_renumber(value.links, renumber_own))) for name, value in input.globals)
+    return replace(input, args=tuple(args), globals=globals)
 
 
-def _count(values: tuple[Value, ...]) -> int:
+def _count_objects(values: tuple[Value, ...]) -> int:
     return len(list_objects(Input(values)))
 
 
-def _renumbered(links: Links, number: Callable[[int], int | None]) -> Links:
-    """Links with other numbers for the objects that aliases speak of; without those for which there is none."""
-    found: list[tuple[int, Target]] = []
+def _renumber(links: Links, new_number: Callable[[int], int | None]) -> Links:
+    """Links with new numbers in their aliases. An alias whose new number is None is dropped."""
+    renumbered: list[tuple[int, Target]] = []
     for at, target in links:
         if isinstance(target, Object):
-            found.append((at, replace(target, links=_renumbered(target.links, number))))
+            renumbered.append((at, replace(target, links=_renumber(target.links, new_number))))
         elif isinstance(target, Alias):
-            index = number(target.index)
-            found += [(at, replace(target, index=index))] if index is not None else []
+            index = new_number(target.index)
+            renumbered += [(at, replace(target, index=index))] if index is not None else []
         else:
-            found.append((at, target))
-    return tuple(found)
+            renumbered.append((at, target))
+    return tuple(renumbered)

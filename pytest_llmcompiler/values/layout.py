@@ -1,4 +1,8 @@
-"""Giving an input its addresses: each object ends at a page that is not mapped."""
+"""Layout: the addresses of an input's objects. Each object ends at an unmapped page.
+
+Every object gets a slot of its own, far from all others. So an access past the end of an object faults, instead of
+hitting the next object. In an input that is 4 GiB aligned, each object starts where a slot starts instead.
+"""
 
 from __future__ import annotations
 
@@ -11,23 +15,31 @@ from pytest_llmcompiler.values.c_types import UNTYPED, Array, Field, Pointer, St
 from pytest_llmcompiler.values.input import Alias, Callback, Input, Links, Object, Target, Value
 
 PAGE = 4096
-SMALL_SLOTS, LARGE_SLOTS, MAX_OBJECT_BYTES = 32, 2, 17 * PAGE
-# Slots end, or begin, at multiples of 4 GiB, where arithmetic in 32 bits goes wrong.
-_FEW = 10
-_ENDS, _BEGINNINGS, _STRIDE = 0x7F1A00000000, 0x7F5A00000000, 1 << 32
+"""Bytes of a page, the smallest unit of mapped memory."""
+SMALL_SLOTS, LARGE_SLOTS = 32, 2
+"""Number of slots for objects of up to a page, and of slots for larger objects."""
+MAX_OBJECT_BYTES = 17 * PAGE
+"""Size of the largest object: more than 65,535 bytes, so that code which counts in 16 bits fails on it."""
+_ALIGNED_SLOT_COUNT = 10
+"""Number of slots for inputs that are 4 GiB aligned. Each mapped piece of memory slows the emulator down."""
+_SLOT_ENDS, _SLOT_STARTS, _SLOT_DISTANCE = 0x7F1A00000000, 0x7F5A00000000, 1 << 32
+"""Addresses at which the first slot ends and the first aligned slot starts, and the distance to the next slot. All of
+them are multiples of 4 GiB: there, address arithmetic in 32 bits gives wrong results."""
 ARENA = SMALL_SLOTS * PAGE + LARGE_SLOTS * MAX_OBJECT_BYTES
-"""Bytes of all slots together, which lie one after another in the host's memory and far apart in the guest's."""
+"""Bytes of all slots together. They are adjacent in the host's memory and far apart in the guest's."""
 
 STUBS = 0x0F000000
-"""Address of the page of stubs: 16 bytes for each callback, the last of them where a run returns to."""
+"""Address of the page of stubs. Each callback has a stub, and the last stub is the return address of a run."""
 STUB_SIZE = 16
+"""Bytes of a stub."""
 RETURN = STUBS + PAGE - STUB_SIZE
+"""The return address of the function under test."""
 
-_STRICTEST = 16
-"""The alignment of anything in C."""
+_MAX_ALIGNMENT = 16
+"""The largest alignment of a C type, in bytes (`alignof(max_align_t)`)."""
 GARBAGE = (b"\xa5\x5a\x96\x69", b"\x5a\xa5\x69\x96")
-"""What fills memory that nobody initialised. References run with both; a result that differs depends on garbage. Every
-bit differs, so that whichever one is looked at makes a difference."""
+"""Two patterns that fill uninitialised memory. The reference runs with both: a result that differs depends on
+uninitialised memory. The patterns differ in every bit, so that a use of any bit shows."""
 
 
 @dataclass(frozen=True)
@@ -37,28 +49,32 @@ class Slot:
     address: int
     size: int
     host: int
-    """Its offset in the host's memory."""
+    """Offset of the slot in the host's memory, in bytes."""
 
 
 _SIZES = [MAX_OBJECT_BYTES] * LARGE_SLOTS + [PAGE] * SMALL_SLOTS
-SLOTS = tuple(Slot(_ENDS + index * _STRIDE - size, size, sum(_SIZES[:index])) for index, size in enumerate(_SIZES))
-ALIGNED_SLOTS = tuple(
-    Slot(_BEGINNINGS + index * _STRIDE, slot.size, slot.host) for index, slot in enumerate(SLOTS[:_FEW])
+SLOTS = tuple(
+    Slot(address=_SLOT_ENDS + index * _SLOT_DISTANCE - size, size=size, host=sum(_SIZES[:index]))
+    for index, size in enumerate(_SIZES)
 )
-"""For inputs whose objects begin at multiples of 4 GiB. They share the host's memory with the others. They are few,
-because the emulator is the slower the more pieces of memory there are."""
+ALIGNED_SLOTS = tuple(
+    Slot(address=_SLOT_STARTS + index * _SLOT_DISTANCE, size=slot.size, host=slot.host)
+    for index, slot in enumerate(SLOTS[:_ALIGNED_SLOT_COUNT])
+)
+"""The slots of inputs that are 4 GiB aligned. They share the host's memory with the first `SLOTS`."""
 
 
 @dataclass(frozen=True)
 class LaidOutObject:
-    """An object at its address, and how C names it."""
+    """An object at its address, with its name in C."""
 
     label: str
-    """An expression for the pointer to it: `buf`, `list->next`."""
+    """A C expression for the pointer to the object: `buf`, `list->next`."""
     address: int
     element: Type
     count: int
     size: int
+    """Bytes of all elements together."""
     slot: Slot
 
 
@@ -69,118 +85,121 @@ class Layout:
     images: tuple[bytes, ...]
     """The bytes of each argument."""
     objects: tuple[LaidOutObject, ...]
+    """The objects in the order of their numbers, then the buffer for the result, if there is one."""
     callbacks: tuple[Callback, ...]
-    """By the number of their stub."""
+    """The callbacks by the number of their stub."""
     contents: tuple[tuple[LaidOutObject, bytes], ...]
+    """The objects of the input, in the order of their numbers, with their bytes."""
     environment_seed: int
     result: LaidOutObject | None
     """The buffer for a result that is returned in memory."""
     globals: tuple[tuple[str, bytes], ...] = ()
-    """Global variables to set, by name."""
+    """The names and bytes of the global variables to set."""
     is_4gib_aligned: bool = False
-    """Whether objects begin where there is no memory before, rather than end where there is none behind."""
+    """Whether objects start at multiples of 4 GiB, instead of ending at an unmapped page."""
 
-    def initial(self, layout: LaidOutObject, fill: int) -> bytes:
-        """The bytes of an object's slot before a run; what belongs to no object is garbage."""
-        memory = bytearray(GARBAGE[fill] * (layout.slot.size // 4))
-        data = next((data for other, data in self.contents if other is layout), b"")
-        start = layout.address - layout.slot.address
+    def initial_bytes(self, target: LaidOutObject, fill: int) -> bytes:
+        """The bytes of an object's slot before a run. Bytes outside the object have the pattern `GARBAGE[fill]`."""
+        memory = bytearray(GARBAGE[fill] * (target.slot.size // 4))
+        data = next((data for candidate, data in self.contents if candidate is target), b"")
+        start = target.address - target.slot.address
         memory[start : start + len(data)] = data
         return bytes(memory)
 
 
 def lay_out(input: Input, names: Sequence[str], result: Type | None = None) -> Layout:
-    """Place an input whose parameters have the given names.
+    """Give the objects of an input their addresses. `names` are the names of the parameters.
 
-    `result` is the type of a result that the function returns in memory, for which a buffer is added.
-    Raises DoesNotFit.
+    `result` is the type of a result that the function returns in memory, for which a buffer is added. An input that is
+    4 GiB aligned and has more objects than there are aligned slots is laid out like any other. Raises LayoutError.
     """
     if input.is_4gib_aligned:
         with contextlib.suppress(LayoutError):
-            return _layout(input, names, result, is_4gib_aligned=True)
-    return _layout(input, names, result, is_4gib_aligned=False)
+            return _lay_out(input, names, result, is_aligned=True)
+    return _lay_out(input, names, result, is_aligned=False)
 
 
-def _layout(input: Input, names: Sequence[str], result: Type | None, *, is_4gib_aligned: bool) -> Layout:
-    placer = _LayoutBuilder(is_4gib_aligned)
-    buffer = None
-    if result is not None:
-        buffer = placer.reserve("result", result, 1, result.size)
-    images = tuple(placer.value(value, name) for value, name in zip(input.args, names, strict=True))
-    globals = tuple((name, placer.value(value, name)) for name, value in input.globals)
-    objects = tuple(layout for layout, _ in placer.contents) + ((buffer,) if buffer else ())
-    callbacks, contents = tuple(placer.callbacks), tuple(placer.contents)
-    return Layout(images, objects, callbacks, contents, input.environment_seed, buffer, globals, is_4gib_aligned)
+def _lay_out(input: Input, names: Sequence[str], result: Type | None, *, is_aligned: bool) -> Layout:
+    builder = _LayoutBuilder(is_aligned)
+    buffer = builder.reserve("result", result, 1, result.size) if result is not None else None
+    images = tuple(builder.encode(value, name) for value, name in zip(input.args, names, strict=True))
+    globals = tuple((name, builder.encode(value, name)) for name, value in input.globals)
+    return Layout(
+        images=images,
+        objects=tuple(target for target, _ in builder.contents) + ((buffer,) if buffer else ()),
+        callbacks=tuple(builder.callbacks),
+        contents=tuple(builder.contents),
+        environment_seed=input.environment_seed,
+        result=buffer,
+        globals=globals,
+        is_4gib_aligned=is_aligned,
+    )
 
 
 def label_objects(input: Input, names: Sequence[str]) -> list[str]:
-    """How C names each object of an input, in the order of `objects`. Raises DoesNotFit."""
-    placer = _LayoutBuilder()
+    """The C names of the objects of an input, in the order of their numbers. Raises LayoutError."""
+    builder = _LayoutBuilder()
     for name, value in (*zip(names, input.args, strict=True), *input.globals):
-        placer.value(value, name)
-    return [layout.label for layout, _ in placer.contents]
+        builder.encode(value, name)
+    return [target.label for target, _ in builder.contents]
 
 
 class _LayoutBuilder:
-    def __init__(self, is_4gib_aligned: bool = False) -> None:
-        self._low = is_4gib_aligned
+    """Assigns slots to objects and stubs to callbacks, in the order of the input."""
+
+    def __init__(self, is_aligned: bool = False) -> None:
+        self._is_aligned = is_aligned
         self.contents: list[tuple[LaidOutObject, bytes]] = []
         self.callbacks: list[Callback] = []
-        slots = ALIGNED_SLOTS if is_4gib_aligned else SLOTS
-        self._large, self._small = list(slots[:LARGE_SLOTS]), list(slots[LARGE_SLOTS:])
+        slots = ALIGNED_SLOTS if is_aligned else SLOTS
+        self._large_slots, self._small_slots = list(slots[:LARGE_SLOTS]), list(slots[LARGE_SLOTS:])
 
-    def value(self, value: Value, label: str) -> bytes:
-        at_pointer = isinstance(value.type, Array)
+    def encode(self, value: Value, label: str) -> bytes:
+        """The bytes of a value with its pointers filled in. Lays out the objects that it leads to."""
+        is_array = isinstance(value.type, Array)
         type = value.type.element if isinstance(value.type, Array) else value.type
-        return self._linked(value.data, value.links, label, type, at_pointer=at_pointer)
+        return self._fill_pointers(value.data, value.links, label, type, at_pointer=is_array)
 
     def reserve(self, label: str, element: Type, count: int, size: int) -> LaidOutObject:
-        free = self._small if size <= PAGE else self._large
-        if not free or size > MAX_OBJECT_BYTES:
+        """Give an object a slot of its own. Raises LayoutError where no slot is free or large enough."""
+        slots = self._small_slots if size <= PAGE else self._large_slots
+        if not slots or size > MAX_OBJECT_BYTES:
             raise LayoutError(label)
-        slot = free.pop(0)
+        slot = slots.pop(0)
         address = slot.address
-        if not self._low:
+        if not self._is_aligned:
             address += slot.size - size
             address -= address % _alignment(element, size)
         return LaidOutObject(label, address, element, count, size, slot)
 
-    def _object(self, target: Object, label: str) -> int:
-        layout = self.reserve(label, target.element, target.count, len(target.data))
+    def _lay_out_object(self, target: Object, label: str) -> int:
+        laid_out = self.reserve(label, target.element, target.count, len(target.data))
         index = len(self.contents)
-        self.contents.append((layout, b""))
-        data = self._linked(target.data, target.links, label, target.element, at_pointer=True)
-        self.contents[index] = (layout, data)
-        return layout.address
+        self.contents.append((laid_out, b""))  # reserves the object's number before those of the objects it leads to
+        data = self._fill_pointers(target.data, target.links, label, target.element, at_pointer=True)
+        self.contents[index] = (laid_out, data)
+        return laid_out.address
 
-    def _linked(
-        self,
-        data: bytes,
-        links: Links,
-        label: str,
-        type: Type,
-        *,
-        at_pointer: bool,
-    ) -> bytes:
-        linked = bytearray(data)
+    def _fill_pointers(self, data: bytes, links: Links, label: str, type: Type, *, at_pointer: bool) -> bytes:
+        filled = bytearray(data)
         for offset, target in links:
-            address = self._target(target, format_path(type, label, offset, at_pointer=at_pointer))
-            linked[offset : offset + 8] = address.to_bytes(8, "little")
-        return bytes(linked)
+            address = self._locate(target, format_path(type, label, offset, at_pointer=at_pointer))
+            filled[offset : offset + 8] = address.to_bytes(8, "little")
+        return bytes(filled)
 
-    def _target(self, target: Target, label: str) -> int:
+    def _locate(self, target: Target, label: str) -> int:
         if isinstance(target, Callback):
-            return self._callback(target)
-        return self._alias(target) if isinstance(target, Alias) else self._object(target, label)
+            return self._add_callback(target)
+        return self._locate_alias(target) if isinstance(target, Alias) else self._lay_out_object(target, label)
 
-    def _alias(self, alias: Alias) -> int:
+    def _locate_alias(self, alias: Alias) -> int:
         if alias.index >= len(self.contents):
             return 0
-        layout, _ = self.contents[alias.index]
-        fits = layout.element == alias.element and 0 <= alias.offset <= layout.size
-        return layout.address + alias.offset if fits else 0
+        target, _ = self.contents[alias.index]
+        is_valid = target.element == alias.element and 0 <= alias.offset <= target.size
+        return target.address + alias.offset if is_valid else 0
 
-    def _callback(self, target: Callback) -> int:
+    def _add_callback(self, target: Callback) -> int:
         if len(self.callbacks) >= PAGE // STUB_SIZE - 1:
             raise LayoutError("callbacks")
         self.callbacks.append(target)
@@ -188,36 +207,38 @@ class _LayoutBuilder:
 
 
 def _alignment(element: Type, size: int) -> int:
+    """The alignment of an object in bytes. An object behind a `void *` can be of any type that its size allows."""
     if element == UNTYPED:
-        return size & -size & _STRICTEST - 1 or _STRICTEST
+        largest_power_of_two = size & -size
+        return largest_power_of_two & _MAX_ALIGNMENT - 1 or _MAX_ALIGNMENT
     return element.align if size else 1
 
 
 def format_path(type: Type, label: str, offset: int, *, at_pointer: bool) -> str:
-    """The C expression for what lies `offset` bytes into an object (or into a value).
+    """The C expression for the part of an object or value that lies `offset` bytes from its start.
 
-    `label` is a pointer to elements of `type` where `at_pointer`, else a value of `type`.
+    If `at_pointer`, `label` is a pointer to elements of `type`, else it is a value of `type`.
     """
     if not at_pointer:
-        return _inside(type, label, offset)
+        return _format_inside(type, label, offset)
     size = max(type.size, 1)
     index, rest = divmod(offset, size)
     if isinstance(type, Struct) and index == 0:
-        member = _member(type, rest)
-        return _inside(member.type, f"{label}->{member.name}", rest - member.offset) if member else f"*{label}"
-    return _inside(type, f"{label}[{index}]" if index or not isinstance(type, Pointer) else f"*{label}", rest)
+        member = _find_member(type, rest)
+        return _format_inside(member.type, f"{label}->{member.name}", rest - member.offset) if member else f"*{label}"
+    return _format_inside(type, f"{label}[{index}]" if index or not isinstance(type, Pointer) else f"*{label}", rest)
 
 
-def _inside(type: Type, label: str, offset: int) -> str:
+def _format_inside(type: Type, label: str, offset: int) -> str:
     if isinstance(type, Struct):
-        member = _member(type, offset)
-        return _inside(member.type, f"{label}.{member.name}", offset - member.offset) if member else label
+        member = _find_member(type, offset)
+        return _format_inside(member.type, f"{label}.{member.name}", offset - member.offset) if member else label
     if isinstance(type, Array) and type.element.size:
         index, rest = divmod(offset, type.element.size)
-        return _inside(type.element, f"{label}[{index}]", rest)
+        return _format_inside(type.element, f"{label}[{index}]", rest)
     return label
 
 
-def _member(type: Struct, offset: int) -> Field | None:
-    inside = (field for field in type.fields if field.offset <= offset < field.offset + max(field.type.size, 1))
-    return next(inside, None)
+def _find_member(type: Struct, offset: int) -> Field | None:
+    members = (field for field in type.fields if field.offset <= offset < field.offset + max(field.type.size, 1))
+    return next(members, None)
