@@ -1,7 +1,7 @@
 """Inputs: the values that a run starts from, before its objects get addresses (see `layout`).
 
-For `int first(struct list *l)` an input may be a pointer to an Object of one `struct list`. Its bytes hold a count of 3,
-and it links to an Object of three `int`s. A second pointer to the same object is an Alias, which names it by number.
+For `int first(struct list *l)` an input may be a pointer to an Object of one `struct list`. Its bytes hold a count of
+3, and it links to an Object of three `int`s. A second pointer to the same object is an Alias, which names it by number.
 """
 
 from __future__ import annotations
