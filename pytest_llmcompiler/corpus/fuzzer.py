@@ -1,7 +1,19 @@
-"""The corpus of a function: inputs on which it is defined, generated once and used for every sample.
+"""The corpus of a function: inputs on which it is defined, generated once and used to judge every candidate.
 
-Inputs made from types and names come first. Then what the runs show steers: comparisons get the values that they wait
-for, and buffers that are read past their end are made as long as it takes.
+The generation is guided by coverage, like AFL or libFuzzer. A probe run of an input shows *features*: edges between
+basic blocks and how often each was taken, outcomes of comparisons, how near the two sides came. An input with a new
+feature becomes a *seed*. The fuzzer mutates seeds, and takes the values to insert from the comparisons of their runs.
+
+Example: `int parse(const char *s) { return s[0] == 'Q' && s[1] == '~'; }`. A random text "ab" is the first seed; its
+run compared `a` with `Q`. The mutation "Qb" takes a new edge, becomes a seed, and shows a comparison of `b` with `~`.
+So "Q~" is found after two such mutations. Chance alone would need 65,536 trials.
+
+The energy of the search, the share of mutations that a seed gets, follows two rules (`SeedPool.choose`). Late seeds are
+preferred, since they got furthest. And half of the time a branch is chosen first, then a seed that takes it, so that
+rare branches get as many mutations as frequent ones.
+
+The work is bounded by an effort budget. Effort is counted in steps of the probe, never in seconds: the same function
+and random seed give the same corpus on every machine, however loaded it is.
 """
 
 from __future__ import annotations
@@ -9,423 +21,243 @@ from __future__ import annotations
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, TypeVar
 
-from hypothesis import HealthCheck, Phase, assume, given, seed, settings
+from hypothesis import Phase, assume
 from hypothesis import strategies as st
-from hypothesis.errors import Unsatisfiable
 
-from pytest_llmcompiler.corpus.mutator import Mutator, Seed, generate_simpler, lengthen_text, make_seed
-from pytest_llmcompiler.corpus.provider import BACKEND
-from pytest_llmcompiler.corpus.repair import append_terminator, close_rings, resize_object
-from pytest_llmcompiler.emulator.coverage import Comparisons, Feature, Features
-from pytest_llmcompiler.errors import LLMCompilerError
-from pytest_llmcompiler.values.input import Input, list_objects
-from pytest_llmcompiler.values.layout import MAX_OBJECT_BYTES
+from pytest_llmcompiler.corpus.mutator import Mutator, lengthen
+from pytest_llmcompiler.corpus.probing import MAX_STEPS, CorpusEntry, ProbeResult, UndefinedInputError
+from pytest_llmcompiler.corpus.repair import Repairer
+from pytest_llmcompiler.corpus.search import SearchDoneError, run_search
+from pytest_llmcompiler.corpus.seed_pool import Seed, SeedPool, branch_features
+from pytest_llmcompiler.emulator.coverage import Feature
+from pytest_llmcompiler.values.input import Input
 
-MAX_STEPS = 300_000
-"""Edges that the probe may take on an input."""
-_GROWTHS, _MOST_REPAIRS = 6, 64
-"""How often a buffer that is too short is made longer, and how many inputs are repaired so."""
-_FIRST, _STEPS = 8, 8_000
-"""After so many inputs, one that takes more than these steps is too long; one as long as the others never is."""
-_TRIALS, _TRIAL = 25, 100
-"""Inputs that steering tries for each that is generated, and what a trial costs beside its steps, which are paid for
-too: half as many are tried where they take three times as many steps each."""
-_LONG, _LONG_TRIALS = 65_600, 6
-"""Elements of the one input that is longer than 16 bits can count, and how many others it is tried to be made from."""
-_CHEAP = 2_000
-"""What a run may cost beside its steps, in steps, unless there are few such: calls out take long, and each candidate
-makes them again."""
-_MOST_LEADS = 2_000
-"""After so many inputs to start from, one that only puts known edges together in a new way is none any more."""
-
-
-class ProbeResult(NamedTuple):
-    """What the probe shows on an input."""
-
-    features: Features = frozenset()
-    """Where it went."""
-    compared: Comparisons | None = None
-    """What it compared; None where it went nowhere new."""
-    steps: int = 0
-    """How far it went."""
-
-
-class CorpusEntry(Protocol):
-    """What is kept of an input on which the function is defined."""
-
-    @property
-    def look(self) -> ProbeResult:
-        """What the probe showed."""
-
+_MEASURING_ENTRIES = 8
+"""The first entries of a corpus. They set the scale for the length and the cost of the later ones."""
+_MIN_STEP_LIMIT = 8_000
+"""Least limit of a run, in steps, once the first entries are there."""
+_MUTATIONS_PER_EXAMPLE, _MUTATION_EFFORT = 25, 100
+"""Mutations that are tried for each generated example, and the fixed effort of one mutation in steps. The effort of its
+run is added. The budget suffices for 25 mutations that take 100 steps each, and for half as many that take 300."""
+_LONG_BYTES = 65_600
+"""Bytes of the one long text: more than 65,535, so that code which counts in 16 bits fails on it."""
+_LONG_ATTEMPTS = 6
+"""Seeds that are lengthened, one after the other, until the function is defined on one."""
+_EXPENSIVE_EFFORT = 2_000
+"""Effort of a run beyond its own steps, in steps, from which on it is expensive. Calls out of the function cause such
+effort, and every candidate pays for it again."""
+_MAX_EXPENSIVE = 8
+"""Expensive inputs that a corpus takes."""
 
 AnEntry = TypeVar("AnEntry", bound=CorpusEntry)
 
 
-class Overrun(NamedTuple):
-    """An access past the end of an object."""
+class _CostLimit:
+    """Keeps expensive inputs few. The cost of an input is the effort of its run beyond its own steps."""
 
-    number: int
-    """Of the object, as `list_objects` counts."""
-    size: int
-    """Bytes that the object would have to have."""
+    def __init__(self) -> None:
+        self._first_costs: list[int] = []
+        self._expensive = 0
 
+    def is_expensive(self, cost: int) -> bool:
+        """Whether a cost is high, absolutely and compared to the cheapest of the first entries."""
+        return cost >= max(_EXPENSIVE_EFFORT, 2 * min(self._first_costs, default=0))
 
-class UndefinedInputError(LLMCompilerError):
-    """The reference is not defined on an input; the message says why, in few words that can be counted."""
-
-    def __init__(self, reason: str, overrun: Overrun | None = None, *, null: bool = False) -> None:
-        super().__init__(reason)
-        self.overrun, self.null = overrun, null
-        """`null` where the function may have used a null pointer."""
+    def admit(self, cost: int) -> None:
+        """Count an input. Raises UndefinedInputError where it is expensive and there are enough of these."""
+        if len(self._first_costs) < _MEASURING_ENTRIES:
+            self._first_costs.append(cost)
+        if self.is_expensive(cost):
+            if self._expensive >= _MAX_EXPENSIVE:
+                raise UndefinedInputError("runs too long")
+            self._expensive += 1
 
 
 class Corpus(Generic[AnEntry]):
-    """Inputs, each with what `accept` returned for it.
+    """Inputs, each with the entry that `accept` returned for it.
 
-    `look` and `accept` are given an input, the features that are known, and how many steps it may take. Both raise
-    Undefined for an input that is of no use; `accept` knows better. `effort` tells what a look cost, in steps.
+    `probe` and `accept` get an input, the known features, and a limit of steps. Both raise UndefinedInputError for an
+    input that is of no use. `probe` is the faster check, `accept` the complete one. `effort` returns the effort of the
+    last run, in steps.
     """
 
     def __init__(
         self,
-        look: Callable[[Input, set[Feature], int], ProbeResult],
+        probe: Callable[[Input, set[Feature], int], ProbeResult],
         accept: Callable[[Input, set[Feature], int], AnEntry],
         effort: Callable[[], int] = lambda: 0,
     ) -> None:
         self.entries: dict[Input, AnEntry] = {}
         self.dropped: Counter[str] = Counter()
-        """How many different inputs were of no use, by reason."""
-        self.repairs: list[tuple[Input, int]] = []
-        """Inputs in which an object, by its number, was made just as long as the function needs it."""
-        self._look, self._accept, self._effort = look, accept, effort
-        self._features: set[Feature] = set()
+        """The number of different inputs that were of no use, by reason."""
+        self._probe, self._accept, self._effort = probe, accept, effort
+        self._pool = SeedPool()
+        self._cost_limit = _CostLimit()
+        self._repairer = Repairer(self._probe_once, self._add_if_defined)
         self._seen: set[Input] = set()
-        self._leads: list[Seed] = []
-        self._costs: list[int] = []
-        """What the first inputs cost beside their steps."""
-        self._dear = 0
-        self._tried: set[Input] = set()
-        """Leads that were to be taken in."""
-        self._takers: dict[Feature, list[Seed]] = {}
-        """The leads that take an edge, by that edge."""
+        """All inputs that were run."""
+        self._considered_seeds: set[Input] = set()
+        """Seeds that were offered to the entries, with or without success."""
 
-    def offer(self, made: Input) -> bool:
-        """Take an input in where that can be; whether it is in now. One that is read past its end is repaired."""
-        if made not in self._seen:
-            self._seen.add(made)
+    @property
+    def fitted(self) -> list[tuple[Input, int]]:
+        """Inputs in which an object, by its number, has the least number of elements that the function needs."""
+        return self._repairer.fitted
+
+    def offer(self, input: Input) -> bool:
+        """Add an input if the function is defined on it, else try to repair it. Returns whether it is in now."""
+        if input not in self._seen:
+            self._seen.add(input)
             try:
-                self._take(made, self._steps)
-            except UndefinedInputError as reason:
-                self.dropped[str(reason)] += 1
-                self._repair(made, reason)
-        return made in self.entries
+                self._add(input, self._step_limit)
+            except UndefinedInputError as error:
+                self.dropped[str(error)] += 1
+                self._repairer.repair(input, error)
+        return input in self.entries
 
     def restore(self, inputs: Iterable[Input], dropped: Counter[str]) -> bool:
-        """Take in the inputs of an earlier corpus; whether all of them are still of use."""
+        """Add the inputs of a saved corpus. Returns False if the function is not defined on one of them any more."""
         self.dropped = dropped
         try:
-            for made in inputs:
-                self.entries[made] = self._accept(made, self._features, MAX_STEPS)
-        except Exception:  # what is wrong, but for the inputs, shows again where others are generated
+            for input in inputs:
+                self.entries[input] = self._accept(input, self._pool.features, MAX_STEPS)
+        except Exception:  # a fault of the harness shows again when new inputs are generated
             return False
         return True
 
-    def explore(self, inputs: st.SearchStrategy[Input], examples: int, random_seed: int) -> None:
-        """Take in up to `examples` more inputs of a strategy."""
+    def explore(self, strategy: st.SearchStrategy[Input], examples: int, random_seed: int) -> None:
+        """Draw inputs from a strategy until up to `examples` are added."""
         wanted = len(self.entries) + examples
 
-        def step(made: Input) -> None:
+        def step(input: Input) -> None:
             before = len(self.entries)
             try:
-                self.offer(made)
+                self.offer(input)
             except Exception as fault:
-                raise _SearchDoneError from fault
+                raise SearchDoneError from fault
             if len(self.entries) >= wanted:
-                raise _SearchDoneError
-            assume(made in self.entries or len(self.entries) > before)
+                raise SearchDoneError
+            assume(input in self.entries or len(self.entries) > before)
 
         if examples:
-            _search(inputs, step, 2 * examples, random_seed, (Phase.generate,))
+            run_search(strategy, step, 2 * examples, random_seed, (Phase.generate,))
 
     def fuzz(self, examples: int, random_seed: int, words: Iterable[bytes]) -> None:
-        """Change inputs that showed something new, towards what they were compared with and at random. Of those that
-        show more, up to `examples` are taken in. `words` are texts that the program knows."""
+        """Mutate seeds until the effort budget is spent, then add up to `examples` of the new seeds.
+
+        `words` are texts that occur in the program.
+        """
         mutator = Mutator(random_seed, words)
-        for found in self._leads:
-            mutator.learn(found.compared)
-        choose = random.Random(random_seed)
-        first = len(self._leads)
-        left = _TRIALS * examples * 2 * _TRIAL if self._leads else 0
-        while left > 0:
-            made = mutator.changed(self._start(choose), choose.choice(self._leads).made)
-            if made not in self._seen and self._try(made):
-                mutator.learn(self._leads[-1].compared)
-            left -= _TRIAL + self._effort()
-        self._take_best(self._leads[first:], len(self.entries) + examples)
+        for seed in self._pool[:]:
+            mutator.learn(seed.comparisons)
+        rng = random.Random(random_seed)
+        known_seeds = len(self._pool)
+        budget = _MUTATIONS_PER_EXAMPLE * examples * 2 * _MUTATION_EFFORT if known_seeds else 0
+        while budget > 0:
+            input = mutator.mutate(self._pool.choose(rng), self._pool.choose_any(rng).input)
+            if input not in self._seen and self._try_as_seed(input):
+                mutator.learn(self._pool.latest.comparisons)
+            budget -= _MUTATION_EFFORT + self._effort()
+        self._add_best(self._pool[known_seeds:], len(self.entries) + examples)
 
-    def lengthen(self) -> None:
-        """Take in an input that is longer than 16 bits can count, made from one of those that go round most often."""
-
-        def rounds(one: Seed) -> int:
-            return max((often for kind, _, often in one.features if kind == "edge"), default=0)
-
-        for one in sorted(self._leads, key=rounds, reverse=True)[:_LONG_TRIALS]:
-            made = lengthen_text(one, _LONG)
-            if made is not None and self._is_cheap(made) and self._take_if_defined(made, MAX_STEPS):
+    def add_long_input(self) -> None:
+        """Add one input with a text of more than 65,535 bytes, made from a seed whose loops run often."""
+        for seed in sorted(self._pool[:], key=lambda seed: seed.most_rounds, reverse=True)[:_LONG_ATTEMPTS]:
+            input = lengthen(seed, _LONG_BYTES)
+            if input is not None and self._is_cheap(input) and self._add_if_defined(input, MAX_STEPS):
                 return
 
-    def settle(self) -> None:
-        """Let go of what only making inputs needs."""
-        self._features, self._seen, self._tried, self._leads, self._takers = set(), set(), set(), [], {}
+    def close(self) -> None:
+        """Release the memory that only generating needs."""
+        self._seen, self._considered_seeds = set(), set()
+        self._pool = SeedPool()
 
-    def _is_cheap(self, made: Input) -> bool:
-        """Whether a run on an input costs little beside its own steps."""
+    @property
+    def _step_limit(self) -> int:
+        """Limit of a run in steps: generous for the first entries, then at least twice the shortest of them."""
+        if len(self.entries) < _MEASURING_ENTRIES:
+            return MAX_STEPS
+        shortest = min(entry.probe_result.steps for entry, _ in zip(self.entries.values(), range(_MEASURING_ENTRIES)))
+        return max(_MIN_STEP_LIMIT, 2 * shortest)
+
+    # -- running inputs
+
+    def _probe_once(self, input: Input) -> ProbeResult:
+        return self._probe(input, self._pool.features, self._step_limit)
+
+    def _accept_affordable(self, input: Input, steps: int) -> AnEntry:
+        """The entry of an input. Raises UndefinedInputError for an expensive input if there are enough of these."""
+        entry = self._accept(input, self._pool.features, steps)
+        self._cost_limit.admit(self._effort() - entry.probe_result.steps)
+        return entry
+
+    def _is_cheap(self, input: Input) -> bool:
         with contextlib.suppress(UndefinedInputError):
-            look = self._look(made, self._features, MAX_STEPS)
-            return not self._is_dear(self._effort() - look.steps)
+            result = self._probe(input, self._pool.features, MAX_STEPS)
+            return not self._cost_limit.is_expensive(self._effort() - result.steps)
         return False
 
-    def _start(self, choose: random.Random) -> Seed:
-        """A lead to change: one of the latest, or one that takes an edge, whichever edge that is."""
-        if not self._takers or choose.random() < 0.5:
-            return self._leads[max(choose.randrange(len(self._leads)) for _ in range(2))]
-        takers = self._takers[choose.choice(list(self._takers))]
-        return takers[max(choose.randrange(len(takers)) for _ in range(2))]
-
-    def _try(self, made: Input) -> bool:
-        """Follow an input that shows something new; whether it does."""
-        self._seen.add(made)
+    def _try_as_seed(self, input: Input) -> bool:
+        """Run an input, and make it a seed if it shows something new. Returns whether it does."""
+        self._seen.add(input)
         with contextlib.suppress(UndefinedInputError):
-            look = self._look(made, self._features, self._steps)
-            news = {kind for kind, _, _ in look.features - self._features}
-            if look.compared and (len(self._leads) < _MOST_LEADS or news != {"path"}):
-                self._follow(made, look.features, look.compared)
+            result = self._probe_once(input)
+            if result.comparisons and self._pool.is_worth_adding(result.features):
+                self._pool.add(input, result.features, result.comparisons)
                 return True
         return False
 
-    def _take_best(self, found: Sequence[Seed], wanted: int) -> None:
-        """Take leads in until there are so many inputs: those that take a new edge or turn a comparison in a new way;
-        then, for whichever edge the fewest inputs take, the latest that takes it too."""
+    # -- adding inputs
+
+    def _add(self, input: Input, steps: int) -> None:
+        entry = self.entries[input] = self._accept_affordable(input, steps)
+        if entry.probe_result.comparisons:
+            self._pool.add(input, entry.probe_result.features, entry.probe_result.comparisons)
+
+    def _add_if_defined(self, input: Input, steps: int | None = None) -> bool:
+        """Add an input that was not run yet. Returns whether the function is defined on it."""
+        if input in self._seen:
+            return False
+        self._seen.add(input)
+        try:
+            self._add(input, steps or self._step_limit)
+        except UndefinedInputError:
+            return False
+        return True
+
+    def _add_best(self, seeds: Sequence[Seed], wanted: int) -> None:
+        """Add seeds until there are `wanted` entries.
+
+        First come seeds with a branch feature that no entry has. Then the rarest branch feature among the entries is
+        found again and again, and the latest seed that shows it is added.
+        """
         counts: Counter[Feature] = Counter()
         for entry in self.entries.values():
-            counts.update(_ways(entry.look.features))
-        rest: dict[Feature, list[Seed]] = {}
-        for one in found:
-            if any(not counts[way] for way in _ways(one.features)):
-                self._take_lead(one, counts)
+            counts.update(branch_features(entry.probe_result.features))
+        remaining: dict[Feature, list[Seed]] = {}
+        for seed in seeds:
+            if any(not counts[feature] for feature in branch_features(seed.features)):
+                self._add_seed(seed, counts)
             else:
-                for way in _ways(one.features):
-                    rest.setdefault(way, []).append(one)
+                for feature in branch_features(seed.features):
+                    remaining.setdefault(feature, []).append(seed)
             if len(self.entries) >= wanted:
                 return
-        while rest and len(self.entries) < wanted:
-            rarest = min(rest, key=lambda way: (counts[way], way))
-            one = rest[rarest].pop()
-            if not rest[rarest]:
-                del rest[rarest]
-            self._take_lead(one, counts)
+        while remaining and len(self.entries) < wanted:
+            rarest = min(remaining, key=lambda feature: (counts[feature], feature))
+            seed = remaining[rarest].pop()
+            if not remaining[rarest]:
+                del remaining[rarest]
+            self._add_seed(seed, counts)
 
-    def _take_lead(self, one: Seed, counts: Counter[Feature]) -> None:
-        if one.made in self.entries or one.made in self._tried:
+    def _add_seed(self, seed: Seed, counts: Counter[Feature]) -> None:
+        """Add a seed to the entries, and its branch features to `counts`."""
+        if seed.input in self.entries or seed.input in self._considered_seeds:
             return
-        self._tried.add(one.made)
+        self._considered_seeds.add(seed.input)
         with contextlib.suppress(UndefinedInputError):
-            self.entries[one.made] = self._accepted(one.made, MAX_STEPS)
-            counts.update(_ways(one.features))
-
-    @property
-    def _steps(self) -> int:
-        """How far an input may go: far, until there are some; then what the shortest took sets the measure."""
-        if len(self.entries) < _FIRST:
-            return MAX_STEPS
-        least = min(entry.look.steps for entry, _ in zip(self.entries.values(), range(_FIRST)))
-        return max(_STEPS, 2 * least)
-
-    def _take(self, made: Input, steps: int) -> None:
-        entry = self.entries[made] = self._accepted(made, steps)
-        if entry.look.compared:
-            self._follow(made, entry.look.features, entry.look.compared)
-
-    def _accepted(self, made: Input, steps: int) -> AnEntry:
-        """What is kept of an input. Of those that cost much beside their own steps there are few."""
-        entry = self._accept(made, self._features, steps)
-        cost = self._effort() - entry.look.steps
-        if len(self._costs) < _FIRST:
-            self._costs.append(cost)
-        if self._is_dear(cost):
-            if self._dear >= _FIRST:
-                raise UndefinedInputError("runs too long")
-            self._dear += 1
-        return entry
-
-    def _is_dear(self, cost: int) -> bool:
-        """Whether a run costs much beside its own steps, also by the measure of the first inputs."""
-        return cost >= max(_CHEAP, 2 * min(self._costs, default=0))
-
-    def _follow(self, made: Input, features: Features, compared: Comparisons) -> None:
-        self._features |= features
-        self._leads.append(make_seed(made, features, compared))
-        for way in _ways(features):
-            self._takers.setdefault(way, []).append(self._leads[-1])
-
-    def _repair(self, made: Input, reason: UndefinedInputError) -> None:
-        """Take in an input like one that is not defined, where a small change makes it so."""
-        if reason.null:
-            self._take_if_defined(close_rings(made))
-        elif reason.overrun and not self._take_if_defined(append_terminator(made, reason.overrun.number)):
-            self._fit(made, reason.overrun)
-
-    def _take_if_defined(self, made: Input | None, steps: int = 0) -> bool:
-        if made is None or made in self._seen:
-            return False
-        self._seen.add(made)
-        try:
-            self._take(made, steps or self._steps)
-        except UndefinedInputError:
-            return False
-        return True
-
-    def _fit(self, made: Input, overrun: Overrun) -> None:
-        """Take the input in with the least size of the buffer that it takes."""
-        number = overrun.number
-        if len(self.repairs) >= _MOST_REPAIRS:
-            return
-        low, high = list_objects(made)[number].count, self._enough(made, overrun)
-        if high is None:
-            return
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (low, middle) if self._is_defined(resize_object(made, number, middle)) else (middle, high)
-        fitted = resize_object(made, number, high)
-        if self._take_if_defined(fitted):
-            self.repairs.append((fitted, number))
-
-    def _enough(self, made: Input, overrun: Overrun) -> int | None:
-        """A number of elements that is not too small for a buffer, where there is one."""
-        size = max(list_objects(made)[overrun.number].element.size, 1)
-        needed = overrun.size
-        for _ in range(_GROWTHS):
-            count = 2 * -(-needed // size)
-            if count * size > MAX_OBJECT_BYTES:
-                return None
-            try:
-                self._look(resize_object(made, overrun.number, count), self._features, self._steps)
-            except UndefinedInputError as reason:
-                if reason.overrun is None or reason.overrun.number != overrun.number:
-                    return None
-                needed = reason.overrun.size
-            else:
-                return count
-        return None
-
-    def _is_defined(self, made: Input) -> bool:
-        try:
-            self._look(made, self._features, self._steps)
-        except UndefinedInputError:
-            return False
-        return True
-
-
-def _ways(features: Features) -> list[Feature]:
-    """The edges that were taken, however often, and the ways in which comparisons turned out."""
-    edges = {(kind, at, 0) for kind, at, _ in features if kind == "edge"}
-    return sorted(edges | {feature for feature in features if feature[0] in ("relation", "text", "letter")})
-
-
-class _SearchDoneError(BaseException):
-    """Ends a hypothesis search from within the test function. Its cause is the fault of the harness, if there is one.
-
-    The base is BaseException, not LLMCompilerError, on purpose: hypothesis takes an Exception for a failing example and
-    goes on to shrink it, but lets a BaseException through at once.
-    """
-
-
-def shrink(
-    inputs: st.SearchStrategy[Input],
-    first: Input,
-    examples: int,
-    random_seed: int,
-    fails: Callable[[Input], bool],
-    most: int = 600,
-) -> Input:
-    """The smallest input found on which `fails` is true, starting anew from the seed that the corpus had.
-
-    `fails` is called `most` times at the most, so that the answer does not depend on the speed of the machine.
-    `first` is returned where nothing smaller turns up.
-    """
-    best = first
-    calls = 0
-    seen: dict[Input, bool] = {}
-
-    def is_failing(made: Input) -> bool:
-        nonlocal calls
-        if made not in seen:
-            calls += 1
-            if calls > most:
-                raise _SearchDoneError
-            try:
-                seen[made] = fails(made)
-            except Exception as fault:
-                raise _SearchDoneError from fault
-        return seen[made]
-
-    def step(made: Input) -> None:
-        nonlocal best
-        if is_failing(made):
-            best = made
-            raise AssertionError
-
-    with contextlib.suppress(AssertionError):
-        _search(inputs, step, 2 * examples, random_seed, (Phase.generate, Phase.shrink))
-    if weight(best) > weight(first):
-        best = first
-    # Of numbers that are drawn from a list, as those that the program itself holds, hypothesis tries no smaller ones.
-    with _told_apart():
-        while simple := next(filter(is_failing, generate_simpler(best)), None):
-            best = simple
-    return best
-
-
-def weight(made: Input) -> tuple[int, int]:
-    """How much there is to read in an input: bytes of buffers, and the sizes of its numbers."""
-    total = sum(len(target.data) for target in list_objects(made))
-    numbers = sum(int.from_bytes(value.data, "little").bit_length() for value in made.args)
-    return total, numbers
-
-
-def _search(
-    inputs: st.SearchStrategy[Input],
-    step: Callable[[Input], None],
-    examples: int,
-    random_seed: int,
-    phases: tuple[Phase, ...],
-) -> None:
-    @seed(random_seed)
-    @settings(
-        max_examples=examples,
-        backend=BACKEND,
-        phases=phases,
-        database=None,  # what an earlier session found must not decide: the same sample gets the same verdict
-        deadline=None,
-        report_multiple_bugs=False,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(inputs)
-    def run(made: Input) -> None:
-        step(made)
-
-    with _told_apart(), contextlib.suppress(Unsatisfiable):
-        run()
-
-
-@contextlib.contextmanager
-def _told_apart() -> Iterator[None]:
-    """What ends with _Enough has ended, unless a fault was the cause: that is raised."""
-    try:
-        yield
-    except _SearchDoneError as end:
-        if end.__cause__:
-            raise end.__cause__ from None
+            self.entries[seed.input] = self._accept_affordable(seed.input, MAX_STEPS)
+            counts.update(branch_features(seed.features))

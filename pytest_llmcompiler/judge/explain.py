@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypedDict
 
-from pytest_llmcompiler.corpus.fuzzer import UndefinedInputError, shrink
+from pytest_llmcompiler.corpus.probing import UndefinedInputError
+from pytest_llmcompiler.corpus.shrink import shrink
 from pytest_llmcompiler.emulator.environment import MEMORY_SHORTAGES
 from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
 from pytest_llmcompiler.judge.capture import capture_reproducer

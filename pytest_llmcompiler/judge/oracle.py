@@ -8,7 +8,7 @@ from collections.abc import Set
 from dataclasses import dataclass, replace
 
 from pytest_llmcompiler.corpus.directives import satisfies_rules
-from pytest_llmcompiler.corpus.fuzzer import MAX_STEPS, Overrun, ProbeResult, UndefinedInputError
+from pytest_llmcompiler.corpus.probing import MAX_STEPS, Overrun, ProbeResult, UndefinedInputError
 from pytest_llmcompiler.emulator.coverage import Feature
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.emulator.observation import GuestFault, Observation, Reply
@@ -47,7 +47,7 @@ class SuiteEntry:
     dont_care: DontCareBytes
     limit: int
     """Instructions that a candidate may execute; above that it hangs."""
-    look: ProbeResult
+    probe_result: ProbeResult
 
     @property
     def layout(self) -> Layout:
@@ -208,8 +208,10 @@ def _require_defined(run: Observation, layout: Layout) -> None:
     if run.outcome == "fault":
         assert run.fault is not None
         if run.fault.address is None:
-            raise UndefinedInputError("undefined behaviour", null=True)
-        raise UndefinedInputError("bad memory access", _overrun(run.fault, layout), null=run.fault.address < PAGE)
+            raise UndefinedInputError("undefined behaviour", may_use_null=True)
+        raise UndefinedInputError(
+            "bad memory access", _overrun(run.fault, layout), may_use_null=run.fault.address < PAGE
+        )
     if run.outcome == "limit":
         raise UndefinedInputError("runs too long")
 

@@ -10,9 +10,10 @@ from typing import Any
 from hypothesis import strategies as st
 
 from pytest_llmcompiler.corpus.from_main import record_main_inputs
-from pytest_llmcompiler.corpus.fuzzer import Corpus, weight
+from pytest_llmcompiler.corpus.fuzzer import Corpus
+from pytest_llmcompiler.corpus.learned_relations import learn_relations
 from pytest_llmcompiler.corpus.relations import ParameterRelations, RelationScope
-from pytest_llmcompiler.corpus.repair import learn_relations
+from pytest_llmcompiler.corpus.shrink import weight
 from pytest_llmcompiler.corpus.store import CorpusFile, SavedCorpus
 from pytest_llmcompiler.corpus.strategies import Hints, build_input_strategy, find_hints, generate_specials
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
@@ -170,15 +171,15 @@ class Suite:
             corpus.offer(input)
         first = self.examples // 3
         corpus.explore(self._build_strategy({}), first, self.seed)
-        self._learned = learn_relations(self.under_test.signature.params, corpus.repairs)
+        self._learned = learn_relations(self.under_test.signature.params, corpus.fitted)
         corpus.explore(self.strategy, self.examples - first, self.seed + 1)
         if corpus.entries:
             largest = max(corpus.entries, key=weight)
             for input in generate_specials(largest, self._hints, self.under_test.globals):
                 corpus.offer(input)
         corpus.fuzz(self.examples, self.seed, self._hints.strings)
-        corpus.lengthen()
-        corpus.settle()
+        corpus.add_long_input()
+        corpus.close()
         return corpus
 
     def _build_strategy(self, learned: dict[RelationScope, ParameterRelations]) -> st.SearchStrategy[Input]:

@@ -9,8 +9,10 @@ from faces import Compile, Judged
 from hypothesis import HealthCheck, Phase, given, settings
 
 from pytest_llmcompiler.corpus.from_main import record_main_inputs
-from pytest_llmcompiler.corpus.fuzzer import Corpus, ProbeResult, UndefinedInputError, shrink, weight
+from pytest_llmcompiler.corpus.fuzzer import Corpus
+from pytest_llmcompiler.corpus.probing import ProbeResult, UndefinedInputError
 from pytest_llmcompiler.corpus.relations import relations_by_name
+from pytest_llmcompiler.corpus.shrink import shrink, weight
 from pytest_llmcompiler.corpus.strategies import build_input_strategy, find_hints
 from pytest_llmcompiler.emulator.coverage import Feature
 from pytest_llmcompiler.errors import LayoutError
@@ -392,7 +394,7 @@ class Taken(NamedTuple):
     """What is kept of an input where no probe runs."""
 
     value: int
-    look: ProbeResult = ProbeResult()
+    probe_result: ProbeResult = ProbeResult()
 
 
 def look(made: Input, known: set[Feature], steps: int) -> ProbeResult:

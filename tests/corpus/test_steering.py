@@ -321,7 +321,7 @@ def test_pointers_in_globals_are_part_of_the_input(harness: Make) -> None:
 def test_inputs_that_take_long_are_few(harness: Make) -> None:
     made = harness("spin")
     assert made.corpus.dropped["runs too long"] > 0
-    assert sum(entry.look.steps > 10_000 for entry in made.corpus.entries.values()) <= 8
+    assert sum(entry.probe_result.steps > 10_000 for entry in made.corpus.entries.values()) <= 8
     assert made.judge(right(made)).passed
 
 

@@ -1,0 +1,92 @@
+"""Seeds: inputs that showed new coverage, from which the fuzzer makes further inputs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_llmcompiler.corpus.input_numbers import InputNumber, find_numbers
+from pytest_llmcompiler.emulator.coverage import Comparisons, Feature, Features
+from pytest_llmcompiler.values.input import Input
+
+_MAX_SEEDS = 2_000
+"""Above this many seeds, an input whose only novelty is a new combination of known edges is not added."""
+
+
+@dataclass(frozen=True)
+class Seed:
+    """An input that showed new coverage, with the coverage of its run."""
+
+    input: Input
+    features: Features
+    comparisons: Comparisons
+    numbers: tuple[InputNumber, ...]
+    """The integers in the input."""
+
+    @property
+    def most_rounds(self) -> int:
+        """How often the run took the edge that it took most often, on the scale of the feature "edge"."""
+        return max((count for kind, _, count in self.features if kind == "edge"), default=0)
+
+
+def branch_features(features: Features) -> list[Feature]:
+    """The edges that a run took, however often, and the outcomes of its comparisons; sorted.
+
+    A corpus is balanced by these. The other features (loop counts, distances, paths) only guide the search.
+    """
+    edges = {(kind, at, 0) for kind, at, _ in features if kind == "edge"}
+    return sorted(edges | {feature for feature in features if feature[0] in ("relation", "text", "letter")})
+
+
+class SeedPool:
+    """The seeds, and all features that any of them showed."""
+
+    def __init__(self) -> None:
+        self.features: set[Feature] = set()
+        """The features that are known. A run that shows another one is new."""
+        self._seeds: list[Seed] = []
+        self._seeds_by_branch: dict[Feature, list[Seed]] = {}
+
+    def __len__(self) -> int:
+        return len(self._seeds)
+
+    def __getitem__(self, index: slice) -> Sequence[Seed]:
+        return self._seeds[index]
+
+    @property
+    def latest(self) -> Seed:
+        """The seed that was added last."""
+        return self._seeds[-1]
+
+    def add(self, input: Input, features: Features, comparisons: Comparisons) -> None:
+        """Add an input as a seed. Its features are known from now on."""
+        self.features |= features
+        seed = Seed(input, features, comparisons, tuple(find_numbers(input)))
+        self._seeds.append(seed)
+        for feature in branch_features(features):
+            self._seeds_by_branch.setdefault(feature, []).append(seed)
+
+    def is_worth_adding(self, features: Features) -> bool:
+        """Whether a run with these features may become a seed, see `_MAX_SEEDS`."""
+        new_kinds = {kind for kind, _, _ in features - self.features}
+        return len(self._seeds) < _MAX_SEEDS or new_kinds != {"path"}
+
+    def choose(self, rng: random.Random) -> Seed:
+        """Choose a seed to mutate. Late seeds are more likely than early ones.
+
+        Half of the time all seeds compete. Otherwise a branch feature is chosen first, and the seeds that show it
+        compete: so a branch that few seeds take is tried as often as any other.
+        """
+        if not self._seeds_by_branch or rng.random() < 0.5:
+            return _choose_late(self._seeds, rng)
+        return _choose_late(self._seeds_by_branch[rng.choice(list(self._seeds_by_branch))], rng)
+
+    def choose_any(self, rng: random.Random) -> Seed:
+        """Choose a seed, each with the same probability."""
+        return rng.choice(self._seeds)
+
+
+def _choose_late(seeds: Sequence[Seed], rng: random.Random) -> Seed:
+    """The later of two random seeds."""
+    return seeds[max(rng.randrange(len(seeds)) for _ in range(2))]

@@ -1,0 +1,87 @@
+"""Shrinking: looking for a smaller input on which a candidate still fails."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from hypothesis import Phase
+from hypothesis import strategies as st
+
+from pytest_llmcompiler.corpus.input_numbers import find_numbers, set_number
+from pytest_llmcompiler.corpus.search import SearchDoneError, end_search, run_search
+from pytest_llmcompiler.values.input import Input, list_objects
+
+_MAX_CALLS = 600
+"""Runs of the candidate in one search. The limit is no time, so that the result does not depend on the machine."""
+_SMALL_NUMBER = 255
+"""Numbers up to this are left as they are. They are easy to read, and often count elements, which would have to change
+with them."""
+
+
+def shrink(
+    strategy: st.SearchStrategy[Input],
+    first: Input,
+    examples: int,
+    random_seed: int,
+    fails: Callable[[Input], bool],
+    max_calls: int = _MAX_CALLS,
+) -> Input:
+    """The smallest input found on which `fails` is true; `first` if there is no smaller one.
+
+    The search first draws inputs again, with the strategy and the random seed of the corpus, and lets hypothesis shrink
+    the first one that fails. Then it moves single numbers nearer to zero: hypothesis itself can't do so for numbers
+    that a strategy takes from a list, such as the constants of the program. At most `max_calls` calls of `fails`.
+    """
+    best = first
+    calls = 0
+    results: dict[Input, bool] = {}
+
+    def is_failing(input: Input) -> bool:
+        nonlocal calls
+        if input not in results:
+            calls += 1
+            if calls > max_calls:
+                raise SearchDoneError
+            try:
+                results[input] = fails(input)
+            except Exception as fault:
+                raise SearchDoneError from fault
+        return results[input]
+
+    def step(input: Input) -> None:
+        nonlocal best
+        if is_failing(input):
+            best = input
+            raise AssertionError
+
+    with contextlib.suppress(AssertionError):
+        run_search(strategy, step, 2 * examples, random_seed, (Phase.generate, Phase.shrink))
+    if weight(best) > weight(first):
+        best = first
+    with end_search():
+        while simpler := next(filter(is_failing, _generate_simpler(best)), None):
+            best = simpler
+    return best
+
+
+def weight(input: Input) -> tuple[int, int]:
+    """The size of an input as a reader sees it: bytes of all objects, then bits of all arguments that are numbers."""
+    size = sum(len(target.data) for target in list_objects(input))
+    bits = sum(int.from_bytes(value.data, "little").bit_length() for value in input.args)
+    return size, bits
+
+
+def _generate_simpler(input: Input) -> Iterator[Input]:
+    """Inputs with one global variable less, then inputs with one large number nearer to zero, the nearest first."""
+    for index, (_, variable) in enumerate(input.globals):
+        if not variable.links:  # aliases elsewhere may lead to the objects of this variable
+            yield replace(input, globals=input.globals[:index] + input.globals[index + 1 :])
+    for number in find_numbers(input):
+        bits = 8 * number.type.size
+        value = number.value - (1 << bits if number.type.signed and number.value >> (bits - 1) else 0)
+        magnitude, sign = abs(value), 1 if value > 0 else -1
+        if magnitude > _SMALL_NUMBER:
+            for shift in range(magnitude.bit_length()):
+                yield set_number(input, number, sign * (magnitude - (magnitude >> shift)))
