@@ -1,4 +1,4 @@
-"""benchmarks/judge_quality.py: its faults are what they say, and what it shows to be no fault is none."""
+"""benchmarks/judge_quality.py: faults are of the kind that their names say, and proofs of equivalence are right."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ int sum(const int *values, int count, int most)
 """
 
 
-def text_of(*lines: str) -> str:
+def make_text(*lines: str) -> str:
     body = "\n".join(line if line.endswith(":") else f"\t{line}" for line in lines)
     return f"\t.text\n\t.globl\tf\nf:\n{body}\n.Lfunc_end0:\n"
 
 
-def changed(kind: str, *lines: str) -> set[str]:
-    """The whole of what one kind of fault makes of a text: the lines that differ, as `before => after`."""
-    text = text_of(*lines)
+def list_changes(kind: str, *lines: str) -> set[str]:
+    """All changes that one kind of fault makes in a text, as `before => after`."""
+    text = make_text(*lines)
     listing = read(text, "f")
     return {
         f"{'; '.join(' '.join(line.split()) for line in listing.lines[start : start + removed])}"
@@ -99,12 +99,14 @@ def changed(kind: str, *lines: str) -> set[str]:
         ("data", ["jmp\t.LBB0_1", ".LBB0_1:"], set()),
     ],
 )  # fmt: skip
-def test_a_kind_of_fault_is_what_its_name_says(kind: str, lines: list[str], expected: set[str]) -> None:
-    assert changed(kind, *lines) == expected
+def test_each_kind_of_fault(kind: str, lines: list[str], expected: set[str]) -> None:
+    assert list_changes(kind, *lines) == expected
 
 
 def test_faults_of_aarch64() -> None:
-    text = text_of("ldr x19, [sp, #16]", "cmp w0, #3", "b.lt .LBB0_2", "ldrsb w1, [x0, #4]", "bl g", ".LBB0_2:", "ret")
+    text = make_text(
+        "ldr x19, [sp, #16]", "cmp w0, #3", "b.lt .LBB0_2", "ldrsb w1, [x0, #4]", "bl g", ".LBB0_2:", "ret"
+    )
     found = {
         kind: {lines[0] if (lines := change[0][2]) else "" for change in changes}
         for kind, changes in faults_aarch64.all_faults(text, "f").items()
@@ -118,26 +120,26 @@ def test_faults_of_aarch64() -> None:
     assert "\tldr\tx16, [sp, #16]" in found["callee-saved register"]
 
 
-def test_constants_and_offsets_move_a_little() -> None:
-    assert {"addl $5, %eax => addl $6, %eax", "addl $5, %eax => addl $4, %eax", "addl $5, %eax => addl $-5, %eax"} <= changed("constant", "addl\t$5, %eax")  # fmt: skip
-    moved = changed("memory offset", "movl\t-8(%rbp), %eax")
+def test_constants_and_offsets_change_by_small_steps() -> None:
+    assert {"addl $5, %eax => addl $6, %eax", "addl $5, %eax => addl $4, %eax", "addl $5, %eax => addl $-5, %eax"} <= list_changes("constant", "addl\t$5, %eax")  # fmt: skip
+    moved = list_changes("memory offset", "movl\t-8(%rbp), %eax")
     assert {re.search(r"=> movl (-?\d*)\(", line)[1] for line in moved} == {"-7", "-9", "-4", "-12", "", "-16"}  # type: ignore[index]
-    assert changed("memory offset", "movsd\t.LCPI0_0(%rip), %xmm0") >= {"movsd .LCPI0_0(%rip), %xmm0 => movsd .LCPI0_0+8(%rip), %xmm0"}  # fmt: skip
+    assert list_changes("memory offset", "movsd\t.LCPI0_0(%rip), %xmm0") >= {"movsd .LCPI0_0(%rip), %xmm0 => movsd .LCPI0_0+8(%rip), %xmm0"}  # fmt: skip
 
 
-def test_a_callee_saved_register_is_lost_without_a_change_of_the_frame() -> None:
+def test_clobbering_a_saved_register_keeps_the_frame_size() -> None:
     lines = ("pushq\t%rbx", "movl\t%edi, %ebx", "popq\t%rbx", "retq")
-    found = changed("callee-saved register", *lines)
+    found = list_changes("callee-saved register", *lines)
     assert {"pushq %rbx => leaq -8(%rsp), %rsp", "popq %rbx => leaq 8(%rsp), %rsp", " => movl $1, %r12d"} <= found
     assert " => movl $1, %ebx" not in found
 
 
-def test_an_early_return_takes_the_frame_down() -> None:
+def test_an_early_return_removes_the_frame() -> None:
     lines = ("pushq\t%rbp", "movq\t%rsp, %rbp", "movl\t%edi, %eax", "addl\t%eax, %eax", "popq\t%rbp", "retq")
-    assert " => popq %rbp; retq" in changed("early return", *lines)
+    assert " => popq %rbp; retq" in list_changes("early return", *lines)
 
 
-def test_faults_assemble_to_other_code_each_and_every_possible_kind_occurs(compiled: Compile) -> None:
+def test_faults_differ_in_machine_code_and_every_kind_occurs(compiled: Compile) -> None:
     reference = compiled(SUM)
     for level in ("O0", "O2"):
         seeded_faults = list(seed_faults(reference, "sum", level, "case", Plan((10,), 30, 1)))
@@ -148,9 +150,9 @@ def test_faults_assemble_to_other_code_each_and_every_possible_kind_occurs(compi
         assert {"condition turned", "constant", "memory offset", "operand width", "call left out", "early return", "register"} <= kinds  # fmt: skip
 
 
-def test_a_fault_with_the_same_bytes_is_none() -> None:
+def test_a_change_with_the_same_machine_code_is_no_fault() -> None:
     """`movl %eax, %eax` for `movl %eax, %eax`, `testl` with its operands exchanged: the same code."""
-    text = text_of("testl\t%eax, %eax", "retq")
+    text = make_text("testl\t%eax, %eax", "retq")
     code = assemble(text, "f", BASE, {}, "llvm").segments[0].data
     seen = {code}
 
@@ -162,7 +164,7 @@ def test_a_fault_with_the_same_bytes_is_none() -> None:
     assert seeded_faults and all(fault.kind != "operands exchanged" for fault in seeded_faults)
 
 
-def test_the_same_seed_makes_the_same_faults(compiled: Compile) -> None:
+def test_the_same_seed_gives_the_same_faults(compiled: Compile) -> None:
     reference = compiled(SUM)
 
     def texts(seed: int) -> list[str]:
@@ -181,15 +183,15 @@ PLAIN = Entry(
 )
 
 
-def shown(before: list[str], place: int, after: list[str], entry: Entry = PLAIN, removed: int = 1) -> str:
-    """The means by which a change of the lines from `place` on is shown to be none."""
-    text = text_of(*before)
+def prove_change(before: list[str], place: int, after: list[str], entry: Entry = PLAIN, removed: int = 1) -> str:
+    """The means by which a change of the lines from `place` on is proved equivalent; empty where it is not."""
+    text = make_text(*before)
     lines = text.split("\n")
     new = tuple(f"\t{line}" for line in after)
     changes: Changes = ((place + 3, removed, new),)
     lines[place + 3 : place + 3 + removed] = new
     other = "\n".join(lines)
-    sides = [Text(one, assemble(one, "f", BASE, {"g": 0x401000}, "llvm")) for one in (text, other)]
+    sides = [Text(side, assemble(side, "f", BASE, {"g": 0x401000}, "llvm")) for side in (text, other)]
     return equivalent(*sides, "f", changes, entry)
 
 
@@ -212,8 +214,8 @@ LOOP = [
         pytest.param("xorl\t%ecx, %ecx", ["movl\t$0, %ecx"], id="another zero"),
     ],
 )
-def test_a_change_without_a_difference_is_shown_to_be_none_in_a_loop(line: str, after: list[str]) -> None:
-    assert shown(LOOP, LOOP.index(line), after)
+def test_an_equivalent_change_in_a_loop_is_proved(line: str, after: list[str]) -> None:
+    assert prove_change(LOOP, LOOP.index(line), after)
 
 
 @pytest.mark.parametrize(
@@ -229,85 +231,85 @@ def test_a_change_without_a_difference_is_shown_to_be_none_in_a_loop(line: str, 
         pytest.param("xorl\t%ecx, %ecx", [], id="not initialised"),
     ],
 )  # fmt: skip
-def test_a_change_with_a_difference_is_not(line: str, after: list[str]) -> None:
-    assert not shown(LOOP, LOOP.index(line), after)
+def test_a_change_of_behaviour_in_a_loop_is_not_proved(line: str, after: list[str]) -> None:
+    assert not prove_change(LOOP, LOOP.index(line), after)
 
 
-def test_a_dead_load_from_elsewhere_is_a_fault_still() -> None:
-    """It may not be there to read."""
+def test_a_dead_load_from_another_address_is_not_proved() -> None:
+    """The memory at the other address may not exist."""
     text = ["movl\t(%rdi), %ecx", "movl\t(%rdi), %eax", "retq"]
-    assert shown(text, 0, [])
-    assert not shown(text, 0, ["movl\t4096(%rdi), %ecx"])
+    assert prove_change(text, 0, [])
+    assert not prove_change(text, 0, ["movl\t4096(%rdi), %ecx"])
 
 
 def test_a_store_to_memory_is_never_dead() -> None:
-    assert not shown(["movl\t$1, (%rdi)", "xorl\t%eax, %eax", "retq"], 0, [])
+    assert not prove_change(["movl\t$1, (%rdi)", "xorl\t%eax, %eax", "retq"], 0, [])
 
 
 def test_a_frame_whose_address_is_taken_is_not_private() -> None:
     text = ["subq\t$24, %rsp", "movl\t$7, 8(%rsp)", "leaq\t8(%rsp), %rdi", "callq\tg", "addq\t$24, %rsp", "retq"]
-    assert not shown(text, 1, ["movl\t$8, 8(%rsp)"])
-    assert shown([*text[:2], "xorl\t%edi, %edi", *text[3:]], 1, ["movl\t$8, 8(%rsp)"])
+    assert not prove_change(text, 1, ["movl\t$8, 8(%rsp)"])
+    assert prove_change([*text[:2], "xorl\t%edi, %edi", *text[3:]], 1, ["movl\t$8, 8(%rsp)"])
 
 
 def test_a_call_is_the_same_only_with_the_same_arguments() -> None:
     text = ["pushq\t%rax", "movl\t$1, %esi", "movl\t$2, %edx", "callq\tg", "popq\t%rcx", "retq"]
-    assert shown(text, 2, ["movl\t$3, %edx"])  # g takes two arguments here
-    assert not shown(text, 1, ["movl\t$3, %esi"])
-    assert not shown(text, 3, [])
+    assert prove_change(text, 2, ["movl\t$3, %edx"])  # g takes two arguments here
+    assert not prove_change(text, 1, ["movl\t$3, %esi"])
+    assert not prove_change(text, 3, [])
 
 
-def test_facts_from_before_the_block_are_used_where_there_is_no_loop() -> None:
+def test_facts_from_earlier_blocks_are_used_where_there_is_no_loop() -> None:
     """A byte is above 57 here, so it is above 56 too."""
     text = ["movzbl\t(%rdi), %eax", "cmpl\t$57, %eax", "jbe\t.LBB0_1", "cmpl\t$56, %eax", "jbe\t.LBB0_1", "incl\t%eax", ".LBB0_1:", "retq"]  # fmt: skip
-    assert shown(text, 4, [])
-    assert not shown(text, 2, [])
+    assert prove_change(text, 4, [])
+    assert not prove_change(text, 2, [])
 
 
-def test_a_change_of_data_is_not_looked_into() -> None:
-    text = text_of("movsd\t.LCPI0_0(%rip), %xmm0", "retq") + "\t.section\t.rodata\n.LCPI0_0:\n\t.quad\t7\n"
+def test_changes_of_data_are_not_proved() -> None:
+    text = make_text("movsd\t.LCPI0_0(%rip), %xmm0", "retq") + "\t.section\t.rodata\n.LCPI0_0:\n\t.quad\t7\n"
     line = text.split("\n").index("\t.quad\t7")
     other = text.replace("\t.quad\t7", "\t.quad\t8")
-    sides = [Text(one, assemble(one, "f", BASE, {}, "llvm")) for one in (text, other)]
+    sides = [Text(side, assemble(side, "f", BASE, {}, "llvm")) for side in (text, other)]
     assert not equivalent(*sides, "f", ((line, 1, ("\t.quad\t8",)),), PLAIN)
 
 
-def test_what_a_table_leads_to_is_looked_into() -> None:
+def test_targets_of_a_jump_table_are_compared() -> None:
     code = (
         *("leaq\t.LJTI0_0(%rip), %rcx", "movslq\t(%rcx,%rdi,4), %rax", "addq\t%rcx, %rax", "jmpq\t*%rax"),
         *(".LBB0_1:", "movl\t%esi, %eax", "jmp\t.LBB0_3", ".LBB0_2:", "movl\t%edi, %eax", ".LBB0_3:", "retq"),
     )
     table = "\t.section\t.rodata\n.LJTI0_0:\n\t.long\t.LBB0_1-.LJTI0_0\n\t.long\t.LBB0_2-.LJTI0_0\n"
-    text = text_of(*code) + table
+    text = make_text(*code) + table
     line = text.split("\n").index("\tmovl\t%esi, %eax")
     for new, equal in (("\tmovl\t%edi, %eax", False), ("\tleal\t(%rsi), %eax", True)):
         other = text.replace("\tmovl\t%esi, %eax", new)
-        sides = [Text(one, assemble(one, "f", BASE, {}, "llvm")) for one in (text, other)]
+        sides = [Text(side, assemble(side, "f", BASE, {}, "llvm")) for side in (text, other)]
         assert bool(equivalent(*sides, "f", ((line, 1, (new,)),), PLAIN)) is equal
 
 
-def test_code_that_is_never_reached_makes_no_difference() -> None:
+def test_a_change_of_unreachable_code_is_proved() -> None:
     text = ["xorl\t%eax, %eax", "retq", "movl\t$1, %eax", "retq"]
-    assert shown(text, 2, ["movl\t$2, %eax"]) == "unreachable code"
+    assert prove_change(text, 2, ["movl\t$2, %eax"]) == "unreachable code"
 
 
-def test_promises_of_the_caller_are_used_at_the_entry(compiled: Compile) -> None:
+def test_guarantees_of_the_caller_are_used_at_the_entry(compiled: Compile) -> None:
     reference = compiled("int low(signed char c) { return c < 5; }\nint wide(int c) { return c < 5; }")
     for function, equal in (("low", True), ("wide", False)):
         entry = find_entry(reference, function)
         text = ["xorl\t%eax, %eax", "cmpb\t$5, %dil", "setl\t%al", "retq"]
-        assert bool(shown(text, 1, ["cmpl\t$5, %edi"], entry)) is equal
+        assert bool(prove_change(text, 1, ["cmpl\t$5, %edi"], entry)) is equal
 
 
-def test_nothing_is_proved_of_instructions_without_a_meaning() -> None:
-    assert not shown(["fld1", "movl\t$1, %ecx", "xorl\t%eax, %eax", "fstp\t%st(0)", "retq"], 0, ["fldz"])
+def test_instructions_without_semantics_are_not_proved() -> None:
+    assert not prove_change(["fld1", "movl\t$1, %ecx", "xorl\t%eax, %eax", "fstp\t%st(0)", "retq"], 0, ["fldz"])
 
 
 _REGISTERS = ("ax", "cx", "dx", "si")
 _MEMORY = ("(%rdi)", "8(%rdi)", "16(%rdi)", "(%rdi,%r8)", "-16(%rsp)", "-8(%rsp)")
 
 
-def random_lines(rng: random.Random) -> Iterator[str]:
+def draw_lines(rng: random.Random) -> Iterator[str]:
     def wide(size: str) -> str:
         name = rng.choice(_REGISTERS)
         return f"%r{name}" if size == "q" else f"%e{name}"
@@ -343,7 +345,7 @@ def random_lines(rng: random.Random) -> Iterator[str]:
 
 
 class Processor:
-    """Runs straight code in unicorn: what is left in %rax, memory and the registers that a caller keeps."""
+    """Runs straight-line code in unicorn, and returns %rax, %rbx, %rsp and the memory."""
 
     def __init__(self) -> None:
         from unicorn import UC_ARCH_X86, UC_MODE_64, Uc
@@ -377,14 +379,14 @@ ONLY_RAX = Entry(Interface(lambda _: (frozenset(), False), register_parts(0)))
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_what_is_shown_to_be_equal_runs_alike(seed: int) -> None:
+def test_code_that_is_proved_equivalent_behaves_equally(seed: int) -> None:
     rng = random.Random(seed)
     processor = Processor()
     proved = refused = 0
     for number in range(8):
-        text = text_of(*random_lines(rng))
+        text = make_text(*draw_lines(rng))
         correct = assemble(text, "f", BASE, {}, "llvm")
-        for fault in generate_faults(text, "f", f"{seed} {number}", _assembles, 5):
+        for fault in generate_faults(text, "f", f"{seed} {number}", does_assemble, 5):
             if fault.kind == "early return" or "ret" in fault.before:
                 continue
             other = assemble(fault.text, "f", BASE, {}, "llvm")
@@ -399,7 +401,7 @@ def test_what_is_shown_to_be_equal_runs_alike(seed: int) -> None:
     assert proved > 5 and refused > 5
 
 
-def _assembles(text: str) -> bool:
+def does_assemble(text: str) -> bool:
     try:
         assemble(text, "f", BASE, {}, "llvm")
     except AssemblyError:
@@ -410,15 +412,15 @@ def _assembles(text: str) -> bool:
 # -- by inspection, and asserts
 
 
-def seeded_fault(**changes: Any) -> Seeded:
-    one = Seeded(
+def make_seeded_fault(**changes: Any) -> Seeded:
+    fault = Seeded(
         "f", "O2", 3, "constant", 9, "addl $5, %eax", "addl $6, %eax", {100: Judged("pass", "", 0.1)}, False, ""
     )
-    return replace(one, **changes)
+    return replace(fault, **changes)
 
 
-def test_what_a_person_has_shown_is_known_by_its_content(tmp_path: Path) -> None:
-    fault = seeded_fault()
+def test_inspected_faults_are_found_by_their_content(tmp_path: Path) -> None:
+    fault = make_seeded_fault()
     path = tmp_path / "equivalent.txt"
     path.write_text(
         f"# why\n\n{as_line('cases/a.c', fault)} | it is dead\n"
@@ -426,7 +428,8 @@ def test_what_a_person_has_shown_is_known_by_its_content(tmp_path: Path) -> None
         "cases/other.c::g O0 | nop => (nothing) | not measured today\n"
     )
     result = Measured(
-        "cases/a.c", seeded=[replace(fault, number=17), seeded_fault(level="O0"), seeded_fault(after="addl $4, %eax")]
+        "cases/a.c",
+        seeded=[replace(fault, number=17), make_seeded_fault(level="O0"), make_seeded_fault(after="addl $4, %eax")],
     )
     unused = apply_inspected([result], read_inspected(path))
     assert [one.proof for one in result.seeded] == ["by inspection: it is dead", "", ""]
@@ -458,7 +461,7 @@ def test_the_file_of_inspected_faults_can_be_read() -> None:
         (Verdict("mismatch", 'stdout: expected "a", observed "b"'), False),
     ],
 )
-def test_an_assert_sees_results_and_crashes(verdict: Verdict, seen: bool) -> None:
+def test_asserts_see_results_and_crashes_alone(verdict: Verdict, seen: bool) -> None:
     assert is_seen_by_assert(verdict) is seen
 
 
@@ -466,7 +469,7 @@ def test_an_assert_sees_results_and_crashes(verdict: Verdict, seen: bool) -> Non
 
 
 @pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is not installed")
-def test_a_function_that_only_one_compiler_sees_is_no_answer(compiled: Compile) -> None:
+def test_a_function_that_a_compiler_does_not_see_is_an_error(compiled: Compile) -> None:
     reference = compiled(
         "#ifdef __clang__\nint twice(int x) { return x * 2 & 7; }\n#endif\nint one(void) { return 1; }\n"
     )
