@@ -1,94 +1,231 @@
-"""The command `llmc`, for use outside of pytest."""
+"""The command `llmc`: the judge, the comparison and the linker outside of pytest.
+
+A module that loads LLVM or the emulator is imported by the command that needs it, so that `llmc --help` is quick.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from pytest_llmcompiler import __version__
 from pytest_llmcompiler.errors import (
     AssemblyError,
     CaseError,
     ClangError,
+    JudgeError,
     LinkError,
     LLMCompilerError,
+    ModelError,
     NativeLinkError,
     NoCodeError,
 )
 from pytest_llmcompiler.files import replace_file
-from pytest_llmcompiler.model.answer import Answer
-from pytest_llmcompiler.model.extract.assembly import extract_assembly
-from pytest_llmcompiler.program.case import read_case
-from pytest_llmcompiler.program.clang import Toolchain
-from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.repro.link import link_program
+from pytest_llmcompiler.targets import list_target_names
+from pytest_llmcompiler.targets.target import DEFAULT
+
+if TYPE_CHECKING:
+    from pytest_llmcompiler.program.reference import Reference
+
+_PASS, _FAIL, _ERROR, _INCONCLUSIVE = 0, 1, 2, 3
+"""Exit statuses of `llmc judge`. argparse also exits with 2 for a command that it can't parse."""
+_EXIT_STATUSES = "exit status: 0 pass, 1 any other verdict, 2 no verdict because of an error, 3 inconclusive"
 
 
 class _UserError(LLMCompilerError):
-    """What is wrong with a command, in words."""
+    """A command can't be carried out; the message says why."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command. Exits with status 1, and a message, where it can't be done; with 2 where it is misspelt."""
-    parser = argparse.ArgumentParser("llmc", description="Machine code from language models, outside of pytest.")
+    """Run a command.
+
+    Exits with a message and status 2 for a command line that can't be parsed. Exits with a message if the command can't
+    be carried out: with status 2 for `judge`, whose status 1 is a verdict, otherwise with status 1.
+    """
+    options = _build_parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (_UserError, CaseError, ClangError, ModelError, NativeLinkError) as error:
+        _exit_with(f"llmc: {error}", options.error_status)
+    except JudgeError as error:  # its message may be the traceback of the judge's process
+        _exit_with(f"llmc: the judge failed: {str(error).strip().splitlines()[-1]}", options.error_status)
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a shell reports SIGINT: 128 + 2
+
+
+def _exit_with(message: str, status: int) -> None:
+    if status == 1:
+        sys.exit(message)
+    print(message, file=sys.stderr)
+    sys.exit(status)
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "llmc",
+        description="Judge, compare and link machine code from language models, outside of pytest.",
+        epilog="`llmc COMMAND --help` shows an example of each command.",
+    )
+    parser.add_argument("--version", action="version", version=f"llmc {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_judge(commands)
+    _add_compare(commands)
+    _add_link(commands)
+    return parser
+
+
+_Commands = argparse._SubParsersAction  # argparse gives its type no public name
+
+
+def _add_judge(commands: _Commands[argparse.ArgumentParser]) -> None:
+    judge = commands.add_parser(
+        "judge",
+        help="judge assembly for a function of a C or LLVM IR file",
+        description="Run assembly beside the clang-compiled function on generated inputs, and print the verdict with "
+        "its evidence.",
+        epilog="example:\n"
+        "  llmc judge cases/git_lfs.c --function validate --assembly validate.s\n"
+        f"  llmc judge sum.c --function sum --json < answer.txt\n\n{_EXIT_STATUSES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    judge.add_argument("case", type=Path, metavar="CASE", help="the C or LLVM IR file of the function")
+    judge.add_argument("--function", required=True, metavar="NAME", help="the function that the assembly implements")
+    judge.add_argument(
+        "--assembly",
+        default="-",
+        metavar="FILE",
+        help="the assembly, or a model's answer with assembly in it; - is standard input (default: -)",
+    )
+    judge.add_argument(
+        "--target",
+        choices=list_target_names(),
+        default=DEFAULT,
+        metavar="NAME",
+        help=f"processor and system of the code: {', '.join(list_target_names())} (default: {DEFAULT})",
+    )
+    judge.add_argument(
+        "--examples", type=_parse_count, default=100, metavar="N", help="inputs to generate (default: 100)"
+    )
+    judge.add_argument(
+        "--json", action="store_true", help="print one JSON object: `verdict` and `detail` as in records"
+    )
+    judge.set_defaults(run=_judge, error_status=_ERROR)
+
+
+def _add_compare(commands: _Commands[argparse.ArgumentParser]) -> None:
+    compare = commands.add_parser(
+        "compare",
+        help="compare two records of sessions",
+        description="Compare the second of two records (pytest --llmc-record) with the first, over the items that both "
+        "have judged: pass@1, the difference with its 95 % interval, and a paired test.",
+        epilog="example:\n  llmc compare before.jsonl after.jsonl",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    compare.add_argument("first", type=Path, metavar="A.jsonl")
+    compare.add_argument("second", type=Path, metavar="B.jsonl")
+    compare.set_defaults(run=_compare, error_status=1)
+
+
+def _add_link(commands: _Commands[argparse.ArgumentParser]) -> None:
     link = commands.add_parser(
         "link",
         help="link a program with assembly in the place of one of its functions",
-        description="Take a function out of a program and link assembly in its place; everything else is kept.",
+        description="Remove a function from a program and link assembly in its place. Everything else stays.",
+        epilog="example:\n  llmc link cases/git_lfs.c --function validate --assembly validate.s -o git_lfs",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     link.add_argument("case", type=Path, metavar="CASE", help="the C or LLVM IR file of the program")
     link.add_argument("--function", required=True, action="append", metavar="NAME", help="the function to replace")
     link.add_argument("--assembly", required=True, type=Path, metavar="FILE", help="its new code")
     link.add_argument("-o", required=True, type=Path, metavar="OUT", dest="output", help="the program to write")
-    link.set_defaults(run=_link)
-    chosen = parser.parse_args(arguments)
-    try:
-        chosen.run(chosen)
-    except (_UserError, CaseError, ClangError, NativeLinkError) as error:
-        sys.exit(f"llmc: {error}")
+    link.set_defaults(run=_link, error_status=1)
 
 
-def _link(chosen: argparse.Namespace) -> None:
-    function = _one(chosen.function)
-    reference = Reference(read_case(chosen.case), Toolchain())
+def _parse_count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 1, found {text!r}")
+    return int(text)
+
+
+def _judge(options: argparse.Namespace) -> None:
+    from pytest_llmcompiler.judge.api import check_file
+
+    assembly = sys.stdin.buffer.read() if options.assembly == "-" else _read_bytes(Path(options.assembly))
+    verdict = check_file(
+        options.case,
+        options.function,
+        assembly.decode("utf-8", "replace"),
+        examples=options.examples,
+        target=options.target,
+    )
+    if options.json:
+        print(json.dumps({"case": str(options.case), "function": options.function, **verdict.to_json()}))
+    else:
+        print(verdict)
+    sys.exit(_PASS if verdict.passed else _FAIL if verdict.conclusive else _INCONCLUSIVE)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from pytest_llmcompiler.report.comparison import compare_files
+
+    print("\n".join(compare_files(options.first, options.second)))
+
+
+def _link(options: argparse.Namespace) -> None:
+    from pytest_llmcompiler.program.case import read_case
+    from pytest_llmcompiler.program.clang import Toolchain
+    from pytest_llmcompiler.program.reference import Reference
+
+    if len(options.function) > 1:
+        names = ", ".join(options.function)
+        raise _UserError(f"one function at a time can be replaced, and these are {len(options.function)}: {names}")
+    [function] = options.function
+    reference = Reference(read_case(options.case), Toolchain())
     defined = reference.golden.functions
     if function not in defined:
-        known = ", ".join(sorted(defined))
-        raise _UserError(f"{chosen.case}: no function {function!r} is defined here; there are: {known}")
-    _write(chosen.output, _linked(reference, function, chosen.assembly))
+        names = ", ".join(sorted(defined))
+        raise _UserError(f"{options.case}: no function {function!r} is defined here; there are: {names}")
+    _write_program(options.output, _link_file(reference, function, options.assembly))
 
 
-def _linked(reference: Reference, function: str, path: Path) -> bytes:
-    """The program with the text of a file in the place of a function; what is wrong with the text names its lines."""
+def _link_file(reference: Reference, function: str, path: Path) -> bytes:
+    """The program with the assembly of a file in the place of a function. Errors name the file and the line in it."""
+    from pytest_llmcompiler.model.answer import Answer
+    from pytest_llmcompiler.model.extract.assembly import extract_assembly
+    from pytest_llmcompiler.repro.link import link_program
+
     try:
-        written = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = _read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
         raise _UserError(f"{path}: can't be read: {error}") from error
     try:
-        return link_program(reference, function, extract_assembly(Answer(written), function).aligned_text)
+        return link_program(reference, function, extract_assembly(Answer(text), function).aligned_text)
     except OSError as error:
         raise _UserError(f"can't link: {error}") from error
     except NoCodeError as error:
         raise _UserError(f"{path}: no assembly: {error}") from error
     except AssemblyError as error:
-        place = f":{error.line}:{error.column}" if error.line else ""
-        raise _UserError(f"{path}{place}: {error}") from error
+        location = f":{error.line}:{error.column}" if error.line else ""
+        raise _UserError(f"{path}{location}: {error}") from error
     except LinkError as error:
         raise _UserError(f"{path}: {error}") from error
 
 
-def _one(names: Sequence[str]) -> str:
-    if len(names) > 1:
-        raise _UserError(f"one function at a time can be replaced, and these are {len(names)}: {', '.join(names)}")
-    return names[0]
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _UserError(f"{path}: can't be read: {error.strerror}") from error
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write_program(path: Path, program: bytes) -> None:
     try:
         with replace_file(path) as part:
-            part.write_bytes(data)
+            part.write_bytes(program)
             part.chmod(0o755)
     except OSError as error:
         raise _UserError(f"{path}: can't be written: {error.strerror}") from error
