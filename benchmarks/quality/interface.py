@@ -104,7 +104,7 @@ def _find_result_parts(reference: Reference, function: str) -> Parts:
     if signature.result is None:
         return parts
     place = _CONVENTION.locate_result(signature)
-    left = 64 if place.in_memory else 8 * signature.result.size
+    left = 64 if place.is_in_memory else 8 * signature.result.size
     for name in place.registers:
         bits = min(64, left)
         parts |= vector_parts(int(name[3:]), bits) if name.startswith("xmm") else register_parts(_NUMBERS[name], bits)
@@ -116,7 +116,7 @@ def _find_preconditions(reference: Reference, function: str) -> tuple[z3.BoolRef
     """Narrow integers are extended to 32 bits, and pointers of user space are below 2^47."""
     signature = reference.signatures[function]
     types: list[Type] = [param.type for param in signature.params]
-    if _CONVENTION.locate_result(signature).in_memory:
+    if _CONVENTION.locate_result(signature).is_in_memory:
         types.insert(0, Pointer(None))
     facts: list[z3.BoolRef] = []
     for type, place in zip(types, _CONVENTION.locate_arguments(types)):

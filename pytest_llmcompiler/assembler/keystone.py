@@ -154,7 +154,7 @@ def _find_placeholders(stream: KeystoneStream, layout: _Layout) -> Iterator[Addr
             continue
         data = layout.cut(item.start, item.end)
         for number, relocation, symbol, addend in item.placeholders:
-            needle = number.to_bytes(relocation.width, "little")
+            needle = number.to_bytes(relocation.field_bytes, "little")
             offset = data.find(needle)
             if offset < 0 or data.count(needle) != 1:
                 raise KeystoneRefusalError(f"keystone: no place for the address in {item.statement.text!r}")
@@ -177,8 +177,8 @@ def _build_fixup(field: AddressField, address: SectionAddress, own: Mapping[str,
         if subtracted is None or subtracted.section != section:
             name = format_label(field.subtracted_symbol)
             raise KeystoneRefusalError(f"a difference to {name} is left to LLVM")
-        is_signed = True if relocation.width == 4 else None
-        relocation = Relocation(relocation.name, relocation.width, is_pc_relative=True, is_signed=is_signed)
+        is_signed = True if relocation.field_bytes == 4 else None
+        relocation = Relocation(relocation.name, relocation.field_bytes, is_pc_relative=True, is_signed=is_signed)
         addend += address.offset - subtracted.offset
     return Fixup(section, address.offset, relocation, field.symbol, addend)
 

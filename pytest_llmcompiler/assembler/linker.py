@@ -180,9 +180,9 @@ def _compute_value(fixup: Fixup, value: int, field_address: int) -> int:
 def _store(data: bytearray, fixup: Fixup, value: int) -> None:
     """Put a value into its field. Raises LinkError where the field can't hold it."""
     relocation, offset = fixup.relocation, fixup.offset
-    if offset < 0 or offset + relocation.width > len(data):
+    if offset < 0 or offset + relocation.field_bytes > len(data):
         raise LinkError(f"{relocation.name} lies outside of its section, at offset {offset:#x}")
-    bits = relocation.value_bits or (0 if relocation.bit_fields else 8 * relocation.width)
+    bits = relocation.value_bits or (0 if relocation.bit_fields else 8 * relocation.field_bytes)
     low = 0 if relocation.is_signed is False else -(1 << bits >> 1)
     high = 1 << bits >> 1 if relocation.is_signed else 1 << bits
     against = f"{relocation.name} against {_format_target(fixup.target)}"
@@ -190,11 +190,11 @@ def _store(data: bytearray, fixup: Fixup, value: int) -> None:
         raise LinkError(f"{against} is out of range: {value:#x} does not fit {bits} bits")
     if value % relocation.alignment:
         raise LinkError(f"{against}: {value:#x} is no multiple of {relocation.alignment}")
-    word = int.from_bytes(data[offset : offset + relocation.width], "little")
-    for value_bit, width, word_bit in relocation.bit_fields or (BitField(0, 8 * relocation.width, 0),):
+    word = int.from_bytes(data[offset : offset + relocation.field_bytes], "little")
+    for value_bit, width, word_bit in relocation.bit_fields or (BitField(0, 8 * relocation.field_bytes, 0),):
         word &= ~((1 << width) - 1 << word_bit)
         word |= (value >> value_bit & (1 << width) - 1) << word_bit
-    data[offset : offset + relocation.width] = word.to_bytes(relocation.width, "little")
+    data[offset : offset + relocation.field_bytes] = word.to_bytes(relocation.field_bytes, "little")
 
 
 def _format_target(target: str | SectionAddress) -> str:

@@ -82,7 +82,7 @@ class _MainRecorder:
 
     def input(self, function: Function, globals: Mapping[str, Type]) -> Input:
         params = function.params
-        in_memory = self._machine.program.target.convention.locate_result(function).in_memory
+        in_memory = self._machine.program.target.convention.locate_result(function).is_in_memory
         images = self._machine.guest.read_arguments([param.type for param in params], in_memory=in_memory)
         args = tuple(self._values(params, images))
         state = tuple(

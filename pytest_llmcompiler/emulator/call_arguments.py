@@ -76,7 +76,7 @@ class ArgumentReader:
         types = [unnamed(param.type) if param.name.startswith("...[") else param.type for param in type.params]
         if any(map(find_unsupported, types)):
             return [], []
-        in_memory = self._convention.locate_result(type).in_memory
+        in_memory = self._convention.locate_result(type).is_in_memory
         values = self._values_of(types, in_memory)
         if type.format and isinstance(types[-1], Pointer):
             variadic = format_types(self._read_text(values[-1], _MAX_POINTEE_SIZE))

@@ -123,7 +123,7 @@ class ExternalCalls:
         """The result registers of a call. A result in memory is written to the caller's buffer."""
         result = type.result
         location = self._convention.locate_result(type)
-        if location.in_memory and result is not None:
+        if location.is_in_memory and result is not None:
             address = self._guest.register(self._convention.result_pointer_register)
             self._write(address, generate_value(result, seed))
             return {name: address.to_bytes(8, "little") for name in location.registers}
@@ -131,7 +131,9 @@ class ExternalCalls:
             pointer = self._choose_pointer(result, arguments, seed)
             return {self._convention.return_register: pointer.to_bytes(8, "little")}
         data = generate_value(result, seed) if result is not None else b""
-        parts = (data[start : start + location.width] for start in range(0, len(data), location.width))
+        parts = (
+            data[start : start + location.register_bytes] for start in range(0, len(data), location.register_bytes)
+        )
         return dict(zip(location.registers, parts))
 
     def _choose_pointer(self, type: Pointer, arguments: list[PassedArgument], seed: int) -> int:

@@ -164,7 +164,7 @@ class _ReproducerBuilder:
             self._note(f"Arguments of {name} that its declaration does not name are not compared.")
         convention = self._convention
         promoted = [promote_argument(declared, convention) for declared in types]
-        locations = convention.locate_call_arguments(promoted, convention.locate_result(type).in_memory)
+        locations = convention.locate_call_arguments(promoted, convention.locate_result(type).is_in_memory)
         return {
             "name": name,
             "arguments": [
@@ -222,12 +222,12 @@ def _result(signature: Function, convention: abi.CallingConvention) -> ArgumentP
     location, type = convention.locate_result(signature), signature.result
     if not location.registers or type is None:
         return None
-    mask = b"" if location.in_memory else build_value_mask(type)
+    mask = b"" if location.is_in_memory else build_value_mask(type)
     return {
         "kind": "number",
         "registers": list(location.registers),
         "offset": 0,
-        "size": 8 if location.in_memory else type.size,
+        "size": 8 if location.is_in_memory else type.size,
         "pointee": 0,
         "mask": mask.hex(),
     }

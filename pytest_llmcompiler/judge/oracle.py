@@ -182,7 +182,7 @@ class Oracle:
 
     def _layout(self, input: Input) -> Layout:
         signature = self._under_test.signature
-        buffer = signature.result if self._convention.locate_result(signature).in_memory else None
+        buffer = signature.result if self._convention.locate_result(signature).is_in_memory else None
         try:
             unnamed = [""] * (len(input.args) - len(self._names))  # variadic arguments
             return lay_out(input, [*self._names, *unnamed], buffer)

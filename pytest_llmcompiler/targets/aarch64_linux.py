@@ -47,7 +47,11 @@ class AAPCS64(CallingConvention):
         if function.result is None or function.result.size == 0:
             return ResultLocation((), False)
         place = self.locate_arguments([function.result])[0]
-        return ResultLocation((), True) if place.indirect else ResultLocation(place.registers, False, place.width)
+        return (
+            ResultLocation((), True)
+            if place.is_indirect
+            else ResultLocation(place.registers, False, place.register_bytes)
+        )
 
     def locate_arguments(self, types: Sequence[Type]) -> list[ArgumentLocation]:
         """Where arguments of these types go (AAPCS64, section 6.8.2, stages B and C)."""
@@ -61,20 +65,20 @@ class AAPCS64(CallingConvention):
             size, align = (type.size, type.align) if not _is_large(type) else (8, 8)
             wanted = members[1] if members else -(-size // 8)
             if members and vectors + wanted <= 8:
-                found.append(ArgumentLocation(_VECTORS[vectors : vectors + wanted], width=members[0]))
+                found.append(ArgumentLocation(_VECTORS[vectors : vectors + wanted], register_bytes=members[0]))
                 vectors += wanted
                 continue
             if not members:
                 integers += align == 16 and integers % 2
                 if integers + wanted <= 8:
                     registers = self.integer_registers[integers : integers + wanted]
-                    found.append(ArgumentLocation(registers, indirect=_is_large(type)))
+                    found.append(ArgumentLocation(registers, is_indirect=_is_large(type)))
                     integers += wanted
                     continue
             # What goes to the stack leaves no register of its kind to those that follow.
             vectors, integers = (8, integers) if members else (vectors, 8)
             offset = -(-offset // max(8, align)) * max(8, align)
-            found.append(ArgumentLocation(offset=offset, indirect=_is_large(type)))
+            found.append(ArgumentLocation(offset=offset, is_indirect=_is_large(type)))
             offset += -(-size // 8) * 8
         return found
 

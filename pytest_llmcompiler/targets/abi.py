@@ -1,6 +1,8 @@
-"""Calling conventions: where arguments and results are, and what a function must leave as it finds it.
+"""Calling conventions: where arguments and results are, and which registers a function must preserve.
 
-Which registers these are is a target's to say; what conventions have in common is here.
+This file has what the conventions have in common. The registers, and the rules by which arguments are distributed over
+them, are the target's. The *argument area* is the part of the stack that holds arguments: it begins behind the return
+address, or at the stack pointer where calls push none.
 """
 
 from __future__ import annotations
@@ -11,56 +13,72 @@ from dataclasses import dataclass, replace
 
 from pytest_llmcompiler.values.c_types import Function, Int, Pointer, Type
 
+_WORD = 8
+"""Bytes of a general register and of a stack slot, on all targets."""
+_VECTOR_BYTES = 16
+"""Bytes of the widest vector register that the emulator has."""
+_WORD_MASK = (1 << 8 * _WORD) - 1
+_VECTOR_MASK = (1 << 8 * _VECTOR_BYTES) - 1
+_AREA_ALIGNMENT = 16
+"""The size of the argument area is a multiple of this, in bytes, since the stack pointer is at a call."""
+_UNDEFINED = b"\xb7\x8d\xa1\xc9\x95\xe3\xd5"
+"""The contents of bits that the convention leaves undefined. Neither zeros nor ones nor one repeated byte, so that a
+function that uses such bits computes something wrong."""
+_INVERTED = bytes(byte ^ 0xFF for byte in _UNDEFINED)
+"""The second contents of the same bits: a function whose behaviour differs between the two has used them."""
+
 
 @dataclass(frozen=True)
 class ArgumentCopy:
     """An argument that is passed as the address of a copy."""
 
     pointer: str | int
-    """The register that holds the address, or the offset of that in the argument area."""
+    """The register that holds the address, or the offset of a stack slot in the argument area."""
     offset: int
-    """The copy's own offset in the argument area."""
+    """The offset of the copy in the argument area, in bytes."""
 
 
 @dataclass(frozen=True)
 class CallSetup:
-    """Where the arguments of one call go."""
+    """Registers and stack of one call."""
 
     registers: dict[str, int]
     stack: bytes
-    """The argument area, copies of arguments included; a multiple of 16 bytes."""
+    """The argument area, with copies of arguments at its end; a multiple of 16 bytes."""
     with_inverted_bits: CallSetup | None = None
-    """The same with every bit inverted that the convention leaves undefined, where there are such."""
+    """The same call with every bit inverted that the convention leaves undefined; None where there are no such bits."""
     copies: tuple[ArgumentCopy, ...] = ()
-    """What is to be filled in once it is known where the argument area lies."""
+    """The addresses to fill in once the address of the argument area is known."""
 
     @property
     def inverse(self) -> CallSetup:
-        """The same call, and where it has undefined bits, the other values of these."""
+        """The same call, with the undefined bits inverted if there are any."""
         return self.with_inverted_bits or self
 
 
 @dataclass(frozen=True)
 class ResultLocation:
-    """Where a result is found."""
+    """Where a function leaves its result."""
 
     registers: tuple[str, ...]
-    """One register for each part; for a result in memory, the one with the address of the caller's buffer, if any."""
-    in_memory: bool
-    width: int = 8
-    """Bytes of the result in each register; the last may have fewer."""
+    """One register for each part. For a result in memory: the register with its address at the return, if there is."""
+    is_in_memory: bool
+    """Whether the function writes the result to a buffer of its caller."""
+    register_bytes: int = _WORD
+    """Bytes of the result in each register; the last register may hold fewer."""
 
 
 @dataclass(frozen=True)
 class ArgumentLocation:
-    """Where one argument goes: registers, one for each part of it, or an offset in the argument area."""
+    """Where one argument is passed: in registers, one for each part, or at an offset in the argument area."""
 
     registers: tuple[str, ...] = ()
     offset: int = 0
-    width: int = 8
-    """Bytes of the argument in each register."""
-    indirect: bool = False
-    """What goes there is the address of a copy."""
+    """In bytes; without meaning where there are registers."""
+    register_bytes: int = _WORD
+    """Bytes of the argument in each register; the last register may hold fewer."""
+    is_indirect: bool = False
+    """Whether the address of a copy is passed instead of the argument."""
 
 
 class CallingConvention(ABC):
@@ -71,92 +89,104 @@ class CallingConvention(ABC):
     return_register: str
     """The register in which an integer or a pointer is returned."""
     separate_result_register: str | None = None
-    """The register for the address of a result in memory; None where that is a first argument of its own."""
+    """The register for the address of a result in memory; None where that address is passed as the first argument."""
     callee_saved: tuple[str, ...]
+    """The registers that a function must preserve."""
     caller_saved: tuple[str, ...]
-    """Those that a call may change, but for vectors."""
+    """The general registers that a call may change."""
     vector_registers: tuple[str, ...]
-    """Registers of 16 bytes that a call may change."""
+    """The registers of 16 bytes that a call may change."""
     half_preserved_vectors: Mapping[str, str] = {}
-    """Registers of 16 bytes of which a call may change the upper half -> the name of the lower half."""
+    """Registers of 16 bytes of which a function must preserve the lower half -> the name of that half."""
     caller_extends: bool
-    """Whether who calls extends integers to 32 bits, rather than who is called."""
+    """Whether the caller extends integers below 32 bits to 32 bits. If not, the callee does where it needs them."""
     red_zone: int
-    """Bytes below the stack pointer that a function may use as it likes: nobody else does."""
+    """Bytes below the stack pointer that a function may use: no signal handler or callee overwrites them."""
     shadow_space: int = 0
-    """Bytes at the start of the argument area that hold no arguments, and that who is called may use as it likes."""
+    """Bytes at the start of the argument area that hold no arguments and that the callee may use."""
     exempt_functions: frozenset[str] = frozenset()
-    """Functions of the compiler that are called in a way of their own."""
-    copy_alignment: int = 8
-    """The least alignment of the copy of an argument."""
+    """Functions of the compiler's library that are called by rules of their own."""
+    copy_alignment: int = _WORD
+    """The least alignment of the copy of an argument, in bytes."""
 
     @abstractmethod
     def locate_result(self, function: Function) -> ResultLocation:
-        """Where the result of a function is found."""
+        """Where a function leaves its result."""
 
     @abstractmethod
     def locate_arguments(self, types: Sequence[Type]) -> list[ArgumentLocation]:
-        """Where arguments of these types go."""
+        """Where arguments of these types are passed."""
 
     def convert_variadic_type(self, type: Type) -> Type:
-        """What an argument is passed as for which a variadic function has no parameter."""
+        """The type as which an argument is passed that stands in the place of `...`."""
         return type
 
     def find_variadic_registers(self, registers: Mapping[str, int]) -> dict[str, int]:
-        """The registers in which a call of a variadic function tells of those that hold arguments."""
+        """The registers that a call of a variadic function sets in addition, given those that hold its arguments."""
         return {}
 
     @property
     def wide_registers(self) -> tuple[str, ...]:
-        """The registers of 16 bytes, of those that a call may change or must restore."""
+        """The registers of 16 bytes among those that a call may change or must preserve."""
         return (*self.vector_registers, *(name for name in self.callee_saved if name.startswith("xmm")))
 
     @property
     def result_pointer_register(self) -> str:
-        """The register that has the address of a result in memory where a function is entered."""
+        """The register that holds the address of a result in memory when a function is entered."""
         return self.separate_result_register or self.integer_registers[0]
 
     def locate_call_arguments(self, types: Sequence[Type], in_memory: bool = False) -> list[ArgumentLocation]:
-        """Where arguments of these types go in a call whose result may be `in_memory`."""
-        first = self._first(in_memory)
+        """Where arguments of these types are passed in a call whose result is returned in memory or not."""
+        passes_pointer_first = in_memory and self.separate_result_register is None
+        first: list[Type] = [Pointer(None)] if passes_pointer_first else []
         return self.locate_arguments([*first, *types])[len(first) :]
 
     def set_up_call(
         self, types: Sequence[Type], images: Sequence[bytes], *, variadic: bool = False, buffer: int | None = None
     ) -> CallSetup:
-        """Distribute arguments over registers and stack. `images` are the bytes of each argument as it lies in memory,
-        `buffer` is the address for a result in memory."""
-        if buffer is not None and self.separate_result_register is None:
-            types, images = [Pointer(None), *types], [buffer.to_bytes(8, "little"), *images]
-        made, other = (self._call(types, images, variadic, garbage) for garbage in (_UNDEFINED, _INVERTED))
-        if buffer is not None and self.separate_result_register is not None:
-            for one in (made, other):
-                one.registers[self.separate_result_register] = buffer
-        return made if made == other else replace(made, with_inverted_bits=other)
+        """Distribute arguments over registers and stack.
 
-    def _call(self, types: Sequence[Type], images: Sequence[bytes], variadic: bool, garbage: bytes) -> CallSetup:
+        `images` are the bytes of each argument as they lie in memory. `buffer` is the address for a result in memory.
+        """
+        if buffer is not None and self.separate_result_register is None:
+            types, images = [Pointer(None), *types], [buffer.to_bytes(_WORD, "little"), *images]
+        setup, inverse = (
+            self._distribute(types, images, variadic=variadic, undefined=undefined)
+            for undefined in (_UNDEFINED, _INVERTED)
+        )
+        if buffer is not None and self.separate_result_register is not None:
+            setup.registers[self.separate_result_register] = buffer
+            inverse.registers[self.separate_result_register] = buffer
+        return setup if setup == inverse else replace(setup, with_inverted_bits=inverse)
+
+    def _distribute(
+        self, types: Sequence[Type], images: Sequence[bytes], *, variadic: bool, undefined: bytes
+    ) -> CallSetup:
+        """Distribute arguments, with `undefined` in the bits that the convention leaves undefined."""
         registers: dict[str, int] = {}
-        stack = bytearray((garbage * self.shadow_space)[: self.shadow_space])
-        copies: list[tuple[str | int, Type, bytes]] = []
-        for type, image, place in zip(types, images, self.locate_arguments(types), strict=True):
-            if place.indirect:
-                copies.append((place.registers[0] if place.registers else place.offset, type, image))
-                image = bytes(8)
+        stack = bytearray((undefined * self.shadow_space)[: self.shadow_space])
+        copied: list[tuple[str | int, Type, bytes]] = []
+        for type, image, location in zip(types, images, self.locate_arguments(types), strict=True):
+            if location.is_indirect:
+                pointer = location.registers[0] if location.registers else location.offset
+                copied.append((pointer, type, image))
+                image = bytes(_WORD)
             elif self.caller_extends and isinstance(type, Int) and type.size < 4:
                 image = (int.from_bytes(image, "little", signed=type.signed) & 0xFFFFFFFF).to_bytes(4, "little")
-            if place.registers:
-                registers.update(zip(place.registers, _words(image, place.width, garbage), strict=True))
+            if location.registers:
+                values = _split_into_registers(image, location.register_bytes, undefined)
+                registers.update(zip(location.registers, values, strict=True))
             else:
-                stack.extend(bytes(place.offset - len(stack)))
-                stack += image + garbage[: -len(image) % 8]
-        found = []
-        for where, type, image in copies:
+                stack.extend(bytes(location.offset - len(stack)))
+                stack += image + undefined[: -len(image) % _WORD]
+        copies = []
+        for pointer, type, image in copied:
             stack.extend(bytes(-len(stack) % max(self.copy_alignment, type.align)))
-            found.append(ArgumentCopy(where, len(stack)))
+            copies.append(ArgumentCopy(pointer, len(stack)))
             stack += image
         if variadic:
             registers.update(self.find_variadic_registers(registers))
-        return CallSetup(registers, bytes(stack) + bytes(-len(stack) % 16), None, tuple(found))
+        return CallSetup(registers, bytes(stack) + bytes(-len(stack) % _AREA_ALIGNMENT), None, tuple(copies))
 
     def read_arguments(
         self,
@@ -167,38 +197,38 @@ class CallingConvention(ABC):
         *,
         in_memory: bool = False,
     ) -> list[bytes]:
-        """The bytes of each argument at a function's entry: the inverse of `call`.
+        """The bytes of each argument where a function is entered: the inverse of `set_up_call`.
 
-        `register` reads a register, `stack` a number of bytes at an offset in the argument area, `memory` at an
-        address.
+        `register` reads a register by name. `stack` reads bytes of the argument area, `memory` bytes at an address;
+        both take the offset or address, and the count. `in_memory` says whether the result is returned in memory.
         """
         images = []
-        for type, place in zip(types, self.locate_call_arguments(types, in_memory), strict=True):
-            size = 8 if place.indirect else type.size
-            parts = ((register(name) & (1 << 64) - 1).to_bytes(8, "little")[: place.width] for name in place.registers)
-            image = b"".join(parts)[:size] if place.registers else stack(place.offset, size)
-            images.append(memory(int.from_bytes(image, "little"), type.size) if place.indirect else image)
+        for type, location in zip(types, self.locate_call_arguments(types, in_memory), strict=True):
+            size = _WORD if location.is_indirect else type.size
+            if location.registers:
+                values = (register(name) & _WORD_MASK for name in location.registers)
+                parts = (value.to_bytes(_WORD, "little")[: location.register_bytes] for value in values)
+                image = b"".join(parts)[:size]
+            else:
+                image = stack(location.offset, size)
+            images.append(memory(int.from_bytes(image, "little"), type.size) if location.is_indirect else image)
         return images
 
     def read_result(self, function: Function, registers: Mapping[str, int]) -> bytes:
-        """The bytes of a result that was returned in registers (a value for each register that `result` names)."""
+        """The bytes of a result in registers; for a result in memory, the bytes of its address.
+
+        `registers` has a value for each register that `locate_result` names.
+        """
         if function.result is None:
             return b""
-        where = self.locate_result(function)
-        words = ((registers[name] & (1 << 128) - 1).to_bytes(16, "little") for name in where.registers)
-        size = where.width if where.in_memory else function.result.size
-        return b"".join(word[: where.width] for word in words)[:size]
-
-    def _first(self, in_memory: bool) -> list[Type]:
-        return [Pointer(None)] if in_memory and self.separate_result_register is None else []
+        location = self.locate_result(function)
+        values = (registers[name] & _VECTOR_MASK for name in location.registers)
+        parts = (value.to_bytes(_VECTOR_BYTES, "little")[: location.register_bytes] for value in values)
+        size = location.register_bytes if location.is_in_memory else function.result.size
+        return b"".join(parts)[:size]
 
 
-_UNDEFINED = b"\xb7\x8d\xa1\xc9\x95\xe3\xd5"
-"""What fills the bits that the convention leaves undefined: a callee that looks at them goes wrong."""
-_INVERTED = bytes(byte ^ 0xFF for byte in _UNDEFINED)
-
-
-def _words(image: bytes, width: int, garbage: bytes) -> list[int]:
-    """The values of registers that have so many bytes of an argument each."""
-    parts = (image[start : start + width] for start in range(0, len(image), width))
-    return [int.from_bytes(part + garbage[: 8 - len(part)], "little") for part in parts]
+def _split_into_registers(image: bytes, count: int, undefined: bytes) -> list[int]:
+    """The values of registers that hold `count` bytes of an argument each, with undefined bits behind its end."""
+    parts = (image[start : start + count] for start in range(0, len(image), count))
+    return [int.from_bytes(part + undefined[: _WORD - len(part)], "little") for part in parts]

@@ -1,9 +1,12 @@
-"""Machine code that an assembler made, ready for memory."""
+"""Machine code at addresses: the result of assembling and linking."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+
+_WINDOW = 16
+"""Bytes that `read_code` returns: more than the longest instruction of any target (15, on x86-64)."""
 
 
 @dataclass(frozen=True)
@@ -22,23 +25,24 @@ AssemblerName = Literal["keystone", "llvm"]
 
 @dataclass(frozen=True)
 class AssembledCode:
-    """Machine code, ready for memory, and what is known of it."""
+    """Machine code, ready for memory, and what is known of its text."""
 
     assembler: AssemblerName
+    """The assembler that encoded the instructions."""
     segments: tuple[CodeSegment, ...]
     """In the order of their addresses. Addresses are page-aligned, sizes are not."""
     symbols: dict[str, int]
-    """What the text defines, absolute addresses."""
+    """Name -> absolute address, of the symbols that the text defines."""
     lines: dict[int, int]
-    """Address of each instruction, and of data in executable sections -> 1-based line of the text."""
+    """Address of each instruction, and of data in executable sections -> line of the text, counted from 1."""
     mnemonics: dict[int, str]
-    """The same addresses -> mnemonic in lower case, prefixes stripped; the directive for data."""
+    """The same addresses -> mnemonic in lower case without prefixes; for data, the directive."""
     external_symbols: frozenset[str]
     """Symbols of the program that the text refers to."""
     fallback_reason: str | None
-    """Why keystone's output was not used, where the engine is LLVM and keystone was asked first."""
+    """Why LLVM assembled the text although keystone was asked first; None where that did not happen."""
 
     def read_code(self, address: int) -> bytes:
-        """The bytes from an address on: as many as an instruction can have, and less where they end."""
+        """The 16 bytes from an address on, enough for one instruction; fewer at the end of a segment."""
         segment = next(s for s in self.segments if s.address <= address <= s.address + len(s.data))
-        return segment.data[address - segment.address :][:16]
+        return segment.data[address - segment.address :][:_WINDOW]

@@ -1,4 +1,4 @@
-"""What assembly text for a processor looks like."""
+"""The assembly dialect of a processor and a system."""
 
 from __future__ import annotations
 
@@ -8,42 +8,42 @@ from dataclasses import dataclass
 from typing import Literal
 
 Syntax = Literal["att", "intel", "only"]
-"""How instructions are written: `only` where a processor knows one way."""
+"""The way in which instructions are written: `only` for processors with one way."""
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """What assembly of one processor is like."""
+    """The parts of GNU assembly that depend on the target."""
 
     detect_syntax: Callable[[str], Syntax]
-    """The syntax at the start of a text without comments."""
+    """Returns the syntax in force at the start of a text, which is given without comments."""
     syntax_directives: Mapping[Syntax, str]
-    """The directive for each syntax; empty where there is but one."""
+    """Syntax -> the directive that selects it; empty where there is one syntax."""
     integer_widths: Mapping[str, int]
-    """Bytes of one element, for each directive that holds integers or addresses."""
+    """Data directive of integers or addresses -> bytes of one element."""
     prefixes: frozenset[str] = frozenset()
-    """What may stand in front of a mnemonic."""
+    """The words that may stand in front of a mnemonic."""
     comment_starts: tuple[str, ...] = ("//",)
-    """What begins a comment up to the end of the line anywhere; at the start of a line # does so everywhere."""
+    """What starts a comment anywhere in a line. At the start of a line `#` does so in every dialect."""
     ignored_directives: frozenset[str] = frozenset()
-    """Further directives without effect on bytes and names."""
+    """Directives that change neither bytes nor names, beside those of all targets."""
     unloaded_directives: frozenset[str] = frozenset()
-    """Directives that only sections have which are not loaded."""
+    """Directives that are allowed only in sections that are not loaded."""
     ignored_statement: re.Pattern[str] | None = None
-    """Other statements without it, whole."""
+    """Matches other statements that change neither bytes nor names."""
     align_takes_exponent: bool = False
-    """Whether `.align` counts in powers of two."""
+    """Whether the operand of `.align` is an exponent of 2, rather than a count of bytes."""
     comm_takes_exponent: bool = False
-    """Whether the alignment in `.comm` is a power of two."""
+    """Whether the alignment in `.comm` is an exponent of 2, rather than a count of bytes."""
     accepts_masm: bool = False
     """Whether texts may also be listings of Microsoft's compiler, in the syntax of its assembler MASM."""
-    convert_section_flags: Callable[[str, str], str] = lambda title, flags: flags
-    """The ELF flags of a section, from its name and the flags that its first mention gives it."""
+    convert_section_flags: Callable[[str, str], str] = lambda name, flags: flags
+    """Returns the ELF flags of a section, from its name and the flags of its first mention."""
     missing_feature: re.Pattern[str] | None = None
-    """LLVM's message for what other processors than the target's have; group 1 says what that needs."""
+    """Matches LLVM's message for an instruction that the target's processors need not have."""
 
     def strip_comment(self, line: str) -> str:
-        """A line without the comment at its end."""
+        """A line of LLVM's output without the comment at its end."""
         for start in self.comment_starts:
             line = line.split(start)[0]
         return line

@@ -1,4 +1,4 @@
-"""Processors: what the emulator has to know of the one that it emulates, beside the calling convention."""
+"""Processors: what the emulator needs to know of the one that it emulates, beside the calling convention."""
 
 from __future__ import annotations
 
@@ -10,65 +10,76 @@ from typing import Any, Literal, NamedTuple
 from pytest_llmcompiler.targets.code import AssembledCode
 
 Outcome = Literal["return", "fault", "limit", "exit", "abort", "forbidden", "vex"]
-"""How a run ended: `limit` is too many instructions, `forbidden` an instruction that no process may execute, `vex` one
-that the emulator computes wrongly or that no two machines agree on."""
+"""How a run ended.
+
+- `return`: the function returned.
+- `fault`: an access to memory or an instruction raised an exception of the processor.
+- `limit`: too many instructions.
+- `exit`, `abort`: the program ended itself, or a library function stopped it.
+- `forbidden`: an instruction that user code may not execute.
+- `vex`: an instruction that the emulator computes wrongly, or whose result differs between machines or runs.
+"""
 
 ReadRegister = Callable[[str], int]
-"""The value of a register now, by its name."""
+"""Returns the present value of a register, by its name."""
 AlignmentGuard = Callable[[ReadRegister], "MisalignedAccess | None"]
-"""What to ask before an instruction is executed: whether hardware would refuse its access to memory."""
+"""Is called before an instruction is executed; returns the access to memory that hardware would refuse."""
 
 
 class MisalignedAccess(NamedTuple):
-    """An access to memory that hardware refuses."""
+    """An access to memory that hardware refuses because of its address."""
 
     address: int
     size: int
+    """In bytes."""
 
 
 class Instruction(NamedTuple):
     """One decoded instruction, in the decoder's syntax."""
 
     size: int
+    """In bytes; 0 where the bytes are no instruction."""
     mnemonic: str
     operands: str
 
 
 class Processor(ABC):
-    """A processor as unicorn emulates it and capstone reads its code."""
+    """A processor, as unicorn emulates it and capstone decodes it.
+
+    Registers go by their names in assembly, in lower case.
+    """
 
     stack_pointer: str
-    """The stack pointer."""
     program_counter: str
-    """The program counter."""
     link_register: str | None
-    """The register with the address to return to; None where that is on the stack."""
+    """The register with the return address; None where the return address is on the stack."""
     return_address_bytes: int
-    """Bytes that a call leaves on the stack."""
+    """Bytes that a call pushes on the stack."""
     control_registers: tuple[str, ...]
-    """Control registers and flags that the calling convention minds."""
+    """Control registers and flags that a function must preserve, or leave in a certain state."""
     registers: tuple[str, ...]
-    """General and vector registers that hold arguments, results and what else programs put there."""
+    """General and vector registers, without the stack pointer and the program counter."""
     longest_instruction: int
-    """Bytes of the longest instruction."""
+    """In bytes; more than an instruction can have does no harm."""
     register_prefix: str = ""
-    """What is written before the name of a register."""
+    """The text in front of a register's name, in messages."""
     return_code: bytes
-    """The code of a return from a function."""
+    """The machine code of a return from a function."""
     trap_code: bytes
-    """Code that fills what must not be executed."""
+    """The machine code of a trap, which fills memory that must not be executed."""
     exception_names: Mapping[int, str]
-    """What unicorn's numbers of exceptions mean, in words."""
+    """unicorn's number of an exception -> its description for messages."""
     system_call_exception: int | None = None
-    """The exception that is a system call, where it is one; else `on_system_call` is for it."""
+    """The number of the exception that is a system call; None where unicorn has a hook for system calls instead."""
     system_call_names: Mapping[int, str]
-    """The system calls that the C library makes, by number: their names for `libc.Kernel`."""
+    """Number of a system call -> the name by which the emulated kernel knows it. Only those of the C library are
+    here."""
     system_call_registers: tuple[str, ...]
-    """The number of a system call, its arguments, and last its result."""
+    """The registers for the number of a system call, for its three arguments, and for its result."""
 
     @abstractmethod
     def create_emulator(self) -> Any:
-        """A new emulator."""
+        """A new `unicorn.Uc`."""
 
     @abstractmethod
     def register_number(self, name: str) -> int:
@@ -76,78 +87,77 @@ class Processor(ABC):
 
     @abstractmethod
     def initialise(self, uc: Any) -> None:
-        """Put an emulator into the state in which the kernel starts a process."""
+        """Put an emulator into the state in which Linux starts a process."""
 
     @abstractmethod
     def hook_system_calls(self, uc: Any, action: Callable[..., None]) -> None:
-        """Have `action` called for each system call, where it is no exception."""
+        """Have unicorn call `action` for each system call. Does nothing where system calls are exceptions."""
 
     def set_thread_pointer(self, uc: Any, address: int) -> None:
-        """Set the register by which thread-local variables are found, where the kernel has to."""
+        """Set the register that thread-local variables are relative to, where a system call does that."""
         raise NotImplementedError
 
     @abstractmethod
     def reset_flags(self, uc: Any) -> None:
-        """Set the flags as a function finds them."""
+        """Set the flags to their state at the entry of a function."""
 
     @abstractmethod
     def find_breaches(self, values: Mapping[str, int]) -> Iterator[str]:
-        """What a function leaves wrong of the `state`, in words."""
+        """Describe each wrong state in which a function leaves `control_registers`, whose values are given."""
 
     @abstractmethod
     def encode_jump(self, source: int, target: int) -> bytes:
-        """The code of a jump from one address to another, which is near."""
+        """The machine code of a direct jump between two addresses, which must be near enough for it."""
 
     @abstractmethod
     def find_hazard(self, mnemonic: str, code: bytes) -> tuple[Outcome, str] | None:
-        """What to stop with, and why, where an instruction can't be left to the emulator.
+        """For an instruction that the emulator must not execute: the outcome of the run, and a message.
 
-        `code` are the bytes from its first on (`longest` are enough, and less where they end).
+        `code` starts with the instruction; `longest_instruction` bytes are enough.
         """
 
     @abstractmethod
     def find_guards(self, candidate: AssembledCode) -> Iterator[tuple[int, AlignmentGuard]]:
-        """The instructions of a candidate that hardware may refuse where the emulator does not."""
+        """Address and guard of each instruction that hardware may refuse while the emulator executes it."""
 
     @abstractmethod
     def accesses_below_stack_pointer(self, code: bytes, address: int) -> bool:
-        """Whether an instruction itself moves the stack pointer to below what it writes or reads."""
+        """Whether an instruction moves the stack pointer down and accesses memory at its new value, like a push."""
 
     @abstractmethod
     def get_decoder(self, *, detail: bool = False, listing: bool = False) -> Any:
-        """capstone for its code; with `detail` it says what operands are made of, and is slower; in the syntax of
-        listings if asked for."""
+        """capstone for this processor.
+
+        With `detail` it gives the parts of each operand, and is slower. With `listing` it writes the syntax of
+        listings.
+        """
 
     @abstractmethod
     def ends_block(self, instruction: Instruction) -> bool:
-        """Whether what follows an instruction is a block of its own: it jumps, returns or traps."""
+        """Whether an instruction is the last of its basic block: a jump, a return or a trap."""
 
     @abstractmethod
     def find_jump_target(self, instruction: Instruction) -> int | None:
-        """Where a direct jump leads."""
+        """The address to which a direct jump goes; None for any other instruction."""
 
     @abstractmethod
     def format_absolute_operands(self, instruction: Instruction, address: int) -> str:
-        """The operands of an instruction, with addresses where they are relative to it."""
+        """The operands of an instruction at an address, with absolute addresses in the place of relative ones."""
 
     @abstractmethod
     def format_listing_operands(self, instruction: Instruction, address: int, names: Mapping[int, str]) -> str:
-        """The operands of an instruction in the syntax of listings, with names for addresses."""
+        """The operands of an instruction at an address in the syntax of listings, with names in the place of
+        addresses."""
 
     @functools.cached_property
     def register_numbers(self) -> dict[str, int]:
-        """unicorn's numbers of all registers that are read by name again and again."""
-        names = (
-            *self.registers,
-            *self.control_registers,
-            self.stack_pointer,
-            self.program_counter,
-            *self.system_call_registers,
-        )
+        """Name -> unicorn's number, for all registers that this class names."""
+        special = (self.stack_pointer, self.program_counter)
+        names = (*self.registers, *self.control_registers, *special, *self.system_call_registers)
         return {name: self.register_number(name) for name in names}
 
     def decode(self, code: bytes, address: int, *, listing: bool = False) -> Instruction:
-        """The first instruction of some bytes that lie at an address; without size and text where there is none."""
-        found = self.get_decoder(listing=listing).disasm_lite(code, address, 1)
-        _, size, mnemonic, operands = next(found, (address, 0, "", ""))
+        """The first instruction of some bytes at an address. Its size is 0 where the bytes are no instruction."""
+        instructions = self.get_decoder(listing=listing).disasm_lite(code, address, 1)
+        _, size, mnemonic, operands = next(instructions, (address, 0, "", ""))
         return Instruction(size, mnemonic, operands)

@@ -1,4 +1,8 @@
-"""Relocations: which fields of machine code hold addresses, and how."""
+"""Relocations: the fields of machine code that hold addresses.
+
+A relocation's value is `S + A`, or `S + A - P`: S is the address of the symbol, A the addend, P the address of the
+field. The linker (`assembler.linker`) computes it with an example in its description.
+"""
 
 from __future__ import annotations
 
@@ -7,47 +11,49 @@ from typing import NamedTuple
 
 
 class BitField(NamedTuple):
-    """Some bits of a value in an instruction."""
+    """A run of bits that is copied from a value into an instruction."""
 
     value_bit: int
-    """The lowest of them, in the value."""
+    """The lowest of the bits in the value, counted from 0."""
     width: int
+    """The number of bits."""
     word_bit: int
-    """Where that is in the instruction."""
+    """The lowest of the bits in the instruction word, counted from 0."""
 
 
 class Relocation(NamedTuple):
-    """A kind of relocation: which sum, and the field it must fit."""
+    """A kind of relocation: how its value is computed, and the field that holds it."""
 
     name: str
-    width: int
-    """Bytes of the field."""
+    field_bytes: int
+    """The size of the field, or of the instruction that contains it."""
     is_pc_relative: bool
-    """The field's own address is subtracted."""
+    """Whether P is subtracted."""
     is_signed: bool | None
-    """None: the field may be read either way, only bits must not be lost (8 and 16 bit fields)."""
+    """Whether the field is read as a signed number. None where either reading is right, as for data of 8 and 16 bits:
+    then a value fits if it does so signed or unsigned."""
     uses_got: bool = False
-    """S is the address of the symbol's slot in the global offset table."""
+    """Whether S is the address of the symbol's slot in the global offset table."""
     bit_fields: tuple[BitField, ...] = ()
-    """Where the value goes in an instruction; empty where it is the whole field."""
+    """The bits of an instruction that hold the value; empty where the value is the whole field."""
     value_bits: int = 0
-    """For an instruction: bits that the value may have; 0: as many as it likes."""
+    """For an instruction: the bits that the value may have; 0 where upper bits may be lost."""
     alignment: int = 1
-    """What the value must be a multiple of."""
+    """The value must be a multiple of this."""
     is_page_relative: bool = False
-    """The sum is the distance of the page (4 KiB) of S + A from that of P."""
+    """Whether the value is the distance between two pages of 4 KiB: that of S + A, and that of P."""
 
 
 class Relocations(NamedTuple):
-    """The relocations of a target's object files."""
+    """The relocations in the object files of a target."""
 
     machine: str
-    """Whose objects they are, as pyelftools names it."""
+    """pyelftools' name of the machine, like `EM_X86_64`."""
     none_type: int
-    """The ELF type number of the one that does nothing."""
+    """The ELF type number of the relocation that does nothing."""
     supported: Mapping[int, Relocation]
     """By ELF type number."""
     unsupported_names: Mapping[int, str]
-    """The names of others, by number."""
+    """The names of other relocations by ELF type number, for messages."""
     import_prefix: str = ""
-    """What a name begins with that means the slot of the rest of it in the global offset table."""
+    """The prefix of a name that stands for the rest of the name's slot in the global offset table; empty for none."""

@@ -1,4 +1,4 @@
-"""A target: what code is judged for. Everything that depends on processor, calling convention or system is here."""
+"""A target: the processor, calling convention and system that code is judged for."""
 
 from __future__ import annotations
 
@@ -14,27 +14,32 @@ from pytest_llmcompiler.targets.relocation import Relocations
 
 DEFAULT = "x86_64-linux"
 LINUX_SYSTEMS = r"linux(?:-(?:gnu|musl|elf)(?!x32|_ilp32)\w*)?"
-"""Linux in triples, unless with pointers of 32 bits."""
+"""The pattern of Linux in triples, but for variants with pointers of 32 bits."""
 
 
 @dataclass(frozen=True, eq=False)
 class ForeignSystem:
-    """What lies between code for one system and the process of another in which it runs, C library and all."""
+    """What is needed to run code for one system in a process of another system.
+
+    The C library of the process has another calling convention than the code. A *library wrapper*, compiled into the
+    program, has a function for each function of the library: it is called by the code's convention, and calls the
+    library.
+    """
 
     host: Target
-    """Whose process that is."""
+    """The target of the process."""
     object_triple: str
-    """LLVM's triple for the code as ELF objects, which the host's linker takes."""
+    """LLVM's triple for the code as ELF objects, which the host's linker accepts."""
     header_folder: Path
-    """A folder of headers that is looked into before the library's."""
+    """A folder of headers that comes before the library's in the search path."""
     library_wrapper: Path
-    """A C file, compiled for the host: the functions of its library as the code calls them."""
+    """The C file of the library wrapper, compiled for the host."""
     symbol_prefix: str
-    """What the names of all functions of the code, and of the bridge, begin with for the linker."""
+    """The start of the linker's names for all functions of the code and of the library wrapper."""
     implicit_functions: tuple[str, ...]
-    """Functions of the bridge that code generators call on their own account."""
+    """Functions of the library wrapper that LLVM's code generators call although the IR does not."""
     unwrapped_functions: frozenset[str]
-    """Functions of the library that a bridge can't lead to."""
+    """Functions of the library that can't be wrapped. Code that calls one is not judged."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,25 +47,26 @@ class Target:
     """All that is particular to code for one processor and system."""
 
     name: str
-    """What users call it."""
+    """The name in flags and records."""
     triple: str
-    """As LLVM has it: in prompts, and for its code generator and assembler."""
+    """LLVM's triple, in prompts and for its code generator and assembler."""
     accepted_triples: re.Pattern[str]
-    """The triples that mean it, whole, in IR whose functions are to run."""
+    """Matches the triples, as a whole, of IR that may run on this target."""
     cpu: str
-    """The oldest processor that code may be for."""
+    """LLVM's name of the oldest processor that code may be for."""
     feature_attribute: str
-    """The attribute that clang gives functions for that processor, in IR."""
+    """The value of the IR attribute `target-features` that clang gives functions for that processor."""
     zig_target: str
-    """What the bundled compiler calls the target with the C library that cases are linked with."""
+    """The bundled compiler's name for the target, with the C library that cases are linked with."""
     header_folders: tuple[str, ...]
-    """The bundled folders of that library's headers, the processor's own first."""
+    """The bundled compiler's folders of the C library's headers, the most particular first."""
     runtime_functions: tuple[str, ...]
-    """Functions of the compiler's library that its code may call, beside those that every target has."""
+    """Functions of the compiler's runtime library that its code may call, beside those of every target."""
     load_address: int
-    """Where candidates are loaded: so near to the program that jumps and displacements reach it."""
+    """The address of candidates: near enough to the program for jumps and displacements."""
     is_native: bool
-    """Whether its programs run on the machines that the package is for, and llvmlite assembles for it."""
+    """Whether its programs run on the processors and system that this package supports, x86-64 Linux. llvmlite
+    assembles for no other."""
     convention: CallingConvention
     processor: Processor
     dialect: Dialect
@@ -68,31 +74,34 @@ class Target:
     is_instruction: Callable[[str], bool]
     """Tells a line that is an instruction from prose and from LLVM IR."""
     has_keystone: bool
-    """Whether keystone assembles code for it."""
+    """Whether keystone may assemble its code."""
     foreign_system: ForeignSystem | None = None
-    """For code that runs in the process of another system."""
+    """For code that runs in a process of another system; None where it runs in a process of its own system."""
 
     @property
     def host(self) -> Target:
-        """The target whose process the code runs in: for most this one."""
+        """The target of the process in which the code runs: this one, unless it has a `foreign_system`."""
         return self.foreign_system.host if self.foreign_system else self
 
     @property
     def symbol_prefix(self) -> str:
-        """What the names of functions of the code begin with for the linker."""
+        """The start of the linker's names for functions of the code."""
         return self.foreign_system.symbol_prefix if self.foreign_system else ""
 
     @property
     def object_triple(self) -> str:
-        """LLVM's triple for code that is to run."""
+        """LLVM's triple for object files that are to run."""
         return self.foreign_system.object_triple if self.foreign_system else self.triple
 
     def label_task(self, task: str) -> str:
-        """What items and records call a task on this target."""
+        """The name of a task on this target, in items and records: `TASK`, or `TASK@TARGET` for other targets."""
         return task if self.name == DEFAULT else f"{task}@{self.name}"
 
 
 def compile_triple_pattern(processors: str, systemless: str, systems: str) -> re.Pattern[str]:
-    """Triples of these processors (a pattern, as all of these) that name one of the systems, behind any vendor, or no
-    more than what says nothing of one; none at all, too."""
+    """The pattern of the triples that mean a target. All arguments are patterns.
+
+    It matches a triple of one of the processors, any vendor and one of the systems; a triple of a processor and up to
+    two words of `systemless`, which name no system; and an empty triple.
+    """
     return re.compile(rf"(?:(?:{processors})(?:(?:-(?:{systemless})){{0,2}}|(?:-\w+)?-(?:{systems})))?")

@@ -62,7 +62,7 @@ class Microsoft(CallingConvention):
                 raise UnsupportedError("an i128 that is parted between a register and the stack")
             registers = (_VECTORS[:4] if isinstance(type, Float) else self.integer_registers)[number : number + count]
             indirect = count == 1 and not _fits(type)
-            found.append(ArgumentLocation(registers, 8 * number, indirect=indirect))
+            found.append(ArgumentLocation(registers, 8 * number, is_indirect=indirect))
             number += count
         return found
 

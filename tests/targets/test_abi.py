@@ -112,7 +112,7 @@ def check_function(reference: Reference, name: str) -> None:
     signature = reference.signatures[name]
     convention = reference.target.convention
     made = values(reference, name)
-    in_memory = convention.locate_result(signature).in_memory
+    in_memory = convention.locate_result(signature).is_in_memory
     placed = lay_out(Input(tuple(made)), ["a"] * len(made), signature.result if in_memory else None)
     types = [value.type for value in made]
     call = convention.set_up_call(types, placed.images, buffer=placed.result.address if placed.result else None)
@@ -164,7 +164,7 @@ def check_result(reference: Reference, name: str, count: int) -> None:
     program = _with_bytes(reference, symbol.address, data)
     convention = reference.target.convention
     made = values(reference, name)
-    buffer = signature.result if convention.locate_result(signature).in_memory else None
+    buffer = signature.result if convention.locate_result(signature).is_in_memory else None
     placed = lay_out(Input(tuple(made)), ["a"] * len(made), buffer)
     call = convention.set_up_call(
         [value.type for value in made], placed.images, buffer=placed.result.address if placed.result else None
