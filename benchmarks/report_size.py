@@ -55,7 +55,14 @@ class Function:
         }
         text = Template.load("meta").render(fields)
         self.prompt = Prompt(
-            CASE.name, name, "asm", "O0", "meta", text, lambda: reference.texts.assembly(name, "O0"), count
+            case=CASE.name,
+            function=name,
+            task="asm",
+            passes="O0",
+            template="meta",
+            text=text,
+            reference=lambda: reference.texts.assembly(name, "O0"),
+            instructions=count,
         )
         self.reference = self.prompt.reference()
         self.records = []

@@ -1,4 +1,4 @@
-"""What a model is asked, and what it says."""
+"""Questions to a model, its answers, and the protocol of a model."""
 
 from __future__ import annotations
 
@@ -8,102 +8,118 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 StopReason = Literal["eos", "stop", "length"]
-"""Why generation ended: end of sequence, a stop string, the token limit."""
-
+"""Why generation ended: the end-of-sequence token, a stop string, the token limit."""
 
 Task = Literal["asm", "ir", "tune", "disassemble"]
-"""What a model is asked for: assembly, optimised IR, a pass list, the IR of assembly."""
+"""A task: compile to assembly, optimise IR, choose a pass list, lift assembly to IR."""
 TASKS: tuple[Task, ...] = get_args(Task)
 
 
 def has_pass_list(task: str) -> bool:
-    """Whether a question of a task is about a pass list: `tune` asks for one."""
+    """Whether the questions of a task name a pass list. Those of `tune` do not: they ask for one."""
     return task != "tune"
 
 
 class QuestionKey(NamedTuple):
-    """What identifies a question in the records of a session."""
+    """The identity of a question in the records of a session."""
 
     case: str
     """The case file, relative to its cases folder, with forward slashes."""
     function: str
     task: str
     passes: str
+    """The pass list; empty for `tune`."""
     label: str = ""
-    """Which prompt it is, where the session asks with several."""
+    """The label of the prompt template, where the session asks with several; else empty."""
 
     @property
     def variant(self) -> str:
-        """What tells the questions about a function apart: `asm-O0`, `tune`."""
+        """The part that differs between questions about the same function: `asm-O0`, `tune`."""
         return "-".join(filter(None, self[2:]))
 
     def __str__(self) -> str:
-        """What reports call it: `git_lfs.c::validate[asm-O0]`."""
+        """The name of the question in reports: `git_lfs.c::validate[asm-O0]`."""
         return f"{self.case}::{self.function}[{self.variant}]"
 
 
 def read_question_key(record: Mapping[str, Any]) -> QuestionKey:
-    """The question of a record, as the `key` of a prompt."""
+    """The key of a record's question, equal to the `key` of its prompt."""
     prompt, settings = record.get("prompt"), record.get("settings")
-    several = isinstance(settings, dict) and isinstance(prompt, str) and "," in str(settings.get("prompt"))
-    label = get_template_label(prompt) if several and prompt else ""
-    return QuestionKey(record["case"], record["function"], record["task"], record["passes"], label)
+    has_several = isinstance(settings, dict) and isinstance(prompt, str) and "," in str(settings.get("prompt"))
+    return QuestionKey(
+        case=record["case"],
+        function=record["function"],
+        task=record["task"],
+        passes=record["passes"],
+        label=get_template_label(prompt) if has_several and prompt else "",
+    )
 
 
 def get_template_label(template: str) -> str:
-    """What items call the prompt template of this name or path."""
+    """The label of a prompt template in item ids, from its name or path."""
     return Path(template).stem
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """One question: a function, a task, a pass list, and the text that asks."""
+    """One question as the session asks it: a function, a task, a pass list, and the text of the prompt."""
 
     case: str
     """The case file, relative to its cases folder, with forward slashes."""
     function: str
     task: Task
     passes: str
-    """Empty where the task has none."""
+    """The pass list; empty for `tune`."""
     template: str
-    """Name (or path) of the template that made `text`."""
+    """The name or path of the template of `text`."""
     text: str
+    """The text that the model reads."""
     reference: Callable[[], str] = field(repr=False, compare=False)
-    """The reference compiler's own answer to this question: what the `reference` model answers, and a draft."""
+    """Returns the reference compiler's answer: what the model `reference` answers, and the draft of speculative
+    decoding."""
     digest: str = field(default="", compare=False)
-    """In hexadecimal, of all that a verdict on the answer depends on beside the settings: the text and the case."""
+    """The hash, in hexadecimal, of all that a verdict depends on beside answer and settings: the text and the case."""
     instructions: int | None = field(default=None, compare=False)
-    """The size of the function, in instructions of its IR."""
+    """The number of IR instructions of the function."""
     label: str = ""
-    """Which prompt it is, where the session asks with several."""
+    """The label of the prompt template, where the session asks with several; else empty."""
     task_label: str = ""
-    """What records call the task, where that is another name: `asm@aarch64-linux`."""
+    """The name of the task in records, where it is another one: `asm@aarch64-linux`; else empty."""
     symbol_names: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
-    """Where `text` has other names for symbols than the case: those names, and what they stand for. Answers of models
-    that read `text` are in these names, and are given back in the case's."""
+    """For each symbol that `text` renames: its name in `text` and its name in the case. The model answers in the names
+    of `text`; the owner's client puts the case's names into the answer."""
 
     @property
     def key(self) -> QuestionKey:
-        """What identifies the question in records."""
-        return QuestionKey(self.case, self.function, self.task_label or self.task, self.passes, self.label)
+        """The identity of the question in records."""
+        return QuestionKey(
+            case=self.case,
+            function=self.function,
+            task=self.task_label or self.task,
+            passes=self.passes,
+            label=self.label,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What of a prompt goes to whoever makes answers, which may be another process."""
+    """The part of a prompt that a backend needs. It can be sent to another process."""
 
     case: str
     function: str
     task: str
+    """The name of the task in records."""
     passes: str
     text: str
-    """The prompt itself."""
+    """The text that the model reads."""
     draft: str = field(default="", repr=False, compare=False)
-    """A text that answers are expected to resemble: it makes them faster to get, and changes nothing in them."""
+    """A text that answers are expected to resemble. It speeds them up and does not change them
+    (`llama/speculative.py`)."""
 
     @property
     def key(self) -> tuple[str, str, str, str]:
-        """The same under whatever prompt: a sample is drawn alike, so that prompts can be compared."""
+        """What seeds are computed from. It does not depend on the prompt's text, so that prompts are compared on the
+        same seeds."""
         return self.case, self.function, self.task, self.passes
 
 
@@ -113,60 +129,64 @@ class Answer:
 
     text: str
     sample: int = 0
+    """The 0-based number of the sample."""
     stop: StopReason = "eos"
     prompt_tokens: int | None = None
     answer_tokens: int | None = None
     seconds: float | None = None
+    """From the start of the sample, or of its request, to its end."""
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        # A lone surrogate is no text: it can't be written to a file nor sent to another process.
+        # A lone surrogate can't be encoded, neither for a file nor for another process.
         object.__setattr__(self, "text", self.text.encode("utf-8", "replace").decode("utf-8"))
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How answers are drawn. `temperature` 0 is greedy."""
+    """How tokens are chosen."""
 
     temperature: float = 0.0
+    """0 is greedy."""
     top_p: float = 0.95
     max_tokens: int | None = None
-    """Limit of one answer in tokens; None: all that the context leaves."""
+    """The largest number of tokens of an answer; None: as many as the context leaves."""
     seed: int = 1
+    """Each sample has a seed of its own, computed from this one (`sampling.sample_seed`)."""
 
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """How a model is opened and sampled."""
+    """How a model is opened, and its answers sampled."""
 
     sampling: Sampling = field(default_factory=Sampling)
     n_ctx: int | None = None
-    """Context in tokens for llama.cpp; None: what the model was trained for, up to a limit."""
+    """The context of llama.cpp in tokens; None: what the model was trained for, at most 16,384."""
     gpu_layers: int | None = None
-    """Layers to put on the GPU for llama.cpp; None: all, where the build can."""
+    """The number of layers that llama.cpp puts on the GPU; None: all, where this build can."""
     streams: int | None = None
-    """Answers that llama.cpp writes at once; None: what suits the hardware."""
+    """The number of answers that llama.cpp generates at once; None: what suits the model and the machine."""
     drafts: bool = True
-    """Whether the reference's own assembly is proposed to llama.cpp, which makes answers like it faster."""
+    """Whether the reference's assembly is the draft of speculative decoding."""
     store: Path | None = None
-    """The database of finished answers, if any."""
+    """The path of the answer cache; None: no cache."""
     refresh: bool = False
-    """Whether answers of earlier sessions are made anew."""
+    """Whether answers of earlier sessions are generated anew."""
     log: Path | None = None
-    """Where llama.cpp's own log goes."""
+    """The path of llama.cpp's log; None: a temporary file."""
 
 
 class Model(Protocol):
-    """Anything that answers prompts. One object serves a whole session."""
+    """A model: an object that answers prompts for a whole session."""
 
     def describe(self) -> dict[str, Any]:
         """JSON-serialisable facts for the report header and the records: at least `backend` and `name`."""
 
     def answers(self, prompt: Prompt, samples: int) -> Iterator[Answer]:
-        """Yield answers number 0 to `samples` - 1, each as soon as it is whole, in any order.
+        """Yield answers number 0 to `samples` - 1, each as soon as it is complete, in any order.
 
-        Raises PromptTooLong before the first answer, ModelError where the model fails.
+        Raises PromptTooLongError before the first answer, ModelError where the model fails.
         """
 
     def close(self) -> None:
-        """Free what the model holds. It answers nothing afterwards."""
+        """Free what the model holds. It is not asked afterwards."""

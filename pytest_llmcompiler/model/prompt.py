@@ -1,7 +1,7 @@
-"""The text that asks: versioned templates with fields.
+"""Prompt templates: texts with fields.
 
-A shipped template never changes once it is released, since models are sensitive to every character and
-records name the template that was used: a change gets a new name.
+A released template never changes, since models are sensitive to every character and records name the template. A
+changed template gets a new name.
 """
 
 from __future__ import annotations
@@ -10,43 +10,43 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from pytest_llmcompiler.errors import TemplateError
 from pytest_llmcompiler.model.answer import Task
 
 FIELDS: dict[str, str] = {
     "ir": "the LLVM IR of the function",
-    "asm": "its assembly, for the task `disassemble` alone",
+    "asm": "its assembly; for the task `disassemble` alone",
     "ir_count": "the number of IR instructions in it",
-    "bin_size": "the size in bytes of the object that it compiles to (text and data)",
-    "passes": "the pass list of the question: no field of the task `tune`, which asks for one",
+    "bin_size": "the size in bytes of text and data of the object that it compiles to",
+    "passes": "the pass list of the question; the task `tune` has none, since it asks for one",
     "function": "the name of the function",
     "c": "the C file, with other functions only declared",
-    "short_ir": "the function optimised, without what code does not depend on, under other names",
+    "short_ir": "the optimised IR in a short canonical form with canonical names; for small models",
 }
-"""What a template may use, each as `{name}`; a literal brace is written twice."""
+"""The fields of templates, each written as `{name}`, and what they hold. A literal brace is written twice."""
 
-_PIECE = re.compile(r"\{\{|\}\}|\{(\w+)\}|[{}]")
+_MARK = re.compile(r"\{\{|\}\}|\{(\w+)\}|[{}]")
 
 
 @dataclass(frozen=True)
 class Template:
-    """A prompt with holes."""
+    """A prompt with fields."""
 
     name: str
-    """What the user calls it: a shipped name, or the path of the file."""
+    """The name of a shipped template, or the path of a file."""
     text: str
     task: Task = "asm"
 
     @classmethod
     def load(cls, spec: str, task: Task = "asm") -> Template:
-        """Load the shipped template called `spec` for a task, or else the file of that path.
+        """Load the shipped template called `spec` for a task, else the file at that path.
 
-        One newline at the end of the file is not part of the template: editors put it there.
-        Raises TemplateError where there is no such template, or where it uses a field that is unknown, or that the task
-        does not have.
+        One newline at the end of the file is not part of the template: editors add it. Raises TemplateError where there
+        is no such template, or where it uses a field that is unknown or that the task does not have.
         """
-        shipped = _shipped(task)
+        shipped = _list_shipped(task)
         source = shipped.get(spec) or Path(spec).expanduser()
         try:
             text = source.read_text(encoding="utf-8")
@@ -60,64 +60,67 @@ class Template:
         return template
 
     def render(self, fields: Mapping[str, str | int]) -> str:
-        """Put `fields` into the holes, all in one pass: braces inside a value stay as they are.
+        """Replace all fields by their values in one pass, so that braces in a value are kept.
 
         Raises KeyError for a field that the template uses and `fields` lacks.
         """
 
-        def fill(piece: re.Match[str]) -> str:
-            return str(fields[piece[1]]) if piece[1] else piece[0][0]
+        def replace(mark: re.Match[str]) -> str:
+            return str(fields[mark[1]]) if mark[1] else mark[0][0]
 
-        return _PIECE.sub(fill, self.text)
+        return _MARK.sub(replace, self.text)
 
     @property
     def fields(self) -> frozenset[str]:
-        """What it uses of `FIELDS`."""
-        return frozenset(piece[1] for piece in _PIECE.finditer(self.text) if piece[1] in FIELDS)
+        """The fields that the template uses."""
+        return frozenset(mark[1] for mark in _MARK.finditer(self.text) if mark[1] in FIELDS)
 
     @property
     def similar_template(self) -> str | None:
-        """The shipped template that this one differs from in blanks, punctuation or case alone, if any."""
-        for name, path in _shipped(self.task).items():
+        """The name of the shipped template that differs from this one in whitespace, punctuation or case alone; None
+        where there is none."""
+        for name, path in _list_shipped(self.task).items():
             published = path.read_text(encoding="utf-8").removesuffix("\n")
-            if published != self.text and _words(published) == _words(self.text):
+            if published != self.text and _split_words(published) == _split_words(self.text):
                 return name
         return None
 
     def _check(self) -> None:
-        for piece in _PIECE.finditer(self.text):
-            if piece[1] not in FIELDS and piece[0] not in ("{{", "}}"):
-                self._reject(piece)
-        shown = ("asm",) if self.task == "disassemble" else ("ir", "c", "short_ir")
-        if self.fields.isdisjoint(shown):
-            fields = " or ".join(f"{{{name}}}" for name in shown)
+        """Raise TemplateError for a template that can't be used for its task."""
+        for mark in _MARK.finditer(self.text):
+            if mark[1] not in FIELDS and mark[0] not in ("{{", "}}"):
+                self._reject(mark)
+        code_fields = ("asm",) if self.task == "disassemble" else ("ir", "c", "short_ir")
+        if self.fields.isdisjoint(code_fields):
+            fields = " or ".join(f"{{{name}}}" for name in code_fields)
             raise TemplateError(
                 f"{self.name}: the template never shows the code: it has no {fields}, for task {self.task}"
             )
-        foreign = self.fields.intersection(_NOT_OF.get(self.task, ("asm",)))
-        if foreign:
-            raise TemplateError(f"{self.name}: {{{min(foreign)}}} is no field of the task {self.task}")
+        forbidden = self.fields.intersection(_FORBIDDEN_FIELDS.get(self.task, ("asm",)))
+        if forbidden:
+            raise TemplateError(f"{self.name}: {{{min(forbidden)}}} is no field of the task {self.task}")
 
-    def _reject(self, piece: re.Match[str]) -> None:
-        line = self.text.count("\n", 0, piece.start()) + 1
+    def _reject(self, mark: re.Match[str]) -> NoReturn:
+        line = self.text.count("\n", 0, mark.start()) + 1
         known = ", ".join(f"{{{name}}}" for name in FIELDS)
-        what = f"unknown field {piece[0]}" if piece[1] else f"a single {piece[0]!r}"
-        raise TemplateError(f"{self.name}:{line}: {what}; known are {known}, and a literal brace is written twice")
+        fault = f"unknown field {mark[0]}" if mark[1] else f"a single {mark[0]!r}"
+        raise TemplateError(f"{self.name}:{line}: {fault}; known are {known}, and a literal brace is written twice")
 
 
-def _words(text: str) -> list[str]:
+def _split_words(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
 
 
-_NOT_OF: dict[Task, tuple[str, ...]] = {
+_FORBIDDEN_FIELDS: dict[Task, tuple[str, ...]] = {
     "ir": ("asm", "short_ir"),
     "tune": ("asm", "passes", "short_ir"),
     "disassemble": ("ir", "c", "short_ir", "ir_count", "bin_size"),
 }
-"""Fields that a task does not have: they would be its answer. Where none are named, that is the assembly."""
+"""For each task the fields that would give its answer away, or that its prompt has no use for. A task that is not
+listed may not use `asm`."""
 
 
-def _shipped(task: Task) -> dict[str, Path]:
-    """The templates of the package for a task by their names: `meta` is the file `meta-asm.txt` where that is asm."""
+def _list_shipped(task: Task) -> dict[str, Path]:
+    """The shipped templates of a task by their names. For the task asm `meta` is the file `meta-asm.txt`."""
     files = sorted((Path(__file__).parent / "templates").glob(f"*-{task}.txt"))
     return {file.name.removesuffix(f"-{task}.txt"): file for file in files}

@@ -1,4 +1,4 @@
-"""The reference compiler as the model: proves that a suite passes when the answers are right."""
+"""The reference compiler as a model: it shows that correct answers pass."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ if TYPE_CHECKING:
 
 
 def build_reference_answer(reference: Reference, function: str, task: Task, passes: str, syntax: Syntax) -> str:
-    """What the reference compiler answers. Raises CaseError and ClangError."""
+    """The reference compiler's answer to a task. Raises CaseError and ClangError."""
     if task == "asm":
         return reference.texts.assembly(function, passes, syntax)
     return "opt -p 'default<Oz>'" if task == "tune" else reference.texts.optimised_ir(function, passes)
 
 
 class ReferenceModel:
-    """Answers with what the reference compiler itself makes, the same for every sample."""
+    """Answers with the reference compiler's output, the same for every sample."""
 
     def describe(self) -> dict[str, Any]:
-        """The report header says which compiler that is."""
+        """The facts of the model. The report header names the compiler."""
         return {"backend": "reference", "name": "reference"}
 
     def answers(self, prompt: Prompt, samples: int) -> Iterator[Answer]:
-        """Yield the reference's answer `samples` times; what the compiler raises passes through."""
+        """Yield the reference's answer `samples` times. Raises CaseError and ClangError."""
         if samples > 0:
             text = prompt.reference()
             for sample in range(samples):
                 yield Answer(text, sample)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """There is nothing to free."""

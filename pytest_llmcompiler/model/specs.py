@@ -1,4 +1,4 @@
-"""The model's side: what is asked, who answers, and what code the answer holds."""
+"""The models that `--llmc-model` names, and how each is opened."""
 
 from __future__ import annotations
 
@@ -13,25 +13,24 @@ if TYPE_CHECKING:
 
 SPEC_FORMS = (
     "FILE.gguf (llama.cpp)",
-    "http://HOST:PORT/v1 (an OpenAI-compatible server; of several models one is named by #MODEL behind it)",
+    "http://HOST:PORT/v1 (an OpenAI-compatible server; #MODEL at the end names one of several models)",
     "replay:FILE.jsonl (recorded answers)",
     "reference (the reference compiler answers)",
     "tiny (the small model that comes with the plugin)",
 )
-"""What a model can be named by."""
-
+"""The forms of `--llmc-model`, as messages list them."""
 
 _SHIPPED = {"tiny": Path(__file__).parent / "tiny" / "tiny.gguf"}
-"""The models that come with the package. The prompt template of each has its name."""
+"""The models that come with the package. Each has a prompt template of its own name."""
 
 
 def get_default_template(spec: str | None) -> str:
-    """The prompt template for a model where none is named."""
+    """The name of the prompt template for a model, where the user names none."""
     return spec if spec in _SHIPPED else "meta"
 
 
 def check_spec(spec: str) -> None:
-    """Raise ModelError for a model that can't be had, as far as that is known without opening it."""
+    """Raise ModelError for an unknown form or a missing file. The model is not opened."""
     if spec in _SHIPPED:
         return
     kind, _, name = spec.partition(":")
@@ -41,12 +40,12 @@ def check_spec(spec: str) -> None:
     if kind != "replay" and path.suffix.lower() != ".gguf":
         raise ModelError(f"unknown model {spec!r}; a model is one of: {'; '.join(SPEC_FORMS)}")
     if not path.is_file():
-        what = "can't read the records {}: No such file" if kind == "replay" else "no model file {}"
-        raise ModelError(what.format(path))
+        message = "can't read the records {}: No such file" if kind == "replay" else "no model file {}"
+        raise ModelError(message.format(path))
 
 
 def open_model(spec: str, settings: ModelSettings) -> Model:
-    """Open the model that `spec` names. Raises ModelError where it can't be had."""
+    """Open the model that `spec` names. Raises ModelError where that fails."""
     check_spec(spec)
     if spec == "reference":
         from pytest_llmcompiler.model.reference import ReferenceModel
@@ -69,14 +68,14 @@ def open_model(spec: str, settings: ModelSettings) -> Model:
 
 
 def has_owner_process(spec: str) -> bool:
-    """Whether the model that `spec` names has a process of its own: a GGUF file, shipped or not, or a server."""
+    """Whether a model has an owner process: a GGUF file, shipped or not, or a server."""
     return spec != "reference" and not spec.startswith("replay:")
 
 
 def start_owner(spec: str, settings: ModelSettings) -> OwnerProcess:
-    """Start the process that owns a model, which opens the model when it is first needed. Raises ModelError."""
+    """Start the owner process of a model. It opens the model when the model is first needed. Raises ModelError."""
     from pytest_llmcompiler.model.owner.client import OwnerProcess
 
     check_spec(spec)
-    named = spec if spec.startswith(("http://", "https://")) else str(_SHIPPED.get(spec) or Path(spec).expanduser())
-    return OwnerProcess(named, settings)
+    is_server = spec.startswith(("http://", "https://"))
+    return OwnerProcess(spec if is_server else str(_SHIPPED.get(spec) or Path(spec).expanduser()), settings)

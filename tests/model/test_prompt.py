@@ -1,3 +1,5 @@
+"""Prompt templates: rendering, and errors in them."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -28,15 +30,15 @@ def write(folder: Path, text: str) -> str:
     return str(file)
 
 
-def test_the_shipped_templates_are_the_prompts_the_models_were_trained_on() -> None:
-    emulate = (
+def test_the_shipped_templates_are_the_prompts_of_the_models_training() -> None:
+    compile_prompt = (
         "[INST] Give the {} for the following code when optimized using opt -p 'O0':\n\n"
         "<code>define void @f() {{\n  ret void\n}}</code>\n\n"
         "The input code has instruction count 1 and binary size 20 bytes. [/INST]"
     )
     assert {task: Template.load("meta", task).render(VALUES) for task in TASKS} == {
-        "asm": emulate.format("assembly"),
-        "ir": emulate.format("LLVM-IR"),
+        "asm": compile_prompt.format("assembly"),
+        "ir": compile_prompt.format("LLVM-IR"),
         "tune": (
             "[INST] Tell me how to optimize this LLVM-IR for object file size:\n\n"
             "<code>define void @f() {\n  ret void\n}</code> [/INST]"
@@ -47,7 +49,7 @@ def test_the_shipped_templates_are_the_prompts_the_models_were_trained_on() -> N
 
 @settings(deadline=None)
 @given(st.text())
-def test_values_go_in_as_they_are(ir: str) -> None:
+def test_values_are_inserted_unchanged(ir: str) -> None:
     assert Template("t", "a {{x}} {ir}|{passes}").render({"ir": ir, "passes": "{ir}"}) == f"a {{x}} {ir}|{{ir}}"
 
 
@@ -71,7 +73,7 @@ def test_every_documented_field_can_be_used(tmp_path: Path) -> None:
                 Template.load(write(tmp_path, f"{{{code}}} {{{name}}}"), task)
 
 
-def test_one_newline_at_the_end_of_the_file_is_not_the_template(tmp_path: Path) -> None:
+def test_one_newline_at_the_end_of_a_file_is_removed(tmp_path: Path) -> None:
     assert Template.load(write(tmp_path, "{ir}\n\n")).text == "{ir}\n"
 
 
@@ -89,17 +91,17 @@ def test_a_field_without_a_value_is_an_error() -> None:
         ("Write {function} in assembly", r"mine\.txt: .*it has no \{ir\} or \{c\} or \{short_ir\}"),
     ],
 )
-def test_a_faulty_template_is_an_error_with_file_and_line(tmp_path: Path, text: str, message: str) -> None:
+def test_an_invalid_template_is_an_error_with_file_and_line(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(TemplateError, match=message):
         Template.load(write(tmp_path, text))
 
 
-def test_an_unknown_name_is_an_error_that_lists_the_shipped_ones() -> None:
+def test_an_unknown_name_is_an_error_that_lists_the_shipped_names() -> None:
     with pytest.raises(TemplateError, match=r"no prompt template 'mata': not a shipped one \(meta, "):
         Template.load("mata")
 
 
-def test_a_file_that_is_no_text_is_an_error(tmp_path: Path) -> None:
+def test_a_binary_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "bin.txt").write_bytes(b"\xff\xfe{ir}")
     with pytest.raises(TemplateError, match="not a readable text file"):
         Template.load(str(tmp_path / "bin.txt"))

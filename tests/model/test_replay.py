@@ -1,3 +1,5 @@
+"""Recorded answers, the reference model, and unknown models."""
+
 from __future__ import annotations
 
 import json
@@ -10,12 +12,20 @@ from pytest_llmcompiler.errors import ModelError
 from pytest_llmcompiler.model.answer import Answer, ModelSettings, Prompt
 from pytest_llmcompiler.model.specs import open_model
 
-PROMPT = Prompt("git_lfs.c", "f", "asm", "O0", "meta", "the prompt", reference=lambda: "f:\n\tret\n")
-LEAST = {"case": "git_lfs.c", "function": "f", "task": "asm", "passes": "O0", "sample": 0, "answer": "f: ret"}
+PROMPT = Prompt(
+    case="git_lfs.c",
+    function="f",
+    task="asm",
+    passes="O0",
+    template="meta",
+    text="the prompt",
+    reference=lambda: "f:\n\tret\n",
+)
+MINIMAL_RECORD = {"case": "git_lfs.c", "function": "f", "task": "asm", "passes": "O0", "sample": 0, "answer": "f: ret"}
 
 
 def write(folder: Path, *records: dict[str, Any] | str) -> str:
-    lines = [one if isinstance(one, str) else json.dumps(one) for one in records]
+    lines = [record if isinstance(record, str) else json.dumps(record) for record in records]
     (folder / "r.jsonl").write_text("\n".join(lines) + "\n")
     return f"replay:{folder / 'r.jsonl'}"
 
@@ -24,20 +34,20 @@ def replay(spec: str, samples: int = 10, prompt: Prompt = PROMPT) -> list[Answer
     return list(open_model(spec, ModelSettings()).answers(prompt, samples))
 
 
-def test_the_six_needed_keys_are_enough(tmp_path: Path) -> None:
-    assert replay(write(tmp_path, LEAST)) == [Answer("f: ret")]
+def test_six_keys_are_enough(tmp_path: Path) -> None:
+    assert replay(write(tmp_path, MINIMAL_RECORD)) == [Answer("f: ret")]
 
 
-def test_samples_come_in_the_order_of_their_numbers_and_no_more_than_asked(tmp_path: Path) -> None:
-    spec = write(tmp_path, *(LEAST | {"sample": number, "answer": str(number)} for number in (4, 0, 2, 1)))
-    assert [(one.sample, one.text) for one in replay(spec)] == [(0, "0"), (1, "1"), (2, "2"), (4, "4")]
-    assert [one.sample for one in replay(spec, 2)] == [0, 1]
+def test_samples_come_in_the_order_of_their_numbers_and_as_many_as_asked(tmp_path: Path) -> None:
+    spec = write(tmp_path, *(MINIMAL_RECORD | {"sample": number, "answer": str(number)} for number in (4, 0, 2, 1)))
+    assert [(answer.sample, answer.text) for answer in replay(spec)] == [(0, "0"), (1, "1"), (2, "2"), (4, "4")]
+    assert [answer.sample for answer in replay(spec, 2)] == [0, 1]
     facts = open_model(spec, ModelSettings()).describe()
     assert (facts["backend"], facts["name"], facts["answers"]) == ("replay", "r.jsonl", 4)
 
 
-def test_what_a_model_of_other_answers_says_of_itself_is_another(tmp_path: Path) -> None:
-    answers = [LEAST, LEAST | {"sample": 1}]
+def test_other_answers_have_another_hash(tmp_path: Path) -> None:
+    answers = [MINIMAL_RECORD, MINIMAL_RECORD | {"sample": 1}]
     digests = [
         open_model(write(tmp_path, *records), ModelSettings()).describe()["sha256"]
         for records in (answers, answers[:1], [*answers[:1], answers[1] | {"answer": "f:"}], answers)
@@ -45,13 +55,15 @@ def test_what_a_model_of_other_answers_says_of_itself_is_another(tmp_path: Path)
     assert digests[0] == digests[3] and len(set(digests)) == 3
 
 
-def test_of_a_sample_recorded_twice_the_last_counts(tmp_path: Path) -> None:
-    assert [one.text for one in replay(write(tmp_path, LEAST, "", LEAST | {"answer": "new"}))] == ["new"]
+def test_the_last_record_of_a_sample_counts(tmp_path: Path) -> None:
+    assert [
+        answer.text for answer in replay(write(tmp_path, MINIMAL_RECORD, "", MINIMAL_RECORD | {"answer": "new"}))
+    ] == ["new"]
 
 
 @pytest.mark.parametrize("other", [{"case": "x.c"}, {"function": "g"}, {"task": "ir"}, {"passes": "O1"}])
 def test_another_question_has_no_answers(tmp_path: Path, other: dict[str, str]) -> None:
-    assert replay(write(tmp_path, LEAST | other)) == []
+    assert replay(write(tmp_path, MINIMAL_RECORD | other)) == []
 
 
 @pytest.mark.parametrize(
@@ -59,22 +71,25 @@ def test_another_question_has_no_answers(tmp_path: Path, other: dict[str, str]) 
     [
         ("{oops", "not JSON: Expecting property name"),
         ("[]", "a record is a JSON object"),
-        (json.dumps({key: LEAST[key] for key in LEAST if key != "passes"}), "a record needs 'passes'"),
-        (json.dumps(LEAST | {"sample": "0"}), "'sample' must be a whole number, not '0'"),
-        (json.dumps(LEAST | {"sample": True}), "'sample' must be a whole number, not True"),
-        (json.dumps(LEAST | {"answer": None}), "'answer' must be text, not None"),
-        (json.dumps(LEAST | {"stop": "tired"}), "'stop' must be one of eos, stop, length, not 'tired'"),
-        (json.dumps(LEAST | {"schema": 2}), "schema 2 is not known, only 1"),
-        (json.dumps(LEAST | {"seconds": float("nan")}), "'seconds' must be a number from 0, not nan"),
-        (json.dumps(LEAST | {"seconds": "1.2"}), "'seconds' must be a number from 0, not '1.2'"),
-        (json.dumps(LEAST | {"tokens": {"answer": -1}}), "'answer' must be a number from 0, not -1"),
-        (json.dumps(LEAST | {"tokens": 5}), "'tokens' must be an object, not 5"),
+        (
+            json.dumps({key: MINIMAL_RECORD[key] for key in MINIMAL_RECORD if key != "passes"}),
+            "a record needs 'passes'",
+        ),
+        (json.dumps(MINIMAL_RECORD | {"sample": "0"}), "'sample' must be a whole number, not '0'"),
+        (json.dumps(MINIMAL_RECORD | {"sample": True}), "'sample' must be a whole number, not True"),
+        (json.dumps(MINIMAL_RECORD | {"answer": None}), "'answer' must be text, not None"),
+        (json.dumps(MINIMAL_RECORD | {"stop": "tired"}), "'stop' must be one of eos, stop, length, not 'tired'"),
+        (json.dumps(MINIMAL_RECORD | {"schema": 2}), "schema 2 is not known, only 1"),
+        (json.dumps(MINIMAL_RECORD | {"seconds": float("nan")}), "'seconds' must be a number from 0, not nan"),
+        (json.dumps(MINIMAL_RECORD | {"seconds": "1.2"}), "'seconds' must be a number from 0, not '1.2'"),
+        (json.dumps(MINIMAL_RECORD | {"tokens": {"answer": -1}}), "'answer' must be a number from 0, not -1"),
+        (json.dumps(MINIMAL_RECORD | {"tokens": 5}), "'tokens' must be an object, not 5"),
     ],
 )
-def test_a_bad_line_is_an_error_with_file_and_line(tmp_path: Path, line: str, message: str) -> None:
-    with pytest.raises(ModelError, match=r"r\.jsonl:3: ") as caught:
-        open_model(write(tmp_path, LEAST, "", line, LEAST), ModelSettings())
-    assert message in str(caught.value)
+def test_an_invalid_line_is_an_error_with_file_and_line(tmp_path: Path, line: str, message: str) -> None:
+    with pytest.raises(ModelError, match=r"r\.jsonl:3: ") as error:
+        open_model(write(tmp_path, MINIMAL_RECORD, "", line, MINIMAL_RECORD), ModelSettings())
+    assert message in str(error.value)
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
@@ -82,7 +97,7 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
         open_model(f"replay:{tmp_path / 'no.jsonl'}", ModelSettings())
 
 
-def test_the_reference_answers_every_sample_alike() -> None:
+def test_the_reference_gives_the_same_answer_for_every_sample() -> None:
     model = open_model("reference", ModelSettings())
     assert model.describe()["backend"] == "reference"
     assert list(model.answers(PROMPT, 3)) == [Answer("f:\n\tret\n", sample) for sample in range(3)]

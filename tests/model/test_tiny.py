@@ -1,4 +1,4 @@
-"""The model that comes with the plugin, through llama.cpp and the whole loop."""
+"""The model that comes with the plugin, with llama.cpp and the whole session."""
 
 from __future__ import annotations
 
@@ -18,35 +18,34 @@ from pytest_llmcompiler.program.reference import Reference
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "pytest_llmcompiler" / "model" / "tiny" / "tiny.gguf"
-SOME = "fahrenheit or grey_code or tick or next_random or withdraw or pack_pixel or average_of or most_frequent_digit"
+EASY = "fahrenheit or grey_code or tick or next_random or withdraw or pack_pixel or average_of or most_frequent_digit"
 
 
-def test_it_is_there_under_its_name() -> None:
+def test_the_model_is_shipped_under_its_name() -> None:
     check_spec("tiny")
     assert get_default_template("tiny") == "tiny"
     assert get_default_template("other.gguf") == get_default_template(None) == "meta"
     assert MODEL.stat().st_size < 2_500_000
 
 
-def test_without_a_model_named_it_answers_the_cases_of_this_repository(tmp_path: Path) -> None:
-    record = tmp_path / "record.jsonl"
-    command = [
-        *(sys.executable, "-m", "pytest", "cases/small.c", "-k", SOME, "-p", "no:cacheprovider", "-p", "no:xdist")
-    ]
-    command += [f"--llmc-record={record}", "--llmc-examples=10", "--llmc-samples=2", "--llmc-pass-k=1,2"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout[-4000:] + done.stderr[-4000:]
-    assert "llmc: model llmc-tiny (llama.cpp), all on the CPU, context 1024 tokens" in done.stdout
-    made = [json.loads(line) for line in record.read_text().splitlines()]
-    kinds = Counter(one["verdict"] for one in made)
+def test_the_model_answers_this_repository_s_cases_by_default(tmp_path: Path) -> None:
+    path = tmp_path / "record.jsonl"
+    command = [sys.executable, "-m", "pytest", "cases/small.c", "-k", EASY]
+    command += ["-p", "no:cacheprovider", "-p", "no:xdist"]
+    command += [f"--llmc-record={path}", "--llmc-examples=10", "--llmc-samples=2", "--llmc-pass-k=1,2"]
+    session = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert session.returncode == pytest.ExitCode.TESTS_FAILED, session.stdout[-4000:] + session.stderr[-4000:]
+    assert "llmc: model llmc-tiny (llama.cpp), all on the CPU, context 1024 tokens" in session.stdout
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    kinds = Counter(record["verdict"] for record in records)
     assert sum(kinds.values()) == 16
     assert 0 < kinds["pass"] < 16 and len(kinds) >= 3, kinds
-    assert all(one["prompt"] == "tiny" and one["model"]["name"] == "llmc-tiny" for one in made)
-    [text] = {one["answer"] for one in made if one["function"] == "grey_code" and one["sample"] == 0}
+    assert all(record["prompt"] == "tiny" and record["model"]["name"] == "llmc-tiny" for record in records)
+    [text] = {record["answer"] for record in records if record["function"] == "grey_code" and record["sample"] == 0}
     assert text.startswith("grey_code:\n")
 
 
-def test_llama_cpp_cuts_texts_as_the_training_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_llama_cpp_tokenises_texts_as_the_training_does(monkeypatch: pytest.MonkeyPatch) -> None:
     from llama_cpp import Llama
 
     monkeypatch.syspath_prepend(str(ROOT / "training"))

@@ -15,7 +15,16 @@ from pytest_llmcompiler.model.answer import Answer, Prompt
 from pytest_llmcompiler.model.replay import ReplayModel, read_records
 from pytest_llmcompiler.report.records import Recorder, build_record
 
-PROMPT = Prompt("git_lfs.c", "f", "asm", "O0", "meta", "the prompt", lambda: "", digest="0123abcd")
+PROMPT = Prompt(
+    case="git_lfs.c",
+    function="f",
+    task="asm",
+    passes="O0",
+    template="meta",
+    text="the prompt",
+    reference=lambda: "",
+    digest="0123abcd",
+)
 ANSWER = Answer("f:\n\tret\n", 0, "stop", 11, 7, 1.5, 42)
 
 WRITER = """

@@ -56,7 +56,15 @@ def sample(function: str, number: int, verdict: str, **more: Any) -> dict[str, A
 
 
 def item_report(function: str, samples: list[dict[str, Any]], case: str = "a.c") -> dict[str, Any]:
-    prompt = Prompt(case, function, "asm", "O0", "meta", f"the prompt for {function} {HOSTILE}", lambda: "")
+    prompt = Prompt(
+        case=case,
+        function=function,
+        task="asm",
+        passes="O0",
+        template="meta",
+        text=f"the prompt for {function} {HOSTILE}",
+        reference=lambda: "",
+    )
     reference = {"passes": "O0", "text": f"{function}:\n\tret\n", "blocks": THEIRS}
     return build_item_report(prompt, samples, reference, lambda index: MINE)
 
@@ -306,7 +314,15 @@ def test_an_answer_in_ir_is_shown_beside_what_llvm_makes_of_it(browser: Browser,
     tuned["detail"] = {"message": "", "tune": {"passes": f"sroa,{HOSTILE}", "size": 80, "oz": 100, "improvement": 20.0}}
     page = ReportPage(tmp_path / "report.html")
     for task, passes, made in (("ir", "Oz", one), ("tune", "", tuned)):
-        prompt = Prompt("a.c", "f", task, passes, "meta", "the prompt", lambda: "")  # type: ignore[arg-type]
+        prompt = Prompt(
+            case="a.c",
+            function="f",
+            task=task,  # type: ignore[arg-type]
+            passes=passes,
+            template="meta",
+            text="the prompt",
+            reference=lambda: "",
+        )
         page.add(build_item_report(prompt, [made], None, lambda index: None))
     page.write({}, [1])
     tab = browser.new_page()

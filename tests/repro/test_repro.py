@@ -201,7 +201,15 @@ def repro(tmp_path_factory: pytest.TempPathFactory) -> ReproWriter:
 
 
 def prompt(function: str, case: str = "case.c", passes: str = "O0") -> Prompt:
-    return Prompt(case, function, "asm", passes, "meta", "the prompt", lambda: "")
+    return Prompt(
+        case=case,
+        function=function,
+        task="asm",
+        passes=passes,
+        template="meta",
+        text="the prompt",
+        reference=lambda: "",
+    )
 
 
 @functools.cache
