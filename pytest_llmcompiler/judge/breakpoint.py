@@ -31,18 +31,18 @@ def find_breakpoint(
     machine, failure = differential.machine, failing.failure
     lines = differential.candidate.lines
     first_line = lines.get(differential.candidate.symbols[differential.suite.under_test.function], 1)
-    start = Breakpoint(line=first_line, passes=0)
+    start = Breakpoint(line=first_line, ignored_hits=0)
     if failure.register:
         return _find_last_change(machine, failure.register, rerun) or start
     if run.fault is not None:
         line = machine.line_of(run.fault) or first_line
-        return Breakpoint(line=line, passes=max(0, _count_visits(machine, line, rerun) - 1))
+        return Breakpoint(line=line, ignored_hits=max(0, _count_visits(machine, line, rerun) - 1))
     if run.outcome == "limit":
         pc = machine.guest.register(machine.processor.program_counter)
-        return Breakpoint(line=lines.get(pc) or machine.line_of(GuestFault("", pc)) or first_line, passes=0)
+        return Breakpoint(line=lines.get(pc) or machine.line_of(GuestFault("", pc)) or first_line, ignored_hits=0)
     line_of_failure = failure.line or (failing.divergence and failing.divergence.line)
     if line_of_failure:
-        return Breakpoint(line=line_of_failure, passes=0)
+        return Breakpoint(line=line_of_failure, ignored_hits=0)
     register = machine.convention.return_register
     registers = machine.convention.locate_result(differential.suite.under_test.signature).registers
     if isinstance(failure.location, ReturnValue) and register in registers:
@@ -87,7 +87,7 @@ def _find_last_change(machine: Machine, register: str, rerun: Callable[[], objec
         return None
     last_change = trace[changes[-1]][0]
     visits = Counter(address for address, _ in trace[: changes[-1]])
-    return Breakpoint(line=lines[last_change], passes=visits[last_change])
+    return Breakpoint(line=lines[last_change], ignored_hits=visits[last_change])
 
 
 def _code_ranges(machine: Machine) -> Sequence[tuple[int, int]]:

@@ -48,9 +48,9 @@ def _capture_whole_program(differential: DifferentialRun, failing: FailingRun) -
     machine, whole_program = differential.machine, differential.suite.whole_program
     run = machine.run_main(whole_program.limit if whole_program else 0)
     return {
-        "whole": True,
-        "shown": failing.format_input(()),
-        "stop": find_breakpoint(differential, failing, run, lambda: machine.run_main(MAX_PROGRAM_INSTRUCTIONS)),
+        "whole_program": True,
+        "input_lines": failing.format_input(()),
+        "breakpoint": find_breakpoint(differential, failing, run, lambda: machine.run_main(MAX_PROGRAM_INSTRUCTIONS)),
         "notes": [],
     }
 
@@ -77,12 +77,14 @@ class _ReproducerBuilder:
         expected = self._differential.suite.oracle.replies(entry, fill)
         traced = TracedRun(entry.layout, entry.call, entry.limit, fill)
         run = machine.run(entry.layout, entry.call, entry.limit, uninitialised=fill)
+        if run.outcome == "forbidden" and run.fault:
+            self._notes.append(f"The judge stops at {run.fault.description}; here processor and kernel decide.")
         replies = {"reference": self._replies(expected), "candidate": self._replies(machine.replies)}
         return {
-            "whole": False,
-            "shown": self._failing.format_input(self._under_test.signature.params),
+            "whole_program": False,
+            "input_lines": self._failing.format_input(self._under_test.signature.params),
             "replies": replies,
-            "stop": find_breakpoint(self._differential, self._failing, run, lambda: traced.run(machine)),
+            "breakpoint": find_breakpoint(self._differential, self._failing, run, lambda: traced.run(machine)),
         }
 
     def _initial_state(self) -> Reproducer:
@@ -91,8 +93,8 @@ class _ReproducerBuilder:
         machine, seed = self._differential.machine, layout.environment_seed
         externals = self._under_test.reference.external_functions
         return {
-            "entry": machine.read_entry_registers(layout, call, fill),
-            "lost": machine.read_entry_registers(layout, abi.CallSetup({}, b""), fill),
+            "entry_registers": machine.read_entry_registers(layout, call, fill),
+            "clobbered_registers": machine.read_entry_registers(layout, abi.CallSetup({}, b""), fill),
             "stack": (call.inverse if fill == "inverse" else call).stack.hex(),
             "garbage": GARBAGE[0].hex(),
             "uninitialised": _FILLS[fill].hex(),
@@ -100,7 +102,7 @@ class _ReproducerBuilder:
             "globals": self._globals(layout),
             "callbacks": [self._function(f"callback {item.number}", item.type) for item in layout.callbacks],
             "externals": [self._function(name, type) for name, type in externals.items()],
-            "low": layout.is_4gib_aligned,
+            "aligned_objects": layout.is_4gib_aligned,
             "shortage": sorted(MEMORY_SHORTAGES).index(seed) + 1 if seed in MEMORY_SHORTAGES else 0,
         }
 
@@ -210,7 +212,7 @@ class _ReproducerBuilder:
         if region in ("own", "constant") or (region == "data" and not symbol):
             self._note("An external call writes to memory that has another address here: that write is left out.")
             return
-        yield {"symbol": symbol, "address": address, "data": effect.data.hex(), "made": effect.is_allocation}
+        yield {"symbol": symbol, "address": address, "data": effect.data.hex(), "allocates": effect.is_allocation}
 
     def _note(self, text: str) -> None:
         if text not in self._notes:

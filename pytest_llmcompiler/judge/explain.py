@@ -45,15 +45,18 @@ class Explanation(TypedDict):
     reproducer: Reproducer | None
 
 
-FACTS = ("input", "line", "parts", "differences")
-"""The facts for programs. `input` has the lines of the input in C terms, `line` is the line of the text that fails,
-`parts` is the line at which the candidate diverges, and `differences` has the first ones: location, expected and
-observed value. A fact that is not known is left out."""
+FACTS = ("input", "expected", "observed", "line", "parts", "differences")
+"""The facts for programs. `input` has the lines of the input in C terms. `expected` and `observed` are what reference
+and candidate do at the location of the failure. `line` is the line of the text that fails, `parts` the line at which
+the candidate diverges. `differences` has the first ones: location, expected and observed value. A fact that is not
+known is left out."""
 
 
 def _collect_facts(run: FailingRun, shown: Sequence[str]) -> dict[str, Any]:
     facts = {
         "input": list(shown),
+        "expected": run.failure.expected,
+        "observed": run.failure.observed,
         "line": run.failure.line,
         "parts": run.divergence and run.divergence.line,
         "differences": [[item.place, item.expected, item.observed] for item in run.failure.differences],

@@ -17,7 +17,7 @@ class Breakpoint(TypedDict):
 
     line: int
     """The line of the candidate's text, counted from 1."""
-    passes: int
+    ignored_hits: int
     """How often the line is reached before the debugger is to stop there."""
 
 
@@ -51,7 +51,7 @@ class EffectPart(TypedDict):
     """The global variable that `address` counts from; empty where `address` is absolute."""
     address: int
     data: str
-    made: bool
+    allocates: bool
     """Whether the call allocated the memory as a new object of the heap."""
 
 
@@ -100,21 +100,21 @@ class GlobalPart(TypedDict):
 
 
 class Reproducer(TypedDict, total=False):
-    """The reproducer of one failure. For a failure of the whole program there are only `whole`, `shown`, `stop` and
-    `notes`."""
+    """The reproducer of one failure. For a failure of the whole program there are only `whole_program`,
+    `input_lines`, `breakpoint` and `notes`."""
 
     fault: str
     """Why there is no reproducer: a traceback of the judge's process. Nothing else is there then."""
-    whole: bool
+    whole_program: bool
     """Whether the whole program was run, from `main` on."""
-    shown: list[str]
+    input_lines: list[str]
     """The input as C, in lines."""
-    stop: Breakpoint
+    breakpoint: Breakpoint
     notes: list[str]
     """What can't be reproduced natively, in words."""
-    entry: dict[str, int]
+    entry_registers: dict[str, int]
     """The registers at the start."""
-    lost: dict[str, int]
+    clobbered_registers: dict[str, int]
     """What a call out leaves in the registers that it may change."""
     stack: str
     """The arguments on the stack."""
@@ -131,8 +131,8 @@ class Reproducer(TypedDict, total=False):
     result: ArgumentPart | None
     result_signed: bool
     result_float: bool
-    low: bool
-    """Whether objects begin, instead of end, at the edge of mapped memory."""
+    aligned_objects: bool
+    """Whether objects begin at multiples of 4 GiB, instead of ending at the edge of mapped memory."""
     shortage: int
     """When malloc finds no memory: 0 never, 1 always, 2 for sizes that are no multiple of 8, 3 for multiples of 8."""
     errno: list[int]

@@ -108,6 +108,8 @@ class RecordDetail(TypedDict, total=False):
     column: int | None
     parts: int
     input: list[str]
+    expected: str
+    observed: str
     differences: list[list[str]]
     instructions: int
     lowered: str

@@ -86,7 +86,7 @@ def _format_lines(reproducer: Reproducer, surroundings: ReproSurroundings, verdi
     yield f"void reference(void) __asm__({quote_symbol(surroundings.reference)});"
     yield ""
     initialisers = list(_common_initialisers(reproducer, surroundings, verdict))
-    if not reproducer["whole"]:
+    if not reproducer["whole_program"]:
         tables = _InputTables(reproducer, surroundings)
         tables.write()
         yield from tables.definitions
@@ -103,11 +103,11 @@ def _common_initialisers(reproducer: Reproducer, surroundings: ReproSurroundings
     checked = "".join(f"{format_string(name)}, " for name in surroundings.checked_functions)
     yield f".function = {format_string(surroundings.function)},"
     yield f".verdict = {format_string(headline)},"
-    yield f".input_lines = (const char *const[]){{{', '.join(map(format_string, reproducer['shown']))}, 0}},"
+    yield f".input_lines = (const char *const[]){{{', '.join(map(format_string, reproducer['input_lines']))}, 0}},"
     yield ".candidate = candidate,"
     yield ".reference = reference,"
     yield f".thunks = (const char *const[]){{{checked}0}},"
-    yield f".whole_program = {int(reproducer['whole'])},"
+    yield f".whole_program = {int(reproducer['whole_program'])},"
 
 
 def _format_slots() -> Iterator[str]:
@@ -168,7 +168,7 @@ class _InputTables:
         self.initialisers += [
             f".garbage = {format_byte_array(bytes.fromhex(reproducer['garbage']))},",
             f".uninitialised = {format_byte_array(bytes.fromhex(reproducer['uninitialised']))},",
-            f".objects_low = {int(reproducer['low'])}, .shortage = {int(reproducer['shortage'])},",
+            f".aligned_objects = {int(reproducer['aligned_objects'])}, .shortage = {int(reproducer['shortage'])},",
             f".errno_before = {int(reproducer['errno'][0])}, .errno_matters = {int(reproducer['errno'][1])},",
         ]
 
@@ -192,8 +192,8 @@ class _InputTables:
 
     def _write_registers(self) -> None:
         labels = {part["address"]: part["label"] for part in self._reproducer["objects"]}
-        self.definitions += _format_registers("entry", self._reproducer["entry"], labels)
-        self.definitions += _format_registers("clobbered", self._reproducer["lost"], {})
+        self.definitions += _format_registers("entry", self._reproducer["entry_registers"], labels)
+        self.definitions += _format_registers("clobbered", self._reproducer["clobbered_registers"], {})
         self.initialisers += [".entry = &entry,", ".clobbered = &clobbered,"]
 
     def _write_externals(self) -> None:
@@ -270,7 +270,7 @@ class _InputTables:
     def _effect_row(self, part: EffectPart) -> str:
         symbol = self._define_variable(part["symbol"]) if part["symbol"] else "0"
         data, size = self._define_data(part["data"]), len(bytes.fromhex(part["data"]))
-        return f"{symbol}, {int(part['address']):#x}, {data}, {size}, {int(part['made'])}"
+        return f"{symbol}, {int(part['address']):#x}, {data}, {size}, {int(part['allocates'])}"
 
     # -- constants that rows refer to
 

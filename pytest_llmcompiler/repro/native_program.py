@@ -111,13 +111,13 @@ def _native_limits(candidate: FailingCandidate, reproducer: Reproducer) -> Itera
             "In the emulator the clock, random bytes and the number of the process are part of the input; "
             "here they are the machine's."
         )
-    if reproducer["whole"]:
+    if reproducer["whole_program"]:
         yield "The name of the program is `./run`, and it runs on the process's own stack."
 
 
 def _format_breakpoint(reproducer: Reproducer) -> str:
     """Commands for gdb that run the candidate alone up to the line where it goes wrong."""
-    line, ignored_hits = int(reproducer["stop"]["line"]), int(reproducer["stop"]["passes"])
+    line, ignored_hits = int(reproducer["breakpoint"]["line"]), int(reproducer["breakpoint"]["ignored_hits"])
     commands = [
         "set pagination off",
         "set confirm off",

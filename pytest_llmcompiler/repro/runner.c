@@ -254,14 +254,14 @@ static int find_caller_line(word stack)
 
 /* -- the heap
  *
- * Each object ends (or begins, with objects_low) at an unmapped page. Its address depends only on its size and on how many
+ * Each object ends (or begins, with aligned_objects) at an unmapped page. Its address depends only on its size and on how many
  * objects of that size were allocated before it, as in the emulator: every size has an area of SIZE_AREA bytes, and
  * objects that do not fit into it follow each other in OVERFLOW_AREA. */
 
 #define HEAP 0x5581a0000000ul
 #define HEAP_LIMIT (4ul << 20)
 #define SIZE_AREA (2ul << 20)
-#define LOW_ALIGNMENT (1ul << 16)
+#define HEAP_ALIGNMENT (1ul << 16)
 #define OVERFLOW_AREA (HEAP + (HEAP_LIMIT + 1) * SIZE_AREA)
 
 static struct block blocks[MAX_BLOCKS];
@@ -280,14 +280,14 @@ static word allocate(word size, word align)
     word mapped = size ? (size + PAGE - 1) / PAGE * PAGE : PAGE;
     if (!allocated_counts)
         allocated_counts = (half *)map(0, (HEAP_LIMIT + 1) * sizeof *allocated_counts, 0);
-    word room = reproducer->objects_low ? (mapped + PAGE + LOW_ALIGNMENT - 1) / LOW_ALIGNMENT * LOW_ALIGNMENT : mapped + PAGE;
+    word room = reproducer->aligned_objects ? (mapped + PAGE + HEAP_ALIGNMENT - 1) / HEAP_ALIGNMENT * HEAP_ALIGNMENT : mapped + PAGE;
     word offset = allocated_counts[size]++ * room, base = HEAP + size * SIZE_AREA + offset;
     if (offset + room > SIZE_AREA)
         base = OVERFLOW_AREA + overflow_used, overflow_used += room;
     if (map(base, mapped, 0) != base)
         return 0;
     fill((byte *)base, reproducer->garbage, mapped);
-    word address = reproducer->objects_low ? base : (base + mapped - (size ? size : 1)) / align * align;
+    word address = reproducer->aligned_objects ? base : (base + mapped - (size ? size : 1)) / align * align;
     struct block *block = &blocks[blocks_count++];
     block->address = address, block->size = size, block->base = base, block->mapped = mapped;
     mapped_bytes += mapped;

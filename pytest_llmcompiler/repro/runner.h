@@ -105,7 +105,7 @@ struct llmc_reproducer {
     int replies_count[2];
     const struct llmc_argument *result;
     int result_signed, result_float, result_count; /* count 0: no result */
-    int objects_low; /* 1: objects begin, instead of end, at the edge of mapped memory */
+    int aligned_objects; /* 1: objects begin at multiples of 4 GiB, instead of ending at the edge of mapped memory */
     int shortage;    /* when malloc finds no memory: 0 never, 1 always, 2 for sizes that are no multiple of 8, 3 for multiples */
     int errno_before, errno_matters;
 };

@@ -115,7 +115,8 @@ def test_the_counterexample_of_a_crash() -> None:
     crash = verdict(GOOD.replace("digits:\n", "digits:\n movl 0, %eax\n"))
     assert crash.kind == "crash" and crash.counterexample
     assert crash.counterexample.line == 2 and crash.counterexample.differences == ()
-    assert crash.counterexample.observed
+    assert crash.counterexample.expected == "a return"
+    assert crash.counterexample.observed in crash.message
 
 
 def test_only_code_that_ran_and_failed_has_a_counterexample() -> None:

@@ -264,7 +264,9 @@ def test_what_a_native_run_cannot_show(repro: ReproWriter, compiled: Compile) ->
 def test_a_reproducer_that_makes_no_sense_is_no_error(repro: ReproWriter, compiled: Compile) -> None:
     reference = compiled(STATEFUL)
     text = reference.texts.assembly("made", "O1")
-    broken = ReproducibleVerdict(Verdict("crash", "bad read"), {"whole": False, "shown": [], "entry": {}})
+    broken = ReproducibleVerdict(
+        Verdict("crash", "bad read"), {"whole_program": False, "input_lines": [], "entry_registers": {}}
+    )
     repro.keep(reference, prompt("made", "broken.c"), Answer(text), broken)
     readme = (repro.place(prompt("made", "broken.c"), 0) / "README.txt").read_text()
     assert "There is no `run`: the reproducer can't be read" in readme
