@@ -37,8 +37,8 @@ class PassedArgument:
     value: int
     """Without the bits that the caller may leave undefined."""
     siblings: tuple[int, ...] = ()
-    """The other arguments that point to the same type in the same kind of memory, for a function that takes ranges:
-    this argument may be the end of the range of one of them, behind which nothing is compared or written."""
+    """The other arguments that point to the same type in the same kind of memory. For a function that takes ranges,
+    this argument may be the end of the range that begins at one of them; at an end, nothing is compared or written."""
 
 
 class ArgumentReader:

@@ -164,7 +164,7 @@ def _is_assignable(source: Type, target: Pointer) -> bool:
 
 
 def _is_number(type: Type | None) -> bool:
-    """Whether any bytes are a value of a type, and a program can meet each of them there."""
+    """Whether any bytes are a valid value of a type: so not of a Boolean, an enumeration or a character."""
     return isinstance(type, Float) or (
         isinstance(type, Int) and type.size > 1 and not type.boolean and not type.enumerators and not type.character
     )

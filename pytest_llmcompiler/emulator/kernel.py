@@ -20,7 +20,7 @@ _CPU_CLOCKS = (2, 3)
 _FIRST_PROCESS, _PROCESSES = 1000, 30_000
 """The smallest process number, and how many there are."""
 _MAX_RANDOM_BYTES = 256
-"""Bytes that one call of getrandom returns: Linux promises no more in one piece."""
+"""Bytes that one call of getrandom returns at most: as many as Linux always returns at once."""
 _MAX_VECTORS = 1024
 """Pieces of one writev (Linux's IOV_MAX)."""
 _ARCH_SET_FS = 0x1002
@@ -85,7 +85,7 @@ class Kernel:
             "exit_group": self._exit,
             "getrandom": self._get_random,
             "path": lambda *_: -_ENOENT,  # all that name a file: open, stat, access, rename, unlink, readlink, …
-            # All that only files have, by the number of an open one: pread, fcntl, fsync, ftruncate, …
+            # all that work on the descriptor of an open file: pread, fcntl, fsync, ftruncate, …
             "file": lambda *_: -_EBADF,
         }
         self.reset(0)

@@ -52,7 +52,7 @@ def watch_preconditions(guest: Guest) -> None:
 def _check_character(guest: Guest) -> None:
     """A character is EOF (-1), or a value of an unsigned char."""
     if not 0 <= (guest.library_argument(0) + 1) % (1 << 32) <= 256:
-        raise GuestTrapError("a character function is given a number that is no character")
+        raise GuestTrapError("a character function is called with a number that is no character")
 
 
 def _check_comparison(guest: Guest) -> None:

@@ -1,4 +1,4 @@
-"""The observation of one run: everything that a run shows to somebody who compares it with another."""
+"""The observation of one run: everything by which two runs are compared."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ class Constants:
 
 @dataclass
 class Observation:
-    """Everything that one run shows.
+    """Everything by which a run is compared with another, and its coverage.
 
     A run that does not end with a return, an exit or an abort shows only its outcome, its fault and its calls.
     """

@@ -10,16 +10,17 @@ from pytest_llmcompiler.emulator.memory import HostMemory
 from pytest_llmcompiler.values.layout import PAGE
 
 STACK_START = 0x7FFD12340000
-"""The lowest address of the stack. Linux puts stacks near here, and no program's address ends with the same bytes."""
+"""The lowest address of the stack. Linux puts stacks near here. No other memory of the guest has addresses that begin
+with 0x7ffd: that is how pointers to the stack are found in memory."""
 STACK_SIZE = 64 * PAGE
-"""Bytes that are mapped in every run. Each run rewrites all of them, so that more would cost every run."""
+"""Bytes of the stack that are mapped in every run. Every run rewrites all of them, which takes about 12 µs of it."""
 CALLER_FRAME = 2 * PAGE
 """Bytes at the top of the stack that belong to the caller of the function under test, its arguments included."""
 MAX_ARGUMENT_BYTES = PAGE
 """Bytes that arguments may take on the stack: they lie in the caller's frame, which has to keep some room above."""
 ZEROS_TOP = 0x30010
-"""Offset of the caller's frame in a run on zeros, in bytes. The stack pointer then crosses a multiple of 64 KiB soon
-below the frame, so that code which computes it in 16 bits goes wrong."""
+"""Offset of the caller's frame from the start of the stack, in bytes, in a run on zeros. The frame then begins 16 bytes
+above a multiple of 64 KiB, so that code which counts the stack pointer down in 16 bits goes wrong."""
 MAX_CANDIDATE_GROWTH = 256 * PAGE
 """Bytes below the stack that are mapped for a candidate which reaches for them. Few runs do."""
 MAX_REFERENCE_GROWTH = MAX_CANDIDATE_GROWTH // 2
