@@ -85,25 +85,25 @@ class Harness:
     def listing(self, assembly: str) -> Listing | None:
         """The code of a candidate, block by block; None where it does not assemble, or is too long for a listing."""
         try:
-            candidate = self._under_test.assembled(assembly, self._settings.assembler)
+            candidate = self._under_test.assemble_candidate(assembly, self._settings.assembler)
         except (UnsupportedError, AssemblyError, LinkError):
             return None
         names = {address: name for name, address in self.reference.golden.addresses.items()}
         return list_code(candidate, names, self.reference.target.processor)
 
-    def unjudgeable(self) -> str | None:
+    def find_unjudgeable_reason(self) -> str | None:
         """Why no candidate can be judged; None where any can. Afterwards the suite is built."""
-        reason = self._under_test.unjudgeable()
+        reason = self._under_test.find_unjudgeable_reason()
         if reason:
             return reason
         try:
             self._suite.prepare()
         except UnsupportedError as error:
             return str(error)
-        return self._suite.unjudgeable()
+        return self._suite.find_unjudgeable_reason()
 
     def _judge(self, assembly: str, *, explain: bool, capture: bool) -> ReproducibleVerdict:
-        reason = self.unjudgeable()
+        reason = self.find_unjudgeable_reason()
         if reason:
             return ReproducibleVerdict(Verdict("inconclusive", reason))
         candidate = self._assemble(assembly)
@@ -115,7 +115,7 @@ class Harness:
     def _assemble(self, assembly: str) -> AssembledCode | Verdict:
         """The code of a candidate, or the verdict on a text that gives no code for the function."""
         try:
-            candidate = self._under_test.assembled(assembly, self._settings.assembler)
+            candidate = self._under_test.assemble_candidate(assembly, self._settings.assembler)
         except UnsupportedError as error:
             return Verdict("inconclusive", str(error))
         except AssemblyError as error:

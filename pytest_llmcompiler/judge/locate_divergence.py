@@ -28,7 +28,7 @@ _LEVELS = ("O0", "O1", "O2", "O3")
 def compile_texts(under_test: FunctionUnderTest) -> list[AssembledText]:
     """clang's own texts for a function, one for each level of optimisation; a candidate may be similar to one."""
     target = under_test.reference.target
-    return [AssembledText(f"clang -{level}", *under_test.compiled(level), target) for level in _LEVELS]
+    return [AssembledText(f"clang -{level}", *under_test.assemble_reference(level), target) for level in _LEVELS]
 
 
 def locate_divergence(
@@ -54,7 +54,7 @@ def locate_divergence(
 
 def _trace_reference(differential: DifferentialRun, text: AssembledText, traced: TracedRun) -> InstructionTrace:
     under_test = differential.suite.under_test
-    machine = under_test.machine(under_test.reference.golden, text.assembled)
+    machine = under_test.open_machine(under_test.reference.golden, text.assembled)
     return InstructionTrace(text, trace_instructions(machine, traced, _LONGEST_TRACE))
 
 
@@ -63,7 +63,7 @@ def _locate_wrong_write(
 ) -> Divergence | None:
     under_test = differential.suite.under_test
     golden = under_test.reference.golden
-    machines = differential.machine, under_test.machine(golden)
+    machines = differential.machine, under_test.open_machine(golden)
     writes = trace_stores(machines[0], traced, _LONGEST_TRACE), trace_stores(machines[1], traced, _LONGEST_TRACE)
     variables = {name: (golden.symbols[name].address, golden.symbols[name].size) for name in golden.globals}
     context = WriteContext(entry.context, entry.dont_care, variables, is_complete)

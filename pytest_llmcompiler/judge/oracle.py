@@ -167,14 +167,14 @@ class Oracle:
         under_test, reference = self._under_test, self._under_test.reference
         has_assembly = " asm " in reference.ir  # loops of inline assembly take no steps that the probe counts
         return _ReferenceMachines(
-            probe=Probe(under_test.machine(reference.probe, check_preconditions=True), has_assembly),
-            golden=under_test.machine(reference.golden, trace_blocks=True),
-            optimised=under_test.machine(reference.golden, self._optimised, garbage_pattern=1),
+            probe=Probe(under_test.open_machine(reference.probe, check_preconditions=True), has_assembly),
+            golden=under_test.open_machine(reference.golden, trace_blocks=True),
+            optimised=under_test.open_machine(reference.golden, self._optimised, garbage_pattern=1),
         )
 
     @functools.cached_property
     def _optimised(self) -> AssembledCode:
-        return self._under_test.compiled("O2")[1]
+        return self._under_test.assemble_reference("O2")[1]
 
     @functools.cached_property
     def _uses_errno(self) -> bool:

@@ -137,7 +137,7 @@ class Suite:
 
     # -- reporting
 
-    def unjudgeable(self) -> str | None:
+    def find_unjudgeable_reason(self) -> str | None:
         """Why no candidate can be judged by the suite; None where any can."""
         if self.corpus.entries:
             return None

@@ -74,7 +74,7 @@ def judge_task_with_reproducer(
 def _judge_task(
     harness: Harness, question: TaskQuestion, text: str, *, explain: bool, capture: bool
 ) -> ReproducibleVerdict:
-    reason = harness.unjudgeable() or _unlowerable(harness, question)
+    reason = harness.find_unjudgeable_reason() or _find_unlowerable_reason(harness, question)
     if reason:
         return ReproducibleVerdict(Verdict("inconclusive", reason))
     candidate = _CANDIDATES[question.task](harness, question, text)
@@ -89,7 +89,7 @@ def _judge_task(
     return judged._replace(verdict=verdict)
 
 
-def _unlowerable(harness: Harness, question: TaskQuestion) -> str | None:
+def _find_unlowerable_reason(harness: Harness, question: TaskQuestion) -> str | None:
     """Why answers to the task can't become assembly for this function; None where they can."""
     reference = harness.reference
     if question.task == "asm" or not reference.texts.needs_clang(reference.texts.ir(harness.function)):
