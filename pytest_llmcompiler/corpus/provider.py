@@ -1,8 +1,8 @@
-"""hypothesis's own choices, without two habits that serve bug hunting but not a corpus.
+"""hypothesis's own choices, without two habits that help to find bugs but harm a corpus.
 
-By default hypothesis also tries the literals of the modules that happen to be loaded, so that one seed gives other
-inputs in another process; and most of its examples are variations of earlier ones. As a backend of its own, every
-example is drawn anew, from the strategy and the seed alone. (hypothesis's documentation: "Alternative backends".)
+By default hypothesis also tries the literals of the modules that happen to be loaded: then one random seed gives other
+inputs in another process. And most of its examples are variations of earlier ones. With a backend of its own, every
+example is drawn anew, from the strategy and the random seed alone (hypothesis's documentation, "Alternative backends").
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from hypothesis.internal.conjecture.providers import AVAILABLE_PROVIDERS, Hypoth
 from hypothesis.internal.constants_ast import Constants
 
 BACKEND = "llmc"
-"""What `hypothesis.settings(backend=…)` knows it by."""
+"""The name of the backend, for `hypothesis.settings(backend=…)`."""
 
 
 class UnbiasedProvider(HypothesisProvider):
-    """Draws as hypothesis does, and knows no constants but those of the strategies."""
+    """Draws as hypothesis does, but knows no constants except those of the strategies."""
 
     _local_constants = Constants()
 

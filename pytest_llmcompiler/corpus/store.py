@@ -1,4 +1,8 @@
-"""Corpora on disk: what was generated for a function once is there for every later process and session."""
+"""Corpora on disk: a corpus that was generated once is read by every later process and session.
+
+A file is a compressed pickle. Anyone who can write to the cache could put code into a pickle, so the unpickler creates
+objects of a few known classes only.
+"""
 
 from __future__ import annotations
 
@@ -20,69 +24,71 @@ from pytest_llmcompiler.corpus.relations import ParameterRelations, RelationScop
 from pytest_llmcompiler.values.c_types import Array, Float, Function, Int, Pointer, Struct, Type
 from pytest_llmcompiler.values.input import Alias, Callback, Input, Object, Value
 
-_MOST = 4000
-"""Files that are kept; the ones that were not used for longest go first."""
-_LARGEST = 1 << 28
-"""Bytes of a corpus; a file that holds more was not written here."""
+MAX_FILES = 4000
+"""Files that are kept. Above that, the least recently used ones are deleted, until half are left."""
+_MAX_BYTES = 1 << 28
+"""Bytes of an uncompressed corpus. A file that holds more was not written by this module."""
 FORMAT = 1
-"""The number of the form in which corpora are saved and of the way in which inputs are generated. Raise it with every
-change after which a saved corpus can't be read, or after which a new one would hold other inputs: corpora of another
-number are generated anew. Any other edit of this package keeps users' corpora."""
+"""The version of the file format and of the generation of inputs. Raise it with every change after which a saved corpus
+can't be read, or after which a new corpus would have other inputs: corpora of another version are generated anew. Any
+other edit of this package keeps users' corpora."""
 _LIBRARIES = ("hypothesis", "unicorn", "llvmlite", "ziglang")
+"""The libraries whose releases may change the inputs that are generated."""
 
 
 @dataclass(frozen=True)
 class SavedCorpus:
-    """What is kept of a corpus: its inputs, and what was found out on the way."""
+    """The data of a corpus that is saved. The entries are computed again from the inputs."""
 
     inputs: tuple[Input, ...]
     dropped: Counter[str]
+    """The number of different inputs that were of no use, by reason."""
     learned: dict[RelationScope, ParameterRelations]
 
 
 def cache_folder() -> Path:
-    """The folder of all that this package keeps between sessions: $LLMC_CACHE, else one in the user's cache."""
+    """The folder of all files that are kept between sessions: $LLMC_CACHE, else a folder in the user's cache."""
     own = os.environ.get("LLMC_CACHE")
     if own:
         return Path(own)
     try:
         shared = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:  # a user without a home
+    except RuntimeError:  # the user has no home folder
         return Path(tempfile.gettempdir()) / f"pytest-llmcompiler-{os.getuid()}"
     return shared / "pytest-llmcompiler"
 
 
 class CorpusFile:
-    """The file of one corpus. Its name depends on `key`, on `types`, on `FORMAT` and on the libraries that generate.
+    """The file of one corpus. Its name is a digest of `key`, of `types`, of `FORMAT` and of the libraries' releases.
 
-    Types are kept as their numbers in the order in which they are reached from `types`: two structs of one layout are
-    not the same type.
+    Structs, pointers and functions are compared by identity. So the file has only the number of such a type, in the
+    order in which it is reached from `types`, and reading replaces the number by the type of this process.
     """
 
     def __init__(self, key: Iterable[str], types: Iterable[Type | None]) -> None:
-        self._types = list(dict.fromkeys(_reached(types)))
+        self._types = list(dict.fromkeys(_walk_types(types)))
         digest = hashlib.sha256()
-        for part in (_generator(), *key, *_described(self._types)):
+        for part in (_describe_generator(), *key, *_describe_types(self._types)):
             data = part.encode("utf-8", "surrogatepass")
             digest.update(len(data).to_bytes(8, "little") + data)
         self.path = cache_folder() / "corpora" / digest.hexdigest()
 
     def load(self) -> SavedCorpus | None:
-        """What was saved; None where nothing was, or nothing that can be read."""
+        """The saved corpus; None where there is no file, or where it can't be read."""
         try:
-            stored = _CorpusUnpickler(io.BytesIO(_decompressed(self.path.read_bytes())), self._types).load()
+            corpus = _CorpusUnpickler(io.BytesIO(_decompress(self.path.read_bytes())), self._types).load()
             os.utime(self.path)
-        except Exception:  # of a file that is broken, unpickling raises just about anything
+        except Exception:  # unpickling a broken file can raise any exception
             return None
-        sound = (
-            isinstance(stored, SavedCorpus) and isinstance(stored.dropped, Counter) and isinstance(stored.learned, dict)
+        is_valid = (
+            isinstance(corpus, SavedCorpus) and isinstance(corpus.dropped, Counter) and isinstance(corpus.learned, dict)
         )
-        return stored if sound else None
+        return corpus if is_valid else None
 
-    def save(self, stored: SavedCorpus) -> None:
-        """Keep a corpus. A disk that is full or not to be written is no reason to fail."""
+    def save(self, corpus: SavedCorpus) -> None:
+        """Write a corpus to the file. Does nothing where the disk is full or the folder can't be written."""
         buffer = io.BytesIO()
-        _CorpusPickler(buffer, self._types).dump(stored)
+        _CorpusPickler(buffer, self._types).dump(corpus)
         with contextlib.suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self.path.parent, prefix=".", delete=False) as file:
@@ -95,27 +101,29 @@ class CorpusFile:
             _prune(self.path.parent)
 
 
-def _decompressed(data: bytes) -> bytes:
+def _decompress(data: bytes) -> bytes:
     decompressor = zlib.decompressobj()
-    whole = decompressor.decompress(data, _LARGEST)
+    whole = decompressor.decompress(data, _MAX_BYTES)
     if not decompressor.eof:
         raise EOFError
     return whole
 
 
 def _prune(folder: Path) -> None:
+    """Delete the least recently used files if there are more than `MAX_FILES`."""
     files = list(os.scandir(folder))
-    if len(files) > _MOST:
-        for old in sorted(files, key=lambda file: file.stat().st_mtime)[: len(files) - _MOST // 2]:
+    if len(files) > MAX_FILES:
+        for old in sorted(files, key=lambda file: file.stat().st_mtime)[: len(files) - MAX_FILES // 2]:
             Path(old).unlink()
 
 
-def _generator() -> str:
-    """What generates corpora: the format, and the releases of the libraries that have a part in them."""
+def _describe_generator() -> str:
+    """The format, and the releases of the libraries that generate corpora."""
     return " ".join((f"format {FORMAT}", *(f"{name} {version(name)}" for name in _LIBRARIES)))
 
 
-def _reached(types: Iterable[Type | None]) -> Iterator[Type]:
+def _walk_types(types: Iterable[Type | None]) -> Iterator[Type]:
+    """The structs, pointers and functions that can be reached from some types, each once, in a fixed order."""
     todo, seen = list(types)[::-1], set[int]()
     while todo:
         type = todo.pop()
@@ -124,10 +132,10 @@ def _reached(types: Iterable[Type | None]) -> Iterator[Type]:
         seen.add(id(type))
         if isinstance(type, (Struct, Pointer, Function)):
             yield type
-        todo += _inner(type)
+        todo += _inner_types(type)
 
 
-def _inner(type: Type) -> Sequence[Type | None]:
+def _inner_types(type: Type) -> Sequence[Type | None]:
     if isinstance(type, Struct):
         return [field.type for field in type.fields]
     if isinstance(type, Pointer):
@@ -137,8 +145,8 @@ def _inner(type: Type) -> Sequence[Type | None]:
     return [type.element] if isinstance(type, Array) else []
 
 
-def _described(types: Sequence[Type]) -> Iterator[str]:
-    """All there is to say of each type; those that it is made of go by their numbers."""
+def _describe_types(types: Sequence[Type]) -> Iterator[str]:
+    """A text for each type that has all its properties. The types inside it are named by their numbers."""
     numbers = {id(type): number for number, type in enumerate(types)}
 
     def name(type: Type | None) -> str:
@@ -147,7 +155,7 @@ def _described(types: Sequence[Type]) -> Iterator[str]:
         return str(numbers.get(id(type), repr(type)))
 
     for type in types:
-        inner = [name(part) for part in _inner(type)]
+        inner = [name(part) for part in _inner_types(type)]
         if isinstance(type, Struct):
             fields = [(field.name, field.offset, field.bits) for field in type.fields]
             yield repr((type.name, type.size, type.align, type.union, fields, inner))
@@ -168,7 +176,7 @@ class _CorpusPickler(pickle.Pickler):
 
 
 class _CorpusUnpickler(pickle.Unpickler):
-    """Makes nothing but what a corpus is made of, whatever a file says."""
+    """Creates objects of the classes of a corpus only. Raises UnpicklingError for any other."""
 
     _CLASSES = (SavedCorpus, Input, Value, Object, Callback, Alias, ParameterRelations, Counter, Int, Float, Array)
 
@@ -184,9 +192,9 @@ class _CorpusUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         own = module.partition(".")[0] == __package__.partition(".")[0]
         for known in self._CLASSES:
-            # Those of this package go by their names alone: a file that was saved before one moved is still read.
+            # Classes of this package are matched by name alone: a file that was saved before a class moved can be read.
             if name == known.__qualname__ and (own or module == known.__module__):
                 return known
         if (module, name) == ("builtins", "frozenset"):
             return frozenset
-        raise pickle.UnpicklingError(f"{module}.{name} is no part of a corpus")
+        raise pickle.UnpicklingError(f"a corpus has no {module}.{name}")

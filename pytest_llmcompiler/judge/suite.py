@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from pytest_llmcompiler.corpus.from_main import record_main_inputs
 from pytest_llmcompiler.corpus.fuzzer import Corpus
+from pytest_llmcompiler.corpus.hints import Hints, find_hints
 from pytest_llmcompiler.corpus.learned_relations import learn_relations
 from pytest_llmcompiler.corpus.relations import ParameterRelations, RelationScope
 from pytest_llmcompiler.corpus.shrink import weight
+from pytest_llmcompiler.corpus.special_values import generate_specials
 from pytest_llmcompiler.corpus.store import CorpusFile, SavedCorpus
-from pytest_llmcompiler.corpus.strategies import Hints, build_input_strategy, find_hints, generate_specials
+from pytest_llmcompiler.corpus.strategies import build_input_strategy
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.oracle import Oracle, SuiteEntry
 from pytest_llmcompiler.judge.whole_program import WholeProgram

@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from pytest_llmcompiler.corpus.from_main import record_main_inputs
 from pytest_llmcompiler.corpus.fuzzer import Corpus
+from pytest_llmcompiler.corpus.hints import find_hints
 from pytest_llmcompiler.corpus.probing import ProbeResult, UndefinedInputError
 from pytest_llmcompiler.corpus.relations import relations_by_name
 from pytest_llmcompiler.corpus.shrink import shrink, weight
-from pytest_llmcompiler.corpus.strategies import build_input_strategy, find_hints
+from pytest_llmcompiler.corpus.strategies import build_input_strategy
 from pytest_llmcompiler.emulator.coverage import Feature
 from pytest_llmcompiler.errors import LayoutError
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings

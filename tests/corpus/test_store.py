@@ -259,7 +259,7 @@ def test_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_files_that_nobody_uses_go(program: Reference, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "_MOST", 4)
+    monkeypatch.setattr(store, "MAX_FILES", 4)
     folder.mkdir(parents=True)
     for number in range(4):
         (folder / f"old{number}").touch()
