@@ -168,7 +168,7 @@ class _CallReader:
         return Object(element, len(parts), b"".join(part.data for part in parts), tuple(links))
 
     def _count_elements(self, type: Pointer, element: Type, address: int, count: int | None) -> int:
-        """The number of elements behind a pointer: by its length, by the terminator, or by the end of its memory block."""
+        """The number of elements behind a pointer: by its length, the terminator, or the end of its memory."""
         if count is not None:
             return count
         if isinstance(element, Struct):
