@@ -26,12 +26,18 @@ if TYPE_CHECKING:
 # -- the calling convention
 
 EightbyteClass = Literal["INTEGER", "SSE"]
-_SSE = tuple(f"xmm{number}" for number in range(8))
+"""The classes of the calling convention that the C types of cases have; MEMORY is an empty tuple of classes."""
+_VECTOR_ARGUMENTS = tuple(f"xmm{number}" for number in range(8))
+_EIGHTBYTE = 8
+"""Bytes of the unit by which the calling convention classifies aggregates."""
 
 
 class SystemV(CallingConvention):
-    """The convention of x86-64 Linux. Integers narrower than 32 bits are extended to 32, which callers made by clang
-    do and callees made by clang rely on."""
+    """The convention of x86-64 Linux.
+
+    The caller extends integers below 32 bits to 32 bits. The document does not demand it, but clang's callers do it and
+    clang's callees rely on it.
+    """
 
     integer_registers = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
     return_register = "rax"
@@ -42,7 +48,7 @@ class SystemV(CallingConvention):
     red_zone = 128
 
     def locate_result(self, function: Function) -> ResultLocation:
-        """Where the result of a function is found."""
+        """Where a function leaves its result: one register for each eightbyte, or memory."""
         if function.result is None or function.result.size == 0:
             return ResultLocation((), False)
         classes = classify_eightbytes(function.result)
@@ -52,98 +58,107 @@ class SystemV(CallingConvention):
         return ResultLocation(tuple(next(integers if kind == "INTEGER" else vectors) for kind in classes), False)
 
     def locate_arguments(self, types: Sequence[Type]) -> list[ArgumentLocation]:
-        """Where arguments of these types go."""
-        integers, vectors = list(self.integer_registers), list(_SSE)
-        found, offset = [], 0
+        """Where arguments of these types are passed: wholly in registers while there are enough, else on the stack."""
+        integers, vectors = list(self.integer_registers), list(_VECTOR_ARGUMENTS)
+        locations, offset = [], 0
         for type in types:
             classes = classify_eightbytes(type)
             if classes and classes.count("INTEGER") <= len(integers) and classes.count("SSE") <= len(vectors):
-                found.append(
-                    ArgumentLocation(tuple((integers if kind == "INTEGER" else vectors).pop(0) for kind in classes))
-                )
+                registers = tuple((integers if kind == "INTEGER" else vectors).pop(0) for kind in classes)
+                locations.append(ArgumentLocation(registers))
             else:
-                align = 16 if type.align == 16 else 8
+                align = 16 if type.align == 16 else _EIGHTBYTE
                 offset = -(-offset // align) * align
-                found.append(ArgumentLocation(offset=offset))
-                offset += -(-type.size // 8) * 8
-        return found
+                locations.append(ArgumentLocation(offset=offset))
+                offset += -(-type.size // _EIGHTBYTE) * _EIGHTBYTE
+        return locations
 
     def find_variadic_registers(self, registers: Mapping[str, int]) -> dict[str, int]:
-        """The number of vector registers that hold arguments."""
+        """`rax` holds the number of vector registers that are used (its lowest byte, `al`, is what callees read)."""
         return {"rax": sum(name.startswith("xmm") for name in registers)}
 
 
 def classify_eightbytes(type: Type) -> tuple[EightbyteClass, ...]:
-    """The class of each eightbyte of a type; empty for one that is passed in memory (or has no bytes)."""
+    """The class of each eightbyte of a type; empty for a type that is passed in memory, or that has no bytes."""
     if isinstance(type, Int) and type.size == 16:
         return ("INTEGER", "INTEGER")
-    if isinstance(type, Int):
-        return ("INTEGER",)
-    if isinstance(type, Pointer):
+    if isinstance(type, (Int, Pointer)):
         return ("INTEGER",)
     if isinstance(type, Float):
         return ("SSE",)
-    if type.size > 16 or type.size == 0:
+    if type.size > 2 * _EIGHTBYTE or type.size == 0:
         return ()
-    classes: list[EightbyteClass | None] = [None] * ((type.size + 7) // 8)
-    return tuple(kind or "SSE" for kind in classes) if _merge(type, 0, classes) else ()
+    classes: list[EightbyteClass | None] = [None] * ((type.size + _EIGHTBYTE - 1) // _EIGHTBYTE)
+    return tuple(kind or "SSE" for kind in classes) if _merge_type(type, 0, classes) else ()
 
 
-def _merge(type: Type, offset: int, classes: list[EightbyteClass | None]) -> bool:
-    """Merge a type at an offset into the classes of its eightbytes. False where it is unaligned, hence all MEMORY."""
+def _merge_type(type: Type, offset: int, classes: list[EightbyteClass | None]) -> bool:
+    """Merge a type at an offset, in bytes, into the classes of the eightbytes that it touches.
+
+    Returns False where a part of it is not aligned: then the whole aggregate is passed in memory.
+    """
     if isinstance(type, Struct):
         return all(
-            _merge(field.type, offset + field.offset, classes)
+            _merge_type(field.type, offset + field.offset, classes)
             if field.bits is None
-            else _merge_bits(8 * offset + field.bits[0], field.bits[1], classes)
+            else _merge_bit_field(8 * offset + field.bits[0], field.bits[1], classes)
             for field in type.fields
         )
     if isinstance(type, Array):
         starts = range(offset, offset + type.size, max(type.element.size, 1))
-        return all(_merge(type.element, start, classes) for start in starts)
+        return all(_merge_type(type.element, start, classes) for start in starts)
     if offset % type.align:
         return False
-    for index, kind in enumerate(classify_eightbytes(type)):
-        place = offset // 8 + index
-        classes[place] = "INTEGER" if "INTEGER" in (kind, classes[place]) else kind
+    for index, kind in enumerate(classify_eightbytes(type), offset // _EIGHTBYTE):
+        classes[index] = "INTEGER" if "INTEGER" in (kind, classes[index]) else kind
     return True
 
 
-def _merge_bits(first: int, width: int, classes: list[EightbyteClass | None]) -> bool:
-    for place in range(first // 64, (first + width - 1) // 64 + 1):
-        classes[place] = "INTEGER"
+def _merge_bit_field(first_bit: int, width: int, classes: list[EightbyteClass | None]) -> bool:
+    bits = 8 * _EIGHTBYTE
+    for index in range(first_bit // bits, (first_bit + width - 1) // bits + 1):
+        classes[index] = "INTEGER"
     return True
 
 
 # -- the processor
 
-ALIGNMENT = 16
-_FORGIVING = ("movup", "movdqu", "lddqu", "pcmpestr", "pcmpistr", "sha", "bnd", "comisd")
-"""How those begin that take an operand of 16 bytes from anywhere. (capstone says so of comisd, which takes 8.)"""
-_OPCODE = 0x0F
-_REX = range(0x40, 0x50)
-
-
+VECTOR_ALIGNMENT = 16
+"""SSE instructions refuse a memory operand of 16 bytes at an address that is no multiple of this."""
+_UNALIGNED_MNEMONICS = ("movup", "movdqu", "lddqu", "pcmpestr", "pcmpistr", "sha", "bnd", "comisd")
+"""Starts of the mnemonics whose operand of 16 bytes may be at any address. capstone gives `comisd`, whose operand has 8
+bytes, one of 16."""
 _FORBIDDEN = re.compile(
     r"hlt|(?:in|out)s?[bwld]?|cli|sti|clts|l[gil]dt|ltr|lmsw|(?:wb)?invd|invlpg|(?:rd|wr)msr|rdpmc|xsetbv|swapgs"
     r"|l[defgs]s[lqw]?|wr[fg]sbase[lq]?|sys(?:enter|call)|sys(?:exit|ret)[lq]?|iret[dlqw]?|int[13o]?|monitor|mwait|vm(?:call|launch|resume|xoff|xon)"
 )
-"""Privileged instructions, and those that leave user code: unicorn lets most of them pass."""
-_UNSTEADY = re.compile(r"rdtscp?|rdrand[wlq]?|rdseed[wlq]?|rdpid[lq]?|cpuid")
-_REX_BYTES = tuple(bytes([byte]) for byte in _REX)
+"""Privileged instructions, and those that leave user code. unicorn executes most of them without an error."""
+_VARYING = re.compile(r"rdtscp?|rdrand[wlq]?|rdseed[wlq]?|rdpid[lq]?|cpuid")
+"""Instructions whose result differs from run to run or from machine to machine."""
+_TWO_BYTE_ESCAPE = b"\x0f"
 _CONTROL_MOVES = (b"\x20", b"\x21", b"\x22", b"\x23")
-_PREFIXES = b"\x66\x67\xf2\xf3\x2e\x36\x3e\x26\x64\x65\xf0"
-_VEX = (b"\xc4", b"\xc5", b"\x62")
-"""First bytes of VEX and EVEX code in 64-bit mode, where they mean nothing else."""
-
+"""The bytes behind the escape in moves to and from control and debug registers."""
+_REX_PREFIXES = tuple(bytes([byte]) for byte in range(0x40, 0x50))
+_LEGACY_PREFIXES = b"\x66\x67\xf2\xf3\x2e\x36\x3e\x26\x64\x65\xf0"
+_VEX_STARTS = (b"\xc4", b"\xc5", b"\x62")
+"""The first bytes of VEX and EVEX instructions. In 64-bit mode these bytes start no other instruction."""
 
 _EXCEPTIONS = {0: "division by zero or overflow in it", 3: "breakpoint", 4: "overflow trap", 13: "protection fault"}
-_DIRECTION = 1 << 10
+_FLAGS_AT_ENTRY = 0x202
+"""The interrupt flag, and a bit that is always set."""
+_DIRECTION_FLAG = 1 << 10
+_FPCW_AT_ENTRY = 0x37F
+"""All x87 exceptions masked, round to nearest, results of 64 bits' precision: as Linux starts a process."""
+_FPTAG_EMPTY = 0xFFFF
+"""The tag word of an x87 stack on which all eight registers are empty."""
+_MXCSR_AT_ENTRY = 0x1F80
+"""All SSE exceptions masked, round to nearest: as Linux starts a process."""
 _MXCSR_CONTROL = 0xFFC0
-_RELATIVE = re.compile(r"\[rip ([+-]) (0x[0-9a-f]+|\d+)\]")
-_LISTED_RELATIVE = re.compile(r"(-?0x[0-9a-f]+|-?\d+)?\(%rip\)")
+"""The control bits of MXCSR, which a function must preserve; the lower six are status bits."""
+_RELATIVE_ADDRESS = re.compile(r"\[rip ([+-]) (0x[0-9a-f]+|\d+)\]")
+_LISTING_RELATIVE_ADDRESS = re.compile(r"(-?0x[0-9a-f]+|-?\d+)?\(%rip\)")
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
-_DESTINATION = re.compile(r"0x[0-9a-f]+$")
+_JUMP_TARGET = re.compile(r"0x[0-9a-f]+$")
 
 
 _SYSCALLS = {
@@ -155,10 +170,11 @@ _SYSCALLS = {
     **dict.fromkeys((262, 263, 264, 267, 269, 332, 439), "path"),
     **dict.fromkeys((17, 18, 72, 73, 74, 75, 77, 78, 81, 91, 217), "file"),
 }  # fmt: skip
+"""The system calls that musl makes. `path` and `file` stand for all calls that name a file or use a descriptor."""
 
 
 class X86(Processor):
-    """An x86-64 processor without AVX, which the emulator computes wrongly."""
+    """An x86-64 processor with SSE2 and without AVX: unicorn 2.1 computes AVX instructions wrongly."""
 
     stack_pointer, program_counter, link_register, return_address_bytes = "rsp", "rip", None, 8
     control_registers = ("eflags", "mxcsr", "fpcw", "fptag")
@@ -186,174 +202,177 @@ class X86(Processor):
         return int(getattr(x86_const, f"UC_X86_REG_{name.upper()}"))
 
     def initialise(self, uc: Any) -> None:
-        """Control words as Linux sets them: without them x87 rounds to single. System calls are an instruction."""
-        uc.reg_write(self.register_number("fpcw"), 0x37F)
-        uc.reg_write(self.register_number("mxcsr"), 0x1F80)
+        """Set the control words as Linux does. unicorn starts with zeros, with which x87 rounds to single precision."""
+        uc.reg_write(self.register_number("fpcw"), _FPCW_AT_ENTRY)
+        uc.reg_write(self.register_number("mxcsr"), _MXCSR_AT_ENTRY)
 
     def hook_system_calls(self, uc: Any, action: Callable[..., None]) -> None:
-        """Have `action` called for each system call."""
+        """Have unicorn call `action` for each `syscall` instruction."""
         import unicorn
         from unicorn import x86_const
 
         uc.hook_add(unicorn.UC_HOOK_INSN, action, None, 1, 0, x86_const.UC_X86_INS_SYSCALL)
 
     def set_thread_pointer(self, uc: Any, address: int) -> None:
-        """Set the register by which thread-local variables are found."""
+        """Set the base of the segment `fs`, which thread-local variables are relative to."""
         uc.reg_write(self.register_number("fs_base"), address)
 
     def reset_flags(self, uc: Any) -> None:
-        """Set the flags as a function finds them."""
-        uc.reg_write(self.register_number("eflags"), 0x202)
-        uc.reg_write(self.register_number("fptag"), 0xFFFF)
+        """Set the flags and the x87 stack to their state at the entry of a function."""
+        uc.reg_write(self.register_number("eflags"), _FLAGS_AT_ENTRY)
+        uc.reg_write(self.register_number("fptag"), _FPTAG_EMPTY)
 
     def find_breaches(self, values: Mapping[str, int]) -> Iterator[str]:
-        """What a function leaves wrong of the `state`, in words."""
-        if values["eflags"] & _DIRECTION:
+        """Describe each wrong state in which a function leaves the control registers."""
+        if values["eflags"] & _DIRECTION_FLAG:
             yield "the direction flag is left set"
-        if (values["mxcsr"] ^ 0x1F80) & _MXCSR_CONTROL or values["fpcw"] != 0x37F:
+        if (values["mxcsr"] ^ _MXCSR_AT_ENTRY) & _MXCSR_CONTROL or values["fpcw"] != _FPCW_AT_ENTRY:
             yield "the floating-point control words are changed"
-        if values["fptag"] != 0xFFFF:
+        if values["fptag"] != _FPTAG_EMPTY:
             yield "the x87 register stack is not empty"
 
     def encode_jump(self, source: int, target: int) -> bytes:
-        """The code of a jump from one address to another, which is near."""
+        """The machine code of a direct jump; the addresses must be less than 2 GiB apart."""
         return b"\xe9" + (target - (source + 5)).to_bytes(4, "little", signed=True)
 
     def find_hazard(self, mnemonic: str, code: bytes) -> tuple[Outcome, str] | None:
-        """What to stop with, and why, where an instruction can't be left to the emulator."""
+        """For an instruction that the emulator must not execute: the outcome of the run, and a message."""
         if _FORBIDDEN.fullmatch(mnemonic):
             return "forbidden", f"`{mnemonic}` in user code"
-        if _UNSTEADY.fullmatch(mnemonic):
-            return "vex", f"`{mnemonic}` tells what differs from run to run"
-        plain = code.lstrip(_PREFIXES)
-        if plain[:1] in _VEX:
+        if _VARYING.fullmatch(mnemonic):
+            return "vex", f"`{mnemonic}` has a result that differs from run to run"
+        plain = code.lstrip(_LEGACY_PREFIXES)
+        if plain[:1] in _VEX_STARTS:
             return "vex", f"`{mnemonic}` is VEX or EVEX code"
-        opcode = plain[1:] if plain[:1] in _REX_BYTES else plain
-        if opcode[:1] == b"\x0f" and opcode[1:2] in _CONTROL_MOVES:
+        opcode = plain[1:] if plain[:1] in _REX_PREFIXES else plain
+        if opcode[:1] == _TWO_BYTE_ESCAPE and opcode[1:2] in _CONTROL_MOVES:
             return "forbidden", f"`{mnemonic}` of a control or debug register in user code"
         return None
 
     def find_guards(self, candidate: AssembledCode) -> Iterator[tuple[int, AlignmentGuard]]:
-        """The operands of SSE instructions that must be aligned."""
+        """The SSE instructions whose memory operand must be aligned."""
         for address in candidate.mnemonics:
             operand = find_aligned_operand(candidate.read_code(address), address)
             if operand:
-                yield address, functools.partial(_misaligned, operand)
+                yield address, functools.partial(_find_misalignment, operand)
 
     def accesses_below_stack_pointer(self, code: bytes, address: int) -> bool:
-        """A push writes to where the stack pointer is then; but that is within the red zone."""
+        """Always False: the memory that a push writes is in the red zone, which is a function's own."""
         return False
 
     def get_decoder(self, *, detail: bool = False, listing: bool = False) -> Any:
-        """capstone for 64-bit code, which writes Intel syntax, and AT&T's in listings."""
-        return _decoder(detail, listing)
+        """capstone for 64-bit code. It writes Intel syntax, and AT&T syntax in listings."""
+        return _create_decoder(detail, listing)
 
     def ends_block(self, instruction: Instruction) -> bool:
-        """Whether what follows an instruction is a block of its own."""
+        """Whether an instruction is the last of its basic block."""
         return instruction.mnemonic.startswith(("j", "ret", "loop", "ud2"))
 
     def find_jump_target(self, instruction: Instruction) -> int | None:
-        """Where a direct jump leads."""
-        match = _DESTINATION.match(instruction.operands)
+        """The address to which a direct jump goes."""
+        match = _JUMP_TARGET.match(instruction.operands)
         return int(match[0], 16) if match else None
 
     def format_absolute_operands(self, instruction: Instruction, address: int) -> str:
-        """The operands of an instruction, with addresses where they are relative to it."""
+        """The operands of an instruction at an address, with absolute addresses in the place of relative ones."""
         end = address + instruction.size
-        return _RELATIVE.sub(lambda found: f"[{end + int(found[1] + found[2], 0):#x}]", instruction.operands)
+        return _RELATIVE_ADDRESS.sub(lambda match: f"[{end + int(match[1] + match[2], 0):#x}]", instruction.operands)
 
     def format_listing_operands(self, instruction: Instruction, address: int, names: Mapping[int, str]) -> str:
-        """The operands of an instruction in the syntax of listings, with names for addresses."""
+        """The operands of an instruction at an address in AT&T syntax, with names in the place of addresses."""
 
-        def relative(match: re.Match[str]) -> str:
-            at = address + instruction.size + int(match[1] or "0", 0)
-            return f"{names.get(at, 'data')}(%rip)"
+        def name_address(match: re.Match[str]) -> str:
+            target = address + instruction.size + int(match[1] or "0", 0)
+            return f"{names.get(target, 'data')}(%rip)"
 
-        operands = _LISTED_RELATIVE.sub(relative, instruction.operands)
+        operands = _LISTING_RELATIVE_ADDRESS.sub(name_address, instruction.operands)
         if instruction.mnemonic.startswith(("j", "call", "loop")) or "$" in operands:
             operands = _ADDRESS.sub(lambda match: names.get(int(match[0], 16), match[0]), operands)
         return operands
 
 
 @functools.cache
-def _decoder(detail: bool, att: bool) -> Any:
+def _create_decoder(detail: bool, att: bool) -> Any:
     import capstone
 
-    made = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-    made.detail = detail
+    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    decoder.detail = detail
     if att:
-        made.syntax = capstone.CS_OPT_SYNTAX_ATT
-    return made
+        decoder.syntax = capstone.CS_OPT_SYNTAX_ATT
+    return decoder
 
 
 @dataclass(frozen=True)
 class X86Operand:
-    """Where in memory an instruction reads or writes."""
+    """A memory operand: segment base + base + index * scale + offset."""
 
     base: str | None
     index: str | None
     scale: int
     offset: int
-    """Of an operand relative to the instruction pointer, with that added."""
+    """In bytes. For an operand relative to the instruction pointer, an absolute address."""
     segment: str | None
+    """`fs` or `gs`; None for the other segments, whose base is 0."""
     bits: int
-    """Of the address."""
+    """The width of the address before the segment base is added: 32 or 64."""
 
     def address(self, register: ReadRegister) -> int:
-        """The address; `register` gives the value of one."""
+        """The address that the operand has now."""
         base = register(self.base) if self.base else 0
         index = register(self.index) if self.index else 0
-        near = base + index * self.scale + self.offset & (1 << self.bits) - 1
-        return near + (register(f"{self.segment}_base") if self.segment else 0) & (1 << 64) - 1
+        effective = base + index * self.scale + self.offset & (1 << self.bits) - 1
+        return effective + (register(f"{self.segment}_base") if self.segment else 0) & (1 << 64) - 1
 
 
 def find_aligned_operand(code: bytes, address: int) -> X86Operand | None:
-    """The memory operand of the first instruction in `code` at `address` that must be aligned; None where none must."""
-    plain = code.lstrip(_PREFIXES)
-    if plain[:1] and plain[0] in _REX:
-        plain = plain[1:]
-    if plain[:1] != bytes([_OPCODE]):
+    """The memory operand that must be aligned, of the instruction at the start of `code`; None where there is none."""
+    plain = code.lstrip(_LEGACY_PREFIXES)
+    opcode = plain[1:] if plain[:1] in _REX_PREFIXES else plain
+    if opcode[:1] != _TWO_BYTE_ESCAPE:
         return None
     instruction = next(PROCESSOR.get_decoder(detail=True).disasm(code, address, 1), None)
-    if instruction is None or instruction.mnemonic.split()[-1].startswith(_FORGIVING):
+    if instruction is None or instruction.mnemonic.split()[-1].startswith(_UNALIGNED_MNEMONICS):
         return None
-    return next((_operand(instruction, part) for part in instruction.operands if _is_wide(part)), None)
+    operands = (_read_operand(instruction, part) for part in instruction.operands if _is_vector_in_memory(part))
+    return next(operands, None)
 
 
-def _misaligned(operand: X86Operand, register: ReadRegister) -> MisalignedAccess | None:
+def _find_misalignment(operand: X86Operand, register: ReadRegister) -> MisalignedAccess | None:
     address = operand.address(register)
-    return MisalignedAccess(address, ALIGNMENT) if address % ALIGNMENT else None
+    return MisalignedAccess(address, VECTOR_ALIGNMENT) if address % VECTOR_ALIGNMENT else None
 
 
-def _is_wide(operand: Any) -> bool:
+def _is_vector_in_memory(operand: Any) -> bool:
     from capstone import x86
 
-    return bool(operand.type == x86.X86_OP_MEM and operand.size == ALIGNMENT)
+    return bool(operand.type == x86.X86_OP_MEM and operand.size == VECTOR_ALIGNMENT)
 
 
-def _operand(instruction: Any, part: Any) -> X86Operand:
+def _read_operand(instruction: Any, operand: Any) -> X86Operand:
+    """An operand as capstone decoded it."""
+    memory = operand.mem
     base, index, segment = (
-        instruction.reg_name(number) if number else None for number in (part.mem.base, part.mem.index, part.mem.segment)
+        instruction.reg_name(number) if number else None for number in (memory.base, memory.index, memory.segment)
     )
-    offset = part.mem.disp
+    offset = memory.disp
     if base in ("rip", "eip"):
         base, offset = None, offset + instruction.address + instruction.size
     return X86Operand(
-        base,
-        None if index in ("riz", "eiz") else index,
-        part.mem.scale,
-        offset,
-        segment if segment in ("fs", "gs") else None,
-        8 * instruction.addr_size,
+        base=base,
+        index=None if index in ("riz", "eiz") else index,
+        scale=memory.scale,
+        offset=offset,
+        segment=segment if segment in ("fs", "gs") else None,
+        bits=8 * instruction.addr_size,
     )
 
 
-# -- objects
+# -- relocations (System V ABI, AMD64 supplement, table 4.10)
 
 ABSOLUTE_64 = Relocation("R_X86_64_64", 8, False, None)
 SIGNED_32 = Relocation("R_X86_64_32S", 4, False, True)
 RELATIVE_32 = Relocation("R_X86_64_PC32", 4, True, True)
-GOT_32 = Relocation("R_X86_64_GOTPCREL", 4, True, True, True)
+GOT_32 = Relocation("R_X86_64_GOTPCREL", 4, True, True, uses_got=True)
 DATA_RELOCATIONS = {
     1: Relocation("R_X86_64_8", 1, False, None),
     2: Relocation("R_X86_64_16", 2, False, None),
@@ -374,10 +393,10 @@ _SUPPORTED = {
     14: DATA_RELOCATIONS[1],
     15: Relocation("R_X86_64_PC8", 1, True, True),
     24: Relocation("R_X86_64_PC64", 8, True, None),
-    28: Relocation("R_X86_64_GOTPCREL64", 8, True, None, True),
-    41: Relocation("R_X86_64_GOTPCRELX", 4, True, True, True),
-    42: Relocation("R_X86_64_REX_GOTPCRELX", 4, True, True, True),
-    43: Relocation("R_X86_64_CODE_4_GOTPCRELX", 4, True, True, True),
+    28: Relocation("R_X86_64_GOTPCREL64", 8, True, None, uses_got=True),
+    41: Relocation("R_X86_64_GOTPCRELX", 4, True, True, uses_got=True),
+    42: Relocation("R_X86_64_REX_GOTPCRELX", 4, True, True, uses_got=True),
+    43: Relocation("R_X86_64_CODE_4_GOTPCRELX", 4, True, True, uses_got=True),
 }
 _UNSUPPORTED = {
     3: "R_X86_64_GOT32", 5: "R_X86_64_COPY", 16: "R_X86_64_DTPMOD64", 17: "R_X86_64_DTPOFF64", 18: "R_X86_64_TPOFF64",
@@ -386,19 +405,19 @@ _UNSUPPORTED = {
     29: "R_X86_64_GOTPC64", 32: "R_X86_64_SIZE32", 33: "R_X86_64_SIZE64", 34: "R_X86_64_GOTPC32_TLSDESC",
 }  # fmt: skip
 
-# -- text
+# -- assembly text
 
 PREFIXES = frozenset((
     "lock", "rep", "repe", "repz", "repne", "repnz", "data16", "addr32", "rex64", "notrack", "bnd", "xacquire",
     "xrelease", "cs", "ds", "es", "fs", "gs", "ss",
 ))  # fmt: skip
-"""What may stand in front of a mnemonic."""
+"""The words that may stand in front of a mnemonic."""
 DATA_WIDTHS = {
     ".byte": 1, ".2byte": 2, ".short": 2, ".value": 2, ".word": 2, ".hword": 2,
     ".4byte": 4, ".long": 4, ".int": 4, ".8byte": 8, ".quad": 8,
 }  # fmt: skip
-"""Bytes of one element, for each directive that holds integers or addresses."""
-_AT_REGISTER = re.compile(
+"""Data directive of integers or addresses -> bytes of one element."""
+_ATT_REGISTER = re.compile(
     r"%\s*(?:[re]?[abcd]x|[re]?[sd]i|[re]?[sb]p|[abcd][lh]|r\d+[dwb]?|[xyz]mm\d+|rip|[c-gs]s|st)\b"
 )
 _BARE_REGISTER = re.compile(
@@ -407,20 +426,20 @@ _BARE_REGISTER = re.compile(
 _SYNTAX_DIRECTIVE = re.compile(r"\.(?:att|intel)_syntax\b", re.IGNORECASE)
 
 
-def _syntax(code: str) -> Syntax:
-    """The syntax at the start of a text: what the registers look like, if no directive says it."""
-    if _SYNTAX_DIRECTIVE.search(code) or _AT_REGISTER.search(code):
+def _detect_syntax(code: str) -> Syntax:
+    """The syntax at the start of a text: AT&T where a directive selects it later, else as the registers are written."""
+    if _SYNTAX_DIRECTIVE.search(code) or _ATT_REGISTER.search(code):
         return "att"
     return "intel" if _BARE_REGISTER.search(code) else "att"
 
 
 _COMMENT = re.compile(r"(?:#|//|/\*).*$")
 _INSTRUCTION = re.compile(r"^\s*(?:(?:lock|rep[a-z]{0,2}|notrack)\s+)?([a-zA-Z][a-zA-Z0-9]{1,15})(?:\s+(\S.*))?$")
-_ALONE = re.compile(
+_WITHOUT_OPERANDS = re.compile(
     r"c[bw]tw|cd(q|qe)|cl[cd]|clt[dq]|cmc|cpuid|cqt?o|cwt?[dl]|endbr64|f(abs|chs|ld1|ldz|sqrt|xch)|hlt|lahf|leaveq?|"
     r"[lms]fence|nop|pause|rdtsc|retq?|sahf|st[cd]|syscall|ud2|(cmp|lod|mov|sca|sto)s[bwlq]"
 )
-"""Instructions that stand without an operand: any other single word is prose."""
+"""Instructions without operands. Any other single word in a line is taken for prose."""
 _MACHINE_OPERAND = re.compile(
     r"[%$\[(]|^-?(?:0x[0-9a-f]+|\d+)$"
     r"|^(?:r(?:[a-d]x|[sd]i|[bs]p|\d+[dwb]?)|e(?:[a-d]x|[sd]i|[bs]p)|[a-d][xlh]|[sd]il?|[bs]pl?|xmm\d+)$",
@@ -430,22 +449,22 @@ _INTEL_SIZE = re.compile(r"\b(?:byte|word|dword|qword|tbyte|xmmword)\s+ptr\b|\bo
 
 
 def is_instruction(line: str) -> bool:
-    """Tell an instruction from prose and from LLVM IR, by its operands."""
+    """Whether a line is an instruction rather than prose or LLVM IR. Its operands decide."""
     match = _INSTRUCTION.match(_COMMENT.sub("", line).strip())
     if not match:
         return False
     mnemonic, operands = match[1].lower(), match[2]
     if not operands:
-        return bool(_ALONE.fullmatch(mnemonic))
-    parts = [_squeezed(part) for part in operands.split(",")]
+        return bool(_WITHOUT_OPERANDS.fullmatch(mnemonic))
+    parts = [_remove_blanks(part) for part in operands.split(",")]
     if any(not part or " " in part for part in parts):
         return False
     is_branch = mnemonic.startswith(("j", "call")) and len(parts) == 1
     return is_branch or any(_MACHINE_OPERAND.search(part) for part in parts)
 
 
-def _squeezed(operand: str) -> str:
-    """An operand without the blanks that assembly allows in it."""
+def _remove_blanks(operand: str) -> str:
+    """An operand without its size, and without the blanks that assembly allows in it. Blanks that remain are prose."""
     bare = re.sub(r"\s+", " ", _INTEL_SIZE.sub("", operand)).strip()
     return re.sub(r" ?([-+*\[\]():]) ?", r"\1", bare)
 
@@ -466,7 +485,7 @@ TARGET = Target(
     convention=SystemV(),
     processor=PROCESSOR,
     dialect=Dialect(
-        detect_syntax=_syntax,
+        detect_syntax=_detect_syntax,
         syntax_directives={"att": ".att_syntax prefix", "intel": ".intel_syntax noprefix"},
         integer_widths=DATA_WIDTHS,
         prefixes=PREFIXES,
