@@ -165,7 +165,7 @@ def _format_string(data: bytes) -> str:
 
 
 def _join_characters(characters: Sequence[str]) -> str:
-    """The text of a string literal. A digit after an escape begins a new literal, else it would belong to the escape."""
+    """The text of a string literal. A digit after an escape begins a new literal: it would belong to the escape."""
     text = ""
     for before, character in zip(("", *characters), characters):
         digits = string.hexdigits if before.startswith("\\x") else string.octdigits if before == "\\0" else ""
