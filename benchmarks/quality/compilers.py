@@ -84,7 +84,7 @@ def _gcc(reference: Reference, level: str, intel: bool) -> str:
 
 @functools.lru_cache(maxsize=16)
 def _system_clang(name: str, path: Path, level: str) -> str:
-    visible = "\n".join(map(_visible, Toolchain(name).ir(path).splitlines()))
+    visible = "\n".join(map(_visible, Toolchain(name).emit_ir(path).splitlines()))
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "module.ll"
         source.write_text(visible, encoding="utf-8")
