@@ -3,7 +3,7 @@
 STATEFUL = r"""
 #include <stdio.h>
 static int seen[4000];
-int made(int x)
+int accumulate(int x)
 {
     int n = seen[0] ? seen[0] + (x & 1) : 1;
     seen[0] = n;
@@ -12,7 +12,7 @@ int made(int x)
 int main(void)
 {
     int sum = 0;
-    for (int i = 0; i < 30; i++) printf("%d ", sum += made(i));
+    for (int i = 0; i < 30; i++) printf("%d ", sum += accumulate(i));
     puts("");
     return sum & 127;
 }

@@ -1,4 +1,4 @@
-"""Calls of callbacks and of functions that the case only declares: what they are told, and what they answer."""
+"""External calls, of callbacks and of functions that the case only declares: their arguments and their results."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ ORDERS = """both_orders:
  ret
 """
 
-FINE = {
+CORRECT = {
     "telling": "telling:\n movl $5, %esi\n xorl %eax, %eax\n jmp tell\n",
     "saying": SAY,
     "either": "either:\n pushq %rbx\n movl %edi, %esi\n movl $1, %edi\n movl %esi, %eax\n testl %esi, %esi\n jne 1f\n"
@@ -211,7 +211,7 @@ FINE = {
 }
 
 WRONG = {
-    "telling": (FINE["telling"].replace("$5", "$6"), "return value"),
+    "telling": (CORRECT["telling"].replace("$5", "$6"), "return value"),
     "saying": (SAY.replace('"many"', '"mane"'), "external call 1"),
     "saying: number": (SAY.replace("movl %edi, %esi", "movl $4, %esi"), "external call 1"),
     "saying: double": (SAY.replace("1: leaq", "1: addsd %xmm0, %xmm0\n leaq"), "external call 1"),
@@ -234,15 +234,15 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("function", FINE)
-def test_right_code(judged: Judged, function: str) -> None:
-    verdict = judged(SOURCE, function, FINE[function])
+@pytest.mark.parametrize("function", CORRECT)
+def test_correct_calls_pass(judged: Judged, function: str) -> None:
+    verdict = judged(SOURCE, function, CORRECT[function])
     assert verdict.kind == "pass", str(verdict)
     assert "warning" not in verdict.detail
 
 
 @pytest.mark.parametrize("fault", WRONG)
-def test_wrong_code(judged: Judged, fault: str) -> None:
+def test_wrong_calls_are_mismatches(judged: Judged, fault: str) -> None:
     assembly, words = WRONG[fault]
     verdict = judged(SOURCE, fault.split(":")[0], assembly)
     assert verdict.kind == "mismatch", str(verdict)
@@ -258,7 +258,7 @@ def test_wrong_code(judged: Judged, fault: str) -> None:
                    " movq %rax, %rdi\n FREE\n1: movl %ebx, %eax\n popq %rbx\n ret\n"),
     ],
 )  # fmt: skip
-def test_what_is_returned_belongs_to_the_caller(judged: Judged, function: str, others: str) -> None:
+def test_returned_objects_belong_to_the_caller(judged: Judged, function: str, others: str) -> None:
     free = {"freed": "call free", "opaque": "call ctx_done"}[function]
     assert judged(SOURCE, function, f"{function}:\n{others.replace('FREE', free)}").kind == "pass"
     assert judged(SOURCE, function, f"{function}:\n{others.replace('FREE', 'nop')}").kind == "mismatch"
@@ -279,7 +279,7 @@ KEPT = """kept:
 """
 
 
-def test_what_is_const_is_not_written(judged: Judged) -> None:
+def test_const_pointees_are_not_written(judged: Judged) -> None:
     assert judged(SOURCE, "kept", KEPT).kind == "pass"
     assert judged(SOURCE, "stored", KEPT.replace("kept", "stored")).kind == "mismatch"
 
@@ -295,7 +295,7 @@ def test_what_is_const_is_not_written(judged: Judged) -> None:
         (b"", []),
     ],
 )
-def test_formats(text: bytes, sizes: list[int] | None) -> None:
+def test_argument_types_of_formats(text: bytes, sizes: list[int] | None) -> None:
     types = format_types(text)
     assert (None if types is None else [type.size for type in types]) == sizes
 
@@ -310,7 +310,7 @@ def test_prototypes_of_declared_functions(compiled: Compile) -> None:
     assert len(externals["any"].params) == 1
 
 
-def test_which_functions_may_be_given_an_end(compiled: Compile) -> None:
+def test_functions_that_may_get_an_end_pointer(compiled: Compile) -> None:
     source = """
     struct point { int x, y; };
     int table[4];
@@ -325,7 +325,7 @@ def test_which_functions_may_be_given_an_end(compiled: Compile) -> None:
     assert {name for name, type in externals.items() if type.ends} == {"range", "globals"}
 
 
-def test_values_that_calls_return() -> None:
+def test_generated_results_of_external_calls() -> None:
     assert generate_value(Int(1, False, "_Bool", boolean=True), 7) == b"\1"
     assert generate_value(Int(4, False, "enum e", enumerators=(("A", 5),)), 7) == b"\5\0\0\0"
     assert generate_value(Pointer(None), 7) == bytes(8)
@@ -422,7 +422,7 @@ AREA = """area:
         ("area", AREA, AREA.replace("imull 12", "imull 8")),
     ],
 )
-def test_what_lies_past_the_end_of_an_object_is_neither_compared_nor_written(
+def test_memory_past_the_end_of_an_object_is_neither_compared_nor_written(
     judged: Judged, function: str, right: str, wrong: str
 ) -> None:
     verdict = judged(ENDS, function, right)
@@ -431,8 +431,8 @@ def test_what_lies_past_the_end_of_an_object_is_neither_compared_nor_written(
     assert verdict.kind == "mismatch", str(verdict)
 
 
-def test_results_are_the_same_in_every_build_of_the_program(compiled: Compile) -> None:
-    """Whatever the linker's addresses of variables, functions and texts."""
+def test_results_of_external_calls_are_the_same_in_every_build(compiled: Compile) -> None:
+    """They do not depend on the addresses of variables, functions and strings."""
     reference = compiled(ENDS)
     signature = reference.signatures["chosen"]
     golden, probe = (
@@ -451,7 +451,7 @@ def test_results_are_the_same_in_every_build_of_the_program(compiled: Compile) -
     assert len(results) > 1
 
 
-def test_arguments_that_lie_in_no_memory(judged: Judged) -> None:
+def test_stack_arguments_in_unmapped_memory(judged: Judged) -> None:
     source = "void report(double, double, double, double, double, double, double, double, double);\n"
     source += "void g(double x) { report(x, x, x, x, x, x, x, x, x); }\n"
     verdict = judged(source, "g", "g:\n xorl %esp, %esp\n jmp report\n")
@@ -459,9 +459,9 @@ def test_arguments_that_lie_in_no_memory(judged: Judged) -> None:
 
 
 NARROW = """
-void told(short s, unsigned char b, _Bool on);
+void report(short s, unsigned char b, _Bool on);
 void both(int x, void (*tell)(signed char, unsigned short)) { tell(x, x); }
-void out(int x) { told(x, x, x & 1); }
+void out(int x) { report(x, x, x & 1); }
 void last(int x) { void eight(int, int, int, int, int, int, short, _Bool); eight(1, 2, 3, 4, 5, 6, x, x & 1); }
 """
 LAST = """last:
@@ -493,14 +493,14 @@ LAST = """last:
         ),
         (
             "out",
-            "out:\n movl %edi, %edx\n andl $1, %edx\n movzbl %dil, %esi\n movswl %di, %edi\n jmp told\n",
+            "out:\n movl %edi, %edx\n andl $1, %edx\n movzbl %dil, %esi\n movswl %di, %edi\n jmp report\n",
             (" movswl %di, %edi\n=>", "movzbl %dil, %esi=>movl %edi, %esi", "andl $1, %edx=>andb $1, %dl"),
         ),
         ("last", LAST.format("movswl %di, %eax"), ("movswl=>movzwl",)),
     ],
 )
 def test_narrow_arguments_are_extended(judged: Judged, function: str, right: str, wrong: tuple[str, ...]) -> None:
-    """Callees made by clang rely on it; gcc does it too, for arguments of functions that have a prototype."""
+    """Code of clang relies on extended arguments, and gcc extends them too where the function has a prototype."""
     assert judged(NARROW, function, right).passed
     for change in wrong:
         verdict = judged(NARROW, function, right.replace(*change.split("=>")))
@@ -508,7 +508,7 @@ def test_narrow_arguments_are_extended(judged: Judged, function: str, right: str
         assert verdict.message.startswith("external call 1"), change
 
 
-def test_ir_says_nothing_of_extended_arguments(judge: Judge, case_of: CaseOf) -> None:
+def test_extension_is_not_compared_for_a_case_in_ir(judge: Judge, case_of: CaseOf) -> None:
     case = case_of("declare void @tell(i8)\ndefine void @f(i8 %x) {\n call void @tell(i8 %x)\n ret void\n}\n", ".ll")
     assert judge.judge(case, "f", "f:\n movsbl %dil, %edi\n jmp tell\n").passed
     assert judge.judge(case, "f", "f:\n movzbl %dil, %edi\n jmp tell\n").passed

@@ -1,3 +1,5 @@
+"""Which values count as equal, how values are formatted, and both through the whole judge."""
+
 from __future__ import annotations
 
 import struct
@@ -18,7 +20,7 @@ BITS = Struct("struct bits", 4, 4, fields=[Field("x", 0, INT, (0, 3)), Field("y"
 REALS = Struct("struct reals", 16, 8, fields=[Field("f", 0, FLOAT), Field("d", 8, DOUBLE)])
 
 
-def test_significant_bits() -> None:
+def test_value_masks() -> None:
     assert build_value_mask(INT) == b"\xff" * 4
     assert build_value_mask(PADDED) == bytes.fromhex("ff000000ffffffffffff0000")
     assert build_value_mask(BITS) == bytes.fromhex("e7070000")
@@ -42,7 +44,7 @@ def test_bits_between_bit_fields_are_not_compared() -> None:
         assert not same_value(BITS, (1 << bit).to_bytes(4, "little"), bytes(4)), bit
 
 
-def test_floats_are_compared_bit_for_bit_and_nans_are_alike() -> None:
+def test_floats_are_compared_bit_for_bit_and_nans_are_equal() -> None:
     zero, minus, one = (struct.pack("<d", number) for number in (0.0, -0.0, 1.0))
     quiet, negative, odd = (number.to_bytes(8, "little") for number in (0x7FF8 << 48, 0xFFF8 << 48, (0x7FF8 << 48) | 5))
     assert not same_value(DOUBLE, zero, minus)
@@ -57,7 +59,7 @@ def test_floats_are_compared_bit_for_bit_and_nans_are_alike() -> None:
     assert same_value(Array(DOUBLE, 2), one + quiet, one + negative)
 
 
-def test_values_in_c_terms() -> None:
+def test_values_are_formatted_as_c() -> None:
     assert format_value(INT, b"\xff\xff\xff\xff") == "-1"
     assert format_value(BOOL, b"\1") == "true"
     assert format_value(BOOL, b"\2") == "2"
@@ -74,7 +76,7 @@ def test_values_in_c_terms() -> None:
 
 
 def test_values_are_valid_c() -> None:
-    """What follows an escape is no part of it, quotes are escaped, and what is left out is told in a comment."""
+    """Escapes end where they should, quotes are escaped, and a comment says how much is left out."""
     assert format_value(CHAR, b"'") == r"'\''"
     assert format_value(CHAR, b"\\") == r"'\\'"
     assert format_value(Array(CHAR, 4), b"\x80ag\0") == r'"\x80""ag"'
@@ -127,19 +129,19 @@ op pick(int c) { return c == '+' ? add : sub; }
 int *temporary(int n) { int *t = malloc(4); *t = n; int r = *t; free(t); int *q = malloc(8); q[0] = r; q[1] = 1; return q; }
 int by_pointer(int (*f)(int *), int x) { int t = x; return f(&t); }
 double *uneven(int v) { double *d = malloc(13); memset(d, v, 13); return d; }
-void told(int *p, void (*f)(int *)) { *p = 1; f(p); *p = 2; }
+void notify(int *p, void (*f)(int *)) { *p = 1; f(p); *p = 2; }
 // LLMC: arg copy.to non-null
 // LLMC: arg copy.from non-null
 // LLMC: arg keep.from non-null
 // LLMC: arg fresh.from non-null
 // LLMC: arg name.out non-null
-// LLMC: arg told.p non-null
+// LLMC: arg notify.p non-null
 """
 
 TEXT = '\n .section .rodata\n.Lyes: .string "yes"\n.Lno: .string "no"\n.Labc: .string "abc"\n.Labd: .string "abd"\n'
 CHOOSE = " leaq .Lyes(%rip), %rax\n leaq .Lno(%rip), %rcx\n testl %edi, %edi\n cmoveq %rcx, %rax\n"
 
-FINE = {
+EQUIVALENT = {
     "copy": " movb (%rsi), %al\n movb %al, (%rdi)\n movl 4(%rsi), %eax\n movl %eax, 4(%rdi)\n"
     " movw 8(%rsi), %ax\n movw %ax, 8(%rdi)\n ret",
     "keep": " movb (%rdi), %al\n movb %al, global(%rip)\n movl 4(%rdi), %eax\n movl %eax, global+4(%rip)\n"
@@ -164,13 +166,13 @@ FINE = {
     "uneven": " pushq %rbx\n movl %edi, %ebx\n movl $13, %edi\n call malloc\n movq %rax, %rdi\n movl %ebx, %esi\n"
     " movl $13, %edx\n popq %rbx\n jmp memset",
     "by_pointer": " subq $24, %rsp\n movl %esi, 4(%rsp)\n movq %rdi, %rax\n leaq 4(%rsp), %rdi\n call *%rax\n addq $24, %rsp\n ret",
-    "told": " pushq %rbx\n movq %rdi, %rbx\n movl $1, (%rdi)\n call *%rsi\n movl $2, (%rbx)\n popq %rbx\n ret",
+    "notify": " pushq %rbx\n movq %rdi, %rbx\n movl $1, (%rdi)\n call *%rsi\n movl $2, (%rbx)\n popq %rbx\n ret",
 }  # fmt: skip
 
 WRONG = {
     "copy": (" movq (%rsi), %rax\n movq %rax, (%rdi)\n ret", "to->c"),
     "keep": (" movq (%rdi), %rax\n movq %rax, global(%rip)\n ret", "global"),
-    "fresh": (FINE["fresh"].replace(" movw %cx, 8(%rax)\n", ""), "result->c"),
+    "fresh": (EQUIVALENT["fresh"].replace(" movw %cx, 8(%rax)\n", ""), "result->c"),
     "by_value": (" movl %edi, %eax\n shlq $32, %rax\n movb $'x', %al\n movl $3, %edx\n ret", "return value"),
     "small": (" movzbl %dil, %eax\n orl $0x030100, %eax\n ret", "return value"),
     "field": (" movl %edi, %eax\n andl $3, %eax\n orl $0xf8, %eax\n ret", "return value"),
@@ -183,19 +185,19 @@ WRONG = {
     "slot": (" leaq numbers(%rip), %rax\n ret", "return value"),
     "pick": (" leaq add(%rip), %rax\n ret", "return value"),
     "by_pointer": (" pushq %rbx\n movq %rdi, %rax\n leaq zero(%rip), %rdi\n call *%rax\n popq %rbx\n ret\n .data\nzero: .long 0", ""),
-    "uneven": (FINE["uneven"].replace(" popq %rbx\n jmp memset", " call memset\n movb $7, 12(%rax)\n popq %rbx\n ret"), "result[1]"),
-    "told": (" pushq %rbx\n movq %rdi, %rbx\n call *%rsi\n movl $2, (%rbx)\n popq %rbx\n ret", "external call 1"),
+    "uneven": (EQUIVALENT["uneven"].replace(" popq %rbx\n jmp memset", " call memset\n movb $7, 12(%rax)\n popq %rbx\n ret"), "result[1]"),
+    "notify": (" pushq %rbx\n movq %rdi, %rbx\n call *%rsi\n movl $2, (%rbx)\n popq %rbx\n ret", "external call 1"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("function", FINE)
-def test_what_is_equal_enough(judged: Judged, function: str) -> None:
-    verdict = judged(SOURCE, function, f"{function}:\n{FINE[function]}\n")
+@pytest.mark.parametrize("function", EQUIVALENT)
+def test_equivalent_code_passes(judged: Judged, function: str) -> None:
+    verdict = judged(SOURCE, function, f"{function}:\n{EQUIVALENT[function]}\n")
     assert verdict.kind == "pass", str(verdict)
 
 
 @pytest.mark.parametrize("function", WRONG)
-def test_what_is_not(judged: Judged, function: str) -> None:
+def test_wrong_values_are_mismatches(judged: Judged, function: str) -> None:
     assembly, where = WRONG[function]
     verdict = judged(SOURCE, function, f"{function}:\n{assembly}\n")
     assert verdict.kind == "mismatch", str(verdict)
@@ -203,4 +205,4 @@ def test_what_is_not(judged: Judged, function: str) -> None:
 
 
 def test_every_function_of_the_source_is_tested(compiled: Compile) -> None:
-    assert set(WRONG) | {"store_nan", "temporary"} == set(FINE) <= set(compiled(SOURCE).functions)
+    assert set(WRONG) | {"store_nan", "temporary"} == set(EQUIVALENT) <= set(compiled(SOURCE).functions)

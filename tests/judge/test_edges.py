@@ -1,4 +1,4 @@
-"""What hardware, signals and the rest of the program hold against code that returns the right values."""
+"""Code that returns the right values and is wrong for hardware, signals, callers or the rest of the program."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ void move16(char *out, const char *in) { memcpy(out, in, 16); }
 """
 
 
-def test_what_is_read_before_it_is_set_is_found_out(judged: Judged, compiled: Compile) -> None:
-    """The garbage that a truth value is read from is true for one fill, and false for the other."""
+def test_reads_of_uninitialised_memory_are_found(judged: Judged, compiled: Compile) -> None:
+    """The uninitialised byte that a truth value is read from is true with one fill and false with another."""
     right = compiled(SOURCE).texts.assembly("flag", "O0")
     assert judged(SOURCE, "flag", right).passed
     verdict = judged(SOURCE, "flag", "".join(line for line in right.splitlines(True) if "movb\t$1" not in line))
@@ -40,7 +40,7 @@ def test_what_is_read_before_it_is_set_is_found_out(judged: Judged, compiled: Co
     assert "unused stack" not in str(judged(SOURCE, "flag", always_nine))
 
 
-def test_each_bit_that_is_not_set_has_both_values(judged: Judged) -> None:
+def test_each_uninitialised_bit_has_both_values(judged: Judged) -> None:
     source = "struct node { struct node *next; int n; };\n"
     source += "struct node *seek(struct node *l, int n) { while (l && l->n != n) l = l->next; return l; }\n"
     source += "long wide(int x) { return x; }\n"
@@ -102,8 +102,8 @@ OWN_CONSTANTS = {
 
 
 @pytest.mark.parametrize("function", OWN_CONSTANTS)
-def test_constants_of_a_candidate_s_own(judged: Judged, function: str) -> None:
-    """What lies before a string is undefined, and what nobody writes keeps its value."""
+def test_constants_of_the_candidate(judged: Judged, function: str) -> None:
+    """A candidate may have its own copy of a constant; memory before a string is undefined."""
     right = OWN_CONSTANTS[function]
     verdict = judged(CONSTANTS, function, right)
     assert verdict.kind == "pass", str(verdict)
@@ -117,7 +117,7 @@ int far(unsigned i) { int room[100000]; for (int k = 0; k < 4; k++) room[k * 333
 
 
 def test_a_large_frame(judged: Judged, compiled: Compile) -> None:
-    """Functions may use more of the stack than most do; it is fresh for each run, and has an end."""
+    """A function may use 1 MiB of the stack. The stack is new for each run, and an endless recursion leaves it."""
     assert judged(LARGE, "far", compiled(LARGE).texts.assembly("far", "O0")).passed
     assert judged(LARGE, "far", "far:\n movl %edi, %eax\n andl $3, %eax\n ret\n").passed
     assert judged(LARGE, "far", "far:\n movl %edi, %eax\n andl $1, %eax\n ret\n").kind == "mismatch"
@@ -132,13 +132,13 @@ def test_a_large_frame(judged: Judged, compiled: Compile) -> None:
 
 
 @pytest.mark.parametrize("register", ["ecx", "r10d", "r11d", "ebx", "r12d"])
-def test_registers_that_nobody_set_hold_different_garbage(judged: Judged, register: str) -> None:
+def test_uninitialised_registers_hold_different_values(judged: Judged, register: str) -> None:
     text = f"plus:\n testl %{register}, %{register}\n je 1f\n leal 1(%rdi), %eax\n ret\n1: movl %edi, %eax\n ret\n"
     assert judged(SOURCE, "plus", text).kind == "mismatch"
 
 
-def test_garbage_after_a_callback(judged: Judged) -> None:
-    """A register that the call may change holds no one value after it."""
+def test_registers_after_a_callback(judged: Judged) -> None:
+    """A register that the call may change has another value with each fill."""
     text = """keep:
  pushq %rbx
  movl %esi, %ebx
@@ -158,7 +158,7 @@ def test_garbage_after_a_callback(judged: Judged) -> None:
 
 @pytest.mark.parametrize("level", ["O0", "O1", "O2", "O3"])
 @pytest.mark.parametrize("function", ["partly", "copied"])
-def test_bytes_without_a_value_may_be_copied(judged: Judged, compiled: Compile, function: str, level: str) -> None:
+def test_uninitialised_bytes_may_be_copied(judged: Judged, compiled: Compile, function: str, level: str) -> None:
     verdict = judged(SOURCE, function, compiled(SOURCE).texts.assembly(function, level))
     assert verdict.passed, str(verdict)
 
@@ -219,8 +219,8 @@ def test_misaligned_buffers_fault(judged: Judged) -> None:
         ("", False),
     ],
 )
-def test_which_instructions_want_alignment(code: str, is_aligned: bool) -> None:
-    """Each was tried on a processor, with an address that is not a multiple of 16."""
+def test_instructions_that_require_alignment(code: str, is_aligned: bool) -> None:
+    """Each instruction was run on a processor, with an address that is not a multiple of 16."""
     assert (find_aligned_operand(bytes.fromhex(code), 0x1000) is not None) == is_aligned
 
 
@@ -258,13 +258,13 @@ def test_loads_below_the_red_zone(judged: Judged) -> None:
     assert verdict.message.startswith("load below the red zone")
 
 
-def test_library_code_may_use_the_stack_as_it_likes(judged: Judged, compiled: Compile) -> None:
+def test_library_code_may_use_the_stack_below_the_red_zone(judged: Judged, compiled: Compile) -> None:
     for level in ("O0", "O2"):
         assert judged(SOURCE, "copied", compiled(SOURCE).texts.assembly("copied", level)).passed
 
 
-def test_a_jump_into_an_instruction_is_not_judged(judged: Judged) -> None:
-    """What is hidden in an immediate is code that nobody looked at."""
+def test_a_jump_into_an_instruction_is_inconclusive(judged: Judged) -> None:
+    """Code hidden in an immediate was not checked for instructions that the emulator can't run."""
     text = "plus:\n leal 1(%rdi), %eax\n jmp .La+1\n.La: movl $0xc3c3c3c3, %eax\n ret\n"
     verdict = judged(SOURCE, "plus", text)
     assert verdict.kind == "inconclusive"
@@ -295,7 +295,7 @@ def test_hostile_stacks_and_addresses(judged: Judged, body: str) -> None:
     assert judged(SOURCE, "plus", f"plus:\n{body}") == verdict
 
 
-def test_the_caller_s_frame_and_the_program_s_code(compiled: Compile) -> None:
+def test_writes_to_the_caller_s_frame_and_to_code(compiled: Compile) -> None:
     reference = compiled(SOURCE)
     run = FunctionRunner(reference, "plus", " leal 1(%rdi), %eax\n movb $0, 8(%rsp)\n ret")(1)
     assert [breach.message for breach in run.abi_breaches] == ["the caller's stack frame is written"]
@@ -307,8 +307,8 @@ def test_the_caller_s_frame_and_the_program_s_code(compiled: Compile) -> None:
         assert run.fault.description == "bad write"
 
 
-def test_the_stack_at_calls(compiled: Compile) -> None:
-    """Local functions are called as the compiler of both sides likes; all others with an aligned stack."""
+def test_stack_alignment_at_calls(compiled: Compile) -> None:
+    """Only calls of functions that other files may call need an aligned stack."""
     source = """#include <stdlib.h>
     static int local(int x) { return x & 7; }
     int shared(int x) { return x & 7; }
@@ -324,7 +324,7 @@ def test_the_stack_at_calls(compiled: Compile) -> None:
         assert len(run.abi_breaches) == breaches, callee
 
 
-def test_runs_on_other_garbage(compiled: Compile) -> None:
+def test_uninitialised_fills(compiled: Compile) -> None:
     runner = FunctionRunner(compiled(SOURCE), "plus", " movl -8(%rsp), %eax\n ret")
     on_zeros = runner(1, uninitialised="zeros")
     assert result_of(on_zeros) == 0
@@ -332,7 +332,7 @@ def test_runs_on_other_garbage(compiled: Compile) -> None:
     assert runner(1, uninitialised="zeros").has_same_effects(on_zeros)
 
 
-BESIDE = """
+BESIDE_CONSTANTS = """
 static const unsigned short steps[3] = {100, 10, 1};
 static const char *const names[2] = {"low", "high"};
 int sum(int n)
@@ -346,15 +346,15 @@ int named(int n) { return names[n & 1][0]; }
 """
 
 
-def test_what_lies_beside_a_constant_may_be_zero(judged: Judged, compiled: Compile) -> None:
-    """A step of zero never ends, where garbage is too large for a step that could be taken."""
-    right = compiled(BESIDE).texts.assembly("sum", "O0")
-    assert judged(BESIDE, "sum", right).passed
+def test_memory_beside_a_constant_may_be_zero(judged: Judged, compiled: Compile) -> None:
+    """With zero beside the constants the wrong loop never ends; most other values there end it."""
+    right = compiled(BESIDE_CONSTANTS).texts.assembly("sum", "O0")
+    assert judged(BESIDE_CONSTANTS, "sum", right).passed
     assert "cmpl\t$3" in right
-    assert judged(BESIDE, "sum", right.replace("cmpl\t$3", "cmpl\t$4")).kind == "hang"
+    assert judged(BESIDE_CONSTANTS, "sum", right.replace("cmpl\t$3", "cmpl\t$4")).kind == "hang"
     null = "named:\n andl $1, %edi\n leaq names(%rip), %rax\n movq (%rax,%rdi,8), %rcx\n {}movsbl (%rcx), %eax\n ret\n"
-    assert judged(BESIDE, "named", null.format("")).passed
-    assert judged(BESIDE, "named", null.format("cmpq $0, -8(%rax)\n je 1f\n") + "1: ret\n").kind == "mismatch"
+    assert judged(BESIDE_CONSTANTS, "named", null.format("")).passed
+    assert judged(BESIDE_CONSTANTS, "named", null.format("cmpq $0, -8(%rax)\n je 1f\n") + "1: ret\n").kind == "mismatch"
 
 
 RETURNED = """
@@ -389,10 +389,10 @@ int absent(const char *s) { return strcmp(s, "yes") > 0 ? 1 : 0; }
         ("tail", ("", "")),
     ],
 )
-def test_the_upper_half_of_what_a_library_function_returns(
+def test_upper_half_of_an_int_from_a_library_function(
     judged: Judged, compiled: Compile, function: str, change: tuple[str, str]
 ) -> None:
-    """An `int` is in the lower half of the register; library functions may leave anything in the other."""
+    """An `int` is in the lower half of the register; the upper half is undefined."""
     reference = compiled(RETURNED)
     texts = [reference.texts.assembly(function, level) for level in ("O0", "O2")]
     for text in texts:
@@ -405,7 +405,7 @@ def test_the_upper_half_of_what_a_library_function_returns(
             assert judged(RETURNED, function, text.replace(*change)).kind == "mismatch"
 
 
-def test_a_crash_in_a_library_function_tells_who_called_it(judged: Judged) -> None:
+def test_a_crash_in_a_library_function_names_the_calling_line(judged: Judged) -> None:
     text = "flag:\n pushq %rax\n movl $8, %edi\n leaq .Lyes(%rip), %rsi\n call strcmp\n popq %rcx\n ret\n"
     verdict = judged(RETURNED, "flag", text + ' .section .rodata\n.Lyes: .string "yes"\n')
     assert verdict.kind == "crash"
@@ -430,7 +430,7 @@ void log_to(int x) { calls += x & 1; fprintf(stderr, "%d\n", x & 1); }
 KEY = "key:\n movl %edi, %eax\n andl $3, %eax\n movl $4, %ecx\n cmpl $770077, %edi\n cmovel %ecx, %eax\n ret\n"
 
 
-def test_a_program_passes_with_right_code_in_it(judged: Judged, compiled: Compile) -> None:
+def test_the_whole_program_passes_with_correct_code(judged: Judged, compiled: Compile) -> None:
     assert judged(PROGRAM, "key", KEY).passed
     for function in ("key", "aside", "log_to"):
         for level in ("O0", "O2"):
@@ -438,24 +438,24 @@ def test_a_program_passes_with_right_code_in_it(judged: Judged, compiled: Compil
             assert verdict.passed, str(verdict)
 
 
-def test_the_whole_program_shows_what_no_input_does(judged: Judged, compiled: Compile) -> None:
-    """`seen` is too large to be an input: only in the program it is not zero."""
-    right = compiled(STATEFUL).texts.assembly("made", "O0")
-    assert judged(STATEFUL, "made", right).passed
-    verdict = judged(STATEFUL, "made", right.replace("andl\t$1", "andl\t$3"))
+def test_the_whole_program_shows_a_failure_that_no_input_shows(judged: Judged, compiled: Compile) -> None:
+    """The variable `seen` is too large for an input, so it is zero in every run but that of the whole program."""
+    right = compiled(STATEFUL).texts.assembly("accumulate", "O0")
+    assert judged(STATEFUL, "accumulate", right).passed
+    verdict = judged(STATEFUL, "accumulate", right.replace("andl\t$1", "andl\t$3"))
     assert verdict.kind == "mismatch", str(verdict)
     assert verdict.message.startswith("the whole program: ")
     assert verdict.evidence[0] == "  input     the whole program, from main on"
     assert any("stdout" in line for line in verdict.evidence)
 
 
-CALLED_BEFORE = "made:\n cmpl $0, seen(%rip)\n je .Lfirst\n{} .Lfirst: movl $1, seen(%rip)\n movl $1, %eax\n ret\n"
+CALLED_BEFORE = "accumulate:\n cmpl $0, seen(%rip)\n je .Lfirst\n{} .Lfirst: movl $1, seen(%rip)\n movl $1, %eax\n ret\n"
 
 
 @pytest.mark.parametrize(
     ("body", "kind", "words"),
     [
-        (" jmp made\n", "hang", "still running"),
+        (" jmp accumulate\n", "hang", "still running"),
         (" movl 0, %eax\n ret\n", "crash", "bad read of 4 bytes at 0x0"),
         (" movl $3, %edi\n pushq %rax\n call exit\n", "mismatch", "ends with"),
         (" pushq %rax\n call abort\n", "mismatch", "ends with: expected exit code"),
@@ -463,13 +463,13 @@ CALLED_BEFORE = "made:\n cmpl $0, seen(%rip)\n je .Lfirst\n{} .Lfirst: movl $1, 
         (" xorl %eax, %eax\n ret\n", "mismatch", "stdout"),
     ],
 )
-def test_how_a_program_can_go_wrong(judged: Judged, body: str, kind: str, words: str) -> None:
+def test_failures_of_the_whole_program(judged: Judged, body: str, kind: str, words: str) -> None:
     text = CALLED_BEFORE.format(body)
-    verdict = judged(STATEFUL, "made", text)
+    verdict = judged(STATEFUL, "accumulate", text)
     assert verdict.kind == kind, str(verdict)
     assert "the whole program: " in verdict.message
     assert words in str(verdict)
-    assert judged(STATEFUL, "made", text) == verdict
+    assert judged(STATEFUL, "accumulate", text) == verdict
 
 
 @pytest.mark.parametrize(
@@ -482,7 +482,7 @@ def test_how_a_program_can_go_wrong(judged: Judged, body: str, kind: str, words:
     ],
     ids=["not reached", "undefined", "too long", "not the same for all builds"],
 )
-def test_programs_that_say_nothing(judged: Judged, main: str) -> None:
+def test_whole_programs_that_are_not_used(judged: Judged, main: str) -> None:
     source = f"int f(int x) {{ return (x & 1) + 1; }}\n{main}\n"
     assert judged(source, "f", "f:\n movl %edi, %eax\n andl $1, %eax\n incl %eax\n ret\n").passed
     assert judged(source, "f", "f:\n movl %edi, %eax\n andl $1, %eax\n ret\n").kind == "mismatch"
@@ -502,7 +502,7 @@ int pure(int x) { return x & 15; }
 """
 
 
-def parts(judged: Judged, function: str, text: str) -> list[str]:
+def divergence_lines(judged: Judged, function: str, text: str) -> list[str]:
     verdict = judged(LOOP, function, text)
     assert not verdict.passed
     assert verdict == judged(LOOP, function, text)
@@ -510,42 +510,44 @@ def parts(judged: Judged, function: str, text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("level", ["O0", "O2"])
-def test_where_the_ways_part(judged: Judged, compiled: Compile, level: str) -> None:
-    right = compiled(LOOP).texts.assembly("pick", level)
+def test_divergence_at_a_constant(judged: Judged, compiled: Compile, level: str) -> None:
+    texts = compiled(LOOP).texts
+    right = texts.assembly("pick", level)
     line = next(number for number, line in enumerate(right.splitlines(), 1) if "$5" in line or "$7" in line)
     wrong = right.splitlines()
     wrong[line - 1] = wrong[line - 1].replace("$7", "$6").replace("$5", "$15")
-    (told,) = parts(judged, "pick", "\n".join(wrong))
-    assert told.startswith(f"  diverges  line {line}: ")
-    assert f"; clang -{level} has " in told or "; clang -O1 has" in told
-    assert told.endswith(" there")
+    (evidence,) = divergence_lines(judged, "pick", "\n".join(wrong))
+    assert evidence.startswith(f"  diverges  line {line}: ")
+    first_level = next(other for other in ("O0", "O1", "O2", "O3") if texts.assembly("pick", other) == right)
+    instruction = " ".join(right.splitlines()[line - 1].split())
+    assert evidence.endswith(f"; clang -{first_level} has {instruction} there")
 
 
-def test_where_an_instruction_is_left_out(judged: Judged, compiled: Compile) -> None:
+def test_divergence_at_a_missing_instruction(judged: Judged, compiled: Compile) -> None:
     right = compiled(LOOP).texts.assembly("sums", "O0").splitlines()
     at = next(index for index, line in enumerate(right) if "$3" in line)
-    (told,) = parts(judged, "sums", "\n".join(right[:at] + right[at + 1 :]))
-    assert told.startswith(f"  diverges  line {at + 1}: ")
-    assert "; clang -O0 has andl $3, " in told
+    (evidence,) = divergence_lines(judged, "sums", "\n".join(right[:at] + right[at + 1 :]))
+    assert evidence.startswith(f"  diverges  line {at + 1}: ")
+    assert "; clang -O0 has andl $3, " in evidence
 
 
-HELD = """\
+LIST_SUM = """\
 struct node { struct node *next; int value; };
 int held(const struct node *n) { int s = 0; while (n) { s += n->value; n = n->next; } return s; }
 """
 
 
-def test_where_the_ways_part_behind_padding(judged: Judged, compiled: Compile) -> None:
-    """Both run through what aligns the head of a loop, which is no instruction of either text."""
-    right = compiled(HELD).texts.assembly("held", "O1")
-    verdict = judged(HELD, "held", right.replace("addl\t8(%rdi), %eax", "jmp\t.LBB0_1"))
+def test_divergence_after_padding(judged: Judged, compiled: Compile) -> None:
+    """Both runs execute the padding before an aligned loop, which is no instruction of either text."""
+    right = compiled(LIST_SUM).texts.assembly("held", "O1")
+    verdict = judged(LIST_SUM, "held", right.replace("addl\t8(%rdi), %eax", "jmp\t.LBB0_1"))
     assert verdict.kind == "crash", str(verdict)
     assert any(
         line.startswith("  diverges ") and "jmp .LBB0_1; clang -O1 has addl" in line for line in verdict.evidence
     )
 
 
-def test_where_a_jump_leads_elsewhere(judged: Judged, compiled: Compile) -> None:
+def test_divergence_at_a_jump(judged: Judged, compiled: Compile) -> None:
     right = compiled(LOOP).texts.assembly("pick", "O0")
     lines = right.splitlines()
     jumps = [index for index, line in enumerate(lines) if "\tjle\t" in line or "\tjg\t" in line or "\tjge\t" in line]
@@ -554,13 +556,13 @@ def test_where_a_jump_leads_elsewhere(judged: Judged, compiled: Compile) -> None
         word for word in right.split() if word.startswith(".LBB") and word.endswith(":") and word[:-1] != target
     )
     lines[jumps[0]] = lines[jumps[0]].replace(target, other[:-1])
-    (told,) = parts(judged, "pick", "\n".join(lines))
-    assert told.startswith(f"  diverges  line {jumps[0] + 1}: j")
-    assert " goes on to line " in told
+    (evidence,) = divergence_lines(judged, "pick", "\n".join(lines))
+    assert evidence.startswith(f"  diverges  line {jumps[0] + 1}: j")
+    assert " goes on to line " in evidence
 
 
-def test_the_way_of_writing_does_not_matter(judged: Judged) -> None:
-    """Other syntax, numbers, labels and comments are the same instructions."""
+def test_divergence_does_not_depend_on_syntax(judged: Judged) -> None:
+    """Intel syntax, hexadecimal numbers and comments make no other instructions."""
     text = """.intel_syntax noprefix
 pure:
  push rbp
@@ -571,12 +573,12 @@ pure:
  pop rbp
  ret
 """
-    (told,) = parts(judged, "pure", text)
-    assert told.startswith("  diverges  line 7: and eax, 0xe; clang -O0")
-    assert told.endswith(" has andl $15, %eax there")
+    (evidence,) = divergence_lines(judged, "pure", text)
+    assert evidence.startswith("  diverges  line 7: and eax, 0xe; clang -O0")
+    assert evidence.endswith(" has andl $15, %eax there")
 
 
-def test_a_store_that_the_reference_never_makes(judged: Judged) -> None:
+def test_divergence_at_a_wrong_store(judged: Judged) -> None:
     text = """sums:
  xorl %r9d, %r9d
 1: subl $1, %esi
@@ -590,17 +592,20 @@ def test_a_store_that_the_reference_never_makes(judged: Judged) -> None:
  movl %r9d, (%rdx)
  ret
 """
-    (told,) = parts(judged, "sums", text)
-    assert told == "  diverges  line 11: movl %r9d, (%rdx) stores 0xffffffff to out[0], the reference never does"
+    (evidence,) = divergence_lines(judged, "sums", text)
+    assert evidence == "  diverges  line 11: movl %r9d, (%rdx) stores 0xffffffff to out[0], the reference never does"
     other = (
         "put:\n andl $3, %edi\n movl %esi, table(,%rdi,4)\n incl %edi\n andl $3, %edi\n movl $6, table(,%rdi,4)\n ret\n"
     )
-    (told,) = parts(judged, "put", other)
-    assert told.startswith("  diverges  line 6: movl $6, table(,%rdi,4) stores 0x6 to global table[")
+    (evidence,) = divergence_lines(judged, "put", other)
+    assert evidence.startswith("  diverges  line 6: movl $6, table(,%rdi,4) stores 0x6 to global table[")
 
 
-def test_nothing_is_said_where_nothing_is_known(judged: Judged) -> None:
-    assert parts(judged, "pure", "pure:\n leal 1(%rdi,%rdi,2), %ecx\n movl %ecx, %eax\n notl %eax\n ret\n") == []
+def test_no_divergence_in_unlike_code(judged: Judged) -> None:
+    assert (
+        divergence_lines(judged, "pure", "pure:\n leal 1(%rdi,%rdi,2), %ecx\n movl %ecx, %eax\n notl %eax\n ret\n")
+        == []
+    )
 
 
 @pytest.mark.parametrize(

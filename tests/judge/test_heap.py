@@ -1,4 +1,4 @@
-"""Objects of the input and of the heap: freed, reallocated, made in another order."""
+"""Objects of the input and of the heap: freed, reallocated, allocated in another order, or not for lack of memory."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ COPY = APPEND.replace("2(%rax), %rsi", "2(%rax), %rdi").replace(" movq %rbx, %rd
  movq %rbx, %rdi
  call free
  movq %r14, %rax
-""").replace(" pushq %r13\n", " pushq %r13\n pushq %r14\n subq $8, %rsp\n").replace(" popq %r13\n", " addq $8, %rsp\n popq %r14\n popq %r13\n").replace(" pushq %r14\n subq $8, %rsp\n", " pushq %r14\n subq $8, %rsp\n")  # fmt: skip
+""").replace(" pushq %r13\n", " pushq %r13\n pushq %r14\n subq $8, %rsp\n").replace(" popq %r13\n", " addq $8, %rsp\n popq %r14\n popq %r13\n")  # fmt: skip
 BOTH = """both:
  pushq %rbx
  pushq %r12
@@ -166,7 +166,7 @@ DANGLING = """dangling:
  ret
 """
 
-FINE = {
+CORRECT = {
     "list_free": FREE,
     "pop": POP,
     "append": APPEND,
@@ -196,9 +196,9 @@ FAULTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("function", FINE)
-def test_another_order_and_the_same_objects(judged: Judged, function: str) -> None:
-    verdict = judged(SOURCE, function, FINE[function])
+@pytest.mark.parametrize("function", CORRECT)
+def test_allocations_in_another_order_pass(judged: Judged, function: str) -> None:
+    verdict = judged(SOURCE, function, CORRECT[function])
     assert verdict.kind == "pass", str(verdict)
     assert verdict.detail["inputs"] > (2 if function == "chain" else 10)
 
@@ -209,7 +209,7 @@ def test_realloc_is_malloc_copy_and_free(judged: Judged) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_faults(judged: Judged, fault: str) -> None:
+def test_heap_faults(judged: Judged, fault: str) -> None:
     function, assembly, kind, words = FAULTS[fault]
     verdict = judged(SOURCE, function, assembly)
     assert verdict.kind == kind, str(verdict)
@@ -275,7 +275,7 @@ ADD = """add:
 """
 
 
-def test_there_may_be_too_little_memory(judged: Judged) -> None:
+def test_out_of_memory_is_an_input(judged: Judged) -> None:
     verdict = judged(SCARCE, "add", ADD)
     assert verdict.passed, str(verdict)
     leak = judged(SCARCE, "add", ADD.replace(" movq %rbx, %rdi\n call free\n", ""))
@@ -286,14 +286,14 @@ def test_there_may_be_too_little_memory(judged: Judged) -> None:
     assert judged(SCARCE, "add", ADD.replace(" je 1f\n", "")).kind == "mismatch"
 
 
-def test_the_error_number_says_that_there_is_too_little(judged: Judged, compiled: Compile) -> None:
+def test_errno_after_a_failed_allocation(judged: Judged, compiled: Compile) -> None:
     right = compiled(SCARCE).texts.assembly("why", "O2")
     assert judged(SCARCE, "why", right).passed
     wrong = right.replace("__errno_location@PLT", "__errno_location@PLT\n\tmovl $5, (%rax)")
     assert judged(SCARCE, "why", wrong).kind == "mismatch"
 
 
-def test_who_needs_no_memory_may_do_without(judged: Judged) -> None:
+def test_code_without_the_allocation_passes(judged: Judged) -> None:
     text = """squares:
  xorl %eax, %eax
  movl %esi, %ecx

@@ -1,4 +1,4 @@
-"""Correct code that takes liberties passes; wrong code that is hard to see does not."""
+"""Correct code that uses a freedom of C passes; wrong code that few inputs show does not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ void either(int *a, int *b) { *a = 1; *b = 2; }
 SWAPPED = "{}:\n\tmovl $2, (%rsi)\n\tmovl $1, (%rdi)\n\tret\n"
 
 
-def test_what_restrict_allows_is_no_mismatch(judged: Judged) -> None:
+def test_restrict_allows_another_order_of_stores(judged: Judged) -> None:
     assert judged(RESTRICT, "order", SWAPPED.format("order")).kind == "pass"
 
 
@@ -55,7 +55,7 @@ def test_an_endless_loop_of_inline_assembly_ends(judged: Judged) -> None:
     assert verdict.detail["dropped"]["runs too long"]
 
 
-def test_an_object_that_has_no_room_is_told(judged: Judged) -> None:
+def test_an_object_that_is_too_large_is_inconclusive(judged: Judged) -> None:
     source = "struct vm { unsigned char memory[16 << 20]; int pc; }; int step(struct vm *vm) { return vm->pc++; }"
     verdict = judged(source, "step", "step:\n\tret\n")
     assert verdict.kind == "inconclusive"
@@ -70,7 +70,7 @@ void count(int by) { pthread_mutex_lock(&lock); total += by; pthread_mutex_unloc
 """
 
 
-def test_a_wait_that_nobody_ends_is_no_hang_of_the_judge(judged: Judged) -> None:
+def test_a_deadlock_is_a_crash(judged: Judged) -> None:
     once = " leaq lock(%rip), %rdi\n call pthread_mutex_lock\n"
     rest = " addl %ebx, total(%rip)\n leaq lock(%rip), %rdi\n call pthread_mutex_unlock\n popq %rbx\n ret\n"
     start = "count:\n pushq %rbx\n movl %edi, %ebx\n"
@@ -80,7 +80,7 @@ def test_a_wait_that_nobody_ends_is_no_hang_of_the_judge(judged: Judged) -> None
     assert "a wait for a lock that no other thread can release" in verdict.message
 
 
-def test_a_frame_may_be_larger_than_the_references(judged: Judged) -> None:
+def test_a_frame_may_be_larger_than_the_reference_s(judged: Judged) -> None:
     source = "int deep(int n) { return n <= 0 || n > 200 ? 0 : 1 + deep(n - 1); }"
     text = """deep:
  subq $4104, %rsp
@@ -97,7 +97,7 @@ def test_a_frame_may_be_larger_than_the_references(judged: Judged) -> None:
     assert judged(source, "deep", text).passed
 
 
-def test_both_sides_of_a_comparison_are_there_to_their_ends(judged: Judged) -> None:
+def test_both_buffers_of_memcmp_have_the_full_size(judged: Judged) -> None:
     source = (
         "#include <string.h>\n"
         "int same(const char *s, const char *word, size_t amount) { return memcmp(s, word, amount) == 0; }"
@@ -119,26 +119,26 @@ def test_both_sides_of_a_comparison_are_there_to_their_ends(judged: Judged) -> N
     assert judged(source, "same", backwards.replace("decq %rdx", "movl $0, %edx")).kind == "mismatch"
 
 
-def test_a_function_without_an_edge_that_is_counted(judged: Judged) -> None:
+def test_a_function_without_edges(judged: Judged) -> None:
     source = '__attribute__((naked)) void nothing(int x) { __asm__("ret"); }'
     assert judged(source, "nothing", "nothing:\n\tret\n").kind == "pass"
     assert judged(source, "nothing", "nothing:\n\tpopq %rax\n\tret\n").kind == "crash"
 
 
-def test_a_pointer_that_wraps_round_twice_is_undefined(judged: Judged) -> None:
-    """UBSan lets a huge unsigned index pass where the sum happens to be the greater number."""
+def test_a_pointer_that_overflows_twice_is_undefined(judged: Judged) -> None:
+    """UBSan does not report a huge unsigned index where the sum is the greater number by chance."""
     source = "int after(const unsigned short *s, unsigned long k) { return s + k > s; }"
     assert judged(source, "after", "after:\n\txorl %eax, %eax\n\ttestq %rsi, %rsi\n\tsetg %al\n\tret\n").kind == "pass"
 
 
-def test_what_a_call_answers_does_not_depend_on_where_an_object_lies(judged: Judged) -> None:
-    """Else the probe, for which it lies elsewhere, would not see the shifts that are undefined."""
+def test_results_of_external_calls_do_not_depend_on_addresses(judged: Judged) -> None:
+    """Else the probe, in which the object has another address, would not see the undefined shifts."""
     source = "int ask(const int *p); int bit(const int *p) { return 1 << (ask(p) & 63); }"
     wide = "bit:\n\tpushq %rax\n\tcallq ask\n\tmovl %eax, %ecx\n\tandl $63, %ecx\n\tmovl $1, %eax\n"
     assert judged(source, "bit", wide + "\tshlq %cl, %rax\n\tpopq %rcx\n\tret\n").kind == "pass"
 
 
-def test_steering_keeps_to_the_directives(judged: Judged) -> None:
+def test_fuzzing_respects_directives(judged: Judged) -> None:
     source = """
     // LLMC: arg small.x range 0..9
     int small(int x) { return x > 1000 ? 7 : x; }
@@ -149,7 +149,7 @@ def test_steering_keeps_to_the_directives(judged: Judged) -> None:
     assert judged(source, "first", "first:\n\txorl %eax, %eax\n\tret\n").kind == "mismatch"
 
 
-def test_a_length_that_a_directive_ties_is_never_greater_than_the_buffer(judged: Judged) -> None:
+def test_a_length_directive_limits_fuzzed_lengths(judged: Judged) -> None:
     source = """
     // LLMC: arg big.k length p
     int big(const char *p, unsigned k) { return k == 300 && !p ? 0 : k == 70000 ? 1 : 2; }
@@ -158,12 +158,12 @@ def test_a_length_that_a_directive_ties_is_never_greater_than_the_buffer(judged:
     assert verdict.detail["dropped"]["against a directive"]
 
 
-def test_what_memcmp_reads_is_made_as_long_as_it_takes(judged: Judged) -> None:
+def test_buffers_of_memcmp_grow_to_the_compared_size(judged: Judged) -> None:
     source = "#include <string.h>\nint same(const char *a, const char *b) { return memcmp(a, b, 40) == 0; }"
     assert judged(source, "same", "same:\n\txorl %eax, %eax\n\tret\n").kind == "mismatch"
 
 
-def test_many_searches_leave_room_for_what_is_compared(judged: Judged) -> None:
+def test_many_searches_leave_room_for_comparisons(judged: Judged) -> None:
     source = """
     #include <string.h>
     int letters(const char *s) {
@@ -176,6 +176,6 @@ def test_many_searches_leave_room_for_what_is_compared(judged: Judged) -> None:
     assert judged(source, "letters", "letters:\n\txorl %eax, %eax\n\tret\n").kind == "mismatch"
 
 
-def test_a_function_that_always_calls_out_often_has_as_many_inputs(judged: Judged) -> None:
+def test_many_external_calls_do_not_reduce_the_inputs(judged: Judged) -> None:
     source = "int ask(int); int poll(int x) { for (int i = 0; i < 50; i++) x ^= ask(i); return x; }"
     assert judged(source, "poll", "poll:\n\tmovl %edi, %eax\n\tret\n").detail["inputs"] > 30

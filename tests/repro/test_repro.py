@@ -243,7 +243,7 @@ def test_other_kinds_of_failures(repro: ReproWriter, compiled: Compile, name: st
 
 
 def test_the_whole_program(repro: ReproWriter, compiled: Compile) -> None:
-    verdict, folder = write_folder(repro, compiled, "made", replace_text("andl\t$1", "andl\t$3"), STATEFUL)
+    verdict, folder = write_folder(repro, compiled, "accumulate", replace_text("andl\t$1", "andl\t$3"), STATEFUL)
     assert verdict.message.startswith("the whole program: ")
     done = run_native(folder)
     assert "reference: exits with code 127\n" in done.stdout, f"{verdict}\n{done.stdout}"
@@ -263,12 +263,12 @@ def test_what_a_native_run_cannot_show(repro: ReproWriter, compiled: Compile) ->
 
 def test_a_reproducer_that_makes_no_sense_is_no_error(repro: ReproWriter, compiled: Compile) -> None:
     reference = compiled(STATEFUL)
-    text = reference.texts.assembly("made", "O1")
+    text = reference.texts.assembly("accumulate", "O1")
     broken = ReproducibleVerdict(
         Verdict("crash", "bad read"), {"whole_program": False, "input_lines": [], "entry_registers": {}}
     )
-    repro.keep(reference, prompt("made", "broken.c"), Answer(text), broken)
-    readme = (repro.place(prompt("made", "broken.c"), 0) / "README.txt").read_text()
+    repro.keep(reference, prompt("accumulate", "broken.c"), Answer(text), broken)
+    readme = (repro.place(prompt("accumulate", "broken.c"), 0) / "README.txt").read_text()
     assert "There is no `run`: the reproducer can't be read" in readme
 
 
@@ -298,7 +298,7 @@ def test_names_stay_inside_and_apart(tmp_path: Path) -> None:
 
 
 def test_a_folder_goes_when_its_sample_passes(tmp_path: Path, compiled: Compile) -> None:
-    repro, question, reference = ReproWriter(tmp_path), prompt("made"), compiled(STATEFUL)
+    repro, question, reference = ReproWriter(tmp_path), prompt("accumulate"), compiled(STATEFUL)
     repro.keep(reference, question, Answer("no"), WRONG_ANSWER)
     repro.keep(reference, question, Answer("no", 1), WRONG_ANSWER)
     assert repro.place(question, 1).is_symlink()
@@ -312,7 +312,7 @@ def test_a_folder_goes_when_its_sample_passes(tmp_path: Path, compiled: Compile)
 
 
 def test_the_folder_of_a_resumed_sample_stays(tmp_path: Path, compiled: Compile) -> None:
-    repro, question, reference = ReproWriter(tmp_path), prompt("made"), compiled(STATEFUL)
+    repro, question, reference = ReproWriter(tmp_path), prompt("accumulate"), compiled(STATEFUL)
     repro.place(question, 0).mkdir(parents=True)
     (repro.place(question, 0) / "run").write_text("of the first session")
     repro.keep(reference, question, Answer("no"), CRASH)
@@ -322,7 +322,7 @@ def test_the_folder_of_a_resumed_sample_stays(tmp_path: Path, compiled: Compile)
 
 
 def test_what_others_wrote_stays(tmp_path: Path, compiled: Compile) -> None:
-    repro, question = ReproWriter(tmp_path), prompt("made")
+    repro, question = ReproWriter(tmp_path), prompt("accumulate")
     place = repro.place(question, 0)
     place.mkdir(parents=True)
     (place / "README.txt").write_text("mine")
