@@ -449,7 +449,9 @@ def test_the_whole_program_shows_a_failure_that_no_input_shows(judged: Judged, c
     assert any("stdout" in line for line in verdict.evidence)
 
 
-CALLED_BEFORE = "accumulate:\n cmpl $0, seen(%rip)\n je .Lfirst\n{} .Lfirst: movl $1, seen(%rip)\n movl $1, %eax\n ret\n"
+CALLED_BEFORE = (
+    "accumulate:\n cmpl $0, seen(%rip)\n je .Lfirst\n{} .Lfirst: movl $1, seen(%rip)\n movl $1, %eax\n ret\n"
+)
 
 
 @pytest.mark.parametrize(
