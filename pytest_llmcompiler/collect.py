@@ -88,7 +88,37 @@ class BelowBaselineError(SamplesFailedError):
     """Fewer samples of an item pass than in the baseline."""
 
 
-class CaseItem(pytest.Item):
+class _FixtureItem(pytest.Item):
+    """An item that takes fixtures although it has no Python function.
+
+    pytest has no public way to do that. `pytest.Function` takes fixtures, but it builds its node id from the name
+    alone, and pytest 9.2 does not find such an id again if the name has brackets (see `CaseFile.collect`). So this
+    class does what pytest's own doctest items do. All private names of pytest that the plugin needs are here; they are
+    the same in pytest 8.2 to 9.2.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.obj = None  # plugins look here for the function of an item
+        self._fixtureinfo = self.session._fixturemanager.getfixtureinfo(node=self, func=None, cls=None)
+        self.fixturenames = self._fixtureinfo.names_closure
+        self.funcargs: dict[str, object] = {}
+        self._request = TopRequest(self, _ispytest=True)  # type: ignore[arg-type]
+
+    def fill_fixtures(self) -> None:
+        """Set up the fixtures that every test uses (autouse)."""
+        self._request._fillfixtures()
+
+    def get_fixture(self, name: str) -> Any:
+        """Set up a fixture, and return its value."""
+        return self._request.getfixturevalue(name)
+
+    def is_overridden(self, name: str) -> bool:
+        """Whether a fixture of the plugin is overridden for this item: by a conftest.py or by another plugin."""
+        return len(self.session._fixturemanager.getfixturedefs(name, self) or ()) > 1
+
+
+class CaseItem(_FixtureItem):
     """One question about one function.
 
     The set-up phase asks the model and judges the answers, so an error of the harness is reported as an error. The call
@@ -101,18 +131,12 @@ class CaseItem(pytest.Item):
         self.records: list[Record] = []
         self.item_report: ItemReport | None = None
         self._verdicts: list[Verdict] = []
-        # As pytest's own doctest items do, which have no function either.
-        self.obj = None
-        self._fixtureinfo = self.session._fixturemanager.getfixtureinfo(node=self, func=None, cls=None)
-        self.fixturenames = self._fixtureinfo.names_closure
-        self.funcargs: dict[str, object] = {}
-        self._request = TopRequest(self, _ispytest=True)  # type: ignore[arg-type]
 
     def setup(self) -> None:
         """Ask the model and judge the answers. Skips the item if it can't be asked or no answer can be judged."""
-        self._request._fillfixtures()
+        self.fill_fixtures()
         try:
-            model = self._request.getfixturevalue("llmc_model")
+            model = self.get_fixture("llmc_model")
         except pytest.skip.Exception as skipped:
             # Raised again from here: pytest's summary merges skips of the same line, and a fixture has one for each
             # item.
@@ -175,7 +199,7 @@ class CaseItem(pytest.Item):
     @property
     def asks_own_model(self) -> bool:
         """Whether the item asks the model of the settings: no fixture of the user's replaces `llmc_model`."""
-        return len(self.session._fixturemanager.getfixturedefs("llmc_model", self) or ()) == 1
+        return not self.is_overridden("llmc_model")
 
     def runtest(self) -> None:
         """Pass or fail by the verdicts, the required share of passing samples, and the baseline."""

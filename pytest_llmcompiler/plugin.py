@@ -161,9 +161,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     evaluation, plugins = config.stash[EVALUATION], config.pluginmanager
     if hasattr(config, "workerinput"):
         return
-    terminal = plugins.get_plugin("terminalreporter")
-    if evaluation.session.settings.model and terminal and _may_draw(config):
-        plugins.register(_LiveLinePlugin(evaluation, terminal), "llmc-live")
+    if evaluation.session.settings.model and plugins.hasplugin("terminalreporter") and _may_draw(config):
+        plugins.register(_LiveLinePlugin(evaluation, config.get_terminal_writer()), "llmc-live")
     plugins.register(_ReportCollector(evaluation), "llmc-collected")
 
 
@@ -192,9 +191,9 @@ class _ReportCollector:
 class _LiveLinePlugin:
     """Draws the live line, around everything that pytest writes."""
 
-    def __init__(self, evaluation: Evaluation, terminal: Any) -> None:
+    def __init__(self, evaluation: Evaluation, writer: Any) -> None:
         self._evaluation, self._progress = evaluation, Progress()
-        self._line = LiveLine(sys.stdout, terminal, self._format_line)
+        self._line = LiveLine(sys.stdout, writer, self._format_line)
 
     def _format_line(self) -> str:
         usage = self._evaluation.session.usage(warn=False) or {}
@@ -268,11 +267,12 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     session, results = evaluation.session, evaluation.results
     if results.records:
         terminalreporter.section("language model as compiler")
-        width = terminalreporter._tw.fullwidth
+        writer = config.get_terminal_writer()
+        width = writer.fullwidth
         usage = session.usage()
 
         def paint(text: str, colour: str) -> str:
-            return str(terminalreporter._tw.markup(text, **{colour: True})) if colour else text
+            return writer.markup(text, **{colour: True}) if colour else text
 
         lines = summary_lines(results.records, list(session.settings.pass_k), width, paint)
         for line in (*lines, *(usage_lines(usage, width) if usage else ())):

@@ -81,11 +81,11 @@ class LiveLine:
     time goes on while an item is judged.
     """
 
-    def __init__(self, terminal: IO[str], reporter: Any, text: Callable[[], str]) -> None:
-        """`reporter` is pytest's terminal reporter, which writes to `terminal`; `text` returns the text to draw."""
+    def __init__(self, terminal: IO[str], writer: Any, text: Callable[[], str]) -> None:
+        """`writer` is pytest's terminal writer, which writes to `terminal`; `text` returns the text to draw."""
         # A copy of the descriptor: pytest redirects standard output to a file while a test runs.
         self._file = os.dup(terminal.fileno())
-        self._reporter, self._compute_text = reporter, text
+        self._writer, self._compute_text = writer, text
         self._text, self._computed_at = "", -math.inf
         self._lock = threading.RLock()
         self._ended = threading.Event()
@@ -100,7 +100,7 @@ class LiveLine:
             try:
                 yield
             finally:
-                self._reporter.flush()
+                self._writer.flush()
                 self._draw()
 
     def close(self) -> None:
@@ -137,7 +137,7 @@ class LiveLine:
         A line feed goes down and scrolls if the cursor is in the last line of the screen, which a cursor movement would
         not do. `ESC [ 2 K` erases the line; `ESC [ A` goes up, `ESC [ n C` goes right by n columns.
         """
-        column = self._reporter._tw.width_of_current_line % shutil.get_terminal_size().columns
+        column = self._writer.width_of_current_line % shutil.get_terminal_size().columns
         back = f"\x1b[A\r\x1b[{column}C" if column else "\x1b[A\r"
         try:
             os.write(self._file, f"\r\n\x1b[2K{text}{back}".encode("utf-8", "replace"))

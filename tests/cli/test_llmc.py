@@ -102,7 +102,10 @@ def test_assembly_for_another_target(folder: Path) -> None:
         ),
         (["missing.c", "--function", "f"], "missing.c: can't be read: "),
         (["right.s", "--function", "f"], "right.s: a case is a .c or .ll file"),
-        (["broken.c", "--function", "f", "--assembly", "right.s"], "broken.c:1:24: use of undeclared identifier 'y'"),
+        (
+            ["broken.c", "--function", "f", "--assembly", "right.s"],
+            "broken.c:1:24: error: use of undeclared identifier 'y'",
+        ),
         (["a.c", "--function", "twice", "--assembly", "no.s"], "no.s: can't be read: No such file"),
         (["a.c", "--function", "twice", "--assembly", "."], ".: can't be read: Is a directory"),
         (["a.c", "--function", "twice", "--target", "z80"], "argument --target: invalid choice: 'z80'"),
