@@ -1,4 +1,4 @@
-"""`check`, as those use it who train on its verdicts: whatever the assembly, a verdict comes back, and no wrong pass."""
+"""`check`, as training loops use it: whatever the assembly, it returns a verdict, and no wrong code passes."""
 
 from __future__ import annotations
 
@@ -51,9 +51,7 @@ GOOD = """digits:
 
 
 def verdict(assembly: str) -> Verdict:
-    made = check(SOURCE, "digits", assembly, examples=40)
-    assert isinstance(made, Verdict)
-    return made
+    return check(SOURCE, "digits", assembly, examples=40)
 
 
 def test_source_as_text_and_as_a_file(tmp_path: Path) -> None:
@@ -103,11 +101,11 @@ def test_a_failure_is_shown_on_a_small_input() -> None:
 
 
 def test_the_counterexample_of_a_mismatch() -> None:
-    found = verdict(GOOD.replace("2: movl %ecx, %eax", "2: leal 1(%rcx), %eax")).counterexample
-    assert found is not None
-    assert found.input == ("x = 0",)
-    assert (found.expected, found.observed) == ("0", "1")
-    [row] = found.differences
+    counterexample = verdict(GOOD.replace("2: movl %ecx, %eax", "2: leal 1(%rcx), %eax")).counterexample
+    assert counterexample is not None
+    assert counterexample.input == ("x = 0",)
+    assert (counterexample.expected, counterexample.observed) == ("0", "1")
+    [row] = counterexample.differences
     assert (row.location, row.expected, row.observed) == ("return value", "0", "1")
 
 
@@ -151,15 +149,15 @@ def test_another_seed_has_other_inputs() -> None:
     assert len({check(SOURCE, "digits", GOOD, examples=40, seed=seed).detail["inputs"] for seed in (1, 2, 3)}) > 1
 
 
-def test_a_case_that_changes_is_compiled_anew(tmp_path: Path) -> None:
+def test_a_file_that_changes_is_compiled_again(tmp_path: Path) -> None:
     path = tmp_path / "f.c"
     path.write_text("int f(int x) { return x | 1; }\n")
-    one = "f:\n movl %edi, %eax\n orl $1, %eax\n ret\n"
-    assert check_file(path, "f", one, examples=10).passed
+    text = "f:\n movl %edi, %eax\n orl $1, %eax\n ret\n"
+    assert check_file(path, "f", text, examples=10).passed
     path.write_text("int f(int x) { return x | 2; }\n")
     os.utime(path, ns=(1, 1))
-    assert check_file(path, "f", one, examples=10).kind == "mismatch"
-    assert check_file(path, "f", one.replace("$1", "$2"), examples=10).passed
+    assert check_file(path, "f", text, examples=10).kind == "mismatch"
+    assert check_file(path, "f", text.replace("$1", "$2"), examples=10).passed
 
 
 def test_ir_source(tmp_path: Path) -> None:
@@ -260,9 +258,9 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_answers(name: str) -> None:
     started = time.monotonic()
-    made = verdict(HOSTILE[name])
-    assert made.kind != "pass", str(made)
-    assert made.message
+    hostile = verdict(HOSTILE[name])
+    assert hostile.kind != "pass", str(hostile)
+    assert hostile.message
     assert time.monotonic() - started < 30
     assert verdict(GOOD).passed
 
@@ -274,21 +272,22 @@ def test_files_of_the_host_are_never_read(directive: str, tmp_path: Path) -> Non
     secret = tmp_path / "secret"
     secret.write_text(GOOD.split("\n", 1)[1] + " # 7c1e-secret\n")
     for text in (f"digits:\n{directive.format(secret)}\n ret\n", f"{directive.format('/etc/passwd')}\ndigits: ret\n"):
-        made = verdict(f"<code>{text}</code>")
-        assert made.kind == "assemble"
-        assert "7c1e-secret" not in str(made)
-        assert "root:" not in str(made)
+        refused = verdict(f"<code>{text}</code>")
+        assert refused.kind == "assemble"
+        assert "7c1e-secret" not in str(refused)
+        assert "root:" not in str(refused)
 
 
 def test_endless_devices_are_never_read() -> None:
     assert verdict('digits: ret\n.incbin "/dev/zero"\n').kind == "assemble"
 
 
-# -- passing without doing the work
+# -- attempts to pass without doing the work
 
 
 def test_the_reference_can_not_be_called(compiled: Compile) -> None:
-    """By no name, and by no address: past its first bytes, which are replaced, lies the original code."""
+    """The reference's code for the function is neither reachable by a name nor by an address. Only its first bytes are
+    overwritten in the program, so the addresses behind them are tried too."""
     golden = compiled(SOURCE).golden
     start, after = golden.symbols["digits"].address, golden.symbols["after"].address
     prologue = " pushq %rbp\n movq %rsp, %rbp\n movl %edi, -4(%rbp)\n"
@@ -300,7 +299,7 @@ def test_the_reference_can_not_be_called(compiled: Compile) -> None:
 
 
 def test_the_code_of_the_reference_can_not_be_read() -> None:
-    """What the first input finds at the program's own address of the function is no code of the reference."""
+    """A jump to where the reference's code lay, behind another function of the program, does not pass."""
     assert not verdict("digits: movq $other, %rax\n leaq 16(%rax), %rax\n movl %edi, %edi\n jmp *%rax\n").passed
 
 
@@ -311,14 +310,14 @@ def test_privileged_code_does_not_pass_beside_right_results() -> None:
 
 
 def test_nothing_is_carried_from_run_to_run() -> None:
-    """A candidate that is right from its second run on has kept something."""
+    """A candidate that is right from its second run on has kept something from the first."""
     counter = GOOD.replace("digits:\n", "digits:\n incl runs(%rip)\n cmpl $1, runs(%rip)\n je 9f\n")
     assert not verdict(counter + "9: movl $77, %eax\n ret\n .data\nruns: .long 0\n").passed
     heap = GOOD.replace("digits:\n", "digits:\n pushq %rdi\n movl $8, %edi\n call malloc\n popq %rdi\n")
     assert verdict(heap).kind == "mismatch"
 
 
-def test_a_pass_takes_the_side_effects_too() -> None:
+def test_side_effects_are_judged_too() -> None:
     assert verdict(GOOD.replace(" movl %edi, state(%rip)\n", "")).kind == "mismatch"
     assert verdict(GOOD.replace("digits:\n", "digits:\n movl $1, -120(%rsp)\n")).passed
     assert verdict(GOOD.replace("digits:\n", "digits:\n movl $1, -200(%rsp)\n")).kind == "abi"
@@ -352,8 +351,8 @@ def test_killing_the_judge_loses_no_sample(case_of: CaseOf) -> None:
 
 
 def test_threads() -> None:
-    """Two sources that are new at the same time must not be mixed up."""
-    found: dict[int, list[str]] = {}
+    """Sources that are new at the same time are not mixed up."""
+    kinds: dict[int, list[str]] = {}
     ready = threading.Barrier(4)
 
     def work(number: int) -> None:
@@ -361,16 +360,16 @@ def test_threads() -> None:
         right = f"f:\n movl %edi, %eax\n xorl ${number + 40}, %eax\n ret\n"
         ready.wait()
         try:
-            found[number] = [check(source, "f", text, examples=5).kind for text in (right, right.replace("$4", "$5"))]
+            kinds[number] = [check(source, "f", text, examples=5).kind for text in (right, right.replace("$4", "$5"))]
         except Exception as error:
-            found[number] = [repr(error)]
+            kinds[number] = [repr(error)]
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == {number: ["pass", "mismatch"] for number in range(4)}
+    assert kinds == {number: ["pass", "mismatch"] for number in range(4)}
 
 
 def script(*lines: str) -> subprocess.CompletedProcess[str]:
@@ -383,18 +382,18 @@ CHECK = "check(source, 'f', right, examples=5).kind"
 
 
 def test_new_threads_in_a_new_process() -> None:
-    """The first calls of a process, all at once."""
+    """The first calls of a process come from several threads at once."""
     done = script(
         "import threading",
-        "found = {}",
+        "kinds = {}",
         "ready = threading.Barrier(6)",
         "def work(n):",
         "    ready.wait()",
         "    source = f'int f(int x) {{ return x ^ {n}; }}'",
-        "    found[n] = check(source, 'f', f'f: movl %edi, %eax; xorl ${n}, %eax; ret', examples=5).kind",
+        "    kinds[n] = check(source, 'f', f'f: movl %edi, %eax; xorl ${n}, %eax; ret', examples=5).kind",
         "threads = [threading.Thread(target=work, args=(n,)) for n in range(1, 7)]",
         "[t.start() for t in threads]; [t.join() for t in threads]",
-        "print(sorted(found.items()))",
+        "print(sorted(kinds.items()))",
     )
     assert done.stdout.strip() == str([(n, "pass") for n in range(1, 7)]), done.stderr[-2000:]
 
@@ -419,18 +418,18 @@ def test_forked_children_do_not_share_a_judge() -> None:
         FIRST,
         f"assert {CHECK} == 'pass'",
         "from pytest_llmcompiler.judge.api import shared_judge",
-        "mine = shared_judge(5).pid",
+        "parent = shared_judge(5).pid",
         "pid = os.fork()",
         "if pid == 0:",
         f"    {CHECK}",
-        "    os._exit(0 if shared_judge(5).pid != mine else 1)",
+        "    os._exit(0 if shared_judge(5).pid != parent else 1)",
         "assert os.waitpid(pid, 0)[1] == 0, 'the child wrote to its parent\\'s judge'",
         "print('done')",
     )
     assert done.stdout.strip() == "done", done.stderr[-2000:]
 
 
-def test_the_judge_ends_with_its_user() -> None:
+def test_the_judge_ends_with_its_client() -> None:
     done = script(
         FIRST,
         CHECK,
@@ -447,14 +446,14 @@ def test_the_judge_ends_with_its_user() -> None:
 
 
 def test_many_sources_do_not_fill_the_memory() -> None:
-    judge_pages = [
+    definitions = [
         "from pytest_llmcompiler.judge.api import shared_judge",
         "def pages(): return int(open(f'/proc/{shared_judge(5).pid}/statm').read().split()[0])",
         "def new(n): check(f'int f(int x) {{ return x ^ {n}; }}', 'f', 'f: ret', examples=5)",
     ]
-    lines = "[new(n) for n in range(5)]", "a = pages()", "[new(n) for n in range(5, 12)]", "print(pages() / a)"
-    done = script(*judge_pages, *lines)
-    assert float(done.stdout) < 1.5, "the judge keeps the machines of every source that it ever saw"
+    lines = "[new(n) for n in range(5)]", "few = pages()", "[new(n) for n in range(5, 12)]", "print(pages() / few)"
+    done = script(*definitions, *lines)
+    assert float(done.stdout) < 1.5, "the judge keeps the machines of every source"
 
 
 def test_nothing_is_printed_and_no_file_is_left(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""gcc's code for the cases of this repository is right by another compiler's account: nothing else than `pass` will do.
+"""gcc's code for the cases of this repository, which another compiler vouches for: every verdict must be `pass`.
 
-It is a file of its own so that it neither comes last, when one worker is at it and the others wait, nor before the corpora
-of the cases have been made by `test_suite`.
+The test has a file of its own, so that xdist's workers run it neither last, while all but one of them are idle, nor
+before `test_suite` has stored the corpora of the cases.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from suite_runs import CASES, ROOT, functions, run_suite, verdicts
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc here")
 def test_gcc_s_code_passes(tmp_path: Path) -> None:
     kinds = [("O2", True), ("O0", False)]
-    made = [
+    answered = [
         record | {"sample": sample}
         for sample, (level, intel) in enumerate(kinds)
         for record in gcc_answers.records(CASES, level=level, intel=intel)
     ]
     answers = tmp_path / "gcc.jsonl"
-    gcc_answers.write(answers, iter(made))
+    gcc_answers.write(answers, iter(answered))
     ignored = [f"--ignore={path.relative_to(ROOT)}" for path in sorted(CASES.rglob("*.ll"))]
     args = [f"--llmc-model=replay:{answers}", f"--llmc-samples={len(kinds)}", "--llmc-require=all"]
     records = run_suite(tmp_path, *args, *ignored)
-    assert verdicts(records) == {"pass": len(made)}
-    assert functions(records) == functions(made)
+    assert verdicts(records) == {"pass": len(answered)}
+    assert functions(records) == functions(answered)

@@ -1,4 +1,4 @@
-"""The suite of this repository, with answers that are known to be right: nothing else than `pass` will do."""
+"""The cases of this repository, with answers that are known to be right: every verdict must be `pass`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from pytest_llmcompiler.program.reference import Reference
 LEVELS = ("O0", "O2")
 
 
-def test_the_suite_is_as_large_as_it_is_said_to_be() -> None:
+def test_the_cases_are_as_many_as_documented() -> None:
     command = [sys.executable, "-m", "pytest", "cases", "--collect-only", "-q", "--llmc-model=reference"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    found = set(re.findall(r"^cases/(\S+?)::(\w+)\[", listed, re.MULTILINE))
-    files = {case for case, _ in found}
-    assert {("git_lfs.c", name) for name in ("consume_line", "copy_64_hex", "validate", "parse_diff")} <= found
-    assert len([one for one in found if one[0] != "git_lfs.c"]) >= 25
+    items = set(re.findall(r"^cases/(\S+?)::(\w+)\[", listed, re.MULTILINE))
+    files = {case for case, _ in items}
+    assert {("git_lfs.c", name) for name in ("consume_line", "copy_64_hex", "validate", "parse_diff")} <= items
+    assert len([case for case, _ in items if case != "git_lfs.c"]) >= 25
     assert len(files) >= 11 and len([name for name in files if name.endswith(".ll")]) >= 2
     assert files == {path.relative_to(CASES).as_posix() for path in CASES.rglob("*.*") if path.suffix in (".c", ".ll")}
 
@@ -37,7 +37,7 @@ def test_the_reference_s_own_code_passes_at_every_level(tmp_path: Path) -> None:
     levels = Counter(record["passes"] for record in records)
     assert set(levels) == {"O0", "O2", "O3"} and len(set(levels.values())) == 1
     assert len(functions(records)) == levels["O0"]
-    # The fewest inputs has a function of one enumeration, which has few values to take.
+    # A function of one enumeration has the fewest inputs, because an enumeration has few values.
     assert {(record["case"], record["function"]) for record in records if record["detail"]["inputs"] < 15} == set()
 
 
@@ -95,7 +95,7 @@ next_id:
     ],
     ids=["pop-always-empty", "pop-without-wrap", "push-without-wrap", "push-too-full", "id-without-skip"],
 )
-def test_what_globals_hold_is_part_of_the_input(function: str, wrong: str) -> None:
+def test_globals_are_part_of_the_input(function: str, wrong: str) -> None:
     verdict = check_file(CASES / "state.c", function, wrong)
     assert verdict.kind in ("mismatch", "crash"), verdict
 
@@ -144,8 +144,8 @@ int f(const unsigned char *code, int n)
         "string-to-callback",
     ],
 )
-def test_pointers_that_other_code_is_given_may_differ(tmp_path: Path, source: str, right: str | None) -> None:
-    """Where a local variable lies, or the code's own copy of a constant, is nobody's business but the compiler's."""
+def test_pointers_that_are_passed_to_other_code_may_differ(tmp_path: Path, source: str, right: str | None) -> None:
+    """The addresses of local variables, and of the code's own copies of constants, are up to the compiler."""
     path = tmp_path / "a.c"
     path.write_text(source)
     answers = (
@@ -162,8 +162,8 @@ def test_pointers_that_other_code_is_given_may_differ(tmp_path: Path, source: st
     ],
     ids=["file", "own-table"],
 )
-def test_what_can_t_be_judged_is_said(tmp_path: Path, source: str, words: str) -> None:
-    """Right code that the judge does not understand is neither passed nor failed."""
+def test_cases_that_can_t_be_judged_are_inconclusive(tmp_path: Path, source: str, words: str) -> None:
+    """Right code that the judge can't run is neither passed nor failed."""
     path = tmp_path / "a.c"
     path.write_text(source)
     for level in LEVELS:
