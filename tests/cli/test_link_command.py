@@ -42,8 +42,8 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def linked(case: Path, text: str, function: str = "answer") -> Path:
-    """The program with a text in the place of a function."""
+def link(case: Path, text: str, function: str = "answer") -> Path:
+    """Link a program with a text in the place of a function; returns the program."""
     case.with_name("answer.s").write_text(text)
     output = case.with_name("program")
     output.unlink(missing_ok=True)
@@ -51,37 +51,38 @@ def linked(case: Path, text: str, function: str = "answer") -> Path:
     return output
 
 
-def refused(case: Path, text: str, function: str = "answer") -> str:
-    """The message with which that is declined."""
+def refusal_of(case: Path, text: str, function: str = "answer") -> str:
+    """The message of a refusal to link."""
     with pytest.raises(SystemExit) as stopped:
-        linked(case, text, function)
+        link(case, text, function)
     assert not case.with_name("program").exists()
     assert "\n" not in str(stopped.value)
     return str(stopped.value)
 
 
-def printed(program: Path) -> tuple[int, str]:
+def run(program: Path) -> tuple[int, str]:
+    """The exit status and the output of a program."""
     done = subprocess.run([program], capture_output=True, text=True, timeout=10)
     return done.returncode, done.stdout
 
 
 def test_a_static_function_and_a_private_string_can_be_named(case: Path) -> None:
-    assert printed(linked(case, RIGHT)) == (0, "42\n")
+    assert run(link(case, RIGHT)) == (0, "42\n")
 
 
-def test_it_is_the_text_that_runs(case: Path) -> None:
-    assert printed(linked(case, RIGHT.replace("addl\t%ebx", "subl\t%ebx"))) == (0, "-34\n")
+def test_the_text_is_what_runs(case: Path) -> None:
+    assert run(link(case, RIGHT.replace("addl\t%ebx", "subl\t%ebx"))) == (0, "-34\n")
 
 
-def test_what_the_program_has_too_is_the_programs(case: Path) -> None:
-    """Just as for the judge: but for the function itself."""
+def test_a_name_of_the_program_wins_over_the_text_s_own(case: Path) -> None:
+    """As in the judge. Only the function itself is the text's."""
     own = 'scaled:\n\tmovl\t$1000, %eax\n\tret\n.L.str:\n\t.asciz\t"seven"\n'
-    assert printed(linked(case, RIGHT + own)) == (1, "43\n")
+    assert run(link(case, RIGHT + own)) == (1, "43\n")
 
 
 def test_main_itself(case: Path) -> None:
     text = "main:\n\tpushq\t%rax\n\tmovl\t$7, %edi\n\tcallq\tanswer\n\tpopq\t%rcx\n\tret\n"
-    assert printed(linked(case, text, "main")) == (18, "")
+    assert run(link(case, text, "main")) == (18, "")
 
 
 def test_the_example_of_the_readme(case: Path, tmp_path: Path) -> None:
@@ -98,7 +99,7 @@ def test_the_example_of_the_readme(case: Path, tmp_path: Path) -> None:
         text=True,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert printed(tmp_path / "git_lfs") == (0, "")
+    assert run(tmp_path / "git_lfs") == (0, "")
 
 
 @pytest.mark.parametrize(
@@ -115,26 +116,26 @@ def test_the_example_of_the_readme(case: Path, tmp_path: Path) -> None:
         ("I am sorry, but I can't.\n", "answer.s: no assembly: "),
     ],
 )
-def test_a_text_that_will_not_do(case: Path, text: str, words: str) -> None:
-    assert words in refused(case, text)
+def test_a_text_that_can_t_be_linked(case: Path, text: str, words: str) -> None:
+    assert words in refusal_of(case, text)
 
 
-def test_a_function_that_is_not_there(case: Path) -> None:
-    message = refused(case, RIGHT, "nothing")
+def test_a_function_that_the_case_does_not_define(case: Path) -> None:
+    message = refusal_of(case, RIGHT, "nothing")
     assert "program.c: no function 'nothing' is defined here; there are: answer, main, scaled" in message
 
 
 def test_a_file_without_a_program(tmp_path: Path) -> None:
     (tmp_path / "part.c").write_text("int answer(int x) { return x; }\n")
-    message = refused(tmp_path / "part.c", "answer:\n\tret\n")
+    message = refusal_of(tmp_path / "part.c", "answer:\n\tret\n")
     assert "part.c defines no main, so there is no program to link: add one that calls answer" in message
 
 
-def test_what_the_case_only_declares(tmp_path: Path) -> None:
+def test_a_case_that_only_declares_a_function(tmp_path: Path) -> None:
     (tmp_path / "part.c").write_text(
         "int far(int); int answer(int x) { return x; } int main(void) { return far(1); }\n"
     )
-    message = refused(tmp_path / "part.c", "answer:\n\tret\n")
+    message = refusal_of(tmp_path / "part.c", "answer:\n\tret\n")
     assert "part.c only declares 'far': a program needs a definition" in message
 
 
@@ -146,9 +147,7 @@ def test_what_the_case_only_declares(tmp_path: Path) -> None:
         (["--function", "answer", "-o", "missing/program"], "missing/program: can't be written: No such file"),
     ],
 )
-def test_a_command_that_will_not_do(
-    case: Path, arguments: list[str], words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wrong_arguments(case: Path, arguments: list[str], words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(case.parent)
     Path("answer.s").write_text(RIGHT)
     given = ["--assembly", "answer.s", "-o", "program", *arguments]
@@ -165,6 +164,6 @@ def test_a_folder_in_the_place_of_the_program(case: Path, tmp_path: Path, capsys
     assert sorted(path.name for path in tmp_path.iterdir()) == ["answer.s", "out"]
 
 
-def test_a_case_that_is_none(tmp_path: Path) -> None:
+def test_a_file_that_is_no_case(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("")
-    assert "a case is a .c or .ll file" in refused(tmp_path / "a.txt", RIGHT)
+    assert "a case is a .c or .ll file" in refusal_of(tmp_path / "a.txt", RIGHT)
