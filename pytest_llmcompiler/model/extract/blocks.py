@@ -1,6 +1,6 @@
-"""The parts of an answer that are code: what is between `<code>` tags or in Markdown fences.
+"""The code blocks of an answer: the text between `<code>` tags, or in Markdown fences.
 
-The generation may have swallowed the closing tag (it is the stop string) or have ended anywhere (at the token limit).
+The closing tag may be missing, since it is the stop string. At the token limit an answer may end anywhere.
 """
 
 from __future__ import annotations
@@ -10,80 +10,82 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _TAG = re.compile(r"</?code>", re.IGNORECASE)
+_HEAD_LENGTH = 60
+"""Characters of the first line of an answer that a message shows."""
 _FENCE = re.compile(r"^[ \t]{0,3}(?:`{3,}(?!`)|~{3,}(?!~))[^\n`]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class ExtractedCode:
-    """Code as the model wrote it."""
+    """The code of an answer, as the model wrote it."""
 
     text: str
-    """Ends with a newline; begins with a line that isn't blank."""
+    """Begins with a line that is not blank, and ends with a newline."""
     first_line: int
     """The 1-based line of the answer on which `text` begins."""
 
     @property
     def aligned_text(self) -> str:
-        """The text, on the lines of the answer on which it stands."""
+        """The text behind so many empty lines that its line numbers are those of the answer."""
         return "\n" * (self.first_line - 1) + self.text
 
 
 @dataclass(frozen=True)
 class TextBlock:
-    """A part of an answer."""
+    """A part of an answer that may be code."""
 
     start: int
-    """Offset in the answer."""
+    """The offset in the answer, in characters."""
     text: str
-    closed: bool
-    """False where the answer ended before the closing tag or fence."""
+    is_closed: bool
+    """False where the answer ends before the closing tag or fence."""
 
 
 def find_blocks(text: str) -> list[TextBlock]:
-    """The parts that are marked as code and hold anything: those in tags, then those in fences."""
-    return [block for block in (*_tagged(text), *_fenced(text)) if block.text.strip()]
+    """The blocks that are marked as code and are not blank: those in tags, then those in fences."""
+    return [block for block in (*_find_tagged(text), *_find_fenced(text)) if block.text.strip()]
 
 
 def trim_code(text: str, start: int, code: str) -> ExtractedCode:
-    """The code that stands at an offset of an answer, without the blank lines around it."""
+    """The code at the offset `start` of an answer, without the blank lines around it."""
     body = code.lstrip("\n")
     skipped = len(code) - len(body)
     return ExtractedCode(body.rstrip() + "\n", text.count("\n", 0, start + skipped) + 1)
 
 
-def describe_missing_code(text: str, limit: bool, what: str = "code") -> str:
-    """Why an answer without code has none, in words."""
+def describe_missing_code(text: str, is_truncated: bool, kind: str = "code") -> str:
+    """The message for an answer without code. `is_truncated`: whether the token limit ended the answer."""
     if not text.strip():
         return "the answer is empty"
-    first = next(line.strip() for line in text.splitlines() if line.strip())
-    head = first if len(first) <= 60 else first[:57] + "..."
-    return f"the answer {'reached the token limit with' if limit else 'has'} no {what} in it; it begins {head!r}"
+    first_line = next(line.strip() for line in text.splitlines() if line.strip())
+    head = first_line if len(first_line) <= _HEAD_LENGTH else first_line[: _HEAD_LENGTH - 3] + "..."
+    return f"the answer {'reached the token limit with' if is_truncated else 'has'} no {kind} in it; it begins {head!r}"
 
 
-def _tagged(text: str) -> Iterator[TextBlock]:
-    """The contents of `<code>…</code>`; of `…</code>` too, where the prompt itself opened the tag."""
+def _find_tagged(text: str) -> Iterator[TextBlock]:
+    """The contents of `<code>…</code>`. Of `…</code>` too: the prompt may have opened the tag."""
     tags = list(_TAG.finditer(text))
     if tags and tags[0][0].startswith("</"):
-        yield from _unfence(TextBlock(0, text[: tags[0].start()], closed=True))
+        yield from _find_fenced_parts(TextBlock(0, text[: tags[0].start()], is_closed=True))
     for tag, following in zip(tags, [*tags[1:], None]):
         if not tag[0].startswith("</"):
             end = following.start() if following else len(text)
-            yield from _unfence(TextBlock(tag.end(), text[tag.end() : end], closed=following is not None))
+            yield from _find_fenced_parts(TextBlock(tag.end(), text[tag.end() : end], is_closed=following is not None))
 
 
-def _unfence(block: TextBlock) -> Iterator[TextBlock]:
-    """The fenced parts of a tagged block, or else the block."""
-    fenced = list(_fenced(block.text))
+def _find_fenced_parts(block: TextBlock) -> Iterator[TextBlock]:
+    """The fenced blocks of a tagged block; the block itself where it has none."""
+    fenced = list(_find_fenced(block.text))
     if not fenced:
         yield block
     for part in fenced:
-        yield TextBlock(block.start + part.start, part.text, part.closed or block.closed)
+        yield TextBlock(block.start + part.start, part.text, part.is_closed or block.is_closed)
 
 
-def _fenced(text: str) -> Iterator[TextBlock]:
-    """The contents of Markdown fences; every second fence closes."""
+def _find_fenced(text: str) -> Iterator[TextBlock]:
+    """The contents of Markdown fences. Every second fence is a closing one."""
     fences = list(_FENCE.finditer(text))
     for opening, closing in zip(fences[::2], [*fences[1::2], None]):
         end = closing.start() if closing else len(text)
         start = min(opening.end() + 1, end)
-        yield TextBlock(start, text[start:end], closed=closing is not None)
+        yield TextBlock(start, text[start:end], is_closed=closing is not None)

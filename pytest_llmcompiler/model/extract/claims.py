@@ -1,4 +1,5 @@
-"""What an answer says of its code: `instruction count 29 and binary sise 129 bytes`, as the models spell it."""
+"""The sizes that an answer claims for its code: `instruction count 29 and binary sise 129 bytes`, as models spell
+it."""
 
 from __future__ import annotations
 
@@ -8,11 +9,12 @@ _INSTRUCTIONS = re.compile(r"instruction count\s+(?:from\s+\d+\s+to\s+|of\s+)?(\
 _SIZE = re.compile(r"binary si[sz]e\s+(?:from\s+\d+\s+to\s+|of\s+)?(\d{1,9})\b", re.IGNORECASE)
 
 _PROMPTED = re.compile(r"the input code has instruction count \d+ and binary si[sz]e \d+", re.IGNORECASE)
-"""A sentence of the prompt, which answers may repeat."""
+"""A sentence of the prompt that answers may repeat. It is no claim."""
 
 
 def find_claimed_sizes(answer: str) -> dict[str, int]:
-    """The counts that an answer states: `instructions`, of IR, and `size`, in bytes of text and data of the object."""
+    """The claimed sizes: `instructions`, the number of IR instructions, and `size`, in bytes of text and data of the
+    object. A size that the answer does not claim is missing."""
     answer = _PROMPTED.sub("", answer)
-    found = {"instructions": _INSTRUCTIONS.search(answer), "size": _SIZE.search(answer)}
-    return {name: int(match[1]) for name, match in found.items() if match}
+    matches = {"instructions": _INSTRUCTIONS.search(answer), "size": _SIZE.search(answer)}
+    return {name: int(match[1]) for name, match in matches.items() if match}
