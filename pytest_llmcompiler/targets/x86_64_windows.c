@@ -1,8 +1,13 @@
-/* The C library as code for Windows calls it: musl's functions under the Microsoft calling convention, where `long` has
-   32 bits. This is compiled for Linux; each function is named `win64.` and its own name.
+/* The wrapper of the C library for code that is compiled for Windows.
 
-   Not here, because what they share with their caller has another layout or convention on Windows: setjmp, wide
-   characters, `struct tm`, threads, signals, atexit, long double. */
+   The code runs in a Linux process and calls the functions of musl. It calls them by the Microsoft convention, and its
+   `long` has 32 bits. Each function here takes the arguments by that convention, has 32 bits where the library has
+   `long`, and calls the library. The linker's name of the wrapper of `f` is `win64.f`, which is also the name that the
+   code uses.
+
+   Some functions share a type with their caller that has another layout on Windows, or call the caller back by a
+   convention that a wrapper can't know. These are not wrapped: setjmp, wide characters, `struct tm`, threads,
+   signals, atexit, long double. */
 #define _GNU_SOURCE
 #include <assert.h>
 #include <ctype.h>
@@ -19,140 +24,144 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Weak: a case may have a function of the same name. */
+/* A wrapper is weak, since a case may define a function of the same name. */
 #define MS __attribute__((ms_abi, weak))
-#define NAMED(name) __asm__("win64." #name)
-#define F0(R, name) \
-    MS R w_##name(void) NAMED(name); \
+#define SYMBOL(name) __asm__("win64." #name)
+/* A wrapper that only changes the convention: its result type, its name, and the types of its parameters. */
+#define WRAP0(R, name) \
+    MS R w_##name(void) SYMBOL(name); \
     MS R w_##name(void) { return (R)name(); }
-#define F1(R, name, A) \
-    MS R w_##name(A a) NAMED(name); \
+#define WRAP1(R, name, A) \
+    MS R w_##name(A a) SYMBOL(name); \
     MS R w_##name(A a) { return (R)name(a); }
-#define F2(R, name, A, B) \
-    MS R w_##name(A a, B b) NAMED(name); \
+#define WRAP2(R, name, A, B) \
+    MS R w_##name(A a, B b) SYMBOL(name); \
     MS R w_##name(A a, B b) { return (R)name(a, b); }
-#define F3(R, name, A, B, C) \
-    MS R w_##name(A a, B b, C c) NAMED(name); \
+#define WRAP3(R, name, A, B, C) \
+    MS R w_##name(A a, B b, C c) SYMBOL(name); \
     MS R w_##name(A a, B b, C c) { return (R)name(a, b, c); }
-#define F4(R, name, A, B, C, D) \
-    MS R w_##name(A a, B b, C c, D d) NAMED(name); \
+#define WRAP4(R, name, A, B, C, D) \
+    MS R w_##name(A a, B b, C c, D d) SYMBOL(name); \
     MS R w_##name(A a, B b, C c, D d) { return (R)name(a, b, c, d); }
 
-typedef const char *text;
-typedef const void *memory;
+typedef const char *string;
+typedef const void *address;
 typedef long long s64;
 
 /* string.h, strings.h */
-F3(void *, memcpy, void *, memory, size_t)
-F3(void *, memmove, void *, memory, size_t)
-F3(void *, memset, void *, int, size_t)
-F3(int, memcmp, memory, memory, size_t)
-F3(void *, memchr, memory, int, size_t)
-F3(void *, memrchr, memory, int, size_t)
-F3(void *, mempcpy, void *, memory, size_t)
-F4(void *, memccpy, void *, memory, int, size_t)
-F4(void *, memmem, memory, size_t, memory, size_t)
-F3(int, bcmp, memory, memory, size_t)
-F3(void, bcopy, memory, void *, size_t)
-F2(void, bzero, void *, size_t)
-F1(size_t, strlen, text)
-F2(size_t, strnlen, text, size_t)
-F2(int, strcmp, text, text)
-F3(int, strncmp, text, text, size_t)
-F2(int, strcasecmp, text, text)
-F3(int, strncasecmp, text, text, size_t)
-F2(int, strcoll, text, text)
-F3(size_t, strxfrm, char *, text, size_t)
-F2(char *, strcpy, char *, text)
-F2(char *, stpcpy, char *, text)
-F3(char *, strncpy, char *, text, size_t)
-F3(char *, stpncpy, char *, text, size_t)
-F2(char *, strcat, char *, text)
-F3(char *, strncat, char *, text, size_t)
-F3(size_t, strlcpy, char *, text, size_t)
-F3(size_t, strlcat, char *, text, size_t)
-F2(char *, strchr, text, int)
-F2(char *, strrchr, text, int)
-F2(char *, strchrnul, text, int)
-F2(char *, index, text, int)
-F2(char *, rindex, text, int)
-F2(char *, strstr, text, text)
-F2(char *, strcasestr, text, text)
-F2(size_t, strspn, text, text)
-F2(size_t, strcspn, text, text)
-F2(char *, strpbrk, text, text)
-F2(char *, strtok, char *, text)
-F3(char *, strtok_r, char *, text, char **)
-F2(char *, strsep, char **, text)
-F1(char *, strdup, text)
-F2(char *, strndup, text, size_t)
-F1(char *, strerror, int)
-F1(int, ffs, int)
-F1(int, ffsll, s64)
+WRAP3(void *, memcpy, void *, address, size_t)
+WRAP3(void *, memmove, void *, address, size_t)
+WRAP3(void *, memset, void *, int, size_t)
+WRAP3(int, memcmp, address, address, size_t)
+WRAP3(void *, memchr, address, int, size_t)
+WRAP3(void *, memrchr, address, int, size_t)
+WRAP3(void *, mempcpy, void *, address, size_t)
+WRAP4(void *, memccpy, void *, address, int, size_t)
+WRAP4(void *, memmem, address, size_t, address, size_t)
+WRAP3(int, bcmp, address, address, size_t)
+WRAP3(void, bcopy, address, void *, size_t)
+WRAP2(void, bzero, void *, size_t)
+WRAP1(size_t, strlen, string)
+WRAP2(size_t, strnlen, string, size_t)
+WRAP2(int, strcmp, string, string)
+WRAP3(int, strncmp, string, string, size_t)
+WRAP2(int, strcasecmp, string, string)
+WRAP3(int, strncasecmp, string, string, size_t)
+WRAP2(int, strcoll, string, string)
+WRAP3(size_t, strxfrm, char *, string, size_t)
+WRAP2(char *, strcpy, char *, string)
+WRAP2(char *, stpcpy, char *, string)
+WRAP3(char *, strncpy, char *, string, size_t)
+WRAP3(char *, stpncpy, char *, string, size_t)
+WRAP2(char *, strcat, char *, string)
+WRAP3(char *, strncat, char *, string, size_t)
+WRAP3(size_t, strlcpy, char *, string, size_t)
+WRAP3(size_t, strlcat, char *, string, size_t)
+WRAP2(char *, strchr, string, int)
+WRAP2(char *, strrchr, string, int)
+WRAP2(char *, strchrnul, string, int)
+WRAP2(char *, index, string, int)
+WRAP2(char *, rindex, string, int)
+WRAP2(char *, strstr, string, string)
+WRAP2(char *, strcasestr, string, string)
+WRAP2(size_t, strspn, string, string)
+WRAP2(size_t, strcspn, string, string)
+WRAP2(char *, strpbrk, string, string)
+WRAP2(char *, strtok, char *, string)
+WRAP3(char *, strtok_r, char *, string, char **)
+WRAP2(char *, strsep, char **, string)
+WRAP1(char *, strdup, string)
+WRAP2(char *, strndup, string, size_t)
+WRAP1(char *, strerror, int)
+WRAP1(int, ffs, int)
+WRAP1(int, ffsll, s64)
 
 /* ctype.h */
-F1(int, isalnum, int)
-F1(int, isalpha, int)
-F1(int, isblank, int)
-F1(int, iscntrl, int)
-F1(int, isdigit, int)
-F1(int, isgraph, int)
-F1(int, islower, int)
-F1(int, isprint, int)
-F1(int, ispunct, int)
-F1(int, isspace, int)
-F1(int, isupper, int)
-F1(int, isxdigit, int)
-F1(int, isascii, int)
-F1(int, tolower, int)
-F1(int, toupper, int)
+WRAP1(int, isalnum, int)
+WRAP1(int, isalpha, int)
+WRAP1(int, isblank, int)
+WRAP1(int, iscntrl, int)
+WRAP1(int, isdigit, int)
+WRAP1(int, isgraph, int)
+WRAP1(int, islower, int)
+WRAP1(int, isprint, int)
+WRAP1(int, ispunct, int)
+WRAP1(int, isspace, int)
+WRAP1(int, isupper, int)
+WRAP1(int, isxdigit, int)
+WRAP1(int, isascii, int)
+WRAP1(int, tolower, int)
+WRAP1(int, toupper, int)
 
 /* stdlib.h, errno.h, assert.h */
-F1(void *, malloc, size_t)
-F2(void *, calloc, size_t, size_t)
-F2(void *, realloc, void *, size_t)
-F3(void *, reallocarray, void *, size_t, size_t)
-F1(void, free, void *)
-F2(void *, aligned_alloc, size_t, size_t)
-F2(void *, memalign, size_t, size_t)
-F3(int, posix_memalign, void **, size_t, size_t)
-F1(int, abs, int)
-F1(int, labs, int)
-F1(s64, llabs, s64)
-F1(s64, imaxabs, s64)
-F2(div_t, div, int, int)
-F2(lldiv_t, lldiv, s64, s64)
-F1(int, atoi, text)
-F1(int, atol, text)
-F1(s64, atoll, text)
-F1(double, atof, text)
-F2(double, strtod, text, char **)
-F2(float, strtof, text, char **)
-F3(s64, strtoll, text, char **, int)
-F3(s64, strtoull, text, char **, int)
-F3(s64, strtoimax, text, char **, int)
-F3(s64, strtoumax, text, char **, int)
-F0(int, rand)
-F1(void, srand, unsigned)
-F1(int, rand_r, unsigned *)
-F0(int, random)
-F1(void, srandom, unsigned)
-F1(char *, getenv, text)
-F1(void, exit, int)
-F1(void, _Exit, int)
-F0(void, abort)
-F0(int *, __errno_location)
-F4(void, __assert_fail, text, text, int, text)
+WRAP1(void *, malloc, size_t)
+WRAP2(void *, calloc, size_t, size_t)
+WRAP2(void *, realloc, void *, size_t)
+WRAP3(void *, reallocarray, void *, size_t, size_t)
+WRAP1(void, free, void *)
+WRAP2(void *, aligned_alloc, size_t, size_t)
+WRAP2(void *, memalign, size_t, size_t)
+WRAP3(int, posix_memalign, void **, size_t, size_t)
+WRAP1(int, abs, int)
+WRAP1(int, labs, int)
+WRAP1(s64, llabs, s64)
+WRAP1(s64, imaxabs, s64)
+WRAP2(div_t, div, int, int)
+WRAP2(lldiv_t, lldiv, s64, s64)
+WRAP1(int, atoi, string)
+WRAP1(int, atol, string)
+WRAP1(s64, atoll, string)
+WRAP1(double, atof, string)
+WRAP2(double, strtod, string, char **)
+WRAP2(float, strtof, string, char **)
+WRAP3(s64, strtoll, string, char **, int)
+WRAP3(s64, strtoull, string, char **, int)
+WRAP3(s64, strtoimax, string, char **, int)
+WRAP3(s64, strtoumax, string, char **, int)
+WRAP0(int, rand)
+WRAP1(void, srand, unsigned)
+WRAP1(int, rand_r, unsigned *)
+WRAP0(int, random)
+WRAP1(void, srandom, unsigned)
+WRAP1(char *, getenv, string)
+WRAP1(void, exit, int)
+WRAP1(void, _Exit, int)
+WRAP0(void, abort)
+WRAP0(int *, __errno_location)
+WRAP4(void, __assert_fail, string, string, int, string)
 
+/* `ldiv_t` where `long` has 32 bits. */
 typedef struct {
     int quot, rem;
-} pair;
+} quotient32;
 
-MS pair w_ldiv(int a, int b) NAMED(ldiv);
-MS pair w_ldiv(int a, int b) { return (pair){a / b, a % b}; }
+MS quotient32 w_ldiv(int a, int b) SYMBOL(ldiv);
+MS quotient32 w_ldiv(int a, int b) { return (quotient32){a / b, a % b}; }
 
-MS int w_strtol(text s, char **end, int base) NAMED(strtol);
-MS int w_strtol(text s, char **end, int base)
+/* A number that does not fit 32 bits is a range error. */
+
+MS int w_strtol(string s, char **end, int base) SYMBOL(strtol);
+MS int w_strtol(string s, char **end, int base)
 {
     long number = strtol(s, end, base);
 
@@ -163,30 +172,31 @@ MS int w_strtol(text s, char **end, int base)
     return (int)number;
 }
 
-MS unsigned w_strtoul(text s, char **end, int base) NAMED(strtoul);
-MS unsigned w_strtoul(text s, char **end, int base)
+MS unsigned w_strtoul(string s, char **end, int base) SYMBOL(strtoul);
+MS unsigned w_strtoul(string s, char **end, int base)
 {
     unsigned long number = strtoul(s, end, base);
 
-    if (number > UINT_MAX && -number > UINT_MAX) { /* one with a minus sign wraps */
+    if (number > UINT_MAX && -number > UINT_MAX) { /* a number with a minus sign wraps around */
         errno = ERANGE;
         return UINT_MAX;
     }
     return (unsigned)number;
 }
 
-typedef int (__attribute__((ms_abi)) *comparison)(memory, memory);
+typedef int (__attribute__((ms_abi)) *comparison)(address, address);
 
-static int compared(memory a, memory b, void *compare) { return ((comparison)compare)(a, b); }
+/* Calls the comparison function, which has the Microsoft convention, for qsort_r. */
+static int call_comparison(address a, address b, void *compare) { return ((comparison)compare)(a, b); }
 
-MS void w_qsort(void *base, size_t count, size_t size, comparison compare) NAMED(qsort);
+MS void w_qsort(void *base, size_t count, size_t size, comparison compare) SYMBOL(qsort);
 MS void w_qsort(void *base, size_t count, size_t size, comparison compare)
 {
-    qsort_r(base, count, size, compared, (void *)compare);
+    qsort_r(base, count, size, call_comparison, (void *)compare);
 }
 
-MS void *w_bsearch(memory key, memory base, size_t count, size_t size, comparison compare) NAMED(bsearch);
-MS void *w_bsearch(memory key, memory base, size_t count, size_t size, comparison compare)
+MS void *w_bsearch(address key, address base, size_t count, size_t size, comparison compare) SYMBOL(bsearch);
+MS void *w_bsearch(address key, address base, size_t count, size_t size, comparison compare)
 {
     while (count) {
         size_t half = count / 2;
@@ -203,47 +213,49 @@ MS void *w_bsearch(memory key, memory base, size_t count, size_t size, compariso
 }
 
 /* time.h, unistd.h */
-F1(time_t, time, time_t *)
-F0(int, clock)
-F2(double, difftime, time_t, time_t)
-F2(int, gettimeofday, struct timeval *, void *)
-F2(int, clock_gettime, int, struct timespec *)
-F2(int, timespec_get, struct timespec *, int)
-F0(int, getpid)
-F3(s64, read, int, void *, size_t)
-F3(s64, write, int, memory, size_t)
+WRAP1(time_t, time, time_t *)
+WRAP0(int, clock)
+WRAP2(double, difftime, time_t, time_t)
+WRAP2(int, gettimeofday, struct timeval *, void *)
+WRAP2(int, clock_gettime, int, struct timespec *)
+WRAP2(int, timespec_get, struct timespec *, int)
+WRAP0(int, getpid)
+WRAP3(s64, read, int, void *, size_t)
+WRAP3(s64, write, int, address, size_t)
 
 /* stdio.h */
-F1(int, puts, text)
-F1(int, putchar, int)
-F2(int, fputs, text, FILE *)
-F2(int, fputc, int, FILE *)
-F2(int, putc, int, FILE *)
-F4(size_t, fwrite, memory, size_t, size_t, FILE *)
-F4(size_t, fread, void *, size_t, size_t, FILE *)
-F0(int, getchar)
-F1(int, fgetc, FILE *)
-F1(int, getc, FILE *)
-F2(int, ungetc, int, FILE *)
-F3(char *, fgets, char *, int, FILE *)
-F1(int, fflush, FILE *)
-F1(int, feof, FILE *)
-F1(int, ferror, FILE *)
-F2(FILE *, fopen, text, text)
-F1(int, fclose, FILE *)
-F1(void, perror, text)
+WRAP1(int, puts, string)
+WRAP1(int, putchar, int)
+WRAP2(int, fputs, string, FILE *)
+WRAP2(int, fputc, int, FILE *)
+WRAP2(int, putc, int, FILE *)
+WRAP4(size_t, fwrite, address, size_t, size_t, FILE *)
+WRAP4(size_t, fread, void *, size_t, size_t, FILE *)
+WRAP0(int, getchar)
+WRAP1(int, fgetc, FILE *)
+WRAP1(int, getc, FILE *)
+WRAP2(int, ungetc, int, FILE *)
+WRAP3(char *, fgets, char *, int, FILE *)
+WRAP1(int, fflush, FILE *)
+WRAP1(int, feof, FILE *)
+WRAP1(int, ferror, FILE *)
+WRAP2(FILE *, fopen, string, string)
+WRAP1(int, fclose, FILE *)
+WRAP1(void, perror, string)
 
-/* Arguments of a variadic function lie in slots of 8 bytes, which for System V are those that no register had room for
-   (its processor supplement, section 3.5.7). Registers are used up where these offsets begin. */
-struct list {
-    unsigned general, vectors;
-    char *slots, *registers;
+/* The variable arguments of a Windows function are in consecutive slots of 8 bytes. A System V `va_list` can read
+   such slots: its `overflow_arg_area` is where the arguments are that did not fit into registers (processor
+   supplement, section 3.5.7). The two offsets count the bytes of saved registers that are used up: all 48 of the
+   general registers, and all up to 304, which is 48 + 16 * 16, of the vector registers. */
+struct system_v_list {
+    unsigned general_offset, vector_offset;
+    char *overflow_arg_area, *register_save_area;
 };
 #define LIST(name, arguments) \
     va_list name; \
-    *(struct list *)name = (struct list){48, 304, arguments, NULL}
+    *(struct system_v_list *)name = (struct system_v_list){48, 304, arguments, NULL}
 
-static int is_one_of(text letters, char letter)
+static int is_one_of(string letters, char letter)
 {
     while (*letters && *letters != letter) {
         letters++;
@@ -251,9 +263,9 @@ static int is_one_of(text letters, char letter)
     return *letters != 0;
 }
 
-/* A format without the `l` in front of integers, which have 32 bits where it stands. Wide characters and long double are
-   others on Windows: these trap. */
-static void translate(text format, char *to)
+/* Copies a format without the `l` of integers, which have 32 bits here where the format has `l`. Traps for wide
+   characters and long double, whose types differ on Windows. */
+static void translate_format(string format, char *to)
 {
     while (*format) {
         if ((*to++ = *format++) != '%') {
@@ -278,176 +290,181 @@ static void translate(text format, char *to)
     *to = 0;
 }
 
-#define TRANSLATED(name, format) \
+/* Defines a variable that holds a translated format. */
+#define TRANSLATE(name, format) \
     char name[strlen(format) + 1]; \
-    translate(format, name)
+    translate_format(format, name)
 
-#define V1(name, A) \
-    MS int w_v##name(A a, text format, char *slots) NAMED(v##name); \
-    MS int w_v##name(A a, text format, char *slots) \
+/* A function `name(A, format, ...)` and its variant with a list of arguments. */
+#define WRAP_FORMATTED(name, A) \
+    MS int w_v##name(A a, string format, char *slots) SYMBOL(v##name); \
+    MS int w_v##name(A a, string format, char *slots) \
     { \
-        TRANSLATED(plain, format); \
+        TRANSLATE(plain, format); \
         LIST(list, slots); \
         return v##name(a, plain, list); \
     } \
-    MS int w_##name(A a, text format, ...) NAMED(name); \
-    MS int w_##name(A a, text format, ...) \
+    MS int w_##name(A a, string format, ...) SYMBOL(name); \
+    MS int w_##name(A a, string format, ...) \
     { \
         __builtin_ms_va_list slots; \
         __builtin_ms_va_start(slots, format); \
         return w_v##name(a, format, slots); \
     }
-V1(fprintf, FILE *)
-V1(sprintf, char *)
-V1(asprintf, char **)
-V1(fscanf, FILE *)
-V1(sscanf, text)
+WRAP_FORMATTED(fprintf, FILE *)
+WRAP_FORMATTED(sprintf, char *)
+WRAP_FORMATTED(asprintf, char **)
+WRAP_FORMATTED(fscanf, FILE *)
+WRAP_FORMATTED(sscanf, string)
 
-MS int w_vprintf(text format, char *slots) NAMED(vprintf);
-MS int w_vprintf(text format, char *slots) { return w_vfprintf(stdout, format, slots); }
+MS int w_vprintf(string format, char *slots) SYMBOL(vprintf);
+MS int w_vprintf(string format, char *slots) { return w_vfprintf(stdout, format, slots); }
 
-MS int w_printf(text format, ...) NAMED(printf);
-MS int w_printf(text format, ...)
+MS int w_printf(string format, ...) SYMBOL(printf);
+MS int w_printf(string format, ...)
 {
     __builtin_ms_va_list slots;
     __builtin_ms_va_start(slots, format);
     return w_vfprintf(stdout, format, slots);
 }
 
-MS int w_scanf(text format, ...) NAMED(scanf);
-MS int w_scanf(text format, ...)
+MS int w_scanf(string format, ...) SYMBOL(scanf);
+MS int w_scanf(string format, ...)
 {
     __builtin_ms_va_list slots;
     __builtin_ms_va_start(slots, format);
     return w_vfscanf(stdin, format, slots);
 }
 
-MS int w_vsnprintf(char *to, size_t size, text format, char *slots) NAMED(vsnprintf);
-MS int w_vsnprintf(char *to, size_t size, text format, char *slots)
+MS int w_vsnprintf(char *to, size_t size, string format, char *slots) SYMBOL(vsnprintf);
+MS int w_vsnprintf(char *to, size_t size, string format, char *slots)
 {
-    TRANSLATED(plain, format);
+    TRANSLATE(plain, format);
     LIST(list, slots);
     return vsnprintf(to, size, plain, list);
 }
 
-MS int w_snprintf(char *to, size_t size, text format, ...) NAMED(snprintf);
-MS int w_snprintf(char *to, size_t size, text format, ...)
+MS int w_snprintf(char *to, size_t size, string format, ...) SYMBOL(snprintf);
+MS int w_snprintf(char *to, size_t size, string format, ...)
 {
     __builtin_ms_va_list slots;
     __builtin_ms_va_start(slots, format);
     return w_vsnprintf(to, size, format, slots);
 }
 
-/* math.h */
-#define M1(name) F1(double, name, double) F1(float, name##f, float)
-#define M2(name) F2(double, name, double, double) F2(float, name##f, float, float)
-M1(sqrt)
-M1(cbrt)
-M1(fabs)
-M1(floor)
-M1(ceil)
-M1(round)
-M1(trunc)
-M1(rint)
-M1(nearbyint)
-M1(sin)
-M1(cos)
-M1(tan)
-M1(asin)
-M1(acos)
-M1(atan)
-M1(sinh)
-M1(cosh)
-M1(tanh)
-M1(asinh)
-M1(acosh)
-M1(atanh)
-M1(exp)
-M1(exp2)
-M1(expm1)
-M1(log)
-M1(log2)
-M1(log10)
-M1(log1p)
-M1(logb)
-M1(erf)
-M1(erfc)
-M1(tgamma)
-M1(lgamma)
-M2(pow)
-M2(fmod)
-M2(remainder)
-M2(fmin)
-M2(fmax)
-M2(fdim)
-M2(hypot)
-M2(atan2)
-M2(copysign)
-M2(nextafter)
-F3(double, fma, double, double, double)
-F3(float, fmaf, float, float, float)
-F2(double, ldexp, double, int)
-F2(float, ldexpf, float, int)
-F2(double, scalbn, double, int)
-F2(float, scalbnf, float, int)
-F2(double, frexp, double, int *)
-F2(float, frexpf, float, int *)
-F2(double, modf, double, double *)
-F2(float, modff, float, float *)
-F1(int, ilogb, double)
-F1(int, ilogbf, float)
-F1(int, lround, double)
-F1(int, lroundf, float)
-F1(s64, llround, double)
-F1(s64, llroundf, float)
-F1(int, lrint, double)
-F1(int, lrintf, float)
-F1(s64, llrint, double)
-F1(s64, llrintf, float)
-F1(int, __fpclassify, double)
-F1(int, __fpclassifyf, float)
-F1(int, __signbit, double)
-F1(int, __signbitf, float)
+/* math.h: each function for double and for float. */
+#define WRAP_MATH1(name) WRAP1(double, name, double) WRAP1(float, name##f, float)
+#define WRAP_MATH2(name) WRAP2(double, name, double, double) WRAP2(float, name##f, float, float)
+WRAP_MATH1(sqrt)
+WRAP_MATH1(cbrt)
+WRAP_MATH1(fabs)
+WRAP_MATH1(floor)
+WRAP_MATH1(ceil)
+WRAP_MATH1(round)
+WRAP_MATH1(trunc)
+WRAP_MATH1(rint)
+WRAP_MATH1(nearbyint)
+WRAP_MATH1(sin)
+WRAP_MATH1(cos)
+WRAP_MATH1(tan)
+WRAP_MATH1(asin)
+WRAP_MATH1(acos)
+WRAP_MATH1(atan)
+WRAP_MATH1(sinh)
+WRAP_MATH1(cosh)
+WRAP_MATH1(tanh)
+WRAP_MATH1(asinh)
+WRAP_MATH1(acosh)
+WRAP_MATH1(atanh)
+WRAP_MATH1(exp)
+WRAP_MATH1(exp2)
+WRAP_MATH1(expm1)
+WRAP_MATH1(log)
+WRAP_MATH1(log2)
+WRAP_MATH1(log10)
+WRAP_MATH1(log1p)
+WRAP_MATH1(logb)
+WRAP_MATH1(erf)
+WRAP_MATH1(erfc)
+WRAP_MATH1(tgamma)
+WRAP_MATH1(lgamma)
+WRAP_MATH2(pow)
+WRAP_MATH2(fmod)
+WRAP_MATH2(remainder)
+WRAP_MATH2(fmin)
+WRAP_MATH2(fmax)
+WRAP_MATH2(fdim)
+WRAP_MATH2(hypot)
+WRAP_MATH2(atan2)
+WRAP_MATH2(copysign)
+WRAP_MATH2(nextafter)
+WRAP3(double, fma, double, double, double)
+WRAP3(float, fmaf, float, float, float)
+WRAP2(double, ldexp, double, int)
+WRAP2(float, ldexpf, float, int)
+WRAP2(double, scalbn, double, int)
+WRAP2(float, scalbnf, float, int)
+WRAP2(double, frexp, double, int *)
+WRAP2(float, frexpf, float, int *)
+WRAP2(double, modf, double, double *)
+WRAP2(float, modff, float, float *)
+WRAP1(int, ilogb, double)
+WRAP1(int, ilogbf, float)
+WRAP1(int, lround, double)
+WRAP1(int, lroundf, float)
+WRAP1(s64, llround, double)
+WRAP1(s64, llroundf, float)
+WRAP1(int, lrint, double)
+WRAP1(int, lrintf, float)
+WRAP1(s64, llrint, double)
+WRAP1(s64, llrintf, float)
+WRAP1(int, __fpclassify, double)
+WRAP1(int, __fpclassifyf, float)
+WRAP1(int, __signbit, double)
+WRAP1(int, __signbitf, float)
 
-/* What compilers call for numbers of 128 bits: these go by reference, and come back in a vector register. */
+/* The functions of the compiler's library for integers of 128 bits. By the Microsoft convention such an integer is
+   passed by reference, and returned in a vector register. */
 typedef __int128 s128;
 typedef long long vector __attribute__((vector_size(16)));
 typedef union {
     s128 number;
     vector lanes;
-} both;
-#define I2(name) \
+} int128_or_vector;
+#define WRAP_INT128(name) \
     s128 name(s128, s128); \
-    MS vector w_##name(const s128 *a, const s128 *b) NAMED(name); \
-    MS vector w_##name(const s128 *a, const s128 *b) { return (both){name(*a, *b)}.lanes; }
-#define TO_FLOAT(R, name) \
+    MS vector w_##name(const s128 *a, const s128 *b) SYMBOL(name); \
+    MS vector w_##name(const s128 *a, const s128 *b) { return (int128_or_vector){name(*a, *b)}.lanes; }
+#define WRAP_FROM_INT128(R, name) \
     R name(s128); \
-    MS R w_##name(const s128 *a) NAMED(name); \
+    MS R w_##name(const s128 *a) SYMBOL(name); \
     MS R w_##name(const s128 *a) { return name(*a); }
-#define FROM_FLOAT(A, name) \
+#define WRAP_TO_INT128(A, name) \
     s128 name(A); \
-    MS vector w_##name(A a) NAMED(name); \
-    MS vector w_##name(A a) { return (both){name(a)}.lanes; }
-I2(__divti3)
-I2(__modti3)
-I2(__udivti3)
-I2(__umodti3)
-I2(__multi3)
-TO_FLOAT(double, __floattidf)
-TO_FLOAT(double, __floatuntidf)
-TO_FLOAT(float, __floattisf)
-TO_FLOAT(float, __floatuntisf)
-FROM_FLOAT(double, __fixdfti)
-FROM_FLOAT(double, __fixunsdfti)
-FROM_FLOAT(float, __fixsfti)
-FROM_FLOAT(float, __fixunssfti)
+    MS vector w_##name(A a) SYMBOL(name); \
+    MS vector w_##name(A a) { return (int128_or_vector){name(a)}.lanes; }
+WRAP_INT128(__divti3)
+WRAP_INT128(__modti3)
+WRAP_INT128(__udivti3)
+WRAP_INT128(__umodti3)
+WRAP_INT128(__multi3)
+WRAP_FROM_INT128(double, __floattidf)
+WRAP_FROM_INT128(double, __floatuntidf)
+WRAP_FROM_INT128(float, __floattisf)
+WRAP_FROM_INT128(float, __floatuntisf)
+WRAP_TO_INT128(double, __fixdfti)
+WRAP_TO_INT128(double, __fixunsdfti)
+WRAP_TO_INT128(float, __fixsfti)
+WRAP_TO_INT128(float, __fixunssfti)
 int __popcountdi2(s64);
 int __popcountsi2(int);
-F1(int, __popcountdi2, s64)
-F1(int, __popcountsi2, int)
+WRAP1(int, __popcountdi2, s64)
+WRAP1(int, __popcountsi2, int)
 
-/* Called at the start of `main`, and before a large frame is taken: the stack is all there. */
-MS void w___main(void) NAMED(__main);
+/* Code for Windows calls `__main` at the start of `main`, to run constructors: there are none. It calls
+   `___chkstk_ms` before it makes a frame of more than a page, so that the stack can grow: the whole stack is there
+   from the start. */
+MS void w___main(void) SYMBOL(__main);
 MS void w___main(void) {}
 __asm__(
     ".weak win64.___chkstk_ms, win64.__chkstk\n"

@@ -1,6 +1,6 @@
-"""x86-64 Windows: the Microsoft calling convention, as MinGW's compilers keep it, and the texts that they write.
+"""x86-64 Windows: the Microsoft calling convention as MinGW's compilers implement it, and their assembly text.
 
-Code runs in a process of Linux, whose C library it calls by way of `x86_64_windows.c`.
+The code runs in a Linux process. It calls the C library of that process through the wrapper `x86_64_windows.c`.
 
 Sources: Microsoft, "x64 calling convention" and "x64 ABI conventions"; GNU as, section 9.18 (COFF); Microsoft, "PE
 Format", section 4.
@@ -25,9 +25,12 @@ from pytest_llmcompiler.values.c_types import Array, Float, Function, Int, Struc
 _VECTORS = tuple(f"xmm{number}" for number in range(16))
 
 
-class Microsoft(CallingConvention):
-    """The convention of x86-64 Windows: an argument's register goes by its position. What a narrow integer leaves of
-    its register is undefined. No memory below the stack pointer is safe."""
+class MicrosoftX64(CallingConvention):
+    """The convention of x86-64 Windows.
+
+    The register of an argument depends on its position alone: the second argument is in rdx or xmm1. The upper bits of
+    a register that holds a narrow integer are undefined. There is no red zone.
+    """
 
     integer_registers = ("rcx", "rdx", "r8", "r9")
     return_register = "rax"
@@ -41,84 +44,115 @@ class Microsoft(CallingConvention):
     exempt_functions = frozenset(("___chkstk_ms", "__chkstk"))
 
     def locate_result(self, function: Function) -> ResultLocation:
-        """Where the result of a function is found."""
+        """Where a function leaves its result."""
         type = function.result
         if type is None or type.size == 0:
             return ResultLocation((), False)
         if isinstance(type, Float):
             return ResultLocation(("xmm0",), False)
-        if _is_pair(type):
+        if _is_register_pair(type):
             return ResultLocation(("rax", "rdx"), False)
         if isinstance(type, Int) and type.size == 16:
             return ResultLocation(("xmm0",), False, 16)
-        return ResultLocation(("rax",), not _fits(type))
+        return ResultLocation(("rax",), not _fits_register(type))
 
     def locate_arguments(self, types: Sequence[Type]) -> list[ArgumentLocation]:
-        """Where arguments of these types go."""
-        found, number = [], 0
+        """Where arguments of these types are passed: each has a slot of 8 bytes, and the first four a register too.
+
+        Raises UnsupportedError for a 128-bit integer of IR of which only the first half has a register.
+        """
+        locations, slot = [], 0
         for type in types:
-            count = 2 if _is_pair(type) else 1
-            if number == len(self.integer_registers) - 1 and count == 2:
-                raise UnsupportedError("an i128 that is parted between a register and the stack")
-            registers = (_VECTORS[:4] if isinstance(type, Float) else self.integer_registers)[number : number + count]
-            indirect = count == 1 and not _fits(type)
-            found.append(ArgumentLocation(registers, 8 * number, is_indirect=indirect))
-            number += count
-        return found
+            slots = 2 if _is_register_pair(type) else 1
+            if slot == len(self.integer_registers) - 1 and slots == 2:
+                raise UnsupportedError("an i128 argument that is split between a register and the stack")
+            candidates = _VECTORS[:4] if isinstance(type, Float) else self.integer_registers
+            is_indirect = slots == 1 and not _fits_register(type)
+            locations.append(ArgumentLocation(candidates[slot : slot + slots], 8 * slot, is_indirect=is_indirect))
+            slot += slots
+        return locations
 
     def convert_variadic_type(self, type: Type) -> Type:
-        """What an argument is passed as for which a variadic function has no parameter."""
+        """A floating-point argument in the place of `...` is passed like an integer of its size."""
         return Int(type.size, False, type.name) if isinstance(type, Float) else type
 
     def find_variadic_registers(self, registers: Mapping[str, int]) -> dict[str, int]:
-        """Who is called looks for a floating-point number in the integer register of its position."""
+        """Floating-point arguments are in the integer registers of their positions too, where a variadic callee reads
+        them."""
         pairs = zip(self.integer_registers, _VECTORS)
         return {integer: registers[vector] & (1 << 64) - 1 for integer, vector in pairs if vector in registers}
 
 
-def _is_pair(type: Type) -> bool:
-    """Whether it is IR's own integer of 128 bits, of which LLVM makes two of 64. C's goes by reference."""
+def _is_register_pair(type: Type) -> bool:
+    """Whether a type is the i128 of IR, which LLVM passes as two words. An `__int128` of C is passed by reference."""
     return isinstance(type, Int) and type.name == "i128"
 
 
-def _fits(type: Type) -> bool:
-    """Whether a type is passed in a register, rather than as the address of a copy."""
+def _fits_register(type: Type) -> bool:
+    """Whether a type is passed in a register rather than as the address of a copy."""
     return type.size in (1, 2, 4, 8) if isinstance(type, (Struct, Array)) else type.size <= 8
 
 
 # -- the processor
 
-_PUSHING = re.compile(r"push\w*|call\w*|enter\w*")
+_PUSH = re.compile(r"push\w*|call\w*|enter\w*")
 
 
-class Windows(X86):
-    """The same processor."""
+class WindowsX86(X86):
+    """The processor of x86-64 Linux. Without a red zone, the memory that a push writes is not the function's own."""
 
     def accesses_below_stack_pointer(self, code: bytes, address: int) -> bool:
-        """Whether an instruction itself moves the stack pointer to below what it writes or reads."""
-        return _PUSHING.fullmatch(self.decode(code, address).mnemonic) is not None
+        """Whether an instruction moves the stack pointer down and accesses memory at its new value."""
+        return _PUSH.fullmatch(self.decode(code, address).mnemonic) is not None
 
 
-# -- text
+# -- assembly text
 
-_UNLOADED = re.compile(r"\.(pdata|xdata|drectve|debug|llvm)")
+_UNLOADED_SECTION = re.compile(r"\.(pdata|xdata|drectve|debug|llvm)")
 
 
-def _flags(title: str, flags: str) -> str:
-    """What the flags of a COFF section are in ELF. Without flags its name tells them."""
-    if _UNLOADED.match(title) or "n" in flags:
+def _convert_section_flags(name: str, flags: str) -> str:
+    """The ELF flags of a COFF section. The name decides where the section has no flags of its own."""
+    if _UNLOADED_SECTION.match(name) or "n" in flags:
         return "e"
     if not flags:
-        flags = "x" if title.startswith(".text") else "r" if title.startswith(".rdata") else "w"
+        flags = "x" if name.startswith(".text") else "r" if name.startswith(".rdata") else "w"
     return "a" + "x" * ("x" in flags) + "w" * (("w" in flags or "b" in flags) and "x" not in flags)
 
 
-_SEH = ("proc", "endproc", "pushreg", "setframe", "stackalloc", "savereg", "savexmm", "pushframe", "endprologue")
-_SEH_REST = ("startepilogue", "endepilogue", "handler", "startchained", "endchained", "unwindversion", "unwindv2start")
-_CODEVIEW = ("file", "loc", "func_id", "inline_site_id")
+_SEH_DIRECTIVES = tuple(
+    f".seh_{name}"
+    for name in (
+        "proc", "endproc", "pushreg", "setframe", "stackalloc", "savereg", "savexmm", "pushframe", "endprologue",
+        "startepilogue", "endepilogue", "handler", "startchained", "endchained", "unwindversion", "unwindv2start",
+    )
+)  # fmt: skip
+"""Unwind information, which stack frames without exceptions do not need."""
+_CODEVIEW_DIRECTIVES = (".cv_file", ".cv_loc", ".cv_func_id", ".cv_inline_site_id")
 _CODEVIEW_TABLES = (
-    *("linetable", "inline_linetable", "stringtable", "filechecksums", "filechecksumoffset", "def_range", "fpo_data"),
-)
+    ".cv_linetable", ".cv_inline_linetable", ".cv_stringtable", ".cv_filechecksums", ".cv_filechecksumoffset",
+    ".cv_def_range", ".cv_fpo_data",
+)  # fmt: skip
+"""Microsoft's debug information: directives in code, and those that only sections of debug information have."""
+
+# -- the library wrapper
+
+_IMPLICIT_FUNCTIONS = (
+    "memcpy", "memmove", "memset", "memcmp", "bcmp", "strlen", "__main", "___chkstk_ms",
+    "fmod", "fmodf", "floor", "floorf", "ceil", "ceilf", "trunc", "truncf", "rint", "rintf", "round", "roundf",
+    "nearbyint", "nearbyintf", "fma", "fmaf", "fmin", "fminf", "fmax", "fmaxf", "ldexp", "ldexpf", "sin", "sinf", "cos",
+    "cosf", "exp", "expf", "exp2", "exp2f", "log", "logf", "log2", "log2f", "log10", "log10f", "pow", "powf",
+    "__popcountsi2", "__popcountdi2",
+    "__divti3", "__modti3", "__udivti3", "__umodti3", "__multi3",
+    "__fixdfti", "__fixsfti", "__fixunsdfti", "__fixunssfti",
+    "__floattidf", "__floattisf", "__floatuntidf", "__floatuntisf",
+)  # fmt: skip
+_UNWRAPPED_FUNCTIONS = frozenset((
+    "setjmp", "_setjmp", "sigsetjmp", "longjmp", "siglongjmp", "atexit", "signal", "pthread_create",
+    "localtime", "localtime_r", "gmtime", "gmtime_r", "mktime", "timegm", "strftime", "asctime",
+    "wcslen", "wcscpy", "wcscmp", "wprintf", "swprintf", "mbstowcs", "wcstombs", "mbtowc", "wctomb",
+))  # fmt: skip
+"""Functions that share a data type with their caller which is laid out otherwise on Windows, or that call it back."""
 
 TARGET = Target(
     name="x86_64-windows",
@@ -133,8 +167,8 @@ TARGET = Target(
     runtime_functions=(),
     load_address=LINUX.load_address,
     is_native=False,
-    convention=Microsoft(),
-    processor=Windows(),
+    convention=MicrosoftX64(),
+    processor=WindowsX86(),
     dialect=Dialect(
         detect_syntax=LINUX.dialect.detect_syntax,
         syntax_directives=LINUX.dialect.syntax_directives,
@@ -142,12 +176,12 @@ TARGET = Target(
         prefixes=LINUX.dialect.prefixes,
         comment_starts=LINUX.dialect.comment_starts,
         ignored_directives=frozenset(
-            (".def", ".scl", ".endef", ".linkonce", ".safeseh", *(f".seh_{name}" for name in (*_SEH, *_SEH_REST)))
-        ).union(f".cv_{name}" for name in _CODEVIEW),
-        unloaded_directives=frozenset((".secrel32", ".secidx", *(f".cv_{name}" for name in _CODEVIEW_TABLES))),
+            (".def", ".scl", ".endef", ".linkonce", ".safeseh", *_SEH_DIRECTIVES, *_CODEVIEW_DIRECTIVES)
+        ),
+        unloaded_directives=frozenset((".secrel32", ".secidx", *_CODEVIEW_TABLES)),
         ignored_statement=re.compile(r"@feat\.00\s*=.*"),
         accepts_masm=True,
-        convert_section_flags=_flags,
+        convert_section_flags=_convert_section_flags,
         comm_takes_exponent=True,
     ),
     relocations=LINUX.relocations._replace(import_prefix="__imp_"),
@@ -159,22 +193,7 @@ TARGET = Target(
         header_folder=Path(__file__).with_name("windows"),
         library_wrapper=Path(__file__).with_suffix(".c"),
         symbol_prefix="win64.",
-        implicit_functions=(
-            *("memcpy", "memmove", "memset", "memcmp", "bcmp", "strlen", "__main", "___chkstk_ms", "__popcountdi2"),
-            *("fmod", "fmodf", "floor", "floorf", "ceil", "ceilf", "trunc", "truncf", "rint", "rintf", "round"),
-            *("roundf", "nearbyint", "nearbyintf", "fma", "fmaf", "fmin", "fminf", "fmax", "fmaxf", "ldexp", "ldexpf"),
-            *("sin", "sinf", "cos", "cosf", "exp", "expf", "exp2", "exp2f", "log", "logf", "log2", "log2f", "log10"),
-            *("log10f", "pow", "powf", "__popcountsi2"),
-            *(f"__{name}ti3" for name in ("div", "mod", "udiv", "umod", "mul")),
-            *(f"__fix{sign}{kind}ti" for sign in ("", "uns") for kind in ("df", "sf")),
-            *(f"__float{sign}ti{kind}" for sign in ("", "un") for kind in ("df", "sf")),
-        ),
-        unwrapped_functions=frozenset(
-            (
-                *("setjmp", "_setjmp", "sigsetjmp", "longjmp", "siglongjmp", "atexit", "signal", "pthread_create"),
-                *("localtime", "localtime_r", "gmtime", "gmtime_r", "mktime", "timegm", "strftime", "asctime"),
-                *("wcslen", "wcscpy", "wcscmp", "wprintf", "swprintf", "mbstowcs", "wcstombs", "mbtowc", "wctomb"),
-            )
-        ),
+        implicit_functions=_IMPLICIT_FUNCTIONS,
+        unwrapped_functions=_UNWRAPPED_FUNCTIONS,
     ),
 )

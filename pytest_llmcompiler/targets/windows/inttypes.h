@@ -1,4 +1,4 @@
-/* The formats of 64 bits, for which musl's `l` is too narrow where `long` has 32. */
+/* Formats of 64-bit integers for code whose `long` has 32 bits. musl's header writes them with `l`. */
 #include_next <inttypes.h>
 #undef __PRI64
 #undef __PRIPTR

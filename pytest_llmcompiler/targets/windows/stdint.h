@@ -1,4 +1,4 @@
-/* Constants of 64 bits, for which musl's `L` is too narrow where `long` has 32. */
+/* Constants of 64 bits for code whose `long` has 32 bits. musl's header writes them with the suffix `L`. */
 #include_next <stdint.h>
 #undef INT64_C
 #undef UINT64_C

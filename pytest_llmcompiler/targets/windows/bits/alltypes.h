@@ -1,4 +1,5 @@
-/* musl's types where `long` has 32 bits: what it makes a `long` of 64 is a `long long` here. */
+/* The types of musl's header for code whose `long` has 32 bits. Where the header uses `long` for 64 bits, this file
+   defines the type as `long long` first. */
 #if defined(__NEED_size_t) && !defined(__DEFINED_size_t)
 typedef unsigned long long size_t;
 #define __DEFINED_size_t
