@@ -356,3 +356,12 @@ def test_raw_system_calls_with_bad_pointers_are_faults(program: Reference) -> No
     for number in (1, 16, 20, 158, 218, 9999):
         text = f" movl ${number}, %eax\n movl $1, %edi\n movl $16, %esi\n movl $4, %edx\n jmp 1f+1\n1: movl $0x050f, %ebx\n ret"
         assert run_candidate(program, text).outcome in ("fault", "forbidden", "return")
+
+
+def test_a_jump_between_the_stubs_of_callbacks(program: Reference) -> None:
+    """The page of stubs has room for more callbacks than an input has: the rest of it has no names."""
+    runner = FunctionRunner(program, "plain", " movl $0x0f000500, %eax\n pushq $0x0f000600\n jmp *%rax")
+    run = runner(1)
+    assert fault_of(run)[0] == "a jump to an address where no function begins"
+    assert run.fault is not None
+    assert runner.machine.addresses.name_of(run.fault.pc) == "0xf000600"
