@@ -16,9 +16,9 @@ from pytest_llmcompiler.program.image import ProgramSegment
 from pytest_llmcompiler.targets.code import CodeSegment
 from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, SLOTS, STUB_SIZE, STUBS
 
-Region = Literal["stack", "own", "data", "constant", "object", "heap", "none"]
-"""A kind of memory: `own` is a candidate's writable memory, `data` the program's, `object` the slots of the input's
-objects, `none` everything else, code included."""
+Region = Literal["stack", "candidate", "data", "constant", "object", "heap", "none"]
+"""A kind of memory: `candidate` is a candidate's own writable memory, `data` the program's, `object` the slots of the
+input's objects, `none` everything else, code included."""
 
 
 class SymbolRange(NamedTuple):
@@ -57,7 +57,7 @@ class AddressMap:
         if self._guest.stack.contains(address):
             return "stack"
         if self._candidate and self._candidate.contains_data(address):
-            return "own"
+            return "candidate"
         if any(start <= address < start + memory.size for start, memory in self._guest.writable):
             return "data"
         if any(start <= address <= start + len(data) for start, data in self.constants.pieces):

@@ -121,7 +121,7 @@ class ArgumentReader:
             data = self._read_element(type, value, value + _buffer_size(arguments, index))
             is_possible_end = any(sibling < value for sibling in argument.siblings)
             return PointerArgument(ELSEWHERE, data, _sized(type.target), is_possible_end=is_possible_end)
-        if region in ("constant", "own"):
+        if region in ("constant", "candidate"):
             end = self._addresses.end_of_object(value) or value + _MAX_POINTEE_SIZE
             return PointerArgument(ELSEWHERE, self._read_element(type, value, end), _sized(type.target))
         return PointerArgument(self._addresses.shared_address(value))

@@ -116,7 +116,7 @@ class ExternalCalls:
             # Another compiler orders variables differently: whether a sibling's range ends here can't be known.
             return not argument.siblings and len(self._guest.read(address, size)) == size
         end = self._addresses.end_of_object(address)
-        is_inside = end is not None and address + size <= end and region in ("data", "own", "object", "heap")
+        is_inside = end is not None and address + size <= end and region in ("data", "candidate", "object", "heap")
         return is_inside and all(self._addresses.end_of_object(sibling) != address for sibling in argument.siblings)
 
     def _choose_result(self, type: Function, arguments: list[PassedArgument], seed: int) -> dict[str, bytes]:

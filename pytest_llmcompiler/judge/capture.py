@@ -192,7 +192,7 @@ class _ReproducerBuilder:
         is_relocated = (
             register == self._convention.return_register
             and len(data) == 8
-            and machine.addresses.region_of(value) in ("data", "constant", "own")
+            and machine.addresses.region_of(value) in ("data", "constant", "candidate")
         )
         sources = (name for name, passed in reply.passed.items() if is_relocated and passed == value)
         return {"register": register, "value": value, "size": len(data), "same_as": next(sources, "")}
@@ -209,7 +209,7 @@ class _ReproducerBuilder:
             )
             symbol, start = next(holders, ("", 0))
             address -= start
-        if region in ("own", "constant") or (region == "data" and not symbol):
+        if region in ("candidate", "constant") or (region == "data" and not symbol):
             self._note("An external call writes to memory that has another address here: that write is left out.")
             return
         yield {"symbol": symbol, "address": address, "data": effect.data.hex(), "allocates": effect.is_allocation}
