@@ -59,18 +59,18 @@ def find_dont_care_bytes(context: ComparisonContext, first: Observation, second:
         whole[Errno()] = frozenset()
     if addresses_and_sizes(first.heap) != addresses_and_sizes(second.heap):
         whole[LeakedHeapObjects()] = frozenset()
-    offsets = {region: found for region, found in _unequal_regions(context, first, second) if found}
-    return DontCareBytes(whole | offsets)
+    by_region = _unequal_regions(context, first, second)
+    return DontCareBytes(whole | {region: offsets for region, offsets in by_region if offsets})
 
 
 def _unequal_regions(
     context: ComparisonContext, first: Observation, second: Observation
 ) -> Iterator[tuple[DontCareLocation, frozenset[int]]]:
     """Each region of memory, with the offsets on which the runs disagree."""
-    for number, target, before, after in remaining_objects(context, first, second):
-        yield InputObject(number, target.label), _unequal_bytes(before, after)
-    for name, one, two in zip(context.globals, first.globals, second.globals, strict=True):
-        yield GlobalVariable(name), _unequal_bytes(one, two)
+    for number, target, left, right in remaining_objects(context, first, second):
+        yield InputObject(number, target.label), _unequal_bytes(left, right)
+    for name, left, right in zip(context.globals, first.globals, second.globals, strict=True):
+        yield GlobalVariable(name), _unequal_bytes(left, right)
     for index, calls in enumerate(zip(first.calls, second.calls, strict=True)):
         for number, (a, b) in enumerate(zip(calls[0].args, calls[1].args, strict=True)):
             if isinstance(a, PointerArgument) and isinstance(b, PointerArgument):
@@ -112,7 +112,7 @@ def _written_differently(first: bytes, second: bytes) -> Iterator[int]:
     """The offsets at which two pages differ, without those that still hold the uninitialised fills of the runs."""
     fills = GARBAGE[0] * (_CHUNK // 4), GARBAGE[1] * (_CHUNK // 4)
     for start in range(0, len(first), _CHUNK):
-        one, two = first[start : start + _CHUNK], second[start : start + _CHUNK]
-        if one != two and (one, two) != fills:
-            columns = enumerate(zip(one, two, *fills), start)
+        left, right = first[start : start + _CHUNK], second[start : start + _CHUNK]
+        if left != right and (left, right) != fills:
+            columns = enumerate(zip(left, right, *fills), start)
             yield from (at for at, (a, b, c, d) in columns if a != b and (a, b) != (c, d))

@@ -12,7 +12,7 @@ from pytest_llmcompiler.judge.value_equality import ConstantsOfBoth, same_value
 from pytest_llmcompiler.values.c_types import build_value_mask
 
 _EXCERPT = 24
-"""Bytes of text that are shown from the first one on that differs."""
+"""Bytes of a text that are shown, from the first one that differs."""
 _WORD = 8
 """Untyped memory is shown from a multiple of this many bytes on, the size of a pointer."""
 
@@ -38,19 +38,19 @@ def compare_elements(
     size = max(element.size, 1)
     first, second = dont_care.cleared(expected, region), dont_care.cleared(observed, region)
     for at in range(0, len(first), size):
-        one, two = first[at : at + size], second[at : at + size]
-        is_cut = len(one) < size  # the rest of a buffer that holds no whole element
-        if one == two or (not is_cut and same_value(element, one, two, constants)):
+        left, right = first[at : at + size], second[at : at + size]
+        is_partial = len(left) < size  # the rest of a buffer after its last whole element
+        if left == right or (not is_partial and same_value(element, left, right, constants)):
             continue
-        masked = enumerate(zip(one, two, build_value_mask(element) or b"\xff" * size))
+        masked = enumerate(zip(left, right, build_value_mask(element) or b"\xff" * size))
         inside = next((index for index, (a, b, mask) in masked if (a ^ b) & mask), 0)
         if size == 1:
-            one, two = expected[at : at + _EXCERPT], observed[at : at + _EXCERPT]
-        location = ByteRange(region, at + inside, len(one), expression)
-        if is_cut or size == 1:
-            yield Difference(location, format_bytes(one), format_bytes(two))
+            left, right = expected[at : at + _EXCERPT], observed[at : at + _EXCERPT]
+        location = ByteRange(region, at + inside, len(left), expression)
+        if is_partial or size == 1:
+            yield Difference(location, format_bytes(left), format_bytes(right))
         else:
-            yield Difference(location, format_value(element, one), format_value(element, two))
+            yield Difference(location, format_value(element, left), format_value(element, right))
         return
 
 

@@ -73,8 +73,11 @@ class DifferentialRun:
         return next((("inspection", index) for index in suspects), None)
 
     def failure(self, entry: SuiteEntry, *, varied: bool = True) -> Failure | None:
-        """The failure on an input, None where the candidate passes. If `varied`, a candidate that passes with one
-        uninitialised fill is run with the others too."""
+        """The failure on an input; None where the candidate passes.
+
+        If `varied`, a candidate that passes with the first uninitialised fill is run with the others too. Only a run
+        that shows anything new is compared again.
+        """
         run = self._run(entry, "garbage")
         failure = self._failure_of(run, entry)
         if failure or not varied:
@@ -113,8 +116,9 @@ class DifferentialRun:
         return self.machine.run(entry.layout, entry.call, entry.limit, uninitialised=fill)
 
     def _failure_of(self, run: Observation, entry: SuiteEntry) -> Failure | None:
-        # Where malloc fails in one run only, the runs say nothing of each other. A compiler may remove an allocation
-        # or add none: such a candidate goes on where the reference gives up for lack of memory.
+        # On an input with too little memory, malloc fails. A compiler may remove an allocation: then the candidate goes
+        # on where the reference gives up, and both are right. So runs are compared only where malloc failed in both or
+        # in neither. A candidate is still judged on the inputs with enough memory.
         if run.out_of_memory != entry.expected.out_of_memory:
             return None
         failure = unfinished_failure(self.machine, run, entry.expected, entry.limit, entry.layout, self.assembly)

@@ -42,8 +42,8 @@ class DontCareBytes:
         """The don't-care bytes of any part."""
         offsets: dict[DontCareLocation, frozenset[int]] = {}
         for part in parts:
-            for location, found in part.offsets.items():
-                offsets[location] = offsets.get(location, frozenset()).union(found)
+            for location, offsets_of_part in part.offsets.items():
+                offsets[location] = offsets.get(location, frozenset()).union(offsets_of_part)
         return cls(offsets)
 
 

@@ -28,7 +28,7 @@ class Failure:
     evidence: tuple[str, ...] = ()
     """Lines for people, each made by `evidence_line`, or rows of a table."""
     location: Location | None = None
-    """What differs from the reference, or is accessed wrongly; None where there is no one place, as for a hang."""
+    """What differs from the reference, or is accessed wrongly; None where no single place is wrong, as for a hang."""
     expected: str = ""
     """The reference's value or behaviour at the location."""
     observed: str = ""
@@ -83,6 +83,8 @@ def abi_failure(breaches: Sequence[AbiBreach]) -> Failure:
         message=breaches[0].message,
         evidence=tuple(evidence_line("breach", breach.message) for breach in breaches),
         location=Register(register) if register else None,
+        expected="the calling convention is followed",
+        observed=breaches[0].message,
         register=register,
     )
 
@@ -115,7 +117,15 @@ def misuse_failure(machine: Machine, fault: GuestFault, assembly: str) -> Failur
         message = f"{fault.description} in line {line}, which the emulator can't judge"
         return Failure(kind="inconclusive", message=message, evidence=evidence, line=line)
     message = f"{fault.description}, where a signal handler may write at any time: {fault.size} bytes in line {line}"
-    return Failure(kind="abi", message=message, evidence=evidence, location=Stack(), line=line)
+    return Failure(
+        kind="abi",
+        message=message,
+        evidence=evidence,
+        location=Stack(),
+        expected="the calling convention is followed",
+        observed=fault.description,
+        line=line,
+    )
 
 
 def unstable_failure() -> Failure:
@@ -136,7 +146,7 @@ def _crash(machine: Machine, fault: GuestFault, expected: Observation, layout: L
         message += f" in {callee}, called from line {line}" if callee else f" in line {line}"
     elif callee:
         evidence.append(evidence_line("at", callee))
-    ending = "a return" if expected.outcome == "return" else expected.outcome
+    ending = _format_outcome(expected)
     evidence.append(evidence_line("expected", f"{ending}; observed: {fault.description}"))
     return Failure(
         kind="crash",
@@ -157,9 +167,14 @@ def _hang(run: Observation, expected: Observation, limit: int) -> Failure:
     return Failure(
         kind="hang",
         message=f"still running after {observed}; {reference}",
-        expected=expected.outcome,
+        expected=_format_outcome(expected),
         observed=f"still running after {observed}",
     )
+
+
+def _format_outcome(expected: Observation) -> str:
+    """How the reference's run ends."""
+    return "a return" if expected.outcome == "return" else expected.outcome
 
 
 def _table(differences: Sequence[Difference]) -> Iterator[str]:
