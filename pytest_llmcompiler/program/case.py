@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pytest_llmcompiler.errors import CaseError
@@ -27,14 +27,18 @@ SUFFIXES = (".c", ".ll")
 
 @dataclass(frozen=True)
 class ArgRule:
-    """What a directive says of one argument. Fields that it does not say stay None or False."""
+    """The directives for one argument. A field without a directive is None, False or empty."""
 
     length_of: tuple[str, ...] = ()
-    """The buffers whose number of elements this argument is."""
+    """The parameters whose number of elements this argument is."""
     range: tuple[int, int] | None = None
+    """The least and the greatest value of an integer."""
     elements: tuple[int, int] | None = None
+    """The least and the greatest number of elements behind a pointer."""
     cstring: bool = False
+    """Whether a pointer leads to a NUL-terminated string."""
     non_null: bool = False
+    """Whether a pointer is never null."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +47,16 @@ class Case:
 
     path: Path
     name: str
-    """How records call it: the path relative to its cases folder, with forward slashes."""
+    """The name in records: the path relative to the cases folder, with forward slashes."""
     functions: tuple[str, ...] = ()
-    """The functions that a directive picks; empty: every function that is defined and not a helper."""
+    """The functions that a directive names. Empty for all functions that the file defines, without `static inline`
+    ones and `main`."""
     passes: tuple[str, ...] = ()
+    """The pass lists that a directive names. Empty for those of the session."""
     args: dict[tuple[str, str], ArgRule] = field(default_factory=dict)
-    """Rules by function and parameter (name, or position as text)."""
+    """The rules by function and parameter. A parameter is a name, or a position as text."""
     lines: dict[str, int] = field(default_factory=dict)
-    """The line of the directive that names a function, or (as FUNCTION.ARG) an argument, for messages."""
+    """The 1-based line of the directive that names a function, or an argument (as FUNCTION.ARG). For messages."""
 
     @property
     def is_ir(self) -> bool:
@@ -69,7 +75,8 @@ _FORMS = (
 def read_case(path: Path, name: str | None = None) -> Case:
     """Read the directives of the file at `path`.
 
-    Raises CaseError for a file that can't be read as text and for a directive that is not understood.
+    `name` is the name in records; None is the file's own name. Raises CaseError for a file that can't be read as UTF-8
+    text and for an unknown directive.
     """
     if path.suffix not in SUFFIXES:
         raise CaseError(f"{path}: a case is a .c or .ll file, not {path.suffix or 'a file without suffix'}")
@@ -77,30 +84,31 @@ def read_case(path: Path, name: str | None = None) -> Case:
         source = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CaseError(f"{path}: can't be read: {error}") from error
-    functions: list[str] = []
-    passes: list[str] = []
-    args: dict[tuple[str, str], ArgRule] = {}
-    lines: dict[str, int] = {}
-    for number, text in _directives(path, source):
-        where = f"{path}:{number}"
-        word, _, rest = text.partition(" ")
-        if word == "functions":
-            names = _names(rest, where)
-            functions += names
-            lines |= {name: number for name in names if name not in lines}
-        elif word == "passes":
-            passes += _passes(rest, where)
-        elif word == "arg":
-            function, parameter, rule = _arg(rest, where)
-            lines.setdefault(function, number)
-            lines[f"{function}.{parameter}"] = number
-            args[function, parameter] = _merged(args.get((function, parameter), ArgRule()), rule)
-        else:
-            raise _misspelt(where, text)
-    return Case(path, name or path.name, tuple(functions), tuple(passes), args, lines)
+    case = Case(path, name or path.name)
+    for number, text in _find_directives(path, source):
+        case = _add_directive(case, number, text)
+    return case
 
 
-def _directives(path: Path, source: str) -> Iterator[tuple[int, str]]:
+def _add_directive(case: Case, line: int, text: str) -> Case:
+    """The case with one more directive. Raises CaseError."""
+    where = f"{case.path}:{line}"
+    word, _, rest = text.partition(" ")
+    if word == "functions":
+        names = tuple(_parse_names(rest, where))
+        lines = dict.fromkeys(names, line) | case.lines
+        return replace(case, functions=case.functions + names, lines=lines)
+    if word == "passes":
+        return replace(case, passes=case.passes + tuple(_parse_passes(rest, where)))
+    if word == "arg":
+        function, parameter, rule = _parse_arg(rest, where)
+        lines = {function: line} | case.lines | {f"{function}.{parameter}": line}
+        old_rule = case.args.get((function, parameter), ArgRule())
+        return replace(case, args=case.args | {(function, parameter): _merge_rules(old_rule, rule)}, lines=lines)
+    raise _unknown_directive(where, text)
+
+
+def _find_directives(path: Path, source: str) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(source.splitlines(), 1):
         match = _DIRECTIVE.search(line)
         if match and match[1] == "LLMC:":
@@ -109,26 +117,26 @@ def _directives(path: Path, source: str) -> Iterator[tuple[int, str]]:
             raise CaseError(f"{path}:{number}: a directive begins with `LLMC:`, found `{match[1]}`")
 
 
-def _misspelt(where: str, text: str) -> CaseError:
+def _unknown_directive(where: str, text: str) -> CaseError:
     return CaseError(f"{where}: unknown directive `LLMC: {text}`; the forms are {_FORMS}")
 
 
-def _names(text: str, where: str) -> list[str]:
+def _parse_names(text: str, where: str) -> list[str]:
     names = [part.strip() for part in text.split(",")]
     if not all(re.fullmatch(_NAME + r"|\d+", name) for name in names):
-        raise CaseError(f"{where}: expected names parted by commas, found `{text}`")
+        raise CaseError(f"{where}: expected names separated by commas, found `{text}`")
     return names
 
 
-def _passes(text: str, where: str) -> list[str]:
+def _parse_passes(text: str, where: str) -> list[str]:
     names = split_passes(text)
     if not all(names):
-        raise CaseError(f"{where}: expected pass lists parted by commas, found `{text}`")
+        raise CaseError(f"{where}: expected pass lists separated by commas, found `{text}`")
     return names
 
 
 def split_passes(text: str) -> list[str]:
-    """Pass lists parted by commas; commas in brackets belong to a list: `O0,function(sroa,instcombine)`."""
+    """Split pass lists at commas. A comma in brackets is part of a pass list: `O0,function(sroa,instcombine)`."""
     parts, depth = [""], 0
     for character in text:
         depth += (character in "(<[") - (character in ")>]")
@@ -139,17 +147,17 @@ def split_passes(text: str) -> list[str]:
     return [part.strip() for part in parts]
 
 
-def _arg(text: str, where: str) -> tuple[str, str, ArgRule]:
+def _parse_arg(text: str, where: str) -> tuple[str, str, ArgRule]:
     match = re.fullmatch(rf"({_NAME}?)\.(\w+) +(\S+) *(.*)", text)
     if not match:
-        raise _misspelt(where, f"arg {text}")
+        raise _unknown_directive(where, f"arg {text}")
     function, parameter, kind, rest = match.groups()
     if kind == "length":
-        return function, parameter, ArgRule(length_of=tuple(_names(rest, where)))
+        return function, parameter, ArgRule(length_of=tuple(_parse_names(rest, where)))
     if kind == "range":
-        return function, parameter, ArgRule(range=_bounds(rest, where))
+        return function, parameter, ArgRule(range=_parse_bounds(rest, where))
     if kind == "elements":
-        low, high = _bounds(rest, where)
+        low, high = _parse_bounds(rest, where)
         if low < 0:
             raise CaseError(f"{where}: a buffer can't have {low} elements")
         return function, parameter, ArgRule(elements=(low, high))
@@ -157,10 +165,10 @@ def _arg(text: str, where: str) -> tuple[str, str, ArgRule]:
         return function, parameter, ArgRule(cstring=True)
     if kind == "non-null" and not rest:
         return function, parameter, ArgRule(non_null=True)
-    raise _misspelt(where, f"arg {text}")
+    raise _unknown_directive(where, f"arg {text}")
 
 
-def _bounds(text: str, where: str) -> tuple[int, int]:
+def _parse_bounds(text: str, where: str) -> tuple[int, int]:
     match = re.fullmatch(r"(-?(?:0x[0-9a-fA-F]+|\d+))(?: *\.\. *(-?(?:0x[0-9a-fA-F]+|\d+)))?", text)
     if not match:
         raise CaseError(f"{where}: expected a number or LO..HI, found `{text}`")
@@ -171,11 +179,12 @@ def _bounds(text: str, where: str) -> tuple[int, int]:
     return low, high
 
 
-def _merged(old: ArgRule, new: ArgRule) -> ArgRule:
+def _merge_rules(old: ArgRule, new: ArgRule) -> ArgRule:
+    """The rule of two directives for one argument. Where both set a field, the new one decides."""
     return ArgRule(
-        new.length_of or old.length_of,
-        new.range or old.range,
-        new.elements or old.elements,
-        new.cstring or old.cstring,
-        new.non_null or old.non_null,
+        length_of=new.length_of or old.length_of,
+        range=new.range or old.range,
+        elements=new.elements or old.elements,
+        cstring=new.cstring or old.cstring,
+        non_null=new.non_null or old.non_null,
     )

@@ -1,30 +1,35 @@
-/* What the probe's instrumentation calls (clang's documentation: SanitizerCoverage, "Tracing data flow").
+/* The runtime of the probe: the functions that clang's instrumentation calls (clang's documentation: SanitizerCoverage,
+   "Tracing data flow"). The harness reads its tables after each run.
 
-   Of each comparison it keeps which relations of its two sides were seen, and the latest few pairs that differ: they tell
-   which inputs would take the other way. */
+   For each comparison it records the relations that its two sides had (equal, one apart, ...), and the latest pairs of
+   sides that differ. A pair tells the fuzzer which value would have taken the other branch. Comparisons are kept apart by
+   their return address, hashed to one of SITES entries; two that collide share an entry. */
 typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 typedef long long s64;
 
-enum { PLACES = 256, KEPT = 4 };
-
-struct comparison {
-    u64 first, second, size; /* size in bytes; 0 where nothing is kept */
+enum {
+    SITES = 256, /* entries of each table: comparisons that are kept apart */
+    PAIRS = 4    /* pairs that are kept of each comparison, the latest ones */
 };
 
-struct comparison llmc_comparisons[PLACES * KEPT];
-u16 llmc_relations[PLACES]; /* a bit for each relation */
-u8 llmc_nearness[PLACES];  /* how near the sides came: leading zero bits of their distance, at 64 bits */
-/* Where the counters begin and end, one for each edge: the linker knows. */
+struct comparison {
+    u64 first, second, size; /* size in bytes; 0 in an unused entry */
+};
+
+struct comparison llmc_comparisons[SITES * PAIRS];
+u16 llmc_relations[SITES]; /* one bit for each relation, see relation() */
+u8 llmc_nearness[SITES];   /* leading zero bits of the least distance of the sides, of 64 bits: more is nearer */
+/* Start and end of the edge counters, one byte for each edge. The linker defines these symbols. */
 extern u8 __start___sancov_cntrs[] __attribute__((weak, visibility("hidden")));
 extern u8 __stop___sancov_cntrs[] __attribute__((weak, visibility("hidden")));
 u8 *llmc_counters[2] = {__start___sancov_cntrs, __stop___sancov_cntrs};
-u32 llmc_indices[PLACES];  /* a bit for each index into an array: 0 to 15, then by its highest bit */
-u64 llmc_steps;            /* edges taken */
-u64 llmc_most_steps = ~0ull; /* a run ends past these */
-static u32 count[PLACES];
+u32 llmc_indices[SITES];    /* one bit for each array index: bits 0 to 15 for the index itself, then by its highest bit */
+u64 llmc_steps;              /* edges that the run has taken */
+u64 llmc_most_steps = ~0ull; /* limit of llmc_steps: above it the run ends with a trap */
+static u32 pair_count[SITES]; /* pairs that were seen at each entry, to find the oldest one */
 
 void __sanitizer_cov_trace_pc(void)
 {
@@ -33,7 +38,8 @@ void __sanitizer_cov_trace_pc(void)
     }
 }
 
-/* The relations that tell apart the conditions and widths that a wrong comparison may use. */
+/* The relations of two sides, one bit each. They tell apart the conditions (signed, unsigned, off by one) and the widths
+   (8, 16, 32 bits) that a wrong comparison may use. a and b are unsigned, x and y the same values as signed numbers. */
 static u16 relation(u64 a, u64 b, s64 x, s64 y)
 {
     int half = a != b && (u16)a == (u16)b, whole = a != b && (u32)a == (u32)b;
@@ -42,14 +48,14 @@ static u16 relation(u64 a, u64 b, s64 x, s64 y)
                  whole << 9);
 }
 
-static void note(u64 place, u64 a, u64 b, s64 x, s64 y, u64 size)
+static void record(u64 site, u64 a, u64 b, s64 x, s64 y, u64 size)
 {
-    u64 slot = (place ^ place >> 8) % PLACES;
+    u64 slot = (site ^ site >> 8) % SITES;
 
     llmc_relations[slot] |= relation(a, b, x, y);
     if (a != b) {
         u8 near = (u8)__builtin_clzll(x < y ? (u64)y - (u64)x : (u64)x - (u64)y);
-        struct comparison *entry = &llmc_comparisons[slot * KEPT + count[slot]++ % KEPT];
+        struct comparison *entry = &llmc_comparisons[slot * PAIRS + pair_count[slot]++ % PAIRS];
         entry->first = a;
         entry->second = b;
         entry->size = size;
@@ -59,34 +65,34 @@ static void note(u64 place, u64 a, u64 b, s64 x, s64 y, u64 size)
     }
 }
 
-#ifdef __aarch64__ /* where instructions have four bytes, the lowest bits tell nothing */
-#define PLACE ((u64)__builtin_return_address(0) >> 2)
+#ifdef __aarch64__ /* instructions have four bytes there, so the two lowest bits of an address are always 0 */
+#define SITE ((u64)__builtin_return_address(0) >> 2)
 #else
-#define PLACE ((u64)__builtin_return_address(0))
+#define SITE ((u64)__builtin_return_address(0))
 #endif
 
-void __sanitizer_cov_trace_cmp1(u8 a, u8 b) { note(PLACE, a, b, (signed char)a, (signed char)b, 1); }
-void __sanitizer_cov_trace_cmp2(u16 a, u16 b) { note(PLACE, a, b, (short)a, (short)b, 2); }
-void __sanitizer_cov_trace_cmp4(u32 a, u32 b) { note(PLACE, a, b, (int)a, (int)b, 4); }
-void __sanitizer_cov_trace_cmp8(u64 a, u64 b) { note(PLACE, a, b, (s64)a, (s64)b, 8); }
-void __sanitizer_cov_trace_const_cmp1(u8 a, u8 b) { note(PLACE, a, b, (signed char)a, (signed char)b, 1); }
-void __sanitizer_cov_trace_const_cmp2(u16 a, u16 b) { note(PLACE, a, b, (short)a, (short)b, 2); }
-void __sanitizer_cov_trace_const_cmp4(u32 a, u32 b) { note(PLACE, a, b, (int)a, (int)b, 4); }
-void __sanitizer_cov_trace_const_cmp8(u64 a, u64 b) { note(PLACE, a, b, (s64)a, (s64)b, 8); }
+void __sanitizer_cov_trace_cmp1(u8 a, u8 b) { record(SITE, a, b, (signed char)a, (signed char)b, 1); }
+void __sanitizer_cov_trace_cmp2(u16 a, u16 b) { record(SITE, a, b, (short)a, (short)b, 2); }
+void __sanitizer_cov_trace_cmp4(u32 a, u32 b) { record(SITE, a, b, (int)a, (int)b, 4); }
+void __sanitizer_cov_trace_cmp8(u64 a, u64 b) { record(SITE, a, b, (s64)a, (s64)b, 8); }
+void __sanitizer_cov_trace_const_cmp1(u8 a, u8 b) { record(SITE, a, b, (signed char)a, (signed char)b, 1); }
+void __sanitizer_cov_trace_const_cmp2(u16 a, u16 b) { record(SITE, a, b, (short)a, (short)b, 2); }
+void __sanitizer_cov_trace_const_cmp4(u32 a, u32 b) { record(SITE, a, b, (int)a, (int)b, 4); }
+void __sanitizer_cov_trace_const_cmp8(u64 a, u64 b) { record(SITE, a, b, (s64)a, (s64)b, 8); }
 
 void __sanitizer_cov_trace_gep(u64 index)
 {
-    u64 place = PLACE;
+    u64 site = SITE;
     u32 high = index < 16 ? (u32)index : 63 - (u32)__builtin_clzll(index) + 12;
 
-    llmc_indices[(place ^ place >> 8) % PLACES] |= 1u << (high < 31 ? high : 31);
+    llmc_indices[(site ^ site >> 8) % SITES] |= 1u << (high < 31 ? high : 31);
 }
 
-/* cases: their number, the width of the value in bits, and their values */
+/* cases: the number of cases, the width of the value in bits, then the values of the cases */
 void __sanitizer_cov_trace_switch(u64 value, u64 *cases)
 {
     for (u64 i = 0; i < cases[0]; i++) {
-        note(PLACE + i, value, cases[2 + i], (s64)value, (s64)cases[2 + i], cases[1] / 8);
+        record(SITE + i, value, cases[2 + i], (s64)value, (s64)cases[2 + i], cases[1] / 8);
     }
 }
 
