@@ -178,7 +178,7 @@ class _FunctionMeasurement:
         with self._time("making faults"):
             faults = list(seed_faults(self.reference, self.function, level, self.result.name, self.plan))
         harness = self.harnesses[self.plan.examples[-1]]
-        assert_harness = harness.limited(choose_assert_inputs(harness))
+        assert_harness = harness.restrict(choose_assert_inputs(harness))
         for number, fault in enumerate(faults):
             with self._time("judging faults"):
                 verdicts = self._judge(fault.text)

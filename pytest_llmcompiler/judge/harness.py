@@ -64,11 +64,11 @@ class Harness:
         """The inputs that the program's own `main` passes, in the order of its calls."""
         return self._suite.from_main
 
-    def limited(self, inputs: Collection[Input]) -> Harness:
+    def restrict(self, inputs: Collection[Input]) -> Harness:
         """A harness that judges on these inputs of the corpus alone, and never on the whole program."""
-        limited = Harness(self.reference, self.function, self._settings)
-        limited._suite = self._suite.limited(inputs)
-        return limited
+        restricted = Harness(self.reference, self.function, self._settings)
+        restricted._suite = self._suite.restrict(inputs)
+        return restricted
 
     def judge(self, assembly: str, *, explain: bool = True) -> Verdict:
         """Judge the text of a candidate. Whatever is wrong with the candidate is a verdict; a fault of the harness is
@@ -134,16 +134,16 @@ class Harness:
     ) -> ReproducibleVerdict:
         """Run a candidate, and explain its first failure, each in a process of its own."""
         try:
-            failure = _isolated(differential.first_failure)
+            failure = _call_isolated(differential.first_failure)
         except (ChildDiedError, ChildTimeoutError) as error:
             return ReproducibleVerdict(Verdict("inconclusive", f"the emulator gave up on it: {error}", detail=detail))
         if failure is None:
             return ReproducibleVerdict(Verdict("pass", detail=detail))
         texts = self._texts if explain else None
         try:
-            explained = _isolated(FailureExplainer(differential, texts, reproducer=capture).explain, *failure)
+            explained = _call_isolated(FailureExplainer(differential, texts, reproducer=capture).explain, *failure)
         except (ChildDiedError, ChildTimeoutError):
-            explained = _isolated(FailureExplainer(differential, None).explain, *failure)
+            explained = _call_isolated(FailureExplainer(differential, None).explain, *failure)
         facts = {name: fact for name, fact in explained["facts"].items() if name in FACTS}
         verdict = Verdict(explained["kind"], explained["message"], tuple(explained["evidence"]), detail | facts)
         return ReproducibleVerdict(verdict, explained["reproducer"])
@@ -153,6 +153,6 @@ class Harness:
         return compile_texts(self._under_test)
 
 
-def _isolated(function: Callable[..., Any], *args: Any) -> Any:
+def _call_isolated(function: Callable[..., Any], *args: Any) -> Any:
     """The result of a function that runs hostile code, computed in a child process."""
     return sandbox.call(function, *args, seconds=_RUN_SECONDS, megabytes=_RUN_MEGABYTES)

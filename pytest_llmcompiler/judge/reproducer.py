@@ -22,7 +22,7 @@ class Breakpoint(TypedDict):
 
 
 class ArgumentPart(TypedDict):
-    """An argument of a call out, or the result of the function: its location, and the bits that are compared."""
+    """An argument of an external call, or the result of the function: its location, and the bits that are compared."""
 
     kind: str
     """`number`, `address`, `text` (a pointer to a string) or `data` (a pointer to `pointee` bytes)."""
@@ -45,7 +45,7 @@ class ExternalFunctionPart(TypedDict):
 
 
 class EffectPart(TypedDict):
-    """A write to memory by a call out."""
+    """A write to memory by an external call."""
 
     symbol: str
     """The global variable that `address` counts from; empty where `address` is absolute."""
@@ -56,7 +56,7 @@ class EffectPart(TypedDict):
 
 
 class ResultPart(TypedDict):
-    """The value that a call out leaves in one register."""
+    """The value that an external call leaves in one register."""
 
     register: str
     value: int
@@ -66,7 +66,7 @@ class ResultPart(TypedDict):
 
 
 class ReplyPart(TypedDict):
-    """The answer to a call out."""
+    """The answer to an external call."""
 
     callee: str | int
     """The name of the external function, or the number of the callback."""
@@ -115,7 +115,7 @@ class Reproducer(TypedDict, total=False):
     entry_registers: dict[str, int]
     """The registers at the start."""
     clobbered_registers: dict[str, int]
-    """What a call out leaves in the registers that it may change."""
+    """What an external call leaves in the registers that it may change."""
     stack: str
     """The arguments on the stack."""
     garbage: str
@@ -127,7 +127,7 @@ class Reproducer(TypedDict, total=False):
     callbacks: list[ExternalFunctionPart]
     externals: list[ExternalFunctionPart]
     replies: dict[str, list[ReplyPart]]
-    """The answers to the calls out of the `reference` and of the `candidate`, in the order of the calls."""
+    """The answers to the external calls of the `reference` and of the `candidate`, in the order of the calls."""
     result: ArgumentPart | None
     result_signed: bool
     result_float: bool

@@ -1,7 +1,7 @@
 """The judge in a process of its own, so that nothing a candidate does reaches the caller.
 
 Requests and replies are JSON objects, one a line, over the process's standard input and output. `JudgeRequest` and
-`ListingRequest` are what the client sends; a `VerdictReply`, `ListingReply` or `ErrorReply` answers each.
+`ListingRequest` are what the client sends; a `VerdictReply`, `ListingReply` or `FailedReply` answers each.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class ListingReply(TypedDict):
     """The fields of `ListingLine`, by blocks; None where there is no listing."""
 
 
-class ErrorReply(TypedDict):
+class FailedReply(TypedDict):
     """Answers a request that could not be carried out."""
 
     status: Literal["case-error", "judge-error"]
@@ -198,7 +198,7 @@ class Judge:
             raise JudgeError(reply["message"])
         return reply
 
-    def _send(self, request: JudgeRequest | ListingRequest) -> VerdictReply | ListingReply | ErrorReply:
+    def _send(self, request: JudgeRequest | ListingRequest) -> VerdictReply | ListingReply | FailedReply:
         item = f"{request['candidate']['case']}::{request['candidate']['function']}"
         for _ in range(_ATTEMPTS):
             process = self._start()
@@ -212,7 +212,7 @@ class Judge:
                 raise JudgeError(f"no reply for {item} within {_REPLY_SECONDS} s")
             line = process.stdout.readline()
             if line.endswith("\n"):
-                reply: VerdictReply | ListingReply | ErrorReply = json.loads(line)
+                reply: VerdictReply | ListingReply | FailedReply = json.loads(line)
                 return reply
             self.close()
         raise JudgeError(f"the judge's process died {_ATTEMPTS} times on {item}")
@@ -241,7 +241,7 @@ def _compile_case(path: Path, name: str, clang: str | None, target: str, modifie
 _open_harness = functools.lru_cache(_CACHED)(Harness)
 
 
-def _answer(request: JudgeRequest | ListingRequest) -> VerdictReply | ListingReply | ErrorReply:
+def _answer(request: JudgeRequest | ListingRequest) -> VerdictReply | ListingReply | FailedReply:
     candidate = request["candidate"]
     try:
         harness = _harness_of(candidate)

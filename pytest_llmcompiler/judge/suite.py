@@ -51,7 +51,7 @@ class Suite:
         self._whole_program: WholeProgram | None = None
         self._has_run_whole_program = False
 
-    def limited(self, inputs: Collection[Input]) -> Suite:
+    def restrict(self, inputs: Collection[Input]) -> Suite:
         """A suite of only these inputs of the corpus, without the whole program."""
         limited = Suite(self.under_test, self.examples, self.seed)
         corpus = Corpus(limited.oracle.look, limited.oracle.accept)

@@ -11,8 +11,8 @@
 #define PAGE 4096ul
 #define TIME_LIMIT 2              /* seconds for each run */
 #define OUTPUT_BYTES (1ul << 20)  /* limit of each output stream of a run */
-#define MAX_CALLS 1000            /* recorded calls out of a run; the judge stops at as many */
-#define MAX_ARGUMENTS 12          /* recorded arguments of a call out */
+#define MAX_CALLS 1000            /* recorded external calls of a run; the judge stops at as many */
+#define MAX_ARGUMENTS 12          /* recorded arguments of an external call */
 #define MAX_BLOCKS 1100           /* live heap objects of a run */
 #define MAX_DATA 64               /* recorded bytes that an argument points to; as in the judge */
 #define PRINTED_BYTES 48          /* bytes of a value that are printed */
@@ -136,7 +136,7 @@ struct block {
 
 struct report {
     int outcome, code, signal;
-    int line, in_callee; /* the candidate's line; 1: it called the code that was running */
+    int line, in_callee; /* the line of the candidate; 1: that line called the function that failed */
     int has_stray_write, errno_after, is_freed[64];
     int misaligned; /* the number of the thunk that was called with a misaligned stack; -1: another function */
     word pc, address;
@@ -161,7 +161,7 @@ static const struct llmc_reproducer *const reproducer = &llmc_reproducer;
 /* -- entering and leaving the code under test
  *
  * llmc_enter loads all registers and jumps to the code under test. A return leads to llmc_returned, which stores the
- * registers in llmc_after and returns to the caller of llmc_enter. A call out leads to llmc_external with the number of
+ * registers in llmc_after and returns to the caller of llmc_enter. An external call leads to llmc_external with the number of
  * the callee in llmc_number: it stores the registers in llmc_at_call, calls llmc_called on a private stack, loads the
  * registers that this leaves and returns to the code under test. */
 
@@ -254,9 +254,9 @@ static int find_caller_line(word stack)
 
 /* -- the heap
  *
- * Each object ends (or begins, with aligned_objects) at an unmapped page. Its address depends only on its size and on how many
- * objects of that size were allocated before it, as in the emulator: every size has an area of SIZE_AREA bytes, and
- * objects that do not fit into it follow each other in OVERFLOW_AREA. */
+ * Each object ends at an unmapped page, or begins at one with aligned_objects. As in the emulator, its address depends
+ * only on its size and on how many objects of that size were allocated before it: every size has an area of SIZE_AREA
+ * bytes, and objects that do not fit into it follow each other in OVERFLOW_AREA. */
 
 #define HEAP 0x5581a0000000ul
 #define HEAP_LIMIT (4ul << 20)
@@ -366,7 +366,7 @@ static void heap_called(int which)
     llmc_at_call.general[RAX] = result;
 }
 
-/* -- calls out */
+/* -- external calls */
 
 static int in_image(word address)
 {
@@ -394,7 +394,7 @@ static word read_register(int number)
 static void record_call(const struct llmc_external *external, int callee)
 {
     if (report->calls_count >= MAX_CALLS)
-        finish(LIMITED, 0, "still running after 1000 calls out");
+        finish(LIMITED, 0, "still running after 1000 external calls");
     struct call *call = &report->calls[report->calls_count++];
     call->callee = callee;
     call->count = external->count < MAX_ARGUMENTS ? external->count : MAX_ARGUMENTS;
@@ -433,7 +433,7 @@ static void answer_call(const struct llmc_reply *answer)
         const struct llmc_effect *effect = &answer->effects[at];
         word address = (word)effect->symbol + effect->address;
         if (effect->allocates && allocate(effect->size, 16) != address)
-            finish(DIVERGED, 0, "a call out allocates memory at another address than in the emulator");
+            finish(DIVERGED, 0, "an external call allocates memory at another address than in the emulator");
         copy((void *)address, effect->data, effect->size);
     }
     for (int at = 0; at < answer->results_count; at++) {
@@ -461,7 +461,7 @@ void llmc_called(void)
     word number = report->calls_count;
     record_call(external, (int)llmc_number);
     if ((int)number >= reproducer->replies_count[role] || reproducer->replies[role][number].callee != (int)llmc_number)
-        finish(DIVERGED, 0, "a call out that was not made in the emulator, so its answer is not known");
+        finish(DIVERGED, 0, "an external call that was not made in the emulator, so its answer is not known");
     answer_call(&reproducer->replies[role][number]);
 }
 
@@ -536,7 +536,7 @@ static void finish(int outcome, int code, const char *message)
     CALL(EXIT_GROUP, code, 0, 0);
 }
 
-/* The C library's exit ends here; the code under test may define a stronger one. */
+/* The C library's exit ends here. The symbol is weak, because the program may define it. */
 __attribute__((weak)) void _Exit(int code)
 {
     if (running && report)
@@ -958,9 +958,9 @@ static void compare_calls(void)
         int counted = at < reports[0]->calls_count && at < reports[1]->calls_count;
         if (counted && is_same_call(&reports[0]->calls[at], &reports[1]->calls[at]))
             continue;
-        report_difference("call ");
+        report_difference("external call ");
         print_number(at + 1, 10);
-        print(" out of the function\n  reference ");
+        print("\n  reference ");
         print_call(reports[0], at);
         print("  candidate ");
         print_call(reports[1], at);

@@ -58,7 +58,7 @@ struct llmc_external { /* a function that the case does not define */
     int count;
 };
 
-struct llmc_effect { /* a write to memory by a call out */
+struct llmc_effect { /* a write to memory by an external call */
     byte *symbol; /* the variable that `address` counts from; null: `address` is absolute */
     word address;
     const byte *data;
@@ -66,13 +66,13 @@ struct llmc_effect { /* a write to memory by a call out */
     int allocates; /* the call allocated this memory as a new object of the heap */
 };
 
-struct llmc_result { /* the value that a call out leaves in a register */
+struct llmc_result { /* the value that an external call leaves in a register */
     int number; /* of the register; 16 and up: a vector register */
     word value, mask;
     int same_as; /* the argument register that holds the same value; -1: none */
 };
 
-struct llmc_reply { /* the answer to a call out */
+struct llmc_reply { /* the answer to an external call */
     int callee;
     const struct llmc_result *results;
     int results_count;
@@ -87,7 +87,7 @@ struct llmc_reproducer {
     void (*candidate)(void), (*reference)(void);
     const char *const *thunks; /* the names of the functions whose calls are checked for stack alignment */
     const struct llmc_registers *entry;     /* the registers at the start */
-    const struct llmc_registers *clobbered; /* what a call out leaves in the registers that it may change */
+    const struct llmc_registers *clobbered; /* what an external call leaves in the registers that it may change */
     const byte *stack;                      /* arguments on the stack */
     word stack_size;
     byte garbage[4];       /* the pattern that fills the memory around the objects */

@@ -340,10 +340,12 @@ def test_without_an_explanation_the_verdict_is_the_same(harness: Make) -> None:
 def test_a_bench_of_some_inputs_alone(harness: Make) -> None:
     key = next(made for made in harness("twice").corpus.entries if made.args[0].data[3])
     wrong = "twice:\n movzwl %di, %eax\n addl %eax, %eax\n ret\n"
-    few = harness("twice").limited([made for made in harness("twice").corpus.entries if not any(made.args[0].data[2:])])
+    few = harness("twice").restrict(
+        [made for made in harness("twice").corpus.entries if not any(made.args[0].data[2:])]
+    )
     assert few.judge(wrong).passed
     assert few.judge("twice:\n leal 2(%rdi,%rdi), %eax\n ret\n").kind == "mismatch"
-    only = harness("twice").limited([key])
+    only = harness("twice").restrict([key])
     assert only.judge(wrong).kind == "mismatch"
     assert only.judge(wrong).detail["inputs"] == 1
     assert harness("twice").judge(wrong).kind == "mismatch"

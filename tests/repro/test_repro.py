@@ -166,7 +166,7 @@ def replace_text(old: str, new: str) -> Change:
 
 
 WRONG = {
-    "a wrong argument of a call out": ("twice", replace_text("\tincl\t%ebx\n", ""), "call 2 out of the function"),
+    "a wrong argument of an external call": ("twice", replace_text("\tincl\t%ebx\n", ""), "external call 2"),
     "a stack that is not aligned": (
         "twice",
         lambda text: replace_text("\taddq\t$8, %rsp\n", "")(replace_text("\tpushq\t%rax\n", "")(text)),
@@ -176,7 +176,7 @@ WRONG = {
     "wrong data that an argument points to": (
         "filled",
         replace_text("movl\t$7", "movl\t$8"),
-        "call 1 out of the function",
+        "external call 1",
     ),
     "a global variable": ("filled", replace_text("addl\t%eax, (%rcx)", "subl\t%eax, (%rcx)"), "global total"),
     "the heap": (
