@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Writing files in one step, so that no reader sees a part of one."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from pathlib import Path
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to: when all is written it takes the place of `path`, and where that fails it goes.
+    """Yield the path of a temporary file beside `path`, to be written in the `with` block.
 
-    What was at `path` stays until then. Raises OSError.
+    At the end of the block it replaces the file at `path`, which is untouched until then. If the block raises, the
+    temporary file is removed. Raises OSError.
     """
     part = path.with_name(f".{path.name}.part")
     try:
         yield part
         part.replace(path)
     finally:
-        with suppress(OSError):  # of a folder that is gone too: what went wrong first is what is told
+        # Where the whole folder is gone, removing fails too; the first error is the one to report.
+        with suppress(OSError):
             part.unlink(missing_ok=True)

@@ -1,4 +1,15 @@
-"""Run one function in a forked child that may die, hang, print, or eat memory without harm."""
+"""Run one function in a forked child process that may crash, hang, print or exhaust memory without harm to its parent.
+
+The child runs assemblers, LLVM and the emulator on hostile input, which may take it over: its code then does what the
+input wants, with the rights of the user. What limits such a child:
+
+- It has no open files but its result pipe and an output file of limited length in memory.
+- Its memory, its CPU time and the length of files that it writes are limited by the kernel.
+- It is killed at its deadline, whatever it does with signals.
+- Its result is read as JSON, which can't do anything but be read, and has a limit of its own.
+
+Functions that don't need files call `forbid_opening_files` first: then the kernel gives the process no file at all.
+"""
 
 from __future__ import annotations
 
@@ -21,20 +32,25 @@ from typing import Any, NoReturn
 from pytest_llmcompiler.errors import ChildDiedError, ChildFaultError, ChildTimeoutError
 
 RESULT_BYTES = 256 << 20
-"""A child whose encoded result is longer than this is killed."""
+"""A child is killed whose encoded result is longer than this, in bytes. The limit bounds the memory of the parent."""
 OUTPUT_BYTES = 1 << 20
-"""What a child prints beyond this is lost; no file it writes can become longer."""
-
+"""The longest file that a child can write, in bytes. Its output to stdout and stderr is such a file."""
+_CHUNK_BYTES = 1 << 20
+"""The most bytes that are read from the result pipe at once."""
+_TRACEBACK_CHARACTERS = 100_000
+"""The end of a fault's message and traceback that travels to the parent."""
 _BYTES_KEY = "$base64"
+"""The one key of the JSON object that stands for bytes."""
 
 
 def call(function: Callable[..., Any], *args: Any, seconds: float, megabytes: int) -> Any:
-    """Return `function(*args)`, computed in a forked child of this (single-threaded) process.
+    """Return `function(*args)`, computed in a forked child of this process, which must have one thread.
 
-    The result travels as JSON, since a child that hostile input has corrupted must not hand over anything
-    that acts when it is read: numbers, strings, None, lists, dicts with string keys, and bytes; tuples
-    come back as lists. The child gets at most `seconds` of wall clock and `megabytes` on top of the address
-    space that this process has now. Raises Died, TimedOut, or Fault for an exception in the function.
+    The result travels as JSON: it may consist of numbers, strings, None, lists, dicts with string keys, and bytes.
+    Tuples come back as lists. The child gets at most `seconds` of wall clock, and `megabytes` MiB of address space on
+    top of that which this process has now.
+
+    Raises ChildDiedError, ChildTimeoutError, and ChildFaultError for an exception in the function.
     """
     deadline = time.monotonic() + seconds
     result_read, result_write = os.pipe()
@@ -42,13 +58,13 @@ def call(function: Callable[..., Any], *args: Any, seconds: float, megabytes: in
     try:
         pid = os.fork()
         if pid == 0:
-            _child(function, args, result_write, output, seconds, megabytes)
+            _run_child(function, args, result_write, output, seconds, megabytes)
         try:
             os.close(result_write)
             result_write = -1
-            data, status = _wait(pid, result_read, deadline)
+            data, status = _wait_for_child(pid, result_read, deadline)
         except BaseException:
-            _kill(pid)
+            _kill_child(pid)
             raise
         printed = os.pread(output, OUTPUT_BYTES, 0).decode("utf-8", "replace")
     finally:
@@ -57,10 +73,10 @@ def call(function: Callable[..., Any], *args: Any, seconds: float, megabytes: in
                 os.close(descriptor)
     if status is None:
         raise ChildTimeoutError(seconds)
-    return _result(data, status, printed)
+    return _read_result(data, status, printed)
 
 
-def _child(
+def _run_child(
     function: Callable[..., Any],
     args: tuple[Any, ...],
     result: int,
@@ -68,16 +84,16 @@ def _child(
     seconds: float,
     megabytes: int,
 ) -> NoReturn:
-    """Compute, write the message, and leave without any clean-up of the parent's objects."""
+    """Compute and write the result, and exit without any clean-up, since the objects are the parent's."""
     try:
         gc.disable()
         faulthandler.disable()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        _close_others(result)
-        _limit(seconds, megabytes)
-        message = _encode(function, args)
+        _close_descriptors(result)
+        _set_limits(seconds, megabytes)
+        message = _build_message(function, args)
         while message:
             message = message[os.write(result, message) :]
         os._exit(0)
@@ -95,8 +111,8 @@ def allow_standard_streams_only() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
 
 
-def _close_others(result: int) -> None:
-    """Close what the parent had open: a terminal, its pipes to other processes."""
+def _close_descriptors(result: int) -> None:
+    """Close all descriptors but stdout, stderr and `result`: the parent's terminal, files and pipes."""
     with os.scandir("/proc/self/fd") as entries:
         descriptors = {int(entry.name) for entry in entries}
     for descriptor in descriptors - {1, 2, result}:
@@ -104,31 +120,31 @@ def _close_others(result: int) -> None:
             os.close(descriptor)
 
 
-def _limit(seconds: float, megabytes: int) -> None:
+def _set_limits(seconds: float, megabytes: int) -> None:
     pages = int(Path("/proc/self/statm").read_bytes().split()[0])
-    space = pages * resource.getpagesize() + (megabytes << 20)
-    # The CPU limit ends an endless loop whose parent was killed.
-    cpu = math.ceil(seconds) + 1
-    for kind, value in (
-        (resource.RLIMIT_AS, space),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, OUTPUT_BYTES),
-        (resource.RLIMIT_CPU, cpu),
-    ):
+    limits = {
+        resource.RLIMIT_AS: pages * resource.getpagesize() + (megabytes << 20),
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: OUTPUT_BYTES,
+        # The parent kills the child earlier than this. The limit ends an endless loop whose parent was killed.
+        resource.RLIMIT_CPU: math.ceil(seconds) + 1,
+    }
+    for kind, value in limits.items():
         hard = resource.getrlimit(kind)[1]
         if hard != resource.RLIM_INFINITY:
             value = min(value, hard)
         resource.setrlimit(kind, (value, value))
 
 
-def _encode(function: Callable[..., Any], args: tuple[Any, ...]) -> bytes:
+def _build_message(function: Callable[..., Any], args: tuple[Any, ...]) -> bytes:
+    """The child's message: its result, the text of an exception, or the note that memory ran out."""
     try:
         return json.dumps({"value": function(*args)}, default=_encode_bytes).encode()
     except MemoryError:
         return b'{"memory": true}'
     except Exception as error:
         text = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
-        return json.dumps({"error": text[-100_000:]}).encode()
+        return json.dumps({"error": text[-_TRACEBACK_CHARACTERS:]}).encode()
 
 
 def _encode_bytes(value: Any) -> Any:
@@ -143,34 +159,38 @@ def _decode_bytes(value: dict[str, Any]) -> Any:
     return value
 
 
-def _wait(pid: int, result: int, deadline: float) -> tuple[bytes, int | None]:
-    """What the child wrote, and its wait status once reaped: None where it had to be killed for its time."""
-    exited = os.pidfd_open(pid)
+def _wait_for_child(pid: int, result: int, deadline: float) -> tuple[bytes, int | None]:
+    """The bytes of the child's message, and its wait status: None where it was killed at the deadline.
+
+    The child is reaped in each case.
+    """
+    exit_descriptor = os.pidfd_open(pid)
     try:
         data = bytearray()
-        while _ready(result, deadline):
-            chunk = os.read(result, 1 << 20)
+        while _wait_until_readable(result, deadline):
+            chunk = os.read(result, _CHUNK_BYTES)
             if not chunk:
                 break
             data += chunk
             if len(data) > RESULT_BYTES:
-                return bytes(data), _kill(pid)
-        if _ready(exited, deadline):
+                return bytes(data), _kill_child(pid)
+        if _wait_until_readable(exit_descriptor, deadline):
             return bytes(data), os.waitpid(pid, 0)[1]
     finally:
-        os.close(exited)
-    _kill(pid)
+        os.close(exit_descriptor)
+    _kill_child(pid)
     return b"", None
 
 
-def _ready(descriptor: int, deadline: float) -> bool:
+def _wait_until_readable(descriptor: int, deadline: float) -> bool:
+    """Wait for data or the end of a pipe, or for the end of a process; False at the deadline."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(max(0, math.ceil((deadline - time.monotonic()) * 1000))))
 
 
-def _kill(pid: int) -> int:
-    """Kill the child and reap it; return its wait status (0 if it was reaped before)."""
+def _kill_child(pid: int) -> int:
+    """Kill the child and reap it. Returns its wait status, 0 if it was reaped before."""
     try:
         os.kill(pid, signal.SIGKILL)
         return os.waitpid(pid, 0)[1]
@@ -178,7 +198,8 @@ def _kill(pid: int) -> int:
         return 0
 
 
-def _result(data: bytes, status: int, printed: str) -> Any:
+def _read_result(data: bytes, status: int, printed: str) -> Any:
+    """The result in a child's message. Raises ChildDiedError and ChildFaultError."""
     if len(data) > RESULT_BYTES:
         raise ChildDiedError(f"its result is longer than {RESULT_BYTES >> 20} MiB", stderr=printed)
     if os.WIFSIGNALED(status):

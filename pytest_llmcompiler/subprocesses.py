@@ -1,4 +1,4 @@
-"""Python processes of this package's own."""
+"""Python processes that run this package's own modules."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import sys
 
 
 def build_command(module: str) -> list[str]:
-    """The command of a process that calls `main` of a module and finds the same packages as this process.
+    """The command of a process that calls `main` of a module, with the import path of this process.
 
-    What is installed comes first: the folder of a project, which pytest puts on its own path, may hold a `signal.py`.
+    Installed packages come first in that path. pytest puts the folder of the user's project on its own path, and a file
+    there may have the name of a standard module, like `signal.py`.
     """
     code = f"import sys; sys.path = list(dict.fromkeys(filter(None, sys.path + {sys.path!r})))"
     return [sys.executable, "-c", f"{code}; from {module} import main; main()"]

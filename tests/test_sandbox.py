@@ -1,4 +1,4 @@
-"""The sandbox: whatever happens in the child, the caller gets a result or an exception, and nothing stays behind."""
+"""The sandbox: whatever the child does, the caller gets a result or an exception, and no process or file stays."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def call(function: Any, *args: Any, seconds: float = 10, megabytes: int = 256) -
     return sandbox.call(function, *args, seconds=seconds, megabytes=megabytes)
 
 
-def descriptors() -> list[int]:
+def list_descriptors() -> list[int]:
     return sorted(int(path.name) for path in Path("/proc/self/fd").iterdir())
 
 
-def children() -> set[str]:
-    """The processes that this one has to wait for, ended ones included."""
+def list_children() -> set[str]:
+    """The child processes of this process, ended ones that were not reaped included."""
     return {pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
 
 
@@ -35,12 +35,12 @@ def spin() -> None:
 
 
 @pytest.fixture(autouse=True)
-def nothing_left() -> Any:
-    """No test may leave a descriptor or a child behind."""
-    before, others = descriptors(), children()
+def check_leftovers() -> Any:
+    """No test leaves an open descriptor or a child process behind."""
+    descriptors, processes = list_descriptors(), list_children()
     yield
-    assert descriptors() == before
-    assert children() <= others
+    assert list_descriptors() == descriptors
+    assert list_children() <= processes
 
 
 def test_values_come_back() -> None:
@@ -73,13 +73,13 @@ def test_a_result_that_is_not_json_is_a_fault() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGABRT])
-def test_a_signal(number: signal.Signals) -> None:
+def test_a_child_that_a_signal_ends(number: signal.Signals) -> None:
     with pytest.raises(ChildDiedError, match=f"ended by {number.name}") as death:
         call(lambda: os.kill(os.getpid(), number))
     assert (death.value.signal, death.value.status) == (number, None)
 
 
-def test_an_exit_with_output() -> None:
+def test_a_child_that_prints_and_exits() -> None:
     def leave() -> None:
         os.write(2, b"first\n")
         os.write(1, b"last words")
@@ -96,32 +96,30 @@ def test_output_does_not_reach_the_terminal(capfd: pytest.CaptureFixture[str]) -
     assert capfd.readouterr() == ("", "")
 
 
-def test_exit_without_result() -> None:
+def test_a_child_that_exits_without_a_result() -> None:
     with pytest.raises(ChildDiedError, match="left no readable result"):
         call(lambda: os._exit(0))
 
 
-def test_a_result_that_is_no_message() -> None:
-    """What a corrupted child might write into the pipe."""
-
-    def scribble() -> None:
-        for descriptor in descriptors():
+def test_a_child_that_writes_garbage_to_its_result_pipe() -> None:
+    def write_garbage() -> None:
+        for descriptor in list_descriptors():
             with contextlib.suppress(OSError):
                 os.write(descriptor, b"\xff{garbage")
         os._exit(0)
 
     with pytest.raises(ChildDiedError, match="left no readable result"):
-        call(scribble)
+        call(write_garbage)
 
 
 def test_a_child_that_closes_everything_and_stays() -> None:
-    def hide() -> None:
+    def close_and_sleep() -> None:
         os.closerange(0, 1000)
         time.sleep(60)
 
     start = time.monotonic()
     with pytest.raises(ChildTimeoutError):
-        call(hide, seconds=0.3)
+        call(close_and_sleep, seconds=0.3)
     assert time.monotonic() - start < 5
 
 
@@ -133,13 +131,13 @@ def test_an_endless_loop() -> None:
 
 
 def test_a_child_that_ignores_signals() -> None:
-    def stubborn() -> None:
+    def ignore_signals() -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
             signal.signal(number, signal.SIG_IGN)
         spin()
 
     with pytest.raises(ChildTimeoutError):
-        call(stubborn, seconds=0.2)
+        call(ignore_signals, seconds=0.2)
 
 
 def test_memory_is_limited() -> None:
@@ -154,7 +152,7 @@ def test_an_overlong_result_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         call(lambda: "x" * (3 << 20))
 
 
-def test_files_stay_small(tmp_path: Path) -> None:
+def test_files_have_a_limited_length(tmp_path: Path) -> None:
     target = tmp_path / "file"
 
     def fill() -> None:
@@ -167,8 +165,8 @@ def test_files_stay_small(tmp_path: Path) -> None:
     assert target.stat().st_size <= sandbox.OUTPUT_BYTES
 
 
-def test_endless_output_is_cut() -> None:
-    def shout() -> None:
+def test_output_beyond_the_limit_is_lost() -> None:
+    def print_endlessly() -> None:
         for _ in range(100):
             try:
                 os.write(2, b"x" * (1 << 16))
@@ -177,7 +175,7 @@ def test_endless_output_is_cut() -> None:
         os._exit(1)
 
     with pytest.raises(ChildDiedError) as death:
-        call(shout)
+        call(print_endlessly)
     assert death.value.stderr == "x" * sandbox.OUTPUT_BYTES
 
 
@@ -195,10 +193,10 @@ def test_an_interrupt_in_the_caller_ends_the_child() -> None:
         signal.signal(signal.SIGALRM, before)
 
 
-def test_the_cpu_limit_survives_the_parent() -> None:
-    """A child whose parent was killed ends by itself."""
+def test_a_child_without_a_parent_has_a_cpu_limit() -> None:
+    """The kernel ends a looping child whose parent was killed before the deadline: the limit is rounded up, plus 1 s."""
     assert call(lambda: resource.getrlimit(resource.RLIMIT_CPU)[0], seconds=2.5) == 4
 
 
-def test_many_calls_leave_nothing() -> None:
+def test_many_calls_in_a_row() -> None:
     assert [call(lambda i=i: i * i) for i in range(50)] == [i * i for i in range(50)]

@@ -38,7 +38,7 @@ from pytest_llmcompiler.program.ir import (
 from pytest_llmcompiler.targets.target import Target
 
 SECONDS = 20.0
-"""Wall clock that LLVM may take for one answer. Lowering takes milliseconds unless LLVM hangs."""
+"""Wall clock that LLVM may take for one answer. A usual answer takes milliseconds; some make LLVM hang."""
 MEGABYTES = 1024
 """Memory that LLVM may take for one answer, in MiB, on top of the calling process's."""
 
