@@ -1,7 +1,8 @@
-"""A language model of random weights in a GGUF file, of whatever size: it costs what a real one costs.
+"""A language model with random weights in a GGUF file, of any size: it takes as long as a trained one.
 
-What comes after a token is another one, chosen at random when the model is made, and as good as certain, as a trained
-model is of most of its tokens. Were all tokens about as likely, rounding alone would turn an answer after a dozen.
+After each token one other token is nearly certain; which one is chosen at random when the model is written. A trained
+model is as certain of most of its tokens. If all tokens were about equally likely, rounding alone would change an
+answer after a dozen tokens.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from gguf import quants
 WORDS = 32_000
 _BYTES = 256
 _BLOCK = 32
-"""Weights that are quantised together, in all KINDS."""
+"""The number of weights that are quantised together, in all KINDS."""
 _BRANCH = 0.1
-"""How much a layer adds to what it is given: a token is to be told by its embedding still at the end."""
+"""The scale of what a layer adds to its input. It is small, so that the embedding of a token still decides the
+output."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The size of a llama."""
+    """The size of a model of the llama architecture."""
 
     width: int
     layers: int
@@ -44,16 +46,16 @@ KINDS = {
 }
 
 
-def word(number: int) -> str:
-    """The text of a token: none begins another, so a text of them is read as it was written."""
+def get_word(number: int) -> str:
+    """The text of a token. No token begins with another, so a text is tokenised as it was written."""
     return f"w{number:05} "
 
 
 def write_random_model(path: Path, shape: Shape, kind: str) -> Path:
-    """Write a model to `path`, the same for the same arguments; `kind` is a key of KINDS. Returns `path`."""
+    """Write a model to `path`, and return `path`. The same arguments give the same file. `kind` is a key of KINDS."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name(f"random, {shape.layers} layers of {shape.width}")
-    tokens = ["<end>", *(f"\\x{byte:02x}" for byte in range(_BYTES)), *map(word, range(WORDS))]
+    tokens = ["<end>", *(f"\\x{byte:02x}" for byte in range(_BYTES)), *map(get_word, range(WORDS))]
     _add_facts(writer, shape, tokens)
     _add_weights(writer, shape, len(tokens), KINDS[kind])
     writer.write_header_to_file()
@@ -86,7 +88,8 @@ def _add_weights(writer: gguf.GGUFWriter, shape: Shape, tokens: int, kind: gguf.
     def add(name: str, data: np.ndarray) -> None:
         writer.add_tensor(name, quants.quantize(data, kind), raw_dtype=kind)
 
-    # Drawn once and quantised once for each scale: a matrix is a stretch of it, so that billions take seconds.
+    # Drawn once, and quantised once for each scale. Each matrix is a slice of it, so that billions of weights take
+    # seconds.
     noise = random.standard_normal((2 * shape.width * shape.feed_forward // _BLOCK, _BLOCK), dtype=np.float32)
 
     @functools.cache
@@ -103,9 +106,9 @@ def _add_weights(writer: gguf.GGUFWriter, shape: Shape, tokens: int, kind: gguf.
     ones = np.ones(width, np.float32)
     embeddings = random.standard_normal((tokens, width), dtype=np.float32)
     words = np.arange(tokens - WORDS, tokens)
-    after = random.permutation(words)
-    output = np.zeros_like(embeddings)  # no byte and no end is ever likely
-    output[after] = embeddings[words] / np.float32(width**0.5)
+    next_words = random.permutation(words)
+    output = np.zeros_like(embeddings)  # neither a byte nor the end token is ever likely
+    output[next_words] = embeddings[words] / np.float32(width**0.5)
     add("token_embd.weight", embeddings)
     writer.add_tensor("output_norm.weight", ones)
     add("output.weight", output)

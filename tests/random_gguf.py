@@ -1,4 +1,4 @@
-"""A language model with random weights in a real GGUF file: small, quick to make, the same for the same seed."""
+"""A small language model with random weights in a GGUF file. The same seed gives the same file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 CONTEXT = 2048
 LONG_TOKEN = "nop;" * 25
-"""Real vocabularies have such tokens too, of blanks for one."""
+"""Real vocabularies have long tokens too, like runs of spaces."""
 
 _EMBEDDING, _HEADS, _LAYERS, _FEED_FORWARD = 64, 4, 2, 128
 _SPECIAL = ["<unk>", "<s>", "</s>"]
@@ -31,13 +31,13 @@ def write_random_gguf(
     window: int | None = None,
     files: int = 1,
 ) -> Path:
-    """Write a model of the llama architecture to `path` and return `path`; or, of several `files`, the first.
+    """Write a model of the llama architecture to `path`. Returns `path`, or the first of several `files`.
 
-    With a `window`, it is a gemma2, every second layer of which sees only so many tokens back.
+    With a `window` it is a gemma2, in which every second layer attends to the last `window` tokens alone.
 
-    Its vocabulary holds every byte, so it reads any prompt, and pieces of assembly, so its answers look a little
-    like code. Its distribution is nearly flat: at temperature 1 an answer ends by itself after some 150 tokens.
-    With `endless` a greedy answer doesn't.
+    Its vocabulary holds every byte, so it reads any prompt, and pieces of assembly, so its answers resemble code. All
+    tokens are nearly equally likely: at temperature 1 an answer ends by itself after about 150 tokens. With `endless` a
+    greedy answer never ends by itself.
     """
     tensors = (2 if window else 3) + (11 if window else 9) * _LAYERS
     writer = gguf.GGUFWriter(
@@ -48,9 +48,9 @@ def write_random_gguf(
     if window:
         writer.add_sliding_window(window)
     _add_tokenizer(writer, vocabulary)
-    silent = [vocabulary.index(token) for token in ("</s>", "</code>")] if endless else []
+    unlikely = [vocabulary.index(token) for token in ("</s>", "</code>")] if endless else []
     norms = ["post_attention_norm", "post_ffw_norm"] if window else []
-    _add_weights(writer, len(vocabulary), np.random.default_rng(seed), silent, norms)
+    _add_weights(writer, len(vocabulary), np.random.default_rng(seed), unlikely, norms)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -87,17 +87,17 @@ def _add_tokenizer(writer: gguf.GGUFWriter, vocabulary: list[str]) -> None:
 
 
 def _add_weights(
-    writer: gguf.GGUFWriter, vocabulary: int, random: np.random.Generator, silent: list[int], norms: list[str]
+    writer: gguf.GGUFWriter, vocabulary: int, random: np.random.Generator, unlikely: list[int], norms: list[str]
 ) -> None:
     def matrix(rows: int, columns: int) -> np.ndarray:
         return random.standard_normal((rows, columns), dtype=np.float32) / np.float32(columns**0.5)
 
     ones = np.ones(_EMBEDDING, dtype=np.float32)
     output = matrix(vocabulary, _EMBEDDING)
-    output[silent] = 0
+    output[unlikely] = 0
     writer.add_tensor("token_embd.weight", matrix(vocabulary, _EMBEDDING))
     writer.add_tensor("output_norm.weight", ones)
-    if not norms:  # or the model's output is its embedding
+    if not norms:  # gemma2 uses the embedding as its output layer
         writer.add_tensor("output.weight", output)
     for layer in range(_LAYERS):
         prefix = f"blk.{layer}"
