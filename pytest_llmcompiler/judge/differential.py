@@ -31,8 +31,7 @@ _INSPECTION_LIMIT = 50_000
 
 _VARIED_FILLS: tuple[UninitialisedFill, ...] = ("zeros", "inverse")
 """The fills of further runs on some inputs. With `garbage`, the fill of the first run, each bit of the unused stack and
-registers has been both 0 and 1. Zeros are a value of their own: what is read before it is set is most often compared
-with zero."""
+registers has been both 0 and 1. Zeros are what a process finds in memory that it never used."""
 
 Stage = Literal["input", "program", "inspection"]
 """A run on an input; a run of the whole program; a run on an input again, with each instruction inspected."""
