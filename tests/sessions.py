@@ -1,4 +1,4 @@
-"""What tests that run pytest inside pytest share: a case of two functions, answers to it, and how a session is run."""
+"""A case of two functions, answers to it, and functions that run pytest inside a test."""
 
 from __future__ import annotations
 

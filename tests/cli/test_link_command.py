@@ -150,9 +150,9 @@ def test_a_case_that_only_declares_a_function(tmp_path: Path) -> None:
 def test_wrong_arguments(case: Path, arguments: list[str], words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(case.parent)
     Path("answer.s").write_text(RIGHT)
-    given = ["--assembly", "answer.s", "-o", "program", *arguments]
+    options = ["--assembly", "answer.s", "-o", "program", *arguments]
     with pytest.raises(SystemExit, match=words):
-        main(["link", "program.c", *given])
+        main(["link", "program.c", *options])
 
 
 def test_a_folder_in_the_place_of_the_program(case: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -75,8 +75,8 @@ def test_the_ids_of_items(project: pytest.Pytester) -> None:
     asked = "cases/deep/er/b.c::f[asm-module(default<Oz>)]"
     record = project.path / "out.jsonl"
     run(project, asked, "--llmc-model=reference", f"--llmc-record={record}").assert_outcomes(passed=1)
-    [made] = records(record)
-    assert (made["case"], made["function"], made["passes"]) == ("deep/er/b.c", "f", "module(default<Oz>)")
+    [line] = records(record)
+    assert (line["case"], line["function"], line["passes"]) == ("deep/er/b.c", "f", "module(default<Oz>)")
 
 
 def test_pass_lists_with_commas_in_brackets_are_one(project: pytest.Pytester) -> None:

@@ -1,4 +1,4 @@
-"""A model that knows nothing, in a real GGUF file, through the whole loop."""
+"""A session with a real GGUF file: a model with random weights."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def test_every_sample_gets_a_verdict_and_the_session_lives(gguf: Path, tmp_path:
     output = done.stdout + done.stderr
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, output[-4000:]
     assert "10 failed in" in done.stdout, output[-4000:]
-    made = lines_of(record)
-    counts = Counter((one["function"], one["passes"]) for one in made)
+    run_records = lines_of(record)
+    counts = Counter((one["function"], one["passes"]) for one in run_records)
     assert len(counts) == 10 and set(counts.values()) == {SAMPLES}
-    assert {one["verdict"] for one in made} <= {"no-answer", "truncated", "assemble", "link"}
-    assert {one["model"]["backend"] for one in made} == {"llama.cpp"}
-    for one in made:
+    assert {one["verdict"] for one in run_records} <= {"no-answer", "truncated", "assemble", "link"}
+    assert {one["model"]["backend"] for one in run_records} == {"llama.cpp"}
+    for one in run_records:
         assert one["tokens"]["prompt"] > 100 and 0 < one["tokens"]["answer"] <= 64
         assert one["stop"] in ("eos", "stop", "length")
     [overall] = [line for line in done.stdout.splitlines() if line.startswith("overall") and "(" in line]
@@ -70,9 +70,9 @@ def test_what_was_recorded_is_found_again(gguf: Path, tmp_path: Path) -> None:
     pytest_on(gguf, first, "--llmc-samples=2", "-k", "average or count_ones")
     # The answers depend on the seed alone, not on which questions are asked.
     pytest_on(gguf, second, "--llmc-samples=2", "-k", "count_ones")
-    found = {(one["function"], one["sample"]): one["answer"] for one in lines_of(first)}
+    answers = {(one["function"], one["sample"]): one["answer"] for one in lines_of(first)}
     assert {(one["function"], one["sample"]): one["answer"] for one in lines_of(second)} == {
-        key: answer for key, answer in found.items() if key[0] == "count_ones"
+        key: answer for key, answer in answers.items() if key[0] == "count_ones"
     }
     pytest_on(Path(f"replay:{first}"), third, "--llmc-samples=2", "-k", "average or count_ones")
     assert [(one["answer"], one["verdict"]) for one in lines_of(third)] == [
@@ -112,8 +112,8 @@ def test_a_killed_session_leaves_a_readable_record(gguf: Path, tmp_path: Path) -
     with record.open("ab") as file:
         file.write(b'{"schema": 1, "case": "bits.c", "fun')
     pytest_on(gguf, record, "--llmc-samples=1", "-k", "average")
-    made = lines_of(record)
-    assert made[-1]["function"] == "average" and len(made) == len(whole) + 1
+    run_records = lines_of(record)
+    assert run_records[-1]["function"] == "average" and len(run_records) == len(whole) + 1
     done = pytest_on(Path(f"replay:{record}"), tmp_path / "again.jsonl", "--llmc-samples=5")
     assert "error" not in done.stdout.splitlines()[-1], done.stdout[-3000:]
     assert len(lines_of(tmp_path / "again.jsonl")) >= 5

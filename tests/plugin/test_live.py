@@ -1,4 +1,4 @@
-"""The live line, on a terminal that is drawn by a terminal emulator."""
+"""The live line, on the screen of a terminal emulator."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WIDTH, HEIGHT = 90, 60
 
 
 def on_terminal(project: pytest.Pytester, *args: str, **environment: str) -> tuple[str, list[str]]:
-    """All that pytest writes to a terminal, and what stands on it in the end."""
+    """Everything that pytest writes to a terminal, and the final contents of its screen."""
     leader, follower = pty.openpty()
     ioctl(follower, TIOCSWINSZ, struct.pack("HHHH", HEIGHT, WIDTH, 0, 0))
     known = {name: value for name, value in os.environ.items() if name not in ("CI", "BUILD_NUMBER", "COLUMNS")}
@@ -47,13 +47,13 @@ def on_terminal(project: pytest.Pytester, *args: str, **environment: str) -> tup
 
 
 def lasting(lines: list[str]) -> list[str]:
-    """What two runs have in common: all but times."""
+    """The lines of a screen without times, which differ from run to run."""
     return [line for line in lines if " in " not in line]
 
 
 @pytest.fixture
 def answers(project: pytest.Pytester) -> str:
-    """None of which has to be judged by running it."""
+    """Answers that are judged without running them."""
     put(project, "test_other.py", "import time\ndef test_other():\n    time.sleep(0.7)\n")
     return replay(project, "I can't.", "No.", ("low", "Sorry."))
 
@@ -99,12 +99,12 @@ def records(*verdicts: str) -> list[dict[str, str]]:
         ),
     ],
 )
-def test_the_line(usage: Mapping[str, float], told: str) -> None:
+def test_the_line(usage: Mapping[str, float], line: str) -> None:
     progress = Progress(items=5)
     progress.begin(100)
     progress.add(records("pass", "crash"))
     progress.begin(150)
-    assert progress.format_line(200, records("pass", "abi"), usage) == told
+    assert progress.format_line(200, records("pass", "abi"), usage) == line
 
 
 def test_before_anything_is_done_there_is_no_time_left() -> None:

@@ -1,4 +1,4 @@
-"""What a run leaves, and what the next run makes of it: baseline, record, table, JUnit's file."""
+"""What a run writes, and how the next run uses it: baseline, record, export, JUnit's file."""
 
 from __future__ import annotations
 
@@ -83,10 +83,12 @@ def write_lines(path: Path, records: list[dict[str, Any]]) -> None:
 
 
 def table(text: str) -> str:
-    """The table at the end of a session, and all that is said of pass@k."""
-    found = re.search(r"^=+ language model as compiler =+\n(.*?)^(?:against|judged|=====|\d+ items)", text, re.M | re.S)
-    assert found, text
-    return found[1].strip()
+    """The table at the end of a session, with its notes on pass@k."""
+    table_match = re.search(
+        r"^=+ language model as compiler =+\n(.*?)^(?:against|judged|=====|\d+ items)", text, re.M | re.S
+    )
+    assert table_match, text
+    return table_match[1].strip()
 
 
 @pytest.fixture(scope="module")
@@ -129,16 +131,16 @@ def first(project: Path) -> subprocess.CompletedProcess[str]:
 def test_records_of_every_verdict_are_as_the_schema_says(first: object, project: Path) -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     validator = jsonschema.Draft202012Validator(SCHEMA)
-    made = [json.loads(line) for line in (project / "first.jsonl").read_text().splitlines()]
-    assert {record["verdict"] for record in made} == set(KINDS)
-    for record in made:
+    first_records = [json.loads(line) for line in (project / "first.jsonl").read_text().splitlines()]
+    assert {record["verdict"] for record in first_records} == set(KINDS)
+    for record in first_records:
         validator.validate(record)
         assert record.keys() <= SCHEMA["properties"].keys()
         assert record["settings"].keys() <= SCHEMA["properties"]["settings"]["properties"].keys()
     for record in read_records(Path(__file__).parents[1] / "faults" / "git_lfs.jsonl"):
         validator.validate(record)
     wrong = [{"verdict": "good"}, {"sample": -1}, {"answer": None}, {"schema": 2}, {"detail": {}}, {"stop": "tired"}]
-    assert [change for change in wrong if validator.is_valid(made[0] | change)] == []
+    assert [change for change in wrong if validator.is_valid(first_records[0] | change)] == []
 
 
 def test_the_schema_names_every_verdict() -> None:
@@ -163,8 +165,8 @@ def test_the_table_of_a_run_has_a_row_for_each_sample(first: object, project: Pa
     with (project / "first.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 12
-    told = [rows[3][key] for key in ("case", "function", "sample", "verdict", "seconds", "model")]
-    assert told == ["a.c", "twice", "3", "assemble", "", "answers.jsonl"]
+    summary = [rows[3][key] for key in ("case", "function", "sample", "verdict", "seconds", "model")]
+    assert summary == ["a.c", "twice", "3", "assemble", "", "answers.jsonl"]
     assert rows[7]["message"] == "return value: expected 2, observed 1"
 
 
@@ -175,8 +177,8 @@ def test_a_table_for_parquet_has_types(first: object, project: Path) -> None:
     export(records, project / "first.parquet")
     rows = parquet.read_table(project / "first.parquet").to_pylist()
     assert [row["verdict"] for row in rows] == [record["verdict"] for record in records]
-    told = [rows[0][key] for key in ("sample", "prompt_tokens", "answer_tokens", "seconds", "previous", "message")]
-    assert told == [0, 11, None, 1.5, "hang", ""]
+    summary = [rows[0][key] for key in ("sample", "prompt_tokens", "answer_tokens", "seconds", "previous", "message")]
+    assert summary == [0, 11, None, 1.5, "hang", ""]
     with pytest.raises(ExportError, match=r"can't write .*none/t\.parquet"):
         export(records, project / "none/t.parquet")
 
@@ -265,12 +267,14 @@ def test_a_run_that_was_killed_goes_on_where_its_record_stops(
     record = (project / "killed.jsonl").read_bytes()
     assert record.startswith(left[: left.rindex(b"\n")])
 
-    def told(name: str) -> Counter[tuple[Any, ...]]:
+    def count_records(name: str) -> Counter[tuple[Any, ...]]:
         return Counter(
             (one["function"], one["sample"], one["verdict"], one["answer"]) for one in read_records(project / name)
         )
 
-    assert told("killed.jsonl") == told("first.jsonl"), "nothing is judged twice, and nothing is left out"
+    assert count_records("killed.jsonl") == count_records("first.jsonl"), (
+        "nothing is judged twice, and nothing is left out"
+    )
 
 
 def test_a_record_of_another_setting_is_a_usage_error(first: object, project: Path) -> None:

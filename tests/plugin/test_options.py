@@ -266,8 +266,8 @@ def test_ini_keys_are_flags_and_the_flag_wins(project: pytest.Pytester) -> None:
     result = run(project, "-k", "twice")
     result.assert_outcomes(failed=1, deselected=1)
     result.stdout.fnmatch_lines(["*pass@1*pass@3*"])
-    made = records(project.path / "out.jsonl")
-    assert [one["detail"]["assembler"] for one in made] == ["llvm"] * 3
+    run_records = records(project.path / "out.jsonl")
+    assert [one["detail"]["assembler"] for one in run_records] == ["llvm"] * 3
     again = run(project, "-k", "twice", "--llmc-require=any", "--llmc-record=b.jsonl", "--llmc-assembler=keystone")
     again.assert_outcomes(passed=1, deselected=1)
     assert [one["detail"]["assembler"] for one in records(project.path / "b.jsonl")] == ["keystone"] * 3
@@ -356,11 +356,11 @@ def test_the_profile_of_hypothesis_says_how_many_inputs_there_are(project: pytes
     project.makeconftest(FEW)
     model = replay(project, TWICE)
     options = {"profile": "--hypothesis-profile=few", "same": "--llmc-examples=7", "seed": "--hypothesis-seed=3"}
-    made = {}
+    run_records = {}
     for name, option in options.items():
         record = f"--llmc-record={name}.jsonl"
         result = project.runpytest_subprocess(model, record, option, "-k", "twice", "-p", "no:xdist")
         result.assert_outcomes(passed=1, deselected=1)
-        [made[name]] = records(project.path / f"{name}.jsonl")
-    assert made["profile"]["detail"] == made["same"]["detail"]
-    assert made["profile"]["detail"]["inputs"] < made["seed"]["detail"]["inputs"]
+        [run_records[name]] = records(project.path / f"{name}.jsonl")
+    assert run_records["profile"]["detail"] == run_records["same"]["detail"]
+    assert run_records["profile"]["detail"]["inputs"] < run_records["seed"]["detail"]["inputs"]

@@ -183,9 +183,9 @@ def test_the_other_way_round_everything_is_turned_round(pairs: list[tuple[list[b
 
 def test_mcnemar_s_test_is_the_binomial_one() -> None:
     first, second = _run([[False]] * 8 + [[True]] * 3), _run([[True]] * 8 + [[False]] + [[True]] * 2)
-    found = compare_runs(first, second)
-    assert found and (found.better, found.worse) == (8, 1)
-    assert math.isclose(found.p_value, 2 * (1 + 9) / 2**9)
+    comparison = compare_runs(first, second)
+    assert comparison and (comparison.better, comparison.worse) == (8, 1)
+    assert math.isclose(comparison.p_value, 2 * (1 + 9) / 2**9)
 
 
 def test_pass_lists_of_two_runs_are_compared(project: pytest.Pytester) -> None:
@@ -200,16 +200,16 @@ def test_shares_are_compared_exactly() -> None:
     def shares(*passed: int) -> RecordedRun:
         return _run([[number < few for number in range(10)] for few in passed])
 
-    found = compare_runs(shares(1, 6, 3), shares(2, 7, 4))
-    assert found and (found.better, found.worse) == (3, 0)
-    assert found.high - found.low > 0.5, "three functions that differ alike say little of others"
+    comparison = compare_runs(shares(1, 6, 3), shares(2, 7, 4))
+    assert comparison and (comparison.better, comparison.worse) == (3, 0)
+    assert comparison.high - comparison.low > 0.5, "three functions that differ alike say little of others"
     cluster = [QuestionKey("a.c", "f", "asm", passes) for passes in ("O0", "O2")]
 
     def one_function(*passed: int) -> RecordedRun:
-        made = {}
+        counts_by_item = {}
         for key, few in zip(cluster, passed):
-            made[key] = SampleCounts(key, ("pass",) * few + ("hang",) * (10 - few), None, None, 10)
-        return RecordedRun("", made)
+            counts_by_item[key] = SampleCounts(key, ("pass",) * few + ("hang",) * (10 - few), None, None, 10)
+        return RecordedRun("", counts_by_item)
 
-    found = compare_runs(one_function(1, 6), one_function(3, 4))
-    assert found and (found.better, found.worse) == (0, 0)
+    comparison = compare_runs(one_function(1, 6), one_function(3, 4))
+    assert comparison and (comparison.better, comparison.worse) == (0, 0)

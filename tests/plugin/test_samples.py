@@ -148,6 +148,6 @@ def test_a_refused_answer_names_line_and_column(project: pytest.Pytester) -> Non
     result = run(project, replay(project, text), "-k", "twice", "--llmc-record=out.jsonl")
     result.assert_outcomes(failed=1, deselected=1)
     result.stdout.fnmatch_lines(["assemble: *"])
-    [made] = records(project.path / "out.jsonl")
-    assert (made["detail"]["line"], made["detail"]["column"]) == (5, 13)
+    [record] = records(project.path / "out.jsonl")
+    assert (record["detail"]["line"], record["detail"]["column"]) == (5, 13)
     assert re.search(r"\b5\b", text_of(result).partition("assemble: ")[2].splitlines()[0]), "the line goes unsaid"

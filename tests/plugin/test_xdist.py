@@ -28,7 +28,7 @@ def answer_everything(project: pytest.Pytester) -> str:
     return "--llmc-model=replay:answers.jsonl"
 
 
-def told(path: Path) -> list[tuple[Any, ...]]:
+def read_samples(path: Path) -> list[tuple[Any, ...]]:
     return sorted((one["case"], one["function"], one["sample"], one["verdict"], one["answer"]) for one in records(path))
 
 
@@ -45,8 +45,8 @@ def test_two_workers_find_what_one_process_finds(project: pytest.Pytester) -> No
     outcomes = {"passed": 6, "failed": 1, "skipped": 1}
     alone.assert_outcomes(**outcomes)
     both.assert_outcomes(**outcomes)
-    assert len(told(project.path / "alone.jsonl")) == 24
-    assert told(project.path / "both.jsonl") == told(project.path / "alone.jsonl")
+    assert len(read_samples(project.path / "alone.jsonl")) == 24
+    assert read_samples(project.path / "both.jsonl") == read_samples(project.path / "alone.jsonl")
     assert table(both) == table(alone)
     assert "INTERNALERROR" not in text_of(both)
 

@@ -129,7 +129,7 @@ def run_of(draw: random.Random, rates: list[float]) -> list[SampleCounts]:
 
 def test_what_did_not_get_worse_seldom_looks_so_and_what_did_is_found() -> None:
     draw = random.Random(7)
-    alarms = found = 0
+    alarms = detected = 0
     for _ in range(200):
         rates = [draw.uniform(0.4, 0.9) for _ in range(30)]
         baseline = known().updated(run_of(draw, rates))
@@ -138,9 +138,9 @@ def test_what_did_not_get_worse_seldom_looks_so_and_what_did_is_found() -> None:
         moved, fell = paired_test(same), paired_test(lower)
         assert moved and fell
         alarms += moved.p_value <= 0.01 or any(one.kind == "worse" for one in same)
-        found += fell.p_value <= 0.01
+        detected += fell.p_value <= 0.01
     assert alarms <= 8, "twice 1 percent of 200"
-    assert found >= 195
+    assert detected >= 195
 
 
 def test_items_are_compared_with_themselves() -> None:
@@ -163,11 +163,11 @@ def test_items_are_compared_with_themselves() -> None:
 def pass_criteria(
     tmp_path: Path, baseline: Baseline | None, share: float | None = 0, *, update: bool = False, **least: float
 ) -> PassCriteria:
-    made = PassCriteria(share, 20, {int(k[1:]): value for k, value in least.items()})
+    criteria = PassCriteria(share, 20, {int(k[1:]): value for k, value in least.items()})
     if baseline:
         baseline.write(tmp_path / "b.jsonl", "m")
-        made.load(tmp_path / "b.jsonl", update=update)
-    return made
+        criteria.load(tmp_path / "b.jsonl", update=update)
+    return criteria
 
 
 def test_without_a_baseline_the_share_rules(tmp_path: Path) -> None:
@@ -178,9 +178,9 @@ def test_without_a_baseline_the_share_rules(tmp_path: Path) -> None:
 
 
 def test_with_a_baseline_only_what_is_worse_fails(tmp_path: Path) -> None:
-    made = pass_criteria(tmp_path, known(good=(9, 20), bad=(0, 20)))
+    criteria = pass_criteria(tmp_path, known(good=(9, 20), bad=(0, 20)))
     decisions = [
-        made.decide(item(name, passed, 20)) for name, passed in (("good", 0), ("bad", 0), ("new", 0), ("bad", 3))
+        criteria.decide(item(name, passed, 20)) for name, passed in (("good", 0), ("bad", 0), ("new", 0), ("bad", 3))
     ]
     assert [(one.kind, one.message) for one in decisions] == [
         ("worse", "worse than b.jsonl: 9 of 20 samples passed, now 0 of 20"),
@@ -192,14 +192,14 @@ def test_with_a_baseline_only_what_is_worse_fails(tmp_path: Path) -> None:
     assert [updating.decide(item("good", passed, 20)).kind for passed in (0, 1)] == ["known", "passed"]
 
 
-def close(made: PassCriteria, *items: SampleCounts) -> SessionOutcome:
-    return made.close(items, items, "m", "pytest cases")
+def close(criteria: PassCriteria, *items: SampleCounts) -> SessionOutcome:
+    return criteria.close(items, items, "m", "pytest cases")
 
 
 def test_the_end_of_a_session_names_what_changed(tmp_path: Path) -> None:
-    made = pass_criteria(tmp_path, known(a=(9, 20), b=(0, 20), c=(5, 20), d=(7, 20), not_run=(4, 20)))
+    criteria = pass_criteria(tmp_path, known(a=(9, 20), b=(0, 20), c=(5, 20), d=(7, 20), not_run=(4, 20)))
     now = [item("b", 2, 20), item("a", 0, 20), item("c", 0, 0, 20), item("d", 7, 20), item("e", 0, 20)]
-    assert close(made, *now) == SessionOutcome(
+    assert close(criteria, *now) == SessionOutcome(
         [
             "against b.jsonl: 1 worse, 1 better, 1 new, 1 not judged, 1 as before",
             "  worse       a.c::a[asm-O0]: 9 of 20 samples passed, now 0 of 20",
@@ -211,32 +211,32 @@ def test_the_end_of_a_session_names_what_changed(tmp_path: Path) -> None:
         ],
         True,
     )
-    assert close(made, item("d", 7, 20)) == SessionOutcome(["against b.jsonl: 1 as before"], False)
-    assert close(made) == SessionOutcome([], False)
+    assert close(criteria, item("d", 7, 20)) == SessionOutcome(["against b.jsonl: 1 as before"], False)
+    assert close(criteria) == SessionOutcome([], False)
 
 
 def test_what_no_item_shows_pass_at_1_does(tmp_path: Path) -> None:
     names = [f"f{number}" for number in range(30)]
-    made = pass_criteria(tmp_path, known(**dict.fromkeys(names, (14, 20))))
-    outcome = close(made, *(item(name, 11, 20) for name in names))
+    criteria = pass_criteria(tmp_path, known(**dict.fromkeys(names, (14, 20))))
+    outcome = close(criteria, *(item(name, 11, 20) for name in names))
     assert outcome.failed
     assert outcome.lines[0] == "against b.jsonl: 30 moved within chance, 0 as before"
     assert outcome.lines[1].startswith("FAIL: pass@1 of 30 items: 70.0 percent, now 55.0, which chance alone ")
 
 
 def test_an_update_leaves_what_was_not_run_as_it_is(tmp_path: Path) -> None:
-    made = pass_criteria(tmp_path, known(a=(9, 20), b=(0, 20)), update=True)
-    outcome = close(made, item("b", 5, 20), item("a2", 1, 20))
+    criteria = pass_criteria(tmp_path, known(a=(9, 20), b=(0, 20)), update=True)
+    outcome = close(criteria, item("b", 5, 20), item("a2", 1, 20))
     assert not outcome.failed and outcome.lines[-1] == f"2 items written to {tmp_path / 'b.jsonl'}"
     lines = [json.loads(line) for line in (tmp_path / "b.jsonl").read_text().splitlines()[1:]]
     assert [(one["item"][5:-8], one["passed"]) for one in lines] == [("a2", 1), ("a", 9), ("b", 5)]
 
 
 def test_a_baseline_that_cant_be_written_in_the_end_fails_and_what_changed_is_told(tmp_path: Path) -> None:
-    made = pass_criteria(tmp_path, known(a=(0, 20)), update=True)
+    criteria = pass_criteria(tmp_path, known(a=(0, 20)), update=True)
     (tmp_path / "b.jsonl").unlink()
     (tmp_path / "b.jsonl").mkdir()
-    outcome = close(made, item("a", 5, 20))
+    outcome = close(criteria, item("a", 5, 20))
     assert outcome.failed and outcome.lines[1].startswith("  better  a.c::a[asm-O0]")
     assert outcome.lines[-1].startswith(f"FAIL: can't write {tmp_path / 'b.jsonl'}: ")
 
@@ -262,8 +262,8 @@ def test_many_samples_are_compared_in_no_time() -> None:
 
 def test_thresholds(tmp_path: Path) -> None:
     items = [item("f", 15, 20), item("g", 0, 1)]
-    made = pass_criteria(tmp_path, None, k1=0.37, k5=0.9, k10=1.0)
-    assert close(made, *items) == SessionOutcome([], False)
+    criteria = pass_criteria(tmp_path, None, k1=0.37, k5=0.9, k10=1.0)
+    assert close(criteria, *items) == SessionOutcome([], False)
     assert close(pass_criteria(tmp_path, None, k1=0.3751, k20=0.5), *items) == SessionOutcome(
         ["FAIL: pass@1 of at least 37.51 percent is required (--llmc-fail-under); found 37.50"], True
     )

@@ -65,19 +65,19 @@ def test_what_has_no_value_is_an_error(n: int, c: int, k: int) -> None:
 
 
 def test_the_mean_is_over_questions() -> None:
-    found = estimate([question("f", 1, 4), question("g", 4, 4), question("h", 0, 20)], 1)
-    assert found is not None
-    assert found.value == pytest.approx((0.25 + 1 + 0) / 3)
-    assert 0 < found.low < found.value < found.high < 1
+    mean = estimate([question("f", 1, 4), question("g", 4, 4), question("h", 0, 20)], 1)
+    assert mean is not None
+    assert mean.value == pytest.approx((0.25 + 1 + 0) / 3)
+    assert 0 < mean.low < mean.value < mean.high < 1
 
 
 @pytest.mark.parametrize("passed", [0, 20])
 def test_the_interval_has_a_width_where_all_pass_or_all_fail(passed: int) -> None:
     widths = []
     for count in (2, 5, 30, 300):
-        found = estimate([question(f"f{number}", passed, 20) for number in range(count)], 1)
-        assert found is not None and (found.low == 0 if passed == 0 else found.high == 1)
-        widths.append(found.high - found.low)
+        mean = estimate([question(f"f{number}", passed, 20) for number in range(count)], 1)
+        assert mean is not None and (mean.low == 0 if passed == 0 else mean.high == 1)
+        widths.append(mean.high - mean.low)
     assert widths == sorted(widths, reverse=True)
     assert 0.4 < widths[1] < 0.5 and 0.005 < widths[3] < 0.02
 
@@ -95,8 +95,8 @@ def test_more_samples_or_pass_lists_of_the_same_functions_do_not_narrow_it() -> 
 
 
 def test_one_function_says_nothing_about_others() -> None:
-    found = estimate([question("f", 10, 20), question("f", 12, 20, "O2")], 1)
-    assert found is not None and (found.low, found.high) == (0, 1)
+    mean = estimate([question("f", 10, 20), question("f", 12, 20, "O2")], 1)
+    assert mean is not None and (mean.low, mean.high) == (0, 1)
 
 
 @pytest.mark.parametrize(("functions", "samples", "k"), [(5, 5, 1), (10, 20, 5), (30, 20, 1)])
@@ -110,9 +110,9 @@ def test_the_interval_covers_the_truth(functions: int, samples: int, k: int, sha
         for number in range(functions):
             p = draw.betavariate(*shape)
             suite.append(question(str(number), sum(draw.random() < p for _ in range(samples)), samples))
-        found = estimate(suite, k)
-        assert found is not None
-        covered += found.low <= truth <= found.high
+        mean = estimate(suite, k)
+        assert mean is not None
+        covered += mean.low <= truth <= mean.high
     assert covered / runs > 0.9
 
 
@@ -120,14 +120,14 @@ def test_inconclusive_samples_are_in_neither_count() -> None:
     (one,) = count_samples(records("pass inconclusive crash inconclusive assemble"))
     assert (one.judged, one.passed, one.assembled) == (3, 1, 2)
     assert (one.prompt_tokens, one.answer_tokens) == (5000, 510)
-    found = estimate([one], 3)
-    assert found is not None and found.value == 1
+    mean = estimate([one], 3)
+    assert mean is not None and mean.value == 1
     assert estimate([one], 4) is None
 
 
 def test_questions_with_too_few_samples_are_left_out_and_counted() -> None:
-    found = estimate([question("f", 5, 5), question("g", 0, 4)], 5)
-    assert found is not None and (found.value, found.left_out) == (1, 1)
+    mean = estimate([question("f", 5, 5), question("g", 0, 4)], 5)
+    assert mean is not None and (mean.value, mean.left_out) == (1, 1)
 
 
 def test_a_sample_recorded_again_counts_once() -> None:

@@ -82,11 +82,11 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    found = browser_path()
-    if not found:
+    executable = browser_path()
+    if not executable:
         pytest.skip("no Chromium here: install one, or name it in LLMC_BROWSER (`.ci/browser` fetches one from npm)")
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        opened = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         yield opened
         opened.close()
 
@@ -96,23 +96,23 @@ Open = Callable[..., Tab]
 
 @pytest.fixture
 def opened(browser: Browser, written: Path) -> Iterator[Open]:
-    """Opens the page; whatever it complains of, and whatever it asks the network for, fails the test."""
-    made, complaints, asked = [], [], []
+    """Opens the page. The test fails if the browser reports an error, or if the page asks the network for anything."""
+    tabs, complaints, requests = [], [], []
 
     def look(width: int = 1280, scheme: Literal["light", "dark"] = "light") -> Tab:
         page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-        made.append(page)
+        tabs.append(page)
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", lambda dialog: complaints.append(dialog.message))
-        page.on("request", lambda request: asked.append(request.url))
+        page.on("request", lambda request: requests.append(request.url))
         page.goto(written.as_uri())
         return page
 
     yield look
     assert complaints == []
-    assert set(asked) == {written.as_uri()}
-    for page in made:
+    assert set(requests) == {written.as_uri()}
+    for page in tabs:
         page.close()
 
 
@@ -166,7 +166,7 @@ def test_it_keeps_the_rules_of_accessibility(opened: Open, width: int, scheme: s
     assert Axe().run(page).response["violations"] == []
 
 
-def test_a_sample_shows_all_that_is_known_of_it(opened: Open) -> None:
+def test_the_view_of_a_sample(opened: Open) -> None:
     page = opened()
     press(page, "mismatch 1")
     page.locator("#table tbody button").click()
@@ -177,7 +177,7 @@ def test_a_sample_shows_all_that_is_known_of_it(opened: Open) -> None:
     for text in (
         "return value: expected 4, observed 2",
         "x = 2",
-        "line 4: its way parts",
+        "line 4: the run diverges from the reference here",
         "clang -O0",
         "a.c::f[asm-O0]",
     ):
@@ -232,9 +232,9 @@ def test_nothing_in_an_answer_is_run(opened: Open) -> None:
 
 
 def index_of(page: Path) -> dict[str, Any]:
-    found = re.search(r'<script type="application/json" id="index">(.*?)</script>', page.read_text(), re.DOTALL)
-    assert found
-    index: dict[str, Any] = json.loads(found[1])
+    match = re.search(r'<script type="application/json" id="index">(.*?)</script>', page.read_text(), re.DOTALL)
+    assert match
+    index: dict[str, Any] = json.loads(match[1])
     return index
 
 
@@ -282,7 +282,7 @@ def test_where_it_cant_be_written_in_the_end_the_verdicts_are_told(project: pyte
     result.stdout.no_fnmatch_line("the report is in*")
 
 
-def test_equal_answers_are_kept_once_and_a_later_sheet_counts(tmp_path: Path) -> None:
+def test_equal_answers_are_kept_once_and_a_later_item_report_counts(tmp_path: Path) -> None:
     lines = "\n".join(f"\tmovl ${number * 7919}, %eax" for number in range(3000))
     page = ReportPage(tmp_path / "page.html")
     page.add(item_report("f", [sample("f", 0, "crash")]))
@@ -298,7 +298,7 @@ def test_without_samples_it_says_so(tmp_path: Path) -> None:
     assert index_of(page.path)["samples"] == [] and "no samples" in page.path.read_text()
 
 
-def test_an_answer_in_ir_is_shown_beside_what_llvm_makes_of_it(browser: Browser, tmp_path: Path) -> None:
+def test_an_answer_in_ir_is_shown_beside_its_assembly(browser: Browser, tmp_path: Path) -> None:
     measured = {
         "ir": {"instructions": 2, "size": 51, "exact": False, "canonical": True, "opt_instructions": 3, "opt_size": 52}
     }
@@ -313,7 +313,7 @@ def test_an_answer_in_ir_is_shown_beside_what_llvm_makes_of_it(browser: Browser,
     tuned = sample("f", 0, "pass")
     tuned["detail"] = {"message": "", "tune": {"passes": f"sroa,{HOSTILE}", "size": 80, "oz": 100, "improvement": 20.0}}
     page = ReportPage(tmp_path / "report.html")
-    for task, passes, made in (("ir", "Oz", one), ("tune", "", tuned)):
+    for task, passes, record in (("ir", "Oz", one), ("tune", "", tuned)):
         prompt = Prompt(
             case="a.c",
             function="f",
@@ -323,7 +323,7 @@ def test_an_answer_in_ir_is_shown_beside_what_llvm_makes_of_it(browser: Browser,
             text="the prompt",
             reference=lambda: "",
         )
-        page.add(build_item_report(prompt, [made], None, lambda index: None))
+        page.add(build_item_report(prompt, [record], None, lambda index: None))
     page.write({}, [1])
     tab = browser.new_page()
     tab.goto((tmp_path / "report.html").as_uri())
@@ -332,7 +332,7 @@ def test_an_answer_in_ir_is_shown_beside_what_llvm_makes_of_it(browser: Browser,
         (
             "ir-Oz",
             (
-                "What LLVM makes of the answer",
+                "Assembly that LLVM makes of the answer",
                 f"retq # {HOSTILE}",
                 "f[ir-Oz]",
                 "2, is 2",

@@ -202,8 +202,8 @@
     if (one.message) parts.push(element("p", {}, one.message));
     if (detail.input) parts.push(element("h3", {}, "Input"), box(detail.input.join("\n"), "The input", true));
     if (detail.differences) parts.push(element("h3", {}, "Expected and observed"), differences(detail.differences));
-    const notes = (detail.evidence || []).map((line) => /^ {2}([a-z]+) {2,}(\S[^]*)$/.exec(line)).filter((match) => match && match[1] !== "input");
-    if (notes.length && notes.every(([, name]) => NOTES.has(name))) parts.push(terms(notes.map(([, name, words]) => [name, words])));
+    const notes = labelledEvidence(detail);
+    if (notes.length) parts.push(terms(notes));
     parts.push(element("h3", {}, "Assembly"), ...panels(answer, text.reference, detail));
     if (text.reference && answer.blocks && text.reference.blocks) {
       parts.push(collapsed("Disassembly, aligned by basic block", () => diff(answer.blocks, text.reference.blocks, detail.line)));
@@ -212,7 +212,16 @@
     parts.push(element("h3", {}, "More"), terms(facts(one, sample)));
     return parts;
   }
-  const NOTES = new Set(["at", "placed", "malloc", "expected", "unset", "parts", "breach", "lines", "origin"]);
+
+  // The lines of evidence that begin with a label, as pairs of label and text. The input and the table of differences are
+  // left out: the view shows them by themselves.
+  function labelledEvidence(detail) {
+    const lines = detail.evidence || [];
+    const table = lines.findIndex((line) => /^ +expected +observed$/.test(line));
+    const rest = table < 0 ? lines : [...lines.slice(0, table), ...lines.slice(table + 1 + (detail.differences || []).length)];
+    const matches = rest.map((line) => /^ {2}([a-z]+) +(\S[^]*)$/.exec(line));
+    return matches.filter((match) => match && match[1] !== "input").map(([, label, text]) => [label, text]);
+  }
 
   function facts(one, sample) {
     const { detail } = sample;
