@@ -90,7 +90,7 @@ def records(*verdicts: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("usage", "told"),
+    ("usage", "line"),
     [
         ({}, "llmc: 1 of 5 items, 4 samples: 2 pass 1 crash 1 abi, 6:40 left"),
         (
