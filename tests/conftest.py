@@ -63,6 +63,12 @@ def compiled(case_of: CaseOf) -> Compile:
 
 
 @pytest.fixture(scope="session")
+def lfs() -> Reference:
+    """The reference of `cases/git_lfs.c`."""
+    return Reference(read_case(Path(__file__).parents[1] / "cases" / "git_lfs.c"), Toolchain())
+
+
+@pytest.fixture(scope="session")
 def judge() -> Iterator[Judge]:
     judge = Judge(JudgeSettings(examples=40))
     yield judge

@@ -17,3 +17,8 @@ int main(void)
     return sum & 127;
 }
 """
+
+TWICE_C = "int twice(int x) { return (int)(2u * (unsigned)x); }\n"
+"""One function, which the tests of the tasks beside `asm` ask for."""
+TWICE_IR = "define i32 @twice(i32 %x) {\n  %y = shl i32 %x, 1\n  ret i32 %y\n}\n"
+"""The same function as IR."""
