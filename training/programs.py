@@ -47,14 +47,143 @@ class _Scope:
     """Loop counters, which are used as indices of arrays."""
 
 
-class Program:
+class _ExpressionBuilder:
+    """Builds expressions of the names in a scope."""
+
+    def __init__(self, rng: random.Random, *, longer: bool) -> None:
+        self._random = rng
+        self._longer = longer
+        self._scope = _Scope()
+
+    def _choose_type(self) -> str:
+        return self._random.choices(list(_TYPES), list(_TYPES.values()))[0]
+
+    def _toss(self, share: float) -> bool:
+        return self._random.random() < share
+
+    @property
+    def _writable_arrays(self) -> list[tuple[str, str, bool]]:
+        return [array for array in self._scope.arrays if array[2]]
+
+    def _choose_field(self) -> str:
+        return self._random.choice(_FIELDS[:5])
+
+    def _build_index(self) -> str:
+        rng, scope = self._random, self._scope
+        if scope.indices and self._toss(0.75):
+            index = rng.choice(scope.indices)
+            return index if self._toss(0.8) else f"{index} {rng.choice('+-')} 1"
+        if scope.values and self._toss(0.4):
+            name = rng.choice(scope.values)
+            return name if self._toss(0.5) else f"{name} & {rng.choice((1, 3, 7, 15))}"
+        return str(rng.choice((0, 0, 1, 1, 2, 3, 4, 5, 7)))
+
+    def _choose_number(self) -> str:
+        rng = self._random
+        kind = rng.random()
+        if kind < 0.5:
+            return str(rng.randint(0, 10))
+        if kind < 0.65:
+            return str(rng.choice((1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096, 65536)))
+        if kind < 0.78:
+            return str(rng.choice((3, 7, 15, 31, 63, 127, 255, 1023, 65535, 0xFFFF)))
+        if kind < 0.84:
+            return repr(chr(rng.choice([*range(48, 58), *range(65, 91), *range(97, 123), 32])))
+        if kind < 0.95:
+            return str(rng.randint(11, 200))
+        return str(rng.randint(201, 100000)) if kind < 0.985 else f"{rng.getrandbits(31)}u"
+
+    def _build_leaf(self) -> str:
+        rng, scope = self._random, self._scope
+        kind = rng.random()
+        if kind < 0.16 or not (scope.values or scope.arrays or scope.structs):
+            return self._choose_number()
+        if scope.arrays and (kind < 0.42 or not scope.values):
+            name, _, _ = rng.choice(scope.arrays)
+            return f"*{name}" if self._toss(0.15) else f"{name}[{self._build_index()}]"
+        if scope.structs and (kind < 0.5 or not scope.values):
+            link = "f->" if self._toss(0.05) else ""
+            return f"{rng.choice(scope.structs)}->{link}{self._choose_field()}"
+        if kind > 0.975:
+            return rng.choice((*_GLOBALS[:3], f"g_d[{self._build_index()}]"))
+        return rng.choice(scope.values[-4:] if self._toss(0.5) else scope.values)
+
+    def _build_value(self, depth: int) -> str:
+        rng = self._random
+        if depth <= 0:
+            return self._build_leaf()
+        kind = rng.choices(
+            ("binary", "shift", "divide", "compare", "select", "unary", "cast", "call"), (54, 11, 6, 7, 8, 6, 8, 4)
+        )[0]
+        left = self._build_operand(depth - 1)
+        if kind == "binary":
+            operator = rng.choices("+-*&|^", (30, 20, 12, 14, 9, 9))[0]
+            right = self._build_operand(depth - rng.choice((1, 1, 2)))
+            return f"{left} {operator} {right if right != left else self._choose_number()}"
+        if kind == "shift":
+            amount = (
+                str(rng.randint(1, 15)) if self._toss(0.7) else f"({self._build_leaf()} & {rng.choice((7, 7, 15, 31))})"
+            )
+            return f"{left} {rng.choice(('<<', '>>'))} {amount}"
+        if kind == "divide":
+            by = str(rng.randint(2, 20)) if self._toss(0.7) else f"(({self._build_leaf()} & 15) + 1)"
+            return f"{left} {rng.choice('/%')} {by}"
+        if kind == "compare":
+            return f"({self._build_condition()})"
+        if kind == "select":
+            return f"({self._build_condition()} ? {self._build_operand(depth - 1)} : {self._build_operand(depth - 1)})"
+        if kind == "unary":
+            return f"{rng.choice('-~~!')}{left}"
+        if kind == "cast":
+            return f"({self._choose_type()}){left}"
+        return self._build_call()
+
+    def _build_call(self) -> str:
+        name = self._random.choice(_CALLEES)
+        array = next((name for name, kind, _ in self._scope.arrays if kind == "unsigned char"), "g_d")
+        arguments = {
+            "h0": self._build_leaf(),
+            "h1": f"{self._build_leaf()}, {self._build_leaf()}",
+            "h2": f"{array}, {self._build_leaf()}",
+        }
+        return f"{name}({arguments[name]})"
+
+    def _build_operand(self, depth: int) -> str:
+        text = self._build_value(depth)
+        return text if text.isalnum() or text.startswith("'") or depth <= 0 else f"({text})"
+
+    def _build_condition(self) -> str:
+        rng = self._random
+        if self._longer and self._scope.values and self._toss(0.1):
+            name, low = rng.choice(self._scope.values), rng.randint(0, 100)
+            return f"{name} >= {low} && {name} <= {low + rng.randint(1, 60)}"
+        if self._longer and self._toss(0.06):
+            joints = rng.sample(("&&", "||"), 2)
+            first, second, third = (self._build_comparison() for _ in range(3))
+            return f"({first} {joints[0]} {second}) {joints[1]} {third}"
+        if self._toss(0.12):
+            return f"{self._build_comparison()} {rng.choice(('&&', '||'))} {self._build_comparison()}"
+        return self._build_comparison()
+
+    def _build_comparison(self) -> str:
+        rng = self._random
+        left = self._build_operand(rng.choice((0, 0, 0, 1)))
+        while self._longer and self._scope.values and left[0] in "'0123456789":
+            left = self._build_operand(0)
+        if self._toss(0.12):
+            return f"{rng.choice(('', '!'))}{left}"
+        operator = rng.choice(("<", ">", "<=", ">=", "==", "!="))
+        is_number = self._toss(0.5)
+        right = self._choose_number() if is_number else self._build_operand(rng.choice((0, 0, 0, 1)))
+        return f"{left} {operator} {right if right != left else self._choose_number()}"
+
+
+class Program(_ExpressionBuilder):
     """One random function. The same seed gives the same text."""
 
     def __init__(self, seed: int, *, longer: bool = False) -> None:
         """`longer`: with more loops and branches, also nested ones."""
-        self._random = random.Random(seed)
-        self._longer = longer
-        self._scope = _Scope()
+        super().__init__(random.Random(seed), longer=longer)
         self._names = list(_VARIABLES)
         self._random.shuffle(self._names)
         self._loops, self._depth = 0, 0
@@ -73,14 +202,8 @@ class Program:
         lines = "\n".join("    " + line for line in body)
         return f"{kind} {name}({', '.join(parameters) or 'void'})\n{{\n{lines}\n}}\n"
 
-    def _choose_type(self) -> str:
-        return self._random.choices(list(_TYPES), list(_TYPES.values()))[0]
-
     def _take_name(self) -> str:
         return self._names.pop()
-
-    def _toss(self, share: float) -> bool:
-        return self._random.random() < share
 
     def _build_parameters(self) -> list[str]:
         rng, scope = self._random, self._scope
@@ -300,121 +423,3 @@ class Program:
         lines += self._build_block() if scope.assignable else []
         scope.assignable = assignable
         return [*lines, f"    {name}++;", "}"]
-
-    # -- Expressions.
-
-    @property
-    def _writable_arrays(self) -> list[tuple[str, str, bool]]:
-        return [array for array in self._scope.arrays if array[2]]
-
-    def _choose_field(self) -> str:
-        return self._random.choice(_FIELDS[:5])
-
-    def _build_index(self) -> str:
-        rng, scope = self._random, self._scope
-        if scope.indices and self._toss(0.75):
-            index = rng.choice(scope.indices)
-            return index if self._toss(0.8) else f"{index} {rng.choice('+-')} 1"
-        if scope.values and self._toss(0.4):
-            name = rng.choice(scope.values)
-            return name if self._toss(0.5) else f"{name} & {rng.choice((1, 3, 7, 15))}"
-        return str(rng.choice((0, 0, 1, 1, 2, 3, 4, 5, 7)))
-
-    def _choose_number(self) -> str:
-        rng = self._random
-        kind = rng.random()
-        if kind < 0.5:
-            return str(rng.randint(0, 10))
-        if kind < 0.65:
-            return str(rng.choice((1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096, 65536)))
-        if kind < 0.78:
-            return str(rng.choice((3, 7, 15, 31, 63, 127, 255, 1023, 65535, 0xFFFF)))
-        if kind < 0.84:
-            return repr(chr(rng.choice([*range(48, 58), *range(65, 91), *range(97, 123), 32])))
-        if kind < 0.95:
-            return str(rng.randint(11, 200))
-        return str(rng.randint(201, 100000)) if kind < 0.985 else f"{rng.getrandbits(31)}u"
-
-    def _build_leaf(self) -> str:
-        rng, scope = self._random, self._scope
-        kind = rng.random()
-        if kind < 0.16 or not (scope.values or scope.arrays or scope.structs):
-            return self._choose_number()
-        if scope.arrays and (kind < 0.42 or not scope.values):
-            name, _, _ = rng.choice(scope.arrays)
-            return f"*{name}" if self._toss(0.15) else f"{name}[{self._build_index()}]"
-        if scope.structs and (kind < 0.5 or not scope.values):
-            link = "f->" if self._toss(0.05) else ""
-            return f"{rng.choice(scope.structs)}->{link}{self._choose_field()}"
-        if kind > 0.975:
-            return rng.choice((*_GLOBALS[:3], f"g_d[{self._build_index()}]"))
-        return rng.choice(scope.values[-4:] if self._toss(0.5) else scope.values)
-
-    def _build_value(self, depth: int) -> str:
-        rng = self._random
-        if depth <= 0:
-            return self._build_leaf()
-        kind = rng.choices(
-            ("binary", "shift", "divide", "compare", "select", "unary", "cast", "call"), (54, 11, 6, 7, 8, 6, 8, 4)
-        )[0]
-        left = self._build_operand(depth - 1)
-        if kind == "binary":
-            operator = rng.choices("+-*&|^", (30, 20, 12, 14, 9, 9))[0]
-            right = self._build_operand(depth - rng.choice((1, 1, 2)))
-            return f"{left} {operator} {right if right != left else self._choose_number()}"
-        if kind == "shift":
-            amount = (
-                str(rng.randint(1, 15)) if self._toss(0.7) else f"({self._build_leaf()} & {rng.choice((7, 7, 15, 31))})"
-            )
-            return f"{left} {rng.choice(('<<', '>>'))} {amount}"
-        if kind == "divide":
-            by = str(rng.randint(2, 20)) if self._toss(0.7) else f"(({self._build_leaf()} & 15) + 1)"
-            return f"{left} {rng.choice('/%')} {by}"
-        if kind == "compare":
-            return f"({self._build_condition()})"
-        if kind == "select":
-            return f"({self._build_condition()} ? {self._build_operand(depth - 1)} : {self._build_operand(depth - 1)})"
-        if kind == "unary":
-            return f"{rng.choice('-~~!')}{left}"
-        if kind == "cast":
-            return f"({self._choose_type()}){left}"
-        return self._build_call()
-
-    def _build_call(self) -> str:
-        name = self._random.choice(_CALLEES)
-        array = next((name for name, kind, _ in self._scope.arrays if kind == "unsigned char"), "g_d")
-        arguments = {
-            "h0": self._build_leaf(),
-            "h1": f"{self._build_leaf()}, {self._build_leaf()}",
-            "h2": f"{array}, {self._build_leaf()}",
-        }
-        return f"{name}({arguments[name]})"
-
-    def _build_operand(self, depth: int) -> str:
-        text = self._build_value(depth)
-        return text if text.isalnum() or text.startswith("'") or depth <= 0 else f"({text})"
-
-    def _build_condition(self) -> str:
-        rng = self._random
-        if self._longer and self._scope.values and self._toss(0.1):
-            name, low = rng.choice(self._scope.values), rng.randint(0, 100)
-            return f"{name} >= {low} && {name} <= {low + rng.randint(1, 60)}"
-        if self._longer and self._toss(0.06):
-            joints = rng.sample(("&&", "||"), 2)
-            first, second, third = (self._build_comparison() for _ in range(3))
-            return f"({first} {joints[0]} {second}) {joints[1]} {third}"
-        if self._toss(0.12):
-            return f"{self._build_comparison()} {rng.choice(('&&', '||'))} {self._build_comparison()}"
-        return self._build_comparison()
-
-    def _build_comparison(self) -> str:
-        rng = self._random
-        left = self._build_operand(rng.choice((0, 0, 0, 1)))
-        while self._longer and self._scope.values and left[0] in "'0123456789":
-            left = self._build_operand(0)
-        if self._toss(0.12):
-            return f"{rng.choice(('', '!'))}{left}"
-        operator = rng.choice(("<", ">", "<=", ">=", "==", "!="))
-        is_number = self._toss(0.5)
-        right = self._choose_number() if is_number else self._build_operand(rng.choice((0, 0, 0, 1)))
-        return f"{left} {operator} {right if right != left else self._choose_number()}"

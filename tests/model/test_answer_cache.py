@@ -128,7 +128,7 @@ def test_only_new_samples_are_generated(path: Path) -> None:
                 job_queue.deliver(job, build_answer(job.sample, f"{job.sample}"))
             answers = sorted(job_queue.answers(QUESTION, samples), key=lambda answer: answer.sample)
             assert [answer.text for answer in answers] == [f"{sample}" for sample in range(samples)]
-            return [job.sample for job in jobs], job_queue.found
+            return [job.sample for job in jobs], job_queue.found_in_store
 
     assert session(3) == ([0, 1, 2], 0)
     assert session(5) == ([3, 4], 3)

@@ -63,8 +63,8 @@ def open_backend(path: Path, sampling: Sampling = SAMPLING, **options: Any) -> I
 
 
 def collect_answers(job_queue: JobQueue, questions: Sequence[Question], samples: int) -> dict[str, list[Answer]]:
-    for turn, question in enumerate(questions):
-        job_queue.plan(question, samples, turn)
+    for order, question in enumerate(questions):
+        job_queue.plan(question, samples, order)
     return {
         question.function: sorted(job_queue.answers(question, samples), key=lambda answer: answer.sample)
         for question in questions

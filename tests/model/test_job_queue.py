@@ -340,14 +340,14 @@ def test_stored_answers_are_not_generated() -> None:
     answer_store = MemoryStore(0, 2, 5)
     job_queue = JobQueue(answer_store)
     job_queue.plan(ask(), 4, 0)
-    assert job_queue.found == 2
+    assert job_queue.found_in_store == 2
     jobs = job_queue.take(9, wait=False)
     assert list_names(jobs) == ["f 1", "f 3"]
     for job in jobs:
         job_queue.deliver(job, generate(job))
     assert list_texts(job_queue.answers(ask(), 4)) == ["f 1", "f 3", "stored 0", "stored 2"]
     job_queue.plan(ask(), 6, 0)
-    assert (job_queue.found, take_all(job_queue)) == (3, ["f 4"])
+    assert (job_queue.found_in_store, take_all(job_queue)) == (3, ["f 4"])
 
 
 def test_each_sample_is_looked_up_once() -> None:
@@ -358,7 +358,7 @@ def test_each_sample_is_looked_up_once() -> None:
     assert list_texts(job_queue.answers(ask(), 2)) == ["stored 0", "stored 1"]
     assert list_texts(job_queue.answers(ask(), 3)) == ["stored 0", "stored 1", "stored 2"]
     assert answer_store.lookups == [("f", [0, 1]), ("g", [0]), ("f", [2])]
-    assert job_queue.found == 3
+    assert job_queue.found_in_store == 3
 
 
 def test_an_answer_is_stored_before_it_is_yielded() -> None:
@@ -369,7 +369,7 @@ def test_an_answer_is_stored_before_it_is_yielded() -> None:
         job_queue.deliver(job, generate(job))
     for answer in job_queue.answers(ask(), 2):
         assert answer_store.stored[ask(), answer.sample] == answer
-    assert job_queue.found == 0
+    assert job_queue.found_in_store == 0
 
 
 @pytest.mark.parametrize(
@@ -417,4 +417,4 @@ def test_many_threads_ask_and_many_generate() -> None:
     stored = {"f 0": "stored 0", "f 3": "stored 3"}
     for name, texts in zip("fgh" * 2, received):
         assert texts == sorted(stored.get(f"{name} {n}", f"{name} {n}") for n in range(20))
-    assert job_queue.found == 2
+    assert job_queue.found_in_store == 2

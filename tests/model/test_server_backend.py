@@ -235,8 +235,8 @@ def test_a_busy_server_is_asked_again_after_the_time_of_its_header() -> None:
 
 
 def test_a_server_that_asks_to_wait_for_hours_is_given_up() -> None:
-    for wish in ("36000", formatdate(time.time() + 36000, usegmt=True)):
-        with serve(MODELS, (429, {"Retry-After": wish}, b"no quota")) as (url, script):
+    for retry_after in ("36000", formatdate(time.time() + 36000, usegmt=True)):
+        with serve(MODELS, (429, {"Retry-After": retry_after}, b"no quota")) as (url, script):
             with pytest.raises(ModelError, match=r"HTTP 429.*no quota \(it asks to wait 3\d{4} s"):
                 first(url)
             assert len(script.requests) == 2
@@ -400,8 +400,8 @@ def test_a_refusal_of_the_token_limit_has_the_server_s_message() -> None:
 def test_a_token_limit_beyond_the_context_is_lowered() -> None:
     error = {"message": OPENAI.replace("4100", "3000")}
 
-    def reply(asked: Any) -> Reply:
-        return completion() if asked["max_tokens"] <= 1096 else (400, {}, {"error": error})
+    def reply(request: Any) -> Reply:
+        return completion() if request["max_tokens"] <= 1096 else (400, {}, {"error": error})
 
     with serve(MODELS, rest=reply) as (url, script):
         gather(open_server(url, Sampling(max_tokens=2048)), ask(), 9)
@@ -418,7 +418,7 @@ def test_a_server_without_a_model_is_an_error(reply: Any, message: str) -> None:
 
 def test_one_of_several_models_has_to_be_named() -> None:
     two: Reply = (200, {}, {"data": [{"id": "a"}, {"id": "org/b"}]})
-    with serve(rest=lambda asked: completion() if asked else two) as (url, script):
+    with serve(rest=lambda request: completion() if request else two) as (url, script):
         with pytest.raises(ModelError, match=f"serves 2 models: name one as {url}#a; they are a, org/b"):
             open_server(url)
         with pytest.raises(ModelError, match="serves no model 'c', but a, org/b"):
@@ -433,7 +433,7 @@ def test_one_of_several_models_has_to_be_named() -> None:
 
 
 def test_several_samples_share_a_request() -> None:
-    with serve(MODELS, rest=lambda asked: completions(asked.get("n", 1))) as (url, script):
+    with serve(MODELS, rest=lambda request: completions(request.get("n", 1))) as (url, script):
         answers = gather(open_server(url, in_flight=1), ask(), 11)
     assert script.sent("n") == [8, 3]
     assert [answer.text for answer in answers] == [*"01234567", *"012"]
@@ -484,11 +484,11 @@ def test_waiting_threads_share_samples_once_the_server_gives_one_a_request() -> 
             waiting.release()
             return super().take(most, wait=wait)
 
-    def reply(asked: Any) -> Reply:
-        if "n" in asked:
+    def reply(request: Any) -> Reply:
+        if "n" in request:
             for _ in range(4):
                 assert waiting.acquire(timeout=10)
-        elif asked["prompt"] == "second":
+        elif request["prompt"] == "second":
             together.wait(10)
         return completion()
 
@@ -516,13 +516,13 @@ REFUSALS = {
 def test_a_refused_field_is_left_out_of_later_requests(refusal: str, field: str, status: int) -> None:
     text = json.dumps(REFUSALS[refusal]).replace("FIELD", field).encode()
 
-    def reply(asked: Any) -> Reply:
-        return (status, {}, text) if field in asked else completions(asked.get("n", 1))
+    def reply(request: Any) -> Reply:
+        return (status, {}, text) if field in request else completions(request.get("n", 1))
 
     with serve(MODELS, rest=reply) as (url, script), pytest.warns(UserWarning) as warned:
         answers = gather(open_server(url, in_flight=1), ask(), 10)
     assert [f"refuses {field}: left out" in str(warning.message) for warning in warned] == [True]
-    assert [field in asked for _, _, asked in script.requests[1:]] == [True] + [False] * (len(script.requests) - 2)
+    assert [field in request for _, _, request in script.requests[1:]] == [True] + [False] * (len(script.requests) - 2)
     assert [answer.sample for answer in answers] == list(range(10))
     assert all((answer.seed is None) == (field == "seed") for answer in answers)
 
@@ -537,8 +537,8 @@ def test_llama_server_s_name_for_n_is_known() -> None:
 def test_many_threads_that_meet_a_refusal_warn_once() -> None:
     together = threading.Barrier(4)
 
-    def reply(asked: Any) -> Reply:
-        if "seed" not in asked:
+    def reply(request: Any) -> Reply:
+        if "seed" not in request:
             return completion()
         together.wait(10)
         return 400, {}, b"no seed"
@@ -557,14 +557,14 @@ def test_many_threads_that_meet_a_refusal_warn_once() -> None:
 def test_many_requests_are_in_flight() -> None:
     together = threading.Barrier(4)
 
-    def reply(asked: Any) -> Reply:
+    def reply(request: Any) -> Reply:
         together.wait(10)
-        return completion(asked["prompt"])
+        return completion(request["prompt"])
 
     with serve(MODELS, rest=reply) as (url, _), run_backend(open_server(url, in_flight=4)) as job_queue:
         questions = [ask(f"question {number}") for number in range(8)]
-        for turn, question in enumerate(questions):
-            job_queue.plan(question, 1, turn)
+        for order, question in enumerate(questions):
+            job_queue.plan(question, 1, order)
         assert [[answer.text for answer in job_queue.answers(question, 1)] for question in questions] == [
             [question.text] for question in questions
         ]
@@ -596,11 +596,11 @@ def test_a_pause_that_a_busy_server_asks_for_holds_for_all_requests(monkeypatch:
     refused: list[float] = []
     arrived: list[float] = []
 
-    def reply(asked: Any) -> Reply:
-        if asked["prompt"] == "a" and not refused:
+    def reply(request: Any) -> Reply:
+        if request["prompt"] == "a" and not refused:
             refused.append(time.monotonic())
             return 429, {"Retry-After": "0.4"}, b"too many"
-        if asked["prompt"] == "b":
+        if request["prompt"] == "b":
             # Answered only after the other request was refused: its thread then takes the next question.
             assert paused.wait(10)
         else:
@@ -608,8 +608,8 @@ def test_a_pause_that_a_busy_server_asks_for_holds_for_all_requests(monkeypatch:
         return completion()
 
     with serve(MODELS, rest=reply) as (url, _), run_backend(open_server(url, in_flight=2)) as job_queue:
-        for turn, name in enumerate("abcd"):
-            job_queue.plan(ask(name), 1, turn)
+        for order, name in enumerate("abcd"):
+            job_queue.plan(ask(name), 1, order)
         assert [len(list(job_queue.answers(ask(name), 1))) for name in "abcd"] == [1] * 4
     assert len(arrived) == 3 and min(arrived) >= refused[0] + 0.4
 
@@ -618,9 +618,9 @@ def test_a_server_that_answers_others_is_not_given_up() -> None:
     """A rate limit sends the same request away many times in a long session."""
     requests_for_a = 0
 
-    def reply(asked: Any) -> Reply:
+    def reply(request: Any) -> Reply:
         nonlocal requests_for_a
-        if asked["prompt"] != "a":
+        if request["prompt"] != "a":
             return completion()
         requests_for_a += 1
         return (429, {}, b"") if requests_for_a <= 20 else completion()
@@ -678,23 +678,23 @@ def test_after_an_error_the_other_requests_end(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(RequestWorkers, "fail", record_failure)
     begun = threading.Event()
 
-    def reply(asked: Any) -> Reply:
-        if asked["prompt"] == "bad":
+    def reply(request: Any) -> Reply:
+        if request["prompt"] == "bad":
             assert begun.wait(10)
             return 401, {}, b"the key has run out"
         begun.set()
         assert failed.wait(10)
-        return completions(asked.get("n", 1) - 1)
+        return completions(request.get("n", 1) - 1)
 
     job_queue = JobQueue()
-    for turn, name in enumerate(["good", "bad", "never"]):
-        job_queue.plan(ask(name), 3 if name == "good" else 1, turn)
+    for order, name in enumerate(["good", "bad", "never"]):
+        job_queue.plan(ask(name), 3 if name == "good" else 1, order)
     with (
         serve(MODELS, rest=reply) as (url, script),
         pytest.raises(ModelError, match="the key has run out") as error,
     ):
         open_server(url, in_flight=2).work(job_queue)
-    assert [asked["prompt"] for _, _, asked in script.requests[1:]] in (["good", "bad"], ["bad", "good"])
+    assert [request["prompt"] for _, _, request in script.requests[1:]] in (["good", "bad"], ["bad", "good"])
     # Samples that were not generated can be taken again.
     left = [job for _ in range(3) for job in job_queue.take(9, wait=False)]
     assert [(job.question.text, job.sample) for job in left] == [("good", 2), ("bad", 0), ("never", 0)]
@@ -739,8 +739,10 @@ def test_after_a_prompt_that_is_too_long_the_work_goes_on() -> None:
 
 
 def test_after_a_question_without_an_answer_the_work_goes_on() -> None:
-    def reply(asked: Any) -> Reply:
-        return (400, {}, b"I don't like it") if asked["prompt"].startswith("bad") else completions(asked.get("n", 1))
+    def reply(request: Any) -> Reply:
+        return (
+            (400, {}, b"I don't like it") if request["prompt"].startswith("bad") else completions(request.get("n", 1))
+        )
 
     with serve(MODELS, rest=reply) as (url, _), run_backend(open_server(url, in_flight=1)) as job_queue:
         for number in range(9):
@@ -779,9 +781,9 @@ def test_a_chat_is_one_message() -> None:
         answers = gather(backend, ask(), 2)
     assert [(answer.text, answer.stop) for answer in answers] == [("f:\n", "length")] * 2
     assert [path for path, _, _ in script.requests] == ["/v1/models", "/v1/chat/completions"]
-    asked = script.requests[1][2]
-    assert asked["messages"] == [{"role": "user", "content": ask().text}]
-    assert not {"prompt", "max_tokens"} & asked.keys()
+    request = script.requests[1][2]
+    assert request["messages"] == [{"role": "user", "content": ask().text}]
+    assert not {"prompt", "max_tokens"} & request.keys()
     assert backend.describe()["url"] == url + "/chat/completions"
     assert backend.identity() == {"backend": "server", "url": url, "name": "m", "endpoint": "chat/completions"}
 

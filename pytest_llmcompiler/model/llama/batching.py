@@ -129,12 +129,12 @@ class BatchingEngine:
     def work(self, job_queue: JobQueue) -> None:
         """Generate what the job queue wants until it is closed. Raises ModelError where llama.cpp fails."""
         while not job_queue.is_closed:
-            asked = time.perf_counter()
+            waiting_since = time.perf_counter()
             was_idle = not self._running
             self._take_jobs(job_queue)
             started = time.perf_counter()
             if was_idle and self._waiting:
-                self.idle_seconds += started - asked
+                self.idle_seconds += started - waiting_since
             self._admit()
             if self._running:
                 for sequence, stop in self._step():

@@ -107,7 +107,7 @@ class ModelOwner:
         usage: dict[str, Any] = {}
         if self._model is not None:  # a model that nobody has needed is not opened for its usage
             model = self._open()
-            usage = {"found": model.job_queue.found, **model.backend.usage()}
+            usage = {"found": model.job_queue.found_in_store, **model.backend.usage()}
         messages: list[str] = []
         if fetch_warnings:
             messages, self._warnings = self._warnings, []

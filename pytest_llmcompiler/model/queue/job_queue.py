@@ -70,7 +70,7 @@ class JobQueue:
         self._changed = changed or threading.Condition()
         self._error: ModelError | None = None
         self._is_closed = False
-        self.found = 0
+        self.found_in_store = 0
         """Answers that were found in the answer store."""
 
     def plan(self, question: Question, samples: int, order: int, known: Collection[int] = ()) -> None:
@@ -166,7 +166,7 @@ class JobQueue:
         new = [sample for sample in range(samples) if sample not in known and sample not in queued.requested]
         if new and not queued.refusal:
             stored = self._answer_store.get(question, new) if self._answer_store else {}
-            self.found += len(stored)
+            self.found_in_store += len(stored)
             queued.answers.update(stored)
             queued.wanted += [sample for sample in new if sample not in stored]
             queued.requested.update(new)
