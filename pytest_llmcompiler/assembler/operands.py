@@ -30,13 +30,16 @@ _ATT_MEMORY = re.compile(
     rf"(\(\s*(?:%(rip|{_BASE}))?\s*(?:,\s*%({_INDEX})\s*(?:,\s*([1248])?\s*)?)?\))?$",
     re.IGNORECASE,
 )
+"""`*%SEGMENT:DISPLACEMENT(%BASE,%INDEX,SCALE)`, each part of which may be missing."""
 _INTEL_REGISTER = re.compile(rf"{_REGISTER}$", re.IGNORECASE)
 _INTEL_MEMORY = re.compile(
     r"(?:(byte|word|dword|qword|xmmword|tbyte)\s+ptr\s+)?(?:([c-gs]s)\s*:\s*)?([^\[\]:]*?)\s*"
     r"(\[([^\[\]]*)\])?$",
     re.IGNORECASE,
 )
+"""`SIZE ptr SEGMENT:DISPLACEMENT[ADDRESS]`, each part of which may be missing."""
 _INTEL_OUTER_BRACKETS = re.compile(r"\[\s*([a-z]+\s+ptr\s+.*)\]$", re.IGNORECASE)
+"""`[SIZE ptr DISPLACEMENT[ADDRESS]]`, which GNU as takes for the same without the outer brackets."""
 _INTEL_OFFSET = re.compile(r"offset\s+(?:flat\s*:\s*)?(.*)$", re.IGNORECASE)
 _INTEL_ADDRESS_TERM = re.compile(rf"(?:rip|{_BASE}(?:\s*\*\s*[1248])?|[1248]\s*\*\s*{_BASE})$", re.IGNORECASE)
 _INTEL_RESERVED_WORD = re.compile(
@@ -45,9 +48,11 @@ _INTEL_RESERVED_WORD = re.compile(
     r"|and|or|xor|not|mod|sh[lr]|eq|ne|l[te]|g[te]",
     re.IGNORECASE,
 )
+"""Registers, operators and sizes: without a `%` in front of registers, only their names tell them from symbols."""
 _INTEL_64_BIT_REGISTER = re.compile(_BASE, re.IGNORECASE)
 _INTEL_32_BIT_OPERAND = re.compile(r"(?:e(?:[abcd]x|[sd]i|[sb]p)|r(?:8|9|1[0-5])d)$|dword\s+ptr\b", re.IGNORECASE)
 _TERM = re.compile(rf"\s*([+-]?)\s*(?:({SYMBOL})(?:@(\w+))?|(\w+))\s*")
+"""One term of a sum: a sign, and a symbol with a modifier or a number."""
 _NUMERIC_LABEL = re.compile(r"\d+[bf]")
 _CHARACTER = re.compile(r"'([^\\])'")
 _STRING_PART = re.compile(r"\\([0-7]{1,3}|[bfnrt\"\\])|\\|[^\\]+")
