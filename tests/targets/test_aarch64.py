@@ -1,4 +1,4 @@
-"""AArch64 Linux: correct code passes, wrong code gets its verdict, and text and relocations are what the ABI says."""
+"""AArch64 Linux: verdicts on correct and wrong code, its assembly, and its relocations."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ def arm() -> Iterator[Judge]:
 def test_clangs_own_code_passes(arm: Judge, compiled: Compile, function: str) -> None:
     reference = compiled(SOURCE, target=TARGET.name)
     for level in ("O0", "O2"):
-        found = arm.judge(reference.case, function, reference.texts.assembly(function, level))
-        assert found.passed, f"{level}: {found}"
-        assert found.detail["inputs"] > 10
-        assert found.detail["assembler"] == "llvm"
+        verdict = arm.judge(reference.case, function, reference.texts.assembly(function, level))
+        assert verdict.passed, f"{level}: {verdict}"
+        assert verdict.detail["inputs"] > 10
+        assert verdict.detail["assembler"] == "llvm"
 
 
 LARGER = "larger:\n cmp w0, w1\n csel w0, w0, w1, gt\n"
@@ -132,12 +132,12 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_code_gets_its_verdict(arm: Judge, case_of: CaseOf, name: str) -> None:
     function, text, kind, words = WRONG[name]
-    found = arm.judge(case_of(SOURCE), function, text)
-    assert found.kind == kind, found
-    assert words in str(found)
+    verdict = arm.judge(case_of(SOURCE), function, text)
+    assert verdict.kind == kind, verdict
+    assert words in str(verdict)
 
 
-def test_code_as_gcc_writes_it_passes(arm: Judge, case_of: CaseOf) -> None:
+def test_assembly_of_gcc_passes(arm: Judge, case_of: CaseOf) -> None:
     """`.arch`, comments, `.align` in powers of two, `.word` of four bytes, x18 and the red-zone-free frame."""
     text = """
 	.arch armv8-a	// no directive that matters
@@ -194,10 +194,10 @@ def test_listings_have_blocks_and_names(arm: Judge, case_of: CaseOf) -> None:
     assert [line.number for line in blocks[2]] == [7, 8]
 
 
-def test_the_face_for_rewards() -> None:
+def test_check_with_a_target() -> None:
     text = "twice:\n add w0, w0, w0\n ret\n"
-    found = check("unsigned twice(unsigned x) { return 2 * x; }", "twice", text, examples=10, target="aarch64-linux")
-    assert found.passed, found
+    verdict = check("unsigned twice(unsigned x) { return 2 * x; }", "twice", text, examples=10, target="aarch64-linux")
+    assert verdict.passed, verdict
     with pytest.raises(ValueError, match="no target 'vax': expected x86_64-linux or aarch64-linux or x86_64-windows"):
         check("int f(void) { return 0; }", "f", "f: ret", target="vax")
 
@@ -211,12 +211,12 @@ def test_the_face_for_rewards() -> None:
         ("fmul d0, d0, d1\n fsub d0, d0, d2", "mismatch"),
     ],
 )
-def test_c_leaves_open_whether_products_are_rounded(arm: Judge, case_of: CaseOf, text: str, kind: str) -> None:
+def test_products_may_be_rounded_or_fused(arm: Judge, case_of: CaseOf, text: str, kind: str) -> None:
     source = "double f(double a, double b, double c) { return a * b + c; }\n"
     assert arm.judge(case_of(source), "f", f"f:\n {text}\n ret\n").kind == kind
 
 
-# -- text and relocations
+# -- assembly text and relocations
 
 SYMBOLS = {
     "near": TARGET.load_address - 0x1230,
@@ -226,17 +226,17 @@ SYMBOLS = {
 }
 
 
-def assembled(text: str, symbols: dict[str, int] = SYMBOLS) -> AssembledCode:
+def assemble_f(text: str, symbols: dict[str, int] = SYMBOLS) -> AssembledCode:
     return assemble(text, "f", TARGET.load_address, symbols, target=TARGET)
 
 
-def decoded(text: str) -> list[str]:
-    code = assembled(text).segments[0]
+def assemble_and_decode(text: str) -> list[str]:
+    code = assemble_f(text).segments[0]
     engine = capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM)
-    return [f"{one.mnemonic} {one.op_str}".strip() for one in engine.disasm(code.data, code.address)]
+    return [f"{i.mnemonic} {i.op_str}".strip() for i in engine.disasm(code.data, code.address)]
 
 
-def test_instructions_have_the_addresses_that_relocations_put_there() -> None:
+def test_relocations_in_instructions() -> None:
     data, near, page = SYMBOLS["data"], SYMBOLS["near"], SYMBOLS["data"] // 4096 * 4096
     text = """f:
         bl near
@@ -257,7 +257,7 @@ def test_instructions_have_the_addresses_that_relocations_put_there() -> None:
         movk x5, #:abs_g1_nc:wide
         movk x5, #:abs_g0_nc:wide
     """
-    assert decoded(text) == [
+    assert assemble_and_decode(text) == [
         f"bl #{near:#x}",
         f"b #{near + 4:#x}",
         f"b.eq #{data:#x}",
@@ -288,11 +288,11 @@ def test_data_and_the_global_offset_table() -> None:
         .hword 5
         .word 0x12345678
     """
-    made = assembled(text)
-    found = {segment.name: segment for segment in made.segments}
-    table, code, got = found[".data"], made.segments[0], found[".got"]
+    assembled = assemble_f(text)
+    segments = {segment.name: segment for segment in assembled.segments}
+    table, code, got = segments[".data"], assembled.segments[0], segments[".got"]
     words = [int.from_bytes(table.data[at : at + 8], "little") for at in (0, 8)]
-    assert words == [SYMBOLS["data"], made.symbols["f"]]
+    assert words == [SYMBOLS["data"], assembled.symbols["f"]]
     distance = int.from_bytes(table.data[16:20], "little", signed=True)
     assert table.address + 16 + distance == SYMBOLS["data"]
     assert table.data[24:30] == b"\5\0\x78\x56\x34\x12"
@@ -312,36 +312,36 @@ def test_data_and_the_global_offset_table() -> None:
         (".att_syntax", AssemblyError, r"directive .att_syntax is not supported"),
     ],
 )
-def test_what_can_not_be_placed_says_why(text: str, error: type[Exception], words: str) -> None:
+def test_text_that_can_not_be_linked(text: str, error: type[Exception], words: str) -> None:
     symbols = {**SYMBOLS, "far": 0x7F0000000000, "mid": TARGET.load_address + (8 << 20)}
     with pytest.raises(error, match=words):
-        assembled(f"f: {text}\n ret\n", symbols)
+        assemble_f(f"f: {text}\n ret\n", symbols)
 
 
-def test_what_is_a_comment() -> None:
-    unit = gas.parse_assembly(
+def test_comments() -> None:
+    parsed = gas.parse_assembly(
         "# a comment\n\tmov w0, #1 // another\n  # one more\n\tcmp w0, #2; nop /* # */\n", TARGET.dialect
     )
-    assert [statement.text for statement in unit.statements] == ["mov w0, #1", "cmp w0, #2", "nop"]
+    assert [statement.text for statement in parsed.statements] == ["mov w0, #1", "cmp w0, #2", "nop"]
 
 
-def test_answers_without_tags_are_recognised() -> None:
+def test_code_in_answers_without_tags_is_recognised() -> None:
     code = "larger:\n\tcmp\tw0, w1\n\tcsel\tw0, w0, w1, gt\n\tret\n"
     answer = Answer(f"Sure, this is the code:\n\n{code}\nThe branch is taken where b is larger.\n")
     assert extract_assembly(answer, "larger").text == code
 
 
-def test_which_accesses_are_watched() -> None:
-    """Each by the stack pointer where that may be misaligned, and none where it surely is not."""
+def test_accesses_by_the_stack_pointer_are_guarded() -> None:
+    """All of them where the stack pointer may be misaligned, and none where it is certainly aligned."""
     sure = "f: stp x29, x30, [sp, #-32]!\n mov x29, sp\n str x0, [sp, #16]\n ldp x29, x30, [sp], #32\n ret\n"
-    assert list(TARGET.processor.find_guards(assembled(sure))) == []
+    assert list(TARGET.processor.find_guards(assemble_f(sure))) == []
     for step in ("sub sp, sp, #8", "mov sp, x9", "sub sp, sp, x9", "str x0, [sp, #-8]!", "ldr x0, [sp], #8"):
-        watched = list(TARGET.processor.find_guards(assembled(f"f: {step}\n str x1, [sp, #8]\n ret\n")))
+        watched = list(TARGET.processor.find_guards(assemble_f(f"f: {step}\n str x1, [sp, #8]\n ret\n")))
         assert len(watched) == 1 + ("[sp" in step), step
 
 
 @pytest.mark.parametrize(
-    ("members", "found"),
+    ("members", "homogeneous"),
     [
         ("float a, b, c, d;", (4, 4)),
         ("double a[3];", (8, 3)),
@@ -352,9 +352,11 @@ def test_which_accesses_are_watched() -> None:
         ("float a; float pad[0];", (4, 1)),
     ],
 )
-def test_which_structs_go_into_vector_registers(compiled: Compile, members: str, found: tuple[int, int] | None) -> None:
+def test_structs_that_are_passed_in_vector_registers(
+    compiled: Compile, members: str, homogeneous: tuple[int, int] | None
+) -> None:
     reference = compiled(f"struct s {{ {members} }};\nvoid f(struct s s) {{}}\n", target=TARGET.name)
-    assert find_homogeneous_members(reference.signatures["f"].params[0].type) == found
+    assert find_homogeneous_members(reference.signatures["f"].params[0].type) == homogeneous
 
 
 # -- the plugin
@@ -362,25 +364,25 @@ def test_which_structs_go_into_vector_registers(compiled: Compile, members: str,
 
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    # pytester gives each test a home of its own, and there zig would build musl once more.
+    # pytester gives each test its own home directory, in which zig would build musl again.
     monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", ZIG_CACHE)
     pytester.makefile(".c", one="int one(int x) { return x ^ 1; }\n")
     return pytester
 
 
-def test_a_session(project: pytest.Pytester) -> None:
+def test_a_session_for_aarch64(project: pytest.Pytester) -> None:
     project.makeini("[pytest]\nllmc_cases = .\nllmc_target = aarch64-linux\nllmc_examples = 10\n")
     result = project.runpytest("-v", "--llmc-model=reference", "--llmc-record=r.jsonl")
     result.stdout.fnmatch_lines(["*llmc: target aarch64-linux", "one.c::one[[]asm@aarch64-linux-O0] PASSED*"])
     assert '"target": "aarch64-linux"' in (project.path / "r.jsonl").read_text()
     replay = ("--llmc-model=replay:r.jsonl", "-p", "no:cacheprovider")
     project.runpytest(*replay).assert_outcomes(passed=1)
-    other = project.runpytest(*replay, "--llmc-target=x86_64-linux", "-rs")
-    other.assert_outcomes(skipped=1)
-    assert "holds no answer for one[asm-O0]" in other.stdout.str()
+    result = project.runpytest(*replay, "--llmc-target=x86_64-linux", "-rs")
+    result.assert_outcomes(skipped=1)
+    assert "holds no answer for one[asm-O0]" in result.stdout.str()
 
 
-def test_a_folder_has_no_program_that_this_machine_does_not_run(project: pytest.Pytester) -> None:
+def test_a_reproducer_folder_has_no_program_for_a_foreign_processor(project: pytest.Pytester) -> None:
     wrong = r'"one:\n mov w0, #1\n ret\n"'
     record = f'{{"case": "one.c", "function": "one", "task": "asm@aarch64-linux", "passes": "O0", "sample": 0, "answer": {wrong}}}'
     (project.path / "r.jsonl").write_text(record + "\n")
@@ -390,13 +392,13 @@ def test_a_folder_has_no_program_that_this_machine_does_not_run(project: pytest.
     assert "There is no `run`: the code is for aarch64-linux, which this machine does not run" in readme.read_text()
 
 
-def test_no_such_target(pytester: pytest.Pytester) -> None:
+def test_an_unknown_target_is_a_usage_error(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest("--llmc-target=vax")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*--llmc-target: can't use 'vax': expected x86_64-linux*aarch64-linux*x86_64-windows"])
 
 
-def test_prompts_hold_the_targets_own_ir(compiled: Compile) -> None:
+def test_prompts_contain_ir_for_the_target(compiled: Compile) -> None:
     text = compiled(SOURCE, target=TARGET.name).texts.ir("larger")
     assert 'target triple = "aarch64-unknown-linux-gnu"' in text
     assert '"target-features"="+fp-armv8,+neon,+outline-atomics,+v8a,-fmv"' in text
@@ -413,11 +415,11 @@ define i32 @f(i32 %x) {{
 """
 
 
-def test_ir_of_another_target(compiled: Compile) -> None:
+def test_ir_for_another_target_is_retargeted(compiled: Compile) -> None:
     extended = IR.format("call signext i8 @g(i8 zeroext 1)", "declare signext i8 @g(i8 zeroext)")
     text = compiled(extended, ".ll", target=TARGET.name).ir
     assert 'triple = "aarch64-unknown-linux-gnu"' in text
-    assert "call i8 @g(i8 1)" in text  # who is called extends it here
+    assert "call i8 @g(i8 1)" in text  # By this convention the callee extends integers.
     bound = IR.format("call void @llvm.x86.sse2.pause()", "declare void @llvm.x86.sse2.pause()")
     with pytest.raises(CaseError, match=re.escape("@llvm.x86.sse2.pause means something else on aarch64-linux")):
         compiled(bound, ".ll", target=TARGET.name).ir  # noqa: B018

@@ -45,7 +45,7 @@ class CType:
 
 
 @st.composite
-def ctypes_(draw: st.DrawFn) -> CType:
+def c_types(draw: st.DrawFn) -> CType:
     if draw(st.integers(0, 2)):
         return CType(draw(st.sampled_from(SCALARS)))
     count = draw(st.sampled_from((1, 1, 2, 2, 3, 4, 7)))
@@ -69,13 +69,13 @@ class CFunction:
     params: tuple[CType, ...]
 
 
-functions = st.builds(CFunction, st.one_of(st.none(), ctypes_()), st.lists(ctypes_(), max_size=12).map(tuple))
+c_functions = st.builds(CFunction, st.one_of(st.none(), c_types()), st.lists(c_types(), max_size=12).map(tuple))
 
 
-def source_of(made: list[CFunction]) -> str:
-    """Each function copies its arguments to a global of their types, and returns a global."""
+def format_source(functions: list[CFunction]) -> str:
+    """C functions that copy each argument to a global of its type, and return a global."""
     lines = ["#include <string.h>"]
-    for number, function in enumerate(made):
+    for number, function in enumerate(functions):
         names = []
         for index, type in enumerate((*function.params, *([function.result] if function.result else []))):
             name = type.name if type.name != "@" else f"{type.definition.split()[0]} t{number}_{index}"
@@ -90,43 +90,43 @@ def source_of(made: list[CFunction]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def pattern(size: int, start: int) -> bytes:
+def build_pattern(size: int, start: int) -> bytes:
     """Bytes that are all different; the signs of neighbours differ too."""
     return bytes((start * 37 + index * 91 + 5) % 256 for index in range(size))
 
 
-def values(reference: Reference, name: str) -> list[Value]:
+def build_values(reference: Reference, name: str) -> list[Value]:
     """A value for each parameter; a `_Bool` must be 0 or 1."""
-    made = []
+    values = []
     for index, param in enumerate(reference.signatures[name].params):
-        data = bytearray(pattern(param.type.size, index + 1))
+        data = bytearray(build_pattern(param.type.size, index + 1))
         if param.type.name == "_Bool":
             data[0] &= 1
         if isinstance(param.type, Struct):
             data = bytearray(byte & mask for byte, mask in zip(data, build_value_mask(param.type), strict=True))
-        made.append(Value(param.type, bytes(data)))
-    return made
+        values.append(Value(param.type, bytes(data)))
+    return values
 
 
 def check_function(reference: Reference, name: str) -> None:
     signature = reference.signatures[name]
     convention = reference.target.convention
-    made = values(reference, name)
+    values = build_values(reference, name)
     in_memory = convention.locate_result(signature).is_in_memory
-    placed = lay_out(Input(tuple(made)), ["a"] * len(made), signature.result if in_memory else None)
-    types = [value.type for value in made]
-    call = convention.set_up_call(types, placed.images, buffer=placed.result.address if placed.result else None)
+    layout = lay_out(Input(tuple(values)), ["a"] * len(values), signature.result if in_memory else None)
+    types = [value.type for value in values]
+    call = convention.set_up_call(types, layout.images, buffer=layout.result.address if layout.result else None)
 
-    assert arrived(convention, call, types, in_memory) == list(placed.images), f"{name}: {signature.name}"
+    assert read_arguments(convention, call, types, in_memory) == list(layout.images), f"{name}: {signature.name}"
     assert len(call.stack) % 16 == 0
 
     machine = Machine(reference.golden, name, signature)
-    run = machine.run(placed, call, 100_000)
+    run = machine.run(layout, call, 100_000)
     assert run.outcome == "return", f"{name}: {signature.name}: {run.fault}"
     assert run.abi_breaches == (), f"{name}: {signature.name}"
     number = name[1:]
     seen = dict(zip(reference.golden.globals, run.globals, strict=True))
-    for index, value in enumerate(made):
+    for index, value in enumerate(values):
         mask = build_value_mask(value.type)
         observed = bytes(a & b for a, b in zip(seen[f"v{number}_{index}"], mask, strict=True))
         assert observed == bytes(a & b for a, b in zip(value.data, mask, strict=True)), (
@@ -134,8 +134,8 @@ def check_function(reference: Reference, name: str) -> None:
         )
 
 
-def arrived(convention: CallingConvention, call: CallSetup, types: list[Type], in_memory: bool) -> list[bytes]:
-    """The arguments of a call as its function finds them, with the argument area at address 0x1000."""
+def read_arguments(convention: CallingConvention, call: CallSetup, types: list[Type], in_memory: bool) -> list[bytes]:
+    """The arguments of a call as its callee reads them, with the argument area at address 0x1000."""
     area = bytearray(call.stack)
     registers = dict(call.registers)
     for copy in call.copies:
@@ -153,36 +153,36 @@ def arrived(convention: CallingConvention, call: CallSetup, types: list[Type], i
 
 
 def check_result(reference: Reference, name: str, count: int) -> None:
-    """The function returns a global, whose bytes are put there beforehand."""
+    """Check the result of a function that returns a global with known bytes."""
     signature = reference.signatures[name]
     if signature.result is None:
         return
     symbol = reference.golden.symbols[f"v{name[1:]}_{count}"]
-    data = pattern(symbol.size, 7)
+    data = build_pattern(symbol.size, 7)
     if signature.result.name == "_Bool":
         data = b"\1"
-    program = _with_bytes(reference, symbol.address, data)
+    program = replace_bytes(reference, symbol.address, data)
     convention = reference.target.convention
-    made = values(reference, name)
+    values = build_values(reference, name)
     buffer = signature.result if convention.locate_result(signature).is_in_memory else None
-    placed = lay_out(Input(tuple(made)), ["a"] * len(made), buffer)
+    layout = lay_out(Input(tuple(values)), ["a"] * len(values), buffer)
     call = convention.set_up_call(
-        [value.type for value in made], placed.images, buffer=placed.result.address if placed.result else None
+        [value.type for value in values], layout.images, buffer=layout.result.address if layout.result else None
     )
-    run = Machine(program, name, signature).run(placed, call, 100_000)
+    run = Machine(program, name, signature).run(layout, call, 100_000)
     assert run.outcome == "return"
-    if placed.result is None:
+    if layout.result is None:
         result = run.result
     else:
-        start = placed.result.address - placed.result.slot.address
-        result = run.slots[placed.objects.index(placed.result)][start : start + symbol.size]
-        assert run.result in (b"", placed.result.address.to_bytes(8, "little"))
+        start = layout.result.address - layout.result.slot.address
+        result = run.slots[layout.objects.index(layout.result)][start : start + symbol.size]
+        assert run.result in (b"", layout.result.address.to_bytes(8, "little"))
     mask = build_value_mask(signature.result)
     assert len(result) == len(data) == len(mask)
     assert bytes(a & b for a, b in zip(result, mask)) == bytes(a & b for a, b in zip(data, mask)), signature.name
 
 
-def _with_bytes(reference: Reference, address: int, data: bytes) -> ProgramImage:
+def replace_bytes(reference: Reference, address: int, data: bytes) -> ProgramImage:
     """The program with other initial data."""
     segments = []
     for segment in reference.golden.segments:
@@ -204,19 +204,19 @@ def _with_bytes(reference: Reference, address: int, data: bytes) -> ProgramImage
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-@given(st.lists(functions, min_size=BATCH, max_size=BATCH))
+@given(st.lists(c_functions, min_size=BATCH, max_size=BATCH))
 def test_arguments_and_results_are_where_clang_expects_them(
-    compiled: Compile, target: str, made: list[CFunction]
+    compiled: Compile, target: str, functions: list[CFunction]
 ) -> None:
-    reference = compiled(source_of(made), target=target)
-    for number, function in enumerate(made):
+    reference = compiled(format_source(functions), target=target)
+    for number, function in enumerate(functions):
         check_function(reference, f"f{number}")
         check_result(reference, f"f{number}", len(function.params))
 
 
 @pytest.mark.parametrize("target", list_target_names())
-def test_hard_signatures(compiled: Compile, target: str) -> None:
-    """Those that compilers themselves got wrong: a pair that finds one register, structs of mixed classes."""
+def test_signatures_that_compilers_got_wrong(compiled: Compile, target: str) -> None:
+    """For example a pair for which one register is left, and structs of mixed classes."""
     i, d, wide = CType("int"), CType("double"), CType("__int128")
     mixed = CType("@", "struct @ { float a; int b; double c; };")
     pair = CType("@", "struct @ { long a; long b; };")
@@ -227,7 +227,7 @@ def test_hard_signatures(compiled: Compile, target: str) -> None:
     doubles = CType("@", "struct @ { double a; struct { double b, c; } d; };")
     halves = CType("@", "union @ { float a[2]; struct { float x, y; } p; };")
     aligned = CType("@", "struct @ { __int128 a; };")
-    made = [
+    functions = [
         CFunction(wide, (i, i, i, i, i, wide, i)),
         CFunction(pair, (i, i, i, i, i, pair, i, pair)),
         CFunction(mixed, (d, d, d, d, d, d, d, d, mixed, i, d)),
@@ -242,13 +242,13 @@ def test_hard_signatures(compiled: Compile, target: str) -> None:
         CFunction(None, (CType("_Bool"),) * 9),
         CFunction(CType("@", "union @ { float f; double d; };"), (CType("@", "union @ { int i; double d; };"),)),
     ]
-    reference = compiled(source_of(made), target=target)
-    for number, function in enumerate(made):
+    reference = compiled(format_source(functions), target=target)
+    for number, function in enumerate(functions):
         check_function(reference, f"f{number}")
         check_result(reference, f"f{number}", len(function.params))
 
 
-def test_the_number_of_vector_registers_of_a_variadic_call(compiled: Compile) -> None:
+def test_a_variadic_call_has_the_number_of_vector_registers_in_rax(compiled: Compile) -> None:
     reference = compiled("void f(int n, double x, float y, ...) {}\n")
     types = [param.type for param in reference.signatures["f"].params]
     images = [bytes(4), bytes(8), bytes(4)]
@@ -284,8 +284,10 @@ def test_the_number_of_vector_registers_of_a_variadic_call(compiled: Compile) ->
     ],
     ids=["register", "sign", "stack", "small-struct", "struct-tail", "callback-result"],
 )
-def test_bits_that_a_caller_may_leave_undefined_are_not_zero(judged: Judged, source: str, assembly: str) -> None:
-    """The convention does not define the upper half of the register of an `int`: who reads it is wrong."""
+def test_code_that_uses_undefined_bits_of_arguments_and_results_is_wrong(
+    judged: Judged, source: str, assembly: str
+) -> None:
+    """For example the upper half of a register that holds an `int`: code that uses it is wrong."""
     assert judged(source, "f", assembly).kind == "mismatch"
 
 
@@ -300,8 +302,8 @@ for at in (0, 1):
 
 
 @pytest.mark.parametrize("size", [4000, 5000, 60_000])
-def test_large_structs_by_value(size: int) -> None:
-    """In a process of its own with a limit: an argument area that is too large for the stack can harm the judge."""
-    done = subprocess.run([sys.executable, "-c", LARGE, str(size)], capture_output=True, text=True, timeout=60)
-    assert done.stdout.split() in (["pass", "mismatch"], ["inconclusive"] * 2)
-    assert done.stderr == ""
+def test_structs_by_value_that_are_larger_than_the_stack(size: int) -> None:
+    """In a process of its own with a time limit: an argument area larger than the stack could harm the judge."""
+    process = subprocess.run([sys.executable, "-c", LARGE, str(size)], capture_output=True, text=True, timeout=60)
+    assert process.stdout.split() in (["pass", "mismatch"], ["inconclusive"] * 2)
+    assert process.stderr == ""

@@ -1,4 +1,4 @@
-"""x86-64 Windows: correct code passes, wrong code gets its verdict, and the texts of its compilers are read."""
+"""x86-64 Windows: verdicts on correct and wrong code, the assembly of its compilers, and the library wrapper."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ def test_clangs_own_code_passes(windows: Judge, compiled: Compile, function: str
     both ways, globals, large frames, and the C library with its `long` of another size."""
     reference = compiled(SOURCE, target=TARGET.name)
     for level in ("O0", "O2"):
-        found = windows.judge(reference.case, function, reference.texts.assembly(function, level))
-        assert found.passed, f"{level}: {found}"
-        assert found.detail["inputs"] > 10
+        verdict = windows.judge(reference.case, function, reference.texts.assembly(function, level))
+        assert verdict.passed, f"{level}: {verdict}"
+        assert verdict.detail["inputs"] > 10
 
 
 LARGER = "larger:\n movl %ecx, %eax\n cmpl %edx, %ecx\n cmovl %edx, %eax\n"
-TOLD = "lone:\n subq ${frame}, %rsp\n movl %ecx, {at}(%rsp)\n call helper1\n xorl {at}(%rsp), %eax\n addq ${frame}, %rsp\n ret\n"
+CALLER = "lone:\n subq ${frame}, %rsp\n movl %ecx, {at}(%rsp)\n call helper1\n xorl {at}(%rsp), %eax\n addq ${frame}, %rsp\n ret\n"
 SAID = "said:\n subq $40, %rsp\n movq %rdx, %r8\n leaq .Lf(%rip), %rcx\n movapd %xmm0, %xmm1\n"
 PRINTED = ' call printf\n addq $40, %rsp\n ret\n .section .rdata,"dr"\n.Lf: .asciz "%.2f %ld\\n"\n'
 CANDIDATES = {
     "right": ("larger", f"{LARGER} ret\n", "pass", ""),
-    "its own home area": ("larger", f"larger:\n movl %edx, 32(%rsp)\n{LARGER[8:]} ret\n", "pass", ""),
+    "its own shadow space": ("larger", f"larger:\n movl %edx, 32(%rsp)\n{LARGER[8:]} ret\n", "pass", ""),
     "System V": ("larger", "larger:\n cmpl %esi, %edi\n cmovl %esi, %edi\n movl %edi, %eax\n ret\n", "mismatch", "return"),
     "rdi": ("larger", f"{LARGER} movl %eax, %edi\n ret\n", "abi", "callee-saved register %rdi is not restored"),
     "xmm6": ("larger", f"{LARGER} pxor %xmm6, %xmm6\n ret\n", "abi", "callee-saved register %xmm6 is not restored"),
@@ -71,10 +71,10 @@ CANDIDATES = {
     "caller's frame": ("larger", f"{LARGER} movl %eax, 40(%rsp)\n ret\n", "abi", "the caller's stack frame is written"),
     "upper half": ("far", "far:\n movq %rcx, %rax\n ret\n", "mismatch", "return value"),
     "narrow": ("near", "near:\n movl %ecx, %eax\n ret\n", "mismatch", "return value"),
-    "reserved": ("lone", TOLD.format(frame=40, at=32), "pass", ""),
-    "kept in the home area": ("lone", TOLD.format(frame=40, at=8), "mismatch", "return value"),
-    "no home area": ("lone", TOLD.format(frame=8, at=0), "crash", ""),
-    "misaligned": ("lone", TOLD.format(frame=48, at=40), "abi", "not aligned to 16 bytes at the call of helper1"),
+    "reserved": ("lone", CALLER.format(frame=40, at=32), "pass", ""),
+    "kept in the shadow space": ("lone", CALLER.format(frame=40, at=8), "mismatch", "return value"),
+    "no shadow space": ("lone", CALLER.format(frame=8, at=0), "crash", ""),
+    "misaligned": ("lone", CALLER.format(frame=48, at=40), "abi", "not aligned to 16 bytes at the call of helper1"),
     "address of the result": ("shifted", "shifted:\n ret\n", "mismatch", "result"),
     "a float by its number": ("grown", "grown:\n movsd %xmm0, %xmm0\n mulsd %xmm0, %xmm0\n ret\n", "mismatch", "return"),
     "a float twice": ("said", SAID, " movq %xmm0, %rdx\n", PRINTED, "pass", ""),
@@ -92,9 +92,9 @@ CANDIDATES = {
 @pytest.mark.parametrize("name", CANDIDATES)
 def test_code_gets_its_verdict(windows: Judge, case_of: CaseOf, name: str) -> None:
     function, *parts, kind, words = CANDIDATES[name]
-    found = windows.judge(case_of(SOURCE), function, "".join(parts))
-    assert found.kind == kind, found
-    assert words in str(found)
+    verdict = windows.judge(case_of(SOURCE), function, "".join(parts))
+    assert verdict.kind == kind, verdict
+    assert words in str(verdict)
 
 
 FAULTS = [json.loads(line) for line in (TESTS / "faults" / "windows.jsonl").read_text().splitlines()]
@@ -117,10 +117,10 @@ def test_recorded_faults(windows: Judge, record: dict[str, str]) -> None:
     ],
     ids=["another layout", "long double", "constructors", "wide characters"],
 )
-def test_what_can_not_be_judged_says_why(windows: Judge, case_of: CaseOf, source: str, words: str) -> None:
-    found = windows.judge(case_of(source), "f", "f:\n ret\n")
-    assert found.kind == "inconclusive"
-    assert words in found.message
+def test_code_that_can_not_be_judged_is_inconclusive(windows: Judge, case_of: CaseOf, source: str, words: str) -> None:
+    verdict = windows.judge(case_of(source), "f", "f:\n ret\n")
+    assert verdict.kind == "inconclusive"
+    assert words in verdict.message
 
 
 # -- the C library
@@ -160,8 +160,8 @@ int main(void)
 """
 
 
-def test_the_library_as_windows_has_it(compiled: Compile) -> None:
-    """`long` has 32 bits on one side and 64 on the other; a case may have a function of the library's name."""
+def test_the_library_wrapper(compiled: Compile) -> None:
+    """`long` has 32 bits in the code and 64 in the library. A case may define a function that the library has too."""
     reference = compiled(LIBRARY, target=TARGET.name)
     run = Machine(reference.golden, "main", Function(None, ())).run_main(1_000_000)
     assert run.output[1].decode().splitlines() == [
@@ -173,14 +173,14 @@ def test_the_library_as_windows_has_it(compiled: Compile) -> None:
     assert (run.outcome, run.exit_code) == ("exit", 0)
 
 
-# -- text
+# -- assembly text
 
 
-def assembled(text: str, symbols: dict[str, int]) -> AssembledCode:
+def assemble_f(text: str, symbols: dict[str, int]) -> AssembledCode:
     return assemble(text, "f", TARGET.load_address, symbols, target=TARGET)
 
 
-def test_text_as_gcc_writes_it(windows: Judge, case_of: CaseOf) -> None:
+def test_assembly_of_gcc_passes(windows: Judge, case_of: CaseOf) -> None:
     text = """
 	.file	"windows.c"
 	.text
@@ -209,8 +209,8 @@ said:
 	.section .rdata$zzz,"dr"
 	.def	printf;	.scl	2;	.type	32;	.endef
 """
-    found = windows.judge(case_of(SOURCE), "said", text)
-    assert found.passed, found
+    verdict = windows.judge(case_of(SOURCE), "said", text)
+    assert verdict.passed, verdict
 
 
 LISTING = r"""
@@ -262,12 +262,12 @@ END
 
 
 def test_listings_of_microsofts_compiler(windows: Judge, case_of: CaseOf) -> None:
-    found = windows.judge(case_of(SOURCE), "said", LISTING)
-    assert found.passed, found
+    verdict = windows.judge(case_of(SOURCE), "said", LISTING)
+    assert verdict.passed, verdict
     wrong = windows.judge(case_of(SOURCE), "said", LISTING.replace("rdx, xmm1", "rdx, xmm2"))
     assert wrong.kind == "mismatch"
-    told = f"Here it is:\n\n{LISTING}"  # no tags, no fences
-    assert judge_answer(windows, case_of(SOURCE), "said", Answer(told)).passed
+    untagged = f"Here it is:\n\n{LISTING}"
+    assert judge_answer(windows, case_of(SOURCE), "said", Answer(untagged)).passed
     switch = windows.judge(case_of(SOURCE), "said", LISTING.replace("OFFSET FLAT:$SG7", "OFFSET FLAT:__ImageBase"))
     assert switch.kind == "inconclusive", switch
     bad = windows.judge(case_of(SOURCE), "said", LISTING.replace("ret\t0", "ret 0 0"))
@@ -275,7 +275,7 @@ def test_listings_of_microsofts_compiler(windows: Judge, case_of: CaseOf) -> Non
 
 
 @pytest.mark.parametrize(
-    ("line", "read"),
+    ("line", "converted"),
     [
         ("x DB 'a;b', 0ffH ; and", 'x: .ascii "a;b"; .byte 0x0ff'),
         ("x DB 'don''t', 00H", 'x: .ascii "don\'t"; .byte 0x00'),
@@ -287,15 +287,15 @@ def test_listings_of_microsofts_compiler(windows: Judge, case_of: CaseOf) -> Non
         ("COMM x:DWORD:many", "COMM x:DWORD:many"),
     ],
 )
-def test_lines_of_listings(line: str, read: str) -> None:
-    assert masm.convert_to_gnu(f"f PROC\n{line}").splitlines() == ["f:", read]
+def test_lines_of_listings(line: str, converted: str) -> None:
+    assert masm.convert_to_gnu(f"f PROC\n{line}").splitlines() == ["f:", converted]
 
 
-def test_other_texts_are_no_listings() -> None:
+def test_text_that_is_no_listing_is_unchanged() -> None:
     assert masm.convert_to_gnu("f:\n\tmovl $1, %eax # PROC\n") == "f:\n\tmovl $1, %eax # PROC\n"
 
 
-def test_sections_of_coff() -> None:
+def test_coff_sections() -> None:
     text = """
         .section .rdata$.refptr.there,"dr",discard,.refptr.there
         .globl .refptr.there
@@ -315,27 +315,27 @@ f:      movq .refptr.there(%rip), %rax
         .comm zeros, 24, 4
         .lcomm more, 4
 """
-    made = assembled(text, {"there": 0x12345678, "puts": 0x10200})
-    found = {segment.name: segment for segment in made.segments}
-    assert set(found) == {".rdata$.refptr.there", ".text$f", ".own", ".bss", ".got"}
-    assert found[".rdata$.refptr.there"].data == (0x12345678).to_bytes(8, "little")
-    assert found[".got"].data == (0x10200).to_bytes(8, "little")
-    rights = {name: (segment.is_writable, segment.is_executable) for name, segment in found.items()}
-    assert rights[".text$f"] == (False, True)
-    assert rights[".own"] == rights[".bss"] == (True, False)
-    assert made.symbols["zeros"] % 16 == 0
-    assert made.external_symbols == {"there", "puts"}
+    code = assemble_f(text, {"there": 0x12345678, "puts": 0x10200})
+    segments = {segment.name: segment for segment in code.segments}
+    assert set(segments) == {".rdata$.refptr.there", ".text$f", ".own", ".bss", ".got"}
+    assert segments[".rdata$.refptr.there"].data == (0x12345678).to_bytes(8, "little")
+    assert segments[".got"].data == (0x10200).to_bytes(8, "little")
+    permissions = {name: (s.is_writable, s.is_executable) for name, s in segments.items()}
+    assert permissions[".text$f"] == (False, True)
+    assert permissions[".own"] == permissions[".bss"] == (True, False)
+    assert code.symbols["zeros"] % 16 == 0
+    assert code.external_symbols == {"there", "puts"}
 
 
-def test_threads_variables_are_not_supported() -> None:
+def test_thread_local_variables_are_not_supported() -> None:
     with pytest.raises(UnsupportedError, match="thread-local storage"):
-        assembled('f: ret\n .section .tls$,"dw"\nx: .long 0\n', {})
-    assembled('f: ret\n .section .debug_info,"dr"\n .secrel32 x\n .secidx x\n', {})  # what is of debuggers alone
+        assemble_f('f: ret\n .section .tls$,"dw"\nx: .long 0\n', {})
+    assemble_f('f: ret\n .section .debug_info,"dr"\n .secrel32 x\n .secidx x\n', {})
     with pytest.raises(AssemblyError, match=r"directive .secrel32 is not supported"):
-        assembled("f: ret\n .secrel32 x\n", {})
+        assemble_f("f: ret\n .secrel32 x\n", {})
 
 
-def test_answers_without_tags_are_recognised(compiled: Compile) -> None:
+def test_code_in_answers_without_tags_is_recognised(compiled: Compile) -> None:
     code = compiled(SOURCE, target=TARGET.name).texts.assembly("larger", "O2")
     answer = Answer(f"Sure, this is the code:\n\n{code}\nThe larger one is moved.\n")
     assert gas.parse_assembly(extract_assembly(answer, "larger").text, TARGET.dialect).labels.keys() == {"larger"}
@@ -344,19 +344,19 @@ def test_answers_without_tags_are_recognised(compiled: Compile) -> None:
 # -- prompts and the plugin
 
 
-def test_prompts_hold_the_targets_own_ir(compiled: Compile) -> None:
+def test_prompts_contain_ir_for_the_target(compiled: Compile) -> None:
     text = compiled(SOURCE, target=TARGET.name).texts.ir("scaled")
     assert 'target triple = "x86_64-w64-windows-gnu"' in text
     assert "sret(%struct.sixteen)" in text
 
 
 def test_the_size_of_a_coff_object(compiled: Compile) -> None:
-    """Code, data and what unwinds the stack; what llvm-size counts."""
+    """Code, data and unwind tables, as llvm-size counts them."""
     reference = compiled(SOURCE, target=TARGET.name)
-    made = emit_object(parse(reference.texts.ir("counted")), TARGET)
-    assert made[:2] == b"\x64\x86"
-    sections = [made[20 + 40 * number :][:40] for number in range(int.from_bytes(made[2:4], "little"))]
-    sizes = {one[:8].rstrip(b"\0"): int.from_bytes(one[16:20], "little") for one in sections}
+    coff = emit_object(parse(reference.texts.ir("counted")), TARGET)
+    assert coff[:2] == b"\x64\x86"
+    sections = [coff[20 + 40 * number :][:40] for number in range(int.from_bytes(coff[2:4], "little"))]
+    sizes = {header[:8].rstrip(b"\0"): int.from_bytes(header[16:20], "little") for header in sections}
     assert sizes.keys() >= {b".text", b".data", b".bss", b".pdata", b".xdata"}
     assert sizes[b".text"] > 10
     assert reference.texts.sizes("counted")[1] == sum(sizes.values()) - sizes[b".bss"]
@@ -372,8 +372,8 @@ define i128 @f(i128 %x) {{
 """
 
 
-def test_ir_that_imports(windows: Judge, case_of: CaseOf) -> None:
-    """What clang writes for Microsoft's own tools."""
+def test_ir_with_imported_symbols(windows: Judge, case_of: CaseOf) -> None:
+    """clang writes such IR and code for Microsoft's tools."""
     text = """
 target triple = "x86_64-pc-windows-msvc"
 @scale = external dllimport global i32
@@ -393,19 +393,19 @@ define dso_local i32 @f(i32 %x) {
 \taddq $40, %rsp
 \tretq
 """
-    found = windows.judge(case_of(text, ".ll"), "f", code)
-    assert found.passed, found
+    verdict = windows.judge(case_of(text, ".ll"), "f", code)
+    assert verdict.passed, verdict
     assert windows.judge(case_of(text, ".ll"), "f", code.replace("imull (%rcx)", "imull %ecx")).kind == "mismatch"
 
 
-def test_ir_of_linux(compiled: Compile) -> None:
+def test_ir_for_linux_is_retargeted(compiled: Compile) -> None:
     assert 'triple = "x86_64-w64-windows-gnu"' in compiled(IR.format("", ""), ".ll", target=TARGET.name).ir
     bound = IR.format("", "declare x86_fp80 @g(x86_fp80)")
     with pytest.raises(CaseError, match="x86_fp80 means something else on x86_64-windows"):
         compiled(bound, ".ll", target=TARGET.name).ir  # noqa: B018
 
 
-def test_a_session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_for_windows(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", ZIG_CACHE)
     pytester.makefile(".c", one="int one(int x) { return x ^ 1; }\n")
     pytester.makeini("[pytest]\nllmc_cases = .\nllmc_target = x86_64-windows\nllmc_examples = 10\n")

@@ -1,4 +1,4 @@
-/* What code for Windows is judged on: all that its calling convention and its C library have of their own. */
+/* Functions whose code differs on Windows, because of its calling convention or its C library. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
