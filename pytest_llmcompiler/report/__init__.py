@@ -1,1 +1,1 @@
-"""What a session tells: records, pass@k, and the table at the end."""
+"""The results of a session: records, pass@k, the table, the page, the baseline and comparisons."""
