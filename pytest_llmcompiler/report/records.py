@@ -110,8 +110,6 @@ class RecordDetail(TypedDict, total=False):
     input: list[str]
     expected: str
     observed: str
-    expected: str
-    observed: str
     differences: list[list[str]]
     instructions: int
     lowered: str
