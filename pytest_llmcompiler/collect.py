@@ -249,6 +249,6 @@ class CaseItem(_FixtureItem):
                 yield f"sample {number}:"
             yield str(verdict)
             if repro and verdict.conclusive:
-                yield f"  kept      {repro.place(evaluation.questions.prompt(self.question), number)}"
+                yield f"  kept      {repro.folder_of(evaluation.questions.prompt(self.question), number)}"
         if len(failed) > _MAX_SHOWN:
             yield f"… and {len(failed) - _MAX_SHOWN} more failing samples; --llmc-record FILE.jsonl keeps all of them"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_llmcompiler.errors import CaseError, LoweringError, OptimiserError, PassListError
-from pytest_llmcompiler.judge.failure import quote_line
+from pytest_llmcompiler.judge.failure import evidence_line, quote_line
 from pytest_llmcompiler.judge.harness import Harness
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.verdict import Verdict
@@ -129,7 +129,7 @@ class _LoweredCandidate(_AssemblyCandidate):
         detail = {**verdict.detail, "lowered": self.module.assembly}
         evidence = verdict.evidence
         if _named_line(verdict) is not None:
-            evidence = (*evidence, "  lines     are those of the assembly that LLVM makes of the answer")
+            evidence = (*evidence, evidence_line("lines", "are those of the assembly that LLVM makes of the answer"))
         return replace(verdict, evidence=evidence, detail=detail)
 
     def true_sizes(self) -> _TrueSizes:
@@ -171,7 +171,7 @@ class _IRCandidate(_LoweredCandidate):
         if origin is None:
             return verdict
         quotation = " ".join(self.text.split("\n")[origin - 1].split())
-        evidence = (*verdict.evidence, f"  origin    line {origin} of the answer: {quotation}")
+        evidence = (*verdict.evidence, evidence_line("origin", f"line {origin} of the answer: {quotation}"))
         return replace(verdict, evidence=evidence, detail={**verdict.detail, "origin": origin})
 
     def _similarity(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_llmcompiler.assembler.linkage import DEBUG_FILE_NAME
@@ -36,20 +37,30 @@ _NO_PROGRAM_ERRORS = (CaseError, ClangError, NativeLinkError, ReproSourceError, 
 """The errors after which a folder has no program."""
 
 
+@dataclass(frozen=True)
+class _FailingSample:
+    """What a folder is written from."""
+
+    reference: Reference
+    prompt: Prompt
+    answer: Answer
+    judged: ReproducibleVerdict
+
+
 class ReproWriter:
     """Writes the folders below one folder, one for each failing sample: `CASE/FUNCTION/TASK-PASSES/sample-N`."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, root: Path) -> None:
+        self._root = root
         self._programs = NativeProgramWriter()
         self._first_folders: dict[tuple[QuestionKey, str, str], Path] = {}
         """The folder of each answer, by the question, the answer and why the answer ended."""
 
-    def place(self, prompt: Prompt, sample: int) -> Path:
+    def folder_of(self, prompt: Prompt, sample: int) -> Path:
         """The path of the folder of a sample."""
         case = [_path_part(part) for part in prompt.case.split("/")]
         task = _path_part(prompt.key.variant)
-        return self._folder.joinpath(*case, _path_part(prompt.function), task, f"sample-{sample}")
+        return self._root.joinpath(*case, _path_part(prompt.function), task, f"sample-{sample}")
 
     def keep(self, reference: Reference, prompt: Prompt, answer: Answer, judged: ReproducibleVerdict) -> None:
         """Write the folder of a sample that failed. Remove the folder of an earlier session where it did not.
@@ -57,50 +68,47 @@ class ReproWriter:
         The same answer to the same question again becomes a link to its first folder. Raises ReproFolderError where the
         file system refuses.
         """
-        place = self.place(prompt, answer.sample)
+        folder = self.folder_of(prompt, answer.sample)
         verdict = judged.verdict
         try:
             if verdict.passed or not verdict.conclusive:
-                _remove_folder(place)
+                _remove_folder(folder)
                 return
             is_resumed = verdict.kind in RUN_FAILURES and judged.reproducer is None and reference.target.is_native
-            if is_resumed and place.exists():
+            if is_resumed and folder.exists():
                 return  # the folder was written in the session that judged the sample
-            place.parent.mkdir(parents=True, exist_ok=True)
+            folder.parent.mkdir(parents=True, exist_ok=True)
             key = prompt.key, answer.text, answer.stop
-            first = self._first_folders.get(key, place)
-            if first == place:
-                self._write_folder(place, reference, prompt, answer, judged)
-                self._first_folders[key] = place
+            first = self._first_folders.get(key, folder)
+            if first == folder:
+                self._write_folder(folder, _FailingSample(reference, prompt, answer, judged))
+                self._first_folders[key] = folder
             else:
-                _remove_folder(place)
-                place.symlink_to(first.name)
+                _remove_folder(folder)
+                folder.symlink_to(first.name)
         except OSError as error:
-            raise ReproFolderError(f"--llmc-artifacts: can't write {place}: {error.strerror or error}") from error
+            raise ReproFolderError(f"--llmc-artifacts: can't write {folder}: {error.strerror or error}") from error
 
-    def _write_folder(
-        self, place: Path, reference: Reference, prompt: Prompt, answer: Answer, judged: ReproducibleVerdict
-    ) -> None:
+    def _write_folder(self, folder: Path, sample: _FailingSample) -> None:
         """Write a folder beside its place and rename it, so that a folder is always whole."""
-        with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}-") as temporary:
-            folder = Path(temporary) / place.name
-            folder.mkdir()
-            files = FolderFiles(folder)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+            unfinished = Path(temporary) / folder.name
+            unfinished.mkdir()
+            files, prompt = FolderFiles(unfinished), sample.prompt
             files.write("prompt.txt", prompt.text, "what the model was asked")
-            files.write("answer.txt", answer.text, "what it answered")
-            files.write("function.ll", reference.texts.ir(prompt.function), "the function's IR, as in the prompt")
-            notes = self._write_code(files, reference, prompt, answer, judged)
-            files.write_readme(f"{prompt.key}, sample {answer.sample}", str(judged.verdict), notes)
-            _remove_folder(place)
-            folder.rename(place)
+            files.write("answer.txt", sample.answer.text, "what it answered")
+            ir = sample.reference.texts.ir(prompt.function)
+            files.write("function.ll", ir, "the function's IR, as in the prompt")
+            notes = self._write_code(files, sample)
+            files.write_readme(f"{prompt.key}, sample {sample.answer.sample}", str(sample.judged.verdict), notes)
+            _remove_folder(folder)
+            unfinished.rename(folder)
 
-    def _write_code(
-        self, files: FolderFiles, reference: Reference, prompt: Prompt, answer: Answer, judged: ReproducibleVerdict
-    ) -> list[str]:
+    def _write_code(self, files: FolderFiles, sample: _FailingSample) -> list[str]:
         """Write the assembly and, as far as there is one, the program. Returns notes for the README.txt."""
         notes: list[str] = []
         try:
-            notes += self._write_candidate(files, reference, prompt, answer, judged)
+            notes += self._write_candidate(files, sample)
         except (NoCodeError, TruncatedError) as error:
             notes.append(f"There is no `run`: {error}.")
         except _NO_PROGRAM_ERRORS as error:
@@ -110,16 +118,12 @@ class ReproWriter:
             notes.append(f"There is no `run`: the reproducer can't be read: {error!r}")
         return notes
 
-    def _write_candidate(
-        self, files: FolderFiles, reference: Reference, prompt: Prompt, answer: Answer, judged: ReproducibleVerdict
-    ) -> Iterator[str]:
-        verdict, reproducer = judged
-        assembly = find_judged_assembly(answer, prompt, verdict.detail)
-        is_answer = prompt.task == "asm"
-        description = "the assembly in the answer, on the same lines"
-        files.write(
-            DEBUG_FILE_NAME, assembly, description if is_answer else "the assembly that LLVM makes of the answer"
-        )
+    def _write_candidate(self, files: FolderFiles, sample: _FailingSample) -> Iterator[str]:
+        reference, prompt, (verdict, reproducer) = sample.reference, sample.prompt, sample.judged
+        assembly = find_judged_assembly(sample.answer, prompt, verdict.detail)
+        source = "the assembly in the answer, on the same lines"
+        lowered = "the assembly that LLVM makes of the answer"
+        files.write(DEBUG_FILE_NAME, assembly, source if prompt.task == "asm" else lowered)
         if not reference.target.is_native:
             raise NativeLinkError(f"the code is for {reference.target.name}, which this machine does not run.")
         candidate = FailingCandidate(reference, prompt.function, assembly, verdict)
@@ -146,12 +150,12 @@ def _path_part(text: str) -> str:
     return f"{plain.strip('.')[:_MAX_NAME] or 'x'}-{digest}"
 
 
-def _remove_folder(place: Path) -> None:
+def _remove_folder(folder: Path) -> None:
     """Remove the folder of an earlier session. Raises OSError where something else is in its place."""
-    if place.is_symlink():
-        place.unlink()
-    elif place.exists():
-        readme = place / "README.txt"
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        readme = folder / "README.txt"
         if not readme.is_file() or not readme.read_bytes().startswith(TITLE.encode()):
-            raise FileExistsError(0, "something is there that was not written here", os.fspath(place))
-        shutil.rmtree(place)
+            raise FileExistsError(0, "something is there that was not written here", os.fspath(folder))
+        shutil.rmtree(folder)

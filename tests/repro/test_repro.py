@@ -229,7 +229,7 @@ def write_folder(
     judged = open_harness(reference, function).judge_with_reproducer(text)
     sample = next(SAMPLES)
     repro.keep(reference, prompt(function), Answer(text, sample), judged)
-    return judged.verdict, repro.place(prompt(function), sample)
+    return judged.verdict, repro.folder_of(prompt(function), sample)
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -268,7 +268,7 @@ def test_a_reproducer_that_makes_no_sense_is_no_error(repro: ReproWriter, compil
         Verdict("crash", "bad read"), {"whole_program": False, "input_lines": [], "entry_registers": {}}
     )
     repro.keep(reference, prompt("accumulate", "broken.c"), Answer(text), broken)
-    readme = (repro.place(prompt("accumulate", "broken.c"), 0) / "README.txt").read_text()
+    readme = (repro.folder_of(prompt("accumulate", "broken.c"), 0) / "README.txt").read_text()
     assert "There is no `run`: the reproducer can't be read" in readme
 
 
@@ -286,52 +286,52 @@ def test_names_stay_inside_and_apart(tmp_path: Path) -> None:
         *(prompt(function) for function in ("f", "../f", "", ".", "f\n", "\u00e9", 'f"; rm -rf $HOME', "f" * 300)),
         *(prompt("f", passes=passes) for passes in ("O2", "default<O2>", "default<O3>", "module(default<Oz>)")),
     ]
-    places = [repro.place(question, 0) for question in prompts]
-    assert len(set(places)) == len({question.key for question in prompts})
-    for place in places:
-        assert place.resolve().is_relative_to(tmp_path)
-        assert ".." not in place.parts
+    folders = [repro.folder_of(question, 0) for question in prompts]
+    assert len(set(folders)) == len({question.key for question in prompts})
+    for folder in folders:
+        assert folder.resolve().is_relative_to(tmp_path)
+        assert ".." not in folder.parts
         assert all(
-            len(part) < 120 and part.isascii() and part.isprintable() for part in place.relative_to(tmp_path).parts
+            len(part) < 120 and part.isascii() and part.isprintable() for part in folder.relative_to(tmp_path).parts
         )
-    assert repro.place(prompt("f", "a/b.c"), 3) == tmp_path / "a" / "b.c" / "f" / "asm-O0" / "sample-3"
+    assert repro.folder_of(prompt("f", "a/b.c"), 3) == tmp_path / "a" / "b.c" / "f" / "asm-O0" / "sample-3"
 
 
 def test_a_folder_goes_when_its_sample_passes(tmp_path: Path, compiled: Compile) -> None:
     repro, question, reference = ReproWriter(tmp_path), prompt("accumulate"), compiled(STATEFUL)
     repro.keep(reference, question, Answer("no"), WRONG_ANSWER)
     repro.keep(reference, question, Answer("no", 1), WRONG_ANSWER)
-    assert repro.place(question, 1).is_symlink()
+    assert repro.folder_of(question, 1).is_symlink()
     later = ReproWriter(tmp_path)
     later.keep(reference, question, Answer("yes", 1), PASS)
     later.keep(reference, question, Answer("no, no"), WRONG_ANSWER)
-    assert [path.name for path in repro.place(question, 1).parent.iterdir()] == ["sample-0"]
-    assert (repro.place(question, 0) / "answer.txt").read_text() == "no, no"
+    assert [path.name for path in repro.folder_of(question, 1).parent.iterdir()] == ["sample-0"]
+    assert (repro.folder_of(question, 0) / "answer.txt").read_text() == "no, no"
     later.keep(reference, question, Answer("yes"), PASS)
-    assert not list(repro.place(question, 1).parent.iterdir())
+    assert not list(repro.folder_of(question, 1).parent.iterdir())
 
 
 def test_the_folder_of_a_resumed_sample_stays(tmp_path: Path, compiled: Compile) -> None:
     repro, question, reference = ReproWriter(tmp_path), prompt("accumulate"), compiled(STATEFUL)
-    repro.place(question, 0).mkdir(parents=True)
-    (repro.place(question, 0) / "run").write_text("of the first session")
+    repro.folder_of(question, 0).mkdir(parents=True)
+    (repro.folder_of(question, 0) / "run").write_text("of the first session")
     repro.keep(reference, question, Answer("no"), CRASH)
-    assert (repro.place(question, 0) / "run").read_text() == "of the first session"
-    repro.keep(reference, question, Answer("<code>\nmade:\n\tret\n</code>", 1), CRASH)
-    assert "it was judged in an earlier session" in (repro.place(question, 1) / "README.txt").read_text()
+    assert (repro.folder_of(question, 0) / "run").read_text() == "of the first session"
+    repro.keep(reference, question, Answer("<code>\naccumulate:\n\tret\n</code>", 1), CRASH)
+    assert "it was judged in an earlier session" in (repro.folder_of(question, 1) / "README.txt").read_text()
 
 
 def test_what_others_wrote_stays(tmp_path: Path, compiled: Compile) -> None:
     repro, question = ReproWriter(tmp_path), prompt("accumulate")
-    place = repro.place(question, 0)
-    place.mkdir(parents=True)
-    (place / "README.txt").write_text("mine")
+    folder = repro.folder_of(question, 0)
+    folder.mkdir(parents=True)
+    (folder / "README.txt").write_text("mine")
     for judged in (WRONG_ANSWER, PASS):
         with pytest.raises(
             ReproFolderError, match=r"can't write .*sample-0: something is there that was not written here"
         ):
             repro.keep(compiled(STATEFUL), question, Answer("no"), judged)
-    assert (place / "README.txt").read_text() == "mine"
+    assert (folder / "README.txt").read_text() == "mine"
 
 
 def test_a_folder_that_cannot_be_written_costs_no_verdict(pytester: pytest.Pytester) -> None:
