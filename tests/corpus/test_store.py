@@ -1,4 +1,4 @@
-"""Corpora on disk: made once for all sessions, never out of date, and never a way in."""
+"""Corpora on disk: generated once, replaced when out of date, and safe to read whatever a file has."""
 
 from __future__ import annotations
 
@@ -43,22 +43,22 @@ FEW = JudgeSettings(examples=12)
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache that is empty."""
+    """The folder of corpora in an empty cache."""
     monkeypatch.setenv("LLMC_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "corpora"
 
 
 @pytest.fixture
 def generated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The seed of each search for inputs."""
+    """The random seeds of the searches for inputs, in order."""
     seeds: list[int] = []
     explore = Corpus.explore
 
-    def counted(corpus: Corpus, inputs: object, examples: int, seed: int) -> None:  # type: ignore[type-arg]
+    def record_seed(corpus: Corpus, inputs: object, examples: int, seed: int) -> None:  # type: ignore[type-arg]
         seeds.append(seed)
         explore(corpus, inputs, examples, seed)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Corpus, "explore", counted)
+    monkeypatch.setattr(Corpus, "explore", record_seed)
     return seeds
 
 
@@ -72,7 +72,7 @@ def files(folder: Path) -> list[Path]:
 
 
 def corpus(reference: Reference, function: str = "total", settings: JudgeSettings = FEW) -> list[Input]:
-    """The inputs of a bench that is new."""
+    """The inputs of a new harness."""
     return list(Harness(reference, function, settings).corpus.entries)
 
 
@@ -87,7 +87,7 @@ def test_a_corpus_is_generated_once(program: Reference, folder: Path, generated:
     assert len(files(folder)) == 2
 
 
-def test_it_does_not_matter_where_a_file_lies(folder: Path, generated: list[int], tmp_path: Path) -> None:
+def test_the_folder_of_a_case_does_not_matter(folder: Path, generated: list[int], tmp_path: Path) -> None:
     for place in ("here/a.c", "some/where/else/b.c"):
         path = tmp_path / place
         path.parent.mkdir(parents=True)
@@ -110,7 +110,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_a_corpus_depends_on(
+def test_a_change_gives_another_corpus(
     program: Reference, compiled: Compile, folder: Path, generated: list[int], change: str
 ) -> None:
     corpus(program)
@@ -141,7 +141,7 @@ def test_a_corpus_of_another_format_is_generated_anew(
 
 
 def test_a_corpus_outlives_an_edit_of_the_package(folder: Path, tmp_path: Path) -> None:
-    """The same question is asked of this package and of a copy in which a line was added to each file."""
+    """This package and a copy with one more line in each file use the same corpus file."""
     copy = tmp_path / "copy" / "pytest_llmcompiler"
     shutil.copytree(Path(store.__file__).parents[1], copy, ignore=shutil.ignore_patterns("__pycache__", "*.gguf"))
     for path in copy.rglob("*.py"):
@@ -173,7 +173,7 @@ def test_the_verdict_is_the_same_from_disk(program: Reference, folder: Path, gen
     assert [str(verdict) for verdict in again] == [str(verdict) for verdict in fresh]
 
 
-# -- files that are not what was written
+# -- broken and hostile files
 
 
 class Evil:
@@ -185,13 +185,13 @@ class Evil:
 
 
 def hostile(tmp_path: Path) -> Iterator[bytes]:
-    """What may lie there instead of a corpus."""
+    """Contents of a file that is no corpus."""
     yield b""
     yield b"\0" * 100
     yield zlib.compress(b"")
     yield zlib.compress(b"\x80\x04N.")
     yield zlib.compress(bytes(1 << 20))
-    for made in (
+    for content in (
         Evil(tmp_path / "made"),
         [Evil(tmp_path / "made")],
         SavedCorpus((Evil(tmp_path / "made"),), Counter(), {}),  # type: ignore[arg-type]
@@ -201,7 +201,7 @@ def hostile(tmp_path: Path) -> Iterator[bytes]:
         SavedCorpus((), 7, {}),  # type: ignore[arg-type]
         SavedCorpus((), Counter(), 7),  # type: ignore[arg-type]
     ):
-        yield zlib.compress(pickle.dumps(made))
+        yield zlib.compress(pickle.dumps(content))
     yield zlib.compress(b"\x80\x04\x8c\x02osP.")
     yield zlib.compress(b"\x80\x04K\x7fQ.")
     yield zlib.compress(b"\x80\x04J\xff\xff\xff\xffQ.")
@@ -236,7 +236,7 @@ def test_a_folder_in_the_place_of_a_file(program: Reference, folder: Path) -> No
     assert files(folder) == [path], "no file is left half-way"
 
 
-def test_a_cache_that_can_not_be_made(
+def test_a_cache_folder_that_can_not_be_created(
     program: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generated: list[int]
 ) -> None:
     (tmp_path / "file").write_text("in the way")
@@ -258,7 +258,9 @@ def test_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert cache_folder() == tmp_path / "own"
 
 
-def test_files_that_nobody_uses_go(program: Reference, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_least_recently_used_files_are_deleted(
+    program: Reference, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(store, "MAX_FILES", 4)
     folder.mkdir(parents=True)
     for number in range(4):
@@ -273,26 +275,26 @@ def test_files_that_nobody_uses_go(program: Reference, folder: Path, monkeypatch
 # -- several at once
 
 
-PRINTED = """
+PRINT_CORPUS = """
 import sys
 from pathlib import Path
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
-bench = Harness(Reference(read_case(Path(sys.argv[1])), Toolchain()), "total", JudgeSettings(examples=12))
-for made in bench.corpus.entries:
-    print(repr(made))
-print(sorted(bench.corpus.dropped.items()))
-print(bench.judge("total:\\n xorl %eax, %eax\\n ret\\n"))
+harness = Harness(Reference(read_case(Path(sys.argv[1])), Toolchain()), "total", JudgeSettings(examples=12))
+for input in harness.corpus.entries:
+    print(repr(input))
+print(sorted(harness.corpus.dropped.items()))
+print(harness.judge("total:\\n xorl %eax, %eax\\n ret\\n"))
 """
 
 
-def in_a_process(path: Path, cache: Path, hash_seed: str) -> str:
-    surroundings = {**os.environ, "LLMC_CACHE": str(cache), "PYTHONHASHSEED": hash_seed}
-    surroundings["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+def print_corpus_in_a_process(path: Path, cache: Path, hash_seed: str) -> str:
+    environment = {**os.environ, "LLMC_CACHE": str(cache), "PYTHONHASHSEED": hash_seed}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     done = subprocess.run(
-        [sys.executable, "-c", PRINTED, str(path)], capture_output=True, text=True, env=surroundings, check=True
+        [sys.executable, "-c", PRINT_CORPUS, str(path)], capture_output=True, text=True, env=environment, check=True
     )
     return done.stdout
 
@@ -300,29 +302,31 @@ def in_a_process(path: Path, cache: Path, hash_seed: str) -> str:
 def test_a_corpus_does_not_depend_on_the_hash_seed(tmp_path: Path) -> None:
     path = tmp_path / "a.c"
     path.write_text(SOURCE)
-    one, two = (in_a_process(path, tmp_path / f"cache{seed}", seed) for seed in ("1", "4242"))
+    one, two = (print_corpus_in_a_process(path, tmp_path / f"cache{seed}", seed) for seed in ("1", "4242"))
     assert one == two
     assert len(one.splitlines()) > 12
     [first], [second] = (files(tmp_path / f"cache{seed}" / "corpora") for seed in ("1", "4242"))
     assert first.name == second.name
-    assert in_a_process(path, tmp_path / "cache1", "7") == one, "from disk too"
+    assert print_corpus_in_a_process(path, tmp_path / "cache1", "7") == one, "from disk too"
 
 
 def test_writers_at_the_same_time(tmp_path: Path) -> None:
     path = tmp_path / "a.c"
     path.write_text(SOURCE)
-    found: list[str] = []
+    outputs: list[str] = []
     threads = [
-        threading.Thread(target=lambda seed=seed: found.append(in_a_process(path, tmp_path / "cache", seed)))
+        threading.Thread(
+            target=lambda seed=seed: outputs.append(print_corpus_in_a_process(path, tmp_path / "cache", seed))
+        )
         for seed in ("1", "2", "3")
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 3
-    assert len(set(found)) == 1
+    assert len(outputs) == 3
+    assert len(set(outputs)) == 1
     [written] = files(tmp_path / "cache" / "corpora")
     digest = hashlib.sha256(written.read_bytes()).hexdigest()
-    assert in_a_process(path, tmp_path / "cache", "4") == found[0]
+    assert print_corpus_in_a_process(path, tmp_path / "cache", "4") == outputs[0]
     assert hashlib.sha256(written.read_bytes()).hexdigest() == digest

@@ -10,16 +10,16 @@ from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
 
 
-def case(folder: Path, *lines: str, suffix: str = ".c") -> Case:
+def write_case(folder: Path, *lines: str, suffix: str = ".c") -> Case:
     path = folder / f"case{suffix}"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return read_case(path, f"sub/case{suffix}")
 
 
 def test_a_case_without_directives(tmp_path: Path) -> None:
-    made = case(tmp_path, "int f(int x) { return x; }")
-    assert (made.name, made.functions, made.passes, made.args, made.is_ir) == ("sub/case.c", (), (), {}, False)
-    assert read_case(made.path).name == "case.c"
+    case = write_case(tmp_path, "int f(int x) { return x; }")
+    assert (case.name, case.functions, case.passes, case.args, case.is_ir) == ("sub/case.c", (), (), {}, False)
+    assert read_case(case.path).name == "case.c"
 
 
 @pytest.mark.parametrize(
@@ -43,11 +43,11 @@ def test_a_case_without_directives(tmp_path: Path) -> None:
     ],
 )
 def test_arg_directives(tmp_path: Path, line: str, rule: ArgRule) -> None:
-    assert case(tmp_path, line).args == {("f", "n"): rule}
+    assert write_case(tmp_path, line).args == {("f", "n"): rule}
 
 
 def test_directives_add_up(tmp_path: Path) -> None:
-    made = case(
+    case = write_case(
         tmp_path,
         "// LLMC: functions f, g",
         "// LLMC: functions h",
@@ -57,16 +57,16 @@ def test_directives_add_up(tmp_path: Path) -> None:
         "// LLMC: arg f.0 non-null",
         "// LLMC: arg g.s elements 4..8",
     )
-    assert made.functions == ("f", "g", "h")
-    assert made.passes == ("O0", "module(default<Oz>)", "O3")
-    assert made.args == {
+    assert case.functions == ("f", "g", "h")
+    assert case.passes == ("O0", "module(default<Oz>)", "O3")
+    assert case.args == {
         ("f", "0"): ArgRule(cstring=True, non_null=True),
         ("g", "s"): ArgRule(elements=(4, 8)),
     }
 
 
 def test_ll_comments(tmp_path: Path) -> None:
-    made = case(
+    case = write_case(
         tmp_path,
         "; LLMC: functions f.part, _g$1",
         "define i32 @f.part(i32 %0) { ; LLMC: arg f.part.0 range 1..9",
@@ -74,9 +74,9 @@ def test_ll_comments(tmp_path: Path) -> None:
         "}",
         suffix=".ll",
     )
-    assert made.is_ir
-    assert made.functions == ("f.part", "_g$1")
-    assert made.args == {("f.part", "0"): ArgRule(range=(1, 9))}
+    assert case.is_ir
+    assert case.functions == ("f.part", "_g$1")
+    assert case.args == {("f.part", "0"): ArgRule(range=(1, 9))}
 
 
 @pytest.mark.parametrize(
@@ -108,21 +108,21 @@ def test_ll_comments(tmp_path: Path) -> None:
 )
 def test_a_bad_directive_is_an_error_with_file_and_line(tmp_path: Path, line: str, words: str) -> None:
     with pytest.raises(CaseError) as caught:
-        case(tmp_path, "int x;", "", line)
+        write_case(tmp_path, "int x;", "", line)
     assert str(caught.value).startswith(f"{tmp_path / 'case.c'}:3: ")
     assert words in str(caught.value)
 
 
 def test_a_misspelt_directive_names_the_forms(tmp_path: Path) -> None:
     with pytest.raises(CaseError, match=r"the forms are .*functions NAME.*elements N.*non-null"):
-        case(tmp_path, "// LLMC: argh")
+        write_case(tmp_path, "// LLMC: argh")
 
 
 @pytest.mark.parametrize("line", [" * LLMC: arg f.n rnge 1..2", "// llmc: arg f.n range 1..2"])
 def test_a_directive_in_another_comment_style_is_not_passed_over(tmp_path: Path, line: str) -> None:
     """It would be a directive that the user believes in and that nobody reads."""
     with pytest.raises(CaseError, match=":2: "):
-        case(tmp_path, "/*", line, " */")
+        write_case(tmp_path, "/*", line, " */")
 
 
 def test_files_that_are_no_case(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_files_that_are_no_case(tmp_path: Path) -> None:
 
 
 def reference(folder: Path, *lines: str) -> Reference:
-    return Reference(case(folder, "int f(const char *s, int n) { return *s + n; }", *lines), Toolchain())
+    return Reference(write_case(folder, "int f(const char *s, int n) { return *s + n; }", *lines), Toolchain())
 
 
 def test_a_directive_for_an_unknown_function(tmp_path: Path) -> None:
@@ -161,5 +161,5 @@ def test_the_line_is_the_one_of_the_directive_at_fault(tmp_path: Path) -> None:
 
 
 def test_rules_by_name_and_by_position_are_the_same(tmp_path: Path) -> None:
-    made = reference(tmp_path, "// LLMC: arg f.1 range 1..2", "// LLMC: arg f.s cstring")
-    assert made.argument_rules("f") == {0: ArgRule(cstring=True), 1: ArgRule(range=(1, 2))}
+    compiled = reference(tmp_path, "// LLMC: arg f.1 range 1..2", "// LLMC: arg f.s cstring")
+    assert compiled.argument_rules("f") == {0: ArgRule(cstring=True), 1: ArgRule(range=(1, 2))}

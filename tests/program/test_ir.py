@@ -70,14 +70,14 @@ def llvm_extract(text: str, function: str) -> str:
 
 @pytest.mark.skipif(not (CLANG and EXTRACT), reason="needs clang-19 and llvm-extract-19")
 @pytest.mark.parametrize("name", ["git_lfs.c", "state.c", "list.c", "fields.c"])
-def test_extract_is_what_llvm_extract_makes(name: str) -> None:
+def test_extract_equals_llvm_extract(name: str) -> None:
     text = clang_ir(CASES / name)
     functions = defined_functions(parse(text))
     assert {f: extract(text, f) for f in functions} == {f: llvm_extract(text, f) for f in functions}
 
 
 @pytest.mark.skipif(not (CLANG and EXTRACT), reason="needs clang-19 and llvm-extract-19")
-def test_extract_of_every_linkage_is_what_llvm_extract_makes(tmp_path: Path) -> None:
+def test_extract_of_every_linkage_equals_llvm_extract(tmp_path: Path) -> None:
     (tmp_path / "linkages.c").write_text(LINKAGES)
     text = clang_ir(tmp_path / "linkages.c")
     for function in defined_functions(parse(text)):
@@ -110,11 +110,11 @@ def test_a_static_function_becomes_visible(compiled: Compile) -> None:
 
 
 def test_every_extracted_function_compiles(compiled: Compile) -> None:
-    made = compiled(LINKAGES)
-    for function in defined_functions(parse(made.ir)):
-        cut = made.texts.ir(function)
+    reference = compiled(LINKAGES)
+    for function in defined_functions(parse(reference.ir)):
+        cut = reference.texts.ir(function)
         assert emit_object(parse(cut))[:4] == b"\x7fELF"
-        assert f"\n{function}:" in made.texts.assembly(function, "O1"), function
+        assert f"\n{function}:" in reference.texts.assembly(function, "O1"), function
         assert extract(cut, function) == cut, function
 
 
@@ -125,17 +125,17 @@ def test_two_modules_do_not_rename_each_others_structs(compiled: Compile) -> Non
     assert "%struct.node = type { i64, i8 }" in second.texts.ir("g")
 
 
-def test_a_module_with_an_alias_can_be_cut(compiled: Compile) -> None:
-    made = compiled(
+def test_a_function_is_extracted_from_a_module_with_an_alias(compiled: Compile) -> None:
+    reference = compiled(
         'int f(int x) { return x; }\nint g(int x) __attribute__((alias("f")));\nint h(int x) { return g(x); }'
     )
-    cut = made.texts.ir("h")
+    cut = reference.texts.ir("h")
     assert defined_functions(parse(cut)) == ["h"]
     assert re.search(r"^declare .*i32 @g\(", cut, re.M)
 
 
 def test_counts_of_the_reference_function(lfs: Reference) -> None:
-    """The figures of the DESIGN, which an LLVM that emits the same code as clang 18 gives."""
+    """The count and the size are those of clang 18, whose code is the same."""
     assert lfs.texts.sizes("consume_line") == (29, 129)
 
 
@@ -148,7 +148,7 @@ def test_counts() -> None:
     assert binary_size(data + "@b = global [1000 x i8] zeroinitializer\n") == 100
 
 
-def test_prompts_hold_no_noise(lfs: Reference) -> None:
+def test_prompts_have_no_target_features_paths_or_debug_information(lfs: Reference) -> None:
     cut = lfs.texts.ir("validate")
     features = re.findall(r'"target-features"="([^"]*)"', cut)
     assert features
@@ -169,10 +169,10 @@ def test_a_prompt_does_not_depend_on_where_the_case_lies(compiled: Compile, tmp_
 
 def test_local_symbols_become_reachable() -> None:
     text = '@.str = private constant [2 x i8] c"a\\00"\n@n = internal global i32 0\ndefine internal ptr @f() {\n  ret ptr @.str\n}\n'
-    made = externalise(text)
-    assert re.search(r"^@\.str = (?!private)", made, re.M)
-    assert "private" not in made
-    assert "internal" not in made
+    external = externalise(text)
+    assert re.search(r"^@\.str = (?!private)", external, re.M)
+    assert "private" not in external
+    assert "internal" not in external
 
 
 @pytest.mark.parametrize(

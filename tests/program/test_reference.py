@@ -51,9 +51,9 @@ int main(void) { printf("%s\\n", "x"); return 0; }
 
 
 def test_the_functions_under_test(compiled: Compile) -> None:
-    made = compiled(HELPERS)
-    assert made.functions == ("five", "four")
-    assert {"one", "two", "three", "four", "five", "main"} <= set(made.signatures)
+    reference = compiled(HELPERS)
+    assert reference.functions == ("five", "four")
+    assert {"one", "two", "three", "four", "five", "main"} <= set(reference.signatures)
 
 
 def test_directives_pick_functions(compiled: Compile) -> None:
@@ -61,31 +61,35 @@ def test_directives_pick_functions(compiled: Compile) -> None:
 
 
 def test_functions_of_ir(compiled: Compile) -> None:
-    made = compiled("define internal i32 @f(i32 %x) {\n  ret i32 %x\n}\ndefine void @g() {\n  ret void\n}\n", ".ll")
-    assert made.functions == ("f", "g")
-    assert made.probe.functions >= {"f", "g"}
-    assert made.golden.symbols["f"].size > 0
+    reference = compiled(
+        "define internal i32 @f(i32 %x) {\n  ret i32 %x\n}\ndefine void @g() {\n  ret void\n}\n", ".ll"
+    )
+    assert reference.functions == ("f", "g")
+    assert reference.probe.functions >= {"f", "g"}
+    assert reference.golden.symbols["f"].size > 0
 
 
 def test_private_strings_are_reachable_by_the_names_in_assembly(compiled: Compile) -> None:
-    made = compiled('const char *f(int x) { return x ? "yes" : "no"; }\nint g(void) { static int n; return ++n; }\n')
-    golden = made.golden
+    reference = compiled(
+        'const char *f(int x) { return x ? "yes" : "no"; }\nint g(void) { static int n; return ++n; }\n'
+    )
+    golden = reference.golden
     for name, text in ((".L.str", b"yes\0"), (".L.str.1", b"no\0")):
         address = golden.addresses[name]
         assert golden.addresses[name.removeprefix(".L")] == address
         segment = next(s for s in golden.segments if s.address <= address < s.address + len(s.data))
         assert segment.data[address - segment.address :].startswith(text)
-        assert not segment.writable
+        assert not segment.is_writable
     assert golden.globals == ("g.n",)
     assert golden.addresses["g.n"] == golden.symbols["g.n"].address
 
 
 def test_functions_that_nobody_defines_get_stubs(compiled: Compile) -> None:
-    made = compiled("int there(int); double here(void); int f(int x) { return there(x) + (int)here(); }\n")
-    assert set(made.golden.stubs) == {"there", "here"}
-    assert made.golden.addresses["there"] != made.golden.addresses["here"]
-    assert made.probe is not None
-    assert set(made.probe.stubs) == {"there", "here"}
+    reference = compiled("int there(int); double here(void); int f(int x) { return there(x) + (int)here(); }\n")
+    assert set(reference.golden.stubs) == {"there", "here"}
+    assert reference.golden.addresses["there"] != reference.golden.addresses["here"]
+    assert reference.probe is not None
+    assert set(reference.probe.stubs) == {"there", "here"}
 
 
 def test_a_program_has_what_compilers_call_on_their_own(compiled: Compile) -> None:
@@ -135,11 +139,11 @@ def test_a_program_that_does_not_link_is_a_case_error_or_judged(compiled: Compil
 
 @pytest.mark.parametrize("clang", [None, pytest.param("clang-19", marks=with_clang_19)])
 def test_the_standard_library_links(compiled: Compile, clang: str | None) -> None:
-    made = compiled(LIBRARY, ".c", clang)
-    assert made.functions == ("text", "real", "memory", "number", "heap")
-    assert made.golden.stubs == ()
-    assert made.golden.has_main
-    assert made.probe is not None
+    reference = compiled(LIBRARY, ".c", clang)
+    assert reference.functions == ("text", "real", "memory", "number", "heap")
+    assert reference.golden.stubs == ()
+    assert reference.golden.has_main
+    assert reference.probe is not None
 
 
 @with_clang_19
@@ -192,7 +196,7 @@ def test_bad_inline_assembly_in_a_case(judged: Judged) -> None:
 
 
 def test_where_a_case_lies_makes_no_difference_to_its_programs(tmp_path: Path) -> None:
-    """Else the same seed would give other inputs in another folder."""
+    """Otherwise one random seed would give different inputs in different folders."""
     programs = []
     for folder in ("a", "another/and/longer"):
         (tmp_path / folder).mkdir(parents=True)

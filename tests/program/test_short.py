@@ -33,10 +33,10 @@ int exact( int captures , unsigned char _1 ) {
 
 
 def test_names_blanks_and_comments_make_no_difference(compiled: Compile) -> None:
-    one, other = compiled(SOURCE).texts.short_ir("chosen"), compiled(OTHERWISE).texts.short_ir("exact")
-    assert one.text == other.text
-    assert one.names == {"f": "chosen", "g0": "table", "g1": "helper"}
-    assert other.names == {"f": "exact", "g0": "nsw", "g1": "tail"}
+    first, second = compiled(SOURCE).texts.short_ir("chosen"), compiled(OTHERWISE).texts.short_ir("exact")
+    assert first.text == second.text
+    assert first.names == {"f": "chosen", "g0": "table", "g1": "helper"}
+    assert second.names == {"f": "exact", "g0": "nsw", "g1": "tail"}
 
 
 def test_it_says_what_code_depends_on_and_no_more(compiled: Compile) -> None:
@@ -59,7 +59,7 @@ def test_values_and_blocks_of_ir_files_are_numbered_too(compiled: Compile) -> No
     """.replace(", !range !0", "")
     numbered = """
     define i32 @g0(i32 %0, ptr %1) {
-      %3 = add i32 %0, 1   ; one more
+      %3 = add i32 %0, 1   ; first more
       store i32 %3, ptr %1
       ret i32 %3
     }
@@ -103,9 +103,9 @@ def test_debug_information_and_other_metadata_make_no_difference(compiled: Compi
 
 def test_types_have_canonical_names(compiled: Compile) -> None:
     source = "struct {0} {{ long a[4]; }}; void keep(struct {0} *); void f(void) {{ struct {0} s; keep(&s); }}"
-    one, other = (compiled(source.format(name)).texts.short_ir("f").text for name in ("shape", "nsw"))
-    assert one == other
-    assert "alloca %t0\n" in one
+    first, second = (compiled(source.format(name)).texts.short_ir("f").text for name in ("shape", "nsw"))
+    assert first == second
+    assert "alloca %t0\n" in first
 
 
 def test_loops_and_switches_stay_what_they_are(compiled: Compile) -> None:

@@ -225,8 +225,8 @@ def test_thread_local_variables_do_not_stand_in_the_way(compiled: Compile) -> No
 
 
 def test_old_style_definitions(compiled: Compile) -> None:
-    made = compiled("long f(a, b) int a; char *b; { return a + *b; }").signatures["f"]
-    assert made.name == "long (int, char *)"
+    signatures = compiled("long f(a, b) int a; char *b; { return a + *b; }").signatures["f"]
+    assert signatures.name == "long (int, char *)"
 
 
 def test_signatures_of_ir(compiled: Compile) -> None:
@@ -239,18 +239,18 @@ define void @d(ptr sret(%pair) %p) { ret void }
 define <4 x i32> @e(i7 %odd, {i32, i32} %pair) { ret <4 x i32> zeroinitializer }
 declare void @other(i32)
 """
-    made = compiled(text, ".ll").signatures
-    assert list(made) == ["a", "b", "c", "d", "e"]
-    types = [param.type for param in made["a"].params]
+    signatures = compiled(text, ".ll").signatures
+    assert list(signatures) == ["a", "b", "c", "d", "e"]
+    types = [param.type for param in signatures["a"].params]
     assert [type.size for type in types] == [1, 1, 1, 8, 16]
     assert [type.signed for type in types if isinstance(type, Int)] == [False, True, False, False, False]
-    assert isinstance(made["a"].result, Int)
-    assert made["a"].result.signed
-    assert [param.name for param in made["a"].params] == ["byte", "char", "flag", "3", "wide"]
-    assert made["b"].variadic
-    assert made["b"].result == Float(8, "double")
-    assert isinstance(made["b"].params[1].type, Pointer)
+    assert isinstance(signatures["a"].result, Int)
+    assert signatures["a"].result.signed
+    assert [param.name for param in signatures["a"].params] == ["byte", "char", "flag", "3", "wide"]
+    assert signatures["b"].variadic
+    assert signatures["b"].result == Float(8, "double")
+    assert isinstance(signatures["b"].params[1].type, Pointer)
     for name in ("c", "d", "e"):
-        assert find_unsupported(made[name].params[0].type), name
-    assert find_unsupported(made["e"].result)
-    assert find_unsupported(made["e"].params[1].type)
+        assert find_unsupported(signatures[name].params[0].type), name
+    assert find_unsupported(signatures["e"].result)
+    assert find_unsupported(signatures["e"].params[1].type)

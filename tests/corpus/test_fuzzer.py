@@ -1,4 +1,4 @@
-"""What the corpus of a function reaches, and how tightly its buffers fit, with no directive."""
+"""The coverage of a corpus and the fit of its buffers, without directives."""
 
 from __future__ import annotations
 
@@ -109,25 +109,24 @@ def program(compiled: Compile) -> Reference:
 
 
 @pytest.fixture(scope="module")
-def harness(program: Reference) -> Make:
-    made: dict[str, Harness] = {}
-    return lambda name: made.setdefault(name, Harness(program, name, JudgeSettings()))
+def harness_of(program: Reference) -> Make:
+    harnesses: dict[str, Harness] = {}
+    return lambda name: harnesses.setdefault(name, Harness(program, name, JudgeSettings()))
 
 
-def results(harness: Harness) -> set[int]:
-    """What the reference returns on the inputs of a corpus, as an int."""
-    found = (struct.unpack_from("<i", entry.expected.result)[0] for entry in harness.corpus.entries.values())
-    return set(found)
+def returned_values(harness: Harness) -> set[int]:
+    """The values that the reference returns on the inputs of a corpus, as `int`."""
+    return {struct.unpack_from("<i", entry.expected.result)[0] for entry in harness.corpus.entries.values()}
 
 
-def right(harness: Harness) -> str:
-    """The function as clang compiles it."""
+def compile_reference(harness: Harness) -> str:
+    """The assembly of the function, as clang compiles it."""
     return harness.reference.texts.assembly(harness.function, "O1")
 
 
-def prying(harness: Harness, load: str) -> str:
-    """The right function, but for one load that comes first."""
-    return right(harness).replace(f"{harness.function}:", f"{harness.function}:\n {load}", 1)
+def prepend_load(harness: Harness, load: str) -> str:
+    """The assembly of the function with one more load at its start."""
+    return compile_reference(harness).replace(f"{harness.function}:", f"{harness.function}:\n {load}", 1)
 
 
 # -- comparisons
@@ -144,46 +143,46 @@ def prying(harness: Harness, load: str) -> str:
         ("near", {0, 1, 2}),
     ],
 )
-def test_every_way_is_taken(harness: Make, function: str, reached: set[int]) -> None:
-    assert results(harness(function)) == reached
+def test_every_branch_is_taken(harness_of: Make, function: str, reached: set[int]) -> None:
+    assert returned_values(harness_of(function)) == reached
 
 
-def test_a_comparison_is_tried_on_both_sides_of_its_limit(harness: Make) -> None:
+def test_a_comparison_is_tried_on_both_sides_of_its_limit(harness_of: Make) -> None:
     key = 1
     for _ in range(3):
         key = (key * 1103515245 + 12345) % (1 << 32)
-    tried = {int.from_bytes(made.args[0].data, "little") for made in harness("above").corpus.entries}
+    tried = {int.from_bytes(input.args[0].data, "little") for input in harness_of("above").corpus.entries}
     assert {key - 1, key, key + 1} <= tried
-    assert harness("above").judge(right(harness("above"))).passed
+    assert harness_of("above").judge(compile_reference(harness_of("above"))).passed
 
 
-def test_texts_that_only_a_parser_lets_through(harness: Make) -> None:
-    entries = harness("quoted").corpus.entries
-    accepted = [list_objects(made)[0].data for made, entry in entries.items() if any(entry.expected.result)]
+def test_texts_that_get_through_a_parser(harness_of: Make) -> None:
+    entries = harness_of("quoted").corpus.entries
+    accepted = [list_objects(input)[0].data for input, entry in entries.items() if any(entry.expected.result)]
     assert sum(any(escaped in text for text in accepted) for escaped in (b"\\n", b"\\t", b'\\"')) >= 2
 
 
-def test_calls_of_a_variadic_function_differ_in_their_number_of_arguments(harness: Make) -> None:
-    assert len({len(made.args) for made in harness("sum").corpus.entries}) > 1
-    assert harness("sum").judge(right(harness("sum"))).passed
+def test_calls_of_a_variadic_function_differ_in_their_number_of_arguments(harness_of: Make) -> None:
+    assert len({len(input.args) for input in harness_of("sum").corpus.entries}) > 1
+    assert harness_of("sum").judge(compile_reference(harness_of("sum"))).passed
 
 
-def test_conditions_on_several_arguments_at_once(harness: Make) -> None:
-    assert results(harness("opened")) == {0, 1, 2, 3}
+def test_conditions_on_several_arguments_at_once(harness_of: Make) -> None:
+    assert returned_values(harness_of("opened")) == {0, 1, 2, 3}
 
 
 @pytest.mark.parametrize("test", ["testb %dil, %dil", "testw %di, %di", "testl %edi, %edi"])
-def test_a_part_of_a_pointer_tells_nothing(harness: Make, test: str) -> None:
+def test_code_that_tests_only_the_low_bits_of_a_pointer_fails(harness_of: Make, test: str) -> None:
     text = "has:\n xorl %eax, %eax\n {}\n setne %al\n ret\n"
-    assert harness("has").judge(text.format("testq %rdi, %rdi")).passed
-    verdict = harness("has").judge(text.format(test))
+    assert harness_of("has").judge(text.format("testq %rdi, %rdi")).passed
+    verdict = harness_of("has").judge(text.format(test))
     assert verdict.kind == "mismatch"
     if test != "testb %dil, %dil":  # an object that ends at such a place can begin at a multiple of 256 as well
         assert "  layout    objects begin at multiples of 4 GiB" in verdict.evidence
 
 
 @pytest.mark.parametrize("part", ["w", "l"])
-def test_what_is_counted_in_too_few_bits(harness: Make, part: str) -> None:
+def test_code_that_counts_in_16_bits_fails(harness_of: Make, part: str) -> None:
     i, n = {"w": ("%cx", "%si"), "l": ("%ecx", "%esi")}[part]
     text = f"""total:
  xorl %eax, %eax
@@ -196,50 +195,50 @@ def test_what_is_counted_in_too_few_bits(harness: Make, part: str) -> None:
  jmp 1b
 2: ret
 """
-    assert harness("total").judge(text).kind == ("mismatch" if part == "w" else "pass")
+    assert harness_of("total").judge(text).kind == ("mismatch" if part == "w" else "pass")
 
 
-def test_texts_longer_than_16_bits_can_count(harness: Make) -> None:
+def test_texts_longer_than_16_bits_can_count(harness_of: Make) -> None:
     text = "length:\n xorl %eax, %eax\n1: cmpb $0, (%rdi,%rax)\n je 2f\n incq %rax\n jmp 1b\n2: {}\n ret\n"
-    assert harness("length").judge(text.format("nop")).passed
-    verdict = harness("length").judge(text.format("movzwl %ax, %eax"))
+    assert harness_of("length").judge(text.format("nop")).passed
+    verdict = harness_of("length").judge(text.format("movzwl %ax, %eax"))
     assert verdict.kind == "mismatch"
     assert verdict.message == "return value: expected 65600, observed 64"
 
 
-# -- pointers that share an object
+# -- aliases
 
 
 FIVE = ":\n movl $5, (%rdi)\n movl $7, (%rsi)\n movl $5, %eax\n ret\n"
 
 
-def test_code_that_is_wrong_only_where_pointers_are_equal(harness: Make) -> None:
-    verdict = harness("pair").judge("pair" + FIVE)
+def test_code_that_is_wrong_only_for_equal_pointers_fails(harness_of: Make) -> None:
+    verdict = harness_of("pair").judge("pair" + FIVE)
     assert verdict.kind == "mismatch"
     assert "return value: expected 7, observed 5" in str(verdict)
-    assert harness("pair").judge(right(harness("pair"))).passed
+    assert harness_of("pair").judge(compile_reference(harness_of("pair"))).passed
 
 
-def test_restrict_pointers_share_nothing(harness: Make) -> None:
-    assert harness("apart").judge("apart" + FIVE).passed
-    assert not any(isinstance(to, Alias) for made in harness("apart").corpus.entries for to in links(made.args))
+def test_restrict_pointers_are_never_aliased(harness_of: Make) -> None:
+    assert harness_of("apart").judge("apart" + FIVE).passed
+    assert not any(isinstance(to, Alias) for input in harness_of("apart").corpus.entries for to in links(input.args))
 
 
 def links(values: object) -> list[object]:
     return [to for value in values for _, to in value.links]  # type: ignore[attr-defined]
 
 
-def test_a_pointer_to_the_end_of_another_ones_buffer(harness: Make) -> None:
-    made = harness("commas")
+def test_a_pointer_to_the_end_of_another_parameters_buffer(harness_of: Make) -> None:
+    harness = harness_of("commas")
     sizes = {
         len(first.data)
-        for first, second in (links(made.args) for made in made.corpus.entries if len(links(made.args)) == 2)
+        for first, second in (links(input.args) for input in harness.corpus.entries if len(links(input.args)) == 2)
         if isinstance(first, Object) and isinstance(second, Alias) and second.offset == len(first.data)
     }
     assert len(sizes) > 10
-    assert {0, 1} <= results(made)
-    assert made.judge(right(made)).passed
-    assert made.judge(prying(made, "cmpq %rdi, %rsi\n je 9f\n movb (%rsi), %al\n9:")).kind == "crash"
+    assert {0, 1} <= returned_values(harness)
+    assert harness.judge(compile_reference(harness)).passed
+    assert harness.judge(prepend_load(harness, "cmpq %rdi, %rsi\n je 9f\n movb (%rsi), %al\n9:")).kind == "crash"
 
 
 # -- buffers as long as the function needs
@@ -255,104 +254,110 @@ def test_a_pointer_to_the_end_of_another_ones_buffer(harness: Make) -> None:
         ("terminated", "movq %rdi, %rcx\n8: incq %rcx\n cmpb $0, -1(%rcx)\n jne 8b\n movb (%rcx), %al"),
     ],
 )
-def test_a_read_past_the_end_is_a_crash(harness: Make, function: str, past: str) -> None:
-    made = harness(function)
-    assert made.judge(right(made)).passed
-    verdict = made.judge(prying(made, past))
+def test_a_read_past_the_end_is_a_crash(harness_of: Make, function: str, past: str) -> None:
+    harness = harness_of(function)
+    assert harness.judge(compile_reference(harness)).passed
+    verdict = harness.judge(prepend_load(harness, past))
     assert verdict.kind == "crash", str(verdict)
     assert "past its end" in verdict.message
 
 
-def test_a_length_is_found_by_watching(harness: Make) -> None:
+def test_a_length_is_learned_from_repairs(harness_of: Make) -> None:
     """Nothing in `int xored(const int *a, int m)` says that m counts a."""
     fitting = [
-        buffer.count == int.from_bytes(made.args[1].data, "little")
-        for made in harness("xored").corpus.entries
-        for buffer in list_objects(made)
+        buffer.count == int.from_bytes(input.args[1].data, "little")
+        for input in harness_of("xored").corpus.entries
+        for buffer in list_objects(input)
     ]
     assert sum(fitting) > 20
-    assert max(list_objects(made)[0].count for made in harness("xored").corpus.entries if list_objects(made)) > 100
+    assert (
+        max(list_objects(input)[0].count for input in harness_of("xored").corpus.entries if list_objects(input)) > 100
+    )
 
 
-def test_texts_without_a_type_of_their_own_end_with_zero(harness: Make) -> None:
-    assert len(results(harness("terminated"))) > 5
+def test_texts_of_bytes_are_terminated(harness_of: Make) -> None:
+    assert len(returned_values(harness_of("terminated"))) > 5
 
 
-def test_numbers_beside_an_array_count_its_elements(harness: Make) -> None:
-    made = harness("push")
-    used = [int.from_bytes(target.data[32:36], "little") for one in made.corpus.entries for target in list_objects(one)]
+def test_numbers_beside_an_array_count_its_elements(harness_of: Make) -> None:
+    harness = harness_of("push")
+    used = [
+        int.from_bytes(target.data[32:36], "little")
+        for input in harness.corpus.entries
+        for target in list_objects(input)
+    ]
     assert sum(count <= 8 for count in used) > len(used) / 2
     assert len(set(range(9)) & set(used)) > 6
-    assert made.judge(prying(made, "cmpl $8, 32(%rdi)\n jne 9f\n movl 36(%rdi), %eax\n9:")).kind == "crash"
+    assert harness.judge(prepend_load(harness, "cmpl $8, 32(%rdi)\n jne 9f\n movl 36(%rdi), %eax\n9:")).kind == "crash"
 
 
 # -- linked structures
 
 
-def test_lists_that_lead_back(harness: Make) -> None:
-    assert {0, 1} <= results(harness("linked"))
-    made = harness("take_out")
-    assert len(made.corpus.entries) > 20
-    assert any(len(list_objects(one)) > 1 for one in made.corpus.entries)
-    assert made.judge(right(made)).passed
+def test_doubly_linked_lists(harness_of: Make) -> None:
+    assert {0, 1} <= returned_values(harness_of("linked"))
+    harness = harness_of("take_out")
+    assert len(harness.corpus.entries) > 20
+    assert any(len(list_objects(input)) > 1 for input in harness.corpus.entries)
+    assert harness.judge(compile_reference(harness)).passed
     half = "take_out:\n movq (%rdi), %rax\n movq 8(%rdi), %rcx\n movq %rcx, 8(%rax)\n"
     ends = " movq %rdi, (%rdi)\n movq %rdi, 8(%rdi)\n ret\n"
-    assert made.judge(f"{half} movq %rax, (%rcx)\n{ends}").passed
-    assert made.judge(half + ends).kind == "mismatch"
+    assert harness.judge(f"{half} movq %rax, (%rcx)\n{ends}").passed
+    assert harness.judge(half + ends).kind == "mismatch"
 
 
-def test_circular_lists(harness: Make) -> None:
-    made = harness("ring")
-    assert {1, 2, 3} <= results(made)
-    assert made.judge("ring:\n movl $1, %eax\n ret\n").kind == "mismatch"
+def test_circular_lists(harness_of: Make) -> None:
+    harness = harness_of("ring")
+    assert {1, 2, 3} <= returned_values(harness)
+    assert harness.judge("ring:\n movl $1, %eax\n ret\n").kind == "mismatch"
 
 
-def test_pointers_in_globals_are_part_of_the_input(harness: Make) -> None:
-    made = harness("peek")
-    assert -1 in results(made)
-    assert len(results(made)) > 5
-    assert made.judge(right(made)).passed
-    assert made.judge("peek:\n movl $-1, %eax\n ret\n").kind == "mismatch"
+def test_pointers_in_globals_are_part_of_the_input(harness_of: Make) -> None:
+    harness = harness_of("peek")
+    assert -1 in returned_values(harness)
+    assert len(returned_values(harness)) > 5
+    assert harness.judge(compile_reference(harness)).passed
+    assert harness.judge("peek:\n movl $-1, %eax\n ret\n").kind == "mismatch"
 
 
-# -- the bench
+# -- the harness
 
 
-def test_inputs_that_take_long_are_few(harness: Make) -> None:
-    made = harness("spin")
-    assert made.corpus.dropped["runs too long"] > 0
-    assert sum(entry.probe_result.steps > 10_000 for entry in made.corpus.entries.values()) <= 8
-    assert made.judge(right(made)).passed
+def test_expensive_inputs_are_few(harness_of: Make) -> None:
+    harness = harness_of("spin")
+    assert harness.corpus.dropped["runs too long"] > 0
+    assert sum(entry.probe_result.steps > 10_000 for entry in harness.corpus.entries.values()) <= 8
+    assert harness.judge(compile_reference(harness)).passed
 
 
-def test_without_an_explanation_the_verdict_is_the_same(harness: Make) -> None:
-    made = harness("xored")
-    wrong = right(made).replace("xorl\t(", "subl\t(")
-    full, short = made.judge(wrong), made.judge(wrong, explain=False)
+def test_without_an_explanation_the_verdict_is_the_same(harness_of: Make) -> None:
+    harness = harness_of("xored")
+    wrong = compile_reference(harness).replace("xorl\t(", "subl\t(")
+    full, short = harness.judge(wrong), harness.judge(wrong, explain=False)
     assert full.kind == short.kind
     assert [full.detail[key] for key in ("inputs", "dropped")] == [short.detail[key] for key in ("inputs", "dropped")]
     assert full.kind == "mismatch"
     assert any(line.startswith("  diverges ") for line in full.evidence)
     assert not any(line.startswith("  diverges ") for line in short.evidence)
-    assert made.judge(right(made), explain=False).passed
+    assert harness.judge(compile_reference(harness), explain=False).passed
 
 
-def test_a_bench_of_some_inputs_alone(harness: Make) -> None:
-    key = next(made for made in harness("twice").corpus.entries if made.args[0].data[3])
+def test_a_harness_limited_to_some_inputs(harness_of: Make) -> None:
+    key = next(input for input in harness_of("twice").corpus.entries if input.args[0].data[3])
     wrong = "twice:\n movzwl %di, %eax\n addl %eax, %eax\n ret\n"
-    few = harness("twice").restrict(
-        [made for made in harness("twice").corpus.entries if not any(made.args[0].data[2:])]
+    few = harness_of("twice").restrict(
+        [input for input in harness_of("twice").corpus.entries if not any(input.args[0].data[2:])]
     )
     assert few.judge(wrong).passed
     assert few.judge("twice:\n leal 2(%rdi,%rdi), %eax\n ret\n").kind == "mismatch"
-    only = harness("twice").restrict([key])
+    only = harness_of("twice").restrict([key])
     assert only.judge(wrong).kind == "mismatch"
     assert only.judge(wrong).detail["inputs"] == 1
-    assert harness("twice").judge(wrong).kind == "mismatch"
+    assert harness_of("twice").judge(wrong).kind == "mismatch"
 
 
 @pytest.mark.parametrize("examples", [1, 2, 3])
 def test_few_examples(program: Reference, examples: int) -> None:
-    made = Harness(program, "twice", JudgeSettings(examples=examples))
-    assert made.judge(right(made)).passed
-    assert made.judge("twice:\n leal 2(%rdi,%rdi), %eax\n ret\n").kind == "mismatch"
+    harness = Harness(program, "twice", JudgeSettings(examples=examples))
+    assert harness.judge(compile_reference(harness)).passed
+    assert harness.judge("twice:\n leal 2(%rdi,%rdi), %eax\n ret\n").kind == "mismatch"
