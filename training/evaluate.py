@@ -81,7 +81,7 @@ class Evaluation:
         self._results, self._samples = results, samples
         self._template = Template.load("tiny")
         self._greedy: Model = open_model(str(model), ModelSettings())
-        self._warm: Model = open_model(str(model), ModelSettings(Sampling(_TEMPERATURE)))
+        self._sampled: Model = open_model(str(model), ModelSettings(Sampling(_TEMPERATURE)))
         self._settings = JudgeSettings(examples=examples)
         lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
         self.records: dict[str, dict[str, Any]] = {record["function"]: record for record in map(json.loads, lines)}
@@ -106,7 +106,7 @@ class Evaluation:
             symbol_names=short.names,
         )
         [greedy] = self._greedy.answers(prompt, 1)
-        warm = list(self._warm.answers(prompt, self._samples))
+        sampled = list(self._sampled.answers(prompt, self._samples))
         harness = Harness(reference, function, self._settings)
         verdict = functools.cache(lambda text, stop: _judge(harness, function, Answer(text, stop=stop)))
         expected = pair["answer"]
@@ -115,7 +115,7 @@ class Evaluation:
             "lines": expected.count("\n"),
             "exact": greedy.text == restore_names(expected, short.names),
             "greedy": verdict(greedy.text, greedy.stop),
-            "warm": [verdict(answer.text, answer.stop) for answer in warm],
+            "warm": [verdict(answer.text, answer.stop) for answer in sampled],
         }
         self.records[function] = record
         with self._results.open("a", encoding="utf-8") as file:
@@ -123,7 +123,7 @@ class Evaluation:
 
     def close(self) -> None:
         """End the models' processes."""
-        for model in (self._greedy, self._warm):
+        for model in (self._greedy, self._sampled):
             model.close()
 
 
