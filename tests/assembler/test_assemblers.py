@@ -1,4 +1,4 @@
-"""From text to machine code, with real assemblers; what runs is run in unicorn."""
+"""Assembling text by keystone and by LLVM. The code is compared, and executed in unicorn."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.code import AssembledCode, AssemblerName
 
 BASE = 0x10000000
-ENGINES: tuple[AssemblerName, ...] = get_args(AssemblerName)
+ASSEMBLERS: tuple[AssemblerName, ...] = get_args(AssemblerName)
 CASES = sorted((Path(__file__).parents[2] / "cases").glob("*.c"))
 MASK = (1 << 64) - 1
-both = pytest.mark.parametrize("engine", ENGINES)
+for_each_assembler = pytest.mark.parametrize("assembler", ASSEMBLERS)
 
 
 def code(assembled: AssembledCode) -> bytes:
@@ -39,7 +39,7 @@ def code(assembled: AssembledCode) -> bytes:
 
 
 def run(assembled: AssembledCode, function: str, *args: int, program: Mapping[int, bytes] | None = None) -> int:
-    """Call a function of integers; each segment has its own permissions, `program` is code beside it."""
+    """Call a function of integers. `program` is code and data at other addresses; each segment has its own permissions."""
     machine = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
     for segment in assembled.segments:
         permissions = unicorn.UC_PROT_READ | 2 * segment.is_writable | 4 * segment.is_executable
@@ -61,29 +61,31 @@ def run(assembled: AssembledCode, function: str, *args: int, program: Mapping[in
     return int(machine.reg_read(x86_const.UC_X86_REG_RAX))
 
 
-def att(text: str, engine: AssemblerName = "keystone", symbols: Mapping[str, int] | None = None) -> AssembledCode:
-    """Assemble a text for function f; with keystone it must be keystone that does it."""
-    assembled = assemble(text, "f", BASE, symbols or {}, engine)
-    assert (assembled.assembler, assembled.fallback_reason) == (engine, None)
+def assemble_f(
+    text: str, assembler: AssemblerName = "keystone", symbols: Mapping[str, int] | None = None
+) -> AssembledCode:
+    """Assemble a text that defines f, by the given assembler and not by falling back to LLVM."""
+    assembled = assemble(text, "f", BASE, symbols or {}, assembler)
+    assert (assembled.assembler, assembled.fallback_reason) == (assembler, None)
     return assembled
 
 
-def fallback(text: str, symbols: Mapping[str, int] | None = None) -> AssembledCode:
-    """Assemble a text that keystone must not be trusted with."""
+def assemble_f_by_llvm(text: str, symbols: Mapping[str, int] | None = None) -> AssembledCode:
+    """Assemble a text that keystone has to leave to LLVM."""
     assembled = assemble(text, "f", BASE, symbols or {})
     assert assembled.assembler == "llvm"
     assert assembled.fallback_reason
     return assembled
 
 
-def rejected(text: str, engine: AssemblerName = "keystone") -> tuple[str, int, int]:
+def get_error(text: str, assembler: AssemblerName = "keystone") -> tuple[str, int, int]:
     with pytest.raises(AssemblyError) as error:
-        assemble(text, "f", BASE, {}, engine)
+        assemble(text, "f", BASE, {}, assembler)
     return error.value.message, error.value.line, error.value.column
 
 
 class Program(dict[str, int]):
-    """The rest of the program: an address for every symbol that the text doesn't define itself."""
+    """A program with an address for every symbol that the text does not define."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -100,8 +102,10 @@ class Program(dict[str, int]):
         return self[name] if self.__contains__(name) else default
 
 
-def compiled(directory: Path, compiler: str, *flags: str, sources: list[Path] = CASES) -> Iterator[tuple[str, str]]:
-    """Each source's name and its assembly by `gcc`, or by the bundled clang for `clang`."""
+def compile_sources(
+    directory: Path, compiler: str, *flags: str, sources: list[Path] = CASES
+) -> Iterator[tuple[str, str]]:
+    """The name of each source and its assembly by `gcc`, or by the bundled compiler for `clang`."""
     command = ["gcc"]
     if compiler == "clang":
         command = [sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-linux-musl", "-fno-sanitize=all"]
@@ -112,7 +116,7 @@ def compiled(directory: Path, compiler: str, *flags: str, sources: list[Path] = 
         yield source.name, target.read_text()
 
 
-# -- the two engines agree
+# -- keystone and LLVM agree
 
 
 @pytest.mark.parametrize(
@@ -126,12 +130,12 @@ def compiled(directory: Path, compiler: str, *flags: str, sources: list[Path] = 
         pytest.param(("gcc", "-O2", "-masm=intel", "-fno-pie", "-fcf-protection=full", "-g"), id="gcc-O2-intel-fixed"),
     ],
 )
-def test_whole_files_come_out_the_same(tmp_path: Path, build: tuple[str, ...]) -> None:
-    """Byte for byte, with the same symbols, lines, mnemonics and externals."""
+def test_assemblers_agree_on_whole_files(tmp_path: Path, build: tuple[str, ...]) -> None:
+    """They agree on bytes, symbols, lines, mnemonics and external symbols."""
     if build[0] == "gcc" and shutil.which("gcc") is None:
         pytest.skip("no gcc")
     assert CASES
-    for name, text in compiled(tmp_path, *build):
+    for name, text in compile_sources(tmp_path, *build):
         function = re.findall(r"^([A-Za-z_]\w*):", text, re.MULTILINE)[0]
         program = Program(text)
         fast = assemble(text, function, BASE, program)
@@ -165,32 +169,32 @@ long f(long a, long b) {
 
 @pytest.mark.parametrize("flags", [("-O0",), ("-O2",), ("-O1", "-masm=intel"), ("-O3", "-fno-pic"), ("-Os", "-fPIC")])
 @pytest.mark.parametrize("compiler", ["clang", "gcc"])
-def test_both_compute_the_same(tmp_path: Path, compiler: str, flags: tuple[str, ...]) -> None:
+def test_code_of_both_assemblers_computes_the_same(tmp_path: Path, compiler: str, flags: tuple[str, ...]) -> None:
     if compiler == "gcc" and shutil.which("gcc") is None:
         pytest.skip("no gcc")
     (tmp_path / "a.c").write_text(SOURCE)
-    (text,) = (text for _, text in compiled(tmp_path, compiler, *flags, sources=[tmp_path / "a.c"]))
-    fast, sure = (assemble(text, "f", BASE, {}, engine) for engine in ENGINES)
+    (text,) = (text for _, text in compile_sources(tmp_path, compiler, *flags, sources=[tmp_path / "a.c"]))
+    fast, sure = (assemble(text, "f", BASE, {}, assembler) for assembler in ASSEMBLERS)
     for a, b in [(0, 0), (3, 1), (-9, 2), (1 << 40, 3), (5, 4), (77, 5), (-1, 6), (2, 1000), (MASK, 12345)]:
         assert run(fast, "f", a, b) == run(sure, "f", a, b)
 
 
-def test_mutated_code_is_taken_alike(tmp_path: Path) -> None:
-    """Whatever keystone's way makes of damaged code, LLVM's makes too; and what one refuses, the other does."""
+def test_assemblers_agree_on_mutated_text(tmp_path: Path) -> None:
+    """With keystone asked first, damaged text has the same code as with LLVM alone, or the same error."""
     (tmp_path / "a.c").write_text(SOURCE)
     random = Random(1)
     texts = [
         text
         for flags in (("-O0",), ("-O2", "-masm=intel"))
-        for _, text in compiled(tmp_path, "clang", *flags, sources=[tmp_path / "a.c"])
+        for _, text in compile_sources(tmp_path, "clang", *flags, sources=[tmp_path / "a.c"])
     ]
     verdicts = Counter[str]()
     for _ in range(120):
-        text = mutated(random, random.choice(texts))
+        text = mutate(random, random.choice(texts))
         results: list[object] = []
-        for engine in ENGINES:
+        for assembler in ASSEMBLERS:
             try:
-                result = assemble(text, "f", BASE, {"ext": 0x1000000}, engine)
+                result = assemble(text, "f", BASE, {"ext": 0x1000000}, assembler)
                 results.append(
                     (result.segments, result.symbols, result.lines, result.mnemonics, result.external_symbols)
                 )
@@ -202,8 +206,8 @@ def test_mutated_code_is_taken_alike(tmp_path: Path) -> None:
     assert min(verdicts.values()) > 10, verdicts
 
 
-def mutated(random: Random, text: str) -> str:
-    """A line of an assembly text left out, doubled, added, or with other registers or numbers."""
+def mutate(random: Random, text: str) -> str:
+    """Leave out, repeat, insert or change up to four lines of a text."""
     registers = ["rax", "eax", "ah", "ax", "r9", "r9d", "xmm12", "rsp", "rip", "cs", "cl"]
     extra = [".data", ".text", ".p2align 4", ".byte 1,2", "lock", ".quad f", ".long f-.", "call ext", "2:", "endbr64"]
     lines = text.split("\n")
@@ -224,13 +228,13 @@ def mutated(random: Random, text: str) -> str:
     return "\n".join(lines)
 
 
-# -- what is told about the code
+# -- facts about the code
 
 
-@both
-def test_lines_mnemonics_and_symbols(engine: AssemblerName) -> None:
+@for_each_assembler
+def test_lines_mnemonics_and_symbols(assembler: AssemblerName) -> None:
     text = "# a comment\n.globl f\nf:\n  xorl %eax, %eax; incl %eax\n  lock\n  incl (%rdi)\n\n.Lend: ret\n  .byte 0x0f, 0x0b\n"
-    assembled = att(text, engine)
+    assembled = assemble_f(text, assembler)
     assert code(assembled).hex() == "31c0ffc0f0ff07c30f0b"
     assert assembled.lines == {BASE: 4, BASE + 2: 4, BASE + 4: 5, BASE + 7: 8, BASE + 8: 9}
     assert list(assembled.mnemonics.values()) == ["xorl", "incl", "incl", "ret", ".byte"]
@@ -238,20 +242,20 @@ def test_lines_mnemonics_and_symbols(engine: AssemblerName) -> None:
     assert assembled.external_symbols == frozenset()
 
 
-@both
-def test_mnemonics_of_special_instructions(engine: AssemblerName) -> None:
+@for_each_assembler
+def test_mnemonics_of_special_instructions(assembler: AssemblerName) -> None:
     text = "f: rep movsb\n notrack jmp *%rax\n SYSCALL\n endbr64\n hlt\n movaps %xmm0,(%rdi)\n"
-    names = list(att(text, engine).mnemonics.values())
+    names = list(assemble_f(text, assembler).mnemonics.values())
     assert names == ["movsb", "jmp", "syscall", "endbr64", "hlt", "movaps"]
 
 
-@both
-def test_each_section_has_its_permissions(engine: AssemblerName) -> None:
+@for_each_assembler
+def test_each_section_has_its_permissions(assembler: AssemblerName) -> None:
     text = (
         "f: ret\n.section .rodata\n.long 1\n.data\n.long 2\n.bss\n.zero 5000\n"
         '.section .both,"awx"\n.byte 0xc3\n.text\n nop\n'
     )
-    assembled = att(text, engine)
+    assembled = assemble_f(text, assembler)
     assert [(s.name, s.address - BASE, len(s.data), s.is_writable, s.is_executable) for s in assembled.segments] == [
         (".text", 0, 2, False, True),
         (".both", 0x1000, 1, True, True),
@@ -261,8 +265,8 @@ def test_each_section_has_its_permissions(engine: AssemblerName) -> None:
     ]
 
 
-@both
-def test_data_directives(engine: AssemblerName) -> None:
+@for_each_assembler
+def test_data_directives(assembler: AssemblerName) -> None:
     text = r"""
     f:  ret
         .data
@@ -280,7 +284,7 @@ def test_data_directives(engine: AssemblerName) -> None:
         .zero 1
     """
     text = text.replace("'x'", "120")
-    (data,) = (s.data for s in att(text, engine).segments if s.name == ".data")
+    (data,) = (s.data for s in assemble_f(text, assembler).segments if s.name == ".data")
     expected = bytes.fromhex("01ff787f08feff00" + "01000000ffffffff" + "ff" * 8 + "0000000000000080")
     expected += b'a\n\t"\\\x01\x7f;#b' + "é".encode() + b"\0x\0" + b"\4\3\2\1" * 2 + b"\7\7\7"
     expected += b"\x09" * (-len(expected) % 8) + b"\0"
@@ -290,8 +294,8 @@ def test_data_directives(engine: AssemblerName) -> None:
 # -- symbols
 
 
-@both
-def test_the_program_supplies_what_the_text_lacks(engine: AssemblerName) -> None:
+@for_each_assembler
+def test_symbols_of_the_program(assembler: AssemblerName) -> None:
     text = """
     f:  pushq %rbx
         call ext@PLT
@@ -324,7 +328,7 @@ def test_the_program_supplies_what_the_text_lacks(engine: AssemblerName) -> None
         0x1002000: bytes.fromhex("48ffc0c3"),
         0x1003000: (1 << 40).to_bytes(8, "little"),
     }
-    assembled = att(text, engine, symbols)
+    assembled = assemble_f(text, assembler, symbols)
     expected = 3 + 100 + 10000 + 100 + 100 + 100 + 10000 + (1 << 32) + 3 + (1 << 40) + 1
     assert run(assembled, "f", program=program) == expected
     assert assembled.external_symbols == {"ext", "value", "finish", ".L.str"}
@@ -334,8 +338,8 @@ def test_the_program_supplies_what_the_text_lacks(engine: AssemblerName) -> None
     ]
 
 
-@both
-def test_the_same_in_intel_syntax(engine: AssemblerName) -> None:
+@for_each_assembler
+def test_symbols_of_the_program_in_intel_syntax(assembler: AssemblerName) -> None:
     text = """
         .intel_syntax noprefix
     f:  push rbx
@@ -366,14 +370,14 @@ def test_the_same_in_intel_syntax(engine: AssemblerName) -> None:
         0x1000000: bytes.fromhex("b803000000c3"),
         0x1001000: b"".join(n.to_bytes(8, "little") for n in (100, 10000)),
     }
-    assembled = att(text, engine, symbols)
+    assembled = assemble_f(text, assembler, symbols)
     assert run(assembled, "f", 1, program=program) == 3 + 100 + 10000 * 2 + 100 + 100 + 10000 * 2
     assert assembled.external_symbols == {"ext", "value"}
 
 
-@both
-def test_the_programs_definitions_win(engine: AssemblerName) -> None:
-    """Except for the function itself, and for local labels."""
+@for_each_assembler
+def test_the_program_owns_names_that_both_define(assembler: AssemblerName) -> None:
+    """All but the function itself and local labels."""
     text = """
         .globl helper, f, shared
     helper: movl $1, %eax
@@ -397,23 +401,23 @@ def test_the_programs_definitions_win(engine: AssemblerName) -> None:
     """
     symbols = {"helper": 0x1000000, "f": 0x1000000, "shared": 0x1001000, ".Lbase": 0x1000000}
     program = {0x1000000: bytes.fromhex("b820000000c3"), 0x1001000: b"\x00\x03\0\0"}
-    assembled = att(text, engine, symbols)
+    assembled = assemble_f(text, assembler, symbols)
     assert run(assembled, "f", 1, program=program) == 1000 + 0x20 + 0x300 + 1
     assert assembled.external_symbols == {"helper", "shared"}
     assert assembled.symbols["helper"] == BASE
 
 
-@both
-def test_undefined_symbols_are_named_with_their_lines(engine: AssemblerName) -> None:
+@for_each_assembler
+def test_undefined_symbols_are_named_with_their_lines(assembler: AssemblerName) -> None:
     text = "f:\n  call known\n  call zeta@PLT\n  leaq alpha+4(%rip), %rax\n  call zeta\n  ret\n"
     with pytest.raises(LinkError) as error:
-        assemble(text, "f", BASE, {"known": 0x1000000}, engine)
+        assemble(text, "f", BASE, {"known": 0x1000000}, assembler)
     assert error.value.message == "undefined symbols: 'alpha' (line 4), 'zeta' (line 3)"
     assert error.value.missing == ("alpha", "zeta")
 
 
-@both
-def test_names_in_strings_are_text(engine: AssemblerName) -> None:
+@for_each_assembler
+def test_names_in_strings_are_no_symbols(assembler: AssemblerName) -> None:
     text = r"""
     f:  movb $'"', %al
         ret
@@ -423,39 +427,39 @@ def test_names_in_strings_are_text(engine: AssemblerName) -> None:
         .string "call zeta"
     """
     texts = r"""- .Local time~" .Local~{}call zeta~""".replace("~", "\0")
-    (data,) = (s.data for s in att(text, engine, {".Local": 0x41424344}).segments if s.name == ".rodata")
+    (data,) = (s.data for s in assemble_f(text, assembler, {".Local": 0x41424344}).segments if s.name == ".rodata")
     assert data == texts.format("DCBA\0\0\0\0").encode()
     with pytest.raises(LinkError, match=r"^undefined symbols: '\.Local' \(line 6\), 'zeta' \(line 8\)$"):
-        assemble(f"{text} .quad zeta\n", "f", BASE, {}, engine)
+        assemble(f"{text} .quad zeta\n", "f", BASE, {}, assembler)
 
 
-@both
-def test_a_missing_function_names_the_labels(engine: AssemblerName) -> None:
+@for_each_assembler
+def test_a_missing_function_names_the_labels(assembler: AssemblerName) -> None:
     with pytest.raises(LinkError, match=r"^symbol 'f' is not defined: it defines _f, g$"):
-        assemble("_f: ret\n.Lx: g: ret\n", "f", BASE, {"f": 0x1000000}, engine)
+        assemble("_f: ret\n.Lx: g: ret\n", "f", BASE, {"f": 0x1000000}, assembler)
     with pytest.raises(LinkError, match=r"^symbol 'f' is not defined: it defines no symbol$"):
-        assemble("ret", "f", BASE, {}, engine)
+        assemble("ret", "f", BASE, {}, assembler)
     with pytest.raises(LinkError, match=r"^symbol 'f' is not defined: it defines no symbol$"):
-        assemble("", "f", BASE, {}, engine)
+        assemble("", "f", BASE, {}, assembler)
 
 
-@both
-def test_far_symbols_do_not_wrap(engine: AssemblerName) -> None:
+@for_each_assembler
+def test_symbols_out_of_reach_are_link_errors(assembler: AssemblerName) -> None:
     for text in ("f: call ext", "f: movl ext(%rip), %eax", "f: movq $ext, %rax"):
         with pytest.raises(LinkError, match="against 'ext' is out of range"):
-            assemble(text, "f", BASE, {"ext": 0x7F0000000000}, engine)
+            assemble(text, "f", BASE, {"ext": 0x7F0000000000}, assembler)
 
 
-@both
-def test_aliases(engine: AssemblerName) -> None:
+@for_each_assembler
+def test_aliases(assembler: AssemblerName) -> None:
     text = "g: movl $5, %eax\n ret\n.set f, g\n.set h, f\n.globl f\nmain: call h\n"
-    assembled = att(text, engine)
+    assembled = assemble_f(text, assembler)
     assert assembled.symbols["f"] == assembled.symbols["g"] == BASE
     assert run(assembled, "f") == 5
 
 
-@both
-def test_differences_of_labels(engine: AssemblerName) -> None:
+@for_each_assembler
+def test_differences_of_labels(assembler: AssemblerName) -> None:
     text = """
     f:  leaq .Ltable(%rip), %rcx
         movslq (%rcx,%rdi,4), %rax
@@ -470,29 +474,29 @@ def test_differences_of_labels(engine: AssemblerName) -> None:
     .Ltable:
         .long .La-.Ltable, .Lb-.Ltable
     """
-    assembled = att(text, engine)
+    assembled = assemble_f(text, assembler)
     assert [run(assembled, "f", index) for index in (0, 1)] == [10, 20]
 
 
-@both
-def test_thread_local_variables_are_named(engine: AssemblerName) -> None:
+@for_each_assembler
+def test_thread_local_variables_are_unsupported(assembler: AssemblerName) -> None:
     with pytest.raises(UnsupportedError, match="R_X86_64_TPOFF32 against 'x' is not supported"):
-        assemble("f: movl %fs:x@tpoff, %eax\n ret\n", "f", BASE, {"x": 0}, engine)
+        assemble("f: movl %fs:x@tpoff, %eax\n ret\n", "f", BASE, {"x": 0}, assembler)
 
 
-# -- the faults of keystone
+# -- faults of keystone
 
 
 def test_numbers_are_decimal() -> None:
     for number in ("16", "0x10", "0b10000", "020"):
-        assert code(att(f"f: movl ${number}, %eax")).hex() == "b810000000"
+        assert code(assemble_f(f"f: movl ${number}, %eax")).hex() == "b810000000"
         if number != "0b10000":
-            assert code(att(f".intel_syntax noprefix\nf: mov eax, {number}")).hex() == "b810000000"
+            assert code(assemble_f(f".intel_syntax noprefix\nf: mov eax, {number}")).hex() == "b810000000"
 
 
-@both
-def test_absolute_addresses_are_absolute(engine: AssemblerName) -> None:
-    """Keystone would make them relative to RIP."""
+@for_each_assembler
+def test_absolute_addresses_are_not_made_relative(assembler: AssemblerName) -> None:
+    """Keystone alone would make them relative to RIP."""
     symbols = {"ext": 0x1000100}
     for text, expected in [
         ("movq %fs:40, %rax", "64488b042528000000"),
@@ -504,7 +508,7 @@ def test_absolute_addresses_are_absolute(engine: AssemblerName) -> None:
         ("jmpq *ext+8", "ff242508010001"),
         ("movl 64, %ecx", "8b0c2540000000"),
     ]:
-        assert code(att(f"f: {text}", engine, symbols)).hex() == expected
+        assert code(assemble_f(f"f: {text}", assembler, symbols)).hex() == expected
     for text, expected in [
         ("mov rax, QWORD PTR fs:40", "64488b042528000000"),
         ("mov rax, fs:[40]", "64488b042528000000"),
@@ -513,11 +517,11 @@ def test_absolute_addresses_are_absolute(engine: AssemblerName) -> None:
         ("mov dword ptr [ext], 5", "c704250001000105000000"),
         ("call QWORD PTR [ext]", "ff142500010001"),
     ]:
-        assert code(att(f".intel_syntax noprefix\nf: {text}", engine, symbols)).hex() == expected
+        assert code(assemble_f(f".intel_syntax noprefix\nf: {text}", assembler, symbols)).hex() == expected
 
 
-def test_registers_that_keystone_mistakes() -> None:
-    """The stack pointer is no index: keystone would leave it out. Other registers are no symbols."""
+def test_registers_that_keystone_misreads() -> None:
+    """The stack pointer can be no index, but keystone drops it silently. Registers never mean symbols of that name."""
     program = {"eax": 0x1000000, "xmm1": 0x1000000, "cl": 0x1000000, "dword": 0x1000000}
     for text, expected in [("mov eax, [rax+rsp]", "8b0404"), ("mov eax, [rsp+rax]", "8b0404"), ("push rsp", "54")]:
         assert code(assemble(f".intel_syntax noprefix\nf: {text}", "f", BASE, program)).hex() == expected
@@ -535,68 +539,68 @@ def test_registers_that_keystone_mistakes() -> None:
         ("call *g@PLT", "ff 14 25 fd ff ff f0"),
     ],
 )
-def test_places_in_the_linkage_table_are_relative(text: str, expected: str) -> None:
-    assembled = fallback(f"f: {text}\nnop", {"g": 0x1000000})
+def test_plt_references_are_relative(text: str, expected: str) -> None:
+    assembled = assemble_f_by_llvm(f"f: {text}\nnop", {"g": 0x1000000})
     assert code(assembled) == bytes.fromhex(expected) + b"\x90"
     for text in ("call g@PLT", "leaq g@PLT(%rip), %rax", ".long g@PLT-.", ".long g@PLT-f+4, g@PLT-f"):
         text = f"f: nop\n{text}"
-        assert code(att(text, "keystone", {"g": 0x1000000})) == code(att(text, "llvm", {"g": 0x1000000}))
+        assert code(assemble_f(text, "keystone", {"g": 0x1000000})) == code(assemble_f(text, "llvm", {"g": 0x1000000}))
 
 
-@both
+@for_each_assembler
 @pytest.mark.parametrize(
     "text", [".quad g@PLT", ".quad g@PLT-.", ".short g@PLT-f", "movabsq $g@PLT, %rax", ".data; x: .quad g@PLT-x"]
 )
-def test_places_in_the_linkage_table_take_32_bits(engine: AssemblerName, text: str) -> None:
+def test_plt_references_need_32_bits(assembler: AssemblerName, text: str) -> None:
     with pytest.raises(AssemblyError, match="32 bit reloc applied to a field with a different size"):
-        assemble(f"f: nop\n{text}", "f", BASE, {"g": 0x1000000}, engine)
+        assemble(f"f: nop\n{text}", "f", BASE, {"g": 0x1000000}, assembler)
 
 
-def test_negative_sums_of_addresses() -> None:
-    """Some instructions extend them by the sign, and others by zeros."""
+def test_negative_addresses() -> None:
+    """Some instructions extend a 32-bit address by its sign, and others by zeros."""
     for text, value in [
         ("mov $g-0x2000000, %rax", -0x1000000),
         ("movq $g-0x2000000, %rax", -0x1000000),
         ("mov $g-0x1000001, %rax", -1),
         ("pushq $g-0x2000000; popq %rax", -0x1000000),
     ]:
-        assert run(fallback(f"f: {text}\nret", {"g": 0x1000000}), "f") == value & MASK
+        assert run(assemble_f_by_llvm(f"f: {text}\nret", {"g": 0x1000000}), "f") == value & MASK
     for text in ("mov $g-0xfffff0, %rax", "mov $g-0xfffff0, %eax"):
-        assert run(att(f"f: {text}\nret", symbols={"g": 0x1000000}), "f") == 16
-    for engine in ENGINES:
+        assert run(assemble_f(f"f: {text}\nret", symbols={"g": 0x1000000}), "f") == 16
+    for assembler in ASSEMBLERS:
         with pytest.raises(LinkError, match=r"R_X86_64_32 against 'g' is out of range: -0x1000000 does not fit"):
-            assemble("f: mov $g-0x2000000, %eax", "f", BASE, {"g": 0x1000000}, engine)
+            assemble("f: mov $g-0x2000000, %eax", "f", BASE, {"g": 0x1000000}, assembler)
 
 
-@both
+@for_each_assembler
 @pytest.mark.parametrize("section", [".text", ".data"])
-def test_alignments_that_are_never_reached(engine: AssemblerName, section: str) -> None:
+def test_alignments_that_may_skip_no_byte(assembler: AssemblerName, section: str) -> None:
     for operands, error in [(",0", "never be satisfied"), (",-1", "never be satisfied"), ("", "unknown token")]:
         for directive in (".balign 8,", ".p2align 3,"):
             with pytest.raises(AssemblyError, match=error):
-                assemble(f"f: ret\n{section}\n.byte 1\n{directive}{operands}\n", "f", BASE, {}, engine)
+                assemble(f"f: ret\n{section}\n.byte 1\n{directive}{operands}\n", "f", BASE, {}, assembler)
 
 
 def test_padding_with_negative_values() -> None:
     for section, value in ((".text", -1), (".data", -1), (".data", -2)):
         text = f"f: ret\n{section}\n.byte 1\n.balign 16\n.byte 1\n.balign 8, {value}\n"
-        assert fallback(text).segments[-1].data[-7:] == bytes([value & 255]) * 7
+        assert assemble_f_by_llvm(text).segments[-1].data[-7:] == bytes([value & 255]) * 7
 
 
-def test_places_to_go_to_are_no_memory() -> None:
+def test_branch_targets_are_no_memory_operands() -> None:
     for text in ("loop .Lx", "jrcxz .Lx", "callq .Lx", "xbegin .Lx", "movabsq .Lx, %rax"):
         text = f"f: {text}\n nop\n.Lx: nop\n"
         assert code(assemble(text, "f", BASE, {})) == code(assemble(text, "f", BASE, {}, "llvm"))
 
 
-def test_death_of_keystone_is_survived() -> None:
-    """`mov (%r8),%ah` ends keystone's process; LLVM says what is wrong with it."""
-    message, line, column = rejected("f: nop\n  movb (%r8), %ah\n")
+def test_a_crash_of_keystone() -> None:
+    """`mov (%r8),%ah` ends keystone's process. The error is LLVM's."""
+    message, line, column = get_error("f: nop\n  movb (%r8), %ah\n")
     assert (message, line, column) == ("can't encode 'ah' in an instruction requiring EVEX/REX2/REX prefix", 2, 3)
 
 
-def test_a_worker_that_is_killed_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keystone's process is killed in the middle, then LLVM's too, once."""
+def test_killed_child_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keystone's process is killed, then LLVM's process once: LLVM is started again."""
     encode, assemble_object = keystone_engine.encode_text, llvm_engine.assemble_with_llvmlite
     monkeypatch.setattr(keystone_engine, "encode_text", kill_process(encode, "/nonexistent"))
     text = "f: movl $1, %eax\n ret\n"
@@ -612,7 +616,7 @@ def test_a_worker_that_is_killed_loses_nothing(monkeypatch: pytest.MonkeyPatch) 
 
 
 def kill_process(function: Any, marker: str) -> Any:
-    """A step whose process is killed: always without the marker file, else only the first time."""
+    """A function that kills its process: with a marker file once, and in every call for `/nonexistent`."""
 
     def step(*args: Any) -> Any:
         path = Path(marker)
@@ -624,8 +628,8 @@ def kill_process(function: Any, marker: str) -> Any:
     return step
 
 
-def test_a_worker_that_is_killed_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A real kill, by a process that watches for children; keystone's waits until it is found."""
+def test_a_child_process_that_another_process_kills(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process watches for the child with keystone, which sleeps, and kills it."""
     encode = keystone_engine.encode_text
     monkeypatch.setattr(keystone_engine, "encode_text", lambda *args: time.sleep(60) or encode(*args))
     text = "f:" + "\n addl $1, %eax" * 20000 + "\n ret\n"
@@ -645,7 +649,7 @@ def test_a_worker_that_is_killed_from_outside(monkeypatch: pytest.MonkeyPatch) -
 
 
 def kill_first_child(children: Path, spared: set[str]) -> NoReturn:
-    """Kill the first process that appears in a list of children, and leave with status 0."""
+    """Kill the first process that appears in the list of children and is not spared; exit with status 0."""
     try:
         end = time.monotonic() + 40
         while time.monotonic() < end:
@@ -657,7 +661,7 @@ def kill_first_child(children: Path, spared: set[str]) -> NoReturn:
         os._exit(1)
 
 
-def test_hanging_keystone_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_keystone_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keystone_engine, "encode_text", lambda *args: time.sleep(60))
     start = time.monotonic()
     assembled = assemble("f: ret", "f", BASE, {}, limits=AssemblerLimits(keystone_seconds=0.2))
@@ -665,7 +669,7 @@ def test_hanging_keystone_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert assembled.fallback_reason == "keystone: not finished after 0.2 s"
 
 
-HUNGRY = """
+MEMORY_LIMIT_SCRIPT = """
 from pytest_llmcompiler.errors import AssemblyError
 from pytest_llmcompiler.assembler.job import AssemblerLimits
 from pytest_llmcompiler.assembler.assemble import assemble
@@ -676,9 +680,9 @@ except AssemblyError as error:
 """
 
 
-def test_hungry_assemblers_are_stopped() -> None:
-    """In a fresh process: what an older one has freed, its children could use without asking for more."""
-    result = subprocess.run([sys.executable, "-c", HUNGRY], capture_output=True, text=True, timeout=100)
+def test_the_memory_limit_of_assemblers() -> None:
+    """In a fresh process: the children of an older one could use memory that it has freed."""
+    result = subprocess.run([sys.executable, "-c", MEMORY_LIMIT_SCRIPT], capture_output=True, text=True, timeout=100)
     assert (result.stdout, result.stderr) == ("LLVM's assembler: ran out of memory\n", "")
 
 
@@ -712,25 +716,25 @@ def test_hungry_assemblers_are_stopped() -> None:
 )  # fmt: skip
 def test_junk_is_an_assembly_error(junk: str) -> None:
     start = time.monotonic()
-    message, line, column = rejected(f"nop\n{junk}\n")
+    message, line, column = get_error(f"nop\n{junk}\n")
     assert message
     assert (line == 2 and column >= 1) or "`" in junk
     assert time.monotonic() - start < 8
 
 
-def test_misspelt_instructions_and_their_place() -> None:
+def test_errors_have_the_position_in_the_original_text() -> None:
     text = ".globl f\nf:\n\tmovl\t$1, %eax # fine\n\tmovk\t$1, %eax\n\tret\n"
-    assert rejected(text) == ("invalid instruction mnemonic 'movk'", 4, 2)
-    assert rejected("f: nop; /* x\n y */ mov %eax, %zzz") == ("invalid register name", 2, 17)
-    assert rejected('f: nop\n .ascii "é日"; movk %eax') == ("invalid instruction mnemonic 'movk'", 2, 15)
+    assert get_error(text) == ("invalid instruction mnemonic 'movk'", 4, 2)
+    assert get_error("f: nop; /* x\n y */ mov %eax, %zzz") == ("invalid register name", 2, 17)
+    assert get_error('f: nop\n .ascii "é日"; movk %eax') == ("invalid instruction mnemonic 'movk'", 2, 15)
     intel = "f:\n  mov eax, [rdi]\n  movsx rax, edi, 5\n  movsx rax, zzz ptr [rdi]\n"
-    assert rejected(intel)[1:] == (3, 3)
-    assert rejected("x: lock\n  movk %eax\n")[1:] == (1, 4)
-    assert rejected("1: jmp 1b\nf: jmp 1f") == ("numeric label 1f is not defined", 2, 8)
+    assert get_error(intel)[1:] == (3, 3)
+    assert get_error("x: lock\n  movk %eax\n")[1:] == (1, 4)
+    assert get_error("1: jmp 1b\nf: jmp 1f") == ("numeric label 1f is not defined", 2, 8)
 
 
-@both
-def test_numeric_labels(engine: AssemblerName) -> None:
+@for_each_assembler
+def test_numeric_labels(assembler: AssemblerName) -> None:
     text = """
     f:  xorl %eax, %eax
     1:  incl %eax
@@ -747,31 +751,31 @@ def test_numeric_labels(engine: AssemblerName) -> None:
         .section .rodata
     1:  .quad 1b
     """
-    assembled = att(text, engine)
+    assembled = assemble_f(text, assembler)
     assert [run(assembled, "f", n) for n in (5, 100)] == [5, -100 & 0xFFFFFFFF]
     (data,) = (s for s in assembled.segments if s.name == ".rodata")
     assert int.from_bytes(data.data, "little") == data.address
     assert set(assembled.symbols) == {"f"}
 
 
-@both
-def test_quoted_labels(engine: AssemblerName) -> None:
-    """Whatever they look like, they are symbols, and no numeric labels."""
+@for_each_assembler
+def test_quoted_labels(assembler: AssemblerName) -> None:
+    """A quoted label is a symbol, even if it looks like a numeric label."""
     text = '"a:b": nop\n"1": nop\nf: ret\n"1x": nop\n1: jmp 1b\n.comm "c:d",8\n"e:f" = f\n'
-    assembled = att(text, engine)
+    assembled = assemble_f(text, assembler)
     assert assembled.symbols == {
         "a:b": BASE, "1": BASE + 1, "f": BASE + 2, "1x": BASE + 3, "c:d": BASE + 0x1000, "e:f": BASE + 2,
     }  # fmt: skip
-    assert rejected('f: ret\n"1": nop\n"1": nop', engine) == ("symbol '1' is already defined", 3, 1)
-    assert rejected('f: ret\n"1": nop\n jmp 1b', engine) == ("directional label undefined", 3, 6)
-    assert rejected('f: ret\n"1": .string "1f"\n jmp 1f', engine) == ("numeric label 1f is not defined", 3, 6)
+    assert get_error('f: ret\n"1": nop\n"1": nop', assembler) == ("symbol '1' is already defined", 3, 1)
+    assert get_error('f: ret\n"1": nop\n jmp 1b', assembler) == ("directional label undefined", 3, 6)
+    assert get_error('f: ret\n"1": .string "1f"\n jmp 1f', assembler) == ("numeric label 1f is not defined", 3, 6)
 
 
 def test_aliases_of_quoted_labels() -> None:
-    assert fallback('"a:b": nop\n.set g, "a:b"\nf: ret').symbols == {"a:b": BASE, "g": BASE, "f": BASE + 1}
+    assert assemble_f_by_llvm('"a:b": nop\n.set g, "a:b"\nf: ret').symbols == {"a:b": BASE, "g": BASE, "f": BASE + 1}
 
 
-def test_what_keystone_does_not_know_is_rewritten() -> None:
+def test_instructions_and_directives_that_keystone_does_not_know() -> None:
     text = """
         .text
         .local f
@@ -786,27 +790,27 @@ def test_what_keystone_does_not_know_is_rewritten() -> None:
         .ident "x"
         .addrsig
     """
-    assert code(att(text)).hex() == "f30f1efac390"
+    assert code(assemble_f(text)).hex() == "f30f1efac390"
 
 
 def test_absolute_references_behind_alignment() -> None:
-    """Keystone forgets the padding in front of a label when it computes an absolute address."""
+    """Keystone alone forgets the padding in front of a label in absolute addresses."""
     text = "f: nop\n.p2align 6\n.Lx: nop\n.p2align 5\n.quad .Lx\nmovq $.Lx, %rax\n"
-    assert code(att(text))[96:104] == (BASE + 64).to_bytes(8, "little")
-    assert code(att(text)) == code(att(text, "llvm"))
+    assert code(assemble_f(text))[96:104] == (BASE + 64).to_bytes(8, "little")
+    assert code(assemble_f(text)) == code(assemble_f(text, "llvm"))
 
 
-def test_relaxation_of_jumps_is_right() -> None:
+def test_jumps_have_their_short_forms() -> None:
     body = "".join(f".L{n}: cmpl ${n}, %edi\n je .L{(n * 37 + 11) % 60}\n jmp .L{n + 1}\n" for n in range(60))
     text = f"f: {body}.L60: ret\n .p2align 4\n .zero 200\n jmp .L3\n"
-    assert code(att(text)) == code(att(text, "llvm"))
+    assert code(assemble_f(text)) == code(assemble_f(text, "llvm"))
 
 
-def test_instructions_of_other_machines_are_assembled_all_the_same() -> None:
-    """Whether they can be run is another question."""
+def test_instructions_of_newer_processors_are_assembled() -> None:
+    """The emulator decides whether they can be executed."""
     for text in ("vaddps %ymm0, %ymm1, %ymm2", "vpternlogd $1, %zmm0, %zmm1, %zmm2", "vfmadd231sd %xmm0, %xmm1, %xmm2"):
-        assert code(fallback(f"f: {text}"))
-    assert code(att("f: pdep %rax, %rbx, %rcx"))
+        assert code(assemble_f_by_llvm(f"f: {text}"))
+    assert code(assemble_f("f: pdep %rax, %rbx, %rcx"))
 
 
 @pytest.mark.parametrize(
@@ -817,17 +821,17 @@ def test_instructions_of_other_machines_are_assembled_all_the_same() -> None:
         "movl (%rax,%rsp,4), %eax", "movl (,%rsp), %eax", "movl (%rax,%ecx), %eax", "movl (%rip,%rax), %eax",
     ],
 )  # fmt: skip
-def test_keystone_is_not_more_lenient_than_llvm(instruction: str) -> None:
-    message, line, column = rejected(f"f: nop\n {instruction}\n")
+def test_instructions_that_only_keystone_accepts_are_errors(instruction: str) -> None:
+    message, line, column = get_error(f"f: nop\n {instruction}\n")
     assert message
     assert line == 2
-    assert rejected(f"f: nop\n {instruction}\n", "llvm") == (message, line, column)
+    assert get_error(f"f: nop\n {instruction}\n", "llvm") == (message, line, column)
 
 
-# -- the host is out of reach
+# -- hostile text
 
 
-@both
+@for_each_assembler
 @pytest.mark.parametrize(
     "text",
     [
@@ -841,13 +845,13 @@ def test_keystone_is_not_more_lenient_than_llvm(instruction: str) -> None:
         'f: .irp x,bin\n.inc\\x "/etc/passwd"\n.endr',
     ],
 )
-def test_host_files_and_memory(engine: AssemblerName, text: str) -> None:
+def test_texts_that_ask_for_files_or_memory(assembler: AssemblerName, text: str) -> None:
     with pytest.raises(AssemblyError, match=r"not supported|asks for too much"):
-        assemble(text, "f", BASE, {}, engine)
+        assemble(text, "f", BASE, {}, assembler)
 
 
 def test_no_file_can_be_opened_while_assembling() -> None:
-    """Even if a text found its way around the front end."""
+    """The kernel refuses files even to a text that the parser has not seen."""
     with pytest.raises(ChildDiedError) as death:
         sandbox.call(
             llvm_engine.assemble_with_llvmlite,
@@ -869,19 +873,19 @@ def test_no_file_can_be_opened_while_assembling() -> None:
     assert b"root" not in (answer if isinstance(answer, bytes) else b"")
 
 
-def test_names_that_look_like_ours() -> None:
+def test_names_like_those_that_are_added_to_the_text() -> None:
     text = "f: jmp .Lllmc0i1\n.Lllmc0i0: nop\n.Lllmc0i1: movl $4, %eax\n ret\nL0: Lbase: nop\n"
-    assert run(att(text), "f") == run(att(text, "llvm"), "f") == 4
+    assert run(assemble_f(text), "f") == run(assemble_f(text, "llvm"), "f") == 4
 
 
-def test_a_base_that_is_no_page() -> None:
+def test_a_base_must_be_page_aligned() -> None:
     with pytest.raises(ValueError, match="0x10000001 is not page-aligned"):
         assemble("f: ret", "f", BASE + 1, {})
 
 
 def test_another_base() -> None:
     text = "f: leaq .Lx(%rip), %rax\n movq $.Lx, %rcx\n subq %rcx, %rax\n ret\n.data\n.Lx: .quad .Lx\n"
-    for engine in ENGINES:
-        assembled = assemble(text, "f", 0x20000000, {}, engine)
+    for assembler in ASSEMBLERS:
+        assembled = assemble(text, "f", 0x20000000, {}, assembler)
         assert run(assembled, "f") == 0
         assert assembled.symbols["f"] == 0x20000000

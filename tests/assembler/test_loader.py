@@ -1,4 +1,4 @@
-"""ELF objects of real compilers in memory: permissions, symbols, relocations and their ranges."""
+"""Linking ELF objects of real compilers: permissions, symbols, relocations and their ranges."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FAR = 0x7F0000000000
 
 
 def build(tmp_path: Path, text: str, suffix: str = ".s", *flags: str) -> bytes:
-    """An object made by the bundled clang."""
+    """The object that the bundled compiler makes of a source."""
     source = tmp_path / f"source{suffix}"
     source.write_text(text)
     target = tmp_path / "source.o"
@@ -31,19 +31,19 @@ def build(tmp_path: Path, text: str, suffix: str = ".s", *flags: str) -> bytes:
     return target.read_bytes()
 
 
-def loaded(elf: bytes, function: str, base: int, symbols: Mapping[str, int]) -> LinkedImage:
+def load(elf: bytes, function: str, base: int, symbols: Mapping[str, int]) -> LinkedImage:
     return load_object(elf, function, base, symbols, get_target().relocations)
 
 
-def data(image: LinkedImage, name: str) -> bytes:
+def find_data(image: LinkedImage, name: str) -> bytes:
     return next(segment.data for segment in image.segments if segment.name == name)
 
 
-def word(data: bytes, offset: int, width: int = 4, signed: bool = True) -> int:
+def read_word(data: bytes, offset: int, width: int = 4, signed: bool = True) -> int:
     return int.from_bytes(data[offset : offset + width], "little", signed=signed)
 
 
-def test_every_relocation_is_the_sum_that_the_abi_says(tmp_path: Path) -> None:
+def test_relocations_have_the_values_of_the_abi(tmp_path: Path) -> None:
     elf = build(
         tmp_path,
         """
@@ -78,33 +78,54 @@ def test_every_relocation_is_the_sum_that_the_abi_says(tmp_path: Path) -> None:
         """,
     )
     symbols = {"ext": 0x1000100, "other": 0x1000200, "small": 0x7F, "near": BASE + PAGE, "close": BASE + PAGE}
-    image = loaded(elf, "f", BASE, symbols)
-    code, table = data(image, ".text"), data(image, ".mydata")
+    image = load(elf, "f", BASE, symbols)
+    code, table = find_data(image, ".text"), find_data(image, ".mydata")
     at = image.symbols["table"]
     got = next(segment for segment in image.segments if segment.name == ".got")
-    slots = {word(got.data, place, 8): got.address + place for place in range(0, len(got.data), 8)}
+    slots = {read_word(got.data, place, 8): got.address + place for place in range(0, len(got.data), 8)}
     assert slots.keys() == {0x1000100, 0x1000200}
-    assert word(code, 1) == 0x1000100 - (BASE + 5)
-    assert word(code, 7) == 0x1000108 - (BASE + 11)
-    assert word(code, 14) == slots[0x1000100] - (BASE + 18)
-    assert word(code, 21) == slots[0x1000200] - (BASE + 25)
-    assert word(code, 27) == slots[0x1000100] - (BASE + 31)
-    assert word(code, 32) == 0x1000100
-    assert word(code, 39) == 0x1000110
-    assert word(code, 45, 8) == 0x10000FF
+    assert read_word(code, 1) == 0x1000100 - (BASE + 5)
+    assert read_word(code, 7) == 0x1000108 - (BASE + 11)
+    assert read_word(code, 14) == slots[0x1000100] - (BASE + 18)
+    assert read_word(code, 21) == slots[0x1000200] - (BASE + 25)
+    assert read_word(code, 27) == slots[0x1000100] - (BASE + 31)
+    assert read_word(code, 32) == 0x1000100
+    assert read_word(code, 39) == 0x1000110
+    assert read_word(code, 45, 8) == 0x10000FF
     assert at == BASE + PAGE
-    assert word(table, 0, 8) == 0x1000100
-    assert word(table, 8) == 0x1000100
-    assert word(table, 12, 2) == 0x7F
-    assert word(table, 14, 1) == 0x7F
-    assert word(table, 15) == 0x1000100 - (at + 15)
-    assert word(table, 19, 8) == 0x1000100 - (at + 19)
-    assert word(table, 27, 2) == -27
-    assert word(table, 29, 1) == -29
+    assert read_word(table, 0, 8) == 0x1000100
+    assert read_word(table, 8) == 0x1000100
+    assert read_word(table, 12, 2) == 0x7F
+    assert read_word(table, 14, 1) == 0x7F
+    assert read_word(table, 15) == 0x1000100 - (at + 15)
+    assert read_word(table, 19, 8) == 0x1000100 - (at + 19)
+    assert read_word(table, 27, 2) == -27
+    assert read_word(table, 29, 1) == -29
     rodata = next(segment for segment in image.segments if segment.name == ".rodata")
-    assert word(table, 30, 8) == rodata.address + 4
-    assert word(table, 38, 8) == BASE == image.symbols["f"]
+    assert read_word(table, 30, 8) == rodata.address + 4
+    assert read_word(table, 38, 8) == BASE == image.symbols["f"]
     assert image.external_symbols == {"ext", "other", "small", "near", "close"}
+
+
+def test_the_example_of_the_linkers_description(tmp_path: Path) -> None:
+    elf = build(
+        tmp_path,
+        """
+    f:  call strlen@PLT
+        movq counter@GOTPCREL(%rip), %rax
+        ret
+        .data
+    table: .quad f + 2
+        """,
+    )
+    image = load(elf, "f", BASE, {"strlen": 0x1000100, "counter": 0x1003000})
+    segments = {segment.name: segment for segment in image.segments}
+    addresses = {name: segment.address for name, segment in segments.items()}
+    assert addresses == {".text": 0x10000000, ".data": 0x10001000, ".got": 0x10002000}
+    assert read_word(segments[".text"].data, 1) == -0xEFFFF05
+    assert read_word(segments[".text"].data, 8) == 0x1FF4
+    assert read_word(segments[".data"].data, 0, 8) == 0x10000002
+    assert read_word(segments[".got"].data, 0, 8) == 0x1003000
 
 
 def test_permissions_and_pages(tmp_path: Path) -> None:
@@ -119,7 +140,7 @@ def test_permissions_and_pages(tmp_path: Path) -> None:
         "-O1",
         "-fPIC",
     )
-    image = loaded(elf, "f", BASE, {})
+    image = load(elf, "f", BASE, {})
     seen = {s.name.split(".")[1]: (s.is_writable, s.is_executable) for s in image.segments}
     assert seen["text"] == (False, True)
     assert seen["rodata"] == (False, False)
@@ -133,10 +154,10 @@ def test_permissions_and_pages(tmp_path: Path) -> None:
     assert image.symbols["start"] % PAGE == 0
 
 
-def test_own_definitions_win(tmp_path: Path) -> None:
+def test_the_object_owns_the_names_that_it_defines(tmp_path: Path) -> None:
     elf = build(tmp_path, ".text\n.globl f, g\nf: jmp g\ng: ret\n")
-    image = loaded(elf, "f", BASE, {"g": 0x1000000, "f": 0x1000000})
-    assert word(data(image, ".text"), 1) == 0
+    image = load(elf, "f", BASE, {"g": 0x1000000, "f": 0x1000000})
+    assert read_word(find_data(image, ".text"), 1) == 0
     assert image.external_symbols == frozenset()
 
 
@@ -145,16 +166,16 @@ def test_common_and_weak_symbols(tmp_path: Path) -> None:
         tmp_path,
         ".text\nf: movq $wk, %rax\n movq $a, %rax\n movq $b, %rax\n ret\n.weak wk\n.comm a,3,1\n.comm b,64,32\n",
     )
-    image = loaded(elf, "f", BASE, {})
-    code = data(image, ".text")
+    image = load(elf, "f", BASE, {})
+    code = find_data(image, ".text")
     common = [segment for segment in image.segments if segment.name == "COMMON"][-1]
     assert (common.is_writable, common.is_executable) == (True, False)
-    assert word(code, 3) == 0
+    assert read_word(code, 3) == 0
     assert image.symbols["b"] % 32 == 0
-    assert {word(code, 10), word(code, 17)} == {image.symbols["a"], image.symbols["b"]}
+    assert {read_word(code, 10), read_word(code, 17)} == {image.symbols["a"], image.symbols["b"]}
     assert common.address <= image.symbols["b"] <= common.address + len(common.data) - 64
-    given = loaded(elf, "f", BASE, {"wk": 0x1234})
-    assert word(data(given, ".text"), 3) == 0x1234
+    with_weak = load(elf, "f", BASE, {"wk": 0x1234})
+    assert read_word(find_data(with_weak, ".text"), 3) == 0x1234
 
 
 @pytest.mark.parametrize(
@@ -168,23 +189,23 @@ def test_common_and_weak_symbols(tmp_path: Path) -> None:
         (".byte ext", 256, r"R_X86_64_8 against 'ext' is out of range"),
     ],
 )
-def test_ranges(tmp_path: Path, text: str, value: int, message: str) -> None:
+def test_values_out_of_range_are_link_errors(tmp_path: Path, text: str, value: int, message: str) -> None:
     elf = build(tmp_path, f".text\nf: {text}\n ret\n")
     with pytest.raises(LinkError, match=message):
-        loaded(elf, "f", BASE, {"ext": value})
+        load(elf, "f", BASE, {"ext": value})
 
 
-def test_undefined_symbols_are_all_named(tmp_path: Path) -> None:
+def test_the_error_names_all_undefined_symbols(tmp_path: Path) -> None:
     elf = build(tmp_path, ".text\nf: call zeta\n call alpha\n call known\n ret\n")
     with pytest.raises(LinkError, match="undefined symbols: alpha, zeta") as error:
-        loaded(elf, "f", BASE, {"known": 0x1000000})
+        load(elf, "f", BASE, {"known": 0x1000000})
     assert error.value.missing == ("alpha", "zeta")
 
 
-def test_a_missing_function_names_what_is_there(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_function_names_the_symbols(tmp_path: Path) -> None:
     elf = build(tmp_path, ".text\n.globl g, h\ng: ret\nh: ret\n")
     with pytest.raises(LinkError, match="symbol 'f' is not defined: it defines g, h"):
-        loaded(elf, "f", BASE, {})
+        load(elf, "f", BASE, {})
 
 
 @pytest.mark.parametrize(
@@ -195,36 +216,36 @@ def test_a_missing_function_names_what_is_there(tmp_path: Path) -> None:
         ("leaq _GLOBAL_OFFSET_TABLE_(%rip), %rax", "R_X86_64_GOTPC32 against '_GLOBAL_OFFSET_TABLE_'"),
     ],
 )
-def test_unsupported_relocations_are_named(tmp_path: Path, text: str, name: str) -> None:
+def test_the_error_names_the_unsupported_relocation(tmp_path: Path, text: str, name: str) -> None:
     elf = build(tmp_path, f".text\nf: {text}\n ret\n")
     with pytest.raises(UnsupportedError, match=f"relocation {name} is not supported"):
-        loaded(elf, "f", BASE, {"x": 0})
+        load(elf, "f", BASE, {"x": 0})
 
 
-def test_thread_local_sections_are_named(tmp_path: Path) -> None:
+def test_thread_local_sections_are_unsupported(tmp_path: Path) -> None:
     elf = build(tmp_path, "static __thread int x; int f(void) { return x++; }", ".c", "-O1")
     with pytest.raises(UnsupportedError, match="thread-local storage"):
-        loaded(elf, "f", BASE, {})
+        load(elf, "f", BASE, {})
 
 
 @pytest.mark.parametrize("junk", [b"", b"\x7fELF", b"not an object at all" * 10])
-def test_other_bytes_are_refused(junk: bytes) -> None:
+def test_bytes_that_are_no_object(junk: bytes) -> None:
     with pytest.raises(ValueError, match="not a readable ELF object"):
-        loaded(junk, "f", BASE, {})
+        load(junk, "f", BASE, {})
 
 
-def test_other_machines_are_refused(tmp_path: Path) -> None:
+def test_objects_of_other_machines(tmp_path: Path) -> None:
     source = tmp_path / "a.c"
     source.write_text("int f(void) { return 1; }")
     command = [sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-musl", "-c", "a.c", "-o", "a.o"]
     subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
     with pytest.raises(ValueError, match="not a relocatable EM_X86_64 object: ET_REL, EM_AARCH64"):
-        loaded((tmp_path / "a.o").read_bytes(), "f", BASE, {})
+        load((tmp_path / "a.o").read_bytes(), "f", BASE, {})
 
 
 def test_contents_of_sections_that_are_not_loaded(tmp_path: Path) -> None:
     elf = build(tmp_path, '.text\nf: ret\n.section .extra,"",@progbits\n.long 5\n')
-    assert loaded(elf, "f", BASE, {}).unloaded[".extra"] == b"\5\0\0\0"
+    assert load(elf, "f", BASE, {}).unloaded[".extra"] == b"\5\0\0\0"
 
 
 def test_an_empty_link() -> None:
@@ -235,13 +256,13 @@ def test_an_empty_link() -> None:
 @pytest.mark.parametrize(
     "flags", [("-O0", "-fPIC"), ("-O2", "-fno-pie"), ("-O2", "-fPIE"), ("-Os", "-fPIC", "-fno-plt")]
 )
-def test_every_case_of_gcc_loads(tmp_path: Path, flags: tuple[str, ...], cases: list[Path]) -> None:
+def test_gccs_objects_of_all_cases_load(tmp_path: Path, flags: tuple[str, ...], cases: list[Path]) -> None:
     for case in cases:
         target = tmp_path / f"{case.stem}.o"
         subprocess.run(["gcc", "-c", *flags, str(case), "-o", str(target)], check=True, capture_output=True)
         elf = target.read_bytes()
         functions = defined_functions(elf)
-        image = loaded(elf, functions[0], BASE, _Anything())
+        image = load(elf, functions[0], BASE, AnyProgram())
         assert functions
         assert all(image.symbols[name] >= BASE for name in functions)
 
@@ -251,8 +272,8 @@ def defined_functions(elf: bytes) -> list[str]:
     return [s.name for s in table.iter_symbols() if s["st_info"]["type"] == "STT_FUNC" and s["st_shndx"] != "SHN_UNDEF"]
 
 
-class _Anything(dict[str, int]):
-    """Any symbol there is."""
+class AnyProgram(dict[str, int]):
+    """A program that defines every symbol."""
 
     def __contains__(self, name: object) -> bool:
         return True
