@@ -72,10 +72,13 @@ _ROOM = st.sampled_from((0, 0, 16, 80))
 _FILLS = st.sampled_from(("repeat", "repeat", "zeros", "filler"))
 """How the rest of a byte array is filled, after a text that is shorter."""
 _IS_LONG = st.sampled_from([False] * 9 + [True])
+"""Whether a terminated text has `_LONG_TEXT_BYTES` bytes: one of ten, since long texts make runs long."""
 _MOSTLY = st.sampled_from([True] * 7 + [False])
+"""True seven times of eight: for choices that keep an input sensible."""
 _HALF = st.booleans()
+"""True half of the time: for choices between two kinds of value that are equally useful."""
 _DIGITS = st.integers(0, 9)
-"""Nonzero nine times of ten."""
+"""Nonzero nine times of ten: for lengths and indices that fit their buffers."""
 
 
 @dataclass

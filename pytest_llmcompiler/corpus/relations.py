@@ -16,6 +16,7 @@ from pytest_llmcompiler.values.c_types import Array, Function, Int, Pointer, Str
 RelationScope = Struct | None
 """The owner of the members: a struct, or None for the parameters."""
 
+# The names that C code usually gives to lengths, indices, ends of buffers, and links back.
 _LENGTH_NAME = re.compile(
     r"(?:^|_)(?:n|len|length|size|sz|count|cnt|num|capacity|cap|limit|bytes|nmemb|rows|cols|max|width|total)$"
     r"|^n(?:bytes|mem|memb|elems?|el|items|chars|words|bits|points|pts|rows|cols|vals|values|args|entries|keys)$"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from hypothesis import strategies as st
 
@@ -18,6 +18,7 @@ from pytest_llmcompiler.values.input import Input, Value
 _UNNAMED_ARGUMENTS = 8
 """Integers that are passed after the named parameters of a variadic function."""
 _IS_4GIB_ALIGNED = st.sampled_from((False, False, False, True))
+"""Whether an input with objects is 4 GiB aligned: one of four. The others detect accesses past the end."""
 
 
 def build_input_strategy(
@@ -47,6 +48,13 @@ def build_input_strategy(
         [variable.name for variable in variables], [variable.type for variable in variables]
     )
 
+    def draw_globals(draw: Draw) -> Iterator[tuple[str, Value]]:
+        initial = [index for index in range(len(variables)) if draw(st.booleans())]
+        values = drawer.draw_members(draw, variables, variable_relations, {}, left_out=initial)
+        for index, (variable, value) in enumerate(zip(variables, values, strict=True)):
+            if index not in initial:
+                yield variable.name, Value(variable.type, *value)
+
     @st.composite
     def draw_input(draw: Draw) -> Input:
         if given_inputs and draw(st.booleans()):
@@ -54,13 +62,7 @@ def build_input_strategy(
         drawer.begin()
         values = drawer.draw_members(draw, params, relations, rules)
         args = tuple(Value(param.type, *value) for param, value in zip(params, values, strict=True))
-        initial = [index for index in range(len(variables)) if draw(st.booleans())]
-        values = drawer.draw_members(draw, variables, variable_relations, {}, left_out=initial)
-        variable_values = tuple(
-            (variable.name, Value(variable.type, *value))
-            for index, (variable, value) in enumerate(zip(variables, values, strict=True))
-            if index not in initial
-        )
+        variable_values = tuple(draw_globals(draw))
         is_4gib_aligned = drawer.has_objects and draw(_IS_4GIB_ALIGNED)
         environment_seed = draw(st.integers(0, environment_seeds - 1))
         return Input(args, environment_seed, variable_values, is_4gib_aligned)

@@ -12,6 +12,7 @@ from pytest_llmcompiler.values.c_types import Array, Int, Pointer, Struct, Type
 from pytest_llmcompiler.values.input import Input, Object, Value
 
 _MAX_CHANGES = 3
+"""Changes of one variation: few, so that it stays like the input that it varies."""
 _MAX_PATCH_BYTES = 8
 """Bytes of a buffer that one change overwrites."""
 

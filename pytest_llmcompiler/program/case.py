@@ -23,6 +23,7 @@ from pathlib import Path
 from pytest_llmcompiler.errors import CaseError
 
 SUFFIXES = (".c", ".ll")
+"""The suffixes of files that can be cases."""
 
 
 @dataclass(frozen=True)

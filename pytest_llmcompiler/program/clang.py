@@ -18,10 +18,14 @@ from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.target import Target
 
 _CODE_FLAGS = ("-fno-stack-protector", "-fPIE", "-w")
+"""Flags of every compilation, with warnings off: a case is taken as it is."""
 _PLAIN_FLAGS = ("-O0", "-Xclang", "-disable-O0-optnone", "-fno-sanitize=all")
+"""Flags for IR that later passes may optimise. zig turns sanitizers on by default."""
 # -fsanitize=function reads words before the start of the callee. The stubs of callbacks have no such words.
 _PROBE_FLAGS = ("-O0", "-fsanitize=undefined,float-cast-overflow", "-fno-sanitize=function", "-fsanitize-trap=all")
+"""Flags for the probe: undefined behaviour traps."""
 _COVERAGE_FLAG = "-fsanitize-coverage=inline-8bit-counters,trace-cmp,trace-gep,trace-pc"
+"""The instrumentation whose functions `probe.c` defines."""
 _TIMEOUT_SECONDS = 600
 """Limit of one call of the toolchain. The first link on a machine builds musl, which takes minutes on a slow one."""
 

@@ -57,6 +57,7 @@ SLOTS = tuple(
     Slot(address=_SLOT_ENDS + index * _SLOT_DISTANCE - size, size=size, host=sum(_SIZES[:index]))
     for index, size in enumerate(_SIZES)
 )
+"""The slots of inputs that are not aligned. Each ends at a multiple of 4 GiB, with no memory behind it."""
 ALIGNED_SLOTS = tuple(
     Slot(address=_SLOT_STARTS + index * _SLOT_DISTANCE, size=slot.size, host=slot.host)
     for index, slot in enumerate(SLOTS[:_ALIGNED_SLOT_COUNT])
