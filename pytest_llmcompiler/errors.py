@@ -184,11 +184,11 @@ class UnansweredError(ModelError):
 class RequestRejectedError(UnansweredError):
     """A server rejects the contents of the request, for example because prompt and answer exceed its context."""
 
-    def __init__(self, message: str, text: str, room: int | None) -> None:
+    def __init__(self, message: str, text: str, available_tokens: int | None) -> None:
         super().__init__(message)
         self.text = text
         """The server's own message."""
-        self.room = room
+        self.available_tokens = available_tokens
         """Tokens that the prompt leaves for an answer; None where the server does not say."""
 
 

@@ -1,0 +1,1 @@
+"""Assembly text becomes machine code at addresses: parsers, two assemblers, and the linker of candidates."""

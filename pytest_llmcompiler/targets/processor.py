@@ -15,7 +15,7 @@ Outcome = Literal["return", "fault", "limit", "exit", "abort", "forbidden", "vex
 - `return`: the function returned.
 - `fault`: an access to memory or an instruction raised an exception of the processor.
 - `limit`: too many instructions.
-- `exit`, `abort`: the program ended itself, or a library function stopped it.
+- `exit`, `abort`: the program ended itself with an exit code, or by `abort()`.
 - `forbidden`: an instruction that user code may not execute.
 - `vex`: an instruction that the emulator computes wrongly, or whose result differs between machines or runs.
 """

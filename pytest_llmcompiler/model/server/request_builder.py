@@ -70,8 +70,8 @@ class RequestBuilder:
         Whether there was something to learn, so that the request can be sent again. Warns of a field left out.
         """
         limit = request.get("max_tokens")
-        if limit and rejection.room and rejection.room < limit:
-            self._answer_limits[question] = rejection.room
+        if limit and rejection.available_tokens and rejection.available_tokens < limit:
+            self._answer_limits[question] = rejection.available_tokens
             return True
         named = _find_named_fields(rejection.text, request)
         with self._lock:
