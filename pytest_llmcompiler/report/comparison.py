@@ -146,12 +146,18 @@ def compare_files(first: Path, second: Path) -> list[str]:
     samples.
     """
     runs = [_read_judged(path) for path in (first, second)]
-    compared = [name for name in _COMPARABLE if _differs(*({getattr(one.key, name) for one in run} for run in runs))]
+    compared = [
+        name for name in _COMPARABLE if _differs(*({getattr(counts.key, name) for counts in run} for run in runs))
+    ]
     return comparison_lines(*(_named_run(path, run, compared) for path, run in zip((first, second), runs)))
 
 
 _COMPARABLE = ("passes", "label")
 """The fields of a question's key by which two records may be compared."""
+
+
+def _key_values(run: Sequence[SampleCounts], name: str) -> set[str]:
+    return {getattr(counts.key, name) for counts in run}
 
 
 def _differs(first: set[str], second: set[str]) -> bool:

@@ -53,9 +53,9 @@ def test_a_file_elsewhere_is_a_case_where_it_is_named_and_a_model_given(project:
     put(project, "src/b.c", CASE)
     result = run(project, "src/b.c", "--llmc-model=reference", "--collect-only", "-q")
     assert result.outlines[:2] == ["src/b.c::twice[asm-O0]", "src/b.c::low[asm-O0]"]
-    one = run(project, "src/b.c::low", "--llmc-model=reference", "-v")
-    one.stdout.fnmatch_lines(["src/b.c::low[[]asm-O0[]] PASSED*"])
-    one.assert_outcomes(passed=1)
+    result = run(project, "src/b.c::low", "--llmc-model=reference", "-v")
+    result.stdout.fnmatch_lines(["src/b.c::low[[]asm-O0[]] PASSED*"])
+    result.assert_outcomes(passed=1)
     run(project, "src", "--llmc-model=reference").assert_outcomes()
     # Without a model pytest says of such a file what it says of any that no plugin knows.
     assert run(project, "src/b.c").ret != 0
@@ -89,7 +89,7 @@ def test_two_folders_of_cases(project: pytest.Pytester) -> None:
     put(project, "more/cases/a.c", "int other(void) { return 7; }\n")
     record = project.path / "out.jsonl"
     run(project, "--llmc-model=reference", f"--llmc-record={record}").assert_outcomes(passed=3)
-    assert {(one["case"], one["function"]) for one in records(record)} == {
+    assert {(line["case"], line["function"]) for line in records(record)} == {
         ("a.c", "twice"),
         ("a.c", "low"),
         ("a.c", "other"),
@@ -118,7 +118,7 @@ def test_from_another_directory(project: pytest.Pytester, monkeypatch: pytest.Mo
     monkeypatch.chdir(project.path / "elsewhere")
     result = run(project, "../cases/a.c::twice", "--llmc-model=reference", "--llmc-record=out.jsonl", "-v")
     result.stdout.fnmatch_lines(["../cases/a.c::twice[[]asm-O0[]] PASSED*"])
-    assert [one["case"] for one in records(project.path / "elsewhere" / "out.jsonl")] == ["a.c"]
+    assert [line["case"] for line in records(project.path / "elsewhere" / "out.jsonl")] == ["a.c"]
 
 
 def test_files_without_a_function_under_test(project: pytest.Pytester) -> None:
@@ -138,7 +138,7 @@ def test_a_helper_is_a_case_where_a_directive_asks_for_it(project: pytest.Pytest
         "// LLMC: functions one\nstatic inline int one(void) { return 1; }\nint two(void) { return one() + 1; }\n",
     )
     result = run(project, "cases/helpers.c", "--llmc-model=reference", "-v")
-    result.stdout.fnmatch_lines(["cases/helpers.c::one[[]asm-O0[]] PASSED*"])
+    result.stdout.fnmatch_lines(["cases/helpers.c::line[[]asm-O0[]] PASSED*"])
     result.assert_outcomes(passed=1)
 
 

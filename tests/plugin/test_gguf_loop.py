@@ -28,8 +28,18 @@ def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(gguf: Path, record: Path, *args: str) -> list[str]:
     return [
-        *(sys.executable, "-m", "pytest", "cases/bits.c", f"--llmc-model={gguf}", f"--llmc-record={record}"),
-        *("-p", "no:cacheprovider", "-p", "no:xdist", "--llmc-max-tokens=64", *args),
+        sys.executable,
+        "-m",
+        "pytest",
+        "cases/bits.c",
+        f"--llmc-model={gguf}",
+        f"--llmc-record={record}",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "--llmc-max-tokens=64",
+        *args,
     ]
 
 
@@ -54,13 +64,13 @@ def test_every_sample_gets_a_verdict_and_the_session_lives(gguf: Path, tmp_path:
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, output[-4000:]
     assert "10 failed in" in done.stdout, output[-4000:]
     run_records = lines_of(record)
-    counts = Counter((one["function"], one["passes"]) for one in run_records)
+    counts = Counter((line["function"], line["passes"]) for line in run_records)
     assert len(counts) == 10 and set(counts.values()) == {SAMPLES}
-    assert {one["verdict"] for one in run_records} <= {"no-answer", "truncated", "assemble", "link"}
-    assert {one["model"]["backend"] for one in run_records} == {"llama.cpp"}
-    for one in run_records:
-        assert one["tokens"]["prompt"] > 100 and 0 < one["tokens"]["answer"] <= 64
-        assert one["stop"] in ("eos", "stop", "length")
+    assert {line["verdict"] for line in run_records} <= {"no-answer", "truncated", "assemble", "link"}
+    assert {line["model"]["backend"] for line in run_records} == {"llama.cpp"}
+    for line in run_records:
+        assert line["tokens"]["prompt"] > 100 and 0 < line["tokens"]["answer"] <= 64
+        assert line["stop"] in ("eos", "stop", "length")
     [overall] = [line for line in done.stdout.splitlines() if line.startswith("overall") and "(" in line]
     assert overall.split()[:4] == ["overall", "10", "30", "0.0"] and overall.count("0.0 (0-") == 2
 
@@ -70,13 +80,13 @@ def test_what_was_recorded_is_found_again(gguf: Path, tmp_path: Path) -> None:
     pytest_on(gguf, first, "--llmc-samples=2", "-k", "average or count_ones")
     # The answers depend on the seed alone, not on which questions are asked.
     pytest_on(gguf, second, "--llmc-samples=2", "-k", "count_ones")
-    answers = {(one["function"], one["sample"]): one["answer"] for one in lines_of(first)}
-    assert {(one["function"], one["sample"]): one["answer"] for one in lines_of(second)} == {
+    answers = {(line["function"], line["sample"]): line["answer"] for line in lines_of(first)}
+    assert {(line["function"], line["sample"]): line["answer"] for line in lines_of(second)} == {
         key: answer for key, answer in answers.items() if key[0] == "count_ones"
     }
     pytest_on(Path(f"replay:{first}"), third, "--llmc-samples=2", "-k", "average or count_ones")
-    assert [(one["answer"], one["verdict"]) for one in lines_of(third)] == [
-        (one["answer"], one["verdict"]) for one in lines_of(first)
+    assert [(line["answer"], line["verdict"]) for line in lines_of(third)] == [
+        (line["answer"], line["verdict"]) for line in lines_of(first)
     ]
 
 

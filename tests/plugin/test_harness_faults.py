@@ -39,7 +39,7 @@ def test_a_server_that_goes_down_is_an_error_and_no_failure(project: pytest.Pyte
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(["cases/a.c::twice[[]asm-O0[]] PASSED*", "cases/a.c::low[[]asm-O0[]] ERROR*"])
     result.stdout.fnmatch_lines(["*no server listens at http://127.0.0.1:*"])
-    assert [one["verdict"] for one in records(project.path / "out.jsonl")] == ["pass"]
+    assert [line["verdict"] for line in records(project.path / "out.jsonl")] == ["pass"]
     assert len(result.outlines) < 100, "the message drowns in pytest's own frames"
 
 
@@ -72,7 +72,7 @@ def test_a_judge_that_is_killed_loses_no_sample(project: pytest.Pytester) -> Non
     result = run(project, replay(project, ("twice", WRONG), ("low", LOW)), "--llmc-record=out.jsonl")
     result.assert_outcomes(passed=1, failed=1)
     assert "killed 1" in text_of(result)
-    assert [one["verdict"] for one in records(project.path / "out.jsonl")] == ["mismatch", "pass"]
+    assert [line["verdict"] for line in records(project.path / "out.jsonl")] == ["mismatch", "pass"]
 
 
 def test_a_killed_session_leaves_no_judge_and_whole_lines(project: pytest.Pytester) -> None:
@@ -117,7 +117,7 @@ def test_an_interrupt_keeps_what_is_recorded(project: pytest.Pytester) -> None:
     )
     result = run(project, replay(project, ("twice", TWICE), ("low", LOW)), "--llmc-record=out.jsonl")
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    assert [one["verdict"] for one in records(project.path / "out.jsonl")] == ["pass"]
+    assert [line["verdict"] for line in records(project.path / "out.jsonl")] == ["pass"]
 
 
 def test_nothing_is_left_behind(project: pytest.Pytester) -> None:
@@ -144,7 +144,7 @@ def test_an_answer_that_comes_again_is_judged_once(project: pytest.Pytester) -> 
     )
     model = replay(project, TWICE, WRONG, TWICE, VEX, TWICE, VEX)
     result = run(project, model, "--llmc-samples=6", "--llmc-record=out.jsonl", "-k", "twice", "-s")
-    kinds = [one["verdict"] for one in records(project.path / "out.jsonl")]
+    kinds = [line["verdict"] for line in records(project.path / "out.jsonl")]
     assert kinds == ["pass", "mismatch", "pass", "inconclusive", "pass", "inconclusive"]
     assert text_of(result).count("judged\n") == 4, "what was inconclusive is looked at again"
 
@@ -170,4 +170,4 @@ def test_a_judge_that_fails_loses_no_answer(project: pytest.Pytester) -> None:
     result = run(project, model, "--llmc-samples=3", "--llmc-record=out.jsonl", "-k", "twice")
     result.assert_outcomes(errors=1, deselected=1)
     assert "the harness is at fault" in text_of(result)
-    assert [one["verdict"] for one in records(project.path / "out.jsonl")] == ["pass", None, "pass"]
+    assert [line["verdict"] for line in records(project.path / "out.jsonl")] == ["pass", None, "pass"]

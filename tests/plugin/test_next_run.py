@@ -119,9 +119,17 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def first(project: Path) -> subprocess.CompletedProcess[str]:
     """A run that leaves a record, a baseline, a table and JUnit's file."""
     return run(
-        *(project, "--llmc-model=replay:answers.jsonl", *SAMPLES, "-p", "no:xdist", "-rx", "--junitxml=first.xml"),
-        *("--llmc-record=first.jsonl", "--llmc-export=first.csv"),
-        *("--llmc-baseline=new/base.jsonl", "--llmc-update-baseline"),
+        project,
+        "--llmc-model=replay:answers.jsonl",
+        *SAMPLES,
+        "-p",
+        "no:xdist",
+        "-rx",
+        "--junitxml=first.xml",
+        "--llmc-record=first.jsonl",
+        "--llmc-export=first.csv",
+        "--llmc-baseline=new/base.jsonl",
+        "--llmc-update-baseline",
     )
 
 
@@ -150,7 +158,7 @@ def test_the_schema_names_every_verdict() -> None:
 
 def test_junit_has_the_counts(first: object, project: Path) -> None:
     twice, low = ElementTree.parse(project / "first.xml").iter("testcase")
-    properties = {one.get("name"): one.get("value") for one in twice.iter("property")}
+    properties = {member.get("name"): member.get("value") for member in twice.iter("property")}
     assert properties == {
         "llmc_verdicts": ",".join(ANSWERS),
         **{f"llmc_count_{kind}": "1" for kind in KINDS},
@@ -220,8 +228,15 @@ def test_a_record_with_a_passing_item_broken_and_a_failing_one_mended(first: obj
         records[number]["answer"] = answer
     write_lines(project / "broken.jsonl", records)
     result = run(
-        *(project, "--llmc-model=replay:broken.jsonl", *SAMPLES, "-p", "no:xdist", "-v"),
-        *("--llmc-baseline=new/base.jsonl", "--llmc-fail-under=pass@1=0.9", "--llmc-fail-under=pass@3=0.01"),
+        project,
+        "--llmc-model=replay:broken.jsonl",
+        *SAMPLES,
+        "-p",
+        "no:xdist",
+        "-v",
+        "--llmc-baseline=new/base.jsonl",
+        "--llmc-fail-under=pass@1=0.9",
+        "--llmc-fail-under=pass@3=0.01",
     )
     assert result.returncode == pytest.ExitCode.TESTS_FAILED
     assert "1 failed, 1 passed" in result.stdout
@@ -269,7 +284,7 @@ def test_a_run_that_was_killed_goes_on_where_its_record_stops(
 
     def count_records(name: str) -> Counter[tuple[Any, ...]]:
         return Counter(
-            (one["function"], one["sample"], one["verdict"], one["answer"]) for one in read_records(project / name)
+            (line["function"], line["sample"], line["verdict"], line["answer"]) for line in read_records(project / name)
         )
 
     assert count_records("killed.jsonl") == count_records("first.jsonl"), (
@@ -312,7 +327,7 @@ def test_what_differs_is_named(first: object, project: Path, tmp_path: Path) -> 
             whole.check(settings | change)
     with pytest.raises(ResumeError, match=r"another model \(name\): .* has 'answers\.jsonl', this session 'new.gguf'"):
         whole.check_model({"name": "new.gguf"})
-    write_lines(tmp_path / "old.jsonl", [{key: one for key, one in records[0].items() if key != "settings"}])
+    write_lines(tmp_path / "old.jsonl", [{key: value for key, value in records[0].items() if key != "settings"}])
     with pytest.raises(ResumeError, match=r"old\.jsonl holds a\.c::twice\[asm-O0\] sample 0 without the settings"):
         Resumption(tmp_path / "old.jsonl").check(settings)
     assert len(Resumption(tmp_path / "none.jsonl")) == 0
@@ -335,8 +350,8 @@ def silence(request: dict[str, Any] | None) -> Reply:
     return 200, {}, {"choices": choices, "usage": {"prompt_tokens": 5, "completion_tokens": 3 * len(choices)}}
 
 
-def asked(script: Script) -> int:
-    """How many answers it was asked for."""
+def count_requests(script: Script) -> int:
+    """The number of answers that a server was asked for."""
     return sum(question.get("n", 1) for _, _, question in script.requests if question)
 
 
@@ -345,9 +360,9 @@ def test_a_server_is_asked_only_for_what_the_record_lacks(project: Path) -> None
         args = (project, f"--llmc-model={url}", "--llmc-cache=off", "--llmc-record=server.jsonl", "-p", "no:xdist")
         args = (*args, "-k", "twice", "--llmc-temperature=0.5", "--llmc-require=none", "--llmc-resume")
         run(*args, "--llmc-samples=2")
-        assert asked(script) == 2
+        assert count_requests(script) == 2
         result = run(*args, "--llmc-samples=5")
-        assert asked(script) == 5
-    assert [one["sample"] for one in read_records(project / "server.jsonl")] == [0, 1, 2, 3, 4]
+        assert count_requests(script) == 5
+    assert [line["sample"] for line in read_records(project / "server.jsonl")] == [0, 1, 2, 3, 4]
     assert re.search(r"^overall +1 +5 ", result.stdout, re.M), result.stdout
     assert read_records(project / "server.jsonl")[0]["settings"]["temperature"] == 0.5

@@ -94,7 +94,7 @@ def test_a_bad_value_names_its_flag(project: pytest.Pytester, name: str, value: 
     assert_no_traceback(result)
 
 
-@pytest.mark.parametrize(("name", "value"), [one for one in BAD_VALUES if one not in UNMET])
+@pytest.mark.parametrize(("name", "value"), [pair for pair in BAD_VALUES if pair not in UNMET])
 def test_a_bad_value_names_its_ini_key(project: pytest.Pytester, name: str, value: str) -> None:
     key = f"llmc_{name.replace('-', '_')}"
     project.makeini(f"[pytest]\nllmc_cases = cases\nllmc_model = reference\n{key} = {value}\n")
@@ -267,12 +267,12 @@ def test_ini_keys_are_flags_and_the_flag_wins(project: pytest.Pytester) -> None:
     result.assert_outcomes(failed=1, deselected=1)
     result.stdout.fnmatch_lines(["*pass@1*pass@3*"])
     run_records = records(project.path / "out.jsonl")
-    assert [one["detail"]["assembler"] for one in run_records] == ["llvm"] * 3
+    assert [line["detail"]["assembler"] for line in run_records] == ["llvm"] * 3
     again = run(project, "-k", "twice", "--llmc-require=any", "--llmc-record=b.jsonl", "--llmc-assembler=keystone")
     again.assert_outcomes(passed=1, deselected=1)
-    assert [one["detail"]["assembler"] for one in records(project.path / "b.jsonl")] == ["keystone"] * 3
-    one = run(project, "-k", "twice", "--llmc-samples=1", "--llmc-pass-k=1")
-    one.assert_outcomes(passed=1, deselected=1)
+    assert [line["detail"]["assembler"] for line in records(project.path / "b.jsonl")] == ["keystone"] * 3
+    single = run(project, "-k", "twice", "--llmc-samples=1", "--llmc-pass-k=1")
+    single.assert_outcomes(passed=1, deselected=1)
 
 
 def test_a_list_of_toml_is_its_values_with_commas_between(project: pytest.Pytester) -> None:
@@ -308,8 +308,8 @@ def test_every_option_is_a_flag_and_an_ini_key(project: pytest.Pytester) -> None
                 "gpu-layers",
             )
         }
-        | {*("passes", "prompt", "assembler", "clang", "examples", "record", "resume", "export")}
-        | {*("baseline", "update-baseline", "fail-under")}
+        | {"passes", "prompt", "assembler", "clang", "examples", "record", "resume", "export"}
+        | {"baseline", "update-baseline", "fail-under"}
     )
 
 

@@ -55,7 +55,7 @@ def test_two_prompts_are_asked_and_compared(project: pytest.Pytester) -> None:
             "  samples: pass 2, then 1; mismatch 0, then 1",
         ]
     )
-    assert {one["prompt"] for one in records(project.path / "out.jsonl")} == {"meta", "meta-without-counts"}
+    assert {line["prompt"] for line in records(project.path / "out.jsonl")} == {"meta", "meta-without-counts"}
     run(project, *flags, "--llmc-resume", "-k", "twice").assert_outcomes(passed=1, failed=1, deselected=2)
     project.path.joinpath("conftest.py").unlink()
     again = run(project, "--llmc-model=replay:out.jsonl", *flags[:1])
@@ -171,7 +171,7 @@ SAMPLES = st.lists(st.booleans(), min_size=1, max_size=4)
 @settings(deadline=None)
 @given(st.lists(st.tuples(SAMPLES, SAMPLES), min_size=2, max_size=12))
 def test_the_other_way_round_everything_is_turned_round(pairs: list[tuple[list[bool], list[bool]]]) -> None:
-    first, second = _run([one for one, _ in pairs]), _run([other for _, other in pairs])
+    first, second = _run([pair for pair, _ in pairs]), _run([other for _, other in pairs])
     there, back = compare_runs(first, second), compare_runs(second, first)
     assert there and back
     assert (there.first, there.second, there.better, there.worse) == (back.second, back.first, back.worse, back.better)

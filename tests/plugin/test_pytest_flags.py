@@ -46,7 +46,7 @@ def test_junit(project: pytest.Pytester) -> None:
     run(project, replay(project, WRONG, TWICE), "--llmc-samples=2", "--junitxml=out.xml", "-k", "twice")
     [case] = ElementTree.parse(project.path / "out.xml").iter("testcase")
     assert (case.get("classname"), case.get("name")) == ("cases.a.c", "twice[asm-O0]")
-    [noted] = [one for one in case.iter("property") if one.get("name") == "llmc_verdicts"]
+    [noted] = [member for member in case.iter("property") if member.get("name") == "llmc_verdicts"]
     assert noted.get("value") == "mismatch,pass"
 
 

@@ -28,16 +28,24 @@ def test_what_is_recorded_replays_to_the_same_verdicts(project: pytest.Pytester)
     result = run(project, model, "--llmc-samples=9", "--llmc-record=first.jsonl", "-k", "twice")
     result.assert_outcomes(passed=1, deselected=1)
     first = records(project.path / "first.jsonl")
-    assert [one["verdict"] for one in first] == [
-        *("pass", "mismatch", "no-answer", "assemble", "link", "inconclusive", "pass", "hang", "crash")
+    assert [line["verdict"] for line in first] == [
+        "pass",
+        "mismatch",
+        "no-answer",
+        "assemble",
+        "link",
+        "inconclusive",
+        "pass",
+        "hang",
+        "crash",
     ]
     run(project, "--llmc-model=replay:first.jsonl", "--llmc-samples=9", "--llmc-record=second.jsonl", "-k", "twice")
     second = records(project.path / "second.jsonl")
-    assert [(one["verdict"], one["detail"], one["answer"]) for one in second] == [
-        (one["verdict"], one["detail"], one["answer"]) for one in first
+    assert [(line["verdict"], line["detail"], line["answer"]) for line in second] == [
+        (line["verdict"], line["detail"], line["answer"]) for line in first
     ]
-    for one in first:
-        assert one["schema"] == 1 and one["case"] == "a.c" and one["task"] == "asm" and one["prompt"] == "meta"
+    for line in first:
+        assert line["schema"] == 1 and line["case"] == "a.c" and line["task"] == "asm" and line["prompt"] == "meta"
 
 
 def test_an_answer_that_hit_the_token_limit(project: pytest.Pytester) -> None:
@@ -86,8 +94,13 @@ def test_how_many_samples_must_pass(project: pytest.Pytester, require: str, pass
         lines.append((project.path / "answers.jsonl").read_text())
     put(project, "answers.jsonl", "".join(lines))
     result = run(
-        *(project, "--llmc-model=replay:answers.jsonl", "--llmc-samples=4", f"--llmc-require={require}"),
-        *("-k", "twice", "-v"),
+        project,
+        "--llmc-model=replay:answers.jsonl",
+        "--llmc-samples=4",
+        f"--llmc-require={require}",
+        "-k",
+        "twice",
+        "-v",
     )
     outcomes = dict(re.findall(r"^cases/(\w+)\.c::twice\S+ (\w+)", "\n".join(result.outlines), re.MULTILINE))
     assert {name for name, outcome in outcomes.items() if outcome == "PASSED"} == passing

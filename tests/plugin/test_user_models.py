@@ -46,8 +46,8 @@ def test_a_fixture_of_the_user_is_the_model(project: pytest.Pytester) -> None:
     result.assert_outcomes(passed=1, failed=1)
     assert text_of(result).count("one model") == 1
     assert "2 mismatch" in (project.path / "page.html").read_text()
-    assert [one["verdict"] for one in records(project.path / "out.jsonl")] == ["mismatch", "mismatch", "pass", "pass"]
-    assert {one["model"]["name"] for one in records(project.path / "out.jsonl")} == {"me"}
+    assert [line["verdict"] for line in records(project.path / "out.jsonl")] == ["mismatch", "mismatch", "pass", "pass"]
+    assert {line["model"]["name"] for line in records(project.path / "out.jsonl")} == {"me"}
 
 
 def test_a_prompt_template_of_the_user(project: pytest.Pytester) -> None:

@@ -29,7 +29,9 @@ def answer_everything(project: pytest.Pytester) -> str:
 
 
 def read_samples(path: Path) -> list[tuple[Any, ...]]:
-    return sorted((one["case"], one["function"], one["sample"], one["verdict"], one["answer"]) for one in records(path))
+    return sorted(
+        (line["case"], line["function"], line["sample"], line["verdict"], line["answer"]) for line in records(path)
+    )
 
 
 def table(result: pytest.RunResult) -> list[str]:

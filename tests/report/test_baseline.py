@@ -40,7 +40,7 @@ def test_the_file_is_sorted_one_line_an_item(tmp_path: Path) -> None:
         '{"item": "a.c::\\u00e9[asm-O0]", "passed": 0, "judged": 0, "samples": 4}\n'
     )
     again = Baseline.read(tmp_path / "b.jsonl")
-    assert again.samples == 4 and {again.compare(one, 0).kind for one in items} == {"same"}
+    assert again.samples == 4 and {again.compare(item_counts, 0).kind for item_counts in items} == {"same"}
     assert [path.name for path in tmp_path.iterdir()] == ["b.jsonl"]
 
 
@@ -133,11 +133,11 @@ def test_what_did_not_get_worse_seldom_looks_so_and_what_did_is_found() -> None:
     for _ in range(200):
         rates = [draw.uniform(0.4, 0.9) for _ in range(30)]
         baseline = known().updated(run_of(draw, rates))
-        same = [baseline.compare(one, 0) for one in run_of(draw, rates)]
-        lower = [baseline.compare(one, 0) for one in run_of(draw, [0.8 * rate for rate in rates])]
+        same = [baseline.compare(item_counts, 0) for item_counts in run_of(draw, rates)]
+        lower = [baseline.compare(item_counts, 0) for item_counts in run_of(draw, [0.8 * rate for rate in rates])]
         moved, fell = paired_test(same), paired_test(lower)
         assert moved and fell
-        alarms += moved.p_value <= 0.01 or any(one.kind == "worse" for one in same)
+        alarms += moved.p_value <= 0.01 or any(change.kind == "worse" for change in same)
         detected += fell.p_value <= 0.01
     assert alarms <= 8, "twice 1 percent of 200"
     assert detected >= 195
@@ -182,7 +182,7 @@ def test_with_a_baseline_only_what_is_worse_fails(tmp_path: Path) -> None:
     decisions = [
         criteria.decide(item(name, passed, 20)) for name, passed in (("good", 0), ("bad", 0), ("new", 0), ("bad", 3))
     ]
-    assert [(one.kind, one.message) for one in decisions] == [
+    assert [(decision.kind, decision.message) for decision in decisions] == [
         ("worse", "worse than b.jsonl: 9 of 20 samples passed, now 0 of 20"),
         ("known", "0 of 20 samples pass; known to b.jsonl"),
         ("known", "0 of 20 samples pass; not judged in b.jsonl"),
@@ -229,10 +229,10 @@ def test_an_update_leaves_what_was_not_run_as_it_is(tmp_path: Path) -> None:
     outcome = close(criteria, item("b", 5, 20), item("a2", 1, 20))
     assert not outcome.failed and outcome.lines[-1] == f"2 items written to {tmp_path / 'b.jsonl'}"
     lines = [json.loads(line) for line in (tmp_path / "b.jsonl").read_text().splitlines()[1:]]
-    assert [(one["item"][5:-8], one["passed"]) for one in lines] == [("a2", 1), ("a", 9), ("b", 5)]
+    assert [(line["item"][5:-8], line["passed"]) for line in lines] == [("a2", 1), ("a", 9), ("b", 5)]
 
 
-def test_a_baseline_that_cant_be_written_in_the_end_fails_and_what_changed_is_told(tmp_path: Path) -> None:
+def test_a_baseline_that_cant_be_written_fails_the_session_and_lists_changes(tmp_path: Path) -> None:
     criteria = pass_criteria(tmp_path, known(a=(0, 20)), update=True)
     (tmp_path / "b.jsonl").unlink()
     (tmp_path / "b.jsonl").mkdir()

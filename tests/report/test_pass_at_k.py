@@ -117,12 +117,12 @@ def test_the_interval_covers_the_truth(functions: int, samples: int, k: int, sha
 
 
 def test_inconclusive_samples_are_in_neither_count() -> None:
-    (one,) = count_samples(records("pass inconclusive crash inconclusive assemble"))
-    assert (one.judged, one.passed, one.assembled) == (3, 1, 2)
-    assert (one.prompt_tokens, one.answer_tokens) == (5000, 510)
-    mean = estimate([one], 3)
+    (counts,) = count_samples(records("pass inconclusive crash inconclusive assemble"))
+    assert (counts.judged, counts.passed, counts.assembled) == (3, 1, 2)
+    assert (counts.prompt_tokens, counts.answer_tokens) == (5000, 510)
+    mean = estimate([counts], 3)
     assert mean is not None and mean.value == 1
-    assert estimate([one], 4) is None
+    assert estimate([counts], 4) is None
 
 
 def test_questions_with_too_few_samples_are_left_out_and_counted() -> None:
@@ -131,8 +131,8 @@ def test_questions_with_too_few_samples_are_left_out_and_counted() -> None:
 
 
 def test_a_sample_recorded_again_counts_once() -> None:
-    (one,) = count_samples([*records("crash pass"), *records("pass")])
-    assert one.verdicts == ("pass", "pass")
+    (counts,) = count_samples([*records("crash pass"), *records("pass")])
+    assert counts.verdicts == ("pass", "pass")
 
 
 SESSION = [
@@ -200,20 +200,25 @@ def sized(prompt: int | None, instructions: int | None) -> dict[str, Any]:
 def test_verdicts_by_size() -> None:
     prompts = [(1, None), (256, 5), (257, 5), (512, 5), (8192, 5), (8193, 5)]
     instructions = [(None, 8), (None, 9), (None, 16), (None, 17), (None, None)]
-    session = [one | sized(*size) for size in (*prompts, *instructions) for one in records("pass", f"f{size}")]
+    session = [record | sized(*size) for size in (*prompts, *instructions) for record in records("pass", f"f{size}")]
     lines = summary_lines(session, [1], 200)
     rows = lines[lines.index("by IR instructions") : next(n for n, line in enumerate(lines) if "overall" in line)]
     assert [re.split(r"  +", line.strip())[:2] for line in rows] == [
         ["by IR instructions"],
-        *(["up to 8", "1"], ["9 to 16", "2"], ["17 to 32", "1"]),
+        ["up to 8", "1"],
+        ["9 to 16", "2"],
+        ["17 to 32", "1"],
         ["by prompt tokens"],
-        *(["up to 256", "2"], ["257 to 512", "2"], ["4,097 to 8,192", "1"], ["8,193 to 16,384", "1"]),
+        ["up to 256", "2"],
+        ["257 to 512", "2"],
+        ["4,097 to 8,192", "1"],
+        ["8,193 to 16,384", "1"],
     ]
 
 
 def test_the_ten_worst_functions() -> None:
     session = [
-        one for number in range(14) for one in records("pass " * number + "crash " * (14 - number), f"f{number}")
+        record for number in range(14) for record in records("pass " * number + "crash " * (14 - number), f"f{number}")
     ]
     session += records("pass", "fine") + records("inconclusive", "unknown")
     lines = summary_lines(session, [1], 100)
@@ -237,7 +242,7 @@ def test_without_records_there_is_no_table() -> None:
 
 
 def test_what_is_not_known_is_a_dash() -> None:
-    lines = summary_lines([one | {"tokens": {}} for one in records("inconclusive")], [1, 5], 200)
+    lines = summary_lines([record | {"tokens": {}} for record in records("inconclusive")], [1, 5], 200)
     (line,) = (line for line in lines if line.startswith("overall"))
     assert line.split() == ["overall", "1", "1", "-", "-", "-", "0", "1"]
     assert not any("tok" in line for line in lines), "columns of which nothing is known are left out"

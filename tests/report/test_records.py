@@ -107,11 +107,11 @@ def test_a_killed_writer_loses_at_most_its_last_record(tmp_path: Path) -> None:
             time.sleep(0.001 * attempt)
         process.send_signal(signal.SIGKILL)
         process.wait(30)
-        samples = [one["sample"] for one in read_records(path) if one["function"] == f"f{attempt}"]
+        samples = [line["sample"] for line in read_records(path) if line["function"] == f"f{attempt}"]
         assert samples == list(range(len(samples))) and len(samples) >= 3
     Recorder(path).write(small())
     assert path.read_bytes().endswith(b"\n")
-    assert all(len(set(one["answer"])) <= 1 and len(one["answer"]) in (0, 300_000) for one in read_records(path))
+    assert all(len(set(line["answer"])) <= 1 and len(line["answer"]) in (0, 300_000) for line in read_records(path))
 
 
 def test_workers_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_workers_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     workers = [writer(path, name, 60, 20_000) for name in ("f", "g", "h")]
     assert [worker.wait(60) for worker in workers] == [0, 0, 0]
     for name in ("f", "g", "h"):
-        assert [one["sample"] for one in read_records(path) if one["function"] == name] == list(range(60))
+        assert [line["sample"] for line in read_records(path) if line["function"] == name] == list(range(60))
 
 
 @pytest.mark.parametrize("cut", [1, 5, 12, 30, -1])
@@ -127,9 +127,9 @@ def test_what_a_killed_writer_left_is_taken_away_before_the_next_record(tmp_path
     path = tmp_path / "r.jsonl"
     whole = json.dumps(small(0)).encode() + b"\n"
     path.write_bytes(whole + json.dumps(small(1, answer="x" * 100_000)).encode()[:cut])
-    assert [one["sample"] for one in read_records(path)] == [0]
+    assert [line["sample"] for line in read_records(path)] == [0]
     Recorder(path).write(small(2))
-    assert [one["sample"] for one in read_records(path)] == [0, 2]
+    assert [line["sample"] for line in read_records(path)] == [0, 2]
     assert path.read_bytes().startswith(whole)
 
 
@@ -149,7 +149,7 @@ def test_two_recorders_of_one_process_share_a_file(tmp_path: Path) -> None:
     first.close()
     second.write(small(2))
     second.close()
-    assert [one["sample"] for one in read_records(path)] == [0, 1, 2]
+    assert [line["sample"] for line in read_records(path)] == [0, 1, 2]
 
 
 def test_a_place_that_cant_be_written_is_an_error(tmp_path: Path) -> None:

@@ -250,10 +250,11 @@ def test_a_session_of_two_workers_writes_it(project: pytest.Pytester) -> None:
         (*index["questions"][row[0]], row[1]): (KINDS[row[2]], index["messages"][row[3]]) for row in index["samples"]
     }
     assert rows == {
-        (one["case"], one["function"], f"{one['task']}-{one['passes']}", one["sample"]): (
-            *(one["verdict"], one["detail"]["message"]),
+        (line["case"], line["function"], f"{line['task']}-{line['passes']}", line["sample"]): (
+            line["verdict"],
+            line["detail"]["message"],
         )
-        for one in records(project.path / "record.jsonl")
+        for line in records(project.path / "record.jsonl")
     }
     assert len(rows) == 3
     assert not list((project.path / "out").glob("*.part"))
@@ -271,7 +272,7 @@ def test_a_place_that_cant_be_written_is_a_usage_error(project: pytest.Pytester)
     assert "--llmc-report: can't write cases: Is a directory" in text_of(result)
 
 
-def test_where_it_cant_be_written_in_the_end_the_verdicts_are_told(project: pytest.Pytester) -> None:
+def test_a_page_that_cant_be_written_leaves_the_verdicts(project: pytest.Pytester) -> None:
     put(project, "test_gone.py", "import shutil\ndef test_gone():\n    shutil.rmtree('out')\n")
     model = replay(project, "prose")
     result = project.runpytest_subprocess(
@@ -303,8 +304,8 @@ def test_an_answer_in_ir_is_shown_beside_its_assembly(browser: Browser, tmp_path
         "ir": {"instructions": 2, "size": 51, "exact": False, "canonical": True, "opt_instructions": 3, "opt_size": 52}
     }
     promised = {"promised": {"instructions": {"said": 2, "is": 2}, "size": {"said": 9, "is": None}}}
-    one = sample("f", 0, "mismatch", answer=f"<code>define i32 @f() {HOSTILE}")
-    one["detail"] |= {
+    ir_record = sample("f", 0, "mismatch", answer=f"<code>define i32 @f() {HOSTILE}")
+    ir_record["detail"] |= {
         **measured,
         **promised,
         "lowered": f"f:\n\n\n\tretq # {HOSTILE}\n",
@@ -313,7 +314,7 @@ def test_an_answer_in_ir_is_shown_beside_its_assembly(browser: Browser, tmp_path
     tuned = sample("f", 0, "pass")
     tuned["detail"] = {"message": "", "tune": {"passes": f"sroa,{HOSTILE}", "size": 80, "oz": 100, "improvement": 20.0}}
     page = ReportPage(tmp_path / "report.html")
-    for task, passes, record in (("ir", "Oz", one), ("tune", "", tuned)):
+    for task, passes, record in (("ir", "Oz", ir_record), ("tune", "", tuned)):
         prompt = Prompt(
             case="a.c",
             function="f",
