@@ -1,5 +1,7 @@
 """Judge machine code that language models write: run it beside the clang-compiled reference, on generated inputs."""
 
+from __future__ import annotations
+
 from importlib.metadata import version
 
 from pytest_llmcompiler.errors import CaseError, JudgeError, LLMCompilerError

@@ -1,1 +1,1 @@
-"""What a failing sample is taken apart with: its files, and native programs in which the candidate is linked."""
+"""The folders of failing samples, with native programs that show the failure."""
