@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from pytest_llmcompiler.assembler.statements import ParsedAssembly
 from pytest_llmcompiler.targets.dialect import Dialect
@@ -23,12 +22,8 @@ _TOKEN = re.compile(
 _TOKEN_START = re.compile(r"[\"'/#;\n]")
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f\u0080-\u009f\ud800-\udfff]|\r(?!\n)")
 
-
-class _Token(NamedTuple):
-    kind: str
-    """The name of a group of `_TOKEN`."""
-    start: int
-    end: int
+_Token = tuple[str, int, int]
+"""The name of a group of `_TOKEN`, start and end. A plain tuple, since there is one for each line of a text."""
 
 
 def split_statements(parsed: ParsedAssembly) -> tuple[list[tuple[int, int]], str]:
@@ -44,13 +39,13 @@ def split_statements(parsed: ParsedAssembly) -> tuple[list[tuple[int, int]], str
     tokens = list(_scan(parsed))
     spans, pieces = list[tuple[int, int]](), list[str]()
     begin = copied = 0
-    for token in tokens:
-        if token.kind == "end":
-            spans.append((begin, token.start))
-            begin = token.end
-        elif token.kind in ("block", "line"):
-            pieces += (source[copied : token.start], " " * (token.end - token.start))
-            copied = token.end
+    for kind, start, end in tokens:
+        if kind == "end":
+            spans.append((begin, start))
+            begin = end
+        elif kind in ("block", "line"):
+            pieces += (source[copied:start], " " * (end - start))
+            copied = end
     spans.append((begin, len(source)))
     pieces.append(source[copied:])
     if not source.isascii():
@@ -73,7 +68,7 @@ def _scan(parsed: ParsedAssembly) -> Iterator[_Token]:
             raise parsed.build_error(f"unterminated {'comment' if match[0] == '/*' else 'literal'}", start)
         else:
             end = match.end()
-            yield _Token(kind, start, end)
+            yield kind, start, end
         candidate = _TOKEN_START.search(source, end)
 
 
@@ -87,9 +82,9 @@ def _is_line_comment(source: str, start: int, dialect: Dialect) -> bool:
 def _check_ascii(parsed: ParsedAssembly, tokens: Sequence[_Token]) -> None:
     """Raise AssemblyError for a character beyond ASCII in the text between literals and comments."""
     begin = 0
-    for token in (*tokens, _Token("end", len(parsed.source), len(parsed.source))):
-        bad = re.search(r"[^\x00-\x7f]", parsed.source[begin : token.start])
+    for _, start, end in (*tokens, ("end", len(parsed.source), len(parsed.source))):
+        bad = re.search(r"[^\x00-\x7f]", parsed.source[begin:start])
         if bad:
             message = f"character {bad[0]!r} outside of strings and comments"
             raise parsed.build_error(message, begin + bad.start())
-        begin = token.end
+        begin = end

@@ -46,10 +46,13 @@ class SectionTracker:
     def index(self) -> int | None:
         """The index of the current section in `ParsedAssembly.sections`; None where it is not loaded."""
         section = self._current
-        if section is not None and section not in self._indices:
-            self._indices[section] = len(self._parsed.sections)
+        if section is None:
+            return None
+        index = self._indices.get(section)
+        if index is None:
+            index = self._indices[section] = len(self._parsed.sections)
             self._parsed.sections.append(section)
-        return None if section is None else self._indices[section]
+        return index
 
     def enter_bss(self) -> GasSection | None:
         """Make `.bss` current, without a change of the previous section; return the section to go back to."""
