@@ -86,7 +86,7 @@ def test_a_prompt_that_shows_c(project: pytest.Pytester) -> None:
     assert "twice with O0:" in twice and "return (int)(2u * (unsigned)x); }" in twice
     assert r"unsigned char low(unsigned x);\nint main(void);" in twice
     assert "int twice(int x);" in low and "return (unsigned char)x; }" in low
-    assert "b.ll: the prompt shows C, and this case is IR" in text_of(result)
+    assert "b.ll: the prompt shows C source, and this case is IR" in text_of(result)
 
 
 @pytest.mark.parametrize("value", ["meta,meta", "a/x.txt,b/x.txt", "meta,", ","])
