@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _EXPLAINED_ERRORS = (BaselineError, CaseError, ClangError, JudgeError, ModelError, ResumeError, TemplateError)
 """Errors whose message is for users: no traceback is shown."""
 _MAX_SHOWN = 3
-"""Failing samples of an item that are shown in full: more than a screen nobody reads."""
+"""Failing samples of an item that are shown in full: about a screen of text."""
 
 
 def is_case(path: Path, config: pytest.Config, evaluation: Evaluation) -> bool:

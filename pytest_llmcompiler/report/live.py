@@ -17,11 +17,10 @@ from pytest_llmcompiler.judge.verdict import KINDS
 from pytest_llmcompiler.report.records import Record
 
 _REDRAW_INTERVAL = 0.5
-"""Seconds after which the line is drawn again although nothing happened: so often the remaining time is worth a
-look."""
+"""Seconds after which the line is drawn again although nothing happened, so that the remaining time counts down."""
 _TEXT_LIFETIME = 0.1
-"""Seconds for which the text is not computed again. Tests that are no cases may end after less than a millisecond each,
-and the text asks the model's process for its token count."""
+"""Seconds for which the text is not computed again. Other tests of the session may end after less than a millisecond
+each, and computing the text takes a question to the model's process."""
 
 
 @dataclass

@@ -25,8 +25,8 @@ _LISTED: tuple[ChangeKind, ...] = ("worse", "better", "new", "not judged")
 """The changes that are listed item by item."""
 
 _ROUNDING_ERROR = 1e-9
-"""How far a mean of floating-point fractions may lie below its exact value: far more than sums of a million are off,
-and far less than one sample of a million is worth."""
+"""How far a mean of floating-point fractions may lie below its exact value. The error of a sum of a million fractions
+is below this value, and the share of one sample in a million is above it."""
 
 
 @dataclass(frozen=True)

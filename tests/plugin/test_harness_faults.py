@@ -135,9 +135,9 @@ def test_an_answer_that_comes_again_is_judged_once(project: pytest.Pytester) -> 
 
         real = service.Judge.judge
 
-        def judge(self, *given, **more):
+        def judge(self, *args, **settings):
             print("judged")
-            return real(self, *given, **more)
+            return real(self, *args, **settings)
 
         service.Judge.judge = judge
         """
@@ -158,10 +158,10 @@ def test_a_judge_that_fails_loses_no_answer(project: pytest.Pytester) -> None:
 
         real = service.Judge.judge
 
-        def judge(self, case, function, text, *more, **others):
+        def judge(self, case, function, text, *args, **settings):
             if "bad" in text:
                 raise JudgeError("the harness is at fault")
-            return real(self, case, function, text, *more, **others)
+            return real(self, case, function, text, *args, **settings)
 
         service.Judge.judge = judge
         """
