@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const PAGE = 50; // rows of the table on one of its pages: more make sorting and drawing slow
+  const PAGE = 50; // rows of a page of the table: drawing more is slow
   const MAX_UNPACKED = 8; // items whose texts stay unpacked: each may be a megabyte
   const data = JSON.parse(document.getElementById("index").textContent);
   const packedTexts = document.querySelectorAll("script.item-texts");
@@ -25,16 +25,16 @@
     return { number, question, sample, kind, message: data.messages[message], prompt, answer, seconds, file, name, variant };
   });
   const columns = [
-    { id: "function", title: "Function", value: (one) => one.name },
-    { id: "file", title: "File", value: (one) => one.file },
-    { id: "passes", title: "Passes", value: (one) => one.variant },
-    { id: "sample", title: "Sample", value: (one) => one.sample, number: true },
-    { id: "verdict", title: "Verdict", value: (one) => one.kind, text: (one) => data.kinds[one.kind] },
-    { id: "message", title: "Message", value: (one) => one.message },
-    { id: "prompt", title: "Prompt", about: "tokens of the prompt", value: (one) => one.prompt, number: true },
-    { id: "answer", title: "Answer", about: "tokens of the answer", value: (one) => one.answer, number: true },
-    { id: "seconds", title: "Seconds", about: "that the answer took", value: (one) => one.seconds, number: true, text: (one) => one.seconds === null ? "–" : one.seconds.toFixed(1) },
-  ].filter((column) => samples.some((one) => column.value(one) !== null));
+    { id: "function", title: "Function", value: (entry) => entry.name },
+    { id: "file", title: "File", value: (entry) => entry.file },
+    { id: "passes", title: "Passes", value: (entry) => entry.variant },
+    { id: "sample", title: "Sample", value: (entry) => entry.sample, number: true },
+    { id: "verdict", title: "Verdict", value: (entry) => entry.kind, text: (entry) => data.kinds[entry.kind] },
+    { id: "message", title: "Message", value: (entry) => entry.message },
+    { id: "prompt", title: "Prompt", about: "tokens of the prompt", value: (entry) => entry.prompt, number: true },
+    { id: "answer", title: "Answer", about: "tokens of the answer", value: (entry) => entry.answer, number: true },
+    { id: "seconds", title: "Seconds", about: "that the answer took", value: (entry) => entry.seconds, number: true, text: (entry) => entry.seconds === null ? "–" : entry.seconds.toFixed(1) },
+  ].filter((column) => samples.some((entry) => column.value(entry) !== null));
   const collator = new Intl.Collator("en", { numeric: true });
   const state = { kinds: new Set(), find: "", file: "", column: null, down: false, page: 0, rows: samples, open: null };
 
@@ -47,12 +47,12 @@
 
   function select() {
     const words = state.find.toLowerCase().split(/\s+/).filter(Boolean);
-    const matches = (one) => {
-      const text = `${one.file}::${one.name}[${one.variant}] ${one.message}`.toLowerCase();
+    const matches = (entry) => {
+      const text = `${entry.file}::${entry.name}[${entry.variant}] ${entry.message}`.toLowerCase();
       return words.every((word) => text.includes(word));
     };
-    state.rows = samples.filter((one) =>
-      (!state.kinds.size || state.kinds.has(one.kind)) && (!state.file || one.file === state.file) && (!words.length || matches(one)));
+    state.rows = samples.filter((entry) =>
+      (!state.kinds.size || state.kinds.has(entry.kind)) && (!state.file || entry.file === state.file) && (!words.length || matches(entry)));
     if (state.column) {
       const { value } = state.column;
       const sign = state.down ? -1 : 1;
@@ -79,11 +79,11 @@
   }
   byId("table").tHead.rows[0].append(...heads.values());
 
-  function cell(column, one) {
-    const text = column.text ? column.text(one) : column.value(one) === null ? "–" : column.number ? column.value(one).toLocaleString("en") : column.value(one);
+  function cell(column, entry) {
+    const text = column.text ? column.text(entry) : column.value(entry) === null ? "–" : column.number ? column.value(entry).toLocaleString("en") : column.value(entry);
     const attributes = { class: `c-${column.id}${column.number ? " number" : ""}` };
     if (column.id === "function") {
-      const opens = element("button", { type: "button", class: "link", title: text, "aria-haspopup": "dialog", onclick: () => open(one) }, text);
+      const opens = element("button", { type: "button", class: "link", title: text, "aria-haspopup": "dialog", onclick: () => open(entry) }, text);
       return element("td", attributes, opens);
     }
     if (column.id === "verdict") return element("td", attributes, element("span", { class: `patch ${text}` }), text);
@@ -95,7 +95,7 @@
     const pages = Math.max(1, Math.ceil(count / PAGE));
     const start = state.page * PAGE;
     const rows = state.rows.slice(start, start + PAGE);
-    byId("table").tBodies[0].replaceChildren(...rows.map((one) => element("tr", {}, ...columns.map((column) => cell(column, one)))));
+    byId("table").tBodies[0].replaceChildren(...rows.map((entry) => element("tr", {}, ...columns.map((column) => cell(column, entry)))));
     const of = count === samples.length ? "" : ` of ${samples.length.toLocaleString("en")}`;
     byId("shown").textContent = `${count.toLocaleString("en")}${of} sample${samples.length === 1 ? "" : "s"}`;
     byId("page").textContent = `page ${state.page + 1} of ${pages}`;
@@ -114,7 +114,7 @@
   // -- the filters
 
   for (const [kind, name] of data.kinds.entries()) {
-    const count = samples.filter((one) => one.kind === kind).length;
+    const count = samples.filter((entry) => entry.kind === kind).length;
     if (!count) continue;
     const button = element("button", { type: "button", "aria-pressed": "false", onclick: () => {
       const pressed = !state.kinds.delete(kind);
@@ -124,7 +124,7 @@
     } }, element("span", { class: `patch ${name}` }), `${name} ${count.toLocaleString("en")}`);
     byId("kinds").append(button);
   }
-  for (const file of new Set(samples.map((one) => one.file))) byId("file").append(element("option", { value: file }, file));
+  for (const file of new Set(samples.map((entry) => entry.file))) byId("file").append(element("option", { value: file }, file));
   byId("file").addEventListener("change", (event) => { state.file = event.target.value; select(); });
   let typing = 0;
   byId("find").addEventListener("input", (event) => {
@@ -143,9 +143,9 @@
     });
   }
 
-  // -- one sample
+  // -- the view of a sample
 
-  // A cache of the least recently used kind: a Map lists its keys in the order of insertion.
+  // The texts that were used last. A Map lists its keys in the order of insertion, so the first key was used longest ago.
   const unpacked = new Map();
   function textsOf(question) {
     let texts = unpacked.get(question);
@@ -162,21 +162,21 @@
   }
 
   const dialog = byId("sample");
-  async function open(one) {
-    state.open = one;
-    const index = state.rows.indexOf(one);
-    byId("sample-title").textContent = `${one.name}[${one.variant}], sample ${one.sample}: ${data.kinds[one.kind]}`;
+  async function open(entry) {
+    state.open = entry;
+    const index = state.rows.indexOf(entry);
+    byId("sample-title").textContent = `${entry.name}[${entry.variant}], sample ${entry.sample}: ${data.kinds[entry.kind]}`;
     byId("sample-before").disabled = index <= 0;
     byId("sample-after").disabled = index < 0 || index >= state.rows.length - 1;
     byId("sample-body").replaceChildren();
     if (!dialog.open) dialog.showModal();
     let content;
     try {
-      content = view(one, await textsOf(one.question));
+      content = view(entry, await textsOf(entry.question));
     } catch (error) {
       content = [element("p", {}, `This sample can't be shown: ${error.message}`)];
     }
-    if (state.open !== one) return; // another sample was opened meanwhile
+    if (state.open !== entry) return; // another sample was opened meanwhile
     byId("sample-body").replaceChildren(...content);
     byId("sample-body").scrollTop = 0;
     for (const mark of document.querySelectorAll(".source pre:last-child .fault, .source pre:last-child .divergence")) {
@@ -194,12 +194,12 @@
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   dialog.addEventListener("close", () => { state.open = null; });
 
-  function view(one, text) {
-    const sample = text.samples.find((other) => other.sample === one.sample);
+  function view(entry, text) {
+    const sample = text.samples.find((other) => other.sample === entry.sample);
     const answer = text.answers[sample.answer];
     const { detail } = sample;
     const parts = [];
-    if (one.message) parts.push(element("p", {}, one.message));
+    if (entry.message) parts.push(element("p", {}, entry.message));
     if (detail.input) parts.push(element("h3", {}, "Input"), box(detail.input.join("\n"), "The input", true));
     if (detail.differences) parts.push(element("h3", {}, "Expected and observed"), differences(detail.differences));
     const notes = labelledEvidence(detail);
@@ -209,7 +209,7 @@
       parts.push(collapsed("Disassembly, aligned by basic block", () => diff(answer.blocks, text.reference.blocks, detail.line)));
     }
     parts.push(collapsed("Prompt", () => box(text.prompt, "The prompt", true)), collapsed("Answer as it came", () => box(answer.text, "The answer", true)));
-    parts.push(element("h3", {}, "More"), terms(facts(one, sample)));
+    parts.push(element("h3", {}, "More"), terms(facts(entry, sample)));
     return parts;
   }
 
@@ -223,12 +223,12 @@
     return matches.filter((match) => match && match[1] !== "input").map(([, label, text]) => [label, text]);
   }
 
-  function facts(one, sample) {
+  function facts(entry, sample) {
     const { detail } = sample;
     const dropped = Object.entries(detail.dropped || {}).map(([why, count]) => `${count} × ${why}`).join(", ");
     const known = {
-      "item": `${one.file}::${one.name}[${one.variant}]`,
-      "ended by": sample.stop, "seed": sample.seed, "tokens of the prompt": one.prompt, "tokens of the answer": one.answer, "seconds": one.seconds,
+      "item": `${entry.file}::${entry.name}[${entry.variant}]`,
+      "ended by": sample.stop, "seed": sample.seed, "tokens of the prompt": entry.prompt, "tokens of the answer": entry.answer, "seconds": entry.seconds,
       ...measures(detail),
       "IR instructions": detail.instructions, "assembled by": detail.assembler, "because": detail.fallback,
       "inputs": detail.inputs, "inputs dropped": dropped, "warning": detail.warning,
@@ -239,9 +239,9 @@
   // What is measured beside the verdict; `record.schema.json` describes the fields.
   function measures({ promised, ir, round_trip: trip, tune }) {
     const yes = (value) => (value === undefined ? undefined : value ? "yes" : "no");
-    const claim = (one, unit) => one && `${one.said}${unit}, is ${one.is === null ? "unknown" : one.is}`;
+    const formatClaim = (claim, unit) => claim && `${claim.said}${unit}, is ${claim.is === null ? "unknown" : claim.is}`;
     return {
-      "claimed instruction count": claim(promised?.instructions, ""), "claimed binary size": claim(promised?.size, " bytes"),
+      "claimed instruction count": formatClaim(promised?.instructions, ""), "claimed binary size": formatClaim(promised?.size, " bytes"),
       "opt's own IR": yes(ir?.exact), "the same but for names": yes(ir?.canonical),
       "IR instructions of the answer": ir && `${ir.instructions}${ir.opt_instructions === undefined ? "" : `, opt's: ${ir.opt_instructions}`}`,
       "the same assembly again": yes(trip?.exact), "BLEU": trip?.bleu,
@@ -257,7 +257,7 @@
     return element("div", { class: "box", tabindex: "0", role: "region", "aria-label": label }, element("pre", wraps ? { class: "wraps" } : {}, text));
   }
 
-  // A section that is built when it is opened first.
+  // A section whose content is built when the reader first opens it.
   function collapsed(title, content) {
     const details = element("details", {}, element("summary", {}, title));
     details.addEventListener("toggle", () => { if (details.open && details.childElementCount === 1) details.append(content()); });
@@ -270,7 +270,7 @@
     return element("table", { class: "plain differences" }, head, body);
   }
 
-  // -- the assembly beside the reference's
+  // -- the answer's assembly beside the reference's
 
   function panels(answer, reference, detail) {
     const marks = new Map();
