@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_llmcompiler.emulator.machine import Machine
@@ -83,16 +83,20 @@ class AssembledText:
         return "here" if is_own else hex(number)
 
 
-@dataclass(frozen=True)
 class InstructionTrace:
-    """The instructions of a text that one run executed."""
+    """The instructions of a text that one run executed, in order.
 
-    text: AssembledText
-    addresses: Sequence[int]
+    Executed bytes that are no instruction of the text are left out: that is the padding before an aligned label, which
+    another text may lack.
+    """
 
-    def instruction(self, index: int) -> str | None:
-        """The normalised instruction; None for padding, which is no instruction of the text."""
-        return self.text.instructions.get(self.addresses[index])
+    def __init__(self, text: AssembledText, executed: Iterable[int]) -> None:
+        self.text = text
+        self.addresses = [address for address in executed if address in text.instructions]
+
+    def instruction(self, index: int) -> str:
+        """The normalised instruction."""
+        return self.text.instructions[self.addresses[index]]
 
 
 def is_similar(first: AssembledText, second: AssembledText) -> bool:
@@ -119,7 +123,7 @@ def find_divergence(candidate: InstructionTrace, reference: InstructionTrace) ->
         return None
     text, other = candidate.text, reference.text
     address, other_address = candidate.addresses[index], reference.addresses[index]
-    if address not in text.instructions or text.line(address) == other.line(other_address):
+    if text.line(address) == other.line(other_address):
         return None
     if index and _have_jumped_apart(candidate, reference, index):
         jump = candidate.addresses[index - 1]
@@ -137,8 +141,6 @@ def _have_jumped_apart(candidate: InstructionTrace, reference: InstructionTrace,
     steps = []
     for trace in (candidate, reference):
         positions, before, after = trace.text.positions, trace.addresses[index - 1], trace.addresses[index]
-        if before not in positions:
-            return False  # both runs came from the padding before an aligned label
         steps.append((positions[after], positions[after] - positions[before]))
     return any(step != 1 for _, step in steps) and steps[0] != steps[1]
 

@@ -549,6 +549,16 @@ def test_divergence_after_padding(judged: Judged, compiled: Compile) -> None:
     )
 
 
+def test_divergence_behind_padding_of_the_reference_alone(judged: Judged, compiled: Compile) -> None:
+    """The candidate does not align the loop, so only the reference executes padding before it."""
+    right = compiled(LIST_SUM).texts.assembly("held", "O1")
+    assert "\t.p2align\t4\n.LBB0_" in right
+    unaligned = "\n".join(line for line in right.splitlines() if ".p2align" not in line)
+    verdict = judged(LIST_SUM, "held", unaligned.replace("addl\t8(%rdi), %eax", "subl\t8(%rdi), %eax"))
+    assert verdict.kind == "mismatch", str(verdict)
+    assert any("subl 8(%rdi), %eax; clang -O1 has addl" in line for line in verdict.evidence)
+
+
 def test_divergence_at_a_jump(judged: Judged, compiled: Compile) -> None:
     right = compiled(LOOP).texts.assembly("pick", "O0")
     lines = right.splitlines()
