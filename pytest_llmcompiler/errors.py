@@ -1,7 +1,7 @@
 """The exceptions that one room raises and another room handles, with one root.
 
 Every exception of the package derives from `LLMCompilerError`, those that a room keeps to itself too, and its name ends
-in `Error`. The one exception to that rule is `corpus.fuzzer._SearchDoneError`, which must not be an `Exception`.
+in `Error`. The one exception to that rule is `corpus.search.SearchDoneError`, which must not be an `Exception`.
 
 A fault of the judged code is never an exception for the user: the judge turns `AssemblyError`, `LinkError`,
 `LoweringError`, `NoCodeError` and `TruncatedError` into verdicts. All other errors stop a test, a session or a command.
@@ -128,7 +128,7 @@ class CaseError(LLMCompilerError):
 
 
 class NoCSourceError(CaseError):
-    """A prompt template shows C, but the case is IR: the item is skipped. Raised by `program.reference`."""
+    """A prompt template shows C, but the case is IR: the item is skipped. Raised by `program.texts`."""
 
 
 class ClangError(LLMCompilerError):
@@ -139,7 +139,7 @@ class ClangError(LLMCompilerError):
 
 
 class IRError(LLMCompilerError):
-    """LLVM does not accept IR. The message is LLVM's. Raised by `program.ir`."""
+    """LLVM does not accept IR. The message is LLVM's. Raised by `program`."""
 
 
 class PassListError(LLMCompilerError):
@@ -231,7 +231,7 @@ class ExportError(LLMCompilerError):
 
 
 class SettingError(LLMCompilerError):
-    """The value of a flag or ini key can't be used. The message names the flag. Raised by `session`."""
+    """The value of a flag or ini key can't be used. The message names the flag. Raised by `session` and `questions`."""
 
 
 class ReproFolderError(LLMCompilerError):
@@ -246,4 +246,4 @@ class NativeLinkError(LLMCompilerError):
 
 
 class ReproSourceError(LLMCompilerError):
-    """A failure can't be written as a C program. The message says why. Raised by `repro.c_source`."""
+    """A failure can't be written as a C program. The message says why. Raised by `repro`."""

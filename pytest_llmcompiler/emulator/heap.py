@@ -16,8 +16,8 @@ from pytest_llmcompiler.emulator.observation import FreedBlock, HeapBlock
 from pytest_llmcompiler.values.layout import GARBAGE, PAGE, LaidOutObject
 
 HEAP_START = 0x5581A0000000
-"""Where Linux puts the heap of many processes. Addresses from here to `_HEAP_END` have bytes on top that no others
-have: `judge/heap_shape.py` finds pointers to the heap by these."""
+"""Where Linux puts the heap of many processes. The three highest bytes of an address from here to `_HEAP_END` are those
+of no other memory: `judge/canonical_heap.py` finds pointers to the heap by them."""
 _HEAP_END = 0x5E0000000000
 HEAP_LIMIT = 4 << 20
 """Bytes of mapped pages that one run may hold at a time; malloc returns NULL above."""

@@ -100,7 +100,8 @@ def _unequal_pointees(first: PointerArgument, second: PointerArgument) -> frozen
     """The offsets on which two runs disagree, in what an argument points to.
 
     A string counts up to the first difference: behind it lies what follows the object in each build. Where the
-    argument may be the end of another object (`past`), no byte counts, since nothing needs to lie there.
+    argument may be the end of another object (`is_possible_end`), every byte is a don't-care byte: nothing needs to
+    lie there.
     """
     if not first.is_possible_end and not is_string_argument(first):
         return _unequal_bytes(first.data, second.data)

@@ -29,7 +29,7 @@ _LIVE, _FREED, _STRIDE = 0x660000000000, 0x6F0000000000, 1 << 24
 """Canonical addresses: where live and freed objects begin, and the bytes from one object to the next, more than the
 heap's largest object has. Neither the program nor an input has addresses there."""
 _TOP_BYTES = re.compile(rb"[\x55-\x5d]\0\0")
-"""The three most build_value_mask bytes of every address that the emulated heap gives out."""
+"""The three most significant bytes of every address that the emulated heap gives out."""
 
 
 def canonical_heap(layout: Layout, run: Observation) -> Observation:

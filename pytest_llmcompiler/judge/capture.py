@@ -7,7 +7,7 @@ from typing import cast
 
 from pytest_llmcompiler.emulator.call_arguments import promote_argument
 from pytest_llmcompiler.emulator.environment import MEMORY_SHORTAGES, initial_errno
-from pytest_llmcompiler.emulator.observation import Effect, Reply
+from pytest_llmcompiler.emulator.observation import Effect, Observation, Reply
 from pytest_llmcompiler.emulator.tracing import TracedRun
 from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
 from pytest_llmcompiler.judge.breakpoint import find_breakpoint
@@ -51,8 +51,15 @@ def _capture_whole_program(differential: DifferentialRun, failing: FailingRun) -
         "whole_program": True,
         "input_lines": failing.format_input(()),
         "breakpoint": find_breakpoint(differential, failing, run, lambda: machine.run_main(MAX_PROGRAM_INSTRUCTIONS)),
-        "notes": [],
+        "notes": _forbidden_notes(run),
     }
+
+
+def _forbidden_notes(run: Observation) -> list[str]:
+    """A note where the judge stops at an instruction that no user process may execute."""
+    if run.outcome != "forbidden" or run.fault is None:
+        return []
+    return [f"The judge stops at {run.fault.description}; here processor and kernel decide."]
 
 
 class _ReproducerBuilder:
@@ -77,8 +84,7 @@ class _ReproducerBuilder:
         expected = self._differential.suite.oracle.replies(entry, fill)
         traced = TracedRun(entry.layout, entry.call, entry.limit, fill)
         run = machine.run(entry.layout, entry.call, entry.limit, uninitialised=fill)
-        if run.outcome == "forbidden" and run.fault:
-            self._notes.append(f"The judge stops at {run.fault.description}; here processor and kernel decide.")
+        self._notes += _forbidden_notes(run)
         replies = {"reference": self._replies(expected), "candidate": self._replies(machine.replies)}
         return {
             "whole_program": False,

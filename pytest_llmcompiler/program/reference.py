@@ -38,7 +38,7 @@ _ENVIRONMENT_SEEDS = 8
 """Number of different environment seeds for a function that depends on its environment."""
 _MEMORY_ENVIRONMENT_SEEDS = 24
 """Number of different environment seeds for a function that allocates memory. With the last three, an eighth of them,
-`malloc` fails (`observation.SHORTAGES`)."""
+`malloc` fails (`environment.MEMORY_SHORTAGES`)."""
 
 _ALLOCATING_FUNCTIONS = """
 malloc calloc realloc reallocarray aligned_alloc memalign posix_memalign strdup strndup asprintf vasprintf

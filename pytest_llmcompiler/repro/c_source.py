@@ -72,7 +72,7 @@ def format_source(reproducer: Reproducer, surroundings: ReproSurroundings, verdi
     """The text of `input.c`. Raises ReproSourceError where the reproducer does not make sense."""
     try:
         return "\n".join(_format_lines(reproducer, surroundings, verdict)) + "\n"
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         # The process that captured the reproducer may have been taken over: any value may be of any type.
         raise ReproSourceError(f"the reproducer can't be read: {error!r}") from error
 

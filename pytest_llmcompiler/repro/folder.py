@@ -113,7 +113,7 @@ class ReproWriter:
             notes.append(f"There is no `run`: {error}.")
         except _NO_PROGRAM_ERRORS as error:
             notes.append(f"There is no `run`: {error}")
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             # The process that captured the reproducer ran hostile code: any value may be of any type.
             notes.append(f"There is no `run`: the reproducer can't be read: {error!r}")
         return notes

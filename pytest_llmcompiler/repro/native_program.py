@@ -62,7 +62,8 @@ class NativeProgramWriter:
         """Write the program that shows the failure, and yield notes on what it can't show.
 
         Raises CaseError, ClangError, AssemblyError, LinkError, NativeLinkError and ReproSourceError where there is no
-        program, and KeyError, TypeError, ValueError or AttributeError where the reproducer does not make sense.
+        program, and LookupError, TypeError, ValueError, AttributeError or OverflowError where the reproducer makes no
+        sense.
         """
         function, kept_as = candidate.function, candidate.reference_symbol
         rest = self._compile_rest(candidate)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 from faces import Compile
@@ -19,7 +20,7 @@ from sources import STATEFUL
 
 from pytest_llmcompiler.errors import ReproFolderError
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
-from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
+from pytest_llmcompiler.judge.reproducer import Reproducer, ReproducibleVerdict
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.model.answer import Answer, Prompt
 from pytest_llmcompiler.program.reference import Reference
@@ -261,12 +262,29 @@ def test_what_a_native_run_cannot_show(repro: ReproWriter, compiled: Compile) ->
     )
 
 
-def test_a_reproducer_that_makes_no_sense_is_no_error(repro: ReproWriter, compiled: Compile) -> None:
+def test_an_instruction_that_no_process_may_execute(repro: ReproWriter, compiled: Compile) -> None:
+    source = "int twice(int x) { return 2 * x; }\n"
+    verdict, folder = write_folder(repro, compiled, "twice", replace_text("\tretq", "\thlt\n\tretq"), source)
+    assert verdict.kind == "crash", str(verdict)
+    assert "The judge stops at `hlt` in user code; here " in (folder / "README.txt").read_text()
+
+
+def test_a_variable_that_the_case_only_declares(repro: ReproWriter, compiled: Compile) -> None:
+    source = "extern int level;\nint put(int x) { return level = x; }\n"
+    verdict, folder = write_folder(repro, compiled, "put", replace_text("movl\t%edi, (%r", "movb\t%dil, (%r"), source)
+    assert verdict.kind == "mismatch", str(verdict)
+    done = run_native(folder)
+    assert "differs: global level from byte 1\n" in done.stdout, f"{verdict}\n{done.stdout}"
+
+
+@pytest.mark.parametrize("whole_program", [False, float("inf")])
+def test_a_reproducer_that_makes_no_sense_is_no_error(
+    repro: ReproWriter, compiled: Compile, whole_program: object
+) -> None:
     reference = compiled(STATEFUL)
     text = reference.texts.assembly("accumulate", "O1")
-    broken = ReproducibleVerdict(
-        Verdict("crash", "bad read"), {"whole_program": False, "input_lines": [], "entry_registers": {}}
-    )
+    reproducer = cast(Reproducer, {"whole_program": whole_program, "input_lines": [], "entry_registers": {}})
+    broken = ReproducibleVerdict(Verdict("crash", "bad read"), reproducer)
     repro.keep(reference, prompt("accumulate", "broken.c"), Answer(text), broken)
     readme = (repro.folder_of(prompt("accumulate", "broken.c"), 0) / "README.txt").read_text()
     assert "There is no `run`: the reproducer can't be read" in readme
