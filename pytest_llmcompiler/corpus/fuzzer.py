@@ -52,7 +52,7 @@ effort, and every candidate pays for it again."""
 _MAX_EXPENSIVE = 8
 """Expensive inputs that a corpus takes."""
 
-AnEntry = TypeVar("AnEntry", bound=CorpusEntry)
+EntryT = TypeVar("EntryT", bound=CorpusEntry)
 
 
 class _CostLimit:
@@ -76,7 +76,7 @@ class _CostLimit:
             self._expensive += 1
 
 
-class Corpus(Generic[AnEntry]):
+class Corpus(Generic[EntryT]):
     """Inputs, each with the entry that `accept` returned for it.
 
     `probe` and `accept` get an input, the known features, and a limit of steps. Both raise UndefinedInputError for an
@@ -87,10 +87,10 @@ class Corpus(Generic[AnEntry]):
     def __init__(
         self,
         probe: Callable[[Input, set[Feature], int], ProbeResult],
-        accept: Callable[[Input, set[Feature], int], AnEntry],
+        accept: Callable[[Input, set[Feature], int], EntryT],
         effort: Callable[[], int] = lambda: 0,
     ) -> None:
-        self.entries: dict[Input, AnEntry] = {}
+        self.entries: dict[Input, EntryT] = {}
         self.dropped: Counter[str] = Counter()
         """The number of different inputs that were of no use, by reason."""
         self._probe, self._accept, self._effort = probe, accept, effort
@@ -188,7 +188,7 @@ class Corpus(Generic[AnEntry]):
     def _probe_once(self, input: Input) -> ProbeResult:
         return self._probe(input, self._pool.features, self._step_limit)
 
-    def _accept_affordable(self, input: Input, steps: int) -> AnEntry:
+    def _accept_affordable(self, input: Input, steps: int) -> EntryT:
         """The entry of an input. Raises UndefinedInputError for an expensive input if there are enough of these."""
         entry = self._accept(input, self._pool.features, steps)
         self._cost_limit.admit(self._effort() - entry.probe_result.steps)
