@@ -138,7 +138,7 @@ def test_a_helper_is_a_case_where_a_directive_asks_for_it(project: pytest.Pytest
         "// LLMC: functions one\nstatic inline int one(void) { return 1; }\nint two(void) { return one() + 1; }\n",
     )
     result = run(project, "cases/helpers.c", "--llmc-model=reference", "-v")
-    result.stdout.fnmatch_lines(["cases/helpers.c::line[[]asm-O0[]] PASSED*"])
+    result.stdout.fnmatch_lines(["cases/helpers.c::one[[]asm-O0[]] PASSED*"])
     result.assert_outcomes(passed=1)
 
 
