@@ -15,7 +15,7 @@ import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,10 @@ MAX_FILES = 4000
 """Files that are kept. Above that, the least recently used ones are deleted, until half are left."""
 _MAX_BYTES = 1 << 28
 """Bytes of an uncompressed corpus. A file that holds more was not written by this module."""
-FORMAT = 2
+FORMAT = 1
 """The version of the file format and of the generation of inputs. Raise it with every change after which a saved corpus
-can't be read, or after which a new corpus would have other inputs: corpora of another version are generated anew. Any
-other edit of this package keeps users' corpora."""
+can't be read, or after which a new corpus would have other inputs: corpora of another version are generated anew. A
+changed field of a saved class is noticed without that. Any other edit of this package keeps users' corpora."""
 _LIBRARIES = ("hypothesis", "unicorn", "llvmlite", "ziglang")
 """The libraries whose releases may change the inputs that are generated."""
 
@@ -44,6 +44,10 @@ class SavedCorpus:
     dropped: Counter[str]
     """The number of different inputs that were of no use, by reason."""
     learned: dict[RelationScope, ParameterRelations]
+
+
+SAVED_CLASSES = (SavedCorpus, Input, Value, Object, Callback, Alias, ParameterRelations, Int, Float, Array)
+"""The dataclasses of which a saved corpus consists."""
 
 
 def cache_folder() -> Path:
@@ -59,7 +63,7 @@ def cache_folder() -> Path:
 
 
 class CorpusFile:
-    """The file of one corpus. Its name is a digest of `key`, of `types`, of `FORMAT` and of the libraries' releases.
+    """The file of one corpus. Its name is a digest of `key`, of `types`, and of what generated it.
 
     Structs, pointers and functions are compared by identity. So the file has only the number of such a type, in the
     order in which it is reached from `types`, and reading replaces the number by the type of this process.
@@ -118,8 +122,13 @@ def _prune(folder: Path) -> None:
 
 
 def _describe_generator() -> str:
-    """The format, and the releases of the libraries that generate corpora."""
-    return " ".join((f"format {FORMAT}", *(f"{name} {version(name)}" for name in _LIBRARIES)))
+    """The format, the fields of the classes that are saved, and the releases of the libraries that generate corpora.
+
+    Pickle does not notice that a field was renamed: the new field would silently keep its default. So the names of the
+    fields are a part of the file's name.
+    """
+    classes = (f"{one.__qualname__}({', '.join(field.name for field in fields(one))})" for one in SAVED_CLASSES)
+    return " ".join((f"format {FORMAT}", *classes, *(f"{name} {version(name)}" for name in _LIBRARIES)))
 
 
 def _walk_types(types: Iterable[Type | None]) -> Iterator[Type]:
@@ -178,8 +187,6 @@ class _CorpusPickler(pickle.Pickler):
 class _CorpusUnpickler(pickle.Unpickler):
     """Creates objects of the classes of a corpus only. Raises UnpicklingError for any other."""
 
-    _CLASSES = (SavedCorpus, Input, Value, Object, Callback, Alias, ParameterRelations, Counter, Int, Float, Array)
-
     def __init__(self, file: io.BytesIO, types: Sequence[Type]) -> None:
         super().__init__(file)
         self._types = types
@@ -191,7 +198,7 @@ class _CorpusUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         own = module.partition(".")[0] == __package__.partition(".")[0]
-        for known in self._CLASSES:
+        for known in (*SAVED_CLASSES, Counter):
             # Classes of this package are matched by name alone: a file that was saved before a class moved can be read.
             if name == known.__qualname__ and (own or module == known.__module__):
                 return known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import pickle
@@ -19,7 +20,7 @@ from faces import Compile
 
 from pytest_llmcompiler.corpus import store
 from pytest_llmcompiler.corpus.fuzzer import Corpus
-from pytest_llmcompiler.corpus.store import SavedCorpus, cache_folder
+from pytest_llmcompiler.corpus.store import CorpusFile, SavedCorpus, cache_folder
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
@@ -138,6 +139,20 @@ def test_a_corpus_of_another_format_is_generated_anew(
     monkeypatch.setattr(store, "FORMAT", store.FORMAT + 1)
     corpus(program)
     assert generated
+
+
+def test_the_file_of_a_corpus_depends_on_the_fields_of_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    def path_with(**renamed: str) -> Path:
+        [index] = [number for number, one in enumerate(store.SAVED_CLASSES) if one is Input]
+        names = [renamed.get(field.name, field.name) for field in dataclasses.fields(Input)]
+        classes = list(store.SAVED_CLASSES)
+        classes[index] = dataclasses.make_dataclass("Input", names)
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "SAVED_CLASSES", tuple(classes))
+            return CorpusFile(("key",), ()).path
+
+    assert path_with() == CorpusFile(("key",), ()).path
+    assert path_with(environment_seed="salt") != path_with()
 
 
 def test_a_corpus_outlives_an_edit_of_the_package(folder: Path, tmp_path: Path) -> None:
