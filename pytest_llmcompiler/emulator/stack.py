@@ -13,7 +13,7 @@ STACK_START = 0x7FFD12340000
 """The lowest address of the stack. Linux puts stacks near here. No other memory of the guest has addresses that begin
 with 0x7ffd: that is how pointers to the stack are found in memory."""
 STACK_SIZE = 64 * PAGE
-"""Bytes of the stack that are mapped in every run. Every run rewrites all of them, which takes about 12 µs of it."""
+"""Bytes of the stack that are mapped in every run. Every run rewrites all of them, which takes about 12 µs."""
 CALLER_FRAME = 2 * PAGE
 """Bytes at the top of the stack that belong to the caller of the function under test, its arguments included."""
 MAX_ARGUMENT_BYTES = PAGE

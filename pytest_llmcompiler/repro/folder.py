@@ -39,7 +39,7 @@ _NO_PROGRAM_ERRORS = (CaseError, ClangError, NativeLinkError, ReproSourceError, 
 
 @dataclass(frozen=True)
 class _FailingSample:
-    """What a folder is written from."""
+    """A sample that failed, with its question, its verdict and the reference of its case."""
 
     reference: Reference
     prompt: Prompt
