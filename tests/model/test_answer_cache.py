@@ -279,6 +279,13 @@ def create_same_layout_without_tables(path: Path) -> None:
         database.execute("PRAGMA user_version = 1")
 
 
+def create_table_without_a_column(path: Path) -> None:
+    with open_cache(path):
+        pass
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("ALTER TABLE answers DROP COLUMN seconds")
+
+
 DAMAGES: list[Callable[[Path], object]] = [
     lambda path: path.write_bytes(b"not a database at all" * 100),
     lambda path: path.write_bytes(b"SQLite format 3\0" + b"\xff" * 5000),
@@ -286,11 +293,12 @@ DAMAGES: list[Callable[[Path], object]] = [
     create_other_layout,
     create_other_tables,
     create_same_layout_without_tables,
+    create_table_without_a_column,
 ]
 
 
 @pytest.mark.parametrize(
-    "damage", DAMAGES, ids=["text", "noise", "folder", "other layout", "other tables", "no tables"]
+    "damage", DAMAGES, ids=["text", "noise", "folder", "other layout", "other tables", "no tables", "no column"]
 )
 def test_an_unusable_database_is_an_error_that_says_what_to_do(path: Path, damage: Callable[[Path], object]) -> None:
     path.parent.mkdir()

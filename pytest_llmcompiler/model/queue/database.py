@@ -25,8 +25,8 @@ _TABLES = (
     " stop TEXT NOT NULL, prompt_tokens INTEGER, answer_tokens INTEGER, seconds REAL, seed INTEGER)",
     "CREATE TABLE files (path BLOB PRIMARY KEY, state TEXT NOT NULL, sha256 TEXT NOT NULL) WITHOUT ROWID",
 )
-_CHECK = "SELECT key, text FROM answers WHERE number = 0"
-"""A query that fails where the tables are others."""
+_CHECK = "SELECT text, stop, prompt_tokens, answer_tokens, seconds, seed FROM answers WHERE key = x'' AND number > 0"
+"""A query of all columns by the index of keys. It fails where the table is another one, or the index is damaged."""
 
 
 class _NotWritableError(LLMCompilerError):

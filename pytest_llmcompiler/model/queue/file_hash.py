@@ -32,6 +32,7 @@ def hash_file(file: Path, database_path: Path, settle_time: int = SETTLE_TIME) -
         if row:
             return str(row[0])
         sha256 = _compute_sha256(file)
+        # Was the file written while it was read, or so lately that it may be written again with the same time?
         is_settled = abs(time.time_ns() - file.stat().st_mtime_ns) > settle_time
         if is_settled and _read_state(file) == state:
             with suppress(sqlite3.Error):
