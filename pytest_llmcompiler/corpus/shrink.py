@@ -35,20 +35,7 @@ def shrink(
     that a strategy takes from a list, such as the constants of the program. At most `max_calls` calls of `fails`.
     """
     best = first
-    calls = 0
-    results: dict[Input, bool] = {}
-
-    def is_failing(input: Input) -> bool:
-        nonlocal calls
-        if input not in results:
-            calls += 1
-            if calls > max_calls:
-                raise SearchDoneError
-            try:
-                results[input] = fails(input)
-            except Exception as fault:
-                raise SearchDoneError from fault
-        return results[input]
+    is_failing = _LimitedCheck(fails, max_calls)
 
     def step(input: Input) -> None:
         nonlocal best
@@ -64,6 +51,27 @@ def shrink(
         while simpler := next(filter(is_failing, _generate_simpler(best)), None):
             best = simpler
     return best
+
+
+class _LimitedCheck:
+    """Whether a candidate fails on an input. Each input is run once, and the search ends above a number of runs."""
+
+    def __init__(self, fails: Callable[[Input], bool], max_calls: int) -> None:
+        self._fails = fails
+        self._calls_left = max_calls
+        self._results: dict[Input, bool] = {}
+
+    def __call__(self, input: Input) -> bool:
+        """Raises SearchDoneError where no run is left, and for an exception of `fails`."""
+        if input not in self._results:
+            if self._calls_left <= 0:
+                raise SearchDoneError
+            self._calls_left -= 1
+            try:
+                self._results[input] = self._fails(input)
+            except Exception as fault:
+                raise SearchDoneError from fault
+        return self._results[input]
 
 
 def weight(input: Input) -> tuple[int, int]:

@@ -44,16 +44,7 @@ def build_input_strategy(
     named = relations_by_name([param.name for param in params], [param.type for param in params], rules)
     relations = merge_relations(named, learned.get(None), rules)
     variables = [Param(name, type) for name, type in (globals or {}).items()]
-    variable_relations = relations_by_name(
-        [variable.name for variable in variables], [variable.type for variable in variables]
-    )
-
-    def draw_globals(draw: Draw) -> Iterator[tuple[str, Value]]:
-        initial = [index for index in range(len(variables)) if draw(st.booleans())]
-        values = drawer.draw_members(draw, variables, variable_relations, {}, left_out=initial)
-        for index, (variable, value) in enumerate(zip(variables, values, strict=True)):
-            if index not in initial:
-                yield variable.name, Value(variable.type, *value)
+    variable_relations = relations_by_name(list(globals or ()), [variable.type for variable in variables])
 
     @st.composite
     def draw_input(draw: Draw) -> Input:
@@ -62,12 +53,23 @@ def build_input_strategy(
         drawer.begin()
         values = drawer.draw_members(draw, params, relations, rules)
         args = tuple(Value(param.type, *value) for param, value in zip(params, values, strict=True))
-        variable_values = tuple(draw_globals(draw))
+        variable_values = tuple(_draw_globals(draw, drawer, variables, variable_relations))
         is_4gib_aligned = drawer.has_objects and draw(_IS_4GIB_ALIGNED)
         environment_seed = draw(st.integers(0, environment_seeds - 1))
         return Input(args, environment_seed, variable_values, is_4gib_aligned)
 
     return draw_input()
+
+
+def _draw_globals(
+    draw: Draw, drawer: InputDrawer, variables: Sequence[Param], relations: ParameterRelations
+) -> Iterator[tuple[str, Value]]:
+    """The names and values of the global variables that do not keep their initial value."""
+    initial = [index for index in range(len(variables)) if draw(st.booleans())]
+    values = drawer.draw_members(draw, variables, relations, {}, left_out=initial)
+    for index, (variable, value) in enumerate(zip(variables, values, strict=True)):
+        if index not in initial:
+            yield variable.name, Value(variable.type, *value)
 
 
 def _unnamed_params() -> tuple[Param, ...]:
