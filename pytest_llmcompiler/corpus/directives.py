@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pytest_llmcompiler.program.case import ArgRule
 from pytest_llmcompiler.values.c_types import Int
-from pytest_llmcompiler.values.input import Input, Object, Target, Value
+from pytest_llmcompiler.values.input import Input, Object, PointerTarget, Value
 
 
 def satisfies_rules(input: Input, rules: Mapping[int, ArgRule], names: Sequence[str]) -> bool:
@@ -31,7 +31,7 @@ def _satisfies(args: Sequence[Value], index: int, rule: ArgRule, positions: Mapp
     return not rule.cstring or _is_terminated(target)
 
 
-def _target_of(value: Value) -> Target | None:
+def _target_of(value: Value) -> PointerTarget | None:
     return value.links[0][1] if value.links else None
 
 

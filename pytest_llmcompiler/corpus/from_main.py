@@ -25,7 +25,7 @@ from pytest_llmcompiler.values.c_types import (
     Type,
     find_unsupported,
 )
-from pytest_llmcompiler.values.input import Alias, Callback, Input, Object, Target, Value
+from pytest_llmcompiler.values.input import Alias, Callback, Input, Object, PointerTarget, Value
 
 _MAX_INSTRUCTIONS = 20_000_000
 """Instructions of `main` that are executed."""
@@ -142,7 +142,7 @@ class _CallReader:
             links += [(field.offset + at, target) for at, target in value.links]
         return Value(type, bytes(data), tuple(links))
 
-    def _read_target(self, type: Pointer, address: int, count: int | None, depth: int) -> Target | None:
+    def _read_target(self, type: Pointer, address: int, count: int | None, depth: int) -> PointerTarget | None:
         if isinstance(type.target, Function):
             return Callback(type.target, 0) if address else None
         if depth >= _MAX_DEPTH or not self._machine.guest.read(address, 1):

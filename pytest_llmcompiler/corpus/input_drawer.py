@@ -23,7 +23,7 @@ from pytest_llmcompiler.corpus.scalar_strategies import ScalarStrategies, close_
 from pytest_llmcompiler.corpus.special_values import pack_float
 from pytest_llmcompiler.program.case import ArgRule
 from pytest_llmcompiler.values.c_types import UNTYPED, Array, Float, Function, Int, Param, Pointer, Struct, Type
-from pytest_llmcompiler.values.input import Alias, Callback, Links, Object, Target
+from pytest_llmcompiler.values.input import Alias, Callback, Links, Object, PointerTarget
 from pytest_llmcompiler.values.layout import MAX_OBJECT_BYTES
 
 Encoded = tuple[bytes, Links]
@@ -385,7 +385,7 @@ def _assemble_array(elements: Sequence[Encoded], size: int, count: int) -> Encod
 
 def _assemble_struct(type: Struct, members: Sequence[Encoded]) -> Encoded:
     data = bytearray(type.size)
-    links: list[tuple[int, Target]] = []
+    links: list[tuple[int, PointerTarget]] = []
     for member, (value, inner) in zip(type.fields, members, strict=True):
         if member.bits:
             first, width = member.bits

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator, Sequence
 
 from pytest_llmcompiler.values.c_types import Array, Field, Float, Int, Param, Pointer, Struct, Type
-from pytest_llmcompiler.values.input import Alias, Callback, Input, Links, Object, Target
+from pytest_llmcompiler.values.input import Alias, Callback, Input, Links, Object, PointerTarget
 from pytest_llmcompiler.values.layout import label_objects
 
 _LINE_WIDTH = 160
@@ -83,7 +83,7 @@ def _is_plain(type: Type) -> bool:
     return isinstance(type, Float) or (isinstance(type, Int) and not type.character)
 
 
-def _format_target(target: Target, names: Names) -> str:
+def _format_target(target: PointerTarget, names: Names) -> str:
     if isinstance(target, Callback):
         return f"callback_{target.number}"
     if isinstance(target, Alias):

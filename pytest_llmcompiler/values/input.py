@@ -44,8 +44,8 @@ class Object:
     """Pairs of an offset in bytes and the target of the pointer there. A pointer without a link is null."""
 
 
-Target = Object | Callback | Alias
-Links = tuple[tuple[int, Target], ...]
+PointerTarget = Object | Callback | Alias
+Links = tuple[tuple[int, PointerTarget], ...]
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def replace_object(input: Input, number: int, change: Callable[[Object], Object]
     def rebuild_links(links: Links) -> Links:
         return tuple((at, rebuild(target)) for at, target in links)
 
-    def rebuild(target: Target) -> Target:
+    def rebuild(target: PointerTarget) -> PointerTarget:
         nonlocal old_size, new_size
         if isinstance(target, Alias) and target.index == number:
             return replace(target, offset=new_size if target.offset == old_size else min(target.offset, new_size))
@@ -148,7 +148,7 @@ def _count_objects(values: tuple[Value, ...]) -> int:
 
 def _renumber(links: Links, new_number: Callable[[int], int | None]) -> Links:
     """Links with new numbers in their aliases. An alias whose new number is None is dropped."""
-    renumbered: list[tuple[int, Target]] = []
+    renumbered: list[tuple[int, PointerTarget]] = []
     for at, target in links:
         if isinstance(target, Object):
             renumbered.append((at, replace(target, links=_renumber(target.links, new_number))))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pytest_llmcompiler.errors import LayoutError
 from pytest_llmcompiler.values.c_types import UNTYPED, Array, Field, Pointer, Struct, Type
-from pytest_llmcompiler.values.input import Alias, Callback, Input, Links, Object, Target, Value
+from pytest_llmcompiler.values.input import Alias, Callback, Input, Links, Object, PointerTarget, Value
 
 PAGE = 4096
 """Bytes of a page, the smallest unit of mapped memory."""
@@ -188,7 +188,7 @@ class _LayoutBuilder:
             filled[offset : offset + 8] = address.to_bytes(8, "little")
         return bytes(filled)
 
-    def _locate(self, target: Target, label: str) -> int:
+    def _locate(self, target: PointerTarget, label: str) -> int:
         if isinstance(target, Callback):
             return self._add_callback(target)
         return self._locate_alias(target) if isinstance(target, Alias) else self._lay_out_object(target, label)

@@ -50,7 +50,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Value:
+class ReplyValue:
     """A value of a reply: a fact, or one answer of several."""
 
     value: Any
@@ -80,4 +80,4 @@ class ErrorReply:
         return PromptTooLongError(*self.counts) if self.counts else ModelError(self.message)
 
 
-Reply = Value | End | ErrorReply
+Reply = ReplyValue | End | ErrorReply

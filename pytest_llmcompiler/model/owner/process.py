@@ -23,7 +23,15 @@ from typing import Any, NamedTuple
 from pytest_llmcompiler.errors import ModelError, PromptTooLongError
 from pytest_llmcompiler.model.answer import Answer, Question
 from pytest_llmcompiler.model.llama.weights import find_parts
-from pytest_llmcompiler.model.owner.messages import Action, End, ErrorReply, OwnerConfiguration, Reply, Request, Value
+from pytest_llmcompiler.model.owner.messages import (
+    Action,
+    End,
+    ErrorReply,
+    OwnerConfiguration,
+    Reply,
+    ReplyValue,
+    Request,
+)
 from pytest_llmcompiler.model.queue.answer_cache import AnswerCache
 from pytest_llmcompiler.model.queue.backend import Backend
 from pytest_llmcompiler.model.queue.file_hash import hash_file
@@ -85,7 +93,7 @@ class ModelOwner:
             "usage": self._usage,
         }
         try:
-            yield from map(Value, actions[request.action](*request.arguments))
+            yield from map(ReplyValue, actions[request.action](*request.arguments))
             yield End()
         except (ModelError, PromptTooLongError) as error:
             yield ErrorReply.from_error(error)

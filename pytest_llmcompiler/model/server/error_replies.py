@@ -74,7 +74,7 @@ class Complaint(NamedTuple):
     """The field of the request that the reply names in a place of its own."""
 
 
-class TokenCounts(NamedTuple):
+class RejectedTokenCounts(NamedTuple):
     """Token counts of an error reply."""
 
     prompt: int
@@ -144,17 +144,17 @@ def _get_error(reply: Any) -> dict[str, Any]:
     return error if isinstance(error, dict) else {}
 
 
-def _find_token_counts(text: str) -> TokenCounts | None:
+def _find_token_counts(text: str) -> RejectedTokenCounts | None:
     """The lengths of the prompt and of the context, where an error reply has both."""
     try:
         error = _get_error(json.loads(text))
         if "n_prompt_tokens" in error and "n_ctx" in error:
-            return TokenCounts(int(error["n_prompt_tokens"]), int(error["n_ctx"]))
+            return RejectedTokenCounts(int(error["n_prompt_tokens"]), int(error["n_ctx"]))
         message = str(error["message"])
     except (ValueError, KeyError, TypeError):
         return None
     prompt, context = _PROMPT_COUNT.search(message), _CONTEXT_COUNT.search(message)
-    return TokenCounts(int(prompt[1] or prompt[2]), int(context[1])) if prompt and context else None
+    return RejectedTokenCounts(int(prompt[1] or prompt[2]), int(context[1])) if prompt and context else None
 
 
 def _read_retry_after(headers: Message) -> float | None:
