@@ -130,7 +130,7 @@ class Corpus(Generic[EntryT]):
 
     def explore(self, strategy: st.SearchStrategy[Input], examples: int, random_seed: int) -> None:
         """Draw inputs from a strategy until up to `examples` are added."""
-        wanted = len(self.entries) + examples
+        target_count = len(self.entries) + examples
 
         def step(input: Input) -> None:
             before = len(self.entries)
@@ -138,7 +138,7 @@ class Corpus(Generic[EntryT]):
                 self.offer(input)
             except Exception as fault:
                 raise SearchDoneError from fault
-            if len(self.entries) >= wanted:
+            if len(self.entries) >= target_count:
                 raise SearchDoneError
             assume(input in self.entries or len(self.entries) > before)
 
@@ -228,8 +228,8 @@ class Corpus(Generic[EntryT]):
             return False
         return True
 
-    def _add_best(self, seeds: Sequence[Seed], wanted: int) -> None:
-        """Add seeds until there are `wanted` entries.
+    def _add_best(self, seeds: Sequence[Seed], target_count: int) -> None:
+        """Add seeds until there are `target_count` entries.
 
         First come seeds with a branch feature that no entry has. Then the rarest branch feature among the entries is
         found again and again, and the latest seed that shows it is added.
@@ -244,9 +244,9 @@ class Corpus(Generic[EntryT]):
             else:
                 for feature in branch_features(seed.features):
                     remaining.setdefault(feature, []).append(seed)
-            if len(self.entries) >= wanted:
+            if len(self.entries) >= target_count:
                 return
-        while remaining and len(self.entries) < wanted:
+        while remaining and len(self.entries) < target_count:
             rarest = min(remaining, key=lambda feature: (counts[feature], feature))
             seed = remaining[rarest].pop()
             if not remaining[rarest]:

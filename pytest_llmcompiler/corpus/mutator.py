@@ -62,7 +62,7 @@ class Mutator:
     def _satisfy_comparison(self, seed: Seed) -> Input:
         """Make one side of a comparison equal to the other side, or adjacent to it."""
         comparison = self._random.choice(seed.comparisons.comparisons)
-        side, wanted = self._random.sample(comparison[:2], 2)
+        side, other_side = self._random.sample(comparison[:2], 2)
         matching = [
             number
             for number in seed.numbers
@@ -72,12 +72,12 @@ class Mutator:
             number = self._random.choice(matching)
             sign_bit = 1 << 8 * number.type.size - 1
             step = self._random.choice((0, 0, 0, 1, -1, sign_bit, *_WIDTH_STEPS))
-            return set_number(seed.input, number, wanted + step)
+            return set_number(seed.input, number, other_side + step)
         if not seed.numbers:
             return seed.input
         # No number of the input is the side itself: it may be computed from one, such as `number * factor + rest`.
         half = 1 << 8 * comparison.size - 1
-        distance = (wanted - side + half) % (2 * half) - half
+        distance = (other_side - side + half) % (2 * half) - half
         factors = [factor for factor in _FACTORS if distance % factor == 0]
         number = self._random.choice([number for number in seed.numbers if number.kind != "object"] or seed.numbers)
         factor = self._random.choice((1, self._random.choice(factors)))
@@ -85,11 +85,11 @@ class Mutator:
 
     def _replace_text(self, seed: Seed) -> Input:
         """Replace a text that was compared by the text that it was compared with, or by one next to that."""
-        present, wanted = self._random.sample(self._random.choice(seed.comparisons.texts), 2)
-        if wanted and self._random.random() < 0.4:
-            index = self._random.choice((0, len(wanted) - 1))
+        present, replacement = self._random.sample(self._random.choice(seed.comparisons.texts), 2)
+        if replacement and self._random.random() < 0.4:
+            index = self._random.choice((0, len(replacement) - 1))
             step = self._random.choice((-1, 1))
-            wanted = wanted[:index] + bytes([(wanted[index] + step) % 256]) + wanted[index + 1 :]
+            replacement = replacement[:index] + bytes([(replacement[index] + step) % 256]) + replacement[index + 1 :]
         occurrences = [
             (number, match.start())
             for number, target in enumerate(list_objects(seed.input))
@@ -100,8 +100,8 @@ class Mutator:
             return seed.input
         number, at = self._random.choice(occurrences)
         data = list_objects(seed.input)[number].data
-        end = at + (len(present) if self._random.random() < 0.6 else len(wanted))
-        return _set_content(seed, number, data[:at] + wanted + data[end:])
+        end = at + (len(present) if self._random.random() < 0.6 else len(replacement))
+        return _set_content(seed, number, data[:at] + replacement + data[end:])
 
     def _edit_buffer(self, seed: Seed, donor: Input) -> Input:
         """Edit a random part of a buffer of integers: see `_edit`."""

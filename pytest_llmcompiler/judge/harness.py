@@ -43,7 +43,7 @@ class JudgeSettings:
     """The seed of the generated inputs."""
     assembler: Literal["keystone", "llvm"] = "keystone"
     target: str = DEFAULT
-    """The name of the target that code is judged for, see `targets.names`."""
+    """The name of the target that code is judged for, see `targets.list_target_names`."""
 
 
 class Harness:

@@ -85,8 +85,8 @@ def _constant_string(operand: llvm.ValueRef) -> bytes | None:
 
 
 def _matches_format(text: bytes, types: list[Type]) -> bool:
-    taken = format_types(text)
-    return taken is not None and list(map(_kind, taken)) == list(map(_kind, types))
+    expected = format_types(text)
+    return expected is not None and list(map(_kind, expected)) == list(map(_kind, types))
 
 
 def _kind(type: Type) -> tuple[object, int]:

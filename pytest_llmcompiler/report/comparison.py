@@ -146,9 +146,7 @@ def compare_files(first: Path, second: Path) -> list[str]:
     samples.
     """
     runs = [_read_judged(path) for path in (first, second)]
-    compared = [
-        name for name in _COMPARABLE if _differs(*({getattr(counts.key, name) for counts in run} for run in runs))
-    ]
+    compared = [name for name in _COMPARABLE if _differs(*(_key_values(run, name) for run in runs))]
     return comparison_lines(*(_named_run(path, run, compared) for path, run in zip((first, second), runs)))
 
 
@@ -157,6 +155,7 @@ _COMPARABLE = ("passes", "label")
 
 
 def _key_values(run: Sequence[SampleCounts], name: str) -> set[str]:
+    """The values of a field of the questions' keys in one run."""
     return {getattr(counts.key, name) for counts in run}
 
 

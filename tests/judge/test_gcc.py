@@ -1,7 +1,7 @@
 """gcc's code for the cases of this repository, which another compiler vouches for: every verdict must be `pass`.
 
 The test has a file of its own, so that xdist's workers run it neither last, while all but one of them are idle, nor
-before `test_suite` has stored the corpora of the cases.
+before `test_suite.py` has stored the corpora of the cases.
 """
 
 from __future__ import annotations
