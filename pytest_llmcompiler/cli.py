@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -154,7 +155,7 @@ def _parse_count(text: str) -> int:
 def _judge(options: argparse.Namespace) -> None:
     from pytest_llmcompiler.judge.api import check_file
 
-    assembly = sys.stdin.buffer.read() if options.assembly == "-" else _read_bytes(Path(options.assembly))
+    assembly = _read_standard_input() if options.assembly == "-" else _read_bytes(Path(options.assembly))
     verdict = check_file(
         options.case,
         options.function,
@@ -163,16 +164,16 @@ def _judge(options: argparse.Namespace) -> None:
         target=options.target,
     )
     if options.json:
-        print(json.dumps({"case": str(options.case), "function": options.function, **verdict.to_json()}))
+        _print(json.dumps({"case": str(options.case), "function": options.function, **verdict.to_json()}))
     else:
-        print(verdict)
+        _print(str(verdict))
     sys.exit(_PASS if verdict.passed else _FAIL if verdict.conclusive else _INCONCLUSIVE)
 
 
 def _compare(options: argparse.Namespace) -> None:
     from pytest_llmcompiler.report.comparison import compare_files
 
-    print("\n".join(compare_files(options.first, options.second)))
+    _print("\n".join(compare_files(options.first, options.second)))
 
 
 def _link(options: argparse.Namespace) -> None:
@@ -213,6 +214,28 @@ def _link_file(reference: Reference, function: str, path: Path) -> bytes:
         raise _UserError(f"{path}{location}: {error}") from error
     except LinkError as error:
         raise _UserError(f"{path}: {error}") from error
+
+
+def _print(text: str) -> None:
+    """Print to standard output. A reader that has closed its end of a pipe, such as `head`, is no error."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        # What is left in the buffer goes nowhere. Otherwise the interpreter tries again, and fails, when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise _UserError(f"can't write to standard output: {error.strerror}") from error
+
+
+def _read_standard_input() -> bytes:
+    if sys.stdin is None:
+        raise _UserError("standard input is closed; name a file with --assembly FILE")
+    if sys.stdin.isatty():
+        print("llmc: type or paste the assembly, and end it with Ctrl-D", file=sys.stderr)
+    try:
+        return sys.stdin.buffer.read()
+    except OSError as error:
+        raise _UserError(f"can't read standard input: {error.strerror}") from error
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -10,6 +10,12 @@ def build_command(module: str) -> list[str]:
 
     Installed packages come first in that path. pytest puts the folder of the user's project on its own path, and a file
     there may have the name of a standard module, like `signal.py`.
+
+    The process ignores Ctrl-C from before its first long import, so that it prints no traceback then: this process ends
+    it.
     """
-    code = f"import sys; sys.path = list(dict.fromkeys(filter(None, sys.path + {sys.path!r})))"
-    return [sys.executable, "-c", f"{code}; from {module} import main; main()"]
+    code = (
+        f"import sys; sys.path = list(dict.fromkeys(filter(None, sys.path + {sys.path!r}))); "
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    )
+    return [sys.executable, "-c", f"{code}from {module} import main; main()"]

@@ -11,7 +11,6 @@ import functools
 import json
 import os
 import select
-import signal
 import subprocess
 import sys
 import threading
@@ -284,7 +283,6 @@ def serve(requests: IO[str], replies: IO[str]) -> None:
 
 def main() -> None:
     """Serve on standard input and output; whatever else prints goes to standard error."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the client decides when a run is over
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     serve(sys.stdin, replies)

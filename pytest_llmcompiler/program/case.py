@@ -83,7 +83,9 @@ def read_case(path: Path, name: str | None = None) -> Case:
         raise CaseError(f"{path}: a case is a .c or .ll file, not {path.suffix or 'a file without suffix'}")
     try:
         source = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise CaseError(f"{path}: can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
         raise CaseError(f"{path}: can't be read: {error}") from error
     case = Case(path, name or path.name)
     for number, text in _find_directives(path, source):

@@ -61,7 +61,9 @@ class CompiledCase:
         try:
             yield
         except (ClangError, IRError) as error:
-            raise CaseError(f"{self.case.path}: {error}") from error
+            message = str(error)  # clang begins it with the path, a message about clang itself does not
+            path = str(self.case.path)
+            raise CaseError(message if message.startswith(path) else f"{path}: {message}") from error
 
     @functools.cached_property
     def debug_image(self) -> bytes:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -75,6 +78,47 @@ def test_assembly_from_standard_input(folder: Path) -> None:
         assert (done.returncode, done.stdout, done.stderr) == (0, "pass\n", "")
 
 
+def test_streams_that_are_closed_or_full(folder: Path) -> None:
+    command = [sys.executable, "-m", "pytest_llmcompiler", "judge", "a.c", "--function", "twice", "--examples", "10"]
+    quoted = shlex.join(command)
+    for script, status, message in (
+        (f"{quoted} --assembly right.s --json | true; exit ${{PIPESTATUS[0]}}", 0, ""),
+        (f"{quoted} <&-", 2, "llmc: standard input is closed; name a file with --assembly FILE\n"),
+        (
+            f"{quoted} --assembly right.s >/dev/full",
+            2,
+            "llmc: can't write to standard output: No space left on device\n",
+        ),
+    ):
+        done = subprocess.run(
+            ["bash", "-c", script],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stderr) == (status, message), script
+
+
+def test_ctrl_c_at_any_time_prints_nothing(folder: Path) -> None:
+    args = ("judge", "a.c", "--function", "twice", "--assembly", "right.s", "--examples", "20000")
+    for seconds in (0.6, 0.9, 1.2, 2.0):  # while this process and that of the judge import, and while it runs
+        with subprocess.Popen(
+            [sys.executable, "-c", f"from pytest_llmcompiler.cli import main; print(flush=True); main({args})"],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            assert process.stdout and process.stdout.readline() == "\n"
+            time.sleep(seconds)
+            os.killpg(process.pid, signal.SIGINT)
+            output, errors = process.communicate(timeout=60)
+            assert (process.returncode, output, errors) == (130, "", ""), seconds
+
+
 def test_json_holds_verdict_and_evidence(folder: Path) -> None:
     done = judge(folder, "wrong.s", "--json")
     result = json.loads(done.stdout)
@@ -100,11 +144,11 @@ def test_assembly_for_another_target(folder: Path) -> None:
             ["a.c", "--function", "nothing", "--assembly", "right.s"],
             "no function 'nothing' is defined here; there are: twice, low",
         ),
-        (["missing.c", "--function", "f"], "missing.c: can't be read: "),
+        (["missing.c", "--function", "f"], "missing.c: can't be read: No such file or directory\n"),
         (["right.s", "--function", "f"], "right.s: a case is a .c or .ll file"),
         (
             ["broken.c", "--function", "f", "--assembly", "right.s"],
-            "broken.c:1:24: error: use of undeclared identifier 'y'",
+            "broken.c:1:23: error: use of undeclared identifier 'y'",
         ),
         (["a.c", "--function", "twice", "--assembly", "no.s"], "no.s: can't be read: No such file"),
         (["a.c", "--function", "twice", "--assembly", "."], ".: can't be read: Is a directory"),
@@ -118,6 +162,7 @@ def test_an_error_has_a_status_of_its_own(folder: Path, args: list[str], message
     done = llmc(folder, "judge", *args)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
+    assert f"{args[0]}: /" not in done.stderr  # the path, and again the path
 
 
 def test_a_judge_that_fails_is_an_error(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import signal
 import sys
 import threading
 import time
@@ -196,7 +195,6 @@ def _end_with_parent(folder: Path) -> None:
 
 def main() -> None:
     """Read the configuration from standard input, and print a line once clients can connect."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the session, which ends this process
     configuration = OwnerConfiguration.from_json(sys.stdin.readline())
     with Listener(configuration.socket, "AF_UNIX", backlog=_BACKLOG) as listener:
         folder = Path(configuration.socket).parent
