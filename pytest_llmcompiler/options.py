@@ -430,11 +430,11 @@ def _ini_type(option: Option) -> Any:
     The table `[tool.pytest]` of pytest 9 has typed values, and pytest rejects a number for a key of type string. From
     pytest 9.2 on a key may have several types. The first that fits is taken, so values from other files stay text.
     """
-    if option.is_switch:
-        return "bool"
     if option.is_list:
         return "linelist"
-    return str | option.toml_type if pytest.version_tuple >= (9, 2) else "string"
+    if pytest.version_tuple >= (9, 2):
+        return str | (bool if option.is_switch else option.toml_type)
+    return "bool" if option.is_switch and pytest.version_tuple >= (9, 0) else "string"
 
 
 def _add_flag(group: pytest.OptionGroup, option: Option) -> None:

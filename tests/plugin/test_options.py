@@ -161,6 +161,23 @@ def test_spellings_of_a_switch_in_an_ini_file(project: pytest.Pytester, value: s
     assert settings["cache"] == "'refresh'"
 
 
+def test_an_empty_switch_in_an_ini_file_is_not_set(project: pytest.Pytester) -> None:
+    keys = "".join(f"llmc_{name} =\n" for name in (*SWITCHES, "cache"))
+    project.makeini(f"[pytest]\nllmc_cases = cases\n{keys}")
+    settings = read_switches(project)
+    assert [settings[name] for name in (*SWITCHES, "cache")] == ["True", "False", "False", "'on'"]
+
+
+@pytest.mark.skipif(pytest.version_tuple < (9, 2), reason="keys of several types are new in pytest 9.2")
+@pytest.mark.parametrize(("value", "is_on"), [("on", True), ("off", False)])
+def test_words_for_switches_in_the_typed_table(project: pytest.Pytester, value: str, is_on: bool) -> None:
+    (project.path / "tox.ini").unlink()
+    keys = "".join(f'llmc_{name} = "{value}"\n' for name in SWITCHES)
+    project.makepyprojecttoml(f'[tool.pytest]\nllmc_cases = ["cases"]\n{keys}')
+    settings = read_switches(project)
+    assert [settings[name] for name in SWITCHES] == [repr(is_on)] * 3
+
+
 @pytest.mark.parametrize("is_on", [True, False])
 def test_booleans_of_toml(project: pytest.Pytester, is_on: bool) -> None:
     (project.path / "tox.ini").unlink()
@@ -182,7 +199,7 @@ def test_the_typed_table_of_pytest_9(project: pytest.Pytester) -> None:
     project.makepyprojecttoml("\n".join([*lines, "llmc_update_baseline = 3"]) + "\n")
     result = run_here(project)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: ini key llmc_update_baseline: *expects a bool*"])
+    result.stderr.fnmatch_lines(["ERROR: ini key llmc_update_baseline: *expects *bool*"])
 
 
 @pytest.mark.skipif(pytest.version_tuple < (9, 2), reason="keys of several types are new in pytest 9.2")
