@@ -45,8 +45,8 @@ def put(project: pytest.Pytester, name: str, text: str) -> Path:
 
 
 def run(project: pytest.Pytester, *args: str | Path) -> pytest.RunResult:
-    """pytest with few inputs for each function."""
-    return project.runpytest_subprocess("--llmc-examples=10", "-p", "no:xdist", *args)
+    """pytest with few inputs for each function, and without the plugin of hypothesis, whose import takes a second."""
+    return project.runpytest_subprocess("--llmc-examples=10", "-p", "no:xdist", "-p", "no:hypothesispytest", *args)
 
 
 def run_here(project: pytest.Pytester, *args: str) -> pytest.RunResult:

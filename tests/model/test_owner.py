@@ -26,6 +26,7 @@ pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
 
 MORE = "".join(f"int f{number}(int x) {{ return x + {number}; }}\n" for number in range(6))
 FLAGS = ("--llmc-model=random.gguf", "--llmc-max-tokens=40", "--llmc-record=record.jsonl", "--llmc-samples=3")
+FLAGS += ("-p", "no:hypothesispytest")
 ITEMS = 8
 
 

@@ -69,7 +69,7 @@ def run(folder: Path, *args: str, **environment: str) -> subprocess.CompletedPro
     kept = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
     kept.pop("PYTEST_ADDOPTS", None)
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *args],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", *args],
         cwd=folder,
         env=kept | environment,
         capture_output=True,

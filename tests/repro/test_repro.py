@@ -26,6 +26,7 @@ from pytest_llmcompiler.model.answer import Answer, Prompt
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.repro.folder import ReproWriter
 
+PLUGINS = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
 ROOT = Path(__file__).parents[2]
 FAULTS = ROOT / "tests" / "faults" / "git_lfs.jsonl"
 ALWAYS = {"README.txt", "answer.txt", "function.ll", "prompt.txt"}
@@ -58,7 +59,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "answers.jsonl").write_text("\n".join(lines) + "\n")
     flags = ("--llmc-model=replay:answers.jsonl", "--llmc-samples=6", "--llmc-artifacts=kept", "--llmc-examples=10")
     case = ROOT / "cases" / "git_lfs.c"
-    command = [sys.executable, "-m", "pytest", "-q", f"--rootdir={folder}", "-p", "no:cacheprovider", *flags, str(case)]
+    command = [sys.executable, "-m", "pytest", "-q", f"--rootdir={folder}", *PLUGINS, *flags, str(case)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "  kept      kept/git_lfs.c/validate/asm-O0/sample-1\n" in done.stdout
