@@ -18,10 +18,25 @@ from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.target import DEFAULT
 
+SLOW = Path(__file__).parent / "slow"
+"""Tests that take more than 20 s each on two cores."""
+_LIMIT, _SLOW_LIMIT = 300, 1800
+"""Seconds of wall-clock time after which pytest-timeout ends a test: fifteen times what one takes on an idle machine."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the slow tests out unless the command line names them."""
+    if collection_path != SLOW:
+        return None
+    named = ((config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args)
+    return None if any(path == SLOW or SLOW in path.parents for path in named) else True
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first, or one worker does it at the end while the others wait."""
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    """Limit the time of each test."""
+    for item in items:
+        if not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_SLOW_LIMIT if SLOW in item.path.parents else _LIMIT))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import pytest
-from suite_runs import CASES, ROOT, functions, run_suite, verdicts
+from suite_runs import CASES, ROOT
 
 from pytest_llmcompiler import check_file
 from pytest_llmcompiler.program.case import read_case
@@ -28,17 +27,6 @@ def test_the_cases_are_as_many_as_documented() -> None:
     assert len([case for case, _ in items if case != "git_lfs.c"]) >= 25
     assert len(files) >= 11 and len([name for name in files if name.endswith(".ll")]) >= 2
     assert files == {path.relative_to(CASES).as_posix() for path in CASES.rglob("*.*") if path.suffix in (".c", ".ll")}
-
-
-@pytest.mark.long
-def test_the_reference_s_own_code_passes_at_every_level(tmp_path: Path) -> None:
-    records = run_suite(tmp_path, "--llmc-model=reference", "--llmc-passes=O0,O2,O3")
-    assert set(verdicts(records)) == {"pass"}
-    levels = Counter(record["passes"] for record in records)
-    assert set(levels) == {"O0", "O2", "O3"} and len(set(levels.values())) == 1
-    assert len(functions(records)) == levels["O0"]
-    # A function of one enumeration has the fewest inputs, because an enumeration has few values.
-    assert {(record["case"], record["function"]) for record in records if record["detail"]["inputs"] < 15} == set()
 
 
 RING_POP_ALWAYS_EMPTY = "ring_pop:\n\tmovl $-1, %eax\n\tretq\n"

@@ -28,7 +28,6 @@ from pytest_llmcompiler.report.export import check_export, export
 from pytest_llmcompiler.report.rejudged import changed_verdict_lines
 from pytest_llmcompiler.report.resume import Resumption
 
-pytestmark = pytest.mark.xdist_group("next-run")  # one run serves many tests
 SCHEMA = json.loads(files("pytest_llmcompiler.report").joinpath("record.schema.json").read_text())
 ANSWERS = {
     "pass": TWICE,

@@ -1,8 +1,4 @@
-"""gcc's code for the cases of this repository, which another compiler vouches for: every verdict must be `pass`.
-
-The test has a file of its own, so that xdist's workers run it neither last, while all but one of them are idle, nor
-before `test_suite.py` has stored the corpora of the cases.
-"""
+"""gcc's code for the cases of this repository: every verdict must be `pass`."""
 
 from __future__ import annotations
 
