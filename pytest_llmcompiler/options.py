@@ -24,7 +24,7 @@ from pytest_llmcompiler.targets.target import DEFAULT
 def _parse_passes(text: str) -> tuple[str, ...]:
     pass_lists = tuple(split_passes(text))
     if not all(pass_lists):
-        raise ValueError("expected pass lists parted by commas")
+        raise ValueError("expected pass lists separated by commas")
     return pass_lists
 
 
@@ -32,7 +32,7 @@ def _parse_templates(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(","))
     labels = {get_template_label(name) for name in names}
     if not all(names) or len(labels) < len(names):
-        raise ValueError("expected prompt templates of different names, parted by commas")
+        raise ValueError("expected prompt templates of different names, separated by commas")
     return names
 
 
@@ -45,22 +45,36 @@ def _parse_counts(text: str) -> tuple[int, ...]:
     return tuple(_parse_count(part) for part in text.split(","))
 
 
+def _parse_integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError("expected a whole number") from None
+
+
+def _parse_float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError("expected a number") from None
+
+
 def _parse_count(text: str) -> int:
-    value = int(text)
+    value = _parse_integer(text)
     if value < 1:
         raise ValueError("expected a number of at least 1")
     return value
 
 
 def _parse_temperature(text: str) -> float:
-    value = float(text)
+    value = _parse_float(text)
     if not 0 <= value < 100:
         raise ValueError("expected a number from 0 to 100")
     return value
 
 
 def _parse_share(text: str) -> float:
-    value = float(text)
+    value = _parse_float(text)
     if not 0 < value <= 1:
         raise ValueError("expected a number above 0 and up to 1")
     return value
@@ -69,7 +83,12 @@ def _parse_share(text: str) -> float:
 def _parse_requirement(text: str) -> float | None:
     """The share of judged samples that must pass; 0 stands for `any`, None for `none`."""
     words = {"any": 0.0, "all": 1.0, "none": None}
-    return words[text] if text in words else _parse_share(text)
+    if text in words:
+        return words[text]
+    try:
+        return _parse_share(text)
+    except ValueError:
+        raise ValueError("expected any, all, none, or a number above 0 and up to 1") from None
 
 
 def _parse_thresholds(text: str) -> dict[int, float]:
@@ -214,7 +233,7 @@ OPTIONS = (
     Option(
         name="seed",
         toml_type=int,
-        type=int,
+        type=_parse_integer,
         default=1,
         default_text="--hypothesis-seed, else 1",
         metavar="N",
@@ -248,7 +267,7 @@ OPTIONS = (
     Option(
         name="gpu_layers",
         toml_type=int,
-        type=int,
+        type=_parse_integer,
         default_text="all, if llama.cpp is built for a GPU",
         metavar="N",
         help="layers on the GPU",

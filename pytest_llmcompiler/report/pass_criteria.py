@@ -133,8 +133,8 @@ class PassCriteria:
         overall, kinds = _check_overall(paired_test(changes)), {change.kind for change in changes}
         offer = []
         if kinds & {"better", "new"}:
-            scope = ", what got worse included" if "worse" in kinds else ""
-            offer = [f"take it over{scope}: {command} --llmc-update-baseline"]
+            scope = ", the items that are worse included" if "worse" in kinds else ""
+            offer = [f"to update the baseline{scope}: {command} --llmc-update-baseline"]
         return SessionOutcome([*lines, *overall.lines, *offer], overall.failed or "worse" in kinds)
 
 

@@ -248,7 +248,7 @@ def test_a_record_with_a_passing_item_broken_and_a_failing_one_mended(first: obj
         "  worse   a.c::twice[asm-O0]: 1 of 9 samples passed, now 0 of 9",
         "  better  a.c::low[asm-O0]: 0 of 2 samples passed, now 1 of 2",
         "pass@1 of 2 items: 5.6 percent, now 25.0",
-        "take it over, what got worse included: pytest * --llmc-fail-under=pass@3=0.01 --llmc-update-baseline",
+        "to update the baseline, the items that are worse included: pytest * --llmc-fail-under=pass@3=0.01 --llmc-update-baseline",
         "FAIL: pass@1 of at least 90 percent is required (--llmc-fail-under); found 25.00",
         "FAIL: pass@3 of at least 1 percent is required (--llmc-fail-under); found 0.00",
     ):

@@ -207,7 +207,7 @@ def test_the_end_of_a_session_names_what_changed(tmp_path: Path) -> None:
             "  new         a.c::e[asm-O0]: 0 of 20 samples pass",
             "  not judged  a.c::c[asm-O0]: 5 of 20 samples passed, now 0 of 0",
             "pass@1 of 3 items: 26.7 percent, now 15.0",
-            "take it over, what got worse included: pytest cases --llmc-update-baseline",
+            "to update the baseline, the items that are worse included: pytest cases --llmc-update-baseline",
         ],
         True,
     )
