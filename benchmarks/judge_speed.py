@@ -9,8 +9,8 @@ others.
 
 from __future__ import annotations
 
+import argparse
 import statistics
-import sys
 import time
 from pathlib import Path
 
@@ -24,10 +24,15 @@ SAMPLES = 5
 
 def main() -> None:
     """Print medians and totals."""
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "cases")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("cases"), help="the cases (default: cases)")
+    folder = parser.parse_args().folder
+    paths = sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES)
+    if not paths:
+        parser.error(f"no .c or .ll file below {folder}")
     judge = Judge()
     first, further = [], []
-    for path in sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES):
+    for path in paths:
         reference = Reference(read_case(path), Toolchain())
         for function in reference.functions:
             assembly = reference.texts.assembly(function, "O2")

@@ -1,4 +1,4 @@
-"""The hooks of pytest. Each hands on to another module."""
+"""The hooks of pytest. Each delegates to another module."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def usage_lines(usage: dict[str, Any], width: int) -> list[str]:
             f"{100 * idle / (busy + idle):.0f} percent of the time"
         )
     if usage.get("found"):
-        parts.append(f"{usage['found']:,} answers were found in pytest's cache (--llmc-cache refresh makes them anew)")
+        parts.append(f"{usage['found']:,} answers were found in pytest's cache (--llmc-cache refresh asks again)")
     return _wrap("; ".join(parts), max(width, _MIN_WIDTH)) if parts else []
 
 
