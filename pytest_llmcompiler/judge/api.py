@@ -111,7 +111,7 @@ def check(
     Raises CaseError where the source is at fault (it does not compile, it does not define the function), ValueError for
     an unknown target, JudgeError where the harness is at fault. Whatever is wrong with `assembly` is a verdict.
 
-    For one more version, the path of an existing .c or .ll file is taken as `source` too, with a DeprecationWarning.
+    For one more version, the path of a .c or .ll file is taken as `source` too, with a DeprecationWarning.
     """
     from pytest_llmcompiler.model.answer import Answer
 
@@ -149,13 +149,8 @@ def check_file(
 
 
 def _is_case_file(source: str | Path) -> bool:
-    """Whether `source` is a path, or text that names an existing file of a case."""
-    if isinstance(source, Path):
-        return True
-    try:
-        return source.endswith(SUFFIXES) and Path(source).is_file()
-    except (OSError, ValueError):  # too long for a path, or with a character that no path has
-        return False
+    """Whether `source` is a path, or one line that ends as the name of a case does, which no C text does."""
+    return isinstance(source, Path) or (source.endswith(SUFFIXES) and "\n" not in source)
 
 
 def _write_case(source: str) -> Case:

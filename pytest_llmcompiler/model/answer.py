@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, get_args
+
+from pytest_llmcompiler import errors
 
 StopReason = Literal["eos", "stop", "length"]
 """Why generation ended: the end-of-sequence token, a stop string, the token limit."""
@@ -100,6 +103,18 @@ class Prompt:
             label=self.label,
         )
 
+    @property
+    def asked(self) -> str:
+        """Deprecated: `task_label`."""
+        warnings.warn("Prompt.asked is now Prompt.task_label", DeprecationWarning, stacklevel=2)
+        return self.task_label
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """Deprecated: `symbol_names`."""
+        warnings.warn("Prompt.names is now Prompt.symbol_names", DeprecationWarning, stacklevel=2)
+        return self.symbol_names
+
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
@@ -190,3 +205,16 @@ class Model(Protocol):
 
     def close(self) -> None:
         """Free what the model holds. It is not asked afterwards."""
+
+
+_MOVED_ERRORS = {"ModelError": "ModelError", "PromptTooLong": "PromptTooLongError"}
+"""Errors that models of users may raise, by their names in this module up to version 0.1: their names in `errors`."""
+
+
+def __getattr__(name: str) -> Any:
+    """Deprecated names of errors."""
+    if name not in _MOVED_ERRORS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    moved = f"pytest_llmcompiler.errors.{_MOVED_ERRORS[name]}"
+    warnings.warn(f"{__name__}.{name} is now {moved}", DeprecationWarning, stacklevel=2)
+    return getattr(errors, _MOVED_ERRORS[name])

@@ -85,7 +85,7 @@ def read_case(path: Path, name: str | None = None) -> Case:
         source = path.read_text(encoding="utf-8")
     except OSError as error:
         raise CaseError(f"{path}: can't be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
+    except ValueError as error:  # not UTF-8, or a name with a character that no path has
         raise CaseError(f"{path}: can't be read: {error}") from error
     case = Case(path, name or path.name)
     for number, text in _find_directives(path, source):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_llmcompiler import errors
 from pytest_llmcompiler.errors import TemplateError
 from pytest_llmcompiler.model.answer import TASKS
 from pytest_llmcompiler.model.prompt import FIELDS, Template
@@ -105,3 +106,26 @@ def test_a_binary_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "bin.txt").write_bytes(b"\xff\xfe{ir}")
     with pytest.raises(TemplateError, match="not a readable text file"):
         Template.load(str(tmp_path / "bin.txt"))
+
+
+def test_names_of_version_0_1_warn() -> None:
+    from pytest_llmcompiler.model import answer
+
+    for old, new in (("ModelError", errors.ModelError), ("PromptTooLong", errors.PromptTooLongError)):
+        with pytest.warns(DeprecationWarning, match=f"is now pytest_llmcompiler.errors.{new.__name__}"):
+            assert getattr(answer, old) is new
+    prompt = answer.Prompt(
+        case="a.c",
+        function="f",
+        task="asm",
+        passes="O0",
+        template="meta",
+        text="",
+        reference=str,
+        task_label="asm@aarch64-linux",
+        symbol_names={"a": "f"},
+    )
+    with pytest.warns(DeprecationWarning, match="task_label"):
+        assert prompt.asked == "asm@aarch64-linux"
+    with pytest.warns(DeprecationWarning, match="symbol_names"):
+        assert prompt.names == {"a": "f"}
