@@ -24,11 +24,29 @@ def parse(text: str) -> llvm.ModuleRef:
     binding = load_llvm()
     try:
         # Each module gets its own context: in a shared one LLVM numbers struct types of the same name.
-        module = binding.parse_assembly(text, context=binding.create_context())
+        context = binding.create_context()
+        module = binding.parse_assembly(text, context=context)
+        _dispose_together(module, context)
         module.verify()
     except RuntimeError as error:
         raise IRError(str(error).strip()) from error
     return module
+
+
+def _dispose_together(module: llvm.ModuleRef, context: llvm.ContextRef) -> None:
+    """Have the context of a module disposed of with the module, and after it.
+
+    By itself llvmlite disposes of each where Python frees its object. The garbage collector finalizes the objects of a
+    cycle in any order, and to dispose of a module whose context is gone is a segmentation fault. So the object of the
+    context disposes of nothing, and that of the module disposes of both.
+    """
+    pointers, library = (module._ptr, context._ptr), module._capi
+
+    def dispose() -> None:
+        library.LLVMPY_DisposeModule(pointers[0])
+        library.LLVMPY_ContextDispose(pointers[1])
+
+    context._dispose, module._dispose = lambda: None, dispose
 
 
 def write_bitcode(text: str, target: Target | None = None) -> bytes:
@@ -43,7 +61,10 @@ def read_bitcode(bitcode: bytes) -> str:
     """The text of a module of bitcode. Raises IRError."""
     binding = load_llvm()
     try:
-        return str(binding.parse_bitcode(bitcode, context=binding.create_context()))
+        context = binding.create_context()
+        module = binding.parse_bitcode(bitcode, context=context)
+        _dispose_together(module, context)
+        return str(module)
     except RuntimeError as error:
         raise IRError(str(error).strip()) from error
 

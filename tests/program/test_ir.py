@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -192,3 +193,19 @@ def test_pass_lists(lfs: Reference, passes: str) -> None:
 def test_unknown_pass_lists(passes: str) -> None:
     with pytest.raises(ClangError, match="unknown pass list"):
         Toolchain().emit_assembly("define void @f() {\n  ret void\n}\n", passes)
+
+
+COLLECTED = """
+import gc
+from pytest_llmcompiler.program import ir
+for _ in range(20):
+    cycle = [ir.parse("define i32 @f(i32 %x) {\\n  ret i32 %x\\n}\\n")]
+    cycle.append(cycle)
+    del cycle
+    gc.collect()
+"""
+
+
+def test_a_module_in_a_cycle_is_collected() -> None:
+    """The collector may finalize the context before the module."""
+    subprocess.run([sys.executable, "-c", COLLECTED], check=True)
