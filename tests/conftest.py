@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import llvmlite.binding  # noqa: F401  (a session inside a test forgets what it imports, and a process may load LLVM once)
 import pytest
 from faces import ZIG_CACHE, CaseOf, Compile, Judged
 from sessions import CASE, put

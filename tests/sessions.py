@@ -50,7 +50,7 @@ def run(project: pytest.Pytester, *args: str | Path) -> pytest.RunResult:
 
 
 def run_here(project: pytest.Pytester, *args: str) -> pytest.RunResult:
-    """pytest in this process: only for what ends before any compiler or model is loaded."""
+    """pytest in this process, for what ends before any code is judged or a model is loaded."""
     return project.runpytest_inprocess("-p", "no:xdist", *args)
 
 

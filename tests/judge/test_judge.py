@@ -269,11 +269,6 @@ def test_variadic_arguments_of_external_calls_are_compared(judged: Judged) -> No
     assert judged(source, "f", right.replace("$5", "$6")).kind == "mismatch"
 
 
-def test_hangs_of_long_loops_are_hangs(judged: Judged) -> None:
-    source = "unsigned f(void) { unsigned r = 0; for (unsigned i = 0; i < 30000; i++) r = r * 31 + i; return r; }\n"
-    assert judged(source, "f", "f:\n movl %eax, -4(%rsp)\n jmp f\n").kind == "hang"
-
-
 def test_endless_external_calls_are_a_hang(judged: Judged) -> None:
     source = "void tell(void);\nvoid f(void) { tell(); }\n"
     verdict = judged(source, "f", "f:\n pushq %rbx\n1: call tell\n jmp 1b\n")

@@ -49,18 +49,6 @@ def test_the_plugin_imports_nothing_heavy(pytester: pytest.Pytester) -> None:
     assert done.stderr.strip() == "set()"
 
 
-def test_a_file_elsewhere_is_a_case_where_it_is_named_and_a_model_given(project: pytest.Pytester) -> None:
-    put(project, "src/b.c", CASE)
-    result = run(project, "src/b.c", "--llmc-model=reference", "--collect-only", "-q")
-    assert result.outlines[:2] == ["src/b.c::twice[asm-O0]", "src/b.c::low[asm-O0]"]
-    result = run(project, "src/b.c::low", "--llmc-model=reference", "-v")
-    result.stdout.fnmatch_lines(["src/b.c::low[[]asm-O0[]] PASSED*"])
-    result.assert_outcomes(passed=1)
-    run(project, "src", "--llmc-model=reference").assert_outcomes()
-    # Without a model pytest says of such a file what it says of any that no plugin knows.
-    assert run(project, "src/b.c").ret != 0
-
-
 def test_the_ids_of_items(project: pytest.Pytester) -> None:
     put(project, "cases/deep/er/b.c", "// LLMC: passes O1, module(default<Oz>)\nint f(void) { return 1; }\n")
     result = run(project, "--collect-only", "-q", "--llmc-passes=O0, O2")

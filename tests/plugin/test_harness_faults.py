@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-from servers import MODELS, completion, send, serve
 from sessions import (
     LOW,
     PROMPT_MODEL,
@@ -24,23 +21,6 @@ from sessions import (
     run,
     text_of,
 )
-
-
-def last_words(handler: BaseHTTPRequestHandler) -> None:
-    """Answer, and close the server's door."""
-    send(handler, completion(TWICE))
-    handler.server.socket.close()
-    threading.Thread(target=handler.server.shutdown).start()
-
-
-def test_a_server_that_goes_down_is_an_error_and_no_failure(project: pytest.Pytester) -> None:
-    with serve(MODELS, last_words) as (url, _):
-        result = run(project, f"--llmc-model={url}", "--llmc-record=out.jsonl", "-v")
-    result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["cases/a.c::twice[[]asm-O0[]] PASSED*", "cases/a.c::low[[]asm-O0[]] ERROR*"])
-    result.stdout.fnmatch_lines(["*no server listens at http://127.0.0.1:*"])
-    assert [line["verdict"] for line in records(project.path / "out.jsonl")] == ["pass"]
-    assert len(result.outlines) < 100, "the message drowns in pytest's own frames"
 
 
 def test_a_model_with_a_fault_is_an_error(project: pytest.Pytester) -> None:
