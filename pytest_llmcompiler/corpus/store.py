@@ -28,7 +28,7 @@ MAX_FILES = 4000
 """Files that are kept. Above that, the least recently used ones are deleted, until half are left."""
 _MAX_BYTES = 1 << 28
 """Bytes of an uncompressed corpus. A file that holds more was not written by this module."""
-FORMAT = 1
+FORMAT = 2
 """The version of the file format and of the generation of inputs. Raise it with every change after which a saved corpus
 can't be read, or after which a new corpus would have other inputs: corpora of another version are generated anew. A
 changed field of a saved class is noticed without that. Any other edit of this package keeps users' corpora."""
