@@ -28,6 +28,7 @@ from pytest_llmcompiler.judge.tasks import TaskQuestion, judge_task, judge_task_
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.program.case import Case, read_case
 from pytest_llmcompiler.program.clang import Toolchain
+from pytest_llmcompiler.program.compile_flags import FlagSources
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.subprocesses import build_command
 from pytest_llmcompiler.targets import get_target
@@ -54,6 +55,8 @@ class Candidate(TypedDict):
     """Assembly, or the answer to another task."""
     clang: str | None
     """The compiler of the case; None for the bundled one."""
+    flag_sources: dict[str, Any]
+    """The fields of `FlagSources`."""
     settings: dict[str, Any]
     """The fields of `JudgeSettings`."""
 
@@ -163,6 +166,7 @@ class Judge:
             "function": function,
             "text": text,
             "clang": self._clang,
+            "flag_sources": case.flag_sources.to_json(),
             "settings": asdict(self._settings),
         }
 
@@ -232,9 +236,11 @@ class Judge:
 
 
 @functools.lru_cache(_CACHED)
-def _compile_case(path: Path, name: str, clang: str | None, target: str, modified: int) -> Reference:
+def _compile_case(
+    path: Path, name: str, clang: str | None, target: str, flag_sources: FlagSources, modified: int
+) -> Reference:
     """The reference of a case. `modified` is the file's time of change, so that a changed file is compiled anew."""
-    return Reference(read_case(path, name), Toolchain(clang, get_target(target)))
+    return Reference(read_case(path, name, flag_sources), Toolchain(clang, get_target(target)))
 
 
 _open_harness = functools.lru_cache(_CACHED)(Harness)
@@ -261,7 +267,8 @@ def _answer(request: JudgeRequest | ListingRequest) -> VerdictReply | ListingRep
 def _harness_of(candidate: Candidate) -> Harness:
     path, settings = Path(candidate["path"]), JudgeSettings(**candidate["settings"])
     modified = path.stat().st_mtime_ns
-    reference = _compile_case(path, candidate["case"], candidate["clang"], settings.target, modified)
+    sources = FlagSources.from_json(candidate["flag_sources"])
+    reference = _compile_case(path, candidate["case"], candidate["clang"], settings.target, sources, modified)
     return _open_harness(reference, candidate["function"], settings)
 
 

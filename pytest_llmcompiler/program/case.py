@@ -4,6 +4,7 @@ Directives are comments (`// LLMC: …`, `/* LLMC: … */` or `; LLMC: …`), on
 
     LLMC: functions NAME, NAME…           only these (`static inline` helpers too)
     LLMC: passes O0, O2                   the pass lists of this file
+    LLMC: cflags -std=gnu89 -Iinclude     flags of clang for this file; paths start at its folder
     LLMC: arg FUNCTION.ARG length BUF, …  ARG counts the elements of BUF (and of each further one)
     LLMC: arg FUNCTION.ARG range LO..HI   an integer from LO to HI, both included
     LLMC: arg FUNCTION.ARG elements N     a pointer to N elements (or LO..HI of them)
@@ -16,11 +17,12 @@ ARG and BUF are parameter names, or positions counted from 0.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pytest_llmcompiler.errors import CaseError
+from pytest_llmcompiler.program.compile_flags import DIRECTIVE, CompileFlags, FlagSources, read_flags
+from pytest_llmcompiler.program.directive_comments import find_directives, read_source
 
 SUFFIXES = (".c", ".ll")
 """The suffixes of files that can be cases."""
@@ -58,6 +60,15 @@ class Case:
     """The rules by function and parameter. A parameter is a name, or a position as text."""
     lines: dict[str, int] = field(default_factory=dict)
     """The 1-based line of the directive that names a function, or an argument (as FUNCTION.ARG). For messages."""
+    compile_flags: tuple[CompileFlags, ...] = ()
+    """The flags that clang compiles a C file with, in the order of the command line."""
+    flag_sources: FlagSources = field(default_factory=FlagSources)
+    """Where flags come from, besides directives."""
+
+    @property
+    def cflags(self) -> tuple[str, ...]:
+        """The flags that clang compiles a C file with, as one command line. Their paths are absolute."""
+        return tuple(flag for group in self.compile_flags for flag in group.flags)
 
     @property
     def is_ir(self) -> bool:
@@ -65,31 +76,27 @@ class Case:
         return self.path.suffix == ".ll"
 
 
-_DIRECTIVE = re.compile(r"(?://|;|/\*|^\s*\*)\s*(LLMC\b:?|llmc:)\s*(.*?)\s*(?:\*/.*)?$")
 _NAME = r"[A-Za-z_$.][\w$.]*"
 _FORMS = (
-    "`functions NAME, …`, `passes O0, …`, `arg FUNCTION.ARG length BUF, …`, `arg FUNCTION.ARG range LO..HI`, "
+    "`functions NAME, …`, `passes O0, …`, `cflags FLAG …`, `arg FUNCTION.ARG length BUF, …`, "
+    "`arg FUNCTION.ARG range LO..HI`, "
     "`arg FUNCTION.ARG elements N` (or LO..HI), `arg FUNCTION.ARG cstring`, `arg FUNCTION.ARG non-null`"
 )
 
 
-def read_case(path: Path, name: str | None = None) -> Case:
+def read_case(path: Path, name: str | None = None, flag_sources: FlagSources | None = None) -> Case:
     """Read the directives of the file at `path`.
 
-    `name` is the name in records; None is the file's own name. Raises CaseError for a file that can't be read as UTF-8
-    text and for an unknown directive.
+    `name` is the name in records; None is the file's own name. `flag_sources` is where flags of clang come from,
+    besides the file's own directives. Raises CaseError for a file that can't be read and for an unknown directive.
     """
     if path.suffix not in SUFFIXES:
         raise CaseError(f"{path}: a case is a .c or .ll file, not {path.suffix or 'a file without suffix'}")
-    try:
-        source = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise CaseError(f"{path}: can't be read: {error.strerror}") from error
-    except ValueError as error:  # not UTF-8, or a name with a character that no path has
-        raise CaseError(f"{path}: can't be read: {error}") from error
-    case = Case(path, name or path.name)
-    for number, text in _find_directives(path, source):
-        case = _add_directive(case, number, text)
+    source = read_source(path)
+    sources = flag_sources or FlagSources()
+    case = Case(path, name or path.name, compile_flags=read_flags(path, sources), flag_sources=sources)
+    for number, text in find_directives(path, source):
+        case = _add_directive(case, number, " ".join(text.split()))
     return case
 
 
@@ -108,16 +115,11 @@ def _add_directive(case: Case, line: int, text: str) -> Case:
         lines = {function: line} | case.lines | {f"{function}.{parameter}": line}
         old_rule = case.args.get((function, parameter), ArgRule())
         return replace(case, args=case.args | {(function, parameter): _merge_rules(old_rule, rule)}, lines=lines)
+    if word == DIRECTIVE:  # `read_flags` has them
+        if case.is_ir:
+            raise CaseError(f"{where}: flags of clang are for C files, and this case is IR")
+        return case
     raise _unknown_directive(where, text)
-
-
-def _find_directives(path: Path, source: str) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(source.splitlines(), 1):
-        match = _DIRECTIVE.search(line)
-        if match and match[1] == "LLMC:":
-            yield number, " ".join(match[2].split())
-        elif match:
-            raise CaseError(f"{path}:{number}: a directive begins with `LLMC:`, found `{match[1]}`")
 
 
 def _unknown_directive(where: str, text: str) -> CaseError:

@@ -19,6 +19,14 @@ from pytest_llmcompiler.targets.target import Target
 
 _CODE_FLAGS = ("-fno-stack-protector", "-fPIE", "-w")
 """Flags of every compilation, with warnings off: a case is taken as it is."""
+_LENIENT_FLAGS = (
+    "-Wno-error=implicit-int",
+    "-Wno-error=implicit-function-declaration",
+    "-Wno-error=incompatible-pointer-types",
+    "-Wno-error=int-conversion",
+    "-Wno-error=return-mismatch",
+)
+"""Flags for C files: what gcc 12 accepts with a warning, and newer compilers refuse."""
 _PLAIN_FLAGS = ("-O0", "-Xclang", "-disable-O0-optnone", "-fno-sanitize=all")
 """Flags for IR that later passes may optimise. zig turns sanitizers on by default."""
 # -fsanitize=function reads words before the start of the callee. The stubs of callbacks have no such words.
@@ -41,24 +49,24 @@ class Toolchain:
     clang: str | None = None
     target: Target = field(default_factory=get_target)
 
-    def emit_ir(self, path: Path) -> str:
+    def emit_ir(self, path: Path, cflags: Sequence[str] = ()) -> str:
         """The IR of the C file at `path` as clang -O0 emits it, without debug information."""
-        return self._compile(path, *_PLAIN_FLAGS, "-g0", "-S", "-emit-llvm").decode()
+        return self._compile_c(path, cflags, *_PLAIN_FLAGS, "-g0", "-S", "-emit-llvm").decode()
 
-    def emit_probe_ir(self, path: Path) -> str:
+    def emit_probe_ir(self, path: Path, cflags: Sequence[str] = ()) -> str:
         """The IR of the C file at `path` at -O0, with a trap for every undefined behaviour that UBSan detects."""
-        return self._compile(path, *_PROBE_FLAGS, "-g0", "-S", "-emit-llvm").decode()
+        return self._compile_c(path, cflags, *_PROBE_FLAGS, "-g0", "-S", "-emit-llvm").decode()
 
-    def emit_debug_image(self, path: Path) -> bytes:
+    def emit_debug_image(self, path: Path, cflags: Sequence[str] = ()) -> bytes:
         """An ELF file of the C file at `path` with DWARF, for its types. It is linked, so it has no relocations."""
-        return self._emit_dwarf(path, *_PLAIN_FLAGS)
+        return self._emit_dwarf(path, cflags, *_PLAIN_FLAGS)
 
-    def emit_declarations(self, path: Path) -> bytes:
+    def emit_declarations(self, path: Path, cflags: Sequence[str] = ()) -> bytes:
         """An ELF file with DWARF that also describes the functions that the file calls and only declares."""
-        return self._emit_dwarf(path, "-O1", "-Xclang", "-disable-llvm-passes", "-fno-sanitize=all")
+        return self._emit_dwarf(path, cflags, "-O1", "-Xclang", "-disable-llvm-passes", "-fno-sanitize=all")
 
-    def _emit_dwarf(self, path: Path, *flags: str) -> bytes:
-        data = self._compile(path, *flags, "-g", "-gdwarf-4", *_object_flags(self.target))
+    def _emit_dwarf(self, path: Path, cflags: Sequence[str], *flags: str) -> bytes:
+        data = self._compile_c(path, cflags, *flags, "-g", "-gdwarf-4", *_object_flags(self.target))
         with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
             unit, image = Path(folder) / "unit.o", Path(folder) / "image"
             unit.write_bytes(data)
@@ -77,11 +85,11 @@ class Toolchain:
             raise ClangError(f"unknown pass list {passes!r}: expected one of {known}")
         return _compile_text(ir, f"-{match[1]}", "-S", f"-masm={syntax}", target=self.target).decode()
 
-    def find_bodies(self, path: Path) -> dict[str, tuple[int, int]]:
+    def find_bodies(self, path: Path, cflags: Sequence[str] = ()) -> dict[str, tuple[int, int]]:
         """The bodies of the functions in a C file, by name: offsets in bytes of the opening brace and past the closing
         one. Functions that a macro defines are left out."""
-        command = self.command if self.clang else _bundled_driver(self.target)
-        tree = json.loads(_run([*command, "-w", "-fsyntax-only", "-Xclang", "-ast-dump=json", str(path)]))
+        flags = ("-fsyntax-only", "-Xclang", "-ast-dump=json")
+        tree = json.loads(_run([*self._c_command, *_LENIENT_FLAGS, "-w", *cflags, *flags, str(path)]))
         bodies = {}
         for node in tree["inner"]:
             body = next((part for part in node.get("inner", ()) if part["kind"] == "CompoundStmt"), None)
@@ -95,11 +103,26 @@ class Toolchain:
         """The first line of clang's own version text."""
         return _run([*self.command, "--version"]).decode().splitlines()[0]
 
+    def _compile_c(self, path: Path, cflags: Sequence[str], *flags: str) -> bytes:
+        """Compile a C file with its own flags. Where they contradict `flags`, `flags` win: they come last."""
+        return _run_compiler([*self._c_command, *_LENIENT_FLAGS, *cflags, *_CODE_FLAGS, *self._c_flags, *flags], path)
+
     def _compile(self, path: Path, *flags: str) -> bytes:
-        with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
-            output = Path(folder) / "output"
-            _run([*self.command, *_CODE_FLAGS, *flags, "-o", str(output), str(path)])
-            return output.read_bytes()
+        return _run_compiler([*self.command, *_CODE_FLAGS, *flags], path)
+
+    @property
+    def _c_command(self) -> list[str]:
+        """The command that compiles the C file of a case. Raises ClangError where the system clang is not found.
+
+        zig's own front end refuses or takes for its own what clang knows, such as `-MD`; it is left out.
+        """
+        return self.command if self.clang else _bundled_driver(self.target)
+
+    @property
+    def _c_flags(self) -> tuple[str, ...]:
+        """Flags with which the bundled clang writes the same IR for a C file as zig's front end does."""
+        plain = self.clang is None and self.target.foreign_system is None
+        return ("-fPIC", "-Xclang", "-dwarf-version=4") if plain else ()
 
     @property
     def command(self) -> list[str]:
@@ -113,6 +136,14 @@ class Toolchain:
             raise ClangError(f"no clang at {self.clang!r}: correct --llmc-clang, or leave it out for the bundled clang")
         headers = header_folders(self.target)
         return [path, f"--target={self.target.triple}", "-nostdlibinc", *_include_flags(headers)]
+
+
+def _run_compiler(command: list[str], path: Path) -> bytes:
+    """What a compiler writes for the file at `path`. Raises ClangError."""
+    with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
+        output = Path(folder) / "output"
+        _run([*command, "-o", str(output), str(path)])
+        return output.read_bytes()
 
 
 def lower_optimised_ir(ir: str, level: str | None, syntax: Syntax, target: Target | None = None) -> str:

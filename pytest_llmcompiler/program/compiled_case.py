@@ -13,6 +13,7 @@ from pytest_llmcompiler.errors import CaseError, ClangError, IRError
 from pytest_llmcompiler.program import signature
 from pytest_llmcompiler.program.case import Case
 from pytest_llmcompiler.program.clang import Toolchain
+from pytest_llmcompiler.program.directive_comments import read_ir
 from pytest_llmcompiler.program.ir import parse
 from pytest_llmcompiler.program.ir_extract import retarget
 
@@ -33,8 +34,8 @@ class CompiledCase:
         """The IR of the whole file. Raises CaseError with the compiler's message where the file does not compile."""
         with self.blame_case():
             if not self.case.is_ir:
-                return self.toolchain.emit_ir(self.case.path)
-            text = self.case.path.read_text(encoding="utf-8")
+                return self.toolchain.emit_ir(self.case.path, self.case.cflags)
+            text = read_ir(self.case.path)
             parse(text)
             return retarget(text, self.target)
 
@@ -69,7 +70,7 @@ class CompiledCase:
     def debug_image(self) -> bytes:
         """An ELF file with the DWARF of a C file."""
         with self.blame_case():
-            return self.toolchain.emit_debug_image(self.case.path)
+            return self.toolchain.emit_debug_image(self.case.path, self.case.cflags)
 
     @functools.cached_property
     def own_lines(self) -> dict[str, int]:
@@ -80,4 +81,4 @@ class CompiledCase:
     def bodies(self) -> Mapping[str, tuple[int, int]]:
         """The bodies of the functions of a C file: offsets in bytes of the opening brace and past the closing one."""
         with self.blame_case():
-            return self.toolchain.find_bodies(self.case.path)
+            return self.toolchain.find_bodies(self.case.path, self.case.cflags)

@@ -13,6 +13,7 @@ from pytest_llmcompiler.program.build import build_program
 from pytest_llmcompiler.program.case import ArgRule
 from pytest_llmcompiler.program.clang import compile_ir, compile_with_coverage
 from pytest_llmcompiler.program.compiled_case import CompiledCase
+from pytest_llmcompiler.program.directive_comments import read_source
 from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.program.ir_queries import (
     defined_functions,
@@ -82,7 +83,7 @@ class Reference(CompiledCase):
         """The 1-based line on which a function is defined."""
         if not self.case.is_ir:
             return self.own_lines[function]
-        source = self.case.path.read_text(encoding="utf-8")
+        source = read_source(self.case.path)
         header = re.search(rf'^define\b.*@"?{re.escape(function)}"?\(', source, re.M)
         return source.count("\n", 0, header.start()) + 1 if header else 1
 
@@ -104,7 +105,7 @@ class Reference(CompiledCase):
         if not self.golden.stubs:
             return {}
         with self.blame_case():
-            dwarf = None if self.case.is_ir else self.toolchain.emit_declarations(self.case.path)
+            dwarf = None if self.case.is_ir else self.toolchain.emit_declarations(self.case.path, self.case.cflags)
         receivers = end_pointer_receivers(self.module)
         types = signature.declaration_types(self.module, self.golden.stubs, dwarf)
         return {name: replace(type, ends=name in receivers) for name, type in types.items()}
@@ -112,7 +113,7 @@ class Reference(CompiledCase):
     @functools.cached_property
     def _inline_helpers(self) -> frozenset[str]:
         """The `static inline` functions of a C file. They are not under test unless a directive names them."""
-        source = re.sub(r"__attribute__\s*\(\(.*?\)\)", "", self.case.path.read_text(encoding="utf-8"))
+        source = re.sub(r"__attribute__\s*\(\(.*?\)\)", "", read_source(self.case.path))
         heads = re.findall(r"\b(?:static\s+inline|inline\s+static)\b[^;{()]*?(\w+)\s*\(", source)
         return frozenset(heads)
 
@@ -193,7 +194,9 @@ class Reference(CompiledCase):
         with self.blame_case():
             if self.case.is_ir:
                 return build_program(self.ir, self.target, self._compile_probe)
-            text = tighten_pointer_checks(remove_source_path(self.toolchain.emit_probe_ir(self.case.path)))
+            text = tighten_pointer_checks(
+                remove_source_path(self.toolchain.emit_probe_ir(self.case.path, self.case.cflags))
+            )
             return build_program(call_memcpy(text), self.target, self._compile_probe)
 
     def _compile_probe(self, text: str) -> list[bytes]:
