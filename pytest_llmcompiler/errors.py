@@ -46,6 +46,10 @@ class LinkError(LLMCompilerError):
         """The undefined symbols, sorted; empty where the error is another one."""
 
 
+class ProcessStartError(LLMCompilerError):
+    """The program of a case ends before `main`: a function that runs before it, a constructor, ends the process."""
+
+
 class UnsupportedError(LinkError):
     """The text is valid, but uses a feature that the linker lacks, like thread-local storage: `inconclusive`.
 

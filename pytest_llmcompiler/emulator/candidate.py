@@ -54,6 +54,9 @@ class CandidateImage:
         jump = processor.encode_jump(self.original_entry, self.entry)
         traps = (size - len(jump)) // len(processor.trap_code)
         self._guest.write(self.original_entry, jump + processor.trap_code * traps)
+        # A function that ran before `main`, such as a constructor, was translated then; unicorn does not notice that
+        # its code has changed.
+        self._guest.uc.ctl_flush_tb()
 
     def _stop_at_hazards(self) -> None:
         """End a run before an instruction that the emulator computes wrongly, or that hardware would refuse."""

@@ -57,6 +57,7 @@ class Guest:
         self.hook_error: Exception | None = None
         """An error of the harness inside of a hook: unicorn would swallow it."""
         self._initial_memory: list[tuple[HostMemory, bytes]] = []
+        self._loaded_memory: list[tuple[HostMemory, bytes]] = []
         self._load_program()
         self.stack = GuestStack(self.uc, max_stack_growth)
         self.uc.mem_map(STUBS, PAGE, _READ_EXECUTE)
@@ -112,6 +113,15 @@ class Guest:
         """Read a writable global variable of the case."""
         memory, offset, size = self._variables[name]
         return memory.read(offset, size)
+
+    def save_loaded_memory(self) -> None:
+        """Make the present contents of the program's writable memory those with which a process starts."""
+        self._loaded_memory = [(memory, memory.read()) for _, memory in self.writable]
+
+    def restore_loaded_memory(self) -> None:
+        """Give the program's writable memory the contents with which a process starts."""
+        for memory, data in self._loaded_memory:
+            memory.write(data)
 
     def save_memory(self) -> None:
         """Make the present contents of the writable memory those from which every run starts."""

@@ -24,7 +24,7 @@ from pytest_llmcompiler.emulator.heap import Heap
 from pytest_llmcompiler.emulator.kernel import Kernel
 from pytest_llmcompiler.emulator.libc_preconditions import watch_preconditions
 from pytest_llmcompiler.emulator.observation import AbiBreach, GuestFault, Observation, Reply
-from pytest_llmcompiler.emulator.process_start import start_process
+from pytest_llmcompiler.emulator.process_start import place_process_stack, start_process
 from pytest_llmcompiler.emulator.stack import MAX_CANDIDATE_GROWTH, MAX_REFERENCE_GROWTH, STACK_START
 from pytest_llmcompiler.emulator.uninitialised import StartState, UninitialisedFill, UninitialisedValues
 from pytest_llmcompiler.program.image import ProgramImage
@@ -125,14 +125,24 @@ class Machine:
         """
         start = self._reset(layout, uninitialised)
         setup = call.inverse if uninitialised == "inverse" else call
-        self._emulate(self._function.address, start, setup, limit)
+        self._enter(start, setup)
+        self._emulate(self._function.address, limit)
         return self._observe_end() if outcome_only else self._observe(start, setup)
 
-    def run_main(self, limit: int) -> Observation:
-        """Run the whole program from `main` on, for at most `limit` instructions. A return from `main` is an exit."""
+    def run_program(self, limit: int) -> Observation:
+        """Run the whole program for at most `limit` instructions, with all that runs before and after `main`.
+
+        A foreign system's program runs from `main` on, since its host can't start it. A return from `main` is an exit.
+        """
         start = self._reset(_NO_INPUT, "garbage")
         setup = CallSetup(dict(zip(self.convention.integer_registers, self._process.main_arguments)), b"")
-        self._emulate(self.program.symbols["main"].address, start, setup, limit)
+        if self.program.target.foreign_system:
+            self._enter(start, setup)
+            self._emulate(self.program.symbols["main"].address, limit)
+        else:
+            self.guest.restore_loaded_memory()
+            place_process_stack(self.guest, start.frame_offset)
+            self._emulate(self.program.entry, limit)
         observation = self._observe(start, setup)
         if observation.outcome != "return":
             return observation
@@ -180,9 +190,8 @@ class Machine:
             else:
                 stack.write((frame + copy.offset).to_bytes(8, "little"), start.frame_offset + copy.pointer)
 
-    def _emulate(self, address: int, start: StartState, call: CallSetup, limit: int) -> None:
+    def _emulate(self, address: int, limit: int) -> None:
         guest = self.guest
-        self._enter(start, call)
         try:
             guest.uc.emu_start(address, RETURN, count=limit)
         except unicorn.UcError as error:

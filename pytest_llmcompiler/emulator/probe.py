@@ -98,10 +98,10 @@ class Probe:
         is_too_long = steps > max_steps or host_cost > _MAX_HOST_COST
         return replace(observation, outcome="limit") if is_too_long else observation
 
-    def run_main(self, limit: int) -> Observation:
+    def run_program(self, limit: int) -> Observation:
         """Run the whole program, for at most `limit` instructions."""
         self._set_step_limit(limit)
-        return self._machine.run_main(limit)
+        return self._machine.run_program(limit)
 
     @property
     def steps(self) -> int:

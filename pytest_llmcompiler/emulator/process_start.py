@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import unicorn
 
-from pytest_llmcompiler.emulator.guest import Guest
+from pytest_llmcompiler.emulator.guest import Guest, RunEnd
 from pytest_llmcompiler.emulator.stack import CALLER_FRAME, STACK_SIZE, STACK_START
+from pytest_llmcompiler.errors import ProcessStartError
 from pytest_llmcompiler.program.reference import ERRNO_LOCATION
 from pytest_llmcompiler.values.layout import PAGE, RETURN
 
@@ -23,6 +24,10 @@ _IONBF = 2
 """Unbuffered (musl's stdio.h)."""
 
 
+_STACK_CONTENTS_BYTES = 512
+"""Bytes of the stack that `place_process_stack` writes, rounded up to a multiple of 16."""
+
+
 @dataclass(frozen=True)
 class ProcessStart:
     """What the start-up code leaves behind."""
@@ -34,23 +39,31 @@ class ProcessStart:
 
 
 def start_process(guest: Guest) -> ProcessStart:
-    """Run the C library's start-up code up to `main`, and make standard output unbuffered.
+    """Make standard output unbuffered, save the memory, and run the C library's start-up code up to `main`.
 
-    Raises RuntimeError where the program does not get as far as that.
+    Raises ProcessStartError where the program does not get as far as `main`: its functions that run before may end it.
     """
     stack = _STARTUP_STACK + _STARTUP_SIZE - PAGE
     guest.uc.mem_map(_STARTUP_STACK, _STARTUP_SIZE, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
     guest.processor.initialise(guest.uc)
+    library = guest.program.library
+    # Unbuffered from the very first function on: nothing printed waits in a buffer when `main` begins or ends.
+    stdout = int.from_bytes(guest.read(library["stdout"].address, 8), "little")
+    _call(guest, "setvbuf", (stdout, 0, _IONBF, 0))
+    guest.save_loaded_memory()
     guest.uc.mem_write(stack, _initial_stack(stack))
     guest.uc.reg_write(guest.stack_number, stack)
     _emulate(guest, guest.program.entry, guest.program.symbols["main"].address)
     guest.uc.mem_protect(_STARTUP_STACK, _STARTUP_SIZE, unicorn.UC_PROT_READ)
     main_arguments = guest.library_argument(0), guest.library_argument(1)
-    library = guest.program.library
-    stdout = int.from_bytes(guest.read(library["stdout"].address, 8), "little")
-    _call(guest, "setvbuf", (stdout, 0, _IONBF, 0))
-    errno_address = _call(guest, ERRNO_LOCATION, ()) if ERRNO_LOCATION in library else 0
-    return ProcessStart(main_arguments, errno_address)
+    return ProcessStart(main_arguments, _call(guest, ERRNO_LOCATION, ()) if ERRNO_LOCATION in library else 0)
+
+
+def place_process_stack(guest: Guest, frame_offset: int) -> None:
+    """Write what a new process finds on its stack below the frame at `frame_offset`, and set the stack pointer."""
+    offset = frame_offset - _STACK_CONTENTS_BYTES
+    guest.stack.memory.write(_initial_stack(STACK_START + offset), offset)
+    guest.uc.reg_write(guest.stack_number, STACK_START + offset)
 
 
 def _initial_stack(address: int) -> bytes:
@@ -80,4 +93,12 @@ def _emulate(guest: Guest, start: int, until: int) -> None:
     if guest.hook_error:
         raise guest.hook_error
     if guest.end or guest.uc.reg_read(guest.counter_number) != until:
-        raise RuntimeError(f"the program of the case did not start: {guest.end}")
+        raise ProcessStartError(f"a function that runs before main ends the program: {_describe_end(guest.end)}")
+
+
+def _describe_end(end: RunEnd | None) -> str:
+    if end is None:
+        return f"main is not reached within {_LIMIT:,} instructions"
+    if end.outcome == "exit":
+        return f"exit code {end.exit_code}"
+    return f"{end.fault.description} at {end.fault.pc:#x}" if end.fault else end.outcome

@@ -44,13 +44,15 @@ def capture_reproducer(differential: DifferentialRun, failing: FailingRun) -> Re
 
 
 def _capture_whole_program(differential: DifferentialRun, failing: FailingRun) -> Reproducer:
-    """A run of the whole program starts from `main`, so nothing of its state needs to be captured."""
+    """A run of the whole program starts as a process does, so nothing of its state needs to be captured."""
     machine, whole_program = differential.machine, differential.suite.whole_program
-    run = machine.run_main(whole_program.limit if whole_program else 0)
+    run = machine.run_program(whole_program.limit if whole_program else 0)
     return {
         "whole_program": True,
         "input_lines": failing.format_input(()),
-        "breakpoint": find_breakpoint(differential, failing, run, lambda: machine.run_main(MAX_PROGRAM_INSTRUCTIONS)),
+        "breakpoint": find_breakpoint(
+            differential, failing, run, lambda: machine.run_program(MAX_PROGRAM_INSTRUCTIONS)
+        ),
         "notes": _forbidden_notes(run),
     }
 

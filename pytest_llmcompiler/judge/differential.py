@@ -97,7 +97,7 @@ class DifferentialRun:
         whole_program = self.suite.whole_program
         if whole_program is None:
             return None
-        run = self.machine.run_main(whole_program.limit)
+        run = self.machine.run_program(whole_program.limit)
         expected = whole_program.expected
         failure = unfinished_failure(self.machine, run, expected, whole_program.limit, None, self.assembly)
         if failure is None:

@@ -21,7 +21,7 @@ class FailingRun:
     stage: Stage
     failure: Failure
     input: Input | None = None
-    """None for a run of the whole program, which starts from `main`."""
+    """None for a run of the whole program, which starts as a process does."""
     entry: SuiteEntry | None = None
     """The input in memory, with what the reference shows on it; None for a run of the whole program."""
     divergence: Divergence | None = None

@@ -7,7 +7,7 @@ import re
 
 from pytest_llmcompiler.assembler.assemble import assemble
 from pytest_llmcompiler.emulator.machine import Machine
-from pytest_llmcompiler.errors import CaseError
+from pytest_llmcompiler.errors import CaseError, ProcessStartError
 from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.program.ir_queries import defined_functions, mentioned_globals
 from pytest_llmcompiler.program.reference import Reference
@@ -79,17 +79,23 @@ class FunctionUnderTest:
         check_preconditions: bool = False,
     ) -> Machine:
         """A machine that runs the function, or a candidate in its place, in one of the reference's programs. The
-        options are those of `Machine`."""
-        return Machine(
-            program,
-            self.function,
-            self.signature,
-            candidate=candidate,
-            externals=self.reference.external_functions,
-            garbage_pattern=garbage_pattern,
-            trace_blocks=trace_blocks,
-            check_preconditions=check_preconditions,
-        )
+        options are those of `Machine`.
+
+        Raises CaseError where the program ends before `main`.
+        """
+        try:
+            return Machine(
+                program,
+                self.function,
+                self.signature,
+                candidate=candidate,
+                externals=self.reference.external_functions,
+                garbage_pattern=garbage_pattern,
+                trace_blocks=trace_blocks,
+                check_preconditions=check_preconditions,
+            )
+        except ProcessStartError as error:
+            raise CaseError(f"{self.reference.case.path}: {error}") from error
 
 
 def _object_size(type: Type) -> int:

@@ -145,7 +145,9 @@ class Oracle:
         if not self._under_test.reference.golden.has_main or self._under_test.function == "main":
             return None
         machines = self._machines
-        return run_whole_program([machines.probe.run_main, machines.optimised.run_main], machines.golden, _HANG_LIMIT)
+        return run_whole_program(
+            [machines.probe.run_program, machines.optimised.run_program], machines.golden, _HANG_LIMIT
+        )
 
     def effort(self) -> int:
         """The effort of the last run of the probe, in its steps."""

@@ -106,7 +106,7 @@ class Reproducer(TypedDict, total=False):
     fault: str
     """Why there is no reproducer: a traceback of the judge's process. Nothing else is there then."""
     whole_program: bool
-    """Whether the whole program was run, from `main` on."""
+    """Whether the whole program was run, as a process does."""
     input_lines: list[str]
     """The input as C, in lines."""
     breakpoint: Breakpoint

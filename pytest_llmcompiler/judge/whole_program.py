@@ -1,4 +1,4 @@
-"""The whole program, run from `main` on with the candidate in the place of the function: one more input."""
+"""The whole program, run as a process with the candidate in the place of the function: one more input."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def run_whole_program(
     That is where `main` does not reach the function, where the program does not end, and where another build of the
     reference behaves differently. Each of `others` runs such a build for at most a number of instructions.
     """
-    run = golden.run_main(MAX_PROGRAM_INSTRUCTIONS)
+    run = golden.run_program(MAX_PROGRAM_INSTRUCTIONS)
     if not run.edges or run.outcome not in ("exit", "abort"):
         return None
     limit = hang_limit.instructions(run.executed_bytes)

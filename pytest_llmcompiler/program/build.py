@@ -17,10 +17,12 @@ from pytest_llmcompiler.program.ir_queries import (
     only_stored_variables,
 )
 from pytest_llmcompiler.program.ir_rewrites import (
+    OWN_PREFIX,
     PADDED_PREFIX,
     PADDING_BYTES,
     externalise,
     pad_constants,
+    prefix_definitions,
     prefix_functions,
 )
 from pytest_llmcompiler.targets.target import Target
@@ -57,9 +59,12 @@ def build_program(text: str, target: Target, compile_module: Callable[[str], lis
     """
     module = parse(text)
     functions = frozenset(defined_functions(module))
-    visible = pad_constants(externalise(text))
     guest = target.foreign_system
-    objects = compile_module(prefix_functions(visible, guest) if guest else visible)
+    visible = externalise(text)
+    if guest:
+        objects = compile_module(prefix_functions(pad_constants(visible), guest))
+    else:
+        objects = compile_module(pad_constants(prefix_definitions(visible)))
     objects += [compile_bridge(target)] if guest else []
     elf, missing = _link_with_stubs(objects, module, target, has_main="main" in functions)
     symbols, library = _split_symbols(elf, functions, target)
@@ -126,11 +131,14 @@ def _split_symbols(
 ) -> tuple[dict[str, Symbol], dict[str, Symbol]]:
     """The symbols that code of the program can name, and those of the C library by its own names.
 
-    A guest's functions carry a prefix in the ELF file, because the host's library has functions of the same names.
+    What a case defines carries a prefix in the ELF file, because the library may define the same names. Of a guest's
+    code only the functions do, and all of them.
     """
     prefix = target.symbol_prefix
     if not prefix:
-        return elf.symbols, {name: symbol for name, symbol in elf.symbols.items() if name not in functions}
+        own = {name.removeprefix(OWN_PREFIX): symbol for name, symbol in elf.symbols.items() if _is_own(name)}
+        others = {name: symbol for name, symbol in elf.symbols.items() if not _is_own(name)}
+        return others | own, {name: symbol for name, symbol in others.items() if name not in functions or name in own}
     code = [range(part.address, part.address + len(part.data)) for part in elf.segments if part.is_executable]
     own = {name.removeprefix(prefix): symbol for name, symbol in elf.symbols.items() if name.startswith(prefix)}
     library = {name: symbol for name, symbol in elf.symbols.items() if not name.startswith(prefix)}
@@ -140,6 +148,10 @@ def _split_symbols(
         if name == "main" or not any(symbol.address in part for part in code)
     }
     return shared | own, library
+
+
+def _is_own(name: str) -> bool:
+    return name.startswith(OWN_PREFIX)
 
 
 def _writable_variables(module: llvm.ModuleRef) -> list[str]:

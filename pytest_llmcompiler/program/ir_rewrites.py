@@ -17,6 +17,15 @@ PADDING_BYTES = 256
 """Bytes of padding before and after each constant: an access that misses its constant by less hits padding."""
 PADDED_PREFIX = "llmc.padded."
 """The prefix of the variables that hold a constant with its padding."""
+OWN_PREFIX = "llmc.own."
+"""The prefix of the functions and variables that a case defines, in its linked program."""
+_IMPLICIT_CALLS = """
+memcpy memmove memset memcmp bcmp strlen abort
+floor ceil trunc rint nearbyint round roundeven sqrt pow exp exp2 log log2 log10 sin cos fabs fmod fmin fmax copysign
+floorf ceilf truncf rintf nearbyintf roundf roundevenf sqrtf powf expf exp2f logf log2f log10f sinf cosf fabsf fmodf
+fminf fmaxf copysignf
+"""
+"""Functions that code generators call on their own: for an intrinsic, or for the copy of a structure."""
 
 
 def remove_value_names(module: llvm.ModuleRef) -> None:
@@ -49,6 +58,28 @@ def prefix_functions(text: str, guest: ForeignSystem) -> str:
             function.name = guest.symbol_prefix + function.name
     names = (f'module asm ".set {name}, {guest.symbol_prefix}{name}"' for name in guest.implicit_functions)
     return "\n".join((str(module), *names, ""))
+
+
+def prefix_definitions(text: str) -> str:
+    """The module with `OWN_PREFIX` on the name of each function and variable that it defines, but for `main`.
+
+    So the case may define what the C library defines too. A case's `strlen` serves the calls of the case, and the C
+    library goes on to call its own. Where code generators call a function on their own that the case defines, they call
+    the case's.
+    """
+    module = parse(text)
+    own = [value for value in (*module.functions, *module.global_variables) if _has_own_name(value)]
+    implicit = [
+        value.name for value in module.functions if value.name in _IMPLICIT_CALLS.split() and _has_own_name(value)
+    ]
+    for value in own:
+        value.name = OWN_PREFIX + value.name
+    lines = (f'module asm ".set {name}, {OWN_PREFIX}{name}"' for name in sorted(implicit))
+    return "\n".join((str(module), *lines, ""))
+
+
+def _has_own_name(value: llvm.ValueRef) -> bool:
+    return not value.is_declaration and not value.name.startswith("llvm.") and value.name != "main"
 
 
 def pad_constants(text: str) -> str:

@@ -163,7 +163,7 @@ int main(void)
 def test_the_library_wrapper(compiled: Compile) -> None:
     """`long` has 32 bits in the code and 64 in the library. A case may define a function that the library has too."""
     reference = compiled(LIBRARY, target=TARGET.name)
-    run = Machine(reference.golden, "main", Function(None, ())).run_main(1_000_000)
+    run = Machine(reference.golden, "main", Function(None, ())).run_program(1_000_000)
     assert run.output[1].decode().splitlines() == [
         "2147483647 0 2147483647 34 -2147483648 34 4294967295 4294967295",
         "1 -2 -3 1099511627776 16   2.5|ab  |c|%|44|ffffffff",
