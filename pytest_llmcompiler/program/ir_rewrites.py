@@ -64,14 +64,14 @@ def prefix_definitions(text: str) -> str:
     """The module with `OWN_PREFIX` on the name of each function and variable that it defines, but for `main`.
 
     So the case may define what the C library defines too. A case's `strlen` serves the calls of the case, and the C
-    library goes on to call its own. Where code generators call a function on their own that the case defines, they call
-    the case's.
+    library goes on to call its own. The names that inline assembly uses, and the functions that code generators call on
+    their own, mean the case's too.
     """
     module = parse(text)
     own = [value for value in (*module.functions, *module.global_variables) if _has_own_name(value)]
-    implicit = [
-        value.name for value in module.functions if value.name in _IMPLICIT_CALLS.split() and _has_own_name(value)
-    ]
+    in_assembly = (re.findall(r"[\w.$]+", line) for line in text.splitlines() if re.search(r"\basm\b", line))
+    known = {*_IMPLICIT_CALLS.split(), *itertools.chain.from_iterable(in_assembly)}
+    implicit = known.intersection(value.name for value in own)
     for value in own:
         value.name = OWN_PREFIX + value.name
     lines = (f'module asm ".set {name}, {OWN_PREFIX}{name}"' for name in sorted(implicit))

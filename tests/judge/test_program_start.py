@@ -183,3 +183,19 @@ def test_a_program_that_ends_before_main_is_an_error_of_the_case(tmp_path: Path,
     )
     with pytest.raises(CaseError, match=f"leaves.c: a function that runs before main ends the program: {reason}"):
         check_file(path, "same", "same:\n\tmovl %edi, %eax\n\tret\n", examples=5)
+
+
+def test_inline_assembly_names_functions_and_variables_of_the_case() -> None:
+    source = r"""
+    int counter;
+    int twice(int x) { counter++; return 2 * x; }
+    int called(int x) {
+        int y;
+        __asm__ volatile("subq $128, %%rsp; call twice; addl counter(%%rip), %%eax; addq $128, %%rsp"
+                         : "=a"(y), "+D"(x) : : "memory", "cc", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11");
+        return y;
+    }
+    """
+    right = "called:\n\tpushq %rax\n\tcall twice\n\taddl counter(%rip), %eax\n\tpopq %rcx\n\tret\n"
+    assert check(source, "called", right, examples=10).kind == "pass"
+    assert check(source, "called", right.replace("addl", "subl"), examples=10).kind == "mismatch"
