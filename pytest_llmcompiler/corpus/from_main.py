@@ -102,7 +102,7 @@ class _CallReader:
         images = self._machine.guest.read_arguments([param.type for param in params], in_memory=in_memory)
         args = tuple(self._read_values(params, images))
         state = tuple(
-            (name, self._read_value(type, self._machine.guest.read_variable(name), None, 0))
+            (name, self._read_value(type, self._machine.guest.read_variable(name)[: type.size], None, 0))
             for name, type in globals.items()
         )
         return Input(args, globals=state)

@@ -75,6 +75,8 @@ class Guest:
                 memory = self.map(start, size, _READ_WRITE if segment.is_writable else _READ)
                 memory.write(segment.data, segment.address - start)
                 (self.writable if segment.is_writable else self.read_only).append(MappedMemory(start, memory))
+        if self.program.constants:  # inputs vary these variables, so they are part of a writable segment
+            self.uc.mem_protect(self.program.constants.address, self.program.constants.size, _READ)
 
     def _locate_variables(self) -> dict[str, tuple[HostMemory, int, int]]:
         """For each global variable of the case: the memory that holds it, its offset there, and its size."""

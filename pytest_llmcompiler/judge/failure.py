@@ -10,7 +10,14 @@ from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.emulator.observation import AbiBreach, GuestFault, Observation
 from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
 from pytest_llmcompiler.judge.difference import Difference
-from pytest_llmcompiler.judge.location import Location, Register, Stack, format_location, locate_address
+from pytest_llmcompiler.judge.location import (
+    AccessedAddress,
+    Location,
+    Register,
+    Stack,
+    format_location,
+    locate_address,
+)
 from pytest_llmcompiler.judge.verdict import Kind
 from pytest_llmcompiler.values.layout import Layout
 
@@ -134,7 +141,7 @@ def unstable_failure() -> Failure:
 
 
 def _crash(machine: Machine, fault: GuestFault, expected: Observation, layout: Layout | None, assembly: str) -> Failure:
-    location = None if fault.address is None else locate_address(fault.address, layout)
+    location = None if fault.address is None else _locate(machine, fault.address, layout)
     message = fault.description
     if location is not None:
         size = "" if fault.access == "jump" else f" of {fault.size} bytes"
@@ -157,6 +164,14 @@ def _crash(machine: Machine, fault: GuestFault, expected: Observation, layout: L
         observed=fault.description,
         line=line,
     )
+
+
+def _locate(machine: Machine, address: int, layout: Layout | None) -> AccessedAddress:
+    """An address in terms of the input's objects or, for a variable that is declared as const, of the variable."""
+    location, symbol = locate_address(address, layout), machine.addresses.symbol_at(address)
+    if location.label or symbol is None or symbol.name not in machine.program.globals:
+        return location
+    return AccessedAddress(address, symbol.name, address - symbol.start, symbol.end - symbol.start)
 
 
 def _hang(run: Observation, expected: Observation, limit: int) -> Failure:

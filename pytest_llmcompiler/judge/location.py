@@ -93,11 +93,11 @@ class UnusedMemory:
 
 @dataclass(frozen=True)
 class AccessedAddress:
-    """The address of a bad memory access, with the nearest object of the input where one is near."""
+    """The address of a bad memory access, with the variable or the nearest object of the input where one is near."""
 
     address: int
     label: str = ""
-    """The C expression for the pointer to the nearest object; empty where there is none."""
+    """The C expression for the pointer to the nearest object, or the variable's name; empty where there is none."""
     offset: int = 0
     """The distance from the start of that object, in bytes."""
     size: int = 0

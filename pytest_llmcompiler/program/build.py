@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Collection, Iterator
+from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.errors import ClangError
 from pytest_llmcompiler.program.clang import compile_bridge, link, undefined_symbols
@@ -25,6 +25,7 @@ from pytest_llmcompiler.program.ir_rewrites import (
     prefix_definitions,
     prefix_functions,
 )
+from pytest_llmcompiler.program.stand_ins import CONSTANTS_SYMBOL, StandIns, find_stand_ins
 from pytest_llmcompiler.targets.target import Target
 
 if TYPE_CHECKING:
@@ -41,16 +42,6 @@ __udivti3 __umodti3 __divti3 __modti3 __multi3 __popcountdi2 __popcountsi2 setvb
 """Library symbols that are linked into every program. Compilers call them on their own (a loop becomes `memset`,
 `printf` becomes `puts`), so a candidate may need them where the reference does not."""
 
-_MISSING_VARIABLE_BYTES = 4096
-"""Size of the zeroed variable that stands in for each variable that the case declares and nothing defines."""
-
-
-class _Missing(NamedTuple):
-    """The symbols that the case declares and nothing defines."""
-
-    functions: tuple[str, ...] = ()
-    variables: tuple[str, ...] = ()
-
 
 def build_program(text: str, target: Target, compile_module: Callable[[str], list[bytes]]) -> ProgramImage:
     """Compile a module of IR with `compile_module` and link it.
@@ -66,10 +57,10 @@ def build_program(text: str, target: Target, compile_module: Callable[[str], lis
     else:
         objects = compile_module(pad_constants(prefix_definitions(visible)))
     objects += [compile_bridge(target)] if guest else []
-    elf, missing = _link_with_stubs(objects, module, target, has_main="main" in functions)
+    elf, stand_ins = _link_with_stand_ins(objects, module, target, has_main="main" in functions)
     symbols, library = _split_symbols(elf, functions, target)
     padded = [symbols.pop(name) for name in list(symbols) if name.startswith(PADDED_PREFIX)]
-    variables = [*_writable_variables(module), *sorted(missing.variables)]
+    variables = [*_writable_variables(module), *(variable.name for variable in stand_ins.variables)]
     return ProgramImage(
         target=target,
         segments=elf.segments,
@@ -78,49 +69,50 @@ def build_program(text: str, target: Target, compile_module: Callable[[str], lis
         library=library,
         aliases={f".L{value.name}": value.name for value in module.global_variables if value.linkage.name == "private"},
         globals=tuple(name for name in variables if name in symbols),  # thread-local variables have no address
-        stubs=missing.functions,
+        stubs=stand_ins.functions,
+        declared_variables=stand_ins.variables,
+        absent=frozenset(_absent_symbols(module, symbols)),
+        constants=symbols.pop(CONSTANTS_SYMBOL, None),
         functions=functions,
         local=only_called_functions(module, text),
-        narrow=narrow_functions(module).difference(missing.functions),
+        narrow=narrow_functions(module).difference(stand_ins.functions),
         paddings=tuple(
             start for symbol in padded for start in (symbol.address, symbol.address + symbol.size - PADDING_BYTES)
         ),
     )
 
 
-def _link_with_stubs(
+def _link_with_stand_ins(
     objects: list[bytes], module: llvm.ModuleRef, target: Target, *, has_main: bool
-) -> tuple[ElfProgram, _Missing]:
+) -> tuple[ElfProgram, StandIns]:
     """Link a program. If the linker misses symbols, link again with a stand-in for each."""
+    stand_ins = StandIns()
     try:
-        image = link([*objects, _support_object(target, _Missing(), has_main=has_main)], target=target)
+        image = link([*objects, _support_object(target, stand_ins, has_main=has_main)], target=target)
     except ClangError as error:
         names = [name.removeprefix(target.symbol_prefix) for name in undefined_symbols(error)]
         if not names:
             raise
-        variables = {value.name for value in module.global_variables} & set(names)
-        functions = tuple(name for name in names if name not in variables)
-        missing = _Missing(functions, tuple(sorted(variables)))
-        image = link([*objects, _support_object(target, missing, has_main=has_main)], target=target)
-        return read_elf(image), missing
-    return read_elf(image), _Missing()
+        stand_ins = find_stand_ins(module, names, target)
+        image = link([*objects, _support_object(target, stand_ins, has_main=has_main)], target=target)
+    return read_elf(image), stand_ins
 
 
-def _support_object(target: Target, missing: _Missing, *, has_main: bool) -> bytes:
+def _support_object(target: Target, stand_ins: StandIns, *, has_main: bool) -> bytes:
     """An object that keeps library functions in the program, and defines stand-ins for missing symbols."""
     names = [
         name
         for name in (*_LINKED_FUNCTIONS.split(), *target.runtime_functions)
-        if target.foreign_system or name not in missing.functions
+        if target.foreign_system or name not in stand_ins.functions
     ]
     lines = [f"declare void @{name}()" for name in names]
     pointers = ", ".join(f"ptr @{name}" for name in names)
     lines.append(f"@llmc.kept = global [{len(names)} x ptr] [{pointers}]")
     lines.append('@llvm.used = appending global [1 x ptr] [ptr @llmc.kept], section "llvm.metadata"')
-    lines += [f'define void @"{target.symbol_prefix}{name}"() align 16 {{\n ret void\n}}' for name in missing.functions]
     lines += [
-        f'@"{name}" = global [{_MISSING_VARIABLE_BYTES} x i8] zeroinitializer, align 16' for name in missing.variables
+        f'define void @"{target.symbol_prefix}{name}"() align 16 {{\n ret void\n}}' for name in stand_ins.functions
     ]
+    lines += stand_ins.definitions
     if not has_main:
         lines.append("define i32 @main() {\n ret i32 0\n}")
     return emit_object(parse("\n".join(lines)), target.host)
@@ -163,6 +155,13 @@ def _writable_variables(module: llvm.ModuleRef) -> list[str]:
         if not value.is_declaration and not value.name.startswith("llvm.") and not _is_constant(value)
         if value.name not in unread
     ]
+
+
+def _absent_symbols(module: llvm.ModuleRef, symbols: Collection[str]) -> Iterator[str]:
+    """The weak symbols that a module declares and nothing defines."""
+    for value in (*module.functions, *module.global_variables):
+        if value.linkage.name == "external_weak" and value.name not in symbols:
+            yield value.name
 
 
 def _is_constant(value: llvm.ValueRef) -> bool:

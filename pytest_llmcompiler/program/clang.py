@@ -65,6 +65,30 @@ class Toolchain:
         """An ELF file with DWARF that also describes the functions that the file calls and only declares."""
         return self._emit_dwarf(path, cflags, "-O1", "-Xclang", "-disable-llvm-passes", "-fno-sanitize=all")
 
+    def emit_declared_variables(
+        self, path: Path, names: Sequence[str], cflags: Sequence[str] = ()
+    ) -> tuple[bytes, dict[str, str]]:
+        """An ELF file with DWARF that describes variables which the C file at `path` only declares.
+
+        clang describes no such variable itself. So this file has, for each of the names that the end of the C file
+        knows, a pointer of its own to the variable's type. The dictionary has the name of each pointer.
+        """
+        flags = (*_PLAIN_FLAGS, "-ferror-limit=0")
+        pointers = {name: f"llmc_declared_{number}" for number, name in enumerate(names)}
+        with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
+            source = Path(folder) / "declared.c"
+            while True:
+                lines = (f"#undef {name}\n__typeof__({name}) *{pointer};\n" for name, pointer in pointers.items())
+                source.write_text("".join(lines), encoding="utf-8")
+                try:
+                    data = self._emit_dwarf(source, (*cflags, "-include", str(path.resolve())), *flags)
+                    return data, pointers
+                except ClangError as error:
+                    unknown = set(re.findall(r"use of undeclared identifier '(\w+)'", str(error))) & pointers.keys()
+                    if not unknown:
+                        raise
+                    pointers = {name: pointer for name, pointer in pointers.items() if name not in unknown}
+
     def _emit_dwarf(self, path: Path, cflags: Sequence[str], *flags: str) -> bytes:
         data = self._compile_c(path, cflags, *flags, "-g", "-gdwarf-4", *_object_flags(self.target))
         with tempfile.TemporaryDirectory(prefix="llmc-") as folder:

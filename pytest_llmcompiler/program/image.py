@@ -7,6 +7,7 @@ import io
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pytest_llmcompiler.program.stand_ins import DeclaredVariable
 from pytest_llmcompiler.targets.target import Target
 
 
@@ -46,6 +47,12 @@ class ProgramImage:
     """The writable global variables of the case itself, in the order of the file."""
     stubs: tuple[str, ...]
     """The functions that the case declares and nothing defines."""
+    declared_variables: tuple[DeclaredVariable, ...]
+    """The variables that the case declares and nothing defines. They are among the `globals`."""
+    absent: frozenset[str]
+    """The weak functions and variables that the case declares and nothing defines: their addresses are null."""
+    constants: Symbol | None
+    """The pages of the variables that the case declares as `const` and nothing defines. Code can't write them."""
     functions: frozenset[str]
     """The functions that the case itself defines."""
     local: frozenset[str]
@@ -64,7 +71,7 @@ class ProgramImage:
     @functools.cached_property
     def addresses(self) -> dict[str, int]:
         """The address of every name that a candidate may refer to."""
-        table = {name: symbol.address for name, symbol in self.symbols.items()}
+        table = {name: symbol.address for name, symbol in self.symbols.items()} | dict.fromkeys(self.absent, 0)
         return table | {alias: table[name] for alias, name in self.aliases.items() if name in table}
 
 

@@ -151,6 +151,8 @@ def _global_declaration(name: str, line: str, value: llvm.ValueRef) -> str:
     head = re.match(r"\S+ = (.*?)\b(global|constant) ", line)
     if head is None or value.name.startswith("llvm."):
         return "" if value.name.startswith("llvm.") else line
+    if value.is_declaration:  # one that is weak stays so: its address may be null
+        return line
     is_local = value.linkage.name in ("private", "internal")
     words = re.sub(rf"\b(?:{_LINKAGES}|external)\b ?", "", head[1])
     words = f"hidden {words.replace('dso_local ', '')}" if is_local else words

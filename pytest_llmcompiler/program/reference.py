@@ -27,8 +27,19 @@ from pytest_llmcompiler.program.ir_rewrites import (
     split_multiply_add,
     tighten_pointer_checks,
 )
+from pytest_llmcompiler.program.stand_ins import unsized_array_count
 from pytest_llmcompiler.program.texts import FunctionTexts
-from pytest_llmcompiler.values.c_types import Function, Int, Param, Pointer, Type, find_unsupported, has_callback
+from pytest_llmcompiler.values.c_types import (
+    Array,
+    Function,
+    Int,
+    Param,
+    Pointer,
+    Type,
+    build_value_mask,
+    find_unsupported,
+    has_callback,
+)
 
 _ENVIRONMENT_FUNCTIONS = """
 time clock clock_gettime gettimeofday timespec_get times ftime getpid gettid getrandom getentropy arc4random
@@ -51,6 +62,9 @@ ERRNO_LOCATION = "__errno_location"
 
 _MAX_INPUT_GLOBAL_BYTES = 4096
 """Size of the largest global variable that is part of an input. A larger one always has its initial value."""
+_MAX_DECLARED_BYTES, _MAX_DECLARED_POINTERS = 1024, 16
+"""Of an array that the case only declares, so many bytes, or elements with pointers, are part of an input. The rest is
+zero: a loop that looks for a last element finds one, and inputs stay small."""
 
 
 class Reference(CompiledCase):
@@ -96,8 +110,25 @@ class Reference(CompiledCase):
 
     @functools.cached_property
     def variables(self) -> Mapping[str, Type]:
-        """The types of the variables of static storage in a C file. Empty for IR, which has no such types."""
-        return {} if self.case.is_ir else signature.variable_types(self.debug_image)
+        """The types of the variables of static storage in a C file, and of those that the case only declares.
+
+        IR has no C types: there only the declared variables have types.
+        """
+        own = {} if self.case.is_ir else signature.variable_types(self.debug_image)
+        return {**own, **self._declared_variables}
+
+    @functools.cached_property
+    def _declared_variables(self) -> dict[str, Type]:
+        """The types of the variables that the case only declares. An array of unknown length has a length here."""
+        names = [variable.name for variable in self.golden.declared_variables]
+        if not names:
+            return {}
+        types = signature.ir_variable_types(self.module)
+        if not self.case.is_ir:
+            with self.blame_case():
+                dwarf, pointers = self.toolchain.emit_declared_variables(self.case.path, names, self.case.cflags)
+                types |= signature.pointer_targets(dwarf, pointers)
+        return {name: _complete_type(types[name]) for name in names if name in types}
 
     @functools.cached_property
     def external_functions(self) -> dict[str, Function]:
@@ -156,15 +187,23 @@ class Reference(CompiledCase):
     def input_globals(self, function: str) -> dict[str, Type]:
         """The global variables that are part of a function's input: it can reach them, and other code can change them.
 
-        Variables of more than 4096 bytes and of types that inputs can't have are left out.
+        Variables of more than 4096 bytes and of types that inputs can't have are left out. Of an array that the case
+        only declares, the first elements are part of the input.
         """
         names = mentioned_globals(self.module, function) - self._constant_variables
         sizes = {name: self.golden.symbols[name].size for name in self.golden.globals if name in names}
-        return {
+        declared = {
+            name: _input_part(self._declared_variables[name]) for name in sizes if name in self._declared_variables
+        }
+        defined = {
             name: self.variables[name]
             for name, size in sizes.items()
-            if name in self.variables and self.variables[name].size == size <= _MAX_INPUT_GLOBAL_BYTES
-            if not find_unsupported(self.variables[name])
+            if name in self.variables and name not in declared and self.variables[name].size == size
+        }
+        return {
+            name: type
+            for name, type in (*defined.items(), *declared.items())
+            if 0 < type.size <= min(_MAX_INPUT_GLOBAL_BYTES, sizes[name]) and not find_unsupported(type)
         }
 
     @functools.cached_property
@@ -201,6 +240,22 @@ class Reference(CompiledCase):
 
     def _compile_probe(self, text: str) -> list[bytes]:
         return compile_with_coverage(text, self.target)
+
+
+def _complete_type(type: Type) -> Type:
+    """A declared type; that of the stand-in for an array of unknown length."""
+    if isinstance(type, Array) and not type.count:
+        return replace(type, count=unsized_array_count(type.element.size))
+    return type
+
+
+def _input_part(type: Type) -> Type:
+    """The type of the part of a declared variable that inputs vary."""
+    if not isinstance(type, Array) or not type.size:
+        return type
+    has_pointers = build_value_mask(type.element, pointers=False) != build_value_mask(type.element)
+    most = _MAX_DECLARED_POINTERS if has_pointers else max(1, _MAX_DECLARED_BYTES // type.element.size)
+    return replace(type, count=min(type.count, most))
 
 
 def _find_misfit(rule: ArgRule, param: Param, buffers: list[Param]) -> str | None:

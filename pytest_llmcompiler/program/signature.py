@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,26 @@ def variable_types(data: bytes) -> dict[str, Type]:
         for die in unit.get_top_DIE().iter_children():
             reader.collect_variables(die, "", types)
     return types
+
+
+def pointer_targets(data: bytes, pointers: Mapping[str, str]) -> dict[str, Type]:
+    """The types that variables of an ELF file with DWARF 4 point to. `pointers` has the pointer for each name."""
+    types = variable_types(data)
+    targets = {name: types.get(pointer) for name, pointer in pointers.items()}
+    return {name: type.target for name, type in targets.items() if isinstance(type, Pointer) and type.target}
+
+
+def ir_variable_types(module: llvm.ModuleRef) -> dict[str, Type]:
+    """The types of a module's variables as far as IR says them: not those of structs."""
+    types = {value.name: _ir_variable_type(value.global_value_type) for value in module.global_variables}
+    return {name: type for name, type in types.items() if not find_unsupported(type)}
+
+
+def _ir_variable_type(type: llvm.TypeRef) -> Type:
+    if not type.is_array:
+        return _ir_type(type, b"") or Unsupported("void")
+    (element,) = type.elements
+    return Array(_ir_variable_type(element), type.element_count)
 
 
 def signatures_from_ir(module: llvm.ModuleRef) -> dict[str, Function]:

@@ -19,6 +19,7 @@ from pytest_llmcompiler.judge.reproducer import (
 )
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.program.ir_rewrites import PADDING_BYTES
+from pytest_llmcompiler.program.stand_ins import DeclaredVariable
 from pytest_llmcompiler.repro.c_literals import (
     format_byte_array,
     format_comment,
@@ -53,7 +54,7 @@ class ReproSurroundings:
     """The variables that hold a constant with padding around it, and their sizes in bytes."""
     stubs: tuple[str, ...]
     """The functions that the case only declares."""
-    missing: tuple[str, ...]
+    declared_variables: tuple[DeclaredVariable, ...]
     """The variables that the case only declares."""
     int_functions: frozenset[str]
     """Library functions that return an `int`, and so leave half of the register undefined."""
@@ -123,8 +124,10 @@ def _format_symbols(surroundings: ReproSurroundings) -> Iterator[str]:
         yield f"{macro}({number + 1}, {quote_symbol(name)});"
     for number, name in enumerate(surroundings.stubs):
         yield f"LLMC_STUB({_FIRST_EXTERNAL + number}, {quote_symbol(name)});"
-    for number, name in enumerate(surroundings.missing):
-        yield f"byte missing_{number}[4096] __asm__({quote_symbol(name)}) __attribute__((aligned(16)));"
+    for number, variable in enumerate(surroundings.declared_variables):
+        words = "__thread byte" if variable.is_thread_local else "byte"
+        place = f"__asm__({quote_symbol(variable.name)}) __attribute__((aligned({variable.align})))"
+        yield f"{words} declared_{number}[{variable.size}] {place};"
 
 
 def _format_unbuffering(surroundings: ReproSurroundings) -> Iterator[str]:

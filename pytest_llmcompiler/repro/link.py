@@ -40,7 +40,8 @@ def link_program(reference: Reference, function: str, text: str) -> bytes:
         return link([candidate, compile_without(reference, function).object])
     except ClangError as error:
         undefined = undefined_symbols(error)
-        declared = [name for name in undefined if name in golden.stubs or name in _declared_variables(reference)]
+        stand_ins = {*golden.stubs, *(variable.name for variable in golden.declared_variables)}
+        declared = [name for name in undefined if name in stand_ins]
         if declared:
             names = ", ".join(map(repr, declared))
             raise NativeLinkError(
@@ -78,7 +79,7 @@ def describe_surroundings(
         reference=kept_as,
         pads=_find_pads(rest.object),
         stubs=golden.stubs,
-        missing=tuple(sorted(_declared_variables(reference))),
+        declared_variables=golden.declared_variables,
         int_functions=golden.narrow,
         checked_functions=tuple(sorted(find_called_symbols(text) & callable_symbols)),
         functions=golden.functions,
@@ -89,12 +90,6 @@ def linkage_with_thunks(reference: Reference, surroundings: ReproSurroundings) -
     """How a candidate is linked so that its calls go through the thunks of its surroundings."""
     thunks = {name: thunk_symbol(name) for name in surroundings.checked_functions}
     return Linkage(surroundings.function, {**reference.golden.aliases, **thunks}, has_line_section=True)
-
-
-def _declared_variables(reference: Reference) -> set[str]:
-    """The variables that a case only declares, and that the C library does not define."""
-    declared = {value.name for value in reference.module.global_variables if value.is_declaration}
-    return declared & set(reference.golden.globals)
 
 
 def _find_pads(data: bytes) -> dict[str, int]:
