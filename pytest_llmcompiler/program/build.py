@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from pytest_llmcompiler.program.image import ElfProgram, ProgramImage, Symbol, r
 from pytest_llmcompiler.program.ir import emit_object, parse
 from pytest_llmcompiler.program.ir_queries import (
     defined_functions,
+    is_constant,
     narrow_functions,
     only_called_functions,
     only_stored_variables,
@@ -152,7 +152,7 @@ def _writable_variables(module: llvm.ModuleRef) -> list[str]:
     return [
         value.name
         for value in module.global_variables
-        if not value.is_declaration and not value.name.startswith("llvm.") and not _is_constant(value)
+        if not value.is_declaration and not value.name.startswith("llvm.") and not is_constant(value)
         if value.name not in unread
     ]
 
@@ -162,7 +162,3 @@ def _absent_symbols(module: llvm.ModuleRef, symbols: Collection[str]) -> Iterato
     for value in (*module.functions, *module.global_variables):
         if value.linkage.name == "external_weak" and value.name not in symbols:
             yield value.name
-
-
-def _is_constant(value: llvm.ValueRef) -> bool:
-    return re.match(r"\S+ = [^{\[%]*\bconstant ", str(value)) is not None

@@ -77,7 +77,7 @@ def remove_function(text: str, function: str, kept_as: str | None = None) -> str
         if line.startswith("define "):
             is_inside, is_kept = True, _header_name(line) != function
             if not is_kept:
-                lines.append(_declaration(line))
+                lines.append(declaration(line))
                 if kept_as is not None:
                     line, is_kept = _rename_header(line, kept_as), True
         if is_kept or not is_inside:
@@ -118,7 +118,7 @@ def _extract_lines(text: str, module: llvm.ModuleRef, function: str) -> Iterator
                 yield line
         elif line.startswith("define "):
             is_inside, is_kept = True, _header_name(line) == function
-            yield _make_visible(line) if is_kept else _declaration(line)
+            yield _make_visible(line) if is_kept else declaration(line)
         elif line.startswith("@"):
             name = line.split(" = ")[0]
             yield _global_declaration(name, line, types[name]) if name in types else _alias_declaration(name, line)
@@ -138,7 +138,7 @@ def _make_visible(header: str) -> str:
     return re.sub(r"^define linkonce(_odr)? ", r"define weak\1 ", header)
 
 
-def _declaration(header: str) -> str:
+def declaration(header: str) -> str:
     """The declaration of a function, from the header of its definition."""
     header = re.sub(r"^define (?:private|internal) ", "declare hidden ", header)
     header = re.sub(rf"^define (?:(?:{_LINKAGES}) )?", "declare ", header)

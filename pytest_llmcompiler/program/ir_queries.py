@@ -77,6 +77,11 @@ def _is_only(use: str, line: str, address: str, lines: Sequence[str]) -> bool:
     return all(_is_only(use, user, value, lines) for user in users)
 
 
+def is_constant(value: llvm.ValueRef) -> bool:
+    """Whether a variable of a module is read-only."""
+    return re.match(r"\S+ = [^{\[%]*\bconstant ", str(value)) is not None
+
+
 def mentioned_globals(module: llvm.ModuleRef, function: str) -> frozenset[str]:
     """The global names that a function mentions, and those that every function it reaches by call or address does."""
     functions = {value.name: value for value in module.functions if not value.is_declaration}

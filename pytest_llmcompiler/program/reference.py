@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from pytest_llmcompiler.errors import CaseError
+from pytest_llmcompiler.errors import CaseError, IRError, OptimiserError
 from pytest_llmcompiler.program import signature
 from pytest_llmcompiler.program.build import build_program
 from pytest_llmcompiler.program.case import ArgRule
@@ -15,6 +15,7 @@ from pytest_llmcompiler.program.clang import compile_ir, compile_with_coverage
 from pytest_llmcompiler.program.compiled_case import CompiledCase
 from pytest_llmcompiler.program.directive_comments import read_source
 from pytest_llmcompiler.program.image import ProgramImage
+from pytest_llmcompiler.program.ir import read_bitcode
 from pytest_llmcompiler.program.ir_queries import (
     defined_functions,
     end_pointer_receivers,
@@ -27,8 +28,11 @@ from pytest_llmcompiler.program.ir_rewrites import (
     split_multiply_add,
     tighten_pointer_checks,
 )
+from pytest_llmcompiler.program.optimiser import optimise
 from pytest_llmcompiler.program.stand_ins import unsized_array_count
+from pytest_llmcompiler.program.static_values import FACT_PASSES, StaticValues
 from pytest_llmcompiler.program.texts import FunctionTexts
+from pytest_llmcompiler.program.variable_cells import CellValue
 from pytest_llmcompiler.values.c_types import (
     Array,
     Function,
@@ -209,6 +213,32 @@ class Reference(CompiledCase):
     @functools.cached_property
     def _constant_variables(self) -> frozenset[str]:
         return only_loaded_variables(self.module)
+
+    # -- values that can't happen
+
+    def possible_values(self, variable: str) -> tuple[CellValue, ...] | None:
+        """The values that a local variable can have, the initial one first; None where it may have others.
+
+        A variable of several parts counts only where nothing stores to it.
+        """
+        cells = self._static_values.cells(variable)
+        is_whole = len(cells) == 1 and cells[0].size == self._static_values.size(variable)
+        return cells[0].values if is_whole else None
+
+    @functools.cached_property
+    def facts(self) -> str:
+        """The IR of the whole file with what a compiler can find out about its local variables and functions."""
+        return self._find_facts(self.ir)
+
+    def _find_facts(self, text: str) -> str:
+        try:
+            return read_bitcode(optimise(text, FACT_PASSES, self.target))
+        except (OptimiserError, IRError):  # less is known then, and nothing wrong
+            return text
+
+    @functools.cached_property
+    def _static_values(self) -> StaticValues:
+        return StaticValues(self.ir, self.facts, self.target)
 
     # -- programs
 

@@ -1,0 +1,77 @@
+"""The initial values of a module's variables: their bytes, and the symbols that pointers in them lead to.
+
+LLVM itself lays the variables out: it writes an object of the module without its functions.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pytest_llmcompiler.program.ir import emit_object, parse
+from pytest_llmcompiler.program.ir_extract import declaration
+from pytest_llmcompiler.program.ir_rewrites import externalise
+from pytest_llmcompiler.targets.target import Target
+
+
+class SymbolAddress(NamedTuple):
+    """An address in the program: a symbol, and the bytes from its start."""
+
+    symbol: str
+    offset: int
+
+
+class InitialValue(NamedTuple):
+    """The initial value of a variable."""
+
+    data: bytes
+    """Its bytes. Those of a pointer to a symbol are zero."""
+    pointers: dict[int, SymbolAddress]
+    """The pointers to symbols, by their offset in bytes."""
+
+
+def read_initial_values(text: str, target: Target) -> dict[str, InitialValue]:
+    """The initial values of the variables that a module defines, thread-local ones aside."""
+    from elftools.elf.elffile import ELFFile
+
+    data = emit_object(parse(_remove_bodies(externalise(text), target.host)), target.host)
+    elf = ELFFile(io.BytesIO(data))
+    symbols = list(elf.get_section_by_name(".symtab").iter_symbols())
+    pointers = {
+        section["sh_info"]: {
+            relocation["r_offset"]: SymbolAddress(symbols[relocation["r_info_sym"]].name, relocation["r_addend"])
+            for relocation in section.iter_relocations()
+        }
+        for section in elf.iter_sections("SHT_RELA")
+    }
+    values = {}
+    for symbol in symbols:
+        start, size = symbol["st_value"], symbol["st_size"]
+        if symbol["st_info"]["type"] != "STT_OBJECT" or not isinstance(symbol["st_shndx"], int):
+            continue
+        section = elf.get_section(symbol["st_shndx"])
+        contents = section.data()[start : start + size] if section["sh_type"] != "SHT_NOBITS" else bytes(size)
+        inside = pointers.get(symbol["st_shndx"], {}).items()
+        own = {at - start: target for at, target in inside if start <= at < start + size}
+        values[symbol.name] = InitialValue(contents, own)
+    return values
+
+
+def _remove_bodies(text: str, host: Target) -> str:
+    """A module for `host` with all functions only declared, and without inline assembly and aliases."""
+    text = re.sub(r'^target triple = ".*"$', f'target triple = "{host.triple}"', text, flags=re.M)
+    return "".join(_declare_functions(text.splitlines(keepends=True)))
+
+
+def _declare_functions(lines: list[str]) -> Iterator[str]:
+    is_inside = False
+    for line in lines:
+        if line.startswith("define "):
+            is_inside = True
+            yield declaration(line)
+        elif is_inside:
+            is_inside = not line.startswith("}")
+        elif not re.match(r"module asm |@\S+ = .*\balias ", line):
+            yield line
