@@ -194,7 +194,7 @@ OPTIONS = (
         name="model",
         metavar="SPEC",
         help="the model that answers: FILE.gguf, http://HOST:PORT/v1[#MODEL], replay:FILE.jsonl, reference (clang "
-        "itself), or tiny",
+        "itself), cc:COMMAND (any compiler), cc-ir:COMMAND (on the function's IR), or tiny",
     ),
     Option(name="samples", toml_type=int, type=_parse_count, default=1, metavar="N", help="answers for each item"),
     Option(

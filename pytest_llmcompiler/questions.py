@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llmcompiler.errors import CaseError, ClangError, ModelError, ResumeError, SettingError
-from pytest_llmcompiler.model.answer import Prompt, QuestionKey, Task, get_template_label, has_pass_list
+from pytest_llmcompiler.model.answer import Prompt, PromptSource, QuestionKey, Task, get_template_label, has_pass_list
 from pytest_llmcompiler.model.reference import build_reference_answer
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.session import Session
@@ -95,6 +95,7 @@ class Questions:
             reference=lambda: build_reference_answer(
                 reference, question.function, question.task, question.passes, syntax
             ),
+            source=PromptSource(question.path, reference.case.cflags, lambda: reference.texts.ir(question.function)),
             digest=hashlib.sha256(f"{text}\0{reference.fingerprint}".encode("utf-8", "surrogatepass")).hexdigest(),
             instructions=reference.texts.sizes(question.function)[0],
             label=key.label,

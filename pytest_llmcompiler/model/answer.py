@@ -63,6 +63,17 @@ def get_template_label(template: str) -> str:
     return Path(template).stem
 
 
+class PromptSource(NamedTuple):
+    """What a compiler needs to answer in the place of a model."""
+
+    path: Path
+    """The case file."""
+    cflags: tuple[str, ...]
+    """The flags that the case is compiled with. Their paths are absolute."""
+    ir: Callable[[], str]
+    """Returns the IR of the function alone, as prompts show it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
     """One question as the session asks it: a function, a task, a pass list, and the text of the prompt."""
@@ -80,6 +91,7 @@ class Prompt:
     reference: Callable[[], str] = field(repr=False, compare=False)
     """Returns the reference compiler's answer: what the model `reference` answers, and the draft of speculative
     decoding."""
+    source: PromptSource | None = field(default=None, repr=False, compare=False)
     digest: str = field(default="", compare=False)
     """The hash, in hexadecimal, of all that a verdict depends on beside answer and settings: the text and the case."""
     instructions: int | None = field(default=None, compare=False)

@@ -16,12 +16,17 @@ SPEC_FORMS = (
     "http://HOST:PORT/v1 (an OpenAI-compatible server; #MODEL at the end names one of several models)",
     "replay:FILE.jsonl (recorded answers)",
     "reference (the reference compiler answers)",
+    "cc:COMMAND (a compiler answers, such as cc:gcc -O2; cc-ir:COMMAND compiles the function's IR)",
     "tiny (the small model that comes with the plugin)",
 )
 """The forms of `--llmc-model`, as messages list them."""
 
 _SHIPPED = {"tiny": Path(__file__).parent / "tiny" / "tiny.gguf"}
 """The models that come with the package. Each has a prompt template of its own name."""
+
+
+_COMPILERS = ("cc:", "cc-ir:")
+"""How the specs begin that name a compiler."""
 
 
 def get_default_template(spec: str | None) -> str:
@@ -32,6 +37,11 @@ def get_default_template(spec: str | None) -> str:
 def check_spec(spec: str) -> None:
     """Raise ModelError for an unknown form or a missing file. The model is not opened."""
     if spec in _SHIPPED:
+        return
+    if spec.startswith(_COMPILERS):
+        from pytest_llmcompiler.model.compiler import split_command
+
+        split_command(spec)
         return
     kind, _, name = spec.partition(":")
     path = Path(name if kind == "replay" else spec).expanduser()
@@ -51,6 +61,10 @@ def open_model(spec: str, settings: ModelSettings) -> Model:
         from pytest_llmcompiler.model.reference import ReferenceModel
 
         return ReferenceModel()
+    if spec.startswith(_COMPILERS):
+        from pytest_llmcompiler.model.compiler import CompilerModel
+
+        return CompilerModel(spec)
     if spec.startswith("replay:"):
         from pytest_llmcompiler.model.replay import ReplayModel
 
@@ -69,7 +83,7 @@ def open_model(spec: str, settings: ModelSettings) -> Model:
 
 def has_owner_process(spec: str) -> bool:
     """Whether a model has an owner process: a GGUF file, shipped or not, or a server."""
-    return spec != "reference" and not spec.startswith("replay:")
+    return spec != "reference" and not spec.startswith(("replay:", *_COMPILERS))
 
 
 def start_owner(spec: str, settings: ModelSettings) -> OwnerProcess:
