@@ -45,12 +45,12 @@ class FunctionUnderTest:
 
     def _find_foreign_reason(self, system: ForeignSystem) -> str | None:
         """Why the code of a foreign system can't be judged in a process of its host system."""
-        module = self.reference.module
+        module = self.reference.program_module
         unwrapped = system.unwrapped_functions.difference(defined_functions(module))
         called = sorted(mentioned_globals(module, self.function) & unwrapped)
         if called:
             return f"{self.function} calls {called[0]}, which is another function on {self.reference.target.name}"
-        if re.search(r"^@llvm\.global_ctors = .*\[[1-9]", self.reference.ir, re.M):
+        if re.search(r"^@llvm\.global_ctors = .*\[[1-9]", self.reference.program_ir, re.M):
             return f"the file has constructors, which the start of a process for {system.host.name} does not call"
         return None
 

@@ -167,7 +167,7 @@ class Oracle:
 
     def _build_machines(self) -> _ReferenceMachines:
         under_test, reference = self._under_test, self._under_test.reference
-        has_assembly = " asm " in reference.ir  # loops of inline assembly take no steps that the probe counts
+        has_assembly = " asm " in reference.program_ir  # loops of inline assembly take no steps that the probe counts
         return _ReferenceMachines(
             probe=Probe(under_test.open_machine(reference.probe, check_preconditions=True), has_assembly),
             golden=under_test.open_machine(reference.golden, trace_blocks=True),

@@ -200,9 +200,9 @@ class Suite:
     def _hints(self) -> Hints:
         """Constants and strings of the code that the function reaches."""
         reference = self.under_test.reference
-        reached = mentioned_globals(reference.module, self.under_test.function) | {self.under_test.function}
-        code = (str(function) for function in reference.module.functions if function.name in reached)
-        return find_hints("\n".join(code), reference.ir)
+        reached = mentioned_globals(reference.program_module, self.under_test.function) | {self.under_test.function}
+        code = (str(function) for function in reference.program_module.functions if function.name in reached)
+        return find_hints("\n".join(code), reference.program_ir)
 
     @property
     def _store(self) -> CorpusFile:
@@ -215,7 +215,7 @@ class Suite:
             repr((self.examples, self.seed)),
         )
         types = [self.under_test.signature, *reference.variables.values()]
-        return CorpusFile((reference.ir_without_path, *settings, *reference.variables), types)
+        return CorpusFile((reference.program_ir_without_path, *settings, *reference.variables), types)
 
 
 @functools.lru_cache(maxsize=32)

@@ -5,6 +5,7 @@ Directives are comments (`// LLMC: …`, `/* LLMC: … */` or `; LLMC: …`), on
     LLMC: functions NAME, NAME…           only these (`static inline` helpers too)
     LLMC: passes O0, O2                   the pass lists of this file
     LLMC: cflags -std=gnu89 -Iinclude     flags of clang for this file; paths start at its folder
+    LLMC: link FILE …                     other C or IR files of the program; `*` and `?` stand for any characters
     LLMC: arg FUNCTION.ARG length BUF, …  ARG counts the elements of BUF (and of each further one)
     LLMC: arg FUNCTION.ARG range LO..HI   an integer from LO to HI, both included
     LLMC: arg FUNCTION.ARG elements N     a pointer to N elements (or LO..HI of them)
@@ -16,7 +17,11 @@ ARG and BUF are parameter names, or positions counted from 0.
 
 from __future__ import annotations
 
+import glob
+import os
 import re
+import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -65,6 +70,9 @@ class Case:
     flag_sources: FlagSources = field(default_factory=FlagSources)
     """Where flags come from, besides directives."""
 
+    links: dict[Path, str] = field(default_factory=dict)
+    """The other files of the program that directives name, with the place of the directive as `FILE:LINE`."""
+
     @property
     def cflags(self) -> tuple[str, ...]:
         """The flags that clang compiles a C file with, as one command line. Their paths are absolute."""
@@ -78,7 +86,7 @@ class Case:
 
 _NAME = r"[A-Za-z_$.][\w$.]*"
 _FORMS = (
-    "`functions NAME, …`, `passes O0, …`, `cflags FLAG …`, `arg FUNCTION.ARG length BUF, …`, "
+    "`functions NAME, …`, `passes O0, …`, `cflags FLAG …`, `link FILE …`, `arg FUNCTION.ARG length BUF, …`, "
     "`arg FUNCTION.ARG range LO..HI`, "
     "`arg FUNCTION.ARG elements N` (or LO..HI), `arg FUNCTION.ARG cstring`, `arg FUNCTION.ARG non-null`"
 )
@@ -119,7 +127,30 @@ def _add_directive(case: Case, line: int, text: str) -> Case:
         if case.is_ir:
             raise CaseError(f"{where}: flags of clang are for C files, and this case is IR")
         return case
+    if word == "link":
+        files = _find_linked_files(case.path, rest, where)
+        return replace(case, links=case.links | {path: where for path in files if path not in case.links})
     raise _unknown_directive(where, text)
+
+
+def _find_linked_files(case: Path, text: str, where: str) -> Iterator[Path]:
+    """The files that a directive links with a case: absolute paths, in the order of the directive."""
+    try:
+        patterns = shlex.split(text)
+    except ValueError as error:
+        raise CaseError(f"{where}: can't read the file names `{text}`: {error}") from error
+    if not patterns:
+        raise CaseError(f"{where}: expected files to link, such as `util.c` or `lib/*.c`")
+    for pattern in patterns:
+        whole = Path(glob.escape(str(case.parent.absolute()))) / pattern
+        names = sorted(Path(whole.anchor).glob(str(whole.relative_to(whole.anchor))))
+        if not names:
+            raise CaseError(f"{where}: no file matches `{pattern}`; paths start at {case.parent}")
+        for path in map(Path, map(os.path.normpath, names)):
+            if path.suffix not in SUFFIXES:
+                raise CaseError(f"{where}: can link .c and .ll files, not {path.name}")
+            if path.resolve() != case.resolve():
+                yield path
 
 
 def _unknown_directive(where: str, text: str) -> CaseError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,8 @@ from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.directive_comments import read_ir
 from pytest_llmcompiler.program.ir import parse
 from pytest_llmcompiler.program.ir_extract import retarget
+from pytest_llmcompiler.program.ir_rewrites import call_memcpy, remove_source_path, tighten_pointer_checks
+from pytest_llmcompiler.values.c_types import Type
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
@@ -42,7 +44,7 @@ class CompiledCase:
     @property
     def ir_without_path(self) -> str:
         """The IR of the whole file without the lines that name the file."""
-        return re.sub(r"^(?:; ModuleID|source_filename) = .*\n", "", self.ir, flags=re.M)
+        return remove_path(self.ir)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -72,6 +74,43 @@ class CompiledCase:
         with self.blame_case():
             return self.toolchain.emit_debug_image(self.case.path, self.case.cflags)
 
+    @property
+    def variables(self) -> Mapping[str, Type]:
+        """The types of the variables of static storage that a C file defines. Empty for IR, which has no such types."""
+        return {} if self.case.is_ir else signature.variable_types(self.debug_image)
+
+    @functools.cached_property
+    def declarations(self) -> bytes:
+        """An ELF file with DWARF that also describes the functions that a C file calls and only declares."""
+        with self.blame_case():
+            return self.toolchain.emit_declarations(self.case.path, self.case.cflags)
+
+    def declares(self, names: Collection[str]) -> bool:
+        """Whether the file declares any of some functions and variables that it does not define."""
+        return any(
+            value.is_declaration and value.name in names
+            for value in (*self.module.functions, *self.module.global_variables)
+        )
+
+    def declared_variables(self, names: Collection[str]) -> dict[str, Type]:
+        """The types with which a C file declares variables of some names, as far as it does."""
+        declared = [value.name for value in self.module.global_variables if value.is_declaration]
+        known = [name for name in declared if name in names]
+        if self.case.is_ir or not known:
+            return {}
+        with self.blame_case():
+            dwarf, pointers = self.toolchain.emit_declared_variables(self.case.path, known, self.case.cflags)
+        return signature.pointer_targets(dwarf, pointers)
+
+    @functools.cached_property
+    def probe_ir(self) -> str:
+        """The IR of the whole file in which undefined behaviour traps, where the file is C."""
+        if self.case.is_ir:
+            return self.ir
+        with self.blame_case():
+            text = self.toolchain.emit_probe_ir(self.case.path, self.case.cflags)
+        return call_memcpy(tighten_pointer_checks(remove_source_path(text)))
+
     @functools.cached_property
     def own_lines(self) -> dict[str, int]:
         """The functions that a C file itself defines, and none of its headers, with their 1-based lines."""
@@ -82,3 +121,8 @@ class CompiledCase:
         """The bodies of the functions of a C file: offsets in bytes of the opening brace and past the closing one."""
         with self.blame_case():
             return self.toolchain.find_bodies(self.case.path, self.case.cflags)
+
+
+def remove_path(text: str) -> str:
+    """A module of IR without the lines that name its file."""
+    return re.sub(r"^(?:; ModuleID|source_filename) = .*\n", "", text, flags=re.M)

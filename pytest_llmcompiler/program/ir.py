@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import io
 import struct
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmcompiler.errors import IRError
@@ -31,6 +32,20 @@ def parse(text: str) -> llvm.ModuleRef:
     except RuntimeError as error:
         raise IRError(str(error).strip()) from error
     return module
+
+
+def merge(texts: Sequence[str]) -> str:
+    """Link modules into one, as a linker would link their objects. Raises IRError with LLVM's message."""
+    binding = load_llvm()
+    context = binding.create_context()  # modules of two contexts can't be linked
+    first = binding.parse_assembly(texts[0], context=context)
+    _dispose_together(first, context)
+    try:
+        for text in texts[1:]:
+            first.link_in(binding.parse_assembly(text, context=context))
+    except RuntimeError as error:
+        raise IRError(str(error).strip()) from error
+    return str(first)
 
 
 def _dispose_together(module: llvm.ModuleRef, context: llvm.ContextRef) -> None:

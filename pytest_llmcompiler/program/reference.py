@@ -12,7 +12,7 @@ from pytest_llmcompiler.program import signature
 from pytest_llmcompiler.program.build import build_program
 from pytest_llmcompiler.program.case import ArgRule
 from pytest_llmcompiler.program.clang import compile_ir, compile_with_coverage
-from pytest_llmcompiler.program.compiled_case import CompiledCase
+from pytest_llmcompiler.program.compiled_program import CompiledProgram
 from pytest_llmcompiler.program.directive_comments import read_source
 from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.program.ir import read_bitcode
@@ -22,14 +22,8 @@ from pytest_llmcompiler.program.ir_queries import (
     mentioned_globals,
     only_loaded_variables,
 )
-from pytest_llmcompiler.program.ir_rewrites import (
-    call_memcpy,
-    remove_source_path,
-    split_multiply_add,
-    tighten_pointer_checks,
-)
+from pytest_llmcompiler.program.ir_rewrites import split_multiply_add
 from pytest_llmcompiler.program.optimiser import optimise
-from pytest_llmcompiler.program.stand_ins import unsized_array_count
 from pytest_llmcompiler.program.static_values import FACT_PASSES, StaticValues
 from pytest_llmcompiler.program.texts import FunctionTexts
 from pytest_llmcompiler.program.variable_cells import CellValue
@@ -71,7 +65,7 @@ _MAX_DECLARED_BYTES, _MAX_DECLARED_POINTERS = 1024, 16
 zero: a loop that looks for a last element finds one, and inputs stay small."""
 
 
-class Reference(CompiledCase):
+class Reference(CompiledProgram):
     """A case with its functions under test and its compiled programs. Each part is computed at its first use."""
 
     @functools.cached_property
@@ -114,35 +108,21 @@ class Reference(CompiledCase):
 
     @functools.cached_property
     def variables(self) -> Mapping[str, Type]:
-        """The types of the variables of static storage in a C file, and of those that the case only declares.
+        """The types of the variables of static storage in C files, and of those that the program only declares.
 
         IR has no C types: there only the declared variables have types.
         """
-        own = {} if self.case.is_ir else signature.variable_types(self.debug_image)
-        return {**own, **self._declared_variables}
+        return {**self.defined_variables, **self._declared_variables}
 
     @functools.cached_property
     def _declared_variables(self) -> dict[str, Type]:
-        """The types of the variables that the case only declares. An array of unknown length has a length here."""
-        names = [variable.name for variable in self.golden.declared_variables]
-        if not names:
-            return {}
-        types = signature.ir_variable_types(self.module)
-        if not self.case.is_ir:
-            with self.blame_case():
-                dwarf, pointers = self.toolchain.emit_declared_variables(self.case.path, names, self.case.cflags)
-                types |= signature.pointer_targets(dwarf, pointers)
-        return {name: _complete_type(types[name]) for name in names if name in types}
+        return self.declaration_types([variable.name for variable in self.golden.declared_variables])
 
     @functools.cached_property
     def external_functions(self) -> dict[str, Function]:
-        """The types of the functions that the case only declares."""
-        if not self.golden.stubs:
-            return {}
-        with self.blame_case():
-            dwarf = None if self.case.is_ir else self.toolchain.emit_declarations(self.case.path, self.case.cflags)
-        receivers = end_pointer_receivers(self.module)
-        types = signature.declaration_types(self.module, self.golden.stubs, dwarf)
+        """The types of the functions that the program only declares."""
+        types = self.function_declarations(self.golden.stubs)
+        receivers = end_pointer_receivers(self.program_module) if types else frozenset()
         return {name: replace(type, ends=name in receivers) for name, type in types.items()}
 
     @functools.cached_property
@@ -177,7 +157,7 @@ class Reference(CompiledCase):
         It is 1 unless the function depends on its environment: on results of functions that the case only declares, on
         the clock, on the initial value of `errno`, or on whether memory can be allocated.
         """
-        names = mentioned_globals(self.module, function)
+        names = mentioned_globals(self.program_module, function)
         if not names.isdisjoint(set(_ALLOCATING_FUNCTIONS.split()) - self.golden.functions):
             return _MEMORY_ENVIRONMENT_SEEDS
         calls_out = bool(self.golden.stubs) or any(map(has_callback, self.signatures[function].params))
@@ -186,7 +166,7 @@ class Reference(CompiledCase):
 
     def uses_errno(self, function: str) -> bool:
         """Whether a function reads or sets `errno`."""
-        return ERRNO_LOCATION in mentioned_globals(self.module, function)
+        return ERRNO_LOCATION in mentioned_globals(self.program_module, function)
 
     def input_globals(self, function: str) -> dict[str, Type]:
         """The global variables that are part of a function's input: it can reach them, and other code can change them.
@@ -194,7 +174,7 @@ class Reference(CompiledCase):
         Variables of more than 4096 bytes and of types that inputs can't have are left out. Of an array that the case
         only declares, the first elements are part of the input.
         """
-        names = mentioned_globals(self.module, function) - self._constant_variables
+        names = mentioned_globals(self.program_module, function) - self._constant_variables
         sizes = {name: self.golden.symbols[name].size for name in self.golden.globals if name in names}
         declared = {
             name: _input_part(self._declared_variables[name]) for name in sizes if name in self._declared_variables
@@ -212,7 +192,7 @@ class Reference(CompiledCase):
 
     @functools.cached_property
     def _constant_variables(self) -> frozenset[str]:
-        return only_loaded_variables(self.module)
+        return only_loaded_variables(self.program_module)
 
     # -- values that can't happen
 
@@ -227,8 +207,8 @@ class Reference(CompiledCase):
 
     @functools.cached_property
     def facts(self) -> str:
-        """The IR of the whole file with what a compiler can find out about its local variables and functions."""
-        return self._find_facts(self.ir)
+        """The IR of the whole program with what a compiler can find out about its local variables and functions."""
+        return self._find_facts(self.program_ir)
 
     def _find_facts(self, text: str) -> str:
         try:
@@ -238,7 +218,7 @@ class Reference(CompiledCase):
 
     @functools.cached_property
     def _static_values(self) -> StaticValues:
-        return StaticValues(self.ir, self.facts, self.target)
+        return StaticValues(self.program_ir, self.facts, self.target)
 
     # -- programs
 
@@ -251,32 +231,20 @@ class Reference(CompiledCase):
         """
         with self.blame_case():
             return build_program(
-                self.ir, self.target, lambda text: [compile_ir(split_multiply_add(text), target=self.target)]
+                self.program_ir, self.target, lambda text: [compile_ir(split_multiply_add(text), target=self.target)]
             )
 
     @functools.cached_property
     def probe(self) -> ProgramImage:
         """The program with instrumentation for coverage and comparisons.
 
-        Where the case is C, undefined behaviour traps in it. For IR there is no sanitizer.
+        Undefined behaviour traps in code of C files. For IR there is no sanitizer.
         """
         with self.blame_case():
-            if self.case.is_ir:
-                return build_program(self.ir, self.target, self._compile_probe)
-            text = tighten_pointer_checks(
-                remove_source_path(self.toolchain.emit_probe_ir(self.case.path, self.case.cflags))
-            )
-            return build_program(call_memcpy(text), self.target, self._compile_probe)
+            return build_program(self.program_probe_ir, self.target, self._compile_probe)
 
     def _compile_probe(self, text: str) -> list[bytes]:
         return compile_with_coverage(text, self.target)
-
-
-def _complete_type(type: Type) -> Type:
-    """A declared type; that of the stand-in for an array of unknown length."""
-    if isinstance(type, Array) and not type.count:
-        return replace(type, count=unsized_array_count(type.element.size))
-    return type
 
 
 def _input_part(type: Type) -> Type:

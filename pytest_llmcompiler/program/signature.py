@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -66,6 +66,18 @@ def own_function_lines(data: bytes) -> dict[str, int]:
             if file and files[file - 1] == root / _text(top, "DW_AT_name"):
                 lines[_text(die, "DW_AT_name")] = _number(die, "DW_AT_decl_line")
     return lines
+
+
+def find_definition_line(data: bytes, name: str) -> int | None:
+    """The 1-based line that defines a function or variable, in an ELF file with DWARF 4."""
+    from elftools.elf.elffile import ELFFile
+
+    for unit in ELFFile(io.BytesIO(data)).get_dwarf_info().iter_CUs():
+        for die in unit.get_top_DIE().iter_children():
+            is_defined = {"DW_AT_low_pc", "DW_AT_location"} & die.attributes.keys()
+            if is_defined and _text(die, "DW_AT_name") == name:
+                return _number(die, "DW_AT_decl_line")
+    return None
 
 
 def variable_types(data: bytes) -> dict[str, Type]:
@@ -128,14 +140,16 @@ def _ir_signature(function: llvm.ValueRef) -> Function:
 
 
 def declaration_types(
-    module: llvm.ModuleRef, names: tuple[str, ...], dwarf: bytes | None = None
+    module: llvm.ModuleRef, names: Collection[str], dwarf: Iterable[bytes] = ()
 ) -> dict[str, Function]:
     """The signatures of functions that a module only declares.
 
-    They come from DWARF 4 where the source has a prototype, else from the IR. A variadic function also gets the unnamed
-    parameters on which all calls in the module agree.
+    They come from the first DWARF 4 of a source with a prototype, else from the IR. A variadic function also gets the
+    unnamed parameters on which all calls in the module agree.
     """
-    prototypes = _prototypes(dwarf, names) if dwarf else {}
+    prototypes: dict[str, Function] = {}
+    for data in dwarf:
+        prototypes = _prototypes(data, names) | prototypes
     return {
         function.name: _add_tail(module, function, prototypes.get(function.name) or _ir_signature(function))
         for function in module.functions
@@ -143,7 +157,7 @@ def declaration_types(
     }
 
 
-def _prototypes(data: bytes, names: tuple[str, ...]) -> dict[str, Function]:
+def _prototypes(data: bytes, names: Collection[str]) -> dict[str, Function]:
     """The signatures of declarations with a prototype. A pointer to an unsupported type becomes a `void *`."""
     from elftools.elf.elffile import ELFFile
 

@@ -59,7 +59,7 @@ def compile_without(reference: Reference, function: str, kept_as: str | None = N
     Raises NativeLinkError where the function can't be removed.
     """
     try:
-        text = ir_extract.remove_function(externalise(reference.ir), function, kept_as)
+        text = ir_extract.remove_function(externalise(reference.program_ir), function, kept_as)
         if kept_as is not None:
             text = pad_constants(text)
         return ProgramRest(text, compile_ir(text))

@@ -106,7 +106,7 @@ def _write_sources(
 
 def _native_limits(candidate: FailingCandidate, reproducer: Reproducer) -> Iterator[str]:
     """What a native run can't show as the emulator did."""
-    mentioned = mentioned_globals(candidate.reference.module, candidate.function)
+    mentioned = mentioned_globals(candidate.reference.program_module, candidate.function)
     if any(_ENVIRONMENT_FUNCTION.fullmatch(name) for name in mentioned):
         yield (
             "In the emulator the clock, random bytes and the number of the process are part of the input; "
