@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 
+from pytest_llmcompiler.corpus.possible_values import PossibleValues
 from pytest_llmcompiler.corpus.relations import relations_by_name
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.emulator.stack import STACK_SIZE, STACK_START
@@ -45,12 +46,14 @@ def record_main_inputs(
     globals: Mapping[str, Mapping[str, Type]],
     externals: Mapping[str, Function],
     max_inputs: int = 8,
+    possible: Mapping[str, PossibleValues] | None = None,
 ) -> dict[str, list[Input]]:
     """Run `main` and record up to `max_inputs` different inputs of each function, in the order of the calls.
 
     `globals` are the variables that are part of each function's input. An input has those whose values have changed
-    before the call. `externals` are the types of the functions that the program only declares. Functions with
-    parameters of unsupported types get no inputs, and without `main` there are none at all.
+    before the call. `possible` are the values that these can have, by function. `externals` are the types of the
+    functions that the program only declares. Functions with parameters of unsupported types get no inputs, and without
+    `main` there are none at all.
     """
     recorded: dict[str, list[Input]] = {name: [] for name in functions}
     if not program.has_main:
@@ -68,7 +71,9 @@ def record_main_inputs(
                 for variable, type in globals.get(name, {}).items()
                 if machine.guest.read_variable(variable) != initial[variable]
             }
-            input = _CallReader(machine).read_input(functions[name], changed)
+            input = _CallReader(machine).read_input(
+                functions[name], changed, (possible or {}).get(name, PossibleValues({}))
+            )
             if input not in recorded[name]:
                 recorded[name].append(input)
             if all(len(inputs) >= max_inputs for inputs in recorded.values()):
@@ -95,17 +100,19 @@ class _CallReader:
         self._ranges: list[tuple[int, int, Type]] = []
         """The objects in the order of their numbers: address, size, type of the elements."""
 
-    def read_input(self, function: Function, globals: Mapping[str, Type]) -> Input:
+    def read_input(self, function: Function, globals: Mapping[str, Type], possible: PossibleValues) -> Input:
         """The arguments and global variables of the call at which the machine has stopped."""
         params = function.params
         in_memory = self._machine.program.target.convention.locate_result(function).is_in_memory
         images = self._machine.guest.read_arguments([param.type for param in params], in_memory=in_memory)
         args = tuple(self._read_values(params, images))
-        state = tuple(
-            (name, self._read_value(type, self._machine.guest.read_variable(name)[: type.size], None, 0))
-            for name, type in globals.items()
-        )
-        return Input(args, globals=state)
+        addresses = self._machine.program.addresses
+        state = []
+        for name, type in globals.items():
+            data = self._machine.guest.read_variable(name)[: type.size]
+            known = possible.recognise(name, type, data, addresses)
+            state.append((name, known or self._read_value(type, data, None, 0)))
+        return possible.restrict(Input(args, globals=tuple(state)))
 
     def _read_values(self, members: tuple[Param, ...], images: list[bytes], depth: int = 0) -> list[Value]:
         relations = relations_by_name([member.name for member in members], [member.type for member in members])

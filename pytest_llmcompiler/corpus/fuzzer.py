@@ -81,7 +81,7 @@ class Corpus(Generic[EntryT]):
 
     `probe` and `accept` get an input, the known features, and a limit of steps. Both raise UndefinedInputError for an
     input that is of no use. `probe` is the faster check, `accept` the complete one. `effort` returns the effort of the
-    last run, in steps.
+    last run, in steps. `restrict` replaces the values of an input that can't happen.
     """
 
     def __init__(
@@ -89,11 +89,13 @@ class Corpus(Generic[EntryT]):
         probe: Callable[[Input, set[Feature], int], ProbeResult],
         accept: Callable[[Input, set[Feature], int], EntryT],
         effort: Callable[[], int] = lambda: 0,
+        restrict: Callable[[Input], Input] = lambda input: input,
     ) -> None:
         self.entries: dict[Input, EntryT] = {}
         self.dropped: Counter[str] = Counter()
         """The number of different inputs that were of no use, by reason."""
         self._probe, self._accept, self._effort = probe, accept, effort
+        self._restrict = restrict
         self._pool = SeedPool()
         self._cost_limit = _CostLimit()
         self._repairer = Repairer(self._probe_once, self._add_if_defined)
@@ -109,6 +111,7 @@ class Corpus(Generic[EntryT]):
 
     def offer(self, input: Input) -> bool:
         """Add an input if the function is defined on it, else try to repair it. Returns whether it is in now."""
+        input = self._restrict(input)
         if input not in self._seen:
             self._seen.add(input)
             try:
@@ -157,7 +160,7 @@ class Corpus(Generic[EntryT]):
         known_seeds = len(self._pool)
         budget = _MUTATIONS_PER_EXAMPLE * examples * 2 * _MUTATION_EFFORT if known_seeds else 0
         while budget > 0:
-            input = mutator.mutate(self._pool.choose(rng), self._pool.choose_any(rng).input)
+            input = self._restrict(mutator.mutate(self._pool.choose(rng), self._pool.choose_any(rng).input))
             if input not in self._seen and self._try_as_seed(input):
                 mutator.learn(self._pool.latest.comparisons)
             budget -= _MUTATION_EFFORT + self._effort()

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pytest_llmcompiler.corpus.hints import Hints
 from pytest_llmcompiler.corpus.input_drawer import Draw, InputDrawer
+from pytest_llmcompiler.corpus.possible_values import PossibleValues
 from pytest_llmcompiler.corpus.relations import ParameterRelations, RelationScope, merge_relations, relations_by_name
 from pytest_llmcompiler.corpus.scalar_strategies import ScalarStrategies
 from pytest_llmcompiler.corpus.variations import draw_variation
@@ -30,6 +31,7 @@ def build_input_strategy(
     globals: Mapping[str, Type] | None = None,
     environment_seeds: int = 8,
     learned: Mapping[RelationScope, ParameterRelations] | None = None,
+    possible: PossibleValues | None = None,
 ) -> st.SearchStrategy[Input]:
     """A strategy for inputs of a function. Half of them are variations of `given_inputs`, if there are any.
 
@@ -37,8 +39,9 @@ def build_input_strategy(
     `globals` are the global variables that are part of the input; half of the time one keeps its initial value.
     `environment_seeds` is the number of different environment seeds.
     `learned` are the relations of members that repairs taught.
+    `possible` are the values that static variables can have.
     """
-    learned = learned or {}
+    learned, possible = learned or {}, possible or PossibleValues({})
     params = function.params + (_unnamed_params() if function.variadic else ())
     drawer = InputDrawer(ScalarStrategies(hints), learned)
     named = relations_by_name([param.name for param in params], [param.type for param in params], rules)
@@ -53,22 +56,32 @@ def build_input_strategy(
         drawer.begin()
         values = drawer.draw_members(draw, params, relations, rules)
         args = tuple(Value(param.type, *value) for param, value in zip(params, values, strict=True))
-        variable_values = tuple(_draw_globals(draw, drawer, variables, variable_relations))
+        variable_values = tuple(_draw_globals(draw, drawer, variables, variable_relations, possible))
         is_4gib_aligned = drawer.has_objects and draw(_IS_4GIB_ALIGNED)
         environment_seed = draw(st.integers(0, environment_seeds - 1))
-        return Input(args, environment_seed, variable_values, is_4gib_aligned)
+        input = Input(args, environment_seed, variable_values, is_4gib_aligned)
+        return possible.draw(draw, possible.restrict(input))
 
     return draw_input()
 
 
 def _draw_globals(
-    draw: Draw, drawer: InputDrawer, variables: Sequence[Param], relations: ParameterRelations
+    draw: Draw,
+    drawer: InputDrawer,
+    variables: Sequence[Param],
+    relations: ParameterRelations,
+    possible: PossibleValues,
 ) -> Iterator[tuple[str, Value]]:
     """The names and values of the global variables that do not keep their initial value."""
     initial = [index for index in range(len(variables)) if draw(st.booleans())]
-    values = drawer.draw_members(draw, variables, relations, {}, left_out=initial)
+    complete = [index for index, variable in enumerate(variables) if possible.is_complete(variable.name)]
+    values = drawer.draw_members(draw, variables, relations, {}, left_out={*initial, *complete})
     for index, (variable, value) in enumerate(zip(variables, values, strict=True)):
-        if index not in initial:
+        if index in initial:
+            continue
+        if index in complete:
+            yield variable.name, possible.initial(variable.name, variable.type)
+        else:
             yield variable.name, Value(variable.type, *value)
 
 

@@ -15,6 +15,7 @@ from pytest_llmcompiler.emulator.stack import STACK_SIZE, STACK_START, GuestStac
 from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.targets.processor import Outcome
 from pytest_llmcompiler.values.c_types import Type
+from pytest_llmcompiler.values.input import SymbolPointer
 from pytest_llmcompiler.values.layout import PAGE, STUBS, Layout
 
 _READ, _READ_EXECUTE = unicorn.UC_PROT_READ, unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC
@@ -136,6 +137,14 @@ class Guest:
         for name, data in variables:
             memory, offset, _ = self._variables[name]
             memory.write(data, offset)
+
+    def set_symbol_pointers(self, pointers: Sequence[tuple[str, int, SymbolPointer]]) -> None:
+        """Let pointers in global variables lead to symbols of the program. A symbol that it does not have is null."""
+        for name, at, target in pointers:
+            memory, offset, _ = self._variables[name]
+            address = self.program.addresses.get(target.symbol)
+            value = 0 if address is None else address + target.offset
+            memory.write(value.to_bytes(8, "little"), offset + at)
 
     def preset(self, address: int, data: bytes) -> None:
         """Change the initial contents of the writable memory for all further runs."""

@@ -161,6 +161,7 @@ class Machine:
         start = self._uninitialised.restore_state(uninitialised)
         guest.begin_run(layout)
         guest.restore_memory(layout.globals)
+        guest.set_symbol_pointers(layout.symbol_pointers)
         if self._process.errno_address:
             errno = initial_errno(layout.environment_seed)
             guest.write(self._process.errno_address, errno.to_bytes(4, "little"))

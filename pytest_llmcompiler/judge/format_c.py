@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator, Sequence
 
 from pytest_llmcompiler.values.c_types import Array, Field, Float, Int, Param, Pointer, Struct, Type
-from pytest_llmcompiler.values.input import Alias, Callback, Input, Links, Object, PointerTarget
+from pytest_llmcompiler.values.input import Alias, Callback, Input, Links, Object, PointerTarget, SymbolPointer
 from pytest_llmcompiler.values.layout import label_objects
 
 _LINE_WIDTH = 160
@@ -86,6 +86,8 @@ def _is_plain(type: Type) -> bool:
 def _format_target(target: PointerTarget, names: Names) -> str:
     if isinstance(target, Callback):
         return f"callback_{target.number}"
+    if isinstance(target, SymbolPointer):
+        return _format_symbol(target)
     if isinstance(target, Alias):
         return _format_alias(target, names)
     if target.count == 1 and isinstance(target.element, Struct):
@@ -100,6 +102,11 @@ def _format_compound_literal(target: Object, names: Names) -> str:
         return text
     is_one = target.count == 1 and isinstance(target.element, Struct)
     return f"&({target.element.name}){text}" if is_one else f"({target.element.name}[]){text}"
+
+
+def _format_symbol(target: SymbolPointer) -> str:
+    """The address of a symbol: `table`, `(char *)&table + 8`."""
+    return f"(char *)&{target.symbol} + {target.offset}" if target.offset else f"&{target.symbol}"
 
 
 def _format_alias(target: Alias, names: Names) -> str:

@@ -6,6 +6,7 @@ import functools
 import re
 
 from pytest_llmcompiler.assembler.assemble import assemble
+from pytest_llmcompiler.corpus.possible_values import PossibleValues
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.errors import CaseError, ProcessStartError
 from pytest_llmcompiler.program.image import ProgramImage
@@ -58,6 +59,11 @@ class FunctionUnderTest:
     def globals(self) -> dict[str, Type]:
         """The global variables that are part of the function's inputs."""
         return self.reference.input_globals(self.function)
+
+    @functools.cached_property
+    def possible_values(self) -> PossibleValues:
+        """The values that static variables can have when the function is called."""
+        return PossibleValues(self.reference.known_variables(self.function))
 
     def assemble_candidate(self, text: str, assembler: AssemblerName) -> AssembledCode:
         """Assemble a text for the place of the function. Raises AssemblyError, LinkError and UnsupportedError."""

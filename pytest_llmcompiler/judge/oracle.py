@@ -126,6 +126,8 @@ class Oracle:
         """An input in memory, with the registers and the stack that pass it."""
         if not satisfies_rules(input, self._rules, self._names):
             raise UndefinedInputError("against a directive")
+        if not self._under_test.possible_values.allows(input):
+            raise UndefinedInputError("a value that no code stores")
         layout = self._layout(input)
         call = self._set_up_call(input, layout)
         if len(call.stack) > MAX_ARGUMENT_BYTES:

@@ -13,6 +13,7 @@ from pytest_llmcompiler.corpus.from_main import record_main_inputs
 from pytest_llmcompiler.corpus.fuzzer import Corpus
 from pytest_llmcompiler.corpus.hints import Hints, find_hints
 from pytest_llmcompiler.corpus.learned_relations import learn_relations
+from pytest_llmcompiler.corpus.possible_values import PossibleValues
 from pytest_llmcompiler.corpus.relations import ParameterRelations, RelationScope
 from pytest_llmcompiler.corpus.shrink import weight
 from pytest_llmcompiler.corpus.special_values import generate_specials
@@ -168,7 +169,8 @@ class Suite:
         The first third of the examples teaches which parameter is the length of which buffer: the repairs of inputs
         show it. The strategy of the rest draws such lengths.
         """
-        corpus = Corpus(self.oracle.look, self.oracle.accept, self.oracle.effort)
+        possible = self.under_test.possible_values
+        corpus = Corpus(self.oracle.look, self.oracle.accept, self.oracle.effort, possible.restrict)
         for input in self.from_main:
             corpus.offer(input)
         first = self.examples // 3
@@ -177,6 +179,8 @@ class Suite:
         corpus.explore(self.strategy, self.examples - first, self.seed + 1)
         if corpus.entries:
             largest = max(corpus.entries, key=weight)
+            for input in possible.generate_specials(largest, self.under_test.globals):
+                corpus.offer(input)
             for input in generate_specials(largest, self._hints, self.under_test.globals):
                 corpus.offer(input)
         corpus.fuzz(self.examples, self.seed, self._hints.strings)
@@ -194,6 +198,7 @@ class Suite:
             globals=under_test.globals,
             environment_seeds=under_test.reference.environment_seeds(under_test.function),
             learned=learned,
+            possible=under_test.possible_values,
         )
 
     @functools.cached_property
@@ -223,4 +228,5 @@ def _record_main_inputs(reference: Reference) -> dict[str, list[Input]]:
     """The inputs that `main` passes, by function. One run of the program records those of all functions."""
     functions = {name: reference.signatures[name] for name in reference.functions}
     globals = {name: reference.input_globals(name) for name in functions}
-    return record_main_inputs(reference.golden, functions, globals, reference.external_functions)
+    possible = {name: PossibleValues(reference.known_variables(name)) for name in functions}
+    return record_main_inputs(reference.golden, functions, globals, reference.external_functions, possible=possible)

@@ -77,6 +77,8 @@ class Accesses:
 
     stores: list[Store] = field(default_factory=list)
     copies: list[Copy] = field(default_factory=list)
+    is_read: bool = False
+    """Whether anything loads from the variable, or copies from it."""
 
     @property
     def writes(self) -> list[Store | Copy]:
@@ -163,6 +165,7 @@ class _AddressFlow:
             case "load":
                 if not instruction.type:  # volatile or atomic
                     raise _EscapeError
+                self.accesses.is_read = True
             case "store" if operands[0] != operand and len(operands) == 2 and instruction.type:
                 size = self._size_of(instruction.type)
                 if size is None:
@@ -214,6 +217,7 @@ class _AddressFlow:
     def _follow_block(self, operand: str, place: Place, body: FunctionBody, args: list[str], *, is_fill: bool) -> None:
         """Record a fill or copy of the variable, or a copy from it."""
         if args[0] != operand:
+            self.accesses.is_read = True
             return
         if not args[2].isdigit() or args[3] != "false" or (not is_fill and args[1] == operand):
             raise _EscapeError

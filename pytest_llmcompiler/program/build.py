@@ -43,8 +43,10 @@ __udivti3 __umodti3 __divti3 __modti3 __multi3 __popcountdi2 __popcountsi2 setvb
 `printf` becomes `puts`), so a candidate may need them where the reference does not."""
 
 
-def build_program(text: str, target: Target, compile_module: Callable[[str], list[bytes]]) -> ProgramImage:
-    """Compile a module of IR with `compile_module` and link it.
+def build_program(
+    text: str, target: Target, compile_module: Callable[[str], list[bytes]], unread: Collection[str] = ()
+) -> ProgramImage:
+    """Compile a module of IR with `compile_module` and link it. No behaviour depends on the variables in `unread`.
 
     Raises ClangError and IRError.
     """
@@ -60,7 +62,8 @@ def build_program(text: str, target: Target, compile_module: Callable[[str], lis
     elf, stand_ins = _link_with_stand_ins(objects, module, target, has_main="main" in functions)
     symbols, library = _split_symbols(elf, functions, target)
     padded = [symbols.pop(name) for name in list(symbols) if name.startswith(PADDED_PREFIX)]
-    variables = [*_writable_variables(module), *(variable.name for variable in stand_ins.variables)]
+    own = (name for name in _writable_variables(module) if name not in unread)
+    variables = [*own, *(variable.name for variable in stand_ins.variables)]
     return ProgramImage(
         target=target,
         segments=elf.segments,

@@ -23,6 +23,15 @@ class SymbolAddress(NamedTuple):
     offset: int
 
 
+class CellValue(NamedTuple):
+    """The content of a part of a variable."""
+
+    data: bytes
+    """Its bytes. Those of a pointer to a symbol are zero."""
+    pointers: tuple[tuple[int, SymbolAddress], ...] = ()
+    """The pointers to symbols, with their offsets in the part."""
+
+
 class InitialValue(NamedTuple):
     """The initial value of a variable."""
 
@@ -30,6 +39,11 @@ class InitialValue(NamedTuple):
     """Its bytes. Those of a pointer to a symbol are zero."""
     pointers: dict[int, SymbolAddress]
     """The pointers to symbols, by their offset in bytes."""
+
+    def part(self, start: int, end: int) -> CellValue:
+        """The bytes from `start` to `end`."""
+        inside = ((at - start, to) for at, to in sorted(self.pointers.items()) if start <= at < end)
+        return CellValue(self.data[start:end], tuple(inside))
 
 
 def read_initial_values(text: str, target: Target) -> dict[str, InitialValue]:

@@ -7,15 +7,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from pytest_llmcompiler.errors import CaseError, IRError, OptimiserError
+from pytest_llmcompiler.errors import CaseError
 from pytest_llmcompiler.program import signature
 from pytest_llmcompiler.program.build import build_program
 from pytest_llmcompiler.program.case import ArgRule
 from pytest_llmcompiler.program.clang import compile_ir, compile_with_coverage
 from pytest_llmcompiler.program.compiled_program import CompiledProgram
 from pytest_llmcompiler.program.directive_comments import read_source
+from pytest_llmcompiler.program.file_facts import FileFacts
 from pytest_llmcompiler.program.image import ProgramImage
-from pytest_llmcompiler.program.ir import read_bitcode
+from pytest_llmcompiler.program.initial_values import CellValue
 from pytest_llmcompiler.program.ir_queries import (
     defined_functions,
     end_pointer_receivers,
@@ -23,10 +24,8 @@ from pytest_llmcompiler.program.ir_queries import (
     only_loaded_variables,
 )
 from pytest_llmcompiler.program.ir_rewrites import split_multiply_add
-from pytest_llmcompiler.program.optimiser import optimise
-from pytest_llmcompiler.program.static_values import FACT_PASSES, StaticValues
 from pytest_llmcompiler.program.texts import FunctionTexts
-from pytest_llmcompiler.program.variable_cells import CellValue
+from pytest_llmcompiler.program.variable_cells import KnownVariable
 from pytest_llmcompiler.values.c_types import (
     Array,
     Function,
@@ -175,6 +174,7 @@ class Reference(CompiledProgram):
         only declares, the first elements are part of the input.
         """
         names = mentioned_globals(self.program_module, function) - self._constant_variables
+        names -= {name for name, variable in self.known_variables(function).items() if variable.is_constant}
         sizes = {name: self.golden.symbols[name].size for name in self.golden.globals if name in names}
         declared = {
             name: _input_part(self._declared_variables[name]) for name in sizes if name in self._declared_variables
@@ -196,29 +196,24 @@ class Reference(CompiledProgram):
 
     # -- values that can't happen
 
+    @functools.cached_property
+    def facts(self) -> FileFacts:
+        """What a compiler can find out about a function from the rest of the file."""
+        return FileFacts(self.program_ir, self.target)
+
+    def known_variables(self, function: str) -> dict[str, KnownVariable]:
+        """What is known of the values that local variables have when a function is called, by name."""
+        names = mentioned_globals(self.program_module, function) & self.facts.local_variables - self._constant_variables
+        known = {name: self.facts.values(function).variable(name) for name in sorted(names)}
+        return {name: variable for name, variable in known.items() if variable is not None}
+
     def possible_values(self, variable: str) -> tuple[CellValue, ...] | None:
         """The values that a local variable can have, the initial one first; None where it may have others.
 
-        A variable of several parts counts only where nothing stores to it.
+        A variable that is stored to in parts may have others.
         """
-        cells = self._static_values.cells(variable)
-        is_whole = len(cells) == 1 and cells[0].size == self._static_values.size(variable)
-        return cells[0].values if is_whole else None
-
-    @functools.cached_property
-    def facts(self) -> str:
-        """The IR of the whole program with what a compiler can find out about its local variables and functions."""
-        return self._find_facts(self.program_ir)
-
-    def _find_facts(self, text: str) -> str:
-        try:
-            return read_bitcode(optimise(text, FACT_PASSES, self.target))
-        except (OptimiserError, IRError):  # less is known then, and nothing wrong
-            return text
-
-    @functools.cached_property
-    def _static_values(self) -> StaticValues:
-        return StaticValues(self.program_ir, self.facts, self.target)
+        known = self.facts.values("").variable(variable) if variable in self.facts.local_variables else None
+        return known.cells[0].values if known and known.is_complete and len(known.cells) == 1 else None
 
     # -- programs
 
@@ -231,7 +226,10 @@ class Reference(CompiledProgram):
         """
         with self.blame_case():
             return build_program(
-                self.program_ir, self.target, lambda text: [compile_ir(split_multiply_add(text), target=self.target)]
+                self.program_ir,
+                self.target,
+                lambda text: [compile_ir(split_multiply_add(text), target=self.target)],
+                self.facts.unread_variables,
             )
 
     @functools.cached_property

@@ -7,7 +7,7 @@
 No code outside of the file can write to `mode`, so it is 0 or 5, and any compiler may use that. An input in which it
 is 1 can't happen.
 
-1. LLVM removes functions that nothing can reach, and computes addresses as far as it can (`FACT_PASSES`).
+1. LLVM removes functions that nothing can reach, and computes addresses as far as it can (`file_facts`).
 2. The address of each local variable is followed (`address_flow`). If it escapes, nothing is known of the variable.
 3. The variable is cut into *cells* where stores begin or end (`variable_cells`): a struct into its members, where these
    are stored one by one. Bytes that nothing stores to keep their initial value.
@@ -24,15 +24,14 @@ from collections import Counter
 from collections.abc import Mapping
 
 from pytest_llmcompiler.program.address_flow import Copy, Place, Store, find_accesses, find_place
-from pytest_llmcompiler.program.initial_values import read_initial_values
+from pytest_llmcompiler.program.initial_values import CellValue, read_initial_values
 from pytest_llmcompiler.program.ir import parse
 from pytest_llmcompiler.program.ir_instructions import FunctionBody, read_functions
 from pytest_llmcompiler.program.ir_queries import global_names, is_constant
 from pytest_llmcompiler.program.type_sizes import TypeSizes
 from pytest_llmcompiler.program.value_sets import ValueSet, ValueSets, bit_width, joined
 from pytest_llmcompiler.program.variable_cells import (
-    Cell,
-    CellValue,
+    KnownVariable,
     PartValues,
     VariableCells,
     cell_value,
@@ -44,11 +43,6 @@ from pytest_llmcompiler.targets.target import Target
 
 _MAX_VARIABLE_BYTES = 4096
 """Size of the largest variable that is looked at: larger ones are no part of an input."""
-FACT_PASSES = (
-    "inferattrs,function(sroa,early-cse,instcombine,simplifycfg),ipsccp,globaldce,"
-    "function(instcombine,simplifycfg),globaldce"
-)
-"""The passes that find out what is known of a whole file. None of them removes or splits a variable that is needed."""
 _MAX_CUTS = 8
 """How often cells are cut where copies from other variables cut them. What is not cut by then is less exactly known."""
 _MAX_ROUNDS = 300
@@ -58,36 +52,37 @@ _MAX_ROUNDS = 300
 class StaticValues:
     """The possible values of a module's local variables, and of the parameters of its local functions.
 
-    `text` is the module as clang -O0 writes it, `facts` the same module after `FACT_PASSES`.
+    `text` is the module as clang -O0 writes it, `facts` the same module after the passes of `file_facts`.
     """
 
     def __init__(self, text: str, facts: str, target: Target) -> None:
         self._functions, self._sizes = read_functions(facts), TypeSizes(facts)
         self._initial = read_initial_values(text, target)
         self._variables: dict[str, VariableCells] = {}
-        own = [] if "module asm " in text else _local_variables(text)
+        own = [] if "module asm " in text else local_variables(text)
         present = parse(facts)
         initialisers = "\n".join(map(str, present.global_variables))
+        unread = set()
         for name in own:
             initial = self._initial.get(name)
-            if initial is not None and len(initial.data) <= _MAX_VARIABLE_BYTES:
-                accesses = find_accesses(f"@{name}", self._functions, initialisers, self._sizes)
-                if accesses is not None:
+            accesses = find_accesses(f"@{name}", self._functions, initialisers, self._sizes)
+            if initial is not None and accesses is not None:
+                if accesses.writes and not accesses.is_read:
+                    unread.add(name)
+                if len(initial.data) <= _MAX_VARIABLE_BYTES:
                     self._variables[name] = VariableCells(initial, accesses)
+        self.unread = frozenset(unread)
+        """The local variables that are written and never read."""
         self._constants = {value.name for value in present.global_variables if is_constant(value)}
         addressed = _addressed_functions(facts, self._functions)
         self._sets = ValueSets(self._functions, addressed, self._load)
         self._cut_at_copies()
         self._solve()
 
-    def cells(self, variable: str) -> tuple[Cell, ...]:
-        """The cells of a local variable whose possible values are known. All other bytes may be anything."""
-        known = self._variables.get(variable)
-        return tuple(known.cells()) if known else ()
-
-    def size(self, variable: str) -> int:
-        """The size of a local variable in bytes."""
-        return len(self._initial[variable].data)
+    def variable(self, name: str) -> KnownVariable | None:
+        """What is known of a local variable; None where it may have any value."""
+        cells = tuple(self._variables[name].cells()) if name in self._variables else ()
+        return KnownVariable(self._initial[name].part(0, len(self._initial[name].data)), cells) if cells else None
 
     def argument(self, function: str, position: int) -> tuple[CellValue, ...] | None:
         """The values that a parameter of a local function, by its position in the IR, can have; None where it may have
@@ -178,7 +173,7 @@ class StaticValues:
         return None
 
 
-def _local_variables(text: str) -> list[str]:
+def local_variables(text: str) -> list[str]:
     """The writable local variables of a module."""
     return [
         value.name

@@ -5,23 +5,13 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from pytest_llmcompiler.program.address_flow import Accesses, Place
-from pytest_llmcompiler.program.initial_values import InitialValue, SymbolAddress
+from pytest_llmcompiler.program.initial_values import CellValue, InitialValue, SymbolAddress
 from pytest_llmcompiler.program.value_sets import Constant, ValueSet, joined
 
 PartValues = Callable[[int, int], ValueSet]
 """What a store or copy gives a part of its place, by the part's offset in bytes and its size."""
-
-
-class CellValue(NamedTuple):
-    """A value that a cell may have."""
-
-    data: bytes
-    """Its bytes. Those of a pointer to a symbol are zero."""
-    pointers: tuple[tuple[int, SymbolAddress], ...] = ()
-    """The pointers to symbols, with their offsets in the cell."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +22,25 @@ class Cell:
     size: int
     values: tuple[CellValue, ...]
     """The values: first the initial one, then the others in a fixed order."""
+
+
+@dataclass(frozen=True)
+class KnownVariable:
+    """What is known of a local variable."""
+
+    initial: CellValue
+    cells: tuple[Cell, ...]
+    """The cells whose values are known, in order."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the cells are the whole variable."""
+        return sum(cell.size for cell in self.cells) == len(self.initial.data)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the variable always has its initial value."""
+        return self.is_complete and all(len(cell.values) == 1 for cell in self.cells)
 
 
 class VariableCells:
@@ -105,8 +114,7 @@ class VariableCells:
         for start, end in self._pairs():
             size = end - start
             if start not in self._values:
-                pointers = ((at - start, to) for at, to in self.initial.pointers.items() if start <= at < end)
-                yield Cell(start, size, (CellValue(self.initial.data[start:end], tuple(pointers)),))
+                yield Cell(start, size, (self.initial.part(start, end),))
             elif (values := self._values[start]) is not None and len(values) < 1 << min(8 * size, 62):
                 (first,) = part_of(self.initial, start, size) or (0,)
                 rest = sorted(values - {first}, key=order_of)

@@ -44,7 +44,16 @@ class Object:
     """Pairs of an offset in bytes and the target of the pointer there. A pointer without a link is null."""
 
 
-PointerTarget = Object | Callback | Alias
+@dataclass(frozen=True)
+class SymbolPointer:
+    """A pointer to a function or variable of the program itself."""
+
+    symbol: str
+    offset: int
+    """Bytes from the start of the symbol."""
+
+
+PointerTarget = Object | Callback | Alias | SymbolPointer
 Links = tuple[tuple[int, PointerTarget], ...]
 
 
@@ -140,6 +149,29 @@ def graft_argument(input: Input, donor: Input, position: int) -> Input:
     args[position] = replace(donated, links=_renumber(donated.links, renumber_donated))
     globals = tuple((name, replace(value, links=_renumber(value.links, renumber_own))) for name, value in input.globals)
     return replace(input, args=tuple(args), globals=globals)
+
+
+def drop_links(input: Input, is_dropped: Callable[[str, int], bool]) -> Input:
+    """The input with some pointers of global variables null, by the variable's name and the pointer's offset.
+
+    The objects that these lead to are gone, and aliases of them are null.
+    """
+    old, new = _count_objects(input.args), _count_objects(input.args)
+    numbers = {number: number for number in range(old)}
+    for name, value in input.globals:
+        for link in value.links:
+            count = _count_objects((replace(value, links=(link,)),))
+            if not is_dropped(name, link[0]):
+                numbers |= {old + index: new + index for index in range(count)}
+                new += count
+            old += count
+    args = tuple(replace(value, links=_renumber(value.links, numbers.get)) for value in input.args)
+    globals = tuple(
+        (name, replace(value, links=_renumber(kept, numbers.get)))
+        for name, value in input.globals
+        for kept in [tuple(link for link in value.links if not is_dropped(name, link[0]))]
+    )
+    return replace(input, args=args, globals=globals)
 
 
 def _count_objects(values: tuple[Value, ...]) -> int:

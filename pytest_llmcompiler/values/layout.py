@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pytest_llmcompiler.errors import LayoutError
 from pytest_llmcompiler.values.c_types import UNTYPED, Array, Field, Pointer, Struct, Type
-from pytest_llmcompiler.values.input import Alias, Callback, Input, Links, Object, PointerTarget, Value
+from pytest_llmcompiler.values.input import Alias, Callback, Input, Links, Object, PointerTarget, SymbolPointer, Value
 
 PAGE = 4096
 """Bytes of a page, the smallest unit of mapped memory."""
@@ -96,6 +96,9 @@ class Layout:
     """The buffer for a result that is returned in memory."""
     globals: tuple[tuple[str, bytes], ...] = ()
     """The names and bytes of the global variables to set."""
+    symbol_pointers: tuple[tuple[str, int, SymbolPointer], ...] = ()
+    """The pointers to symbols in these variables: variable, offset in bytes, and target. Their bytes are zero, since
+    each program has its symbols elsewhere."""
     is_4gib_aligned: bool = False
     """Whether objects start at multiples of 4 GiB, instead of ending at an unmapped page."""
 
@@ -133,6 +136,12 @@ def _lay_out(input: Input, names: Sequence[str], result: Type | None, *, is_alig
         environment_seed=input.environment_seed,
         result=buffer,
         globals=globals,
+        symbol_pointers=tuple(
+            (name, at, target)
+            for name, value in input.globals
+            for at, target in value.links
+            if isinstance(target, SymbolPointer)
+        ),
         is_4gib_aligned=is_aligned,
     )
 
@@ -191,6 +200,8 @@ class _LayoutBuilder:
     def _locate(self, target: PointerTarget, label: str) -> int:
         if isinstance(target, Callback):
             return self._add_callback(target)
+        if isinstance(target, SymbolPointer):
+            return 0  # see `Layout.symbol_pointers`
         return self._locate_alias(target) if isinstance(target, Alias) else self._lay_out_object(target, label)
 
     def _locate_alias(self, alias: Alias) -> int:
