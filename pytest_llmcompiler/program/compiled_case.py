@@ -17,6 +17,7 @@ from pytest_llmcompiler.program.directive_comments import read_ir
 from pytest_llmcompiler.program.ir import parse
 from pytest_llmcompiler.program.ir_extract import retarget
 from pytest_llmcompiler.program.ir_rewrites import call_memcpy, remove_source_path, tighten_pointer_checks
+from pytest_llmcompiler.program.unit_symbols import UnitSymbols, read_symbols
 from pytest_llmcompiler.values.c_types import Type
 
 if TYPE_CHECKING:
@@ -58,6 +59,11 @@ class CompiledCase:
         """The IR of the whole file, parsed. It is shared: don't change it."""
         return parse(self.ir)
 
+    @functools.cached_property
+    def symbols(self) -> UnitSymbols:
+        """The symbols of the file: what other files can see of it, and what it needs of them."""
+        return read_symbols(self.module)
+
     @contextmanager
     def blame_case(self) -> Iterator[None]:
         """Turn an error of a tool into a CaseError that names the file."""
@@ -98,8 +104,10 @@ class CompiledCase:
         known = [name for name in declared if name in names]
         if self.case.is_ir or not known:
             return {}
-        with self.blame_case():
+        try:
             dwarf, pointers = self.toolchain.emit_declared_variables(self.case.path, known, self.case.cflags)
+        except ClangError:  # the file compiles, so the fault is in what was added: a name that means something else
+            return {}
         return signature.pointer_targets(dwarf, pointers)
 
     @functools.cached_property

@@ -49,7 +49,7 @@ class CompiledProgram(CompiledCase):
 
     def _link(self, text: str, units: Sequence[tuple[LinkedUnit, str]]) -> str:
         with self.blame_case():
-            return link_units(text, units)
+            return link_units(text, units, has_main="main" in self.symbols.strong)
 
     @functools.cached_property
     def fingerprint(self) -> str:

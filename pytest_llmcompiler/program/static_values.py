@@ -179,7 +179,7 @@ def local_variables(text: str) -> list[str]:
         value.name
         for value in parse(text).global_variables
         if value.linkage.name in ("internal", "private")
-        if not is_constant(value) and not value.is_declaration and re.fullmatch(r"[-\w$.]+", value.name)
+        if not is_constant(value) and not value.is_declaration and re.fullmatch(r"[-\w.]+", value.name, re.ASCII)
     ]
 
 

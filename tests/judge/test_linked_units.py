@@ -98,8 +98,8 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "bump",
             BUMP,
             {
-                "call remember": ("nop", "global util.c:last.b: "),
-                " call": (" incl %edi\n call", "global util.c:last.a: "),
+                "call remember": ("nop", "global util.c.last.b: "),
+                " call": (" incl %edi\n call", "global util.c.last.a: "),
                 "total": ("shared", "global "),
             },
         ),
@@ -123,8 +123,8 @@ def test_what_is_linked_is_real(case: Path, function: str, right: str, wrong: di
 def test_inputs_and_functions_under_test(case: Path) -> None:
     reference = Reference(read_case(case), Toolchain())
     assert reference.functions == ("twice", "which", "bump", "outside")
-    assert set(reference.input_globals("twice")) == {"count", "util.c:count", "table"}
-    assert set(reference.input_globals("bump")) == {"count", "total", "util.c:last"}
+    assert set(reference.input_globals("twice")) == {"count", "util.c.count", "table"}
+    assert set(reference.input_globals("bump")) == {"count", "total", "util.c.last"}
     assert reference.golden.stubs == ("elsewhere",)
     assert "@helper(" in reference.texts.ir("twice")
     assert reference.texts.ir("twice").count("define ") == 1
@@ -193,7 +193,7 @@ def test_units_of_one_name_a_second_main_and_ir(tmp_path: Path) -> None:
     }
     case = write_files(tmp_path, files)
     reference = Reference(read_case(case), Toolchain())
-    assert set(reference.input_globals("f")) == {"a/n.c:n", "b/n.c:n"}
+    assert set(reference.input_globals("f")) == {"a_n.c.n", "b_n.c.n"}
     right = "f:\n pushq %rbx\n pushq %rbp\n pushq %rax\n movl %edi, %ebx\n call a\n movl %eax, %ebp\n call b\n"
     right += " addl %eax, %ebp\n movl %ebx, %edi\n call c\n addl %ebp, %eax\n popq %rbp\n popq %rbp\n popq %rbx\n ret\n"
     assert check_file(case, "f", right, examples=EXAMPLES).passed
@@ -209,7 +209,7 @@ def test_the_native_program_of_a_failure_has_the_units(case: Path, tmp_path: Pat
     prompt = Prompt(case="case.c", function="bump", task="asm", passes="O0", template="meta", text="", reference=str)
     repro.keep(reference, prompt, Answer(text), judged)
     done = subprocess.run(["./run"], cwd=repro.folder_of(prompt, 0), capture_output=True, text=True, timeout=30)
-    assert "differs: global util.c:last from byte 0\n" in done.stdout, done.stdout
+    assert "differs: global util.c.last from byte 0\n" in done.stdout, done.stdout
 
 
 def test_the_program_linked_natively(case: Path, tmp_path: Path) -> None:

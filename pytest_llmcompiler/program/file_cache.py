@@ -1,0 +1,45 @@
+"""A cache of what is computed from files, in which nothing outlives a change of its files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
+
+_Value = TypeVar("_Value")
+
+
+class FileState(NamedTuple):
+    """A file as it was at some time. Size and time are -1 where there is none."""
+
+    path: Path
+    size: int
+    modified: int
+
+    @classmethod
+    def read(cls, path: Path) -> FileState:
+        """The state of a file now."""
+        try:
+            state = path.stat()
+        except OSError:
+            return cls(path, -1, -1)
+        return cls(path, state.st_size, state.st_mtime_ns)
+
+
+class FileCache(Generic[_Value]):
+    """The last values, up to a number. One is computed anew where a file that it depends on has changed."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._entries: dict[Hashable, tuple[_Value, tuple[FileState, ...]]] = {}
+
+    def find(self, key: Hashable, compute: Callable[[], tuple[_Value, Iterable[Path]]]) -> _Value:
+        """The value for a key. `compute` returns it with the files that it depends on."""
+        entry = self._entries.pop(key, None)
+        if entry is None or any(state != FileState.read(state.path) for state in entry[1]):
+            value, files = compute()
+            entry = value, tuple(map(FileState.read, files))
+        self._entries[key] = entry  # what was asked for last is forgotten last
+        if len(self._entries) > self._capacity:
+            del self._entries[next(iter(self._entries))]
+        return entry[0]
