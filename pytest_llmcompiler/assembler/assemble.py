@@ -9,8 +9,10 @@ message.
 from __future__ import annotations
 
 import re
+from collections import ChainMap
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from typing import cast
 
 from pytest_llmcompiler.assembler import keystone, llvm
 from pytest_llmcompiler.assembler.gas import parse_assembly
@@ -38,13 +40,15 @@ def assemble(
     symbols: Mapping[str, int],
     assembler: AssemblerName = "keystone",
     *,
+    library: Mapping[str, int] | None = None,
     limits: AssemblerLimits = _DEFAULT_LIMITS,
     target: Target | None = None,
 ) -> AssembledCode:
     """Assemble a text that defines `function`, and load it at the page-aligned address `base`.
 
     `symbols` are the addresses of the program's symbols by name. A name that the text and the program both define means
-    the program's definition, except for `function` itself and for local labels (`.L…`). The target is x86-64 Linux by
+    the program's definition, except for `function` itself and for local labels (`.L…`). `library` has the addresses of
+    names that neither defines. The target is x86-64 Linux by
     default. With `keystone` as the assembler, LLVM is asked where keystone does not do.
 
     Raises AssemblyError where no assembler accepts the text, LinkError where the function is missing or a symbol is
@@ -60,7 +64,9 @@ def assemble(
         function=function,
         shared_names=_find_shared_names(parsed, function, symbols),
         base=base,
-        program_symbols=symbols,
+        program_symbols=symbols
+        if library is None
+        else ChainMap(cast("dict[str, int]", symbols), cast("dict[str, int]", library)),
         limits=limits,
         target=target,
     )

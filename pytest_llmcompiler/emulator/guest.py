@@ -28,6 +28,8 @@ class RunEnd(NamedTuple):
     outcome: Outcome
     fault: GuestFault | None = None
     exit_code: int = 0
+    assertion: str | None = None
+    """The expression of the assertion that failed; None for another end."""
 
 
 class Guest:
@@ -107,6 +109,16 @@ class Guest:
             except unicorn.UcError:
                 continue
         return b""
+
+    def read_string(self, address: int, most: int) -> bytes:
+        """Read a string without its zero: at most so many bytes, and none of unmapped memory."""
+        text = b""
+        while len(text) < most:
+            part = self.read(address + len(text), PAGE - (address + len(text)) % PAGE)
+            text += part.partition(b"\0")[0]
+            if not part or b"\0" in part:
+                break
+        return text[:most]
 
     def write(self, address: int, data: bytes) -> None:
         """Write memory, whatever the permissions of its pages."""

@@ -21,7 +21,7 @@ from pytest_llmcompiler.emulator.external_calls import ExternalCalls
 from pytest_llmcompiler.emulator.faults import FaultHooks
 from pytest_llmcompiler.emulator.guest import Guest, RunEnd
 from pytest_llmcompiler.emulator.heap import Heap
-from pytest_llmcompiler.emulator.kernel import Kernel
+from pytest_llmcompiler.emulator.kernel import GuestTrapError, Kernel
 from pytest_llmcompiler.emulator.libc_preconditions import watch_preconditions
 from pytest_llmcompiler.emulator.observation import AbiBreach, GuestFault, Observation, Reply
 from pytest_llmcompiler.emulator.process_start import place_process_stack, start_process
@@ -34,8 +34,15 @@ from pytest_llmcompiler.values.c_types import Function
 from pytest_llmcompiler.values.layout import RETURN, Layout
 
 _NO_INPUT = Layout((), (), (), (), 0, None)
+_MAX_ASSERTION_BYTES = 4096
+"""Bytes of the expression of an assertion that are compared: as many as C compilers must accept in a string."""
 _ALLOCATION_COST = 4
 """What an allocation costs the host, in external calls."""
+
+
+def _trap(message: str) -> None:
+    """End the run with a fault."""
+    raise GuestTrapError(message)
 
 
 class Machine:
@@ -89,13 +96,24 @@ class Machine:
 
     def _install_hooks(self, trace_blocks: bool, check_preconditions: bool) -> None:
         FaultHooks(self.guest, self._kernel, self._uninitialised)
-        functions = {**self._heap.functions, "abort": lambda: self.guest.stop(RunEnd("abort"))}
+        functions = {
+            **self._heap.functions,
+            "abort": lambda: self.guest.stop(RunEnd("abort")),
+            **dict.fromkeys(("__assert_fail", "__assert"), self._fail_assertion),
+            "__stack_chk_fail": lambda: _trap("the stack is smashed"),
+            "__chk_fail": lambda: _trap("a buffer overflows"),
+        }
         for name in functions.keys() & self.program.library.keys():
             self.guest.replace_function(self.program.library[name].address, functions[name])
         if trace_blocks:
             self.guest.uc.hook_add(unicorn.UC_HOOK_BLOCK, self._blocks.on_block)
         if check_preconditions:
             watch_preconditions(self.guest)
+
+    def _fail_assertion(self) -> None:
+        """Abort. What an assertion prints beside its expression is up to the C library and to how a file is named."""
+        expression = self.guest.read_string(self.guest.library_argument(0), _MAX_ASSERTION_BYTES)
+        self.guest.stop(RunEnd("abort", assertion=expression.decode(errors="replace")))
 
     def _list_shown_registers(self) -> tuple[str, ...]:
         """The registers that an observation has."""
@@ -228,7 +246,9 @@ class Machine:
         assert self.guest.layout is not None
         self._arena.clean_unused_slots(self.guest.layout)
         end = self._run_end(self.guest.uc.reg_read(self.guest.counter_number))
-        return Observation(end.outcome, self._garbage_pattern, fault=end.fault, exit_code=end.exit_code)
+        return Observation(
+            end.outcome, self._garbage_pattern, fault=end.fault, exit_code=end.exit_code, assertion=end.assertion
+        )
 
     def _observe(self, start: StartState, call: CallSetup) -> Observation:
         guest, layout = self.guest, self.guest.layout
@@ -242,6 +262,7 @@ class Machine:
             self.addresses.constants,
             end.fault,
             end.exit_code,
+            end.assertion,
             registers,
             calls=tuple(self._external_calls.calls),
             executed_bytes=self._blocks.executed_bytes,

@@ -173,6 +173,8 @@ class Observation:
     fault: GuestFault | None = None
     exit_code: int = 0
     """For the outcome `exit`."""
+    assertion: str | None = None
+    """For the outcome `abort`: the expression of the assertion that failed, if one did."""
     registers: dict[str, int] = field(default_factory=dict)
     """The result registers, the callee-saved ones, and those of the processor's state, at the end."""
     result: bytes = b""
@@ -215,6 +217,7 @@ class Observation:
         return (
             self.outcome,
             self.exit_code,
+            self.assertion,
             self.fault,
             self.result,
             self.slots,

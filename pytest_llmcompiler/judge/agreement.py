@@ -38,14 +38,17 @@ def references_agree(context: ComparisonContext, first: Observation, second: Obs
     That is: the ending, the freed objects, the result, the output, the external calls but for their pointees, and the
     sizes of the heap objects to which pointers lead.
     """
-    endings = [(run.outcome, run.exit_code, run.freed_objects, run.out_of_memory) for run in (first, second)]
-    if endings[0] != endings[1]:
+    if _ending(first) != _ending(second):
         return False
     first, second = canonical_heap(context.layout, first), canonical_heap(context.layout, second)
     heaps = [addresses_and_sizes(run.heap[: run.reachable_blocks]) for run in (first, second)]
     same_calls = len(first.calls) == len(second.calls) and all(map(same_signature, first.calls, second.calls))
     same_results = next(compare_results(context, first, second), None) is None
     return same_calls and same_results and first.output == second.output and heaps[0] == heaps[1]
+
+
+def _ending(run: Observation) -> tuple[object, ...]:
+    return run.outcome, run.exit_code, run.assertion, run.freed_objects, run.out_of_memory
 
 
 def find_dont_care_bytes(context: ComparisonContext, first: Observation, second: Observation) -> DontCareBytes:

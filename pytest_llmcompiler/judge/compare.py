@@ -42,7 +42,7 @@ def find_differences(
     The order is from the most telling difference to the least telling one, since the first becomes the verdict's
     message. Runs that end differently are not compared any further.
     """
-    if expected.outcome != actual.outcome or expected.exit_code != actual.exit_code:
+    if format_ending(expected) != format_ending(actual):
         yield Difference(RunEnding(), format_ending(expected), format_ending(actual))
         return
     expected, actual = canonical_heap(context.layout, expected), canonical_heap(context.layout, actual)
@@ -59,6 +59,8 @@ def find_differences(
 
 def format_ending(run: Observation) -> str:
     """How a run ended, in words."""
+    if run.assertion is not None:
+        return f"abort() by assert({run.assertion})"
     return f"exit({run.exit_code})" if run.outcome == "exit" else {"return": "return", "abort": "abort()"}[run.outcome]
 
 

@@ -48,7 +48,7 @@ class DifferentialRun:
         """The machine that runs the candidate. Only a child of this process may build it: the candidate's code is
         hostile."""
         under_test = self.suite.under_test
-        return under_test.open_machine(under_test.reference.golden, self.candidate)
+        return under_test.open_machine(under_test.program_for(self.candidate), self.candidate)
 
     def first_failure(self) -> tuple[Stage, int] | None:
         """The first failure: its stage, and the index of the input in the corpus.

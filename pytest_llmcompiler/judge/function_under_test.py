@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterator, Mapping
 
 from pytest_llmcompiler.assembler.assemble import assemble
 from pytest_llmcompiler.corpus.possible_values import PossibleValues
 from pytest_llmcompiler.emulator.machine import Machine
-from pytest_llmcompiler.errors import CaseError, ProcessStartError
+from pytest_llmcompiler.errors import CaseError, LinkError, ProcessStartError, UnsupportedError
+from pytest_llmcompiler.program.glibc import load_names
 from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.program.ir_queries import defined_functions, mentioned_globals
 from pytest_llmcompiler.program.reference import Reference
@@ -68,7 +70,23 @@ class FunctionUnderTest:
     def assemble_candidate(self, text: str, assembler: AssemblerName) -> AssembledCode:
         """Assemble a text for the place of the function. Raises AssemblyError, LinkError and UnsupportedError."""
         golden, target = self.reference.golden, self.reference.target
-        return assemble(text, self.function, target.load_address, golden.addresses, assembler, target=target)
+        library = None if target.foreign_system else _LibraryAddresses(self.reference)
+        try:
+            return assemble(
+                text, self.function, target.load_address, golden.addresses, assembler, library=library, target=target
+            )
+        except LinkError as error:
+            if library is not None and error.missing and load_names().lacking.issuperset(error.missing):
+                names = ", ".join(error.missing)
+                raise UnsupportedError(f"the C library that code is judged with lacks glibc's {names}") from error
+            raise
+
+    def program_for(self, candidate: AssembledCode) -> ProgramImage:
+        """The program that a candidate runs in: the golden one, with the rest of the C library where it names any of
+        that."""
+        golden, is_foreign = self.reference.golden, self.reference.target.foreign_system is not None
+        is_enough = is_foreign or candidate.external_symbols <= golden.addresses.keys()
+        return golden if is_enough else self.reference.golden_with_library
 
     def assemble_reference(self, level: str) -> tuple[str, AssembledCode]:
         """clang's own assembly for the function at an optimisation level, as text and assembled."""
@@ -102,6 +120,22 @@ class FunctionUnderTest:
             )
         except ProcessStartError as error:
             raise CaseError(f"{self.reference.case.path}: {error}") from error
+
+
+class _LibraryAddresses(Mapping[str, int]):
+    """The addresses of the C library's names that the program lacks. They are linked when one is first asked for."""
+
+    def __init__(self, reference: Reference) -> None:
+        self._reference = reference
+
+    def __getitem__(self, name: str) -> int:
+        return self._reference.golden_with_library.addresses[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._reference.golden_with_library.addresses)
+
+    def __len__(self) -> int:
+        return len(self._reference.golden_with_library.addresses)
 
 
 def _object_size(type: Type) -> int:

@@ -54,7 +54,7 @@ def locate_divergence(
 
 def _trace_reference(differential: DifferentialRun, text: AssembledText, traced: TracedRun) -> InstructionTrace:
     under_test = differential.suite.under_test
-    machine = under_test.open_machine(under_test.reference.golden, text.assembled)
+    machine = under_test.open_machine(under_test.program_for(text.assembled), text.assembled)
     return InstructionTrace(text, trace_instructions(machine, traced, _LONGEST_TRACE))
 
 

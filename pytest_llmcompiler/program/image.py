@@ -27,6 +27,8 @@ class Symbol:
 
     address: int
     size: int
+    is_static: bool = False
+    """Whether only the object file that defines the symbol could name it."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,22 @@ class ElfProgram(NamedTuple):
     symbols: dict[str, Symbol]
 
 
+def read_defined_names(data: bytes) -> frozenset[str]:
+    """The symbols that an ELF object defines for other objects."""
+    from elftools.elf.elffile import ELFFile
+
+    symbols = ELFFile(io.BytesIO(data)).get_section_by_name(".symtab").iter_symbols()
+    return frozenset(
+        symbol.name
+        for symbol in symbols
+        if symbol["st_info"]["bind"] in ("STB_GLOBAL", "STB_WEAK") and symbol["st_shndx"] != "SHN_UNDEF"
+    )
+
+
 def read_elf(image: bytes) -> ElfProgram:
     """Read a statically linked, position-dependent ELF executable.
 
-    Where several symbols have one name, the global one is taken.
+    Where several symbols have one name, one that other object files could name is taken.
     """
     from elftools.elf.elffile import ELFFile
 
@@ -105,6 +119,8 @@ def read_elf(image: bytes) -> ElfProgram:
     for symbol in table.iter_symbols():
         kinds = ("STT_FUNC", "STT_OBJECT", "STT_NOTYPE")
         is_defined = symbol["st_shndx"] != "SHN_UNDEF" and symbol["st_info"]["type"] in kinds
-        if symbol.name and is_defined and (symbol["st_info"]["bind"] != "STB_LOCAL" or symbol.name not in symbols):
-            symbols[symbol.name] = Symbol(symbol["st_value"], symbol["st_size"])
+        # The linker makes hidden symbols local, but they keep their visibility.
+        is_static = symbol["st_info"]["bind"] == "STB_LOCAL" and symbol["st_other"]["visibility"] == "STV_DEFAULT"
+        if symbol.name and is_defined and (not is_static or symbol.name not in symbols):
+            symbols[symbol.name] = Symbol(symbol["st_value"], symbol["st_size"], is_static)
     return ElfProgram(segments, elf["e_entry"], symbols)

@@ -24,6 +24,7 @@ from pytest_llmcompiler.program.ir_queries import (
     only_loaded_variables,
 )
 from pytest_llmcompiler.program.ir_rewrites import split_multiply_add
+from pytest_llmcompiler.program.library import add_library
 from pytest_llmcompiler.program.texts import FunctionTexts
 from pytest_llmcompiler.program.variable_cells import KnownVariable
 from pytest_llmcompiler.values.c_types import (
@@ -231,6 +232,11 @@ class Reference(CompiledProgram):
                 lambda text: [compile_ir(split_multiply_add(text), target=self.target)],
                 self.facts.unread_variables,
             )
+
+    @functools.cached_property
+    def golden_with_library(self) -> ProgramImage:
+        """The golden program with the rest of the C library beside it."""
+        return add_library(self.golden)
 
     @functools.cached_property
     def probe(self) -> ProgramImage:

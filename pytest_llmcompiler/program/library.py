@@ -1,0 +1,66 @@
+"""The rest of the C library, for candidates that name functions which the program of a case does not have.
+
+The program of a case holds the library functions that the case uses, and the few that compilers call on their own most
+often. A candidate may name any other: gcc makes one call of `sincos` from those of `sin` and `cos`, and glibc's headers
+name glibc's own functions (`glibc`). So all that the program lacks is linked at addresses of its own, when the first
+candidate asks for it. The program itself stays as it is, so that what is expected of candidates stays too. What the
+program has of the library is not linked again: both parts share one `errno`, one `stdout`, one `rand`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from pytest_llmcompiler.program.clang import compile_glibc, library_archives, link_beside
+from pytest_llmcompiler.program.glibc import build_aliases
+from pytest_llmcompiler.program.image import ProgramImage, Symbol, read_elf
+from pytest_llmcompiler.program.ir import emit_object, parse
+from pytest_llmcompiler.targets.target import Target
+
+_CANDIDATE_BYTES = 64 << 20
+"""Bytes of addresses that are left to candidates, which lie between the program and the rest of the library
+(`assembler.linker.IMAGE_BYTES`)."""
+_ARMAP_START, _HEADER_BYTES, _WORD = 8, 60, 4
+"""The symbol table of an archive: where it begins, the bytes of a member's header, and of a number."""
+
+
+def add_library(program: ProgramImage) -> ProgramImage:
+    """The program with the rest of the C library beside it. Raises ClangError."""
+    target = program.target
+    shared = {name: symbol for name, symbol in program.library.items() if not symbol.is_static}
+    objects = [_define_absolute(shared, target), compile_glibc(target), build_aliases(target)]
+    wanted = _archive_names(target) - shared.keys()
+    elf = read_elf(link_beside(objects, sorted(wanted), target.load_address + _CANDIDATE_BYTES, target))
+    own = {name: symbol for name, symbol in elf.symbols.items() if name not in shared}
+    return replace(
+        program,
+        segments=(*program.segments, *elf.segments),
+        symbols=own | program.symbols,
+        library=own | program.library,
+    )
+
+
+def _define_absolute(symbols: Mapping[str, Symbol], target: Target) -> bytes:
+    """An object that defines symbols by their addresses."""
+    lines = (
+        f'@"{name}" = weak alias i8, ptr inttoptr (i64 {symbol.address} to ptr)' for name, symbol in symbols.items()
+    )
+    return emit_object(parse("\n".join(lines)), target.host)
+
+
+@functools.cache
+def _archive_names(target: Target) -> frozenset[str]:
+    """The names that the archives of the C library define."""
+    return frozenset(name for path in library_archives(target) for name in read_archive_names(Path(path)))
+
+
+def read_archive_names(path: Path) -> list[str]:
+    """The names in the symbol table of an archive: its first member, a count, so many offsets, and the names."""
+    data = path.read_bytes()
+    start = _ARMAP_START + _HEADER_BYTES
+    size = int(data[_ARMAP_START + 48 : _ARMAP_START + 58])
+    count = int.from_bytes(data[start : start + _WORD], "big")
+    return data[start + _WORD * (count + 1) : start + size].decode().split("\0")[:count]
