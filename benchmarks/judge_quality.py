@@ -2,9 +2,11 @@
 
     python benchmarks/judge_quality.py [--folder DIR …] [--examples 10,50,200] [--only false-alarms|misses]
         [--target aarch64-linux] [--faults 20] [--functions NAME,…] [--jobs 2] [--seed 1] [--json FILE]
+        [--cflags='-std=gnu89 -Iinclude'] [--files 40] [--functions-per-file 5] [--texts 8]
     python benchmarks/judge_quality.py --reproduce 'cases/sort.c::merge O2 #17'
 
-Correct code is the output of several compilers at several levels. Faults are seeded into clang's own code at O0 and O2.
+Correct code is the output of several compilers at several levels. Of folders with more code than there is time, files,
+functions and texts are drawn, the same for the same seed. Faults are seeded into clang's own code at O0 and O2.
 A fault that the judge passes is missed, unless it is shown to make no difference: by a proof, or by a person in
 `equivalent.txt`.
 The exit code is 1 if there is any false alarm or a fault of the harness.
@@ -18,7 +20,9 @@ import difflib
 import json
 import multiprocessing
 import os
+import random
 import re
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -51,7 +55,8 @@ FOLDERS = (HERE.parent / "cases", HERE / "functions")
 def main() -> int:
     """The command line."""
     options = _parse_arguments()
-    files = dict(_list_files(options.folder or [folder for folder in FOLDERS if folder.is_dir()]))
+    folders = options.folder or [folder for folder in FOLDERS if folder.is_dir()]
+    files = dict(_list_files(folders, options.files, options.seed))
     only = options.only
     plan = Plan(
         options.examples,
@@ -61,6 +66,9 @@ def main() -> int:
         only != "misses",
         only != "false-alarms",
         options.target,
+        options.functions_per_file,
+        options.texts,
+        tuple(shlex.split(options.cflags)),
     )
     if options.reproduce:
         return _reproduce(options.reproduce, files, plan)
@@ -88,6 +96,12 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--only", choices=("false-alarms", "misses"))
     parser.add_argument("--faults", type=int, default=20, help="wanted for each function and level (default 20)")
     parser.add_argument("--functions", type=lambda text: text.split(","), default=(), help="only these")
+    parser.add_argument("--cflags", default="", help="flags of clang for all files, beside their own directives")
+    parser.add_argument("--files", type=int, default=0, help="files to draw of each folder (default all)")
+    parser.add_argument(
+        "--functions-per-file", type=int, default=0, help="functions to draw of each file (default: all)"
+    )
+    parser.add_argument("--texts", type=int, default=0, help="correct texts to draw for each function (default all)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write all that is found, a line for each file when it is done")
@@ -101,11 +115,14 @@ def _parse_numbers(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split(",")))
 
 
-def _list_files(folders: Sequence[Path]) -> Iterator[tuple[str, Path]]:
-    """The files of the folders, each with the name that reports use."""
+def _list_files(folders: Sequence[Path], count: int, seed: int) -> Iterator[tuple[str, Path]]:
+    """The files of the folders, each with the name that reports use. `count` are drawn of each folder; 0: all."""
     for folder in folders:
         root = folder.resolve()
-        for path in sorted(path for path in root.rglob("*") if path.suffix in SUFFIXES):
+        paths = sorted(path for path in root.rglob("*") if path.suffix in SUFFIXES)
+        if count:
+            paths = sorted(random.Random(seed).sample(paths, min(count, len(paths))))
+        for path in paths:
             yield f"{root.name}/{path.relative_to(root).as_posix()}", path
 
 

@@ -1,32 +1,50 @@
 """Correct code: what compilers generate for a function, in the form of an answer.
 
-The bundled clang compiles the one function. A system's clang or gcc compiles the whole file, and its whole text is the
-answer: so the function comes with the constants and jump tables that it needs, and a name that the program defines too
-means the program's. Where the compiler takes IR, static functions and variables become visible to other modules first:
-a compiler that sees every use of them may change their calling convention and contents, which no answer for a single
-function may.
+The bundled clang compiles the one function, as it does for prompts. All other texts are of the whole file, compiled
+without special flags: so the function comes with the constants, tables and specialised helpers that its compiler chose.
 """
 
 from __future__ import annotations
 
 import functools
+import random
 import re
 import shutil
-import subprocess
-import tempfile
-from pathlib import Path
+import sys
+from collections.abc import Mapping
+from typing import NamedTuple
 
-import gcc_answers
-
-from pytest_llmcompiler.errors import ClangError
-from pytest_llmcompiler.program.clang import Toolchain
+from pytest_llmcompiler.errors import ClangError, ModelError
+from pytest_llmcompiler.model.answer import Prompt, PromptSource
+from pytest_llmcompiler.model.compiler import CompilerModel
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets.target import Target
 
-BUNDLED = "bundled clang"
+BUNDLED = "bundled clang, function"
 CLANG_LEVELS = ("O0", "O1", "O2", "O3", "Os")
-GCC_LEVELS = ("O0", "O1", "O2", "O3")
-_SYSTEM_CLANGS = ("clang-16", "clang-19")
+_SYSTEM_COMPILERS = ("clang-16", "clang-19", "gcc")
+_UBUNTU = "-D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fcf-protection"
+"""What Ubuntu's gcc does by default, beside -fPIE."""
+
+
+class FileCompiler(NamedTuple):
+    """A command that compiles whole files, and the levels that it is asked for."""
+
+    command: str
+    levels: tuple[str, ...] = CLANG_LEVELS
+
+
+_FILE_COMPILERS: Mapping[str, FileCompiler] = {
+    "bundled clang": FileCompiler(f"{sys.executable} -m ziglang cc -target x86_64-linux-gnu -fno-sanitize=all -g0"),
+    "clang-16": FileCompiler("clang-16"),
+    "clang-19": FileCompiler("clang-19"),
+    "clang-19 Intel": FileCompiler("clang-19 -masm=intel", ("O0", "O2")),
+    "clang-19 PIC": FileCompiler("clang-19 -fPIC", ("O0", "O2")),
+    "gcc": FileCompiler("gcc"),
+    "gcc Intel": FileCompiler("gcc -masm=intel"),
+    "gcc PIC": FileCompiler("gcc -fPIC", ("O0", "O2")),
+    "gcc Ubuntu": FileCompiler(f"gcc {_UBUNTU}", ("O1", "O2", "O3")),
+}
 
 
 class CompilerError(Exception):
@@ -35,24 +53,32 @@ class CompilerError(Exception):
 
 def missing() -> list[str]:
     """The compilers that are not installed here."""
-    return [name for name in (*_SYSTEM_CLANGS, "gcc") if shutil.which(name) is None]
+    return [name for name in _SYSTEM_COMPILERS if shutil.which(name) is None]
 
 
 def variants(target: Target) -> list[tuple[str, str]]:
     """The compilers of this machine for a target, each with its levels."""
+    alone = [(BUNDLED, level) for level in CLANG_LEVELS]
     if not target.is_native:
-        return [(BUNDLED, level) for level in CLANG_LEVELS]
-    clangs = [BUNDLED, *(name for name in _SYSTEM_CLANGS if shutil.which(name))]
-    gccs = ["gcc AT&T", "gcc Intel"] if shutil.which("gcc") else []
-    return [
-        *((name, level) for name in clangs for level in CLANG_LEVELS),
-        *((name, level) for name in gccs for level in GCC_LEVELS),
-    ]
+        return alone
+    installed = {
+        name: compiler for name, compiler in _FILE_COMPILERS.items() if shutil.which(compiler.command.split()[0])
+    }
+    return alone + [(name, level) for name, compiler in installed.items() for level in compiler.levels]
+
+
+def draw_variants(target: Target, count: int, seed: str) -> list[tuple[str, str]]:
+    """`count` of the variants, the same for the same seed; all of them where `count` is 0."""
+    every = variants(target)
+    return random.Random(seed).sample(every, min(count, len(every))) if count else every
 
 
 def assembly(reference: Reference, function: str, compiler: str, level: str) -> str:
     """One compiler's answer. Raises CompilerError."""
-    text = _text(reference, function, compiler, level)
+    try:
+        text = _text(reference, function, compiler, level)
+    except (ClangError, ModelError) as error:
+        raise CompilerError(first_line(str(error))) from error
     if not re.search(rf'^"?{re.escape(function)}"?:', text, re.MULTILINE):
         # Some files define other functions for other compilers, such as builtins in the place of functions.
         raise CompilerError(f"to it, the file has no {function}")
@@ -60,39 +86,30 @@ def assembly(reference: Reference, function: str, compiler: str, level: str) -> 
 
 
 def _text(reference: Reference, function: str, compiler: str, level: str) -> str:
-    try:
-        if compiler == BUNDLED:
-            return reference.texts.assembly(function, level)
-        if compiler.startswith("gcc"):
-            return _gcc(reference, level, compiler.endswith("Intel"))
-        return _system_clang(compiler, reference.case.path, level)
-    except (ClangError, gcc_answers.GccError, subprocess.CalledProcessError) as error:
-        message = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
-        raise CompilerError(first_line(message)) from error
+    if compiler == BUNDLED:
+        return reference.texts.assembly(function, level)
+    case = reference.case
+    source = PromptSource(case.path, case.cflags, lambda: reference.texts.ir(function))
+    prompt = Prompt(
+        case=case.name,
+        function=function,
+        task="asm",
+        passes=level,
+        template="",
+        text="",
+        reference=lambda: "",
+        source=source,
+    )
+    return next(_open_compiler(f"cc:{_FILE_COMPILERS[compiler].command} -w -{level}").answers(prompt, 1)).text
+
+
+@functools.cache
+def _open_compiler(spec: str) -> CompilerModel:
+    """The model of a command. It keeps the text of each file."""
+    return CompilerModel(spec)
 
 
 def first_line(message: str) -> str:
     """The line of a compiler's message that says what is wrong, without the folder of the file."""
     lines = [line for line in message.splitlines() if "error" in line] or message.splitlines() or [""]
     return re.sub(r"(?:/[^/\s:]+)+/", "", lines[0].strip())
-
-
-@functools.lru_cache(maxsize=16)
-def _gcc(reference: Reference, level: str, intel: bool) -> str:
-    return gcc_answers.assembly(reference.case.path, reference.golden.globals, level=level, intel=intel)
-
-
-@functools.lru_cache(maxsize=16)
-def _system_clang(name: str, path: Path, level: str) -> str:
-    visible = "\n".join(map(_visible, Toolchain(name).emit_ir(path).splitlines()))
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "module.ll"
-        source.write_text(visible, encoding="utf-8")
-        command = [name, f"-{level}", "-S", "-fPIE", "-fno-stack-protector", "-w", "-g0", "-o", "-", str(source)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return done.stdout
-
-
-def _visible(line: str) -> str:
-    """The definition with external linkage, so that the compiler does not know all of its uses."""
-    return re.sub(r'^(@(?:[-\w$.]+|"[^"]*") = |define )internal ', r"\1dso_local ", line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from pytest_llmcompiler.errors import AssemblyError, CaseError, LinkError, Unsup
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
+from pytest_llmcompiler.program.compile_flags import CompileFlags, FlagSources
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.code import AssembledCode
@@ -40,6 +41,19 @@ class Plan:
     false_alarms: bool = True
     misses: bool = True
     target: str = DEFAULT
+    functions_per_file: int = 0
+    """Functions that are drawn of each file; 0: all."""
+    texts: int = 0
+    """Correct texts that are drawn for each function; 0: all."""
+    cflags: tuple[str, ...] = ()
+    """Flags that all files are compiled with, beside their own."""
+
+    def choose_functions(self, name: str, functions: Sequence[str]) -> list[str]:
+        """The functions of a file to measure, in the order of the file."""
+        wanted = [function for function in functions if function in (self.functions or {function})]
+        count = min(self.functions_per_file or len(wanted), len(wanted))
+        drawn = set(random.Random(f"{self.seed} {name}").sample(wanted, count))
+        return [function for function in wanted if function in drawn]
 
 
 @dataclass(frozen=True)
@@ -105,8 +119,9 @@ def measure(name: str, path: Path, plan: Plan) -> Measured:
     """Measure a file. A fault of the harness on one function is an entry in `errors`."""
     result = Measured(name)
     try:
-        reference = Reference(read_case(path, name), Toolchain(target=get_target(plan.target)))
-        functions = [function for function in reference.functions if function in (plan.functions or {function})]
+        flags = FlagSources((CompileFlags(plan.cflags, "--cflags"),))
+        reference = Reference(read_case(path, name, flags), Toolchain(target=get_target(plan.target)))
+        functions = plan.choose_functions(name, reference.functions)
         reference.golden  # noqa: B018
     except CaseError as error:
         result.refused = compilers.first_line(str(error).replace(f"{path}: ", "", 1))
@@ -162,7 +177,8 @@ class _FunctionMeasurement:
         return {count: _judge(harness, text) for count, harness in self.harnesses.items()}
 
     def _judge_samples(self) -> Iterator[Sample]:
-        for compiler, level in compilers.variants(self.reference.target):
+        seed = f"{self.plan.seed} {self.result.name} {self.function}"
+        for compiler, level in compilers.draw_variants(self.reference.target, self.plan.texts, seed):
             if self.reference.case.is_ir and compiler != compilers.BUNDLED:
                 continue
             try:

@@ -41,6 +41,33 @@ def _heading(results: Sequence[Measured], count: int) -> Iterator[str]:
         for function, reason in sorted(result.unjudgeable.items())
     ]
     yield from _listed("Functions that can't be judged", unjudgeable)
+    yield ""
+    yield from _table(
+        ["", "files", "compile", "functions", "judged", "inconclusive", "false alarms", "prepared s, median", "most"],
+        [_folder_row(name, of_folder, count) for name, of_folder in _group_by_folder(results).items()],
+    )
+
+
+def _group_by_folder(results: Sequence[Measured]) -> dict[str, list[Measured]]:
+    folders: dict[str, list[Measured]] = {}
+    for result in results:
+        folders.setdefault(result.name.partition("/")[0], []).append(result)
+    return folders if len(folders) < 2 else folders | {"all": list(results)}
+
+
+def _folder_row(name: str, results: Sequence[Measured], count: int) -> list[str]:
+    """The counts of one folder. A function is inconclusive where no text for it can be judged."""
+    functions = sum(result.functions for result in results)
+    inconclusive = sum(len(result.unjudgeable) for result in results)
+    broken = sum(len(result.errors) for result in results)
+    alarms = sum(is_false_alarm(sample.verdicts[count]) for result in results for sample in result.samples)
+    prepared = [seconds for result in results for seconds in result.corpora.get(count, [])]
+    return [
+        name,
+        *map(str, (len(results), sum(not result.refused for result in results), functions)),
+        *map(str, (functions - inconclusive - broken, inconclusive, alarms)),
+        *(f"{value:.1f}" for value in (statistics.median(prepared or [0]), max(prepared, default=0))),
+    ]
 
 
 def _listed(title: str, lines: Sequence[str]) -> Iterator[str]:
