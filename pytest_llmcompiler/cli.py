@@ -112,6 +112,11 @@ def _add_judge(commands: _Commands[argparse.ArgumentParser]) -> None:
         "--examples", type=_parse_count, default=100, metavar="N", help="inputs to generate (default: 100)"
     )
     judge.add_argument(
+        "--cflags",
+        metavar="FLAGS",
+        help="flags of clang for a C file, as one argument: --cflags='-std=gnu89 -Iinclude'",
+    )
+    judge.add_argument(
         "--json", action="store_true", help="print one JSON object: `verdict` and `detail` as in records"
     )
     judge.set_defaults(run=_judge, error_status=_ERROR)
@@ -154,6 +159,7 @@ def _parse_count(text: str) -> int:
 
 def _judge(options: argparse.Namespace) -> None:
     from pytest_llmcompiler.judge.api import check_file
+    from pytest_llmcompiler.program.flag_words import split_words
 
     assembly = _read_standard_input() if options.assembly == "-" else _read_bytes(Path(options.assembly))
     verdict = check_file(
@@ -162,6 +168,7 @@ def _judge(options: argparse.Namespace) -> None:
         assembly.decode("utf-8", "replace"),
         examples=options.examples,
         target=options.target,
+        cflags=split_words(options.cflags, "--cflags") if options.cflags else (),
     )
     if options.json:
         _print(json.dumps({"case": str(options.case), "function": options.function, **verdict.to_json()}))

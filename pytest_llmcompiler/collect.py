@@ -16,6 +16,7 @@ from pytest_llmcompiler.errors import (
     BaselineError,
     CaseError,
     ClangError,
+    CompileError,
     JudgeError,
     LLMCompilerError,
     ModelError,
@@ -60,13 +61,21 @@ class CaseFile(pytest.File):
 
     evaluation: Evaluation
 
-    def collect(self) -> Iterator[CaseItem]:
-        """Yield an item for each function, task, pass list and prompt template."""
+    def collect(self) -> Iterator[pytest.Item]:
+        """Yield an item for each function, task, pass list and prompt template.
+
+        A file that does not compile, or whose directives do not fit it, is one item that fails.
+        """
         questions, settings = self.evaluation.questions, self.evaluation.session.settings
         try:
             reference = questions.reference(self.path)
             functions = reference.functions
-        except (CaseError, ClangError) as error:
+        except CaseError as error:
+            if self._is_function_named():  # pytest would say no more than that there is no such item
+                raise self.CollectError(str(error)) from error
+            yield UnusableCaseItem.from_parent(self, name=UnusableCaseItem.NAME, error=error)
+            return
+        except ClangError as error:
             raise self.CollectError(str(error)) from error
         pass_lists = reference.case.passes or settings.passes
         for function, task, template in itertools.product(functions, settings.task, settings.prompt):
@@ -78,6 +87,44 @@ class CaseFile(pytest.File):
                 nodeid = f"{self.nodeid}::{name}"
                 line = reference.line_of(function)
                 yield CaseItem.from_parent(self, name=name, nodeid=nodeid, question=question, line=line)
+
+    def _is_function_named(self) -> bool:
+        """Whether the command line names an item of this file, and not the one of a file that can't be used."""
+        arguments = (argument.partition("::") for argument in self.config.args)
+        names = (
+            name
+            for path, _, name in arguments
+            if name and (self.config.invocation_params.dir / path).resolve() == self.path.resolve()
+        )
+        return any(name != UnusableCaseItem.NAME for name in names)
+
+
+class UnusableCaseItem(pytest.Item):
+    """The one item of a case that can't be used. It fails with the reason."""
+
+    NAME = "compile"
+
+    def __init__(self, *, error: CaseError, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._error = error
+        self.user_properties.append(("llmc_unusable", self.kind))
+
+    @property
+    def kind(self) -> str:
+        """The kind of the fault: one of the compiler's, or `directive`."""
+        return self._error.kind if isinstance(self._error, CompileError) else "directive"
+
+    def runtest(self) -> None:
+        """Fail with the reason."""
+        raise self._error
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """The reason alone."""
+        return str(excinfo.value) if excinfo.value is self._error else super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[os.PathLike[str], int | None, str]:
+        """The place of the fault: the file, its first line, and a title."""
+        return self.path, 0, f"{self.NAME} {self.path.name}"
 
 
 class SamplesFailedError(LLMCompilerError):
@@ -195,6 +242,11 @@ class CaseItem(_FixtureItem):
             yield "llmc_pass@1", kinds.count("pass") / judged
         if self.records:
             yield "llmc_model", str(self.records[0]["model"].get("name"))
+
+    def left_out_flags(self) -> list[tuple[str, str]]:
+        """The flags of the case that are left out, each with the reason."""
+        case = self._evaluation.questions.reference(self.path).case
+        return [(flag, reason) for flags in case.compile_flags for flag, reason in flags.left_out]
 
     @property
     def asks_own_model(self) -> bool:

@@ -131,6 +131,15 @@ class CaseError(LLMCompilerError):
     """
 
 
+class CompileError(CaseError):
+    """A case that a compiler refuses. Raised by `program`; `str()` is the compiler's first errors, and ways out."""
+
+    def __init__(self, message: str, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        """The kind of the first error: `missing header`, `syntax error`, …; `other` where it is of no known kind."""
+
+
 class NoCSourceError(CaseError):
     """A prompt template shows C, but the case is IR: the item is skipped. Raised by `program.texts`."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -151,6 +151,10 @@ class SessionResults:
         """The records of the items of which all samples were judged."""
         self._has_run = False
         """Whether an item was run, here or in a worker."""
+        self.unusable: dict[str, list[str]] = {}
+        """The case files that can't be used, by the kind of their fault."""
+        self.left_out: dict[tuple[str, str], set[str]] = {}
+        """The case files by each flag that is left out and the reason."""
         self.closing_lines: list[str] = []
         """Lines to print below the table. `finish` sets them."""
 
@@ -160,6 +164,15 @@ class SessionResults:
         self.records += records
         if complete:
             self._complete += records
+
+    def add_unusable(self, case: str, kind: str) -> None:
+        """Add a case file that can't be used, with the kind of its fault."""
+        self.unusable.setdefault(kind, []).append(case)
+
+    def add_left_out(self, case: str, flags: Iterable[tuple[str, str]]) -> None:
+        """Add flags of a case file that are left out, with the reasons."""
+        for flag, reason in flags:
+            self.left_out.setdefault((flag, reason), set()).add(case)
 
     def finish(self, command: str) -> bool:
         """Write page, baseline and export, and return whether the session passes.

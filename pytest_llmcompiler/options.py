@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import sys
 import zlib
 from collections.abc import Callable
@@ -13,9 +14,13 @@ from typing import Any, Literal, cast
 
 import pytest
 
+from pytest_llmcompiler.errors import CaseError
 from pytest_llmcompiler.model.answer import TASKS, Task, get_template_label
 from pytest_llmcompiler.model.specs import get_default_template, has_owner_process
 from pytest_llmcompiler.program.case import split_passes
+from pytest_llmcompiler.program.compilation_database import FILE_NAME
+from pytest_llmcompiler.program.compile_flags import FlagSources
+from pytest_llmcompiler.program.flag_words import parse_flags
 from pytest_llmcompiler.report.export import EXPORT_SUFFIXES
 from pytest_llmcompiler.targets import list_target_names
 from pytest_llmcompiler.targets.target import DEFAULT
@@ -152,6 +157,9 @@ class Option:
     """Whether the flag may be given several times, which is the same as once with commas between the values."""
     is_list: bool = False
     """Whether the value is a list: with commas between in a flag, a list of TOML in an ini file."""
+    is_command_line: bool = False
+    """Whether the value is words of a command line: one text, split as a shell does, or a list of TOML in an ini
+    file."""
 
     @property
     def is_switch(self) -> bool:
@@ -348,6 +356,20 @@ OPTIONS = (
         help="a system clang that compiles C to IR; the bundled clang still compiles IR to machine code",
     ),
     Option(
+        name="cflags",
+        metavar="FLAGS",
+        help="flags of clang for every C file, such as '-std=gnu89 -Iinclude'; paths start at the folder of the ini "
+        "file, or for the flag at the current folder",
+        is_command_line=True,
+    ),
+    Option(
+        name="compile_commands",
+        type=Path,
+        default_text="the nearest one above a case that has an entry for it",
+        metavar="FILE|DIR",
+        help="the compilation database that has the flags of C files: compile_commands.json, or its folder",
+    ),
+    Option(
         name="examples",
         toml_type=int,
         type=_parse_count,
@@ -421,6 +443,9 @@ class SessionSettings:
     assembler: Literal["keystone", "llvm"]
     target: str
     clang: str | None
+    cflags: str | None
+    """The text of a command line."""
+    compile_commands: Path | None
     examples: int
     artifacts: Path | None
     record: Path | None
@@ -429,6 +454,8 @@ class SessionSettings:
     report: Path | None
     cases: tuple[Path, ...]
     """The folders whose C and IR files are cases."""
+    flag_sources: FlagSources
+    """Where the flags of C files come from: `cflags`, `compile_commands`."""
     cache_folder: Path | None
     """The folder for answers inside pytest's cache; None if that cache is off."""
 
@@ -451,6 +478,8 @@ def _ini_type(option: Option) -> Any:
     """
     if option.is_list:
         return "linelist"
+    if option.is_command_line:
+        return "args"
     if pytest.version_tuple >= (9, 2):
         return str | (bool if option.is_switch else option.toml_type)
     return "bool" if option.is_switch and pytest.version_tuple >= (9, 0) else "string"
@@ -484,8 +513,30 @@ def read_settings(config: pytest.Config) -> SessionSettings:
     return SessionSettings(
         **values,
         cases=tuple(path.resolve() for path in config.getini("llmc_cases")),
+        flag_sources=_read_flag_sources(config, values["cflags"], values["compile_commands"]),
         cache_folder=_cache_folder(config) if values["model"] and has_owner_process(values["model"]) else None,
     )
+
+
+def _read_flag_sources(config: pytest.Config, cflags: str | None, database: Path | None) -> FlagSources:
+    """Where the flags of C files come from. Raises pytest.UsageError for what can't be read."""
+    try:
+        common = (parse_flags(cflags, *_origin(config, "cflags")),) if cflags else ()
+    except CaseError as error:
+        raise pytest.UsageError(str(error)) from None
+    if database is not None:
+        folder, origin = _origin(config, "compile_commands")
+        database = folder / database
+        if not (database / FILE_NAME if database.is_dir() else database).is_file():
+            raise pytest.UsageError(f"{origin}: there is no {FILE_NAME} at {database}")
+    return FlagSources(common, database)
+
+
+def _origin(config: pytest.Config, name: str) -> tuple[Path, str]:
+    """The folder at which relative paths in an option start, and what names the option: the flag or the ini key."""
+    if config.getoption(f"llmc_{name}") is not None:
+        return config.invocation_params.dir, f"--llmc-{name.replace('_', '-')}"
+    return config.inipath.parent if config.inipath else config.rootpath, f"ini key llmc_{name}"
 
 
 def _check_together(values: dict[str, Any]) -> None:
@@ -547,7 +598,10 @@ def _read(config: pytest.Config, option: Option, inherited: Any) -> Any:
         return option.default if inherited is None else inherited
     if isinstance(value, bool) and option.is_switch:
         return value
-    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        text = shlex.join(map(str, value)) if option.is_command_line else ",".join(map(str, value))
+    else:
+        text = str(value)
     try:
         return option.type(text)
     except ValueError as error:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmcompiler import options
-from pytest_llmcompiler.collect import CaseFile, CaseItem, is_case
+from pytest_llmcompiler.collect import CaseFile, CaseItem, UnusableCaseItem, is_case
 from pytest_llmcompiler.errors import ModelError, SettingError
 from pytest_llmcompiler.evaluation import Evaluation
 from pytest_llmcompiler.model.specs import SPEC_FORMS, has_owner_process
@@ -24,7 +24,7 @@ from pytest_llmcompiler.questions import PlannedQuestion
 from pytest_llmcompiler.report.comparison import compare_files
 from pytest_llmcompiler.report.header import header_lines
 from pytest_llmcompiler.report.live import LiveLine, Progress
-from pytest_llmcompiler.report.terminal import summary_lines, usage_lines
+from pytest_llmcompiler.report.terminal import left_out_lines, summary_lines, unusable_lines, usage_lines
 from pytest_llmcompiler.session import Session
 
 if TYPE_CHECKING:
@@ -149,6 +149,7 @@ def pytest_runtest_makereport(
     if isinstance(item, CaseItem) and call.when == "setup":
         report.llmc_records = item.records  # type: ignore[attr-defined]
         report.llmc_item_report = item.item_report  # type: ignore[attr-defined]
+        report.llmc_left_out = item.left_out_flags()  # type: ignore[attr-defined]
         if report.failed and call.excinfo:
             report.longrepr = item.repr_setup_error(call.excinfo)
     return report
@@ -184,8 +185,18 @@ class _ReportCollector:
         records = getattr(report, "llmc_records", None)
         if records is not None:
             self._results.add(records, complete=not report.failed)
+        case = report.nodeid.partition("::")[0]
+        self._results.add_left_out(case, getattr(report, "llmc_left_out", ()))
+        kind = dict(report.user_properties).get("llmc_unusable")
+        if kind and report.when == "call":
+            self._results.add_unusable(case, str(kind))
         if self._page and getattr(report, "llmc_item_report", None):
             self._page.add(report.llmc_item_report)
+
+
+def _is_case_item(nodeid: str) -> bool:
+    path, _, name = nodeid.partition("::")
+    return Path(path).suffix in SUFFIXES and name != UnusableCaseItem.NAME
 
 
 class _LiveLinePlugin:
@@ -204,7 +215,7 @@ class _LiveLinePlugin:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
-        self._progress.items = sum(Path(name.partition("::")[0]).suffix in SUFFIXES for name in ids)
+        self._progress.items = sum(_is_case_item(name) for name in ids)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_logstart(self) -> Generator[None, None, None]:
@@ -265,10 +276,12 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     """Print the table of pass@k."""
     evaluation = config.stash[EVALUATION]
     session, results = evaluation.session, evaluation.results
-    if results.records:
+    writer = config.get_terminal_writer()
+    width = writer.fullwidth
+    notes = [*unusable_lines(results.unusable, width), *left_out_lines(results.left_out, width)]
+    if results.records or notes:
         terminalreporter.section("language model as compiler")
-        writer = config.get_terminal_writer()
-        width = writer.fullwidth
+    if results.records:
         usage = session.usage()
 
         def paint(text: str, colour: str) -> str:
@@ -277,6 +290,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         lines = summary_lines(results.records, list(session.settings.pass_k), width, paint)
         for line in (*lines, *(usage_lines(usage, width) if usage else ())):
             terminalreporter.write_line(line)
+    for line in notes:
+        terminalreporter.write_line(line)
     if session.page and session.page.is_written:
         terminalreporter.write_line(f"the report is in {session.page.path}")
     for line in results.closing_lines:

@@ -53,7 +53,8 @@ class Questions:
         if path not in self._references:
             from pytest_llmcompiler.program.reference import Reference
 
-            case = read_case(path, path.relative_to(self.cases_folder(path) or path.parent).as_posix())
+            name = path.relative_to(self.cases_folder(path) or path.parent).as_posix()
+            case = read_case(path, name, self._session.settings.flag_sources)
             self._references[path] = Reference(case, self._session.toolchain)
         return self._references[path]
 

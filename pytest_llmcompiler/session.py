@@ -221,6 +221,8 @@ class Session:
             "clang": settings.clang,
             "prompt": ",".join(settings.prompt),
         }
+        if settings.cflags:
+            recorded["cflags"] = settings.cflags
         if settings.model and has_owner_process(settings.model):
             sampling = self.sampling
             recorded["temperature"], recorded["top_p"] = sampling.temperature, sampling.top_p

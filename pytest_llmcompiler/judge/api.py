@@ -10,12 +10,16 @@ import shutil
 import tempfile
 import threading
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.program.case import SUFFIXES, Case, read_case
+from pytest_llmcompiler.program.compile_flags import FlagSources
+from pytest_llmcompiler.program.flag_words import parse_flags
 from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.target import DEFAULT
 
@@ -96,6 +100,7 @@ def check(
     task: Task = "asm",
     passes: str = "O0",
     target: str = DEFAULT,
+    cflags: Sequence[str] = (),
 ) -> Verdict:
     """Judge assembly for a function of C source text, without pytest and without harm to the calling process.
 
@@ -103,6 +108,9 @@ def check(
     it: for x86-64 in AT&T or Intel syntax, and for another `task` than `asm` the IR or the pass list that the task asks
     for. `passes` is the pass list of the question: `detail` compares the answer with what opt makes with it, and no
     verdict depends on it. `target` names the processor and system that the code is for (see `--llmc-target`).
+
+    `cflags` are flags of clang for the source, such as `["-std=gnu89", "-Iinclude"]`. Their paths start at the current
+    folder.
 
     `examples` is the number of generated inputs; another `seed` gives other inputs. Without `explain`, no smaller input
     that shows a failure is searched for. That search takes most of the time that wrong code takes; the verdict is of
@@ -119,9 +127,9 @@ def check(
         warnings.warn(
             "check() takes C source text: use check_file() for the path of a file", DeprecationWarning, stacklevel=2
         )
-        case = read_case(Path(source))
+        case = read_case(Path(source), flag_sources=_flag_sources(cflags))
     else:
-        case = _write_case(str(source))
+        case = _write_case(str(source), replace(_flag_sources(cflags), has_databases=False))
     judge = shared_judge(examples, seed, target)
     return judge_answer(judge, case, function, Answer(assembly), task=task, passes=passes, explain=explain)
 
@@ -137,15 +145,24 @@ def check_file(
     task: Task = "asm",
     passes: str = "O0",
     target: str = DEFAULT,
+    cflags: Sequence[str] = (),
 ) -> Verdict:
     """Judge assembly for a function of a .c or .ll file. All but `path` is as for `check`.
+
+    Flags of clang also come from the compilation database (`compile_commands.json`) above the file that has an entry
+    for it; `cflags` come after them.
 
     Raises what `check` raises, and CaseError for a file that can't be read or is of another type.
     """
     from pytest_llmcompiler.model.answer import Answer
 
-    case, judge = read_case(Path(path)), shared_judge(examples, seed, target)
+    case = read_case(Path(path), flag_sources=_flag_sources(cflags))
+    judge = shared_judge(examples, seed, target)
     return judge_answer(judge, case, function, Answer(assembly), task=task, passes=passes, explain=explain)
+
+
+def _flag_sources(cflags: Sequence[str]) -> FlagSources:
+    return FlagSources((parse_flags(cflags, Path.cwd(), "cflags"),) if cflags else ())
 
 
 def _is_case_file(source: str | Path) -> bool:
@@ -153,13 +170,13 @@ def _is_case_file(source: str | Path) -> bool:
     return isinstance(source, Path) or (source.endswith(SUFFIXES) and "\n" not in source)
 
 
-def _write_case(source: str) -> Case:
+def _write_case(source: str, flag_sources: FlagSources) -> Case:
     """C source text as a file, which the compiler reads and the judge's process keeps; the same text is one file."""
     with _LOCK:
         path = _source_folder() / f"{hashlib.sha256(source.encode('utf-8', 'replace')).hexdigest()}.c"
         if not path.exists():
             path.write_bytes(source.encode("utf-8", "replace"))
-    return read_case(path, "source.c")
+    return read_case(path, "source.c", flag_sources)
 
 
 @functools.cache

@@ -17,7 +17,7 @@ import threading
 import traceback
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, Literal, TypedDict
+from typing import IO, Any, Literal, NamedTuple, TypedDict
 
 from pytest_llmcompiler.corpus.store import cache_folder
 from pytest_llmcompiler.errors import CaseError, JudgeError
@@ -161,7 +161,7 @@ class Judge:
 
     def _candidate(self, case: Case, function: str, text: str) -> Candidate:
         return {
-            "path": str(case.path.resolve()),
+            "path": str(case.path.absolute()),  # where a link leads, quoted includes are others
             "case": case.name,
             "function": function,
             "text": text,
@@ -235,14 +235,46 @@ class Judge:
 # -- the judge's process
 
 
-@functools.lru_cache(_CACHED)
-def _compile_case(
-    path: Path, name: str, clang: str | None, target: str, flag_sources: FlagSources, modified: int
-) -> Reference:
-    """The reference of a case. `modified` is the file's time of change, so that a changed file is compiled anew."""
-    return Reference(read_case(path, name, flag_sources), Toolchain(clang, get_target(target)))
+class _References:
+    """The references of cases that were compiled last. One is compiled anew where a file that it depends on changed."""
+
+    def __init__(self) -> None:
+        self._references: dict[tuple[object, ...], tuple[Reference, tuple[_FileState, ...]]] = {}
+
+    def find(self, candidate: Candidate) -> Reference:
+        """The reference of a candidate's case. Raises CaseError."""
+        path, target = Path(candidate["path"]), candidate["settings"]["target"]
+        sources = FlagSources.from_json(candidate["flag_sources"])
+        key = (path, candidate["case"], candidate["clang"], target, sources)
+        reference, states = self._references.pop(key, (None, ()))  # what is found becomes the last one
+        if reference is None or any(state != _FileState.read(state.path) for state in states):
+            case = read_case(path, candidate["case"], sources)
+            reference = Reference(case, Toolchain(candidate["clang"], get_target(target)))
+            states = tuple(map(_FileState.read, reference.source_files))
+        self._references[key] = reference, states
+        if len(self._references) > _CACHED:
+            del self._references[next(iter(self._references))]
+        return reference
 
 
+class _FileState(NamedTuple):
+    """A file as it was at some time. Size and time are -1 where there is none."""
+
+    path: Path
+    size: int
+    modified: int
+
+    @classmethod
+    def read(cls, path: Path) -> _FileState:
+        """The state of a file now."""
+        try:
+            state = path.stat()
+        except OSError:
+            return cls(path, -1, -1)
+        return cls(path, state.st_size, state.st_mtime_ns)
+
+
+_REFERENCES = _References()
 _open_harness = functools.lru_cache(_CACHED)(Harness)
 
 
@@ -265,11 +297,7 @@ def _answer(request: JudgeRequest | ListingRequest) -> VerdictReply | ListingRep
 
 
 def _harness_of(candidate: Candidate) -> Harness:
-    path, settings = Path(candidate["path"]), JudgeSettings(**candidate["settings"])
-    modified = path.stat().st_mtime_ns
-    sources = FlagSources.from_json(candidate["flag_sources"])
-    reference = _compile_case(path, candidate["case"], candidate["clang"], settings.target, sources, modified)
-    return _open_harness(reference, candidate["function"], settings)
+    return _open_harness(_REFERENCES.find(candidate), candidate["function"], JudgeSettings(**candidate["settings"]))
 
 
 def _json_blocks(listing: Listing | None) -> list[list[tuple[int, str]]] | None:

@@ -220,7 +220,8 @@ class Suite:
             repr((self.examples, self.seed)),
         )
         types = [self.under_test.signature, *reference.variables.values()]
-        return CorpusFile((reference.program_ir_without_path, *settings, *reference.variables), types)
+        key = (reference.program_ir_without_path, *reference.headers_digests, *settings, *reference.variables)
+        return CorpusFile(key, types)
 
 
 @functools.lru_cache(maxsize=32)

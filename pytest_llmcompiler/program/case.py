@@ -26,8 +26,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pytest_llmcompiler.errors import CaseError
-from pytest_llmcompiler.program.compile_flags import DIRECTIVE, CompileFlags, FlagSources, read_flags
+from pytest_llmcompiler.program.compile_flags import DIRECTIVE, FlagSources, read_flags
 from pytest_llmcompiler.program.directive_comments import find_directives, read_source
+from pytest_llmcompiler.program.flag_words import CompileFlags
 
 SUFFIXES = (".c", ".ll")
 """The suffixes of files that can be cases."""
@@ -79,6 +80,16 @@ class Case:
         return tuple(flag for group in self.compile_flags for flag in group.flags)
 
     @property
+    def flag_files(self) -> tuple[Path, ...]:
+        """The files, besides the case, that the flags are written in."""
+        return tuple(file for flags in self.compile_flags for file in flags.files)
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The flags that clang compiles a C file with, but for names of folders and files: they can lie elsewhere."""
+        return tuple(flag for flag in self.cflags if not Path(flag).is_absolute())
+
+    @property
     def is_ir(self) -> bool:
         """True for LLVM IR, False for C."""
         return self.path.suffix == ".ll"
@@ -102,7 +113,12 @@ def read_case(path: Path, name: str | None = None, flag_sources: FlagSources | N
         raise CaseError(f"{path}: a case is a .c or .ll file, not {path.suffix or 'a file without suffix'}")
     source = read_source(path)
     sources = flag_sources or FlagSources()
-    case = Case(path, name or path.name, compile_flags=read_flags(path, sources), flag_sources=sources)
+    case = Case(
+        path,
+        name or path.name,
+        compile_flags=() if path.suffix == ".ll" else read_flags(path, sources),
+        flag_sources=sources,
+    )
     for number, text in find_directives(path, source):
         case = _add_directive(case, number, " ".join(text.split()))
     return case

@@ -12,9 +12,10 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pytest_llmcompiler.errors import ClangError
+from pytest_llmcompiler.program.included_files import parse_dependencies, without_folders
 from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.target import Target
 
@@ -43,6 +44,14 @@ Syntax = Literal["att", "intel"]
 """The syntax in which assembly is written."""
 
 
+class CompiledUnit(NamedTuple):
+    """A C file as IR."""
+
+    ir: str
+    included: tuple[Path, ...]
+    """The files that it includes, without the headers of the bundled compiler and of the C library."""
+
+
 @dataclass(frozen=True)
 class Toolchain:
     """The compiler of cases for a target: the bundled clang, or the system clang that `clang` names."""
@@ -53,6 +62,15 @@ class Toolchain:
     def emit_ir(self, path: Path, cflags: Sequence[str] = ()) -> str:
         """The IR of the C file at `path` as clang -O0 emits it, without debug information."""
         return self._compile_c(path, cflags, *_PLAIN_FLAGS, "-g0", "-S", "-emit-llvm").decode()
+
+    def compile_unit(self, path: Path, cflags: Sequence[str] = ()) -> CompiledUnit:
+        """The IR that `emit_ir` gives, with the files that it depends on."""
+        with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
+            rule = Path(folder) / "rule"
+            ir = self._compile_c(path, cflags, *_PLAIN_FLAGS, "-g0", "-S", "-emit-llvm", "-MD", "-MF", str(rule))
+            files = parse_dependencies(rule.read_bytes())
+        own = (*header_folders(self.target), _compiler_headers())
+        return CompiledUnit(ir.decode(), without_folders(files[1:], own))
 
     def emit_probe_ir(self, path: Path, cflags: Sequence[str] = ()) -> str:
         """The IR of the C file at `path` at -O0, with a trap for every undefined behaviour that UBSan detects."""
@@ -344,8 +362,13 @@ def _zig() -> str:
 def _bundled_driver(target: Target) -> list[str]:
     """The bundled clang without zig's own front end, which always wants an output file and knows no guest targets."""
     headers, compiler_headers_at = header_folders(target), 1 if target.foreign_system else 0
-    headers.insert(compiler_headers_at, str(Path(_zig()).parent / "lib" / "include"))
+    headers.insert(compiler_headers_at, _compiler_headers())
     return [_zig(), "clang", f"--target={target.triple}", "-nostdinc", *_include_flags(headers)]
+
+
+def _compiler_headers() -> str:
+    """The folder of the bundled compiler's own headers."""
+    return str(Path(_zig()).parent / "lib" / "include")
 
 
 def _include_flags(folders: Sequence[str]) -> list[str]:

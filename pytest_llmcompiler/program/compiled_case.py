@@ -7,13 +7,16 @@ import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llmcompiler.errors import CaseError, ClangError, IRError
+from pytest_llmcompiler.errors import ClangError, IRError
 from pytest_llmcompiler.program import signature
 from pytest_llmcompiler.program.case import Case
-from pytest_llmcompiler.program.clang import Toolchain
+from pytest_llmcompiler.program.clang import CompiledUnit, Toolchain
+from pytest_llmcompiler.program.compile_errors import describe_failure
 from pytest_llmcompiler.program.directive_comments import read_ir
+from pytest_llmcompiler.program.included_files import hash_contents
 from pytest_llmcompiler.program.ir import parse
 from pytest_llmcompiler.program.ir_extract import retarget
 from pytest_llmcompiler.program.ir_rewrites import call_memcpy, remove_source_path, tighten_pointer_checks
@@ -34,13 +37,33 @@ class CompiledCase:
 
     @functools.cached_property
     def ir(self) -> str:
-        """The IR of the whole file. Raises CaseError with the compiler's message where the file does not compile."""
+        """The IR of the whole file. Raises CompileError with the compiler's message where the file does not compile."""
         with self.blame_case():
             if not self.case.is_ir:
-                return self.toolchain.emit_ir(self.case.path, self.case.cflags)
+                return self._unit.ir
             text = read_ir(self.case.path)
             parse(text)
             return retarget(text, self.target)
+
+    @functools.cached_property
+    def _unit(self) -> CompiledUnit:
+        return self.toolchain.compile_unit(self.case.path, self.case.cflags)
+
+    @functools.cached_property
+    def included(self) -> tuple[Path, ...]:
+        """The files that a C file includes, without the headers of the C library. Empty for IR."""
+        with self.blame_case():
+            return () if self.case.is_ir else self._unit.included
+
+    @functools.cached_property
+    def headers_digest(self) -> str:
+        """A digest of the contents of the included files, in hexadecimal."""
+        return hash_contents(self.included)
+
+    @property
+    def source_files(self) -> tuple[Path, ...]:
+        """The files that decide what the case means: itself, those with its flags, and those that it includes."""
+        return self.case.path, *self.case.flag_files, *self.included
 
     @property
     def ir_without_path(self) -> str:
@@ -51,7 +74,8 @@ class CompiledCase:
     def fingerprint(self) -> str:
         """A SHA-256 digest, in hexadecimal. It changes with the file, with its headers and with the compiler."""
         digest = hashlib.sha256(self.case.path.read_bytes())
-        digest.update(self.ir_without_path.encode("utf-8", "surrogatepass"))
+        for text in (self.headers_digest, *self.case.modes, self.ir_without_path):
+            digest.update(text.encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
     @functools.cached_property
@@ -66,13 +90,11 @@ class CompiledCase:
 
     @contextmanager
     def blame_case(self) -> Iterator[None]:
-        """Turn an error of a tool into a CaseError that names the file."""
+        """Turn an error of a tool into a CompileError that names the file."""
         try:
             yield
         except (ClangError, IRError) as error:
-            message = str(error)  # clang begins it with the path, a message about clang itself does not
-            path = str(self.case.path)
-            raise CaseError(message if message.startswith(path) else f"{path}: {message}") from error
+            raise describe_failure(self.case, str(error)) from error
 
     @functools.cached_property
     def debug_image(self) -> bytes:

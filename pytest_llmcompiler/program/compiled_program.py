@@ -6,6 +6,7 @@ import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.program import signature
@@ -58,6 +59,17 @@ class CompiledProgram(CompiledCase):
         for unit in self.units:
             digest.update(f"{unit.name}\0{unit.compiled.fingerprint}".encode())
         return digest.hexdigest()
+
+    @property
+    def source_files(self) -> tuple[Path, ...]:
+        """The files that decide what the program means."""
+        linked = (file for unit in self.units for file in unit.compiled.source_files)
+        return tuple(dict.fromkeys((*super().source_files, *linked)))
+
+    @property
+    def headers_digests(self) -> list[str]:
+        """The digests of the included files of each file of the program."""
+        return [self.headers_digest, *(unit.compiled.headers_digest for unit in self.units)]
 
     @property
     def defined_variables(self) -> Mapping[str, Type]:

@@ -45,6 +45,7 @@ class RecordSettings(_RecordSettings, total=False):
     """All settings that the answer and the verdict depend on."""
 
     syntax: Literal["att", "intel"]
+    cflags: str
     temperature: float
     top_p: float
     max_tokens: int | None

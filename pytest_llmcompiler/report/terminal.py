@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +79,32 @@ def usage_lines(usage: dict[str, Any], width: int) -> list[str]:
     if usage.get("found"):
         parts.append(f"{usage['found']:,} answers were found in pytest's cache (--llmc-cache refresh asks again)")
     return _wrap("; ".join(parts), max(width, _MIN_WIDTH)) if parts else []
+
+
+def unusable_lines(unusable: Mapping[str, Sequence[str]], width: int) -> list[str]:
+    """How many case files could not be used and why, in lines of at most `width`; none where all could."""
+    count = sum(map(len, unusable.values()))
+    if not count:
+        return []
+    notes = [f"{count} {'file' if count == 1 else 'files'} could not be compiled:"]
+    for kind, cases in sorted(unusable.items(), key=lambda pair: (-len(pair[1]), pair[0])):
+        notes.append(f"  {len(cases)} x {kind}: {_name_some(cases, 'files')}")
+    return [line for note in notes for line in _wrap(note, max(width, _MIN_WIDTH))]
+
+
+def left_out_lines(left_out: Mapping[tuple[str, str], Collection[str]], width: int) -> list[str]:
+    """Which flags are left out and why, in lines of at most `width`; none where none is."""
+    if not left_out:
+        return []
+    notes = ["flags of compilers that are left out:"]
+    for (flag, reason), cases in sorted(left_out.items(), key=lambda pair: (-len(pair[1]), pair[0])):
+        notes.append(f"  {flag} ({reason}): {_name_some(sorted(cases), 'files')}")
+    return [line for note in notes for line in _wrap(note, max(width, _MIN_WIDTH))]
+
+
+def _name_some(names: Sequence[str], noun: str) -> str:
+    more = len(names) - _MAX_EXAMPLES
+    return ", ".join(names[:_MAX_EXAMPLES]) + (f" and {more} more {noun}" if more > 0 else "")
 
 
 def _rows(counts_by_item: Sequence[SampleCounts]) -> list[_Row]:
@@ -259,9 +285,7 @@ def _inconclusive_notes(records: Iterable[Record]) -> list[str]:
     count = sum(items.total() for items in reasons.values())
     notes = [f"{count} inconclusive, counted neither as passed nor as failed:"]
     for reason, items in sorted(reasons.items(), key=lambda pair: (-pair[1].total(), pair[0])):
-        more = len(items) - _MAX_EXAMPLES
-        names = ", ".join(list(items)[:_MAX_EXAMPLES]) + (f" and {more} more items" if more > 0 else "")
-        notes.append(f"  {items.total()} x {reason}: {names}")
+        notes.append(f"  {items.total()} x {reason}: {_name_some(list(items), 'items')}")
     return notes
 
 

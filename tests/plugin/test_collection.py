@@ -157,16 +157,16 @@ BAD_DIRECTIVES = [
 ]
 
 
-def test_a_directive_with_a_fault_is_an_error_that_names_its_line(project: pytest.Pytester) -> None:
+def test_a_file_whose_directives_have_a_fault_is_one_item_that_names_the_line(project: pytest.Pytester) -> None:
     (project.path / "cases/a.c").unlink()
     for number, (source, _, _) in enumerate(BAD_DIRECTIVES):
         put(project, f"cases/bad{number}.c", source)
-    result = run(project, "--llmc-model=reference", "--continue-on-collection-errors")
+    result = run(project, "--llmc-model=reference")
     text = text_of(result)
     wrong = [
         source
         for number, (source, line, words) in enumerate(BAD_DIRECTIVES)
-        if not re.search(rf"^ERROR .*bad{number}\.c( - .*)?$", text, re.MULTILINE)
+        if not re.search(rf"^FAILED .*bad{number}\.c::compile( - .*)?$", text, re.MULTILINE)
         or not re.search(rf"bad{number}\.c:{line}: .*{words}", text)
     ]
     assert wrong == []
@@ -177,11 +177,14 @@ def test_a_fault_in_one_file_leaves_the_others(project: pytest.Pytester) -> None
     put(project, "cases/bad.c", "int f(int x) { return y; }\n")
     put(project, "cases/worse.ll", "define i32 @f() {\n  ret i64 0\n}\n")
     (project.path / "cases/bytes.c").write_bytes(b"int f(void) { return '\xff'; }\n")
-    result = run(project, "--llmc-model=reference", "--continue-on-collection-errors")
-    result.assert_outcomes(passed=2, errors=3)
+    put(project, "cases/old.c", '#include "missing.h"\nint f(void) { return 1; }\n')
+    result = run(project, "--llmc-model=reference")
+    result.assert_outcomes(passed=3, failed=3)
     result.stdout.fnmatch_lines(["*cases/bad.c:1:*undeclared identifier 'y'*"])
     result.stdout.fnmatch_lines(["*worse.ll*", "*value doesn't match function result type*"])
-    result.stdout.fnmatch_lines(["*cases/bytes.c: can't be read:*"])
+    result.stdout.fnmatch_lines(["*cases/old.c:1:*'missing.h' file not found", "*LLMC: cflags -IFOLDER*"])
+    result.stdout.fnmatch_lines(["3 files could not be compiled:", "  1 x missing header: cases/old.c"])
+    result.stdout.fnmatch_lines(["FAILED cases/bad.c::compile - *", "FAILED cases/worse.ll::compile - *"])
     assert_no_traceback(result)
 
 
@@ -203,3 +206,17 @@ def test_a_function_that_no_input_suits_is_inconclusive(project: pytest.Pytester
     result = run(project, "cases/b.c", "--llmc-model=reference", "-rs")
     result.assert_outcomes(skipped=1)
     result.stdout.fnmatch_lines(["SKIPPED*inconclusive: no input found on which f is defined*bad memory access*"])
+
+
+def test_a_function_of_a_file_that_does_not_compile_is_asked_for(project: pytest.Pytester) -> None:
+    put(project, "cases/bad.c", "int f(int x) { return y; }\n")
+    result = run(project, "cases/bad.c::f", "--llmc-model=reference")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*cases/bad.c:1:*undeclared identifier 'y'*"])
+    run(project, "cases/bad.c::compile", "--llmc-model=reference").assert_outcomes(failed=1)
+
+
+def test_a_file_that_does_not_compile_is_an_item_without_a_model_too(project: pytest.Pytester) -> None:
+    put(project, "cases/bad.c", "int f(int x) { return y; }\n")
+    run(project).assert_outcomes(skipped=2, failed=1)
+    assert "cases/bad.c::compile" in text_of(run(project, "--collect-only", "-q"))
