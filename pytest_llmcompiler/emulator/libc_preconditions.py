@@ -50,8 +50,8 @@ def watch_preconditions(guest: Guest) -> None:
 
 
 def _check_character(guest: Guest) -> None:
-    """A character is EOF (-1), or a value of an unsigned char."""
-    if not 0 <= (guest.library_argument(0) + 1) % (1 << 32) <= 256:
+    """A character is EOF (-1), or a value of an unsigned char. All C libraries take the values of a signed char too."""
+    if (guest.library_argument(0) + 128) % (1 << 32) >= 384:
         raise GuestTrapError("a character function is called with a number that is no character")
 
 

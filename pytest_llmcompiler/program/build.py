@@ -44,6 +44,25 @@ __udivti3 __umodti3 __divti3 __modti3 __multi3 __popcountdi2 __popcountsi2 setvb
 `printf` becomes `puts`), so a candidate may need them where the reference does not."""
 
 
+_CASE_FUNCTIONS = """
+define i32 @tolower(i32 %c) {
+  %letter = sub i32 %c, 65
+  %is_upper = icmp ult i32 %letter, 26
+  %lower = or i32 %c, 32
+  %result = select i1 %is_upper, i32 %lower, i32 %c
+  ret i32 %result
+}
+define i32 @toupper(i32 %c) {
+  %letter = sub i32 %c, 97
+  %is_lower = icmp ult i32 %letter, 26
+  %upper = and i32 %c, 95
+  %result = select i1 %is_lower, i32 %upper, i32 %c
+  ret i32 %result
+}
+"""
+"""Functions of the bundled C library that are wrong there: it returns 255 for EOF, where C has EOF."""
+
+
 def build_program(
     text: str, target: Target, compile_module: Callable[[str], list[bytes]], unread: Collection[str] = ()
 ) -> ProgramImage:
@@ -120,6 +139,7 @@ def _support_object(target: Target, stand_ins: StandIns, *, has_main: bool) -> b
         f'define void @"{target.symbol_prefix}{name}"() align 16 {{\n ret void\n}}' for name in stand_ins.functions
     ]
     lines += stand_ins.definitions
+    lines += [] if target.foreign_system else [_CASE_FUNCTIONS]
     if not has_main:
         lines.append("define i32 @main() {\n ret i32 0\n}")
     return emit_object(parse("\n".join(lines)), target.host)

@@ -74,7 +74,8 @@ class Toolchain:
 
     def emit_probe_ir(self, path: Path, cflags: Sequence[str] = ()) -> str:
         """The IR of the C file at `path` at -O0, with a trap for every undefined behaviour that UBSan detects."""
-        return self._compile_c(path, cflags, *_PROBE_FLAGS, "-g0", "-S", "-emit-llvm").decode()
+        headers = () if self.target.foreign_system else (f"-I{Path(__file__).with_name('probe_headers')}",)
+        return self._compile_c(path, (*cflags, *headers), *_PROBE_FLAGS, "-g0", "-S", "-emit-llvm").decode()
 
     def emit_debug_image(self, path: Path, cflags: Sequence[str] = ()) -> bytes:
         """An ELF file of the C file at `path` with DWARF, for its types. It is linked, so it has no relocations."""

@@ -38,6 +38,15 @@ void __sanitizer_cov_trace_pc(void)
     }
 }
 
+/* The argument of a macro of <ctype.h>: see probe_headers/ctype.h. */
+int llmc_character(int c)
+{
+    if (c < -128 || c > 255) {
+        __builtin_trap();
+    }
+    return c;
+}
+
 /* The relations of two sides, one bit each. They tell apart the conditions (signed, unsigned, off by one) and the widths
    (8, 16, 32 bits) that a wrong comparison may use. a and b are unsigned, x and y the same values as signed numbers. */
 static u16 relation(u64 a, u64 b, s64 x, s64 y)

@@ -101,6 +101,14 @@ int rolled(int times)
 """
 
 
+CHARACTERS = """
+#include <ctype.h>
+int kind(int c) { return (isalpha(c) ? 1 : 0) + (isdigit(c) ? 2 : 0) + (isspace(c) ? 4 : 0); }
+int lower(int c) { return tolower(c); }
+int upper(int c) { return toupper(c); }
+"""
+
+
 def compile_c(path: Path, command: str) -> str:
     """The assembly of a C file, named as in its own folder. Skips the test where the compiler is not installed."""
     if shutil.which(command.split()[0]) is None:
@@ -175,6 +183,22 @@ def test_wrong_code_of_the_same_kinds_fails(everyday: Path, checked: Path) -> No
     assert verdict.kind == "crash", outcome(verdict)
 
 
+@pytest.mark.parametrize("command", ["gcc -O2", "gcc -O0", "clang-19 -O2"])
+def test_tables_of_characters_take_what_all_libraries_take(tmp_path: Path, command: str) -> None:
+    """A number that is no character is undefined: the tables end there. EOF and negative characters are none of it."""
+    path = tmp_path / "characters.c"
+    path.write_text(CHARACTERS, encoding="utf-8")
+    text = compile_c(path, command)
+    verdicts = {function: judge(path, function, text) for function in ("kind", "lower", "upper")}
+    assert {function: outcome(verdict) for function, verdict in verdicts.items()} == dict.fromkeys(verdicts, "pass")
+    assert verdicts["kind"].detail["dropped"]["undefined behaviour"] > 0
+    eof = (
+        "lower:\n\tlea -65(%rdi), %ecx\n\tmov %edi, %eax\n\tor $32, %eax\n\tcmp $26, %ecx\n\tcmovae %edi, %eax\n\tret\n"
+    )
+    assert judge(path, "lower", eof).kind == "pass"
+    assert judge(path, "lower", eof.replace("\tret", "\tmovzbl %al, %eax\n\tret")).kind == "mismatch"
+
+
 def test_a_plain_abort_is_no_failed_assertion(tmp_path: Path) -> None:
     path = tmp_path / "ends.c"
     path.write_text("#include <stdlib.h>\nint f(int x) { if (x & 1) abort(); return x; }\n", encoding="utf-8")
@@ -245,3 +269,50 @@ const char *lined(void) { return __FILE__; }
         assert outcome(judge(path, function, text)) == "pass", function
     verdict = judge(path, "where", text.replace("named.c", "other.c"))
     assert verdict.kind == "mismatch" and "named.c" in verdict.message
+
+
+AARCH64_ANSWER = """
+f:
+    stp x29, x30, [sp, #-32]!
+    mov x29, sp
+    str x19, [sp, #16]
+    mov w19, w0
+    cmp w0, #7
+    b.eq .Lbad
+    mov w2, w0
+    mov w0, #2
+    adrp x1, .LC0
+    add x1, x1, :lo12:.LC0
+    bl __printf_chk
+    adrp x0, __stack_chk_guard
+    ldr x0, [x0, :lo12:__stack_chk_guard]
+    bl __ctype_b_loc
+    add w0, w19, #1
+    ldr x19, [sp, #16]
+    ldp x29, x30, [sp], #32
+    ret
+.Lbad:
+    adrp x0, .LC1
+    add x0, x0, :lo12:.LC1
+    mov x1, x0
+    mov w2, #3
+    mov x3, x0
+    bl __assert_fail
+    .section .rodata
+.LC0: .string "%d\\n"
+.LC1: .string "x != 7"
+"""
+
+
+def test_aarch64(tmp_path: Path) -> None:
+    path = tmp_path / "arm.c"
+    body = 'assert(x != 7); printf("%d\\n", x); return x + 1;'
+    path.write_text(f"#include <assert.h>\n#include <stdio.h>\nint f(int x) {{ {body} }}\n", encoding="utf-8")
+    kinds = {
+        "x != 7": "pass",
+        "x == 7": "mismatch",
+    }
+    for expression, kind in kinds.items():
+        answer = AARCH64_ANSWER.replace('"x != 7"', f'"{expression}"')
+        verdict = check_file(path, "f", answer, examples=20, target="aarch64-linux", explain=False)
+        assert verdict.kind == kind, outcome(verdict)
