@@ -27,6 +27,7 @@ from pytest_llmcompiler.values.c_types import (
     find_unsupported,
 )
 from pytest_llmcompiler.values.input import Alias, Callback, Input, Object, PointerTarget, Value
+from pytest_llmcompiler.values.va_list import is_va_list
 
 _MAX_INSTRUCTIONS = 20_000_000
 """Instructions of `main` that are executed."""
@@ -80,7 +81,7 @@ def record_main_inputs(
                 raise _EnoughInputsError
 
     for name, function in functions.items():
-        if not any(find_unsupported(param.type) for param in function.params):
+        if not any(find_unsupported(param.type) or is_va_list(param.type) for param in function.params):
             address = program.symbols[name].address
             machine.guest.watch(address, address, lambda _, name=name: record(name))  # type: ignore[misc]
     with contextlib.suppress(_EnoughInputsError):

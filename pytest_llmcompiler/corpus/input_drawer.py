@@ -21,10 +21,12 @@ from pytest_llmcompiler.corpus.relations import (
 )
 from pytest_llmcompiler.corpus.scalar_strategies import ScalarStrategies, close_brackets
 from pytest_llmcompiler.corpus.special_values import pack_float
+from pytest_llmcompiler.corpus.va_lists import draw_va_list
 from pytest_llmcompiler.program.case import ArgRule
 from pytest_llmcompiler.values.c_types import UNTYPED, Array, Float, Function, Int, Param, Pointer, Struct, Type
 from pytest_llmcompiler.values.input import Alias, Callback, Links, Object, PointerTarget
 from pytest_llmcompiler.values.layout import MAX_OBJECT_BYTES
+from pytest_llmcompiler.values.va_list import SLOT, is_va_list
 
 Encoded = tuple[bytes, Links]
 """The bytes of a value, and the targets of the pointers in it."""
@@ -131,6 +133,11 @@ class InputDrawer:
     def has_objects(self) -> bool:
         """Whether this input has any object."""
         return bool(self._objects)
+
+    @property
+    def object_count(self) -> int:
+        """The number of objects of this input so far, which is the number of the next one."""
+        return len(self._objects)
 
     # -- members
 
@@ -245,6 +252,8 @@ class InputDrawer:
         raise TypeError(f"no values of {type.name}")
 
     def _draw_struct(self, draw: Draw, type: Struct, depth: int) -> Encoded:
+        if type.opaque:
+            return draw_va_list(self, draw, type, depth)
         if not type.fields:
             return bytes(type.size), ()
         if type.union:
@@ -313,10 +322,10 @@ class InputDrawer:
         null: Encoded = bytes(8), ()
         if depth >= _MAX_DEPTH or (target is not None and target.size > MAX_OBJECT_BYTES):
             return null
-        if not rule.non_null and draw(_IS_NULL[min(depth, 3) if count is None else 0]):
+        if not rule.non_null and not is_va_list(type) and draw(_IS_NULL[min(depth, 3) if count is None else 0]):
             return null
         element: Type = UNTYPED if target is None else target
-        shared = [] if is_restrict else self._find_shareable(element)
+        shared = [] if is_restrict or is_va_list(type) else self._find_shareable(element)
         if shared and not draw(_IS_NEW[min(depth, 1)]):
             return bytes(8), ((0, self._draw_alias(draw, draw(st.sampled_from(shared)))),)
         if index_limit is not None and isinstance(element, Int):
@@ -327,7 +336,7 @@ class InputDrawer:
             count = draw(st.integers(*rule.elements))
         elif rule.cstring or is_text:
             return self._draw_terminated_text(draw, type, element)
-        return self._draw_object(draw, element, count, depth)
+        return self.draw_object(draw, element, count, depth)
 
     def _draw_callback(self, draw: Draw, target: Function, rule: ArgRule, depth: int) -> Encoded:
         if not rule.non_null and draw(_IS_NULL[0]):
@@ -341,9 +350,10 @@ class InputDrawer:
         text += b"" if type.const else _FILLER * draw(_ROOM)
         return self._add_object(element, len(text), text)
 
-    def _draw_object(self, draw: Draw, element: Type, count: int | None, depth: int) -> Encoded:
+    def draw_object(self, draw: Draw, element: Type, count: int | None, depth: int) -> Encoded:
+        """A pointer to a new object of so many elements."""
         if count is None:  # where these are too few elements, the reference faults and the input is repaired
-            count = 1 if isinstance(element, (Struct, Pointer)) else draw(_FREE_COUNTS)
+            count = 1 if isinstance(element, (Struct, Pointer)) and element is not SLOT else draw(_FREE_COUNTS)
             count *= _WORD_BYTES if element == UNTYPED else 1
         self._open_objects.append(len(self._objects))
         self._objects.append((element, count))

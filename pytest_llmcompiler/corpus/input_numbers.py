@@ -56,7 +56,7 @@ def _find_integers(type: Type, start: int) -> Iterator[tuple[int, Int]]:
     elif isinstance(type, Array):
         for index in range(type.count):
             yield from _find_integers(type.element, start + index * type.element.size)
-    elif isinstance(type, Struct):
+    elif isinstance(type, Struct) and not type.opaque:
         for field in type.fields[:1] if type.union else type.fields:
             if not field.bits:
                 yield from _find_integers(field.type, start + field.offset)

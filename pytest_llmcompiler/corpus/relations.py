@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from pytest_llmcompiler.program.case import ArgRule
 from pytest_llmcompiler.values.c_types import Array, Function, Int, Pointer, Struct, Type
+from pytest_llmcompiler.values.va_list import is_va_list
 
 RelationScope = Struct | None
 """The owner of the members: a struct, or None for the parameters."""
@@ -129,7 +130,7 @@ def _have_same_target(first: Type, second: Type) -> bool:
 
 
 def _is_buffer(type: Type) -> bool:
-    return isinstance(type, Pointer) and not isinstance(type.target, Function)
+    return isinstance(type, Pointer) and not isinstance(type.target, Function) and not is_va_list(type)
 
 
 def _is_count(type: Type | None) -> bool:

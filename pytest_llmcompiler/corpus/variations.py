@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pytest_llmcompiler.corpus.input_drawer import Draw, InputDrawer
 from pytest_llmcompiler.values.c_types import Array, Int, Pointer, Struct, Type
 from pytest_llmcompiler.values.input import Input, Object, Value
+from pytest_llmcompiler.values.va_list import is_va_list
 
 _MAX_CHANGES = 3
 """Changes of one variation: few, so that it stays like the input that it varies."""
@@ -31,7 +32,7 @@ def _change_argument(draw: Draw, drawer: InputDrawer, input: Input) -> Input:
     index = draw(st.integers(0, len(input.args) - 1))
     args = list(input.args)
     value = args[index]
-    buffers = [target for _, target in value.links if isinstance(target, Object)]
+    buffers = [target for _, target in value.links if isinstance(target, Object) and not is_va_list(target.element)]
     if buffers and buffers[0].data:
         buffer = buffers[0]
         start = draw(st.integers(0, len(buffer.data) - 1))

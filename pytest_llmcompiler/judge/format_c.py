@@ -56,10 +56,17 @@ def format_value(type: Type | None, data: bytes, links: Links = (), names: Names
     if isinstance(type, Array):
         return _format_elements(type.element, data, links, names)
     if isinstance(type, Struct):
-        fields = type.fields[:1] if type.union else type.fields
+        fields = [_union_member(type, links)] if type.union and type.fields else type.fields
         parts = (f".{field.name} = {_format_field(field, data, links, names)}" for field in fields)
         return "{" + ", ".join(parts) + "}"
     return data.hex()
+
+
+def _union_member(type: Struct, links: Links) -> Field:
+    """The member of a union to show: the first one, or a pointer where the union holds one."""
+    holds_pointer = any(at == 0 for at, _ in links)
+    pointers = (field for field in type.fields if holds_pointer and isinstance(field.type, Pointer))
+    return next(pointers, type.fields[0])
 
 
 def format_bytes(data: bytes) -> str:

@@ -13,6 +13,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmcompiler.program.varargs import find_common_tail
+from pytest_llmcompiler.values import va_list
 from pytest_llmcompiler.values.c_types import (
     Array,
     Field,
@@ -228,6 +229,9 @@ class _DebugInfoReader:
         if "DW_AT_type" not in die.attributes:
             return None
         inner = die.get_DIE_from_attribute("DW_AT_type")
+        if inner.tag == "DW_TAG_typedef" and _text(inner, "DW_AT_name") == "__builtin_va_list":
+            type = self._target(inner)
+            return va_list.WINDOWS if isinstance(type, Pointer) else type
         return self._target(inner) if inner.tag in _TRANSPARENT_TAGS else self._type(inner)
 
     def _type(self, die: DIE) -> Type:
@@ -274,6 +278,8 @@ class _DebugInfoReader:
     def _struct(self, die: DIE) -> Type:
         is_union = die.tag == "DW_TAG_union_type"
         name = f"{'union' if is_union else 'struct'} {_text(die, 'DW_AT_name')}".strip()
+        if name in va_list.STRUCTS:
+            return va_list.STRUCTS[name]
         if name == "struct _IO_FILE":
             return Unsupported("it would need a FILE *, and there are no files here")
         if "DW_AT_byte_size" not in die.attributes:

@@ -103,6 +103,8 @@ class Struct:
     size: int
     align: int = 1
     union: bool = False
+    opaque: bool = False
+    """True for `va_list`, whose members C does not name: they are no values that a program could depend on."""
     fields: list[Field] = field(default_factory=list)
 
 
@@ -159,6 +161,8 @@ def build_value_mask(type: Type, *, pointers: bool = True) -> bytes:
     """
     if isinstance(type, Array):
         return build_value_mask(type.element, pointers=pointers) * type.count
+    if isinstance(type, Struct) and type.opaque:
+        return bytes(type.size)
     if not isinstance(type, Struct):
         return (b"\xff" if pointers or not isinstance(type, Pointer) else b"\0") * type.size
     mask = 0

@@ -1,0 +1,47 @@
+"""Drawing a `va_list` that `va_start` could have made, after any number of `va_arg`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypothesis import strategies as st
+
+from pytest_llmcompiler.values.c_types import Struct
+from pytest_llmcompiler.values.input import Alias
+from pytest_llmcompiler.values.va_list import (
+    ARGUMENT_AREA,
+    GENERAL_BYTES,
+    SAVE_AREA,
+    SLOT,
+    STACK_SLOTS,
+    SYSTEM_V,
+    VECTOR_BYTES,
+)
+
+if TYPE_CHECKING:
+    from pytest_llmcompiler.corpus.input_drawer import Draw, Encoded, InputDrawer
+
+_GENERAL_OFFSETS = st.sampled_from(range(0, GENERAL_BYTES + 1, 8))
+"""Where the next integer is in the register save area; its end where all are used up."""
+_VECTOR_OFFSETS = st.sampled_from(range(GENERAL_BYTES, GENERAL_BYTES + VECTOR_BYTES + 1, 16))
+_GENERAL_REMAINING, _VECTOR_REMAINING = st.sampled_from(range(-64, 1, 8)), st.sampled_from(range(-128, 1, 16))
+"""The same on AArch64, in bytes from the end of each area."""
+_STACK_COUNTS = st.sampled_from((1, 2, 4, 6, 8, 12))
+"""Arguments on the stack. Where a function reads more, the input is repaired."""
+
+
+def draw_va_list(drawer: InputDrawer, draw: Draw, type: Struct, depth: int) -> Encoded:
+    """The bytes of a `va_list` struct, with the memory that its pointers lead to."""
+    if type is SYSTEM_V:
+        offsets = (draw(_GENERAL_OFFSETS), draw(_VECTOR_OFFSETS))
+        stack = drawer.draw_object(draw, SLOT, draw(_STACK_COUNTS), depth)[1][0][1]
+        saved = drawer.draw_object(draw, SAVE_AREA, 1, depth)[1][0][1]
+        data = b"".join(offset.to_bytes(4, "little") for offset in offsets) + bytes(16)
+        return data, ((8, stack), (16, saved))
+    general_end = 8 * STACK_SLOTS + 64
+    number = drawer.object_count
+    area = drawer.draw_object(draw, ARGUMENT_AREA, 1, depth)[1][0][1]
+    ends = [Alias(ARGUMENT_AREA, number, end) for end in (general_end, ARGUMENT_AREA.size)]
+    offsets = (draw(_GENERAL_REMAINING), draw(_VECTOR_REMAINING))
+    data = bytes(24) + b"".join(offset.to_bytes(4, "little", signed=True) for offset in offsets)
+    return data, ((0, area), (8, ends[0]), (16, ends[1]))
