@@ -15,12 +15,12 @@ from dataclasses import replace
 from typing import cast
 
 from pytest_llmcompiler.assembler import keystone, llvm
-from pytest_llmcompiler.assembler.gas import parse_assembly
 from pytest_llmcompiler.assembler.job import AssemblerLimits, AssemblyJob
 from pytest_llmcompiler.assembler.linkage import Linkage
 from pytest_llmcompiler.assembler.linker import PAGE, describe_missing_function
 from pytest_llmcompiler.assembler.llvm_messages import describe_missing_symbols
 from pytest_llmcompiler.assembler.operands import KeystoneRefusalError
+from pytest_llmcompiler.assembler.readings import try_readings
 from pytest_llmcompiler.assembler.statements import ParsedAssembly
 from pytest_llmcompiler.assembler.tokens import LITERAL, SYMBOL
 from pytest_llmcompiler.errors import LinkError
@@ -58,19 +58,27 @@ def assemble(
     if base % PAGE:
         raise ValueError(f"base {base:#x} is not page-aligned")
     target = target or get_target()
-    parsed = parse_assembly(text, target.dialect)
-    job = AssemblyJob(
-        parsed=parsed,
-        function=function,
-        shared_names=_find_shared_names(parsed, function, symbols),
-        base=base,
-        program_symbols=symbols
-        if library is None
-        else ChainMap(cast("dict[str, int]", symbols), cast("dict[str, int]", library)),
-        limits=limits,
-        target=target,
-    )
-    if assembler != "keystone" or not target.has_keystone:
+    known = symbols if library is None else ChainMap(cast("dict[str, int]", symbols), cast("dict[str, int]", library))
+
+    def assemble_reading(parsed: ParsedAssembly) -> AssembledCode:
+        return _assemble_job(
+            AssemblyJob(
+                parsed=parsed,
+                function=function,
+                shared_names=_find_shared_names(parsed, function, symbols),
+                base=base,
+                program_symbols=known,
+                limits=limits,
+                target=target,
+            ),
+            assembler,
+        )
+
+    return try_readings(text, target.dialect, assemble_reading)
+
+
+def _assemble_job(job: AssemblyJob, assembler: AssemblerName) -> AssembledCode:
+    if assembler != "keystone" or not job.target.has_keystone:
         return llvm.assemble(job)
     try:
         return keystone.assemble(job)
@@ -87,23 +95,27 @@ def build_linkable_object(
     The function is the only symbol that the object defines for other objects. The lines of the text are its debug
     information. Raises AssemblyError, LinkError where the function or a local label is missing, and UnsupportedError.
     """
-    parsed = parse_assembly(text, get_target().dialect)
-    if linkage.function not in parsed.defined_names:
-        raise LinkError(describe_missing_function(linkage.function, list(parsed.labels)))
-    return llvm.build_object(parsed, _find_shared_names(parsed, linkage.function, symbols), linkage, limits)
+
+    def build(parsed: ParsedAssembly) -> bytes:
+        if linkage.function not in parsed.defined_names:
+            raise LinkError(describe_missing_function(linkage.function, list(parsed.labels)))
+        return llvm.build_object(parsed, _find_shared_names(parsed, linkage.function, symbols), linkage, limits)
+
+    return try_readings(text, get_target().dialect, build)
 
 
 def build_undefined_error(text: str, names: Iterable[str]) -> LinkError:
     """The error for a text that refers to names that nobody defines, with the line of each."""
-    parsed = parse_assembly(text, get_target().dialect)
-    return LinkError(describe_missing_symbols(parsed, names), tuple(sorted(names)))
+    description = try_readings(text, get_target().dialect, lambda parsed: describe_missing_symbols(parsed, names))
+    return LinkError(description, tuple(sorted(names)))
 
 
 def find_called_symbols(text: str) -> frozenset[str]:
     """The names that a text calls or jumps to, and uses in no other way."""
     called: set[str] = set()
     used: set[str] = set()
-    for statement in parse_assembly(text, get_target().dialect).statements:
+    parsed = try_readings(text, get_target().dialect, lambda parsed: parsed)
+    for statement in parsed.statements:
         is_branch = statement.kind == "instruction" and statement.name.startswith(("call", "jmp"))
         target = _BRANCH_TARGET.fullmatch(statement.operands) if is_branch else None
         if target:

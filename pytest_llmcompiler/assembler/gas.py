@@ -15,6 +15,7 @@ import re
 from pytest_llmcompiler.assembler import masm
 from pytest_llmcompiler.assembler.gas_lexer import split_statements
 from pytest_llmcompiler.assembler.gas_sections import SECTION_DIRECTIVES, SectionTracker
+from pytest_llmcompiler.assembler.position_map import PositionMap
 from pytest_llmcompiler.assembler.statements import ParsedAssembly, Statement, StatementKind
 from pytest_llmcompiler.assembler.tokens import SYMBOL, parse_integer, split_operands
 from pytest_llmcompiler.errors import AssemblyError
@@ -59,18 +60,28 @@ _PLAIN_INSTRUCTION = re.compile(r"(\s*)([A-Za-z]\w*)(?:[ \t]+([\w$%(\[.*-][^=:\"
 
 def parse_assembly(source: str, dialect: Dialect) -> ParsedAssembly:
     """Parse a text. Raises AssemblyError for text that no assembler should get, and UnsupportedError."""
+    check_length(source)
+    return _GasParser(masm.convert_to_gnu(source) if dialect.accepts_masm else source, dialect).parse()
+
+
+def parse_translation(translation: PositionMap, dialect: Dialect) -> ParsedAssembly:
+    """Parse the translation of a text in another language: positions are those in that text."""
+    return _GasParser(translation.text, dialect, translation).parse()
+
+
+def check_length(source: str) -> None:
+    """Raise AssemblyError for a text that is too long."""
     if len(source) > TEXT_BYTES or len(source.encode("utf-8", "surrogatepass")) > TEXT_BYTES:
         raise AssemblyError(f"the text is longer than {TEXT_BYTES >> 10} KiB", 0, 0)
-    return _GasParser(masm.convert_to_gnu(source) if dialect.accepts_masm else source, dialect).parse()
 
 
 class _GasParser:
     """Parses one text."""
 
-    def __init__(self, source: str, dialect: Dialect) -> None:
+    def __init__(self, source: str, dialect: Dialect, positions: PositionMap | None = None) -> None:
         self._dialect = dialect
         self._syntax = dialect.detect_syntax("")
-        self._parsed = ParsedAssembly(source, dialect, self._syntax)
+        self._parsed = ParsedAssembly(source, dialect, self._syntax, positions=positions)
         self._sections = SectionTracker(self._parsed)
         self._code = source
         """The source with comments blanked out."""

@@ -205,4 +205,6 @@ def describe_missing_function(function: str, labels: Sequence[str]) -> str:
     """The message for a text or object that does not define the function under test. At most 8 labels are named."""
     shown = [label for label in labels if not label.startswith(".L")][:8]
     contents = f"it defines {', '.join(shown)}" if shown else "it defines no symbol"
+    if f"_{function}" in labels:
+        contents += f"; _{function} is Mach-O's name for {function}: here C's names have no underscore in front"
     return f"symbol '{function}' is not defined: {contents}"

@@ -7,6 +7,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from pytest_llmcompiler.assembler.position_map import PositionMap
 from pytest_llmcompiler.errors import AssemblyError
 from pytest_llmcompiler.targets.dialect import Dialect, Syntax
 
@@ -63,6 +64,8 @@ class ParsedAssembly:
     statements: list[Statement] = field(default_factory=list)
     labels: dict[str, int] = field(default_factory=dict)
     """Name -> index of the defining statement, for all labels but numeric ones."""
+    positions: PositionMap | None = None
+    """Where `source` comes from, where it is the translation of another text: lines and columns are that text's."""
     _line_starts: list[int] = field(default_factory=list)
 
     @property
@@ -72,8 +75,11 @@ class ParsedAssembly:
 
     def locate(self, offset: int) -> tuple[int, int]:
         """Line and column, both counted from 1, of a position in characters."""
+        if self.positions:
+            offset = self.positions.find_origin(offset)
         if not self._line_starts:
-            self._line_starts = [0, *(match.end() for match in re.finditer("\n", self.source))]
+            source = self.positions.source if self.positions else self.source
+            self._line_starts = [0, *(match.end() for match in re.finditer("\n", source))]
         line = bisect_right(self._line_starts, offset)
         return line, offset - self._line_starts[line - 1] + 1
 

@@ -37,6 +37,8 @@ class Dialect:
     """Whether the alignment in `.comm` is an exponent of 2, rather than a count of bytes."""
     accepts_masm: bool = False
     """Whether texts may also be listings of Microsoft's compiler, in the syntax of its assembler MASM."""
+    accepts_nasm: bool = False
+    """Whether texts may also be in the language of the assemblers NASM and YASM."""
     convert_section_flags: Callable[[str, str], str] = lambda name, flags: flags
     """Returns the ELF flags of a section, from its name and the flags of its first mention."""
     missing_feature: re.Pattern[str] | None = None

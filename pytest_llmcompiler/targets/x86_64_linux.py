@@ -490,6 +490,7 @@ TARGET = Target(
         integer_widths=DATA_WIDTHS,
         prefixes=PREFIXES,
         comment_starts=("#", "//"),
+        accepts_nasm=True,
     ),
     relocations=Relocations("EM_X86_64", 0, _SUPPORTED, _UNSUPPORTED),
     is_instruction=is_instruction,

@@ -181,6 +181,7 @@ TARGET = Target(
         unloaded_directives=frozenset((".secrel32", ".secidx", *_CODEVIEW_TABLES)),
         ignored_statement=re.compile(r"@feat\.00\s*=.*"),
         accepts_masm=True,
+        accepts_nasm=True,
         convert_section_flags=_convert_section_flags,
         comm_takes_exponent=True,
     ),
