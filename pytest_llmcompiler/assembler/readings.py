@@ -24,7 +24,8 @@ _SYNTAX_DIRECTIVES = (".intel_syntax", ".att_syntax")
 _PERCENT_REGISTER = re.compile(r"%(?:[re]?[abcd]x|[re][sd]i|[re][sb]p|[abcd][lh]|r\d+[dwb]?|[xyz]mm\d+|rip)\b")
 _GNU_MARK = re.compile(
     r"^[ \t]*\.(?:globl|global|text|data|bss|section|type|size|p2align|balign|byte|long|quad|asciz|ascii|string|zero"
-    r"|file|cfi_\w+|macro|endm|rept|irpc?|endr|include|incbin|quad|comm|weak|hidden|ident)\b(?![ \t]*:)|ptr[ \t]*\[|offset[ \t]+\w",
+    r"|file|cfi_\w+|macro|endm|rept|irpc?|endr|include|incbin|quad|comm|weak|hidden|ident)\b(?![ \t]*:)"
+    r"|ptr[ \t]*\[|offset[ \t]+\w",
     re.MULTILINE,
 )
 _NASM_LINE = re.compile(
