@@ -10,20 +10,23 @@ from __future__ import annotations
 
 import re
 from collections import ChainMap
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import cast
 
 from pytest_llmcompiler.assembler import keystone, llvm
+from pytest_llmcompiler.assembler.bindings import Binding, bind_names, require_supported
 from pytest_llmcompiler.assembler.job import AssemblerLimits, AssemblyJob
 from pytest_llmcompiler.assembler.linkage import Linkage
 from pytest_llmcompiler.assembler.linker import PAGE, describe_missing_function
 from pytest_llmcompiler.assembler.llvm_messages import describe_missing_symbols
 from pytest_llmcompiler.assembler.operands import KeystoneRefusalError
+from pytest_llmcompiler.assembler.reach import TextReach
 from pytest_llmcompiler.assembler.readings import try_readings
 from pytest_llmcompiler.assembler.statements import ParsedAssembly
 from pytest_llmcompiler.assembler.tokens import LITERAL, SYMBOL
 from pytest_llmcompiler.errors import LinkError
+from pytest_llmcompiler.program.case_symbols import CaseSymbols
 from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.code import AssembledCode, AssemblerName
 from pytest_llmcompiler.targets.target import Target
@@ -43,13 +46,16 @@ def assemble(
     library: Mapping[str, int] | None = None,
     limits: AssemblerLimits = _DEFAULT_LIMITS,
     target: Target | None = None,
+    case: CaseSymbols | None = None,
+    binding_number: int = 0,
 ) -> AssembledCode:
     """Assemble a text that defines `function`, and load it at the page-aligned address `base`.
 
-    `symbols` are the addresses of the program's symbols by name. A name that the text and the program both define means
-    the program's definition, except for `function` itself and for local labels (`.L…`). `library` has the addresses of
-    names that neither defines. The target is x86-64 Linux by
-    default. With `keystone` as the assembler, LLVM is asked where keystone does not do.
+    `symbols` are the addresses of the program's symbols by name. What a name means that both define, `bind_names` says
+    from the symbols of the `case`; where several bindings fit, `binding_number` chooses one. Without a case every such
+    name is the program's, except for `function` itself and for local labels (`.L…`). `library` has the addresses of
+    names that neither defines. What the function can't reach need not link. The target is x86-64 Linux by default. With
+    `keystone` as the assembler, LLVM is asked where keystone does not do.
 
     Raises AssemblyError where no assembler accepts the text, LinkError where the function is missing or a symbol is
     defined nowhere, UnsupportedError where the text is valid but uses a feature that the linker lacks, and ValueError
@@ -58,21 +64,27 @@ def assemble(
     if base % PAGE:
         raise ValueError(f"base {base:#x} is not page-aligned")
     target = target or get_target()
-    known = symbols if library is None else ChainMap(cast("dict[str, int]", symbols), cast("dict[str, int]", library))
 
     def assemble_reading(parsed: ParsedAssembly) -> AssembledCode:
-        return _assemble_job(
-            AssemblyJob(
-                parsed=parsed,
-                function=function,
-                shared_names=_find_shared_names(parsed, function, symbols),
-                base=base,
-                program_symbols=known,
-                limits=limits,
-                target=target,
+        binding = _bind(parsed, function, symbols, case, binding_number)
+        reach = TextReach(parsed, function, binding.shared_names)
+        job = AssemblyJob(
+            parsed=parsed,
+            function=function,
+            binding=binding,
+            reach=reach,
+            base=base,
+            program_symbols=ChainMap(
+                binding.find_addresses(symbols),
+                cast("dict[str, int]", symbols),
+                cast("dict[str, int]", _NeededNames(library or {}, reach)),
             ),
-            assembler,
+            limits=limits,
+            target=target,
         )
+        if parsed.thread_local:
+            require_supported(parsed, reach)
+        return replace(_assemble_job(job, assembler), binding_alternatives=binding.alternatives)
 
     return try_readings(text, target.dialect, assemble_reading)
 
@@ -88,18 +100,24 @@ def _assemble_job(job: AssemblyJob, assembler: AssemblerName) -> AssembledCode:
 
 
 def build_linkable_object(
-    text: str, symbols: Collection[str], linkage: Linkage, *, limits: AssemblerLimits = _DEFAULT_LIMITS
+    text: str,
+    symbols: Mapping[str, int],
+    linkage: Linkage,
+    *,
+    case: CaseSymbols | None = None,
+    limits: AssemblerLimits = _DEFAULT_LIMITS,
 ) -> bytes:
     """The ELF object of a text for x86-64 Linux, to be linked into a program that defines `symbols`.
 
-    The function is the only symbol that the object defines for other objects. The lines of the text are its debug
-    information. Raises AssemblyError, LinkError where the function or a local label is missing, and UnsupportedError.
+    Names mean what they mean to `assemble`. The function is the only symbol that the object defines for other objects.
+    The lines of the text are its debug information. Raises AssemblyError, LinkError where the function or a local label
+    is missing, and UnsupportedError.
     """
 
     def build(parsed: ParsedAssembly) -> bytes:
         if linkage.function not in parsed.defined_names:
             raise LinkError(describe_missing_function(linkage.function, list(parsed.labels)))
-        return llvm.build_object(parsed, _find_shared_names(parsed, linkage.function, symbols), linkage, limits)
+        return llvm.build_object(parsed, _bind(parsed, linkage.function, symbols, case, 0), linkage, limits)
 
     return try_readings(text, get_target().dialect, build)
 
@@ -125,8 +143,29 @@ def find_called_symbols(text: str) -> frozenset[str]:
     return frozenset(called - used)
 
 
-def _find_shared_names(parsed: ParsedAssembly, function: str, symbols: Collection[str]) -> frozenset[str]:
-    """The names that the text and the program both define, and that mean the program's definition."""
-    return frozenset(
-        name for name in parsed.defined_names if name in symbols and name != function and not name.startswith(".L")
-    )
+class _NeededNames(Mapping[str, int]):
+    """Those of the addresses of further names that the function can reach. Others are not asked for, which may be
+    expensive."""
+
+    def __init__(self, addresses: Mapping[str, int], reach: TextReach) -> None:
+        self._addresses, self._reach = addresses, reach
+
+    def __getitem__(self, name: str) -> int:
+        if name in self._reach.names:
+            return self._addresses[name]
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return filter(self._reach.names.__contains__, self._addresses)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _bind(
+    parsed: ParsedAssembly, function: str, symbols: Mapping[str, int], case: CaseSymbols | None, number: int
+) -> Binding:
+    if case is not None:
+        return bind_names(parsed, function, case, symbols, number)
+    names = parsed.defined_names - {function}
+    return Binding(frozenset(name for name in names if name in symbols and not name.startswith(".L")))

@@ -6,7 +6,7 @@ Source: System V Application Binary Interface, chapter 4 (sections, symbol table
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,17 +33,31 @@ _SHF_WRITE, _SHF_ALLOC, _SHF_EXECINSTR, _SHF_TLS = 0x1, 0x2, 0x4, 0x400
 """Flags of a section: writable, loaded into memory, executable, thread-local."""
 
 
+Needed = Callable[[str, int, Mapping[str, bytes]], bool]
+"""Returns whether a field is needed: from the name of its section, its offset there, and the contents, by name, of the
+sections that are not loaded."""
+
+
 def load_object(
-    elf: bytes, function: str, base: int, program_symbols: Mapping[str, int], relocations: Relocations
+    elf: bytes,
+    function: str,
+    base: int,
+    program_symbols: Mapping[str, int],
+    relocations: Relocations,
+    *,
+    unneeded: Container[str] = frozenset(),
+    is_needed: Needed = lambda section, offset, unloaded: True,
 ) -> LinkedImage:
     """Link an ELF relocatable object, of the machine of `relocations`, that defines `function`.
 
-    Names that the object defines mean its own definitions, all others those of `program_symbols`. Raises LinkError for
-    a missing function or symbol and for a value that does not fit its field, UnsupportedError for a relocation, a
-    section or an alignment that is not supported, and ValueError for bytes that are no such object.
+    Names that the object defines mean its own definitions, all others those of `program_symbols`. Names in `unneeded`
+    may be missing, and fields that are not needed may have any relocation. Raises LinkError for a missing function or
+    symbol and for a value that does not fit its field, UnsupportedError for a relocation, a section or an alignment
+    that is not supported, and ValueError for bytes that are no such object.
     """
     try:
-        return _ObjectLoader(ELFFile(io.BytesIO(elf)), relocations).link(function, base, program_symbols)
+        loader = _ObjectLoader(ELFFile(io.BytesIO(elf)), relocations, is_needed)
+        return loader.link(function, base, program_symbols, unneeded)
     except ELFError as error:
         raise ValueError(f"not a readable ELF object: {error}") from error
 
@@ -51,12 +65,12 @@ def load_object(
 class _ObjectLoader:
     """Reads one object file."""
 
-    def __init__(self, elf: Any, relocations: Relocations) -> None:
+    def __init__(self, elf: Any, relocations: Relocations, is_needed: Needed) -> None:
         if elf["e_type"] != "ET_REL" or elf["e_machine"] != relocations.machine:
             expected = f"a relocatable {relocations.machine} object"
             raise ValueError(f"not {expected}: {elf['e_type']}, {elf['e_machine']}")
         self._elf = elf
-        self._relocations = relocations
+        self._relocations, self._is_needed = relocations, is_needed
         self._sections: list[LinkSection] = []
         """The sections that take memory."""
         self._section_numbers: dict[int, int] = {}
@@ -66,7 +80,9 @@ class _ObjectLoader:
         table = next((s for s in elf.iter_sections() if isinstance(s, SymbolTableSection)), None)
         self._symbols: Sequence[Any] = [] if table is None else list(table.iter_symbols())
 
-    def link(self, function: str, base: int, program_symbols: Mapping[str, int]) -> LinkedImage:
+    def link(
+        self, function: str, base: int, program_symbols: Mapping[str, int], unneeded: Container[str]
+    ) -> LinkedImage:
         for index, section in enumerate(self._elf.iter_sections()):
             self._read_section(index, section)
         defined, weak = self._read_symbols()
@@ -78,8 +94,10 @@ class _ObjectLoader:
             if isinstance(section, RelocationSection) and section["sh_info"] in self._section_numbers
             for entry in section.iter_relocations()
             if entry["r_info_type"] != self._relocations.none_type
+            if entry["r_info_type"] in self._relocations.supported or self._is_field_needed(entry, section)
         ]
-        return replace(link(self._sections, defined, fixups, base, program_symbols, weak), unloaded=self._unloaded)
+        image = link(self._sections, defined, fixups, base, program_symbols, weak, unneeded)
+        return replace(image, unloaded=self._unloaded)
 
     def _read_section(self, index: int, section: Any) -> None:
         flags, kind, name = section["sh_flags"], section["sh_type"], section.name
@@ -123,6 +141,10 @@ class _ObjectLoader:
         if common:
             self._sections.append(LinkSection("COMMON", common, is_writable=True, is_executable=False))
         return defined, frozenset(weak)
+
+    def _is_field_needed(self, entry: Any, relocations: Any) -> bool:
+        section = self._elf.get_section(relocations["sh_info"])
+        return self._is_needed(section.name, entry["r_offset"], self._unloaded)
 
     def _read_relocation(self, entry: Any, section: int) -> Fixup:
         """A relocation of a field in a section that takes memory."""

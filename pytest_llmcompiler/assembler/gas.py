@@ -32,10 +32,12 @@ _STRINGS = frozenset((".ascii", ".asciz", ".string"))
 _OTHER_DATA = frozenset((".octa", ".float", ".single", ".double", ".sleb128", ".uleb128"))
 """Data directives that are the same for all processors; those of integers are the dialect's."""
 _IGNORED = frozenset((
-    ".file", ".ident", ".addrsig", ".addrsig_sym", ".size", ".type", ".version", ".loc", ".code64", ".extern",
-    ".globl", ".global", ".hidden", ".protected", ".internal", ".local", ".build_version", ".subsections_via_symbols",
+    ".file", ".ident", ".addrsig", ".addrsig_sym", ".type", ".version", ".loc", ".code64", ".extern",
+    ".hidden", ".protected", ".internal", ".build_version", ".subsections_via_symbols",
 ))  # fmt: skip
 """Directives that change neither bytes nor names for a text that is loaded alone."""
+_SYMBOL_FACTS = frozenset((".globl", ".global", ".local", ".size"))
+"""Directives that say something of a symbol, and neither define it nor emit bytes."""
 _REFUSAL_REASONS = {
     ".incbin": "it reads a file",
     ".include": "it reads a file",
@@ -163,6 +165,8 @@ class _GasParser:
     def _add_label(self, name: str, text: str, offset: int) -> None:
         self._lone_prefix = None
         if not self._sections.is_loaded:
+            if self._sections.is_thread_local:
+                self._parsed.thread_local[name] = self._sections.name
             return
         if not text[0].isdigit():
             if name in self._parsed.labels:
@@ -212,6 +216,8 @@ class _GasParser:
         operands = text[head.end() :]
         if name in self._dialect.integer_widths or name in _STRINGS or name in _OTHER_DATA:
             self._add("data", text, offset, name, operands)
+        elif name in _SYMBOL_FACTS:
+            self._read_symbol_facts(name, split_operands(operands))
         elif self._is_ignored(name):
             pass
         elif name in (".p2align", ".balign", ".align"):
@@ -221,6 +227,7 @@ class _GasParser:
         elif name in (".set", ".equ"):
             self._parse_assignment(text, offset, operands)
         elif name == ".weak":
+            self._read_symbol_facts(name, split_operands(operands))
             for symbol in split_operands(operands):
                 self._add("weak", text, offset, symbol)
         elif name in (".comm", ".lcomm"):
@@ -240,6 +247,17 @@ class _GasParser:
             or name.startswith(".cfi_")
             or (name in self._dialect.unloaded_directives and not self._sections.is_loaded)
         )
+
+    def _read_symbol_facts(self, directive: str, operands: list[str]) -> None:
+        names = [operand.strip('"') for operand in operands]
+        if directive == ".local":
+            self._parsed.declared_local.update(names)
+        elif directive != ".size":
+            self._parsed.declared_global.update(names)
+        elif len(operands) == 2:
+            size = parse_integer(operands[1])
+            if size is not None:
+                self._parsed.sizes[names[0]] = size
 
     def _parse_syntax(self, name: str, offset: int, operands: str) -> None:
         if operands not in ("", "prefix" if name == ".att_syntax" else "noprefix"):
@@ -288,9 +306,12 @@ class _GasParser:
             message = f"{name} with a size of {size} and an alignment of {alignment}"
             raise self._parsed.build_error(message, offset)
         self._reserve(size + alignment, name, offset)
+        symbol = symbol.strip()
+        self._parsed.sizes[symbol.strip('"')] = size
+        if name == ".comm":
+            self._parsed.declared_global.add(symbol.strip('"'))
         section = self._sections.enter_bss()
         self._add("align", f".balign {alignment}", offset, ".balign", numbers=(alignment, -1, -1))
-        symbol = symbol.strip()
         self._add_label(symbol.strip('"'), f"{symbol}:", offset)
         self._add("space", f".zero {size}", offset, ".zero", numbers=(size, 1, 0))
         self._sections.go_back_to(section)

@@ -41,12 +41,22 @@ class SectionTracker:
     @property
     def is_loaded(self) -> bool:
         """Whether statements here end up in memory."""
-        return self._current is not None
+        return self._current is not None and not self.is_thread_local
+
+    @property
+    def is_thread_local(self) -> bool:
+        """Whether this is a section of thread-local variables. It is not loaded."""
+        return self._current is not None and _THREAD_LOCAL.match(self._current.name) is not None
+
+    @property
+    def name(self) -> str:
+        """The name of the current section; empty where it is not loaded and not thread-local."""
+        return self._current.name if self._current else ""
 
     def index(self) -> int | None:
         """The index of the current section in `ParsedAssembly.sections`; None where it is not loaded."""
         section = self._current
-        if section is None:
+        if section is None or self.is_thread_local:
             return None
         index = self._indices.get(section)
         if index is None:
@@ -90,7 +100,7 @@ class SectionTracker:
         if not name:
             raise self._parsed.build_error(f"{directive} needs a name", offset)
         flags = parts[1].strip('"') if len(parts) > 1 else ""
-        if "T" in flags or _THREAD_LOCAL.match(name):
+        if "T" in flags and not _THREAD_LOCAL.match(name):
             raise UnsupportedError(f"thread-local storage is not supported (section {name})")
         return self._select(name, flags, parts[2] if len(parts) > 2 else "")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
+from pytest_llmcompiler.assembler.bindings import Binding
+from pytest_llmcompiler.assembler.reach import TextReach
 from pytest_llmcompiler.assembler.statements import ParsedAssembly
 from pytest_llmcompiler.targets.target import Target
 
@@ -28,11 +30,28 @@ class AssemblyJob:
     parsed: ParsedAssembly
     function: str
     """The name of the function under test, which the text must define."""
-    shared_names: frozenset[str]
-    """Names that the text and the program both define. They mean the program's definition."""
+    binding: Binding
+    """What the names that the text defines mean."""
+    reach: TextReach
+    """What the function can reach."""
     base: int
     """The page-aligned address of the first section."""
     program_symbols: Mapping[str, int]
-    """Name -> address, for all symbols of the program."""
+    """Name -> address, for all symbols of the program, and for the names that the binding adds to them."""
     limits: AssemblerLimits
     target: Target
+
+    @property
+    def unneeded_names(self) -> Container[str]:
+        """All names but those that the function can reach. They may be missing."""
+        return _Unneeded(self)
+
+
+class _Unneeded(Container[str]):
+    """The names that a job does not need. What is reached is found out at the first question."""
+
+    def __init__(self, job: AssemblyJob) -> None:
+        self._job = job
+
+    def __contains__(self, name: object) -> bool:
+        return name not in self._job.reach.names

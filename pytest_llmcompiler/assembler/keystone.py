@@ -43,14 +43,14 @@ _TABLE_ENTRY_BYTES = 4
 
 def assemble(job: AssemblyJob) -> AssembledCode:
     """Assemble a job by keystone. Raises KeystoneRefusalError for every text that has to be left to LLVM."""
-    stream = KeystoneStream(job.parsed, LabelTable(job.parsed, job.shared_names))
+    stream = KeystoneStream(job.parsed, LabelTable(job.parsed, job.binding))
     stream.build(job.function)
     layout = _encode(stream, job)
     _check_branches(stream, layout)
     labels = {name: layout.find_address(position) for name, position in stream.label_positions.items()}
     labels.update((alias, labels[target]) for alias, target in stream.labels.aliases.items())
     image = _link(stream, layout, labels, job)
-    return _build_code(stream, layout, labels, image)
+    return _build_code(stream, layout, labels, image, job)
 
 
 @dataclass(frozen=True)
@@ -124,11 +124,13 @@ def _link(
     fields = [*stream.fields, *_find_placeholders(stream, layout)]
     fixups = [_build_fixup(field, layout.find_address(field.position), own) for field in fields]
     for fixup in fixups:
-        if isinstance(fixup.target, str) and fixup.target not in own and fixup.target not in job.program_symbols:
-            raise KeystoneRefusalError(f"undefined symbol {fixup.target}")
+        target = fixup.target
+        is_missing = isinstance(target, str) and target not in own and target not in job.program_symbols
+        if is_missing and target not in job.unneeded_names:
+            raise KeystoneRefusalError(f"undefined symbol {target}")
     sections = _build_sections(stream, layout)
     try:
-        image = link(sections, own, fixups, job.base, job.program_symbols)
+        image = link(sections, own, fixups, job.base, job.program_symbols, unneeded=job.unneeded_names)
     except LinkError as error:
         raise KeystoneRefusalError(str(error)) from None
     # Some instructions extend a 32-bit field by its sign and others by zeros; which of them this is, is not known here.
@@ -184,7 +186,11 @@ def _build_fixup(field: AddressField, address: SectionAddress, own: Mapping[str,
 
 
 def _build_code(
-    stream: KeystoneStream, layout: _Layout, labels: Mapping[str, SectionAddress], image: LinkedImage
+    stream: KeystoneStream,
+    layout: _Layout,
+    labels: Mapping[str, SectionAddress],
+    image: LinkedImage,
+    job: AssemblyJob,
 ) -> AssembledCode:
     section_addresses = [address for _, address in image.sections]
 
@@ -202,6 +208,7 @@ def _build_code(
         symbols={name: resolve(label) for name, label in labels.items() if NUMERIC_LABEL_MARK not in name},
         lines=lines,
         mnemonics=mnemonics,
-        external_symbols=image.external_symbols,
+        external_symbols=frozenset(map(job.binding.find_program_name, image.external_symbols)),
         fallback_reason=None,
+        replaced_functions=frozenset(job.binding.addressed),
     )

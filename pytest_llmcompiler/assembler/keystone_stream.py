@@ -302,7 +302,7 @@ class KeystoneStream:
         placeholder = _FIRST_PLACEHOLDER + index
         if is_wide:
             placeholder |= placeholder << 32
-        symbol = self.labels.resolve(value.symbol, number, statement)
+        symbol = self.labels.find_address(self.labels.resolve(value.symbol, number, statement))
         return Placeholder(placeholder, relocation, symbol, value.addend)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
+from pytest_llmcompiler.assembler.bindings import Binding
 from pytest_llmcompiler.assembler.operands import Expression, KeystoneRefusalError, is_reserved, parse_expression
+from pytest_llmcompiler.assembler.reach import is_branch
 from pytest_llmcompiler.assembler.statements import ParsedAssembly, Statement
 
 NUMERIC_LABEL_MARK = "\0"
@@ -19,17 +21,17 @@ class LabelTable:
     `1b` mean the next and the last definition. `.set a, b` makes `a` another name of the label `b`.
     """
 
-    def __init__(self, parsed: ParsedAssembly, shared_names: frozenset[str]) -> None:
+    def __init__(self, parsed: ParsedAssembly, binding: Binding) -> None:
         """Raises KeystoneRefusalError for assignments other than `.set NAME, LABEL`, and for weak names without
         label."""
         self._parsed = parsed
-        self._shared_names = shared_names
+        self._binding = binding
         self.aliases: dict[str, str] = {}
         """Alias -> unique name of its label."""
         self._numeric_labels: dict[str, list[int]] = {}
         """Number of a label -> the numbers of the statements that define it, ascending."""
         for number, statement in enumerate(parsed.statements):
-            if statement.kind == "set" and statement.name not in shared_names:
+            if statement.kind == "set" and statement.name not in binding.shared_names:
                 self._add_alias(statement)
             elif statement.kind == "weak" and statement.name not in parsed.labels:
                 raise refuse_statement(statement)
@@ -44,7 +46,7 @@ class LabelTable:
 
     def is_own(self, name: str) -> bool:
         """Whether a unique name means a definition of the text, and not one of the program."""
-        return NUMERIC_LABEL_MARK in name or (name in self._parsed.labels and name not in self._shared_names)
+        return NUMERIC_LABEL_MARK in name or (name in self._parsed.labels and name not in self._binding.shared_names)
 
     def get_unique_name(self, number: int, statement: Statement) -> str:
         """The unique name of the label that statement number `number` defines."""
@@ -56,10 +58,15 @@ class LabelTable:
         if expression.is_number:
             return expression
         symbol, subtracted = expression.symbol, expression.subtracted_symbol
+        own = symbol and self.resolve(symbol, number, statement)
         return expression._replace(
-            symbol=symbol and self.resolve(symbol, number, statement),
+            symbol=own if is_branch(statement) else own and self.find_address(own),
             subtracted_symbol=subtracted and self.resolve(subtracted, number, statement),
         )
+
+    def find_address(self, unique_name: str) -> str:
+        """The name whose address a use of this name as an address means."""
+        return self._binding.addressed.get(unique_name, unique_name)
 
     def resolve(self, symbol: str, number: int, statement: Statement) -> str:
         """The unique name that a symbol in statement number `number` means."""

@@ -12,10 +12,8 @@ such field. The linker puts the sections into memory and fills the fields. An ex
 
 1. Layout. Each section starts on a page of its own, since pages have permissions: `.text` at 0x10000000, `.data` at
    0x10001000, and behind all sections the global offset table at 0x10002000.
-2. Symbols. A name that the text defines means the text's definition, every other name the program's. A name that both
-   define means the program's, because the program's other functions use that definition: a global variable must not
-   exist twice. Only the function under test and local labels (`.L…`) are the text's own all the same. The caller
-   decides this: it passes the names that count as defined.
+2. Symbols. A name that counts as defined by the text means the text's definition, every other name the program's. What
+   counts is the caller's decision (see `bindings`), which passes the defined names.
 3. Fields. A field is a sum of S, the address of the symbol; A, the addend, a number; and P, the address of the field
    itself, which is subtracted where the processor counts from the instruction. G is the address of a *slot*: 8 bytes
    of the global offset table that hold S, for code that loads an address from memory. The fields of the example become
@@ -32,7 +30,7 @@ Which relocations there are is the target's to say (`targets.relocation`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -88,7 +86,7 @@ class LinkedImage:
     symbols: dict[str, int]
     """Name -> absolute address, of the symbols that the object defines."""
     external_symbols: frozenset[str]
-    """Names that the object refers to and does not define."""
+    """Names of the program that the object refers to."""
     sections: tuple[tuple[str, int], ...]
     """Name and address of each section, the empty ones too, in the order given."""
     unloaded: dict[str, bytes]
@@ -106,12 +104,14 @@ def link(
     fixups: Sequence[Fixup],
     base: int,
     program_symbols: Mapping[str, int],
-    weak: frozenset[str] = frozenset(),
+    weak: Container[str] = frozenset(),
+    unneeded: Container[str] = frozenset(),
 ) -> LinkedImage:
     """Lay the sections out from `base`, each on its own pages, and fill in the fields.
 
     A name in `defined` means that address, every other name its address in `program_symbols`. A name in `weak` may be
-    missing in both: its address is 0 then. Raises LinkError for any other missing name, for a value that does not fit
+    missing in both: its address is 0 then. So may one that is `unneeded`: an access to its address, just below `base`,
+    would fault. Raises LinkError for any other missing name, for a value that does not fit
     its field, and for an image above `IMAGE_BYTES`.
     """
     addresses, end = _lay_out(sections, base)
@@ -121,10 +121,12 @@ def link(
 
     own = {name: resolve(address) for name, address in defined.items()}
     external = {fixup.target for fixup in fixups if isinstance(fixup.target, str)} - own.keys()
-    missing = tuple(sorted(name for name in external if name not in program_symbols and name not in weak))
+    absent = sorted(name for name in external if name not in program_symbols and name not in weak)
+    missing = tuple(name for name in absent if name not in unneeded)
     if missing:
         raise LinkError(f"undefined symbol{'s' if len(missing) > 1 else ''}: {', '.join(missing)}", missing)
-    known = {**{name: program_symbols.get(name, 0) for name in external}, **own}
+    known = {name: program_symbols.get(name, 0) for name in external}
+    known |= dict.fromkeys(absent, base - PAGE) | own
     # Value -> the address of its slot in the global offset table, which lies behind the sections.
     slots: dict[int, int] = {}
     for fixup in fixups:
@@ -136,7 +138,7 @@ def link(
     return LinkedImage(
         segments=_build_segments(sections, addresses, slots, end),
         symbols=own,
-        external_symbols=frozenset(external),
+        external_symbols=frozenset(external.difference(absent)),
         sections=tuple((section.name, address) for section, address in zip(sections, addresses, strict=True)),
         unloaded={},
     )

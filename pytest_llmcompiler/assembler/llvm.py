@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import ChainMap
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from typing import cast
 
+from pytest_llmcompiler.assembler.bindings import Binding
 from pytest_llmcompiler.assembler.elf_object import load_object
 from pytest_llmcompiler.assembler.job import AssemblerLimits, AssemblyJob
 from pytest_llmcompiler.assembler.linkage import Linkage
@@ -24,14 +26,22 @@ _TABLE_ENTRY_BYTES = 4
 
 def assemble(job: AssemblyJob) -> AssembledCode:
     """Assemble a job by LLVM. Raises AssemblyError, LinkError and UnsupportedError."""
-    source = LLVMSource(job.parsed, job.shared_names)
+    source = LLVMSource(job.parsed, job.binding)
     elf = _assemble_source(source, job.limits, job.target.host if job.target.host.is_native else job.target)
     # Local labels of the program have new names in the object.
     renamed = source.renamed_locals
     supplied = {new: job.program_symbols[old] for new, old in renamed.items() if old in job.program_symbols}
     symbols = ChainMap(supplied, cast("dict[str, int]", job.program_symbols))
     try:
-        image = load_object(elf, job.function, job.base, symbols, job.target.relocations)
+        image = load_object(
+            elf,
+            job.function,
+            job.base,
+            symbols,
+            job.target.relocations,
+            unneeded=_RenamedNames(job.unneeded_names, renamed),
+            is_needed=lambda section, offset, unloaded: _is_reached(job, source, section, offset, unloaded),
+        )
     except LinkError as error:
         if not error.missing:
             raise
@@ -40,14 +50,35 @@ def assemble(job: AssemblyJob) -> AssembledCode:
     return _build_code(source, image)
 
 
-def build_object(
-    parsed: ParsedAssembly, shared_names: frozenset[str], linkage: Linkage, limits: AssemblerLimits
-) -> bytes:
+class _RenamedNames(Container[str]):
+    """Names of a text, asked for by the names that its object has."""
+
+    def __init__(self, names: Container[str], renamed: Mapping[str, str]) -> None:
+        self._names, self._renamed = names, renamed
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._renamed.get(name, name) in self._names
+
+
+def _is_reached(job: AssemblyJob, source: LLVMSource, section: str, offset: int, tables: Mapping[str, bytes]) -> bool:
+    """Whether the function can reach a field of the object; in sections without code it counts as reached."""
+    table, number = tables.get(source.table_name, b""), section.removeprefix(source.section_prefix)
+    behind = [
+        statement
+        for index, statement in enumerate(source.items)
+        if str(statement.section) == number
+        and int.from_bytes(table[_TABLE_ENTRY_BYTES * index : _TABLE_ENTRY_BYTES * (index + 1)], "little") <= offset
+        and statement.kind != "label"
+    ]
+    return not behind or behind[-1].offset in job.reach.offsets
+
+
+def build_object(parsed: ParsedAssembly, binding: Binding, linkage: Linkage, limits: AssemblerLimits) -> bytes:
     """The ELF object of a text for x86-64 Linux and a native linker, with the lines of the text as debug information.
 
     Raises AssemblyError, and LinkError for an undefined local label; the linker reports all other undefined names.
     """
-    source = LLVMSource(parsed, shared_names, linkage)
+    source = LLVMSource(parsed, binding, linkage)
     missing = tuple(sorted(set(source.renamed_locals.values()) - linkage.names.keys()))
     if missing:
         raise LinkError(describe_missing_symbols(parsed, missing), missing)
@@ -95,6 +126,9 @@ def _build_code(source: LLVMSource, image: LinkedImage) -> AssembledCode:
         symbols=symbols,
         lines=lines,
         mnemonics=mnemonics,
-        external_symbols=frozenset(source.renamed_locals.get(name, name) for name in image.external_symbols),
+        external_symbols=frozenset(
+            source.binding.find_program_name(source.renamed_locals.get(name, name)) for name in image.external_symbols
+        ),
+        replaced_functions=frozenset(source.binding.addressed),
         fallback_reason=None,
     )

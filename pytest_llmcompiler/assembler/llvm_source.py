@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from string import ascii_letters
 
+from pytest_llmcompiler.assembler.bindings import Binding
 from pytest_llmcompiler.assembler.linkage import (
     DEBUG_FILE_NAME,
     LINE_SECTION,
@@ -18,6 +19,7 @@ from pytest_llmcompiler.assembler.linkage import (
     format_debug_information,
 )
 from pytest_llmcompiler.assembler.operands import is_movsxd
+from pytest_llmcompiler.assembler.reach import is_branch
 from pytest_llmcompiler.assembler.statements import ParsedAssembly, Statement
 from pytest_llmcompiler.assembler.tokens import LITERAL
 
@@ -32,10 +34,10 @@ _INTEL_FLAT = re.compile(r"(\boffset\s+)(flat\s*:)", re.IGNORECASE)
 class LLVMSource:
     """Builds LLVM's text for one parsed text. The attributes are complete after `build`."""
 
-    def __init__(self, parsed: ParsedAssembly, shared_names: frozenset[str], linkage: Linkage | None = None) -> None:
+    def __init__(self, parsed: ParsedAssembly, binding: Binding, linkage: Linkage | None = None) -> None:
         """`linkage` is for an object that a native linker links; without it this package's linker loads the object."""
         self.parsed = parsed
-        self._shared_names = shared_names
+        self.binding = binding
         self._linkage = linkage
         self.items: list[Statement] = []
         """Instructions, labels, and data in executable sections: the statements that have an entry in the table."""
@@ -122,7 +124,7 @@ class LLVMSource:
 
     def _add_statement(self, statement: Statement) -> None:
         kind, name = statement.kind, statement.name
-        is_hidden = name in self._shared_names
+        is_hidden = name in self.binding.shared_names
         is_executable = self.parsed.sections[statement.section].is_executable
         if kind in ("instruction", "label") or (kind in ("data", "space") and is_executable):
             self._emit(f".L{self.tag}i{len(self.items)}:")
@@ -133,10 +135,20 @@ class LLVMSource:
                 self._emit(f".loc 1 {self.parsed.find_line(statement)}")
         if kind == "weak" and not is_hidden:
             self._emit(f".weak {name}", statement.offset)
-        elif kind == "instruction" and statement.syntax == "intel":
-            self._emit(self._respell_intel(statement), statement.offset)
+        elif kind == "instruction":
+            text = self._respell_intel(statement) if statement.syntax == "intel" else statement.text
+            self._emit(text if is_branch(statement) else self._rename_addressed(text), statement.offset)
+        elif kind == "data":
+            self._emit(self._rename_addressed(statement.text), statement.offset)
         elif kind not in ("weak", "label", "set") or not is_hidden:
             self._emit(statement.text, statement.offset)
+
+    def _rename_addressed(self, text: str) -> str:
+        """A statement in which the addresses of the text's own functions are those of the program's."""
+        for name, mark in self.binding.addressed.items():
+            if name in text:
+                text = _rename(text, name, mark)
+        return text
 
     def _respell_intel(self, statement: Statement) -> str:
         """An Intel instruction in LLVM's spelling, where GNU as accepts, and gcc writes, another one."""
@@ -155,7 +167,11 @@ class LLVMSource:
         self._emit(f'.type "{linkage.function}",@function')
         for new, old in self.renamed_locals.items():
             self._emit(f'.set "{new}", "{linkage.names[old]}"')
-        own = self.parsed.defined_names - self._shared_names
+        for name, place in self.binding.places.items():
+            self._emit(f'.set "{name}", "{place.variable}"+{place.offset}')
+        for name, mark in self.binding.addressed.items():
+            self._emit(f'.set "{mark}", "{name}"')
+        own = self.parsed.defined_names - self.binding.shared_names
         for old in sorted(linkage.names.keys() - self.renamed_locals.values() - own):
             self._emit(f'.set "{old}", "{linkage.names[old]}"')
         code = [number for number, section in enumerate(self.parsed.sections) if section.is_executable]

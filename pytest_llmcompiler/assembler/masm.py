@@ -22,7 +22,7 @@ _NAME_AND_DIRECTIVE = re.compile(
     r"([\w$.]+)[ \t]+(proc|endp|segment|ends|db|byte|dw|word|dd|dword|dq|qword)\b(?![ \t]+ptr)(.*)", re.IGNORECASE
 )
 _DIRECTIVE = re.compile(r"([\w.]+)\b(.*)")
-_IGNORED = ("include", "includelib", "public", "extrn", "extern", "title", "option", "end", "assume")
+_IGNORED = ("include", "includelib", "extrn", "extern", "title", "option", "end", "assume")
 _SEGMENTS = {"_text": ".text", "_data": ".data", "_bss": ".bss", "const": '.section .rdata,"dr"'}
 """MASM's name of a segment -> the GNU directive that enters it."""
 _WIDTHS = {"db": 1, "byte": 1, "dw": 2, "word": 2, "dd": 4, "dword": 4, "dq": 8, "qword": 8}
@@ -131,6 +131,7 @@ _CONVERSIONS: dict[str, Callable[[str], str | None]] = {
     "npad": _convert_padding,
     "org": lambda operands: f".zero {operands.removeprefix('.L+').removeprefix('$+')}",
     "comm": _convert_common,
+    "public": lambda operands: f".globl {operands}",
     ".code": lambda _: ".text",
     ".const": lambda _: _SEGMENTS["const"],
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from bisect import bisect_right
 from dataclasses import dataclass, field
@@ -64,6 +65,14 @@ class ParsedAssembly:
     statements: list[Statement] = field(default_factory=list)
     labels: dict[str, int] = field(default_factory=dict)
     """Name -> index of the defining statement, for all labels but numeric ones."""
+    declared_global: set[str] = field(default_factory=set)
+    """The names in `.globl`, `.weak` and `.comm`."""
+    declared_local: set[str] = field(default_factory=set)
+    """The names in `.local`."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Name -> bytes, as `.size` and `.comm` say."""
+    thread_local: dict[str, str] = field(default_factory=dict)
+    """Label of a thread-local variable -> the name of its section, which is not loaded."""
     positions: PositionMap | None = None
     """Where `source` comes from, where it is the translation of another text: lines and columns are that text's."""
     _line_starts: list[int] = field(default_factory=list)
@@ -72,6 +81,23 @@ class ParsedAssembly:
     def defined_names(self) -> set[str]:
         """The labels and the assigned symbols."""
         return {*self.labels, *(statement.name for statement in self.statements if statement.kind == "set")}
+
+    @functools.cached_property
+    def code_names(self) -> frozenset[str]:
+        """The labels of code: an instruction follows. A name that `.set` makes another name of one is a label too."""
+        next_kind: dict[int, StatementKind] = {}
+        names: set[str] = set()
+        for statement in reversed(self.statements):
+            if statement.kind == "label" and next_kind.get(statement.section) == "instruction":
+                names.add(statement.name)
+            elif statement.kind in ("instruction", "data", "space"):
+                next_kind[statement.section] = statement.kind
+        names.update(item.name for item in self.statements if item.kind == "set" and item.operands in names)
+        return frozenset(names)
+
+    def is_global(self, name: str) -> bool:
+        """Whether a name that the text defines is visible to other objects."""
+        return name in self.declared_global and name not in self.declared_local
 
     def locate(self, offset: int) -> tuple[int, int]:
         """Line and column, both counted from 1, of a position in characters."""

@@ -22,7 +22,8 @@ class CandidateImage:
     """A candidate in a guest's memory.
 
     A jump leads from the function under test to the candidate. Nothing of the function's own code is left, so that a
-    candidate can't call it by its address.
+    candidate can't call it by its address. The same is done for the local functions of the candidate whose addresses
+    it uses: the address is the program's, the code the candidate's.
     """
 
     def __init__(self, guest: Guest, code: AssembledCode, function: str) -> None:
@@ -32,7 +33,9 @@ class CandidateImage:
         self.entry = code.symbols[function]
         for segment in code.segments:
             self._load(segment)
-        self._replace_original(guest.program.symbols[function].size)
+        self._replace(function)
+        for name in code.replaced_functions:
+            self._replace(name)
         self._stop_at_hazards()
         # Addresses one past the end count too: a call at the end of the code returns to there.
         self._code_ranges = [(s.address, s.address + len(s.data)) for s in code.segments if s.is_executable]
@@ -49,11 +52,12 @@ class CandidateImage:
             self._guest.uc.mem_map(segment.address, size, permissions)
             self._guest.write(segment.address, segment.data)
 
-    def _replace_original(self, size: int) -> None:
-        processor = self._guest.processor
-        jump = processor.encode_jump(self.original_entry, self.entry)
-        traps = (size - len(jump)) // len(processor.trap_code)
-        self._guest.write(self.original_entry, jump + processor.trap_code * traps)
+    def _replace(self, function: str) -> None:
+        """Put a jump to the candidate's function into the place of the program's."""
+        processor, original = self._guest.processor, self._guest.program.symbols[function]
+        jump = processor.encode_jump(original.address, self.code.symbols[function])
+        traps = (original.size - len(jump)) // len(processor.trap_code)
+        self._guest.write(original.address, jump + processor.trap_code * traps)
         # A function that ran before `main`, such as a constructor, was translated then; unicorn does not notice that
         # its code has changed.
         self._guest.uc.ctl_flush_tb()

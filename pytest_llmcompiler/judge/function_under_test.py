@@ -10,6 +10,7 @@ from pytest_llmcompiler.assembler.assemble import assemble
 from pytest_llmcompiler.corpus.possible_values import PossibleValues
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.errors import CaseError, LinkError, ProcessStartError, UnsupportedError
+from pytest_llmcompiler.program.case_symbols import CaseSymbols, collect_case_symbols
 from pytest_llmcompiler.program.glibc import load_names
 from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.program.ir_queries import defined_functions, mentioned_globals
@@ -67,13 +68,27 @@ class FunctionUnderTest:
         """The values that static variables can have when the function is called."""
         return PossibleValues(self.reference.known_variables(self.function))
 
-    def assemble_candidate(self, text: str, assembler: AssemblerName) -> AssembledCode:
-        """Assemble a text for the place of the function. Raises AssemblyError, LinkError and UnsupportedError."""
+    @functools.cached_property
+    def case_symbols(self) -> CaseSymbols:
+        """The functions and variables of the case."""
+        return collect_case_symbols(self.reference)
+
+    def assemble_candidate(self, text: str, assembler: AssemblerName, binding_number: int = 0) -> AssembledCode:
+        """Assemble a text for the place of the function. Where its names may mean several things, `binding_number`
+        chooses one. Raises AssemblyError, LinkError and UnsupportedError."""
         golden, target = self.reference.golden, self.reference.target
         library = None if target.foreign_system else _LibraryAddresses(self.reference)
         try:
             return assemble(
-                text, self.function, target.load_address, golden.addresses, assembler, library=library, target=target
+                text,
+                self.function,
+                target.load_address,
+                golden.addresses,
+                assembler,
+                library=library,
+                target=target,
+                case=self.case_symbols,
+                binding_number=binding_number,
             )
         except LinkError as error:
             if library is not None and error.missing and load_names().lacking.issuperset(error.missing):

@@ -70,6 +70,14 @@ class ProgramImage:
         """Whether the case is a whole program."""
         return "main" in self.functions
 
+    def read_initial(self, symbol: Symbol) -> bytes:
+        """The contents of a symbol before the program starts; fewer bytes where it lies in no segment."""
+        for segment in self.segments:
+            start = symbol.address - segment.address
+            if 0 <= start < len(segment.data):
+                return segment.data[start : start + symbol.size]
+        return b""
+
     @functools.cached_property
     def addresses(self) -> dict[str, int]:
         """The address of every name that a candidate may refer to."""

@@ -9,6 +9,7 @@ from pytest_llmcompiler.assembler.assemble import build_linkable_object, build_u
 from pytest_llmcompiler.assembler.linkage import Linkage
 from pytest_llmcompiler.errors import ClangError, IRError, NativeLinkError
 from pytest_llmcompiler.program import ir_extract
+from pytest_llmcompiler.program.case_symbols import collect_case_symbols
 from pytest_llmcompiler.program.clang import compile_ir, link, undefined_symbols
 from pytest_llmcompiler.program.ir_rewrites import PADDED_PREFIX, externalise, pad_constants
 from pytest_llmcompiler.program.reference import Reference
@@ -35,7 +36,8 @@ def link_program(reference: Reference, function: str, text: str) -> bytes:
     if not golden.has_main:
         path = reference.case.path
         raise NativeLinkError(f"{path} defines no main, so there is no program to link: add one that calls {function}")
-    candidate = build_linkable_object(text, golden.addresses, Linkage(function, golden.aliases))
+    linkage = Linkage(function, golden.aliases)
+    candidate = build_linkable_object(text, golden.addresses, linkage, case=collect_case_symbols(reference))
     try:
         return link([candidate, compile_without(reference, function).object])
     except ClangError as error:

@@ -14,6 +14,7 @@ from pytest_llmcompiler.assembler.assemble import build_linkable_object
 from pytest_llmcompiler.assembler.linkage import DEBUG_FILE_NAME, Linkage
 from pytest_llmcompiler.judge.reproducer import Reproducer
 from pytest_llmcompiler.judge.verdict import Verdict
+from pytest_llmcompiler.program.case_symbols import collect_case_symbols
 from pytest_llmcompiler.program.clang import compile_c, link
 from pytest_llmcompiler.program.ir_queries import mentioned_globals
 from pytest_llmcompiler.program.reference import Reference
@@ -54,9 +55,8 @@ class NativeProgramWriter:
 
     def write_object(self, files: FolderFiles, candidate: FailingCandidate) -> None:
         """Write the object of a candidate that never ran. Raises AssemblyError and LinkError."""
-        golden = candidate.reference.golden
-        linkage = Linkage(candidate.function, golden.aliases)
-        files.write("candidate.o", build_linkable_object(candidate.assembly, golden.addresses, linkage), "its object")
+        linkage = Linkage(candidate.function, candidate.reference.golden.aliases)
+        files.write("candidate.o", _build_object(candidate, linkage), "its object")
 
     def write_program(self, files: FolderFiles, candidate: FailingCandidate, reproducer: Reproducer) -> Iterator[str]:
         """Write the program that shows the failure, and yield notes on what it can't show.
@@ -69,7 +69,7 @@ class NativeProgramWriter:
         rest = self._compile_rest(candidate)
         surroundings = describe_surroundings(candidate.reference, function, kept_as, rest, candidate.assembly)
         linkage = linkage_with_thunks(candidate.reference, surroundings)
-        candidate_object = build_linkable_object(candidate.assembly, candidate.reference.golden.addresses, linkage)
+        candidate_object = _build_object(candidate, linkage)
         files.write("candidate.o", candidate_object, "its object")
         files.write("program.ll", rest.ir, f"the program with {function} only declared, and its own code as {kept_as}")
         if "fault" in reproducer:
@@ -88,6 +88,11 @@ class NativeProgramWriter:
             self._rest = compile_without(candidate.reference, candidate.function, candidate.reference_symbol)
             self._rest_key = key
         return self._rest
+
+
+def _build_object(candidate: FailingCandidate, linkage: Linkage) -> bytes:
+    case = collect_case_symbols(candidate.reference)
+    return build_linkable_object(candidate.assembly, candidate.reference.golden.addresses, linkage, case=case)
 
 
 def _write_sources(

@@ -41,6 +41,12 @@ class AssembledCode:
     """Symbols of the program that the text refers to."""
     fallback_reason: str | None
     """Why LLVM assembled the text although keystone was asked first; None where that did not happen."""
+    binding_alternatives: int = 0
+    """How many other meanings the names of static variables in the text may have."""
+    replaced_functions: frozenset[str] = frozenset()
+    """Local functions of the text whose addresses are those of the program's functions of the same names."""
+    shared_functions: frozenset[str] = frozenset()
+    """Functions that the text defines and the program's definitions replace: each name is in `symbols` too."""
 
     def read_code(self, address: int) -> bytes:
         """The 16 bytes from an address on, enough for one instruction; fewer at the end of a segment."""

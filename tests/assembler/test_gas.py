@@ -243,9 +243,12 @@ def test_strings_may_hold_any_character() -> None:
     assert [s.operands for s in parse('.data\n.asciz "é日本"\n').statements] == ['"é日本"']
 
 
-def test_thread_local_storage_is_named() -> None:
-    with pytest.raises(UnsupportedError, match=r"thread-local storage is not supported \(section \.tdata\)"):
-        parse('.section .tdata,"awT",@progbits\n.long 1')
+def test_thread_local_variables_are_named_with_their_section() -> None:
+    parsed = parse('.section .tdata,"awT",@progbits\nx: .long 1\n.text\nf: ret')
+    assert parsed.thread_local == {"x": ".tdata"}
+    assert [s.name for s in parsed.statements] == ["f", "ret"]
+    with pytest.raises(UnsupportedError, match=r"thread-local storage is not supported \(section mine\)"):
+        parse('.section mine,"awT",@progbits\nx: .long 1')
 
 
 @pytest.mark.parametrize(

@@ -144,8 +144,10 @@ def test_undefined_symbols_are_named_with_their_lines(assembler: AssemblerName) 
 def test_names_in_strings_are_no_symbols(assembler: AssemblerName) -> None:
     text = r"""
     f:  movb $'"', %al
+        leaq data(%rip), %rdx
         ret
         .section .rodata
+    data:
         .string "- .Local time", "\" .Local"
         .quad .Local
         .string "call zeta"
@@ -153,7 +155,7 @@ def test_names_in_strings_are_no_symbols(assembler: AssemblerName) -> None:
     texts = r"""- .Local time~" .Local~{}call zeta~""".replace("~", "\0")
     (data,) = (s.data for s in assemble_f(text, assembler, {".Local": 0x41424344}).segments if s.name == ".rodata")
     assert data == texts.format("DCBA\0\0\0\0").encode()
-    with pytest.raises(LinkError, match=r"^undefined symbols: '\.Local' \(line 6\), 'zeta' \(line 8\)$"):
+    with pytest.raises(LinkError, match=r"^undefined symbols: '\.Local' \(line 8\), 'zeta' \(line 10\)$"):
         assemble(f"{text} .quad zeta\n", "f", BASE, {}, assembler)
 
 

@@ -75,9 +75,10 @@ def test_the_text_is_what_runs(case: Path) -> None:
 
 
 def test_a_name_of_the_program_wins_over_the_text_s_own(case: Path) -> None:
-    """As in the judge. Only the function itself is the text's."""
+    """As in the judge: a global one. The function itself and local functions are the text's."""
     own = 'scaled:\n\tmovl\t$1000, %eax\n\tret\n.L.str:\n\t.asciz\t"seven"\n'
-    assert run(link(case, RIGHT + own)) == (1, "43\n")
+    assert run(link(case, RIGHT + ".globl scaled\n" + own)) == (1, "43\n")
+    assert run(link(case, RIGHT + own)) != (1, "43\n")
 
 
 def test_main_itself(case: Path) -> None:

@@ -176,9 +176,10 @@ def test_the_smallest_input_is_shown(judged: Judged) -> None:
 
 
 def test_helpers_of_the_answer_do_not_replace_the_program_s(judged: Judged) -> None:
-    """Else an answer could replace a function that the case is about."""
+    """A global function of the answer is the program's; a local one is the answer's own, and judged with it."""
     own = "helper:\n movl $5, %eax\n ret\ncaller:\n pushq %rax\n call helper\n incl %eax\n popq %rcx\n ret\n"
-    assert judged(SOURCE, "caller", own).kind == "pass"
+    assert judged(SOURCE, "caller", ".globl helper\n" + own).kind == "pass"
+    assert judged(SOURCE, "caller", own).kind == "mismatch"
 
 
 def test_verdicts_do_not_depend_on_the_judge_process(case_of: CaseOf, judged: Judged) -> None:

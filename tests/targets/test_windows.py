@@ -329,7 +329,7 @@ f:      movq .refptr.there(%rip), %rax
 
 def test_thread_local_variables_are_not_supported() -> None:
     with pytest.raises(UnsupportedError, match="thread-local storage"):
-        assemble_f('f: ret\n .section .tls$,"dw"\nx: .long 0\n', {})
+        assemble_f('f: leaq x(%rip), %rax\n ret\n .section .tls$,"dw"\nx: .long 0\n', {})
     assemble_f('f: ret\n .section .debug_info,"dr"\n .secrel32 x\n .secidx x\n', {})
     with pytest.raises(AssemblyError, match=r"directive .secrel32 is not supported"):
         assemble_f("f: ret\n .secrel32 x\n", {})

@@ -1,0 +1,101 @@
+"""What the names of an answer mean in the program of its case: definitions of its own, or the program's.
+
+- A **global** name that both define is the program's, as it is for every linker that gets the definition first. The
+  function under test is the exception.
+- A **local function** (a label of code without `.globl`) is the answer's own: compilers change the calling convention
+  of a function that only their own code calls. Where its *address* is used, and not only called, that is the address of
+  the program's function of this name, which gets a jump to the answer's: so pointers to it compare equal.
+- **Local data** that the program has too is the program's: it is part of inputs, and compared. Compilers give such
+  variables other names, which `variables` maps. A constant with other contents is the answer's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+
+from pytest_llmcompiler.assembler.reach import TextReach
+from pytest_llmcompiler.assembler.statements import ParsedAssembly
+from pytest_llmcompiler.assembler.text_variables import TextVariable, find_text_variables
+from pytest_llmcompiler.assembler.variables import Place, map_variables
+from pytest_llmcompiler.errors import UnsupportedError
+from pytest_llmcompiler.program.case_symbols import CaseSymbols
+
+_MARK_DIGITS = 16
+"""Hexadecimal digits of a text's own hash in names that the text must not contain: nobody can write them into it."""
+
+
+@dataclass(frozen=True)
+class Binding:
+    """What the names of one text mean."""
+
+    shared_names: frozenset[str]
+    """Names that the text defines and that mean a definition of the program."""
+    places: Mapping[str, Place] = field(default_factory=dict)
+    """Name in the text -> its place in the program, where that has another name."""
+    addressed: Mapping[str, str] = field(default_factory=dict)
+    """Own local function -> a name that the text does not contain, which stands for the program's function wherever the
+    address is used."""
+    alternatives: int = 0
+    """How many other bindings would fit the text as well: names of static variables do not always tell which one is
+    meant."""
+
+    def find_addresses(self, program_symbols: Mapping[str, int]) -> dict[str, int]:
+        """The addresses of the names that the program does not have."""
+        places = {name: place.address for name, place in self.places.items()}
+        return places | {mark: program_symbols[name] for name, mark in self.addressed.items()}
+
+    def find_program_name(self, name: str) -> str:
+        """The program's name of what a name means that is not the text's own."""
+        if name in self.places:
+            return self.places[name].variable
+        return next((own for own, mark in self.addressed.items() if mark == name), name)
+
+
+def bind_names(
+    parsed: ParsedAssembly, function: str, case: CaseSymbols, program_symbols: Container[str], number: int = 0
+) -> Binding:
+    """One of the bindings that fit a text; number 0 is the most likely one.
+
+    Raises UnsupportedError where the function under test can reach a variable of the text that may be one of the
+    program, and it can't be told which.
+    """
+    variables = find_text_variables(parsed)
+    shared = _find_shared_names(parsed, function, case, program_symbols, variables)
+    reach = TextReach(parsed, function, shared)
+    mappings = map_variables(parsed, reach, case, variables, shared, program_symbols)
+    places = mappings[min(number, len(mappings) - 1)]
+    shared |= places.keys() & parsed.defined_names
+    own_functions = parsed.labels.keys() & case.functions - shared - {function}
+    mark = hashlib.sha256(parsed.source.encode("utf-8", "surrogatepass")).hexdigest()[:_MARK_DIGITS]
+    addressed = {name: f"{name}.{mark}" for name in own_functions & reach.addressed_names} if own_functions else {}
+    return Binding(shared, places, addressed, len(mappings) - 1)
+
+
+def require_supported(parsed: ParsedAssembly, reach: TextReach) -> None:
+    """Raise UnsupportedError where reached code uses a thread-local variable of the text."""
+    used = sorted(parsed.thread_local.keys() & reach.names)
+    if used:
+        raise UnsupportedError(f"thread-local storage is not supported (section {parsed.thread_local[used[0]]})")
+
+
+def _find_shared_names(
+    parsed: ParsedAssembly,
+    function: str,
+    case: CaseSymbols,
+    program_symbols: Container[str],
+    variables: Mapping[str, TextVariable],
+) -> frozenset[str]:
+    shared = set()
+    for name in parsed.defined_names - {function}:
+        if name in case.functions:
+            is_shared = parsed.is_global(name) or name not in parsed.code_names
+        elif name in case.variables:
+            own, variable = variables.get(name), case.variables[name]
+            is_shared = not (own and variable.is_constant and own.has_other_contents(variable.contents))
+        else:
+            is_shared = parsed.is_global(name) and name in program_symbols
+        if is_shared and not name.startswith(".L"):
+            shared.add(name)
+    return frozenset(shared)

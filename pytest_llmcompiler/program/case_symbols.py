@@ -1,0 +1,115 @@
+"""The functions and variables that a case itself defines or declares: what the linker of candidates needs to know."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pytest_llmcompiler.program.ir_queries import is_constant, mentioned_globals
+from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.values.c_types import Array, Struct, Type
+
+_LARGEST_SPLIT = 4096
+"""Bytes of the largest variable whose scalar parts are listed. Compilers split small ones only."""
+_STORE = r"^\s+store (?:volatile )?i\d+ ({value}), ptr {variable}(?:, .*)?$"
+"""A store of an integer to a whole variable, in the text of a function of IR."""
+
+
+class ProgramVariable(NamedTuple):
+    """A variable of a case in its program."""
+
+    name: str
+    address: int
+    size: int
+    """In bytes."""
+    is_constant: bool
+    """Whether the program can't change it."""
+    is_local: bool
+    """Whether other files can't name it."""
+    contents: bytes
+    """Its initial contents."""
+
+
+class Scalar(NamedTuple):
+    """A part of a variable that is no struct and no array."""
+
+    offset: int
+    """In bytes from the start of the variable."""
+    size: int
+    """In bytes."""
+
+
+@dataclass(frozen=True)
+class CaseSymbols:
+    """The functions and variables of a case."""
+
+    functions: frozenset[str]
+    """The functions that the case defines."""
+    variables: Mapping[str, ProgramVariable]
+    """The variables that the case defines or declares."""
+    mentioned: Callable[[str], frozenset[str]]
+    """The names that a function of the case mentions, with those that the functions reached from it mention."""
+    types: Mapping[str, Type]
+    """The C types of variables, as far as they are known."""
+    functions_text: Callable[[], str]
+    """The IR of all functions of the case."""
+
+    @functools.cached_property
+    def has_static_locals(self) -> bool:
+        """Whether the case has static variables of functions, or compound literals of static storage."""
+        return any(variable.is_local and "." in name for name, variable in self.variables.items())
+
+    def scalars_of(self, variable: ProgramVariable) -> list[Scalar]:
+        """The scalar parts of a variable in the order of their addresses; none where its type is not known."""
+        type = self.types.get(variable.name)
+        is_known = type is not None and type.size == variable.size <= _LARGEST_SPLIT
+        return list(_scalars(type, 0)) if type is not None and is_known else []
+
+    def is_flag(self, variable: ProgramVariable) -> bool:
+        """Whether a variable is 0 at first, and the case stores nothing but 0 and 1 in it."""
+        if any(variable.contents):
+            return False
+        name = rf'@(?:"{re.escape(variable.name)}"|{re.escape(variable.name)}(?![-\w$.]))'
+        text = self.functions_text()
+        stores = re.findall(_STORE.format(value=r"[^,]+", variable=name), text, re.MULTILINE)
+        loads = re.findall(rf"= load (?:volatile )?[^@\n]*, ptr {name}(?:, .*)?$", text, re.MULTILINE)
+        uses = re.findall(name, text)
+        return len(stores) + len(loads) == len(uses) and set(stores) <= {"0", "1", "false", "true"}
+
+
+def collect_case_symbols(reference: Reference) -> CaseSymbols:
+    """The symbols of a case in its golden program."""
+    golden, module = reference.golden, reference.program_module
+    variables = {}
+    for value in module.global_variables:
+        symbol = golden.symbols.get(value.name)
+        if symbol is not None and not value.name.startswith("llvm."):
+            variables[value.name] = ProgramVariable(
+                value.name,
+                symbol.address,
+                symbol.size,
+                is_constant=is_constant(value),
+                is_local=value.linkage.name in ("internal", "private"),
+                contents=golden.read_initial(symbol),
+            )
+    return CaseSymbols(
+        functions=golden.functions,
+        variables=variables,
+        mentioned=functools.cache(lambda function: mentioned_globals(module, function)),
+        types=reference.variables,
+        functions_text=functools.cache(lambda: "\n".join(map(str, module.functions))),
+    )
+
+
+def _scalars(type: Type, offset: int) -> Iterator[Scalar]:
+    if isinstance(type, Array):
+        for index in range(type.count):
+            yield from _scalars(type.element, offset + index * type.element.size)
+    elif isinstance(type, Struct) and not type.union and not any(field.bits for field in type.fields):
+        for field in type.fields:
+            yield from _scalars(field.type, offset + field.offset)
+    else:
+        yield Scalar(offset, type.size)
