@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.errors import ClangError
-from pytest_llmcompiler.program.clang import compile_bridge, compile_glibc, link, undefined_symbols
-from pytest_llmcompiler.program.glibc import build_aliases, load_names
+from pytest_llmcompiler.program.clang import compile_bridge, link, undefined_symbols
+from pytest_llmcompiler.program.glibc import build_glibc, load_names
 from pytest_llmcompiler.program.image import ElfProgram, ProgramImage, Symbol, read_elf
 from pytest_llmcompiler.program.ir import emit_object, parse
 from pytest_llmcompiler.program.ir_queries import (
@@ -118,7 +118,7 @@ def _link_with_stand_ins(
             raise
         glibc_names = frozenset() if target.foreign_system else load_names().find_known(names)
         if glibc_names:
-            objects = [*objects, compile_glibc(target), build_aliases(target, glibc_names)]
+            objects = [*objects, *build_glibc(glibc_names, target)]
         stand_ins = find_stand_ins(module, [name for name in names if name not in glibc_names], target)
         image = link([*objects, _support_object(target, stand_ins, has_main=has_main)], target=target)
     return read_elf(image), stand_ins

@@ -98,6 +98,31 @@ void __fentry__(void) {}
 void __cyg_profile_func_enter(void *function, void *caller) { (void)function, (void)caller; }
 void __cyg_profile_func_exit(void *function, void *caller) { (void)function, (void)caller; }
 
+/* -- What gcc's own library has and the bundled compiler's lacks: arithmetic of -ftrapv, and unwinding, which no C
+   function begins. */
+
+#define TRAPPING(name, type, operation)                                                                                \
+    type name(type a, type b)                                                                                          \
+    {                                                                                                                  \
+        type result;                                                                                                   \
+        if (operation(a, b, &result))                                                                                  \
+            abort();                                                                                                   \
+        return result;                                                                                                 \
+    }
+TRAPPING(__mulvdi3, long long, __builtin_mul_overflow)
+TRAPPING(__addvti3, __int128, __builtin_add_overflow)
+TRAPPING(__subvti3, __int128, __builtin_sub_overflow)
+TRAPPING(__mulvti3, __int128, __builtin_mul_overflow)
+int __clrsbdi2(long long x) { return x == 0 || x == -1 ? 63 : __builtin_clzll(x < 0 ? ~x : x) - 1; }
+int __clrsbti2(__int128 x)
+{
+    unsigned __int128 magnitude = x < 0 ? ~x : x;
+    unsigned long long high = magnitude >> 64, low = magnitude;
+    return high ? __builtin_clzll(high) - 1 : low ? 63 + __builtin_clzll(low) : 127;
+}
+_Noreturn void _Unwind_Resume(void *exception) { abort(); }
+int __gcc_personality_v0(void) { abort(); }
+
 /* -- Strings */
 
 void *rawmemchr(const void *s, int c)

@@ -11,7 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from pytest_llmcompiler.program.clang import compile_glibc
+from pytest_llmcompiler.program.image import read_defined_names, read_undefined_names
 from pytest_llmcompiler.program.ir import emit_object, parse
+from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.target import Target
 
 
@@ -41,6 +44,20 @@ def load_names() -> GlibcNames:
         {words[0]: words[2] for words in lines if len(words) == 3},
         frozenset(words[0] for words in lines if words[1:] == ["?"]),
     )
+
+
+def build_glibc(names: frozenset[str], target: Target) -> list[bytes]:
+    """The objects that define names of glibc for a program, with all of `glibc.c`."""
+    return [compile_glibc(target), build_aliases(target, names)]
+
+
+def find_glibc_objects(data: bytes) -> dict[str, bytes]:
+    """The objects, by the names of their files, that define what an object for x86-64 Linux names of glibc; none where
+    musl has all of it."""
+    undefined, target = read_undefined_names(data), get_target()
+    if undefined.isdisjoint(load_names().aliases.keys() | read_defined_names(compile_glibc(target))):
+        return {}
+    return dict(zip(("glibc.o", "glibc_aliases.o"), build_glibc(undefined, target)))
 
 
 @functools.cache

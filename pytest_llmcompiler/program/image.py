@@ -95,14 +95,20 @@ class ElfProgram(NamedTuple):
 
 def read_defined_names(data: bytes) -> frozenset[str]:
     """The symbols that an ELF object defines for other objects."""
+    return frozenset(name for name, is_defined in _read_shared_names(data) if is_defined)
+
+
+def read_undefined_names(data: bytes) -> frozenset[str]:
+    """The symbols that an ELF object needs of other objects."""
+    return frozenset(name for name, is_defined in _read_shared_names(data) if not is_defined)
+
+
+def _read_shared_names(data: bytes) -> list[tuple[str, bool]]:
     from elftools.elf.elffile import ELFFile
 
     symbols = ELFFile(io.BytesIO(data)).get_section_by_name(".symtab").iter_symbols()
-    return frozenset(
-        symbol.name
-        for symbol in symbols
-        if symbol["st_info"]["bind"] in ("STB_GLOBAL", "STB_WEAK") and symbol["st_shndx"] != "SHN_UNDEF"
-    )
+    shared = (symbol for symbol in symbols if symbol["st_info"]["bind"] in ("STB_GLOBAL", "STB_WEAK"))
+    return [(symbol.name, symbol["st_shndx"] != "SHN_UNDEF") for symbol in shared]
 
 
 def read_elf(image: bytes) -> ElfProgram:

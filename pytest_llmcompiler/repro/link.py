@@ -11,6 +11,7 @@ from pytest_llmcompiler.errors import ClangError, IRError, NativeLinkError
 from pytest_llmcompiler.program import ir_extract
 from pytest_llmcompiler.program.case_symbols import collect_case_symbols
 from pytest_llmcompiler.program.clang import compile_ir, link, undefined_symbols
+from pytest_llmcompiler.program.glibc import find_glibc_objects
 from pytest_llmcompiler.program.ir_rewrites import PADDED_PREFIX, externalise, pad_constants
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.repro.c_source import ReproSurroundings, thunk_symbol
@@ -39,7 +40,7 @@ def link_program(reference: Reference, function: str, text: str) -> bytes:
     linkage = Linkage(function, golden.aliases)
     candidate = build_linkable_object(text, golden.addresses, linkage, case=collect_case_symbols(reference))
     try:
-        return link([candidate, compile_without(reference, function).object])
+        return link([candidate, compile_without(reference, function).object, *find_glibc_objects(candidate).values()])
     except ClangError as error:
         undefined = undefined_symbols(error)
         stand_ins = {*golden.stubs, *(variable.name for variable in golden.declared_variables)}

@@ -16,6 +16,7 @@ from pytest_llmcompiler.judge.reproducer import Reproducer
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.program.case_symbols import collect_case_symbols
 from pytest_llmcompiler.program.clang import compile_c, link
+from pytest_llmcompiler.program.glibc import find_glibc_objects
 from pytest_llmcompiler.program.ir_queries import mentioned_globals
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.repro.c_source import ReproSurroundings, format_source
@@ -75,8 +76,11 @@ class NativeProgramWriter:
         if "fault" in reproducer:
             yield f"There is no `run`: the judge could not capture the failure.\n{reproducer['fault']}"
             return
-        input_object = _write_sources(files, candidate, reproducer, surroundings)
-        objects = [candidate_object, rest.object, input_object, _runner_object()]
+        glibc = find_glibc_objects(candidate_object)
+        for name, data in glibc.items():
+            files.write(name, data, "functions of glibc that the candidate names")
+        input_object = _write_sources(files, candidate, reproducer, surroundings, tuple(glibc))
+        objects = [candidate_object, rest.object, input_object, _runner_object(), *glibc.values()]
         files.write("run", link(objects, *_LINKING), "shows the failure", executable=True)
         files.write("break.gdb", _format_breakpoint(reproducer), "stops a debugger where the candidate goes wrong")
         yield from reproducer["notes"]
@@ -96,16 +100,21 @@ def _build_object(candidate: FailingCandidate, linkage: Linkage) -> bytes:
 
 
 def _write_sources(
-    files: FolderFiles, candidate: FailingCandidate, reproducer: Reproducer, surroundings: ReproSurroundings
+    files: FolderFiles,
+    candidate: FailingCandidate,
+    reproducer: Reproducer,
+    surroundings: ReproSurroundings,
+    libraries: tuple[str, ...],
 ) -> bytes:
-    """Write the C files and the script that builds `run` from them. Returns the object of `input.c`."""
+    """Write the C files and the script that builds `run` from them and from `libraries`, which are objects. Returns the
+    object of `input.c`."""
     source = format_source(reproducer, surroundings, candidate.verdict)
     files.write("input.c", source, f"the input of {candidate.function}")
     runner = Path(__file__).with_name("runner.c").read_text(encoding="utf-8")
     header = Path(__file__).with_name("runner.h").read_text(encoding="utf-8")
     files.write("runner.c", runner, "runs reference and candidate on the input, and prints the differences")
     files.write("runner.h", header, "what input.c and runner.c share")
-    files.write("build.sh", _format_build_script(), "builds `run` again", executable=True)
+    files.write("build.sh", _format_build_script(libraries), "builds `run` again", executable=True)
     return compile_c(files.folder / "input.c", *_FREESTANDING, "-g0")
 
 
@@ -135,8 +144,9 @@ def _format_breakpoint(reproducer: Reproducer) -> str:
     return "\n".join((*commands, "run")) + "\n"
 
 
-def _format_build_script() -> str:
+def _format_build_script(libraries: tuple[str, ...]) -> str:
     """A script that builds `run` from the other files, with the bundled toolchain."""
+    objects = " ".join(("candidate.o", "program.o", "input.o", "runner.o", *libraries))
     clang = f"-m ziglang cc -target {get_target().zig_target}"
     return "\n".join((
         "#!/bin/sh",
@@ -146,7 +156,7 @@ def _format_build_script() -> str:
         f'"$PYTHON" {clang} {" ".join(_FREESTANDING)} -c runner.c -o runner.o',
         f'"$PYTHON" {clang} {" ".join(_FREESTANDING)} -c input.c -o input.o',
         f'"$PYTHON" {clang} -O0 -w -fno-sanitize=all -c program.ll -o program.o',
-        f'"$PYTHON" {clang} -static -no-pie {" ".join(_LINKING)} -o run candidate.o program.o input.o runner.o',
+        f'"$PYTHON" {clang} -static -no-pie {" ".join(_LINKING)} -o run {objects}',
     )) + "\n"  # fmt: skip
 
 

@@ -42,6 +42,7 @@ class SystemV(CallingConvention):
     integer_registers = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
     return_register = "rax"
     callee_saved = ("rbx", "rbp", "r12", "r13", "r14", "r15")
+    exempt_functions = frozenset(("__fentry__", "mcount"))  # called first of all in a function, by -pg
     caller_saved = ("rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11")
     vector_registers = tuple(f"xmm{number}" for number in range(16))
     caller_extends = True

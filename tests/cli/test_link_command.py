@@ -81,6 +81,30 @@ def test_a_name_of_the_program_wins_over_the_text_s_own(case: Path) -> None:
     assert run(link(case, RIGHT + own)) != (1, "43\n")
 
 
+def test_a_text_that_names_functions_of_glibc(case: Path) -> None:
+    text = """\
+answer:
+	pushq	%rbx
+	movl	%edi, %ebx
+	leaq	digits(%rip), %rdi
+	xorl	%esi, %esi
+	movl	$10, %edx
+	callq	__isoc23_strtol@PLT
+	leal	(%rax,%rbx,2), %ebx
+	movl	$1, %edi
+	leaq	digits(%rip), %rsi
+	xorl	%eax, %eax
+	callq	__printf_chk@PLT
+	movl	%ebx, %eax
+	popq	%rbx
+	retq
+	.section .rodata
+digits:	.string "4 "
+"""
+    done = subprocess.run([link(case, text)], capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("4 42\n4 ", 0)
+
+
 def test_main_itself(case: Path) -> None:
     text = "main:\n\tpushq\t%rax\n\tmovl\t$7, %edi\n\tcallq\tanswer\n\tpopq\t%rcx\n\tret\n"
     assert run(link(case, text, "main")) == (18, "")

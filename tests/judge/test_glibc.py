@@ -16,6 +16,7 @@ COMMANDS = (
     f"gcc -O2 {UBUNTU}",
     "gcc -O3 -D_FORTIFY_SOURCE=3 -fPIC -fstack-protector-all",
     "gcc -O0",
+    "gcc -O1 -pg -mfentry -ftrapv -fexceptions -finstrument-functions",
     "gcc -Os -masm=intel",
     f"clang-16 -O2 {UBUNTU}",
     "clang-19 -O1 -D_FORTIFY_SOURCE=3 -fPIC",
