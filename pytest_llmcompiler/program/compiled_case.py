@@ -21,6 +21,7 @@ from pytest_llmcompiler.program.ir import parse
 from pytest_llmcompiler.program.ir_extract import retarget
 from pytest_llmcompiler.program.ir_rewrites import call_memcpy, remove_source_path, tighten_pointer_checks
 from pytest_llmcompiler.program.unit_symbols import UnitSymbols, read_symbols
+from pytest_llmcompiler.program.varargs import find_indirect_arguments
 from pytest_llmcompiler.values.c_types import Type
 
 if TYPE_CHECKING:
@@ -105,7 +106,9 @@ class CompiledCase:
     @property
     def variables(self) -> Mapping[str, Type]:
         """The types of the variables of static storage that a C file defines. Empty for IR, which has no such types."""
-        return {} if self.case.is_ir else signature.variable_types(self.debug_image)
+        return (
+            {} if self.case.is_ir else signature.variable_types(self.debug_image, find_indirect_arguments(self.module))
+        )
 
     @functools.cached_property
     def declarations(self) -> bytes:

@@ -26,6 +26,24 @@ def narrow_functions(module: llvm.ModuleRef) -> frozenset[str]:
     )
 
 
+def resultless_functions(module: llvm.ModuleRef) -> frozenset[str]:
+    """The functions with a body that return a value of which nothing is ever stored, as clang -O0 writes `f() { }`.
+
+    C without prototypes has no `void`, and such a function stands for one that returns nothing.
+    """
+    defined = (function for function in module.functions if not function.is_declaration)
+    return frozenset(function.name for function in defined if _returns_nothing(str(function)))
+
+
+def _returns_nothing(text: str) -> bool:
+    returned = re.findall(r"^  ret \S+ (%\d+)", text, re.M)
+    loaded = re.search(rf"^  {returned[0]} = load [^,]+, ptr (%\d+), align \d+$", text, re.M) if returned else None
+    if len(returned) != 1 or loaded is None:
+        return False
+    uses = re.findall(rf"{loaded[1]}(?!\d)", text)
+    return len(uses) == 2 and re.search(rf"^  {loaded[1]} = alloca ", text, re.M) is not None
+
+
 def only_called_functions(module: llvm.ModuleRef, text: str) -> frozenset[str]:
     """The local functions that are only called by name: nothing takes their address. `text` is the module's text."""
     local = {value.name for value in module.functions if value.linkage.name in ("internal", "private")}

@@ -22,10 +22,12 @@ from pytest_llmcompiler.program.ir_queries import (
     end_pointer_receivers,
     mentioned_globals,
     only_loaded_variables,
+    resultless_functions,
 )
 from pytest_llmcompiler.program.ir_rewrites import split_multiply_add
 from pytest_llmcompiler.program.library import add_library
 from pytest_llmcompiler.program.texts import FunctionTexts
+from pytest_llmcompiler.program.varargs import find_indirect_arguments
 from pytest_llmcompiler.program.variable_cells import KnownVariable
 from pytest_llmcompiler.values.c_types import (
     Array,
@@ -104,7 +106,10 @@ class Reference(CompiledProgram):
         """The types of every function that is defined."""
         if self.case.is_ir:
             return signature.signatures_from_ir(self.module)
-        return signature.signatures_from_dwarf(self.debug_image)
+        types = signature.signatures_from_dwarf(self.debug_image, find_indirect_arguments(self.program_module))
+        return types | {
+            name: replace(types[name], result=None) for name in resultless_functions(self.module) if name in types
+        }
 
     @functools.cached_property
     def variables(self) -> Mapping[str, Type]:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmcompiler.program.varargs import find_common_tail
@@ -36,11 +37,17 @@ _TRANSPARENT_TAGS = ("DW_TAG_typedef", "DW_TAG_const_type", "DW_TAG_volatile_typ
 """Entries that stand between a use of a type and the type itself."""
 
 
-def signatures_from_dwarf(data: bytes) -> dict[str, Function]:
-    """The signatures of all functions with a body in an ELF file with DWARF 4."""
+def signatures_from_dwarf(
+    data: bytes, indirect_arguments: Mapping[str, Sequence[Type]] = MappingProxyType({})
+) -> dict[str, Function]:
+    """The signatures of all functions with a body in an ELF file with DWARF 4.
+
+    A pointer to a function without prototype leads to one with the `indirect_arguments` of its result, see
+    `find_indirect_arguments`.
+    """
     from elftools.elf.elffile import ELFFile
 
-    reader = _DebugInfoReader()
+    reader = _DebugInfoReader(indirect_arguments)
     units = ELFFile(io.BytesIO(data)).get_dwarf_info().iter_CUs()
     return {
         _text(die, "DW_AT_name"): reader.function(die)
@@ -81,14 +88,16 @@ def find_definition_line(data: bytes, name: str) -> int | None:
     return None
 
 
-def variable_types(data: bytes) -> dict[str, Type]:
+def variable_types(
+    data: bytes, indirect_arguments: Mapping[str, Sequence[Type]] = MappingProxyType({})
+) -> dict[str, Type]:
     """The types of all variables of static storage in an ELF file with DWARF 4, by name.
 
     The names are those of clang's IR: `counter`, and `function.counter` for a variable inside a function.
     """
     from elftools.elf.elffile import ELFFile
 
-    reader = _DebugInfoReader()
+    reader = _DebugInfoReader(indirect_arguments)
     types: dict[str, Type] = {}
     for unit in ELFFile(io.BytesIO(data)).get_dwarf_info().iter_CUs():
         for die in unit.get_top_DIE().iter_children():
@@ -187,17 +196,32 @@ def _add_tail(module: llvm.ModuleRef, function: llvm.ValueRef, signature: Functi
     has_format, types = find_common_tail(module, function, lambda type: _ir_type(type, b""))
     if any(map(find_unsupported, types)):
         return signature
-    unnamed = (Param(f"...[{index}]", type) for index, type in enumerate(types))
-    return replace(signature, params=(*signature.params, *unnamed), format=has_format)
+    return replace(signature, params=(*signature.params, *_unnamed_params(types)), format=has_format)
+
+
+def _unnamed_params(types: Iterable[Type]) -> tuple[Param, ...]:
+    return tuple(Param(f"...[{index}]", type) for index, type in enumerate(types))
+
+
+def _ir_name(type: Type | None) -> str:
+    """The IR type of a function's result."""
+    if isinstance(type, Float):
+        return "float" if type.size == 4 else "double"
+    if isinstance(type, Int):
+        return "i1" if type.boolean else f"i{8 * type.size}"
+    return "void" if type is None else "ptr"
 
 
 class _DebugInfoReader:
     """Converts DWARF type entries to types. Each entry is converted once, so that recursive types end."""
 
-    def __init__(self) -> None:
+    def __init__(self, indirect_arguments: Mapping[str, Sequence[Type]] = MappingProxyType({})) -> None:
         self._seen: dict[int, Type] = {}
+        self._indirect_arguments = indirect_arguments
 
     def function(self, die: DIE) -> Function:
+        """The signature of an entry for a function. A definition without prototype takes promoted arguments."""
+        is_promoted = die.tag == "DW_TAG_subprogram" and "DW_AT_prototyped" not in die.attributes
         children = list(die.iter_children())
         params = [child for child in children if child.tag == "DW_TAG_formal_parameter"]
         return Function(
@@ -205,7 +229,7 @@ class _DebugInfoReader:
             params=tuple(
                 Param(
                     name=_text(child, "DW_AT_name") or str(index),
-                    type=self._target(child) or Unsupported("void"),
+                    type=_promote(self._target(child), is_promoted) or Unsupported("void"),
                     restrict=_has_qualifier(child, "DW_TAG_restrict_type"),
                 )
                 for index, child in enumerate(params)
@@ -259,8 +283,15 @@ class _DebugInfoReader:
         if die.tag == "DW_TAG_array_type":
             return self._array(die)
         if die.tag == "DW_TAG_subroutine_type":
-            return self.function(die)
+            return self._indirect_function(die)
         return Unsupported(f"a type of DWARF tag {die.tag}")
+
+    def _indirect_function(self, die: DIE) -> Function:
+        type = self.function(die)
+        if type.params or not type.variadic:  # with a prototype
+            return type
+        types = self._indirect_arguments.get(_ir_name(type.result), ())
+        return replace(type, params=_unnamed_params(types))
 
     def _array(self, die: DIE) -> Type:
         type: Type = self._target(die) or Unsupported("an array of void")
@@ -304,6 +335,15 @@ class _DebugInfoReader:
         else:  # DWARF 2 and 3 count bits from the most significant bit of the storage unit
             first = 8 * (offset + type.size) - _number(die, "DW_AT_bit_offset") - width
         return Field(name, first // 8, type, (first, width))
+
+
+def _promote(type: Type | None, is_promoted: bool) -> Type | None:
+    """The type in which an argument is passed: of a function without prototype, the promoted one (C17, 6.5.2.2)."""
+    if is_promoted and isinstance(type, Float) and type.size < 8:
+        return Float(8, "double")
+    if is_promoted and isinstance(type, Int) and type.size < 4 and not type.boolean:
+        return Int(4, True, "int")
+    return type
 
 
 def _field_alignment(member: Field, size: int) -> int:

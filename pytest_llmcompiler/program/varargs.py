@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -14,6 +15,15 @@ if TYPE_CHECKING:
 _CHAR = Int(1, True, "char", character=True)
 _CONVERSION = re.compile(rb"%[-+ #0]*(\*|\d*)(?:\.(\*|\d*))?(hh|h|ll|l|q|j|z|t|L)?(.)?", re.S)
 """A conversion specification: width, precision, length modifier, specifier (C17 7.21.6.1)."""
+_INDIRECT_CALL = re.compile(r"\bcall (?:[a-z]+ )*(\w+) \(([^()]*\.\.\.)\) %")
+"""A call of a function with unnamed arguments through a pointer: the types of its result and of all arguments."""
+_PASSED_TYPES: dict[str, Type] = {
+    "i32": Int(4, True, "int"),
+    "i64": Int(8, True, "long"),
+    "double": Float(8, "double"),
+    "ptr": Pointer(None),
+}
+"""The types of promoted arguments."""
 _MAX_ARGUMENTS = 64
 """Arguments of the longest format that is understood."""
 
@@ -61,6 +71,23 @@ def find_common_tail(
         return True, []
     agree = all(list(map(_kind, types)) == list(map(_kind, tails[0])) for types in tails)
     return False, tails[0] if agree else []
+
+
+def find_indirect_arguments(module: llvm.ModuleRef) -> dict[str, list[Type]]:
+    """What all calls of functions without prototype through a pointer have in common: the types of their first
+    arguments, by the IR type of the result.
+
+    A call `f(1, 2)` of `int (*f)()` is `call i32 (i32, i32, ...) %3(i32 1, i32 2)` in clang's IR.
+    """
+    shared: dict[str, list[Type]] = {}
+    for function in module.functions:
+        for result, words in _INDIRECT_CALL.findall(str(function)):
+            types = [_PASSED_TYPES.get(word) for word in words.split(", ") if word != "..."]
+            known = [type for type in itertools.takewhile(lambda type: type is not None, types) if type]
+            before = shared.setdefault(result, known)
+            same = itertools.takewhile(lambda pair: _kind(pair[0]) == _kind(pair[1]), zip(before, known))
+            shared[result] = [type for type, _ in same]
+    return shared
 
 
 def _find_calls(module: llvm.ModuleRef, name: str) -> Iterator[tuple[list[llvm.ValueRef], bool]]:
