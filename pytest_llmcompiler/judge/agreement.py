@@ -51,6 +51,15 @@ def _ending(run: Observation) -> tuple[object, ...]:
     return run.outcome, run.exit_code, run.assertion, run.freed_objects, run.out_of_memory
 
 
+def have_same_shape(first: Observation, second: Observation) -> bool:
+    """Whether two runs of references can be compared byte by byte: they end alike, and make the same external calls but
+    for the values of the arguments."""
+    shapes = [
+        (run.outcome, run.freed_objects, [(call.name, len(call.args)) for call in run.calls]) for run in (first, second)
+    ]
+    return shapes[0] == shapes[1]
+
+
 def find_dont_care_bytes(context: ComparisonContext, first: Observation, second: Observation) -> DontCareBytes:
     """The bytes of objects, globals, heap and pointees on which two runs of references disagree.
 

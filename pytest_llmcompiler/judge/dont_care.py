@@ -37,6 +37,22 @@ class DontCareBytes:
             return data
         return bytes(0 if start + index in offsets else byte for index, byte in enumerate(data))
 
+    def is_within(self, other: DontCareBytes) -> bool:
+        """Whether each of these bytes is one of another's too."""
+        return all(
+            location in other.offsets and set(offsets).issubset(other.offsets[location])
+            for location, offsets in self.offsets.items()
+        )
+
+    def without(self, other: DontCareBytes) -> DontCareBytes:
+        """These bytes but those of another."""
+        left: dict[DontCareLocation, Collection[int]] = {}
+        for location, offsets in self.offsets.items():
+            rest = frozenset(offsets).difference(other.offsets.get(location, ()))
+            if rest or location not in other.offsets:
+                left[location] = rest
+        return DontCareBytes(left)
+
     @classmethod
     def union(cls, parts: Iterable[DontCareBytes]) -> DontCareBytes:
         """The don't-care bytes of any part."""

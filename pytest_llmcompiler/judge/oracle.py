@@ -16,14 +16,14 @@ from pytest_llmcompiler.emulator.probe import Probe
 from pytest_llmcompiler.emulator.stack import MAX_ARGUMENT_BYTES
 from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
 from pytest_llmcompiler.errors import LayoutError
-from pytest_llmcompiler.judge.agreement import find_dont_care_bytes, references_agree
 from pytest_llmcompiler.judge.compare import writes_around_objects
-from pytest_llmcompiler.judge.difference import ComparisonContext
+from pytest_llmcompiler.judge.difference import ComparisonContext, Difference
+from pytest_llmcompiler.judge.disagreement import BuildRuns, DisagreementAnalysis, RunPlace
 from pytest_llmcompiler.judge.dont_care import DontCareBytes
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
+from pytest_llmcompiler.judge.reference_builds import ReferenceBuilds
 from pytest_llmcompiler.judge.whole_program import HangLimit, WholeProgram, run_whole_program
 from pytest_llmcompiler.targets import abi
-from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.values.input import Input
 from pytest_llmcompiler.values.layout import MAX_OBJECT_BYTES, PAGE, Layout, lay_out
 
@@ -48,6 +48,8 @@ class SuiteEntry:
     limit: int
     """Instructions that a candidate may execute; above that it hangs."""
     probe_result: ProbeResult
+    bug: Difference | None = None
+    """Where clang -O2 computes the function wrongly on this input: expected is what -O0 does."""
 
     @property
     def layout(self) -> Layout:
@@ -73,8 +75,10 @@ class Oracle:
     The machines are built when they are first needed. `release` frees them; they are built again on the next use.
     """
 
-    def __init__(self, under_test: FunctionUnderTest) -> None:
+    def __init__(self, under_test: FunctionUnderTest, builds: ReferenceBuilds | None = None) -> None:
         self._under_test = under_test
+        self.builds = builds or ReferenceBuilds(under_test)
+        self._analysis = DisagreementAnalysis(under_test, self.builds)
         self._names = [param.name for param in under_test.signature.params]
         self._rules = under_test.reference.argument_rules(under_test.function)
         self._convention = under_test.reference.target.convention
@@ -109,18 +113,18 @@ class Oracle:
         limit = _HANG_LIMIT.instructions(run.executed_bytes + sum(target.size for target in layout.objects))
         # Varied fills: the two machines differ in their garbage, and each runs with zeros too. A result that depends
         # on an uninitialised value differs in at least one of these runs.
-        others = (
-            machines.optimised.run(layout, call, limit),
-            machines.golden.run(layout, call, limit, uninitialised="zeros"),
-            machines.optimised.run(layout, call, limit, uninitialised="zeros"),
+        golden, optimised = (
+            BuildRuns(first, machine.run(layout, call, limit, uninitialised="zeros"))
+            for machine, first in (
+                (machines.golden, run),
+                (machines.optimised, machines.optimised.run(layout, call, limit)),
+            )
         )
         context = self._context(layout)
-        if not all(references_agree(context, run, other) for other in others):
-            raise UndefinedInputError("the references disagree")
+        ruling = self._analysis.rule(RunPlace(context, call, limit), golden, optimised)
         if writes_around_objects(layout, run):
             raise UndefinedInputError("writes outside of every object")
-        dont_care = DontCareBytes.union(find_dont_care_bytes(context, run, other) for other in others)
-        return SuiteEntry(context, call, run, dont_care, limit, look)
+        return SuiteEntry(context, call, run, ruling.dont_care, limit, look, ruling.bug)
 
     def _lay_out(self, input: Input) -> tuple[Layout, abi.CallSetup]:
         """An input in memory, with the registers and the stack that pass it."""
@@ -157,6 +161,8 @@ class Oracle:
 
     def release(self) -> None:
         """Free the machines."""
+        self.builds.close()
+        self._analysis.release()
         if self._open_machines is not None:
             self._open_machines = None
             gc.collect()
@@ -173,12 +179,8 @@ class Oracle:
         return _ReferenceMachines(
             probe=Probe(under_test.open_machine(reference.probe, check_preconditions=True), has_assembly),
             golden=under_test.open_machine(reference.golden, trace_blocks=True),
-            optimised=under_test.open_machine(reference.golden, self._optimised, garbage_pattern=1),
+            optimised=under_test.open_machine(reference.golden, self.builds.optimised, garbage_pattern=1),
         )
-
-    @functools.cached_property
-    def _optimised(self) -> AssembledCode:
-        return self._under_test.assemble_reference("O2")[1]
 
     @functools.cached_property
     def _uses_errno(self) -> bool:

@@ -21,6 +21,7 @@ from pytest_llmcompiler.corpus.store import CorpusFile, SavedCorpus
 from pytest_llmcompiler.corpus.strategies import build_input_strategy
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.oracle import Oracle, SuiteEntry
+from pytest_llmcompiler.judge.reference_builds import ReferenceBuilds
 from pytest_llmcompiler.judge.whole_program import WholeProgram
 from pytest_llmcompiler.program.ir_queries import mentioned_globals
 from pytest_llmcompiler.program.reference import Reference
@@ -42,9 +43,11 @@ class Suite:
     they are first needed; `prepare` computes all at once.
     """
 
-    def __init__(self, under_test: FunctionUnderTest, examples: int, seed: int) -> None:
+    def __init__(
+        self, under_test: FunctionUnderTest, examples: int, seed: int, builds: ReferenceBuilds | None = None
+    ) -> None:
         self.under_test, self.examples, self.seed = under_test, examples, seed
-        self.oracle = Oracle(under_test)
+        self.oracle = Oracle(under_test, builds)
         self._rules = under_test.reference.argument_rules(under_test.function)
         self._learned: dict[RelationScope, ParameterRelations] = {}
         """The relations of parameters that the repairs of inputs taught."""
@@ -54,7 +57,7 @@ class Suite:
 
     def restrict(self, inputs: Collection[Input]) -> Suite:
         """A suite of only these inputs of the corpus, without the whole program."""
-        limited = Suite(self.under_test, self.examples, self.seed)
+        limited = Suite(self.under_test, self.examples, self.seed, self.oracle.builds)
         corpus = Corpus(limited.oracle.look, limited.oracle.accept)
         corpus.entries = {input: entry for input, entry in self.corpus.entries.items() if input in inputs}
         limited._corpus, limited._has_run_whole_program = corpus, True

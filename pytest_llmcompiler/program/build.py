@@ -32,7 +32,7 @@ from pytest_llmcompiler.targets.target import Target
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
 
-_LINKED_FUNCTIONS = """
+LINKED_FUNCTIONS = """
 memcpy memmove memset memcmp bcmp mempcpy memchr strlen strnlen strcmp strncmp
 strcpy stpcpy strncpy strcat strncat strchr strrchr strstr puts putchar printf
 sprintf snprintf fputs fputc fwrite putc malloc calloc realloc free exit
@@ -128,7 +128,7 @@ def _support_object(target: Target, stand_ins: StandIns, *, has_main: bool) -> b
     """An object that keeps library functions in the program, and defines stand-ins for missing symbols."""
     names = [
         name
-        for name in (*_LINKED_FUNCTIONS.split(), *target.runtime_functions)
+        for name in (*LINKED_FUNCTIONS.split(), *target.runtime_functions)
         if target.foreign_system or name not in stand_ins.functions
     ]
     lines = [f"declare void @{name}()" for name in names]

@@ -32,6 +32,10 @@ _LENIENT_FLAGS = (
 """Flags for C files: what gcc 12 accepts with a warning, and newer compilers refuse."""
 _PLAIN_FLAGS = ("-O0", "-Xclang", "-disable-O0-optnone", "-fno-sanitize=all")
 """Flags for IR that later passes may optimise. zig turns sanitizers on by default."""
+_AS_AT_O0 = ("-U__OPTIMIZE__", "-D__NO_INLINE__=1")
+_OPTIMISABLE_FLAGS = ("-O1", "-Xclang", "-disable-llvm-passes", *_AS_AT_O0, "-fno-sanitize=all")
+"""Flags for IR with the aliasing rules of C's types and the lifetimes of variables, which clang leaves out at -O0. The
+macros are those of -O0, so that the file has the same code."""
 # -fsanitize=function reads words before the start of the callee. The stubs of callbacks have no such words.
 _PROBE_FLAGS = ("-O0", "-fsanitize=undefined,float-cast-overflow", "-fno-sanitize=function", "-fsanitize-trap=all")
 """Flags for the probe: undefined behaviour traps."""
@@ -72,6 +76,10 @@ class Toolchain:
             files = parse_dependencies(rule.read_bytes())
         own = (*header_folders(self.target), _compiler_headers())
         return CompiledUnit(ir.decode(), without_folders(files[1:], own))
+
+    def emit_optimisable_ir(self, path: Path, cflags: Sequence[str] = ()) -> str:
+        """The IR of the C file at `path` as clang hands it to its optimiser at -O2, without debug information."""
+        return self._compile_c(path, cflags, *_OPTIMISABLE_FLAGS, "-g0", "-S", "-emit-llvm").decode()
 
     def emit_probe_ir(self, path: Path, cflags: Sequence[str] = ()) -> str:
         """The IR of the C file at `path` at -O0, with a trap for every undefined behaviour that UBSan detects."""

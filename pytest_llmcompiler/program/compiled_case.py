@@ -66,6 +66,17 @@ class CompiledCase:
         """The files that decide what the case means: itself, those with its flags, and those that it includes."""
         return self.case.path, *self.case.flag_files, *self.included
 
+    @functools.cached_property
+    def optimisable_ir(self) -> str:
+        """The IR of the whole file as clang hands it to its optimiser: with the aliasing rules of C's types, and the
+        lifetimes of local variables. Its symbols are those of `ir`."""
+        if self.case.is_ir:
+            return self.ir
+        with self.blame_case():
+            text = self.toolchain.emit_optimisable_ir(self.case.path, self.case.cflags)
+            # Code with another set of constants could not use those of the program.
+            return text if _constants_of(parse(text)) == _constants_of(self.module) else self.ir
+
     @property
     def ir_without_path(self) -> str:
         """The IR of the whole file without the lines that name the file."""
@@ -159,3 +170,11 @@ class CompiledCase:
 def remove_path(text: str) -> str:
     """A module of IR without the lines that name its file."""
     return re.sub(r"^(?:; ModuleID|source_filename) = .*\n", "", text, flags=re.M)
+
+    @functools.cached_property
+            return self.toolchain.find_bodies(self.case.path, self.case.cflags)
+
+
+def _constants_of(module: llvm.ModuleRef) -> dict[str, str]:
+    """The private variables of a module, each with its definition. Their names are not those of the source."""
+    return {value.name: str(value) for value in module.global_variables if value.linkage.name == "private"}

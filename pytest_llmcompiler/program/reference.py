@@ -17,6 +17,7 @@ from pytest_llmcompiler.program.directive_comments import read_source
 from pytest_llmcompiler.program.file_facts import FileFacts
 from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.program.initial_values import CellValue
+from pytest_llmcompiler.program.ir_perturbation import perturb
 from pytest_llmcompiler.program.ir_queries import (
     defined_functions,
     end_pointer_receivers,
@@ -242,6 +243,20 @@ class Reference(CompiledProgram):
     def golden_with_library(self) -> ProgramImage:
         """The golden program with the rest of the C library beside it."""
         return add_library(self.golden)
+
+    @functools.cached_property
+    def perturbed(self) -> ProgramImage:
+        """The program without any optimisation, in which all that C leaves open is chosen in another way.
+
+        Its instructions are selected as at -O2, so that a fault of either way shows as a difference.
+        """
+
+        def compile_module(text: str) -> list[bytes]:
+            flags = ("-O2", "-Xclang", "-disable-llvm-passes")
+            return [compile_ir(perturb(split_multiply_add(text)), *flags, target=self.target)]
+
+        with self.blame_case():
+            return build_program(self.program_ir, self.target, compile_module, self.facts.unread_variables)
 
     @functools.cached_property
     def probe(self) -> ProgramImage:

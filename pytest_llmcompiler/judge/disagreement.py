@@ -1,0 +1,218 @@
+"""Why the reference at -O0 and at -O2 differ on an input, and what that means for the input.
+
+Three causes look alike: the input is undefined in a way that the probe does not see, bytes are indeterminate, or the
+optimiser of clang is wrong. Further builds tell them apart, each with less of what an optimiser may assume:
+
+    -O0                                 -O2                      both differ: on to the next builds
+    -O2 without any assumption          agrees with -O0          the function relies on undefined behaviour
+                                        differs from -O0         no assumption explains it: on to the next build
+    -O0 with other choices              differs from -O0         the function relies on addresses, or on a NaN's bits
+                                        agrees with -O0          -O2 is wrong: a bug of clang
+
+In the last case the result at -O0 counts. In the others the input is dropped if the behaviour differs; where only bytes
+of memory differ, they are not compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pytest_llmcompiler.corpus.probing import UndefinedInputError
+from pytest_llmcompiler.emulator.machine import Machine
+from pytest_llmcompiler.emulator.observation import Observation
+from pytest_llmcompiler.judge.agreement import find_dont_care_bytes, have_same_shape, references_agree
+from pytest_llmcompiler.judge.compare import find_differences, format_ending
+from pytest_llmcompiler.judge.difference import ComparisonContext, Difference
+from pytest_llmcompiler.judge.dont_care import DontCareBytes
+from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
+from pytest_llmcompiler.judge.location import RunEnding
+from pytest_llmcompiler.judge.rebase import AddressTranslator
+from pytest_llmcompiler.judge.reference_builds import ReferenceBuilds
+from pytest_llmcompiler.targets.abi import CallSetup
+
+INDETERMINATE = "an indeterminate value matters"
+ALIASING = "strict aliasing is violated"
+UNDEFINED = "undefined behaviour that only -O2 shows"
+ADDRESSES = "addresses or the bits of a NaN matter"
+ALLOCATION = "-O2 leaves out an allocation that fails"
+UNKNOWN = "the references disagree"
+
+
+class BuildRuns(NamedTuple):
+    """The runs of one build on an input, with two uninitialised fills."""
+
+    garbage: Observation
+    zeros: Observation
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """What is compared on an input on which the function is defined."""
+
+    dont_care: DontCareBytes
+    bug: Difference | None = None
+    """Where clang -O2 is wrong: expected is what -O0 does, observed what -O2 does."""
+
+
+@dataclass(frozen=True)
+class RunPlace:
+    """An input in memory, and the limits of a run on it."""
+
+    context: ComparisonContext
+    call: CallSetup
+    limit: int
+    """The most instructions of a run."""
+
+
+class DisagreementAnalysis:
+    """Tells why builds of the reference differ on an input.
+
+    Further builds are compiled, and their machines opened, at the first disagreement that needs them.
+    """
+
+    def __init__(self, under_test: FunctionUnderTest, builds: ReferenceBuilds) -> None:
+        self._under_test, self._builds = under_test, builds
+        self._machines: dict[str, Machine] = {}
+        self._translator: AddressTranslator | None = None
+
+    def release(self) -> None:
+        """Free the machines."""
+        self._machines = {}
+
+    def rule(self, place: RunPlace, golden: BuildRuns, optimised: BuildRuns) -> Ruling:
+        """What is compared on an input, from its runs at -O0 and at -O2.
+
+        Raises UndefinedInputError where the function is not defined on the input.
+        """
+        context = place.context
+        if not references_agree(context, *golden):
+            raise UndefinedInputError(INDETERMINATE)
+        own = find_dont_care_bytes(context, *golden)
+        if not all(references_agree(context, golden.garbage, run) for run in optimised):
+            return self._settle(place, golden.garbage, optimised, own, None)
+        every = DontCareBytes.union([own, *(find_dont_care_bytes(context, golden.garbage, run) for run in optimised)])
+        if every.is_within(own):
+            return Ruling(every)
+        return self._settle(place, golden.garbage, optimised, own, every)
+
+    def _settle(
+        self,
+        place: RunPlace,
+        golden: Observation,
+        optimised: BuildRuns,
+        own: DontCareBytes,
+        every: DontCareBytes | None,
+    ) -> Ruling:
+        """The ruling where -O0 and -O2 differ. `own` are the bytes on which runs at -O0 differ among themselves, and
+        `every` those of all runs; None where more than bytes of memory differ."""
+        try:
+            return self._blame(place, golden, optimised, own)
+        except UndefinedInputError:
+            if every is None:
+                raise
+            return Ruling(every)
+
+    def _blame(self, place: RunPlace, golden: Observation, optimised: BuildRuns, own: DontCareBytes) -> Ruling:
+        """The ruling where clang is wrong. Raises UndefinedInputError with any other cause of the difference."""
+        context = place.context
+        inverse = self._run(place, "inverse")
+        if not all(references_agree(context, golden, run) for run in inverse):
+            raise UndefinedInputError(INDETERMINATE)
+        dont_care = [own, *(find_dont_care_bytes(context, golden, run) for run in inverse)]
+        unassuming = self._find_unassuming(place, inverse, optimised, DontCareBytes.union(dont_care))
+        perturbed = self._run_perturbed(place, golden)
+        if not references_agree(context, golden, perturbed):
+            raise UndefinedInputError(ADDRESSES)
+        if not references_agree(context, *unassuming):
+            raise UndefinedInputError(INDETERMINATE)
+        dont_care += [find_dont_care_bytes(context, golden, perturbed), find_dont_care_bytes(context, *unassuming)]
+        explained = DontCareBytes.union(dont_care)
+        if _first_difference(context, inverse, unassuming, explained) is None:
+            raise UndefinedInputError(ADDRESSES)
+        bug = _first_difference(context, inverse, optimised, explained)
+        if bug is None:
+            raise UndefinedInputError(UNKNOWN)
+        return Ruling(self._with_freedoms(context, golden, optimised, unassuming, explained), bug)
+
+    def _find_unassuming(
+        self, place: RunPlace, inverse: BuildRuns, optimised: BuildRuns, own: DontCareBytes
+    ) -> BuildRuns:
+        """The runs at -O2 without assumptions, which differ from those at -O0."""
+        context = place.context
+        if _first_difference(context, inverse, optimised, own) is None:
+            raise UndefinedInputError(INDETERMINATE)
+        if inverse.garbage.out_of_memory != optimised.garbage.out_of_memory:
+            raise UndefinedInputError(ALLOCATION)
+        if not self._builds.is_comparable:
+            raise UndefinedInputError(UNKNOWN)
+        unassuming = self._run(place, "unassuming")
+        if _first_difference(context, inverse, unassuming, own) is None:
+            is_aliasing = _first_difference(context, inverse, self._run(place, "unaliased"), own) is None
+            raise UndefinedInputError(ALIASING if is_aliasing else UNDEFINED)
+        return unassuming
+
+    def _with_freedoms(
+        self,
+        context: ComparisonContext,
+        golden: Observation,
+        optimised: BuildRuns,
+        unassuming: BuildRuns,
+        explained: DontCareBytes,
+    ) -> DontCareBytes:
+        """The don't-care bytes where clang is wrong: those on which -O2 differs from -O0 because of an assumption count
+        as `explained` too, and those on which it is wrong do not."""
+        if not all(have_same_shape(golden, run) for run in (*optimised, *unassuming)):
+            return explained
+        allowed, wrong = (
+            DontCareBytes.union(find_dont_care_bytes(context, golden, run) for run in runs)
+            for runs in (optimised, unassuming)
+        )
+        return DontCareBytes.union([explained, allowed.without(wrong)])
+
+    # -- running builds
+
+    def _run(self, place: RunPlace, build: str) -> BuildRuns:
+        machine = self._open(build)
+        call, layout, limit = place.call, place.context.layout, place.limit
+        return BuildRuns(machine.run(layout, call, limit), machine.run(layout, call, limit, uninitialised="zeros"))
+
+    def _run_perturbed(self, place: RunPlace, golden: Observation) -> Observation:
+        """The run at -O0 with other choices, in the addresses of the golden image."""
+        run = self._open("perturbed").run(place.context.layout, place.call, place.limit)
+        if self._translator is None:
+            self._translator = AddressTranslator(self._builds.perturbed, self._under_test.reference.golden)
+        return self._translator.rebase(run, golden)
+
+    def _open(self, build: str) -> Machine:
+        """The machine of a build. All have the garbage of the machine at -O2, the inverse of that of the first run."""
+        if build not in self._machines:
+            under_test, builds = self._under_test, self._builds
+            golden = under_test.reference.golden
+            machines: dict[str, Callable[[], Machine]] = {
+                "inverse": lambda: under_test.open_machine(golden, garbage_pattern=1),
+                "unassuming": lambda: under_test.open_machine(
+                    golden, builds.optimised_without_assumptions, garbage_pattern=1
+                ),
+                "unaliased": lambda: under_test.open_machine(
+                    golden, builds.optimised_without_aliasing, garbage_pattern=1
+                ),
+                "perturbed": lambda: under_test.open_machine(builds.perturbed, garbage_pattern=1),
+            }
+            self._machines[build] = machines[build]()
+        return self._machines[build]
+
+
+def _first_difference(
+    context: ComparisonContext, expected: BuildRuns, observed: BuildRuns, dont_care: DontCareBytes
+) -> Difference | None:
+    """The first difference between two builds' runs on the same fills; None where they behave alike."""
+    for first, second in zip(expected, observed, strict=True):
+        if second.outcome not in ("return", "exit", "abort"):
+            ending = second.fault.description if second.fault else "no end"
+            return Difference(RunEnding(), format_ending(first), ending)
+        difference = next(find_differences(context, first, second, dont_care), None)
+        if difference:
+            return difference
+    return None
