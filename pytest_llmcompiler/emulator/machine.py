@@ -23,7 +23,7 @@ from pytest_llmcompiler.emulator.guest import Guest, RunEnd
 from pytest_llmcompiler.emulator.heap import Heap
 from pytest_llmcompiler.emulator.kernel import GuestTrapError, Kernel
 from pytest_llmcompiler.emulator.libc_preconditions import watch_preconditions
-from pytest_llmcompiler.emulator.observation import AbiBreach, GuestFault, Observation, Reply
+from pytest_llmcompiler.emulator.observation import ENDINGS, AbiBreach, GuestFault, Observation, Reply
 from pytest_llmcompiler.emulator.process_start import place_process_stack, start_process
 from pytest_llmcompiler.emulator.stack import MAX_CANDIDATE_GROWTH, MAX_REFERENCE_GROWTH, STACK_START
 from pytest_llmcompiler.emulator.uninitialised import StartState, UninitialisedFill, UninitialisedValues
@@ -271,7 +271,7 @@ class Machine:
         )
         slots = self._arena.read_slots(layout)
         observation.has_stray_write = self._arena.clean_unused_slots(layout)
-        if end.outcome not in ("return", "exit", "abort"):
+        if end.outcome not in ENDINGS:
             return observation
         if end.outcome == "return":
             observation.result = self.convention.read_result(self._signature, registers)

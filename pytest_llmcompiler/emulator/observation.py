@@ -14,6 +14,10 @@ AccessKind = Literal["read", "write", "jump", "misaligned", "load", "store"]
 """How a faulting instruction used its address. `load` and `store` are accesses below the red zone."""
 
 
+ENDINGS: tuple[Outcome, ...] = ("return", "exit", "abort")
+"""The outcomes of a run that comes to its end: it shows its effects."""
+
+
 @dataclass(frozen=True)
 class GuestFault:
     """An instruction that ends a run before the function returns."""

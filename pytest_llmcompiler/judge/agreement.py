@@ -35,8 +35,8 @@ _CHUNK = 64
 def references_agree(context: ComparisonContext, first: Observation, second: Observation) -> bool:
     """Whether two runs of references behave alike in all but bytes that may be don't-care bytes.
 
-    That is: the ending, the freed objects, the result, the output, the external calls but for their pointees, and the
-    sizes of the heap objects to which pointers lead.
+    That is: the ending, breaches of the calling convention, the freed objects, the result, the output, the external
+    calls but for their pointees, and the sizes of the heap objects to which pointers lead.
     """
     if _ending(first) != _ending(second):
         return False
@@ -48,7 +48,7 @@ def references_agree(context: ComparisonContext, first: Observation, second: Obs
 
 
 def _ending(run: Observation) -> tuple[object, ...]:
-    return run.outcome, run.exit_code, run.assertion, run.freed_objects, run.out_of_memory
+    return run.outcome, run.exit_code, run.assertion, run.abi_breaches, run.freed_objects, run.out_of_memory
 
 
 def have_same_shape(first: Observation, second: Observation) -> bool:

@@ -21,7 +21,8 @@ from typing import NamedTuple
 
 from pytest_llmcompiler.corpus.probing import UndefinedInputError
 from pytest_llmcompiler.emulator.machine import Machine
-from pytest_llmcompiler.emulator.observation import Observation
+from pytest_llmcompiler.emulator.observation import ENDINGS, Observation
+from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
 from pytest_llmcompiler.judge.agreement import find_dont_care_bytes, have_same_shape, references_agree
 from pytest_llmcompiler.judge.compare import find_differences, format_ending
 from pytest_llmcompiler.judge.difference import ComparisonContext, Difference
@@ -30,14 +31,17 @@ from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.location import RunEnding
 from pytest_llmcompiler.judge.rebase import AddressTranslator
 from pytest_llmcompiler.judge.reference_builds import ReferenceBuilds
+from pytest_llmcompiler.program.ir_perturbation import GAP_PREFIX
 from pytest_llmcompiler.targets.abi import CallSetup
 
 INDETERMINATE = "an indeterminate value matters"
 ALIASING = "strict aliasing is violated"
 UNDEFINED = "undefined behaviour that only -O2 shows"
-ADDRESSES = "addresses or the bits of a NaN matter"
+ADDRESSES = "addresses, or the bits of a NaN, matter"
 ALLOCATION = "-O2 leaves out an allocation that fails"
 UNKNOWN = "the references disagree"
+
+_FILLS: tuple[UninitialisedFill, UninitialisedFill] = ("garbage", "zeros")
 
 
 class BuildRuns(NamedTuple):
@@ -123,11 +127,13 @@ class DisagreementAnalysis:
         dont_care = [own, *(find_dont_care_bytes(context, golden, run) for run in inverse)]
         unassuming = self._find_unassuming(place, inverse, optimised, DontCareBytes.union(dont_care))
         perturbed = self._run_perturbed(place, golden)
-        if not references_agree(context, golden, perturbed):
+        if not all(references_agree(context, golden, run) for run in perturbed):
             raise UndefinedInputError(ADDRESSES)
-        if not references_agree(context, *unassuming):
-            raise UndefinedInputError(INDETERMINATE)
-        dont_care += [find_dont_care_bytes(context, golden, perturbed), find_dont_care_bytes(context, *unassuming)]
+        dont_care += [find_dont_care_bytes(context, golden, run) for run in perturbed]
+        if all(run.outcome in ENDINGS for run in unassuming):
+            if not references_agree(context, *unassuming):
+                raise UndefinedInputError(INDETERMINATE)
+            dont_care.append(find_dont_care_bytes(context, *unassuming))
         explained = DontCareBytes.union(dont_care)
         if _first_difference(context, inverse, unassuming, explained) is None:
             raise UndefinedInputError(ADDRESSES)
@@ -173,17 +179,29 @@ class DisagreementAnalysis:
 
     # -- running builds
 
-    def _run(self, place: RunPlace, build: str) -> BuildRuns:
+    def _run(self, place: RunPlace, build: str, check: Callable[[Machine], None] = lambda _: None) -> BuildRuns:
+        """The runs of a build. `check` is called after each."""
         machine = self._open(build)
-        call, layout, limit = place.call, place.context.layout, place.limit
-        return BuildRuns(machine.run(layout, call, limit), machine.run(layout, call, limit, uninitialised="zeros"))
+        runs = []
+        for fill in _FILLS:
+            runs.append(machine.run(place.context.layout, place.call, place.limit, uninitialised=fill))
+            check(machine)
+        return BuildRuns(*runs)
 
-    def _run_perturbed(self, place: RunPlace, golden: Observation) -> Observation:
-        """The run at -O0 with other choices, in the addresses of the golden image."""
-        run = self._open("perturbed").run(place.context.layout, place.call, place.limit)
+    def _run_perturbed(self, place: RunPlace, golden: Observation) -> BuildRuns:
+        """The runs at -O0 with other choices, in the addresses of the golden image."""
         if self._translator is None:
             self._translator = AddressTranslator(self._builds.perturbed, self._under_test.reference.golden)
-        return self._translator.rebase(run, golden)
+        translator = self._translator
+        return BuildRuns(*(translator.rebase(run, golden) for run in self._run(place, "perturbed", self._require_gaps)))
+
+    def _require_gaps(self, machine: Machine) -> None:
+        """Raise UndefinedInputError where the last run of the program with gaps has written into one."""
+        for name, symbol in machine.program.symbols.items():
+            if name.startswith(GAP_PREFIX):
+                data = machine.guest.read(symbol.address, symbol.size)
+                if data != data[:4] * (symbol.size // 4):
+                    raise UndefinedInputError(ADDRESSES)
 
     def _open(self, build: str) -> Machine:
         """The machine of a build. All have the garbage of the machine at -O2, the inverse of that of the first run."""
@@ -209,9 +227,12 @@ def _first_difference(
 ) -> Difference | None:
     """The first difference between two builds' runs on the same fills; None where they behave alike."""
     for first, second in zip(expected, observed, strict=True):
-        if second.outcome not in ("return", "exit", "abort"):
+        if second.outcome not in ENDINGS:
             ending = second.fault.description if second.fault else "no end"
             return Difference(RunEnding(), format_ending(first), ending)
+        if first.abi_breaches != second.abi_breaches:
+            breach = next((breach.message for breach in second.abi_breaches), "return")
+            return Difference(RunEnding(), "return", breach)
         difference = next(find_differences(context, first, second, dont_care), None)
         if difference:
             return difference

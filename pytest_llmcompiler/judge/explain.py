@@ -169,6 +169,14 @@ class FailureExplainer:
         lines = []
         if run.entry is not None and run.entry.layout.is_4gib_aligned:
             lines.append(evidence_line("layout", "objects begin at multiples of 4 GiB"))
+        bug = run.entry.bug if run.entry is not None and run.stage == "input" else None
+        message = run.failure.message
+        if bug:
+            text = f"-O2 is wrong on this input ({bug.place}: {bug.observed}), a bug of clang; what -O0 does counts"
+            lines.append(evidence_line("clang", text))
+            if (bug.location, bug.observed) == (run.failure.location, run.failure.observed):
+                message += ", as the bundled clang -O2 wrongly has it"
         if run.entry is not None and run.input is not None and run.entry.expected.out_of_memory:
             lines.append(evidence_line("malloc", MEMORY_SHORTAGES[run.input.environment_seed]))
-        return replace(run, failure=replace(run.failure, evidence=(*lines, *run.failure.evidence)))
+        failure = replace(run.failure, message=message, evidence=(*lines, *run.failure.evidence))
+        return replace(run, failure=failure)

@@ -110,6 +110,8 @@ class Oracle:
             _require_defined(machines.probe.run(layout, call, steps), layout)
         run = machines.golden.run(layout, call, _MAX_INSTRUCTIONS)
         _require_defined(run, layout)
+        if run.abi_breaches:  # a write past a local variable may hit what the function has saved
+            raise UndefinedInputError("undefined behaviour")
         limit = _HANG_LIMIT.instructions(run.executed_bytes + sum(target.size for target in layout.objects))
         # Varied fills: the two machines differ in their garbage, and each runs with zeros too. A result that depends
         # on an uninitialised value differs in at least one of these runs.

@@ -19,6 +19,7 @@ from pytest_llmcompiler.corpus.shrink import weight
 from pytest_llmcompiler.corpus.special_values import generate_specials
 from pytest_llmcompiler.corpus.store import CorpusFile, SavedCorpus
 from pytest_llmcompiler.corpus.strategies import build_input_strategy
+from pytest_llmcompiler.judge.compiler_bug import describe_compiler_bug
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.oracle import Oracle, SuiteEntry
 from pytest_llmcompiler.judge.reference_builds import ReferenceBuilds
@@ -151,15 +152,24 @@ class Suite:
         return f"no input found on which {self.under_test.function} is defined ({reasons})"
 
     def counts(self) -> dict[str, Any]:
-        """The number of inputs, of dropped inputs by reason, and a warning where few are left. It is JSON."""
+        """The number of inputs, of dropped inputs by reason, what clang -O2 does wrongly on them, and a warning about
+        that or where few inputs are left. It is JSON."""
         used, dropped = len(self.corpus.entries), self.corpus.dropped
         counts: dict[str, Any] = {"inputs": used, "dropped": dict(dropped)}
+        warnings = []
         if used * _FEW < used + dropped.total():
-            counts["warning"] = (
+            warnings.append(
                 f"{self.under_test.function} is defined on only {used} of {used + dropped.total()} inputs "
                 f"({self._format_dropped()}): `LLMC: arg` directives can say which inputs are meant"
             )
-        return counts
+        if self._compiler_bug:
+            warning, counts["compiler_bug"] = self._compiler_bug
+            warnings.append(warning)
+        return counts | ({"warning": "\n".join(warnings)} if warnings else {})
+
+    @functools.cached_property
+    def _compiler_bug(self) -> tuple[str, dict[str, Any]] | None:
+        return describe_compiler_bug(self.corpus.entries, self.under_test.function, self.under_test.signature)
 
     def _format_dropped(self) -> str:
         return ", ".join(f"{count} × {reason}" for reason, count in self.corpus.dropped.most_common())

@@ -1,7 +1,8 @@
 """A module of IR in which everything that C leaves open is chosen in another way.
 
 - Variables lie in the reverse order, with gaps between them: global ones and those of each function. So an access past
-  the end of one meets no neighbour, or another one, and no comparison of unrelated addresses has the same result.
+  the end of one meets no neighbour, or another one, and a comparison of unrelated addresses has another result. A write
+  into a gap shows: in a function's frame the program stops, and around a global variable the gap has changed.
 - A NaN that arithmetic produces has another sign and payload.
 
 A function whose behaviour is defined does the same in both modules.
@@ -12,11 +13,14 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from pytest_llmcompiler.program.ir_assumptions import is_dynamic
 from pytest_llmcompiler.program.ir_rewrites import PADDED_PREFIX, PADDING_BYTES
 
-_LOCAL_GAP = 64
+GAP_PREFIX = f"{PADDED_PREFIX}gap."
+"""The prefix of the variables that are gaps between others."""
+_LOCAL_GAP = 256
 """Bytes before and after each local variable."""
 _VARIABLE = re.compile(r"^@(?!llvm\.)[^=]+ = (?!external )[a-z_() ]*\bglobal ")
 _ALLOCA = re.compile(r"^  (%\S+) = alloca (.*?)(?:, align (\d+))?$")
@@ -56,7 +60,7 @@ def _spread_variables(text: str) -> str:
     for number, (place, line) in enumerate(zip(places, [lines[place] for place in reversed(places)], strict=True)):
         # Zeroed variables and others lie in different sections, which both need gaps.
         filled = ", ".join(["i8 -91"] * 2 * PADDING_BYTES)
-        gap = f"{PADDED_PREFIX}gap{number}"
+        gap = f"{GAP_PREFIX}{number}"
         lines[place] = (
             f"@{gap} = hidden global {type} zeroinitializer, align 64\n"
             f"@{gap}.filled = hidden global {type} [{filled}], align 64\n{line}"
@@ -65,27 +69,96 @@ def _spread_variables(text: str) -> str:
 
 
 def _spread_locals(text: str) -> str:
-    """The module with the local variables of each function in the reverse order, with gaps around them."""
+    """The module with the local variables of each function in the reverse order, with gaps around them.
+
+    Each function fills the gaps where it begins, and checks before it returns that no access has changed them.
+    """
     numbers = itertools.count()
     lines: list[str] = []
-    block: list[re.Match[str]] = []
+    block: list[_Local] = []
+    guarded: list[_Local] = []
+    """The variables of the present function."""
     for line in text.splitlines():
         alloca = _ALLOCA.match(line)
         if alloca and not is_dynamic(alloca[2]):
-            block.append(alloca)
+            block.append(_Local(f"%llmc.local{next(numbers)}", alloca[1], alloca[2], int(alloca[3] or 1)))
             continue
-        lines += _spread(block, numbers)
+        lines += _spread(block)
+        guarded += block
         block = []
+        if line.startswith("  ret ") and "musttail" not in lines[-1]:
+            lines += [local.guard(checks=True) for local in guarded]
+        elif line.startswith("}"):
+            guarded = []
         lines.append(line)
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + _GUARD
 
 
-def _spread(block: Sequence[re.Match[str]], numbers: Iterator[int]) -> Iterator[str]:
+class _Local(NamedTuple):
+    """A local variable that gets gaps."""
+
+    spread: str
+    """The name of the memory that holds the variable between its gaps."""
+    name: str
+    type: str
+    alignment: int
+
+    @property
+    def gap(self) -> int:
+        """Bytes before and after the variable."""
+        return max(_LOCAL_GAP, self.alignment)
+
+    def guard(self, *, checks: bool) -> str:
+        """The call that fills the gaps, or that checks them."""
+        size = f"ptrtoint (ptr getelementptr ({self.type}, ptr null, i32 1) to i64)"
+        return f"  call void @llmc.guard(ptr {self.spread}, i64 {self.gap}, i64 {size}, i1 {str(checks).lower()})"
+
+
+def _spread(block: Sequence[_Local]) -> Iterator[str]:
     """A block of allocations in the reverse order, then the address of each variable in the old one."""
-    names = [f"%llmc.local{next(numbers)}" for _ in block]
-    for name, alloca in reversed(list(zip(names, block, strict=True))):
-        alignment = max(int(alloca[3] or 1), 16)
-        gap = f"[{max(_LOCAL_GAP, alignment)} x i8]"
-        yield f"  {name} = alloca <{{ {gap}, {alloca[2]}, {gap} }}>, align {alignment}"
-    for name, alloca in zip(names, block, strict=True):
-        yield f"  {alloca[1]} = getelementptr i8, ptr {name}, i64 {max(_LOCAL_GAP, int(alloca[3] or 1))}"
+    for local in reversed(block):
+        gap = f"[{local.gap} x i8]"
+        yield f"  {local.spread} = alloca <{{ {gap}, {local.type}, {gap} }}>, align {max(local.alignment, 16)}"
+    for local in block:
+        yield f"  {local.name} = getelementptr i8, ptr {local.spread}, i64 {local.gap}"
+    for local in block:
+        yield local.guard(checks=False)
+
+
+_GUARD = f"""
+@{PADDED_PREFIX}canary = hidden global [{2 * PADDING_BYTES} x i8] zeroinitializer, align 64
+define hidden void @llmc.guard(ptr %start, i64 %gap, i64 %size, i1 %checks) {{
+entry:
+  %canary = load i8, ptr @{PADDED_PREFIX}canary
+  %skipped = add i64 %gap, %size
+  br label %loop
+loop:
+  %at = phi i64 [ 0, %entry ], [ %next, %end ]
+  %first = getelementptr i8, ptr %start, i64 %at
+  %second = getelementptr i8, ptr %first, i64 %skipped
+  br i1 %checks, label %check, label %fill
+fill:
+  store i8 %canary, ptr %first
+  store i8 %canary, ptr %second
+  br label %end
+check:
+  %left = load i8, ptr %first
+  %right = load i8, ptr %second
+  %is_left = icmp eq i8 %left, %canary
+  %is_right = icmp eq i8 %right, %canary
+  %is_whole = and i1 %is_left, %is_right
+  br i1 %is_whole, label %end, label %changed
+changed:
+  call void @llvm.trap()
+  unreachable
+end:
+  %next = add i64 %at, 1
+  %more = icmp ult i64 %next, %gap
+  br i1 %more, label %loop, label %return
+return:
+  ret void
+}}
+declare void @llvm.trap()
+"""
+"""Fills the gaps of a local variable, or stops the program where they have changed. The byte depends on the run: the
+paddings of a program do."""
