@@ -15,7 +15,7 @@ of memory differ, they are not compared.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,7 +30,7 @@ from pytest_llmcompiler.judge.dont_care import DontCareBytes
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.location import RunEnding
 from pytest_llmcompiler.judge.rebase import AddressTranslator
-from pytest_llmcompiler.judge.reference_builds import ReferenceBuilds
+from pytest_llmcompiler.judge.reference_builds import OptimisedBuilds, ReferenceBuilds
 from pytest_llmcompiler.program.ir_perturbation import GAP_PREFIX
 from pytest_llmcompiler.targets.abi import CallSetup
 
@@ -70,6 +70,18 @@ class RunPlace:
     """The most instructions of a run."""
 
 
+@dataclass(frozen=True)
+class _Disagreement:
+    """An input on which -O0 and one build at -O2 may differ."""
+
+    place: RunPlace
+    golden: Observation
+    optimised: BuildRuns
+    own: DontCareBytes
+    """The bytes on which runs at -O0 differ among themselves."""
+    build: OptimisedBuilds
+
+
 class DisagreementAnalysis:
     """Tells why builds of the reference differ on an input.
 
@@ -78,15 +90,15 @@ class DisagreementAnalysis:
 
     def __init__(self, under_test: FunctionUnderTest, builds: ReferenceBuilds) -> None:
         self._under_test, self._builds = under_test, builds
-        self._machines: dict[str, Machine] = {}
+        self._machines: dict[tuple[str, OptimisedBuilds | None], Machine] = {}
         self._translator: AddressTranslator | None = None
 
     def release(self) -> None:
         """Free the machines."""
         self._machines = {}
 
-    def rule(self, place: RunPlace, golden: BuildRuns, optimised: BuildRuns) -> Ruling:
-        """What is compared on an input, from its runs at -O0 and at -O2.
+    def rule(self, place: RunPlace, golden: BuildRuns, optimised: Sequence[BuildRuns]) -> Ruling:
+        """What is compared on an input, from its runs at -O0, and in each build at -O2.
 
         Raises UndefinedInputError where the function is not defined on the input.
         """
@@ -94,39 +106,35 @@ class DisagreementAnalysis:
         if not references_agree(context, *golden):
             raise UndefinedInputError(INDETERMINATE)
         own = find_dont_care_bytes(context, *golden)
-        if not all(references_agree(context, golden.garbage, run) for run in optimised):
-            return self._settle(place, golden.garbage, optimised, own, None)
-        every = DontCareBytes.union([own, *(find_dont_care_bytes(context, golden.garbage, run) for run in optimised)])
-        if every.is_within(own):
-            return Ruling(every)
-        return self._settle(place, golden.garbage, optimised, own, every)
+        rulings = [
+            self._rule_on(_Disagreement(place, golden.garbage, runs, own, self._builds.optimised[number]))
+            for number, runs in enumerate(optimised)
+        ]
+        bug = next((ruling.bug for ruling in rulings if ruling.bug), None)
+        return Ruling(DontCareBytes.union(ruling.dont_care for ruling in rulings), bug)
 
-    def _settle(
-        self,
-        place: RunPlace,
-        golden: Observation,
-        optimised: BuildRuns,
-        own: DontCareBytes,
-        every: DontCareBytes | None,
-    ) -> Ruling:
-        """The ruling where -O0 and -O2 differ. `own` are the bytes on which runs at -O0 differ among themselves, and
-        `every` those of all runs; None where more than bytes of memory differ."""
+    def _rule_on(self, case: _Disagreement) -> Ruling:
+        """The ruling on one build at -O2."""
+        context, golden = case.place.context, case.golden
+        if not all(references_agree(context, golden, run) for run in case.optimised):
+            return self._blame(case)
+        every = DontCareBytes.union([case.own, *(find_dont_care_bytes(context, golden, run) for run in case.optimised)])
+        if every.is_within(case.own):
+            return Ruling(every)
         try:
-            return self._blame(place, golden, optimised, own)
+            return self._blame(case)
         except UndefinedInputError:
-            if every is None:
-                raise
             return Ruling(every)
 
-    def _blame(self, place: RunPlace, golden: Observation, optimised: BuildRuns, own: DontCareBytes) -> Ruling:
+    def _blame(self, case: _Disagreement) -> Ruling:
         """The ruling where clang is wrong. Raises UndefinedInputError with any other cause of the difference."""
-        context = place.context
-        inverse = self._run(place, "inverse")
+        context, golden = case.place.context, case.golden
+        inverse = self._run(case.place, "inverse")
         if not all(references_agree(context, golden, run) for run in inverse):
             raise UndefinedInputError(INDETERMINATE)
-        dont_care = [own, *(find_dont_care_bytes(context, golden, run) for run in inverse)]
-        unassuming = self._find_unassuming(place, inverse, optimised, DontCareBytes.union(dont_care))
-        perturbed = self._run_perturbed(place, golden)
+        dont_care = [case.own, *(find_dont_care_bytes(context, golden, run) for run in inverse)]
+        unassuming = self._find_unassuming(case, inverse, DontCareBytes.union(dont_care))
+        perturbed = self._run_perturbed(case.place, golden)
         if not all(references_agree(context, golden, run) for run in perturbed):
             raise UndefinedInputError(ADDRESSES)
         dont_care += [find_dont_care_bytes(context, golden, run) for run in perturbed]
@@ -137,25 +145,24 @@ class DisagreementAnalysis:
         explained = DontCareBytes.union(dont_care)
         if _first_difference(context, inverse, unassuming, explained) is None:
             raise UndefinedInputError(ADDRESSES)
-        bug = _first_difference(context, inverse, optimised, explained)
+        bug = _first_difference(context, inverse, case.optimised, explained)
         if bug is None:
             raise UndefinedInputError(UNKNOWN)
-        return Ruling(self._with_freedoms(context, golden, optimised, unassuming, explained), bug)
+        return Ruling(self._with_freedoms(context, golden, case.optimised, unassuming, explained), bug)
 
-    def _find_unassuming(
-        self, place: RunPlace, inverse: BuildRuns, optimised: BuildRuns, own: DontCareBytes
-    ) -> BuildRuns:
+    def _find_unassuming(self, case: _Disagreement, inverse: BuildRuns, own: DontCareBytes) -> BuildRuns:
         """The runs at -O2 without assumptions, which differ from those at -O0."""
-        context = place.context
-        if _first_difference(context, inverse, optimised, own) is None:
+        context = case.place.context
+        if _first_difference(context, inverse, case.optimised, own) is None:
             raise UndefinedInputError(INDETERMINATE)
-        if inverse.garbage.out_of_memory != optimised.garbage.out_of_memory:
+        if inverse.garbage.out_of_memory != case.optimised.garbage.out_of_memory:
             raise UndefinedInputError(ALLOCATION)
         if not self._builds.is_comparable:
             raise UndefinedInputError(UNKNOWN)
-        unassuming = self._run(place, "unassuming")
+        unassuming = self._run(case.place, "unassuming", case.build)
         if _first_difference(context, inverse, unassuming, own) is None:
-            is_aliasing = _first_difference(context, inverse, self._run(place, "unaliased"), own) is None
+            unaliased = self._run(case.place, "unaliased", case.build)
+            is_aliasing = _first_difference(context, inverse, unaliased, own) is None
             raise UndefinedInputError(ALIASING if is_aliasing else UNDEFINED)
         return unassuming
 
@@ -179,9 +186,15 @@ class DisagreementAnalysis:
 
     # -- running builds
 
-    def _run(self, place: RunPlace, build: str, check: Callable[[Machine], None] = lambda _: None) -> BuildRuns:
+    def _run(
+        self,
+        place: RunPlace,
+        kind: str,
+        build: OptimisedBuilds | None = None,
+        check: Callable[[Machine], None] = lambda _: None,
+    ) -> BuildRuns:
         """The runs of a build. `check` is called after each."""
-        machine = self._open(build)
+        machine = self._open(kind, build)
         runs = []
         for fill in _FILLS:
             runs.append(machine.run(place.context.layout, place.call, place.limit, uninitialised=fill))
@@ -193,7 +206,8 @@ class DisagreementAnalysis:
         if self._translator is None:
             self._translator = AddressTranslator(self._builds.perturbed, self._under_test.reference.golden)
         translator = self._translator
-        return BuildRuns(*(translator.rebase(run, golden) for run in self._run(place, "perturbed", self._require_gaps)))
+        runs = self._run(place, "perturbed", check=self._require_gaps)
+        return BuildRuns(*(translator.rebase(run, golden) for run in runs))
 
     def _require_gaps(self, machine: Machine) -> None:
         """Raise UndefinedInputError where the last run of the program with gaps has written into one."""
@@ -203,23 +217,16 @@ class DisagreementAnalysis:
                 if data != data[:4] * (symbol.size // 4):
                     raise UndefinedInputError(ADDRESSES)
 
-    def _open(self, build: str) -> Machine:
+    def _open(self, kind: str, build: OptimisedBuilds | None) -> Machine:
         """The machine of a build. All have the garbage of the machine at -O2, the inverse of that of the first run."""
-        if build not in self._machines:
-            under_test, builds = self._under_test, self._builds
-            golden = under_test.reference.golden
-            machines: dict[str, Callable[[], Machine]] = {
-                "inverse": lambda: under_test.open_machine(golden, garbage_pattern=1),
-                "unassuming": lambda: under_test.open_machine(
-                    golden, builds.optimised_without_assumptions, garbage_pattern=1
-                ),
-                "unaliased": lambda: under_test.open_machine(
-                    golden, builds.optimised_without_aliasing, garbage_pattern=1
-                ),
-                "perturbed": lambda: under_test.open_machine(builds.perturbed, garbage_pattern=1),
-            }
-            self._machines[build] = machines[build]()
-        return self._machines[build]
+        key = kind, build
+        if key not in self._machines:
+            program = self._builds.perturbed if kind == "perturbed" else self._under_test.reference.golden
+            candidate = None
+            if build:
+                candidate = build.without_assumptions if kind == "unassuming" else build.without_aliasing
+            self._machines[key] = self._under_test.open_machine(program, candidate, garbage_pattern=1)
+        return self._machines[key]
 
 
 def _first_difference(

@@ -65,7 +65,7 @@ class _ReferenceMachines:
     """Traps at undefined behaviour, and records coverage."""
     golden: Machine
     """The program at -O0, whose observations candidates are compared with."""
-    optimised: Machine
+    optimised: tuple[Machine, ...]
     """The same program with the function at -O2, on the inverse garbage."""
 
 
@@ -113,13 +113,13 @@ class Oracle:
         if run.abi_breaches:  # a write past a local variable may hit what the function has saved
             raise UndefinedInputError("undefined behaviour")
         limit = _HANG_LIMIT.instructions(run.executed_bytes + sum(target.size for target in layout.objects))
-        # Varied fills: the two machines differ in their garbage, and each runs with zeros too. A result that depends
-        # on an uninitialised value differs in at least one of these runs.
-        golden, optimised = (
+        # Varied fills: the machines differ in their garbage, and each runs with zeros too. A result that depends on an
+        # uninitialised value differs in at least one of these runs.
+        golden, *optimised = (
             BuildRuns(first, machine.run(layout, call, limit, uninitialised="zeros"))
             for machine, first in (
                 (machines.golden, run),
-                (machines.optimised, machines.optimised.run(layout, call, limit)),
+                *((machine, machine.run(layout, call, limit)) for machine in machines.optimised),
             )
         )
         context = self._context(layout)
@@ -154,7 +154,7 @@ class Oracle:
             return None
         machines = self._machines
         return run_whole_program(
-            [machines.probe.run_program, machines.optimised.run_program], machines.golden, _HANG_LIMIT
+            [machines.probe.run_program, machines.optimised[0].run_program], machines.golden, _HANG_LIMIT
         )
 
     def effort(self) -> int:
@@ -181,7 +181,10 @@ class Oracle:
         return _ReferenceMachines(
             probe=Probe(under_test.open_machine(reference.probe, check_preconditions=True), has_assembly),
             golden=under_test.open_machine(reference.golden, trace_blocks=True),
-            optimised=under_test.open_machine(reference.golden, self.builds.optimised, garbage_pattern=1),
+            optimised=tuple(
+                under_test.open_machine(reference.golden, build.plain, garbage_pattern=1)
+                for build in self.builds.optimised
+            ),
         )
 
     @functools.cached_property

@@ -14,38 +14,38 @@ from pytest_llmcompiler.program.ir_queries import global_names
 from pytest_llmcompiler.targets.code import AssembledCode
 
 
-class ReferenceBuilds:
-    """Builds of one function. Each is compiled at its first use, and kept.
+class OptimisedBuilds:
+    """The function at -O2 from one text of its IR: as clang compiles it, and with less of what it may assume.
 
-    All but `perturbed` are code for the place of the function in the golden image.
+    Each is compiled at its first use, and kept. It is code for the place of the function in the golden image.
     """
 
-    def __init__(self, under_test: FunctionUnderTest) -> None:
-        self._under_test = under_test
-        self._is_closed = False
-
-    def close(self) -> None:
-        """Compile no further build from now on. Children of this process explain failures, and they can't link."""
-        self._is_closed = True
+    def __init__(self, under_test: FunctionUnderTest, ir: str) -> None:
+        self._under_test, self._ir = under_test, ir
+        self.is_closed = False
+        """Whether nothing more is compiled but `plain`."""
 
     @functools.cached_property
-    def optimised(self) -> AssembledCode:
+    def assembly(self) -> str:
+        """The assembly that clang -O2 emits."""
+        return self._compile(self._ir)
+
+    @functools.cached_property
+    def plain(self) -> AssembledCode:
         """The function as clang -O2 compiles it."""
-        return self._assemble(self._ir)
+        return self._under_test.assemble_candidate(self.assembly, "llvm")
 
     @functools.cached_property
-    def optimised_without_aliasing(self) -> AssembledCode:
+    def without_aliasing(self) -> AssembledCode:
         """The same without strict aliasing."""
-        self._require_open()
         return self._assemble(remove_aliasing(self._ir))
 
     @functools.cached_property
-    def optimised_without_assumptions(self) -> AssembledCode:
+    def without_assumptions(self) -> AssembledCode:
         """The function at -O2, where nothing is assumed to be defined.
 
         The probe has checked that no signed arithmetic overflows, for C; no sanitizer checks IR.
         """
-        self._require_open()
         reference = self._under_test.reference
         names = {self._under_test.function, *global_names(self._ir)}
         return self._assemble(
@@ -56,30 +56,51 @@ class ReferenceBuilds:
             )
         )
 
+    def _assemble(self, ir: str) -> AssembledCode:
+        if self.is_closed:
+            raise UndefinedInputError("the references disagree")
+        return self._under_test.assemble_candidate(self._compile(ir), "llvm")
+
+    def _compile(self, ir: str) -> str:
+        reference = self._under_test.reference
+        with reference.blame_case():
+            return reference.toolchain.emit_assembly(ir, "O2")
+
+
+class ReferenceBuilds:
+    """The builds of one function. Each is compiled at its first use, and kept."""
+
+    def __init__(self, under_test: FunctionUnderTest) -> None:
+        self._under_test = under_test
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Compile no further build from now on. Children of this process explain failures, and they can't link."""
+        self._is_closed = True
+        for build in self.optimised:
+            build.is_closed = True
+
+    @functools.cached_property
+    def optimised(self) -> tuple[OptimisedBuilds, ...]:
+        """The function at -O2: from the IR that prompts show, and from the IR that clang itself optimises, if that
+        makes another text of it. Only the second one has the aliasing rules of C."""
+        reference, function = self._under_test.reference, self._under_test.function
+        shown = OptimisedBuilds(self._under_test, reference.texts.ir(function))
+        if reference.case.is_ir:
+            return (shown,)
+        own = OptimisedBuilds(self._under_test, extract(reference.optimisable_ir, function, reference.target))
+        return (shown,) if own.assembly == shown.assembly else (shown, own)
+
     @functools.cached_property
     def perturbed(self) -> ProgramImage:
         """The program at -O0 with other choices in everything that C leaves open."""
-        self._require_open()
+        if self._is_closed:
+            raise UndefinedInputError("the references disagree")
         return self._under_test.reference.perturbed
 
     @functools.cached_property
     def is_comparable(self) -> bool:
         """Whether the function has no instructions whose rules the builds can't vary: inline assembly may forget to say
         what it changes, and `setjmp` leaves changed local variables indeterminate."""
-        return not self._is_closed and " asm " not in self._ir and "returns_twice" not in self._ir
-
-    @functools.cached_property
-    def _ir(self) -> str:
-        reference = self._under_test.reference
-        return extract(reference.optimisable_ir, self._under_test.function, reference.target)
-
-    def _require_open(self) -> None:
-        """Raise UndefinedInputError where nothing is compiled any more."""
-        if self._is_closed:
-            raise UndefinedInputError("the references disagree")
-
-    def _assemble(self, ir: str) -> AssembledCode:
-        reference = self._under_test.reference
-        with reference.blame_case():
-            text = reference.toolchain.emit_assembly(ir, "O2")
-        return self._under_test.assemble_candidate(text, "llvm")
+        ir = self._under_test.reference.texts.ir(self._under_test.function)
+        return " asm " not in ir and "returns_twice" not in ir

@@ -171,9 +171,6 @@ def remove_path(text: str) -> str:
     """A module of IR without the lines that name its file."""
     return re.sub(r"^(?:; ModuleID|source_filename) = .*\n", "", text, flags=re.M)
 
-    @functools.cached_property
-            return self.toolchain.find_bodies(self.case.path, self.case.cflags)
-
 
 def _constants_of(module: llvm.ModuleRef) -> dict[str, str]:
     """The private variables of a module, each with its definition. Their names are not those of the source."""

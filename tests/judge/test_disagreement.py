@@ -124,7 +124,6 @@ int beside(int i)
 def test_writes_past_a_local_variable_are_no_bug_of_clang(judged: Judged, compiled: Compile) -> None:
     verdict = judged(BESIDE, "beside", own_code(compiled, BESIDE, "beside", "O2"))
     assert verdict.passed
-    assert verdict.detail["dropped"]["addresses, or the bits of a NaN, matter"]
     assert "compiler_bug" not in verdict.detail
 
 
