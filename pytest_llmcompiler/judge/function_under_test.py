@@ -20,6 +20,9 @@ from pytest_llmcompiler.targets.target import ForeignSystem
 from pytest_llmcompiler.values.c_types import Pointer, Type, find_unsupported
 from pytest_llmcompiler.values.layout import MAX_OBJECT_BYTES
 
+_TABLE_OF_CLASSES = "__ctype_b_loc"
+"""The function that glibc's <ctype.h> makes of isalpha and the like."""
+
 
 class FunctionUnderTest:
     """A function of a reference. Raises CaseError where the reference does not define it."""
@@ -76,6 +79,22 @@ class FunctionUnderTest:
     def assemble_candidate(self, text: str, assembler: AssemblerName, binding_number: int = 0) -> AssembledCode:
         """Assemble a text for the place of the function. Where its names may mean several things, `binding_number`
         chooses one. Raises AssemblyError, LinkError and UnsupportedError."""
+        code = self._assemble(text, assembler, binding_number)
+        if self.has_glibc_results(code):
+            _ = self.glibc_variant  # candidates are judged in child processes, each of which would compile it again
+        return code
+
+    @functools.cached_property
+    def glibc_variant(self) -> AssembledCode:
+        """The function of a C file as compiled against glibc, whose isalpha and the like return other numbers than
+        musl's where C says "nonzero"."""
+        return self._assemble(self.reference.glibc_assembly(self.function), "llvm", 0)
+
+    def has_glibc_results(self, candidate: AssembledCode) -> bool:
+        """Whether a candidate may have results of glibc's functions that C leaves open."""
+        return not self.reference.case.is_ir and _TABLE_OF_CLASSES in candidate.external_symbols
+
+    def _assemble(self, text: str, assembler: AssemblerName, binding_number: int) -> AssembledCode:
         golden, target = self.reference.golden, self.reference.target
         library = None if target.foreign_system else _LibraryAddresses(self.reference)
         try:

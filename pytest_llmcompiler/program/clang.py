@@ -86,6 +86,10 @@ class Toolchain:
         headers = () if self.target.foreign_system else (f"-I{Path(__file__).with_name('probe_headers')}",)
         return self._compile_c(path, (*cflags, *headers), *_PROBE_FLAGS, "-g0", "-S", "-emit-llvm").decode()
 
+    def emit_glibc_ir(self, path: Path, cflags: Sequence[str] = ()) -> str:
+        """The IR that `emit_ir` gives, but that functions of <ctype.h> have the results of glibc's."""
+        return self.emit_ir(path, (*cflags, f"-I{Path(__file__).with_name('glibc_headers')}"))
+
     def emit_debug_image(self, path: Path, cflags: Sequence[str] = ()) -> bytes:
         """An ELF file of the C file at `path` with DWARF, for its types. It is linked, so it has no relocations."""
         return self._emit_dwarf(path, cflags, *_PLAIN_FLAGS)

@@ -17,6 +17,7 @@ from pytest_llmcompiler.program.directive_comments import read_source
 from pytest_llmcompiler.program.file_facts import FileFacts
 from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.program.initial_values import CellValue
+from pytest_llmcompiler.program.ir_extract import extract
 from pytest_llmcompiler.program.ir_perturbation import perturb
 from pytest_llmcompiler.program.ir_queries import (
     defined_functions,
@@ -238,6 +239,13 @@ class Reference(CompiledProgram):
                 lambda text: [compile_ir(split_multiply_add(text), target=self.target)],
                 self.facts.unread_variables,
             )
+
+    def glibc_assembly(self, function: str) -> str:
+        """The assembly of a function of a C file, compiled at -O0, in which functions of <ctype.h> have the results of
+        glibc's. Raises CaseError."""
+        with self.blame_case():
+            text = self.toolchain.emit_glibc_ir(self.case.path, self.case.cflags)
+            return self.toolchain.emit_assembly(extract(text, function, self.target), "O0")
 
     @functools.cached_property
     def golden_with_library(self) -> ProgramImage:

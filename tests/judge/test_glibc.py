@@ -107,6 +107,7 @@ CHARACTERS = """
 int kind(int c) { return (isalpha(c) ? 1 : 0) + (isdigit(c) ? 2 : 0) + (isspace(c) ? 4 : 0); }
 int lower(int c) { return tolower(c); }
 int upper(int c) { return toupper(c); }
+int is_word(int c) { return isalnum(c) | c == '_'; }
 """
 
 
@@ -190,9 +191,12 @@ def test_tables_of_characters_take_what_all_libraries_take(tmp_path: Path, comma
     path = tmp_path / "characters.c"
     path.write_text(CHARACTERS, encoding="utf-8")
     text = compile_c(path, command)
-    verdicts = {function: judge(path, function, text) for function in ("kind", "lower", "upper")}
+    verdicts = {function: judge(path, function, text) for function in ("kind", "lower", "upper", "is_word")}
     assert {function: outcome(verdict) for function, verdict in verdicts.items()} == dict.fromkeys(verdicts, "pass")
     assert verdicts["kind"].detail["dropped"]["undefined behaviour"] > 0
+    if "-O2" in command:
+        wrong = swap(text, (r"\$95,", "$94,"))
+        assert judge(path, "is_word", wrong).kind == "mismatch"
     eof = (
         "lower:\n\tlea -65(%rdi), %ecx\n\tmov %edi, %eax\n\tor $32, %eax\n\tcmp $26, %ecx\n\tcmovae %edi, %eax\n\tret\n"
     )
