@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from pytest_llmcompiler.errors import (
     TemplateError,
 )
 from pytest_llmcompiler.evaluation import Evaluation, JudgedSample
+from pytest_llmcompiler.files import escape_name
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.verdict import Verdict, harmless
 from pytest_llmcompiler.model.answer import Model, Prompt, has_pass_list
@@ -120,11 +120,11 @@ class UnusableCaseItem(pytest.Item):
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """The reason alone."""
-        return str(excinfo.value) if excinfo.value is self._error else super().repr_failure(excinfo, style)
+        return harmless(str(excinfo.value)) if excinfo.value is self._error else super().repr_failure(excinfo, style)
 
-    def reportinfo(self) -> tuple[os.PathLike[str], int | None, str]:
+    def reportinfo(self) -> tuple[str, int | None, str]:
         """The place of the fault: the file, its first line, and a title."""
-        return self.path, 0, f"{self.NAME} {self.path.name}"
+        return escape_name(str(self.path)), 0, f"{self.NAME} {escape_name(self.path.name)}"
 
 
 class SamplesFailedError(LLMCompilerError):
@@ -278,9 +278,9 @@ class CaseItem(_FixtureItem):
         excinfo.traceback = own or excinfo.traceback
         return excinfo.getrepr(style="short")
 
-    def reportinfo(self) -> tuple[os.PathLike[str], int | None, str]:
+    def reportinfo(self) -> tuple[str, int | None, str]:
         """The place of the function: the file, the line from 0, the name."""
-        return self.path, self._line - 1, self.name
+        return escape_name(str(self.path)), self._line - 1, self.name
 
     @property
     def _evaluation(self) -> Evaluation:

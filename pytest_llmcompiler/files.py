@@ -1,10 +1,15 @@
-"""Writing files in one step, so that no reader sees a part of one."""
+"""Names of files as text, and writing files in one step, so that no reader sees a part of one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+
+def escape_name(name: str) -> str:
+    """A path or node id as text that can be written anywhere: bytes that are not UTF-8 become `\\xE9`."""
+    return name.encode("utf-8", "surrogateescape").decode(errors="backslashreplace")
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from pytest_llmcompiler import options
 from pytest_llmcompiler.collect import CaseFile, CaseItem, UnusableCaseItem, is_case
 from pytest_llmcompiler.errors import ModelError, SettingError
 from pytest_llmcompiler.evaluation import Evaluation
+from pytest_llmcompiler.files import escape_name
 from pytest_llmcompiler.model.specs import SPEC_FORMS, has_owner_process
 from pytest_llmcompiler.program.case import SUFFIXES
 from pytest_llmcompiler.questions import PlannedQuestion
@@ -127,6 +128,9 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> CaseFile |
     if not is_case(file_path, parent.config, evaluation):
         return None
     case_file: CaseFile = CaseFile.from_parent(parent, path=file_path)
+    nodeid = escape_name(case_file.nodeid)
+    if nodeid != case_file.nodeid:  # reports of other plugins can't have bytes that are not UTF-8
+        case_file = CaseFile.from_parent(parent, path=file_path, nodeid=nodeid)
     case_file.evaluation = evaluation
     return case_file
 
@@ -146,6 +150,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Attach records and item report to pytest's report, which pytest-xdist carries from a worker."""
     report = yield
+    if isinstance(item, (CaseItem, UnusableCaseItem)):  # the keywords are names of folders and files too
+        report.keywords = {escape_name(name): value for name, value in report.keywords.items()}
     if isinstance(item, CaseItem) and call.when == "setup":
         report.llmc_records = item.records  # type: ignore[attr-defined]
         report.llmc_item_report = item.item_report  # type: ignore[attr-defined]

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pytest_llmcompiler.errors import CaseError
+from pytest_llmcompiler.files import escape_name
 from pytest_llmcompiler.program.compile_flags import DIRECTIVE, FlagSources, read_flags
 from pytest_llmcompiler.program.directive_comments import find_directives, read_source
 from pytest_llmcompiler.program.flag_words import CompileFlags
@@ -115,7 +116,7 @@ def read_case(path: Path, name: str | None = None, flag_sources: FlagSources | N
     sources = flag_sources or FlagSources()
     case = Case(
         path,
-        name or path.name,
+        escape_name(name or path.name),
         compile_flags=() if path.suffix == ".ll" else read_flags(path, sources),
         flag_sources=sources,
     )

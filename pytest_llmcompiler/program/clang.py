@@ -41,6 +41,8 @@ _PROBE_FLAGS = ("-O0", "-fsanitize=undefined,float-cast-overflow", "-fno-sanitiz
 """Flags for the probe: undefined behaviour traps."""
 _COVERAGE_FLAG = "-fsanitize-coverage=inline-8bit-counters,trace-cmp,trace-gep,trace-pc"
 """The instrumentation whose functions `probe.c` defines."""
+_BAD_BYTES = "backslashreplace"
+"""How text of clang that is not UTF-8 is decoded: a comment with the name of a file can have any bytes."""
 _TIMEOUT_SECONDS = 600
 """Limit of one call of the toolchain. The first link on a machine builds musl, which takes minutes on a slow one."""
 
@@ -66,7 +68,7 @@ class Toolchain:
 
     def emit_ir(self, path: Path, cflags: Sequence[str] = ()) -> str:
         """The IR of the C file at `path` as clang -O0 emits it, without debug information."""
-        return self._compile_c(path, cflags, *_PLAIN_FLAGS, "-g0", "-S", "-emit-llvm").decode()
+        return self._compile_c(path, cflags, *_PLAIN_FLAGS, "-g0", "-S", "-emit-llvm").decode(errors=_BAD_BYTES)
 
     def compile_unit(self, path: Path, cflags: Sequence[str] = ()) -> CompiledUnit:
         """The IR that `emit_ir` gives, with the files that it depends on."""
@@ -75,7 +77,7 @@ class Toolchain:
             ir = self._compile_c(path, cflags, *_PLAIN_FLAGS, "-g0", "-S", "-emit-llvm", "-MD", "-MF", str(rule))
             files = parse_dependencies(rule.read_bytes())
         own = (*header_folders(self.target), _compiler_headers())
-        return CompiledUnit(ir.decode(), without_folders(files[1:], own))
+        return CompiledUnit(ir.decode(errors=_BAD_BYTES), without_folders(files[1:], own))
 
     def emit_optimisable_ir(self, path: Path, cflags: Sequence[str] = ()) -> str:
         """The IR of the C file at `path` as clang hands it to its optimiser at -O2, without debug information."""
@@ -84,7 +86,9 @@ class Toolchain:
     def emit_probe_ir(self, path: Path, cflags: Sequence[str] = ()) -> str:
         """The IR of the C file at `path` at -O0, with a trap for every undefined behaviour that UBSan detects."""
         headers = () if self.target.foreign_system else (f"-I{Path(__file__).with_name('probe_headers')}",)
-        return self._compile_c(path, (*cflags, *headers), *_PROBE_FLAGS, "-g0", "-S", "-emit-llvm").decode()
+        return self._compile_c(path, (*cflags, *headers), *_PROBE_FLAGS, "-g0", "-S", "-emit-llvm").decode(
+            errors=_BAD_BYTES
+        )
 
     def emit_glibc_ir(self, path: Path, cflags: Sequence[str] = ()) -> str:
         """The IR that `emit_ir` gives, but that functions of <ctype.h> have the results of glibc's."""
@@ -140,7 +144,7 @@ class Toolchain:
         if match is None:
             known = "O0 to O3, default<O2>, module(default<O2>)"
             raise ClangError(f"unknown pass list {passes!r}: expected one of {known}")
-        return _compile_text(ir, f"-{match[1]}", "-S", f"-masm={syntax}", target=self.target).decode()
+        return _compile_text(ir, f"-{match[1]}", "-S", f"-masm={syntax}", target=self.target).decode(errors=_BAD_BYTES)
 
     def find_bodies(self, path: Path, cflags: Sequence[str] = ()) -> dict[str, tuple[int, int]]:
         """The bodies of the functions in a C file, by name: offsets in bytes of the opening brace and past the closing
@@ -215,7 +219,7 @@ def lower_optimised_ir(ir: str, level: str | None, syntax: Syntax, target: Targe
     `level` is the optimisation level of code generation. clang knows two: `O0`, and one for all others.
     """
     flags = ("-O0" if level == "O0" else "-O2", "-Xclang", "-disable-llvm-passes")
-    return _compile_text(ir, *flags, "-S", f"-masm={syntax}", target=target).decode()
+    return _compile_text(ir, *flags, "-S", f"-masm={syntax}", target=target).decode(errors=_BAD_BYTES)
 
 
 def compile_ir(ir: str, *flags: str, target: Target | None = None) -> bytes:

@@ -6,6 +6,7 @@ DWARF is read as version 4 (DWARF Debugging Information Format, chapters 3 to 5)
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -67,8 +68,8 @@ def own_function_lines(data: bytes) -> dict[str, int]:
         top = unit.get_top_DIE()
         header = dwarf.line_program_for_CU(unit).header
         root = PurePath(_text(top, "DW_AT_comp_dir"))
-        folders = [root, *(root / folder.decode() for folder in header["include_directory"])]
-        files = [folders[file.dir_index] / file.name.decode() for file in header["file_entry"]]
+        folders = [root, *(root / os.fsdecode(folder) for folder in header["include_directory"])]
+        files = [folders[file.dir_index] / os.fsdecode(file.name) for file in header["file_entry"]]
         for die in top.iter_children():
             file = _number(die, "DW_AT_decl_file") if die.tag == "DW_TAG_subprogram" else 0
             if file and files[file - 1] == root / _text(top, "DW_AT_name"):
@@ -384,7 +385,7 @@ def _has_qualifier(die: DIE, tag: str) -> bool:
 
 def _text(die: DIE, attribute: str) -> str:
     value = die.attributes.get(attribute)
-    return value.value.decode() if value else ""
+    return os.fsdecode(value.value) if value else ""
 
 
 def _number(die: DIE, attribute: str) -> int:

@@ -10,6 +10,7 @@ from pytest_llmcompiler.errors import CaseError, NoCSourceError, OptimiserError,
 from pytest_llmcompiler.program import optimiser
 from pytest_llmcompiler.program.clang import Syntax, compile_ir, lower_optimised_ir
 from pytest_llmcompiler.program.compiled_case import CompiledCase
+from pytest_llmcompiler.program.directive_comments import decode_source
 from pytest_llmcompiler.program.ir import binary_size, count_instructions, emit_assembly, object_size, parse
 from pytest_llmcompiler.program.ir_extract import extract
 from pytest_llmcompiler.program.short import ShortIR, shorten
@@ -68,7 +69,7 @@ class FunctionTexts:
             # The text of a header is not part of this file.
             if name != function and name in self._compiled.own_lines:
                 text = text[:begin].rstrip() + b";" + text[end:]
-        return text.decode("utf-8", "replace")
+        return decode_source(text)
 
     @_cache_results
     def sizes(self, function: str) -> tuple[int, int]:
