@@ -22,6 +22,7 @@ from pytest_llmcompiler.judge.disagreement import BuildRuns, DisagreementAnalysi
 from pytest_llmcompiler.judge.dont_care import DontCareBytes
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.reference_builds import ReferenceBuilds
+from pytest_llmcompiler.judge.whole_file import WholeFileCheck
 from pytest_llmcompiler.judge.whole_program import HangLimit, WholeProgram, run_whole_program
 from pytest_llmcompiler.targets import abi
 from pytest_llmcompiler.values.input import Input
@@ -83,6 +84,7 @@ class Oracle:
         self._rules = under_test.reference.argument_rules(under_test.function)
         self._convention = under_test.reference.target.convention
         self._open_machines: _ReferenceMachines | None = None
+        self._whole_file = WholeFileCheck(under_test)
 
     def look(self, input: Input, known: Set[Feature] = frozenset(), steps: int = MAX_STEPS) -> ProbeResult:
         """The coverage of an input, as the probe records it, in at most so many steps. The comparisons are read only
@@ -126,6 +128,8 @@ class Oracle:
         ruling = self._analysis.rule(RunPlace(context, call, limit), golden, optimised)
         if writes_around_objects(layout, run):
             raise UndefinedInputError("writes outside of every object")
+        if ruling.bug is None:
+            self._whole_file.require_agreement(input, context, call, limit, run, ruling.dont_care)
         return SuiteEntry(context, call, run, ruling.dont_care, limit, look, ruling.bug)
 
     def _lay_out(self, input: Input) -> tuple[Layout, abi.CallSetup]:
@@ -167,6 +171,7 @@ class Oracle:
         self._analysis.release()
         if self._open_machines is not None:
             self._open_machines = None
+            self._whole_file.release()
             gc.collect()
 
     @property

@@ -13,8 +13,8 @@ from pytest_llmcompiler.program.static_values import StaticValues, local_variabl
 from pytest_llmcompiler.targets.target import Target
 
 _PASSES = (
-    "inferattrs,function(sroa,early-cse,instcombine,simplifycfg),ipsccp,globaldce,"
-    "function(instcombine,simplifycfg),globaldce"
+    "inferattrs,function(sroa,early-cse<memssa>,instcombine,simplifycfg),ipsccp,globaldce,"
+    "function(gvn,instcombine,simplifycfg),globaldce"
 )
 """The passes that find out what is known in a whole file. None of them removes or splits a variable that is used."""
 

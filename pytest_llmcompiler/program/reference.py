@@ -215,6 +215,12 @@ class Reference(CompiledProgram):
         known = {name: self.facts.values(function).variable(name) for name in sorted(names)}
         return {name: variable for name, variable in known.items() if variable is not None}
 
+    def assembly_with_facts(self, function: str) -> str:
+        """The bundled clang's assembly of a function at -O2, compiled with what the rest of the file says."""
+        with self.blame_case():
+            text = extract(self.facts.ir_for(function), function, self.target)
+            return self.toolchain.emit_assembly(text, "O2")
+
     def possible_values(self, variable: str) -> tuple[CellValue, ...] | None:
         """The values that a local variable can have, the initial one first; None where it may have others.
 
