@@ -57,7 +57,7 @@ class WholeFileCheck:
             raise UndefinedInputError("a value that no code stores")
 
     def release(self) -> None:
-        """Free the machine. What is compiled is kept: children of this process explain failures, and they can't link."""
+        """Free the machine, and keep what is compiled: children of this process explain failures, and can't compile."""
         if self._unknown:
             _ = self._code
         self._open_machine = None
