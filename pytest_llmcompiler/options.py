@@ -8,7 +8,7 @@ import shlex
 import sys
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -370,6 +370,14 @@ OPTIONS = (
         help="the compilation database that has the flags of C files: compile_commands.json, or its folder",
     ),
     Option(
+        name="link",
+        type=_choice("directives", "database"),
+        default="directives",
+        metavar="directives|database",
+        help="the other files of a case's program: those that its directives name, or also those of its compilation "
+        "database that define what the program only declares",
+    ),
+    Option(
         name="examples",
         toml_type=int,
         type=_parse_count,
@@ -446,6 +454,7 @@ class SessionSettings:
     cflags: str | None
     """The text of a command line."""
     compile_commands: Path | None
+    link: Literal["directives", "database"]
     examples: int
     artifacts: Path | None
     record: Path | None
@@ -455,7 +464,7 @@ class SessionSettings:
     cases: tuple[Path, ...]
     """The folders whose C and IR files are cases."""
     flag_sources: FlagSources
-    """Where the flags of C files come from: `cflags`, `compile_commands`."""
+    """Where the flags of C files come from, and what is linked with them: `cflags`, `compile_commands`, `link`."""
     cache_folder: Path | None
     """The folder for answers inside pytest's cache; None if that cache is off."""
 
@@ -513,7 +522,10 @@ def read_settings(config: pytest.Config) -> SessionSettings:
     return SessionSettings(
         **values,
         cases=tuple(path.resolve() for path in config.getini("llmc_cases")),
-        flag_sources=_read_flag_sources(config, values["cflags"], values["compile_commands"]),
+        flag_sources=replace(
+            _read_flag_sources(config, values["cflags"], values["compile_commands"]),
+            links_database=values["link"] == "database",
+        ),
         cache_folder=_cache_folder(config) if values["model"] and has_owner_process(values["model"]) else None,
     )
 

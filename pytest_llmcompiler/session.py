@@ -223,6 +223,8 @@ class Session:
         }
         if settings.cflags:
             recorded["cflags"] = settings.cflags
+        if settings.link != "directives":
+            recorded["link"] = settings.link
         if settings.model and has_owner_process(settings.model):
             sampling = self.sampling
             recorded["temperature"], recorded["top_p"] = sampling.temperature, sampling.top_p

@@ -15,9 +15,10 @@ import subprocess
 import sys
 import threading
 import traceback
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple, TypedDict
+from typing import IO, Any, Literal, TypedDict
 
 from pytest_llmcompiler.corpus.store import cache_folder
 from pytest_llmcompiler.errors import CaseError, JudgeError
@@ -29,6 +30,7 @@ from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.program.case import Case, read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.compile_flags import FlagSources
+from pytest_llmcompiler.program.file_cache import FileCache
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.subprocesses import build_command
 from pytest_llmcompiler.targets import get_target
@@ -235,46 +237,7 @@ class Judge:
 # -- the judge's process
 
 
-class _References:
-    """The references of cases that were compiled last. One is compiled anew where a file that it depends on changed."""
-
-    def __init__(self) -> None:
-        self._references: dict[tuple[object, ...], tuple[Reference, tuple[_FileState, ...]]] = {}
-
-    def find(self, candidate: Candidate) -> Reference:
-        """The reference of a candidate's case. Raises CaseError."""
-        path, target = Path(candidate["path"]), candidate["settings"]["target"]
-        sources = FlagSources.from_json(candidate["flag_sources"])
-        key = (path, candidate["case"], candidate["clang"], target, sources)
-        reference, states = self._references.pop(key, (None, ()))  # what is found becomes the last one
-        if reference is None or any(state != _FileState.read(state.path) for state in states):
-            case = read_case(path, candidate["case"], sources)
-            reference = Reference(case, Toolchain(candidate["clang"], get_target(target)))
-            states = tuple(map(_FileState.read, reference.source_files))
-        self._references[key] = reference, states
-        if len(self._references) > _CACHED:
-            del self._references[next(iter(self._references))]
-        return reference
-
-
-class _FileState(NamedTuple):
-    """A file as it was at some time. Size and time are -1 where there is none."""
-
-    path: Path
-    size: int
-    modified: int
-
-    @classmethod
-    def read(cls, path: Path) -> _FileState:
-        """The state of a file now."""
-        try:
-            state = path.stat()
-        except OSError:
-            return cls(path, -1, -1)
-        return cls(path, state.st_size, state.st_mtime_ns)
-
-
-_REFERENCES = _References()
+_REFERENCES: FileCache[Reference] = FileCache(_CACHED)
 _open_harness = functools.lru_cache(_CACHED)(Harness)
 
 
@@ -297,7 +260,20 @@ def _answer(request: JudgeRequest | ListingRequest) -> VerdictReply | ListingRep
 
 
 def _harness_of(candidate: Candidate) -> Harness:
-    return _open_harness(_REFERENCES.find(candidate), candidate["function"], JudgeSettings(**candidate["settings"]))
+    return _open_harness(_compile_case(candidate), candidate["function"], JudgeSettings(**candidate["settings"]))
+
+
+def _compile_case(candidate: Candidate) -> Reference:
+    """The reference of a candidate's case. Raises CaseError."""
+    path, target = Path(candidate["path"]), candidate["settings"]["target"]
+    sources = FlagSources.from_json(candidate["flag_sources"])
+
+    def compile_case() -> tuple[Reference, Iterable[Path]]:
+        case = read_case(path, candidate["case"], sources)
+        reference = Reference(case, Toolchain(candidate["clang"], get_target(target)))
+        return reference, reference.source_files
+
+    return _REFERENCES.find((path, candidate["case"], candidate["clang"], target, sources), compile_case)
 
 
 def _json_blocks(listing: Listing | None) -> list[list[tuple[int, str]]] | None:

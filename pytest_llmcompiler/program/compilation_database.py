@@ -28,14 +28,24 @@ def find_databases(path: Path) -> Iterator[Path]:
 
 def read_entry(database: Path, path: Path) -> CompileFlags | None:
     """The flags of the file at `path` in a database; None where it has no entry for it. Raises CaseError."""
+    database, entries = _open_database(database)
+    entry = entries.get(path.resolve())
+    return _read_flags(entry, database) if entry else None
+
+
+def list_files(database: Path) -> list[Path]:
+    """The C files that have an entry in a database, in its order. Raises CaseError."""
+    return [path for path in _open_database(database)[1] if path.suffix == ".c" and path.is_file()]
+
+
+def _open_database(database: Path) -> tuple[Path, Mapping[Path, dict[str, Any]]]:
+    """The file of a database that may be given as its folder, and the entries. Raises CaseError."""
     database = database / FILE_NAME if database.is_dir() else database
     try:
         state = database.stat()
-        entries = _read_database(database, state.st_mtime_ns, state.st_size)
+        return database, _read_database(database, state.st_mtime_ns, state.st_size)
     except OSError as error:
         raise CaseError(f"{database}: can't be read: {error.strerror}") from error
-    entry = entries.get(path.resolve())
-    return _read_flags(entry, database) if entry else None
 
 
 @functools.lru_cache(_CACHED)

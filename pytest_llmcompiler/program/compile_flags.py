@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_llmcompiler.program.compilation_database import find_databases, read_entry
+from pytest_llmcompiler.program.compilation_database import find_databases, list_files, read_entry
 from pytest_llmcompiler.program.directive_comments import find_directives, read_source
 from pytest_llmcompiler.program.flag_words import CompileFlags, parse_flags
 
@@ -25,6 +25,8 @@ class FlagSources:
     """The compilation database, or its folder. None: the nearest one above a file that has an entry for it."""
     has_databases: bool = True
     """Whether compilation databases count at all. They don't for source text."""
+    links_database: bool = False
+    """Whether the other files of the compilation database are linked, as far as the case needs them."""
 
     def to_json(self) -> dict[str, Any]:
         """The sources as a JSON object."""
@@ -32,6 +34,7 @@ class FlagSources:
             "common": [(list(flags.flags), flags.origin) for flags in self.common],
             "database": str(self.database) if self.database else None,
             "has_databases": self.has_databases,
+            "links_database": self.links_database,
         }
 
     @classmethod
@@ -41,6 +44,7 @@ class FlagSources:
             common=tuple(CompileFlags(tuple(flags), origin) for flags, origin in data["common"]),
             database=Path(data["database"]) if data["database"] else None,
             has_databases=data["has_databases"],
+            links_database=data["links_database"],
         )
 
 
@@ -55,13 +59,23 @@ def read_flags(path: Path, sources: FlagSources | None = None) -> tuple[CompileF
 
 
 def _read_database(path: Path, sources: FlagSources) -> Iterator[CompileFlags]:
-    if not sources.has_databases:
-        return
-    for database in (sources.database,) if sources.database else find_databases(path):
+    for database in _databases(path, sources):
         flags = read_entry(database, path)
         if flags:
             yield flags
             return
+
+
+def _databases(path: Path, sources: FlagSources) -> Iterator[Path]:
+    """The databases that may have an entry for a file. The first that has one counts."""
+    if sources.has_databases:
+        yield from (sources.database,) if sources.database else find_databases(path)
+
+
+def list_database_files(path: Path, sources: FlagSources) -> list[Path]:
+    """The C files in the compilation database that has the flags of a file. Raises CaseError."""
+    databases = (database for database in _databases(path, sources) if read_entry(database, path))
+    return next(map(list_files, databases), [])
 
 
 def _read_directives(path: Path) -> Iterator[CompileFlags]:

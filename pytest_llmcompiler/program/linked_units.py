@@ -9,6 +9,7 @@ becomes local to its unit too.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections import Counter
@@ -19,14 +20,18 @@ from typing import NamedTuple
 from pytest_llmcompiler.errors import CaseError
 from pytest_llmcompiler.program.case import Case
 from pytest_llmcompiler.program.clang import Toolchain
-from pytest_llmcompiler.program.compile_flags import FlagSources, read_flags
+from pytest_llmcompiler.program.compile_flags import FlagSources, list_database_files, read_flags
 from pytest_llmcompiler.program.compiled_case import CompiledCase
 from pytest_llmcompiler.program.file_cache import FileCache
 from pytest_llmcompiler.program.ir import merge, parse
+from pytest_llmcompiler.program.needed_units import select_needed
 from pytest_llmcompiler.program.signature import find_definition_line
+from pytest_llmcompiler.program.unit_symbols import NO_SYMBOLS, UnitSymbols
 
 _UNITS: FileCache[CompiledCase] = FileCache(64)
 """Compiled units: the other cases of a project need them too. Some megabytes each."""
+_SYMBOLS: FileCache[UnitSymbols] = FileCache(4096)
+"""The symbols of the files of compilation databases. Some kilobytes each."""
 
 
 class LinkedUnit(NamedTuple):
@@ -46,6 +51,9 @@ def find_units(compiled: CompiledCase) -> tuple[LinkedUnit, ...]:
     case = compiled.case
     units = [_compile_unit(path, case.flag_sources, compiled.toolchain) for path in case.links]
     _refuse_duplicates(compiled, units)
+    if case.flag_sources.links_database:
+        needed = select_needed([compiled.symbols, *(unit.symbols for unit in units)], _read_database(compiled))
+        units += [_compile_unit(path, case.flag_sources, compiled.toolchain) for path in needed]
     _, *names = _name_units([case.path, *(unit.case.path for unit in units)])
     return tuple(map(LinkedUnit, names, units))
 
@@ -77,9 +85,32 @@ def _rename_locals(text: str, unit: str, *, is_second_program: bool) -> str:
 def _compile_unit(path: Path, sources: FlagSources, toolchain: Toolchain) -> CompiledCase:
     def compile_unit() -> tuple[CompiledCase, Iterable[Path]]:
         flags = () if path.suffix == ".ll" else read_flags(path, sources)
-        return CompiledCase(Case(path, path.name, compile_flags=flags), toolchain), (path,)
+        unit = CompiledCase(Case(path, path.name, compile_flags=flags), toolchain)
+        return unit, unit.source_files
 
     return _UNITS.find((path, sources, toolchain), compile_unit)
+
+
+def _read_database(case: CompiledCase) -> dict[Path, UnitSymbols]:
+    """The symbols of the files of the case's compilation database that it does not link by a directive.
+
+    A file that does not compile has none.
+    """
+    sources, toolchain = case.case.flag_sources, case.toolchain
+    program = {path.resolve() for path in (case.case.path, *case.case.links)}
+    return {
+        path: _SYMBOLS.find((path, sources, toolchain), functools.partial(_read_symbols, path, sources, toolchain))
+        for path in list_database_files(case.case.path, sources)
+        if path not in program
+    }
+
+
+def _read_symbols(path: Path, sources: FlagSources, toolchain: Toolchain) -> tuple[UnitSymbols, Iterable[Path]]:
+    try:
+        unit = CompiledCase(Case(path, path.name, compile_flags=read_flags(path, sources)), toolchain)
+        return unit.symbols, unit.source_files
+    except CaseError:
+        return NO_SYMBOLS, (path,)
 
 
 def _refuse_duplicates(case: CompiledCase, units: Sequence[CompiledCase]) -> None:

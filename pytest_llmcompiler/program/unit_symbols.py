@@ -26,6 +26,10 @@ class UnitSymbols(NamedTuple):
         return self.strong | self.weak
 
 
+NO_SYMBOLS = UnitSymbols(frozenset(), frozenset(), (), frozenset())
+"""The symbols of a unit that does not compile."""
+
+
 def read_symbols(module: llvm.ModuleRef) -> UnitSymbols:
     """The symbols of a module of IR."""
     strong: set[str] = set()

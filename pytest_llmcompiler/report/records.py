@@ -46,6 +46,7 @@ class RecordSettings(_RecordSettings, total=False):
 
     syntax: Literal["att", "intel"]
     cflags: str
+    link: str
     temperature: float
     top_p: float
     max_tokens: int | None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from sessions import run
 
 from pytest_llmcompiler import check_file
 from pytest_llmcompiler.cli import main
@@ -16,6 +18,7 @@ from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.model.answer import Answer, Prompt
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
+from pytest_llmcompiler.program.compile_flags import FlagSources
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.repro.folder import ReproWriter
 
@@ -220,3 +223,91 @@ def test_the_program_linked_natively(case: Path, tmp_path: Path) -> None:
     main(["link", str(tmp_path / "case.c"), "--function", "twice", *assembly, "-o", str(output)])
     assert os.access(output, os.X_OK)
     assert subprocess.run([str(output)]).returncode == 6
+
+
+PROJECT = {
+    "src/parse.c": """\
+#include <stddef.h>
+size_t words_of(const char *);
+int lookup(int);
+extern int verbose;
+int outside(int);
+int parse(const char *text) { verbose++; return (int)words_of(text) + lookup(2); }
+int call_out(int x) { return outside(x) + 1; }
+""",
+    "src/words.c": """\
+#include <stddef.h>
+static int count;
+int is_blank(char c);
+size_t words_of(const char *text)
+{
+    size_t n = 0;
+    for (count++; *text; text++)
+        n += is_blank(*text);
+    return n;
+}
+""",
+    "src/blank.c": "int is_blank(char c) { return c == BLANK; }\n",
+    "src/unused.c": "int unused = 1;\nint nobody_calls(void) { return unused; }\n",
+    "src/broken.c": "int lookup(int x) { return x\n",
+    "tests/mock.c": "int verbose;\nint parse(const char *text) { return text != 0; }\n",
+    "src/main.c": "int verbose = 3;\nint lookup(int x) { return x + 1; }\nint main(void) { return lookup(3); }\n",
+}
+PARSE = """parse:
+ pushq %rbx
+ incl verbose(%rip)
+ call words_of
+ movl %eax, %ebx
+ movl $2, %edi
+ call lookup
+ addl %ebx, %eax
+ popq %rbx
+ ret
+"""
+
+
+def write_project(folder: Path) -> Path:
+    """The files of a project with the compilation database of its build."""
+    write_files(folder, PROJECT)
+    entries = [
+        {"directory": str(folder), "file": name, "arguments": ["cc", "-DBLANK=32", "-O2", "-c", name]}
+        for name in PROJECT
+    ]
+    (folder / "compile_commands.json").write_text(json.dumps(entries))
+    return folder / "src" / "parse.c"
+
+
+def test_files_of_a_database_that_the_case_needs(tmp_path: Path) -> None:
+    case = read_case(write_project(tmp_path), flag_sources=FlagSources(links_database=True))
+    reference = Reference(case, Toolchain())
+    assert [unit.name for unit in reference.units] == ["words.c", "main.c", "blank.c"]
+    assert reference.golden.stubs == ("outside",)
+    assert set(reference.input_globals("parse")) == {"verbose", "words.c.count"}
+    judge = Harness(reference, "parse", JudgeSettings(examples=EXAMPLES)).judge
+    assert judge(PARSE).passed
+    verdict = judge(PARSE.replace("$2", "$1"))
+    assert verdict.message.startswith("return value: "), str(verdict)
+    without = Reference(read_case(case.path), Toolchain())
+    assert not without.units
+    assert set(without.golden.stubs) == {"words_of", "lookup", "outside"}
+
+
+def test_a_session_that_links_the_database(project: pytest.Pytester) -> None:
+    write_project(project.path)
+    flags = ("--llmc-model=reference", "--llmc-record=record.jsonl", "-p", "no:cacheprovider")
+    result = run(project, "src/words.c", "--llmc-link=database", *flags)
+    result.assert_outcomes(passed=1)
+    lines = (project.path / "record.jsonl").read_text().splitlines()
+    assert {json.loads(line)["settings"]["link"] for line in lines} == {"database"}
+    assert run(project, "src/parse.c", "--llmc-link=all", *flags).ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_a_changed_file_of_the_database_is_noticed(tmp_path: Path) -> None:
+    """In one process, which keeps what it compiled."""
+    path, sources = write_project(tmp_path), FlagSources(links_database=True)
+    first = Reference(read_case(path, flag_sources=sources), Toolchain())
+    assert first.fingerprint
+    write_files(tmp_path, {"src/broken.c": "int lookup(int x) { return x; }\n", "src/main.c": "int verbose = 3;\n"})
+    second = Reference(read_case(path, flag_sources=sources), Toolchain())
+    assert [unit.name for unit in second.units] == ["words.c", "broken.c", "main.c", "blank.c"]
+    assert second.fingerprint != first.fingerprint
