@@ -13,6 +13,9 @@ from pytest_llmcompiler.program.ir_extract import extract
 from pytest_llmcompiler.program.ir_queries import global_names
 from pytest_llmcompiler.targets.code import AssembledCode
 
+UNDEFINED = "undefined behaviour that only -O2 shows"
+FUSED = "products are rounded or not"
+
 
 class OptimisedBuilds:
     """The function at -O2 from one text of its IR: as clang compiles it, and with less of what it may assume.
@@ -24,6 +27,11 @@ class OptimisedBuilds:
         self._under_test, self._ir = under_test, ir
         self.is_closed = False
         """Whether nothing more is compiled but `plain`."""
+
+    @property
+    def missing_assumption(self) -> str:
+        """Why an input is dropped on which only `without_assumptions` agrees with -O0."""
+        return FUSED if "@llvm.fmuladd" in self._ir else UNDEFINED
 
     @functools.cached_property
     def assembly(self) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from pytest_llmcompiler.program.ir_rewrites import split_multiply_add
+
 _FLAGGED = re.compile(
     r"^(  (?:%\S+ = )?(?:tail |musttail |notail )?"
     r"(?:add|sub|mul|shl|lshr|ashr|[su]div|or|trunc|zext|uitofp|icmp|f(?:add|sub|mul|div|rem|neg|cmp)|fptrunc|fpext"
@@ -31,6 +33,16 @@ _HINTS = re.compile(
 )
 _ATTRIBUTE_GROUP = re.compile(r"^(attributes #\d+ = \{)(.*)\}$", re.M)
 _KEPT_ATTRIBUTES = re.compile(
+    r'(?<= )(?!"[\w-]*(?:unsafe|no-nans|no-infs|no-signed-zeros|approx)[\w-]*-fp-math")'
+    r'(?:"[^"]*"(?:="[^"]*")?|nounwind|noinline|nobuiltin|strictfp)(?= )'
+)
+"""Attributes of functions that say how code is generated, or what a call or an operation means."""
+_ALIGNMENT = re.compile(r"\bptr align \d+(?= )")
+_HINTS = re.compile(
+    r"^  (?:%\S+ = )?(?:tail )?call [^@\n]*@llvm\.(?:assume|lifetime\.|invariant\.|experimental\.noalias)[^\n]*\n", re.M
+)
+_ATTRIBUTE_GROUP = re.compile(r"^(attributes #\d+ = \{)(.*)\}$", re.M)
+_KEPT_ATTRIBUTES = re.compile(
     r'(?<= )(?:"(?:target-cpu|target-features|tune-cpu|frame-pointer)"="[^"]*"|nounwind|noinline)(?= )'
 )
 """Attributes of functions that say how code is generated, or that every function of C has."""
@@ -42,9 +54,10 @@ _SIGNED_WRAP = re.compile(r"  %\S+ = (?:add|sub|mul)$")
 def remove_assumptions(text: str, *, keeps_signed_overflow: bool, assumes_library: bool) -> str:
     """The module with defined behaviour only.
 
-    Local variables get an initial value. With `keeps_signed_overflow`, signed arithmetic may still be taken not to
-    overflow: the caller has checked that it does not. Without `assumes_library`, functions with the names of the C
-    library's are functions like others.
+    Local variables get an initial value, and products are rounded before they are added to.
+
+    With `keeps_signed_overflow`, signed arithmetic may still be taken not to overflow: the caller has checked that it
+    does not. Without `assumes_library`, functions with the names of the C library's are functions like others.
     """
 
     def remove_flags(instruction: re.Match[str]) -> str:
@@ -56,7 +69,7 @@ def remove_assumptions(text: str, *, keeps_signed_overflow: bool, assumes_librar
         kept = [*_KEPT_ATTRIBUTES.findall(group[2]), "null_pointer_is_valid"]
         return f"{group[1]} {' '.join(kept if assumes_library else [*kept, NO_BUILTINS])} }}"
 
-    code = _HINTS.sub("", text)
+    code = _HINTS.sub("", split_multiply_add(text))
     code = _FLAGGED.sub(remove_flags, code)
     if not keeps_signed_overflow:
         code = _ALIGNMENT.sub(r"\1, align 1", code)

@@ -129,7 +129,7 @@ _GUARD = f"""
 @{PADDED_PREFIX}canary = hidden global [{2 * PADDING_BYTES} x i8] zeroinitializer, align 64
 define hidden void @llmc.guard(ptr %start, i64 %gap, i64 %size, i1 %checks) {{
 entry:
-  %canary = load i8, ptr @{PADDED_PREFIX}canary
+  %canary = load i64, ptr @{PADDED_PREFIX}canary
   %skipped = add i64 %gap, %size
   br label %loop
 loop:
@@ -138,21 +138,21 @@ loop:
   %second = getelementptr i8, ptr %first, i64 %skipped
   br i1 %checks, label %check, label %fill
 fill:
-  store i8 %canary, ptr %first
-  store i8 %canary, ptr %second
+  store i64 %canary, ptr %first, align 1
+  store i64 %canary, ptr %second, align 1
   br label %end
 check:
-  %left = load i8, ptr %first
-  %right = load i8, ptr %second
-  %is_left = icmp eq i8 %left, %canary
-  %is_right = icmp eq i8 %right, %canary
+  %left = load i64, ptr %first, align 1
+  %right = load i64, ptr %second, align 1
+  %is_left = icmp eq i64 %left, %canary
+  %is_right = icmp eq i64 %right, %canary
   %is_whole = and i1 %is_left, %is_right
   br i1 %is_whole, label %end, label %changed
 changed:
   call void @llvm.trap()
   unreachable
 end:
-  %next = add i64 %at, 1
+  %next = add i64 %at, 8
   %more = icmp ult i64 %next, %gap
   br i1 %more, label %loop, label %return
 return:
@@ -160,5 +160,5 @@ return:
 }}
 declare void @llvm.trap()
 """
-"""Fills the gaps of a local variable, or stops the program where they have changed. The byte depends on the run: the
-paddings of a program do."""
+"""Fills the gaps of a local variable, or stops the program where they have changed. Their contents depend on the
+run: the paddings of a program do."""
