@@ -8,6 +8,12 @@ from typing import Any
 
 from pytest_llmcompiler.errors import NoCodeError, TruncatedError
 from pytest_llmcompiler.model.answer import Answer, Prompt
+from pytest_llmcompiler.model.extract.answer_text import (
+    blank_reasoning,
+    normalise_answer,
+    unescape_newlines,
+    unwrap_json,
+)
 from pytest_llmcompiler.model.extract.blocks import (
     ExtractedCode,
     TextBlock,
@@ -15,11 +21,26 @@ from pytest_llmcompiler.model.extract.blocks import (
     find_blocks,
     trim_code,
 )
+from pytest_llmcompiler.model.extract.code_text import clean_characters, clean_code
+from pytest_llmcompiler.model.extract.listings import convert_listing
 from pytest_llmcompiler.targets import list_targets
 
-_COMMENT = re.compile(r"(?:#|//|/\*).*$")
+_COMMENT = re.compile(r"(?:#|//|/\*|;).*$")
 _LABEL = re.compile(r'^\s*(?:[\w.$@]+|"[^"\n]+"):')
-_DIRECTIVE = re.compile(r"^\s*(?:\.[a-z_]\w*(?:\s|$)|[\w$?@]+[ \t]+(?:PROC|ENDP|SEGMENT|ENDS)\b)")
+_DIRECTIVE = re.compile(
+    r"^\s*(?:\.[a-z_]\w*(?:\s|$)|[\w$?@]+[ \t]+(?:PROC|ENDP|SEGMENT|ENDS)\b"
+    r"|(?i:(?:section|segment)[ \t]+\.\w|(?:global|extern)[ \t]+[\w.$]+[ \t]*$|default[ \t]+(?:rel|abs)[ \t]*$"
+    r"|\[?bits[ \t]+64|%(?:define|assign)[ \t]|(?:[\w.$]+[ \t]+)?(?:d[bwdq]|res[bwdq]|times|equ)[ \t]+[-\d\"'($]))"
+)
+"""Directives of GNU assembly, of Microsoft's listings, and of NASM's language."""
+_NASM_SIZE = re.compile(r"\b(byte|[dqto]?word)[ \t]*(?=\[)|(?<=\[)[ \t]*rel[ \t]|\bshort[ \t]", re.IGNORECASE)
+_REVISION = re.compile(
+    r"\b(?:correct(?:ed|ion)|fixed|final(?:ly)?|revised|revision|mistakes?|wrong|incorrect|oops|updated)\b",
+    re.IGNORECASE,
+)
+"""Words between two versions of a function that make the later one the answer."""
+_LONGEST_REMARK = 2000
+"""Characters in front of a version in which such a word counts."""
 _COMPILER_LABEL = re.compile(r"\.L[A-Z]*\d+(?:_\d+)?\b")
 """Numbered labels of compilers (`.LJTI0_0`, `.LCPI0_1`, `.L4`): no other file can define them."""
 
@@ -27,21 +48,50 @@ _COMPILER_LABEL = re.compile(r"\.L[A-Z]*\d+(?:_\d+)?\b")
 def extract_assembly(answer: Answer, function: str) -> ExtractedCode:
     """Find the assembly of `function` in the answer.
 
-    Of several code blocks the first that defines the function counts. A block without an end is complete, unless the
-    token limit ended it. Even then it is complete if it holds the function and all labels that the function refers to.
+    Of several code blocks that define the function the first counts, unless the text calls a later one corrected or
+    final. Code in a model's reasoning counts only where there is none behind it. Listings, quoted and numbered code
+    become plain assembly with the same lines. A block without an end is complete, unless the token limit ended it. Even
+    then it is complete if it holds the function and all labels that the function refers to.
 
     Raises NoCodeError or TruncatedError, with a message for the user.
     """
-    text = answer.text.replace("\r\n", "\n")
+    text = normalise_answer(answer.text)
     label = _build_label_pattern(function)
-    block = _choose_block(text, label)
+    text = unwrap_json(text, label) or unescape_newlines(text) or text
     is_truncated = answer.stop == "length"
+    block = _choose_block_outside_reasoning(text, label, is_truncated)
     if block is None:
         raise NoCodeError(describe_missing_code(text, is_truncated))
     code = block.text
     if is_truncated and not block.is_closed:
         code = _cut_to_complete_part(code, function, label)
     return trim_code(text, block.start, code)
+
+
+def _choose_block_outside_reasoning(text: str, label: re.Pattern[str], is_truncated: bool) -> TextBlock | None:
+    answer, is_open = blank_reasoning(text)
+    block = _choose_block(answer, label)
+    if block is not None and label.search(block.text):
+        # Offsets count in the text with its reasoning blanked, in which lines are the same.
+        return _move_to(text, answer, block)
+    if answer != text:
+        if is_open and is_truncated:
+            raise TruncatedError("the token limit came before the end of the reasoning")
+        inner = _choose_block(text, label)
+        if inner is not None and label.search(inner.text):
+            return inner
+    return block and _move_to(text, answer, block)
+
+
+def _move_to(text: str, blanked: str, block: TextBlock) -> TextBlock:
+    """The block at the start of its line in `text`, which has the lines of `blanked`."""
+    if text == blanked:
+        return block
+    lines = blanked.count("\n", 0, block.start)
+    start = 0
+    for _ in range(lines):
+        start = text.index("\n", start) + 1
+    return TextBlock(start, block.text, block.is_closed)
 
 
 def find_judged_assembly(answer: Answer, prompt: Prompt, detail: Mapping[str, Any]) -> str:
@@ -64,10 +114,10 @@ def _build_label_pattern(function: str) -> re.Pattern[str]:
 
 
 def _choose_block(text: str, label: re.Pattern[str]) -> TextBlock | None:
-    blocks = find_blocks(text)
-    for block in blocks:
-        if label.search(block.text):
-            return block
+    blocks = [TextBlock(block.start, clean_code(block.text), block.is_closed) for block in find_blocks(text)]
+    versions = [block for block in blocks if label.search(block.text)]
+    if versions:
+        return _choose_version(text, versions, label)
     bare = _find_bare_code(text, label)
     if bare is not None and label.search(bare.text):
         return bare
@@ -75,9 +125,28 @@ def _choose_block(text: str, label: re.Pattern[str]) -> TextBlock | None:
     return next(like_assembly, blocks[0] if blocks else bare)
 
 
+def _choose_version(text: str, versions: list[TextBlock], label: re.Pattern[str]) -> TextBlock:
+    """The first block with code behind the label; a later one where the text in front of it says so."""
+    complete = [block for block in versions if _has_body(block.text, label)] or versions
+    chosen = complete[0]
+    for block in complete[1:]:
+        remark = text[max(chosen.start + len(chosen.text), block.start - _LONGEST_REMARK) : block.start]
+        if block.start > chosen.start and _REVISION.search(remark):
+            chosen = block
+    return chosen
+
+
+def _has_body(code: str, label: re.Pattern[str]) -> bool:
+    """Whether an instruction follows the label."""
+    match = label.search(code)
+    return match is not None and any(map(_is_instruction, code[match.end() :].splitlines()))
+
+
 def _find_bare_code(text: str, label: re.Pattern[str]) -> TextBlock | None:
     """The code in a text without tags and fences: from the first to the last line of assembly."""
-    lines = text.splitlines(keepends=True)
+    # A listing has the same lines as the assembly that it shows.
+    lines = convert_listing(clean_characters(text)).splitlines(keepends=True)
+    original = text.splitlines(keepends=True)
     if not any(label.match(line) or _is_instruction(line) for line in lines):
         return None
     # A label alone may be a heading ("Assembly:"), so it counts only next to other code.
@@ -89,7 +158,7 @@ def _find_bare_code(text: str, label: re.Pattern[str]) -> TextBlock | None:
     while last < len(lines) and _is_lone_label(lines[last]):
         last += 1
     has_prose_behind = any(line.strip() and line.endswith("\n") for line in lines[last:])
-    return TextBlock(sum(map(len, lines[:first])), "".join(lines[first:last]), is_closed=has_prose_behind)
+    return TextBlock(sum(map(len, original[:first])), "".join(lines[first:last]), is_closed=has_prose_behind)
 
 
 def _is_assembly(line: str) -> bool:
@@ -107,6 +176,7 @@ def _is_lone_label(line: str) -> bool:
 
 def _is_instruction(line: str) -> bool:
     """Whether a line is an instruction of any target: an instruction of another target is no prose either."""
+    line = _NASM_SIZE.sub("", line.split(";")[0])
     return any(target.is_instruction(line) for target in list_targets())
 
 

@@ -9,10 +9,17 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_TAG = re.compile(r"</?code>", re.IGNORECASE)
+_WRAPPERS = "asm|assembly|answer|output|solution|result|final|final_answer|pre"
+_TAG = re.compile(
+    rf"</?code(?:[ \t][^<>\n]{{0,80}})?>|^[ \t]*<(?:{_WRAPPERS})>|</(?:{_WRAPPERS})>"
+    r"|^[ \t]*\[(?:code|answer|asm)\]|\[/(?:code|answer|asm)\]",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""Tags around code. Only `<code>` may stand within a line: disassemblers write names of symbols like the others."""
 _HEAD_LENGTH = 60
 """Characters of the first line of an answer that a message shows."""
-_FENCE = re.compile(r"^[ \t]{0,3}(?:`{3,}(?!`)|~{3,}(?!~))[^\n`]*$", re.MULTILINE)
+_FENCE = re.compile(r"(?P<mark>`{3,}|^[ \t>]*~{3,})(?P<info>[^\n`~]*)$", re.MULTILINE)
+"""The marks of a fence, with nothing but its info string behind them on the line."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +56,8 @@ def find_blocks(text: str) -> list[TextBlock]:
 def trim_code(text: str, start: int, code: str) -> ExtractedCode:
     """The code at the offset `start` of an answer, without the blank lines around it."""
     body = code.lstrip("\n")
-    skipped = len(code) - len(body)
-    return ExtractedCode(body.rstrip() + "\n", text.count("\n", 0, start + skipped) + 1)
+    first_line = text.count("\n", 0, start) + len(code) - len(body) + 1
+    return ExtractedCode(body.rstrip() + "\n", first_line)
 
 
 def describe_missing_code(text: str, is_truncated: bool, kind: str = "code") -> str:
@@ -64,12 +71,12 @@ def describe_missing_code(text: str, is_truncated: bool, kind: str = "code") -> 
 
 def _find_tagged(text: str) -> Iterator[TextBlock]:
     """The contents of `<code>…</code>`. Of `…</code>` too: the prompt may have opened the tag."""
-    tags = list(_TAG.finditer(text))
-    if tags and tags[0][0].startswith("</"):
-        yield from _find_fenced_parts(TextBlock(0, text[: tags[0].start()], is_closed=True))
-    for tag, following in zip(tags, [*tags[1:], None]):
-        if not tag[0].startswith("</"):
-            end = following.start() if following else len(text)
+    tags = [(tag, "/" in tag[0][:3]) for tag in _TAG.finditer(text)]
+    if tags and tags[0][1]:
+        yield from _find_fenced_parts(TextBlock(0, text[: tags[0][0].start()], is_closed=True))
+    for (tag, is_closing), following in zip(tags, [*tags[1:], None]):
+        if not is_closing:
+            end = following[0].start() if following else len(text)
             yield from _find_fenced_parts(TextBlock(tag.end(), text[tag.end() : end], is_closed=following is not None))
 
 
@@ -83,9 +90,26 @@ def _find_fenced_parts(block: TextBlock) -> Iterator[TextBlock]:
 
 
 def _find_fenced(text: str) -> Iterator[TextBlock]:
-    """The contents of Markdown fences. Every second fence is a closing one."""
-    fences = list(_FENCE.finditer(text))
-    for opening, closing in zip(fences[::2], [*fences[1::2], None]):
-        end = closing.start() if closing else len(text)
-        start = min(opening.end() + 1, end)
-        yield TextBlock(start, text[start:end], is_closed=closing is not None)
+    """The contents of Markdown fences. A fence with an info string begins a block, even where the last one has no end.
+
+    The opening fence may stand behind text on its line (`Here it is:```asm`), the closing one too (`ret```).
+    """
+    start, mark = -1, ""
+    for fence in _FENCE.finditer(text):
+        line_start = text.rfind("\n", 0, fence.start()) + 1
+        before, info = text[line_start : fence.start()], fence["info"].strip()
+        if "`" in before:
+            continue
+        if start < 0:
+            start, mark = min(fence.end() + 1, len(text)), fence["mark"].lstrip(" \t>")
+            continue
+        is_same = fence["mark"].lstrip(" \t>").startswith(mark)
+        end = line_start if not before.strip(" \t>") else fence.start()
+        if is_same and not info:
+            yield TextBlock(start, text[start : max(start, end)], is_closed=True)
+            start = -1
+        elif is_same and not before.strip(" \t>") and " " not in info:
+            yield TextBlock(start, text[start : max(start, end)], is_closed=True)
+            start = min(fence.end() + 1, len(text))
+    if start >= 0:
+        yield TextBlock(start, text[start:], is_closed=False)

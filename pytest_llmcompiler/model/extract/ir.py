@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from pytest_llmcompiler.errors import NoCodeError, TruncatedError
 from pytest_llmcompiler.model.answer import Answer
+from pytest_llmcompiler.model.extract.answer_text import blank_reasoning, normalise_answer
 from pytest_llmcompiler.model.extract.blocks import (
     ExtractedCode,
     TextBlock,
@@ -34,7 +35,7 @@ def extract_ir(answer: Answer, function: str) -> ExtractedCode:
 
     Raises NoCodeError or TruncatedError, with a message for the user.
     """
-    text = answer.text.replace("\r\n", "\n")
+    text, _ = blank_reasoning(normalise_answer(answer.text))
     head = _build_head_pattern(function)
     is_truncated = answer.stop == "length"
     block = _choose_block(text, head)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from pytest_llmcompiler.errors import NoCodeError, TruncatedError
 from pytest_llmcompiler.model.answer import Answer
+from pytest_llmcompiler.model.extract.answer_text import blank_reasoning, normalise_answer
 from pytest_llmcompiler.model.extract.blocks import (
     ExtractedCode,
     TextBlock,
@@ -32,7 +33,7 @@ def extract_passes(answer: Answer) -> ExtractedCode:
 
     Raises NoCodeError or TruncatedError, with a message for the user.
     """
-    text = answer.text.replace("\r\n", "\n")
+    text, _ = blank_reasoning(normalise_answer(answer.text))
     is_truncated = answer.stop == "length"
     block = next(_find_candidates(text, is_truncated), None)
     if block is None:
