@@ -46,7 +46,7 @@ class RecordSettings(_RecordSettings, total=False):
 
     syntax: Literal["att", "intel"]
     cflags: str
-    link: str
+    link: Literal["database"]
     temperature: float
     top_p: float
     max_tokens: int | None
