@@ -81,7 +81,8 @@ class ProgramImage:
     @functools.cached_property
     def addresses(self) -> dict[str, int]:
         """The address of every name that a candidate may refer to."""
-        table = {name: symbol.address for name, symbol in self.symbols.items()} | dict.fromkeys(self.absent, 0)
+        named = {name: symbol.address for name, symbol in self.symbols.items() if not symbol.is_static}
+        table = named | dict.fromkeys(self.absent, 0)
         return table | {alias: table[name] for alias, name in self.aliases.items() if name in table}
 
 

@@ -102,6 +102,63 @@ int rolled(int times)
 """
 
 
+UNUSUAL = r"""
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/select.h>
+#include <unistd.h>
+#include <wchar.h>
+
+int echo(int x)
+{
+    int c;
+    while ((c = getc_unlocked(stdin)) != EOF)
+        putc_unlocked(c, stdout);
+    putchar_unlocked('a' + (x & 15));
+    fputc_unlocked('\n', stdout);
+    return ferror_unlocked(stdout) + feof_unlocked(stdin);
+}
+static jmp_buf state;
+static void leave(int x)
+{
+    if (x & 1)
+        longjmp(state, x | 1);
+}
+int jumps(int x)
+{
+    int result = setjmp(state);
+    if (result)
+        return result;
+    leave(x);
+    return -7;
+}
+int bits(int file)
+{
+    fd_set set;
+    FD_ZERO(&set);
+    file &= 63;
+    FD_SET(file, &set);
+    return FD_ISSET(file, &set) + FD_ISSET((file + 1) & 63, &set);
+}
+int line(char out[40])
+{
+    char text[40];
+    if (!fgets(text, sizeof text, stdin))
+        strcpy(text, "none");
+    int n = (int)fread(text + 8, 1, 8, stdin) + (int)read(0, text + 20, 10);
+    memcpy(out, text, 5);
+    return n;
+}
+int wide(wchar_t out[16], const wchar_t in[8])
+{
+    wmemcpy(out, in, 8);
+    wmemset(out + 8, L'x', 7);
+    out[15] = 0;
+    return (int)wcslen(out + 8);
+}
+"""
 CHARACTERS = """
 #include <ctype.h>
 int kind(int c) { return (isalpha(c) ? 1 : 0) + (isdigit(c) ? 2 : 0) + (isspace(c) ? 4 : 0); }
@@ -155,6 +212,17 @@ def test_checked_and_synthesised_calls_pass(checked: Path, command: str) -> None
     text = compile_c(checked, f"{command} -fno-math-errno")
     functions = ("copied", "written", "parsed", "turned", "classified", "rolled")
     verdicts = {function: outcome(judge(checked, function, text)) for function in functions}
+    assert verdicts == dict.fromkeys(functions, "pass")
+
+
+def test_macros_that_reach_into_the_c_library_pass(tmp_path: Path) -> None:
+    """Among them those of glibc's <stdio.h>, which read and write the fields of a FILE."""
+    path = tmp_path / "unusual.c"
+    path.write_text(UNUSUAL, encoding="utf-8")
+    text = compile_c(path, f"gcc -O2 {UBUNTU}")
+    assert all(name in text for name in ("__uflow", "__overflow", "__fdelt_chk", "__longjmp_chk"))
+    functions = ("echo", "jumps", "bits", "line", "wide")
+    verdicts = {function: outcome(judge(path, function, text)) for function in functions}
     assert verdicts == dict.fromkeys(functions, "pass")
 
 
@@ -234,6 +302,8 @@ def test_names_that_the_c_library_lacks(tmp_path: Path) -> None:
     assert verdict.kind == "inconclusive" and "argp_usage" in verdict.message
     verdict = judge(path, "f", answer.format("no_such_name"))
     assert verdict.kind == "link" and "no_such_name" in verdict.message
+    verdict = judge(path, "f", answer.format("pad"))  # a static function of the C library
+    assert verdict.kind == "link" and "pad" in verdict.message
     verdict = judge(path, "f", answer.format("no_such_name\n\tcall argp_usage"))
     assert verdict.kind == "link" and "no_such_name" in verdict.message
 
