@@ -84,7 +84,9 @@ def assemble(
         )
         if parsed.thread_local:
             require_supported(parsed, reach)
-        return replace(_assemble_job(job, assembler), binding_alternatives=binding.alternatives)
+        is_private = not parsed.is_global(function) and bool(reach.users.get(function, frozenset()) - {function})
+        code = _assemble_job(job, assembler)
+        return replace(code, binding_alternatives=binding.alternatives, is_private=is_private)
 
     return try_readings(text, target.dialect, assemble_reading)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pytest_llmcompiler import sandbox
@@ -32,6 +32,10 @@ _RUN_SECONDS = 120.0
 near it."""
 _RUN_MEGABYTES = 8192
 """Address space of the process that runs a candidate, in MiB: unicorn reserves gigabytes that it never touches."""
+
+_PRIVATE = "the function is local to the answer, and its compiler may have fitted it to the answer's own calls"
+"""Why a failure of a local function of a whole file proves nothing. What it does wrong shows in the functions that call
+it, since these use the answer's own one."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,10 @@ class Harness:
             explained = _call_isolated(FailureExplainer(differential, None).explain, *failure)
         facts = {name: fact for name, fact in explained["facts"].items() if name in FACTS}
         verdict = Verdict(explained["kind"], explained["message"], tuple(explained["evidence"]), detail | facts)
+        if differential.candidate.is_private and self.reference.facts.values(self.function).may_be_fitted(
+            self.function
+        ):
+            verdict = replace(verdict, kind="inconclusive", message=f"{_PRIVATE} ({verdict.message})")
         return ReproducibleVerdict(verdict, explained["reproducer"])
 
     @functools.cached_property

@@ -24,7 +24,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from pytest_llmcompiler.program.address_flow import Copy, Place, Store, find_accesses, find_place
-from pytest_llmcompiler.program.initial_values import CellValue, read_initial_values
+from pytest_llmcompiler.program.initial_values import read_initial_values
 from pytest_llmcompiler.program.ir import parse
 from pytest_llmcompiler.program.ir_instructions import FunctionBody, read_functions
 from pytest_llmcompiler.program.ir_queries import global_names, is_constant
@@ -34,8 +34,6 @@ from pytest_llmcompiler.program.variable_cells import (
     KnownVariable,
     PartValues,
     VariableCells,
-    cell_value,
-    order_of,
     part_of,
     slice_of,
 )
@@ -84,17 +82,22 @@ class StaticValues:
         cells = tuple(self._variables[name].cells()) if name in self._variables else ()
         return KnownVariable(self._initial[name].part(0, len(self._initial[name].data)), cells) if cells else None
 
-    def argument(self, function: str, position: int) -> tuple[CellValue, ...] | None:
-        """The values that a parameter of a local function, by its position in the IR, can have; None where it may have
-        any."""
+    def may_be_fitted(self, function: str) -> bool:
+        """Whether a compiler may fit a local function to the calls in its file.
+
+        It may where a parameter is never used or only loaded through, where the calls pass few different constants, or
+        where no call uses the result.
+        """
         body = self._functions.get(function)
-        if body is None or position >= len(body.params):
-            return None
-        type = body.param_types[position]
-        values, size = self._sets.of_argument(function, position, type), self._sizes(type)
-        if values is None or not size or not values:
-            return None
-        return tuple(cell_value(value, size) for value in sorted(values, key=order_of))
+        if body is None or not self._sets.is_only_called(function):
+            return False
+        calls = self._sets.calls(function)
+        is_result_used = any(call.result in self._functions[call.function].users for call in calls)
+        return not is_result_used or any(
+            self._sets.of_argument(function, position, type) is not None
+            or all(user.opcode in ("load", "getelementptr") for user in body.users.get(name, ()))
+            for position, (name, type) in enumerate(zip(body.params, body.param_types, strict=True))
+        )
 
     # -- solving
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import re
 import struct
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from pytest_llmcompiler.program.address_flow import constant_address
 from pytest_llmcompiler.program.initial_values import SymbolAddress
@@ -66,12 +66,20 @@ class ValueSets:
         self._steps = 0
         return self._of_operand(function, operand, type)
 
+    def calls(self, function: str) -> Sequence[Instruction]:
+        """The instructions that call a function by name."""
+        return self._calls.get(function, ())
+
+    def is_only_called(self, function: str) -> bool:
+        """Whether a function is local, and called, and its address is not taken."""
+        is_local = self._functions[function].is_local and function not in self._addressed
+        return is_local and bool(self._calls.get(function))
+
     def of_argument(self, function: str, position: int, type: str) -> ValueSet:
         """What the calls in the module pass to a parameter; None where others may call the function."""
         self._steps = 0 if not self._open else self._steps
-        body = self._functions[function]
-        calls = self._calls.get(function, [])
-        if not body.is_local or function in self._addressed or not calls:
+        calls = self.calls(function)
+        if not self.is_only_called(function):
             return None
         operands = [(call.function, call.operands[position + 1]) for call in calls if len(call.operands) > position + 1]
         if len(operands) < len(calls):

@@ -43,6 +43,9 @@ class AssembledCode:
     """Why LLVM assembled the text although keystone was asked first; None where that did not happen."""
     binding_alternatives: int = 0
     """How many other meanings the names of static variables in the text may have."""
+    is_private: bool = False
+    """Whether the function under test is local to the text, and other functions of the text refer to it. A compiler may
+    then change its parameters and its result, and rely on what the text's own calls pass."""
     replaced_functions: frozenset[str] = frozenset()
     """Local functions of the text whose addresses are those of the program's functions of the same names."""
     shared_functions: frozenset[str] = frozenset()

@@ -165,3 +165,31 @@ def test_what_no_code_reads_is_not_compared(judged: Judged) -> None:
     text = "echo:\n\taddl $2, total(%rip)\n\tmovsbl (%rdi), %eax\n\tret\n"
     assert judged(WRITTEN, "echo", text).kind == "pass"
     assert judged(WRITTEN, "echo", text.replace("$2", "$3")).kind == "mismatch"
+
+
+FITTED = """
+#define APART __attribute__((noinline)) static
+APART int power(int n, int base) { int r = 1; for (int i = 0; i < n; i++) r = (r * base) & 0xffff; return r; }
+APART int mixed(int a, int b) { return (a & 255) * (b & 255) + 1; }
+int cube(int x) { return power(3, x & 63); }
+int cubes(int x, int y) { return power(3, x & 15) ^ mixed(x, y); }
+"""
+
+
+@pytest.mark.parametrize("build", [build for build in BUILDS if build[1] in ("-O0", "-O2")])
+def test_a_local_function_may_be_fitted_to_its_calls(build: tuple[str, str], judged: Judged, case_of: CaseOf) -> None:
+    text = compile_whole(case_of(FITTED).path, *build)
+    for function in ("cube", "cubes", "mixed"):
+        assert judged(FITTED, function, text).kind == "pass"
+    if "\npower:" in text:  # clang -O2 drops the parameter that is always 3
+        assert judged(FITTED, "power", text).kind in ("pass", "inconclusive")
+
+
+def test_a_wrong_local_function_fails(judged: Judged, case_of: CaseOf, compiled: Compile) -> None:
+    wrong = FITTED.replace("r * base", "r + base").replace("+ 1", "+ 2")
+    alone = compiled(wrong).texts
+    assert judged(FITTED, "power", alone.assembly("power", "O2")).kind == "mismatch"
+    if BUILDS:
+        text = compile_whole(case_of(wrong).path, *BUILDS[-3])
+        verdicts = {name: judged(FITTED, name, text).kind for name in ("cube", "cubes", "mixed")}
+        assert set(verdicts.values()) == {"mismatch"}
