@@ -7,6 +7,7 @@ their pointers are followed through memory.
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Mapping
 
 from pytest_llmcompiler.corpus.possible_values import PossibleValues
@@ -31,6 +32,9 @@ from pytest_llmcompiler.values.va_list import is_va_list
 
 _MAX_INSTRUCTIONS = 20_000_000
 """Instructions of `main` that are executed."""
+_MAX_CALLS_READ, _MAX_CALLS = 500, 100_000
+"""Calls of one function whose input is read, which takes about 50 µs each, and calls of all functions after which
+`main` is not run further: a loop may make millions of the same call."""
 _MAX_DEPTH = 6
 """Pointers that are followed one after the other. Deeper pointers become null."""
 _MAX_ELEMENTS = 64
@@ -65,8 +69,11 @@ def record_main_inputs(
         return recorded
     initial = {name: machine.guest.read_variable(name) for own in globals.values() for name in own}
 
+    calls = Counter[str]()
+
     def record(name: str) -> None:
-        if len(recorded[name]) < max_inputs:
+        calls[name] += 1
+        if len(recorded[name]) < max_inputs and calls[name] <= _MAX_CALLS_READ:
             changed = {
                 variable: type
                 for variable, type in globals.get(name, {}).items()
@@ -77,8 +84,9 @@ def record_main_inputs(
             )
             if input not in recorded[name]:
                 recorded[name].append(input)
-            if all(len(inputs) >= max_inputs for inputs in recorded.values()):
-                raise _EnoughInputsError
+        has_all = all(len(recorded[name]) >= max_inputs or calls[name] >= _MAX_CALLS_READ for name in recorded)
+        if has_all or calls.total() >= _MAX_CALLS:
+            raise _EnoughInputsError
 
     for name, function in functions.items():
         if not any(find_unsupported(param.type) or is_va_list(param.type) for param in function.params):
@@ -90,7 +98,7 @@ def record_main_inputs(
 
 
 class _EnoughInputsError(LLMCompilerError):
-    """Ends the run of `main` when every function has its inputs."""
+    """Ends the run of `main` when every function has its inputs, or has been called often enough."""
 
 
 class _CallReader:

@@ -12,8 +12,9 @@ The energy of the search, the share of mutations that a seed gets, follows two r
 preferred, since they got furthest. And half of the time a branch is chosen first, then a seed that takes it, so that
 rare branches get as many mutations as frequent ones.
 
-The work is bounded by an effort budget. Effort is counted in steps of the probe, never in seconds: the same function
-and random seed give the same corpus on every machine, however loaded it is.
+The work is bounded by an effort budget, and by the budget of the whole corpus (see `budget`). Effort is counted in
+steps of the probe, never in seconds: the same function and random seed give the same corpus on every machine, however
+loaded it is.
 """
 
 from __future__ import annotations
@@ -21,14 +22,17 @@ from __future__ import annotations
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
-from hypothesis import Phase, assume
+from hypothesis import Phase as SearchPhase
+from hypothesis import assume
 from hypothesis import strategies as st
 
+from pytest_llmcompiler.corpus.budget import RESTORED_EDGES, Budget, Phase, RunLimit
+from pytest_llmcompiler.corpus.lengthening import LONG_BYTES, choose_length
 from pytest_llmcompiler.corpus.mutator import Mutator, lengthen
-from pytest_llmcompiler.corpus.probing import MAX_STEPS, CorpusEntry, ProbeResult, UndefinedInputError
+from pytest_llmcompiler.corpus.probing import MAX_STEPS, TOO_LONG, CorpusEntry, ProbeResult, UndefinedInputError
 from pytest_llmcompiler.corpus.repair import Repairer
 from pytest_llmcompiler.corpus.search import SearchDoneError, run_search
 from pytest_llmcompiler.corpus.seed_pool import Seed, SeedPool, branch_features
@@ -36,14 +40,10 @@ from pytest_llmcompiler.emulator.coverage import Feature
 from pytest_llmcompiler.values.input import Input
 
 _MEASURING_ENTRIES = 8
-"""The first entries of a corpus. They set the scale for the length and the cost of the later ones."""
-_MIN_STEP_LIMIT = 8_000
-"""Least limit of a run, in steps, once the first entries are there."""
+"""The first entries of a corpus. They set the scale for the cost of the later ones."""
 _MUTATIONS_PER_EXAMPLE, _MUTATION_EFFORT = 25, 100
 """Mutations that are tried for each generated example, and the fixed effort of one mutation in steps. The effort of its
 run is added. The budget suffices for 25 mutations that take 100 steps each, and for half as many that take 300."""
-_LONG_BYTES = 65_600
-"""Bytes of the one long text: more than 65,535, so that code which counts in 16 bits fails on it."""
 _LONG_ATTEMPTS = 6
 """Seeds that are lengthened, one after the other, until the function is defined on one."""
 _EXPENSIVE_EFFORT = 2_000
@@ -72,7 +72,7 @@ class _CostLimit:
             self._first_costs.append(cost)
         if self.is_expensive(cost):
             if self._expensive >= _MAX_EXPENSIVE:
-                raise UndefinedInputError("runs too long")
+                raise UndefinedInputError(TOO_LONG)
             self._expensive += 1
 
 
@@ -81,7 +81,8 @@ class Corpus(Generic[EntryT]):
 
     `probe` and `accept` get an input, the known features, and a limit of steps. Both raise UndefinedInputError for an
     input that is of no use. `probe` is the faster check, `accept` the complete one. `effort` returns the effort of the
-    last run, in steps. `restrict` replaces the values of an input that can't happen.
+    last run, in steps. Both charge what they cost to `budget`. `restrict` replaces the values of an input that can't
+    happen.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Corpus(Generic[EntryT]):
         accept: Callable[[Input, set[Feature], int], EntryT],
         effort: Callable[[], int] = lambda: 0,
         restrict: Callable[[Input], Input] = lambda input: input,
+        budget: Budget | None = None,
     ) -> None:
         self.entries: dict[Input, EntryT] = {}
         self.dropped: Counter[str] = Counter()
@@ -98,6 +100,7 @@ class Corpus(Generic[EntryT]):
         self._restrict = restrict
         self._pool = SeedPool()
         self._cost_limit = _CostLimit()
+        self.budget, self._run_limit = budget or Budget(0), RunLimit()
         self._repairer = Repairer(self._probe_once, self._add_if_defined)
         self._seen: set[Input] = set()
         """All inputs that were run."""
@@ -115,28 +118,42 @@ class Corpus(Generic[EntryT]):
         if input not in self._seen:
             self._seen.add(input)
             try:
-                self._add(input, self._step_limit)
+                self._add(input)
             except UndefinedInputError as error:
                 self.dropped[str(error)] += 1
                 self._repairer.repair(input, error)
         return input in self.entries
+
+    def offer_all(self, phase: Phase, inputs: Sequence[Input]) -> None:
+        """Offer inputs, as many as the budget allows."""
+        for number, input in enumerate(inputs):
+            if not self._may_go_on(phase):
+                self.budget.note_cut(phase, number, len(inputs))
+                return
+            self.offer(input)
 
     def restore(self, inputs: Iterable[Input], dropped: Counter[str]) -> bool:
         """Add the inputs of a saved corpus. Returns False if the function is not defined on one of them any more."""
         self.dropped = dropped
         try:
             for input in inputs:
-                self.entries[input] = self._accept(input, self._pool.features, MAX_STEPS)
+                self.entries[input] = self._accept(input, self._pool.features, RESTORED_EDGES)
         except Exception:  # a fault of the harness shows again when new inputs are generated
             return False
         return True
 
-    def explore(self, strategy: st.SearchStrategy[Input], examples: int, random_seed: int) -> None:
+    def explore(
+        self, strategy: st.SearchStrategy[Input], examples: int, random_seed: int, phase: Phase = "drawing"
+    ) -> None:
         """Draw inputs from a strategy until up to `examples` are added."""
-        target_count = len(self.entries) + examples
+        present_count = len(self.entries)
+        target_count = present_count + examples
 
         def step(input: Input) -> None:
             before = len(self.entries)
+            if not self._may_go_on(phase):
+                self.budget.note_cut(phase, before - present_count, examples)
+                raise SearchDoneError
             try:
                 self.offer(input)
             except Exception as fault:
@@ -146,7 +163,7 @@ class Corpus(Generic[EntryT]):
             assume(input in self.entries or len(self.entries) > before)
 
         if examples:
-            run_search(strategy, step, 2 * examples, random_seed, (Phase.generate,))
+            run_search(strategy, step, 2 * examples, random_seed, (SearchPhase.generate,))
 
     def fuzz(self, examples: int, random_seed: int, words: Iterable[bytes]) -> None:
         """Mutate seeds until the effort budget is spent, then add up to `examples` of the new seeds.
@@ -158,8 +175,11 @@ class Corpus(Generic[EntryT]):
             mutator.learn(seed.comparisons)
         rng = random.Random(random_seed)
         known_seeds = len(self._pool)
-        budget = _MUTATIONS_PER_EXAMPLE * examples * 2 * _MUTATION_EFFORT if known_seeds else 0
+        planned = budget = _MUTATIONS_PER_EXAMPLE * examples * 2 * _MUTATION_EFFORT if known_seeds else 0
         while budget > 0:
+            if not self._may_go_on("mutation"):
+                self.budget.note_cut("mutation", planned - budget, planned)
+                break
             input = self._restrict(mutator.mutate(self._pool.choose(rng), self._pool.choose_any(rng).input))
             if input not in self._seen and self._try_as_seed(input):
                 mutator.learn(self._pool.latest.comparisons)
@@ -167,10 +187,21 @@ class Corpus(Generic[EntryT]):
         self._add_best(self._pool[known_seeds:], len(self.entries) + examples)
 
     def add_long_input(self) -> None:
-        """Add one input with a text of more than 65,535 bytes, made from a seed whose loops run often."""
+        """Add one input with a text of more than 65,535 bytes, made from a seed whose loops run often.
+
+        Where a run on so long a text would take too long, the text is as long as fits.
+        """
         for seed in sorted(self._pool[:], key=lambda seed: seed.most_rounds, reverse=True)[:_LONG_ATTEMPTS]:
-            input = lengthen(seed, _LONG_BYTES)
+            if lengthen(seed, LONG_BYTES) is None:
+                continue
+            if not self._may_go_on("lengthening"):
+                self.budget.note_cut("lengthening", 0, LONG_BYTES)
+                return
+            length = choose_length(lambda count, seed=seed: self._measure(lengthen(seed, count)), MAX_STEPS)  # type: ignore[misc]
+            input = lengthen(seed, length)
             if input is not None and self._is_cheap(input) and self._add_if_defined(input, MAX_STEPS):
+                if length < LONG_BYTES:
+                    self.budget.note_cut("lengthening", length, LONG_BYTES)
                 return
 
     def close(self) -> None:
@@ -178,24 +209,39 @@ class Corpus(Generic[EntryT]):
         self._seen, self._considered_seeds = set(), set()
         self._pool = SeedPool()
 
-    @property
-    def _step_limit(self) -> int:
-        """Limit of a run in steps: generous for the first entries, then at least twice the shortest of them."""
-        if len(self.entries) < _MEASURING_ENTRIES:
-            return MAX_STEPS
-        shortest = min(entry.probe_result.steps for entry, _ in zip(self.entries.values(), range(_MEASURING_ENTRIES)))
-        return max(_MIN_STEP_LIMIT, 2 * shortest)
+    def _may_go_on(self, phase: Phase) -> bool:
+        return self.budget.allows(phase, len(self.entries)) and not self._run_limit.is_hopeless
 
     # -- running inputs
 
     def _probe_once(self, input: Input) -> ProbeResult:
-        return self._probe(input, self._pool.features, self._step_limit)
+        limit = self._run_limit.edges
+        with self._noting_failures(limit):
+            return self._probe(input, self._pool.features, limit)
+
+    def _measure(self, input: Input | None) -> int | None:
+        """The edges of a run; None where the function is not defined on the input, or takes too long."""
+        with contextlib.suppress(UndefinedInputError):
+            return self._probe(input, self._pool.features, MAX_STEPS).steps if input is not None else None
+        return None
 
     def _accept_affordable(self, input: Input, steps: int) -> EntryT:
         """The entry of an input. Raises UndefinedInputError for an expensive input if there are enough of these."""
-        entry = self._accept(input, self._pool.features, steps)
-        self._cost_limit.admit(self._effort() - entry.probe_result.steps)
+        with self._noting_failures(steps):
+            entry = self._accept(input, self._pool.features, steps)
+            self._cost_limit.admit(self._effort() - entry.probe_result.steps)
+        self._run_limit.note_entry(entry.probe_result.steps)
         return entry
+
+    @contextlib.contextmanager
+    def _noting_failures(self, limit: int) -> Iterator[None]:
+        """Tell the run limit of a run that fails, and what it has cost."""
+        spent = self.budget.spent
+        try:
+            yield
+        except UndefinedInputError as error:
+            self._run_limit.note_failure(limit, self.budget.spent - spent, is_too_long=str(error) == TOO_LONG)
+            raise
 
     def _is_cheap(self, input: Input) -> bool:
         with contextlib.suppress(UndefinedInputError):
@@ -215,8 +261,8 @@ class Corpus(Generic[EntryT]):
 
     # -- adding inputs
 
-    def _add(self, input: Input, steps: int) -> None:
-        entry = self.entries[input] = self._accept_affordable(input, steps)
+    def _add(self, input: Input, steps: int | None = None) -> None:
+        entry = self.entries[input] = self._accept_affordable(input, steps or self._run_limit.edges)
         if entry.probe_result.comparisons:
             self._pool.add(input, entry.probe_result.features, entry.probe_result.comparisons)
 
@@ -226,7 +272,7 @@ class Corpus(Generic[EntryT]):
             return False
         self._seen.add(input)
         try:
-            self._add(input, steps or self._step_limit)
+            self._add(input, steps)
         except UndefinedInputError:
             return False
         return True
@@ -241,7 +287,10 @@ class Corpus(Generic[EntryT]):
         for entry in self.entries.values():
             counts.update(branch_features(entry.probe_result.features))
         remaining: dict[Feature, list[Seed]] = {}
-        for seed in seeds:
+        for number, seed in enumerate(seeds):
+            if not self._may_go_on("seeds"):
+                self.budget.note_cut("seeds", number, len(seeds))
+                return
             if any(not counts[feature] for feature in branch_features(seed.features)):
                 self._add_seed(seed, counts)
             else:
@@ -249,7 +298,7 @@ class Corpus(Generic[EntryT]):
                     remaining.setdefault(feature, []).append(seed)
             if len(self.entries) >= target_count:
                 return
-        while remaining and len(self.entries) < target_count:
+        while remaining and len(self.entries) < target_count and self._may_go_on("seeds"):
             rarest = min(remaining, key=lambda feature: (counts[feature], feature))
             seed = remaining[rarest].pop()
             if not remaining[rarest]:
@@ -262,5 +311,6 @@ class Corpus(Generic[EntryT]):
             return
         self._considered_seeds.add(seed.input)
         with contextlib.suppress(UndefinedInputError):
-            self.entries[seed.input] = self._accept_affordable(seed.input, MAX_STEPS)
+            steps = max(MAX_STEPS, self._run_limit.edges)
+            self.entries[seed.input] = self._accept_affordable(seed.input, steps)
             counts.update(branch_features(seed.features))

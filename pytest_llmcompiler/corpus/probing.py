@@ -8,7 +8,10 @@ from pytest_llmcompiler.emulator.coverage import Comparisons, Features
 from pytest_llmcompiler.errors import LLMCompilerError
 
 MAX_STEPS = 300_000
-"""Limit of a probe run, in steps. A step is an edge between basic blocks that the run takes."""
+"""Limit of a probe run, in steps. A step is an edge between basic blocks that the run takes. The limit is raised for a
+function whose shortest run takes longer (see `budget`)."""
+TOO_LONG = "runs too long"
+"""The reason for which an input is dropped whose run ends at a limit."""
 
 
 class ProbeResult(NamedTuple):

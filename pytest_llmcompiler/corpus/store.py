@@ -44,6 +44,8 @@ class SavedCorpus:
     dropped: Counter[str]
     """The number of different inputs that were of no use, by reason."""
     learned: dict[RelationScope, ParameterRelations]
+    cut: dict[str, list[int]]
+    """What the budget cut (`Budget.cut`)."""
 
 
 _TARGET_CLASSES = (Object, Callback, Alias, SymbolPointer)
@@ -87,7 +89,10 @@ class CorpusFile:
         except Exception:  # unpickling a broken file can raise any exception
             return None
         is_valid = (
-            isinstance(corpus, SavedCorpus) and isinstance(corpus.dropped, Counter) and isinstance(corpus.learned, dict)
+            isinstance(corpus, SavedCorpus)
+            and isinstance(corpus.dropped, Counter)
+            and isinstance(corpus.learned, dict)
+            and isinstance(corpus.cut, dict)
         )
         return corpus if is_valid else None
 

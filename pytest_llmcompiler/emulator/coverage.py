@@ -43,14 +43,17 @@ class BlockTrace:
     The hook is a Python call for each block: only machines that need the numbers have one.
     """
 
-    def __init__(self, start: int, end: int) -> None:
+    def __init__(self, start: int, end: int, case_code: range) -> None:
         self._start, self._end = start, end
+        self._case_start, self._case_end = case_code.start, case_code.stop
         self.reset()
 
     def reset(self) -> None:
         """Forget the last run."""
         self.executed_bytes = 0
         """Bytes of all blocks that were executed: an upper bound of the number of instructions."""
+        self.case_bytes = 0
+        """Those of them that are the case's own code, and not the library's."""
         self.edges: set[tuple[int, int]] = set()
         """The edges between blocks of the function, by the addresses of the blocks. The first one comes from 0."""
         self._last_block = 0
@@ -58,6 +61,8 @@ class BlockTrace:
     def on_block(self, uc: Any, address: int, size: int, data: Any) -> None:
         """The hook: a block of `size` bytes begins."""
         self.executed_bytes += size
+        if self._case_start <= address < self._case_end:
+            self.case_bytes += size
         if self._start <= address < self._end:
             self.edges.add((self._last_block, address))
             self._last_block = address

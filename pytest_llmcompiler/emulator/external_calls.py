@@ -46,6 +46,8 @@ class ExternalCalls:
         """The calls of the run."""
         self.replies: list[Reply] = []
         """The answer to each of them."""
+        self.most_calls = MAX_EXTERNAL_CALLS
+        """The calls after which a run ends."""
         self._effects: list[Effect] = []
         """The writes of the call that is being answered."""
 
@@ -76,7 +78,7 @@ class ExternalCalls:
         """Record a call, write its effects and its result, and clobber every other register that it may change."""
         layout = self._guest.layout
         assert layout is not None
-        if len(self.calls) == MAX_EXTERNAL_CALLS:
+        if len(self.calls) == self.most_calls:
             self._guest.stop(RunEnd("limit"))
             return
         passed = {register: self._guest.register(register) for register in self._convention.integer_registers}

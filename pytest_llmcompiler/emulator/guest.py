@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import unicorn
 
-from pytest_llmcompiler.emulator.kernel import GuestExitError, GuestTrapError
+from pytest_llmcompiler.emulator.kernel import GuestExitError, GuestLimitError, GuestTrapError
 from pytest_llmcompiler.emulator.memory import HostMemory, MappedMemory
 from pytest_llmcompiler.emulator.observation import GuestFault
 from pytest_llmcompiler.emulator.stack import STACK_SIZE, STACK_START, GuestStack
@@ -59,6 +59,8 @@ class Guest:
         """How the run ended, unless it is still running or has returned."""
         self.hook_error: Exception | None = None
         """An error of the harness inside of a hook: unicorn would swallow it."""
+        self.hook_calls = 0
+        """Calls of hooks in the run, such as for system calls and for the library's functions."""
         self._initial_memory: list[tuple[HostMemory, bytes]] = []
         self._loaded_memory: list[tuple[HostMemory, bytes]] = []
         self._load_program()
@@ -249,10 +251,13 @@ class Guest:
     def guard(self, action: Callable[..., None], *args: int) -> None:
         """Run the action of a hook. Where it raises, the run stops: the guest's own errors become the run's end, and
         any other error is kept in `hook_error`."""
+        self.hook_calls += 1
         try:
             action(*args)
         except GuestExitError as error:
             self.stop(RunEnd("exit", None, error.code))
+        except GuestLimitError:
+            self.stop(RunEnd("limit"))
         except GuestTrapError as error:
             fault = GuestFault(str(error), self.return_address(), error.address, size=error.size)
             self.stop(RunEnd("fault", fault))
@@ -270,4 +275,4 @@ class Guest:
 
     def begin_run(self, layout: Layout) -> None:
         """Forget how the last run ended, and take in the next input."""
-        self.layout, self.end, self.hook_error = layout, None, None
+        self.layout, self.end, self.hook_error, self.hook_calls = layout, None, None, 0

@@ -11,7 +11,7 @@ import unicorn
 from pytest_llmcompiler.emulator.arena import ObjectArena
 from pytest_llmcompiler.emulator.environment import has_no_memory
 from pytest_llmcompiler.emulator.guest import Guest
-from pytest_llmcompiler.emulator.kernel import GuestTrapError
+from pytest_llmcompiler.emulator.kernel import GuestLimitError, GuestTrapError
 from pytest_llmcompiler.emulator.observation import FreedBlock, HeapBlock
 from pytest_llmcompiler.values.layout import GARBAGE, PAGE, LaidOutObject
 
@@ -21,6 +21,8 @@ of no other memory: `judge/canonical_heap.py` finds pointers to the heap by them
 _HEAP_END = 0x5E0000000000
 HEAP_LIMIT = 4 << 20
 """Bytes of mapped pages that one run may hold at a time; malloc returns NULL above."""
+_MAX_ALLOCATIONS = 20_000
+"""Objects that one run may allocate, freed ones included: an endless loop of them ends early."""
 _LANE_SIZE = 2 << 20
 """Bytes of addresses for the objects of one size."""
 _OVERFLOW_START = HEAP_START + (HEAP_LIMIT + 1) * _LANE_SIZE
@@ -62,6 +64,8 @@ class Heap:
         self._guest, self._uc, self._arena = guest, guest.uc, arena
         self._garbage = GARBAGE[garbage_pattern]
         self._result = guest.library_convention.return_register
+        self.most_allocations = _MAX_ALLOCATIONS
+        """The allocations after which a run ends."""
         self.errno_address = 0
         """The address of the C library's error number; 0 where there is none."""
         self._blocks: dict[int, _Allocation] = {}
@@ -160,6 +164,8 @@ class Heap:
     def _allocate_for_program(self, size: int, alignment: int = _ALIGNMENT) -> int:
         """Allocate under the environment seed. Where there is no memory the result is 0, and errno is set."""
         layout = self._guest.layout
+        if self.allocation_count >= self.most_allocations:
+            raise GuestLimitError(f"more than {self.most_allocations} allocations")
         if layout is not None and has_no_memory(layout.environment_seed, size):
             self.out_of_memory = True
             address = 0

@@ -21,6 +21,8 @@ _FIRST_PROCESS, _PROCESSES = 1000, 30_000
 """The smallest process number, and how many there are."""
 _MAX_RANDOM_BYTES = 256
 """Bytes that one call of getrandom returns at most: as many as Linux always returns at once."""
+MAX_SYSTEM_CALLS = 20_000
+"""System calls of a run: an endless loop of them ends early, and they take less than a second together."""
 _MAX_VECTORS = 1024
 """Pieces of one writev (Linux's IOV_MAX)."""
 _ARCH_SET_FS = 0x1002
@@ -33,6 +35,10 @@ class GuestExitError(LLMCompilerError):
     def __init__(self, code: int) -> None:
         super().__init__(code)
         self.code = code
+
+
+class GuestLimitError(LLMCompilerError):
+    """The program does more of what the host has to do for it than a run may."""
 
 
 class GuestTrapError(LLMCompilerError):
@@ -93,11 +99,18 @@ class Kernel:
     def reset(self, environment_seed: int) -> None:
         """Forget the output, and set clock, random bytes and process number."""
         self.output = {}
+        self._calls = 0
         self._environment_seed, self._clock_reads = environment_seed, 0
         self._random_bytes: random.Random | None = None
 
     def syscall(self) -> None:
-        """Answer the system call in the registers. Raises GuestExitError or GuestTrapError where it ends the run."""
+        """Answer the system call in the registers.
+
+        Raises GuestExitError, GuestTrapError or GuestLimitError where it ends the run.
+        """
+        self._calls += 1
+        if self._calls > MAX_SYSTEM_CALLS:
+            raise GuestLimitError(f"more than {MAX_SYSTEM_CALLS} system calls")
         number, *args = (self._uc.reg_read(register) for register in self._call_registers)
         handler = self._handlers.get(self._names.get(number, ""))
         try:

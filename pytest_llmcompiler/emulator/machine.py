@@ -37,7 +37,9 @@ _NO_INPUT = Layout((), (), (), (), 0, None)
 _MAX_ASSERTION_BYTES = 4096
 """Bytes of the expression of an assertion that are compared: as many as C compilers must accept in a string."""
 _ALLOCATION_COST = 4
-"""What an allocation costs the host, in external calls."""
+"""What an allocation costs the host, in external calls, where inputs are compared by what they cost."""
+_CALL_MICROSECONDS, _ALLOCATION_MICROSECONDS, _HOOK_MICROSECONDS = 70, 20, 10
+"""The time of an external call and of an allocation beyond that of any hook, and the time of any hook."""
 
 
 def _trap(message: str) -> None:
@@ -75,7 +77,9 @@ class Machine:
         self._arena = ObjectArena(self.guest.uc, garbage_pattern)
         self._heap = Heap(self.guest, self._arena, garbage_pattern)
         self._kernel = Kernel(self.guest.uc, self.processor)
-        self._blocks = BlockTrace(self._function.address, self._function.address + self._function.size)
+        self._blocks = BlockTrace(
+            self._function.address, self._function.address + self._function.size, program.case_code
+        )
         self._install_hooks(trace_blocks, check_preconditions)
         # The start-up code runs before the candidate is loaded: nothing that it does depends on a candidate.
         self._process = start_process(self.guest)
@@ -233,6 +237,25 @@ class Machine:
         """What the last run cost the host, in external calls: these, its allocations, and the objects of its input."""
         objects = self.guest.layout.objects if self.guest.layout else ()
         return _ALLOCATION_COST * self._heap.allocation_count + len(self._external_calls.calls) + len(objects)
+
+    @property
+    def library_share(self) -> float:
+        """Bytes of code that the last run executed, for each byte of the case's own code."""
+        return self._blocks.executed_bytes / max(1, self._blocks.case_bytes)
+
+    def limit_host_cost(self, most: int) -> None:
+        """End further runs about where they cost the host so much (see `host_cost`)."""
+        self._external_calls.most_calls = most + 1
+        self._heap.most_allocations = most // _ALLOCATION_COST + 1
+
+    @property
+    def host_microseconds(self) -> int:
+        """About how long Python's hooks took in the last run. It is computed from counts, the same on every machine."""
+        return (
+            _CALL_MICROSECONDS * len(self._external_calls.calls)
+            + _ALLOCATION_MICROSECONDS * self._heap.allocation_count
+            + _HOOK_MICROSECONDS * self.guest.hook_calls
+        )
 
     def line_of(self, fault: GuestFault) -> int | None:
         """The line of the candidate's assembly from which the last run's fault comes: that of the instruction, or of

@@ -25,7 +25,17 @@ _MAX_HOST_COST = 300
 """Cost of the host in a run, in external calls (`Machine.host_cost`). A run that costs more takes too long to be
 repeated for each candidate."""
 _STEPS_PER_CALL = 50
-"""Steps of the probe that take about as long as an external call."""
+"""Steps of the probe that count as much as an external call, where the effort of runs is compared."""
+STEPS_PER_MICROSECOND = 4
+"""Steps of the probe that take a microsecond."""
+_STEPS_PER_RUN = 400
+"""Steps that take as long as what each run needs besides: 0.1 ms for reset, registers and observation."""
+_LIBRARY_STEPS = 0.25
+"""Steps that as much code of the library takes as there is code of the case in a step, about 20 bytes."""
+BYTES_PER_STEP = 2_000
+"""Bytes of the program's variables that are reset in the time of a step."""
+_RECORDS = 200_000
+"""Comparisons and array accesses of a run that `probe.c` records. It only counts the later ones: two take a step."""
 _MAX_TEXT_SIZE = 64
 """Bytes of a compared text that are kept."""
 _MAX_TEXTS = 64
@@ -67,10 +77,16 @@ class Probe:
         self._letters: list[tuple[bytes, bytes]] = []
         self._searches = 0
         self._text_features: set[Feature] = set()
+        self._records = symbols["llmc_records"]
+        self._library_weight = 1.0
         self.effort = 0
-        """The cost of the last run in steps, with the host's work converted to steps."""
+        """The edges of the last run, with the host's work converted to steps."""
+        self.cost = 0
+        """What the last run cost, in steps: effort, comparisons, and the reset of the program's memory."""
+        self._reset_cost = _STEPS_PER_RUN + sum(memory.size for _, memory in self._guest.writable) // BYTES_PER_STEP
         self._present_step_limit: int | None = None
         self._watch_library()
+        machine.limit_host_cost(_MAX_HOST_COST)
 
     def _watch_library(self) -> None:
         library = self._machine.program.library
@@ -80,6 +96,13 @@ class Probe:
         }
         for name in hooks.keys() & library.keys():
             self._guest.watch(library[name].address, library[name].address, hooks[name])
+
+    def expect_library(self, share: float) -> None:
+        """Take in how many bytes of code a run executes for each byte of the case's own code.
+
+        The probe does not count what the library does, so that the cost of its own steps stands for both.
+        """
+        self._library_weight = max(self._library_weight, 1 + _LIBRARY_STEPS * (share - 1))
 
     def run(self, layout: Layout, call: CallSetup, max_steps: int) -> Observation:
         """Run the function on an input; the observation has only the outcome, the fault and the exit code.
@@ -95,6 +118,14 @@ class Probe:
         observation = self._machine.run(layout, call, self._instruction_limit, outcome_only=True)
         steps, host_cost = self.steps, self._machine.host_cost
         self.effort = steps + _STEPS_PER_CALL * host_cost
+        records = int.from_bytes(self._guest.read(self._records.address, self._records.size), "little")
+        self.cost = (
+            int(steps * self._library_weight)
+            + records
+            - max(0, records - _RECORDS) // 2
+            + STEPS_PER_MICROSECOND * self._machine.host_microseconds
+            + self._reset_cost
+        )
         is_too_long = steps > max_steps or host_cost > _MAX_HOST_COST
         return replace(observation, outcome="limit") if is_too_long else observation
 

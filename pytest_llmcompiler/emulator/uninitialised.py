@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from pytest_llmcompiler.emulator.generated_values import mix
 from pytest_llmcompiler.emulator.guest import Guest
+from pytest_llmcompiler.emulator.register_batch import RegisterBatch
 from pytest_llmcompiler.emulator.stack import CALLER_FRAME, STACK_SIZE, ZEROS_TOP
 from pytest_llmcompiler.program.ir_rewrites import PADDING_BYTES
 from pytest_llmcompiler.values.layout import GARBAGE
@@ -46,8 +47,8 @@ class UninitialisedValues:
     def __init__(self, guest: Guest, garbage_pattern: int) -> None:
         self._guest, self._garbage_pattern = guest, garbage_pattern
         self._states: dict[UninitialisedFill, StartState] = {}
-        self._scratch_values: dict[UninitialisedFill, list[tuple[int, int]]] = {}
-        """The number and the garbage of each register that a call may change."""
+        self._scratch_values: dict[UninitialisedFill, RegisterBatch] = {}
+        """The garbage of the registers that a call may change."""
         self._pad_fill: UninitialisedFill | None = None
         self._select("garbage")
 
@@ -81,8 +82,8 @@ class UninitialisedValues:
             scratch = enumerate(convention.caller_saved, _FIRST_SCRATCH)
             vectors = enumerate(convention.vector_registers, _FIRST_VECTOR)
             values = [(guest.numbers[name], self._value_for(name, index)) for index, name in (*scratch, *vectors)]
-            self._scratch_values[self._fill] = values
-        guest.uc.reg_write_batch(self._scratch_values[self._fill])
+            self._scratch_values[self._fill] = RegisterBatch(values)
+        self._scratch_values[self._fill].write(guest.uc)
         for whole, half in convention.half_preserved_vectors.items():
             guest.set_register(whole, self.register_value(_UPPER_HALVES) << 64 | guest.register(half))
 

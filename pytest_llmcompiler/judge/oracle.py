@@ -7,12 +7,13 @@ import gc
 from collections.abc import Set
 from dataclasses import dataclass, replace
 
+from pytest_llmcompiler.corpus.budget import Budget
 from pytest_llmcompiler.corpus.directives import satisfies_rules
-from pytest_llmcompiler.corpus.probing import MAX_STEPS, Overrun, ProbeResult, UndefinedInputError
+from pytest_llmcompiler.corpus.probing import MAX_STEPS, TOO_LONG, Overrun, ProbeResult, UndefinedInputError
 from pytest_llmcompiler.emulator.coverage import Feature
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.emulator.observation import GuestFault, Observation, Reply
-from pytest_llmcompiler.emulator.probe import Probe
+from pytest_llmcompiler.emulator.probe import BYTES_PER_STEP, STEPS_PER_MICROSECOND, Probe
 from pytest_llmcompiler.emulator.stack import MAX_ARGUMENT_BYTES
 from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
 from pytest_llmcompiler.errors import LayoutError
@@ -28,8 +29,14 @@ from pytest_llmcompiler.targets import abi
 from pytest_llmcompiler.values.input import Input
 from pytest_llmcompiler.values.layout import MAX_OBJECT_BYTES, PAGE, Layout, lay_out
 
-_MAX_INSTRUCTIONS = 4_000_000
-"""Instructions of the reference on one input. An input that needs more is dropped: each candidate would run it too."""
+_MAX_INSTRUCTIONS, _INSTRUCTIONS_PER_STEP = 4_000_000, 30
+"""Instructions of the reference on one input: at least, and for each step that its probe run may take. An input that
+needs more is dropped: each candidate would run it too."""
+_SAMPLE_INSTRUCTIONS = 50_000
+"""Instructions of the reference on the first input that takes too long: enough to tell what its steps cost."""
+_BYTES_EXECUTED_PER_STEP = 3
+"""Bytes of code that all runs of the references together execute in the time of a step of the probe: the golden image
+with a Python hook for each block, and counting instructions."""
 _HANG_LIMIT = HangLimit(per_byte=32, base=20_000)
 """A candidate may execute 32 instructions for each byte of code that the reference executes, and for each byte of the
 objects of the input, plus 20,000. An instruction has about four bytes, so this is more than a hundred times what the
@@ -76,13 +83,16 @@ class Oracle:
     The machines are built when they are first needed. `release` frees them; they are built again on the next use.
     """
 
-    def __init__(self, under_test: FunctionUnderTest, builds: ReferenceBuilds | None = None) -> None:
-        self._under_test = under_test
+    def __init__(
+        self, under_test: FunctionUnderTest, builds: ReferenceBuilds | None = None, budget: Budget | None = None
+    ) -> None:
+        self._under_test, self._budget = under_test, budget or Budget(0)
         self.builds = builds or ReferenceBuilds(under_test)
         self._analysis = DisagreementAnalysis(under_test, self.builds)
         self._names = [param.name for param in under_test.signature.params]
         self._rules = under_test.reference.argument_rules(under_test.function)
         self._convention = under_test.reference.target.convention
+        self._has_run_golden = False
         self._open_machines: _ReferenceMachines | None = None
         self._whole_file = WholeFileCheck(under_test)
 
@@ -96,7 +106,11 @@ class Oracle:
         # probe see each access past the end of an object.
         layout, call = self._lay_out(replace(input, is_4gib_aligned=False))
         probe = self._machines.probe
-        _require_defined(probe.run(layout, call, steps), layout)
+        run = probe.run(layout, call, steps)
+        self._budget.charge(probe.cost)
+        if run.outcome == "limit" and not self._has_run_golden:
+            self._run_sample(layout, call)
+        _require_defined(run, layout)
         features = probe.read_features()
         return ProbeResult(features, None if features <= known else probe.read_comparisons(), probe.steps)
 
@@ -110,7 +124,7 @@ class Oracle:
         machines = self._machines
         if layout.is_4gib_aligned:  # whether behaviour is undefined may depend on addresses
             _require_defined(machines.probe.run(layout, call, steps), layout)
-        run = machines.golden.run(layout, call, _MAX_INSTRUCTIONS)
+        run = self._run_golden(layout, call, max(_MAX_INSTRUCTIONS, _INSTRUCTIONS_PER_STEP * steps))
         _require_defined(run, layout)
         if run.abi_breaches:  # a write past a local variable may hit what the function has saved
             raise UndefinedInputError("undefined behaviour")
@@ -131,6 +145,21 @@ class Oracle:
         if ruling.bug is None:
             self._whole_file.require_agreement(input, context, call, limit, run, ruling.dont_care)
         return SuiteEntry(context, call, run, ruling.dont_care, limit, look, ruling.bug)
+
+    def _run_golden(self, layout: Layout, call: abi.CallSetup, limit: int) -> Observation:
+        """The expected run on an input. It also teaches the probe how much its runs cost."""
+        golden = self._machines.golden
+        run = golden.run(layout, call, limit)
+        self._has_run_golden = True
+        self._budget.charge(_run_cost(run, golden))
+        self._machines.probe.expect_library(golden.library_share)
+        return run
+
+    def _run_sample(self, layout: Layout, call: abi.CallSetup) -> None:
+        """Run the start of a run that takes too long, to teach the probe how much its runs cost."""
+        self._machines.golden.run(layout, call, _SAMPLE_INSTRUCTIONS)
+        self._has_run_golden = True
+        self._machines.probe.expect_library(self._machines.golden.library_share)
 
     def _lay_out(self, input: Input) -> tuple[Layout, abi.CallSetup]:
         """An input in memory, with the registers and the stack that pass it."""
@@ -219,6 +248,13 @@ class Oracle:
         )
 
 
+def _run_cost(run: Observation, golden: Machine) -> int:
+    """What the runs of the references on an input cost, in steps of the probe. `run` was the first of them."""
+    host = STEPS_PER_MICROSECOND * golden.host_microseconds
+    variables = sum(map(len, run.globals)) // BYTES_PER_STEP
+    return run.executed_bytes // _BYTES_EXECUTED_PER_STEP + 4 * (host + variables)
+
+
 def _require_defined(run: Observation, layout: Layout) -> None:
     """Raise UndefinedInputError where a run of a reference does not come to its end."""
     if run.outcome == "fault":
@@ -229,7 +265,7 @@ def _require_defined(run: Observation, layout: Layout) -> None:
             "bad memory access", _overrun(run.fault, layout), may_use_null=run.fault.address < PAGE
         )
     if run.outcome == "limit":
-        raise UndefinedInputError("runs too long")
+        raise UndefinedInputError(TOO_LONG)
 
 
 def _overrun(fault: GuestFault, layout: Layout) -> Overrun | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from hypothesis import strategies as st
 
+from pytest_llmcompiler.corpus.budget import Budget
 from pytest_llmcompiler.corpus.from_main import record_main_inputs
 from pytest_llmcompiler.corpus.fuzzer import Corpus
 from pytest_llmcompiler.corpus.hints import Hints, find_hints
@@ -48,7 +49,8 @@ class Suite:
         self, under_test: FunctionUnderTest, examples: int, seed: int, builds: ReferenceBuilds | None = None
     ) -> None:
         self.under_test, self.examples, self.seed = under_test, examples, seed
-        self.oracle = Oracle(under_test, builds)
+        self._budget = Budget(examples)
+        self.oracle = Oracle(under_test, builds, self._budget)
         self._rules = under_test.reference.argument_rules(under_test.function)
         self._learned: dict[RelationScope, ParameterRelations] = {}
         """The relations of parameters that the repairs of inputs taught."""
@@ -88,10 +90,10 @@ class Suite:
         corpus = Corpus(self.oracle.look, self.oracle.accept)
         stored = self._store.load()
         if stored and corpus.restore(stored.inputs, stored.dropped):
-            self._learned = stored.learned
+            self._learned, self._budget.cut = stored.learned, stored.cut
         else:
             corpus = self._generate()
-            self._store.save(SavedCorpus(tuple(corpus.entries), corpus.dropped, self._learned))
+            self._store.save(SavedCorpus(tuple(corpus.entries), corpus.dropped, self._learned, self._budget.cut))
         corpus.entries = dict(
             sorted(corpus.entries.items(), key=lambda item: (item[0].is_4gib_aligned, weight(item[0])))
         )
@@ -152,10 +154,12 @@ class Suite:
         return f"no input found on which {self.under_test.function} is defined ({reasons})"
 
     def counts(self) -> dict[str, Any]:
-        """The number of inputs, of dropped inputs by reason, what clang -O2 does wrongly on them, and a warning about
-        that or where few inputs are left. It is JSON."""
+        """The number of inputs, of dropped inputs by reason, what the budget cut, what clang -O2 does wrongly on them,
+        and a warning about that or where few inputs are left. It is JSON."""
         used, dropped = len(self.corpus.entries), self.corpus.dropped
         counts: dict[str, Any] = {"inputs": used, "dropped": dict(dropped)}
+        if self._budget.cut:
+            counts["cut"] = self._budget.cut
         warnings = []
         if used * _FEW < used + dropped.total():
             warnings.append(
@@ -183,23 +187,29 @@ class Suite:
         show it. The strategy of the rest draws such lengths.
         """
         possible = self.under_test.possible_values
-        corpus = Corpus(self.oracle.look, self.oracle.accept, self.oracle.effort, possible.restrict)
-        for input in self.from_main:
-            corpus.offer(input)
+        self._budget.limit_memory(sum(self._golden_sizes()))
+        corpus = Corpus(self.oracle.look, self.oracle.accept, self.oracle.effort, possible.restrict, self._budget)
+        corpus.offer_all("main", self.from_main)
         first = self.examples // 3
-        corpus.explore(self._build_strategy({}), first, self.seed)
+        corpus.explore(self._build_strategy({}), first, self.seed, "first drawing")
         self._learned = learn_relations(self.under_test.signature.params, corpus.fitted)
         corpus.explore(self.strategy, self.examples - first, self.seed + 1)
         if corpus.entries:
             largest = max(corpus.entries, key=weight)
-            for input in possible.generate_specials(largest, self.under_test.globals):
-                corpus.offer(input)
-            for input in generate_specials(largest, self._hints, self.under_test.globals):
-                corpus.offer(input)
+            specials = [
+                *possible.generate_specials(largest, self.under_test.globals),
+                *generate_specials(largest, self._hints, self.under_test.globals),
+            ]
+            corpus.offer_all("special values", specials)
         corpus.fuzz(self.examples, self.seed, self._hints.strings)
         corpus.add_long_input()
         corpus.close()
         return corpus
+
+    def _golden_sizes(self) -> Iterator[int]:
+        """The sizes of the variables whose contents an observation has, in bytes."""
+        golden = self.under_test.reference.golden
+        return (golden.symbols[name].size for name in golden.globals)
 
     def _build_strategy(self, learned: dict[RelationScope, ParameterRelations]) -> st.SearchStrategy[Input]:
         under_test = self.under_test

@@ -15,6 +15,9 @@ from pytest_llmcompiler.judge.location import OutputStream, RunEnding
 
 MAX_PROGRAM_INSTRUCTIONS = 2_000_000
 """Instructions of the program with the reference in it. A longer one is not used: each candidate would run it too."""
+_LONG_RUN_BYTES, _PER_LATER_BYTE = 1_000_000, 4
+"""Bytes of code after which a run of the reference is long, and the instructions that a candidate may execute for each
+byte above: 16 for each instruction, so that a hang does not take minutes."""
 _BYTES_BEFORE, _BYTES_SHOWN = 16, 48
 """Bytes of output that are shown before the first difference, and in all: together they fit a line."""
 _STDOUT, _STDERR = 1, 2
@@ -31,7 +34,8 @@ class HangLimit:
 
     def instructions(self, executed_bytes: int) -> int:
         """The limit where the reference executes so many bytes of code."""
-        return self.base + self.per_byte * executed_bytes
+        short = min(executed_bytes, _LONG_RUN_BYTES)
+        return self.base + self.per_byte * short + _PER_LATER_BYTE * (executed_bytes - short)
 
 
 @dataclass(frozen=True)

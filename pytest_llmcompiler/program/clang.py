@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 
 from pytest_llmcompiler.errors import ClangError
 from pytest_llmcompiler.program.included_files import parse_dependencies, without_folders
+from pytest_llmcompiler.program.ir_rewrites import count_endless_loops
 from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.target import Target
 
@@ -43,6 +44,8 @@ _COVERAGE_FLAG = "-fsanitize-coverage=inline-8bit-counters,trace-cmp,trace-gep,t
 """The instrumentation whose functions `probe.c` defines."""
 _BAD_BYTES = "backslashreplace"
 """How text of clang that is not UTF-8 is decoded: a comment with the name of a file can have any bytes."""
+_RUNTIME_FLAGS = ("-O2", "-fomit-frame-pointer", "-fvisibility=hidden", "-fno-sanitize=all", "-g0")
+"""Flags for `probe.c`: each store, such as of a frame pointer, costs the emulator much."""
 _TIMEOUT_SECONDS = 600
 """Limit of one call of the toolchain. The first link on a machine builds musl, which takes minutes on a slow one."""
 
@@ -234,13 +237,13 @@ def compile_with_coverage(ir: str, target: Target | None = None) -> list[bytes]:
     """Two objects: of a module of IR with instrumentation for coverage and comparisons, and of `probe.c`, which the
     instrumentation calls."""
     target = target or get_target()
-    return [compile_ir(ir, _COVERAGE_FLAG, target=target), _compile_probe_runtime(target)]
+    return [compile_ir(count_endless_loops(ir), _COVERAGE_FLAG, target=target), _compile_probe_runtime(target)]
 
 
 @functools.cache
 def _compile_probe_runtime(target: Target) -> bytes:
     source = Path(__file__).with_name("probe.c")
-    return Toolchain(target=target)._compile(source, "-O1", "-fno-sanitize=all", "-g0", *_object_flags(target))
+    return Toolchain(target=target)._compile(source, *_RUNTIME_FLAGS, *_object_flags(target))
 
 
 def _object_flags(target: Target) -> tuple[str, ...]:

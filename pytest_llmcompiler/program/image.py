@@ -79,6 +79,14 @@ class ProgramImage:
         return b""
 
     @functools.cached_property
+    def case_code(self) -> range:
+        """The addresses of the case's own code, which lies together: it is one object."""
+        own = [self.symbols[name] for name in self.functions if name in self.symbols]
+        if not own:
+            return range(0)
+        return range(min(one.address for one in own), max(one.address + one.size for one in own))
+
+    @functools.cached_property
     def addresses(self) -> dict[str, int]:
         """The address of every name that a candidate may refer to."""
         named = {name: symbol.address for name, symbol in self.symbols.items() if not symbol.is_static}

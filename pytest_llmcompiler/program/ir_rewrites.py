@@ -114,6 +114,23 @@ def call_memcpy(text: str) -> str:
     return changed if declaration or not count else changed + "\ndeclare ptr @memcpy(ptr, ptr, i64)\n"
 
 
+def count_endless_loops(text: str) -> str:
+    """The module with a step counted in each block that jumps to itself, whatever happens.
+
+    clang's coverage leaves such a block out, since its first round says all. So without this, a run of `for (;;);`
+    takes no steps and never ends.
+    """
+    step = f"call void @{_STEP}()"
+    changed, count = _ENDLESS_LOOP.subn(rf"\g<0>  {step}\n", text)
+    return f"{changed}\ndeclare void @{_STEP}()\n" if count else text
+
+
+_STEP = "__sanitizer_cov_trace_pc"
+"""The function of `probe.c` that counts a step."""
+_ENDLESS_LOOP = re.compile(r'^("?)([-\w.$]+)\1:(?: .*)?\n(?:  .*\n)*?(?=  br label %\1\2\1(?:,|$))', re.M)
+"""A block from its label to the jump to itself that ends it."""
+
+
 def tighten_pointer_checks(text: str) -> str:
     """A module instrumented by UBSan, in which pointer arithmetic past half of the address space overflows.
 

@@ -12,7 +12,8 @@ typedef long long s64;
 
 enum {
     SITES = 256, /* entries of each table: comparisons that are kept apart */
-    PAIRS = 4    /* pairs that are kept of each comparison, the latest ones */
+    PAIRS = 4,   /* pairs that are kept of each comparison, the latest ones */
+    RECORDS = 200000 /* comparisons and array accesses of a run that are recorded; later ones are only counted */
 };
 
 struct comparison {
@@ -29,6 +30,7 @@ u8 *llmc_counters[2] = {__start___sancov_cntrs, __stop___sancov_cntrs};
 u32 llmc_indices[SITES];    /* one bit for each array index: bits 0 to 15 for the index itself, then by its highest bit */
 u64 llmc_steps;              /* edges that the run has taken */
 u64 llmc_most_steps = ~0ull; /* limit of llmc_steps: above it the run ends with a trap */
+u64 llmc_records;            /* comparisons and array accesses that the run has made */
 static u32 pair_count[SITES]; /* pairs that were seen at each entry, to find the oldest one */
 
 void __sanitizer_cov_trace_pc(void)
@@ -47,27 +49,57 @@ int llmc_character(int c)
     return c;
 }
 
-/* The relations of two sides, one bit each. They tell apart the conditions (signed, unsigned, off by one) and the widths
-   (8, 16, 32 bits) that a wrong comparison may use. a and b are unsigned, x and y the same values as signed numbers. */
-static u16 relation(u64 a, u64 b, s64 x, s64 y)
+/* The relations of two unequal sides, one bit each, from bit 1 on; bit 0 says that they are equal. They tell apart the
+   conditions (signed, unsigned, off by one) and the widths (8, 16, 32 bits) that a wrong comparison may use. a and b are
+   unsigned, x and y the same values as signed numbers.
+   Bits 3 to 6 say how the sides are ordered as signed and as unsigned numbers; ORDERS has the bit for each combination,
+   four bits wide. */
+enum { ORDERS = 0x5346 };
+
+static inline u32 relation(u64 a, u64 b, s64 x, s64 y)
 {
-    int half = a != b && (u16)a == (u16)b, whole = a != b && (u32)a == (u32)b;
-    return (u16)((a == b) << 0 | (a == b + 1) << 1 | (a + 1 == b) << 2 | (x < y && a > b) << 3 | (x > y && a < b) << 4 |
-                 (x < y && a < b) << 5 | (x > y && a > b) << 6 | (a != b && (u8)a == (u8)b) << 7 | half << 8 |
-                 whole << 9);
+    u64 apart = a ^ b;
+    u32 bits = 1u << (ORDERS >> 4 * (2 * (x < y) + (a < b)) & 15);
+
+    if (a - b == 1) {
+        bits |= 1 << 1;
+    }
+    if (b - a == 1) {
+        bits |= 1 << 2;
+    }
+    if ((u8)apart == 0) {
+        bits |= 1 << 7;
+        if ((u16)apart == 0) {
+            bits |= 1 << 8;
+            if ((u32)apart == 0) {
+                bits |= 1 << 9;
+            }
+        }
+    }
+    return bits;
 }
 
-static void record(u64 site, u64 a, u64 b, s64 x, s64 y, u64 size)
+/* Every comparison of a run comes here, and the emulator takes longer for a store (20 ns) than for anything else: what
+   a table has already is not stored again, and inlining saves the stores of the call. */
+static inline __attribute__((always_inline)) void record(u64 site, u64 a, u64 b, s64 x, s64 y, u64 size)
 {
+    if (++llmc_records > RECORDS) {
+        return;
+    }
     u64 slot = (site ^ site >> 8) % SITES;
+    u32 known = llmc_relations[slot], bits = a == b ? 1 : relation(a, b, x, y);
 
-    llmc_relations[slot] |= relation(a, b, x, y);
+    if (bits & ~known) {
+        llmc_relations[slot] = (u16)(known | bits);
+    }
     if (a != b) {
         u8 near = (u8)__builtin_clzll(x < y ? (u64)y - (u64)x : (u64)x - (u64)y);
         struct comparison *entry = &llmc_comparisons[slot * PAIRS + pair_count[slot]++ % PAIRS];
         entry->first = a;
         entry->second = b;
-        entry->size = size;
+        if (entry->size != size) {
+            entry->size = size;
+        }
         if (near > llmc_nearness[slot]) {
             llmc_nearness[slot] = near;
         }
@@ -91,10 +123,17 @@ void __sanitizer_cov_trace_const_cmp8(u64 a, u64 b) { record(SITE, a, b, (s64)a,
 
 void __sanitizer_cov_trace_gep(u64 index)
 {
+    if (++llmc_records > RECORDS) {
+        return;
+    }
     u64 site = SITE;
     u32 high = index < 16 ? (u32)index : 63 - (u32)__builtin_clzll(index) + 12;
 
-    llmc_indices[(site ^ site >> 8) % SITES] |= 1u << (high < 31 ? high : 31);
+    u32 *seen = &llmc_indices[(site ^ site >> 8) % SITES], bit = 1u << (high < 31 ? high : 31);
+
+    if (!(*seen & bit)) {
+        *seen |= bit;
+    }
 }
 
 /* cases: the number of cases, the width of the value in bits, then the values of the cases */
