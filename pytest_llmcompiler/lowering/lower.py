@@ -45,6 +45,8 @@ MEGABYTES = 1024
 _POSITION = re.compile(r"<string>:(\d+):(\d+): error: ")
 _PROCESSOR_ATTRIBUTE = re.compile(r'"(?:target-(?:features|cpu)|tune-cpu)"="[^"\n]*"')
 """Attributes that ask for the code of another processor than the target's."""
+_EXTENSION = re.compile(r"\+(?:s?sse3|sse4\.[12]|popcnt|aes|pclmul|crc32|cx16)")
+"""Extensions of x86-64 that code for the target may use. Without them LLVM can't compile their intrinsics."""
 _QUOTED = re.compile(r'"[^"\n]*"')
 _INLINE_ASSEMBLY = re.compile(r'^module asm|\basm (?:sideeffect |alignstack |inteldialect |unwind )*""', re.MULTILINE)
 """Inline assembly in IR whose strings are empty."""
@@ -94,6 +96,11 @@ def _warm_up(level: str | None, target: Target) -> None:
     binary_size(module, target)
 
 
+def _keep_extensions(attribute: re.Match[str]) -> str:
+    extensions = ",".join(_EXTENSION.findall(attribute[0]))
+    return f'"target-features"="{extensions}"' if extensions else ""
+
+
 def _lower(source: str | bytes, level: str | None, target: Target) -> dict[str, Any]:
     """The fields of a LoweredModule, or a `refusal`. To be called in a sandbox only."""
     sandbox.forbid_opening_files()
@@ -106,7 +113,7 @@ def _lower(source: str | bytes, level: str | None, target: Target) -> dict[str, 
 
         def parse_again() -> Any:
             """A fresh module for the target: LLVM changes a module while it makes code of it."""
-            fresh = parse(_PROCESSOR_ATTRIBUTE.sub("", text))
+            fresh = parse(_PROCESSOR_ATTRIBUTE.sub(_keep_extensions, text))
             fresh.triple, fresh.data_layout = target.triple, layout
             return fresh
 

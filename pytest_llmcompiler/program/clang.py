@@ -84,7 +84,7 @@ class Toolchain:
 
     def emit_optimisable_ir(self, path: Path, cflags: Sequence[str] = ()) -> str:
         """The IR of the C file at `path` as clang hands it to its optimiser at -O2, without debug information."""
-        return self._compile_c(path, cflags, *_OPTIMISABLE_FLAGS, "-g0", "-S", "-emit-llvm").decode()
+        return self._compile_c(path, cflags, *_OPTIMISABLE_FLAGS, "-g0", "-S", "-emit-llvm").decode(errors=_BAD_BYTES)
 
     def emit_probe_ir(self, path: Path, cflags: Sequence[str] = ()) -> str:
         """The IR of the C file at `path` at -O0, with a trap for every undefined behaviour that UBSan detects."""

@@ -13,6 +13,11 @@ _MAX_LINES = 24
 """Lines of the compiler's text that are shown: three errors with source lines and notes."""
 _ERROR = re.compile(r"^(?P<place>.*?\S:\d+(:\d+)?: )?(?P<tool>[\w.+/-]+: )?(?:fatal )?error: (?P<words>.*)$")
 _KINDS = (
+    (
+        "gcc's own C",
+        r"function definition is not allowed here|variable length array in structure|__builtin_shuffle|"
+        r"indirect goto in function with no address-of-label|variable-sized object may not be initialized",
+    ),
     ("missing header", r"file not found|cannot open file|No such file"),
     (
         "unsupported flag",

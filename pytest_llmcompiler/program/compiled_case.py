@@ -18,7 +18,7 @@ from pytest_llmcompiler.program.compile_errors import describe_failure
 from pytest_llmcompiler.program.directive_comments import read_ir
 from pytest_llmcompiler.program.included_files import hash_contents
 from pytest_llmcompiler.program.ir import parse
-from pytest_llmcompiler.program.ir_extract import retarget
+from pytest_llmcompiler.program.ir_extract import inline_always, retarget
 from pytest_llmcompiler.program.ir_rewrites import call_memcpy, remove_source_path, tighten_pointer_checks
 from pytest_llmcompiler.program.unit_symbols import UnitSymbols, read_symbols
 from pytest_llmcompiler.program.varargs import find_indirect_arguments
@@ -74,6 +74,7 @@ class CompiledCase:
             return self.ir
         with self.blame_case():
             text = self.toolchain.emit_optimisable_ir(self.case.path, self.case.cflags)
+            text = inline_always(text, self.target)
             # Code with another set of constants could not use those of the program.
             return text if _constants_of(parse(text)) == _constants_of(self.module) else self.ir
 

@@ -25,10 +25,25 @@ def normalise(text: str, target: Target | None = None) -> str:
     of its own. Both are noise in a prompt and do not change the code. The folder of the source file is noise too.
     """
     target = target or get_target()
-    text = re.sub(r'"target-features"="[^"]*"', f'"target-features"="{target.feature_attribute}"', text)
+    text = re.sub(r'"target-features"="([^"]*)"', lambda match: _format_features(match[1], target), text)
     text = re.sub(r'^source_filename = ".*[/\\\\](.*)"$', r'source_filename = "\1"', text, flags=re.M)
     text = re.sub(r'^target triple = ".*"$', f'target triple = "{target.triple}"', text, flags=re.M)
     return re.sub(r"^; ModuleID = .*\n", "", text, flags=re.M)
+
+
+_EXTENSIONS = re.compile(
+    r"\+(s?sse3|sse4\.[12]|sse4a|popcnt|aes|pclmul|crc32|cx16|sha|avx[-\w.]*|fma|f16c|bmi2?|lzcnt|movbe|adx|rdrnd|rdseed)"
+)
+"""Extensions of x86-64 with instructions of their own, which code can ask for."""
+
+
+def _format_features(features: str, target: Target) -> str:
+    """The attribute of a function: the features of the target's oldest processor, and the extensions that its code asks
+    for, without which LLVM can't compile it."""
+    own = target.feature_attribute.split(",")
+    extensions = {feature for feature in features.split(",") if _EXTENSIONS.fullmatch(feature)}
+    names = sorted({*own, *extensions}) if extensions - {*own} else own
+    return f'"target-features"="{",".join(names)}"'
 
 
 def retarget(text: str, target: Target) -> str:
@@ -106,6 +121,18 @@ def extract(text: str, function: str, target: Target | None = None) -> str:
     builder = binding.create_pass_builder(target_machine(target), binding.create_pipeline_tuning_options(0))
     manager.run(extracted, builder)
     return normalise(str(extracted), target).strip() + "\n"
+
+
+def inline_always(text: str, target: Target | None = None) -> str:
+    """A module whose functions with the attribute `alwaysinline` are inlined, as they are in clang's IR at -O0."""
+    if "alwaysinline" not in text:
+        return text
+    module, binding = parse(text), load_llvm()
+    manager = binding.create_new_module_pass_manager()
+    manager.add_always_inliner_pass()
+    builder = binding.create_pass_builder(target_machine(target), binding.create_pipeline_tuning_options(0))
+    manager.run(module, builder)
+    return str(module)
 
 
 def _extract_lines(text: str, module: llvm.ModuleRef, function: str) -> Iterator[str]:
