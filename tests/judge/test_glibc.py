@@ -161,10 +161,12 @@ int wide(wchar_t out[16], const wchar_t in[8])
 """
 CHARACTERS = """
 #include <ctype.h>
+#include <math.h>
 int kind(int c) { return (isalpha(c) ? 1 : 0) + (isdigit(c) ? 2 : 0) + (isspace(c) ? 4 : 0); }
 int lower(int c) { return tolower(c); }
 int upper(int c) { return toupper(c); }
 int is_word(int c) { return isalnum(c) | c == '_'; }
+int sign(double x) { return isinf(x) * 2 + isnan(x); }
 """
 
 
@@ -259,7 +261,7 @@ def test_tables_of_characters_take_what_all_libraries_take(tmp_path: Path, comma
     path = tmp_path / "characters.c"
     path.write_text(CHARACTERS, encoding="utf-8")
     text = compile_c(path, command)
-    verdicts = {function: judge(path, function, text) for function in ("kind", "lower", "upper", "is_word")}
+    verdicts = {function: judge(path, function, text) for function in ("kind", "lower", "upper", "is_word", "sign")}
     assert {function: outcome(verdict) for function, verdict in verdicts.items()} == dict.fromkeys(verdicts, "pass")
     assert verdicts["kind"].detail["dropped"]["undefined behaviour"] > 0
     if "-O2" in command:
