@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,47 +25,22 @@ PLAIN = (
     *("-S", "-x", "c", "-w", "-march=x86-64", "-fno-stack-protector", "-fno-asynchronous-unwind-tables"),
     # Every static function is a question of its own.
     "-fkeep-static-functions",
-    # gcc may know which registers its own callees leave alone, and that they need no aligned stack. Here the callees
-    # are another compiler's, so these two, and no other optimisation, would break the calling convention.
-    *("-fno-ipa-ra", "-fno-ipa-stack-alignment"),
 )
-_STATIC_LOCAL = re.compile(r"(?<![\w.$])([A-Za-z_]\w*)\.(\d+)(?![\w.$])")
-_FUNCTION = re.compile(r"^\t\.type\t([\w.$]+), @function\n(.*?)^\t\.size\t\1,", re.MULTILINE | re.DOTALL)
 
 
 class GccError(Exception):
-    """gcc refuses the file, or its text can't be brought together with clang's; the message says which and why."""
+    """gcc refuses the file; the message is gcc's."""
 
 
-def assembly(path: Path, names: Sequence[str], *, gcc: str = "gcc", level: str = "O2", intel: bool = False) -> str:
-    """gcc's text of the whole file. `names` are the symbols of clang's program.
-
-    Writable static locals, `counter.0` to gcc, are renamed to what clang calls them, `function.counter`.
-    """
+def assembly(path: Path, *, gcc: str = "gcc", level: str = "O2", intel: bool = False) -> str:
+    """gcc's text of the whole file."""
     headers = [f"-isystem{folder}" for folder in header_folders(get_target())]
     syntax = ["-masm=intel"] if intel else ["-masm=att"]
     command = [gcc, *PLAIN, f"-{level}", *syntax, "-nostdinc", *headers, str(path), "-o", "-"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise GccError(done.stderr.strip())
-    return _renamed(done.stdout, names)
-
-
-def _renamed(text: str, names: Sequence[str]) -> str:
-    mapping = {found[0]: _clang_name(text, *found.groups(), names) for found in _STATIC_LOCAL.finditer(text)}
-    return _STATIC_LOCAL.sub(lambda found: mapping[found[0]] or found[0], text)
-
-
-def _clang_name(text: str, local: str, number: str, names: Sequence[str]) -> str | None:
-    """What clang calls the static local; None for what clang has no symbol for."""
-    owners = [name for name in names if name.endswith(f".{local}") and name.count(".") == 1]
-    if len(owners) > 1:
-        # Inlining takes a variable to other functions too, but never out of its own.
-        users = {name for name, body in _FUNCTION.findall(text) if re.search(rf"\b{local}\.{number}\b", body)}
-        owners = [name for name in owners if name.partition(".")[0] in users]
-    if len(owners) > 1:
-        raise GccError(f"{local}.{number} may be any of {', '.join(owners)}")
-    return owners[0] if owners else None
+    return done.stdout
 
 
 def records(
@@ -75,7 +49,7 @@ def records(
     """A record for each function and pass list of the C files in a folder, as pytest would ask for them."""
     for path in sorted(folder.rglob("*.c")):
         reference = Reference(read_case(path, path.relative_to(folder).as_posix()), Toolchain())
-        text = assembly(path, reference.golden.globals, gcc=gcc, level=level, intel=intel)
+        text = assembly(path, gcc=gcc, level=level, intel=intel)
         for function in reference.functions:
             for asked in reference.case.passes or passes:
                 question = {"case": reference.case.name, "function": function, "task": "asm", "passes": asked}

@@ -84,9 +84,13 @@ def assemble(
         )
         if parsed.thread_local:
             require_supported(parsed, reach)
-        is_private = not parsed.is_global(function) and bool(reach.users.get(function, frozenset()) - {function})
         code = _assemble_job(job, assembler)
-        return replace(code, binding_alternatives=binding.alternatives, is_private=is_private)
+        return replace(
+            code,
+            binding_alternatives=binding.alternatives,
+            shared_functions=binding.shared_names & parsed.code_names if binding.shared_names else frozenset(),
+            is_private=not parsed.is_global(function) and bool(reach.users.get(function, frozenset()) - {function}),
+        )
 
     return try_readings(text, target.dialect, assemble_reading)
 

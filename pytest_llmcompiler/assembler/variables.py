@@ -102,7 +102,7 @@ class _VariableMapper:
 
     def __init__(self, parsed: ParsedAssembly, reach: TextReach, case: CaseSymbols) -> None:
         self._parsed, self._reach, self._case = parsed, reach, case
-        self._owners = {name.partition(".")[0] for name in parsed.code_names}
+        self._owners = {name.partition(".")[0] for name in parsed.code_names} - {""}
         """The functions of the text, clones such as `f.part.0` among them, by the names of their C functions."""
         self._by_key: dict[str, list[ProgramVariable]] = {}
         for variable in case.variables.values():

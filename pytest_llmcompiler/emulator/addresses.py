@@ -37,11 +37,28 @@ class AddressMap:
         self._program = guest.program
         code = candidate.code.segments if candidate else ()
         segments: tuple[ProgramSegment | CodeSegment, ...] = (*self._program.segments, *code)
+        relocated = [part for part in self._program.segments if part.is_relro]
+        self._relocated = [range(part.address, part.address + len(part.data)) for part in relocated]
+        """The program's constants that hold addresses: their pages are writable."""
         self.constants = Constants(
-            tuple((part.address, part.data) for part in segments if not part.is_writable and not part.is_executable)
+            tuple(
+                (part.address, part.data)
+                for part in segments
+                if not part.is_executable and (not part.is_writable or part in relocated)
+            )
         )
         """The read-only data of the program and of the candidate."""
         self._symbols = self._sort_symbols()
+
+    def read_constants(self) -> Constants:
+        """The constants, and the candidate's own writable data as it is now: a compiler may put constants there, such
+        as tables of addresses, that the reference has among the constants."""
+        ranges = self._candidate.data_ranges if self._candidate else ()
+        if not ranges:
+            return self.constants
+        return Constants(
+            (*self.constants.pieces, *((start, self._guest.read(start, end - start)) for start, end in ranges))
+        )
 
     def _sort_symbols(self) -> list[SymbolRange]:
         """The symbols that have a size, by address; of several at one address the longest."""
@@ -58,6 +75,8 @@ class AddressMap:
             return "stack"
         if self._candidate and self._candidate.contains_data(address):
             return "candidate"
+        if any(address in part for part in self._relocated):
+            return "constant"
         if any(start <= address < start + memory.size for start, memory in self._guest.writable):
             return "data"
         if any(start <= address <= start + len(data) for start, data in self.constants.pieces):

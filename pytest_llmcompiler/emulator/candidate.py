@@ -39,7 +39,8 @@ class CandidateImage:
         self._stop_at_hazards()
         # Addresses one past the end count too: a call at the end of the code returns to there.
         self._code_ranges = [(s.address, s.address + len(s.data)) for s in code.segments if s.is_executable]
-        self._data_ranges = [(s.address, s.address + len(s.data)) for s in code.segments if s.is_writable]
+        self.data_ranges = [(s.address, s.address + len(s.data)) for s in code.segments if s.is_writable]
+        """The first address and the end of each segment of its own writable memory."""
 
     def _load(self, segment: CodeSegment) -> None:
         size = max(PAGE, -(-len(segment.data) // PAGE) * PAGE)
@@ -89,7 +90,7 @@ class CandidateImage:
 
     def contains_data(self, address: int) -> bool:
         """Whether an address lies in the candidate's own writable memory, or at its end."""
-        return any(start <= address <= end for start, end in self._data_ranges)
+        return any(start <= address <= end for start, end in self.data_ranges)
 
     def end_of_object(self, address: int) -> int | None:
         """The end of the candidate's own object at an address: at the latest its next label, those of compilers aside.

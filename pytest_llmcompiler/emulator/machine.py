@@ -282,7 +282,7 @@ class Machine:
         observation = Observation(
             end.outcome,
             self._garbage_pattern,
-            self.addresses.constants,
+            self.addresses.read_constants(),
             end.fault,
             end.exit_code,
             end.assertion,

@@ -144,7 +144,7 @@ class FreedBlock(NamedTuple):
 
 @dataclass(frozen=True)
 class Constants:
-    """The read-only data of a machine."""
+    """The read-only data of a machine, with a candidate's own writable data."""
 
     pieces: tuple[tuple[int, bytes], ...] = ()
     """The address and the bytes of each segment."""

@@ -6,27 +6,36 @@ import math
 import struct
 
 from pytest_llmcompiler.emulator.observation import Constants
-from pytest_llmcompiler.values.c_types import Array, Float, Pointer, Struct, Type, build_value_mask
+from pytest_llmcompiler.values.c_types import Array, Float, Int, Pointer, Struct, Type, build_value_mask
 
 ConstantsOfBoth = tuple[Constants, Constants]
-"""The read-only memory of the reference's run and of the candidate's."""
+"""The read-only memory of the reference's run and of the candidate's, with a candidate's own data."""
+_MOST_POINTERS = 4
+"""Pointers that are followed one after the other, from constant to constant: a table of names has two."""
 
 
-def same_value(type: Type | None, first: bytes, second: bytes, constants: ConstantsOfBoth | None = None) -> bool:
+def same_value(
+    type: Type | None,
+    first: bytes,
+    second: bytes,
+    constants: ConstantsOfBoth | None = None,
+    pointers: int = _MOST_POINTERS,
+) -> bool:
     """Whether two values of a type are equal.
 
     Padding is ignored, all NaNs are equal, other floats are compared bit for bit. With the `constants` of both runs,
-    pointers to equal constants are equal too: a candidate may bring constants of its own.
+    pointers to equal constants are equal too: a candidate may bring constants of its own. At most so many `pointers`
+    are followed one after the other.
     """
     if type is None or first == second or (isinstance(type, Struct) and type.opaque):
         return True
     if isinstance(type, Float):
         return _is_nan(first) and _is_nan(second)
-    if isinstance(type, Pointer) and constants:
-        return _same_constant(type, first, second, constants)
+    if isinstance(type, Pointer) and constants and pointers:
+        return _same_constant(type, first, second, constants, pointers - 1)
     if isinstance(type, (Array, Struct)) and not (isinstance(type, Struct) and type.union):
         are_members_equal = all(
-            same_value(member, first[at : at + member.size], second[at : at + member.size], constants)
+            same_value(member, first[at : at + member.size], second[at : at + member.size], constants, pointers)
             for at, member in members(type)
         )
         return are_members_equal and _bit_fields(type, first) == _bit_fields(type, second)
@@ -45,11 +54,14 @@ def _is_nan(data: bytes) -> bool:
     return math.isnan(struct.unpack("<f" if len(data) == 4 else "<d", data)[0])
 
 
-def _same_constant(type: Pointer, first: bytes, second: bytes, constants: ConstantsOfBoth) -> bool:
-    pointees = [
+def _same_constant(type: Pointer, first: bytes, second: bytes, constants: ConstantsOfBoth, pointers: int) -> bool:
+    expected, observed = (
         memory.at(int.from_bytes(data, "little"), type.target) for memory, data in zip(constants, (first, second))
-    ]
-    return pointees[0] is not None and pointees[0] == pointees[1]
+    )
+    if expected is None or observed is None or len(expected) != len(observed):
+        return False
+    is_string = isinstance(type.target, Int) and type.target.character
+    return expected == observed or (not is_string and same_value(type.target, expected, observed, constants, pointers))
 
 
 def _bit_fields(type: Type, data: bytes) -> list[int]:

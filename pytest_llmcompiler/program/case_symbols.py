@@ -6,11 +6,14 @@ import functools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_llmcompiler.program.ir_queries import is_constant, mentioned_globals
+from pytest_llmcompiler.program.ir_queries import global_names, is_constant
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.values.c_types import Array, Struct, Type
+
+if TYPE_CHECKING:
+    import llvmlite.binding as llvm
 
 _LARGEST_SPLIT = 4096
 """Bytes of the largest variable whose scalar parts are listed. Compilers split small ones only."""
@@ -51,7 +54,8 @@ class CaseSymbols:
     variables: Mapping[str, ProgramVariable]
     """The variables that the case defines or declares."""
     mentioned: Callable[[str], frozenset[str]]
-    """The names that a function of the case mentions, with those that the functions reached from it mention."""
+    """The names that a function of the case mentions, with those that the functions and variables reached from it
+    mention."""
     types: Mapping[str, Type]
     """The C types of variables, as far as they are known."""
     functions_text: Callable[[], str]
@@ -83,9 +87,9 @@ class CaseSymbols:
 def collect_case_symbols(reference: Reference) -> CaseSymbols:
     """The symbols of a case in its golden program."""
     golden, module = reference.golden, reference.program_module
-    variables = {}
+    variables, references = {}, _Mentions(module)
     for value in module.global_variables:
-        symbol = golden.symbols.get(value.name)
+        symbol = golden.find_variable(value.name)
         if symbol is not None and not value.name.startswith("llvm."):
             variables[value.name] = ProgramVariable(
                 value.name,
@@ -98,10 +102,34 @@ def collect_case_symbols(reference: Reference) -> CaseSymbols:
     return CaseSymbols(
         functions=golden.functions,
         variables=variables,
-        mentioned=functools.cache(lambda function: mentioned_globals(module, function)),
+        mentioned=functools.cache(references.find_all),
         types=reference.variables,
         functions_text=functools.cache(lambda: "\n".join(map(str, module.functions))),
     )
+
+
+class _Mentions:
+    """Which names the functions and the initial values of the variables of a module mention."""
+
+    def __init__(self, module: llvm.ModuleRef) -> None:
+        self._values = {value.name: value for value in (*module.functions, *module.global_variables)}
+        self._own: dict[str, frozenset[str]] = {}
+
+    def _find_own(self, name: str) -> frozenset[str]:
+        if name not in self._own:
+            text = str(self._values[name]) if name in self._values else ""
+            self._own[name] = frozenset(global_names(text))
+        return self._own[name]
+
+    def find_all(self, name: str) -> frozenset[str]:
+        """The names that a function mentions, and those that what it mentions does."""
+        names: set[str] = set()
+        queue = [name]
+        while queue:
+            new = self._find_own(queue.pop()) - names
+            names |= new
+            queue += new
+        return frozenset(names)
 
 
 def _scalars(type: Type, offset: int) -> Iterator[Scalar]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from pytest_llmcompiler.program.ir_rewrites import PADDING_BYTES
 from pytest_llmcompiler.program.stand_ins import DeclaredVariable
 from pytest_llmcompiler.targets.target import Target
 
@@ -19,6 +20,8 @@ class ProgramSegment:
     data: bytes
     is_writable: bool
     is_executable: bool
+    is_relro: bool = False
+    """Whether it is only writable until a dynamic linker has filled in the addresses: constants that hold addresses."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,17 @@ class ProgramImage:
     def has_main(self) -> bool:
         """Whether the case is a whole program."""
         return "main" in self.functions
+
+    @functools.cached_property
+    def _padding_addresses(self) -> frozenset[int]:
+        return frozenset(self.paddings)
+
+    def find_variable(self, name: str) -> Symbol | None:
+        """A variable of the case, without the padding around a constant; None where the program has none."""
+        symbol = self.symbols.get(name)
+        if symbol is None or symbol.address - PADDING_BYTES not in self._padding_addresses:
+            return symbol
+        return replace(symbol, size=symbol.size - 2 * PADDING_BYTES)
 
     def read_initial(self, symbol: Symbol) -> bytes:
         """The contents of a symbol before the program starts; fewer bytes where it lies in no segment."""
@@ -128,12 +142,19 @@ def read_elf(image: bytes) -> ElfProgram:
     from elftools.elf.elffile import ELFFile
 
     elf = ELFFile(io.BytesIO(image))
+    protected = [
+        range(part["p_vaddr"], part["p_vaddr"] + part["p_memsz"]) for part in elf.iter_segments("PT_GNU_RELRO")
+    ]
     segments = tuple(
         ProgramSegment(
             address=segment["p_vaddr"],
             data=segment.data().ljust(segment["p_memsz"], b"\0"),
             is_writable=bool(segment["p_flags"] & 2),
             is_executable=bool(segment["p_flags"] & 1),
+            is_relro=any(
+                segment["p_vaddr"] in part and segment["p_vaddr"] + segment["p_memsz"] <= part.stop
+                for part in protected
+            ),
         )
         for segment in elf.iter_segments("PT_LOAD")
     )

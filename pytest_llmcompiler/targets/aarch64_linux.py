@@ -152,6 +152,7 @@ _UNKNOWN_STACK_STEP_IN_ACCESS = re.compile(r"\[sp\], [xw]\d|\[sp, .*\]!")
 _STACK_STEP = re.compile(r"sp, sp, #(0x[0-9a-f]+|\d+)(?:, lsl #0xc|, lsl #12)?$")
 _STACK_MASK = re.compile(r"sp, \w+, #(0x[0-9a-f]+)$")
 _BRANCH = re.compile(r"b(?:\.\w+)?|cbn?z|tbn?z")
+_REGISTER_ALIASES = {"lr": "x30", "fp": "x29"}
 _BRANCH_TARGET = re.compile(r"(?:^|, )#(0x[0-9a-f]+)$")
 _EXCEPTIONS = {1: "illegal instruction", 3: "a jump to no instruction", 4: "misaligned access", 7: "breakpoint"}
 _SYSCALLS = {
@@ -255,6 +256,13 @@ class ARMv8(Processor):
     def get_decoder(self, *, detail: bool = False, listing: bool = False) -> Any:
         """capstone for AArch64, which has one syntax."""
         return _create_decoder(detail)
+
+    def whole_register(self, name: str) -> str:
+        """`w1` is a part of `x1`; `d1` and the other views of a vector register are parts of `v1`."""
+        if name in _REGISTER_ALIASES:
+            return _REGISTER_ALIASES[name]
+        kind = {"w": "x", "q": "v", "d": "v", "s": "v", "h": "v", "b": "v"}.get(name[:1])
+        return kind + name[1:] if kind and name[1:].isdecimal() else name
 
     def ends_block(self, instruction: Instruction) -> bool:
         """Whether an instruction is the last of its basic block."""

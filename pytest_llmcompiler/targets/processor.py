@@ -133,6 +133,11 @@ class Processor(ABC):
         """
 
     @abstractmethod
+    def whole_register(self, name: str) -> str:
+        """The register, as `registers` names it, that a register of capstone's is a part of; the same name for any
+        other register."""
+
+    @abstractmethod
     def ends_block(self, instruction: Instruction) -> bool:
         """Whether an instruction is the last of its basic block: a jump, a return or a trap."""
 

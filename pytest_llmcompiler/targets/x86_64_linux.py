@@ -159,6 +159,7 @@ _MXCSR_CONTROL = 0xFFC0
 _RELATIVE_ADDRESS = re.compile(r"\[rip ([+-]) (0x[0-9a-f]+|\d+)\]")
 _LISTING_RELATIVE_ADDRESS = re.compile(r"(-?0x[0-9a-f]+|-?\d+)?\(%rip\)")
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
+_REGISTER_PART = re.compile(r"[re]?(?=[abcd][xlh])([abcd])[xlh]|[re]?([sd]i|[sb]p)l?|r(\d+)[dwb]?")
 _JUMP_TARGET = re.compile(r"0x[0-9a-f]+$")
 
 
@@ -264,6 +265,14 @@ class X86(Processor):
     def get_decoder(self, *, detail: bool = False, listing: bool = False) -> Any:
         """capstone for 64-bit code. It writes Intel syntax, and AT&T syntax in listings."""
         return _create_decoder(detail, listing)
+
+    def whole_register(self, name: str) -> str:
+        """`eax`, `ax`, `al` and `ah` are parts of `rax`, `r8d` is one of `r8`."""
+        part = _REGISTER_PART.fullmatch(name)
+        if part is None:
+            return name
+        letter, pair, number = part.groups()
+        return f"r{letter}x" if letter else f"r{pair}" if pair else f"r{number}"
 
     def ends_block(self, instruction: Instruction) -> bool:
         """Whether an instruction is the last of its basic block."""

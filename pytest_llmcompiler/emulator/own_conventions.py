@@ -1,0 +1,114 @@
+"""What callers in a candidate may expect of functions that the candidate defines too, while the program's are called.
+
+A whole-file answer may define a global function that the case defines. A call means the program's function. But the
+compiler saw the answer's own definition, and may know more of it than the calling convention says: gcc keeps a value in
+a register that its own definition does not write (`-fipa-ra`), and does not align the stack for a function that calls
+nothing (`-fipa-stack-alignment`). An example:
+
+    twice:  leal (%rdi,%rdi), %eax
+            ret
+    f:      movl %edi, %esi
+            call twice              # with the stack as it is, and %esi is still x afterwards
+            addl %esi, %eax
+            ret
+
+So the answer's own definition is looked at: the caller-saved registers that it does not write are preserved around the
+call of the program's, and the stack needs no alignment where it calls nothing outside of the answer.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Set
+from typing import Any
+
+from pytest_llmcompiler.targets.abi import CallingConvention
+from pytest_llmcompiler.targets.code import AssembledCode
+from pytest_llmcompiler.targets.processor import Processor
+
+_DIRECT_TARGET = re.compile(r"(?:^|, )#?(0x[0-9a-f]+)$")
+"""The target of a direct jump or call in the last operand, as capstone writes it."""
+
+
+class OwnConventions:
+    """Looks at the functions that a candidate defines and that the program's functions replace."""
+
+    def __init__(self, code: AssembledCode, processor: Processor, program_addresses: Mapping[str, int]) -> None:
+        self._code, self._processor = code, processor
+        self._replacements = {
+            program_addresses[name]: code.symbols[name]
+            for name in code.shared_functions
+            if name in program_addresses and name in code.symbols
+        }
+        """Address of the program's function -> address of the candidate's own definition."""
+        self._starts = sorted({at for name, at in code.symbols.items() if not name.startswith(".L")})
+        self._instructions = sorted(code.mnemonics)
+        self._summaries: dict[int, tuple[frozenset[str], list[int] | None]] = {}
+
+    def find_preserved_registers(self, function: str, convention: CallingConvention) -> tuple[str, ...] | None:
+        """The registers that a call may change by the convention, and that the candidate's own definition of a
+        function does not write; None where that calls code that is not the candidate's."""
+        written = self._find_written_registers(function)
+        changeable = (*convention.caller_saved, *convention.vector_registers)
+        return None if written is None else tuple(name for name in changeable if name not in written)
+
+    def _find_written_registers(self, function: str) -> Set[str] | None:
+        """The registers that a function and what it calls may write; None where it calls other code."""
+        written: set[str] = set()
+        seen: set[int] = set()
+        queue = [self._code.symbols[function]]
+        while queue:
+            start = queue.pop()
+            if start in seen:
+                continue
+            seen.add(start)
+            registers, callees = self._summarise(start)
+            if callees is None:
+                return None
+            written |= registers
+            queue += callees
+        return written
+
+    def _summarise(self, start: int) -> tuple[frozenset[str], list[int] | None]:
+        """The registers that a function itself writes, and the starts of the functions that it calls or jumps to; None
+        where one of these is not the candidate's."""
+        if start not in self._summaries:
+            written: set[str] = set()
+            callees: list[int] | None = []
+            for registers, callee in self._inspect(start):
+                written |= registers
+                callees = None if callees is None or callee == 0 else [*callees, *([callee] if callee else [])]
+            self._summaries[start] = frozenset(written), callees
+        return self._summaries[start]
+
+    def _inspect(self, start: int) -> Iterator[tuple[set[str], int | None]]:
+        """For each instruction of a function: the registers that it writes, and the function that it leads to; 0 for
+        one that is not the candidate's, None where it leads to none."""
+        index = bisect_left(self._starts, start + 1)
+        end = self._starts[index] if index < len(self._starts) else None
+        decoder = self._processor.get_decoder(detail=True)
+        for address in self._instructions[bisect_left(self._instructions, start) :]:
+            if end is not None and address >= end:
+                return
+            instruction = next(decoder.disasm(self._code.read_code(address), address, 1), None)
+            if instruction is None or self._code.mnemonics[address].startswith("."):
+                yield set(), 0
+                continue
+            names = (instruction.reg_name(number) for number in instruction.regs_access()[1])
+            registers = {self._processor.whole_register(name) for name in names}
+            yield registers, self._find_callee(instruction, start, end)
+
+    def _find_callee(self, instruction: Any, start: int, end: int | None) -> int | None:
+        import capstone
+
+        is_call = instruction.group(capstone.CS_GRP_CALL)
+        if not is_call and not instruction.group(capstone.CS_GRP_JUMP):
+            return None
+        direct = _DIRECT_TARGET.search(instruction.op_str)
+        if direct is None:  # a jump by way of a table stays in the function
+            return 0 if is_call else None
+        target = self._replacements.get(int(direct[1], 16), int(direct[1], 16))
+        if start <= target and (end is None or target < end) and not is_call:
+            return None
+        return target if target in self._starts else 0
