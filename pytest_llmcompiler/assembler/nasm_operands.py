@@ -157,6 +157,9 @@ class OperandParser:
                 raise build_error(self._source, f"{name} is not supported: code here is 64-bit and flat", first.offset)
             size = name if name not in _DISTANCES else size
             position += 1
+        if position and tokens[position].name == "ptr":
+            message = f"ptr is no part of NASM's language: expected {tokens[position - 1].text} and the operand"
+            raise build_error(self._source, message, tokens[position].offset)
         body, decorators = _split_decorators(tokens[position:])
         if not body:
             raise build_error(self._source, "an operand is missing", first.offset)
@@ -198,6 +201,8 @@ class OperandParser:
         if not inner:
             raise build_error(self._source, "the address is missing", tokens[0].offset)
         value = self._parse_value(inner)
+        if any(register.name == "rip" for register in value.registers):
+            raise build_error(self._source, "rip is no register of NASM's language: expected [rel …]", inner[0].offset)
         is_relative = "rel" in words or (self.is_relative and "abs" not in words and segment not in ("fs:", "gs:"))
         is_relative = is_relative and not value.registers and bool(value.symbols)
         if value.modifier == "rip":

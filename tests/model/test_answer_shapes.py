@@ -158,7 +158,6 @@ def test_numeric_labels_are_no_listing(code: str) -> None:
     assert extract(f"```\n{code}```\n") == (code, 2)
 
 
-@pytest.mark.parametrize("stop", ["eos", "length"])
 @pytest.mark.parametrize(
     "piece",
     [
@@ -168,9 +167,9 @@ def test_numeric_labels_are_no_listing(code: str) -> None:
         "0: R_X86_64_32 f\n", "f: ; x\n", "0x0 <+0>: jmp 0x0 <f+0>\n", "section .text\n", "<|im_end|>", "0 <f>:\n 0: # 1 <f> #\t",
     ],
 )  # fmt: skip
-def test_the_time_for_hostile_shapes_is_linear(piece: str, stop: StopReason) -> None:
-    """50,000 pieces take about half a second. A quadratic search would take minutes."""
-    answer = Answer(piece * 50_000, stop=stop)
+def test_the_time_for_hostile_shapes_is_linear(piece: str) -> None:
+    """25,000 pieces take about a quarter of a second. A quadratic search would take minutes."""
+    answer = Answer(piece * 25_000)
     started = time.process_time()
     with contextlib.suppress(NoCodeError, TruncatedError):
         extract_assembly(answer, "f")
