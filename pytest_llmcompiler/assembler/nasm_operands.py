@@ -119,7 +119,7 @@ class OperandParser:
     # -- formatting
 
     def _format(self, name: str, offset: int, operands: list[NasmOperand]) -> list[tuple[str, int]]:
-        operands = _move_sizes(name, operands)
+        operands = _extend_signs(name, _move_sizes(name, operands))
         is_branch = _BRANCH.fullmatch(name) is not None and len(operands) == 1
         texts = [self._format_operand(operand, is_branch=is_branch) for operand in operands]
         has_address = any(operand.kind == "value" and operand.value.symbols for operand in operands)
@@ -168,6 +168,9 @@ class OperandParser:
             return NasmOperand("register", first.offset, size, text, decorators=decorators)
         segment = f"{body[0].name}:" if body[0].name in _SEGMENTS and len(body) > 2 and body[1].text == ":" else ""
         body = body[2:] if segment else body
+        if segment and not body[0].is_operator("["):
+            # `fs:40` is `[fs:40]`.
+            body = [Token("operator", "[", first.offset), *body, Token("operator", "]", body[-1].offset)]
         if body[0].is_operator("["):
             return NasmOperand("memory", first.offset, size, self._parse_memory(body, segment), decorators=decorators)
         value = self._parse_value(body)
@@ -236,6 +239,22 @@ def _move_sizes(name: str, operands: list[NasmOperand]) -> list[NasmOperand]:
         size = next((other.size for other in operands if other.size), "")
     size = size or _DEFAULT_SIZES.get(name, "")
     return [*operands[:memory], replace(operand, size=size), *operands[memory + 1 :]]
+
+
+def _extend_signs(name: str, operands: list[NasmOperand]) -> list[NasmOperand]:
+    """The operands with numbers as the processor extends them: `and rax, 0xffffffff` is `and rax, -1` in NASM, with a
+    warning, since instructions of 64 bits take 32 bits with a sign. Only `mov` to a register takes more."""
+    first = operands[0] if operands else None
+    if first is None or not (first.size == "qword" or _LONG_REGISTER.fullmatch(first.text)):
+        return operands
+    if name == "mov" and first.kind == "register":
+        return operands
+    return [
+        replace(operand, value=SymbolSum(operand.value.number - (1 << 32)))
+        if operand.value.is_number and 1 << 31 <= operand.value.number < 1 << 32
+        else operand
+        for operand in operands
+    ]
 
 
 def _arrange_registers(registers: tuple[RegisterTerm, ...], *, can_split: bool) -> str | None:

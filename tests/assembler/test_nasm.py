@@ -104,7 +104,7 @@ def test_forms_have_the_bytes_of_nasm(tmp_path: Path) -> None:
 
 def _has_distance(form: str) -> bool:
     """Whether the bytes of a form depend on its distance from a label."""
-    return bool(re.search(r"\bL\d|\$(?!\d)|\brel\b|^(?:call|jmp) (?:near )?(?:printf|size)", form))
+    return bool(re.search(r"\bL\d|\$(?!\d)|\brel\b|^(?:call|jmp) (?:near )?(?:printf|size|x)", form))
 
 
 @needs_nasm
@@ -123,7 +123,10 @@ def test_forms_mean_what_they_mean_to_yasm(tmp_path: Path) -> None:
     def write(number: int, form: str) -> str:
         return f"global L{number}, R{number}\nL{number}: {form}\nR{number}:\n"
 
-    head, lines = f"extern {', '.join(PROGRAM)}\nsection .text\nglobal f\nf:\n", list(map(write, *zip(*enumerate(forms))))
+    head, lines = (
+        f"extern {', '.join(PROGRAM)}\nsection .text\nglobal f\nf:\n",
+        list(map(write, *zip(*enumerate(forms)))),
+    )
     command = ["yasm", "-f", "elf64", str(tmp_path / "a.asm"), "-o", str(tmp_path / "a.o")]
     for _ in range(50):  # YASM stops at some errors
         (tmp_path / "a.asm").write_text(head + "".join(line or "\n\n\n" for line in lines))
