@@ -105,8 +105,8 @@ def check(
     """Judge assembly for a function of C source text, without pytest and without harm to the calling process.
 
     `source` is C source text; `check_file` takes a file. `assembly` is bare assembly or a model's answer with code in
-    it: for x86-64 in AT&T, Intel or NASM syntax, and for another `task` than `asm` the IR or the pass list that the task
-    asks for. `passes` is the pass list of the question: `detail` compares the answer with what opt makes with it, and no
+    it: for x86-64 in AT&T, Intel or NASM syntax; for another `task` than `asm` the IR or pass list that it asks
+    for. `passes` is the pass list of the question: `detail` compares the answer with what opt makes with it, and no
     verdict depends on it. `target` names the processor and system that the code is for (see `--llmc-target`).
 
     `cflags` are flags of clang for the source, such as `["-std=gnu89", "-Iinclude"]`. Their paths start at the current
