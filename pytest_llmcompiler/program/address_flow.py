@@ -19,7 +19,7 @@ from pytest_llmcompiler.errors import LLMCompilerError
 from pytest_llmcompiler.program.ir_instructions import FunctionBody, Instruction
 
 _CONSTANT_ADDRESS = re.compile(r"getelementptr (?:inbounds |nuw |nusw )*\(i8, ptr (@[-\w$.]+), i64 (-?\d+)\)")
-_MAX_STEPS = 2000
+_MAX_VALUES = 2000
 """Values that may be addresses of one variable. Above it, the variable counts as escaped."""
 _HARMLESS = ("icmp",)
 """Instructions that may have an address as an operand without an effect on the variable."""
@@ -38,6 +38,10 @@ class Place(NamedTuple):
         both = math.gcd(self.stride, stride)
         start = self.start + offset
         return Place(start % both if both else start, both)
+
+    def joined(self, other: Place) -> Place:
+        """A place that has the offsets of both."""
+        return self.moved(0, math.gcd(other.stride, self.start - other.start))
 
     def offsets(self, size: int, end: int) -> range:
         """The offsets at which an access of `size` bytes lies inside of a variable of `end` bytes."""
@@ -100,14 +104,18 @@ def constant_address(operand: str) -> tuple[str, int] | None:
 
 def find_place(operand: str, body: FunctionBody, size_of: Callable[[str], int | None]) -> tuple[str, Place] | None:
     """The variable and the place in it that an operand is the address of; None where that is not known."""
-    address = constant_address(operand)
-    if address:
-        return address[0], Place(address[1])
-    step = body.definitions.get(operand)
-    if step is None or step.opcode != "getelementptr" or len(step.operands) != 2:
-        return None
-    base, size = find_place(step.operands[0], body, size_of), size_of(step.type)
-    return None if base is None or size is None else (base[0], _moved(base[1], step.operands[1], size))
+    steps: list[tuple[str, int]] = []
+    while not (address := constant_address(operand)):
+        step = body.definitions.get(operand)
+        size = size_of(step.type) if step and step.opcode == "getelementptr" and len(step.operands) == 2 else None
+        if step is None or size is None or len(steps) > _MAX_VALUES:
+            return None
+        steps.append((step.operands[1], size))
+        operand = step.operands[0]
+    place = Place(address[1])
+    for index, size in reversed(steps):
+        place = _moved(place, index, size)
+    return address[0], place
 
 
 def _moved(place: Place, index: str, size: int) -> Place:
@@ -133,6 +141,7 @@ def find_accesses(
         for body in functions.values():
             for instruction in body.users.get(symbol, ()):
                 flow.follow_symbol(symbol, body, instruction)
+        flow.follow_values()
     except _EscapeError:
         return None
     return flow.accesses
@@ -144,7 +153,10 @@ class _AddressFlow:
     def __init__(self, functions: Mapping[str, FunctionBody], size_of: Callable[[str], int | None]) -> None:
         self._functions, self._size_of = functions, size_of
         self.accesses = Accesses()
-        self._seen: set[tuple[str, str, Place]] = set()
+        self._places: dict[tuple[str, str], Place] = {}
+        """The places that values may be the address of, by function and name."""
+        self._pending: list[tuple[FunctionBody, str]] = []
+        """The values whose users are to be followed."""
 
     def follow_symbol(self, symbol: str, body: FunctionBody, instruction: Instruction) -> None:
         """Record what an instruction does with the addresses of a variable that it mentions."""
@@ -157,6 +169,17 @@ class _AddressFlow:
                 self._follow(operand, Place(address[1]), body, instruction)
         if len(re.findall(pattern, instruction.text)) != known:
             raise _EscapeError
+
+    def follow_values(self) -> None:
+        """Record what is done with all values that may be an address of the variable."""
+        while self._pending:
+            body, value = self._pending.pop()
+            if len(self._places) > _MAX_VALUES:
+                raise _EscapeError
+            for user in body.users.get(value, ()):
+                if value not in user.operands:
+                    raise _EscapeError
+                self._follow(value, self._places[body.name, value], body, user)
 
     def _follow(self, operand: str, place: Place, body: FunctionBody, instruction: Instruction) -> None:
         """Record what an instruction does with an operand that is an address of the variable."""
@@ -181,14 +204,12 @@ class _AddressFlow:
                 raise _EscapeError
 
     def _follow_users(self, value: str, place: Place, body: FunctionBody) -> None:
-        if (body.name, value, place) not in self._seen:
-            self._seen.add((body.name, value, place))
-            if len(self._seen) > _MAX_STEPS:
-                raise _EscapeError
-            for user in body.users.get(value, ()):
-                if value not in user.operands:
-                    raise _EscapeError
-                self._follow(value, place, body, user)
+        """Note that a value may be an address of the variable. Around a loop its place becomes wider, until all fit."""
+        before = self._places.get((body.name, value))
+        after = place if before is None else before.joined(place)
+        if after != before:
+            self._places[body.name, value] = after
+            self._pending.append((body, value))
 
     def _move(self, place: Place, instruction: Instruction) -> Place:
         size = self._size_of(instruction.type)

@@ -6,8 +6,7 @@ import functools
 
 from pytest_llmcompiler.errors import IRError, OptimiserError
 from pytest_llmcompiler.program.ir import parse, read_bitcode
-from pytest_llmcompiler.program.ir_instructions import read_functions
-from pytest_llmcompiler.program.ir_queries import global_names
+from pytest_llmcompiler.program.ir_queries import defined_functions, global_names
 from pytest_llmcompiler.program.optimiser import optimise
 from pytest_llmcompiler.program.static_values import StaticValues, local_variables
 from pytest_llmcompiler.targets.target import Target
@@ -19,11 +18,17 @@ _PASSES = (
 """The passes that find out what is known in a whole file. None of them removes or splits a variable that is used."""
 
 
+_MAX_CHARACTERS = 4_000_000
+"""Characters of the largest module that is looked at, some 60,000 instructions: that takes two seconds."""
+
+
 class FileFacts:
     """The facts of one file. `text` is its module as clang -O0 writes it."""
 
     def __init__(self, text: str, target: Target) -> None:
-        self._text, self._target = text, target
+        # Assembly outside of functions, and jumps to the addresses of labels, can't be followed: nothing is known then.
+        is_known = len(text) <= _MAX_CHARACTERS and "module asm " not in text and "blockaddress(" not in text
+        self._text, self._target = text if is_known else "", target
         self._of_unreached: dict[str, StaticValues] = {}
 
     @functools.cached_property
@@ -38,14 +43,14 @@ class FileFacts:
 
     @functools.cached_property
     def _functions(self) -> frozenset[str]:
-        return frozenset(read_functions(self.ir))
+        return frozenset(defined_functions(parse(self.ir)))
 
     def values(self, function: str) -> StaticValues:
         """The values that variables and parameters can have when a function is called; "" is any function.
 
         For a local function that nothing in the file calls, it counts as called from elsewhere.
         """
-        if not function or function in self._functions:
+        if not function or function in self._functions or not self._text:
             return self._values
         if function not in self._of_unreached:
             text = self._with_visible(function)
@@ -62,7 +67,7 @@ class FileFacts:
 
         A variable that only unreachable functions read counts as read: these may be under test.
         """
-        if not self.local_variables:
+        if not self.local_variables or not self._values.unread:
             return frozenset()
         unreached = (one for one in parse(self._text).functions if one.name not in self._functions)
         return self._values.unread.difference(*(global_names(str(one)) for one in unreached))

@@ -47,7 +47,8 @@ class InitialValue(NamedTuple):
 
 
 def read_initial_values(text: str, target: Target) -> dict[str, InitialValue]:
-    """The initial values of the variables that a module defines, thread-local ones aside."""
+    """The initial values of the variables that a module defines, thread-local ones aside. Raises IRError where they
+    hold addresses of labels."""
     from elftools.elf.elffile import ELFFile
 
     data = emit_object(parse(_remove_bodies(externalise(text), target.host)), target.host)

@@ -57,11 +57,10 @@ class StaticValues:
         self._functions, self._sizes = read_functions(facts), TypeSizes(facts)
         self._initial = read_initial_values(text, target)
         self._variables: dict[str, VariableCells] = {}
-        own = [] if "module asm " in text else local_variables(text)
         present = parse(facts)
         initialisers = "\n".join(map(str, present.global_variables))
         unread = set()
-        for name in own:
+        for name in local_variables(text):
             initial = self._initial.get(name)
             accesses = find_accesses(f"@{name}", self._functions, initialisers, self._sizes)
             if initial is not None and accesses is not None:
