@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from pytest_llmcompiler.errors import CompileError
 from pytest_llmcompiler.program.case import Case
@@ -11,6 +12,8 @@ _MAX_ERRORS = 3
 """Errors that are shown: the later ones often follow from the first."""
 _MAX_LINES = 24
 """Lines of the compiler's text that are shown: three errors with source lines and notes."""
+_SYSTEM_HEADERS = Path("/usr/include")
+"""Headers that are not searched for one: those of the system's C library do not fit the bundled one."""
 _ERROR = re.compile(r"^(?P<place>.*?\S:\d+(:\d+)?: )?(?P<tool>[\w.+/-]+: )?(?:fatal )?error: (?P<words>.*)$")
 _KINDS = (
     (
@@ -48,7 +51,7 @@ def describe_failure(case: Case, message: str) -> CompileError:
         shown = f"{_find_origin(case, words) or path}: {shown}"
     elif not any(match["place"] for match in found):
         shown = f"{path}: {shown}"
-    return CompileError("\n".join((shown, *_hints(case, kind))), kind)
+    return CompileError("\n".join((shown, *_hints(case, kind, words))), kind)
 
 
 def _first_errors(lines: list[str]) -> list[str]:
@@ -69,12 +72,15 @@ def _find_origin(case: Case, words: str) -> str | None:
     )
 
 
-def _hints(case: Case, kind: str) -> list[str]:
+def _hints(case: Case, kind: str, words: str) -> list[str]:
     """Ways out, and what was left out on the way."""
     if case.is_ir:
         return []
     left_out = [f"left out: {flag} ({reason})" for flags in case.compile_flags for flag, reason in flags.left_out]
     if kind == "missing header":
         way = "`// LLMC: cflags -IFOLDER`, llmc_cflags or a compile_commands.json name folders of headers"
+        name = re.search(r"'([^'\0]+)' file not found", words)
+        if name and (_SYSTEM_HEADERS / name[1]).is_file():
+            way += f"; -idirafter {_SYSTEM_HEADERS} adds the system's"
         return [way, *left_out]
     return left_out
