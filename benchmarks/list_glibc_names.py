@@ -20,9 +20,9 @@ from pathlib import Path
 import ziglang
 from elftools.elf.elffile import ELFFile
 
-from pytest_llmcompiler.program.clang import compile_glibc, library_archives
+from pytest_llmcompiler.program.archives import find_archives, read_archive_names
+from pytest_llmcompiler.program.clang import compile_glibc
 from pytest_llmcompiler.program.image import read_defined_names
-from pytest_llmcompiler.program.library import read_archive_names
 from pytest_llmcompiler.targets import get_target
 
 LIST = Path(__file__).parents[1] / "pytest_llmcompiler" / "program" / "glibc_names.txt"
@@ -152,7 +152,7 @@ def read_available(target_name: str) -> set[str]:
     """The names that the bundled C library and `glibc.c` define."""
     target = get_target(target_name)
     return {*read_defined_names(compile_glibc(target))} | {
-        name for path in library_archives(target) for name in read_archive_names(Path(path))
+        name for path in find_archives(target) for name in read_archive_names(Path(path))
     }
 
 

@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -289,52 +289,6 @@ def link(objects: Sequence[bytes], *flags: str, target: Target | None = None) ->
         compiler = Toolchain(target=(target or get_target()).host).command
         _run([*compiler, "-static", "-no-pie", *(flags or ("-g0",)), "-o", str(output), *paths])
         return output.read_bytes()
-
-
-def link_beside(objects: Sequence[bytes], names: Iterable[str], address: int, target: Target) -> bytes:
-    """Link ELF objects and what they and `names` need of the bundled C library at an address, without start-up code.
-
-    Raises ClangError with the linker's message.
-    """
-    with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
-        paths = [Path(folder) / f"{number}.o" for number in range(len(objects))]
-        for path, data in zip(paths, objects, strict=True):
-            path.write_bytes(data)
-        wanted, output = Path(folder) / "wanted", Path(folder) / "image"
-        wanted.write_text("".join(f"--undefined={name}\n" for name in names), encoding="utf-8")
-        flags = ("-static", "-no-pie", f"--image-base={address}", "--entry=0", "--strip-debug", "--discard-all")
-        files = [f"@{wanted}", *map(str, paths), *library_archives(target)]
-        _run([*linker_command(), *flags, "-o", str(output), *files])
-        return output.read_bytes()
-
-
-@functools.cache
-def library_archives(target: Target) -> tuple[str, ...]:
-    """The archives of the bundled C library and of the compiler's runtime library, in the order of linking.
-
-    zig builds and keeps them; it names them when it shows the linker's command.
-    """
-    with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
-        source = Path(folder) / "empty.c"
-        source.write_text("int main(void) { return 0; }\n", encoding="utf-8")
-        command = [*Toolchain(target=target.host).command, "-static", "-o", str(Path(folder) / "empty"), str(source)]
-        words = re.split(r" (?=/)", _run_verbosely(command))
-    paths = (re.match(r"(/.*/lib(?:c|zigc|compiler_rt)\.a)\s", f"{word} ") for word in words)
-    archives = tuple(path[1] for path in paths if path)
-    if not any(archive.endswith("/libc.a") for archive in archives):
-        raise ClangError(f"the bundled compiler does not tell where its C library is: {' '.join(words)}")
-    return archives
-
-
-def _run_verbosely(command: list[str]) -> str:
-    """What zig prints about the linker's command."""
-    return subprocess.run(
-        command,
-        capture_output=True,
-        timeout=_TIMEOUT_SECONDS,
-        stdin=subprocess.DEVNULL,
-        env=os.environ | {"ZIG_VERBOSE_LINK": "1"},
-    ).stderr.decode(errors="replace")
 
 
 def linker_command() -> list[str]:

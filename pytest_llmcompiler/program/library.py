@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from pytest_llmcompiler.program.clang import compile_glibc, library_archives, link_beside
+from pytest_llmcompiler.program.archives import find_archives, link_beside, read_archive_names
+from pytest_llmcompiler.program.clang import compile_glibc
 from pytest_llmcompiler.program.glibc import build_aliases
 from pytest_llmcompiler.program.image import ProgramImage, Symbol, read_elf
 from pytest_llmcompiler.program.ir import emit_object, parse
@@ -23,8 +24,6 @@ from pytest_llmcompiler.targets.target import Target
 _CANDIDATE_BYTES = 64 << 20
 """Bytes of addresses that are left to candidates, which lie between the program and the rest of the library
 (`assembler.linker.IMAGE_BYTES`)."""
-_ARMAP_START, _HEADER_BYTES, _WORD = 8, 60, 4
-"""The symbol table of an archive: where it begins, the bytes of a member's header, and of a number."""
 
 
 def add_library(program: ProgramImage) -> ProgramImage:
@@ -54,13 +53,4 @@ def _define_absolute(symbols: Mapping[str, Symbol], target: Target) -> bytes:
 @functools.cache
 def _archive_names(target: Target) -> frozenset[str]:
     """The names that the archives of the C library define."""
-    return frozenset(name for path in library_archives(target) for name in read_archive_names(Path(path)))
-
-
-def read_archive_names(path: Path) -> list[str]:
-    """The names in the symbol table of an archive: its first member, a count, so many offsets, and the names."""
-    data = path.read_bytes()
-    start = _ARMAP_START + _HEADER_BYTES
-    size = int(data[_ARMAP_START + 48 : _ARMAP_START + 58])
-    count = int.from_bytes(data[start : start + _WORD], "big")
-    return data[start + _WORD * (count + 1) : start + size].decode().split("\0")[:count]
+    return frozenset(name for path in find_archives(target) for name in read_archive_names(Path(path)))
