@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pytest_llmcompiler.assembler.reach import TextReach
@@ -64,6 +64,7 @@ def bind_names(
     variables = find_text_variables(parsed)
     shared = _find_shared_names(parsed, function, case, program_symbols, variables)
     reach = TextReach(parsed, function, shared)
+    _refuse_shrunk_variables(reach, case, [item for name, item in variables.items() if name in shared])
     mappings = map_variables(parsed, reach, case, variables, shared, program_symbols)
     places = mappings[min(number, len(mappings) - 1)]
     shared |= places.keys() & parsed.defined_names
@@ -71,6 +72,21 @@ def bind_names(
     mark = hashlib.sha256(parsed.source.encode("utf-8", "surrogatepass")).hexdigest()[:_MARK_DIGITS]
     addressed = {name: f"{name}.{mark}" for name in own_functions & reach.addressed_names} if own_functions else {}
     return Binding(shared, places, addressed, len(mappings) - 1)
+
+
+def _refuse_shrunk_variables(reach: TextReach, case: CaseSymbols, variables: Iterable[TextVariable]) -> None:
+    """Raise UnsupportedError for a variable that LLVM turned into a Boolean under its old name.
+
+    It holds 0 for its initial value and 1 for the other one. Where these are 0 and 1 themselves, the Boolean is the
+    lowest byte of the program's variable.
+    """
+    for own in variables:
+        variable = case.variables.get(own.name)
+        if variable is None or own.is_global or variable.is_constant or own.size != 1 or own.name not in reach.names:
+            continue
+        is_changed = variable.size > 1 or own.has_other_contents(variable.contents)
+        if is_changed and case.has_two_values(variable) and not case.is_flag(variable):
+            raise UnsupportedError(f"the variable {own.name} was turned into a Boolean, which can't be mapped back")
 
 
 def require_supported(parsed: ParsedAssembly, reach: TextReach) -> None:

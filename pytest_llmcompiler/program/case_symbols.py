@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_llmcompiler.program.initial_values import CellValue
 from pytest_llmcompiler.program.ir_queries import global_names, is_constant
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.values.c_types import Array, Struct, Type
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 _LARGEST_SPLIT = 4096
 """Bytes of the largest variable whose scalar parts are listed. Compilers split small ones only."""
-_STORE = r"^\s+store (?:volatile )?i\d+ ({value}), ptr {variable}(?:, .*)?$"
-"""A store of an integer to a whole variable, in the text of a function of IR."""
+_BINARY = 2
+"""The values of a variable that a compiler may turn into a Boolean."""
 
 
 class ProgramVariable(NamedTuple):
@@ -58,8 +58,8 @@ class CaseSymbols:
     mention."""
     types: Mapping[str, Type]
     """The C types of variables, as far as they are known."""
-    functions_text: Callable[[], str]
-    """The IR of all functions of the case."""
+    possible_values: Callable[[str], Sequence[CellValue] | None]
+    """The values that a local variable can have, the initial one first; None where it may have others."""
 
     @functools.cached_property
     def has_static_locals(self) -> bool:
@@ -74,16 +74,16 @@ class CaseSymbols:
 
     def is_flag(self, variable: ProgramVariable) -> bool:
         """Whether a variable is 0 at first, and the case stores nothing but 0 and 1 in it."""
-        if any(variable.contents):
-            return False
-        name = rf'@(?:"{re.escape(variable.name)}"|{re.escape(variable.name)}(?![-\w$.]))'
-        text = self.functions_text()
-        stores = re.findall(_STORE.format(value=r"[^,]+", variable=name), text, re.MULTILINE)
-        loads = re.findall(rf"= load (?:volatile )?[^@\n]*, ptr {name}(?:, .*)?$", text, re.MULTILINE)
-        uses = re.findall(name, text)
-        return len(stores) + len(loads) == len(uses) and set(stores) <= {"0", "1", "false", "true"}
+        values = self.possible_values(variable.name)
+        numbers = [int.from_bytes(value.data, "little") for value in values or () if not value.pointers]
+        return bool(values) and len(numbers) == len(values or ()) and numbers[0] == 0 and set(numbers) <= {0, 1}
+
+    def has_two_values(self, variable: ProgramVariable) -> bool:
+        """Whether a variable has its initial value or one other."""
+        return len(self.possible_values(variable.name) or ()) == _BINARY
 
 
+@functools.lru_cache(maxsize=4)
 def collect_case_symbols(reference: Reference) -> CaseSymbols:
     """The symbols of a case in its golden program."""
     golden, module = reference.golden, reference.program_module
@@ -104,7 +104,7 @@ def collect_case_symbols(reference: Reference) -> CaseSymbols:
         variables=variables,
         mentioned=functools.cache(references.find_all),
         types=reference.variables,
-        functions_text=functools.cache(lambda: "\n".join(map(str, module.functions))),
+        possible_values=functools.cache(reference.possible_values),
     )
 
 

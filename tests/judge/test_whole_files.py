@@ -95,6 +95,8 @@ const struct entry *find(unsigned n) { static const struct entry table[] = {{"x"
 int *slots(unsigned i) { static int table[4] = {1, 2, 3, 4}; table[i & 3]++; return &table[i & 3]; }
 static int *literal = (int[]){4, 5, 6};
 int bump(unsigned i) { return ++literal[i % 3]; }
+static int phase = 3;
+int tick(void) { int old = phase; phase = 7; return old; }
 const char *name_of(void) { return __func__; }
 """
 
@@ -236,6 +238,7 @@ def test_variables_that_llvm_splits_and_shrinks(verdict_on: WholeFile) -> None:
     older = re.sub(r"\bready\b", "ready.b", text)
     assert verdict_on(KINDS, "once", older).kind == "pass"
     assert verdict_on(KINDS, "once", older.replace("movb\t$1, ready.b", "movb\t$0, ready.b")).kind == "mismatch"
+    assert str(verdict_on(KINDS, "tick", text))[:12] == "inconclusive"
     unclear = verdict_on(KINDS, "set_mode", re.sub(r"\bmode\b", "mode.b", text))
     assert (unclear.kind, "mode.b" in unclear.message) == ("inconclusive", True)
     assert verdict_on(KINDS, "use_parts", text.replace("parts.1(%rip), %rcx", "parts.0(%rip), %rcx")).kind == "mismatch"
