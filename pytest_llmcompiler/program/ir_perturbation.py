@@ -21,7 +21,9 @@ from pytest_llmcompiler.program.ir_rewrites import PADDED_PREFIX, PADDING_BYTES
 GAP_PREFIX = f"{PADDED_PREFIX}gap."
 """The prefix of the variables that are gaps between others."""
 _LOCAL_GAP = 256
-"""Bytes before and after each local variable."""
+"""Bytes before and after each local variable, at least."""
+_MIN_ALIGNMENT = 16
+"""Alignment of the frames, in bytes: no type of C needs more."""
 _VARIABLE = re.compile(r"^@(?!llvm\.)[^=]+ = (?!external )[a-z_() ]*\bglobal ")
 _ALLOCA = re.compile(r"^  (%\S+) = alloca (.*?)(?:, align (\d+))?$")
 _ARITHMETIC = re.compile(
@@ -81,9 +83,10 @@ def _spread_locals(text: str) -> str:
     for line in text.splitlines():
         alloca = _ALLOCA.match(line)
         if alloca and not is_dynamic(alloca[2]):
-            block.append(_Local(f"%llmc.local{next(numbers)}", alloca[1], alloca[2], int(alloca[3] or 1)))
+            block.append(_Local(alloca[1], alloca[2], int(alloca[3] or 1)))
             continue
-        lines += _spread(block)
+        if block:
+            lines += _spread(block, f"%llmc.frame{next(numbers)}")
         guarded += block
         block = []
         if line.startswith("  ret ") and "musttail" not in lines[-1]:
@@ -97,40 +100,41 @@ def _spread_locals(text: str) -> str:
 class _Local(NamedTuple):
     """A local variable that gets gaps."""
 
-    spread: str
-    """The name of the memory that holds the variable between its gaps."""
     name: str
     type: str
     alignment: int
 
-    @property
-    def gap(self) -> int:
-        """Bytes before and after the variable."""
-        return max(_LOCAL_GAP, self.alignment)
-
     def guard(self, *, checks: bool) -> str:
         """The call that fills the gaps, or that checks them."""
         size = f"ptrtoint (ptr getelementptr ({self.type}, ptr null, i32 1) to i64)"
-        return f"  call void @llmc.guard(ptr {self.spread}, i64 {self.gap}, i64 {size}, i1 {str(checks).lower()})"
+        return f"  call void @llmc.guard(ptr {self.name}, i64 {size}, i1 {str(checks).lower()})"
 
 
-def _spread(block: Sequence[_Local]) -> Iterator[str]:
-    """A block of allocations in the reverse order, then the address of each variable in the old one."""
-    for local in reversed(block):
-        gap = f"[{local.gap} x i8]"
-        yield f"  {local.spread} = alloca <{{ {gap}, {local.type}, {gap} }}>, align {max(local.alignment, 16)}"
-    for local in block:
-        yield f"  {local.name} = getelementptr i8, ptr {local.spread}, i64 {local.gap}"
+def _spread(block: Sequence[_Local], frame: str) -> Iterator[str]:
+    """One variable that holds a block of others between gaps, and the address of each.
+
+    A code generator orders the variables of a function as it likes, but not the members of a struct. At -O0 it places
+    the first variable at the highest address; here it has the lowest.
+    """
+    # A vector is as much aligned as it is large: so each variable, which follows a gap of vectors, is aligned enough.
+    alignment = max(_MIN_ALIGNMENT, *(local.alignment for local in block))
+    gap = f"[{-(-_LOCAL_GAP // alignment)} x <{alignment} x i8>]"
+    members = ", ".join(f"{gap}, {local.type}" for local in block)
+    struct = f"{{ {members}, {gap} }}"
+    yield f"  {frame} = alloca {struct}, align {alignment}"
+    for index, local in enumerate(block):
+        yield f"  {local.name} = getelementptr {struct}, ptr {frame}, i32 0, i32 {2 * index + 1}"
     for local in block:
         yield local.guard(checks=False)
 
 
 _GUARD = f"""
 @{PADDED_PREFIX}canary = hidden global [{2 * PADDING_BYTES} x i8] zeroinitializer, align 64
-define hidden void @llmc.guard(ptr %start, i64 %gap, i64 %size, i1 %checks) {{
+define hidden void @llmc.guard(ptr %variable, i64 %size, i1 %checks) {{
 entry:
+  %start = getelementptr i8, ptr %variable, i64 -{_LOCAL_GAP}
   %canary = load i64, ptr @{PADDED_PREFIX}canary
-  %skipped = add i64 %gap, %size
+  %skipped = add i64 {_LOCAL_GAP}, %size
   br label %loop
 loop:
   %at = phi i64 [ 0, %entry ], [ %next, %end ]
@@ -153,7 +157,7 @@ changed:
   unreachable
 end:
   %next = add i64 %at, 8
-  %more = icmp ult i64 %next, %gap
+  %more = icmp ult i64 %next, {_LOCAL_GAP}
   br i1 %more, label %loop, label %return
 return:
   ret void

@@ -110,7 +110,13 @@ def test_undefined_behaviour_that_the_probe_does_not_see_drops_the_input(
     assert judged(UNDEFINED, function, f"{function}:\n\tmovl $77, %eax\n\tret\n").kind == "mismatch"
 
 
-BESIDE = """
+ON_THE_STACK = """
+int order(int i)
+{
+    int a[2] = {i, 1}, b[2] = {2, 3};
+    int *p = a + (i & 1), *q = b + (i >> 1 & 1);
+    return p < q ? 1 + *p : 2 + *q;
+}
 int beside(int i)
 {
     int x[2] = {1, 2}, y[2] = {3, 4}, *p = x, *q = y;
@@ -121,10 +127,13 @@ int beside(int i)
 """
 
 
-def test_writes_past_a_local_variable_are_no_bug_of_clang(judged: Judged, compiled: Compile) -> None:
-    verdict = judged(BESIDE, "beside", own_code(compiled, BESIDE, "beside", "O2"))
+def test_what_depends_on_the_stack_s_layout_is_no_bug_of_clang(judged: Judged, compiled: Compile) -> None:
+    verdict = judged(ON_THE_STACK, "beside", own_code(compiled, ON_THE_STACK, "beside", "O2"))
     assert verdict.passed
     assert "compiler_bug" not in verdict.detail
+    verdict = judged(ON_THE_STACK, "order", own_code(compiled, ON_THE_STACK, "order", "O2"))
+    assert verdict.kind == "inconclusive"
+    assert "addresses, or the bits of a NaN, matter" in verdict.message
 
 
 INDETERMINATE = """
