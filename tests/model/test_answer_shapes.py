@@ -153,6 +153,21 @@ def test_other_listings(listing: str, code: str) -> None:
     assert ([row.strip() for row in text.splitlines()], line) == (code.splitlines(), 2)
 
 
+def test_data_and_helpers_in_blocks_of_their_own() -> None:
+    data, helper = "section .data\nk: dd 5\n", "g:\n    ret\n"
+    code = "section .text\nf:\n    mov eax, [k]\n    call g\n    ret\n"
+    other = "```c\nint k: 3;\n```\n```asm\nmain:\n    call f\n    ret\n```\n"
+    answer = f"Data:\n```nasm\n{data}```\nCode:\n```nasm\n{code}```\nHelper:\n```nasm\n{helper}```\n{other}"
+    text, first_line = extract(answer)
+    assert (first_line, text.split()) == (3, (data + code + helper).split())
+    assert all(row in ("", line) for row, line in zip(text.splitlines(), answer.splitlines()[2:], strict=False))
+
+
+def test_names_with_parameters_are_names_of_c() -> None:
+    code = "g(char const*):\n    ret\nf(int, int*):\n    call g(char const*)\n    mov eax, [rdi]\n    ret\n"
+    assert extract(f"```asm\n{code}```\n")[0] == code.replace("(char const*)", "").replace("(int, int*)", "")
+
+
 @pytest.mark.parametrize("code", ["f:\n1: dec %edi\n2: jne 1b\n ret\n", "f:\n0: nop\n jmp 0b\n", F, NASM])
 def test_numeric_labels_are_no_listing(code: str) -> None:
     assert extract(f"```\n{code}```\n") == (code, 2)
@@ -164,7 +179,7 @@ def test_numeric_labels_are_no_listing(code: str) -> None:
         "<think>", "</think>", "<answer>\n", "</answer>", "> ", "> f:\n", "+f:\n", "-\n", "@@\n", "1 ret\n", "&lt;", "&#10;",
         "&#8232;\n", "{", "[", '"', '\\"\u2212', '"\\"\u2212', "\\n", "\\nf:", "```a\n", "a```\n", "~~~\n", "\u201c", "0: 55 ",
         "  0:\t55 \tret\n", "<f>:\n", "0 <f>:\n 0: c3 ret\n", " #", "# 4 <f>", "<br>", "[code]\n", "R_X86_64_PLT32 f\n",
-        "0: R_X86_64_32 f\n", "f: ; x\n", "0x0 <+0>: jmp 0x0 <f+0>\n", "section .text\n", "<|im_end|>", "0 <f>:\n 0: # 1 <f> #\t",
+        "0: R_X86_64_32 f\n", "f: ; x\n", "0x0 <+0>: jmp 0x0 <f+0>\n", "section .text\n", "<|im_end|>", "<asm> ", "<asm>\n", "f():\n", "call f(", "f(a ", "```\nf:\n a\n```\n```\na:\n ret\n```\n", "0 <f>:\n 0: # 1 <f> #\t",
     ],
 )  # fmt: skip
 def test_the_time_for_hostile_shapes_is_linear(piece: str) -> None:

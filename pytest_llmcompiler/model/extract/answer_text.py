@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-_CHAT_MARK = re.compile(r"<\|(?:im_start|im_end|eot_id|end|endoftext|end_of_text|assistant|user|return)\|>|</s>")
+_CHAT_MARK = re.compile(
+    r"<\|(?:im_start|im_end|eot_id|end|endoftext|end_of_text|assistant|user|return)\|>|</s>|<(?:start|end)_of_turn>|<eos>"
+)
 """Tokens of chat templates that servers leave in texts."""
 _REASONING_TAG = re.compile(
     r"<(/?)(?:think|thinking|thought|reasoning|reflection|scratchpad)>|\[(/?)think\]"

@@ -39,6 +39,11 @@ _REVISION = re.compile(
     re.IGNORECASE,
 )
 """Words between two versions of a function that make the later one the answer."""
+_WORD = re.compile(r"[A-Za-z_.][\w.$]*")
+_DEFINED_NAME = re.compile(
+    r"\s*(?:([A-Za-z_.][\w.$]*):|([A-Za-z_.][\w.$]*)[ \t]+(?i:d[bwdq]|res[bwdq]|equ|times)[ \t])"
+)
+"""A label, or the name in front of NASM's data."""
 _LONGEST_REMARK = 2000
 """Characters in front of a version in which such a word counts."""
 _COMPILER_LABEL = re.compile(r"\.L[A-Z]*\d+(?:_\d+)?\b")
@@ -117,7 +122,7 @@ def _choose_block(text: str, label: re.Pattern[str]) -> TextBlock | None:
     blocks = [TextBlock(block.start, clean_code(block.text), block.is_closed) for block in find_blocks(text)]
     versions = [block for block in blocks if label.search(block.text)]
     if versions:
-        return _choose_version(text, versions, label)
+        return _add_definitions(text, blocks, _choose_version(text, versions, label), label)
     bare = _find_bare_code(text, label)
     if bare is not None and label.search(bare.text):
         return bare
@@ -128,12 +133,45 @@ def _choose_block(text: str, label: re.Pattern[str]) -> TextBlock | None:
 def _choose_version(text: str, versions: list[TextBlock], label: re.Pattern[str]) -> TextBlock:
     """The first block with code behind the label; a later one where the text in front of it says so."""
     complete = [block for block in versions if _has_body(block.text, label)] or versions
-    chosen = complete[0]
+    chosen = previous = complete[0]
     for block in complete[1:]:
-        remark = text[max(chosen.start + len(chosen.text), block.start - _LONGEST_REMARK) : block.start]
+        remark = text[max(previous.start + len(previous.text), block.start - _LONGEST_REMARK) : block.start]
         if block.start > chosen.start and _REVISION.search(remark):
             chosen = block
+        previous = block
     return chosen
+
+
+def _add_definitions(text: str, blocks: list[TextBlock], chosen: TextBlock, label: re.Pattern[str]) -> TextBlock:
+    """The chosen block with the blocks that define what it refers to: models show data and helpers on their own.
+
+    Between the blocks there are as many empty lines as the answer has lines there.
+    """
+    missing = set(_WORD.findall(chosen.text)) - _find_labels(chosen.text)
+    added = [
+        block
+        for block in blocks
+        if block is not chosen and not label.search(block.text) and not missing.isdisjoint(_find_labels(block.text))
+    ]
+    if not added or not chosen.is_closed:
+        return chosen
+    ordered = sorted((chosen, *added), key=lambda block: block.start)
+    parts, position, line, written = list[str](), ordered[0].start, 0, 0
+    for block in ordered:
+        line += text.count("\n", position, block.start)
+        position = block.start
+        if line < written:
+            continue  # the same lines, in a tag and in a fence
+        parts += ("\n" * (line - written), block.text)
+        written = line + block.text.count("\n")
+    return TextBlock(ordered[0].start, "".join(parts), is_closed=True)
+
+
+def _find_labels(code: str) -> set[str]:
+    """The names that the labels of a block define. Blocks that are no assembly define none."""
+    lines = code.splitlines()
+    names = {match[1] or match[2] for line in lines if (match := _DEFINED_NAME.match(line))}
+    return names if any(map(_is_assembly, lines)) else set()
 
 
 def _has_body(code: str, label: re.Pattern[str]) -> bool:
@@ -176,7 +214,10 @@ def _is_lone_label(line: str) -> bool:
 
 def _is_instruction(line: str) -> bool:
     """Whether a line is an instruction of any target: an instruction of another target is no prose either."""
-    line = _NASM_SIZE.sub("", line.split(";")[0])
+    if ";" in line:
+        line = line.split(";")[0]
+    if "[" in line or "short" in line:
+        line = _NASM_SIZE.sub("", line)
     return any(target.is_instruction(line) for target in list_targets())
 
 

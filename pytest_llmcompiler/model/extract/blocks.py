@@ -10,15 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _WRAPPERS = "asm|assembly|answer|output|solution|result|final|final_answer|pre"
-_TAG = re.compile(
-    rf"</?code(?:[ \t][^<>\n]{{0,80}})?>|^[ \t]*<(?:{_WRAPPERS})>|</(?:{_WRAPPERS})>"
-    r"|^[ \t]*\[(?:code|answer|asm)\]|\[/(?:code|answer|asm)\]",
-    re.IGNORECASE | re.MULTILINE,
-)
-"""Tags around code. Only `<code>` may stand within a line: disassemblers write names of symbols like the others."""
+_TAG = re.compile(rf"<(?:/?code(?:[ \t][^<>\n]{{0,80}})?|/?(?:{_WRAPPERS}))>|\[/?(?:code|answer|asm)\]", re.IGNORECASE)
+"""Tags around code. Of the opening ones only `<code>` may stand within a line: disassemblers write symbols like the
+others."""
 _HEAD_LENGTH = 60
 """Characters of the first line of an answer that a message shows."""
-_FENCE = re.compile(r"(?P<mark>`{3,}|^[ \t>]*~{3,})(?P<info>[^\n`~]*)$", re.MULTILINE)
+_FENCE = re.compile(r"(?P<mark>`{3,})(?P<info>[^\n`~]*)$", re.MULTILINE)
+_FENCE_WITH_TILDES = re.compile(r"(?P<mark>`{3,}|^[ \t>]*~{3,})(?P<info>[^\n`~]*)$", re.MULTILINE)
 """The marks of a fence, with nothing but its info string behind them on the line."""
 
 
@@ -71,13 +69,22 @@ def describe_missing_code(text: str, is_truncated: bool, kind: str = "code") -> 
 
 def _find_tagged(text: str) -> Iterator[TextBlock]:
     """The contents of `<code>…</code>`. Of `…</code>` too: the prompt may have opened the tag."""
-    tags = [(tag, "/" in tag[0][:3]) for tag in _TAG.finditer(text)]
+    tags = [(tag, "/" in tag[0][:2]) for tag in _TAG.finditer(text) if _is_tag(text, tag)]
     if tags and tags[0][1]:
         yield from _find_fenced_parts(TextBlock(0, text[: tags[0][0].start()], is_closed=True))
     for (tag, is_closing), following in zip(tags, [*tags[1:], None]):
         if not is_closing:
             end = following[0].start() if following else len(text)
             yield from _find_fenced_parts(TextBlock(tag.end(), text[tag.end() : end], is_closed=following is not None))
+
+
+def _is_tag(text: str, tag: re.Match[str]) -> bool:
+    if tag[0][1] == "/" or tag[0][:5].lower() == "<code":
+        return True
+    position = tag.start() - 1
+    while position >= 0 and text[position] in " \t":
+        position -= 1
+    return position < 0 or text[position] == "\n"
 
 
 def _find_fenced_parts(block: TextBlock) -> Iterator[TextBlock]:
@@ -95,7 +102,7 @@ def _find_fenced(text: str) -> Iterator[TextBlock]:
     The opening fence may stand behind text on its line (`Here it is:```asm`), the closing one too (`ret```).
     """
     start, mark = -1, ""
-    for fence in _FENCE.finditer(text):
+    for fence in (_FENCE_WITH_TILDES if "~~~" in text else _FENCE).finditer(text):
         line_start = text.rfind("\n", 0, fence.start()) + 1
         before, info = text[line_start : fence.start()], fence["info"].strip()
         if "`" in before:

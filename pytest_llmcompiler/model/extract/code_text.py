@@ -20,6 +20,11 @@ _TYPOGRAPHY = str.maketrans({
 _STRING = re.compile(r'(\\.|"(?:[^"\\\n]|\\.)*")')
 """A string. An escape outside of strings is taken with it, so that its quote begins none."""
 _ENTITY = re.compile(r"&(?:lt|gt|amp|quot|apos|nbsp|#\d{1,5}|#x[0-9a-fA-F]{1,4});")
+_PARAMETERS = r"\([A-Za-z_][\w \t*&,:]{0,500}\)|\(\)"
+_DEMANGLED_LABEL = re.compile(rf"^([A-Za-z_]\w*)(?:{_PARAMETERS}):", re.MULTILINE)
+_DEMANGLED_CALL = re.compile(rf"((?:call|jmp)q?[ \t]+[A-Za-z_]\w*)(?:{_PARAMETERS})[ \t]*$", re.MULTILINE)
+_MARKED = re.compile(r"\s*(?:[-+@>]|diff |index )|[^\n]*\n[-+]")
+"""Beginnings of quotations and diffs."""
 _NUMBERED = re.compile(r"[ \t]*(\d{1,6})(?:[ \t]*[|:.)\u2502](?:[ \t]|$)|[ \t]|$)(.*)")
 _FEWEST_NUMBERED_LINES = 3
 """Fewer lines with consecutive numbers may be numeric labels."""
@@ -29,11 +34,21 @@ _BREAK = re.compile(r"<br[ \t]*/?>[ \t]*$", re.IGNORECASE | re.MULTILINE)
 def clean_code(text: str) -> str:
     """The text of a code block as plain assembly."""
     text = clean_characters(text)
-    lines = _strip_diff(_strip_quotation(text.split("\n")))
-    text = "\n".join(lines)
+    if "):" in text:
+        text = _strip_parameters(text)
+    if _MARKED.match(text):
+        text = "\n".join(_strip_diff(_strip_quotation(text.split("\n"))))
     # The listing of an assembler has line numbers of its own.
     code = convert_listing(text)
-    return code if code != text else convert_listing("\n".join(_strip_line_numbers(lines)))
+    if code == text and text.lstrip()[:1].isdigit():
+        code = convert_listing("\n".join(_strip_line_numbers(text.split("\n"))))
+    return code
+
+
+def _strip_parameters(text: str) -> str:
+    """The text with C++ names as C's, where labels have parameters: `f(int, int):`, as Compiler Explorer shows them."""
+    code = _DEMANGLED_LABEL.sub(r"\1:", text)
+    return code if code == text else _DEMANGLED_CALL.sub(r"\1", code)
 
 
 def clean_characters(text: str) -> str:

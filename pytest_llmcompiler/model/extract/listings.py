@@ -22,6 +22,12 @@ _GDB_HEADER = re.compile(r"[ \t]*Dump of assembler code for function ([\w.$]+):"
 _NOISE = re.compile(
     r"[ \t]*(?:Disassembly of section .*|.*:[ \t]+file format .*|End of assembler dump\.|\.\.\.|-+[ \t]*)$"
 )
+_ADDRESS = re.compile(
+    r"^(?:=>)?[ \t]*(?:0x)?[0-9a-fA-F]+(?:(?:[ \t]+<[\w.$@+]*>)?:|[ \t]+[0-9a-fA-F]{4,16}[ \t]|[ \t]+<)"
+    r"|^[ \t]*(?:<[\w.$@]+>:|Dump of)",
+    re.MULTILINE,
+)
+"""What some line of every listing begins with."""
 _INSTRUCTION = re.compile(
     r"(?:=>)?[ \t]*(?:0x)?([0-9a-fA-F]{1,16})(?:[ \t]+<([\w.$@]*)(\+\w+)?>)?:[ \t]*((?:[0-9a-fA-F]{2}[ \t]+)*)(.*)$"
 )
@@ -60,6 +66,8 @@ class _ListedInstruction:
 
 def convert_listing(text: str) -> str:
     """The assembly that a listing shows, line by line; any other text unchanged."""
+    if not _ADDRESS.search(text):
+        return text
     lines = text.split("\n")
     if sum(_ASSEMBLER_LISTING.match(line) is not None for line in lines) >= _FEWEST_LINES:
         return "\n".join(map(_strip_assembler_columns, lines))
