@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pytest_llmcompiler.errors import LLMCompilerError
 from pytest_llmcompiler.program.ir_instructions import FunctionBody, Instruction
+from pytest_llmcompiler.program.type_sizes import TypeSizes
 
 _CONSTANT_ADDRESS = re.compile(r"getelementptr (?:inbounds |nuw |nusw )*\(i8, ptr (@[-\w$.]+), i64 (-?\d+)\)")
 _MAX_VALUES = 2000
@@ -89,6 +90,13 @@ class Accesses:
         """All stores and copies."""
         return [*self.stores, *self.copies]
 
+    def overrun(self, size: int) -> bool:
+        """Whether anything is written that begins inside of a variable of `size` bytes and ends behind it."""
+        return any(
+            not write.place.stride and 0 <= write.place.start < size < write.place.start + write.size
+            for write in self.writes
+        )
+
 
 class _EscapeError(LLMCompilerError):
     """The address goes where nothing is known of it."""
@@ -102,12 +110,12 @@ def constant_address(operand: str) -> tuple[str, int] | None:
     return (match[1], int(match[2])) if match else None
 
 
-def find_place(operand: str, body: FunctionBody, size_of: Callable[[str], int | None]) -> tuple[str, Place] | None:
+def find_place(operand: str, body: FunctionBody, sizes: TypeSizes) -> tuple[str, Place] | None:
     """The variable and the place in it that an operand is the address of; None where that is not known."""
     steps: list[tuple[str, int]] = []
     while not (address := constant_address(operand)):
         step = body.definitions.get(operand)
-        size = size_of(step.type) if step and step.opcode == "getelementptr" and len(step.operands) == 2 else None
+        size = sizes(step.type) if step and step.opcode == "getelementptr" and len(step.operands) == 2 else None
         if step is None or size is None or len(steps) > _MAX_VALUES:
             return None
         steps.append((step.operands[1], size))
@@ -128,15 +136,15 @@ def find_accesses(
     symbol: str,
     functions: Mapping[str, FunctionBody],
     initialisers: str,
-    size_of: Callable[[str], int | None],
+    sizes: TypeSizes,
 ) -> Accesses | None:
     """What the functions do with a local variable; None where its address escapes.
 
-    `initialisers` is the text of the module's variables, `size_of` returns the size of a type of IR in bytes.
+    `initialisers` is the text of the module's variables and aliases.
     """
     if re.search(rf"= .*{re.escape(symbol)}(?![-\w$.])", initialisers):
         return None
-    flow = _AddressFlow(functions, size_of)
+    flow = _AddressFlow(functions, sizes)
     try:
         for body in functions.values():
             for instruction in body.users.get(symbol, ()):
@@ -150,8 +158,8 @@ def find_accesses(
 class _AddressFlow:
     """Follows the address of one variable through the functions."""
 
-    def __init__(self, functions: Mapping[str, FunctionBody], size_of: Callable[[str], int | None]) -> None:
-        self._functions, self._size_of = functions, size_of
+    def __init__(self, functions: Mapping[str, FunctionBody], sizes: TypeSizes) -> None:
+        self._functions, self._sizes = functions, sizes
         self.accesses = Accesses()
         self._places: dict[tuple[str, str], Place] = {}
         """The places that values may be the address of, by function and name."""
@@ -190,7 +198,7 @@ class _AddressFlow:
                     raise _EscapeError
                 self.accesses.is_read = True
             case "store" if operands[0] != operand and len(operands) == 2 and instruction.type:
-                size = self._size_of(instruction.type)
+                size = self._sizes.stored(instruction.type)
                 if size is None:
                     raise _EscapeError
                 self.accesses.stores.append(Store(place, size, body.name, operands[0], instruction.type))
@@ -212,7 +220,7 @@ class _AddressFlow:
             self._pending.append((body, value))
 
     def _move(self, place: Place, instruction: Instruction) -> Place:
-        size = self._size_of(instruction.type)
+        size = self._sizes(instruction.type)
         if size is None or len(instruction.operands) != 2:
             raise _EscapeError
         return _moved(place, instruction.operands[1], size)

@@ -58,7 +58,7 @@ class StaticValues:
         self._initial = read_initial_values(text, target)
         self._variables: dict[str, VariableCells] = {}
         present = parse(facts)
-        initialisers = "\n".join(map(str, present.global_variables))
+        initialisers = "\n".join(line for line in facts.splitlines() if line.startswith("@"))
         unread = set()
         for name in local_variables(text):
             initial = self._initial.get(name)
@@ -66,7 +66,7 @@ class StaticValues:
             if initial is not None and accesses is not None:
                 if accesses.writes and not accesses.is_read:
                     unread.add(name)
-                if len(initial.data) <= _MAX_VARIABLE_BYTES:
+                if len(initial.data) <= _MAX_VARIABLE_BYTES and not accesses.overrun(len(initial.data)):
                     self._variables[name] = VariableCells(initial, accesses)
         self.unread = frozenset(unread)
         """The local variables that are written and never read."""
@@ -155,7 +155,7 @@ class StaticValues:
     # -- loads
 
     def _load(self, operand: str, function: str, type: str) -> ValueSet:
-        size = self._sizes(type)
+        size = self._sizes.stored(type)
         place = find_place(operand, self._functions[function], self._sizes)
         if place is None or not size or bit_width(type) not in (None, 8 * size):
             return None

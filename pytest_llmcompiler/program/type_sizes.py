@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pytest_llmcompiler.errors import IRError
 from pytest_llmcompiler.program.ir import load_llvm, parse
 
@@ -18,6 +20,17 @@ class TypeSizes:
         if type not in self._sizes:
             self._sizes[type] = self._measure(type)
         return self._sizes[type]
+
+    def stored(self, type: str) -> int | None:
+        """The bytes that a load or store of a type accesses: 9 for `i72`, which takes 16 bytes in an array."""
+        integer = re.fullmatch(r"i(\d+)", type)
+        if integer:
+            return -(-int(integer[1]) // 8)
+        vector = re.fullmatch(r"<(\d+) x (.*)>", type)
+        if vector:
+            element = self.stored(vector[2])
+            return None if element is None or vector[2] == "i1" else int(vector[1]) * element
+        return self(type)
 
     def _measure(self, type: str) -> int | None:
         simple = {"i8": 1, "i16": 2, "i32": 4, "i64": 8, "ptr": 8, "float": 4, "double": 8, "i1": 1}
