@@ -14,6 +14,7 @@ from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.compile_flags import FlagSources, read_flags
 from pytest_llmcompiler.program.flag_words import CompileFlags
+from pytest_llmcompiler.program.reference import Reference
 
 EXAMPLES = 20
 
@@ -225,3 +226,30 @@ def test_headers_of_source_text_are_not_found_without_flags(tmp_path: Path) -> N
     assembly = "f:\n leal 1(%rdi), %eax\n ret\n"
     assert check(source, "f", assembly, examples=EXAMPLES, cflags=["-I", str(tmp_path)]).passed
     assert check(source, "f", assembly, examples=EXAMPLES, cflags=[f"-I{tmp_path}"]).passed
+
+
+@pytest.mark.parametrize("folder", ["a b", "x$y", "n#1", "caf\udce9", "quote'\"s", "colon:s"])
+def test_included_files_have_any_names(tmp_path: Path, folder: str) -> None:
+    header = tmp_path / folder / "own.h"
+    header.parent.mkdir()
+    header.write_text("#include <stdint.h>\n#define ONE 1\n")
+    case = header.with_name("case.c")
+    case.write_text('#include "own.h"\nint f(int x) { return x + ONE; }\n')
+    reference = Reference(read_case(case), Toolchain())
+    assert reference.included == (header,)
+    before = reference.fingerprint
+    header.write_text("#include <stdint.h>\n#define ONE 1 /* the same */\n")
+    assert Reference(read_case(case), Toolchain()).fingerprint != before
+
+
+def test_flags_are_part_of_a_fingerprint_and_folders_are_not(tmp_path: Path) -> None:
+    case = write_lanes(tmp_path)
+
+    def fingerprint(*flags: str) -> str:
+        sources = FlagSources((CompileFlags(("-DWIDTH=8", *flags), "here"),))
+        return Reference(read_case(case, flag_sources=sources), Toolchain()).fingerprint
+
+    folder = tmp_path / "include dir"
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    assert fingerprint("-I", str(folder)) == fingerprint("-I", str(copy))
+    assert fingerprint("-I", str(folder)) != fingerprint("-I", str(folder), "-fwrapv")
