@@ -112,7 +112,7 @@ def test_clocks_of_process_and_system(compiled: Compile) -> None:
         ("piece", (4, 8), (0, 1, 3)),
         ("joined", (8, 20), (0, 1, 3)),
         ("joined_piece", (12, 20), (0, 7)),
-        ("letter", (-1, 0, 65, 255), (-2, 256, 1 << 20, -128)),
+        ("letter", (-128, -2, -1, 0, 65, 255), (-129, 256, 1 << 20)),
     ],
 )
 def test_preconditions(compiled: Compile, function: str, right: tuple[int, ...], wrong: tuple[int, ...]) -> None:
