@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 
 from pytest_llmcompiler.corpus.probing import UndefinedInputError
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
@@ -109,6 +110,6 @@ class ReferenceBuilds:
     @functools.cached_property
     def is_comparable(self) -> bool:
         """Whether the function has no instructions whose rules the builds can't vary: inline assembly may forget to say
-        what it changes, and `setjmp` leaves changed local variables indeterminate."""
+        what it changes, and `setjmp` and its like keep code addresses and leave changed variables indeterminate."""
         ir = self._under_test.reference.texts.ir(self._under_test.function)
-        return " asm " not in ir and "returns_twice" not in ir
+        return not re.search(r" asm |\breturns_twice\b|@llvm\.eh\.sjlj\.", ir)
