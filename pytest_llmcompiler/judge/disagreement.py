@@ -92,6 +92,8 @@ class DisagreementAnalysis:
 
     def __init__(self, under_test: FunctionUnderTest, builds: ReferenceBuilds) -> None:
         self._under_test, self._builds = under_test, builds
+        self.run_count = 0
+        """The runs of further builds on the last input."""
         self._machines: dict[tuple[str, OptimisedBuilds | None], Machine] = {}
         self._translator: AddressTranslator | None = None
 
@@ -105,6 +107,7 @@ class DisagreementAnalysis:
         Raises UndefinedInputError where the function is not defined on the input.
         """
         context = place.context
+        self.run_count = 0
         if not references_agree(context, *golden):
             raise UndefinedInputError(INDETERMINATE)
         own = find_dont_care_bytes(context, *golden)
@@ -200,6 +203,7 @@ class DisagreementAnalysis:
         limit = place.limit + (_GUARD_INSTRUCTIONS if kind == "perturbed" else 0)
         runs = []
         for fill in _FILLS:
+            self.run_count += 1
             runs.append(machine.run(place.context.layout, place.call, limit, uninitialised=fill))
             check(machine)
         return BuildRuns(*runs)

@@ -139,7 +139,10 @@ class Oracle:
             )
         )
         context = self._context(layout)
-        ruling = self._analysis.rule(RunPlace(context, call, limit), golden, optimised)
+        try:
+            ruling = self._analysis.rule(RunPlace(context, call, limit), golden, optimised)
+        finally:
+            self._budget.charge(self._analysis.run_count * _run_cost(run, machines.golden) // _RUNS)
         if writes_around_objects(layout, run):
             raise UndefinedInputError("writes outside of every object")
         if ruling.bug is None:
@@ -248,11 +251,15 @@ class Oracle:
         )
 
 
+_RUNS = 4
+"""Runs of the references on an input on which they agree, with one build at -O2."""
+
+
 def _run_cost(run: Observation, golden: Machine) -> int:
     """What the runs of the references on an input cost, in steps of the probe. `run` was the first of them."""
     host = STEPS_PER_MICROSECOND * golden.host_microseconds
     variables = sum(map(len, run.globals)) // BYTES_PER_STEP
-    return run.executed_bytes // _BYTES_EXECUTED_PER_STEP + 4 * (host + variables)
+    return run.executed_bytes // _BYTES_EXECUTED_PER_STEP + _RUNS * (host + variables)
 
 
 def _require_defined(run: Observation, layout: Layout) -> None:
