@@ -86,7 +86,7 @@ class _ReproducerBuilder:
         expected = self._differential.suite.oracle.replies(entry, fill)
         traced = TracedRun(entry.layout, entry.call, entry.limit, fill)
         run = machine.run(entry.layout, entry.call, entry.limit, uninitialised=fill)
-        self._notes += _forbidden_notes(run)
+        self._notes += (*_forbidden_notes(run), *self._constant_notes(run))
         replies = {"reference": self._replies(expected), "candidate": self._replies(machine.replies)}
         return {
             "whole_program": False,
@@ -94,6 +94,12 @@ class _ReproducerBuilder:
             "replies": replies,
             "breakpoint": find_breakpoint(self._differential, self._failing, run, lambda: traced.run(machine)),
         }
+
+    def _constant_notes(self, run: Observation) -> Iterable[str]:
+        """A note where the judge stops at a write to a variable that the program only declares, as const."""
+        pages, address = self._program.constants, run.fault.address if run.fault else None
+        if pages and address is not None and pages.address <= address < pages.address + pages.size:
+            yield "The judge stops at a write to a variable that is declared as const; here it can be written."
 
     def _initial_state(self) -> Reproducer:
         """Registers and memory when the function is entered."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from faces import CaseOf, Compile, Judged
 
+from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.judge.service import Judge
 
 SOURCE = r"""
@@ -117,10 +118,13 @@ def test_a_declared_variable_is_an_input_and_is_compared(
         assert verdict.kind in ("mismatch", "crash", "hang"), f"{function}: {after}: {verdict}"
 
 
-def test_a_constant_is_read_only_and_named(judged: Judged) -> None:
+def test_a_constant_is_read_only_and_named(judged: Judged, compiled: Compile) -> None:
     text = COUNTED.replace(" addl limit", " andl $-1, limit(%rip)\n addl limit")
     verdict = judged(SOURCE, "counted", text)
     assert (verdict.kind, verdict.message) == ("crash", "bad write of 4 bytes at limit + 0 (of 4 bytes) in line 4")
+    harness = Harness(compiled(SOURCE), "counted", JudgeSettings(examples=10))
+    reproducer = harness.judge_with_reproducer(text).reproducer
+    assert reproducer and any("declared as const" in note for note in reproducer["notes"])
     verdict = judged(SOURCE, "counted", COUNTED.replace("incl verbose", "decl verbose"))
     assert verdict.message.startswith("global verbose: ")
 
