@@ -28,6 +28,8 @@ from pytest_llmcompiler.program.case_symbols import CaseSymbols, ProgramVariable
 
 _MOST_MAPPINGS = 24
 """Mappings of one text that are tried: those of four variables that look all alike. Each costs a run of the suite."""
+_MOST_PARTS = 16
+"""Parts into which LLVM splits a variable at most."""
 _NUMBERED = re.compile(r"(.+?)\.(\d+)")
 _NUMBERED_END = re.compile(r"\.\d+$")
 _NUMBERED_NAME = re.compile(r"[A-Za-z_]\w*\.\d+\b")
@@ -119,7 +121,9 @@ class _VariableMapper:
         constants = {item.name for item in own if item.is_constant}
         fixed = {name: found[0] for name, found in candidates.items() if name in constants and len(found) == 1}
         open_ = {name: found for name, found in candidates.items() if name in self._reach.names - constants}
-        pairings = list(itertools.islice(_assign(list(open_.items()), frozenset()), _MOST_MAPPINGS + 1))
+        distinct = {variable.name for found in open_.values() for variable in found}
+        ways = _assign(list(open_.items()), frozenset()) if len(open_) <= len(distinct) else iter(())
+        pairings = list(itertools.islice(ways, _MOST_MAPPINGS + 1))
         if not pairings:
             raise UnsupportedError(f"no variables of the program fit {', '.join(sorted(open_))} all at once")
         return [
@@ -181,7 +185,7 @@ class _VariableMapper:
         if all(step.isdecimal() for path in paths.values() for step in path):
             ordered = sorted(items, key=lambda item: [int(step) for step in paths[item.name]])
         ways = _place_in_order(whole, ordered, self._case.scalars_of(whole))
-        placed = list(itertools.islice(ways, _MOST_MAPPINGS + 1)) if ordered else []
+        placed = list(itertools.islice(ways, _MOST_MAPPINGS + 1)) if 0 < len(ordered) <= _MOST_PARTS else []
         if not placed:
             names = ", ".join(item.name for item in items)
             raise UnsupportedError(
@@ -227,11 +231,27 @@ def _place_in_order(
     whole: ProgramVariable, parts: Sequence[TextVariable], scalars: Sequence[Scalar]
 ) -> Iterator[Places]:
     """All ways to put parts on scalars of the same size and contents, in the order of addresses."""
-    if not parts:
-        yield {}
-        return
-    part = parts[0]
-    for index, (offset, size) in enumerate(scalars):
-        if part.size == size and not part.has_other_contents(whole.contents[offset : offset + size]):
-            for rest in _place_in_order(whole, parts[1:], scalars[index + 1 :]):
-                yield {part.name: Place(whole.name, offset, whole.address + offset), **rest}
+    latest: list[int] = []  # for each part, the last scalar that leaves room for the parts behind it
+    end = len(scalars)
+    for part in reversed(parts):
+        end = next((index for index in reversed(range(end)) if _fits(part, whole, scalars[index])), -1)
+        if end < 0:
+            return
+        latest.insert(0, end)
+
+    def place(number: int, start: int) -> Iterator[Places]:
+        if number == len(parts):
+            yield {}
+            return
+        for index in range(start, latest[number] + 1):
+            if _fits(parts[number], whole, scalars[index]):
+                offset = scalars[index].offset
+                for rest in place(number + 1, index + 1):
+                    yield {parts[number].name: Place(whole.name, offset, whole.address + offset), **rest}
+
+    yield from place(0, 0)
+
+
+def _fits(part: TextVariable, whole: ProgramVariable, scalar: Scalar) -> bool:
+    contents = whole.contents[scalar.offset : scalar.offset + scalar.size]
+    return part.size == scalar.size and not part.has_other_contents(contents)

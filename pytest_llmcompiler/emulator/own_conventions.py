@@ -44,14 +44,18 @@ class OwnConventions:
         """Address of the program's function -> address of the candidate's own definition."""
         self._starts = sorted({at for name, at in code.symbols.items() if not name.startswith(".L")})
         self._instructions = sorted(code.mnemonics)
+        self._preserved: dict[str, tuple[str, ...] | None] = {}
         self._summaries: dict[int, tuple[frozenset[str], list[int] | None]] = {}
 
     def find_preserved_registers(self, function: str, convention: CallingConvention) -> tuple[str, ...] | None:
         """The registers that a call may change by the convention, and that the candidate's own definition of a
         function does not write; None where that calls code that is not the candidate's."""
-        written = self._find_written_registers(function)
-        changeable = (*convention.caller_saved, *convention.vector_registers)
-        return None if written is None else tuple(name for name in changeable if name not in written)
+        if function not in self._preserved:
+            written = self._find_written_registers(function)
+            changeable = (*convention.caller_saved, *convention.vector_registers)
+            kept = None if written is None else tuple(name for name in changeable if name not in written)
+            self._preserved[function] = kept
+        return self._preserved[function]
 
     def _find_written_registers(self, function: str) -> Set[str] | None:
         """The registers that a function and what it calls may write; None where it calls other code."""

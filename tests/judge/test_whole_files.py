@@ -213,6 +213,8 @@ def test_functions_whose_addresses_are_used(verdict_on: WholeFile) -> None:
     compare = function_of(text, "compare")
     assert "$-1" in compare
     assert verdict_on(KINDS, "sort", text.replace(compare, compare.replace("$-1", "$1"))).kind == "mismatch"
+    careless = text.replace(compare, compare.replace("$-1, %eax", "$-1, %eax\n\tmovl\t$0, %ebx"))
+    assert verdict_on(KINDS, "sort", careless).kind != "pass"
     swapped = re.sub(r"\b(add|sub)\(%rip\)", lambda match: f"{'sub' if match[1] == 'add' else 'add'}(%rip)", text)
     assert verdict_on(KINDS, "choose", swapped).kind == "mismatch"
 
