@@ -227,3 +227,20 @@ def test_version_and_help(tmp_path: Path) -> None:
         assert f"example:\n  llmc {command} " in llmc(tmp_path, command, "--help").stdout
     assert "exit status: 0 pass, 1 any other verdict" in llmc(tmp_path, "judge", "--help").stdout
     assert llmc(tmp_path).returncode == 2
+
+
+def test_judge_with_flags_of_clang(folder: Path) -> None:
+    (folder / "more headers").mkdir()
+    (folder / "more headers" / "three.h").write_text("#define THREE (ONE + 2)\n")
+    (folder / "flags.c").write_text('#include "three.h"\nint f(int x) { return x ^ THREE; }\n')
+    (folder / "f.s").write_text("f:\n\tmovl\t%edi, %eax\n\txorl\t$3, %eax\n\tretq\n")
+    command = ("judge", "flags.c", "--function", "f", "--assembly", "f.s", "--examples", "10")
+    done = llmc(folder, *command, "--cflags=-I'more headers' -DONE=1")
+    assert (done.returncode, done.stdout) == (0, "pass\n")
+    done = llmc(folder, *command, "--cflags=-I'more headers' -fno-such-flag")
+    assert done.returncode == 2
+    assert done.stderr.startswith("llmc: cflags: clang: error: unknown argument: '-fno-such-flag'")
+    done = llmc(folder, *command, "--cflags=-I'")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("llmc: --cflags: can't read the flags")
+    assert "three.h' file not found" in llmc(folder, *command).stderr
