@@ -156,6 +156,11 @@ class _ReproducerBuilder:
                 "size": self._program.symbols[name].size,
                 "data": initial[name].hex() if name in initial else None,
                 "mask": self._mask(GlobalVariable(name), types.get(name), self._program.symbols[name].size),
+                "pointers": [
+                    {"at": at, "symbol": target.symbol, "offset": target.offset}
+                    for variable, at, target in layout.symbol_pointers
+                    if variable == name
+                ],
             }
             for name in self._program.globals
         ]

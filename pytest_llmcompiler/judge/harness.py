@@ -30,7 +30,7 @@ from pytest_llmcompiler.values.input import Input
 _RUN_SECONDS = 120.0
 """Time limit of a candidate's runs, in seconds. Runs are limited by instructions, so only a fault of the emulator comes
 near it."""
-_RUN_MEGABYTES = 8192
+_RUN_MEGABYTES = 16_384
 """Address space of the process that runs a candidate, in MiB: unicorn reserves gigabytes that it never touches."""
 
 _PRIVATE = "the function is local to the answer, and its compiler may have fitted it to the answer's own calls"

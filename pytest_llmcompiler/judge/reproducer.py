@@ -88,6 +88,16 @@ class ObjectPart(TypedDict):
     """The bits that are compared after the run; empty for all bits."""
 
 
+class SymbolPart(TypedDict):
+    """A pointer to a symbol of the program."""
+
+    at: int
+    """Bytes from the start of the variable that holds the pointer."""
+    symbol: str
+    offset: int
+    """Bytes from the start of the symbol."""
+
+
 class GlobalPart(TypedDict):
     """A global variable."""
 
@@ -97,6 +107,8 @@ class GlobalPart(TypedDict):
     """The bytes at the start of the run; None for the initial value in the program."""
     mask: str
     """The bits that are compared after the run; empty for all bits."""
+    pointers: list[SymbolPart]
+    """The pointers in `data` that lead to symbols of the program."""
 
 
 class Reproducer(TypedDict, total=False):

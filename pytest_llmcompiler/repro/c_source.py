@@ -16,6 +16,7 @@ from pytest_llmcompiler.judge.reproducer import (
     ReplyPart,
     Reproducer,
     ResultPart,
+    SymbolPart,
 )
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.program.ir_rewrites import PADDING_BYTES
@@ -240,7 +241,18 @@ class _InputTables:
     def _global_row(self, part: GlobalPart) -> str:
         location = f"{self._define_variable(part['name'])}, {int(part['size'])}"
         data, mask = self._define_data(part["data"]), self._define_data(part["mask"] or None)
-        return f"{format_string(part['name'])}, {location}, {data}, {mask}"
+        return f"{format_string(part['name'])}, {location}, {data}, {mask}, {self._define_pointers(part['pointers'])}"
+
+    def _define_pointers(self, parts: Sequence[SymbolPart]) -> str:
+        """The name of a table of pointers to symbols, and how many there are."""
+        if not parts:
+            return "0, 0"
+        rows = [
+            f"{{{int(part['at'])}, {self._define_variable(part['symbol'])} + {int(part['offset'])}}}" for part in parts
+        ]
+        name = self._next_name("pointers")
+        self.definitions.append(f"static const struct llmc_pointer {name}[] = {{{', '.join(rows)}}};")
+        return f"{name}, {len(rows)}"
 
     def _pad_row(self, name: str, size: int) -> str:
         return f"{self._define_variable(name)}, {size}, {PADDING_BYTES}"

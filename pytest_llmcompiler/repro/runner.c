@@ -621,6 +621,11 @@ static void write_input(void)
     for (int at = 0; at < reproducer->globals_count; at++)
         if (reproducer->globals[at].data)
             copy(reproducer->globals[at].at, reproducer->globals[at].data, reproducer->globals[at].size);
+    for (int at = 0; at < reproducer->globals_count; at++) {
+        const struct llmc_global *global = &reproducer->globals[at];
+        for (int number = 0; number < global->pointers_count; number++)
+            copy(global->at + global->pointers[number].at, &global->pointers[number].target, 8);
+    }
     for (int at = 0; at < reproducer->pads_count; at++) {
         const struct llmc_pad *pad = &reproducer->pads[at];
         word first = (word)pad->at & -PAGE, last = ((word)pad->at + pad->size + PAGE - 1) & -PAGE;

@@ -28,12 +28,19 @@ struct llmc_object {
     const byte *mask; /* the bits that are compared; null: all */
 };
 
+struct llmc_pointer { /* a pointer to a symbol of the program, in a variable */
+    word at;          /* from the start of the variable */
+    byte *target;
+};
+
 struct llmc_global {
     const char *name;
     byte *at;
     word size;
     const byte *data; /* the bytes at the start; null: the initial value in the program */
     const byte *mask; /* the bits that are compared; null: all */
+    const struct llmc_pointer *pointers; /* those in `data`, where its bytes are zero */
+    int pointers_count;
 };
 
 struct llmc_pad { /* a variable that holds a constant, with padding of `pad` bytes before and behind it */

@@ -278,6 +278,26 @@ def test_a_variable_that_the_case_only_declares(repro: ReproWriter, compiled: Co
     assert "differs: global level from byte 1\n" in done.stdout, f"{verdict}\n{done.stdout}"
 
 
+POINTERS = """
+static int table[3] = { 4, 5, 6 };
+static int twice(int x) { return 2 * x; }
+static int thrice(int x) { return 3 * x; }
+static int (*op)(int) = twice;
+static int *place = table;
+void choose(int k) { op = k ? thrice : twice; place = k ? table + 1 : table; }
+int run(int x) { return op(x & 15) + *place; }
+"""
+
+
+def test_variables_that_lead_to_symbols(repro: ReproWriter, compiled: Compile) -> None:
+    wrong = compiled(POINTERS.replace("op(x & 15)", "twice(x & 15)")).texts.assembly("run", "O2")
+    verdict, folder = write_folder(repro, compiled, "run", lambda _: wrong, POINTERS)
+    assert "op = &thrice" in str(verdict)
+    done = run_native(folder)
+    assert "return value\n" in done.stdout, f"{verdict}\n{done.stdout}"
+    assert done.returncode == 1
+
+
 @pytest.mark.parametrize("whole_program", [False, float("inf")])
 def test_a_reproducer_that_makes_no_sense_is_no_error(
     repro: ReproWriter, compiled: Compile, whole_program: object
