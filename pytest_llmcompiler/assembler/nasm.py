@@ -50,6 +50,8 @@ _REFUSAL_REASONS = {
 _HERE, _START = ".Lnasm.here", ".Lnasm.start"
 """Starts of the labels for `$` and `$$`. A local label of the text has a dot behind `.L` or behind its full label."""
 _SUM = ".Lnasm.sum"
+_MOST_EQUATIONS, _DEEPEST_EQUATES = 1 << 15, 40
+"""Limits of values of `equ` that are computed from each other: hostile text must take neither time nor stack."""
 _SPELLED_SYMBOL = re.compile(SYMBOL)
 
 
@@ -76,6 +78,8 @@ class _Translator:
         self._operands = OperandParser(scope, self._spell, self._name_sum)
         self._macros = MacroTable(source, lambda tokens: self._data.parse_number(tokens, "the value"))
         self._output = PositionMap(source)
+        self._equations = self._open_equates = 0
+        """Values of `equ` that were computed, and those that are being computed."""
         self._started: set[str] = set()
         """Sections that the translation has entered."""
 
@@ -225,11 +229,16 @@ class _Translator:
         if equate.value is None:
             if equate.is_open:
                 raise build_error(self._source, f"'{token.text}' depends on itself", token.offset)
+            self._equations += 1
+            self._open_equates += 1
+            if self._equations > _MOST_EQUATIONS or self._open_equates > _DEEPEST_EQUATES:
+                raise build_error(self._source, "symbols of equ depend on too many others", token.offset)
             equate.is_open, line, self._line = True, self._line, equate.line
             parser = ExpressionParser(equate.line.tokens, 1, self._scope)
             value = self._scope.simplify(parser.parse())
             parser.expect_end()
             equate.is_open, self._line = False, line
+            self._open_equates -= 1
             if value.symbols and any(name not in self._symbols.locations for name, _ in value.symbols):
                 return value  # a label that comes later: its place is not known yet
             equate.value = value

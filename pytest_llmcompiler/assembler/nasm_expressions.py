@@ -21,6 +21,8 @@ from pytest_llmcompiler.errors import AssemblyError
 _MASK = (1 << 64) - 1
 _DEEPEST_NESTING = 60
 """Of parentheses and conditional operators: hostile text must not exhaust Python's stack."""
+_MOST_SYMBOLS = 16
+"""Different symbols in a sum. Addresses have one, distances two."""
 _LEVELS: tuple[tuple[str, ...], ...] = (
     ("||",), ("^^",), ("&&",), ("=", "==", "!=", "<>", "<", "<=", ">", ">=", "<=>"), ("|",), ("^",), ("&",),
     ("<<", ">>", "<<<", ">>>"), ("+", "-"), ("*", "/", "//", "%", "%%"),
@@ -213,7 +215,10 @@ class ExpressionParser:
 
     def _apply(self, operator: str, left: SymbolSum, right: SymbolSum) -> SymbolSum:
         if operator in ("+", "-"):
-            return add(left, right, 1 if operator == "+" else -1)
+            value = add(left, right, 1 if operator == "+" else -1)
+            if len(value.symbols) > _MOST_SYMBOLS:
+                raise self._error("too many symbols in an expression")
+            return value
         right = self._scope.simplify(right)
         if operator == "*" and (right.is_number or self._scope.simplify(left).is_number):
             left = self._scope.simplify(left)

@@ -98,6 +98,17 @@ def test_a_string_keeps_its_characters() -> None:
     assert extract(f"```\n{code}```")[0] == code.replace("# \u201cx\u201d", '# "x"')
 
 
+@pytest.mark.parametrize(
+    "string", ["&lt;", "</pre>", "<code>", "</answer>", "</s>", "<|im_end|>", "<br>", "\u2013", "```"]
+)
+def test_strings_may_hold_what_surrounds_code(string: str) -> None:
+    gnu = f'f:\n\tret\n.s:\t.string "{string}"\n\t.string "x"\n'
+    nasm = f"f:\n\tret\ns: db '{string}'\n"
+    assert extract(f"```\n{gnu}```") == (gnu, 2)
+    if string not in ("</pre>", "<code>", "</answer>"):
+        assert extract(f"```\n{nasm}```") == (nasm, 2)
+
+
 def test_reasoning_that_the_token_limit_ended_is_no_answer() -> None:
     with pytest.raises(TruncatedError, match="before the end of the reasoning"):
         extract(f"<think>\n```asm\n{DRAFT}```\nBut", "length")

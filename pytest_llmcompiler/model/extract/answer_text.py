@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 _CHAT_MARK = re.compile(
-    r"<\|(?:im_start|im_end|eot_id|end|endoftext|end_of_text|assistant|user|return)\|>|</s>|<(?:start|end)_of_turn>|<eos>"
+    r"(?:<\|(?:im_start|im_end|eot_id|end|endoftext|end_of_text|assistant|user|return)\|>|</s>|<(?:start|end)_of_turn>|<eos>)"
+    r"[ \t]*$",
+    re.MULTILINE,
 )
-"""Tokens of chat templates that servers leave in texts."""
+"""Tokens of chat templates that servers leave in texts. Elsewhere in a line they may be part of a string."""
 _REASONING_TAG = re.compile(
     r"<(/?)(?:think|thinking|thought|reasoning|reflection|scratchpad)>|\[(/?)think\]"
     r"|<\|(?:begin|(end))_of_thought\|>",

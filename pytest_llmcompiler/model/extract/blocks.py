@@ -10,9 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _WRAPPERS = "asm|assembly|answer|output|solution|result|final|final_answer|pre"
-_TAG = re.compile(rf"<(?:/?code(?:[ \t][^<>\n]{{0,80}})?|/?(?:{_WRAPPERS}))>|\[/?(?:code|answer|asm)\]", re.IGNORECASE)
+_TAG = re.compile(
+    rf"<(?:/?code(?:[ \t][^<>\n]{{0,80}})?|/?(?:{_WRAPPERS}))>(?!:)|\[/?(?:code|answer|asm)\]", re.IGNORECASE
+)
 """Tags around code. Of the opening ones only `<code>` may stand within a line: disassemblers write symbols like the
 others."""
+_LONGEST_LOOK_BACK = 200
+"""Characters in front of a tag, on its line, that say whether it stands in a string."""
 _HEAD_LENGTH = 60
 """Characters of the first line of an answer that a message shows."""
 _FENCE = re.compile(r"(?P<mark>`{3,})(?P<info>[^\n`~]*)$", re.MULTILINE)
@@ -79,12 +83,12 @@ def _find_tagged(text: str) -> Iterator[TextBlock]:
 
 
 def _is_tag(text: str, tag: re.Match[str]) -> bool:
-    if tag[0][1] == "/" or tag[0][:5].lower() == "<code":
-        return True
-    position = tag.start() - 1
-    while position >= 0 and text[position] in " \t":
-        position -= 1
-    return position < 0 or text[position] == "\n"
+    """Whether a tag stands where it is one: not in a string, and at the beginning of a line if it has to."""
+    start = tag.start()
+    before = text[max(0, start - _LONGEST_LOOK_BACK) : start].rpartition("\n")[2]
+    if before.count('"') % 2:
+        return False
+    return tag[0][1] == "/" or tag[0][:5].lower() == "<code" or not before.strip()
 
 
 def _find_fenced_parts(block: TextBlock) -> Iterator[TextBlock]:

@@ -17,7 +17,7 @@ _TYPOGRAPHY = str.maketrans({
     **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff", ""), "\uff0c": ",", "\uff1a": ":", "\uff1b": ";",
 })  # fmt: skip
 """Blanks, dashes, quotes and punctuation of text processors -> ASCII."""
-_STRING = re.compile(r'(\\.|"(?:[^"\\\n]|\\.)*")')
+_STRING = re.compile(r"""(\\.|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')""")
 """A string. An escape outside of strings is taken with it, so that its quote begins none."""
 _ENTITY = re.compile(r"&(?:lt|gt|amp|quot|apos|nbsp|#\d{1,5}|#x[0-9a-fA-F]{1,4});")
 _PARAMETERS = r"\([A-Za-z_][\w \t*&,:]{0,500}\)|\(\)"
@@ -53,11 +53,11 @@ def _strip_parameters(text: str) -> str:
 
 def clean_characters(text: str) -> str:
     """The text with typography and HTML's entities as plain characters. Strings keep what they hold."""
-    if "&" in text:
-        text = _ENTITY.sub(_decode_entity, text)
     if "<" in text:
         text = _BREAK.sub("", text)
-    return text if text.isascii() else "\n".join(map(_clean_line, text.split("\n")))
+    if text.isascii() and not _ENTITY.search(text):
+        return text
+    return "\n".join(map(_clean_line, text.split("\n")))
 
 
 def _decode_entity(match: re.Match[str]) -> str:
@@ -66,12 +66,14 @@ def _decode_entity(match: re.Match[str]) -> str:
 
 
 def _clean_line(line: str) -> str:
-    if line.isascii():
+    if line.isascii() and "&" not in line:
         return line
-    if '"' not in line:
-        return line.translate(_TYPOGRAPHY)
     parts = _STRING.split(line)
-    return "".join(part if number % 2 else part.translate(_TYPOGRAPHY) for number, part in enumerate(parts))
+    return "".join(part if number % 2 else _clean_part(part) for number, part in enumerate(parts))
+
+
+def _clean_part(text: str) -> str:
+    return _ENTITY.sub(_decode_entity, text).translate(_TYPOGRAPHY)
 
 
 def _strip_quotation(lines: Sequence[str]) -> list[str]:
