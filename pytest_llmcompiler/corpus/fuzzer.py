@@ -49,6 +49,8 @@ _LONG_ATTEMPTS = 6
 _EXPENSIVE_EFFORT = 2_000
 """Effort of a run beyond its own steps, in steps, from which on it is expensive. Calls out of the function cause such
 effort, and every candidate pays for it again."""
+_MAX_MISSED = 64
+"""Dropped inputs that tell why some code is not reached."""
 _MAX_EXPENSIVE = 8
 """Expensive inputs that a corpus takes."""
 
@@ -104,6 +106,8 @@ class Corpus(Generic[EntryT]):
         self._repairer = Repairer(self._probe_once, self._add_if_defined)
         self._seen: set[Input] = set()
         """All inputs that were run."""
+        self._dropped_by_edge: dict[int, tuple[Input, str]] = {}
+        """For each edge the first dropped input that took it, and the reason."""
         self._considered_seeds: set[Input] = set()
         """Seeds that were offered to the entries, with or without success."""
 
@@ -204,10 +208,19 @@ class Corpus(Generic[EntryT]):
                     self.budget.note_cut("lengthening", length, LONG_BYTES)
                 return
 
+    def list_missed(self) -> list[tuple[Input, str]]:
+        """Dropped inputs that reached what no entry does, with the reasons; a few, which cover all edges."""
+        reached = {
+            edge for entry in self.entries.values() for kind, edge, _ in entry.probe_result.features if kind == "edge"
+        }
+        missed = (found for edge, found in self._dropped_by_edge.items() if edge not in reached)
+        return list(dict.fromkeys(missed))[:_MAX_MISSED]
+
     def close(self) -> None:
         """Release the memory that only generating needs."""
         self._seen, self._considered_seeds = set(), set()
         self._pool = SeedPool()
+        self._dropped_by_edge = {}
 
     def _may_go_on(self, phase: Phase) -> bool:
         return self.budget.allows(phase, len(self.entries)) and not self._run_limit.is_hopeless
@@ -216,7 +229,7 @@ class Corpus(Generic[EntryT]):
 
     def _probe_once(self, input: Input) -> ProbeResult:
         limit = self._run_limit.edges
-        with self._noting_failures(limit):
+        with self._noting_failures(input, limit):
             return self._probe(input, self._pool.features, limit)
 
     def _measure(self, input: Input | None) -> int | None:
@@ -227,19 +240,21 @@ class Corpus(Generic[EntryT]):
 
     def _accept_affordable(self, input: Input, steps: int) -> EntryT:
         """The entry of an input. Raises UndefinedInputError for an expensive input if there are enough of these."""
-        with self._noting_failures(steps):
+        with self._noting_failures(input, steps):
             entry = self._accept(input, self._pool.features, steps)
             self._cost_limit.admit(self._effort() - entry.probe_result.steps)
         self._run_limit.note_entry(entry.probe_result.steps)
         return entry
 
     @contextlib.contextmanager
-    def _noting_failures(self, limit: int) -> Iterator[None]:
-        """Tell the run limit of a run that fails, and what it has cost."""
+    def _noting_failures(self, input: Input, limit: int) -> Iterator[None]:
+        """Tell the run limit of a run that fails, and what it has cost; keep the input where it reached something."""
         spent = self.budget.spent
         try:
             yield
         except UndefinedInputError as error:
+            for edge in error.edges - self._dropped_by_edge.keys():
+                self._dropped_by_edge[edge] = input, str(error)
             self._run_limit.note_failure(limit, self.budget.spent - spent, is_too_long=str(error) == TOO_LONG)
             raise
 

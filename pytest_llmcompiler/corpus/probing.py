@@ -54,3 +54,5 @@ class UndefinedInputError(LLMCompilerError):
         """The access past the end of an object that the reason is, if it is one."""
         self.may_use_null = may_use_null
         """Whether the function may have dereferenced a null pointer."""
+        self.edges: frozenset[int] = frozenset()
+        """The edges that the probe run took, as `Feature` numbers them; empty where there was no such run."""

@@ -46,6 +46,8 @@ class SavedCorpus:
     learned: dict[RelationScope, ParameterRelations]
     cut: dict[str, list[int]]
     """What the budget cut (`Budget.cut`)."""
+    coverage: dict[str, Any] | None
+    """The fact `coverage` of verdicts."""
 
 
 _TARGET_CLASSES = (Object, Callback, Alias, SymbolPointer)
@@ -93,6 +95,7 @@ class CorpusFile:
             and isinstance(corpus.dropped, Counter)
             and isinstance(corpus.learned, dict)
             and isinstance(corpus.cut, dict)
+            and isinstance(corpus.coverage, dict | None)
         )
         return corpus if is_valid else None
 

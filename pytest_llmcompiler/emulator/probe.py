@@ -139,6 +139,10 @@ class Probe:
         """The edges that the last run took, each as often as it took it."""
         return int.from_bytes(self._guest.read(self._steps.address, self._steps.size), "little")
 
+    def read_edges(self) -> frozenset[int]:
+        """The edges that the last run took."""
+        return frozenset(edge for edge, _ in _non_zero_entries(self._guest.read(*self._counters)))
+
     def read_features(self) -> Features:
         """The features that the last run covers."""
         counters, relations, nearness, indices = (

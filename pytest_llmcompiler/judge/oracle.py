@@ -104,13 +104,17 @@ class Oracle:
         """
         # Objects must end at an unmapped page here, also where the other machines align their starts: only so does the
         # probe see each access past the end of an object.
-        layout, call = self._lay_out(replace(input, is_4gib_aligned=False))
+        layout, call = self.lay_out(replace(input, is_4gib_aligned=False))
         probe = self._machines.probe
         run = probe.run(layout, call, steps)
         self._budget.charge(probe.cost)
         if run.outcome == "limit" and not self._has_run_golden:
             self._run_sample(layout, call)
-        _require_defined(run, layout)
+        try:
+            _require_defined(run, layout)
+        except UndefinedInputError as error:
+            error.edges = probe.read_edges()
+            raise
         features = probe.read_features()
         return ProbeResult(features, None if features <= known else probe.read_comparisons(), probe.steps)
 
@@ -120,7 +124,7 @@ class Oracle:
         Raises UndefinedInputError where the function is not defined on the input.
         """
         look = self.look(input, known, steps)
-        layout, call = self._lay_out(input)
+        layout, call = self.lay_out(input)
         machines = self._machines
         if layout.is_4gib_aligned:  # whether behaviour is undefined may depend on addresses
             _require_defined(machines.probe.run(layout, call, steps), layout)
@@ -164,7 +168,7 @@ class Oracle:
         self._has_run_golden = True
         self._machines.probe.expect_library(self._machines.golden.library_share)
 
-    def _lay_out(self, input: Input) -> tuple[Layout, abi.CallSetup]:
+    def lay_out(self, input: Input) -> tuple[Layout, abi.CallSetup]:
         """An input in memory, with the registers and the stack that pass it."""
         if not satisfies_rules(input, self._rules, self._names):
             raise UndefinedInputError("against a directive")

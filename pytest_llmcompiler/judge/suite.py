@@ -21,6 +21,7 @@ from pytest_llmcompiler.corpus.special_values import generate_specials
 from pytest_llmcompiler.corpus.store import CorpusFile, SavedCorpus
 from pytest_llmcompiler.corpus.strategies import build_input_strategy
 from pytest_llmcompiler.judge.compiler_bug import describe_compiler_bug
+from pytest_llmcompiler.judge.coverage import Coverage, DroppedInput, measure_coverage
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.oracle import Oracle, SuiteEntry
 from pytest_llmcompiler.judge.reference_builds import ReferenceBuilds
@@ -54,6 +55,8 @@ class Suite:
         self._rules = under_test.reference.argument_rules(under_test.function)
         self._learned: dict[RelationScope, ParameterRelations] = {}
         """The relations of parameters that the repairs of inputs taught."""
+        self.coverage: Coverage | None = None
+        """Which of the function's code the inputs reach; None where that is not known."""
         self._corpus: Corpus[SuiteEntry] | None = None
         self._whole_program: WholeProgram | None = None
         self._has_run_whole_program = False
@@ -90,10 +93,12 @@ class Suite:
         corpus = Corpus(self.oracle.look, self.oracle.accept)
         stored = self._store.load()
         if stored and corpus.restore(stored.inputs, stored.dropped):
-            self._learned, self._budget.cut = stored.learned, stored.cut
+            self._learned, self._budget.cut, self.coverage = stored.learned, stored.cut, stored.coverage
         else:
             corpus = self._generate()
-            self._store.save(SavedCorpus(tuple(corpus.entries), corpus.dropped, self._learned, self._budget.cut))
+            self._store.save(
+                SavedCorpus(tuple(corpus.entries), corpus.dropped, self._learned, self._budget.cut, self.coverage)
+            )
         corpus.entries = dict(
             sorted(corpus.entries.items(), key=lambda item: (item[0].is_4gib_aligned, weight(item[0])))
         )
@@ -158,6 +163,8 @@ class Suite:
         and a warning about that or where few inputs are left. It is JSON."""
         used, dropped = len(self.corpus.entries), self.corpus.dropped
         counts: dict[str, Any] = {"inputs": used, "dropped": dict(dropped)}
+        if self.coverage:
+            counts["coverage"] = self.coverage
         if self._budget.cut:
             counts["cut"] = self._budget.cut
         warnings = []
@@ -203,8 +210,13 @@ class Suite:
             corpus.offer_all("special values", specials)
         corpus.fuzz(self.examples, self.seed, self._hints.strings)
         corpus.add_long_input()
+        self.coverage = measure_coverage(self.under_test, corpus.entries.values(), self._lay_out_missed(corpus))
         corpus.close()
         return corpus
+
+    def _lay_out_missed(self, corpus: Corpus[SuiteEntry]) -> Iterator[DroppedInput]:
+        for input, reason in corpus.list_missed():
+            yield (*self.oracle.lay_out(input), reason)
 
     def _golden_sizes(self) -> Iterator[int]:
         """The sizes of the variables whose contents an observation has, in bytes."""

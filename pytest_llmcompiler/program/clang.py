@@ -38,6 +38,10 @@ _COVERAGE_FLAG = "-fsanitize-coverage=inline-8bit-counters,trace-cmp,trace-gep,t
 """The instrumentation whose functions `probe.c` defines."""
 _BAD_BYTES = "backslashreplace"
 """How text of clang that is not UTF-8 is decoded: a comment with the name of a file can have any bytes."""
+BLOCK_COUNTER_FLAG = "-fsanitize-coverage=inline-8bit-counters,pc-table,no-prune"
+"""The instrumentation that counts how often each block runs, and names its address: `coverage.c`."""
+_LINE_FLAGS = ("-gline-tables-only", "-gdwarf-4")
+"""Debug information that has the lines of code and nothing else."""
 _RUNTIME_FLAGS = ("-O2", "-fomit-frame-pointer", "-fvisibility=hidden", "-fno-sanitize=all", "-g0")
 """Flags for `probe.c`: each store, such as of a frame pointer, costs the emulator much."""
 _TIMEOUT_SECONDS = 600
@@ -95,6 +99,16 @@ class Toolchain:
         """An ELF file of the C file at `path` with DWARF, for its types. It is linked, so it has no relocations."""
         return self._emit_dwarf(path, cflags, *_PLAIN_FLAGS)
 
+    def emit_block_image(self, path: Path, cflags: Sequence[str] = ()) -> bytes:
+        """An ELF file of the C file at `path` at -O0 with a counter for each block, and with the lines of its code."""
+        ir = self._compile_c(path, cflags, *_PLAIN_FLAGS, *_LINE_FLAGS, "-S", "-emit-llvm").decode(errors=_BAD_BYTES)
+        with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
+            source = Path(folder) / "module.ll"
+            source.write_text(ir, encoding="utf-8", errors=_BAD_BYTES)
+            flags = ("-O0", *_LINE_FLAGS, BLOCK_COUNTER_FLAG, *_object_flags(self.target))
+            data = Toolchain(target=self.target)._compile(source, *flags)
+        return _link_alone(data)
+
     def emit_declarations(self, path: Path, cflags: Sequence[str] = ()) -> bytes:
         """An ELF file with DWARF that also describes the functions that the file calls and only declares."""
         return self._emit_dwarf(path, cflags, "-O1", "-Xclang", "-disable-llvm-passes", "-fno-sanitize=all")
@@ -124,12 +138,7 @@ class Toolchain:
                     pointers = {name: pointer for name, pointer in pointers.items() if name not in unknown}
 
     def _emit_dwarf(self, path: Path, cflags: Sequence[str], *flags: str) -> bytes:
-        data = self._compile_c(path, cflags, *flags, "-g", "-gdwarf-4", *_object_flags(self.target))
-        with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
-            unit, image = Path(folder) / "unit.o", Path(folder) / "image"
-            unit.write_bytes(data)
-            _run([*linker_command(), "--unresolved-symbols=ignore-all", "-e", "0", str(unit), "-o", str(image)])
-            return image.read_bytes()
+        return _link_alone(self._compile_c(path, cflags, *flags, "-g", "-gdwarf-4", *_object_flags(self.target)))
 
     def emit_assembly(self, ir: str, passes: str, syntax: Syntax = "att") -> str:
         """The assembly of a module of IR, optimised with a pass list.
@@ -231,12 +240,18 @@ def compile_with_coverage(ir: str, target: Target | None = None) -> list[bytes]:
     """Two objects: of a module of IR with instrumentation for coverage and comparisons, and of `probe.c`, which the
     instrumentation calls."""
     target = target or get_target()
-    return [compile_ir(count_endless_loops(ir), _COVERAGE_FLAG, target=target), _compile_probe_runtime(target)]
+    return [compile_ir(count_endless_loops(ir), _COVERAGE_FLAG, target=target), _compile_runtime("probe.c", target)]
+
+
+def compile_with_block_counters(ir: str, target: Target | None = None) -> list[bytes]:
+    """Two objects: of a module of IR with a counter for each block, and of `coverage.c`."""
+    target = target or get_target()
+    return [compile_ir(ir, BLOCK_COUNTER_FLAG, target=target), _compile_runtime("coverage.c", target)]
 
 
 @functools.cache
-def _compile_probe_runtime(target: Target) -> bytes:
-    source = Path(__file__).with_name("probe.c")
+def _compile_runtime(name: str, target: Target) -> bytes:
+    source = Path(__file__).with_name(name)
     return Toolchain(target=target)._compile(source, *_RUNTIME_FLAGS, *_object_flags(target))
 
 
@@ -300,6 +315,15 @@ def assembler_command(target: Target) -> list[str]:
     """The command that assembles its standard input and writes the object to its standard output."""
     flags = ("-triple", target.triple, "-target-cpu", target.cpu, "-filetype", "obj", "-o", "-", "-")
     return [_zig(), "-cc1as", *flags]
+
+
+def _link_alone(data: bytes) -> bytes:
+    """An object linked without what it refers to, so that it has no relocations."""
+    with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
+        unit, image = Path(folder) / "unit.o", Path(folder) / "image"
+        unit.write_bytes(data)
+        _run([*linker_command(), "--unresolved-symbols=ignore-all", "-e", "0", str(unit), "-o", str(image)])
+        return image.read_bytes()
 
 
 def undefined_symbols(error: ClangError) -> list[str]:

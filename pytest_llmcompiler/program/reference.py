@@ -11,7 +11,7 @@ from pytest_llmcompiler.errors import CaseError
 from pytest_llmcompiler.program import signature
 from pytest_llmcompiler.program.build import build_program
 from pytest_llmcompiler.program.case import ArgRule
-from pytest_llmcompiler.program.clang import compile_ir, compile_with_coverage
+from pytest_llmcompiler.program.clang import compile_ir, compile_with_block_counters, compile_with_coverage
 from pytest_llmcompiler.program.compiled_program import CompiledProgram
 from pytest_llmcompiler.program.directive_comments import read_source
 from pytest_llmcompiler.program.file_facts import FileFacts
@@ -280,6 +280,20 @@ class Reference(CompiledProgram):
         """
         with self.blame_case():
             return build_program(self.program_probe_ir, self.target, self._compile_probe)
+
+    @functools.cached_property
+    def block_counters(self) -> ProgramImage:
+        """The program at -O0 with a counter for each block of its code. It shows which code an input reaches."""
+        with self.blame_case():
+            return build_program(
+                self.program_ir, self.target, lambda text: compile_with_block_counters(text, self.target)
+            )
+
+    @functools.cached_property
+    def block_image(self) -> bytes:
+        """An ELF file with the same blocks of a C file's code, and the lines from which they come."""
+        with self.blame_case():
+            return self.toolchain.emit_block_image(self.case.path, self.case.cflags)
 
     def _compile_probe(self, text: str) -> list[bytes]:
         return compile_with_coverage(text, self.target)
