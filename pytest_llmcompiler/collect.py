@@ -212,6 +212,8 @@ class CaseItem(_FixtureItem):
                 # Without its reproducer, which is large and which nothing but the folder needs.
                 judged.append(sample._replace(judged=ReproducibleVerdict(sample.verdict)))
                 self._write_artifacts(prompt, sample)
+                if sample.verdict.passed and sample.verdict.evidence:
+                    self.add_report_section("call", "coverage", "\n".join(sample.verdict.evidence))
                 if "warning" in sample.verdict.detail:
                     self.warn(pytest.PytestWarning(harmless(str(sample.verdict.detail["warning"]))))
         except Exception:  # an error of model or harness: the samples judged before it are shown all the same

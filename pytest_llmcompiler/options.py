@@ -85,6 +85,13 @@ def _parse_share(text: str) -> float:
     return value
 
 
+def _parse_coverage(text: str) -> float:
+    value = _parse_float(text)
+    if not 0 <= value <= 1:
+        raise ValueError("expected a number from 0 to 1")
+    return value
+
+
 def _parse_requirement(text: str) -> float | None:
     """The share of judged samples that must pass; 0 stands for `any`, None for `none`."""
     words = {"any": 0.0, "all": 1.0, "none": None}
@@ -221,6 +228,14 @@ OPTIONS = (
         default_text="any",
         metavar="any|all|RATE|none",
         help="samples of an item that must pass for it to pass; none: no item fails",
+    ),
+    Option(
+        name="min_coverage",
+        toml_type=float,
+        type=_parse_coverage,
+        default=0.0,
+        metavar="SHARE",
+        help="a sample that passes is inconclusive where the inputs reach less of the function's edges",
     ),
     Option(
         name="fail_under",
@@ -456,6 +471,7 @@ class SessionSettings:
     compile_commands: Path | None
     link: Literal["directives", "database"]
     examples: int
+    min_coverage: float
     artifacts: Path | None
     record: Path | None
     resume: bool

@@ -183,7 +183,8 @@ class Session:
 
         settings = self.settings
         judge = Judge(
-            JudgeSettings(settings.examples, settings.seed, settings.assembler, settings.target), self.toolchain
+            JudgeSettings(settings.examples, settings.seed, settings.assembler, settings.target, settings.min_coverage),
+            self.toolchain,
         )
         self._opened.callback(judge.close)
         return judge
@@ -223,6 +224,8 @@ class Session:
         }
         if settings.cflags:
             recorded["cflags"] = settings.cflags
+        if settings.min_coverage:
+            recorded["min_coverage"] = settings.min_coverage
         if settings.link != "directives":
             recorded["link"] = settings.link
         if settings.model and has_owner_process(settings.model):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmcompiler.corpus.probing import TOO_LONG
 from pytest_llmcompiler.errors import LLMCompilerError
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
+from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.program.block_lines import block_lines
 from pytest_llmcompiler.targets import abi
 from pytest_llmcompiler.values.layout import Layout
@@ -105,6 +106,17 @@ def _unreached_lines(
             by_line.setdefault(line, set()).add(reasons.get(block, _NOT_FOUND))
     for line, found in sorted(by_line.items()):
         yield {"line": line, "reason": min(found - {_NOT_FOUND} or found)}
+
+
+def pass_verdict(detail: dict[str, Any], min_coverage: float) -> Verdict:
+    """The verdict on code that passes on all inputs: `inconclusive` where they reach too little of the function."""
+    coverage: Coverage | None = detail.get("coverage")
+    unreached = describe_unreached(coverage) if coverage else ""
+    if coverage and coverage["edges"] < min_coverage * coverage["of"]:
+        share = f"{100 * coverage['edges'] / coverage['of']:.0f} %"
+        message = f"it passes on all inputs, but they reach only {share} of the function: {unreached}"
+        return Verdict("inconclusive", message, detail=detail)
+    return Verdict("pass", evidence=(unreached,) if unreached else (), detail=detail)
 
 
 def describe_unreached(coverage: Coverage) -> str:

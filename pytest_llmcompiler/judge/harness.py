@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pytest_llmcompiler import sandbox
 from pytest_llmcompiler.corpus.fuzzer import Corpus
 from pytest_llmcompiler.errors import AssemblyError, ChildDiedError, ChildTimeoutError, LinkError, UnsupportedError
+from pytest_llmcompiler.judge.coverage import pass_verdict
 from pytest_llmcompiler.judge.differential import DifferentialRun
 from pytest_llmcompiler.judge.divergence import AssembledText
 from pytest_llmcompiler.judge.explain import FACTS, FailureExplainer
@@ -49,6 +50,9 @@ class JudgeSettings:
     assembler: Literal["keystone", "llvm"] = "keystone"
     target: str = DEFAULT
     """The name of the target that code is judged for, see `targets.list_target_names`."""
+    min_coverage: float = 0.0
+    """The share of the function's edges that inputs must reach. Where they reach less, code that passes on all of them
+    is inconclusive."""
 
 
 class Harness:
@@ -157,7 +161,7 @@ class Harness:
         except (ChildDiedError, ChildTimeoutError) as error:
             return ReproducibleVerdict(Verdict("inconclusive", f"the emulator gave up on it: {error}", detail=detail))
         if failure is None or self._passes_otherwise(differential):
-            return ReproducibleVerdict(Verdict("pass", detail=detail))
+            return ReproducibleVerdict(pass_verdict(detail, self._settings.min_coverage))
         texts = self._texts if explain else None
         try:
             explained = _call_isolated(FailureExplainer(differential, texts, reproducer=capture).explain, *failure)

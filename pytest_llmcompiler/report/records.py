@@ -47,6 +47,7 @@ class RecordSettings(_RecordSettings, total=False):
     syntax: Literal["att", "intel"]
     cflags: str
     link: Literal["database"]
+    min_coverage: float
     temperature: float
     top_p: float
     max_tokens: int | None
@@ -97,6 +98,21 @@ class ClaimedSizes(TypedDict, total=False):
     size: ClaimedCount
 
 
+class UnreachedLine(TypedDict):
+    """A line of the C file that no input reached."""
+
+    line: int
+    reason: str
+
+
+class RecordCoverage(TypedDict):
+    """How much of the function's code the inputs reach."""
+
+    edges: int
+    of: int
+    unreached: list[UnreachedLine]
+
+
 class RecordDetail(TypedDict, total=False):
     """The evidence for a verdict."""
 
@@ -105,6 +121,8 @@ class RecordDetail(TypedDict, total=False):
     assembler: str
     inputs: int
     dropped: dict[str, int]
+    coverage: RecordCoverage
+    cut: dict[str, list[int]]
     warning: str
     line: int | None
     column: int | None

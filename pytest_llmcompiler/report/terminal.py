@@ -61,7 +61,12 @@ def summary_lines(records: Sequence[Record], ks: list[int], width: int, paint: P
         return []
     width = max(width, _MIN_WIDTH)
     table = _table(_rows(counts_by_item), _columns(counts_by_item, ks), width, paint)
-    notes = [*_pass_notes(counts_by_item, ks), *measure_lines(records), *_inconclusive_notes(records)]
+    notes = [
+        *_pass_notes(counts_by_item, ks),
+        *measure_lines(records),
+        *_inconclusive_notes(records),
+        *_unreached_notes(records),
+    ]
     worst = _worst_lines(counts_by_item, width, paint)
     return [*table, "", *worst, *(line for note in notes for line in _wrap(note, width))]
 
@@ -287,6 +292,20 @@ def _inconclusive_notes(records: Iterable[Record]) -> list[str]:
     for reason, items in sorted(reasons.items(), key=lambda pair: (-pair[1].total(), pair[0])):
         notes.append(f"  {items.total()} x {reason}: {_name_some(list(items), 'items')}")
     return notes
+
+
+def _unreached_notes(records: Iterable[Record]) -> list[str]:
+    """A headline with the number of items that pass with code that no input reached, and some of them."""
+    items: dict[str, str] = {}
+    for record in records:
+        coverage = record["detail"].get("coverage")
+        if record["verdict"] == "pass" and coverage and coverage["edges"] < coverage["of"]:
+            items[str(read_question_key(record))] = " ".join(record["detail"].get("evidence") or ())
+    if not items:
+        return []
+    notes = [f"{len(items)} {'item passes' if len(items) == 1 else 'items pass'} with code that no input reached:"]
+    notes += [f"  {name}: {line}" for name, line in list(items.items())[:_MAX_EXAMPLES]]
+    return notes + ([f"  and {len(items) - _MAX_EXAMPLES} more"] if len(items) > _MAX_EXAMPLES else [])
 
 
 def _wrap(note: str, width: int) -> list[str]:
