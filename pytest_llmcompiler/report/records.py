@@ -113,6 +113,16 @@ class RecordCoverage(TypedDict):
     unreached: list[UnreachedLine]
 
 
+class RecordCompilerBug(TypedDict):
+    """Where clang -O2 computes the function wrongly, on one of the inputs that show it."""
+
+    inputs: int
+    input: list[str]
+    location: str
+    expected: str
+    observed: str
+
+
 class RecordDetail(TypedDict, total=False):
     """The evidence for a verdict."""
 
@@ -124,6 +134,7 @@ class RecordDetail(TypedDict, total=False):
     coverage: RecordCoverage
     cut: dict[str, list[int]]
     warning: str
+    compiler_bug: RecordCompilerBug
     line: int | None
     column: int | None
     parts: int

@@ -102,13 +102,13 @@ def test_a_least_coverage_makes_a_pass_inconclusive_and_nothing_else(tmp_path: P
         assert judge_answer(judge, case, "drained", Answer("drained:\n\txorl %eax, %eax\n\tretq\n")).kind == "mismatch"
 
 
-def test_reports_have_it(pytester: pytest.Pytester) -> None:
-    path = put(pytester, "drained.c", DRAINED)
+def test_reports_have_it(project: pytest.Pytester) -> None:
+    path = put(project, "drained.c", DRAINED)
     arguments = ("--llmc-model", "reference", f"{path}::drained[asm-O0]")
-    result = run(pytester, "--llmc-record", "samples.jsonl", "-rP", *arguments)
+    result = run(project, "--llmc-record", "samples.jsonl", "-rP", *arguments)
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["no input reached *", "1 item passes with code that no input reached:"])
-    detail = json.loads((pytester.path / "samples.jsonl").read_text())["detail"]
+    detail = json.loads((project.path / "samples.jsonl").read_text())["detail"]
     assert detail["coverage"]["edges"] < detail["coverage"]["of"]
-    result = run(pytester, "--llmc-min-coverage", "0.9", *arguments)
+    result = run(project, "--llmc-min-coverage", "0.9", *arguments)
     result.assert_outcomes(skipped=1)

@@ -19,6 +19,8 @@ OBJECTS = [
     (records.RecordModel, ("model",)),
     (records.RecordSettings, ("settings",)),
     (records.RecordDetail, ("detail",)),
+    (records.RecordCompilerBug, ("detail", "compiler_bug")),
+    (records.RecordCoverage, ("detail", "coverage")),
     (records.IRComparison, ("detail", "ir")),
     (records.RoundTrip, ("detail", "round_trip")),
     (records.TuneResult, ("detail", "tune")),
