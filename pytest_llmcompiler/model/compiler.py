@@ -91,7 +91,8 @@ class CompilerModel:
         if path.suffix != ".c" or re.search(rf'^\s*\.globa?l\s+"?{re.escape(function)}"?\s*$', text, re.MULTILINE):
             return text
         source = f'#include "{path.name}"\nvoid *llmc_taken_address = (void *){function};\n'
-        return self._compile_once((*command, "-x", "c"), path.parent, "-", source)
+        # -iquote for compilers that copy their standard input to another folder, as zig does.
+        return self._compile_once((*command, "-iquote", ".", "-x", "c"), path.parent, "-", source)
 
     def _compile(self, command: tuple[str, ...], folder: Path, name: str, source: str = "") -> str:
         """The assembly of a file, or of `source` where the name is `-`.
