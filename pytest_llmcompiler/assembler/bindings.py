@@ -4,7 +4,8 @@
   function under test is the exception.
 - A **local function** (a label of code without `.globl`) is the answer's own: compilers change the calling convention
   of a function that only their own code calls. Where its *address* is used, and not only called, that is the address of
-  the program's function of this name, which gets a jump to the answer's: so pointers to it compare equal.
+  the program's function of this name, which gets a jump to the answer's: so pointers to it compare equal. The same
+  holds for the address of the function under test.
 - **Local data** that the program has too is the program's: it is part of inputs, and compared. Compilers give such
   variables other names, which `variables` maps. A constant with other contents is the answer's own.
 """
@@ -35,7 +36,7 @@ class Binding:
     places: Mapping[str, Place] = field(default_factory=dict)
     """Name in the text -> its place in the program, where that has another name."""
     addressed: Mapping[str, str] = field(default_factory=dict)
-    """Own local function -> a name that the text does not contain, which stands for the program's function wherever the
+    """Own local function, or the function under test -> a name that the text does not contain, which stands for the program's function wherever the
     address is used."""
     alternatives: int = 0
     """How many other bindings would fit the text as well: names of static variables do not always tell which one is
@@ -68,7 +69,7 @@ def bind_names(
     mappings = map_variables(parsed, reach, case, variables, shared, program_symbols)
     places = mappings[min(number, len(mappings) - 1)]
     shared |= places.keys() & parsed.defined_names
-    own_functions = parsed.labels.keys() & case.functions - shared - {function}
+    own_functions = parsed.labels.keys() & case.functions - shared
     mark = hashlib.sha256(parsed.source.encode("utf-8", "surrogatepass")).hexdigest()[:_MARK_DIGITS]
     addressed = {name: f"{name}.{mark}" for name in own_functions & reach.addressed_names} if own_functions else {}
     return Binding(shared, places, addressed, len(mappings) - 1)

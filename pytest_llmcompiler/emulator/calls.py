@@ -72,7 +72,7 @@ class CallMonitor:
         for name in (code.shared_functions & program.functions) - program.local - {function}:
             address = program.addresses[name]
             guest.watch(address, address, functools.partial(self._on_own_call, conventions, name))
-        for name in code.replaced_functions:
+        for name in code.replaced_functions - {function}:
             address = program.addresses[name]
             guest.watch(address, address, self._on_callback)
         guest.watch(_DETOUR_RETURN, _DETOUR_RETURN, self._on_detour_return)

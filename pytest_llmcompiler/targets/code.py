@@ -47,7 +47,8 @@ class AssembledCode:
     """Whether the function under test is local to the text, and other functions of the text refer to it. A compiler may
     then change its parameters and its result, and rely on what the text's own calls pass."""
     replaced_functions: frozenset[str] = frozenset()
-    """Local functions of the text whose addresses are those of the program's functions of the same names."""
+    """Functions of the text whose addresses are those of the program's functions of the same names: local ones, and
+    the function under test."""
     shared_functions: frozenset[str] = frozenset()
     """Functions that the text defines and the program's definitions replace: each name is in `symbols` too."""
 

@@ -219,6 +219,33 @@ def test_functions_whose_addresses_are_used(verdict_on: WholeFile) -> None:
     assert verdict_on(KINDS, "choose", swapped).kind == "mismatch"
 
 
+OWN_ADDRESS = r"""
+typedef int (*operation)(int);
+int twice(int x) { return 2 * (x & 255); }
+operation table[2] = {twice, 0};
+void *own(void) { return (void *)own; }
+int is_first(void) { return table[0] == twice; }
+int nested(int n, void **place)
+{
+    *place = (void *)nested;
+    return n > 0 ? (n & 7) + nested((n & 7) - 1, place) : 0;
+}
+"""
+
+
+@needs_gcc
+@pytest.mark.parametrize("flags", [("-O0", "-fPIC"), ("-O2",), ("-O1", "-masm=intel", "-fno-pie")])
+def test_the_address_of_the_function_under_test(flags: tuple[str, ...], verdict_on: WholeFile) -> None:
+    text = compile_file(OWN_ADDRESS, "gcc", *flags)
+    for function in ("own", "is_first", "nested"):
+        assert str(verdict_on(OWN_ADDRESS, function, text))[:4] == "pass"
+
+
+def test_another_address_than_that_of_the_function_under_test(verdict_on: WholeFile) -> None:
+    for place in ("twice(%rip)", "own+1(%rip)"):
+        assert verdict_on(OWN_ADDRESS, "own", f"own:\n\tleaq {place}, %rax\n\tret\n").kind == "mismatch"
+
+
 @needs_gcc
 def test_static_variables_of_one_name(verdict_on: WholeFile) -> None:
     """Two functions have an `n`, and two blocks of one function: whichever is which, one choice must be right."""
