@@ -36,8 +36,8 @@ class Binding:
     places: Mapping[str, Place] = field(default_factory=dict)
     """Name in the text -> its place in the program, where that has another name."""
     addressed: Mapping[str, str] = field(default_factory=dict)
-    """Own local function, or the function under test -> a name that the text does not contain, which stands for the program's function wherever the
-    address is used."""
+    """Own local function, or the function under test -> a name that the text does not contain, which stands for the
+    program's function wherever the address is used."""
     alternatives: int = 0
     """How many other bindings would fit the text as well: names of static variables do not always tell which one is
     meant."""
