@@ -30,15 +30,15 @@ from pytest_llmcompiler.judge.dont_care import DontCareBytes
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.location import RunEnding
 from pytest_llmcompiler.judge.rebase import AddressTranslator
-from pytest_llmcompiler.judge.reference_builds import OptimisedBuilds, ReferenceBuilds
+from pytest_llmcompiler.judge.reference_builds import UNKNOWN, OptimisedBuilds, ReferenceBuilds
 from pytest_llmcompiler.program.ir_perturbation import GAP_PREFIX
 from pytest_llmcompiler.targets.abi import CallSetup
 
 INDETERMINATE = "an indeterminate value matters"
 ALIASING = "strict aliasing is violated"
+OPEN = "-O2 uses what C leaves open"
 ADDRESSES = "addresses, or the bits of a NaN, matter"
 ALLOCATION = "-O2 leaves out an allocation that fails"
-UNKNOWN = "the references disagree"
 
 _GUARD_INSTRUCTIONS = 4_000_000
 """Instructions that a run with gaps around local variables may execute beyond the limit: about 800 fill and check those
@@ -168,7 +168,7 @@ class DisagreementAnalysis:
         if _first_difference(context, inverse, unassuming, own) is None:
             unaliased = self._run(case.place, "unaliased", case.build)
             is_aliasing = _first_difference(context, inverse, unaliased, own) is None
-            raise UndefinedInputError(ALIASING if is_aliasing else case.build.missing_assumption)
+            raise UndefinedInputError(ALIASING if is_aliasing else OPEN)
         return unassuming
 
     def _with_freedoms(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pytest_llmcompiler.corpus.probing import UndefinedInputError
+from pytest_llmcompiler.errors import AssemblyError, CaseError, LinkError, UnsupportedError
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.program.build import LINKED_FUNCTIONS
 from pytest_llmcompiler.program.image import ProgramImage
@@ -14,8 +17,7 @@ from pytest_llmcompiler.program.ir_extract import extract
 from pytest_llmcompiler.program.ir_queries import global_names
 from pytest_llmcompiler.targets.code import AssembledCode
 
-UNDEFINED = "undefined behaviour that only -O2 shows"
-FUSED = "products are rounded or not"
+UNKNOWN = "the references disagree"
 
 
 class OptimisedBuilds:
@@ -28,11 +30,6 @@ class OptimisedBuilds:
         self._under_test, self._ir = under_test, ir
         self.is_closed = False
         """Whether nothing more is compiled but `plain`."""
-
-    @property
-    def missing_assumption(self) -> str:
-        """Why an input is dropped on which only `without_assumptions` agrees with -O0."""
-        return FUSED if "@llvm.fmuladd" in self._ir else UNDEFINED
 
     @functools.cached_property
     def assembly(self) -> str:
@@ -67,8 +64,9 @@ class OptimisedBuilds:
 
     def _assemble(self, ir: str) -> AssembledCode:
         if self.is_closed:
-            raise UndefinedInputError("the references disagree")
-        return self._under_test.assemble_candidate(self._compile(ir), "llvm")
+            raise UndefinedInputError(UNKNOWN)
+        with _no_build_tells_nothing():
+            return self._under_test.assemble_candidate(self._compile(ir), "llvm")
 
     def _compile(self, ir: str) -> str:
         reference = self._under_test.reference
@@ -104,8 +102,9 @@ class ReferenceBuilds:
     def perturbed(self) -> ProgramImage:
         """The program at -O0 with other choices in everything that C leaves open."""
         if self._is_closed:
-            raise UndefinedInputError("the references disagree")
-        return self._under_test.reference.perturbed
+            raise UndefinedInputError(UNKNOWN)
+        with _no_build_tells_nothing():
+            return self._under_test.reference.perturbed
 
     @functools.cached_property
     def is_comparable(self) -> bool:
@@ -113,3 +112,12 @@ class ReferenceBuilds:
         what it changes, and `setjmp` and its like keep code addresses and leave changed variables indeterminate."""
         ir = self._under_test.reference.texts.ir(self._under_test.function)
         return not re.search(r" asm |\breturns_twice\b|@llvm\.eh\.sjlj\.", ir)
+
+
+@contextmanager
+def _no_build_tells_nothing() -> Iterator[None]:
+    """Drop the input where a build can't be made: IR may have a form that its rewriting does not know."""
+    try:
+        yield
+    except (CaseError, AssemblyError, LinkError, UnsupportedError) as error:
+        raise UndefinedInputError(UNKNOWN) from error

@@ -37,15 +37,8 @@ _KEPT_ATTRIBUTES = re.compile(
     r'(?:"[^"]*"(?:="[^"]*")?|nounwind|noinline|nobuiltin|strictfp)(?= )'
 )
 """Attributes of functions that say how code is generated, or what a call or an operation means."""
-_ALIGNMENT = re.compile(r"\bptr align \d+(?= )")
-_HINTS = re.compile(
-    r"^  (?:%\S+ = )?(?:tail )?call [^@\n]*@llvm\.(?:assume|lifetime\.|invariant\.|experimental\.noalias)[^\n]*\n", re.M
-)
-_ATTRIBUTE_GROUP = re.compile(r"^(attributes #\d+ = \{)(.*)\}$", re.M)
-_KEPT_ATTRIBUTES = re.compile(
-    r'(?<= )(?:"(?:target-cpu|target-features|tune-cpu|frame-pointer)"="[^"]*"|nounwind|noinline)(?= )'
-)
-"""Attributes of functions that say how code is generated, or that every function of C has."""
+_BARE_CALL = re.compile(r"^(  (?:%\S+ = )?(?:tail |notail )?call [^@\n]*@(?!llvm\.)[^\n]*\))$", re.M)
+"""A call without attributes of its own."""
 _ALIGNMENT = re.compile(r"^(  (?:%\S+ = load|store) (?!atomic)[^\n]*?), align \d+", re.M)
 _ALLOCA = re.compile(r"^  (%\S+) = alloca ([^\n]*?)(?:, align (\d+))?$")
 _SIGNED_WRAP = re.compile(r"  %\S+ = (?:add|sub|mul)$")
@@ -73,6 +66,8 @@ def remove_assumptions(text: str, *, keeps_signed_overflow: bool, assumes_librar
     code = _FLAGGED.sub(remove_flags, code)
     if not keeps_signed_overflow:
         code = _ALIGNMENT.sub(r"\1, align 1", code)
+    if not assumes_library:
+        code = _BARE_CALL.sub(r"\1 nobuiltin", code)
     lines = []
     for line in code.splitlines():
         if line.startswith(("  ", "define ", "declare ")):
@@ -84,8 +79,9 @@ def remove_assumptions(text: str, *, keeps_signed_overflow: bool, assumes_librar
     return _initialise_locals(_ATTRIBUTE_GROUP.sub(rewrite_group, "\n".join(lines) + "\n"))
 
 
-NO_BUILTINS = '"no-builtins"'
-"""The attribute of functions in which no call is taken for one of the C library."""
+NO_BUILTINS = 'nobuiltin "no-builtins"'
+"""The attributes of calls, and of functions with calls, that are not taken for calls of the C library. Passes look at
+the second, code generation at the first."""
 
 
 def remove_aliasing(text: str) -> str:
