@@ -5,7 +5,7 @@ be known at once, such as the count of `times`; the second writes each line. A l
 same line of the source says, and a `PositionMap` leads from it back to the source.
 
 A local label `.loop` belongs to the last label without a dot, `f`. Its name is `f.loop`; here it becomes `.Lf.loop`,
-which no other text can mean.
+which no other text can mean. Only variables keep their names: clang's name for a static local of `f` is `f.total` too.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ _REFUSAL_REASONS = {
     "iend": "give the data with db, dw, dd and dq", "at": "give the data with db, dw, dd and dq",
     "use16": "code here is 64-bit", "use32": "code here is 64-bit",
 }  # fmt: skip
+_WRITABLE_SECTIONS = (".data", ".bss", ".ldata", ".lbss")
 _HERE, _START = ".Lnasm.here", ".Lnasm.start"
 """Starts of the labels for `$` and `$$`. A local label of the text has a dot behind `.L` or behind its full label."""
 _SUM = ".Lnasm.sum"
@@ -159,10 +160,10 @@ class _Translator:
         if name in self._symbols.equates:
             raise build_error(self._source, f"symbol '{name}' is already defined", line.label_offset)
         self._symbols.locations[name] = self._layout.here
-        if line.is_local:
-            self._symbols.local.add(name)
-        else:
+        if not line.is_local:
             self._parent = line.parent = name
+        elif not self._layout.section.startswith(_WRITABLE_SECTIONS):
+            self._symbols.local.add(name)
 
     def _measure(self, line: SourceStatement) -> None:
         """Follow what a line does to the location counter."""

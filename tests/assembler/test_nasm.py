@@ -183,6 +183,13 @@ def test_what_clang_writes_passes(tmp_path: Path) -> None:
     assert wrong.kind == "mismatch"
 
 
+@pytest.mark.parametrize("name", ["f.total", ".total"])
+def test_a_static_local_is_the_program_s(name: str) -> None:
+    source = "int f(int n) { static int total; total += n; return total; }"
+    code = f"default rel\nsection .text\nglobal f\nf: add [{name}], edi\n mov eax, [{name}]\n ret\n"
+    assert check(source, "f", f"{code}section .bss\n{name}: resd 1\n", examples=10).kind == "pass"
+
+
 HAND_WRITTEN = """\
 ; Sums an array, and adds a constant from a table.
 %define STEP 4          ; bytes
