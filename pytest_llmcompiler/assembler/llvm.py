@@ -15,6 +15,7 @@ from pytest_llmcompiler.assembler.linker import LinkedImage
 from pytest_llmcompiler.assembler.llvm_engine import assemble_in_sandbox
 from pytest_llmcompiler.assembler.llvm_messages import describe_missing_symbols, translate_message
 from pytest_llmcompiler.assembler.llvm_source import LLVMSource
+from pytest_llmcompiler.assembler.reach import TextReach
 from pytest_llmcompiler.assembler.statements import ParsedAssembly
 from pytest_llmcompiler.errors import AssemblyError, ChildDiedError, ChildTimeoutError, LinkError
 from pytest_llmcompiler.targets import get_target
@@ -78,8 +79,9 @@ def build_object(parsed: ParsedAssembly, binding: Binding, linkage: Linkage, lim
 
     Raises AssemblyError, and LinkError for an undefined local label; the linker reports all other undefined names.
     """
-    source = LLVMSource(parsed, binding, linkage)
-    missing = tuple(sorted(set(source.renamed_locals.values()) - linkage.names.keys()))
+    reach = TextReach(parsed, linkage.function, binding.shared_names)
+    source = LLVMSource(parsed, binding, linkage, reach.unreached_names)
+    missing = tuple(sorted(set(source.renamed_locals.values()) - linkage.names.keys() - reach.unreached_names))
     if missing:
         raise LinkError(describe_missing_symbols(parsed, missing), missing)
     return _assemble_source(source, limits, get_target())

@@ -8,6 +8,7 @@ section's start, tell afterwards where each statement's bytes are.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from string import ascii_letters
 
 from pytest_llmcompiler.assembler.bindings import Binding
@@ -25,6 +26,7 @@ from pytest_llmcompiler.assembler.tokens import LITERAL
 
 NAME_START = r"(?<![\w.@?\"])(?<![\w.]\$)"
 """The pattern of a position where a name may begin. The $ of an immediate is not part of a name."""
+_PLAIN_NAME = re.compile(r"(?!\.L)[A-Za-z_.][\w.$]*")
 _LITERAL = re.compile(LITERAL)
 _LOCAL_LABEL = re.compile(rf"{NAME_START}\.L[\w.$?]*")
 _INTEL_OUTER_BRACKETS = re.compile(r"\[(\s*(?:qword|dword|word)\s+ptr\s[^\[\]]*\[[^\[\]]*\]\s*)\]", re.IGNORECASE)
@@ -34,11 +36,18 @@ _INTEL_FLAT = re.compile(r"(\boffset\s+)(flat\s*:)", re.IGNORECASE)
 class LLVMSource:
     """Builds LLVM's text for one parsed text. The attributes are complete after `build`."""
 
-    def __init__(self, parsed: ParsedAssembly, binding: Binding, linkage: Linkage | None = None) -> None:
-        """`linkage` is for an object that a native linker links; without it this package's linker loads the object."""
+    def __init__(
+        self,
+        parsed: ParsedAssembly,
+        binding: Binding,
+        linkage: Linkage | None = None,
+        optional_names: Collection[str] = frozenset(),
+    ) -> None:
+        """`linkage` is for an object that a native linker links; without it this package's linker loads the object.
+        Of what a native linker needs, `optional_names` may be missing."""
         self.parsed = parsed
         self.binding = binding
-        self._linkage = linkage
+        self._linkage, self._optional_names = linkage, optional_names
         self.items: list[Statement] = []
         """Instructions, labels, and data in executable sections: the statements that have an entry in the table."""
         self.tag = _choose_tag(parsed.source)
@@ -165,8 +174,14 @@ class LLVMSource:
         """Add the symbols, traps and debug information that native linkers and debuggers need."""
         self._emit(f'.globl "{linkage.function}"')
         self._emit(f'.type "{linkage.function}",@function')
+        optional = {name for name in self._optional_names if _PLAIN_NAME.fullmatch(name)}
         for new, old in self.renamed_locals.items():
-            self._emit(f'.set "{new}", "{linkage.names[old]}"')
+            if old in linkage.names:
+                self._emit(f'.set "{new}", "{linkage.names[old]}"')
+            else:
+                optional.add(new)
+        for name in sorted(optional - linkage.names.keys() - self.binding.places.keys()):
+            self._emit(f'.weak "{name}"')
         for name, place in self.binding.places.items():
             self._emit(f'.set "{name}", "{place.variable}"+{place.offset}')
         for name, mark in self.binding.addressed.items():

@@ -85,6 +85,12 @@ class TextReach:
         return frozenset(name for block in self._reached for item in self._blocks[block] for name in names_in(item))
 
     @functools.cached_property
+    def unreached_names(self) -> frozenset[str]:
+        """The names, and other words, in what is not reached alone."""
+        every = frozenset(name for item in self._parsed.statements for name in names_in(item))
+        return every - self.names - self._parsed.defined_names
+
+    @functools.cached_property
     def addressed_names(self) -> frozenset[str]:
         """Those of `names` that are used as addresses, and not only called or jumped to."""
         return frozenset(

@@ -105,6 +105,13 @@ digits:	.string "4 "
     assert (done.stdout, done.returncode) == ("4 42\n4 ", 0)
 
 
+def test_what_is_not_reached_need_not_link(case: Path) -> None:
+    other = "other:\n\tcallq\tnowhere\n\tleaq\t.Lnothing(%rip), %rax\n\tret\n\t.data\n\t.quad\tnowhere_else\n"
+    assert run(link(case, RIGHT + other)) == (0, "42\n")
+    refusal = refusal_of(case, RIGHT.replace("popq", "callq\tother\n\tpopq") + other)
+    assert "nowhere" in refusal or ".Lnothing" in refusal
+
+
 def test_main_itself(case: Path) -> None:
     text = "main:\n\tpushq\t%rax\n\tmovl\t$7, %edi\n\tcallq\tanswer\n\tpopq\t%rcx\n\tret\n"
     assert run(link(case, text, "main")) == (18, "")
