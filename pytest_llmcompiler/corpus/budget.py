@@ -43,6 +43,8 @@ _MIN_STEP_LIMIT = 8_000
 _GENEROUS_WASTE = 3_000_000
 """Steps that may be spent on runs which end at the generous limit. It is then lowered: one of the short runs that most
 functions have is found by trying more inputs."""
+_FEW_ENTRIES_FACTOR = 8
+"""How much longer than the shortest run another may be then, as long as there are few entries."""
 _SHORT_ATTEMPTS = 30
 """Runs with the lowered limit, after which the function is taken for one that takes long on every input."""
 _RAISED_WASTE = 10_000_000
@@ -76,8 +78,10 @@ class RunLimit:
     @property
     def edges(self) -> int:
         """The limit of the next run."""
-        if self._lengths and (len(self._lengths) >= _MEASURING_ENTRIES or self._wasted > _GENEROUS_WASTE):
+        if self._lengths and len(self._lengths) >= _MEASURING_ENTRIES:
             return max(_MIN_STEP_LIMIT, 2 * min(self._lengths))
+        if self._lengths and self._wasted > _GENEROUS_WASTE:
+            return max(_MIN_STEP_LIMIT, _FEW_ENTRIES_FACTOR * min(self._lengths))
         if self._raised:
             return self._raised
         return _MIN_STEP_LIMIT if self._wasted > _GENEROUS_WASTE else MAX_STEPS

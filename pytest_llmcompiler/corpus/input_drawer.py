@@ -53,6 +53,10 @@ _DEFAULT_INDEX = 8
 _FILLER = b"\xa5"
 """The byte that fills the memory after a text. Code that writes there or reads from there shows."""
 
+_LARGE_ARRAY_BYTES, _LARGE_ARRAY_DRAWN = 4096, st.sampled_from((1, 2, 3, 8))
+"""Bytes above which half of the arrays have zeros after a few drawn elements, and how many these are: code that sorts
+an array in the square of its length would take too long on any other."""
+
 _IS_NULL = [st.sampled_from([False] * often + [True]) for often in (11, 3, 2, 1)]
 """Whether a pointer is null, by its depth: more often the deeper it is, so that lists and trees end."""
 _IS_NEW = [st.sampled_from([True] * 7 + [False]), st.sampled_from([True] * 23 + [False])]
@@ -275,6 +279,12 @@ class InputDrawer:
             most = _MAX_ARRAYS if isinstance(element, Array) else _MAX_STRUCTS
         drawn = min(count, max(1, min(most, self._elements_left)))
         self._elements_left -= drawn
+        if count * element.size > _LARGE_ARRAY_BYTES and draw(_HALF):
+            drawn = min(drawn, draw(_LARGE_ARRAY_DRAWN))
+            data, links = _assemble_array(
+                [self.draw_value(draw, element, depth) for _ in range(drawn)], element.size, drawn
+            )
+            return data.ljust(count * element.size, b"\0"), links
         return _assemble_array([self.draw_value(draw, element, depth) for _ in range(drawn)], element.size, count)
 
     def _draw_bytes(self, draw: Draw, count: int) -> bytes:

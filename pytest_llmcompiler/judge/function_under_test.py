@@ -23,6 +23,9 @@ from pytest_llmcompiler.values.layout import MAX_OBJECT_BYTES
 _TABLE_OF_CLASSES = "__ctype_b_loc"
 """The function that glibc's <ctype.h> makes of isalpha and the like."""
 
+_MAX_VARIABLE_BYTES = 32 << 20
+"""Bytes of all variables of a program. Each run resets them, and each of the machines that take part holds them."""
+
 
 class FunctionUnderTest:
     """A function of a reference. Raises CaseError where the reference does not define it."""
@@ -45,6 +48,12 @@ class FunctionUnderTest:
         if any(_object_size(type) > MAX_OBJECT_BYTES for type in types):
             size = f"more than {MAX_OBJECT_BYTES} bytes"
             return f"{self.function} can't be called here: an argument or what it points to has {size}"
+        variables = sum(type.size for type in self.reference.defined_variables.values())
+        if variables > _MAX_VARIABLE_BYTES:
+            return (
+                f"the program has {variables / (1 << 20):,.0f} MiB of variables: the emulated process has room for "
+                f"{_MAX_VARIABLE_BYTES >> 20} MiB"
+            )
         if "blockaddress(" in self.reference.ir:
             return "the file takes the addresses of labels, which only code of the same function can use"
         foreign_system = self.reference.target.foreign_system

@@ -173,6 +173,11 @@ class Suite:
                 f"{self.under_test.function} is defined on only {used} of {used + dropped.total()} inputs "
                 f"({self._format_dropped()}): `LLMC: arg` directives can say which inputs are meant"
             )
+        fixed = self.under_test.reference.fixed_globals(self.under_test.function)
+        if fixed:
+            warnings.append(
+                f"variables that are too large for inputs always have their initial values: {', '.join(fixed)}"
+            )
         if self._compiler_bug:
             warning, counts["compiler_bug"] = self._compiler_bug
             warnings.append(warning)

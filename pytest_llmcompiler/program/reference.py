@@ -62,8 +62,9 @@ malloc calloc realloc reallocarray aligned_alloc memalign posix_memalign strdup 
 ERRNO_LOCATION = "__errno_location"
 """musl's function that returns the address of `errno`."""
 
-_MAX_INPUT_GLOBAL_BYTES = 4096
-"""Size of the largest global variable that is part of an input. A larger one always has its initial value."""
+_MAX_INPUT_GLOBAL_BYTES, _MAX_PLAIN_GLOBAL_BYTES = 4096, 1 << 16
+"""Size of the largest global variable that is part of an input: of one with pointers in it, and of one without. A
+larger one always has its initial value."""
 _MAX_DECLARED_BYTES, _MAX_DECLARED_POINTERS = 1024, 16
 """Of an array that the case only declares, so many bytes, or elements with pointers, are part of an input. The rest is
 zero: a loop that looks for a last element finds one, and inputs stay small."""
@@ -178,7 +179,7 @@ class Reference(CompiledProgram):
     def input_globals(self, function: str) -> dict[str, Type]:
         """The global variables that are part of a function's input: it can reach them, and other code can change them.
 
-        Variables of more than 4096 bytes and of types that inputs can't have are left out. Of an array that the case
+        Variables that are too large and those of types that inputs can't have are left out. Of an array that the case
         only declares, the first elements are part of the input.
         """
         names = mentioned_globals(self.program_module, function) - self._constant_variables
@@ -195,8 +196,19 @@ class Reference(CompiledProgram):
         return {
             name: type
             for name, type in (*defined.items(), *declared.items())
-            if 0 < type.size <= min(_MAX_INPUT_GLOBAL_BYTES, sizes[name]) and not find_unsupported(type)
+            if 0 < type.size <= min(_most_bytes(type), sizes[name]) and not find_unsupported(type)
         }
+
+    def fixed_globals(self, function: str) -> list[str]:
+        """The global variables that a function can reach and that are too large to be part of its inputs."""
+        names = mentioned_globals(self.program_module, function) - self._constant_variables
+        return [
+            name
+            for name in self.golden.globals
+            if name in names
+            and name in self.variables
+            and self.variables[name].size > _most_bytes(self.variables[name])
+        ]
 
     @functools.cached_property
     def _constant_variables(self) -> frozenset[str]:
@@ -297,6 +309,13 @@ class Reference(CompiledProgram):
 
     def _compile_probe(self, text: str) -> list[bytes]:
         return compile_with_coverage(text, self.target)
+
+
+def _most_bytes(type: Type) -> int:
+    """The size up to which a global variable of a type is part of inputs."""
+    element = type.element if isinstance(type, Array) else type
+    has_pointers = build_value_mask(element, pointers=False) != build_value_mask(element)
+    return _MAX_INPUT_GLOBAL_BYTES if has_pointers else _MAX_PLAIN_GLOBAL_BYTES
 
 
 def _input_part(type: Type) -> Type:

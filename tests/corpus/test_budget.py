@@ -126,3 +126,23 @@ def test_phases_stop_at_their_shares() -> None:
     assert budget.allows("first drawing", 0)  # a few inputs are worth more than the shares of later phases
     budget.charge(budget.total)
     assert not budget.allows("lengthening", 10)
+
+
+def test_large_variables_are_inputs() -> None:
+    source = """
+int v[2000], huge[20000];
+int first(void) { return v[0] + v[1999]; }
+int get(void) { return huge[3]; }
+void put(void) { huge[3] = 1; v[3] = 1; }
+"""
+    right = "first:\n\tmovl v(%rip), %eax\n\taddl v+7996(%rip), %eax\n\tretq\n"
+    assert check(source, "first", right, examples=10).kind == "pass"
+    assert check(source, "first", "first:\n\txorl %eax, %eax\n\tretq\n", examples=10).kind == "mismatch"
+    verdict = check(source, "get", "get:\n\tmovl huge+12(%rip), %eax\n\tretq\n", examples=10)
+    assert verdict.detail["warning"].endswith("always have their initial values: huge")
+
+
+def test_a_program_that_is_too_large_is_inconclusive() -> None:
+    verdict = check("char g[1 << 30]; int f(int x) { return g[x & 255]; }", "f", "f:\n\tretq\n", examples=10)
+    assert verdict.kind == "inconclusive"
+    assert "1,024 MiB of variables" in verdict.message
