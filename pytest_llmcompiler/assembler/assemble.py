@@ -28,7 +28,7 @@ from pytest_llmcompiler.assembler.tokens import LITERAL, SYMBOL
 from pytest_llmcompiler.errors import LinkError
 from pytest_llmcompiler.program.case_symbols import CaseSymbols
 from pytest_llmcompiler.targets import get_target
-from pytest_llmcompiler.targets.code import AssembledCode, AssemblerName
+from pytest_llmcompiler.targets.code import AssembledCode, AssemblerName, BooleanVariable
 from pytest_llmcompiler.targets.target import Target
 
 _DEFAULT_LIMITS = AssemblerLimits()
@@ -88,6 +88,9 @@ def assemble(
         return replace(
             code,
             binding_alternatives=binding.alternatives,
+            booleans=tuple(
+                BooleanVariable(name, code.symbols[name], values) for name, values in binding.booleans.items()
+            ),
             shared_functions=binding.shared_names & parsed.code_names if binding.shared_names else frozenset(),
             is_private=not parsed.is_global(function) and bool(reach.users.get(function, frozenset()) - {function}),
         )

@@ -23,6 +23,8 @@ from pytest_llmcompiler.assembler.variables import Place, map_variables
 from pytest_llmcompiler.errors import UnsupportedError
 from pytest_llmcompiler.program.case_symbols import CaseSymbols
 
+_BOOLEAN_VALUES = 2
+"""Values of a variable that LLVM turns into a Boolean."""
 _MARK_DIGITS = 16
 """Hexadecimal digits of a text's own hash in names that the text must not contain: nobody can write them into it."""
 
@@ -38,6 +40,8 @@ class Binding:
     addressed: Mapping[str, str] = field(default_factory=dict)
     """Own local function, or the function under test -> a name that the text does not contain, which stands for the
     program's function wherever the address is used."""
+    booleans: Mapping[str, tuple[bytes, bytes]] = field(default_factory=dict)
+    """Own byte of the text -> the two values of the program's variable of the same name that it stands for."""
     alternatives: int = 0
     """How many other bindings would fit the text as well: names of static variables do not always tell which one is
     meant."""
@@ -65,29 +69,44 @@ def bind_names(
     variables = find_text_variables(parsed)
     shared = _find_shared_names(parsed, function, case, program_symbols, variables)
     reach = TextReach(parsed, function, shared)
-    _refuse_shrunk_variables(reach, case, [item for name, item in variables.items() if name in shared])
-    mappings = map_variables(parsed, reach, case, variables, shared, program_symbols)
+    called = reach.names & case.functions - {function}
+    program_functions = [name for name in called if name in shared or name not in parsed.defined_names]
+    candidates = [item for name, item in variables.items() if name in shared]
+    booleans = _find_booleans(reach, case, program_functions, candidates)
+    shared -= booleans.keys()
+    others = {name: item for name, item in variables.items() if name not in booleans}
+    mappings = map_variables(parsed, reach, case, others, shared, program_symbols)
     places = mappings[min(number, len(mappings) - 1)]
     shared |= places.keys() & parsed.defined_names
     own_functions = parsed.labels.keys() & case.functions - shared
     mark = hashlib.sha256(parsed.source.encode("utf-8", "surrogatepass")).hexdigest()[:_MARK_DIGITS]
     addressed = {name: f"{name}.{mark}" for name in own_functions & reach.addressed_names} if own_functions else {}
-    return Binding(shared, places, addressed, len(mappings) - 1)
+    return Binding(shared, places, addressed, booleans, len(mappings) - 1)
 
 
-def _refuse_shrunk_variables(reach: TextReach, case: CaseSymbols, variables: Iterable[TextVariable]) -> None:
-    """Raise UnsupportedError for a variable that LLVM turned into a Boolean under its old name.
+def _find_booleans(
+    reach: TextReach, case: CaseSymbols, program_functions: Iterable[str], variables: Iterable[TextVariable]
+) -> dict[str, tuple[bytes, bytes]]:
+    """The variables that LLVM turned into Booleans under their old names, with their two values.
 
-    It holds 0 for its initial value and 1 for the other one. Where these are 0 and 1 themselves, the Boolean is the
-    lowest byte of the program's variable.
+    Such a byte is 0 for the initial value and 1 for the other one. Where these are 0 and 1 themselves, it is the lowest
+    byte of the program's variable. Raises UnsupportedError where code of the program may use the variable during a run:
+    one of the `program_functions` that the text calls.
     """
+    booleans = {}
     for own in variables:
         variable = case.variables.get(own.name)
         if variable is None or own.is_global or variable.is_constant or own.size != 1 or own.name not in reach.names:
             continue
         is_changed = variable.size > 1 or own.has_other_contents(variable.contents)
-        if is_changed and case.has_two_values(variable) and not case.is_flag(variable):
+        if not is_changed or not case.has_two_values(variable) or case.is_flag(variable):
+            continue
+        is_used_elsewhere = any(own.name in case.mentioned(callee) for callee in program_functions)
+        values = [value.data for value in case.possible_values(own.name) or () if not value.pointers]
+        if "main" in case.functions or is_used_elsewhere or len(values) != _BOOLEAN_VALUES:
             raise UnsupportedError(f"the variable {own.name} was turned into a Boolean, which can't be mapped back")
+        booleans[own.name] = values[0], values[1]
+    return booleans
 
 
 def require_supported(parsed: ParsedAssembly, reach: TextReach) -> None:

@@ -13,6 +13,7 @@ from pytest_llmcompiler.emulator.memory import HostMemory, MappedMemory
 from pytest_llmcompiler.emulator.observation import GuestFault
 from pytest_llmcompiler.emulator.stack import STACK_SIZE, STACK_START, GuestStack
 from pytest_llmcompiler.program.image import ProgramImage
+from pytest_llmcompiler.targets.code import BooleanVariable
 from pytest_llmcompiler.targets.processor import Outcome
 from pytest_llmcompiler.values.c_types import Type
 from pytest_llmcompiler.values.input import SymbolPointer
@@ -159,6 +160,17 @@ class Guest:
             address = self.program.addresses.get(target.symbol)
             value = 0 if address is None else address + target.offset
             memory.write(value.to_bytes(8, "little"), offset + at)
+
+    def set_boolean(self, boolean: BooleanVariable) -> None:
+        """Give a candidate's byte the value that stands for that of the program's variable."""
+        self.write(boolean.address, bytes([self.read_variable(boolean.name) == boolean.values[1]]))
+
+    def read_boolean(self, boolean: BooleanVariable) -> None:
+        """Give the program's variable the value that a candidate's byte stands for. A byte that is neither 0 nor 1 is
+        copied as it is, so that the variable has none of its values."""
+        byte = self.read(boolean.address, 1)[0]
+        memory, offset, size = self._variables[boolean.name]
+        memory.write(boolean.values[byte] if byte < len(boolean.values) else bytes([byte]) * size, offset)
 
     def preset(self, address: int, data: bytes) -> None:
         """Change the initial contents of the writable memory for all further runs."""

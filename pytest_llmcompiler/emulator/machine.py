@@ -184,6 +184,8 @@ class Machine:
         guest.begin_run(layout)
         guest.restore_memory(layout.globals)
         guest.set_symbol_pointers(layout.symbol_pointers)
+        for boolean in self.candidate.booleans if self.candidate else ():
+            guest.set_boolean(boolean)
         if self._process.errno_address:
             errno = initial_errno(layout.environment_seed)
             guest.write(self._process.errno_address, errno.to_bytes(4, "little"))
@@ -301,6 +303,8 @@ class Machine:
             breaches = self._find_breaches(registers, start, call)
             observation.abi_breaches = (*self._monitor.breaches, *breaches)
         observation.slots = slots
+        for boolean in self.candidate.booleans if self.candidate else ():
+            guest.read_boolean(boolean)
         observation.globals = tuple(map(guest.read_variable, self.program.globals))
         observation.heap, observation.freed_blocks = self._heap.blocks(), self._heap.freed_blocks
         observation.freed_objects = self._heap.freed_objects

@@ -20,6 +20,18 @@ class CodeSegment:
     is_executable: bool
 
 
+@dataclass(frozen=True)
+class BooleanVariable:
+    """A byte of a text that stands for a variable of the program: it is 0 for one value of the variable, 1 for the
+    other. LLVM makes such bytes of variables that have two values."""
+
+    name: str
+    """The variable of the program."""
+    address: int
+    """The byte in the text's own memory."""
+    values: tuple[bytes, bytes]
+
+
 AssemblerName = Literal["keystone", "llvm"]
 
 
@@ -46,6 +58,8 @@ class AssembledCode:
     is_private: bool = False
     """Whether the function under test is local to the text, and other functions of the text refer to it. A compiler may
     then change its parameters and its result, and rely on what the text's own calls pass."""
+    booleans: tuple[BooleanVariable, ...] = ()
+    """Bytes of the text that stand for variables of the program."""
     replaced_functions: frozenset[str] = frozenset()
     """Functions of the text whose addresses are those of the program's functions of the same names: local ones, and
     the function under test."""
