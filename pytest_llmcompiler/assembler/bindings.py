@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pytest_llmcompiler.assembler.reach import TextReach
 from pytest_llmcompiler.assembler.statements import ParsedAssembly
 from pytest_llmcompiler.assembler.text_variables import TextVariable, find_text_variables
-from pytest_llmcompiler.assembler.variables import Place, map_variables
+from pytest_llmcompiler.assembler.variables import ProgramPlace, map_variables
 from pytest_llmcompiler.errors import UnsupportedError
 from pytest_llmcompiler.program.case_symbols import CaseSymbols
 
@@ -35,7 +35,7 @@ class Binding:
 
     shared_names: frozenset[str]
     """Names that the text defines and that mean a definition of the program."""
-    places: Mapping[str, Place] = field(default_factory=dict)
+    places: Mapping[str, ProgramPlace] = field(default_factory=dict)
     """Name in the text -> its place in the program, where that has another name."""
     addressed: Mapping[str, str] = field(default_factory=dict)
     """Own local function, or the function under test -> a name that the text does not contain, which stands for the

@@ -38,9 +38,14 @@ _OFFSET = re.compile(r"\boffset\s+(?:flat\s*:\s*)?", re.IGNORECASE)
 _JUMP_DISTANCE = re.compile(r"\b(?:short|near(?:\s+ptr)?)\s+", re.IGNORECASE)
 
 
+def is_listing(text: str) -> bool:
+    """Whether a text is a listing of Microsoft's compiler."""
+    return _LISTING.search(text) is not None
+
+
 def convert_to_gnu(text: str) -> str:
     """A listing in GNU syntax, with the same line numbers; any other text unchanged. Raises UnsupportedError."""
-    if not _LISTING.search(text):
+    if not is_listing(text):
         return text
     if "__ImageBase" in text:
         raise UnsupportedError("tables of distances from __ImageBase, as switches have them, are not supported")

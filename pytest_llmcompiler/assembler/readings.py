@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pytest_llmcompiler.assembler.gas import check_length, parse_assembly, parse_translation
+from pytest_llmcompiler.assembler.masm import is_listing
 from pytest_llmcompiler.assembler.nasm import translate
 from pytest_llmcompiler.assembler.statements import ParsedAssembly
 from pytest_llmcompiler.errors import AssemblyError
@@ -66,7 +67,7 @@ def try_readings(text: str, dialect: Dialect, attempt: Callable[[ParsedAssembly]
 def find_readings(text: str, dialect: Dialect) -> tuple[Reading, ...]:
     """The parsers for a text, the most likely first."""
     text = text.lower()
-    if not dialect.accepts_nasm or _is_gnu(text):
+    if not dialect.accepts_nasm or _is_gnu(text) or is_listing(text):
         return (parse_assembly,)
     has_gnu_marks = _GNU_MARK.search(text) is not None
     if not _NASM_LINE.search(text) and not _NASM_OPERAND.search(text):

@@ -41,7 +41,7 @@ _PROMOTED = re.compile(r"(.+?)\.(?:lto_priv|llvm)\.\d+")
 """A variable that link-time optimisation made visible to other files."""
 
 
-class Place(NamedTuple):
+class ProgramPlace(NamedTuple):
     """A place in the program."""
 
     variable: str
@@ -50,7 +50,7 @@ class Place(NamedTuple):
     address: int
 
 
-Places = dict[str, Place]
+Places = dict[str, ProgramPlace]
 """Name in the text -> its place in the program."""
 
 
@@ -127,7 +127,7 @@ class _VariableMapper:
         if not pairings:
             raise UnsupportedError(f"no variables of the program fit {', '.join(sorted(open_))} all at once")
         return [
-            {name: Place(item.name, 0, item.address) for name, item in (fixed | pairing).items()}
+            {name: ProgramPlace(item.name, 0, item.address) for name, item in (fixed | pairing).items()}
             for pairing in pairings
         ]
 
@@ -179,7 +179,7 @@ class _VariableMapper:
 
     def _place_parts(self, whole: ProgramVariable, items: Sequence[TextVariable]) -> Sequence[Places]:
         if [item.name for item in items] == [f"{whole.name}.b"] and self._case.is_flag(whole):
-            return [{f"{whole.name}.b": Place(whole.name, 0, whole.address)}]
+            return [{f"{whole.name}.b": ProgramPlace(whole.name, 0, whole.address)}]
         paths = {item.name: item.name.removeprefix(whole.name + ".").split(".") for item in items}
         ordered: list[TextVariable] = []
         if all(step.isdecimal() for path in paths.values() for step in path):
@@ -247,7 +247,7 @@ def _place_in_order(
             if _fits(parts[number], whole, scalars[index]):
                 offset = scalars[index].offset
                 for rest in place(number + 1, index + 1):
-                    yield {parts[number].name: Place(whole.name, offset, whole.address + offset), **rest}
+                    yield {parts[number].name: ProgramPlace(whole.name, offset, whole.address + offset), **rest}
 
     yield from place(0, 0)
 

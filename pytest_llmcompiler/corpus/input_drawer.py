@@ -138,11 +138,6 @@ class InputDrawer:
         """Whether this input has any object."""
         return bool(self._objects)
 
-    @property
-    def object_count(self) -> int:
-        """The number of objects of this input so far, which is the number of the next one."""
-        return len(self._objects)
-
     # -- members
 
     def draw_members(
@@ -257,7 +252,12 @@ class InputDrawer:
 
     def _draw_struct(self, draw: Draw, type: Struct, depth: int) -> Encoded:
         if type.opaque:
-            return draw_va_list(self, draw, type, depth)
+            return draw_va_list(
+                draw,
+                lambda element, count: self.draw_object(draw, element, count, depth)[1][0][1],
+                type,
+                len(self._objects),
+            )
         if not type.fields:
             return bytes(type.size), ()
         if type.union:

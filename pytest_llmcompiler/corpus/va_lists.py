@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any
 
 from hypothesis import strategies as st
 
-from pytest_llmcompiler.values.c_types import Struct
-from pytest_llmcompiler.values.input import Alias
+from pytest_llmcompiler.values.c_types import Struct, Type
+from pytest_llmcompiler.values.input import Alias, Links, PointerTarget
 from pytest_llmcompiler.values.va_list import (
     ARGUMENT_AREA,
     GENERAL_BYTES,
@@ -18,9 +19,6 @@ from pytest_llmcompiler.values.va_list import (
     VECTOR_BYTES,
 )
 
-if TYPE_CHECKING:
-    from pytest_llmcompiler.corpus.input_drawer import Draw, Encoded, InputDrawer
-
 _GENERAL_OFFSETS = st.sampled_from(range(0, GENERAL_BYTES + 1, 8))
 """Where the next integer is in the register save area; its end where all are used up."""
 _VECTOR_OFFSETS = st.sampled_from(range(GENERAL_BYTES, GENERAL_BYTES + VECTOR_BYTES + 1, 16))
@@ -30,17 +28,24 @@ _STACK_COUNTS = st.sampled_from((1, 2, 4, 6, 8, 12))
 """Arguments on the stack. Where a function reads more, the input is repaired."""
 
 
-def draw_va_list(drawer: InputDrawer, draw: Draw, type: Struct, depth: int) -> Encoded:
-    """The bytes of a `va_list` struct, with the memory that its pointers lead to."""
+def draw_va_list(
+    draw: Callable[[st.SearchStrategy[Any]], Any],
+    draw_object: Callable[[Type, int], PointerTarget],
+    type: Struct,
+    number: int,
+) -> tuple[bytes, Links]:
+    """The bytes of a `va_list` struct, with the memory that its pointers lead to.
+
+    `draw_object` draws an object of so many elements. `number` is that of the first object.
+    """
     if type is SYSTEM_V:
         offsets = (draw(_GENERAL_OFFSETS), draw(_VECTOR_OFFSETS))
-        stack = drawer.draw_object(draw, SLOT, draw(_STACK_COUNTS), depth)[1][0][1]
-        saved = drawer.draw_object(draw, SAVE_AREA, 1, depth)[1][0][1]
+        stack = draw_object(SLOT, draw(_STACK_COUNTS))
+        saved = draw_object(SAVE_AREA, 1)
         data = b"".join(offset.to_bytes(4, "little") for offset in offsets) + bytes(16)
         return data, ((8, stack), (16, saved))
     general_end = 8 * STACK_SLOTS + 64
-    number = drawer.object_count
-    area = drawer.draw_object(draw, ARGUMENT_AREA, 1, depth)[1][0][1]
+    area = draw_object(ARGUMENT_AREA, 1)
     ends = [Alias(ARGUMENT_AREA, number, end) for end in (general_end, ARGUMENT_AREA.size)]
     offsets = (draw(_GENERAL_REMAINING), draw(_VECTOR_REMAINING))
     data = bytes(24) + b"".join(offset.to_bytes(4, "little", signed=True) for offset in offsets)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pytest_llmcompiler.errors import LLMCompilerError
-from pytest_llmcompiler.program.ir_instructions import FunctionBody, Instruction
+from pytest_llmcompiler.program.ir_instructions import FunctionBody, IrInstruction
 from pytest_llmcompiler.program.type_sizes import TypeSizes
 
 _CONSTANT_ADDRESS = re.compile(r"getelementptr (?:inbounds |nuw |nusw )*\(i8, ptr (@[-\w$.]+), i64 (-?\d+)\)")
@@ -166,7 +166,7 @@ class _AddressFlow:
         self._pending: list[tuple[FunctionBody, str]] = []
         """The values whose users are to be followed."""
 
-    def follow_symbol(self, symbol: str, body: FunctionBody, instruction: Instruction) -> None:
+    def follow_symbol(self, symbol: str, body: FunctionBody, instruction: IrInstruction) -> None:
         """Record what an instruction does with the addresses of a variable that it mentions."""
         pattern = rf"{re.escape(symbol)}(?![-\w$.])"
         known = 0
@@ -189,7 +189,7 @@ class _AddressFlow:
                     raise _EscapeError
                 self._follow(value, self._places[body.name, value], body, user)
 
-    def _follow(self, operand: str, place: Place, body: FunctionBody, instruction: Instruction) -> None:
+    def _follow(self, operand: str, place: Place, body: FunctionBody, instruction: IrInstruction) -> None:
         """Record what an instruction does with an operand that is an address of the variable."""
         operands = instruction.operands
         match instruction.opcode:
@@ -219,13 +219,13 @@ class _AddressFlow:
             self._places[body.name, value] = after
             self._pending.append((body, value))
 
-    def _move(self, place: Place, instruction: Instruction) -> Place:
+    def _move(self, place: Place, instruction: IrInstruction) -> Place:
         size = self._sizes(instruction.type)
         if size is None or len(instruction.operands) != 2:
             raise _EscapeError
         return _moved(place, instruction.operands[1], size)
 
-    def _follow_call(self, operand: str, place: Place, body: FunctionBody, instruction: Instruction) -> None:
+    def _follow_call(self, operand: str, place: Place, body: FunctionBody, instruction: IrInstruction) -> None:
         callee, *args = instruction.operands
         if operand == callee:
             raise _EscapeError

@@ -26,7 +26,7 @@ _EXPRESSION = re.compile(r"\b(?:getelementptr|inttoptr|ptrtoint|trunc|sub|add|bi
 
 
 @dataclass(frozen=True, eq=False)
-class Instruction:
+class IrInstruction:
     """One instruction."""
 
     function: str
@@ -51,10 +51,10 @@ class FunctionBody:
     params: tuple[str, ...]
     param_types: tuple[str, ...]
     is_variadic: bool
-    instructions: list[Instruction] = field(default_factory=list)
-    definitions: dict[str, Instruction] = field(default_factory=dict)
+    instructions: list[IrInstruction] = field(default_factory=list)
+    definitions: dict[str, IrInstruction] = field(default_factory=dict)
     """The instructions by the names of their values."""
-    users: dict[str, list[Instruction]] = field(default_factory=lambda: defaultdict(list))
+    users: dict[str, list[IrInstruction]] = field(default_factory=lambda: defaultdict(list))
     """The instructions by the names of the values and symbols that they mention."""
 
 
@@ -98,7 +98,7 @@ def _add(body: FunctionBody, line: re.Match[str]) -> None:
     if opcode in ("tail", "musttail", "notail"):
         opcode, rest = "call", rest.removeprefix("call ")
     type, operands = _read_operands(opcode, rest)
-    instruction = Instruction(body.name, line["result"] or "", opcode, type, operands, line[0])
+    instruction = IrInstruction(body.name, line["result"] or "", opcode, type, operands, line[0])
     body.instructions.append(instruction)
     if instruction.result:
         body.definitions[instruction.result] = instruction

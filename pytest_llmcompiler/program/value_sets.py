@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from pytest_llmcompiler.program.address_flow import constant_address
 from pytest_llmcompiler.program.initial_values import SymbolAddress
-from pytest_llmcompiler.program.ir_instructions import FunctionBody, Instruction
+from pytest_llmcompiler.program.ir_instructions import FunctionBody, IrInstruction
 
 Constant = int | SymbolAddress
 """The bits of a constant as an unsigned number, or an address."""
@@ -66,7 +66,7 @@ class ValueSets:
         self._steps = 0
         return self._of_operand(function, operand, type)
 
-    def calls(self, function: str) -> Sequence[Instruction]:
+    def calls(self, function: str) -> Sequence[IrInstruction]:
         """The instructions that call a function by name."""
         return self._calls.get(function, ())
 
@@ -106,7 +106,7 @@ class ValueSets:
         finally:
             self._open.discard(key)
 
-    def _of_instruction(self, instruction: Instruction, type: str) -> ValueSet:
+    def _of_instruction(self, instruction: IrInstruction, type: str) -> ValueSet:
         function, operands = instruction.function, instruction.operands
         match instruction.opcode:
             case "phi":
@@ -136,7 +136,7 @@ class ValueSets:
         finally:
             self._open.discard(key)
 
-    def _of_computation(self, opcode: str, instruction: Instruction, type: str) -> ValueSet:
+    def _of_computation(self, opcode: str, instruction: IrInstruction, type: str) -> ValueSet:
         """The results of a computation with each combination of the constants of its operands."""
         width = bit_width(type)
         if width is None:
@@ -156,7 +156,7 @@ class ValueSets:
         results = (compute(a, b, width) for a, b in itertools.product(left, right))  # type: ignore[arg-type]
         return joined([frozenset(result & mask for result in results if result is not None)])
 
-    def _of_part(self, instruction: Instruction, operand: str, type: str) -> ValueSet:
+    def _of_part(self, instruction: IrInstruction, operand: str, type: str) -> ValueSet:
         """The constants of an operand that is computed with; None where it depends on the result, around a loop."""
         if (instruction.function, operand) in self._open:
             return None
@@ -180,8 +180,8 @@ class _Guarded(set[tuple[str, str]]):
         return super().__contains__(key)
 
 
-def _list_calls(functions: Mapping[str, FunctionBody]) -> dict[str, list[Instruction]]:
-    calls: dict[str, list[Instruction]] = {}
+def _list_calls(functions: Mapping[str, FunctionBody]) -> dict[str, list[IrInstruction]]:
+    calls: dict[str, list[IrInstruction]] = {}
     for body in functions.values():
         for instruction in body.instructions:
             if instruction.opcode == "call" and instruction.operands[:1]:
