@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.errors import IRError
@@ -107,13 +107,16 @@ def _rename_header(header: str, name: str) -> str:
     return re.sub(r'@(?:"(?:[^"\\]|\\.)*"|[-\w$.]+)\(', lambda _: f'@"{name}"(', header, count=1)
 
 
-def extract(text: str, function: str, target: Target | None = None) -> str:
+def extract(
+    text: str, function: str, target: Target | None = None, kept_variables: Collection[str] = frozenset()
+) -> str:
     """Cut `function` out of a module, as `llvm-extract -func` does. None is the default target.
 
-    Everything else that the function uses becomes a declaration. Local symbols become external and hidden.
+    Everything else that the function uses becomes a declaration, but for `kept_variables`. Local symbols become
+    external and hidden.
     """
     module = parse(text)
-    extracted = parse("".join(_extract_lines(str(module), module, function)))
+    extracted = parse("".join(_extract_lines(str(module), module, function, kept_variables)))
     binding = load_llvm()
     manager = binding.create_new_module_pass_manager()
     manager.add_strip_dead_prototype_pass()
@@ -135,7 +138,7 @@ def inline_always(text: str, target: Target | None = None) -> str:
     return str(module)
 
 
-def _extract_lines(text: str, module: llvm.ModuleRef, function: str) -> Iterator[str]:
+def _extract_lines(text: str, module: llvm.ModuleRef, function: str, kept_variables: Collection[str]) -> Iterator[str]:
     types = {str(value).split(" = ")[0]: value for value in module.global_variables}
     is_inside = is_kept = False
     for line in text.splitlines(keepends=True):
@@ -148,7 +151,11 @@ def _extract_lines(text: str, module: llvm.ModuleRef, function: str) -> Iterator
             yield _make_visible(line) if is_kept else declaration(line)
         elif line.startswith("@"):
             name = line.split(" = ")[0]
-            yield _global_declaration(name, line, types[name]) if name in types else _alias_declaration(name, line)
+            if name in types:
+                has_definition = types[name].name in kept_variables
+                yield line if has_definition else _global_declaration(name, line, types[name])
+            else:
+                yield _alias_declaration(name, line)
         else:
             yield line
 

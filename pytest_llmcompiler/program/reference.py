@@ -17,6 +17,7 @@ from pytest_llmcompiler.program.directive_comments import read_source
 from pytest_llmcompiler.program.file_facts import FileFacts
 from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.program.initial_values import CellValue
+from pytest_llmcompiler.program.ir import parse
 from pytest_llmcompiler.program.ir_extract import extract
 from pytest_llmcompiler.program.ir_perturbation import perturb
 from pytest_llmcompiler.program.ir_queries import (
@@ -230,7 +231,12 @@ class Reference(CompiledProgram):
     def assembly_with_facts(self, function: str) -> str:
         """The bundled clang's assembly of a function at -O2, compiled with what the rest of the file says."""
         with self.blame_case():
-            text = extract(self.facts.ir_for(function), function, self.target)
+            text = self.facts.ir_for(function)
+            # Passes may add constants: a `printf` becomes `puts` of a text without the line break. They are the
+            # function's own, as no other code of the program has them.
+            known = {value.name for value in self.module.global_variables}
+            added = {value.name for value in parse(text).global_variables} - known
+            text = extract(text, function, self.target, added)
             return self.toolchain.emit_assembly(text, "O2")
 
     def possible_values(self, variable: str) -> tuple[CellValue, ...] | None:

@@ -8,6 +8,7 @@ import pytest
 from faces import CaseOf, Compile, Judged
 from whole_files import BUILDS, compile_whole
 
+from pytest_llmcompiler import check
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.values.input import SymbolPointer
 
@@ -207,3 +208,21 @@ def test_a_variable_that_became_a_boolean(
     assert right in text
     assert judged(PLACES, function, text).kind == "pass"
     assert judged(PLACES, function, text.replace(right, wrong)).kind == "mismatch"
+
+
+def test_texts_that_passes_over_the_whole_file_add() -> None:
+    """With the whole file, `printf` of a line becomes `puts` of another text, which the program does not have."""
+    source = r"""
+    #include <stdio.h>
+    static unsigned level;
+    void set(unsigned x) { level = x % 1000; }
+    int shown(void)
+    {
+        printf("a line of its own\n");
+        return level > 5000;
+    }
+    """
+    right = "shown:\n\tpushq %rax\n\tleaq .Lline(%rip), %rdi\n\tcall puts\n\txorl %eax, %eax\n\tpopq %rcx\n\tret\n"
+    right += '.section .rodata\n.Lline: .asciz "a line of its own"\n'
+    assert check(source, "shown", right, examples=10).kind == "pass"
+    assert check(source, "shown", right.replace("line of", "lane of"), examples=10).kind == "mismatch"
