@@ -21,10 +21,12 @@ from pytest_llmcompiler.assembler.tokens import SYMBOL, parse_integer, split_ope
 from pytest_llmcompiler.errors import AssemblyError
 from pytest_llmcompiler.targets.dialect import Dialect
 
-TEXT_BYTES = 1 << 20
-"""Longer texts are refused. A model's answer is a few KiB; the limit bounds the time of the parser."""
-SPACE_BYTES = 1 << 20
-"""The most bytes that `.zero`, `.fill`, `.comm`, alignments and the like may reserve, summed over the text."""
+TEXT_BYTES = 8 << 20
+"""Longer texts are refused. A model's answer is a few KiB, a whole file with large tables up to 6 MiB; the limit bounds
+the time of the parser."""
+SPACE_BYTES = 8 << 20
+"""The most bytes that `.zero`, `.fill`, `.comm`, alignments and the like may reserve, summed over the text. Programs
+have buffers of a megabyte and more, and each run resets them."""
 LARGEST_ALIGNMENT = 4096
 """In bytes: a page, since sections start on pages and nothing in them can be aligned further."""
 

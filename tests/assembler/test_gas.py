@@ -180,11 +180,11 @@ def test_harmless_directives_add_no_statement() -> None:
         (".symver a, b@c", "directive .symver is not supported: it is not on the list"),
         (".nonsense", "directive .nonsense is not supported: it is not on the list"),
         (".code32", "directive .code32 is not supported: it is not on the list"),
-        (".fill 100000000, 8, 1", ".fill asks for too much: 800000000 bytes in all, 1048576 at most"),
-        (".zero 1048577", ".zero asks for too much: 1048577 bytes in all"),
-        (".skip 600000\n.space 600000", ".space asks for too much: 1200000 bytes in all"),
+        (".fill 100000000, 8, 1", ".fill asks for too much: 800000000 bytes in all, 8388608 at most"),
+        (".zero 8388609", ".zero asks for too much: 8388609 bytes in all"),
+        (".skip 6000000\n.space 6000000", ".space asks for too much: 12000000 bytes in all"),
         (".skip -1", ".skip with a count of -1"),
-        (".comm big, 2000000, 8", ".comm asks for too much"),
+        (".comm big, 20000000, 8", ".comm asks for too much"),
         (".p2align 31", "alignment 2147483648 is above 4096"),
         (".balign 3", "alignment 3 is not a power of 2"),
         (".zero 4*1024*1024*1024", ".zero is supported with plain numbers only"),
@@ -235,7 +235,7 @@ def test_windows_line_ends() -> None:
 
 
 def test_size_limit() -> None:
-    assert parse_refused("nop\n" * (1 << 18) + "nop") == ("the text is longer than 1024 KiB", 0, 0)
+    assert parse_refused("nop\n" * (1 << 21) + "nop") == ("the text is longer than 8192 KiB", 0, 0)
     assert len(parse("nop\n" * 10000).statements) == 10000
 
 
