@@ -92,7 +92,7 @@ def assemble(
                 BooleanVariable(name, code.symbols[name], values) for name, values in binding.booleans.items()
             ),
             shared_functions=binding.shared_names & parsed.code_names if binding.shared_names else frozenset(),
-            is_private=not parsed.is_global(function) and bool(reach.users.get(function, frozenset()) - {function}),
+            is_private=not parsed.is_global(function) and _is_called_by_case(reach, function, case),
         )
 
     return try_readings(text, target.dialect, assemble_reading)
@@ -169,6 +169,12 @@ class _NeededNames(Mapping[str, int]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+def _is_called_by_case(reach: TextReach, function: str, case: CaseSymbols | None) -> bool:
+    """Whether a text has another function of the case, or a part of one, that refers to a function."""
+    users = {user.partition(".")[0] for user in reach.users.get(function, ())} - {function}
+    return case is not None and not users.isdisjoint(case.functions)
 
 
 def _bind(

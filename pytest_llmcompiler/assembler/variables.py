@@ -167,14 +167,19 @@ class _VariableMapper:
                 yield self._place_parts(self._case.variables[whole], items)
 
     def _find_whole(self, item: TextVariable) -> str | None:
-        """The variable of the program that a name of the form `NAME.b` or `NAME.NUMBER` is a part of."""
+        """The variable of the program that a name of the form `NAME.b` or `NAME.NUMBER` is a part of.
+
+        LLVM leaves no use of `NAME` itself behind, and splits no scalar.
+        """
         stem, rest = item.name, ""
         while "." in stem:
             stem, _, end = stem.rpartition(".")
             rest = f"{end}.{rest}"
             variable = self._case.variables.get(stem)
             if variable and variable.is_local and not variable.is_constant and stem not in self._parsed.labels:
-                return stem if _PART.fullmatch(rest) and not self._find_candidates(item) else None
+                is_part = _PART.fullmatch(rest) and (rest == "b." or not self._case.is_scalar(variable))
+                is_used = stem in self._reach.users
+                return stem if is_part and not is_used and not self._find_candidates(item) else None
         return None
 
     def _place_parts(self, whole: ProgramVariable, items: Sequence[TextVariable]) -> Sequence[Places]:

@@ -10,6 +10,7 @@ from pytest_llmcompiler.judge.format_c import format_bytes, format_value
 from pytest_llmcompiler.judge.location import ByteRange, MemoryRegion, TypedExpression
 from pytest_llmcompiler.judge.value_equality import ConstantsOfBoth, same_value
 from pytest_llmcompiler.values.c_types import build_value_mask
+from pytest_llmcompiler.values.va_list import is_va_list_object
 
 _EXCERPT = 24
 """Bytes of a text that are shown, from the first one that differs."""
@@ -40,7 +41,8 @@ def compare_elements(
     for at in range(0, len(first), size):
         left, right = first[at : at + size], second[at : at + size]
         is_partial = len(left) < size  # the rest of a buffer after its last whole element
-        if left == right or (not is_partial and same_value(element, left, right, constants)):
+        has_value = not is_partial and not is_va_list_object(element)
+        if left == right or (has_value and same_value(element, left, right, constants)):
             continue
         masked = enumerate(zip(left, right, build_value_mask(element) or b"\xff" * size))
         inside = next((index for index, (a, b, mask) in masked if (a ^ b) & mask), 0)

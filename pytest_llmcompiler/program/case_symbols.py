@@ -72,6 +72,11 @@ class CaseSymbols:
         is_known = type is not None and type.size == variable.size <= _LARGEST_SPLIT
         return list(_scalars(type, 0)) if type is not None and is_known else []
 
+    def is_scalar(self, variable: ProgramVariable) -> bool:
+        """Whether a variable is known to be no struct and no array."""
+        type = self.types.get(variable.name)
+        return type is not None and not isinstance(type, (Array, Struct))
+
     def is_flag(self, variable: ProgramVariable) -> bool:
         """Whether a variable is 0 at first, and the case stores nothing but 0 and 1 in it."""
         values = self.possible_values(variable.name)

@@ -28,9 +28,12 @@ and functions, of pointers to other types, of a missing result. A crash of clang
 _PLAIN_FLAGS = ("-O0", "-Xclang", "-disable-O0-optnone", "-fno-sanitize=all")
 """Flags for IR that later passes may optimise. zig turns sanitizers on by default."""
 _AS_AT_O0 = ("-U__OPTIMIZE__", "-D__NO_INLINE__=1")
-_OPTIMISABLE_FLAGS = ("-O1", "-Xclang", "-disable-llvm-passes", *_AS_AT_O0, "-fno-sanitize=all")
+_OPTIMISABLE_FLAGS = (
+    *("-O1", "-Xclang", "-disable-llvm-passes", *_AS_AT_O0, "-fno-omit-frame-pointer", "-fno-sanitize=all"),
+)
 """Flags for IR with the aliasing rules of C's types and the lifetimes of variables, which clang leaves out at -O0. The
-macros are those of -O0, so that the file has the same code."""
+macros are those of -O0, so that the file has the same code. So is the use of the frame pointer: most functions become
+the same assembly as from the IR at -O0 then, and need no build of their own."""
 # -fsanitize=function reads words before the start of the callee. The stubs of callbacks have no such words.
 _PROBE_FLAGS = ("-O0", "-fsanitize=undefined,float-cast-overflow", "-fno-sanitize=function", "-fsanitize-trap=all")
 """Flags for the probe: undefined behaviour traps."""

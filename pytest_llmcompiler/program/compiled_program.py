@@ -71,7 +71,7 @@ class CompiledProgram(CompiledCase):
         """The digests of the included files of each file of the program."""
         return [self.headers_digest, *(unit.compiled.headers_digest for unit in self.units)]
 
-    @property
+    @functools.cached_property
     def defined_variables(self) -> Mapping[str, Type]:
         """The types of the variables of static storage that C files of the program define."""
         linked = {

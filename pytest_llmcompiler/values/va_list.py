@@ -5,7 +5,8 @@ register in the register save area, where a variadic function has stored its arg
 arguments on the stack. AArch64 (AAPCS64, "Variable argument lists"): pointers to the ends of two such areas, with
 negative offsets. Windows: a pointer to the arguments, 8 bytes each.
 
-C says nothing of the members. After a call, those of the caller's `va_list` are indeterminate.
+C says nothing of the members. After a call, those of the caller's `va_list` are indeterminate. But a function that gets
+the address of a `va_list` leaves it as it must be for the next `va_arg`.
 """
 
 from __future__ import annotations
@@ -78,3 +79,9 @@ def is_va_list(type: Type | None) -> bool:
     if isinstance(type, Array):
         return is_va_list(type.element)
     return type in (SYSTEM_V, AAPCS, WINDOWS) or (isinstance(type, Pointer) and is_va_list(type.target))
+
+
+def is_va_list_object(type: Type | None) -> bool:
+    """Whether an object is a whole `va_list`, as the address of one leads to. An array that is passed by itself, as
+    System V's is, leads to its element."""
+    return type == AAPCS or (isinstance(type, Array) and type.element == SYSTEM_V)

@@ -150,6 +150,15 @@ def test_a_variable_that_may_have_any_value_is_varied(
     assert judged(ESCAPING, "scaled", text).kind == "mismatch"
 
 
+def test_a_variable_with_an_alias_may_have_any_value(judged: Judged) -> None:
+    source = """
+        static int mode;
+        extern int visible __attribute__((alias("mode")));
+        int get(void) { return mode; }
+    """
+    assert judged(source, "get", "get:\n\txorl %eax, %eax\n\tret\n").kind == "mismatch"
+
+
 WRITTEN = """
 static char buffer[16];
 static int last, total;
@@ -185,7 +194,10 @@ def test_a_local_function_may_be_fitted_to_its_calls(build: tuple[str, str], jud
 def test_a_wrong_local_function_fails(judged: Judged, case_of: CaseOf, compiled: Compile) -> None:
     wrong = FITTED.replace("r * base", "r + base").replace("+ 1", "+ 2")
     alone = compiled(wrong).texts
-    assert judged(FITTED, "power", alone.assembly("power", "O2")).kind == "mismatch"
+    text = alone.assembly("power", "O2")
+    assert judged(FITTED, "power", text).kind == "mismatch"
+    text = f"{text}\n\t.text\nanything:\n\tjmp power\n"  # code that is none of the file tells nothing of its compiler
+    assert judged(FITTED, "power", text.replace("\t.globl\tpower", "")).kind == "mismatch"
     if BUILDS:
         text = compile_whole(case_of(wrong).path, *BUILDS[-3])
         verdicts = {name: judged(FITTED, name, text).kind for name in ("cube", "cubes", "mixed")}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from faces import CaseOf, Compile, Judged
 from whole_files import BUILDS, compile_whole
@@ -69,6 +71,23 @@ def test_any_compiler_s_code_for_a_va_list_passes(
 def test_wrong_code_for_a_va_list_fails(right: str, wrong: str, judged: Judged, compiled: Compile) -> None:
     text = compiled(ADDED.replace(right, wrong)).texts.assembly("added", "O2")
     assert judged(ADDED, "added", text).kind == "mismatch"
+
+
+NEXT = """
+#include <stdarg.h>
+int next(va_list *items) { return va_arg(*items, int); }
+double next_double(va_list *items) { return va_arg(*items, double); }
+"""
+
+
+@pytest.mark.parametrize("target", ["x86_64-linux", "aarch64-linux", "x86_64-windows"])
+def test_a_va_list_whose_address_is_passed_is_advanced(target: str, compiled: Compile) -> None:
+    copied = re.sub(r"return va_arg\(\*items", "va_list copy; va_copy(copy, *items); return va_arg(copy", NEXT)
+    right, wrong = (compiled(source, target=target) for source in (NEXT, copied))
+    for function in ("next", "next_double"):
+        for build, kind in ((right, "pass"), (wrong, "mismatch")):
+            text = build.texts.assembly(function, "O2")
+            assert check(NEXT, function, text, examples=20, target=target).kind == kind
 
 
 def test_texts_are_among_the_arguments(judged: Judged, compiled: Compile) -> None:

@@ -306,3 +306,29 @@ counter: .long 5
     """
     assert verdict_on(source, "f", answer).kind == "pass"
     assert verdict_on(source, "f", answer.replace("counter", "counter_")).kind == "mismatch"
+
+
+def test_names_that_no_compiler_gives_do_not_hide_writes(verdict_on: WholeFile) -> None:
+    """`counter.1` is a part of `counter` only where that is a struct or an array that the text does not use."""
+    source = "static int counter;\nint next(void) { return ++counter; }\nvoid set(int to) { counter = to; }\n"
+    answer = """
+next:   movl counter(%rip), %eax
+        incl %eax
+        movl %eax, counter(%rip)
+        ret
+        .bss
+counter.1: .zero 4
+    """
+    assert verdict_on(source, "next", answer).kind == "pass"
+    assert verdict_on(source, "next", answer.replace("%eax, counter", "%eax, counter.1")).kind == "mismatch"
+    assert verdict_on(source, "next", re.sub(r"counter\(", "counter.1(", answer)).kind == "mismatch"
+    source = source.replace("int counter", "struct { int value, spare; } counter").replace(
+        "counter;\n", "counter;\n", 1
+    )
+    source = source.replace("++counter", "++counter.value").replace(
+        "counter = to", "counter.value = counter.spare = to"
+    )
+    assert verdict_on(
+        source, "next", re.sub(r"counter\(", "counter.0(", answer.replace("counter.1", "counter.0"))
+    ).passed
+    assert verdict_on(source, "next", answer.replace("%eax, counter", "%eax, counter.1")).kind == "mismatch"
