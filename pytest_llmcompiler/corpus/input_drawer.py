@@ -25,7 +25,7 @@ from pytest_llmcompiler.corpus.va_lists import draw_va_list
 from pytest_llmcompiler.program.case import ArgRule
 from pytest_llmcompiler.values.c_types import UNTYPED, Array, Float, Function, Int, Param, Pointer, Struct, Type
 from pytest_llmcompiler.values.input import Alias, Callback, Links, Object, PointerTarget
-from pytest_llmcompiler.values.layout import MAX_OBJECT_BYTES
+from pytest_llmcompiler.values.layout import MAX_OBJECT_BYTES, SMALL_SLOTS
 from pytest_llmcompiler.values.va_list import SLOT, is_va_list
 
 Encoded = tuple[bytes, Links]
@@ -330,7 +330,9 @@ class InputDrawer:
         if isinstance(target, Function):
             return self._draw_callback(draw, target, rule, depth)
         null: Encoded = bytes(8), ()
-        if depth >= _MAX_DEPTH or (target is not None and target.size > MAX_OBJECT_BYTES):
+        # There is no room for more objects: the input could not be laid out.
+        is_full = depth > 0 and len(self._objects) >= SMALL_SLOTS
+        if is_full or depth >= _MAX_DEPTH or (target is not None and target.size > MAX_OBJECT_BYTES):
             return null
         if not rule.non_null and not is_va_list(type) and draw(_IS_NULL[min(depth, 3) if count is None else 0]):
             return null

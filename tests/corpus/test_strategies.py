@@ -354,3 +354,14 @@ def test_function_pointers_may_be_null(judged: Judged) -> None:
         "ask",
         "ask:\n pushq %rbx\n movq %rdi, %rax\n movl $2, %edi\n call *%rax\n andl $7, %eax\n popq %rbx\n ret\n",
     ).passed
+
+
+def test_objects_that_lead_to_many_others_fit_into_an_input(compiled: Compile) -> None:
+    """Six pointers in each object: every drawn structure must find room, or hardly any input could be laid out."""
+    source = """
+    struct entry { struct entry *a, *b, *c, *d, *e, *f; int cost; };
+    int cost(struct entry *entry) { return entry ? entry->cost : -1; }
+    """
+    harness = Harness(compiled(source), "cost", JudgeSettings(examples=30))
+    assert len(harness.corpus.entries) >= 20
+    assert not harness.corpus.dropped["too large"]
