@@ -56,6 +56,10 @@ def only_stored_variables(module: llvm.ModuleRef) -> frozenset[str]:
     return _variables_with_only(module, r"store (?!volatile )[^@]*, ptr {}")
 
 
+_ALIAS = re.compile(r"^@.* alias (.*)$", re.MULTILINE)
+"""Another name of a variable or function, which other files may use."""
+
+
 def only_loaded_variables(module: llvm.ModuleRef) -> frozenset[str]:
     """The local variables that are never written. They always have their initial values."""
     return _variables_with_only(module, r"%[-\w$.]+ = load (?!volatile )[^@]*, ptr {}")
@@ -68,7 +72,8 @@ def _variables_with_only(module: llvm.ModuleRef, use: str) -> frozenset[str]:
     """
     local = {value.name for value in module.global_variables if value.linkage.name in ("internal", "private")}
     initialisers = (str(value).partition(" = ")[2] for value in module.global_variables)
-    otherwise_used = {name for text in initialisers for name in global_names(text)}
+    aliases = _ALIAS.findall(str(module))
+    otherwise_used = {name for text in (*initialisers, *aliases) for name in global_names(text)}
     for function in module.functions:
         lines = str(function).splitlines()
         for line in lines:

@@ -61,8 +61,6 @@ class StaticValues:
         initialisers = "\n".join(line for line in facts.splitlines() if line.startswith("@"))
         unread = set()
         for name in local_variables(text):
-            if re.search(rf"^@.* alias .*@{re.escape(name)}(?![-\w$.])", text, re.MULTILINE):
-                continue  # the passes give the variable the name of its alias
             initial = self._initial.get(name)
             accesses = find_accesses(f"@{name}", self._functions, initialisers, self._sizes)
             if initial is not None and accesses is not None:
