@@ -14,6 +14,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from faces import Compile
@@ -55,9 +56,9 @@ def generated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seeds: list[int] = []
     explore = Corpus.explore
 
-    def record_seed(corpus: Corpus, inputs: object, examples: int, seed: int) -> None:  # type: ignore[type-arg]
+    def record_seed(corpus: Corpus[Any], inputs: Any, examples: int, seed: int, *phase: Any) -> None:
         seeds.append(seed)
-        explore(corpus, inputs, examples, seed)  # type: ignore[arg-type]
+        explore(corpus, inputs, examples, seed, *phase)
 
     monkeypatch.setattr(Corpus, "explore", record_seed)
     return seeds
@@ -209,12 +210,14 @@ def hostile(tmp_path: Path) -> Iterator[bytes]:
     for content in (
         Evil(tmp_path / "made"),
         [Evil(tmp_path / "made")],
-        SavedCorpus((Evil(tmp_path / "made"),), Counter(), {}),  # type: ignore[arg-type]
-        SavedCorpus(5, Counter(), {}),  # type: ignore[arg-type]
-        SavedCorpus(("text",), Counter(), {}),  # type: ignore[arg-type]
-        SavedCorpus((Input(("x",)),), Counter(), {}),  # type: ignore[arg-type]
-        SavedCorpus((), 7, {}),  # type: ignore[arg-type]
-        SavedCorpus((), Counter(), 7),  # type: ignore[arg-type]
+        SavedCorpus((Evil(tmp_path / "made"),), Counter(), {}, {}, None),  # type: ignore[arg-type]
+        SavedCorpus(5, Counter(), {}, {}, None),  # type: ignore[arg-type]
+        SavedCorpus(("text",), Counter(), {}, {}, None),  # type: ignore[arg-type]
+        SavedCorpus((Input(("x",)),), Counter(), {}, {}, None),  # type: ignore[arg-type]
+        SavedCorpus((), 7, {}, {}, None),  # type: ignore[arg-type]
+        SavedCorpus((), Counter(), 7, {}, None),  # type: ignore[arg-type]
+        SavedCorpus((), Counter(), {}, 7, None),  # type: ignore[arg-type]
+        SavedCorpus((), Counter(), {}, {}, 7),  # type: ignore[arg-type]
     ):
         yield zlib.compress(pickle.dumps(content))
     yield zlib.compress(b"\x80\x04\x8c\x02osP.")
