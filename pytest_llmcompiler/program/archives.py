@@ -50,7 +50,8 @@ def find_archives(target: Target) -> tuple[str, ...]:
         source = Path(folder) / "empty.c"
         source.write_text("int main(void) { return 0; }\n", encoding="utf-8")
         command = [*Toolchain(target=target.host).command, "-static", "-o", str(Path(folder) / "empty"), str(source)]
-        shown = _run(command, {"ZIG_VERBOSE_LINK": "1"})
+        # zig writes paths below the present folder relative to it: in an empty folder there are none.
+        shown = _run(command, {"ZIG_VERBOSE_LINK": "1"}, folder)
     # A path may hold spaces, but each begins with a slash.
     paths = (_ARCHIVE.match(word) for word in re.split(r" (?=/)", shown))
     archives = tuple(path[1] for path in paths if path)
@@ -68,14 +69,15 @@ def read_archive_names(path: Path) -> list[str]:
     return data[start + _WORD * (count + 1) : start + size].decode().split("\0")[:count]
 
 
-def _run(command: list[str], variables: Mapping[str, str]) -> str:
-    """The standard error of a command, run with more environment variables. Raises ClangError."""
+def _run(command: list[str], variables: Mapping[str, str], folder: str | None = None) -> str:
+    """The standard error of a command, run with more environment variables, in a folder. Raises ClangError."""
     done = subprocess.run(
         command,
         capture_output=True,
         timeout=_TIMEOUT_SECONDS,
         stdin=subprocess.DEVNULL,
         env={**os.environ, **variables},
+        cwd=folder,
     )
     shown = done.stderr.decode(errors="replace").strip()
     if done.returncode:

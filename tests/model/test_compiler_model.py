@@ -92,20 +92,20 @@ def test_the_compilers_own_words_are_the_error(tmp_path: Path) -> None:
 
 
 @needs_gcc
-def test_a_session_judges_gcc(pytester: pytest.Pytester) -> None:
-    put(pytester, "cases/include/width.h", "#define WIDTH 8\n")
-    put(pytester, "cases/wide.c", "// LLMC: cflags -Iinclude\n" + CASE)
-    run(pytester, "cases/wide.c", "--llmc-model", "cc:gcc -{passes}", "--llmc-passes=O0,O2").assert_outcomes(passed=8)
+def test_a_session_judges_gcc(project: pytest.Pytester) -> None:
+    put(project, "cases/include/width.h", "#define WIDTH 8\n")
+    put(project, "cases/wide.c", "// LLMC: cflags -Iinclude\n" + CASE)
+    run(project, "cases/wide.c", "--llmc-model", "cc:gcc -{passes}", "--llmc-passes=O0,O2").assert_outcomes(passed=8)
 
 
 @needs_gcc
-def test_only_assembly_can_be_asked_for(pytester: pytest.Pytester) -> None:
-    put(pytester, "case.c", "int f(void) { return 1; }\n")
-    result = run(pytester, "case.c", "--llmc-model", "cc:gcc -O2", "--llmc-task=ir")
+def test_only_assembly_can_be_asked_for(project: pytest.Pytester) -> None:
+    put(project, "case.c", "int f(void) { return 1; }\n")
+    result = run(project, "case.c", "--llmc-model", "cc:gcc -O2", "--llmc-task=ir")
     result.stdout.fnmatch_lines(["*a compiler answers the task asm, not ir*"])
 
 
-def test_a_session_with_a_missing_compiler_ends_at_once(pytester: pytest.Pytester) -> None:
-    put(pytester, "case.c", "int f(void) { return 1; }\n")
-    result = run_here(pytester, "case.c", "--llmc-model", "cc:no-such-compiler")
+def test_a_session_with_a_missing_compiler_ends_at_once(project: pytest.Pytester) -> None:
+    put(project, "case.c", "int f(void) { return 1; }\n")
+    result = run_here(project, "case.c", "--llmc-model", "cc:no-such-compiler")
     result.stderr.fnmatch_lines(["*no compiler at 'no-such-compiler'*"])
