@@ -2,7 +2,7 @@
 
 STATEFUL = r"""
 #include <stdio.h>
-static int seen[4000];
+static int seen[20000];
 int accumulate(int x)
 {
     int n = seen[0] ? seen[0] + (x & 1) : 1;

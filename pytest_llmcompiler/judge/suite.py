@@ -176,7 +176,8 @@ class Suite:
         fixed = self.under_test.reference.fixed_globals(self.under_test.function)
         if fixed:
             warnings.append(
-                f"variables that are too large for inputs always have their initial values: {', '.join(fixed)}"
+                "variables that are too large for inputs, or of a type that inputs can't have, always have their "
+                f"initial values: {', '.join(fixed)}"
             )
         if self._compiler_bug:
             warning, counts["compiler_bug"] = self._compiler_bug

@@ -49,7 +49,7 @@ def describe_failure(case: Case, message: str) -> CompileError:
     path, shown = str(case.path), "\n".join(_first_errors(lines))
     if kind == "unsupported flag":
         shown = f"{_find_origin(case, words) or path}: {shown}"
-    elif not any(match["place"] for match in found):
+    elif all((match["place"] or "<string>").startswith("<string>") for match in found):  # LLVM calls its IR so
         shown = f"{path}: {shown}"
     return CompileError("\n".join((shown, *_hints(case, kind, words))), kind)
 

@@ -201,14 +201,17 @@ class Reference(CompiledProgram):
         }
 
     def fixed_globals(self, function: str) -> list[str]:
-        """The global variables that a function can reach and that are too large to be part of its inputs."""
+        """The global variables that a function can reach and that are no part of its inputs: they are too large, or of
+        a type that inputs can't have, such as `long double`."""
         names = mentioned_globals(self.program_module, function) - self._constant_variables
         return [
             name
             for name in self.golden.globals
             if name in names
             and name in self.variables
-            and self.variables[name].size > _most_bytes(self.variables[name])
+            and (
+                self.variables[name].size > _most_bytes(self.variables[name]) or find_unsupported(self.variables[name])
+            )
         ]
 
     @functools.cached_property

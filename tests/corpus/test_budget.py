@@ -138,6 +138,11 @@ void put(void) { huge[3] = 1; v[3] = 1; }
     right = "first:\n\tmovl v(%rip), %eax\n\taddl v+7996(%rip), %eax\n\tretq\n"
     assert check(source, "first", right, examples=10).kind == "pass"
     assert check(source, "first", "first:\n\txorl %eax, %eax\n\tretq\n", examples=10).kind == "mismatch"
+    source += (
+        "static long double exact;\nvoid keep(double x) { exact = x; }\nint is_positive(void) { return exact > 0; }\n"
+    )
+    verdict = check(source, "is_positive", "is_positive:\n\txorl %eax, %eax\n\tretq\n", examples=10)
+    assert verdict.detail["warning"].endswith("always have their initial values: exact")
     verdict = check(source, "get", "get:\n\tmovl huge+12(%rip), %eax\n\tretq\n", examples=10)
     assert verdict.detail["warning"].endswith("always have their initial values: huge")
 
