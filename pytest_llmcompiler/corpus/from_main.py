@@ -17,6 +17,7 @@ from pytest_llmcompiler.emulator.stack import STACK_SIZE, STACK_START
 from pytest_llmcompiler.errors import LLMCompilerError, ProcessStartError
 from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.values.c_types import (
+    FILE,
     UNTYPED,
     Array,
     Function,
@@ -27,7 +28,7 @@ from pytest_llmcompiler.values.c_types import (
     Type,
     find_unsupported,
 )
-from pytest_llmcompiler.values.input import Alias, Callback, Input, Object, PointerTarget, Value
+from pytest_llmcompiler.values.input import Alias, Callback, Input, Object, PointerTarget, StandardStream, Value
 from pytest_llmcompiler.values.va_list import is_va_list
 
 _MAX_INSTRUCTIONS = 20_000_000
@@ -164,6 +165,8 @@ class _CallReader:
     def _read_target(self, type: Pointer, address: int, count: int | None, depth: int) -> PointerTarget | None:
         if isinstance(type.target, Function):
             return Callback(type.target, 0) if address else None
+        if type.target is FILE:
+            return next((StandardStream(n) for n, at in enumerate(self._machine.guest.streams) if at == address), None)
         if depth >= _MAX_DEPTH or not self._machine.guest.read(address, 1):
             return None
         element: Type = type.target or UNTYPED

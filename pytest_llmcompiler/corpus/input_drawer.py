@@ -23,8 +23,8 @@ from pytest_llmcompiler.corpus.scalar_strategies import ScalarStrategies, close_
 from pytest_llmcompiler.corpus.special_values import pack_float
 from pytest_llmcompiler.corpus.va_lists import draw_va_list
 from pytest_llmcompiler.program.case import ArgRule
-from pytest_llmcompiler.values.c_types import UNTYPED, Array, Float, Function, Int, Param, Pointer, Struct, Type
-from pytest_llmcompiler.values.input import Alias, Callback, Links, Object, PointerTarget
+from pytest_llmcompiler.values.c_types import FILE, UNTYPED, Array, Float, Function, Int, Param, Pointer, Struct, Type
+from pytest_llmcompiler.values.input import Alias, Callback, Links, Object, PointerTarget, StandardStream
 from pytest_llmcompiler.values.layout import MAX_OBJECT_BYTES, SMALL_SLOTS
 from pytest_llmcompiler.values.va_list import SLOT, is_va_list
 
@@ -79,6 +79,8 @@ _FILLS = st.sampled_from(("repeat", "repeat", "zeros", "filler"))
 """How the rest of a byte array is filled, after a text that is shorter."""
 _IS_LONG = st.sampled_from([False] * 9 + [True])
 """Whether a terminated text has `_LONG_TEXT_BYTES` bytes: one of ten, since long texts make runs long."""
+_STREAMS = [st.sampled_from((1, 0, 1, 2)), st.sampled_from((None, None, 1, None, 0, 2))]
+"""The file descriptor of a `FILE *`: of an argument, and in an object, where it is mostly null (None)."""
 _MOSTLY = st.sampled_from([True] * 7 + [False])
 """True seven times of eight: for choices that keep an input sensible."""
 _HALF = st.booleans()
@@ -329,6 +331,8 @@ class InputDrawer:
         target = type.target
         if isinstance(target, Function):
             return self._draw_callback(draw, target, rule, depth)
+        if target is FILE:
+            return _draw_stream(draw, rule, depth)
         null: Encoded = bytes(8), ()
         # There is no room for more objects: the input could not be laid out.
         is_full = depth > 0 and len(self._objects) >= SMALL_SLOTS
@@ -394,6 +398,13 @@ class InputDrawer:
         element, count = self._objects[number]
         distance = min(draw(_ALIAS_DISTANCES), count - 1) if count > 1 and draw(_HALF) else 0
         return Alias(element, number, distance * element.size)
+
+
+def _draw_stream(draw: Draw, rule: ArgRule, depth: int) -> Encoded:
+    if not depth and not rule.non_null and draw(_IS_NULL[0]):
+        return bytes(8), ()
+    number = draw(_STREAMS[0 if rule.non_null else min(depth, 1)])
+    return bytes(8), () if number is None else ((0, StandardStream(number)),)
 
 
 def _assemble_array(elements: Sequence[Encoded], size: int, count: int) -> Encoded:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pytest_llmcompiler.program.case import ArgRule
-from pytest_llmcompiler.values.c_types import Array, Function, Int, Pointer, Struct, Type
+from pytest_llmcompiler.values.c_types import FILE, Array, Function, Int, Pointer, Struct, Type
 from pytest_llmcompiler.values.va_list import is_va_list
 
 RelationScope = Struct | None
@@ -130,7 +130,8 @@ def _have_same_target(first: Type, second: Type) -> bool:
 
 
 def _is_buffer(type: Type) -> bool:
-    return isinstance(type, Pointer) and not isinstance(type.target, Function) and not is_va_list(type)
+    is_opaque = is_va_list(type) or (isinstance(type, Pointer) and type.target is FILE)
+    return isinstance(type, Pointer) and not isinstance(type.target, Function) and not is_opaque
 
 
 def _is_count(type: Type | None) -> bool:

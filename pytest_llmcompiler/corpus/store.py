@@ -22,7 +22,7 @@ from typing import Any
 
 from pytest_llmcompiler.corpus.relations import ParameterRelations, RelationScope
 from pytest_llmcompiler.values.c_types import Array, Float, Function, Int, Pointer, Struct, Type
-from pytest_llmcompiler.values.input import Alias, Callback, Input, Object, SymbolPointer, Value
+from pytest_llmcompiler.values.input import Alias, Callback, Input, Object, StandardStream, SymbolPointer, Value
 
 MAX_FILES = 4000
 """Files that are kept. Above that, the least recently used ones are deleted, until half are left."""
@@ -50,7 +50,7 @@ class SavedCorpus:
     """The fact `coverage` of verdicts."""
 
 
-_TARGET_CLASSES = (Object, Callback, Alias, SymbolPointer)
+_TARGET_CLASSES = (Object, Callback, Alias, SymbolPointer, StandardStream)
 """The classes of what a pointer leads to."""
 SAVED_CLASSES = (SavedCorpus, Input, Value, *_TARGET_CLASSES, ParameterRelations, Int, Float, Array)
 """The dataclasses of which a saved corpus consists."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import unicorn
@@ -31,12 +32,16 @@ class ObjectArena:
         """Let each access to a slot fault."""
         self._uc.mem_unmap(slot.address, slot.size)
 
-    def place_objects(self, layout: Layout, last: Layout | None) -> None:
-        """Write the objects of an input into their slots, and garbage into those that the last input used."""
+    def place_objects(self, layout: Layout, last: Layout | None, insert_streams: Callable[[bytes], bytes]) -> None:
+        """Write the objects of an input into their slots, and garbage into those that the last input used.
+
+        `insert_streams` gives the standard streams in data of a layout the addresses that they have in the program.
+        """
         for old in last.objects if last else ():
             self._memory.write(self._untouched.read(0, old.slot.size), old.slot.host)
         for placed in layout.objects:
-            self._memory.write(layout.initial_bytes(placed, self._garbage_pattern), placed.slot.host)
+            data = layout.initial_bytes(placed, self._garbage_pattern)
+            self._memory.write(insert_streams(data), placed.slot.host)
 
     def read_slots(self, layout: Layout) -> tuple[bytes, ...]:
         """The contents of the slots of an input, in the order of its objects."""

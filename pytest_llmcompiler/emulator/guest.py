@@ -16,8 +16,8 @@ from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.targets.code import BooleanVariable
 from pytest_llmcompiler.targets.processor import Outcome
 from pytest_llmcompiler.values.c_types import Type
-from pytest_llmcompiler.values.input import SymbolPointer
-from pytest_llmcompiler.values.layout import PAGE, STUBS, Layout
+from pytest_llmcompiler.values.input import STREAM_NAMES, SymbolPointer
+from pytest_llmcompiler.values.layout import PAGE, STREAMS, STUBS, Layout
 
 _READ, _READ_EXECUTE = unicorn.UC_PROT_READ, unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC
 _READ_WRITE = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE
@@ -54,6 +54,8 @@ class Guest:
         """The writable segments of the program and of a candidate."""
         self.read_only: list[MappedMemory] = []
         """The program's segments that are neither writable nor executable."""
+        self.streams = tuple(program.library[f"__{name}_FILE"].address for name in STREAM_NAMES)
+        """The addresses of the C library's standard streams."""
         self.layout: Layout | None = None
         """The input of the run."""
         self.end: RunEnd | None = None
@@ -151,7 +153,7 @@ class Guest:
             memory.write(data)
         for name, data in variables:
             memory, offset, _ = self._variables[name]
-            memory.write(data, offset)
+            memory.write(self.insert_streams(data), offset)
 
     def set_symbol_pointers(self, pointers: Sequence[tuple[str, int, SymbolPointer]]) -> None:
         """Let pointers in global variables lead to symbols of the program. A symbol that it does not have is null."""
@@ -171,6 +173,18 @@ class Guest:
         byte = self.read(boolean.address, 1)[0]
         memory, offset, size = self._variables[boolean.name]
         memory.write(boolean.values[byte] if byte < len(boolean.values) else bytes([byte]) * size, offset)
+
+    def insert_streams(self, data: bytes) -> bytes:
+        """Data of a layout with the addresses of the standard streams in this program."""
+        if self.layout and self.layout.has_streams:
+            for placeholder, address in zip(STREAMS, self.streams, strict=True):
+                data = data.replace(placeholder.to_bytes(8, "little"), address.to_bytes(8, "little"))
+        return data
+
+    def name_streams(self, data: bytes) -> bytes:
+        """A pointer of this program, as a layout has it where it leads to a standard stream."""
+        address = int.from_bytes(data, "little")
+        return STREAMS[self.streams.index(address)].to_bytes(8, "little") if address in self.streams else data
 
     def preset(self, address: int, data: bytes) -> None:
         """Change the initial contents of the writable memory for all further runs."""

@@ -31,7 +31,7 @@ from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.targets.abi import CallSetup
 from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.values.c_types import Function
-from pytest_llmcompiler.values.layout import RETURN, Layout
+from pytest_llmcompiler.values.layout import RETURN, STREAMS, Layout
 
 _NO_INPUT = Layout((), (), (), (), 0, None)
 _MAX_ASSERTION_BYTES = 4096
@@ -176,7 +176,9 @@ class Machine:
         """The registers with which a run on an input starts."""
         start = self._reset(layout, uninitialised)
         self._enter(start, call.inverse if uninitialised == "inverse" else call)
-        return {name: self.guest.register(name) for name in (*self.processor.registers, self.processor.stack_pointer)}
+        names = dict(zip(self.guest.streams, STREAMS, strict=True))
+        registers = (*self.processor.registers, self.processor.stack_pointer)
+        return {name: names.get(value, value) for name in registers for value in [self.guest.register(name)]}
 
     def _reset(self, layout: Layout, uninitialised: UninitialisedFill) -> StartState:
         guest, last_layout = self.guest, self.guest.layout
@@ -190,7 +192,7 @@ class Machine:
             errno = initial_errno(layout.environment_seed)
             guest.write(self._process.errno_address, errno.to_bytes(4, "little"))
         guest.stack.reset(start.stack)
-        self._arena.place_objects(layout, last_layout)
+        self._arena.place_objects(layout, last_layout, guest.insert_streams)
         self._heap.reset()
         self._kernel.reset(layout.environment_seed)
         self._blocks.reset()
@@ -201,14 +203,15 @@ class Machine:
     def _enter(self, start: StartState, call: CallSetup) -> None:
         """Set the arguments and the return address."""
         guest, stack = self.guest, self.guest.stack.memory
+        streams = dict(zip(STREAMS, guest.streams, strict=True))
         frame = STACK_START + start.frame_offset
         pushed = b"" if self.processor.link_register else RETURN.to_bytes(8, "little")
-        stack.write(pushed + call.stack, start.frame_offset - len(pushed))
+        stack.write(pushed + guest.insert_streams(call.stack), start.frame_offset - len(pushed))
         guest.uc.reg_write(guest.stack_number, frame - len(pushed))
         if self.processor.link_register:
             guest.set_register(self.processor.link_register, RETURN)
         for name, value in call.registers.items():
-            guest.uc.reg_write(guest.numbers[name], value)
+            guest.uc.reg_write(guest.numbers[name], streams.get(value, value))
         for copy in call.copies:
             if isinstance(copy.pointer, str):
                 guest.set_register(copy.pointer, frame + copy.offset)
@@ -299,7 +302,7 @@ class Machine:
         if end.outcome not in ENDINGS:
             return observation
         if end.outcome == "return":
-            observation.result = self.convention.read_result(self._signature, registers)
+            observation.result = guest.name_streams(self.convention.read_result(self._signature, registers))
             breaches = self._find_breaches(registers, start, call)
             observation.abi_breaches = (*self._monitor.breaches, *breaches)
         observation.slots = slots

@@ -8,8 +8,8 @@ import struct
 from collections.abc import Iterator, Sequence
 
 from pytest_llmcompiler.values.c_types import Array, Field, Float, Int, Param, Pointer, Struct, Type
-from pytest_llmcompiler.values.input import Alias, Callback, Input, Links, Object, PointerTarget, SymbolPointer
-from pytest_llmcompiler.values.layout import label_objects
+from pytest_llmcompiler.values.input import STREAM_NAMES, Alias, Callback, Input, Links, Object, PointerTarget, StandardStream, SymbolPointer
+from pytest_llmcompiler.values.layout import STREAMS, label_objects
 
 _LINE_WIDTH = 160
 """Characters in one line of an input."""
@@ -50,8 +50,7 @@ def format_value(type: Type | None, data: bytes, links: Links = (), names: Names
     if isinstance(type, Pointer):
         target = next((target for at, target in links if at == 0), None)
         if target is None:
-            address = int.from_bytes(data, "little")
-            return f"(void *){address:#x}" if address else "NULL"
+            return _format_address(int.from_bytes(data, "little"))
         return _format_compound_literal(target, names) if isinstance(target, Object) else _format_target(target, names)
     if isinstance(type, Array):
         return _format_elements(type.element, data, links, names)
@@ -60,6 +59,12 @@ def format_value(type: Type | None, data: bytes, links: Links = (), names: Names
         parts = (f".{field.name} = {_format_field(field, data, links, names)}" for field in fields)
         return "{" + ", ".join(parts) + "}"
     return data.hex()
+
+
+def _format_address(address: int) -> str:
+    if address in STREAMS:
+        return STREAM_NAMES[STREAMS.index(address)]
+    return f"(void *){address:#x}" if address else "NULL"
 
 
 def _union_member(type: Struct, links: Links) -> Field:
@@ -95,6 +100,8 @@ def _format_target(target: PointerTarget, names: Names) -> str:
         return f"callback_{target.number}"
     if isinstance(target, SymbolPointer):
         return _format_symbol(target)
+    if isinstance(target, StandardStream):
+        return target.name
     if isinstance(target, Alias):
         return _format_alias(target, names)
     if target.count == 1 and isinstance(target.element, Struct):

@@ -38,7 +38,8 @@ strcpy stpcpy strncpy strcat strncat strchr strrchr strstr puts putchar printf
 sprintf snprintf fputs fputc fwrite putc malloc calloc realloc free exit
 abs labs sqrt sqrtf fabs fabsf floor ceil round trunc fmod fmodf fmin fmax
 abort pow exp log exp2 ldexp sin cos __stack_chk_fail
-__udivti3 __umodti3 __divti3 __modti3 __multi3 __popcountdi2 __popcountsi2 setvbuf stdout
+__udivti3 __umodti3 __divti3 __modti3 __multi3 __popcountdi2 __popcountsi2 setvbuf
+stdin stdout stderr
 """
 """Library symbols that are linked into every program. Compilers call them on their own (a loop becomes `memset`,
 `printf` becomes `puts`), so a candidate may need them where the reference does not."""

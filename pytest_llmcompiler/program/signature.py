@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmcompiler.program.varargs import find_common_tail
 from pytest_llmcompiler.values import va_list
 from pytest_llmcompiler.values.c_types import (
+    FILE,
     Array,
     Field,
     Float,
@@ -313,7 +314,7 @@ class _DebugInfoReader:
         if name in va_list.STRUCTS:
             return va_list.STRUCTS[name]
         if name == "struct _IO_FILE":
-            return Unsupported("it would need a FILE *, and there are no files here")
+            return FILE
         if "DW_AT_byte_size" not in die.attributes:
             return Unsupported(f"incomplete type {name}")
         type = Struct(name, _number(die, "DW_AT_byte_size"), union=is_union)

@@ -28,7 +28,8 @@ from pytest_llmcompiler.repro.c_literals import (
     format_string,
     quote_symbol,
 )
-from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, SLOTS
+from pytest_llmcompiler.values.input import STREAM_NAMES
+from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, SLOTS, STREAMS
 
 _GENERAL_REGISTERS = (
     *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp"),
@@ -95,6 +96,7 @@ def _format_lines(reproducer: Reproducer, surroundings: ReproSurroundings, verdi
         initialisers += tables.initialisers
     yield from ("", "// -- the program around it", "", *_format_slots(), *_format_symbols(surroundings))
     yield from _format_unbuffering(surroundings)
+    yield from _format_streams()
     body = (f"    {initialiser}" for initialiser in initialisers)
     yield from ("", "const struct llmc_reproducer llmc_reproducer = {", *body, "};")
 
@@ -141,6 +143,16 @@ def _format_unbuffering(surroundings: ReproSurroundings) -> Iterator[str]:
         yield "int setvbuf(void *, char *, int, word);"
         yield "extern void *const stdout;"
         yield "void llmc_unbuffer(void) { setvbuf(stdout, 0, 2, 0); }"
+
+
+def _format_streams() -> Iterator[str]:
+    """The standard streams, and what stands for each in the tables."""
+    for name in STREAM_NAMES:
+        yield f"extern void *const stream_{name} __asm__({quote_symbol(name)});"
+    numbers = ", ".join(f"{number:#x}ul" for number in STREAMS)
+    yield f"const word llmc_stream_numbers[3] = {{{numbers}}};"
+    streams = ", ".join(f"&stream_{name}" for name in STREAM_NAMES)
+    yield f"void *const *const llmc_streams[3] = {{{streams}}};"
 
 
 class _InputTables:

@@ -609,6 +609,18 @@ static void make_stubs(void)
     CALL(MPROTECT, LLMC_STUBS, PAGE, 5);
 }
 
+/* Let pointers to the standard streams lead to those of this process: the tables have the judge's numbers for them. */
+static void insert_streams(void *data, word size)
+{
+    for (word at = 0; at + 8 <= size; at++)
+        for (int stream = 0; stream < 3; stream++) {
+            word value;
+            copy(&value, (byte *)data + at, 8);
+            if (value == llmc_stream_numbers[stream])
+                copy((byte *)data + at, llmc_streams[stream], 8);
+        }
+}
+
 static void write_input(void)
 {
     for (int at = 0; at < llmc_slots_count; at++) {
@@ -616,11 +628,15 @@ static void write_input(void)
         fill((byte *)llmc_slots[at].address, reproducer->garbage, llmc_slots[at].size);
     }
     for (int at = 0; at < reproducer->objects_count; at++)
-        if (reproducer->objects[at].data)
+        if (reproducer->objects[at].data) {
             copy((void *)reproducer->objects[at].address, reproducer->objects[at].data, reproducer->objects[at].size);
+            insert_streams((void *)reproducer->objects[at].address, reproducer->objects[at].size);
+        }
     for (int at = 0; at < reproducer->globals_count; at++)
-        if (reproducer->globals[at].data)
+        if (reproducer->globals[at].data) {
             copy(reproducer->globals[at].at, reproducer->globals[at].data, reproducer->globals[at].size);
+            insert_streams(reproducer->globals[at].at, reproducer->globals[at].size);
+        }
     for (int at = 0; at < reproducer->globals_count; at++) {
         const struct llmc_global *global = &reproducer->globals[at];
         for (int number = 0; number < global->pointers_count; number++)
@@ -638,6 +654,7 @@ static void write_input(void)
     word stack = reproducer->entry->general[RSP], back = LLMC_RETURN;
     copy((void *)stack, &back, 8);
     copy((void *)(stack + 8), reproducer->stack, reproducer->stack_size);
+    insert_streams((void *)(stack + 8), reproducer->stack_size);
     make_stubs();
     llmc_upper = reproducer->clobbered->general[RAX] & 0xffffffff00000000ul;
     blocks_count = 0, mapped_bytes = 0, overflow_used = 0;
@@ -669,7 +686,9 @@ static void run(void)
     write_input();
     stack_end = LLMC_STACK + LLMC_STACK_SIZE;
     start_program();
-    llmc_enter(reproducer->candidate, reproducer->entry);
+    struct llmc_registers entry = *reproducer->entry;
+    insert_streams(entry.general, sizeof entry.general);
+    llmc_enter(reproducer->candidate, &entry);
     running = 0;
 }
 

@@ -121,6 +121,8 @@ extern const struct llmc_reproducer llmc_reproducer;
 extern const struct llmc_slot llmc_slots[];
 extern const int llmc_slots_count;
 void llmc_unbuffer(void);
+extern const word llmc_stream_numbers[3]; /* what stands in the tables for stdin, stdout and stderr */
+extern void *const *const llmc_streams[3];
 
 /* Numbers of callees: callbacks from 0 on, external functions from LLMC_EXTERNAL on, allocators from LLMC_HEAP on. */
 #define LLMC_EXTERNAL 0x1000

@@ -104,8 +104,12 @@ class Struct:
     align: int = 1
     union: bool = False
     opaque: bool = False
-    """True for `va_list`, whose members C does not name: they are no values that a program could depend on."""
+    """True for `va_list` and `FILE`, whose members C does not name: they are no values that a program could depend on."""
     fields: list[Field] = field(default_factory=list)
+
+
+FILE = Struct("FILE", 0, opaque=True)
+"""A stream of the C library. No object of an input has this type: a `FILE *` leads to a standard stream."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,8 +208,11 @@ def find_unsupported(type: Type | None) -> str | None:
 def _find_unsupported(type: Type | None, seen: set[int]) -> str | None:
     if isinstance(type, Unsupported):
         return type.reason
+    if type is FILE:
+        return "a FILE that is not the C library's own"
     if isinstance(type, Pointer):
-        return None if isinstance(type.target, Function) else _find_unsupported(type.target, seen)
+        is_known = isinstance(type.target, Function) or type.target is FILE
+        return None if is_known else _find_unsupported(type.target, seen)
     if isinstance(type, Array):
         return _find_unsupported(type.element, seen)
     if isinstance(type, Struct) and id(type) not in seen:

@@ -53,7 +53,22 @@ class SymbolPointer:
     """Bytes from the start of the symbol."""
 
 
-PointerTarget = Object | Callback | Alias | SymbolPointer
+@dataclass(frozen=True)
+class StandardStream:
+    """A `FILE *` to a stream that every process has."""
+
+    number: int
+    """The file descriptor: 0 for `stdin`, 1 for `stdout`, 2 for `stderr`."""
+
+    @property
+    def name(self) -> str:
+        return STREAM_NAMES[self.number]
+
+
+STREAM_NAMES = ("stdin", "stdout", "stderr")
+"""The variables of C that hold the standard streams, by file descriptor."""
+
+PointerTarget = Object | Callback | Alias | SymbolPointer | StandardStream
 Links = tuple[tuple[int, PointerTarget], ...]
 
 

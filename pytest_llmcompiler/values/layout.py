@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pytest_llmcompiler.errors import LayoutError
 from pytest_llmcompiler.values.c_types import UNTYPED, Array, Field, Pointer, Struct, Type
-from pytest_llmcompiler.values.input import Alias, Callback, Input, Links, Object, PointerTarget, SymbolPointer, Value
+from pytest_llmcompiler.values.input import Alias, Callback, Input, Links, Object, PointerTarget, StandardStream, SymbolPointer, Value
 
 PAGE = 4096
 """Bytes of a page, the smallest unit of mapped memory."""
@@ -34,6 +34,10 @@ STUB_SIZE = 16
 """Bytes of a stub."""
 RETURN = STUBS + PAGE - STUB_SIZE
 """The return address of the function under test."""
+
+STREAMS = (0x7F0E5D3A9010, 0x7F0E5D3A9020, 0x7F0E5D3A9030)
+"""What stands in a layout for the addresses of `stdin`, `stdout` and `stderr`, which each program has elsewhere. No
+memory lies there, and no other value in a layout is likely to be one of them."""
 
 _MAX_ALIGNMENT = 16
 """The largest alignment of a C type, in bytes (`alignof(max_align_t)`)."""
@@ -101,6 +105,8 @@ class Layout:
     each program has its symbols elsewhere."""
     is_4gib_aligned: bool = False
     """Whether objects start at multiples of 4 GiB, instead of ending at an unmapped page."""
+    has_streams: bool = False
+    """Whether a pointer leads to a standard stream. Its bytes are those of one of `STREAMS`."""
 
     def initial_bytes(self, target: LaidOutObject, fill: int) -> bytes:
         """The bytes of an object's slot before a run. Bytes outside the object have the pattern `GARBAGE[fill]`."""
@@ -143,6 +149,7 @@ def _lay_out(input: Input, names: Sequence[str], result: Type | None, *, is_alig
             if isinstance(target, SymbolPointer)
         ),
         is_4gib_aligned=is_aligned,
+        has_streams=builder.has_streams,
     )
 
 
@@ -161,6 +168,7 @@ class _LayoutBuilder:
         self._is_aligned = is_aligned
         self.contents: list[tuple[LaidOutObject, bytes]] = []
         self.callbacks: list[Callback] = []
+        self.has_streams = False
         slots = ALIGNED_SLOTS if is_aligned else SLOTS
         self._large_slots, self._small_slots = list(slots[:LARGE_SLOTS]), list(slots[LARGE_SLOTS:])
 
@@ -202,6 +210,9 @@ class _LayoutBuilder:
             return self._add_callback(target)
         if isinstance(target, SymbolPointer):
             return 0  # see `Layout.symbol_pointers`
+        if isinstance(target, StandardStream):
+            self.has_streams = True
+            return STREAMS[target.number]
         return self._locate_alias(target) if isinstance(target, Alias) else self._lay_out_object(target, label)
 
     def _locate_alias(self, alias: Alias) -> int:
