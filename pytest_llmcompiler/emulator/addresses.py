@@ -14,7 +14,7 @@ from pytest_llmcompiler.emulator.observation import ELSEWHERE, Constants
 from pytest_llmcompiler.emulator.stack import CALLER_FRAME, STACK_SIZE, STACK_START
 from pytest_llmcompiler.program.image import ProgramSegment
 from pytest_llmcompiler.targets.code import CodeSegment
-from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, SLOTS, STUB_SIZE, STUBS
+from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, SLOTS, STREAMS, STUB_SIZE, STUBS
 
 Region = Literal["stack", "candidate", "data", "constant", "object", "heap", "none"]
 """A kind of memory: `candidate` is a candidate's own writable memory, `data` the program's, `object` the slots of the
@@ -97,7 +97,9 @@ class AddressMap:
 
     def shared_address(self, address: int) -> int:
         """The address that stands for the same thing in every run: the function under test for a candidate's entry,
-        `ELSEWHERE` for any other address of a candidate's code."""
+        `ELSEWHERE` for any other address of a candidate's code, and what a layout has for a standard stream."""
+        if address in self._guest.streams:
+            return STREAMS[self._guest.streams.index(address)]
         if self._candidate is not None and address == self._candidate.entry:
             return self._candidate.original_entry
         return ELSEWHERE if self.is_in_candidate(address) else address

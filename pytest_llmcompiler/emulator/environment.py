@@ -1,9 +1,12 @@
-"""What an input's environment seed chooses outside of the function: the error number and how much memory there is.
+"""What an input's environment seed chooses outside of the function: the error number, how much memory there is, and
+what can be read from standard input.
 
 The clock, the random bytes and the process's number, which the seed chooses too, are in `kernel.py`.
 """
 
 from __future__ import annotations
+
+import random
 
 MEMORY_SHORTAGES = {
     21: "finds no memory",
@@ -12,6 +15,10 @@ MEMORY_SHORTAGES = {
 }
 """What malloc does under these environment seeds. Functions that allocate get seeds 0 to 23, so that an eighth of the
 seeds has a shortage."""
+
+_MAX_INPUT_LINES = 6
+_INPUT_WORDS = ("a", "Key", "value", "x1", "hello", "end", "#", "0", "1", "-7", "42", "3.5", "255", "65536", '"q"', "")
+"""What lines of standard input consist of."""
 
 
 def initial_errno(environment_seed: int) -> int:
@@ -26,3 +33,17 @@ def has_no_memory(environment_seed: int, size: int) -> bool:
     """
     is_multiple = size % 8 == 0
     return environment_seed in MEMORY_SHORTAGES and (environment_seed == 21 or is_multiple == (environment_seed == 23))
+
+
+def standard_input(environment_seed: int) -> bytes:
+    """What a run can read from standard input: nothing for seed 0, else some lines of text."""
+    choice = random.Random(f"standard input {environment_seed}")
+    count = choice.randint(1, _MAX_INPUT_LINES) if environment_seed else 0
+    text = "\n".join(_choose_line(choice) for _ in range(count))
+    return (text + "\n" * (count > 0 and choice.random() < 0.75)).encode()
+
+
+def _choose_line(choice: random.Random) -> str:
+    """An empty line, or words and numbers with one separator between them."""
+    separator = choice.choice((" ", " ", ",", "=", ":", "\t", "/"))
+    return separator.join(choice.choice(_INPUT_WORDS) for _ in range(choice.choice((0, 1, 1, 2, 3, 5))))

@@ -18,7 +18,7 @@ from pytest_llmcompiler.emulator.heap import Heap
 from pytest_llmcompiler.emulator.kernel import GuestTrapError
 from pytest_llmcompiler.emulator.observation import Effect, ExternalCall, Reply
 from pytest_llmcompiler.emulator.uninitialised import UninitialisedValues
-from pytest_llmcompiler.values.c_types import Float, Function, Int, Pointer, Type, find_unsupported
+from pytest_llmcompiler.values.c_types import FILE, Float, Function, Int, Pointer, Type, find_unsupported
 from pytest_llmcompiler.values.layout import PAGE, STUB_SIZE, STUBS
 
 MAX_EXTERNAL_CALLS = 1_000
@@ -143,6 +143,8 @@ class ExternalCalls:
         which belongs to the caller."""
         choice, seed = seed % 4, mix((seed, 1))
         target = type.target
+        if target is FILE and choice > 1:
+            return self._guest.streams[1 + seed % 2]
         if choice == 0 or isinstance(target, Function) or find_unsupported(target):
             return 0
         fitting = [argument.value for argument in arguments if _is_assignable(argument.type, type)]

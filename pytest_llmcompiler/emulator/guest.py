@@ -181,6 +181,13 @@ class Guest:
                 data = data.replace(placeholder.to_bytes(8, "little"), address.to_bytes(8, "little"))
         return data
 
+    def remove_streams(self, data: bytes) -> bytes:
+        """The inverse of `insert_streams`, for what a run leaves in memory."""
+        if self.layout and self.layout.has_streams:
+            for placeholder, address in zip(STREAMS, self.streams, strict=True):
+                data = data.replace(address.to_bytes(8, "little"), placeholder.to_bytes(8, "little"))
+        return data
+
     def name_streams(self, data: bytes) -> bytes:
         """A pointer of this program, as a layout has it where it leads to a standard stream."""
         address = int.from_bytes(data, "little")

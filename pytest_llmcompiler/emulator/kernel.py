@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import unicorn
 
+from pytest_llmcompiler.emulator.environment import standard_input
 from pytest_llmcompiler.errors import LLMCompilerError
 from pytest_llmcompiler.targets.processor import Processor
 
@@ -53,10 +54,10 @@ class GuestTrapError(LLMCompilerError):
 
 
 class Kernel:
-    """Answers system calls: output is captured, input has ended, there are no files and no network.
+    """Answers system calls: output is captured, there are no files and no network.
 
-    The clock, random bytes and the process's number are functions of the input's environment seed. Each call that reads
-    the clock finds it a microsecond later than the call before.
+    The text of standard input, the clock, random bytes and the process's number are functions of the input's
+    environment seed. Each call that reads the clock finds it a microsecond later than the call before.
     """
 
     def __init__(self, uc: unicorn.Uc, processor: Processor) -> None:
@@ -68,13 +69,15 @@ class Kernel:
         self._set_thread_pointer = processor.set_thread_pointer
         self.output: dict[int, bytearray] = {}
         """What the run has written to each file descriptor."""
+        self.input, self.input_position = b"", 0
+        """The text of standard input, and how many bytes of it have been read."""
         self._handlers: dict[str, Callable[[int, int, int], int]] = {
-            "read": lambda descriptor, *_: -_EBADF if descriptor else 0,
+            "read": self._read,
             "write": self._write,
             "close": lambda descriptor, *_: 0 if descriptor < 3 else -_EBADF,
             "lseek": lambda descriptor, *_: -_ESPIPE if descriptor < 3 else -_EBADF,
             "ioctl": lambda *_: -_ENOSYS,  # standard output is no terminal
-            "readv": lambda descriptor, *_: -_EBADF if descriptor else 0,
+            "readv": self._read_vector,
             "writev": self._write_vector,
             "nanosleep": lambda *_: 0,
             "getpid": self._get_process_number,
@@ -99,6 +102,7 @@ class Kernel:
     def reset(self, environment_seed: int) -> None:
         """Forget the output, and set clock, random bytes and process number."""
         self.output = {}
+        self.input, self.input_position = standard_input(environment_seed), 0
         self._calls = 0
         self._environment_seed, self._clock_reads = environment_seed, 0
         self._random_bytes: random.Random | None = None
@@ -135,9 +139,26 @@ class Kernel:
         return size
 
     def _write_vector(self, descriptor: int, vectors: int, count: int) -> int:
+        return sum(self._write(descriptor, address, size) for address, size in self._pieces(vectors, count))
+
+    def _pieces(self, vectors: int, count: int) -> list[tuple[int, int]]:
+        """The addresses and sizes of the pieces of a readv or writev."""
         data = bytes(self._uc.mem_read(vectors, 16 * min(count, _MAX_VECTORS)))
         words = [int.from_bytes(data[start : start + 8], "little") for start in range(0, len(data), 8)]
-        return sum(self._write(descriptor, address, size) for address, size in zip(words[::2], words[1::2]))
+        return list(zip(words[::2], words[1::2], strict=True))
+
+    def _read(self, descriptor: int, address: int, size: int) -> int:
+        if descriptor:
+            return -_EBADF
+        data = self.input[self.input_position : self.input_position + size]
+        self._uc.mem_write(address, data)
+        self.input_position += len(data)
+        return len(data)
+
+    def _read_vector(self, descriptor: int, vectors: int, count: int) -> int:
+        if descriptor:
+            return -_EBADF
+        return sum(self._read(descriptor, address, size) for address, size in self._pieces(vectors, count))
 
     def _exit(self, code: int, _: int, __: int) -> int:
         raise GuestExitError(code & 0xFF)

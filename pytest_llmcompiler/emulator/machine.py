@@ -305,16 +305,26 @@ class Machine:
             observation.result = guest.name_streams(self.convention.read_result(self._signature, registers))
             breaches = self._find_breaches(registers, start, call)
             observation.abi_breaches = (*self._monitor.breaches, *breaches)
-        observation.slots = slots
+        observation.slots = tuple(map(guest.remove_streams, slots))
         for boolean in self.candidate.booleans if self.candidate else ():
             guest.read_boolean(boolean)
-        observation.globals = tuple(map(guest.read_variable, self.program.globals))
+        observation.globals = tuple(map(guest.remove_streams, map(guest.read_variable, self.program.globals)))
         observation.heap, observation.freed_blocks = self._heap.blocks(), self._heap.freed_blocks
         observation.freed_objects = self._heap.freed_objects
         if self._process.errno_address:
             observation.errno = int.from_bytes(guest.read(self._process.errno_address, 4), "little")
+        consumed = self._read_consumed_input()
         observation.output = {number: bytes(data) for number, data in self._kernel.output.items()}
+        observation.output |= {0: consumed} if consumed else {}
         return observation
+
+    def _read_consumed_input(self) -> bytes:
+        """What the run took from standard input, without what is left in the buffer of `stdin`."""
+        if not self._kernel.input_position:
+            return b""
+        words = self.guest.read(self.guest.streams[0], 24)  # musl's struct: flags, then the bounds of the unread bytes
+        start, end = int.from_bytes(words[8:16], "little"), int.from_bytes(words[16:24], "little")
+        return self._kernel.input[: max(0, self._kernel.input_position - max(0, end - start))]
 
     def _find_breaches(self, registers: Mapping[str, int], start: StartState, call: CallSetup) -> Iterator[AbiBreach]:
         """The rules of the calling convention that a function breaks with what it leaves at its return."""

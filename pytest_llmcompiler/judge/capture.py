@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import cast
 
 from pytest_llmcompiler.emulator.call_arguments import promote_argument
-from pytest_llmcompiler.emulator.environment import MEMORY_SHORTAGES, initial_errno
+from pytest_llmcompiler.emulator.environment import MEMORY_SHORTAGES, initial_errno, standard_input
 from pytest_llmcompiler.emulator.observation import Effect, Observation, Reply
 from pytest_llmcompiler.emulator.tracing import TracedRun
 from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
@@ -117,6 +117,7 @@ class _ReproducerBuilder:
             "callbacks": [self._function(f"callback {item.number}", item.type) for item in layout.callbacks],
             "externals": [self._function(name, type) for name, type in externals.items()],
             "aligned_objects": layout.is_4gib_aligned,
+            "standard_input": standard_input(seed).hex(),
             "shortage": sorted(MEMORY_SHORTAGES).index(seed) + 1 if seed in MEMORY_SHORTAGES else 0,
         }
 
@@ -205,7 +206,8 @@ class _ReproducerBuilder:
         ]
 
     def _reply_register(self, reply: Reply, register: str, data: bytes) -> ResultPart:
-        machine, value = self._differential.machine, int.from_bytes(data, "little")
+        machine = self._differential.machine
+        value = int.from_bytes(machine.guest.name_streams(data), "little")
         # The native program has its variables, and the candidate's own memory, at other addresses. A pointer that
         # the call returns as it was passed is taken from the register of that argument instead.
         is_relocated = (

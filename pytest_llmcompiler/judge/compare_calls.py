@@ -18,7 +18,8 @@ from pytest_llmcompiler.judge.format_c import format_bytes
 from pytest_llmcompiler.judge.location import CallArgument, CallNumber
 from pytest_llmcompiler.judge.value_equality import same_value
 from pytest_llmcompiler.values.c_types import Array, Int, Type
-from pytest_llmcompiler.values.layout import GARBAGE
+from pytest_llmcompiler.values.input import STREAM_NAMES
+from pytest_llmcompiler.values.layout import GARBAGE, STREAMS
 
 
 def compare_calls(
@@ -122,5 +123,6 @@ def _format_argument(argument: Argument) -> str:
     if isinstance(argument, int):
         return hex(argument) if argument > 0xFFFF else str(argument)
     contents = f"[{format_bytes(argument.data)}]" if argument.data else ""
-    pointer = {0: "NULL", ELSEWHERE: "&"}.get(argument.address, hex(argument.address))
+    stream = STREAM_NAMES[STREAMS.index(argument.address)] if argument.address in STREAMS else None
+    pointer = {0: "NULL", ELSEWHERE: "&"}.get(argument.address, stream or hex(argument.address))
     return f"{pointer}{contents}"

@@ -9,13 +9,14 @@ from typing import Any, TypedDict
 
 from pytest_llmcompiler.corpus.probing import UndefinedInputError
 from pytest_llmcompiler.corpus.shrink import shrink
-from pytest_llmcompiler.emulator.environment import MEMORY_SHORTAGES
+from pytest_llmcompiler.emulator.environment import MEMORY_SHORTAGES, standard_input
 from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
 from pytest_llmcompiler.judge.capture import capture_reproducer
 from pytest_llmcompiler.judge.differential import DifferentialRun, Stage
 from pytest_llmcompiler.judge.divergence import AssembledText
 from pytest_llmcompiler.judge.failing_run import FailingRun
 from pytest_llmcompiler.judge.failure import Failure, evidence_line, unstable_failure
+from pytest_llmcompiler.judge.format_c import format_bytes
 from pytest_llmcompiler.judge.locate_divergence import locate_divergence
 from pytest_llmcompiler.judge.oracle import SuiteEntry
 from pytest_llmcompiler.judge.reproducer import Reproducer
@@ -178,5 +179,8 @@ class FailureExplainer:
                 message += ", as the bundled clang -O2 wrongly has it"
         if run.entry is not None and run.input is not None and run.entry.expected.out_of_memory:
             lines.append(evidence_line("malloc", MEMORY_SHORTAGES[run.input.environment_seed]))
+        if run.entry is not None and 0 in run.entry.expected.output:
+            text = format_bytes(standard_input(run.entry.layout.environment_seed))
+            lines.append(evidence_line("stdin", text))
         failure = replace(run.failure, message=message, evidence=(*lines, *run.failure.evidence))
         return replace(run, failure=failure)

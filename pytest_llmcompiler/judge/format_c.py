@@ -8,7 +8,17 @@ import struct
 from collections.abc import Iterator, Sequence
 
 from pytest_llmcompiler.values.c_types import Array, Field, Float, Int, Param, Pointer, Struct, Type
-from pytest_llmcompiler.values.input import STREAM_NAMES, Alias, Callback, Input, Links, Object, PointerTarget, StandardStream, SymbolPointer
+from pytest_llmcompiler.values.input import (
+    STREAM_NAMES,
+    Alias,
+    Callback,
+    Input,
+    Links,
+    Object,
+    PointerTarget,
+    StandardStream,
+    SymbolPointer,
+)
 from pytest_llmcompiler.values.layout import STREAMS, label_objects
 
 _LINE_WIDTH = 160
@@ -50,7 +60,7 @@ def format_value(type: Type | None, data: bytes, links: Links = (), names: Names
     if isinstance(type, Pointer):
         target = next((target for at, target in links if at == 0), None)
         if target is None:
-            return _format_address(int.from_bytes(data, "little"))
+            return format_address(int.from_bytes(data, "little"))
         return _format_compound_literal(target, names) if isinstance(target, Object) else _format_target(target, names)
     if isinstance(type, Array):
         return _format_elements(type.element, data, links, names)
@@ -61,7 +71,8 @@ def format_value(type: Type | None, data: bytes, links: Links = (), names: Names
     return data.hex()
 
 
-def _format_address(address: int) -> str:
+def format_address(address: int) -> str:
+    """A pointer that leads to no object with a name."""
     if address in STREAMS:
         return STREAM_NAMES[STREAMS.index(address)]
     return f"(void *){address:#x}" if address else "NULL"

@@ -198,7 +198,7 @@ _FIXED_TEXTS: dict[type, str] = {
     RunEnding: "ends with",
     Stack: "the stack",
 }
-_STREAMS = {1: "stdout", 2: "stderr"}
+_STREAMS = {0: "stdin", 1: "stdout", 2: "stderr"}
 
 
 def locate_address(address: int, layout: Layout | None) -> AccessedAddress:

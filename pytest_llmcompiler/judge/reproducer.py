@@ -145,6 +145,8 @@ class Reproducer(TypedDict, total=False):
     result_float: bool
     aligned_objects: bool
     """Whether objects begin at multiples of 4 GiB, instead of ending at the edge of mapped memory."""
+    standard_input: str
+    """What can be read from standard input."""
     shortage: int
     """When malloc finds no memory: 0 never, 1 always, 2 for sizes that are no multiple of 8, 3 for multiples of 8."""
     errno: list[int]

@@ -46,8 +46,11 @@ from pytest_llmcompiler.values.c_types import (
 
 _ENVIRONMENT_FUNCTIONS = """
 time clock clock_gettime gettimeofday timespec_get times ftime getpid gettid getrandom getentropy arc4random
+read readv getchar getc fgetc getw gets fgets fread scanf fscanf vscanf vfscanf getline getdelim fgetln
+getchar_unlocked getc_unlocked fgetc_unlocked fgets_unlocked fread_unlocked fgetwc getwc getwchar fgetws wscanf fwscanf
 """
-"""Library functions whose results depend on the environment seed of an input."""
+"""Library functions whose results depend on the environment seed of an input: it chooses clock, process number, random
+bytes and the text of standard input."""
 
 _ENVIRONMENT_SEEDS = 8
 """Number of different environment seeds for a function that depends on its environment."""

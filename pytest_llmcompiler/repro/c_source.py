@@ -41,6 +41,8 @@ _REGISTER_NUMBERS = {name: number for number, name in enumerate(_GENERAL_REGISTE
 }
 _ARGUMENT_KINDS = ("number", "address", "text", "data")
 """In the order of the enumeration in `runner.h`."""
+_MAX_INPUT_BYTES = 1024
+"""Bytes of standard input, as many as `runner.h` has room for."""
 _FIRST_EXTERNAL = 0x1000
 """The number of the first external function, `LLMC_EXTERNAL` in `runner.h`."""
 
@@ -181,10 +183,12 @@ class _InputTables:
         self._write_externals()
         self._write_replies()
         self._write_result()
+        input = bytes.fromhex(reproducer["standard_input"])[:_MAX_INPUT_BYTES]
         self.initialisers += [
             f".garbage = {format_byte_array(bytes.fromhex(reproducer['garbage']))},",
             f".uninitialised = {format_byte_array(bytes.fromhex(reproducer['uninitialised']))},",
             f".aligned_objects = {int(reproducer['aligned_objects'])}, .shortage = {int(reproducer['shortage'])},",
+            f".input = {format_byte_array(input)}, .input_size = {len(input)},",
             f".errno_before = {int(reproducer['errno'][0])}, .errno_matters = {int(reproducer['errno'][1])},",
         ]
 

@@ -32,7 +32,7 @@ static long call6(long number, long a, long b, long c, long d, long e, long f)
 #define CALL(number, a, b, c) call6(number, (long)(a), (long)(b), (long)(c), 0, 0, 0)
 /* Numbers of system calls, and of signals and their codes. */
 enum {
-    WRITE = 1, MMAP = 9, MPROTECT = 10, MUNMAP = 11, SIGACTION = 13, PREAD = 17, DUP2 = 33, NANOSLEEP = 35,
+    WRITE = 1, CLOSE = 3, MMAP = 9, MPROTECT = 10, MUNMAP = 11, SIGACTION = 13, PREAD = 17, PIPE = 22, DUP2 = 33, NANOSLEEP = 35,
     SETITIMER = 38, FORK = 57, WAIT4 = 61, KILL = 62, SIGALTSTACK = 131, PRCTL = 157, SETRLIMIT = 160, OPEN = 2,
     EXIT_GROUP = 231, MEMFD = 319
 };
@@ -420,6 +420,18 @@ static void record_call(const struct llmc_external *external, int callee)
     }
 }
 
+/* Let pointers to the standard streams lead to those of this process: the tables have the judge's numbers for them. */
+static void insert_streams(void *data, word size)
+{
+    for (word at = 0; at + 8 <= size; at++)
+        for (int stream = 0; stream < 3; stream++) {
+            word value;
+            copy(&value, (byte *)data + at, 8);
+            if (value == llmc_stream_numbers[stream])
+                copy((byte *)data + at, llmc_streams[stream], 8);
+        }
+}
+
 /* Leave in registers and memory what the call left in the emulator. */
 static void answer_call(const struct llmc_reply *answer)
 {
@@ -442,6 +454,7 @@ static void answer_call(const struct llmc_reply *answer)
         *to = (*to & ~result->mask) | (result->value & result->mask);
         if (result->same_as >= 0)
             *to = passed[result->same_as];
+        insert_streams(to, 8);
     }
 }
 
@@ -609,18 +622,6 @@ static void make_stubs(void)
     CALL(MPROTECT, LLMC_STUBS, PAGE, 5);
 }
 
-/* Let pointers to the standard streams lead to those of this process: the tables have the judge's numbers for them. */
-static void insert_streams(void *data, word size)
-{
-    for (word at = 0; at + 8 <= size; at++)
-        for (int stream = 0; stream < 3; stream++) {
-            word value;
-            copy(&value, (byte *)data + at, 8);
-            if (value == llmc_stream_numbers[stream])
-                copy((byte *)data + at, llmc_streams[stream], 8);
-        }
-}
-
 static void write_input(void)
 {
     for (int at = 0; at < llmc_slots_count; at++) {
@@ -708,7 +709,14 @@ static int start_run(int which)
     if (child)
         return child;
     report = reports[which];
-    CALL(DUP2, CALL(OPEN, "/dev/null", 0, 0), 0, 0);
+    if (reproducer->input_size) {
+        int ends[2];
+        CALL(PIPE, ends, 0, 0);
+        CALL(WRITE, ends[1], reproducer->input, reproducer->input_size);
+        CALL(CLOSE, ends[1], 0, 0);
+        CALL(DUP2, ends[0], 0, 0);
+    } else
+        CALL(DUP2, CALL(OPEN, "/dev/null", 0, 0), 0, 0);
     for (int stream = 0; stream < 2; stream++)
         CALL(DUP2, output[which][stream], stream + 1, 0);
     install_handlers();

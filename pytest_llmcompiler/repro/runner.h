@@ -114,6 +114,8 @@ struct llmc_reproducer {
     int result_signed, result_float, result_count; /* count 0: no result */
     int aligned_objects; /* 1: objects begin at multiples of 4 GiB, instead of ending at the edge of mapped memory */
     int shortage;    /* when malloc finds no memory: 0 never, 1 always, 2 for sizes that are no multiple of 8, 3 for multiples */
+    byte input[1024]; /* what can be read from standard input */
+    word input_size;
     int errno_before, errno_matters;
 };
 

@@ -104,7 +104,7 @@ class Struct:
     align: int = 1
     union: bool = False
     opaque: bool = False
-    """True for `va_list` and `FILE`, whose members C does not name: they are no values that a program could depend on."""
+    """True for `va_list` and `FILE`, whose members C does not name: no program can depend on their values."""
     fields: list[Field] = field(default_factory=list)
 
 

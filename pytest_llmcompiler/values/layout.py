@@ -12,7 +12,17 @@ from dataclasses import dataclass
 
 from pytest_llmcompiler.errors import LayoutError
 from pytest_llmcompiler.values.c_types import UNTYPED, Array, Field, Pointer, Struct, Type
-from pytest_llmcompiler.values.input import Alias, Callback, Input, Links, Object, PointerTarget, StandardStream, SymbolPointer, Value
+from pytest_llmcompiler.values.input import (
+    Alias,
+    Callback,
+    Input,
+    Links,
+    Object,
+    PointerTarget,
+    StandardStream,
+    SymbolPointer,
+    Value,
+)
 
 PAGE = 4096
 """Bytes of a page, the smallest unit of mapped memory."""
