@@ -7,6 +7,7 @@ The clock, the random bytes and the process's number, which the seed chooses too
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 MEMORY_SHORTAGES = {
     21: "finds no memory",
@@ -17,8 +18,9 @@ MEMORY_SHORTAGES = {
 seeds has a shortage."""
 
 _MAX_INPUT_LINES = 6
-_INPUT_WORDS = ("a", "Key", "value", "x1", "hello", "end", "#", "0", "1", "-7", "42", "3.5", "255", "65536", '"q"', "")
-"""What lines of standard input consist of."""
+_INPUT_NUMBERS = ("0", "1", "-7", "42", "3.5", "255", "65536", "0x1f", "1e3")
+_INPUT_WORDS = ("a", "Key", "value", "x1", "hello", "end", "#", '"q"', "", *_INPUT_NUMBERS)
+"""What lines of standard input consist of. The first line has only numbers for odd seeds."""
 
 
 def initial_errno(environment_seed: int) -> int:
@@ -39,11 +41,14 @@ def standard_input(environment_seed: int) -> bytes:
     """What a run can read from standard input: nothing for seed 0, else some lines of text."""
     choice = random.Random(f"standard input {environment_seed}")
     count = choice.randint(1, _MAX_INPUT_LINES) if environment_seed else 0
-    text = "\n".join(_choose_line(choice) for _ in range(count))
+    lines = [_choose_line(choice, _INPUT_WORDS, choice.choice((0, 1, 1, 2, 3, 5))) for _ in range(count)]
+    if environment_seed % 2:
+        lines[0] = _choose_line(choice, _INPUT_NUMBERS, choice.randint(1, 4))
+    text = "\n".join(lines)
     return (text + "\n" * (count > 0 and choice.random() < 0.75)).encode()
 
 
-def _choose_line(choice: random.Random) -> str:
-    """An empty line, or words and numbers with one separator between them."""
+def _choose_line(choice: random.Random, words: Sequence[str], count: int) -> str:
+    """A line of so many words, with one separator between them."""
     separator = choice.choice((" ", " ", ",", "=", ":", "\t", "/"))
-    return separator.join(choice.choice(_INPUT_WORDS) for _ in range(choice.choice((0, 1, 1, 2, 3, 5))))
+    return separator.join(choice.choice(words) for _ in range(count))

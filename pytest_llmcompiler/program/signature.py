@@ -281,7 +281,9 @@ class _DebugInfoReader:
             name = f"enum {_text(die, 'DW_AT_name')}".strip()
             return Int(_number(die, "DW_AT_byte_size"), signed, name, enumerators=names)
         if die.tag == "DW_TAG_pointer_type":
-            return Pointer(self._target(die), const=_has_qualifier(die, "DW_TAG_const_type"))
+            target = self._target(die)
+            is_opaque = isinstance(target, Unsupported) and target.incomplete
+            return Pointer(None if is_opaque else target, const=_has_qualifier(die, "DW_TAG_const_type"))
         if die.tag == "DW_TAG_array_type":
             return self._array(die)
         if die.tag == "DW_TAG_subroutine_type":
@@ -316,7 +318,7 @@ class _DebugInfoReader:
         if name == "struct _IO_FILE":
             return FILE
         if "DW_AT_byte_size" not in die.attributes:
-            return Unsupported(f"incomplete type {name}")
+            return Unsupported(f"incomplete type {name}", incomplete=True)
         type = Struct(name, _number(die, "DW_AT_byte_size"), union=is_union)
         self._seen[die.offset] = type
         for child in die.iter_children():

@@ -139,6 +139,8 @@ class Unsupported:
     reason: str
     size: int = 0
     align: int = 1
+    incomplete: bool = False
+    """True for a struct or union without members in its file. A pointer to one is taken for a `void *`."""
 
     @property
     def name(self) -> str:

@@ -111,13 +111,6 @@ def test_a_va_list_of_another_target(target: str, compiled: Compile) -> None:
     assert check(ADDED, "added", less, examples=20, target=target).kind == "mismatch"
 
 
-def test_a_file_pointer_can_t_be_made(judged: Judged) -> None:
-    source = "#include <stdio.h>\nint last(FILE *file) { return fgetc(file); }\n"
-    verdict = judged(source, "last", "last:\n\tret\n")
-    assert verdict.kind == "inconclusive"
-    assert "FILE *" in verdict.message
-
-
 BOOLEANS = """
 #include <stdbool.h>
 int all(const bool *flags, int n) { for (int i = 0; i < n; i++) if (!flags[i]) return 0; return n; }

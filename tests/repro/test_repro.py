@@ -6,6 +6,7 @@ import functools
 import itertools
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -151,6 +152,10 @@ char *copied(const char *text) { char *made = malloc(strlen(text) + 1); return m
 int order(const char *a, const char *b) { return strcmp(a, b) < 0; }
 void checked(int x) { if (x > 5) { puts("too large"); exit(3); } total = x; }
 void dropped(char *p) { if (p) { p[0] = 0; free(p); } }
+struct sink { int count; FILE *to; };
+void written(struct sink *s, const char *text) { if (s->to) fputs(text, s->to); s->count++; }
+int put(FILE *stream, int c) { return stream == stdout ? c : 7; }
+int read_on(FILE *stream) { int n = 0; while (getc(stream) != EOF) n++; return n; }
 long many(long a, long b, long c, long d, long e, long f, long g, short h) { return a + b + c + d + e + f + g * 2 + h; }
 """
 
@@ -193,6 +198,9 @@ WRONG = {
         replace_text("jmp\tfree@PLT", "pushq %rdi\npushq %rdi\ncall free\npopq %rdi\npopq %rdi\njmp free"),
         "free or realloc of a pointer that malloc did not return",
     ),
+    "a stream in an object": ("written", replace_text("\tcallq\tfputs@PLT\n", ""), "stdout"),
+    "a stream as an argument": ("put", replace_text("$7", "$8"), "return value"),
+    "standard input": ("read_on", lambda text: re.sub(r"(\tretq)", r"\tincl %eax\n\1", text), "return value"),
     "arguments on the stack": ("many", replace_text("24(%rbp)", "16(%rbp)"), "return value"),
 }
 
