@@ -54,8 +54,12 @@ class Guest:
         """The writable segments of the program and of a candidate."""
         self.read_only: list[MappedMemory] = []
         """The program's segments that are neither writable nor executable."""
-        self.streams = tuple(program.library[f"__{name}_FILE"].address for name in STREAM_NAMES)
-        """The addresses of the C library's standard streams."""
+        self.streams = tuple(
+            program.library[f"__{name}_FILE"].address if f"__{name}_FILE" in program.library else placeholder
+            for name, placeholder in zip(STREAM_NAMES, STREAMS, strict=True)
+        )
+        """The addresses of the C library's standard streams. One that is not linked, since no code of the program can
+        use it, has an address at which there is no memory."""
         self.layout: Layout | None = None
         """The input of the run."""
         self.end: RunEnd | None = None

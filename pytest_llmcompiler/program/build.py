@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.errors import ClangError
@@ -38,11 +38,13 @@ strcpy stpcpy strncpy strcat strncat strchr strrchr strstr puts putchar printf
 sprintf snprintf fputs fputc fwrite putc malloc calloc realloc free exit
 abs labs sqrt sqrtf fabs fabsf floor ceil round trunc fmod fmodf fmin fmax
 abort pow exp log exp2 ldexp sin cos __stack_chk_fail
-__udivti3 __umodti3 __divti3 __modti3 __multi3 __popcountdi2 __popcountsi2 setvbuf
-stdin stdout stderr
+__udivti3 __umodti3 __divti3 __modti3 __multi3 __popcountdi2 __popcountsi2 setvbuf stdout
 """
 """Library symbols that are linked into every program. Compilers call them on their own (a loop becomes `memset`,
 `printf` becomes `puts`), so a candidate may need them where the reference does not."""
+
+_WITHOUT_STREAMS = frozenset(LINKED_FUNCTIONS.split()) - {"fputs", "fputc", "fwrite", "putc", "setvbuf", "stdout"}
+"""Those of them to which no `FILE *` is passed."""
 
 
 _CASE_FUNCTIONS = """
@@ -110,9 +112,9 @@ def _link_with_stand_ins(
     objects: list[bytes], module: llvm.ModuleRef, target: Target, *, has_main: bool
 ) -> tuple[ElfProgram, StandIns]:
     """Link a program. If the linker misses symbols, link again with a stand-in for each."""
-    stand_ins = StandIns()
+    stand_ins, kept = StandIns(), _list_kept_symbols(module, target)
     try:
-        image = link([*objects, _support_object(target, stand_ins, has_main=has_main)], target=target)
+        image = link([*objects, _support_object(target, stand_ins, kept, has_main=has_main)], target=target)
     except ClangError as error:
         names = [name.removeprefix(target.symbol_prefix) for name in undefined_symbols(error)]
         if not names:
@@ -121,17 +123,22 @@ def _link_with_stand_ins(
         if glibc_names:
             objects = [*objects, *build_glibc(glibc_names, target)]
         stand_ins = find_stand_ins(module, [name for name in names if name not in glibc_names], target)
-        image = link([*objects, _support_object(target, stand_ins, has_main=has_main)], target=target)
+        image = link([*objects, _support_object(target, stand_ins, kept, has_main=has_main)], target=target)
     return read_elf(image), stand_ins
 
 
-def _support_object(target: Target, stand_ins: StandIns, *, has_main: bool) -> bytes:
+def _list_kept_symbols(module: llvm.ModuleRef, target: Target) -> list[str]:
+    """The library symbols that are linked into a program. All standard streams are among them where the program can
+    use a stream that it is given: it declares more than functions on memory and numbers."""
+    declared = {value.name for value in (*module.functions, *module.global_variables) if value.is_declaration}
+    names = [*LINKED_FUNCTIONS.split(), *target.runtime_functions]
+    others = (name for name in declared if not name.startswith(("llvm.", "llmc", "__sanitizer_")))
+    return [*names, "stdin", "stderr"] if set(others) - _WITHOUT_STREAMS else names
+
+
+def _support_object(target: Target, stand_ins: StandIns, kept: Sequence[str], *, has_main: bool) -> bytes:
     """An object that keeps library functions in the program, and defines stand-ins for missing symbols."""
-    names = [
-        name
-        for name in (*LINKED_FUNCTIONS.split(), *target.runtime_functions)
-        if target.foreign_system or name not in stand_ins.functions
-    ]
+    names = [name for name in kept if target.foreign_system or name not in stand_ins.functions]
     lines = [f"declare void @{name}()" for name in names]
     pointers = ", ".join(f"ptr @{name}" for name in names)
     lines.append(f"@llmc.kept = global [{len(names)} x ptr] [{pointers}]")
