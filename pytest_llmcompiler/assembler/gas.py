@@ -11,6 +11,7 @@ limited in total; and names of files never reach an assembler.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from pytest_llmcompiler.assembler import masm
 from pytest_llmcompiler.assembler.gas_lexer import split_statements
@@ -24,6 +25,8 @@ from pytest_llmcompiler.targets.dialect import Dialect
 TEXT_BYTES = 8 << 20
 """Longer texts are refused. A model's answer is a few KiB, a whole file with large tables up to 6 MiB; the limit bounds
 the time of the parser."""
+CODE_BYTES = 1 << 20
+"""The most characters of instructions. They take far longer than data: LLVM assembles a megabyte of them in 9 s."""
 SPACE_BYTES = 8 << 20
 """The most bytes that `.zero`, `.fill`, `.comm`, alignments and the like may reserve, summed over the text. Programs
 have buffers of a megabyte and more, and each run resets them."""
@@ -98,10 +101,17 @@ class _GasParser:
 
     def parse(self) -> ParsedAssembly:
         spans, self._code = split_statements(self._parsed)
+        if len(self._code) > CODE_BYTES:
+            self._check_code_length(spans)
         self._parsed.syntax = self._syntax = self._dialect.detect_syntax(self._code)
         for start, end in spans:
             self._parse_statement(self._code[start:end], start)
         return self._parsed
+
+    def _check_code_length(self, spans: Sequence[tuple[int, int]]) -> None:
+        """Raise AssemblyError for a text with too much code."""
+        if sum(end - start for start, end in spans if self._code[start:end].lstrip()[:1] != ".") > CODE_BYTES:
+            raise AssemblyError(f"the instructions of the text are longer than {CODE_BYTES >> 10} KiB", 0, 0)
 
     def _parse_statement(self, text: str, offset: int) -> None:
         plain = _PLAIN_INSTRUCTION.fullmatch(text)

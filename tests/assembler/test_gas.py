@@ -236,6 +236,7 @@ def test_windows_line_ends() -> None:
 
 def test_size_limit() -> None:
     assert parse_refused("nop\n" * (1 << 21) + "nop") == ("the text is longer than 8192 KiB", 0, 0)
+    assert parse_refused("nop\n" * (1 << 19)) == ("the instructions of the text are longer than 1024 KiB", 0, 0)
     assert len(parse("nop\n" * 10000).statements) == 10000
 
 
