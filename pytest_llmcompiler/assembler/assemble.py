@@ -68,34 +68,38 @@ def assemble(
     def assemble_reading(parsed: ParsedAssembly) -> AssembledCode:
         binding = _bind(parsed, function, symbols, case, binding_number)
         reach = TextReach(parsed, function, binding.shared_names)
+        if parsed.thread_local:
+            require_supported(parsed, reach)
+        addresses = ChainMap(
+            binding.find_addresses(symbols),
+            cast("dict[str, int]", symbols),
+            cast("dict[str, int]", _NeededNames(library or {}, reach)),
+        )
         job = AssemblyJob(
             parsed=parsed,
             function=function,
             binding=binding,
             reach=reach,
             base=base,
-            program_symbols=ChainMap(
-                binding.find_addresses(symbols),
-                cast("dict[str, int]", symbols),
-                cast("dict[str, int]", _NeededNames(library or {}, reach)),
-            ),
+            program_symbols=addresses,
             limits=limits,
             target=target,
         )
-        if parsed.thread_local:
-            require_supported(parsed, reach)
-        code = _assemble_job(job, assembler)
-        return replace(
-            code,
-            binding_alternatives=binding.alternatives,
-            booleans=tuple(
-                BooleanVariable(name, code.symbols[name], values) for name, values in binding.booleans.items()
-            ),
-            shared_functions=binding.shared_names & parsed.code_names if binding.shared_names else frozenset(),
-            is_private=not parsed.is_global(function) and _is_called_by_case(reach, function, case),
-        )
+        return _add_binding_facts(_assemble_job(job, assembler), job, case)
 
     return try_readings(text, target.dialect, assemble_reading)
+
+
+def _add_binding_facts(code: AssembledCode, job: AssemblyJob, case: CaseSymbols | None) -> AssembledCode:
+    """The code with what the binding of its text says of functions and variables."""
+    binding, parsed = job.binding, job.parsed
+    return replace(
+        code,
+        binding_alternatives=binding.alternatives,
+        booleans=tuple(BooleanVariable(name, code.symbols[name], values) for name, values in binding.booleans.items()),
+        shared_functions=binding.shared_names & parsed.code_names if binding.shared_names else frozenset(),
+        is_private=not parsed.is_global(job.function) and _is_called_by_case(job.reach, job.function, case),
+    )
 
 
 def _assemble_job(job: AssemblyJob, assembler: AssemblerName) -> AssembledCode:
