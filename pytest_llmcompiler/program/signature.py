@@ -73,9 +73,14 @@ def own_function_lines(data: bytes) -> dict[str, int]:
         files = [folders[file.dir_index] / os.fsdecode(file.name) for file in header["file_entry"]]
         for die in top.iter_children():
             file = _number(die, "DW_AT_decl_file") if die.tag == "DW_TAG_subprogram" else 0
-            if file and files[file - 1] == root / _text(top, "DW_AT_name"):
+            if file and _unify_separators(files[file - 1]) == _unify_separators(root / _text(top, "DW_AT_name")):
                 lines[_text(die, "DW_AT_name")] = _number(die, "DW_AT_decl_line")
     return lines
+
+
+def _unify_separators(path: PurePath) -> str:
+    """A path for comparison: for Windows, clang joins the name of the file with a backslash, and not always."""
+    return str(path).replace("\\", "/")
 
 
 def find_definition_line(data: bytes, name: str) -> int | None:

@@ -272,7 +272,8 @@ def test_files_of_the_host_are_never_read(directive: str, tmp_path: Path) -> Non
     secret.write_text(GOOD.split("\n", 1)[1] + " # 7c1e-secret\n")
     for text in (f"digits:\n{directive.format(secret)}\n ret\n", f"{directive.format('/etc/passwd')}\ndigits: ret\n"):
         refused = verdict(f"<code>{text}</code>")
-        assert refused.kind == "assemble"
+        # In NASM's language a semicolon begins a comment: then the text is just a wrong answer.
+        assert refused.kind == ("mismatch" if directive.lstrip().startswith(";") else "assemble")
         assert "7c1e-secret" not in str(refused)
         assert "root:" not in str(refused)
 

@@ -134,9 +134,10 @@ def test_what_depends_on_the_stack_s_layout_is_no_bug_of_clang(judged: Judged, c
     verdict = judged(ON_THE_STACK, "beside", own_code(compiled, ON_THE_STACK, "beside", "O2"))
     assert verdict.passed
     assert "compiler_bug" not in verdict.detail
+    # Whether -O0 and -O2 order the two arrays alike is up to clang.
     verdict = judged(ON_THE_STACK, "order", own_code(compiled, ON_THE_STACK, "order", "O2"))
-    assert verdict.kind == "inconclusive"
-    assert "addresses, or the bits of a NaN, matter" in verdict.message
+    assert "compiler_bug" not in verdict.detail
+    assert verdict.passed or "addresses, or the bits of a NaN, matter" in verdict.message
 
 
 INDETERMINATE = """
