@@ -141,7 +141,7 @@ class CompileError(CaseError):
 
 
 class NoCSourceError(CaseError):
-    """A prompt template shows C, but the case is IR: the item is skipped. Raised by `program.texts`."""
+    """A prompt template shows C, or a compiler reads only C, but the case is IR: the item is skipped."""
 
 
 class ClangError(LLMCompilerError):

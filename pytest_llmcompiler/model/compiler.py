@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_llmcompiler.errors import ModelError
+from pytest_llmcompiler.errors import ModelError, NoCSourceError
 from pytest_llmcompiler.model.answer import Answer, Prompt
 
 _TIMEOUT_SECONDS = 120
@@ -87,7 +87,12 @@ class CompilerModel:
         assert prompt.source is not None
         path, function = prompt.source.path.resolve(), prompt.function
         command = *command, *prompt.source.cflags
-        text = self._compile_once(command, path.parent, path.name)
+        try:
+            text = self._compile_once(command, path.parent, path.name)
+        except ModelError as error:
+            if path.suffix == ".c":
+                raise
+            raise NoCSourceError(f"{path.name} is IR, which {command[0]} does not compile") from error
         if path.suffix != ".c" or re.search(rf'^\s*\.globa?l\s+"?{re.escape(function)}"?\s*$', text, re.MULTILINE):
             return text
         source = f'#include "{path.name}"\nvoid *llmc_taken_address = (void *){function};\n'

@@ -99,6 +99,14 @@ def test_a_session_judges_gcc(project: pytest.Pytester) -> None:
 
 
 @needs_gcc
+def test_ir_is_skipped_where_the_compiler_reads_c_alone(project: pytest.Pytester) -> None:
+    put(project, "cases/f.ll", "define i32 @f(i32 %x) {\n ret i32 %x\n}\n")
+    result = run(project, "cases/f.ll", "--llmc-model", "cc:gcc -O2", "-rs")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["*f.ll is IR, which gcc does not compile*"])
+
+
+@needs_gcc
 def test_only_assembly_can_be_asked_for(project: pytest.Pytester) -> None:
     put(project, "case.c", "int f(void) { return 1; }\n")
     result = run(project, "case.c", "--llmc-model", "cc:gcc -O2", "--llmc-task=ir")
