@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import functools
-import os
 import re
-import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pytest_llmcompiler.errors import ClangError
-from pytest_llmcompiler.program.clang import Toolchain, linker_command
+from pytest_llmcompiler.program.clang import Toolchain, linker_command, run_tool
 from pytest_llmcompiler.targets.target import Target
 
-_TIMEOUT_SECONDS = 600
-"""Limit of one call: the first link on a machine builds musl, which takes minutes on a slow one."""
 _ARCHIVE = re.compile(r"(/.*/lib(?:c|zigc|compiler_rt)\.a)(?: |$)", re.MULTILINE)
 _ARMAP_START, _HEADER_BYTES, _WORD = 8, 60, 4
 """The symbol table of an archive: where it begins, the bytes of a member's header, and of a number."""
@@ -36,7 +32,7 @@ def link_beside(objects: Sequence[bytes], names: Iterable[str], address: int, ta
         wanted.write_text("".join(f"--undefined={name}\n" for name in names), encoding="utf-8")
         flags = ("-static", "-no-pie", f"--image-base={address}", "--entry=0", "--strip-debug", "--discard-all")
         files = [f"@{wanted}", *map(str, paths), *find_archives(target)]
-        _run([*linker_command(), *flags, "-o", str(output), *files], {})
+        run_tool([*linker_command(), *flags, "-o", str(output), *files])
         return output.read_bytes()
 
 
@@ -51,7 +47,7 @@ def find_archives(target: Target) -> tuple[str, ...]:
         source.write_text("int main(void) { return 0; }\n", encoding="utf-8")
         command = [*Toolchain(target=target.host).command, "-static", "-o", str(Path(folder) / "empty"), str(source)]
         # zig writes paths below the present folder relative to it: in an empty folder there are none.
-        shown = _run(command, {"ZIG_VERBOSE_LINK": "1"}, folder)
+        shown = run_tool(command, {"ZIG_VERBOSE_LINK": "1"}, folder).stderr.decode(errors="replace").strip()
     # A path may hold spaces, but each begins with a slash.
     paths = (_ARCHIVE.match(word) for word in re.split(r" (?=/)", shown))
     archives = tuple(path[1] for path in paths if path)
@@ -67,19 +63,3 @@ def read_archive_names(path: Path) -> list[str]:
     size = int(data[_ARMAP_START:start][_SIZE_FIELD])
     count = int.from_bytes(data[start : start + _WORD], "big")
     return data[start + _WORD * (count + 1) : start + size].decode().split("\0")[:count]
-
-
-def _run(command: list[str], variables: Mapping[str, str], folder: str | None = None) -> str:
-    """The standard error of a command, run with more environment variables, in a folder. Raises ClangError."""
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        timeout=_TIMEOUT_SECONDS,
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, **variables},
-        cwd=folder,
-    )
-    shown = done.stderr.decode(errors="replace").strip()
-    if done.returncode:
-        raise ClangError(shown or f"{command[0]} exited with status {done.returncode} and no message")
-    return shown

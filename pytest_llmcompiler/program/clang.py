@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -336,8 +336,25 @@ def undefined_symbols(error: ClangError) -> list[str]:
 
 def _run(command: list[str]) -> bytes:
     """The standard output of a command. Raises ClangError with its standard error."""
+    return run_tool(command).stdout
+
+
+def run_tool(
+    command: list[str], variables: Mapping[str, str] | None = None, folder: str | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command of the toolchain to its end, with more environment variables, in a folder.
+
+    Raises ClangError with the command's standard error.
+    """
     try:
-        done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_SECONDS, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            timeout=_TIMEOUT_SECONDS,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **variables} if variables else None,
+            cwd=folder,
+        )
     except OSError as error:
         raise ClangError(f"{command[0]} can't be run: {error}") from error
     except subprocess.TimeoutExpired as error:
@@ -345,7 +362,7 @@ def _run(command: list[str]) -> bytes:
     if done.returncode:
         message = done.stderr.decode(errors="replace").strip()
         raise ClangError(message or f"{command[0]} exited with status {done.returncode} and no message")
-    return done.stdout
+    return done
 
 
 @functools.cache
