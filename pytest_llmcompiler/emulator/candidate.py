@@ -33,9 +33,11 @@ class CandidateImage:
         self.entry = code.symbols[function]
         for segment in code.segments:
             self._load(segment)
-        self._replace(function)
-        for name in code.replaced_functions:
+        for name in {function, *code.replaced_functions}:
             self._replace(name)
+        # A function that ran before `main`, such as a constructor, was translated then; unicorn does not notice that
+        # its code has changed.
+        guest.uc.ctl_flush_tb()
         self._stop_at_hazards()
         # Addresses one past the end count too: a call at the end of the code returns to there.
         self._code_ranges = [(s.address, s.address + len(s.data)) for s in code.segments if s.is_executable]
@@ -59,9 +61,6 @@ class CandidateImage:
         jump = processor.encode_jump(original.address, self.code.symbols[function])
         traps = (original.size - len(jump)) // len(processor.trap_code)
         self._guest.write(original.address, jump + processor.trap_code * traps)
-        # A function that ran before `main`, such as a constructor, was translated then; unicorn does not notice that
-        # its code has changed.
-        self._guest.uc.ctl_flush_tb()
 
     def _stop_at_hazards(self) -> None:
         """End a run before an instruction that the emulator computes wrongly, or that hardware would refuse."""

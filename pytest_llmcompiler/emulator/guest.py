@@ -60,6 +60,8 @@ class Guest:
         )
         """The addresses of the C library's standard streams. One that is not linked, since no code of the program can
         use it, has an address at which there is no memory."""
+        self.stream_addresses = dict(zip(STREAMS, self.streams, strict=True))
+        """The same by what a layout has for each stream."""
         self.layout: Layout | None = None
         """The input of the run."""
         self.end: RunEnd | None = None
@@ -181,14 +183,14 @@ class Guest:
     def insert_streams(self, data: bytes) -> bytes:
         """Data of a layout with the addresses of the standard streams in this program."""
         if self.layout and self.layout.has_streams:
-            for placeholder, address in zip(STREAMS, self.streams, strict=True):
+            for placeholder, address in self.stream_addresses.items():
                 data = data.replace(placeholder.to_bytes(8, "little"), address.to_bytes(8, "little"))
         return data
 
     def remove_streams(self, data: bytes) -> bytes:
         """The inverse of `insert_streams`, for what a run leaves in memory."""
         if self.layout and self.layout.has_streams:
-            for placeholder, address in zip(STREAMS, self.streams, strict=True):
+            for placeholder, address in self.stream_addresses.items():
                 data = data.replace(address.to_bytes(8, "little"), placeholder.to_bytes(8, "little"))
         return data
 

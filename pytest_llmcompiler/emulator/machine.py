@@ -203,7 +203,6 @@ class Machine:
     def _enter(self, start: StartState, call: CallSetup) -> None:
         """Set the arguments and the return address."""
         guest, stack = self.guest, self.guest.stack.memory
-        streams = dict(zip(STREAMS, guest.streams, strict=True))
         frame = STACK_START + start.frame_offset
         pushed = b"" if self.processor.link_register else RETURN.to_bytes(8, "little")
         stack.write(pushed + guest.insert_streams(call.stack), start.frame_offset - len(pushed))
@@ -211,7 +210,7 @@ class Machine:
         if self.processor.link_register:
             guest.set_register(self.processor.link_register, RETURN)
         for name, value in call.registers.items():
-            guest.uc.reg_write(guest.numbers[name], streams.get(value, value))
+            guest.uc.reg_write(guest.numbers[name], guest.stream_addresses.get(value, value))
         for copy in call.copies:
             if isinstance(copy.pointer, str):
                 guest.set_register(copy.pointer, frame + copy.offset)
