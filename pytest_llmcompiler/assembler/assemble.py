@@ -73,7 +73,7 @@ def assemble(
         addresses = ChainMap(
             binding.find_addresses(symbols),
             cast("dict[str, int]", symbols),
-            cast("dict[str, int]", _NeededNames(library or {}, reach)),
+            cast("dict[str, int]", _NeededNames({} if library is None else library, reach)),
         )
         job = AssemblyJob(
             parsed=parsed,
