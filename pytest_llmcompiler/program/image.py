@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from pytest_llmcompiler.program.ir_rewrites import PADDING_BYTES
 from pytest_llmcompiler.program.stand_ins import DeclaredVariable
+from pytest_llmcompiler.program.symbol_table import read_symbol_table
 from pytest_llmcompiler.targets.target import Target
 
 
@@ -129,9 +130,8 @@ def read_undefined_names(data: bytes) -> frozenset[str]:
 def _read_shared_names(data: bytes) -> list[tuple[str, bool]]:
     from elftools.elf.elffile import ELFFile
 
-    symbols = ELFFile(io.BytesIO(data)).get_section_by_name(".symtab").iter_symbols()
-    shared = (symbol for symbol in symbols if symbol["st_info"]["bind"] in ("STB_GLOBAL", "STB_WEAK"))
-    return [(symbol.name, symbol["st_shndx"] != "SHN_UNDEF") for symbol in shared]
+    symbols = read_symbol_table(ELFFile(io.BytesIO(data)))
+    return [(symbol.name, symbol.is_defined) for symbol in symbols if symbol.is_shared]
 
 
 def read_elf(image: bytes) -> ElfProgram:
@@ -158,13 +158,9 @@ def read_elf(image: bytes) -> ElfProgram:
         )
         for segment in elf.iter_segments("PT_LOAD")
     )
-    table = elf.get_section_by_name(".symtab")
     symbols: dict[str, Symbol] = {}
-    for symbol in table.iter_symbols():
-        kinds = ("STT_FUNC", "STT_OBJECT", "STT_NOTYPE")
-        is_defined = symbol["st_shndx"] != "SHN_UNDEF" and symbol["st_info"]["type"] in kinds
-        # The linker makes hidden symbols local, but they keep their visibility.
-        is_static = symbol["st_info"]["bind"] == "STB_LOCAL" and symbol["st_other"]["visibility"] == "STV_DEFAULT"
-        if symbol.name and is_defined and (not is_static or symbol.name not in symbols):
-            symbols[symbol.name] = Symbol(symbol["st_value"], symbol["st_size"], is_static)
+    for symbol in read_symbol_table(elf):
+        name, is_static = symbol.name, symbol.is_static
+        if name and symbol.has_address and (not is_static or name not in symbols):
+            symbols[name] = Symbol(symbol.value, symbol.size, is_static)
     return ElfProgram(segments, elf["e_entry"], symbols)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from pytest_llmcompiler.program.ir import emit_object, parse
 from pytest_llmcompiler.program.ir_extract import declaration
 from pytest_llmcompiler.program.ir_rewrites import externalise
+from pytest_llmcompiler.program.symbol_table import read_symbol_table
 from pytest_llmcompiler.targets.target import Target
 
 
@@ -53,7 +54,7 @@ def read_initial_values(text: str, target: Target) -> dict[str, InitialValue]:
 
     data = emit_object(parse(_remove_bodies(externalise(text), target.host)), target.host)
     elf = ELFFile(io.BytesIO(data))
-    symbols = list(elf.get_section_by_name(".symtab").iter_symbols())
+    symbols = list(read_symbol_table(elf))
     pointers = {
         section["sh_info"]: {
             relocation["r_offset"]: SymbolAddress(symbols[relocation["r_info_sym"]].name, relocation["r_addend"])
@@ -63,12 +64,11 @@ def read_initial_values(text: str, target: Target) -> dict[str, InitialValue]:
     }
     values = {}
     for symbol in symbols:
-        start, size = symbol["st_value"], symbol["st_size"]
-        if symbol["st_info"]["type"] != "STT_OBJECT" or not isinstance(symbol["st_shndx"], int):
+        if not symbol.is_object:
             continue
-        section = elf.get_section(symbol["st_shndx"])
+        start, size, section = symbol.value, symbol.size, elf.get_section(symbol.section)
         contents = section.data()[start : start + size] if section["sh_type"] != "SHT_NOBITS" else bytes(size)
-        inside = pointers.get(symbol["st_shndx"], {}).items()
+        inside = pointers.get(symbol.section, {}).items()
         own = {at - start: target for at, target in inside if start <= at < start + size}
         values[symbol.name] = InitialValue(contents, own)
     return values

@@ -14,6 +14,7 @@ from pytest_llmcompiler.program.clang import compile_ir, link, undefined_symbols
 from pytest_llmcompiler.program.glibc import find_glibc_objects
 from pytest_llmcompiler.program.ir_rewrites import PADDED_PREFIX, externalise, pad_constants
 from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.program.symbol_table import read_symbol_table
 from pytest_llmcompiler.repro.c_source import ReproSurroundings, thunk_symbol
 
 
@@ -99,5 +100,5 @@ def _find_pads(data: bytes) -> dict[str, int]:
     """The variables of an object file that hold a constant with padding around it, and their sizes in bytes."""
     from elftools.elf.elffile import ELFFile
 
-    symbols = ELFFile(io.BytesIO(data)).get_section_by_name(".symtab").iter_symbols()
-    return {symbol.name: symbol["st_size"] for symbol in symbols if symbol.name.startswith(PADDED_PREFIX)}
+    symbols = read_symbol_table(ELFFile(io.BytesIO(data)))
+    return {symbol.name: symbol.size for symbol in symbols if symbol.name.startswith(PADDED_PREFIX)}
