@@ -260,3 +260,7 @@ class NativeLinkError(LLMCompilerError):
 
 class ReproSourceError(LLMCompilerError):
     """A failure can't be written as a C program. The message says why. Raised by `repro`."""
+
+
+class EngineError(LLMCompilerError):
+    """The engine can't be built, loaded or used: the Python machine serves."""

@@ -1,7 +1,9 @@
-"""Names of files as text, and writing files in one step, so that no reader sees a part of one."""
+"""Names of files as text, the cache folder, and writing files in one step, so that no reader sees a part of one."""
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,6 +12,18 @@ from pathlib import Path
 def escape_name(name: str) -> str:
     """A path or node id as text that can be written anywhere: bytes that are not UTF-8 become `\\xE9`."""
     return name.encode("utf-8", "surrogateescape").decode(errors="backslashreplace")
+
+
+def cache_folder() -> Path:
+    """The folder of all files that are kept between sessions: $LLMC_CACHE, else a folder in the user's cache."""
+    own = os.environ.get("LLMC_CACHE")
+    if own:
+        return Path(own)
+    try:
+        shared = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # the user has no home folder
+        return Path(tempfile.gettempdir()) / f"pytest-llmcompiler-{os.getuid()}"
+    return shared / "pytest-llmcompiler"
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmcompiler.corpus.relations import ParameterRelations, RelationScope
+from pytest_llmcompiler.files import cache_folder
 from pytest_llmcompiler.values.c_types import Array, Float, Function, Int, Pointer, Struct, Type
 from pytest_llmcompiler.values.input import Alias, Callback, Input, Object, StandardStream, SymbolPointer, Value
 
@@ -54,18 +55,6 @@ _TARGET_CLASSES = (Object, Callback, Alias, SymbolPointer, StandardStream)
 """The classes of what a pointer leads to."""
 SAVED_CLASSES = (SavedCorpus, Input, Value, *_TARGET_CLASSES, ParameterRelations, Int, Float, Array)
 """The dataclasses of which a saved corpus consists."""
-
-
-def cache_folder() -> Path:
-    """The folder of all files that are kept between sessions: $LLMC_CACHE, else a folder in the user's cache."""
-    own = os.environ.get("LLMC_CACHE")
-    if own:
-        return Path(own)
-    try:
-        shared = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:  # the user has no home folder
-        return Path(tempfile.gettempdir()) / f"pytest-llmcompiler-{os.getuid()}"
-    return shared / "pytest-llmcompiler"
 
 
 class CorpusFile:

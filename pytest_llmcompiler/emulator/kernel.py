@@ -53,6 +53,17 @@ class GuestTrapError(LLMCompilerError):
         self.address, self.size = address, size
 
 
+def choose_clock(environment_seed: int) -> tuple[int, int]:
+    """When a run starts: seconds since 1970, and microseconds."""
+    choice = random.Random(environment_seed)
+    return _EPOCH + choice.randrange(_SPAN), choice.randrange(10**6)
+
+
+def choose_process_number(environment_seed: int) -> int:
+    """The number of the process."""
+    return _FIRST_PROCESS + environment_seed % _PROCESSES
+
+
 class Kernel:
     """Answers system calls: output is captured, there are no files and no network.
 
@@ -170,13 +181,13 @@ class Kernel:
         return 0
 
     def _get_process_number(self, _: int, __: int, ___: int) -> int:
-        return _FIRST_PROCESS + self._environment_seed % _PROCESSES
+        return choose_process_number(self._environment_seed)
 
     def _read_clock(self) -> tuple[int, int]:
         """Seconds since 1970 and nanoseconds."""
         self._clock_reads += 1
-        seed = random.Random(self._environment_seed)
-        seconds, micros = _EPOCH + seed.randrange(_SPAN), seed.randrange(10**6) + self._clock_reads
+        seconds, micros = choose_clock(self._environment_seed)
+        micros += self._clock_reads
         return seconds + micros // 10**6, micros % 10**6 * 1000
 
     def _get_clock(self, clock: int, address: int, _: int) -> int:

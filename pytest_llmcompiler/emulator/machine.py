@@ -26,7 +26,7 @@ from pytest_llmcompiler.emulator.libc_preconditions import watch_preconditions
 from pytest_llmcompiler.emulator.observation import ENDINGS, AbiBreach, GuestFault, Observation, Reply
 from pytest_llmcompiler.emulator.process_start import place_process_stack, start_process
 from pytest_llmcompiler.emulator.stack import MAX_CANDIDATE_GROWTH, MAX_REFERENCE_GROWTH, STACK_START
-from pytest_llmcompiler.emulator.uninitialised import StartState, UninitialisedFill, UninitialisedValues
+from pytest_llmcompiler.emulator.uninitialised import FillValues, StartState, UninitialisedFill, UninitialisedValues
 from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.targets.abi import CallSetup
 from pytest_llmcompiler.targets.code import AssembledCode
@@ -230,6 +230,20 @@ class Machine:
             raise guest.hook_error
 
     # -- what a run shows
+
+    @property
+    def function_address(self) -> int:
+        """The address of the function under test."""
+        return self._function.address
+
+    @property
+    def errno_address(self) -> int:
+        """The address of the C library's error number; 0 where there is none."""
+        return self._process.errno_address
+
+    def fill_values(self, fill: UninitialisedFill) -> FillValues:
+        """What a run with a fill starts from."""
+        return self._uninitialised.fill_values(fill)
 
     @property
     def replies(self) -> list[Reply]:

@@ -41,6 +41,25 @@ class StartState:
     """Offset of the caller's frame from the start of the stack, in bytes."""
 
 
+@dataclass(frozen=True)
+class FillValues:
+    """All that a fill determines, as numbers."""
+
+    pattern: bytes
+    """Four bytes that fill the unused stack and the pads."""
+    frame_offset: int
+    """Offset of the caller's frame from the start of the stack, in bytes."""
+    narrow_result: int
+    """The result register after a call whose result has an undefined upper half."""
+    upper_half: int
+    """The upper halves of vector registers of which a call preserves the lower half."""
+    state: dict[str, int]
+    """The registers from which a run starts."""
+    scratch: dict[str, int]
+    """What a call leaves in the registers that it may change."""
+    callee_saved: dict[str, int]
+
+
 class UninitialisedValues:
     """Fills registers, stack and pads of a guest with what no program may depend on."""
 
@@ -65,6 +84,24 @@ class UninitialisedValues:
             self._fill_pads()
             self._pad_fill = fill
         return state
+
+    def fill_values(self, fill: UninitialisedFill) -> FillValues:
+        """What a fill determines. To be called between runs."""
+        start, guest = self.restore_state(fill), self._guest
+        convention = guest.convention
+        scratch = (
+            *enumerate(convention.caller_saved, _FIRST_SCRATCH),
+            *enumerate(convention.vector_registers, _FIRST_VECTOR),
+        )
+        return FillValues(
+            _STACK_WORDS[self._pattern],
+            start.frame_offset,
+            self.register_value(NARROW_RESULT),
+            self.register_value(_UPPER_HALVES),
+            {name: guest.register(name) for name in guest.processor.state_registers},
+            {name: self._value_for(name, index) for index, name in scratch},
+            start.callee_saved,
+        )
 
     def stack_bytes(self, size: int) -> bytes:
         """The contents of so many bytes of unused stack."""

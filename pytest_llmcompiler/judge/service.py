@@ -20,8 +20,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, Literal, TypedDict
 
-from pytest_llmcompiler.corpus.store import cache_folder
 from pytest_llmcompiler.errors import CaseError, JudgeError
+from pytest_llmcompiler.files import cache_folder
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.judge.listing import Listing, ListingLine
 from pytest_llmcompiler.judge.reproducer import Reproducer, ReproducibleVerdict

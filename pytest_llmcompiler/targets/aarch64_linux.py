@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmcompiler.targets.abi import ArgumentLocation, CallingConvention, ResultLocation
@@ -176,6 +177,12 @@ class ARMv8(Processor):
     stack_pointer, program_counter, link_register, return_address_bytes = "sp", "pc", "x30", 0
     control_registers = ("fpcr",)
     registers = (*(f"x{number}" for number in range(31)), *_VECTORS, *_LOWER_HALVES.values())
+    state_registers = (
+        *(f"x{number}" for number in range(31)),
+        *_VECTORS,
+        *("nzcv", "fpcr", "fpsr", "tpidr_el0", "cpacr_el1"),
+    )
+    control_state = MappingProxyType({"fpcr": (0xFFFFFFFF, 0)})
     longest_instruction = 4
     return_code, trap_code = b"\xc0\x03\x5f\xd6", b"\0\0\x20\xd4"
     exception_names = _EXCEPTIONS

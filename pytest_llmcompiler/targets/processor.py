@@ -59,6 +59,10 @@ class Processor(ABC):
     """Control registers and flags that a function must preserve, or leave in a certain state."""
     registers: tuple[str, ...]
     """General and vector registers, without the stack pointer and the program counter."""
+    state_registers: tuple[str, ...]
+    """All registers that a function finds set at its entry, beside the stack pointer and the program counter."""
+    control_state: Mapping[str, tuple[int, int]]
+    """The control registers at a function's return: name -> the bits that count, and the value that they must have."""
     longest_instruction: int
     """In bytes; more than an instruction can have does no harm."""
     register_prefix: str = ""
@@ -158,7 +162,7 @@ class Processor(ABC):
     def register_numbers(self) -> dict[str, int]:
         """Name -> unicorn's number, for all registers that this class names."""
         special = (self.stack_pointer, self.program_counter)
-        names = (*self.registers, *self.control_registers, *special, *self.system_call_registers)
+        names = (*self.registers, *self.control_registers, *self.state_registers, *special, *self.system_call_registers)
         return {name: self.register_number(name) for name in names}
 
     def decode(self, code: bytes, address: int, *, listing: bool = False) -> Instruction:

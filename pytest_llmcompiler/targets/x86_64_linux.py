@@ -10,6 +10,7 @@ import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_llmcompiler.targets.abi import ArgumentLocation, CallingConvention, ResultLocation
@@ -183,6 +184,15 @@ class X86(Processor):
     registers = (
         *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"),
         *(f"xmm{number}" for number in range(16)),
+    )
+    state_registers = (*registers, *("eflags", "mxcsr", "fpcw", "fpsw", "fptag", "fs_base", "gs_base"))
+    control_state = MappingProxyType(
+        {
+            "eflags": (_DIRECTION_FLAG, 0),
+            "mxcsr": (_MXCSR_CONTROL, _MXCSR_AT_ENTRY),
+            "fpcw": (0xFFFF, _FPCW_AT_ENTRY),
+            "fptag": (0xFFFF, _FPTAG_EMPTY),
+        }
     )
     longest_instruction = 16
     register_prefix = "%"

@@ -21,7 +21,8 @@ from faces import Compile
 
 from pytest_llmcompiler.corpus import store
 from pytest_llmcompiler.corpus.fuzzer import Corpus
-from pytest_llmcompiler.corpus.store import CorpusFile, SavedCorpus, cache_folder
+from pytest_llmcompiler.corpus.store import CorpusFile, SavedCorpus
+from pytest_llmcompiler.files import cache_folder
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain

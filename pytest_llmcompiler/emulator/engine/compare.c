@@ -1,0 +1,120 @@
+/* Whether a run shows the same as the expected image. */
+#include <string.h>
+
+#include "engine.h"
+
+static bool has_register(Engine *engine, const ExpectedRegister *expected) {
+    uint8_t value[2 * VALUE_BYTES] = {0};
+    uc_reg_read(engine->uc, expected->id, value);
+    for (int at = 0; at < VALUE_BYTES; at++)
+        if ((value[at] ^ expected->value[at]) & expected->mask[at])
+            return false;
+    return true;
+}
+
+static bool has_value(Engine *engine, const RegisterValue *expected) {
+    uint8_t value[2 * VALUE_BYTES] = {0};
+    uc_reg_read(engine->uc, expected->id, value);
+    return !memcmp(value, expected->value, VALUE_BYTES);
+}
+
+/* Whether the result points to a constant with the same bytes: a candidate may bring constants of its own. */
+static bool points_to_constant(Engine *engine, Entry *entry) {
+    if (!entry->result_constant.size)
+        return false;
+    uint64_t address = get_register(engine, entry->results[0].id);
+    Region *region = find_region(engine, address);
+    if (!region || !region->is_constant || address - region->address >= region->data_size)
+        return false;
+    uint64_t offset = address - region->address;
+    return entry->result_constant.size <= region->data_size - offset &&
+           !memcmp(region->memory + offset, entry->result_constant.data, entry->result_constant.size);
+}
+
+static LeftReason compare_registers(Engine *engine, Entry *entry) {
+    Fill *fill = &engine->fills[engine->fill];
+    for (uint32_t i = 0; i < entry->result_count; i++)
+        if (!has_register(engine, &entry->results[i]) && !points_to_constant(engine, entry))
+            return LEFT_RESULT;
+    for (uint32_t i = 0; i < fill->callee_saved.count; i++)
+        if (!has_value(engine, &fill->callee_saved.items[i]))
+            return LEFT_REGISTER;
+    for (uint32_t i = 0; i < engine->control_count; i++)
+        if (!has_register(engine, &engine->controls[i]))
+            return LEFT_REGISTER;
+    if (get_register(engine, engine->stack_pointer) != engine->stack_start + fill->frame_offset)
+        return LEFT_REGISTER;
+    ArgumentValues *arguments = engine->fill == FILL_INVERSE ? &entry->inverse_arguments : &entry->arguments;
+    uint64_t frame = fill->frame_offset + arguments->stack.size;
+    bool is_untouched = !memcmp(engine->stack + frame, engine->stack_initial + frame, engine->stack_size - frame);
+    return is_untouched ? LEFT_NOT : LEFT_FRAME;
+}
+
+static bool is_garbage(Engine *engine, const Slot *slot, uint64_t start, uint64_t end) {
+    uint64_t host = slot->host + start;
+    return !memcmp(engine->arena + host, engine->untouched + host, end - start);
+}
+
+static LeftReason compare_objects(Engine *engine, Entry *entry) {
+    for (uint32_t i = 0; i < engine->slot_count; i++) {
+        Slot *slot = &engine->slots[i];
+        if (!slot->is_mapped)
+            continue;
+        uint64_t start = 0, end = 0;
+        for (uint32_t number = 0; number < entry->object_count; number++) {
+            InputObject *object = &entry->objects[number];
+            if (engine->slots[object->slot].host != slot->host)
+                continue;
+            start = object->start, end = start + object->initial.size;
+            if (!object->is_freed &&
+                !is_equal(engine->arena + slot->host + start, object->expected.data, end - start, object->mask))
+                return LEFT_OBJECT;
+        }
+        if (!is_garbage(engine, slot, 0, start) || !is_garbage(engine, slot, end, slot->size))
+            return LEFT_OBJECT;
+    }
+    return LEFT_NOT;
+}
+
+static Patch *find_change(Entry *entry, uint64_t address) {
+    for (uint32_t i = 0; i < entry->change_count; i++)
+        if (entry->changes[i].address == address)
+            return &entry->changes[i];
+    return NULL;
+}
+
+static LeftReason compare_variables(Engine *engine, Entry *entry) {
+    for (uint32_t i = 0; i < engine->variable_count; i++) {
+        uint64_t address = engine->variables[i].address, size = engine->variables[i].size;
+        Region *region = find_region(engine, address);
+        if (!region || !region->initial)
+            continue; /* A constant. */
+        Patch *change = find_change(entry, address);
+        const uint8_t *memory = region->memory + (address - region->address);
+        const uint8_t *expected = change ? change->data.data : region->initial + (address - region->address);
+        if (!is_equal(memory, expected, size, change ? change->mask : (Span){0}))
+            return LEFT_VARIABLE;
+    }
+    return LEFT_NOT;
+}
+
+static LeftReason compare_errno(Engine *engine, Entry *entry) {
+    if (!entry->compares_errno || !engine->errno_address)
+        return LEFT_NOT;
+    uint8_t *memory = find_memory(engine, engine->errno_address, 4);
+    return memory && !memcmp(memory, &entry->errno_value, 4) ? LEFT_NOT : LEFT_ERRNO;
+}
+
+LeftReason compare_run(Engine *engine, Entry *entry) {
+    if (engine->end == END_RETURN && get_register(engine, engine->program_counter) != engine->return_address)
+        return LEFT_LIMIT;
+    if (engine->end != entry->end || (engine->end == END_EXIT && engine->exit_code != entry->exit_code))
+        return LEFT_END;
+    LeftReason left = engine->end == END_RETURN ? compare_registers(engine, entry) : LEFT_NOT;
+    left = left ? left : compare_objects(engine, entry);
+    left = left ? left : compare_variables(engine, entry);
+    left = left ? left : heap_compare(engine, entry);
+    left = left ? left : compare_errno(engine, entry);
+    left = left ? left : kernel_compare(engine, entry);
+    return left ? left : externals_compare(engine, entry);
+}

@@ -1,0 +1,387 @@
+/* The engine: runs one function of a program on the inputs of its suite, on unicorn's C interface, and says for each run
+ * whether it shows the same as the expected image. It decides only "the same": whatever it can't show to be equal is left
+ * to the judge's Python machine, which runs that input again and finds the failure in words.
+ *
+ * All numbers in images are little-endian, as is every host that this runs on. */
+#ifndef ENGINE_H
+#define ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <unicorn/unicorn.h>
+
+#define PAGE 4096u
+#define VALUE_BYTES 16 /* Bytes of the largest register. */
+
+/* Bytes of an image. They are not copied: the image outlives all that is read from it. */
+typedef struct {
+    const uint8_t *data;
+    uint64_t size;
+} Span;
+
+/* -- reading images (image.c) */
+
+typedef struct {
+    const uint8_t *next, *end;
+    bool failed; /* Whether the image ended too early. All further reads give zeros. */
+} Reader;
+
+uint32_t read_u32(Reader *reader);
+uint64_t read_u64(Reader *reader);
+Span read_span(Reader *reader);
+/* Read a count, and allocate so many items of zeros; false where there is no memory. */
+bool read_count(Reader *reader, uint32_t *count, void **items, size_t item_size);
+
+/* -- registers */
+
+typedef struct {
+    int id; /* unicorn's number. */
+    uint8_t value[VALUE_BYTES];
+} RegisterValue;
+
+typedef struct {
+    int id;
+    uint8_t mask[VALUE_BYTES], value[VALUE_BYTES];
+} ExpectedRegister;
+
+typedef struct {
+    uint32_t count;
+    RegisterValue *items;
+} RegisterValues;
+
+void read_value(Reader *reader, uint8_t value[VALUE_BYTES]);
+void read_registers(Reader *reader, RegisterValues *registers);
+void read_expected_registers(Reader *reader, uint32_t *count, ExpectedRegister **items);
+
+/* -- memory (memory.c) */
+
+/* A piece of the guest's memory with its own pages of the host. */
+typedef struct {
+    uint64_t address, size;
+    uint32_t permissions;
+    bool is_constant; /* Not executable, and the program does not change it: pointers to equal constants are equal. */
+    uint8_t *memory;
+    uint8_t *initial; /* What every run starts from; NULL where runs can't change it. */
+    uint64_t data_size; /* Bytes of it that the program or the text has: the rest is the end of the last page. */
+} Region;
+
+/* -- what fills what nobody has set (fills of `emulator/uninitialised.py`, in this order) */
+
+enum { FILL_GARBAGE, FILL_INVERSE, FILL_ZEROS, FILLS };
+
+typedef struct {
+    uint8_t pattern[4];
+    uint64_t frame_offset; /* From the start of the stack to the caller's frame. */
+    RegisterValues state;  /* All registers from which a run starts. */
+    RegisterValues scratch; /* What a call leaves in the registers that it may change. */
+    RegisterValues callee_saved;
+    uc_context *context;
+} Fill;
+
+/* -- inputs with their expected images */
+
+typedef struct {
+    uint32_t slot;         /* The number of the slot in the arena. */
+    uint32_t start;        /* Offset of the object in its slot. */
+    Span initial;          /* The bytes of the object. */
+    Span expected;         /* The same after the reference's run. */
+    Span mask;             /* 1 bits where `expected` counts; empty where every bit does. */
+    bool is_freed;         /* By the reference. Then its bytes are not compared. */
+    bool is_result;        /* The caller's buffer for the result, which can't be freed. */
+} InputObject;
+
+typedef struct {
+    uint64_t address;
+    Span data;
+    Span mask; /* As in `InputObject`. */
+} Patch;
+
+typedef struct {
+    int pointer_register; /* -1: the pointer is at `pointer_offset` of the argument area. */
+    uint64_t pointer_offset, offset;
+} ArgumentCopy;
+
+typedef struct {
+    RegisterValues registers;
+    Span stack;
+} ArgumentValues;
+
+typedef struct {
+    uint64_t address, size;
+    Span pages; /* All pages that are mapped for the object; empty for a freed one. */
+} ExpectedBlock;
+
+typedef struct {
+    uint32_t descriptor;
+    Span data;
+} ExpectedOutput;
+
+/* One external call of the reference's run: see external.c. */
+typedef struct ExpectedCall ExpectedCall;
+
+/* What an input's environment seed chooses. */
+typedef struct {
+    uint32_t errno_value;
+    uint32_t shortage; /* 0: enough memory; 1: none; 2: none for sizes that are not multiples of 8; 3: none for those that are. */
+    Span standard_input;
+    uint64_t clock_seconds, clock_microseconds;
+    uint64_t process_number;
+} Environment;
+
+typedef enum { END_RETURN, END_EXIT, END_ABORT, END_LEFT } End;
+
+typedef struct {
+    uint32_t index; /* In the suite. */
+    bool is_varied, is_inspected;
+    bool is_4gib_aligned;
+    bool is_left; /* The engine can't show what the reference does on it, so that it is always left to Python. */
+    uint64_t limit; /* Bytes of code that a run may execute. An instruction has at least one. */
+    Environment environment;
+    ArgumentValues arguments, inverse_arguments;
+    uint32_t copy_count;
+    ArgumentCopy *copies;
+    uint32_t patch_count; /* Values that the input gives to variables. */
+    Patch *patches;
+    uint32_t object_count;
+    InputObject *objects;
+    /* What is expected: */
+    End end;
+    uint32_t exit_code;
+    uint32_t result_count;
+    ExpectedRegister *results;
+    Span result_constant; /* For a result that points to a constant: its bytes. */
+    uint32_t change_count; /* Variables whose contents are not those that the program starts with, or have a mask. */
+    Patch *changes;
+    bool is_out_of_memory;
+    uint32_t live_count, freed_count;
+    ExpectedBlock *live, *freed;
+    bool compares_errno;
+    uint32_t errno_value;
+    uint32_t output_count;
+    ExpectedOutput *outputs;
+    uint32_t call_count;
+    ExpectedCall *calls;
+} Entry;
+
+/* -- why a run is left to Python; names in `emulator/engine.py`, in this order */
+
+typedef enum {
+    LEFT_NOT,
+    LEFT_UNSUPPORTED, /* The image says so. */
+    LEFT_FAULT,
+    LEFT_LIMIT,
+    LEFT_STACK,     /* It needs more than the first stack. */
+    LEFT_HOOK,      /* An instruction, or a function, that the engine does not know. */
+    LEFT_END,       /* It ends in another way than the reference. */
+    LEFT_RESULT,
+    LEFT_OBJECT,
+    LEFT_VARIABLE,
+    LEFT_REGISTER,  /* A callee-saved or a control register. */
+    LEFT_FRAME,     /* The caller's frame. */
+    LEFT_HEAP,
+    LEFT_ERRNO,
+    LEFT_OUTPUT,
+    LEFT_CALL,      /* An external call. */
+    LEFT_ALIGNMENT, /* The stack at a call. */
+    LEFT_SYSTEM_CALL,
+    LEFT_INSPECTION,
+    LEFT_COUNT
+} LeftReason;
+
+/* -- hooks on single addresses */
+
+typedef enum {
+    HOOK_LEAVE,       /* Leave the run to Python. */
+    HOOK_ABORT,
+    HOOK_MALLOC, HOOK_CALLOC, HOOK_REALLOC, HOOK_FREE, HOOK_ALIGNED_ALLOC,
+    HOOK_CALL,        /* A function of the program that a candidate may call. */
+    HOOK_NARROW_CALL, /* The same for one whose result has an undefined upper half. */
+    HOOK_OWN_CALL,    /* A function of the program that the candidate defines too; `registers` are preserved. */
+    HOOK_CALLBACK,    /* A local function of the candidate, called by its address. */
+    HOOK_DETOUR,      /* The address to which calls return that something is done after. */
+    HOOK_EXTERNAL,    /* A function that the program only declares; `number` is its number. */
+    HOOK_STUBS,       /* Every address of the page of callbacks. */
+    HOOK_GUARD        /* An instruction whose operand must be aligned. */
+} HookKind;
+
+typedef struct Engine Engine;
+
+typedef struct {
+    Engine *engine;
+    HookKind kind;
+    uint64_t first, last;
+    uint32_t number;
+    uint32_t register_count;
+    int *registers;
+    /* For HOOK_GUARD: base + index * scale + offset, in `bits`, + segment must be a multiple of `alignment`. -1: none. */
+    int base, index, segment;
+    uint32_t scale, bits, alignment;
+    uint64_t offset;
+    uc_hook handle;
+} Hook;
+
+/* -- the parts that have state of a run (heap.c, kernel.c, calls.c, external.c) */
+
+typedef struct Heap Heap;
+typedef struct Kernel Kernel;
+typedef struct Calls Calls;
+typedef struct Externals Externals;
+
+typedef struct {
+    uint64_t address;
+    uint32_t size, host; /* Offset in the arena. */
+    bool is_mapped;
+} Slot;
+
+typedef struct {
+    uint64_t runs, left_runs;
+    uint64_t left[LEFT_COUNT];
+} Statistics;
+
+struct Engine {
+    uc_engine *uc;
+    /* The target. */
+    uint32_t arch, mode;
+    int stack_pointer, program_counter, link_register; /* -1: the return address is on the stack. */
+    int return_register, library_return_register;
+    uint32_t library_argument_count;
+    int library_arguments[8];
+    uint32_t integer_argument_count;
+    int integer_arguments[8];
+    uint32_t shadow_space, red_zone;
+    uint32_t half_preserved_count;
+    int half_preserved[16][2]; /* Vector register, and the half of it that a call preserves. */
+    uint64_t narrow_garbage[FILLS], upper_garbage[FILLS];
+    uint32_t control_count;
+    ExpectedRegister controls[8];
+    /* The program. */
+    uint64_t function; /* The address of the function under test. */
+    uint64_t return_address, stubs;
+    uint64_t errno_address;
+    uint64_t stdin_file; /* The C library's struct of standard input; 0 where there is none. */
+    uint32_t region_count, region_capacity;
+    Region *regions;
+    uint32_t variable_count; /* The case's writable variables. */
+    struct { uint64_t address, size; } *variables;
+    uint32_t pad_count, pad_size;
+    uint64_t *pads;
+    uint32_t hook_count, hook_capacity;
+    Hook **hooks;
+    Fill fills[FILLS];
+    int fill; /* The present one. */
+    /* The stack. */
+    uint64_t stack_start, stack_size, stack_max_growth;
+    uint8_t *stack, *stack_initial;
+    uint64_t stack_low; /* Offset of the lowest byte that is mapped. */
+    /* The arena. */
+    uint8_t *arena, *untouched; /* The slots of the input's objects, and the same without any object. */
+    uint32_t slot_count;
+    Slot *slots;
+    uint8_t garbage[4];
+    /* The inputs. */
+    uint32_t entry_count;
+    Entry *entries;
+    /* The candidate. */
+    uint32_t candidate_first_region; /* Regions from here on are the candidate's. */
+    uint64_t code_start, code_end; /* Of its executable segments, from the first to the end of the last. */
+    uint8_t *starts; /* A bit for each byte of code: whether an instruction begins there. */
+    bool needs_alignment_check;
+    /* The present run. */
+    Entry *entry; /* Whose objects lie in the arena. */
+    bool has_ended;
+    End end;
+    uint32_t exit_code;
+    LeftReason left;
+    uint64_t executed_bytes, limit;
+    Heap *heap;
+    Kernel *kernel;
+    Calls *calls;
+    Externals *externals;
+    Statistics statistics;
+};
+
+/* -- machine.c */
+
+/* NULL where the image can't be read or loaded. */
+Engine *engine_open(const uint8_t *image, uint64_t size);
+void engine_close(Engine *engine);
+
+/* Run an entry and compare it with what is expected. LEFT_NOT: the run shows the same. */
+LeftReason engine_run_entry(Engine *engine, Entry *entry, int fill);
+
+/* End the run: `leave` for Python, `finish` with an outcome. */
+void leave(Engine *engine, LeftReason reason);
+void finish(Engine *engine, End end, uint32_t exit_code);
+
+uint64_t get_register(Engine *engine, int id);
+void set_register(Engine *engine, int id, uint64_t value);
+/* Where the function that was just entered returns to; 0 where the stack pointer leads to no memory. */
+uint64_t get_return_address(Engine *engine);
+bool set_return_address(Engine *engine, uint64_t address);
+/* Overwrite every register that a call may change. */
+void clobber_registers(Engine *engine);
+
+/* -- memory.c */
+
+/* Map a piece of memory. `is_restored`: every run starts from its initial contents. NULL where there is no room. */
+Region *add_region(Engine *engine, uint64_t address, uint64_t size, uint32_t permissions, bool is_constant,
+                   bool is_restored, Span data);
+Region *find_region(Engine *engine, uint64_t address);
+/* The host's memory of so many bytes of the guest's: regions, stack, slots and heap; NULL where they are not all mapped. */
+uint8_t *find_memory(Engine *engine, uint64_t address, uint64_t size);
+bool is_in_candidate(Engine *engine, uint64_t address); /* In its code, or at the end of that. */
+bool is_equal(const uint8_t *first, const uint8_t *second, uint64_t size, Span mask);
+void reset_memory(Engine *engine, Entry *entry);
+void map_stack(Engine *engine, uint64_t low);
+void fill_pattern(uint8_t *memory, uint64_t size, const uint8_t pattern[4]);
+
+/* -- compare.c */
+
+LeftReason compare_run(Engine *engine, Entry *entry);
+
+/* -- candidate.c */
+
+/* Load a candidate; false where its image can't be read. */
+bool load_candidate(Engine *engine, Span image);
+bool read_hooks(Engine *engine, Reader *reader);
+void add_hook(Engine *engine, Hook *hook);
+
+/* -- heap.c */
+
+Heap *heap_open(Engine *engine);
+void heap_reset(Engine *engine);
+void heap_call(Engine *engine, HookKind kind);
+uint64_t heap_allocate(Engine *engine, uint64_t size); /* For external.c; 0 where there is no room. */
+uint64_t heap_bytes_to_end(Engine *engine, uint64_t address);
+uint8_t *heap_memory(Engine *engine, uint64_t address, uint64_t size);
+LeftReason heap_compare(Engine *engine, Entry *entry);
+
+/* -- kernel.c */
+
+Kernel *kernel_open(Engine *engine);
+void kernel_reset(Engine *engine, Entry *entry);
+void kernel_call(Engine *engine);
+LeftReason kernel_compare(Engine *engine, Entry *entry);
+
+/* -- calls.c */
+
+Calls *calls_open(Engine *engine);
+void calls_reset(Engine *engine);
+void calls_hook(Engine *engine, Hook *hook, uint64_t address);
+
+/* -- external.c */
+
+Externals *externals_open(Engine *engine);
+bool externals_read_entry(Engine *engine, Reader *reader, Entry *entry);
+void externals_reset(Engine *engine);
+void externals_hook(Engine *engine, Hook *hook, uint64_t address);
+LeftReason externals_compare(Engine *engine, Entry *entry);
+
+/* -- inspect.c */
+
+/* Whether no inspected run shows a misuse that its result does not show. */
+bool inspect(Engine *engine);
+
+#endif

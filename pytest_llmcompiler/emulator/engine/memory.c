@@ -1,0 +1,157 @@
+/* The guest's memory: what is mapped, and how every run gets its initial contents back. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "engine.h"
+
+static uint8_t *map_host(uint64_t size) {
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+void fill_pattern(uint8_t *memory, uint64_t size, const uint8_t pattern[4]) {
+    for (uint64_t at = 0; at + 4 <= size; at += 4)
+        memcpy(memory + at, pattern, 4);
+}
+
+Region *add_region(Engine *engine, uint64_t address, uint64_t size, uint32_t permissions, bool is_constant,
+                   bool is_restored, Span data) {
+    if (engine->region_count == engine->region_capacity) {
+        uint32_t capacity = engine->region_capacity ? 2 * engine->region_capacity : 32;
+        Region *regions = realloc(engine->regions, capacity * sizeof *regions);
+        if (!regions)
+            return NULL;
+        engine->regions = regions, engine->region_capacity = capacity;
+    }
+    Region *region = &engine->regions[engine->region_count];
+    *region = (Region){address, size, permissions, is_constant, map_host(size), NULL, data.size};
+    if (!region->memory || data.size > size)
+        return NULL;
+    memcpy(region->memory, data.data, data.size);
+    if (is_restored) {
+        region->initial = map_host(size);
+        if (!region->initial)
+            return NULL;
+        memcpy(region->initial, data.data, data.size);
+    }
+    if (uc_mem_map_ptr(engine->uc, address, size, permissions, region->memory) != UC_ERR_OK)
+        return NULL;
+    engine->region_count++;
+    return region;
+}
+
+Region *find_region(Engine *engine, uint64_t address) {
+    for (uint32_t i = 0; i < engine->region_count; i++)
+        if (address - engine->regions[i].address < engine->regions[i].size)
+            return &engine->regions[i];
+    return NULL;
+}
+
+uint8_t *find_memory(Engine *engine, uint64_t address, uint64_t size) {
+    uint64_t offset = address - engine->stack_start;
+    if (offset >= engine->stack_low && offset < engine->stack_size)
+        return size <= engine->stack_size - offset ? engine->stack + offset : NULL;
+    Region *region = find_region(engine, address);
+    if (region)
+        return size <= region->size - (address - region->address) ? region->memory + (address - region->address) : NULL;
+    for (uint32_t i = 0; i < engine->slot_count; i++) {
+        Slot *slot = &engine->slots[i];
+        if (slot->is_mapped && address - slot->address < slot->size)
+            return size <= slot->size - (address - slot->address)
+                       ? engine->arena + slot->host + (address - slot->address)
+                       : NULL;
+    }
+    return heap_memory(engine, address, size);
+}
+
+bool is_in_candidate(Engine *engine, uint64_t address) {
+    for (uint32_t i = engine->candidate_first_region; i < engine->region_count; i++) {
+        Region *region = &engine->regions[i];
+        if (region->permissions & UC_PROT_EXEC && address - region->address <= region->data_size)
+            return true;
+    }
+    return false;
+}
+
+bool is_equal(const uint8_t *first, const uint8_t *second, uint64_t size, Span mask) {
+    if (!memcmp(first, second, size))
+        return true;
+    if (!mask.size)
+        return false;
+    for (uint64_t at = 0; at < size; at++)
+        if ((first[at] ^ second[at]) & mask.data[at])
+            return false;
+    return true;
+}
+
+/* Copy the pages that differ. Most runs change few, and comparing is faster than copying. */
+static void restore_pages(uint8_t *memory, const uint8_t *initial, uint64_t size) {
+    for (uint64_t at = 0; at < size; at += PAGE) {
+        uint64_t part = size - at < PAGE ? size - at : PAGE;
+        if (memcmp(memory + at, initial + at, part))
+            memcpy(memory + at, initial + at, part);
+    }
+}
+
+void map_stack(Engine *engine, uint64_t low) {
+    if (engine->stack_low == low)
+        return;
+    if (engine->stack_low < engine->stack_size)
+        uc_mem_unmap(engine->uc, engine->stack_start + engine->stack_low, engine->stack_size - engine->stack_low);
+    uc_mem_map_ptr(engine->uc, engine->stack_start + low, engine->stack_size - low, UC_PROT_READ | UC_PROT_WRITE,
+                   engine->stack + low);
+    engine->stack_low = low;
+}
+
+static void fill_slot(Engine *engine, Slot *slot, uint64_t start, uint64_t size) {
+    memcpy(engine->arena + slot->host + start, engine->untouched + slot->host + start, size);
+}
+
+/* Map a slot where an input first needs it. A slot that no input has used is not mapped: an access to it faults. */
+static void use_slot(Engine *engine, Slot *slot) {
+    if (slot->is_mapped)
+        return;
+    uc_mem_map_ptr(engine->uc, slot->address, slot->size, UC_PROT_READ | UC_PROT_WRITE, engine->arena + slot->host);
+    slot->is_mapped = true;
+}
+
+static void place_objects(Engine *engine, Entry *entry) {
+    Entry *last = engine->entry;
+    for (uint32_t i = 0; last && i < last->object_count; i++) {
+        InputObject *object = &last->objects[i];
+        Slot *slot = &engine->slots[object->slot];
+        if (engine->left == LEFT_NOT) /* Then the rest of the slot was found untouched. */
+            fill_slot(engine, slot, object->start, object->initial.size);
+        else
+            fill_slot(engine, slot, 0, slot->size);
+    }
+    if (last && engine->left != LEFT_NOT)
+        for (uint32_t i = 0; i < engine->slot_count; i++)
+            if (engine->slots[i].is_mapped)
+                fill_slot(engine, &engine->slots[i], 0, engine->slots[i].size);
+    for (uint32_t i = 0; i < entry->object_count; i++) {
+        InputObject *object = &entry->objects[i];
+        Slot *slot = &engine->slots[object->slot];
+        use_slot(engine, slot);
+        memcpy(engine->arena + slot->host + object->start, object->initial.data, object->initial.size);
+    }
+}
+
+void reset_memory(Engine *engine, Entry *entry) {
+    for (uint32_t i = 0; i < engine->region_count; i++) {
+        Region *region = &engine->regions[i];
+        if (region->initial)
+            restore_pages(region->memory, region->initial, region->size);
+    }
+    for (uint32_t i = 0; i < entry->patch_count; i++) {
+        Patch *patch = &entry->patches[i];
+        uint8_t *memory = find_memory(engine, patch->address, patch->data.size);
+        if (memory)
+            memcpy(memory, patch->data.data, patch->data.size);
+    }
+    uint64_t low = engine->stack_low;
+    restore_pages(engine->stack + low, engine->stack_initial + low, engine->stack_size - low);
+    place_objects(engine, entry);
+    engine->entry = entry;
+}

@@ -1,0 +1,77 @@
+"""The engine's C code, compiled by the bundled clang against unicorn's own headers and library, and kept in the cache.
+
+Two processes that build at once each write their own file, and the last one wins with the same contents.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+from pytest_llmcompiler.errors import EngineError
+from pytest_llmcompiler.files import cache_folder
+
+_FLAGS = (
+    *("-std=c11", "-D_GNU_SOURCE", "-O2", "-g0", "-fPIC", "-shared", "-fvisibility=hidden"),
+    # The bundled clang turns sanitizers and stack protectors on by default.
+    *("-fno-sanitize=all", "-fno-stack-protector"),
+)
+_SECONDS = 120
+"""Time limit of the compiler, which takes about 5 s."""
+
+
+@functools.cache
+def engine_path() -> Path:
+    """The engine as a shared library. It is compiled when the cache does not have it. Raises EngineError."""
+    sources = sorted(_source_folder().iterdir())
+    folder = cache_folder() / "engine"
+    path = folder / f"{_key(sources)}.so"
+    if not path.exists():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _compile([source for source in sources if source.suffix == ".c"], path)
+        except OSError as error:
+            raise EngineError(f"the engine can't be built: {error}") from error
+    return path
+
+
+def _source_folder() -> Path:
+    return Path(__file__).parent / "engine"
+
+
+def _unicorn_folder() -> Path:
+    import unicorn
+
+    return Path(unicorn.__file__).parent
+
+
+def _key(sources: list[Path]) -> str:
+    """A digest of all that the library depends on: sources, flags, and the releases of unicorn and of the compiler."""
+    digest = hashlib.sha256(" ".join((*_FLAGS, version("unicorn"), version("ziglang"))).encode())
+    digest.update(str(_unicorn_folder()).encode())  # the library is found there at run time
+    for source in sources:
+        digest.update(f"{source.name}\0".encode() + source.read_bytes())
+    return digest.hexdigest()
+
+
+def _compile(sources: list[Path], path: Path) -> None:
+    library = _unicorn_folder() / "lib"
+    descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=".engine-")
+    os.close(descriptor)
+    command = [sys.executable, "-m", "ziglang", "cc", *_FLAGS, f"-I{_unicorn_folder() / 'include'}", "-o", part]
+    command += [*map(str, sources), f"-L{library}", "-l:libunicorn.so.2", f"-Wl,-rpath,{library}"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        if done.returncode:
+            raise EngineError(f"the engine can't be built: {done.stderr.strip()[-2000:]}")
+        Path(part).replace(path)
+    except subprocess.TimeoutExpired as error:
+        raise EngineError(f"the engine can't be built: the compiler takes more than {_SECONDS} s") from error
+    finally:
+        Path(part).unlink(missing_ok=True)

@@ -1,0 +1,212 @@
+"""Images of the engine: a program after its start, and candidates, as bytes that `engine/*.c` reads.
+
+Numbers are little-endian, of 32 or 64 bits; bytes and lists have their length before them (see `engine/machine.c`).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, get_args
+
+from pytest_llmcompiler.emulator.stack import MAX_CANDIDATE_GROWTH, STACK_SIZE, STACK_START
+from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
+from pytest_llmcompiler.program.ir_rewrites import PADDING_BYTES
+from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, ARENA, GARBAGE, PAGE, RETURN, SLOTS, STUB_SIZE, STUBS
+
+if TYPE_CHECKING:
+    from pytest_llmcompiler.emulator.machine import Machine
+
+_MAGIC = int.from_bytes(b"QENGINE1", "big")
+_VALUE_BYTES = 16
+NO_REGISTER = 0xFFFFFFFF
+"""Stands for a register that there is not (-1 in C)."""
+
+HOOK_KINDS = (
+    "leave",
+    "abort",
+    "malloc",
+    "calloc",
+    "realloc",
+    "free",
+    "aligned_alloc",
+    "call",
+    "narrow call",
+    "own call",
+    "callback",
+    "detour",
+    "external",
+    "stubs",
+    "guard",
+)
+"""The kinds of hooks, in the order of `HookKind` in `engine.h`."""
+_HOST_FUNCTIONS = {
+    "malloc": "malloc",
+    "calloc": "calloc",
+    "realloc": "realloc",
+    "free": "free",
+    "aligned_alloc": "aligned_alloc",
+    "memalign": "aligned_alloc",
+    "abort": "abort",
+    "__assert_fail": "leave",
+    "__assert": "leave",
+    "__stack_chk_fail": "leave",
+    "__chk_fail": "leave",
+}
+"""The functions of the C library that the host does, with the hook for each."""
+
+
+class ImageWriter:
+    """Collects the bytes of an image."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def u32(self, *numbers: int) -> None:
+        """Numbers of 32 bits."""
+        self._parts += [struct.pack("<I", number & 0xFFFFFFFF) for number in numbers]
+
+    def u64(self, *numbers: int) -> None:
+        """Numbers of 64 bits."""
+        self._parts += [struct.pack("<Q", number & (1 << 64) - 1) for number in numbers]
+
+    def span(self, data: bytes) -> None:
+        """Bytes, with their length before them."""
+        self.u32(len(data))
+        self._parts.append(data)
+
+    def raw(self, data: bytes) -> None:
+        """Bytes as they are."""
+        self._parts.append(data)
+
+    def registers(self, values: Iterable[tuple[int, int]]) -> None:
+        """Registers, by unicorn's numbers, with their values."""
+        items = list(values)
+        self.u32(len(items))
+        for number, value in items:
+            self.u32(number)
+            self.raw(value.to_bytes(_VALUE_BYTES, "little"))
+
+    def expected_registers(self, values: Iterable[tuple[int, int, int]]) -> None:
+        """Registers with a mask and the value that they must have under it."""
+        items = list(values)
+        self.u32(len(items))
+        for number, mask, value in items:
+            self.u32(number)
+            self.raw(mask.to_bytes(_VALUE_BYTES, "little") + (value & mask).to_bytes(_VALUE_BYTES, "little"))
+
+    def hook(
+        self,
+        kind: str,
+        first: int,
+        last: int | None = None,
+        *,
+        number: int = 0,
+        registers: Iterable[int] = (),
+        guard: tuple[int, int, int, int, int, int, int] = (NO_REGISTER, NO_REGISTER, NO_REGISTER, 0, 0, 0, 0),
+    ) -> None:
+        """A hook on addresses. A guard is base, index, segment, scale, bits, alignment and offset of an operand."""
+        self.u32(HOOK_KINDS.index(kind))
+        self.u64(first, first if last is None else last)
+        self.u32(number)
+        numbers = list(registers)
+        self.u32(len(numbers), *numbers)
+        self.u32(*guard[:6])
+        self.u64(guard[6])
+
+    def getvalue(self) -> bytes:
+        """The image."""
+        return b"".join(self._parts)
+
+
+def write_program(writer: ImageWriter, machine: Machine) -> None:
+    """Write the program of a machine that has no candidate and has not run yet."""
+    writer.u64(_MAGIC)
+    _write_target(writer, machine)
+    _write_addresses(writer, machine)
+    _write_regions(writer, machine)
+    _write_variables(writer, machine)
+    for fill in get_args(UninitialisedFill):
+        _write_fill(writer, machine, fill)
+    _write_slots(writer)
+    _write_hooks(writer, machine)
+
+
+def _write_target(writer: ImageWriter, machine: Machine) -> None:
+    guest, processor, convention = machine.guest, machine.processor, machine.convention
+    numbers, library = guest.numbers, guest.library_convention
+    link = numbers[processor.link_register] if processor.link_register else NO_REGISTER
+    writer.u32(guest.uc._arch, guest.uc._mode, guest.stack_number, guest.counter_number, link)
+    writer.u32(numbers[convention.return_register], numbers[library.return_register])
+    for names in (library.integer_registers, convention.integer_registers):
+        writer.u32(len(names), *(numbers[name] for name in names))
+    writer.u32(convention.shadow_space, convention.red_zone)
+    halves = convention.half_preserved_vectors
+    writer.u32(len(halves))
+    for whole, half in halves.items():
+        writer.u32(numbers[whole], numbers[half])
+    writer.expected_registers((numbers[name], mask, value) for name, (mask, value) in processor.control_state.items())
+
+
+def _write_addresses(writer: ImageWriter, machine: Machine) -> None:
+    library = machine.program.library
+    writer.u64(machine.function_address, RETURN, STUBS, machine.errno_address)
+    writer.u64(machine.guest.streams[0] if "__stdin_FILE" in library else 0)
+    writer.u64(STACK_START, STACK_SIZE, MAX_CANDIDATE_GROWTH)
+
+
+def _write_regions(writer: ImageWriter, machine: Machine) -> None:
+    guest = machine.guest
+    own = {slot.address for slot in (*SLOTS, *ALIGNED_SLOTS)}
+    constants = {address: len(data) for address, data in machine.addresses.constants.pieces}
+    regions = [
+        (start, end + 1 - start, permissions)
+        for start, end, permissions in sorted(guest.uc.mem_regions())
+        if start not in own and not STACK_START <= start < STACK_START + STACK_SIZE
+    ]
+    writer.u32(len(regions))
+    for start, size, permissions in regions:
+        is_restored = any(at < start + size and start < at + memory.size for at, memory in guest.writable)
+        data = bytes(guest.uc.mem_read(start, size))
+        data = data[: constants[start]] if start in constants else data
+        writer.u64(start, size)
+        writer.u32(permissions, start in constants, is_restored)
+        writer.span(data)
+
+
+def _write_variables(writer: ImageWriter, machine: Machine) -> None:
+    symbols = [machine.program.symbols[name] for name in machine.program.globals]
+    writer.u32(len(symbols))
+    for symbol in symbols:
+        writer.u64(symbol.address, symbol.size)
+    writer.u32(len(machine.program.paddings), PADDING_BYTES)
+    writer.u64(*machine.program.paddings)
+
+
+def _write_fill(writer: ImageWriter, machine: Machine, fill: UninitialisedFill) -> None:
+    values, numbers = machine.fill_values(fill), machine.guest.numbers
+    writer.raw(values.pattern)
+    writer.u64(values.frame_offset, values.narrow_result, values.upper_half)
+    for registers in (values.state, values.scratch, values.callee_saved):
+        writer.registers((numbers[name], value) for name, value in registers.items())
+
+
+def _write_slots(writer: ImageWriter) -> None:
+    writer.u32(ARENA)
+    writer.raw(GARBAGE[0])
+    slots = (*SLOTS, *ALIGNED_SLOTS)
+    writer.u32(len(slots))
+    for slot in slots:
+        writer.u64(slot.address)
+        writer.u32(slot.size, slot.host)
+
+
+def _write_hooks(writer: ImageWriter, machine: Machine) -> None:
+    program = machine.program
+    functions: Mapping[str, str] = {name: kind for name, kind in _HOST_FUNCTIONS.items() if name in program.library}
+    writer.u32(len(functions) + len(program.stubs) + 1)
+    for name, kind in functions.items():
+        writer.hook(kind, program.library[name].address)
+    for number, name in enumerate(program.stubs):
+        writer.hook("external", program.symbols[name].address, number=number)
+    writer.hook("stubs", STUBS, STUBS + PAGE - STUB_SIZE - 1)

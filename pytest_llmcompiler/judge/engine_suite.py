@@ -1,0 +1,200 @@
+"""The suite as the engine reads it: each input in memory, with the expected image of memory and registers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pytest_llmcompiler.emulator.engine_image import NO_REGISTER, ImageWriter, write_program
+from pytest_llmcompiler.emulator.environment import has_no_memory, initial_errno, standard_input
+from pytest_llmcompiler.emulator.kernel import choose_clock, choose_process_number
+from pytest_llmcompiler.emulator.machine import Machine
+from pytest_llmcompiler.judge.dont_care import DontCareBytes
+from pytest_llmcompiler.judge.location import Errno, GlobalVariable, InputObject, MemoryRegion
+from pytest_llmcompiler.judge.oracle import SuiteEntry
+from pytest_llmcompiler.targets.abi import CallSetup
+from pytest_llmcompiler.values.c_types import Array, Function, Int, Pointer, Type, build_value_mask
+from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, SLOTS
+from pytest_llmcompiler.values.va_list import is_va_list_object
+
+_ENDINGS = ("return", "exit", "abort")
+"""The outcomes, in the order of `End` in `engine.h`."""
+_SHORTAGES = ((False, False), (True, True), (True, False), (False, True))
+"""Whether there is no memory for sizes that are not multiples of 8, and for those that are: see `Environment`."""
+_SLOT_NUMBERS = {slot.address: number for number, slot in enumerate((*SLOTS, *ALIGNED_SLOTS))}
+
+
+@dataclass(frozen=True)
+class EngineEntry:
+    """An input of the suite, and how often it is run."""
+
+    entry: SuiteEntry
+    is_varied: bool
+    is_inspected: bool
+
+
+def write_suite(machine: Machine, signature: Function, entries: Sequence[EngineEntry]) -> bytes:
+    """The image of a program and its suite. `machine` runs the golden program, and has not run yet."""
+    writer = ImageWriter()
+    write_program(writer, machine)
+    writer.u32(len(entries))
+    for entry in entries:
+        _EntryWriter(writer, machine, signature, entry).write()
+    return writer.getvalue()
+
+
+class _EntryWriter:
+    """Writes one input."""
+
+    def __init__(self, writer: ImageWriter, machine: Machine, signature: Function, entry: EngineEntry) -> None:
+        self._writer, self._machine, self._signature, self._entry = writer, machine, signature, entry
+        self._layout, self._expected = entry.entry.layout, entry.entry.expected
+        self._guest = machine.guest
+        self._guest.layout = self._layout
+        has_heap = bool(self._expected.heap or self._expected.freed_blocks)
+        # With objects on the heap, runs are compared after a walk along all pointers, don't-care bytes included.
+        self._dont_care = DontCareBytes() if has_heap else entry.entry.dont_care
+
+    def write(self) -> None:
+        """Write the input and what is expected."""
+        writer, entry = self._writer, self._entry
+        writer.u32(entry.is_varied, entry.is_inspected, self._layout.is_4gib_aligned, False)
+        writer.u64(entry.entry.limit)
+        self._write_environment()
+        for call in (entry.entry.call, entry.entry.call.inverse):
+            self._write_arguments(call)
+        self._write_copies(entry.entry.call)
+        self._write_patches()
+        self._write_objects()
+        self._write_expected()
+        writer.u32(len(self._expected.calls))
+
+    def _write_environment(self) -> None:
+        writer, seed = self._writer, self._layout.environment_seed
+        shortages = has_no_memory(seed, 1), has_no_memory(seed, 8)
+        writer.u32(initial_errno(seed), _SHORTAGES.index(shortages))
+        writer.span(standard_input(seed))
+        writer.u64(*choose_clock(seed), choose_process_number(seed))
+
+    def _write_arguments(self, call: CallSetup) -> None:
+        numbers, streams = self._guest.numbers, self._guest.stream_addresses
+        self._writer.registers((numbers[name], streams.get(value, value)) for name, value in call.registers.items())
+        self._writer.span(self._guest.insert_streams(call.stack))
+
+    def _write_copies(self, call: CallSetup) -> None:
+        self._writer.u32(len(call.copies))
+        for copy in call.copies:
+            self._writer.u32(self._guest.numbers[copy.pointer] if isinstance(copy.pointer, str) else NO_REGISTER)
+            self._writer.u64(0 if isinstance(copy.pointer, str) else copy.pointer, copy.offset)
+
+    def _write_patches(self) -> None:
+        patches = list(self._patches())
+        self._writer.u32(len(patches))
+        for address, data in patches:
+            self._writer.u64(address)
+            self._writer.span(data)
+            self._writer.span(b"")
+
+    def _patches(self) -> Iterator[tuple[int, bytes]]:
+        """What the input stores in variables: addresses and bytes."""
+        symbols = self._machine.program.symbols
+        for name, data in self._layout.globals:
+            yield symbols[name].address, self._guest.insert_streams(data)
+        for name, at, target in self._layout.symbol_pointers:
+            address = self._machine.program.addresses.get(target.symbol)
+            value = 0 if address is None else address + target.offset
+            yield symbols[name].address + at, value.to_bytes(8, "little")
+
+    def _write_objects(self) -> None:
+        layout, expected, writer = self._layout, self._expected, self._writer
+        writer.u32(len(layout.objects))
+        for number, placed in enumerate(layout.objects):
+            start = placed.address - placed.slot.address
+            end = start + placed.size
+            writer.u32(_SLOT_NUMBERS[placed.slot.address], start)
+            writer.u32(number in expected.freed_objects, placed is layout.result)
+            writer.span(self._guest.insert_streams(layout.initial_bytes(placed, expected.garbage_pattern)[start:end]))
+            after = expected.slots[number][start:end]
+            writer.span(self._guest.insert_streams(after))
+            writer.span(self._mask(InputObject(number, placed.label), after, placed.element))
+
+    def _mask(self, region: MemoryRegion, data: bytes, element: Type | None) -> bytes:
+        """1 bits where bytes of a region count; nothing where all do."""
+        mask = bytearray(b"\xff" * len(data))
+        if element is not None and element.size and not is_va_list_object(element):
+            count = len(data) // element.size
+            mask[: count * element.size] = build_value_mask(element) * count
+        for offset in self._dont_care.of(region):
+            if offset < len(mask):
+                mask[offset] = 0
+        return bytes(mask) if mask.count(0xFF) != len(mask) else b""
+
+    def _write_expected(self) -> None:
+        writer, expected = self._writer, self._expected
+        writer.u32(_ENDINGS.index(expected.outcome), expected.exit_code)
+        self._write_result()
+        self._write_changes()
+        writer.u32(expected.out_of_memory)
+        writer.u32(len(expected.heap))
+        for block in expected.heap:
+            writer.u64(block.address, block.size)
+            writer.span(block.pages)
+        writer.u32(len(expected.freed_blocks))
+        for freed in expected.freed_blocks:
+            writer.u64(freed.address, freed.size)
+            writer.span(b"")
+        is_set = (
+            self._entry.entry.context.compares_errno
+            and expected.outcome == "return"
+            and expected.errno != initial_errno(self._layout.environment_seed)
+            and Errno() not in self._entry.entry.dont_care
+        )
+        writer.u32(is_set, expected.errno)
+        writer.u32(len(expected.output))
+        for descriptor, data in sorted(expected.output.items()):
+            writer.u32(descriptor)
+            writer.span(data)
+
+    def _write_result(self) -> None:
+        """The result in registers; for a result in memory, the address that is returned."""
+        convention, type = self._machine.convention, self._signature.result
+        if self._expected.outcome != "return" or type is None:
+            self._writer.expected_registers(())
+            self._writer.span(b"")
+            return
+        location = convention.locate_result(self._signature)
+        data = self._guest.insert_streams(self._expected.result)
+        mask = b"\xff" * 8 if location.is_in_memory else build_value_mask(type)
+        starts = range(0, len(location.registers) * location.register_bytes, location.register_bytes)
+        parts = [(mask[start:][: location.register_bytes], data[start:][: location.register_bytes]) for start in starts]
+        self._writer.expected_registers(
+            (self._guest.numbers[name], int.from_bytes(bits, "little"), int.from_bytes(part, "little"))
+            for name, (bits, part) in zip(location.registers, parts, strict=True)
+        )
+        self._writer.span(self._result_constant(type))
+
+    def _result_constant(self, type: Type) -> bytes:
+        """The constant that the result points to; nothing for any other result."""
+        if not isinstance(type, Pointer) or self._layout.result is not None:
+            return b""
+        data = self._expected.constants.at(int.from_bytes(self._expected.result, "little"), type.target) or b""
+        is_string = isinstance(type.target, Int) and type.target.character
+        return data if not is_string or data.endswith(b"\0") else b""
+
+    def _write_changes(self) -> None:
+        """The variables that differ from the program's initial contents, or of which some bytes do not count."""
+        context, initial = self._entry.entry.context, self._machine.guest
+        changes = []
+        for name, after in zip(context.globals, self._expected.globals, strict=True):
+            type = context.variables.get(name)
+            is_known = type is not None and type.size == len(after)
+            element = type.element if isinstance(type, Array) else type
+            mask = self._mask(GlobalVariable(name), after, element if is_known else None)
+            data = self._guest.insert_streams(after)
+            if mask or data != initial.read_variable(name):
+                changes.append((self._machine.program.symbols[name].address, data, mask))
+        self._writer.u32(len(changes))
+        for address, data, mask in changes:
+            self._writer.u64(address)
+            self._writer.span(data)
+            self._writer.span(mask)
