@@ -12,6 +12,7 @@
 
 #include <unicorn/unicorn.h>
 
+#define EXPORT __attribute__((visibility("default")))
 #define PAGE 4096u
 #define VALUE_BYTES 16 /* Bytes of the largest register. */
 

@@ -1,0 +1,53 @@
+"""Runs the suite of one function in the engine, in this process, and on the Python machine."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import get_args
+
+from pytest_llmcompiler.emulator.engine import Engine, LeftReason
+from pytest_llmcompiler.emulator.engine_candidate import write_candidate
+from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
+from pytest_llmcompiler.judge.differential import DifferentialRun
+from pytest_llmcompiler.judge.engine_suite import EngineEntry, write_suite
+from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
+from pytest_llmcompiler.judge.suite import Suite
+from pytest_llmcompiler.program.reference import Reference
+
+FILLS: tuple[UninitialisedFill, ...] = get_args(UninitialisedFill)
+
+
+class EngineRunner:
+    """The suite of a function."""
+
+    def __init__(self, reference: Reference, function: str, examples: int = 20) -> None:
+        self.under_test = FunctionUnderTest(reference, function)
+        self.suite = Suite(self.under_test, examples, 1)
+        self.suite.prepare()
+        entries = [
+            EngineEntry(entry, index in self.suite.varied, index in self.suite.inspected)
+            for index, entry in enumerate(self.suite.corpus.entries.values())
+        ]
+        machine = self.under_test.open_machine(reference.golden)
+        self.image = write_suite(machine, self.under_test.signature, entries)
+
+    def run(self, text: str | None = None) -> Counter[LeftReason]:
+        """The reasons for which runs of a candidate, or of the program's own function, are left. Fails where the engine
+        takes a run for the same that the Python machine does not."""
+        engine = Engine.open(self.image)
+        differential = None
+        if text is not None:
+            candidate = self.under_test.assemble_candidate(text, "llvm")
+            image = write_candidate(self.under_test.reference.golden, candidate, self.under_test.function)
+            assert image is not None, "the engine can't run the candidate"
+            engine.load_candidate(image)
+            differential = DifferentialRun(self.suite, candidate, text)
+        reasons: Counter[LeftReason] = Counter()
+        for number, entry in enumerate(self.suite.corpus.entries.values()):
+            for fill in FILLS:
+                reason = engine.run(number, fill)
+                reasons[reason] += 1
+                if reason == "not left" and differential:
+                    assert differential.passes(entry, fill), f"the engine misses a failure on input {number} ({fill})"
+        engine.close()
+        return reasons
