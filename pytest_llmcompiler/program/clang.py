@@ -109,7 +109,7 @@ class Toolchain:
             source = Path(folder) / "module.ll"
             source.write_text(ir, encoding="utf-8", errors=_BAD_BYTES)
             flags = ("-O0", *_LINE_FLAGS, BLOCK_COUNTER_FLAG, *_object_flags(self.target))
-            data = Toolchain(target=self.target)._compile(source, *flags)
+            data = _compile_module(source, self.target, *flags)
         return _link_alone(data)
 
     def emit_declarations(self, path: Path, cflags: Sequence[str] = ()) -> bytes:
@@ -147,13 +147,15 @@ class Toolchain:
         """The assembly of a module of IR, optimised with a pass list.
 
         The bundled clang emits it, even where a system clang made the IR. The pass lists are O0 to O3, `default<O2>`
-        and `module(default<O2>)`. Raises ClangError for any other.
+        and `module(default<O2>)`. As zig's front end does, O1 and O3 are taken for O2, but for guest targets.
+        Raises ClangError for any other.
         """
         match = re.fullmatch(r"(?:module\()?(?:default<)?(O[0123])>?\)?", passes)
         if match is None:
             known = "O0 to O3, default<O2>, module(default<O2>)"
             raise ClangError(f"unknown pass list {passes!r}: expected one of {known}")
-        return _compile_text(ir, f"-{match[1]}", "-S", f"-masm={syntax}", target=self.target).decode(errors=_BAD_BYTES)
+        own_level = match[1] if self.target.foreign_system or match[1] == "O0" else "O2"
+        return _compile_text(ir, f"-{own_level}", "-S", f"-masm={syntax}", target=self.target).decode(errors=_BAD_BYTES)
 
     def find_bodies(self, path: Path, cflags: Sequence[str] = ()) -> dict[str, tuple[int, int]]:
         """The bodies of the functions in a C file, by name: offsets in bytes of the opening brace and past the closing
@@ -283,7 +285,16 @@ def _compile_text(ir: str, *flags: str, target: Target | None) -> bytes:
     with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
         source = Path(folder) / "module.ll"
         source.write_text(ir, encoding="utf-8")
-        return Toolchain(target=target or get_target())._compile(source, "-fno-sanitize=all", "-g0", *flags)
+        return _compile_module(source, target or get_target(), "-fno-sanitize=all", "-g0", *flags)
+
+
+def _compile_module(path: Path, target: Target, *flags: str) -> bytes:
+    """Compile a file of IR with the bundled clang, as zig's front end has it done. The front end itself would link each
+    object once more, and keep it in its cache for ever."""
+    if target.foreign_system:
+        return _run_compiler([*_bundled_driver(target), *_CODE_FLAGS, *flags], path)
+    tuning = (part for feature in target.tuning for part in ("-Xclang", "-target-feature", "-Xclang", feature))
+    return _run_compiler([*_plain_driver(target.zig_target), *_CODE_FLAGS, "-fPIC", *tuning, *flags], path)
 
 
 def compile_c(path: Path, *flags: str) -> bytes:
@@ -376,7 +387,12 @@ def _bundled_driver(target: Target) -> list[str]:
     """The bundled clang without zig's own front end, which always wants an output file and knows no guest targets."""
     headers, compiler_headers_at = header_folders(target), 1 if target.foreign_system else 0
     headers.insert(compiler_headers_at, _compiler_headers())
-    return [_zig(), "clang", f"--target={target.triple}", "-nostdinc", *_include_flags(headers)]
+    return [*_plain_driver(target.triple), *_include_flags(headers)]
+
+
+def _plain_driver(triple: str) -> list[str]:
+    """The bundled clang without zig's own front end, and without headers."""
+    return [_zig(), "clang", f"--target={triple}", "-nostdinc"]
 
 
 def _compiler_headers() -> str:

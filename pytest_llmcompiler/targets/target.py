@@ -75,6 +75,8 @@ class Target:
     """Tells a line that is an instruction from prose and from LLVM IR."""
     has_keystone: bool
     """Whether keystone may assemble its code."""
+    tuning: tuple[str, ...] = ()
+    """LLVM's features, each with its sign, by which zig's front end tunes functions that name no features."""
     foreign_system: ForeignSystem | None = None
     """For code that runs in a process of another system; None where it runs in a process of its own system."""
 

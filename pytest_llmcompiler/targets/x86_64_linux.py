@@ -515,4 +515,5 @@ TARGET = Target(
     relocations=Relocations("EM_X86_64", 0, _SUPPORTED, _UNSUPPORTED),
     is_instruction=is_instruction,
     has_keystone=True,
+    tuning=("-fast-15bytenop", "+idivq-to-divl", "+macrofusion", "+slow-3ops-lea", "+slow-incdec", "+vzeroupper"),
 )
