@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pytest_llmcompiler.errors import ClangError
-from pytest_llmcompiler.program.clang import Toolchain, linker_command, run_tool
+from pytest_llmcompiler.program.clang import linker_command, run_tool
+from pytest_llmcompiler.program.static_link import find_link_command
 from pytest_llmcompiler.targets.target import Target
 
-_ARCHIVE = re.compile(r"(/.*/lib(?:c|zigc|compiler_rt)\.a)(?: |$)", re.MULTILINE)
+_ARCHIVE = re.compile(r"/.*/lib(?:c|zigc|compiler_rt)\.a")
 _ARMAP_START, _HEADER_BYTES, _WORD = 8, 60, 4
 """The symbol table of an archive: where it begins, the bytes of a member's header, and of a number."""
 _SIZE_FIELD = slice(48, 58)
@@ -40,19 +41,12 @@ def link_beside(objects: Sequence[bytes], names: Iterable[str], address: int, ta
 def find_archives(target: Target) -> tuple[str, ...]:
     """The archives of the bundled C library and of the compiler's runtime library, in the order of linking.
 
-    zig builds and keeps them. It names them when it shows the linker's command.
+    zig builds and keeps them.
     """
-    with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
-        source = Path(folder) / "empty.c"
-        source.write_text("int main(void) { return 0; }\n", encoding="utf-8")
-        command = [*Toolchain(target=target.host).command, "-static", "-o", str(Path(folder) / "empty"), str(source)]
-        # zig writes paths below the present folder relative to it: in an empty folder there are none.
-        shown = run_tool(command, {"ZIG_VERBOSE_LINK": "1"}, folder).stderr.decode(errors="replace").strip()
-    # A path may hold spaces, but each begins with a slash.
-    paths = (_ARCHIVE.match(word) for word in re.split(r" (?=/)", shown))
-    archives = tuple(path[1] for path in paths if path)
+    command = find_link_command(target.host)
+    archives = tuple(path for path in command.after if _ARCHIVE.fullmatch(path)) if command else ()
     if not any(archive.endswith("/libc.a") for archive in archives):
-        raise ClangError(f"the bundled compiler does not tell where its C library is: {shown}")
+        raise ClangError("the bundled compiler does not tell where its C library is")
     return archives
 
 

@@ -302,24 +302,6 @@ def compile_c(path: Path, *flags: str) -> bytes:
     return Toolchain()._compile(path, "-fno-sanitize=all", "-fno-pie", *flags, "-c")
 
 
-def link(objects: Sequence[bytes], *flags: str, target: Target | None = None) -> bytes:
-    """Link ELF objects with the bundled musl into a static, position-dependent executable.
-
-    The executable has no debug information unless a flag asks for it. Raises ClangError with the linker's message. The
-    first call on a machine builds musl, which takes a minute or two; zig keeps the result in its own cache.
-    """
-    with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
-        paths = []
-        for number, data in enumerate(objects):
-            path = Path(folder) / f"{number}.o"
-            path.write_bytes(data)
-            paths.append(str(path))
-        output = Path(folder) / "program"
-        compiler = Toolchain(target=(target or get_target()).host).command
-        _run([*compiler, "-static", "-no-pie", *(flags or ("-g0",)), "-o", str(output), *paths])
-        return output.read_bytes()
-
-
 def linker_command() -> list[str]:
     """The command that calls the bundled linker alone, which adds no library and no start-up code."""
     return [_zig(), "ld.lld"]
@@ -338,11 +320,6 @@ def _link_alone(data: bytes) -> bytes:
         unit.write_bytes(data)
         _run([*linker_command(), "--unresolved-symbols=ignore-all", "-e", "0", str(unit), "-o", str(image)])
         return image.read_bytes()
-
-
-def undefined_symbols(error: ClangError) -> list[str]:
-    """The symbols that a failed `link` missed, in the order of the linker's message."""
-    return list(dict.fromkeys(re.findall(r"undefined symbol: (\S+)", str(error))))
 
 
 def _run(command: list[str]) -> bytes:

@@ -10,10 +10,11 @@ from pytest_llmcompiler.assembler.linkage import Linkage
 from pytest_llmcompiler.errors import ClangError, IRError, NativeLinkError
 from pytest_llmcompiler.program import ir_extract
 from pytest_llmcompiler.program.case_symbols import collect_case_symbols
-from pytest_llmcompiler.program.clang import compile_ir, link, undefined_symbols
+from pytest_llmcompiler.program.clang import compile_ir
 from pytest_llmcompiler.program.glibc import find_glibc_objects
 from pytest_llmcompiler.program.ir_rewrites import PADDED_PREFIX, externalise, pad_constants
 from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.program.static_link import link, undefined_symbols
 from pytest_llmcompiler.program.symbol_table import read_symbol_table
 from pytest_llmcompiler.repro.c_source import ReproSurroundings, thunk_symbol
 

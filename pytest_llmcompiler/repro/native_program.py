@@ -15,10 +15,11 @@ from pytest_llmcompiler.assembler.linkage import DEBUG_FILE_NAME, Linkage
 from pytest_llmcompiler.judge.reproducer import Reproducer
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.program.case_symbols import collect_case_symbols
-from pytest_llmcompiler.program.clang import compile_c, link
+from pytest_llmcompiler.program.clang import compile_c
 from pytest_llmcompiler.program.glibc import find_glibc_objects
 from pytest_llmcompiler.program.ir_queries import mentioned_globals
 from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.program.static_link import link
 from pytest_llmcompiler.repro.c_source import ReproSurroundings, format_source
 from pytest_llmcompiler.repro.folder_files import FolderFiles
 from pytest_llmcompiler.repro.link import ProgramRest, compile_without, describe_surroundings, linkage_with_thunks
