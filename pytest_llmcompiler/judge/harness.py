@@ -162,6 +162,8 @@ class Harness:
             return ReproducibleVerdict(Verdict("inconclusive", f"the emulator gave up on it: {error}", detail=detail))
         if failure is None or self._passes_otherwise(differential):
             return ReproducibleVerdict(pass_verdict(detail, self._settings.min_coverage))
+        if explain or capture:
+            self._suite.prepare_to_explain()
         texts = self._texts if explain else None
         try:
             explained = _call_isolated(FailureExplainer(differential, texts, reproducer=capture).explain, *failure)

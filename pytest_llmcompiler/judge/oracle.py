@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
-from collections.abc import Set
+from collections.abc import Collection, Set
 from dataclasses import dataclass, replace
 
 from pytest_llmcompiler.corpus.budget import Budget
@@ -201,9 +201,18 @@ class Oracle:
         """The effort of the last run of the probe, in its steps."""
         return self._machines.probe.effort
 
+    def close(self, further: Collection[str]) -> None:
+        """Compile what accepting an input needs, and nothing from now on: children of this process explain failures,
+        and can't compile. `further` are the names of builds that only some inputs need."""
+        _ = self._under_test.reference.probe
+        self._has_run_golden = (
+            True  # an explanation's first run teaches nothing, also where the suite was just computed
+        )
+        self.builds.close(further)
+        self._whole_file.compile()
+
     def release(self) -> None:
         """Free the machines."""
-        self.builds.close()
         self._analysis.release()
         if self._open_machines is not None:
             self._open_machines = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from pytest_llmcompiler.corpus.probing import UndefinedInputError
@@ -35,6 +35,11 @@ class OptimisedBuilds:
     def assembly(self) -> str:
         """The assembly that clang -O2 emits."""
         return self._compile(self._ir)
+
+    @property
+    def further(self) -> list[str]:
+        """The names of the builds beside `plain` that are compiled."""
+        return [name for name in ("without_aliasing", "without_assumptions") if name in vars(self)]
 
     @functools.cached_property
     def plain(self) -> AssembledCode:
@@ -81,11 +86,24 @@ class ReferenceBuilds:
         self._under_test = under_test
         self._is_closed = False
 
-    def close(self) -> None:
-        """Compile no further build from now on. Children of this process explain failures, and they can't link."""
-        self._is_closed = True
-        for build in self.optimised:
+    @property
+    def further(self) -> frozenset[str]:
+        """The names of the builds that were needed beside those that every input needs."""
+        parts = [f"{number}.{name}" for number, build in enumerate(self.optimised) for name in build.further]
+        return frozenset((*parts, *(["perturbed"] if "perturbed" in vars(self) else [])))
+
+    def close(self, further: Collection[str]) -> None:
+        """Compile what every input needs, and further builds by their names, and none from now on: children of this
+        process explain failures, and they can't link."""
+        for number, build in enumerate(self.optimised):
+            _ = build.plain
+            for name in ("without_aliasing", "without_assumptions"):
+                if f"{number}.{name}" in further:
+                    getattr(build, name)
             build.is_closed = True
+        if "perturbed" in further:
+            _ = self.perturbed
+        self._is_closed = True
 
     @functools.cached_property
     def optimised(self) -> tuple[OptimisedBuilds, ...]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -25,9 +26,11 @@ from pytest_llmcompiler.judge.coverage import Coverage, DroppedInput, measure_co
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.oracle import Oracle, SuiteEntry
 from pytest_llmcompiler.judge.reference_builds import ReferenceBuilds
+from pytest_llmcompiler.judge.suite_store import SavedSuite, SuiteFile
 from pytest_llmcompiler.judge.whole_program import WholeProgram
 from pytest_llmcompiler.program.ir_queries import mentioned_globals
 from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.values.c_types import FILE
 from pytest_llmcompiler.values.input import Input
 
 _VARIED_PER_EDGE = 4
@@ -42,8 +45,8 @@ _FEW = 10
 class Suite:
     """The inputs of a function, generated once for all candidates.
 
-    `examples` is the number of inputs to generate, `seed` the random seed. Inputs and observations are computed when
-    they are first needed; `prepare` computes all at once.
+    `examples` is the number of inputs to generate, `seed` the random seed. Inputs and observations are read from the
+    cache or computed when they are first needed; `prepare` does that for all at once.
     """
 
     def __init__(
@@ -55,26 +58,32 @@ class Suite:
         self._rules = under_test.reference.argument_rules(under_test.function)
         self._learned: dict[RelationScope, ParameterRelations] = {}
         """The relations of parameters that the repairs of inputs taught."""
-        self.coverage: Coverage | None = None
+        self._coverage: Coverage | None = None
         """Which of the function's code the inputs reach; None where that is not known."""
+        self._builds = frozenset[str]()
+        """The builds of the reference that only some inputs needed, by name."""
         self._corpus: Corpus[SuiteEntry] | None = None
-        self._whole_program: WholeProgram | None = None
-        self._has_run_whole_program = False
+        self._saved: SavedSuite | None = None
 
     def restrict(self, inputs: Collection[Input]) -> Suite:
         """A suite of only these inputs of the corpus, without the whole program."""
         limited = Suite(self.under_test, self.examples, self.seed, self.oracle.builds)
         corpus = Corpus(limited.oracle.look, limited.oracle.accept)
         corpus.entries = {input: entry for input, entry in self.corpus.entries.items() if input in inputs}
-        limited._corpus, limited._has_run_whole_program = corpus, True
+        limited._builds, limited._corpus = self._summary.builds, corpus
+        limited._saved = limited._summarise(corpus, None)
         return limited
 
     def prepare(self) -> None:
         """Compute all that judging a candidate needs. Each candidate is judged in a child process, which would compute
         it again."""
-        self._build_corpus()
-        self._run_whole_program()
+        _ = self.corpus
         self.oracle.release()  # only the explanation of a failure needs the machines again
+
+    def prepare_to_explain(self) -> None:
+        """Compute what only the explanation of a failure needs, which a child process does, too."""
+        self.oracle.close(self._summary.builds)
+        _ = self.strategy
 
     @property
     def corpus(self) -> Corpus[SuiteEntry]:
@@ -82,37 +91,54 @@ class Suite:
 
         Inputs whose objects end at an unmapped page come first, since a wrong access faults there, then smaller ones.
         """
-        return self._build_corpus()
-
-    def _build_corpus(self) -> Corpus[SuiteEntry]:
+        saved = self._summary  # may compute the corpus too
         if self._corpus is None:
-            self._corpus = self._load_or_generate()
+            entries = self._file.load_entries()
+            if entries is None:  # the file was written by something else
+                self._saved = self._build()
+                return self.corpus
+            self._corpus = Corpus(self.oracle.look, self.oracle.accept)
+            self._corpus.entries, self._corpus.dropped = entries, saved.dropped
         return self._corpus
+
+    @property
+    def _summary(self) -> SavedSuite:
+        """The suite without its entries, from the cache if it is there."""
+        if self._saved is None:
+            self._saved = self._file.load() or self._build()
+            self._learned = self._saved.learned
+        return self._saved
+
+    def _build(self) -> SavedSuite:
+        """Compute the whole suite, and put it into the cache."""
+        self._corpus = corpus = self._load_or_generate()
+        summary = self._summarise(corpus, self.oracle.whole_program())
+        self._file.save(summary, corpus.entries)
+        return summary
 
     def _load_or_generate(self) -> Corpus[SuiteEntry]:
         corpus = Corpus(self.oracle.look, self.oracle.accept)
         stored = self._store.load()
         if stored and corpus.restore(stored.inputs, stored.dropped):
-            self._learned, self._budget.cut, self.coverage = stored.learned, stored.cut, stored.coverage
+            self._learned, self._budget.cut, self._coverage = stored.learned, stored.cut, stored.coverage
+            self._builds = stored.builds
         else:
             corpus = self._generate()
-            self._store.save(
-                SavedCorpus(tuple(corpus.entries), corpus.dropped, self._learned, self._budget.cut, self.coverage)
-            )
+            self._builds = self.oracle.builds.further
+            self._store.save(self._to_saved_corpus(corpus))
         corpus.entries = dict(
             sorted(corpus.entries.items(), key=lambda item: (item[0].is_4gib_aligned, weight(item[0])))
         )
         return corpus
 
+    def _to_saved_corpus(self, corpus: Corpus[SuiteEntry]) -> SavedCorpus:
+        inputs, budget = tuple(corpus.entries), self._budget
+        return SavedCorpus(inputs, corpus.dropped, self._learned, budget.cut, self._coverage, self._builds)
+
     @property
     def whole_program(self) -> WholeProgram | None:
         """The run of the whole program; None where it shows nothing of the function."""
-        return self._run_whole_program()
-
-    def _run_whole_program(self) -> WholeProgram | None:
-        if not self._has_run_whole_program:
-            self._whole_program, self._has_run_whole_program = self.oracle.whole_program(), True
-        return self._whole_program
+        return self._summary.whole_program
 
     @functools.cached_property
     def from_main(self) -> list[Input]:
@@ -126,70 +152,72 @@ class Suite:
 
     # -- which inputs are run more than once
 
-    @functools.cached_property
+    @property
     def varied(self) -> frozenset[int]:
         """The inputs that are run with further uninitialised fills, by number. They cover each edge."""
-        return frozenset(self._covering(_VARIED_PER_EDGE))
+        return self._summary.varied
 
-    @functools.cached_property
-    def inspected(self) -> list[int]:
+    @property
+    def inspected(self) -> tuple[int, ...]:
         """The inputs on which each instruction of a passing candidate is inspected, by number. They cover the edges."""
-        entries = list(self.corpus.entries.values())
-        covering = self._covering(1)
-        short = [index for index in covering if entries[index].expected.executed_bytes <= _MAX_INSPECTED_BYTES]
-        return short[:_MAX_INSPECTED]
-
-    def _covering(self, times: int) -> list[int]:
-        """Inputs, by number, that cover each edge of the reference's code so many times, or as often as all do."""
-        covered: Counter[tuple[int, int]] = Counter()
-        chosen = []
-        for index, entry in enumerate(self.corpus.entries.values()):
-            if any(covered[edge] < times for edge in entry.expected.edges):
-                covered.update(entry.expected.edges)
-                chosen.append(index)
-        return chosen
+        return self._summary.inspected
 
     # -- reporting
 
     def find_unjudgeable_reason(self) -> str | None:
         """Why no candidate can be judged by the suite; None where any can."""
-        if self.corpus.entries:
-            return None
-        reasons = self._format_dropped() or "none was generated"
-        return f"no input found on which {self.under_test.function} is defined ({reasons})"
+        return self._summary.unjudgeable_reason
 
     def counts(self) -> dict[str, Any]:
         """The number of inputs, of dropped inputs by reason, what the budget cut, what clang -O2 does wrongly on them,
         and a warning about that or where few inputs are left. It is JSON."""
-        used, dropped = len(self.corpus.entries), self.corpus.dropped
+        return dict(self._summary.counts)
+
+    # -- what is said of a corpus
+
+    def _summarise(self, corpus: Corpus[SuiteEntry], whole_program: WholeProgram | None) -> SavedSuite:
+        entries = list(corpus.entries.values())
+        covering = _list_covering(entries, 1)
+        short = (index for index in covering if entries[index].expected.executed_bytes <= _MAX_INSPECTED_BYTES)
+        return SavedSuite(
+            dropped=corpus.dropped,
+            learned=self._learned,
+            counts=self._count(corpus),
+            unjudgeable_reason=None if entries else self._describe_emptiness(corpus),
+            whole_program=whole_program,
+            varied=frozenset(_list_covering(entries, _VARIED_PER_EDGE)),
+            inspected=tuple(itertools.islice(short, _MAX_INSPECTED)),
+            builds=self._builds,
+        )
+
+    def _describe_emptiness(self, corpus: Corpus[SuiteEntry]) -> str:
+        reasons = _format_dropped(corpus) or "none was generated"
+        return f"no input found on which {self.under_test.function} is defined ({reasons})"
+
+    def _count(self, corpus: Corpus[SuiteEntry]) -> dict[str, Any]:
+        function, used, dropped = self.under_test.function, len(corpus.entries), corpus.dropped
         counts: dict[str, Any] = {"inputs": used, "dropped": dict(dropped)}
-        if self.coverage:
-            counts["coverage"] = self.coverage
+        if self._coverage:
+            counts["coverage"] = self._coverage
         if self._budget.cut:
             counts["cut"] = self._budget.cut
         warnings = []
         if used * _FEW < used + dropped.total():
             warnings.append(
-                f"{self.under_test.function} is defined on only {used} of {used + dropped.total()} inputs "
-                f"({self._format_dropped()}): `LLMC: arg` directives can say which inputs are meant"
+                f"{function} is defined on only {used} of {used + dropped.total()} inputs "
+                f"({_format_dropped(corpus)}): `LLMC: arg` directives can say which inputs are meant"
             )
-        fixed = self.under_test.reference.fixed_globals(self.under_test.function)
+        fixed = self.under_test.reference.fixed_globals(function)
         if fixed:
             warnings.append(
                 "variables that are too large for inputs, or of a type that inputs can't have, always have their "
                 f"initial values: {', '.join(fixed)}"
             )
-        if self._compiler_bug:
-            warning, counts["compiler_bug"] = self._compiler_bug
+        bug = describe_compiler_bug(corpus.entries, function, self.under_test.signature)
+        if bug:
+            warning, counts["compiler_bug"] = bug
             warnings.append(warning)
         return counts | ({"warning": "\n".join(warnings)} if warnings else {})
-
-    @functools.cached_property
-    def _compiler_bug(self) -> tuple[str, dict[str, Any]] | None:
-        return describe_compiler_bug(self.corpus.entries, self.under_test.function, self.under_test.signature)
-
-    def _format_dropped(self) -> str:
-        return ", ".join(f"{count} × {reason}" for reason, count in self.corpus.dropped.most_common())
 
     # -- generating
 
@@ -216,7 +244,7 @@ class Suite:
             corpus.offer_all("special values", specials)
         corpus.fuzz(self.examples, self.seed, self._hints.strings)
         corpus.add_long_input()
-        self.coverage = measure_coverage(self.under_test, corpus.entries.values(), self._lay_out_missed(corpus))
+        self._coverage = measure_coverage(self.under_test, corpus.entries.values(), self._lay_out_missed(corpus))
         corpus.close()
         return corpus
 
@@ -250,9 +278,22 @@ class Suite:
         code = (str(function) for function in reference.program_module.functions if function.name in reached)
         return find_hints("\n".join(code), reference.program_ir)
 
-    @property
+    @functools.cached_property
     def _store(self) -> CorpusFile:
         """The cache file of the corpus. Its key has all that the inputs depend on."""
+        reference = self.under_test.reference
+        return CorpusFile(self._key, [self.under_test.signature, *reference.variables.values()])
+
+    @functools.cached_property
+    def _file(self) -> SuiteFile:
+        """The cache file of the whole suite. Its key also has what builds at -O2 and lines of code depend on."""
+        reference = self.under_test.reference
+        types = [self.under_test.signature, *reference.variables.values(), *reference.external_functions.values(), FILE]
+        constants = [part.data for part in reference.golden.segments if not part.is_executable]
+        return SuiteFile((*self._key, reference.fingerprint), types, constants)
+
+    @functools.cached_property
+    def _key(self) -> tuple[str, ...]:
         reference = self.under_test.reference
         settings = (
             reference.target.name,
@@ -260,9 +301,22 @@ class Suite:
             repr(sorted(self._rules.items())),
             repr((self.examples, self.seed)),
         )
-        types = [self.under_test.signature, *reference.variables.values()]
-        key = (reference.program_ir_without_path, *reference.headers_digests, *settings, *reference.variables)
-        return CorpusFile(key, types)
+        return (reference.program_ir_without_path, *reference.headers_digests, *settings, *reference.variables)
+
+
+def _list_covering(entries: Sequence[SuiteEntry], times: int) -> list[int]:
+    """Inputs, by number, that cover each edge of the reference's code so many times, or as often as all do."""
+    covered: Counter[tuple[int, int]] = Counter()
+    chosen = []
+    for index, entry in enumerate(entries):
+        if any(covered[edge] < times for edge in entry.expected.edges):
+            covered.update(entry.expected.edges)
+            chosen.append(index)
+    return chosen
+
+
+def _format_dropped(corpus: Corpus[SuiteEntry]) -> str:
+    return ", ".join(f"{count} × {reason}" for reason, count in corpus.dropped.most_common())
 
 
 @functools.lru_cache(maxsize=32)

@@ -56,10 +56,13 @@ class WholeFileCheck:
         ):
             raise UndefinedInputError("a value that no code stores")
 
-    def release(self) -> None:
-        """Free the machine, and keep what is compiled: children of this process explain failures, and can't compile."""
+    def compile(self) -> None:
+        """Compile what an input may need: children of this process explain failures, and can't compile."""
         if self._unknown:
             _ = self._code
+
+    def release(self) -> None:
+        """Free the machine."""
         self._open_machine = None
 
     @functools.cached_property

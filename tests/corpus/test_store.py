@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from faces import Compile
 
+from pytest_llmcompiler import cache_files
 from pytest_llmcompiler.corpus import store
 from pytest_llmcompiler.corpus.fuzzer import Corpus
 from pytest_llmcompiler.corpus.store import CorpusFile, SavedCorpus
@@ -75,7 +76,8 @@ def files(folder: Path) -> list[Path]:
 
 
 def corpus(reference: Reference, function: str = "total", settings: JudgeSettings = FEW) -> list[Input]:
-    """The inputs of a new harness."""
+    """The inputs of a new harness that has no suite in the cache."""
+    shutil.rmtree(cache_folder() / "suites", ignore_errors=True)
     return list(Harness(reference, function, settings).corpus.entries)
 
 
@@ -211,14 +213,15 @@ def hostile(tmp_path: Path) -> Iterator[bytes]:
     for content in (
         Evil(tmp_path / "made"),
         [Evil(tmp_path / "made")],
-        SavedCorpus((Evil(tmp_path / "made"),), Counter(), {}, {}, None),  # type: ignore[arg-type]
-        SavedCorpus(5, Counter(), {}, {}, None),  # type: ignore[arg-type]
-        SavedCorpus(("text",), Counter(), {}, {}, None),  # type: ignore[arg-type]
-        SavedCorpus((Input(("x",)),), Counter(), {}, {}, None),  # type: ignore[arg-type]
-        SavedCorpus((), 7, {}, {}, None),  # type: ignore[arg-type]
-        SavedCorpus((), Counter(), 7, {}, None),  # type: ignore[arg-type]
-        SavedCorpus((), Counter(), {}, 7, None),  # type: ignore[arg-type]
-        SavedCorpus((), Counter(), {}, {}, 7),  # type: ignore[arg-type]
+        SavedCorpus((Evil(tmp_path / "made"),), Counter(), {}, {}, None, frozenset()),  # type: ignore[arg-type]
+        SavedCorpus(5, Counter(), {}, {}, None, frozenset()),  # type: ignore[arg-type]
+        SavedCorpus(("text",), Counter(), {}, {}, None, frozenset()),  # type: ignore[arg-type]
+        SavedCorpus((Input(("x",)),), Counter(), {}, {}, None, frozenset()),  # type: ignore[arg-type]
+        SavedCorpus((), 7, {}, {}, None, frozenset()),  # type: ignore[arg-type]
+        SavedCorpus((), Counter(), 7, {}, None, frozenset()),  # type: ignore[arg-type]
+        SavedCorpus((), Counter(), {}, 7, None, frozenset()),  # type: ignore[arg-type]
+        SavedCorpus((), Counter(), {}, {}, 7, frozenset()),  # type: ignore[arg-type]
+        SavedCorpus((), Counter(), {}, {}, None, 7),  # type: ignore[arg-type]
     ):
         yield zlib.compress(pickle.dumps(content))
     yield zlib.compress(b"\x80\x04\x8c\x02osP.")
@@ -228,6 +231,10 @@ def hostile(tmp_path: Path) -> Iterator[bytes]:
     yield zlib.compress(b"\x80\x04(i__main__\nmain\n.")
 
 
+def with_checksum(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest() + data
+
+
 def test_broken_and_hostile_files_are_written_anew(
     program: Reference, folder: Path, generated: list[int], tmp_path: Path
 ) -> None:
@@ -235,8 +242,8 @@ def test_broken_and_hostile_files_are_written_anew(
     first = corpus(program, *least)
     [path] = files(folder)
     good = path.read_bytes()
-    damaged = [good[:-1], good[: len(good) // 2], good[:40] + bytes([good[40] ^ 1]) + good[41:]]
-    for data in (*hostile(tmp_path), *damaged):
+    damaged = [b"", good[:-1], good[: len(good) // 2], good[:40] + bytes([good[40] ^ 1]) + good[41:]]
+    for data in (*map(with_checksum, hostile(tmp_path)), *damaged):
         path.write_bytes(data)
         generated.clear()
         assert corpus(program, *least) == first, data[:60]
@@ -280,7 +287,7 @@ def test_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_the_least_recently_used_files_are_deleted(
     program: Reference, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "MAX_FILES", 4)
+    monkeypatch.setattr(cache_files, "MAX_FILES", 4)
     folder.mkdir(parents=True)
     for number in range(4):
         (folder / f"old{number}").touch()

@@ -1,0 +1,169 @@
+"""Whole suites on disk: the inputs of a function with what the reference shows on each. Reading one runs nothing.
+
+A suite is valid for one text of this package only, since the emulator and the oracle have a part in it. Its inputs
+outlive an edit: `corpus.store` has them too, and the suite is computed again from them.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pytest_llmcompiler.cache_files import CacheFile
+from pytest_llmcompiler.corpus import store
+from pytest_llmcompiler.corpus.pickled import PickleFormat
+from pytest_llmcompiler.corpus.probing import ProbeResult
+from pytest_llmcompiler.corpus.relations import ParameterRelations, RelationScope
+from pytest_llmcompiler.emulator.observation import (
+    AbiBreach,
+    Constants,
+    ExternalCall,
+    FreedBlock,
+    GuestFault,
+    HeapBlock,
+    Observation,
+    PointerArgument,
+)
+from pytest_llmcompiler.judge import location
+from pytest_llmcompiler.judge.difference import ComparisonContext, Difference
+from pytest_llmcompiler.judge.dont_care import DontCareBytes
+from pytest_llmcompiler.judge.oracle import SuiteEntry
+from pytest_llmcompiler.judge.whole_program import WholeProgram
+from pytest_llmcompiler.targets.abi import ArgumentCopy, CallSetup
+from pytest_llmcompiler.values.c_types import Type, Unsupported
+from pytest_llmcompiler.values.input import Input
+from pytest_llmcompiler.values.layout import LaidOutObject, Layout, Slot
+
+
+@dataclass(frozen=True)
+class SavedSuite:
+    """A suite without its entries."""
+
+    dropped: Counter[str]
+    """The number of different inputs that were of no use, by reason."""
+    learned: dict[RelationScope, ParameterRelations]
+    """The relations of parameters that the repairs of inputs taught."""
+    counts: dict[str, Any]
+    """What verdicts say of the suite (`Suite.counts`)."""
+    unjudgeable_reason: str | None
+    whole_program: WholeProgram | None
+    varied: frozenset[int]
+    inspected: tuple[int, ...]
+    builds: frozenset[str]
+    """The names of the builds of the reference that some inputs needed (`ReferenceBuilds.further`)."""
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the parts have the types that they should have: a file can hold anything."""
+        return (
+            isinstance(self.dropped, Counter)
+            and isinstance(self.learned, dict)
+            and isinstance(self.counts, dict)
+            and isinstance(self.unjudgeable_reason, str | None)
+            and isinstance(self.whole_program, WholeProgram | None)
+            and isinstance(self.varied, frozenset)
+            and isinstance(self.inspected, tuple)
+            and isinstance(self.builds, frozenset)
+        )
+
+
+_LOCATION_CLASSES = tuple(
+    one for one in vars(location).values() if isinstance(one, type) and one.__module__ == location.__name__
+)
+_SAVED_CLASSES = (
+    *(one for one in store.SAVED_CLASSES if one is not store.SavedCorpus),
+    *(Unsupported, SavedSuite, SuiteEntry, ComparisonContext, Layout, LaidOutObject, Slot, CallSetup, ArgumentCopy),
+    *(Observation, Constants, GuestFault, AbiBreach, HeapBlock, FreedBlock, ExternalCall, PointerArgument),
+    *(DontCareBytes, ProbeResult, Difference, WholeProgram, *_LOCATION_CLASSES),
+)
+
+
+class SuiteFile:
+    """The file of one suite. Its name is a digest of `key`, of `types`, and of the text of this package.
+
+    `types` are those that inputs and observations may mention, `constants` the read-only data of the program.
+    """
+
+    def __init__(self, key: Iterable[str], types: Iterable[Type | None], constants: Sequence[bytes]) -> None:
+        self._format = PickleFormat(_SAVED_CLASSES, types, constants)
+        self._file = CacheFile(
+            "suites", (describe_package(), store.describe_generator(), *key, *self._format.describe())
+        )
+        self._entries = b""
+
+    def load(self) -> SavedSuite | None:
+        """The saved suite; None where there is no file, or where it can't be read."""
+        data = self._file.read()
+        if data is None:
+            return None
+        size = int.from_bytes(data[:8], "little")
+        try:
+            suite = self._format.load(data[8 : 8 + size])
+        except Exception:  # unpickling a broken file can raise any exception
+            return None
+        self._entries = data[8 + size :]
+        return suite if isinstance(suite, SavedSuite) and suite.is_valid else None
+
+    def load_entries(self) -> dict[Input, SuiteEntry] | None:
+        """The entries of the suite that was loaded, by their inputs; None where they can't be read."""
+        try:
+            entries = self._format.load(self._entries)
+        except Exception:  # as above
+            return None
+        is_valid = isinstance(entries, dict) and all(isinstance(entry, SuiteEntry) for entry in entries.values())
+        return entries if is_valid else None
+
+    def save(self, suite: SavedSuite, entries: Mapping[Input, SuiteEntry]) -> None:
+        """Write a suite to the file. Does nothing where the disk is full or the folder can't be written."""
+        intern = _Interner()
+        kept = {input: _strip_entry(entry, intern) for input, entry in entries.items()}
+        head, body = (self._format.dump(part, zlib.Z_BEST_SPEED) for part in (_strip_suite(suite), kept))
+        self._file.write(len(head).to_bytes(8, "little") + head + body)
+
+
+class _Interner:
+    """Makes equal contents one object, which a pickle has only once."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, bytes] = {}
+
+    def __call__(self, data: bytes) -> bytes:
+        return self._known.setdefault(data, data)
+
+
+def _strip_entry(entry: SuiteEntry, intern: _Interner) -> SuiteEntry:
+    """The entry without what only generating inputs needs, and without forms that can be computed again."""
+    run = entry.expected
+    run = replace(run, slots=tuple(map(intern, run.slots)), globals=tuple(map(intern, run.globals)), canonical=None)
+    return replace(entry, expected=run, probe_result=ProbeResult())
+
+
+def _strip_suite(suite: SavedSuite) -> SavedSuite:
+    """The suite without the memory of the whole program at its end, which is not compared."""
+    if suite.whole_program is None:
+        return suite
+    run = replace(suite.whole_program.expected, constants=Constants(), globals=(), heap=(), canonical=None)
+    return replace(suite, whole_program=replace(suite.whole_program, expected=run))
+
+
+_ROOMS = ("assembler", "corpus", "emulator", "judge", "program", "targets", "values")
+"""The folders whose files have a part in what a suite holds."""
+
+
+@functools.cache
+def describe_package() -> str:
+    """A digest of the text of this package, as far as it has a part in what a suite holds: reading it takes 5 ms."""
+    package = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in (path for room in _ROOMS for path in sorted((package / room).rglob("*"))):
+        if path.suffix == ".pyc" or not path.is_file():
+            continue
+        data = path.read_bytes()
+        digest.update(f"{path.name} {len(data)}\0".encode() + data)
+    return digest.hexdigest()
