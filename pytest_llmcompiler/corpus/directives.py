@@ -11,6 +11,8 @@ from pytest_llmcompiler.values.input import Input, Object, PointerTarget, Value
 
 def satisfies_rules(input: Input, rules: Mapping[int, ArgRule], names: Sequence[str]) -> bool:
     """Whether an input satisfies all rules. `rules` are by position, `names` are the names of the parameters."""
+    if not rules:
+        return True
     positions = {name: index for index, name in enumerate(names)} | {str(index): index for index in range(len(names))}
     return all(_satisfies(input.args, index, rule, positions) for index, rule in rules.items())
 

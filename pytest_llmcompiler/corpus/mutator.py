@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import random
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from pytest_llmcompiler.corpus.input_numbers import InputNumber, set_number
+from pytest_llmcompiler.corpus.input_numbers import set_number
 from pytest_llmcompiler.corpus.seed_pool import Seed
 from pytest_llmcompiler.emulator.coverage import Comparisons
-from pytest_llmcompiler.values.c_types import Int, Struct
+from pytest_llmcompiler.values.c_types import Int
 from pytest_llmcompiler.values.input import Input, Object, graft_argument, list_objects, replace_object
 
 _MAX_EDITED_BYTES = 512
@@ -35,13 +34,19 @@ class Mutator:
     def __init__(self, random_seed: int, words: Iterable[bytes]) -> None:
         self._random = random.Random(random_seed)
         self._words = list(dict.fromkeys((*_CHARACTERS, *words)))
-        self._learned_words: dict[bytes, None] = {}
+        self._learned_words: list[bytes] = []
+        self._known_words: set[bytes] = set()
+        """The learned words, to find one quickly."""
 
     def learn(self, comparisons: Comparisons) -> None:
         """Keep the compared characters and texts, to insert them into texts."""
         sides = (side for comparison in comparisons.comparisons for side in comparison[:2])
-        self._learned_words |= dict.fromkeys(bytes([side]) for side in sides if 0 < side < 256)
-        self._learned_words |= dict.fromkeys(text for pair in comparisons.texts for text in pair if text)
+        words = [bytes([side]) for side in sides if 0 < side < 256]
+        words += [text for pair in comparisons.texts for text in pair if text]
+        for word in words:
+            if word not in self._known_words:
+                self._known_words.add(word)
+                self._learned_words.append(word)
 
     def mutate(self, seed: Seed, donor: Input) -> Input:
         """A mutation of a seed. Some mutations copy a part of `donor`."""
@@ -63,13 +68,9 @@ class Mutator:
         """Make one side of a comparison equal to the other side, or adjacent to it."""
         comparison = self._random.choice(seed.comparisons.comparisons)
         side, other_side = self._random.sample(comparison[:2], 2)
-        matching = [
-            number
-            for number in seed.numbers
-            if not (number.value ^ side) & (1 << 8 * min(number.type.size, comparison.size)) - 1
-        ]
+        matching = seed.numbers.find_equal(side, comparison.size)
         if matching and self._random.random() < 0.8:
-            number = self._random.choice(matching)
+            number = seed.numbers[self._random.choice(matching)]
             sign_bit = 1 << 8 * number.type.size - 1
             step = self._random.choice((0, 0, 0, 1, -1, sign_bit, *_WIDTH_STEPS))
             return set_number(seed.input, number, other_side + step)
@@ -79,7 +80,7 @@ class Mutator:
         half = 1 << 8 * comparison.size - 1
         distance = (other_side - side + half) % (2 * half) - half
         factors = [factor for factor in _FACTORS if distance % factor == 0]
-        number = self._random.choice([number for number in seed.numbers if number.kind != "object"] or seed.numbers)
+        number = self._random.choice(seed.direct_numbers)
         factor = self._random.choice((1, self._random.choice(factors)))
         return set_number(seed.input, number, number.value + distance // factor)
 
@@ -91,26 +92,24 @@ class Mutator:
             step = self._random.choice((-1, 1))
             replacement = replacement[:index] + bytes([(replacement[index] + step) % 256]) + replacement[index + 1 :]
         occurrences = [
-            (number, match.start())
-            for number, target in enumerate(list_objects(seed.input))
+            (number, at)
+            for number, target in enumerate(seed.objects)
             if _is_text(target)
-            for match in re.finditer(re.escape(present), target.data)
+            for at in _find_occurrences(present, target.data)
         ]
         if not occurrences:
             return seed.input
         number, at = self._random.choice(occurrences)
-        data = list_objects(seed.input)[number].data
+        data = seed.objects[number].data
         end = at + (len(present) if self._random.random() < 0.6 else len(replacement))
         return _set_content(seed, number, data[:at] + replacement + data[end:])
 
     def _edit_buffer(self, seed: Seed, donor: Input) -> Input:
         """Edit a random part of a buffer of integers: see `_edit`."""
-        objects = list_objects(seed.input)
-        plain = [n for n, target in enumerate(objects) if isinstance(target.element, Int) and not target.links]
-        if not plain:
+        if not seed.plain_buffers:
             return seed.input
-        number = self._random.choice(plain)
-        target = objects[number]
+        number = self._random.choice(seed.plain_buffers)
+        target = seed.objects[number]
         size = target.element.size
         is_terminated = _is_text(target) and target.data.endswith(b"\0")
         body, terminator = (target.data[:-1], b"\0") if is_terminated else (target.data, b"")
@@ -129,7 +128,7 @@ class Mutator:
         if size > 1:
             extremes = (0, 1, 2, 7, (1 << 8 * size) - 1, 1 << 8 * size - 1)
             return self._random.choice(extremes).to_bytes(size, "little")
-        learned = list(self._learned_words)
+        learned = self._learned_words
         return self._random.choice(learned if learned and self._random.random() < 0.6 else self._words)
 
 
@@ -155,27 +154,26 @@ def _is_text(target: Object) -> bool:
     return isinstance(target.element, Int) and target.element.size == 1 and not target.links
 
 
+def _find_occurrences(part: bytes, text: bytes) -> Iterator[int]:
+    """Where a text has a part, one behind the other. An empty part is everywhere."""
+    at = text.find(part)
+    while at >= 0:
+        yield at
+        at = text.find(part, at + max(len(part), 1))
+
+
 def _set_content(seed: Seed, number: int, data: bytes) -> Input:
     """The seed's input with other bytes in an object. Numbers that equal the old count of elements get the new one."""
-    target = list_objects(seed.input)[number]
+    target = seed.objects[number]
     size = target.element.size
     count = len(data) // size
-    input = replace_object(seed.input, number, lambda old: replace(old, count=count, data=data[: count * size]))
+    changed = Object(target.element, count, data[: count * size], target.links)
+    input = replace_object(seed.input, number, lambda _: changed)
     if count != target.count and target.count > 1:
-        for counter in _find_counters(seed):
+        for counter in seed.counters:
             if counter.value == target.count:
                 input = set_number(input, counter, count)
     return input
-
-
-def _find_counters(seed: Seed) -> list[InputNumber]:
-    """The numbers that may count elements: arguments, global variables, and members of structs."""
-    objects = list_objects(seed.input)
-    return [
-        number
-        for number in seed.numbers
-        if number.kind != "object" or isinstance(objects[number.owner].element, Struct)
-    ]
 
 
 def lengthen(seed: Seed, count: int) -> Input | None:
@@ -184,13 +182,9 @@ def lengthen(seed: Seed, count: int) -> Input | None:
     If a number counts the bytes of a text, all texts of that size are lengthened, and so is the number. Otherwise the
     first terminated text is lengthened. None where the input has neither.
     """
-    counters = _find_counters(seed)
+    counters = seed.counters
     counts = {counter.value for counter in counters if count >> 8 * counter.type.size == 0}
-    texts = {
-        number: target
-        for number, target in enumerate(list_objects(seed.input))
-        if _is_text(target) and target.count > 1
-    }
+    texts = {number: target for number, target in enumerate(seed.objects) if _is_text(target) and target.count > 1}
     counted = [target.count for target in texts.values() if target.count in counts]
     terminated = [number for number, target in texts.items() if target.data.find(b"\0") > 0]
     if counted:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_llmcompiler.corpus.input_numbers import InputNumber, find_numbers
+from pytest_llmcompiler.corpus.input_numbers import InputNumber, InputNumbers
 from pytest_llmcompiler.emulator.coverage import Comparisons, Feature, Features
-from pytest_llmcompiler.values.input import Input
+from pytest_llmcompiler.values.c_types import Int, Struct
+from pytest_llmcompiler.values.input import Input, Object, list_objects
 
 _MAX_SEEDS = 2_000
 """Above this many seeds, an input whose only novelty is a new combination of known edges is not added."""
@@ -16,13 +18,40 @@ _MAX_SEEDS = 2_000
 
 @dataclass(frozen=True)
 class Seed:
-    """An input that showed new coverage, with the coverage of its run."""
+    """An input that showed new coverage, with the coverage of its run.
+
+    A seed is mutated many times. So it keeps the parts of its input that mutations look for.
+    """
 
     input: Input
     features: Features
     comparisons: Comparisons
-    numbers: tuple[InputNumber, ...]
-    """The integers in the input."""
+
+    @functools.cached_property
+    def objects(self) -> list[Object]:
+        """The objects of the input, in the order of their numbers."""
+        return list_objects(self.input)
+
+    @functools.cached_property
+    def plain_buffers(self) -> list[int]:
+        """The objects of integers without pointers, by number."""
+        return [n for n, target in enumerate(self.objects) if isinstance(target.element, Int) and not target.links]
+
+    @functools.cached_property
+    def numbers(self) -> InputNumbers:
+        """The integers in the input."""
+        return InputNumbers(self.input)
+
+    @functools.cached_property
+    def direct_numbers(self) -> Sequence[InputNumber]:
+        """The integers in arguments and global variables; all, where there are none in these."""
+        return self.numbers.list_direct() or self.numbers
+
+    @functools.cached_property
+    def counters(self) -> list[InputNumber]:
+        """The numbers that may count elements: arguments, global variables, and members of structs."""
+        others = {n for n, target in enumerate(self.objects) if not isinstance(target.element, Struct)}
+        return self.numbers.list_outside(others)
 
     @property
     def most_rounds(self) -> int:
@@ -62,7 +91,7 @@ class SeedPool:
     def add(self, input: Input, features: Features, comparisons: Comparisons) -> None:
         """Add an input as a seed. Its features are known from now on."""
         self.features |= features
-        seed = Seed(input, features, comparisons, tuple(find_numbers(input)))
+        seed = Seed(input, features, comparisons)
         self._seeds.append(seed)
         for feature in branch_features(features):
             self._seeds_by_branch.setdefault(feature, []).append(seed)

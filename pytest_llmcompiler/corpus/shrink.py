@@ -9,7 +9,7 @@ from dataclasses import replace
 from hypothesis import Phase
 from hypothesis import strategies as st
 
-from pytest_llmcompiler.corpus.input_numbers import find_numbers, set_number
+from pytest_llmcompiler.corpus.input_numbers import InputNumbers, set_number
 from pytest_llmcompiler.corpus.search import SearchDoneError, end_search, run_search
 from pytest_llmcompiler.values.input import Input, list_objects
 
@@ -86,7 +86,7 @@ def _generate_simpler(input: Input) -> Iterator[Input]:
     for index, (_, variable) in enumerate(input.globals):
         if not variable.links:  # aliases elsewhere may lead to the objects of this variable
             yield replace(input, globals=input.globals[:index] + input.globals[index + 1 :])
-    for number in find_numbers(input):
+    for number in InputNumbers(input):
         bits = 8 * number.type.size
         value = number.value - (1 << bits if number.type.signed and number.value >> (bits - 1) else 0)
         magnitude, sign = abs(value), 1 if value > 0 else -1

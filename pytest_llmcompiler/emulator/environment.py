@@ -6,6 +6,7 @@ The clock, the random bytes and the process's number, which the seed chooses too
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Sequence
 
@@ -37,6 +38,7 @@ def has_no_memory(environment_seed: int, size: int) -> bool:
     return environment_seed in MEMORY_SHORTAGES and (environment_seed == 21 or is_multiple == (environment_seed == 23))
 
 
+@functools.lru_cache(maxsize=256)
 def standard_input(environment_seed: int) -> bytes:
     """What a run can read from standard input: nothing for seed 0, else some lines of text."""
     choice = random.Random(f"standard input {environment_seed}")

@@ -25,6 +25,7 @@ from pytest_llmcompiler.emulator.kernel import GuestTrapError, Kernel
 from pytest_llmcompiler.emulator.libc_preconditions import watch_preconditions
 from pytest_llmcompiler.emulator.observation import ENDINGS, AbiBreach, GuestFault, Observation, Reply
 from pytest_llmcompiler.emulator.process_start import place_process_stack, start_process
+from pytest_llmcompiler.emulator.register_batch import RegisterBatch
 from pytest_llmcompiler.emulator.stack import MAX_CANDIDATE_GROWTH, MAX_REFERENCE_GROWTH, STACK_START
 from pytest_llmcompiler.emulator.uninitialised import FillValues, StartState, UninitialisedFill, UninitialisedValues
 from pytest_llmcompiler.program.image import ProgramImage
@@ -94,7 +95,7 @@ class Machine:
         )
         self._external_calls.watch_stubs()
         self._shown_registers = self._list_shown_registers()
-        self._shown_numbers = [self.guest.numbers[name] for name in self._shown_registers]
+        self._shown_batch = RegisterBatch([(self.guest.numbers[name], 0) for name in self._shown_registers])
         self._uninitialised.prepare_states()
         self.guest.save_memory()
 
@@ -294,8 +295,7 @@ class Machine:
     def _observe(self, start: StartState, call: CallSetup) -> Observation:
         guest, layout = self.guest, self.guest.layout
         assert layout is not None
-        values = guest.uc.reg_read_batch(self._shown_numbers)
-        registers = dict(zip(self._shown_registers, values, strict=True))
+        registers = dict(zip(self._shown_registers, self._shown_batch.read(guest.uc), strict=True))
         end = self._run_end(registers[self.processor.program_counter])
         observation = Observation(
             end.outcome,

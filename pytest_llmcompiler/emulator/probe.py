@@ -44,6 +44,10 @@ _NO_LETTER = 256
 """Stands for a searched character that is not found; no byte has this value."""
 _SET_BYTES = bytes([0, *[1] * 255])
 """Translates each counter to whether its edge was taken."""
+_PAIRS = struct.Struct("<" + 4 * "QQQ")
+"""The entries of one comparison in `llmc_comparisons`: the two sides and the size of each of the latest pairs."""
+_MAX_KNOWN_TABLES = 4_000
+"""Contents of the tables whose features are kept: many runs leave the same."""
 _NON_ZERO = re.compile(rb"[^\0]")
 
 _SIZED_COMPARISONS = ("strncmp", "strncasecmp", "memcmp", "bcmp")
@@ -70,6 +74,8 @@ class Probe:
             (symbols[f"llmc_{name}"].address, symbols[f"llmc_{name}"].size)
             for name in ("comparisons", "relations", "nearness", "indices")
         )
+        self._table_features: dict[tuple[bytes, ...], Features] = {}
+        """The features of the tables that runs have left, by the contents of the tables."""
         self._steps, self._step_limit = symbols["llmc_steps"], symbols["llmc_most_steps"]
         start, end = struct.unpack("<QQ", self._guest.read(symbols["llmc_counters"].address, 16))
         self._counters = start, end - start
@@ -145,21 +151,28 @@ class Probe:
 
     def read_features(self) -> Features:
         """The features that the last run covers."""
-        counters, relations, nearness, indices = (
+        tables = tuple(
             self._guest.read(*table) for table in (self._counters, self._relations, self._nearness, self._indices)
         )
-        features: list[Feature] = [("edge", edge, _bucket(count)) for edge, count in _non_zero_entries(counters)]
-        features += [("relation", *bit) for bit in _set_bits(relations)]
-        features += [("index", *bit) for bit in _set_bits(indices)]
-        features += [("near", slot, zeros) for slot, zeros in _non_zero_entries(nearness)]
-        features.append(("path", zlib.crc32(counters.translate(_SET_BYTES)), 0))
-        return frozenset(features) | self._text_features
+        features = self._table_features.get(tables)
+        if features is None:
+            features = _find_features(*tables)
+            if len(self._table_features) < _MAX_KNOWN_TABLES:
+                self._table_features[tables] = features
+        return features | self._text_features if self._text_features else features
 
     def read_comparisons(self) -> Comparisons:
         """The comparisons of the last run."""
-        rows = (ComparedOperands(*row) for row in struct.iter_unpack("<QQQ", self._guest.read(*self._comparisons)))
-        texts = dict.fromkeys(self._texts + self._letters)
-        return Comparisons(tuple(dict.fromkeys(row for row in rows if row.size)), tuple(texts))
+        table, relations = self._guest.read(*self._comparisons), self._guest.read(*self._relations)
+        # A comparison that was made has relations, two bytes of them.
+        sites = dict.fromkeys(match.start() // 2 for match in _NON_ZERO.finditer(relations))
+        pairs: dict[ComparedOperands, None] = {}
+        for site in sites:
+            values = _PAIRS.unpack_from(table, site * _PAIRS.size)
+            for first, second, size in zip(values[::3], values[1::3], values[2::3], strict=True):
+                if size:
+                    pairs[ComparedOperands(first, second, size)] = None
+        return Comparisons(tuple(pairs), tuple(dict.fromkeys(self._texts + self._letters)))
 
     def _set_step_limit(self, steps: int) -> None:
         if steps != self._present_step_limit:
@@ -196,6 +209,16 @@ class Probe:
         self._text_features.add(("letter", letter[0] if letter in text else _NO_LETTER, int(is_for_set)))
         pairs = [(letter, bytes([other])) for other in dict.fromkeys(text) if other != letter[0]]
         self._letters += pairs[: _MAX_TEXTS - len(self._letters)]
+
+
+def _find_features(counters: bytes, relations: bytes, nearness: bytes, indices: bytes) -> Features:
+    """The features of the contents of `probe.c`'s tables."""
+    features: list[Feature] = [("edge", edge, _bucket(count)) for edge, count in _non_zero_entries(counters)]
+    features += [("relation", *bit) for bit in _set_bits(relations)]
+    features += [("index", *bit) for bit in _set_bits(indices)]
+    features += [("near", slot, zeros) for slot, zeros in _non_zero_entries(nearness)]
+    features.append(("path", zlib.crc32(counters.translate(_SET_BYTES)), 0))
+    return frozenset(features)
 
 
 def _classify_difference(first: bytes, second: bytes) -> int:

@@ -31,6 +31,19 @@ class RegisterBatch:
 
     def write(self, uc: Any) -> None:
         """Set the registers."""
-        status = uclib.uc_reg_write_batch(uc._uch, self._numbers, self._pointers, ctypes.c_int(self._count))
-        if status != unicorn.UC_ERR_OK:
-            raise unicorn.UcError(status)
+        _check(uclib.uc_reg_write_batch(uc._uch, self._numbers, self._pointers, ctypes.c_int(self._count)))
+
+    def read(self, uc: Any) -> list[int]:
+        """The values of the registers."""
+        ctypes.memset(self._data, 0, len(self._data))  # narrow registers leave the rest of their bytes
+        _check(uclib.uc_reg_read_batch(uc._uch, self._numbers, self._pointers, ctypes.c_int(self._count)))
+        data = self._data.raw
+        return [
+            int.from_bytes(data[start : start + _REGISTER_BYTES], "little")
+            for start in range(0, len(data), _REGISTER_BYTES)
+        ]
+
+
+def _check(status: int) -> None:
+    if status != unicorn.UC_ERR_OK:
+        raise unicorn.UcError(status)

@@ -92,6 +92,7 @@ class Oracle:
         self._names = [param.name for param in under_test.signature.params]
         self._rules = under_test.reference.argument_rules(under_test.function)
         self._convention = under_test.reference.target.convention
+        self._returns_in_memory = self._convention.locate_result(under_test.signature).is_in_memory
         self._has_run_golden = False
         self._open_machines: _ReferenceMachines | None = None
         self._whole_file = WholeFileCheck(under_test)
@@ -104,7 +105,7 @@ class Oracle:
         """
         # Objects must end at an unmapped page here, also where the other machines align their starts: only so does the
         # probe see each access past the end of an object.
-        layout, call = self.lay_out(replace(input, is_4gib_aligned=False))
+        layout, call = self.lay_out(replace(input, is_4gib_aligned=False) if input.is_4gib_aligned else input)
         probe = self._machines.probe
         run = probe.run(layout, call, steps)
         self._budget.charge(probe.cost)
@@ -243,7 +244,7 @@ class Oracle:
 
     def _layout(self, input: Input) -> Layout:
         signature = self._under_test.signature
-        buffer = signature.result if self._convention.locate_result(signature).is_in_memory else None
+        buffer = signature.result if self._returns_in_memory else None
         try:
             unnamed = [""] * (len(input.args) - len(self._names))  # variadic arguments
             return lay_out(input, [*self._names, *unnamed], buffer)

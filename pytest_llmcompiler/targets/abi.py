@@ -7,6 +7,7 @@ address, or at the stack pointer where calls push none.
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,10 @@ _UNDEFINED = b"\xb7\x8d\xa1\xc9\x95\xe3\xd5"
 function that uses such bits computes something wrong."""
 _INVERTED = bytes(byte ^ 0xFF for byte in _UNDEFINED)
 """The second contents of the same bits: a function whose behaviour differs between the two has used them."""
+_RESULT_POINTER = Pointer(None)
+"""The type of the address of a result in memory."""
+_MAX_LOCATED = 1024
+"""Lists of argument types whose locations are kept: a function is called many times with the same types."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +143,8 @@ class CallingConvention(ABC):
     def locate_call_arguments(self, types: Sequence[Type], in_memory: bool = False) -> list[ArgumentLocation]:
         """Where arguments of these types are passed in a call whose result is returned in memory or not."""
         passes_pointer_first = in_memory and self.separate_result_register is None
-        first: list[Type] = [Pointer(None)] if passes_pointer_first else []
-        return self.locate_arguments([*first, *types])[len(first) :]
+        first = (_RESULT_POINTER,) if passes_pointer_first else ()
+        return list(_locate(self, (*first, *types))[len(first) :])
 
     def set_up_call(
         self, types: Sequence[Type], images: Sequence[bytes], *, variadic: bool = False, buffer: int | None = None
@@ -149,15 +154,16 @@ class CallingConvention(ABC):
         `images` are the bytes of each argument as they lie in memory. `buffer` is the address for a result in memory.
         """
         if buffer is not None and self.separate_result_register is None:
-            types, images = [Pointer(None), *types], [buffer.to_bytes(_WORD, "little"), *images]
-        setup, inverse = (
-            self._distribute(types, images, variadic=variadic, undefined=undefined)
-            for undefined in (_UNDEFINED, _INVERTED)
-        )
+            types, images = [_RESULT_POINTER, *types], [buffer.to_bytes(_WORD, "little"), *images]
+        setup = self._distribute(types, images, variadic=variadic, undefined=_UNDEFINED)
+        if not self.shadow_space and all(type.size % _WORD == 0 for type in types):
+            inverse = setup  # no argument leaves a part of a word undefined
+        else:
+            inverse = self._distribute(types, images, variadic=variadic, undefined=_INVERTED)
         if buffer is not None and self.separate_result_register is not None:
             setup.registers[self.separate_result_register] = buffer
             inverse.registers[self.separate_result_register] = buffer
-        return setup if setup == inverse else replace(setup, with_inverted_bits=inverse)
+        return setup if inverse is setup or setup == inverse else replace(setup, with_inverted_bits=inverse)
 
     def _distribute(
         self, types: Sequence[Type], images: Sequence[bytes], *, variadic: bool, undefined: bytes
@@ -166,7 +172,7 @@ class CallingConvention(ABC):
         registers: dict[str, int] = {}
         stack = bytearray((undefined * self.shadow_space)[: self.shadow_space])
         copied: list[tuple[str | int, Type, bytes]] = []
-        for type, image, location in zip(types, images, self.locate_arguments(types), strict=True):
+        for type, image, location in zip(types, images, _locate(self, tuple(types)), strict=True):
             if location.is_indirect:
                 pointer = location.registers[0] if location.registers else location.offset
                 copied.append((pointer, type, image))
@@ -226,6 +232,11 @@ class CallingConvention(ABC):
         parts = (value.to_bytes(_VECTOR_BYTES, "little")[: location.register_bytes] for value in values)
         size = location.register_bytes if location.is_in_memory else function.result.size
         return b"".join(parts)[:size]
+
+
+@functools.lru_cache(maxsize=_MAX_LOCATED)
+def _locate(convention: CallingConvention, types: tuple[Type, ...]) -> tuple[ArgumentLocation, ...]:
+    return tuple(convention.locate_arguments(types))
 
 
 def _split_into_registers(image: bytes, count: int, undefined: bytes) -> list[int]:

@@ -121,26 +121,31 @@ def replace_object(input: Input, number: int, change: Callable[[Object], Object]
 
     An alias of the object's end still points to its end. An alias past the new end moves to the end.
     """
-    counter = iter(range(1 << 30))  # numbers the objects in the order of the walk
-    old_size = new_size = 0
+    seen = old_size = new_size = 0  # `seen` numbers the objects in the order of the walk
 
     def rebuild_links(links: Links) -> Links:
-        return tuple((at, rebuild(target)) for at, target in links)
+        return tuple([(at, rebuild(target)) for at, target in links])
 
     def rebuild(target: PointerTarget) -> PointerTarget:
-        nonlocal old_size, new_size
+        nonlocal seen, old_size, new_size
         if isinstance(target, Alias) and target.index == number:
             return replace(target, offset=new_size if target.offset == old_size else min(target.offset, new_size))
         if not isinstance(target, Object):
             return target
-        if next(counter) == number:
+        seen += 1
+        if seen == number + 1:
             old_size, target = len(target.data), change(target)
             new_size = len(target.data)
-        return replace(target, links=rebuild_links(target.links)) if target.links else target
+        if not target.links:
+            return target
+        return Object(target.element, target.count, target.data, rebuild_links(target.links))
 
-    args = tuple(replace(value, links=rebuild_links(value.links)) if value.links else value for value in input.args)
-    globals = tuple((name, replace(value, links=rebuild_links(value.links))) for name, value in input.globals)
-    return replace(input, args=args, globals=globals)
+    def rebuild_value(value: Value) -> Value:
+        return Value(value.type, value.data, rebuild_links(value.links)) if value.links else value
+
+    args = tuple([rebuild_value(value) for value in input.args])
+    globals = tuple([(name, rebuild_value(value)) for name, value in input.globals])
+    return Input(args, input.environment_seed, globals, input.is_4gib_aligned)
 
 
 def graft_argument(input: Input, donor: Input, position: int) -> Input:

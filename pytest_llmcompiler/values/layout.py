@@ -180,7 +180,7 @@ class _LayoutBuilder:
         self.callbacks: list[Callback] = []
         self.has_streams = False
         slots = ALIGNED_SLOTS if is_aligned else SLOTS
-        self._large_slots, self._small_slots = list(slots[:LARGE_SLOTS]), list(slots[LARGE_SLOTS:])
+        self._large_slots, self._small_slots = iter(slots[:LARGE_SLOTS]), iter(slots[LARGE_SLOTS:])
 
     def encode(self, value: Value, label: str) -> bytes:
         """The bytes of a value with its pointers filled in. Lays out the objects that it leads to."""
@@ -191,9 +191,9 @@ class _LayoutBuilder:
     def reserve(self, label: str, element: Type, count: int, size: int) -> LaidOutObject:
         """Give an object a slot of its own. Raises LayoutError where no slot is free or large enough."""
         slots = self._small_slots if size <= PAGE else self._large_slots
-        if not slots or size > MAX_OBJECT_BYTES:
+        slot = next(slots, None) if size <= MAX_OBJECT_BYTES else None
+        if slot is None:
             raise LayoutError(label)
-        slot = slots.pop(0)
         address = slot.address
         if not self._is_aligned:
             address += slot.size - size
@@ -209,6 +209,8 @@ class _LayoutBuilder:
         return laid_out.address
 
     def _fill_pointers(self, data: bytes, links: Links, label: str, type: Type, *, at_pointer: bool) -> bytes:
+        if not links:
+            return data
         filled = bytearray(data)
         for offset, target in links:
             address = self._locate(target, format_path(type, label, offset, at_pointer=at_pointer))
