@@ -54,6 +54,28 @@ _HOST_FUNCTIONS = {
     "__chk_fail": "leave",
 }
 """The functions of the C library that the host does, with the hook for each."""
+SYSTEM_CALL_KINDS = (
+    ("leave", ("futex", "getrandom")),
+    ("read", ("read",)),
+    ("write", ("write",)),
+    ("readv", ("readv",)),
+    ("writev", ("writev",)),
+    ("close", ("close",)),
+    ("lseek", ("lseek",)),
+    ("sleep", ("nanosleep", "clock_nanosleep")),
+    ("get number", ("getpid", "gettid")),
+    ("socket", ("socket",)),
+    ("exit", ("exit", "exit_group")),
+    ("gettimeofday", ("gettimeofday",)),
+    ("arch_prctl", ("arch_prctl",)),
+    ("time", ("time",)),
+    ("set_tid_address", ("set_tid_address",)),
+    ("clock_gettime", ("clock_gettime",)),
+    ("path", ("path",)),
+    ("file", ("file",)),
+    ("unknown", ("ioctl",)),
+)
+"""The kinds of system calls, in the order of `SystemCallKind` in `engine.h`, with the names that the processor has."""
 
 
 class ImageWriter:
@@ -123,6 +145,7 @@ def write_program(writer: ImageWriter, machine: Machine) -> None:
     """Write the program of a machine that has no candidate and has not run yet."""
     writer.u64(_MAGIC)
     _write_target(writer, machine)
+    _write_system_calls(writer, machine)
     _write_addresses(writer, machine)
     _write_regions(writer, machine)
     _write_variables(writer, machine)
@@ -146,6 +169,16 @@ def _write_target(writer: ImageWriter, machine: Machine) -> None:
     for whole, half in halves.items():
         writer.u32(numbers[whole], numbers[half])
     writer.expected_registers((numbers[name], mask, value) for name, (mask, value) in processor.control_state.items())
+
+
+def _write_system_calls(writer: ImageWriter, machine: Machine) -> None:
+    processor = machine.processor
+    kinds = {name: kind for kind, (_, names) in enumerate(SYSTEM_CALL_KINDS) for name in names}
+    writer.u32(*(processor.register_number(name) for name in processor.system_call_registers))
+    writer.u32(len(processor.system_call_names))
+    for number, name in processor.system_call_names.items():
+        writer.u64(number)
+        writer.u32(kinds.get(name, 0))
 
 
 def _write_addresses(writer: ImageWriter, machine: Machine) -> None:

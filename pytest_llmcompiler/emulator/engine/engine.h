@@ -207,6 +207,23 @@ typedef enum {
     HOOK_GUARD        /* An instruction whose operand must be aligned. */
 } HookKind;
 
+/* -- system calls; names in `emulator/engine_image.py`, in this order */
+
+typedef enum {
+    SYSTEM_CALL_LEAVE,
+    SYSTEM_CALL_READ, SYSTEM_CALL_WRITE, SYSTEM_CALL_READV, SYSTEM_CALL_WRITEV, SYSTEM_CALL_CLOSE, SYSTEM_CALL_LSEEK,
+    SYSTEM_CALL_SLEEP, SYSTEM_CALL_GET_NUMBER, SYSTEM_CALL_SOCKET, SYSTEM_CALL_EXIT, SYSTEM_CALL_GETTIMEOFDAY,
+    SYSTEM_CALL_ARCH_PRCTL, SYSTEM_CALL_TIME, SYSTEM_CALL_SET_TID_ADDRESS, SYSTEM_CALL_CLOCK_GETTIME,
+    SYSTEM_CALL_PATH, /* All that name a file. */
+    SYSTEM_CALL_FILE, /* All that work on the descriptor of an open file. */
+    SYSTEM_CALL_UNKNOWN
+} SystemCallKind;
+
+typedef struct {
+    uint64_t number;
+    SystemCallKind kind;
+} SystemCall;
+
 typedef struct Engine Engine;
 
 typedef struct {
@@ -234,6 +251,7 @@ typedef struct {
     uint64_t address;
     uint32_t size, host; /* Offset in the arena. */
     bool is_mapped;
+    bool is_freed; /* In the present run: then accesses fault. */
 } Slot;
 
 typedef struct {
@@ -257,6 +275,9 @@ struct Engine {
     uint64_t narrow_garbage[FILLS], upper_garbage[FILLS];
     uint32_t control_count;
     ExpectedRegister controls[8];
+    int system_call_number, system_call_arguments[3], system_call_result;
+    uint32_t system_call_count;
+    SystemCall *system_calls;
     /* The program. */
     uint64_t function; /* The address of the function under test. */
     uint64_t return_address, stubs;
@@ -364,6 +385,7 @@ LeftReason heap_compare(Engine *engine, Entry *entry);
 Kernel *kernel_open(Engine *engine);
 void kernel_reset(Engine *engine, Entry *entry);
 void kernel_call(Engine *engine);
+bool has_written_expected(Engine *engine); /* To standard output and standard error. */
 LeftReason kernel_compare(Engine *engine, Entry *entry);
 
 /* -- calls.c */

@@ -1,10 +1,436 @@
-/* The heap of the emulated process: malloc and its kin (see `emulator/heap.py`, which this follows exactly). */
+/* The heap of the emulated process: malloc and its kin (see `emulator/heap.py`, which this follows exactly).
+ *
+ * Mapping memory takes unicorn about 40 µs, more than most runs. So all objects lie in one block of the host's memory,
+ * which is mapped once, and a hook on unicorn's table of pages leads the addresses of live objects into it:
+ *
+ *     0x5581C0001ff0 (a live object of 16 bytes)  ->  page 3 of the block
+ *     0x5581C0003000 (freed, or not allocated)    ->  no page: the access faults
+ *
+ * The table keeps the pages that were accessed. What is freed must fault from then on, so the table is emptied at each
+ * free, and between runs; that takes 0.2 µs. Input objects that are freed lose their pages in the same way. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
 #include "engine.h"
 
-Heap *heap_open(Engine *engine) { return NULL; }
-void heap_reset(Engine *engine) {}
-void heap_call(Engine *engine, HookKind kind) { leave(engine, LEFT_HOOK); }
-uint64_t heap_allocate(Engine *engine, uint64_t size) { return 0; }
-uint64_t heap_bytes_to_end(Engine *engine, uint64_t address) { return 0; }
-uint8_t *heap_memory(Engine *engine, uint64_t address, uint64_t size) { return NULL; }
-LeftReason heap_compare(Engine *engine, Entry *entry) { return entry->live_count || entry->freed_count ? LEFT_HEAP : LEFT_NOT; }
+#define HEAP_START 0x5581A0000000ull
+#define HEAP_END 0x5E0000000000ull
+#define HEAP_LIMIT (4ull << 20)
+#define LANE_SIZE (2ull << 20)
+#define OVERFLOW_START (HEAP_START + (HEAP_LIMIT + 1) * LANE_SIZE)
+#define ALIGNED_STRIDE (1ull << 16)
+#define MAX_ALLOCATIONS 20000
+#define MALLOC_ALIGNMENT 16
+#define ENOMEM_NUMBER 12
+
+#define BLOCK_START 0x5DF000000000ull /* Where the block is mapped, above all objects. No access to it is allowed. */
+#define BLOCK_PAGES (24u << 10) /* More than 20,000 objects of one page. A run that needs more is left to Python. */
+#define MAX_OBJECTS (MAX_ALLOCATIONS + 4096u) /* External calls may allocate some on top. */
+#define MAX_OBJECT_PAGES ((uint32_t)(HEAP_LIMIT / PAGE))
+#define PLACES (1u << 16) /* Of each of the two tables. At most a third of them is taken. */
+#define LAST_PAGE 0x7FFCFFFFFFFFull /* The hook serves addresses up to here: heap and slots, but not the stack. */
+
+typedef struct {
+    uint64_t address, size;
+    uint64_t base, mapped; /* The start and the bytes of its pages. */
+    uint32_t page;         /* The number of its first page in the block. */
+    uint32_t next_free;    /* For freed pages: 1 + the number of the next object that has left as many. */
+    uint32_t lane, place;  /* Where it is in the tables. */
+    bool is_live;
+} Object;
+
+/* How many objects of a size were allocated in the run. */
+typedef struct {
+    uint64_t size;
+    uint32_t count;
+} Lane;
+
+struct Heap {
+    bool is_mapped;
+    bool has_changed; /* Whether the present run has allocated or freed anything. */
+    bool is_out_of_memory;
+    uint8_t *block;
+    uint32_t used_pages; /* Of the block, from its start. */
+    uint32_t free_pages[MAX_OBJECT_PAGES + 2]; /* 1 + the number of a freed object whose pages can be used, by their count. */
+    uint32_t count, live_count, freed_count, freed_object_count;
+    uint64_t mapped_bytes, overflow_bytes;
+    Object objects[MAX_OBJECTS];
+    uint32_t places[PLACES]; /* 1 + the number of an object, by its base. */
+    Lane lanes[PLACES];
+};
+
+Heap *heap_open(Engine *engine) {
+    return calloc(1, sizeof(Heap));
+}
+
+/* -- finding objects */
+
+static uint32_t hash(uint64_t key) {
+    return (uint32_t)(key * 0x9E3779B97F4A7C15ull >> 48);
+}
+
+static Object *find_base(Heap *heap, uint64_t base) {
+    for (uint32_t place = hash(base); heap->places[place]; place = (place + 1) % PLACES) {
+        Object *object = &heap->objects[heap->places[place] - 1];
+        if (object->base == base)
+            return object;
+    }
+    return NULL;
+}
+
+static uint32_t find_lane(Heap *heap, uint64_t size) {
+    uint32_t lane = hash(size);
+    while (heap->lanes[lane].count && heap->lanes[lane].size != size)
+        lane = (lane + 1) % PLACES;
+    heap->lanes[lane].size = size;
+    return lane;
+}
+
+static uint64_t count_mapped(uint64_t size) {
+    return size ? (size + PAGE - 1) / PAGE * PAGE : PAGE;
+}
+
+/* The bytes from one object of a size to the next. */
+static uint64_t count_room(Engine *engine, uint64_t mapped) {
+    uint64_t room = mapped + PAGE; /* One page that is not mapped. */
+    return engine->entry && engine->entry->is_4gib_aligned ? (room + ALIGNED_STRIDE - 1) / ALIGNED_STRIDE * ALIGNED_STRIDE
+                                                           : room;
+}
+
+/* The live object on whose pages an address lies; NULL where none does. */
+static Object *find_object(Engine *engine, uint64_t address) {
+    Heap *heap = engine->heap;
+    if (!heap->live_count || address < HEAP_START || address >= HEAP_END)
+        return NULL;
+    Object *object = NULL;
+    if (address < OVERFLOW_START) {
+        uint64_t size = (address - HEAP_START) / LANE_SIZE, offset = (address - HEAP_START) % LANE_SIZE;
+        object = find_base(heap, address - offset % count_room(engine, count_mapped(size)));
+    } else
+        for (uint32_t i = 0; i < heap->count && !object; i++)
+            if (heap->objects[i].is_live && address - heap->objects[i].base < heap->objects[i].mapped)
+                object = &heap->objects[i];
+    return object && object->is_live && address - object->base < object->mapped ? object : NULL;
+}
+
+static uint8_t *pages_of(Heap *heap, const Object *object) {
+    return heap->block + (uint64_t)object->page * PAGE;
+}
+
+uint8_t *heap_memory(Engine *engine, uint64_t address, uint64_t size) {
+    Object *object = find_object(engine, address);
+    if (!object || size > object->mapped - (address - object->base))
+        return NULL;
+    return pages_of(engine->heap, object) + (address - object->base);
+}
+
+uint64_t heap_bytes_to_end(Engine *engine, uint64_t address) {
+    Object *object = find_object(engine, address);
+    bool is_inside = object && address >= object->address && address - object->address < object->size;
+    return is_inside ? object->address + object->size - address : 0;
+}
+
+/* -- unicorn's table of pages */
+
+static bool is_freed_slot(Engine *engine, uint64_t page) {
+    for (uint32_t i = 0; engine->heap->freed_object_count && i < engine->slot_count; i++)
+        if (engine->slots[i].is_freed && page - engine->slots[i].address < engine->slots[i].size)
+            return true;
+    return false;
+}
+
+/* A page that is not in the table is accessed. Returns whether there is such a page. */
+static bool on_page(uc_engine *uc, uint64_t page, uc_mem_type type, uc_tlb_entry *entry, void *data) {
+    Engine *engine = data;
+    entry->paddr = page;
+    entry->perms = UC_PROT_ALL; /* What the memory behind it does not allow faults all the same. */
+    if (page >= HEAP_END)
+        return !is_freed_slot(engine, page);
+    Object *object = find_object(engine, page);
+    if (!object)
+        return false;
+    entry->paddr = BLOCK_START + (uint64_t)object->page * PAGE + (page - object->base);
+    return true;
+}
+
+/* Take over unicorn's table of pages, at the first use of the heap. */
+static bool map_block(Engine *engine) {
+    Heap *heap = engine->heap;
+    uint64_t size = (uint64_t)BLOCK_PAGES * PAGE;
+    uc_hook handle;
+    if (heap->is_mapped)
+        return true;
+    void *block = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (block == MAP_FAILED)
+        return false;
+    heap->block = block;
+    heap->is_mapped = !uc_mem_map_ptr(engine->uc, BLOCK_START, size, UC_PROT_READ | UC_PROT_WRITE, block) &&
+                      !uc_hook_add(engine->uc, &handle, UC_HOOK_TLB_FILL, on_page, engine, HEAP_START, LAST_PAGE) &&
+                      !uc_ctl_tlb_mode(engine->uc, UC_TLB_VIRTUAL);
+    uc_ctl_flush_tlb(engine->uc);
+    return heap->is_mapped;
+}
+
+/* -- allocation */
+
+/* The number of the first of so many pages in the block; BLOCK_PAGES where the block is full. Pages of freed objects
+ * are used again: they are in the processor's cache. */
+static uint32_t take_pages(Heap *heap, uint32_t count) {
+    uint32_t number = heap->free_pages[count];
+    if (number) {
+        heap->free_pages[count] = heap->objects[number - 1].next_free;
+        return heap->objects[number - 1].page;
+    }
+    if (count > BLOCK_PAGES - heap->used_pages)
+        return BLOCK_PAGES;
+    heap->used_pages += count;
+    return heap->used_pages - count;
+}
+
+static void fill_garbage(Engine *engine, uint8_t *pages, uint64_t mapped) {
+    for (uint64_t at = 0; at < mapped; at += PAGE)
+        memcpy(pages + at, engine->untouched, PAGE);
+}
+
+/* The address of `room` bytes for the next object of a lane. No address is used twice in a run. */
+static uint64_t reserve(Heap *heap, Lane *lane, uint64_t room) {
+    uint64_t offset = lane->count++ * room;
+    if (offset + room <= LANE_SIZE)
+        return HEAP_START + lane->size * LANE_SIZE + offset;
+    heap->overflow_bytes += room;
+    return OVERFLOW_START + heap->overflow_bytes - room;
+}
+
+static uint64_t allocate(Engine *engine, uint64_t size, uint64_t alignment) {
+    Heap *heap = engine->heap;
+    if (alignment & (alignment - 1) || !alignment || alignment > PAGE || size > HEAP_LIMIT ||
+        size + heap->mapped_bytes > HEAP_LIMIT)
+        return 0;
+    uint64_t mapped = count_mapped(size);
+    uint32_t page = map_block(engine) ? take_pages(heap, (uint32_t)(mapped / PAGE)) : BLOCK_PAGES;
+    if (page == BLOCK_PAGES || heap->count == MAX_OBJECTS) {
+        leave(engine, LEFT_HEAP);
+        return 0;
+    }
+    uint32_t lane = find_lane(heap, size);
+    uint64_t base = reserve(heap, &heap->lanes[lane], count_room(engine, mapped));
+    uint64_t last = base + mapped - (size ? size : 1);
+    uint64_t address = engine->entry->is_4gib_aligned ? base : last / alignment * alignment;
+    uint32_t place = hash(base);
+    while (heap->places[place])
+        place = (place + 1) % PLACES;
+    heap->objects[heap->count++] = (Object){address, size, base, mapped, page, 0, lane, place, true};
+    heap->places[place] = heap->count;
+    heap->live_count++;
+    heap->mapped_bytes += mapped;
+    heap->has_changed = true;
+    fill_garbage(engine, heap->block + (uint64_t)page * PAGE, mapped);
+    return address;
+}
+
+uint64_t heap_allocate(Engine *engine, uint64_t size) {
+    return allocate(engine, size, MALLOC_ALIGNMENT);
+}
+
+static bool has_no_memory(const Environment *environment, uint64_t size) {
+    bool is_multiple = size % 8 == 0;
+    return environment->shortage == 1 || environment->shortage == (is_multiple ? 3 : 2);
+}
+
+/* Allocate under the environment seed. Where there is no memory the result is 0, and errno is set. */
+static uint64_t allocate_for_program(Engine *engine, uint64_t size, uint64_t alignment) {
+    Heap *heap = engine->heap;
+    uint64_t address = 0;
+    if (heap->count >= MAX_ALLOCATIONS) {
+        leave(engine, LEFT_LIMIT);
+        return 0;
+    }
+    if (has_no_memory(&engine->entry->environment, size))
+        heap->is_out_of_memory = true;
+    else
+        address = allocate(engine, size, alignment);
+    if (!address && engine->errno_address) {
+        uint32_t number = ENOMEM_NUMBER;
+        uint8_t *memory = find_memory(engine, engine->errno_address, sizeof number);
+        if (memory)
+            memcpy(memory, &number, sizeof number);
+    }
+    return address;
+}
+
+/* -- freeing */
+
+/* What is freed or reallocated: an object of the heap, or one of the input. */
+typedef struct {
+    Object *object;
+    InputObject *input;
+} Freeable;
+
+/* False where no live object that can be freed starts at an address. The buffer for a result can't be freed. */
+static bool find_freeable(Engine *engine, uint64_t address, Freeable *freeable) {
+    Object *object = find_object(engine, address);
+    *freeable = (Freeable){NULL, NULL};
+    if (object) {
+        freeable->object = object;
+        return object->address == address;
+    }
+    for (uint32_t i = 0; i < engine->entry->object_count; i++) {
+        InputObject *input = &engine->entry->objects[i];
+        Slot *slot = &engine->slots[input->slot];
+        if (slot->address + input->start == address && !input->is_result && !slot->is_freed) {
+            freeable->input = input;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void release(Engine *engine, const Freeable *freeable) {
+    Heap *heap = engine->heap;
+    heap->has_changed = true;
+    if (freeable->object) {
+        Object *object = freeable->object;
+        uint32_t *free_pages = &heap->free_pages[object->mapped / PAGE];
+        object->is_live = false;
+        object->next_free = *free_pages;
+        *free_pages = (uint32_t)(object - heap->objects) + 1;
+        heap->mapped_bytes -= object->mapped;
+        heap->live_count--, heap->freed_count++;
+    } else if (map_block(engine)) {
+        engine->slots[freeable->input->slot].is_freed = true;
+        heap->freed_object_count++;
+    } else
+        leave(engine, LEFT_HEAP);
+    uc_ctl_flush_tlb(engine->uc);
+}
+
+/* -- the library's functions */
+
+static uint64_t get_argument(Engine *engine, int number) {
+    return get_register(engine, engine->library_arguments[number]);
+}
+
+/* The product, or where it has more than 64 bits a number that is too large for the heap. Its lowest three bits, which
+ * decide on a shortage, are right. */
+static uint64_t multiply(uint64_t first, uint64_t second) {
+    uint64_t product;
+    return __builtin_mul_overflow(first, second, &product) ? (product & 7) | ~7ull : product;
+}
+
+static uint64_t call_calloc(Engine *engine) {
+    uint64_t size = multiply(get_argument(engine, 0), get_argument(engine, 1));
+    uint64_t address = allocate_for_program(engine, size, MALLOC_ALIGNMENT);
+    if (address)
+        memset(heap_memory(engine, address, size), 0, size);
+    return address;
+}
+
+static uint64_t call_realloc(Engine *engine) {
+    uint64_t old = get_argument(engine, 0), size = get_argument(engine, 1);
+    Freeable freeable;
+    if (old && !find_freeable(engine, old, &freeable)) {
+        leave(engine, LEFT_FAULT);
+        return 0;
+    }
+    uint64_t address = allocate_for_program(engine, size, MALLOC_ALIGNMENT);
+    if (address && old) {
+        uint64_t old_size = freeable.object ? freeable.object->size : freeable.input->initial.size;
+        uint64_t kept = size < old_size ? size : old_size;
+        memcpy(heap_memory(engine, address, kept), find_memory(engine, old, kept), kept);
+        release(engine, &freeable);
+    }
+    return address;
+}
+
+static void call_free(Engine *engine) {
+    uint64_t address = get_argument(engine, 0);
+    Freeable freeable;
+    if (!address)
+        return;
+    if (find_freeable(engine, address, &freeable))
+        release(engine, &freeable);
+    else
+        leave(engine, LEFT_FAULT);
+}
+
+void heap_call(Engine *engine, HookKind kind) {
+    uint64_t result = 0;
+    switch (kind) {
+    case HOOK_FREE:
+        call_free(engine);
+        return;
+    case HOOK_MALLOC:
+        result = allocate_for_program(engine, get_argument(engine, 0), MALLOC_ALIGNMENT);
+        break;
+    case HOOK_ALIGNED_ALLOC:
+        result = allocate_for_program(engine, get_argument(engine, 1), get_argument(engine, 0));
+        break;
+    case HOOK_CALLOC:
+        result = call_calloc(engine);
+        break;
+    case HOOK_REALLOC:
+        result = call_realloc(engine);
+        break;
+    default:
+        leave(engine, LEFT_HOOK);
+    }
+    set_register(engine, engine->library_return_register, result);
+}
+
+/* -- runs */
+
+void heap_reset(Engine *engine) {
+    Heap *heap = engine->heap;
+    if (heap->has_changed) {
+        for (uint32_t i = 0; i < heap->count; i++) {
+            Object *object = &heap->objects[i];
+            heap->places[object->place] = heap->lanes[object->lane].count = 0;
+            heap->free_pages[object->mapped / PAGE] = 0;
+        }
+        for (uint32_t i = 0; i < engine->slot_count; i++)
+            engine->slots[i].is_freed = false;
+        heap->count = heap->live_count = heap->freed_count = heap->freed_object_count = heap->used_pages = 0;
+        heap->mapped_bytes = heap->overflow_bytes = 0;
+        uc_ctl_flush_tlb(engine->uc);
+    }
+    heap->has_changed = heap->is_out_of_memory = false;
+}
+
+/* The object that was allocated at an address, live or freed; NULL for none. */
+static Object *find_allocated(Engine *engine, const ExpectedBlock *expected) {
+    Heap *heap = engine->heap;
+    uint64_t mapped = count_mapped(expected->size), end = expected->address + (expected->size ? expected->size : 1);
+    /* The pages end with the page of the object's end, or begin with the object. */
+    uint64_t base = engine->entry->is_4gib_aligned ? expected->address : (end + PAGE - 1) / PAGE * PAGE - mapped;
+    Object *object = find_base(heap, base);
+    return object && object->address == expected->address && object->size == expected->size ? object : NULL;
+}
+
+static bool has_expected_blocks(Engine *engine, Entry *entry) {
+    Heap *heap = engine->heap;
+    if (heap->live_count != entry->live_count || heap->freed_count != entry->freed_count)
+        return false;
+    for (uint32_t i = 0; i < entry->live_count; i++) {
+        ExpectedBlock *expected = &entry->live[i];
+        Object *object = find_allocated(engine, expected);
+        if (!object || !object->is_live || object->mapped != expected->pages.size ||
+            memcmp(pages_of(heap, object), expected->pages.data, object->mapped))
+            return false;
+    }
+    for (uint32_t i = 0; i < entry->freed_count; i++) {
+        Object *object = find_allocated(engine, &entry->freed[i]);
+        if (!object || object->is_live)
+            return false;
+    }
+    return true;
+}
+
+LeftReason heap_compare(Engine *engine, Entry *entry) {
+    if (engine->heap->is_out_of_memory != entry->is_out_of_memory || !has_expected_blocks(engine, entry))
+        return LEFT_HEAP;
+    for (uint32_t i = 0; i < entry->object_count; i++)
+        if (engine->slots[entry->objects[i].slot].is_freed != entry->objects[i].is_freed)
+            return LEFT_HEAP;
+    return LEFT_NOT;
+}

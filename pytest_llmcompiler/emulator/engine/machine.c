@@ -160,6 +160,17 @@ static void read_target(Engine *engine, Reader *reader) {
     free(controls);
 }
 
+static void read_system_calls(Engine *engine, Reader *reader) {
+    engine->system_call_number = (int)read_u32(reader);
+    for (int i = 0; i < 3; i++)
+        engine->system_call_arguments[i] = (int)read_u32(reader);
+    engine->system_call_result = (int)read_u32(reader);
+    if (!read_count(reader, &engine->system_call_count, (void **)&engine->system_calls, sizeof *engine->system_calls))
+        return;
+    for (uint32_t i = 0; i < engine->system_call_count; i++)
+        engine->system_calls[i] = (SystemCall){read_u64(reader), read_u32(reader)};
+}
+
 static void read_addresses(Engine *engine, Reader *reader) {
     engine->function = read_u64(reader);
     engine->return_address = read_u64(reader), engine->stubs = read_u64(reader);
@@ -317,6 +328,7 @@ Engine *engine_open(const uint8_t *image, uint64_t size) {
         return NULL;
     }
     read_target(engine, &reader);
+    read_system_calls(engine, &reader);
     read_addresses(engine, &reader);
     if (reader.failed || uc_open(engine->arch, engine->mode, &engine->uc) || !add_hooks(engine)) {
         engine_close(engine);

@@ -57,7 +57,7 @@ uint8_t *find_memory(Engine *engine, uint64_t address, uint64_t size) {
         return size <= region->size - (address - region->address) ? region->memory + (address - region->address) : NULL;
     for (uint32_t i = 0; i < engine->slot_count; i++) {
         Slot *slot = &engine->slots[i];
-        if (slot->is_mapped && address - slot->address < slot->size)
+        if (slot->is_mapped && !slot->is_freed && address - slot->address < slot->size)
             return size <= slot->size - (address - slot->address)
                        ? engine->arena + slot->host + (address - slot->address)
                        : NULL;
