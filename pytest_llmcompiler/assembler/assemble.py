@@ -16,7 +16,8 @@ from typing import cast
 
 from pytest_llmcompiler.assembler import keystone, llvm
 from pytest_llmcompiler.assembler.bindings import Binding, bind_names, require_supported
-from pytest_llmcompiler.assembler.job import AssemblerLimits, AssemblyJob
+from pytest_llmcompiler.assembler.job import AssemblerLimits, AssemblyJob, Encoder
+from pytest_llmcompiler.assembler.keystone_engine import run_keystone
 from pytest_llmcompiler.assembler.linkage import Linkage
 from pytest_llmcompiler.assembler.linker import PAGE, describe_missing_function
 from pytest_llmcompiler.assembler.llvm_messages import describe_missing_symbols
@@ -45,6 +46,7 @@ def assemble(
     *,
     library: Mapping[str, int] | None = None,
     limits: AssemblerLimits = _DEFAULT_LIMITS,
+    encode: Encoder = run_keystone,
     target: Target | None = None,
     case: CaseSymbols | None = None,
     binding_number: int = 0,
@@ -55,7 +57,7 @@ def assemble(
     from the symbols of the `case`; where several bindings fit, `binding_number` chooses one. Without a case every such
     name is the program's, except for `function` itself and for local labels (`.L…`). `library` has the addresses of
     names that neither defines. What the function can't reach need not link. The target is x86-64 Linux by default. With
-    `keystone` as the assembler, LLVM is asked where keystone does not do.
+    `keystone` as the assembler, LLVM is asked where keystone does not do. `encode` runs keystone.
 
     Raises AssemblyError where no assembler accepts the text, LinkError where the function is missing or a symbol is
     defined nowhere, UnsupportedError where the text is valid but uses a feature that the linker lacks, and ValueError
@@ -83,6 +85,7 @@ def assemble(
             base=base,
             program_symbols=addresses,
             limits=limits,
+            encode=encode,
             target=target,
         )
         return _add_binding_facts(_assemble_job(job, assembler), job, case)

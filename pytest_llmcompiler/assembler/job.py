@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 
 from pytest_llmcompiler.assembler.bindings import Binding
@@ -23,6 +23,10 @@ class AssemblerLimits:
     """Memory of the child process on top of the calling process's, in MiB."""
 
 
+Encoder = Callable[[str, int, AssemblerLimits], bytes]
+"""Has keystone encode a text at an address. Raises KeystoneRefusalError for every failure."""
+
+
 @dataclass(frozen=True)
 class AssemblyJob:
     """One text to assemble, and the program that its code is loaded into."""
@@ -39,6 +43,8 @@ class AssemblyJob:
     program_symbols: Mapping[str, int]
     """Name -> address, for all symbols of the program, and for the names that the binding adds to them."""
     limits: AssemblerLimits
+    encode: Encoder
+    """Keystone, in a process that may die."""
     target: Target
 
     @property

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pytest_llmcompiler.assembler.job import AssemblyJob
-from pytest_llmcompiler.assembler.keystone_engine import run_keystone
 from pytest_llmcompiler.assembler.keystone_stream import AddressField, KeystoneStream, StreamPosition
 from pytest_llmcompiler.assembler.labels import NUMERIC_LABEL_MARK, LabelTable, format_label
 from pytest_llmcompiler.assembler.linker import Fixup, LinkedImage, LinkSection, SectionAddress, link
@@ -84,7 +83,7 @@ def _encode(stream: KeystoneStream, job: AssemblyJob) -> _Layout:
     table = ",".join(f"L{mark}-Lbase" for mark in range(stream.mark_count))
     syntax_directive = ".att_syntax prefix" if "att" in syntaxes else ".intel_syntax noprefix"
     text = "\n".join((syntax_directive, "Lbase:", *stream.lines, f".long {table}\n"))
-    code = bytearray(run_keystone(text, job.base, job.limits))
+    code = bytearray(job.encode(text, job.base, job.limits))
     size = len(code) - _TABLE_ENTRY_BYTES * stream.mark_count
     if size < 0:
         raise KeystoneRefusalError("keystone: output too short")

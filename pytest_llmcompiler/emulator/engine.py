@@ -10,7 +10,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-from pytest_llmcompiler.emulator.engine_build import engine_path
+from pytest_llmcompiler.emulator.engine_build import library_path
 from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
 from pytest_llmcompiler.errors import EngineError
 
@@ -28,7 +28,7 @@ _FILLS: Mapping[UninitialisedFill, int] = {fill: number for number, fill in enum
 def _load_library() -> ctypes.CDLL:
     """The engine's functions. Raises EngineError."""
     try:
-        library = ctypes.CDLL(str(engine_path()))
+        library = ctypes.CDLL(str(library_path()))
     except OSError as error:
         raise EngineError(f"the engine can't be loaded: {error}") from error
     functions: Mapping[str, tuple[Any, tuple[Any, ...]]] = {

@@ -18,24 +18,34 @@ from pytest_llmcompiler.errors import EngineError
 from pytest_llmcompiler.files import cache_folder
 
 _FLAGS = (
-    *("-std=c11", "-D_GNU_SOURCE", "-O2", "-g0", "-fPIC", "-shared", "-fvisibility=hidden"),
+    *("-std=c11", "-D_GNU_SOURCE", "-O2", "-g0"),
     # The bundled clang turns sanitizers and stack protectors on by default.
     *("-fno-sanitize=all", "-fno-stack-protector"),
 )
+_LIBRARY_FLAGS = ("-fPIC", "-shared")
 _SECONDS = 120
 """Time limit of the compiler, which takes about 5 s."""
 
 
 @functools.cache
-def engine_path() -> Path:
+def library_path() -> Path:
     """The engine as a shared library. It is compiled when the cache does not have it. Raises EngineError."""
+    return _build("engine.so", _LIBRARY_FLAGS)
+
+
+@functools.cache
+def server_path() -> Path:
+    """The engine's server, an executable. It is compiled when the cache does not have it. Raises EngineError."""
+    return _build("engine-server", ())
+
+
+def _build(name: str, flags: tuple[str, ...]) -> Path:
     sources = sorted(_source_folder().iterdir())
-    folder = cache_folder() / "engine"
-    path = folder / f"{_key(sources)}.so"
+    path = cache_folder() / "engine" / _key(sources) / name
     if not path.exists():
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _compile([source for source in sources if source.suffix == ".c"], path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _compile([source for source in sources if source.suffix == ".c"], flags, path)
         except OSError as error:
             raise EngineError(f"the engine can't be built: {error}") from error
     return path
@@ -60,16 +70,17 @@ def _key(sources: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def _compile(sources: list[Path], path: Path) -> None:
+def _compile(sources: list[Path], flags: tuple[str, ...], path: Path) -> None:
     library = _unicorn_folder() / "lib"
     descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=".engine-")
     os.close(descriptor)
-    command = [sys.executable, "-m", "ziglang", "cc", *_FLAGS, f"-I{_unicorn_folder() / 'include'}", "-o", part]
+    command = [sys.executable, "-m", "ziglang", "cc", *_FLAGS, *flags, f"-I{_unicorn_folder() / 'include'}", "-o", part]
     command += [*map(str, sources), f"-L{library}", "-l:libunicorn.so.2", f"-Wl,-rpath,{library}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
         if done.returncode:
             raise EngineError(f"the engine can't be built: {done.stderr.strip()[-2000:]}")
+        Path(part).chmod(0o755)
         Path(part).replace(path)
     except subprocess.TimeoutExpired as error:
         raise EngineError(f"the engine can't be built: the compiler takes more than {_SECONDS} s") from error

@@ -7,6 +7,7 @@ import functools
 from dataclasses import replace
 from typing import Literal
 
+from pytest_llmcompiler.emulator.engine_server import EngineResult
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.emulator.observation import Observation
 from pytest_llmcompiler.emulator.tracing import TracedRun, find_misuse
@@ -50,24 +51,27 @@ class DifferentialRun:
         under_test = self.suite.under_test
         return under_test.open_machine(under_test.program_for(self.candidate), self.candidate)
 
-    def first_failure(self) -> tuple[Stage, int] | None:
+    def first_failure(self, engine: EngineResult | None = None) -> tuple[Stage, int] | None:
         """The first failure: its stage, and the index of the input in the corpus.
 
         A failure of the kind `inconclusive` or `abi` is returned only where no input shows another kind: wrong results
-        tell more. Only a candidate that passes all inputs is run as part of the whole program and then inspected.
+        tell more. Only a candidate that passes all inputs is run as part of the whole program and then inspected. Of
+        all this, only what the `engine` left is run.
         """
         entries = list(self.suite.corpus.entries.values())
         weaker: dict[Kind, int] = {}
-        for index, entry in enumerate(entries):
-            failure = self.failure(entry, varied=index in self.suite.varied)
+        for index in engine.left if engine else range(len(entries)):
+            failure = self.failure(entries[index], varied=index in self.suite.varied)
             if failure and failure.kind not in ("inconclusive", "abi"):
                 return "input", index
             if failure:
                 weaker.setdefault(failure.kind, index)
         if weaker:
             return "input", weaker["inconclusive"] if "inconclusive" in weaker else weaker["abi"]
-        if self.whole_program_failure():
+        if (engine is None or engine.is_program_left) and self.whole_program_failure():
             return "program", 0
+        if engine and not engine.is_inspection_left:
+            return None
         suspects = (index for index in self.suite.inspected if self.inspection_failure(entries[index]))
         return next((("inspection", index) for index in suspects), None)
 

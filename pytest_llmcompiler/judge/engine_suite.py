@@ -12,6 +12,7 @@ from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.judge.dont_care import DontCareBytes
 from pytest_llmcompiler.judge.location import Errno, GlobalVariable, InputObject, MemoryRegion
 from pytest_llmcompiler.judge.oracle import SuiteEntry
+from pytest_llmcompiler.judge.suite import Suite
 from pytest_llmcompiler.targets.abi import CallSetup
 from pytest_llmcompiler.values.c_types import Array, Function, Int, Pointer, Type, build_value_mask
 from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, SLOTS
@@ -33,13 +34,27 @@ class EngineEntry:
     is_inspected: bool
 
 
-def write_suite(machine: Machine, signature: Function, entries: Sequence[EngineEntry]) -> bytes:
+def build_image(suite: Suite) -> bytes:
+    """The image of a function's program and suite. The suite is prepared, and has inputs."""
+    under_test = suite.under_test
+    entries = [
+        EngineEntry(entry, index in suite.varied, index in suite.inspected)
+        for index, entry in enumerate(suite.corpus.entries.values())
+    ]
+    machine = under_test.open_machine(under_test.reference.golden)
+    return write_suite(machine, under_test.signature, entries, has_program=suite.whole_program is not None)
+
+
+def write_suite(
+    machine: Machine, signature: Function, entries: Sequence[EngineEntry], *, has_program: bool = False
+) -> bytes:
     """The image of a program and its suite. `machine` runs the golden program, and has not run yet."""
     writer = ImageWriter()
     write_program(writer, machine)
     writer.u32(len(entries))
     for entry in entries:
         _EntryWriter(writer, machine, signature, entry).write()
+    writer.u32(has_program)
     return writer.getvalue()
 
 

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 
 from pytest_llmcompiler.assembler.assemble import assemble
+from pytest_llmcompiler.assembler.job import Encoder
+from pytest_llmcompiler.assembler.keystone_engine import run_keystone
 from pytest_llmcompiler.corpus.possible_values import PossibleValues
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.errors import CaseError, LinkError, ProcessStartError, UnsupportedError
@@ -85,10 +87,12 @@ class FunctionUnderTest:
         """The functions and variables of the case."""
         return collect_case_symbols(self.reference)
 
-    def assemble_candidate(self, text: str, assembler: AssemblerName, binding_number: int = 0) -> AssembledCode:
+    def assemble_candidate(
+        self, text: str, assembler: AssemblerName, binding_number: int = 0, encode: Encoder = run_keystone
+    ) -> AssembledCode:
         """Assemble a text for the place of the function. Where its names may mean several things, `binding_number`
-        chooses one. Raises AssemblyError, LinkError and UnsupportedError."""
-        code = self._assemble(text, assembler, binding_number)
+        chooses one. `encode` runs keystone. Raises AssemblyError, LinkError and UnsupportedError."""
+        code = self._assemble(text, assembler, binding_number, encode)
         if self.has_glibc_results(code):
             _ = self.glibc_variant  # candidates are judged in child processes, each of which would compile it again
         return code
@@ -110,7 +114,9 @@ class FunctionUnderTest:
         """Whether the file mentions isinf, which is a macro: no symbol tells of it."""
         return re.search(rb"\bisinf\b", self.reference.case.path.read_bytes()) is not None
 
-    def _assemble(self, text: str, assembler: AssemblerName, binding_number: int) -> AssembledCode:
+    def _assemble(
+        self, text: str, assembler: AssemblerName, binding_number: int, encode: Encoder = run_keystone
+    ) -> AssembledCode:
         golden, target = self.reference.golden, self.reference.target
         library = None if target.foreign_system else _LibraryAddresses(self.reference)
         try:
@@ -124,6 +130,7 @@ class FunctionUnderTest:
                 target=target,
                 case=self.case_symbols,
                 binding_number=binding_number,
+                encode=encode,
             )
         except LinkError as error:
             if library is not None and error.missing and load_names().lacking.issuperset(error.missing):

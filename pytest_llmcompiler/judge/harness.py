@@ -9,13 +9,18 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pytest_llmcompiler import sandbox
+from pytest_llmcompiler.assembler.job import Encoder
+from pytest_llmcompiler.assembler.keystone_engine import run_keystone
 from pytest_llmcompiler.corpus.fuzzer import Corpus
+from pytest_llmcompiler.emulator.engine_server import EngineResult
 from pytest_llmcompiler.errors import AssemblyError, ChildDiedError, ChildTimeoutError, LinkError, UnsupportedError
 from pytest_llmcompiler.judge.coverage import pass_verdict
 from pytest_llmcompiler.judge.differential import DifferentialRun
 from pytest_llmcompiler.judge.divergence import AssembledText
+from pytest_llmcompiler.judge.engine_suite import build_image
 from pytest_llmcompiler.judge.explain import FACTS, FailureExplainer
 from pytest_llmcompiler.judge.failure import quote_line
+from pytest_llmcompiler.judge.function_engine import FunctionEngine, is_settled
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.listing import Listing, list_code
 from pytest_llmcompiler.judge.locate_divergence import compile_texts
@@ -62,6 +67,8 @@ class Harness:
         self.reference, self.function = reference, function
         self._under_test, self._settings = FunctionUnderTest(reference, function), settings
         self._suite = Suite(self._under_test, settings.examples, settings.seed)
+        self.engine = FunctionEngine(lambda: build_image(self._suite))
+        """Runs what is only asked whether it shows the same."""
 
     @property
     def corpus(self) -> Corpus[SuiteEntry]:
@@ -115,11 +122,16 @@ class Harness:
         reason = self.find_unjudgeable_reason()
         if reason:
             return ReproducibleVerdict(Verdict("inconclusive", reason))
-        candidate = self._assemble(assembly)
-        if isinstance(candidate, Verdict):
-            return ReproducibleVerdict(candidate)
+        with self.engine.sample():
+            candidate = self._assemble(assembly, encode=self.engine.encode)
+            if isinstance(candidate, Verdict):
+                return ReproducibleVerdict(candidate)
+            result = self.engine.run(self._under_test.program_for(candidate), candidate, self.function)
         detail = {"assembler": candidate.assembler, "fallback": candidate.fallback_reason, **self._suite.counts()}
-        return self._run(DifferentialRun(self._suite, candidate, assembly), detail, explain=explain, capture=capture)
+        if result and is_settled(result):
+            return ReproducibleVerdict(pass_verdict(detail, self._settings.min_coverage))
+        differential = DifferentialRun(self._suite, candidate, assembly)
+        return self._run(differential, result, detail, explain=explain, capture=capture)
 
     def _passes_otherwise(self, failed: DifferentialRun) -> bool:
         """Whether a text that failed passes with another meaning of the names of its static variables, which are its
@@ -134,11 +146,13 @@ class Harness:
                     return True
         return False
 
-    def _assemble(self, assembly: str, binding_number: int = 0) -> AssembledCode | Verdict:
+    def _assemble(
+        self, assembly: str, binding_number: int = 0, encode: Encoder = run_keystone
+    ) -> AssembledCode | Verdict:
         """The code of a candidate, or the verdict on a text that gives no code for the function."""
         assembler = self._settings.assembler
         try:
-            candidate = self._under_test.assemble_candidate(assembly, assembler, binding_number)
+            candidate = self._under_test.assemble_candidate(assembly, assembler, binding_number, encode)
         except UnsupportedError as error:
             return Verdict("inconclusive", str(error))
         except AssemblyError as error:
@@ -153,11 +167,17 @@ class Harness:
         return candidate
 
     def _run(
-        self, differential: DifferentialRun, detail: dict[str, Any], *, explain: bool, capture: bool
+        self,
+        differential: DifferentialRun,
+        engine: EngineResult | None,
+        detail: dict[str, Any],
+        *,
+        explain: bool,
+        capture: bool,
     ) -> ReproducibleVerdict:
-        """Run a candidate, and explain its first failure, each in a process of its own."""
+        """Run what the engine left of a candidate, and explain its first failure, each in a process of its own."""
         try:
-            failure = _call_isolated(differential.first_failure)
+            failure = _call_isolated(differential.first_failure, engine)
         except (ChildDiedError, ChildTimeoutError) as error:
             return ReproducibleVerdict(Verdict("inconclusive", f"the emulator gave up on it: {error}", detail=detail))
         if failure is None or self._passes_otherwise(differential):

@@ -280,6 +280,7 @@ struct Engine {
     SystemCall *system_calls;
     /* The program. */
     uint64_t function; /* The address of the function under test. */
+    bool has_program; /* Whether the whole program is run too. */
     uint64_t return_address, stubs;
     uint64_t errno_address;
     uint64_t stdin_file; /* The C library's struct of standard input; 0 where there is none. */
@@ -332,6 +333,9 @@ void engine_close(Engine *engine);
 
 /* Run an entry and compare it with what is expected. LEFT_NOT: the run shows the same. */
 LeftReason engine_run_entry(Engine *engine, Entry *entry, int fill);
+
+/* Run the whole program, where the image has one. */
+LeftReason engine_run_program(Engine *engine);
 
 /* End the run: `leave` for Python, `finish` with an outcome. */
 void leave(Engine *engine, LeftReason reason);

@@ -348,6 +348,7 @@ Engine *engine_open(const uint8_t *image, uint64_t size) {
     if (!read_hooks(engine, &reader))
         reader.failed = true;
     read_entries(engine, &reader);
+    engine->has_program = read_u32(&reader);
     if (reader.failed) {
         engine_close(engine);
         return NULL;
@@ -439,4 +440,8 @@ LeftReason engine_run_entry(Engine *engine, Entry *entry, int fill) {
         engine->statistics.left[engine->left]++;
     }
     return engine->left;
+}
+
+LeftReason engine_run_program(Engine *engine) {
+    return engine->has_program ? LEFT_UNSUPPORTED : LEFT_NOT;
 }

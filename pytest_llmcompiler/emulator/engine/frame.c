@@ -1,0 +1,68 @@
+/* Reading and writing frames. */
+#include "frame.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+static int64_t now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * 1000 + time.tv_nsec / 1000000;
+}
+
+static ReadStatus read_bytes(int descriptor, uint8_t *data, uint32_t size, int64_t deadline) {
+    while (size) {
+        if (deadline >= 0) {
+            struct pollfd poll_for = {.fd = descriptor, .events = POLLIN};
+            int64_t left = deadline - now();
+            int ready = left > 0 ? poll(&poll_for, 1, (int)left) : 0;
+            if (ready < 0 && errno == EINTR)
+                continue;
+            if (ready == 0)
+                return READ_LATE;
+        }
+        ssize_t count = read(descriptor, data, size);
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count <= 0)
+            return READ_ENDED;
+        data += count, size -= (uint32_t)count;
+    }
+    return READ_DONE;
+}
+
+ReadStatus read_frame(int descriptor, Frame *frame, int64_t milliseconds) {
+    int64_t deadline = milliseconds < 0 ? -1 : now() + milliseconds;
+    uint32_t head[2];
+    ReadStatus status = read_bytes(descriptor, (uint8_t *)head, sizeof head, deadline);
+    if (status != READ_DONE)
+        return status;
+    *frame = (Frame){head[0], head[1], NULL};
+    if (frame->size > MAX_FRAME_BYTES || !(frame->data = malloc((size_t)frame->size + 1)))
+        return READ_ENDED;
+    frame->data[frame->size] = 0;
+    status = read_bytes(descriptor, frame->data, frame->size, deadline);
+    if (status != READ_DONE)
+        free(frame->data);
+    return status;
+}
+
+static bool write_bytes(int descriptor, const uint8_t *data, uint32_t size) {
+    while (size) {
+        ssize_t count = write(descriptor, data, size);
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count <= 0)
+            return false;
+        data += count, size -= (uint32_t)count;
+    }
+    return true;
+}
+
+bool write_frame(int descriptor, uint32_t kind, const void *data, uint32_t size) {
+    uint32_t head[2] = {kind, size};
+    return write_bytes(descriptor, (uint8_t *)head, sizeof head) && write_bytes(descriptor, data, size);
+}

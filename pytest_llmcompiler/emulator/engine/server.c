@@ -1,0 +1,295 @@
+/* The engine's server: one process that forks a template for each function, which forks a child for each sample.
+ *
+ *     judge ──control──► server ──fork──► template of a function ──fork──► child of a sample
+ *       └──────────────────socket──────────────┘└───────two pipes───────────────┘
+ *
+ * The server has loaded unicorn and keystone, and knows nothing of functions. A template has the program mapped, the
+ * reference's code translated and the suite in memory. A child assembles one hostile text, loads the code and runs it on
+ * the suite; it has no file but its two pipes, limits of memory and time, and is killed at its deadline. What it answers
+ * is read as frames of limited length. */
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "engine.h"
+#include "frame.h"
+
+/* The kinds of frames; `emulator/engine_server.py` has the same. */
+enum { FRAME_OPEN = 1, FRAME_READY, FRAME_TEXT, FRAME_CODE, FRAME_CANDIDATE, FRAME_RESULT, FRAME_END, FRAME_FAILED };
+
+#define RUN_MILLISECONDS 120000     /* As long as Python's path gives a candidate. Only a fault of unicorn takes so long. */
+#define CHILD_BYTES (16ull << 30)   /* Address space on top of the template's: unicorn reserves much more than it uses. */
+
+typedef struct ks_struct ks_engine;
+
+/* keystone's functions (keystone.h), which are loaded at run time. */
+typedef struct {
+    int (*open)(int arch, int mode, ks_engine **engine);
+    int (*assemble)(ks_engine *engine, const char *text, uint64_t address, unsigned char **code, size_t *size,
+                    size_t *count);
+    int (*last_error)(ks_engine *engine);
+    const char *(*describe)(int error);
+    ks_engine *engine;
+} Keystone;
+
+enum { KS_ARCH_X86 = 4, KS_MODE_64 = 8 };
+
+static bool load_keystone(Keystone *keystone, const char *path) {
+    void *library = dlopen(path, RTLD_NOW);
+    if (!library)
+        return false;
+    keystone->open = dlsym(library, "ks_open");
+    keystone->assemble = dlsym(library, "ks_asm");
+    keystone->last_error = dlsym(library, "ks_errno");
+    keystone->describe = dlsym(library, "ks_strerror");
+    if (!keystone->open || !keystone->assemble || !keystone->last_error || !keystone->describe)
+        return false;
+    if (keystone->open(KS_ARCH_X86, KS_MODE_64, &keystone->engine))
+        return false;
+    /* The first text makes keystone build its tables: children find them built. */
+    unsigned char *code;
+    size_t size, count;
+    keystone->assemble(keystone->engine, ".att_syntax prefix\nmovl %eax, %ebx\n", 0, &code, &size, &count);
+    return true;
+}
+
+/* -- the child of a sample */
+
+static void limit(int resource, uint64_t value) {
+    struct rlimit limits;
+    getrlimit(resource, &limits);
+    if (limits.rlim_max != RLIM_INFINITY && limits.rlim_max < value)
+        value = limits.rlim_max;
+    limits.rlim_cur = limits.rlim_max = value;
+    setrlimit(resource, &limits);
+}
+
+static uint64_t address_space(void) {
+    unsigned long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (file) {
+        if (fscanf(file, "%lu", &pages) != 1)
+            pages = 0;
+        fclose(file);
+    }
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* What a template sets for its children, which inherit it. */
+static void limit_memory_and_time(void) {
+    limit(RLIMIT_AS, address_space() + CHILD_BYTES);
+    limit(RLIMIT_CORE, 0);
+    limit(RLIMIT_FSIZE, 1 << 20);
+}
+
+static bool assemble(Keystone *keystone, const Frame *request, int replies) {
+    uint64_t base;
+    if (request->size < sizeof base)
+        return false;
+    memcpy(&base, request->data, sizeof base);
+    unsigned char *code = NULL;
+    size_t size = 0, count = 0;
+    const char *text = (const char *)request->data + sizeof base;
+    if (keystone->assemble(keystone->engine, text, base, &code, &size, &count)) {
+        const char *message = keystone->describe(keystone->last_error(keystone->engine));
+        return write_frame(replies, FRAME_FAILED, message, (uint32_t)strlen(message));
+    }
+    if (!count || !size)
+        return write_frame(replies, FRAME_FAILED, "no output", 9);
+    return write_frame(replies, FRAME_CODE, code, (uint32_t)size);
+}
+
+/* Run all inputs. Runs with one fill follow each other, since changing the fill takes long. */
+static void run_suite(Engine *engine, bool *is_left) {
+    for (int fill = 0; fill < FILLS; fill++)
+        for (uint32_t i = 0; i < engine->entry_count; i++) {
+            Entry *entry = &engine->entries[i];
+            if (!is_left[i] && (fill == FILL_GARBAGE || entry->is_varied))
+                is_left[i] = engine_run_entry(engine, entry, fill) != LEFT_NOT;
+        }
+}
+
+/* The result of a candidate: whether the whole program and the inspection are left to Python, the numbers of the inputs
+ * that are, and the statistics. */
+static bool judge(Engine *engine, const Frame *request, int replies) {
+    if (!load_candidate(engine, (Span){request->data, request->size}))
+        return false;
+    uint32_t count = engine->entry_count, size = 0;
+    bool *is_left = calloc(count + 1, sizeof *is_left);
+    uint32_t *result = calloc(count + 3, sizeof *result);
+    uint8_t *reply = malloc((count + 3) * sizeof *result + sizeof engine->statistics);
+    if (!is_left || !result || !reply)
+        return false;
+    memset(&engine->statistics, 0, sizeof engine->statistics);
+    run_suite(engine, is_left);
+    bool is_passing = true;
+    for (uint32_t i = 0; i < count; i++)
+        if (is_left[i]) {
+            result[3 + size++] = i;
+            is_passing = is_passing && engine->entries[i].is_left;
+        }
+    result[0] = !is_passing || engine_run_program(engine) != LEFT_NOT;
+    result[1] = !is_passing || result[0] || !inspect(engine);
+    result[2] = size;
+    size = (3 + size) * sizeof *result;
+    memcpy(reply, result, size);
+    memcpy(reply + size, &engine->statistics, sizeof engine->statistics);
+    return write_frame(replies, FRAME_RESULT, reply, size + sizeof engine->statistics);
+}
+
+static _Noreturn void run_child(Engine *engine, Keystone *keystone, int requests, int replies, Frame first) {
+    for (Frame request = first;;) {
+        bool is_done = request.kind == FRAME_TEXT        ? assemble(keystone, &request, replies)
+                       : request.kind == FRAME_CANDIDATE ? judge(engine, &request, replies)
+                                                         : false;
+        if (!is_done || request.kind == FRAME_CANDIDATE)
+            _exit(is_done ? 0 : 1);
+        free(request.data);
+        if (read_frame(requests, &request, -1) != READ_DONE)
+            _exit(1);
+    }
+}
+
+/* -- the template of a function */
+
+typedef struct {
+    pid_t pid; /* 0: none. */
+    int requests, replies;
+} Child;
+
+static void end_child(Child *child) {
+    if (!child->pid)
+        return;
+    kill(child->pid, SIGKILL);
+    waitpid(child->pid, NULL, 0);
+    close(child->requests), close(child->replies);
+    child->pid = 0;
+}
+
+static bool start_child(Engine *engine, Keystone *keystone, int socket, Child *child, Frame first) {
+    int requests[2], replies[2];
+    if (pipe(requests) || pipe(replies))
+        return false;
+    child->pid = fork();
+    if (child->pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        close(socket), close(requests[1]), close(replies[0]);
+        close(0), close(1), close(2);
+        limit(RLIMIT_CPU, RUN_MILLISECONDS / 1000 + 1); /* For a child whose template was killed. */
+        limit(RLIMIT_NOFILE, 0);
+        run_child(engine, keystone, requests[0], replies[1], first);
+    }
+    close(requests[0]), close(replies[1]);
+    child->requests = requests[1], child->replies = replies[0];
+    return child->pid > 0;
+}
+
+/* Pass a request to the child, and its reply to the judge. The time that a reply may take leads the request. */
+static bool relay(Engine *engine, Keystone *keystone, int socket, Child *child, Frame *request) {
+    uint32_t milliseconds;
+    if (request->size < sizeof milliseconds)
+        return false;
+    memcpy(&milliseconds, request->data, sizeof milliseconds);
+    memmove(request->data, request->data + sizeof milliseconds, request->size - sizeof milliseconds + 1);
+    request->size -= sizeof milliseconds;
+    bool is_sent = child->pid ? write_frame(child->requests, request->kind, request->data, request->size)
+                              : start_child(engine, keystone, socket, child, *request);
+    Frame reply;
+    ReadStatus status = is_sent ? read_frame(child->replies, &reply, milliseconds) : READ_ENDED;
+    if (status != READ_DONE) {
+        end_child(child);
+        return write_frame(socket, FRAME_END, NULL, 0);
+    }
+    bool is_passed = write_frame(socket, reply.kind, reply.data, reply.size);
+    free(reply.data);
+    if (request->kind == FRAME_CANDIDATE)
+        end_child(child);
+    return is_passed;
+}
+
+/* Run the reference on all inputs. It translates its code, and finds the inputs on which the engine can't show what the
+ * reference does: these are always left. Returns how many these are. */
+static uint32_t run_reference(Engine *engine) {
+    bool *is_left = calloc(engine->entry_count + 1, sizeof *is_left);
+    if (!is_left)
+        return engine->entry_count;
+    uint32_t count = 0;
+    run_suite(engine, is_left);
+    for (uint32_t i = 0; i < engine->entry_count; i++)
+        count += engine->entries[i].is_left = is_left[i];
+    free(is_left);
+    return count;
+}
+
+static _Noreturn void run_template(Keystone *keystone, int socket) {
+    Frame image;
+    if (read_frame(socket, &image, -1) != READ_DONE)
+        _exit(1);
+    Engine *engine = engine_open(image.data, image.size);
+    if (!engine)
+        _exit(1);
+    uint32_t facts[2] = {engine->entry_count, run_reference(engine)};
+    if (!write_frame(socket, FRAME_READY, facts, sizeof facts))
+        _exit(1);
+    limit_memory_and_time();
+    Child child = {0};
+    Frame request;
+    while (read_frame(socket, &request, -1) == READ_DONE) {
+        if (request.kind == FRAME_END)
+            end_child(&child);
+        else if (!relay(engine, keystone, socket, &child, &request))
+            break;
+        free(request.data);
+    }
+    end_child(&child);
+    _exit(0);
+}
+
+/* -- the server */
+
+/* The socket of a new template; -1 at the end. */
+static int receive_socket(int control) {
+    char byte, space[CMSG_SPACE(sizeof(int))];
+    struct iovec part = {&byte, 1};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = space, .msg_controllen = sizeof space};
+    if (recvmsg(control, &message, MSG_CMSG_CLOEXEC) <= 0)
+        return -1;
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    int socket = -1;
+    if (header && header->cmsg_type == SCM_RIGHTS)
+        memcpy(&socket, CMSG_DATA(header), sizeof socket);
+    return socket;
+}
+
+/* Arguments: the descriptor of the control socket, and the path of keystone's library. */
+int main(int count, char **arguments) {
+    Keystone keystone = {0};
+    if (count != 3)
+        return 2;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    signal(SIGCHLD, SIG_IGN);
+    signal(SIGINT, SIG_IGN); /* The judge decides what ends at Ctrl-C. */
+    signal(SIGPIPE, SIG_IGN);
+    int control = atoi(arguments[1]), null = open("/dev/null", O_RDWR);
+    if (null < 0 || !load_keystone(&keystone, arguments[2]))
+        return 1;
+    dup2(null, 0), dup2(null, 1), dup2(null, 2);
+    for (int socket; (socket = receive_socket(control)) >= 0; close(socket)) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            signal(SIGCHLD, SIG_DFL);
+            close(control);
+            run_template(&keystone, socket);
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,187 @@
+"""The engine's processes: a server, a template for each function, a child for each sample (see `engine/server.c`)."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import socket
+import struct
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from pytest_llmcompiler.assembler.job import AssemblerLimits
+from pytest_llmcompiler.assembler.operands import KeystoneRefusalError
+from pytest_llmcompiler.emulator.engine import LeftReason
+from pytest_llmcompiler.emulator.engine_build import server_path
+from pytest_llmcompiler.errors import EngineError
+
+_OPEN, _READY, _TEXT, _CODE, _CANDIDATE, _RESULT, _END, _FAILED = range(1, 9)
+"""The kinds of frames, as in `server.c`."""
+_RUN_SECONDS = 120.0
+"""Time limit of a candidate's runs. Runs are limited by the code that they execute: only a fault of unicorn comes near
+it."""
+_OPEN_SECONDS = 120.0
+"""Time limit of a template's start: it loads the program, and runs the reference on all inputs."""
+_GRACE_SECONDS = 10.0
+"""Time that a template may take beyond that of its child."""
+_REASONS: tuple[LeftReason, ...] = get_args(LeftReason)
+_MAX_FRAME_BYTES = 64 << 20
+"""Bytes of the largest reply that is read. The longest code and the longest list of inputs are far smaller."""
+
+@dataclass(frozen=True)
+class EngineResult:
+    """What the engine says of a candidate. Whatever is left has to be run by Python."""
+
+    left: tuple[int, ...]
+    """The numbers of the inputs on which the candidate was not shown to do the same."""
+    is_program_left: bool
+    """Whether the whole program was not shown to do the same."""
+    is_inspection_left: bool
+    """Whether the inspection was not done, or noticed something."""
+    runs: int
+    """Runs of the candidate in the engine."""
+    left_runs: dict[LeftReason, int]
+    """How many of them were left, by reason."""
+
+
+class EngineServer:
+    """The server. It is started at once, and ends with this process. Raises EngineError where it can't be started."""
+
+    def __init__(self) -> None:
+        keystone = importlib.util.find_spec("keystone")
+        if keystone is None or keystone.origin is None:
+            raise EngineError("keystone is not installed")
+        self._control, control = socket.socketpair()
+        self._owner = os.getpid()
+        command = [str(server_path()), str(control.fileno()), str(Path(keystone.origin).parent / "libkeystone.so")]
+        try:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=(control.fileno(),)
+            )
+        except OSError as error:
+            self._control.close()
+            raise EngineError(f"the engine can't be started: {error}") from error
+        finally:
+            control.close()
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the server runs, and belongs to this process: a forked child must not use its parent's."""
+        return self._owner == os.getpid() and self._process.poll() is None
+
+    def open_template(self, image: bytes) -> EngineTemplate:
+        """A template for a function, from the image of its program and suite. Raises EngineError."""
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                socket.send_fds(self._control, [b"t"], [theirs.fileno()])
+            return EngineTemplate(ours, image)
+        except OSError as error:
+            ours.close()
+            raise EngineError(f"the engine's server does not answer: {error}") from error
+
+    def close(self) -> None:
+        """End the server. Its templates end when they are closed."""
+        self._control.close()
+        if self._owner == os.getpid():
+            self._process.kill()
+            self._process.wait()
+
+
+class EngineTemplate:
+    """A process that judges candidates for one function. Every method raises EngineError where the process is gone."""
+
+    def __init__(self, connection: socket.socket, image: bytes) -> None:
+        self._socket = connection
+        connection.settimeout(_OPEN_SECONDS)
+        self._send(_OPEN, image)
+        kind, data = self._receive()
+        if kind != _READY or len(data) != 8:
+            raise EngineError("the engine can't load the function")
+        self.inputs, self.unsupported = struct.unpack("<2I", data)
+        """How many inputs the suite has, and on how many of them the engine can't even run the reference."""
+
+    def encode(self, text: str, base: int, limits: AssemblerLimits) -> bytes | None:
+        """The bytes of a text at an address, by keystone; None where the child died of it. Raises KeystoneRefusalError
+        where keystone refuses the text."""
+        request = struct.pack("<Q", base) + text.encode()
+        kind, data = self._ask(_TEXT, request, limits.keystone_seconds)
+        if kind == _FAILED:
+            raise KeystoneRefusalError(f"keystone: {data.decode(errors='replace')}")
+        return data if kind == _CODE else None
+
+    def run(self, candidate: bytes) -> EngineResult | None:
+        """Run a candidate on the suite, in the child that assembled it; None where the child died of it."""
+        kind, data = self._ask(_CANDIDATE, candidate, _RUN_SECONDS)
+        return self._read_result(data) if kind == _RESULT else None
+
+    def end_sample(self) -> None:
+        """End the child of a sample that is not run."""
+        self._send(_END, b"")
+
+    def close(self) -> None:
+        """End the process."""
+        self._socket.close()
+
+    def _ask(self, kind: int, data: bytes, seconds: float) -> tuple[int, bytes]:
+        self._socket.settimeout(seconds + _GRACE_SECONDS)
+        self._send(kind, struct.pack("<I", round(seconds * 1000)) + data)
+        return self._receive()
+
+    def _send(self, kind: int, data: bytes) -> None:
+        try:
+            self._socket.sendall(struct.pack("<2I", kind, len(data)) + data)
+        except OSError as error:
+            raise EngineError(f"the engine does not answer: {error}") from error
+
+    def _receive(self) -> tuple[int, bytes]:
+        kind, size = struct.unpack("<2I", self._receive_bytes(8))
+        if size > _MAX_FRAME_BYTES:
+            raise EngineError("the engine's reply is too long")
+        return kind, self._receive_bytes(size)
+
+    def _receive_bytes(self, size: int) -> bytes:
+        data = bytearray()
+        while len(data) < size:
+            try:
+                part = self._socket.recv(size - len(data))
+            except OSError as error:
+                raise EngineError(f"the engine does not answer: {error}") from error
+            if not part:
+                raise EngineError("the engine's process ended")
+            data += part
+        return bytes(data)
+
+    def _read_result(self, data: bytes) -> EngineResult | None:
+        """A result, which hostile code may have written; None where it is none."""
+        with contextlib.suppress(struct.error):
+            is_program_left, is_inspection_left, count = struct.unpack_from("<3I", data)
+            left = struct.unpack_from(f"<{min(count, self.inputs)}I", data, 12)
+            runs, _, *by_reason = struct.unpack_from(f"<{2 + len(_REASONS)}Q", data, 12 + 4 * len(left))
+            if all(number < self.inputs for number in left):
+                reasons = {name: number for name, number in zip(_REASONS, by_reason, strict=True) if number}
+                return EngineResult(left, bool(is_program_left), bool(is_inspection_left), runs, reasons)
+        return None
+
+
+class _Server:
+    """The server of this process, once somebody asked for it."""
+
+    def __init__(self) -> None:
+        self._server: EngineServer | None = None
+
+    def get(self) -> EngineServer:
+        if self._server is None or not self._server.is_usable:
+            self._server = EngineServer()
+        return self._server
+
+
+_SERVER = _Server()
+
+
+def open_template(image: bytes) -> EngineTemplate:
+    """A template in the server of this process. Raises EngineError."""
+    return _SERVER.get().open_template(image)
