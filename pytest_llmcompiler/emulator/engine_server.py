@@ -31,6 +31,7 @@ _REASONS: tuple[LeftReason, ...] = get_args(LeftReason)
 _MAX_FRAME_BYTES = 64 << 20
 """Bytes of the largest reply that is read. The longest code and the longest list of inputs are far smaller."""
 
+
 @dataclass(frozen=True)
 class EngineResult:
     """What the engine says of a candidate. Whatever is left has to be run by Python."""
