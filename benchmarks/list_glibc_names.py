@@ -21,8 +21,8 @@ import ziglang
 from elftools.elf.elffile import ELFFile
 
 from pytest_llmcompiler.program.archives import find_archives, read_archive_names
-from pytest_llmcompiler.program.clang import compile_glibc
 from pytest_llmcompiler.program.image import read_defined_names
+from pytest_llmcompiler.program.runtime_objects import compile_glibc
 from pytest_llmcompiler.targets import get_target
 
 LIST = Path(__file__).parents[1] / "pytest_llmcompiler" / "program" / "glibc_names.txt"

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.errors import ClangError
-from pytest_llmcompiler.program.clang import compile_bridge
 from pytest_llmcompiler.program.glibc import build_glibc, load_names
 from pytest_llmcompiler.program.image import ElfProgram, ProgramImage, Symbol, read_elf
 from pytest_llmcompiler.program.ir import emit_object, parse
@@ -26,6 +25,7 @@ from pytest_llmcompiler.program.ir_rewrites import (
     prefix_definitions,
     prefix_functions,
 )
+from pytest_llmcompiler.program.runtime_objects import compile_bridge
 from pytest_llmcompiler.program.stand_ins import CONSTANTS_SYMBOL, StandIns, find_stand_ins
 from pytest_llmcompiler.program.static_link import link, undefined_symbols
 from pytest_llmcompiler.targets.target import Target

@@ -16,7 +16,6 @@ from typing import Literal, NamedTuple
 
 from pytest_llmcompiler.errors import ClangError
 from pytest_llmcompiler.program.included_files import parse_dependencies, without_folders
-from pytest_llmcompiler.program.ir_rewrites import count_endless_loops
 from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.target import Target
 
@@ -37,16 +36,12 @@ the same assembly as from the IR at -O0 then, and need no build of their own."""
 # -fsanitize=function reads words before the start of the callee. The stubs of callbacks have no such words.
 _PROBE_FLAGS = ("-O0", "-fsanitize=undefined,float-cast-overflow", "-fno-sanitize=function", "-fsanitize-trap=all")
 """Flags for the probe: undefined behaviour traps."""
-_COVERAGE_FLAG = "-fsanitize-coverage=inline-8bit-counters,trace-cmp,trace-gep,trace-pc"
-"""The instrumentation whose functions `probe.c` defines."""
 _BAD_BYTES = "backslashreplace"
 """How text of clang that is not UTF-8 is decoded: a comment with the name of a file can have any bytes."""
 BLOCK_COUNTER_FLAG = "-fsanitize-coverage=inline-8bit-counters,pc-table,no-prune"
 """The instrumentation that counts how often each block runs, and names its address: `coverage.c`."""
 _LINE_FLAGS = ("-gline-tables-only", "-gdwarf-4")
 """Debug information that has the lines of code and nothing else."""
-_RUNTIME_FLAGS = ("-O2", "-fomit-frame-pointer", "-fvisibility=hidden", "-fno-sanitize=all", "-g0")
-"""Flags for `probe.c`: each store, such as of a frame pointer, costs the emulator much."""
 _TIMEOUT_SECONDS = 600
 """Limit of one call of the toolchain. The first link on a machine builds musl, which takes minutes on a slow one."""
 
@@ -108,7 +103,7 @@ class Toolchain:
         with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
             source = Path(folder) / "module.ll"
             source.write_text(ir, encoding="utf-8", errors=_BAD_BYTES)
-            flags = ("-O0", *_LINE_FLAGS, BLOCK_COUNTER_FLAG, *_object_flags(self.target))
+            flags = ("-O0", *_LINE_FLAGS, BLOCK_COUNTER_FLAG, *object_flags(self.target))
             data = _compile_module(source, self.target, *flags)
         return _link_alone(data)
 
@@ -141,7 +136,7 @@ class Toolchain:
                     pointers = {name: pointer for name, pointer in pointers.items() if name not in unknown}
 
     def _emit_dwarf(self, path: Path, cflags: Sequence[str], *flags: str) -> bytes:
-        return _link_alone(self._compile_c(path, cflags, *flags, "-g", "-gdwarf-4", *_object_flags(self.target)))
+        return _link_alone(self._compile_c(path, cflags, *flags, "-g", "-gdwarf-4", *object_flags(self.target)))
 
     def emit_assembly(self, ir: str, passes: str, syntax: Syntax = "att") -> str:
         """The assembly of a module of IR, optimised with a pass list.
@@ -180,7 +175,8 @@ class Toolchain:
         own = (*_CODE_FLAGS, *self._c_flags, *flags)
         return _run_compiler([*self._c_command, *_LENIENT_FLAGS, _name_files(path), *cflags, *own], path)
 
-    def _compile(self, path: Path, *flags: str) -> bytes:
+    def compile_file(self, path: Path, *flags: str) -> bytes:
+        """What clang writes for a file that is no case. Raises ClangError."""
         return _run_compiler([*self.command, *_CODE_FLAGS, *flags], path)
 
     @property
@@ -238,46 +234,12 @@ def compile_ir(ir: str, *flags: str, target: Target | None = None) -> bytes:
 
     Raises ClangError. For a module that clang itself wrote, the only cause is inline assembly with an error.
     """
-    return _compile_text(ir, "-O0", *flags, *_object_flags(target or get_target()), target=target)
+    return _compile_text(ir, "-O0", *flags, *object_flags(target or get_target()), target=target)
 
 
-def compile_with_coverage(ir: str, target: Target | None = None) -> list[bytes]:
-    """Two objects: of a module of IR with instrumentation for coverage and comparisons, and of `probe.c`, which the
-    instrumentation calls."""
-    target = target or get_target()
-    return [compile_ir(count_endless_loops(ir), _COVERAGE_FLAG, target=target), _compile_runtime("probe.c", target)]
-
-
-def compile_with_block_counters(ir: str, target: Target | None = None) -> list[bytes]:
-    """Two objects: of a module of IR with a counter for each block, and of `coverage.c`."""
-    target = target or get_target()
-    return [compile_ir(ir, BLOCK_COUNTER_FLAG, target=target), _compile_runtime("coverage.c", target)]
-
-
-@functools.cache
-def _compile_runtime(name: str, target: Target) -> bytes:
-    source = Path(__file__).with_name(name)
-    return Toolchain(target=target)._compile(source, *_RUNTIME_FLAGS, *_object_flags(target))
-
-
-def _object_flags(target: Target) -> tuple[str, ...]:
+def object_flags(target: Target) -> tuple[str, ...]:
     """The flags that make clang emit an ELF object for a target."""
     return ("-c", f"--target={target.object_triple}") if target.foreign_system else ("-c",)
-
-
-@functools.cache
-def compile_glibc(target: Target) -> bytes:
-    """The object of `glibc.c`: functions of glibc that the bundled C library lacks."""
-    flags = ("-O1", "-fno-builtin", "-fno-sanitize=all", "-ffunction-sections", "-g0", "-c")
-    return Toolchain(target=target.host)._compile(Path(__file__).with_name("glibc.c"), *flags)
-
-
-@functools.cache
-def compile_bridge(target: Target) -> bytes:
-    """The object through which a guest's code calls the C library of its host."""
-    assert target.foreign_system is not None
-    flags = ("-O1", "-fno-builtin", "-fno-sanitize=all", "-g0", "-c")
-    return Toolchain(target=target.host)._compile(target.foreign_system.library_wrapper, *flags)
 
 
 def _compile_text(ir: str, *flags: str, target: Target | None) -> bytes:
@@ -299,7 +261,7 @@ def _compile_module(path: Path, target: Target, *flags: str) -> bytes:
 
 def compile_c(path: Path, *flags: str) -> bytes:
     """An ELF object of a C file, compiled by the bundled clang for the bundled C library. Raises ClangError."""
-    return Toolchain()._compile(path, "-fno-sanitize=all", "-fno-pie", *flags, "-c")
+    return Toolchain().compile_file(path, "-fno-sanitize=all", "-fno-pie", *flags, "-c")
 
 
 def linker_command() -> list[str]:

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from pytest_llmcompiler.program.clang import compile_glibc
 from pytest_llmcompiler.program.image import read_defined_names, read_undefined_names
 from pytest_llmcompiler.program.ir import emit_object, parse
+from pytest_llmcompiler.program.runtime_objects import compile_glibc
 from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.target import Target
 

@@ -15,10 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_llmcompiler.program.archives import find_archives, link_beside, read_archive_names
-from pytest_llmcompiler.program.clang import compile_glibc
 from pytest_llmcompiler.program.glibc import build_aliases
 from pytest_llmcompiler.program.image import ProgramImage, Symbol, read_elf
 from pytest_llmcompiler.program.ir import emit_object, parse
+from pytest_llmcompiler.program.runtime_objects import compile_glibc
 from pytest_llmcompiler.targets.target import Target
 
 _CANDIDATE_BYTES = 64 << 20

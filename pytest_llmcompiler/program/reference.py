@@ -11,7 +11,7 @@ from pytest_llmcompiler.errors import CaseError
 from pytest_llmcompiler.program import signature
 from pytest_llmcompiler.program.build import build_program
 from pytest_llmcompiler.program.case import ArgRule
-from pytest_llmcompiler.program.clang import compile_ir, compile_with_block_counters, compile_with_coverage
+from pytest_llmcompiler.program.clang import compile_ir
 from pytest_llmcompiler.program.compiled_program import CompiledProgram
 from pytest_llmcompiler.program.directive_comments import read_source
 from pytest_llmcompiler.program.file_facts import FileFacts
@@ -29,6 +29,7 @@ from pytest_llmcompiler.program.ir_queries import (
 )
 from pytest_llmcompiler.program.ir_rewrites import split_multiply_add
 from pytest_llmcompiler.program.library import add_library
+from pytest_llmcompiler.program.runtime_objects import compile_with_block_counters, compile_with_coverage
 from pytest_llmcompiler.program.texts import FunctionTexts
 from pytest_llmcompiler.program.varargs import find_indirect_arguments
 from pytest_llmcompiler.program.variable_cells import KnownVariable

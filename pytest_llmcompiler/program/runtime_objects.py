@@ -1,0 +1,78 @@
+"""Objects of this package's own C files, which are linked into programs.
+
+They are the same for every case. So they are compiled once for all processes, and kept in the cache folder.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+
+from pytest_llmcompiler.files import cache_folder
+from pytest_llmcompiler.program.clang import BLOCK_COUNTER_FLAG, Toolchain, compile_ir, object_flags
+from pytest_llmcompiler.program.ir_rewrites import count_endless_loops
+from pytest_llmcompiler.targets import get_target
+from pytest_llmcompiler.targets.target import Target
+
+_COVERAGE_FLAG = "-fsanitize-coverage=inline-8bit-counters,trace-cmp,trace-gep,trace-pc"
+"""The instrumentation whose functions `probe.c` defines."""
+_RUNTIME_FLAGS = ("-O2", "-fomit-frame-pointer", "-fvisibility=hidden", "-fno-sanitize=all", "-g0")
+"""Flags for `probe.c`: each store, such as of a frame pointer, costs the emulator much."""
+_LIBRARY_FLAGS = ("-O1", "-fno-builtin", "-fno-sanitize=all", "-g0", "-c")
+"""Flags for what takes the place of functions of the C library."""
+
+
+def compile_with_coverage(ir: str, target: Target | None = None) -> list[bytes]:
+    """Two objects: of a module of IR with instrumentation for coverage and comparisons, and of `probe.c`, which the
+    instrumentation calls."""
+    target = target or get_target()
+    return [compile_ir(count_endless_loops(ir), _COVERAGE_FLAG, target=target), _compile_runtime("probe.c", target)]
+
+
+def compile_with_block_counters(ir: str, target: Target | None = None) -> list[bytes]:
+    """Two objects: of a module of IR with a counter for each block, and of `coverage.c`."""
+    target = target or get_target()
+    return [compile_ir(ir, BLOCK_COUNTER_FLAG, target=target), _compile_runtime("coverage.c", target)]
+
+
+@functools.cache
+def _compile_runtime(name: str, target: Target) -> bytes:
+    return _compile_once(Path(__file__).with_name(name), target, (*_RUNTIME_FLAGS, *object_flags(target)))
+
+
+@functools.cache
+def compile_glibc(target: Target) -> bytes:
+    """The object of `glibc.c`: functions of glibc that the bundled C library lacks."""
+    flags = (*_LIBRARY_FLAGS, "-ffunction-sections")
+    return _compile_once(Path(__file__).with_name("glibc.c"), target.host, flags)
+
+
+@functools.cache
+def compile_bridge(target: Target) -> bytes:
+    """The object through which a guest's code calls the C library of its host."""
+    assert target.foreign_system is not None
+    return _compile_once(target.foreign_system.library_wrapper, target.host, _LIBRARY_FLAGS)
+
+
+def _compile_once(source: Path, target: Target, flags: Sequence[str]) -> bytes:
+    """The object of a C file that includes no other one of this package, from the cache if it is there.
+
+    Where the cache folder can't be written, each process compiles it.
+    """
+    text = source.read_bytes()
+    key = hashlib.sha256(" ".join((version("ziglang"), target.name, *flags, str(source), "")).encode() + text)
+    path = cache_folder() / "objects" / f"{key.hexdigest()}.o"
+    with suppress(OSError):
+        return path.read_bytes()
+    data = Toolchain(target=target).compile_file(source, *flags)
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+            file.write(data)
+        Path(file.name).replace(path)
+    return data
