@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import re
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pytest_llmcompiler.errors import ClangError
-from pytest_llmcompiler.program.clang import linker_command, run_tool
+from pytest_llmcompiler.program.clang import linker_command
 from pytest_llmcompiler.program.static_link import find_link_command
+from pytest_llmcompiler.program.tool_run import name_descriptor, open_in_memory, run_tool
 from pytest_llmcompiler.targets.target import Target
 
 _ARCHIVE = re.compile(r"/.*/lib(?:c|zigc|compiler_rt)\.a")
@@ -25,16 +25,12 @@ def link_beside(objects: Sequence[bytes], names: Iterable[str], address: int, ta
 
     Raises ClangError with the linker's message.
     """
-    with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
-        paths = [Path(folder) / f"{number}.o" for number in range(len(objects))]
-        for path, data in zip(paths, objects, strict=True):
-            path.write_bytes(data)
-        wanted, output = Path(folder) / "wanted", Path(folder) / "image"
-        wanted.write_text("".join(f"--undefined={name}\n" for name in names), encoding="utf-8")
-        flags = ("-static", "-no-pie", f"--image-base={address}", "--entry=0", "--strip-debug", "--discard-all")
-        files = [f"@{wanted}", *map(str, paths), *find_archives(target)]
-        run_tool([*linker_command(), *flags, "-o", str(output), *files])
-        return output.read_bytes()
+    wanted = "".join(f"--undefined={name}\n" for name in names).encode()
+    flags = ("-static", "-no-pie", f"--image-base={address}", "--entry=0", "--strip-debug", "--discard-all")
+    with open_in_memory([wanted, *objects]) as descriptors:
+        response, *files = map(name_descriptor, descriptors)
+        command = [*linker_command(), *flags, "-o", "-", f"@{response}", *files, *find_archives(target)]
+        return run_tool(command, descriptors=descriptors).stdout
 
 
 @functools.cache

@@ -7,15 +7,15 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pytest_llmcompiler.errors import ClangError
 from pytest_llmcompiler.program.included_files import parse_dependencies, without_folders
+from pytest_llmcompiler.program.tool_run import name_descriptor, open_in_memory, read_descriptor, run_tool
 from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.target import Target
 
@@ -42,8 +42,6 @@ BLOCK_COUNTER_FLAG = "-fsanitize-coverage=inline-8bit-counters,pc-table,no-prune
 """The instrumentation that counts how often each block runs, and names its address: `coverage.c`."""
 _LINE_FLAGS = ("-gline-tables-only", "-gdwarf-4")
 """Debug information that has the lines of code and nothing else."""
-_TIMEOUT_SECONDS = 600
-"""Limit of one call of the toolchain. The first link on a machine builds musl, which takes minutes on a slow one."""
 
 
 Syntax = Literal["att", "intel"]
@@ -71,10 +69,10 @@ class Toolchain:
 
     def compile_unit(self, path: Path, cflags: Sequence[str] = ()) -> CompiledUnit:
         """The IR that `emit_ir` gives, with the files that it depends on."""
-        with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
-            rule = Path(folder) / "rule"
-            ir = self._compile_c(path, cflags, *_PLAIN_FLAGS, "-g0", "-S", "-emit-llvm", "-MD", "-MF", str(rule))
-            files = parse_dependencies(rule.read_bytes())
+        with open_in_memory([b""]) as (rule,):
+            flags = (*_PLAIN_FLAGS, "-g0", "-S", "-emit-llvm", "-MD", "-MF", name_descriptor(rule), "-MT", "case")
+            ir = self._compile_c(path, cflags, *flags, descriptors=[rule])
+            files = parse_dependencies(read_descriptor(rule))
         own = (*header_folders(self.target), _compiler_headers())
         return CompiledUnit(ir.decode(errors=_BAD_BYTES), without_folders(files[1:], own))
 
@@ -100,12 +98,8 @@ class Toolchain:
     def emit_block_image(self, path: Path, cflags: Sequence[str] = ()) -> bytes:
         """An ELF file of the C file at `path` at -O0 with a counter for each block, and with the lines of its code."""
         ir = self._compile_c(path, cflags, *_PLAIN_FLAGS, *_LINE_FLAGS, "-S", "-emit-llvm").decode(errors=_BAD_BYTES)
-        with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
-            source = Path(folder) / "module.ll"
-            source.write_text(ir, encoding="utf-8", errors=_BAD_BYTES)
-            flags = ("-O0", *_LINE_FLAGS, BLOCK_COUNTER_FLAG, *object_flags(self.target))
-            data = _compile_module(source, self.target, *flags)
-        return _link_alone(data)
+        flags = ("-O0", *_LINE_FLAGS, BLOCK_COUNTER_FLAG, *object_flags(self.target))
+        return _link_alone(_compile_module(ir, self.target, *flags))
 
     def emit_declarations(self, path: Path, cflags: Sequence[str] = ()) -> bytes:
         """An ELF file with DWARF that also describes the functions that the file calls and only declares."""
@@ -156,7 +150,7 @@ class Toolchain:
         """The bodies of the functions in a C file, by name: offsets in bytes of the opening brace and past the closing
         one. Functions that a macro defines are left out."""
         flags = ("-fsyntax-only", "-Xclang", "-ast-dump=json")
-        tree = json.loads(_run([*self._c_command, *_LENIENT_FLAGS, "-w", *cflags, *flags, str(path)]))
+        tree = json.loads(run_tool([*self._c_command, *_LENIENT_FLAGS, "-w", *cflags, *flags, str(path)]).stdout)
         bodies = {}
         for node in tree["inner"]:
             body = next((part for part in node.get("inner", ()) if part["kind"] == "CompoundStmt"), None)
@@ -168,16 +162,20 @@ class Toolchain:
 
     def version(self) -> str:
         """The first line of clang's own version text."""
-        return _run([*self.command, "--version"]).decode().splitlines()[0]
+        return run_tool([*self.command, "--version"]).stdout.decode().splitlines()[0]
 
-    def _compile_c(self, path: Path, cflags: Sequence[str], *flags: str) -> bytes:
+    def _compile_c(self, path: Path, cflags: Sequence[str], *flags: str, descriptors: Sequence[int] = ()) -> bytes:
         """Compile a C file with its own flags. Where they contradict `flags`, `flags` win: they come last."""
         own = (*_CODE_FLAGS, *self._c_flags, *flags)
-        return _run_compiler([*self._c_command, *_LENIENT_FLAGS, _name_files(path), *cflags, *own], path)
+        command = [*self._c_command, *_LENIENT_FLAGS, _name_files(path), *cflags, *own, "-o", "-", str(path)]
+        return run_tool(command, descriptors=descriptors).stdout
 
     def compile_file(self, path: Path, *flags: str) -> bytes:
         """What clang writes for a file that is no case. Raises ClangError."""
-        return _run_compiler([*self.command, *_CODE_FLAGS, *flags], path)
+        with tempfile.TemporaryDirectory(prefix="llmc-") as folder:  # zig's front end writes no standard output
+            output = Path(folder) / "output"
+            run_tool([*self.command, *_CODE_FLAGS, *flags, "-o", str(output), str(path)])
+            return output.read_bytes()
 
     @property
     def _c_command(self) -> list[str]:
@@ -205,14 +203,6 @@ class Toolchain:
             raise ClangError(f"no clang at {self.clang!r}: correct --llmc-clang, or leave it out for the bundled clang")
         headers = header_folders(self.target)
         return [path, f"--target={self.target.triple}", "-nostdlibinc", *_include_flags(headers)]
-
-
-def _run_compiler(command: list[str], path: Path) -> bytes:
-    """What a compiler writes for the file at `path`. Raises ClangError."""
-    with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
-        output = Path(folder) / "output"
-        _run([*command, "-o", str(output), str(path)])
-        return output.read_bytes()
 
 
 def _name_files(path: Path) -> str:
@@ -244,19 +234,18 @@ def object_flags(target: Target) -> tuple[str, ...]:
 
 def _compile_text(ir: str, *flags: str, target: Target | None) -> bytes:
     # Always the bundled clang: older clangs can't read the IR that llvmlite writes.
-    with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
-        source = Path(folder) / "module.ll"
-        source.write_text(ir, encoding="utf-8")
-        return _compile_module(source, target or get_target(), "-fno-sanitize=all", "-g0", *flags)
+    return _compile_module(ir, target or get_target(), "-fno-sanitize=all", "-g0", *flags)
 
 
-def _compile_module(path: Path, target: Target, *flags: str) -> bytes:
-    """Compile a file of IR with the bundled clang, as zig's front end has it done. The front end itself would link each
+def _compile_module(ir: str, target: Target, *flags: str) -> bytes:
+    """Compile a module with the bundled clang, as zig's front end has it done. The front end itself would link each
     object once more, and keep it in its cache for ever."""
     if target.foreign_system:
-        return _run_compiler([*_bundled_driver(target), *_CODE_FLAGS, *flags], path)
-    tuning = (part for feature in target.tuning for part in ("-Xclang", "-target-feature", "-Xclang", feature))
-    return _run_compiler([*_plain_driver(target.zig_target), *_CODE_FLAGS, "-fPIC", *tuning, *flags], path)
+        command = [*_bundled_driver(target), *_CODE_FLAGS]
+    else:
+        tuning = (part for feature in target.tuning for part in ("-Xclang", "-target-feature", "-Xclang", feature))
+        command = [*_plain_driver(target.zig_target), *_CODE_FLAGS, "-fPIC", *tuning]
+    return run_tool([*command, *flags, "-o", "-", "-x", "ir", "-"], ir.encode(errors=_BAD_BYTES)).stdout
 
 
 def compile_c(path: Path, *flags: str) -> bytes:
@@ -277,42 +266,9 @@ def assembler_command(target: Target) -> list[str]:
 
 def _link_alone(data: bytes) -> bytes:
     """An object linked without what it refers to, so that it has no relocations."""
-    with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
-        unit, image = Path(folder) / "unit.o", Path(folder) / "image"
-        unit.write_bytes(data)
-        _run([*linker_command(), "--unresolved-symbols=ignore-all", "-e", "0", str(unit), "-o", str(image)])
-        return image.read_bytes()
-
-
-def _run(command: list[str]) -> bytes:
-    """The standard output of a command. Raises ClangError with its standard error."""
-    return run_tool(command).stdout
-
-
-def run_tool(
-    command: list[str], variables: Mapping[str, str] | None = None, folder: str | None = None
-) -> subprocess.CompletedProcess[bytes]:
-    """Run a command of the toolchain to its end, with more environment variables, in a folder.
-
-    Raises ClangError with the command's standard error.
-    """
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            timeout=_TIMEOUT_SECONDS,
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, **variables} if variables else None,
-            cwd=folder,
-        )
-    except OSError as error:
-        raise ClangError(f"{command[0]} can't be run: {error}") from error
-    except subprocess.TimeoutExpired as error:
-        raise ClangError(f"{command[0]} took more than {_TIMEOUT_SECONDS} s") from error
-    if done.returncode:
-        message = done.stderr.decode(errors="replace").strip()
-        raise ClangError(message or f"{command[0]} exited with status {done.returncode} and no message")
-    return done
+    flags = ("--unresolved-symbols=ignore-all", "-e", "0", "-o", "-")
+    with open_in_memory([data]) as (unit,):
+        return run_tool([*linker_command(), *flags, name_descriptor(unit)], descriptors=[unit]).stdout
 
 
 @functools.cache

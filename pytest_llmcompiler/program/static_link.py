@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pytest_llmcompiler.errors import ClangError
-from pytest_llmcompiler.program.clang import Toolchain, linker_command, run_tool
+from pytest_llmcompiler.program.clang import Toolchain, linker_command
+from pytest_llmcompiler.program.tool_run import name_descriptor, open_in_memory, run_tool
 from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.target import Target
 
@@ -45,13 +46,8 @@ def link(objects: Sequence[bytes], *flags: str, target: Target | None = None) ->
     first call on a machine builds musl, which takes a minute or two; zig keeps the result in its own cache.
     """
     host = (target or get_target()).host
-    with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
-        names = [f"{number}.o" for number in range(len(objects))]
-        for name, data in zip(names, objects, strict=True):
-            (Path(folder) / name).write_bytes(data)
-        if flags or not _link_directly(names, host, folder):
-            _link_by_front_end(names, flags or ("-g0",), host, folder)
-        return (Path(folder) / _OUTPUT).read_bytes()
+    linked = None if flags else _link_directly(objects, host)
+    return linked if linked is not None else _link_by_front_end(objects, flags or ("-g0",), host)
 
 
 def undefined_symbols(error: ClangError) -> list[str]:
@@ -70,30 +66,35 @@ def _compile_empty(host: Target) -> bytes:
     with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
         source = Path(folder) / "empty.c"
         source.write_text("int main(void) { return 0; }\n", encoding="utf-8")
-        run_tool([*Toolchain(target=host).command, "-c", "-o", str(Path(folder) / "empty.o"), str(source)])
-        return (Path(folder) / "empty.o").read_bytes()
+        return Toolchain(target=host).compile_file(source, "-c")
 
 
-def _link_directly(names: Sequence[str], host: Target, folder: str) -> bool:
-    """Link the objects in a folder by the learned command. False where there is none, or none that works now."""
+def _link_directly(objects: Sequence[bytes], host: Target) -> bytes | None:
+    """Link objects by the learned command. None where there is none, or none that works now."""
     command = _COMMANDS.get(host)
     if command is None:
-        return False
+        return None
     try:
-        run_tool([*linker_command(), *command.before, *names, *command.after], folder=folder)
+        with open_in_memory(objects) as files:
+            words = [*linker_command(), *command.before, *map(name_descriptor, files), *command.after, "-o", "-"]
+            return run_tool(words, descriptors=files).stdout
     except ClangError as error:
         if undefined_symbols(error):
             raise
         del _COMMANDS[host]  # the front end knows better: it may have to build the C library again
-        return False
-    return True
+        return None
 
 
-def _link_by_front_end(names: Sequence[str], flags: Sequence[str], host: Target, folder: str) -> None:
-    command = [*Toolchain(target=host).command, "-static", "-no-pie", *flags, "-o", _OUTPUT, *names]
-    shown = run_tool(command, {"ZIG_VERBOSE_LINK": "1"}, folder).stderr.decode(errors="replace")
-    if tuple(flags) == ("-g0",):
-        _COMMANDS[host] = _read_command(shown)
+def _link_by_front_end(objects: Sequence[bytes], flags: Sequence[str], host: Target) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
+        names = [f"{number}.o" for number in range(len(objects))]
+        for name, data in zip(names, objects, strict=True):
+            (Path(folder) / name).write_bytes(data)
+        command = [*Toolchain(target=host).command, "-static", "-no-pie", *flags, "-o", _OUTPUT, *names]
+        shown = run_tool(command, variables={"ZIG_VERBOSE_LINK": "1"}, folder=folder).stderr
+        if tuple(flags) == ("-g0",):
+            _COMMANDS[host] = _read_command(shown.decode(errors="replace"))
+        return (Path(folder) / _OUTPUT).read_bytes()
 
 
 def _read_command(shown: str) -> LinkCommand | None:
@@ -104,4 +105,4 @@ def _read_command(shown: str) -> LinkCommand | None:
     start, archives = (_NEXT_PATH.split(found[-1][part].strip()) for part in ("start", "archives"))
     if not all(Path(word).is_file() for word in (*start, *archives) if word.startswith("/")):
         return None
-    return LinkCommand((*found[-1]["flags"].split(), "-o", _OUTPUT, *start), tuple(archives))
+    return LinkCommand((*found[-1]["flags"].split(), *start), tuple(archives))

@@ -1,0 +1,133 @@
+"""Runs of the toolchain's commands, which read and write files in memory.
+
+A command starts at once. Its result is waited for where it is asked for, so that several commands, and Python, run side
+by side without a thread: a process with threads can't be forked safely.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
+
+from pytest_llmcompiler.errors import ClangError
+
+_TIMEOUT_SECONDS = 600
+"""Limit of one call of the toolchain. The first link on a machine builds musl, which takes minutes on a slow one."""
+
+
+class ToolOutput(NamedTuple):
+    """What a command of the toolchain wrote."""
+
+    stdout: bytes
+    stderr: bytes
+
+
+class ToolRun:
+    """A command of the toolchain that has been started."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        stdin: bytes | None = None,
+        *,
+        descriptors: Sequence[int] = (),
+        variables: Mapping[str, str] | None = None,
+        folder: str | None = None,
+    ) -> None:
+        """Start the command with a text as its standard input, with open files, more environment variables, and in a
+        folder. Raises ClangError."""
+        self._name, self._owner = command[0], os.getpid()
+        self._output = os.memfd_create("tool-output")
+        try:
+            with open_in_memory([stdin or b""]) as inputs:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=inputs[0],
+                    stdout=self._output,
+                    stderr=subprocess.PIPE,
+                    pass_fds=descriptors,
+                    env={**os.environ, **variables} if variables else None,
+                    cwd=folder,
+                )
+        except OSError as error:
+            os.close(self._output)
+            raise ClangError(f"{self._name} can't be run: {error}") from error
+
+    def result(self) -> ToolOutput:
+        """Wait for the end of the command. Raises ClangError with its standard error. To be called once."""
+        try:
+            # Nothing but standard error is a pipe. Its end is that of the command.
+            _, stderr = self._process.communicate(timeout=_TIMEOUT_SECONDS)
+            stdout = read_descriptor(self._output)
+        except subprocess.TimeoutExpired as error:
+            raise ClangError(f"{self._name} took more than {_TIMEOUT_SECONDS} s") from error
+        finally:
+            self.cancel()
+        if self._process.returncode:
+            message = stderr.decode(errors="replace").strip()
+            raise ClangError(message or f"{self._name} exited with status {self._process.returncode} and no message")
+        return ToolOutput(stdout, stderr)
+
+    def cancel(self) -> None:
+        """End the command, if it still runs, and free what it has."""
+        if self._output < 0 or self._owner != os.getpid():  # in a forked child the process is the parent's
+            return
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stderr:
+            self._process.stderr.close()
+        os.close(self._output)
+        self._output = -1
+
+    def __del__(self) -> None:
+        if hasattr(self, "_process"):
+            with suppress(OSError):
+                self.cancel()
+
+
+def run_tool(
+    command: Sequence[str],
+    stdin: bytes | None = None,
+    *,
+    descriptors: Sequence[int] = (),
+    variables: Mapping[str, str] | None = None,
+    folder: str | None = None,
+) -> ToolOutput:
+    """Run a command of the toolchain to its end. Raises ClangError with the command's standard error."""
+    return ToolRun(command, stdin, descriptors=descriptors, variables=variables, folder=folder).result()
+
+
+@contextmanager
+def open_in_memory(contents: Sequence[bytes]) -> Iterator[list[int]]:
+    """Files in memory, as descriptors that are closed at the end of the `with` block. `name_descriptor` gives the name
+    by which a command that inherits one opens it."""
+    descriptors: list[int] = []
+    try:
+        for data in contents:
+            descriptors.append(os.memfd_create("tool-input"))
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(descriptors[-1], rest) :]
+            os.lseek(descriptors[-1], 0, os.SEEK_SET)
+        yield descriptors
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def name_descriptor(descriptor: int) -> str:
+    """The name of an inherited open file."""
+    return f"/proc/self/fd/{descriptor}"
+
+
+def read_descriptor(descriptor: int) -> bytes:
+    """The contents of an open file in memory."""
+    parts, offset = [], 0
+    while part := os.pread(descriptor, os.fstat(descriptor).st_size - offset, offset):
+        parts.append(part)
+        offset += len(part)
+    return b"".join(parts)
