@@ -11,7 +11,7 @@ from pytest_llmcompiler.emulator.guest import Guest, RunEnd
 from pytest_llmcompiler.emulator.memory import MappedMemory
 from pytest_llmcompiler.emulator.observation import GuestFault
 from pytest_llmcompiler.targets.code import AssembledCode, CodeSegment
-from pytest_llmcompiler.targets.processor import AlignmentGuard, Outcome
+from pytest_llmcompiler.targets.processor import AlignedOperand, Outcome
 from pytest_llmcompiler.values.layout import PAGE
 
 _DATA_EXECUTED: tuple[Outcome, str] = "vex", "raw bytes are executed as code"
@@ -70,15 +70,17 @@ class CandidateImage:
             hazard = _DATA_EXECUTED if is_data else processor.find_hazard(mnemonic, self.code.read_code(address))
             if hazard:
                 self._guest.watch(address, address, functools.partial(self._on_hazard, *hazard))
-        for address, guard in processor.find_guards(self.code):
-            self._guest.watch(address, address, functools.partial(self._on_guarded_access, guard))
+        for address, operand in processor.find_guards(self.code):
+            self._guest.watch(address, address, functools.partial(self._on_guarded_access, operand))
 
     def _on_hazard(self, outcome: Outcome, description: str, pc: int) -> None:
         self._guest.stop(RunEnd(outcome, GuestFault(description, pc)))
 
-    def _on_guarded_access(self, guard: AlignmentGuard, pc: int) -> None:
+    def _on_guarded_access(self, operand: AlignedOperand, pc: int) -> None:
         guest = self._guest
-        misaligned = guard(lambda name: int(guest.uc.reg_read(guest.processor.register_number(name))))
+        misaligned = operand.find_misalignment(
+            lambda name: int(guest.uc.reg_read(guest.processor.register_number(name)))
+        )
         if misaligned:
             fault = GuestFault("misaligned access", pc, misaligned.address, "misaligned", misaligned.size)
             guest.stop(RunEnd("fault", fault))

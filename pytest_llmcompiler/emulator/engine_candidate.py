@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import unicorn
 
-from pytest_llmcompiler.emulator.engine_image import ImageWriter
+from pytest_llmcompiler.emulator.engine_image import NO_GUARD, NO_REGISTER, ImageWriter
+from pytest_llmcompiler.emulator.own_conventions import OwnConventions
 from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.targets.code import AssembledCode
+from pytest_llmcompiler.targets.processor import AlignedOperand
 from pytest_llmcompiler.values.layout import PAGE, RETURN, STUB_SIZE
 
 _NOP = re.compile(rb"\x90\Z|\x0f\x1f|\x1f\x20\x03\xd5")
@@ -18,18 +21,49 @@ _NOP = re.compile(rb"\x90\Z|\x0f\x1f|\x1f\x20\x03\xd5")
 
 
 def write_candidate(program: ProgramImage, code: AssembledCode, function: str) -> bytes | None:
-    """The image of a candidate for `function` of a program; None for a candidate that the engine can't run."""
-    if code.booleans or code.shared_functions:
+    """The image of a candidate for `function` of a program; None for a candidate that needs more of the C library than
+    the program has."""
+    if not (program.target.foreign_system or code.external_symbols <= program.addresses.keys()):
         return None
     writer = ImageWriter()
     _write_segments(writer, code)
     _write_jumps(writer, program, code, function)
     _write_starts(writer, program, code)
-    hooks = [*_hazard_hooks(program, code), *_call_hooks(program, code, function)]
+    _write_booleans(writer, program, code)
+    hooks = [*_data_hooks(code), *_hazard_hooks(program, code), *_call_hooks(program, code, function)]
     writer.u32(len(hooks))
-    for kind, address in hooks:
-        writer.hook(kind, address)
+    for hook in hooks:
+        writer.hook(
+            hook.kind, hook.first, hook.last, registers=_numbers(program, hook.registers), guard=_guard(program, hook)
+        )
     return writer.getvalue()
+
+
+@dataclass(frozen=True)
+class _Hook:
+    """What is done before an instruction, or before each from a first to a last address."""
+
+    kind: str
+    first: int
+    last: int | None = None
+    registers: tuple[str, ...] = ()
+    operand: AlignedOperand | None = None
+
+
+def _numbers(program: ProgramImage, names: Iterable[str]) -> list[int]:
+    return [program.target.processor.register_number(name) for name in names]
+
+
+def _guard(program: ProgramImage, hook: _Hook) -> tuple[int, int, int, int, int, int, int]:
+    """The operand of a hook, as images have it."""
+    operand = hook.operand
+    if operand is None:
+        return NO_GUARD
+    base, index, segment = (
+        program.target.processor.register_number(name) if name else NO_REGISTER
+        for name in (operand.base, operand.index, operand.segment)
+    )
+    return base, index, segment, operand.scale, operand.bits, operand.alignment, operand.offset
 
 
 def _write_segments(writer: ImageWriter, code: AssembledCode) -> None:
@@ -75,21 +109,45 @@ def _padding(program: ProgramImage, code: AssembledCode) -> Iterator[int]:
                 yield from range(address + processor.decode(code.read_code(address), address).size, following)
 
 
-def _hazard_hooks(program: ProgramImage, code: AssembledCode) -> Iterator[tuple[str, int]]:
+def _write_booleans(writer: ImageWriter, program: ProgramImage, code: AssembledCode) -> None:
+    writer.u32(len(code.booleans))
+    for boolean in code.booleans:
+        writer.u64(boolean.address, program.symbols[boolean.name].address)
+        for value in boolean.values:
+            writer.span(value)
+
+
+def _data_hooks(code: AssembledCode) -> Iterator[_Hook]:
+    """Data among the code must not be executed. Data directives without an instruction between them share a hook."""
+    for is_data, group in itertools.groupby(sorted(code.mnemonics), lambda at: code.mnemonics[at].startswith(".")):
+        addresses = list(group)
+        if is_data:
+            yield _Hook("leave", addresses[0], addresses[-1])
+
+
+def _hazard_hooks(program: ProgramImage, code: AssembledCode) -> Iterator[_Hook]:
     processor = program.target.processor
     for address, mnemonic in code.mnemonics.items():
-        if mnemonic.startswith(".") or processor.find_hazard(mnemonic, code.read_code(address)):
-            yield "leave", address
-    for address, _ in processor.find_guards(code):
-        yield "leave", address
+        if not mnemonic.startswith(".") and processor.find_hazard(mnemonic, code.read_code(address)):
+            yield _Hook("leave", address)
+    for address, operand in processor.find_guards(code):
+        yield _Hook("guard", address, operand=operand)
 
 
-def _call_hooks(program: ProgramImage, code: AssembledCode, function: str) -> Iterator[tuple[str, int]]:
-    exempt = program.local | code.shared_functions | program.target.convention.exempt_functions | {function}
+def _call_hooks(program: ProgramImage, code: AssembledCode, function: str) -> Iterator[_Hook]:
+    """The hooks on functions of the program (see `CallMonitor.watch_calls`)."""
+    convention, addresses = program.target.convention, program.addresses
+    exempt = program.local | code.shared_functions | convention.exempt_functions | {function}
     watched = (code.external_symbols | program.functions) - exempt
-    addresses: Mapping[str, int] = program.addresses
     for name in sorted(watched & addresses.keys()):
-        yield "narrow call" if name in program.narrow else "call", addresses[name]
+        yield _Hook("narrow call" if name in program.narrow else "call", addresses[name])
+    conventions = OwnConventions(code, program.target.processor, addresses)
+    for name in sorted((code.shared_functions & program.functions) - program.local - {function}):
+        preserved = conventions.find_preserved_registers(name, convention)
+        if preserved is None:
+            yield _Hook("call", addresses[name])
+        elif preserved:
+            yield _Hook("own call", addresses[name], registers=preserved)
     for name in sorted(code.replaced_functions - {function}):
-        yield "callback", addresses[name]
-    yield "detour", RETURN + STUB_SIZE // 2
+        yield _Hook("callback", addresses[name], registers=convention.callee_saved)
+    yield _Hook("detour", RETURN + STUB_SIZE // 2)

@@ -21,6 +21,8 @@ _MAGIC = int.from_bytes(b"QENGINE1", "big")
 _VALUE_BYTES = 16
 NO_REGISTER = 0xFFFFFFFF
 """Stands for a register that there is not (-1 in C)."""
+NO_GUARD = (NO_REGISTER, NO_REGISTER, NO_REGISTER, 0, 0, 0, 0)
+"""The guard of a hook of another kind."""
 
 HOOK_KINDS = (
     "leave",
@@ -125,7 +127,7 @@ class ImageWriter:
         *,
         number: int = 0,
         registers: Iterable[int] = (),
-        guard: tuple[int, int, int, int, int, int, int] = (NO_REGISTER, NO_REGISTER, NO_REGISTER, 0, 0, 0, 0),
+        guard: tuple[int, int, int, int, int, int, int] = NO_GUARD,
     ) -> None:
         """A hook on addresses. A guard is base, index, segment, scale, bits, alignment and offset of an operand."""
         self.u32(HOOK_KINDS.index(kind))

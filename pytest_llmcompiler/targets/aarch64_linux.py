@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmcompiler.targets.abi import ArgumentLocation, CallingConvention, ResultLocation
 from pytest_llmcompiler.targets.dialect import Dialect
-from pytest_llmcompiler.targets.processor import AlignmentGuard, Instruction, MisalignedAccess, Processor, ReadRegister
+from pytest_llmcompiler.targets.processor import AlignedOperand, Instruction, Processor
 from pytest_llmcompiler.targets.relocation import BitField, Relocation, Relocations
 from pytest_llmcompiler.targets.target import LINUX_SYSTEMS, Target, compile_triple_pattern
 from pytest_llmcompiler.values.c_types import Array, Float, Function, Struct, Type
@@ -140,10 +140,14 @@ _READ_SYSTEM_REGISTER, _WRITE_SYSTEM_REGISTER = 0xD5300000, 0xD5100000
 """The upper 12 bits of `mrs` and of `msr` from a general register."""
 _WRITE_PROCESSOR_STATE, _SYSTEM_INSTRUCTION = 0xD500401F, 0xD5080000
 """The fixed bits of `msr` with an immediate, and of `sys`."""
+_SYSTEM_CLASS = 0xD5000000
+"""The upper 8 bits of all of these."""
 _USER_ACCESS = 3
 """The op1 field of the system registers that user code may name."""
 _FLAG_REGISTERS, _CLOCK_REGISTERS = 4, 14
 """The CRn field of the system registers NZCV, FPCR and FPSR, and of those of the clock."""
+_STACK_REGISTER = 31
+"""The number of the stack pointer in the fields of an instruction."""
 _STACK_ALIGNMENT = 16
 """Hardware refuses an access by a stack pointer that is no multiple of this."""
 _STACK_ACCESS = re.compile(r"\[sp\b")
@@ -200,7 +204,8 @@ class ARMv8(Processor):
         """unicorn's number of a register."""
         from unicorn import arm64_const
 
-        return int(getattr(arm64_const, f"UC_ARM64_REG_{name.upper().replace('V', 'Q')}"))
+        unicorn_name = f"Q{name[1:]}" if name in _VECTORS else name.upper()
+        return int(getattr(arm64_const, f"UC_ARM64_REG_{unicorn_name}"))
 
     def initialise(self, uc: Any) -> None:
         """Enable NEON and floating point, as Linux does."""
@@ -228,11 +233,12 @@ class ARMv8(Processor):
 
     def find_hazard(self, mnemonic: str, code: bytes) -> tuple[Outcome, str] | None:
         """For an instruction that the emulator must not execute: the outcome of the run, and a message."""
-        if _FORBIDDEN.fullmatch(mnemonic):
-            return "forbidden", f"`{mnemonic}` in user code"
-        if _WAITING.fullmatch(mnemonic):
-            return "vex", f"`{mnemonic}` waits for what only hardware does"
+        hazard = _find_hazard_by_name(mnemonic)
+        if hazard:
+            return hazard
         word = int.from_bytes(code[:4], "little")
+        if word & 0xFF000000 != _SYSTEM_CLASS:
+            return None
         is_for_users, crn = word >> 16 & 7 == _USER_ACCESS, word >> 12 & 15
         if word & 0xFFF00000 == _READ_SYSTEM_REGISTER and not (is_for_users and crn != _CLOCK_REGISTERS):
             return "vex", f"`{mnemonic}` has a result that differs from run to run, or from machine to machine"
@@ -243,18 +249,18 @@ class ARMv8(Processor):
             return "forbidden", f"`{mnemonic}` of the system's state in user code"
         return None
 
-    def find_guards(self, candidate: AssembledCode) -> Iterator[tuple[int, AlignmentGuard]]:
+    def find_guards(self, candidate: AssembledCode) -> Iterator[tuple[int, AlignedOperand]]:
         """The accesses by the stack pointer. None where every change of the stack pointer keeps it a multiple of 16."""
         code = {
-            address: self.decode(candidate.read_code(address), address)
+            address: _decode_use_of_stack(candidate.read_code(address)[:4])
             for address, mnemonic in candidate.mnemonics.items()
             if not mnemonic.startswith(".")
         }
-        if all(map(_keeps_alignment, code.values())):
+        if all(_keeps_alignment(instruction) for instruction in code.values() if instruction):
             return
         for address, instruction in code.items():
-            if _STACK_ACCESS.search(instruction.operands):
-                yield address, _find_misalignment
+            if instruction and _STACK_ACCESS.search(instruction.operands):
+                yield address, AlignedOperand("sp", alignment=_STACK_ALIGNMENT)
 
     def accesses_below_stack_pointer(self, code: bytes, address: int) -> bool:
         """Whether an instruction moves the stack pointer down and accesses memory at its new value."""
@@ -297,6 +303,15 @@ class ARMv8(Processor):
         return instruction.operands
 
 
+@functools.lru_cache(maxsize=1 << 12)
+def _find_hazard_by_name(mnemonic: str) -> tuple[Outcome, str] | None:
+    if _FORBIDDEN.fullmatch(mnemonic):
+        return "forbidden", f"`{mnemonic}` in user code"
+    if _WAITING.fullmatch(mnemonic):
+        return "vex", f"`{mnemonic}` waits for what only hardware does"
+    return None
+
+
 @functools.cache
 def _create_decoder(detail: bool) -> Any:
     import capstone
@@ -306,6 +321,16 @@ def _create_decoder(detail: bool) -> Any:
     return decoder
 
 
+@functools.lru_cache(maxsize=1 << 14)
+def _decode_use_of_stack(code: bytes) -> Instruction | None:
+    """An instruction that may name the stack pointer; None for any other. The stack pointer is register 31 in one of
+    the fields Rd and Rn, as is the zero register."""
+    word = int.from_bytes(code, "little")
+    is_candidate = word & 31 == _STACK_REGISTER or word >> 5 & 31 == _STACK_REGISTER
+    return PROCESSOR.decode(code, 0) if is_candidate else None
+
+
+@functools.lru_cache(maxsize=1 << 14)
 def _keeps_alignment(instruction: Instruction) -> bool:
     """Whether an instruction certainly keeps a stack pointer aligned that is aligned before it."""
     operands = instruction.operands
@@ -320,11 +345,6 @@ def _keeps_alignment(instruction: Instruction) -> bool:
     if step and instruction.mnemonic in ("add", "sub"):
         return "lsl" in operands or int(step[1], 0) % _STACK_ALIGNMENT == 0
     return mask is not None and instruction.mnemonic == "and" and int(mask[1], 16) % _STACK_ALIGNMENT == 0
-
-
-def _find_misalignment(register: ReadRegister) -> MisalignedAccess | None:
-    pointer = register("sp")
-    return MisalignedAccess(pointer, _STACK_ALIGNMENT) if pointer % _STACK_ALIGNMENT else None
 
 
 # -- relocations (ELF for the Arm 64-bit Architecture, section 5.7)
@@ -462,6 +482,8 @@ _QUAD_OPERATIONS = ("add", "sub", "mul", "div")
 _QUAD_COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge", "unord")
 _ATOMIC_OPERATIONS = ("swp", "ldadd", "ldclr", "ldeor", "ldset")
 
+PROCESSOR = ARMv8()
+
 TARGET = Target(
     name="aarch64-linux",
     triple="aarch64-unknown-linux-gnu",
@@ -486,7 +508,7 @@ TARGET = Target(
     load_address=0x04000000,
     is_native=False,
     convention=AAPCS64(),
-    processor=ARMv8(),
+    processor=PROCESSOR,
     dialect=Dialect(
         detect_syntax=lambda code: "only",
         syntax_directives={},

@@ -68,5 +68,8 @@ class AssembledCode:
 
     def read_code(self, address: int) -> bytes:
         """The 16 bytes from an address on, enough for one instruction; fewer at the end of a segment."""
-        segment = next(s for s in self.segments if s.address <= address <= s.address + len(s.data))
-        return segment.data[address - segment.address :][:_WINDOW]
+        for segment in self.segments:
+            start = address - segment.address
+            if 0 <= start <= len(segment.data):
+                return segment.data[start : start + _WINDOW]
+        raise IndexError(address)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from pytest_llmcompiler.targets.code import AssembledCode
@@ -22,8 +23,6 @@ Outcome = Literal["return", "fault", "limit", "exit", "abort", "forbidden", "vex
 
 ReadRegister = Callable[[str], int]
 """Returns the present value of a register, by its name."""
-AlignmentGuard = Callable[[ReadRegister], "MisalignedAccess | None"]
-"""Is called before an instruction is executed; returns the access to memory that hardware would refuse."""
 
 
 class MisalignedAccess(NamedTuple):
@@ -32,6 +31,35 @@ class MisalignedAccess(NamedTuple):
     address: int
     size: int
     """In bytes."""
+
+
+@dataclass(frozen=True)
+class AlignedOperand:
+    """An operand in memory that hardware refuses at some addresses: segment base + base + index * scale + offset."""
+
+    base: str | None
+    index: str | None = None
+    scale: int = 1
+    offset: int = 0
+    """In bytes. For an operand relative to the program counter, an absolute address."""
+    segment: str | None = None
+    """The register that holds the segment base; None for the segments whose base is 0."""
+    bits: int = 64
+    """The width of the address before the segment base is added: 32 or 64."""
+    alignment: int = 16
+    """What the address must be a multiple of, in bytes: as many as the operand has."""
+
+    def address(self, register: ReadRegister) -> int:
+        """The address that the operand has now."""
+        base = register(self.base) if self.base else 0
+        index = register(self.index) if self.index else 0
+        effective = base + index * self.scale + self.offset & (1 << self.bits) - 1
+        return effective + (register(self.segment) if self.segment else 0) & (1 << 64) - 1
+
+    def find_misalignment(self, register: ReadRegister) -> MisalignedAccess | None:
+        """The access that hardware would refuse, before the instruction is executed."""
+        address = self.address(register)
+        return MisalignedAccess(address, self.alignment) if address % self.alignment else None
 
 
 class Instruction(NamedTuple):
@@ -121,8 +149,8 @@ class Processor(ABC):
         """
 
     @abstractmethod
-    def find_guards(self, candidate: AssembledCode) -> Iterator[tuple[int, AlignmentGuard]]:
-        """Address and guard of each instruction that hardware may refuse while the emulator executes it."""
+    def find_guards(self, candidate: AssembledCode) -> Iterator[tuple[int, AlignedOperand]]:
+        """Address and operand of each instruction that hardware may refuse while the emulator executes it."""
 
     @abstractmethod
     def accesses_below_stack_pointer(self, code: bytes, address: int) -> bool:

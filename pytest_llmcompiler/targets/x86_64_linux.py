@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_llmcompiler.targets.abi import ArgumentLocation, CallingConvention, ResultLocation
 from pytest_llmcompiler.targets.dialect import Dialect, Syntax
-from pytest_llmcompiler.targets.processor import AlignmentGuard, Instruction, MisalignedAccess, Processor, ReadRegister
+from pytest_llmcompiler.targets.processor import AlignedOperand, Instruction, Processor
 from pytest_llmcompiler.targets.relocation import Relocation, Relocations
 from pytest_llmcompiler.targets.target import LINUX_SYSTEMS, Target, compile_triple_pattern
 from pytest_llmcompiler.values.c_types import Array, Float, Function, Int, Pointer, Struct, Type
@@ -137,14 +137,26 @@ _FORBIDDEN = re.compile(
 """Privileged instructions, and those that leave user code. unicorn executes most of them without an error."""
 _VARYING = re.compile(r"rdtscp?|rdrand[wlq]?|rdseed[wlq]?|rdpid[lq]?|cpuid")
 """Instructions whose result differs from run to run or from machine to machine."""
-_TWO_BYTE_ESCAPE = b"\x0f"
-_CONTROL_MOVES = (b"\x20", b"\x21", b"\x22", b"\x23")
-"""The bytes behind the escape in moves to and from control and debug registers."""
-_REX_PREFIXES = tuple(bytes([byte]) for byte in range(0x40, 0x50))
-_LEGACY_PREFIXES = b"\x66\x67\xf2\xf3\x2e\x36\x3e\x26\x64\x65\xf0"
-_VEX_STARTS = (b"\xc4", b"\xc5", b"\x62")
-"""The first bytes of VEX and EVEX instructions. In 64-bit mode these bytes start no other instruction."""
-
+_PREFIXES = rb"[\x66\x67\xf2\xf3\x2e\x36\x3e\x26\x64\x65\xf0]*"
+"""Pattern of the legacy prefixes. A REX prefix may follow them, then the opcode, which mostly is two bytes from 0x0f
+on where it works on vectors."""
+_HAZARDOUS_CODE = re.compile(_PREFIXES + rb"(?:([\xc4\xc5\x62])|[\x40-\x4f]?\x0f[\x20-\x23])")
+"""The starts of VEX and EVEX instructions (in 64-bit mode these bytes start no other instruction), and the opcodes of
+moves to and from control and debug registers."""
+_MAY_BE_ALIGNED = re.compile(
+    rb"(" + _PREFIXES + rb")[\x40-\x4f]?\x0f(?:[\x38\x3a].|([\x12\x14-\x16\x28-\x2d\x50-\x7f\xc2\xc6\xc7\xd0-\xff]))"
+    rb"[\x00-\xbf]",
+    re.DOTALL,
+)
+"""The opcodes of instructions of which some take an aligned operand of 16 bytes, and a ModRM byte that names memory."""
+_UNALIGNED_REPEATED = frozenset(
+    bytes([opcode]) for opcode in b"\x2a\x2c\x2d\x51\x58\x59\x5a\x5c\x5d\x5e\x5f\x6f\x7e\x7f\xc2"
+)
+"""Opcodes that take none behind a prefix of `rep`: scalar instructions, and `movdqu`."""
+_REPEAT_PREFIXES = frozenset(b"\xf2\xf3")
+_SIB_FOLLOWS, _NO_BASE = 4, 5
+"""The number in the place of a base register for a SIB byte that follows, and for a displacement of four bytes without
+a base register."""
 _EXCEPTIONS = {0: "division by zero or overflow in it", 3: "breakpoint", 4: "overflow trap", 13: "protection fault"}
 _FLAGS_AT_ENTRY = 0x202
 """The interrupt flag, and a bit that is always set."""
@@ -249,24 +261,22 @@ class X86(Processor):
 
     def find_hazard(self, mnemonic: str, code: bytes) -> tuple[Outcome, str] | None:
         """For an instruction that the emulator must not execute: the outcome of the run, and a message."""
-        if _FORBIDDEN.fullmatch(mnemonic):
-            return "forbidden", f"`{mnemonic}` in user code"
-        if _VARYING.fullmatch(mnemonic):
-            return "vex", f"`{mnemonic}` has a result that differs from run to run"
-        plain = code.lstrip(_LEGACY_PREFIXES)
-        if plain[:1] in _VEX_STARTS:
+        hazard = _find_hazard_by_name(mnemonic)
+        if hazard:
+            return hazard
+        match = _HAZARDOUS_CODE.match(code)
+        if match is None:
+            return None
+        if match[1]:
             return "vex", f"`{mnemonic}` is VEX or EVEX code"
-        opcode = plain[1:] if plain[:1] in _REX_PREFIXES else plain
-        if opcode[:1] == _TWO_BYTE_ESCAPE and opcode[1:2] in _CONTROL_MOVES:
-            return "forbidden", f"`{mnemonic}` of a control or debug register in user code"
-        return None
+        return "forbidden", f"`{mnemonic}` of a control or debug register in user code"
 
-    def find_guards(self, candidate: AssembledCode) -> Iterator[tuple[int, AlignmentGuard]]:
+    def find_guards(self, candidate: AssembledCode) -> Iterator[tuple[int, AlignedOperand]]:
         """The SSE instructions whose memory operand must be aligned."""
         for address in candidate.mnemonics:
             operand = find_aligned_operand(candidate.read_code(address), address)
             if operand:
-                yield address, functools.partial(_find_misalignment, operand)
+                yield address, operand
 
     def accesses_below_stack_pointer(self, code: bytes, address: int) -> bool:
         """Always False: the memory that a push writes is in the red zone, which is a function's own."""
@@ -311,6 +321,15 @@ class X86(Processor):
         return operands
 
 
+@functools.lru_cache(maxsize=1 << 12)
+def _find_hazard_by_name(mnemonic: str) -> tuple[Outcome, str] | None:
+    if _FORBIDDEN.fullmatch(mnemonic):
+        return "forbidden", f"`{mnemonic}` in user code"
+    if _VARYING.fullmatch(mnemonic):
+        return "vex", f"`{mnemonic}` has a result that differs from run to run"
+    return None
+
+
 @functools.cache
 def _create_decoder(detail: bool, att: bool) -> Any:
     import capstone
@@ -322,44 +341,39 @@ def _create_decoder(detail: bool, att: bool) -> Any:
     return decoder
 
 
-@dataclass(frozen=True)
-class X86Operand:
-    """A memory operand: segment base + base + index * scale + offset."""
-
-    base: str | None
-    index: str | None
-    scale: int
-    offset: int
-    """In bytes. For an operand relative to the instruction pointer, an absolute address."""
-    segment: str | None
-    """`fs` or `gs`; None for the other segments, whose base is 0."""
-    bits: int
-    """The width of the address before the segment base is added: 32 or 64."""
-
-    def address(self, register: ReadRegister) -> int:
-        """The address that the operand has now."""
-        base = register(self.base) if self.base else 0
-        index = register(self.index) if self.index else 0
-        effective = base + index * self.scale + self.offset & (1 << self.bits) - 1
-        return effective + (register(f"{self.segment}_base") if self.segment else 0) & (1 << 64) - 1
-
-
-def find_aligned_operand(code: bytes, address: int) -> X86Operand | None:
+def find_aligned_operand(code: bytes, address: int) -> AlignedOperand | None:
     """The memory operand that must be aligned, of the instruction at the start of `code`; None where there is none."""
-    plain = code.lstrip(_LEGACY_PREFIXES)
-    opcode = plain[1:] if plain[:1] in _REX_PREFIXES else plain
-    if opcode[:1] != _TWO_BYTE_ESCAPE:
+    match = _MAY_BE_ALIGNED.match(code)
+    if match is None or (match[2] in _UNALIGNED_REPEATED and not _REPEAT_PREFIXES.isdisjoint(match[1])):
         return None
-    instruction = next(PROCESSOR.get_decoder(detail=True).disasm(code, address, 1), None)
+    decoded = _decode_aligned_operand(code[: _find_end(code, match.end())])
+    if decoded is None:
+        return None
+    operand, size = decoded
+    is_relative = operand.base in ("rip", "eip")
+    return replace(operand, base=None, offset=operand.offset + address + size) if is_relative else operand
+
+
+def _find_end(code: bytes, start: int) -> int:
+    """The end of an instruction that has its ModRM byte before `start`, with the room of an immediate of one byte."""
+    mode, base = code[start - 1] >> 6, code[start - 1] & 7
+    has_sib = base == _SIB_FOLLOWS
+    if has_sib:
+        base = int.from_bytes(code[start : start + 1], "little") & 7
+    displacement = 4 if mode == 2 or (mode == 0 and base == _NO_BASE) else mode
+    return start + has_sib + displacement + 1
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _decode_aligned_operand(code: bytes) -> tuple[AlignedOperand, int] | None:
+    """The same wherever the instruction is: an operand relative to the instruction pointer has it as its base. And the
+    instruction's size. Decoding takes 20 µs, and compilers write the same few instructions again and again."""
+    instruction = next(PROCESSOR.get_decoder(detail=True).disasm(code, 0, 1), None)
     if instruction is None or instruction.mnemonic.split()[-1].startswith(_UNALIGNED_MNEMONICS):
         return None
     operands = (_read_operand(instruction, part) for part in instruction.operands if _is_vector_in_memory(part))
-    return next(operands, None)
-
-
-def _find_misalignment(operand: X86Operand, register: ReadRegister) -> MisalignedAccess | None:
-    address = operand.address(register)
-    return MisalignedAccess(address, VECTOR_ALIGNMENT) if address % VECTOR_ALIGNMENT else None
+    operand = next(operands, None)
+    return (operand, instruction.size) if operand else None
 
 
 def _is_vector_in_memory(operand: Any) -> bool:
@@ -368,22 +382,20 @@ def _is_vector_in_memory(operand: Any) -> bool:
     return bool(operand.type == x86.X86_OP_MEM and operand.size == VECTOR_ALIGNMENT)
 
 
-def _read_operand(instruction: Any, operand: Any) -> X86Operand:
+def _read_operand(instruction: Any, operand: Any) -> AlignedOperand:
     """An operand as capstone decoded it."""
     memory = operand.mem
     base, index, segment = (
         instruction.reg_name(number) if number else None for number in (memory.base, memory.index, memory.segment)
     )
-    offset = memory.disp
-    if base in ("rip", "eip"):
-        base, offset = None, offset + instruction.address + instruction.size
-    return X86Operand(
+    return AlignedOperand(
         base=base,
         index=None if index in ("riz", "eiz") else index,
         scale=memory.scale,
-        offset=offset,
-        segment=segment if segment in ("fs", "gs") else None,
+        offset=memory.disp,
+        segment=f"{segment}_base" if segment in ("fs", "gs") else None,
         bits=8 * instruction.addr_size,
+        alignment=VECTOR_ALIGNMENT,
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+
+import capstone
 import pytest
 from faces import Compile, Judged
 from function_runner import FunctionRunner, result_of
@@ -206,6 +209,23 @@ def test_misaligned_buffers_fault(judged: Judged) -> None:
 def test_instructions_that_require_alignment(code: str, is_aligned: bool) -> None:
     """Each instruction was run on a processor, with an address that is not a multiple of 16."""
     assert (find_aligned_operand(bytes.fromhex(code), 0x1000) is not None) == is_aligned
+
+
+def test_every_instruction_that_requires_alignment_is_found() -> None:
+    """The opcodes are looked at before an instruction is decoded: none is missed by that."""
+    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    decoder.detail = True
+    unaligned = ("movup", "movdqu", "lddqu", "pcmpestr", "pcmpistr", "sha", "bnd", "comisd")
+    starts = itertools.product(("", "66", "f2", "f3"), ("", "48"), ("0f", "0f38", "0f3a"), range(256))
+    for prefix, rex, escape, opcode in starts:
+        code = bytes.fromhex(f"{prefix}{rex}{escape}{opcode:02x}{8 * (opcode % 8) | 7:02x}{'01' * 8}")
+        instruction = next(decoder.disasm(code, 0x1000, 1), None)
+        is_aligned = instruction is not None and not instruction.mnemonic.startswith(unaligned)
+        is_aligned &= any(
+            operand.type == capstone.x86.X86_OP_MEM and operand.size == 16
+            for operand in (instruction.operands if instruction else ())
+        )
+        assert (find_aligned_operand(code, 0x1000) is not None) == is_aligned, code.hex()
 
 
 def test_addresses_of_operands() -> None:

@@ -1,6 +1,194 @@
-/* Checks at the calls between a candidate and the program (see `emulator/calls.py`), and at aligned operands. */
+/* Checks at the calls between a candidate and the program, and at aligned operands. It follows `emulator/calls.py` and
+ * `AlignedOperand` of `targets/processor.py`. A breach leaves the run at once. */
+#include <stdlib.h>
+#include <string.h>
+
 #include "engine.h"
 
-Calls *calls_open(Engine *engine) { return NULL; }
-void calls_reset(Engine *engine) {}
-void calls_hook(Engine *engine, Hook *hook, uint64_t address) { leave(engine, LEFT_HOOK); }
+#define STACK_ALIGNMENT 16
+#define MAX_NARROW_CALLS 20 /* As in `calls.py`. */
+#define MAX_CALLBACKS 20    /* The same. */
+#define DETOUR_OFFSET 8     /* From the return address of the function under test to that of detours. */
+#define MAX_DETOURS 128     /* Under way at once. A run with more is left. */
+#define MAX_REGISTERS 64    /* Of one detour: more than any target has. */
+
+typedef struct {
+    uint8_t bytes[2 * VALUE_BYTES];
+} Value;
+
+/* A call that returns by way of the address of HOOK_DETOUR. */
+typedef struct {
+    uint64_t stack; /* The stack pointer at the entry of the function. */
+    uint64_t caller; /* The return address of the call. */
+    Hook *hook; /* Its kind says what is done at the return. */
+    Value values[MAX_REGISTERS]; /* The hook's registers at the call. */
+} Detour;
+
+struct Calls {
+    uint32_t narrow_calls_left, callbacks_left;
+    uint32_t detour_count;
+    Detour detours[MAX_DETOURS];
+};
+
+Calls *calls_open(Engine *engine) {
+    return calloc(1, sizeof(Calls));
+}
+
+void calls_reset(Engine *engine) {
+    Calls *calls = engine->calls;
+    calls->detour_count = 0;
+    calls->narrow_calls_left = MAX_NARROW_CALLS, calls->callbacks_left = MAX_CALLBACKS;
+}
+
+static uint64_t return_address_bytes(Engine *engine) {
+    return engine->link_register >= 0 ? 0 : 8;
+}
+
+static bool is_called_by_candidate(Engine *engine) {
+    return is_in_candidate(engine, get_return_address(engine));
+}
+
+void calls_enter(Engine *engine) {
+    uint64_t stack = get_register(engine, engine->stack_pointer) + return_address_bytes(engine);
+    uint64_t offset = stack - engine->stack_start;
+    if (stack % STACK_ALIGNMENT && is_called_by_candidate(engine)) {
+        leave(engine, LEFT_ALIGNMENT);
+        return;
+    }
+    if (!engine->shadow_space)
+        return;
+    if (offset >= engine->stack_low && offset < engine->stack_size - engine->shadow_space)
+        fill_pattern(engine->stack + offset, engine->shadow_space, engine->fills[engine->fill].pattern);
+    else if (offset < engine->stack_low || engine->stack_start - stack <= engine->stack_max_growth)
+        leave(engine, LEFT_STACK);
+}
+
+/* -- detours */
+
+static Detour *find_detour(Calls *calls, uint64_t stack) {
+    for (uint32_t i = 0; i < calls->detour_count; i++)
+        if (calls->detours[i].stack == stack)
+            return &calls->detours[i];
+    return NULL;
+}
+
+/* The detour of a stack pointer. A call that never returned may have left one, which is overwritten. */
+static Detour *add_detour(Calls *calls, uint64_t stack) {
+    Detour *detour = find_detour(calls, stack);
+    if (!detour && calls->detour_count < MAX_DETOURS)
+        detour = &calls->detours[calls->detour_count++];
+    return detour;
+}
+
+static void begin_detour(Engine *engine, Hook *hook) {
+    uint64_t stack = get_register(engine, engine->stack_pointer);
+    Detour *detour = hook->register_count <= MAX_REGISTERS ? add_detour(engine->calls, stack) : NULL;
+    if (!detour) {
+        leave(engine, LEFT_HOOK);
+        return;
+    }
+    detour->stack = stack;
+    detour->caller = get_return_address(engine);
+    detour->hook = hook;
+    for (uint32_t i = 0; i < hook->register_count; i++) {
+        memset(&detour->values[i], 0, sizeof detour->values[i]);
+        uc_reg_read(engine->uc, hook->registers[i], &detour->values[i]);
+    }
+    if (!set_return_address(engine, engine->return_address + DETOUR_OFFSET))
+        leave(engine, LEFT_STACK);
+}
+
+/* Make the upper half of the result garbage. */
+static void end_narrow_call(Engine *engine) {
+    uint64_t result = get_register(engine, engine->return_register);
+    uint64_t garbage = engine->narrow_garbage[engine->fill];
+    set_register(engine, engine->return_register, (garbage & ~0xFFFFFFFFull) | (result & 0xFFFFFFFFull));
+}
+
+static void preserve_registers(Engine *engine, Detour *detour) {
+    for (uint32_t i = 0; i < detour->hook->register_count; i++)
+        uc_reg_write(engine->uc, detour->hook->registers[i], &detour->values[i]);
+}
+
+static void check_registers(Engine *engine, Detour *detour) {
+    for (uint32_t i = 0; i < detour->hook->register_count; i++) {
+        Value value = {0};
+        uc_reg_read(engine->uc, detour->hook->registers[i], &value);
+        if (memcmp(&value, &detour->values[i], sizeof value))
+            leave(engine, LEFT_REGISTER);
+    }
+}
+
+static void end_detour(Engine *engine) {
+    uint64_t stack = get_register(engine, engine->stack_pointer) - return_address_bytes(engine);
+    Detour *detour = find_detour(engine->calls, stack);
+    if (!detour) {
+        leave(engine, LEFT_FAULT); /* A jump to an address where no function begins. */
+        return;
+    }
+    set_register(engine, engine->stack_pointer, stack);
+    if (!set_return_address(engine, detour->caller))
+        leave(engine, LEFT_STACK);
+    if (detour->hook->kind == HOOK_NARROW_CALL)
+        end_narrow_call(engine);
+    else if (detour->hook->kind == HOOK_OWN_CALL)
+        preserve_registers(engine, detour);
+    else
+        check_registers(engine, detour);
+    *detour = engine->calls->detours[--engine->calls->detour_count];
+}
+
+/* -- aligned operands */
+
+static uint64_t optional_register(Engine *engine, int id) {
+    return id < 0 ? 0 : get_register(engine, id);
+}
+
+static void check_operand(Engine *engine, Hook *hook) {
+    uint64_t address = optional_register(engine, hook->base) + hook->offset;
+    address += optional_register(engine, hook->index) * hook->scale;
+    if (hook->bits < 64)
+        address &= ((uint64_t)1 << hook->bits) - 1;
+    if ((address + optional_register(engine, hook->segment)) % hook->alignment)
+        leave(engine, LEFT_FAULT);
+}
+
+/* -- hooks */
+
+static void on_narrow_call(Engine *engine, Hook *hook) {
+    calls_enter(engine);
+    if (engine->calls->narrow_calls_left && is_called_by_candidate(engine)) {
+        engine->calls->narrow_calls_left--;
+        begin_detour(engine, hook);
+    }
+}
+
+static void on_callback(Engine *engine, Hook *hook) {
+    if (engine->calls->callbacks_left && !is_called_by_candidate(engine)) {
+        engine->calls->callbacks_left--;
+        begin_detour(engine, hook);
+    }
+}
+
+void calls_hook(Engine *engine, Hook *hook, uint64_t address) {
+    switch (hook->kind) {
+    case HOOK_CALL:
+        calls_enter(engine);
+        break;
+    case HOOK_NARROW_CALL:
+        on_narrow_call(engine, hook);
+        break;
+    case HOOK_OWN_CALL:
+        if (is_called_by_candidate(engine))
+            begin_detour(engine, hook);
+        break;
+    case HOOK_CALLBACK:
+        on_callback(engine, hook);
+        break;
+    case HOOK_DETOUR:
+        end_detour(engine);
+        break;
+    default:
+        check_operand(engine, hook);
+    }
+}

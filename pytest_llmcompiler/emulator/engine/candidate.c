@@ -97,6 +97,41 @@ static bool read_jumps(Engine *engine, Reader *reader) {
     return !reader->failed;
 }
 
+static void read_booleans(Engine *engine, Reader *reader) {
+    if (!read_count(reader, &engine->boolean_count, (void **)&engine->booleans, sizeof *engine->booleans))
+        return;
+    for (uint32_t i = 0; i < engine->boolean_count; i++) {
+        Boolean *boolean = &engine->booleans[i];
+        boolean->address = read_u64(reader), boolean->variable = read_u64(reader);
+        boolean->values[0] = read_span(reader), boolean->values[1] = read_span(reader);
+        if (boolean->values[0].size != boolean->values[1].size || !find_memory(engine, boolean->address, 1) ||
+            !find_memory(engine, boolean->variable, boolean->values[0].size))
+            reader->failed = true;
+    }
+}
+
+void set_booleans(Engine *engine) {
+    for (uint32_t i = 0; i < engine->boolean_count; i++) {
+        Boolean *boolean = &engine->booleans[i];
+        Span one = boolean->values[1];
+        *find_memory(engine, boolean->address, 1) =
+            !memcmp(find_memory(engine, boolean->variable, one.size), one.data, one.size);
+    }
+}
+
+void get_booleans(Engine *engine) {
+    for (uint32_t i = 0; i < engine->boolean_count; i++) {
+        Boolean *boolean = &engine->booleans[i];
+        uint64_t size = boolean->values[0].size;
+        uint8_t byte = *find_memory(engine, boolean->address, 1);
+        uint8_t *variable = find_memory(engine, boolean->variable, size);
+        if (byte < 2)
+            memcpy(variable, boolean->values[byte].data, size);
+        else
+            memset(variable, byte, size); /* None of the variable's values. */
+    }
+}
+
 bool load_candidate(Engine *engine, Span image) {
     Reader reader = {image.data, image.data + image.size, false};
     if (!read_segments(engine, &reader) || !read_jumps(engine, &reader))
@@ -106,5 +141,6 @@ bool load_candidate(Engine *engine, Span image) {
     if (starts.size * 8 < engine->code_end - engine->code_start)
         return false;
     engine->starts = (uint8_t *)starts.data;
+    read_booleans(engine, &reader);
     return read_hooks(engine, &reader);
 }

@@ -131,6 +131,13 @@ typedef struct {
     uint64_t process_number;
 } Environment;
 
+/* A byte of a candidate that stands for a variable of the program: 0 for one value of the variable, 1 for the other. */
+typedef struct {
+    uint64_t address; /* Of the byte. */
+    uint64_t variable;
+    Span values[2]; /* Both of the variable's size. */
+} Boolean;
+
 typedef enum { END_RETURN, END_EXIT, END_ABORT, END_LEFT } End;
 
 typedef struct {
@@ -311,6 +318,8 @@ struct Engine {
     uint64_t code_start, code_end; /* Of its executable segments, from the first to the end of the last. */
     uint8_t *starts; /* A bit for each byte of code: whether an instruction begins there. */
     bool needs_alignment_check;
+    uint32_t boolean_count;
+    Boolean *booleans;
     /* The present run. */
     Entry *entry; /* Whose objects lie in the arena. */
     bool has_ended;
@@ -372,6 +381,9 @@ LeftReason compare_run(Engine *engine, Entry *entry);
 /* Load a candidate; false where its image can't be read. */
 bool load_candidate(Engine *engine, Span image);
 bool read_hooks(Engine *engine, Reader *reader);
+/* Give the candidate's bytes the values that stand for those of the variables, before a run, and the other way after. */
+void set_booleans(Engine *engine);
+void get_booleans(Engine *engine);
 void add_hook(Engine *engine, Hook *hook);
 
 /* -- heap.c */
@@ -397,6 +409,8 @@ LeftReason kernel_compare(Engine *engine, Entry *entry);
 Calls *calls_open(Engine *engine);
 void calls_reset(Engine *engine);
 void calls_hook(Engine *engine, Hook *hook, uint64_t address);
+/* `CallMonitor.on_call`: a function was just entered. Check the alignment of the stack, and overwrite its home area. */
+void calls_enter(Engine *engine);
 
 /* -- external.c */
 

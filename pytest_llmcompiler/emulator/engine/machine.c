@@ -417,6 +417,7 @@ LeftReason engine_run_entry(Engine *engine, Entry *entry, int fill) {
         uc_context_restore(engine->uc, engine->fills[fill].context);
         heap_reset(engine);
         reset_memory(engine, entry);
+        set_booleans(engine);
         kernel_reset(engine, entry);
         calls_reset(engine);
         externals_reset(engine);
@@ -431,8 +432,10 @@ LeftReason engine_run_entry(Engine *engine, Entry *entry, int fill) {
         uc_err error = uc_emu_start(engine->uc, engine->function, engine->return_address, 0, 0);
         if (error && engine->left == LEFT_NOT)
             engine->left = LEFT_FAULT;
-        if (engine->left == LEFT_NOT)
+        if (engine->left == LEFT_NOT) {
+            get_booleans(engine);
             engine->left = compare_run(engine, entry);
+        }
     } else
         engine->left = LEFT_UNSUPPORTED;
     if (engine->left != LEFT_NOT) {
