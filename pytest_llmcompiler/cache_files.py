@@ -7,10 +7,12 @@ folder, from which the least recently used ones are deleted.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import tempfile
 from collections.abc import Iterable
+from importlib.metadata import version
 from pathlib import Path
 
 from pytest_llmcompiler.files import cache_folder
@@ -20,6 +22,8 @@ MAX_FILES = 4000
 MAX_FOLDER_BYTES = 1 << 29
 """Bytes of all files that are kept in a folder. Above that, they are deleted in the same way."""
 _CHECKSUM_BYTES = 16
+_ROOMS = ("assembler", "corpus", "emulator", "judge", "program", "targets", "values")
+"""The folders of this package whose files have a part in how a case is compiled and judged."""
 
 
 class CacheFile:
@@ -61,6 +65,24 @@ def hash_texts(texts: Iterable[str]) -> str:
         data = text.encode("utf-8", "surrogatepass")
         digest.update(len(data).to_bytes(8, "little") + data)
     return digest.hexdigest()
+
+
+@functools.cache
+def describe_package() -> str:
+    """A digest of the text of this package, as far as it has a part in how a case is compiled and judged. Reading it
+    takes 5 ms."""
+    package, digest = Path(__file__).parent, hashlib.sha256()
+    for path in (path for room in _ROOMS for path in sorted((package / room).rglob("*"))):
+        if path.suffix != ".pyc" and path.is_file():
+            data = path.read_bytes()
+            digest.update(f"{path.name} {len(data)}\0".encode() + data)
+    return digest.hexdigest()
+
+
+@functools.cache
+def describe_libraries(*names: str) -> str:
+    """The releases of libraries."""
+    return " ".join(f"{name} {version(name)}" for name in names)
 
 
 def _checksum(data: bytes) -> bytes:

@@ -24,7 +24,8 @@ from pytest_llmcompiler.assembler.reach import TextReach
 from pytest_llmcompiler.assembler.statements import ParsedAssembly
 from pytest_llmcompiler.assembler.text_variables import TextVariable
 from pytest_llmcompiler.errors import UnsupportedError
-from pytest_llmcompiler.program.case_symbols import CaseSymbols, ProgramVariable, Scalar
+from pytest_llmcompiler.program.case_symbols import CaseSymbols, Scalar
+from pytest_llmcompiler.program.symbol_facts import ProgramVariable
 
 _MOST_MAPPINGS = 24
 """Mappings of one text that are tried: those of four variables that look all alike. Each costs a run of the suite."""

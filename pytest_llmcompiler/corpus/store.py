@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
-from pytest_llmcompiler.cache_files import CacheFile
-from pytest_llmcompiler.corpus.pickled import PickleFormat
+from pytest_llmcompiler.cache_files import CacheFile, describe_libraries
 from pytest_llmcompiler.corpus.relations import ParameterRelations, RelationScope
 from pytest_llmcompiler.values.c_types import Array, Float, Int, Type
 from pytest_llmcompiler.values.input import Alias, Callback, Input, Object, StandardStream, SymbolPointer, Value
+from pytest_llmcompiler.values.pickled import PickleFormat
 
 FORMAT = 3
 """The version of the file format and of the generation of inputs. Raise it with every change after which a saved corpus
@@ -80,9 +78,4 @@ class CorpusFile:
 
 def describe_generator() -> str:
     """The format, and the releases of the libraries that generate corpora."""
-    return f"format {FORMAT} {_describe_libraries()}"
-
-
-@functools.cache
-def _describe_libraries() -> str:
-    return " ".join(f"{name} {version(name)}" for name in _LIBRARIES)
+    return f"format {FORMAT} {describe_libraries(*_LIBRARIES)}"

@@ -114,6 +114,7 @@ class Harness:
             return reason
         try:
             self._suite.prepare()
+            self.reference.keep()
         except UnsupportedError as error:
             return str(error)
         return self._suite.find_unjudgeable_reason()

@@ -27,6 +27,7 @@ from pytest_llmcompiler.judge.listing import Listing, ListingLine
 from pytest_llmcompiler.judge.reproducer import Reproducer, ReproducibleVerdict
 from pytest_llmcompiler.judge.tasks import TaskQuestion, judge_task, judge_task_with_reproducer
 from pytest_llmcompiler.judge.verdict import Verdict
+from pytest_llmcompiler.program.cached_reference import CachedReference
 from pytest_llmcompiler.program.case import Case, read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.compile_flags import FlagSources
@@ -270,7 +271,7 @@ def _compile_case(candidate: Candidate) -> Reference:
 
     def compile_case() -> tuple[Reference, Iterable[Path]]:
         case = read_case(path, candidate["case"], sources)
-        reference = Reference(case, Toolchain(candidate["clang"], get_target(target)))
+        reference = CachedReference(case, Toolchain(candidate["clang"], get_target(target)))
         return reference, reference.source_files
 
     return _REFERENCES.find((path, candidate["case"], candidate["clang"], target, sources), compile_case)

@@ -26,11 +26,10 @@ from pytest_llmcompiler.judge.coverage import Coverage, DroppedInput, measure_co
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.oracle import Oracle, SuiteEntry
 from pytest_llmcompiler.judge.reference_builds import ReferenceBuilds
-from pytest_llmcompiler.judge.suite_store import SavedSuite, SuiteFile
+from pytest_llmcompiler.judge.suite_store import SavedSuite, SuiteFile, SuiteFormat
 from pytest_llmcompiler.judge.whole_program import WholeProgram
 from pytest_llmcompiler.program.ir_queries import mentioned_globals
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.values.c_types import FILE
 from pytest_llmcompiler.values.input import Input
 
 _VARIED_PER_EDGE = 4
@@ -282,26 +281,28 @@ class Suite:
     def _store(self) -> CorpusFile:
         """The cache file of the corpus. Its key has all that the inputs depend on."""
         reference = self.under_test.reference
-        return CorpusFile(self._key, [self.under_test.signature, *reference.variables.values()])
+        types = [self.under_test.signature, *reference.variables.values()]
+        key = (reference.program_ir_without_path, *reference.headers_digests, *self._settings, *reference.variables)
+        return CorpusFile(key, types)
 
     @functools.cached_property
     def _file(self) -> SuiteFile:
-        """The cache file of the whole suite. Its key also has what builds at -O2 and lines of code depend on."""
-        reference = self.under_test.reference
-        types = [self.under_test.signature, *reference.variables.values(), *reference.external_functions.values(), FILE]
-        constants = [part.data for part in reference.golden.segments if not part.is_executable]
-        return SuiteFile((*self._key, reference.fingerprint), types, constants)
+        """The cache file of the whole suite. The fingerprint of its case also has what builds at -O2 depend on."""
+        return SuiteFile(
+            (self.under_test.reference.fingerprint, *self._settings), _open_format(self.under_test.reference)
+        )
 
     @functools.cached_property
-    def _key(self) -> tuple[str, ...]:
-        reference = self.under_test.reference
-        settings = (
-            reference.target.name,
-            self.under_test.function,
-            repr(sorted(self._rules.items())),
-            repr((self.examples, self.seed)),
-        )
-        return (reference.program_ir_without_path, *reference.headers_digests, *settings, *reference.variables)
+    def _settings(self) -> tuple[str, ...]:
+        target, function = self.under_test.reference.target, self.under_test.function
+        return target.name, function, repr(sorted(self._rules.items())), repr((self.examples, self.seed))
+
+
+@functools.lru_cache(maxsize=32)
+def _open_format(reference: Reference) -> SuiteFormat:
+    signatures, externals = reference.signatures.values(), reference.external_functions.values()
+    constants = [part.data for part in reference.golden.segments if not part.is_executable]
+    return SuiteFormat([*signatures, *reference.variables.values(), *externals], constants)
 
 
 def _list_covering(entries: Sequence[SuiteEntry], times: int) -> list[int]:

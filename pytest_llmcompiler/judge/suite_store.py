@@ -6,18 +6,14 @@ outlive an edit: `corpus.store` has them too, and the suite is computed again fr
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from pytest_llmcompiler.cache_files import CacheFile
+from pytest_llmcompiler.cache_files import CacheFile, describe_package, hash_texts
 from pytest_llmcompiler.corpus import store
-from pytest_llmcompiler.corpus.pickled import PickleFormat
 from pytest_llmcompiler.corpus.probing import ProbeResult
 from pytest_llmcompiler.corpus.relations import ParameterRelations, RelationScope
 from pytest_llmcompiler.emulator.observation import (
@@ -38,7 +34,11 @@ from pytest_llmcompiler.judge.whole_program import WholeProgram
 from pytest_llmcompiler.targets.abi import ArgumentCopy, CallSetup
 from pytest_llmcompiler.values.c_types import Type, Unsupported
 from pytest_llmcompiler.values.input import Input
-from pytest_llmcompiler.values.layout import LaidOutObject, Layout, Slot
+from pytest_llmcompiler.values.layout import GARBAGE, LaidOutObject, Layout, Slot
+from pytest_llmcompiler.values.pickled import PickleFormat
+
+_MAX_BYTES = 32 << 20
+"""Bytes of the entries of a suite that is stored: a function that can write to many large variables has more."""
 
 
 @dataclass(frozen=True)
@@ -84,17 +84,23 @@ _SAVED_CLASSES = (
 )
 
 
-class SuiteFile:
-    """The file of one suite. Its name is a digest of `key`, of `types`, and of the text of this package.
+class SuiteFormat:
+    """How suites of the functions of one program become bytes.
 
     `types` are those that inputs and observations may mention, `constants` the read-only data of the program.
     """
 
-    def __init__(self, key: Iterable[str], types: Iterable[Type | None], constants: Sequence[bytes]) -> None:
-        self._format = PickleFormat(_SAVED_CLASSES, types, constants)
-        self._file = CacheFile(
-            "suites", (describe_package(), store.describe_generator(), *key, *self._format.describe())
-        )
+    def __init__(self, types: Iterable[Type | None], constants: Sequence[bytes]) -> None:
+        self.pickled = PickleFormat(_SAVED_CLASSES, types, constants)
+        self.digest = hash_texts((describe_package(), store.describe_generator(), *self.pickled.describe()))
+
+
+class SuiteFile:
+    """The file of one suite. Its name is a digest of `key`, of the format, and of the text of this package."""
+
+    def __init__(self, key: Iterable[str], format: SuiteFormat) -> None:
+        self._format = format.pickled
+        self._file = CacheFile("suites", (format.digest, *key))
         self._entries = b""
 
     def load(self) -> SavedSuite | None:
@@ -114,17 +120,17 @@ class SuiteFile:
         """The entries of the suite that was loaded, by their inputs; None where they can't be read."""
         try:
             entries = self._format.load(self._entries)
+            return {input: _add_slots(entry) for input, entry in entries.items()}
         except Exception:  # as above
             return None
-        is_valid = isinstance(entries, dict) and all(isinstance(entry, SuiteEntry) for entry in entries.values())
-        return entries if is_valid else None
 
     def save(self, suite: SavedSuite, entries: Mapping[Input, SuiteEntry]) -> None:
         """Write a suite to the file. Does nothing where the disk is full or the folder can't be written."""
         intern = _Interner()
         kept = {input: _strip_entry(entry, intern) for input, entry in entries.items()}
         head, body = (self._format.dump(part, zlib.Z_BEST_SPEED) for part in (_strip_suite(suite), kept))
-        self._file.write(len(head).to_bytes(8, "little") + head + body)
+        if len(body) <= _MAX_BYTES:
+            self._file.write(len(head).to_bytes(8, "little") + head + body)
 
 
 class _Interner:
@@ -138,10 +144,31 @@ class _Interner:
 
 
 def _strip_entry(entry: SuiteEntry, intern: _Interner) -> SuiteEntry:
-    """The entry without what only generating inputs needs, and without forms that can be computed again."""
+    """The entry without what only generating inputs needs, and without what can be computed again."""
     run = entry.expected
-    run = replace(run, slots=tuple(map(intern, run.slots)), globals=tuple(map(intern, run.globals)), canonical=None)
+    slots = (slot[_inside(placed)] for placed, slot in zip(entry.layout.objects, run.slots, strict=True))
+    run = replace(run, slots=tuple(map(intern, slots)), globals=tuple(map(intern, run.globals)), canonical=None)
     return replace(entry, expected=run, probe_result=ProbeResult())
+
+
+def _add_slots(entry: SuiteEntry) -> SuiteEntry:
+    """The entry with the memory around its objects: the reference has left there what was there before."""
+    run = entry.expected
+    if run.slots:
+        parts = zip(entry.layout.objects, run.slots, strict=True)
+        run.slots = tuple(_surround(placed, data, GARBAGE[run.garbage_pattern]) for placed, data in parts)
+    return entry
+
+
+def _surround(placed: LaidOutObject, data: bytes, pattern: bytes) -> bytes:
+    around, inside = pattern * (placed.slot.size // len(pattern)), _inside(placed)
+    return around[: inside.start] + data + around[inside.stop :]
+
+
+def _inside(placed: LaidOutObject) -> slice:
+    """The bytes of an object in its slot."""
+    start = placed.address - placed.slot.address
+    return slice(start, start + placed.size)
 
 
 def _strip_suite(suite: SavedSuite) -> SavedSuite:
@@ -150,20 +177,3 @@ def _strip_suite(suite: SavedSuite) -> SavedSuite:
         return suite
     run = replace(suite.whole_program.expected, constants=Constants(), globals=(), heap=(), canonical=None)
     return replace(suite, whole_program=replace(suite.whole_program, expected=run))
-
-
-_ROOMS = ("assembler", "corpus", "emulator", "judge", "program", "targets", "values")
-"""The folders whose files have a part in what a suite holds."""
-
-
-@functools.cache
-def describe_package() -> str:
-    """A digest of the text of this package, as far as it has a part in what a suite holds: reading it takes 5 ms."""
-    package = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for path in (path for room in _ROOMS for path in sorted((package / room).rglob("*"))):
-        if path.suffix == ".pyc" or not path.is_file():
-            continue
-        data = path.read_bytes()
-        digest.update(f"{path.name} {len(data)}\0".encode() + data)
-    return digest.hexdigest()

@@ -5,35 +5,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from pytest_llmcompiler.program.initial_values import CellValue
-from pytest_llmcompiler.program.ir_queries import global_names, is_constant
 from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.program.symbol_facts import ProgramVariable
 from pytest_llmcompiler.values.c_types import Array, Struct, Type
-
-if TYPE_CHECKING:
-    import llvmlite.binding as llvm
 
 _LARGEST_SPLIT = 4096
 """Bytes of the largest variable whose scalar parts are listed. Compilers split small ones only."""
 _BINARY = 2
 """The values of a variable that a compiler may turn into a Boolean."""
-
-
-class ProgramVariable(NamedTuple):
-    """A variable of a case in its program."""
-
-    name: str
-    address: int
-    size: int
-    """In bytes."""
-    is_constant: bool
-    """Whether the program can't change it."""
-    is_local: bool
-    """Whether other files can't name it."""
-    contents: bytes
-    """Its initial contents."""
 
 
 class Scalar(NamedTuple):
@@ -91,50 +73,14 @@ class CaseSymbols:
 @functools.lru_cache(maxsize=4)
 def collect_case_symbols(reference: Reference) -> CaseSymbols:
     """The symbols of a case in its golden program."""
-    golden, module = reference.golden, reference.program_module
-    variables, references = {}, _Mentions(module)
-    for value in module.global_variables:
-        symbol = golden.find_variable(value.name)
-        if symbol is not None and not value.name.startswith("llvm."):
-            variables[value.name] = ProgramVariable(
-                value.name,
-                symbol.address,
-                symbol.size,
-                is_constant=is_constant(value),
-                is_local=value.linkage.name in ("internal", "private"),
-                contents=golden.read_initial(symbol),
-            )
+    facts = reference.symbol_facts
     return CaseSymbols(
-        functions=golden.functions,
-        variables=variables,
-        mentioned=functools.cache(references.find_all),
+        functions=reference.golden.functions,
+        variables=facts.variables,
+        mentioned=functools.cache(facts.find_mentioned),
         types=reference.variables,
-        possible_values=functools.cache(reference.possible_values),
+        possible_values=facts.possible_values.get,
     )
-
-
-class _Mentions:
-    """Which names the functions and the initial values of the variables of a module mention."""
-
-    def __init__(self, module: llvm.ModuleRef) -> None:
-        self._values = {value.name: value for value in (*module.functions, *module.global_variables)}
-        self._own: dict[str, frozenset[str]] = {}
-
-    def _find_own(self, name: str) -> frozenset[str]:
-        if name not in self._own:
-            text = str(self._values[name]) if name in self._values else ""
-            self._own[name] = frozenset(global_names(text))
-        return self._own[name]
-
-    def find_all(self, name: str) -> frozenset[str]:
-        """The names that a function mentions, and those that what it mentions does."""
-        names: set[str] = set()
-        queue = [name]
-        while queue:
-            new = self._find_own(queue.pop()) - names
-            names |= new
-            queue += new
-        return frozenset(names)
 
 
 def _scalars(type: Type, offset: int) -> Iterator[Scalar]:

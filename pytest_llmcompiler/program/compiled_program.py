@@ -41,7 +41,7 @@ class CompiledProgram(CompiledCase):
     @functools.cached_property
     def program_module(self) -> llvm.ModuleRef:
         """The IR of the whole program, parsed. It is shared: don't change it."""
-        return parse(self.program_ir) if self.units else self.module
+        return self.module if self.program_ir is self.ir else parse(self.program_ir)
 
     @property
     def program_probe_ir(self) -> str:
@@ -60,7 +60,7 @@ class CompiledProgram(CompiledCase):
             digest.update(f"{unit.name}\0{unit.compiled.fingerprint}".encode())
         return digest.hexdigest()
 
-    @property
+    @functools.cached_property
     def source_files(self) -> tuple[Path, ...]:
         """The files that decide what the program means."""
         linked = (file for unit in self.units for file in unit.compiled.source_files)

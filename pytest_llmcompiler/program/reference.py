@@ -30,6 +30,7 @@ from pytest_llmcompiler.program.ir_queries import (
 from pytest_llmcompiler.program.ir_rewrites import split_multiply_add
 from pytest_llmcompiler.program.library import add_library
 from pytest_llmcompiler.program.runtime_objects import compile_with_block_counters, compile_with_coverage
+from pytest_llmcompiler.program.symbol_facts import SymbolFacts, read_symbol_facts
 from pytest_llmcompiler.program.texts import FunctionTexts
 from pytest_llmcompiler.program.varargs import find_indirect_arguments
 from pytest_llmcompiler.program.variable_cells import KnownVariable
@@ -253,6 +254,14 @@ class Reference(CompiledProgram):
         """
         known = self.facts.values("").variable(variable) if variable in self.facts.local_variables else None
         return known.cells[0].values if known and known.is_complete and len(known.cells) == 1 else None
+
+    @functools.cached_property
+    def symbol_facts(self) -> SymbolFacts:
+        """What the linker of candidates needs to know of the program's symbols."""
+        return read_symbol_facts(self.program_module, self.golden, self.facts.local_variables, self.possible_values)
+
+    def keep(self) -> None:
+        """Store what was compiled for later processes. This class stores nothing."""
 
     # -- programs
 

@@ -13,7 +13,7 @@ from faces import Compile
 from pytest_llmcompiler import cache_files
 from pytest_llmcompiler.cache_files import CacheFile
 from pytest_llmcompiler.emulator.machine import Machine
-from pytest_llmcompiler.judge import suite_store
+from pytest_llmcompiler.judge import suite, suite_store
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.judge.oracle import Oracle
 from pytest_llmcompiler.judge.verdict import Verdict
@@ -152,8 +152,10 @@ def test_another_text_of_the_package_has_other_suites(
     program = compiled(SOURCE)
     Harness(program, "cleared", SETTINGS).find_unjudgeable_reason()
     monkeypatch.setattr(suite_store, "describe_package", lambda: "another")
+    suite._open_format.cache_clear()
     runs.clear()
     Harness(program, "cleared", SETTINGS).find_unjudgeable_reason()
+    suite._open_format.cache_clear()
     assert "accept" in runs
 
 

@@ -8,6 +8,8 @@ in which it is reached from some types, and reading replaces the number by the t
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import hashlib
 import io
 import pickle
@@ -17,24 +19,27 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from pytest_llmcompiler.values.c_types import Array, Function, Pointer, Struct, Type
+from pytest_llmcompiler.values.c_types import FILE, Array, Function, Pointer, Struct, Type
+from pytest_llmcompiler.values.va_list import AAPCS, SYSTEM_V, WINDOWS
 
 _MAX_BYTES = 1 << 28
 """Bytes of an uncompressed pickle. One that has more was not written by this module."""
+_OWN_TYPES = (FILE, SYSTEM_V, AAPCS, WINDOWS)
+"""Types that this package has one of: each process compares with its own."""
 _BUILTINS = {("builtins", "frozenset"): frozenset, (Counter.__module__, Counter.__qualname__): Counter}
 
 
 class PickleFormat:
     """How objects of some classes become bytes. `types` are those that they may mention.
 
-    `shared` are large constants of which they may hold some: a pickle has only their numbers.
+    `shared` are objects that they may hold and that the reader has too: a pickle has only their numbers.
     """
 
-    def __init__(self, classes: Iterable[type], types: Iterable[Type | None], shared: Sequence[bytes] = ()) -> None:
+    def __init__(self, classes: Iterable[type], types: Iterable[Type | None], shared: Sequence[object] = ()) -> None:
         self._classes = {one.__qualname__: one for one in classes}
-        self._types = list(dict.fromkeys(_walk_types(types)))
+        self._types = list(dict.fromkeys(_walk_types([*_OWN_TYPES, *types])))
         self._shared = shared
-        self._numbered: list[Type | bytes] = [*self._types, *shared]
+        self._numbered: list[object] = [*self._types, *shared]
 
     def dump(self, value: object, level: int = zlib.Z_DEFAULT_COMPRESSION) -> bytes:
         """The bytes of an object."""
@@ -44,21 +49,35 @@ class PickleFormat:
 
     def load(self, data: bytes) -> Any:
         """The object whose bytes they are. Raises any exception where they are those of no such object."""
-        return _Unpickler(io.BytesIO(_decompress(data)), self._numbered, self._classes).load()
+        unpickler = _Unpickler(io.BytesIO(_decompress(data)), self._numbered, self._classes)
+        with _no_garbage_collection():
+            return unpickler.load()
 
     def describe(self) -> Iterator[str]:
         """Texts that differ where bytes would be read as other objects: the fields of the classes, the properties of
-        each type, and digests of the constants.
+        each type, and digests of what is shared as bytes.
 
         Pickle does not notice that a field was renamed: the new field would silently keep its default.
         """
         yield " ".join(f"{one.__qualname__}({', '.join(_field_names(one))})" for one in self._classes.values())
         yield from _describe_types(self._types)
-        yield from (hashlib.sha256(data).hexdigest() for data in self._shared)
+        yield from (hashlib.sha256(data).hexdigest() for data in self._shared if isinstance(data, bytes))
 
 
 def _field_names(one: type) -> list[str]:
     return [field.name for field in fields(one)] if is_dataclass(one) else list(getattr(one, "_fields", ()))
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Many new objects, none of which is garbage, would start a search of the whole process again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _decompress(data: bytes) -> bytes:
