@@ -29,19 +29,30 @@ class EngineRunner:
             for index, entry in enumerate(self.suite.corpus.entries.values())
         ]
         machine = self.under_test.open_machine(reference.golden)
-        self.image = write_suite(machine, self.under_test.signature, entries)
+        self.image = write_suite(machine, self.under_test.signature, entries, self.suite.whole_program)
+
+    def run_program(self, text: str | None = None) -> LeftReason:
+        """The reason for which the run of the whole program is left. Fails as `run` does."""
+        engine = Engine.open(self.image)
+        differential = self._load(engine, text) if text is not None else None
+        reason = engine.run_program()
+        if reason == "not left" and differential:
+            assert differential.whole_program_failure() is None, "the engine misses a failure of the whole program"
+        engine.close()
+        return reason
+
+    def _load(self, engine: Engine, text: str) -> DifferentialRun:
+        candidate = self.under_test.assemble_candidate(text, "llvm")
+        image = write_candidate(self.under_test.reference.golden, candidate, self.under_test.function)
+        assert image is not None, "the engine can't run the candidate"
+        engine.load_candidate(image)
+        return DifferentialRun(self.suite, candidate, text)
 
     def run(self, text: str | None = None) -> Counter[LeftReason]:
         """The reasons for which runs of a candidate, or of the program's own function, are left. Fails where the engine
         takes a run for the same that the Python machine does not."""
         engine = Engine.open(self.image)
-        differential = None
-        if text is not None:
-            candidate = self.under_test.assemble_candidate(text, "llvm")
-            image = write_candidate(self.under_test.reference.golden, candidate, self.under_test.function)
-            assert image is not None, "the engine can't run the candidate"
-            engine.load_candidate(image)
-            differential = DifferentialRun(self.suite, candidate, text)
+        differential = self._load(engine, text) if text is not None else None
         reasons: Counter[LeftReason] = Counter()
         for number, entry in enumerate(self.suite.corpus.entries.values()):
             for fill in FILLS:

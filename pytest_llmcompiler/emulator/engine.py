@@ -36,6 +36,7 @@ def _load_library() -> ctypes.CDLL:
         "engine_load_candidate": (ctypes.c_bool, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint64)),
         "engine_count_entries": (ctypes.c_uint32, (ctypes.c_void_p,)),
         "engine_run": (ctypes.c_int, (ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int)),
+        "engine_run_whole_program": (ctypes.c_int, (ctypes.c_void_p,)),
         "engine_close_image": (None, (ctypes.c_void_p,)),
     }
     for name, (result, arguments) in functions.items():
@@ -76,6 +77,10 @@ class Engine:
         if not 0 <= entry < self.entry_count:
             raise EngineError(f"the suite has no input {entry}")
         return _REASONS[int(self._library.engine_run(self._handle, entry, _FILLS[fill]))]
+
+    def run_program(self) -> LeftReason:
+        """Run the whole program, if the image has it, and say why the run is left to Python."""
+        return _REASONS[int(self._library.engine_run_whole_program(self._handle))]
 
     def close(self) -> None:
         """Free the emulator. No other method may be called afterwards."""

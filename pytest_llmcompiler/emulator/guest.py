@@ -144,6 +144,14 @@ class Guest:
         """Make the present contents of the program's writable memory those with which a process starts."""
         self._loaded_memory = [(memory, memory.read()) for _, memory in self.writable]
 
+    def changed_since_loading(self) -> Iterator[tuple[int, bytes]]:
+        """The pages of the program's writable memory that a process starts with and a run does not: addresses and
+        contents."""
+        for (start, _), (_, loaded), (_, initial) in zip(self.writable, self._loaded_memory, self._initial_memory):
+            for at in range(0, len(loaded), PAGE):
+                if loaded[at : at + PAGE] != initial[at : at + PAGE]:
+                    yield start + at, loaded[at : at + PAGE]
+
     def restore_loaded_memory(self) -> None:
         """Give the program's writable memory the contents with which a process starts."""
         for memory, data in self._loaded_memory:

@@ -242,6 +242,11 @@ class Machine:
         """The address of the C library's error number; 0 where there is none."""
         return self._process.errno_address
 
+    @property
+    def main_arguments(self) -> tuple[int, int]:
+        """The arguments of `main`."""
+        return self._process.main_arguments
+
     def fill_values(self, fill: UninitialisedFill) -> FillValues:
         """What a run with a fill starts from."""
         return self._uninitialised.fill_values(fill)

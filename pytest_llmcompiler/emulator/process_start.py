@@ -61,9 +61,16 @@ def start_process(guest: Guest) -> ProcessStart:
 
 def place_process_stack(guest: Guest, frame_offset: int) -> None:
     """Write what a new process finds on its stack below the frame at `frame_offset`, and set the stack pointer."""
-    offset = frame_offset - _STACK_CONTENTS_BYTES
-    guest.stack.memory.write(_initial_stack(STACK_START + offset), offset)
+    offset, contents = process_stack(frame_offset)
+    guest.stack.memory.write(contents, offset)
     guest.uc.reg_write(guest.stack_number, STACK_START + offset)
+
+
+def process_stack(frame_offset: int) -> tuple[int, bytes]:
+    """What a new process finds on its stack below the frame at `frame_offset`: the offset in the stack of where the
+    stack pointer leads, and what is there."""
+    offset = frame_offset - _STACK_CONTENTS_BYTES
+    return offset, _initial_stack(STACK_START + offset)
 
 
 def _initial_stack(address: int) -> bytes:

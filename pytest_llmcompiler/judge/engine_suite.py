@@ -10,9 +10,11 @@ from pytest_llmcompiler.emulator.environment import has_no_memory, initial_errno
 from pytest_llmcompiler.emulator.kernel import choose_clock, choose_process_number
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.judge.dont_care import DontCareBytes
+from pytest_llmcompiler.judge.engine_program import write_program_run
 from pytest_llmcompiler.judge.location import Errno, GlobalVariable, InputObject, MemoryRegion
 from pytest_llmcompiler.judge.oracle import SuiteEntry
 from pytest_llmcompiler.judge.suite import Suite
+from pytest_llmcompiler.judge.whole_program import WholeProgram
 from pytest_llmcompiler.targets.abi import CallSetup
 from pytest_llmcompiler.values.c_types import Array, Function, Int, Pointer, Type, build_value_mask
 from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, SLOTS
@@ -42,11 +44,14 @@ def build_image(suite: Suite) -> bytes:
         for index, entry in enumerate(suite.corpus.entries.values())
     ]
     machine = under_test.open_machine(under_test.reference.golden)
-    return write_suite(machine, under_test.signature, entries, has_program=suite.whole_program is not None)
+    return write_suite(machine, under_test.signature, entries, suite.whole_program)
 
 
 def write_suite(
-    machine: Machine, signature: Function, entries: Sequence[EngineEntry], *, has_program: bool = False
+    machine: Machine,
+    signature: Function,
+    entries: Sequence[EngineEntry],
+    whole_program: WholeProgram | None = None,
 ) -> bytes:
     """The image of a program and its suite. `machine` runs the golden program, and has not run yet."""
     writer = ImageWriter()
@@ -54,7 +59,7 @@ def write_suite(
     writer.u32(len(entries))
     for entry in entries:
         _EntryWriter(writer, machine, signature, entry).write()
-    writer.u32(has_program)
+    write_program_run(writer, machine, whole_program)
     return writer.getvalue()
 
 

@@ -20,7 +20,8 @@ _LONG_RUN_BYTES, _PER_LATER_BYTE = 1_000_000, 4
 byte above: 16 for each instruction, so that a hang does not take minutes."""
 _BYTES_BEFORE, _BYTES_SHOWN = 16, 48
 """Bytes of output that are shown before the first difference, and in all: together they fit a line."""
-_STDOUT, _STDERR = 1, 2
+COMPARED_OUTPUTS = (1, 2)
+"""The file descriptors of standard output and standard error."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def compare_programs(expected: Observation, actual: Observation) -> Iterator[Dif
     endings = _format_program_ending(expected), _format_program_ending(actual)
     if endings[0] != endings[1]:
         yield Difference(RunEnding(), endings[0], endings[1])
-    for descriptor in (_STDOUT, _STDERR):
+    for descriptor in COMPARED_OUTPUTS:
         first, second = expected.output.get(descriptor, b""), actual.output.get(descriptor, b"")
         if first != second:
             start = max(0, first_difference(first, second) - _BYTES_BEFORE)

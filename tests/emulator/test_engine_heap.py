@@ -57,3 +57,37 @@ long whoami(char *out) { return getpid() * 1000 + time(0) % 1000 + (read(0, out,
 )
 def test_the_reference_shows_the_same(compiled: Compile, function: str) -> None:
     assert set(EngineRunner(compiled(SOURCE), function).run()) == {"not left"}
+
+
+PROGRAM = """
+#include <stdio.h>
+#include <stdlib.h>
+static int counter = 3;
+int scale(int number) { return number * counter + 1; }
+int main(int argc, char **argv) {
+    int *squares = malloc(4 * sizeof *squares);
+    for (int i = 0; i < 4; i++) squares[i] = scale(i) * argc;
+    printf("%s %d %d\\n", argv[0], squares[1], squares[3]);
+    fprintf(stderr, "%d\\n", scale(-2));
+    free(squares);
+    return scale(5);
+}
+"""
+SCALE = """scale:
+        movl %edi, %eax
+        imull counter(%rip), %eax
+        incl %eax
+        ret
+"""
+
+
+def test_the_whole_program(compiled: Compile) -> None:
+    runner = EngineRunner(compiled(PROGRAM), "scale")
+    assert runner.run_program() == "not left"
+    assert runner.run_program(SCALE) == "not left"
+    assert runner.run_program(SCALE.replace("incl", "decl")) == "output"
+    wrong_at_the_end = SCALE.replace("ret", "cmpl $5, %edi\n jne 1f\n incl %eax\n1: ret")
+    assert runner.run_program(wrong_at_the_end) == "end"
+    assert runner.run_program("scale: jmp scale") == "limit"
+    assert runner.run_program(SCALE.replace("counter(%rip)", "8")) == "fault"
+    assert EngineRunner(compiled(SOURCE), "push").run_program("push: ud2") == "not left"  # there is no main

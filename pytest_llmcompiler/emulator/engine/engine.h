@@ -287,7 +287,6 @@ struct Engine {
     SystemCall *system_calls;
     /* The program. */
     uint64_t function; /* The address of the function under test. */
-    bool has_program; /* Whether the whole program is run too. */
     uint64_t return_address, stubs;
     uint64_t errno_address;
     uint64_t stdin_file; /* The C library's struct of standard input; 0 where there is none. */
@@ -313,6 +312,12 @@ struct Engine {
     /* The inputs. */
     uint32_t entry_count;
     Entry *entries;
+    /* The run of the whole program: the engine compares its end, and what it prints. */
+    bool has_program;
+    Entry program;
+    uint64_t program_start;
+    uint64_t process_stack_start; /* Offset in the stack. */
+    Span process_stack; /* What a new process finds there; empty for a program that starts at `main`. */
     /* The candidate. */
     uint32_t candidate_first_region; /* Regions from here on are the candidate's. */
     uint64_t code_start, code_end; /* Of its executable segments, from the first to the end of the last. */
@@ -343,8 +348,14 @@ void engine_close(Engine *engine);
 /* Run an entry and compare it with what is expected. LEFT_NOT: the run shows the same. */
 LeftReason engine_run_entry(Engine *engine, Entry *entry, int fill);
 
-/* Run the whole program, where the image has one. */
-LeftReason engine_run_program(Engine *engine);
+/* The parts of a run: its initial state, the arguments, and the emulation, which returns whether it is not left. */
+void begin_run(Engine *engine, Entry *entry, int fill);
+void enter(Engine *engine, Entry *entry);
+bool emulate(Engine *engine, uint64_t address);
+
+/* Parts of an entry in an image. */
+void read_patches(Reader *reader, uint32_t *count, Patch **patches);
+void read_outputs(Reader *reader, uint32_t *count, ExpectedOutput **outputs);
 
 /* End the run: `leave` for Python, `finish` with an outcome. */
 void leave(Engine *engine, LeftReason reason);
@@ -419,6 +430,12 @@ bool externals_read_entry(Engine *engine, Reader *reader, Entry *entry);
 void externals_reset(Engine *engine);
 void externals_hook(Engine *engine, Hook *hook, uint64_t address);
 LeftReason externals_compare(Engine *engine, Entry *entry);
+
+/* -- program.c */
+
+void read_program(Engine *engine, Reader *reader);
+/* Run the whole program, where the image has it. LEFT_NOT: it ends and prints as with the reference in it. */
+LeftReason engine_run_program(Engine *engine);
 
 /* -- inspect.c */
 

@@ -17,6 +17,10 @@ EXPORT int engine_run(Engine *engine, uint32_t number, int fill) {
     return engine_run_entry(engine, &engine->entries[number], fill);
 }
 
+EXPORT int engine_run_whole_program(Engine *engine) {
+    return engine_run_program(engine);
+}
+
 EXPORT void engine_close_image(Engine *engine) {
     engine_close(engine);
 }

@@ -239,7 +239,7 @@ static void read_slots(Engine *engine, Reader *reader) {
     }
 }
 
-static void read_patches(Reader *reader, uint32_t *count, Patch **patches) {
+void read_patches(Reader *reader, uint32_t *count, Patch **patches) {
     if (!read_count(reader, count, (void **)patches, sizeof **patches))
         return;
     for (uint32_t i = 0; i < *count; i++) {
@@ -288,6 +288,15 @@ static void read_input(Engine *engine, Reader *reader, Entry *entry) {
         }
 }
 
+void read_outputs(Reader *reader, uint32_t *count, ExpectedOutput **outputs) {
+    if (!read_count(reader, count, (void **)outputs, sizeof **outputs))
+        return;
+    for (uint32_t i = 0; i < *count; i++) {
+        (*outputs)[i].descriptor = read_u32(reader);
+        (*outputs)[i].data = read_span(reader);
+    }
+}
+
 static void read_expected(Reader *reader, Entry *entry) {
     entry->end = read_u32(reader), entry->exit_code = read_u32(reader);
     read_expected_registers(reader, &entry->result_count, &entry->results);
@@ -297,11 +306,7 @@ static void read_expected(Reader *reader, Entry *entry) {
     read_blocks(reader, &entry->live_count, &entry->live);
     read_blocks(reader, &entry->freed_count, &entry->freed);
     entry->compares_errno = read_u32(reader), entry->errno_value = read_u32(reader);
-    if (read_count(reader, &entry->output_count, (void **)&entry->outputs, sizeof *entry->outputs))
-        for (uint32_t i = 0; i < entry->output_count; i++) {
-            entry->outputs[i].descriptor = read_u32(reader);
-            entry->outputs[i].data = read_span(reader);
-        }
+    read_outputs(reader, &entry->output_count, &entry->outputs);
 }
 
 static void read_entries(Engine *engine, Reader *reader) {
@@ -348,7 +353,7 @@ Engine *engine_open(const uint8_t *image, uint64_t size) {
     if (!read_hooks(engine, &reader))
         reader.failed = true;
     read_entries(engine, &reader);
-    engine->has_program = read_u32(&reader);
+    read_program(engine, &reader);
     if (reader.failed) {
         engine_close(engine);
         return NULL;
@@ -386,7 +391,7 @@ static void select_fill(Engine *engine, int number) {
     }
 }
 
-static void enter(Engine *engine, Entry *entry) {
+void enter(Engine *engine, Entry *entry) {
     Fill *fill = &engine->fills[engine->fill];
     ArgumentValues *arguments = engine->fill == FILL_INVERSE ? &entry->inverse_arguments : &entry->arguments;
     uint64_t frame = engine->stack_start + fill->frame_offset;
@@ -410,29 +415,37 @@ static void enter(Engine *engine, Entry *entry) {
     }
 }
 
+void begin_run(Engine *engine, Entry *entry, int fill) {
+    select_fill(engine, fill);
+    uc_context_restore(engine->uc, engine->fills[fill].context);
+    heap_reset(engine);
+    reset_memory(engine, entry);
+    set_booleans(engine);
+    kernel_reset(engine, entry);
+    calls_reset(engine);
+    externals_reset(engine);
+    if (engine->errno_address) {
+        uint8_t *memory = find_memory(engine, engine->errno_address, 4);
+        if (memory)
+            memcpy(memory, &entry->environment.errno_value, 4);
+    }
+    engine->has_ended = false, engine->left = LEFT_NOT, engine->end = END_RETURN;
+    engine->executed_bytes = 0, engine->limit = entry->limit;
+}
+
+bool emulate(Engine *engine, uint64_t address) {
+    uc_err error = uc_emu_start(engine->uc, address, engine->return_address, 0, 0);
+    if (error && engine->left == LEFT_NOT)
+        engine->left = LEFT_FAULT;
+    return engine->left == LEFT_NOT;
+}
+
 LeftReason engine_run_entry(Engine *engine, Entry *entry, int fill) {
     engine->statistics.runs++;
     if (!entry->is_left) {
-        select_fill(engine, fill);
-        uc_context_restore(engine->uc, engine->fills[fill].context);
-        heap_reset(engine);
-        reset_memory(engine, entry);
-        set_booleans(engine);
-        kernel_reset(engine, entry);
-        calls_reset(engine);
-        externals_reset(engine);
-        if (engine->errno_address) {
-            uint8_t *memory = find_memory(engine, engine->errno_address, 4);
-            if (memory)
-                memcpy(memory, &entry->environment.errno_value, 4);
-        }
-        engine->has_ended = false, engine->left = LEFT_NOT, engine->end = END_RETURN;
-        engine->executed_bytes = 0, engine->limit = entry->limit;
+        begin_run(engine, entry, fill);
         enter(engine, entry);
-        uc_err error = uc_emu_start(engine->uc, engine->function, engine->return_address, 0, 0);
-        if (error && engine->left == LEFT_NOT)
-            engine->left = LEFT_FAULT;
-        if (engine->left == LEFT_NOT) {
+        if (emulate(engine, engine->function)) {
             get_booleans(engine);
             engine->left = compare_run(engine, entry);
         }
@@ -443,8 +456,4 @@ LeftReason engine_run_entry(Engine *engine, Entry *entry, int fill) {
         engine->statistics.left[engine->left]++;
     }
     return engine->left;
-}
-
-LeftReason engine_run_program(Engine *engine) {
-    return engine->has_program ? LEFT_UNSUPPORTED : LEFT_NOT;
 }
