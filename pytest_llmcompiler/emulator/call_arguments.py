@@ -10,8 +10,9 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from pytest_llmcompiler.emulator.addresses import AddressMap
+from pytest_llmcompiler.emulator.addresses import AddressMap, Region
 from pytest_llmcompiler.emulator.generated_values import is_character
 from pytest_llmcompiler.emulator.guest import Guest
 from pytest_llmcompiler.emulator.heap import HEAP_START, Heap, is_heap
@@ -23,9 +24,9 @@ from pytest_llmcompiler.targets.abi import CallingConvention
 from pytest_llmcompiler.values.c_types import Float, Function, Int, Pointer, Type, build_value_mask, find_unsupported
 from pytest_llmcompiler.values.layout import Layout
 
-_MAX_POINTEE_SIZE = 4096
+MAX_POINTEE_SIZE = 4096
 """Bytes of what an argument points to that are compared, and above which a number is no length of a buffer."""
-_SEED_SIZE = 64
+SEED_SIZE = 64
 """Bytes of what an argument points to that a result may depend on."""
 
 
@@ -39,6 +40,16 @@ class PassedArgument:
     siblings: tuple[int, ...] = ()
     """The other arguments that point to the same type in the same kind of memory. For a function that takes ranges,
     this argument may be the end of the range that begins at one of them; at an end, nothing is compared or written."""
+
+
+class Pointee(NamedTuple):
+    """What the result of a call may depend on of what an argument points to."""
+
+    region: Region
+    room: int = 0
+    """Bytes to the end of the object; 0 where that is not known."""
+    data: bytes = b""
+    """The string, or else the element, up to `SEED_SIZE` bytes."""
 
 
 class ArgumentReader:
@@ -79,7 +90,7 @@ class ArgumentReader:
         in_memory = self._convention.locate_result(type).is_in_memory
         values = self._values_of(types, in_memory)
         if type.format and isinstance(types[-1], Pointer):
-            variadic = format_types(self._read_text(values[-1], _MAX_POINTEE_SIZE))
+            variadic = format_types(self._read_text(values[-1], MAX_POINTEE_SIZE))
             if variadic:
                 types += map(unnamed, variadic)
                 values = self._values_of(types, in_memory)
@@ -122,7 +133,7 @@ class ArgumentReader:
             is_possible_end = any(sibling < value for sibling in argument.siblings)
             return PointerArgument(ELSEWHERE, data, _sized(type.target), is_possible_end=is_possible_end)
         if region in ("constant", "candidate"):
-            end = self._addresses.end_of_object(value) or value + _MAX_POINTEE_SIZE
+            end = self._addresses.end_of_object(value) or value + MAX_POINTEE_SIZE
             return PointerArgument(ELSEWHERE, self._read_element(type, value, end), _sized(type.target))
         return PointerArgument(self._addresses.shared_address(value))
 
@@ -144,7 +155,7 @@ class ArgumentReader:
 
     def _read_range(self, address: int, end: int) -> bytes:
         """Read from one address to another, at most 4096 bytes, with `ELSEWHERE` for addresses of the stack."""
-        data = bytearray(self._guest.read(address, min(end - address, _MAX_POINTEE_SIZE)))
+        data = bytearray(self._guest.read(address, min(end - address, MAX_POINTEE_SIZE)))
         for at, _ in find_words(bytes(data), address, STACK_ADDRESS_END):
             data[at : at + 8] = ELSEWHERE.to_bytes(8, "little")
         return bytes(data)
@@ -172,12 +183,24 @@ class ArgumentReader:
         return is_own or any(address in string for string in self._strings)
 
     def _read_text(self, address: int, size: int) -> bytes:
-        text = self._guest.read(address, min(size, _MAX_POINTEE_SIZE))
+        text = self._guest.read(address, min(size, MAX_POINTEE_SIZE))
         return text[: text.find(b"\0") + 1] or text
 
     # -- seeds
 
-    def seeds(self, argument: PassedArgument, number: int) -> Iterator[int]:
+    def read_pointee(self, argument: PassedArgument) -> Pointee | None:
+        """What a pointer to data leads to; None for any other argument."""
+        type, address = argument.type, argument.value
+        if not isinstance(type, Pointer) or isinstance(type.target, Function):
+            return None
+        region = self._addresses.region_of(address)
+        end = None if region == "stack" else self._addresses.end_of_object(address)
+        if end is None:
+            return Pointee(region)
+        data = b"" if type.target is None else self._read_element(type, address, end)
+        return Pointee(region, end - address, data[:SEED_SIZE])
+
+    def seeds(self, argument: PassedArgument, pointee: Pointee | None, number: int) -> Iterator[int]:
         """The numbers by which an argument chooses the result of the call, which is the `number`th of the run.
 
         They must be the same in every run of a correct candidate, and in the probe, so none of them is an address of
@@ -186,23 +209,11 @@ class ArgumentReader:
         type, value = argument.type, argument.value
         if not isinstance(type, Pointer):
             yield _clear_heap_addresses(value & int.from_bytes(build_value_mask(type, pointers=False), "little"))
-        elif isinstance(type.target, Function):
+        elif pointee is None:
             yield self._addresses.identity(self._addresses.shared_address(value))
         else:
-            region = self._addresses.region_of(value)
-            yield self._addresses.identity(value) if region in ("data", "object") else min(value, 1)
-            yield number if region == "stack" else self._contents_seed(type, value)
-
-    def _contents_seed(self, type: Pointer, address: int) -> int:
-        """The contents of the object at an address, as far as its end is known, without pointers."""
-        end = self._addresses.end_of_object(address)
-        if end is None or type.target is None:
-            return 0
-        data = self._read_element(type, address, end)
-        number, element = int.from_bytes(data[:_SEED_SIZE], "little"), _sized(type.target)
-        if element is not None and not is_character(element):
-            number &= int.from_bytes(build_value_mask(element, pointers=False)[:_SEED_SIZE], "little")
-        return _clear_heap_addresses(number)
+            yield self._addresses.identity(value) if pointee.region in ("data", "object") else min(value, 1)
+            yield number if pointee.region == "stack" else _contents_seed(type, pointee.data)
 
 
 def promote_argument(type: Type, convention: CallingConvention) -> Type:
@@ -214,6 +225,20 @@ def promote_argument(type: Type, convention: CallingConvention) -> Type:
     if convention.caller_extends and isinstance(type, Int) and type.size < 4 and not re.fullmatch(r"i\d+", type.name):
         return Int(4, type.signed, type.name)
     return type
+
+
+def build_seed_mask(type: Pointer) -> bytes:
+    """1 bits in the bytes of an element on which a result may depend; nothing where all bytes count."""
+    element = _sized(type.target)
+    if element is None or is_character(element):
+        return b""
+    return build_value_mask(element, pointers=False)[:SEED_SIZE]
+
+
+def _contents_seed(type: Pointer, data: bytes) -> int:
+    """What a pointer leads to, as far as the end of that is known, without pointers in it."""
+    number, mask = int.from_bytes(data, "little"), build_seed_mask(type)
+    return _clear_heap_addresses(number & int.from_bytes(mask, "little") if mask else number)
 
 
 def _significant_value(type: Type, image: bytes) -> int:
@@ -238,9 +263,9 @@ def _buffer_size(arguments: list[PassedArgument], index: int) -> int:
     """Bytes that a buffer may have: the next argument, where that can be a length."""
     if index + 1 < len(arguments):
         type, value = arguments[index + 1].type, arguments[index + 1].value
-        if isinstance(type, Int) and type.size > 1 and not type.enumerators and 0 < value < _MAX_POINTEE_SIZE:
+        if isinstance(type, Int) and type.size > 1 and not type.enumerators and 0 < value < MAX_POINTEE_SIZE:
             return value
-    return _MAX_POINTEE_SIZE
+    return MAX_POINTEE_SIZE
 
 
 def _pointee_name(type: Type) -> str:

@@ -30,6 +30,7 @@ def write_candidate(program: ProgramImage, code: AssembledCode, function: str) -
     _write_jumps(writer, program, code, function)
     _write_starts(writer, program, code)
     _write_booleans(writer, program, code)
+    _write_labels(writer, code)
     hooks = [*_data_hooks(code), *_hazard_hooks(program, code), *_call_hooks(program, code, function)]
     writer.u32(len(hooks))
     for hook in hooks:
@@ -97,6 +98,20 @@ def _write_starts(writer: ImageWriter, program: ProgramImage, code: AssembledCod
         bits[(address - start) // 8] |= 1 << (address - start) % 8
     writer.u64(start, end)
     writer.span(bytes(bits))
+
+
+def _write_labels(writer: ImageWriter, code: AssembledCode) -> None:
+    """The labels at which the candidate's own constants end (`CandidateImage.end_of_object`)."""
+    constants = [
+        range(segment.address, segment.address + len(segment.data))
+        for segment in code.segments
+        if not segment.is_executable and not segment.is_writable
+    ]
+    labels = {
+        at for name, at in code.symbols.items() if not name.startswith(".L") and any(at in part for part in constants)
+    }
+    writer.u32(len(labels))
+    writer.u64(*sorted(labels))
 
 
 def _padding(program: ProgramImage, code: AssembledCode) -> Iterator[int]:

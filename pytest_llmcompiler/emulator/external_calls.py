@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from pytest_llmcompiler.emulator.addresses import AddressMap
-from pytest_llmcompiler.emulator.call_arguments import ArgumentReader, PassedArgument
+from pytest_llmcompiler.emulator.call_arguments import ArgumentReader, PassedArgument, Pointee
 from pytest_llmcompiler.emulator.calls import CallMonitor
 from pytest_llmcompiler.emulator.generated_values import generate_object, generate_value, mix
 from pytest_llmcompiler.emulator.guest import Guest, RunEnd
@@ -23,6 +24,26 @@ from pytest_llmcompiler.values.layout import PAGE, STUB_SIZE, STUBS
 
 MAX_EXTERNAL_CALLS = 1_000
 """External calls that a run may make: a reference makes far fewer on any input."""
+
+
+class ResultOrigin(NamedTuple):
+    """Where a result that is an address comes from."""
+
+    argument: int | None = None
+    """The number of the argument that is returned."""
+    allocated: int | None = None
+    """The bytes that were asked for a new object of the heap."""
+
+
+class CallRecord(NamedTuple):
+    """All that the answer to an external call depends on, and the answer."""
+
+    type: Function
+    arguments: list[PassedArgument]
+    pointees: list[Pointee | None]
+    """What each argument points to."""
+    reply: Reply
+    origin: ResultOrigin
 
 
 class ExternalCalls:
@@ -44,12 +65,14 @@ class ExternalCalls:
         """The types of the functions that the program only declares."""
         self.calls: list[ExternalCall] = []
         """The calls of the run."""
-        self.replies: list[Reply] = []
-        """The answer to each of them."""
+        self.records: list[CallRecord] = []
+        """The answer to each of them, and what that depends on."""
         self.most_calls = MAX_EXTERNAL_CALLS
         """The calls after which a run ends."""
         self._effects: list[Effect] = []
         """The writes of the call that is being answered."""
+        self._origin = ResultOrigin()
+        """Where the result of this call comes from."""
 
     def watch_stubs(self) -> None:
         """Answer the calls of callbacks, and of the functions that the program only declares."""
@@ -61,7 +84,12 @@ class ExternalCalls:
 
     def reset(self) -> None:
         """Forget the last run."""
-        self.calls, self.replies = [], []
+        self.calls, self.records = [], []
+
+    @property
+    def replies(self) -> list[Reply]:
+        """The answers to the calls of the run."""
+        return [record.reply for record in self.records]
 
     def _on_callback(self, address: int) -> None:
         number, layout = (address - STUBS) // STUB_SIZE, self._guest.layout
@@ -82,16 +110,17 @@ class ExternalCalls:
             self._guest.stop(RunEnd("limit"))
             return
         passed = {register: self._guest.register(register) for register in self._convention.integer_registers}
-        self._effects = []
+        self._effects, self._origin = [], ResultOrigin()
         arguments = self._arguments.read(type)
         descriptions = self._arguments.describe(arguments, layout)
-        number = len(self.calls)
-        seeds = (seed for argument in arguments for seed in self._arguments.seeds(argument, number))
+        number, pointees = len(self.calls), list(map(self._arguments.read_pointee, arguments))
+        seeds = (seed for pair in zip(arguments, pointees) for seed in self._arguments.seeds(*pair, number))
         seed = mix((layout.environment_seed, *seeds))
         self._write_pointees(arguments, seed)
         result = self._choose_result(type, arguments, seed)
         self.calls.append(ExternalCall(name, descriptions))
-        self.replies.append(Reply(callee, passed, result, tuple(self._effects)))
+        reply = Reply(callee, passed, result, tuple(self._effects))
+        self.records.append(CallRecord(type, arguments, pointees, reply, self._origin))
         self._uninitialised.clobber_registers()
         for register, data in result.items():
             self._guest.set_low_bytes(register, data)
@@ -105,11 +134,11 @@ class ExternalCalls:
             if not is_output or target is None or not _is_number(target) or not own_seed & 128:
                 continue
             if self._is_writable(argument, target.size):
-                self._write(argument.value, generate_value(target, own_seed))
+                self._write(Effect(argument.value, generate_value(target, own_seed), argument=index))
 
-    def _write(self, address: int, data: bytes, *, is_allocation: bool = False) -> None:
-        self._effects.append(Effect(address, data, is_allocation))
-        self._guest.write(address, data)
+    def _write(self, effect: Effect) -> None:
+        self._effects.append(effect)
+        self._guest.write(effect.address, effect.data)
 
     def _is_writable(self, argument: PassedArgument, size: int) -> bool:
         """Whether an object certainly lies where an argument points, and not the end of a sibling's range."""
@@ -127,7 +156,7 @@ class ExternalCalls:
         location = self._convention.locate_result(type)
         if location.is_in_memory and result is not None:
             address = self._guest.register(self._convention.result_pointer_register)
-            self._write(address, generate_value(result, seed))
+            self._write(Effect(address, generate_value(result, seed)))
             return {name: address.to_bytes(8, "little") for name in location.registers}
         if isinstance(result, Pointer):
             pointer = self._choose_pointer(result, arguments, seed)
@@ -147,13 +176,15 @@ class ExternalCalls:
             return self._guest.streams[1 + seed % 2]
         if choice == 0 or isinstance(target, Function) or find_unsupported(target):
             return 0
-        fitting = [argument.value for argument in arguments if _is_assignable(argument.type, type)]
+        fitting = [index for index, argument in enumerate(arguments) if _is_assignable(argument.type, type)]
         if choice == 1 and fitting:
-            return fitting[seed % len(fitting)]
+            self._origin = ResultOrigin(argument=fitting[seed % len(fitting)])
+            return arguments[fitting[seed % len(fitting)]].value
         data = generate_object(target, seed)
+        self._origin = ResultOrigin(allocated=len(data))
         address = self._heap.allocate(len(data))
         if address:
-            self._write(address, data, is_allocation=True)
+            self._write(Effect(address, data, is_allocation=True))
         return address
 
 

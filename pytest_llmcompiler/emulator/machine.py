@@ -6,7 +6,7 @@ it returns, faults or has taken too many instructions, and builds an observation
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import unicorn
@@ -17,7 +17,7 @@ from pytest_llmcompiler.emulator.calls import CallMonitor
 from pytest_llmcompiler.emulator.candidate import CandidateImage
 from pytest_llmcompiler.emulator.coverage import BlockTrace
 from pytest_llmcompiler.emulator.environment import initial_errno
-from pytest_llmcompiler.emulator.external_calls import ExternalCalls
+from pytest_llmcompiler.emulator.external_calls import CallRecord, ExternalCalls
 from pytest_llmcompiler.emulator.faults import FaultHooks
 from pytest_llmcompiler.emulator.guest import Guest, RunEnd
 from pytest_llmcompiler.emulator.heap import Heap
@@ -255,6 +255,11 @@ class Machine:
     def replies(self) -> list[Reply]:
         """The answers to the external calls of the last run."""
         return self._external_calls.replies
+
+    @property
+    def call_records(self) -> Sequence[CallRecord]:
+        """The external calls of the last run, with all that their answers depend on."""
+        return self._external_calls.records
 
     @property
     def host_cost(self) -> int:

@@ -104,6 +104,8 @@ class Effect(NamedTuple):
     data: bytes
     is_allocation: bool = False
     """Whether the address is a new object of the heap, whose size is that of the data."""
+    argument: int | None = None
+    """The number of the argument that is the address."""
 
 
 class Reply(NamedTuple):

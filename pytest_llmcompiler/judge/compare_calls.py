@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from pytest_llmcompiler.emulator.observation import (
@@ -17,7 +17,7 @@ from pytest_llmcompiler.judge.dont_care import DontCareBytes
 from pytest_llmcompiler.judge.format_c import format_bytes
 from pytest_llmcompiler.judge.location import CallArgument, CallNumber
 from pytest_llmcompiler.judge.value_equality import same_value
-from pytest_llmcompiler.values.c_types import Array, Int, Type
+from pytest_llmcompiler.values.c_types import Array, Int, Type, build_value_mask
 from pytest_llmcompiler.values.input import STREAM_NAMES
 from pytest_llmcompiler.values.layout import GARBAGE, STREAMS
 
@@ -105,6 +105,24 @@ def _same_pointee(
     garbage = GARBAGE[expected.garbage_pattern]
     columns = enumerate(zip(data, observed), argument.address)
     return all(a == b or a == garbage[at % 4] for at, (a, b) in columns)
+
+
+def build_pointee_mask(
+    context: ComparisonContext, expected: Observation, argument: PointerArgument, dont_care: Collection[int]
+) -> bytes:
+    """1 bits in the bytes of what an argument points to that are compared. `dont_care` are offsets of bytes that are
+    not. The argument leads to an object, of the heap or the input, or to a variable."""
+    data, element = argument.data, _element_of(context, argument)
+    if element is not None and element.size and not argument.offset % element.size:
+        mask = bytearray(build_value_mask(element) * (len(data) // element.size)).ljust(len(data), b"\xff")
+    else:
+        garbage = GARBAGE[expected.garbage_pattern]
+        columns = enumerate(data, argument.address)
+        mask = bytearray(0 if byte == garbage[at % 4] else 0xFF for at, byte in columns)
+    for offset in dont_care:
+        if offset < len(mask):
+            mask[offset] = 0
+    return bytes(mask)
 
 
 def _element_of(context: ComparisonContext, argument: PointerArgument) -> Type | None:

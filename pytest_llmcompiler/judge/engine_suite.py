@@ -87,7 +87,7 @@ class _EntryWriter:
         self._write_patches()
         self._write_objects()
         self._write_expected()
-        writer.u32(len(self._expected.calls))
+        writer.span(entry.entry.replay)
 
     def _write_environment(self) -> None:
         writer, seed = self._writer, self._layout.environment_seed

@@ -21,6 +21,7 @@ from pytest_llmcompiler.judge.compare import writes_around_objects
 from pytest_llmcompiler.judge.difference import ComparisonContext, Difference
 from pytest_llmcompiler.judge.disagreement import BuildRuns, DisagreementAnalysis, RunPlace
 from pytest_llmcompiler.judge.dont_care import DontCareBytes
+from pytest_llmcompiler.judge.engine_calls import write_calls
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.reference_builds import ReferenceBuilds
 from pytest_llmcompiler.judge.whole_file import WholeFileCheck
@@ -58,6 +59,8 @@ class SuiteEntry:
     probe_result: ProbeResult
     bug: Difference | None = None
     """Where clang -O2 computes the function wrongly on this input: expected is what -O0 does."""
+    replay: bytes = b""
+    """The external calls of the run with their answers, as the engine reads them; nothing where there are none."""
 
     @property
     def layout(self) -> Layout:
@@ -130,6 +133,7 @@ class Oracle:
         if layout.is_4gib_aligned:  # whether behaviour is undefined may depend on addresses
             _require_defined(machines.probe.run(layout, call, steps), layout)
         run = self._run_golden(layout, call, max(_MAX_INSTRUCTIONS, _INSTRUCTIONS_PER_STEP * steps))
+        records = machines.golden.call_records
         _require_defined(run, layout)
         if run.abi_breaches:  # a write past a local variable may hit what the function has saved
             raise UndefinedInputError("undefined behaviour")
@@ -152,7 +156,8 @@ class Oracle:
             raise UndefinedInputError("writes outside of every object")
         if ruling.bug is None:
             self._whole_file.require_agreement(input, context, call, limit, run, ruling.dont_care)
-        return SuiteEntry(context, call, run, ruling.dont_care, limit, look, ruling.bug)
+        replay = write_calls(machines.golden, records, context, run, ruling.dont_care) if records else b""
+        return SuiteEntry(context, call, run, ruling.dont_care, limit, look, ruling.bug, replay)
 
     def _run_golden(self, layout: Layout, call: abi.CallSetup, limit: int) -> Observation:
         """The expected run on an input. It also teaches the probe how much its runs cost."""

@@ -132,6 +132,14 @@ void get_booleans(Engine *engine) {
     }
 }
 
+static bool read_labels(Engine *engine, Reader *reader) {
+    if (!read_count(reader, &engine->label_count, (void **)&engine->labels, sizeof *engine->labels))
+        return false;
+    for (uint32_t i = 0; i < engine->label_count; i++)
+        engine->labels[i] = read_u64(reader);
+    return !reader->failed;
+}
+
 bool load_candidate(Engine *engine, Span image) {
     Reader reader = {image.data, image.data + image.size, false};
     if (!read_segments(engine, &reader) || !read_jumps(engine, &reader))
@@ -142,5 +150,5 @@ bool load_candidate(Engine *engine, Span image) {
         return false;
     engine->starts = (uint8_t *)starts.data;
     read_booleans(engine, &reader);
-    return read_hooks(engine, &reader);
+    return read_labels(engine, &reader) && read_hooks(engine, &reader);
 }

@@ -14,6 +14,7 @@
 
 #define EXPORT __attribute__((visibility("default")))
 #define PAGE 4096u
+#define STUB_SIZE 16u   /* Bytes of a stub of a callback. */
 #define VALUE_BYTES 16 /* Bytes of the largest register. */
 
 /* Bytes of an image. They are not copied: the image outlives all that is read from it. */
@@ -321,6 +322,8 @@ struct Engine {
     /* The candidate. */
     uint32_t candidate_first_region; /* Regions from here on are the candidate's. */
     uint64_t code_start, code_end; /* Of its executable segments, from the first to the end of the last. */
+    uint32_t label_count; /* Of its constants. */
+    uint64_t *labels;
     uint8_t *starts; /* A bit for each byte of code: whether an instruction begins there. */
     bool needs_alignment_check;
     uint32_t boolean_count;
