@@ -13,7 +13,6 @@ from typing import NamedTuple
 from pytest_llmcompiler.emulator.call_arguments import (
     MAX_POINTEE_SIZE,
     SEED_SIZE,
-    PassedArgument,
     Pointee,
     build_seed_mask,
     promote_argument,
@@ -93,14 +92,12 @@ class _PlaceReader:
                 yield None
                 continue
             region = CallArgument(number, index)
-            place = self._locate(argument.type, argument, pointee, description, region)
+            place = self._locate(argument.type, pointee, description, region)
             if index == format_index:
                 place = _with_format(place, description, pointee)
             yield place
 
-    def _locate(
-        self, type: Pointer, argument: PassedArgument, pointee: Pointee, description: PointerArgument, region: CallArgument
-    ) -> _Place:
+    def _locate(self, type: Pointer, pointee: Pointee, description: PointerArgument, region: CallArgument) -> _Place:
         if pointee.region == "stack":
             return self._locate_on_stack(type, description, region)
         seen = _Contents(pointee.data, build_seed_mask(type), hides_stack=not _is_text(type))
@@ -128,7 +125,6 @@ class _PlaceReader:
             return _UNKNOWN
         mask = bytes(0 if at in offsets else byte for at, byte in enumerate(build_value_mask(element)))
         return _Place("stack", (_Contents(data, mask, hides_stack=True),))
-
 
 
 def _locate_constant(pointee: Pointee, description: PointerArgument, seen: _Contents) -> _Place:
