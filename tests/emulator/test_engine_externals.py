@@ -69,7 +69,7 @@ def test_the_reference_gets_its_own_replies(compiled: Compile, function: str) ->
     assert set(runner.run()) == {"not left"}
 
 
-@pytest.mark.parametrize("function", CALLBACKS)
+@pytest.mark.parametrize("function", (*CALLBACKS, *EXTERNALS))
 def test_a_right_candidate_gets_them_too(compiled: Compile, function: str) -> None:
     reference = compiled(SOURCE)
     assert set(EngineRunner(reference, function).run(reference.texts.assembly(function, "O2"))) == {"not left"}

@@ -10,7 +10,6 @@
 
 #include "engine.h"
 
-#define CALL_ALIGNMENT 16  /* What the stack pointer is a multiple of at a call. */
 #define WORD 8
 #define NO_ARGUMENT UINT32_MAX
 #define STACK_WORD_TOP 0x7ffd /* The upper half of every address of the stack. */
@@ -387,25 +386,13 @@ static bool answer(Engine *engine, ExpectedCall *call) {
     return true;
 }
 
-/* A stub is entered: check the alignment of the stack, and overwrite the home area (`CallMonitor.on_call`). The hook
- * that a candidate has on a function of the program does so there. */
-static bool enter_stub(Engine *engine) {
-    uint64_t area = argument_area(engine);
-    if (area % CALL_ALIGNMENT && is_in_candidate(engine, get_return_address(engine))) {
-        leave(engine, LEFT_ALIGNMENT);
-        return false;
-    }
-    uint8_t *home = engine->shadow_space ? find_memory(engine, area, engine->shadow_space) : NULL;
-    if (home)
-        fill_pattern(home, engine->shadow_space, engine->fills[engine->fill].pattern);
-    return true;
-}
-
 void externals_hook(Engine *engine, Hook *hook, uint64_t address) {
     Entry *entry = engine->entry;
     bool is_external = hook->kind == HOOK_EXTERNAL;
     uint32_t callee = is_external ? hook->number : (uint32_t)((address - engine->stubs) / STUB_SIZE);
-    if (engine->has_ended || (!is_external && !enter_stub(engine)))
+    if (!is_external) /* The other functions have a hook for this in each candidate. */
+        calls_enter(engine);
+    if (engine->has_ended)
         return;
     ExpectedCall *call = engine->externals->next < entry->call_count ? &entry->calls[engine->externals->next] : NULL;
     if (!call || call->is_external != is_external || call->callee != callee || !has_arguments(engine, call) ||
