@@ -7,6 +7,10 @@ example is drawn anew, from the strategy and the random seed alone (hypothesis's
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from unittest.mock import patch
+
 from hypothesis.internal.conjecture.providers import AVAILABLE_PROVIDERS, HypothesisProvider
 from hypothesis.internal.constants_ast import Constants
 
@@ -18,6 +22,14 @@ class UnbiasedProvider(HypothesisProvider):
     """Draws as hypothesis does, but knows no constants except those of the strategies."""
 
     _local_constants = Constants()
+
+
+@contextlib.contextmanager
+def ignore_local_constants() -> Iterator[None]:
+    """Let hypothesis know no constants of loaded modules. Its shrinker draws with hypothesis's own backend, whatever
+    backend is chosen, and the first such draw would parse all modules, which takes half a second."""
+    with patch.object(HypothesisProvider, "_local_constants", UnbiasedProvider._local_constants):
+        yield
 
 
 AVAILABLE_PROVIDERS[BACKEND] = f"{__name__}.{UnbiasedProvider.__name__}"

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 
-from pytest_llmcompiler.corpus.provider import BACKEND
+from pytest_llmcompiler.corpus.provider import BACKEND, ignore_local_constants
 from pytest_llmcompiler.values.input import Input
 
 
@@ -48,7 +48,7 @@ def run_search(
     def run(input: Input) -> None:
         step(input)
 
-    with end_search(), contextlib.suppress(Unsatisfiable):
+    with end_search(), contextlib.suppress(Unsatisfiable), ignore_local_constants():
         run()
 
 

@@ -51,10 +51,12 @@ def _trap(message: str) -> None:
 class Machine:
     """A program whose function can be run again and again, each time from the same state.
 
-    With a `candidate`, the function's own code is replaced by a jump to it. `externals` are the types of the functions
-    that the program only declares. `garbage_pattern` is the index in `layout.GARBAGE` of what fills uninitialised
-    memory. With `trace_blocks`, observations have the executed bytes and the edges, at the cost of speed. With
-    `check_preconditions`, a call of a library function that C leaves undefined is a fault.
+    With a `candidate`, the function's own code is replaced by a jump to it. A machine that `awaits_candidate` can run
+    once `load_candidate` has done that: so one machine can be built for the candidates of many forked children.
+    `externals` are the types of the functions that the program only declares. `garbage_pattern` is the index in
+    `layout.GARBAGE` of what fills uninitialised memory. With `trace_blocks`, observations have the executed bytes and
+    the edges, at the cost of speed. With `check_preconditions`, a call of a library function that C leaves undefined is
+    a fault.
     """
 
     def __init__(
@@ -64,16 +66,18 @@ class Machine:
         signature: Function,
         *,
         candidate: AssembledCode | None = None,
+        awaits_candidate: bool = False,
         externals: Mapping[str, Function] | None = None,
         garbage_pattern: int = 0,
         trace_blocks: bool = False,
         check_preconditions: bool = False,
     ) -> None:
-        self.program, self.candidate = program, candidate
+        self.program = program
         self.processor, self.convention = program.target.processor, program.target.convention
         self._signature, self._garbage_pattern = signature, garbage_pattern
-        self._function = program.symbols[function]
-        self.guest = Guest(program, MAX_CANDIDATE_GROWTH if candidate else MAX_REFERENCE_GROWTH)
+        self._function, self._function_name, self._externals = program.symbols[function], function, externals or {}
+        is_for_candidates = awaits_candidate or candidate is not None
+        self.guest = Guest(program, MAX_CANDIDATE_GROWTH if is_for_candidates else MAX_REFERENCE_GROWTH)
         self._uninitialised = UninitialisedValues(self.guest, garbage_pattern)
         self._arena = ObjectArena(self.guest.uc, garbage_pattern)
         self._heap = Heap(self.guest, self._arena, garbage_pattern)
@@ -85,13 +89,23 @@ class Machine:
         # The start-up code runs before the candidate is loaded: nothing that it does depends on a candidate.
         self._process = start_process(self.guest)
         self._heap.errno_address = self._process.errno_address
-        self._image = CandidateImage(self.guest, candidate, function) if candidate else None
+        if not awaits_candidate:
+            self._complete(candidate)
+
+    def load_candidate(self, candidate: AssembledCode) -> None:
+        """Put a candidate into a machine that awaits one."""
+        self._complete(candidate)
+
+    def _complete(self, candidate: AssembledCode | None) -> None:
+        """Load the candidate, if there is one, and save the state from which runs start."""
+        self.candidate = candidate
+        self._image = CandidateImage(self.guest, candidate, self._function_name) if candidate else None
         self.addresses = AddressMap(self.guest, self._heap, self._image)
         self._monitor = CallMonitor(self.guest, self.addresses, self._uninitialised)
         if candidate:
-            self._monitor.watch_calls(candidate, function)
+            self._monitor.watch_calls(candidate, self._function_name)
         self._external_calls = ExternalCalls(
-            self.guest, self.addresses, self._heap, self._monitor, self._uninitialised, externals or {}
+            self.guest, self.addresses, self._heap, self._monitor, self._uninitialised, self._externals
         )
         self._external_calls.watch_stubs()
         self._shown_registers = self._list_shown_registers()

@@ -48,8 +48,7 @@ class DifferentialRun:
     def machine(self) -> Machine:
         """The machine that runs the candidate. Only a child of this process may build it: the candidate's code is
         hostile."""
-        under_test = self.suite.under_test
-        return under_test.open_machine(under_test.program_for(self.candidate), self.candidate)
+        return self.suite.under_test.open_candidate_machine(self.candidate)
 
     def first_failure(self, engine: EngineResult | None = None) -> tuple[Stage, int] | None:
         """The first failure: its stage, and the index of the input in the corpus.

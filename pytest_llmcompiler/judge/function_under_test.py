@@ -145,6 +145,26 @@ class FunctionUnderTest:
         is_enough = is_foreign or candidate.external_symbols <= golden.addresses.keys()
         return golden if is_enough else self.reference.golden_with_library
 
+    @functools.cached_property
+    def _waiting_machine(self) -> Machine:
+        """A machine that awaits a candidate, in the golden program. Children inherit it: building one takes longer than
+        most runs."""
+        return self.open_machine(self.reference.golden, awaits_candidate=True)
+
+    def prepare_machine(self) -> None:
+        """Build what `open_candidate_machine` needs, before a child is forked."""
+        _ = self._waiting_machine
+
+    def open_candidate_machine(self, candidate: AssembledCode) -> Machine:
+        """A machine with a candidate. To be called once in a process, in a child: the candidate's code is hostile, and
+        the machine is not loaded again."""
+        if self.program_for(candidate) is not self.reference.golden:
+            return self.open_machine(self.program_for(candidate), candidate)
+        machine = self._waiting_machine
+        del self._waiting_machine
+        machine.load_candidate(candidate)
+        return machine
+
     def assemble_reference(self, level: str) -> tuple[str, AssembledCode]:
         """clang's own assembly for the function at an optimisation level, as text and assembled."""
         text = self.reference.texts.assembly(self.function, level)
@@ -155,6 +175,7 @@ class FunctionUnderTest:
         program: ProgramImage,
         candidate: AssembledCode | None = None,
         *,
+        awaits_candidate: bool = False,
         garbage_pattern: int = 0,
         trace_blocks: bool = False,
         check_preconditions: bool = False,
@@ -170,6 +191,7 @@ class FunctionUnderTest:
                 self.function,
                 self.signature,
                 candidate=candidate,
+                awaits_candidate=awaits_candidate,
                 externals=self.reference.external_functions,
                 garbage_pattern=garbage_pattern,
                 trace_blocks=trace_blocks,
