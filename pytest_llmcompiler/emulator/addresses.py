@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from bisect import bisect_right
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from pytest_llmcompiler.emulator.candidate import CandidateImage
 from pytest_llmcompiler.emulator.generated_values import mix
@@ -12,21 +12,13 @@ from pytest_llmcompiler.emulator.guest import Guest
 from pytest_llmcompiler.emulator.heap import Heap, is_heap
 from pytest_llmcompiler.emulator.observation import ELSEWHERE, Constants
 from pytest_llmcompiler.emulator.stack import CALLER_FRAME, STACK_SIZE, STACK_START
-from pytest_llmcompiler.program.image import ProgramSegment
+from pytest_llmcompiler.program.image import ProgramSegment, SymbolRange
 from pytest_llmcompiler.targets.code import CodeSegment
 from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, SLOTS, STREAMS, STUB_SIZE, STUBS
 
 Region = Literal["stack", "candidate", "data", "constant", "object", "heap", "none"]
 """A kind of memory: `candidate` is a candidate's own writable memory, `data` the program's, `object` the slots of the
 input's objects, `none` everything else, code included."""
-
-
-class SymbolRange(NamedTuple):
-    """The addresses of a symbol of the program."""
-
-    start: int
-    end: int
-    name: str
 
 
 class AddressMap:
@@ -48,7 +40,7 @@ class AddressMap:
             )
         )
         """The read-only data of the program and of the candidate."""
-        self._symbols = self._sort_symbols()
+        self._symbols = self._program.symbol_ranges
 
     def read_constants(self) -> Constants:
         """The constants, and the candidate's own writable data as it is now: a compiler may put constants there, such
@@ -59,15 +51,6 @@ class AddressMap:
         return Constants(
             (*self.constants.pieces, *((start, self._guest.read(start, end - start)) for start, end in ranges))
         )
-
-    def _sort_symbols(self) -> list[SymbolRange]:
-        """The symbols that have a size, by address; of several at one address the longest."""
-        ranges: dict[int, SymbolRange] = {}
-        for name, symbol in self._program.symbols.items():
-            if symbol.size:
-                here = SymbolRange(symbol.address, symbol.address + symbol.size, name)
-                ranges[symbol.address] = max(ranges.get(symbol.address, here), here)
-        return sorted(ranges.values())
 
     def region_of(self, address: int) -> Region:
         """The kind of memory that an address belongs to. One past the end of a constant counts as a constant."""

@@ -179,7 +179,10 @@ class Harness:
     ) -> ReproducibleVerdict:
         """Run what the engine left of a candidate, and explain its first failure, in processes of their own."""
         self._under_test.prepare_machine()
-        texts = self._texts if explain else None
+        texts = None
+        if explain:
+            texts = self._texts
+            self._suite.oracle.open()
         try:
             failure = _call_isolated(differential.first_failure, engine)
         except (ChildDiedError, ChildTimeoutError) as error:

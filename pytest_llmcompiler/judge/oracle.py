@@ -217,6 +217,10 @@ class Oracle:
         self.builds.close(further)
         self._whole_file.compile()
 
+    def open(self) -> None:
+        """Build the machines. Children of this process inherit them: building them takes longer than most runs."""
+        _ = self._machines
+
     def release(self) -> None:
         """Free the machines."""
         self._analysis.release()

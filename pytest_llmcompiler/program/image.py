@@ -35,6 +35,14 @@ class Symbol:
     """Whether only the object file that defines the symbol could name it."""
 
 
+class SymbolRange(NamedTuple):
+    """The addresses of a symbol of the program."""
+
+    start: int
+    end: int
+    name: str
+
+
 @dataclass(frozen=True)
 class ProgramImage:
     """A whole linked program: the case, musl, and stubs for functions that the case only declares."""
@@ -92,6 +100,16 @@ class ProgramImage:
             if 0 <= start < len(segment.data):
                 return segment.data[start : start + symbol.size]
         return b""
+
+    @functools.cached_property
+    def symbol_ranges(self) -> list[SymbolRange]:
+        """The symbols that have a size, by address; of several at one address the longest."""
+        ranges: dict[int, SymbolRange] = {}
+        for name, symbol in self.symbols.items():
+            if symbol.size:
+                here = SymbolRange(symbol.address, symbol.address + symbol.size, name)
+                ranges[symbol.address] = max(ranges.get(symbol.address, here), here)
+        return sorted(ranges.values())
 
     @functools.cached_property
     def case_code(self) -> range:
