@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import unicorn
@@ -12,12 +13,12 @@ import unicorn
 from pytest_llmcompiler.emulator.engine_image import NO_GUARD, NO_REGISTER, ImageWriter
 from pytest_llmcompiler.emulator.own_conventions import OwnConventions
 from pytest_llmcompiler.program.image import ProgramImage
-from pytest_llmcompiler.targets.code import AssembledCode
+from pytest_llmcompiler.targets.code import AssembledCode, CodeSegment
 from pytest_llmcompiler.targets.processor import AlignedOperand
 from pytest_llmcompiler.values.layout import PAGE, RETURN, STUB_SIZE
 
-_NOP = re.compile(rb"\x90\Z|\x0f\x1f|\x1f\x20\x03\xd5")
-"""What the bytes from one instruction to the next have in them where NOPs may follow the instruction."""
+_NOP = re.compile(rb"\x90|\x0f\x1f|\x1f\x20\x03\xd5")
+"""What NOPs have in them, on any target. Other instructions may have it too."""
 
 
 def write_candidate(program: ProgramImage, code: AssembledCode, function: str) -> bytes | None:
@@ -94,8 +95,9 @@ def _write_starts(writer: ImageWriter, program: ProgramImage, code: AssembledCod
     start = min(segment.address for segment in executable)
     end = max(segment.address + len(segment.data) for segment in executable)
     bits = bytearray((end - start) // 8 + 1)
-    for address in (*code.mnemonics, *_padding(program, code)):
-        bits[(address - start) // 8] |= 1 << (address - start) % 8
+    addresses = sorted(code.mnemonics)
+    for address in itertools.chain(addresses, *(_padding(program, code, s, addresses) for s in executable)):
+        bits[address - start >> 3] |= 1 << (address - start & 7)
     writer.u64(start, end)
     writer.span(bytes(bits))
 
@@ -114,14 +116,17 @@ def _write_labels(writer: ImageWriter, code: AssembledCode) -> None:
     writer.u64(*sorted(labels))
 
 
-def _padding(program: ProgramImage, code: AssembledCode) -> Iterator[int]:
+def _padding(
+    program: ProgramImage, code: AssembledCode, segment: CodeSegment, addresses: Sequence[int]
+) -> Iterator[int]:
     """The addresses of padding between instructions, which code falls into before an aligned label."""
     processor = program.target.processor
-    for address, following in itertools.pairwise(sorted(code.mnemonics)):
-        if following - address > 1 and not code.mnemonics[address].startswith("."):
-            window = code.read_code(address)[: following - address]
-            if following - address > len(window) or _NOP.search(window):
-                yield from range(address + processor.decode(code.read_code(address), address).size, following)
+    padded = {bisect_right(addresses, segment.address + match.start()) - 1 for match in _NOP.finditer(segment.data)}
+    for index in padded - {-1}:
+        address, following = addresses[index], addresses[index + 1] if index + 1 < len(addresses) else 0
+        if following and not code.mnemonics[address].startswith("."):
+            size = processor.decode(code.read_code(address), address).size
+            yield from range(address + size, following)  # none where the instruction itself has such bytes in it
 
 
 def _write_booleans(writer: ImageWriter, program: ProgramImage, code: AssembledCode) -> None:
