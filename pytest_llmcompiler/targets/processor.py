@@ -49,6 +49,12 @@ class AlignedOperand:
     alignment: int = 16
     """What the address must be a multiple of, in bytes: as many as the operand has."""
 
+    @property
+    def is_always_aligned(self) -> bool:
+        """Whether the address depends on no register, and is a multiple of what it must be."""
+        is_fixed = not (self.base or self.index or self.segment)
+        return is_fixed and self.offset % self.alignment == 0
+
     def address(self, register: ReadRegister) -> int:
         """The address that the operand has now."""
         base = register(self.base) if self.base else 0

@@ -272,10 +272,10 @@ class X86(Processor):
         return "forbidden", f"`{mnemonic}` of a control or debug register in user code"
 
     def find_guards(self, candidate: AssembledCode) -> Iterator[tuple[int, AlignedOperand]]:
-        """The SSE instructions whose memory operand must be aligned."""
+        """The SSE instructions whose memory operand must be aligned, and is not certain to be."""
         for address in candidate.mnemonics:
             operand = find_aligned_operand(candidate.read_code(address), address)
-            if operand:
+            if operand and not operand.is_always_aligned:
                 yield address, operand
 
     def accesses_below_stack_pointer(self, code: bytes, address: int) -> bool:

@@ -1,74 +1,8 @@
-/* Loading a candidate: its segments, the jump to it in the place of the function under test, and hooks on addresses. */
+/* Loading a candidate: its segments, and the jumps to it in the place of functions of the program. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine.h"
-
-static void on_code(uc_engine *uc, uint64_t address, uint32_t size, void *data) {
-    Hook *hook = data;
-    Engine *engine = hook->engine;
-    switch (hook->kind) {
-    case HOOK_ABORT:
-        finish(engine, END_ABORT, 0);
-        break;
-    case HOOK_MALLOC:
-    case HOOK_CALLOC:
-    case HOOK_REALLOC:
-    case HOOK_FREE:
-    case HOOK_ALIGNED_ALLOC:
-        heap_call(engine, hook->kind);
-        break;
-    case HOOK_CALL:
-    case HOOK_NARROW_CALL:
-    case HOOK_OWN_CALL:
-    case HOOK_CALLBACK:
-    case HOOK_DETOUR:
-    case HOOK_GUARD:
-        calls_hook(engine, hook, address);
-        break;
-    case HOOK_EXTERNAL:
-    case HOOK_STUBS:
-        externals_hook(engine, hook, address);
-        break;
-    default:
-        leave(engine, LEFT_HOOK);
-    }
-}
-
-void add_hook(Engine *engine, Hook *hook) {
-    if (engine->hook_count == engine->hook_capacity) {
-        engine->hook_capacity = engine->hook_capacity ? 2 * engine->hook_capacity : 64;
-        engine->hooks = realloc(engine->hooks, engine->hook_capacity * sizeof *engine->hooks);
-    }
-    engine->hooks[engine->hook_count++] = hook;
-    hook->engine = engine;
-    uc_hook_add(engine->uc, &hook->handle, UC_HOOK_CODE, on_code, hook, hook->first, hook->last);
-    /* What was translated before does not call the hook. */
-    uc_ctl_remove_cache(engine->uc, hook->first, hook->last + 1);
-}
-
-bool read_hooks(Engine *engine, Reader *reader) {
-    uint32_t count = read_u32(reader);
-    for (uint32_t i = 0; i < count && !reader->failed; i++) {
-        Hook *hook = calloc(1, sizeof *hook);
-        if (!hook)
-            return false;
-        hook->kind = read_u32(reader);
-        hook->first = read_u64(reader), hook->last = read_u64(reader);
-        hook->number = read_u32(reader);
-        if (!read_count(reader, &hook->register_count, (void **)&hook->registers, sizeof *hook->registers))
-            return false;
-        for (uint32_t j = 0; j < hook->register_count; j++)
-            hook->registers[j] = (int)read_u32(reader);
-        hook->base = (int)read_u32(reader), hook->index = (int)read_u32(reader);
-        hook->segment = (int)read_u32(reader);
-        hook->scale = read_u32(reader), hook->bits = read_u32(reader), hook->alignment = read_u32(reader);
-        hook->offset = read_u64(reader);
-        if (!reader->failed)
-            add_hook(engine, hook);
-    }
-    return !reader->failed;
-}
 
 static bool read_segments(Engine *engine, Reader *reader) {
     uint32_t count = read_u32(reader);

@@ -15,6 +15,7 @@
 #define EXPORT __attribute__((visibility("default")))
 #define PAGE 4096u
 #define STUB_SIZE 16u   /* Bytes of a stub of a callback. */
+#define ENTRY_BUCKETS 256
 #define VALUE_BYTES 16 /* Bytes of the largest register. */
 
 /* Bytes of an image. They are not copied: the image outlives all that is read from it. */
@@ -234,8 +235,8 @@ typedef struct {
 
 typedef struct Engine Engine;
 
-typedef struct {
-    Engine *engine;
+typedef struct Hook {
+    struct Hook *next; /* In its bucket of `Engine.entry_hooks`. */
     HookKind kind;
     uint64_t first, last;
     uint32_t number;
@@ -245,7 +246,6 @@ typedef struct {
     int base, index, segment;
     uint32_t scale, bits, alignment;
     uint64_t offset;
-    uc_hook handle;
 } Hook;
 
 /* -- the parts that have state of a run (heap.c, kernel.c, calls.c, external.c) */
@@ -297,8 +297,10 @@ struct Engine {
     struct { uint64_t address, size; } *variables;
     uint32_t pad_count, pad_size;
     uint64_t *pads;
-    uint32_t hook_count, hook_capacity;
-    Hook **hooks;
+    Hook *entry_hooks[ENTRY_BUCKETS]; /* Those on functions, by a hash of their addresses. */
+    Hook *stubs_hook;
+    uint32_t guard_count;
+    Hook **guards; /* By address. */
     Fill fills[FILLS];
     int fill; /* The present one. */
     /* The stack. */
@@ -394,11 +396,14 @@ LeftReason compare_run(Engine *engine, Entry *entry);
 
 /* Load a candidate; false where its image can't be read. */
 bool load_candidate(Engine *engine, Span image);
-bool read_hooks(Engine *engine, Reader *reader);
 /* Give the candidate's bytes the values that stand for those of the variables, before a run, and the other way after. */
 void set_booleans(Engine *engine);
 void get_booleans(Engine *engine);
-void add_hook(Engine *engine, Hook *hook);
+
+/* -- hooks.c */
+
+bool read_hooks(Engine *engine, Reader *reader);
+void run_entry_hooks(Engine *engine, uint64_t address); /* Those of a function that begins at the address. */
 
 /* -- heap.c */
 

@@ -90,6 +90,7 @@ static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *data)
     if (engine->starts && offset < engine->code_end - engine->code_start &&
         !(engine->starts[offset / 8] >> offset % 8 & 1))
         leave(engine, LEFT_INSPECTION);
+    run_entry_hooks(engine, address);
 }
 
 static bool on_invalid_access(uc_engine *uc, uc_mem_type type, uint64_t address, int size, int64_t value, void *data) {
