@@ -91,3 +91,89 @@ def test_the_whole_program(compiled: Compile) -> None:
     assert runner.run_program("scale: jmp scale") == "limit"
     assert runner.run_program(SCALE.replace("counter(%rip)", "8")) == "fault"
     assert EngineRunner(compiled(SOURCE), "push").run_program("push: ud2") == "not left"  # there is no main
+
+
+PUSH = """push:
+        pushq %rbx
+        pushq %r12
+        pushq %r13
+        movq %rdi, %rbx
+        movl %esi, %r12d
+        movl $16, %edi
+        call malloc
+        testq %rax, %rax
+        je 1f
+        movq %rbx, (%rax)
+        movl %r12d, 8(%rax)
+        jmp 2f
+1:      movq %rbx, %rax
+2:      popq %r13
+        popq %r12
+        popq %rbx
+        ret
+"""
+
+
+def test_a_list_that_grows(compiled: Compile) -> None:
+    runner = EngineRunner(compiled(SOURCE), "push")
+    assert set(runner.run(PUSH)) == {"not left"}
+    assert "fault" in runner.run(PUSH.replace("8(%rax)", "20(%rax)"))  # behind the object
+    assert "heap" in runner.run(PUSH.replace("movl %r12d", "movl $7, 12(%rax)\n movl %r12d"))  # its padding
+    assert "heap" in runner.run(PUSH.replace("8(%rax)\n", "8(%rax)\n movl $7, -4000(%rax)\n"))  # before it
+    assert "result" in runner.run(PUSH.replace("$16, %edi", "$24, %edi"))  # objects of each size have their own place
+    leaked = PUSH.replace("movl $16", "movl $24, %edi\n call malloc\n movl $16")
+    assert "heap" in runner.run(leaked)
+    freed_before = PUSH.replace("jmp 2f", "movq %rax, %r13\n movq %rax, %rdi\n call free\n movl (%r13), %eax\n jmp 2f")
+    assert "fault" in runner.run(freed_before)
+    freed_twice = PUSH.replace("jmp 2f", "movq %rax, %r13\n" + 2 * "movq %r13, %rdi\n call free\n" + "jmp 2f")
+    assert "fault" in runner.run(freed_twice)
+    assert "fault" in runner.run(PUSH.replace("movq %rbx, (%rax)", "movq %rbx, (%rax)\n movq %rbx, 8192(%rax)"))
+    assert set(runner.run(PUSH)) == {"not left"}
+
+
+RELEASE = """release:
+        pushq %rbx
+        testq %rdi, %rdi
+        je 2f
+1:      movq (%rdi), %rbx
+        call free
+        movq %rbx, %rdi
+        testq %rbx, %rbx
+        jne 1b
+2:      popq %rbx
+        ret
+"""
+
+
+def test_a_list_that_is_freed(compiled: Compile) -> None:
+    runner = EngineRunner(compiled(SOURCE), "release")
+    assert set(runner.run(RELEASE)) == {"not left"}
+    freed_first = RELEASE.replace("1:      movq (%rdi), %rbx\n", "1:      movq %rdi, %rbx\n").replace(
+        "movq %rbx, %rdi\n", "movq (%rbx), %rbx\n movq %rbx, %rdi\n"
+    )
+    assert "fault" in runner.run(freed_first)
+    assert "heap" in runner.run(RELEASE.replace("jne 1b", "nop"))  # the rest is leaked
+    assert "fault" in runner.run(RELEASE.replace("call free\n", "movq %rdi, %rax\n addq $4, %rdi\n call free\n"))
+    assert set(runner.run(RELEASE)) == {"not left"}
+
+
+def test_other_builds_show_the_same(compiled: Compile) -> None:
+    reference = compiled(SOURCE)
+    for function in ("backwards", "grow", "greet", "check", "first_number", "whoami"):
+        text = reference.texts.assembly(function, "O2")
+        assert set(EngineRunner(reference, function).run(text)) == {"not left"}, function
+
+
+def test_output_input_and_errno(compiled: Compile) -> None:
+    """Wrong candidates for functions that print, read, set errno and end the process."""
+    reference = compiled(SOURCE)
+    texts = {name: reference.texts.assembly(name, "O2") for name in ("greet", "check", "first_number")}
+    greet, check, number = (EngineRunner(reference, name) for name in texts)
+    assert "errno" in greet.run(texts["greet"].replace("$22", "$23"))
+    assert "output" in greet.run(texts["greet"].replace("movl\t%esi, %edx", "movl\t%esi, %edx\n negl %edx"))
+    assert "output" in greet.run(texts["greet"].replace("callq\tprintf", "callq\tputs"))
+    assert "output" in check.run(texts["check"].replace("callq\tputs@PLT", ""))
+    assert "output" in check.run(texts["check"].replace("stderr@GOT", "stdout@GOT"))
+    assert "end" in check.run(texts["check"].replace("andl\t$7", "andl\t$3"))
+    reads_more = texts["first_number"].replace("movl\t-4(%rbp)", "callq getchar\n movl\t-4(%rbp)")
+    assert "output" in number.run(reads_more)
