@@ -47,6 +47,7 @@ int check(int number) {
     if (number & 1) { fprintf(stderr, "odd %d\\n", number); exit(number & 7); }
     return number;
 }
+int next_character(void) { return getchar(); }
 int first_number(void) { int number; return scanf("%d", &number) == 1 ? number : -1; }
 long whoami(char *out) { return getpid() * 1000 + time(0) % 1000 + (read(0, out, 1) < 0) + (write(7, out, 1) < 0); }
 """
