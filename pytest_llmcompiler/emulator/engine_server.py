@@ -173,14 +173,29 @@ class _Server:
 
     def __init__(self) -> None:
         self._server: EngineServer | None = None
+        self.problem = ""
+        """Why there is none; empty where one can be had."""
 
     def get(self) -> EngineServer:
+        if self.problem:
+            raise EngineError(self.problem)
         if self._server is None or not self._server.is_usable:
-            self._server = EngineServer()
+            try:
+                self._server = EngineServer()
+            except EngineError as error:
+                self.problem = str(error)
+                raise
         return self._server
 
 
 _SERVER = _Server()
+
+
+def find_problem() -> str:
+    """Why there is no engine in this process; empty where there is one. The engine is built and started for that."""
+    with contextlib.suppress(EngineError):
+        _SERVER.get()
+    return _SERVER.problem
 
 
 def open_template(image: bytes) -> EngineTemplate:

@@ -80,6 +80,11 @@ class FunctionEngine:
             self._template.close()
             self._template = None
 
+    def give_up(self) -> None:
+        """Let Python's path serve for all further candidates."""
+        self.close()
+        self._failures = _ATTEMPTS
+
     def _open(self) -> EngineTemplate | None:
         if self._template is None and self._failures < _ATTEMPTS:
             try:
