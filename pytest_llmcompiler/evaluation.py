@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llmcompiler.errors import CaseError, ClangError, ExportError, JudgeError, NoCodeError, TruncatedError
 from pytest_llmcompiler.judge.api import judge_answer, judge_answer_with_reproducer
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
+from pytest_llmcompiler.judge.sample_queue import JudgedAnswer, SampleQueue
 from pytest_llmcompiler.judge.verdict import KINDS, Kind, Verdict
 from pytest_llmcompiler.model.answer import Answer, Model, Prompt
 from pytest_llmcompiler.model.extract.assembly import find_judged_assembly
@@ -27,8 +30,15 @@ from pytest_llmcompiler.session import Session
 
 if TYPE_CHECKING:
     from pytest_llmcompiler.judge.listing import Listing
+    from pytest_llmcompiler.judge.service import Judge
+    from pytest_llmcompiler.program.case import Case
     from pytest_llmcompiler.program.reference import Reference
     from pytest_llmcompiler.report.page import ReportPage
+
+
+_PATIENCE = 0.1
+"""How long a verdict is waited for before the next answer is, as a share of the time that the last answer took. A slow
+model's answers so are recorded one by one, and a fast model's are judged side by side."""
 
 
 class JudgedSample(NamedTuple):
@@ -63,22 +73,16 @@ class Evaluation:
         """
         facts = model.describe()
         recorded = self.session.find_recorded(prompt, facts)
-        # Models repeat themselves, and the same answer has the same verdict.
-        known: dict[tuple[str, str], ReproducibleVerdict] = {}
+        known = {number: verdict for number, record in recorded.items() if (verdict := _recorded_verdict(record))}
         fault: JudgeError | None = None
-        for answer in self._answers(model, prompt, recorded):
-            earlier = recorded.get(answer.sample)
-            earlier_verdict = _recorded_verdict(earlier) if earlier else None
-            if earlier and earlier_verdict:
-                yield JudgedSample(answer, ReproducibleVerdict(earlier_verdict), earlier)
+        answers = self._answers(model, prompt, recorded)
+        for answer, outcome in self._judge_side_by_side(reference, prompt, answers, known):
+            judged = outcome if isinstance(outcome, ReproducibleVerdict) else None
+            if judged and answer.sample in known:
+                yield JudgedSample(answer, judged, recorded[answer.sample])
                 continue
-            judged: ReproducibleVerdict | None = None
-            try:
-                judged = known.get((answer.text, answer.stop)) or self._judge(reference, prompt, answer)
-                if judged.verdict.conclusive:
-                    known[answer.text, answer.stop] = judged
-            except JudgeError as error:
-                fault = error
+            if isinstance(outcome, JudgeError):
+                fault = outcome
             verdict = judged.verdict if judged else None
             previous = _replayed_verdict(model, prompt, answer)
             record = build_record(prompt, answer, facts, verdict, self.session.recorded_settings, previous)
@@ -89,11 +93,31 @@ class Evaluation:
         if fault:
             raise fault
 
-    def _judge(self, reference: Reference, prompt: Prompt, answer: Answer) -> ReproducibleVerdict:
-        judge, case, function = self.session.judge, reference.case, prompt.function
-        if self.session.repro and reference.target.is_native:
-            return judge_answer_with_reproducer(judge, case, function, answer, task=prompt.task, passes=prompt.passes)
-        return ReproducibleVerdict(judge_answer(judge, case, function, answer, task=prompt.task, passes=prompt.passes))
+    def _judge_side_by_side(
+        self, reference: Reference, prompt: Prompt, answers: Iterator[Answer], known: Mapping[int, Verdict]
+    ) -> Iterator[JudgedAnswer]:
+        """Have answers judged as they arrive, and yield them in their order. `known` are the verdicts of samples that
+        are judged already. An error of the model is raised after the answers before it are judged."""
+        judge, repro = self.session.judge, self.session.repro  # opened here, not in a thread
+        captures = repro is not None and reference.target.is_native
+        queue = SampleQueue(self.session.judging_threads, partial(_judge, judge, reference.case, prompt, captures))
+        error: BaseException | None = None
+        try:
+            while True:
+                start = time.monotonic()
+                answer, error = _take_next(answers)
+                if answer is None:
+                    break
+                if answer.sample in known:
+                    queue.add_judged(answer, ReproducibleVerdict(known[answer.sample]))
+                else:
+                    queue.add(answer)
+                yield from queue.take(_PATIENCE * (time.monotonic() - start))
+            yield from queue.take()
+        finally:
+            queue.cancel()
+        if error:
+            raise error
 
     def _answers(self, model: Model, prompt: Prompt, recorded: Mapping[int, Record]) -> Iterator[Answer]:
         """Yield the recorded answers, then those that the model has yet to give."""
@@ -217,6 +241,27 @@ class SessionResults:
             page.write(facts, settings.pass_k)
         except OSError as error:
             warnings.warn(f"--llmc-report: can't write {page.path}: {error.strerror}", UserWarning, stacklevel=2)
+
+
+def _take_next(answers: Iterator[Answer]) -> tuple[Answer | None, BaseException | None]:
+    """The next answer, or the error of a model that fails; neither where there is no further answer."""
+    try:
+        return next(answers, None), None
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # pytest's outcomes, such as a skip, are no Exceptions
+        return None, error
+
+
+def _judge(judge: Judge, case: Case, prompt: Prompt, captures: bool, answer: Answer) -> ReproducibleVerdict:
+    """The verdict on an answer, with its reproducer if that is wanted."""
+    if captures:
+        return judge_answer_with_reproducer(
+            judge, case, prompt.function, answer, task=prompt.task, passes=prompt.passes
+        )
+    return ReproducibleVerdict(
+        judge_answer(judge, case, prompt.function, answer, task=prompt.task, passes=prompt.passes)
+    )
 
 
 def _reference_assembly(reference: Reference, prompt: Prompt, syntax: Syntax) -> tuple[str, str] | None:

@@ -402,6 +402,14 @@ OPTIONS = (
         help="inputs generated for each function",
     ),
     Option(
+        name="jobs",
+        toml_type=int,
+        type=_parse_count,
+        default_text="the number of cores",
+        metavar="N",
+        help="processes that judge, side by side; the workers of pytest-xdist share them, and each has at least one",
+    ),
+    Option(
         name="artifacts",
         type=Path,
         metavar="DIR",
@@ -472,6 +480,8 @@ class SessionSettings:
     link: Literal["directives", "database"]
     examples: int
     min_coverage: float
+    jobs: int | None
+    """The number of judge processes; None: as many as there are cores."""
     artifacts: Path | None
     record: Path | None
     resume: bool

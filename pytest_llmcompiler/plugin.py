@@ -19,6 +19,7 @@ from pytest_llmcompiler.collect import CaseFile, CaseItem, UnusableCaseItem, is_
 from pytest_llmcompiler.errors import ModelError, SettingError
 from pytest_llmcompiler.evaluation import Evaluation
 from pytest_llmcompiler.files import escape_name
+from pytest_llmcompiler.judge.pool import WORKER_MEGABYTES
 from pytest_llmcompiler.model.specs import SPEC_FORMS, has_owner_process
 from pytest_llmcompiler.program.case import SUFFIXES
 from pytest_llmcompiler.questions import PlannedQuestion
@@ -47,7 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
     evaluation = Evaluation(Session(options.read_settings(config)))
     config.stash[EVALUATION] = evaluation
     if hasattr(config, "workerinput"):
-        evaluation.session.become_worker(config.workerinput.get("llmc_address"))
+        worker = config.workerinput
+        evaluation.session.become_worker(worker.get("llmc_address"), worker["workercount"])
         return
     with _usage_errors():
         evaluation.session.check()
@@ -81,7 +83,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     if config.option.collectonly or getattr(config.option, "dist", "no") != "no":
         return [f"llmc: model {session.settings.model}"]
     with _usage_errors():
-        return header_lines(session.model.describe(), session.toolchain.version(), session.settings.target)
+        facts, compiler = session.model.describe(), session.toolchain.version()
+    return header_lines(facts, compiler, session.settings.target, session.jobs, WORKER_MEGABYTES)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

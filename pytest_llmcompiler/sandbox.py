@@ -23,8 +23,10 @@ import os
 import resource
 import select
 import signal
+import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -44,7 +46,8 @@ _BYTES_KEY = "$base64"
 
 
 def call(function: Callable[..., Any], *args: Any, seconds: float, megabytes: int) -> Any:
-    """Return `function(*args)`, computed in a forked child of this process, which must have one thread.
+    """Return `function(*args)`, computed in a forked child of this process. Other threads of this process must not hold
+    what the function needs, such as a lock inside LLVM.
 
     The result travels as JSON: it may consist of numbers, strings, None, lists, dicts with string keys, and bytes.
     Tuples come back as lists. The child gets at most `seconds` of wall clock, and `megabytes` MiB of address space on
@@ -56,7 +59,7 @@ def call(function: Callable[..., Any], *args: Any, seconds: float, megabytes: in
     result_read, result_write = os.pipe()
     output = os.memfd_create("sandbox-output")
     try:
-        pid = os.fork()
+        pid = _fork()
         if pid == 0:
             _run_child(function, args, result_write, output, seconds, megabytes)
         try:
@@ -74,6 +77,15 @@ def call(function: Callable[..., Any], *args: Any, seconds: float, megabytes: in
     if status is None:
         raise ChildTimeoutError(seconds)
     return _read_result(data, status, printed)
+
+
+def _fork() -> int:
+    """Fork, without the warning of Python 3.12 that there are other threads."""
+    if threading.active_count() == 1:
+        return os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 def _run_child(

@@ -6,6 +6,7 @@ import functools
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from pytest_llmcompiler.errors import (
     TemplateError,
 )
 from pytest_llmcompiler.model.answer import Model, ModelSettings, Prompt, Sampling, Task
+from pytest_llmcompiler.model.llama.resources import count_cores
 from pytest_llmcompiler.model.prompt import Template
 from pytest_llmcompiler.model.replay import ReplayModel
 from pytest_llmcompiler.model.specs import check_spec, has_owner_process, open_model, start_owner
@@ -48,6 +50,8 @@ class Session:
         self.settings = settings
         self.is_worker = False
         """Whether this process is a worker of pytest-xdist."""
+        self._worker_count = 1
+        """The number of processes that run tests: of workers of pytest-xdist, if there are any."""
         self.compiler_lock = threading.Lock()
         """Held by whoever compiles, and by whoever forks: the planner of `Questions` compiles in a thread, and a fork
         at that moment would leave a lock inside LLVM taken for ever in the child."""
@@ -60,12 +64,12 @@ class Session:
         """Close every resource that was opened, the last one first."""
         self._opened.close()
 
-    def become_worker(self, owner: Sequence[str] | None) -> None:
-        """Make this the session of a worker of pytest-xdist.
+    def become_worker(self, owner: Sequence[str] | None, worker_count: int) -> None:
+        """Make this the session of one of so many workers of pytest-xdist.
 
         `owner` is the address of the process that owns the model. It is None if the model needs no such process.
         """
-        self.is_worker = True
+        self.is_worker, self._worker_count = True, worker_count
         if owner:
             from pytest_llmcompiler.model.owner.client import OwnerAddress
 
@@ -175,9 +179,14 @@ class Session:
         """The compiler of cases, for the target of the settings."""
         return Toolchain(self.settings.clang, get_target(self.settings.target))
 
+    @property
+    def jobs(self) -> int:
+        """The number of judge processes of this session: its share, if it is a worker of pytest-xdist."""
+        return max(1, (self.settings.jobs or count_cores()) // self._worker_count)
+
     @functools.cached_property
     def judge(self) -> Judge:
-        """The judge, which runs in a process of its own."""
+        """The judge, which runs in processes of its own."""
         from pytest_llmcompiler.judge.harness import JudgeSettings
         from pytest_llmcompiler.judge.service import Judge
 
@@ -185,9 +194,17 @@ class Session:
         judge = Judge(
             JudgeSettings(settings.examples, settings.seed, settings.assembler, settings.target, settings.min_coverage),
             self.toolchain,
+            workers=self.jobs,
         )
         self._opened.callback(judge.close)
         return judge
+
+    @functools.cached_property
+    def judging_threads(self) -> ThreadPoolExecutor:
+        """A thread for each judge process, which waits for its verdicts."""
+        threads = ThreadPoolExecutor(self.jobs, "llmc-judge")
+        self._opened.callback(threads.shutdown, wait=False, cancel_futures=True)
+        return threads
 
     @functools.cached_property
     def templates(self) -> dict[tuple[Task, str], Template]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.verdict import Verdict
+from pytest_llmcompiler.model.llama.resources import count_cores
 from pytest_llmcompiler.program.case import SUFFIXES, Case, read_case
 from pytest_llmcompiler.program.compile_flags import FlagSources
 from pytest_llmcompiler.program.flag_words import parse_flags
@@ -24,6 +25,7 @@ from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.target import DEFAULT
 
 if TYPE_CHECKING:
+    from pytest_llmcompiler.judge.pool import JudgePool
     from pytest_llmcompiler.judge.service import Judge
     from pytest_llmcompiler.model.answer import Answer, Task
     from pytest_llmcompiler.model.extract.blocks import ExtractedCode
@@ -192,8 +194,8 @@ def _remove_folder(folder: Path, owner: int) -> None:
 
 
 def shared_judge(examples: int = 100, seed: int = 1, target: str = DEFAULT) -> Judge:
-    """The judge that all calls of `check` and `check_file` with these settings share. It is closed when the process
-    ends. Raises ValueError for an unknown target."""
+    """The judge that all calls of `check` and `check_file` with these settings share; all such judges share one pool of
+    processes, as many as there are cores, which end with this process. Raises ValueError for an unknown target."""
     with _LOCK:
         return _open_judge(examples, seed, get_target(target).name)
 
@@ -203,10 +205,17 @@ def _open_judge(examples: int, seed: int, target: str) -> Judge:
     from pytest_llmcompiler.judge.harness import JudgeSettings
     from pytest_llmcompiler.judge.service import Judge
 
-    judge = Judge(JudgeSettings(examples, seed, target=target))
-    atexit.register(judge.close)
-    return judge
+    return Judge(JudgeSettings(examples, seed, target=target), pool=_open_pool())
+
+
+@functools.cache
+def _open_pool() -> JudgePool:
+    from pytest_llmcompiler.judge.pool import JudgePool
+
+    pool = JudgePool(count_cores())
+    atexit.register(pool.close)
+    return pool
 
 
 _LOCK = threading.Lock()
-"""Guards the creation of the folder of sources and of shared judges."""
+"""Guards the creation of the folder of sources, of shared judges and of their pool."""

@@ -43,3 +43,7 @@ class FileCache(Generic[_Value]):
         if len(self._entries) > self._capacity:
             del self._entries[next(iter(self._entries))]
         return entry[0]
+
+    def keep(self, is_wanted: Callable[[_Value], bool]) -> None:
+        """Forget all values but those that are wanted."""
+        self._entries = {key: entry for key, entry in self._entries.items() if is_wanted(entry[0])}

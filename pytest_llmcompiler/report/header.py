@@ -7,10 +7,12 @@ from typing import Any
 from pytest_llmcompiler.targets.target import DEFAULT
 
 
-def header_lines(facts: dict[str, Any], compiler: str, target: str) -> list[str]:
-    """Name the model with its hardware, the reference compiler, and the target unless it is the default.
+def header_lines(facts: dict[str, Any], compiler: str, target: str, jobs: int, megabytes: int) -> list[str]:
+    """Name the model with its hardware, the reference compiler, the target unless it is the default, and what the judge
+    may take of the machine.
 
-    `facts` is the result of the model's `describe`.
+    `facts` is the result of the model's `describe`. `megabytes` is the memory, in MiB, above which each of the `jobs`
+    judge processes lets prepared functions go.
     """
     parts = [f"{facts['name']} ({facts['backend']})"]
     if "gpu" in facts:
@@ -19,4 +21,7 @@ def header_lines(facts: dict[str, Any], compiler: str, target: str) -> list[str]
     if "answers" in facts:
         parts.append(f"{facts['answers']} answers")
     lines = [f"llmc: model {', '.join(parts)}", f"llmc: reference {compiler}"]
-    return lines if target == DEFAULT else [*lines, f"llmc: target {target}"]
+    if target != DEFAULT:
+        lines.append(f"llmc: target {target}")
+    workers = "1 worker" if jobs == 1 else f"up to {jobs} workers"
+    return [*lines, f"llmc: judge {workers}, each keeps functions ready in up to {megabytes} MiB"]

@@ -439,7 +439,10 @@ def test_the_judge_ends_with_its_client() -> None:
     )
     pid = int(done.stdout)
     for _ in range(50):
-        if not Path(f"/proc/{pid}/cmdline").exists() or b"service" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+        if (
+            not Path(f"/proc/{pid}/cmdline").exists()
+            or b"judge.server" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ):
             return
         time.sleep(0.1)
     pytest.fail("the judge's process outlives the process that started it")

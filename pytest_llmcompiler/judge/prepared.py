@@ -1,0 +1,110 @@
+"""The functions that a judge process keeps ready, and the memory that they take."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import resource
+from collections.abc import Iterable
+from pathlib import Path
+
+from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
+from pytest_llmcompiler.judge.messages import Candidate, build_case_key, build_function_key
+from pytest_llmcompiler.judge.pool import WORKER_MEGABYTES
+from pytest_llmcompiler.program.cached_reference import CachedReference
+from pytest_llmcompiler.program.case import read_case
+from pytest_llmcompiler.program.clang import Toolchain
+from pytest_llmcompiler.program.compile_flags import FlagSources
+from pytest_llmcompiler.program.file_cache import FileCache
+from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.targets import get_target
+
+_MOST_FUNCTIONS = 32
+"""Functions that a judge process keeps ready: 3 MB each in the mean over `cases/`."""
+_KEPT_SHARE = 0.75
+"""What is kept when functions are let go, as a share of their number: collecting garbage takes a tenth of a second, so
+several are let go at once."""
+
+
+class PreparedFunctions:
+    """The functions that were asked for last, each ready to judge, with their compiled cases.
+
+    At most `most_functions`, and fewer where the process has more than `most_megabytes`. The function that was asked
+    for last is always kept.
+    """
+
+    def __init__(self, most_functions: int = _MOST_FUNCTIONS, most_megabytes: int = WORKER_MEGABYTES) -> None:
+        self._most_functions, self._most_megabytes = most_functions, most_megabytes
+        self._references: FileCache[Reference] = FileCache(most_functions)
+        self._harnesses: dict[str, Harness] = {}
+        """By the keys of `build_function_key`; the one that was asked for last is the last."""
+        self._ready: set[str] = set()
+        """The keys of those whose inputs are computed."""
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of the functions that are ready."""
+        return [key for key in self._harnesses if key in self._ready]
+
+    def open(self, candidate: Candidate) -> Harness:
+        """The harness of a candidate's function, which may not be ready yet. Raises CaseError."""
+        key, reference = build_function_key(candidate), self._compile_case(candidate)
+        harness = self._harnesses.pop(key, None)
+        if harness is None or harness.reference is not reference:  # a file of the case has changed
+            self._ready.discard(key)
+            harness = Harness(reference, candidate["function"], JudgeSettings(**candidate["settings"]))
+        self._harnesses[key] = harness
+        return harness
+
+    def prepare(self, candidate: Candidate) -> bool:
+        """Make a candidate's function ready. Returns False where it was so before. Raises CaseError."""
+        harness, key = self.open(candidate), build_function_key(candidate)
+        if key in self._ready:
+            return False
+        harness.find_unjudgeable_reason()
+        self._ready.add(key)
+        return True
+
+    def let_go(self) -> None:
+        """Forget the functions that were asked for the longest time ago, if there are too many or they are too
+        large."""
+        while len(self._harnesses) > 1 and (
+            len(self._harnesses) > self._most_functions or measure_memory() > self._most_megabytes << 20
+        ):
+            kept = max(1, int(len(self._harnesses) * _KEPT_SHARE))
+            self._forget(list(self._harnesses)[: len(self._harnesses) - kept])
+
+    def _forget(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            del self._harnesses[key]
+            self._ready.discard(key)
+        in_use = {id(harness.reference) for harness in self._harnesses.values()}
+        self._references.keep(lambda reference: id(reference) in in_use)
+        gc.collect()
+        _return_free_memory()
+
+    def _compile_case(self, candidate: Candidate) -> Reference:
+        """The reference of a candidate's case. Raises CaseError."""
+        path, target = Path(candidate["path"]), candidate["settings"]["target"]
+        sources = FlagSources.from_json(candidate["flag_sources"])
+
+        def compile_case() -> tuple[Reference, Iterable[Path]]:
+            case = read_case(path, candidate["case"], sources)
+            reference = CachedReference(case, Toolchain(candidate["clang"], get_target(target)))
+            return reference, reference.source_files
+
+        return self._references.find(build_case_key(candidate), compile_case)
+
+
+def measure_memory() -> int:
+    """The memory of this process that no other process shares, in bytes: without the pages of files, such as the
+    libraries that all judge processes have in common."""
+    _, resident, shared, *_ = map(int, Path("/proc/self/statm").read_text().split())
+    return (resident - shared) * resource.getpagesize()
+
+
+def _return_free_memory() -> None:
+    """Return freed memory to the system. Without this, glibc keeps what lies between blocks that are in use."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
