@@ -63,7 +63,8 @@ def test_a_killed_session_leaves_no_judge_and_whole_lines(project: pytest.Pytest
     process = subprocess.Popen(args, cwd=project.path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: record.exists() and record.read_bytes().count(b"\n") >= 3)
-        judges = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+        children = (path.read_text().split() for path in Path(f"/proc/{process.pid}/task").glob("*/children"))
+        judges = [int(pid) for pids in children for pid in pids]
     finally:
         process.kill()
         process.wait(30)

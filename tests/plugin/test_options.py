@@ -52,6 +52,7 @@ def test_a_model_that_is_not_there_is_a_usage_error(project: pytest.Pytester, sp
 BAD_VALUES = [
     ("samples", "0"),
     ("samples", "many"),
+    ("jobs", "0"),
     ("pass-k", "0"),
     ("pass-k", "1,"),
     ("pass-k", "2"),

@@ -7,6 +7,7 @@ import re
 
 import pytest
 from sessions import (
+    PROMPT_MODEL,
     TWICE,
     VEX,
     WRONG,
@@ -45,6 +46,36 @@ def test_what_is_recorded_replays_to_the_same_verdicts(project: pytest.Pytester)
     ]
     for line in first:
         assert line["schema"] == 1 and line["case"] == "a.c" and line["task"] == "asm" and line["prompt"] == "meta"
+
+
+def test_samples_judged_side_by_side_are_recorded_in_their_order(project: pytest.Pytester) -> None:
+    """The first answer takes the longest, and the answers that are copies wait for it."""
+    slow = "twice:\n1:\tjmp 1b\n"
+    model = replay(project, slow, WRONG, TWICE, slow, VEX, TWICE, VEX, "prose")
+    kinds = ["hang", "mismatch", "pass", "hang", "inconclusive", "pass", "inconclusive", "no-answer"]
+    lines = {}
+    for jobs, words in (("1", "1 worker"), ("3", "up to 3 workers")):
+        args = (model, f"--llmc-jobs={jobs}", "--llmc-samples=8", f"--llmc-record={jobs}.jsonl", "-k", "twice")
+        result = run(project, *args)
+        result.assert_outcomes(passed=1, deselected=1)
+        result.stdout.fnmatch_lines([f"llmc: judge {words}, each keeps functions ready in up to 512 MiB"])
+        lines[jobs] = records(project.path / f"{jobs}.jsonl")
+        assert [line["verdict"] for line in lines[jobs]] == kinds
+        assert [line["sample"] for line in lines[jobs]] == list(range(8))
+    assert [line["detail"] for line in lines["1"]] == [line["detail"] for line in lines["3"]]
+
+
+def test_answers_before_the_fault_of_a_model_are_judged(project: pytest.Pytester) -> None:
+    project.makeconftest(
+        PROMPT_MODEL.replace(
+            "yield Answer(prompt.reference())",
+            "yield Answer(prompt.reference(), 0); yield Answer('prose', 1); pytest.skip('enough')",
+        )
+    )
+    result = run(project, "-k", "twice", "--llmc-samples=3", "--llmc-record=out.jsonl", "-rs")
+    result.assert_outcomes(skipped=1, deselected=1)
+    assert "enough" in text_of(result)
+    assert [line["verdict"] for line in records(project.path / "out.jsonl")] == ["pass", "no-answer"]
 
 
 def test_an_answer_that_hit_the_token_limit(project: pytest.Pytester) -> None:

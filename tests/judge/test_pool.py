@@ -1,0 +1,215 @@
+"""The pool of judge processes: requests side by side, processes that die, forks, interrupts, and bounded memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from faces import CaseOf
+
+from pytest_llmcompiler import JudgeError
+from pytest_llmcompiler.judge import worker as worker_module
+from pytest_llmcompiler.judge.harness import JudgeSettings
+from pytest_llmcompiler.judge.messages import Candidate, Reply, Request
+from pytest_llmcompiler.judge.prepared import PreparedFunctions
+from pytest_llmcompiler.judge.service import Judge
+from pytest_llmcompiler.judge.worker import JudgeWorker
+from pytest_llmcompiler.program.case import Case
+
+SOURCE = "int f(int x) { return x ^ 40; }\nint g(int x) { return x ^ 41; }\n"
+HANG = "f:\n1:\tjmp 1b\n"
+
+
+def answer(function: str, constant: int) -> str:
+    return f"{function}:\n\tmovl\t%edi, %eax\n\txorl\t${constant}, %eax\n\tretq\n"
+
+
+@pytest.fixture
+def two() -> Iterator[Judge]:
+    """A judge with two processes."""
+    with closing(Judge(JudgeSettings(examples=5), workers=2)) as judge:
+        yield judge
+
+
+def test_many_threads_get_their_own_verdicts(two: Judge, case_of: CaseOf) -> None:
+    case = case_of(SOURCE)
+
+    def judge(number: int) -> bool:
+        function, constant = "fg"[number % 2], 40 + number % 3
+        verdict = two.judge(case, function, answer(function, constant), explain=False)
+        return verdict.passed == (constant == 40 + number % 2)
+
+    with ThreadPoolExecutor(64) as threads:
+        assert all(threads.map(judge, range(80)))
+    assert 1 <= len(two.pool.pids) <= 2
+
+
+def test_processes_that_are_killed_lose_no_sample(two: Judge, case_of: CaseOf) -> None:
+    case = case_of(SOURCE)
+
+    def judge(number: int) -> str:
+        if number in (5, 17):
+            for pid in two.pool.pids:
+                os.kill(pid, signal.SIGKILL)
+        return two.judge(case, "f", answer("f", 40 + number % 2)).kind
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(judge, range(28))) == ["pass", "mismatch"] * 14
+
+
+def test_a_new_function_is_prepared_by_one_process_while_others_wait(
+    two: Judge, case_of: CaseOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    exchange = JudgeWorker.exchange
+
+    def observed(self: JudgeWorker, request: Request, on_prepared: Callable[[], None]) -> Reply:
+        function = request["candidate"]["function"]
+        events.append(f"sent {function}")
+        return exchange(self, request, lambda: (events.append(f"prepared {function}"), on_prepared())[1])
+
+    monkeypatch.setattr(worker_module.JudgeWorker, "exchange", observed)
+    case = case_of("int f(int x) { return x ^ 40; }\nint g(int x) { return x ^ 41; }\n// new\n")
+    with ThreadPoolExecutor(6) as threads:
+        calls = ["f", "f", "f", "g", "g", "g"]
+        kinds = list(threads.map(lambda name: two.judge(case, name, answer(name, 40 + (name == "g"))).kind, calls))
+    assert kinds == ["pass"] * 6
+    for function in "fg":
+        before = events[: events.index(f"prepared {function}")]
+        assert before.count(f"sent {function}") == 1
+    assert set(events[:2]) == {"sent f", "sent g"}, "different functions are prepared side by side"
+
+
+def test_a_process_is_started_only_if_the_others_are_busy(two: Judge, case_of: CaseOf) -> None:
+    for function, constant in (("f", 40), ("g", 41), ("f", 40)):
+        assert two.judge(case_of(SOURCE), function, answer(function, constant)).passed
+    assert len(two.pool.pids) == 1
+
+
+def test_closing_ends_requests_with_an_error(two: Judge, case_of: CaseOf) -> None:
+    case = case_of(SOURCE)
+    assert two.judge(case, "f", answer("f", 40)).passed
+    with ThreadPoolExecutor(4) as threads:
+        waiting = [threads.submit(two.judge, case, "f", HANG) for _ in range(4)]
+        time.sleep(0.1)
+        two.close()
+        for verdict in waiting:
+            with pytest.raises(JudgeError, match="closed"):
+                verdict.result(30)
+    assert two.pool.pids == []
+    assert two.judge(case, "f", answer("f", 40)).passed
+
+
+# -- the process that asks
+
+
+def script(*lines: str) -> subprocess.CompletedProcess[str]:
+    begin = (
+        "import os, signal, sys, threading, time",
+        "from pytest_llmcompiler import check",
+        "from pytest_llmcompiler.judge.api import shared_judge",
+        "source, right = 'int f(int x) { return x ^ 40; }', 'f: movl %edi, %eax; xorl $40, %eax; ret'",
+        "def judge(text): return check(source, 'f', text, examples=5).kind",
+        "assert judge(right) == 'pass'",
+    )
+    code = "\n".join((*begin, *lines))
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+
+
+def test_a_fork_while_threads_judge() -> None:
+    done = script(
+        "kinds = []",
+        "def work():",
+        "    for number in range(12): kinds.append(judge(right.replace('40', str(40 + number % 2))))",
+        "threads = [threading.Thread(target=work) for _ in range(3)]",
+        "[thread.start() for thread in threads]",
+        "for _ in range(3):",
+        "    time.sleep(0.2)",
+        "    pid = os.fork()",
+        "    if pid == 0:",
+        "        os._exit(0 if [judge(right), judge('f: ret')] == ['pass', 'mismatch'] else 1)",
+        "    assert os.waitpid(pid, 0)[1] == 0",
+        "[thread.join() for thread in threads]",
+        "print(kinds.count('pass'), kinds.count('mismatch'))",
+    )
+    assert done.stdout.strip() == "18 18", done.stderr[-2000:]
+
+
+def test_an_interrupt_leaves_no_reply_for_the_next_request() -> None:
+    done = script(
+        "for seconds in (0.0, 0.02, 0.1):",
+        "    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))",
+        "    try:",
+        "        timer.start()",
+        "        judge('f: jmp f')",
+        "        time.sleep(5)",
+        "    except KeyboardInterrupt:",
+        "        print(judge(right))",
+    )
+    assert done.stdout.split() == ["pass"] * 3, done.stderr[-2000:]
+
+
+def test_the_interpreter_ends_while_daemon_threads_judge() -> None:
+    done = script(
+        "def work():",
+        "    while True: judge('f: jmp f')",
+        "[threading.Thread(target=work, daemon=True).start() for _ in range(3)]",
+        "time.sleep(0.2)",
+        "threading.excepthook = lambda arguments: None",
+        "print(*shared_judge(5).pool.pids, flush=True)",
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    pids = done.stdout.split()
+    assert pids and not any(is_judge(int(pid)) for pid in pids)
+
+
+def is_judge(pid: int) -> bool:
+    path = Path(f"/proc/{pid}/cmdline")
+    return path.exists() and b"judge.server" in path.read_bytes()
+
+
+# -- memory
+
+
+def candidate(case: Case, function: str) -> Candidate:
+    return {
+        "path": str(case.path),
+        "case": case.name,
+        "function": function,
+        "text": "",
+        "clang": None,
+        "flag_sources": case.flag_sources.to_json(),
+        "settings": asdict(JudgeSettings(examples=5)),
+    }
+
+
+def test_functions_that_nobody_asks_for_are_let_go(case_of: CaseOf) -> None:
+    case = case_of("".join(f"int f{n}(int x) {{ return x ^ {n}; }}\n" for n in range(5)))
+    functions = PreparedFunctions(most_functions=4)
+    for number in range(4):
+        assert functions.prepare(candidate(case, f"f{number}"))
+        functions.let_go()
+    assert len(functions.keys) == 4
+    assert not functions.prepare(candidate(case, "f0"))
+    assert functions.prepare(candidate(case, "f4"))
+    functions.let_go()
+    assert len(functions.keys) == 3
+    assert not functions.prepare(candidate(case, "f0")), "it was asked for a short time ago"
+    assert functions.prepare(candidate(case, "f1")), "it was asked for the longest time ago"
+
+
+def test_functions_are_let_go_for_the_memory_that_they_take(case_of: CaseOf) -> None:
+    functions = PreparedFunctions(most_megabytes=1)
+    for source, function in ((SOURCE, "f"), (SOURCE, "g")):
+        assert functions.prepare(candidate(case_of(source), function))
+        functions.let_go()
+        assert len(functions.keys) == 1, "the function that was asked for last is kept"
