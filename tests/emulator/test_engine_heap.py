@@ -47,6 +47,7 @@ int check(int number) {
     if (number & 1) { fprintf(stderr, "odd %d\\n", number); exit(number & 7); }
     return number;
 }
+char *forget(void) { char *text = malloc(8); free(text); return text; }
 int next_character(void) { return getchar(); }
 int first_number(void) { int number; return scanf("%d", &number) == 1 ? number : -1; }
 long whoami(char *out) { return getpid() * 1000 + time(0) % 1000 + (read(0, out, 1) < 0) + (write(7, out, 1) < 0); }
@@ -156,6 +157,31 @@ def test_a_list_that_is_freed(compiled: Compile) -> None:
     assert "heap" in runner.run(RELEASE.replace("jne 1b", "nop"))  # the rest is leaked
     assert "fault" in runner.run(RELEASE.replace("call free\n", "movq %rdi, %rax\n addq $4, %rdi\n call free\n"))
     assert set(runner.run(RELEASE)) == {"not left"}
+
+
+BACKWARDS = """backwards:
+        xorl %eax, %eax
+        movzbl %sil, %esi
+1:      decl %esi
+        js 2f
+        imull $31, %eax
+        addl (%rdi,%rsi,4), %eax
+        jmp 1b
+2:      ret
+"""
+
+
+def test_allocations_that_a_candidate_does_without(compiled: Compile) -> None:
+    """Objects that are freed before the return are not compared, unless a pointer to them is left."""
+    reference = compiled(SOURCE)
+    # Where the reference finds no memory, it reads nothing: the candidate may fault, which is left to Python.
+    assert set(EngineRunner(reference, "backwards").run(BACKWARDS)) <= {"not left", "fault"}
+    forget = EngineRunner(reference, "forget")
+    assert "not left" in forget.run(
+        "forget: pushq %rbx\n movl $8, %edi\n call malloc\n movq %rax, %rbx\n"
+        "movq %rax, %rdi\n call free\n movq %rbx, %rax\n popq %rbx\n ret"
+    )
+    assert "heap" in forget.run("forget: movabsq $0x5581A1000FF0, %rax\n ret")
 
 
 def test_other_builds_show_the_same(compiled: Compile) -> None:

@@ -413,6 +413,10 @@ void heap_call(Engine *engine, HookKind kind);
 uint64_t heap_allocate(Engine *engine, uint64_t size); /* For external.c; 0 where there is no room. */
 uint64_t heap_bytes_to_end(Engine *engine, uint64_t address);
 uint8_t *heap_memory(Engine *engine, uint64_t address, uint64_t size);
+bool heap_lacks_memory(Engine *engine); /* Whether an allocation failed since the environment says so. */
+
+/* -- compare_heap.c */
+
 LeftReason heap_compare(Engine *engine, Entry *entry);
 
 /* -- kernel.c */

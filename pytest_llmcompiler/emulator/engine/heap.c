@@ -12,53 +12,17 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "engine.h"
+#include "heap.h"
 
-#define HEAP_START 0x5581A0000000ull
-#define HEAP_END 0x5E0000000000ull
-#define HEAP_LIMIT (4ull << 20)
 #define LANE_SIZE (2ull << 20)
 #define OVERFLOW_START (HEAP_START + (HEAP_LIMIT + 1) * LANE_SIZE)
 #define ALIGNED_STRIDE (1ull << 16)
-#define MAX_ALLOCATIONS 20000
 #define MALLOC_ALIGNMENT 16
 #define ENOMEM_NUMBER 12
 
 #define BLOCK_START 0x5DF000000000ull /* Where the block is mapped, above all objects. No access to it is allowed. */
 #define BLOCK_PAGES (24u << 10) /* More than 20,000 objects of one page. A run that needs more is left to Python. */
-#define MAX_OBJECTS (MAX_ALLOCATIONS + 4096u) /* External calls may allocate some on top. */
-#define MAX_OBJECT_PAGES ((uint32_t)(HEAP_LIMIT / PAGE))
-#define PLACES (1u << 16) /* Of each of the two tables. At most a third of them is taken. */
 #define LAST_PAGE 0x7FFCFFFFFFFFull /* The hook serves addresses up to here: heap and slots, but not the stack. */
-
-typedef struct {
-    uint64_t address, size;
-    uint64_t base, mapped; /* The start and the bytes of its pages. */
-    uint32_t page;         /* The number of its first page in the block. */
-    uint32_t next_free;    /* For freed pages: 1 + the number of the next object that has left as many. */
-    uint32_t lane, place;  /* Where it is in the tables. */
-    bool is_live;
-} Object;
-
-/* How many objects of a size were allocated in the run. */
-typedef struct {
-    uint64_t size;
-    uint32_t count;
-} Lane;
-
-struct Heap {
-    bool is_mapped;
-    bool has_changed; /* Whether the present run has allocated or freed anything. */
-    bool is_out_of_memory;
-    uint8_t *block;
-    uint32_t used_pages; /* Of the block, from its start. */
-    uint32_t free_pages[MAX_OBJECT_PAGES + 2]; /* 1 + the number of a freed object whose pages can be used, by their count. */
-    uint32_t count, live_count, freed_count, freed_object_count;
-    uint64_t mapped_bytes, overflow_bytes;
-    Object objects[MAX_OBJECTS];
-    uint32_t places[PLACES]; /* 1 + the number of an object, by its base. */
-    Lane lanes[PLACES];
-};
 
 Heap *heap_open(Engine *engine) {
     return calloc(1, sizeof(Heap));
@@ -70,7 +34,7 @@ static uint32_t hash(uint64_t key) {
     return (uint32_t)(key * 0x9E3779B97F4A7C15ull >> 48);
 }
 
-static Object *find_base(Heap *heap, uint64_t base) {
+Object *find_base(Heap *heap, uint64_t base) {
     for (uint32_t place = hash(base); heap->places[place]; place = (place + 1) % PLACES) {
         Object *object = &heap->objects[heap->places[place] - 1];
         if (object->base == base)
@@ -87,7 +51,7 @@ static uint32_t find_lane(Heap *heap, uint64_t size) {
     return lane;
 }
 
-static uint64_t count_mapped(uint64_t size) {
+uint64_t count_mapped(uint64_t size) {
     return size ? (size + PAGE - 1) / PAGE * PAGE : PAGE;
 }
 
@@ -99,7 +63,7 @@ static uint64_t count_room(Engine *engine, uint64_t mapped) {
 }
 
 /* The live object on whose pages an address lies; NULL where none does. */
-static Object *find_object(Engine *engine, uint64_t address) {
+Object *find_object(Engine *engine, uint64_t address) {
     Heap *heap = engine->heap;
     if (!heap->live_count || address < HEAP_START || address >= HEAP_END)
         return NULL;
@@ -114,7 +78,7 @@ static Object *find_object(Engine *engine, uint64_t address) {
     return object && object->is_live && address - object->base < object->mapped ? object : NULL;
 }
 
-static uint8_t *pages_of(Heap *heap, const Object *object) {
+uint8_t *pages_of(Heap *heap, const Object *object) {
     return heap->block + (uint64_t)object->page * PAGE;
 }
 
@@ -397,40 +361,6 @@ void heap_reset(Engine *engine) {
     heap->has_changed = heap->is_out_of_memory = false;
 }
 
-/* The object that was allocated at an address, live or freed; NULL for none. */
-static Object *find_allocated(Engine *engine, const ExpectedBlock *expected) {
-    Heap *heap = engine->heap;
-    uint64_t mapped = count_mapped(expected->size), end = expected->address + (expected->size ? expected->size : 1);
-    /* The pages end with the page of the object's end, or begin with the object. */
-    uint64_t base = engine->entry->is_4gib_aligned ? expected->address : (end + PAGE - 1) / PAGE * PAGE - mapped;
-    Object *object = find_base(heap, base);
-    return object && object->address == expected->address && object->size == expected->size ? object : NULL;
-}
-
-static bool has_expected_blocks(Engine *engine, Entry *entry) {
-    Heap *heap = engine->heap;
-    if (heap->live_count != entry->live_count || heap->freed_count != entry->freed_count)
-        return false;
-    for (uint32_t i = 0; i < entry->live_count; i++) {
-        ExpectedBlock *expected = &entry->live[i];
-        Object *object = find_allocated(engine, expected);
-        if (!object || !object->is_live || object->mapped != expected->pages.size ||
-            memcmp(pages_of(heap, object), expected->pages.data, object->mapped))
-            return false;
-    }
-    for (uint32_t i = 0; i < entry->freed_count; i++) {
-        Object *object = find_allocated(engine, &entry->freed[i]);
-        if (!object || object->is_live)
-            return false;
-    }
-    return true;
-}
-
-LeftReason heap_compare(Engine *engine, Entry *entry) {
-    if (engine->heap->is_out_of_memory != entry->is_out_of_memory || !has_expected_blocks(engine, entry))
-        return LEFT_HEAP;
-    for (uint32_t i = 0; i < entry->object_count; i++)
-        if (engine->slots[entry->objects[i].slot].is_freed != entry->objects[i].is_freed)
-            return LEFT_HEAP;
-    return LEFT_NOT;
+bool heap_lacks_memory(Engine *engine) {
+    return engine->heap->is_out_of_memory;
 }
