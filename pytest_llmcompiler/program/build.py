@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llmcompiler.errors import ClangError
 from pytest_llmcompiler.program.glibc import build_glibc, load_names
@@ -20,10 +21,7 @@ from pytest_llmcompiler.program.ir_rewrites import (
     OWN_PREFIX,
     PADDED_PREFIX,
     PADDING_BYTES,
-    externalise,
-    pad_constants,
-    prefix_definitions,
-    prefix_functions,
+    prepare_module,
 )
 from pytest_llmcompiler.program.runtime_objects import compile_bridge
 from pytest_llmcompiler.program.stand_ins import CONSTANTS_SYMBOL, StandIns, find_stand_ins
@@ -67,22 +65,42 @@ define i32 @toupper(i32 %c) {
 """Functions of the bundled C library that are wrong there: it returns 255 for EOF, where C has EOF."""
 
 
-def build_program(
-    text: str, target: Target, compile_module: Callable[[str], list[bytes]], unread: Collection[str] = ()
-) -> ProgramImage:
-    """Compile a module of IR with `compile_module` and link it. No behaviour depends on the variables in `unread`.
+class ProgramModule(NamedTuple):
+    """The module of a program, as the builds of the program need it."""
 
-    Raises ClangError and IRError.
+    module: llvm.ModuleRef
+    """The module as it was written."""
+    text: str
+    """Its text."""
+    prepared: str
+    """The text that is compiled (`ir_rewrites.prepare_module`)."""
+
+
+StartCompiling = Callable[[str], Callable[[], list[bytes]]]
+"""Starts to compile a prepared module, and returns the function that waits for the objects."""
+
+
+def prepare_program(text: str, module: llvm.ModuleRef, target: Target) -> ProgramModule:
+    """The module of a program, ready to be compiled. `module` is the parsed text. Raises IRError."""
+    return ProgramModule(module, text, prepare_module(text, target.foreign_system))
+
+
+def start_program(
+    source: ProgramModule, target: Target, start_compiling: StartCompiling, unread: Callable[[], Collection[str]]
+) -> Callable[[], ProgramImage]:
+    """Start to build a program. The function that is returned waits for the compiler, and links the program.
+
+    No behaviour depends on the variables that `unread` returns. Raises ClangError.
     """
-    module = parse(text)
+    wait_for_objects = start_compiling(source.prepared)
+    return lambda: _link_program(source, target, wait_for_objects(), unread())
+
+
+def _link_program(source: ProgramModule, target: Target, objects: list[bytes], unread: Collection[str]) -> ProgramImage:
+    module, text = source.module, source.text
     functions = frozenset(defined_functions(module))
-    guest = target.foreign_system
-    visible = externalise(text)
-    if guest:
-        objects = compile_module(prefix_functions(pad_constants(visible), guest))
-    else:
-        objects = compile_module(pad_constants(prefix_definitions(visible)))
-    objects += [compile_bridge(target)] if guest else []
+    if target.foreign_system:
+        objects = [*objects, compile_bridge(target)]
     elf, stand_ins = _link_with_stand_ins(objects, module, target, has_main="main" in functions)
     symbols, library = _split_symbols(elf, functions, target)
     padded = [symbols.pop(name) for name in list(symbols) if name.startswith(PADDED_PREFIX)]
@@ -151,7 +169,13 @@ def _support_object(target: Target, stand_ins: StandIns, kept: Sequence[str], *,
     lines += [] if target.foreign_system else [_CASE_FUNCTIONS]
     if not has_main:
         lines.append("define i32 @main() {\n ret i32 0\n}")
-    return emit_object(parse("\n".join(lines)), target.host)
+    return _emit_support("\n".join(lines), target.host)
+
+
+@functools.lru_cache(maxsize=16)
+def _emit_support(text: str, host: Target) -> bytes:
+    """The object of a supporting module. Most programs have the same."""
+    return emit_object(parse(text), host)
 
 
 def _split_symbols(

@@ -8,19 +8,21 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pytest_llmcompiler.errors import ClangError
 from pytest_llmcompiler.program.included_files import parse_dependencies, without_folders
-from pytest_llmcompiler.program.tool_run import name_descriptor, open_in_memory, read_descriptor, run_tool
+from pytest_llmcompiler.program.tool_run import ToolRun, name_descriptor, open_in_memory, read_descriptor, run_tool
 from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.target import Target
 
 _CODE_FLAGS = ("-fno-stack-protector", "-fPIE", "-w")
 """Flags of every compilation, with warnings off: a case is taken as it is."""
+_MODULE_FLAGS = ("-fno-sanitize=all", "-g0")
+"""Flags for modules of IR."""
 _LENIENT_FLAGS = ("-Wno-everything", "-fno-crash-diagnostics")
 """Flags for C files. Warnings are off, those too that clang takes for errors where gcc 12 only warns: of implicit `int`
 and functions, of pointers to other types, of a missing result. A crash of clang leaves no files."""
@@ -76,34 +78,37 @@ class Toolchain:
         own = (*header_folders(self.target), _compiler_headers())
         return CompiledUnit(ir.decode(errors=_BAD_BYTES), without_folders(files[1:], own))
 
-    def emit_optimisable_ir(self, path: Path, cflags: Sequence[str] = ()) -> str:
-        """The IR of the C file at `path` as clang hands it to its optimiser at -O2, without debug information."""
-        return self._compile_c(path, cflags, *_OPTIMISABLE_FLAGS, "-g0", "-S", "-emit-llvm").decode(errors=_BAD_BYTES)
+    def start_optimisable_ir(self, path: Path, cflags: Sequence[str] = ()) -> Callable[[], str]:
+        """Start to emit the IR of the C file at `path` as clang hands it to its optimiser at -O2, without debug
+        information. Returns the function that waits for it."""
+        run = self._start_c(path, cflags, *_OPTIMISABLE_FLAGS, "-g0", "-S", "-emit-llvm")
+        return lambda: run.result().stdout.decode(errors=_BAD_BYTES)
 
-    def emit_probe_ir(self, path: Path, cflags: Sequence[str] = ()) -> str:
-        """The IR of the C file at `path` at -O0, with a trap for every undefined behaviour that UBSan detects."""
+    def start_probe_ir(self, path: Path, cflags: Sequence[str] = ()) -> Callable[[], str]:
+        """Start to emit the IR of the C file at `path` at -O0, with a trap for every undefined behaviour that UBSan
+        detects. Returns the function that waits for it."""
         headers = () if self.target.foreign_system else (f"-I{Path(__file__).with_name('probe_headers')}",)
-        return self._compile_c(path, (*cflags, *headers), *_PROBE_FLAGS, "-g0", "-S", "-emit-llvm").decode(
-            errors=_BAD_BYTES
-        )
+        run = self._start_c(path, (*cflags, *headers), *_PROBE_FLAGS, "-g0", "-S", "-emit-llvm")
+        return lambda: run.result().stdout.decode(errors=_BAD_BYTES)
 
     def emit_glibc_ir(self, path: Path, cflags: Sequence[str] = ()) -> str:
         """The IR that `emit_ir` gives, but that functions of <ctype.h> have the results of glibc's."""
         return self.emit_ir(path, (*cflags, f"-I{Path(__file__).with_name('glibc_headers')}"))
 
-    def emit_debug_image(self, path: Path, cflags: Sequence[str] = ()) -> bytes:
-        """An ELF file of the C file at `path` with DWARF, for its types. It is linked, so it has no relocations."""
-        return self._emit_dwarf(path, cflags, *_PLAIN_FLAGS)
+    def start_debug_image(self, path: Path, cflags: Sequence[str] = ()) -> Callable[[], bytes]:
+        """Start to emit an ELF file of the C file at `path` with DWARF, for its types. It is linked, so it has no
+        relocations. Returns the function that waits for it."""
+        return self._start_dwarf(path, cflags, *_PLAIN_FLAGS)
 
     def emit_block_image(self, path: Path, cflags: Sequence[str] = ()) -> bytes:
         """An ELF file of the C file at `path` at -O0 with a counter for each block, and with the lines of its code."""
         ir = self._compile_c(path, cflags, *_PLAIN_FLAGS, *_LINE_FLAGS, "-S", "-emit-llvm").decode(errors=_BAD_BYTES)
         flags = ("-O0", *_LINE_FLAGS, BLOCK_COUNTER_FLAG, *object_flags(self.target))
-        return _link_alone(_compile_module(ir, self.target, *flags))
+        return _link_alone(_start_module(ir, self.target, *flags).result().stdout)
 
     def emit_declarations(self, path: Path, cflags: Sequence[str] = ()) -> bytes:
         """An ELF file with DWARF that also describes the functions that the file calls and only declares."""
-        return self._emit_dwarf(path, cflags, "-O1", "-Xclang", "-disable-llvm-passes", "-fno-sanitize=all")
+        return self._start_dwarf(path, cflags, "-O1", "-Xclang", "-disable-llvm-passes", "-fno-sanitize=all")()
 
     def emit_declared_variables(
         self, path: Path, names: Sequence[str], cflags: Sequence[str] = ()
@@ -121,7 +126,7 @@ class Toolchain:
                 lines = (f"#undef {name}\n__typeof__({name}) *{pointer};\n" for name, pointer in pointers.items())
                 source.write_text("".join(lines), encoding="utf-8")
                 try:
-                    data = self._emit_dwarf(source, (*cflags, "-include", str(path.resolve())), *flags)
+                    data = self._start_dwarf(source, (*cflags, "-include", str(path.resolve())), *flags)()
                     return data, pointers
                 except ClangError as error:
                     unknown = set(re.findall(r"use of undeclared identifier '(\w+)'", str(error))) & pointers.keys()
@@ -129,11 +134,16 @@ class Toolchain:
                         raise
                     pointers = {name: pointer for name, pointer in pointers.items() if name not in unknown}
 
-    def _emit_dwarf(self, path: Path, cflags: Sequence[str], *flags: str) -> bytes:
-        return _link_alone(self._compile_c(path, cflags, *flags, "-g", "-gdwarf-4", *object_flags(self.target)))
+    def _start_dwarf(self, path: Path, cflags: Sequence[str], *flags: str) -> Callable[[], bytes]:
+        run = self._start_c(path, cflags, *flags, "-g", "-gdwarf-4", *object_flags(self.target))
+        return lambda: _link_alone(run.result().stdout)
 
     def emit_assembly(self, ir: str, passes: str, syntax: Syntax = "att") -> str:
-        """The assembly of a module of IR, optimised with a pass list.
+        """The assembly of a module of IR, optimised with a pass list. Raises ClangError."""
+        return self.start_assembly(ir, passes, syntax)()
+
+    def start_assembly(self, ir: str, passes: str, syntax: Syntax = "att") -> Callable[[], str]:
+        """Start what `emit_assembly` does. Returns the function that waits for the assembly.
 
         The bundled clang emits it, even where a system clang made the IR. The pass lists are O0 to O3, `default<O2>`
         and `module(default<O2>)`. As zig's front end does, O1 and O3 are taken for O2, but for guest targets.
@@ -144,7 +154,8 @@ class Toolchain:
             known = "O0 to O3, default<O2>, module(default<O2>)"
             raise ClangError(f"unknown pass list {passes!r}: expected one of {known}")
         own_level = match[1] if self.target.foreign_system or match[1] == "O0" else "O2"
-        return _compile_text(ir, f"-{own_level}", "-S", f"-masm={syntax}", target=self.target).decode(errors=_BAD_BYTES)
+        run = _start_module(ir, self.target, *_MODULE_FLAGS, f"-{own_level}", "-S", f"-masm={syntax}")
+        return lambda: run.result().stdout.decode(errors=_BAD_BYTES)
 
     def find_bodies(self, path: Path, cflags: Sequence[str] = ()) -> dict[str, tuple[int, int]]:
         """The bodies of the functions in a C file, by name: offsets in bytes of the opening brace and past the closing
@@ -165,10 +176,13 @@ class Toolchain:
         return run_tool([*self.command, "--version"]).stdout.decode().splitlines()[0]
 
     def _compile_c(self, path: Path, cflags: Sequence[str], *flags: str, descriptors: Sequence[int] = ()) -> bytes:
-        """Compile a C file with its own flags. Where they contradict `flags`, `flags` win: they come last."""
+        return self._start_c(path, cflags, *flags, descriptors=descriptors).result().stdout
+
+    def _start_c(self, path: Path, cflags: Sequence[str], *flags: str, descriptors: Sequence[int] = ()) -> ToolRun:
+        """Start to compile a C file with its own flags. Where they contradict `flags`, `flags` win: they come last."""
         own = (*_CODE_FLAGS, *self._c_flags, *flags)
         command = [*self._c_command, *_LENIENT_FLAGS, _name_files(path), *cflags, *own, "-o", "-", str(path)]
-        return run_tool(command, descriptors=descriptors).stdout
+        return ToolRun(command, descriptors=descriptors)
 
     def compile_file(self, path: Path, *flags: str) -> bytes:
         """What clang writes for a file that is no case. Raises ClangError."""
@@ -224,7 +238,14 @@ def compile_ir(ir: str, *flags: str, target: Target | None = None) -> bytes:
 
     Raises ClangError. For a module that clang itself wrote, the only cause is inline assembly with an error.
     """
-    return _compile_text(ir, "-O0", *flags, *object_flags(target or get_target()), target=target)
+    return start_compiling_ir(ir, *flags, target=target).result().stdout
+
+
+def start_compiling_ir(ir: str, *flags: str, target: Target | None = None) -> ToolRun:
+    """Start what `compile_ir` does."""
+    return _start_module(
+        ir, target or get_target(), *_MODULE_FLAGS, "-O0", *flags, *object_flags(target or get_target())
+    )
 
 
 def object_flags(target: Target) -> tuple[str, ...]:
@@ -234,18 +255,18 @@ def object_flags(target: Target) -> tuple[str, ...]:
 
 def _compile_text(ir: str, *flags: str, target: Target | None) -> bytes:
     # Always the bundled clang: older clangs can't read the IR that llvmlite writes.
-    return _compile_module(ir, target or get_target(), "-fno-sanitize=all", "-g0", *flags)
+    return _start_module(ir, target or get_target(), *_MODULE_FLAGS, *flags).result().stdout
 
 
-def _compile_module(ir: str, target: Target, *flags: str) -> bytes:
-    """Compile a module with the bundled clang, as zig's front end has it done. The front end itself would link each
-    object once more, and keep it in its cache for ever."""
+def _start_module(ir: str, target: Target, *flags: str) -> ToolRun:
+    """Start to compile a module with the bundled clang, as zig's front end has it done. The front end itself would
+    link each object once more, and keep it in its cache for ever."""
     if target.foreign_system:
         command = [*_bundled_driver(target), *_CODE_FLAGS]
     else:
         tuning = (part for feature in target.tuning for part in ("-Xclang", "-target-feature", "-Xclang", feature))
         command = [*_plain_driver(target.zig_target), *_CODE_FLAGS, "-fPIC", *tuning]
-    return run_tool([*command, *flags, "-o", "-", "-x", "ir", "-"], ir.encode(errors=_BAD_BYTES)).stdout
+    return ToolRun([*command, *flags, "-o", "-", "-x", "ir", "-"], ir.encode(errors=_BAD_BYTES))
 
 
 def compile_c(path: Path, *flags: str) -> bytes:

@@ -20,6 +20,7 @@ from pytest_llmcompiler.program.included_files import hash_contents
 from pytest_llmcompiler.program.ir import parse
 from pytest_llmcompiler.program.ir_extract import inline_always, retarget
 from pytest_llmcompiler.program.ir_rewrites import call_memcpy, remove_source_path, tighten_pointer_checks
+from pytest_llmcompiler.program.tool_run import Background
 from pytest_llmcompiler.program.unit_symbols import UnitSymbols, read_symbols
 from pytest_llmcompiler.program.varargs import find_indirect_arguments
 from pytest_llmcompiler.values.c_types import Type
@@ -50,6 +51,25 @@ class CompiledCase:
     def _unit(self) -> CompiledUnit:
         return self.toolchain.compile_unit(self.case.path, self.case.cflags)
 
+    def start_compilers(self) -> None:
+        """Start all compilers of a C file whose results are needed where functions of it are judged."""
+        if not self.case.is_ir:
+            with self.blame_case():
+                for _ in (self._debug, self._probe, self._optimisable):
+                    pass
+
+    @functools.cached_property
+    def _debug(self) -> Background[bytes]:
+        return Background(lambda: self.toolchain.start_debug_image(self.case.path, self.case.cflags))
+
+    @functools.cached_property
+    def _probe(self) -> Background[str]:
+        return Background(lambda: self.toolchain.start_probe_ir(self.case.path, self.case.cflags))
+
+    @functools.cached_property
+    def _optimisable(self) -> Background[str]:
+        return Background(lambda: self.toolchain.start_optimisable_ir(self.case.path, self.case.cflags))
+
     @functools.cached_property
     def included(self) -> tuple[Path, ...]:
         """The files that a C file includes, without the headers of the C library. Empty for IR."""
@@ -73,7 +93,7 @@ class CompiledCase:
         if self.case.is_ir:
             return self.ir
         with self.blame_case():
-            text = self.toolchain.emit_optimisable_ir(self.case.path, self.case.cflags)
+            text = self._optimisable.result()
             text = inline_always(text, self.target)
             # Code with another set of constants could not use those of the program.
             return text if _constants_of(parse(text)) == _constants_of(self.module) else self.ir
@@ -113,7 +133,7 @@ class CompiledCase:
     def debug_image(self) -> bytes:
         """An ELF file with the DWARF of a C file."""
         with self.blame_case():
-            return self.toolchain.emit_debug_image(self.case.path, self.case.cflags)
+            return self._debug.result()
 
     @property
     def variables(self) -> Mapping[str, Type]:
@@ -153,7 +173,7 @@ class CompiledCase:
         if self.case.is_ir:
             return self.ir
         with self.blame_case():
-            text = self.toolchain.emit_probe_ir(self.case.path, self.case.cflags)
+            text = self._probe.result()
         return call_memcpy(tighten_pointer_checks(remove_source_path(text)))
 
     @functools.cached_property

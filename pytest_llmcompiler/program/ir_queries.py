@@ -71,13 +71,15 @@ def _variables_with_only(module: llvm.ModuleRef, use: str) -> frozenset[str]:
     `use` is a regular expression of an instruction, with `{}` in the place of the address.
     """
     local = {value.name for value in module.global_variables if value.linkage.name in ("internal", "private")}
+    if not local:
+        return frozenset()
     initialisers = (str(value).partition(" = ")[2] for value in module.global_variables)
     aliases = _ALIAS.findall(str(module))
     otherwise_used = {name for text in (*initialisers, *aliases) for name in global_names(text)}
     for function in module.functions:
         lines = str(function).splitlines()
         for line in lines:
-            names = {name for name in global_names(line) if name in local}
+            names = local.intersection(global_names(line)) - otherwise_used if "@" in line else ()
             otherwise_used |= {name for name in names if not _is_only(use, line, _address_pattern(name), lines)}
     return frozenset(local - otherwise_used)
 

@@ -40,10 +40,25 @@ def remove_value_names(module: llvm.ModuleRef) -> None:
 def externalise(text: str) -> str:
     """The module with every local symbol external, so that other code can name it."""
     module = parse(text)
+    _externalise(module)
+    return str(module)
+
+
+def _externalise(module: llvm.ModuleRef) -> None:
     for value in (*module.functions, *module.global_variables):
         if value.linkage.name in ("internal", "private") and not value.name.startswith("llvm."):
             value.linkage = "external"
-    return str(module)
+
+
+def prepare_module(text: str, guest: ForeignSystem | None) -> str:
+    """The module of a program as it is compiled: every symbol is external, what the case defines has a prefix, and
+    constants have padding."""
+    if guest:
+        return prefix_functions(pad_constants(externalise(text)), guest)
+    module = parse(text)
+    _externalise(module)
+    names = _prefix_definitions(module, text)
+    return "".join((_pad_constants(module), *names))
 
 
 def prefix_functions(text: str, guest: ForeignSystem) -> str:
@@ -60,22 +75,21 @@ def prefix_functions(text: str, guest: ForeignSystem) -> str:
     return "\n".join((str(module), *names, ""))
 
 
-def prefix_definitions(text: str) -> str:
-    """The module with `OWN_PREFIX` on the name of each function and variable that it defines, but for `main`.
+def _prefix_definitions(module: llvm.ModuleRef, text: str) -> list[str]:
+    """Put `OWN_PREFIX` on the name of each function and variable that a module defines, but for `main`, in place.
+    `text` is the module's text. Returns lines to add to it.
 
     So the case may define what the C library defines too. A case's `strlen` serves the calls of the case, and the C
     library goes on to call its own. The names that inline assembly uses, and the functions that code generators call on
     their own, mean the case's too.
     """
-    module = parse(text)
     own = [value for value in (*module.functions, *module.global_variables) if _has_own_name(value)]
     in_assembly = (re.findall(r"[\w.$]+", line) for line in text.splitlines() if re.search(r"\basm\b", line))
     known = {*_IMPLICIT_CALLS.split(), *itertools.chain.from_iterable(in_assembly)}
     implicit = known.intersection(value.name for value in own)
     for value in own:
         value.name = OWN_PREFIX + value.name
-    lines = (f'module asm ".set {name}, {OWN_PREFIX}{name}"' for name in sorted(implicit))
-    return "\n".join((str(module), *lines, ""))
+    return [f'module asm ".set {name}, {OWN_PREFIX}{name}"\n' for name in sorted(implicit)]
 
 
 def _has_own_name(value: llvm.ValueRef) -> bool:
@@ -88,8 +102,13 @@ def pad_constants(text: str) -> str:
     The constant and its padding are one variable, called `PADDED_PREFIX` + NAME. NAME becomes an alias into it. Since
     the padding belongs to nothing, its contents can differ from run to run: code that reads it shows a difference.
     """
-    values = {str(value).split(" = ")[0]: value for value in parse(text).global_variables if not value.is_declaration}
-    return "".join(_pad_line(line, values) for line in text.splitlines(keepends=True))
+    return _pad_constants(parse(text))
+
+
+def _pad_constants(module: llvm.ModuleRef) -> str:
+    values = {str(value).split(" = ")[0]: value for value in module.global_variables if not value.is_declaration}
+    lines = str(module).splitlines(keepends=True)
+    return "".join(_pad_line(line, values) if line.startswith("@") else line for line in lines)
 
 
 def _pad_line(line: str, values: Mapping[str, llvm.ValueRef]) -> str:

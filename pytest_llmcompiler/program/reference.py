@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from pytest_llmcompiler.errors import CaseError
 from pytest_llmcompiler.program import signature
-from pytest_llmcompiler.program.build import build_program
+from pytest_llmcompiler.program.build import ProgramModule, StartCompiling, prepare_program, start_program
 from pytest_llmcompiler.program.case import ArgRule
-from pytest_llmcompiler.program.clang import compile_ir
 from pytest_llmcompiler.program.compiled_program import CompiledProgram
 from pytest_llmcompiler.program.directive_comments import read_source
 from pytest_llmcompiler.program.file_facts import FileFacts
@@ -29,9 +28,10 @@ from pytest_llmcompiler.program.ir_queries import (
 )
 from pytest_llmcompiler.program.ir_rewrites import split_multiply_add
 from pytest_llmcompiler.program.library import add_library
-from pytest_llmcompiler.program.runtime_objects import compile_with_block_counters, compile_with_coverage
+from pytest_llmcompiler.program.runtime_objects import start_compiling, start_with_block_counters, start_with_coverage
 from pytest_llmcompiler.program.symbol_facts import SymbolFacts, read_symbol_facts
 from pytest_llmcompiler.program.texts import FunctionTexts
+from pytest_llmcompiler.program.tool_run import Background
 from pytest_llmcompiler.program.varargs import find_indirect_arguments
 from pytest_llmcompiler.program.variable_cells import KnownVariable
 from pytest_llmcompiler.values.c_types import (
@@ -273,12 +273,11 @@ class Reference(CompiledProgram):
         a difference between the two is no fault of a candidate.
         """
         with self.blame_case():
-            return build_program(
-                self.program_ir,
-                self.target,
-                lambda text: [compile_ir(split_multiply_add(text), target=self.target)],
-                self.facts.unread_variables,
-            )
+            return self._golden_build.result()
+
+    @functools.cached_property
+    def _golden_build(self) -> Background[ProgramImage]:
+        return self._start_build(lambda text: start_compiling(split_multiply_add(text), self.target))
 
     def glibc_assembly(self, function: str) -> str:
         """The assembly of a function of a C file, compiled at -O0, in which functions of <ctype.h> have the results of
@@ -298,13 +297,11 @@ class Reference(CompiledProgram):
 
         Its instructions are selected as at -O2, so that a fault of either way shows as a difference.
         """
-
-        def compile_module(text: str) -> list[bytes]:
-            flags = ("-O2", "-Xclang", "-disable-llvm-passes")
-            return [compile_ir(perturb(split_multiply_add(text)), *flags, target=self.target)]
-
+        flags = ("-O2", "-Xclang", "-disable-llvm-passes")
         with self.blame_case():
-            return build_program(self.program_ir, self.target, compile_module, self.facts.unread_variables)
+            return self._start_build(
+                lambda text: start_compiling(perturb(split_multiply_add(text)), self.target, *flags)
+            ).result()
 
     @functools.cached_property
     def probe(self) -> ProgramImage:
@@ -313,24 +310,42 @@ class Reference(CompiledProgram):
         Undefined behaviour traps in code of C files. For IR there is no sanitizer.
         """
         with self.blame_case():
-            return build_program(self.program_probe_ir, self.target, self._compile_probe)
+            return self._probe_build.result()
+
+    @functools.cached_property
+    def _probe_build(self) -> Background[ProgramImage]:
+        text = self.program_probe_ir
+        source = prepare_program(text, parse(text), self.target)
+        return Background(
+            lambda: start_program(source, self.target, lambda text: start_with_coverage(text, self.target), tuple)
+        )
 
     @functools.cached_property
     def block_counters(self) -> ProgramImage:
         """The program at -O0 with a counter for each block of its code. It shows which code an input reaches."""
         with self.blame_case():
-            return build_program(
-                self.program_ir, self.target, lambda text: compile_with_block_counters(text, self.target)
-            )
+            return self._block_build.result()
+
+    @functools.cached_property
+    def _block_build(self) -> Background[ProgramImage]:
+        return self._start_build(lambda text: start_with_block_counters(text, self.target), unread=tuple)
+
+    def _start_build(
+        self, start: StartCompiling, unread: Callable[[], Collection[str]] | None = None
+    ) -> Background[ProgramImage]:
+        """Start a build of the program from its IR. `unread` is as for `start_program`."""
+        known = unread or (lambda: self.facts.unread_variables)
+        return Background(lambda: start_program(self._prepared_program, self.target, start, known))
+
+    @functools.cached_property
+    def _prepared_program(self) -> ProgramModule:
+        return prepare_program(self.program_ir, self.program_module, self.target)
 
     @functools.cached_property
     def block_image(self) -> bytes:
         """An ELF file with the same blocks of a C file's code, and the lines from which they come."""
         with self.blame_case():
             return self.toolchain.emit_block_image(self.case.path, self.case.cflags)
-
-    def _compile_probe(self, text: str) -> list[bytes]:
-        return compile_with_coverage(text, self.target)
 
 
 def _most_bytes(type: Type) -> int:

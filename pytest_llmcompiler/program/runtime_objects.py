@@ -8,15 +8,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
 from pytest_llmcompiler.files import cache_folder
-from pytest_llmcompiler.program.clang import BLOCK_COUNTER_FLAG, Toolchain, compile_ir, object_flags
+from pytest_llmcompiler.program.clang import BLOCK_COUNTER_FLAG, Toolchain, object_flags, start_compiling_ir
 from pytest_llmcompiler.program.ir_rewrites import count_endless_loops
-from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.target import Target
 
 _COVERAGE_FLAG = "-fsanitize-coverage=inline-8bit-counters,trace-cmp,trace-gep,trace-pc"
@@ -27,17 +26,24 @@ _LIBRARY_FLAGS = ("-O1", "-fno-builtin", "-fno-sanitize=all", "-g0", "-c")
 """Flags for what takes the place of functions of the C library."""
 
 
-def compile_with_coverage(ir: str, target: Target | None = None) -> list[bytes]:
-    """Two objects: of a module of IR with instrumentation for coverage and comparisons, and of `probe.c`, which the
-    instrumentation calls."""
-    target = target or get_target()
-    return [compile_ir(count_endless_loops(ir), _COVERAGE_FLAG, target=target), _compile_runtime("probe.c", target)]
+def start_compiling(ir: str, target: Target, *flags: str) -> Callable[[], list[bytes]]:
+    """Start to compile a module of IR. The function that is returned waits for its one object."""
+    run = start_compiling_ir(ir, *flags, target=target)
+    return lambda: [run.result().stdout]
 
 
-def compile_with_block_counters(ir: str, target: Target | None = None) -> list[bytes]:
-    """Two objects: of a module of IR with a counter for each block, and of `coverage.c`."""
-    target = target or get_target()
-    return [compile_ir(ir, BLOCK_COUNTER_FLAG, target=target), _compile_runtime("coverage.c", target)]
+def start_with_coverage(ir: str, target: Target) -> Callable[[], list[bytes]]:
+    """Start to compile a module of IR with instrumentation for coverage and comparisons. The function that is returned
+    waits for two objects: that of the module, and that of `probe.c`, which the instrumentation calls."""
+    run = start_compiling_ir(count_endless_loops(ir), _COVERAGE_FLAG, target=target)
+    return lambda: [run.result().stdout, _compile_runtime("probe.c", target)]
+
+
+def start_with_block_counters(ir: str, target: Target) -> Callable[[], list[bytes]]:
+    """Start to compile a module of IR with a counter for each block. The function that is returned waits for two
+    objects: that of the module, and that of `coverage.c`."""
+    run = start_compiling_ir(ir, BLOCK_COUNTER_FLAG, target=target)
+    return lambda: [run.result().stdout, _compile_runtime("coverage.c", target)]
 
 
 @functools.cache

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from pytest_llmcompiler.errors import ClangError
 
 _TIMEOUT_SECONDS = 600
 """Limit of one call of the toolchain. The first link on a machine builds musl, which takes minutes on a slow one."""
+
+
+_Result = TypeVar("_Result")
 
 
 class ToolOutput(NamedTuple):
@@ -57,7 +60,7 @@ class ToolRun:
             raise ClangError(f"{self._name} can't be run: {error}") from error
 
     def result(self) -> ToolOutput:
-        """Wait for the end of the command. Raises ClangError with its standard error. To be called once."""
+        """Wait for the end of the command. To be called once. Raises ClangError with its standard error."""
         try:
             # Nothing but standard error is a pipe. Its end is that of the command.
             _, stderr = self._process.communicate(timeout=_TIMEOUT_SECONDS)
@@ -87,6 +90,23 @@ class ToolRun:
         if hasattr(self, "_process"):
             with suppress(OSError):
                 self.cancel()
+
+
+class Background(Generic[_Result]):
+    """Work of the toolchain that goes on while Python does something else.
+
+    `start` starts it, and returns the function that waits for its end and returns the result.
+    """
+
+    def __init__(self, start: Callable[[], Callable[[], _Result]]) -> None:
+        self._start, self._owner = start, os.getpid()
+        self._finish: Callable[[], _Result] | None = start()
+
+    def result(self) -> _Result:
+        """The result, which is not kept. The work is done again for a second call, and in a forked child, to which the
+        commands do not belong."""
+        finish, self._finish = self._finish, None
+        return finish() if finish and self._owner == os.getpid() else self._start()()
 
 
 def run_tool(
