@@ -34,6 +34,7 @@ class FunctionUnderTest:
 
     def __init__(self, reference: Reference, function: str) -> None:
         self.reference, self.function = reference, function
+        reference.start_golden()
         if function not in reference.signatures:
             known = ", ".join(reference.signatures)
             raise CaseError(f"{reference.case.path}: no function {function!r} is defined here; there are: {known}")

@@ -238,12 +238,13 @@ class Oracle:
     def _build_machines(self) -> _ReferenceMachines:
         under_test, reference = self._under_test, self._under_test.reference
         has_assembly = " asm " in reference.program_ir  # loops of inline assembly take no steps that the probe counts
+        reference.start_probe_program()
+        optimised = self.builds.optimised  # the compiler of the probe runs meanwhile
         return _ReferenceMachines(
             probe=Probe(under_test.open_machine(reference.probe, check_preconditions=True), has_assembly),
             golden=under_test.open_machine(reference.golden, trace_blocks=True),
             optimised=tuple(
-                under_test.open_machine(reference.golden, build.plain, garbage_pattern=1)
-                for build in self.builds.optimised
+                under_test.open_machine(reference.golden, build.plain, garbage_pattern=1) for build in optimised
             ),
         )
 

@@ -110,6 +110,7 @@ class Suite:
 
     def _build(self) -> SavedSuite:
         """Compute the whole suite, and put it into the cache."""
+        self.under_test.reference.start_probe()
         self._corpus = corpus = self._load_or_generate()
         summary = self._summarise(corpus, self.oracle.whole_program())
         self._file.save(summary, corpus.entries)

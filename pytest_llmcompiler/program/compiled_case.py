@@ -51,12 +51,10 @@ class CompiledCase:
     def _unit(self) -> CompiledUnit:
         return self.toolchain.compile_unit(self.case.path, self.case.cflags)
 
-    def start_compilers(self) -> None:
-        """Start all compilers of a C file whose results are needed where functions of it are judged."""
-        if not self.case.is_ir:
-            with self.blame_case():
-                for _ in (self._debug, self._probe, self._optimisable):
-                    pass
+    def start_probe_ir(self) -> None:
+        """Start to compile what `probe_ir` is made of."""
+        if not self.case.is_ir and "probe_ir" not in vars(self):
+            _ = self._probe
 
     @functools.cached_property
     def _debug(self) -> Background[bytes]:

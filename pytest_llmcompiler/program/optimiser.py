@@ -6,8 +6,10 @@ https://lld.llvm.org/) and is of the same LLVM as llvmlite. A system `opt` may b
 
 from __future__ import annotations
 
+import os
 import re
 import resource
+import select
 import subprocess
 import tempfile
 from contextlib import suppress
@@ -94,9 +96,9 @@ def _run_limited(command: list[str], folder: str, seconds: float, megabytes: int
         (resource.RLIMIT_CORE, 0),
     ):
         with suppress(ProcessLookupError):  # the process has ended already
-            resource.prlimit(process.pid, kind, (value, value))
+            _limit(process.pid, kind, value)
     try:
-        status = process.wait(seconds)
+        status = _wait(process, seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -106,6 +108,28 @@ def _run_limited(command: list[str], folder: str, seconds: float, megabytes: int
         process.wait()
         raise
     return status, log.read_bytes()[-_MAX_OUTPUT_BYTES:].decode("utf-8", "replace")
+
+
+def _limit(process: int, kind: int, value: int) -> None:
+    """Set a limit of a process, which may have a lower one already, in a sandbox."""
+    _, hard = resource.prlimit(process, kind)
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.prlimit(process, kind, (value, value))
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> int:
+    """The exit status of a process, as soon as it ends. Popen's own limited wait looks for the end only now and then.
+
+    Raises TimeoutExpired.
+    """
+    with suppress(OSError):  # an old kernel
+        descriptor = os.pidfd_open(process.pid)
+        try:
+            select.select([descriptor], [], [], seconds)
+            seconds = 0
+        finally:
+            os.close(descriptor)
+    return process.wait(seconds)
 
 
 def _describe_end(status: int, output: str, seconds: float) -> str:

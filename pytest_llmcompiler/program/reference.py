@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
-from pytest_llmcompiler.errors import CaseError
+from pytest_llmcompiler.errors import CaseError, LLMCompilerError
 from pytest_llmcompiler.program import signature
 from pytest_llmcompiler.program.build import ProgramModule, StartCompiling, prepare_program, start_program
 from pytest_llmcompiler.program.case import ArgRule
@@ -264,6 +265,31 @@ class Reference(CompiledProgram):
         """Store what was compiled for later processes. This class stores nothing."""
 
     # -- programs
+
+    def start_golden(self) -> None:
+        """Start to compile what every function under test needs, in the background. Errors show where it is used."""
+        with contextlib.suppress(LLMCompilerError):
+            if not self.case.is_ir and "signatures" not in vars(self):
+                _ = self._debug
+            if "golden" not in vars(self):
+                _ = self._golden_build
+
+    def start_probe(self) -> None:
+        """Start to compile what generating inputs needs, in the background. Errors show where it is used."""
+        with contextlib.suppress(LLMCompilerError):
+            if "probe" not in vars(self):
+                for file in (self, *(unit.compiled for unit in self.units)):
+                    file.start_probe_ir()
+            if not self.case.is_ir and "optimisable_ir" not in vars(self):
+                _ = self._optimisable
+            if "block_counters" not in vars(self):
+                _ = self._block_build
+
+    def start_probe_program(self) -> None:
+        """Start to compile the probe itself in the background. Errors show where it is used."""
+        with contextlib.suppress(LLMCompilerError):
+            if "probe" not in vars(self):
+                _ = self._probe_build
 
     @functools.cached_property
     def golden(self) -> ProgramImage:

@@ -67,13 +67,13 @@ def case(tmp_path: Path) -> Path:
 def tools(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The commands that this process runs."""
     seen: list[str] = []
-    original: Callable[..., Any] = subprocess.run
+    original: Callable[..., Any] = subprocess.Popen
 
-    def run(command: list[str], *args: Any, **kwargs: Any) -> Any:
+    def start(command: list[str], *args: Any, **kwargs: Any) -> Any:
         seen.append(command[0])
         return original(command, *args, **kwargs)
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "Popen", start)
     return seen
 
 
