@@ -84,7 +84,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         return [f"llmc: model {session.settings.model}"]
     with _usage_errors():
         facts, compiler = session.model.describe(), session.toolchain.version()
-    return header_lines(facts, compiler, session.settings.target, session.jobs, WORKER_MEGABYTES)
+    problem = session.find_engine_problem()
+    return header_lines(facts, compiler, session.settings.target, session.jobs, WORKER_MEGABYTES, problem)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

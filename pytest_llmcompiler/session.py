@@ -184,6 +184,12 @@ class Session:
         """The number of judge processes of this session: its share, if it is a worker of pytest-xdist."""
         return max(1, (self.settings.jobs or count_cores()) // self._worker_count)
 
+    def find_engine_problem(self) -> str:
+        """Why verdicts have to do without the engine; empty where they have it. It is built for that, if it is not."""
+        from pytest_llmcompiler.emulator.engine_server import find_problem
+
+        return find_problem()
+
     @functools.cached_property
     def judge(self) -> Judge:
         """The judge, which runs in processes of its own."""

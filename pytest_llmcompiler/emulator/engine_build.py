@@ -5,9 +5,11 @@ Two processes that build at once each write their own file, and the last one win
 
 from __future__ import annotations
 
+import atexit
 import functools
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,6 +27,8 @@ _FLAGS = (
 _LIBRARY_FLAGS = ("-fPIC", "-shared")
 _SECONDS = 120
 """Time limit of the compiler, which takes about 5 s."""
+_MESSAGE_CHARACTERS = 1000
+"""The end of the compiler's message that is passed on."""
 
 
 @functools.cache
@@ -40,15 +44,33 @@ def server_path() -> Path:
 
 
 def _build(name: str, flags: tuple[str, ...]) -> Path:
+    """The path of a build, in the cache or, where that can't be written, in a folder of this process."""
     sources = sorted(_source_folder().iterdir())
-    path = cache_folder() / "engine" / _key(sources) / name
-    if not path.exists():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _compile([source for source in sources if source.suffix == ".c"], flags, path)
-        except OSError as error:
-            raise EngineError(f"the engine can't be built: {error}") from error
+    key = _key(sources)
+    path = cache_folder() / "engine" / key / name
+    if path.exists():
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=".engine-")
+    except OSError:
+        path = _temporary_folder() / name
+        descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=".engine-")
+    os.close(descriptor)
+    try:
+        _compile([source for source in sources if source.suffix == ".c"], flags, part)
+        Path(part).chmod(0o755)
+        Path(part).replace(path)
+    finally:
+        Path(part).unlink(missing_ok=True)
     return path
+
+
+@functools.cache
+def _temporary_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="llmc-engine-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _source_folder() -> Path:
@@ -70,19 +92,13 @@ def _key(sources: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def _compile(sources: list[Path], flags: tuple[str, ...], path: Path) -> None:
+def _compile(sources: list[Path], flags: tuple[str, ...], path: str) -> None:
     library = _unicorn_folder() / "lib"
-    descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=".engine-")
-    os.close(descriptor)
-    command = [sys.executable, "-m", "ziglang", "cc", *_FLAGS, *flags, f"-I{_unicorn_folder() / 'include'}", "-o", part]
-    command += [*map(str, sources), f"-L{library}", "-l:libunicorn.so.2", f"-Wl,-rpath,{library}"]
+    command = [sys.executable, "-m", "ziglang", "cc", *_FLAGS, *flags, f"-I{_unicorn_folder() / 'include'}"]
+    command += ["-o", path, *map(str, sources), f"-L{library}", "-l:libunicorn.so.2", f"-Wl,-rpath,{library}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
-        if done.returncode:
-            raise EngineError(f"the engine can't be built: {done.stderr.strip()[-2000:]}")
-        Path(part).chmod(0o755)
-        Path(part).replace(path)
-    except subprocess.TimeoutExpired as error:
-        raise EngineError(f"the engine can't be built: the compiler takes more than {_SECONDS} s") from error
-    finally:
-        Path(part).unlink(missing_ok=True)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EngineError(f"the engine can't be built: {error}") from error
+    if done.returncode:
+        raise EngineError(f"the engine can't be built: {done.stderr.strip()[-_MESSAGE_CHARACTERS:]}")

@@ -173,17 +173,17 @@ class _Server:
 
     def __init__(self) -> None:
         self._server: EngineServer | None = None
-        self.problem = ""
-        """Why there is none; empty where one can be had."""
+        self._problem = ""
+        """Why there can be none, once that is known."""
 
     def get(self) -> EngineServer:
-        if self.problem:
-            raise EngineError(self.problem)
+        if self._problem:
+            raise EngineError(self._problem)
         if self._server is None or not self._server.is_usable:
             try:
                 self._server = EngineServer()
             except EngineError as error:
-                self.problem = str(error)
+                self._problem = str(error)
                 raise
         return self._server
 
@@ -192,10 +192,12 @@ _SERVER = _Server()
 
 
 def find_problem() -> str:
-    """Why there is no engine in this process; empty where there is one. The engine is built and started for that."""
-    with contextlib.suppress(EngineError):
-        _SERVER.get()
-    return _SERVER.problem
+    """Why there can be no engine; empty where there can. It is built and started for that, and ended again."""
+    try:
+        EngineServer().close()
+    except EngineError as error:
+        return str(error)
+    return ""
 
 
 def open_template(image: bytes) -> EngineTemplate:

@@ -7,9 +7,11 @@ from typing import Any
 from pytest_llmcompiler.targets.target import DEFAULT
 
 
-def header_lines(facts: dict[str, Any], compiler: str, target: str, jobs: int, megabytes: int) -> list[str]:
-    """Name the model with its hardware, the reference compiler, the target unless it is the default, and what the judge
-    may take of the machine.
+def header_lines(
+    facts: dict[str, Any], compiler: str, target: str, jobs: int, megabytes: int, engine_problem: str = ""
+) -> list[str]:
+    """Name the model with its hardware, the reference compiler, the target unless it is the default, what the judge may
+    take of the machine, and why there is no engine.
 
     `facts` is the result of the model's `describe`. `megabytes` is the memory, in MiB, above which each of the `jobs`
     judge processes lets prepared functions go.
@@ -24,4 +26,7 @@ def header_lines(facts: dict[str, Any], compiler: str, target: str, jobs: int, m
     if target != DEFAULT:
         lines.append(f"llmc: target {target}")
     workers = "1 worker" if jobs == 1 else f"up to {jobs} workers"
-    return [*lines, f"llmc: judge {workers}, each keeps functions ready in up to {megabytes} MiB"]
+    lines.append(f"llmc: judge {workers}, each keeps functions ready in up to {megabytes} MiB")
+    if engine_problem:
+        lines.append(f"llmc: no engine, so that each verdict takes some twenty times as long: {engine_problem}")
+    return lines

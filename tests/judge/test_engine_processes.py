@@ -1,0 +1,111 @@
+"""The engine's processes may die, or not exist at all: no sample is lost, and no verdict changes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from faces import Compile
+
+from pytest_llmcompiler.emulator import engine_build, engine_server
+from pytest_llmcompiler.errors import EngineError
+from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
+from pytest_llmcompiler.judge.verdict import Verdict
+
+SOURCE = "int total(const int *p, unsigned char n) { int sum = 0; while (n--) sum += *p++; return sum; }"
+RIGHT = """total:
+        xorl %eax, %eax
+        movzbl %sil, %esi
+1:      decl %esi
+        js 2f
+        addl (%rdi,%rsi,4), %eax
+        jmp 1b
+2:      ret
+"""
+WRONG = RIGHT.replace("addl", "subl")
+CRASHING = RIGHT.replace("addl (%rdi,%rsi,4)", "addl 4096(%rdi,%rsi,4)")
+
+
+@pytest.fixture
+def harness(compiled: Compile) -> Harness:
+    return Harness(compiled(SOURCE), "total", JudgeSettings(examples=20))
+
+
+@pytest.fixture
+def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_server, "_SERVER", engine_server._Server())
+    engine_build.server_path.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def built_again() -> Iterator[None]:
+    yield
+    engine_build.server_path.cache_clear()
+
+
+def verdicts(harness: Harness) -> list[Verdict]:
+    return [harness.judge(text) for text in (RIGHT, WRONG, CRASHING)]
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def server_of_this_process() -> int:
+    return next(
+        pid
+        for pid in children(os.getpid())
+        if Path(f"/proc/{pid}/comm").read_text().startswith("engine-server") and children(pid)
+    )
+
+
+def test_right_code_needs_no_python(harness: Harness) -> None:
+    assert [verdict.kind for verdict in verdicts(harness)] == ["pass", "mismatch", "crash"]
+    statistics = harness.engine.statistics
+    assert statistics.candidates == 3 and statistics.settled == 1 and statistics.runs > 60
+
+
+def test_killed_processes_lose_no_sample(harness: Harness, no_server: None) -> None:
+    expected = verdicts(harness)
+    server = server_of_this_process()
+    for template in children(server):
+        os.kill(template, signal.SIGKILL)
+    assert verdicts(harness) == expected
+    os.kill(server_of_this_process(), signal.SIGKILL)
+    assert verdicts(harness) == expected
+    assert harness.engine.statistics.settled >= 2, "a new server serves"
+
+
+def test_no_compiler(harness: Harness, no_server: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    expected = verdicts(harness)
+    monkeypatch.setattr(engine_server, "_SERVER", engine_server._Server())
+    engine_build.server_path.cache_clear()
+    monkeypatch.setenv("LLMC_CACHE", str(tmp_path))
+    monkeypatch.setattr("sys.executable", "/nonexistent/python")
+    without = Harness(harness.reference, "total", JudgeSettings(examples=20))
+    assert verdicts(without) == expected
+    assert without.engine.statistics.candidates == 0
+    assert "can't be built" in engine_server.find_problem()
+    with pytest.raises(EngineError):
+        engine_server.open_template(b"")
+
+
+def test_a_cache_that_cannot_be_written(harness: Harness, no_server: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = verdicts(harness)
+    monkeypatch.setattr(engine_server, "_SERVER", engine_server._Server())
+    engine_build.server_path.cache_clear()
+    monkeypatch.setenv("LLMC_CACHE", "/dev/null/cache")
+    other = Harness(harness.reference, "total", JudgeSettings(examples=20))
+    assert verdicts(other) == expected
+    assert other.engine.statistics.settled == 1, "the engine is built in a folder of its own"
+
+
+def test_hostile_text_ends_only_its_own_child(harness: Harness) -> None:
+    before = harness.judge(RIGHT)
+    assert harness.judge("total: mov (%r8),%ah\n ret").kind != "pass"
+    assert harness.judge("total: jmp total").kind == "hang"
+    assert harness.judge("total:\n" + ".rept 100000000\n nop\n .endr\n ret").kind != "pass"
+    assert harness.judge(RIGHT) == before
