@@ -10,23 +10,52 @@ import unicorn
 from pytest_llmcompiler.emulator.memory import HostMemory
 from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, ARENA, GARBAGE, SLOTS, Layout, Slot
 
-_READ_WRITE = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE
+_READ, _READ_WRITE = unicorn.UC_PROT_READ, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE
 
 
 class ObjectArena:
-    """The slots for the objects of an input. What belongs to no object is garbage."""
+    """The slots for the objects of an input. What belongs to no object is garbage.
+
+    The first object in a slot, or the first write to it, opens the slot for all further runs: the others can't have
+    changed, and need not be looked at after a run.
+    """
 
     def __init__(self, uc: Any, garbage_pattern: int) -> None:
         self._uc, self._garbage_pattern = uc, garbage_pattern
-        self._memory, self._untouched = HostMemory(ARENA), HostMemory(ARENA)
-        for memory in (self._memory, self._untouched):
+        self.memory, self.untouched = HostMemory(ARENA), HostMemory(ARENA)
+        """The slots, and the same without any object."""
+        for memory in (self.memory, self.untouched):
             memory.write(GARBAGE[garbage_pattern] * (ARENA // 4))
+        self._open_slots: set[int] = set()
+        """The addresses of the slots that the guest can write."""
+        self._open_parts: dict[int, int] = {}
+        """Where these lie in the host's memory, and their sizes."""
         for slot in (*SLOTS, *ALIGNED_SLOTS):
             self.map(slot)
 
     def map(self, slot: Slot) -> None:
         """Let the guest access a slot."""
-        self._uc.mem_map_ptr(slot.address, slot.size, _READ_WRITE, self._memory.pointer + slot.host)
+        permissions = _READ_WRITE if slot.address in self._open_slots else _READ
+        self._uc.mem_map_ptr(slot.address, slot.size, permissions, self.memory.pointer + slot.host)
+
+    def open_slot_at(self, address: int) -> bool:
+        """Let the guest write to the slot of an address. Returns whether it could not."""
+        for slot in (*SLOTS, *ALIGNED_SLOTS):
+            if slot.address <= address < slot.address + slot.size and slot.address not in self._open_slots:
+                self._open(slot)
+                return True
+        return False
+
+    def open_slots(self, layout: Layout) -> None:
+        """Let the guest write to the slots of an input."""
+        for placed in layout.objects:
+            if placed.slot.address not in self._open_slots:
+                self._open(placed.slot)
+
+    def _open(self, slot: Slot) -> None:
+        self._uc.mem_protect(slot.address, slot.size, _READ_WRITE)
+        self._open_slots.add(slot.address)
+        self._open_parts[slot.host] = slot.size
 
     def unmap(self, slot: Slot) -> None:
         """Let each access to a slot fault."""
@@ -37,24 +66,27 @@ class ObjectArena:
 
         `insert_streams` gives the standard streams in data of a layout the addresses that they have in the program.
         """
+        self.open_slots(layout)
         for old in last.objects if last else ():
-            self._memory.write(self._untouched.read(0, old.slot.size), old.slot.host)
+            self.memory.write(self.untouched.read(0, old.slot.size), old.slot.host)
         for placed in layout.objects:
             data = layout.initial_bytes(placed, self._garbage_pattern)
-            self._memory.write(insert_streams(data), placed.slot.host)
+            self.memory.write(insert_streams(data), placed.slot.host)
 
     def read_slots(self, layout: Layout) -> tuple[bytes, ...]:
         """The contents of the slots of an input, in the order of its objects."""
-        return tuple(self._memory.read(placed.slot.host, placed.slot.size) for placed in layout.objects)
+        return tuple(self.memory.read(placed.slot.host, placed.slot.size) for placed in layout.objects)
 
-    def clean_unused_slots(self, layout: Layout) -> bool:
-        """Whether slots without an object were written; then all slots are filled with garbage."""
-        used = sorted((placed.slot.host, placed.slot.size) for placed in layout.objects)
-        gap_starts = [0, *(start + size for start, size in used)]
-        gap_ends = [*(start for start, _ in used), ARENA]
-        has_changed = any(
-            self._memory.differs(self._untouched, start, end) for start, end in zip(gap_starts, gap_ends, strict=True)
-        )
-        if has_changed:
-            self._memory.write(self._untouched.read())
+    def clean_unused_slots(self, layout: Layout, has_host_work: bool) -> bool:
+        """Whether slots without an object were written; then these are filled with garbage.
+
+        `has_host_work` says whether the host has written memory during the run: it can write to any slot.
+        """
+        used = {placed.slot.host for placed in layout.objects}
+        parts = {slot.host: slot.size for slot in SLOTS} if has_host_work else self._open_parts
+        has_changed = False
+        for host, size in parts.items():
+            if host not in used and self.memory.differs(self.untouched, host, host + size):
+                self.memory.write(self.untouched.read(host, size), host)
+                has_changed = True
         return has_changed

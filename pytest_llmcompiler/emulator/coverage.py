@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import unicorn
+
 Feature = tuple[str, int, int]
 """Something that a run covers, as (kind, which, detail):
 
@@ -40,13 +42,20 @@ class Comparisons:
 class BlockTrace:
     """Counts the code that a run executes, by a hook at each basic block, and records the edges in one function.
 
-    The hook is a Python call for each block: only machines that need the numbers have one.
+    The hook is a Python call for each block (`NativeBlockTrace` has none): only machines that need the numbers watch.
     """
 
     def __init__(self, start: int, end: int, case_code: range) -> None:
-        self._start, self._end = start, end
-        self._case_start, self._case_end = case_code.start, case_code.stop
+        self.bounds = start, end, case_code.start, case_code.stop
+        """The addresses of the function and of the case's code, each with its end."""
         self.reset()
+
+    def watch(self, uc: Any) -> None:
+        """Count the blocks of all runs from now on."""
+        uc.hook_add(unicorn.UC_HOOK_BLOCK, self._on_block)
+
+    def collect(self) -> None:
+        """Take in what the last run has done."""
 
     def reset(self) -> None:
         """Forget the last run."""
@@ -58,11 +67,12 @@ class BlockTrace:
         """The edges between blocks of the function, by the addresses of the blocks. The first one comes from 0."""
         self._last_block = 0
 
-    def on_block(self, uc: Any, address: int, size: int, data: Any) -> None:
+    def _on_block(self, uc: Any, address: int, size: int, data: Any) -> None:
         """The hook: a block of `size` bytes begins."""
+        start, end, case_start, case_end = self.bounds
         self.executed_bytes += size
-        if self._case_start <= address < self._case_end:
+        if case_start <= address < case_end:
             self.case_bytes += size
-        if self._start <= address < self._end:
+        if start <= address < end:
             self.edges.add((self._last_block, address))
             self._last_block = address

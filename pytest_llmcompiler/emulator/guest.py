@@ -70,13 +70,15 @@ class Guest:
         """An error of the harness inside of a hook: unicorn would swallow it."""
         self.hook_calls = 0
         """Calls of hooks in the run, such as for system calls and for the library's functions."""
-        self._initial_memory: list[tuple[HostMemory, bytes]] = []
+        self.initial_memory: list[tuple[HostMemory, bytes]] = []
+        """The contents of the writable memory from which every run starts."""
         self._loaded_memory: list[tuple[HostMemory, bytes]] = []
         self._load_program()
         self.stack = GuestStack(self.uc, max_stack_growth)
         self.uc.mem_map(STUBS, PAGE, _READ_EXECUTE)
         self.uc.mem_write(STUBS, self.processor.return_code * (PAGE // len(self.processor.return_code)))
-        self._variables = self._locate_variables()
+        self.variables = self._locate_variables()
+        """For each global variable of the case: the memory that holds it, its offset there, and its size."""
 
     def _load_program(self) -> None:
         for segment in self.program.segments:
@@ -93,7 +95,6 @@ class Guest:
             self.uc.mem_protect(self.program.constants.address, self.program.constants.size, _READ)
 
     def _locate_variables(self) -> dict[str, tuple[HostMemory, int, int]]:
-        """For each global variable of the case: the memory that holds it, its offset there, and its size."""
         variables = {}
         for name in self.program.globals:
             symbol = self.program.symbols[name]
@@ -111,7 +112,9 @@ class Guest:
 
     def read(self, address: int, size: int) -> bytes:
         """Read memory, and less than `size` bytes where the rest is not mapped."""
-        for start, memory in ((STACK_START, self.stack.memory), *self.writable):
+        if STACK_START <= address < STACK_START + STACK_SIZE:
+            return self.stack.read(address, size)
+        for start, memory in self.writable:
             if start <= address < start + memory.size:
                 return memory.read(address - start, min(size, start + memory.size - address))
         for part in (size, min(size, PAGE - address % PAGE)):
@@ -137,7 +140,7 @@ class Guest:
 
     def read_variable(self, name: str) -> bytes:
         """Read a writable global variable of the case."""
-        memory, offset, size = self._variables[name]
+        memory, offset, size = self.variables[name]
         return memory.read(offset, size)
 
     def save_loaded_memory(self) -> None:
@@ -159,23 +162,34 @@ class Guest:
 
     def save_memory(self) -> None:
         """Make the present contents of the writable memory those from which every run starts."""
-        self._initial_memory = [(memory, memory.read()) for _, memory in self.writable]
+        self.initial_memory = [(memory, memory.read()) for _, memory in self.writable]
 
     def restore_memory(self, variables: Sequence[tuple[str, bytes]]) -> None:
         """Give the writable memory its initial contents, and some global variables the values of an input."""
-        for memory, data in self._initial_memory:
+        for memory, data in self.initial_memory:
             memory.write(data)
         for name, data in variables:
-            memory, offset, _ = self._variables[name]
+            memory, offset, _ = self.variables[name]
             memory.write(self.insert_streams(data), offset)
 
     def set_symbol_pointers(self, pointers: Sequence[tuple[str, int, SymbolPointer]]) -> None:
         """Let pointers in global variables lead to symbols of the program. A symbol that it does not have is null."""
-        for name, at, target in pointers:
-            memory, offset, _ = self._variables[name]
-            address = self.program.addresses.get(target.symbol)
-            value = 0 if address is None else address + target.offset
-            memory.write(value.to_bytes(8, "little"), offset + at)
+        for pointer in pointers:
+            memory, offset, data = self.locate_symbol_pointer(*pointer)
+            memory.write(data, offset)
+
+    def locate_symbol_pointer(self, name: str, at: int, target: SymbolPointer) -> tuple[HostMemory, int, bytes]:
+        """Where a pointer in a global variable lies in the host's memory, and its bytes in this program."""
+        memory, offset, _ = self.variables[name]
+        address = self.program.addresses.get(target.symbol)
+        value = 0 if address is None else address + target.offset
+        return memory, offset + at, value.to_bytes(8, "little")
+
+    def find_writable(self, address: int) -> tuple[HostMemory, int] | None:
+        """Where a byte of the program's writable memory lies in the host's memory; None for another address."""
+        return next(
+            ((memory, address - start) for start, memory in self.writable if 0 <= address - start < memory.size), None
+        )
 
     def set_boolean(self, boolean: BooleanVariable) -> None:
         """Give a candidate's byte the value that stands for that of the program's variable."""
@@ -185,7 +199,7 @@ class Guest:
         """Give the program's variable the value that a candidate's byte stands for. A byte that is neither 0 nor 1 is
         copied as it is, so that the variable has none of its values."""
         byte = self.read(boolean.address, 1)[0]
-        memory, offset, size = self._variables[boolean.name]
+        memory, offset, size = self.variables[boolean.name]
         memory.write(boolean.values[byte] if byte < len(boolean.values) else bytes([byte]) * size, offset)
 
     def insert_streams(self, data: bytes) -> bytes:
@@ -211,9 +225,9 @@ class Guest:
         """Change the initial contents of the writable memory for all further runs."""
         for index, (start, memory) in enumerate(self.writable):
             if start <= address < start + memory.size:
-                initial = bytearray(self._initial_memory[index][1])
+                initial = bytearray(self.initial_memory[index][1])
                 initial[address - start : address - start + len(data)] = data
-                self._initial_memory[index] = memory, bytes(initial)
+                self.initial_memory[index] = memory, bytes(initial)
 
     # -- registers and calls
 

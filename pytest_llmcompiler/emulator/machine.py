@@ -6,7 +6,7 @@ it returns, faults or has taken too many instructions, and builds an observation
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import unicorn
@@ -15,7 +15,6 @@ from pytest_llmcompiler.emulator.addresses import AddressMap
 from pytest_llmcompiler.emulator.arena import ObjectArena
 from pytest_llmcompiler.emulator.calls import CallMonitor
 from pytest_llmcompiler.emulator.candidate import CandidateImage
-from pytest_llmcompiler.emulator.coverage import BlockTrace
 from pytest_llmcompiler.emulator.environment import initial_errno
 from pytest_llmcompiler.emulator.external_calls import CallRecord, ExternalCalls
 from pytest_llmcompiler.emulator.faults import FaultHooks
@@ -23,6 +22,7 @@ from pytest_llmcompiler.emulator.guest import Guest, RunEnd
 from pytest_llmcompiler.emulator.heap import Heap
 from pytest_llmcompiler.emulator.kernel import GuestTrapError, Kernel
 from pytest_llmcompiler.emulator.libc_preconditions import watch_preconditions
+from pytest_llmcompiler.emulator.native_run import NativeBlockTrace, NativeRunner
 from pytest_llmcompiler.emulator.observation import ENDINGS, AbiBreach, GuestFault, Observation, Reply
 from pytest_llmcompiler.emulator.process_start import place_process_stack, start_process
 from pytest_llmcompiler.emulator.register_batch import RegisterBatch
@@ -82,7 +82,7 @@ class Machine:
         self._arena = ObjectArena(self.guest.uc, garbage_pattern)
         self._heap = Heap(self.guest, self._arena, garbage_pattern)
         self._kernel = Kernel(self.guest.uc, self.processor)
-        self._blocks = BlockTrace(
+        self._blocks = NativeBlockTrace(
             self._function.address, self._function.address + self._function.size, program.case_code
         )
         self._install_hooks(trace_blocks, check_preconditions)
@@ -112,9 +112,12 @@ class Machine:
         self._shown_batch = RegisterBatch([(self.guest.numbers[name], 0) for name in self._shown_registers])
         self._uninitialised.prepare_states()
         self.guest.save_memory()
+        has_booleans = bool(candidate and candidate.booleans)
+        self._native = None if has_booleans else NativeRunner.open(self.guest, self._arena, self.errno_address)
+        """Does the work around a run faster; None where only Python can do it."""
 
     def _install_hooks(self, trace_blocks: bool, check_preconditions: bool) -> None:
-        FaultHooks(self.guest, self._kernel, self._uninitialised)
+        FaultHooks(self.guest, self._arena, self._kernel, self._uninitialised)
         functions = {
             **self._heap.functions,
             "abort": lambda: self.guest.stop(RunEnd("abort")),
@@ -125,7 +128,7 @@ class Machine:
         for name in functions.keys() & self.program.library.keys():
             self.guest.replace_function(self.program.library[name].address, functions[name])
         if trace_blocks:
-            self.guest.uc.hook_add(unicorn.UC_HOOK_BLOCK, self._blocks.on_block)
+            self._blocks.watch(self.guest.uc)
         if check_preconditions:
             watch_preconditions(self.guest)
 
@@ -160,10 +163,14 @@ class Machine:
         `uninitialised` chooses the contents of unused stack and registers, and of the memory around constants. With
         `outcome_only`, the observation has only the outcome, the fault and the exit code.
         """
-        start = self._reset(layout, uninitialised)
-        setup = call.inverse if uninitialised == "inverse" else call
-        self._enter(start, setup)
-        self._emulate(self._function.address, limit)
+        setup, native, begin = call.inverse if uninitialised == "inverse" else call, self._native, self._function.address
+        if native:
+            last, start = self._forget_run(layout), self._uninitialised.select_state(uninitialised)
+            self._watch_end(lambda: native.run(last, start, setup, begin, limit))
+        else:
+            start = self._reset(layout, uninitialised)
+            self._enter(start, setup)
+            self._emulate(begin, limit)
         return self._observe_end() if outcome_only else self._observe(start, setup)
 
     def run_program(self, limit: int) -> Observation:
@@ -196,24 +203,33 @@ class Machine:
         return {name: names.get(value, value) for name in registers for value in [self.guest.register(name)]}
 
     def _reset(self, layout: Layout, uninitialised: UninitialisedFill) -> StartState:
-        guest, last_layout = self.guest, self.guest.layout
+        guest, last = self.guest, self._forget_run(layout)
         start = self._uninitialised.restore_state(uninitialised)
-        guest.begin_run(layout)
         guest.restore_memory(layout.globals)
+        for memory, offset, data in start.pads:
+            memory.write(data, offset)
         guest.set_symbol_pointers(layout.symbol_pointers)
         for boolean in self.candidate.booleans if self.candidate else ():
             guest.set_boolean(boolean)
         if self._process.errno_address:
             errno = initial_errno(layout.environment_seed)
             guest.write(self._process.errno_address, errno.to_bytes(4, "little"))
-        guest.stack.reset(start.stack)
-        self._arena.place_objects(layout, last_layout, guest.insert_streams)
+        for first, end in guest.stack.begin_run(start.stack):
+            guest.stack.memory.write(start.stack[first:end], first)
+        self._arena.place_objects(layout, last, guest.insert_streams)
+        return start
+
+    def _forget_run(self, layout: Layout) -> Layout | None:
+        """Forget all of the last run but the contents of memory. Returns its input."""
+        last = self.guest.layout
+        self.guest.begin_run(layout)
+        self.guest.stack.shrink()
         self._heap.reset()
         self._kernel.reset(layout.environment_seed)
         self._blocks.reset()
         self._monitor.reset()
         self._external_calls.reset()
-        return start
+        return last
 
     def _enter(self, start: StartState, call: CallSetup) -> None:
         """Set the arguments and the return address."""
@@ -233,9 +249,13 @@ class Machine:
                 stack.write((frame + copy.offset).to_bytes(8, "little"), start.frame_offset + copy.pointer)
 
     def _emulate(self, address: int, limit: int) -> None:
+        self._watch_end(lambda: self.guest.uc.emu_start(address, RETURN, count=limit))
+
+    def _watch_end(self, run: Callable[[], None]) -> None:
+        """Run, and note where the emulator or a hook ends the run."""
         guest = self.guest
         try:
-            guest.uc.emu_start(address, RETURN, count=limit)
+            run()
         except unicorn.UcError as error:
             if guest.end is None:
                 is_illegal = error.errno == unicorn.UC_ERR_INSN_INVALID
@@ -243,6 +263,7 @@ class Machine:
                 guest.end = RunEnd("fault", GuestFault(description, guest.uc.reg_read(guest.counter_number)))
         if guest.hook_error:
             raise guest.hook_error
+        self._blocks.collect()
 
     # -- what a run shows
 
@@ -310,7 +331,7 @@ class Machine:
 
     def _observe_end(self) -> Observation:
         assert self.guest.layout is not None
-        self._arena.clean_unused_slots(self.guest.layout)
+        self._clean_unused_slots(self.guest.layout)
         end = self._run_end(self.guest.uc.reg_read(self.guest.counter_number))
         return Observation(
             end.outcome, self._garbage_pattern, fault=end.fault, exit_code=end.exit_code, assertion=end.assertion
@@ -335,7 +356,7 @@ class Machine:
             out_of_memory=self._heap.out_of_memory,
         )
         slots = self._arena.read_slots(layout)
-        observation.has_stray_write = self._arena.clean_unused_slots(layout)
+        observation.has_stray_write = self._clean_unused_slots(layout)
         if end.outcome not in ENDINGS:
             return observation
         if end.outcome == "return":
@@ -354,6 +375,9 @@ class Machine:
         observation.output = {number: bytes(data) for number, data in self._kernel.output.items()}
         observation.output |= {0: consumed} if consumed else {}
         return observation
+
+    def _clean_unused_slots(self, layout: Layout) -> bool:
+        return self._arena.clean_unused_slots(layout, has_host_work=self.guest.hook_calls > 0)
 
     def _read_consumed_input(self) -> bytes:
         """What the run took from standard input, without what is left in the buffer of `stdin`."""

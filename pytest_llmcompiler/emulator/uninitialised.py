@@ -6,11 +6,13 @@ the inverse of the garbage too, so that one which reads them shows different beh
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from pytest_llmcompiler.emulator.generated_values import mix
 from pytest_llmcompiler.emulator.guest import Guest
+from pytest_llmcompiler.emulator.memory import HostMemory
 from pytest_llmcompiler.emulator.register_batch import RegisterBatch
 from pytest_llmcompiler.emulator.stack import CALLER_FRAME, STACK_SIZE, ZEROS_TOP
 from pytest_llmcompiler.program.ir_rewrites import PADDING_BYTES
@@ -39,6 +41,8 @@ class StartState:
     stack: bytes
     frame_offset: int
     """Offset of the caller's frame from the start of the stack, in bytes."""
+    pads: tuple[tuple[HostMemory, int, bytes], ...]
+    """The paddings around constants: memory, offset, contents."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,6 @@ class UninitialisedValues:
         self._states: dict[UninitialisedFill, StartState] = {}
         self._scratch_values: dict[UninitialisedFill, RegisterBatch] = {}
         """The garbage of the registers that a call may change."""
-        self._pad_fill: UninitialisedFill | None = None
         self._select("garbage")
 
     def prepare_states(self) -> None:
@@ -76,14 +79,15 @@ class UninitialisedValues:
         self._states = {fill: self._build_state(fill) for fill in get_args(UninitialisedFill)}
 
     def restore_state(self, fill: UninitialisedFill) -> StartState:
-        """Give registers and pads the start state of a fill. The stack is the caller's to write."""
-        self._select(fill)
-        state = self._states[fill]
+        """Give the registers the start state of a fill. Stack and pads are the caller's to write."""
+        state = self.select_state(fill)
         self._guest.uc.context_restore(state.context)
-        if self._pad_fill != fill:
-            self._fill_pads()
-            self._pad_fill = fill
         return state
+
+    def select_state(self, fill: UninitialisedFill) -> StartState:
+        """The start state of a fill, which is the caller's to restore, registers included."""
+        self._select(fill)
+        return self._states[fill]
 
     def fill_values(self, fill: UninitialisedFill) -> FillValues:
         """What a fill determines. To be called between runs."""
@@ -142,13 +146,13 @@ class UninitialisedValues:
         self.clobber_registers()
         guest.processor.reset_flags(guest.uc)
         frame_offset = ZEROS_TOP if fill == "zeros" else STACK_SIZE - CALLER_FRAME
-        return StartState(guest.uc.context_save(), callee_saved, self.stack_bytes(STACK_SIZE), frame_offset)
+        contents = self.stack_bytes(STACK_SIZE)
+        return StartState(guest.uc.context_save(), callee_saved, contents, frame_offset, tuple(self._list_pads()))
 
-    def _fill_pads(self) -> None:
-        """Fill the pads around constants and variables, which a candidate reads if it goes past the end of one."""
+    def _list_pads(self) -> Iterator[tuple[HostMemory, int, bytes]]:
+        """The pads around constants and variables, which a candidate reads if it goes past the end of one."""
         data = self.stack_bytes(PADDING_BYTES)
         for pad in self._guest.program.paddings:
-            for start, memory in self._guest.read_only:
+            for start, memory in (*self._guest.read_only, *self._guest.writable):
                 if start <= pad < start + memory.size:
-                    memory.write(data, pad - start)
-            self._guest.preset(pad, data)
+                    yield memory, pad - start, data
