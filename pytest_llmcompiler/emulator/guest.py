@@ -150,7 +150,7 @@ class Guest:
     def changed_since_loading(self) -> Iterator[tuple[int, bytes]]:
         """The pages of the program's writable memory that a process starts with and a run does not: addresses and
         contents."""
-        for (start, _), (_, loaded), (_, initial) in zip(self.writable, self._loaded_memory, self._initial_memory):
+        for (start, _), (_, loaded), (_, initial) in zip(self.writable, self._loaded_memory, self.initial_memory):
             for at in range(0, len(loaded), PAGE):
                 if loaded[at : at + PAGE] != initial[at : at + PAGE]:
                     yield start + at, loaded[at : at + PAGE]

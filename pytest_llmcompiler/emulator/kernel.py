@@ -114,7 +114,8 @@ class Kernel:
         """Forget the output, and set clock, random bytes and process number."""
         self.output = {}
         self.input, self.input_position = standard_input(environment_seed), 0
-        self._calls = 0
+        self.call_count = 0
+        """System calls of the run."""
         self._environment_seed, self._clock_reads = environment_seed, 0
         self._random_bytes: random.Random | None = None
 
@@ -123,8 +124,8 @@ class Kernel:
 
         Raises GuestExitError, GuestTrapError or GuestLimitError where it ends the run.
         """
-        self._calls += 1
-        if self._calls > MAX_SYSTEM_CALLS:
+        self.call_count += 1
+        if self.call_count > MAX_SYSTEM_CALLS:
             raise GuestLimitError(f"more than {MAX_SYSTEM_CALLS} system calls")
         number, *args = (self._uc.reg_read(register) for register in self._call_registers)
         handler = self._handlers.get(self._names.get(number, ""))

@@ -1,7 +1,8 @@
 """The machine: a program in an emulator, and the runner of one of its functions on inputs.
 
 Every run starts from the same state: the machine resets memory and registers, writes the input, runs the function until
-it returns, faults or has taken too many instructions, and builds an observation. A run takes 80 to 200 µs.
+it returns, faults or has taken too many instructions, and builds an observation. Beside the code that a run executes,
+this takes 20 to 40 µs (`native_run`), and 0.1 ms where Python does all of it.
 """
 
 from __future__ import annotations
@@ -163,7 +164,11 @@ class Machine:
         `uninitialised` chooses the contents of unused stack and registers, and of the memory around constants. With
         `outcome_only`, the observation has only the outcome, the fault and the exit code.
         """
-        setup, native, begin = call.inverse if uninitialised == "inverse" else call, self._native, self._function.address
+        setup, native, begin = (
+            call.inverse if uninitialised == "inverse" else call,
+            self._native,
+            self._function.address,
+        )
         if native:
             last, start = self._forget_run(layout), self._uninitialised.select_state(uninitialised)
             self._watch_end(lambda: native.run(last, start, setup, begin, limit))
@@ -377,7 +382,8 @@ class Machine:
         return observation
 
     def _clean_unused_slots(self, layout: Layout) -> bool:
-        return self._arena.clean_unused_slots(layout, has_host_work=self.guest.hook_calls > 0)
+        has_host_work = bool(self._kernel.call_count or self._external_calls.calls)
+        return self._arena.clean_unused_slots(layout, has_host_work)
 
     def _read_consumed_input(self) -> bytes:
         """What the run took from standard input, without what is left in the buffer of `stdin`."""

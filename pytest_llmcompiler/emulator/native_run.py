@@ -17,7 +17,7 @@ import unicorn
 
 from pytest_llmcompiler.emulator.arena import ObjectArena
 from pytest_llmcompiler.emulator.coverage import BlockTrace
-from pytest_llmcompiler.emulator.engine_build import engine_path
+from pytest_llmcompiler.emulator.engine_build import library_path
 from pytest_llmcompiler.emulator.environment import initial_errno
 from pytest_llmcompiler.emulator.guest import Guest
 from pytest_llmcompiler.emulator.memory import HostMemory
@@ -47,10 +47,10 @@ _FUNCTIONS: Mapping[str, tuple[Any, tuple[Any, ...]]] = {
 
 
 @functools.cache
-def _load_library() -> ctypes.CDLL | None:
+def load_library() -> ctypes.CDLL | None:
     """The functions of `native_run.c`; None where they can't be built."""
     try:
-        library = ctypes.CDLL(str(engine_path()))
+        library = ctypes.CDLL(str(library_path()))
     except (EngineError, OSError):
         return None
     for name, (result, arguments) in _FUNCTIONS.items():
@@ -62,7 +62,9 @@ def _load_library() -> ctypes.CDLL | None:
 class NativeRunner:
     """Starts the runs of one machine. To be built when the machine is ready for its first run."""
 
-    def __init__(self, library: ctypes.CDLL, guest: Guest, arena: ObjectArena, errno: tuple[HostMemory, int] | None) -> None:
+    def __init__(
+        self, library: ctypes.CDLL, guest: Guest, arena: ObjectArena, errno: tuple[HostMemory, int] | None
+    ) -> None:
         self._guest, self._arena, self._errno = guest, arena, errno
         self._run = library.native_run
         self._register_prefixes = {name: number.to_bytes(8, "little") for name, number in guest.numbers.items()}
@@ -76,7 +78,7 @@ class NativeRunner:
     @classmethod
     def open(cls, guest: Guest, arena: ObjectArena, errno_address: int) -> NativeRunner | None:
         """A runner for a machine; None where the library can't be built."""
-        library = _load_library()
+        library = load_library()
         errno = guest.find_writable(errno_address) if errno_address else None
         return cls(library, guest, arena, errno) if library and (errno or not errno_address) else None
 
@@ -198,7 +200,7 @@ class NativeBlockTrace(BlockTrace):
 
     def watch(self, uc: Any) -> None:
         """Raises MemoryError."""
-        library = _load_library()
+        library = load_library()
         if library is None:
             super().watch(uc)
             return

@@ -29,7 +29,7 @@ _STEPS_PER_CALL = 50
 STEPS_PER_MICROSECOND = 4
 """Steps of the probe that take a microsecond."""
 _STEPS_PER_RUN = 400
-"""Steps that take as long as what each run needs besides: 0.1 ms for reset, registers and observation."""
+"""Steps that count for what each run needs besides: reset, registers and observation, 0.1 ms where Python does them."""
 _LIBRARY_STEPS = 0.25
 """Steps that as much code of the library takes as there is code of the case in a step, about 20 bytes."""
 BYTES_PER_STEP = 2_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import unicorn
@@ -48,7 +49,7 @@ class GuestStack:
         self._contents: bytes | None = None
         """What the run starts with."""
         bounds = [0, *(bound for window in _WINDOWS for bound in window)]
-        self._parts = {part: part in _WINDOWS for part in zip(bounds, bounds[1:]) if part[0] < part[1]}
+        self._parts = {part: part in _WINDOWS for part in itertools.pairwise(bounds) if part[0] < part[1]}
         """The start and the end of each part, and whether it is open."""
         for (start, end), is_open in self._parts.items():
             permissions = _READ_WRITE if is_open else unicorn.UC_PROT_NONE
