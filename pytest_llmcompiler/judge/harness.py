@@ -68,7 +68,7 @@ class Harness:
         self._under_test, self._settings = FunctionUnderTest(reference, function), settings
         self._suite = Suite(self._under_test, settings.examples, settings.seed)
         suite = self._suite  # no reference to the harness: the template ends with it
-        self.engine = FunctionEngine(lambda: build_image(suite))
+        self.engine = FunctionEngine(lambda: suite.image(build_image))
         """Runs what is only asked whether it shows the same."""
 
     @property
@@ -179,16 +179,16 @@ class Harness:
     ) -> ReproducibleVerdict:
         """Run what the engine left of a candidate, and explain its first failure, in processes of their own."""
         self._under_test.prepare_machine()
-        texts = None
-        if explain:
-            texts = self._texts
-            self._suite.oracle.open()
+        self._suite.prepare_to_run()
         try:
             failure = _call_isolated(differential.first_failure, engine)
         except (ChildDiedError, ChildTimeoutError) as error:
             return ReproducibleVerdict(Verdict("inconclusive", f"the emulator gave up on it: {error}", detail=detail))
         if failure is None or self._passes_otherwise(differential):
             return ReproducibleVerdict(pass_verdict(detail, self._settings.min_coverage))
+        if explain or capture:
+            self._suite.prepare_to_explain()
+        texts = self._texts if explain else None
         try:
             explained = _call_isolated(FailureExplainer(differential, texts, reproducer=capture).explain, *failure)
         except (ChildDiedError, ChildTimeoutError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -19,14 +19,15 @@ from pytest_llmcompiler.corpus.possible_values import PossibleValues
 from pytest_llmcompiler.corpus.relations import ParameterRelations, RelationScope
 from pytest_llmcompiler.corpus.shrink import weight
 from pytest_llmcompiler.corpus.special_values import generate_specials
-from pytest_llmcompiler.corpus.store import CorpusFile, SavedCorpus
+from pytest_llmcompiler.corpus.store import SavedCorpus
 from pytest_llmcompiler.corpus.strategies import build_input_strategy
 from pytest_llmcompiler.judge.compiler_bug import describe_compiler_bug
 from pytest_llmcompiler.judge.coverage import Coverage, DroppedInput, measure_coverage
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.oracle import Oracle, SuiteEntry
 from pytest_llmcompiler.judge.reference_builds import ReferenceBuilds
-from pytest_llmcompiler.judge.suite_store import SavedSuite, SuiteFile, SuiteFormat
+from pytest_llmcompiler.judge.suite_files import SuiteFiles
+from pytest_llmcompiler.judge.suite_store import SavedSuite
 from pytest_llmcompiler.judge.whole_program import WholeProgram
 from pytest_llmcompiler.program.ir_queries import mentioned_globals
 from pytest_llmcompiler.program.reference import Reference
@@ -63,25 +64,34 @@ class Suite:
         """The builds of the reference that only some inputs needed, by name."""
         self._corpus: Corpus[SuiteEntry] | None = None
         self._saved: SavedSuite | None = None
+        self._is_restricted = False
+        self._files = SuiteFiles(under_test, self._rules, (examples, seed))
 
     def restrict(self, inputs: Collection[Input]) -> Suite:
         """A suite of only these inputs of the corpus, without the whole program."""
         limited = Suite(self.under_test, self.examples, self.seed, self.oracle.builds)
         corpus = Corpus(limited.oracle.look, limited.oracle.accept)
         corpus.entries = {input: entry for input, entry in self.corpus.entries.items() if input in inputs}
+        limited._is_restricted = True
         limited._builds, limited._corpus = self._summary.builds, corpus
         limited._saved = limited._summarise(corpus, None)
         return limited
 
     def prepare(self) -> None:
         """Compute all that judging a candidate needs. Each candidate is judged in a child process, which would compute
-        it again."""
-        _ = self.corpus
+        it again. Where the suite is in the cache, its entries are left there: a candidate that the engine shows to pass
+        needs none."""
+        _ = self._summary
         self.oracle.release()  # only the explanation of a failure needs the machines again
+
+    def prepare_to_run(self) -> None:
+        """Have the entries in memory: a child process that runs a candidate needs them."""
+        _ = self.corpus
 
     def prepare_to_explain(self) -> None:
         """Compute what only the explanation of a failure needs, which a child process does, too."""
         self.oracle.close(self._summary.builds)
+        self.oracle.open()
         _ = self.strategy
 
     @property
@@ -92,7 +102,7 @@ class Suite:
         """
         saved = self._summary  # may compute the corpus too
         if self._corpus is None:
-            entries = self._file.load_entries()
+            entries = self._files.suite.load_entries()
             if entries is None:  # the file was written by something else
                 self._saved = self._build()
                 return self.corpus
@@ -104,7 +114,7 @@ class Suite:
     def _summary(self) -> SavedSuite:
         """The suite without its entries, from the cache if it is there."""
         if self._saved is None:
-            self._saved = self._file.load() or self._build()
+            self._saved = self._files.suite.load() or self._build()
             self._learned = self._saved.learned
         return self._saved
 
@@ -113,19 +123,19 @@ class Suite:
         self.under_test.reference.start_probe()
         self._corpus = corpus = self._load_or_generate()
         summary = self._summarise(corpus, self.oracle.whole_program())
-        self._file.save(summary, corpus.entries)
+        self._files.suite.save(summary, corpus.entries)
         return summary
 
     def _load_or_generate(self) -> Corpus[SuiteEntry]:
         corpus = Corpus(self.oracle.look, self.oracle.accept)
-        stored = self._store.load()
+        stored = self._files.corpus.load()
         if stored and corpus.restore(stored.inputs, stored.dropped):
             self._learned, self._budget.cut, self._coverage = stored.learned, stored.cut, stored.coverage
             self._builds = stored.builds
         else:
             corpus = self._generate()
             self._builds = self.oracle.builds.further
-            self._store.save(self._to_saved_corpus(corpus))
+            self._files.corpus.save(self._to_saved_corpus(corpus))
         corpus.entries = dict(
             sorted(corpus.entries.items(), key=lambda item: (item[0].is_4gib_aligned, weight(item[0])))
         )
@@ -151,6 +161,15 @@ class Suite:
         return self._build_strategy(self._learned)
 
     # -- which inputs are run more than once
+
+    def image(self, build: Callable[[Suite], bytes]) -> bytes:
+        """The engine's image of the suite, from the cache or as it is built now."""
+        image = None if self._is_restricted else self._files.image.load()
+        if image is None:
+            image = build(self)
+            if not self._is_restricted:
+                self._files.image.save(image)
+        return image
 
     @property
     def varied(self) -> frozenset[int]:
@@ -277,33 +296,6 @@ class Suite:
         reached = mentioned_globals(reference.program_module, self.under_test.function) | {self.under_test.function}
         code = (str(function) for function in reference.program_module.functions if function.name in reached)
         return find_hints("\n".join(code), reference.program_ir)
-
-    @functools.cached_property
-    def _store(self) -> CorpusFile:
-        """The cache file of the corpus. Its key has all that the inputs depend on."""
-        reference = self.under_test.reference
-        types = [self.under_test.signature, *reference.variables.values()]
-        key = (reference.program_ir_without_path, *reference.headers_digests, *self._settings, *reference.variables)
-        return CorpusFile(key, types)
-
-    @functools.cached_property
-    def _file(self) -> SuiteFile:
-        """The cache file of the whole suite. The fingerprint of its case also has what builds at -O2 depend on."""
-        return SuiteFile(
-            (self.under_test.reference.fingerprint, *self._settings), _open_format(self.under_test.reference)
-        )
-
-    @functools.cached_property
-    def _settings(self) -> tuple[str, ...]:
-        target, function = self.under_test.reference.target, self.under_test.function
-        return target.name, function, repr(sorted(self._rules.items())), repr((self.examples, self.seed))
-
-
-@functools.lru_cache(maxsize=32)
-def _open_format(reference: Reference) -> SuiteFormat:
-    signatures, externals = reference.signatures.values(), reference.external_functions.values()
-    constants = [part.data for part in reference.golden.segments if not part.is_executable]
-    return SuiteFormat([*signatures, *reference.variables.values(), *externals], constants)
 
 
 def _list_covering(entries: Sequence[SuiteEntry], times: int) -> list[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,11 +34,15 @@ from pytest_llmcompiler.judge.whole_program import WholeProgram
 from pytest_llmcompiler.targets.abi import ArgumentCopy, CallSetup
 from pytest_llmcompiler.values.c_types import Type, Unsupported
 from pytest_llmcompiler.values.input import Input
-from pytest_llmcompiler.values.layout import GARBAGE, LaidOutObject, Layout, Slot
+from pytest_llmcompiler.values.layout import GARBAGE, PAGE, LaidOutObject, Layout, Slot
 from pytest_llmcompiler.values.pickled import PickleFormat
 
 _MAX_BYTES = 32 << 20
 """Bytes of the entries of a suite that is stored: a function that can write to many large variables has more."""
+
+
+_MIN_BYTES = 256
+"""Bytes that are looked for in an image, at least."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +91,12 @@ _SAVED_CLASSES = (
 class SuiteFormat:
     """How suites of the functions of one program become bytes.
 
-    `types` are those that inputs and observations may mention, `constants` the read-only data of the program.
+    `types` are those that inputs and observations may mention, `segments` the contents of the program's segments, of
+    which observations and the engine's image have parts.
     """
 
-    def __init__(self, types: Iterable[Type | None], constants: Sequence[bytes]) -> None:
-        self.pickled = PickleFormat(_SAVED_CLASSES, types, constants)
+    def __init__(self, types: Iterable[Type | None], segments: Sequence[bytes]) -> None:
+        self.pickled, self.segments = PickleFormat(_SAVED_CLASSES, types, segments), segments
         self.digest = hash_texts((describe_package(), store.describe_generator(), *self.pickled.describe()))
 
 
@@ -131,6 +136,63 @@ class SuiteFile:
         head, body = (self._format.dump(part, zlib.Z_BEST_SPEED) for part in (_strip_suite(suite), kept))
         if len(body) <= _MAX_BYTES:
             self._file.write(len(head).to_bytes(8, "little") + head + body)
+
+
+class ImageFile:
+    """The file of the engine's image of a suite, under the same key as the file of the suite."""
+
+    def __init__(self, key: Iterable[str], format: SuiteFormat) -> None:
+        self._format, self._file = format, CacheFile("images", (format.digest, *key))
+
+    def load(self) -> bytes | None:
+        """The image; None where there is no file, or where it can't be read."""
+        data, segments = self._file.read(), self._format.segments
+        try:
+            parts = self._format.pickled.load(data) if data is not None else None
+            return parts and b"".join(
+                part if isinstance(part, bytes) else segments[part[0]][part[1] : part[2]] for part in parts
+            )
+        except Exception:  # as above
+            return None
+
+    def save(self, image: bytes) -> None:
+        """Write an image to the file. Does nothing where the disk is full or the folder can't be written."""
+        parts: list[_ImagePart] = [image]
+        for number, segment in enumerate(self._format.segments):
+            parts = [piece for part in parts for piece in _split_part(part, number, segment)]
+        data = self._format.pickled.dump(parts, zlib.Z_BEST_SPEED)
+        if len(data) <= _MAX_BYTES:
+            self._file.write(data)
+
+
+_ImagePart = bytes | tuple[int, int, int]
+"""Bytes of an image; or those of a segment of the program: its number, and where they start and end in it."""
+
+
+def _split_part(part: _ImagePart, number: int, segment: bytes) -> Iterator[_ImagePart]:
+    """A part of an image in pieces. Pages that a segment has too are named by their place in it: most of an image is
+    the program's code."""
+    place = _find_place(part, segment) if isinstance(part, bytes) else None
+    if place is None or not isinstance(part, bytes):
+        yield part
+        return
+    end = 0
+    for start in range(0, len(segment), PAGE):
+        page = segment[start : start + PAGE]
+        if part[place + start : place + start + len(page)] == page:
+            yield part[end : place + start]
+            yield number, start, start + len(page)
+            end = place + start + len(page)
+    yield part[end:]
+
+
+def _find_place(data: bytes, segment: bytes) -> int | None:
+    """Where a segment begins in data, if it is there but for some pages."""
+    for start in range(0, len(segment), PAGE):
+        place = data.find(segment[start : start + PAGE]) - start
+        if place >= 0 and len(segment) - start >= _MIN_BYTES:
+            return place
+    return None
 
 
 class _Interner:

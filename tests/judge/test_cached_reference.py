@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from caches import new_cache
 
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.judge.verdict import Verdict
@@ -48,9 +49,8 @@ SETTINGS = JudgeSettings(examples=12)
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LLMC_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(cached_reference, "_CLOCK_TICK", 0)  # the files of these tests are just written
-    return tmp_path / "cache"
+    return new_cache(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -67,13 +67,14 @@ def case(tmp_path: Path) -> Path:
 def tools(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The commands that this process runs."""
     seen: list[str] = []
-    original: Callable[..., Any] = subprocess.Popen
+    original: Callable[..., Any] = subprocess.Popen.__init__
 
-    def start(command: list[str], *args: Any, **kwargs: Any) -> Any:
-        seen.append(command[0])
-        return original(command, *args, **kwargs)
+    def start(process: Any, command: Any, *args: Any, **kwargs: Any) -> None:
+        if "engine" not in str(command):  # the engine's server is no tool
+            seen.append(str(command))
+        original(process, command, *args, **kwargs)
 
-    monkeypatch.setattr(subprocess, "Popen", start)
+    monkeypatch.setattr(subprocess.Popen, "__init__", start)
     return seen
 
 

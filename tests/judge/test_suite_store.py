@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from caches import new_cache
 from faces import Compile
 
 from pytest_llmcompiler import cache_files
 from pytest_llmcompiler.cache_files import CacheFile
 from pytest_llmcompiler.emulator.machine import Machine
-from pytest_llmcompiler.judge import suite, suite_store
+from pytest_llmcompiler.judge import suite_files, suite_store
+from pytest_llmcompiler.judge.engine_suite import build_image
+from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.judge.oracle import Oracle
+from pytest_llmcompiler.judge.suite import Suite
 from pytest_llmcompiler.judge.verdict import Verdict
 
 SOURCE = r"""
@@ -51,8 +55,7 @@ SETTINGS = JudgeSettings(examples=15)
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LLMC_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+    return new_cache(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -113,6 +116,22 @@ def test_an_entry_is_the_same_from_the_cache(compiled: Compile, cache: Path) -> 
         )
 
 
+def test_the_image_of_the_engine_is_kept(compiled: Compile, cache: Path, runs: list[str]) -> None:
+    suites = [Suite(FunctionUnderTest(compiled(SOURCE), "prepend"), 15, 1) for _ in range(3)]
+    first = suites[0].image(build_image)
+    [path] = (cache / "images").iterdir()
+    assert path.stat().st_size < len(first) / 4, "what the program has is not stored again"
+    runs.clear()
+    assert suites[1].image(build_image) == first
+    assert not runs
+    path.write_bytes(bytes(100))
+    assert suites[2].image(build_image) == first
+    assert path.stat().st_size < len(first) / 4
+    few = suites[0].restrict(list(suites[0].corpus.entries)[:3])
+    assert len(few.image(build_image)) < len(first)
+    assert len(list((cache / "images").iterdir())) == 1
+
+
 def test_a_function_that_is_never_defined_is_remembered(compiled: Compile, cache: Path, runs: list[str]) -> None:
     source = "int never(int x) { return *(volatile int *)0 + x; }"
     first = Harness(compiled(source), "never", SETTINGS).find_unjudgeable_reason()
@@ -152,10 +171,10 @@ def test_another_text_of_the_package_has_other_suites(
     program = compiled(SOURCE)
     Harness(program, "cleared", SETTINGS).find_unjudgeable_reason()
     monkeypatch.setattr(suite_store, "describe_package", lambda: "another")
-    suite._open_format.cache_clear()
+    suite_files._open_format.cache_clear()
     runs.clear()
     Harness(program, "cleared", SETTINGS).find_unjudgeable_reason()
-    suite._open_format.cache_clear()
+    suite_files._open_format.cache_clear()
     assert "accept" in runs
 
 

@@ -1,0 +1,47 @@
+"""The files of the cache that have the suite of a function, by all that it depends on."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+
+from pytest_llmcompiler.corpus.store import CorpusFile
+from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
+from pytest_llmcompiler.judge.suite_store import ImageFile, SuiteFile, SuiteFormat
+from pytest_llmcompiler.program.case import ArgRule
+from pytest_llmcompiler.program.reference import Reference
+
+
+class SuiteFiles:
+    """The files of one suite. `numbers` are the number of examples and the random seed."""
+
+    def __init__(self, under_test: FunctionUnderTest, rules: Mapping[int, ArgRule], numbers: tuple[int, int]) -> None:
+        self._under_test, self._reference = under_test, under_test.reference
+        target, function = self._reference.target.name, under_test.function
+        self._settings = (target, function, repr(sorted(rules.items())), repr(numbers))
+
+    @functools.cached_property
+    def corpus(self) -> CorpusFile:
+        """The inputs. The key has all that they depend on."""
+        reference = self._reference
+        types = [self._under_test.signature, *reference.variables.values()]
+        key = (reference.program_ir_without_path, *reference.headers_digests, *self._settings, *reference.variables)
+        return CorpusFile(key, types)
+
+    @functools.cached_property
+    def suite(self) -> SuiteFile:
+        """The whole suite. The fingerprint of the case also has what builds at -O2 and numbers of lines depend on."""
+        return SuiteFile((self._reference.fingerprint, *self._settings), _open_format(self._reference))
+
+    @functools.cached_property
+    def image(self) -> ImageFile:
+        """The engine's image of the suite."""
+        return ImageFile((self._reference.fingerprint, *self._settings), _open_format(self._reference))
+
+
+@functools.lru_cache(maxsize=32)
+def _open_format(reference: Reference) -> SuiteFormat:
+    """How the suites of a case are stored."""
+    signatures, externals = reference.signatures.values(), reference.external_functions.values()
+    segments = [part.data for part in reference.golden.segments]
+    return SuiteFormat([*signatures, *reference.variables.values(), *externals], segments)

@@ -1,0 +1,19 @@
+"""Caches for tests that look at what is stored."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def new_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, but for what is built once for all: the engine, and objects of the package's own C files."""
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    for shared in ("engine", "objects"):
+        (folder / shared).symlink_to(Path(os.environ["LLMC_CACHE"], shared))
+        (folder / shared).resolve().mkdir(exist_ok=True)
+    monkeypatch.setenv("LLMC_CACHE", str(folder))
+    return folder
