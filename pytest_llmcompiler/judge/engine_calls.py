@@ -66,12 +66,30 @@ def write_calls(
     dont_care: DontCareBytes,
 ) -> bytes:
     """The calls of a run as a part of an image. `machine` made the run `expected`, and `records` are its calls."""
-    writer = ImageWriter()
-    writer.u32(len(records))
+    calls = _CallsWriter()
     places = _PlaceReader(context, expected, dont_care)
     for number, record in enumerate(records):
-        _CallWriter(writer, machine, record).write(list(places.read(number, record)))
+        _CallWriter(calls, machine, record).write(list(places.read(number, record)))
+    writer = ImageWriter()
+    writer.u32(len(calls.shared))
+    for data in calls.shared:
+        writer.span(data)
+    writer.u32(len(records))
+    writer.raw(calls.getvalue())
     return writer.getvalue()
+
+
+class _CallsWriter(ImageWriter):
+    """Writes calls. Many of a run point to the same memory, so that equal bytes are kept once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared: dict[bytes, int] = {}
+        """The bytes of the spans, with their numbers."""
+
+    def span(self, data: bytes) -> None:
+        """Bytes, by their number."""
+        self.u32(self.shared.setdefault(data, len(self.shared)))
 
 
 class _PlaceReader:
@@ -164,7 +182,7 @@ def _with_format(place: _Place, description: PointerArgument, pointee: Pointee) 
 class _CallWriter:
     """Writes one call."""
 
-    def __init__(self, writer: ImageWriter, machine: Machine, record: CallRecord) -> None:
+    def __init__(self, writer: _CallsWriter, machine: Machine, record: CallRecord) -> None:
         self._writer, self._record, self._type = writer, record, record.type
         self._convention, self._numbers = machine.convention, machine.guest.numbers
         self._stubs = machine.program.stubs

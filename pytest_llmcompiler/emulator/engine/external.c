@@ -1,5 +1,5 @@
-/* External calls, replayed (see `emulator/external_calls.py`): calls of callbacks, and of functions that the program only
- * declares.
+/* External calls, replayed (see `emulator/external_calls.py`): calls of callbacks, and of functions that the program
+ * only declares.
  *
  * The answer to a call is a function of the environment seed, of the call's number, and of the arguments with some of
  * the memory that they point to. The engine does not compute it: `judge/engine_calls.py` has written each call of the
@@ -81,55 +81,72 @@ struct Externals {
 
 /* -- reading an entry */
 
-static bool read_argument(Reader *reader, PassedArgument *argument) {
-    argument->kind = read_u32(reader);
-    argument->is_indirect = read_u32(reader);
-    if (!read_count(reader, &argument->part_count, (void **)&argument->parts, sizeof *argument->parts))
+/* Reads the calls of an entry. The image has equal bytes once. */
+typedef struct {
+    Reader image;
+    uint32_t span_count;
+    Span *spans;
+} CallReader;
+
+static Span read_shared(CallReader *reader) {
+    uint32_t number = read_u32(&reader->image);
+    if (number >= reader->span_count) {
+        reader->image.failed = true;
+        return (Span){0};
+    }
+    return reader->spans[number];
+}
+
+static bool read_argument(CallReader *reader, PassedArgument *argument) {
+    argument->kind = read_u32(&reader->image);
+    argument->is_indirect = read_u32(&reader->image);
+    if (!read_count(&reader->image, &argument->part_count, (void **)&argument->parts, sizeof *argument->parts))
         return false;
     for (uint32_t i = 0; i < argument->part_count; i++) {
-        argument->parts[i].id = (int)read_u32(reader), argument->parts[i].size = read_u32(reader);
-        reader->failed |= argument->parts[i].size > WORD;
+        argument->parts[i].id = (int)read_u32(&reader->image), argument->parts[i].size = read_u32(&reader->image);
+        reader->image.failed |= argument->parts[i].size > WORD;
     }
-    argument->offset = read_u64(reader);
-    argument->value = read_span(reader), argument->mask = read_span(reader);
-    argument->room = read_u64(reader);
-    if (!read_count(reader, &argument->contents_count, (void **)&argument->contents, sizeof *argument->contents))
+    argument->offset = read_u64(&reader->image);
+    argument->value = read_shared(reader), argument->mask = read_shared(reader);
+    argument->room = read_u64(&reader->image);
+    if (!read_count(&reader->image, &argument->contents_count, (void **)&argument->contents,
+                    sizeof *argument->contents))
         return false;
     for (uint32_t i = 0; i < argument->contents_count; i++) {
         Contents *contents = &argument->contents[i];
-        contents->hides_stack = read_u32(reader);
-        contents->data = read_span(reader), contents->mask = read_span(reader);
-        reader->failed |= contents->mask.size && contents->mask.size != contents->data.size;
+        contents->hides_stack = read_u32(&reader->image);
+        contents->data = read_shared(reader), contents->mask = read_shared(reader);
+        reader->image.failed |= contents->mask.size && contents->mask.size != contents->data.size;
     }
-    reader->failed |= argument->kind >= ARGUMENT_KINDS || argument->mask.size != argument->value.size ||
+    reader->image.failed |= argument->kind >= ARGUMENT_KINDS || argument->mask.size != argument->value.size ||
                       (argument->kind != ARGUMENT_VALUE && argument->value.size != WORD);
-    return !reader->failed;
+    return !reader->image.failed;
 }
 
-static bool read_answer(Reader *reader, ExpectedCall *call) {
-    if (!read_count(reader, &call->write_count, (void **)&call->writes, sizeof *call->writes))
+static bool read_answer(CallReader *reader, ExpectedCall *call) {
+    if (!read_count(&reader->image, &call->write_count, (void **)&call->writes, sizeof *call->writes))
         return false;
     for (uint32_t i = 0; i < call->write_count; i++) {
-        call->writes[i].argument = read_u32(reader), call->writes[i].data = read_span(reader);
-        reader->failed |= call->writes[i].argument >= call->argument_count;
+        call->writes[i].argument = read_u32(&reader->image), call->writes[i].data = read_shared(reader);
+        reader->image.failed |= call->writes[i].argument >= call->argument_count;
     }
-    call->buffer_register = (int)read_u32(reader);
-    call->result_argument = read_u32(reader);
-    reader->failed |= call->result_argument != NO_ARGUMENT && call->result_argument >= call->argument_count;
-    call->allocated = read_u64(reader);
-    call->contents = read_span(reader);
-    if (!read_count(reader, &call->result_count, (void **)&call->results, sizeof *call->results))
+    call->buffer_register = (int)read_u32(&reader->image);
+    call->result_argument = read_u32(&reader->image);
+    reader->image.failed |= call->result_argument != NO_ARGUMENT && call->result_argument >= call->argument_count;
+    call->allocated = read_u64(&reader->image);
+    call->contents = read_shared(reader);
+    if (!read_count(&reader->image, &call->result_count, (void **)&call->results, sizeof *call->results))
         return false;
     for (uint32_t i = 0; i < call->result_count; i++) {
-        call->results[i].id = (int)read_u32(reader), call->results[i].data = read_span(reader);
-        reader->failed |= call->results[i].data.size > VALUE_BYTES;
+        call->results[i].id = (int)read_u32(&reader->image), call->results[i].data = read_shared(reader);
+        reader->image.failed |= call->results[i].data.size > VALUE_BYTES;
     }
-    return !reader->failed;
+    return !reader->image.failed;
 }
 
-static bool read_call(Reader *reader, ExpectedCall *call) {
-    call->is_external = read_u32(reader), call->callee = read_u32(reader);
-    if (!read_count(reader, &call->argument_count, (void **)&call->arguments, sizeof *call->arguments))
+static bool read_call(CallReader *reader, ExpectedCall *call) {
+    call->is_external = read_u32(&reader->image), call->callee = read_u32(&reader->image);
+    if (!read_count(&reader->image, &call->argument_count, (void **)&call->arguments, sizeof *call->arguments))
         return false;
     for (uint32_t i = 0; i < call->argument_count; i++)
         if (!read_argument(reader, &call->arguments[i]))
@@ -137,17 +154,27 @@ static bool read_call(Reader *reader, ExpectedCall *call) {
     return read_answer(reader, call);
 }
 
-bool externals_read_entry(Engine *engine, Reader *reader, Entry *entry) {
-    Span image = read_span(reader);
-    Reader calls = {image.data, image.data + image.size, reader->failed};
-    if (!image.size)
-        return true;
-    if (!read_count(&calls, &entry->call_count, (void **)&entry->calls, sizeof *entry->calls))
+static bool read_calls(CallReader *reader, Entry *entry) {
+    if (!read_count(&reader->image, &reader->span_count, (void **)&reader->spans, sizeof *reader->spans))
+        return false;
+    for (uint32_t i = 0; i < reader->span_count; i++)
+        reader->spans[i] = read_span(&reader->image);
+    if (!read_count(&reader->image, &entry->call_count, (void **)&entry->calls, sizeof *entry->calls))
         return false;
     for (uint32_t i = 0; i < entry->call_count; i++)
-        if (!read_call(&calls, &entry->calls[i]))
+        if (!read_call(reader, &entry->calls[i]))
             return false;
-    return !calls.failed;
+    return !reader->image.failed;
+}
+
+bool externals_read_entry(Engine *engine, Reader *reader, Entry *entry) {
+    Span image = read_span(reader);
+    if (!image.size)
+        return true;
+    CallReader calls = {.image = {image.data, image.data + image.size, reader->failed}};
+    bool is_read = read_calls(&calls, entry);
+    free(calls.spans);
+    return is_read;
 }
 
 Externals *externals_open(Engine *engine) {
