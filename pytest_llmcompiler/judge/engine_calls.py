@@ -26,10 +26,11 @@ from pytest_llmcompiler.judge.compare_calls import build_pointee_mask, is_string
 from pytest_llmcompiler.judge.difference import ComparisonContext
 from pytest_llmcompiler.judge.dont_care import NO_DONT_CARE_BYTES, DontCareBytes
 from pytest_llmcompiler.judge.location import CallArgument
+from pytest_llmcompiler.judge.value_equality import is_nan
 from pytest_llmcompiler.targets.abi import ArgumentLocation
-from pytest_llmcompiler.values.c_types import Pointer, Type, build_value_mask
+from pytest_llmcompiler.values.c_types import Float, Pointer, Type, build_value_mask
 
-_KINDS = ("unknown", "value", "code", "fixed", "stack", "constant")
+_KINDS = ("unknown", "value", "nan", "code", "fixed", "stack", "constant")
 """The kinds of arguments, in the order of `ArgumentKind` in `external.c`."""
 _WORD = 8
 _NO_ARGUMENT = 0xFFFFFFFF
@@ -203,8 +204,8 @@ class _CallWriter:
 
     def _write_argument(self, value: int, type: Type, location: ArgumentLocation, place: _Place | None) -> None:
         writer, size = self._writer, type.size
-        is_code = place is None and isinstance(type, Pointer)
-        kind = place.kind if place else "code" if is_code else "value"
+        kind = place.kind if place else "code" if isinstance(type, Pointer) else "value"
+        kind = "nan" if isinstance(type, Float) and is_nan(value.to_bytes(size, "little")) else kind
         writer.u32(_KINDS.index(kind), location.is_indirect)
         passed = _WORD if location.is_indirect else size
         step = location.register_bytes

@@ -30,7 +30,7 @@ def same_value(
     if type is None or first == second or (isinstance(type, Struct) and type.opaque):
         return True
     if isinstance(type, Float):
-        return _is_nan(first) and _is_nan(second)
+        return is_nan(first) and is_nan(second)
     if isinstance(type, Pointer) and constants and pointers:
         return _same_constant(type, first, second, constants, pointers - 1)
     if isinstance(type, (Array, Struct)) and not (isinstance(type, Struct) and type.union):
@@ -50,7 +50,8 @@ def members(type: Array | Struct) -> list[tuple[int, Type]]:
     return [(field.offset, field.type) for field in type.fields if not field.bits]
 
 
-def _is_nan(data: bytes) -> bool:
+def is_nan(data: bytes) -> bool:
+    """Whether the bytes of a float are no number."""
     return math.isnan(struct.unpack("<f" if len(data) == 4 else "<d", data)[0])
 
 

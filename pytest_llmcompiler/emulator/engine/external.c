@@ -19,6 +19,7 @@
 typedef enum {
     ARGUMENT_UNKNOWN,  /* What it depends on can't be told. */
     ARGUMENT_VALUE,    /* No pointer: `value` counts under `mask`. */
+    ARGUMENT_NAN,      /* A float that is no number. All of them are equal. */
     ARGUMENT_CODE,     /* A pointer to a function: an address of the program. */
     ARGUMENT_FIXED,    /* A pointer to what has the same address in every run. */
     ARGUMENT_STACK,    /* A pointer to the stack. */
@@ -119,7 +120,7 @@ static bool read_argument(CallReader *reader, PassedArgument *argument) {
         reader->image.failed |= contents->mask.size && contents->mask.size != contents->data.size;
     }
     reader->image.failed |= argument->kind >= ARGUMENT_KINDS || argument->mask.size != argument->value.size ||
-                      (argument->kind != ARGUMENT_VALUE && argument->value.size != WORD);
+                      (argument->kind > ARGUMENT_NAN && argument->value.size != WORD);
     return !reader->image.failed;
 }
 
@@ -234,6 +235,19 @@ static bool has_value(Engine *engine, PassedArgument *argument) {
     return memory && is_equal(memory, argument->value.data, argument->value.size, argument->mask);
 }
 
+static bool has_nan(Engine *engine, PassedArgument *argument) {
+    uint64_t value = 0, size = argument->value.size;
+    if (argument->part_count == 1)
+        value = get_register(engine, argument->parts[0].id);
+    else {
+        uint8_t *memory = find_memory(engine, argument_area(engine) + argument->offset, size);
+        if (!memory || size > WORD)
+            return false;
+        memcpy(&value, memory, size);
+    }
+    return size == 4 ? (value & 0x7fffffff) > 0x7f800000 : (value & INT64_MAX) > 0x7ff0000000000000;
+}
+
 /* Whether an address lies in the candidate's own memory, or at the end of a part of it. */
 static bool belongs_to_candidate(Engine *engine, uint64_t address) {
     for (uint32_t i = engine->candidate_first_region; i < engine->region_count; i++)
@@ -319,6 +333,8 @@ static bool has_contents(Engine *engine, PassedArgument *argument, uint64_t addr
 static bool has_argument(Engine *engine, PassedArgument *argument) {
     if (argument->kind == ARGUMENT_VALUE)
         return has_value(engine, argument);
+    if (argument->kind == ARGUMENT_NAN)
+        return !argument->is_indirect && argument->part_count <= 1 && has_nan(engine, argument);
     uint64_t address;
     if (argument->kind == ARGUMENT_UNKNOWN || argument->is_indirect || !read_pointer(engine, argument, &address))
         return false;
