@@ -23,8 +23,9 @@ _NOP = re.compile(rb"\x90|\x0f\x1f|\x1f\x20\x03\xd5")
 
 def write_candidate(program: ProgramImage, code: AssembledCode, function: str) -> bytes | None:
     """The image of a candidate for `function` of a program; None for a candidate that needs more of the C library than
-    the program has."""
-    if not (program.target.foreign_system or code.external_symbols <= program.addresses.keys()):
+    the program has, and for one without code."""
+    is_linked = program.target.foreign_system or code.external_symbols <= program.addresses.keys()
+    if not is_linked or not any(segment.is_executable for segment in code.segments):
         return None
     writer = ImageWriter()
     _write_segments(writer, code)

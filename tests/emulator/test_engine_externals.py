@@ -6,6 +6,8 @@ import pytest
 from engine_runner import EngineRunner
 from faces import Compile
 
+from pytest_llmcompiler.emulator.engine_candidate import write_candidate
+
 SOURCE = """
 #include <stddef.h>
 struct pair { char tag; int value; };
@@ -34,10 +36,28 @@ int tell(int number, const char *name) { return report("%d is %s\\n", number, na
 int pass(char tag, int value) { struct pair p = {tag, value}; struct big b = {{1, 2, 3, value, 5}}; return take(p, b); }
 int look(char tag, int value) { struct pair p; p.tag = tag; p.value = value; return visit_pair(&p); }
 void *pick(void *a, void *b) { return choose(a, b); }
+struct holder { const char *name; int count; };
+int partly(int (*f)(const struct holder *), int n) { struct holder h; h.count = n; return f(&h); }
+int measured(int (*f)(const char *name, char *out, size_t size), const char *name) {
+    char out[24];
+    int size = f(name, out, sizeof out);
+    return size > 0 && size < 24 ? size : 0;
+}
+double reals(double (*f)(double, float, int), double a, float b) { return f(a, b, 7) + f(b, (float)a, -1); }
+struct node { struct node *next; int value; };
+struct node *grow(struct node *(*make)(int), int n) {
+    struct node *list = make(n), *second = list ? make(n + 1) : 0;
+    if (list) list->next = second;
+    return list;
+}
+int between(int (*f)(const int *first, const int *last), const int *values, unsigned char count) {
+    int own[3] = {count, 2, 3};
+    return f(values, values + count) + f(own, own + 3);
+}
 static int twice(int x) { return 2 * x; }
 int give(int x) { return run_with(twice) + x; }
 """
-CALLBACKS = ("apply", "two")
+CALLBACKS = ("apply", "two", "partly", "measured", "reals", "grow", "between")
 EXTERNALS = ("ask", "mixture", "first", "total", "tell", "pass", "look", "pick", "give")
 
 TWO = """two:
@@ -60,6 +80,31 @@ TWO = """two:
         popq %rbx
         retq
 """
+ASK = """ask:
+        pushq %rbx
+        pushq %rbp
+        subq $8, %rsp
+        movl %edi, %ebx
+        movq %rsi, %rbp
+        leaq text(%rip), %rsi
+        incl %edi
+        callq oracle
+        xchgl %eax, %ebx
+        movl %eax, %edi
+        movq %rbp, %rsi
+        callq oracle
+        addl %ebx, %eax
+        addq $8, %rsp
+        popq %rbp
+        popq %rbx
+        retq
+        .section .rodata
+text:   .asciz "what"
+"""
+
+
+def left(runner: EngineRunner, text: str) -> set[str]:
+    return {reason for reason in runner.run(text) if reason != "not left"}
 
 
 @pytest.mark.parametrize("function", (*CALLBACKS, *EXTERNALS))
@@ -78,19 +123,47 @@ def test_a_right_candidate_gets_them_too(compiled: Compile, function: str) -> No
 def test_calls_that_differ_are_left(compiled: Compile) -> None:
     runner = EngineRunner(compiled(SOURCE), "two")
 
-    def left(*change: str) -> set[str]:
-        reasons = runner.run(TWO.replace(*change, 1))
-        return {reason for reason in reasons if reason != "not left"}
+    def change(old: str, new: str) -> set[str]:
+        return left(runner, TWO.replace(old, new, 1))
 
-    assert not left("retq", "retq")
-    assert left("incl %edi", "addl $2, %edi") == {"call"}
-    assert left("movq %rdi, %rbx\n        movq %rsi, %rbp", "movq %rdi, %rbp\n        movq %rsi, %rbx") >= {"call"}
-    assert left("        callq *%rbp\n", "") == {"call"}  # one is left out
-    assert left("movl %eax, 12(%rsp)\n", "movl %eax, 12(%rsp)\n movl %eax, %edi\n callq *%rbx\n") == {"call"}
-    assert left("        addl 12(%rsp), %eax", "        movl $1, %edi\n callq *%rbx\n") == {"call"}  # one too many
-    assert left("movl %eax, 12(%rsp)", "incl %eax\n movl %eax, 12(%rsp)") == {"call"}  # another pointee
-    assert left("leaq 12(%rsp), %rdi", "leaq 8(%rsp), %rdi") >= {"call"}
-    assert left("addl 12(%rsp), %eax", "movl 12(%rsp), %eax") == {"result"}  # the result is ignored
-    assert left("callq *%rbp", "movl 12(%rsp), %r12d\n callq *%rbp\n movl %r12d, 12(%rsp)") >= {"call"}
-    assert left("callq *%rbp", "movl 12(%rsp), %ecx\n callq *%rbp\n movl %ecx, 12(%rsp)") == {"call"}
-    assert left("incl %edi\n", "incl %edi\n pushq %rdi\n") == {"alignment"}
+    assert not change("retq", "retq")
+    assert change("incl %edi", "addl $2, %edi") == {"call"}
+    assert change("movq %rdi, %rbx\n        movq %rsi, %rbp", "movq %rdi, %rbp\n        movq %rsi, %rbx") >= {"call"}
+    assert change("        callq *%rbp\n", "") == {"call"}  # one is left out
+    assert change("movl %eax, 12(%rsp)\n", "movl %eax, 12(%rsp)\n movl %eax, %edi\n callq *%rbx\n") == {"call"}
+    assert change("        addl 12(%rsp), %eax", "        movl $1, %edi\n callq *%rbx\n") == {"call"}  # one too many
+    assert change("movl %eax, 12(%rsp)", "incl %eax\n movl %eax, 12(%rsp)") == {"call"}  # another pointee
+    assert change("leaq 12(%rsp), %rdi", "leaq 8(%rsp), %rdi") >= {"call"}
+    assert change("addl 12(%rsp), %eax", "movl 12(%rsp), %eax") == {"result"}  # the result is ignored
+    assert change("callq *%rbp", "movl 12(%rsp), %r12d\n callq *%rbp\n movl %r12d, 12(%rsp)") >= {"call"}
+    assert change("callq *%rbp", "movl 12(%rsp), %ecx\n callq *%rbp\n movl %ecx, 12(%rsp)") == {"call"}
+    assert change("incl %edi\n", "incl %edi\n pushq %rdi\n") == {"alignment"}
+
+
+def test_constants_of_the_candidate(compiled: Compile) -> None:
+    runner = EngineRunner(compiled(SOURCE), "ask")
+    assert not left(runner, ASK)
+    for old, new in (
+        ("what", "whet"),
+        ('.asciz "what"', '.ascii "wh"\nrest: .asciz "at"'),  # an object of two letters
+        (".section .rodata", ".data"),  # the callee could write there
+        ("incl %edi", ""),
+        ("movq %rbp, %rsi", "leaq text(%rip), %rsi"),
+        ("callq oracle\n        addl", "callq first\n        addl"),
+    ):
+        assert left(runner, ASK.replace(old, new, 1)) >= {"call"}
+
+
+def test_an_answer_without_code_is_left_to_python(compiled: Compile) -> None:
+    reference = compiled(SOURCE)
+    candidate = EngineRunner(reference, "two", 1).under_test.assemble_candidate("two:\n", "llvm")
+    assert write_candidate(reference.golden, candidate, "two") is None
+
+
+@pytest.mark.parametrize("target", ("x86_64-windows", "aarch64-linux"))
+@pytest.mark.parametrize("function", ("total", "pass"))
+def test_other_conventions(compiled: Compile, target: str, function: str) -> None:
+    reference = compiled(SOURCE, target=target)
+    runner = EngineRunner(reference, function)
+    assert set(runner.run()) == {"not left"}
+    assert set(runner.run(reference.texts.assembly(function, "O2"))) == {"not left"}
