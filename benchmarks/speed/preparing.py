@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -67,7 +68,9 @@ class PreparingPart:
             "observations are there. Seconds:"
         )
         yield ""
-        yield from format_table(["", "", "number", "median", "95 %", "most", "CPU, mean"], self._rows())
+        yield from format_table(
+            ["", "", "number", "median", "95 %", "most", "CPU: median", "95 %", "most"], self._rows()
+        )
 
     def _rows(self) -> Iterator[list[str]]:
         for name, files in (("cold", self.cold), ("from the cache", self.cached)):
@@ -78,11 +81,9 @@ class PreparingPart:
 
 def _format(durations: Iterator[Duration]) -> list[str]:
     every = list(durations)
-    walls = [duration.wall for duration in every]
-    if not every:
-        return ["0", "–", "–", "–", "–"]
-    cpu = sum(duration.cpu for duration in every) / len(every)
-    return [str(len(every)), *format_spread(walls, 1, 3), f"{max(walls):,.3f}", f"{cpu:,.3f}"]
+    columns = [[duration.wall for duration in every], [duration.cpu for duration in every]]
+    figures = ([*format_spread(seconds, 1, 3), f"{max(seconds, default=0):,.3f}"] for seconds in columns)
+    return [str(len(every)), *itertools.chain(*figures)]
 
 
 def call_in_process(function: Callable[..., Result], *args: object) -> Result:
