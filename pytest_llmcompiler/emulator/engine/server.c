@@ -26,7 +26,7 @@
 enum { FRAME_OPEN = 1, FRAME_READY, FRAME_TEXT, FRAME_CODE, FRAME_CANDIDATE, FRAME_RESULT, FRAME_END, FRAME_FAILED };
 
 #define RUN_MILLISECONDS 120000     /* As long as Python's path gives a candidate. Only a fault of unicorn takes so long. */
-#define CHILD_BYTES (16ull << 30)   /* Address space on top of the template's: unicorn reserves much more than it uses. */
+#define CHILD_BYTES (512ull << 20)  /* Address space on top of the template's, which has what unicorn reserves. */
 
 typedef struct ks_struct ks_engine;
 
