@@ -65,11 +65,9 @@ class CandidateImage:
     def _stop_at_hazards(self) -> None:
         """End a run before an instruction that the emulator computes wrongly, or that hardware would refuse."""
         processor = self._guest.processor
-        for address, mnemonic in self.code.mnemonics.items():
-            is_data = mnemonic.startswith(".")
-            hazard = _DATA_EXECUTED if is_data else processor.find_hazard(mnemonic, self.code.read_code(address))
-            if hazard:
-                self._guest.watch(address, address, functools.partial(self._on_hazard, *hazard))
+        data = ((address, _DATA_EXECUTED) for address, name in self.code.mnemonics.items() if name.startswith("."))
+        for address, hazard in (*data, *processor.find_hazards(self.code)):
+            self._guest.watch(address, address, functools.partial(self._on_hazard, *hazard))
         for address, operand in processor.find_guards(self.code):
             self._guest.watch(address, address, functools.partial(self._on_guarded_access, operand))
 

@@ -140,6 +140,8 @@ def _write_booleans(writer: ImageWriter, program: ProgramImage, code: AssembledC
 
 def _data_hooks(code: AssembledCode) -> Iterator[_Hook]:
     """Data among the code must not be executed. Data directives without an instruction between them share a hook."""
+    if not any(name.startswith(".") for name in set(code.mnemonics.values())):
+        return
     for is_data, group in itertools.groupby(sorted(code.mnemonics), lambda at: code.mnemonics[at].startswith(".")):
         addresses = list(group)
         if is_data:
@@ -148,9 +150,8 @@ def _data_hooks(code: AssembledCode) -> Iterator[_Hook]:
 
 def _hazard_hooks(program: ProgramImage, code: AssembledCode) -> Iterator[_Hook]:
     processor = program.target.processor
-    for address, mnemonic in code.mnemonics.items():
-        if not mnemonic.startswith(".") and processor.find_hazard(mnemonic, code.read_code(address)):
-            yield _Hook("leave", address)
+    for address, _ in processor.find_hazards(code):
+        yield _Hook("leave", address)
     for address, operand in processor.find_guards(code):
         yield _Hook("guard", address, operand=operand)
 

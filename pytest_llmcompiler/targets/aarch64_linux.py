@@ -140,14 +140,15 @@ _READ_SYSTEM_REGISTER, _WRITE_SYSTEM_REGISTER = 0xD5300000, 0xD5100000
 """The upper 12 bits of `mrs` and of `msr` from a general register."""
 _WRITE_PROCESSOR_STATE, _SYSTEM_INSTRUCTION = 0xD500401F, 0xD5080000
 """The fixed bits of `msr` with an immediate, and of `sys`."""
-_SYSTEM_CLASS = 0xD5000000
-"""The upper 8 bits of all of these."""
 _USER_ACCESS = 3
 """The op1 field of the system registers that user code may name."""
 _FLAG_REGISTERS, _CLOCK_REGISTERS = 4, 14
 """The CRn field of the system registers NZCV, FPCR and FPSR, and of those of the clock."""
-_STACK_REGISTER = 31
-"""The number of the stack pointer in the fields of an instruction."""
+_FIRST_BYTES = "".join(f"\\x{byte:02x}" for byte in range(256) if byte & 31 == 31)
+_SECOND_BYTES = "".join(f"\\x{byte:02x}" for byte in range(256) if byte & 3 == 3)
+_MAY_USE_STACK_POINTER = re.compile(f"(?=[{_FIRST_BYTES}]...|[\\xe0-\\xff][{_SECOND_BYTES}]..)".encode(), re.DOTALL)
+"""The stack pointer is register 31 in one of the fields Rd (bits 0 to 4) and Rn (bits 5 to 9), as is the zero
+register."""
 _STACK_ALIGNMENT = 16
 """Hardware refuses an access by a stack pointer that is no multiple of this."""
 _STACK_ACCESS = re.compile(r"\[sp\b")
@@ -188,6 +189,7 @@ class ARMv8(Processor):
     )
     control_state = MappingProxyType({"fpcr": (0xFFFFFFFF, 0)})
     longest_instruction = 4
+    hazardous_code = re.compile(rb"(?=...\xd5)", re.DOTALL)
     return_code, trap_code = b"\xc0\x03\x5f\xd6", b"\0\0\x20\xd4"
     exception_names = _EXCEPTIONS
     system_call_exception = 2
@@ -231,14 +233,17 @@ class ARMv8(Processor):
         """The machine code of a direct jump; the addresses must be less than 128 MiB apart."""
         return (0x14000000 | (target - source) // 4 & (1 << 26) - 1).to_bytes(4, "little")
 
+    def find_hazard_by_name(self, mnemonic: str) -> tuple[Outcome, str] | None:
+        """The hazard of all instructions with a mnemonic."""
+        if _FORBIDDEN.fullmatch(mnemonic):
+            return "forbidden", f"`{mnemonic}` in user code"
+        if _WAITING.fullmatch(mnemonic):
+            return "vex", f"`{mnemonic}` waits for what only hardware does"
+        return None
+
     def find_hazard(self, mnemonic: str, code: bytes) -> tuple[Outcome, str] | None:
-        """For an instruction that the emulator must not execute: the outcome of the run, and a message."""
-        hazard = _find_hazard_by_name(mnemonic)
-        if hazard:
-            return hazard
+        """The hazard of an instruction at the start of `code`, by its bytes."""
         word = int.from_bytes(code[:4], "little")
-        if word & 0xFF000000 != _SYSTEM_CLASS:
-            return None
         is_for_users, crn = word >> 16 & 7 == _USER_ACCESS, word >> 12 & 15
         if word & 0xFFF00000 == _READ_SYSTEM_REGISTER and not (is_for_users and crn != _CLOCK_REGISTERS):
             return "vex", f"`{mnemonic}` has a result that differs from run to run, or from machine to machine"
@@ -252,14 +257,13 @@ class ARMv8(Processor):
     def find_guards(self, candidate: AssembledCode) -> Iterator[tuple[int, AlignedOperand]]:
         """The accesses by the stack pointer. None where every change of the stack pointer keeps it a multiple of 16."""
         code = {
-            address: _decode_use_of_stack(candidate.read_code(address)[:4])
-            for address, mnemonic in candidate.mnemonics.items()
-            if not mnemonic.startswith(".")
+            address: _decode(candidate.read_code(address)[:4])
+            for address in candidate.find_instructions(_MAY_USE_STACK_POINTER)
         }
-        if all(_keeps_alignment(instruction) for instruction in code.values() if instruction):
+        if all(map(_keeps_alignment, code.values())):
             return
         for address, instruction in code.items():
-            if instruction and _STACK_ACCESS.search(instruction.operands):
+            if _STACK_ACCESS.search(instruction.operands):
                 yield address, AlignedOperand("sp", alignment=_STACK_ALIGNMENT)
 
     def accesses_below_stack_pointer(self, code: bytes, address: int) -> bool:
@@ -303,15 +307,6 @@ class ARMv8(Processor):
         return instruction.operands
 
 
-@functools.lru_cache(maxsize=1 << 12)
-def _find_hazard_by_name(mnemonic: str) -> tuple[Outcome, str] | None:
-    if _FORBIDDEN.fullmatch(mnemonic):
-        return "forbidden", f"`{mnemonic}` in user code"
-    if _WAITING.fullmatch(mnemonic):
-        return "vex", f"`{mnemonic}` waits for what only hardware does"
-    return None
-
-
 @functools.cache
 def _create_decoder(detail: bool) -> Any:
     import capstone
@@ -322,12 +317,9 @@ def _create_decoder(detail: bool) -> Any:
 
 
 @functools.lru_cache(maxsize=1 << 14)
-def _decode_use_of_stack(code: bytes) -> Instruction | None:
-    """An instruction that may name the stack pointer; None for any other. The stack pointer is register 31 in one of
-    the fields Rd and Rn, as is the zero register."""
-    word = int.from_bytes(code, "little")
-    is_candidate = word & 31 == _STACK_REGISTER or word >> 5 & 31 == _STACK_REGISTER
-    return PROCESSOR.decode(code, 0) if is_candidate else None
+def _decode(code: bytes) -> Instruction:
+    """An instruction that does not depend on its address."""
+    return PROCESSOR.decode(code, 0)
 
 
 @functools.lru_cache(maxsize=1 << 14)

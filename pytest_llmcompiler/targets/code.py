@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Literal
 
@@ -73,3 +75,16 @@ class AssembledCode:
             if 0 <= start <= len(segment.data):
                 return segment.data[start : start + _WINDOW]
         raise IndexError(address)
+
+    def find_instructions(self, pattern: re.Pattern[bytes]) -> list[int]:
+        """The addresses of the instructions that have a match of a pattern in them. To search all code at once takes
+        less time than to look at each instruction."""
+        addresses = sorted(self.mnemonics)
+        indices = {
+            bisect_right(addresses, segment.address + match.start()) - 1
+            for segment in self.segments
+            if segment.is_executable
+            for match in pattern.finditer(segment.data)
+        }
+        found = (addresses[index] for index in sorted(indices - {-1}))
+        return [address for address in found if not self.mnemonics[address].startswith(".")]

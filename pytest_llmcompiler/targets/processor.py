@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -99,6 +100,8 @@ class Processor(ABC):
     """The control registers at a function's return: name -> the bits that count, and the value that they must have."""
     longest_instruction: int
     """In bytes; more than an instruction can have does no harm."""
+    hazardous_code: re.Pattern[bytes]
+    """Matches in each instruction whose bytes may make it a hazard."""
     register_prefix: str = ""
     """The text in front of a register's name, in messages."""
     return_code: bytes
@@ -147,12 +150,27 @@ class Processor(ABC):
     def encode_jump(self, source: int, target: int) -> bytes:
         """The machine code of a direct jump between two addresses, which must be near enough for it."""
 
+    def find_hazards(self, candidate: AssembledCode) -> Iterator[tuple[int, tuple[Outcome, str]]]:
+        """The address of each instruction that the emulator must not execute, with the outcome of the run and a
+        message."""
+        mnemonics = candidate.mnemonics
+        named = {name for name in set(mnemonics.values()) if self.find_hazard_by_name(name)}
+        suspects = set(candidate.find_instructions(self.hazardous_code))
+        if named:
+            suspects |= {address for address, mnemonic in mnemonics.items() if mnemonic in named}
+        for address in sorted(suspects):
+            mnemonic = mnemonics[address]
+            hazard = self.find_hazard_by_name(mnemonic) or self.find_hazard(mnemonic, candidate.read_code(address))
+            if hazard:
+                yield address, hazard
+
+    @abstractmethod
+    def find_hazard_by_name(self, mnemonic: str) -> tuple[Outcome, str] | None:
+        """The hazard of all instructions with a mnemonic."""
+
     @abstractmethod
     def find_hazard(self, mnemonic: str, code: bytes) -> tuple[Outcome, str] | None:
-        """For an instruction that the emulator must not execute: the outcome of the run, and a message.
-
-        `code` starts with the instruction; `longest_instruction` bytes are enough.
-        """
+        """The hazard of an instruction at the start of `code`, by its bytes."""
 
     @abstractmethod
     def find_guards(self, candidate: AssembledCode) -> Iterator[tuple[int, AlignedOperand]]:

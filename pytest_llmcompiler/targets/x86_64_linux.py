@@ -140,15 +140,18 @@ _VARYING = re.compile(r"rdtscp?|rdrand[wlq]?|rdseed[wlq]?|rdpid[lq]?|cpuid")
 _PREFIXES = rb"[\x66\x67\xf2\xf3\x2e\x36\x3e\x26\x64\x65\xf0]*"
 """Pattern of the legacy prefixes. A REX prefix may follow them, then the opcode, which mostly is two bytes from 0x0f
 on where it works on vectors."""
-_HAZARDOUS_CODE = re.compile(_PREFIXES + rb"(?:([\xc4\xc5\x62])|[\x40-\x4f]?\x0f[\x20-\x23])")
-"""The starts of VEX and EVEX instructions (in 64-bit mode these bytes start no other instruction), and the opcodes of
-moves to and from control and debug registers."""
+_VEX_STARTS, _CONTROL_MOVES = rb"[\xc4\xc5\x62]", rb"[\x20-\x23]"
+"""The first bytes of VEX and EVEX instructions (in 64-bit mode these bytes start no other instruction), and the opcodes
+of moves to and from control and debug registers, behind 0x0f."""
+_HAZARDOUS_CODE = re.compile(_PREFIXES + rb"(?:(" + _VEX_STARTS + rb")|[\x40-\x4f]?\x0f" + _CONTROL_MOVES + rb")")
+_VECTOR_OPCODES, _IN_MEMORY = rb"[\x12\x14-\x16\x28-\x2d\x50-\x7f\xc2\xc6\xc7\xd0-\xff]", rb"[\x00-\xbf]"
+"""The opcodes behind 0x0f of instructions of which some take an aligned operand of 16 bytes, beside those behind 0x0f38
+and 0x0f3a; and a ModRM byte that names memory."""
 _MAY_BE_ALIGNED = re.compile(
-    rb"(" + _PREFIXES + rb")[\x40-\x4f]?\x0f(?:[\x38\x3a].|([\x12\x14-\x16\x28-\x2d\x50-\x7f\xc2\xc6\xc7\xd0-\xff]))"
-    rb"[\x00-\xbf]",
-    re.DOTALL,
+    rb"(" + _PREFIXES + rb")[\x40-\x4f]?\x0f(?:[\x38\x3a].|(" + _VECTOR_OPCODES + rb"))" + _IN_MEMORY, re.DOTALL
 )
-"""The opcodes of instructions of which some take an aligned operand of 16 bytes, and a ModRM byte that names memory."""
+_HAS_ALIGNED_CODE = re.compile(rb"\x0f(?=(?:[\x38\x3a].|" + _VECTOR_OPCODES + rb")" + _IN_MEMORY + rb")", re.DOTALL)
+"""The same anywhere in an instruction."""
 _UNALIGNED_REPEATED = frozenset(
     bytes([opcode]) for opcode in b"\x2a\x2c\x2d\x51\x58\x59\x5a\x5c\x5d\x5e\x5f\x6f\x7e\x7f\xc2"
 )
@@ -207,6 +210,7 @@ class X86(Processor):
         }
     )
     longest_instruction = 16
+    hazardous_code = re.compile(_VEX_STARTS + rb"|\x0f(?=" + _CONTROL_MOVES + rb")")
     register_prefix = "%"
     return_code, trap_code = b"\xc3", b"\xcc"
     exception_names = _EXCEPTIONS
@@ -259,11 +263,16 @@ class X86(Processor):
         """The machine code of a direct jump; the addresses must be less than 2 GiB apart."""
         return b"\xe9" + (target - (source + 5)).to_bytes(4, "little", signed=True)
 
+    def find_hazard_by_name(self, mnemonic: str) -> tuple[Outcome, str] | None:
+        """The hazard of all instructions with a mnemonic."""
+        if _FORBIDDEN.fullmatch(mnemonic):
+            return "forbidden", f"`{mnemonic}` in user code"
+        if _VARYING.fullmatch(mnemonic):
+            return "vex", f"`{mnemonic}` has a result that differs from run to run"
+        return None
+
     def find_hazard(self, mnemonic: str, code: bytes) -> tuple[Outcome, str] | None:
-        """For an instruction that the emulator must not execute: the outcome of the run, and a message."""
-        hazard = _find_hazard_by_name(mnemonic)
-        if hazard:
-            return hazard
+        """The hazard of an instruction at the start of `code`, by its bytes."""
         match = _HAZARDOUS_CODE.match(code)
         if match is None:
             return None
@@ -273,7 +282,7 @@ class X86(Processor):
 
     def find_guards(self, candidate: AssembledCode) -> Iterator[tuple[int, AlignedOperand]]:
         """The SSE instructions whose memory operand must be aligned, and is not certain to be."""
-        for address in candidate.mnemonics:
+        for address in candidate.find_instructions(_HAS_ALIGNED_CODE):
             operand = find_aligned_operand(candidate.read_code(address), address)
             if operand and not operand.is_always_aligned:
                 yield address, operand
@@ -319,15 +328,6 @@ class X86(Processor):
         if instruction.mnemonic.startswith(("j", "call", "loop")) or "$" in operands:
             operands = _ADDRESS.sub(lambda match: names.get(int(match[0], 16), match[0]), operands)
         return operands
-
-
-@functools.lru_cache(maxsize=1 << 12)
-def _find_hazard_by_name(mnemonic: str) -> tuple[Outcome, str] | None:
-    if _FORBIDDEN.fullmatch(mnemonic):
-        return "forbidden", f"`{mnemonic}` in user code"
-    if _VARYING.fullmatch(mnemonic):
-        return "vex", f"`{mnemonic}` has a result that differs from run to run"
-    return None
 
 
 @functools.cache

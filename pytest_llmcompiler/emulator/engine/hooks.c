@@ -2,6 +2,7 @@
  *
  * unicorn walks along all of its hooks for each instruction that it translates, and for each that has one. So it gets few:
  * functions are entered by jumps, which begin a block, and the hook of all blocks looks them up in a table.
+ * (Code that falls through into a function is not noticed; no function of a C library does that to one that is hooked.)
  * Operands that must be aligned lie anywhere: those close to each other share a hook. */
 #include <stdlib.h>
 #include <string.h>
