@@ -1,8 +1,8 @@
 /* Whether the heap of a run shows the same as the expected one.
  *
  * Python compares heaps after a walk along all pointers, which gives each object the number at which it is reached (see
- * `judge/canonical_heap.py`). Here the live objects must be equal as they are, at the same addresses. Then the walk finds
- * the same in both runs, as long as it starts from the same pointers, and each pointer leads to a live object. */
+ * `judge/canonical_heap.py`). Here the live objects must be equal as they are, at the same addresses. Then the walk
+ * finds the same in both runs, as long as it starts from the same pointers, and each one leads to a live object. */
 #include <string.h>
 
 #include "heap.h"
@@ -41,9 +41,10 @@ static bool has_freed_objects(Engine *engine, Entry *entry) {
     return true;
 }
 
-/* Whether anything in data may be a pointer into the heap; with `only_stray`, one that leads to no live object. */
-static bool has_pointer(Engine *engine, const uint8_t *data, uint64_t size, bool only_stray) {
-    for (uint64_t at = 0; at + 8 <= size; at++) {
+/* Whether any aligned word may be a pointer into the heap; with `only_stray`, one that leads to no live object. The
+ * data lies at an address. */
+static bool has_pointer(Engine *engine, const uint8_t *data, uint64_t size, uint64_t address, bool only_stray) {
+    for (uint64_t at = -address % 8; at + 8 <= size; at += 8) {
         uint64_t value;
         memcpy(&value, data + at, sizeof value);
         if (value - HEAP_START < HEAP_END - HEAP_START && !(only_stray && find_object(engine, value)))
@@ -52,26 +53,27 @@ static bool has_pointer(Engine *engine, const uint8_t *data, uint64_t size, bool
     return false;
 }
 
-/* Whether two contents of a place, which are equal as far as they are compared, start the same walk. With `is_stray`, no
- * pointer in them may lead to anything but a live object. */
-static bool leads_to_same(Engine *engine, const uint8_t *first, const uint8_t *second, uint64_t size, bool is_stray) {
+/* Whether two contents of a place, which are equal as far as they are compared, start the same walk. With `is_stray`,
+ * no pointer in them may lead to anything but a live object. */
+static bool leads_to_same(Engine *engine, const uint8_t *first, const uint8_t *second, uint64_t size, uint64_t address,
+                          bool is_stray) {
     bool is_same = !memcmp(first, second, size);
     if (is_same)
-        return !is_stray || !has_pointer(engine, first, size, true);
-    return !has_pointer(engine, first, size, false) && !has_pointer(engine, second, size, false);
+        return !is_stray || !has_pointer(engine, first, size, address, true);
+    return !has_pointer(engine, first, size, address, false) && !has_pointer(engine, second, size, address, false);
 }
 
 static bool do_objects_lead_to_same(Engine *engine, Entry *entry, bool is_stray) {
     for (uint32_t i = 0; i < entry->object_count; i++) {
         InputObject *object = &entry->objects[i];
         const uint8_t *memory = engine->arena + engine->slots[object->slot].host + object->start;
-        if (!leads_to_same(engine, memory, object->expected.data, object->initial.size, is_stray))
+        if (!leads_to_same(engine, memory, object->expected.data, object->initial.size, object->start, is_stray))
             return false;
     }
     for (uint32_t i = 0; i < entry->change_count; i++) {
         Patch *change = &entry->changes[i];
         const uint8_t *memory = find_memory(engine, change->address, change->data.size);
-        if (!memory || !leads_to_same(engine, memory, change->data.data, change->data.size, is_stray))
+        if (!memory || !leads_to_same(engine, memory, change->data.data, change->data.size, 0, is_stray))
             return false;
     }
     return true;
@@ -84,17 +86,17 @@ static bool is_freed_unreachable(Engine *engine, Entry *entry) {
     for (uint32_t i = 0; i < entry->result_count; i++) {
         uint8_t value[2 * VALUE_BYTES] = {0};
         uc_reg_read(engine->uc, entry->results[i].id, value);
-        if (has_pointer(engine, value, VALUE_BYTES, true) ||
-            has_pointer(engine, entry->results[i].value, VALUE_BYTES, true))
+        if (has_pointer(engine, value, VALUE_BYTES, 0, true) ||
+            has_pointer(engine, entry->results[i].value, VALUE_BYTES, 0, true))
             return false;
     }
     for (uint32_t i = 0; i < engine->variable_count; i++) {
         const uint8_t *memory = find_memory(engine, engine->variables[i].address, engine->variables[i].size);
-        if (!memory || has_pointer(engine, memory, engine->variables[i].size, true))
+        if (!memory || has_pointer(engine, memory, engine->variables[i].size, 0, true))
             return false;
     }
     for (uint32_t i = 0; i < entry->live_count; i++)
-        if (has_pointer(engine, entry->live[i].pages.data, entry->live[i].pages.size, true))
+        if (has_pointer(engine, entry->live[i].pages.data, entry->live[i].pages.size, 0, true))
             return false;
     return true;
 }

@@ -58,8 +58,9 @@ uint64_t count_mapped(uint64_t size) {
 /* The bytes from one object of a size to the next. */
 static uint64_t count_room(Engine *engine, uint64_t mapped) {
     uint64_t room = mapped + PAGE; /* One page that is not mapped. */
-    return engine->entry && engine->entry->is_4gib_aligned ? (room + ALIGNED_STRIDE - 1) / ALIGNED_STRIDE * ALIGNED_STRIDE
-                                                           : room;
+    if (!engine->entry || !engine->entry->is_4gib_aligned)
+        return room;
+    return (room + ALIGNED_STRIDE - 1) / ALIGNED_STRIDE * ALIGNED_STRIDE;
 }
 
 /* The live object on whose pages an address lies; NULL where none does. */

@@ -1,5 +1,5 @@
-/* The kernel of the emulated process: the few system calls that musl makes (see `emulator/kernel.py`, which this follows
- * exactly). Output is not kept: it is compared with what is expected while it is written. */
+/* The kernel of the emulated process: the few system calls that musl makes (see `emulator/kernel.py`, which this
+ * follows exactly). Output is not kept: it is compared with what is expected while it is written. */
 #include <stdlib.h>
 #include <string.h>
 
