@@ -24,8 +24,8 @@ from pytest_llmcompiler.judge.messages import Reply, Request, build_case_key, bu
 from pytest_llmcompiler.judge.worker import JudgeWorker
 
 WORKER_MEGABYTES = 512
-"""Memory of a judge process, in MiB, above which it lets prepared functions go. One that has prepared nothing has
-50."""
+"""Memory of a judge process and of the engine's processes below it, in MiB, above which it lets prepared functions go.
+One that has prepared nothing has 50."""
 _LOAD_SECONDS = 0.25
 """How long it takes to prepare a function from the cache, before the pool has measured it."""
 _JUDGE_SECONDS = 0.05

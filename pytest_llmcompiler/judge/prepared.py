@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import itertools
+import os
 import resource
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,8 +23,10 @@ from pytest_llmcompiler.program.file_cache import FileCache
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets import get_target
 
-_MOST_FUNCTIONS = 32
-"""Functions that a judge process keeps ready: 3 MB each in the mean over `cases/`."""
+_MOST_FUNCTIONS = 64
+"""Functions that a judge process keeps ready: 11 MB each in the mean over `cases/`, with the engine's template."""
+_MEASURE_SECONDS = 1.0
+"""How often memory is measured while no function is prepared. To measure takes up to some milliseconds."""
 _KEPT_SHARE = 0.75
 """What is kept when functions are let go, as a share of their number: collecting garbage takes a tenth of a second, so
 several are let go at once."""
@@ -41,6 +46,7 @@ class PreparedFunctions:
         """By the keys of `build_function_key`; the one that was asked for last is the last."""
         self._ready: set[str] = set()
         """The keys of those whose inputs are computed."""
+        self._next_measurement = 0.0
 
     @property
     def keys(self) -> list[str]:
@@ -64,16 +70,21 @@ class PreparedFunctions:
             return False
         harness.find_unjudgeable_reason()
         self._ready.add(key)
+        self._next_measurement = 0.0
         return True
 
     def let_go(self) -> None:
         """Forget the functions that were asked for the longest time ago, if there are too many or they are too
         large."""
-        while len(self._harnesses) > 1 and (
-            len(self._harnesses) > self._most_functions or measure_memory() > self._most_megabytes << 20
-        ):
+        if time.monotonic() < self._next_measurement:
+            return
+        while len(self._harnesses) > 1 and self._is_too_large():
             kept = max(1, int(len(self._harnesses) * _KEPT_SHARE))
             self._forget(list(self._harnesses)[: len(self._harnesses) - kept])
+        self._next_measurement = time.monotonic() + _MEASURE_SECONDS
+
+    def _is_too_large(self) -> bool:
+        return len(self._harnesses) > self._most_functions or measure_memory(os.getpid()) > self._most_megabytes << 20
 
     def _forget(self, keys: Iterable[str]) -> None:
         for key in keys:
@@ -97,11 +108,16 @@ class PreparedFunctions:
         return self._references.find(build_case_key(candidate), compile_case)
 
 
-def measure_memory() -> int:
-    """The memory of this process that no other process shares, in bytes: without the pages of files, such as the
-    libraries that all judge processes have in common."""
-    _, resident, shared, *_ = map(int, Path("/proc/self/statm").read_text().split())
-    return (resident - shared) * resource.getpagesize()
+def measure_memory(pid: int) -> int:
+    """The memory of a process and of its descendants, in bytes: without the pages of files, such as the libraries that
+    all judge processes have in common. Pages that a forked process still shares with its parent count for both."""
+    try:
+        _, resident, shared, *_ = map(int, Path(f"/proc/{pid}/statm").read_text().split())
+        children = [path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    except OSError:  # it has ended
+        return 0
+    descendants = sum(measure_memory(int(child)) for child in itertools.chain.from_iterable(children))
+    return (resident - shared) * resource.getpagesize() + descendants
 
 
 def _return_free_memory() -> None:
