@@ -19,7 +19,7 @@ from pytest_llmcompiler.model.answer import Answer, Model, Prompt
 from pytest_llmcompiler.model.extract.assembly import find_judged_assembly
 from pytest_llmcompiler.model.replay import ReplayModel, read_answer
 from pytest_llmcompiler.program.clang import Syntax
-from pytest_llmcompiler.questions import Questions
+from pytest_llmcompiler.questions import Questions, SessionQuestion
 from pytest_llmcompiler.report.comparison import prompt_lines
 from pytest_llmcompiler.report.export import export
 from pytest_llmcompiler.report.item_report import ItemReport, ReferenceListing, build_item_report
@@ -64,6 +64,13 @@ class Evaluation:
         self.running: list[Record] = []
         """The records of the item that is being judged in this process."""
 
+    def prepare_ahead(self, questions: Sequence[SessionQuestion]) -> None:
+        """Have functions prepared before their first answers come. `questions` are in the order in which they come."""
+        from pytest_llmcompiler.judge.ahead import ComingFunction
+
+        cases = ((self.questions.reference(question.path).case, question.function) for question in questions)
+        self.session.prepare_ahead([ComingFunction(*function) for function in cases])
+
     def judge_samples(self, model: Model, reference: Reference, prompt: Prompt) -> Iterator[JudgedSample]:
         """Ask a question and judge the answers. Each record is written before its sample is yielded.
 
@@ -99,6 +106,8 @@ class Evaluation:
         """Have answers judged as they arrive, and yield them in their order. `known` are the verdicts of samples that
         are judged already. An error of the model is raised after the answers before it are judged."""
         judge, repro = self.session.judge, self.session.repro  # opened here, not in a thread
+        if self.session.ahead:
+            self.session.ahead.begin((reference.case.path, prompt.function))
         captures = repro is not None and reference.target.is_native
         queue = SampleQueue(self.session.judging_threads, partial(_judge, judge, reference.case, prompt, captures))
         error: BaseException | None = None

@@ -104,6 +104,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     planned = [PlannedQuestion(turn, question) for turn, question in enumerate(questions)]
     with _usage_errors():
         evaluation.questions.plan(planned[number::workers])
+    evaluation.prepare_ahead(questions)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -34,6 +34,7 @@ from pytest_llmcompiler.report.resume import Resumption
 from pytest_llmcompiler.targets import get_target
 
 if TYPE_CHECKING:
+    from pytest_llmcompiler.judge.ahead import AheadPreparer, ComingFunction
     from pytest_llmcompiler.judge.service import Judge
     from pytest_llmcompiler.model.owner.client import OwnedModel, OwnerAddress, OwnerProcess
     from pytest_llmcompiler.report.page import ReportPage
@@ -58,6 +59,8 @@ class Session:
         self._owner_address: OwnerAddress | None = None
         self._owner_client: OwnedModel | None = None
         """Connection to the process that owns the model, once there is one. `usage` asks it."""
+        self.ahead: AheadPreparer | None = None
+        """Prepares functions ahead, after `prepare_ahead`."""
         self._opened = ExitStack()
 
     def close(self) -> None:
@@ -204,6 +207,18 @@ class Session:
         )
         self._opened.callback(judge.close)
         return judge
+
+    def prepare_ahead(self, functions: Sequence[ComingFunction]) -> None:
+        """Have functions prepared before their first answers come; they come in this order. `ahead` is told of each.
+
+        Not where samples are resumed, since functions of which all samples are recorded need no preparation, and not in
+        a worker of pytest-xdist, which does not know its order.
+        """
+        from pytest_llmcompiler.judge.ahead import AheadPreparer
+
+        if self.jobs > 1 and not self.is_worker and not self.settings.resume:
+            self.ahead = AheadPreparer(self.judge, functions)
+            self._opened.callback(self.ahead.close)
 
     @functools.cached_property
     def judging_threads(self) -> ThreadPoolExecutor:

@@ -49,6 +49,14 @@ class ListingRequest(TypedDict):
     candidate: Candidate
 
 
+class PrepareRequest(TypedDict):
+    """Asks for a function to be prepared, before there is a candidate."""
+
+    action: Literal["prepare"]
+    candidate: Candidate
+    """Without a text."""
+
+
 class VerdictReply(TypedDict):
     """Answers a `JudgeRequest`."""
 
@@ -66,6 +74,12 @@ class ListingReply(TypedDict):
     """The fields of `ListingLine`, by blocks; None where there is no listing."""
 
 
+class PreparedReply(TypedDict):
+    """Answers a `PrepareRequest`."""
+
+    status: Literal["prepared"]
+
+
 class FailedReply(TypedDict):
     """Answers a request that could not be carried out."""
 
@@ -74,8 +88,8 @@ class FailedReply(TypedDict):
     message: str
 
 
-Request = JudgeRequest | ListingRequest
-Reply = VerdictReply | ListingReply | FailedReply
+Request = JudgeRequest | ListingRequest | PrepareRequest
+Reply = VerdictReply | ListingReply | PreparedReply | FailedReply
 
 
 class Envelope(TypedDict):

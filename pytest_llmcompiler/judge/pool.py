@@ -43,6 +43,8 @@ class _Ticket:
     case: str
     """The key of the case."""
     since: float
+    is_ahead: bool = False
+    """Whether nobody waits for the reply: the function is only to be prepared."""
     worker: JudgeWorker | None = None
     has_changed: threading.Event = field(default_factory=threading.Event)
     """Set when the ticket has a process, or never gets one."""
@@ -87,7 +89,8 @@ class JudgePool:
     def exchange(self, request: Request) -> Reply:
         """Send a request to a process, and wait for the reply. Raises JudgeError where there is none."""
         candidate = request["candidate"]
-        ticket = _Ticket(build_function_key(candidate), build_case_key(candidate), time.monotonic())
+        is_ahead = request["action"] == "prepare"
+        ticket = _Ticket(build_function_key(candidate), build_case_key(candidate), time.monotonic(), is_ahead)
         try:
             worker = self._wait_for_worker(ticket)
             ticket.judging_since = time.monotonic()
@@ -169,8 +172,9 @@ class JudgePool:
     # -- scheduling; the lock is held
 
     def _assign(self) -> None:
-        """Give processes to tickets, in the order of arrival, as far as there are free ones."""
-        for ticket in list(self._waiting):
+        """Give processes to tickets, in the order of arrival, as far as there are free ones. What is only prepared
+        comes last, and never has all processes."""
+        for ticket in sorted(self._waiting, key=lambda ticket: ticket.is_ahead):
             if len(self._workers) == self.most_workers and None not in self._workers.values():
                 return
             worker = self._choose_worker(ticket)
@@ -186,12 +190,15 @@ class JudgePool:
 
     def _choose_worker(self, ticket: _Ticket) -> JudgeWorker | None:
         """The process for a ticket; None where it is better to wait."""
+        holders = [holder for holder in self._workers.values() if holder]
+        if ticket.is_ahead and sum(holder.is_ahead for holder in holders) >= self.most_workers - 1:
+            return None
         free = [worker for worker, holder in self._workers.items() if holder is None]
         ready = next((worker for worker in free if ticket.function in worker.prepared), None)
         if ready:
             return ready
         if self._is_ready(ticket.function):
-            if not self._is_worth_loading(ticket):
+            if ticket.is_ahead or not self._is_worth_loading(ticket):
                 return None
         elif ticket.function in self._preparing:
             return None

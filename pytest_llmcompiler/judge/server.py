@@ -41,6 +41,8 @@ def serve(requests: IO[str], replies: IO[str]) -> None:
 
 
 def _answer(request: Request, functions: PreparedFunctions) -> Reply:
+    if request["action"] == "prepare":
+        return {"status": "prepared"}
     harness, text = functions.open(request["candidate"]), request["candidate"]["text"]
     if request["action"] == "list":
         return {"status": "listing", "blocks": _json_blocks(harness.listing(text))}

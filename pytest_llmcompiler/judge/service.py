@@ -7,7 +7,14 @@ from dataclasses import asdict
 from pytest_llmcompiler.errors import CaseError, JudgeError
 from pytest_llmcompiler.judge.harness import JudgeSettings
 from pytest_llmcompiler.judge.listing import Listing, ListingLine
-from pytest_llmcompiler.judge.messages import Candidate, JudgeRequest, ListingReply, Request, VerdictReply
+from pytest_llmcompiler.judge.messages import (
+    Candidate,
+    JudgeRequest,
+    ListingReply,
+    PreparedReply,
+    Request,
+    VerdictReply,
+)
 from pytest_llmcompiler.judge.pool import JudgePool
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.tasks import TaskQuestion
@@ -33,7 +40,7 @@ class Judge:
         workers: int | None = None,
         pool: JudgePool | None = None,
     ) -> None:
-        self._settings = settings or JudgeSettings()
+        self._settings = asdict(settings or JudgeSettings())
         self._clang = toolchain.clang if toolchain else None
         self.pool = pool or JudgePool(workers or count_cores())
 
@@ -72,6 +79,12 @@ class Judge:
         blocks = reply["blocks"]
         return [[ListingLine(*line) for line in block] for block in blocks] if blocks is not None else None
 
+    def prepare(self, case: Case, function: str) -> None:
+        """Prepare a function for the candidates that will come, in a process that has nothing else to do. One process
+        is left to judge: nothing is done where there is only one. Raises as `judge` does."""
+        if self.pool.most_workers > 1:
+            self._exchange({"action": "prepare", "candidate": self._candidate(case, function, "")})
+
     def close(self) -> None:
         """End the processes of the pool, those that judge for other threads too. The next request starts others."""
         self.pool.close()
@@ -84,7 +97,7 @@ class Judge:
             "text": text,
             "clang": self._clang,
             "flag_sources": case.flag_sources.to_json(),
-            "settings": asdict(self._settings),
+            "settings": self._settings,
         }
 
     def _judge(
@@ -102,7 +115,7 @@ class Judge:
             raise JudgeError(f"the judge's process replied with a {reply['status']}")
         return ReproducibleVerdict(Verdict.from_json(reply["verdict"]), reply["reproducer"])
 
-    def _exchange(self, request: Request) -> VerdictReply | ListingReply:
+    def _exchange(self, request: Request) -> VerdictReply | ListingReply | PreparedReply:
         """Send a request and wait for the reply. Raises CaseError and JudgeError."""
         reply = self.pool.exchange(request)
         if reply["status"] == "case-error":

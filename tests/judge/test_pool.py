@@ -17,7 +17,7 @@ import pytest
 from faces import CaseOf
 
 from pytest_llmcompiler import JudgeError
-from pytest_llmcompiler.judge import worker as worker_module
+from pytest_llmcompiler.judge.ahead import AheadPreparer, ComingFunction
 from pytest_llmcompiler.judge.harness import JudgeSettings
 from pytest_llmcompiler.judge.messages import Candidate, Reply, Request
 from pytest_llmcompiler.judge.prepared import PreparedFunctions
@@ -66,27 +66,62 @@ def test_processes_that_are_killed_lose_no_sample(two: Judge, case_of: CaseOf) -
         assert list(threads.map(judge, range(28))) == ["pass", "mismatch"] * 14
 
 
-def test_a_new_function_is_prepared_by_one_process_while_others_wait(
-    two: Judge, case_of: CaseOf, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is sent to judge processes (`judge f`), when a function is ready (`ready f`), and what ends (`end f`)."""
     events: list[str] = []
     exchange = JudgeWorker.exchange
 
     def observed(self: JudgeWorker, request: Request, on_prepared: Callable[[], None]) -> Reply:
         function = request["candidate"]["function"]
-        events.append(f"sent {function}")
-        return exchange(self, request, lambda: (events.append(f"prepared {function}"), on_prepared())[1])
+        events.append(f"{request['action']} {function}")
 
-    monkeypatch.setattr(worker_module.JudgeWorker, "exchange", observed)
-    case = case_of("int f(int x) { return x ^ 40; }\nint g(int x) { return x ^ 41; }\n// new\n")
+        def note() -> None:
+            events.append(f"ready {function}")
+            on_prepared()
+
+        reply = exchange(self, request, note)
+        events.append(f"end {function}")
+        return reply
+
+    monkeypatch.setattr(JudgeWorker, "exchange", observed)
+    return events
+
+
+def test_a_new_function_is_prepared_by_one_process_while_others_wait(
+    two: Judge, case_of: CaseOf, events: list[str]
+) -> None:
+    case = case_of(SOURCE + "// new\n")
     with ThreadPoolExecutor(6) as threads:
         calls = ["f", "f", "f", "g", "g", "g"]
         kinds = list(threads.map(lambda name: two.judge(case, name, answer(name, 40 + (name == "g"))).kind, calls))
     assert kinds == ["pass"] * 6
     for function in "fg":
-        before = events[: events.index(f"prepared {function}")]
-        assert before.count(f"sent {function}") == 1
-    assert set(events[:2]) == {"sent f", "sent g"}, "different functions are prepared side by side"
+        assert events[: events.index(f"ready {function}")].count(f"judge {function}") == 1
+    assert set(events[:2]) == {"judge f", "judge g"}, "different functions are prepared side by side"
+
+
+def test_functions_are_prepared_ahead_and_one_process_is_left_to_judge(
+    two: Judge, case_of: CaseOf, events: list[str]
+) -> None:
+    case = case_of("".join(f"int {name}(int x) {{ return x ^ 40; }}\n" for name in "fghij"))
+    with closing(AheadPreparer(two, [ComingFunction(case, name) for name in "fghij"])) as ahead:
+        ahead.begin((case.path, "f"))
+        assert two.judge(case, "f", answer("f", 40)).passed
+        deadline = time.monotonic() + 60
+        while events.count("ready h") == 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert two.judge(case, "h", answer("h", 40)).passed
+    assert events.index("prepare g") < events.index("end g") < events.index("prepare h")
+    assert events.count("ready f") == events.count("ready g") == events.count("ready h") == 1
+    assert "prepare i" not in events, "only as many as there are processes"
+
+
+def test_a_single_process_prepares_nothing_ahead(case_of: CaseOf, events: list[str]) -> None:
+    with closing(Judge(JudgeSettings(examples=5), workers=1)) as judge:
+        judge.prepare(case_of(SOURCE), "f")
+        assert events == [] and judge.pool.pids == []
 
 
 def test_a_process_is_started_only_if_the_others_are_busy(two: Judge, case_of: CaseOf) -> None:

@@ -7,6 +7,7 @@ import re
 
 import pytest
 from sessions import (
+    LOW,
     PROMPT_MODEL,
     TWICE,
     VEX,
@@ -63,6 +64,28 @@ def test_samples_judged_side_by_side_are_recorded_in_their_order(project: pytest
         assert [line["verdict"] for line in lines[jobs]] == kinds
         assert [line["sample"] for line in lines[jobs]] == list(range(8))
     assert [line["detail"] for line in lines["1"]] == [line["detail"] for line in lines["3"]]
+
+
+def test_the_next_items_are_prepared_meanwhile(project: pytest.Pytester) -> None:
+    project.makeconftest(
+        """
+        from pytest_llmcompiler.judge import service
+
+        real = service.Judge.prepare
+
+        def prepare(self, case, function):
+            print("prepares", function)
+            return real(self, case, function)
+
+        service.Judge.prepare = prepare
+        """
+    )
+    model = replay(project, ("twice", TWICE), ("low", LOW))
+    for flags, is_ahead in ((["--llmc-jobs=2"], True), (["--llmc-jobs=1"], False), (["--llmc-jobs=2", "-x"], False)):
+        result = run(project, model, "-s", *flags)
+        result.assert_outcomes(passed=2)
+        assert ("prepares low" in text_of(result)) == is_ahead
+        assert "prepares twice" not in text_of(result)
 
 
 def test_answers_before_the_fault_of_a_model_are_judged(project: pytest.Pytester) -> None:
