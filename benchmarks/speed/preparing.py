@@ -14,6 +14,7 @@ from typing import TypeVar
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.program.case import Case, read_case
 from pytest_llmcompiler.program.clang import Toolchain
+from pytest_llmcompiler.program.cached_reference import CachedReference
 from pytest_llmcompiler.program.reference import Reference
 from speed.answers import MeasuredFunction, group_by_file
 from speed.clock import read_cpu_seconds
@@ -113,7 +114,7 @@ def prepare(reference: Reference, name: str, examples: int = JudgeSettings().exa
 
 
 def _compile(case: Case) -> Reference:
-    reference = Reference(case, Toolchain())
+    reference = CachedReference(case, Toolchain())
     reference.golden  # noqa: B018
     return reference
 
