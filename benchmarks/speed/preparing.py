@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
+from pytest_llmcompiler.program.cached_reference import CachedReference
 from pytest_llmcompiler.program.case import Case, read_case
 from pytest_llmcompiler.program.clang import Toolchain
-from pytest_llmcompiler.program.cached_reference import CachedReference
 from pytest_llmcompiler.program.reference import Reference
 from speed.answers import MeasuredFunction, group_by_file
 from speed.clock import read_cpu_seconds

@@ -7,19 +7,26 @@ import json
 import os
 import sys
 import traceback
+import weakref
 from typing import IO
 
 from pytest_llmcompiler.errors import CaseError
+from pytest_llmcompiler.judge.harness import Harness
 from pytest_llmcompiler.judge.listing import Listing
 from pytest_llmcompiler.judge.messages import Envelope, Reply, Request
 from pytest_llmcompiler.judge.prepared import PreparedFunctions
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.tasks import TaskQuestion, judge_task, judge_task_with_reproducer
 
+_KEPT_REPLIES = 64
+"""Replies that are kept of each function. Samples of one question are often the same text: of the small model's 360
+answers for `cases/small.c` 146 differ."""
+
 
 def serve(requests: IO[str], replies: IO[str]) -> None:
     """Answer requests until they end."""
     functions = PreparedFunctions()
+    kept: weakref.WeakKeyDictionary[Harness, dict[str, Reply]] = weakref.WeakKeyDictionary()
 
     def write(reply: Reply | None) -> None:
         envelope: Envelope = {"reply": reply, "prepared": functions.keys}
@@ -31,7 +38,8 @@ def serve(requests: IO[str], replies: IO[str]) -> None:
         try:
             if request["action"] != "list" and functions.prepare(request["candidate"]):
                 write(None)
-            reply = _answer(request, functions)
+            harness = functions.open(request["candidate"])
+            reply = _answer_once(request, harness, kept.setdefault(harness, {}))
         except CaseError as error:
             reply = {"status": "case-error", "message": str(error)}
         except Exception:
@@ -40,10 +48,28 @@ def serve(requests: IO[str], replies: IO[str]) -> None:
         write(reply)
 
 
-def _answer(request: Request, functions: PreparedFunctions) -> Reply:
+def _answer_once(request: Request, harness: Harness, kept: dict[str, Reply]) -> Reply:
+    """The reply to a request. `kept` has replies to earlier requests for the same harness.
+
+    The case, the settings and the text determine a verdict. An inconclusive one may have come from a process that was
+    killed, so it is no use to another sample. Reproducers are large, and rarely asked for.
+    """
+    key = json.dumps(request)
+    if key in kept:
+        return kept[key]
+    reply = _answer(request, harness)
+    is_final = reply["status"] == "verdict" and reply["verdict"]["verdict"] != "inconclusive"
+    if is_final and request["action"] == "judge" and not request["with_reproducer"]:
+        if len(kept) >= _KEPT_REPLIES:
+            del kept[next(iter(kept))]
+        kept[key] = reply
+    return reply
+
+
+def _answer(request: Request, harness: Harness) -> Reply:
     if request["action"] == "prepare":
         return {"status": "prepared"}
-    harness, text = functions.open(request["candidate"]), request["candidate"]["text"]
+    text = request["candidate"]["text"]
     if request["action"] == "list":
         return {"status": "listing", "blocks": _json_blocks(harness.listing(text))}
     question, explain = TaskQuestion(**request["question"]), request["explain"]
