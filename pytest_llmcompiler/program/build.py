@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Collection, Iterator
+from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.errors import ClangError
 from pytest_llmcompiler.program.glibc import build_glibc, load_names
@@ -65,46 +65,90 @@ define i32 @toupper(i32 %c) {
 """Functions of the bundled C library that are wrong there: it returns 255 for EOF, where C has EOF."""
 
 
-class ProgramModule(NamedTuple):
-    """The module of a program, as the builds of the program need it."""
+class ProgramModule:
+    """The module of a program, with what all builds of the program need to know of it.
 
-    module: llvm.ModuleRef
-    """The module as it was written."""
-    text: str
-    """Its text."""
-    prepared: str
-    """The text that is compiled (`ir_rewrites.prepare_module`)."""
+    `module` is the parsed text. Raises IRError.
+    """
+
+    def __init__(self, text: str, module: llvm.ModuleRef, target: Target) -> None:
+        self.module, self.target = module, target
+        self.prepared = prepare_module(text, target.foreign_system)
+        """The text that is compiled."""
+        self._text = text
+
+    @functools.cached_property
+    def functions(self) -> frozenset[str]:
+        """The functions that it defines."""
+        return frozenset(defined_functions(self.module))
+
+    @functools.cached_property
+    def local(self) -> frozenset[str]:
+        """The local functions that are only called by name."""
+        return only_called_functions(self.module, self._text)
+
+    @functools.cached_property
+    def narrow(self) -> frozenset[str]:
+        """The declared functions that return an integer of up to 32 bits."""
+        return narrow_functions(self.module)
+
+    @functools.cached_property
+    def aliases(self) -> dict[str, str]:
+        """Other names that assembly uses."""
+        private = (value.name for value in self.module.global_variables if value.linkage.name == "private")
+        return {f".L{name}": name for name in private}
+
+    @functools.cached_property
+    def variables(self) -> list[str]:
+        """The writable variables that its behaviour can depend on, in the order of the file."""
+        unread = only_stored_variables(self.module)
+        return [
+            value.name
+            for value in self.module.global_variables
+            if not value.is_declaration and not value.name.startswith("llvm.") and not is_constant(value)
+            if value.name not in unread
+        ]
+
+    @functools.cached_property
+    def kept(self) -> list[str]:
+        """The library symbols that are linked into the program. All standard streams are among them where the program
+        can use a stream that it is given: it declares more than functions on memory and numbers."""
+        values = (*self.module.functions, *self.module.global_variables)
+        declared = {value.name for value in values if value.is_declaration}
+        names = [*LINKED_FUNCTIONS.split(), *self.target.runtime_functions]
+        others = (name for name in declared if not name.startswith(("llvm.", "llmc", "__sanitizer_")))
+        return [*names, "stdin", "stderr"] if set(others) - _WITHOUT_STREAMS else names
+
+    def find_absent(self, symbols: Collection[str]) -> Iterator[str]:
+        """The weak symbols that it declares and nothing defines."""
+        for value in (*self.module.functions, *self.module.global_variables):
+            if value.linkage.name == "external_weak" and value.name not in symbols:
+                yield value.name
 
 
 StartCompiling = Callable[[str], Callable[[], list[bytes]]]
 """Starts to compile a prepared module, and returns the function that waits for the objects."""
 
 
-def prepare_program(text: str, module: llvm.ModuleRef, target: Target) -> ProgramModule:
-    """The module of a program, ready to be compiled. `module` is the parsed text. Raises IRError."""
-    return ProgramModule(module, text, prepare_module(text, target.foreign_system))
-
-
 def start_program(
-    source: ProgramModule, target: Target, start_compiling: StartCompiling, unread: Callable[[], Collection[str]]
+    source: ProgramModule, start_compiling: StartCompiling, unread: Callable[[], Collection[str]]
 ) -> Callable[[], ProgramImage]:
     """Start to build a program. The function that is returned waits for the compiler, and links the program.
 
     No behaviour depends on the variables that `unread` returns. Raises ClangError.
     """
     wait_for_objects = start_compiling(source.prepared)
-    return lambda: _link_program(source, target, wait_for_objects(), unread())
+    return lambda: _link_program(source, wait_for_objects(), unread())
 
 
-def _link_program(source: ProgramModule, target: Target, objects: list[bytes], unread: Collection[str]) -> ProgramImage:
-    module, text = source.module, source.text
-    functions = frozenset(defined_functions(module))
+def _link_program(source: ProgramModule, objects: list[bytes], unread: Collection[str]) -> ProgramImage:
+    target = source.target
     if target.foreign_system:
         objects = [*objects, compile_bridge(target)]
-    elf, stand_ins = _link_with_stand_ins(objects, module, target, has_main="main" in functions)
-    symbols, library = _split_symbols(elf, functions, target)
+    elf, stand_ins = _link_with_stand_ins(objects, source)
+    symbols, library = _split_symbols(elf, source.functions, target)
     padded = [symbols.pop(name) for name in list(symbols) if name.startswith(PADDED_PREFIX)]
-    own = (name for name in _writable_variables(module) if name not in unread)
+    own = (name for name in source.variables if name not in unread)
     variables = [*own, *(variable.name for variable in stand_ins.variables)]
     return ProgramImage(
         target=target,
@@ -112,28 +156,26 @@ def _link_program(source: ProgramModule, target: Target, objects: list[bytes], u
         entry=elf.entry,
         symbols=symbols,
         library=library,
-        aliases={f".L{value.name}": value.name for value in module.global_variables if value.linkage.name == "private"},
+        aliases=source.aliases,
         globals=tuple(name for name in variables if name in symbols),  # thread-local variables have no address
         stubs=stand_ins.functions,
         declared_variables=stand_ins.variables,
-        absent=frozenset(_absent_symbols(module, symbols)),
+        absent=frozenset(source.find_absent(symbols)),
         constants=symbols.pop(CONSTANTS_SYMBOL, None),
-        functions=functions,
-        local=only_called_functions(module, text),
-        narrow=narrow_functions(module).difference(stand_ins.functions),
+        functions=source.functions,
+        local=source.local,
+        narrow=source.narrow.difference(stand_ins.functions),
         paddings=tuple(
             start for symbol in padded for start in (symbol.address, symbol.address + symbol.size - PADDING_BYTES)
         ),
     )
 
 
-def _link_with_stand_ins(
-    objects: list[bytes], module: llvm.ModuleRef, target: Target, *, has_main: bool
-) -> tuple[ElfProgram, StandIns]:
+def _link_with_stand_ins(objects: list[bytes], source: ProgramModule) -> tuple[ElfProgram, StandIns]:
     """Link a program. If the linker misses symbols, link again with a stand-in for each."""
-    stand_ins, kept = StandIns(), _list_kept_symbols(module, target)
+    stand_ins, target = StandIns(), source.target
     try:
-        image = link([*objects, _support_object(target, stand_ins, kept, has_main=has_main)], target=target)
+        image = link([*objects, _support_object(source, stand_ins)], target=target)
     except ClangError as error:
         names = [name.removeprefix(target.symbol_prefix) for name in undefined_symbols(error)]
         if not names:
@@ -141,23 +183,15 @@ def _link_with_stand_ins(
         glibc_names = frozenset() if target.foreign_system else load_names().find_known(names)
         if glibc_names:
             objects = [*objects, *build_glibc(glibc_names, target)]
-        stand_ins = find_stand_ins(module, [name for name in names if name not in glibc_names], target)
-        image = link([*objects, _support_object(target, stand_ins, kept, has_main=has_main)], target=target)
+        stand_ins = find_stand_ins(source.module, [name for name in names if name not in glibc_names], target)
+        image = link([*objects, _support_object(source, stand_ins)], target=target)
     return read_elf(image), stand_ins
 
 
-def _list_kept_symbols(module: llvm.ModuleRef, target: Target) -> list[str]:
-    """The library symbols that are linked into a program. All standard streams are among them where the program can
-    use a stream that it is given: it declares more than functions on memory and numbers."""
-    declared = {value.name for value in (*module.functions, *module.global_variables) if value.is_declaration}
-    names = [*LINKED_FUNCTIONS.split(), *target.runtime_functions]
-    others = (name for name in declared if not name.startswith(("llvm.", "llmc", "__sanitizer_")))
-    return [*names, "stdin", "stderr"] if set(others) - _WITHOUT_STREAMS else names
-
-
-def _support_object(target: Target, stand_ins: StandIns, kept: Sequence[str], *, has_main: bool) -> bytes:
+def _support_object(source: ProgramModule, stand_ins: StandIns) -> bytes:
     """An object that keeps library functions in the program, and defines stand-ins for missing symbols."""
-    names = [name for name in kept if target.foreign_system or name not in stand_ins.functions]
+    target = source.target
+    names = [name for name in source.kept if target.foreign_system or name not in stand_ins.functions]
     lines = [f"declare void @{name}()" for name in names]
     pointers = ", ".join(f"ptr @{name}" for name in names)
     lines.append(f"@llmc.kept = global [{len(names)} x ptr] [{pointers}]")
@@ -167,7 +201,7 @@ def _support_object(target: Target, stand_ins: StandIns, kept: Sequence[str], *,
     ]
     lines += stand_ins.definitions
     lines += [] if target.foreign_system else [_CASE_FUNCTIONS]
-    if not has_main:
+    if "main" not in source.functions:
         lines.append("define i32 @main() {\n ret i32 0\n}")
     return _emit_support("\n".join(lines), target.host)
 
@@ -204,21 +238,3 @@ def _split_symbols(
 
 def _is_own(name: str) -> bool:
     return name.startswith(OWN_PREFIX)
-
-
-def _writable_variables(module: llvm.ModuleRef) -> list[str]:
-    """The writable variables of a module that its behaviour can depend on, in the order of the file."""
-    unread = only_stored_variables(module)
-    return [
-        value.name
-        for value in module.global_variables
-        if not value.is_declaration and not value.name.startswith("llvm.") and not is_constant(value)
-        if value.name not in unread
-    ]
-
-
-def _absent_symbols(module: llvm.ModuleRef, symbols: Collection[str]) -> Iterator[str]:
-    """The weak symbols that a module declares and nothing defines."""
-    for value in (*module.functions, *module.global_variables):
-        if value.linkage.name == "external_weak" and value.name not in symbols:
-            yield value.name

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import io
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from pytest_llmcompiler.program.elf_file import LOADED_SEGMENT, RELRO_SEGMENT, ElfFile
 from pytest_llmcompiler.program.ir_rewrites import PADDING_BYTES
 from pytest_llmcompiler.program.stand_ins import DeclaredVariable
-from pytest_llmcompiler.program.symbol_table import read_symbol_table
 from pytest_llmcompiler.targets.target import Target
 
 
@@ -146,10 +145,7 @@ def read_undefined_names(data: bytes) -> frozenset[str]:
 
 
 def _read_shared_names(data: bytes) -> list[tuple[str, bool]]:
-    from elftools.elf.elffile import ELFFile
-
-    symbols = read_symbol_table(ELFFile(io.BytesIO(data)))
-    return [(symbol.name, symbol.is_defined) for symbol in symbols if symbol.is_shared]
+    return [(symbol.name, symbol.is_defined) for symbol in ElfFile(data).symbols if symbol.is_shared]
 
 
 def read_elf(image: bytes) -> ElfProgram:
@@ -157,28 +153,26 @@ def read_elf(image: bytes) -> ElfProgram:
 
     Where several symbols have one name, one that other object files could name is taken.
     """
-    from elftools.elf.elffile import ELFFile
-
-    elf = ELFFile(io.BytesIO(image))
+    elf = ElfFile(image)
     protected = [
-        range(part["p_vaddr"], part["p_vaddr"] + part["p_memsz"]) for part in elf.iter_segments("PT_GNU_RELRO")
+        range(part.address, part.address + part.memory_size) for part in elf.segments if part.type == RELRO_SEGMENT
     ]
     segments = tuple(
         ProgramSegment(
-            address=segment["p_vaddr"],
-            data=segment.data().ljust(segment["p_memsz"], b"\0"),
-            is_writable=bool(segment["p_flags"] & 2),
-            is_executable=bool(segment["p_flags"] & 1),
+            address=segment.address,
+            data=image[segment.offset : segment.offset + segment.file_size].ljust(segment.memory_size, b"\0"),
+            is_writable=bool(segment.flags & 2),
+            is_executable=bool(segment.flags & 1),
             is_relro=any(
-                segment["p_vaddr"] in part and segment["p_vaddr"] + segment["p_memsz"] <= part.stop
-                for part in protected
+                segment.address in part and segment.address + segment.memory_size <= part.stop for part in protected
             ),
         )
-        for segment in elf.iter_segments("PT_LOAD")
+        for segment in elf.segments
+        if segment.type == LOADED_SEGMENT
     )
     symbols: dict[str, Symbol] = {}
-    for symbol in read_symbol_table(elf):
+    for symbol in elf.symbols:
         name, is_static = symbol.name, symbol.is_static
         if name and symbol.has_address and (not is_static or name not in symbols):
             symbols[name] = Symbol(symbol.value, symbol.size, is_static)
-    return ElfProgram(segments, elf["e_entry"], symbols)
+    return ElfProgram(segments, elf.entry, symbols)

@@ -5,15 +5,14 @@ LLVM itself lays the variables out: it writes an object of the module without it
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from pytest_llmcompiler.program.elf_file import NO_BITS, RELOCATIONS, ElfFile
 from pytest_llmcompiler.program.ir import emit_object, parse
 from pytest_llmcompiler.program.ir_extract import declaration
 from pytest_llmcompiler.program.ir_rewrites import externalise
-from pytest_llmcompiler.program.symbol_table import read_symbol_table
 from pytest_llmcompiler.targets.target import Target
 
 
@@ -50,24 +49,22 @@ class InitialValue(NamedTuple):
 def read_initial_values(text: str, target: Target) -> dict[str, InitialValue]:
     """The initial values of the variables that a module defines, thread-local ones aside. Raises IRError where they
     hold addresses of labels."""
-    from elftools.elf.elffile import ELFFile
-
-    data = emit_object(parse(_remove_bodies(externalise(text), target.host)), target.host)
-    elf = ELFFile(io.BytesIO(data))
-    symbols = list(read_symbol_table(elf))
+    elf = ElfFile(emit_object(parse(_remove_bodies(externalise(text), target.host)), target.host))
+    symbols = list(elf.symbols)
     pointers = {
-        section["sh_info"]: {
-            relocation["r_offset"]: SymbolAddress(symbols[relocation["r_info_sym"]].name, relocation["r_addend"])
-            for relocation in section.iter_relocations()
+        section.info: {
+            relocation.offset: SymbolAddress(symbols[relocation.symbol].name, relocation.addend)
+            for relocation in elf.relocations(section)
         }
-        for section in elf.iter_sections("SHT_RELA")
+        for section in elf.sections
+        if section.type == RELOCATIONS
     }
     values = {}
     for symbol in symbols:
-        if not symbol.is_object:
+        if not symbol.is_variable:
             continue
-        start, size, section = symbol.value, symbol.size, elf.get_section(symbol.section)
-        contents = section.data()[start : start + size] if section["sh_type"] != "SHT_NOBITS" else bytes(size)
+        start, size, section = symbol.value, symbol.size, elf.sections[symbol.section]
+        contents = elf.read(section)[start : start + size] if section.type != NO_BITS else bytes(size)
         inside = pointers.get(symbol.section, {}).items()
         own = {at - start: target for at, target in inside if start <= at < start + size}
         values[symbol.name] = InitialValue(contents, own)

@@ -92,6 +92,8 @@ def _address_pattern(name: str) -> str:
 
 def _is_only(use: str, line: str, address: str, lines: Sequence[str]) -> bool:
     """Whether a line uses an address in one way alone, directly or through the address of an element."""
+    if not re.search(r"\b(?:load|store|getelementptr) ", line):  # cheaper than an expression for each address
+        return False
     if re.fullmatch(rf"\s+{use.format(address)}(?:, align \d+)?", line):
         return True
     element = re.match(rf"\s+(%[-\w$.]+) = getelementptr [^@]*ptr {address}[^@]*$", line)

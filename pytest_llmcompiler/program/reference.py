@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from pytest_llmcompiler.errors import CaseError, LLMCompilerError
 from pytest_llmcompiler.program import signature
-from pytest_llmcompiler.program.build import ProgramModule, StartCompiling, prepare_program, start_program
+from pytest_llmcompiler.program.build import ProgramModule, StartCompiling, start_program
 from pytest_llmcompiler.program.case import ArgRule
 from pytest_llmcompiler.program.compiled_program import CompiledProgram
 from pytest_llmcompiler.program.directive_comments import read_source
@@ -341,10 +341,8 @@ class Reference(CompiledProgram):
     @functools.cached_property
     def _probe_build(self) -> Background[ProgramImage]:
         text = self.program_probe_ir
-        source = prepare_program(text, parse(text), self.target)
-        return Background(
-            lambda: start_program(source, self.target, lambda text: start_with_coverage(text, self.target), tuple)
-        )
+        source = ProgramModule(text, parse(text), self.target)
+        return Background(lambda: start_program(source, lambda text: start_with_coverage(text, self.target), tuple))
 
     @functools.cached_property
     def block_counters(self) -> ProgramImage:
@@ -361,11 +359,11 @@ class Reference(CompiledProgram):
     ) -> Background[ProgramImage]:
         """Start a build of the program from its IR. `unread` is as for `start_program`."""
         known = unread or (lambda: self.facts.unread_variables)
-        return Background(lambda: start_program(self._prepared_program, self.target, start, known))
+        return Background(lambda: start_program(self._program, start, known))
 
     @functools.cached_property
-    def _prepared_program(self) -> ProgramModule:
-        return prepare_program(self.program_ir, self.program_module, self.target)
+    def _program(self) -> ProgramModule:
+        return ProgramModule(self.program_ir, self.program_module, self.target)
 
     @functools.cached_property
     def block_image(self) -> bytes:

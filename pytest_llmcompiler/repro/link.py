@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 from pytest_llmcompiler.assembler.assemble import build_linkable_object, build_undefined_error, find_called_symbols
@@ -11,11 +10,11 @@ from pytest_llmcompiler.errors import ClangError, IRError, NativeLinkError
 from pytest_llmcompiler.program import ir_extract
 from pytest_llmcompiler.program.case_symbols import collect_case_symbols
 from pytest_llmcompiler.program.clang import compile_ir
+from pytest_llmcompiler.program.elf_file import ElfFile
 from pytest_llmcompiler.program.glibc import find_glibc_objects
 from pytest_llmcompiler.program.ir_rewrites import PADDED_PREFIX, externalise, pad_constants
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.program.static_link import link, undefined_symbols
-from pytest_llmcompiler.program.symbol_table import read_symbol_table
 from pytest_llmcompiler.repro.c_source import ReproSurroundings, thunk_symbol
 
 
@@ -99,7 +98,4 @@ def linkage_with_thunks(reference: Reference, surroundings: ReproSurroundings) -
 
 def _find_pads(data: bytes) -> dict[str, int]:
     """The variables of an object file that hold a constant with padding around it, and their sizes in bytes."""
-    from elftools.elf.elffile import ELFFile
-
-    symbols = read_symbol_table(ELFFile(io.BytesIO(data)))
-    return {symbol.name: symbol.size for symbol in symbols if symbol.name.startswith(PADDED_PREFIX)}
+    return {symbol.name: symbol.size for symbol in ElfFile(data).symbols if symbol.name.startswith(PADDED_PREFIX)}
