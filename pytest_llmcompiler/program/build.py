@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.errors import ClangError
@@ -23,6 +24,7 @@ from pytest_llmcompiler.program.ir_rewrites import (
     PADDING_BYTES,
     prepare_module,
 )
+from pytest_llmcompiler.program.missing_symbols import find_missing_symbols
 from pytest_llmcompiler.program.runtime_objects import compile_bridge
 from pytest_llmcompiler.program.stand_ins import CONSTANTS_SYMBOL, StandIns, find_stand_ins
 from pytest_llmcompiler.program.static_link import link, undefined_symbols
@@ -172,20 +174,30 @@ def _link_program(source: ProgramModule, objects: list[bytes], unread: Collectio
 
 
 def _link_with_stand_ins(objects: list[bytes], source: ProgramModule) -> tuple[ElfProgram, StandIns]:
-    """Link a program. If the linker misses symbols, link again with a stand-in for each."""
-    stand_ins, target = StandIns(), source.target
+    """Link a program, with a stand-in for each symbol that nothing defines."""
+    plain = [*objects, _support_object(source, StandIns())]
+    missing = find_missing_symbols(plain, source.target)
+    if missing:
+        with suppress(ClangError):  # the linker then says itself what it misses
+            return _define_missing(objects, source, missing)
     try:
-        image = link([*objects, _support_object(source, stand_ins)], target=target)
+        return read_elf(link(plain, target=source.target)), StandIns()
     except ClangError as error:
-        names = [name.removeprefix(target.symbol_prefix) for name in undefined_symbols(error)]
-        if not names:
+        missing = undefined_symbols(error)
+        if not missing:
             raise
-        glibc_names = frozenset() if target.foreign_system else load_names().find_known(names)
-        if glibc_names:
-            objects = [*objects, *build_glibc(glibc_names, target)]
-        stand_ins = find_stand_ins(source.module, [name for name in names if name not in glibc_names], target)
-        image = link([*objects, _support_object(source, stand_ins)], target=target)
-    return read_elf(image), stand_ins
+    return _define_missing(objects, source, missing)
+
+
+def _define_missing(objects: list[bytes], source: ProgramModule, missing: Sequence[str]) -> tuple[ElfProgram, StandIns]:
+    """Link a program with what it misses: the rest of glibc's library, and stand-ins."""
+    target = source.target
+    names = [name.removeprefix(target.symbol_prefix) for name in missing]
+    glibc_names = frozenset() if target.foreign_system else load_names().find_known(names)
+    if glibc_names:
+        objects = [*objects, *build_glibc(glibc_names, target)]
+    stand_ins = find_stand_ins(source.module, [name for name in names if name not in glibc_names], target)
+    return read_elf(link([*objects, _support_object(source, stand_ins)], target=target)), stand_ins
 
 
 def _support_object(source: ProgramModule, stand_ins: StandIns) -> bytes:

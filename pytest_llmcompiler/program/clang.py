@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pytest_llmcompiler.errors import ClangError
+from pytest_llmcompiler.program.elf_file import resolve_debug_relocations
 from pytest_llmcompiler.program.included_files import parse_dependencies, without_folders
 from pytest_llmcompiler.program.tool_run import ToolRun, name_descriptor, open_in_memory, read_descriptor, run_tool
 from pytest_llmcompiler.targets import get_target
@@ -96,8 +97,8 @@ class Toolchain:
         return self.emit_ir(path, (*cflags, f"-I{Path(__file__).with_name('glibc_headers')}"))
 
     def start_debug_image(self, path: Path, cflags: Sequence[str] = ()) -> Callable[[], bytes]:
-        """Start to emit an ELF file of the C file at `path` with DWARF, for its types. It is linked, so it has no
-        relocations. Returns the function that waits for it."""
+        """Start to emit an ELF file of the C file at `path` with DWARF, for its types. The DWARF has no relocations.
+        Returns the function that waits for it."""
         return self._start_dwarf(path, cflags, *_PLAIN_FLAGS)
 
     def emit_block_image(self, path: Path, cflags: Sequence[str] = ()) -> bytes:
@@ -136,7 +137,7 @@ class Toolchain:
 
     def _start_dwarf(self, path: Path, cflags: Sequence[str], *flags: str) -> Callable[[], bytes]:
         run = self._start_c(path, cflags, *flags, "-g", "-gdwarf-4", *object_flags(self.target))
-        return lambda: _link_alone(run.result().stdout)
+        return lambda: _resolve_debug(run.result().stdout)
 
     def emit_assembly(self, ir: str, passes: str, syntax: Syntax = "att") -> str:
         """The assembly of a module of IR, optimised with a pass list. Raises ClangError."""
@@ -283,6 +284,12 @@ def assembler_command(target: Target) -> list[str]:
     """The command that assembles its standard input and writes the object to its standard output."""
     flags = ("-triple", target.triple, "-target-cpu", target.cpu, "-filetype", "obj", "-o", "-", "-")
     return [_zig(), "-cc1as", *flags]
+
+
+def _resolve_debug(data: bytes) -> bytes:
+    """An object of which the debug information has no relocations."""
+    resolved = resolve_debug_relocations(data)
+    return resolved if resolved is not None else _link_alone(data)
 
 
 def _link_alone(data: bytes) -> bytes:

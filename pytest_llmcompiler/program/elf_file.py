@@ -11,8 +11,9 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-_HEADER = struct.Struct("<24x3Q8xHxxH2x")
-"""The entry point, the offsets of the tables of segments and of sections, and how many there are of each."""
+_HEADER = struct.Struct("<18xH4x3Q8xHxxH2x")
+"""The machine, the entry point, the offsets of the tables of segments and of sections, and how many there are of each.
+"""
 _SEGMENT, _SECTION = struct.Struct("<2I6Q"), struct.Struct("<2I4Q2I2Q")
 _SYMBOL, _RELOCATION = struct.Struct("<IBBHQQ"), struct.Struct("<QQq")
 LOADED_SEGMENT, RELRO_SEGMENT = 1, 0x6474E552
@@ -27,6 +28,11 @@ _NO_TYPE, _OBJECT, _FUNCTION = 0, 1, 2
 _DEFAULT_VISIBILITY, _VISIBILITY_MASK = 0, 3
 _UNDEFINED, _FIRST_RESERVED = 0, 0xFF00
 """Numbers of sections."""
+_ADDRESS_BYTES = {
+    62: {1: 8, 10: 4, 11: 4, 17: 8, 21: 4},  # R_X86_64_64, 32, 32S, DTPOFF64, DTPOFF32
+    183: {257: 8, 258: 4, 1029: 8},  # R_AARCH64_ABS64, ABS32, TLS_DTPREL64
+}
+"""The size of the field of relocations that put the address of a symbol into data, by machine and type."""
 
 
 class ElfSegment(NamedTuple):
@@ -93,10 +99,15 @@ class ElfSymbol(NamedTuple):
         return self.section == _UNDEFINED and self.info >> 4 == _GLOBAL
 
     @property
+    def is_hidden(self) -> bool:
+        """Whether other files can't name the symbol in each way."""
+        return self.other & _VISIBILITY_MASK != _DEFAULT_VISIBILITY
+
+    @property
     def is_static(self) -> bool:
         """Whether only the object file that defines the symbol could name it. The linker makes hidden symbols local,
         but they keep their visibility."""
-        return self.info >> 4 == _LOCAL and self.other & _VISIBILITY_MASK == _DEFAULT_VISIBILITY
+        return self.info >> 4 == _LOCAL and not self.is_hidden
 
     @property
     def is_variable(self) -> bool:
@@ -113,6 +124,7 @@ class ElfRelocation(NamedTuple):
     """A relocation with an addend."""
 
     offset: int
+    type: int
     symbol: int
     """The number of the symbol."""
     addend: int
@@ -123,9 +135,8 @@ class ElfFile:
 
     def __init__(self, data: bytes) -> None:
         self.data = data
-        self.entry, self._segments_at, self._sections_at, self._segment_count, self._section_count = (
-            _HEADER.unpack_from(data)
-        )
+        self.machine, self.entry, *places = _HEADER.unpack_from(data)
+        self._segments_at, self._sections_at, self._segment_count, self._section_count = places
 
     @property
     def segments(self) -> list[ElfSegment]:
@@ -159,4 +170,22 @@ class ElfFile:
     def relocations(self, section: ElfSection) -> Iterator[ElfRelocation]:
         """The relocations in a section of the type `RELOCATIONS`."""
         for offset, info, addend in _RELOCATION.iter_unpack(self.read(section)):
-            yield ElfRelocation(offset, info >> 32, addend)
+            yield ElfRelocation(offset, info & 0xFFFFFFFF, info >> 32, addend)
+
+
+def resolve_debug_relocations(data: bytes) -> bytes | None:
+    """An object in which the relocations of sections that are not loaded are carried out, as if all sections lay at
+    address 0. Debug information then refers to itself by plain numbers. None where there are other relocations."""
+    file, resolved = ElfFile(data), bytearray(data)
+    sizes, symbols = _ADDRESS_BYTES.get(file.machine, {}), list(file.symbols)
+    for table in file.sections:
+        if table.type != RELOCATIONS or file.sections[table.info].is_loaded:
+            continue
+        start = file.sections[table.info].offset
+        for offset, type, symbol, addend in file.relocations(table):
+            size = sizes.get(type)
+            if size is None:
+                return None
+            value = (symbols[symbol].value + addend) % (1 << 8 * size)
+            resolved[start + offset : start + offset + size] = value.to_bytes(size, "little")
+    return bytes(resolved)

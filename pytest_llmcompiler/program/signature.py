@@ -5,9 +5,11 @@ DWARF is read as version 4 (DWARF Debugging Information Format, chapters 3 to 5)
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import re
+import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
@@ -39,6 +41,18 @@ _TRANSPARENT_TAGS = ("DW_TAG_typedef", "DW_TAG_const_type", "DW_TAG_volatile_typ
 """Entries that stand between a use of a type and the type itself."""
 
 
+def _open_dwarf(data: bytes) -> Any:
+    """pyelftools' view of the DWARF in an ELF file. A reader has a position in the file, so each thread has its own."""
+    return _open_reader(data, threading.get_ident())
+
+
+@functools.lru_cache(maxsize=2)
+def _open_reader(data: bytes, thread: int) -> Any:
+    from elftools.elf.elffile import ELFFile
+
+    return ELFFile(io.BytesIO(data)).get_dwarf_info(relocate_dwarf_sections=False)
+
+
 def signatures_from_dwarf(
     data: bytes, indirect_arguments: Mapping[str, Sequence[Type]] = MappingProxyType({})
 ) -> dict[str, Function]:
@@ -47,10 +61,8 @@ def signatures_from_dwarf(
     A pointer to a function without prototype leads to one with the `indirect_arguments` of its result, see
     `find_indirect_arguments`.
     """
-    from elftools.elf.elffile import ELFFile
-
     reader = _DebugInfoReader(indirect_arguments)
-    units = ELFFile(io.BytesIO(data)).get_dwarf_info().iter_CUs()
+    units = _open_dwarf(data).iter_CUs()
     return {
         _text(die, "DW_AT_name"): reader.function(die)
         for unit in units
@@ -61,9 +73,7 @@ def signatures_from_dwarf(
 
 def own_function_lines(data: bytes) -> dict[str, int]:
     """The functions that the source file itself defines, and none of its headers, with their 1-based lines."""
-    from elftools.elf.elffile import ELFFile
-
-    dwarf = ELFFile(io.BytesIO(data)).get_dwarf_info()
+    dwarf = _open_dwarf(data)
     lines: dict[str, int] = {}
     for unit in dwarf.iter_CUs():
         top = unit.get_top_DIE()
@@ -85,9 +95,7 @@ def _unify_separators(path: PurePath) -> str:
 
 def find_definition_line(data: bytes, name: str) -> int | None:
     """The 1-based line that defines a function or variable, in an ELF file with DWARF 4."""
-    from elftools.elf.elffile import ELFFile
-
-    for unit in ELFFile(io.BytesIO(data)).get_dwarf_info().iter_CUs():
+    for unit in _open_dwarf(data).iter_CUs():
         for die in unit.get_top_DIE().iter_children():
             is_defined = {"DW_AT_low_pc", "DW_AT_location"} & die.attributes.keys()
             if is_defined and _text(die, "DW_AT_name") == name:
@@ -102,11 +110,9 @@ def variable_types(
 
     The names are those of clang's IR: `counter`, and `function.counter` for a variable inside a function.
     """
-    from elftools.elf.elffile import ELFFile
-
     reader = _DebugInfoReader(indirect_arguments)
     types: dict[str, Type] = {}
-    for unit in ELFFile(io.BytesIO(data)).get_dwarf_info().iter_CUs():
+    for unit in _open_dwarf(data).iter_CUs():
         for die in unit.get_top_DIE().iter_children():
             reader.collect_variables(die, "", types)
     return types
@@ -176,11 +182,9 @@ def declaration_types(
 
 def _prototypes(data: bytes, names: Collection[str]) -> dict[str, Function]:
     """The signatures of declarations with a prototype. A pointer to an unsupported type becomes a `void *`."""
-    from elftools.elf.elffile import ELFFile
-
     reader = _DebugInfoReader()
     prototypes: dict[str, Function] = {}
-    for unit in ELFFile(io.BytesIO(data)).get_dwarf_info().iter_CUs():
+    for unit in _open_dwarf(data).iter_CUs():
         for die in unit.get_top_DIE().iter_children():
             name = _text(die, "DW_AT_name") if die.tag == "DW_TAG_subprogram" else ""
             if name in names and "DW_AT_prototyped" in die.attributes:
