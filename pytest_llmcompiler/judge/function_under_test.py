@@ -25,6 +25,9 @@ from pytest_llmcompiler.values.layout import MAX_OBJECT_BYTES
 _TABLE_OF_CLASSES = "__ctype_b_loc"
 """The function that glibc's <ctype.h> makes of isalpha and the like."""
 
+REFERENCE_LEVELS = ("O0", "O1", "O2", "O3")
+"""The levels of clang's own assembly that candidates are compared with."""
+
 _MAX_VARIABLE_BYTES = 32 << 20
 """Bytes of all variables of a program. Each run resets them, and each of the machines that take part holds them."""
 
@@ -168,8 +171,15 @@ class FunctionUnderTest:
 
     def assemble_reference(self, level: str) -> tuple[str, AssembledCode]:
         """clang's own assembly for the function at an optimisation level, as text and assembled."""
-        text = self.reference.texts.assembly(self.function, level)
-        return text, self.assemble_candidate(text, "llvm")
+        if level not in self.assembled_references:
+            text = self.reference.texts.assembly(self.function, level)
+            self.assembled_references[level] = text, self.assemble_candidate(text, "llvm")
+        return self.assembled_references[level]
+
+    @functools.cached_property
+    def assembled_references(self) -> dict[str, tuple[str, AssembledCode]]:
+        """What `assemble_reference` has returned so far, by level."""
+        return {}
 
     def open_machine(
         self,

@@ -188,6 +188,7 @@ class Harness:
             return ReproducibleVerdict(pass_verdict(detail, self._settings.min_coverage))
         if explain or capture:
             self._suite.prepare_to_explain()
+            self.reference.keep()
         texts = self._texts if explain else None
         try:
             explained = _call_isolated(FailureExplainer(differential, texts, reproducer=capture).explain, *failure)

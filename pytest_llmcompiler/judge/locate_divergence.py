@@ -17,18 +17,19 @@ from pytest_llmcompiler.judge.divergence import (
     is_similar,
 )
 from pytest_llmcompiler.judge.failure import Failure
-from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
+from pytest_llmcompiler.judge.function_under_test import REFERENCE_LEVELS, FunctionUnderTest
 from pytest_llmcompiler.judge.oracle import SuiteEntry
 
 _LONGEST_TRACE = 20_000
 """Instructions, or stores, that are traced of a run. Each one costs a call of a Python hook."""
-_LEVELS = ("O0", "O1", "O2", "O3")
 
 
 def compile_texts(under_test: FunctionUnderTest) -> list[AssembledText]:
     """clang's own texts for a function, one for each level of optimisation; a candidate may be similar to one."""
     target = under_test.reference.target
-    return [AssembledText(f"clang -{level}", *under_test.assemble_reference(level), target) for level in _LEVELS]
+    return [
+        AssembledText(f"clang -{level}", *under_test.assemble_reference(level), target) for level in REFERENCE_LEVELS
+    ]
 
 
 def locate_divergence(

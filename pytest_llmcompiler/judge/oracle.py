@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import weakref
 from collections.abc import Collection, Set
 from dataclasses import dataclass, replace
 
@@ -98,7 +99,7 @@ class Oracle:
         self._returns_in_memory = self._convention.locate_result(under_test.signature).is_in_memory
         self._has_run_golden = False
         self._open_machines: _ReferenceMachines | None = None
-        self._whole_file = WholeFileCheck(under_test)
+        self.whole_file = WholeFileCheck(under_test)
 
     def look(self, input: Input, known: Set[Feature] = frozenset(), steps: int = MAX_STEPS) -> ProbeResult:
         """The coverage of an input, as the probe records it, in at most so many steps. The comparisons are read only
@@ -155,7 +156,7 @@ class Oracle:
         if writes_around_objects(layout, run):
             raise UndefinedInputError("writes outside of every object")
         if ruling.bug is None:
-            self._whole_file.require_agreement(input, context, call, limit, run, ruling.dont_care)
+            self.whole_file.require_agreement(input, context, call, limit, run, ruling.dont_care)
         replay = write_calls(machines.golden, records, context, run, ruling.dont_care) if records else b""
         return SuiteEntry(context, call, run, ruling.dont_care, limit, look, ruling.bug, replay)
 
@@ -211,22 +212,28 @@ class Oracle:
         """Compile what accepting an input needs, and nothing from now on: children of this process explain failures,
         and can't compile. `further` are the names of builds that only some inputs need."""
         _ = self._under_test.reference.probe
-        self._has_run_golden = (
-            True  # an explanation's first run teaches nothing, also where the suite was just computed
-        )
+        # The first run of an explanation teaches nothing, just as where this process has computed the suite.
+        self._has_run_golden = True
         self.builds.close(further)
-        self._whole_file.compile()
+        self.whole_file.compile()
 
     def open(self) -> None:
-        """Build the machines. Children of this process inherit them: building them takes longer than most runs."""
+        """Build the machines. Children of this process inherit them: building them takes longer than most runs.
+
+        Those of the function for which this was called longest ago are freed, if they are too many.
+        """
         _ = self._machines
+        others = [other for other in (reference() for reference in _OPEN) if other is not None and other is not self]
+        for other in others[: 1 - _MAX_OPEN]:
+            other.release()
+        _OPEN[:] = map(weakref.ref, (*others[1 - _MAX_OPEN :], self))
 
     def release(self) -> None:
         """Free the machines."""
         self._analysis.release()
         if self._open_machines is not None:
             self._open_machines = None
-            self._whole_file.release()
+            self.whole_file.release()
             gc.collect()
 
     @property
@@ -275,6 +282,10 @@ class Oracle:
         )
 
 
+_OPEN: list[weakref.ref[Oracle]] = []
+"""The oracles whose machines children inherit, the last one last."""
+_MAX_OPEN = 4
+"""How many of them there are: their machines take 10 MiB each. Failures of the same few functions follow each other."""
 _RUNS = 4
 """Runs of the references on an input on which they agree, with one build at -O2."""
 

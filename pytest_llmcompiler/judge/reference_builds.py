@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from pytest_llmcompiler.corpus.probing import UndefinedInputError
@@ -30,10 +30,23 @@ class OptimisedBuilds:
 
     def __init__(self, under_test: FunctionUnderTest, ir: str) -> None:
         self._under_test, self._ir = under_test, ir
-        with under_test.reference.blame_case():
-            self._plain = Background(lambda: under_test.reference.toolchain.start_assembly(ir, "O2"))
         self.is_closed = False
         """Whether nothing more is compiled but `plain`."""
+        with under_test.reference.blame_case():
+            self._plain = Background(lambda: under_test.reference.toolchain.start_assembly(ir, "O2"))
+
+    @classmethod
+    def restore(cls, under_test: FunctionUnderTest, codes: Mapping[str, AssembledCode]) -> OptimisedBuilds:
+        """Builds that an earlier process has compiled. Nothing more is compiled."""
+        builds = cls.__new__(cls)
+        builds._under_test, builds._ir, builds.is_closed = under_test, "", True
+        vars(builds).update(codes)
+        return builds
+
+    @property
+    def codes(self) -> dict[str, AssembledCode]:
+        """The builds that are compiled, by name."""
+        return {name: vars(self)[name] for name in ("plain", *self.further) if name in vars(self)}
 
     @functools.cached_property
     def assembly(self) -> str:
@@ -109,6 +122,15 @@ class ReferenceBuilds:
         if "perturbed" in further:
             _ = self.perturbed
         self._is_closed = True
+
+    def restore(self, builds: Iterable[Mapping[str, AssembledCode]]) -> None:
+        """Take the builds at -O2 of an earlier process, each by its name."""
+        self.optimised = tuple(OptimisedBuilds.restore(self._under_test, codes) for codes in builds)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is compiled at -O2."""
+        return "optimised" not in vars(self)
 
     @functools.cached_property
     def optimised(self) -> tuple[OptimisedBuilds, ...]:

@@ -23,11 +23,11 @@ from pytest_llmcompiler.corpus.store import SavedCorpus
 from pytest_llmcompiler.corpus.strategies import build_input_strategy
 from pytest_llmcompiler.judge.compiler_bug import describe_compiler_bug
 from pytest_llmcompiler.judge.coverage import Coverage, DroppedInput, measure_coverage
-from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
+from pytest_llmcompiler.judge.function_under_test import REFERENCE_LEVELS, FunctionUnderTest
 from pytest_llmcompiler.judge.oracle import Oracle, SuiteEntry
 from pytest_llmcompiler.judge.reference_builds import ReferenceBuilds
 from pytest_llmcompiler.judge.suite_files import SuiteFiles
-from pytest_llmcompiler.judge.suite_store import SavedSuite
+from pytest_llmcompiler.judge.suite_store import SavedBuilds, SavedSuite
 from pytest_llmcompiler.judge.whole_program import WholeProgram
 from pytest_llmcompiler.program.ir_queries import mentioned_globals
 from pytest_llmcompiler.program.reference import Reference
@@ -64,7 +64,7 @@ class Suite:
         """The builds of the reference that only some inputs needed, by name."""
         self._corpus: Corpus[SuiteEntry] | None = None
         self._saved: SavedSuite | None = None
-        self._is_restricted = False
+        self._is_restricted, self._is_explainable = False, False
         self._files = SuiteFiles(under_test, self._rules, (examples, seed))
 
     def restrict(self, inputs: Collection[Input]) -> Suite:
@@ -82,17 +82,34 @@ class Suite:
         it again. Where the suite is in the cache, its entries are left there: a candidate that the engine shows to pass
         needs none."""
         _ = self._summary
-        self.oracle.release()  # only the explanation of a failure needs the machines again
 
     def prepare_to_run(self) -> None:
         """Have the entries in memory: a child process that runs a candidate needs them."""
         _ = self.corpus
 
     def prepare_to_explain(self) -> None:
-        """Compute what only the explanation of a failure needs, which a child process does, too."""
-        self.oracle.close(self._summary.builds)
+        """Have what only the explanation of a failure needs. A child process explains, and can't compile."""
+        if not self._is_explainable:
+            self._prepare_builds()
+            self._is_explainable = True
         self.oracle.open()
         _ = self.strategy
+
+    def _prepare_builds(self) -> None:
+        oracle, under_test = self.oracle, self.under_test
+        saved = self._files.builds.load() if oracle.builds.is_empty else None
+        if saved:
+            oracle.builds.restore(saved.optimised)
+            oracle.whole_file.restore(saved.whole_file)
+            under_test.assembled_references.update(saved.texts)
+            under_test.reference.known[under_test.function] = saved.known
+            self.from_main = saved.from_main
+        oracle.close(self._summary.builds)
+        texts = {level: under_test.assemble_reference(level) for level in REFERENCE_LEVELS}
+        if not saved and not self._is_restricted:
+            codes = tuple(builds.codes for builds in oracle.builds.optimised)
+            known = under_test.reference.known_variables(under_test.function)
+            self._files.builds.save(SavedBuilds(codes, oracle.whole_file.codes, texts, self.from_main, known))
 
     @property
     def corpus(self) -> Corpus[SuiteEntry]:
@@ -124,6 +141,7 @@ class Suite:
         self._corpus = corpus = self._load_or_generate()
         summary = self._summarise(corpus, self.oracle.whole_program())
         self._files.suite.save(summary, corpus.entries)
+        self.oracle.release()  # only the explanation of a failure needs the machines again
         return summary
 
     def _load_or_generate(self) -> Corpus[SuiteEntry]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from pytest_llmcompiler.corpus.store import CorpusFile
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
-from pytest_llmcompiler.judge.suite_store import ImageFile, SuiteFile, SuiteFormat
+from pytest_llmcompiler.judge.suite_store import BuildsFile, ImageFile, SuiteFile, SuiteFormat
 from pytest_llmcompiler.program.case import ArgRule
 from pytest_llmcompiler.program.reference import Reference
 
@@ -37,6 +37,11 @@ class SuiteFiles:
     def image(self) -> ImageFile:
         """The engine's image of the suite."""
         return ImageFile((self._reference.fingerprint, *self._settings), _open_format(self._reference))
+
+    @functools.cached_property
+    def builds(self) -> BuildsFile:
+        """What explaining failures needs beside the suite."""
+        return BuildsFile((self._reference.fingerprint, *self._settings), _open_format(self._reference))
 
 
 @functools.lru_cache(maxsize=32)

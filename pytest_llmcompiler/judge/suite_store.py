@@ -31,7 +31,10 @@ from pytest_llmcompiler.judge.difference import ComparisonContext, Difference
 from pytest_llmcompiler.judge.dont_care import DontCareBytes
 from pytest_llmcompiler.judge.oracle import SuiteEntry
 from pytest_llmcompiler.judge.whole_program import WholeProgram
+from pytest_llmcompiler.program.initial_values import CellValue, SymbolAddress
+from pytest_llmcompiler.program.variable_cells import Cell, KnownVariable
 from pytest_llmcompiler.targets.abi import ArgumentCopy, CallSetup
+from pytest_llmcompiler.targets.code import AssembledCode, BooleanVariable, CodeSegment
 from pytest_llmcompiler.values.c_types import Type, Unsupported
 from pytest_llmcompiler.values.input import Input
 from pytest_llmcompiler.values.layout import GARBAGE, PAGE, LaidOutObject, Layout, Slot
@@ -77,14 +80,53 @@ class SavedSuite:
         )
 
 
+@dataclass(frozen=True)
+class SavedBuilds:
+    """What explaining failures needs beside the suite: code of the reference, and inputs."""
+
+    optimised: tuple[dict[str, AssembledCode], ...]
+    """The builds at -O2 (`ReferenceBuilds.optimised`), by name."""
+    whole_file: tuple[AssembledCode | None, ...]
+    """The build that knows the whole file (`WholeFileCheck.codes`)."""
+    texts: dict[str, tuple[str, AssembledCode]]
+    """clang's own assembly by level, as text and assembled."""
+    from_main: list[Input]
+    """The inputs that the program's own `main` passes."""
+    known: dict[str, KnownVariable]
+    """What is known of the values of local variables (`Reference.known_variables`)."""
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the parts have the types that they should have: a file can hold anything."""
+        return (
+            isinstance(self.optimised, tuple)
+            and isinstance(self.whole_file, tuple)
+            and isinstance(self.texts, dict)
+            and isinstance(self.from_main, list)
+            and isinstance(self.known, dict)
+        )
+
+
 _LOCATION_CLASSES = tuple(
     one for one in vars(location).values() if isinstance(one, type) and one.__module__ == location.__name__
 )
 _SAVED_CLASSES = (
     *(one for one in store.SAVED_CLASSES if one is not store.SavedCorpus),
-    *(Unsupported, SavedSuite, SuiteEntry, ComparisonContext, Layout, LaidOutObject, Slot, CallSetup, ArgumentCopy),
+    *(
+        Unsupported,
+        SavedSuite,
+        SavedBuilds,
+        SuiteEntry,
+        ComparisonContext,
+        Layout,
+        LaidOutObject,
+        Slot,
+        CallSetup,
+        ArgumentCopy,
+    ),
     *(Observation, Constants, GuestFault, AbiBreach, HeapBlock, FreedBlock, ExternalCall, PointerArgument),
     *(DontCareBytes, ProbeResult, Difference, WholeProgram, *_LOCATION_CLASSES),
+    *(AssembledCode, CodeSegment, BooleanVariable, KnownVariable, Cell, CellValue, SymbolAddress),
 )
 
 
@@ -193,6 +235,28 @@ def _find_place(data: bytes, segment: bytes) -> int | None:
         if place >= 0 and len(segment) - start >= _MIN_BYTES:
             return place
     return None
+
+
+class BuildsFile:
+    """The file of what explaining failures needs, under the same key as the file of the suite."""
+
+    def __init__(self, key: Iterable[str], format: SuiteFormat) -> None:
+        self._format, self._file = format.pickled, CacheFile("builds", (format.digest, *key))
+
+    def load(self) -> SavedBuilds | None:
+        """The builds; None where there is no file, or where it can't be read."""
+        data = self._file.read()
+        try:
+            builds = self._format.load(data) if data is not None else None
+        except Exception:  # as above
+            return None
+        return builds if isinstance(builds, SavedBuilds) and builds.is_valid else None
+
+    def save(self, builds: SavedBuilds) -> None:
+        """Write builds to the file. Does nothing where the disk is full or the folder can't be written."""
+        data = self._format.dump(builds, zlib.Z_BEST_SPEED)
+        if len(data) <= _MAX_BYTES:
+            self._file.write(data)
 
 
 class _Interner:

@@ -61,6 +61,16 @@ class WholeFileCheck:
         if self._unknown:
             _ = self._code
 
+    @property
+    def codes(self) -> tuple[AssembledCode | None, ...]:
+        """What is compiled: the build, or None where it makes no difference; nothing where no input may need it."""
+        return (self._code,) if "_code" in vars(self) else ()
+
+    def restore(self, codes: tuple[AssembledCode | None, ...]) -> None:
+        """Take what an earlier process has compiled."""
+        if codes:
+            self._code = codes[0]
+
     def release(self) -> None:
         """Free the machine."""
         self._open_machine = None

@@ -53,6 +53,8 @@ _PARTS = (
 """The properties of a reference that are stored."""
 _C_PARTS = ("own_lines",)
 """Those that only a C file has."""
+_PROGRAMS = ("probe", "perturbed", "golden_with_library")
+"""The programs that are stored each in a file of its own."""
 _PATHS = ("included", "source_files")
 """Those that are paths."""
 _RECURSION = 20_000
@@ -89,9 +91,10 @@ class CachedReference(Reference):
     def __init__(self, case: Case, toolchain: Toolchain) -> None:
         super().__init__(case, toolchain)
         self._opened, self._source = time.time_ns(), _read_source(case.path)
+        self._is_stored, self._stored_programs = False, set[str]()
         # Whatever other file of a database changes, another one of its files may be linked.
-        self._is_stored = case.flag_sources.links_database
-        if self._is_stored:
+        self._can_be_stored = not case.flag_sources.links_database
+        if not self._can_be_stored:
             return
         self._format = PickleFormat(_CLASSES, (), [self.target])
         self._file = CacheFile("cases", self._describe())
@@ -127,13 +130,62 @@ class CachedReference(Reference):
         except Exception:  # unpickling a broken file can raise any exception
             return None
 
+    @functools.cached_property
+    def probe(self) -> ProgramImage:
+        return self._load_program("probe") or super().probe
+
+    @functools.cached_property
+    def perturbed(self) -> ProgramImage:
+        return self._load_program("perturbed") or super().perturbed
+
+    @functools.cached_property
+    def golden_with_library(self) -> ProgramImage:
+        return self._load_program("golden_with_library") or super().golden_with_library
+
+    def _load_program(self, name: str) -> ProgramImage | None:
+        """A program that is stored apart, since few processes need it."""
+        if not self._can_be_stored:
+            return None
+        try:
+            data = self._program_file(name).read()
+            program = self._program_format.load(data) if data is not None else None
+        except Exception:  # as above
+            return None
+        if not isinstance(program, ProgramImage):
+            return None
+        self._stored_programs.add(name)
+        return program
+
+    def _program_file(self, name: str) -> CacheFile:
+        libraries = describe_libraries(*_LIBRARIES)
+        return CacheFile("programs", (describe_package(), libraries, self.target.name, self.fingerprint, name))
+
+    @functools.cached_property
+    def _program_format(self) -> PickleFormat:
+        """How programs are stored that may have parts of the golden one."""
+        return PickleFormat(_CLASSES, (), [self.target, *(part.data for part in self.golden.segments)])
+
     def keep(self) -> None:
-        """Store what was compiled for later processes, if all of it can be stored."""
-        if self._is_stored:
+        """Store what was compiled for later processes, as far as it can be stored."""
+        self._keep_parts()
+        programs = {name: vars(self)[name] for name in _PROGRAMS if name in vars(self)}
+        new = programs.keys() - self._stored_programs
+        self._stored_programs |= new
+        if new and self._can_be_stored and self._is_stable(self._list_others()):
+            for name in new:
+                program = replace(programs[name])  # as above
+                self._program_file(name).write(self._program_format.dump(program, zlib.Z_BEST_SPEED))
+
+    def _list_others(self) -> list[str]:
+        """The headers and linked files."""
+        own = {self.case.path, *self.case.flag_files}
+        return [str(path) for path in self.source_files if path not in own]
+
+    def _keep_parts(self) -> None:
+        if self._is_stored or not self._can_be_stored:
             return
         self._is_stored = True
-        own = {self.case.path, *self.case.flag_files}
-        others = [str(path) for path in self.source_files if path not in own]
+        others = self._list_others()
         if (others and not self._has_place) or not self._is_stable(others):
             return
         # Paths are objects of the standard library's own classes, so they are stored as texts.

@@ -233,9 +233,17 @@ class Reference(CompiledProgram):
 
     def known_variables(self, function: str) -> dict[str, KnownVariable]:
         """What is known of the values that local variables have when a function is called, by name."""
-        names = mentioned_globals(self.program_module, function) & self.facts.local_variables - self._constant_variables
-        known = {name: self.facts.values(function).variable(name) for name in sorted(names)}
-        return {name: variable for name, variable in known.items() if variable is not None}
+        if function not in self.known:
+            names = mentioned_globals(self.program_module, function) & self.facts.local_variables
+            names -= self._constant_variables
+            known = {name: self.facts.values(function).variable(name) for name in sorted(names)}
+            self.known[function] = {name: variable for name, variable in known.items() if variable is not None}
+        return self.known[function]
+
+    @functools.cached_property
+    def known(self) -> dict[str, dict[str, KnownVariable]]:
+        """What `known_variables` has returned so far, by function."""
+        return {}
 
     def assembly_with_facts(self, function: str) -> str:
         """The bundled clang's assembly of a function at -O2, compiled with what the rest of the file says."""

@@ -110,6 +110,10 @@ def test_verdicts_are_the_same_and_no_tool_is_called(case: Path, cache: Path, to
     assert cached.judge(text) == fresh[0]
     assert not tools
     assert [cached.judge(candidate) for candidate in (text, *faulty(text))] == fresh
+    tools.clear()
+    again = prepare(case, function=function)
+    assert [again.judge(candidate) for candidate in (text, *faulty(text))] == fresh
+    assert not tools, "what explanations need is stored by the first process that explains"
 
 
 def test_parts_are_the_same_as_without_the_cache(case: Path, cache: Path, tools: list[str]) -> None:
