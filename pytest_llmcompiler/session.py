@@ -196,8 +196,8 @@ class Session:
     @functools.cached_property
     def judge(self) -> Judge:
         """The judge, which runs in processes of its own."""
-        from pytest_llmcompiler.judge.harness import JudgeSettings
         from pytest_llmcompiler.judge.service import Judge
+        from pytest_llmcompiler.judge.settings import JudgeSettings
 
         settings = self.settings
         judge = Judge(

@@ -62,7 +62,7 @@ def _judge_answer(
     judge: Judge, case: Case, function: str, answer: Answer, task: Task, passes: str, *, explain: bool, capture: bool
 ) -> ReproducibleVerdict:
     from pytest_llmcompiler.errors import NoCodeError, TruncatedError
-    from pytest_llmcompiler.judge.tasks import TaskQuestion
+    from pytest_llmcompiler.judge.settings import TaskQuestion
     from pytest_llmcompiler.model.extract.claims import find_claimed_sizes
 
     try:
@@ -202,8 +202,8 @@ def shared_judge(examples: int = 100, seed: int = 1, target: str = DEFAULT) -> J
 
 @functools.cache
 def _open_judge(examples: int, seed: int, target: str) -> Judge:
-    from pytest_llmcompiler.judge.harness import JudgeSettings
     from pytest_llmcompiler.judge.service import Judge
+    from pytest_llmcompiler.judge.settings import JudgeSettings
 
     return Judge(JudgeSettings(examples, seed, target=target), pool=_open_pool())
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 from pytest_llmcompiler import sandbox
 from pytest_llmcompiler.assembler.job import Encoder
@@ -26,11 +26,11 @@ from pytest_llmcompiler.judge.listing import Listing, list_code
 from pytest_llmcompiler.judge.locate_divergence import compile_texts
 from pytest_llmcompiler.judge.oracle import SuiteEntry
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
+from pytest_llmcompiler.judge.settings import JudgeSettings
 from pytest_llmcompiler.judge.suite import Suite
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets.code import AssembledCode
-from pytest_llmcompiler.targets.target import DEFAULT
 from pytest_llmcompiler.values.input import Input
 
 _RUN_SECONDS = 120.0
@@ -42,22 +42,6 @@ _RUN_MEGABYTES = 16_384
 _PRIVATE = "the function is local to the answer, and its compiler may have fitted it to the answer's own calls"
 """Why a failure of a local function of a whole file proves nothing. What it does wrong shows in the functions that call
 it, since these use the answer's own one."""
-
-
-@dataclass(frozen=True)
-class JudgeSettings:
-    """How to judge. Together with the case, these settings determine every verdict."""
-
-    examples: int = 100
-    """The number of inputs that are generated for a function."""
-    seed: int = 1
-    """The seed of the generated inputs."""
-    assembler: Literal["keystone", "llvm"] = "keystone"
-    target: str = DEFAULT
-    """The name of the target that code is judged for, see `targets.list_target_names`."""
-    min_coverage: float = 0.0
-    """The share of the function's edges that inputs must reach. Where they reach less, code that passes on all of them
-    is inconclusive."""
 
 
 class Harness:

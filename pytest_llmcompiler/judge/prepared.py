@@ -12,9 +12,10 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
+from pytest_llmcompiler.judge.harness import Harness
 from pytest_llmcompiler.judge.messages import Candidate, build_case_key, build_function_key
 from pytest_llmcompiler.judge.pool import WORKER_MEGABYTES
+from pytest_llmcompiler.judge.settings import JudgeSettings
 from pytest_llmcompiler.program.cached_reference import CachedReference
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain

@@ -16,7 +16,8 @@ from pytest_llmcompiler.judge.listing import Listing
 from pytest_llmcompiler.judge.messages import Envelope, Reply, Request
 from pytest_llmcompiler.judge.prepared import PreparedFunctions
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
-from pytest_llmcompiler.judge.tasks import TaskQuestion, judge_task, judge_task_with_reproducer
+from pytest_llmcompiler.judge.settings import TaskQuestion
+from pytest_llmcompiler.judge.tasks import judge_task, judge_task_with_reproducer
 
 _KEPT_REPLIES = 64
 """Replies that are kept of each function. Samples of one question are often the same text: of the small model's 360

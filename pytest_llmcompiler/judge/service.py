@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from pytest_llmcompiler.errors import CaseError, JudgeError
-from pytest_llmcompiler.judge.harness import JudgeSettings
 from pytest_llmcompiler.judge.listing import Listing, ListingLine
 from pytest_llmcompiler.judge.messages import (
     Candidate,
@@ -17,7 +16,7 @@ from pytest_llmcompiler.judge.messages import (
 )
 from pytest_llmcompiler.judge.pool import JudgePool
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
-from pytest_llmcompiler.judge.tasks import TaskQuestion
+from pytest_llmcompiler.judge.settings import JudgeSettings, TaskQuestion
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.model.llama.resources import count_cores
 from pytest_llmcompiler.program.case import Case

@@ -7,14 +7,14 @@ opt, which optimises the function's own IR, and the result is lowered.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_llmcompiler.errors import CaseError, LoweringError, OptimiserError, PassListError
 from pytest_llmcompiler.judge.failure import evidence_line, quote_line
 from pytest_llmcompiler.judge.harness import Harness
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
+from pytest_llmcompiler.judge.settings import TaskQuestion
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.lowering import lower as lowering
 from pytest_llmcompiler.lowering.bleu import compute_bleu
@@ -32,17 +32,6 @@ _SIZE_BASELINE = "Oz"
 """The pass list that the binary sizes of answers to `tune` are compared with."""
 _OPTIMISER_MEGABYTES = 4096
 """Address space of the process that optimises, in MiB: LLVM reserves more than it uses."""
-
-
-@dataclass(frozen=True)
-class TaskQuestion:
-    """What the text of an answer was asked for, and what the answer claims about its code."""
-
-    task: Task = "asm"
-    passes: str = ""
-    """The pass list of the question; empty where the task has none."""
-    claimed_sizes: Mapping[str, int] = field(default_factory=dict)
-    """The counts that the answer states: `instructions`, of IR, and `size`, in bytes of text and data."""
 
 
 @dataclass(frozen=True)

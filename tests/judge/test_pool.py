@@ -160,6 +160,11 @@ def script(*lines: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
 
 
+def test_the_process_that_asks_loads_no_heavy_library() -> None:
+    done = script("print(sorted({'hypothesis', 'keystone', 'llvmlite', 'unicorn'} & set(sys.modules)))")
+    assert done.stdout.strip() == "[]", done.stderr[-2000:]
+
+
 def test_a_fork_while_threads_judge() -> None:
     done = script(
         "kinds = []",

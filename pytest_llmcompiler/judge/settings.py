@@ -1,0 +1,37 @@
+"""How to judge, and what an answer was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pytest_llmcompiler.model.answer import Task
+from pytest_llmcompiler.targets.target import DEFAULT
+
+
+@dataclass(frozen=True)
+class JudgeSettings:
+    """How to judge. Together with the case, these settings determine every verdict."""
+
+    examples: int = 100
+    """The number of inputs that are generated for a function."""
+    seed: int = 1
+    """The seed of the generated inputs."""
+    assembler: Literal["keystone", "llvm"] = "keystone"
+    target: str = DEFAULT
+    """The name of the target that code is judged for, see `targets.list_target_names`."""
+    min_coverage: float = 0.0
+    """The share of the function's edges that inputs must reach. Where they reach less, code that passes on all of them
+    is inconclusive."""
+
+
+@dataclass(frozen=True)
+class TaskQuestion:
+    """What the text of an answer was asked for, and what the answer claims about its code."""
+
+    task: Task = "asm"
+    passes: str = ""
+    """The pass list of the question; empty where the task has none."""
+    claimed_sizes: Mapping[str, int] = field(default_factory=dict)
+    """The counts that the answer states: `instructions`, of IR, and `size`, in bytes of text and data."""
