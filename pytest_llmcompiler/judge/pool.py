@@ -26,10 +26,12 @@ from pytest_llmcompiler.judge.worker import JudgeWorker
 WORKER_MEGABYTES = 512
 """Memory of a judge process and of the engine's processes below it, in MiB, above which it lets prepared functions go.
 One that has prepared nothing has 50."""
-_LOAD_SECONDS = 0.25
+_LOAD_SECONDS = 0.1
 """How long it takes to prepare a function from the cache, before the pool has measured it."""
-_JUDGE_SECONDS = 0.05
+_JUDGE_SECONDS = 0.005
 """How long it takes to judge a candidate of a function, before the pool has measured it."""
+_LOOK_SECONDS = 0.1
+"""How often a request that waits looks whether it has waited so long that another process is to load its function."""
 _MEASURED_FUNCTIONS = 4096
 """Functions of which the pool knows how long judging takes."""
 
@@ -125,7 +127,7 @@ class JudgePool:
         with self._lock:
             self._waiting.append(ticket)
             self._assign()
-        while not ticket.has_changed.wait(self._load_seconds):
+        while not ticket.has_changed.wait(_LOOK_SECONDS):
             with self._lock:  # time alone can make it worth while to load the function once more
                 self._assign()
         if ticket.worker is None:
