@@ -22,7 +22,6 @@
 
 #define BLOCK_START 0x5DF000000000ull /* Where the block is mapped, above all objects. No access to it is allowed. */
 #define BLOCK_PAGES (24u << 10) /* More than 20,000 objects of one page. A run that needs more is left to Python. */
-#define LAST_PAGE 0x7FFCFFFFFFFFull /* The hook serves addresses up to here: heap and slots, but not the stack. */
 
 Heap *heap_open(Engine *engine) {
     return calloc(1, sizeof(Heap));
@@ -105,12 +104,13 @@ static bool is_freed_slot(Engine *engine, uint64_t page) {
     return false;
 }
 
-/* A page that is not in the table is accessed. Returns whether there is such a page. */
+/* A page that is not in the table is accessed. Returns whether there is such a page. The hook serves all addresses:
+ * pages that unicorn enters without a hook are slow in each access. */
 static bool on_page(uc_engine *uc, uint64_t page, uc_mem_type type, uc_tlb_entry *entry, void *data) {
     Engine *engine = data;
     entry->paddr = page;
     entry->perms = UC_PROT_ALL; /* What the memory behind it does not allow faults all the same. */
-    if (page >= HEAP_END)
+    if (page < HEAP_START || page >= HEAP_END)
         return !is_freed_slot(engine, page);
     Object *object = find_object(engine, page);
     if (!object)
@@ -131,7 +131,7 @@ static bool map_block(Engine *engine) {
         return false;
     heap->block = block;
     heap->is_mapped = !uc_mem_map_ptr(engine->uc, BLOCK_START, size, UC_PROT_READ | UC_PROT_WRITE, block) &&
-                      !uc_hook_add(engine->uc, &handle, UC_HOOK_TLB_FILL, on_page, engine, HEAP_START, LAST_PAGE) &&
+                      !uc_hook_add(engine->uc, &handle, UC_HOOK_TLB_FILL, on_page, engine, 1, 0) &&
                       !uc_ctl_tlb_mode(engine->uc, UC_TLB_VIRTUAL);
     uc_ctl_flush_tlb(engine->uc);
     return heap->is_mapped;
