@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 from pytest_llmcompiler.assembler.statements import ParsedAssembly, Statement
 from pytest_llmcompiler.assembler.tokens import LITERAL, SYMBOL
@@ -29,6 +29,8 @@ _BRANCH = re.compile(r"call[lq]?|j\w+|loop\w*|xbegin|bl?|b\.\w+|cbn?z|tbn?z", re
 _LEAVING = re.compile(r"i?ret[a-z]*|[lv]?jmp[lq]?|ud2[ab]?|hlt|int3|br[a-z]*|b|udf", re.IGNORECASE)
 """Instructions of x86-64 and AArch64 behind which execution never goes on: returns, jumps and traps."""
 _PADDING = re.compile(r"f?nop[lqw]?|int3", re.IGNORECASE)
+_KEPT_CHARACTERS = 64
+"""Longest operands of which the names are kept. Longer ones are data, of which no two texts have the same."""
 _CALL = re.compile(r"call[lq]?|bl", re.IGNORECASE)
 _NO_RETURN = frozenset((
     "abort", "exit", "_exit", "_Exit", "quick_exit", "longjmp", "siglongjmp", "_longjmp", "__longjmp_chk", "err",
@@ -40,18 +42,34 @@ _NO_RETURN = frozenset((
 
 def is_branch(statement: Statement) -> bool:
     """Whether a statement is a jump or a call."""
-    return statement.kind == "instruction" and _BRANCH.fullmatch(statement.name) is not None
+    return statement.kind == "instruction" and _is_branch_name(statement.name)
 
 
-def names_in(statement: Statement) -> Iterator[str]:
+@functools.lru_cache(maxsize=4096)
+def _is_branch_name(name: str) -> bool:
+    return _BRANCH.fullmatch(name) is not None
+
+
+def names_in(statement: Statement) -> Sequence[str]:
     """The words in the operands of a statement that may be names, registers among them."""
-    for word in _NAME_OR_LITERAL.findall(statement.operands):
+    find = _find_names if len(statement.operands) > _KEPT_CHARACTERS else _find_names_once
+    return find(statement.operands, statement.name in (".ascii", ".asciz", ".string"))
+
+
+def _find_names(operands: str, is_text: bool) -> tuple[str, ...]:
+    names = []
+    for word in _NAME_OR_LITERAL.findall(operands):
         if word[0] not in "\"'":
-            yield word
+            names.append(word)
             if word[0] == "$":  # of an immediate, in AT&T syntax
-                yield word[1:]
-        elif word[0] == '"' and statement.name not in (".ascii", ".asciz", ".string"):
-            yield word[1:-1]
+                names.append(word[1:])
+        elif word[0] == '"' and not is_text:
+            names.append(word[1:-1])
+    return tuple(names)
+
+
+_find_names_once = functools.lru_cache(maxsize=1 << 14)(_find_names)
+"""The same, computed once for equal operands: the answers for a function share most of them."""
 
 
 class TextReach:
