@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import unicorn
 
-from pytest_llmcompiler.emulator.engine_image import NO_GUARD, NO_REGISTER, ImageWriter
+from pytest_llmcompiler.emulator.engine_image import NO_GUARD, NO_REGISTER, ImageWriter, encode_replacement
 from pytest_llmcompiler.emulator.own_conventions import OwnConventions
 from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.targets.code import AssembledCode, CodeSegment
@@ -80,14 +80,12 @@ def _write_segments(writer: ImageWriter, code: AssembledCode) -> None:
 
 
 def _write_jumps(writer: ImageWriter, program: ProgramImage, code: AssembledCode, function: str) -> None:
-    processor, names = program.target.processor, sorted({function, *code.replaced_functions})
+    names = sorted({function, *code.replaced_functions})
     writer.u32(len(names))
     for name in names:
         original = program.symbols[name]
-        jump = processor.encode_jump(original.address, code.symbols[name])
-        traps = (original.size - len(jump)) // len(processor.trap_code)
         writer.u64(original.address)
-        writer.span(jump + processor.trap_code * traps)
+        writer.span(encode_replacement(program, original, code.symbols[name]))
 
 
 def _write_starts(writer: ImageWriter, program: ProgramImage, code: AssembledCode) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, get_args
 
 from pytest_llmcompiler.emulator.stack import MAX_CANDIDATE_GROWTH, STACK_SIZE, STACK_START
 from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
+from pytest_llmcompiler.program.image import ProgramImage, Symbol
 from pytest_llmcompiler.program.ir_rewrites import PADDING_BYTES
 from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, ARENA, GARBAGE, PAGE, RETURN, SLOTS, STUB_SIZE, STUBS
 
@@ -42,6 +43,9 @@ HOOK_KINDS = (
     "guard",
 )
 """The kinds of hooks, in the order of `HookKind` in `engine.h`."""
+_KIND_NUMBERS = {kind: number for number, kind in enumerate(HOOK_KINDS)}
+_HOOK_START, _HOOK_END = struct.Struct("<I2Q2I"), struct.Struct("<6IQ")
+"""A hook before and behind the numbers of its registers."""
 _HOST_FUNCTIONS = {
     "malloc": "malloc",
     "calloc": "calloc",
@@ -130,13 +134,12 @@ class ImageWriter:
         guard: tuple[int, int, int, int, int, int, int] = NO_GUARD,
     ) -> None:
         """A hook on addresses. A guard is base, index, segment, scale, bits, alignment and offset of an operand."""
-        self.u32(HOOK_KINDS.index(kind))
-        self.u64(first, first if last is None else last)
-        self.u32(number)
-        numbers = list(registers)
-        self.u32(len(numbers), *numbers)
-        self.u32(*guard[:6])
-        self.u64(guard[6])
+        numbers = tuple(registers)
+        self._parts += (
+            _HOOK_START.pack(_KIND_NUMBERS[kind], first, first if last is None else last, number, len(numbers)),
+            struct.pack(f"<{len(numbers)}I", *numbers),
+            _HOOK_END.pack(*guard),
+        )
 
     def getvalue(self) -> bytes:
         """The image."""
@@ -183,11 +186,21 @@ def _write_system_calls(writer: ImageWriter, machine: Machine) -> None:
         writer.u32(kinds.get(name, 0))
 
 
+def encode_replacement(program: ProgramImage, original: Symbol, target: int) -> bytes:
+    """What replaces a function of a program: a jump to an address, and traps in the place of the rest."""
+    processor = program.target.processor
+    jump = processor.encode_jump(original.address, target)
+    return jump + processor.trap_code * ((original.size - len(jump)) // len(processor.trap_code))
+
+
 def _write_addresses(writer: ImageWriter, machine: Machine) -> None:
     library = machine.program.library
-    writer.u64(machine.function_address, RETURN, STUBS, machine.errno_address)
+    writer.u64(machine.function.address, RETURN, STUBS, machine.errno_address)
     writer.u64(machine.guest.streams[0] if "__stdin_FILE" in library else 0)
     writer.u64(STACK_START, STACK_SIZE, MAX_CANDIDATE_GROWTH)
+    load_address = machine.program.target.load_address
+    writer.u64(load_address)
+    writer.span(encode_replacement(machine.program, machine.function, load_address))
 
 
 def _write_regions(writer: ImageWriter, machine: Machine) -> None:

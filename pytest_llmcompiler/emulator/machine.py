@@ -29,7 +29,7 @@ from pytest_llmcompiler.emulator.process_start import place_process_stack, start
 from pytest_llmcompiler.emulator.register_batch import RegisterBatch
 from pytest_llmcompiler.emulator.stack import MAX_CANDIDATE_GROWTH, MAX_REFERENCE_GROWTH, STACK_START
 from pytest_llmcompiler.emulator.uninitialised import FillValues, StartState, UninitialisedFill, UninitialisedValues
-from pytest_llmcompiler.program.image import ProgramImage
+from pytest_llmcompiler.program.image import ProgramImage, Symbol
 from pytest_llmcompiler.targets.abi import CallSetup
 from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.values.c_types import Function
@@ -273,9 +273,9 @@ class Machine:
     # -- what a run shows
 
     @property
-    def function_address(self) -> int:
-        """The address of the function under test."""
-        return self._function.address
+    def function(self) -> Symbol:
+        """The function under test in the program."""
+        return self._function
 
     @property
     def errno_address(self) -> int:

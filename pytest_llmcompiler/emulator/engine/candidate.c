@@ -4,13 +4,50 @@
 
 #include "engine.h"
 
+#define CODE_PERMISSIONS (UC_PROT_READ | UC_PROT_EXEC)
+
+static bool write_code(Engine *engine, uint64_t address, Span code) {
+    Region *region = find_region(engine, address);
+    if (!region || code.size > region->size - (address - region->address))
+        return false;
+    uint8_t *memory = region->memory + (address - region->address);
+    if (code.size && memcmp(memory, code.data, code.size)) {
+        memcpy(memory, code.data, code.size);
+        uc_ctl_remove_cache(engine->uc, address, address + code.size);
+    }
+    return true;
+}
+
+bool expect_candidate(Engine *engine) {
+    engine->has_code_page =
+        add_region(engine, engine->load_address, PAGE, CODE_PERMISSIONS, false, false, (Span){0}) != NULL;
+    return write_code(engine, engine->function, engine->usual_jump);
+}
+
+/* Put the first segment into the page that is mapped for it, or unmap that page where the segment is another one. */
+static bool fill_code_page(Engine *engine, uint64_t address, uint64_t size, uint32_t permissions, Span data) {
+    Region *page = &engine->regions[engine->region_count - 1];
+    engine->has_code_page = false;
+    if (address == page->address && size == PAGE && permissions == CODE_PERMISSIONS && data.size <= PAGE) {
+        memcpy(page->memory, data.data, data.size);
+        page->data_size = data.size;
+        return true;
+    }
+    uc_mem_unmap(engine->uc, page->address, page->size);
+    engine->region_count--;
+    return false;
+}
+
 static bool read_segments(Engine *engine, Reader *reader) {
     uint32_t count = read_u32(reader);
     for (uint32_t i = 0; i < count && !reader->failed; i++) {
         uint64_t address = read_u64(reader), size = read_u64(reader);
         uint32_t permissions = read_u32(reader);
+        Span data = read_span(reader);
+        if (engine->has_code_page && fill_code_page(engine, address, size, permissions, data))
+            continue;
         bool is_constant = !(permissions & UC_PROT_EXEC);
-        if (!add_region(engine, address, size, permissions, is_constant, permissions & UC_PROT_WRITE, read_span(reader)))
+        if (!add_region(engine, address, size, permissions, is_constant, permissions & UC_PROT_WRITE, data))
             return false;
     }
     return !reader->failed;
@@ -22,11 +59,8 @@ static bool read_jumps(Engine *engine, Reader *reader) {
     for (uint32_t i = 0; i < count && !reader->failed; i++) {
         uint64_t address = read_u64(reader);
         Span code = read_span(reader);
-        Region *region = find_region(engine, address);
-        if (!region || code.size > region->size - (address - region->address))
+        if (!write_code(engine, address, code))
             return false;
-        memcpy(region->memory + (address - region->address), code.data, code.size);
-        uc_ctl_remove_cache(engine->uc, address, address + code.size);
     }
     return !reader->failed;
 }

@@ -76,6 +76,7 @@ enum { FILL_GARBAGE, FILL_INVERSE, FILL_ZEROS, FILLS };
 
 typedef struct {
     uint8_t pattern[4];
+    uint8_t *stack;        /* The contents of the stack before a run. */
     uint64_t frame_offset; /* From the start of the stack to the caller's frame. */
     RegisterValues state;  /* All registers from which a run starts. */
     RegisterValues scratch; /* What a call leaves in the registers that it may change. */
@@ -258,7 +259,7 @@ typedef struct Externals Externals;
 typedef struct {
     uint64_t address;
     uint32_t size, host; /* Offset in the arena. */
-    bool is_mapped;
+    bool is_mapped, is_used; /* `is_used`: by the present input. */
     bool is_freed; /* In the present run: then accesses fault. */
 } Slot;
 
@@ -288,6 +289,9 @@ struct Engine {
     SystemCall *system_calls;
     /* The program. */
     uint64_t function; /* The address of the function under test. */
+    uint64_t load_address; /* Where candidates begin. */
+    Span usual_jump;       /* The function's code as most candidates replace it: a jump to their first instruction. */
+    bool has_code_page;    /* Whether a page is mapped there, and no candidate is loaded yet. */
     uint64_t return_address, stubs;
     uint64_t errno_address;
     uint64_t stdin_file; /* The C library's struct of standard input; 0 where there is none. */
@@ -305,7 +309,8 @@ struct Engine {
     int fill; /* The present one. */
     /* The stack. */
     uint64_t stack_start, stack_size, stack_max_growth;
-    uint8_t *stack, *stack_initial;
+    uint8_t *stack;
+    const uint8_t *stack_initial; /* That of the present fill. */
     uint64_t stack_low; /* Offset of the lowest byte that is mapped. */
     /* The arena. */
     uint8_t *arena, *untouched; /* The slots of the input's objects, and the same without any object. */
@@ -394,6 +399,9 @@ LeftReason compare_run(Engine *engine, Entry *entry);
 
 /* -- candidate.c */
 
+/* Map the page in which the code of most candidates lies, and put the jump to it in the place of the function: both take
+ * long beside a few runs. The function itself can't run any more. */
+bool expect_candidate(Engine *engine);
 /* Load a candidate; false where its image can't be read. */
 bool load_candidate(Engine *engine, Span image);
 /* Give the candidate's bytes the values that stand for those of the variables, before a run, and the other way after. */

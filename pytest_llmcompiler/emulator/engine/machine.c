@@ -97,6 +97,7 @@ static bool on_invalid_access(uc_engine *uc, uc_mem_type type, uint64_t address,
     Engine *engine = data;
     bool is_access = type != UC_MEM_FETCH_UNMAPPED && type != UC_MEM_FETCH_PROT;
     if (is_access && address - engine->stack_start < engine->stack_low) {
+        memcpy(engine->stack, engine->stack_initial, engine->stack_low);
         map_stack(engine, 0);
         return true;
     }
@@ -178,6 +179,7 @@ static void read_addresses(Engine *engine, Reader *reader) {
     engine->errno_address = read_u64(reader), engine->stdin_file = read_u64(reader);
     engine->stack_start = read_u64(reader), engine->stack_size = read_u64(reader);
     engine->stack_max_growth = read_u64(reader);
+    engine->load_address = read_u64(reader), engine->usual_jump = read_span(reader);
 }
 
 static void read_regions(Engine *engine, Reader *reader) {
@@ -214,6 +216,12 @@ static void read_fills(Engine *engine, Reader *reader) {
         read_registers(reader, &fill->scratch);
         read_registers(reader, &fill->callee_saved);
         write_registers(engine, &fill->state);
+        fill->stack = mmap(NULL, engine->stack_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (fill->stack == MAP_FAILED) {
+            reader->failed = true;
+            return;
+        }
+        fill_pattern(fill->stack, engine->stack_size, fill->pattern);
         if (uc_context_alloc(engine->uc, &fill->context) || uc_context_save(engine->uc, fill->context))
             reader->failed = true;
     }
@@ -341,7 +349,6 @@ Engine *engine_open(const uint8_t *image, uint64_t size) {
         return NULL;
     }
     engine->stack = mmap(NULL, engine->stack_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    engine->stack_initial = mmap(NULL, engine->stack_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     engine->stack_low = engine->stack_size;
     read_regions(engine, &reader);
     read_variables(engine, &reader);
@@ -371,16 +378,17 @@ void engine_close(Engine *engine) {
 
 /* -- a run */
 
-/* Give stack and pads the contents of a fill. All runs with one fill come one after the other, so that this is rare. */
+/* Give stack and pads the contents of a fill. All runs with one fill come one after the other: this is rare. */
 static void select_fill(Engine *engine, int number) {
     if (engine->fill == number)
         return;
     Fill *fill = &engine->fills[number];
     bool has_grown = engine->fill >= 0 && engine->stack_low == 0;
     engine->fill = number;
-    fill_pattern(engine->stack_initial, engine->stack_size, fill->pattern);
-    memcpy(engine->stack, engine->stack_initial, engine->stack_size);
-    map_stack(engine, has_grown ? 0 : (fill->frame_offset - STACK_WINDOW) / PAGE * PAGE);
+    engine->stack_initial = fill->stack;
+    uint64_t low = has_grown ? 0 : (fill->frame_offset - STACK_WINDOW) / PAGE * PAGE;
+    memcpy(engine->stack + low, engine->stack_initial + low, engine->stack_size - low);
+    map_stack(engine, low);
     for (uint32_t i = 0; i < engine->pad_count; i++) {
         Region *region = find_region(engine, engine->pads[i]);
         if (!region)

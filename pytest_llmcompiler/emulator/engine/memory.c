@@ -28,12 +28,13 @@ Region *add_region(Engine *engine, uint64_t address, uint64_t size, uint32_t per
     *region = (Region){address, size, permissions, is_constant, map_host(size), NULL, data.size};
     if (!region->memory || data.size > size)
         return NULL;
-    memcpy(region->memory, data.data, data.size);
+    if (data.size)
+        memcpy(region->memory, data.data, data.size);
     if (is_restored) {
         region->initial = map_host(size);
         if (!region->initial)
             return NULL;
-        memcpy(region->initial, data.data, data.size);
+        memcpy(region->initial, region->memory, data.size);
     }
     if (uc_mem_map_ptr(engine->uc, address, size, permissions, region->memory) != UC_ERR_OK)
         return NULL;
@@ -110,10 +111,24 @@ static void fill_slot(Engine *engine, Slot *slot, uint64_t start, uint64_t size)
 
 /* Map a slot where an input first needs it. A slot that no input has used is not mapped: an access to it faults. */
 static void use_slot(Engine *engine, Slot *slot) {
+    slot->is_used = true;
     if (slot->is_mapped)
         return;
     uc_mem_map_ptr(engine->uc, slot->address, slot->size, UC_PROT_READ | UC_PROT_WRITE, engine->arena + slot->host);
     slot->is_mapped = true;
+}
+
+/* Unmap the large slots that an input does not use. All that is mapped is compared after each run, which takes 10 µs for
+ * a large slot. Inputs come in the order of their sizes, so that slots are rarely mapped and unmapped. */
+static void drop_unused_slots(Engine *engine) {
+    for (uint32_t i = 0; i < engine->slot_count; i++) {
+        Slot *slot = &engine->slots[i];
+        if (slot->is_mapped && !slot->is_used && slot->size > PAGE) {
+            uc_mem_unmap(engine->uc, slot->address, slot->size);
+            slot->is_mapped = false;
+        }
+        slot->is_used = false;
+    }
 }
 
 static void place_objects(Engine *engine, Entry *entry) {
@@ -136,6 +151,7 @@ static void place_objects(Engine *engine, Entry *entry) {
         use_slot(engine, slot);
         memcpy(engine->arena + slot->host + object->start, object->initial.data, object->initial.size);
     }
+    drop_unused_slots(engine);
 }
 
 void reset_memory(Engine *engine, Entry *entry) {

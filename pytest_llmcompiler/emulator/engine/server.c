@@ -226,6 +226,8 @@ static uint32_t run_reference(Engine *engine) {
     for (uint32_t i = 0; i < engine->entry_count; i++)
         count += engine->entries[i].is_left = is_left[i];
     free(is_left);
+    if (engine->entry_count) /* Children begin with this fill. */
+        engine_run_entry(engine, &engine->entries[0], FILL_GARBAGE);
     return count;
 }
 
@@ -238,6 +240,8 @@ static _Noreturn void run_template(Keystone *keystone, int socket) {
         _exit(1);
     uint32_t facts[2] = {engine->entry_count, run_reference(engine)};
     if (!write_frame(socket, FRAME_READY, facts, sizeof facts))
+        _exit(1);
+    if (!expect_candidate(engine))
         _exit(1);
     limit_memory_and_time();
     Child child = {0};
