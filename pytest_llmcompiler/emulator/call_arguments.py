@@ -6,9 +6,10 @@ such memory are never part of a description, and neither is anything behind the 
 
 from __future__ import annotations
 
+import functools
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,6 +29,8 @@ MAX_POINTEE_SIZE = 4096
 """Bytes of what an argument points to that are compared, and above which a number is no length of a buffer."""
 SEED_SIZE = 64
 """Bytes of what an argument points to that a result may depend on."""
+_MAX_KNOWN_TYPES = 1_024
+"""Types of which facts are kept: a run makes many calls with the same few."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class ArgumentReader:
     def __init__(self, guest: Guest, addresses: AddressMap, heap: Heap) -> None:
         self._guest, self._addresses, self._heap = guest, addresses, heap
         self._convention = guest.convention
+        self._returns_in_memory = functools.cache(lambda type: guest.convention.locate_result(type).is_in_memory)
         symbols = guest.program.symbols
         self._globals = [(symbols[name].address, symbols[name].size, name) for name in guest.program.globals]
         self._strings = [
@@ -69,12 +73,12 @@ class ArgumentReader:
 
     # -- values
 
-    def read(self, type: Function) -> list[PassedArgument]:
+    def read(self, type: Function, passed: Mapping[str, int]) -> list[PassedArgument]:
         """The arguments of a call; none for a function with parameters that can't be judged.
 
-        Raises GuestTrapError where an argument lies in unmapped memory.
+        `passed` are the integer argument registers. Raises GuestTrapError where an argument lies in unmapped memory.
         """
-        types, values = self._read_values(type)
+        types, values = self._read_values(type, passed)
         if not type.ends:
             return [PassedArgument(type, value) for type, value in zip(types, values)]
         return [
@@ -82,23 +86,23 @@ class ArgumentReader:
             for index, (type, value) in enumerate(zip(types, values))
         ]
 
-    def _read_values(self, type: Function) -> tuple[list[Type], list[int]]:
+    def _read_values(self, type: Function, passed: Mapping[str, int]) -> tuple[list[Type], list[int]]:
         unnamed = self._convention.convert_variadic_type
         types = [unnamed(param.type) if param.name.startswith("...[") else param.type for param in type.params]
-        if any(map(find_unsupported, types)):
+        if any(map(_find_unsupported, types)):
             return [], []
-        in_memory = self._convention.locate_result(type).is_in_memory
-        values = self._values_of(types, in_memory)
+        in_memory = self._returns_in_memory(type)
+        values = self._values_of(types, in_memory, passed)
         if type.format and isinstance(types[-1], Pointer):
             variadic = format_types(self._read_text(values[-1], MAX_POINTEE_SIZE))
             if variadic:
                 types += map(unnamed, variadic)
-                values = self._values_of(types, in_memory)
+                values = self._values_of(types, in_memory, passed)
         return types, values
 
-    def _values_of(self, types: list[Type], in_memory: bool) -> list[int]:
+    def _values_of(self, types: list[Type], in_memory: bool, passed: Mapping[str, int]) -> list[int]:
         types = [promote_argument(type, self._convention) for type in types]
-        images = self._guest.read_arguments(types, in_memory=in_memory)
+        images = self._guest.read_arguments(types, in_memory=in_memory, known=passed)
         if any(len(image) < type.size for type, image in zip(types, images, strict=True)):
             raise GuestTrapError("a call whose arguments lie in unmapped memory")
         return [_significant_value(type, image) for type, image in zip(types, images, strict=True)]
@@ -208,7 +212,7 @@ class ArgumentReader:
         """
         type, value = argument.type, argument.value
         if not isinstance(type, Pointer):
-            yield _clear_heap_addresses(value & int.from_bytes(build_value_mask(type, pointers=False), "little"))
+            yield _clear_heap_addresses(value & _value_mask(type, pointers=False))
         elif pointee is None:
             yield self._addresses.identity(self._addresses.shared_address(value))
         else:
@@ -216,6 +220,7 @@ class ArgumentReader:
             yield number if pointee.region == "stack" else _contents_seed(type, pointee.data)
 
 
+@functools.lru_cache(maxsize=_MAX_KNOWN_TYPES)
 def promote_argument(type: Type, convention: CallingConvention) -> Type:
     """The type as which an argument is passed.
 
@@ -246,7 +251,17 @@ def _significant_value(type: Type, image: bytes) -> int:
     if isinstance(type, Float):
         number = struct.unpack("<f" if type.size == 4 else "<d", image)[0]
         image = image if number == number else struct.pack("<f" if type.size == 4 else "<d", float("nan"))
-    return int.from_bytes(image, "little") & int.from_bytes(build_value_mask(type), "little")
+    return int.from_bytes(image, "little") & _value_mask(type)
+
+
+@functools.lru_cache(maxsize=_MAX_KNOWN_TYPES)
+def _find_unsupported(type: Type) -> str | None:
+    return find_unsupported(type)
+
+
+@functools.lru_cache(maxsize=_MAX_KNOWN_TYPES)
+def _value_mask(type: Type, *, pointers: bool = True) -> int:
+    return int.from_bytes(build_value_mask(type, pointers=pointers), "little")
 
 
 def _clear_heap_addresses(number: int) -> int:
@@ -268,6 +283,7 @@ def _buffer_size(arguments: list[PassedArgument], index: int) -> int:
     return MAX_POINTEE_SIZE
 
 
+@functools.lru_cache(maxsize=_MAX_KNOWN_TYPES)
 def _pointee_name(type: Type) -> str:
     return type.target.name if isinstance(type, Pointer) and type.target is not None else ""
 

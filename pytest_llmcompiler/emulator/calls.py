@@ -80,7 +80,7 @@ class CallMonitor:
     def on_call(self, callee: int) -> None:
         """A function is entered: check the alignment of the stack, and overwrite the callee's home area."""
         guest = self._guest
-        stack = guest.uc.reg_read(guest.stack_number) + guest.processor.return_address_bytes
+        stack = guest.registers.read(guest.stack_number) + guest.processor.return_address_bytes
         if stack % _ALIGNMENT and self._addresses.is_in_candidate(guest.return_address()):
             name = self._addresses.name_of(callee)
             self.breaches.append(AbiBreach(f"the stack is not aligned to 16 bytes at the call of {name}"))

@@ -18,6 +18,7 @@ from pytest_llmcompiler.emulator.guest import Guest, RunEnd
 from pytest_llmcompiler.emulator.heap import Heap
 from pytest_llmcompiler.emulator.kernel import GuestTrapError
 from pytest_llmcompiler.emulator.observation import Effect, ExternalCall, Reply
+from pytest_llmcompiler.emulator.register_batch import RegisterBatch
 from pytest_llmcompiler.emulator.uninitialised import UninitialisedValues
 from pytest_llmcompiler.values.c_types import FILE, Float, Function, Int, Pointer, Type, find_unsupported
 from pytest_llmcompiler.values.layout import PAGE, STUB_SIZE, STUBS
@@ -61,6 +62,9 @@ class ExternalCalls:
         self._guest, self._addresses, self._heap = guest, addresses, heap
         self._monitor, self._uninitialised, self._convention = monitor, uninitialised, guest.convention
         self._arguments = ArgumentReader(guest, addresses, heap)
+        self._passed = RegisterBatch([(guest.numbers[name], 0) for name in guest.convention.integer_registers])
+        """The integer argument registers."""
+        self._locate_result = functools.cache(guest.convention.locate_result)
         self._externals = externals
         """The types of the functions that the program only declares."""
         self.calls: list[ExternalCall] = []
@@ -109,9 +113,10 @@ class ExternalCalls:
         if len(self.calls) == self.most_calls:
             self._guest.stop(RunEnd("limit"))
             return
-        passed = {register: self._guest.register(register) for register in self._convention.integer_registers}
+        values = self._passed.read(self._guest.uc)
+        passed = dict(zip(self._convention.integer_registers, values, strict=True))
         self._effects, self._origin = [], ResultOrigin()
-        arguments = self._arguments.read(type)
+        arguments = self._arguments.read(type, passed)
         descriptions = self._arguments.describe(arguments, layout)
         number, pointees = len(self.calls), list(map(self._arguments.read_pointee, arguments))
         seeds = (seed for pair in zip(arguments, pointees) for seed in self._arguments.seeds(*pair, number))
@@ -153,7 +158,7 @@ class ExternalCalls:
     def _choose_result(self, type: Function, arguments: list[PassedArgument], seed: int) -> dict[str, bytes]:
         """The result registers of a call. A result in memory is written to the caller's buffer."""
         result = type.result
-        location = self._convention.locate_result(type)
+        location = self._locate_result(type)
         if location.is_in_memory and result is not None:
             address = self._guest.register(self._convention.result_pointer_register)
             self._write(Effect(address, generate_value(result, seed)))

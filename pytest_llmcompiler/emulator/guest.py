@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import unicorn
 from pytest_llmcompiler.emulator.kernel import GuestExitError, GuestLimitError, GuestTrapError
 from pytest_llmcompiler.emulator.memory import HostMemory, MappedMemory
 from pytest_llmcompiler.emulator.observation import GuestFault
+from pytest_llmcompiler.emulator.register_batch import RegisterAccess
 from pytest_llmcompiler.emulator.stack import STACK_SIZE, STACK_START, GuestStack
 from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.targets.code import BooleanVariable
@@ -50,6 +51,7 @@ class Guest:
         self.stack_number = self.numbers[self.processor.stack_pointer]
         self.counter_number = self.numbers[self.processor.program_counter]
         self.uc = self.processor.create_emulator()
+        self.registers = RegisterAccess(self.uc)
         self.writable: list[MappedMemory] = []
         """The writable segments of the program and of a candidate."""
         self.read_only: list[MappedMemory] = []
@@ -233,38 +235,48 @@ class Guest:
 
     def register(self, name: str) -> int:
         """The value of a register."""
-        return int(self.uc.reg_read(self.numbers[name]))
+        return self.registers.read(self.numbers[name])
 
     def set_register(self, name: str, value: int) -> None:
         """Set a register."""
-        self.uc.reg_write(self.numbers[name], value)
+        self.registers.write(self.numbers[name], value)
 
     def set_low_bytes(self, register: str, data: bytes) -> None:
         """Set the lowest bytes of a register, as a function does whose result is narrower than the register."""
         mask = (1 << 8 * len(data)) - 1
         number = self.numbers[register]
-        self.uc.reg_write(number, self.uc.reg_read(number) & ~mask | int.from_bytes(data, "little"))
+        self.registers.write(number, self.registers.read(number) & ~mask | int.from_bytes(data, "little"))
 
     def library_argument(self, index: int) -> int:
         """An integer argument at the entry of a function of the C library: one of those in registers."""
         return self.register(self.library_convention.integer_registers[index])
 
-    def read_arguments(self, types: Sequence[Type], *, in_memory: bool = False) -> list[bytes]:
+    def read_arguments(
+        self, types: Sequence[Type], *, in_memory: bool = False, known: Mapping[str, int] | None = None
+    ) -> list[bytes]:
         """The bytes of each argument at the entry of a function, whose result may be `in_memory`.
 
-        An argument has fewer bytes than its type where a part of it lies in unmapped memory.
+        `known` are registers that were read already. An argument has fewer bytes than its type where a part of it lies
+        in unmapped memory.
         """
-        area = self.uc.reg_read(self.stack_number) + self.processor.return_address_bytes
-        return self.convention.read_arguments(
-            types, self.register, lambda offset, size: self.read(area + offset, size), self.read, in_memory=in_memory
-        )
+        known = known or {}
+
+        def read_register(name: str) -> int:
+            return known[name] if name in known else self.register(name)
+
+        def read_area(offset: int, size: int) -> bytes:
+            return self.read(
+                self.registers.read(self.stack_number) + self.processor.return_address_bytes + offset, size
+            )
+
+        return self.convention.read_arguments(types, read_register, read_area, self.read, in_memory=in_memory)
 
     def return_address(self) -> int:
         """Where the function that was just entered returns to; 0 where the stack pointer leads to no memory."""
         if self.processor.link_register:
             return self.register(self.processor.link_register)
         try:
-            return int.from_bytes(self.uc.mem_read(self.uc.reg_read(self.stack_number), 8), "little")
+            return int.from_bytes(self.uc.mem_read(self.registers.read(self.stack_number), 8), "little")
         except unicorn.UcError:
             return 0
 
@@ -273,11 +285,11 @@ class Guest:
         if self.processor.link_register:
             self.set_register(self.processor.link_register, address)
         else:
-            self.uc.mem_write(self.uc.reg_read(self.stack_number), address.to_bytes(8, "little"))
+            self.uc.mem_write(self.registers.read(self.stack_number), address.to_bytes(8, "little"))
 
     def stack_words(self, most: int) -> Iterator[tuple[int, int]]:
         """The first words from the stack pointer on, at most so many: the address and the value of each."""
-        top = self.uc.reg_read(self.stack_number)
+        top = self.registers.read(self.stack_number)
         if STACK_START <= top < STACK_START + STACK_SIZE - 8:
             size = min(8 * most, (STACK_START + STACK_SIZE - top) // 8 * 8)
             data = self.stack.memory.read(top - STACK_START, size)

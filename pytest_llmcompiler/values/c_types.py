@@ -19,6 +19,9 @@ class Int:
     enumerators: tuple[tuple[str, int], ...] = ()
     """The names and values of an enumeration; empty for any other integer."""
 
+    def __hash__(self) -> int:
+        return hash((self.size, self.name))  # types are keys of many caches: the rest hardly tells any two apart
+
     @property
     def align(self) -> int:
         return self.size
