@@ -6,12 +6,10 @@ so that a pointer can alias any object that was drawn before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from hypothesis import strategies as st
-
+from pytest_llmcompiler.corpus.drawing import Choice, Draw
 from pytest_llmcompiler.corpus.relations import (
     ParameterRelations,
     RelationScope,
@@ -30,8 +28,6 @@ from pytest_llmcompiler.values.va_list import SLOT, is_va_list
 
 Encoded = tuple[bytes, Links]
 """The bytes of a value, and the targets of the pointers in it."""
-Draw = Callable[[st.SearchStrategy[Any]], Any]
-"""The function by which hypothesis gives a value of a strategy."""
 
 NO_RULE = ArgRule()
 """The rule of an argument without a directive."""
@@ -53,39 +49,37 @@ _DEFAULT_INDEX = 8
 _FILLER = b"\xa5"
 """The byte that fills the memory after a text. Code that writes there or reads from there shows."""
 
-_LARGE_ARRAY_BYTES, _LARGE_ARRAY_DRAWN = 4096, st.sampled_from((1, 2, 3, 8))
+_LARGE_ARRAY_BYTES, _LARGE_ARRAY_DRAWN = 4096, (1, 2, 3, 8)
 """Bytes above which half of the arrays have zeros after a few drawn elements, and how many these are: code that sorts
 an array in the square of its length would take too long on any other."""
 
-_IS_NULL = [st.sampled_from([False] * often + [True]) for often in (11, 3, 2, 1)]
+_IS_NULL = [(*[False] * often, True) for often in (11, 3, 2, 1)]
 """Whether a pointer is null, by its depth: more often the deeper it is, so that lists and trees end."""
-_IS_NEW = [st.sampled_from([True] * 7 + [False]), st.sampled_from([True] * 23 + [False])]
+_IS_NEW = [(*[True] * often, False) for often in (7, 23)]
 """Whether a pointer leads to an object of its own: for an argument, and for a pointer in an object. False is rarer
 there, because such aliases often make structures on which code is undefined."""
-_COUNTS = st.one_of(
-    st.integers(0, 8),
-    st.sampled_from((1, 1, 2, 3, 4, 5, 6, 7)),
-    st.sampled_from((9, 16, 17, 33, 64, 65, 130, 200)),
-    st.sampled_from((256, 257, 300)),  # more than a byte can count
-)
+_COUNTS: Choice = [
+    range(9),
+    (1, 1, 2, 3, 4, 5, 6, 7),
+    (9, 16, 17, 33, 64, 65, 130, 200),
+    (256, 257, 300),  # more than a byte can count
+]
 """Elements of a buffer whose length another member counts."""
-_FREE_COUNTS = st.sampled_from((1, 1, 1, 2, 3, 4, 8, 9, 16, 32, 64, 128, 300))
+_FREE_COUNTS = (1, 1, 1, 2, 3, 4, 8, 9, 16, 32, 64, 128, 300)
 """Elements of any other buffer."""
-_ALIAS_DISTANCES = st.sampled_from((1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65))
+_ALIAS_DISTANCES = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65)
 """Elements between two pointers into one object. Vectorised code takes another path from some distance on."""
-_ROOM = st.sampled_from((0, 0, 16, 80))
+_ROOM = (0, 0, 16, 80)
 """Bytes after the terminator of a text that the function may write to."""
-_FILLS = st.sampled_from(("repeat", "repeat", "zeros", "filler"))
+_FILLS = ("repeat", "repeat", "zeros", "filler")
 """How the rest of a byte array is filled, after a text that is shorter."""
-_IS_LONG = st.sampled_from([False] * 9 + [True])
+_IS_LONG = (*[False] * 9, True)
 """Whether a terminated text has `_LONG_TEXT_BYTES` bytes: one of ten, since long texts make runs long."""
-_STREAMS = [st.sampled_from((1, 0, 1, 0, 2)), st.sampled_from((None, None, 1, None, 0, 2))]
+_STREAMS = [(1, 0, 1, 0, 2), (None, None, 1, None, 0, 2)]
 """The file descriptor of a `FILE *`: of an argument, and in an object, where it is mostly null (None)."""
-_MOSTLY = st.sampled_from([True] * 7 + [False])
+_MOSTLY = (*[True] * 7, False)
 """True seven times of eight: for choices that keep an input sensible."""
-_HALF = st.booleans()
-"""True half of the time: for choices between two kinds of value that are equally useful."""
-_DIGITS = st.integers(0, 9)
+_DIGITS = range(10)
 """Nonzero nine times of ten: for lengths and indices that fit their buffers."""
 
 
@@ -175,7 +169,7 @@ class InputDrawer:
             limit = type.bounds[1] if isinstance(type, Int) else 0
             low, high = scope.rule(length).range or (0, limit)
             text = None
-            if holds_text(scope.members[buffers[0]].type) and draw(_HALF):
+            if holds_text(scope.members[buffers[0]].type) and draw.boolean():
                 text = self.draw_text(draw, _MAX_COUNTED_TEXT)
             count = min(max(draw(_COUNTS) if text is None else len(text), low), high)
             scope.counts.update(dict.fromkeys((*buffers, length), count))
@@ -223,13 +217,13 @@ class InputDrawer:
         relations, rule = scope.relations, scope.rule(index)
         if index in relations.length_of:
             count = scope.counts[index]
-            value = count if draw(_DIGITS) or not count else draw(st.integers(0, count))
+            value = count if draw(_DIGITS) or not count else draw.integer(0, count)
         elif rule.range:
-            value = draw(st.integers(*rule.range))
+            value = draw.integer(*rule.range)
         elif index in relations.index_into and draw(_DIGITS):
-            value = draw(st.integers(0, scope.index_limit(index)))
+            value = draw.integer(0, scope.index_limit(index))
         elif index in relations.within and draw(_MOSTLY):
-            value = draw(st.integers(0, relations.within[index]))
+            value = draw.integer(0, relations.within[index])
         else:
             value = draw(self._strategies.integers(type))
         return int(value) % (1 << 8 * type.size)
@@ -263,7 +257,7 @@ class InputDrawer:
         if not type.fields:
             return bytes(type.size), ()
         if type.union:
-            member = type.fields[draw(st.integers(0, len(type.fields) - 1))]
+            member = type.fields[draw.integer(0, len(type.fields) - 1)]
             data, links = self.draw_value(draw, member.type, depth)
             return data.ljust(type.size, b"\0"), links
         members = [Param(member.name, member.type) for member in type.fields]
@@ -281,7 +275,7 @@ class InputDrawer:
             most = _MAX_ARRAYS if isinstance(element, Array) else _MAX_STRUCTS
         drawn = min(count, max(1, min(most, self._elements_left)))
         self._elements_left -= drawn
-        if count * element.size > _LARGE_ARRAY_BYTES and draw(_HALF):
+        if count * element.size > _LARGE_ARRAY_BYTES and draw.boolean():
             drawn = min(drawn, draw(_LARGE_ARRAY_DRAWN))
             data, links = _assemble_array(
                 [self.draw_value(draw, element, depth) for _ in range(drawn)], element.size, drawn
@@ -304,10 +298,10 @@ class InputDrawer:
         """Up to `size` bytes of the kinds that parsers meet: strings of the program, runs, digits, anything."""
         if not size:
             return b""
-        if not draw(_HALF):
+        if not draw.boolean():
             return b"".join(draw(self._strategies.text_pieces))[:size]
         text = draw(self._strategies.parser_texts)
-        text = close_brackets(text) if draw(_HALF) else text
+        text = close_brackets(text) if draw.boolean() else text
         return bytes(text.encode("latin-1")[:size])
 
     # -- pointers
@@ -343,13 +337,13 @@ class InputDrawer:
         element: Type = UNTYPED if target is None else target
         shared = [] if is_restrict or is_va_list(type) else self._find_shareable(element)
         if shared and not draw(_IS_NEW[min(depth, 1)]):
-            return bytes(8), ((0, self._draw_alias(draw, draw(st.sampled_from(shared)))),)
+            return bytes(8), ((0, self._draw_alias(draw, draw(tuple(shared)))),)
         if index_limit is not None and isinstance(element, Int):
-            value = draw(st.integers(0, index_limit)) % (1 << 8 * element.size)
+            value = draw.integer(0, index_limit) % (1 << 8 * element.size)
             return self._add_object(element, 1, value.to_bytes(element.size, "little"))
         is_text = isinstance(element, Int) and element.character and count is None
         if rule.elements:
-            count = draw(st.integers(*rule.elements))
+            count = draw.integer(*rule.elements)
         elif rule.cstring or is_text:
             return self._draw_terminated_text(draw, type, element)
         return self.draw_object(draw, element, count, depth)
@@ -357,7 +351,7 @@ class InputDrawer:
     def _draw_callback(self, draw: Draw, target: Function, rule: ArgRule, depth: int) -> Encoded:
         if not rule.non_null and draw(_IS_NULL[0]):
             return bytes(8), ()
-        return bytes(8), ((0, Callback(target, draw(st.integers(0, 1)) if depth else 0)),)
+        return bytes(8), ((0, Callback(target, draw.integer(0, 1) if depth else 0)),)
 
     def _draw_terminated_text(self, draw: Draw, type: Pointer, element: Type) -> Encoded:
         text = self.draw_text(draw, _MAX_TERMINATED_TEXT).replace(b"\0", b"\1")
@@ -396,7 +390,7 @@ class InputDrawer:
     def _draw_alias(self, draw: Draw, number: int) -> Alias:
         """A pointer to an object that another pointer leads to: to its start or to one of its elements."""
         element, count = self._objects[number]
-        distance = min(draw(_ALIAS_DISTANCES), count - 1) if count > 1 and draw(_HALF) else 0
+        distance = min(draw(_ALIAS_DISTANCES), count - 1) if count > 1 and draw.boolean() else 0
         return Alias(element, number, distance * element.size)
 
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from hypothesis import strategies as st
-
-from pytest_llmcompiler.corpus.input_drawer import Draw
+from pytest_llmcompiler.corpus.drawing import Draw
 from pytest_llmcompiler.program.initial_values import CellValue, SymbolAddress
 from pytest_llmcompiler.program.variable_cells import Cell, KnownVariable
 from pytest_llmcompiler.values.c_types import Type
@@ -45,7 +43,7 @@ class PossibleValues:
     def _draw(self, draw: Draw, name: str, value: Value) -> Value:
         cells = self._variables[name].cells if name in self._variables else ()
         varying = [cell for cell in cells if len(cell.values) > 1]
-        drawn = [draw(st.integers(0, len(cell.values) - 1)) for cell in varying[:_MAX_DRAWN_CELLS]]
+        drawn = [draw.integer(0, len(cell.values) - 1) for cell in varying[:_MAX_DRAWN_CELLS]]
         for turn, cell in enumerate(varying):
             value = _with_cell(value, cell, cell.values[drawn[turn % len(drawn)] % len(cell.values)])
         return value

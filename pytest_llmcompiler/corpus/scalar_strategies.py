@@ -7,6 +7,7 @@ from typing import Literal
 
 from hypothesis import strategies as st
 
+from pytest_llmcompiler.corpus.drawing import Choice
 from pytest_llmcompiler.corpus.hints import Hints
 from pytest_llmcompiler.corpus.special_values import near_floats
 from pytest_llmcompiler.values.c_types import Int
@@ -22,7 +23,7 @@ class ScalarStrategies:
 
     def __init__(self, hints: Hints) -> None:
         self._numbers = hints.numbers
-        self._integers: dict[Int, st.SearchStrategy[int]] = {}
+        self._integers: dict[Int, Choice] = {}
         self.floats = {size: _float_strategy(size, hints.floats) for size in (4, 8)}
         """By size in bytes. An integer that is drawn counts quarters."""
         self.text_pieces = _piece_strategy(hints.strings)
@@ -30,7 +31,7 @@ class ScalarStrategies:
         self.parser_texts = _parser_text_strategy(hints.numbers)
         """Texts of the characters that the program looks for: these get through parsers."""
 
-    def integers(self, type: Int) -> st.SearchStrategy[int]:
+    def integers(self, type: Int) -> Choice:
         """The values of an integer type: small numbers, extremes, constants of the program, round numbers, any."""
         if type not in self._integers:
             self._integers[type] = (
@@ -39,7 +40,7 @@ class ScalarStrategies:
         return self._integers[type]
 
 
-def _integer_strategy(type: Int, numbers: Sequence[int]) -> st.SearchStrategy[int]:
+def _integer_strategy(type: Int, numbers: Sequence[int]) -> Choice:
     low, high = type.bounds
     extremes = {low, low + 1, -1, 0, 1, high // 2, high - 1, high}
     constants = {number + step for number in numbers for step in (-1, 0, 1)}
@@ -48,29 +49,28 @@ def _integer_strategy(type: Int, numbers: Sequence[int]) -> st.SearchStrategy[in
         sorted((value for value in group if low <= value <= high), key=abs)
         for group in (extremes, constants, round_numbers)
     ]
-    small = st.integers(max(low, -10), min(high, 10))
-    special = [st.sampled_from(group) for group in groups if group]
-    return st.one_of(small, *special, st.integers(low, high))
+    small, special = range(max(low, -10), min(high, 10) + 1), [tuple(group) for group in groups if group]
+    return [small, *special, range(low, high + 1)]
 
 
-def _enumeration_strategy(type: Int) -> st.SearchStrategy[int]:
+def _enumeration_strategy(type: Int) -> Choice:
     """The named values of an enumeration, and some values beside them that have no name."""
     low, high = type.bounds
     named = [value for _, value in type.enumerators]
     neighbours = {min(named) - 1, max(named) + 1, max(named) + 100, 0}
     unnamed = sorted(value for value in neighbours if low <= value <= high and value not in named)
-    return st.sampled_from([*named, *(unnamed or named)])
+    return (*named, *(unnamed or named))
 
 
-def _float_strategy(size: Literal[4, 8], constants: Sequence[float]) -> st.SearchStrategy[int | float]:
+def _float_strategy(size: Literal[4, 8], constants: Sequence[float]) -> Choice:
     """Quarters near zero (as integers), any number, and the program's constants with their neighbours."""
-    groups: list[st.SearchStrategy[int | float]] = [
-        st.integers(-64, 64),
+    groups: list[Choice] = [
+        range(-64, 65),
         st.floats(width=32) if size == 4 else st.floats(width=64),
     ]
     if constants:
-        groups.append(st.sampled_from([near for number in constants for near in near_floats(number, size)]))
-    return st.one_of(groups)
+        groups.append(tuple(near for number in constants for near in near_floats(number, size)))
+    return groups
 
 
 def _piece_strategy(strings: Sequence[bytes]) -> st.SearchStrategy[list[bytes]]:

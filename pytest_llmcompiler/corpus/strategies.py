@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from hypothesis import strategies as st
 
+from pytest_llmcompiler.corpus.drawing import Draw, InputStrategy
 from pytest_llmcompiler.corpus.hints import Hints
-from pytest_llmcompiler.corpus.input_drawer import Draw, InputDrawer
+from pytest_llmcompiler.corpus.input_drawer import InputDrawer
 from pytest_llmcompiler.corpus.possible_values import PossibleValues
 from pytest_llmcompiler.corpus.relations import ParameterRelations, RelationScope, merge_relations, relations_by_name
 from pytest_llmcompiler.corpus.scalar_strategies import ScalarStrategies
@@ -18,7 +19,7 @@ from pytest_llmcompiler.values.input import Input, Value
 
 _UNNAMED_ARGUMENTS = 8
 """Integers that are passed after the named parameters of a variadic function."""
-_IS_4GIB_ALIGNED = st.sampled_from((False, False, False, True))
+_IS_4GIB_ALIGNED = (False, False, False, True)
 """Whether an input with objects is 4 GiB aligned: one of four. The others detect accesses past the end."""
 
 
@@ -49,20 +50,19 @@ def build_input_strategy(
     variables = [Param(name, type) for name, type in (globals or {}).items()]
     variable_relations = relations_by_name(list(globals or ()), [variable.type for variable in variables])
 
-    @st.composite
     def draw_input(draw: Draw) -> Input:
-        if given_inputs and draw(st.booleans()):
+        if given_inputs and draw.boolean():
             return draw_variation(draw, drawer, given_inputs)
         drawer.begin()
         values = drawer.draw_members(draw, params, relations, rules)
         args = tuple(Value(param.type, *value) for param, value in zip(params, values, strict=True))
         variable_values = tuple(_draw_globals(draw, drawer, variables, variable_relations, possible))
         is_4gib_aligned = drawer.has_objects and draw(_IS_4GIB_ALIGNED)
-        environment_seed = draw(st.integers(0, environment_seeds - 1))
+        environment_seed = draw.integer(0, environment_seeds - 1)
         input = Input(args, environment_seed, variable_values, is_4gib_aligned)
         return possible.draw(draw, possible.restrict(input))
 
-    return draw_input()
+    return InputStrategy(draw_input)
 
 
 def _draw_globals(
@@ -73,7 +73,7 @@ def _draw_globals(
     possible: PossibleValues,
 ) -> Iterator[tuple[str, Value]]:
     """The names and values of the global variables that do not keep their initial value."""
-    initial = [index for index in range(len(variables)) if draw(st.booleans())]
+    initial = [index for index in range(len(variables)) if draw.boolean()]
     complete = [index for index, variable in enumerate(variables) if possible.is_complete(variable.name)]
     values = drawer.draw_members(draw, variables, relations, {}, left_out={*initial, *complete})
     for index, (variable, value) in enumerate(zip(variables, values, strict=True)):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from hypothesis import strategies as st
-
+from pytest_llmcompiler.corpus.drawing import Draw
 from pytest_llmcompiler.values.c_types import Struct, Type
 from pytest_llmcompiler.values.input import Alias, Links, PointerTarget
 from pytest_llmcompiler.values.va_list import (
@@ -19,17 +17,17 @@ from pytest_llmcompiler.values.va_list import (
     VECTOR_BYTES,
 )
 
-_GENERAL_OFFSETS = st.sampled_from(range(0, GENERAL_BYTES + 1, 8))
+_GENERAL_OFFSETS = range(0, GENERAL_BYTES + 1, 8)
 """Where the next integer is in the register save area; its end where all are used up."""
-_VECTOR_OFFSETS = st.sampled_from(range(GENERAL_BYTES, GENERAL_BYTES + VECTOR_BYTES + 1, 16))
-_GENERAL_REMAINING, _VECTOR_REMAINING = st.sampled_from(range(-64, 1, 8)), st.sampled_from(range(-128, 1, 16))
+_VECTOR_OFFSETS = range(GENERAL_BYTES, GENERAL_BYTES + VECTOR_BYTES + 1, 16)
+_GENERAL_REMAINING, _VECTOR_REMAINING = range(-64, 1, 8), range(-128, 1, 16)
 """The same on AArch64, in bytes from the end of each area."""
-_STACK_COUNTS = st.sampled_from((1, 2, 4, 6, 8, 12))
+_STACK_COUNTS = (1, 2, 4, 6, 8, 12)
 """Arguments on the stack. Where a function reads more, the input is repaired."""
 
 
 def draw_va_list(
-    draw: Callable[[st.SearchStrategy[Any]], Any],
+    draw: Draw,
     draw_object: Callable[[Type, int], PointerTarget],
     type: Struct,
     number: int,

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from hypothesis import strategies as st
-
-from pytest_llmcompiler.corpus.input_drawer import Draw, InputDrawer
+from pytest_llmcompiler.corpus.drawing import Draw
+from pytest_llmcompiler.corpus.input_drawer import InputDrawer
 from pytest_llmcompiler.values.c_types import Array, Int, Pointer, Struct, Type
 from pytest_llmcompiler.values.input import Input, Object, Value
 from pytest_llmcompiler.values.va_list import is_va_list
@@ -20,8 +19,8 @@ _MAX_PATCH_BYTES = 8
 
 def draw_variation(draw: Draw, drawer: InputDrawer, inputs: Sequence[Input]) -> Input:
     """One of the inputs, with up to three small changes."""
-    input: Input = draw(st.sampled_from(inputs))
-    for _ in range(draw(st.integers(0, _MAX_CHANGES))):
+    input: Input = draw(tuple(inputs))
+    for _ in range(draw.integer(0, _MAX_CHANGES)):
         if input.args:
             input = _change_argument(draw, drawer, input)
     return input
@@ -29,18 +28,18 @@ def draw_variation(draw: Draw, drawer: InputDrawer, inputs: Sequence[Input]) -> 
 
 def _change_argument(draw: Draw, drawer: InputDrawer, input: Input) -> Input:
     """Overwrite a part of the first buffer that an argument leads to, or draw another value of a plain argument."""
-    index = draw(st.integers(0, len(input.args) - 1))
+    index = draw.integer(0, len(input.args) - 1)
     args = list(input.args)
     value = args[index]
     buffers = [target for _, target in value.links if isinstance(target, Object) and not is_va_list(target.element)]
     if buffers and buffers[0].data:
         buffer = buffers[0]
-        start = draw(st.integers(0, len(buffer.data) - 1))
+        start = draw.integer(0, len(buffer.data) - 1)
         changed = replace(buffer, data=_patch(buffer, start, drawer.draw_text(draw, _MAX_PATCH_BYTES) or b"\0"))
         args = [_relink(arg, buffer, changed) for arg in args]
     elif not value.links and not isinstance(value.type, Pointer):
-        if isinstance(value.type, Int) and draw(st.booleans()):
-            args[index] = _add(value, draw(st.integers(-2, 2)))
+        if isinstance(value.type, Int) and draw.boolean():
+            args[index] = _add(value, draw.integer(-2, 2))
         else:
             args[index] = Value(value.type, *drawer.draw_value(draw, value.type))
     return replace(input, args=tuple(args))
