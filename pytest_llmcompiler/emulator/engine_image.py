@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _MAGIC = int.from_bytes(b"QENGINE1", "big")
 _VALUE_BYTES = 16
+_U64 = (1 << 64) - 1
 NO_REGISTER = 0xFFFFFFFF
 """Stands for a register that there is not (-1 in C)."""
 NO_GUARD = (NO_REGISTER, NO_REGISTER, NO_REGISTER, 0, 0, 0, 0)
@@ -96,7 +97,7 @@ class ImageWriter:
 
     def u64(self, *numbers: int) -> None:
         """Numbers of 64 bits."""
-        self._parts += [struct.pack("<Q", number & (1 << 64) - 1) for number in numbers]
+        self._parts += [struct.pack("<Q", number & _U64) for number in numbers]
 
     def span(self, data: bytes) -> None:
         """Bytes, with their length before them."""
@@ -138,7 +139,7 @@ class ImageWriter:
         self._parts += (
             _HOOK_START.pack(_KIND_NUMBERS[kind], first, first if last is None else last, number, len(numbers)),
             struct.pack(f"<{len(numbers)}I", *numbers),
-            _HOOK_END.pack(*guard),
+            _HOOK_END.pack(*guard[:6], guard[6] & _U64),
         )
 
     def getvalue(self) -> bytes:
