@@ -234,8 +234,8 @@ def _split_symbols(
     """
     prefix = target.symbol_prefix
     if not prefix:
-        own = {name.removeprefix(OWN_PREFIX): symbol for name, symbol in elf.symbols.items() if _is_own(name)}
-        others = {name: symbol for name, symbol in elf.symbols.items() if not _is_own(name)}
+        others = dict(elf.symbols)
+        own = {name.removeprefix(OWN_PREFIX): others.pop(name) for name in elf.symbols if name.startswith(OWN_PREFIX)}
         return others | own, {name: symbol for name, symbol in others.items() if name not in functions or name in own}
     code = [range(part.address, part.address + len(part.data)) for part in elf.segments if part.is_executable]
     own = {name.removeprefix(prefix): symbol for name, symbol in elf.symbols.items() if name.startswith(prefix)}
@@ -246,7 +246,3 @@ def _split_symbols(
         if name == "main" or not any(symbol.address in part for part in code)
     }
     return shared | own, library
-
-
-def _is_own(name: str) -> bool:
-    return name.startswith(OWN_PREFIX)

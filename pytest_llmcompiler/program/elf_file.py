@@ -107,17 +107,12 @@ class ElfSymbol(NamedTuple):
     def is_static(self) -> bool:
         """Whether only the object file that defines the symbol could name it. The linker makes hidden symbols local,
         but they keep their visibility."""
-        return self.info >> 4 == _LOCAL and not self.is_hidden
+        return _is_static(self.info, self.other)
 
     @property
     def is_variable(self) -> bool:
         """Whether it is a variable in a section of the file, and not one in thread-local storage."""
         return self.info & 15 == _OBJECT and _UNDEFINED < self.section < _FIRST_RESERVED
-
-    @property
-    def has_address(self) -> bool:
-        """Whether it stands for code or data of the file: not for a section, a source file or thread-local storage."""
-        return self.section != _UNDEFINED and self.info & 15 in (_NO_TYPE, _OBJECT, _FUNCTION)
 
 
 class ElfRelocation(NamedTuple):
@@ -155,13 +150,23 @@ class ElfFile:
     @property
     def symbols(self) -> Iterator[ElfSymbol]:
         """The symbols, in the order of the table."""
+        records, names = self._read_symbols()
+        for offset, *fields in _SYMBOL.iter_unpack(records):
+            yield ElfSymbol(_name_at(names, offset), *fields)
+
+    @property
+    def addressed_symbols(self) -> Iterator[tuple[str, int, int, bool]]:
+        """The name, address and size of each symbol that stands for code or data of the file, and whether it is static:
+        no sections, source files and thread-local variables."""
+        records, names = self._read_symbols()
+        for offset, info, other, section, value, size in _SYMBOL.iter_unpack(records):
+            if offset and section != _UNDEFINED and info & 15 in (_NO_TYPE, _OBJECT, _FUNCTION):
+                yield _name_at(names, offset), value, size, _is_static(info, other)
+
+    def _read_symbols(self) -> tuple[bytes, bytes]:
+        """The table of symbols, and that of their names."""
         table = next((section for section in self.sections if section.type == SYMBOL_TABLE), None)
-        if table is None:
-            return
-        names = self.read(self.sections[table.link])
-        for offset, info, other, section, value, size in _SYMBOL.iter_unpack(self.read(table)):
-            name = names[offset : names.index(0, offset)].decode("utf-8", "replace")
-            yield ElfSymbol(name, info, other, section, value, size)
+        return (self.read(table), self.read(self.sections[table.link])) if table else (b"", b"")
 
     def read(self, section: ElfSection) -> bytes:
         """The contents of a section that has any in the file."""
@@ -171,6 +176,14 @@ class ElfFile:
         """The relocations in a section of the type `RELOCATIONS`."""
         for offset, info, addend in _RELOCATION.iter_unpack(self.read(section)):
             yield ElfRelocation(offset, info & 0xFFFFFFFF, info >> 32, addend)
+
+
+def _is_static(info: int, other: int) -> bool:
+    return info >> 4 == _LOCAL and other & _VISIBILITY_MASK == _DEFAULT_VISIBILITY
+
+
+def _name_at(names: bytes, offset: int) -> str:
+    return names[offset : names.index(0, offset)].decode("utf-8", "replace")
 
 
 def resolve_debug_relocations(data: bytes) -> bytes | None:

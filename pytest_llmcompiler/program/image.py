@@ -171,8 +171,7 @@ def read_elf(image: bytes) -> ElfProgram:
         if segment.type == LOADED_SEGMENT
     )
     symbols: dict[str, Symbol] = {}
-    for symbol in elf.symbols:
-        name, is_static = symbol.name, symbol.is_static
-        if name and symbol.has_address and (not is_static or name not in symbols):
-            symbols[name] = Symbol(symbol.value, symbol.size, is_static)
+    for name, address, size, is_static in elf.addressed_symbols:
+        if not is_static or name not in symbols:
+            symbols[name] = Symbol(address, size, is_static)
     return ElfProgram(segments, elf.entry, symbols)

@@ -100,7 +100,7 @@ def _is_only(use: str, line: str, address: str, lines: Sequence[str]) -> bool:
     if element is None:
         return False
     value = rf"{re.escape(element[1])}(?![-\w$.])"
-    users = (user for user in lines if re.search(value, user) and user != line)
+    users = (user for user in lines if element[1] in user and re.search(value, user) and user != line)
     return all(_is_only(use, user, value, lines) for user in users)
 
 

@@ -84,7 +84,8 @@ def _prefix_definitions(module: llvm.ModuleRef, text: str) -> list[str]:
     their own, mean the case's too.
     """
     own = [value for value in (*module.functions, *module.global_variables) if _has_own_name(value)]
-    in_assembly = (re.findall(r"[\w.$]+", line) for line in text.splitlines() if re.search(r"\basm\b", line))
+    with_assembly = re.findall(r"^.*\basm\b.*$", text, re.M) if "asm" in text else ()
+    in_assembly = (re.findall(r"[\w.$]+", line) for line in with_assembly)
     known = {*_IMPLICIT_CALLS.split(), *itertools.chain.from_iterable(in_assembly)}
     implicit = known.intersection(value.name for value in own)
     for value in own:
@@ -107,8 +108,7 @@ def pad_constants(text: str) -> str:
 
 def _pad_constants(module: llvm.ModuleRef) -> str:
     values = {str(value).split(" = ")[0]: value for value in module.global_variables if not value.is_declaration}
-    lines = str(module).splitlines(keepends=True)
-    return "".join(_pad_line(line, values) if line.startswith("@") else line for line in lines)
+    return re.sub(r"^@.*\n", lambda line: _pad_line(line[0], values), str(module), flags=re.M)
 
 
 def _pad_line(line: str, values: Mapping[str, llvm.ValueRef]) -> str:
