@@ -11,14 +11,16 @@ is 1 can't happen.
 2. The address of each local variable is followed (`address_flow`). If it escapes, nothing is known of the variable.
 3. The variable is cut into *cells* where stores begin or end (`variable_cells`): a struct into its members, where these
    are stored one by one. Bytes that nothing stores to keep their initial value.
-4. Each cell begins with its initial value alone. What the stores store (`value_sets`) is added, again and again until
-   nothing changes, since `state = 1 - state` depends on `state` itself. A cell with too many values is unknown.
+4. A cell that counts without end, as `calls++` does, is unknown: it has too many values in the end.
+5. Each other cell begins with its initial value alone. What the stores store (`value_sets`) is added, again and again
+   until nothing changes, since `state = 1 - state` depends on `state` itself. A cell with too many values is unknown.
 
 For an array that is indexed by a variable, each store counts for each element.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -29,7 +31,7 @@ from pytest_llmcompiler.program.ir import parse
 from pytest_llmcompiler.program.ir_instructions import FunctionBody, read_functions
 from pytest_llmcompiler.program.ir_queries import global_names, is_constant
 from pytest_llmcompiler.program.type_sizes import TypeSizes
-from pytest_llmcompiler.program.value_sets import ValueSet, ValueSets, bit_width, joined
+from pytest_llmcompiler.program.value_sets import MAX_VALUES, ValueSet, ValueSets, bit_width, joined
 from pytest_llmcompiler.program.variable_cells import (
     KnownVariable,
     PartValues,
@@ -74,6 +76,7 @@ class StaticValues:
         addressed = _addressed_functions(facts, self._functions)
         self._sets = ValueSets(self._functions, addressed, self._load)
         self._cut_at_copies()
+        self._open_counters()
         self._solve()
 
     def variable(self, name: str) -> KnownVariable | None:
@@ -118,6 +121,38 @@ class StaticValues:
     def _find_source(self, copy: Copy) -> tuple[str, Place] | None:
         source = find_place(copy.source, self._functions[copy.function], self._sizes)
         return (source[0][1:], source[1]) if source else None
+
+    def _open_counters(self) -> None:
+        """Take the cells that count for unknown, without adding one value after the other."""
+        for name, variable in self._variables.items():
+            for write in variable.accesses.writes:
+                if isinstance(write, Store) and self._counts(name, write):
+                    for offset in write.place.offsets(write.size, variable.size):
+                        variable.add(offset, write.size, lambda at, size: None)
+
+    def _counts(self, name: str, store: Store) -> bool:
+        """Whether a store to a variable adds a constant to the value that it replaces, and so gives it in the end more
+        than `MAX_VALUES` values."""
+        width, body = bit_width(store.type), self._functions[store.function]
+        if store.is_fill or width != 8 * store.size:
+            return False
+        todo, seen = [store.value], set[str]()
+        while todo:
+            operand = todo.pop()
+            instruction = body.definitions.get(operand)
+            if instruction is None or operand in seen:
+                continue
+            seen.add(operand)
+            if instruction.opcode in ("phi", "freeze"):
+                todo += instruction.operands
+            elif instruction.opcode == "select":
+                todo += instruction.operands[1:]
+            elif instruction.opcode == "add" and re.fullmatch(r"-?[1-9]\d*", instruction.operands[1]):
+                load = body.definitions.get(instruction.operands[0])
+                cycle = (1 << width) // math.gcd(int(instruction.operands[1]), 1 << width)
+                if load and (load.opcode, load.type) == ("load", store.type) and cycle > MAX_VALUES:
+                    return find_place(load.operands[0], body, self._sizes) == (f"@{name}", store.place)
+        return False
 
     def _solve(self) -> None:
         for _ in range(_MAX_ROUNDS):

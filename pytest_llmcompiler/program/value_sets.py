@@ -150,10 +150,10 @@ class ValueSets:
         left, right = (self._of_part(instruction, operand, type) for operand in instruction.operands)
         if left is None or right is None:
             return _bounded(opcode, right if left is None else left, is_right=left is None, width=width)
-        if len(left) * len(right) > 4 * MAX_VALUES or any(isinstance(one, SymbolAddress) for one in left | right):
+        if len(left) * len(right) > 4 * MAX_VALUES or SymbolAddress in {one.__class__ for one in left | right}:
             return None
         compute, mask = _COMPUTATIONS[opcode], (1 << width) - 1
-        results = (compute(a, b, width) for a, b in itertools.product(left, right))  # type: ignore[arg-type]
+        results = {compute(a, b, width) for a, b in itertools.product(left, right)}  # type: ignore[arg-type]
         return joined([frozenset(result & mask for result in results if result is not None)])
 
     def _of_part(self, instruction: IrInstruction, operand: str, type: str) -> ValueSet:

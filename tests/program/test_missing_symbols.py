@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-
 from faces import CaseOf
+
 from pytest_llmcompiler.program import build
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.image import ProgramImage
