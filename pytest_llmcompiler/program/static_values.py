@@ -11,7 +11,7 @@ is 1 can't happen.
 2. The address of each local variable is followed (`address_flow`). If it escapes, nothing is known of the variable.
 3. The variable is cut into *cells* where stores begin or end (`variable_cells`): a struct into its members, where these
    are stored one by one. Bytes that nothing stores to keep their initial value.
-4. A cell that counts without end, as `calls++` does, is unknown: it has too many values in the end.
+4. A cell that counts, as `calls++` does, has too many values in the end, and is unknown from the beginning.
 5. Each other cell begins with its initial value alone. What the stores store (`value_sets`) is added, again and again
    until nothing changes, since `state = 1 - state` depends on `state` itself. A cell with too many values is unknown.
 
@@ -20,7 +20,6 @@ For an array that is indexed by a variable, each store counts for each element.
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -28,10 +27,10 @@ from collections.abc import Mapping
 from pytest_llmcompiler.program.address_flow import Copy, Place, Store, find_accesses, find_place
 from pytest_llmcompiler.program.initial_values import read_initial_values
 from pytest_llmcompiler.program.ir import parse
-from pytest_llmcompiler.program.ir_instructions import FunctionBody, read_functions
+from pytest_llmcompiler.program.ir_instructions import FunctionBody, IrInstruction, read_functions
 from pytest_llmcompiler.program.ir_queries import global_names, is_constant
 from pytest_llmcompiler.program.type_sizes import TypeSizes
-from pytest_llmcompiler.program.value_sets import MAX_VALUES, ValueSet, ValueSets, bit_width, joined
+from pytest_llmcompiler.program.value_sets import MAX_VALUES, Constant, ValueSet, ValueSets, bit_width, joined
 from pytest_llmcompiler.program.variable_cells import (
     KnownVariable,
     PartValues,
@@ -126,32 +125,29 @@ class StaticValues:
         """Take the cells that count for unknown, without adding one value after the other."""
         for name, variable in self._variables.items():
             for write in variable.accesses.writes:
-                if isinstance(write, Store) and self._counts(name, write):
-                    for offset in write.place.offsets(write.size, variable.size):
+                offsets = write.place.offsets(write.size, variable.size)
+                if isinstance(write, Store) and offsets and self._counts(name, write, offsets[0]):
+                    for offset in offsets:
                         variable.add(offset, write.size, lambda at, size: None)
 
-    def _counts(self, name: str, store: Store) -> bool:
-        """Whether a store to a variable adds a constant to the value that it replaces, and so gives it in the end more
-        than `MAX_VALUES` values."""
-        width, body = bit_width(store.type), self._functions[store.function]
-        if store.is_fill or width != 8 * store.size:
+    def _counts(self, name: str, store: Store, offset: int) -> bool:
+        """Whether a store to a variable computes its next value from the one that it replaces, as `calls++` does and
+        `seed = seed * 5 + 1`, and so gives it in the end more than `MAX_VALUES` values."""
+        if store.is_fill or bit_width(store.type) != 8 * store.size:
             return False
-        todo, seen = [store.value], set[str]()
-        while todo:
-            operand = todo.pop()
-            instruction = body.definitions.get(operand)
-            if instruction is None or operand in seen:
-                continue
-            seen.add(operand)
-            if instruction.opcode in ("phi", "freeze"):
-                todo += instruction.operands
-            elif instruction.opcode == "select":
-                todo += instruction.operands[1:]
-            elif instruction.opcode == "add" and re.fullmatch(r"-?[1-9]\d*", instruction.operands[1]):
-                load = body.definitions.get(instruction.operands[0])
-                cycle = (1 << width) // math.gcd(int(instruction.operands[1]), 1 << width)
-                if load and (load.opcode, load.type) == ("load", store.type) and cycle > MAX_VALUES:
-                    return find_place(load.operands[0], body, self._sizes) == (f"@{name}", store.place)
+
+        def is_old(load: IrInstruction) -> bool:
+            place = find_place(load.operands[0], self._functions[store.function], self._sizes)
+            return load.type == store.type and place == (f"@{name}", store.place)
+
+        for step in self._sets.steps(store.function, store.value, store.type, is_old):
+            seen, values = set[Constant](), self._variables[name].read(offset, store.size)
+            (value,) = values or (None,)
+            while isinstance(value, int) and value not in seen and len(seen) <= MAX_VALUES:
+                seen.add(value)
+                value = step(value)
+            if len(seen) > MAX_VALUES:
+                return True
         return False
 
     def _solve(self) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import re
 import struct
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from pytest_llmcompiler.program.address_flow import constant_address
 from pytest_llmcompiler.program.initial_values import SymbolAddress
@@ -21,6 +21,8 @@ from pytest_llmcompiler.program.ir_instructions import FunctionBody, IrInstructi
 
 Constant = int | SymbolAddress
 """The bits of a constant as an unsigned number, or an address."""
+Step = Callable[[int], int | None]
+"""Computes the next value of a variable from the one before; None where that is undefined."""
 ValueSet = frozenset[Constant] | None
 """The constants that a value may be. None: it may be any."""
 
@@ -74,6 +76,20 @@ class ValueSets:
         """Whether a function is local, and called, and its address is not taken."""
         is_local = self._functions[function].is_local and function not in self._addressed
         return is_local and bool(self._calls.get(function))
+
+    def steps(self, function: str, operand: str, type: str, is_old: Callable[[IrInstruction], bool]) -> Iterator[Step]:
+        """The computations, of nothing but constants and an old value, of which one gives an operand its value.
+        `is_old` says whether a load is one of the old value."""
+        body, todo, seen = self._functions[function], [operand], set[str]()
+        while todo:
+            instruction = body.definitions.get(operand := todo.pop())
+            if instruction is None or operand in seen:
+                continue
+            seen.add(operand)
+            if instruction.opcode in ("phi", "select", "freeze"):
+                todo += instruction.operands[instruction.opcode == "select" :]
+            elif (computation := _Computation(body, type, is_old)).add(operand):
+                yield computation.step
 
     def of_argument(self, function: str, position: int, type: str) -> ValueSet:
         """What the calls in the module pass to a parameter; None where others may call the function."""
@@ -193,6 +209,52 @@ def bit_width(type: str) -> int | None:
     """The bits of an integer type; None for any other."""
     match = re.fullmatch(r"i(\d+)", type)
     return int(match[1]) if match else None
+
+
+class _Computation:
+    """A value of a function as a computation of nothing but constants and an old value. `is_old` is as for `steps`."""
+
+    def __init__(self, body: FunctionBody, type: str, is_old: Callable[[IrInstruction], bool]) -> None:
+        self._body, self._type, self._width, self._is_old = body, type, bit_width(type) or 0, is_old
+        self._operations: list[IrInstruction] = []
+        """Those whose operands come before them."""
+        self._values: dict[str, int] = {}
+        """Constants, and what has been computed, by operand."""
+        self._loads: set[str] = set()
+        self._visits = 0
+
+    def add(self, operand: str) -> bool:
+        """Add what gives an operand its value. False where that depends on anything else, or is long."""
+        self._visits += 1
+        instruction = self._body.definitions.get(operand)
+        if instruction is None:
+            values = _constant(operand, self._type)
+            constant = next(iter(values)) if values and len(values) == 1 else None
+            if isinstance(constant, int):
+                self._values[operand] = constant
+            return isinstance(constant, int)
+        if operand in self._loads or instruction in self._operations:
+            return True
+        if instruction.opcode == "load" and self._is_old(instruction):
+            self._loads.add(operand)
+            return True
+        is_known = instruction.opcode in _COMPUTATIONS and len(instruction.operands) == 2
+        if not is_known or self._visits > _MAX_DEPTH or not all(map(self.add, instruction.operands)):
+            return False
+        self._operations.append(instruction)
+        return True
+
+    def step(self, old: int) -> int | None:
+        """The value of the last operand, computed from an old value; None where it is undefined."""
+        self._values |= dict.fromkeys(self._loads, old)
+        result: int | None = old
+        for operation in self._operations:
+            left, right = (self._values[operand] for operand in operation.operands)
+            result = _COMPUTATIONS[operation.opcode](left, right, self._width)
+            if result is None:
+                return None
+            self._values[operation.result] = result = result & (1 << self._width) - 1
+        return result
 
 
 def _constant(operand: str, type: str) -> ValueSet:
