@@ -4,7 +4,9 @@ A request waits in a line until a process is free for it. Preparing a function t
 for it, so a request goes to a process that has its function ready, where there is one. While a first process prepares a
 function, further requests for it wait: then the inputs are in the cache on disk, and another process is ready in a
 fraction of the time. Whether another process is to load them is decided as skiers decide between renting and buying:
-it is, once the requests that wait have lost, or are about to lose, as much time as the loading takes.
+it is, once the requests for the function have lost, or are about to lose, as much time by waiting for the processes
+that have it ready as the loading takes. So waiting and loading together cost at most about twice what they would with
+the requests known in advance.
 
 There is no thread of the pool's own. Each thread that wants a reply sends its request and reads its reply, and the
 thread that frees a process hands it to the next in the line.
@@ -33,7 +35,18 @@ _JUDGE_SECONDS = 0.005
 _LOOK_SECONDS = 0.1
 """How often a request that waits looks whether it has waited so long that another process is to load its function."""
 _MEASURED_FUNCTIONS = 4096
-"""Functions of which the pool knows how long judging takes."""
+"""Functions of which the pool knows what `_Demand` has: those that were asked for last."""
+
+
+@dataclass
+class _Demand:
+    """What the requests for a function cost, in seconds."""
+
+    judging: float = _JUDGE_SECONDS
+    """Judging the last candidate."""
+    lost: float = 0.0
+    """What all requests together have waited since the function was last loaded, although a process was free: for one
+    that has the function ready."""
 
 
 @dataclass(eq=False)
@@ -44,7 +57,6 @@ class _Ticket:
     """The key of the function."""
     case: str
     """The key of the case."""
-    since: float
     is_ahead: bool = False
     """Whether nobody waits for the reply: the function is only to be prepared."""
     worker: JudgeWorker | None = None
@@ -55,6 +67,8 @@ class _Ticket:
     is_loading: bool = False
     """Whether its process, which runs already, prepares the function although another has it ready."""
     judging_since: float = 0.0
+    passed_over_since: float | None = None
+    """Since when it waits for a process that has its function ready, although another is free."""
 
 
 class JudgePool:
@@ -66,8 +80,8 @@ class JudgePool:
     def __init__(self, most_workers: int) -> None:
         self.most_workers = most_workers
         self._load_seconds = _LOAD_SECONDS
-        self._judge_seconds: OrderedDict[str, float] = OrderedDict()
-        """How long judging the last candidate took, by function."""
+        self._demands: OrderedDict[str, _Demand] = OrderedDict()
+        """By function, the one that was asked for last at the end."""
         self._lock = threading.Lock()
         """Guards all that follows."""
         self._clear()
@@ -92,7 +106,7 @@ class JudgePool:
         """Send a request to a process, and wait for the reply. Raises JudgeError where there is none."""
         candidate = request["candidate"]
         is_ahead = request["action"] == "prepare"
-        ticket = _Ticket(build_function_key(candidate), build_case_key(candidate), time.monotonic(), is_ahead)
+        ticket = _Ticket(build_function_key(candidate), build_case_key(candidate), is_ahead)
         try:
             worker = self._wait_for_worker(ticket)
             ticket.judging_since = time.monotonic()
@@ -145,13 +159,9 @@ class JudgePool:
             self._assign()
 
     def _note_judged(self, ticket: _Ticket, reply: Reply) -> None:
-        if reply["status"] != "verdict":
-            return
-        with self._lock:
-            self._judge_seconds[ticket.function] = time.monotonic() - ticket.judging_since
-            self._judge_seconds.move_to_end(ticket.function)
-            if len(self._judge_seconds) > _MEASURED_FUNCTIONS:
-                self._judge_seconds.popitem(last=False)
+        if reply["status"] == "verdict":
+            with self._lock:
+                self._find_demand(ticket.function).judging = time.monotonic() - ticket.judging_since
 
     def _leave(self, ticket: _Ticket) -> None:
         """Take a ticket out of the line, and hand its process to the next."""
@@ -183,9 +193,13 @@ class JudgePool:
             if worker is None:
                 continue
             self._waiting.remove(ticket)
+            demand = self._find_demand(ticket.function)
             if ticket.function not in worker.prepared:
                 ticket.is_loading = worker.pid is not None and self._is_ready(ticket.function)
                 self._preparing.setdefault(ticket.function, ticket)
+                demand.lost = 0.0
+            elif ticket.passed_over_since is not None:
+                demand.lost += time.monotonic() - ticket.passed_over_since
             self._workers[worker], self._last_case[worker] = ticket, ticket.case
             ticket.worker = worker
             ticket.has_changed.set()
@@ -213,13 +227,20 @@ class JudgePool:
 
     def _is_worth_loading(self, ticket: _Ticket) -> bool:
         """Whether one more process is to load a function that others have ready, which are busy."""
-        if time.monotonic() - ticket.since > self._load_seconds:
-            return True
-        requests = sum(other.function == ticket.function for other in self._waiting)
-        holders = (holder for holder in self._workers.values() if holder)
-        processes = sum(holder.function == ticket.function for holder in holders)
-        seconds = self._judge_seconds.get(ticket.function, _JUDGE_SECONDS)
-        return requests * seconds > max(1, processes) * self._load_seconds
+        now = time.monotonic()
+        ticket.passed_over_since = ticket.passed_over_since or now
+        waiting = [other for other in self._waiting if other.function == ticket.function]
+        processes = sum(holder is not None and holder.function == ticket.function for holder in self._workers.values())
+        demand = self._find_demand(ticket.function)
+        lost = demand.lost + sum(now - (other.passed_over_since or now) for other in waiting)
+        return lost + len(waiting) * demand.judging / max(1, processes) > self._load_seconds
+
+    def _find_demand(self, function: str) -> _Demand:
+        demand = self._demands.setdefault(function, _Demand())
+        self._demands.move_to_end(function)
+        if len(self._demands) > _MEASURED_FUNCTIONS:
+            self._demands.popitem(last=False)
+        return demand
 
 
 _POOLS: weakref.WeakSet[JudgePool] = weakref.WeakSet()

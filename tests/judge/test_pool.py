@@ -130,6 +130,23 @@ def test_a_process_is_started_only_if_the_others_are_busy(two: Judge, case_of: C
     assert len(two.pool.pids) == 1
 
 
+def test_another_process_helps_with_a_function_that_two_threads_ask_for(
+    two: Judge, case_of: CaseOf, events: list[str]
+) -> None:
+    """No request waits for long, but together they wait as long as the other process takes to load the function."""
+    case = case_of(SOURCE)
+    assert two.judge(case, "f", answer("f", 40)).passed
+    deadline = time.monotonic() + 60
+
+    def judge(_: int) -> None:
+        while events.count("ready f") < 2 and time.monotonic() < deadline:
+            assert two.judge(case, "f", answer("f", 40)).passed
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(judge, range(2)))
+    assert events.count("ready f") == 2 and len(two.pool.pids) == 2
+
+
 def test_closing_ends_requests_with_an_error(two: Judge, case_of: CaseOf) -> None:
     case = case_of(SOURCE)
     assert two.judge(case, "f", answer("f", 40)).passed
