@@ -24,7 +24,7 @@ from pytest_llmcompiler.model.specs import SPEC_FORMS, has_owner_process
 from pytest_llmcompiler.program.case import SUFFIXES
 from pytest_llmcompiler.questions import PlannedQuestion
 from pytest_llmcompiler.report.comparison import compare_files
-from pytest_llmcompiler.report.header import header_lines
+from pytest_llmcompiler.report.header import header_lines, judge_lines
 from pytest_llmcompiler.report.live import LiveLine, Progress
 from pytest_llmcompiler.report.terminal import left_out_lines, summary_lines, unusable_lines, usage_lines
 from pytest_llmcompiler.session import Session
@@ -48,9 +48,10 @@ def pytest_configure(config: pytest.Config) -> None:
     evaluation = Evaluation(Session(options.read_settings(config)))
     config.stash[EVALUATION] = evaluation
     if hasattr(config, "workerinput"):
-        worker = config.workerinput
-        evaluation.session.become_worker(worker.get("llmc_address"), worker["workercount"])
+        evaluation.session.process_count = config.workerinput["workercount"]
+        evaluation.session.become_worker(config.workerinput.get("llmc_address"))
         return
+    evaluation.session.process_count = getattr(config.option, "numprocesses", None) or 1
     with _usage_errors():
         evaluation.session.check()
     for warning in evaluation.session.prompt_warnings():
@@ -76,16 +77,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Name the model, its hardware, and the reference compiler."""
+    """Name the model, its hardware, the reference compiler, and what the judge may take of the machine."""
     session = config.stash[EVALUATION].session
     if session.settings.model is None or hasattr(config, "workerinput"):
         return []
-    if config.option.collectonly or getattr(config.option, "dist", "no") != "no":
-        return [f"llmc: model {session.settings.model}"]
-    with _usage_errors():
-        facts, compiler = session.model.describe(), session.toolchain.version()
-    problem = session.find_engine_problem()
-    return header_lines(facts, compiler, session.settings.target, session.jobs, WORKER_MEGABYTES, problem)
+    lines = [f"llmc: model {session.settings.model}"]
+    if config.option.collectonly:
+        return lines
+    if getattr(config.option, "dist", "no") == "no":
+        with _usage_errors():
+            facts, compiler = session.model.describe(), session.toolchain.version()
+        lines = header_lines(facts, compiler, session.settings.target)
+    engine_problem = session.find_engine_problem()
+    return [*lines, *judge_lines(session.jobs, session.process_count, WORKER_MEGABYTES, engine_problem)]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -51,7 +51,7 @@ class Session:
         self.settings = settings
         self.is_worker = False
         """Whether this process is a worker of pytest-xdist."""
-        self._worker_count = 1
+        self.process_count = 1
         """The number of processes that run tests: of workers of pytest-xdist, if there are any."""
         self.compiler_lock = threading.Lock()
         """Held by whoever compiles, and by whoever forks: the planner of `Questions` compiles in a thread, and a fork
@@ -67,12 +67,12 @@ class Session:
         """Close every resource that was opened, the last one first."""
         self._opened.close()
 
-    def become_worker(self, owner: Sequence[str] | None, worker_count: int) -> None:
-        """Make this the session of one of so many workers of pytest-xdist.
+    def become_worker(self, owner: Sequence[str] | None) -> None:
+        """Make this the session of a worker of pytest-xdist.
 
         `owner` is the address of the process that owns the model. It is None if the model needs no such process.
         """
-        self.is_worker, self._worker_count = True, worker_count
+        self.is_worker = True
         if owner:
             from pytest_llmcompiler.model.owner.client import OwnerAddress
 
@@ -184,8 +184,8 @@ class Session:
 
     @property
     def jobs(self) -> int:
-        """The number of judge processes of this session: its share, if it is a worker of pytest-xdist."""
-        return max(1, (self.settings.jobs or count_cores()) // self._worker_count)
+        """The number of judge processes of each process that runs tests."""
+        return max(1, (self.settings.jobs or count_cores()) // self.process_count)
 
     def find_engine_problem(self) -> str:
         """Why verdicts have to do without the engine; empty where they have it. It is built for that, if it is not."""

@@ -1,4 +1,4 @@
-"""The lines about the model in the header of a session."""
+"""The lines about model and judge in the header of a session."""
 
 from __future__ import annotations
 
@@ -7,14 +7,10 @@ from typing import Any
 from pytest_llmcompiler.targets.target import DEFAULT
 
 
-def header_lines(
-    facts: dict[str, Any], compiler: str, target: str, jobs: int, megabytes: int, engine_problem: str = ""
-) -> list[str]:
-    """Name the model with its hardware, the reference compiler, the target unless it is the default, what the judge may
-    take of the machine, and why there is no engine.
+def header_lines(facts: dict[str, Any], compiler: str, target: str) -> list[str]:
+    """Name the model with its hardware, the reference compiler, and the target unless it is the default.
 
-    `facts` is the result of the model's `describe`. `megabytes` is the memory, in MiB, above which each of the `jobs`
-    judge processes lets prepared functions go.
+    `facts` is the result of the model's `describe`.
     """
     parts = [f"{facts['name']} ({facts['backend']})"]
     if "gpu" in facts:
@@ -23,10 +19,17 @@ def header_lines(
     if "answers" in facts:
         parts.append(f"{facts['answers']} answers")
     lines = [f"llmc: model {', '.join(parts)}", f"llmc: reference {compiler}"]
-    if target != DEFAULT:
-        lines.append(f"llmc: target {target}")
-    workers = "1 worker" if jobs == 1 else f"up to {jobs} workers"
-    lines.append(f"llmc: judge {workers}, each keeps functions ready in up to {megabytes} MiB")
+    return lines if target == DEFAULT else [*lines, f"llmc: target {target}"]
+
+
+def judge_lines(jobs: int, processes: int, megabytes: int, engine_problem: str) -> list[str]:
+    """Say what the judge may take of the machine, and why there is no engine, if there is none.
+
+    There are up to `jobs` judge processes for each of the `processes` that run tests. `megabytes` is the memory, in
+    MiB, above which each of them lets prepared functions go.
+    """
+    workers = "1 worker" if jobs * processes == 1 else f"up to {jobs * processes} workers"
+    lines = [f"llmc: judge {workers}, each keeps functions ready in up to {megabytes} MiB"]
     if engine_problem:
         lines.append(f"llmc: no engine, so that each verdict takes some twenty times as long: {engine_problem}")
     return lines

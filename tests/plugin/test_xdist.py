@@ -42,8 +42,19 @@ def table(result: pytest.RunResult) -> list[str]:
 
 def test_two_workers_find_what_one_process_finds(project: pytest.Pytester) -> None:
     model = answer_everything(project)
+    project.makeconftest(
+        """
+        from pathlib import Path
+        from pytest_llmcompiler.plugin import EVALUATION
+
+        def pytest_collection_finish(session):
+            if hasattr(session.config, "workerinput"):
+                name = f"jobs-{session.config.workerinput['workerid']}"
+                Path(session.config.rootpath, name).write_text(str(session.config.stash[EVALUATION].session.jobs))
+        """
+    )
     alone = project.runpytest_subprocess(model, "--llmc-record=alone.jsonl", "-p", "no:xdist", *SAMPLES)
-    both = project.runpytest_subprocess(model, "--llmc-record=both.jsonl", "-n", "2", *SAMPLES)
+    both = project.runpytest_subprocess(model, "--llmc-record=both.jsonl", "-n", "2", "--llmc-jobs=5", *SAMPLES)
     outcomes = {"passed": 6, "failed": 1, "skipped": 1}
     alone.assert_outcomes(**outcomes)
     both.assert_outcomes(**outcomes)
@@ -51,6 +62,8 @@ def test_two_workers_find_what_one_process_finds(project: pytest.Pytester) -> No
     assert read_samples(project.path / "both.jsonl") == read_samples(project.path / "alone.jsonl")
     assert table(both) == table(alone)
     assert "INTERNALERROR" not in text_of(both)
+    both.stdout.fnmatch_lines(["llmc: judge up to 4 workers, each keeps *"])
+    assert {path.read_text() for path in project.path.glob("jobs-*")} == {"2"}, "each process has half, rounded down"
 
 
 def test_a_failure_shows_its_evidence(project: pytest.Pytester) -> None:
