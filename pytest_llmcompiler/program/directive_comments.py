@@ -44,6 +44,8 @@ def read_ir(path: Path) -> str:
 def find_directives(path: Path, source: str) -> Iterator[tuple[int, str]]:
     """The directives in a file's text: 1-based lines, and what follows `LLMC:`. Raises CaseError for one that is
     spelt otherwise."""
+    if "LLMC" not in source and "llmc:" not in source:  # most files have none, and are read for every answer
+        return
     for number, line in enumerate(source.split("\n"), 1):
         match = _DIRECTIVE.search(line.rstrip("\r"))
         if match and match[1] == "LLMC:":

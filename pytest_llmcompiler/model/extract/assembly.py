@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -27,6 +28,8 @@ from pytest_llmcompiler.targets import list_targets
 
 _COMMENT = re.compile(r"(?:#|//|/\*|;).*$")
 _LABEL = re.compile(r'^\s*(?:[\w.$@]+|"[^"\n]+"):')
+_KEPT_CHARACTERS = 100
+"""Longest line whose kind is kept."""
 _DIRECTIVE = re.compile(
     r"^\s*(?:\.[a-z_]\w*(?:\s|$)|[\w$?@]+[ \t]+(?:PROC|ENDP|SEGMENT|ENDS)\b"
     r"|(?i:(?:section|segment)[ \t]+\.\w|(?:global|extern)[ \t]+[\w.$]+[ \t]*$|default[ \t]+(?:rel|abs)[ \t]*$"
@@ -214,11 +217,19 @@ def _is_lone_label(line: str) -> bool:
 
 def _is_instruction(line: str) -> bool:
     """Whether a line is an instruction of any target: an instruction of another target is no prose either."""
+    return _find_instruction_once(line) if len(line) <= _KEPT_CHARACTERS else _find_instruction(line)
+
+
+def _find_instruction(line: str) -> bool:
     if ";" in line:
         line = line.split(";")[0]
     if "[" in line or "short" in line:
         line = _NASM_SIZE.sub("", line)
     return any(target.is_instruction(line) for target in list_targets())
+
+
+_find_instruction_once = functools.lru_cache(maxsize=1 << 14)(_find_instruction)
+"""The same, computed once for equal lines: the answers to one question share most of theirs."""
 
 
 def _cut_to_complete_part(code: str, function: str, label: re.Pattern[str]) -> str:
