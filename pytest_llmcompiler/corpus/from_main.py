@@ -95,6 +95,7 @@ def record_main_inputs(
             machine.guest.watch(address, address, lambda _, name=name: record(name))  # type: ignore[misc]
     with contextlib.suppress(_EnoughInputsError):
         machine.run_program(_MAX_INSTRUCTIONS)
+    machine.close()
     return recorded
 
 

@@ -33,6 +33,11 @@ class ObjectArena:
         for slot in (*SLOTS, *ALIGNED_SLOTS):
             self.map(slot)
 
+    def free(self) -> None:
+        """Give the memory back. The emulator is closed."""
+        self.memory.free()
+        self.untouched.free()
+
     def map(self, slot: Slot) -> None:
         """Let the guest access a slot."""
         permissions = _READ_WRITE if slot.address in self._open_slots else _READ

@@ -148,6 +148,11 @@ class Machine:
             *self.convention.locate_result(self._signature).registers,
         )
 
+    def close(self) -> None:
+        """Free the emulator and its memory: the machine can't run any more."""
+        self.guest.close()
+        self._arena.free()
+
     # -- runs
 
     def run(

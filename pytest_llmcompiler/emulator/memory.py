@@ -34,6 +34,11 @@ class HostMemory:
         self._buffer = ctypes.create_string_buffer(size)
         self.pointer = ctypes.addressof(self._buffer)
 
+    def free(self) -> None:
+        """Give the memory back. No emulator may have it mapped any more."""
+        self.size = self.pointer = 0
+        self._buffer = ctypes.create_string_buffer(0)
+
     def write(self, data: bytes, offset: int = 0) -> None:
         """Overwrite a part. Raises ValueError where the part is not wholly inside the block."""
         if not 0 <= offset <= self.size - len(data):

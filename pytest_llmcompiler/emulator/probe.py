@@ -6,6 +6,7 @@ after a run.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import re
 import struct
@@ -71,19 +72,20 @@ class Probe:
         self._instruction_limit = _MAX_INSTRUCTIONS if limit_instructions else 0
         symbols = machine.program.symbols
         self._comparisons, self._relations, self._nearness, self._indices = (
-            (symbols[f"llmc_{name}"].address, symbols[f"llmc_{name}"].size)
+            (self._find_host_address(symbols[f"llmc_{name}"].address), symbols[f"llmc_{name}"].size)
             for name in ("comparisons", "relations", "nearness", "indices")
         )
         self._table_features: dict[tuple[bytes, ...], Features] = {}
         """The features of the tables that runs have left, by the contents of the tables."""
-        self._steps, self._step_limit = symbols["llmc_steps"], symbols["llmc_most_steps"]
+        self._step_count = ctypes.c_uint64.from_address(self._find_host_address(symbols["llmc_steps"].address))
+        self._record_count = ctypes.c_uint64.from_address(self._find_host_address(symbols["llmc_records"].address))
+        self._step_limit = symbols["llmc_most_steps"]
         start, end = struct.unpack("<QQ", self._guest.read(symbols["llmc_counters"].address, 16))
-        self._counters = start, end - start
+        self._counters = self._find_host_address(start) if end > start else 0, end - start
         self._texts: list[tuple[bytes, bytes]] = []
         self._letters: list[tuple[bytes, bytes]] = []
         self._searches = 0
         self._text_features: set[Feature] = set()
-        self._records = symbols["llmc_records"]
         self._library_weight = 1.0
         self.effort = 0
         """The edges of the last run, with the host's work converted to steps."""
@@ -102,6 +104,10 @@ class Probe:
         }
         for name in hooks.keys() & library.keys():
             self._guest.watch(library[name].address, library[name].address, hooks[name])
+
+    def close(self) -> None:
+        """Free the machine."""
+        self._machine.close()
 
     def expect_library(self, share: float) -> None:
         """Take in how many bytes of code a run executes for each byte of the case's own code.
@@ -124,7 +130,7 @@ class Probe:
         observation = self._machine.run(layout, call, self._instruction_limit, outcome_only=True)
         steps, host_cost = self.steps, self._machine.host_cost
         self.effort = steps + _STEPS_PER_CALL * host_cost
-        records = int.from_bytes(self._guest.read(self._records.address, self._records.size), "little")
+        records = self._record_count.value
         self.cost = (
             int(steps * self._library_weight)
             + records
@@ -143,16 +149,16 @@ class Probe:
     @property
     def steps(self) -> int:
         """The edges that the last run took, each as often as it took it."""
-        return int.from_bytes(self._guest.read(self._steps.address, self._steps.size), "little")
+        return self._step_count.value
 
     def read_edges(self) -> frozenset[int]:
         """The edges that the last run took."""
-        return frozenset(edge for edge, _ in _non_zero_entries(self._guest.read(*self._counters)))
+        return frozenset(edge for edge, _ in _non_zero_entries(ctypes.string_at(*self._counters)))
 
     def read_features(self) -> Features:
         """The features that the last run covers."""
         tables = tuple(
-            self._guest.read(*table) for table in (self._counters, self._relations, self._nearness, self._indices)
+            ctypes.string_at(*table) for table in (self._counters, self._relations, self._nearness, self._indices)
         )
         features = self._table_features.get(tables)
         if features is None:
@@ -163,7 +169,7 @@ class Probe:
 
     def read_comparisons(self) -> Comparisons:
         """The comparisons of the last run."""
-        table, relations = self._guest.read(*self._comparisons), self._guest.read(*self._relations)
+        table, relations = ctypes.string_at(*self._comparisons), ctypes.string_at(*self._relations)
         # A comparison that was made has relations, two bytes of them.
         sites = dict.fromkeys(match.start() // 2 for match in _NON_ZERO.finditer(relations))
         pairs: dict[ComparedOperands, None] = {}
@@ -173,6 +179,13 @@ class Probe:
                 if size:
                     pairs[ComparedOperands(first, second, size)] = None
         return Comparisons(tuple(pairs), tuple(dict.fromkeys(self._texts + self._letters)))
+
+    def _find_host_address(self, address: int) -> int:
+        """Where the tables of `probe.c` lie in the host's memory, to be read without a call of the emulator."""
+        found = self._guest.find_writable(address)
+        assert found is not None
+        memory, offset = found
+        return memory.pointer + offset
 
     def _set_step_limit(self, steps: int) -> None:
         if steps != self._present_step_limit:

@@ -54,6 +54,7 @@ def measure_coverage(
         for layout, call, reason in dropped:
             for block in counter.run(layout, call, _DROPPED_INSTRUCTIONS) - reached:
                 reasons.setdefault(block, _REASONS.get(reason, reason))
+    counter.close()
     unreached = [block for block in range(counter.count) if block not in reached]
     return {
         "edges": counter.count - len(unreached),
@@ -75,6 +76,10 @@ class _BlockCounter:
         blocks = [address for address, _ in struct.iter_unpack("<QQ", guest.read(table, table_end - table))]
         own = (number for number, at in enumerate(blocks) if 0 <= at - function.address < function.size)
         self._numbers = {counter: number for number, counter in enumerate(own)}
+
+    def close(self) -> None:
+        """Free the machine."""
+        self._machine.close()
 
     @property
     def count(self) -> int:

@@ -99,6 +99,8 @@ class DisagreementAnalysis:
 
     def release(self) -> None:
         """Free the machines."""
+        for machine in self._machines.values():
+            machine.close()
         self._machines = {}
 
     def rule(self, place: RunPlace, golden: BuildRuns, optimised: Sequence[BuildRuns]) -> Ruling:

@@ -44,7 +44,9 @@ def build_image(suite: Suite) -> bytes:
         for index, entry in enumerate(suite.corpus.entries.values())
     ]
     machine = under_test.open_machine(under_test.reference.golden)
-    return write_suite(machine, under_test.signature, entries, suite.whole_program)
+    image = write_suite(machine, under_test.signature, entries, suite.whole_program)
+    machine.close()
+    return image
 
 
 def write_suite(

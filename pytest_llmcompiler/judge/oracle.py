@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import gc
 import weakref
 from collections.abc import Collection, Set
 from dataclasses import dataclass, replace
@@ -80,6 +79,12 @@ class _ReferenceMachines:
     optimised: tuple[Machine, ...]
     """The same program with the function at -O2, on the inverse garbage."""
 
+    def close(self) -> None:
+        """Free the machines."""
+        self.probe.close()
+        for machine in (self.golden, *self.optimised):
+            machine.close()
+
 
 class Oracle:
     """Runs several builds of the reference on an input, and compares their runs.
@@ -98,6 +103,8 @@ class Oracle:
         self._convention = under_test.reference.target.convention
         self._returns_in_memory = self._convention.locate_result(under_test.signature).is_in_memory
         self._has_run_golden = False
+        self._laid_out: tuple[Input, Layout, abi.CallSetup] | None = None
+        """The last input that was laid out: an input that is added to the corpus is run by the probe before."""
         self._open_machines: _ReferenceMachines | None = None
         self.whole_file = WholeFileCheck(under_test)
 
@@ -177,6 +184,11 @@ class Oracle:
 
     def lay_out(self, input: Input) -> tuple[Layout, abi.CallSetup]:
         """An input in memory, with the registers and the stack that pass it."""
+        if self._laid_out is None or self._laid_out[0] is not input:
+            self._laid_out = input, *self._lay_out(input)
+        return self._laid_out[1:]
+
+    def _lay_out(self, input: Input) -> tuple[Layout, abi.CallSetup]:
         if not satisfies_rules(input, self._rules, self._names):
             raise UndefinedInputError("against a directive")
         if not self._under_test.possible_values.allows(input):
@@ -232,9 +244,9 @@ class Oracle:
         """Free the machines."""
         self._analysis.release()
         if self._open_machines is not None:
+            self._open_machines.close()
             self._open_machines = None
             self.whole_file.release()
-            gc.collect()
 
     @property
     def _machines(self) -> _ReferenceMachines:

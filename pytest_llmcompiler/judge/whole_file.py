@@ -73,6 +73,8 @@ class WholeFileCheck:
 
     def release(self) -> None:
         """Free the machine."""
+        if self._open_machine is not None:
+            self._open_machine.close()
         self._open_machine = None
 
     @functools.cached_property

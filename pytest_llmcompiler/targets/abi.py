@@ -11,6 +11,7 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from pytest_llmcompiler.values.c_types import Function, Int, Pointer, Type
 
@@ -155,11 +156,20 @@ class CallingConvention(ABC):
         """
         if buffer is not None and self.separate_result_register is None:
             types, images = [_RESULT_POINTER, *types], [buffer.to_bytes(_WORD, "little"), *images]
+        plain = None if variadic or self.shadow_space else _find_plain_arguments(self, tuple(types))
+        if plain is not None:
+            setup = CallSetup(plain.place(images, _UNDEFINED), b"")
+            inverse = CallSetup(plain.place(images, _INVERTED), b"") if plain.has_undefined_bits else setup
+            return self._finish(setup, inverse, buffer)
         setup = self._distribute(types, images, variadic=variadic, undefined=_UNDEFINED)
         if not self.shadow_space and all(type.size % _WORD == 0 for type in types):
             inverse = setup  # no argument leaves a part of a word undefined
         else:
             inverse = self._distribute(types, images, variadic=variadic, undefined=_INVERTED)
+        return self._finish(setup, inverse, buffer)
+
+    def _finish(self, setup: CallSetup, inverse: CallSetup, buffer: int | None) -> CallSetup:
+        """A call with its inverse, and with the address of a result in memory."""
         if buffer is not None and self.separate_result_register is not None:
             setup.registers[self.separate_result_register] = buffer
             inverse.registers[self.separate_result_register] = buffer
@@ -232,6 +242,47 @@ class CallingConvention(ABC):
         parts = (value.to_bytes(_VECTOR_BYTES, "little")[: location.register_bytes] for value in values)
         size = location.register_bytes if location.is_in_memory else function.result.size
         return b"".join(parts)[:size]
+
+
+class _PlainArgument(NamedTuple):
+    """An argument of up to a word that is passed in one register."""
+
+    register: str
+    size: int
+    """Bytes that are defined: of the type, or 4 where the caller extends the argument to these."""
+    is_signed: bool
+
+
+class _PlainArguments:
+    """Arguments that are all plain. Most functions have no others, and their calls are set up many times."""
+
+    def __init__(self, arguments: Sequence[_PlainArgument]) -> None:
+        self._arguments = arguments
+        self.has_undefined_bits = any(argument.size < _WORD for argument in arguments)
+
+    def place(self, images: Sequence[bytes], undefined: bytes) -> dict[str, int]:
+        """The registers, with `undefined` in the bits that the convention leaves undefined."""
+        registers = {}
+        for (register, size, is_signed), image in zip(self._arguments, images, strict=True):
+            value = int.from_bytes(image, "little", signed=is_signed)
+            if size < _WORD:
+                bits = 8 * size
+                value = value & (1 << bits) - 1 | int.from_bytes(undefined[: _WORD - size], "little") << bits
+            registers[register] = value
+        return registers
+
+
+@functools.lru_cache(maxsize=_MAX_LOCATED)
+def _find_plain_arguments(convention: CallingConvention, types: tuple[Type, ...]) -> _PlainArguments | None:
+    """The arguments, if all of them are plain."""
+    arguments = []
+    for type, location in zip(types, _locate(convention, types), strict=True):
+        if location.is_indirect or len(location.registers) != 1 or not 0 < type.size <= _WORD:
+            return None
+        is_extended = convention.caller_extends and isinstance(type, Int) and type.size < 4
+        is_signed = is_extended and isinstance(type, Int) and type.signed
+        arguments.append(_PlainArgument(location.registers[0], 4 if is_extended else type.size, is_signed))
+    return _PlainArguments(arguments)
 
 
 @functools.lru_cache(maxsize=_MAX_LOCATED)
