@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from weakref import WeakKeyDictionary
 
 from pytest_llmcompiler.corpus.store import CorpusFile
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
@@ -44,9 +45,13 @@ class SuiteFiles:
         return BuildsFile((self._reference.fingerprint, *self._settings), _open_format(self._reference))
 
 
-@functools.lru_cache(maxsize=32)
+_FORMATS: WeakKeyDictionary[Reference, SuiteFormat] = WeakKeyDictionary()
+
+
 def _open_format(reference: Reference) -> SuiteFormat:
     """How the suites of a case are stored."""
-    signatures, externals = reference.signatures.values(), reference.external_functions.values()
-    segments = [part.data for part in reference.golden.segments]
-    return SuiteFormat([*signatures, *reference.variables.values(), *externals], segments)
+    if reference not in _FORMATS:
+        signatures, externals = reference.signatures.values(), reference.external_functions.values()
+        segments = [part.data for part in reference.golden.segments]
+        _FORMATS[reference] = SuiteFormat([*signatures, *reference.variables.values(), *externals], segments)
+    return _FORMATS[reference]

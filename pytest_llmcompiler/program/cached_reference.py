@@ -73,7 +73,9 @@ class SavedReference:
 
     @property
     def is_valid(self) -> bool:
-        """Whether the file can be used: nothing has changed."""
+        """Whether the file can be used: all parts are there, and nothing has changed."""
+        if not self.parts.keys() >= {*_PARTS}:
+            return False
         is_hidden = any(Path(path).exists() for path in self.absent)
         return not is_hidden and all(_hash_file(path) == digest for path, digest in self.files)
 

@@ -171,10 +171,10 @@ def test_another_text_of_the_package_has_other_suites(
     program = compiled(SOURCE)
     Harness(program, "cleared", SETTINGS).find_unjudgeable_reason()
     monkeypatch.setattr(suite_store, "describe_package", lambda: "another")
-    suite_files._open_format.cache_clear()
+    suite_files._FORMATS.clear()
     runs.clear()
     Harness(program, "cleared", SETTINGS).find_unjudgeable_reason()
-    suite_files._open_format.cache_clear()
+    suite_files._FORMATS.clear()
     assert "accept" in runs
 
 
