@@ -14,6 +14,7 @@ from pytest_llmcompiler.judge.engine_program import write_program_run
 from pytest_llmcompiler.judge.location import Errno, GlobalVariable, InputObject, MemoryRegion
 from pytest_llmcompiler.judge.oracle import SuiteEntry
 from pytest_llmcompiler.judge.suite import Suite
+from pytest_llmcompiler.judge.value_equality import build_equality_mask, clear_nan_bits, list_floats
 from pytest_llmcompiler.judge.whole_program import WholeProgram
 from pytest_llmcompiler.targets.abi import CallSetup
 from pytest_llmcompiler.values.c_types import Array, Function, Int, Pointer, Type, build_value_mask
@@ -36,14 +37,15 @@ class EngineEntry:
     is_inspected: bool
 
 
-def build_image(suite: Suite) -> bytes:
-    """The image of a function's program and suite. The suite is prepared, and has inputs."""
-    under_test = suite.under_test
+def build_image(suite: Suite, *, with_library: bool = False) -> bytes:
+    """The image of a function's program and suite. The suite is prepared, and has inputs. `with_library` has the rest
+    of the C library beside the program."""
+    under_test, reference = suite.under_test, suite.under_test.reference
     entries = [
         EngineEntry(entry, index in suite.varied, index in suite.inspected)
         for index, entry in enumerate(suite.corpus.entries.values())
     ]
-    machine = under_test.open_machine(under_test.reference.golden)
+    machine = under_test.open_machine(reference.golden_with_library if with_library else reference.golden)
     image = write_suite(machine, under_test.signature, entries, suite.whole_program)
     machine.close()
     return image
@@ -146,6 +148,9 @@ class _EntryWriter:
         if element is not None and element.size and not is_va_list_object(element):
             count = len(data) // element.size
             mask[: count * element.size] = build_value_mask(element) * count
+            for at, size in list_floats(element):
+                for start in range(at, count * element.size, element.size):
+                    clear_nan_bits(mask, data, start, size)
         for offset in self._dont_care.of(region):
             if offset < len(mask):
                 mask[offset] = 0
@@ -186,7 +191,7 @@ class _EntryWriter:
             return
         location = convention.locate_result(self._signature)
         data = self._guest.insert_streams(self._expected.result)
-        mask = b"\xff" * 8 if location.is_in_memory else build_value_mask(type)
+        mask = b"\xff" * 8 if location.is_in_memory else build_equality_mask(type, self._expected.result)
         starts = range(0, len(location.registers) * location.register_bytes, location.register_bytes)
         parts = [(mask[start:][: location.register_bytes], data[start:][: location.register_bytes]) for start in starts]
         self._writer.expected_registers(

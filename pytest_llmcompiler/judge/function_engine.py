@@ -37,15 +37,18 @@ class EngineStatistics:
 
 
 class FunctionEngine:
-    """Runs candidates in the engine's template for a function.
+    """Runs candidates in the engine's templates for a function.
 
-    `build_image` gives the image of the program and the suite; it is called when a candidate is first to be run. A
-    template that fails is replaced. What the engine can't do is left to the caller: nothing here raises EngineError.
+    There are up to two templates: one for most candidates, and one for those that name more of the C library than the
+    program has. `build_image` and `build_library_image` give the images of the program and the suite for them. They are
+    called when a candidate is first to be run. A template that fails is replaced. What the engine can't do is left to
+    the caller: nothing here raises EngineError.
     """
 
-    def __init__(self, build_image: Callable[[], bytes]) -> None:
-        self._build_image = build_image
-        self._template: EngineTemplate | None = None
+    def __init__(self, build_image: Callable[[], bytes], build_library_image: Callable[[], bytes]) -> None:
+        self._build_image = {False: build_image, True: build_library_image}
+        self._templates: dict[bool, EngineTemplate] = {}
+        """The templates without (False) and with the rest of the C library."""
         self._failures = 0
         self.statistics = EngineStatistics()
 
@@ -55,8 +58,8 @@ class FunctionEngine:
         try:
             yield
         finally:
-            if self._template is not None:
-                self._guard(self._template.end_sample)
+            for template in list(self._templates.values()):
+                self._guard(template.end_sample)
 
     def encode(self, text: str, base: int, limits: AssemblerLimits) -> bytes:
         """The bytes of a text, by keystone. Raises KeystoneRefusalError for every failure."""
@@ -65,33 +68,36 @@ class FunctionEngine:
         # Where the child died of the text, Python's path says in words of what.
         return code if code is not None else run_keystone(text, base, limits)
 
-    def run(self, program: ProgramImage, candidate: AssembledCode, function: str) -> EngineResult | None:
-        """What the engine says of a candidate; None where it can't run it."""
+    def run(
+        self, program: ProgramImage, candidate: AssembledCode, function: str, *, with_library: bool = False
+    ) -> EngineResult | None:
+        """What the engine says of a candidate; None where it can't run it. `with_library` says whether the program has
+        the rest of the C library beside it."""
         image = write_candidate(program, candidate, function)
-        template = self._open() if image is not None else None
+        template = self._open(with_library) if image is not None else None
         result = self._guard(lambda: template.run(image)) if template and image is not None else None
         if result is not None:
             self._count(result)
         return result
 
     def close(self) -> None:
-        """End the template. It is started again when a candidate comes."""
-        if self._template is not None:
-            self._template.close()
-            self._template = None
+        """End the templates. They are started again when a candidate comes."""
+        for template in self._templates.values():
+            template.close()
+        self._templates.clear()
 
     def give_up(self) -> None:
         """Let Python's path serve for all further candidates."""
         self.close()
         self._failures = _ATTEMPTS
 
-    def _open(self) -> EngineTemplate | None:
-        if self._template is None and self._failures < _ATTEMPTS:
+    def _open(self, with_library: bool = False) -> EngineTemplate | None:
+        if with_library not in self._templates and self._failures < _ATTEMPTS:
             try:
-                self._template = open_template(self._build_image())
+                self._templates[with_library] = open_template(self._build_image[with_library]())
             except EngineError:
                 self._failures += 1
-        return self._template
+        return self._templates.get(with_library)
 
     def _guard(self, action: Callable[[], _Result]) -> _Result | None:
         """The result of an action of the template; None where the template fails, which is then given up."""

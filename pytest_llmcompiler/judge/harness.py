@@ -52,7 +52,7 @@ class Harness:
         self._under_test, self._settings = FunctionUnderTest(reference, function), settings
         self._suite = Suite(self._under_test, settings.examples, settings.seed)
         suite = self._suite  # no reference to the harness: the template ends with it
-        self.engine = FunctionEngine(lambda: suite.image(build_image))
+        self.engine = FunctionEngine(lambda: suite.image(build_image), lambda: build_image(suite, with_library=True))
         """Runs what is only asked whether it shows the same."""
 
     @property
@@ -112,7 +112,9 @@ class Harness:
             candidate = self._assemble(assembly, encode=self.engine.encode)
             if isinstance(candidate, Verdict):
                 return ReproducibleVerdict(candidate)
-            result = self.engine.run(self._under_test.program_for(candidate), candidate, self.function)
+            program = self._under_test.program_for(candidate)
+            with_library = program is not self.reference.golden
+            result = self.engine.run(program, candidate, self.function, with_library=with_library)
         detail = {"assembler": candidate.assembler, "fallback": candidate.fallback_reason, **self._suite.counts()}
         if result and is_settled(result):
             return ReproducibleVerdict(pass_verdict(detail, self._settings.min_coverage))

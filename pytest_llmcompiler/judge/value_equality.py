@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterator
 
 from pytest_llmcompiler.emulator.observation import Constants
 from pytest_llmcompiler.values.c_types import Array, Float, Int, Pointer, Struct, Type, build_value_mask
@@ -12,6 +13,8 @@ ConstantsOfBoth = tuple[Constants, Constants]
 """The read-only memory of the reference's run and of the candidate's, with a candidate's own data."""
 _MOST_POINTERS = 4
 """Pointers that are followed one after the other, from constant to constant: a table of names has two."""
+_QUIET_NAN_BITS = {4: bytes.fromhex("0000c07f"), 8: bytes.fromhex("000000000000f87f")}
+"""The bits that are set in every quiet NaN, by its size: a float with these bits set is one."""
 
 
 def same_value(
@@ -41,6 +44,33 @@ def same_value(
         return are_members_equal and _bit_fields(type, first) == _bit_fields(type, second)
     mask = int.from_bytes(build_value_mask(type), "little")
     return not (int.from_bytes(first, "little") ^ int.from_bytes(second, "little")) & mask
+
+
+def build_equality_mask(type: Type, value: bytes) -> bytes:
+    """A mask of `type.size` bytes, with 1 bits where values have to agree with this one so that they are equal to it.
+
+    Bits of padding are 0. In the place of a quiet NaN, only those bits are 1 that all quiet NaNs have set.
+    """
+    mask = bytearray(build_value_mask(type))
+    for at, size in list_floats(type):
+        clear_nan_bits(mask, value, at, size)
+    return bytes(mask)
+
+
+def clear_nan_bits(mask: bytearray, value: bytes, at: int, size: int) -> None:
+    """Clear the bits of a mask in which the float at an offset of the value may differ: those of a quiet NaN."""
+    bits = _QUIET_NAN_BITS[size]
+    if all(byte & wanted == wanted for byte, wanted in zip(value[at : at + size], bits, strict=True)):
+        mask[at : at + size] = bits
+
+
+def list_floats(type: Type, start: int = 0) -> Iterator[tuple[int, int]]:
+    """The offsets and sizes of the floats in a type, without those in unions."""
+    if isinstance(type, Float):
+        yield start, type.size
+    elif isinstance(type, Array) or (isinstance(type, Struct) and not type.union and not type.opaque):
+        for at, member in members(type):
+            yield from list_floats(member, start + at)
 
 
 def members(type: Array | Struct) -> list[tuple[int, Type]]:

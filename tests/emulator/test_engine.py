@@ -8,6 +8,7 @@ from faces import Compile
 
 from pytest_llmcompiler.emulator.engine import Engine
 from pytest_llmcompiler.errors import EngineError
+from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, SLOTS, Slot
 
 SOURCE = (
     "int total(const int *p, unsigned char n) { int sum = 0; for (int i = 0; i < n; i++) sum += p[i]; return sum; }"
@@ -38,6 +39,49 @@ def test_runs_that_show_anything_else_are_left(runner: EngineRunner) -> None:
     assert set(runner.run(RIGHT.replace("ret", "incl %ebx\n ret"))) == {"register"}
     assert set(runner.run(RIGHT.replace("ret", "ud2"))) == {"fault"}
     assert set(runner.run("total: jmp total")) == {"limit"}
+
+
+@pytest.mark.parametrize("slot", [SLOTS[-1], SLOTS[1], ALIGNED_SLOTS[2]])
+def test_memory_that_no_input_uses(runner: EngineRunner, slot: Slot) -> None:
+    reading = RIGHT.replace("ret", f"movabsq ${slot.address + 8:#x}, %rcx\n movl (%rcx), %edx\n ret")
+    assert set(runner.run(reading)) == {"not left"}
+    assert set(runner.run(reading.replace("movl (%rcx), %edx", "movl $7, (%rcx)"))) == {"object"}
+    assert set(runner.run(reading.replace("%edx", "%eax"))) == {"result"}
+    past = reading.replace(f"{slot.address + 8:#x}", f"{slot.address + slot.size:#x}")
+    assert set(runner.run(past)) == {"fault"}
+
+
+def test_a_stack_that_grows(runner: EngineRunner) -> None:
+    deep = RIGHT.replace("ret", "subq $0x60000, %rsp\n movl (%rsp), %ecx\n movl $7, (%rsp)\n addq $0x60000, %rsp\n ret")
+    assert set(runner.run(deep)) == {"not left"}
+    assert set(runner.run(deep.replace("addq", "cmpl $7, %ecx\n sete %cl\n addb %cl, %al\n addq"))) == {"not left"}
+    assert "result" in runner.run(deep.replace("addq", "movl %ecx, %eax\n addq"))
+    assert set(runner.run(deep.replace("0x60000", "0x200000"))) == {"fault"}
+    assert set(runner.run("total: subq $4096, %rsp\n call total\n ret")) == {"fault"}
+
+
+def test_values_that_are_no_numbers(compiled: Compile) -> None:
+    source = """
+        struct pair { double first; float second; };
+        double difference(double x, struct pair *p) { p->first = x - x; p->second = x - x; return x - x; }
+    """
+    runner = EngineRunner(compiled(source), "difference")
+    text = """difference:
+            subsd %xmm0, %xmm0
+            ucomisd %xmm0, %xmm0
+            jnp 1f
+            pcmpeqd %xmm0, %xmm0
+            psrlq $1, %xmm0
+    1:      movsd %xmm0, (%rdi)
+            cvtsd2ss %xmm0, %xmm1
+            movss %xmm1, 8(%rdi)
+            ret
+    """
+    assert set(runner.run(text)) == {"not left"}
+    infinite = text.replace("psrlq $1, %xmm0", "psrlq $53, %xmm0\n psllq $52, %xmm0")
+    assert "result" in runner.run(infinite)
+    assert "result" in runner.run(text.replace("psrlq $1, %xmm0", "psrlq $2, %xmm0"))
+    assert "object" in runner.run(infinite.replace("ret", "pcmpeqd %xmm0, %xmm0\n ucomisd (%rdi), %xmm0\n ret"))
 
 
 def test_what_the_engine_cannot_load_is_an_error(runner: EngineRunner) -> None:

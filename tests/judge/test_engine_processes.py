@@ -109,3 +109,32 @@ def test_hostile_text_ends_only_its_own_child(harness: Harness) -> None:
     assert harness.judge("total: jmp total").kind == "hang"
     assert harness.judge("total:\n" + ".rept 100000000\n nop\n .endr\n ret").kind != "pass"
     assert harness.judge(RIGHT) == before
+
+
+def test_candidates_that_need_more_of_the_c_library(compiled: Compile) -> None:
+    harness = Harness(
+        compiled("unsigned length(const char *s) { unsigned n = 0; while (s[n]) n++; return n; }"),
+        "length",
+        JudgeSettings(examples=20),
+    )
+    text = """length:
+            pushq %rdi
+            xorl %esi, %esi
+            call rawmemchr
+            popq %rdi
+            subl %edi, %eax
+            ret
+    """
+    assert "rawmemchr" not in harness.reference.golden.addresses
+    assert harness.judge(text).passed
+    assert harness.engine.statistics.settled == 1
+    assert harness.judge(text.replace("subl", "addl")).kind == "mismatch"
+    assert (
+        harness.judge(text.replace("pushq %rdi", "movq %rdi, %rbx").replace("popq %rdi", "movq %rbx, %rdi")).kind
+        == "abi"
+    )
+    assert harness.judge(text.replace("xorl %esi, %esi", "movl $1, %esi")).kind == "crash"
+    assert harness.engine.statistics.candidates == 4
+    harness.engine.close()
+    assert harness.judge(text).passed
+    assert harness.engine.statistics.settled == 2, "the template is started again"

@@ -73,6 +73,7 @@ static LeftReason compare_objects(Engine *engine, Entry *entry) {
         if (!is_garbage(engine, slot, 0, start) || !is_garbage(engine, slot, end, slot->size))
             return LEFT_OBJECT;
     }
+    engine->is_rest_untouched = true;
     return LEFT_NOT;
 }
 

@@ -312,8 +312,11 @@ struct Engine {
     uint8_t *stack;
     const uint8_t *stack_initial; /* That of the present fill. */
     uint64_t stack_low; /* Offset of the lowest byte that is mapped. */
+    uint8_t *growth;    /* What is mapped below the stack once a run reaches for it; NULL before the first one. */
+    bool has_grown;     /* In the present run. */
     /* The arena. */
     uint8_t *arena, *untouched; /* The slots of the input's objects, and the same without any object. */
+    bool is_rest_untouched; /* Whether the last run was found to have written nothing of the arena but objects. */
     uint32_t slot_count;
     Slot *slots;
     uint8_t garbage[4];
@@ -388,6 +391,9 @@ Region *find_region(Engine *engine, uint64_t address);
 /* The host's memory of so many bytes of the guest's: regions, stack, slots and heap; NULL where they are not all mapped. */
 uint8_t *find_memory(Engine *engine, uint64_t address, uint64_t size);
 bool is_in_candidate(Engine *engine, uint64_t address); /* In its code, or at the end of that. */
+/* Map the memory of an address that is mapped at the first access: the stack, what it grows by, slots. False where the
+ * address has none, or its memory is mapped. */
+bool map_at_access(Engine *engine, uint64_t address);
 bool is_equal(const uint8_t *first, const uint8_t *second, uint64_t size, Span mask);
 void reset_memory(Engine *engine, Entry *entry);
 void map_stack(Engine *engine, uint64_t low);

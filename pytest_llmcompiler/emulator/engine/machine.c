@@ -30,10 +30,12 @@ static void write_registers(Engine *engine, const RegisterValues *values) {
 uint64_t get_return_address(Engine *engine) {
     if (engine->link_register >= 0)
         return get_register(engine, engine->link_register);
-    uint64_t address = 0;
-    uint8_t *top = find_memory(engine, get_register(engine, engine->stack_pointer), sizeof address);
-    if (top)
-        memcpy(&address, top, sizeof address);
+    uint64_t address = 0, top = get_register(engine, engine->stack_pointer);
+    uint8_t *memory = find_memory(engine, top, sizeof address);
+    if (memory)
+        memcpy(&address, memory, sizeof address);
+    else if (uc_mem_read(engine->uc, top, &address, sizeof address)) /* Two pieces of memory may have a part each. */
+        return 0;
     return address;
 }
 
@@ -96,11 +98,8 @@ static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *data)
 static bool on_invalid_access(uc_engine *uc, uc_mem_type type, uint64_t address, int size, int64_t value, void *data) {
     Engine *engine = data;
     bool is_access = type != UC_MEM_FETCH_UNMAPPED && type != UC_MEM_FETCH_PROT;
-    if (is_access && address - engine->stack_start < engine->stack_low) {
-        memcpy(engine->stack, engine->stack_initial, engine->stack_low);
-        map_stack(engine, 0);
+    if (is_access && map_at_access(engine, address))
         return true;
-    }
     leave(engine, LEFT_FAULT);
     return false;
 }
@@ -383,10 +382,10 @@ static void select_fill(Engine *engine, int number) {
     if (engine->fill == number)
         return;
     Fill *fill = &engine->fills[number];
-    bool has_grown = engine->fill >= 0 && engine->stack_low == 0;
+    bool is_whole = engine->fill >= 0 && engine->stack_low == 0;
     engine->fill = number;
     engine->stack_initial = fill->stack;
-    uint64_t low = has_grown ? 0 : (fill->frame_offset - STACK_WINDOW) / PAGE * PAGE;
+    uint64_t low = is_whole ? 0 : (fill->frame_offset - STACK_WINDOW) / PAGE * PAGE;
     memcpy(engine->stack + low, engine->stack_initial + low, engine->stack_size - low);
     map_stack(engine, low);
     for (uint32_t i = 0; i < engine->pad_count; i++) {
@@ -439,6 +438,7 @@ void begin_run(Engine *engine, Entry *entry, int fill) {
             memcpy(memory, &entry->environment.errno_value, 4);
     }
     engine->has_ended = false, engine->left = LEFT_NOT, engine->end = END_RETURN;
+    engine->is_rest_untouched = false;
     engine->executed_bytes = 0, engine->limit = entry->limit;
 }
 

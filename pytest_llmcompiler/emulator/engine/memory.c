@@ -53,6 +53,9 @@ uint8_t *find_memory(Engine *engine, uint64_t address, uint64_t size) {
     uint64_t offset = address - engine->stack_start;
     if (offset >= engine->stack_low && offset < engine->stack_size)
         return size <= engine->stack_size - offset ? engine->stack + offset : NULL;
+    uint64_t growth = address - (engine->stack_start - engine->stack_max_growth);
+    if (engine->has_grown && growth < engine->stack_max_growth)
+        return size <= engine->stack_max_growth - growth ? engine->growth + growth : NULL;
     Region *region = find_region(engine, address);
     if (region)
         return size <= region->size - (address - region->address) ? region->memory + (address - region->address) : NULL;
@@ -105,17 +108,52 @@ void map_stack(Engine *engine, uint64_t low) {
     engine->stack_low = low;
 }
 
+/* Map what the stack may grow by, until the next run. */
+static bool grow_stack(Engine *engine) {
+    uint64_t size = engine->stack_max_growth;
+    if (!engine->growth)
+        engine->growth = map_host(size);
+    if (!engine->growth)
+        return false;
+    fill_pattern(engine->growth, size, engine->fills[engine->fill].pattern);
+    engine->has_grown = !uc_mem_map_ptr(engine->uc, engine->stack_start - size, size, UC_PROT_READ | UC_PROT_WRITE,
+                                        engine->growth);
+    return engine->has_grown;
+}
+
+static void shrink_stack(Engine *engine) {
+    if (engine->has_grown)
+        uc_mem_unmap(engine->uc, engine->stack_start - engine->stack_max_growth, engine->stack_max_growth);
+    engine->has_grown = false;
+}
+
 static void fill_slot(Engine *engine, Slot *slot, uint64_t start, uint64_t size) {
     memcpy(engine->arena + slot->host + start, engine->untouched + slot->host + start, size);
 }
 
-/* Map a slot where an input first needs it. A slot that no input has used is not mapped: an access to it faults. */
-static void use_slot(Engine *engine, Slot *slot) {
-    slot->is_used = true;
-    if (slot->is_mapped)
-        return;
-    uc_mem_map_ptr(engine->uc, slot->address, slot->size, UC_PROT_READ | UC_PROT_WRITE, engine->arena + slot->host);
-    slot->is_mapped = true;
+/* Map a slot where an input or a run first needs it: unicorn takes long for each mapping. */
+static void map_slot(Engine *engine, Slot *slot) {
+    if (!slot->is_mapped)
+        slot->is_mapped = !uc_mem_map_ptr(engine->uc, slot->address, slot->size, UC_PROT_READ | UC_PROT_WRITE,
+                                          engine->arena + slot->host);
+}
+
+bool map_at_access(Engine *engine, uint64_t address) {
+    if (address - engine->stack_start < engine->stack_low) {
+        memcpy(engine->stack, engine->stack_initial, engine->stack_low);
+        map_stack(engine, 0);
+        return true;
+    }
+    if (!engine->has_grown && address - (engine->stack_start - engine->stack_max_growth) < engine->stack_max_growth)
+        return grow_stack(engine);
+    for (uint32_t i = 0; i < engine->slot_count; i++) {
+        Slot *slot = &engine->slots[i];
+        if (!slot->is_mapped && address - slot->address < slot->size) {
+            map_slot(engine, slot);
+            return slot->is_mapped;
+        }
+    }
+    return false;
 }
 
 /* Unmap the large slots that an input does not use. All that is mapped is compared after each run, which takes 10 µs for
@@ -136,19 +174,20 @@ static void place_objects(Engine *engine, Entry *entry) {
     for (uint32_t i = 0; last && i < last->object_count; i++) {
         InputObject *object = &last->objects[i];
         Slot *slot = &engine->slots[object->slot];
-        if (engine->left == LEFT_NOT) /* Then the rest of the slot was found untouched. */
+        if (engine->is_rest_untouched)
             fill_slot(engine, slot, object->start, object->initial.size);
         else
             fill_slot(engine, slot, 0, slot->size);
     }
-    if (last && engine->left != LEFT_NOT)
+    if (last && !engine->is_rest_untouched)
         for (uint32_t i = 0; i < engine->slot_count; i++)
             if (engine->slots[i].is_mapped)
                 fill_slot(engine, &engine->slots[i], 0, engine->slots[i].size);
     for (uint32_t i = 0; i < entry->object_count; i++) {
         InputObject *object = &entry->objects[i];
         Slot *slot = &engine->slots[object->slot];
-        use_slot(engine, slot);
+        slot->is_used = true;
+        map_slot(engine, slot);
         memcpy(engine->arena + slot->host + object->start, object->initial.data, object->initial.size);
     }
     drop_unused_slots(engine);
@@ -166,6 +205,7 @@ void reset_memory(Engine *engine, Entry *entry) {
         if (memory)
             memcpy(memory, patch->data.data, patch->data.size);
     }
+    shrink_stack(engine);
     uint64_t low = engine->stack_low;
     restore_pages(engine->stack + low, engine->stack_initial + low, engine->stack_size - low);
     place_objects(engine, entry);
