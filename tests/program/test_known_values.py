@@ -11,13 +11,21 @@ static unsigned step; void next(void) { step = (step + 1) & 3; } unsigned now(vo
 static int flag; void flip(void) { flag = !flag; } int is_set(void) { return flag; }
 static int level; static void set(int to) { level = to; } void high(void) { set(9); } void low(void) { set(-1); }
 int measured(void) { return level; }
+static unsigned char quarter; void turn(void) { quarter += 64; } int angle(void) { return quarter; }
 static int through; static void put(int *at) { *at = 3; } void use(void) { put(&through); } int seen(void) { return through; }
 """
 
 
 @pytest.mark.parametrize(
     ("variable", "values"),
-    [("mode", {0, 5}), ("step", {0, 1, 2, 3}), ("flag", {0, 1}), ("level", {0, 9, 0xFFFFFFFF}), ("through", {0, 3})],
+    [
+        ("mode", {0, 5}),
+        ("step", {0, 1, 2, 3}),
+        ("flag", {0, 1}),
+        ("level", {0, 9, 0xFFFFFFFF}),
+        ("through", {0, 3}),
+        ("quarter", {0, 64, 128, 192}),
+    ],
 )
 def test_the_values_of_a_static_variable(variable: str, values: set[int], compiled: Compile) -> None:
     known = compiled(KNOWN).possible_values(variable)
@@ -32,6 +40,7 @@ static int passed; void take(int *); void give(void) { take(&passed); }
 static int aliased; extern int other __attribute__((alias("aliased"))); void by_alias(void) { other = 4; }
 static volatile int device; void poke(void) { device = 3; }
 static int counted; void count(void) { counted++; }
+static unsigned drawn = 1; unsigned draw(void) { drawn = drawn * 1103515245 + 12345; return drawn ^= drawn << 13; }
 static char copied[4]; void copy(const char *from, unsigned n) { memcpy(copied, from, n); }
 static char walked[4]; void walk(char c) { for (char *p = walked; p < walked + 4; p++) *p = c; }
 #pragma pack(1)
@@ -41,13 +50,14 @@ static float scaled; void scale(float by) { scaled = by; }
 static const char *named; void name(const char *as) { named = as; }
 int all(void)
 {
-    return returned + passed + aliased + device + counted + copied[1] + walked[2] + packed.c + (int)scaled + *named;
+    return returned + passed + aliased + device + counted + drawn + copied[1] + walked[2] + packed.c + (int)scaled + *named;
 }
 """
 
 
 @pytest.mark.parametrize(
-    "variable", ["returned", "passed", "aliased", "device", "counted", "copied", "walked", "packed", "scaled", "named"]
+    "variable",
+    ["returned", "passed", "aliased", "device", "counted", "drawn", "copied", "walked", "packed", "scaled", "named"],
 )
 def test_a_variable_of_which_nothing_is_known(variable: str, compiled: Compile) -> None:
     assert compiled(UNKNOWN).possible_values(variable) is None
