@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pytest_llmcompiler.program.archives import read_archive_names
 from pytest_llmcompiler.program.elf_file import RELOCATIONS, ElfFile, ElfSymbol
-from pytest_llmcompiler.program.static_link import find_link_command
+from pytest_llmcompiler.program.static_link import LinkCommand, find_known_command
 from pytest_llmcompiler.targets.target import Target
 
 _GROUP = 17
@@ -28,10 +28,11 @@ _LINKER_SYMBOLS = re.compile(
 
 def find_missing_symbols(objects: Sequence[bytes], target: Target) -> list[str] | None:
     """The symbols that a link of some objects with the C library misses. None where only the linker can tell."""
-    files, library = [ElfFile(data) for data in objects], _library_names(target.host)
+    files, command = [ElfFile(data) for data in objects], find_known_command(target.host)
     with_groups = [file for file in files if any(section.type == _GROUP for section in file.sections)]
-    if library is None or len(with_groups) > 1:
+    if command is None or len(with_groups) > 1:
         return None
+    library = _library_names(command)
     tables = [list(file.symbols) for file in files]
     defined = {symbol.name for table in tables for symbol in table if symbol.is_shared and symbol.is_defined}
     missing: dict[str, ElfSymbol] = {}
@@ -59,8 +60,7 @@ def _list_referred(file: ElfFile) -> Iterator[int]:
 
 
 @functools.cache
-def _library_names(host: Target) -> frozenset[str] | None:
-    """The names that the archives of a link define. None where they are not known."""
-    command = find_link_command(host)
-    archives = [Path(word) for word in command.after if word.endswith(".a")] if command else []
-    return frozenset(name for path in archives for name in read_archive_names(path)) if archives else None
+def _library_names(command: LinkCommand) -> frozenset[str]:
+    """The names that the archives of a link define."""
+    archives = (Path(word) for word in command.after if word.endswith(".a"))
+    return frozenset(name for path in archives for name in read_archive_names(path))

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 
-from pytest_llmcompiler.files import cache_folder
+from pytest_llmcompiler.cache_files import CacheFile, describe_libraries
 from pytest_llmcompiler.program.clang import BLOCK_COUNTER_FLAG, Toolchain, object_flags, start_compiling_ir
 from pytest_llmcompiler.program.ir_rewrites import count_endless_loops
 from pytest_llmcompiler.targets.target import Target
@@ -66,19 +63,11 @@ def compile_bridge(target: Target) -> bytes:
 
 
 def _compile_once(source: Path, target: Target, flags: Sequence[str]) -> bytes:
-    """The object of a C file that includes no other one of this package, from the cache if it is there.
-
-    Where the cache folder can't be written, each process compiles it.
-    """
-    text = source.read_bytes()
-    key = hashlib.sha256(" ".join((version("ziglang"), target.name, *flags, str(source), "")).encode() + text)
-    path = cache_folder() / "objects" / f"{key.hexdigest()}.o"
-    with suppress(OSError):
-        return path.read_bytes()
-    data = Toolchain(target=target).compile_file(source, *flags)
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-            file.write(data)
-        Path(file.name).replace(path)
+    """The object of a C file that includes no other one of this package, from the cache if it is there."""
+    text = hashlib.sha256(source.read_bytes()).hexdigest()
+    file = CacheFile("objects", (describe_libraries("ziglang"), target.name, *flags, str(source), text))
+    data = file.read()
+    if data is None:
+        data = Toolchain(target=target).compile_file(source, *flags)
+        file.write(data)
     return data

@@ -1,17 +1,21 @@
 """Linking with the bundled C library into a static executable.
 
 zig's front end knows where the C library is, and builds it first where it must. It takes longer than the linker that it
-calls. So its linker's command is learned from the first link for a target, and later links call the linker themselves.
+calls. So its linker's command is learned from the first link for a target, and kept in the cache folder. Later links
+call the linker themselves.
 """
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from pytest_llmcompiler.cache_files import CacheFile, describe_libraries
 from pytest_llmcompiler.errors import ClangError
 from pytest_llmcompiler.program.clang import Toolchain, linker_command
 from pytest_llmcompiler.program.tool_run import name_descriptor, open_in_memory, run_tool
@@ -36,7 +40,9 @@ class LinkCommand(NamedTuple):
 
 
 _COMMANDS: dict[Target, LinkCommand | None] = {}
-"""The commands that were learned; None for one that could not be read."""
+"""The commands that are known; None for one that could not be read."""
+_VARIABLES = ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR", "XDG_CACHE_HOME", "HOME")
+"""The variables of the environment that say where zig keeps what it builds."""
 
 
 def link(objects: Sequence[bytes], *flags: str, target: Target | None = None) -> bytes:
@@ -57,9 +63,31 @@ def undefined_symbols(error: ClangError) -> list[str]:
 
 def find_link_command(host: Target) -> LinkCommand | None:
     """The linker's command for a target; None where the front end does not show it in a known form."""
-    if host not in _COMMANDS:
+    if find_known_command(host) is None and host not in _COMMANDS:
         link([_compile_empty(host)], target=host)
     return _COMMANDS[host]
+
+
+def find_known_command(host: Target) -> LinkCommand | None:
+    """The linker's command for a target, if some link of this or an earlier process showed it."""
+    if host not in _COMMANDS:
+        saved = _cache_file(host).read()
+        words = [part.split("\n") for part in saved.decode(errors="replace").split("\n\n")] if saved else []
+        if len(words) == len(LinkCommand._fields) and _are_files(itertools.chain(*words)):
+            _COMMANDS[host] = LinkCommand(*map(tuple, words))
+    return _COMMANDS.get(host)
+
+
+def _keep_command(host: Target, command: LinkCommand | None) -> None:
+    _COMMANDS[host] = command
+    if command:
+        _cache_file(host).write("\n\n".join(map("\n".join, command)).encode())
+
+
+def _cache_file(host: Target) -> CacheFile:
+    """A line for each word of the linker's command, and an empty one in the place of the objects."""
+    places = (os.environ.get(name, "") for name in _VARIABLES)
+    return CacheFile("links", (describe_libraries("ziglang"), linker_command()[0], host.name, *places))
 
 
 def _compile_empty(host: Target) -> bytes:
@@ -71,7 +99,7 @@ def _compile_empty(host: Target) -> bytes:
 
 def _link_directly(objects: Sequence[bytes], host: Target) -> bytes | None:
     """Link objects by the learned command. None where there is none, or none that works now."""
-    command = _COMMANDS.get(host)
+    command = find_known_command(host)
     if command is None:
         return None
     try:
@@ -81,7 +109,7 @@ def _link_directly(objects: Sequence[bytes], host: Target) -> bytes | None:
     except ClangError as error:
         if undefined_symbols(error):
             raise
-        del _COMMANDS[host]  # the front end knows better: it may have to build the C library again
+        _COMMANDS[host] = None  # the front end knows better: it may have to build the C library again
         return None
 
 
@@ -93,7 +121,7 @@ def _link_by_front_end(objects: Sequence[bytes], flags: Sequence[str], host: Tar
         command = [*Toolchain(target=host).command, "-static", "-no-pie", *flags, "-o", _OUTPUT, *names]
         shown = run_tool(command, variables={"ZIG_VERBOSE_LINK": "1"}, folder=folder).stderr
         if tuple(flags) == ("-g0",):
-            _COMMANDS[host] = _read_command(shown.decode(errors="replace"))
+            _keep_command(host, _read_command(shown.decode(errors="replace")))
         return (Path(folder) / _OUTPUT).read_bytes()
 
 
@@ -103,6 +131,10 @@ def _read_command(shown: str) -> LinkCommand | None:
     if not found:
         return None
     start, archives = (_NEXT_PATH.split(found[-1][part].strip()) for part in ("start", "archives"))
-    if not all(Path(word).is_file() for word in (*start, *archives) if word.startswith("/")):
-        return None
-    return LinkCommand((*found[-1]["flags"].split(), *start), tuple(archives))
+    command = LinkCommand((*found[-1]["flags"].split(), *start), tuple(archives))
+    return command if _are_files(itertools.chain(*command)) else None
+
+
+def _are_files(words: Iterable[str]) -> bool:
+    """Whether the words of a command that are paths lead to files."""
+    return all(Path(word).is_file() for word in words if word.startswith("/"))
