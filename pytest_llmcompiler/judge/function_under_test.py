@@ -15,7 +15,7 @@ from pytest_llmcompiler.errors import CaseError, LinkError, ProcessStartError, U
 from pytest_llmcompiler.program.case_symbols import CaseSymbols, collect_case_symbols
 from pytest_llmcompiler.program.glibc import load_names
 from pytest_llmcompiler.program.image import ProgramImage
-from pytest_llmcompiler.program.ir_queries import defined_functions, mentioned_globals
+from pytest_llmcompiler.program.ir_queries import defined_functions
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets.code import AssembledCode, AssemblerName
 from pytest_llmcompiler.targets.target import ForeignSystem
@@ -69,7 +69,7 @@ class FunctionUnderTest:
         """Why the code of a foreign system can't be judged in a process of its host system."""
         module = self.reference.program_module
         unwrapped = system.unwrapped_functions.difference(defined_functions(module))
-        called = sorted(mentioned_globals(module, self.function) & unwrapped)
+        called = sorted(self.reference.mentioned_globals(self.function) & unwrapped)
         if called:
             return f"{self.function} calls {called[0]}, which is another function on {self.reference.target.name}"
         if re.search(r"^@llvm\.global_ctors = .*\[[1-9]", self.reference.program_ir, re.M):

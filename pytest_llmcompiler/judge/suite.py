@@ -29,7 +29,6 @@ from pytest_llmcompiler.judge.reference_builds import ReferenceBuilds
 from pytest_llmcompiler.judge.suite_files import SuiteFiles
 from pytest_llmcompiler.judge.suite_store import SavedBuilds, SavedSuite
 from pytest_llmcompiler.judge.whole_program import WholeProgram
-from pytest_llmcompiler.program.ir_queries import mentioned_globals
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.values.input import Input
 
@@ -311,7 +310,7 @@ class Suite:
     def _hints(self) -> Hints:
         """Constants and strings of the code that the function reaches."""
         reference = self.under_test.reference
-        reached = mentioned_globals(reference.program_module, self.under_test.function) | {self.under_test.function}
+        reached = reference.mentioned_globals(self.under_test.function) | {self.under_test.function}
         code = (str(function) for function in reference.program_module.functions if function.name in reached)
         return find_hints("\n".join(code), reference.program_ir)
 

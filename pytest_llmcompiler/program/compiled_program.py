@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pytest_llmcompiler.program import signature
 from pytest_llmcompiler.program.compiled_case import CompiledCase, remove_path
 from pytest_llmcompiler.program.ir import parse
+from pytest_llmcompiler.program.ir_queries import mentioned_globals
 from pytest_llmcompiler.program.linked_units import LinkedUnit, find_units, link_units
 from pytest_llmcompiler.program.stand_ins import unsized_array_count
 from pytest_llmcompiler.values.c_types import Array, Function, Type
@@ -42,6 +43,17 @@ class CompiledProgram(CompiledCase):
     def program_module(self) -> llvm.ModuleRef:
         """The IR of the whole program, parsed. It is shared: don't change it."""
         return self.module if self.program_ir is self.ir else parse(self.program_ir)
+
+    def mentioned_globals(self, function: str) -> frozenset[str]:
+        """The global names that a function of the program mentions, and those that every function it reaches by call or
+        address does."""
+        if function not in self._mentioned:
+            self._mentioned[function] = mentioned_globals(self.program_module, function)
+        return self._mentioned[function]
+
+    @functools.cached_property
+    def _mentioned(self) -> dict[str, frozenset[str]]:
+        return {}
 
     @property
     def program_probe_ir(self) -> str:

@@ -23,7 +23,6 @@ from pytest_llmcompiler.program.ir_perturbation import perturb
 from pytest_llmcompiler.program.ir_queries import (
     defined_functions,
     end_pointer_receivers,
-    mentioned_globals,
     only_loaded_variables,
     resultless_functions,
 )
@@ -172,7 +171,7 @@ class Reference(CompiledProgram):
         It is 1 unless the function depends on its environment: on results of functions that the case only declares, on
         the clock, on the initial value of `errno`, or on whether memory can be allocated.
         """
-        names = mentioned_globals(self.program_module, function)
+        names = self.mentioned_globals(function)
         if not names.isdisjoint(set(_ALLOCATING_FUNCTIONS.split()) - self.golden.functions):
             return _MEMORY_ENVIRONMENT_SEEDS
         calls_out = bool(self.golden.stubs) or any(map(has_callback, self.signatures[function].params))
@@ -181,7 +180,7 @@ class Reference(CompiledProgram):
 
     def uses_errno(self, function: str) -> bool:
         """Whether a function reads or sets `errno`."""
-        return ERRNO_LOCATION in mentioned_globals(self.program_module, function)
+        return ERRNO_LOCATION in self.mentioned_globals(function)
 
     def input_globals(self, function: str) -> dict[str, Type]:
         """The global variables that are part of a function's input: it can reach them, and other code can change them.
@@ -189,7 +188,7 @@ class Reference(CompiledProgram):
         Variables that are too large and those of types that inputs can't have are left out. Of an array that the case
         only declares, the first elements are part of the input.
         """
-        names = mentioned_globals(self.program_module, function) - self._constant_variables
+        names = self.mentioned_globals(function) - self._constant_variables
         names -= {name for name, variable in self.known_variables(function).items() if variable.is_constant}
         sizes = {name: self.golden.symbols[name].size for name in self.golden.globals if name in names}
         declared = {
@@ -209,7 +208,7 @@ class Reference(CompiledProgram):
     def fixed_globals(self, function: str) -> list[str]:
         """The global variables that a function can reach and that are no part of its inputs: they are too large, or of
         a type that inputs can't have, such as `long double`."""
-        names = mentioned_globals(self.program_module, function) - self._constant_variables
+        names = self.mentioned_globals(function) - self._constant_variables
         return [
             name
             for name in self.golden.globals
@@ -234,7 +233,7 @@ class Reference(CompiledProgram):
     def known_variables(self, function: str) -> dict[str, KnownVariable]:
         """What is known of the values that local variables have when a function is called, by name."""
         if function not in self.known:
-            names = mentioned_globals(self.program_module, function) & self.facts.local_variables
+            names = self.mentioned_globals(function) & self.facts.local_variables
             names -= self._constant_variables
             known = {name: self.facts.values(function).variable(name) for name in sorted(names)}
             self.known[function] = {name: variable for name, variable in known.items() if variable is not None}

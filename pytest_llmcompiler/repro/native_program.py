@@ -17,7 +17,6 @@ from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.program.case_symbols import collect_case_symbols
 from pytest_llmcompiler.program.clang import compile_c
 from pytest_llmcompiler.program.glibc import find_glibc_objects
-from pytest_llmcompiler.program.ir_queries import mentioned_globals
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.program.static_link import link
 from pytest_llmcompiler.repro.c_source import ReproSurroundings, format_source
@@ -121,7 +120,7 @@ def _write_sources(
 
 def _native_limits(candidate: FailingCandidate, reproducer: Reproducer) -> Iterator[str]:
     """What a native run can't show as the emulator did."""
-    mentioned = mentioned_globals(candidate.reference.program_module, candidate.function)
+    mentioned = candidate.reference.mentioned_globals(candidate.function)
     if any(_ENVIRONMENT_FUNCTION.fullmatch(name) for name in mentioned):
         yield (
             "In the emulator the clock, random bytes and the number of the process are part of the input; "
