@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -51,6 +52,18 @@ def shrink(
         while simpler := next(filter(is_failing, _generate_simpler(best)), None):
             best = simpler
     return best
+
+
+@functools.cache
+def warm_up_shrinking() -> None:
+    """Shrink something. The first search of a process loads modules of hypothesis, and has it collect garbage, which
+    takes a tenth of a second: forked children inherit that this is done."""
+
+    def step(input: Input) -> None:
+        raise AssertionError
+
+    with contextlib.suppress(AssertionError):
+        run_search(st.just(Input(())), step, 1, 0, (Phase.generate, Phase.shrink))
 
 
 class _LimitedCheck:

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 
 from pytest_llmcompiler.corpus.probing import UndefinedInputError
 from pytest_llmcompiler.corpus.shrink import shrink
+from pytest_llmcompiler.emulator.engine_server import EngineResult
 from pytest_llmcompiler.emulator.environment import MEMORY_SHORTAGES, standard_input
 from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
 from pytest_llmcompiler.judge.capture import capture_reproducer
@@ -77,6 +78,11 @@ class FailureExplainer:
         self, differential: DifferentialRun, texts: Sequence[AssembledText] | None, *, reproducer: bool = False
     ) -> None:
         self._differential, self._texts, self._captures = differential, texts, reproducer
+
+    def explain_first(self, engine: EngineResult | None) -> Explanation | None:
+        """Find and explain the first failure of what the `engine` left; None where the candidate passes."""
+        failure = self._differential.first_failure(engine)
+        return self.explain(*failure) if failure else None
 
     def explain(self, stage: Stage, index: int) -> Explanation:
         """Explain the failure of a stage. `index` is the input's number in the corpus; the whole program has none."""

@@ -169,6 +169,21 @@ class FunctionUnderTest:
         machine.load_candidate(candidate)
         return machine
 
+    def open_reference_machine(self, code: AssembledCode) -> Machine:
+        """A machine with code of clang's own. It is kept, and children inherit it."""
+        if id(code) not in self._reference_machines:
+            self._reference_machines[id(code)] = self.open_machine(self.program_for(code), code)
+        return self._reference_machines[id(code)]
+
+    def release_reference_machines(self) -> None:
+        """Free the machines of `open_reference_machine`."""
+        self._reference_machines.clear()
+
+    @functools.cached_property
+    def _reference_machines(self) -> dict[int, Machine]:
+        """By the identity of the code, which each machine keeps."""
+        return {}
+
     def assemble_reference(self, level: str) -> tuple[str, AssembledCode]:
         """clang's own assembly for the function at an optimisation level, as text and assembled."""
         if level not in self.assembled_references:

@@ -6,24 +6,25 @@ import contextlib
 import functools
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from pytest_llmcompiler import sandbox
 from pytest_llmcompiler.assembler.job import Encoder
 from pytest_llmcompiler.assembler.keystone_engine import run_keystone
 from pytest_llmcompiler.corpus.fuzzer import Corpus
+from pytest_llmcompiler.corpus.shrink import warm_up_shrinking
 from pytest_llmcompiler.emulator.engine_server import EngineResult
 from pytest_llmcompiler.errors import AssemblyError, ChildDiedError, ChildTimeoutError, LinkError, UnsupportedError
 from pytest_llmcompiler.judge.coverage import pass_verdict
 from pytest_llmcompiler.judge.differential import DifferentialRun
 from pytest_llmcompiler.judge.divergence import AssembledText
 from pytest_llmcompiler.judge.engine_suite import build_image
-from pytest_llmcompiler.judge.explain import FACTS, FailureExplainer
+from pytest_llmcompiler.judge.explain import FACTS, Explanation, FailureExplainer
 from pytest_llmcompiler.judge.failure import quote_line
 from pytest_llmcompiler.judge.function_engine import FunctionEngine, is_settled
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.listing import Listing, list_code
-from pytest_llmcompiler.judge.locate_divergence import compile_texts
+from pytest_llmcompiler.judge.locate_divergence import compile_texts, prepare_texts
 from pytest_llmcompiler.judge.oracle import SuiteEntry
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.settings import JudgeSettings
@@ -167,19 +168,11 @@ class Harness:
         self._under_test.prepare_machine()
         self._suite.prepare_to_run()
         try:
-            failure = _call_isolated(differential.first_failure, engine)
+            explained = self._run_isolated(differential, engine, explain=explain, capture=capture)
         except (ChildDiedError, ChildTimeoutError) as error:
             return ReproducibleVerdict(Verdict("inconclusive", f"the emulator gave up on it: {error}", detail=detail))
-        if failure is None or self._passes_otherwise(differential):
+        if explained is None:
             return ReproducibleVerdict(pass_verdict(detail, self._settings.min_coverage))
-        if explain or capture:
-            self._suite.prepare_to_explain()
-            self.reference.keep()
-        texts = self._texts if explain else None
-        try:
-            explained = _call_isolated(FailureExplainer(differential, texts, reproducer=capture).explain, *failure)
-        except (ChildDiedError, ChildTimeoutError):
-            explained = _call_isolated(FailureExplainer(differential, None).explain, *failure)
         facts = {name: fact for name, fact in explained["facts"].items() if name in FACTS}
         verdict = Verdict(explained["kind"], explained["message"], tuple(explained["evidence"]), detail | facts)
         if differential.candidate.is_private and self.reference.facts.values(self.function).may_be_fitted(
@@ -187,6 +180,36 @@ class Harness:
         ):
             verdict = replace(verdict, kind="inconclusive", message=f"{_PRIVATE} ({verdict.message})")
         return ReproducibleVerdict(verdict, explained["reproducer"])
+
+    def _run_isolated(
+        self, differential: DifferentialRun, engine: EngineResult | None, *, explain: bool, capture: bool
+    ) -> Explanation | None:
+        """The explanation of a candidate's first failure; None where it passes. One child runs and explains, where
+        nothing has to be done in between. Raises ChildDiedError and ChildTimeoutError where the child that runs ends.
+        """
+        is_prepared = not (explain or capture) or self._suite.is_ready_to_explain
+        if is_prepared and not differential.candidate.binding_alternatives:
+            explainer = FailureExplainer(differential, self._texts if explain else None, reproducer=capture)
+            with contextlib.suppress(ChildDiedError, ChildTimeoutError):  # explaining may be what it died of
+                return cast("Explanation | None", _call_isolated(explainer.explain_first, engine))
+        failure = _call_isolated(differential.first_failure, engine)
+        if failure is None or self._passes_otherwise(differential):
+            return None
+        if explain or capture:
+            self._prepare_to_explain()
+        texts = self._texts if explain else None
+        try:
+            explained = _call_isolated(FailureExplainer(differential, texts, reproducer=capture).explain, *failure)
+        except (ChildDiedError, ChildTimeoutError):
+            explained = _call_isolated(FailureExplainer(differential, None).explain, *failure)
+        return cast(Explanation, explained)
+
+    def _prepare_to_explain(self) -> None:
+        """Do once what each child that explains a failure would do again."""
+        self._suite.prepare_to_explain()
+        self.reference.keep()
+        warm_up_shrinking()
+        prepare_texts(self._under_test, self._texts)
 
     @functools.cached_property
     def _texts(self) -> list[AssembledText]:

@@ -19,17 +19,35 @@ from pytest_llmcompiler.judge.divergence import (
 from pytest_llmcompiler.judge.failure import Failure
 from pytest_llmcompiler.judge.function_under_test import REFERENCE_LEVELS, FunctionUnderTest
 from pytest_llmcompiler.judge.oracle import SuiteEntry
+from pytest_llmcompiler.targets.code import AssembledCode
 
 _LONGEST_TRACE = 20_000
 """Instructions, or stores, that are traced of a run. Each one costs a call of a Python hook."""
 
 
 def compile_texts(under_test: FunctionUnderTest) -> list[AssembledText]:
-    """clang's own texts for a function, one for each level of optimisation; a candidate may be similar to one."""
+    """clang's own texts for a function, one for each level of optimisation; a candidate may be similar to one.
+
+    A level that gives the same code as one before is left out.
+    """
     target = under_test.reference.target
-    return [
-        AssembledText(f"clang -{level}", *under_test.assemble_reference(level), target) for level in REFERENCE_LEVELS
-    ]
+    texts: list[AssembledText] = []
+    for level in REFERENCE_LEVELS:
+        assembly, assembled = under_test.assemble_reference(level)
+        if not any(_is_same_code(assembled, text.assembled) for text in texts):
+            texts.append(AssembledText(f"clang -{level}", assembly, assembled, target))
+    return texts
+
+
+def _is_same_code(first: AssembledCode, second: AssembledCode) -> bool:
+    return first.segments == second.segments and first.mnemonics == second.mnemonics
+
+
+def prepare_texts(under_test: FunctionUnderTest, texts: Sequence[AssembledText]) -> None:
+    """Decode texts and load each into a machine, for the children that compare candidates with them."""
+    for text in texts:
+        _ = text.instructions
+        under_test.open_reference_machine(text.assembled)
 
 
 def locate_divergence(
@@ -55,7 +73,7 @@ def locate_divergence(
 
 def _trace_reference(differential: DifferentialRun, text: AssembledText, traced: TracedRun) -> InstructionTrace:
     under_test = differential.suite.under_test
-    machine = under_test.open_machine(under_test.program_for(text.assembled), text.assembled)
+    machine = under_test.open_reference_machine(text.assembled)
     return InstructionTrace(text, trace_instructions(machine, traced, _LONGEST_TRACE))
 
 

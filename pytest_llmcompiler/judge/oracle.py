@@ -240,9 +240,15 @@ class Oracle:
             other.release()
         _OPEN[:] = map(weakref.ref, (*others[1 - _MAX_OPEN :], self))
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the machines are built."""
+        return self._open_machines is not None
+
     def release(self) -> None:
         """Free the machines."""
         self._analysis.release()
+        self._under_test.release_reference_machines()
         if self._open_machines is not None:
             self._open_machines.close()
             self._open_machines = None

@@ -94,6 +94,11 @@ class Suite:
         self.oracle.open()
         _ = self.strategy
 
+    @property
+    def is_ready_to_explain(self) -> bool:
+        """Whether all is there that `prepare_to_explain` prepares."""
+        return self._is_explainable and self.oracle.is_open
+
     def _prepare_builds(self) -> None:
         oracle, under_test = self.oracle, self.under_test
         saved = self._files.builds.load() if oracle.builds.is_empty else None
