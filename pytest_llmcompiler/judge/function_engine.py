@@ -80,6 +80,10 @@ class FunctionEngine:
             self._count(result)
         return result
 
+    def start(self) -> None:
+        """Start the template before the first candidate comes."""
+        self._open()
+
     def close(self) -> None:
         """End the templates. They are started again when a candidate comes."""
         for template in self._templates.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import os
 import sys
@@ -55,7 +56,7 @@ def _answer_once(request: Request, harness: Harness, kept: dict[str, Reply]) -> 
     The case, the settings and the text determine a verdict. An inconclusive one may have come from a process that was
     killed, so it is no use to another sample. Reproducers are large, and rarely asked for.
     """
-    key = json.dumps(request)
+    key = hashlib.sha256(json.dumps(request).encode()).hexdigest()
     if key in kept:
         return kept[key]
     reply = _answer(request, harness)
@@ -69,6 +70,8 @@ def _answer_once(request: Request, harness: Harness, kept: dict[str, Reply]) -> 
 
 def _answer(request: Request, harness: Harness) -> Reply:
     if request["action"] == "prepare":
+        if harness.find_unjudgeable_reason() is None:
+            harness.engine.start()
         return {"status": "prepared"}
     text = request["candidate"]["text"]
     if request["action"] == "list":
