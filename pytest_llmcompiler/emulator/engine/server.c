@@ -25,6 +25,7 @@
 /* The kinds of frames; `emulator/engine_server.py` has the same. */
 enum { FRAME_OPEN = 1, FRAME_READY, FRAME_TEXT, FRAME_CODE, FRAME_CANDIDATE, FRAME_RESULT, FRAME_END, FRAME_FAILED };
 
+#define MAX_HANGS 3
 #define RUN_MILLISECONDS 120000     /* As long as Python's path gives a candidate. Only a fault of unicorn takes so long. */
 #define CHILD_BYTES (512ull << 20)  /* Address space on top of the template's, which has what unicorn reserves. */
 
@@ -107,13 +108,17 @@ static bool assemble(Keystone *keystone, const Frame *request, int replies) {
     return write_frame(replies, FRAME_CODE, code, (uint32_t)size);
 }
 
-/* Run all inputs. Runs with one fill follow each other, since changing the fill takes long. */
+/* Run all inputs. Runs with one fill follow each other, since changing the fill takes long. Of code that hangs on several
+ * inputs, the rest is left without a run: each would take as long as many runs of right code, and the first hang decides. */
 static void run_suite(Engine *engine, bool *is_left) {
+    uint32_t hangs = 0;
     for (int fill = 0; fill < FILLS; fill++)
         for (uint32_t i = 0; i < engine->entry_count; i++) {
             Entry *entry = &engine->entries[i];
-            if (!is_left[i] && (fill == FILL_GARBAGE || entry->is_varied))
-                is_left[i] = engine_run_entry(engine, entry, fill) != LEFT_NOT;
+            if (is_left[i] || (fill != FILL_GARBAGE && !entry->is_varied))
+                continue;
+            is_left[i] = hangs >= MAX_HANGS || engine_run_entry(engine, entry, fill) != LEFT_NOT;
+            hangs += hangs < MAX_HANGS && engine->left == LEFT_LIMIT;
         }
 }
 
