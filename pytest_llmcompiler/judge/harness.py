@@ -48,11 +48,14 @@ it, since these use the answer's own one."""
 class Harness:
     """All that judging one function needs, prepared once. Raises CaseError where the case itself is at fault."""
 
-    def __init__(self, reference: Reference, function: str, settings: JudgeSettings) -> None:
+    def __init__(
+        self, reference: Reference, function: str, settings: JudgeSettings, suite: Suite | None = None
+    ) -> None:
+        """`suite` has the inputs; None: those of the settings."""
         self.reference, self.function = reference, function
         self._under_test, self._settings = FunctionUnderTest(reference, function), settings
-        self._suite = Suite(self._under_test, settings.examples, settings.seed)
-        suite = self._suite  # no reference to the harness: the template ends with it
+        suite = suite or Suite(self._under_test, settings.examples, settings.seed)
+        self._suite = suite  # the engine has no reference to the harness: its template ends with it
         self.engine = FunctionEngine(lambda: suite.image(build_image), lambda: build_image(suite, with_library=True))
         """Runs what is only asked whether it shows the same."""
 
@@ -68,9 +71,7 @@ class Harness:
 
     def restrict(self, inputs: Collection[Input]) -> Harness:
         """A harness that judges on these inputs of the corpus alone, and never on the whole program."""
-        restricted = Harness(self.reference, self.function, self._settings)
-        restricted._suite = self._suite.restrict(inputs)
-        return restricted
+        return Harness(self.reference, self.function, self._settings, self._suite.restrict(inputs))
 
     def judge(self, assembly: str, *, explain: bool = True) -> Verdict:
         """Judge the text of a candidate. Whatever is wrong with the candidate is a verdict; a fault of the harness is

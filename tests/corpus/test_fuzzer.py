@@ -353,6 +353,8 @@ def test_a_harness_limited_to_some_inputs(harness_of: Make) -> None:
     only = harness_of("twice").restrict([key])
     assert only.judge(wrong).kind == "mismatch"
     assert only.judge(wrong).detail["inputs"] == 1
+    assert only.judge("twice:\n leal 2(%rdi,%rdi), %eax\n ret\n").kind == "mismatch"
+    assert only.judge(compile_reference(only)).passed
     assert harness_of("twice").judge(wrong).kind == "mismatch"
 
 
