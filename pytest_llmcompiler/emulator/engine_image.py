@@ -9,6 +9,8 @@ import struct
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, get_args
 
+from pytest_llmcompiler.emulator.environment import has_no_memory, initial_errno, standard_input
+from pytest_llmcompiler.emulator.kernel import choose_clock, choose_process_number
 from pytest_llmcompiler.emulator.stack import MAX_CANDIDATE_GROWTH, STACK_SIZE, STACK_START
 from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
 from pytest_llmcompiler.program.image import ProgramImage, Symbol
@@ -61,6 +63,9 @@ _HOST_FUNCTIONS = {
     "__chk_fail": "leave",
 }
 """The functions of the C library that the host does, with the hook for each."""
+_SHORTAGES = ((False, False), (True, True), (True, False), (False, True))
+"""Whether there is no memory for sizes that are not multiples of 8, and for those that are: see `Environment` in
+`engine.h`."""
 SYSTEM_CALL_KINDS = (
     ("leave", ("futex", "getrandom")),
     ("read", ("read",)),
@@ -159,6 +164,14 @@ def write_program(writer: ImageWriter, machine: Machine) -> None:
         _write_fill(writer, machine, fill)
     _write_slots(writer)
     _write_hooks(writer, machine)
+
+
+def write_environment(writer: ImageWriter, seed: int) -> None:
+    """Write what an environment seed chooses."""
+    shortages = has_no_memory(seed, 1), has_no_memory(seed, 8)
+    writer.u32(initial_errno(seed), _SHORTAGES.index(shortages))
+    writer.span(standard_input(seed))
+    writer.u64(*choose_clock(seed), choose_process_number(seed))
 
 
 def _write_target(writer: ImageWriter, machine: Machine) -> None:

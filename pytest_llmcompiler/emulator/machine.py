@@ -35,7 +35,9 @@ from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.values.c_types import Function
 from pytest_llmcompiler.values.layout import RETURN, STREAMS, Layout
 
-_NO_INPUT = Layout((), (), (), (), 0, None)
+PROGRAM_SEED = 0
+"""The environment seed of runs of the whole program."""
+_NO_INPUT = Layout((), (), (), (), PROGRAM_SEED, None)
 _MAX_ASSERTION_BYTES = 4096
 """Bytes of the expression of an assertion that are compared: as many as C compilers must accept in a string."""
 _ALLOCATION_COST = 4

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pytest_llmcompiler.emulator.engine_image import ImageWriter
-from pytest_llmcompiler.emulator.machine import Machine
+from pytest_llmcompiler.emulator.engine_image import ImageWriter, write_environment
+from pytest_llmcompiler.emulator.machine import PROGRAM_SEED, Machine
 from pytest_llmcompiler.emulator.process_start import process_stack
 from pytest_llmcompiler.judge.whole_program import COMPARED_OUTPUTS, WholeProgram
 
@@ -20,6 +20,7 @@ def write_program_run(writer: ImageWriter, machine: Machine, whole_program: Whol
     # The engine knows no assertions, and answers external calls only where it has the reference's own.
     writer.u32(expected.assertion is not None or bool(expected.calls))
     writer.u64(whole_program.limit)
+    write_environment(writer, PROGRAM_SEED)
     _write_start(writer, machine)
     writer.u32(_ENDINGS.index(expected.outcome), expected.exit_code)
     writer.u32(len(COMPARED_OUTPUTS))

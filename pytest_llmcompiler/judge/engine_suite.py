@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pytest_llmcompiler.emulator.engine_image import NO_REGISTER, ImageWriter, write_program
-from pytest_llmcompiler.emulator.environment import has_no_memory, initial_errno, standard_input
-from pytest_llmcompiler.emulator.kernel import choose_clock, choose_process_number
+from pytest_llmcompiler.emulator.engine_image import NO_REGISTER, ImageWriter, write_environment, write_program
+from pytest_llmcompiler.emulator.environment import initial_errno
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.judge.dont_care import DontCareBytes
 from pytest_llmcompiler.judge.engine_program import write_program_run
@@ -23,8 +22,6 @@ from pytest_llmcompiler.values.va_list import is_va_list_object
 
 _ENDINGS = ("return", "exit", "abort")
 """The outcomes, in the order of `End` in `engine.h`."""
-_SHORTAGES = ((False, False), (True, True), (True, False), (False, True))
-"""Whether there is no memory for sizes that are not multiples of 8, and for those that are: see `Environment`."""
 _SLOT_NUMBERS = {slot.address: number for number, slot in enumerate((*SLOTS, *ALIGNED_SLOTS))}
 
 
@@ -84,7 +81,7 @@ class _EntryWriter:
         writer, entry = self._writer, self._entry
         writer.u32(entry.is_varied, entry.is_inspected, self._layout.is_4gib_aligned, False)
         writer.u64(entry.entry.limit)
-        self._write_environment()
+        write_environment(writer, self._layout.environment_seed)
         for call in (entry.entry.call, entry.entry.call.inverse):
             self._write_arguments(call)
         self._write_copies(entry.entry.call)
@@ -92,13 +89,6 @@ class _EntryWriter:
         self._write_objects()
         self._write_expected()
         writer.span(entry.entry.replay)
-
-    def _write_environment(self) -> None:
-        writer, seed = self._writer, self._layout.environment_seed
-        shortages = has_no_memory(seed, 1), has_no_memory(seed, 8)
-        writer.u32(initial_errno(seed), _SHORTAGES.index(shortages))
-        writer.span(standard_input(seed))
-        writer.u64(*choose_clock(seed), choose_process_number(seed))
 
     def _write_arguments(self, call: CallSetup) -> None:
         numbers, streams = self._guest.numbers, self._guest.stream_addresses

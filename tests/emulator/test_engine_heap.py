@@ -95,6 +95,36 @@ def test_the_whole_program(compiled: Compile) -> None:
     assert EngineRunner(compiled(SOURCE), "push").run_program("push: ud2") == "not left"  # there is no main
 
 
+CLOCK = """
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+int scale(int number) { return number * 3 + 1; }
+int main(void) {
+    printf("%ld %d\\n", (long)time(0), (int)getpid());
+    return scale(5);
+}
+"""
+
+
+def test_the_whole_program_finds_clock_and_process_number_of_its_environment(compiled: Compile) -> None:
+    runner = EngineRunner(compiled(CLOCK), "scale")
+    assert runner.run_program() == "not left"
+    right_in_1970 = """scale:
+        pushq %rbx
+        movl %edi, %ebx
+        xorl %edi, %edi
+        call time
+        cmpq $1000000, %rax
+        leal 1(%rbx,%rbx,2), %eax
+        jb 1f
+        incl %eax
+1:      popq %rbx
+        ret
+    """
+    assert runner.run_program(right_in_1970) == "end"
+
+
 PUSH = """push:
         pushq %rbx
         pushq %r12

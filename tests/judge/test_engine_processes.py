@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,6 +103,42 @@ def test_a_cache_that_cannot_be_written(harness: Harness, no_server: None, monke
     other = Harness(harness.reference, "total", JudgeSettings(examples=20))
     assert verdicts(other) == expected
     assert other.engine.statistics.settled == 1, "the engine is built in a folder of its own"
+
+
+FAILING_FORK = """
+#include <stdlib.h>
+int setenv(const char *, const char *, int);
+long syscall(long, ...);
+int fork(void) { /* The server may fork templates, and these no children. */
+    if (getenv("HAS_FORKED")) return -1;
+    int pid = (int)syscall(57);
+    if (!pid) setenv("HAS_FORKED", "1", 1);
+    return pid;
+}
+int kill(int pid, int number) {
+    if (pid <= 0) abort(); /* All processes of the user. */
+    return (int)syscall(62, pid, number);
+}
+"""
+
+
+def test_no_process_for_a_child(
+    harness: Harness, no_server: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    expected = verdicts(harness)
+    monkeypatch.setattr(engine_server, "_SERVER", engine_server._Server())
+    (tmp_path / "fork.c").write_text(FAILING_FORK)
+    library = tmp_path / "fork.so"
+    command = [sys.executable, "-m", "ziglang", "cc", "-shared", "-fPIC", "-o", library, tmp_path / "fork.c"]
+    subprocess.run(command, check=True, capture_output=True)
+    monkeypatch.setenv("LD_PRELOAD", str(library))
+    engine_server._SERVER.get()
+    monkeypatch.delenv("LD_PRELOAD")
+    without = Harness(harness.reference, "total", JudgeSettings(examples=20))
+    assert verdicts(without) == expected
+    assert without.engine.statistics.candidates == 0
+    (template,) = children(server_of_this_process())
+    assert not children(template), "the template has not ended, and has no children"
 
 
 def test_hostile_text_ends_only_its_own_child(harness: Harness) -> None:

@@ -27,8 +27,11 @@ static bool points_to_constant(Engine *engine, Entry *entry) {
     if (!region || !region->is_constant || address - region->address >= region->data_size)
         return false;
     uint64_t offset = address - region->address;
+    /* Constants of the program that hold addresses lie on writable pages: what a candidate writes there does not count. */
+    bool is_program = region - engine->regions < engine->candidate_first_region;
+    const uint8_t *memory = is_program && region->initial ? region->initial : region->memory;
     return entry->result_constant.size <= region->data_size - offset &&
-           !memcmp(region->memory + offset, entry->result_constant.data, entry->result_constant.size);
+           !memcmp(memory + offset, entry->result_constant.data, entry->result_constant.size);
 }
 
 static LeftReason compare_registers(Engine *engine, Entry *entry) {

@@ -367,6 +367,7 @@ void enter(Engine *engine, Entry *entry);
 bool emulate(Engine *engine, uint64_t address);
 
 /* Parts of an entry in an image. */
+void read_environment(Reader *reader, Environment *environment);
 void read_patches(Reader *reader, uint32_t *count, Patch **patches);
 void read_outputs(Reader *reader, uint32_t *count, ExpectedOutput **outputs);
 
@@ -378,6 +379,7 @@ uint64_t get_register(Engine *engine, int id);
 void set_register(Engine *engine, int id, uint64_t value);
 /* Where the function that was just entered returns to; 0 where the stack pointer leads to no memory. */
 uint64_t get_return_address(Engine *engine);
+/* False where the stack pointer leads to no memory that every run gets back as it was. */
 bool set_return_address(Engine *engine, uint64_t address);
 /* Overwrite every register that a call may change. */
 void clobber_registers(Engine *engine);

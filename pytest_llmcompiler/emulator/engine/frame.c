@@ -13,17 +13,21 @@ static int64_t now(void) {
     return time.tv_sec * 1000 + time.tv_nsec / 1000000;
 }
 
+/* Wait until a descriptor can be used, or has ended; false at the deadline. */
+static bool wait_for(int descriptor, short events, int64_t deadline) {
+    struct pollfd poll_for = {.fd = descriptor, .events = events};
+    for (;;) {
+        int64_t left = deadline - now();
+        int ready = left > 0 ? poll(&poll_for, 1, (int)left) : 0;
+        if (ready >= 0 || errno != EINTR)
+            return ready != 0;
+    }
+}
+
 static ReadStatus read_bytes(int descriptor, uint8_t *data, uint32_t size, int64_t deadline) {
     while (size) {
-        if (deadline >= 0) {
-            struct pollfd poll_for = {.fd = descriptor, .events = POLLIN};
-            int64_t left = deadline - now();
-            int ready = left > 0 ? poll(&poll_for, 1, (int)left) : 0;
-            if (ready < 0 && errno == EINTR)
-                continue;
-            if (ready == 0)
-                return READ_LATE;
-        }
+        if (deadline >= 0 && !wait_for(descriptor, POLLIN, deadline))
+            return READ_LATE;
         ssize_t count = read(descriptor, data, size);
         if (count < 0 && errno == EINTR)
             continue;
@@ -50,10 +54,12 @@ ReadStatus read_frame(int descriptor, Frame *frame, int64_t milliseconds) {
     return status;
 }
 
-static bool write_bytes(int descriptor, const uint8_t *data, uint32_t size) {
+static bool write_bytes(int descriptor, const uint8_t *data, uint32_t size, int64_t deadline) {
     while (size) {
         ssize_t count = write(descriptor, data, size);
         if (count < 0 && errno == EINTR)
+            continue;
+        if (count < 0 && errno == EAGAIN && wait_for(descriptor, POLLOUT, deadline))
             continue;
         if (count <= 0)
             return false;
@@ -62,7 +68,9 @@ static bool write_bytes(int descriptor, const uint8_t *data, uint32_t size) {
     return true;
 }
 
-bool write_frame(int descriptor, uint32_t kind, const void *data, uint32_t size) {
+bool write_frame(int descriptor, uint32_t kind, const void *data, uint32_t size, int64_t milliseconds) {
+    int64_t deadline = milliseconds < 0 ? -1 : now() + milliseconds;
     uint32_t head[2] = {kind, size};
-    return write_bytes(descriptor, (uint8_t *)head, sizeof head) && write_bytes(descriptor, data, size);
+    return write_bytes(descriptor, (uint8_t *)head, sizeof head, deadline) &&
+           write_bytes(descriptor, data, size, deadline);
 }

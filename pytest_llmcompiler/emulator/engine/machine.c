@@ -44,7 +44,9 @@ bool set_return_address(Engine *engine, uint64_t address) {
         set_register(engine, engine->link_register, address);
         return true;
     }
-    uint8_t *top = find_memory(engine, get_register(engine, engine->stack_pointer), sizeof address);
+    uint64_t stack = get_register(engine, engine->stack_pointer);
+    Region *region = find_region(engine, stack);
+    uint8_t *top = region && !region->initial ? NULL : find_memory(engine, stack, sizeof address);
     if (top)
         memcpy(top, &address, sizeof address);
     return top;
@@ -270,12 +272,15 @@ static void read_arguments(Reader *reader, ArgumentValues *arguments) {
     arguments->stack = read_span(reader);
 }
 
-static void read_input(Engine *engine, Reader *reader, Entry *entry) {
-    Environment *environment = &entry->environment;
+void read_environment(Reader *reader, Environment *environment) {
     environment->errno_value = read_u32(reader), environment->shortage = read_u32(reader);
     environment->standard_input = read_span(reader);
     environment->clock_seconds = read_u64(reader), environment->clock_microseconds = read_u64(reader);
     environment->process_number = read_u64(reader);
+}
+
+static void read_input(Engine *engine, Reader *reader, Entry *entry) {
+    read_environment(reader, &entry->environment);
     read_arguments(reader, &entry->arguments);
     read_arguments(reader, &entry->inverse_arguments);
     if (read_count(reader, &entry->copy_count, (void **)&entry->copies, sizeof *entry->copies))

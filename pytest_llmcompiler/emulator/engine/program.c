@@ -10,6 +10,7 @@ void read_program(Engine *engine, Reader *reader) {
         return;
     program->is_left = read_u32(reader);
     program->limit = read_u64(reader);
+    read_environment(reader, &program->environment);
     engine->program_start = read_u64(reader);
     read_registers(reader, &program->arguments.registers);
     program->arguments.stack = (Span){(const uint8_t *)"", 0};

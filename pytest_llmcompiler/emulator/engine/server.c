@@ -62,6 +62,13 @@ static bool load_keystone(Keystone *keystone, const char *path) {
     return true;
 }
 
+/* Have the kernel kill this process where its parent ends; it may have ended already. */
+static void end_with(pid_t parent) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(1);
+}
+
 /* -- the child of a sample */
 
 static void limit(int resource, uint64_t value) {
@@ -101,11 +108,11 @@ static bool assemble(Keystone *keystone, const Frame *request, int replies) {
     const char *text = (const char *)request->data + sizeof base;
     if (keystone->assemble(keystone->engine, text, base, &code, &size, &count)) {
         const char *message = keystone->describe(keystone->last_error(keystone->engine));
-        return write_frame(replies, FRAME_FAILED, message, (uint32_t)strlen(message));
+        return write_frame(replies, FRAME_FAILED, message, (uint32_t)strlen(message), -1);
     }
     if (!count || !size)
-        return write_frame(replies, FRAME_FAILED, "no output", 9);
-    return write_frame(replies, FRAME_CODE, code, (uint32_t)size);
+        return write_frame(replies, FRAME_FAILED, "no output", 9, -1);
+    return write_frame(replies, FRAME_CODE, code, (uint32_t)size, -1);
 }
 
 /* Run all inputs. Runs with one fill follow each other, since changing the fill takes long. Of code that hangs on several
@@ -147,7 +154,7 @@ static bool judge(Engine *engine, const Frame *request, int replies) {
     size = (3 + size) * sizeof *result;
     memcpy(reply, result, size);
     memcpy(reply + size, &engine->statistics, sizeof engine->statistics);
-    return write_frame(replies, FRAME_RESULT, reply, size + sizeof engine->statistics);
+    return write_frame(replies, FRAME_RESULT, reply, size + sizeof engine->statistics, -1);
 }
 
 static _Noreturn void run_child(Engine *engine, Keystone *keystone, int requests, int replies, Frame first) {
@@ -181,11 +188,15 @@ static void end_child(Child *child) {
 
 static bool start_child(Engine *engine, Keystone *keystone, int socket, Child *child, Frame first) {
     int requests[2], replies[2];
-    if (pipe(requests) || pipe(replies))
+    if (pipe(requests))
         return false;
-    child->pid = fork();
-    if (child->pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (pipe(replies)) {
+        close(requests[0]), close(requests[1]);
+        return false;
+    }
+    pid_t template = getpid(), pid = fork();
+    if (pid == 0) {
+        end_with(template);
         close(socket), close(requests[1]), close(replies[0]);
         close(0), close(1), close(2);
         limit(RLIMIT_CPU, RUN_MILLISECONDS / 1000 + 1); /* For a child whose template was killed. */
@@ -193,8 +204,13 @@ static bool start_child(Engine *engine, Keystone *keystone, int socket, Child *c
         run_child(engine, keystone, requests[0], replies[1], first);
     }
     close(requests[0]), close(replies[1]);
-    child->requests = requests[1], child->replies = replies[0];
-    return child->pid > 0;
+    if (pid < 0) { /* No process is to be had now. `kill` takes -1 for all processes of the user. */
+        close(requests[1]), close(replies[0]);
+        return false;
+    }
+    fcntl(requests[1], F_SETFL, O_NONBLOCK); /* A child that was taken over may not read what it is sent. */
+    *child = (Child){pid, requests[1], replies[0]};
+    return true;
 }
 
 /* Pass a request to the child, and its reply to the judge. The time that a reply may take leads the request. */
@@ -205,15 +221,15 @@ static bool relay(Engine *engine, Keystone *keystone, int socket, Child *child, 
     memcpy(&milliseconds, request->data, sizeof milliseconds);
     memmove(request->data, request->data + sizeof milliseconds, request->size - sizeof milliseconds + 1);
     request->size -= sizeof milliseconds;
-    bool is_sent = child->pid ? write_frame(child->requests, request->kind, request->data, request->size)
+    bool is_sent = child->pid ? write_frame(child->requests, request->kind, request->data, request->size, milliseconds)
                               : start_child(engine, keystone, socket, child, *request);
     Frame reply;
     ReadStatus status = is_sent ? read_frame(child->replies, &reply, milliseconds) : READ_ENDED;
     if (status != READ_DONE) {
         end_child(child);
-        return write_frame(socket, FRAME_END, NULL, 0);
+        return write_frame(socket, FRAME_END, NULL, 0, -1);
     }
-    bool is_passed = write_frame(socket, reply.kind, reply.data, reply.size);
+    bool is_passed = write_frame(socket, reply.kind, reply.data, reply.size, -1);
     free(reply.data);
     if (request->kind == FRAME_CANDIDATE)
         end_child(child);
@@ -244,7 +260,7 @@ static _Noreturn void run_template(Keystone *keystone, int socket) {
     if (!engine)
         _exit(1);
     uint32_t facts[2] = {engine->entry_count, run_reference(engine)};
-    if (!write_frame(socket, FRAME_READY, facts, sizeof facts))
+    if (!write_frame(socket, FRAME_READY, facts, sizeof facts, -1))
         _exit(1);
     if (!expect_candidate(engine))
         _exit(1);
@@ -292,9 +308,9 @@ int main(int count, char **arguments) {
         return 1;
     dup2(null, 0), dup2(null, 1), dup2(null, 2);
     for (int socket; (socket = receive_socket(control)) >= 0; close(socket)) {
-        pid_t pid = fork();
+        pid_t server = getpid(), pid = fork();
         if (pid == 0) {
-            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            end_with(server);
             signal(SIGCHLD, SIG_DFL);
             close(control);
             run_template(&keystone, socket);
