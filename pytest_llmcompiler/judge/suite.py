@@ -7,6 +7,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from hypothesis import strategies as st
 
@@ -335,10 +336,15 @@ def _format_dropped(corpus: Corpus[SuiteEntry]) -> str:
     return ", ".join(f"{count} × {reason}" for reason, count in corpus.dropped.most_common())
 
 
-@functools.lru_cache(maxsize=32)
+_MAIN_INPUTS: WeakKeyDictionary[Reference, dict[str, list[Input]]] = WeakKeyDictionary()
+
+
 def _record_main_inputs(reference: Reference) -> dict[str, list[Input]]:
     """The inputs that `main` passes, by function. One run of the program records those of all functions."""
+    if reference in _MAIN_INPUTS:
+        return _MAIN_INPUTS[reference]
     functions = {name: reference.signatures[name] for name in reference.functions}
     globals = {name: reference.input_globals(name) for name in functions}
     possible = {name: PossibleValues(reference.known_variables(name)) for name in functions}
-    return record_main_inputs(reference.golden, functions, globals, reference.external_functions, possible=possible)
+    inputs = record_main_inputs(reference.golden, functions, globals, reference.external_functions, possible=possible)
+    return _MAIN_INPUTS.setdefault(reference, inputs)
