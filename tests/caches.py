@@ -14,6 +14,6 @@ def new_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     for shared in ("engine", "objects"):
         (folder / shared).symlink_to(Path(os.environ["LLMC_CACHE"], shared))
-        (folder / shared).resolve().mkdir(exist_ok=True)
+        (folder / shared).resolve().mkdir(parents=True, exist_ok=True)
     monkeypatch.setenv("LLMC_CACHE", str(folder))
     return folder
