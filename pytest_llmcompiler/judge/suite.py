@@ -269,6 +269,7 @@ class Suite:
         The first third of the examples teaches which parameter is the length of which buffer: the repairs of inputs
         show it. The strategy of the rest draws such lengths.
         """
+        self.under_test.reference.start_block_counters()
         possible = self.under_test.possible_values
         self._budget.limit_memory(sum(self._golden_sizes()))
         corpus = Corpus(self.oracle.look, self.oracle.accept, self.oracle.effort, possible.restrict, self._budget)

@@ -47,7 +47,8 @@ def find_directives(path: Path, source: str) -> Iterator[tuple[int, str]]:
     if "LLMC" not in source and "llmc:" not in source:  # most files have none, and are read for every answer
         return
     for number, line in enumerate(source.split("\n"), 1):
-        match = _DIRECTIVE.search(line.rstrip("\r"))
+        has_word = "LLMC" in line or "llmc:" in line
+        match = _DIRECTIVE.search(line.rstrip("\r")) if has_word else None
         if match and match[1] == "LLMC:":
             yield number, match[2]
         elif match:

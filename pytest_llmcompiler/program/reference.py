@@ -282,13 +282,18 @@ class Reference(CompiledProgram):
                 _ = self._golden_build
 
     def start_probe(self) -> None:
-        """Start to compile what generating inputs needs, in the background. Errors show where it is used."""
+        """Start to compile what running the probe and builds at -O2 needs, in the background. Errors show where it is
+        used."""
         with contextlib.suppress(LLMCompilerError):
             if "probe" not in vars(self):
                 for file in (self, *(unit.compiled for unit in self.units)):
                     file.start_probe_ir()
             if not self.case.is_ir and "optimisable_ir" not in vars(self):
                 _ = self._optimisable
+
+    def start_block_counters(self) -> None:
+        """Start to compile `block_counters` in the background. Errors show where it is used."""
+        with contextlib.suppress(LLMCompilerError):
             if "block_counters" not in vars(self):
                 _ = self._block_build
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Generic, NamedTuple, TypeVar
 
 from pytest_llmcompiler.errors import ClangError
@@ -87,9 +87,8 @@ class ToolRun:
         self._output = -1
 
     def __del__(self) -> None:
-        if hasattr(self, "_process"):
-            with suppress(OSError):
-                self.cancel()
+        if hasattr(self, "_process"):  # else it could not be started
+            self.cancel()
 
 
 class Background(Generic[_Result]):
