@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from hypothesis import strategies as st
 
@@ -66,3 +66,19 @@ class InputStrategy(st.SearchStrategy[Input]):
     def do_draw(self, data: Any) -> Input:
         """Called by hypothesis, for one example."""
         return self._draw_input(Draw(data))
+
+
+class Source(st.SearchStrategy[Callable[[], Input]]):
+    """A strategy whose values draw inputs from another strategy: as many in one example as the example has room for.
+
+    An example takes hypothesis as long as drawing an input does. The function has to be called while hypothesis runs
+    the example; where there is no more room, the call ends the example.
+    """
+
+    def __init__(self, inputs: st.SearchStrategy[Input]) -> None:
+        super().__init__()
+        self._inputs = inputs
+
+    def do_draw(self, data: Any) -> Callable[[], Input]:
+        """Called by hypothesis, for one example."""
+        return lambda: cast(Input, data.draw(self._inputs))

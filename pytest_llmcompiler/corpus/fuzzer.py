@@ -30,11 +30,12 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from pytest_llmcompiler.corpus.budget import RESTORED_EDGES, Budget, Phase, RunLimit
+from pytest_llmcompiler.corpus.drawing import Source
 from pytest_llmcompiler.corpus.lengthening import LONG_BYTES, choose_length
 from pytest_llmcompiler.corpus.mutator import Mutator, lengthen
 from pytest_llmcompiler.corpus.probing import MAX_STEPS, TOO_LONG, CorpusEntry, ProbeResult, UndefinedInputError
 from pytest_llmcompiler.corpus.repair import Repairer
-from pytest_llmcompiler.corpus.search import SearchDoneError, run_search
+from pytest_llmcompiler.corpus.search import Exploration, SearchDoneError, run_search
 from pytest_llmcompiler.corpus.seed_pool import Seed, SeedPool, branch_features
 from pytest_llmcompiler.emulator.coverage import Feature
 from pytest_llmcompiler.values.input import Input
@@ -150,24 +151,32 @@ class Corpus(Generic[EntryT]):
         self, strategy: st.SearchStrategy[Input], examples: int, random_seed: int, phase: Phase = "drawing"
     ) -> None:
         """Draw inputs from a strategy until up to `examples` are added."""
-        present_count = len(self.entries)
-        target_count = present_count + examples
+        exploration = Exploration(len(self.entries), examples)
 
-        def step(input: Input) -> None:
-            before = len(self.entries)
+        def offer_next(draw_input: Callable[[], Input]) -> bool:
+            """Draw an input and offer it. Returns whether it was a new one."""
             if not self._may_go_on(phase):
-                self.budget.note_cut(phase, before - present_count, examples)
+                self.budget.note_cut(phase, len(self.entries) - exploration.first, examples)
                 raise SearchDoneError
+            input, before = self._restrict(draw_input()), len(self.entries)
+            is_new = input not in self._seen
             try:
                 self.offer(input)
             except Exception as fault:
                 raise SearchDoneError from fault
-            if len(self.entries) >= target_count:
+            if exploration.is_done(len(self.entries), input in self.entries or len(self.entries) > before, is_new):
                 raise SearchDoneError
-            assume(input in self.entries or len(self.entries) > before)
+            return is_new
+
+        def step(draw_input: Callable[[], Input]) -> None:
+            before = len(self.entries)
+            # Behind a repeated input there are mostly further ones: hypothesis tries the simplest values first.
+            while offer_next(draw_input):
+                pass
+            assume(len(self.entries) > before)
 
         if examples:
-            run_search(strategy, step, 2 * examples, random_seed, (SearchPhase.generate,))
+            run_search(Source(strategy), step, 2 * examples, random_seed, (SearchPhase.generate,))
 
     def fuzz(self, examples: int, random_seed: int, words: Iterable[bytes]) -> None:
         """Mutate seeds until the effort budget is spent, then add up to `examples` of the new seeds.
