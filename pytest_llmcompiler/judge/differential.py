@@ -121,10 +121,7 @@ class DifferentialRun:
     def _glibc_machine(self) -> Machine | None:
         """The machine that runs the function as compiled against glibc; None where the candidate can't have been."""
         under_test = self.suite.under_test
-        if not under_test.has_glibc_results(self.candidate):
-            return None
-        variant = under_test.glibc_variant
-        return under_test.open_machine(under_test.program_for(variant), variant)
+        return under_test.open_glibc_machine() if under_test.has_glibc_results(self.candidate) else None
 
     def _has_glibc_results(self, run: Observation, entry: SuiteEntry) -> bool:
         """Whether a run shows what the function shows when it is compiled against glibc. isalpha and the like return

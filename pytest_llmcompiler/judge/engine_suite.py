@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from pytest_llmcompiler.emulator.engine_image import NO_REGISTER, ImageWriter, write_environment, write_program
 from pytest_llmcompiler.emulator.environment import initial_errno
 from pytest_llmcompiler.emulator.machine import Machine
+from pytest_llmcompiler.emulator.observation import Observation
 from pytest_llmcompiler.judge.dont_care import DontCareBytes
 from pytest_llmcompiler.judge.engine_program import write_program_run
+from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.location import Errno, GlobalVariable, InputObject, MemoryRegion
 from pytest_llmcompiler.judge.oracle import SuiteEntry
 from pytest_llmcompiler.judge.suite import Suite
@@ -32,20 +35,49 @@ class EngineEntry:
     entry: SuiteEntry
     is_varied: bool
     is_inspected: bool
+    is_of_other: bool = False
+    """Whether what is expected is not what the reference shows."""
 
 
-def build_image(suite: Suite, *, with_library: bool = False) -> bytes:
-    """The image of a function's program and suite. The suite is prepared, and has inputs. `with_library` has the rest
-    of the C library beside the program."""
+class ImageKind(NamedTuple):
+    """What an image is for."""
+
+    with_library: bool = False
+    """Candidates that name more of the C library than the program has: the rest of it lies beside the program."""
+    of_glibc: bool = False
+    """Candidates that may have results of glibc's functions (`FunctionUnderTest.has_glibc_results`): what is expected
+    is what the function shows when it is compiled against glibc, where that can be compared."""
+
+
+def build_image(suite: Suite, kind: ImageKind) -> bytes:
+    """The image of a function's program and suite. The suite is prepared, and has inputs."""
     under_test, reference = suite.under_test, suite.under_test.reference
+    expected = list(suite.corpus.entries.values())
+    further = _run_glibc_variant(under_test, expected) if kind.of_glibc else expected
     entries = [
-        EngineEntry(entry, index in suite.varied, index in suite.inspected)
-        for index, entry in enumerate(suite.corpus.entries.values())
+        EngineEntry(entry, index in suite.varied, index in suite.inspected, entry is not expected[index])
+        for index, entry in enumerate(further)
     ]
-    machine = under_test.open_machine(reference.golden_with_library if with_library else reference.golden)
+    machine = under_test.open_machine(reference.golden_with_library if kind.with_library else reference.golden)
     image = write_suite(machine, under_test.signature, entries, suite.whole_program)
     machine.close()
     return image
+
+
+def _run_glibc_variant(under_test: FunctionUnderTest, entries: Iterable[SuiteEntry]) -> Iterator[SuiteEntry]:
+    """The entries, each with what the function shows when it is compiled against glibc, where that can be compared (see
+    `DifferentialRun`)."""
+    machine = under_test.open_glibc_machine()
+    for entry in entries:
+        run = machine.run(entry.layout, entry.call, entry.limit)
+        # Only what is compared with the candidate's run may differ, and not the calls that are replayed.
+        is_comparable = not run.abi_breaches and _conditions(run) == _conditions(entry.expected)
+        yield replace(entry, expected=run) if is_comparable else entry
+    machine.close()
+
+
+def _conditions(run: Observation) -> tuple[object, ...]:
+    return run.outcome, run.assertion, run.out_of_memory, run.calls
 
 
 def write_suite(
@@ -79,7 +111,7 @@ class _EntryWriter:
     def write(self) -> None:
         """Write the input and what is expected."""
         writer, entry = self._writer, self._entry
-        writer.u32(entry.is_varied, entry.is_inspected, self._layout.is_4gib_aligned, False)
+        writer.u32(entry.is_varied, entry.is_inspected, self._layout.is_4gib_aligned, entry.is_of_other)
         writer.u64(entry.entry.limit)
         write_environment(writer, self._layout.environment_seed)
         for call in (entry.entry.call, entry.entry.call.inverse):

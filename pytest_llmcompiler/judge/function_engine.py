@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from pytest_llmcompiler.assembler.job import AssemblerLimits
@@ -14,11 +14,13 @@ from pytest_llmcompiler.emulator.engine import LeftReason
 from pytest_llmcompiler.emulator.engine_candidate import write_candidate
 from pytest_llmcompiler.emulator.engine_server import EngineResult, EngineTemplate, open_template
 from pytest_llmcompiler.errors import EngineError
+from pytest_llmcompiler.judge.engine_suite import ImageKind
 from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.targets.code import AssembledCode
 
 _Result = TypeVar("_Result")
 
+_USUAL = ImageKind()
 _ATTEMPTS = 3
 """Templates that may fail one after the other. Then the engine is not asked any more for this function."""
 
@@ -39,16 +41,14 @@ class EngineStatistics:
 class FunctionEngine:
     """Runs candidates in the engine's templates for a function.
 
-    There are up to two templates: one for most candidates, and one for those that name more of the C library than the
-    program has. `build_image` and `build_library_image` give the images of the program and the suite for them. They are
-    called when a candidate is first to be run. A template that fails is replaced. What the engine can't do is left to
-    the caller: nothing here raises EngineError.
+    There is a template for each kind of image that candidates need. `build_image` gives the image; it is called when a
+    candidate first needs the kind. A template that fails is replaced. What the engine can't do is left to the caller:
+    nothing here raises EngineError.
     """
 
-    def __init__(self, build_image: Callable[[], bytes], build_library_image: Callable[[], bytes]) -> None:
-        self._build_image = {False: build_image, True: build_library_image}
-        self._templates: dict[bool, EngineTemplate] = {}
-        """The templates without (False) and with the rest of the C library."""
+    def __init__(self, build_image: Callable[[ImageKind], bytes]) -> None:
+        self._build_image = build_image
+        self._templates: dict[ImageKind, EngineTemplate] = {}
         self._failures = 0
         self.statistics = EngineStatistics()
 
@@ -63,26 +63,48 @@ class FunctionEngine:
 
     def encode(self, text: str, base: int, limits: AssemblerLimits) -> bytes:
         """The bytes of a text, by keystone. Raises KeystoneRefusalError for every failure."""
-        template = self._open()
+        template = self._open(_USUAL)
         code = self._guard(lambda: template.encode(text, base, limits)) if template else None
         # Where the child died of the text, Python's path says in words of what.
         return code if code is not None else run_keystone(text, base, limits)
 
     def run(
-        self, program: ProgramImage, candidate: AssembledCode, function: str, *, with_library: bool = False
+        self,
+        program: ProgramImage,
+        candidate: AssembledCode,
+        function: str,
+        kind: ImageKind,
+        *,
+        has_glibc_results: bool = False,
     ) -> EngineResult | None:
-        """What the engine says of a candidate; None where it can't run it. `with_library` says whether the program has
-        the rest of the C library beside it."""
+        """What the engine says of a candidate for a program; None where it can't run it.
+
+        A candidate that may have results of glibc's may show on each input what either kind of image expects.
+        """
         image = write_candidate(program, candidate, function)
-        template = self._open(with_library) if image is not None else None
-        result = self._guard(lambda: template.run(image)) if template and image is not None else None
+        result = self._run(kind, image) if image is not None else None
+        if image is not None and result is not None and not is_settled(result) and has_glibc_results:
+            result = self._run_for_glibc(kind, image, result)
         if result is not None:
             self._count(result)
         return result
 
+    def _run(self, kind: ImageKind, image: bytes) -> EngineResult | None:
+        template = self._open(kind)
+        return self._guard(lambda: template.run(image)) if template else None
+
+    def _run_for_glibc(self, kind: ImageKind, image: bytes, first: EngineResult) -> EngineResult:
+        """The result of a candidate, joined with what it shows of what is expected of code for glibc."""
+        usual = self._templates.get(kind)
+        # Only a run of the reference tells what the engine can't compare, and it shows other results than these.
+        if usual is None or usual.unsupported:
+            return first
+        second = self._run(kind._replace(of_glibc=True), image)
+        return _join(first, second) if second else first
+
     def start(self) -> None:
-        """Start the template before the first candidate comes."""
-        self._open()
+        """Start the template of most candidates before the first one comes."""
+        self._open(_USUAL)
 
     def close(self) -> None:
         """End the templates. They are started again when a candidate comes."""
@@ -95,13 +117,13 @@ class FunctionEngine:
         self.close()
         self._failures = _ATTEMPTS
 
-    def _open(self, with_library: bool = False) -> EngineTemplate | None:
-        if with_library not in self._templates and self._failures < _ATTEMPTS:
+    def _open(self, kind: ImageKind) -> EngineTemplate | None:
+        if kind not in self._templates and self._failures < _ATTEMPTS:
             try:
-                self._templates[with_library] = open_template(self._build_image[with_library]())
+                self._templates[kind] = open_template(self._build_image(kind))
             except EngineError:
                 self._failures += 1
-        return self._templates.get(with_library)
+        return self._templates.get(kind)
 
     def _guard(self, action: Callable[[], _Result]) -> _Result | None:
         """The result of an action of the template; None where the template fails, which is then given up."""
@@ -120,6 +142,18 @@ class FunctionEngine:
         statistics.settled += is_settled(result)
         statistics.runs += result.runs
         statistics.left_runs.update(result.left_runs)
+
+
+def _join(first: EngineResult, second: EngineResult) -> EngineResult:
+    """What two runs of a candidate show together."""
+    left = tuple(number for number in second.left if number in set(first.left))
+    return replace(
+        second,
+        left=left,
+        is_program_left=first.is_program_left and second.is_program_left,
+        is_inspection_left=first.is_inspection_left and second.is_inspection_left,
+        runs=first.runs + second.runs,
+    )
 
 
 def is_settled(result: EngineResult) -> bool:

@@ -184,6 +184,10 @@ class FunctionUnderTest:
         """By the identity of the code, which each machine keeps."""
         return {}
 
+    def open_glibc_machine(self) -> Machine:
+        """A machine that runs the function as compiled against glibc."""
+        return self.open_machine(self.program_for(self.glibc_variant), self.glibc_variant)
+
     def assemble_reference(self, level: str) -> tuple[str, AssembledCode]:
         """clang's own assembly for the function at an optimisation level, as text and assembled."""
         if level not in self.assembled_references:

@@ -18,7 +18,7 @@ from pytest_llmcompiler.errors import AssemblyError, ChildDiedError, ChildTimeou
 from pytest_llmcompiler.judge.coverage import pass_verdict
 from pytest_llmcompiler.judge.differential import DifferentialRun
 from pytest_llmcompiler.judge.divergence import AssembledText
-from pytest_llmcompiler.judge.engine_suite import build_image
+from pytest_llmcompiler.judge.engine_suite import ImageKind, build_image
 from pytest_llmcompiler.judge.explain import FACTS, Explanation, FailureExplainer
 from pytest_llmcompiler.judge.failure import quote_line
 from pytest_llmcompiler.judge.function_engine import FunctionEngine, is_settled
@@ -54,9 +54,9 @@ class Harness:
         """`suite` has the inputs; None: those of the settings."""
         self.reference, self.function = reference, function
         self._under_test, self._settings = FunctionUnderTest(reference, function), settings
-        suite = suite or Suite(self._under_test, settings.examples, settings.seed)
-        self._suite = suite  # the engine has no reference to the harness: its template ends with it
-        self.engine = FunctionEngine(lambda: suite.image(build_image), lambda: build_image(suite, with_library=True))
+        self._suite = suite or Suite(self._under_test, settings.examples, settings.seed)
+        # The engine has no reference to the harness, and its templates end with it.
+        self.engine = FunctionEngine(functools.partial(_read_image, self._suite))
         """Runs what is only asked whether it shows the same."""
 
     @property
@@ -114,14 +114,19 @@ class Harness:
             candidate = self._assemble(assembly, encode=self.engine.encode)
             if isinstance(candidate, Verdict):
                 return ReproducibleVerdict(candidate)
-            program = self._under_test.program_for(candidate)
-            with_library = program is not self.reference.golden
-            result = self.engine.run(program, candidate, self.function, with_library=with_library)
+            result = self._run_engine(candidate)
         detail = {"assembler": candidate.assembler, "fallback": candidate.fallback_reason, **self._suite.counts()}
         if result and is_settled(result):
             return ReproducibleVerdict(pass_verdict(detail, self._settings.min_coverage))
         differential = DifferentialRun(self._suite, candidate, assembly)
         return self._run(differential, result, detail, explain=explain, capture=capture)
+
+    def _run_engine(self, candidate: AssembledCode) -> EngineResult | None:
+        """What the engine says of a candidate; None where it can't run it."""
+        program = self._under_test.program_for(candidate)
+        kind = ImageKind(with_library=program is not self.reference.golden)
+        has_glibc_results = self._under_test.has_glibc_results(candidate)
+        return self.engine.run(program, candidate, self.function, kind, has_glibc_results=has_glibc_results)
 
     def _passes_otherwise(self, failed: DifferentialRun) -> bool:
         """Whether a text that failed passes with another meaning of the names of its static variables, which are its
@@ -215,6 +220,11 @@ class Harness:
     @functools.cached_property
     def _texts(self) -> list[AssembledText]:
         return compile_texts(self._under_test)
+
+
+def _read_image(suite: Suite, kind: ImageKind) -> bytes:
+    """The image of a suite, from the cache where it is one that most candidates need."""
+    return build_image(suite, kind) if any(kind) else suite.image(lambda suite: build_image(suite, kind))
 
 
 def _call_isolated(function: Callable[..., Any], *args: Any) -> Any:

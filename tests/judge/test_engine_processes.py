@@ -176,3 +176,35 @@ def test_candidates_that_need_more_of_the_c_library(compiled: Compile) -> None:
     harness.engine.close()
     assert harness.judge(text).passed
     assert harness.engine.statistics.settled == 2, "the template is started again"
+
+
+def test_candidates_with_results_of_glibc(compiled: Compile) -> None:
+    harness = Harness(
+        compiled("#include <ctype.h>\nint kind(int c) { c &= 127; return isalpha(c) ? isalpha(c) : -isdigit(c); }"),
+        "kind",
+        JudgeSettings(examples=30),
+    )
+    text = """kind:
+            subq $8, %rsp
+            andl $127, %edi
+            movl %edi, 4(%rsp)
+            call __ctype_b_loc
+            movq (%rax), %rax
+            movl 4(%rsp), %edi
+            movzwl (%rax,%rdi,2), %edx
+            movl %edx, %eax
+            andl $1024, %eax
+            jne 1f
+            andl $2048, %edx
+            negl %edx
+            movl %edx, %eax
+    1:      addq $8, %rsp
+            ret
+    """
+    assert harness.judge(text).passed
+    assert harness.engine.statistics.settled == 1
+    assert harness.judge(text.replace("$1024", "$512")).kind == "mismatch"
+    assert harness.judge(text.replace("andl $2048", "andl $4096")).kind == "mismatch"
+    mixed = text.replace("andl $1024, %eax", "andl $1024, %eax\n shrl $10, %eax\n testl %eax, %eax")
+    assert harness.judge(mixed).passed, "of musl on letters, of glibc on digits"
+    assert harness.engine.statistics.settled == 1, "Python decides what neither shows alone"

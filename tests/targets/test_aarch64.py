@@ -13,7 +13,7 @@ from pytest_llmcompiler import check
 from pytest_llmcompiler.assembler import gas
 from pytest_llmcompiler.assembler.assemble import assemble
 from pytest_llmcompiler.errors import AssemblyError, CaseError, LinkError, UnsupportedError
-from pytest_llmcompiler.judge.harness import JudgeSettings
+from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.model.answer import Answer
 from pytest_llmcompiler.model.extract.assembly import extract_assembly
@@ -423,3 +423,20 @@ def test_ir_for_another_target_is_retargeted(compiled: Compile) -> None:
     bound = IR.format("call void @llvm.x86.sse2.pause()", "declare void @llvm.x86.sse2.pause()")
     with pytest.raises(CaseError, match=re.escape("@llvm.x86.sse2.pause means something else on aarch64-linux")):
         compiled(bound, ".ll", target=TARGET.name).ir  # noqa: B018
+
+
+def test_pushes_are_no_accesses_below_the_stack(compiled: Compile) -> None:
+    harness = Harness(
+        compiled(SOURCE, target="aarch64-linux"), "larger", JudgeSettings(examples=20, target="aarch64-linux")
+    )
+    body = "{}\n cmp w0, w1\n csel w0, w1, w0, lt\n ldp x19, x20, [sp], #32\n ret\n"
+    for pushes in (
+        "stp x19, x20, [sp, #-32]!",
+        "str x19, [sp, #-32]!\n str x20, [sp, #8]",
+        "str q8, [sp, #-16]!\n ldr q8, [sp], #16\n stp x19, x20, [sp, #-32]!",
+    ):
+        settled = harness.engine.statistics.settled
+        assert harness.judge("larger:\n" + body.format(pushes)).passed
+        assert harness.engine.statistics.settled == settled + 1, pushes
+    for below in ("stur x19, [sp, #-8]", "stp x19, x20, [sp, #-32]", "mov x9, sp\n str x19, [x9, #-8]!"):
+        assert harness.judge("larger:\n" + below + "\n" + body.format("stp x19, x20, [sp, #-32]!")).kind == "abi"

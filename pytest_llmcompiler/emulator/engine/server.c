@@ -237,7 +237,8 @@ static bool relay(Engine *engine, Keystone *keystone, int socket, Child *child, 
 }
 
 /* Run the reference on all inputs. It translates its code, and finds the inputs on which the engine can't show what the
- * reference does: these are always left. Returns how many these are. */
+ * reference does: these are always left. Returns how many these are. What is expected of other code shows nothing of
+ * that: such an image is used only where one for the reference has no such input. */
 static uint32_t run_reference(Engine *engine) {
     bool *is_left = calloc(engine->entry_count + 1, sizeof *is_left);
     if (!is_left)
@@ -245,7 +246,7 @@ static uint32_t run_reference(Engine *engine) {
     uint32_t count = 0;
     run_suite(engine, is_left);
     for (uint32_t i = 0; i < engine->entry_count; i++)
-        count += engine->entries[i].is_left = is_left[i];
+        count += engine->entries[i].is_left = is_left[i] && !engine->entries[i].is_of_other;
     free(is_left);
     if (engine->entry_count) /* Children begin with this fill. */
         engine_run_entry(engine, &engine->entries[0], FILL_GARBAGE);
