@@ -180,8 +180,7 @@ def _write_target(writer: ImageWriter, machine: Machine) -> None:
     link = numbers[processor.link_register] if processor.link_register else NO_REGISTER
     writer.u32(guest.uc._arch, guest.uc._mode, guest.stack_number, guest.counter_number, link)
     writer.u32(numbers[convention.return_register], numbers[library.return_register])
-    for names in (library.integer_registers, convention.integer_registers):
-        writer.u32(len(names), *(numbers[name] for name in names))
+    writer.u32(len(library.integer_registers), *(numbers[name] for name in library.integer_registers))
     writer.u32(convention.shadow_space, convention.red_zone)
     halves = convention.half_preserved_vectors
     writer.u32(len(halves))

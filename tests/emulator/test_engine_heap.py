@@ -160,6 +160,8 @@ def test_a_list_that_grows(compiled: Compile) -> None:
     freed_twice = PUSH.replace("jmp 2f", "movq %rax, %r13\n" + 2 * "movq %r13, %rdi\n call free\n" + "jmp 2f")
     assert "fault" in runner.run(freed_twice)
     assert "fault" in runner.run(PUSH.replace("movq %rbx, (%rax)", "movq %rbx, (%rax)\n movq %rbx, 8192(%rax)"))
+    for forbidden in ("movb $1, push(%rip)", "movb $0xc3, (%rax)\n call *%rax", "movb $0xc3, (%rsp)\n call *%rsp"):
+        assert "fault" in runner.run(PUSH.replace("movq %rbx, (%rax)", f"{forbidden}\n movq %rbx, (%rax)")), forbidden
     assert set(runner.run(PUSH)) == {"not left"}
 
 

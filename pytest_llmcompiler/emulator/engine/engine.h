@@ -277,8 +277,6 @@ struct Engine {
     int return_register, library_return_register;
     uint32_t library_argument_count;
     int library_arguments[8];
-    uint32_t integer_argument_count;
-    int integer_arguments[8];
     uint32_t shadow_space, red_zone;
     uint32_t half_preserved_count;
     int half_preserved[16][2]; /* Vector register, and the half of it that a call preserves. */

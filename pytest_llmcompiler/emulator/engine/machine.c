@@ -145,9 +145,6 @@ static void read_target(Engine *engine, Reader *reader) {
     engine->library_argument_count = read_u32(reader);
     for (uint32_t i = 0; i < engine->library_argument_count && i < 8; i++)
         engine->library_arguments[i] = (int)read_u32(reader);
-    engine->integer_argument_count = read_u32(reader);
-    for (uint32_t i = 0; i < engine->integer_argument_count && i < 8; i++)
-        engine->integer_arguments[i] = (int)read_u32(reader);
     engine->shadow_space = read_u32(reader), engine->red_zone = read_u32(reader);
     engine->half_preserved_count = read_u32(reader);
     for (uint32_t i = 0; i < engine->half_preserved_count && i < 16; i++) {
