@@ -116,7 +116,10 @@ class Guest:
         Hooks and emulator refer to each other, and so do other parts of a machine. The garbage collector would find
         them later; to look for them now takes 50 ms.
         """
-        vars(self.uc)["_Uc__finalizer"]()
+        finalizer = vars(self.uc).get("_Uc__finalizer")
+        if finalizer is None:  # another release of unicorn
+            return
+        finalizer()
         for memory in (self.stack.memory, *(memory for _, memory in (*self.writable, *self.read_only))):
             memory.free()
 
