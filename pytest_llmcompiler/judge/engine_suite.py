@@ -10,17 +10,18 @@ from pytest_llmcompiler.emulator.engine_image import NO_REGISTER, ImageWriter, w
 from pytest_llmcompiler.emulator.environment import initial_errno
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.emulator.observation import Observation
+from pytest_llmcompiler.judge.compare_heap import find_expressions
 from pytest_llmcompiler.judge.dont_care import DontCareBytes
 from pytest_llmcompiler.judge.engine_program import write_program_run
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.location import Errno, GlobalVariable, InputObject, MemoryRegion
 from pytest_llmcompiler.judge.oracle import SuiteEntry
 from pytest_llmcompiler.judge.suite import Suite
-from pytest_llmcompiler.judge.value_equality import build_equality_mask, clear_nan_bits, list_floats
+from pytest_llmcompiler.judge.value_equality import build_equality_mask, clear_nan_bits, list_parts
 from pytest_llmcompiler.judge.whole_program import WholeProgram
 from pytest_llmcompiler.targets.abi import CallSetup
-from pytest_llmcompiler.values.c_types import Array, Function, Int, Pointer, Type, build_value_mask
-from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, SLOTS
+from pytest_llmcompiler.values.c_types import Array, Float, Function, Int, Pointer, Type, build_value_mask
+from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, PAGE, SLOTS
 from pytest_llmcompiler.values.va_list import is_va_list_object
 
 _ENDINGS = ("return", "exit", "abort")
@@ -163,6 +164,7 @@ class _EntryWriter:
             after = expected.slots[number][start:end]
             writer.span(self._guest.insert_streams(after))
             writer.span(self._mask(InputObject(number, placed.label), after, placed.element))
+            self._write_constants(after, placed.element)
 
     def _mask(self, region: MemoryRegion, data: bytes, element: Type | None) -> bytes:
         """1 bits where bytes of a region count; nothing where all do."""
@@ -170,13 +172,38 @@ class _EntryWriter:
         if element is not None and element.size and not is_va_list_object(element):
             count = len(data) // element.size
             mask[: count * element.size] = build_value_mask(element) * count
-            for at, size in list_floats(element):
-                for start in range(at, count * element.size, element.size):
-                    clear_nan_bits(mask, data, start, size)
+            for at, part in list_parts(element):
+                for start in range(at, count * element.size, element.size) if isinstance(part, Float) else ():
+                    clear_nan_bits(mask, data, start, part.size)
         for offset in self._dont_care.of(region):
             if offset < len(mask):
                 mask[offset] = 0
         return bytes(mask) if mask.count(0xFF) != len(mask) else b""
+
+    def _write_constants(self, data: bytes, element: Type | None, start: int = 0) -> None:
+        """Where data with elements of a type, which begins at an offset, has pointers to constants."""
+        pointers = list(self._constant_pointers(data, element))
+        self._writer.u32(len(pointers))
+        for at, constant in pointers:
+            self._writer.u64(start + at)
+            self._writer.span(constant)
+
+    def _constant_pointers(self, data: bytes, element: Type | None) -> Iterator[tuple[int, bytes]]:
+        if element is None or not element.size or is_va_list_object(element):
+            return
+        for at, part in list_parts(element):
+            if isinstance(part, Pointer):
+                for start in range(at, len(data) // element.size * element.size, element.size):
+                    constant = self._constant_at(data[start : start + part.size], part)
+                    if constant:
+                        yield start, constant
+
+    def _constant_at(self, pointer: bytes, type: Pointer) -> bytes:
+        """The constant that a pointer leads to; nothing where it leads to no whole one."""
+        data = self._expected.constants.at(int.from_bytes(pointer, "little"), type.target) or b""
+        if isinstance(type.target, Int) and type.target.character:
+            return data if data.endswith(b"\0") else b""
+        return data if type.target and len(data) == type.target.size else b""
 
     def _write_expected(self) -> None:
         writer, expected = self._writer, self._expected
@@ -184,14 +211,7 @@ class _EntryWriter:
         self._write_result()
         self._write_changes()
         writer.u32(expected.out_of_memory)
-        writer.u32(len(expected.heap))
-        for block in expected.heap:
-            writer.u64(block.address, block.size)
-            writer.span(block.pages)
-        writer.u32(len(expected.freed_blocks))
-        for freed in expected.freed_blocks:
-            writer.u64(freed.address, freed.size)
-            writer.span(b"")
+        self._write_heap()
         is_set = (
             self._entry.entry.context.compares_errno
             and expected.outcome == "return"
@@ -203,6 +223,21 @@ class _EntryWriter:
         for descriptor, data in sorted(expected.output.items()):
             writer.u32(descriptor)
             writer.span(data)
+
+    def _write_heap(self) -> None:
+        writer, expected = self._writer, self._expected
+        expressions = find_expressions(self._entry.entry.context, expected) if expected.heap else {}
+        writer.u32(len(expected.heap))
+        for block in expected.heap:
+            writer.u64(block.address, block.size)
+            writer.span(block.pages)
+            expression = expressions.get(block.address)
+            self._write_constants(block.data, expression.type if expression else None, block.address % PAGE)
+        writer.u32(len(expected.freed_blocks))
+        for freed in expected.freed_blocks:
+            writer.u64(freed.address, freed.size)
+            writer.span(b"")
+            self._write_constants(b"", None)
 
     def _write_result(self) -> None:
         """The result in registers; for a result in memory, the address that is returned."""
@@ -226,9 +261,7 @@ class _EntryWriter:
         """The constant that the result points to; nothing for any other result."""
         if not isinstance(type, Pointer) or self._layout.result is not None:
             return b""
-        data = self._expected.constants.at(int.from_bytes(self._expected.result, "little"), type.target) or b""
-        is_string = isinstance(type.target, Int) and type.target.character
-        return data if not is_string or data.endswith(b"\0") else b""
+        return self._constant_at(self._expected.result, type)
 
     def _write_changes(self) -> None:
         """The variables that differ from the program's initial contents, or of which some bytes do not count."""
@@ -240,10 +273,13 @@ class _EntryWriter:
             element = type.element if isinstance(type, Array) else type
             mask = self._mask(GlobalVariable(name), after, element if is_known else None)
             data = self._guest.insert_streams(after)
-            if mask or data != initial.read_variable(name):
-                changes.append((self._machine.program.symbols[name].address, data, mask))
+            has_constants = is_known and any(self._constant_pointers(data, element))
+            if mask or has_constants or data != initial.read_variable(name):
+                changes.append((self._machine.program.symbols[name].address, data, mask, element if is_known else None))
         self._writer.u32(len(changes))
-        for address, data, mask in changes:
+        for address, data, mask, _ in changes:
             self._writer.u64(address)
             self._writer.span(data)
             self._writer.span(mask)
+        for _, data, _, known in changes:
+            self._write_constants(data, known)

@@ -101,7 +101,6 @@ class Oracle:
         self._names = [param.name for param in under_test.signature.params]
         self._rules = under_test.reference.argument_rules(under_test.function)
         self._convention = under_test.reference.target.convention
-        self._returns_in_memory = self._convention.locate_result(under_test.signature).is_in_memory
         self._has_run_golden = False
         self._laid_out: tuple[Input, Layout, abi.CallSetup] | None = None
         """The last input that was laid out: an input that is added to the corpus is run by the probe before."""
@@ -276,6 +275,10 @@ class Oracle:
     @functools.cached_property
     def _uses_errno(self) -> bool:
         return self._under_test.reference.uses_errno(self._under_test.function)
+
+    @functools.cached_property
+    def _returns_in_memory(self) -> bool:
+        return self._convention.locate_result(self._under_test.signature).is_in_memory
 
     def _layout(self, input: Input) -> Layout:
         signature = self._under_test.signature

@@ -52,8 +52,9 @@ def build_equality_mask(type: Type, value: bytes) -> bytes:
     Bits of padding are 0. In the place of a quiet NaN, only those bits are 1 that all quiet NaNs have set.
     """
     mask = bytearray(build_value_mask(type))
-    for at, size in list_floats(type):
-        clear_nan_bits(mask, value, at, size)
+    for at, part in list_parts(type):
+        if isinstance(part, Float):
+            clear_nan_bits(mask, value, at, part.size)
     return bytes(mask)
 
 
@@ -64,13 +65,13 @@ def clear_nan_bits(mask: bytearray, value: bytes, at: int, size: int) -> None:
         mask[at : at + size] = bits
 
 
-def list_floats(type: Type, start: int = 0) -> Iterator[tuple[int, int]]:
-    """The offsets and sizes of the floats in a type, without those in unions."""
-    if isinstance(type, Float):
-        yield start, type.size
-    elif isinstance(type, Array) or (isinstance(type, Struct) and not type.union and not type.opaque):
+def list_parts(type: Type, start: int = 0) -> Iterator[tuple[int, Type]]:
+    """The parts of a type that have no members themselves, with their offsets: without those in unions."""
+    if not isinstance(type, (Array, Struct)):
+        yield start, type
+    elif isinstance(type, Array) or not (type.union or type.opaque):
         for at, member in members(type):
-            yield from list_floats(member, start + at)
+            yield from list_parts(member, start + at)
 
 
 def members(type: Array | Struct) -> list[tuple[int, Type]]:

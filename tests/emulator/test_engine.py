@@ -91,3 +91,53 @@ def test_what_the_engine_cannot_load_is_an_error(runner: EngineRunner) -> None:
     with pytest.raises(EngineError):
         engine.run(engine.entry_count)
     engine.close()
+
+
+def test_pointers_to_equal_constants(compiled: Compile) -> None:
+    source = """
+        #include <stdlib.h>
+        struct entry { int n; const char *name; };
+        const char *current = "none";
+        struct entry *name(struct entry *e, int n)
+        {
+            struct entry *copy = malloc(sizeof *copy);
+            e->name = current = n < 0 ? "negative" : "other";
+            e->n = n;
+            if (copy) copy->n = n, copy->name = e->name;
+            return copy;
+        }
+    """
+    runner = EngineRunner(compiled(source), "name")
+    text = """name:
+            pushq %rbx
+            pushq %rbp
+            pushq %rax
+            movq %rdi, %rbx
+            movl %esi, %ebp
+            movl $16, %edi
+            call malloc
+            leaq .Lother(%rip), %rcx
+            leaq .Lnegative(%rip), %rdx
+            testl %ebp, %ebp
+            cmovs %rdx, %rcx
+            movq %rcx, current(%rip)
+            movq %rcx, 8(%rbx)
+            movl %ebp, (%rbx)
+            testq %rax, %rax
+            je 1f
+            movl %ebp, (%rax)
+            movq %rcx, 8(%rax)
+    1:      popq %rcx
+            popq %rbp
+            popq %rbx
+            ret
+            .section .rodata
+    .Lother: .asciz "other"
+    .Lnegative: .asciz "negative"
+    """
+    assert set(runner.run(text)) == {"not left"}
+    for wrong in ('"othe"', '"others"', '"negative"'):
+        assert "object" in runner.run(text.replace('"other"', wrong))
+    assert set(runner.run(text.replace("movq %rcx, 8(%rax)", "movq %rbx, 8(%rax)"))) >= {"heap"}
+    assert "variable" in runner.run(text.replace("movq %rcx, current", "movq %rdx, current"))
+    assert "heap" in runner.run(text.replace("movq %rcx, 8(%rax)", "movq %rdx, 8(%rax)"))

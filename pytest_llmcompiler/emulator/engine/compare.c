@@ -1,4 +1,5 @@
 /* Whether a run shows the same as the expected image. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine.h"
@@ -18,11 +19,8 @@ static bool has_value(Engine *engine, const RegisterValue *expected) {
     return !memcmp(value, expected->value, VALUE_BYTES);
 }
 
-/* Whether the result points to a constant with the same bytes: a candidate may bring constants of its own. */
-static bool points_to_constant(Engine *engine, Entry *entry) {
-    if (!entry->result_constant.size)
-        return false;
-    uint64_t address = get_register(engine, entry->results[0].id);
+/* Whether a constant with these bytes lies at an address. */
+static bool is_constant_at(Engine *engine, uint64_t address, Span data) {
     Region *region = find_region(engine, address);
     if (!region || !region->is_constant || address - region->address >= region->data_size)
         return false;
@@ -30,8 +28,39 @@ static bool points_to_constant(Engine *engine, Entry *entry) {
     /* Constants of the program that hold addresses lie on writable pages: what a candidate writes there does not count. */
     bool is_program = region - engine->regions < engine->candidate_first_region;
     const uint8_t *memory = is_program && region->initial ? region->initial : region->memory;
-    return entry->result_constant.size <= region->data_size - offset &&
-           !memcmp(memory + offset, entry->result_constant.data, entry->result_constant.size);
+    return data.size <= region->data_size - offset && !memcmp(memory + offset, data.data, data.size);
+}
+
+/* Whether the result points to a constant with the same bytes: a candidate may bring constants of its own. */
+static bool points_to_constant(Engine *engine, Entry *entry) {
+    return entry->result_constant.size &&
+           is_constant_at(engine, get_register(engine, entry->results[0].id), entry->result_constant);
+}
+
+/* Give pointers to equal constants their expected values. */
+static void replace_constants(Engine *engine, uint8_t *memory, Span expected, const ConstantPointers *constants) {
+    for (uint32_t i = 0; i < constants->count; i++) {
+        ConstantPointer *pointer = &constants->items[i];
+        uint64_t address;
+        if (expected.size < sizeof address || pointer->offset > expected.size - sizeof address)
+            continue;
+        memcpy(&address, memory + pointer->offset, sizeof address);
+        if (is_constant_at(engine, address, pointer->data))
+            memcpy(memory + pointer->offset, expected.data + pointer->offset, sizeof address);
+    }
+}
+
+bool is_expected(Engine *engine, const uint8_t *memory, Span expected, Span mask, const ConstantPointers *constants) {
+    if (is_equal(memory, expected.data, expected.size, mask))
+        return true;
+    uint8_t *copy = constants->count ? malloc(expected.size) : NULL;
+    if (!copy)
+        return false;
+    memcpy(copy, memory, expected.size);
+    replace_constants(engine, copy, expected, constants);
+    bool is_same = is_equal(copy, expected.data, expected.size, mask);
+    free(copy);
+    return is_same;
 }
 
 static LeftReason compare_registers(Engine *engine, Entry *entry) {
@@ -69,8 +98,8 @@ static LeftReason compare_objects(Engine *engine, Entry *entry) {
             if (engine->slots[object->slot].host != slot->host)
                 continue;
             start = object->start, end = start + object->initial.size;
-            if (!object->is_freed &&
-                !is_equal(engine->arena + slot->host + start, object->expected.data, end - start, object->mask))
+            if (!object->is_freed && !is_expected(engine, engine->arena + slot->host + start, object->expected,
+                                                  object->mask, &object->constants))
                 return LEFT_OBJECT;
         }
         if (!is_garbage(engine, slot, 0, start) || !is_garbage(engine, slot, end, slot->size))
@@ -95,8 +124,11 @@ static LeftReason compare_variables(Engine *engine, Entry *entry) {
             continue; /* A constant. */
         Patch *change = find_change(entry, address);
         const uint8_t *memory = region->memory + (address - region->address);
-        const uint8_t *expected = change ? change->data.data : region->initial + (address - region->address);
-        if (!is_equal(memory, expected, size, change ? change->mask : (Span){0}))
+        const uint8_t *initial = region->initial + (address - region->address);
+        bool is_same = change ? change->data.size == size &&
+                                    is_expected(engine, memory, change->data, change->mask, &change->constants)
+                              : !memcmp(memory, initial, size);
+        if (!is_same)
             return LEFT_VARIABLE;
     }
     return LEFT_NOT;

@@ -24,7 +24,7 @@ static bool has_live_objects(Engine *engine, Entry *entry) {
         ExpectedBlock *expected = &entry->live[i];
         Object *object = find_allocated(engine, expected);
         if (!object || !object->is_live || object->mapped != expected->pages.size ||
-            memcmp(pages_of(heap, object), expected->pages.data, object->mapped))
+            !is_expected(engine, pages_of(heap, object), expected->pages, (Span){0}, &expected->constants))
             return false;
     }
     return true;

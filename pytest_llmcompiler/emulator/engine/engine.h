@@ -86,6 +86,17 @@ typedef struct {
 
 /* -- inputs with their expected images */
 
+/* A pointer to a constant. A candidate may bring constants of its own: then its pointer may lead to an equal one. */
+typedef struct {
+    uint64_t offset; /* In the memory that has the pointer. */
+    Span data;       /* The bytes of the constant. */
+} ConstantPointer;
+
+typedef struct {
+    uint32_t count;
+    ConstantPointer *items;
+} ConstantPointers;
+
 typedef struct {
     uint32_t slot;         /* The number of the slot in the arena. */
     uint32_t start;        /* Offset of the object in its slot. */
@@ -94,12 +105,14 @@ typedef struct {
     Span mask;             /* 1 bits where `expected` counts; empty where every bit does. */
     bool is_freed;         /* By the reference. Then its bytes are not compared. */
     bool is_result;        /* The caller's buffer for the result, which can't be freed. */
+    ConstantPointers constants; /* In `expected`. */
 } InputObject;
 
 typedef struct {
     uint64_t address;
     Span data;
     Span mask; /* As in `InputObject`. */
+    ConstantPointers constants; /* In what is expected of a variable. */
 } Patch;
 
 typedef struct {
@@ -115,6 +128,7 @@ typedef struct {
 typedef struct {
     uint64_t address, size;
     Span pages; /* All pages that are mapped for the object; empty for a freed one. */
+    ConstantPointers constants; /* In the pages. */
 } ExpectedBlock;
 
 typedef struct {
@@ -403,6 +417,8 @@ void fill_pattern(uint8_t *memory, uint64_t size, const uint8_t pattern[4]);
 /* -- compare.c */
 
 LeftReason compare_run(Engine *engine, Entry *entry);
+/* Whether memory has expected bytes under a mask, where pointers may lead to equal constants. */
+bool is_expected(Engine *engine, const uint8_t *memory, Span expected, Span mask, const ConstantPointers *constants);
 
 /* -- candidate.c */
 

@@ -246,6 +246,12 @@ static void read_slots(Engine *engine, Reader *reader) {
     }
 }
 
+static void read_constants(Reader *reader, ConstantPointers *constants) {
+    if (read_count(reader, &constants->count, (void **)&constants->items, sizeof *constants->items))
+        for (uint32_t i = 0; i < constants->count; i++)
+            constants->items[i].offset = read_u64(reader), constants->items[i].data = read_span(reader);
+}
+
 void read_patches(Reader *reader, uint32_t *count, Patch **patches) {
     if (!read_count(reader, count, (void **)patches, sizeof **patches))
         return;
@@ -261,6 +267,7 @@ static void read_blocks(Reader *reader, uint32_t *count, ExpectedBlock **blocks)
     for (uint32_t i = 0; i < *count; i++) {
         (*blocks)[i].address = read_u64(reader), (*blocks)[i].size = read_u64(reader);
         (*blocks)[i].pages = read_span(reader);
+        read_constants(reader, &(*blocks)[i].constants);
     }
 }
 
@@ -292,6 +299,7 @@ static void read_input(Engine *engine, Reader *reader, Entry *entry) {
             object->slot = read_u32(reader), object->start = read_u32(reader);
             object->is_freed = read_u32(reader), object->is_result = read_u32(reader);
             object->initial = read_span(reader), object->expected = read_span(reader), object->mask = read_span(reader);
+            read_constants(reader, &object->constants);
             if (object->slot >= engine->slot_count || object->expected.size != object->initial.size ||
                 object->start + object->initial.size > engine->slots[object->slot].size)
                 reader->failed = true;
@@ -312,6 +320,8 @@ static void read_expected(Reader *reader, Entry *entry) {
     read_expected_registers(reader, &entry->result_count, &entry->results);
     entry->result_constant = read_span(reader);
     read_patches(reader, &entry->change_count, &entry->changes);
+    for (uint32_t i = 0; i < entry->change_count; i++)
+        read_constants(reader, &entry->changes[i].constants);
     entry->is_out_of_memory = read_u32(reader);
     read_blocks(reader, &entry->live_count, &entry->live);
     read_blocks(reader, &entry->freed_count, &entry->freed);
