@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from random import Random
 
-from hypothesis import Phase
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
+from hypothesis.control import BuildContext
+from hypothesis.internal.conjecture.data import ConjectureData
+from hypothesis.internal.conjecture.engine import ConjectureRunner
+from hypothesis.internal.conjecture.shrinker import sort_key
+from hypothesis.internal.escalation import InterestingOrigin
 
 from pytest_llmcompiler.corpus.input_numbers import InputNumbers, set_number
-from pytest_llmcompiler.corpus.search import SearchDoneError, end_search, run_search
+from pytest_llmcompiler.corpus.provider import BACKEND, ignore_local_constants
+from pytest_llmcompiler.corpus.search import SearchDoneError, end_search
 from pytest_llmcompiler.values.input import Input, list_objects
 
 _MAX_CALLS = 600
@@ -35,19 +41,11 @@ def shrink(
     the first one that fails. Then it moves single numbers nearer to zero: hypothesis itself can't do so for numbers
     that a strategy takes from a list, such as the constants of the program. At most `max_calls` calls of `fails`.
     """
-    best = first
     is_failing = _LimitedCheck(fails, max_calls)
-
-    def step(input: Input) -> None:
-        nonlocal best
-        if is_failing(input):
-            best = input
-            raise AssertionError
-
-    with contextlib.suppress(AssertionError):
-        run_search(strategy, step, 2 * examples, random_seed, (Phase.generate, Phase.shrink))
-    if weight(best) > weight(first):
-        best = first
+    search = _Search(strategy, is_failing)
+    with end_search():
+        search.run(examples, random_seed)
+    best = first if search.best is None or weight(search.best) > weight(first) else search.best
     with end_search():
         while simpler := next(filter(is_failing, _generate_simpler(best)), None):
             best = simpler
@@ -56,14 +54,54 @@ def shrink(
 
 @functools.cache
 def warm_up_shrinking() -> None:
-    """Shrink something. The first search of a process loads modules of hypothesis, and has it collect garbage, which
-    takes a tenth of a second: forked children inherit that this is done."""
+    """Shrink something. The first search of a process loads modules of hypothesis: forked children inherit them."""
+    _Search(st.just(Input(())), lambda input: True).run(1, 0)
 
-    def step(input: Input) -> None:
-        raise AssertionError
 
-    with contextlib.suppress(AssertionError):
-        run_search(st.just(Input(())), step, 1, 0, (Phase.generate, Phase.shrink))
+class _Search:
+    """A search of hypothesis for an input that fails, and for the smallest one that it can shrink it to.
+
+    The engine of hypothesis is used without `given`. Around a search, that looks at the source of the test, and repeats
+    the failing test for its report, which takes longer than most searches.
+    """
+
+    _ORIGIN = InterestingOrigin(AssertionError, None, None, (), ())
+    """All failures are the same one to hypothesis."""
+
+    def __init__(self, strategy: st.SearchStrategy[Input], is_failing: Callable[[Input], bool]) -> None:
+        self._strategy, self._is_failing = strategy, is_failing
+        self.best: Input | None = None
+        """The failing input that is the smallest one by hypothesis's order of the choices that draw it."""
+        self._best_key: tuple[int, tuple[int, ...]] | None = None
+
+    def run(self, examples: int, random_seed: int) -> None:
+        """Draw up to twice as many inputs, and shrink the first one that fails."""
+        runner = ConjectureRunner(self._test, settings=_search_settings(2 * examples), random=Random(random_seed))
+        with ignore_local_constants():
+            runner.run()
+
+    def _test(self, data: ConjectureData) -> None:
+        with BuildContext(data, wrapped_test=self._test):
+            input = data.draw(self._strategy)
+        if not self._is_failing(input):
+            return
+        key = sort_key(data.nodes)
+        if self._best_key is None or key < self._best_key:
+            self.best, self._best_key = input, key
+        data.mark_interesting(self._ORIGIN)
+
+
+@functools.cache
+def _search_settings(examples: int) -> settings:
+    return settings(
+        max_examples=examples,
+        backend=BACKEND,
+        phases=(Phase.generate, Phase.shrink),
+        database=None,
+        deadline=None,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 class _LimitedCheck:

@@ -64,12 +64,7 @@ class ArgumentReader:
         self._returns_in_memory = functools.cache(lambda type: guest.convention.locate_result(type).is_in_memory)
         symbols = guest.program.symbols
         self._globals = [(symbols[name].address, symbols[name].size, name) for name in guest.program.globals]
-        self._strings = [
-            range(symbol.address, symbol.address + symbol.size)
-            for name, symbol in symbols.items()
-            if name.startswith(".str")
-        ]
-        """The string literals of the case, as clang names them."""
+        self._strings = guest.program.string_literals
 
     # -- values
 

@@ -92,6 +92,7 @@ class Machine:
         # The start-up code runs before the candidate is loaded: nothing that it does depends on a candidate.
         self._process = start_process(self.guest)
         self._heap.errno_address = self._process.errno_address
+        self._uninitialised.prepare_states()
         if not awaits_candidate:
             self._complete(candidate)
 
@@ -113,7 +114,6 @@ class Machine:
         self._external_calls.watch_stubs()
         self._shown_registers = self._list_shown_registers()
         self._shown_batch = RegisterBatch([(self.guest.numbers[name], 0) for name in self._shown_registers])
-        self._uninitialised.prepare_states()
         self.guest.save_memory()
         has_booleans = bool(candidate and candidate.booleans)
         self._native = None if has_booleans else NativeRunner.open(self.guest, self._arena, self.errno_address)

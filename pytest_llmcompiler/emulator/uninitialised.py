@@ -6,6 +6,7 @@ the inverse of the garbage too, so that one which reads them shows different beh
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -109,7 +110,7 @@ class UninitialisedValues:
 
     def stack_bytes(self, size: int) -> bytes:
         """The contents of so many bytes of unused stack."""
-        return _STACK_WORDS[self._pattern] * (size // 4)
+        return _fill_stack(self._pattern) if size == STACK_SIZE else _STACK_WORDS[self._pattern] * (size // 4)
 
     def register_value(self, index: int) -> int:
         """The 64 bits of a register without a value. Different indices give different garbage."""
@@ -156,3 +157,9 @@ class UninitialisedValues:
             for start, memory in (*self._guest.read_only, *self._guest.writable):
                 if start <= pad < start + memory.size:
                     yield memory, pad - start, data
+
+
+@functools.cache
+def _fill_stack(pattern: UninitialisedFill) -> bytes:
+    """The contents of a whole unused stack. All machines share them, those of forked children too."""
+    return _STACK_WORDS[pattern] * (STACK_SIZE // 4)

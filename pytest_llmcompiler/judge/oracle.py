@@ -113,6 +113,12 @@ class Oracle:
 
         Raises UndefinedInputError where the function is not defined on the input.
         """
+        probe = self._probe(input, steps)
+        features = probe.read_features()
+        return ProbeResult(features, None if features <= known else probe.read_comparisons(), probe.steps)
+
+    def _probe(self, input: Input, steps: int) -> Probe:
+        """The probe after its run on an input. Raises UndefinedInputError."""
         # Objects must end at an unmapped page here, also where the other machines align their starts: only so does the
         # probe see each access past the end of an object.
         layout, call = self.lay_out(replace(input, is_4gib_aligned=False) if input.is_4gib_aligned else input)
@@ -126,8 +132,7 @@ class Oracle:
         except UndefinedInputError as error:
             error.edges = probe.read_edges()
             raise
-        features = probe.read_features()
-        return ProbeResult(features, None if features <= known else probe.read_comparisons(), probe.steps)
+        return probe
 
     def accept(self, input: Input, known: Set[Feature] = frozenset(), steps: int = MAX_STEPS) -> SuiteEntry:
         """The suite's entry for an input. Arguments are those of `look`.
@@ -144,7 +149,7 @@ class Oracle:
         _require_defined(run, layout)
         if run.abi_breaches:  # a write past a local variable may hit what the function has saved
             raise UndefinedInputError("undefined behaviour")
-        limit = _HANG_LIMIT.instructions(run.executed_bytes + sum(target.size for target in layout.objects))
+        limit = _hang_limit(run, layout)
         # Varied fills: the machines differ in their garbage, and each runs with zeros too. A result that depends on an
         # uninitialised value differs in at least one of these runs.
         golden, *optimised = (
@@ -165,6 +170,18 @@ class Oracle:
             self.whole_file.require_agreement(input, context, call, limit, run, ruling.dont_care)
         replay = write_calls(machines.golden, records, context, run, ruling.dont_care) if records else b""
         return SuiteEntry(context, call, run, ruling.dont_care, limit, look, ruling.bug, replay)
+
+    def preview(self, input: Input) -> SuiteEntry:
+        """The entry that `accept` may give for an input, with every byte compared. It takes a third of the time, since
+        only the probe and one build run.
+
+        Raises UndefinedInputError as far as these two show that the function is not defined on the input.
+        """
+        self._probe(input, MAX_STEPS)
+        layout, call = self.lay_out(input)
+        run = self._run_golden(layout, call, max(_MAX_INSTRUCTIONS, _INSTRUCTIONS_PER_STEP * MAX_STEPS))
+        _require_defined(run, layout)
+        return SuiteEntry(self._context(layout), call, run, DontCareBytes(), _hang_limit(run, layout), ProbeResult())
 
     def _run_golden(self, layout: Layout, call: abi.CallSetup, limit: int) -> Observation:
         """The expected run on an input. It also teaches the probe how much its runs cost."""
@@ -309,6 +326,11 @@ _MAX_OPEN = 4
 """How many of them there are: their machines take 10 MiB each. Failures of the same few functions follow each other."""
 _RUNS = 4
 """Runs of the references on an input on which they agree, with one build at -O2."""
+
+
+def _hang_limit(run: Observation, layout: Layout) -> int:
+    """The instructions that a candidate may execute on an input, on which the reference's run is known."""
+    return _HANG_LIMIT.instructions(run.executed_bytes + sum(target.size for target in layout.objects))
 
 
 def _run_cost(run: Observation, golden: Machine) -> int:

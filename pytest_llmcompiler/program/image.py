@@ -111,6 +111,12 @@ class ProgramImage:
         return sorted(ranges.values())
 
     @functools.cached_property
+    def string_literals(self) -> list[range]:
+        """The addresses of the string literals of the case, as clang names them."""
+        literals = (symbol for name, symbol in self.symbols.items() if name.startswith(".str"))
+        return [range(symbol.address, symbol.address + symbol.size) for symbol in literals]
+
+    @functools.cached_property
     def case_code(self) -> range:
         """The addresses of the case's own code, which lies together: it is one object."""
         own = [self.symbols[name] for name in self.functions if name in self.symbols]

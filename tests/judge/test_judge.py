@@ -175,6 +175,18 @@ def test_the_smallest_input_is_shown(judged: Judged) -> None:
     ).passed
 
 
+@pytest.mark.parametrize("function", ["fill", "apply"])
+def test_later_failures_are_explained_as_the_first_one(judged: Judged, function: str) -> None:
+    """What an explanation needs is prepared at the first failure of a function; later ones take another way."""
+    wrong = {
+        "fill": LOOP.replace("-1(%rdi,%rsi)", "(%rdi,%rsi)"),
+        "apply": APPLY.replace("leal 1(%rbp)", "leal 2(%rbp)"),
+    }[function]
+    first, *later = (judged(SOURCE, function, wrong + f"# {number}\n") for number in range(3))
+    assert first.kind in ("mismatch", "crash")
+    assert later == [first, first]
+
+
 def test_helpers_of_the_answer_do_not_replace_the_program_s(judged: Judged) -> None:
     """A global function of the answer is the program's; a local one is the answer's own, and judged with it."""
     own = "helper:\n movl $5, %eax\n ret\ncaller:\n pushq %rax\n call helper\n incl %eax\n popq %rcx\n ret\n"
