@@ -15,7 +15,7 @@ AccessKind = Literal["read", "write", "jump", "misaligned", "load", "store"]
 
 
 ENDINGS: tuple[Outcome, ...] = ("return", "exit", "abort")
-"""The outcomes of a run that comes to its end: it shows its effects."""
+"""The outcomes of a run that comes to its end: it shows its effects. They are in the order of `End` in `engine.h`."""
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pytest_llmcompiler.emulator.engine_image import ImageWriter, write_environment
 from pytest_llmcompiler.emulator.machine import PROGRAM_SEED, Machine
+from pytest_llmcompiler.emulator.observation import ENDINGS
 from pytest_llmcompiler.emulator.process_start import process_stack
 from pytest_llmcompiler.judge.whole_program import COMPARED_OUTPUTS, WholeProgram
-
-_ENDINGS = ("return", "exit", "abort")
-"""The outcomes, in the order of `End` in `engine.h`."""
 
 
 def write_program_run(writer: ImageWriter, machine: Machine, whole_program: WholeProgram | None) -> None:
@@ -22,7 +20,7 @@ def write_program_run(writer: ImageWriter, machine: Machine, whole_program: Whol
     writer.u64(whole_program.limit)
     write_environment(writer, PROGRAM_SEED)
     _write_start(writer, machine)
-    writer.u32(_ENDINGS.index(expected.outcome), expected.exit_code)
+    writer.u32(ENDINGS.index(expected.outcome), expected.exit_code)
     writer.u32(len(COMPARED_OUTPUTS))
     for descriptor in COMPARED_OUTPUTS:
         writer.u32(descriptor)

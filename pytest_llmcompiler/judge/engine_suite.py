@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pytest_llmcompiler.emulator.engine_image import NO_REGISTER, ImageWriter, write_environment, write_program
 from pytest_llmcompiler.emulator.environment import initial_errno
 from pytest_llmcompiler.emulator.machine import Machine
-from pytest_llmcompiler.emulator.observation import Observation
+from pytest_llmcompiler.emulator.observation import ENDINGS, Observation
 from pytest_llmcompiler.judge.compare_heap import find_expressions
 from pytest_llmcompiler.judge.dont_care import DontCareBytes
 from pytest_llmcompiler.judge.engine_program import write_program_run
@@ -24,8 +24,6 @@ from pytest_llmcompiler.values.c_types import Array, Float, Function, Int, Point
 from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, PAGE, SLOTS
 from pytest_llmcompiler.values.va_list import is_va_list_object
 
-_ENDINGS = ("return", "exit", "abort")
-"""The outcomes, in the order of `End` in `engine.h`."""
 _SLOT_NUMBERS = {slot.address: number for number, slot in enumerate((*SLOTS, *ALIGNED_SLOTS))}
 
 
@@ -207,7 +205,7 @@ class _EntryWriter:
 
     def _write_expected(self) -> None:
         writer, expected = self._writer, self._expected
-        writer.u32(_ENDINGS.index(expected.outcome), expected.exit_code)
+        writer.u32(ENDINGS.index(expected.outcome), expected.exit_code)
         self._write_result()
         self._write_changes()
         writer.u32(expected.out_of_memory)

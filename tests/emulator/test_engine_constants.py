@@ -10,8 +10,8 @@ import pytest
 
 from pytest_llmcompiler import emulator
 from pytest_llmcompiler.emulator import calls, engine, engine_image, engine_server, heap, kernel, stack, uninitialised
-from pytest_llmcompiler.emulator.observation import ELSEWHERE
-from pytest_llmcompiler.judge import engine_calls, engine_program, engine_suite
+from pytest_llmcompiler.emulator.observation import ELSEWHERE, ENDINGS
+from pytest_llmcompiler.judge import engine_calls
 from pytest_llmcompiler.values import layout
 
 FOLDER = Path(emulator.__file__).parent / "engine"
@@ -35,8 +35,7 @@ def test_orders_of_names() -> None:
     assert [name.removeprefix("call ") for name in read_enumeration("SYSTEM_CALL_LEAVE")] == kinds
     *fills, _ = read_enumeration("FILL_GARBAGE")
     assert fills == list(get_args(uninitialised.UninitialisedFill))
-    endings = tuple(read_enumeration("END_RETURN")[:-1])
-    assert endings == engine_suite._ENDINGS == engine_program._ENDINGS
+    assert tuple(read_enumeration("END_RETURN")[:-1]) == ENDINGS
     assert tuple(read_enumeration("ARGUMENT_UNKNOWN")[:-1]) == engine_calls._KINDS
     frames = read_enumeration("FRAME_OPEN")
     assert [getattr(engine_server, f"_{name.upper()}") for name in frames] == list(range(1, len(frames) + 1))
