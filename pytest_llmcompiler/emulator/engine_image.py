@@ -31,6 +31,7 @@ NO_GUARD = (NO_REGISTER, NO_REGISTER, NO_REGISTER, 0, 0, 0, 0)
 HOOK_KINDS = (
     "leave",
     "abort",
+    "assert",
     "malloc",
     "calloc",
     "realloc",
@@ -57,8 +58,8 @@ _HOST_FUNCTIONS = {
     "aligned_alloc": "aligned_alloc",
     "memalign": "aligned_alloc",
     "abort": "abort",
-    "__assert_fail": "leave",
-    "__assert": "leave",
+    "__assert_fail": "assert",
+    "__assert": "assert",
     "__stack_chk_fail": "leave",
     "__chk_fail": "leave",
 }

@@ -15,7 +15,7 @@ def write_program_run(writer: ImageWriter, machine: Machine, whole_program: Whol
     if whole_program is None:
         return
     expected = whole_program.expected
-    # The engine knows no assertions, and answers external calls only where it has the reference's own.
+    # The engine knows no assertions of the program, and answers external calls only where it has the reference's own.
     writer.u32(expected.assertion is not None or bool(expected.calls))
     writer.u64(whole_program.limit)
     write_environment(writer, PROGRAM_SEED)

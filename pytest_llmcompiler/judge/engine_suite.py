@@ -205,7 +205,8 @@ class _EntryWriter:
 
     def _write_expected(self) -> None:
         writer, expected = self._writer, self._expected
-        writer.u32(ENDINGS.index(expected.outcome), expected.exit_code)
+        writer.u32(ENDINGS.index(expected.outcome), expected.exit_code, expected.assertion is not None)
+        writer.span((expected.assertion or "").encode())
         self._write_result()
         self._write_changes()
         writer.u32(expected.out_of_memory)

@@ -141,3 +141,38 @@ def test_pointers_to_equal_constants(compiled: Compile) -> None:
     assert set(runner.run(text.replace("movq %rcx, 8(%rax)", "movq %rbx, 8(%rax)"))) >= {"heap"}
     assert "variable" in runner.run(text.replace("movq %rcx, current", "movq %rdx, current"))
     assert "heap" in runner.run(text.replace("movq %rcx, 8(%rax)", "movq %rdx, 8(%rax)"))
+
+
+def test_failed_assertions(compiled: Compile) -> None:
+    source = """
+        #include <assert.h>
+        #include <stdlib.h>
+        int quotient(int a, int b) { assert(b != 0); if (a == 7) abort(); return b == -1 ? -1 : a / b; }
+    """
+    runner = EngineRunner(compiled(source), "quotient", examples=60)
+    text = """quotient:
+            testl %esi, %esi
+            je 1f
+            cmpl $7, %edi
+            je 2f
+            movl $-1, %eax
+            cmpl $-1, %esi
+            je 3f
+            movl %edi, %eax
+            cltd
+            idivl %esi
+    3:      ret
+    1:      pushq %rax
+            leaq .Ltext(%rip), %rdi
+            call __assert_fail
+    2:      pushq %rax
+            call abort
+            .section .rodata
+    .Ltext: .asciz "b != 0"
+    """
+    assert set(runner.run()) == set(runner.run(text)) == {"not left"}
+    assert "end" in runner.run(text.replace('"b != 0"', '"b != 1"'))
+    assert "end" in runner.run(text.replace('"b != 0"', '"b != 0 "'))
+    assert "end" in runner.run(text.replace("call __assert_fail", "call abort"))
+    assert "alignment" in runner.run(text.replace("1:      pushq %rax", "1:"))
+    assert "end" in runner.run(text.replace("call abort", "leaq .Ltext(%rip), %rdi\n call __assert_fail"))

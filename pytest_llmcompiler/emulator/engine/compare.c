@@ -149,6 +149,8 @@ LeftReason compare_run(Engine *engine, Entry *entry) {
         return LEFT_NOT;
     if (engine->end != entry->end || (engine->end == END_EXIT && engine->exit_code != entry->exit_code))
         return LEFT_END;
+    if (engine->end == END_ABORT && engine->has_asserted != entry->has_assertion)
+        return LEFT_END;
     LeftReason left = engine->end == END_RETURN ? compare_registers(engine, entry) : LEFT_NOT;
     left = left ? left : compare_objects(engine, entry);
     left = left ? left : compare_variables(engine, entry);

@@ -175,6 +175,8 @@ typedef struct {
     /* What is expected: */
     End end;
     uint32_t exit_code;
+    bool has_assertion; /* Whether the end is an abort by a failed assertion, which has the expression `assertion`. */
+    Span assertion;
     uint32_t result_count;
     ExpectedRegister *results;
     Span result_constant; /* For a result that points to a constant: its bytes. */
@@ -221,6 +223,7 @@ typedef enum {
 typedef enum {
     HOOK_LEAVE,       /* Leave the run to Python. */
     HOOK_ABORT,
+    HOOK_ASSERT,      /* What a failed assertion calls, with its expression. */
     HOOK_MALLOC, HOOK_CALLOC, HOOK_REALLOC, HOOK_FREE, HOOK_ALIGNED_ALLOC,
     HOOK_CALL,        /* A function of the program that a candidate may call. */
     HOOK_NARROW_CALL, /* The same for one whose result has an undefined upper half. */
@@ -354,6 +357,7 @@ struct Engine {
     /* The present run. */
     Entry *entry; /* Whose objects lie in the arena. */
     bool has_ended;
+    bool has_asserted; /* Whether the expected assertion failed. */
     End end;
     uint32_t exit_code;
     LeftReason left;

@@ -11,10 +11,26 @@
 
 #define GUARD_GAP 32 /* Bytes from one guard to the next up to which they share a hook. */
 
+/* Abort, where the assertion is the expected one. What it prints beside its expression does not count. */
+static void fail_assertion(Engine *engine) {
+    Span expected = engine->entry->assertion;
+    uint8_t *expression = NULL;
+    if (engine->entry->has_assertion)
+        expression = find_memory(engine, get_register(engine, engine->library_arguments[0]), expected.size + 1);
+    if (expression && !memcmp(expression, expected.data, expected.size) && !expression[expected.size]) {
+        engine->has_asserted = true;
+        finish(engine, END_ABORT, 0);
+    } else
+        leave(engine, LEFT_END);
+}
+
 static void run_hook(Engine *engine, Hook *hook, uint64_t address) {
     switch (hook->kind) {
     case HOOK_ABORT:
         finish(engine, END_ABORT, 0);
+        break;
+    case HOOK_ASSERT:
+        fail_assertion(engine);
         break;
     case HOOK_MALLOC:
     case HOOK_CALLOC:

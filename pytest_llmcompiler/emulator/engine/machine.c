@@ -317,6 +317,7 @@ void read_outputs(Reader *reader, uint32_t *count, ExpectedOutput **outputs) {
 
 static void read_expected(Reader *reader, Entry *entry) {
     entry->end = read_u32(reader), entry->exit_code = read_u32(reader);
+    entry->has_assertion = read_u32(reader), entry->assertion = read_span(reader);
     read_expected_registers(reader, &entry->result_count, &entry->results);
     entry->result_constant = read_span(reader);
     read_patches(reader, &entry->change_count, &entry->changes);
@@ -449,7 +450,7 @@ void begin_run(Engine *engine, Entry *entry, int fill) {
         if (memory)
             memcpy(memory, &entry->environment.errno_value, 4);
     }
-    engine->has_ended = false, engine->left = LEFT_NOT, engine->end = END_RETURN;
+    engine->has_ended = engine->has_asserted = false, engine->left = LEFT_NOT, engine->end = END_RETURN;
     engine->is_rest_untouched = false;
     engine->executed_bytes = 0, engine->limit = entry->limit;
 }
