@@ -30,13 +30,20 @@ class Seconds:
         cpu, start = read_cpu_seconds(), time.perf_counter()
         call()
         self.wall.append(time.perf_counter() - start)
-        self.cpu += read_cpu_seconds() - cpu
+        own = _read_own_cpu_seconds()  # before the search for processes, which takes milliseconds
+        self.cpu += own + sum(map(_cpu_seconds_of, list_descendants())) - cpu
 
 
 def read_cpu_seconds() -> float:
     """CPU seconds of this process, of its children that ended, and of all processes below it that live."""
+    below = sum(map(_cpu_seconds_of, list_descendants()))
+    return below + _read_own_cpu_seconds()
+
+
+def _read_own_cpu_seconds() -> float:
+    """CPU seconds of this process and of its children that ended."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + ended.ru_utime + ended.ru_stime + sum(map(_cpu_seconds_of, list_descendants()))
+    return time.process_time() + ended.ru_utime + ended.ru_stime
 
 
 def _cpu_seconds_of(pid: int) -> float:

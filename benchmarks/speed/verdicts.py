@@ -20,7 +20,8 @@ from speed.tables import format_spread, format_table, percentile
 
 ROUNDS = 3
 """How often each contender judges each answer, in turn with the others."""
-PASSING, FAILING, EXPLAINED = "passing", "failing, not explained", "failing, explained"
+PASSING, ALONE = "passing", "passing, the function's text alone"
+FAILING, EXPLAINED = "failing, not explained", "failing, explained"
 COMPILED, RELINKED, LOOP = "compile and run", "the same, driver compiled ahead", "hypothesis, fresh engines"
 
 
@@ -55,6 +56,7 @@ class VerdictPart:
         with tempfile.TemporaryDirectory(prefix="llmc-speed-") as folder:
             calls = [
                 *((PASSING, partial(self._judge, function, text)) for text in passing),
+                (ALONE, partial(self._judge, function, min(passing, key=len))),
                 *((FAILING, partial(self._judge, function, text, explain=False)) for text in failing),
                 *((EXPLAINED, partial(self._judge, function, text)) for text in failing),
                 *self._open_contenders(function, Path(folder), passing),
@@ -113,7 +115,7 @@ class VerdictPart:
         yield from (f"- left out, {reason}: {count} functions" for reason, count in sorted(self._left_out.items()))
 
     def _rows(self) -> Iterator[list[str]]:
-        for contender in (PASSING, FAILING, EXPLAINED, COMPILED, RELINKED, LOOP):
+        for contender in (PASSING, ALONE, FAILING, EXPLAINED, COMPILED, RELINKED, LOOP):
             measured = [times.contenders[contender] for times in self._times if contender in times.contenders]
             calls = sum(len(seconds.wall) for seconds in measured)
             cpu = sum(seconds.cpu for seconds in measured) / max(calls, 1)
