@@ -416,6 +416,9 @@ bool map_at_access(Engine *engine, uint64_t address);
 bool is_equal(const uint8_t *first, const uint8_t *second, uint64_t size, Span mask);
 void reset_memory(Engine *engine, Entry *entry);
 void map_stack(Engine *engine, uint64_t low);
+/* Map all small slots that inputs use, before the first run. At each mapping after many runs unicorn doubles its table of
+ * pages, which every later mapping then clears: after eighteen mappings that takes 10 ms. */
+void map_small_slots(Engine *engine);
 void fill_pattern(uint8_t *memory, uint64_t size, const uint8_t pattern[4]);
 
 /* -- compare.c */

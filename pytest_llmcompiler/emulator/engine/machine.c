@@ -374,6 +374,7 @@ Engine *engine_open(const uint8_t *image, uint64_t size) {
         reader.failed = true;
     read_entries(engine, &reader);
     read_program(engine, &reader);
+    map_small_slots(engine);
     if (reader.failed) {
         engine_close(engine);
         return NULL;

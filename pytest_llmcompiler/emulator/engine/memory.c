@@ -131,11 +131,20 @@ static void fill_slot(Engine *engine, Slot *slot, uint64_t start, uint64_t size)
     memcpy(engine->arena + slot->host + start, engine->untouched + slot->host + start, size);
 }
 
-/* Map a slot where an input or a run first needs it: unicorn takes long for each mapping. */
+/* Map a slot that an input or a run needs: unicorn takes long for each mapping. */
 static void map_slot(Engine *engine, Slot *slot) {
     if (!slot->is_mapped)
         slot->is_mapped = !uc_mem_map_ptr(engine->uc, slot->address, slot->size, UC_PROT_READ | UC_PROT_WRITE,
                                           engine->arena + slot->host);
+}
+
+void map_small_slots(Engine *engine) {
+    for (uint32_t i = 0; i < engine->entry_count; i++)
+        for (uint32_t j = 0; j < engine->entries[i].object_count; j++) {
+            Slot *slot = &engine->slots[engine->entries[i].objects[j].slot];
+            if (slot->size <= PAGE)
+                map_slot(engine, slot);
+        }
 }
 
 bool map_at_access(Engine *engine, uint64_t address) {

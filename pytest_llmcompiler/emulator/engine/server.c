@@ -236,7 +236,7 @@ static bool relay(Engine *engine, Keystone *keystone, int socket, Child *child, 
     return is_passed;
 }
 
-/* Run the reference on all inputs. It translates its code, and finds the inputs on which the engine can't show what the
+/* Run the reference on all inputs, and in the whole program. It translates its code, and finds the inputs on which the engine can't show what the
  * reference does: these are always left. Returns how many these are. What is expected of other code shows nothing of
  * that: such an image is used only where one for the reference has no such input. */
 static uint32_t run_reference(Engine *engine) {
@@ -248,6 +248,7 @@ static uint32_t run_reference(Engine *engine) {
     for (uint32_t i = 0; i < engine->entry_count; i++)
         count += engine->entries[i].is_left = is_left[i] && !engine->entries[i].is_of_other;
     free(is_left);
+    engine->program.is_left = engine->program.is_left || engine_run_program(engine) != LEFT_NOT;
     if (engine->entry_count) /* Children begin with this fill. */
         engine_run_entry(engine, &engine->entries[0], FILL_GARBAGE);
     return count;
