@@ -80,7 +80,7 @@ def judge_on_cores(functions: Sequence[MeasuredFunction], cores: int) -> Through
     turns = itertools.cycle(zip(functions, texts))
     count = 0
 
-    def judge() -> None:
+    def judge(end: float) -> None:
         nonlocal count
         while time.perf_counter() < end:
             with lock:
@@ -90,14 +90,19 @@ def judge_on_cores(functions: Sequence[MeasuredFunction], cores: int) -> Through
             with lock:
                 count += 1
 
-    threads = [threading.Thread(target=judge) for _ in range(cores)]
-    cpu, start = read_cpu_seconds(), time.perf_counter()
-    end = start + _SECONDS
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return Throughput(count, time.perf_counter() - start, read_cpu_seconds() - cpu)
+    def judge_for(seconds: float) -> float:
+        start = time.perf_counter()
+        threads = [threading.Thread(target=judge, args=(start + seconds,)) for _ in range(cores)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return time.perf_counter() - start
+
+    judge_for(_SECONDS)  # each judge process loads the functions
+    count, cpu = 0, read_cpu_seconds()
+    seconds = judge_for(_SECONDS)
+    return Throughput(count, seconds, read_cpu_seconds() - cpu)
 
 
 @dataclass
