@@ -12,7 +12,7 @@ from pytest_llmcompiler.emulator.engine import Engine
 from pytest_llmcompiler.emulator.engine_candidate import write_candidate
 from pytest_llmcompiler.errors import EngineError
 from pytest_llmcompiler.judge.differential import DifferentialRun
-from pytest_llmcompiler.judge.engine_suite import build_image
+from pytest_llmcompiler.judge.engine_suite import ImageKind, build_image
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.harness import JudgeSettings
 from pytest_llmcompiler.judge.suite import Suite
@@ -63,7 +63,7 @@ class EnginePart:
         text, candidate = under_test.assemble_reference("O2")
         image = write_candidate(under_test.program_for(candidate), candidate, function.name)
         try:
-            engine = Engine.open(build_image(suite))
+            engine = Engine.open(build_image(suite, ImageKind()))
         except EngineError:
             image = None
         if image is None:
