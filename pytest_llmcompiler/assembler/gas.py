@@ -161,17 +161,7 @@ class _GasParser:
         section = self._sections.index()
         if section is not None:
             self._parsed.statements.append(
-                Statement(
-                    kind=kind,
-                    text=text,
-                    offset=offset,
-                    section=section,
-                    syntax=self._syntax,
-                    name=name,
-                    operands=operands,
-                    numbers=numbers,
-                    prefixes=prefixes,
-                )
+                Statement(kind, text, offset, section, self._syntax, name, operands, numbers, prefixes)
             )
 
     def _add_label(self, name: str, text: str, offset: int) -> None:

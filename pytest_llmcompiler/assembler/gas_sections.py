@@ -35,6 +35,9 @@ class SectionTracker:
         """Index in `ParsedAssembly.sections`, which holds the sections that have a statement."""
         self._stack: list[tuple[GasSection | None, GasSection | None]] = []
         """For each open `.pushsection`: the current and the previous section in front of it."""
+        self._last_section: GasSection | None = None
+        """The section of the last statement, with its index."""
+        self._last_index: int | None = None
         self._current = self._previous = self._select(".text")
         """None for a section that is not loaded: its statements are dropped."""
 
@@ -56,12 +59,15 @@ class SectionTracker:
     def index(self) -> int | None:
         """The index of the current section in `ParsedAssembly.sections`; None where it is not loaded."""
         section = self._current
-        if section is None or self.is_thread_local:
-            return None
-        index = self._indices.get(section)
-        if index is None:
-            index = self._indices[section] = len(self._parsed.sections)
-            self._parsed.sections.append(section)
+        if section is self._last_section:  # most statements are in the section of the one before
+            return self._last_index
+        index = None
+        if section is not None and not self.is_thread_local:
+            index = self._indices.get(section)
+            if index is None:
+                index = self._indices[section] = len(self._parsed.sections)
+                self._parsed.sections.append(section)
+        self._last_section, self._last_index = section, index
         return index
 
     def enter_bss(self) -> GasSection | None:

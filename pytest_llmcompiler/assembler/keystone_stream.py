@@ -10,6 +10,7 @@ each instruction (`L0:`, `L1:`, …). Data is encoded here.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 from pytest_llmcompiler.assembler.data_directives import encode_data, read_alignment
@@ -24,6 +25,7 @@ from pytest_llmcompiler.assembler.operands import (
 )
 from pytest_llmcompiler.assembler.statements import ParsedAssembly, Statement
 from pytest_llmcompiler.assembler.tokens import parse_integer, split_operands
+from pytest_llmcompiler.targets.dialect import Syntax
 from pytest_llmcompiler.targets.relocation import Relocation
 from pytest_llmcompiler.targets.x86_64_linux import (
     ABSOLUTE_64,
@@ -55,6 +57,8 @@ _KEYSTONE_PREFIXES = frozenset(("lock", "rep", "repe", "repz", "repne", "repnz")
 """The prefixes that keystone encodes rightly."""
 _NO_MEMORY_OPERAND = ("j", "call", "loop", "xbegin", "movabs", "lea")
 """Starts of mnemonics for which an operand without registers is a branch target or an address, not a memory access."""
+_KEPT_CHARACTERS = 64
+"""Longest operands of an instruction whose line is kept."""
 _RAW_INSTRUCTIONS = {"endbr64": ".byte 243,15,30,250", "endbr32": ".byte 243,15,30,251"}
 """Instructions that keystone does not know, as their bytes."""
 _BYTES_PER_LINE = 64
@@ -101,6 +105,26 @@ class StreamItem(NamedTuple):
     placeholders: tuple[Placeholder, ...] = ()
     branch_target: str | None = None
     """The unique name of the label that it branches to by keystone's encoding."""
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _format_plain(name: str, operands_text: str, syntax: Syntax) -> str | None:
+    """An instruction without symbols as keystone gets it, computed once for equal instructions: answers share most of
+    theirs. None for a branch, for one with a symbol, and for one that keystone is not asked."""
+    operands = split_operands(operands_text)
+    if name[0] in "v{" or name in PREFIXES or name in _BRANCH_OPCODES or _is_accepted_too_easily(name, operands):
+        return None
+    texts = []
+    for text in operands:
+        try:
+            operand = parse_operand(text, syntax)
+        except KeystoneRefusalError:
+            return None
+        is_memory = operand.is_absolute and not is_indirect(text, syntax)
+        if operand.value is not None or (is_memory and name.startswith(_NO_MEMORY_OPERAND)):
+            return None
+        texts.append(operand.text)
+    return None if name == "movsx" else f"{name} {','.join(texts)}"
 
 
 class KeystoneStream:
@@ -226,6 +250,12 @@ class KeystoneStream:
             self.lines.append(_RAW_INSTRUCTIONS[name])
             self.items.append(StreamItem(statement, start))
             return
+        if len(statement.operands) <= _KEPT_CHARACTERS:
+            plain = _format_plain(name, statement.operands, statement.syntax)
+            if plain is not None:
+                self.lines.append(" ".join((*prefixes, plain)))
+                self.items.append(StreamItem(statement, start))
+                return
         operands = split_operands(statement.operands)
         # `v` begins the mnemonics of AVX, `{` a pseudo-prefix like {vex}.
         if name[0] in "v{" or name in PREFIXES or _is_accepted_too_easily(name, operands):
