@@ -12,6 +12,7 @@ from pytest_llmcompiler.assembler.keystone_engine import run_keystone
 from pytest_llmcompiler.corpus.possible_values import PossibleValues
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.errors import CaseError, LinkError, ProcessStartError, UnsupportedError
+from pytest_llmcompiler.judge.most_recent import MostRecent
 from pytest_llmcompiler.program.case_symbols import CaseSymbols, collect_case_symbols
 from pytest_llmcompiler.program.glibc import load_names
 from pytest_llmcompiler.program.image import ProgramImage
@@ -156,8 +157,15 @@ class FunctionUnderTest:
         return self.open_machine(self.reference.golden, awaits_candidate=True)
 
     def prepare_machine(self) -> None:
-        """Build what `open_candidate_machine` needs, before a child is forked."""
+        """Build what `open_candidate_machine` needs, before a child is forked.
+
+        The machine of the function for which this was called longest ago is freed, if they are too many.
+        """
         _ = self._waiting_machine
+        for other in _WAITING.use(self):
+            machine: Machine | None = other.__dict__.pop("_waiting_machine", None)
+            if machine is not None:
+                machine.close()
 
     def open_candidate_machine(self, candidate: AssembledCode) -> Machine:
         """A machine with a candidate. To be called once in a process, in a child: the candidate's code is hostile, and
@@ -229,6 +237,10 @@ class FunctionUnderTest:
             )
         except ProcessStartError as error:
             raise CaseError(f"{self.reference.case.path}: {error}") from error
+
+
+_WAITING: MostRecent[FunctionUnderTest] = MostRecent(8)
+"""The functions that keep a machine which awaits a candidate: about 6 MB each."""
 
 
 class _LibraryAddresses(Mapping[str, int]):

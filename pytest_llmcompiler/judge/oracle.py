@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import weakref
 from collections.abc import Collection, Set
 from dataclasses import dataclass, replace
 
@@ -23,6 +22,7 @@ from pytest_llmcompiler.judge.disagreement import BuildRuns, DisagreementAnalysi
 from pytest_llmcompiler.judge.dont_care import DontCareBytes
 from pytest_llmcompiler.judge.engine_calls import write_calls
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
+from pytest_llmcompiler.judge.most_recent import MostRecent
 from pytest_llmcompiler.judge.reference_builds import ReferenceBuilds
 from pytest_llmcompiler.judge.whole_file import WholeFileCheck
 from pytest_llmcompiler.judge.whole_program import HangLimit, WholeProgram, run_whole_program
@@ -251,10 +251,8 @@ class Oracle:
         Those of the function for which this was called longest ago are freed, if they are too many.
         """
         _ = self._machines
-        others = [other for other in (reference() for reference in _OPEN) if other is not None and other is not self]
-        for other in others[: 1 - _MAX_OPEN]:
+        for other in _OPEN.use(self):
             other.release()
-        _OPEN[:] = map(weakref.ref, (*others[1 - _MAX_OPEN :], self))
 
     @property
     def is_open(self) -> bool:
@@ -320,10 +318,9 @@ class Oracle:
         )
 
 
-_OPEN: list[weakref.ref[Oracle]] = []
-"""The oracles whose machines children inherit, the last one last."""
-_MAX_OPEN = 4
-"""How many of them there are: their machines take 10 MiB each. Failures of the same few functions follow each other."""
+_OPEN: MostRecent[Oracle] = MostRecent(4)
+"""The oracles whose machines children inherit. They take 10 MiB each. Failures of the same few functions follow each
+other."""
 _RUNS = 4
 """Runs of the references on an input on which they agree, with one build at -O2."""
 

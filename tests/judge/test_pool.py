@@ -251,7 +251,7 @@ def candidate(case: Case, function: str) -> Candidate:
 
 def test_functions_that_nobody_asks_for_are_let_go(case_of: CaseOf) -> None:
     case = case_of("".join(f"int f{n}(int x) {{ return x ^ {n}; }}\n" for n in range(5)))
-    functions = PreparedFunctions(most_functions=4)
+    functions = PreparedFunctions(most_functions=4, most_megabytes=1 << 20)  # this process may be large
     for number in range(4):
         assert functions.prepare(candidate(case, f"f{number}"))
         functions.let_go()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from pytest_llmcompiler import cache_files
 from pytest_llmcompiler.cache_files import CacheFile
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.judge import suite_files, suite_store
-from pytest_llmcompiler.judge.engine_suite import build_image
+from pytest_llmcompiler.judge.engine_suite import ImageKind, build_image
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.judge.oracle import Oracle
@@ -118,17 +119,18 @@ def test_an_entry_is_the_same_from_the_cache(compiled: Compile, cache: Path) -> 
 
 def test_the_image_of_the_engine_is_kept(compiled: Compile, cache: Path, runs: list[str]) -> None:
     suites = [Suite(FunctionUnderTest(compiled(SOURCE), "prepend"), 15, 1) for _ in range(3)]
-    first = suites[0].image(build_image)
+    build = functools.partial(build_image, kind=ImageKind())
+    first = suites[0].image(build)
     [path] = (cache / "images").iterdir()
     assert path.stat().st_size < len(first) / 4, "what the program has is not stored again"
     runs.clear()
-    assert suites[1].image(build_image) == first
+    assert suites[1].image(build) == first
     assert not runs
     path.write_bytes(bytes(100))
-    assert suites[2].image(build_image) == first
+    assert suites[2].image(build) == first
     assert path.stat().st_size < len(first) / 4
     few = suites[0].restrict(list(suites[0].corpus.entries)[:3])
-    assert len(few.image(build_image)) < len(first)
+    assert len(few.image(build)) < len(first)
     assert len(list((cache / "images").iterdir())) == 1
 
 
