@@ -97,6 +97,8 @@ class EngineTemplate:
 
     def __init__(self, connection: socket.socket, image: bytes) -> None:
         self._socket = connection
+        self._has_child = False
+        """Whether the present sample may have a child: one that has run has ended."""
         connection.settimeout(_OPEN_SECONDS)
         self._send(_OPEN, image)
         kind, data = self._receive()
@@ -109,6 +111,7 @@ class EngineTemplate:
         """The bytes of a text at an address, by keystone; None where the child died of it. Raises KeystoneRefusalError
         where keystone refuses the text."""
         request = struct.pack("<Q", base) + text.encode()
+        self._has_child = True
         kind, data = self._ask(_TEXT, request, limits.keystone_seconds)
         if kind == _FAILED:
             raise KeystoneRefusalError(f"keystone: {data.decode(errors='replace')}")
@@ -116,12 +119,15 @@ class EngineTemplate:
 
     def run(self, candidate: bytes) -> EngineResult | None:
         """Run a candidate on the suite, in the child that assembled it; None where the child died of it."""
+        self._has_child = False
         kind, data = self._ask(_CANDIDATE, candidate, _RUN_SECONDS)
         return self._read_result(data) if kind == _RESULT else None
 
     def end_sample(self) -> None:
         """End the child of a sample that is not run."""
-        self._send(_END, b"")
+        if self._has_child:
+            self._has_child = False
+            self._send(_END, b"")
 
     def close(self) -> None:
         """End the process."""
