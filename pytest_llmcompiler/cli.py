@@ -112,6 +112,14 @@ def _add_judge(commands: _Commands[argparse.ArgumentParser]) -> None:
         "--examples", type=_parse_count, default=100, metavar="N", help="inputs to generate (default: 100)"
     )
     judge.add_argument(
+        "--effort",
+        type=_parse_effort,
+        default=1.0,
+        metavar="FACTOR",
+        help="code that passes all inputs is looked at once more, on inputs made for it: 1 takes at most as long "
+        "again, 0 leaves it out (default: 1)",
+    )
+    judge.add_argument(
         "--cflags",
         metavar="FLAGS",
         help="flags of clang for a C file, as one argument: --cflags='-std=gnu89 -Iinclude'",
@@ -157,6 +165,15 @@ def _parse_count(text: str) -> int:
     return int(text)
 
 
+def _parse_effort(text: str) -> float:
+    from pytest_llmcompiler.judge.settings import check_effort
+
+    try:
+        return check_effort(float(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number of 0 or more, found {text!r}") from None
+
+
 def _judge(options: argparse.Namespace) -> None:
     from pytest_llmcompiler.judge.api import check_file
     from pytest_llmcompiler.program.flag_words import split_words
@@ -168,6 +185,7 @@ def _judge(options: argparse.Namespace) -> None:
         assembly.decode("utf-8", "replace"),
         examples=options.examples,
         target=options.target,
+        effort=options.effort,
         cflags=split_words(options.cflags, "--cflags") if options.cflags else (),
     )
     if options.json:

@@ -246,6 +246,7 @@ class SessionResults:
             facts["reference"] = self._session.toolchain.version()
         facts["inputs a function"] = settings.examples
         facts["seed"] = settings.seed
+        facts["effort"] = f"{settings.effort:g}"
         try:
             page.write(facts, settings.pass_k)
         except OSError as error:

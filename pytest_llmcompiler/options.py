@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import shlex
 import sys
@@ -89,6 +90,13 @@ def _parse_coverage(text: str) -> float:
     value = _parse_float(text)
     if not 0 <= value <= 1:
         raise ValueError("expected a number from 0 to 1")
+    return value
+
+
+def _parse_effort(text: str) -> float:
+    value = _parse_float(text)
+    if not 0 <= value < math.inf:
+        raise ValueError("expected a number of 0 or more")
     return value
 
 
@@ -260,7 +268,7 @@ OPTIONS = (
         default=1,
         default_text="--hypothesis-seed, else 1",
         metavar="N",
-        help="seed of samples and of inputs",
+        help="seed of samples and of inputs, those of the second look too",
     ),
     Option(
         name="temperature",
@@ -402,6 +410,16 @@ OPTIONS = (
         help="inputs generated for each function",
     ),
     Option(
+        name="effort",
+        toml_type=float,
+        type=_parse_effort,
+        default=1.0,
+        default_text="1",
+        metavar="FACTOR",
+        help="samples that pass all inputs are looked at once more, on inputs made for each: 1 takes at most as long "
+        "again, 10 ten times that, 0 leaves it out",
+    ),
+    Option(
         name="jobs",
         toml_type=int,
         type=_parse_count,
@@ -480,6 +498,7 @@ class SessionSettings:
     link: Literal["directives", "database"]
     examples: int
     min_coverage: float
+    effort: float
     jobs: int | None
     """The number of judge processes; None: as many as there are cores."""
     artifacts: Path | None

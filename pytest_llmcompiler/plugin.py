@@ -89,7 +89,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
             facts, compiler = session.model.describe(), session.toolchain.version()
         lines = header_lines(facts, compiler, session.settings.target)
     engine_problem = session.find_engine_problem()
-    return [*lines, *judge_lines(session.jobs, session.process_count, WORKER_MEGABYTES, engine_problem)]
+    effort = session.settings.effort
+    return [*lines, *judge_lines(session.jobs, session.process_count, WORKER_MEGABYTES, engine_problem, effort)]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

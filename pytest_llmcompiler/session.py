@@ -201,7 +201,14 @@ class Session:
 
         settings = self.settings
         judge = Judge(
-            JudgeSettings(settings.examples, settings.seed, settings.assembler, settings.target, settings.min_coverage),
+            JudgeSettings(
+                settings.examples,
+                settings.seed,
+                settings.assembler,
+                settings.target,
+                settings.min_coverage,
+                settings.effort,
+            ),
             self.toolchain,
             workers=self.jobs,
         )
@@ -264,6 +271,8 @@ class Session:
             recorded["cflags"] = settings.cflags
         if settings.min_coverage:
             recorded["min_coverage"] = settings.min_coverage
+        if settings.effort != 1:
+            recorded["effort"] = settings.effort
         if settings.link != "directives":
             recorded["link"] = settings.link
         if settings.model and has_owner_process(settings.model):

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from pytest_llmcompiler.model.answer import Task
 from pytest_llmcompiler.targets.target import DEFAULT
+
+
+def check_effort(effort: float) -> float:
+    """An effort as a number. Raises ValueError for what is none."""
+    if isinstance(effort, bool) or not isinstance(effort, (int, float)):
+        raise ValueError(f"expected an effort that is a number, found {effort!r}")
+    if not 0 <= effort < math.inf:
+        raise ValueError(f"expected an effort of 0 or more, found {effort}")
+    return float(effort)
 
 
 @dataclass(frozen=True)
@@ -24,6 +34,9 @@ class JudgeSettings:
     min_coverage: float = 0.0
     """The share of the function's edges that inputs must reach. Where they reach less, code that passes on all of them
     is inconclusive."""
+    effort: float = 1.0
+    """A factor of the budget for the second look: candidates that pass all inputs are run on inputs that are made for
+    each of them. 0: there is no second look."""
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ def header_lines(facts: dict[str, Any], compiler: str, target: str) -> list[str]
     return lines if target == DEFAULT else [*lines, f"llmc: target {target}"]
 
 
-def judge_lines(jobs: int, processes: int, megabytes: int, engine_problem: str) -> list[str]:
-    """Say what the judge may take of the machine, and why there is no engine, if there is none.
+def judge_lines(jobs: int, processes: int, megabytes: int, engine_problem: str, effort: float) -> list[str]:
+    """Say what the judge may take of the machine, why there is no engine, if there is none, and the effort of the
+    second look.
 
     There are up to `jobs` judge processes for each of the `processes` that run tests. `megabytes` is the memory, in
     MiB, above which each of them lets prepared functions go.
@@ -31,5 +32,7 @@ def judge_lines(jobs: int, processes: int, megabytes: int, engine_problem: str) 
     workers = "1 worker" if jobs * processes == 1 else f"up to {jobs * processes} workers"
     lines = [f"llmc: judge {workers}, each keeps functions ready in up to {megabytes} MiB"]
     if engine_problem:
-        lines.append(f"llmc: no engine, so that each verdict takes some twenty times as long: {engine_problem}")
-    return lines
+        words = "llmc: no engine, so that each verdict takes some twenty times as long, and no second look"
+        return [*lines, f"{words}: {engine_problem}"]
+    look = f"second look at samples that pass, effort {effort:g}" if effort else "no second look, since effort is 0"
+    return [*lines, f"llmc: {look}"]

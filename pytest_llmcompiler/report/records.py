@@ -48,6 +48,7 @@ class RecordSettings(_RecordSettings, total=False):
     cflags: str
     link: Literal["database"]
     min_coverage: float
+    effort: float
     temperature: float
     top_p: float
     max_tokens: int | None

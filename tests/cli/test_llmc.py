@@ -155,6 +155,8 @@ def test_assembly_for_another_target(folder: Path) -> None:
         (["a.c", "--function", "twice", "--target", "z80"], "argument --target: invalid choice: 'z80'"),
         (["a.c", "--function", "twice", "--examples", "0"], "expected a number of at least 1, found '0'"),
         (["a.c", "--function", "twice", "--examples", "x"], "expected a number of at least 1, found 'x'"),
+        (["a.c", "--function", "twice", "--effort", "-1"], "expected a number of 0 or more, found '-1'"),
+        (["a.c", "--function", "twice", "--effort", "much"], "expected a number of 0 or more, found 'much'"),
         (["a.c"], "the following arguments are required: --function"),
     ],
 )

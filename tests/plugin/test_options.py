@@ -80,6 +80,10 @@ BAD_VALUES = [
     ("assembler", "gas"),
     ("examples", "0"),
     ("examples", "-1"),
+    ("effort", "much"),
+    ("effort", "-0.5"),
+    ("effort", "inf"),
+    ("effort", "nan"),
 ]
 
 
