@@ -14,6 +14,7 @@ from pytest_llmcompiler.errors import CaseError, ClangError, ExportError, JudgeE
 from pytest_llmcompiler.judge.api import judge_answer, judge_answer_with_reproducer
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.sample_queue import JudgedAnswer, SampleQueue
+from pytest_llmcompiler.judge.taught_inputs import TaughtInputs
 from pytest_llmcompiler.judge.verdict import KINDS, Kind, Verdict
 from pytest_llmcompiler.model.answer import Answer, Model, Prompt
 from pytest_llmcompiler.model.extract.assembly import find_judged_assembly
@@ -109,7 +110,9 @@ class Evaluation:
         if self.session.ahead:
             self.session.ahead.begin((reference.case.path, prompt.function))
         captures = repro is not None and reference.target.is_native
-        queue = SampleQueue(self.session.judging_threads, partial(_judge, judge, reference.case, prompt, captures))
+        ask = partial(_judge, judge, reference.case, prompt, captures)
+        queue = SampleQueue(self.session.judging_threads, ask)
+        taught = TaughtInputs(ask)
         error: BaseException | None = None
         try:
             while True:
@@ -121,8 +124,10 @@ class Evaluation:
                     queue.add_judged(answer, ReproducibleVerdict(known[answer.sample]))
                 else:
                     queue.add(answer)
-                yield from queue.take(_PATIENCE * (time.monotonic() - start))
-            yield from queue.take()
+                for judged in queue.take(_PATIENCE * (time.monotonic() - start)):
+                    yield taught.judge(judged, is_final=judged.answer.sample in known)
+            for judged in queue.take():
+                yield taught.judge(judged, is_final=judged.answer.sample in known)
         finally:
             queue.cancel()
         if error:
@@ -263,15 +268,14 @@ def _take_next(answers: Iterator[Answer]) -> tuple[Answer | None, BaseException 
         return None, error
 
 
-def _judge(judge: Judge, case: Case, prompt: Prompt, captures: bool, answer: Answer) -> ReproducibleVerdict:
+def _judge(
+    judge: Judge, case: Case, prompt: Prompt, captures: bool, answer: Answer, taught: Sequence[Mapping[str, Any]] = ()
+) -> ReproducibleVerdict:
     """The verdict on an answer, with its reproducer if that is wanted."""
+    function, task, passes = prompt.function, prompt.task, prompt.passes
     if captures:
-        return judge_answer_with_reproducer(
-            judge, case, prompt.function, answer, task=prompt.task, passes=prompt.passes
-        )
-    return ReproducibleVerdict(
-        judge_answer(judge, case, prompt.function, answer, task=prompt.task, passes=prompt.passes)
-    )
+        return judge_answer_with_reproducer(judge, case, function, answer, task=task, passes=passes, taught=taught)
+    return ReproducibleVerdict(judge_answer(judge, case, function, answer, task=task, passes=passes, taught=taught))
 
 
 def _reference_assembly(reference: Reference, prompt: Prompt, syntax: Syntax) -> tuple[str, str] | None:

@@ -16,6 +16,7 @@ from pytest_llmcompiler.assembler.job import AssemblerLimits
 from pytest_llmcompiler.assembler.operands import KeystoneRefusalError
 from pytest_llmcompiler.emulator.engine import LeftReason
 from pytest_llmcompiler.emulator.engine_build import server_path
+from pytest_llmcompiler.emulator.engine_candidate import Lead
 from pytest_llmcompiler.errors import EngineError
 
 _OPEN, _READY, _TEXT, _CODE, _CANDIDATE, _RESULT, _END, _FAILED = range(1, 9)
@@ -46,6 +47,10 @@ class EngineResult:
     """Runs of the candidate in the engine."""
     left_runs: dict[LeftReason, int]
     """How many of them were left, by reason."""
+    leads: tuple[Lead, ...] = ()
+    """Inputs of the second look on which the candidate differed."""
+    look_inputs: int = 0
+    """Inputs of the second look."""
 
 
 class EngineServer:

@@ -10,10 +10,10 @@ import shutil
 import tempfile
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.verdict import Verdict
@@ -40,26 +40,44 @@ def judge_answer(
     task: Task = "asm",
     passes: str = "",
     explain: bool = True,
+    taught: Sequence[Mapping[str, Any]] = (),
 ) -> Verdict:
     """Judge a model's answer to a task: extract the code and run it.
 
     Line numbers in the verdict are lines of the answer where the answer is assembly, otherwise lines of the assembly
-    that LLVM makes of it. Without `explain`, no smaller input is searched for.
+    that LLVM makes of it. Without `explain`, no smaller input is searched for. `taught` are inputs that failed earlier
+    answers (`TaskQuestion.taught`).
 
     Raises CaseError where the case is at fault, JudgeError where the harness is.
     """
-    return _judge_answer(judge, case, function, answer, task, passes, explain=explain, capture=False).verdict
+    return _judge_answer(judge, case, function, answer, task, passes, taught, explain=explain, capture=False).verdict
 
 
 def judge_answer_with_reproducer(
-    judge: Judge, case: Case, function: str, answer: Answer, *, task: Task = "asm", passes: str = ""
+    judge: Judge,
+    case: Case,
+    function: str,
+    answer: Answer,
+    *,
+    task: Task = "asm",
+    passes: str = "",
+    taught: Sequence[Mapping[str, Any]] = (),
 ) -> ReproducibleVerdict:
     """Judge as `judge_answer` does, and capture what a native program needs to show the same failure."""
-    return _judge_answer(judge, case, function, answer, task, passes, explain=True, capture=True)
+    return _judge_answer(judge, case, function, answer, task, passes, taught, explain=True, capture=True)
 
 
 def _judge_answer(
-    judge: Judge, case: Case, function: str, answer: Answer, task: Task, passes: str, *, explain: bool, capture: bool
+    judge: Judge,
+    case: Case,
+    function: str,
+    answer: Answer,
+    task: Task,
+    passes: str,
+    taught: Sequence[Mapping[str, Any]],
+    *,
+    explain: bool,
+    capture: bool,
 ) -> ReproducibleVerdict:
     from pytest_llmcompiler.errors import NoCodeError, TruncatedError
     from pytest_llmcompiler.judge.settings import TaskQuestion
@@ -71,7 +89,7 @@ def _judge_answer(
         return ReproducibleVerdict(Verdict("no-answer", str(error)))
     except TruncatedError as error:
         return ReproducibleVerdict(Verdict("truncated", str(error)))
-    question = TaskQuestion(task, passes, find_claimed_sizes(answer.text))
+    question = TaskQuestion(task, passes, find_claimed_sizes(answer.text), taught)
     if capture:
         return judge.judge_with_reproducer(case, function, text, question)
     return ReproducibleVerdict(judge.judge(case, function, text, question, explain=explain))

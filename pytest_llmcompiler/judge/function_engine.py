@@ -11,7 +11,7 @@ from typing import TypeVar
 from pytest_llmcompiler.assembler.job import AssemblerLimits
 from pytest_llmcompiler.assembler.keystone_engine import run_keystone
 from pytest_llmcompiler.emulator.engine import LeftReason
-from pytest_llmcompiler.emulator.engine_candidate import write_candidate
+from pytest_llmcompiler.emulator.engine_candidate import LookRequest, write_candidate
 from pytest_llmcompiler.emulator.engine_server import EngineResult, EngineTemplate, open_template
 from pytest_llmcompiler.errors import EngineError
 from pytest_llmcompiler.judge.engine_suite import ImageKind
@@ -74,6 +74,7 @@ class FunctionEngine:
         candidate: AssembledCode,
         function: str,
         kind: ImageKind,
+        look: LookRequest | None = None,
         *,
         has_glibc_results: bool = False,
     ) -> EngineResult | None:

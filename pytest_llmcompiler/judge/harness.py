@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ from pytest_llmcompiler.assembler.job import Encoder
 from pytest_llmcompiler.assembler.keystone_engine import run_keystone
 from pytest_llmcompiler.corpus.fuzzer import Corpus
 from pytest_llmcompiler.corpus.shrink import warm_up_shrinking
+from pytest_llmcompiler.emulator.engine_candidate import Lead, LookRequest
 from pytest_llmcompiler.emulator.engine_server import EngineResult
 from pytest_llmcompiler.errors import AssemblyError, ChildDiedError, ChildTimeoutError, LinkError, UnsupportedError
 from pytest_llmcompiler.judge.coverage import pass_verdict
@@ -27,9 +28,10 @@ from pytest_llmcompiler.judge.listing import Listing, list_code
 from pytest_llmcompiler.judge.locate_divergence import compile_texts, prepare_texts
 from pytest_llmcompiler.judge.oracle import SuiteEntry
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
+from pytest_llmcompiler.judge.second_look import LookedInput, SecondLook, add_evidence, describe_look
 from pytest_llmcompiler.judge.settings import JudgeSettings
 from pytest_llmcompiler.judge.suite import Suite
-from pytest_llmcompiler.judge.verdict import Verdict
+from pytest_llmcompiler.judge.verdict import RUN_FAILURES, Verdict
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.values.input import Input
@@ -58,6 +60,7 @@ class Harness:
         # The engine has no reference to the harness, and its templates end with it.
         self.engine = FunctionEngine(functools.partial(_read_image, self._suite))
         """Runs what is only asked whether it shows the same."""
+        self._look = SecondLook(self._suite, settings.effort, settings.seed)
 
     @property
     def corpus(self) -> Corpus[SuiteEntry]:
@@ -70,20 +73,24 @@ class Harness:
         return self._suite.from_main
 
     def restrict(self, inputs: Collection[Input]) -> Harness:
-        """A harness that judges on these inputs of the corpus alone, and never on the whole program."""
-        return Harness(self.reference, self.function, self._settings, self._suite.restrict(inputs))
+        """A harness that judges on these inputs of the corpus alone, without the whole program and a second look."""
+        settings = replace(self._settings, effort=0)
+        return Harness(self.reference, self.function, settings, self._suite.restrict(inputs))
 
-    def judge(self, assembly: str, *, explain: bool = True) -> Verdict:
+    def judge(self, assembly: str, *, explain: bool = True, taught: Sequence[Lead] = ()) -> Verdict:
         """Judge the text of a candidate. Whatever is wrong with the candidate is a verdict; a fault of the harness is
         raised.
 
         Without `explain`, no smaller input is searched for. That search takes most of the time that wrong code takes.
+        `taught` are inputs of the second look that failed other candidates; where there is one, it tries them too.
         """
-        return self._judge(assembly, explain=explain, capture=False).verdict
+        return self._judge(assembly, taught, explain=explain, capture=False).verdict
 
-    def judge_with_reproducer(self, assembly: str, *, explain: bool = True) -> ReproducibleVerdict:
+    def judge_with_reproducer(
+        self, assembly: str, *, explain: bool = True, taught: Sequence[Lead] = ()
+    ) -> ReproducibleVerdict:
         """Judge as `judge` does, and capture the reproducer of a failure of code that ran."""
-        return self._judge(assembly, explain=explain, capture=True)
+        return self._judge(assembly, taught, explain=explain, capture=True)
 
     def listing(self, assembly: str) -> Listing | None:
         """The code of a candidate, block by block; None where it does not assemble, or is too long for a listing."""
@@ -106,7 +113,7 @@ class Harness:
             return str(error)
         return self._suite.find_unjudgeable_reason()
 
-    def _judge(self, assembly: str, *, explain: bool, capture: bool) -> ReproducibleVerdict:
+    def _judge(self, assembly: str, taught: Sequence[Lead], *, explain: bool, capture: bool) -> ReproducibleVerdict:
         reason = self.find_unjudgeable_reason()
         if reason:
             return ReproducibleVerdict(Verdict("inconclusive", reason))
@@ -114,19 +121,47 @@ class Harness:
             candidate = self._assemble(assembly, encode=self.engine.encode)
             if isinstance(candidate, Verdict):
                 return ReproducibleVerdict(candidate)
-            result = self._run_engine(candidate)
+            result = self._run_engine(candidate, self._look.build_request(assembly, candidate, taught))
         detail = {"assembler": candidate.assembler, "fallback": candidate.fallback_reason, **self._suite.counts()}
-        if result and is_settled(result):
-            return ReproducibleVerdict(pass_verdict(detail, self._settings.min_coverage))
         differential = DifferentialRun(self._suite, candidate, assembly)
-        return self._run(differential, result, detail, explain=explain, capture=capture)
+        if not (result and is_settled(result)):
+            return self._run(differential, result, detail, explain=explain, capture=capture)
+        if self._look.is_on:
+            detail["second_look"] = describe_look(result)
+        inputs = self._look.list_inputs(result, taught)
+        failed = self._run_on(inputs, differential, detail, explain=explain, capture=capture)
+        return failed or ReproducibleVerdict(pass_verdict(detail, self._settings.min_coverage))
 
-    def _run_engine(self, candidate: AssembledCode) -> EngineResult | None:
+    def _run_on(
+        self,
+        inputs: Iterable[LookedInput],
+        passed: DifferentialRun,
+        detail: dict[str, Any],
+        *,
+        explain: bool,
+        capture: bool,
+    ) -> ReproducibleVerdict | None:
+        """The verdict on a candidate that passes the suite and fails an input of the second look; None for any other.
+
+        What can't be judged on such an input changes nothing: the candidate passes all inputs that others pass.
+        """
+        weaker: ReproducibleVerdict | None = None
+        for looked in inputs:
+            differential = DifferentialRun(looked.suite, passed.candidate, passed.assembly)
+            judged = self._run(differential, None, detail, explain=explain, capture=capture)
+            if judged.verdict.kind in RUN_FAILURES:
+                judged = judged._replace(verdict=add_evidence(judged.verdict, looked))
+                if judged.verdict.kind != "abi":  # as in DifferentialRun.first_failure
+                    return judged
+                weaker = weaker or judged
+        return weaker
+
+    def _run_engine(self, candidate: AssembledCode, look: LookRequest | None) -> EngineResult | None:
         """What the engine says of a candidate; None where it can't run it."""
         program = self._under_test.program_for(candidate)
         kind = ImageKind(with_library=program is not self.reference.golden)
         has_glibc_results = self._under_test.has_glibc_results(candidate)
-        return self.engine.run(program, candidate, self.function, kind, has_glibc_results=has_glibc_results)
+        return self.engine.run(program, candidate, self.function, kind, look, has_glibc_results=has_glibc_results)
 
     def _passes_otherwise(self, failed: DifferentialRun) -> bool:
         """Whether a text that failed passes with another meaning of the names of its static variables, which are its
@@ -135,9 +170,9 @@ class Harness:
             other = self._assemble(failed.assembly, number)
             if isinstance(other, Verdict):
                 continue
-            differential = DifferentialRun(self._suite, other, failed.assembly)
+            runs = [DifferentialRun(suite, other, failed.assembly) for suite in {failed.suite, self._suite}]
             with contextlib.suppress(ChildDiedError, ChildTimeoutError):
-                if _call_isolated(differential.first_failure) is None:
+                if all(_call_isolated(run.first_failure) is None for run in runs):
                     return True
         return False
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from pytest_llmcompiler.model.answer import Task
 from pytest_llmcompiler.targets.target import DEFAULT
@@ -48,3 +48,6 @@ class TaskQuestion:
     """The pass list of the question; empty where the task has none."""
     claimed_sizes: Mapping[str, int] = field(default_factory=dict)
     """The counts that the answer states: `instructions`, of IR, and `size`, in bytes of text and data."""
+    taught: Sequence[Mapping[str, Any]] = ()
+    """Inputs of the second look that failed earlier answers to the question, as `second_look.encode_lead` writes
+    them."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -76,6 +78,16 @@ class Suite:
         limited._builds, limited._corpus = self._summary.builds, corpus
         limited._saved = limited._summarise(corpus, None)
         return limited
+
+    def with_inputs(self, entries: dict[Input, SuiteEntry]) -> Suite:
+        """A suite of other inputs alone, which the oracle of this one has accepted, without the whole program."""
+        other = copy.copy(self)
+        other._corpus = Corpus(self.oracle.look, self.oracle.accept)
+        other._corpus.entries = entries
+        other._is_restricted = True
+        varied = frozenset(range(len(entries)))
+        other._saved = replace(self._summary, whole_program=None, varied=varied, inspected=())
+        return other
 
     def prepare(self) -> None:
         """Compute all that judging a candidate needs. Each candidate is judged in a child process, which would compute

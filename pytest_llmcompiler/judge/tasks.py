@@ -14,6 +14,7 @@ from pytest_llmcompiler.errors import CaseError, LoweringError, OptimiserError, 
 from pytest_llmcompiler.judge.failure import evidence_line, quote_line
 from pytest_llmcompiler.judge.harness import Harness
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
+from pytest_llmcompiler.judge.second_look import decode_lead
 from pytest_llmcompiler.judge.settings import TaskQuestion
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.lowering import lower as lowering
@@ -70,10 +71,11 @@ def _judge_task(
     assembly = candidate.lower()
     if isinstance(assembly, Verdict):
         return ReproducibleVerdict(assembly)
+    taught = [lead for lead in map(decode_lead, question.taught) if lead]
     if capture:
-        judged = harness.judge_with_reproducer(assembly, explain=explain)
+        judged = harness.judge_with_reproducer(assembly, explain=explain, taught=taught)
     else:
-        judged = ReproducibleVerdict(harness.judge(assembly, explain=explain))
+        judged = ReproducibleVerdict(harness.judge(assembly, explain=explain, taught=taught))
     verdict = _add_claims(candidate.annotate(judged.verdict), question, candidate)
     return judged._replace(verdict=verdict)
 

@@ -114,6 +114,25 @@ class RecordCoverage(TypedDict):
     unreached: list[UnreachedLine]
 
 
+class LookInput(TypedDict):
+    """An input of the second look: one of the suite with other numbers."""
+
+    entry: int
+    numbers: list[list[int]]
+
+
+class _RecordSecondLook(TypedDict):
+    inputs: int
+    leads: int
+
+
+class RecordSecondLook(_RecordSecondLook, total=False):
+    """The second look at code that passes all inputs of the suite."""
+
+    input: LookInput
+    taught: bool
+
+
 class RecordCompilerBug(TypedDict):
     """Where clang -O2 computes the function wrongly, on one of the inputs that show it."""
 
@@ -133,6 +152,7 @@ class RecordDetail(TypedDict, total=False):
     inputs: int
     dropped: dict[str, int]
     coverage: RecordCoverage
+    second_look: RecordSecondLook
     cut: dict[str, list[int]]
     warning: str
     compiler_bug: RecordCompilerBug

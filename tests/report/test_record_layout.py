@@ -21,6 +21,8 @@ OBJECTS = [
     (records.RecordDetail, ("detail",)),
     (records.RecordCompilerBug, ("detail", "compiler_bug")),
     (records.RecordCoverage, ("detail", "coverage")),
+    (records.RecordSecondLook, ("detail", "second_look")),
+    (records.LookInput, ("detail", "second_look", "input")),
     (records.IRComparison, ("detail", "ir")),
     (records.RoundTrip, ("detail", "round_trip")),
     (records.TuneResult, ("detail", "tune")),

@@ -1,0 +1,65 @@
+"""The constants in a candidate's code: numbers at which its behaviour may change.
+
+`cmpl $98, %edi` makes 97, 98 and 99 interesting; `shll $5, %eax` makes 5, and 32, at which a bit is first shifted out
+of the lowest five. Constants that the reference has too were interesting when the suite was made, so they come last.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Set
+
+from pytest_llmcompiler.targets.code import AssembledCode
+from pytest_llmcompiler.targets.processor import Processor
+
+MAX_CONSTANTS = 64
+"""Constants of a candidate with their neighbours. Each is tried in the place of several numbers of an input."""
+_MAX_CODE_BYTES, _MAX_INSTRUCTIONS = 4_096, 400
+"""Code that is looked at, from the start of the function on. Decoding takes about a microsecond an instruction."""
+_NO_VALUES = re.compile(r"j|call|b\.|bl?$|[ct]bn?z|nop|push|ret|adrp?$|str|stp|ldp|endbr|int")
+"""Mnemonics whose numbers are addresses, or places in the stack frame."""
+_COMPARISONS = re.compile(r"cmp|cmn|ccm|test|tst|sub|and|bt")
+_SHIFTS = re.compile(r"sh[lr]|sal|sar|ls[lr]|asr|ro[lr]")
+_NUMBER = re.compile(r"\[(?:rsp|rbp|rip|sp|x29)\b[^\]]*\]|(?<![\w.])(-?(?:0x[0-9a-f]+|\d+))\b")
+"""An operand in the stack frame or beside the code, whose numbers are no values; or a number."""
+_PART = re.compile(r"(\w+), #(-?(?:0x)?[0-9a-f]+)(?:, lsl #(\d+))?")
+"""The operands of AArch64's `mov` and `movk`, which set 16 bits of a register."""
+
+
+def find_constants(code: AssembledCode, function: str, processor: Processor, known: Set[int]) -> tuple[int, ...]:
+    """The constants of a candidate, each followed by its neighbours; those of its comparisons come first, and `known`
+    ones last."""
+    start = code.symbols[function]
+    segment = next(s for s in code.segments if s.is_executable and s.address <= start < s.address + len(s.data))
+    constants = list_constants(segment.data[start - segment.address :][:_MAX_CODE_BYTES], start, processor)
+    ordered = sorted(constants, key=lambda constant: constant in known)
+    return tuple(dict.fromkeys(near for value in ordered for near in (value, value - 1, value + 1)))[:MAX_CONSTANTS]
+
+
+def list_constants(data: bytes, address: int, processor: Processor) -> list[int]:
+    """The constants of some code, each once, those of its comparisons first."""
+    comparisons: dict[int, None] = {}
+    others: dict[int, None] = {}
+    parts: dict[str, int] = {}
+    for _, _, mnemonic, operands in processor.get_decoder().disasm_lite(data, address, _MAX_INSTRUCTIONS):
+        if mnemonic in ("mov", "movk") and "#" in operands:
+            others.update(dict.fromkeys(_join_parts(mnemonic, operands, parts)))
+        elif not _NO_VALUES.match(mnemonic):
+            into = comparisons if _COMPARISONS.match(mnemonic) else others
+            values = [int(number, 0) for number in _NUMBER.findall(operands) if number]
+            if _SHIFTS.match(mnemonic):
+                values += [1 << value for value in values if 0 <= value < 64]
+            into.update(dict.fromkeys(values))
+    return list(comparisons | others)
+
+
+def _join_parts(mnemonic: str, operands: str, parts: dict[str, int]) -> Iterator[int]:
+    """The constant of which AArch64's code sets one part. `parts` has what the registers hold so far."""
+    part = _PART.fullmatch(operands)
+    if part is None:
+        return
+    register, value, shift = part[1], int(part[2], 0), int(part[3] or 0)
+    if mnemonic == "movk":
+        value = parts.get(register, 0) & ~(0xFFFF << shift) | value << shift
+    parts[register] = value
+    yield value

@@ -1,0 +1,153 @@
+"""The second look: a candidate that passes all inputs of the suite is run on inputs that are made for it.
+
+The suite is made from the reference alone, before any candidate is seen. So code that goes wrong only where its own
+constants say so may pass it. The engine searches for inputs on which a passing candidate differs (see
+docs/pages/internals/second_look.md) and returns *leads*. A lead fails nobody: here it becomes an input as those of
+suites are, the oracle says whether the function is defined on it and what is expected, and the candidate is run on it
+as on any other input.
+
+What a search finds depends on the seed, the function, the candidate's text and the effort alone. Inputs that failed
+earlier answers to the same question can be given with a candidate (`judge/taught_inputs.py`); they are tried first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from pytest_llmcompiler.corpus.input_numbers import InputNumbers, set_number
+from pytest_llmcompiler.corpus.probing import UndefinedInputError
+from pytest_llmcompiler.emulator.engine_candidate import Lead, LookRequest
+from pytest_llmcompiler.emulator.engine_server import EngineResult
+from pytest_llmcompiler.judge.code_constants import find_constants, list_constants
+from pytest_llmcompiler.judge.failure import evidence_line
+from pytest_llmcompiler.judge.oracle import SuiteEntry
+from pytest_llmcompiler.judge.suite import Suite
+from pytest_llmcompiler.judge.verdict import Verdict
+from pytest_llmcompiler.targets.code import AssembledCode
+from pytest_llmcompiler.values.input import Input
+
+_KEPT_ENTRIES = 64
+"""Inputs of leads whose entries, or that they have none, are kept: candidates for a function lead to the same ones."""
+
+_MAX_LEAD_NUMBERS = 1_024
+"""Numbers of an input that one lead changes."""
+
+
+@dataclass(frozen=True)
+class LookedInput:
+    """An input that a candidate is to be judged by, with the suite of this input alone."""
+
+    lead: Lead
+    suite: Suite
+    is_taught: bool
+    """Whether it was made for an earlier candidate, and given with this one."""
+
+
+class SecondLook:
+    """The second look at the candidates for one function."""
+
+    def __init__(self, suite: Suite, effort: float, seed: int) -> None:
+        self._suite, self._effort, self._seed = suite, effort, seed
+        self._entries: dict[Input, SuiteEntry | None] = {}
+        """What the oracle said of the inputs of leads; None where the function is not defined."""
+        self._known: frozenset[int] | None = None
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is a second look."""
+        return self._effort > 0
+
+    def build_request(self, assembly: str, candidate: AssembledCode, taught: Sequence[Lead]) -> LookRequest | None:
+        """What the engine is asked for a candidate; None where there is no second look. `taught` are inputs that failed
+        earlier candidates."""
+        if not self.is_on:
+            return None
+        under_test = self._suite.under_test
+        processor = under_test.reference.target.processor
+        constants = find_constants(candidate, under_test.function, processor, self._find_known())
+        text = f"{self._seed}\0{under_test.function}\0{assembly}"
+        seed = int.from_bytes(hashlib.sha256(text.encode("utf-8", "replace")).digest()[:8], "little")
+        return LookRequest(seed, self._effort, constants, tuple(taught))
+
+    def list_inputs(self, result: EngineResult, taught: Collection[Lead]) -> Iterator[LookedInput]:
+        """The inputs of the leads, as far as the function is defined on them."""
+        if result.leads:
+            self._suite.prepare_to_explain()  # so that accepting an input finds the same builds in every process
+        for lead in result.leads:
+            input = self._read_lead(lead)
+            entry = self._accept(input) if input is not None else None
+            if input is not None and entry is not None:
+                yield LookedInput(lead, self._suite.with_inputs({input: entry}), lead in taught)
+
+    def _find_known(self) -> frozenset[int]:
+        """The constants of the reference's own code."""
+        if self._known is None:
+            golden = self._suite.under_test.reference.golden
+            symbol = golden.symbols[self._suite.under_test.function]
+            code = golden.read_initial(symbol)
+            self._known = frozenset(list_constants(code, symbol.address, golden.target.processor))
+        return self._known
+
+    def _read_lead(self, lead: Lead) -> Input | None:
+        """The input of a lead, which hostile code may have written; None where it is none."""
+        inputs = list(self._suite.corpus.entries)
+        if not 0 <= lead.entry < len(inputs):
+            return None
+        input = inputs[lead.entry]
+        numbers = InputNumbers(input)
+        for index, value in lead.numbers:
+            if not 0 <= index < len(numbers):
+                return None
+            input = set_number(input, numbers[index], value)
+        return self._suite.under_test.possible_values.restrict(input)
+
+    def _accept(self, input: Input) -> SuiteEntry | None:
+        """The oracle's word on an input: its entry, or None where the function is not defined."""
+        if input in self._suite.corpus.entries:
+            return None  # the suite has it, and the candidate passes the suite
+        if input not in self._entries:
+            self._suite.oracle.open()
+            try:
+                entry = self._suite.oracle.accept(input)
+            except UndefinedInputError:
+                entry = None
+            if len(self._entries) >= _KEPT_ENTRIES:
+                del self._entries[next(iter(self._entries))]
+            self._entries[input] = entry
+        return self._entries[input]
+
+
+def describe_look(result: EngineResult) -> dict[str, Any]:
+    """The fact `second_look` of a verdict."""
+    return {"inputs": result.look_inputs, "leads": len(result.leads)}
+
+
+def add_evidence(verdict: Verdict, looked: LookedInput) -> Verdict:
+    """The verdict on a candidate that fails an input of the second look, which says so."""
+    fact = {**verdict.detail["second_look"], "input": encode_lead(looked.lead), "taught": looked.is_taught}
+    source = "an earlier answer; this code" if looked.is_taught else "this code, which"
+    line = evidence_line("look", f"the input was made for {source} passes the inputs that all answers get")
+    return replace(verdict, evidence=(*verdict.evidence, line), detail=verdict.detail | {"second_look": fact})
+
+
+def encode_lead(lead: Lead) -> dict[str, Any]:
+    """A lead as JSON."""
+    return {"entry": lead.entry, "numbers": [list(pair) for pair in lead.numbers]}
+
+
+def decode_lead(data: object) -> Lead | None:
+    """Read what `encode_lead` wrote; None for anything else, which a file may hold."""
+    entry, numbers = (data.get("entry"), data.get("numbers")) if isinstance(data, dict) else (None, None)
+    if not _is_word(entry, 32) or not isinstance(numbers, list) or len(numbers) > _MAX_LEAD_NUMBERS:
+        return None
+    pairs = [pair for pair in numbers if isinstance(pair, list) and len(pair) == 2]
+    if len(pairs) < len(numbers) or not all(_is_word(index, 32) and _is_word(value, 64) for index, value in pairs):
+        return None
+    return Lead(cast(int, entry), tuple((index, value) for index, value in pairs))
+
+
+def _is_word(value: object, bits: int) -> bool:
+    return isinstance(value, int) and 0 <= value < 1 << bits
