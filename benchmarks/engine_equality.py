@@ -66,7 +66,7 @@ class Comparison:
 
 def compare_function(comparison: Comparison, reference: Reference, function: str, plan: Plan) -> None:
     """Judge texts and faults of a function with the engine and without it."""
-    settings = JudgeSettings(examples=plan.examples[-1], seed=plan.seed, target=plan.target)
+    settings = JudgeSettings(examples=plan.examples[-1], seed=plan.seed, target=plan.target, effort=0)
     with_engine, without = Harness(reference, function, settings), Harness(reference, function, settings)
     without.engine.give_up()
     if with_engine.find_unjudgeable_reason():

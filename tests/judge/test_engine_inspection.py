@@ -42,7 +42,9 @@ BELOW = {
 
 @pytest.mark.parametrize("target", TEXTS)
 def test_accesses_below_the_stack(compiled: Compile, target: str) -> None:
-    harness, without = (Harness(compiled(SOURCE, target=target), "store", JudgeSettings(examples=10)) for _ in range(2))
+    harness, without = (
+        Harness(compiled(SOURCE, target=target), "store", JudgeSettings(examples=10, effort=0)) for _ in range(2)
+    )
     without.engine.give_up()
     for parts in (*RIGHT[target], *BELOW[target]):
         text = TEXTS[target].format(*parts)

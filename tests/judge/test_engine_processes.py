@@ -33,7 +33,7 @@ CRASHING = RIGHT.replace("addl (%rdi,%rsi,4)", "addl 4096(%rdi,%rsi,4)")
 
 @pytest.fixture
 def harness(compiled: Compile) -> Harness:
-    return Harness(compiled(SOURCE), "total", JudgeSettings(examples=20))
+    return Harness(compiled(SOURCE), "total", JudgeSettings(examples=20, effort=0))
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_no_compiler(harness: Harness, no_server: None, monkeypatch: pytest.Monk
     engine_build.server_path.cache_clear()
     monkeypatch.setenv("LLMC_CACHE", str(tmp_path))
     monkeypatch.setattr("sys.executable", "/nonexistent/python")
-    without = Harness(harness.reference, "total", JudgeSettings(examples=20))
+    without = Harness(harness.reference, "total", JudgeSettings(examples=20, effort=0))
     assert verdicts(without) == expected
     assert without.engine.statistics.candidates == 0
     assert "can't be built" in engine_server.find_problem()
@@ -100,7 +100,7 @@ def test_a_cache_that_cannot_be_written(harness: Harness, no_server: None, monke
     monkeypatch.setattr(engine_server, "_SERVER", engine_server._Server())
     engine_build.server_path.cache_clear()
     monkeypatch.setenv("LLMC_CACHE", "/dev/null/cache")
-    other = Harness(harness.reference, "total", JudgeSettings(examples=20))
+    other = Harness(harness.reference, "total", JudgeSettings(examples=20, effort=0))
     assert verdicts(other) == expected
     assert other.engine.statistics.settled == 1, "the engine is built in a folder of its own"
 
@@ -134,7 +134,7 @@ def test_no_process_for_a_child(
     monkeypatch.setenv("LD_PRELOAD", str(library))
     engine_server._SERVER.get()
     monkeypatch.delenv("LD_PRELOAD")
-    without = Harness(harness.reference, "total", JudgeSettings(examples=20))
+    without = Harness(harness.reference, "total", JudgeSettings(examples=20, effort=0))
     assert verdicts(without) == expected
     assert without.engine.statistics.candidates == 0
     (template,) = children(server_of_this_process())
@@ -153,7 +153,7 @@ def test_candidates_that_need_more_of_the_c_library(compiled: Compile) -> None:
     harness = Harness(
         compiled("unsigned length(const char *s) { unsigned n = 0; while (s[n]) n++; return n; }"),
         "length",
-        JudgeSettings(examples=20),
+        JudgeSettings(examples=20, effort=0),
     )
     text = """length:
             pushq %rdi
@@ -182,7 +182,7 @@ def test_candidates_with_results_of_glibc(compiled: Compile) -> None:
     harness = Harness(
         compiled("#include <ctype.h>\nint kind(int c) { c &= 127; return isalpha(c) ? isalpha(c) : -isdigit(c); }"),
         "kind",
-        JudgeSettings(examples=30),
+        JudgeSettings(examples=30, effort=0),
     )
     text = """kind:
             subq $8, %rsp
