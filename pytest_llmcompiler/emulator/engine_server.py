@@ -16,7 +16,7 @@ from pytest_llmcompiler.assembler.job import AssemblerLimits
 from pytest_llmcompiler.assembler.operands import KeystoneRefusalError
 from pytest_llmcompiler.emulator.engine import LeftReason
 from pytest_llmcompiler.emulator.engine_build import server_path
-from pytest_llmcompiler.emulator.engine_candidate import Lead
+from pytest_llmcompiler.emulator.engine_look import Lead, LookRequest
 from pytest_llmcompiler.errors import EngineError
 
 _OPEN, _READY, _TEXT, _CODE, _CANDIDATE, _RESULT, _END, _FAILED = range(1, 9)
@@ -47,10 +47,10 @@ class EngineResult:
     """Runs of the candidate in the engine."""
     left_runs: dict[LeftReason, int]
     """How many of them were left, by reason."""
-    leads: tuple[Lead, ...] = ()
-    """Inputs of the second look on which the candidate differed."""
     look_inputs: int = 0
-    """Inputs of the second look."""
+    """Inputs of the second look that the reference and the candidate both ran on."""
+    leads: tuple[Lead, ...] = ()
+    """Those on which they differ."""
 
 
 class EngineServer:
@@ -122,8 +122,9 @@ class EngineTemplate:
             raise KeystoneRefusalError(f"keystone: {data.decode(errors='replace')}")
         return data if kind == _CODE else None
 
-    def run(self, candidate: bytes) -> EngineResult | None:
-        """Run a candidate on the suite, in the child that assembled it; None where the child died of it."""
+    def run(self, candidate: bytes, look: LookRequest | None = None) -> EngineResult | None:
+        """Run a candidate on the suite, in the child that assembled it; None where the child died of it. Where the
+        candidate shows the same, `look` tells which further inputs are tried."""
         self._has_child = False
         kind, data = self._ask(_CANDIDATE, candidate, _RUN_SECONDS)
         return self._read_result(data) if kind == _RESULT else None
