@@ -25,8 +25,8 @@ class EngineRunner:
         self.suite = Suite(self.under_test, examples, 1)
         self.suite.prepare()
         entries = [
-            EngineEntry(entry, index in self.suite.varied, index in self.suite.inspected)
-            for index, entry in enumerate(self.suite.corpus.entries.values())
+            EngineEntry(input, entry, index in self.suite.varied, index in self.suite.inspected)
+            for index, (input, entry) in enumerate(self.suite.corpus.entries.items())
         ]
         machine = self.under_test.open_machine(reference.golden)
         self.image = write_suite(machine, self.under_test.signature, entries, self.suite.whole_program)

@@ -32,7 +32,7 @@ class InputNumber(NamedTuple):
     """The value of its bytes as an unsigned number."""
 
 
-class _NumberRow(NamedTuple):
+class NumberRow(NamedTuple):
     """Integers of one type, side by side."""
 
     kind: OwnerKind
@@ -50,7 +50,7 @@ class InputNumbers(Sequence[InputNumber]):
     """
 
     def __init__(self, input: Input) -> None:
-        self._rows: list[_NumberRow] = []
+        self._rows: list[NumberRow] = []
         self._ends: list[int] = []
         """For each row, how many numbers there are up to its end."""
         self._count = 0
@@ -94,6 +94,11 @@ class InputNumbers(Sequence[InputNumber]):
             for position in range(len(row.values))
         ]
 
+    @property
+    def rows(self) -> Sequence[NumberRow]:
+        """The rows, in the order of their numbers."""
+        return self._rows
+
     def find_equal(self, value: int, size: int) -> list[int]:
         """The indices of the numbers that equal a value of `size` bytes, in all of the lowest bytes that both have."""
         indices: list[int] = []
@@ -131,7 +136,7 @@ class InputNumbers(Sequence[InputNumber]):
     def _add_row(self, kind: OwnerKind, owner: int, type: Int, data: bytes, start: int, count: int) -> None:
         values = _read_values(data[start : start + min(count, _MAX_NUMBERS - self._count) * type.size], type.size)
         if values:
-            self._rows.append(_NumberRow(kind, owner, start, type, values))
+            self._rows.append(NumberRow(kind, owner, start, type, values))
             self._count += len(values)
             self._ends.append(self._count)
 

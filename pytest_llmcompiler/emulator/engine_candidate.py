@@ -17,28 +17,6 @@ from pytest_llmcompiler.targets.code import AssembledCode, CodeSegment
 from pytest_llmcompiler.targets.processor import AlignedOperand
 from pytest_llmcompiler.values.layout import PAGE, RETURN, STUB_SIZE
 
-
-@dataclass(frozen=True)
-class Lead:
-    """An input on which a candidate differed: one of the suite, with other numbers."""
-
-    entry: int
-    """The number of the suite's input."""
-    numbers: tuple[tuple[int, int], ...]
-    """Its numbers that have another value: the index in `InputNumbers`, and that value as an unsigned number."""
-
-
-@dataclass(frozen=True)
-class LookRequest:
-    """What the second look at a candidate depends on."""
-
-    seed: int
-    effort: float
-    constants: tuple[int, ...]
-    first: tuple[Lead, ...]
-    """Inputs that failed earlier candidates."""
-
-
 _NOP = re.compile(rb"\x90|\x0f\x1f|\x1f\x20\x03\xd5")
 """What NOPs have in them, on any target. Other instructions may have it too."""
 

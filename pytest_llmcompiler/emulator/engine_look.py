@@ -1,4 +1,4 @@
-"""The second look: inputs that the engine makes for one candidate, and on which it behaves otherwise than the reference.
+"""The second look: inputs that the engine makes for one candidate, on which it behaves otherwise than the reference.
 
 The engine looks at a candidate that shows the same on the whole suite (see `engine/look.c`). What it notices are leads:
 the judge runs the reference and the candidate on them as on any input of the suite.
@@ -6,7 +6,14 @@ the judge runs the reference and the candidate on them as on any input of the su
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
+
+_BUDGET = 2 << 20
+"""Bytes of code that all runs of a look with effort 1 may execute. Each run costs 4,096 bytes on top, so that this is
+about 250 inputs."""
+MAX_LEADS, MAX_CHANGES = 16, 256
+"""The most leads of a second look, and the most integers that one changes; `look.c` has the same."""
 
 
 @dataclass(frozen=True)
@@ -15,8 +22,8 @@ class Lead:
 
     entry: int
     """The number of the input in the suite."""
-    changes: tuple[tuple[int, int], ...]
-    """For each changed integer its number in the order of `InputNumbers`, and its value as an unsigned number."""
+    numbers: tuple[tuple[int, int], ...]
+    """For each changed integer its index in `InputNumbers`, and its value as an unsigned number."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +32,35 @@ class LookRequest:
 
     seed: int
     """Determines all inputs; 64 bits."""
-    budget: int
-    """Bytes of code that all runs together may execute. Each run costs 4,096 bytes on top."""
+    effort: float
+    """How long it may take: 1 is about as long as the suite's runs of a small function."""
     constants: tuple[int, ...] = ()
-    """Numbers that the candidate's code compares with, as unsigned 64-bit numbers. They are tried in all integers."""
+    """Numbers in the candidate's code, as unsigned 64-bit numbers. They are tried in all integers."""
     first: tuple[Lead, ...] = ()
-    """What is tried first."""
+    """What is tried first: inputs that failed earlier candidates."""
+
+    def encode(self) -> bytes:
+        """The request as the engine reads it."""
+        leads = [struct.pack("<2I", lead.entry, len(lead.numbers)) + _encode_numbers(lead) for lead in self.first]
+        constants = struct.pack(f"<I{len(self.constants)}Q", len(self.constants), *self.constants)
+        budget = min(round(self.effort * _BUDGET), (1 << 64) - 1)
+        return struct.pack("<2Q", self.seed, budget) + constants + struct.pack("<I", len(leads)) + b"".join(leads)
+
+
+def _encode_numbers(lead: Lead) -> bytes:
+    return b"".join(struct.pack("<IQ", number, value) for number, value in lead.numbers)
+
+
+def read_leads(data: bytes, entries: int) -> tuple[Lead, ...]:
+    """The leads in an engine's reply, which hostile code may have written. `entries` is the number of inputs in the
+    suite. Raises struct.error."""
+    (count,) = struct.unpack_from("<I", data)
+    at, leads = 4, []
+    for _ in range(min(count, MAX_LEADS)):
+        entry, changes = struct.unpack_from("<2I", data, at)
+        at += 8
+        values = struct.unpack_from("<" + "IQ" * min(changes, MAX_CHANGES), data, at)
+        at += 12 * (len(values) // 2)
+        if entry < entries:
+            leads.append(Lead(entry, tuple(zip(values[::2], values[1::2], strict=True))))
+    return tuple(leads)

@@ -16,7 +16,7 @@ from pytest_llmcompiler.assembler.job import AssemblerLimits
 from pytest_llmcompiler.assembler.operands import KeystoneRefusalError
 from pytest_llmcompiler.emulator.engine import LeftReason
 from pytest_llmcompiler.emulator.engine_build import server_path
-from pytest_llmcompiler.emulator.engine_look import Lead, LookRequest
+from pytest_llmcompiler.emulator.engine_look import Lead, LookRequest, read_leads
 from pytest_llmcompiler.errors import EngineError
 
 _OPEN, _READY, _TEXT, _CODE, _CANDIDATE, _RESULT, _END, _FAILED = range(1, 9)
@@ -78,13 +78,14 @@ class EngineServer:
         """Whether the server runs, and belongs to this process: a forked child must not use its parent's."""
         return self._owner == os.getpid() and self._process.poll() is None
 
-    def open_template(self, image: bytes) -> EngineTemplate:
-        """A template for a function, from the image of its program and suite. Raises EngineError."""
+    def open_template(self, image: bytes, *, has_twin: bool = False) -> EngineTemplate:
+        """A template for a function, from the image of its program and suite. Only one with a twin, a second machine
+        for the reference, can take a second look at candidates. Raises EngineError."""
         ours, theirs = socket.socketpair()
         try:
             with theirs:
                 socket.send_fds(self._control, [b"t"], [theirs.fileno()])
-            return EngineTemplate(ours, image)
+            return EngineTemplate(ours, image, has_twin=has_twin)
         except OSError as error:
             ours.close()
             raise EngineError(f"the engine's server does not answer: {error}") from error
@@ -100,12 +101,12 @@ class EngineServer:
 class EngineTemplate:
     """A process that judges candidates for one function. Every method raises EngineError where the process is gone."""
 
-    def __init__(self, connection: socket.socket, image: bytes) -> None:
+    def __init__(self, connection: socket.socket, image: bytes, *, has_twin: bool) -> None:
         self._socket = connection
         self._has_child = False
         """Whether the present sample may have a child: one that has run has ended."""
         connection.settimeout(_OPEN_SECONDS)
-        self._send(_OPEN, image)
+        self._send(_OPEN, struct.pack("<I", has_twin) + image)
         kind, data = self._receive()
         if kind != _READY or len(data) != 8:
             raise EngineError("the engine can't load the function")
@@ -126,7 +127,8 @@ class EngineTemplate:
         """Run a candidate on the suite, in the child that assembled it; None where the child died of it. Where the
         candidate shows the same, `look` tells which further inputs are tried."""
         self._has_child = False
-        kind, data = self._ask(_CANDIDATE, candidate, _RUN_SECONDS)
+        request = look.encode() if look else b""
+        kind, data = self._ask(_CANDIDATE, struct.pack("<I", len(request)) + request + candidate, _RUN_SECONDS)
         return self._read_result(data) if kind == _RESULT else None
 
     def end_sample(self) -> None:
@@ -174,9 +176,14 @@ class EngineTemplate:
             is_program_left, is_inspection_left, count = struct.unpack_from("<3I", data)
             left = struct.unpack_from(f"<{min(count, self.inputs)}I", data, 12)
             runs, _, *by_reason = struct.unpack_from(f"<{2 + len(_REASONS)}Q", data, 12 + 4 * len(left))
+            at = 12 + 4 * len(left) + 8 * (2 + len(_REASONS))
+            (look_inputs,) = struct.unpack_from("<I", data, at)
+            leads = read_leads(data[at + 4 :], self.inputs)
             if all(number < self.inputs for number in left):
                 reasons = {name: number for name, number in zip(_REASONS, by_reason, strict=True) if number}
-                return EngineResult(left, bool(is_program_left), bool(is_inspection_left), runs, reasons)
+                return EngineResult(
+                    left, bool(is_program_left), bool(is_inspection_left), runs, reasons, look_inputs, leads
+                )
         return None
 
 
@@ -212,6 +219,6 @@ def find_problem() -> str:
     return ""
 
 
-def open_template(image: bytes) -> EngineTemplate:
+def open_template(image: bytes, *, has_twin: bool = False) -> EngineTemplate:
     """A template in the server of this process. Raises EngineError."""
-    return _SERVER.get().open_template(image)
+    return _SERVER.get().open_template(image, has_twin=has_twin)

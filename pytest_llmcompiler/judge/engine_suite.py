@@ -12,6 +12,7 @@ from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.emulator.observation import ENDINGS, Observation
 from pytest_llmcompiler.judge.compare_heap import find_expressions
 from pytest_llmcompiler.judge.dont_care import DontCareBytes
+from pytest_llmcompiler.judge.engine_cells import write_cells
 from pytest_llmcompiler.judge.engine_program import write_program_run
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.location import Errno, GlobalVariable, InputObject, MemoryRegion
@@ -21,6 +22,7 @@ from pytest_llmcompiler.judge.value_equality import build_equality_mask, clear_n
 from pytest_llmcompiler.judge.whole_program import WholeProgram
 from pytest_llmcompiler.targets.abi import CallSetup
 from pytest_llmcompiler.values.c_types import Array, Float, Function, Int, Pointer, Type, build_value_mask
+from pytest_llmcompiler.values.input import Input
 from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, PAGE, SLOTS
 from pytest_llmcompiler.values.va_list import is_va_list_object
 
@@ -31,6 +33,7 @@ _SLOT_NUMBERS = {slot.address: number for number, slot in enumerate((*SLOTS, *AL
 class EngineEntry:
     """An input of the suite, and how often it is run."""
 
+    input: Input
     entry: SuiteEntry
     is_varied: bool
     is_inspected: bool
@@ -54,8 +57,8 @@ def build_image(suite: Suite, kind: ImageKind) -> bytes:
     expected = list(suite.corpus.entries.values())
     further = _run_glibc_variant(under_test, expected) if kind.of_glibc else expected
     entries = [
-        EngineEntry(entry, index in suite.varied, index in suite.inspected, entry is not expected[index])
-        for index, entry in enumerate(further)
+        EngineEntry(input, entry, index in suite.varied, index in suite.inspected, entry is not expected[index])
+        for index, (input, entry) in enumerate(zip(suite.corpus.entries, further, strict=True))
     ]
     machine = under_test.open_machine(reference.golden_with_library if kind.with_library else reference.golden)
     image = write_suite(machine, under_test.signature, entries, suite.whole_program)
@@ -120,6 +123,8 @@ class _EntryWriter:
         self._write_objects()
         self._write_expected()
         writer.span(entry.entry.replay)
+        in_memory = self._layout.result is not None
+        write_cells(writer, entry.input, self._machine.convention, self._guest.numbers, in_memory=in_memory)
 
     def _write_arguments(self, call: CallSetup) -> None:
         numbers, streams = self._guest.numbers, self._guest.stream_addresses

@@ -11,7 +11,8 @@ from typing import TypeVar
 from pytest_llmcompiler.assembler.job import AssemblerLimits
 from pytest_llmcompiler.assembler.keystone_engine import run_keystone
 from pytest_llmcompiler.emulator.engine import LeftReason
-from pytest_llmcompiler.emulator.engine_candidate import LookRequest, write_candidate
+from pytest_llmcompiler.emulator.engine_candidate import write_candidate
+from pytest_llmcompiler.emulator.engine_look import LookRequest
 from pytest_llmcompiler.emulator.engine_server import EngineResult, EngineTemplate, open_template
 from pytest_llmcompiler.errors import EngineError
 from pytest_llmcompiler.judge.engine_suite import ImageKind
@@ -43,11 +44,11 @@ class FunctionEngine:
 
     There is a template for each kind of image that candidates need. `build_image` gives the image; it is called when a
     candidate first needs the kind. A template that fails is replaced. What the engine can't do is left to the caller:
-    nothing here raises EngineError.
+    nothing here raises EngineError. `has_looks` tells whether candidates get a second look.
     """
 
-    def __init__(self, build_image: Callable[[ImageKind], bytes]) -> None:
-        self._build_image = build_image
+    def __init__(self, build_image: Callable[[ImageKind], bytes], *, has_looks: bool = False) -> None:
+        self._build_image, self._has_looks = build_image, has_looks
         self._templates: dict[ImageKind, EngineTemplate] = {}
         self._failures = 0
         self.statistics = EngineStatistics()
@@ -77,22 +78,24 @@ class FunctionEngine:
         look: LookRequest | None = None,
         *,
         has_glibc_results: bool = False,
+        look: LookRequest | None = None,
     ) -> EngineResult | None:
         """What the engine says of a candidate for a program; None where it can't run it.
 
-        A candidate that may have results of glibc's may show on each input what either kind of image expects.
+        A candidate that may have results of glibc's may show on each input what either kind of image expects. One that
+        shows the same everywhere gets a second look, if `look` asks for one.
         """
         image = write_candidate(program, candidate, function)
-        result = self._run(kind, image) if image is not None else None
+        result = self._run(kind, image, look) if image is not None else None
         if image is not None and result is not None and not is_settled(result) and has_glibc_results:
             result = self._run_for_glibc(kind, image, result)
         if result is not None:
             self._count(result)
         return result
 
-    def _run(self, kind: ImageKind, image: bytes) -> EngineResult | None:
+    def _run(self, kind: ImageKind, image: bytes, look: LookRequest | None = None) -> EngineResult | None:
         template = self._open(kind)
-        return self._guard(lambda: template.run(image)) if template else None
+        return self._guard(lambda: template.run(image, look)) if template else None
 
     def _run_for_glibc(self, kind: ImageKind, image: bytes, first: EngineResult) -> EngineResult:
         """The result of a candidate, joined with what it shows of what is expected of code for glibc."""
@@ -121,7 +124,8 @@ class FunctionEngine:
     def _open(self, kind: ImageKind) -> EngineTemplate | None:
         if kind not in self._templates and self._failures < _ATTEMPTS:
             try:
-                self._templates[kind] = open_template(self._build_image(kind))
+                has_twin = self._has_looks and not kind.of_glibc
+                self._templates[kind] = open_template(self._build_image(kind), has_twin=has_twin)
             except EngineError:
                 self._failures += 1
         return self._templates.get(kind)

@@ -13,7 +13,7 @@ from pytest_llmcompiler.assembler.job import Encoder
 from pytest_llmcompiler.assembler.keystone_engine import run_keystone
 from pytest_llmcompiler.corpus.fuzzer import Corpus
 from pytest_llmcompiler.corpus.shrink import warm_up_shrinking
-from pytest_llmcompiler.emulator.engine_candidate import Lead, LookRequest
+from pytest_llmcompiler.emulator.engine_look import Lead, LookRequest
 from pytest_llmcompiler.emulator.engine_server import EngineResult
 from pytest_llmcompiler.errors import AssemblyError, ChildDiedError, ChildTimeoutError, LinkError, UnsupportedError
 from pytest_llmcompiler.judge.coverage import pass_verdict

@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from pytest_llmcompiler.corpus.input_numbers import InputNumbers, set_number
 from pytest_llmcompiler.corpus.probing import UndefinedInputError
-from pytest_llmcompiler.emulator.engine_candidate import Lead, LookRequest
+from pytest_llmcompiler.emulator.engine_look import Lead, LookRequest
 from pytest_llmcompiler.emulator.engine_server import EngineResult
 from pytest_llmcompiler.judge.code_constants import find_constants, list_constants
 from pytest_llmcompiler.judge.failure import evidence_line

@@ -16,6 +16,7 @@
 #define PAGE 4096u
 #define STUB_SIZE 16u   /* Bytes of a stub of a callback. */
 #define ENTRY_BUCKETS 256
+#define DESCRIPTORS 3 /* The standard streams. */
 #define VALUE_BYTES 16 /* Bytes of the largest register. */
 
 /* Bytes of an image. They are not copied: the image outlives all that is read from it. */
@@ -157,6 +158,16 @@ typedef struct {
 
 typedef enum { END_RETURN, END_EXIT, END_ABORT, END_LEFT } End;
 
+/* Integers of one size of an input that lie side by side (see cells.c). They are numbered from `first` on. */
+typedef struct {
+    uint32_t first, count;
+    uint32_t place, index; /* What they lie in: a register, the argument area, an object, or a variable. */
+    uint64_t offset;       /* Of the first one, in bytes. */
+    uint32_t size;         /* Bytes of each. */
+    bool is_boolean, is_signed;
+    bool is_extended; /* Whether the caller extends it to 32 bits. */
+} CellRow;
+
 typedef struct {
     uint32_t index; /* In the suite. */
     bool is_varied, is_inspected;
@@ -191,6 +202,8 @@ typedef struct {
     ExpectedOutput *outputs;
     uint32_t call_count;
     ExpectedCall *calls;
+    uint32_t row_count; /* What of the input a second look may change. */
+    CellRow *rows;
 } Entry;
 
 /* -- why a run is left to Python; names in `emulator/engine.py`, in this order */
@@ -251,6 +264,12 @@ typedef struct {
     uint64_t number;
     SystemCallKind kind;
 } SystemCall;
+
+/* The edges between basic blocks that a run has taken, and a digest of this set. */
+typedef struct {
+    uint64_t bits[64];
+    uint64_t digest;
+} EdgeSet;
 
 typedef struct Engine Engine;
 
@@ -356,6 +375,10 @@ struct Engine {
     Boolean *booleans;
     /* The present run. */
     Entry *entry; /* Whose objects lie in the arena. */
+    bool compares_errno; /* Whether what the function does with the error number counts. */
+    bool traces_edges;   /* Whether `edges` is kept. */
+    uint64_t last_block;
+    EdgeSet edges;
     bool has_ended;
     bool has_asserted; /* Whether the expected assertion failed. */
     End end;
@@ -464,6 +487,10 @@ void kernel_reset(Engine *engine, Entry *entry);
 void kernel_call(Engine *engine);
 bool has_written_expected(Engine *engine); /* To standard output and standard error. */
 LeftReason kernel_compare(Engine *engine, Entry *entry);
+/* Let all further runs write what they like, and keep it; false where there is no memory. */
+bool kernel_record(Engine *engine);
+/* What the run has written, and for descriptor 0 as many bytes as it has consumed. */
+void kernel_observe(Engine *engine, ExpectedOutput outputs[DESCRIPTORS]);
 
 /* -- calls.c */
 
@@ -486,6 +513,10 @@ LeftReason externals_compare(Engine *engine, Entry *entry);
 void read_program(Engine *engine, Reader *reader);
 /* Run the whole program, where the image has it. LEFT_NOT: it ends and prints as with the reference in it. */
 LeftReason engine_run_program(Engine *engine);
+
+/* -- cells.c */
+
+void read_cells(Reader *reader, Entry *entry);
 
 /* -- inspect.c */
 

@@ -6,11 +6,11 @@
 #include "engine.h"
 
 #define OUTPUT_LIMIT (1u << 20)
+#define RECORDED_BYTES (64u << 10) /* The most output of a run that is recorded. */
 #define MAX_SYSTEM_CALLS 20000
 #define MAX_VECTORS 1024
 #define EPOCH 1400000000ull
 #define ARCH_SET_FS 0x1002
-#define DESCRIPTORS 3
 
 enum { NUMBER_ENOENT = 2, NUMBER_EBADF = 9, NUMBER_EFAULT = 14, NUMBER_ESPIPE = 29, NUMBER_ENOSYS = 38,
        NUMBER_EAFNOSUPPORT = 97 };
@@ -21,6 +21,7 @@ struct Kernel {
     uint64_t written[DESCRIPTORS]; /* Bytes. */
     uint64_t read;                 /* Bytes of standard input. */
     uint32_t calls, clock_reads;
+    uint8_t *recorded; /* What the run has written, by descriptor; NULL where it is compared with what is expected. */
 };
 
 Kernel *kernel_open(Engine *engine) {
@@ -29,7 +30,7 @@ Kernel *kernel_open(Engine *engine) {
 
 void kernel_reset(Engine *engine, Entry *entry) {
     Kernel *kernel = engine->kernel;
-    memset(kernel, 0, sizeof *kernel);
+    *kernel = (Kernel){.recorded = kernel->recorded};
     kernel->environment = &entry->environment;
     for (uint32_t i = 0; i < entry->output_count; i++)
         if (entry->outputs[i].descriptor < DESCRIPTORS)
@@ -61,19 +62,26 @@ static int64_t store_words(Engine *engine, uint64_t address, const uint64_t *wor
 
 /* -- input and output */
 
+static uint8_t *recorded_of(Kernel *kernel, uint64_t descriptor) {
+    return kernel->recorded + descriptor * RECORDED_BYTES;
+}
+
 static int64_t write_output(Engine *engine, uint64_t descriptor, uint64_t address, uint64_t size) {
     Kernel *kernel = engine->kernel;
     if (descriptor != 1 && descriptor != 2)
         return -NUMBER_EBADF;
     uint64_t *written = &kernel->written[descriptor];
     Span expected = kernel->expected[descriptor];
-    if (size > expected.size - *written || size > OUTPUT_LIMIT - *written) {
+    uint64_t room = kernel->recorded ? RECORDED_BYTES : expected.size;
+    if (size > room - *written || size > OUTPUT_LIMIT - *written) {
         leave(engine, LEFT_OUTPUT);
         return 0;
     }
     uint8_t *memory;
     if (find_operand(engine, address, size, false, &memory))
         leave(engine, LEFT_SYSTEM_CALL); /* Output from unmapped memory ends the run. */
+    else if (kernel->recorded && size)
+        memcpy(recorded_of(kernel, descriptor) + *written, memory, size);
     else if (size && memcmp(memory, expected.data + *written, size))
         leave(engine, LEFT_OUTPUT);
     *written += size;
@@ -241,4 +249,16 @@ LeftReason kernel_compare(Engine *engine, Entry *entry) {
     /* What is consumed always begins where the text does, so that equal lengths are equal bytes. */
     bool is_equal = has_written_expected(engine) && count_consumed(engine) == engine->kernel->expected[0].size;
     return is_equal ? LEFT_NOT : LEFT_OUTPUT;
+}
+
+bool kernel_record(Engine *engine) {
+    if (!engine->kernel->recorded)
+        engine->kernel->recorded = malloc(DESCRIPTORS * RECORDED_BYTES);
+    return engine->kernel->recorded;
+}
+
+void kernel_observe(Engine *engine, ExpectedOutput outputs[DESCRIPTORS]) {
+    Kernel *kernel = engine->kernel;
+    for (uint32_t i = 0; i < DESCRIPTORS; i++)
+        outputs[i] = (ExpectedOutput){i, {recorded_of(kernel, i), i ? kernel->written[i] : count_consumed(engine)}};
 }

@@ -85,11 +85,23 @@ void finish(Engine *engine, End end, uint32_t exit_code) {
 
 /* -- hooks of unicorn */
 
+static void note_edge(Engine *engine, uint64_t address) {
+    uint64_t hash = (engine->last_block * 0x9E3779B97F4A7C15u ^ address) * 0xD6E8FEB86659FD93u;
+    uint64_t *word = &engine->edges.bits[hash >> 58], bit = 1ull << (hash >> 52 & 63);
+    engine->last_block = address;
+    if (*word & bit)
+        return;
+    *word |= bit;
+    engine->edges.digest ^= hash;
+}
+
 static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *data) {
     Engine *engine = data;
     engine->executed_bytes += size;
     if (engine->executed_bytes > engine->limit)
         leave(engine, LEFT_LIMIT);
+    if (engine->traces_edges)
+        note_edge(engine, address);
     uint64_t offset = address - engine->code_start;
     if (engine->starts && offset < engine->code_end - engine->code_start &&
         !(engine->starts[offset / 8] >> offset % 8 & 1))
@@ -343,6 +355,8 @@ static void read_entries(Engine *engine, Reader *reader) {
         read_expected(reader, entry);
         if (!externals_read_entry(engine, reader, entry))
             entry->is_left = true;
+        engine->compares_errno = engine->compares_errno || entry->compares_errno;
+        read_cells(reader, entry);
     }
 }
 
@@ -453,6 +467,8 @@ void begin_run(Engine *engine, Entry *entry, int fill) {
     }
     engine->has_ended = engine->has_asserted = false, engine->left = LEFT_NOT, engine->end = END_RETURN;
     engine->is_rest_untouched = false;
+    if (engine->traces_edges)
+        engine->edges = (EdgeSet){0}, engine->last_block = 0;
     engine->executed_bytes = 0, engine->limit = entry->limit;
 }
 

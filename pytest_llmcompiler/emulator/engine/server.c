@@ -21,6 +21,7 @@
 
 #include "engine.h"
 #include "frame.h"
+#include "look.h"
 
 /* The kinds of frames; `emulator/engine_server.py` has the same. */
 enum { FRAME_OPEN = 1, FRAME_READY, FRAME_TEXT, FRAME_CODE, FRAME_CANDIDATE, FRAME_RESULT, FRAME_END, FRAME_FAILED };
@@ -129,16 +130,40 @@ static void run_suite(Engine *engine, bool *is_left) {
         }
 }
 
+static uint32_t put(uint8_t *reply, uint32_t size, const void *value, uint32_t value_size) {
+    memcpy(reply + size, value, value_size);
+    return size + value_size;
+}
+
+/* What a second look noticed: the number of inputs, and the leads. Returns how many bytes it takes. */
+static uint32_t write_noticed(const LookResult *noticed, uint8_t *reply) {
+    uint32_t size = put(reply, 0, &noticed->inputs, 4);
+    size = put(reply, size, &noticed->lead_count, 4);
+    for (uint32_t i = 0; i < noticed->lead_count; i++) {
+        const Lead *lead = &noticed->leads[i];
+        size = put(reply, size, &lead->entry, 4);
+        size = put(reply, size, &lead->count, 4);
+        for (uint32_t j = 0; j < lead->count; j++) {
+            size = put(reply, size, &lead->changes[j].cell, 4);
+            size = put(reply, size, &lead->changes[j].value, 8);
+        }
+    }
+    return size;
+}
+
 /* The result of a candidate: whether the whole program and the inspection are left to Python, the numbers of the inputs
- * that are, and the statistics. */
-static bool judge(Engine *engine, const Frame *request, int replies) {
-    if (!load_candidate(engine, (Span){request->data, request->size}))
+ * that are, the statistics, and what a second look noticed. */
+static bool judge(Engine *engine, Engine *twin, const Frame *request, int replies) {
+    Reader reader = {request->data, request->data + request->size, false};
+    Span look_request = read_span(&reader);
+    if (reader.failed || !load_candidate(engine, (Span){reader.next, reader.end - reader.next}))
         return false;
     uint32_t count = engine->entry_count, size = 0;
     bool *is_left = calloc(count + 1, sizeof *is_left);
     uint32_t *result = calloc(count + 3, sizeof *result);
-    uint8_t *reply = malloc((count + 3) * sizeof *result + sizeof engine->statistics);
-    if (!is_left || !result || !reply)
+    LookResult *noticed = calloc(1, sizeof *noticed);
+    uint8_t *reply = malloc((count + 3) * sizeof *result + sizeof engine->statistics + sizeof *noticed);
+    if (!is_left || !result || !noticed || !reply)
         return false;
     memset(&engine->statistics, 0, sizeof engine->statistics);
     run_suite(engine, is_left);
@@ -149,18 +174,23 @@ static bool judge(Engine *engine, const Frame *request, int replies) {
             is_passing = is_passing && engine->entries[i].is_left;
         }
     result[0] = !is_passing || engine_run_program(engine) != LEFT_NOT;
+    Statistics statistics = engine->statistics;
+    /* The look comes before the inspection, whose hooks make further runs slow. */
+    if (look_request.size && twin && is_passing && !result[0] && !look(engine, twin, look_request, noticed))
+        return false;
     result[1] = !is_passing || result[0] || !inspect(engine);
     result[2] = size;
     size = (3 + size) * sizeof *result;
     memcpy(reply, result, size);
-    memcpy(reply + size, &engine->statistics, sizeof engine->statistics);
-    return write_frame(replies, FRAME_RESULT, reply, size + sizeof engine->statistics, -1);
+    size = put(reply, size, &statistics, sizeof statistics);
+    size += write_noticed(noticed, reply + size);
+    return write_frame(replies, FRAME_RESULT, reply, size, -1);
 }
 
-static _Noreturn void run_child(Engine *engine, Keystone *keystone, int requests, int replies, Frame first) {
+static _Noreturn void run_child(Engine *engine, Engine *twin, Keystone *keystone, int requests, int replies, Frame first) {
     for (Frame request = first;;) {
         bool is_done = request.kind == FRAME_TEXT        ? assemble(keystone, &request, replies)
-                       : request.kind == FRAME_CANDIDATE ? judge(engine, &request, replies)
+                       : request.kind == FRAME_CANDIDATE ? judge(engine, twin, &request, replies)
                                                          : false;
         if (!is_done || request.kind == FRAME_CANDIDATE)
             _exit(is_done ? 0 : 1);
@@ -186,7 +216,7 @@ static void end_child(Child *child) {
     child->pid = 0;
 }
 
-static bool start_child(Engine *engine, Keystone *keystone, int socket, Child *child, Frame first) {
+static bool start_child(Engine *engine, Engine *twin, Keystone *keystone, int socket, Child *child, Frame first) {
     int requests[2], replies[2];
     if (pipe(requests))
         return false;
@@ -201,7 +231,7 @@ static bool start_child(Engine *engine, Keystone *keystone, int socket, Child *c
         close(0), close(1), close(2);
         limit(RLIMIT_CPU, RUN_MILLISECONDS / 1000 + 1); /* For a child whose template was killed. */
         limit(RLIMIT_NOFILE, 0);
-        run_child(engine, keystone, requests[0], replies[1], first);
+        run_child(engine, twin, keystone, requests[0], replies[1], first);
     }
     close(requests[0]), close(replies[1]);
     if (pid < 0) { /* No process is to be had now. `kill` takes -1 for all processes of the user. */
@@ -214,7 +244,7 @@ static bool start_child(Engine *engine, Keystone *keystone, int socket, Child *c
 }
 
 /* Pass a request to the child, and its reply to the judge. The time that a reply may take leads the request. */
-static bool relay(Engine *engine, Keystone *keystone, int socket, Child *child, Frame *request) {
+static bool relay(Engine *engine, Engine *twin, Keystone *keystone, int socket, Child *child, Frame *request) {
     uint32_t milliseconds;
     if (request->size < sizeof milliseconds)
         return false;
@@ -222,7 +252,7 @@ static bool relay(Engine *engine, Keystone *keystone, int socket, Child *child, 
     memmove(request->data, request->data + sizeof milliseconds, request->size - sizeof milliseconds + 1);
     request->size -= sizeof milliseconds;
     bool is_sent = child->pid ? write_frame(child->requests, request->kind, request->data, request->size, milliseconds)
-                              : start_child(engine, keystone, socket, child, *request);
+                              : start_child(engine, twin, keystone, socket, child, *request);
     Frame reply;
     ReadStatus status = is_sent ? read_frame(child->replies, &reply, milliseconds) : READ_ENDED;
     if (status != READ_DONE) {
@@ -254,12 +284,25 @@ static uint32_t run_reference(Engine *engine) {
     return count;
 }
 
+/* A second machine, in which the reference stays, with its code translated; NULL where there is no room for it. */
+static Engine *open_twin(const uint8_t *image, uint64_t size) {
+    Engine *twin = engine_open(image, size);
+    if (!twin || !kernel_record(twin))
+        return NULL;
+    for (uint32_t i = 0; i < twin->entry_count; i++)
+        engine_run_entry(twin, &twin->entries[i], FILL_GARBAGE);
+    return twin;
+}
+
 static _Noreturn void run_template(Keystone *keystone, int socket) {
     Frame image;
     if (read_frame(socket, &image, -1) != READ_DONE)
         _exit(1);
-    Engine *engine = engine_open(image.data, image.size);
-    if (!engine)
+    Reader reader = {image.data, image.data + image.size, false};
+    bool has_twin = read_u32(&reader);
+    Engine *engine = engine_open(reader.next, reader.end - reader.next);
+    Engine *twin = has_twin && engine ? open_twin(reader.next, reader.end - reader.next) : NULL;
+    if (!engine || (has_twin && !twin))
         _exit(1);
     uint32_t facts[2] = {engine->entry_count, run_reference(engine)};
     if (!write_frame(socket, FRAME_READY, facts, sizeof facts, -1))
@@ -272,7 +315,7 @@ static _Noreturn void run_template(Keystone *keystone, int socket) {
     while (read_frame(socket, &request, -1) == READ_DONE) {
         if (request.kind == FRAME_END)
             end_child(&child);
-        else if (!relay(engine, keystone, socket, &child, &request))
+        else if (!relay(engine, twin, keystone, socket, &child, &request))
             break;
         free(request.data);
     }

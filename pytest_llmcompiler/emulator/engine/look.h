@@ -1,0 +1,60 @@
+/* The second look: what look.c, cells.c and observe.c share. */
+#ifndef LOOK_H
+#define LOOK_H
+
+#include "engine.h"
+
+#define MAX_LEADS 16 /* As in `emulator/engine_look.py`. */
+#define MAX_CHANGES 256
+
+/* Where integers of an input lie; names in `judge/engine_cells.py`, in this order. */
+enum { PLACE_REGISTER, PLACE_STACK, PLACE_OBJECT, PLACE_VARIABLE };
+
+/* One integer of an input that gets another value. */
+typedef struct {
+    uint32_t cell;
+    uint64_t value;
+} Change;
+
+/* -- cells.c */
+
+/* Memory for one changed entry after the other. */
+typedef struct {
+    uint8_t *memory;
+    uint64_t used;
+} Arena;
+
+Arena *arena_open(void); /* NULL where there is no memory. */
+void *arena_take(Arena *arena, uint64_t size); /* NULL where it is full. */
+void *arena_copy(Arena *arena, const void *data, uint64_t size); /* NULL where it is full. */
+
+/* The row of a cell; NULL where there is no such cell. */
+const CellRow *find_row(const Entry *entry, uint32_t cell);
+uint64_t read_cell(const Entry *entry, const CellRow *row, uint32_t cell);
+/* The base with some integers changed, in the arena, which is emptied before; false where that is not possible. */
+bool change_entry(Arena *arena, const Entry *base, const Change *changes, uint32_t count, Entry *changed);
+
+/* -- observe.c */
+
+/* Run the reference on a changed entry, and make what its run shows the expected image of the entry; false where the
+ * engine can't show it. The image lies in the memory of `twin` until its next run. */
+bool observe(Engine *twin, Arena *arena, Entry *entry, int fill);
+
+/* -- look.c */
+
+/* What was asked for, and what was noticed. */
+typedef struct {
+    uint32_t entry, count;
+    Change changes[MAX_CHANGES];
+} Lead;
+
+typedef struct {
+    uint32_t inputs; /* On which both ran. */
+    uint32_t lead_count;
+    Lead leads[MAX_LEADS];
+} LookResult;
+
+/* Look at a candidate that was loaded and shows the same on the suite; false where the request can't be read. */
+bool look(Engine *engine, Engine *twin, Span request, LookResult *result);
+
+#endif
