@@ -78,7 +78,6 @@ class FunctionEngine:
         look: LookRequest | None = None,
         *,
         has_glibc_results: bool = False,
-        look: LookRequest | None = None,
     ) -> EngineResult | None:
         """What the engine says of a candidate for a program; None where it can't run it.
 

@@ -58,7 +58,7 @@ class Harness:
         self._under_test, self._settings = FunctionUnderTest(reference, function), settings
         self._suite = suite or Suite(self._under_test, settings.examples, settings.seed)
         # The engine has no reference to the harness, and its templates end with it.
-        self.engine = FunctionEngine(functools.partial(_read_image, self._suite))
+        self.engine = FunctionEngine(functools.partial(_read_image, self._suite), has_looks=settings.effort > 0)
         """Runs what is only asked whether it shows the same."""
         self._look = SecondLook(self._suite, settings.effort, settings.seed)
 
