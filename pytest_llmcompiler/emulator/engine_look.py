@@ -12,6 +12,7 @@ from dataclasses import dataclass
 _BUDGET = 2 << 20
 """Bytes of code that all runs of a look with effort 1 may execute. Each run costs 4,096 bytes on top, so that this is
 about 250 inputs."""
+_U64 = (1 << 64) - 1
 MAX_LEADS, MAX_CHANGES = 16, 256
 """The most leads of a second look, and the most integers that one changes; `look.c` has the same."""
 
@@ -35,15 +36,17 @@ class LookRequest:
     effort: float
     """How long it may take: 1 is about as long as the suite's runs of a small function."""
     constants: tuple[int, ...] = ()
-    """Numbers in the candidate's code, as unsigned 64-bit numbers. They are tried in all integers."""
+    """Numbers in the candidate's code, of up to 64 bits. They are tried in all integers."""
     first: tuple[Lead, ...] = ()
     """What is tried first: inputs that failed earlier candidates."""
 
     def encode(self) -> bytes:
         """The request as the engine reads it."""
         leads = [struct.pack("<2I", lead.entry, len(lead.numbers)) + _encode_numbers(lead) for lead in self.first]
-        constants = struct.pack(f"<I{len(self.constants)}Q", len(self.constants), *self.constants)
-        budget = min(round(self.effort * _BUDGET), (1 << 64) - 1)
+        constants = struct.pack(
+            f"<I{len(self.constants)}Q", len(self.constants), *(number & _U64 for number in self.constants)
+        )
+        budget = min(round(self.effort * _BUDGET), _U64)
         return struct.pack("<2Q", self.seed, budget) + constants + struct.pack("<I", len(leads)) + b"".join(leads)
 
 
