@@ -63,9 +63,15 @@ class EngineServer:
         self._control, control = socket.socketpair()
         self._owner = os.getpid()
         command = [str(server_path()), str(control.fileno()), str(Path(keystone.origin).parent / "libkeystone.so")]
+        # Functions of libraries are bound at the start: each child would look up again those that it calls first.
+        environment = {**os.environ, "LD_BIND_NOW": "1"}
         try:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=(control.fileno(),)
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=(control.fileno(),),
+                env=environment,
             )
         except OSError as error:
             self._control.close()
