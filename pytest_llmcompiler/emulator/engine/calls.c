@@ -57,9 +57,10 @@ void calls_enter(Engine *engine) {
     }
     if (!engine->shadow_space)
         return;
-    if (offset >= engine->stack_low && offset < engine->stack_size - engine->shadow_space)
-        fill_pattern(engine->stack + offset, engine->shadow_space, engine->fills[engine->fill].pattern);
-    else if (offset < engine->stack_low || engine->stack_start - stack <= engine->stack_max_growth)
+    if (offset < engine->stack_size - engine->shadow_space)
+        fill_pattern(find_stack(engine, offset, engine->shadow_space), engine->shadow_space,
+                     engine->fills[engine->fill].pattern);
+    else if (engine->stack_start - stack <= engine->stack_max_growth)
         leave(engine, LEFT_STACK);
 }
 

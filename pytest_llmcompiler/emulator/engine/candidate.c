@@ -82,7 +82,7 @@ void set_booleans(Engine *engine) {
     for (uint32_t i = 0; i < engine->boolean_count; i++) {
         Boolean *boolean = &engine->booleans[i];
         Span one = boolean->values[1];
-        *find_memory(engine, boolean->address, 1) =
+        *find_writable(engine, boolean->address, 1) =
             !memcmp(find_memory(engine, boolean->variable, one.size), one.data, one.size);
     }
 }
@@ -92,7 +92,7 @@ void get_booleans(Engine *engine) {
         Boolean *boolean = &engine->booleans[i];
         uint64_t size = boolean->values[0].size;
         uint8_t byte = *find_memory(engine, boolean->address, 1);
-        uint8_t *variable = find_memory(engine, boolean->variable, size);
+        uint8_t *variable = find_writable(engine, boolean->variable, size);
         if (byte < 2)
             memcpy(variable, boolean->values[byte].data, size);
         else

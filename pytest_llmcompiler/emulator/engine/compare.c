@@ -78,34 +78,42 @@ static LeftReason compare_registers(Engine *engine, Entry *entry) {
         return LEFT_REGISTER;
     ArgumentValues *arguments = engine->fill == FILL_INVERSE ? &entry->inverse_arguments : &entry->arguments;
     uint64_t frame = fill->frame_offset + arguments->stack.size;
-    bool is_untouched = !memcmp(engine->stack + frame, engine->stack_initial + frame, engine->stack_size - frame);
+    bool is_untouched = is_restored(&fill->stack, engine->stack_max_growth + frame, engine->stack_size - frame);
     return is_untouched ? LEFT_NOT : LEFT_FRAME;
 }
 
-static bool is_garbage(Engine *engine, const Slot *slot, uint64_t start, uint64_t end) {
-    uint64_t host = slot->host + start;
-    return !memcmp(engine->arena + host, engine->untouched + host, end - start);
+/* The object of an input on a page of the arena; NULL for none. A slot has at most one, and its own pages. */
+static InputObject *find_object_on(Engine *engine, Entry *entry, uint64_t page) {
+    for (uint32_t i = 0; i < entry->object_count; i++) {
+        Slot *slot = &engine->slots[entry->objects[i].slot];
+        if (page - slot->host < slot->size)
+            return &entry->objects[i];
+    }
+    return NULL;
+}
+
+/* Whether what lies around objects on a written page of the arena is garbage. */
+static bool is_rest_garbage(Engine *engine, Entry *entry, uint64_t page) {
+    InputObject *object = find_object_on(engine, entry, page);
+    uint64_t start = page, end = page;
+    if (object) {
+        uint64_t first = engine->slots[object->slot].host + object->start, last = first + object->initial.size;
+        start = first < page ? page : first < page + PAGE ? first : page + PAGE;
+        end = last < start ? start : last < page + PAGE ? last : page + PAGE;
+    }
+    return is_restored(&engine->arena, page, start - page) && is_restored(&engine->arena, end, page + PAGE - end);
 }
 
 static LeftReason compare_objects(Engine *engine, Entry *entry) {
-    for (uint32_t i = 0; i < engine->slot_count; i++) {
-        Slot *slot = &engine->slots[i];
-        if (!slot->is_mapped)
-            continue;
-        uint64_t start = 0, end = 0;
-        for (uint32_t number = 0; number < entry->object_count; number++) {
-            InputObject *object = &entry->objects[number];
-            if (engine->slots[object->slot].host != slot->host)
-                continue;
-            start = object->start, end = start + object->initial.size;
-            if (!object->is_freed && !is_expected(engine, engine->arena + slot->host + start, object->expected,
-                                                  object->mask, &object->constants))
-                return LEFT_OBJECT;
-        }
-        if (!is_garbage(engine, slot, 0, start) || !is_garbage(engine, slot, end, slot->size))
+    for (uint32_t i = 0; i < entry->object_count; i++) {
+        InputObject *object = &entry->objects[i];
+        const uint8_t *memory = engine->arena.memory + engine->slots[object->slot].host + object->start;
+        if (!object->is_freed && !is_expected(engine, memory, object->expected, object->mask, &object->constants))
             return LEFT_OBJECT;
     }
-    engine->is_rest_untouched = true;
+    for (uint32_t i = 0; i < engine->arena.written_count; i++)
+        if (!is_rest_garbage(engine, entry, (uint64_t)engine->arena.written[i] * PAGE))
+            return LEFT_OBJECT;
     return LEFT_NOT;
 }
 
@@ -124,10 +132,9 @@ static LeftReason compare_variables(Engine *engine, Entry *entry) {
             continue; /* A constant. */
         Patch *change = find_change(entry, address);
         const uint8_t *memory = region->memory + (address - region->address);
-        const uint8_t *initial = region->initial + (address - region->address);
         bool is_same = change ? change->data.size == size &&
                                     is_expected(engine, memory, change->data, change->mask, &change->constants)
-                              : !memcmp(memory, initial, size);
+                              : is_restored(&region->pages, address - region->address, size);
         if (!is_same)
             return LEFT_VARIABLE;
     }
@@ -137,7 +144,7 @@ static LeftReason compare_variables(Engine *engine, Entry *entry) {
 static LeftReason compare_errno(Engine *engine, Entry *entry) {
     if (!entry->compares_errno || !engine->errno_address)
         return LEFT_NOT;
-    uint8_t *memory = find_memory(engine, engine->errno_address, 4);
+    const uint8_t *memory = find_memory(engine, engine->errno_address, 4);
     return memory && !memcmp(memory, &entry->errno_value, 4) ? LEFT_NOT : LEFT_ERRNO;
 }
 

@@ -66,7 +66,7 @@ static bool leads_to_same(Engine *engine, const uint8_t *first, const uint8_t *s
 static bool do_objects_lead_to_same(Engine *engine, Entry *entry, bool is_stray) {
     for (uint32_t i = 0; i < entry->object_count; i++) {
         InputObject *object = &entry->objects[i];
-        const uint8_t *memory = engine->arena + engine->slots[object->slot].host + object->start;
+        const uint8_t *memory = engine->arena.memory + engine->slots[object->slot].host + object->start;
         if (!leads_to_same(engine, memory, object->expected.data, object->initial.size, object->start, is_stray))
             return false;
     }

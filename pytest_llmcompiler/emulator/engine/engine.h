@@ -12,8 +12,9 @@
 
 #include <unicorn/unicorn.h>
 
+#include "pages.h"
+
 #define EXPORT __attribute__((visibility("default")))
-#define PAGE 4096u
 #define STUB_SIZE 16u   /* Bytes of a stub of a callback. */
 #define ENTRY_BUCKETS 256
 #define DESCRIPTORS 3 /* The standard streams. */
@@ -68,6 +69,7 @@ typedef struct {
     bool is_constant; /* Not executable, and the program does not change it: pointers to equal constants are equal. */
     uint8_t *memory;
     uint8_t *initial; /* What every run starts from; NULL where runs can't change it. */
+    Pages pages;      /* Where it has `initial`. */
     uint64_t data_size; /* Bytes of it that the program or the text has: the rest is the end of the last page. */
 } Region;
 
@@ -77,7 +79,8 @@ enum { FILL_GARBAGE, FILL_INVERSE, FILL_ZEROS, FILLS };
 
 typedef struct {
     uint8_t pattern[4];
-    uint8_t *stack;        /* The contents of the stack before a run. */
+    Pages stack;           /* What it may grow by, and then the stack. Every page starts as the pattern. */
+    uint64_t stack_block;  /* The address where unicorn has that: `on_page` leads the stack's addresses there. */
     uint64_t frame_offset; /* From the start of the stack to the caller's frame. */
     RegisterValues state;  /* All registers from which a run starts. */
     RegisterValues scratch; /* What a call leaves in the registers that it may change. */
@@ -296,7 +299,6 @@ typedef struct Externals Externals;
 typedef struct {
     uint64_t address;
     uint32_t size, host; /* Offset in the arena. */
-    bool is_mapped, is_used; /* `is_used`: by the present input. */
     bool is_freed; /* In the present run: then accesses fault. */
 } Slot;
 
@@ -344,14 +346,9 @@ struct Engine {
     int fill; /* The present one. */
     /* The stack. */
     uint64_t stack_start, stack_size, stack_max_growth;
-    uint8_t *stack;
-    const uint8_t *stack_initial; /* That of the present fill. */
-    uint64_t stack_low; /* Offset of the lowest byte that is mapped. */
-    uint8_t *growth;    /* What is mapped below the stack once a run reaches for it; NULL before the first one. */
-    bool has_grown;     /* In the present run. */
+    bool has_grown; /* In the present run. */
     /* The arena. */
-    uint8_t *arena, *untouched; /* The slots of the input's objects, and the same without any object. */
-    bool is_rest_untouched; /* Whether the last run was found to have written nothing of the arena but objects. */
+    Pages arena; /* The slots of the input's objects. What belongs to no object is garbage. */
     uint32_t slot_count;
     Slot *slots;
     uint8_t garbage[4];
@@ -431,17 +428,19 @@ Region *add_region(Engine *engine, uint64_t address, uint64_t size, uint32_t per
                    bool is_restored, Span data);
 Region *find_region(Engine *engine, uint64_t address);
 /* The host's memory of so many bytes of the guest's: regions, stack, slots and heap; NULL where they are not all mapped. */
-uint8_t *find_memory(Engine *engine, uint64_t address, uint64_t size);
+const uint8_t *find_memory(Engine *engine, uint64_t address, uint64_t size);
+/* The same for what is about to be written. */
+uint8_t *find_writable(Engine *engine, uint64_t address, uint64_t size);
+/* So many bytes at an offset from the start of the stack, which are about to be written. */
+uint8_t *find_stack(Engine *engine, uint64_t offset, uint64_t size);
+/* Have unicorn ask `on_page` for pages. False where it does not. */
+bool take_over_pages(Engine *engine);
 bool is_in_candidate(Engine *engine, uint64_t address); /* In its code, or at the end of that. */
-/* Map the memory of an address that is mapped at the first access: the stack, what it grows by, slots. False where the
- * address has none, or its memory is mapped. */
-bool map_at_access(Engine *engine, uint64_t address);
 bool is_equal(const uint8_t *first, const uint8_t *second, uint64_t size, Span mask);
 void reset_memory(Engine *engine, Entry *entry);
-void map_stack(Engine *engine, uint64_t low);
-/* Map all small slots that inputs use, before the first run. At each mapping after many runs unicorn doubles its table of
- * pages, which every later mapping then clears: after eighteen mappings that takes 10 ms. */
-void map_small_slots(Engine *engine);
+/* Map the stacks of a fill, and the arena with so many bytes. False where there is no memory. */
+bool open_stack(Engine *engine, Fill *fill);
+bool open_arena(Engine *engine, uint64_t size);
 void fill_pattern(uint8_t *memory, uint64_t size, const uint8_t pattern[4]);
 
 /* -- compare.c */
@@ -474,6 +473,9 @@ void heap_call(Engine *engine, HookKind kind);
 uint64_t heap_allocate(Engine *engine, uint64_t size); /* For external.c; 0 where there is no room. */
 uint64_t heap_bytes_to_end(Engine *engine, uint64_t address);
 uint8_t *heap_memory(Engine *engine, uint64_t address, uint64_t size);
+bool is_heap_page(uint64_t page); /* Whether it is among the addresses of the heap. */
+/* Where unicorn has such a page. False where no live object lies there. */
+bool heap_page(Engine *engine, uint64_t page, uint64_t *block_address);
 bool heap_lacks_memory(Engine *engine); /* Whether an allocation failed since the environment says so. */
 
 /* -- compare_heap.c */

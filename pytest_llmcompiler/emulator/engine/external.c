@@ -217,7 +217,7 @@ static bool read_pointer(Engine *engine, PassedArgument *argument, uint64_t *poi
         *pointer = get_register(engine, argument->parts[0].id);
         return argument->part_count == 1 && argument->parts[0].size == WORD;
     }
-    uint8_t *memory = find_memory(engine, argument_area(engine) + argument->offset, WORD);
+    const uint8_t *memory = find_memory(engine, argument_area(engine) + argument->offset, WORD);
     if (memory)
         memcpy(pointer, memory, WORD);
     return memory;
@@ -231,7 +231,7 @@ static bool has_value(Engine *engine, PassedArgument *argument) {
         return false;
     if (!argument->value.size)
         return true;
-    uint8_t *memory = find_memory(engine, address, argument->value.size);
+    const uint8_t *memory = find_memory(engine, address, argument->value.size);
     return memory && is_equal(memory, argument->value.data, argument->value.size, argument->mask);
 }
 
@@ -240,7 +240,7 @@ static bool has_nan(Engine *engine, PassedArgument *argument) {
     if (argument->part_count == 1)
         value = get_register(engine, argument->parts[0].id);
     else {
-        uint8_t *memory = find_memory(engine, argument_area(engine) + argument->offset, size);
+        const uint8_t *memory = find_memory(engine, argument_area(engine) + argument->offset, size);
         if (!memory || size > WORD)
             return false;
         memcpy(&value, memory, size);
@@ -315,7 +315,7 @@ static bool has_contents(Engine *engine, PassedArgument *argument, uint64_t addr
     for (uint32_t i = 0; i < argument->contents_count; i++) {
         Contents *contents = &argument->contents[i];
         uint64_t size = contents->data.size;
-        uint8_t *memory = size <= most ? find_memory(engine, address, size) : NULL;
+        const uint8_t *memory = size <= most ? find_memory(engine, address, size) : NULL;
         if (!memory)
             return false;
         /* The callee may use the home area, so that its contents are those of the call no more. */
@@ -370,7 +370,7 @@ static bool write_memory(Engine *engine, uint64_t address, Span data) {
     uint64_t home = argument_area(engine);
     if (engine->shadow_space && address < home + engine->shadow_space && home < address + data.size)
         return false;
-    uint8_t *memory = find_memory(engine, address, data.size);
+    uint8_t *memory = find_writable(engine, address, data.size);
     if (memory)
         memcpy(memory, data.data, data.size);
     return memory;

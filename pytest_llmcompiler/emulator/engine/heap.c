@@ -1,7 +1,7 @@
 /* The heap of the emulated process: malloc and its kin (see `emulator/heap.py`, which this follows exactly).
  *
  * Mapping memory takes unicorn about 40 µs, more than most runs. So all objects lie in one block of the host's memory,
- * which is mapped once, and a hook on unicorn's table of pages leads the addresses of live objects into it:
+ * which is mapped once, and `on_page` (memory.c) leads the addresses of live objects into it:
  *
  *     0x5581C0001ff0 (a live object of 16 bytes)  ->  page 3 of the block
  *     0x5581C0003000 (freed, or not allocated)    ->  no page: the access faults
@@ -97,43 +97,28 @@ uint64_t heap_bytes_to_end(Engine *engine, uint64_t address) {
 
 /* -- unicorn's table of pages */
 
-static bool is_freed_slot(Engine *engine, uint64_t page) {
-    for (uint32_t i = 0; engine->heap->freed_object_count && i < engine->slot_count; i++)
-        if (engine->slots[i].is_freed && page - engine->slots[i].address < engine->slots[i].size)
-            return true;
-    return false;
+bool is_heap_page(uint64_t page) {
+    return page >= HEAP_START && page < HEAP_END;
 }
 
-/* A page that is not in the table is accessed. Returns whether there is such a page. The hook serves all addresses:
- * pages that unicorn enters without a hook are slow in each access. */
-static bool on_page(uc_engine *uc, uint64_t page, uc_mem_type type, uc_tlb_entry *entry, void *data) {
-    Engine *engine = data;
-    entry->paddr = page;
-    entry->perms = UC_PROT_ALL; /* What the memory behind it does not allow faults all the same. */
-    if (page < HEAP_START || page >= HEAP_END)
-        return !is_freed_slot(engine, page);
+bool heap_page(Engine *engine, uint64_t page, uint64_t *block_address) {
     Object *object = find_object(engine, page);
     if (!object)
         return false;
-    entry->paddr = BLOCK_START + (uint64_t)object->page * PAGE + (page - object->base);
+    *block_address = BLOCK_START + (uint64_t)object->page * PAGE + (page - object->base);
     return true;
 }
 
-/* Take over unicorn's table of pages, at the first use of the heap. */
 static bool map_block(Engine *engine) {
     Heap *heap = engine->heap;
     uint64_t size = (uint64_t)BLOCK_PAGES * PAGE;
-    uc_hook handle;
     if (heap->is_mapped)
         return true;
     void *block = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (block == MAP_FAILED)
         return false;
     heap->block = block;
-    heap->is_mapped = !uc_mem_map_ptr(engine->uc, BLOCK_START, size, UC_PROT_READ | UC_PROT_WRITE, block) &&
-                      !uc_hook_add(engine->uc, &handle, UC_HOOK_TLB_FILL, on_page, engine, 1, 0) &&
-                      !uc_ctl_tlb_mode(engine->uc, UC_TLB_VIRTUAL);
-    uc_ctl_flush_tlb(engine->uc);
+    heap->is_mapped = !uc_mem_map_ptr(engine->uc, BLOCK_START, size, UC_PROT_READ | UC_PROT_WRITE, block);
     return heap->is_mapped;
 }
 
@@ -155,7 +140,7 @@ static uint32_t take_pages(Heap *heap, uint32_t count) {
 
 static void fill_garbage(Engine *engine, uint8_t *pages, uint64_t mapped) {
     for (uint64_t at = 0; at < mapped; at += PAGE)
-        memcpy(pages + at, engine->untouched, PAGE);
+        memcpy(pages + at, engine->arena.initial, PAGE);
 }
 
 /* The address of `room` bytes for the next object of a lane. No address is used twice in a run. */
@@ -217,7 +202,7 @@ static uint64_t allocate_for_program(Engine *engine, uint64_t size, uint64_t ali
         address = allocate(engine, size, alignment);
     if (!address && engine->errno_address) {
         uint32_t number = ENOMEM_NUMBER;
-        uint8_t *memory = find_memory(engine, engine->errno_address, sizeof number);
+        uint8_t *memory = find_writable(engine, engine->errno_address, sizeof number);
         if (memory)
             memcpy(memory, &number, sizeof number);
     }
@@ -262,11 +247,8 @@ static void release(Engine *engine, const Freeable *freeable) {
         *free_pages = (uint32_t)(object - heap->objects) + 1;
         heap->mapped_bytes -= object->mapped;
         heap->live_count--, heap->freed_count++;
-    } else if (map_block(engine)) {
-        engine->slots[freeable->input->slot].is_freed = true;
-        heap->freed_object_count++;
     } else
-        leave(engine, LEFT_HEAP);
+        engine->slots[freeable->input->slot].is_freed = true;
     uc_ctl_flush_tlb(engine->uc);
 }
 
@@ -355,7 +337,7 @@ void heap_reset(Engine *engine) {
         }
         for (uint32_t i = 0; i < engine->slot_count; i++)
             engine->slots[i].is_freed = false;
-        heap->count = heap->live_count = heap->freed_count = heap->freed_object_count = heap->used_pages = 0;
+        heap->count = heap->live_count = heap->freed_count = heap->used_pages = 0;
         heap->mapped_bytes = heap->overflow_bytes = 0;
         uc_ctl_flush_tlb(engine->uc);
     }

@@ -14,7 +14,7 @@
 /* Abort, where the assertion is the expected one. What it prints beside its expression does not count. */
 static void fail_assertion(Engine *engine) {
     Span expected = engine->entry->assertion;
-    uint8_t *expression = NULL;
+    const uint8_t *expression = NULL;
     if (engine->entry->has_assertion)
         expression = find_memory(engine, get_register(engine, engine->library_arguments[0]), expected.size + 1);
     if (expression && !memcmp(expression, expected.data, expected.size) && !expression[expected.size]) {

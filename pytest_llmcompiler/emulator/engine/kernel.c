@@ -44,7 +44,11 @@ void kernel_reset(Engine *engine, Entry *entry) {
 static int64_t find_operand(Engine *engine, uint64_t address, uint64_t size, bool is_written, uint8_t **memory) {
     Region *region = find_region(engine, address);
     bool is_writable = !region || region->permissions & UC_PROT_WRITE;
-    *memory = size && (is_writable || !is_written) ? find_memory(engine, address, size) : NULL;
+    *memory = NULL;
+    if (size && is_written && is_writable)
+        *memory = find_writable(engine, address, size);
+    else if (size && !is_written)
+        *memory = (uint8_t *)find_memory(engine, address, size);
     if (*memory || !size)
         return 0;
     if (address >= PAGE || region)
@@ -238,7 +242,7 @@ bool has_written_expected(Engine *engine) {
 /* Bytes that the run took from standard input, without what is left in the buffer of `stdin`. */
 static uint64_t count_consumed(Engine *engine) {
     uint64_t bounds[2] = {0, 0}; /* musl's struct: flags, then where the unread bytes begin and end. */
-    uint8_t *file = engine->stdin_file ? find_memory(engine, engine->stdin_file, 24) : NULL;
+    const uint8_t *file = engine->stdin_file ? find_memory(engine, engine->stdin_file, 24) : NULL;
     if (file)
         memcpy(bounds, file + 8, sizeof bounds);
     uint64_t unread = bounds[1] > bounds[0] ? bounds[1] - bounds[0] : 0;

@@ -1,13 +1,8 @@
 /* The machine: unicorn with a program, and one run of the function under test. */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "engine.h"
-
-#define STACK_WINDOW (4 * PAGE)
-/* Bytes of the stack below the caller's frame that are mapped at first, compared and restored in every run. A run that
- * reaches below makes the whole stack mapped for all further runs. */
 
 /* -- registers */
 
@@ -31,7 +26,7 @@ uint64_t get_return_address(Engine *engine) {
     if (engine->link_register >= 0)
         return get_register(engine, engine->link_register);
     uint64_t address = 0, top = get_register(engine, engine->stack_pointer);
-    uint8_t *memory = find_memory(engine, top, sizeof address);
+    const uint8_t *memory = find_memory(engine, top, sizeof address);
     if (memory)
         memcpy(&address, memory, sizeof address);
     else if (uc_mem_read(engine->uc, top, &address, sizeof address)) /* Two pieces of memory may have a part each. */
@@ -46,7 +41,7 @@ bool set_return_address(Engine *engine, uint64_t address) {
     }
     uint64_t stack = get_register(engine, engine->stack_pointer);
     Region *region = find_region(engine, stack);
-    uint8_t *top = region && !region->initial ? NULL : find_memory(engine, stack, sizeof address);
+    uint8_t *top = region && !region->initial ? NULL : find_writable(engine, stack, sizeof address);
     if (top)
         memcpy(top, &address, sizeof address);
     return top;
@@ -109,15 +104,6 @@ static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *data)
     run_entry_hooks(engine, address);
 }
 
-static bool on_invalid_access(uc_engine *uc, uc_mem_type type, uint64_t address, int size, int64_t value, void *data) {
-    Engine *engine = data;
-    bool is_access = type != UC_MEM_FETCH_UNMAPPED && type != UC_MEM_FETCH_PROT;
-    if (is_access && map_at_access(engine, address))
-        return true;
-    leave(engine, LEFT_FAULT);
-    return false;
-}
-
 static bool on_invalid_instruction(uc_engine *uc, void *data) {
     leave(data, LEFT_FAULT);
     return false;
@@ -139,7 +125,6 @@ static bool add_hooks(Engine *engine) {
     uc_hook handle;
     uc_engine *uc = engine->uc;
     bool is_added = !uc_hook_add(uc, &handle, UC_HOOK_BLOCK, on_block, engine, 1, 0) &&
-                    !uc_hook_add(uc, &handle, UC_HOOK_MEM_INVALID, on_invalid_access, engine, 1, 0) &&
                     !uc_hook_add(uc, &handle, UC_HOOK_INSN_INVALID, on_invalid_instruction, engine, 1, 0) &&
                     !uc_hook_add(uc, &handle, UC_HOOK_INTR, on_interrupt, engine, 1, 0);
     if (is_added && engine->arch == UC_ARCH_X86)
@@ -226,30 +211,19 @@ static void read_fills(Engine *engine, Reader *reader) {
         read_registers(reader, &fill->scratch);
         read_registers(reader, &fill->callee_saved);
         write_registers(engine, &fill->state);
-        fill->stack = mmap(NULL, engine->stack_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (fill->stack == MAP_FAILED) {
-            reader->failed = true;
-            return;
-        }
-        fill_pattern(fill->stack, engine->stack_size, fill->pattern);
-        if (uc_context_alloc(engine->uc, &fill->context) || uc_context_save(engine->uc, fill->context))
+        if (!open_stack(engine, fill) || uc_context_alloc(engine->uc, &fill->context) || uc_context_save(engine->uc, fill->context))
             reader->failed = true;
     }
-    engine->fill = -1;
 }
 
 static void read_slots(Engine *engine, Reader *reader) {
     uint32_t size = read_u32(reader), pattern = read_u32(reader);
     memcpy(engine->garbage, &pattern, 4);
-    engine->arena = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    engine->untouched = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (engine->arena == MAP_FAILED || engine->untouched == MAP_FAILED ||
+    if (!open_arena(engine, size) ||
         !read_count(reader, &engine->slot_count, (void **)&engine->slots, sizeof *engine->slots)) {
         reader->failed = true;
         return;
     }
-    fill_pattern(engine->arena, size, engine->garbage);
-    fill_pattern(engine->untouched, size, engine->garbage);
     for (uint32_t i = 0; i < engine->slot_count; i++) {
         Slot *slot = &engine->slots[i];
         slot->address = read_u64(reader), slot->size = read_u32(reader), slot->host = read_u32(reader);
@@ -370,12 +344,12 @@ Engine *engine_open(const uint8_t *image, uint64_t size) {
     read_target(engine, &reader);
     read_system_calls(engine, &reader);
     read_addresses(engine, &reader);
-    if (reader.failed || uc_open(engine->arch, engine->mode, &engine->uc) || !add_hooks(engine)) {
+    if (reader.failed || uc_open(engine->arch, engine->mode, &engine->uc) || !add_hooks(engine) ||
+        !take_over_pages(engine)) {
         engine_close(engine);
         return NULL;
     }
-    engine->stack = mmap(NULL, engine->stack_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    engine->stack_low = engine->stack_size;
+    engine->fill = -1;
     read_regions(engine, &reader);
     read_variables(engine, &reader);
     read_fills(engine, &reader);
@@ -388,7 +362,6 @@ Engine *engine_open(const uint8_t *image, uint64_t size) {
         reader.failed = true;
     read_entries(engine, &reader);
     read_program(engine, &reader);
-    map_small_slots(engine);
     if (reader.failed) {
         engine_close(engine);
         return NULL;
@@ -405,17 +378,13 @@ void engine_close(Engine *engine) {
 
 /* -- a run */
 
-/* Give stack and pads the contents of a fill. All runs with one fill come one after the other: this is rare. */
+/* Give the guest the stack of a fill, and pads its contents. All runs with one fill come one after the other: this is rare. */
 static void select_fill(Engine *engine, int number) {
     if (engine->fill == number)
         return;
     Fill *fill = &engine->fills[number];
-    bool is_whole = engine->fill >= 0 && engine->stack_low == 0;
     engine->fill = number;
-    engine->stack_initial = fill->stack;
-    uint64_t low = is_whole ? 0 : (fill->frame_offset - STACK_WINDOW) / PAGE * PAGE;
-    memcpy(engine->stack + low, engine->stack_initial + low, engine->stack_size - low);
-    map_stack(engine, low);
+    uc_ctl_flush_tlb(engine->uc);
     for (uint32_t i = 0; i < engine->pad_count; i++) {
         Region *region = find_region(engine, engine->pads[i]);
         if (!region)
@@ -431,7 +400,8 @@ void enter(Engine *engine, Entry *entry) {
     Fill *fill = &engine->fills[engine->fill];
     ArgumentValues *arguments = engine->fill == FILL_INVERSE ? &entry->inverse_arguments : &entry->arguments;
     uint64_t frame = engine->stack_start + fill->frame_offset;
-    uint8_t *area = engine->stack + fill->frame_offset;
+    uint64_t below = engine->link_register >= 0 ? 0 : 8; /* Of the return address. */
+    uint8_t *area = find_stack(engine, fill->frame_offset - below, below + arguments->stack.size) + below;
     memcpy(area, arguments->stack.data, arguments->stack.size);
     if (engine->link_register >= 0) {
         set_register(engine, engine->stack_pointer, frame);
@@ -461,12 +431,11 @@ void begin_run(Engine *engine, Entry *entry, int fill) {
     calls_reset(engine);
     externals_reset(engine);
     if (engine->errno_address) {
-        uint8_t *memory = find_memory(engine, engine->errno_address, 4);
+        uint8_t *memory = find_writable(engine, engine->errno_address, 4);
         if (memory)
             memcpy(memory, &entry->environment.errno_value, 4);
     }
     engine->has_ended = engine->has_asserted = false, engine->left = LEFT_NOT, engine->end = END_RETURN;
-    engine->is_rest_untouched = false;
     if (engine->traces_edges)
         engine->edges = (EdgeSet){0}, engine->last_block = 0;
     engine->executed_bytes = 0, engine->limit = entry->limit;

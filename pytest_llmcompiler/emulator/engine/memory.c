@@ -1,14 +1,21 @@
-/* The guest's memory: what is mapped, and how every run gets its initial contents back. */
+/* The guest's memory: what is mapped, and how every run gets its initial contents back.
+ *
+ * unicorn keeps a table of pages, and asks `on_page` for those that are not in it. So it can be led to other addresses
+ * than the guest's: the stacks of the three fills, the slots of objects and the heap are mapped once, in blocks, at
+ * addresses that the guest can't use. Mapping takes 40 us, more than most runs.
+ *
+ *     0x7FFD1237D000 (stack)  ->  0x5DF02013D000 (the stack of the fill `inverse`)
+ *
+ * No hook on invalid accesses is needed for that. unicorn would be slow at each store where one exists. */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "engine.h"
 
-static uint8_t *map_host(uint64_t size) {
-    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return memory == MAP_FAILED ? NULL : memory;
-}
+#define ARENA_BLOCK 0x5DF010000000ull /* Among the addresses of the heap, above all objects and the heap's own block. */
+#define STACK_BLOCK 0x5DF020000000ull
+#define STACK_STRIDE 0x1000000ull /* From the block of a fill to the next. */
+#define READ_WRITE (UC_PROT_READ | UC_PROT_WRITE)
 
 void fill_pattern(uint8_t *memory, uint64_t size, const uint8_t pattern[4]) {
     for (uint64_t at = 0; at + 4 <= size; at += 4)
@@ -25,7 +32,7 @@ Region *add_region(Engine *engine, uint64_t address, uint64_t size, uint32_t per
         engine->regions = regions, engine->region_capacity = capacity;
     }
     Region *region = &engine->regions[engine->region_count];
-    *region = (Region){address, size, permissions, is_constant, map_host(size), NULL, data.size};
+    *region = (Region){address, size, permissions, is_constant, map_host(size), .data_size = data.size};
     if (!region->memory || data.size > size)
         return NULL;
     if (data.size)
@@ -35,6 +42,8 @@ Region *add_region(Engine *engine, uint64_t address, uint64_t size, uint32_t per
         if (!region->initial)
             return NULL;
         memcpy(region->initial, region->memory, data.size);
+        if (!open_pages(&region->pages, size, region->memory, region->initial, false))
+            return NULL;
     }
     if (uc_mem_map_ptr(engine->uc, address, size, permissions, region->memory) != UC_ERR_OK)
         return NULL;
@@ -49,24 +58,115 @@ Region *find_region(Engine *engine, uint64_t address) {
     return NULL;
 }
 
-uint8_t *find_memory(Engine *engine, uint64_t address, uint64_t size) {
-    uint64_t offset = address - engine->stack_start;
-    if (offset >= engine->stack_low && offset < engine->stack_size)
-        return size <= engine->stack_size - offset ? engine->stack + offset : NULL;
-    uint64_t growth = address - (engine->stack_start - engine->stack_max_growth);
-    if (engine->has_grown && growth < engine->stack_max_growth)
-        return size <= engine->stack_max_growth - growth ? engine->growth + growth : NULL;
+/* Where a piece of the guest's memory lies. */
+typedef struct {
+    Pages *pages; /* NULL for what no run changes. */
+    uint8_t *memory;
+    uint64_t offset, size; /* Of the address, in the piece, and of the piece from its start. */
+    uint64_t block_address; /* The address that unicorn is led to. */
+    uint32_t permissions;
+} Place;
+
+static bool find_stack_place(Engine *engine, uint64_t address, Place *place) {
+    uint64_t growth = engine->stack_max_growth, offset = address - (engine->stack_start - growth);
+    if (engine->fill < 0 || offset >= growth + engine->stack_size || (offset < growth && !engine->has_grown))
+        return false;
+    Fill *fill = &engine->fills[engine->fill];
+    *place = (Place){&fill->stack, fill->stack.memory, offset, growth + engine->stack_size, fill->stack_block + offset,
+                     READ_WRITE};
+    return true;
+}
+
+static Slot *find_slot(Engine *engine, uint64_t address) {
+    for (uint32_t i = 0; i < engine->slot_count; i++)
+        if (address - engine->slots[i].address < engine->slots[i].size)
+            return &engine->slots[i];
+    return NULL;
+}
+
+static bool find_slot_place(Engine *engine, uint64_t address, Place *place) {
+    Slot *slot = find_slot(engine, address);
+    if (!slot || slot->is_freed)
+        return false;
+    uint64_t offset = slot->host + (address - slot->address);
+    *place = (Place){&engine->arena, engine->arena.memory, offset, slot->host + slot->size, ARENA_BLOCK + offset,
+                     READ_WRITE};
+    return true;
+}
+
+/* All but the heap. */
+static bool find_place(Engine *engine, uint64_t address, Place *place) {
+    if (find_stack_place(engine, address, place))
+        return true;
     Region *region = find_region(engine, address);
-    if (region)
-        return size <= region->size - (address - region->address) ? region->memory + (address - region->address) : NULL;
-    for (uint32_t i = 0; i < engine->slot_count; i++) {
-        Slot *slot = &engine->slots[i];
-        if (slot->is_mapped && !slot->is_freed && address - slot->address < slot->size)
-            return size <= slot->size - (address - slot->address)
-                       ? engine->arena + slot->host + (address - slot->address)
-                       : NULL;
-    }
-    return heap_memory(engine, address, size);
+    if (!region)
+        return find_slot_place(engine, address, place);
+    *place = (Place){region->initial ? &region->pages : NULL, region->memory, address - region->address, region->size,
+                     address, region->permissions};
+    return true;
+}
+
+const uint8_t *find_memory(Engine *engine, uint64_t address, uint64_t size) {
+    Place place;
+    if (!find_place(engine, address, &place))
+        return heap_memory(engine, address, size);
+    if (size > place.size - place.offset)
+        return NULL;
+    if (place.pages)
+        fill_pages(place.pages, place.offset, size);
+    return place.memory + place.offset;
+}
+
+uint8_t *find_writable(Engine *engine, uint64_t address, uint64_t size) {
+    Place place;
+    if (!find_place(engine, address, &place))
+        return heap_memory(engine, address, size);
+    if (size > place.size - place.offset)
+        return NULL;
+    if (place.pages)
+        note_written(place.pages, place.offset, size);
+    return place.memory + place.offset;
+}
+
+uint8_t *find_stack(Engine *engine, uint64_t offset, uint64_t size) {
+    Pages *stack = &engine->fills[engine->fill].stack;
+    note_written(stack, engine->stack_max_growth + offset, size);
+    return stack->memory + engine->stack_max_growth + offset;
+}
+
+/* -- unicorn's table of pages */
+
+/* A page that is not in the table, or not for writing, is accessed. Returns whether it may be. Pages without a place
+ * are led to themselves, where unicorn finds that nothing is mapped. */
+static bool on_page(uc_engine *uc, uint64_t page, uc_mem_type type, uc_tlb_entry *entry, void *data) {
+    Engine *engine = data;
+    Place place;
+    entry->paddr = page;
+    entry->perms = UC_PROT_ALL; /* What the memory behind it does not allow faults all the same. */
+    if (engine->stack_start - 1 - page < engine->stack_max_growth)
+        engine->has_grown = true;
+    if (!find_place(engine, page, &place))
+        return is_heap_page(page) ? heap_page(engine, page, &entry->paddr) : !find_slot(engine, page);
+    entry->paddr = place.block_address;
+    if (!place.pages || !(place.permissions & UC_PROT_WRITE))
+        return true;
+    if (type == UC_MEM_WRITE)
+        note_written(place.pages, place.offset, PAGE);
+    else
+        fill_pages(place.pages, place.offset, PAGE);
+    /* A page that may be executed is slow in each store. */
+    entry->perms = UC_PROT_READ;
+    if (type == UC_MEM_FETCH)
+        entry->perms |= UC_PROT_EXEC;
+    else if (is_written(place.pages, place.offset))
+        entry->perms |= UC_PROT_WRITE;
+    return true;
+}
+
+bool take_over_pages(Engine *engine) {
+    uc_hook handle;
+    return !uc_hook_add(engine->uc, &handle, UC_HOOK_TLB_FILL, on_page, engine, 1, 0) &&
+           !uc_ctl_tlb_mode(engine->uc, UC_TLB_VIRTUAL);
 }
 
 bool is_in_candidate(Engine *engine, uint64_t address) {
@@ -89,134 +189,59 @@ bool is_equal(const uint8_t *first, const uint8_t *second, uint64_t size, Span m
     return true;
 }
 
-/* Copy the pages that differ. Most runs change few, and comparing is faster than copying. */
-static void restore_pages(uint8_t *memory, const uint8_t *initial, uint64_t size) {
-    for (uint64_t at = 0; at < size; at += PAGE) {
-        uint64_t part = size - at < PAGE ? size - at : PAGE;
-        if (memcmp(memory + at, initial + at, part))
-            memcpy(memory + at, initial + at, part);
-    }
+/* -- stacks and slots */
+
+/* A page that is full of a pattern; NULL where there is no memory. */
+static uint8_t *fill_pattern_page(const uint8_t pattern[4]) {
+    uint8_t *page = map_host(PAGE);
+    if (page)
+        fill_pattern(page, PAGE, pattern);
+    return page;
 }
 
-void map_stack(Engine *engine, uint64_t low) {
-    if (engine->stack_low == low)
-        return;
-    if (engine->stack_low < engine->stack_size)
-        uc_mem_unmap(engine->uc, engine->stack_start + engine->stack_low, engine->stack_size - engine->stack_low);
-    uc_mem_map_ptr(engine->uc, engine->stack_start + low, engine->stack_size - low, UC_PROT_READ | UC_PROT_WRITE,
-                   engine->stack + low);
-    engine->stack_low = low;
+bool open_stack(Engine *engine, Fill *fill) {
+    uint64_t size = engine->stack_max_growth + engine->stack_size, number = (uint64_t)(fill - engine->fills);
+    /* The first one is where the guest has it: hooks on accesses are called with unicorn's addresses. */
+    fill->stack_block =
+        number ? STACK_BLOCK + number * STACK_STRIDE : engine->stack_start - engine->stack_max_growth;
+    return size <= STACK_STRIDE && open_pages(&fill->stack, size, map_host(size), fill_pattern_page(fill->pattern), true) &&
+           !uc_mem_map_ptr(engine->uc, fill->stack_block, size, READ_WRITE, fill->stack.memory);
 }
 
-/* Map what the stack may grow by, until the next run. */
-static bool grow_stack(Engine *engine) {
-    uint64_t size = engine->stack_max_growth;
-    if (!engine->growth)
-        engine->growth = map_host(size);
-    if (!engine->growth)
-        return false;
-    fill_pattern(engine->growth, size, engine->fills[engine->fill].pattern);
-    engine->has_grown = !uc_mem_map_ptr(engine->uc, engine->stack_start - size, size, UC_PROT_READ | UC_PROT_WRITE,
-                                        engine->growth);
-    return engine->has_grown;
-}
-
-static void shrink_stack(Engine *engine) {
-    if (engine->has_grown)
-        uc_mem_unmap(engine->uc, engine->stack_start - engine->stack_max_growth, engine->stack_max_growth);
-    engine->has_grown = false;
-}
-
-static void fill_slot(Engine *engine, Slot *slot, uint64_t start, uint64_t size) {
-    memcpy(engine->arena + slot->host + start, engine->untouched + slot->host + start, size);
-}
-
-/* Map a slot that an input or a run needs: unicorn takes long for each mapping. */
-static void map_slot(Engine *engine, Slot *slot) {
-    if (!slot->is_mapped)
-        slot->is_mapped = !uc_mem_map_ptr(engine->uc, slot->address, slot->size, UC_PROT_READ | UC_PROT_WRITE,
-                                          engine->arena + slot->host);
-}
-
-void map_small_slots(Engine *engine) {
-    for (uint32_t i = 0; i < engine->entry_count; i++)
-        for (uint32_t j = 0; j < engine->entries[i].object_count; j++) {
-            Slot *slot = &engine->slots[engine->entries[i].objects[j].slot];
-            if (slot->size <= PAGE)
-                map_slot(engine, slot);
-        }
-}
-
-bool map_at_access(Engine *engine, uint64_t address) {
-    if (address - engine->stack_start < engine->stack_low) {
-        memcpy(engine->stack, engine->stack_initial, engine->stack_low);
-        map_stack(engine, 0);
-        return true;
-    }
-    if (!engine->has_grown && address - (engine->stack_start - engine->stack_max_growth) < engine->stack_max_growth)
-        return grow_stack(engine);
-    for (uint32_t i = 0; i < engine->slot_count; i++) {
-        Slot *slot = &engine->slots[i];
-        if (!slot->is_mapped && address - slot->address < slot->size) {
-            map_slot(engine, slot);
-            return slot->is_mapped;
-        }
-    }
-    return false;
-}
-
-/* Unmap the large slots that an input does not use. All that is mapped is compared after each run, which takes 10 µs for
- * a large slot. Inputs come in the order of their sizes, so that slots are rarely mapped and unmapped. */
-static void drop_unused_slots(Engine *engine) {
-    for (uint32_t i = 0; i < engine->slot_count; i++) {
-        Slot *slot = &engine->slots[i];
-        if (slot->is_mapped && !slot->is_used && slot->size > PAGE) {
-            uc_mem_unmap(engine->uc, slot->address, slot->size);
-            slot->is_mapped = false;
-        }
-        slot->is_used = false;
-    }
+bool open_arena(Engine *engine, uint64_t size) {
+    return open_pages(&engine->arena, size, map_host(size), fill_pattern_page(engine->garbage), true) &&
+           !uc_mem_map_ptr(engine->uc, ARENA_BLOCK, size, READ_WRITE, engine->arena.memory);
 }
 
 static void place_objects(Engine *engine, Entry *entry) {
     Entry *last = engine->entry;
+    restore_pages(&engine->arena);
     for (uint32_t i = 0; last && i < last->object_count; i++) {
         InputObject *object = &last->objects[i];
-        Slot *slot = &engine->slots[object->slot];
-        if (engine->is_rest_untouched)
-            fill_slot(engine, slot, object->start, object->initial.size);
-        else
-            fill_slot(engine, slot, 0, slot->size);
+        restore_bytes(&engine->arena, engine->slots[object->slot].host + object->start, object->initial.size);
     }
-    if (last && !engine->is_rest_untouched)
-        for (uint32_t i = 0; i < engine->slot_count; i++)
-            if (engine->slots[i].is_mapped)
-                fill_slot(engine, &engine->slots[i], 0, engine->slots[i].size);
     for (uint32_t i = 0; i < entry->object_count; i++) {
         InputObject *object = &entry->objects[i];
-        Slot *slot = &engine->slots[object->slot];
-        slot->is_used = true;
-        map_slot(engine, slot);
-        memcpy(engine->arena + slot->host + object->start, object->initial.data, object->initial.size);
+        uint64_t offset = engine->slots[object->slot].host + object->start;
+        fill_pages(&engine->arena, offset, object->initial.size);
+        memcpy(engine->arena.memory + offset, object->initial.data, object->initial.size);
     }
-    drop_unused_slots(engine);
 }
 
 void reset_memory(Engine *engine, Entry *entry) {
-    for (uint32_t i = 0; i < engine->region_count; i++) {
-        Region *region = &engine->regions[i];
-        if (region->initial)
-            restore_pages(region->memory, region->initial, region->size);
-    }
+    for (uint32_t i = 0; i < engine->region_count; i++)
+        if (engine->regions[i].initial)
+            restore_pages(&engine->regions[i].pages);
     for (uint32_t i = 0; i < entry->patch_count; i++) {
         Patch *patch = &entry->patches[i];
-        uint8_t *memory = find_memory(engine, patch->address, patch->data.size);
+        uint8_t *memory = find_writable(engine, patch->address, patch->data.size);
         if (memory)
             memcpy(memory, patch->data.data, patch->data.size);
     }
-    shrink_stack(engine);
-    uint64_t low = engine->stack_low;
-    restore_pages(engine->stack + low, engine->stack_initial + low, engine->stack_size - low);
+    if (engine->has_grown)
+        uc_ctl_flush_tlb(engine->uc); /* The next access below the stack lets it grow again. */
+    engine->has_grown = false;
+    restore_pages(&engine->fills[engine->fill].stack);
     place_objects(engine, entry);
     engine->entry = entry;
 }

@@ -25,7 +25,8 @@ void read_program(Engine *engine, Reader *reader) {
 
 /* Write what a new process finds on its stack. */
 static void place_process_stack(Engine *engine) {
-    memcpy(engine->stack + engine->process_stack_start, engine->process_stack.data, engine->process_stack.size);
+    Span data = engine->process_stack;
+    memcpy(find_stack(engine, engine->process_stack_start, data.size), data.data, data.size);
     set_register(engine, engine->stack_pointer, engine->stack_start + engine->process_stack_start);
 }
 
