@@ -45,7 +45,7 @@ static bool observe_objects(Engine *twin, Arena *arena, Entry *entry) {
         InputObject *object = &entry->objects[i];
         Slot *slot = &twin->slots[object->slot];
         object->is_freed = slot->is_freed;
-        object->expected = (Span){twin->arena + slot->host + object->start, object->initial.size};
+        object->expected = (Span){twin->arena.memory + slot->host + object->start, object->initial.size};
         if (!observe_constants(twin, arena, object->expected.data, &object->constants))
             return false;
     }
@@ -98,7 +98,7 @@ static bool observe_heap(Engine *twin, Arena *arena, Entry *entry) {
 }
 
 static void observe_errno(Engine *twin, Entry *entry) {
-    uint8_t *memory = twin->errno_address ? find_memory(twin, twin->errno_address, 4) : NULL;
+    const uint8_t *memory = twin->errno_address ? find_memory(twin, twin->errno_address, 4) : NULL;
     if (memory)
         memcpy(&entry->errno_value, memory, 4);
     entry->compares_errno = twin->compares_errno && memory && entry->errno_value != entry->environment.errno_value;
