@@ -112,11 +112,11 @@ bool load_candidate(Engine *engine, Span image) {
     Reader reader = {image.data, image.data + image.size, false};
     if (!read_segments(engine, &reader) || !read_jumps(engine, &reader))
         return false;
-    engine->code_start = read_u64(&reader), engine->code_end = read_u64(&reader);
+    uint64_t start = read_u64(&reader), end = read_u64(&reader);
     Span starts = read_span(&reader);
-    if (starts.size * 8 < engine->code_end - engine->code_start)
+    if (starts.size * 8 < end - start)
         return false;
-    engine->starts = (uint8_t *)starts.data;
+    engine->code_start = start, engine->code_end = end, engine->starts = (uint8_t *)starts.data;
     read_booleans(engine, &reader);
     return read_labels(engine, &reader) && read_hooks(engine, &reader);
 }

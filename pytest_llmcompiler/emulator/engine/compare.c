@@ -78,7 +78,7 @@ static LeftReason compare_registers(Engine *engine, Entry *entry) {
         return LEFT_REGISTER;
     ArgumentValues *arguments = engine->fill == FILL_INVERSE ? &entry->inverse_arguments : &entry->arguments;
     uint64_t frame = fill->frame_offset + arguments->stack.size;
-    bool is_untouched = is_restored(&fill->stack, engine->stack_max_growth + frame, engine->stack_size - frame);
+    bool is_untouched = is_restored(&engine->stack, engine->stack_max_growth + frame, engine->stack_size - frame);
     return is_untouched ? LEFT_NOT : LEFT_FRAME;
 }
 
@@ -149,8 +149,9 @@ static LeftReason compare_errno(Engine *engine, Entry *entry) {
 }
 
 LeftReason compare_run(Engine *engine, Entry *entry) {
-    if (engine->end == END_RETURN && get_register(engine, engine->program_counter) != engine->return_address)
-        return LEFT_LIMIT;
+    uint64_t counter = get_register(engine, engine->program_counter);
+    if (engine->end == END_RETURN && counter != engine->return_address)
+        return counter ? LEFT_LIMIT : LEFT_FAULT; /* unicorn stops at address 0, as `emulate` asks it to. */
     /* Compilers may remove allocations. So runs count only where memory is short in both or in neither. */
     if (heap_lacks_memory(engine) != entry->is_out_of_memory)
         return LEFT_NOT;

@@ -79,8 +79,7 @@ enum { FILL_GARBAGE, FILL_INVERSE, FILL_ZEROS, FILLS };
 
 typedef struct {
     uint8_t pattern[4];
-    Pages stack;           /* What it may grow by, and then the stack. Every page starts as the pattern. */
-    uint64_t stack_block;  /* The address where unicorn has that: `on_page` leads the stack's addresses there. */
+    uint8_t *stack_page;   /* What each page of the stack starts as. */
     uint64_t frame_offset; /* From the start of the stack to the caller's frame. */
     RegisterValues state;  /* All registers from which a run starts. */
     RegisterValues scratch; /* What a call leaves in the registers that it may change. */
@@ -346,6 +345,7 @@ struct Engine {
     int fill; /* The present one. */
     /* The stack. */
     uint64_t stack_start, stack_size, stack_max_growth;
+    Pages stack;    /* What it may grow by, and then the stack. */
     bool has_grown; /* In the present run. */
     /* The arena. */
     Pages arena; /* The slots of the input's objects. What belongs to no object is garbage. */
@@ -366,6 +366,7 @@ struct Engine {
     uint64_t code_start, code_end; /* Of its executable segments, from the first to the end of the last. */
     uint32_t label_count; /* Of its constants. */
     uint64_t *labels;
+    bool has_own_hooks; /* Whether functions in its code have hooks. */
     uint8_t *starts; /* A bit for each byte of code: whether an instruction begins there. */
     bool needs_alignment_check;
     uint32_t boolean_count;
@@ -438,10 +439,11 @@ bool take_over_pages(Engine *engine);
 bool is_in_candidate(Engine *engine, uint64_t address); /* In its code, or at the end of that. */
 bool is_equal(const uint8_t *first, const uint8_t *second, uint64_t size, Span mask);
 void reset_memory(Engine *engine, Entry *entry);
-/* Map the stacks of a fill, and the arena with so many bytes. False where there is no memory. */
-bool open_stack(Engine *engine, Fill *fill);
+/* Map the stack, and the arena with so many bytes. False where there is no memory. */
+bool open_stack(Engine *engine);
 bool open_arena(Engine *engine, uint64_t size);
 void fill_pattern(uint8_t *memory, uint64_t size, const uint8_t pattern[4]);
+uint8_t *make_pattern_page(const uint8_t pattern[4]); /* A page that is full of it; NULL where there is no memory. */
 
 /* -- compare.c */
 

@@ -133,6 +133,8 @@ static bool add_hook(Engine *engine, Hook *hook) {
         return true;
     default:
         /* A candidate's hooks come before those of the program on the same address, as on the Python machine. */
+        if (hook->first - engine->code_start < engine->code_end - engine->code_start)
+            engine->has_own_hooks = true;
         hook->next = *find_bucket(engine, hook->first);
         *find_bucket(engine, hook->first) = hook;
         return true;

@@ -92,16 +92,21 @@ static void note_edge(Engine *engine, uint64_t address) {
 
 static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *data) {
     Engine *engine = data;
+    if (address == engine->return_address) {
+        uc_emu_stop(uc);
+        return;
+    }
     engine->executed_bytes += size;
     if (engine->executed_bytes > engine->limit)
         leave(engine, LEFT_LIMIT);
     if (engine->traces_edges)
         note_edge(engine, address);
     uint64_t offset = address - engine->code_start;
-    if (engine->starts && offset < engine->code_end - engine->code_start &&
-        !(engine->starts[offset / 8] >> offset % 8 & 1))
+    bool is_own = offset < engine->code_end - engine->code_start;
+    if (is_own && !(engine->starts[offset / 8] >> offset % 8 & 1))
         leave(engine, LEFT_INSPECTION);
-    run_entry_hooks(engine, address);
+    if (!is_own || engine->has_own_hooks)
+        run_entry_hooks(engine, address);
 }
 
 static bool on_invalid_instruction(uc_engine *uc, void *data) {
@@ -211,9 +216,12 @@ static void read_fills(Engine *engine, Reader *reader) {
         read_registers(reader, &fill->scratch);
         read_registers(reader, &fill->callee_saved);
         write_registers(engine, &fill->state);
-        if (!open_stack(engine, fill) || uc_context_alloc(engine->uc, &fill->context) || uc_context_save(engine->uc, fill->context))
+        fill->stack_page = make_pattern_page(fill->pattern);
+        if (!fill->stack_page || uc_context_alloc(engine->uc, &fill->context) || uc_context_save(engine->uc, fill->context))
             reader->failed = true;
     }
+    if (!open_stack(engine))
+        reader->failed = true;
 }
 
 static void read_slots(Engine *engine, Reader *reader) {
@@ -378,13 +386,13 @@ void engine_close(Engine *engine) {
 
 /* -- a run */
 
-/* Give the guest the stack of a fill, and pads its contents. All runs with one fill come one after the other: this is rare. */
+/* Give stack and pads the contents of a fill. All runs with one fill come one after the other: this is rare. */
 static void select_fill(Engine *engine, int number) {
     if (engine->fill == number)
         return;
     Fill *fill = &engine->fills[number];
     engine->fill = number;
-    uc_ctl_flush_tlb(engine->uc);
+    change_pattern(&engine->stack, fill->stack_page);
     for (uint32_t i = 0; i < engine->pad_count; i++) {
         Region *region = find_region(engine, engine->pads[i]);
         if (!region)
@@ -442,7 +450,8 @@ void begin_run(Engine *engine, Entry *entry, int fill) {
 }
 
 bool emulate(Engine *engine, uint64_t address) {
-    uc_err error = uc_emu_start(engine->uc, address, engine->return_address, 0, 0);
+    /* A run ends in `on_block`: the code at an address that is given here would be translated anew in each run. */
+    uc_err error = uc_emu_start(engine->uc, address, 0, 0, 0);
     if (error && engine->left == LEFT_NOT)
         engine->left = LEFT_FAULT;
     return engine->left == LEFT_NOT;

@@ -1,10 +1,10 @@
 /* The guest's memory: what is mapped, and how every run gets its initial contents back.
  *
  * unicorn keeps a table of pages, and asks `on_page` for those that are not in it. So it can be led to other addresses
- * than the guest's: the stacks of the three fills, the slots of objects and the heap are mapped once, in blocks, at
- * addresses that the guest can't use. Mapping takes 40 us, more than most runs.
+ * than the guest's: the slots of objects and the heap are mapped once, in blocks, at addresses that the guest can't use.
+ * Mapping takes 40 us, more than most runs.
  *
- *     0x7FFD1237D000 (stack)  ->  0x5DF02013D000 (the stack of the fill `inverse`)
+ *     0x5581A0003000 (a slot)  ->  0x5DF010002000 (its place in the arena)
  *
  * No hook on invalid accesses is needed for that. unicorn would be slow at each store where one exists. */
 #include <stdlib.h>
@@ -13,8 +13,6 @@
 #include "engine.h"
 
 #define ARENA_BLOCK 0x5DF010000000ull /* Among the addresses of the heap, above all objects and the heap's own block. */
-#define STACK_BLOCK 0x5DF020000000ull
-#define STACK_STRIDE 0x1000000ull /* From the block of a fill to the next. */
 #define READ_WRITE (UC_PROT_READ | UC_PROT_WRITE)
 
 void fill_pattern(uint8_t *memory, uint64_t size, const uint8_t pattern[4]) {
@@ -69,11 +67,9 @@ typedef struct {
 
 static bool find_stack_place(Engine *engine, uint64_t address, Place *place) {
     uint64_t growth = engine->stack_max_growth, offset = address - (engine->stack_start - growth);
-    if (engine->fill < 0 || offset >= growth + engine->stack_size || (offset < growth && !engine->has_grown))
+    if (offset >= growth + engine->stack_size || (offset < growth && !engine->has_grown))
         return false;
-    Fill *fill = &engine->fills[engine->fill];
-    *place = (Place){&fill->stack, fill->stack.memory, offset, growth + engine->stack_size, fill->stack_block + offset,
-                     READ_WRITE};
+    *place = (Place){&engine->stack, engine->stack.memory, offset, growth + engine->stack_size, address, READ_WRITE};
     return true;
 }
 
@@ -129,9 +125,8 @@ uint8_t *find_writable(Engine *engine, uint64_t address, uint64_t size) {
 }
 
 uint8_t *find_stack(Engine *engine, uint64_t offset, uint64_t size) {
-    Pages *stack = &engine->fills[engine->fill].stack;
-    note_written(stack, engine->stack_max_growth + offset, size);
-    return stack->memory + engine->stack_max_growth + offset;
+    note_written(&engine->stack, engine->stack_max_growth + offset, size);
+    return engine->stack.memory + engine->stack_max_growth + offset;
 }
 
 /* -- unicorn's table of pages */
@@ -191,25 +186,21 @@ bool is_equal(const uint8_t *first, const uint8_t *second, uint64_t size, Span m
 
 /* -- stacks and slots */
 
-/* A page that is full of a pattern; NULL where there is no memory. */
-static uint8_t *fill_pattern_page(const uint8_t pattern[4]) {
+uint8_t *make_pattern_page(const uint8_t pattern[4]) {
     uint8_t *page = map_host(PAGE);
     if (page)
         fill_pattern(page, PAGE, pattern);
     return page;
 }
 
-bool open_stack(Engine *engine, Fill *fill) {
-    uint64_t size = engine->stack_max_growth + engine->stack_size, number = (uint64_t)(fill - engine->fills);
-    /* The first one is where the guest has it: hooks on accesses are called with unicorn's addresses. */
-    fill->stack_block =
-        number ? STACK_BLOCK + number * STACK_STRIDE : engine->stack_start - engine->stack_max_growth;
-    return size <= STACK_STRIDE && open_pages(&fill->stack, size, map_host(size), fill_pattern_page(fill->pattern), true) &&
-           !uc_mem_map_ptr(engine->uc, fill->stack_block, size, READ_WRITE, fill->stack.memory);
+bool open_stack(Engine *engine) {
+    uint64_t size = engine->stack_max_growth + engine->stack_size, start = engine->stack_start - engine->stack_max_growth;
+    return open_pages(&engine->stack, size, map_host(size), engine->fills[0].stack_page, true) &&
+           !uc_mem_map_ptr(engine->uc, start, size, READ_WRITE, engine->stack.memory);
 }
 
 bool open_arena(Engine *engine, uint64_t size) {
-    return open_pages(&engine->arena, size, map_host(size), fill_pattern_page(engine->garbage), true) &&
+    return open_pages(&engine->arena, size, map_host(size), make_pattern_page(engine->garbage), true) &&
            !uc_mem_map_ptr(engine->uc, ARENA_BLOCK, size, READ_WRITE, engine->arena.memory);
 }
 
@@ -241,7 +232,7 @@ void reset_memory(Engine *engine, Entry *entry) {
     if (engine->has_grown)
         uc_ctl_flush_tlb(engine->uc); /* The next access below the stack lets it grow again. */
     engine->has_grown = false;
-    restore_pages(&engine->fills[engine->fill].stack);
+    restore_pages(&engine->stack);
     place_objects(engine, entry);
     engine->entry = entry;
 }

@@ -14,7 +14,7 @@ uint8_t *map_host(uint64_t size) {
 
 bool open_pages(Pages *pages, uint64_t size, uint8_t *memory, const uint8_t *initial, bool is_pattern) {
     uint32_t count = (uint32_t)(size / PAGE);
-    *pages = (Pages){memory, initial, is_pattern, calloc(count, 1), 0, calloc(count, sizeof(uint32_t))};
+    *pages = (Pages){memory, initial, is_pattern, count, calloc(count, 1), 0, calloc(count, sizeof(uint32_t))};
     if (pages->states && !is_pattern)
         memset(pages->states, FILLED, count);
     return memory && initial && pages->states && pages->written;
@@ -39,6 +39,13 @@ void note_written(Pages *pages, uint64_t offset, uint64_t size) {
             pages->states[page] = WRITTEN;
             pages->written[pages->written_count++] = (uint32_t)page;
         }
+}
+
+void change_pattern(Pages *pages, const uint8_t *page) {
+    pages->initial = page;
+    for (uint32_t i = 0; i < pages->count; i++)
+        if (pages->states[i] != EMPTY)
+            memcpy(pages->memory + (uint64_t)i * PAGE, page, PAGE);
 }
 
 bool is_written(const Pages *pages, uint64_t offset) {

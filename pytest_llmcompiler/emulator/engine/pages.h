@@ -15,6 +15,7 @@ typedef struct {
     uint8_t *memory;
     const uint8_t *initial; /* What a run starts with. */
     bool is_pattern; /* Then `initial` is one page, which is copied to each page before it is first accessed. */
+    uint32_t count;
     uint8_t *states; /* Of each page: whether it has contents yet, and whether it was ever written. */
     uint32_t written_count;
     uint32_t *written; /* The numbers of the pages that were. */
@@ -29,6 +30,8 @@ const uint8_t *initial_of(const Pages *pages, uint64_t offset); /* Up to the end
 void fill_pages(Pages *pages, uint64_t offset, uint64_t size);
 /* The same for a piece that is about to be written. */
 void note_written(Pages *pages, uint64_t offset, uint64_t size);
+/* Give all pages of a pattern that have contents another one. */
+void change_pattern(Pages *pages, const uint8_t *page);
 bool is_written(const Pages *pages, uint64_t offset);
 void restore_bytes(Pages *pages, uint64_t offset, uint64_t size);
 void restore_pages(Pages *pages); /* All that were written. Comparing is faster than copying, and few differ. */
