@@ -2,13 +2,14 @@
 
     python benchmarks/judge_quality.py [--folder DIR …] [--examples 10,50,200] [--only false-alarms|misses]
         [--target aarch64-linux] [--faults 20] [--functions NAME,…] [--jobs 2] [--seed 1] [--json FILE]
-        [--cflags='-std=gnu89 -Iinclude'] [--files 40] [--functions-per-file 5] [--texts 8]
+        [--cflags='-std=gnu89 -Iinclude'] [--files 40] [--functions-per-file 5] [--texts 8] [--effort 0,1,10]
     python benchmarks/judge_quality.py --reproduce 'cases/sort.c::merge O2 #17'
+    python benchmarks/judge_quality.py --known-misses [--effort 0,1,10]
 
 Correct code is the output of several compilers at several levels. Of folders with more code than there is time, files,
 functions and texts are drawn, the same for the same seed. Faults are seeded into clang's own code at O0 and O2.
 A fault that the judge passes is missed, unless it is shown to make no difference: by a proof, or by a person in
-`equivalent.txt`.
+`equivalent.txt`. `--known-misses` judges those of `known_misses.txt`, which make a difference and were passed once.
 The exit code is 1 if there is any false alarm or a fault of the harness.
 """
 
@@ -40,9 +41,11 @@ except ImportError as error:
 
 from quality import tables
 from quality.inspected import apply_inspected, read_inspected
+from quality.known_misses import judge_known_misses
 from quality.measure import Measured, Plan, measure, seed_faults
 
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
+from pytest_llmcompiler.judge.settings import check_effort
 from pytest_llmcompiler.program.case import SUFFIXES, read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
@@ -69,9 +72,17 @@ def main() -> int:
         options.functions_per_file,
         options.texts,
         tuple(shlex.split(options.cflags)),
+        options.effort,
     )
     if options.reproduce:
         return _reproduce(options.reproduce, files, plan)
+    if options.known_misses:
+        missed = 0
+        for line, is_missed in judge_known_misses(HERE / "known_misses.txt", files, plan):
+            print(line, flush=True)
+            missed += is_missed
+        print(f"{missed} are missed with effort {plan.efforts[-1]:g}")
+        return 0
     start = time.perf_counter()
     results = _measure_files(files, plan, options.jobs, options.json)
     unused = apply_inspected(results, read_inspected(HERE / "equivalent.txt"))
@@ -106,6 +117,13 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write all that is found, a line for each file when it is done")
     parser.add_argument(
+        "--effort",
+        type=_parse_efforts,
+        default=(JudgeSettings().effort,),
+        help="of the second look: one number or several, 0,1,10",
+    )
+    parser.add_argument("--known-misses", action="store_true", help="judge the faults of known_misses.txt, and end")
+    parser.add_argument(
         "--reproduce", metavar="FAULT", help="show one fault and its verdict: 'FILE::FUNCTION LEVEL #N'"
     )
     return parser.parse_args()
@@ -113,6 +131,10 @@ def _parse_arguments() -> argparse.Namespace:
 
 def _parse_numbers(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split(",")))
+
+
+def _parse_efforts(text: str) -> tuple[float, ...]:
+    return tuple(check_effort(float(part)) for part in text.split(","))
 
 
 def _list_files(folders: Sequence[Path], count: int, seed: int) -> Iterator[tuple[str, Path]]:
@@ -179,7 +201,8 @@ def _reproduce(wanted: str, files: dict[str, Path], plan: Plan) -> int:
         *difflib.unified_diff(text.split("\n"), fault.text.split("\n"), "correct", "fault", n=3, lineterm=""), sep="\n"
     )
     print(f"\n{fault.kind}, line {fault.line}: {fault.before} => {fault.after}")
-    harness = Harness(reference, function, JudgeSettings(plan.examples[-1], plan.seed, target=plan.target))
+    settings = JudgeSettings(plan.examples[-1], plan.seed, target=plan.target, effort=plan.efforts[-1])
+    harness = Harness(reference, function, settings)
     print(harness.judge(fault.text))
     return 0
 

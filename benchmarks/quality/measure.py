@@ -47,6 +47,8 @@ class Plan:
     """Correct texts that are drawn for each function; 0: all."""
     cflags: tuple[str, ...] = ()
     """Flags that all files are compiled with, beside their own."""
+    efforts: tuple[float, ...] = (1.0,)
+    """Efforts of the second look. The lists use the last one; each other one only adds a row to a table."""
 
     def choose_functions(self, name: str, functions: Sequence[str]) -> list[str]:
         """The functions of a file to measure, in the order of the file."""
@@ -63,6 +65,8 @@ class Judged:
     kind: str
     message: str
     seconds: float
+    by_second_look: bool = False
+    """Whether the second look found the input that it is about."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ class Sample:
     compiler: str
     level: str
     verdicts: dict[int, Judged]
+    by_effort: dict[float, Judged] = field(default_factory=dict)
+    """With the last number of examples, by effort."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,8 @@ class Seeded:
     """Whether fixed asserts catch the fault."""
     proof: str
     """How the fault was shown to make no difference; empty where it was not shown, or not tried."""
+    by_effort: dict[float, Judged] = field(default_factory=dict)
+    """With the last number of examples, by effort."""
 
 
 @dataclass
@@ -148,9 +156,13 @@ class _FunctionMeasurement:
     def __init__(self, result: Measured, reference: Reference, function: str, plan: Plan) -> None:
         self.result, self.reference, self.function, self.plan = result, reference, function, plan
         self.harnesses = {
-            count: Harness(reference, function, JudgeSettings(count, plan.seed, target=plan.target))
+            count: Harness(
+                reference, function, JudgeSettings(count, plan.seed, target=plan.target, effort=plan.efforts[-1])
+            )
             for count in plan.examples
         }
+        last = self.harnesses[plan.examples[-1]]
+        self.by_effort = {effort: last.with_effort(effort) for effort in plan.efforts[:-1]} | {plan.efforts[-1]: last}
 
     def measure(self) -> None:
         """Judge the correct texts and the seeded faults of the function, and add them to the result."""
@@ -173,8 +185,17 @@ class _FunctionMeasurement:
     def _time(self, stage: str) -> _StageTimer:
         return _StageTimer(self.result.seconds, stage)
 
-    def _judge(self, text: str) -> dict[int, Judged]:
-        return {count: _judge(harness, text) for count, harness in self.harnesses.items()}
+    def _judge(self, text: str) -> tuple[dict[int, Judged], dict[float, Judged]]:
+        """The verdicts by number of examples, and by effort. An effort is tried where all smaller ones pass."""
+        by_effort: dict[float, Judged] = {}
+        judged: Judged | None = None
+        for effort in sorted(self.by_effort):
+            if judged is None or judged.kind == "pass":
+                judged = _judge(self.by_effort[effort], text)
+            by_effort[effort] = judged
+        last = self.plan.examples[-1]
+        verdicts = {count: _judge(harness, text) for count, harness in self.harnesses.items() if count != last}
+        return verdicts | {last: by_effort[self.plan.efforts[-1]]}, by_effort
 
     def _judge_samples(self) -> Iterator[Sample]:
         seed = f"{self.plan.seed} {self.result.name} {self.function}"
@@ -188,7 +209,7 @@ class _FunctionMeasurement:
                 if words not in self.result.no_answer:
                     self.result.no_answer.append(words)
                 continue
-            yield Sample(self.function, compiler, level, self._judge(text))
+            yield Sample(self.function, compiler, level, *self._judge(text))
 
     def _judge_faults(self, level: str) -> Iterator[Seeded]:
         with self._time("making faults"):
@@ -197,7 +218,7 @@ class _FunctionMeasurement:
         assert_harness = harness.restrict(choose_assert_inputs(harness))
         for number, fault in enumerate(faults):
             with self._time("judging faults"):
-                verdicts = self._judge(fault.text)
+                verdicts, by_effort = self._judge(fault.text)
             with self._time("asserts"):
                 passed = verdicts[self.plan.examples[-1]].kind == "pass"
                 asserts = not passed and is_seen_by_assert(assert_harness.judge(fault.text, explain=False))
@@ -217,6 +238,7 @@ class _FunctionMeasurement:
                 verdicts=verdicts,
                 asserts=asserts,
                 proof=proof,
+                by_effort=by_effort,
             )
 
 
@@ -236,7 +258,8 @@ class _StageTimer:
 def _judge(harness: Harness, text: str) -> Judged:
     start = time.perf_counter()
     verdict = harness.judge(text, explain=False)
-    return Judged(verdict.kind, verdict.message, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return Judged(verdict.kind, verdict.message, seconds, "input" in verdict.detail.get("second_look", {}))
 
 
 def seed_faults(reference: Reference, function: str, level: str, name: str, plan: Plan) -> Iterator[Fault]:

@@ -23,6 +23,10 @@ def report(results: Sequence[Measured], plan: Plan, unused: Sequence[str]) -> It
         yield from _listed("Inspected faults that no survivor fits any more", unused)
     if len(plan.examples) > 1:
         yield from _by_examples(results, plan)
+    if plan.misses:
+        yield from _by_part(results, plan)
+    if len(plan.efforts) > 1:
+        yield from _by_effort(results, plan)
     yield from _listed("Faults of the harness", [error for result in results for error in result.errors])
     yield from _stages(results)
 
@@ -170,6 +174,87 @@ def _fault_counts(faults: Sequence[Seeded], count: int) -> list[str]:
     sorts = Counter(sort_of(one, count) for one in faults)
     names = ("caught", "inconclusive", "proved", "by inspection", "missed")
     return [str(len(faults)), *(str(sorts[name]) for name in names)]
+
+
+# -- what each part adds, and the effort of the second look
+
+
+def _by_part(results: Sequence[Measured], plan: Plan) -> Iterator[str]:
+    """The faults that are caught as far as each part goes, of those that are not shown equivalent."""
+    count = plan.examples[-1]
+    real = [one for result in results for one in result.seeded if sort_of(one, count) in ("caught", "missed")]
+    if not real:
+        return
+    suite = [one for one in real if _is_caught_by_suite(one, count)]
+    parts = [("five fixed asserts", sum(one.asserts for one in real)), ("the suite", len(suite))]
+    for effort in sorted(plan.efforts):
+        if effort:
+            caught = sum(_is_failure(one.by_effort[effort]) for one in real)
+            parts.append((f"and the second look, effort {effort:g}", caught))
+    yield ""
+    yield "WHAT EACH PART CATCHES, of the faults that are not shown equivalent"
+    yield from _table(
+        ["", "caught", "share", "missed"],
+        [[name, str(number), f"{100 * number / len(real):.2f} %", str(len(real) - number)] for name, number in parts],
+    )
+
+
+def _is_failure(judged: Judged) -> bool:
+    return judged.kind not in ("pass", "inconclusive")
+
+
+def _is_caught_by_suite(one: Seeded, count: int) -> bool:
+    return _is_failure(one.verdicts[count]) and not one.verdicts[count].by_second_look
+
+
+def _by_effort(results: Sequence[Measured], plan: Plan) -> Iterator[str]:
+    samples = [one for result in results for one in result.samples]
+    faults = [one for result in results for one in result.seeded]
+    count, efforts = plan.examples[-1], sorted(plan.efforts)
+    yield ""
+    yield "BY EFFORT"
+    rows = []
+    for effort in efforts:
+        judged = [one.by_effort[effort] for one in (*samples, *faults)]
+        times = _compare_times((*samples, *faults), effort, efforts[0])
+        rows.append(
+            [
+                f"{effort:g}",
+                _percent(*_count_caught(faults, count, effort)),
+                str(sum(is_false_alarm(one.by_effort[effort]) for one in samples)),
+                str(sum(one.kind == "inconclusive" for one in judged)),
+                *times,
+            ]
+        )
+    times_head = ("pass ms, median", f"times effort {efforts[0]:g}, median", "90 %")
+    yield from _table(["effort", "caught", "false alarms", "inconclusive", *times_head], rows)
+    yield ""
+    yield "CAUGHT, BY KIND OF FAULT AND EFFORT"
+    kinds = sorted({one.kind for one in faults})
+    by_kind = {kind: [one for one in faults if one.kind == kind] for kind in kinds}
+    yield from _table(
+        ["", *(f"effort {effort:g}" for effort in efforts)],
+        [
+            [kind, *(_percent(*_count_caught(of_kind, count, effort)) for effort in efforts)]
+            for kind, of_kind in by_kind.items()
+        ],
+    )
+
+
+def _count_caught(faults: Iterable[Seeded], count: int, effort: float) -> tuple[int, int]:
+    """The faults that an effort catches, and how many there are that are not shown equivalent."""
+    real = [one for one in faults if sort_of(one, count) in ("caught", "missed")]
+    return sum(_is_failure(one.by_effort[effort]) for one in real), len(real)
+
+
+def _compare_times(judged: Iterable[Sample | Seeded], effort: float, least: float) -> list[str]:
+    """Milliseconds of passing verdicts, and how many times those with the least effort."""
+    passing = [one.by_effort for one in judged if one.by_effort[effort].kind == "pass"]
+    ratios = sorted(one[effort].seconds / one[least].seconds for one in passing)
+    if not ratios:
+        return ["", "", ""]
+    median = statistics.median(1000 * one[effort].seconds for one in passing)
+    return [f"{median:.1f}", f"{statistics.median(ratios):.2f}", f"{ratios[int(0.9 * (len(ratios) - 1))]:.2f}"]
 
 
 # -- the number of examples, and time

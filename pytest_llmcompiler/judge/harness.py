@@ -77,6 +77,10 @@ class Harness:
         settings = replace(self._settings, effort=0)
         return Harness(self.reference, self.function, settings, self._suite.restrict(inputs))
 
+    def with_effort(self, effort: float) -> Harness:
+        """A harness with the same inputs and another effort of the second look."""
+        return Harness(self.reference, self.function, replace(self._settings, effort=effort), self._suite)
+
     def judge(self, assembly: str, *, explain: bool = True, taught: Sequence[Lead] = ()) -> Verdict:
         """Judge the text of a candidate. Whatever is wrong with the candidate is a verdict; a fault of the harness is
         raised.
