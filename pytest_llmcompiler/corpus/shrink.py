@@ -15,7 +15,7 @@ from hypothesis.internal.conjecture.engine import ConjectureRunner
 from hypothesis.internal.conjecture.shrinker import sort_key
 from hypothesis.internal.escalation import InterestingOrigin
 
-from pytest_llmcompiler.corpus.input_numbers import InputNumbers, set_number
+from pytest_llmcompiler.corpus.input_numbers import InputNumber, InputNumbers, set_number
 from pytest_llmcompiler.corpus.provider import BACKEND, ignore_local_constants
 from pytest_llmcompiler.corpus.search import SearchDoneError, end_search
 from pytest_llmcompiler.values.input import Input, list_objects
@@ -38,13 +38,18 @@ def shrink(
     """The smallest input found on which `fails` is true; `first` if there is no smaller one.
 
     The search first draws inputs again, with the strategy and the random seed of the corpus, and lets hypothesis shrink
-    the first one that fails. Then it moves single numbers nearer to zero: hypothesis itself can't do so for numbers
-    that a strategy takes from a list, such as the constants of the program. At most `max_calls` calls of `fails`.
+    the first one that fails. Where none fails, they get numbers of `first`. Then the search moves single numbers nearer
+    to zero: hypothesis itself can't do so for numbers that a strategy takes from a list, such as the constants of the
+    program. At most `max_calls` calls of `fails`.
     """
     is_failing = _LimitedCheck(fails, max_calls)
     search = _Search(strategy, is_failing)
     with end_search():
         search.run(examples, random_seed)
+    if search.best is None:
+        search = _Search(strategy.map(functools.partial(_copy_numbers, first)), is_failing)
+        with end_search():
+            search.run(examples, random_seed)
     best = first if search.best is None or weight(search.best) > weight(first) else search.best
     with end_search():
         while simpler := next(filter(is_failing, _generate_simpler(best)), None):
@@ -132,14 +137,35 @@ def weight(input: Input) -> tuple[int, int]:
     return size, bits
 
 
+def _copy_numbers(first: Input, input: Input) -> Input:
+    """An input with the large numbers of another one in its arguments and global variables; with all, where none is
+    large. The strategy may never draw them: they were found by mutation, or made for one candidate."""
+    numbers = InputNumbers(first).list_direct()
+    large = [number for number in numbers if abs(_to_signed(number)) > _SMALL_NUMBER]
+    places = {_describe_place(input, number) for number in InputNumbers(input).list_direct()}
+    for number in large or numbers:
+        if _describe_place(first, number) in places:
+            input = set_number(input, number, number.value)
+    return input
+
+
+def _describe_place(input: Input, number: InputNumber) -> tuple[object, ...]:
+    variable = input.globals[number.owner][0] if number.kind == "global" else ""
+    return number.kind, number.owner, variable, number.offset, number.type
+
+
+def _to_signed(number: InputNumber) -> int:
+    bits = 8 * number.type.size
+    return number.value - (1 << bits if number.type.signed and number.value >> (bits - 1) else 0)
+
+
 def _generate_simpler(input: Input) -> Iterator[Input]:
     """Inputs with one global variable less, then inputs with one large number nearer to zero, the nearest first."""
     for index, (_, variable) in enumerate(input.globals):
         if not variable.links:  # aliases elsewhere may lead to the objects of this variable
             yield replace(input, globals=input.globals[:index] + input.globals[index + 1 :])
     for number in InputNumbers(input):
-        bits = 8 * number.type.size
-        value = number.value - (1 << bits if number.type.signed and number.value >> (bits - 1) else 0)
+        value = _to_signed(number)
         magnitude, sign = abs(value), 1 if value > 0 else -1
         if magnitude > _SMALL_NUMBER:
             for shift in range(magnitude.bit_length()):

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 _BUDGET = 2 << 20
 """Bytes of code that all runs of a look with effort 1 may execute. Each run costs 4,096 bytes on top, so that this is
 about 250 inputs."""
+_MAX_EFFORT = 5_000.0
+"""A larger effort is taken for this one. Its look takes half a minute, and the time of a child is limited."""
 _U64 = (1 << 64) - 1
 MAX_LEADS, MAX_CHANGES = 16, 256
 """The most leads of a second look, and the most integers that one changes; `look.c` has the same."""
@@ -46,7 +48,7 @@ class LookRequest:
         constants = struct.pack(
             f"<I{len(self.constants)}Q", len(self.constants), *(number & _U64 for number in self.constants)
         )
-        budget = min(round(self.effort * _BUDGET), _U64)
+        budget = round(min(self.effort, _MAX_EFFORT) * _BUDGET)
         return struct.pack("<2Q", self.seed, budget) + constants + struct.pack("<I", len(leads)) + b"".join(leads)
 
 

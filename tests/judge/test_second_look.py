@@ -1,0 +1,209 @@
+"""The second look: code that passes all inputs of the suite, and goes wrong where only its own text tells."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from faces import Compile
+from sessions import TWICE, put, records, replay, run
+
+from pytest_llmcompiler import Verdict, check
+from pytest_llmcompiler.emulator import engine_server
+from pytest_llmcompiler.errors import EngineError
+from pytest_llmcompiler.judge.code_constants import find_constants
+from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
+from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
+
+SOURCE = """
+int add(int *p, unsigned x) { *p += 2; return (int)(x * 3u); }
+int twice(int x) { return x + x; }
+static int mode;
+int scaled(int x) { return mode == 5 ? (int)(4u * (unsigned)x) : x; }
+void begin(void) { mode = 5; }
+"""
+ADD = """add: addl $2, (%rdi)
+        leal (%rsi,%rsi,2), %eax
+        cmpl ${0}, %esi
+        jne 1f
+        incl %eax
+1:      ret
+"""
+SCALED = """scaled: movl %edi, %eax
+        cmpl $5, mode(%rip)
+        jne 1f
+        shll $2, %eax
+1:      cmpl $7, mode(%rip)
+        jne 2f
+        incl %eax
+2:      ret
+"""
+
+
+def judge(function: str, text: str, **settings: float) -> Verdict:
+    return check(SOURCE, function, text, examples=10, **settings)  # type: ignore[arg-type]
+
+
+def test_a_constant_of_the_candidate_shows_where_it_is_wrong() -> None:
+    for constant, shown in ((77123, "77123"), (0x7FFF1234, "0x7fff1234")):
+        text = ADD.format(constant)
+        assert judge("add", text, effort=0).passed
+        verdict = judge("add", text)
+        assert verdict.kind == "mismatch"
+        assert verdict.counterexample and verdict.counterexample.input == (f"*p = 0, x = {shown}",)
+        assert "the input was made for this code, which passes" in str(verdict)
+        look = verdict.detail["second_look"]
+        assert look["input"]["numbers"] and not look["taught"] and look["inputs"] >= look["leads"] >= 1
+        assert judge("add", text) == verdict
+        assert judge("add", text, explain=False).kind == "mismatch"
+
+
+def test_the_seed_reaches_the_second_look_and_effort_says_how_far_it_goes() -> None:
+    right = ADD.replace("incl", "testl").replace("testl %eax", "testl %eax, %eax").format(77123)
+    looks = [judge("add", right, seed=1, effort=effort) for effort in (0, 0.1, 1, 5)]
+    assert all(verdict.passed for verdict in looks)
+    assert "second_look" not in looks[0].detail
+    counts = [verdict.detail["second_look"]["inputs"] for verdict in looks[1:]]
+    assert 0 < counts[0] < counts[1] < counts[2]
+    assert judge("add", ADD.format(77123), seed=2).detail["second_look"]["input"]
+
+
+@pytest.mark.parametrize("effort", [-1, math.nan, math.inf, "1", None, True])
+def test_an_effort_that_is_none(effort: object) -> None:
+    with pytest.raises(ValueError, match="effort"):
+        check(SOURCE, "twice", TWICE, effort=effort)  # type: ignore[arg-type]
+
+
+def test_inputs_on_which_the_function_is_not_defined_fail_nobody() -> None:
+    text = "twice: leal (%rdi,%rdi), %eax\n cmpl $0x40000001, %edi\n jne 1f\n xorl %eax, %eax\n1: ret\n"
+    assert judge("twice", text, effort=5).passed
+    assert judge("twice", text.replace("0x40000001", "0x3ffffff1"), effort=5).kind == "mismatch"
+    assert judge("scaled", SCALED, effort=5).passed  # mode is never 7
+    assert judge("scaled", SCALED.replace("cmpl $7, mode(%rip)", "cmpl $77123, %edi")).kind == "mismatch"
+
+
+def test_what_can_not_be_judged_on_such_an_input_leaves_a_pass() -> None:
+    vex = ADD.format(77123).replace("incl %eax", "vpxor %xmm0, %xmm0, %xmm0")
+    assert judge("add", vex).passed
+    assert judge("add", vex.replace("vpxor %xmm0, %xmm0, %xmm0", "movl $1, %ebx")).kind == "abi"
+    assert judge("add", vex.replace("vpxor %xmm0, %xmm0, %xmm0", "1: jmp 1b")).kind == "hang"
+    assert judge("add", vex.replace("vpxor %xmm0, %xmm0, %xmm0", "movl 0, %eax")).kind == "crash"
+
+
+def test_other_targets() -> None:
+    arm = """add: ldr w8, [x0]
+        add w8, w8, #2
+        str w8, [x0]
+        mov w9, #0x2d43
+        movk w9, #1, lsl #16
+        add w8, w1, w1, lsl #1
+        cmp w1, w9
+        cinc w0, w8, eq
+        ret
+    """
+    windows = ADD.format(77123).replace("%esi", "%edx").replace("%rsi", "%rdx").replace("%rdi", "%rcx")
+    for target, text in (("aarch64-linux", arm), ("x86_64-windows", windows)):
+        verdict = check(SOURCE, "add", text, examples=10, target=target)
+        assert verdict.counterexample and "x = 77123" in verdict.counterexample.input[0], target
+        assert verdict.detail["second_look"]["input"]
+
+
+def test_constants_of_code(compiled: Compile) -> None:
+    reference = compiled(SOURCE)
+    under_test = FunctionUnderTest(reference, "add")
+    text = ADD.replace("addl $2, (%rdi)", "addl $2, 40(%rdi)\n movl %eax, -1234(%rsp)\n shll $9, %ecx").format(77123)
+    code = under_test.assemble_candidate(text, "keystone")
+    processor = reference.target.processor
+    constants = find_constants(code, "add", processor, frozenset({77123}))
+    assert {2, 40, 9, 512, 511, 77122, 77123, 77124} <= set(constants)
+    assert not {1234, -1234} & set(constants)
+    assert constants[-3:] == (77123, 77122, 77124)
+    many = "".join(f" cmpl ${number * 10}, %eax\n" for number in range(1, 99))
+    code = under_test.assemble_candidate(f"add:\n{many} ret\n", "keystone")
+    assert len(find_constants(code, "add", processor, frozenset())) == 64
+
+
+def test_the_reproducer_of_such_a_failure(compiled: Compile) -> None:
+    harness = Harness(compiled(SOURCE), "add", JudgeSettings(10))
+    judged = harness.judge_with_reproducer(ADD.format(77123))
+    assert judged.verdict.kind == "mismatch" and judged.reproducer and "fault" not in judged.reproducer
+    assert judged.reproducer["input_lines"] == ["*p = 0, x = 77123"]
+    assert judged.reproducer["breakpoint"]["line"] == 5
+
+
+def test_without_the_engine_there_is_none(compiled: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise EngineError("no engine")
+
+    monkeypatch.setattr(engine_server._Server, "get", fail)
+    verdict = Harness(compiled(SOURCE), "add", JudgeSettings(10)).judge(ADD.format(77123))
+    assert verdict.passed and "second_look" not in verdict.detail
+
+
+# -- in sessions
+
+SHOWN = "twice: leal (%rdi,%rdi), %eax\n cmpl $77123, %edi\n jne 1f\n incl %eax\n1: ret\n"
+HIDDEN = f"""twice: leal (%rdi,%rdi), %eax
+        imull $0x9E3779B1, %edi, %ecx
+        cmpl ${77123 * 0x9E3779B1 % (1 << 32):#x}, %ecx
+        jne 1f
+        incl %eax
+1:      ret
+"""
+
+
+def test_later_samples_get_the_input_too(project: pytest.Pytester) -> None:
+    """The order is that of the samples, whoever is judged first, and an answer that was there before keeps its
+    verdict."""
+    model = replay(project, HIDDEN, SHOWN, TWICE, HIDDEN.replace("incl", "decl"), HIDDEN)
+    lines = {}
+    for jobs in (1, 3):
+        record = f"--llmc-record={jobs}.jsonl"
+        result = run(project, model, f"--llmc-jobs={jobs}", "--llmc-samples=5", record, "-k", "twice")
+        result.stdout.fnmatch_lines(["llmc: second look at samples that pass, effort 1"])
+        lines[jobs] = records(project.path / f"{jobs}.jsonl")
+        assert [line["verdict"] for line in lines[jobs]] == ["pass", "mismatch", "pass", "mismatch", "pass"]
+    assert [line["detail"] for line in lines[1]] == [line["detail"] for line in lines[3]]
+    own, taught = (lines[1][number]["detail"] for number in (1, 3))
+    assert own["second_look"]["taught"] is False and taught["second_look"]["taught"] is True
+    assert own["second_look"]["input"] == taught["second_look"]["input"]
+    assert any("made for an earlier answer" in line for line in taught["evidence"])
+    assert taught["input"] == ["x = 77123"]
+
+
+def test_a_record_is_resumed_and_replayed_with_the_same_verdicts(project: pytest.Pytester) -> None:
+    model = replay(project, SHOWN, TWICE, HIDDEN)
+    run(project, model, "--llmc-samples=2", "--llmc-record=a.jsonl", "-k", "twice")
+    run(project, model, "--llmc-samples=3", "--llmc-record=a.jsonl", "--llmc-resume", "-k", "twice")
+    run(project, "--llmc-model=replay:a.jsonl", "--llmc-samples=3", "--llmc-record=b.jsonl", "-k", "twice")
+    first, second = records(project.path / "a.jsonl"), records(project.path / "b.jsonl")
+    assert [line["verdict"] for line in first] == ["mismatch", "pass", "mismatch"]
+    assert [line["detail"] for line in first] == [line["detail"] for line in second]
+    assert "effort" not in first[0]["settings"]
+
+
+def test_effort_is_a_setting_of_sessions(project: pytest.Pytester) -> None:
+    model = replay(project, SHOWN)
+    project.makeini("[pytest]\nllmc_cases = cases\nllmc_effort = 0\n")
+    result = run(project, model, "--llmc-record=a.jsonl", "-k", "twice")
+    result.stdout.fnmatch_lines(["llmc: no second look, since effort is 0"])
+    result.assert_outcomes(passed=1, deselected=1)
+    assert records(project.path / "a.jsonl")[0]["settings"]["effort"] == 0
+    result = run(project, model, "--llmc-effort=2.5", "--llmc-record=a.jsonl", "--llmc-resume", "-k", "twice")
+    assert "another --llmc-effort" in result.stdout.str() + result.stderr.str()
+    result = run(project, model, "--llmc-effort=2.5", "-k", "twice", "--llmc-artifacts=kept")
+    result.stdout.fnmatch_lines(["llmc: second look at samples that pass, effort 2.5", "*x = 77123*"])
+    (folder,) = (project.path / "kept").glob("*/twice/asm-O0/sample-0")
+    assert "77123" in (folder / "input.c").read_text()
+
+
+def test_a_record_that_somebody_edited(project: pytest.Pytester) -> None:
+    model = replay(project, SHOWN, TWICE, HIDDEN)
+    run(project, model, "--llmc-samples=1", "--llmc-record=a.jsonl", "-k", "twice")
+    (line,) = (project.path / "a.jsonl").read_text().splitlines()
+    for other in ('{"entry": 99999, "numbers": [[0, 1]]}', '{"entry": 0, "numbers": [[99, -1], 3]}', "7", "null"):
+        start = line.index('"input": {"entry"') + len('"input": ')
+        put(project, "a.jsonl", line[:start] + other + line[line.index("}", start) + 1 :] + "\n")
+        result = run(project, model, "--llmc-samples=3", "--llmc-record=a.jsonl", "--llmc-resume", "-k", "twice")
+        verdicts = [line["verdict"] for line in records(project.path / "a.jsonl")]
+        assert verdicts == ["mismatch", "pass", "pass"], result.stdout.str()
