@@ -51,6 +51,39 @@ def test_memory_that_no_input_uses(runner: EngineRunner, slot: Slot) -> None:
     assert set(runner.run(past)) == {"fault"}
 
 
+@pytest.mark.parametrize(
+    "write",
+    [
+        "movb $7, (%rcx)",
+        "incl (%rcx)",
+        "lock incl (%rcx)",
+        "xchgl %edx, (%rcx)",
+        "lock xaddl %edx, (%rcx)",
+        "movl %eax, %r9d\n movl (%rcx), %eax\n lock cmpxchgl %edx, (%rcx)\n movl %r9d, %eax",
+        "movups %xmm0, (%rcx)",
+        "movq %xmm0, 4028(%rcx)",
+        "movaps %xmm0, 40960(%rcx)",
+        "xchgq %rcx, %rsp\n pushq %rcx\n popq %rcx\n xchgq %rcx, %rsp",
+        "pushq %rdi\n movq %rcx, %rdi\n stosb\n popq %rdi",
+        "pushq %rdi\n pushq %rax\n movq %rcx, %rdi\n movl $9000, %ecx\n rep stosb\n popq %rax\n popq %rdi",
+    ],
+)
+def test_every_way_to_write_memory_is_noticed(runner: EngineRunner, write: str) -> None:
+    address = SLOTS[1].address + 64
+    text = RIGHT.replace("ret", f"movabsq ${address:#x}, %rcx\n xorps %xmm0, %xmm0\n movl $1, %edx\n {write}\n ret")
+    assert set(runner.run(text)) == {"object"}
+    read_before = text.replace(" xorps", " movl (%rcx), %r8d\n xorps")
+    assert set(runner.run(read_before)) == {"object"}
+    assert set(runner.run(RIGHT)) == {"not left"}
+
+
+def test_code_that_is_none(runner: EngineRunner) -> None:
+    assert set(runner.run("total: xorl %eax, %eax\n jmp *%rax")) == {"fault"}
+    assert set(runner.run("total: xorl %eax, %eax\n call *%rax\n ret")) == {"fault"}
+    assert set(runner.run(RIGHT.replace("ret", "movb $0xcc, total(%rip)\n ret"))) == {"fault"}
+    assert set(runner.run("total: movb $0xc3, -8(%rsp)\n leaq -8(%rsp), %rax\n jmp *%rax")) == {"fault"}
+
+
 def test_a_stack_that_grows(runner: EngineRunner) -> None:
     deep = RIGHT.replace("ret", "subq $0x60000, %rsp\n movl (%rsp), %ecx\n movl $7, (%rsp)\n addq $0x60000, %rsp\n ret")
     assert set(runner.run(deep)) == {"not left"}
