@@ -30,7 +30,7 @@ typedef struct {
     Change *changes;
 } Base;
 
-typedef struct {
+struct Look {
     Engine *engine, *twin;
     uint64_t random;
     uint64_t budget;
@@ -49,7 +49,7 @@ typedef struct {
     const Entry *returning; /* An entry on which the reference returns; NULL where it never does. */
     LookResult *result;
     LeftReason lead_reasons[MAX_LEADS];
-} Look;
+};
 
 /* -- random numbers: splitmix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014) */
 
@@ -60,7 +60,7 @@ static uint64_t next_random(Look *look) {
     return z ^ z >> 31;
 }
 
-static uint32_t choose(Look *look, uint32_t count) {
+uint32_t choose(Look *look, uint32_t count) {
     return (uint32_t)(next_random(look) >> 32) % count;
 }
 
@@ -187,8 +187,11 @@ static void add_base(Look *look, uint32_t number, const Change *changes, uint32_
     look->bases[look->base_count++] = (Base){number, count, copy};
 }
 
-/* Try a changed input, and keep what it shows. */
-static void explore(Look *look, uint32_t number, const Change *changes, uint32_t count) {
+bool may_go_on(const Look *look, uint64_t rest) {
+    return look->budget > rest && look->result->lead_count < MAX_LEADS;
+}
+
+void explore(Look *look, uint32_t number, const Change *changes, uint32_t count) {
     Outcome outcome = try_changes(look, number, changes, count);
     look->result->inputs += outcome != UNUSABLE;
     if (outcome == DIFFERENT)
@@ -409,7 +412,10 @@ bool look(Engine *engine, Engine *twin, Span request, LookResult *result) {
     engine->traces_edges = twin->traces_edges = true;
     if (!try_first(look, &reader))
         return false;
-    while (look->budget && look->usable_count && result->lead_count < MAX_LEADS)
+    if (look->usable_count)
+        explore_systematically(look, &(Bases){engine->entries, look->usable, look->usable_count}, look->constants,
+                               look->constant_count, look->budget);
+    while (look->usable_count && may_go_on(look, 0))
         try_next(look);
     engine->traces_edges = false;
     return true; /* The child ends soon: nothing is freed. */

@@ -54,7 +54,29 @@ typedef struct {
     Lead leads[MAX_LEADS];
 } LookResult;
 
+typedef struct Look Look;
+
+/* A random number below a count. */
+uint32_t choose(Look *look, uint32_t count);
+/* Whether more than `rest` of the budget is left, and room for leads. */
+bool may_go_on(const Look *look, uint64_t rest);
+/* Try an entry of the suite with changes, and keep what it shows. */
+void explore(Look *look, uint32_t number, const Change *changes, uint32_t count);
+
 /* Look at a candidate that was loaded and shows the same on the suite; false where the request can't be read. */
 bool look(Engine *engine, Engine *twin, Span request, LookResult *result);
+
+/* -- systematic.c */
+
+/* The entries of the suite that may be changed. */
+typedef struct {
+    const Entry *entries;
+    const uint32_t *numbers;
+    uint32_t count;
+} Bases;
+
+/* Try the changes that are worth trying one by one, with at most two thirds of the budget. */
+void explore_systematically(Look *look, const Bases *bases, const uint64_t *constants, uint32_t constant_count,
+                            uint64_t budget);
 
 #endif

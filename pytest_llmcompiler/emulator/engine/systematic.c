@@ -1,0 +1,145 @@
+/* The part of a second look that leaves little to chance: changes that are tried one by one.
+ *
+ * - Each constant of the candidate's code, in integers that no array holds: limits of a comparison that is off by one.
+ * - Each length of a buffer up to 130, where an integer counts its elements or a zero ends it: compilers handle 8, 16,
+ *   32 or 64 elements at once, and the rest one by one, so that code may be wrong for a single length.
+ * - Arrays that are zero but for one element, at each index: what is wrong for one lane, or one entry of a table. */
+#include "look.h"
+
+#define MAX_LENGTH 130     /* Two rounds of a loop over 64 elements, and both sides of the borders. */
+#define MAX_CONSTANTS 96   /* Inputs with constants. */
+#define MAX_ELEMENTS 32    /* Elements of an array that are set one by one. */
+#define LEAST_ELEMENTS 2
+#define LEAST_LENGTH 4     /* Elements of the buffer whose lengths are tried. */
+
+static bool is_direct(const CellRow *row) {
+    return row->count == 1 && row->place != PLACE_OBJECT;
+}
+
+/* -- constants */
+
+static uint32_t count_direct(const Entry *entry) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < entry->row_count; i++)
+        count += is_direct(&entry->rows[i]);
+    return count;
+}
+
+static const CellRow *find_direct(const Entry *entry, uint32_t number) {
+    for (uint32_t i = 0; i < entry->row_count; i++)
+        if (is_direct(&entry->rows[i]) && !number--)
+            return &entry->rows[i];
+    return NULL;
+}
+
+static void try_constants(Look *look, const Bases *bases, const uint64_t *constants, uint32_t count, uint64_t rest) {
+    for (uint32_t i = 0; i < MAX_CONSTANTS && count && may_go_on(look, rest); i++) {
+        uint32_t number = bases->numbers[choose(look, bases->count)];
+        const Entry *entry = &bases->entries[number];
+        uint32_t direct = count_direct(entry);
+        if (!direct)
+            return; /* All inputs of a function have the same arguments. */
+        const CellRow *row = find_direct(entry, i / count % direct);
+        uint64_t mask = row->size == 8 ? UINT64_MAX : (1ull << 8 * row->size) - 1;
+        explore(look, number, &(Change){row->first, constants[i % count] & mask}, 1);
+    }
+}
+
+/* -- lengths */
+
+/* The cell that counts the elements or the bytes of a row of an object; NULL where there is none. */
+static const CellRow *find_counter(const Entry *entry, const CellRow *elements) {
+    uint64_t bytes = entry->objects[elements->index].initial.size;
+    for (uint32_t i = 0; i < entry->row_count; i++) {
+        const CellRow *row = &entry->rows[i];
+        uint64_t value = row->count == 1 ? read_cell(entry, row, row->first) : 0;
+        if (value && !row->is_boolean && (value == bytes / elements->size || value == bytes))
+            return row;
+    }
+    return NULL;
+}
+
+/* Cells that lie before the first zero of a row. */
+static uint32_t count_until_zero(const Entry *entry, const CellRow *row) {
+    uint32_t count = 0;
+    while (count < row->count && read_cell(entry, row, row->first + count))
+        count++;
+    return count;
+}
+
+/* An input in which a buffer can get any length: by a counter, or by a zero that is put into it. */
+typedef struct {
+    uint32_t number, length; /* The entry's number, and the elements of its buffer. */
+    const CellRow *counter, *elements; /* One of them is NULL. */
+} Measured;
+
+/* Whether one length is better to start from: it is long enough, but no longer than that needs. */
+static bool is_better(uint32_t length, uint32_t other) {
+    return other < MAX_LENGTH ? length > other : length >= MAX_LENGTH && length < other;
+}
+
+static Measured find_measured(const Bases *bases, bool is_counted) {
+    Measured best = {0};
+    for (uint32_t i = 0; i < bases->count; i++) {
+        const Entry *entry = &bases->entries[bases->numbers[i]];
+        for (uint32_t j = 0; j < entry->row_count; j++) {
+            const CellRow *row = &entry->rows[j], *counter = NULL;
+            if (row->place != PLACE_OBJECT || row->count < LEAST_LENGTH)
+                continue;
+            if (is_counted)
+                counter = find_counter(entry, row);
+            uint32_t length = !is_counted ? count_until_zero(entry, row)
+                              : counter   ? (uint32_t)read_cell(entry, counter, counter->first)
+                                          : 0;
+            if (length >= LEAST_LENGTH && (!best.length || is_better(length, best.length)))
+                best = (Measured){bases->numbers[i], length, counter, is_counted ? NULL : row};
+        }
+    }
+    return best;
+}
+
+static void try_lengths(Look *look, const Bases *bases, bool is_counted, uint64_t rest) {
+    Measured measured = find_measured(bases, is_counted);
+    for (uint32_t length = 0; length <= MAX_LENGTH && length < measured.length && may_go_on(look, rest); length++) {
+        Change change = is_counted ? (Change){measured.counter->first, length}
+                                   : (Change){measured.elements->first + length, 0};
+        explore(look, measured.number, &change, 1);
+    }
+}
+
+/* -- single elements */
+
+static const CellRow *find_array(const Bases *bases, uint32_t *number) {
+    const CellRow *best = NULL;
+    for (uint32_t i = 0; i < bases->count; i++) {
+        const Entry *entry = &bases->entries[bases->numbers[i]];
+        for (uint32_t j = 0; j < entry->row_count; j++) {
+            const CellRow *row = &entry->rows[j];
+            bool is_array = row->place >= PLACE_OBJECT && row->count >= LEAST_ELEMENTS && row->count <= MAX_ELEMENTS;
+            if (is_array && (!best || row->count > best->count))
+                best = row, *number = bases->numbers[i];
+        }
+    }
+    return best;
+}
+
+static void try_single_elements(Look *look, const Bases *bases, uint64_t rest) {
+    static const uint64_t values[] = {1, UINT64_MAX, 0x8080808080808080u};
+    uint32_t number = 0;
+    const CellRow *row = find_array(bases, &number);
+    Change changes[MAX_ELEMENTS];
+    for (uint32_t i = 0; row && i < 3 * row->count && may_go_on(look, rest); i++) {
+        uint64_t mask = row->is_boolean ? 1 : row->size == 8 ? UINT64_MAX : (1ull << 8 * row->size) - 1;
+        for (uint32_t cell = 0; cell < row->count; cell++)
+            changes[cell] = (Change){row->first + cell, cell == i % row->count ? values[i / row->count] & mask : 0};
+        explore(look, number, changes, row->count);
+    }
+}
+
+void explore_systematically(Look *look, const Bases *bases, const uint64_t *constants, uint32_t constant_count,
+                            uint64_t budget) {
+    try_constants(look, bases, constants, constant_count, budget / 16 * 14);
+    try_lengths(look, bases, true, budget / 16 * 9);
+    try_lengths(look, bases, false, budget / 16 * 7);
+    try_single_elements(look, bases, budget / 16 * 5);
+}
