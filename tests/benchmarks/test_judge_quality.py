@@ -17,6 +17,9 @@ from faces import Compile
 from pytest_llmcompiler.assembler.assemble import assemble
 from pytest_llmcompiler.errors import AssemblyError
 from pytest_llmcompiler.judge.verdict import Verdict
+from pytest_llmcompiler.program.case import read_case
+from pytest_llmcompiler.program.clang import Toolchain
+from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets import get_target
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -25,15 +28,16 @@ sys.path.insert(0, str(BENCHMARKS))
 pytest.importorskip("z3", reason="z3-solver is not installed")
 pytest.importorskip("capstone", reason="capstone is not installed")
 
-from quality import compilers, faults_aarch64  # noqa: E402
+from quality import compilers, faults_aarch64, tables  # noqa: E402
 from quality.asserts import is_seen_by_assert  # noqa: E402
 from quality.equivalence import Entry, Text, equivalent  # noqa: E402
 from quality.faults import KINDS, Changes, generate_faults  # noqa: E402
 from quality.inspected import InspectedError, apply_inspected, as_line, read_inspected  # noqa: E402
 from quality.interface import find_entry  # noqa: E402
+from quality.known_misses import judge_known_misses, read_known_misses  # noqa: E402
 from quality.listing import read  # noqa: E402
 from quality.liveness import Interface, register_parts, vector_parts  # noqa: E402
-from quality.measure import Judged, Measured, Plan, Seeded, encode, seed_faults  # noqa: E402
+from quality.measure import Judged, Measured, Plan, Seeded, encode, measure, seed_faults  # noqa: E402
 
 BASE = get_target().load_address
 SUM = """
@@ -446,6 +450,80 @@ def test_a_line_without_a_reason_is_refused(tmp_path: Path) -> None:
 def test_the_file_of_inspected_faults_can_be_read() -> None:
     lines = read_inspected(BENCHMARKS / "equivalent.txt")
     assert len({one.fault for one in lines}) == len(lines)
+
+
+# -- efforts, and known misses
+
+
+def test_efforts_stand_side_by_side(tmp_path: Path) -> None:
+    path = tmp_path / "a.c"
+    path.write_text("unsigned twice(unsigned x) { return x == 70 ? 9 : x + x; }\n")
+    plan = Plan((5,), 6, 1, texts=1, efforts=(0.0, 1.0))
+    result = measure("cases/a.c", path, plan)
+    assert not result.errors and result.seeded and result.samples
+    for one in (*result.samples, *result.seeded):
+        assert set(one.by_effort) == {0.0, 1.0} and one.by_effort[1.0] == one.verdicts[5]
+        assert one.by_effort[0.0].kind in ("pass", one.by_effort[1.0].kind)
+        assert not one.by_effort[0.0].by_second_look
+    lines = list(tables.report([result], plan, ()))
+    assert lines[lines.index("BY EFFORT") + 2].startswith("0  ")
+    parts = lines[lines.index("WHAT EACH PART CATCHES, of the faults that are not shown equivalent") :]
+    assert [line.partition("  ")[0] for line in parts[2:5]] == [
+        "five fixed asserts",
+        "the suite",
+        "and the second look, effort 1",
+    ]
+
+
+def test_what_the_second_look_adds_is_counted_apart() -> None:
+    found, missed = Judged("mismatch", "", 0.1, True), Judged("pass", "", 0.1)
+    faults = [
+        make_seeded_fault(verdicts={5: found}, by_effort={0.0: missed, 1.0: found}),
+        make_seeded_fault(verdicts={5: missed}, by_effort={0.0: missed, 1.0: missed}),
+        make_seeded_fault(verdicts={5: missed}, by_effort={0.0: missed, 1.0: missed}, proof="equal"),
+    ]
+    lines = list(tables.report([Measured("cases/a.c", seeded=faults)], Plan((5,), 1, 1, efforts=(0.0, 1.0)), ()))
+    rows = {re.split("  +", line)[0]: re.split("  +", line)[1:] for line in lines if "  " in line}
+    assert rows["the suite"] == ["0", "0.00 %", "2"]
+    assert rows["and the second look, effort 1"] == ["1", "50.00 %", "1"]
+    assert rows["constant"] == ["0.00 % (0 of 2)", "50.00 % (1 of 2)"]
+
+
+def test_known_misses_are_judged_by_their_content(tmp_path: Path) -> None:
+    source = tmp_path / "a.c"
+    source.write_text("unsigned twice(unsigned x) { return x + x; }\n")
+    text = Reference(read_case(source), Toolchain()).texts.assembly("twice", "O2").split("\n")
+    number = next(index for index, line in enumerate(text) if "leal" in line) + 1
+    before = " ".join(text[number - 1].split("#")[0].split())
+    path = tmp_path / "known.txt"
+    path.write_text(
+        f"# why\n\ncases/a.c::twice O2 {number} | {before} => {before.replace('leal ', 'leal 1')} | all inputs\n"
+        f"cases/a.c::twice O2 {number} | (nothing) => nop | none\n"
+        f"cases/a.c::twice O2 {number} | {before} => (nothing) | most inputs\n"
+    )
+    plan = Plan((5,), 1, 1, efforts=(0.0, 1.0))
+    lines = list(judge_known_misses(path, {"cases/a.c": source}, plan))
+    assert [is_missed for _, is_missed in lines] == [False, True, False]
+    assert lines[0][0].endswith("effort 0: mismatch by the suite, effort 1: mismatch by the suite")
+    assert lines[1][0].endswith("effort 0: missed, effort 1: missed")
+    path.write_text("cases/a.c::twice O2 1 | addl %esi, %eax => nop | why\n")
+    with pytest.raises(InspectedError, match="in line 1"):
+        list(judge_known_misses(path, {"cases/a.c": source}, plan))
+    path.write_text("cases/a.c::twice O2 | addl %esi, %eax => nop | why\n")
+    with pytest.raises(InspectedError, match=r"known.txt:1: expected FILE::FUNCTION LEVEL LINE"):
+        read_known_misses(path)
+
+
+def test_the_file_of_known_misses_fits_the_functions() -> None:
+    misses = read_known_misses(BENCHMARKS / "known_misses.txt")
+    assert len(set(misses)) == len(misses) > 26
+    path = BENCHMARKS / "functions" / "numeric.c"
+    reference = Reference(read_case(path), Toolchain())
+    own = [miss for miss in misses if miss.file == "functions/numeric.c"]
+    for miss in own:
+        text = reference.texts.assembly(miss.function, miss.level)
+        assert miss.apply(text) != text
+    assert own
 
 
 @pytest.mark.parametrize(
