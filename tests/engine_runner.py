@@ -14,6 +14,16 @@ from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.suite import Suite
 from pytest_llmcompiler.program.reference import Reference
 
+RIGHT = """total:
+        xorl %eax, %eax
+        movzbl %sil, %esi
+1:      decl %esi
+        js 2f
+        addl (%rdi,%rsi,4), %eax
+        jmp 1b
+2:      ret
+"""
+"""A right answer for `int total(const int *p, unsigned char n)`, the sum of `n` numbers."""
 FILLS: tuple[UninitialisedFill, ...] = get_args(UninitialisedFill)
 
 

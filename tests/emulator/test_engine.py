@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from engine_runner import EngineRunner
+from engine_runner import RIGHT, EngineRunner
 from faces import Compile
 
 from pytest_llmcompiler.emulator.engine import Engine
@@ -13,15 +13,6 @@ from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, SLOTS, Slot
 SOURCE = (
     "int total(const int *p, unsigned char n) { int sum = 0; for (int i = 0; i < n; i++) sum += p[i]; return sum; }"
 )
-RIGHT = """total:
-        xorl %eax, %eax
-        movzbl %sil, %esi
-1:      decl %esi
-        js 2f
-        addl (%rdi,%rsi,4), %eax
-        jmp 1b
-2:      ret
-"""
 
 
 @pytest.fixture(scope="module")

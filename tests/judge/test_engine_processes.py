@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from engine_runner import RIGHT
 from faces import Compile
 
 from pytest_llmcompiler.emulator import engine_build, engine_server
@@ -18,15 +19,6 @@ from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.judge.verdict import Verdict
 
 SOURCE = "int total(const int *p, unsigned char n) { int sum = 0; while (n--) sum += *p++; return sum; }"
-RIGHT = """total:
-        xorl %eax, %eax
-        movzbl %sil, %esi
-1:      decl %esi
-        js 2f
-        addl (%rdi,%rsi,4), %eax
-        jmp 1b
-2:      ret
-"""
 WRONG = RIGHT.replace("addl", "subl")
 CRASHING = RIGHT.replace("addl (%rdi,%rsi,4)", "addl 4096(%rdi,%rsi,4)")
 
@@ -107,17 +99,12 @@ def test_a_cache_that_cannot_be_written(harness: Harness, no_server: None, monke
 
 FAILING_FORK = """
 #include <stdlib.h>
-int setenv(const char *, const char *, int);
-long syscall(long, ...);
-int fork(void) { /* The server may fork templates, and these no children. */
-    if (getenv("HAS_FORKED")) return -1;
-    int pid = (int)syscall(57);
-    if (!pid) setenv("HAS_FORKED", "1", 1);
-    return pid;
-}
+long syscall(long number, ...) { return -1; } /* The server forks templates, but these can't clone themselves. */
 int kill(int pid, int number) {
     if (pid <= 0) abort(); /* All processes of the user. */
-    return (int)syscall(62, pid, number);
+    long result = 62;
+    __asm__ volatile("syscall" : "+a"(result) : "D"((long)pid), "S"((long)number) : "rcx", "r11", "memory");
+    return (int)result;
 }
 """
 
