@@ -18,10 +18,11 @@ call of the program's, and the stack needs no alignment where it calls nothing o
 
 from __future__ import annotations
 
+import functools
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Set
-from typing import Any
+from typing import NamedTuple
 
 from pytest_llmcompiler.targets.abi import CallingConvention
 from pytest_llmcompiler.targets.code import AssembledCode
@@ -29,6 +30,22 @@ from pytest_llmcompiler.targets.processor import Processor
 
 _DIRECT_TARGET = re.compile(r"(?:^|, )#?(0x[0-9a-f]+)$")
 """The target of a direct jump or call in the last operand, as capstone writes it."""
+_DECODED_AT = 1 << 32
+"""The address at which instructions are decoded: far from 0, since capstone writes small targets in decimal."""
+_KEPT_INSTRUCTIONS = 1 << 14
+"""Instructions that are kept decoded, by their bytes: the answers for a function share most of theirs. Each takes less
+than a KiB."""
+
+
+class _Effect(NamedTuple):
+    """What an instruction does to the convention of its function."""
+
+    written: frozenset[str]
+    """The registers that it writes, by the names of the whole ones."""
+    is_call: bool = False
+    is_jump: bool = False
+    distance: int | None = None
+    """Of a direct jump or call: its target, in bytes from the start of the instruction."""
 
 
 class OwnConventions:
@@ -42,7 +59,8 @@ class OwnConventions:
             if name in program_addresses and name in code.symbols
         }
         """Address of the program's function -> address of the candidate's own definition."""
-        self._starts = sorted({at for name, at in code.symbols.items() if not name.startswith(".L")})
+        self._start_set = frozenset(at for name, at in code.symbols.items() if not name.startswith(".L"))
+        self._starts = sorted(self._start_set)
         self._instructions = sorted(code.mnemonics)
         self._preserved: dict[str, tuple[str, ...] | None] = {}
         self._summaries: dict[int, tuple[frozenset[str], list[int] | None]] = {}
@@ -86,33 +104,47 @@ class OwnConventions:
             self._summaries[start] = frozenset(written), callees
         return self._summaries[start]
 
-    def _inspect(self, start: int) -> Iterator[tuple[set[str], int | None]]:
+    def _inspect(self, start: int) -> Iterator[tuple[frozenset[str], int | None]]:
         """For each instruction of a function: the registers that it writes, and the function that it leads to; 0 for
         one that is not the candidate's, None where it leads to none."""
         index = bisect_left(self._starts, start + 1)
         end = self._starts[index] if index < len(self._starts) else None
-        decoder = self._processor.get_decoder(detail=True)
-        for address in self._instructions[bisect_left(self._instructions, start) :]:
-            if end is not None and address >= end:
-                return
-            instruction = next(decoder.disasm(self._code.read_code(address), address, 1), None)
-            if instruction is None or self._code.mnemonics[address].startswith("."):
-                yield set(), 0
-                continue
-            names = (instruction.reg_name(number) for number in instruction.regs_access()[1])
-            registers = {self._processor.whole_register(name) for name in names}
-            yield registers, self._find_callee(instruction, start, end)
+        first = bisect_left(self._instructions, start)
+        last = len(self._instructions) if end is None else bisect_left(self._instructions, end)
+        for number in range(first, last):
+            address = self._instructions[number]
+            effect = None
+            if self._code.mnemonics[address][:1] != ".":
+                code = self._code.read_code(address)
+                following = self._instructions[number + 1] if number + 1 < last else address + len(code)
+                # Without the code behind the instruction, equal instructions have equal keys.
+                effect = _decode(self._processor, code[: following - address]) or _decode(self._processor, code)
+            if effect is None:
+                yield frozenset(), 0
+            else:
+                yield effect.written, self._find_callee(effect, address, start, end)
 
-    def _find_callee(self, instruction: Any, start: int, end: int | None) -> int | None:
-        import capstone
+    def _find_callee(self, effect: _Effect, address: int, start: int, end: int | None) -> int | None:
+        if not effect.is_call and not effect.is_jump:
+            return None
+        if effect.distance is None:  # a jump by way of a table stays in the function
+            return 0 if effect.is_call else None
+        target = self._replacements.get(address + effect.distance, address + effect.distance)
+        if start <= target and (end is None or target < end) and not effect.is_call:
+            return None
+        return target if target in self._start_set else 0
 
-        is_call = instruction.group(capstone.CS_GRP_CALL)
-        if not is_call and not instruction.group(capstone.CS_GRP_JUMP):
-            return None
-        direct = _DIRECT_TARGET.search(instruction.op_str)
-        if direct is None:  # a jump by way of a table stays in the function
-            return 0 if is_call else None
-        target = self._replacements.get(int(direct[1], 16), int(direct[1], 16))
-        if start <= target and (end is None or target < end) and not is_call:
-            return None
-        return target if target in self._starts else 0
+
+@functools.lru_cache(maxsize=_KEPT_INSTRUCTIONS)
+def _decode(processor: Processor, code: bytes) -> _Effect | None:
+    """The effect of the instruction at the start of the bytes; None where there is none."""
+    import capstone
+
+    instruction = next(processor.get_decoder(detail=True).disasm(code, _DECODED_AT, 1), None)
+    if instruction is None:
+        return None
+    names = (instruction.reg_name(number) for number in instruction.regs_access()[1])
+    written = frozenset(map(processor.whole_register, names))
+    is_call, is_jump = instruction.group(capstone.CS_GRP_CALL), instruction.group(capstone.CS_GRP_JUMP)
+    direct = _DIRECT_TARGET.search(instruction.op_str) if is_call or is_jump else None
+    return _Effect(written, is_call, is_jump, int(direct[1], 16) - _DECODED_AT if direct else None)

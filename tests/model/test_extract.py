@@ -197,5 +197,10 @@ def test_the_time_for_a_long_hostile_answer_is_linear(piece: str, stop: StopReas
     assert time.process_time() - started < 5
 
 
+def test_many_labels_on_one_line_are_no_error() -> None:
+    line = "g:" * 10_000
+    assert extract(f"{F}{line} nop\n").text == f"{F}{line} nop\n"
+
+
 def test_a_lone_surrogate_is_replaced() -> None:
     assert extract_assembly(Answer("f:\n ret # \udc80\n"), "f").text.encode("utf-8")

@@ -33,6 +33,8 @@ def blank_reasoning(text: str) -> tuple[str, bool]:
 
     Reasoning that ends and does not begin starts with the text: the prompt has opened it.
     """
+    if "<" not in text and "[" not in text:
+        return text, False
     pieces, copied, start = list[str](), 0, -1
     for tag in _REASONING_TAG.finditer(text):
         is_closing = any(tag.groups())

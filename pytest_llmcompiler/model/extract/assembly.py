@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytest_llmcompiler.errors import NoCodeError, TruncatedError
 from pytest_llmcompiler.model.answer import Answer, Prompt
@@ -26,8 +26,9 @@ from pytest_llmcompiler.model.extract.code_text import clean_characters, clean_c
 from pytest_llmcompiler.model.extract.listings import convert_listing
 from pytest_llmcompiler.targets import list_targets
 
-_COMMENT = re.compile(r"(?:#|//|/\*|;).*$")
-_LABEL = re.compile(r'^\s*(?:[\w.$@]+|"[^"\n]+"):')
+_END = re.compile(r"\s*(?:#|//|/\*|;|\Z)")
+"""Nothing but a comment, up to the end of a line."""
+_LABEL = re.compile(r'\s*(?:[\w.$@]+|"[^"\n]+"):')
 _KEPT_CHARACTERS = 100
 """Longest line whose kind is kept."""
 _DIRECTIVE = re.compile(
@@ -188,36 +189,66 @@ def _find_bare_code(text: str, label: re.Pattern[str]) -> TextBlock | None:
     # A listing has the same lines as the assembly that it shows.
     lines = convert_listing(clean_characters(text)).splitlines(keepends=True)
     original = text.splitlines(keepends=True)
-    if not any(label.match(line) or _is_instruction(line) for line in lines):
+    kinds = [_classify_line(line) for line in lines]
+    labels = {number for number, kind in enumerate(kinds) if kind.may_start_function and label.match(lines[number])}
+    if not labels and not any(kind.is_instruction for kind in kinds):
         return None
     # A label alone may be a heading ("Assembly:"), so it counts only next to other code.
-    is_code = [bool(label.match(line)) or (_is_assembly(line) and not _is_lone_label(line)) for line in lines]
+    is_code = [kind.is_assembly and not kind.is_lone_label for kind in kinds]
+    for number in labels:
+        is_code[number] = True
     first = is_code.index(True)
-    while first > 0 and _is_lone_label(lines[first - 1]):
+    while first > 0 and kinds[first - 1].is_lone_label:
         first -= 1
     last = len(is_code) - is_code[::-1].index(True)
-    while last < len(lines) and _is_lone_label(lines[last]):
+    while last < len(lines) and kinds[last].is_lone_label:
         last += 1
     has_prose_behind = any(line.strip() and line.endswith("\n") for line in lines[last:])
     return TextBlock(sum(map(len, original[:first])), "".join(lines[first:last]), is_closed=has_prose_behind)
 
 
+class _LineKind(NamedTuple):
+    """What a line looks like."""
+
+    is_instruction: bool
+    """Whether it is an instruction of any target: one of another target is no prose either."""
+    is_assembly: bool
+    """Whether it is an instruction, a directive, or a label that stands alone or in front of one."""
+    is_lone_label: bool
+    may_start_function: bool
+    """Whether it may be the label of a function, or `NAME PROC`."""
+
+
+def _classify_line(line: str) -> _LineKind:
+    return _classify_once(line) if len(line) <= _KEPT_CHARACTERS else _classify(line)
+
+
+def _classify(line: str) -> _LineKind:
+    first = label = _LABEL.match(line)
+    position = 0
+    while label and not _END.match(line, label.end()):
+        position = label.end()
+        label = _LABEL.match(line, position)
+    is_instruction = _find_instruction(line)
+    is_code = is_instruction if position == 0 else _find_instruction(line[position:])
+    return _LineKind(
+        is_instruction,
+        is_assembly=label is not None or is_code or _DIRECTIVE.match(line[position:]) is not None,
+        is_lone_label=first is not None and label is first,
+        may_start_function=":" in line or "PROC" in line,
+    )
+
+
+_classify_once = functools.lru_cache(maxsize=1 << 14)(_classify)
+"""The same, computed once for equal lines: the answers to one question share most of theirs."""
+
+
 def _is_assembly(line: str) -> bool:
-    label = _LABEL.match(line)
-    if label:
-        rest = line[label.end() :]
-        return _is_lone_label(line) or _is_assembly(rest)
-    return bool(_DIRECTIVE.match(line)) or _is_instruction(line)
-
-
-def _is_lone_label(line: str) -> bool:
-    label = _LABEL.match(line)
-    return label is not None and not _COMMENT.sub("", line[label.end() :]).strip()
+    return _classify_line(line).is_assembly
 
 
 def _is_instruction(line: str) -> bool:
-    """Whether a line is an instruction of any target: an instruction of another target is no prose either."""
-    return _find_instruction_once(line) if len(line) <= _KEPT_CHARACTERS else _find_instruction(line)
+    return _classify_line(line).is_instruction
 
 
 def _find_instruction(line: str) -> bool:
@@ -226,10 +257,6 @@ def _find_instruction(line: str) -> bool:
     if "[" in line or "short" in line:
         line = _NASM_SIZE.sub("", line)
     return any(target.is_instruction(line) for target in list_targets())
-
-
-_find_instruction_once = functools.lru_cache(maxsize=1 << 14)(_find_instruction)
-"""The same, computed once for equal lines: the answers to one question share most of theirs."""
 
 
 def _cut_to_complete_part(code: str, function: str, label: re.Pattern[str]) -> str:

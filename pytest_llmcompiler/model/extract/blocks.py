@@ -73,6 +73,8 @@ def describe_missing_code(text: str, is_truncated: bool, kind: str = "code") -> 
 
 def _find_tagged(text: str) -> Iterator[TextBlock]:
     """The contents of `<code>…</code>`. Of `…</code>` too: the prompt may have opened the tag."""
+    if "<" not in text and "[" not in text:
+        return
     tags = [(tag, "/" in tag[0][:2]) for tag in _TAG.finditer(text) if _is_tag(text, tag)]
     if tags and tags[0][1]:
         yield from _find_fenced_parts(TextBlock(0, text[: tags[0][0].start()], is_closed=True))
@@ -105,6 +107,8 @@ def _find_fenced(text: str) -> Iterator[TextBlock]:
 
     The opening fence may stand behind text on its line (`Here it is:```asm`), the closing one too (`ret```).
     """
+    if "```" not in text and "~~~" not in text:
+        return
     start, mark = -1, ""
     for fence in (_FENCE_WITH_TILDES if "~~~" in text else _FENCE).finditer(text):
         line_start = text.rfind("\n", 0, fence.start()) + 1
