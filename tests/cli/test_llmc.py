@@ -130,6 +130,14 @@ def test_json_holds_verdict_and_evidence(folder: Path) -> None:
     assert verdict.counterexample and verdict.counterexample.expected == "2"
 
 
+def test_effort_of_the_second_look(folder: Path) -> None:
+    looks = [
+        json.loads(judge(folder, "right.s", "--json", *args).stdout)["detail"].get("second_look", {}).get("inputs")
+        for args in (("--effort", "0"), ("--effort", "0.5"), ())
+    ]
+    assert looks[0] is None and 0 < looks[1] < looks[2]
+
+
 def test_assembly_for_another_target(folder: Path) -> None:
     text = "twice:\n\tlsl\tw0, w0, #1\n\tret\n"
     args = ("judge", "a.c", "--function", "twice", "--target", "aarch64-linux", "--examples", "10")
