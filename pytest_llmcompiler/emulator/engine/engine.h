@@ -294,6 +294,7 @@ typedef struct Heap Heap;
 typedef struct Kernel Kernel;
 typedef struct Calls Calls;
 typedef struct Externals Externals;
+typedef struct Comparisons Comparisons;
 
 typedef struct {
     uint64_t address;
@@ -377,6 +378,7 @@ struct Engine {
     bool traces_edges;   /* Whether `edges` is kept. */
     uint64_t last_block;
     EdgeSet edges;
+    Comparisons *comparisons; /* NULL where they are not noticed. */
     bool has_ended;
     bool has_asserted; /* Whether the expected assertion failed. */
     End end;

@@ -32,36 +32,27 @@ typedef struct {
 
 struct Look {
     Engine *engine, *twin;
-    uint64_t random;
+    Generator generator;
     uint64_t budget;
-    uint32_t constant_count;
-    uint64_t *constants;
     /* Two changed inputs: the machines put the memory of their last input back when they get the next one. */
     Arena *arenas[2];
     Entry entries[2];
     int turn;
-    uint32_t usable_count;
-    uint32_t *usable; /* The entries of the suite that have integers, and that the engine can compare. */
     uint32_t base_count;
     Base bases[MAX_BASES];
     uint64_t paths[MAX_PATHS];
     uint32_t path_count;
     const Entry *returning; /* An entry on which the reference returns; NULL where it never does. */
+    bool has_last;
+    uint32_t last_number; /* The last input on which both did the same, and the comparisons of the runs on it. */
+    Changes last_changes;
+    Comparisons last_comparisons[2];
     LookResult *result;
     LeftReason lead_reasons[MAX_LEADS];
 };
 
-/* -- random numbers: splitmix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014) */
-
-static uint64_t next_random(Look *look) {
-    uint64_t z = look->random += 0x9E3779B97F4A7C15u;
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return z ^ z >> 31;
-}
-
 uint32_t choose(Look *look, uint32_t count) {
-    return (uint32_t)(next_random(look) >> 32) % count;
+    return draw(&look->generator, count);
 }
 
 /* -- running */
@@ -187,6 +178,14 @@ static void add_base(Look *look, uint32_t number, const Change *changes, uint32_
     look->bases[look->base_count++] = (Base){number, count, copy};
 }
 
+static void keep_last(Look *look, uint32_t number, const Change *changes, uint32_t count) {
+    look->has_last = true, look->last_number = number;
+    look->last_changes.entry = &look->engine->entries[number], look->last_changes.count = count;
+    memcpy(look->last_changes.items, changes, count * sizeof *changes);
+    look->last_comparisons[0] = *look->engine->comparisons;
+    look->last_comparisons[1] = *look->twin->comparisons;
+}
+
 bool may_go_on(const Look *look, uint64_t rest) {
     return look->budget > rest && look->result->lead_count < MAX_LEADS;
 }
@@ -196,165 +195,46 @@ void explore(Look *look, uint32_t number, const Change *changes, uint32_t count)
     look->result->inputs += outcome != UNUSABLE;
     if (outcome == DIFFERENT)
         add_lead(look, number, changes, count);
-    else if (outcome == SAME && count && is_new_path(look))
-        add_base(look, number, changes, count);
-}
-
-/* -- changing inputs */
-
-/* A list of changes: a later change of the same integer replaces the former. */
-typedef struct {
-    const Entry *entry;
-    uint32_t count;
-    Change items[MAX_CHANGES];
-} Changes;
-
-static uint64_t value_of(const Changes *changes, uint32_t cell) {
-    for (uint32_t i = 0; i < changes->count; i++)
-        if (changes->items[i].cell == cell)
-            return changes->items[i].value;
-    return read_cell(changes->entry, find_row(changes->entry, cell), cell);
-}
-
-static void set_value(Changes *changes, uint32_t cell, uint64_t value) {
-    const CellRow *row = find_row(changes->entry, cell);
-    if (!row)
-        return;
-    value &= row->is_boolean ? 1 : row->size == 8 ? UINT64_MAX : (1ull << 8 * row->size) - 1;
-    for (uint32_t i = 0; i < changes->count; i++)
-        if (changes->items[i].cell == cell) {
-            changes->items[i].value = value;
-            return;
-        }
-    if (changes->count < MAX_CHANGES)
-        changes->items[changes->count++] = (Change){cell, value};
-}
-
-static uint64_t special_value(Look *look, uint32_t bits) {
-    uint64_t power = 1ull << choose(look, bits);
-    switch (choose(look, 6)) {
-    case 0:
-        return 0;
-    case 1:
-        return power;
-    case 2:
-        return power - 1;
-    case 3:
-        return -power;
-    case 4:
-        return -power - 1;
-    default:
-        return next_random(look);
+    else if (outcome == SAME && count) {
+        keep_last(look, number, changes, count);
+        if (is_new_path(look))
+            add_base(look, number, changes, count);
     }
 }
 
-static const CellRow *choose_row(Look *look, const Entry *entry) {
-    return &entry->rows[choose(look, entry->row_count)];
+/* -- what is tried next */
+
+/* Change the last input so that a comparison of either run turns out otherwise. */
+static bool try_compared(Look *look) {
+    Changes changes = look->last_changes;
+    uint32_t which = choose(look, 2);
+    bool is_changed = change_compared(&look->generator, &look->last_comparisons[which], &changes) ||
+                      change_compared(&look->generator, &look->last_comparisons[!which], &changes);
+    if (is_changed && changes.count)
+        explore(look, look->last_number, changes.items, changes.count);
+    return is_changed;
 }
 
-static uint32_t choose_cell(Look *look, const CellRow *row) {
-    return row->first + choose(look, row->count);
-}
-
-/* Give one integer another value. */
-static void change_one(Look *look, Changes *changes) {
-    const CellRow *row = choose_row(look, changes->entry);
-    uint32_t cell = choose_cell(look, row);
-    uint64_t value = value_of(changes, cell);
-    uint32_t kind = choose(look, look->constant_count ? 8 : 5);
-    if (kind == 0)
-        value += choose(look, 2) ? 1 + choose(look, 4) : -(uint64_t)(1 + choose(look, 4));
-    else if (kind == 1)
-        value ^= 1ull << choose(look, 8 * row->size);
-    else if (kind == 2)
-        value = special_value(look, 8 * row->size);
-    else if (kind == 3) { /* As another integer of the input, or next to it. */
-        const CellRow *other = choose_row(look, changes->entry);
-        value = value_of(changes, choose_cell(look, other)) + choose(look, 3) - 1;
-    } else if (kind == 4)
-        value = choose(look, 4) ? value << 1 : -value;
-    else
-        value = look->constants[choose(look, look->constant_count)];
-    set_value(changes, cell, value);
-}
-
-/* All zeros but for one element. */
-static void isolate_element(Look *look, Changes *changes, const CellRow *row) {
-    uint32_t chosen = choose_cell(look, row);
-    uint64_t value = choose(look, 2) ? special_value(look, 8 * row->size) : value_of(changes, chosen);
-    for (uint32_t i = 0; i < row->count; i++)
-        set_value(changes, row->first + i, row->first + i == chosen ? value : 0);
-}
-
-/* Elements one place further, from a chosen one on; or back. */
-static void shift_elements(Look *look, Changes *changes, const CellRow *row) {
-    uint32_t start = choose(look, row->count - 1), end = row->count - 1;
-    bool is_back = choose(look, 2);
-    for (uint32_t i = 0; i < end - start; i++) {
-        uint32_t to = is_back ? start + i : end - i;
-        set_value(changes, row->first + to, value_of(changes, row->first + (is_back ? to + 1 : to - 1)));
-    }
-    set_value(changes, row->first + (is_back ? end : start), special_value(look, 8 * row->size));
-}
-
-static void exchange_elements(Look *look, Changes *changes, const CellRow *row) {
-    uint32_t one = choose_cell(look, row), other = choose_cell(look, row);
-    uint64_t value = value_of(changes, one);
-    set_value(changes, one, value_of(changes, other));
-    set_value(changes, other, value);
-}
-
-/* Elements from a row of another input. */
-static void splice(Look *look, Changes *changes, const CellRow *row) {
-    const Entry *donor = &look->engine->entries[look->usable[choose(look, look->usable_count)]];
-    const CellRow *from = choose_row(look, donor);
-    uint32_t start = choose(look, row->count), first = choose(look, from->count);
-    uint32_t most = row->count - start < from->count - first ? row->count - start : from->count - first;
-    uint32_t count = 1 + choose(look, most);
-    for (uint32_t i = 0; i < count && from->size == row->size; i++)
-        set_value(changes, row->first + start + i, read_cell(donor, from, from->first + first + i));
-}
-
-static void change_row(Look *look, Changes *changes) {
-    const CellRow *row = choose_row(look, changes->entry);
-    if (row->count < 2)
-        change_one(look, changes);
-    else
-        switch (choose(look, 4)) {
-        case 0:
-            isolate_element(look, changes, row);
-            break;
-        case 1:
-            shift_elements(look, changes, row);
-            break;
-        case 2:
-            exchange_elements(look, changes, row);
-            break;
-        default:
-            splice(look, changes, row);
-        }
-}
-
-/* One changed input: half of them from the suite's, half from those that were found. */
-static void try_next(Look *look) {
+/* A random change: of half of them of the suite's inputs, of half of those that were found. */
+static void try_random(Look *look) {
+    Generator *generator = &look->generator;
     Changes changes = {0};
-    uint32_t number = look->usable[choose(look, look->usable_count)];
+    uint32_t number = generator->usable[choose(look, generator->usable_count)];
     if (look->base_count && choose(look, 2)) {
         const Base *base = &look->bases[choose(look, look->base_count)];
         number = base->entry, changes.count = base->count;
         memcpy(changes.items, base->changes, base->count * sizeof *base->changes);
     }
     changes.entry = &look->engine->entries[number];
-    uint32_t steps = 1;
-    while (steps < 8 && !choose(look, 3))
-        steps++;
-    for (uint32_t i = 0; i < steps; i++)
-        if (choose(look, 4))
-            change_one(look, &changes);
-        else
-            change_row(look, &changes);
+    change_randomly(generator, &changes);
     if (changes.count)
         explore(look, number, changes.items, changes.count);
+}
+
+/* One changed input. */
+static void try_next(Look *look) {
+    if (!look->has_last || !choose(look, 4) || !try_compared(look))
+        try_random(look);
 }
 
 /* -- the request */
@@ -372,32 +252,35 @@ static bool try_first(Look *look, Reader *reader) {
     for (uint32_t count = read_u32(reader); count; count--) {
         if (!read_lead(reader, &lead))
             return false;
-        if (lead.entry < look->engine->entry_count && look->result->lead_count < MAX_LEADS && look->budget)
+        if (lead.entry < look->engine->entry_count && may_go_on(look, 0))
             explore(look, lead.entry, lead.changes, lead.count);
     }
     return !reader->failed;
 }
 
 static bool read_request(Look *look, Reader *reader) {
-    look->random = read_u64(reader), look->budget = read_u64(reader);
-    if (!read_count(reader, &look->constant_count, (void **)&look->constants, sizeof *look->constants))
+    Generator *generator = &look->generator;
+    generator->random = read_u64(reader), look->budget = read_u64(reader);
+    if (!read_count(reader, &generator->constant_count, (void **)&generator->constants, sizeof *generator->constants))
         return false;
-    for (uint32_t i = 0; i < look->constant_count; i++)
-        look->constants[i] = read_u64(reader);
+    for (uint32_t i = 0; i < generator->constant_count; i++)
+        generator->constants[i] = read_u64(reader);
     return !reader->failed;
 }
 
 static bool list_usable(Look *look) {
-    Engine *engine = look->engine;
-    look->usable = calloc(engine->entry_count + 1, sizeof *look->usable);
-    for (uint32_t i = 0; look->usable && i < engine->entry_count; i++) {
+    const Engine *engine = look->engine;
+    Generator *generator = &look->generator;
+    generator->engine = engine;
+    generator->usable = calloc(engine->entry_count + 1, sizeof *generator->usable);
+    for (uint32_t i = 0; generator->usable && i < engine->entry_count; i++) {
         const Entry *entry = &engine->entries[i];
         if (entry->row_count && !entry->is_left)
-            look->usable[look->usable_count++] = i;
+            generator->usable[generator->usable_count++] = i;
         if (!look->returning && entry->end == END_RETURN)
             look->returning = entry;
     }
-    return look->usable;
+    return generator->usable;
 }
 
 bool look(Engine *engine, Engine *twin, Span request, LookResult *result) {
@@ -409,13 +292,16 @@ bool look(Engine *engine, Engine *twin, Span request, LookResult *result) {
     look->arenas[0] = arena_open(), look->arenas[1] = arena_open();
     if (!look->arenas[0] || !look->arenas[1] || !read_request(look, &reader) || !list_usable(look))
         return false;
+    if (!notice_comparisons(engine, twin->comparisons->relations, engine->code_start, engine->code_end - 1))
+        return false;
     engine->traces_edges = twin->traces_edges = true;
     if (!try_first(look, &reader))
         return false;
-    if (look->usable_count)
-        explore_systematically(look, &(Bases){engine->entries, look->usable, look->usable_count}, look->constants,
-                               look->constant_count, look->budget);
-    while (look->usable_count && may_go_on(look, 0))
+    Generator *generator = &look->generator;
+    Bases bases = {engine->entries, generator->usable, generator->usable_count};
+    if (bases.count)
+        explore_systematically(look, &bases, generator->constants, generator->constant_count, look->budget);
+    while (bases.count && may_go_on(look, 0))
         try_next(look);
     engine->traces_edges = false;
     return true; /* The child ends soon: nothing is freed. */

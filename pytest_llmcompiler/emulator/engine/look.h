@@ -40,6 +40,65 @@ bool change_entry(Arena *arena, const Entry *base, const Change *changes, uint32
  * engine can't show it. The image lies in the memory of `twin` until its next run. */
 bool observe(Engine *twin, Arena *arena, Entry *entry, int fill);
 
+/* -- changes.c */
+
+/* A list of changes: a later change of the same integer replaces the former. */
+typedef struct {
+    const Entry *entry;
+    uint32_t count;
+    Change items[MAX_CHANGES];
+} Changes;
+
+/* What changes are made from. */
+typedef struct {
+    uint64_t random;
+    uint32_t constant_count; /* Of the candidate. */
+    uint64_t *constants;
+    const Engine *engine;
+    uint32_t usable_count;
+    uint32_t *usable; /* The entries of the suite that have integers, and that the engine can compare. */
+} Generator;
+
+uint32_t draw(Generator *generator, uint32_t count); /* A random number below a count. */
+uint64_t value_of(const Changes *changes, uint32_t cell);
+void set_value(Changes *changes, uint32_t cell, uint64_t value);
+void change_randomly(Generator *generator, Changes *changes);
+
+/* -- comparisons.c */
+
+#define MAX_COMPARISONS 64
+
+/* One comparison in a run, of numbers of so many bits. */
+typedef struct {
+    uint64_t address, values[2];
+    uint32_t bits;
+} Comparison;
+
+/* What is known of the comparisons at an address. */
+typedef struct {
+    uint64_t address; /* 0: a free place. */
+    uint8_t seen;     /* A bit for each distance from -1 to 1 that the compared numbers had. */
+    uint8_t tries;    /* How often inputs were made for another distance. */
+} Relation;
+
+/* The relations of the reference and of the candidate. */
+typedef struct Relations Relations;
+
+/* The comparisons of a run. Of many, some are kept. */
+struct Comparisons {
+    uint32_t total;
+    Comparison items[MAX_COMPARISONS];
+    Relations *relations;
+};
+
+/* Have a machine notice the comparisons in the code from a first to a last address; in all of its code where the first is
+ * above the last, which nothing of may have run yet. Processors other than x86 notice none. False where that fails. */
+bool notice_comparisons(Engine *engine, Relations *relations, uint64_t first, uint64_t last);
+Relations *relations_open(void); /* NULL where there is no memory. */
+/* Change an input so that numbers of which one was compared get a distance that they did not have. `comparisons` are
+ * those of a run on the input. False where all are known. */
+bool change_compared(Generator *generator, const Comparisons *comparisons, Changes *changes);
+
 /* -- look.c */
 
 /* What was asked for, and what was noticed. */

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine.h"
+#include "look.h"
 
 /* -- registers */
 
@@ -446,6 +446,8 @@ void begin_run(Engine *engine, Entry *entry, int fill) {
     engine->has_ended = engine->has_asserted = false, engine->left = LEFT_NOT, engine->end = END_RETURN;
     if (engine->traces_edges)
         engine->edges = (EdgeSet){0}, engine->last_block = 0;
+    if (engine->comparisons)
+        engine->comparisons->total = 0;
     engine->executed_bytes = 0, engine->limit = entry->limit;
 }
 

@@ -294,7 +294,8 @@ static uint32_t run_reference(Engine *engine) {
 /* A second machine, in which the reference stays, with its code translated; NULL where there is no room for it. */
 static Engine *open_twin(const uint8_t *image, uint64_t size) {
     Engine *twin = engine_open(image, size);
-    if (!twin || !kernel_record(twin))
+    Relations *relations = relations_open();
+    if (!twin || !kernel_record(twin) || !relations || !notice_comparisons(twin, relations, 1, 0))
         return NULL;
     for (uint32_t i = 0; i < twin->entry_count; i++)
         engine_run_entry(twin, &twin->entries[i], FILL_GARBAGE);

@@ -1,0 +1,159 @@
+/* Changing the integers of an input. */
+#include "look.h"
+
+/* -- random numbers: splitmix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014) */
+
+uint64_t next_random(Generator *generator) {
+    uint64_t z = generator->random += 0x9E3779B97F4A7C15u;
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    return z ^ z >> 31;
+}
+
+uint32_t draw(Generator *generator, uint32_t count) {
+    return (uint32_t)(next_random(generator) >> 32) % count;
+}
+
+/* -- lists of changes */
+
+uint64_t value_of(const Changes *changes, uint32_t cell) {
+    for (uint32_t i = 0; i < changes->count; i++)
+        if (changes->items[i].cell == cell)
+            return changes->items[i].value;
+    return read_cell(changes->entry, find_row(changes->entry, cell), cell);
+}
+
+void set_value(Changes *changes, uint32_t cell, uint64_t value) {
+    const CellRow *row = find_row(changes->entry, cell);
+    if (!row)
+        return;
+    value &= row->is_boolean ? 1 : row->size == 8 ? UINT64_MAX : (1ull << 8 * row->size) - 1;
+    for (uint32_t i = 0; i < changes->count; i++)
+        if (changes->items[i].cell == cell) {
+            changes->items[i].value = value;
+            return;
+        }
+    if (changes->count < MAX_CHANGES)
+        changes->items[changes->count++] = (Change){cell, value};
+}
+
+static uint64_t special_value(Generator *generator, uint32_t bits) {
+    uint64_t power = 1ull << draw(generator, bits);
+    switch (draw(generator, 6)) {
+    case 0:
+        return 0;
+    case 1:
+        return power;
+    case 2:
+        return power - 1;
+    case 3:
+        return -power;
+    case 4:
+        return -power - 1;
+    default:
+        return next_random(generator);
+    }
+}
+
+static const CellRow *choose_row(Generator *generator, const Entry *entry) {
+    return &entry->rows[draw(generator, entry->row_count)];
+}
+
+static uint32_t choose_cell(Generator *generator, const CellRow *row) {
+    return row->first + draw(generator, row->count);
+}
+
+/* Give one integer another value. */
+static void change_one(Generator *generator, Changes *changes) {
+    const CellRow *row = choose_row(generator, changes->entry);
+    uint32_t cell = choose_cell(generator, row);
+    uint64_t value = value_of(changes, cell);
+    uint32_t kind = draw(generator, generator->constant_count ? 8 : 5);
+    if (kind == 0)
+        value += draw(generator, 2) ? 1 + draw(generator, 4) : -(uint64_t)(1 + draw(generator, 4));
+    else if (kind == 1)
+        value ^= 1ull << draw(generator, 8 * row->size);
+    else if (kind == 2)
+        value = special_value(generator, 8 * row->size);
+    else if (kind == 3) { /* As another integer of the input, or next to it. */
+        const CellRow *other = choose_row(generator, changes->entry);
+        value = value_of(changes, choose_cell(generator, other)) + draw(generator, 3) - 1;
+    } else if (kind == 4)
+        value = draw(generator, 4) ? value << 1 : -value;
+    else
+        value = generator->constants[draw(generator, generator->constant_count)];
+    set_value(changes, cell, value);
+}
+
+/* All zeros but for one element. */
+static void isolate_element(Generator *generator, Changes *changes, const CellRow *row) {
+    uint32_t chosen = choose_cell(generator, row);
+    uint64_t value = draw(generator, 2) ? special_value(generator, 8 * row->size) : value_of(changes, chosen);
+    for (uint32_t i = 0; i < row->count; i++)
+        set_value(changes, row->first + i, row->first + i == chosen ? value : 0);
+}
+
+/* Elements one place further, from a chosen one on; or back. */
+static void shift_elements(Generator *generator, Changes *changes, const CellRow *row) {
+    uint32_t start = draw(generator, row->count - 1), end = row->count - 1;
+    bool is_back = draw(generator, 2);
+    for (uint32_t i = 0; i < end - start; i++) {
+        uint32_t to = is_back ? start + i : end - i;
+        set_value(changes, row->first + to, value_of(changes, row->first + (is_back ? to + 1 : to - 1)));
+    }
+    set_value(changes, row->first + (is_back ? end : start), special_value(generator, 8 * row->size));
+}
+
+static void exchange_elements(Generator *generator, Changes *changes, const CellRow *row) {
+    uint32_t one = choose_cell(generator, row), other = choose_cell(generator, row);
+    uint64_t value = value_of(changes, one);
+    set_value(changes, one, value_of(changes, other));
+    set_value(changes, other, value);
+}
+
+/* Elements from a row of another input. */
+static void splice(Generator *generator, Changes *changes, const CellRow *row) {
+    const Entry *donor = &generator->engine->entries[generator->usable[draw(generator, generator->usable_count)]];
+    const CellRow *from = choose_row(generator, donor);
+    uint32_t start = draw(generator, row->count), first = draw(generator, from->count);
+    uint32_t most = row->count - start < from->count - first ? row->count - start : from->count - first;
+    uint32_t count = 1 + draw(generator, most);
+    for (uint32_t i = 0; i < count && from->size == row->size; i++)
+        set_value(changes, row->first + start + i, read_cell(donor, from, from->first + first + i));
+}
+
+static void change_row(Generator *generator, Changes *changes) {
+    const CellRow *row = choose_row(generator, changes->entry);
+    if (row->count < 2)
+        change_one(generator, changes);
+    else
+        switch (draw(generator, 4)) {
+        case 0:
+            isolate_element(generator, changes, row);
+            break;
+        case 1:
+            shift_elements(generator, changes, row);
+            break;
+        case 2:
+            exchange_elements(generator, changes, row);
+            break;
+        default:
+            splice(generator, changes, row);
+        }
+}
+
+/* How many changes are made at once: mostly one, at most eight. */
+static uint32_t choose_steps(Generator *generator) {
+    uint32_t steps = 1;
+    while (steps < 8 && !draw(generator, 3))
+        steps++;
+    return steps;
+}
+
+void change_randomly(Generator *generator, Changes *changes) {
+    for (uint32_t steps = choose_steps(generator); steps; steps--)
+        if (draw(generator, 4))
+            change_one(generator, changes);
+        else
+            change_row(generator, changes);
+}
