@@ -26,6 +26,8 @@ _RUN_SECONDS = 120.0
 it."""
 _OPEN_SECONDS = 120.0
 """Time limit of a template's start: it loads the program, and runs the reference on all inputs."""
+_MAX_FAILED_STARTS = 3
+"""Starts of the server that may fail in a process, for lack of memory perhaps, before no further one is tried."""
 _GRACE_SECONDS = 10.0
 """Time that a template may take beyond that of its child."""
 _REASONS: tuple[LeftReason, ...] = get_args(LeftReason)
@@ -199,16 +201,18 @@ class _Server:
     def __init__(self) -> None:
         self._server: EngineServer | None = None
         self._problem = ""
-        """Why there can be none, once that is known."""
+        """Why the last start failed."""
+        self._failed_starts = 0
 
     def get(self) -> EngineServer:
-        if self._problem:
+        if self._failed_starts >= _MAX_FAILED_STARTS:
             raise EngineError(self._problem)
         if self._server is None or not self._server.is_usable:
             try:
                 self._server = EngineServer()
             except EngineError as error:
                 self._problem = str(error)
+                self._failed_starts += 1
                 raise
         return self._server
 

@@ -114,6 +114,11 @@ class Heap:
         return self._allocations.total()
 
     @property
+    def live_count(self) -> int:
+        """How many objects that this run allocated are not freed."""
+        return len(self._blocks)
+
+    @property
     def freed_blocks(self) -> tuple[FreedBlock, ...]:
         """The objects that were allocated and freed in this run."""
         return tuple(self._freed_blocks)

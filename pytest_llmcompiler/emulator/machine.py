@@ -45,6 +45,9 @@ _ALLOCATION_COST = 4
 _CALL_MICROSECONDS, _ALLOCATION_MICROSECONDS, _HOOK_MICROSECONDS = 70, 20, 10
 """The time of an external call and of an allocation beyond that of any hook, and the time of any hook."""
 
+_CUBED_OBJECTS_PER_MICROSECOND = 300
+"""The number of live objects to the third power that are mapped in a microsecond. Measured: 3.6 s for 1,024 objects."""
+
 
 def _trap(message: str) -> None:
     """End the run with a fault."""
@@ -332,6 +335,12 @@ class Machine:
             + _ALLOCATION_MICROSECONDS * self._heap.allocation_count
             + _HOOK_MICROSECONDS * self.guest.hook_calls
         )
+
+    @property
+    def mapping_microseconds(self) -> int:
+        """About how long it takes to map the heap's live objects of the last run, and to unmap them: for each of them,
+        unicorn compares all that is mapped with all that is mapped."""
+        return int(self._heap.live_count**3 // _CUBED_OBJECTS_PER_MICROSECOND)
 
     def line_of(self, fault: GuestFault) -> int | None:
         """The line of the candidate's assembly from which the last run's fault comes: that of the instruction, or of

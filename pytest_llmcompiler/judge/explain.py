@@ -26,6 +26,10 @@ from pytest_llmcompiler.values.input import Input
 
 _SHRINKING_INSTRUCTIONS = 50_000_000
 """Instructions that the candidate may execute in all while a smaller input is searched. The limit bounds the time."""
+_INSTRUCTIONS_PER_MICROSECOND = 20
+"""Instructions in which the host's work for a run is counted: about as many as take as long."""
+_MAX_HOST_MICROSECONDS = 1_000_000
+"""A failing run for which the host works longer is not run with another fill."""
 _FILLS: dict[UninitialisedFill, str] = {
     "zeros": "zeros",
     "garbage": "a pattern of bits",
@@ -128,7 +132,7 @@ class FailureExplainer:
         suite = self._differential.suite
         runs: dict[Input, FailingRun] = {start: first}
         # Instructions are counted, and no time is measured, so that the result does not depend on the host's speed.
-        instructions_left = _SHRINKING_INSTRUCTIONS
+        instructions_left = _SHRINKING_INSTRUCTIONS - _INSTRUCTIONS_PER_MICROSECOND * self._host_microseconds()
 
         def fails(input: Input) -> bool:
             nonlocal instructions_left
@@ -136,7 +140,10 @@ class FailureExplainer:
             try:
                 entry = known or suite.oracle.preview(input)
                 instructions_left -= entry.limit if first.failure.kind == "hang" else entry.expected.executed_bytes
-                failure = find(entry) if instructions_left >= 0 else None
+                if instructions_left < 0:
+                    return False
+                failure = find(entry)
+                instructions_left -= _INSTRUCTIONS_PER_MICROSECOND * self._host_microseconds()
                 # Most inputs do not fail, and the preview compares more than the entry does. Only a mismatch may lie in
                 # bytes that the entry does not compare, and hide a failure of another kind.
                 if known is None and failure and failure.kind in ("mismatch", first.failure.kind):
@@ -151,6 +158,11 @@ class FailureExplainer:
 
         return runs[shrink(suite.strategy, start, suite.examples, suite.seed, fails)]
 
+    def _host_microseconds(self) -> int:
+        """About how long the host worked for the last run, beside executing instructions."""
+        machine = self._differential.machine
+        return machine.host_microseconds + machine.mapping_microseconds
+
     def _with_divergence(self, run: FailingRun, texts: Sequence[AssembledText]) -> FailingRun:
         """The run with the divergence, and with evidence where the failure depends on uninitialised values."""
         if run.entry is None:
@@ -164,7 +176,7 @@ class FailureExplainer:
 
     def _uninitialised_evidence(self, entry: SuiteEntry, failure: Failure) -> Iterator[str]:
         """A line where the candidate passes on the same input with another uninitialised fill."""
-        if failure.kind == "abi":
+        if failure.kind == "abi" or self._host_microseconds() > _MAX_HOST_MICROSECONDS:
             return
         others = (fill for fill in _FILLS if fill != failure.uninitialised)
         passing = next((fill for fill in others if self._differential.passes(entry, fill)), None)

@@ -87,6 +87,29 @@ def test_no_compiler(harness: Harness, no_server: None, monkeypatch: pytest.Monk
         engine_server.open_template(b"")
 
 
+def test_a_start_that_fails_is_tried_again(
+    harness: Harness, no_server: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    starts = []
+
+    def find_none() -> Path:
+        starts.append(1)
+        return tmp_path / "none"
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine_server, "server_path", find_none)
+        with pytest.raises(EngineError, match="can't be started"):
+            engine_server._SERVER.get()
+    assert engine_server._SERVER.get().is_usable
+    monkeypatch.setattr(engine_server, "_SERVER", engine_server._Server())
+    monkeypatch.setattr(engine_server, "server_path", find_none)
+    starts.clear()
+    for _ in range(9):
+        with pytest.raises(EngineError, match="can't be started"):
+            engine_server._SERVER.get()
+    assert 1 < len(starts) < 9
+
+
 def test_a_cache_that_cannot_be_written(harness: Harness, no_server: None, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = verdicts(harness)
     monkeypatch.setattr(engine_server, "_SERVER", engine_server._Server())

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from faces import Compile, Judged
+
+from pytest_llmcompiler.emulator.observation import Observation
+from pytest_llmcompiler.judge.differential import DifferentialRun
+from pytest_llmcompiler.judge.explain import FailureExplainer
+from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
+from pytest_llmcompiler.judge.suite import Suite
 
 SOURCE = r"""
 #include <stdlib.h>
@@ -309,3 +317,22 @@ def test_code_without_the_allocation_passes(judged: Judged) -> None:
 """
     assert judged(SCARCE, "squares", text).passed
     assert judged(SCARCE, "squares", text.replace("$15", "$14")).kind == "mismatch"
+
+
+def test_a_loop_of_allocations_is_not_run_often(compiled: Compile) -> None:
+    """unicorn takes seconds to map what such a loop allocates: few runs have to do for the explanation."""
+    source = "#include <stdlib.h>\nint next(int n) { int *p = malloc(8); if (p) n++; free(p); return n; }"
+    under_test = FunctionUnderTest(compiled(source), "next")
+    suite = Suite(under_test, 20, 1)
+    suite.prepare()
+    text = "next: pushq %rbx\n1: movl $8, %edi\n call malloc\n jmp 1b"
+    differential = DifferentialRun(suite, under_test.assemble_candidate(text, "llvm"), text)
+    run, runs = differential.machine.run, []
+
+    def count(*args: Any, **options: Any) -> Observation:
+        runs.append(args)
+        return run(*args, **options)
+
+    differential.machine.run = count  # type: ignore[method-assign]
+    assert FailureExplainer(differential, []).explain("input", 0)["kind"] == "hang"
+    assert len(runs) <= 3
