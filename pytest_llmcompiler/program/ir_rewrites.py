@@ -48,6 +48,10 @@ def _externalise(module: llvm.ModuleRef) -> None:
     for value in (*module.functions, *module.global_variables):
         if value.linkage.name in ("internal", "private") and not value.name.startswith("llvm."):
             value.linkage = "external"
+        if value.is_declaration and value.visibility.name != "default":
+            # A hidden symbol can only be defined by the program itself: the linker takes no stand-in for it later, and
+            # has other words for one that is missing. Some projects declare everything so (`visibility push(hidden)`).
+            value.visibility = "default"
 
 
 def prepare_module(text: str, guest: ForeignSystem | None) -> str:

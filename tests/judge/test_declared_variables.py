@@ -161,3 +161,28 @@ def test_ir_that_only_declares_a_variable(judge: Judge, case_of: CaseOf) -> None
     case = case_of(text, ".ll")
     assert judge.judge(case, "f", "f:\n movl n(%rip), %eax\n ret\n").passed
     assert judge.judge(case, "f", "f:\n movzwl n(%rip), %eax\n ret\n").kind == "mismatch"
+
+
+def test_declarations_with_hidden_visibility(case_of: CaseOf, judged: Judged) -> None:
+    """Projects that are compiled to one library declare all their symbols so."""
+    source = """#pragma GCC visibility push(hidden)
+extern int level;
+extern void give_up(const char *) __attribute__((noreturn));
+int raise_level(int x) { if (level > 100) give_up("level"); return level += x & 15; }
+"""
+    right = """raise_level:
+ cmpl $100, level(%rip)
+ jg 1f
+ movl %edi, %eax
+ andl $15, %eax
+ addl level(%rip), %eax
+ movl %eax, level(%rip)
+ ret
+1: leaq text(%rip), %rdi
+ pushq %rax
+ call give_up
+ .section .rodata
+text: .asciz "level"
+"""
+    assert judged(source, "raise_level", right).passed
+    assert judged(source, "raise_level", right.replace("$15", "$14")).kind == "mismatch"
