@@ -294,7 +294,7 @@ def _resolve_debug(data: bytes) -> bytes:
 
 def _link_alone(data: bytes) -> bytes:
     """An object linked without what it refers to, so that it has no relocations."""
-    # A hidden symbol without a definition is an error to the linker in spite of the first flag, a warning with the second.
+    # A hidden symbol that nothing defines is an error in spite of the first flag, a warning with the second.
     flags = ("--unresolved-symbols=ignore-all", "--noinhibit-exec", "-e", "0", "-o", "-")
     with open_in_memory([data]) as (unit,):
         return run_tool([*linker_command(), *flags, name_descriptor(unit)], descriptors=[unit]).stdout
