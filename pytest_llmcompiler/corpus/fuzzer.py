@@ -22,7 +22,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 from hypothesis import Phase as SearchPhase
@@ -32,12 +32,14 @@ from hypothesis import strategies as st
 from pytest_llmcompiler.corpus.budget import RESTORED_EDGES, Budget, Phase, RunLimit
 from pytest_llmcompiler.corpus.drawing import Source
 from pytest_llmcompiler.corpus.lengthening import LONG_BYTES, choose_length
+from pytest_llmcompiler.corpus.mending import Mender
 from pytest_llmcompiler.corpus.mutator import Mutator, lengthen
 from pytest_llmcompiler.corpus.probing import MAX_STEPS, TOO_LONG, CorpusEntry, ProbeResult, UndefinedInputError
+from pytest_llmcompiler.corpus.relations import ObjectEnd
 from pytest_llmcompiler.corpus.repair import Repairer
 from pytest_llmcompiler.corpus.search import Exploration, SearchDoneError, run_search
 from pytest_llmcompiler.corpus.seed_pool import Seed, SeedPool, branch_features
-from pytest_llmcompiler.emulator.coverage import Feature
+from pytest_llmcompiler.emulator.coverage import Comparisons, Feature
 from pytest_llmcompiler.values.input import Input
 
 _MEASURING_ENTRIES = 8
@@ -84,8 +86,8 @@ class Corpus(Generic[EntryT]):
 
     `probe` and `accept` get an input, the known features, and a limit of steps. Both raise UndefinedInputError for an
     input that is of no use. `probe` is the faster check, `accept` the complete one. `effort` returns the effort of the
-    last run, in steps. Both charge what they cost to `budget`. `restrict` replaces the values of an input that can't
-    happen.
+    last run, in steps, and `comparisons` its comparisons. Both charge what they cost to `budget`. `restrict` replaces
+    the values of an input that can't happen. `restricted` are the positions of the `restrict` parameters.
     """
 
     def __init__(
@@ -95,6 +97,8 @@ class Corpus(Generic[EntryT]):
         effort: Callable[[], int] = lambda: 0,
         restrict: Callable[[Input], Input] = lambda input: input,
         budget: Budget | None = None,
+        comparisons: Callable[[], Comparisons] = Comparisons,
+        restricted: Collection[int] = (),
     ) -> None:
         self.entries: dict[Input, EntryT] = {}
         self.dropped: Counter[str] = Counter()
@@ -105,6 +109,7 @@ class Corpus(Generic[EntryT]):
         self._cost_limit = _CostLimit()
         self.budget, self._run_limit = budget or Budget(0), RunLimit()
         self._repairer = Repairer(self._probe_once, self._add_if_defined)
+        self._mender = Mender(self._probe_once, self._add_if_defined, effort, comparisons, self.budget, restricted)
         self._seen: set[Input] = set()
         """All inputs that were run."""
         self._dropped_by_edge: dict[int, tuple[Input, str]] = {}
@@ -115,7 +120,12 @@ class Corpus(Generic[EntryT]):
     @property
     def fitted(self) -> list[tuple[Input, int]]:
         """Inputs in which an object, by its number, has the least number of elements that the function needs."""
-        return self._repairer.fitted
+        return self._repairer.fitted + self._mender.fitted
+
+    @property
+    def ended(self) -> list[tuple[Input, int, ObjectEnd]]:
+        """Inputs in which an object, by its number, ends with what ends a search that would run past it."""
+        return self._mender.ends
 
     def offer(self, input: Input) -> bool:
         """Add an input if the function is defined on it, else try to repair it. Returns whether it is in now."""
@@ -126,7 +136,10 @@ class Corpus(Generic[EntryT]):
                 self._add(input)
             except UndefinedInputError as error:
                 self.dropped[str(error)] += 1
+                before = len(self.entries)
                 self._repairer.repair(input, error)
+                if len(self.entries) == before and self._mender.is_needed(before, self.dropped.total()):
+                    self._mender.mend(input)
         return input in self.entries
 
     def offer_all(self, phase: Phase, inputs: Sequence[Input]) -> None:

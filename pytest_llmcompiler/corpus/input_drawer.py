@@ -7,10 +7,11 @@ so that a pointer can alias any object that was drawn before it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pytest_llmcompiler.corpus.drawing import Choice, Draw
 from pytest_llmcompiler.corpus.relations import (
+    ObjectEnd,
     ParameterRelations,
     RelationScope,
     holds_text,
@@ -67,6 +68,8 @@ _COUNTS: Choice = [
 """Elements of a buffer whose length another member counts."""
 _FREE_COUNTS = (1, 1, 1, 2, 3, 4, 8, 9, 16, 32, 64, 128, 300)
 """Elements of any other buffer."""
+_ENDED_COUNTS = (1, 2, 3, 4, 5, 8)
+"""Structs or pointers in an array that is searched for its last one."""
 _ALIAS_DISTANCES = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65)
 """Elements between two pointers into one object. Vectorised code takes another path from some distance on."""
 _ROOM = (0, 0, 16, 80)
@@ -159,7 +162,9 @@ class InputDrawer:
             if index in left_out:
                 values.append((b"", ()))
             else:
-                values.append(self._draw_related(draw, scope, index) or self._draw_member(draw, scope, index))
+                value = self._draw_related(draw, scope, index) or self._draw_member(draw, scope, index)
+                tail = relations.ends.get(index)
+                values.append(_end_with(value, tail) if tail and draw(_MOSTLY) else value)
         return values
 
     def _draw_counts(self, draw: Draw, scope: _Scope) -> None:
@@ -185,12 +190,15 @@ class InputDrawer:
             return self.draw_value(draw, type, scope.depth)
         text = scope.texts.get(index)
         index_limit = scope.index_limit(index) if index in scope.relations.index_into else None
+        count = scope.counts.get(index)
+        if count is None and index in scope.relations.ends and isinstance(type.target, (Struct, Pointer)):
+            count = draw(_ENDED_COUNTS)
         if text is not None and isinstance(type.target, Int) and draw(_MOSTLY):
             return self._add_object(type.target, len(text), text)
         return self._draw_pointer(
             draw,
             type,
-            count=scope.counts.get(index),
+            count=count,
             rule=scope.rule(index),
             depth=scope.depth,
             index_limit=index_limit,
@@ -392,6 +400,22 @@ class InputDrawer:
         element, count = self._objects[number]
         distance = min(draw(_ALIAS_DISTANCES), count - 1) if count > 1 and draw.boolean() else 0
         return Alias(element, number, distance * element.size)
+
+
+def _end_with(value: Encoded, tail: ObjectEnd) -> Encoded:
+    """A pointer with other bytes near the end of the object that it leads to, if that has no pointers there."""
+    data, links = value
+    return data, tuple((at, _set_tail(target, tail)) for at, target in links)
+
+
+def _set_tail(target: PointerTarget, tail: ObjectEnd) -> PointerTarget:
+    distance, data = tail
+    if not isinstance(target, Object) or len(target.data) < distance:
+        return target
+    start = len(target.data) - distance
+    if any(start - 8 < at < start + len(data) for at, _ in target.links):
+        return target
+    return replace(target, data=target.data[:start] + data + target.data[start + len(data) :])
 
 
 def _draw_stream(draw: Draw, rule: ArgRule, depth: int) -> Encoded:

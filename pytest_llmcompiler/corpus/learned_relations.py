@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pytest_llmcompiler.corpus.relations import ParameterRelations, RelationScope
+from pytest_llmcompiler.corpus.relations import ObjectEnd, ParameterRelations, RelationScope
 from pytest_llmcompiler.values.c_types import Array, Int, Param, Struct, Type
 from pytest_llmcompiler.values.input import Input, Links, list_objects
 
@@ -58,6 +58,25 @@ def learn_relations(
         if len(ballots) >= _MIN_VOTES:
             _count_votes(relations[scope], pointer, ballots)
     return dict(relations)
+
+
+def learn_ends(
+    params: Sequence[Param],
+    ended: Iterable[tuple[Input, int, ObjectEnd]],
+    relations: dict[RelationScope, ParameterRelations],
+) -> None:
+    """Add to the relations what a buffer must end with: that with which most of its inputs were mended."""
+    votes: dict[tuple[RelationScope, int], Counter[ObjectEnd]] = defaultdict(Counter)
+    for input, number, tail in ended:
+        target = list_objects(input)[number]
+        for scope_values in _find_scopes(input, params):
+            for index, (_, links) in enumerate(scope_values.values):
+                if any(to is target for at, to in links if at == 0):
+                    votes[scope_values.scope, index][tail] += 1
+    for (scope, pointer), ballots in votes.items():
+        tail, count = ballots.most_common(1)[0]
+        if count >= _MIN_VOTES and 2 * count > ballots.total():
+            relations.setdefault(scope, ParameterRelations()).ends[pointer] = tail
 
 
 def _read_numbers(scope_values: _ScopeValues) -> dict[int, int]:

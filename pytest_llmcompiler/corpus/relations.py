@@ -14,6 +14,8 @@ from pytest_llmcompiler.program.case import ArgRule
 from pytest_llmcompiler.values.c_types import FILE, Array, Function, Int, Pointer, Struct, Type
 from pytest_llmcompiler.values.va_list import is_va_list
 
+ObjectEnd = tuple[int, bytes]
+"""What an object ends with: the distance of the bytes from the end of the object, in bytes, and the bytes."""
 RelationScope = Struct | None
 """The owner of the members: a struct, or None for the parameters."""
 
@@ -44,6 +46,8 @@ class ParameterRelations:
     """For an integer beside an array: the number of elements of the array, which it may count or index."""
     end_of: dict[int, int] = field(default_factory=dict)
     """For a pointer: the pointer before it whose buffer it is the end of."""
+    ends: dict[int, ObjectEnd] = field(default_factory=dict)
+    """For a pointer: what its buffer ends with, without which a search runs past the buffer."""
     back: frozenset[int] = frozenset()
     """The pointers that lead back to the struct from which their own struct was reached."""
 
@@ -73,7 +77,7 @@ def merge_relations(
             lengths[member] = unmeasured
     named_indices = {member: buffer for member, buffer in named.index_into.items() if member not in lengths}
     elements = {buffer: count for buffer, count in learned.elements.items() if buffer not in ruled}
-    return replace(named, length_of=lengths, index_into=named_indices | indices, elements=elements)
+    return replace(named, length_of=lengths, index_into=named_indices | indices, elements=elements, ends=learned.ends)
 
 
 def relations_by_name(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pytest_llmcompiler.corpus.budget import Budget
 from pytest_llmcompiler.corpus.directives import satisfies_rules
 from pytest_llmcompiler.corpus.probing import MAX_STEPS, TOO_LONG, Overrun, ProbeResult, UndefinedInputError
-from pytest_llmcompiler.emulator.coverage import Feature
+from pytest_llmcompiler.emulator.coverage import Comparisons, Feature
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.emulator.observation import GuestFault, Observation, Reply
 from pytest_llmcompiler.emulator.probe import BYTES_PER_STEP, STEPS_PER_MICROSECOND, Probe
@@ -235,6 +235,10 @@ class Oracle:
     def effort(self) -> int:
         """The effort of the last run of the probe, in its steps."""
         return self._machines.probe.effort
+
+    def comparisons(self) -> Comparisons:
+        """The comparisons of the last run of the probe, also where it failed."""
+        return self._machines.probe.read_comparisons()
 
     def close(self, further: Collection[str]) -> None:
         """Compile what accepting an input needs, and nothing from now on: children of this process explain failures,

@@ -17,7 +17,7 @@ from pytest_llmcompiler.corpus.budget import Budget
 from pytest_llmcompiler.corpus.from_main import record_main_inputs
 from pytest_llmcompiler.corpus.fuzzer import Corpus
 from pytest_llmcompiler.corpus.hints import Hints, find_hints
-from pytest_llmcompiler.corpus.learned_relations import learn_relations
+from pytest_llmcompiler.corpus.learned_relations import learn_ends, learn_relations
 from pytest_llmcompiler.corpus.possible_values import PossibleValues
 from pytest_llmcompiler.corpus.relations import ParameterRelations, RelationScope
 from pytest_llmcompiler.corpus.shrink import weight
@@ -284,11 +284,21 @@ class Suite:
         self.under_test.reference.start_block_counters()
         possible = self.under_test.possible_values
         self._budget.limit_memory(sum(self._golden_sizes()))
-        corpus = Corpus(self.oracle.look, self.oracle.accept, self.oracle.effort, possible.restrict, self._budget)
+        oracle, params = self.oracle, self.under_test.signature.params
+        corpus = Corpus(
+            oracle.look,
+            oracle.accept,
+            oracle.effort,
+            possible.restrict,
+            self._budget,
+            oracle.comparisons,
+            [position for position, param in enumerate(params) if param.restrict],
+        )
         corpus.offer_all("main", self.from_main)
         first = self.examples // 3
         corpus.explore(self._build_strategy({}), first, self.seed, "first drawing")
         self._learned = learn_relations(self.under_test.signature.params, corpus.fitted)
+        learn_ends(self.under_test.signature.params, corpus.ended, self._learned)
         corpus.explore(self.strategy, self.examples - first, self.seed + 1)
         if corpus.entries:
             largest = max(corpus.entries, key=weight)
