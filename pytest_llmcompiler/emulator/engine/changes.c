@@ -23,9 +23,16 @@ uint64_t value_of(const Changes *changes, uint32_t cell) {
     return read_cell(changes->entry, find_row(changes->entry, cell), cell);
 }
 
+/* Whether a cell is the zero at the end of an array of bytes. Without it, most functions run off the end of a text. */
+static bool is_end_of_text(const Entry *entry, const CellRow *row, uint32_t cell) {
+    return row->size == 1 && row->count > 1 && cell == row->first + row->count - 1 && !read_cell(entry, row, cell);
+}
+
 void set_value(Changes *changes, uint32_t cell, uint64_t value) {
     const CellRow *row = find_row(changes->entry, cell);
     if (!row)
+        return;
+    if (is_end_of_text(changes->entry, row, cell))
         return;
     value &= row->is_boolean ? 1 : row->size == 8 ? UINT64_MAX : (1ull << 8 * row->size) - 1;
     for (uint32_t i = 0; i < changes->count; i++)

@@ -271,6 +271,7 @@ typedef struct {
 typedef struct {
     uint64_t bits[64];
     uint64_t digest;
+    uint64_t block_count; /* Executed blocks, each as often as it ran. */
 } EdgeSet;
 
 typedef struct Engine Engine;

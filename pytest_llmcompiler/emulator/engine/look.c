@@ -16,7 +16,10 @@
 
 #include "look.h"
 
-#define RUN_COST 4096u /* Of each run, beside the bytes of code that it executes: about as much as its reset takes. */
+/* What a run costs beside the bytes of code that it executes. A unit is about a nanosecond. */
+#define RUN_COST 4096u     /* Its reset, and the comparison at its end. */
+#define BLOCK_COST 12u     /* The hook on each basic block. */
+#define COMPARISON_COST 20u /* The hook on each comparison. */
 #define MAX_BASES 256  /* Changed inputs that are bases of further ones. */
 #define MAX_PATHS 4096 /* Pairs of paths that are remembered. A power of two. */
 /* A run of a candidate may execute so many bytes of code, or so many times what the reference does. */
@@ -60,7 +63,8 @@ uint32_t choose(Look *look, uint32_t count) {
 typedef enum { SAME, UNUSABLE, DIFFERENT } Outcome;
 
 static void pay(Look *look, const Engine *engine) {
-    uint64_t cost = RUN_COST + engine->executed_bytes;
+    uint64_t cost = RUN_COST + engine->executed_bytes + BLOCK_COST * engine->edges.block_count +
+                    COMPARISON_COST * (uint64_t)engine->comparisons->total;
     look->budget = look->budget > cost ? look->budget - cost : 0;
 }
 
@@ -94,7 +98,7 @@ static Outcome try_changes(Look *look, uint32_t number, const Change *changes, u
         Entry *entry = &look->entries[look->turn];
         if (!change_entry(arena, base, changes, count, entry))
             return UNUSABLE;
-        entry->limit = base->limit;
+        entry->limit = look->twin->entries[number].limit;
         if (!entry->result_count && look->returning) {
             entry->result_count = look->returning->result_count;
             entry->results = arena_copy(arena, look->returning->results, entry->result_count * sizeof *entry->results);

@@ -84,6 +84,7 @@ static void note_edge(Engine *engine, uint64_t address) {
     uint64_t hash = (engine->last_block * 0x9E3779B97F4A7C15u ^ address) * 0xD6E8FEB86659FD93u;
     uint64_t *word = &engine->edges.bits[hash >> 58], bit = 1ull << (hash >> 52 & 63);
     engine->last_block = address;
+    engine->edges.block_count++;
     if (*word & bit)
         return;
     *word |= bit;

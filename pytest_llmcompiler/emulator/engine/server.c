@@ -31,6 +31,11 @@ enum { FRAME_OPEN = 1, FRAME_READY, FRAME_TEXT, FRAME_CODE, FRAME_CANDIDATE, FRA
 #define RUN_MILLISECONDS 120000     /* As long as Python's path gives a candidate. Only a fault of unicorn takes so long. */
 #define CHILD_BYTES (512ull << 20)  /* Address space on top of the template's, which has what unicorn reserves. */
 
+/* A changed input is of no use where the reference executes so many bytes of code, and so many times what it executes
+ * without the change: mostly it runs off the end of a text, and looks need their budget for other inputs. */
+#define TWIN_LIMIT_MINIMUM 25000
+#define TWIN_LIMIT_FACTOR 2
+
 typedef struct ks_struct ks_engine;
 
 /* keystone's functions (keystone.h), which are loaded at run time. */
@@ -297,8 +302,12 @@ static Engine *open_twin(const uint8_t *image, uint64_t size) {
     Relations *relations = relations_open();
     if (!twin || !kernel_record(twin) || !relations || !notice_comparisons(twin, relations, 1, 0))
         return NULL;
-    for (uint32_t i = 0; i < twin->entry_count; i++)
+    for (uint32_t i = 0; i < twin->entry_count; i++) {
         engine_run_entry(twin, &twin->entries[i], FILL_GARBAGE);
+        uint64_t limit = TWIN_LIMIT_MINIMUM + TWIN_LIMIT_FACTOR * twin->executed_bytes;
+        if (twin->entries[i].limit > limit)
+            twin->entries[i].limit = limit;
+    }
     return twin;
 }
 
