@@ -1,0 +1,120 @@
+"""How many seeded faults the inputs of a function show, and which inputs are needed for that.
+
+While a suite is prepared, mutants of clang's own code of the function (see `mutants`) run on all inputs in the engine.
+An input *kills* a mutant where the engine can't show that it does the same as the reference. Inputs of the fuzzer that
+were not kept run too: those that kill a mutant which no other input kills join the suite.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+from pytest_llmcompiler.errors import AssemblyError, CaseError, LinkError, UnsupportedError
+from pytest_llmcompiler.judge.engine_suite import EngineEntry, ImageKind, write_suite
+from pytest_llmcompiler.judge.function_engine import FunctionEngine
+from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
+from pytest_llmcompiler.judge.mutants import COUNTED_KINDS, Mutant, MutantKind, seed_mutants
+from pytest_llmcompiler.judge.oracle import SuiteEntry
+from pytest_llmcompiler.targets.code import AssembledCode
+
+_MUTANTS_PER_EXAMPLE, _LEAST_MUTANTS, _MOST_MUTANTS = 5, 4, 64
+"""One mutant of each text for so many generated inputs, at least and at most so many. Each takes some milliseconds."""
+_LONG_BYTES = 50_000
+"""Bytes of code that the reference executes on an input, above which no mutant runs on it: such an input is kept."""
+_ALL_BYTES = 40_000_000
+"""Bytes of code that all mutants of a function execute together, if they executed what the reference does: half a second
+of the engine. Where the inputs take longer, there are fewer mutants."""
+
+
+class Adequacy(TypedDict):
+    """The fact `adequacy` of verdicts: see `record.schema.json`."""
+
+    mutants: int
+    killed: int
+
+
+@dataclass(frozen=True)
+class MutantRun:
+    """What the runs of a mutant showed."""
+
+    kind: MutantKind
+    killers: frozenset[int]
+    """The inputs, by number, that show the fault."""
+
+
+def count_adequacy(runs: Sequence[MutantRun]) -> Adequacy | None:
+    """How many of the mutants are killed, of the kinds that count; None where there is none."""
+    counted = [run for run in runs if run.kind in COUNTED_KINDS]
+    return {"mutants": len(counted), "killed": sum(bool(run.killers) for run in counted)} if counted else None
+
+
+class MutantRunner:
+    """Runs mutants of a function on inputs. `texts` are clang's own texts of the function, by level."""
+
+    def __init__(self, under_test: FunctionUnderTest, texts: Callable[[], dict[str, str]], seed: int) -> None:
+        self._under_test, self._texts, self._seed = under_test, texts, seed
+
+    def run(self, entries: Sequence[SuiteEntry], examples: int) -> list[MutantRun]:
+        """Run mutants on all entries but the long ones; nothing where there is no engine for the function's target.
+
+        `examples` is the number of inputs that were to be generated.
+        """
+        short = [number for number, entry in enumerate(entries) if entry.expected.executed_bytes <= _LONG_BYTES]
+        if not short or not self._under_test.reference.target.is_native:
+            return []
+        engine = FunctionEngine(functools.partial(self._write_image, [entries[number] for number in short]))
+        executed = sum(entries[number].expected.executed_bytes for number in short)
+        wanted = min(max(examples // _MUTANTS_PER_EXAMPLE, _LEAST_MUTANTS), _MOST_MUTANTS)
+        wanted = min(wanted, max(_LEAST_MUTANTS, _ALL_BYTES // (2 * executed + 1)))
+        try:
+            return [
+                MutantRun(run.kind, frozenset(short[number] for number in run.killers))
+                for run in self._run_all(engine, wanted)
+            ]
+        finally:
+            engine.close()
+
+    def _write_image(self, entries: Sequence[SuiteEntry], _: ImageKind) -> bytes:
+        under_test = self._under_test
+        machine = under_test.open_machine(under_test.reference.golden)
+        try:
+            listed = [EngineEntry(entry, is_varied=False, is_inspected=False) for entry in entries]
+            return write_suite(machine, under_test.signature, listed)
+        finally:
+            machine.close()
+
+    def _run_all(self, engine: FunctionEngine, wanted: int) -> Iterator[MutantRun]:
+        if not engine.is_usable:
+            return
+        for level, text in self._texts().items():
+            function = self._under_test.function
+            mutated = seed_mutants(text, function, wanted, f"{self._seed} {function} {level}")
+            code = self._assemble(mutated.text)
+            without = self._find_left(engine, code) if code else None
+            for mutant in mutated.mutants if code and without is not None else ():
+                yield from self._run(engine, code, mutant, without)
+
+    def _run(
+        self, engine: FunctionEngine, code: AssembledCode, mutant: Mutant, without: frozenset[int]
+    ) -> Iterator[MutantRun]:
+        left = self._find_left(engine, mutant.switch_on(code))
+        if left is not None:
+            yield MutantRun(mutant.kind, left - without)
+
+    def _assemble(self, text: str) -> AssembledCode | None:
+        try:
+            code = self._under_test.assemble_candidate(text, "llvm")
+        except (AssemblyError, CaseError, LinkError, UnsupportedError):
+            return None
+        # The engine's image has the golden program, without the rest of the C library.
+        return code if self._under_test.program_for(code) is self._under_test.reference.golden else None
+
+    def _find_left(self, engine: FunctionEngine, code: AssembledCode) -> frozenset[int] | None:
+        """The inputs that the engine leaves; None where it can't run the code."""
+        under_test = self._under_test
+        with engine.sample():
+            result = engine.run(under_test.reference.golden, code, under_test.function, ImageKind())
+        return None if result is None else frozenset(result.left)
