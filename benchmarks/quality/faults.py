@@ -428,4 +428,8 @@ KINDS: dict[str, Callable[[Listing, random.Random], Iterator[Changes]]] = {
     "early return": _insert_returns,
     "data": _change_data,
 }
-"""Each kind of fault, and the function that yields its changes at all places of a text."""
+"""Each kind of fault, and the function that yields its changes at all places of a text.
+
+These kinds measure. The suites of the judge are chosen by other kinds (`MutantKind` in
+`pytest_llmcompiler/judge/mutants.py`), so that the measured share is not the one that the suites were made for.
+"""

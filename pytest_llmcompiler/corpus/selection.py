@@ -8,8 +8,8 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import TypeVar
 
 DEMAND = 4
-"""How many of the kept inputs show each thing, where as many do. One is not enough: what a candidate does wrongly on the
-way to an edge may show in the result of some inputs alone."""
+"""How many of the kept inputs show each thing, where as many do. One is not enough: what a candidate does wrongly on
+the way to an edge may show in the result of some inputs alone."""
 
 _Item = TypeVar("_Item", bound=Hashable)
 

@@ -33,6 +33,8 @@ class SavedCorpus:
     """What the budget cut (`Budget.cut`)."""
     coverage: dict[str, Any] | None
     """The fact `coverage` of verdicts."""
+    adequacy: dict[str, Any] | None
+    """The fact `adequacy` of verdicts; None where it is not known."""
     builds: frozenset[str]
     """The names of the builds of the reference that some inputs needed (`ReferenceBuilds.further`)."""
 
@@ -44,6 +46,7 @@ class SavedCorpus:
             and isinstance(self.learned, dict)
             and isinstance(self.cut, dict)
             and isinstance(self.coverage, dict | None)
+            and isinstance(self.adequacy, dict | None)
             and isinstance(self.builds, frozenset)
         )
 

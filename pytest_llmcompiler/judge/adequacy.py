@@ -8,32 +8,33 @@ were not kept run too: those that kill a mutant which no other input kills join 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
 
+from pytest_llmcompiler.corpus.seed_pool import branch_features
+from pytest_llmcompiler.corpus.selection import choose_covering
 from pytest_llmcompiler.errors import AssemblyError, CaseError, LinkError, UnsupportedError
 from pytest_llmcompiler.judge.engine_suite import EngineEntry, ImageKind, write_suite
 from pytest_llmcompiler.judge.function_engine import FunctionEngine
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
-from pytest_llmcompiler.judge.mutants import COUNTED_KINDS, Mutant, MutantKind, seed_mutants
+from pytest_llmcompiler.judge.mutants import COUNTED_KINDS, MutantKind, seed_mutants
 from pytest_llmcompiler.judge.oracle import SuiteEntry
 from pytest_llmcompiler.targets.code import AssembledCode
+from pytest_llmcompiler.values.input import Input
 
 _MUTANTS_PER_EXAMPLE, _LEAST_MUTANTS, _MOST_MUTANTS = 5, 4, 64
 """One mutant of each text for so many generated inputs, at least and at most so many. Each takes some milliseconds."""
 _LONG_BYTES = 50_000
 """Bytes of code that the reference executes on an input, above which no mutant runs on it: such an input is kept."""
 _ALL_BYTES = 40_000_000
-"""Bytes of code that all mutants of a function execute together, if they executed what the reference does: half a second
-of the engine. Where the inputs take longer, there are fewer mutants."""
+"""Bytes of code that all mutants of a function execute together, if they executed what the reference does: half a
+second of the engine. Where the inputs take longer, there are fewer mutants."""
+_MOST_INPUTS_PER_EXAMPLE = 1.4
+"""A suite with more inputs for each example loses those that nothing needs. Half of all suites have fewer."""
 
 
-class Adequacy(TypedDict):
-    """The fact `adequacy` of verdicts: see `record.schema.json`."""
-
-    mutants: int
-    killed: int
+Adequacy = dict[str, int]
+"""The fact `adequacy` of verdicts: see `record.schema.json`."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class MutantRun:
     """What the runs of a mutant showed."""
 
     kind: MutantKind
-    killers: frozenset[int]
-    """The inputs, by number, that show the fault."""
+    killers: frozenset[Input]
+    """The inputs that show the fault."""
 
 
 def count_adequacy(runs: Sequence[MutantRun]) -> Adequacy | None:
@@ -57,52 +58,53 @@ class MutantRunner:
     def __init__(self, under_test: FunctionUnderTest, texts: Callable[[], dict[str, str]], seed: int) -> None:
         self._under_test, self._texts, self._seed = under_test, texts, seed
 
-    def run(self, entries: Sequence[SuiteEntry], examples: int) -> list[MutantRun]:
+    def run(self, entries: Mapping[Input, SuiteEntry], examples: int) -> list[MutantRun]:
         """Run mutants on all entries but the long ones; nothing where there is no engine for the function's target.
 
         `examples` is the number of inputs that were to be generated.
         """
-        short = [number for number, entry in enumerate(entries) if entry.expected.executed_bytes <= _LONG_BYTES]
+        short = {input: entry for input, entry in entries.items() if entry.expected.executed_bytes <= _LONG_BYTES}
         if not short or not self._under_test.reference.target.is_native:
             return []
-        engine = FunctionEngine(functools.partial(self._write_image, [entries[number] for number in short]))
-        executed = sum(entries[number].expected.executed_bytes for number in short)
+        engine = FunctionEngine(functools.partial(self._write_image, short))
+        executed = sum(entry.expected.executed_bytes for entry in short.values())
         wanted = min(max(examples // _MUTANTS_PER_EXAMPLE, _LEAST_MUTANTS), _MOST_MUTANTS)
         wanted = min(wanted, max(_LEAST_MUTANTS, _ALL_BYTES // (2 * executed + 1)))
         try:
+            inputs = list(short)
             return [
-                MutantRun(run.kind, frozenset(short[number] for number in run.killers))
-                for run in self._run_all(engine, wanted)
+                MutantRun(kind, frozenset(inputs[number] for number in left))
+                for kind, left in self._run_all(engine, wanted)
             ]
         finally:
             engine.close()
 
-    def _write_image(self, entries: Sequence[SuiteEntry], _: ImageKind) -> bytes:
+    def _write_image(self, entries: Mapping[Input, SuiteEntry], _: ImageKind) -> bytes:
         under_test = self._under_test
         machine = under_test.open_machine(under_test.reference.golden)
         try:
-            listed = [EngineEntry(entry, is_varied=False, is_inspected=False) for entry in entries]
+            listed = [
+                EngineEntry(input, entry, is_varied=False, is_inspected=False) for input, entry in entries.items()
+            ]
             return write_suite(machine, under_test.signature, listed)
         finally:
             machine.close()
 
-    def _run_all(self, engine: FunctionEngine, wanted: int) -> Iterator[MutantRun]:
+    def _run_all(self, engine: FunctionEngine, wanted: int) -> Iterator[tuple[MutantKind, frozenset[int]]]:
+        """Each mutant's kind, with the numbers of the inputs that the engine leaves because of it."""
         if not engine.is_usable:
             return
         for level, text in self._texts().items():
             function = self._under_test.function
             mutated = seed_mutants(text, function, wanted, f"{self._seed} {function} {level}")
-            code = self._assemble(mutated.text)
+            code = self._assemble(mutated.text) if mutated.mutants else None
             without = self._find_left(engine, code) if code else None
-            for mutant in mutated.mutants if code and without is not None else ():
-                yield from self._run(engine, code, mutant, without)
-
-    def _run(
-        self, engine: FunctionEngine, code: AssembledCode, mutant: Mutant, without: frozenset[int]
-    ) -> Iterator[MutantRun]:
-        left = self._find_left(engine, mutant.switch_on(code))
-        if left is not None:
-            yield MutantRun(mutant.kind, left - without)
+            if code is None or without is None:
+                continue
+            for mutant in mutated.mutants:
+                left = self._find_left(engine, mutant.switch_on(code))
+                if left is not None:
+                    yield mutant.kind, left - without
 
     def _assemble(self, text: str) -> AssembledCode | None:
         try:
@@ -118,3 +120,40 @@ class MutantRunner:
         with engine.sample():
             result = engine.run(under_test.reference.golden, code, under_test.function, ImageKind())
         return None if result is None else frozenset(result.left)
+
+
+def choose_inputs(
+    entries: Mapping[Input, SuiteEntry],
+    runs: Sequence[MutantRun],
+    required: Collection[Input],
+    spare: Collection[Input],
+    examples: int,
+) -> list[Input]:
+    """The inputs that a suite keeps. `spare` ones are kept where a mutant needs them, `required` ones always.
+
+    Kept are also inputs that take long, since no mutant ran on them; those on which clang -O2 is wrong; and as many as
+    show each edge, each outcome of a comparison and each fault some times (see `choose_covering`).
+    """
+    kills: dict[Input, list[tuple[str, int]]] = {input: [] for input in entries}
+    needed = set[Input]()
+    for number, run in enumerate(runs):
+        for input in run.killers:
+            kills[input].append(("mutant", number))
+        if run.killers and run.killers <= set(spare):
+            needed.add(min(run.killers, key=list(entries).index))
+    shown: dict[Input, Collection[Hashable]] = {
+        input: {
+            *branch_features(entry.probe_result.features),
+            *entry.expected.edges,
+            *kills[input],
+            *(["aligned"] if input.is_4gib_aligned else []),
+        }
+        for input, entry in entries.items()
+        if input not in spare or input in needed
+    }
+    always = {
+        input
+        for input, entry in entries.items()
+        if entry.bug is not None or entry.expected.executed_bytes > _LONG_BYTES
+    }
+    return choose_covering(shown, {*required, *needed, *always}, round(_MOST_INPUTS_PER_EXAMPLE * examples))

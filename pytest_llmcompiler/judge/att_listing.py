@@ -27,7 +27,7 @@ _FLOAT = re.compile(r"(mov|add|sub|mul|div|sqrt|min|max|cvts[sd]2|cvtsi2)s[sd][l
 
 
 @dataclass(frozen=True)
-class Register:
+class AttRegister:
     """A general register, or its lowest bytes."""
 
     name: str
@@ -42,10 +42,10 @@ class Register:
         return self.name
 
 
-def find_register(operand: str) -> Register | None:
+def find_register(operand: str) -> AttRegister | None:
     """The general register that an operand is; None for the stack pointer, the frame pointer and any other operand."""
     size = _REGISTERS.get(operand)
-    return Register(operand, size) if size else None
+    return AttRegister(operand, size) if size else None
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,11 @@ class AttInstruction:
         """Whether it moves the stack pointer or the frame pointer."""
         return self.mnemonic in ("pushq", "popq") or self.operands[-1:] in (("%rsp",), ("%rbp",))
 
-    def find_result(self) -> Register | None:
+    def find_result(self) -> AttRegister | None:
         """The general register that it writes, where that is all it writes but for flags."""
-        is_product = self.mnemonic.startswith("imul") and len(self.operands) == 1  # of two registers that it does not name
+        is_product = (
+            self.mnemonic.startswith("imul") and len(self.operands) == 1
+        )  # of two registers that it does not name
         is_known = self.operands and _WRITING.fullmatch(self.mnemonic) and not is_product
         return find_register(self.operands[-1]) if is_known else None
 

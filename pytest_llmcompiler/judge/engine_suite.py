@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from pytest_llmcompiler.emulator.engine_image import NO_REGISTER, ImageWriter, write_environment, write_program
 from pytest_llmcompiler.emulator.environment import initial_errno
@@ -17,7 +17,6 @@ from pytest_llmcompiler.judge.engine_program import write_program_run
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.location import Errno, GlobalVariable, InputObject, MemoryRegion
 from pytest_llmcompiler.judge.oracle import SuiteEntry
-from pytest_llmcompiler.judge.suite import Suite
 from pytest_llmcompiler.judge.value_equality import build_equality_mask, clear_nan_bits, list_parts
 from pytest_llmcompiler.judge.whole_program import WholeProgram
 from pytest_llmcompiler.targets.abi import CallSetup
@@ -51,7 +50,29 @@ class ImageKind(NamedTuple):
     is what the function shows when it is compiled against glibc, where that can be compared."""
 
 
-def build_image(suite: Suite, kind: ImageKind) -> bytes:
+class SuiteEntries(Protocol):
+    """The entries of a corpus."""
+
+    @property
+    def entries(self) -> Mapping[Input, SuiteEntry]: ...
+
+
+class PreparedSuite(Protocol):
+    """A suite, as far as an image has it. Preparing one needs images too, so the class can't be named here."""
+
+    @property
+    def under_test(self) -> FunctionUnderTest: ...
+    @property
+    def corpus(self) -> SuiteEntries: ...
+    @property
+    def varied(self) -> Set[int]: ...
+    @property
+    def inspected(self) -> Sequence[int]: ...
+    @property
+    def whole_program(self) -> WholeProgram | None: ...
+
+
+def build_image(suite: PreparedSuite, kind: ImageKind) -> bytes:
     """The image of a function's program and suite. The suite is prepared, and has inputs."""
     under_test, reference = suite.under_test, suite.under_test.reference
     expected = list(suite.corpus.entries.values())

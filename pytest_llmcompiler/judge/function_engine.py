@@ -105,6 +105,11 @@ class FunctionEngine:
         second = self._run(kind._replace(of_glibc=True), image)
         return _join(first, second) if second else first
 
+    @property
+    def is_usable(self) -> bool:
+        """Whether there is an engine, which is started for that."""
+        return self._open(_USUAL) is not None
+
     def start(self) -> None:
         """Start the template of most candidates before the first one comes."""
         self._open(_USUAL)

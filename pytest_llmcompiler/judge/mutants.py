@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from pytest_llmcompiler.judge.att_listing import AttInstruction, AttListing, Register, find_register, read_listing
+from pytest_llmcompiler.judge.att_listing import AttInstruction, AttListing, AttRegister, find_register, read_listing
 from pytest_llmcompiler.targets.code import AssembledCode
 
 MutantKind = Literal[
@@ -40,8 +40,8 @@ MutantKind = Literal[
 ]  # fmt: skip
 
 COUNTED_KINDS: frozenset[MutantKind] = frozenset(("stuck value", "stuck bit", "block left out"))
-"""The kinds that adequacy counts. A fault of any other kind shows only at some values, and often at none that can occur:
-the suite is chosen by such faults too, but that none of its inputs shows one says little."""
+"""The kinds that adequacy counts. A fault of any other kind shows only at some values, and often at none that can
+occur: the suite is chosen by such faults too, but that none of its inputs shows one says little."""
 
 _NOP = "\tnopl\t8(%rax,%rax)"
 """It has five bytes, as many as a jump."""
@@ -168,7 +168,7 @@ def _write(listing: AttListing, sites: Sequence[_Site]) -> MutatedText:
 _Block = Sequence[AttInstruction]
 
 
-def _find_results(block: _Block) -> Iterator[tuple[AttInstruction, Register]]:
+def _find_results(block: _Block) -> Iterator[tuple[AttInstruction, AttRegister]]:
     """The instructions of a block that write a general register, and the register."""
     for insn in block:
         register = insn.find_result()
@@ -180,7 +180,9 @@ def _replace_values(block: _Block, rng: random.Random, constants: Sequence[int])
     for insn, register in _find_results(block):
         own = 0 if insn.mnemonic.startswith("xor") and insn.is_constant else None
         values = [value for value in (*_VALUES, *constants) if value != own and f"${value}" not in insn.operands]
-        yield _Site("stuck value", insn, (f"\tmov{register.suffix}\t{_number(rng.choice(values), register)}, {register}",))
+        yield _Site(
+            "stuck value", insn, (f"\tmov{register.suffix}\t{_number(rng.choice(values), register)}, {register}",)
+        )
     for insn in block:
         if insn.is_float:
             yield _Site("stuck value", insn, (f"\txorps\t{insn.operands[-1]}, {insn.operands[-1]}",))
@@ -196,7 +198,7 @@ def _change_at_values(block: _Block, rng: random.Random, constants: Sequence[int
             yield _Site("wrong at one value", insn, (*_SAVE, *test, *_RESTORE))
 
 
-def _find_changing(block: _Block) -> Iterator[tuple[AttInstruction, Register, int]]:
+def _find_changing(block: _Block) -> Iterator[tuple[AttInstruction, AttRegister, int]]:
     """The instructions whose result is not always the same, with the register and the greatest value without sign."""
     for insn, register in _find_results(block):
         if not insn.is_constant:
@@ -208,7 +210,12 @@ def _saturate(block: _Block, rng: random.Random, _: Sequence[int]) -> Iterator[_
         limits = [limit for limit in (127, 255, 32_767, 65_535) if limit < greatest]
         if limits and register.size > 1:
             limit, suffix = f"${rng.choice(limits)}", register.suffix
-            test = (f"\tcmp{suffix}\t{limit}, {register}", "\tjbe\t.Lend@", f"\tmov{suffix}\t{limit}, {register}", ".Lend@:")
+            test = (
+                f"\tcmp{suffix}\t{limit}, {register}",
+                "\tjbe\t.Lend@",
+                f"\tmov{suffix}\t{limit}, {register}",
+                ".Lend@:",
+            )
             yield _Site("saturated value", insn, (*_SAVE, *test, *_RESTORE))
 
 
@@ -244,7 +251,11 @@ def _turn_branches(block: _Block, rng: random.Random, constants: Sequence[int]) 
     comparison itself mentions, or one next to that."""
     comparisons = [insn for insn in block if insn.is_comparison]
     jump = block[-1]
-    if not comparisons or not jump.is_conditional_jump or any(i.find_result() for i in block if i.line > comparisons[-1].line):
+    if (
+        not comparisons
+        or not jump.is_conditional_jump
+        or any(i.find_result() for i in block if i.line > comparisons[-1].line)
+    ):
         return
     mentioned = {int(match[1]) for operand in comparisons[-1].operands if (match := _NUMBER.fullmatch(operand))}
     near = {number + step for number in mentioned for step in (-1, 0, 1)}
@@ -271,7 +282,7 @@ def _omit_blocks(block: _Block, _rng: random.Random, _: Sequence[int]) -> Iterat
         yield _Site("block left out", block[0], ("\tjmp\t.Lpassed@",), is_before=True, passed=block[end - 1])
 
 
-def _number(value: int, register: Register) -> str:
+def _number(value: int, register: AttRegister) -> str:
     """A constant in the width of a register, which instructions take as signed."""
     bits = 8 * min(register.size, 4)
     half = 1 << bits - 1

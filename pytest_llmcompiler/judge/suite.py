@@ -24,6 +24,7 @@ from pytest_llmcompiler.corpus.shrink import weight
 from pytest_llmcompiler.corpus.special_values import generate_specials
 from pytest_llmcompiler.corpus.store import SavedCorpus
 from pytest_llmcompiler.corpus.strategies import build_input_strategy
+from pytest_llmcompiler.judge.adequacy import Adequacy, MutantRunner, choose_inputs, count_adequacy
 from pytest_llmcompiler.judge.compiler_bug import describe_compiler_bug
 from pytest_llmcompiler.judge.coverage import Coverage, DroppedInput, measure_coverage
 from pytest_llmcompiler.judge.function_under_test import REFERENCE_LEVELS, FunctionUnderTest
@@ -33,6 +34,7 @@ from pytest_llmcompiler.judge.suite_files import SuiteFiles
 from pytest_llmcompiler.judge.suite_store import SavedBuilds, SavedSuite
 from pytest_llmcompiler.judge.whole_program import WholeProgram
 from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.program.tool_run import Background
 from pytest_llmcompiler.values.input import Input
 
 _VARIED_PER_EDGE = 4
@@ -40,6 +42,8 @@ _VARIED_PER_EDGE = 4
 since a value that is read before it is set shows only on some inputs."""
 _MAX_INSPECTED, _MAX_INSPECTED_BYTES = 8, 20_000
 """How many inputs are inspected, and the most bytes of code that the reference executes on one: inspecting is slow."""
+_EXAMPLES_PER_SPARE_SEED = 4
+"""For so many examples, one more seed of the fuzzer is tried on seeded faults."""
 _FEW = 10
 """The verdict warns where the function is defined on less than one in so many generated inputs."""
 
@@ -62,6 +66,8 @@ class Suite:
         """The relations of parameters that the repairs of inputs taught."""
         self._coverage: Coverage | None = None
         """Which of the function's code the inputs reach; None where that is not known."""
+        self._adequacy: Adequacy | None = None
+        """How many seeded faults the inputs show; None where that is not known."""
         self._builds = frozenset[str]()
         """The builds of the reference that only some inputs needed, by name."""
         self._corpus: Corpus[SuiteEntry] | None = None
@@ -166,7 +172,7 @@ class Suite:
         stored = self._files.corpus.load()
         if stored and corpus.restore(stored.inputs, stored.dropped):
             self._learned, self._budget.cut, self._coverage = stored.learned, stored.cut, stored.coverage
-            self._builds = stored.builds
+            self._adequacy, self._builds = stored.adequacy, stored.builds
         else:
             corpus = self._generate()
             self._builds = self.oracle.builds.further
@@ -178,7 +184,8 @@ class Suite:
 
     def _to_saved_corpus(self, corpus: Corpus[SuiteEntry]) -> SavedCorpus:
         inputs, budget = tuple(corpus.entries), self._budget
-        return SavedCorpus(inputs, corpus.dropped, self._learned, budget.cut, self._coverage, self._builds)
+        facts = self._coverage, self._adequacy
+        return SavedCorpus(inputs, corpus.dropped, self._learned, budget.cut, *facts, self._builds)
 
     @property
     def whole_program(self) -> WholeProgram | None:
@@ -253,6 +260,8 @@ class Suite:
         counts: dict[str, Any] = {"inputs": used, "dropped": dict(dropped)}
         if self._coverage:
             counts["coverage"] = self._coverage
+        if self._adequacy:
+            counts["adequacy"] = self._adequacy
         if self._budget.cut:
             counts["cut"] = self._budget.cut
         warnings = []
@@ -282,6 +291,7 @@ class Suite:
         show it. The strategy of the rest draws such lengths.
         """
         self.under_test.reference.start_block_counters()
+        unoptimised = self._start_unoptimised_text()
         possible = self.under_test.possible_values
         self._budget.limit_memory(sum(self._golden_sizes()))
         oracle, params = self.oracle, self.under_test.signature.params
@@ -308,10 +318,36 @@ class Suite:
             ]
             corpus.offer_all("special values", specials)
         corpus.fuzz(self.examples, self.seed, self._hints.strings)
+        before_long = len(corpus.entries)
         corpus.add_long_input()
+        long = list(corpus.entries)[before_long:]
+        self._choose(corpus, {*self.from_main, *long}, unoptimised)
         self._coverage = measure_coverage(self.under_test, corpus.entries.values(), self._lay_out_missed(corpus))
         corpus.close()
         return corpus
+
+    def _start_unoptimised_text(self) -> Background[str]:
+        """clang's assembly of the function at -O0, which is compiled beside other work."""
+        reference = self.under_test.reference
+        ir = reference.texts.ir(self.under_test.function)
+        with reference.blame_case():
+            return Background(lambda: reference.toolchain.start_assembly(ir, "O0"))
+
+    def _choose(self, corpus: Corpus[SuiteEntry], required: set[Input], unoptimised: Background[str]) -> None:
+        """Keep the inputs that seeded faults, edges and comparisons need (see `adequacy`)."""
+
+        def compile_texts() -> dict[str, str]:
+            with self.under_test.reference.blame_case():
+                return {"O0": unoptimised.result(), "O2": self.oracle.builds.optimised[-1].assembly}
+
+        spare = corpus.add_spare_seeds(self.examples // _EXAMPLES_PER_SPARE_SEED)
+        runs = MutantRunner(self.under_test, compile_texts, self.seed).run(corpus.entries, self.examples)
+        if runs:
+            kept = choose_inputs(corpus.entries, runs, required, spare, self.examples)
+        else:
+            kept = [input for input in corpus.entries if input not in spare]
+        corpus.entries = {input: corpus.entries[input] for input in kept}
+        self._adequacy = count_adequacy(runs)
 
     def _lay_out_missed(self, corpus: Corpus[SuiteEntry]) -> Iterator[DroppedInput]:
         for input, reason in corpus.list_missed():

@@ -114,6 +114,13 @@ class RecordCoverage(TypedDict):
     unreached: list[UnreachedLine]
 
 
+class RecordAdequacy(TypedDict):
+    """How many of the faults that were seeded into clang's own code the inputs show."""
+
+    mutants: int
+    killed: int
+
+
 class LookInput(TypedDict):
     """An input of the second look: one of the suite with other numbers."""
 
@@ -152,6 +159,7 @@ class RecordDetail(TypedDict, total=False):
     inputs: int
     dropped: dict[str, int]
     coverage: RecordCoverage
+    adequacy: RecordAdequacy
     second_look: RecordSecondLook
     cut: dict[str, list[int]]
     warning: str

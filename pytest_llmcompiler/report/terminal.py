@@ -19,6 +19,8 @@ from pytest_llmcompiler.report.records import Record
 
 _GAP = "  "
 """What stands between two columns."""
+_ADEQUATE = 0.9
+"""The share of seeded faults that the inputs of a function should show; the rest makes no difference, mostly."""
 _MAX_EXAMPLES = 3
 """Items that are named for each reason of an inconclusive verdict."""
 _NAME_WIDTH = len("  disassemble@x86_64-windows")
@@ -66,6 +68,7 @@ def summary_lines(records: Sequence[Record], ks: list[int], width: int, paint: P
         *measure_lines(records),
         *_inconclusive_notes(records),
         *_unreached_notes(records),
+        *_adequacy_notes(records),
     ]
     worst = _worst_lines(counts_by_item, width, paint)
     return [*table, "", *worst, *(line for note in notes for line in _wrap(note, width))]
@@ -305,6 +308,21 @@ def _unreached_notes(records: Iterable[Record]) -> list[str]:
         return []
     notes = [f"{len(items)} {'item passes' if len(items) == 1 else 'items pass'} with code that no input reached:"]
     notes += [f"  {name}: {line}" for name, line in list(items.items())[:_MAX_EXAMPLES]]
+    return notes + ([f"  and {len(items) - _MAX_EXAMPLES} more"] if len(items) > _MAX_EXAMPLES else [])
+
+
+def _adequacy_notes(records: Iterable[Record]) -> list[str]:
+    """A headline with the number of items whose inputs show few of the seeded faults, and some of them."""
+    items: dict[str, str] = {}
+    for record in records:
+        adequacy = record["detail"].get("adequacy")
+        if record["verdict"] == "pass" and adequacy and adequacy["killed"] < _ADEQUATE * adequacy["mutants"]:
+            items[str(read_question_key(record))] = f"{adequacy['killed']} of {adequacy['mutants']}"
+    if not items:
+        return []
+    verb = "item passes" if len(items) == 1 else "items pass"
+    notes = [f"{len(items)} {verb} on inputs that show less than {100 * _ADEQUATE:.0f} % of the seeded faults:"]
+    notes += [f"  {name}: {share}" for name, share in list(items.items())[:_MAX_EXAMPLES]]
     return notes + ([f"  and {len(items) - _MAX_EXAMPLES} more"] if len(items) > _MAX_EXAMPLES else [])
 
 

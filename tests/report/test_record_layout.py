@@ -21,6 +21,7 @@ OBJECTS = [
     (records.RecordDetail, ("detail",)),
     (records.RecordCompilerBug, ("detail", "compiler_bug")),
     (records.RecordCoverage, ("detail", "coverage")),
+    (records.RecordAdequacy, ("detail", "adequacy")),
     (records.RecordSecondLook, ("detail", "second_look")),
     (records.LookInput, ("detail", "second_look", "input")),
     (records.IRComparison, ("detail", "ir")),
