@@ -33,10 +33,10 @@ class SavedCorpus:
     """What the budget cut (`Budget.cut`)."""
     coverage: dict[str, Any] | None
     """The fact `coverage` of verdicts."""
-    adequacy: dict[str, Any] | None
-    """The fact `adequacy` of verdicts; None where it is not known."""
     builds: frozenset[str]
     """The names of the builds of the reference that some inputs needed (`ReferenceBuilds.further`)."""
+    adequacy: dict[str, Any] | None = None
+    """The fact `adequacy` of verdicts; None where it is not known."""
 
     @property
     def is_valid(self) -> bool:

@@ -184,8 +184,8 @@ class Suite:
 
     def _to_saved_corpus(self, corpus: Corpus[SuiteEntry]) -> SavedCorpus:
         inputs, budget = tuple(corpus.entries), self._budget
-        facts = self._coverage, self._adequacy
-        return SavedCorpus(inputs, corpus.dropped, self._learned, budget.cut, *facts, self._builds)
+        learned, cut = self._learned, budget.cut
+        return SavedCorpus(inputs, corpus.dropped, learned, cut, self._coverage, self._builds, self._adequacy)
 
     @property
     def whole_program(self) -> WholeProgram | None:
