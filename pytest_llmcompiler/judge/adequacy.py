@@ -29,8 +29,9 @@ _LONG_BYTES = 50_000
 _ALL_BYTES = 40_000_000
 """Bytes of code that all mutants of a function execute together, if they executed what the reference does: half a
 second of the engine. Where the inputs take longer, there are fewer mutants."""
-_MOST_INPUTS_PER_EXAMPLE = 1.4
-"""A suite with more inputs for each example loses those that nothing needs. Half of all suites have fewer."""
+_MOST_INPUTS_PER_EXAMPLE, _MANY_INPUTS = 1.4, 140
+"""A suite with more inputs for each example, and with more than 140, loses those that nothing needs. With the usual 100
+examples half of all suites have fewer. With few examples most inputs are special values, of which none is lost."""
 
 
 Adequacy = dict[str, int]
@@ -156,4 +157,6 @@ def choose_inputs(
         for input, entry in entries.items()
         if entry.bug is not None or entry.expected.executed_bytes > _LONG_BYTES
     }
-    return choose_covering(shown, {*required, *needed, *always}, round(_MOST_INPUTS_PER_EXAMPLE * examples))
+    return choose_covering(
+        shown, {*required, *needed, *always}, max(_MANY_INPUTS, round(_MOST_INPUTS_PER_EXAMPLE * examples))
+    )
