@@ -264,3 +264,7 @@ class ReproSourceError(LLMCompilerError):
 
 class EngineError(LLMCompilerError):
     """The engine can't be built, loaded or used: the Python machine serves."""
+
+
+class UnmodelledError(LLMCompilerError):
+    """Code that the prover does not model, so that nothing is proved of it. The message says why."""

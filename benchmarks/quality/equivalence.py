@@ -20,6 +20,9 @@ from typing import Any
 
 import z3
 
+from pytest_llmcompiler.errors import UnmodelledError
+from pytest_llmcompiler.prover.instructions import execute
+from pytest_llmcompiler.prover.state import CALLER_SAVED, FLAGS, RBP, RSP, VECTORS, Access, State
 from pytest_llmcompiler.targets.code import AssembledCode
 from quality.faults import Changes
 from quality.flow import END, Flow, Key, Op
@@ -36,7 +39,6 @@ from quality.liveness import (
     register_parts,
     slot_offset,
 )
-from quality.semantics import CALLER_SAVED, FLAGS, RBP, RSP, VECTORS, Access, State, UnmodelledError, execute
 
 _RLIMIT = 1_000_000
 """z3's `rlimit` for one query: a count of its own steps, not a time, so that a slow machine proves the same. One or

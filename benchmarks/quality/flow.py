@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_llmcompiler.errors import UnmodelledError
+from pytest_llmcompiler.prover.state import decoder
 from pytest_llmcompiler.targets.code import AssembledCode
 from quality.faults import Changes
 from quality.listing import Instruction, Listing
-from quality.semantics import UnmodelledError, decoder
 
 Key = tuple[str, int]
 """A point of the text. ("line", n) is on both sides; ("change", n) is before a change, on both sides; ("was", n) and

@@ -14,9 +14,11 @@ from typing import Any
 
 import z3
 
+from pytest_llmcompiler.errors import UnmodelledError
+from pytest_llmcompiler.prover.instructions import execute
+from pytest_llmcompiler.prover.state import CALLER_SAVED, FLAGS, PLACES, RBP, RSP, Access, State
 from quality.flow import Flow, Op
 from quality.listing import Instruction
-from quality.semantics import CALLER_SAVED, FLAGS, PLACES, RBP, RSP, Access, State, UnmodelledError, execute
 
 GRANULES = ((0, 8), (8, 16), (16, 32), (32, 64))
 VECTOR_GRANULES = ((0, 32), (32, 64), (64, 128))
