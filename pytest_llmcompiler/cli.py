@@ -24,6 +24,7 @@ from pytest_llmcompiler.errors import (
     ModelError,
     NativeLinkError,
     NoCodeError,
+    SettingError,
 )
 from pytest_llmcompiler.files import replace_file
 from pytest_llmcompiler.targets import list_target_names
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _build_parser().parse_args(arguments)
     try:
         options.run(options)
-    except (_UserError, CaseError, ClangError, ModelError, NativeLinkError) as error:
+    except (_UserError, CaseError, ClangError, ModelError, NativeLinkError, SettingError) as error:
         _exit_with(f"llmc: {error}", options.error_status)
     except JudgeError as error:  # its message may be the traceback of the judge's process
         _exit_with(f"llmc: the judge failed: {str(error).strip().splitlines()[-1]}", options.error_status)
@@ -120,6 +121,12 @@ def _add_judge(commands: _Commands[argparse.ArgumentParser]) -> None:
         "again, 0 leaves it out (default: 1)",
     )
     judge.add_argument(
+        "--prove",
+        action="store_true",
+        help="try to prove that code which passes is equal to the reference on every input; needs "
+        "pytest-llmcompiler[prove]",
+    )
+    judge.add_argument(
         "--cflags",
         metavar="FLAGS",
         help="flags of clang for a C file, as one argument: --cflags='-std=gnu89 -Iinclude'",
@@ -186,6 +193,7 @@ def _judge(options: argparse.Namespace) -> None:
         examples=options.examples,
         target=options.target,
         effort=options.effort,
+        prove=options.prove,
         cflags=split_words(options.cflags, "--cflags") if options.cflags else (),
     )
     if options.json:

@@ -244,7 +244,8 @@ class ExportError(LLMCompilerError):
 
 
 class SettingError(LLMCompilerError):
-    """The value of a flag or ini key can't be used. The message names the flag. Raised by `session` and `questions`."""
+    """The value of a flag or ini key can't be used. The message names the flag. Raised by `session`, `questions`
+    and `judge.api`."""
 
 
 class ReproFolderError(LLMCompilerError):

@@ -252,6 +252,9 @@ class SessionResults:
         facts["inputs a function"] = settings.examples
         facts["seed"] = settings.seed
         facts["effort"] = f"{settings.effort:g}"
+        if settings.prove:
+            tried = [record["detail"]["proved"] for record in self.records if "proved" in record["detail"]]
+            facts["proved"] = f"{sum(tried)} of {len(tried)} passes"
         try:
             page.write(facts, settings.pass_k)
         except OSError as error:

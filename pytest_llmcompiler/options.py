@@ -10,6 +10,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -420,6 +421,13 @@ OPTIONS = (
         "again, 10 ten times that, 0 leaves it out",
     ),
     Option(
+        name="prove",
+        type=_parse_switch,
+        default=False,
+        help="try to prove that samples which pass are equal to the reference on every input; needs "
+        "pytest-llmcompiler[prove]",
+    ),
+    Option(
         name="jobs",
         toml_type=int,
         type=_parse_count,
@@ -499,6 +507,7 @@ class SessionSettings:
     examples: int
     min_coverage: float
     effort: float
+    prove: bool
     jobs: int | None
     """The number of judge processes; None: as many as there are cores."""
     artifacts: Path | None
@@ -606,6 +615,10 @@ def _check_together(values: dict[str, Any]) -> None:
     for flag, needed in (("update_baseline", "baseline"), ("resume", "record")):
         if values[flag] and not values[needed]:
             raise pytest.UsageError(f"--llmc-{flag.replace('_', '-')} needs --llmc-{needed} FILE")
+    missing = ("z3", "capstone") if values["prove"] else ()
+    for module in missing:
+        if find_spec(module) is None:
+            raise pytest.UsageError(f"--llmc-prove needs {module}: pip install 'pytest-llmcompiler[prove]'")
 
 
 def _cache_folder(config: pytest.Config) -> Path | None:

@@ -208,6 +208,7 @@ class Session:
                 settings.target,
                 settings.min_coverage,
                 settings.effort,
+                settings.prove,
             ),
             self.toolchain,
             workers=self.jobs,
@@ -273,6 +274,8 @@ class Session:
             recorded["min_coverage"] = settings.min_coverage
         if settings.effort != 1:
             recorded["effort"] = settings.effort
+        if settings.prove:
+            recorded["prove"] = True
         if settings.link != "directives":
             recorded["link"] = settings.link
         if settings.model and has_owner_process(settings.model):

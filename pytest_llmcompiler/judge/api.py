@@ -122,6 +122,7 @@ def check(
     target: str = DEFAULT,
     cflags: Sequence[str] = (),
     effort: float = 1.0,
+    prove: bool = False,
 ) -> Verdict:
     """Judge assembly for a function of C source text, without pytest and without harm to the calling process.
 
@@ -136,10 +137,12 @@ def check(
     `examples` is the number of generated inputs; another `seed` gives other inputs. Code that passes all of them is
     looked at once more, on inputs made for this text and seed: `effort` is a factor of the usual budget for that, and
     0 leaves it out. Without `explain`, no smaller input that shows a failure is searched for. That search takes most of
-    the time that wrong code takes; the verdict is of the same kind without it.
+    the time that wrong code takes; the verdict is of the same kind without it. With `prove`, it is tried to prove that
+    code which passes is equal to the reference on every input; `detail["proved"]` says whether it is.
 
     Raises CaseError where the source is at fault (it does not compile, it does not define the function), ValueError for
-    an unknown target or an effort that is no number of 0 or more, JudgeError where the harness is at fault. Whatever is
+    an unknown target or an effort that is no number of 0 or more, SettingError where the libraries for proofs are
+    missing, JudgeError where the harness is at fault. Whatever is
     wrong with `assembly` is a verdict.
 
     For one more version, the path of a .c or .ll file is taken as `source` too, with a DeprecationWarning.
@@ -153,7 +156,7 @@ def check(
         case = read_case(Path(source), flag_sources=_flag_sources(cflags))
     else:
         case = _write_case(str(source), replace(_flag_sources(cflags), has_databases=False))
-    judge = shared_judge(examples, seed, target, effort)
+    judge = shared_judge(examples, seed, target, effort, prove)
     return judge_answer(judge, case, function, Answer(assembly), task=task, passes=passes, explain=explain)
 
 
@@ -170,6 +173,7 @@ def check_file(
     target: str = DEFAULT,
     cflags: Sequence[str] = (),
     effort: float = 1.0,
+    prove: bool = False,
 ) -> Verdict:
     """Judge assembly for a function of a .c or .ll file. All but `path` is as for `check`.
 
@@ -181,7 +185,7 @@ def check_file(
     from pytest_llmcompiler.model.answer import Answer
 
     case = read_case(Path(path), flag_sources=_flag_sources(cflags))
-    judge = shared_judge(examples, seed, target, effort)
+    judge = shared_judge(examples, seed, target, effort, prove)
     return judge_answer(judge, case, function, Answer(assembly), task=task, passes=passes, explain=explain)
 
 
@@ -215,22 +219,27 @@ def _remove_folder(folder: Path, owner: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def shared_judge(examples: int = 100, seed: int = 1, target: str = DEFAULT, effort: float = 1.0) -> Judge:
+def shared_judge(
+    examples: int = 100, seed: int = 1, target: str = DEFAULT, effort: float = 1.0, prove: bool = False
+) -> Judge:
     """The judge that all calls of `check` and `check_file` with these settings share; all such judges share one pool of
     processes, as many as there are cores, which end with this process. Raises ValueError for an unknown target and for
     an effort that is no number of 0 or more."""
-    from pytest_llmcompiler.judge.settings import check_effort
+    from pytest_llmcompiler.errors import SettingError
+    from pytest_llmcompiler.judge.settings import check_effort, describe_missing_prover
 
+    if prove and (missing := describe_missing_prover()):
+        raise SettingError(missing)
     with _LOCK:
-        return _open_judge(examples, seed, get_target(target).name, check_effort(effort))
+        return _open_judge(examples, seed, get_target(target).name, check_effort(effort), prove)
 
 
 @functools.cache
-def _open_judge(examples: int, seed: int, target: str, effort: float) -> Judge:
+def _open_judge(examples: int, seed: int, target: str, effort: float, prove: bool) -> Judge:
     from pytest_llmcompiler.judge.service import Judge
     from pytest_llmcompiler.judge.settings import JudgeSettings
 
-    return Judge(JudgeSettings(examples, seed, target=target, effort=effort), pool=_open_pool())
+    return Judge(JudgeSettings(examples, seed, target=target, effort=effort, prove=prove), pool=_open_pool())
 
 
 @functools.cache

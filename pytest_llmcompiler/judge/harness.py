@@ -27,6 +27,7 @@ from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.listing import Listing, list_code
 from pytest_llmcompiler.judge.locate_divergence import compile_texts, prepare_texts
 from pytest_llmcompiler.judge.oracle import SuiteEntry
+from pytest_llmcompiler.judge.proof import Prover
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.second_look import LookedInput, SecondLook, add_evidence, describe_look
 from pytest_llmcompiler.judge.settings import JudgeSettings
@@ -60,6 +61,7 @@ class Harness:
         # The engine has no reference to the harness, and its templates end with it.
         self.engine = FunctionEngine(functools.partial(_read_image, self._suite), has_looks=settings.effort > 0)
         """Runs what is only asked whether it shows the same."""
+        self._prover = Prover(self._under_test) if settings.prove else None
         self._look = SecondLook(self._suite, settings.effort, settings.seed)
 
     @property
@@ -74,7 +76,7 @@ class Harness:
 
     def restrict(self, inputs: Collection[Input]) -> Harness:
         """A harness that judges on these inputs of the corpus alone, without the whole program and a second look."""
-        settings = replace(self._settings, effort=0)
+        settings = replace(self._settings, effort=0, prove=False)
         return Harness(self.reference, self.function, settings, self._suite.restrict(inputs))
 
     def with_effort(self, effort: float) -> Harness:
@@ -129,12 +131,19 @@ class Harness:
         detail = {"assembler": candidate.assembler, "fallback": candidate.fallback_reason, **self._suite.counts()}
         differential = DifferentialRun(self._suite, candidate, assembly)
         if not (result and is_settled(result)):
-            return self._run(differential, result, detail, explain=explain, capture=capture)
+            return self._add_proof(self._run(differential, result, detail, explain=explain, capture=capture), candidate)
         if self._look.is_on:
             detail["second_look"] = describe_look(result)
         inputs = self._look.list_inputs(result, taught)
         failed = self._run_on(inputs, differential, detail, explain=explain, capture=capture)
-        return failed or ReproducibleVerdict(pass_verdict(detail, self._settings.min_coverage))
+        passed = ReproducibleVerdict(pass_verdict(detail, self._settings.min_coverage))
+        return failed or self._add_proof(passed, candidate)
+
+    def _add_proof(self, judged: ReproducibleVerdict, candidate: AssembledCode) -> ReproducibleVerdict:
+        """A verdict with what came of the attempt to prove a candidate that passes, where proofs are wanted."""
+        if self._prover is None:
+            return judged
+        return judged._replace(verdict=self._prover.add_proof(judged.verdict, candidate))
 
     def _run_on(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any, Literal
 
 from pytest_llmcompiler.model.answer import Task
@@ -18,6 +19,14 @@ def check_effort(effort: float) -> float:
     if not 0 <= effort < math.inf:
         raise ValueError(f"expected an effort of 0 or more, found {effort}")
     return float(effort)
+
+
+def describe_missing_prover() -> str:
+    """Why nothing can be proved here; empty where the prover's libraries are installed."""
+    missing = [module for module in ("z3", "capstone") if find_spec(module) is None]
+    if not missing:
+        return ""
+    return f"proofs need {' and '.join(missing)}: pip install 'pytest-llmcompiler[prove]'"
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,8 @@ class JudgeSettings:
     effort: float = 1.0
     """A factor of the budget for the second look: candidates that pass all inputs are run on inputs that are made for
     each of them. 0: there is no second look."""
+    prove: bool = False
+    """Whether to try to prove that candidates which pass are equal to the reference."""
 
 
 @dataclass(frozen=True)

@@ -75,8 +75,12 @@ class CodeState(State):
         return None
 
     def check_number(self, number: int) -> None:
-        """Raise UnmodelledError for a number that may be an address of the text itself."""
-        if self.code.has(number % (1 << 64)) or self.code.has(number % (1 << 32)):
+        """Raise UnmodelledError for a number that may be the address of data of the reference's text.
+
+        Other addresses of the reference's own data are symbols, so that no number of the candidate equals them: whatever
+        lies at that address in the candidate is something else.
+        """
+        if self.side == "p" and any(self.code.has_data(number % (1 << bits)) for bits in (32, 64)):
             raise UnmodelledError("an absolute address of the text")
 
     def check_store(self, address: Any, value: Any) -> None:

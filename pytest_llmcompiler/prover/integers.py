@@ -153,9 +153,7 @@ def _imul(state: State, insn: Any) -> None:
 def _multiply(state: State, insn: Any, extend: Callable[[int, Any], Any]) -> None:
     a = state.read(insn, 0)
     width = a.size()
-    if width == 8:
-        raise UnmodelledError("a multiplication of bytes")
-    low, high = _pair(width)
+    low, high = (x86_const.X86_REG_AL, x86_const.X86_REG_AH) if width == 8 else _pair(width)
     b = state.register(low)
     product = extend(width, a) * extend(width, b)
     lower = z3.Extract(width - 1, 0, product)

@@ -16,7 +16,7 @@ from typing import Any
 import z3
 
 from pytest_llmcompiler.errors import UnmodelledError
-from pytest_llmcompiler.prover.contract import Contract, Part
+from pytest_llmcompiler.prover.contract import Contract
 from pytest_llmcompiler.prover.execution import (
     CALLEE_SAVED,
     CodeState,
@@ -33,6 +33,8 @@ Pair = tuple[int, int]
 _QUERY_STEPS = 1_500_000
 """z3's `rlimit` of one query: a count of its own steps, not a time, so that a slow machine proves the same. About a
 second or two."""
+_MAX_PAIRS = 12
+"""Pairs of cut points of one proof."""
 _MAX_ROUNDS = 60
 """Explorations of pairs of cut points, each of which may drop equalities that seemed to hold."""
 
@@ -123,8 +125,8 @@ class Lockstep:
             )
             for name, side in zip("pq", self._sides)
         )
-        first.registers, second.registers = [None] * 16, [None] * 16  # type: ignore[list-item]
-        first.vectors, second.vectors = [None] * 16, [None] * 16  # type: ignore[list-item]
+        first.registers, second.registers = [None] * 16, [None] * 16
+        first.vectors, second.vectors = [None] * 16, [None] * 16
         return first, second
 
     def _advance(self, pair: Pair, states: tuple[CodeState, CodeState], cuts: Cuts) -> Iterator[Pair]:
@@ -136,16 +138,14 @@ class Lockstep:
                 conditions = [*self._assumed, *path.state.conditions, *other.state.conditions]
                 if _contradict(path, other):
                     continue
-                if path.end[0] == other.end[0] == "head" and self._can_meet(path, other, conditions):
-                    yield from self._arrive(path, other, conditions)
+                if path.end[0] == other.end[0] == "head":
+                    if not self._solver.is_impossible(*conditions):
+                        yield from self._arrive(path, other, conditions)
                 elif path.end[0] != other.end[0] or (path.end[0] == "stop" and path.end != other.end):
                     if not self._solver.is_impossible(*conditions):
                         raise UnmodelledError("paths that end differently")
-                elif path.end[0] != "head" and not self._end_alike(path, other, conditions):
+                elif not self._end_alike(path, other, conditions):
                     raise UnmodelledError("results that are not shown to be equal")
-
-    def _can_meet(self, path: Path, other: Path, conditions: list[Any]) -> bool:
-        return not self._solver.is_impossible(*conditions)
 
     def _arrive(self, path: Path, other: Path, conditions: list[Any]) -> Iterator[Pair]:
         if not self._solver.is_impossible(*conditions, self._differ(path.state, other.state, [])):
@@ -155,8 +155,8 @@ class Lockstep:
         frames = (path.state.frame, other.state.frame)
         relation = self._relations.get(pair)
         if relation is None:
-            if any(first == pair[0] or second == pair[1] for first, second in self._relations):
-                raise UnmodelledError("loops that do not match one to one")
+            if len(self._relations) >= _MAX_PAIRS:
+                raise UnmodelledError("loops that do not match")
             self._relations[pair] = Relation(f"cut{len(self._relations)}", values, frames)
             yield pair
             return
@@ -223,16 +223,13 @@ def _list_assumptions(contract: Contract) -> Iterator[Any]:
     for number in contract.pointers:
         yield z3.ULT(registers[number], 1 << 47)
     for one in contract.narrow:
-        low = read_value(registers[one.number], one.bits)
+        low = _read_low(registers[one.number], one.bits)
         extend = z3.SignExt if one.is_signed else z3.ZeroExt
         yield z3.Extract(31, 0, registers[one.number]) == extend(32 - one.bits, low)
         if one.is_boolean:
             yield z3.ULE(low, 1)
 
 
-def read_value(whole: Any, bits: int) -> Any:
+def _read_low(whole: Any, bits: int) -> Any:
     """The lowest bits of a value."""
     return z3.Extract(bits - 1, 0, whole)
-
-
-__all__ = ["Cuts", "Lockstep", "Part", "Solver"]

@@ -15,6 +15,9 @@ from pytest_llmcompiler.targets.code import AssembledCode, CodeSegment
 _MARGIN = 4096
 """Bytes around a text whose addresses are taken for the text's own: compilers name places before and behind a table."""
 
+_NEAR = 256
+"""Bytes around data within which a number is taken for an address of the data."""
+
 
 class MachineCode:
     """The bytes of a text at their addresses."""
@@ -43,6 +46,11 @@ class MachineCode:
     def has(self, address: int) -> bool:
         """Whether an address is the text's own, or close to it."""
         return self._start <= address < self._end
+
+    def has_data(self, address: int) -> bool:
+        """Whether an address is that of the text's own data, or close to it."""
+        data = (one for one in self._segments if not one.is_executable)
+        return any(one.address - _NEAR <= address < one.address + len(one.data) + _NEAR for one in data)
 
     def find_segment(self, address: int) -> CodeSegment | None:
         """The segment at an address."""

@@ -22,7 +22,7 @@ class ProofResult(TypedDict):
 
     proved: bool
     level: str
-    """The level of the reference that the candidate is equal to; of the last one that was tried where it is not proved."""
+    """The level of the reference that the candidate is equal to; empty where it is not proved."""
     steps: int
     """Steps of z3 on all levels together."""
     reason: str
@@ -34,16 +34,18 @@ def prove(
 ) -> ProofResult:
     """Try to prove that a candidate does the same as the reference at one of its levels, one after another."""
     solver = Solver(STEPS)
-    reason = level = ""
+    reason = ""
     for level, code in references:
         try:
+            if candidate.segments == code.segments and candidate.symbols[function] == code.symbols[function]:
+                return ProofResult(proved=True, level=level, steps=solver.used, reason="")
             _prove_level(MachineCode(code, function), MachineCode(candidate, function), contract, solver)
             return ProofResult(proved=True, level=level, steps=solver.used, reason="")
         except UnmodelledError as error:
-            reason = str(error)
+            reason = reason or str(error)
         except (z3.Z3Exception, RecursionError) as error:
-            reason = f"z3: {error}"
-    return ProofResult(proved=False, level=level, steps=solver.used, reason=reason)
+            reason = reason or f"z3: {error}"
+    return ProofResult(proved=False, level="", steps=solver.used, reason=reason)
 
 
 def _prove_level(reference: MachineCode, candidate: MachineCode, contract: Contract, solver: Solver) -> None:

@@ -102,7 +102,7 @@ class Relation:
                 [place for place in places if place in values], values, term if is_fixed else None, are_equal
             )
             if is_fixed:
-                kept, *others = parts
+                others = parts[1:]
                 changed |= bool(others)
                 for part in others:
                     self._assign(part, None)

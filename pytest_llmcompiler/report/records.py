@@ -49,6 +49,7 @@ class RecordSettings(_RecordSettings, total=False):
     link: Literal["database"]
     min_coverage: float
     effort: float
+    prove: bool
     temperature: float
     top_p: float
     max_tokens: int | None
@@ -140,6 +141,17 @@ class RecordSecondLook(_RecordSecondLook, total=False):
     taught: bool
 
 
+class _RecordProof(TypedDict):
+    steps: int
+
+
+class RecordProof(_RecordProof, total=False):
+    """The attempt to prove that code which passes is equal to the reference."""
+
+    level: str
+    reason: str
+
+
 class RecordCompilerBug(TypedDict):
     """Where clang -O2 computes the function wrongly, on one of the inputs that show it."""
 
@@ -161,6 +173,8 @@ class RecordDetail(TypedDict, total=False):
     coverage: RecordCoverage
     adequacy: RecordAdequacy
     second_look: RecordSecondLook
+    proved: bool
+    proof: RecordProof
     cut: dict[str, list[int]]
     warning: str
     compiler_bug: RecordCompilerBug

@@ -66,6 +66,7 @@ def summary_lines(records: Sequence[Record], ks: list[int], width: int, paint: P
     notes = [
         *_pass_notes(counts_by_item, ks),
         *measure_lines(records),
+        *_proof_notes(records),
         *_inconclusive_notes(records),
         *_unreached_notes(records),
         *_adequacy_notes(records),
@@ -280,6 +281,12 @@ def _pass_notes(counts_by_item: Sequence[SampleCounts], ks: Iterable[int]) -> li
                 f"pass@{k} leaves out {left_out} of {len(counts_by_item)} items, with fewer than {k} judged samples"
             )
     return notes
+
+
+def _proof_notes(records: Iterable[Record]) -> list[str]:
+    """How many of the samples that pass are proved to be equal to the reference, where that was tried."""
+    tried = [record["detail"]["proved"] for record in records if "proved" in record["detail"]]
+    return [f"{sum(tried)} of {len(tried)} passes proved equal to the reference on every input"] if tried else []
 
 
 def _inconclusive_notes(records: Iterable[Record]) -> list[str]:
