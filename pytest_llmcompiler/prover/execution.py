@@ -77,8 +77,8 @@ class CodeState(State):
     def check_number(self, number: int) -> None:
         """Raise UnmodelledError for a number that may be the address of data of the reference's text.
 
-        Other addresses of the reference's own data are symbols, so that no number of the candidate equals them: whatever
-        lies at that address in the candidate is something else.
+        Other addresses of the reference's own data are symbols, so that no number of the candidate equals them:
+        whatever lies at that address in the candidate is something else.
         """
         if self.side == "p" and any(self.code.has_data(number % (1 << bits)) for bits in (32, 64)):
             raise UnmodelledError("an absolute address of the text")

@@ -22,7 +22,8 @@ from pytest_llmcompiler.prover.execution import CodeState
 from pytest_llmcompiler.prover.state import FLAGS, RSP
 
 Place = tuple[str, str, int, int]
-"""Side, kind (`r`, `x` or `slot`), number or offset, and the lowest bit."""
+"""Side, kind, number or offset, and the lowest bit. Kinds are `r`, `x`, `slot`, and `frame` for a
+register that points into the frame, whose value is an offset."""
 VECTOR_PARTS = ((0, 32), (32, 64), (64, 128))
 _MAX_CHECKS = 24
 """Pairs of terms of one class that z3 is asked about, at one arrival."""
@@ -45,7 +46,12 @@ def entry_vectors() -> list[Any]:
 def list_values(state: CodeState) -> Iterable[tuple[Place, Any]]:
     """The places of a state with their values."""
     for number, whole in enumerate(state.registers):
-        if number != RSP:
+        if number == RSP:
+            continue
+        offset = z3.simplify(whole - state.base)
+        if z3.is_bv_value(offset):
+            yield (state.side, "frame", number, 0), offset
+        else:
             for low in range(0, 64, 8):
                 yield (state.side, "r", number, low), z3.simplify(z3.Extract(low + 7, low, whole))
     for number, whole in enumerate(state.vectors):
@@ -118,6 +124,10 @@ class Relation:
         for number in range(16):
             if number == RSP:
                 side.registers[number] = z3.simplify(side.base + frame)
+                continue
+            offset = self.terms.get((own, "frame", number, 0))
+            if offset is not None and z3.is_bv_value(offset):
+                side.registers[number] = z3.simplify(side.base + offset)
                 continue
             parts = [self._value((own, "r", number, low), 8) for low in range(0, 64, 8)]
             side.registers[number] = z3.simplify(z3.Concat(*reversed(parts)))
