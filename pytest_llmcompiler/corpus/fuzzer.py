@@ -164,12 +164,12 @@ class Corpus(Generic[EntryT]):
         self, strategy: st.SearchStrategy[Input], examples: int, random_seed: int, phase: Phase = "drawing"
     ) -> None:
         """Draw inputs from a strategy until up to `examples` are added."""
-        exploration = Exploration(len(self.entries), examples)
+        exploration = Exploration(self._unaided_count, examples)
 
         def offer_next(draw_input: Callable[[], Input]) -> bool:
             """Draw an input and offer it. Returns whether it was a new one."""
             if not self._may_go_on(phase):
-                self.budget.note_cut(phase, len(self.entries) - exploration.first, examples)
+                self.budget.note_cut(phase, self._unaided_count - exploration.first, examples)
                 raise SearchDoneError
             input, before = self._restrict(draw_input()), len(self.entries)
             is_new = input not in self._seen
@@ -177,7 +177,7 @@ class Corpus(Generic[EntryT]):
                 self.offer(input)
             except Exception as fault:
                 raise SearchDoneError from fault
-            if exploration.is_done(len(self.entries), input in self.entries or len(self.entries) > before, is_new):
+            if exploration.is_done(self._unaided_count, input in self.entries or len(self.entries) > before, is_new):
                 raise SearchDoneError
             return is_new
 
@@ -254,6 +254,11 @@ class Corpus(Generic[EntryT]):
         self._seen, self._considered_seeds = set(), set()
         self._pool = SeedPool()
         self._dropped_by_edge = {}
+
+    @property
+    def _unaided_count(self) -> int:
+        """The entries but for mended ones: these come in addition to as many as are asked for."""
+        return len(self.entries) - self._mender.mended
 
     def _may_go_on(self, phase: Phase) -> bool:
         return self.budget.allows(phase, len(self.entries)) and not self._run_limit.is_hopeless

@@ -39,7 +39,7 @@ from pytest_llmcompiler.values.input import Alias, Input, Links, Object, graft_a
 
 _LEAST_DROPPED = 16
 """Dropped inputs from which on a function may need help: fewer can be chance."""
-_MAX_RUNS, _MAX_MENDED = 3_000, 60
+_MAX_RUNS, _MAX_MENDED = 3_000, 40
 """Runs of the probe for one corpus, and inputs that are mended. A run takes some 0.3 ms: a second in all."""
 _MAX_FAILURES = 60
 """Inputs in a row that no change mends. Then no further one is tried."""
@@ -106,7 +106,9 @@ class Mender:
         self._effort, self._comparisons, self._budget = effort, comparisons, budget
         self._restricted = restricted
         self._cost_left = int(_MAX_STEPS_SHARE * budget.total)
-        self._runs_left, self._mended, self._failures = _MAX_RUNS, 0, 0
+        self._runs_left, self._failures = _MAX_RUNS, 0
+        self.mended = 0
+        """Inputs that were mended and added."""
         self._successes: Counter[tuple[str, ObjectEnd | None]] = Counter()
         self.fitted: list[tuple[Input, int]] = []
         """Mended inputs in which an object, by its number, has the least number of elements that is needed."""
@@ -117,9 +119,9 @@ class Mender:
 
     def is_needed(self, entries: int, dropped: int) -> bool:
         """Whether so few of the inputs are of use that further ones are worth mending."""
-        is_scarce = dropped >= _LEAST_DROPPED and 2 * dropped > 3 * (entries - self._mended)
-        is_promising = self._failures < _MAX_FAILURES * (1 + self._mended)
-        return is_scarce and is_promising and self._may_run and self._mended < _MAX_MENDED
+        is_scarce = dropped >= _LEAST_DROPPED and 2 * dropped > 3 * (entries - self.mended)
+        is_promising = self._failures < _MAX_FAILURES * (1 + self.mended)
+        return is_scarce and is_promising and self._may_run and self.mended < _MAX_MENDED
 
     @property
     def _may_run(self) -> bool:
@@ -210,7 +212,7 @@ class Mender:
             input = self._shorten(input, number)
         if not self._add_if_defined(input):
             return
-        self._mended, self._failures = self._mended + 1, 0
+        self.mended, self._failures = self.mended + 1, 0
         self.fitted += [(input, number) for number in sorted(grown - ended.keys())]
         self.ends += [(input, number, tail) for number, tail in sorted(ended.items())]
 
