@@ -11,10 +11,17 @@ limited in total; and names of files never reach an assembler.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pytest_llmcompiler.assembler import masm
 from pytest_llmcompiler.assembler.gas_lexer import split_statements
+from pytest_llmcompiler.assembler.gas_lines import (
+    FILE_DIRECTIVE,
+    SYMBOL_FACTS,
+    GasPiece,
+    get_line_reader,
+    split_instruction,
+)
 from pytest_llmcompiler.assembler.gas_sections import SECTION_DIRECTIVES, SectionTracker
 from pytest_llmcompiler.assembler.position_map import PositionMap
 from pytest_llmcompiler.assembler.statements import ParsedAssembly, Statement, StatementKind
@@ -33,16 +40,6 @@ have buffers of a megabyte and more, and each run resets them."""
 LARGEST_ALIGNMENT = 4096
 """In bytes: a page, since sections start on pages and nothing in them can be aligned further."""
 
-_STRINGS = frozenset((".ascii", ".asciz", ".string"))
-_OTHER_DATA = frozenset((".octa", ".float", ".single", ".double", ".sleb128", ".uleb128"))
-"""Data directives that are the same for all processors; those of integers are the dialect's."""
-_IGNORED = frozenset((
-    ".file", ".ident", ".addrsig", ".addrsig_sym", ".type", ".version", ".loc", ".code64", ".extern",
-    ".hidden", ".protected", ".internal", ".build_version", ".subsections_via_symbols",
-))  # fmt: skip
-"""Directives that change neither bytes nor names for a text that is loaded alone."""
-_SYMBOL_FACTS = frozenset((".globl", ".global", ".local", ".size"))
-"""Directives that say something of a symbol, and neither define it nor emit bytes."""
 _REFUSAL_REASONS = {
     ".incbin": "it reads a file",
     ".include": "it reads a file",
@@ -53,16 +50,8 @@ _REFUSAL_REASONS = {
     ".irpc": "repetition is not supported",
     ".org": "it moves the location counter",
 }
-_FILE_DIRECTIVE = re.compile(r"\.(incbin|include)\b", re.IGNORECASE)
 _LARGEST_EXPONENT = 32
 """Of alignments that are given as powers of two: larger ones are refused before the power is computed."""
-
-_LABEL = re.compile(rf'(?:({SYMBOL})|(\d+)|"([^"\\]+)")\s*:(?!:)\s*')
-_ASSIGNMENT = re.compile(rf'(?:({SYMBOL})|"([^"\\]+)")\s*(==?)(?!=)')
-_HEAD = re.compile(rf"(\{{\w+\}}|{SYMBOL})(?=[\s\"'%$*({{\[-]|$)\s*")
-"""A mnemonic, prefix or directive, and the space behind it."""
-_PLAIN_INSTRUCTION = re.compile(r"(\s*)([A-Za-z]\w*)(?:[ \t]+([\w$%(\[.*-][^=:\"'{]*))?\s*")
-"""A statement that can only be an instruction. Most statements are, and this is faster than reading them."""
 
 
 def parse_assembly(source: str, dialect: Dialect) -> ParsedAssembly:
@@ -96,55 +85,61 @@ class _GasParser:
         """Bytes that directives have reserved so far."""
         self._lone_prefix: int | None = None
         """The offset of the last statement, if it was an instruction prefix alone."""
-        self._names_files = _FILE_DIRECTIVE.search(source) is not None
-        """Whether the text contains `.incbin` or `.include` anywhere: then no statement takes the fast path."""
 
     def parse(self) -> ParsedAssembly:
-        spans, self._code = split_statements(self._parsed)
-        if len(self._code) > CODE_BYTES:
+        source, reader = self._parsed.source, get_line_reader(self._dialect)
+        lines = reader.read(source) if len(source) <= CODE_BYTES else None
+        if lines is None:
+            spans, self._code = split_statements(self._parsed)
             self._check_code_length(spans)
+            self._parsed.syntax = self._syntax = self._dialect.detect_syntax(self._code)
+            for start, end in spans:
+                self._add_pieces(reader.read_statement(self._code, start, end), 0)
+            return self._parsed
+        self._code = "\n".join([line.code for line in lines])
         self._parsed.syntax = self._syntax = self._dialect.detect_syntax(self._code)
-        for start, end in spans:
-            self._parse_statement(self._code[start:end], start)
+        offset = 0
+        for code, pieces in lines:
+            if pieces:
+                self._add_pieces(pieces, offset)
+            offset += len(code) + 1
         return self._parsed
 
     def _check_code_length(self, spans: Sequence[tuple[int, int]]) -> None:
         """Raise AssemblyError for a text with too much code."""
+        if len(self._code) <= CODE_BYTES:
+            return
         if sum(end - start for start, end in spans if self._code[start:end].lstrip()[:1] != ".") > CODE_BYTES:
             raise AssemblyError(f"the instructions of the text are longer than {CODE_BYTES >> 10} KiB", 0, 0)
 
-    def _parse_statement(self, text: str, offset: int) -> None:
-        plain = _PLAIN_INSTRUCTION.fullmatch(text)
-        if plain and self._lone_prefix is None and not self._names_files:
-            name = plain[2].lower()
-            if name not in self._dialect.prefixes:
-                self._add("instruction", text.strip(), offset + plain.start(2), name, (plain[3] or "").rstrip())
-                return
-        while True:
-            stripped = text.lstrip()
-            offset += len(text) - len(stripped)
-            text = stripped.rstrip()
-            if not text or (self._dialect.ignored_statement and self._dialect.ignored_statement.fullmatch(text)):
-                return
-            label = _LABEL.match(text)
-            if label is None:
-                break
-            self._add_label(label[1] or label[2] or label[3], text[: label.end()].rstrip(), offset)
-            offset += label.end()
-            text = text[label.end() :]
-        assignment = _ASSIGNMENT.match(text)
-        if assignment or text[0] == ".":
-            self._lone_prefix = None
-        if assignment:
-            name = assignment[1] or assignment[2]
-            if name == ".":
-                message = "an assignment to `.` is not supported: it moves the location counter"
-                raise self._parsed.build_error(message, offset)
-            self._add("set", text, offset, name, text[assignment.end() :].strip())
-        elif text[0] == ".":
-            self._parse_directive(text, offset)
-        else:
-            self._parse_instruction(text, offset)
+    def _add_pieces(self, pieces: Iterable[GasPiece], line_offset: int) -> None:
+        """Add the pieces of a line or statement, which count from an offset in the text."""
+        for kind, start, text, name, operands, prefixes in pieces:
+            offset = line_offset + start
+            if kind == "instruction" and self._lone_prefix is None:
+                section = self._sections.index()
+                if section is not None:
+                    self._parsed.statements.append(
+                        Statement("instruction", text, offset, section, self._syntax, name, operands, (), prefixes)
+                    )
+            elif kind == "label":
+                self._add_label(name, text, offset)
+            elif kind in ("instruction", "unclear"):
+                self._parse_instruction(text, offset)
+            else:
+                self._lone_prefix = None
+                if kind == "directive":
+                    self._parse_directive(text, offset, name, operands)
+                elif kind == "data":
+                    self._add("data", text, offset, name, operands)
+                elif kind == "set":
+                    self._add_assignment(text, offset, name, operands)
+
+    def _add_assignment(self, text: str, offset: int, name: str, operands: str) -> None:
+        if name == ".":
+            message = "an assignment to `.` is not supported: it moves the location counter"
+            raise self._parsed.build_error(message, offset)
+        self._add("set", text, offset, name, operands)
 
     def _add(
         self,
@@ -184,8 +179,11 @@ class _GasParser:
             text = re.sub("[;\\r\\n]", " ", self._code[self._lone_prefix : offset]) + text
             offset, self._lone_prefix = self._lone_prefix, None
             self._parsed.statements.pop()
-        name, operands, prefixes = self._split_instruction(text, offset)
-        file_directive = _FILE_DIRECTIVE.search(text)
+        name, operands, prefixes, rest = split_instruction(text, self._dialect)
+        if rest:
+            message = f"expected an instruction, not {rest[:20]!r}"
+            raise self._parsed.build_error(message, offset + len(text) - len(rest))
+        file_directive = FILE_DIRECTIVE.search(text)
         if file_directive:
             message = f"{file_directive[0]} is not supported: it reads a file"
             raise self._parsed.build_error(message, offset + file_directive.start())
@@ -193,34 +191,14 @@ class _GasParser:
             self._lone_prefix = offset
         self._add("instruction", text, offset, name, operands, prefixes=prefixes)
 
-    def _split_instruction(self, text: str, offset: int) -> tuple[str, str, tuple[str, ...]]:
-        """The mnemonic (the last prefix, where nothing follows it), the operands, and the prefixes in front."""
-        rest = text
-        prefixes: list[str] = []
-        while True:
-            head = _HEAD.match(rest)
-            if head is None:
-                message = f"expected an instruction, not {rest[:20]!r}"
-                raise self._parsed.build_error(message, offset + len(text) - len(rest))
-            name, operands = head[1].lower(), rest[head.end() :]
-            if not operands or (name not in self._dialect.prefixes and name[0] != "{"):
-                return name, operands, tuple(prefixes)
-            prefixes.append(name)
-            rest = operands
-
     # -- directives
 
-    def _parse_directive(self, text: str, offset: int) -> None:
-        head = _HEAD.match(text)
-        if head is None:
+    def _parse_directive(self, text: str, offset: int, name: str, operands: str) -> None:
+        if not name:
             raise self._parsed.build_error(f"expected a directive, not {text[:20]!r}", offset)
-        name = head[1].lower()
-        operands = text[head.end() :]
-        if name in self._dialect.integer_widths or name in _STRINGS or name in _OTHER_DATA:
-            self._add("data", text, offset, name, operands)
-        elif name in _SYMBOL_FACTS:
+        if name in SYMBOL_FACTS:
             self._read_symbol_facts(name, split_operands(operands))
-        elif self._is_ignored(name):
+        elif name in self._dialect.unloaded_directives and not self._sections.is_loaded:
             pass
         elif name in (".p2align", ".balign", ".align"):
             self._parse_alignment(name, text, offset, operands)
@@ -241,14 +219,6 @@ class _GasParser:
         else:
             reason = _REFUSAL_REASONS.get(name, "it is not on the list of harmless directives")
             raise self._parsed.build_error(f"directive {name} is not supported: {reason}", offset)
-
-    def _is_ignored(self, name: str) -> bool:
-        return (
-            name in _IGNORED
-            or name in self._dialect.ignored_directives
-            or name.startswith(".cfi_")
-            or (name in self._dialect.unloaded_directives and not self._sections.is_loaded)
-        )
 
     def _read_symbol_facts(self, directive: str, operands: list[str]) -> None:
         names = [operand.strip('"') for operand in operands]

@@ -10,6 +10,7 @@ Whatever looks odd in between raises KeystoneRefusalError, and LLVM assembles th
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -80,15 +81,15 @@ def _encode(stream: KeystoneStream, job: AssemblyJob) -> _Layout:
     syntaxes = {statement.syntax for statement in job.parsed.statements if statement.kind == "instruction"}
     if len(syntaxes) != 1:
         raise KeystoneRefusalError("code in two syntaxes" if syntaxes else "no instructions")
-    table = ",".join(f"L{mark}-Lbase" for mark in range(stream.mark_count))
+    count = stream.mark_count
+    table = ("L%d-Lbase," * count)[:-1] % tuple(range(count))  # as a whole: there are thousands
     syntax_directive = ".att_syntax prefix" if "att" in syntaxes else ".intel_syntax noprefix"
     text = "\n".join((syntax_directive, "Lbase:", *stream.lines, f".long {table}\n"))
     code = bytearray(job.encode(text, job.base, job.limits))
-    size = len(code) - _TABLE_ENTRY_BYTES * stream.mark_count
+    size = len(code) - _TABLE_ENTRY_BYTES * count
     if size < 0:
         raise KeystoneRefusalError("keystone: output too short")
-    entries = range(size, len(code), _TABLE_ENTRY_BYTES)
-    offsets = [int.from_bytes(code[entry : entry + _TABLE_ENTRY_BYTES], "little") for entry in entries]
+    offsets = list(struct.unpack_from(f"<{count}I", code, size))
     if any(offset > size for offset in offsets):
         raise KeystoneRefusalError("keystone: labels outside of the code")
     del code[size:]
@@ -196,11 +197,15 @@ def _build_code(
     def resolve(address: SectionAddress) -> int:
         return section_addresses[address.section or 0] + address.offset
 
-    lines, mnemonics = {}, {}
-    for item in stream.items:
-        address = resolve(layout.find_address(StreamPosition(item.statement.section, item.start, 0)))
-        lines[address] = stream.parsed.find_line(item.statement)
-        mnemonics[address] = item.statement.name
+    # Section of the text -> what is added to an offset in the code to get its address.
+    bases = {
+        section: section_addresses[layout.section_numbers[section]] - start
+        for section, start in layout.section_starts.items()
+    }
+    statements = [item.statement for item in stream.items]
+    addresses = [bases[item.statement.section] + layout.offsets[item.start] for item in stream.items]
+    lines = dict(zip(addresses, stream.parsed.find_lines(statements), strict=True))
+    mnemonics = {address: statement.name for address, statement in zip(addresses, statements, strict=True)}
     return AssembledCode(
         assembler="keystone",
         segments=image.segments,

@@ -111,6 +111,8 @@ class StreamItem(NamedTuple):
 def _format_plain(name: str, operands_text: str, syntax: Syntax) -> str | None:
     """An instruction without symbols as keystone gets it, computed once for equal instructions: answers share most of
     theirs. None for a branch, for one with a symbol, and for one that keystone is not asked."""
+    if name in _RAW_INSTRUCTIONS and not operands_text:
+        return _RAW_INSTRUCTIONS[name]
     operands = split_operands(operands_text)
     if name[0] in "v{" or name in PREFIXES or name in _BRANCH_OPCODES or _is_accepted_too_easily(name, operands):
         return None
@@ -190,12 +192,14 @@ class KeystoneStream:
         self.lines.append(f".p2align {PAGE.bit_length() - 1}")
         first = self._add_mark()
         for number, statement in statements:
-            if statement.kind == "label":
+            kind = statement.kind
+            if kind == "instruction":
+                if not self._add_plain(statement):
+                    self._add_instruction(number, statement)
+            elif kind == "label":
                 name = self.labels.get_unique_name(number, statement)
                 self.lines.append(f"L{self.label_positions[name].mark}:")
-            elif statement.kind == "instruction":
-                self._add_instruction(number, statement)
-            elif statement.kind == "align":
+            elif kind == "align":
                 self._add_alignment(statement)
             else:
                 start = self._add_mark()
@@ -242,6 +246,20 @@ class KeystoneStream:
 
     # -- instructions
 
+    def _add_plain(self, statement: Statement) -> bool:
+        """Add an instruction without symbols and prefixes; False for any other. Most are of this sort."""
+        operands = statement.operands
+        if statement.prefixes or len(operands) > _KEPT_CHARACTERS:
+            return False
+        plain = _format_plain(statement.name, operands, statement.syntax)
+        if plain is None:
+            return False
+        mark = self.mark_count
+        self.mark_count = mark + 1
+        self.lines.append(f"L{mark}:\n{plain}")
+        self.items.append(StreamItem(statement, mark))
+        return True
+
     def _add_instruction(self, number: int, statement: Statement) -> None:
         name = statement.name
         start = self._add_mark()
@@ -250,7 +268,7 @@ class KeystoneStream:
             self.lines.append(_RAW_INSTRUCTIONS[name])
             self.items.append(StreamItem(statement, start))
             return
-        if len(statement.operands) <= _KEPT_CHARACTERS:
+        if prefixes and len(statement.operands) <= _KEPT_CHARACTERS:
             plain = _format_plain(name, statement.operands, statement.syntax)
             if plain is not None:
                 self.lines.append(" ".join((*prefixes, plain)))

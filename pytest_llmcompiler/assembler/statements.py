@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -75,12 +76,11 @@ class ParsedAssembly:
     """Label of a thread-local variable -> the name of its section, which is not loaded."""
     positions: PositionMap | None = None
     """Where `source` comes from, where it is the translation of another text: lines and columns are that text's."""
-    _line_starts: list[int] = field(default_factory=list)
 
-    @property
-    def defined_names(self) -> set[str]:
+    @functools.cached_property
+    def defined_names(self) -> frozenset[str]:
         """The labels and the assigned symbols."""
-        return {*self.labels, *(statement.name for statement in self.statements if statement.kind == "set")}
+        return frozenset({*self.labels, *(statement.name for statement in self.statements if statement.kind == "set")})
 
     @functools.cached_property
     def code_names(self) -> frozenset[str]:
@@ -103,15 +103,24 @@ class ParsedAssembly:
         """Line and column, both counted from 1, of a position in characters."""
         if self.positions:
             offset = self.positions.find_origin(offset)
-        if not self._line_starts:
-            source = self.positions.source if self.positions else self.source
-            self._line_starts = [0, *(match.end() for match in re.finditer("\n", source))]
         line = bisect_right(self._line_starts, offset)
         return line, offset - self._line_starts[line - 1] + 1
+
+    @functools.cached_property
+    def _line_starts(self) -> list[int]:
+        source = self.positions.source if self.positions else self.source
+        return [0, *(match.end() for match in re.finditer("\n", source))]
 
     def find_line(self, statement: Statement) -> int:
         """The line, counted from 1, on which a statement starts."""
         return self.locate(statement.offset)[0]
+
+    def find_lines(self, statements: Iterable[Statement]) -> list[int]:
+        """The lines on which statements start."""
+        if self.positions:
+            return [self.find_line(statement) for statement in statements]
+        starts = self._line_starts
+        return [bisect_right(starts, statement.offset) for statement in statements]
 
     def order_sections(self) -> list[int]:
         """The indices of the sections in the order in which they are loaded: executable ones first."""

@@ -11,9 +11,9 @@ Syntax = Literal["att", "intel", "only"]
 """The way in which instructions are written: `only` for processors with one way."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dialect:
-    """The parts of GNU assembly that depend on the target."""
+    """The parts of GNU assembly that depend on the target. There is one object for each target."""
 
     detect_syntax: Callable[[str], Syntax]
     """Returns the syntax in force at the start of a text, which is given without comments."""

@@ -319,3 +319,25 @@ def test_statements_and_errors_of_arbitrary_text_have_positions_in_it() -> None:
                 assert statement.text[0] == written[0]
 
     check()
+
+
+def test_equal_lines_mean_what_the_lines_in_front_say() -> None:
+    """Lines that were read are kept, in one text and in further ones."""
+    parsed = parse("f: lock\n incl (%rdi)\n incl (%rdi)\n lock\n .loc 1 2\n incl (%rdi)\n.intel_syntax\n nop\n ret\n")
+    assert list_statements(parsed) == [
+        ("label", "f", "", 1),
+        ("instruction", "incl", "(%rdi)", 1),
+        ("instruction", "incl", "(%rdi)", 3),
+        ("instruction", "lock", "", 4),
+        ("instruction", "incl", "(%rdi)", 6),
+        ("instruction", "nop", "", 8),
+        ("instruction", "ret", "", 9),
+    ]
+    assert [s.syntax for s in parsed.statements[-3:]] == ["att", "intel", "intel"]
+    assert [s.prefixes for s in parsed.statements[1:3]] == [("lock",), ()]
+    assert list_statements(parse("f: ret /*\n incl (%rdi)\n nop\n*/\n nop\n"))[1:] == [
+        ("instruction", "ret", "", 1),
+        ("instruction", "nop", "", 5),
+    ]
+    assert parse_refused("f: f:\n incl 'x\n")[1:] == (2, 7)
+    assert parse_refused("f:\n incl (%rdi)\nf: nop\n") == ("symbol 'f' is already defined", 3, 1)
