@@ -19,6 +19,8 @@ from pytest_llmcompiler.judge.function_engine import FunctionEngine
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.mutants import COUNTED_KINDS, MutantKind, seed_mutants
 from pytest_llmcompiler.judge.oracle import SuiteEntry
+from pytest_llmcompiler.judge.reference_builds import ReferenceBuilds
+from pytest_llmcompiler.program.tool_run import Background
 from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.values.input import Input
 
@@ -51,6 +53,20 @@ def count_adequacy(runs: Sequence[MutantRun]) -> Adequacy | None:
     """How many of the mutants are killed, of the kinds that count; None where there is none."""
     counted = [run for run in runs if run.kind in COUNTED_KINDS]
     return {"mutants": len(counted), "killed": sum(bool(run.killers) for run in counted)} if counted else None
+
+
+def start_texts(under_test: FunctionUnderTest, builds: ReferenceBuilds) -> Callable[[], dict[str, str]]:
+    """Start to compile clang's own texts of a function, beside other work. Returns what waits for them, by level."""
+    reference = under_test.reference
+    ir = reference.texts.ir(under_test.function)
+    with reference.blame_case():
+        unoptimised = Background(lambda: reference.toolchain.start_assembly(ir, "O0"))
+
+    def finish() -> dict[str, str]:
+        with reference.blame_case():
+            return {"O0": unoptimised.result(), "O2": builds.optimised[-1].assembly}
+
+    return finish
 
 
 class MutantRunner:
@@ -130,11 +146,14 @@ def choose_inputs(
     spare: Collection[Input],
     examples: int,
 ) -> list[Input]:
-    """The inputs that a suite keeps. `spare` ones are kept where a mutant needs them, `required` ones always.
+    """The inputs that a suite keeps. `spare` ones are kept where a mutant needs them, `required` ones always. Without
+    mutants, all but the spare ones are kept.
 
     Kept are also inputs that take long, since no mutant ran on them; those on which clang -O2 is wrong; and as many as
     show each edge, each outcome of a comparison and each fault some times (see `choose_covering`).
     """
+    if not runs:
+        return [input for input in entries if input not in spare]
     kills: dict[Input, list[tuple[str, int]]] = {input: [] for input in entries}
     needed = set[Input]()
     for number, run in enumerate(runs):

@@ -24,7 +24,7 @@ from pytest_llmcompiler.corpus.shrink import weight
 from pytest_llmcompiler.corpus.special_values import generate_specials
 from pytest_llmcompiler.corpus.store import SavedCorpus
 from pytest_llmcompiler.corpus.strategies import build_input_strategy
-from pytest_llmcompiler.judge.adequacy import Adequacy, MutantRunner, choose_inputs, count_adequacy
+from pytest_llmcompiler.judge.adequacy import Adequacy, MutantRunner, choose_inputs, count_adequacy, start_texts
 from pytest_llmcompiler.judge.compiler_bug import describe_compiler_bug
 from pytest_llmcompiler.judge.coverage import Coverage, DroppedInput, measure_coverage
 from pytest_llmcompiler.judge.function_under_test import REFERENCE_LEVELS, FunctionUnderTest
@@ -34,7 +34,6 @@ from pytest_llmcompiler.judge.suite_files import SuiteFiles
 from pytest_llmcompiler.judge.suite_store import SavedBuilds, SavedSuite
 from pytest_llmcompiler.judge.whole_program import WholeProgram
 from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.program.tool_run import Background
 from pytest_llmcompiler.values.input import Input
 
 _VARIED_PER_EDGE = 4
@@ -291,7 +290,7 @@ class Suite:
         show it. The strategy of the rest draws such lengths.
         """
         self.under_test.reference.start_block_counters()
-        unoptimised = self._start_unoptimised_text()
+        texts = start_texts(self.under_test, self.oracle.builds)
         possible = self.under_test.possible_values
         self._budget.limit_memory(sum(self._golden_sizes()))
         oracle, params = self.oracle, self.under_test.signature.params
@@ -318,34 +317,17 @@ class Suite:
             ]
             corpus.offer_all("special values", specials)
         corpus.fuzz(self.examples, self.seed, self._hints.strings)
-        before_long = len(corpus.entries)
         corpus.add_long_input()
-        long = list(corpus.entries)[before_long:]
-        self._choose(corpus, {*self.from_main, *long}, unoptimised)
+        self._choose(corpus, {*self.from_main, *list(corpus.entries)[-1:]}, texts)
         self._coverage = measure_coverage(self.under_test, corpus.entries.values(), self._lay_out_missed(corpus))
         corpus.close()
         return corpus
 
-    def _start_unoptimised_text(self) -> Background[str]:
-        """clang's assembly of the function at -O0, which is compiled beside other work."""
-        reference = self.under_test.reference
-        ir = reference.texts.ir(self.under_test.function)
-        with reference.blame_case():
-            return Background(lambda: reference.toolchain.start_assembly(ir, "O0"))
-
-    def _choose(self, corpus: Corpus[SuiteEntry], required: set[Input], unoptimised: Background[str]) -> None:
+    def _choose(self, corpus: Corpus[SuiteEntry], required: set[Input], texts: Callable[[], dict[str, str]]) -> None:
         """Keep the inputs that seeded faults, edges and comparisons need (see `adequacy`)."""
-
-        def compile_texts() -> dict[str, str]:
-            with self.under_test.reference.blame_case():
-                return {"O0": unoptimised.result(), "O2": self.oracle.builds.optimised[-1].assembly}
-
         spare = corpus.add_spare_seeds(self.examples // _EXAMPLES_PER_SPARE_SEED)
-        runs = MutantRunner(self.under_test, compile_texts, self.seed).run(corpus.entries, self.examples)
-        if runs:
-            kept = choose_inputs(corpus.entries, runs, required, spare, self.examples)
-        else:
-            kept = [input for input in corpus.entries if input not in spare]
+        runs = MutantRunner(self.under_test, texts, self.seed).run(corpus.entries, self.examples)
+        kept = choose_inputs(corpus.entries, runs, required, spare, self.examples)
         corpus.entries = {input: corpus.entries[input] for input in kept}
         self._adequacy = count_adequacy(runs)
 
