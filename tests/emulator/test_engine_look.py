@@ -14,13 +14,19 @@ from pytest_llmcompiler.emulator.engine_look import Lead, LookRequest
 from pytest_llmcompiler.emulator.engine_server import EngineResult, EngineTemplate, open_template
 
 SOURCE = """
+#include <stdio.h>
 #include <stdlib.h>
 int sum(int a, int b) { return (int)((unsigned)a + (unsigned)b); }
 int starts(const char *text) { return text[0] == 'a'; }
 static short mode;
 int scaled(const int *p) { return (int)(3u * (unsigned)*p + (unsigned)mode); }
 void begin(short to) { mode = to; }
+void show(int n) { putchar('a' + (n & 3)); }
+int *keep(int n) { int *p = malloc(sizeof *p); if (p) *p = n; return p; }
+int total(const int *p, int n) { unsigned sum = 0; for (int i = 0; i < n; i++) sum += p[i]; return (int)sum; }
+void fill(char *p, int n) { for (int i = 0; i < n; i++) p[i] = 7; }
 """
+FUNCTIONS = ("sum", "starts", "scaled", "show", "keep", "total", "fill")
 SUM = """sum: leal (%rdi,%rsi), %eax
         {}
         jne 1f
@@ -59,7 +65,7 @@ class Looker:
 @pytest.fixture(scope="module")
 def lookers(compiled: Compile) -> Iterator[dict[str, Looker]]:
     reference = compiled(SOURCE)
-    lookers = {name: Looker(EngineRunner(reference, name, 10)) for name in ("sum", "starts", "scaled")}
+    lookers = {name: Looker(EngineRunner(reference, name, 10)) for name in FUNCTIONS}
     yield lookers
     for looker in lookers.values():
         looker.close()
@@ -106,6 +112,56 @@ def test_integers_in_objects_and_variables(lookers: dict[str, Looker]) -> None:
     assert leads and all(2**32 - 7777 in scaled.values(lead) for lead in leads)
     leads = scaled.look(text.format(-7777, "edx"), LookRequest(1, 1)).leads
     assert leads and all(2**16 - 7777 in scaled.values(lead) for lead in leads)
+
+
+def test_output_and_objects_on_the_heap(lookers: dict[str, Looker]) -> None:
+    show = """show: movl %edi, %eax
+        andl $3, %edi
+        addl $97, %edi
+        cmpl $77123, %eax
+        jne putchar
+        incl %edi
+        jmp putchar
+    """
+    keep = """keep: pushq %rbx
+        movl %edi, %ebx
+        movl $4, %edi
+        call malloc
+        testq %rax, %rax
+        je 2f
+        cmpl $77123, %ebx
+        jne 1f
+        incl %ebx
+1:      movl %ebx, (%rax)
+2:      popq %rbx
+        ret
+    """
+    for name, text in (("show", show), ("keep", keep)):
+        leads = lookers[name].look(text, LookRequest(1, 1)).leads
+        assert leads and all(lookers[name].values(lead) == [77123] for lead in leads)
+        assert not lookers[name].look(text.replace("incl", "testl $1,"), LookRequest(1, 1)).leads
+
+
+def test_lengths_beyond_a_buffer_are_no_leads(lookers: dict[str, Looker]) -> None:
+    total = """total: xorl %eax, %eax
+        testl %esi, %esi
+        jle 2f
+1:      addl (%rdi), %eax
+        addq $4, %rdi
+        decl %esi
+        jne 1b
+2:      ret
+    """
+    fill = """fill: testl %esi, %esi
+        jle 2f
+1:      decl %esi
+        movb $7, (%rdi,%rsi)
+        jne 1b
+2:      ret
+    """
+    for seed in range(4):
+        assert not lookers["total"].look(total, LookRequest(seed, 1)).leads
+        assert not lookers["fill"].look(fill, LookRequest(seed, 1)).leads
 
 
 def test_constants_that_no_comparison_shows(lookers: dict[str, Looker]) -> None:

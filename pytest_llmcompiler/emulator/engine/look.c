@@ -25,7 +25,7 @@
 /* A run of a candidate may execute so many bytes of code, or so many times what the reference does. */
 #define LIMIT_MINIMUM 100000
 #define LIMIT_FACTOR 16
-#define MAX_LIKE_LEADS 2     /* Leads that change the same integer first and differ for the same reason. */
+#define MAX_LIKE_LEADS 2 /* Leads that change the same integer first and differ for the same reason. */
 
 /* A base of changed inputs: an entry of the suite, with integers that are changed already. */
 typedef struct {
@@ -37,10 +37,9 @@ struct Look {
     Engine *engine, *twin;
     Generator generator;
     uint64_t budget;
-    /* Two changed inputs: the machines put the memory of their last input back when they get the next one. */
-    Arena *arenas[2];
-    Entry entries[2];
-    int turn;
+    /* Changed inputs: each of the two machines puts the memory of its last one back when it gets the next one. */
+    Arena *arenas[3];
+    Entry entries[3];
     uint32_t base_count;
     Base bases[MAX_BASES];
     uint64_t paths[MAX_PATHS];
@@ -85,7 +84,18 @@ static Outcome run_both(Look *look, Arena *arena, Entry *entry, int fill) {
     entry->limit = limit > LIMIT_MINIMUM ? limit : LIMIT_MINIMUM;
     LeftReason reason = engine_run_entry(engine, entry, fill);
     pay(look, engine);
-    return is_difference(reason) ? DIFFERENT : SAME;
+    if (!is_difference(reason))
+        return SAME;
+    /* Where the reference's own run is not what is expected after it, it has written beside all objects. */
+    return compare_run(twin, entry) == LEFT_NOT ? DIFFERENT : UNUSABLE;
+}
+
+/* The place of an input that was not the last one of either machine: the candidate's is not run on each of the twin's. */
+static uint32_t find_free_entry(const Look *look) {
+    uint32_t place = 0;
+    while (&look->entries[place] == look->engine->entry || &look->entries[place] == look->twin->entry)
+        place++;
+    return place;
 }
 
 /* Run both on a base with changes. A difference counts where it shows under two fills: what differs with what nobody has
@@ -93,9 +103,9 @@ static Outcome run_both(Look *look, Arena *arena, Entry *entry, int fill) {
 static Outcome try_changes(Look *look, uint32_t number, const Change *changes, uint32_t count) {
     const Entry *base = &look->engine->entries[number];
     for (int fill = FILL_GARBAGE; fill <= FILL_INVERSE; fill++) {
-        look->turn = !look->turn;
-        Arena *arena = look->arenas[look->turn];
-        Entry *entry = &look->entries[look->turn];
+        uint32_t place = find_free_entry(look);
+        Arena *arena = look->arenas[place];
+        Entry *entry = &look->entries[place];
         if (!change_entry(arena, base, changes, count, entry))
             return UNUSABLE;
         entry->limit = look->twin->entries[number].limit;
@@ -293,8 +303,10 @@ bool look(Engine *engine, Engine *twin, Span request, LookResult *result) {
     if (!look)
         return false;
     look->engine = engine, look->twin = twin, look->result = result;
-    look->arenas[0] = arena_open(), look->arenas[1] = arena_open();
-    if (!look->arenas[0] || !look->arenas[1] || !read_request(look, &reader) || !list_usable(look))
+    for (uint32_t i = 0; i < 3; i++)
+        if (!(look->arenas[i] = arena_open()))
+            return false;
+    if (!read_request(look, &reader) || !list_usable(look))
         return false;
     if (!notice_comparisons(engine, twin->comparisons->relations, engine->code_start, engine->code_end - 1))
         return false;
