@@ -23,6 +23,7 @@ OBJECTS = [
     (records.RecordCoverage, ("detail", "coverage")),
     (records.RecordAdequacy, ("detail", "adequacy")),
     (records.RecordSecondLook, ("detail", "second_look")),
+    (records.RecordProof, ("detail", "proof")),
     (records.LookInput, ("detail", "second_look", "input")),
     (records.IRComparison, ("detail", "ir")),
     (records.RoundTrip, ("detail", "round_trip")),
