@@ -31,6 +31,7 @@ from hypothesis import strategies as st
 
 from pytest_llmcompiler.corpus.budget import RESTORED_EDGES, Budget, Phase, RunLimit
 from pytest_llmcompiler.corpus.drawing import Source
+from pytest_llmcompiler.corpus.grammar import TextGrammar
 from pytest_llmcompiler.corpus.lengthening import LONG_BYTES, choose_length
 from pytest_llmcompiler.corpus.mending import Mender
 from pytest_llmcompiler.corpus.mutator import Mutator, lengthen
@@ -47,6 +48,8 @@ _MEASURING_ENTRIES = 8
 _MUTATIONS_PER_EXAMPLE, _MUTATION_EFFORT = 25, 100
 """Mutations that are tried for each generated example, and the fixed effort of one mutation in steps. The effort of its
 run is added. The budget suffices for 25 mutations that take 100 steps each, and for half as many that take 300."""
+_DERIVED_SHARE = 0.3
+"""The share of mutations that a grammar derives, where a seed has a text."""
 _LONG_ATTEMPTS = 6
 """Seeds that are lengthened, one after the other, until the function is defined on one."""
 _EXPENSIVE_EFFORT = 2_000
@@ -191,14 +194,15 @@ class Corpus(Generic[EntryT]):
         if examples:
             run_search(Source(strategy), step, 2 * examples, random_seed, (SearchPhase.generate,))
 
-    def fuzz(self, examples: int, random_seed: int, words: Iterable[bytes]) -> None:
+    def fuzz(self, examples: int, random_seed: int, words: Iterable[bytes], constants: Sequence[int] = ()) -> None:
         """Mutate seeds until the effort budget is spent, then add up to `examples` of the new seeds.
 
-        `words` are texts that occur in the program.
+        `words` are texts that occur in the program, `constants` the numbers that it compares with.
         """
-        mutator = Mutator(random_seed, words)
+        mutator, grammar = Mutator(random_seed, words), TextGrammar(random_seed, constants)
         for seed in self._pool[:]:
             mutator.learn(seed.comparisons)
+            grammar.learn(seed)
         rng = random.Random(random_seed)
         known_seeds = len(self._pool)
         planned = budget = _MUTATIONS_PER_EXAMPLE * examples * 2 * _MUTATION_EFFORT if known_seeds else 0
@@ -206,9 +210,12 @@ class Corpus(Generic[EntryT]):
             if not self._may_go_on("mutation"):
                 self.budget.note_cut("mutation", planned - budget, planned)
                 break
-            input = self._restrict(mutator.mutate(self._pool.choose(rng), self._pool.choose_any(rng).input))
+            seed, donor = self._pool.choose(rng), self._pool.choose_any(rng)
+            derived = grammar.derive(seed) if rng.random() < _DERIVED_SHARE else None
+            input = self._restrict(derived or mutator.mutate(seed, donor.input))
             if input not in self._seen and self._try_as_seed(input):
                 mutator.learn(self._pool.latest.comparisons)
+                grammar.learn(self._pool.latest)
             budget -= _MUTATION_EFFORT + self._effort()
         self._add_best(self._pool[known_seeds:], len(self.entries) + examples)
 

@@ -12,7 +12,7 @@ from pytest_llmcompiler.emulator.coverage import Comparisons
 from pytest_llmcompiler.values.c_types import Int
 from pytest_llmcompiler.values.input import Input, Object, graft_argument, list_objects, replace_object
 
-_MAX_EDITED_BYTES = 512
+MAX_EDITED_BYTES = 512
 """Bytes up to which an edit may lengthen an object. An object that is longer already keeps its length at most."""
 _FACTORS = (1, -1, *range(2, 13), 16, 24, 31, 32, 60, 64, 100, 256, 1000)
 """Common factors in C code: small numbers, powers of two, units of time. Where code compares `x * FACTOR + ...`, `x`
@@ -94,7 +94,7 @@ class Mutator:
         occurrences = [
             (number, at)
             for number, target in enumerate(seed.objects)
-            if _is_text(target)
+            if is_text(target)
             for at in _find_occurrences(present, target.data)
         ]
         if not occurrences:
@@ -102,7 +102,7 @@ class Mutator:
         number, at = self._random.choice(occurrences)
         data = seed.objects[number].data
         end = at + (len(present) if self._random.random() < 0.6 else len(replacement))
-        return _set_content(seed, number, data[:at] + replacement + data[end:])
+        return set_content(seed, number, data[:at] + replacement + data[end:])
 
     def _edit_buffer(self, seed: Seed, donor: Input) -> Input:
         """Edit a random part of a buffer of integers: see `_edit`."""
@@ -111,7 +111,7 @@ class Mutator:
         number = self._random.choice(seed.plain_buffers)
         target = seed.objects[number]
         size = target.element.size
-        is_terminated = _is_text(target) and target.data.endswith(b"\0")
+        is_terminated = is_text(target) and target.data.endswith(b"\0")
         body, terminator = (target.data[:-1], b"\0") if is_terminated else (target.data, b"")
         first, last = sorted(self._random.randint(0, len(body) // size) * size for _ in range(2))
         word = self._choose_word(size)
@@ -120,8 +120,8 @@ class Mutator:
             similar = [other for other in list_objects(donor) if other.element == target.element] or [target]
             word = self._random.choice(similar).data[first:].rstrip(terminator)
         body = _edit(body, operation, first, last, word)
-        most = max(_MAX_EDITED_BYTES, len(target.data)) // size * size
-        return _set_content(seed, number, body[: most - len(terminator)] + terminator)
+        most = max(MAX_EDITED_BYTES, len(target.data)) // size * size
+        return set_content(seed, number, body[: most - len(terminator)] + terminator)
 
     def _choose_word(self, size: int) -> bytes:
         """An element of `size` bytes, or a word where elements are characters."""
@@ -150,7 +150,7 @@ def _edit(body: bytes, operation: int, first: int, last: int, word: bytes) -> by
             return body[:first] + word
 
 
-def _is_text(target: Object) -> bool:
+def is_text(target: Object) -> bool:
     return isinstance(target.element, Int) and target.element.size == 1 and not target.links
 
 
@@ -162,7 +162,7 @@ def _find_occurrences(part: bytes, text: bytes) -> Iterator[int]:
         at = text.find(part, at + max(len(part), 1))
 
 
-def _set_content(seed: Seed, number: int, data: bytes) -> Input:
+def set_content(seed: Seed, number: int, data: bytes) -> Input:
     """The seed's input with other bytes in an object. Numbers that equal the old count of elements get the new one."""
     target = seed.objects[number]
     size = target.element.size
@@ -184,7 +184,7 @@ def lengthen(seed: Seed, count: int) -> Input | None:
     """
     counters = seed.counters
     counts = {counter.value for counter in counters if count >> 8 * counter.type.size == 0}
-    texts = {number: target for number, target in enumerate(seed.objects) if _is_text(target) and target.count > 1}
+    texts = {number: target for number, target in enumerate(seed.objects) if is_text(target) and target.count > 1}
     counted = [target.count for target in texts.values() if target.count in counts]
     terminated = [number for number, target in texts.items() if target.data.find(b"\0") > 0]
     if counted:

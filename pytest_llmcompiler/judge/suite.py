@@ -316,7 +316,7 @@ class Suite:
                 *generate_specials(largest, self._hints, self.under_test.globals),
             ]
             corpus.offer_all("special values", specials)
-        corpus.fuzz(self.examples, self.seed, self._hints.strings)
+        corpus.fuzz(self.examples, self.seed, self._hints.strings, self._hints.numbers)
         corpus.add_long_input()
         self._choose(corpus, {*self.from_main, *list(corpus.entries)[-1:]}, texts)
         self._coverage = measure_coverage(self.under_test, corpus.entries.values(), self._lay_out_missed(corpus))
