@@ -48,7 +48,7 @@ _MEASURING_ENTRIES = 8
 _MUTATIONS_PER_EXAMPLE, _MUTATION_EFFORT = 25, 100
 """Mutations that are tried for each generated example, and the fixed effort of one mutation in steps. The effort of its
 run is added. The budget suffices for 25 mutations that take 100 steps each, and for half as many that take 300."""
-_DERIVED_SHARE = 0.3
+_DERIVED_SHARE = 0.45
 """The share of mutations that a grammar derives, where a seed has a text."""
 _LONG_ATTEMPTS = 6
 """Seeds that are lengthened, one after the other, until the function is defined on one."""

@@ -31,8 +31,9 @@ _MAX_TEXT_BYTES = 512
 _MAX_UNITS = 3
 """Neighbouring phrases that one derivation replaces together at most."""
 _MAX_VALUE_BITS = 64
+"""Bits of the widest number that is written as digits."""
 _TOKEN = re.compile(rb"\w+|\s+|[^\w\s]", re.DOTALL)
-_DIGITS = re.compile(rb"[0-9]+|[0-9A-Fa-f]{2,}")
+_DIGITS = re.compile(rb"[0-9A-Fa-f]{2,}|[0-9]")
 _CLOSING = {b"(": b")", b"[": b"]", b"{": b"}", b"<": b">", b'"': b'"', b"'": b"'"}
 _Span = tuple[int, int]
 
@@ -86,6 +87,9 @@ class TextGrammar:
         if choice < 0.3:  # what stands here is repeated, with what separates it from the phrase before
             before = phrases[first - 1][0] if first else start
             return text[:end] + text[before:end] + text[end:]
+        closing = _close_brackets(text[:end])
+        if choice < 0.5 and closing:  # the text ends here, well-formed
+            return text[:end] + closing
         for _ in range(self._random.randrange(_MAX_UNITS)):
             end = max((stop for at, stop in phrases if at == end), default=end)
         return text[:start] + replacement + text[end:]
@@ -95,12 +99,18 @@ class TextGrammar:
         return self._phrases[max(self._random.randrange(len(self._phrases)) for _ in range(2))]
 
     def _replace_digits(self, text: bytes, comparisons: Comparisons) -> bytes | None:
-        """The text with some digits replaced by a compared number; None where it has no digits, or none is compared."""
+        """The text with some digits replaced by a compared number; None where it has no digits, or none is compared.
+
+        Numbers that no single byte equals come first: comparisons of bytes are most of those that a parser makes.
+        """
         runs = [match.span() for match in _DIGITS.finditer(text)]
         values = [side for one in comparisons.comparisons for side in one[:2] if side < 1 << _MAX_VALUE_BITS]
         if not runs or not values:
             return None
         start, end = self._random.choice(runs)
+        wide = [value for value in values if value > 255]
+        if wide and self._random.random() < 0.6:
+            values = wide
         source = self._constants if self._constants and self._random.random() < 0.3 else values
         value = max(0, self._random.choice(source) + self._random.choice((0, 0, 0, -1, 1)))
         width = end - start if self._random.random() < 0.7 else 0
@@ -136,6 +146,18 @@ def _find_closing(text: bytes, tokens: Sequence[_Span], opening: bytes, closing:
         elif token == opening:
             depth += 1
     return None
+
+
+def _close_brackets(text: bytes) -> bytes:
+    """The brackets that close all those which are open at the end of a text."""
+    closing: list[bytes] = []
+    for start, end in (match.span() for match in _TOKEN.finditer(text)):
+        token = text[start:end]
+        if closing and token == closing[-1]:
+            closing.pop()
+        elif token in _CLOSING:
+            closing.append(_CLOSING[token])
+    return b"".join(reversed(closing))
 
 
 def _find_texts(seed: Seed) -> list[tuple[int, bytes]]:
