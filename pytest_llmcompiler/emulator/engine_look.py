@@ -15,8 +15,8 @@ some 400 inputs."""
 _MAX_EFFORT = 5_000.0
 """A larger effort is taken for this one. Its look takes half a minute, and the time of a child is limited."""
 _U64 = (1 << 64) - 1
-MAX_LEADS, MAX_CHANGES = 16, 256
-"""The most leads of a second look, and the most integers that one changes; `look.c` has the same."""
+MAX_LEADS, MAX_CHANGES = 32, 256
+"""The most leads of a second look, or inputs that reach further, and the most integers that one changes; `look.c` has the same."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class LookRequest:
     """Numbers in the candidate's code, of up to 64 bits. They are tried in all integers."""
     first: tuple[Lead, ...] = ()
     """What is tried first: inputs that failed earlier candidates."""
+    reports_reaching: bool = False
+    """Whether inputs are reported on which the reference takes an edge that it takes on no input of the suite."""
 
     def encode(self) -> bytes:
         """The request as the engine reads it."""
@@ -49,18 +51,23 @@ class LookRequest:
             f"<I{len(self.constants)}Q", len(self.constants), *(number & _U64 for number in self.constants)
         )
         budget = round(min(self.effort, _MAX_EFFORT) * _BUDGET)
-        return struct.pack("<2Q", self.seed, budget) + constants + struct.pack("<I", len(leads)) + b"".join(leads)
+        return (
+            struct.pack("<2QI", self.seed, budget, self.reports_reaching)
+            + constants
+            + struct.pack("<I", len(leads))
+            + b"".join(leads)
+        )
 
 
 def _encode_numbers(lead: Lead) -> bytes:
     return b"".join(struct.pack("<IQ", number, value) for number, value in lead.numbers)
 
 
-def read_leads(data: bytes, entries: int) -> tuple[Lead, ...]:
-    """The leads in an engine's reply, which hostile code may have written. `entries` is the number of inputs in the
-    suite. Raises struct.error."""
-    (count,) = struct.unpack_from("<I", data)
-    at, leads = 4, []
+def read_leads(data: bytes, at: int, entries: int) -> tuple[tuple[Lead, ...], int]:
+    """The leads that begin at an offset of an engine's reply, and the offset of their end. Hostile code may have written
+    them. `entries` is the number of inputs in the suite. Raises struct.error."""
+    (count,) = struct.unpack_from("<I", data, at)
+    at, leads = at + 4, []
     for _ in range(min(count, MAX_LEADS)):
         entry, changes = struct.unpack_from("<2I", data, at)
         at += 8
@@ -68,4 +75,4 @@ def read_leads(data: bytes, entries: int) -> tuple[Lead, ...]:
         at += 12 * (len(values) // 2)
         if entry < entries:
             leads.append(Lead(entry, tuple(zip(values[::2], values[1::2], strict=True))))
-    return tuple(leads)
+    return tuple(leads), at

@@ -53,6 +53,8 @@ class EngineResult:
     """Inputs of the second look that the reference and the candidate both ran on."""
     leads: tuple[Lead, ...] = ()
     """Those on which they differ."""
+    reaching: tuple[Lead, ...] = ()
+    """Those on which the reference takes an edge that it takes on no input of the suite."""
 
 
 class EngineServer:
@@ -186,12 +188,12 @@ class EngineTemplate:
             runs, _, *by_reason = struct.unpack_from(f"<{2 + len(_REASONS)}Q", data, 12 + 4 * len(left))
             at = 12 + 4 * len(left) + 8 * (2 + len(_REASONS))
             (look_inputs,) = struct.unpack_from("<I", data, at)
-            leads = read_leads(data[at + 4 :], self.inputs)
+            leads, at = read_leads(data, at + 4, self.inputs)
+            reaching, _ = read_leads(data, at, self.inputs)
             if all(number < self.inputs for number in left):
                 reasons = {name: number for name, number in zip(_REASONS, by_reason, strict=True) if number}
-                return EngineResult(
-                    left, bool(is_program_left), bool(is_inspection_left), runs, reasons, look_inputs, leads
-                )
+                lefts = left, bool(is_program_left), bool(is_inspection_left)
+                return EngineResult(*lefts, runs, reasons, look_inputs, leads, reaching)
         return None
 
 

@@ -17,6 +17,7 @@
 #define EXPORT __attribute__((visibility("default")))
 #define STUB_SIZE 16u   /* Bytes of a stub of a callback. */
 #define ENTRY_BUCKETS 256
+#define EDGE_WORDS 64
 #define DESCRIPTORS 3 /* The standard streams. */
 #define VALUE_BYTES 16 /* Bytes of the largest register. */
 
@@ -269,7 +270,7 @@ typedef struct {
 
 /* The edges between basic blocks that a run has taken, and a digest of this set. */
 typedef struct {
-    uint64_t bits[64];
+    uint64_t bits[EDGE_WORDS];
     uint64_t digest;
     uint64_t block_count; /* Executed blocks, each as often as it ran. */
 } EdgeSet;

@@ -43,6 +43,8 @@ struct Look {
     uint32_t base_count;
     Base bases[MAX_BASES];
     uint64_t paths[MAX_PATHS];
+    bool reports_reaching;
+    EdgeSet reached; /* By the reference, on any input. */
     uint32_t path_count;
     const Entry *returning; /* An entry on which the reference returns; NULL where it never does. */
     bool has_last;
@@ -200,6 +202,26 @@ static void keep_last(Look *look, uint32_t number, const Change *changes, uint32
     look->last_comparisons[1] = *look->twin->comparisons;
 }
 
+/* Whether the reference has just taken an edge that it had taken on no input before. */
+static bool has_new_edge(Look *look) {
+    bool is_new = false;
+    for (uint32_t i = 0; i < EDGE_WORDS; i++) {
+        is_new = is_new || look->twin->edges.bits[i] & ~look->reached.bits[i];
+        look->reached.bits[i] |= look->twin->edges.bits[i];
+    }
+    return is_new;
+}
+
+static void add_reaching(Look *look, uint32_t number, const Change *changes, uint32_t count) {
+    LookResult *result = look->result;
+    add_base(look, number, changes, count);
+    if (result->reaching_count == MAX_REACHING)
+        return;
+    Lead *reaching = &result->reaching[result->reaching_count++];
+    reaching->entry = number, reaching->count = count;
+    memcpy(reaching->changes, changes, count * sizeof *changes);
+}
+
 bool may_go_on(const Look *look, uint64_t rest) {
     return look->budget > rest && look->result->lead_count < MAX_LEADS;
 }
@@ -211,9 +233,12 @@ void explore(Look *look, uint32_t number, const Change *changes, uint32_t count)
         add_lead(look, number, changes, count);
     else if (outcome == SAME && count) {
         keep_last(look, number, changes, count);
-        if (is_new_path(look))
+        if (look->reports_reaching && has_new_edge(look))
+            add_reaching(look, number, changes, count);
+        else if (is_new_path(look))
             add_base(look, number, changes, count);
-    }
+    } else if (outcome == SAME && look->reports_reaching)
+        has_new_edge(look);
 }
 
 /* -- what is tried next */
@@ -275,6 +300,7 @@ static bool try_first(Look *look, Reader *reader) {
 static bool read_request(Look *look, Reader *reader) {
     Generator *generator = &look->generator;
     generator->random = read_u64(reader), look->budget = read_u64(reader);
+    look->reports_reaching = read_u32(reader);
     if (!read_count(reader, &generator->constant_count, (void **)&generator->constants, sizeof *generator->constants))
         return false;
     for (uint32_t i = 0; i < generator->constant_count; i++)
@@ -315,6 +341,8 @@ bool look(Engine *engine, Engine *twin, Span request, LookResult *result) {
         return false;
     Generator *generator = &look->generator;
     Bases bases = {engine->entries, generator->usable, generator->usable_count};
+    for (uint32_t i = 0; look->reports_reaching && i < bases.count && look->budget; i++)
+        explore(look, bases.numbers[i], NULL, 0);
     if (bases.count)
         explore_systematically(look, &bases, generator->constants, generator->constant_count, look->budget);
     while (bases.count && may_go_on(look, 0))

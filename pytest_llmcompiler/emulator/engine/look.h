@@ -6,6 +6,7 @@
 
 #define MAX_LEADS 16 /* As in `emulator/engine_look.py`. */
 #define MAX_CHANGES 256
+#define MAX_REACHING 32
 
 /* Where integers of an input lie; names in `judge/engine_cells.py`, in this order. */
 enum { PLACE_REGISTER, PLACE_STACK, PLACE_OBJECT, PLACE_VARIABLE };
@@ -111,6 +112,8 @@ typedef struct {
     uint32_t inputs; /* On which both ran. */
     uint32_t lead_count;
     Lead leads[MAX_LEADS];
+    uint32_t reaching_count; /* Inputs on which the reference takes edges that no input of the suite takes. */
+    Lead reaching[MAX_REACHING];
 } LookResult;
 
 typedef struct Look Look;

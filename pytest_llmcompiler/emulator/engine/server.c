@@ -141,20 +141,25 @@ static uint32_t put(uint8_t *reply, uint32_t size, const void *value, uint32_t v
     return size + value_size;
 }
 
-/* What a second look noticed: the number of inputs, and the leads. Returns how many bytes it takes. */
-static uint32_t write_noticed(const LookResult *noticed, uint8_t *reply) {
-    uint32_t size = put(reply, 0, &noticed->inputs, 4);
-    size = put(reply, size, &noticed->lead_count, 4);
-    for (uint32_t i = 0; i < noticed->lead_count; i++) {
-        const Lead *lead = &noticed->leads[i];
-        size = put(reply, size, &lead->entry, 4);
-        size = put(reply, size, &lead->count, 4);
-        for (uint32_t j = 0; j < lead->count; j++) {
-            size = put(reply, size, &lead->changes[j].cell, 4);
-            size = put(reply, size, &lead->changes[j].value, 8);
+static uint32_t write_leads(const Lead *leads, uint32_t count, uint8_t *reply, uint32_t size) {
+    size = put(reply, size, &count, 4);
+    for (uint32_t i = 0; i < count; i++) {
+        size = put(reply, size, &leads[i].entry, 4);
+        size = put(reply, size, &leads[i].count, 4);
+        for (uint32_t j = 0; j < leads[i].count; j++) {
+            size = put(reply, size, &leads[i].changes[j].cell, 4);
+            size = put(reply, size, &leads[i].changes[j].value, 8);
         }
     }
     return size;
+}
+
+/* What a second look noticed: the number of inputs, the leads, and the inputs that reach further. Returns how many
+ * bytes it takes. */
+static uint32_t write_noticed(const LookResult *noticed, uint8_t *reply) {
+    uint32_t size = put(reply, 0, &noticed->inputs, 4);
+    size = write_leads(noticed->leads, noticed->lead_count, reply, size);
+    return write_leads(noticed->reaching, noticed->reaching_count, reply, size);
 }
 
 /* The result of a candidate: whether the whole program and the inspection are left to Python, the numbers of the inputs
