@@ -16,7 +16,8 @@ _MAX_EFFORT = 5_000.0
 """A larger effort is taken for this one. Its look takes half a minute, and the time of a child is limited."""
 _U64 = (1 << 64) - 1
 MAX_LEADS, MAX_CHANGES = 32, 256
-"""The most leads of a second look, or inputs that reach further, and the most integers that one changes; `look.c` has the same."""
+"""The most leads of a second look, or inputs that reach further, and the most integers that one changes; `look.h` has
+the same."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,8 @@ def _encode_numbers(lead: Lead) -> bytes:
 
 
 def read_leads(data: bytes, at: int, entries: int) -> tuple[tuple[Lead, ...], int]:
-    """The leads that begin at an offset of an engine's reply, and the offset of their end. Hostile code may have written
-    them. `entries` is the number of inputs in the suite. Raises struct.error."""
+    """The leads that begin at an offset of an engine's reply, and the offset of their end. Hostile code may have
+    written them. `entries` is the number of inputs in the suite. Raises struct.error."""
     (count,) = struct.unpack_from("<I", data, at)
     at, leads = at + 4, []
     for _ in range(min(count, MAX_LEADS)):

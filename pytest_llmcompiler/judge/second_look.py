@@ -17,11 +17,11 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from pytest_llmcompiler.corpus.input_numbers import InputNumbers, set_number
 from pytest_llmcompiler.corpus.probing import UndefinedInputError
 from pytest_llmcompiler.emulator.engine_look import Lead, LookRequest
 from pytest_llmcompiler.emulator.engine_server import EngineResult
 from pytest_llmcompiler.judge.code_constants import find_constants, list_constants
+from pytest_llmcompiler.judge.engine_fuzzing import change_input
 from pytest_llmcompiler.judge.failure import evidence_line
 from pytest_llmcompiler.judge.oracle import SuiteEntry
 from pytest_llmcompiler.judge.suite import Suite
@@ -96,13 +96,8 @@ class SecondLook:
         inputs = list(self._suite.corpus.entries)
         if not 0 <= lead.entry < len(inputs):
             return None
-        input = inputs[lead.entry]
-        numbers = InputNumbers(input)
-        for index, value in lead.numbers:
-            if not 0 <= index < len(numbers):
-                return None
-            input = set_number(input, numbers[index], value)
-        return self._suite.under_test.possible_values.restrict(input)
+        input = change_input(inputs[lead.entry], lead)
+        return self._suite.under_test.possible_values.restrict(input) if input is not None else None
 
     def _accept(self, input: Input) -> SuiteEntry | None:
         """The oracle's word on an input: its entry, or None where the function is not defined."""

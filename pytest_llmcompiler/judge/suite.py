@@ -27,6 +27,7 @@ from pytest_llmcompiler.corpus.strategies import build_input_strategy
 from pytest_llmcompiler.judge.adequacy import Adequacy, MutantRunner, choose_inputs, count_adequacy, start_texts
 from pytest_llmcompiler.judge.compiler_bug import describe_compiler_bug
 from pytest_llmcompiler.judge.coverage import Coverage, DroppedInput, measure_coverage
+from pytest_llmcompiler.judge.engine_fuzzing import MAX_ROUNDS, EngineFuzzer
 from pytest_llmcompiler.judge.function_under_test import REFERENCE_LEVELS, FunctionUnderTest
 from pytest_llmcompiler.judge.oracle import Oracle, SuiteEntry
 from pytest_llmcompiler.judge.reference_builds import ReferenceBuilds
@@ -318,8 +319,10 @@ class Suite:
             corpus.offer_all("special values", specials)
         corpus.fuzz(self.examples, self.seed, self._hints.strings, self._hints.numbers)
         corpus.add_long_input()
-        self._choose(corpus, {*self.from_main, *list(corpus.entries)[-1:]}, texts)
-        self._coverage = measure_coverage(self.under_test, corpus.entries.values(), self._lay_out_missed(corpus))
+        long = list(corpus.entries)[-1:]
+        self._coverage = self._measure_coverage(corpus)
+        reaching = self._reach_further(corpus)
+        self._choose(corpus, {*self.from_main, *long, *reaching}, texts)
         corpus.close()
         return corpus
 
@@ -330,6 +333,22 @@ class Suite:
         kept = choose_inputs(corpus.entries, runs, required, spare, self.examples)
         corpus.entries = {input: corpus.entries[input] for input in kept}
         self._adequacy = count_adequacy(runs)
+
+    def _reach_further(self, corpus: Corpus[SuiteEntry]) -> list[Input]:
+        """Add inputs that reach what no input has reached so far. Returns the new ones."""
+        fuzzer, first = EngineFuzzer(self.under_test, self.examples, self.seed), len(corpus.entries)
+        for _ in range(MAX_ROUNDS):
+            coverage, before = self._coverage, len(corpus.entries)
+            if not (coverage and corpus.entries and coverage["edges"] < coverage["of"]):
+                break
+            corpus.offer_all("reaching", fuzzer.search(corpus.entries))
+            if len(corpus.entries) == before:
+                break
+            self._coverage = self._measure_coverage(corpus)
+        return list(corpus.entries)[first:]
+
+    def _measure_coverage(self, corpus: Corpus[SuiteEntry]) -> Coverage | None:
+        return measure_coverage(self.under_test, corpus.entries.values(), self._lay_out_missed(corpus))
 
     def _lay_out_missed(self, corpus: Corpus[SuiteEntry]) -> Iterator[DroppedInput]:
         for input, reason in corpus.list_missed():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sessions import put, run
 
-from pytest_llmcompiler import check
+from pytest_llmcompiler import check, check_file
 from pytest_llmcompiler.judge.api import judge_answer
 from pytest_llmcompiler.judge.harness import JudgeSettings
 from pytest_llmcompiler.judge.service import Judge
@@ -112,3 +112,11 @@ def test_reports_have_it(project: pytest.Pytester) -> None:
     assert detail["coverage"]["edges"] < detail["coverage"]["of"]
     result = run(project, "--llmc-min-coverage", "0.9", *arguments)
     result.assert_outcomes(skipped=1)
+
+
+def test_code_that_the_probe_does_not_lead_to_is_reached_by_the_engine() -> None:
+    # Without the engine, 16 of the 17 edges are reached: no digits of a port make more than 65,535.
+    path = Path(__file__).parents[2] / "benchmarks/functions/url.c"
+    verdict = check_file(path, "parse_port", "parse_port: retq\n")
+    assert not verdict.passed
+    assert verdict.detail["coverage"]["edges"] == verdict.detail["coverage"]["of"]

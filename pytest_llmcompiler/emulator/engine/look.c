@@ -21,7 +21,8 @@
 #define BLOCK_COST 12u     /* The hook on each basic block. */
 #define COMPARISON_COST 20u /* The hook on each comparison. */
 #define MAX_BASES 256  /* Changed inputs that are bases of further ones. */
-#define MAX_PATHS 4096 /* Pairs of paths that are remembered. A power of two. */
+#define RECENT_BASES 16
+#define MAX_PATHS 32768 /* Pairs of paths that are remembered. A power of two. */
 /* A run of a candidate may execute so many bytes of code, or so many times what the reference does. */
 #define LIMIT_MINIMUM 100000
 #define LIMIT_FACTOR 16
@@ -40,7 +41,7 @@ struct Look {
     /* Changed inputs: each of the two machines puts the memory of its last one back when it gets the next one. */
     Arena *arenas[3];
     Entry entries[3];
-    uint32_t base_count;
+    uint32_t base_count, next_base;
     Base bases[MAX_BASES];
     uint64_t paths[MAX_PATHS];
     bool reports_reaching;
@@ -184,14 +185,18 @@ static bool is_new_path(Look *look) {
     return true;
 }
 
+/* Where there is no room, the oldest base makes way. */
 static void add_base(Look *look, uint32_t number, const Change *changes, uint32_t count) {
-    if (look->base_count == MAX_BASES)
-        return;
     Change *copy = malloc(count * sizeof *copy);
     if (!copy)
         return;
     memcpy(copy, changes, count * sizeof *copy);
-    look->bases[look->base_count++] = (Base){number, count, copy};
+    Base *base = &look->bases[look->next_base++ % MAX_BASES];
+    if (look->base_count < MAX_BASES)
+        look->base_count++;
+    else
+        free(base->changes);
+    *base = (Base){number, count, copy};
 }
 
 static void keep_last(Look *look, uint32_t number, const Change *changes, uint32_t count) {
@@ -254,13 +259,20 @@ static bool try_compared(Look *look) {
     return is_changed;
 }
 
+/* One of the latest bases, which got furthest, or any. */
+static const Base *choose_base(Look *look) {
+    uint32_t recent = look->base_count < RECENT_BASES ? look->base_count : RECENT_BASES;
+    bool is_recent = choose(look, 2);
+    return &look->bases[(look->next_base - 1 - choose(look, is_recent ? recent : look->base_count)) % MAX_BASES];
+}
+
 /* A random change: of half of them of the suite's inputs, of half of those that were found. */
 static void try_random(Look *look) {
     Generator *generator = &look->generator;
     Changes changes = {0};
     uint32_t number = generator->usable[choose(look, generator->usable_count)];
     if (look->base_count && choose(look, 2)) {
-        const Base *base = &look->bases[choose(look, look->base_count)];
+        const Base *base = choose_base(look);
         number = base->entry, changes.count = base->count;
         memcpy(changes.items, base->changes, base->count * sizeof *base->changes);
     }
@@ -272,7 +284,7 @@ static void try_random(Look *look) {
 
 /* One changed input. */
 static void try_next(Look *look) {
-    if (!look->has_last || !choose(look, 4) || !try_compared(look))
+    if (!look->has_last || choose(look, 2) || !try_compared(look))
         try_random(look);
 }
 
