@@ -7,14 +7,13 @@ were not kept run too: those that kill a mutant which no other input kills join 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_llmcompiler.corpus.seed_pool import branch_features
 from pytest_llmcompiler.corpus.selection import choose_covering
 from pytest_llmcompiler.errors import AssemblyError, CaseError, LinkError, UnsupportedError
-from pytest_llmcompiler.judge.engine_suite import EngineEntry, ImageKind, write_suite
+from pytest_llmcompiler.judge.engine_suite import ImageKind, build_plain_image
 from pytest_llmcompiler.judge.function_engine import FunctionEngine
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.mutants import COUNTED_KINDS, MutantKind, seed_mutants
@@ -83,7 +82,7 @@ class MutantRunner:
         short = {input: entry for input, entry in entries.items() if entry.expected.executed_bytes <= _LONG_BYTES}
         if not short or not self._under_test.reference.target.is_native:
             return []
-        engine = FunctionEngine(functools.partial(self._write_image, short))
+        engine = FunctionEngine(lambda kind: build_plain_image(self._under_test, short))
         executed = sum(entry.expected.executed_bytes for entry in short.values())
         wanted = min(max(examples // _MUTANTS_PER_EXAMPLE, _LEAST_MUTANTS), _MOST_MUTANTS)
         wanted = min(wanted, max(_LEAST_MUTANTS, _ALL_BYTES // (2 * executed + 1)))
@@ -95,17 +94,6 @@ class MutantRunner:
             ]
         finally:
             engine.close()
-
-    def _write_image(self, entries: Mapping[Input, SuiteEntry], _: ImageKind) -> bytes:
-        under_test = self._under_test
-        machine = under_test.open_machine(under_test.reference.golden)
-        try:
-            listed = [
-                EngineEntry(input, entry, is_varied=False, is_inspected=False) for input, entry in entries.items()
-            ]
-            return write_suite(machine, under_test.signature, listed)
-        finally:
-            machine.close()
 
     def _run_all(self, engine: FunctionEngine, wanted: int) -> Iterator[tuple[MutantKind, frozenset[int]]]:
         """Each mutant's kind, with the numbers of the inputs that the engine leaves because of it."""

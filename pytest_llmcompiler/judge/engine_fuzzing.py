@@ -18,7 +18,7 @@ from pytest_llmcompiler.corpus.input_numbers import InputNumbers, set_number
 from pytest_llmcompiler.emulator.engine_look import Lead, LookRequest
 from pytest_llmcompiler.errors import AssemblyError, LinkError, UnsupportedError
 from pytest_llmcompiler.judge.code_constants import find_constants
-from pytest_llmcompiler.judge.engine_suite import EngineEntry, ImageKind, write_suite
+from pytest_llmcompiler.judge.engine_suite import ImageKind, build_plain_image
 from pytest_llmcompiler.judge.function_engine import FunctionEngine
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.oracle import SuiteEntry
@@ -42,7 +42,7 @@ class EngineFuzzer:
     def search(self, entries: Mapping[Input, SuiteEntry]) -> list[Input]:
         """Inputs on which the reference takes edges that it takes on none of the entries; nothing where there is no
         engine. Whether the function is defined on them is for the oracle to say."""
-        engine = FunctionEngine(lambda kind: self._write_image(entries), has_looks=True)
+        engine = FunctionEngine(lambda kind: build_plain_image(self.under_test, entries), has_looks=True)
         try:
             reaching = self._look(engine)
         finally:
@@ -66,17 +66,6 @@ class EngineFuzzer:
             request = LookRequest(self.seed, self.examples * _EFFORT_PER_EXAMPLE, constants, reports_reaching=True)
             result = engine.run(golden, code, function, ImageKind(), request)
         return result.reaching if result else ()
-
-    def _write_image(self, entries: Mapping[Input, SuiteEntry]) -> bytes:
-        under_test = self.under_test
-        machine = under_test.open_machine(under_test.reference.golden)
-        try:
-            listed = [
-                EngineEntry(input, entry, is_varied=False, is_inspected=False) for input, entry in entries.items()
-            ]
-            return write_suite(machine, under_test.signature, listed)
-        finally:
-            machine.close()
 
 
 def change_input(input: Input, lead: Lead) -> Input | None:

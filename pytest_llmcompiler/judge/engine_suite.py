@@ -87,6 +87,16 @@ def build_image(suite: PreparedSuite, kind: ImageKind) -> bytes:
     return image
 
 
+def build_plain_image(under_test: FunctionUnderTest, entries: Mapping[Input, SuiteEntry]) -> bytes:
+    """The image of a function's program and some inputs, for searches while a suite is prepared."""
+    machine = under_test.open_machine(under_test.reference.golden)
+    try:
+        listed = [EngineEntry(input, entry, is_varied=False, is_inspected=False) for input, entry in entries.items()]
+        return write_suite(machine, under_test.signature, listed)
+    finally:
+        machine.close()
+
+
 def _run_glibc_variant(under_test: FunctionUnderTest, entries: Iterable[SuiteEntry]) -> Iterator[SuiteEntry]:
     """The entries, each with what the function shows when it is compiled against glibc, where that can be compared (see
     `DifferentialRun`)."""
