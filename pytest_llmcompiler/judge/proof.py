@@ -83,8 +83,8 @@ class Prover:
             return describe_missing_prover()
         if candidate.is_private:
             return "the function is local to the answer"
-        if candidate.booleans or candidate.shared_functions:
-            return "variables or functions of the program that the text has in a form of its own"
+        if candidate.booleans:
+            return "variables of the program that the text has in a form of its own"
         if self._under_test.program_for(candidate) is not self._under_test.reference.golden:
             return "functions of the library that the program lacks"
         return ""

@@ -30,6 +30,9 @@ class MachineCode:
         self._end = max(segment.address + len(segment.data) for segment in code.segments) + _MARGIN
         if any(segment.is_executable and segment.is_writable for segment in code.segments):
             raise UnmodelledError("code that can be written")
+        # The program's definitions take the place of these, so the bytes here say nothing of them.
+        names = (code.shared_functions | code.replaced_functions) - {function}
+        self._replaced = frozenset(code.symbols[name] for name in names if name in code.symbols)
         self.bases = self._name_constants()
         self._instructions: dict[int, Any] = {}
 
@@ -61,6 +64,8 @@ class MachineCode:
         """The instruction at an address. Raises UnmodelledError where there is none."""
         if address not in self._instructions:
             segment = self.find_segment(address)
+            if address in self._replaced:
+                raise UnmodelledError("another function of the text")
             if segment is None or not segment.is_executable:
                 raise UnmodelledError("a jump out of the text")
             start = address - segment.address
