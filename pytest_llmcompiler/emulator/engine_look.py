@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-_BUDGET = 4 << 20
+_BUDGET = 6 << 20
 """Bytes of code that all runs of a look with effort 1 may execute. Each run costs 4,096 bytes on top, so that this is
 some 400 inputs."""
 _MAX_EFFORT = 5_000.0

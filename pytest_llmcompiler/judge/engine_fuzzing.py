@@ -5,8 +5,8 @@ runs some 50,000 inputs a second and knows only which edges they take. So where 
 unreached, the engine changes them at random, and keeps what takes a new pair of paths to change it further, as in a
 second look (`engine/look.c`). The candidate is clang's own code at -O2: its constants are those of the program.
 
-Example: `parse_port` refuses numbers above 65,535. With 100 inputs from the probe, none has five digits that are as
-large: no comparison says so before the last digit. Among some 20,000 inputs of the engine there is one.
+Example: `skip_value` of a JSON scanner in `benchmarks/functions`. 100 inputs and the fuzzer reach 36 of its 39 edges; a
+quarter of a second of the engine finds inputs for the other three, which lie behind nested values.
 """
 
 from __future__ import annotations

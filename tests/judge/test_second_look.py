@@ -207,3 +207,63 @@ def test_a_record_that_somebody_edited(project: pytest.Pytester) -> None:
         result = run(project, model, "--llmc-samples=3", "--llmc-record=a.jsonl", "--llmc-resume", "-k", "twice")
         verdicts = [line["verdict"] for line in records(project.path / "a.jsonl")]
         assert verdicts == ["mismatch", "pass", "pass"], result.stdout.str()
+
+
+COUNTED = "unsigned total(const unsigned char *p, unsigned n) { unsigned s = 0; while (n) s += 3u * p[--n]; return s; }"
+ENDED = "unsigned hash(const char *s) { unsigned h = 5381; while (*s) h = h * 33 + (unsigned char)*s++; return h; }"
+
+
+def wrong_total(square: int) -> str:
+    """Wrong where the square of the length is a number: no constant of the code is a length."""
+    return f"""total:
+    movl %esi, %eax
+    imull %eax, %eax
+    cmpl ${square}, %eax
+    sete %al
+    movzbl %al, %eax
+    xorl %ecx, %ecx
+.Lnext:
+    cmpl %esi, %ecx
+    jae .Lend
+    movzbl (%rdi,%rcx), %edx
+    leal (%rdx,%rdx,2), %edx
+    addl %edx, %eax
+    incl %ecx
+    jmp .Lnext
+.Lend:
+    retq
+"""
+
+
+def wrong_hash(length: int) -> str:
+    """Wrong for texts of one length."""
+    return f"""hash:
+    movl $5381, %eax
+    xorl %ecx, %ecx
+.Lnext:
+    movzbl (%rdi,%rcx), %edx
+    testl %edx, %edx
+    je .Lend
+    imull $33, %eax, %eax
+    addl %edx, %eax
+    incq %rcx
+    jmp .Lnext
+.Lend:
+    cmpq ${length}, %rcx
+    sete %dl
+    movzbl %dl, %edx
+    addl %edx, %eax
+    retq
+"""
+
+
+@pytest.mark.parametrize("length", [47, 61, 119])
+def test_every_length_up_to_130_is_tried(length: int) -> None:
+    counted = check(COUNTED, "total", wrong_total(length * length), examples=60, explain=False)
+    assert counted.kind == "mismatch"
+    assert check(ENDED, "hash", wrong_hash(length), examples=60, explain=False).kind == "mismatch"
+
+
+def test_right_code_for_every_length_passes() -> None:
+    assert check(COUNTED, "total", wrong_total(131 * 131 + 1), examples=60).passed
+    assert check(ENDED, "hash", wrong_hash(1 << 20), examples=60).passed

@@ -137,7 +137,7 @@ typedef struct {
     uint32_t count;
 } Bases;
 
-/* Try the changes that are worth trying one by one, with at most two thirds of the budget. */
+/* Try the changes that are worth trying one by one, with at most three quarters of the budget. */
 void explore_systematically(Look *look, const Bases *bases, const uint64_t *constants, uint32_t constant_count,
                             uint64_t budget);
 

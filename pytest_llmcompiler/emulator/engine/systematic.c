@@ -139,7 +139,7 @@ static void try_single_elements(Look *look, const Bases *bases, uint64_t rest) {
 void explore_systematically(Look *look, const Bases *bases, const uint64_t *constants, uint32_t constant_count,
                             uint64_t budget) {
     try_constants(look, bases, constants, constant_count, budget / 16 * 14);
-    try_lengths(look, bases, true, budget / 16 * 9);
-    try_lengths(look, bases, false, budget / 16 * 7);
-    try_single_elements(look, bases, budget / 16 * 5);
+    try_lengths(look, bases, true, budget / 16 * 7);
+    try_lengths(look, bases, false, budget / 16 * 5);
+    try_single_elements(look, bases, budget / 16 * 4);
 }
