@@ -22,6 +22,7 @@
 #define COMPARISON_COST 20u /* The hook on each comparison. */
 #define MAX_BASES 256  /* Changed inputs that are bases of further ones. */
 #define RECENT_BASES 16
+#define LONG_BYTES 8192 /* Of objects. A run on a longer input costs as much as many others. */
 #define MAX_PATHS 32768 /* Pairs of paths that are remembered. A power of two. */
 /* A run of a candidate may execute so many bytes of code, or so many times what the reference does. */
 #define LIMIT_MINIMUM 100000
@@ -320,19 +321,37 @@ static bool read_request(Look *look, Reader *reader) {
     return !reader->failed;
 }
 
-static bool list_usable(Look *look) {
+static uint64_t count_object_bytes(const Entry *entry) {
+    uint64_t size = 0;
+    for (uint32_t i = 0; i < entry->object_count; i++)
+        size += entry->objects[i].initial.size;
+    return size;
+}
+
+/* List the entries that have integers, and objects of so many bytes at most. */
+static void list_usable(Generator *generator, uint64_t most_bytes) {
+    const Engine *engine = generator->engine;
+    for (uint32_t i = 0; i < engine->entry_count; i++) {
+        const Entry *entry = &engine->entries[i];
+        if (entry->row_count && !entry->is_left && count_object_bytes(entry) <= most_bytes)
+            generator->usable[generator->usable_count++] = i;
+    }
+}
+
+static bool prepare_generator(Look *look) {
     const Engine *engine = look->engine;
     Generator *generator = &look->generator;
     generator->engine = engine;
     generator->usable = calloc(engine->entry_count + 1, sizeof *generator->usable);
-    for (uint32_t i = 0; generator->usable && i < engine->entry_count; i++) {
-        const Entry *entry = &engine->entries[i];
-        if (entry->row_count && !entry->is_left)
-            generator->usable[generator->usable_count++] = i;
-        if (!look->returning && entry->end == END_RETURN)
-            look->returning = entry;
-    }
-    return generator->usable;
+    if (!generator->usable)
+        return false;
+    list_usable(generator, LONG_BYTES);
+    if (!generator->usable_count)
+        list_usable(generator, UINT64_MAX);
+    for (uint32_t i = 0; i < engine->entry_count && !look->returning; i++)
+        if (engine->entries[i].end == END_RETURN)
+            look->returning = &engine->entries[i];
+    return true;
 }
 
 bool look(Engine *engine, Engine *twin, Span request, LookResult *result) {
@@ -344,7 +363,7 @@ bool look(Engine *engine, Engine *twin, Span request, LookResult *result) {
     for (uint32_t i = 0; i < 3; i++)
         if (!(look->arenas[i] = arena_open()))
             return false;
-    if (!read_request(look, &reader) || !list_usable(look))
+    if (!read_request(look, &reader) || !prepare_generator(look))
         return false;
     if (!notice_comparisons(engine, twin->comparisons->relations, engine->code_start, engine->code_end - 1))
         return false;
