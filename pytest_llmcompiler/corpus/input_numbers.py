@@ -8,13 +8,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple, overload
 
-from pytest_llmcompiler.values.c_types import Array, Int, Struct, Type
+from pytest_llmcompiler.values.c_types import Array, Float, Int, Struct, Type
 from pytest_llmcompiler.values.input import Input, Object, Value, list_objects, replace_object
 
 _MAX_NUMBERS = 256
 """Numbers of an input that are considered. Later elements of long arrays are left alone."""
 _WORDS = {size: struct.Struct(f"<{letter}") for size, letter in ((1, "B"), (2, "H"), (4, "I"), (8, "Q"))}
 """The formats of unsigned numbers, by their bytes."""
+
+FLOAT_NAME = "bits of a float"
+"""The name of the type of integers that stand for floats."""
 
 OwnerKind = Literal["arg", "global", "object"]
 
@@ -46,10 +49,12 @@ class NumberRow(NamedTuple):
 class InputNumbers(Sequence[InputNumber]):
     """The integers in an input, up to a limit: arguments first, then global variables, then objects.
 
-    They are kept as rows, since most are elements of arrays: a text of 256 characters is one row.
+    They are kept as rows, since most are elements of arrays: a text of 256 characters is one row. `with_floats`: floats
+    count too, as integers of their size that have the same bits.
     """
 
-    def __init__(self, input: Input) -> None:
+    def __init__(self, input: Input, *, with_floats: bool = False) -> None:
+        self._with_floats = with_floats
         self._rows: list[NumberRow] = []
         self._ends: list[int] = []
         """For each row, how many numbers there are up to its end."""
@@ -118,11 +123,13 @@ class InputNumbers(Sequence[InputNumber]):
 
     def _add_inside(self, kind: OwnerKind, owner: int, type: Type, data: bytes, start: int) -> None:
         """Add the integers of a value that lies at an offset of its owner. Of a union only the first member counts."""
-        if isinstance(type, Int):
-            self._add_row(kind, owner, type, data, start, 1)
+        number = self._number_type(type)
+        element = self._number_type(type.element) if isinstance(type, Array) else None
+        if number:
+            self._add_row(kind, owner, number, data, start, 1)
         elif isinstance(type, Array):
-            if isinstance(type.element, Int):
-                self._add_row(kind, owner, type.element, data, start, type.count)
+            if element:
+                self._add_row(kind, owner, element, data, start, type.count)
                 return
             for index in range(type.count):
                 if self._count >= _MAX_NUMBERS:
@@ -132,6 +139,12 @@ class InputNumbers(Sequence[InputNumber]):
             for field in type.fields[:1] if type.union else type.fields:
                 if not field.bits:
                     self._add_inside(kind, owner, field.type, data, start + field.offset)
+
+    def _number_type(self, type: Type) -> Int | None:
+        """The type as which a part of an input is a number; None for what is none."""
+        if isinstance(type, Float) and self._with_floats:
+            return Int(type.size, False, FLOAT_NAME)
+        return type if isinstance(type, Int) else None
 
     def _add_row(self, kind: OwnerKind, owner: int, type: Int, data: bytes, start: int, count: int) -> None:
         values = _read_values(data[start : start + min(count, _MAX_NUMBERS - self._count) * type.size], type.size)

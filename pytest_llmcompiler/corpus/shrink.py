@@ -10,6 +10,7 @@ from random import Random
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.control import BuildContext
+from hypothesis.errors import UnsatisfiedAssumption
 from hypothesis.internal.conjecture.data import ConjectureData
 from hypothesis.internal.conjecture.engine import ConjectureRunner
 from hypothesis.internal.conjecture.shrinker import sort_key
@@ -86,8 +87,11 @@ class _Search:
             runner.run()
 
     def _test(self, data: ConjectureData) -> None:
-        with BuildContext(data, wrapped_test=self._test):
-            input = data.draw(self._strategy)
+        try:
+            with BuildContext(data, wrapped_test=self._test):
+                input = data.draw(self._strategy)
+        except UnsatisfiedAssumption:  # a strategy gives up on its choices: that of narrow floats on wide ones
+            data.mark_invalid()
         if not self._is_failing(input):
             return
         key = sort_key(data.nodes)

@@ -22,12 +22,12 @@ the same."""
 
 @dataclass(frozen=True)
 class Lead:
-    """An input that differs from one of the suite in some of its integers."""
+    """An input that differs from one of the suite in some of its numbers."""
 
     entry: int
     """The number of the input in the suite."""
     numbers: tuple[tuple[int, int], ...]
-    """For each changed integer its index in `InputNumbers`, and its value as an unsigned number."""
+    """For each changed number its index in `InputNumbers` with floats, and its bits as an unsigned number."""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
-"""The integers of an input as the engine reads them: where each lies, so that a second look can change it."""
+"""The numbers of an input as the engine reads them: where each lies, so that a second look can change it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pytest_llmcompiler.corpus.input_numbers import InputNumbers, NumberRow
+from pytest_llmcompiler.corpus.input_numbers import FLOAT_NAME, InputNumbers, NumberRow
 from pytest_llmcompiler.emulator.engine_image import ImageWriter
 from pytest_llmcompiler.targets.abi import ArgumentLocation, CallingConvention
 from pytest_llmcompiler.values.c_types import Int
@@ -43,14 +43,15 @@ def write_cells(
     for row in rows:
         writer.u32(row.first, row.count, row.place, row.index)
         writer.u64(row.offset)
-        writer.u32(row.type.size, row.type.boolean, row.type.signed, row.is_extended)
+        is_float = row.type.name == FLOAT_NAME
+        writer.u32(row.type.size, row.type.boolean, row.type.signed, row.is_extended, is_float)
 
 
 def _list_rows(
     input: Input, locations: Sequence[ArgumentLocation], *, extends: bool, registers: Mapping[str, int]
 ) -> Iterator[_CellRow]:
     first = 0
-    for row in InputNumbers(input).rows:
+    for row in InputNumbers(input, with_floats=True).rows:
         count, type = len(row.values), row.type
         if type.size in (1, 2, 4, 8):
             if row.kind == "arg":

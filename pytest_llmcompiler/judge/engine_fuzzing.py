@@ -69,8 +69,8 @@ class EngineFuzzer:
 
 
 def change_input(input: Input, lead: Lead) -> Input | None:
-    """The input of a lead, made from that of its entry; None where it names integers that the input does not have."""
-    numbers = InputNumbers(input)
+    """The input of a lead, made from that of its entry; None where it names numbers that the input does not have."""
+    numbers = InputNumbers(input, with_floats=True)
     if any(not 0 <= index < len(numbers) for index, _ in lead.numbers):
         return None
     for index, value in lead.numbers:

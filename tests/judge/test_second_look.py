@@ -267,3 +267,30 @@ def test_every_length_up_to_130_is_tried(length: int) -> None:
 def test_right_code_for_every_length_passes() -> None:
     assert check(COUNTED, "total", wrong_total(131 * 131 + 1), examples=60).passed
     assert check(ENDED, "hash", wrong_hash(1 << 20), examples=60).passed
+
+
+EIGHT = "float total(const float v[8]) { float s = 0; for (int i = 0; i < 8; i++) s += v[i]; return s; }"
+
+
+def total_of_eight(jump: str) -> str:
+    """Adds eight floats. Right where the jump to the end is left out, else wrong where only the last is not zero."""
+    adds = "\n".join(f"    addss {4 * index}(%rdi), %xmm0" for index in range(7))
+    return f"""total:
+    xorps %xmm0, %xmm0
+{adds}
+    xorps %xmm1, %xmm1
+    ucomiss %xmm1, %xmm0
+    {jump}
+    addss 28(%rdi), %xmm0
+.Lend:
+    retq
+"""
+
+
+def test_floats_are_changed_too() -> None:
+    assert check(EIGHT, "total", total_of_eight("nop"), examples=40).passed
+    wrong = total_of_eight("je .Lend")
+    assert check(EIGHT, "total", wrong, examples=40, effort=0).passed
+    verdict = check(EIGHT, "total", wrong, examples=40)
+    assert verdict.kind == "mismatch"
+    assert verdict.message.endswith(", observed 0.0")

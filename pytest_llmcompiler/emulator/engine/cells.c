@@ -41,6 +41,7 @@ void read_cells(Reader *reader, Entry *entry) {
         row->place = read_u32(reader), row->index = read_u32(reader), row->offset = read_u64(reader);
         row->size = read_u32(reader);
         row->is_boolean = read_u32(reader), row->is_signed = read_u32(reader), row->is_extended = read_u32(reader);
+        row->is_float = read_u32(reader);
         if (!row->count || !is_inside(entry, row))
             reader->failed = true;
     }

@@ -1,4 +1,6 @@
-/* Changing the integers of an input. */
+/* Changing the numbers of an input. */
+#include <string.h>
+
 #include "look.h"
 
 /* -- random numbers: splitmix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014) */
@@ -62,6 +64,45 @@ static uint64_t special_value(Generator *generator, uint32_t bits) {
     }
 }
 
+uint64_t encode_float(const CellRow *row, double number) {
+    uint64_t bits = 0;
+    float narrow = (float)number;
+    if (row->size == 4)
+        memcpy(&bits, &narrow, sizeof narrow);
+    else
+        memcpy(&bits, &number, sizeof number);
+    return bits;
+}
+
+static double decode_float(const CellRow *row, uint64_t bits) {
+    double number;
+    float narrow;
+    memcpy(&number, &bits, sizeof number);
+    memcpy(&narrow, &bits, sizeof narrow);
+    return row->size == 4 ? narrow : number;
+}
+
+/* Another finite float. Infinities and NaNs are left to the suite: which NaN an operation gives does not count. */
+static uint64_t change_float(Generator *generator, const CellRow *row, uint64_t bits) {
+    static const double specials[] = {0, -0.0, 1, -1, 0.5, 2, 3, 1e-3, 1e3, 1e9, -1e9, 16777216, 1e-30};
+    switch (draw(generator, 5)) {
+    case 0:
+        return encode_float(row, specials[draw(generator, sizeof specials / sizeof *specials)]);
+    case 1:
+        return encode_float(row, (double)(int64_t)(next_random(generator) % 2001) - 1000);
+    case 2:
+        return encode_float(row, -decode_float(row, bits));
+    case 3:
+        return encode_float(row, decode_float(row, bits) + (draw(generator, 2) ? 1 : -1));
+    default: /* One bit of the fraction. */
+        return bits ^ 1ull << draw(generator, row->size == 4 ? 23 : 52);
+    }
+}
+
+static uint64_t special_of(Generator *generator, const CellRow *row, uint64_t value) {
+    return row->is_float ? change_float(generator, row, value) : special_value(generator, 8 * row->size);
+}
+
 static const CellRow *choose_row(Generator *generator, const Entry *entry) {
     return &entry->rows[draw(generator, entry->row_count)];
 }
@@ -75,6 +116,10 @@ static void change_one(Generator *generator, Changes *changes) {
     const CellRow *row = choose_row(generator, changes->entry);
     uint32_t cell = choose_cell(generator, row);
     uint64_t value = value_of(changes, cell);
+    if (row->is_float) {
+        set_value(changes, cell, change_float(generator, row, value));
+        return;
+    }
     uint32_t kind = draw(generator, generator->constant_count ? 8 : 5);
     if (kind == 0)
         value += draw(generator, 2) ? 1 + draw(generator, 4) : -(uint64_t)(1 + draw(generator, 4));
@@ -95,7 +140,8 @@ static void change_one(Generator *generator, Changes *changes) {
 /* All zeros but for one element. */
 static void isolate_element(Generator *generator, Changes *changes, const CellRow *row) {
     uint32_t chosen = choose_cell(generator, row);
-    uint64_t value = draw(generator, 2) ? special_value(generator, 8 * row->size) : value_of(changes, chosen);
+    uint64_t value = value_of(changes, chosen);
+    value = draw(generator, 2) ? special_of(generator, row, value) : value;
     for (uint32_t i = 0; i < row->count; i++)
         set_value(changes, row->first + i, row->first + i == chosen ? value : 0);
 }
@@ -108,7 +154,8 @@ static void shift_elements(Generator *generator, Changes *changes, const CellRow
         uint32_t to = is_back ? start + i : end - i;
         set_value(changes, row->first + to, value_of(changes, row->first + (is_back ? to + 1 : to - 1)));
     }
-    set_value(changes, row->first + (is_back ? end : start), special_value(generator, 8 * row->size));
+    uint32_t free_cell = row->first + (is_back ? end : start);
+    set_value(changes, free_cell, special_of(generator, row, value_of(changes, free_cell)));
 }
 
 static void exchange_elements(Generator *generator, Changes *changes, const CellRow *row) {
@@ -125,7 +172,7 @@ static void splice(Generator *generator, Changes *changes, const CellRow *row) {
     uint32_t start = draw(generator, row->count), first = draw(generator, from->count);
     uint32_t most = row->count - start < from->count - first ? row->count - start : from->count - first;
     uint32_t count = 1 + draw(generator, most);
-    for (uint32_t i = 0; i < count && from->size == row->size; i++)
+    for (uint32_t i = 0; i < count && from->size == row->size && from->is_float == row->is_float; i++)
         set_value(changes, row->first + start + i, read_cell(donor, from, from->first + first + i));
 }
 

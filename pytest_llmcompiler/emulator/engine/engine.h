@@ -169,6 +169,7 @@ typedef struct {
     uint32_t size;         /* Bytes of each. */
     bool is_boolean, is_signed;
     bool is_extended; /* Whether the caller extends it to 32 bits. */
+    bool is_float;    /* Whether it is the bits of a float. */
 } CellRow;
 
 typedef struct {

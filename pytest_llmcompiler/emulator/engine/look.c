@@ -1,7 +1,7 @@
 /* The second look at a candidate that shows the same on the whole suite: inputs that are made for this candidate.
  *
- * The suite's inputs are made from the reference alone. Here each input of the suite is a base of which some integers are
- * changed. The reference runs on the changed input in a machine of its own, `twin`, and what it shows is what the
+ * The suite's inputs are made from the reference alone. Here each input of the suite is a base of which some numbers
+ * are changed. The reference runs on the changed input in a machine of its own, `twin`, and what it shows is what the
  * candidate's run is compared with. A difference is a lead, and no more: the judge asks its oracle whether the function
  * is defined on the input, and runs both again.
  *

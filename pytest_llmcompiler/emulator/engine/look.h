@@ -62,6 +62,7 @@ typedef struct {
 
 uint32_t draw(Generator *generator, uint32_t count); /* A random number below a count. */
 uint64_t value_of(const Changes *changes, uint32_t cell);
+uint64_t encode_float(const CellRow *row, double number);
 void set_value(Changes *changes, uint32_t cell, uint64_t value);
 void change_randomly(Generator *generator, Changes *changes);
 

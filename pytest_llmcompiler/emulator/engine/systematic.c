@@ -16,6 +16,13 @@ static bool is_direct(const CellRow *row) {
     return row->count == 1 && row->place != PLACE_OBJECT;
 }
 
+/* The bits of a number in a cell: an integer of its size, or the float of that value. */
+static uint64_t fit(const CellRow *row, uint64_t value) {
+    if (row->is_float)
+        return encode_float(row, (double)(int64_t)value);
+    return value & (row->is_boolean ? 1 : row->size == 8 ? UINT64_MAX : (1ull << 8 * row->size) - 1);
+}
+
 /* -- constants */
 
 static uint32_t count_direct(const Entry *entry) {
@@ -40,8 +47,7 @@ static void try_constants(Look *look, const Bases *bases, const uint64_t *consta
         if (!direct)
             return; /* All inputs of a function have the same arguments. */
         const CellRow *row = find_direct(entry, i / count % direct);
-        uint64_t mask = row->size == 8 ? UINT64_MAX : (1ull << 8 * row->size) - 1;
-        explore(look, number, &(Change){row->first, constants[i % count] & mask}, 1);
+        explore(look, number, &(Change){row->first, fit(row, constants[i % count])}, 1);
     }
 }
 
@@ -129,9 +135,8 @@ static void try_single_elements(Look *look, const Bases *bases, uint64_t rest) {
     const CellRow *row = find_array(bases, &number);
     Change changes[MAX_ELEMENTS];
     for (uint32_t i = 0; row && i < 3 * row->count && may_go_on(look, rest); i++) {
-        uint64_t mask = row->is_boolean ? 1 : row->size == 8 ? UINT64_MAX : (1ull << 8 * row->size) - 1;
         for (uint32_t cell = 0; cell < row->count; cell++)
-            changes[cell] = (Change){row->first + cell, cell == i % row->count ? values[i / row->count] & mask : 0};
+            changes[cell] = (Change){row->first + cell, cell == i % row->count ? fit(row, values[i / row->count]) : 0};
         explore(look, number, changes, row->count);
     }
 }
