@@ -15,9 +15,9 @@ some 400 inputs."""
 _MAX_EFFORT = 5_000.0
 """A larger effort is taken for this one. Its look takes half a minute, and the time of a child is limited."""
 _U64 = (1 << 64) - 1
-MAX_LEADS, MAX_CHANGES = 32, 256
-"""The most leads of a second look, or inputs that reach further, and the most integers that one changes; `look.h` has
-the same."""
+MAX_LEADS, MAX_REACHING, MAX_CHANGES = 16, 32, 256
+"""The most leads of a second look, the most inputs that reach further, and the most integers that one changes;
+`look.h` has the same."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class LookRequest:
     """What a second look is to do."""
 
     seed: int
-    """Determines all inputs; 64 bits."""
+    """Determines all inputs, by its lowest 64 bits."""
     effort: float
     """How long it may take: 1 is about as long as the suite's runs of a small function."""
     constants: tuple[int, ...] = ()
@@ -53,7 +53,7 @@ class LookRequest:
         )
         budget = round(min(self.effort, _MAX_EFFORT) * _BUDGET)
         return (
-            struct.pack("<2QI", self.seed, budget, self.reports_reaching)
+            struct.pack("<2QI", self.seed & _U64, budget, self.reports_reaching)
             + constants
             + struct.pack("<I", len(leads))
             + b"".join(leads)
@@ -64,12 +64,12 @@ def _encode_numbers(lead: Lead) -> bytes:
     return b"".join(struct.pack("<IQ", number, value) for number, value in lead.numbers)
 
 
-def read_leads(data: bytes, at: int, entries: int) -> tuple[tuple[Lead, ...], int]:
-    """The leads that begin at an offset of an engine's reply, and the offset of their end. Hostile code may have
-    written them. `entries` is the number of inputs in the suite. Raises struct.error."""
+def read_leads(data: bytes, at: int, entries: int, most: int) -> tuple[tuple[Lead, ...], int]:
+    """The leads that begin at an offset of an engine's reply, `most` of them at most, and the offset of their end.
+    Hostile code may have written them. `entries` is the number of inputs in the suite. Raises struct.error."""
     (count,) = struct.unpack_from("<I", data, at)
     at, leads = at + 4, []
-    for _ in range(min(count, MAX_LEADS)):
+    for _ in range(min(count, most)):
         entry, changes = struct.unpack_from("<2I", data, at)
         at += 8
         values = struct.unpack_from("<" + "IQ" * min(changes, MAX_CHANGES), data, at)

@@ -16,7 +16,7 @@ from pytest_llmcompiler.assembler.job import AssemblerLimits
 from pytest_llmcompiler.assembler.operands import KeystoneRefusalError
 from pytest_llmcompiler.emulator.engine import LeftReason
 from pytest_llmcompiler.emulator.engine_build import server_path
-from pytest_llmcompiler.emulator.engine_look import Lead, LookRequest, read_leads
+from pytest_llmcompiler.emulator.engine_look import MAX_LEADS, MAX_REACHING, Lead, LookRequest, read_leads
 from pytest_llmcompiler.errors import EngineError
 
 _OPEN, _READY, _TEXT, _CODE, _CANDIDATE, _RESULT, _END, _FAILED = range(1, 9)
@@ -188,8 +188,8 @@ class EngineTemplate:
             runs, _, *by_reason = struct.unpack_from(f"<{2 + len(_REASONS)}Q", data, 12 + 4 * len(left))
             at = 12 + 4 * len(left) + 8 * (2 + len(_REASONS))
             (look_inputs,) = struct.unpack_from("<I", data, at)
-            leads, at = read_leads(data, at + 4, self.inputs)
-            reaching, _ = read_leads(data, at, self.inputs)
+            leads, at = read_leads(data, at + 4, self.inputs, MAX_LEADS)
+            reaching, _ = read_leads(data, at, self.inputs, MAX_REACHING)
             if all(number < self.inputs for number in left):
                 reasons = {name: number for name, number in zip(_REASONS, by_reason, strict=True) if number}
                 lefts = left, bool(is_program_left), bool(is_inspection_left)

@@ -100,7 +100,7 @@ class AttInstruction:
     @property
     def is_float(self) -> bool:
         """Whether it writes a scalar in floating point to a vector register."""
-        return _FLOAT.fullmatch(self.mnemonic) is not None and self.operands[-1].startswith("%xmm")
+        return bool(_FLOAT.fullmatch(self.mnemonic) and self.operands) and self.operands[-1].startswith("%xmm")
 
     @property
     def moves_stack(self) -> bool:

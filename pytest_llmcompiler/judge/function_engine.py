@@ -162,6 +162,8 @@ def _join(first: EngineResult, second: EngineResult) -> EngineResult:
         is_program_left=first.is_program_left and second.is_program_left,
         is_inspection_left=first.is_inspection_left and second.is_inspection_left,
         runs=first.runs + second.runs,
+        look_inputs=first.look_inputs,
+        leads=first.leads,
     )
 
 

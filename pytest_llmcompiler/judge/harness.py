@@ -130,14 +130,19 @@ class Harness:
             result = self._run_engine(candidate, self._look.build_request(assembly, candidate, taught))
         detail = {"assembler": candidate.assembler, "fallback": candidate.fallback_reason, **self._suite.counts()}
         differential = DifferentialRun(self._suite, candidate, assembly)
-        if not (result and is_settled(result)):
-            return self._add_proof(self._run(differential, result, detail, explain=explain, capture=capture), candidate)
-        if self._look.is_on:
+        settled = result is not None and is_settled(result)
+        if settled:
+            judged = ReproducibleVerdict(pass_verdict(detail, self._settings.min_coverage))
+        else:
+            judged = self._run(differential, result, detail, explain=explain, capture=capture)
+        if result and (settled or judged.verdict.passed) and self._look.has_looked(result):
             detail["second_look"] = describe_look(result)
-        inputs = self._look.list_inputs(result, taught)
-        failed = self._run_on(inputs, differential, detail, explain=explain, capture=capture)
-        passed = ReproducibleVerdict(pass_verdict(detail, self._settings.min_coverage))
-        return failed or self._add_proof(passed, candidate)
+            inputs = self._look.list_inputs(result, taught)
+            failed = self._run_on(inputs, differential, detail, explain=explain, capture=capture)
+            if failed:
+                return failed
+            judged = judged._replace(verdict=replace(judged.verdict, detail=judged.verdict.detail | detail))
+        return self._add_proof(judged, candidate)
 
     def _add_proof(self, judged: ReproducibleVerdict, candidate: AssembledCode) -> ReproducibleVerdict:
         """A verdict with what came of the attempt to prove a candidate that passes, where proofs are wanted."""

@@ -18,11 +18,12 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from pytest_llmcompiler.corpus.probing import UndefinedInputError
-from pytest_llmcompiler.emulator.engine_look import Lead, LookRequest
+from pytest_llmcompiler.emulator.engine_look import MAX_CHANGES, Lead, LookRequest
 from pytest_llmcompiler.emulator.engine_server import EngineResult
 from pytest_llmcompiler.judge.code_constants import find_constants, list_constants
 from pytest_llmcompiler.judge.engine_fuzzing import change_input
 from pytest_llmcompiler.judge.failure import evidence_line
+from pytest_llmcompiler.judge.function_engine import is_settled
 from pytest_llmcompiler.judge.oracle import SuiteEntry
 from pytest_llmcompiler.judge.suite import Suite
 from pytest_llmcompiler.judge.verdict import Verdict
@@ -31,9 +32,6 @@ from pytest_llmcompiler.values.input import Input
 
 _KEPT_ENTRIES = 64
 """Inputs of leads whose entries, or that they have none, are kept: candidates for a function lead to the same ones."""
-
-_MAX_LEAD_NUMBERS = 1_024
-"""Numbers of an input that one lead changes."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,11 @@ class SecondLook:
     def is_on(self) -> bool:
         """Whether there is a second look."""
         return self._effort > 0
+
+    def has_looked(self, result: EngineResult) -> bool:
+        """Whether a candidate that passes got a second look. Where the engine could not run all of the suite, it
+        looked if the candidate showed the same as far as that goes."""
+        return self.is_on and (is_settled(result) or result.look_inputs > 0)
 
     def build_request(self, assembly: str, candidate: AssembledCode, taught: Sequence[Lead]) -> LookRequest | None:
         """What the engine is asked for a candidate; None where there is no second look. `taught` are inputs that failed
@@ -136,7 +139,7 @@ def encode_lead(lead: Lead) -> dict[str, Any]:
 def decode_lead(data: object) -> Lead | None:
     """Read what `encode_lead` wrote; None for anything else, which a file may hold."""
     entry, numbers = (data.get("entry"), data.get("numbers")) if isinstance(data, dict) else (None, None)
-    if not _is_word(entry, 32) or not isinstance(numbers, list) or len(numbers) > _MAX_LEAD_NUMBERS:
+    if not _is_word(entry, 32) or not isinstance(numbers, list) or len(numbers) > MAX_CHANGES:
         return None
     pairs = [pair for pair in numbers if isinstance(pair, list) and len(pair) == 2]
     if len(pairs) < len(numbers) or not all(_is_word(index, 32) and _is_word(value, 64) for index, value in pairs):

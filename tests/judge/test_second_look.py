@@ -131,6 +131,29 @@ def test_the_reproducer_of_such_a_failure(compiled: Compile) -> None:
     assert judged.reproducer["breakpoint"]["line"] == 5
 
 
+def test_a_program_that_the_engine_can_not_run() -> None:
+    source = "int ask(int);\nint twice(int x) { return x + x; }\nint main(void) { return ask(twice(3)) & 1; }\n"
+    for text in (SHOWN, SHOWN.replace("incl %eax", "nop")):
+        verdict = check(source, "twice", text, examples=10)
+        assert verdict.kind == ("mismatch" if text == SHOWN else "pass")
+        assert verdict.detail["second_look"]["inputs"] > 100
+
+
+def test_memory_that_holds_anything(compiled: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.perturb=85")
+    monkeypatch.setattr(engine_server, "_SERVER", engine_server._Server())
+    verdict = Harness(compiled(SOURCE), "twice", JudgeSettings(10)).judge(TWICE)
+    assert verdict.passed and verdict.detail["second_look"]["inputs"] > 100
+
+
+@pytest.mark.parametrize("seed", [-1, 1 << 70])
+def test_seeds_of_any_size(seed: int) -> None:
+    source = """int skip(const char *s, int n) {
+        return n == 12345 && s[0] == 'x' && s[1] == 'y' && s[2] == 'z' && s[3] == 'w' ? 3 : n; }"""
+    verdict = check(source, "skip", "skip: movl %esi, %eax\n ret\n", examples=10, seed=seed)
+    assert verdict.kind in ("pass", "mismatch"), "code that no input reaches is searched for with this seed"
+
+
 def test_without_the_engine_there_is_none(compiled: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise EngineError("no engine")

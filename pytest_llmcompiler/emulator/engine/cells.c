@@ -54,6 +54,10 @@ const CellRow *find_row(const Entry *entry, uint32_t cell) {
     return NULL;
 }
 
+uint64_t mask_of(const CellRow *row) {
+    return row->is_boolean ? 1 : row->size == 8 ? UINT64_MAX : (1ull << 8 * row->size) - 1;
+}
+
 uint64_t read_cell(const Entry *entry, const CellRow *row, uint32_t cell) {
     uint64_t offset = row->offset + (uint64_t)(cell - row->first) * row->size, value = 0;
     const uint8_t *data = NULL;

@@ -36,7 +36,7 @@ void set_value(Changes *changes, uint32_t cell, uint64_t value) {
         return;
     if (is_end_of_text(changes->entry, row, cell))
         return;
-    value &= row->is_boolean ? 1 : row->size == 8 ? UINT64_MAX : (1ull << 8 * row->size) - 1;
+    value &= mask_of(row);
     for (uint32_t i = 0; i < changes->count; i++)
         if (changes->items[i].cell == cell) {
             changes->items[i].value = value;

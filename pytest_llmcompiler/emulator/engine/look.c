@@ -365,14 +365,15 @@ bool look(Engine *engine, Engine *twin, Span request, LookResult *result) {
             return false;
     if (!read_request(look, &reader) || !prepare_generator(look))
         return false;
-    if (!notice_comparisons(engine, twin->comparisons->relations, engine->code_start, engine->code_end - 1))
+    Relations *relations = relations_open(); /* Of its own: a reference with many comparisons leaves no place for others. */
+    if (!relations || !notice_comparisons(engine, relations, engine->code_start, engine->code_end - 1))
         return false;
     engine->traces_edges = twin->traces_edges = true;
     if (!try_first(look, &reader))
         return false;
     Generator *generator = &look->generator;
     Bases bases = {engine->entries, generator->usable, generator->usable_count};
-    for (uint32_t i = 0; look->reports_reaching && i < bases.count && look->budget; i++)
+    for (uint32_t i = 0; look->reports_reaching && i < bases.count && may_go_on(look, 0); i++)
         explore(look, bases.numbers[i], NULL, 0);
     if (bases.count)
         explore_systematically(look, &bases, generator->constants, generator->constant_count, look->budget);

@@ -4,9 +4,10 @@
 
 #include "engine.h"
 
-#define MAX_LEADS 16 /* As in `emulator/engine_look.py`. */
-#define MAX_CHANGES 256
+/* As in `emulator/engine_look.py`. */
+#define MAX_LEADS 16
 #define MAX_REACHING 32
+#define MAX_CHANGES 256
 
 /* Where integers of an input lie; names in `judge/engine_cells.py`, in this order. */
 enum { PLACE_REGISTER, PLACE_STACK, PLACE_OBJECT, PLACE_VARIABLE };
@@ -32,6 +33,7 @@ void *arena_copy(Arena *arena, const void *data, uint64_t size); /* NULL where i
 /* The row of a cell; NULL where there is no such cell. */
 const CellRow *find_row(const Entry *entry, uint32_t cell);
 uint64_t read_cell(const Entry *entry, const CellRow *row, uint32_t cell);
+uint64_t mask_of(const CellRow *row); /* The bits that a cell of a row may have. */
 /* The base with some integers changed, in the arena, which is emptied before; false where that is not possible. */
 bool change_entry(Arena *arena, const Entry *base, const Change *changes, uint32_t count, Entry *changed);
 
@@ -83,7 +85,7 @@ typedef struct {
     uint8_t tries;    /* How often inputs were made for another distance. */
 } Relation;
 
-/* The relations of the reference and of the candidate. */
+/* The relations of the reference, or of the candidate. */
 typedef struct Relations Relations;
 
 /* The comparisons of a run. Of many, some are kept. */

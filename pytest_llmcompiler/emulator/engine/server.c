@@ -172,11 +172,11 @@ static bool judge(Engine *engine, Engine *twin, const Frame *request, int replie
     uint32_t count = engine->entry_count, size = 0;
     bool *is_left = calloc(count + 1, sizeof *is_left);
     uint32_t *result = calloc(count + 3, sizeof *result);
-    LookResult *noticed = malloc(sizeof *noticed); /* 64 KiB, which most samples don't use. */
+    LookResult *noticed = malloc(sizeof *noticed); /* 200 KB, of which most samples use only the counts. */
     uint8_t *reply = malloc((count + 3) * sizeof *result + sizeof engine->statistics + sizeof *noticed);
     if (!is_left || !result || !noticed || !reply)
         return false;
-    noticed->inputs = noticed->lead_count = 0;
+    noticed->inputs = noticed->lead_count = noticed->reaching_count = 0;
     memset(&engine->statistics, 0, sizeof engine->statistics);
     run_suite(engine, is_left);
     bool is_passing = true;
@@ -185,10 +185,13 @@ static bool judge(Engine *engine, Engine *twin, const Frame *request, int replie
             result[3 + size++] = i;
             is_passing = is_passing && engine->entries[i].is_left;
         }
-    result[0] = !is_passing || engine_run_program(engine) != LEFT_NOT;
+    LeftReason program = is_passing ? engine_run_program(engine) : LEFT_NOT;
+    result[0] = !is_passing || program != LEFT_NOT;
     Statistics statistics = engine->statistics;
-    /* The look comes before the inspection, whose hooks make further runs slow. */
-    if (look_request.size && twin && is_passing && !result[0] && !look(engine, twin, look_request, noticed))
+    /* The look comes before the inspection, whose hooks make further runs slow. It needs no program that the engine can
+     * run: whether the candidate passes is Python's to say then, and leads count where it does. */
+    bool may_look = is_passing && (program == LEFT_NOT || program == LEFT_UNSUPPORTED);
+    if (look_request.size && twin && may_look && !look(engine, twin, look_request, noticed))
         return false;
     result[1] = !is_passing || result[0] || !inspect(engine);
     result[2] = size;
@@ -283,9 +286,9 @@ static bool relay(Engine *engine, Engine *twin, Keystone *keystone, int socket, 
     return is_passed;
 }
 
-/* Run the reference on all inputs, and in the whole program. It translates its code, and finds the inputs on which the engine can't show what the
- * reference does: these are always left. Returns how many these are. What is expected of other code shows nothing of
- * that: such an image is used only where one for the reference has no such input. */
+/* Run the reference on all inputs, and in the whole program. It translates its code, and finds the inputs on which the
+ * engine can't show what the reference does: these are always left. Returns how many these are. What is expected of other
+ * code shows nothing of that: such an image is used only where one for the reference has no such input. */
 static uint32_t run_reference(Engine *engine) {
     bool *is_left = calloc(engine->entry_count + 1, sizeof *is_left);
     if (!is_left)

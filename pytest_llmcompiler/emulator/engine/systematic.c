@@ -20,7 +20,7 @@ static bool is_direct(const CellRow *row) {
 static uint64_t fit(const CellRow *row, uint64_t value) {
     if (row->is_float)
         return encode_float(row, (double)(int64_t)value);
-    return value & (row->is_boolean ? 1 : row->size == 8 ? UINT64_MAX : (1ull << 8 * row->size) - 1);
+    return value & mask_of(row);
 }
 
 /* -- constants */
