@@ -70,7 +70,7 @@ def _locate_argument(
     if location.is_indirect:
         return
     if not location.registers:
-        yield _CellRow(first, len(row.values), _STACK, 0, location.offset + row.offset, row.type)
+        yield _CellRow(first, len(row.values), _STACK, 0, location.offset + row.offset, row.type, is_extended)
         return
     for at in range(len(row.values)):
         part, offset = divmod(row.offset + at * row.type.size, location.register_bytes)

@@ -139,6 +139,13 @@ def test_a_program_that_the_engine_can_not_run() -> None:
         assert verdict.detail["second_look"]["inputs"] > 100
 
 
+def test_narrow_arguments_on_the_stack_are_extended_too() -> None:
+    source = "int last(int a, int b, int c, int d, int e, int f, signed char g) { return g * 3; }"
+    for load in ("movsbl", "movl"):
+        verdict = check(source, "last", f"last: {load} 8(%rsp), %eax\n leal (%rax,%rax,2), %eax\n ret\n", examples=10)
+        assert verdict.passed and verdict.detail["second_look"]["leads"] == 0
+
+
 def test_memory_that_holds_anything(compiled: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.perturb=85")
     monkeypatch.setattr(engine_server, "_SERVER", engine_server._Server())

@@ -8,9 +8,14 @@
 
 /* -- reading */
 
+/* The bytes that a cell is written to: the caller extends an argument to 32 bits. */
+static uint64_t written_size(const CellRow *row) {
+    return row->is_extended && row->size < 4 ? 4 : row->size;
+}
+
 /* Whether all cells of a row lie in what they are said to lie in. */
 static bool is_inside(Entry *entry, const CellRow *row) {
-    uint64_t size = (uint64_t)row->count * row->size, room = 0;
+    uint64_t size = (uint64_t)row->count * written_size(row), room = 0;
     if (row->size != 1 && row->size != 2 && row->size != 4 && row->size != 8)
         return false;
     switch (row->place) {
@@ -126,30 +131,31 @@ static uint8_t *own(Arena *arena, Span *span, const Span *base) {
     return (uint8_t *)span->data;
 }
 
+/* A value with the bits that the caller extends an argument by. */
+static uint64_t extend(const CellRow *row, uint64_t value) {
+    uint64_t sign = 1ull << (8 * row->size - 1);
+    return row->is_extended && row->is_signed ? (value ^ sign) - sign : value;
+}
+
 static void write_register(ArgumentValues *arguments, const CellRow *row, uint64_t offset, uint64_t value) {
-    uint64_t size = row->size;
-    if (row->is_extended && size < 4) { /* The caller extends the argument to 32 bits. */
-        uint64_t sign = 1ull << (8 * size - 1);
-        value = row->is_signed ? (value ^ sign) - sign : value;
-        size = 4;
-    }
     for (uint32_t i = 0; i < arguments->registers.count; i++)
         if (arguments->registers.items[i].id == (int)row->index)
-            memcpy(arguments->registers.items[i].value + offset, &value, size);
+            memcpy(arguments->registers.items[i].value + offset, &value, written_size(row));
 }
 
 static bool write_cell(Arena *arena, const Entry *base, Entry *changed, const Change *change) {
     const CellRow *row = find_row(base, change->cell);
     if (!row)
         return false;
-    uint64_t offset = row->offset + (uint64_t)(change->cell - row->first) * row->size, value = change->value;
+    uint64_t offset = row->offset + (uint64_t)(change->cell - row->first) * row->size;
+    uint64_t value = extend(row, change->value & mask_of(row));
     uint8_t *data = NULL;
     if (row->place == PLACE_OBJECT)
         data = own(arena, &changed->objects[row->index].initial, &base->objects[row->index].initial);
     else if (row->place == PLACE_VARIABLE)
         data = own(arena, &changed->patches[row->index].data, &base->patches[row->index].data);
     else if (row->place == PLACE_STACK) {
-        memcpy((uint8_t *)changed->inverse_arguments.stack.data + offset, &value, row->size);
+        memcpy((uint8_t *)changed->inverse_arguments.stack.data + offset, &value, written_size(row));
         data = (uint8_t *)changed->arguments.stack.data;
     } else {
         write_register(&changed->arguments, row, offset, value);
@@ -157,7 +163,7 @@ static bool write_cell(Arena *arena, const Entry *base, Entry *changed, const Ch
         return true;
     }
     if (data)
-        memcpy(data + offset, &value, row->size);
+        memcpy(data + offset, &value, written_size(row));
     return data;
 }
 
