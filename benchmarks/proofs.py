@@ -116,17 +116,17 @@ def _judge_timed(harness: Harness, text: str):  # type: ignore[no-untyped-def]
     prover = harness._prover
     assert prover is not None
     seconds = 0.0
-    add_proof = type(prover).add_proof
+    prove = type(prover).prove
 
-    def add_timed(verdict, candidate):  # type: ignore[no-untyped-def]
+    def prove_timed(candidate, passed):  # type: ignore[no-untyped-def]
         nonlocal seconds
         start = time.perf_counter()
         try:
-            return add_proof(prover, verdict, candidate)
+            return prove(prover, candidate, passed)
         finally:
             seconds = time.perf_counter() - start
 
-    prover.add_proof = add_timed  # type: ignore[method-assign]
+    prover.prove = prove_timed  # type: ignore[method-assign]
     return harness.judge(text, explain=False), seconds
 
 

@@ -15,7 +15,14 @@ from pytest_llmcompiler.corpus.fuzzer import Corpus
 from pytest_llmcompiler.corpus.shrink import warm_up_shrinking
 from pytest_llmcompiler.emulator.engine_look import Lead, LookRequest
 from pytest_llmcompiler.emulator.engine_server import EngineResult
-from pytest_llmcompiler.errors import AssemblyError, ChildDiedError, ChildTimeoutError, LinkError, UnsupportedError
+from pytest_llmcompiler.errors import (
+    AssemblyError,
+    ChildDiedError,
+    ChildTimeoutError,
+    JudgeError,
+    LinkError,
+    UnsupportedError,
+)
 from pytest_llmcompiler.judge.coverage import pass_verdict
 from pytest_llmcompiler.judge.differential import DifferentialRun
 from pytest_llmcompiler.judge.divergence import AssembledText
@@ -27,7 +34,8 @@ from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.listing import Listing, list_code
 from pytest_llmcompiler.judge.locate_divergence import compile_texts, prepare_texts
 from pytest_llmcompiler.judge.oracle import SuiteEntry
-from pytest_llmcompiler.judge.proof import Prover
+from pytest_llmcompiler.judge.proof import Prover, add_proof
+from pytest_llmcompiler.judge.refuting_inputs import list_refuting
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.second_look import LookedInput, SecondLook, add_evidence, describe_look
 from pytest_llmcompiler.judge.settings import JudgeSettings
@@ -59,7 +67,9 @@ class Harness:
         self._under_test, self._settings = FunctionUnderTest(reference, function), settings
         self._suite = suite or Suite(self._under_test, settings.examples, settings.seed)
         # The engine has no reference to the harness, and its templates end with it.
-        self.engine = FunctionEngine(functools.partial(_read_image, self._suite), has_looks=settings.effort > 0)
+        self.engine = FunctionEngine(
+            functools.partial(_read_image, self._suite), has_looks=settings.effort > 0 or settings.prove
+        )
         """Runs what is only asked whether it shows the same."""
         self._prover = Prover(self._under_test) if settings.prove else None
         self._look = SecondLook(self._suite, settings.effort, settings.seed)
@@ -137,18 +147,49 @@ class Harness:
             judged = self._run(differential, result, detail, explain=explain, capture=capture)
         if result and (settled or judged.verdict.passed) and self._look.has_looked(result):
             detail["second_look"] = describe_look(result)
-            inputs = self._look.list_inputs(result, taught)
+            inputs = self._look.list_inputs(result.leads, taught)
             failed = self._run_on(inputs, differential, detail, explain=explain, capture=capture)
             if failed:
                 return failed
             judged = judged._replace(verdict=replace(judged.verdict, detail=judged.verdict.detail | detail))
-        return self._add_proof(judged, candidate)
+        return self._add_proof(judged, differential, detail, explain=explain, capture=capture)
 
-    def _add_proof(self, judged: ReproducibleVerdict, candidate: AssembledCode) -> ReproducibleVerdict:
+    def _add_proof(
+        self,
+        judged: ReproducibleVerdict,
+        differential: DifferentialRun,
+        detail: dict[str, Any],
+        *,
+        explain: bool,
+        capture: bool,
+    ) -> ReproducibleVerdict:
         """A verdict with what came of the attempt to prove a candidate that passes, where proofs are wanted."""
-        if self._prover is None:
+        if self._prover is None or judged.verdict.kind != "pass":
             return judged
-        return judged._replace(verdict=self._prover.add_proof(judged.verdict, candidate))
+        result = self._prover.prove(differential.candidate, judged.verdict)
+        if result["proved"]:
+            self._check_proof(differential, result["level"])
+        elif result["refutation"]:
+            leads = list_refuting(result["refutation"], list(self.corpus.entries), self._under_test)
+            inputs = self._look.list_inputs(leads, (), "proof")
+            failed = self._run_on(inputs, differential, detail, explain=explain, capture=capture)
+            if failed:
+                return failed
+        return judged._replace(verdict=add_proof(judged.verdict, result))
+
+    def _check_proof(self, proved: DifferentialRun, level: str) -> None:
+        """Raise JudgeError where a candidate that is proved fails an input of a further second look."""
+        look = SecondLook(self._suite, 1.0, self._settings.seed + 1)
+        with self.engine.sample():
+            request = look.build_request(proved.assembly, proved.candidate, ())
+            result = self._run_engine(proved.candidate, request)
+        if not (result and look.has_looked(result)):
+            return
+        detail = {"second_look": describe_look(result)}
+        failed = self._run_on(look.list_inputs(result.leads, ()), proved, detail, explain=False, capture=False)
+        if failed and failed.verdict.kind != "hang":  # a proof counts no instructions
+            claim = f"{self.function} is proved to be equal to clang -{level}, and an input shows that it is not"
+            raise JudgeError(f"{claim}: {failed.verdict.kind}: {failed.verdict.message}")
 
     def _run_on(
         self,

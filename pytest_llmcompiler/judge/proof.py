@@ -36,19 +36,10 @@ class Prover:
         self._under_test = under_test
         self._contract: Contract | str | None = None
 
-    def add_proof(self, verdict: Verdict, candidate: AssembledCode) -> Verdict:
-        """The verdict on a candidate that passes, with what came of the attempt to prove it."""
-        if verdict.kind != "pass":
-            return verdict
+    def prove(self, candidate: AssembledCode, passed: Verdict) -> ProofResult:
+        """What comes of the attempt to prove a candidate that passes."""
         # Where clang -O2 is wrong, only -O0 says what is right.
-        levels = ("O0",) if "compiler_bug" in verdict.detail else _LEVELS
-        result = self._prove(candidate, levels)
-        proof = {"level": result["level"], "steps": result["steps"]}
-        if not result["proved"]:
-            proof = {"reason": result["reason"], "steps": result["steps"]}
-        return replace(verdict, detail=verdict.detail | {"proved": result["proved"], "proof": proof})
-
-    def _prove(self, candidate: AssembledCode, levels: tuple[str, ...]) -> ProofResult:
+        levels = ("O0",) if "compiler_bug" in passed.detail else _LEVELS
         contract = self._find_contract()
         reason = contract if isinstance(contract, str) else self._find_obstacle(candidate)
         if reason:
@@ -90,5 +81,13 @@ class Prover:
         return ""
 
 
+def add_proof(verdict: Verdict, result: ProofResult) -> Verdict:
+    """The verdict on a candidate that passes, with what came of the attempt to prove it."""
+    proof = {"level": result["level"], "steps": result["steps"]}
+    if not result["proved"]:
+        proof = {"reason": result["reason"], "steps": result["steps"]}
+    return replace(verdict, detail=verdict.detail | {"proved": result["proved"], "proof": proof})
+
+
 def _unproved(reason: str) -> ProofResult:
-    return {"proved": False, "level": "", "steps": 0, "reason": reason}
+    return {"proved": False, "level": "", "steps": 0, "reason": reason, "refutation": None}

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from pytest_llmcompiler.corpus.probing import UndefinedInputError
 from pytest_llmcompiler.emulator.engine_look import MAX_CHANGES, Lead, LookRequest
@@ -34,14 +34,17 @@ _KEPT_ENTRIES = 64
 """Inputs of leads whose entries, or that they have none, are kept: candidates for a function lead to the same ones."""
 
 
+InputSource = Literal["look", "taught", "proof"]
+"""Who made an input: the engine for this candidate, the engine for an earlier one, or the prover."""
+
+
 @dataclass(frozen=True)
 class LookedInput:
     """An input that a candidate is to be judged by, with the suite of this input alone."""
 
     lead: Lead
     suite: Suite
-    is_taught: bool
-    """Whether it was made for an earlier candidate, and given with this one."""
+    source: InputSource
 
 
 class SecondLook:
@@ -75,15 +78,18 @@ class SecondLook:
         seed = int.from_bytes(hashlib.sha256(text.encode("utf-8", "replace")).digest()[:8], "little")
         return LookRequest(seed, self._effort, constants, tuple(taught))
 
-    def list_inputs(self, result: EngineResult, taught: Collection[Lead]) -> Iterator[LookedInput]:
-        """The inputs of the leads, as far as the function is defined on them."""
-        if result.leads:
+    def list_inputs(
+        self, leads: Sequence[Lead], taught: Collection[Lead], source: InputSource = "look"
+    ) -> Iterator[LookedInput]:
+        """The inputs of leads, as far as the function is defined on them. `source` is that of those that nobody
+        taught."""
+        if leads:
             self._suite.prepare_to_explain()  # so that accepting an input finds the same builds in every process
-        for lead in result.leads:
+        for lead in leads:
             input = self._read_lead(lead)
             entry = self._accept(input) if input is not None else None
             if input is not None and entry is not None:
-                yield LookedInput(lead, self._suite.with_inputs({input: entry}), lead in taught)
+                yield LookedInput(lead, self._suite.with_inputs({input: entry}), "taught" if lead in taught else source)
 
     def _find_known(self) -> frozenset[int]:
         """The constants of the reference's own code."""
@@ -124,9 +130,13 @@ def describe_look(result: EngineResult) -> dict[str, Any]:
 
 
 def add_evidence(verdict: Verdict, looked: LookedInput) -> Verdict:
-    """The verdict on a candidate that fails an input of the second look, which says so."""
-    fact = {**verdict.detail["second_look"], "input": encode_lead(looked.lead), "taught": looked.is_taught}
-    source = "an earlier answer; this code" if looked.is_taught else "this code, which"
+    """The verdict on a candidate that fails an input which is not in the suite, which says so."""
+    if looked.source == "proof":
+        line = evidence_line("proof", "the solver computed the input from this code, which passes all other inputs")
+        return replace(verdict, evidence=(*verdict.evidence, line))
+    is_taught = looked.source == "taught"
+    fact = {**verdict.detail["second_look"], "input": encode_lead(looked.lead), "taught": is_taught}
+    source = "an earlier answer; this code" if is_taught else "this code, which"
     line = evidence_line("look", f"the input was made for {source} passes the inputs that all answers get")
     return replace(verdict, evidence=(*verdict.evidence, line), detail=verdict.detail | {"second_look": fact})
 

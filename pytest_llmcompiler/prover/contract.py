@@ -11,7 +11,8 @@ from pytest_llmcompiler.errors import UnmodelledError
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.values.c_types import Int, Pointer, Type
 
-_NUMBERS = {"rdi": 7, "rsi": 6, "rdx": 2, "rcx": 1, "r8": 8, "r9": 9, "rax": 0}
+REGISTER_NUMBERS = {"rdi": 7, "rsi": 6, "rdx": 2, "rcx": 1, "r8": 8, "r9": 9, "rax": 0}
+"""The numbers of the registers that hold arguments and results."""
 
 
 class Part(NamedTuple):
@@ -113,8 +114,8 @@ def _find_result(reference: Reference, function: str) -> tuple[Part, ...]:
         bits = min(64, left)
         if name.startswith("xmm"):
             parts.append(Part(True, int(name[3:]), bits))
-        elif name in _NUMBERS:
-            parts.append(Part(False, _NUMBERS[name], bits))
+        elif name in REGISTER_NUMBERS:
+            parts.append(Part(False, REGISTER_NUMBERS[name], bits))
         else:
             raise UnmodelledError(f"a result in {name}")
         left -= 64
@@ -129,9 +130,9 @@ def _find_preconditions(reference: Reference, function: str) -> tuple[tuple[Narr
     narrow: list[Narrow] = []
     pointers: list[int] = []
     for type, place in zip(types, convention.locate_arguments(types)):
-        if len(place.registers) != 1 or place.registers[0] not in _NUMBERS:
+        if len(place.registers) != 1 or place.registers[0] not in REGISTER_NUMBERS:
             continue
-        number = _NUMBERS[place.registers[0]]
+        number = REGISTER_NUMBERS[place.registers[0]]
         if isinstance(type, Pointer):
             pointers.append(number)
         elif isinstance(type, Int) and type.size < 4:

@@ -26,6 +26,7 @@ from pytest_llmcompiler.prover.execution import (
     read_part,
 )
 from pytest_llmcompiler.prover.machine_code import MachineCode
+from pytest_llmcompiler.prover.refutation import RefutedError, read_model
 from pytest_llmcompiler.prover.relation import Relation, entry_registers, entry_vectors, list_values
 from pytest_llmcompiler.prover.state import FLAGS, Access
 
@@ -44,9 +45,12 @@ class Solver:
 
     def __init__(self, limit: int) -> None:
         self.left, self.used = limit, 0
+        self.model: Any = None
+        """Values with which the conditions of the last query hold; None where z3 found none."""
 
     def is_impossible(self, *conditions: Any) -> bool:
         """Whether the conditions can't hold together; False also where z3 reaches its limit."""
+        self.model = None
         if any(z3.is_false(z3.simplify(condition)) for condition in conditions):
             return True
         if self.left <= 0:
@@ -59,6 +63,8 @@ class Solver:
         steps = _count_steps(solver) - before
         self.left -= steps
         self.used += steps
+        if answer == z3.sat:
+            self.model = solver.model()
         return bool(answer == z3.unsat)
 
 
@@ -88,6 +94,8 @@ class Lockstep:
         self._constant = constant_reader(contract)
         self._assumed = list(_list_assumptions(contract))
         self._relations: dict[Pair, Relation] = {}
+        self._is_at_entry = True
+        """Whether the paths that are followed begin where the function is entered."""
 
     def prove(self, cuts: Cuts) -> None:
         """Show that both sides do the same. Raises UnmodelledError where that is not shown, which says why."""
@@ -96,6 +104,7 @@ class Lockstep:
         for state in states:
             state.registers, state.vectors = entry_registers(), entry_vectors()
         todo = list(self._advance(entries, states, cuts))
+        self._is_at_entry = False
         rounds = 0
         while todo:
             rounds += 1
@@ -143,13 +152,19 @@ class Lockstep:
                         yield from self._arrive(path, other, conditions)
                 elif path.end[0] != other.end[0] or (path.end[0] == "stop" and path.end != other.end):
                     if not self._solver.is_impossible(*conditions):
-                        raise UnmodelledError("paths that end differently")
+                        raise self._refute("paths that end differently", path, other)
                 elif not self._end_alike(path, other, conditions):
-                    raise UnmodelledError("results that are not shown to be equal")
+                    raise self._refute("results that are not shown to be equal", path, other)
+
+    def _refute(self, reason: str, path: Path, other: Path) -> UnmodelledError:
+        """The error for two paths that may differ; from the entry on, with the solver's example."""
+        if not self._is_at_entry or self._solver.model is None:
+            return UnmodelledError(reason)
+        return RefutedError(reason, read_model(self._solver.model, path.state, other.state))
 
     def _arrive(self, path: Path, other: Path, conditions: list[Any]) -> Iterator[Pair]:
         if not self._solver.is_impossible(*conditions, self._differ(path.state, other.state, [])):
-            raise UnmodelledError("memory or calls that are not shown to be equal")
+            raise self._refute("memory or calls that are not shown to be equal", path, other)
         pair = (path.end[1], other.end[1])
         values = dict([*list_values(path.state), *list_values(other.state)])
         frames = (path.state.frame, other.state.frame)

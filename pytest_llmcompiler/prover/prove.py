@@ -11,6 +11,7 @@ from pytest_llmcompiler.errors import UnmodelledError
 from pytest_llmcompiler.prover.contract import Contract
 from pytest_llmcompiler.prover.lockstep import Cuts, Lockstep, Solver
 from pytest_llmcompiler.prover.machine_code import MachineCode
+from pytest_llmcompiler.prover.refutation import Refutation, RefutedError
 from pytest_llmcompiler.targets.code import AssembledCode
 
 STEPS = 12_000_000
@@ -27,6 +28,8 @@ class ProofResult(TypedDict):
     """Steps of z3 on all levels together."""
     reason: str
     """Why it is not proved; empty where it is."""
+    refutation: Refutation | None
+    """The solver's first example of a difference; None where it has none, or where it is proved."""
 
 
 def prove(
@@ -34,18 +37,20 @@ def prove(
 ) -> ProofResult:
     """Try to prove that a candidate does the same as the reference at one of its levels, one after another."""
     solver = Solver(STEPS)
-    reason = ""
+    reason, refutation = "", None
     for level, code in references:
         try:
             if candidate.segments == code.segments and candidate.symbols[function] == code.symbols[function]:
-                return ProofResult(proved=True, level=level, steps=solver.used, reason="")
+                return ProofResult(proved=True, level=level, steps=solver.used, reason="", refutation=None)
             _prove_level(MachineCode(code, function), MachineCode(candidate, function), contract, solver)
-            return ProofResult(proved=True, level=level, steps=solver.used, reason="")
+            return ProofResult(proved=True, level=level, steps=solver.used, reason="", refutation=None)
         except UnmodelledError as error:
             reason = reason or str(error)
+            if isinstance(error, RefutedError):
+                refutation = refutation or error.refutation
         except (z3.Z3Exception, RecursionError) as error:
             reason = reason or f"z3: {error}"
-    return ProofResult(proved=False, level="", steps=solver.used, reason=reason)
+    return ProofResult(proved=False, level="", steps=solver.used, reason=reason, refutation=refutation)
 
 
 def _prove_level(reference: MachineCode, candidate: MachineCode, contract: Contract, solver: Solver) -> None:

@@ -9,9 +9,12 @@ pytest.importorskip("z3")
 from faces import Compile
 
 from pytest_llmcompiler import Verdict, check
-from pytest_llmcompiler.errors import SettingError
+from pytest_llmcompiler.errors import JudgeError, SettingError
 from pytest_llmcompiler.judge import settings
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
+from pytest_llmcompiler.judge.harness import Harness
+from pytest_llmcompiler.judge.proof import Prover
+from pytest_llmcompiler.judge.settings import JudgeSettings
 from pytest_llmcompiler.prover.contract import find_contract
 from pytest_llmcompiler.prover.prove import ProofResult, prove
 
@@ -138,8 +141,38 @@ def test_code_that_is_almost_right_is_not_proved(try_proof, name: str) -> None: 
     assert result["reason"]
 
 
-def judge(function: str, text: str, **settings: bool) -> Verdict:
+def judge(function: str, text: str, **settings: float) -> Verdict:
     return check(SOURCE, function, text + "\n", examples=10, **settings)  # type: ignore[arg-type]
+
+
+WRONG_FOR_ONE = {
+    "twice": "twice: leal (%rdi,%rdi), %eax\n cmpl $0x12345678, %edi\n jne 1f\n incl %eax\n1: ret",
+    "first": "first: movl (%rdi), %eax\n cmpl $0x12345678, %eax\n jne 1f\n incl %eax\n1: ret",
+    "count": "count: addl %edi, counter(%rip)\n cmpl $0x12345678, counter(%rip)\n jne 1f\n incl counter(%rip)\n1: ret",
+}
+"""Code that is wrong for one value of an argument, of an object, of a global variable."""
+
+
+@pytest.mark.parametrize("function", WRONG_FOR_ONE)
+def test_the_input_of_a_refutation_fails_the_code(function: str) -> None:
+    assert judge(function, WRONG_FOR_ONE[function], effort=0).passed
+    verdict = judge(function, WRONG_FOR_ONE[function], effort=0, prove=True)
+    assert verdict.kind == "mismatch" and "proved" not in verdict.detail
+    assert any("the solver computed the input" in line for line in verdict.evidence)
+
+
+def test_a_proof_that_an_input_contradicts_is_an_error_of_the_harness(
+    compiled: Compile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def claim(*arguments: object) -> ProofResult:
+        return ProofResult(proved=True, level="O2", steps=0, reason="", refutation=None)
+
+    monkeypatch.setattr(Prover, "prove", claim)
+    harness = Harness(compiled(SOURCE), "twice", JudgeSettings(10, effort=0, prove=True))
+    assert harness.judge(RIGHT["twice"][0] + "\n").detail["proved"]
+    with pytest.raises(JudgeError, match="twice is proved to be equal to clang -O2, and an input shows that it is not"):
+        harness.judge(WRONG_FOR_ONE["twice"] + "\n")
+    harness.engine.close()
 
 
 def test_a_verdict_says_whether_code_is_proved() -> None:
