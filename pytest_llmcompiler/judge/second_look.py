@@ -46,6 +46,11 @@ class LookedInput:
     suite: Suite
     source: InputSource
 
+    @property
+    def shows_compiler_bug(self) -> bool:
+        """Whether clang -O2 computes the function wrongly on it."""
+        return any(entry.bug for entry in self.suite.corpus.entries.values())
+
 
 class SecondLook:
     """The second look at the candidates for one function."""
