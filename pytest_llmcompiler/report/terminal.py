@@ -329,7 +329,7 @@ def _adequacy_notes(records: Iterable[Record]) -> list[str]:
         return []
     verb = "item passes" if len(items) == 1 else "items pass"
     notes = [f"{len(items)} {verb} on inputs that show less than {100 * _ADEQUATE:.0f} % of the seeded faults:"]
-    notes += [f"  {name}: {share}" for name, share in list(items.items())[:_MAX_EXAMPLES]]
+    notes += [f"  {name}: {share}" for name, share in sorted(items.items())[:_MAX_EXAMPLES]]
     return notes + ([f"  and {len(items) - _MAX_EXAMPLES} more"] if len(items) > _MAX_EXAMPLES else [])
 
 
