@@ -141,7 +141,9 @@ class Corpus(Generic[EntryT]):
                 self.dropped[str(error)] += 1
                 before = len(self.entries)
                 self._repairer.repair(input, error)
-                if len(self.entries) == before and self._mender.is_needed(before, self.dropped.total()):
+                # Where every run is too long, the run limit has to rise first.
+                dropped = self.dropped.total() - (0 if before else self.dropped[TOO_LONG])
+                if len(self.entries) == before and self._mender.is_needed(before, dropped):
                     self._mender.mend(input)
         return input in self.entries
 
