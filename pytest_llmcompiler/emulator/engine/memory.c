@@ -102,26 +102,25 @@ static bool find_place(Engine *engine, uint64_t address, Place *place) {
     return true;
 }
 
-const uint8_t *find_memory(Engine *engine, uint64_t address, uint64_t size) {
+/* The host's memory of so many bytes, after `prepare` was called for the pages that they lie on. */
+static uint8_t *prepare_memory(Engine *engine, uint64_t address, uint64_t size,
+                               void (*prepare)(Pages *pages, uint64_t offset, uint64_t size)) {
     Place place;
     if (!find_place(engine, address, &place))
         return heap_memory(engine, address, size);
     if (size > place.size - place.offset)
         return NULL;
     if (place.pages)
-        fill_pages(place.pages, place.offset, size);
+        prepare(place.pages, place.offset, size);
     return place.memory + place.offset;
 }
 
+const uint8_t *find_memory(Engine *engine, uint64_t address, uint64_t size) {
+    return prepare_memory(engine, address, size, fill_pages);
+}
+
 uint8_t *find_writable(Engine *engine, uint64_t address, uint64_t size) {
-    Place place;
-    if (!find_place(engine, address, &place))
-        return heap_memory(engine, address, size);
-    if (size > place.size - place.offset)
-        return NULL;
-    if (place.pages)
-        note_written(place.pages, place.offset, size);
-    return place.memory + place.offset;
+    return prepare_memory(engine, address, size, note_written);
 }
 
 uint8_t *find_stack(Engine *engine, uint64_t offset, uint64_t size) {
