@@ -27,8 +27,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from pytest_llmcompiler.errors import NoCodeError, TruncatedError  # noqa: E402
 from pytest_llmcompiler.judge.api import judge_answer  # noqa: E402
+from pytest_llmcompiler.judge.client import JudgeClient  # noqa: E402
 from pytest_llmcompiler.judge.listing import Listing  # noqa: E402
-from pytest_llmcompiler.judge.service import Judge  # noqa: E402
 from pytest_llmcompiler.model.answer import Answer, Prompt  # noqa: E402
 from pytest_llmcompiler.model.extract.assembly import find_judged_assembly  # noqa: E402
 from pytest_llmcompiler.model.prompt import Template  # noqa: E402
@@ -55,7 +55,7 @@ SETTINGS: RecordSettings = {
 class JudgedFunction:
     """A function of the case, with its recorded answers judged."""
 
-    def __init__(self, reference: Reference, judge: Judge, name: str, answers: list[Answer]) -> None:
+    def __init__(self, reference: Reference, judge: JudgeClient, name: str, answers: list[Answer]) -> None:
         count, size = reference.texts.sizes(name)
         fields: dict[str, str | int] = {
             "ir": reference.texts.ir(name),
@@ -131,7 +131,7 @@ def judge_functions() -> Iterator[JudgedFunction]:
     for record in map(json.loads, FAULTS.read_text().splitlines()):
         answer = Answer(record["answer"], record["sample"], record.get("stop", "eos"))
         answers.setdefault(record["function"], []).append(answer)
-    judge = Judge()
+    judge = JudgeClient()
     for name, recorded in answers.items():
         yield JudgedFunction(reference, judge, name, recorded)
     judge.close()

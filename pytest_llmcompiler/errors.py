@@ -218,7 +218,7 @@ class LayoutError(LLMCompilerError):
 class JudgeError(LLMCompilerError):
     """The harness itself failed, through no fault of any candidate: report it as a bug.
 
-    Raised by `judge.service`. The message holds the traceback of the judging process.
+    Raised by `judge.client`. The message holds the traceback of the judging process.
     """
 
 

@@ -30,8 +30,8 @@ from pytest_llmcompiler.report.rejudged import changed_verdict_lines
 from pytest_llmcompiler.session import Session
 
 if TYPE_CHECKING:
+    from pytest_llmcompiler.judge.client import JudgeClient
     from pytest_llmcompiler.judge.listing import Listing
-    from pytest_llmcompiler.judge.service import Judge
     from pytest_llmcompiler.program.case import Case
     from pytest_llmcompiler.program.reference import Reference
     from pytest_llmcompiler.report.page import ReportPage
@@ -272,7 +272,12 @@ def _take_next(answers: Iterator[Answer]) -> tuple[Answer | None, BaseException 
 
 
 def _judge(
-    judge: Judge, case: Case, prompt: Prompt, captures: bool, answer: Answer, taught: Sequence[Mapping[str, Any]] = ()
+    judge: JudgeClient,
+    case: Case,
+    prompt: Prompt,
+    captures: bool,
+    answer: Answer,
+    taught: Sequence[Mapping[str, Any]] = (),
 ) -> ReproducibleVerdict:
     """The verdict on an answer, with its reproducer if that is wanted."""
     function, task, passes = prompt.function, prompt.task, prompt.passes

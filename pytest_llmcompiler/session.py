@@ -35,7 +35,7 @@ from pytest_llmcompiler.targets import get_target
 
 if TYPE_CHECKING:
     from pytest_llmcompiler.judge.ahead import AheadPreparer, ComingFunction
-    from pytest_llmcompiler.judge.service import Judge
+    from pytest_llmcompiler.judge.client import JudgeClient
     from pytest_llmcompiler.model.owner.client import OwnedModel, OwnerAddress, OwnerProcess
     from pytest_llmcompiler.report.page import ReportPage
     from pytest_llmcompiler.repro.folder import ReproWriter
@@ -194,13 +194,13 @@ class Session:
         return find_problem()
 
     @functools.cached_property
-    def judge(self) -> Judge:
+    def judge(self) -> JudgeClient:
         """The judge, which runs in processes of its own."""
-        from pytest_llmcompiler.judge.service import Judge
+        from pytest_llmcompiler.judge.client import JudgeClient
         from pytest_llmcompiler.judge.settings import JudgeSettings
 
         settings = self.settings
-        judge = Judge(
+        judge = JudgeClient(
             JudgeSettings(
                 settings.examples,
                 settings.seed,

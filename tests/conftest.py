@@ -11,8 +11,8 @@ import pytest
 from faces import ZIG_CACHE, CaseOf, Compile, Judged
 from sessions import CASE, put
 
+from pytest_llmcompiler.judge.client import JudgeClient
 from pytest_llmcompiler.judge.harness import JudgeSettings
-from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.program.case import Case, read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
@@ -85,14 +85,14 @@ def lfs() -> Reference:
 
 
 @pytest.fixture(scope="session")
-def judge() -> Iterator[Judge]:
-    judge = Judge(JudgeSettings(examples=40))
+def judge() -> Iterator[JudgeClient]:
+    judge = JudgeClient(JudgeSettings(examples=40))
     yield judge
     judge.close()
 
 
 @pytest.fixture(scope="session")
-def judged(judge: Judge, case_of: CaseOf) -> Judged:
+def judged(judge: JudgeClient, case_of: CaseOf) -> Judged:
     """The verdict on the assembly of a function of a C source text."""
     return lambda source, function, assembly: judge.judge(case_of(source), function, assembly)
 

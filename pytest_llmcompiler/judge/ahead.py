@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pytest_llmcompiler.errors import CaseError, JudgeError
-from pytest_llmcompiler.judge.service import Judge
+from pytest_llmcompiler.judge.client import JudgeClient
 from pytest_llmcompiler.program.case import Case
 
 
@@ -31,7 +31,7 @@ class AheadPreparer:
     One process is left to judge. So nothing is prepared ahead where there is only one.
     """
 
-    def __init__(self, judge: Judge, functions: Sequence[ComingFunction]) -> None:
+    def __init__(self, judge: JudgeClient, functions: Sequence[ComingFunction]) -> None:
         """`functions` are in the order in which they come."""
         self._judge, self._jobs = judge, judge.pool.most_workers
         self._functions = list({function.key: function for function in functions}.values())

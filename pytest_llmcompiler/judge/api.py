@@ -25,14 +25,14 @@ from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.target import DEFAULT
 
 if TYPE_CHECKING:
+    from pytest_llmcompiler.judge.client import JudgeClient
     from pytest_llmcompiler.judge.pool import JudgePool
-    from pytest_llmcompiler.judge.service import Judge
     from pytest_llmcompiler.model.answer import Answer, Task
     from pytest_llmcompiler.model.extract.blocks import ExtractedCode
 
 
 def judge_answer(
-    judge: Judge,
+    judge: JudgeClient,
     case: Case,
     function: str,
     answer: Answer,
@@ -54,7 +54,7 @@ def judge_answer(
 
 
 def judge_answer_with_reproducer(
-    judge: Judge,
+    judge: JudgeClient,
     case: Case,
     function: str,
     answer: Answer,
@@ -68,7 +68,7 @@ def judge_answer_with_reproducer(
 
 
 def _judge_answer(
-    judge: Judge,
+    judge: JudgeClient,
     case: Case,
     function: str,
     answer: Answer,
@@ -153,9 +153,8 @@ def check(
         warnings.warn(
             "check() takes C source text: use check_file() for the path of a file", DeprecationWarning, stacklevel=2
         )
-        case = read_case(Path(source), flag_sources=_flag_sources(cflags))
-    else:
-        case = _write_case(str(source), replace(_flag_sources(cflags), has_databases=False))
+        source = Path(source)
+    case = open_case(source, cflags)
     judge = shared_judge(examples, seed, target, effort, prove)
     return judge_answer(judge, case, function, Answer(assembly), task=task, passes=passes, explain=explain)
 
@@ -184,9 +183,17 @@ def check_file(
     """
     from pytest_llmcompiler.model.answer import Answer
 
-    case = read_case(Path(path), flag_sources=_flag_sources(cflags))
+    case = open_case(Path(path), cflags)
     judge = shared_judge(examples, seed, target, effort, prove)
     return judge_answer(judge, case, function, Answer(assembly), task=task, passes=passes, explain=explain)
+
+
+def open_case(source: str | Path, cflags: Sequence[str] = ()) -> Case:
+    """The case of C source text, or of a .c or .ll file where `source` is a path. Compilation databases count for files
+    alone. Raises CaseError for a file that can't be read or is of another type, and for flags that are not allowed."""
+    if isinstance(source, Path):
+        return read_case(source, flag_sources=_flag_sources(cflags))
+    return _write_case(source, replace(_flag_sources(cflags), has_databases=False))
 
 
 def _flag_sources(cflags: Sequence[str]) -> FlagSources:
@@ -221,25 +228,24 @@ def _remove_folder(folder: Path, owner: int) -> None:
 
 def shared_judge(
     examples: int = 100, seed: int = 1, target: str = DEFAULT, effort: float = 1.0, prove: bool = False
-) -> Judge:
+) -> JudgeClient:
     """The judge that all calls of `check` and `check_file` with these settings share; all such judges share one pool of
     processes, as many as there are cores, which end with this process. Raises ValueError for an unknown target and for
     an effort that is no number of 0 or more."""
-    from pytest_llmcompiler.errors import SettingError
-    from pytest_llmcompiler.judge.settings import check_effort, describe_missing_prover
+    from pytest_llmcompiler.judge.settings import check_effort, check_prover
 
-    if prove and (missing := describe_missing_prover()):
-        raise SettingError(missing)
+    if prove:
+        check_prover()
     with _LOCK:
         return _open_judge(examples, seed, get_target(target).name, check_effort(effort), prove)
 
 
 @functools.cache
-def _open_judge(examples: int, seed: int, target: str, effort: float, prove: bool) -> Judge:
-    from pytest_llmcompiler.judge.service import Judge
+def _open_judge(examples: int, seed: int, target: str, effort: float, prove: bool) -> JudgeClient:
+    from pytest_llmcompiler.judge.client import JudgeClient
     from pytest_llmcompiler.judge.settings import JudgeSettings
 
-    return Judge(JudgeSettings(examples, seed, target=target, effort=effort, prove=prove), pool=_open_pool())
+    return JudgeClient(JudgeSettings(examples, seed, target=target, effort=effort, prove=prove), pool=_open_pool())
 
 
 @functools.cache

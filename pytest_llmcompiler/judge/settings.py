@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Literal
 
+from pytest_llmcompiler.errors import SettingError
 from pytest_llmcompiler.model.answer import Task
 from pytest_llmcompiler.targets.target import DEFAULT
 
@@ -27,6 +28,12 @@ def describe_missing_prover() -> str:
     if not missing:
         return ""
     return f"proofs need {' and '.join(missing)}: pip install 'pytest-llmcompiler[prove]'"
+
+
+def check_prover() -> None:
+    """Raises SettingError where the prover's libraries are missing."""
+    if missing := describe_missing_prover():
+        raise SettingError(missing)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from faces import CaseOf, Compile, Judged
 
 from pytest_llmcompiler.emulator.generated_values import generate_value
 from pytest_llmcompiler.emulator.machine import Machine
-from pytest_llmcompiler.judge.service import Judge
+from pytest_llmcompiler.judge.client import JudgeClient
 from pytest_llmcompiler.program.varargs import format_types
 from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.values.c_types import Array, Float, Int, Pointer
@@ -508,7 +508,7 @@ def test_narrow_arguments_are_extended(judged: Judged, function: str, right: str
         assert verdict.message.startswith("external call 1"), change
 
 
-def test_extension_is_not_compared_for_a_case_in_ir(judge: Judge, case_of: CaseOf) -> None:
+def test_extension_is_not_compared_for_a_case_in_ir(judge: JudgeClient, case_of: CaseOf) -> None:
     case = case_of("declare void @tell(i8)\ndefine void @f(i8 %x) {\n call void @tell(i8 %x)\n ret void\n}\n", ".ll")
     assert judge.judge(case, "f", "f:\n movsbl %dil, %edi\n jmp tell\n").passed
     assert judge.judge(case, "f", "f:\n movzbl %dil, %edi\n jmp tell\n").passed

@@ -16,8 +16,8 @@ import pytest
 from faces import CaseOf, Compile
 
 from pytest_llmcompiler import CaseError, Verdict, check, check_file
+from pytest_llmcompiler.judge.client import JudgeClient
 from pytest_llmcompiler.judge.harness import JudgeSettings
-from pytest_llmcompiler.judge.service import Judge
 
 SOURCE = r"""
 #include <stdlib.h>
@@ -331,7 +331,7 @@ def test_side_effects_are_judged_too() -> None:
 
 
 def test_killing_the_judge_loses_no_sample(case_of: CaseOf) -> None:
-    judge = Judge(JudgeSettings(examples=40))
+    judge = JudgeClient(JudgeSettings(examples=40))
     case = case_of(SOURCE)
     try:
         assert judge.judge(case, "digits", GOOD).passed

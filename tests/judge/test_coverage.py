@@ -11,8 +11,8 @@ from sessions import put, run
 
 from pytest_llmcompiler import check, check_file
 from pytest_llmcompiler.judge.api import judge_answer
+from pytest_llmcompiler.judge.client import JudgeClient
 from pytest_llmcompiler.judge.harness import JudgeSettings
-from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.model.answer import Answer
 from pytest_llmcompiler.program.case import read_case
 
@@ -92,7 +92,7 @@ def test_undefined_lines_and_full_coverage() -> None:
 def test_a_least_coverage_makes_a_pass_inconclusive_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "drained.c"
     path.write_text(DRAINED)
-    with closing(Judge(JudgeSettings(30, min_coverage=0.9))) as judge:
+    with closing(JudgeClient(JudgeSettings(30, min_coverage=0.9))) as judge:
         case = read_case(path)
         verdict = judge_answer(judge, case, "drained", Answer(DRAINED_ASSEMBLY))
         assert verdict.kind == "inconclusive"

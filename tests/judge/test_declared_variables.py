@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from faces import CaseOf, Compile, Judged
 
+from pytest_llmcompiler.judge.client import JudgeClient
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
-from pytest_llmcompiler.judge.service import Judge
 
 SOURCE = r"""
 #include <errno.h>
@@ -150,13 +150,13 @@ def test_a_thread_local_variable_only_concerns_who_uses_it(judged: Judged) -> No
     ).passed
 
 
-def test_common_symbols_are_variables_of_the_case(judge: Judge, case_of: CaseOf) -> None:
+def test_common_symbols_are_variables_of_the_case(judge: JudgeClient, case_of: CaseOf) -> None:
     """`-fcommon` makes a tentative definition `common`."""
     case = case_of("@n = common global i32 0\ndefine i32 @f() {\n %x = load i32, ptr @n\n ret i32 %x\n}\n", ".ll")
     assert judge.judge(case, "f", "f:\n movl n(%rip), %eax\n ret\n").passed
 
 
-def test_ir_that_only_declares_a_variable(judge: Judge, case_of: CaseOf) -> None:
+def test_ir_that_only_declares_a_variable(judge: JudgeClient, case_of: CaseOf) -> None:
     text = "@n = external global i32\ndefine i32 @f() {\n %x = load i32, ptr @n\n ret i32 %x\n}\n"
     case = case_of(text, ".ll")
     assert judge.judge(case, "f", "f:\n movl n(%rip), %eax\n ret\n").passed

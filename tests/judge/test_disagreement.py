@@ -9,8 +9,8 @@ import subprocess
 import pytest
 from faces import CaseOf, Compile, Judged
 
+from pytest_llmcompiler.judge.client import JudgeClient
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
-from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.program.clang import Toolchain, header_folders
 from pytest_llmcompiler.targets import get_target
 
@@ -60,7 +60,7 @@ def own_code(compiled: Compile, source: str, function: str, level: str) -> str:
 @pytest.mark.skipif(WRONG_CLANG not in Toolchain().version(), reason="another clang, without that bug")
 @pytest.mark.parametrize("source", [DRIFT, MEMORY_DRIFT], ids=["result", "memory"])
 def test_what_clang_miscompiles_counts_as_it_is_at_o0(
-    judge: Judge, judged: Judged, case_of: CaseOf, compiled: Compile, source: str
+    judge: JudgeClient, judged: Judged, case_of: CaseOf, compiled: Compile, source: str
 ) -> None:
     for level in ("O1", "O2", "O3"):
         text = own_code(compiled, source, "total_drift", level)

@@ -10,8 +10,8 @@ from faces import CaseOf, Judged
 
 from pytest_llmcompiler.errors import CaseError
 from pytest_llmcompiler.judge.api import judge_answer
+from pytest_llmcompiler.judge.client import JudgeClient
 from pytest_llmcompiler.judge.harness import JudgeSettings
-from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.judge.verdict import KINDS, Verdict
 from pytest_llmcompiler.model.answer import Answer
 from pytest_llmcompiler.program.case import read_case
@@ -203,7 +203,7 @@ def test_verdicts_do_not_depend_on_the_judge_process(case_of: CaseOf, judged: Ju
     ]
     verdicts: list[list[Verdict]] = []
     for _ in range(2):
-        judge = Judge(JudgeSettings(examples=40))
+        judge = JudgeClient(JudgeSettings(examples=40))
         try:
             verdicts.append([judge.judge(case_of(SOURCE), *sample) for sample in samples])
         finally:
@@ -227,7 +227,7 @@ FAULTS = [json.loads(line) for line in (TESTS / "faults" / "git_lfs.jsonl").read
 @pytest.mark.parametrize(
     "record", FAULTS, ids=lambda record: f"{record['function']}-{record['sample']}-{record['expect']}"
 )
-def test_recorded_faults(judge: Judge, record: dict[str, str]) -> None:
+def test_recorded_faults(judge: JudgeClient, record: dict[str, str]) -> None:
     case = read_case(TESTS.parent / "cases" / "git_lfs.c")
     answer = Answer(record["answer"], stop=record["stop"])  # type: ignore[arg-type]
     verdict = judge_answer(judge, case, record["function"], answer)
@@ -246,7 +246,7 @@ def test_verdicts_survive_json() -> None:
         Verdict.from_json({"verdict": "great", "detail": {"message": "", "evidence": []}})
 
 
-def test_errors_of_cases(judge: Judge, case_of: CaseOf) -> None:
+def test_errors_of_cases(judge: JudgeClient, case_of: CaseOf) -> None:
     with pytest.raises(CaseError, match=r"no function 'nowhere' is defined here; there are: .*add3"):
         judge.judge(case_of(SOURCE), "nowhere", "nowhere: ret")
     with pytest.raises(CaseError, match="undeclared identifier 'y'"):

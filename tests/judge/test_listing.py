@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from faces import CaseOf, Compile, Judged
 
+from pytest_llmcompiler.judge.client import JudgeClient
 from pytest_llmcompiler.judge.listing import MAX_INSTRUCTIONS
-from pytest_llmcompiler.judge.service import Judge
 
 SOURCE = """
 int limit = 9;
@@ -43,7 +43,9 @@ BLOCKS = [
 
 
 @pytest.mark.parametrize(("text", "lines"), [(ATT, [2, 3, 4, 5, 6, 8, 9]), (INTEL, [3, 4, 5, 6, 7, 8, 9])])
-def test_the_listing_does_not_depend_on_the_syntax(judge: Judge, case_of: CaseOf, text: str, lines: list[int]) -> None:
+def test_the_listing_does_not_depend_on_the_syntax(
+    judge: JudgeClient, case_of: CaseOf, text: str, lines: list[int]
+) -> None:
     blocks = judge.listing(case_of(SOURCE), "clamp", text)
     assert blocks is not None
     assert [[line.text for line in block] for block in blocks] == BLOCKS
@@ -59,7 +61,7 @@ def test_the_listing_does_not_depend_on_the_syntax(judge: Judge, case_of: CaseOf
         "clamp:\n" + "\tnop\n" * (MAX_INSTRUCTIONS + 1),
     ],
 )
-def test_text_without_code_or_with_too_much_has_no_listing(judge: Judge, case_of: CaseOf, text: str) -> None:
+def test_text_without_code_or_with_too_much_has_no_listing(judge: JudgeClient, case_of: CaseOf, text: str) -> None:
     assert judge.listing(case_of(SOURCE), "clamp", text) is None
 
 

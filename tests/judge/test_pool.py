@@ -18,10 +18,10 @@ from faces import CaseOf
 
 from pytest_llmcompiler import JudgeError
 from pytest_llmcompiler.judge.ahead import AheadPreparer, ComingFunction
+from pytest_llmcompiler.judge.client import JudgeClient
 from pytest_llmcompiler.judge.harness import JudgeSettings
 from pytest_llmcompiler.judge.messages import Candidate, Reply, Request
 from pytest_llmcompiler.judge.prepared import PreparedFunctions
-from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.judge.worker import JudgeWorker
 from pytest_llmcompiler.program.case import Case
 
@@ -34,13 +34,13 @@ def answer(function: str, constant: int) -> str:
 
 
 @pytest.fixture
-def two() -> Iterator[Judge]:
+def two() -> Iterator[JudgeClient]:
     """A judge with two processes."""
-    with closing(Judge(JudgeSettings(examples=5), workers=2)) as judge:
+    with closing(JudgeClient(JudgeSettings(examples=5), workers=2)) as judge:
         yield judge
 
 
-def test_many_threads_get_their_own_verdicts(two: Judge, case_of: CaseOf) -> None:
+def test_many_threads_get_their_own_verdicts(two: JudgeClient, case_of: CaseOf) -> None:
     case = case_of(SOURCE)
 
     def judge(number: int) -> bool:
@@ -53,7 +53,7 @@ def test_many_threads_get_their_own_verdicts(two: Judge, case_of: CaseOf) -> Non
     assert 1 <= len(two.pool.pids) <= 2
 
 
-def test_processes_that_are_killed_lose_no_sample(two: Judge, case_of: CaseOf) -> None:
+def test_processes_that_are_killed_lose_no_sample(two: JudgeClient, case_of: CaseOf) -> None:
     case = case_of(SOURCE)
 
     def judge(number: int) -> str:
@@ -89,7 +89,7 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_new_function_is_prepared_by_one_process_while_others_wait(
-    two: Judge, case_of: CaseOf, events: list[str]
+    two: JudgeClient, case_of: CaseOf, events: list[str]
 ) -> None:
     case = case_of(SOURCE + "// new\n")
     with ThreadPoolExecutor(6) as threads:
@@ -102,7 +102,7 @@ def test_a_new_function_is_prepared_by_one_process_while_others_wait(
 
 
 def test_functions_are_prepared_ahead_and_one_process_is_left_to_judge(
-    two: Judge, case_of: CaseOf, events: list[str]
+    two: JudgeClient, case_of: CaseOf, events: list[str]
 ) -> None:
     case = case_of("".join(f"int {name}(int x) {{ return x ^ 40; }}\n" for name in "fghij"))
     with closing(AheadPreparer(two, [ComingFunction(case, name) for name in "fghij"])) as ahead:
@@ -119,19 +119,19 @@ def test_functions_are_prepared_ahead_and_one_process_is_left_to_judge(
 
 
 def test_a_single_process_prepares_nothing_ahead(case_of: CaseOf, events: list[str]) -> None:
-    with closing(Judge(JudgeSettings(examples=5), workers=1)) as judge:
+    with closing(JudgeClient(JudgeSettings(examples=5), workers=1)) as judge:
         judge.prepare(case_of(SOURCE), "f")
         assert events == [] and judge.pool.pids == []
 
 
-def test_a_process_is_started_only_if_the_others_are_busy(two: Judge, case_of: CaseOf) -> None:
+def test_a_process_is_started_only_if_the_others_are_busy(two: JudgeClient, case_of: CaseOf) -> None:
     for function, constant in (("f", 40), ("g", 41), ("f", 40)):
         assert two.judge(case_of(SOURCE), function, answer(function, constant)).passed
     assert len(two.pool.pids) == 1
 
 
 def test_another_process_helps_with_a_function_that_two_threads_ask_for(
-    two: Judge, case_of: CaseOf, events: list[str]
+    two: JudgeClient, case_of: CaseOf, events: list[str]
 ) -> None:
     """No request waits for long, but together they wait as long as the other process takes to load the function."""
     case = case_of(SOURCE)
@@ -147,7 +147,7 @@ def test_another_process_helps_with_a_function_that_two_threads_ask_for(
     assert events.count("ready f") == 2 and len(two.pool.pids) == 2
 
 
-def test_closing_ends_requests_with_an_error(two: Judge, case_of: CaseOf) -> None:
+def test_closing_ends_requests_with_an_error(two: JudgeClient, case_of: CaseOf) -> None:
     case = case_of(SOURCE)
     assert two.judge(case, "f", answer("f", 40)).passed
     with ThreadPoolExecutor(4) as threads:

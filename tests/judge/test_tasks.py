@@ -14,7 +14,7 @@ from sources import TWICE_C, TWICE_IR
 
 from pytest_llmcompiler import check
 from pytest_llmcompiler.judge.api import judge_answer
-from pytest_llmcompiler.judge.service import Judge
+from pytest_llmcompiler.judge.client import JudgeClient
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.model.replay import read_answer
 from pytest_llmcompiler.program.case import read_case
@@ -34,7 +34,7 @@ def format_id(record: dict[str, Any]) -> str:
 # -- verdicts
 
 
-def verdict_on(judge: Judge, record: dict[str, Any]) -> Verdict:
+def verdict_on(judge: JudgeClient, record: dict[str, Any]) -> Verdict:
     case = read_case(TESTS.parent / "cases" / record["case"])
     return judge_answer(
         judge, case, record["function"], read_answer(record), task=record["task"], passes=record["passes"]
@@ -42,7 +42,7 @@ def verdict_on(judge: Judge, record: dict[str, Any]) -> Verdict:
 
 
 @pytest.mark.parametrize("record", FAULTS, ids=format_id)
-def test_recorded_faults(judge: Judge, record: dict[str, Any]) -> None:
+def test_recorded_faults(judge: JudgeClient, record: dict[str, Any]) -> None:
     verdict = verdict_on(judge, record)
     assert verdict.kind == record["expect"], f"{record['fault']}\n{verdict}"
     assert record["says"] in str(verdict)
@@ -54,7 +54,7 @@ def fault(task: str, sample: int) -> dict[str, Any]:
     return next(record for record in FAULTS if record["task"] == task and record["sample"] == sample)
 
 
-def test_ir_is_compared_with_opt_s_own(judge: Judge) -> None:
+def test_ir_is_compared_with_opt_s_own(judge: JudgeClient) -> None:
     right = verdict_on(judge, fault("ir", 0)).detail
     sizes = {"instructions": 14, "size": 112, "opt_instructions": 14, "opt_size": 112}
     assert right["ir"] == {"exact": False, "canonical": True, **sizes}
@@ -63,7 +63,7 @@ def test_ir_is_compared_with_opt_s_own(judge: Judge) -> None:
     assert wrong["ir"] == {"exact": False, "canonical": False, **sizes}
 
 
-def test_a_pass_list_is_compared_with_oz(judge: Judge) -> None:
+def test_a_pass_list_is_compared_with_oz(judge: JudgeClient) -> None:
     smaller, larger = (verdict_on(judge, fault("tune", sample)) for sample in (0, 2))
     assert smaller.detail["tune"]["passes"].startswith("function(sroa,loop(loop-rotate),")
     assert smaller.detail["tune"]["size"] < smaller.detail["tune"]["oz"] < larger.detail["tune"]["size"]
@@ -79,7 +79,7 @@ def test_a_pass_list_is_compared_with_oz(judge: Judge) -> None:
     ]
 
 
-def test_lifted_ir_is_lowered_and_compared_with_the_prompt(judge: Judge) -> None:
+def test_lifted_ir_is_lowered_and_compared_with_the_prompt(judge: JudgeClient) -> None:
     right, wrong, unlike = (verdict_on(judge, fault("disassemble", sample)).detail for sample in (0, 1, 2))
     assert right["round_trip"] == {"exact": True, "bleu": 100.0}
     assert not wrong["round_trip"]["exact"] and not unlike["round_trip"]["exact"]
@@ -87,7 +87,7 @@ def test_lifted_ir_is_lowered_and_compared_with_the_prompt(judge: Judge) -> None
     assert right["ir"]["exact"] and not wrong["ir"]["canonical"]
 
 
-def test_lines_are_of_the_assembly_that_was_judged(judge: Judge) -> None:
+def test_lines_are_of_the_assembly_that_was_judged(judge: JudgeClient) -> None:
     record = fault("disassemble", 1)
     verdict = verdict_on(judge, record)
     [parts] = [words for words in verdict.evidence if words.startswith("  diverges")]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_llmcompiler.judge.client import JudgeClient
 from pytest_llmcompiler.judge.harness import JudgeSettings
-from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.program.case import read_case
 
@@ -104,15 +104,15 @@ WholeFile = Callable[..., Verdict]
 
 
 @pytest.fixture(scope="module")
-def few() -> Iterator[Judge]:
+def few() -> Iterator[JudgeClient]:
     """A judge with few inputs."""
-    judge = Judge(JudgeSettings(examples=20))
+    judge = JudgeClient(JudgeSettings(examples=20))
     yield judge
     judge.close()
 
 
 @pytest.fixture
-def verdict_on(few: Judge, tmp_path: Path) -> WholeFile:
+def verdict_on(few: JudgeClient, tmp_path: Path) -> WholeFile:
     """The verdict on a text for a function of a C source."""
 
     def judge(source: str, function: str, text: str) -> Verdict:

@@ -112,15 +112,15 @@ def test_nothing_is_left_behind(project: pytest.Pytester) -> None:
 def test_an_answer_that_comes_again_is_judged_once(project: pytest.Pytester) -> None:
     project.makeconftest(
         """
-        from pytest_llmcompiler.judge import service
+        from pytest_llmcompiler.judge import client
 
-        real = service.Judge.judge
+        real = client.JudgeClient.judge
 
         def judge(self, *args, **settings):
             print("it is judged!")
             return real(self, *args, **settings)
 
-        service.Judge.judge = judge
+        client.JudgeClient.judge = judge
         """
     )
     model = replay(project, TWICE, WRONG, TWICE, VEX, TWICE, VEX)
@@ -135,16 +135,16 @@ def test_a_judge_that_fails_loses_no_answer(project: pytest.Pytester) -> None:
     project.makeconftest(
         """
         from pytest_llmcompiler import JudgeError
-        from pytest_llmcompiler.judge import service
+        from pytest_llmcompiler.judge import client
 
-        real = service.Judge.judge
+        real = client.JudgeClient.judge
 
         def judge(self, case, function, text, *args, **settings):
             if "bad" in text:
                 raise JudgeError("the harness is at fault")
             return real(self, case, function, text, *args, **settings)
 
-        service.Judge.judge = judge
+        client.JudgeClient.judge = judge
         """
     )
     model = replay(project, TWICE, TWICE.replace("\n", " # bad\n", 1), TWICE)

@@ -69,15 +69,15 @@ def test_samples_judged_side_by_side_are_recorded_in_their_order(project: pytest
 def test_the_next_items_are_prepared_meanwhile(project: pytest.Pytester) -> None:
     project.makeconftest(
         """
-        from pytest_llmcompiler.judge import service
+        from pytest_llmcompiler.judge import client
 
-        real = service.Judge.prepare
+        real = client.JudgeClient.prepare
 
         def prepare(self, case, function):
             print("prepares", function)
             return real(self, case, function)
 
-        service.Judge.prepare = prepare
+        client.JudgeClient.prepare = prepare
         """
     )
     model = replay(project, ("twice", TWICE), ("low", LOW))

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from caches import new_cache
 
+from pytest_llmcompiler.judge.client import JudgeClient
 from pytest_llmcompiler.judge.harness import JudgeSettings
-from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
@@ -43,7 +43,7 @@ def list_candidates(target: str) -> list[tuple[Path, str, str]]:
 
 def judge_all(candidates: list[tuple[Path, str, str]], target: str) -> list[tuple[dict[str, Any], Any]]:
     """Verdicts and reproducers, by a process that has prepared nothing."""
-    judge = Judge(JudgeSettings(examples=15, target=target))
+    judge = JudgeClient(JudgeSettings(examples=15, target=target))
     try:
         judged = [judge.judge_with_reproducer(read_case(path), name, text) for path, name, text in candidates]
     finally:

@@ -13,8 +13,8 @@ from pytest_llmcompiler import check
 from pytest_llmcompiler.assembler import gas
 from pytest_llmcompiler.assembler.assemble import assemble
 from pytest_llmcompiler.errors import AssemblyError, CaseError, LinkError, UnsupportedError
+from pytest_llmcompiler.judge.client import JudgeClient
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
-from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.model.answer import Answer
 from pytest_llmcompiler.model.extract.assembly import extract_assembly
 from pytest_llmcompiler.targets import get_target
@@ -65,14 +65,14 @@ FUNCTIONS = ["scaled", "bumped", "total", "applied", "asked", "counted", "exact"
 
 
 @pytest.fixture(scope="module")
-def arm() -> Iterator[Judge]:
-    judge = Judge(JudgeSettings(examples=20, target=TARGET.name))
+def arm() -> Iterator[JudgeClient]:
+    judge = JudgeClient(JudgeSettings(examples=20, target=TARGET.name))
     yield judge
     judge.close()
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_clangs_own_code_passes(arm: Judge, compiled: Compile, function: str) -> None:
+def test_clangs_own_code_passes(arm: JudgeClient, compiled: Compile, function: str) -> None:
     reference = compiled(SOURCE, target=TARGET.name)
     for level in ("O0", "O2"):
         verdict = arm.judge(reference.case, function, reference.texts.assembly(function, level))
@@ -130,14 +130,14 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_code_gets_its_verdict(arm: Judge, case_of: CaseOf, name: str) -> None:
+def test_wrong_code_gets_its_verdict(arm: JudgeClient, case_of: CaseOf, name: str) -> None:
     function, text, kind, words = WRONG[name]
     verdict = arm.judge(case_of(SOURCE), function, text)
     assert verdict.kind == kind, verdict
     assert words in str(verdict)
 
 
-def test_assembly_of_gcc_passes(arm: Judge, case_of: CaseOf) -> None:
+def test_assembly_of_gcc_passes(arm: JudgeClient, case_of: CaseOf) -> None:
     """`.arch`, comments, `.align` in powers of two, `.word` of four bytes, x18 and the red-zone-free frame."""
     text = """
 	.arch armv8-a	// no directive that matters
@@ -182,7 +182,7 @@ sum:
     assert arm.judge(case_of(SOURCE), "sum", text).passed
 
 
-def test_listings_have_blocks_and_names(arm: Judge, case_of: CaseOf) -> None:
+def test_listings_have_blocks_and_names(arm: JudgeClient, case_of: CaseOf) -> None:
     text = "larger:\n cmp w0, w1\n b.ge .Lx\n mov w0, w1\n bl helper\n.Lx:\n adrp x9, table\n ret\n"
     blocks = arm.listing(case_of(SOURCE), "larger", text)
     assert blocks is not None
@@ -211,7 +211,7 @@ def test_check_with_a_target() -> None:
         ("fmul d0, d0, d1\n fsub d0, d0, d2", "mismatch"),
     ],
 )
-def test_products_may_be_rounded_or_fused(arm: Judge, case_of: CaseOf, text: str, kind: str) -> None:
+def test_products_may_be_rounded_or_fused(arm: JudgeClient, case_of: CaseOf, text: str, kind: str) -> None:
     source = "double f(double a, double b, double c) { return a * b + c; }\n"
     assert arm.judge(case_of(source), "f", f"f:\n {text}\n ret\n").kind == kind
 

@@ -14,8 +14,8 @@ from pytest_llmcompiler.assembler.assemble import assemble
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.errors import AssemblyError, CaseError, UnsupportedError
 from pytest_llmcompiler.judge.api import judge_answer
+from pytest_llmcompiler.judge.client import JudgeClient
 from pytest_llmcompiler.judge.harness import JudgeSettings
-from pytest_llmcompiler.judge.service import Judge
 from pytest_llmcompiler.model.answer import Answer
 from pytest_llmcompiler.model.extract.assembly import extract_assembly
 from pytest_llmcompiler.program.case import read_case
@@ -34,14 +34,14 @@ FUNCTIONS = (
 
 
 @pytest.fixture(scope="module")
-def windows() -> Iterator[Judge]:
-    judge = Judge(JudgeSettings(examples=15, target=TARGET.name))
+def windows() -> Iterator[JudgeClient]:
+    judge = JudgeClient(JudgeSettings(examples=15, target=TARGET.name))
     yield judge
     judge.close()
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_clangs_own_code_passes(windows: Judge, compiled: Compile, function: str) -> None:
+def test_clangs_own_code_passes(windows: JudgeClient, compiled: Compile, function: str) -> None:
     """Structs of all sizes, results in memory, floats by position, variadic functions both ways, calls out, callbacks
     both ways, globals, large frames, and the C library with its `long` of another size."""
     reference = compiled(SOURCE, target=TARGET.name)
@@ -90,7 +90,7 @@ CANDIDATES = {
 
 
 @pytest.mark.parametrize("name", CANDIDATES)
-def test_code_gets_its_verdict(windows: Judge, case_of: CaseOf, name: str) -> None:
+def test_code_gets_its_verdict(windows: JudgeClient, case_of: CaseOf, name: str) -> None:
     function, *parts, kind, words = CANDIDATES[name]
     verdict = windows.judge(case_of(SOURCE), function, "".join(parts))
     assert verdict.kind == kind, verdict
@@ -101,7 +101,7 @@ FAULTS = [json.loads(line) for line in (TESTS / "faults" / "windows.jsonl").read
 
 
 @pytest.mark.parametrize("record", FAULTS, ids=lambda record: f"{record['sample']}-{record['expect']}")
-def test_recorded_faults(windows: Judge, record: dict[str, str]) -> None:
+def test_recorded_faults(windows: JudgeClient, record: dict[str, str]) -> None:
     case = read_case(TESTS.parent / "cases" / record["case"])
     verdict = judge_answer(windows, case, record["function"], Answer(record["answer"]))
     assert verdict.kind == record["expect"], f"{record['fault']}\n{verdict}"
@@ -117,7 +117,9 @@ def test_recorded_faults(windows: Judge, record: dict[str, str]) -> None:
     ],
     ids=["another layout", "long double", "constructors", "wide characters"],
 )
-def test_code_that_can_not_be_judged_is_inconclusive(windows: Judge, case_of: CaseOf, source: str, words: str) -> None:
+def test_code_that_can_not_be_judged_is_inconclusive(
+    windows: JudgeClient, case_of: CaseOf, source: str, words: str
+) -> None:
     verdict = windows.judge(case_of(source), "f", "f:\n ret\n")
     assert verdict.kind == "inconclusive"
     assert words in verdict.message
@@ -180,7 +182,7 @@ def assemble_f(text: str, symbols: dict[str, int]) -> AssembledCode:
     return assemble(text, "f", TARGET.load_address, symbols, target=TARGET)
 
 
-def test_assembly_of_gcc_passes(windows: Judge, case_of: CaseOf) -> None:
+def test_assembly_of_gcc_passes(windows: JudgeClient, case_of: CaseOf) -> None:
     text = """
 	.file	"windows.c"
 	.text
@@ -261,7 +263,7 @@ END
 """
 
 
-def test_listings_of_microsofts_compiler(windows: Judge, case_of: CaseOf) -> None:
+def test_listings_of_microsofts_compiler(windows: JudgeClient, case_of: CaseOf) -> None:
     verdict = windows.judge(case_of(SOURCE), "said", LISTING)
     assert verdict.passed, verdict
     wrong = windows.judge(case_of(SOURCE), "said", LISTING.replace("rdx, xmm1", "rdx, xmm2"))
@@ -372,7 +374,7 @@ define i128 @f(i128 %x) {{
 """
 
 
-def test_ir_with_imported_symbols(windows: Judge, case_of: CaseOf) -> None:
+def test_ir_with_imported_symbols(windows: JudgeClient, case_of: CaseOf) -> None:
     """clang writes such IR and code for Microsoft's tools."""
     text = """
 target triple = "x86_64-pc-windows-msvc"

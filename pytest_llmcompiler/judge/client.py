@@ -23,7 +23,7 @@ from pytest_llmcompiler.program.case import Case
 from pytest_llmcompiler.program.clang import Toolchain
 
 
-class Judge:
+class JudgeClient:
     """Judges candidates in the processes of a pool, by one set of settings. Thread-safe: samples that threads ask for
     are judged side by side.
 

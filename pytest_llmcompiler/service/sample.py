@@ -1,0 +1,35 @@
+"""One answer to judge, with the question that it was given for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_llmcompiler.model.answer import Task
+from pytest_llmcompiler.targets.target import DEFAULT
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One answer to judge.
+
+    It is data alone, so it may be pickled and sent to other processes and machines.
+    """
+
+    source: str | Path
+    """C source text, or the `Path` of a .c or .ll file."""
+    function: str
+    """The name of the function of the source that the answer is for."""
+    answer: str
+    """Bare assembly, or a model's answer with code in it."""
+    task: Task = "asm"
+    """What the model was asked for."""
+    passes: str = "O0"
+    """The pass list of the question. No verdict depends on it."""
+    target: str = DEFAULT
+    """The processor and system that the code is for, see `--llmc-target`."""
+    cflags: tuple[str, ...] = ()
+    """Flags of clang for the source. Their paths start at the current folder."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cflags", tuple(self.cflags))  # a list is no part of a key
