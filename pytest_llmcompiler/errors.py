@@ -222,6 +222,21 @@ class JudgeError(LLMCompilerError):
     """
 
 
+# -- rewards
+
+
+class ColumnError(LLMCompilerError, ValueError):
+    """A row of a dataset lacks a column that a sample needs, or the column holds something else. The message names the
+    column. Raised by `rewards`.
+    """
+
+
+class BodyError(LLMCompilerError, ValueError):
+    """A request of a training framework is not in the form that the framework is known to send. The message says which
+    part is not. Raised by `rewards`.
+    """
+
+
 # -- records, reports and reproducers
 
 
