@@ -23,6 +23,7 @@ from pytest_llmcompiler.errors import (
     LinkError,
     UnsupportedError,
 )
+from pytest_llmcompiler.judge.agreeing import count_agreeing
 from pytest_llmcompiler.judge.coverage import pass_verdict
 from pytest_llmcompiler.judge.differential import DifferentialRun
 from pytest_llmcompiler.judge.divergence import AssembledText
@@ -281,7 +282,18 @@ class Harness:
             self.function
         ):
             verdict = replace(verdict, kind="inconclusive", message=f"{_PRIVATE} ({verdict.message})")
+        if self._settings.count_agreeing and verdict.kind in RUN_FAILURES:
+            verdict = replace(verdict, detail=verdict.detail | self._count_agreeing(differential, engine))
         return ReproducibleVerdict(verdict, explained["reproducer"])
+
+    def _count_agreeing(self, differential: DifferentialRun, engine: EngineResult | None) -> dict[str, int]:
+        """The fact `agreeing` of a candidate that fails; empty where it can't be counted."""
+        if differential.suite is not self._suite:  # a second look, which only candidates that pass the suite get
+            return {"agreeing": len(self.corpus.entries)}
+        with contextlib.suppress(ChildDiedError, ChildTimeoutError):
+            count = _call_isolated(count_agreeing, differential, engine)
+            return {} if count is None else {"agreeing": count}
+        return {}
 
     def _run_isolated(
         self, differential: DifferentialRun, engine: EngineResult | None, *, explain: bool, capture: bool

@@ -55,6 +55,8 @@ class JudgeSettings:
     each of them. 0: there is no second look."""
     prove: bool = False
     """Whether to try to prove that candidates which pass are equal to the reference."""
+    count_agreeing: bool = False
+    """Whether to count the inputs of the suite on which candidates that run and fail agree with the reference."""
 
 
 @dataclass(frozen=True)

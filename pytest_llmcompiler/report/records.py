@@ -169,6 +169,7 @@ class RecordDetail(TypedDict, total=False):
     evidence: list[str]
     assembler: str
     inputs: int
+    agreeing: int
     dropped: dict[str, int]
     coverage: RecordCoverage
     adequacy: RecordAdequacy

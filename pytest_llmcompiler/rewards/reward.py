@@ -26,9 +26,9 @@ class Reward:
     """Judges samples and gives each a reward.
 
     `columns` has the names of the dataset's columns, `table` what verdicts are worth (see `reward_of`). `open_judge`
-    returns the judge: `functools.partial(Judge, workers=4, timeout=60)` for other settings than the default ones, which
-    share one judge in each process. It is called in the process that needs a verdict, and not before: the object may
-    be pickled, and sent to workers.
+    returns the judge: `functools.partial(Judge, workers=4)` for another number of workers. It is called in the process
+    that needs a verdict, and not before: the object may be pickled, and sent to workers. Without it, all rewards in a
+    process share one judge, which counts agreeing inputs if the table asks for them.
 
     Raises ValueError for a table that is not known.
     """
@@ -66,7 +66,7 @@ class Reward:
 
     def _opened(self) -> BatchJudge:
         if self._open_judge is None:
-            return _open_shared_judge()
+            return _open_shared_judge(counts_agreeing=bool(self.table["agreeing"]))
         with _LOCK:
             if self._judge is None:
                 self._judge = self._open_judge()
@@ -77,11 +77,11 @@ _LOCK = threading.Lock()
 """Guards the opening of judges, which is done once by many threads."""
 
 
-def _open_shared_judge() -> Judge:
+def _open_shared_judge(*, counts_agreeing: bool) -> Judge:
     with _LOCK:
-        return _shared_judge()
+        return _shared_judge(counts_agreeing)
 
 
 @functools.cache
-def _shared_judge() -> Judge:
-    return Judge()
+def _shared_judge(counts_agreeing: bool) -> Judge:
+    return Judge(count_agreeing=counts_agreeing)

@@ -34,7 +34,9 @@ class Judge:
 
     `workers` is the number of processes, all cores by default. `examples`, `seed`, `effort` and `prove` are as for
     `check`. A smaller input that shows a failure is searched for only with `explain`: the search takes most of the time
-    that wrong code takes.
+    that wrong code takes. With `count_agreeing`, `detail["agreeing"]` of code that runs and fails is the number of the
+    `detail["inputs"]` on which it does what the reference does. Each of them is run for that, which takes several times
+    as long as the verdict.
 
     The processes end with `close`, at the end of a `with` block, with the judge itself, and with the process that holds
     it, however that ends. A forked child that uses the judge gets processes of its own.
@@ -51,12 +53,15 @@ class Judge:
         effort: float = 1.0,
         explain: bool = False,
         prove: bool = False,
+        count_agreeing: bool = False,
     ) -> None:
         if prove:
             check_prover()
         self.workers = workers or count_cores()
         self._explain = explain
-        self._settings = JudgeSettings(examples, seed, effort=check_effort(effort), prove=prove)
+        self._settings = JudgeSettings(
+            examples, seed, effort=check_effort(effort), prove=prove, count_agreeing=count_agreeing
+        )
         self._pool = JudgePool(self.workers)
         self._threads: tuple[int, ThreadPoolExecutor] | None = None
         self._lock = threading.Lock()
