@@ -33,8 +33,9 @@ _IGNORED = frozenset((
 """Directives that change neither bytes nor names for a text that is loaded alone."""
 _LABEL = re.compile(rf'(?:({SYMBOL})|(\d+)|"([^"\\]+)")\s*:(?!:)\s*')
 _ASSIGNMENT = re.compile(rf'(?:({SYMBOL})|"([^"\\]+)")\s*(==?)(?!=)')
-_PLAIN_INSTRUCTION = re.compile(r"(\s*)([A-Za-z]\w*)(?:[ \t]+([\w$%(\[.*-][^=:\"'{]*))?\s*")
-"""A statement that can only be an instruction. Most statements are, and this is faster than reading them."""
+_PLAIN_INSTRUCTION = re.compile(r"(\s*)([A-Za-z]\w*)(?:[ \t]+([\w$%(\[.*-][^=:\"'{]*)|\s*)")
+"""A statement that can only be an instruction. Most statements are, and this is faster than reading them. No two parts
+that follow each other match the same characters: matching takes time linear in the length."""
 _KEPT_LINES = 1 << 13
 """Lines that are kept, at most 2 KiB each: 16 MiB in the worst case. A function has some hundred."""
 _KEPT_CHARACTERS = 100

@@ -42,6 +42,11 @@ PAGE = 4096
 """Bytes of a page: the unit of permissions on all targets."""
 IMAGE_BYTES = 64 << 20
 """The largest image, in bytes. Sizes in object files come from hostile text; memory is allocated only below this."""
+_MOST_SECTIONS = 2_000
+"""Each section has pages of its own, and mapping them in the emulator takes time with the square of their number: 2 s
+for so many."""
+_MOST_NAMES = 10
+"""Undefined symbols that a message names."""
 _SLOT_BYTES = 8
 
 
@@ -124,7 +129,9 @@ def link(
     absent = sorted(name for name in external if name not in program_symbols and name not in weak)
     missing = tuple(name for name in absent if name not in unneeded)
     if missing:
-        raise LinkError(f"undefined symbol{'s' if len(missing) > 1 else ''}: {', '.join(missing)}", missing)
+        more = f" and {len(missing) - _MOST_NAMES} more" if len(missing) > _MOST_NAMES else ""
+        names = ", ".join(missing[:_MOST_NAMES])
+        raise LinkError(f"undefined symbol{'s' if len(missing) > 1 else ''}: {names}{more}", missing)
     known = {name: program_symbols.get(name, 0) for name in external}
     known |= dict.fromkeys(absent, base - PAGE) | own
     # Value -> the address of its slot in the global offset table, which lies behind the sections.
@@ -146,6 +153,8 @@ def link(
 
 def _lay_out(sections: Sequence[LinkSection], base: int) -> tuple[list[int], int]:
     """The address of each section, and the first page behind all of them."""
+    if len(sections) > _MOST_SECTIONS:
+        raise LinkError(f"the text has {len(sections)} sections, {_MOST_SECTIONS} at most")
     addresses, end = [], base
     for section in sections:
         addresses.append(end)

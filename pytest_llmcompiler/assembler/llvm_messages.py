@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from pytest_llmcompiler.assembler.llvm_source import NAME_START, LLVMSource, blank_literals, build_name_pattern
-from pytest_llmcompiler.assembler.statements import ParsedAssembly
+from pytest_llmcompiler.assembler.llvm_source import NAME_START, LLVMSource, blank_literals
+from pytest_llmcompiler.assembler.statements import ParsedAssembly, Statement
 from pytest_llmcompiler.errors import AssemblyError, UnsupportedError
 
 _MESSAGE = re.compile(r"^(?:error: )?<(?:inline asm|stdin)>:(\d+):(\d+): (?!warning)(?:error: )?(.*)", re.MULTILINE)
 """Line, column and words of an error."""
+_NAME = re.compile(rf"{NAME_START}(\$?)([\w.?][\w.$?]*)")
+_MOST_NAMES = 10
+"""Undefined symbols that a message names."""
 _NUMERIC_LABEL_USE = re.compile(rf"{NAME_START}(\d+)([bf])(?![\w.])")
 
 
@@ -44,21 +47,27 @@ def _translate_unplaced(source: LLVMSource, output: str) -> AssemblyError:
 def _find_undefined_numeric_labels(parsed: ParsedAssembly) -> Iterator[tuple[int, str]]:
     """Position and name of each use of `1f` or `1b` without a label 1 on that side."""
     seen: set[str] = set()
-    labels = [statement.name if statement.is_numeric_label else "" for statement in parsed.statements]
+    last = {statement.name: number for number, statement in enumerate(parsed.statements) if statement.is_numeric_label}
     for number, statement in enumerate(parsed.statements):
-        seen.add(labels[number])
+        if statement.is_numeric_label:
+            seen.add(statement.name)
         for match in _NUMERIC_LABEL_USE.finditer(blank_literals(statement.text)):
-            if match[1] not in (labels[number:] if match[2] == "f" else seen):
+            is_defined = last.get(match[1], -1) >= number if match[2] == "f" else match[1] in seen
+            if not is_defined:
                 yield statement.offset + match.start(), match[0]
 
 
 def describe_missing_symbols(parsed: ParsedAssembly, names: Iterable[str]) -> str:
-    """The message for undefined symbols, with the line on which each is first used."""
-    descriptions = []
-    for name in names:
-        pattern = re.compile(build_name_pattern(name))
-        uses = (s for s in parsed.statements if pattern.search(blank_literals(s.operands)))
-        first_use = next(uses, None)
-        line = "" if first_use is None else f" (line {parsed.find_line(first_use)})"
-        descriptions.append(f"'{name}'{line}")
-    return f"undefined symbol{'s' if len(descriptions) > 1 else ''}: {', '.join(descriptions)}"
+    """The message for undefined symbols, with the line on which each is first used; of many, the first ones."""
+    first_uses: dict[str, Statement] = {}
+    for statement in parsed.statements:
+        for dollar, word in _NAME.findall(blank_literals(statement.operands)):
+            first_uses.setdefault(word, statement)
+            first_uses.setdefault(dollar + word, statement)
+    names = list(names)
+    described = names[:_MOST_NAMES]
+    lines = {name: parsed.find_line(first_uses[name]) for name in described if name in first_uses}
+    descriptions = [f"'{name}' (line {lines[name]})" if name in lines else f"'{name}'" for name in described]
+    if len(names) > _MOST_NAMES:
+        descriptions.append(f"and {len(names) - _MOST_NAMES} more")
+    return f"undefined symbol{'s' if len(names) > 1 else ''}: {', '.join(descriptions)}"

@@ -7,8 +7,9 @@ section's start, tell afterwards where each statement's bytes are.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from string import ascii_letters
 
 from pytest_llmcompiler.assembler.bindings import Binding
@@ -23,12 +24,18 @@ from pytest_llmcompiler.assembler.operands import is_movsxd
 from pytest_llmcompiler.assembler.reach import is_branch
 from pytest_llmcompiler.assembler.statements import ParsedAssembly, Statement
 from pytest_llmcompiler.assembler.tokens import LITERAL
+from pytest_llmcompiler.errors import AssemblyError
 
 NAME_START = r"(?<![\w.@?\"])(?<![\w.]\$)"
 """The pattern of a position where a name may begin. The $ of an immediate is not part of a name."""
 _PLAIN_NAME = re.compile(r"(?!\.L)[A-Za-z_.][\w.$]*")
 _LITERAL = re.compile(LITERAL)
 _LOCAL_LABEL = re.compile(rf"{NAME_START}\.L[\w.$?]*")
+_LITERAL_OR_LOCAL = re.compile(rf"{LITERAL}|{_LOCAL_LABEL.pattern}")
+_WORD = re.compile(r"[\w.$?]+")
+_MOST_NEW_LETTERS = 3
+"""Of how many letters at the start of a label a new spelling may have others: 140,000 spellings, more than a text of
+the longest length can use up for more than a few labels."""
 _INTEL_OUTER_BRACKETS = re.compile(r"\[(\s*(?:qword|dword|word)\s+ptr\s[^\[\]]*\[[^\[\]]*\]\s*)\]", re.IGNORECASE)
 _INTEL_FLAT = re.compile(r"(\boffset\s+)(flat\s*:)", re.IGNORECASE)
 
@@ -55,6 +62,7 @@ class LLVMSource:
         self.renamed_locals = self._rename_undefined_locals()
         """New name -> name in the text, for local labels that the text refers to but does not define. LLVM refuses to
         leave a `.L` name to a linker; the new names have the same length, so that columns stay the same."""
+        self._new_locals = {old: new for new, old in self.renamed_locals.items()}
         self._lines: list[str] = []
         self._origins: list[int | None] = []
         """For each line, the position of its first character in the source; None for added lines."""
@@ -65,10 +73,18 @@ class LLVMSource:
         statements = self.parsed.statements
         assigned = {statement.name for statement in statements if statement.kind == "set"}
         used = {name for statement in statements for name in _LOCAL_LABEL.findall(blank_literals(statement.operands))}
-        renamed = {}
-        for name in sorted(used - self.parsed.labels.keys() - assigned):
-            letter = next(letter for letter in ascii_letters if letter + name[1:] not in self.parsed.source)
-            renamed[letter + name[1:]] = name
+        undefined = sorted(used - self.parsed.labels.keys() - assigned)
+        if not undefined:
+            return {}
+        words = _WORD.findall(self.parsed.source)
+        taken = {*words, *(word.lstrip("$") for word in words)}
+        renamed: dict[str, str] = {}
+        for name in undefined:
+            new = next((new for new in _list_spellings(name) if new not in taken), None)
+            if new is None:
+                raise AssemblyError(f"there is no other name for the undefined label {name}", 0, 0)
+            taken.add(new)
+            renamed[new] = name
         return renamed
 
     def build(self) -> str:
@@ -124,10 +140,8 @@ class LLVMSource:
     # -- statements
 
     def _emit(self, line: str, origin: int | None = None) -> None:
-        if origin is not None:
-            for new, old in self.renamed_locals.items():
-                if old in line:
-                    line = _rename(line, old, new)
+        if origin is not None and self._new_locals and ".L" in line:
+            line = _LITERAL_OR_LOCAL.sub(lambda match: self._new_locals.get(match[0], match[0]), line)
         self._lines.append(line)
         self._origins.append(origin)
 
@@ -217,6 +231,13 @@ class LLVMSource:
         before = self._lines[number].encode()[: column - 1].decode("utf-8", "ignore")
         is_behind_mnemonic = " " in before.replace("\t", " ")
         return self.parsed.locate(origin + len(before) - (number in self._lengthened_lines and is_behind_mnemonic))
+
+
+def _list_spellings(label: str) -> Iterator[str]:
+    """Names of the length of a local label, and unlike it no local ones: `aLx`, `bLx`, … for `.Lx`."""
+    for count in range(1, min(len(label), _MOST_NEW_LETTERS) + 1):
+        for letters in itertools.product(ascii_letters, repeat=count):
+            yield "".join(letters) + label[count:]
 
 
 def _choose_tag(source: str) -> str:

@@ -127,6 +127,7 @@ def parse_expression(text: str) -> Expression:
 
 def parse_operand(text: str, syntax: Syntax) -> Operand:
     """Rewrite one operand of an instruction: registers stay as they are, numbers become decimal."""
+    text = " ".join(text.split())  # patterns below try each way to divide a run of blanks
     return _parse_att_operand(text) if syntax == "att" else _parse_intel_operand(text)
 
 

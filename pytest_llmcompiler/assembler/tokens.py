@@ -10,8 +10,11 @@ LITERAL = r"""'(?:\\.|[^'\\])'|"(?:\\.|[^"\\])*\""""
 """The pattern of a string or a character, with its quotes."""
 
 _COMMA = re.compile(r",(?![^()]*\))")
-"""A comma outside of parentheses."""
-_LITERAL_OR_COMMA = re.compile(rf"""{LITERAL}|,(?![^()"']*\))""")
+"""A comma outside of parentheses, in time that grows with the square of the length."""
+_SHORT = 256
+"""Characters up to which `_COMMA` is the fastest way."""
+_SEPARATOR = re.compile(rf"""{LITERAL}|\([^()"']*\)|,""")
+"""What may hold commas, and else a comma."""
 _NUMBER = re.compile(r"([+-]?)\s*(0[xX][0-9a-fA-F]+|0[bB][01]+|0[0-7]*|[1-9][0-9]*)$")
 
 
@@ -32,11 +35,10 @@ def split_operands(text: str) -> list[str]:
     """Split at the commas that stand outside of parentheses, strings and characters. The parts have no outer space."""
     if not text:
         return []
-    if '"' not in text and "'" not in text:
-        parts = _COMMA.split(text) if "(" in text else text.split(",")
-        return [part.strip() for part in parts]
+    if '"' not in text and "'" not in text and len(text) <= _SHORT:
+        return [part.strip() for part in _COMMA.split(text)]
     parts, start = list[str](), 0
-    for match in _LITERAL_OR_COMMA.finditer(text):
+    for match in _SEPARATOR.finditer(text):
         if match[0] == ",":
             parts.append(text[start : match.start()].strip())
             start = match.end()

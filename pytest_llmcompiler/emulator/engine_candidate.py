@@ -120,10 +120,12 @@ def _padding(
 ) -> Iterator[int]:
     """The addresses of padding between instructions, which code falls into before an aligned label."""
     processor = program.target.processor
+    end = segment.address + len(segment.data)
     padded = {bisect_right(addresses, segment.address + match.start()) - 1 for match in _NOP.finditer(segment.data)}
     for index in padded - {-1}:
-        address, following = addresses[index], addresses[index + 1] if index + 1 < len(addresses) else 0
-        if following and not code.mnemonics[address].startswith("."):
+        address, following = addresses[index], addresses[index + 1] if index + 1 < len(addresses) else end
+        following = min(following, end)
+        if following < end and not code.mnemonics[address].startswith("."):
             size = processor.decode(code.read_code(address), address).size
             yield from range(address + size, following)  # none where the instruction itself has such bytes in it
 

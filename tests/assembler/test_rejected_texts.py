@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
+import string
 import subprocess
 import sys
 import time
@@ -22,7 +24,7 @@ from pytest_llmcompiler import sandbox
 from pytest_llmcompiler.assembler import keystone_engine, llvm_engine
 from pytest_llmcompiler.assembler.assemble import assemble
 from pytest_llmcompiler.assembler.job import AssemblerLimits
-from pytest_llmcompiler.errors import AssemblyError, ChildDiedError
+from pytest_llmcompiler.errors import AssemblyError, ChildDiedError, LinkError
 from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.code import AssemblerName
 
@@ -227,3 +229,50 @@ def test_no_file_can_be_opened_while_assembling() -> None:
 def test_a_base_must_be_page_aligned() -> None:
     with pytest.raises(ValueError, match="0x10000001 is not page-aligned"):
         assemble("f: ret", "f", BASE + 1, {})
+
+
+LONG = 200_000
+"""Characters for which time that grows with the square of the length would be many times a test's limit."""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"f:\n\tmovl a{' ' * LONG}b, %eax\n", "unexpected token in argument list"),
+        (f"f:\n\tmovl a{' ' * LONG}=\n", "unexpected token in argument list"),
+        (f"f:\n\tmovl (%rax{',' * LONG}), %eax\n", "unknown token in expression"),
+        (f"f:\n\tret\n.data\n.byte (1),{'1,' * LONG}1 1\n", "unexpected token"),
+    ],
+    ids=["blanks", "blanks and a sign", "commas in parentheses", "commas"],
+)
+def test_long_statements(text: str, message: str) -> None:
+    """Reading takes time linear in the length."""
+    with pytest.raises(AssemblyError, match=message):
+        assemble(text, "f", BASE, {})
+
+
+def test_an_undefined_label_all_of_whose_new_spellings_are_taken() -> None:
+    """LLVM gets `.Lfoo` under another name of the same length: here none with one other letter is free."""
+    words = " ".join(f"{letter}Lfoo" for letter in string.ascii_letters)
+    with pytest.raises(LinkError, match=r"undefined symbol: '\.Lfoo' \(line 3\)"):
+        assemble(f"# {words}\nf:\n\tjmp .Lfoo\n", "f", BASE, {})
+    with pytest.raises(AssemblyError, match=r"no other name for the undefined label \.L"):
+        assemble(
+            f"# {' '.join(map(''.join, itertools.product(string.ascii_letters, repeat=2)))} "
+            f"{' '.join(f'{letter}L' for letter in string.ascii_letters)}\nf:\n\tjmp .L\n",
+            "f",
+            BASE,
+            {},
+        )
+
+
+def test_of_many_undefined_names_the_first_are_named() -> None:
+    calls = "".join(f"\tcall u{number}\n" for number in range(5000))
+    with pytest.raises(LinkError, match=r"undefined symbols: 'u0' \(line 2\), .* and 4990 more"):
+        assemble(f"f:\n{calls}", "f", BASE, {})
+
+
+def test_too_many_sections() -> None:
+    sections = "".join(f'.section .s{number},"ax"\nnop\n' for number in range(2100))
+    with pytest.raises(LinkError, match="sections, 2000 at most"):
+        assemble(f"f:\n\tret\n{sections}", "f", BASE, {})
