@@ -3,13 +3,16 @@
     python benchmarks/judge_quality.py [--folder DIR …] [--examples 10,50,200] [--only false-alarms|misses]
         [--target aarch64-linux] [--faults 20] [--functions NAME,…] [--jobs 2] [--seed 1] [--json FILE]
         [--cflags='-std=gnu89 -Iinclude'] [--files 40] [--functions-per-file 5] [--texts 8] [--effort 0,1,10]
+        [--resume]
     python benchmarks/judge_quality.py --reproduce 'cases/sort.c::merge O2 #17'
     python benchmarks/judge_quality.py --known-misses [--effort 0,1,10]
 
 Correct code is the output of several compilers at several levels. Of folders with more code than there is time, files,
-functions and texts are drawn, the same for the same seed. Faults are seeded into clang's own code at O0 and O2.
-A fault that the judge passes is missed, unless it is shown to make no difference: by a proof, or by a person in
-`equivalent.txt`. `--known-misses` judges those of `known_misses.txt`, which make a difference and were passed once.
+functions and texts are drawn, the same for the same seed. A folder with a `compile_commands.json` is a program: the
+files are those that it names, compiled with their flags and linked with each other. Faults are seeded into clang's own
+code at O0 and O2. A fault that the judge passes is missed, unless it is shown to make no difference: by a proof, or by
+a person in `equivalent.txt`. `--known-misses` judges those of `known_misses.txt`, which make a difference and were
+passed once. `--resume` goes on with a measurement that was interrupted: files in the file of `--json` are done.
 The exit code is 1 if there is any false alarm or a fault of the harness.
 """
 
@@ -42,14 +45,13 @@ except ImportError as error:
 from quality import tables
 from quality.inspected import apply_inspected, read_inspected
 from quality.known_misses import judge_known_misses
-from quality.measure import Measured, Plan, measure, seed_faults
+from quality.measure import Measured, Plan, measure, open_reference, read_results, seed_faults
 
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.judge.settings import check_effort
-from pytest_llmcompiler.program.case import SUFFIXES, read_case
-from pytest_llmcompiler.program.clang import Toolchain
-from pytest_llmcompiler.program.reference import Reference
-from pytest_llmcompiler.targets import get_target, list_target_names
+from pytest_llmcompiler.program.case import SUFFIXES
+from pytest_llmcompiler.program.compilation_database import FILE_NAME, list_files
+from pytest_llmcompiler.targets import list_target_names
 from pytest_llmcompiler.targets.target import DEFAULT
 
 FOLDERS = (HERE.parent / "cases", HERE / "functions")
@@ -84,7 +86,7 @@ def main() -> int:
         print(f"{missed} are missed with effort {plan.efforts[-1]:g}")
         return 0
     start = time.perf_counter()
-    results = _measure_files(files, plan, options.jobs, options.json)
+    results = _measure_files(files, plan, options)
     unused = apply_inspected(results, read_inspected(HERE / "equivalent.txt"))
     for line in tables.report(results, plan, unused):
         print(line)
@@ -116,6 +118,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write all that is found, a line for each file when it is done")
+    parser.add_argument("--resume", action="store_true", help="measure only the files that --json's file does not have")
     parser.add_argument(
         "--effort",
         type=_parse_efforts,
@@ -141,24 +144,33 @@ def _list_files(folders: Sequence[Path], count: int, seed: int) -> Iterator[tupl
     """The files of the folders, each with the name that reports use. `count` are drawn of each folder; 0: all."""
     for folder in folders:
         root = folder.resolve()
-        paths = sorted(path for path in root.rglob("*") if path.suffix in SUFFIXES)
+        paths = sorted(_list_project(root) if (root / FILE_NAME).is_file() else root.rglob("*"))
+        paths = [path for path in paths if path.suffix in SUFFIXES]
         if count:
             paths = sorted(random.Random(seed).sample(paths, min(count, len(paths))))
         for path in paths:
             yield f"{root.name}/{path.relative_to(root).as_posix()}", path
 
 
-def _measure_files(files: dict[str, Path], plan: Plan, jobs: int, record: Path | None) -> list[Measured]:
+def _list_project(root: Path) -> list[Path]:
+    """The files in a folder that its compilation database names."""
+    return [path for path in list_files(root) if path.is_relative_to(root)]
+
+
+def _measure_files(files: dict[str, Path], plan: Plan, options: argparse.Namespace) -> list[Measured]:
     """Measure each file in a process of its own, the largest first. The results are sorted by name."""
-    with ThreadPoolExecutor(jobs) as pool, (record or Path(os.devnull)).open("w", encoding="utf-8") as lines:
-        order = sorted(files, key=lambda name: -files[name].stat().st_size)
+    results = read_results(options.json) if options.resume else []
+    left = files.keys() - {result.name for result in results}
+    record = options.json or Path(os.devnull)
+    with ThreadPoolExecutor(options.jobs) as pool, record.open("a" if options.resume else "w") as lines:
+        order = sorted(left, key=lambda name: (-files[name].stat().st_size, name))
         waiting = {pool.submit(_measure_file, name, files[name], plan): name for name in order}
-        results = []
         try:
-            for number, done in enumerate(as_completed(waiting), 1):
+            for done in as_completed(waiting):
                 results.append(done.result())
                 print(json.dumps(dataclasses.asdict(results[-1])), file=lines, flush=True)
-                print(f"[{number}/{len(files)}] {_format_progress(results[-1], plan)}", file=sys.stderr, flush=True)
+                progress = _format_progress(results[-1], plan)
+                print(f"[{len(results)}/{len(files)}] {progress}", file=sys.stderr, flush=True)
         except KeyboardInterrupt:  # print the tables of the files that are done
             print(f"interrupted: {len(results)} of {len(files)} files are done")
             for future in waiting:
@@ -190,7 +202,7 @@ def _reproduce(wanted: str, files: dict[str, Path], plan: Plan) -> int:
     if not match or match[1] not in files:
         sys.exit(f"no such fault: {wanted!r} (expected 'FILE::FUNCTION LEVEL #N', with FILE as the lists name it)")
     name, function, level, number = match.groups()
-    reference = Reference(read_case(files[name], name), Toolchain(target=get_target(plan.target)))
+    reference = open_reference(name, files[name], plan)
     text = reference.texts.assembly(function, level)
     faults = list(seed_faults(reference, function, level, name, plan))
     if int(number) >= len(faults):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import random
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping
@@ -17,12 +18,14 @@ from typing import NamedTuple
 from pytest_llmcompiler.errors import ClangError, ModelError
 from pytest_llmcompiler.model.answer import Prompt, PromptSource
 from pytest_llmcompiler.model.compiler import CompilerModel
+from pytest_llmcompiler.program.clang import header_folders
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets.target import Target
 
 BUNDLED = "bundled clang, function"
 CLANG_LEVELS = ("O0", "O1", "O2", "O3", "Os")
-_SYSTEM_COMPILERS = ("clang-16", "clang-19", "gcc")
+_NAMES_OF_GCC = {"aarch64-linux": "aarch64-linux-gnu-gcc-12", "x86_64-windows": "x86_64-w64-mingw32-gcc"}
+_NAMES_OF_ZIG = {"aarch64-linux": "aarch64-linux-musl", "x86_64-windows": "x86_64-windows-gnu"}
 _UBUNTU = "-D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fcf-protection"
 """What Ubuntu's gcc does by default, beside -fPIE."""
 
@@ -34,7 +37,7 @@ class FileCompiler(NamedTuple):
     levels: tuple[str, ...] = CLANG_LEVELS
 
 
-_FILE_COMPILERS: Mapping[str, FileCompiler] = {
+_NATIVE_COMPILERS: Mapping[str, FileCompiler] = {
     "bundled clang": FileCompiler(f"{sys.executable} -m ziglang cc -target x86_64-linux-gnu -fno-sanitize=all -g0"),
     "clang-16": FileCompiler("clang-16"),
     "clang-19": FileCompiler("clang-19"),
@@ -51,19 +54,33 @@ class CompilerError(Exception):
     """A compiler that refuses a file; the message is the compiler's first line."""
 
 
-def missing() -> list[str]:
+@functools.cache
+def _file_compilers(target: Target) -> Mapping[str, FileCompiler]:
+    """The compilers for a target, whether or not they are installed. Cross compilers see the judge's headers."""
+    if target.is_native:
+        return _NATIVE_COMPILERS
+    headers = shlex.join(["-nostdinc", *(f"-isystem{folder}" for folder in header_folders(target))])
+    zig = f"{sys.executable} -m ziglang cc -target {_NAMES_OF_ZIG[target.name]} -fno-sanitize=all -g0"
+    clang = {name: f"{name} --target={target.triple}" for name in ("clang-16", "clang-19")}
+    commands = {"bundled clang": zig, **clang, "gcc": _NAMES_OF_GCC[target.name]}
+    return {name: FileCompiler(f"{command} {headers}") for name, command in commands.items()}
+
+
+def missing(target: Target) -> list[str]:
     """The compilers that are not installed here."""
-    return [name for name in _SYSTEM_COMPILERS if shutil.which(name) is None]
+    commands = dict.fromkeys(compiler.command.split()[0] for compiler in _file_compilers(target).values())
+    return [name for name in commands if shutil.which(name) is None]
 
 
 def variants(target: Target) -> list[tuple[str, str]]:
     """The compilers of this machine for a target, each with its levels."""
-    alone = [(BUNDLED, level) for level in CLANG_LEVELS]
-    if not target.is_native:
-        return alone
+    absent = missing(target)
     installed = {
-        name: compiler for name, compiler in _FILE_COMPILERS.items() if shutil.which(compiler.command.split()[0])
+        name: compiler
+        for name, compiler in _file_compilers(target).items()
+        if compiler.command.split()[0] not in absent
     }
+    alone = [(BUNDLED, level) for level in CLANG_LEVELS]
     return alone + [(name, level) for name, compiler in installed.items() for level in compiler.levels]
 
 
@@ -100,7 +117,8 @@ def _text(reference: Reference, function: str, compiler: str, level: str) -> str
         reference=lambda: "",
         source=source,
     )
-    return next(_open_compiler(f"cc:{_FILE_COMPILERS[compiler].command} -w -{level}").answers(prompt, 1)).text
+    command = _file_compilers(reference.target)[compiler].command
+    return next(_open_compiler(f"cc:{command} -w -{level}").answers(prompt, 1)).text
 
 
 @functools.cache

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pytest_llmcompiler.assembler.assemble import assemble
 from pytest_llmcompiler.errors import AssemblyError, CaseError, LinkError, UnsupportedError
@@ -123,12 +125,37 @@ class Measured:
     """Seconds of each stage."""
 
 
+def read_results(path: Path) -> list[Measured]:
+    """The results in a file of JSON lines; none where there is no file."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [_read_result(json.loads(line)) for line in lines]
+
+
+def _read_result(data: dict[str, Any]) -> Measured:
+    samples = [Sample(**one | _read_verdicts(one)) for one in data["samples"]]
+    seeded = [Seeded(**one | _read_verdicts(one)) for one in data["seeded"]]
+    corpora = {int(count): seconds for count, seconds in data["corpora"].items()}
+    return Measured(**data | {"samples": samples, "seeded": seeded, "corpora": corpora})
+
+
+def _read_verdicts(data: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "verdicts": {int(count): Judged(**one) for count, one in data["verdicts"].items()},
+        "by_effort": {float(effort): Judged(**one) for effort, one in data["by_effort"].items()},
+    }
+
+
+def open_reference(name: str, path: Path, plan: Plan) -> Reference:
+    """The reference of a file, compiled and linked as a compilation database says if there is one. Raises CaseError."""
+    flags = FlagSources((CompileFlags(plan.cflags, "--cflags"),), links_database=True)
+    return Reference(read_case(path, name, flags), Toolchain(target=get_target(plan.target)))
+
+
 def measure(name: str, path: Path, plan: Plan) -> Measured:
     """Measure a file. A fault of the harness on one function is an entry in `errors`."""
     result = Measured(name)
     try:
-        flags = FlagSources((CompileFlags(plan.cflags, "--cflags"),))
-        reference = Reference(read_case(path, name, flags), Toolchain(target=get_target(plan.target)))
+        reference = open_reference(name, path, plan)
         functions = plan.choose_functions(name, reference.functions)
         reference.golden  # noqa: B018
     except CaseError as error:

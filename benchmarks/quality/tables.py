@@ -15,9 +15,10 @@ from quality.measure import Judged, Measured, Plan, Sample, Seeded
 def report(results: Sequence[Measured], plan: Plan, unused: Sequence[str]) -> Iterator[str]:
     """The whole report, line by line. `unused`: the lines of the file of inspected faults that fit no fault."""
     count = plan.examples[-1]
-    yield from _heading(results, count)
+    target = get_target(plan.target)
+    yield from _heading(results, count, target)
     if plan.false_alarms:
-        yield from _false_alarms(results, count, get_target(plan.target))
+        yield from _false_alarms(results, count, target)
     if plan.misses:
         yield from _misses(results, count)
         yield from _listed("Inspected faults that no survivor fits any more", unused)
@@ -31,13 +32,13 @@ def report(results: Sequence[Measured], plan: Plan, unused: Sequence[str]) -> It
     yield from _stages(results)
 
 
-def _heading(results: Sequence[Measured], count: int) -> Iterator[str]:
+def _heading(results: Sequence[Measured], count: int, target: Target) -> Iterator[str]:
     functions = sum(result.functions for result in results)
     files = sum(not result.refused for result in results)
     yield f"{functions} functions in {files} files, {count} examples each"
     refused = [f"{result.name}: {result.refused}" for result in results if result.refused]
     yield from _listed("Files that do not compile, left out", refused)
-    for name in compilers.missing():
+    for name in compilers.missing(target):
         yield f"{name} is not installed: nothing is judged of it"
     unjudgeable = [
         f"{result.name}::{function}: {reason}"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import random
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -37,7 +40,7 @@ from quality.interface import find_entry  # noqa: E402
 from quality.known_misses import judge_known_misses, read_known_misses  # noqa: E402
 from quality.listing import read  # noqa: E402
 from quality.liveness import Interface, register_parts, vector_parts  # noqa: E402
-from quality.measure import Judged, Measured, Plan, Seeded, encode, measure, seed_faults  # noqa: E402
+from quality.measure import Judged, Measured, Plan, Seeded, encode, measure, read_results, seed_faults  # noqa: E402
 
 BASE = get_target().load_address
 SUM = """
@@ -475,6 +478,35 @@ def test_efforts_stand_side_by_side(tmp_path: Path) -> None:
     ]
 
 
+def test_results_are_read_back_as_they_were_written(tmp_path: Path) -> None:
+    source, record = tmp_path / "a.c", tmp_path / "a.json"
+    source.write_text("unsigned twice(unsigned x) { return x == 70 ? 9 : x + x; }\n")
+    result = measure("cases/a.c", source, Plan((5,), 2, 1, texts=1, efforts=(0.0, 1.0)))
+    record.write_text(json.dumps(dataclasses.asdict(result)) + "\n")
+    assert read_results(record) == [result] and result.samples and result.seeded
+    assert read_results(tmp_path / "none.json") == []
+
+
+def test_a_folder_with_a_compilation_database_is_a_program(tmp_path: Path) -> None:
+    (tmp_path / "a.c").write_text("int times(int);\nint f(int x) { return times(x); }\n")
+    (tmp_path / "b.c").write_text("int times(int x) { return (x & 255) * FACTOR; }\nint main(void) { return 0; }\n")
+    (tmp_path / "stray.c").write_text("this is no C\n")
+    entries = [
+        {"directory": str(tmp_path), "file": name, "arguments": ["cc", "-DFACTOR=3", "-c", name]}
+        for name in ("a.c", "b.c")
+    ]
+    (tmp_path / "compile_commands.json").write_text(json.dumps(entries))
+    command = [sys.executable, BENCHMARKS / "judge_quality.py", "--folder", tmp_path, "--examples", "5", "--jobs", "1"]
+    record = tmp_path / "a.json"
+    options = ["--only", "false-alarms", "--texts", "2", "--json", record]
+    done = subprocess.run([*command, *options, "--functions", "f,times"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("2 functions in 2 files")
+    again = subprocess.run([*command, *options, "--functions", "f", "--resume"], capture_output=True, text=True)
+    assert again.stdout.startswith("2 functions in 2 files") and again.stderr == ""
+    assert sum(one.functions for one in read_results(record)) == 2
+
+
 def test_what_the_second_look_adds_is_counted_apart() -> None:
     found, missed = Judged("mismatch", "", 0.1, True), Judged("pass", "", 0.1)
     faults = [
@@ -544,6 +576,17 @@ def test_asserts_see_results_and_crashes_alone(verdict: Verdict, seen: bool) -> 
 
 
 # -- the compilers
+
+
+@pytest.mark.parametrize("target", ["aarch64-linux", "x86_64-windows"])
+def test_compilers_of_other_targets(compiled: Compile, target: str) -> None:
+    reference = compiled("#include <stddef.h>\nsize_t one(void) { return sizeof(long); }\n", target=target)
+    every = dict.fromkeys(name for name, _ in compilers.variants(reference.target))
+    assert list(every)[:2] == [compilers.BUNDLED, "bundled clang"]
+    size = "4" if target == "x86_64-windows" else "8"
+    for name in every:
+        text = compilers.assembly(reference, "one", name, "O1")
+        assert re.search(rf"mov\w*\s.*\b{size}\b", text), (name, text)
 
 
 @pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is not installed")
