@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -29,7 +28,8 @@ from pytest_llmcompiler.evaluation import Evaluation, JudgedSample
 from pytest_llmcompiler.files import escape_name
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.verdict import Verdict, harmless
-from pytest_llmcompiler.model.answer import Model, Prompt, has_pass_list
+from pytest_llmcompiler.model.answer import Model, Prompt
+from pytest_llmcompiler.model.prompt_builder import list_case_questions
 from pytest_llmcompiler.program.case import SUFFIXES
 from pytest_llmcompiler.questions import SessionQuestion
 from pytest_llmcompiler.report.item_report import ItemReport
@@ -69,7 +69,7 @@ class CaseFile(pytest.File):
         questions, settings = self.evaluation.questions, self.evaluation.session.settings
         try:
             reference = questions.reference(self.path)
-            functions = reference.functions
+            asked = list(list_case_questions(reference, settings.task, settings.prompt, settings.passes))
         except CaseError as error:
             if self._is_function_named():  # pytest would say no more than that there is no such item
                 raise self.CollectError(str(error)) from error
@@ -77,16 +77,13 @@ class CaseFile(pytest.File):
             return
         except ClangError as error:
             raise self.CollectError(str(error)) from error
-        pass_lists = reference.case.passes or settings.passes
-        for function, task, template in itertools.product(functions, settings.task, settings.prompt):
-            for passes in pass_lists if has_pass_list(task) else ("",):
-                question = SessionQuestion(self.path, function, task, passes, template)
-                name = f"{function}[{questions.key(question).variant}]"
-                # The id is passed as text, which pytest takes apart into name and parameters. From the name alone
-                # pytest 9.2 makes an id without parameters, which --lf does not find again.
-                nodeid = f"{self.nodeid}::{name}"
-                line = reference.line_of(function)
-                yield CaseItem.from_parent(self, name=name, nodeid=nodeid, question=question, line=line)
+        for question in (SessionQuestion(self.path, *case_question) for case_question in asked):
+            name = f"{question.function}[{questions.key(question).variant}]"
+            # The id is passed as text, which pytest takes apart into name and parameters. From the name alone
+            # pytest 9.2 makes an id without parameters, which --lf does not find again.
+            nodeid = f"{self.nodeid}::{name}"
+            line = reference.line_of(question.function)
+            yield CaseItem.from_parent(self, name=name, nodeid=nodeid, question=question, line=line)
 
     def _is_function_named(self) -> bool:
         """Whether the command line names an item of this file, and not the one of a file that can't be used."""

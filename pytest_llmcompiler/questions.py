@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llmcompiler.errors import CaseError, ClangError, ModelError, ResumeError, SettingError
-from pytest_llmcompiler.model.answer import Prompt, PromptSource, QuestionKey, Task, get_template_label, has_pass_list
-from pytest_llmcompiler.model.reference import build_reference_answer
+from pytest_llmcompiler.model.answer import Prompt, QuestionKey, Task, get_template_label
+from pytest_llmcompiler.model.prompt_builder import build_prompt
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.session import Session
 
 if TYPE_CHECKING:
     from pytest_llmcompiler.model.owner.client import OwnedModel
     from pytest_llmcompiler.program.reference import Reference
-    from pytest_llmcompiler.program.short import ShortIR
 
 
 class SessionQuestion(NamedTuple):
@@ -81,50 +79,8 @@ class Questions:
             return self._prompts[question]
 
     def _build_prompt(self, question: SessionQuestion) -> Prompt:
-        reference, key = self.reference(question.path), self.key(question)
         template = self._session.templates[question.task, question.template]
-        short = reference.texts.short_ir(question.function) if "short_ir" in template.fields else None
-        text = template.render(self._template_fields(question, reference, template.fields, short))
-        syntax = self._session.settings.syntax
-        return Prompt(
-            case=key.case,
-            function=question.function,
-            task=question.task,
-            passes=question.passes,
-            template=question.template,
-            text=text,
-            reference=lambda: build_reference_answer(
-                reference, question.function, question.task, question.passes, syntax
-            ),
-            source=PromptSource(question.path, reference.case.cflags, lambda: reference.texts.ir(question.function)),
-            digest=hashlib.sha256(f"{text}\0{reference.fingerprint}".encode("utf-8", "surrogatepass")).hexdigest(),
-            instructions=reference.texts.sizes(question.function)[0],
-            label=key.label,
-            task_label=key.task,
-            symbol_names=short.names if short else {},
-        )
-
-    def _template_fields(
-        self, question: SessionQuestion, reference: Reference, names: frozenset[str], short: ShortIR | None
-    ) -> dict[str, str | int]:
-        """The values of the fields that a template may use; the costly ones only if it is among `names`."""
-        function = question.function
-        count, size = reference.texts.sizes(function)
-        fields: dict[str, str | int] = {
-            "ir": reference.texts.ir(function),
-            "ir_count": count,
-            "bin_size": size,
-            "function": function,
-        }
-        if has_pass_list(question.task):
-            fields["passes"] = question.passes
-        if question.task == "disassemble":
-            fields["asm"] = reference.texts.lowered_assembly(function, question.passes, self._session.settings.syntax)
-        if "c" in names:
-            fields["c"] = reference.texts.c_source(function)
-        if short:
-            fields["short_ir"] = short.text
-        return fields
+        return build_prompt(self.reference(question.path), template, self.key(question), self._session.settings.syntax)
 
     def plan(self, planned: Sequence[PlannedQuestion]) -> None:
         """Tell the model which questions will come, so that it answers ahead instead of waiting for each.
