@@ -158,7 +158,7 @@ async def _iterate(samples: Iterable[Sample]) -> AsyncIterator[Sample]:
 def _judge(pool: JudgePool, settings: JudgeSettings, explain: bool, sample: Sample) -> Verdict:
     """The verdict on a sample. Raises what `Judge.check` raises."""
     client = JudgeClient(replace(settings, target=get_target(sample.target).name), pool=pool)
-    case, answer = open_case(sample.source, sample.cflags), Answer(sample.answer)
+    case, answer = open_case(sample.source, sample.cflags), Answer(sample.answer, stop=sample.stop)
     return judge_answer(client, case, sample.function, answer, task=sample.task, passes=sample.passes, explain=explain)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_llmcompiler.model.answer import Task
+from pytest_llmcompiler.model.answer import StopReason, Task
 from pytest_llmcompiler.targets.target import DEFAULT
 
 
@@ -30,6 +30,9 @@ class Sample:
     """The processor and system that the code is for, see `--llmc-target`."""
     cflags: tuple[str, ...] = ()
     """Flags of clang for the source. Their paths start at the current folder."""
+    stop: StopReason = "eos"
+    """Why the model ended the answer. One that the token limit cut off, `length`, is `truncated` where code is
+    missing."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cflags", tuple(self.cflags))  # a list is no part of a key

@@ -1,0 +1,1 @@
+"""Tasks and scorers for evaluation frameworks: inspect_ai and lm-evaluation-harness."""
