@@ -68,7 +68,7 @@ _SHORTAGES = ((False, False), (True, True), (True, False), (False, True))
 """Whether there is no memory for sizes that are not multiples of 8, and for those that are: see `Environment` in
 `engine.h`."""
 SYSTEM_CALL_KINDS = (
-    ("leave", ("futex", "getrandom")),
+    ("leave", ("futex", "getrandom", "kill", "tkill", "tgkill", "rt_sigaction")),
     ("read", ("read",)),
     ("write", ("write",)),
     ("readv", ("readv",)),

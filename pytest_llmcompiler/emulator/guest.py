@@ -8,7 +8,13 @@ from typing import Any, NamedTuple
 
 import unicorn
 
-from pytest_llmcompiler.emulator.kernel import GuestExitError, GuestLimitError, GuestTrapError
+from pytest_llmcompiler.emulator.kernel import (
+    GuestAbortError,
+    GuestExitError,
+    GuestLimitError,
+    GuestTrapError,
+    GuestUnsupportedError,
+)
 from pytest_llmcompiler.emulator.memory import HostMemory, MappedMemory
 from pytest_llmcompiler.emulator.observation import GuestFault
 from pytest_llmcompiler.emulator.register_batch import RegisterAccess
@@ -342,6 +348,10 @@ class Guest:
             action(*args)
         except GuestExitError as error:
             self.stop(RunEnd("exit", None, error.code))
+        except GuestAbortError:
+            self.stop(RunEnd("abort"))
+        except GuestUnsupportedError as error:
+            self.stop(RunEnd("vex", GuestFault(str(error), self.return_address())))
         except GuestLimitError:
             self.stop(RunEnd("limit"))
         except GuestTrapError as error:

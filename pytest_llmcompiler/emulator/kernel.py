@@ -13,13 +13,15 @@ from pytest_llmcompiler.targets.processor import Processor
 
 OUTPUT_LIMIT = 1 << 20
 """Bytes that a run may write to one file descriptor, so that an endless loop that prints ends early."""
-_ENOENT, _EBADF, _EFAULT, _ESPIPE, _ENOSYS, _EAFNOSUPPORT = 2, 9, 14, 29, 38, 97
+_ENOENT, _ESRCH, _EBADF, _EFAULT, _EINVAL, _ESPIPE, _ENOSYS, _EAFNOSUPPORT = 2, 3, 9, 14, 22, 29, 38, 97
 _EPOCH, _SPAN = 1_400_000_000, 1 << 28
 """The clock starts at a second that the environment seed chooses, in the 8.5 years from 13 May 2014 on."""
 _CPU_CLOCKS = (2, 3)
 """CLOCK_PROCESS_CPUTIME_ID and CLOCK_THREAD_CPUTIME_ID: the process has just begun, so that they count from zero."""
 _FIRST_PROCESS, _PROCESSES = 1000, 30_000
 """The smallest process number, and how many there are."""
+_FIRST_THREAD = 1
+"""The number of the thread that the C library learns when the process starts, before an environment is chosen."""
 _MAX_RANDOM_BYTES = 256
 """Bytes that one call of getrandom returns at most: as many as Linux always returns at once."""
 MAX_SYSTEM_CALLS = 20_000
@@ -27,15 +29,40 @@ MAX_SYSTEM_CALLS = 20_000
 _MAX_VECTORS = 1024
 """Pieces of one writev (Linux's IOV_MAX)."""
 _ARCH_SET_FS = 0x1002
-_U64 = (1 << 64) - 1
+_U32, _U64 = (1 << 32) - 1, (1 << 64) - 1
+SIGNAL_CODE = 256
+"""What is added to the number of a signal that ends the program: exit codes are below it."""
+
+
+_SIGNALS = 64
+"""The highest number of a signal."""
+_UNHEEDED = (17, 18, 23, 28)
+"""The signals that do nothing by default: SIGCHLD, SIGCONT, SIGURG, SIGWINCH."""
+_STOPPING = (19, 20, 21, 22)
+"""The signals that stop the process by default: SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU."""
+_KILL, _STOP = 9, 19
+"""The signals that no program can ignore."""
+_ABORT = 6
+_ACTION_BYTES = 32
+"""The kernel's `struct sigaction`: handler, flags, restorer and mask."""
+_DEFAULT, _IGNORE = 0, 1
+"""SIG_DFL and SIG_IGN, in the place of a handler."""
 
 
 class GuestExitError(LLMCompilerError):
-    """The program ends itself, with `code` from 0 to 255."""
+    """The program ends: itself, with `code` from 0 to 255, or by the signal `code - SIGNAL_CODE`."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
         self.code = code
+
+
+class GuestAbortError(LLMCompilerError):
+    """The program ends by SIGABRT, as `abort` does it."""
+
+
+class GuestUnsupportedError(LLMCompilerError):
+    """The program does what the emulated system lacks and a real one has; the message says what."""
 
 
 class GuestLimitError(LLMCompilerError):
@@ -99,11 +126,15 @@ class Kernel:
             "arch_prctl": self._set_thread,
             "gettid": self._get_process_number,
             "time": self._get_seconds,
-            "set_tid_address": lambda *_: 1,
+            "set_tid_address": lambda *_: _FIRST_THREAD,
             "clock_gettime": self._get_clock,
             "clock_nanosleep": lambda *_: 0,
             "exit_group": self._exit,
             "getrandom": self._get_random,
+            "kill": lambda process, signal, _: self._send_signal(process, signal, is_group_meant=process in (0, _U64)),
+            "tkill": lambda thread, signal, _: self._send_signal(thread, signal),
+            "tgkill": lambda _, thread, signal: self._send_signal(thread, signal),
+            "rt_sigaction": self._set_signal_action,
             "path": lambda *_: -_ENOENT,  # all that name a file: open, stat, access, rename, unlink, readlink, …
             # all that work on the descriptor of an open file: pread, fcntl, fsync, ftruncate, …
             "file": lambda *_: -_EBADF,
@@ -117,6 +148,8 @@ class Kernel:
         self.call_count = 0
         """System calls of the run."""
         self._environment_seed, self._clock_reads = environment_seed, 0
+        self._signal_actions: dict[int, bytes] = {}
+        """What the program wants signals to do, by their numbers, as the system call has it."""
         self._random_bytes: random.Random | None = None
 
     def syscall(self) -> None:
@@ -174,6 +207,35 @@ class Kernel:
 
     def _exit(self, code: int, _: int, __: int) -> int:
         raise GuestExitError(code & 0xFF)
+
+    def _send_signal(self, receiver: int, signal: int, *, is_group_meant: bool = False) -> int:
+        """A signal to this process, which is its only thread and alone in its group."""
+        receiver, signal = receiver & _U32, signal & _U32
+        if signal > _SIGNALS:
+            return -_EINVAL
+        itself = _FIRST_THREAD, choose_process_number(self._environment_seed)
+        if receiver not in itself and not is_group_meant:
+            return -_ESRCH
+        handler = int.from_bytes(self._signal_actions.get(signal, b"")[:8], "little")
+        if signal == 0 or handler == _IGNORE or (handler == _DEFAULT and signal in _UNHEEDED):
+            return 0
+        if handler != _DEFAULT:
+            raise GuestUnsupportedError(f"a handler of signal {signal}")
+        if signal in _STOPPING:
+            raise GuestTrapError(f"signal {signal}, which stops the process")
+        if signal == _ABORT:
+            raise GuestAbortError
+        raise GuestExitError(SIGNAL_CODE + signal)
+
+    def _set_signal_action(self, signal: int, new: int, old: int) -> int:
+        if not 0 < signal <= _SIGNALS or (new and signal in (_KILL, _STOP)):
+            return -_EINVAL
+        before = self._signal_actions.get(signal, bytes(_ACTION_BYTES))
+        if new:
+            self._signal_actions[signal] = bytes(self._uc.mem_read(new, _ACTION_BYTES))
+        if old:
+            self._uc.mem_write(old, before)
+        return 0
 
     def _set_thread(self, code: int, address: int, _: int) -> int:
         if code != _ARCH_SET_FS:

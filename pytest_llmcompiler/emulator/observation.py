@@ -178,7 +178,7 @@ class Observation:
     constants: Constants = Constants()
     fault: GuestFault | None = None
     exit_code: int = 0
-    """For the outcome `exit`."""
+    """For the outcome `exit`: from 0 to 255, or `SIGNAL_CODE` and the number of the signal that ended the program."""
     assertion: str | None = None
     """For the outcome `abort`: the expression of the assertion that failed, if one did."""
     registers: dict[str, int] = field(default_factory=dict)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_llmcompiler.emulator.environment import initial_errno
+from pytest_llmcompiler.emulator.kernel import SIGNAL_CODE
 from pytest_llmcompiler.emulator.observation import Observation
 from pytest_llmcompiler.judge.canonical_heap import canonical_heap
 from pytest_llmcompiler.judge.compare_calls import compare_calls
@@ -61,7 +62,10 @@ def format_ending(run: Observation) -> str:
     """How a run ended, in words."""
     if run.assertion is not None:
         return f"abort() by assert({run.assertion})"
-    return f"exit({run.exit_code})" if run.outcome == "exit" else {"return": "return", "abort": "abort()"}[run.outcome]
+    if run.outcome == "exit":
+        is_signal = run.exit_code >= SIGNAL_CODE
+        return f"signal {run.exit_code - SIGNAL_CODE}" if is_signal else f"exit({run.exit_code})"
+    return {"return": "return", "abort": "abort()"}[run.outcome]
 
 
 def compare_results(context: ComparisonContext, expected: Observation, actual: Observation) -> Iterator[Difference]:

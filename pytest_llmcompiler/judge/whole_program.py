@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from pytest_llmcompiler.emulator.kernel import SIGNAL_CODE
 from pytest_llmcompiler.emulator.machine import Machine
-from pytest_llmcompiler.emulator.observation import Observation
+from pytest_llmcompiler.emulator.observation import ENDINGS, Observation
 from pytest_llmcompiler.judge.compare import format_ending
 from pytest_llmcompiler.judge.compare_memory import first_difference
 from pytest_llmcompiler.judge.difference import Difference
@@ -78,9 +79,9 @@ def compare_programs(expected: Observation, actual: Observation) -> Iterator[Dif
 
 
 def _format_program_ending(run: Observation) -> str:
-    if run.outcome == "exit":
+    if run.outcome == "exit" and run.exit_code < SIGNAL_CODE:
         return f"exit code {run.exit_code}"
-    return format_ending(run) if run.outcome == "abort" else run.outcome
+    return format_ending(run) if run.outcome in ENDINGS else run.outcome
 
 
 def _excerpt(output: bytes, start: int) -> str:

@@ -17,9 +17,10 @@ Outcome = Literal["return", "fault", "limit", "exit", "abort", "forbidden", "vex
 - `return`: the function returned.
 - `fault`: an access to memory or an instruction raised an exception of the processor.
 - `limit`: too many instructions.
-- `exit`, `abort`: the program ended itself with an exit code, or by `abort()`.
+- `exit`, `abort`: the program ended itself with an exit code or by a signal, or by `abort()`.
 - `forbidden`: an instruction that user code may not execute.
-- `vex`: an instruction that the emulator computes wrongly, or whose result differs between machines or runs.
+- `vex`: an instruction that the emulator computes wrongly, or whose result differs between machines or runs, or a call
+  of the system that the emulated one lacks.
 """
 
 ReadRegister = Callable[[str], int]

@@ -180,10 +180,10 @@ _JUMP_TARGET = re.compile(r"0x[0-9a-f]+$")
 
 
 _SYSCALLS = {
-    0: "read", 1: "write", 3: "close", 8: "lseek", 16: "ioctl", 19: "readv", 20: "writev", 35: "nanosleep",
-    39: "getpid", 41: "socket", 60: "exit", 96: "gettimeofday", 158: "arch_prctl", 186: "gettid", 201: "time",
-    202: "futex", 218: "set_tid_address", 228: "clock_gettime", 230: "clock_nanosleep", 231: "exit_group",
-    318: "getrandom",
+    0: "read", 1: "write", 3: "close", 8: "lseek", 13: "rt_sigaction", 16: "ioctl", 19: "readv", 20: "writev",
+    35: "nanosleep", 39: "getpid", 41: "socket", 60: "exit", 62: "kill", 96: "gettimeofday", 158: "arch_prctl",
+    186: "gettid", 200: "tkill", 201: "time", 202: "futex", 218: "set_tid_address", 228: "clock_gettime",
+    230: "clock_nanosleep", 231: "exit_group", 234: "tgkill", 318: "getrandom",
     **dict.fromkeys((2, 4, 6, 21, 76, 79, 80, 82, 83, 84, 85, 86, 87, 88, 89, 90, 92, 257, 258), "path"),
     **dict.fromkeys((262, 263, 264, 267, 269, 332, 439), "path"),
     **dict.fromkeys((17, 18, 72, 73, 74, 75, 77, 78, 81, 91, 217), "file"),
