@@ -1,4 +1,4 @@
-"""The command `llmc`: the judge, the comparison and the linker outside of pytest.
+"""The command `llmc`: the judge, the comparison, the linker and the server outside of pytest.
 
 A module that loads LLVM or the emulator is imported by the command that needs it, so that `llmc --help` is quick.
 """
@@ -6,6 +6,7 @@ A module that loads LLVM or the emulator is imported by the command that needs i
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -27,6 +28,7 @@ from pytest_llmcompiler.errors import (
     SettingError,
 )
 from pytest_llmcompiler.files import replace_file
+from pytest_llmcompiler.service.http.arguments import add_server_arguments, parse_count, parse_effort
 from pytest_llmcompiler.targets import list_target_names
 from pytest_llmcompiler.targets.target import DEFAULT
 
@@ -77,6 +79,7 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_judge(commands)
     _add_compare(commands)
     _add_link(commands)
+    _add_serve(commands)
     return parser
 
 
@@ -110,11 +113,11 @@ def _add_judge(commands: _Commands[argparse.ArgumentParser]) -> None:
         help=f"processor and system of the code: {', '.join(list_target_names())} (default: {DEFAULT})",
     )
     judge.add_argument(
-        "--examples", type=_parse_count, default=100, metavar="N", help="inputs to generate (default: 100)"
+        "--examples", type=parse_count, default=100, metavar="N", help="inputs to generate (default: 100)"
     )
     judge.add_argument(
         "--effort",
-        type=_parse_effort,
+        type=parse_effort,
         default=1.0,
         metavar="FACTOR",
         help="code that passes all inputs is looked at once more, on inputs made for it: 1 takes at most as long "
@@ -166,19 +169,38 @@ def _add_link(commands: _Commands[argparse.ArgumentParser]) -> None:
     link.set_defaults(run=_link, error_status=1)
 
 
-def _parse_count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of at least 1, found {text!r}")
-    return int(text)
+def _add_serve(commands: _Commands[argparse.ArgumentParser]) -> None:
+    serve = commands.add_parser(
+        "serve",
+        help="judge answers that are sent over HTTP",
+        description="Judge batches of answers that are sent over HTTP: POST /judge, GET /health, GET /metrics. "
+        "Needs pytest-llmcompiler[serve].",
+        epilog="example:\n  llmc serve --host 0.0.0.0 --token-file token",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_server_arguments(serve)
+    serve.add_argument(
+        "--column",
+        type=_parse_column,
+        action="append",
+        default=[],
+        metavar="FIELD=COLUMN",
+        help="for /openrlhf and /verify: the dataset's column for a field of a sample, such as source=code",
+    )
+    serve.add_argument(
+        "--staged", action="store_true", help="for /openrlhf and /verify: rewards by stage, not 1 for `pass` alone"
+    )
+    serve.set_defaults(run=_serve, error_status=1)
 
 
-def _parse_effort(text: str) -> float:
-    from pytest_llmcompiler.judge.settings import check_effort
+def _parse_column(text: str) -> tuple[str, str]:
+    from pytest_llmcompiler.rewards.columns import Columns
 
-    try:
-        return check_effort(float(text))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a number of 0 or more, found {text!r}") from None
+    field, _, column = text.partition("=")
+    known = [field.name for field in dataclasses.fields(Columns)]
+    if field not in known or not column:
+        raise argparse.ArgumentTypeError(f"expected FIELD=COLUMN with one of {', '.join(known)}, found {text!r}")
+    return field, column
 
 
 def _judge(options: argparse.Namespace) -> None:
@@ -247,6 +269,15 @@ def _link_file(reference: Reference, function: str, path: Path) -> bytes:
         raise _UserError(f"{path}{location}: {error}") from error
     except LinkError as error:
         raise _UserError(f"{path}: {error}") from error
+
+
+def _serve(options: argparse.Namespace) -> None:
+    from pytest_llmcompiler.rewards.columns import Columns
+    from pytest_llmcompiler.rewards.routes import CONSTANTS, build_faces
+    from pytest_llmcompiler.service.http.command import read_settings, run_server
+
+    faces = build_faces(Columns(**dict(options.column)), "staged" if options.staged else None)
+    sys.exit(run_server(read_settings(options), faces, CONSTANTS))
 
 
 def _print(text: str) -> None:

@@ -49,6 +49,9 @@ _LEFT_OUT = re.compile(
 )
 """Flags that change output, warnings, optimisation, instrumentation or linking, and no meaning."""
 
+_WITHOUT_FILES = re.compile(r"-O[0-3sz]?|-g[0-3]?|-W[\w=+-]*|-w|-pedantic|-pedantic-errors|-pipe|-m64", re.DOTALL)
+"""Flags of the former kind that name no file whatever follows."""
+
 _REASONS = (
     (r"-m(arch|cpu)=.+", "code is judged for the oldest processor of the target"),
     (r"-m(avx|fma|f16c|xop|bmi|vaes|vpclmul|amx).*", "the emulated processor has no AVX and no BMI"),
@@ -120,3 +123,11 @@ def find_reason(flag: Flag) -> str | None:
     if flag.name.startswith(("-I", "-isystem")) and re.fullmatch(_SYSTEM_HEADERS, folder):
         return _SYSTEM_HEADERS_REASON
     return next((reason for pattern, reason in _REASONS if re.fullmatch(pattern, flag.name)), None)
+
+
+def is_without_files(flag: Flag) -> bool:
+    """Whether a flag is known, and can't name a file or folder that the compiler reads or writes."""
+    if flag.value is not None:
+        return flag.name in ("-D", "-U")
+    is_meant = _KEPT.fullmatch(flag.name) and not flag.name.startswith("-x")
+    return bool(is_meant or _WITHOUT_FILES.fullmatch(flag.name))
