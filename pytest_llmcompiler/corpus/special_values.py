@@ -36,7 +36,8 @@ def _special_values(type: Type, hints: Hints) -> Iterator[bytes]:
         yield from (pack_float(number, type.size) for number in (*_SPECIAL_FLOATS[type.size], *near))
     elif isinstance(type, Int):
         low, high = type.bounds
-        numbers = {low, -1, 0, 1, high, *hints.numbers[:MAX_CONSTANTS]}
+        sign_bit = 1 << 8 * type.size - 1  # code may take an unsigned number for a signed one
+        numbers = {low, -1, 0, 1, sign_bit - 1, sign_bit, high, *hints.numbers[:MAX_CONSTANTS]}
         if type.enumerators:  # strategies draw few values of an enumeration besides its named ones
             numbers |= {255, 256, 65536, high // 2}
         fitting = sorted(number for number in numbers if low <= number <= high)

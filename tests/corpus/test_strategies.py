@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from pytest_llmcompiler.corpus.from_main import record_main_inputs
 from pytest_llmcompiler.corpus.fuzzer import Corpus
-from pytest_llmcompiler.corpus.hints import find_hints
+from pytest_llmcompiler.corpus.hints import Hints, find_hints
 from pytest_llmcompiler.corpus.probing import ProbeResult, UndefinedInputError
 from pytest_llmcompiler.corpus.relations import relations_by_name
 from pytest_llmcompiler.corpus.shrink import shrink, weight
+from pytest_llmcompiler.corpus.special_values import generate_specials
 from pytest_llmcompiler.corpus.strategies import build_input_strategy
 from pytest_llmcompiler.emulator.coverage import Feature
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
@@ -365,3 +366,11 @@ def test_objects_that_lead_to_many_others_fit_into_an_input(compiled: Compile) -
     harness = Harness(compiled(source), "cost", JudgeSettings(examples=30))
     assert len(harness.corpus.entries) >= 20
     assert not harness.corpus.dropped["too large"]
+
+
+def test_the_sign_bit_alone_is_a_special_value_of_unsigned_integers() -> None:
+    word = Value(Int(8, False, "unsigned long"), bytes(8))
+    numbers = {
+        int.from_bytes(special.args[0].data, "little") for special in generate_specials(Input((word,)), Hints(), {})
+    }
+    assert numbers == {0, 1, 2**63 - 1, 2**63, 2**64 - 1}
