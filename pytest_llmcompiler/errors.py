@@ -222,6 +222,10 @@ class JudgeError(LLMCompilerError):
     """
 
 
+class JudgeTimeoutError(JudgeError):
+    """There was no verdict within the time limit that the caller has set. Raised by `judge.pool`."""
+
+
 # -- rewards
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import ctypes
 import faulthandler
 import gc
 import json
@@ -41,6 +42,9 @@ _CHUNK_BYTES = 1 << 20
 """The most bytes that are read from the result pipe at once."""
 _TRACEBACK_CHARACTERS = 100_000
 """The end of a fault's message and traceback that travels to the parent."""
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+"""From linux/prctl.h."""
 _BYTES_KEY = "$base64"
 """The one key of the JSON object that stands for bytes."""
 
@@ -56,12 +60,13 @@ def call(function: Callable[..., Any], *args: Any, seconds: float, megabytes: in
     Raises ChildDiedError, ChildTimeoutError, and ChildFaultError for an exception in the function.
     """
     deadline = time.monotonic() + seconds
+    parent = os.getpid()
     result_read, result_write = os.pipe()
     output = os.memfd_create("sandbox-output")
     try:
         pid = _fork()
         if pid == 0:
-            _run_child(function, args, result_write, output, seconds, megabytes)
+            _run_child(function, args, parent, result_write, output, seconds, megabytes)
         try:
             os.close(result_write)
             result_write = -1
@@ -91,6 +96,7 @@ def _fork() -> int:
 def _run_child(
     function: Callable[..., Any],
     args: tuple[Any, ...],
+    parent: int,
     result: int,
     output: int,
     seconds: float,
@@ -101,6 +107,7 @@ def _run_child(
         gc.disable()
         faulthandler.disable()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _end_with(parent)
         os.dup2(output, 1)
         os.dup2(output, 2)
         _close_descriptors(result)
@@ -110,6 +117,13 @@ def _run_child(
             message = message[os.write(result, message) :]
         os._exit(0)
     finally:
+        os._exit(1)
+
+
+def _end_with(parent: int) -> None:
+    """Have the kernel kill this process with its parent: with the thread that forked it, which waits for its result."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it has ended already
         os._exit(1)
 
 

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from pytest_llmcompiler.errors import CaseError, JudgeError
+from pytest_llmcompiler.errors import JudgeError
 from pytest_llmcompiler.judge.listing import Listing, ListingLine
-from pytest_llmcompiler.judge.messages import (
-    Candidate,
-    JudgeRequest,
-    ListingReply,
-    PreparedReply,
-    Request,
-    VerdictReply,
-)
+from pytest_llmcompiler.judge.messages import JudgeRequest, RequestedFunction, describe_function
 from pytest_llmcompiler.judge.pool import JudgePool
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.settings import JudgeSettings, TaskQuestion
@@ -56,23 +49,23 @@ class JudgeClient:
 
         Raises CaseError where the case is at fault, JudgeError where the harness is.
         """
-        candidate = self._candidate(case, function, text)
-        return self._judge(candidate, question, explain=explain, with_reproducer=False).verdict
+        described = self._describe(case, function)
+        return self._judge(described, text, question, explain=explain, with_reproducer=False).verdict
 
     def judge_with_reproducer(
         self, case: Case, function: str, text: str, question: TaskQuestion | None = None, *, explain: bool = True
     ) -> ReproducibleVerdict:
         """Judge as `judge` does, and capture what a native program needs to show the same failure. Raises as `judge`
         does."""
-        candidate = self._candidate(case, function, text)
-        return self._judge(candidate, question, explain=explain, with_reproducer=True)
+        described = self._describe(case, function)
+        return self._judge(described, text, question, explain=explain, with_reproducer=True)
 
     def listing(self, case: Case, function: str, assembly: str) -> Listing | None:
         """The code of a candidate, block by block; None where it does not assemble, or is too long for a listing.
 
         Raises as `judge` does.
         """
-        reply = self._exchange({"action": "list", "candidate": self._candidate(case, function, assembly)})
+        reply = self.pool.exchange({"action": "list", "function": self._describe(case, function)}, assembly)
         if reply["status"] != "listing":
             raise JudgeError(f"the judge's process replied with a {reply['status']}")
         blocks = reply["blocks"]
@@ -82,43 +75,33 @@ class JudgeClient:
         """Prepare a function for the candidates that will come, in a process that has nothing else to do. One process
         is left to judge: nothing is done where there is only one. Raises as `judge` does."""
         if self.pool.most_workers > 1:
-            self._exchange({"action": "prepare", "candidate": self._candidate(case, function, "")})
+            self.pool.exchange({"action": "prepare", "function": self._describe(case, function)}, "")
 
     def close(self) -> None:
         """End the processes of the pool, those that judge for other threads too. The next request starts others."""
         self.pool.close()
 
-    def _candidate(self, case: Case, function: str, text: str) -> Candidate:
-        return {
-            "path": str(case.path.absolute()),  # where a link leads, quoted includes are others
-            "case": case.name,
-            "function": function,
-            "text": text,
-            "clang": self._clang,
-            "flag_sources": case.flag_sources.to_json(),
-            "settings": self._settings,
-        }
+    def _describe(self, case: Case, function: str) -> RequestedFunction:
+        path = str(case.path.absolute())  # where a link leads, quoted includes are others
+        return describe_function(path, case.name, function, self._clang, case.flag_sources.to_json(), self._settings)
 
     def _judge(
-        self, candidate: Candidate, question: TaskQuestion | None, *, explain: bool, with_reproducer: bool
+        self,
+        function: RequestedFunction,
+        text: str,
+        question: TaskQuestion | None,
+        *,
+        explain: bool,
+        with_reproducer: bool,
     ) -> ReproducibleVerdict:
         request: JudgeRequest = {
             "action": "judge",
-            "candidate": candidate,
+            "function": function,
             "question": asdict(question or TaskQuestion()),
             "explain": explain,
             "with_reproducer": with_reproducer,
         }
-        reply = self._exchange(request)
+        reply = self.pool.exchange(request, text)
         if reply["status"] != "verdict":
             raise JudgeError(f"the judge's process replied with a {reply['status']}")
         return ReproducibleVerdict(Verdict.from_json(reply["verdict"]), reply["reproducer"])
-
-    def _exchange(self, request: Request) -> VerdictReply | ListingReply | PreparedReply:
-        """Send a request and wait for the reply. Raises CaseError and JudgeError."""
-        reply = self.pool.exchange(request)
-        if reply["status"] == "case-error":
-            raise CaseError(reply["message"])
-        if reply["status"] == "judge-error":
-            raise JudgeError(reply["message"])
-        return reply

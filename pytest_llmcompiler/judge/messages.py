@@ -1,7 +1,18 @@
-"""What the clients of judge processes and these processes say to each other: JSON objects, one a line.
+"""What the clients of judge processes and these processes say to each other, in lines.
 
-A request is followed by an `Envelope` with its reply. A request that needs the function's inputs is followed by one
-without a reply before, as soon as the function is prepared.
+A request is one line: a JSON array of the request and the text that it is about. The request is the same object for all
+answers to a question, so it is written once for all of them.
+
+A process answers with lines that begin with one letter:
+
+    B            it begins to prepare the function of the request, which was not ready
+    P{…}         the function is ready: a `PreparedNote`
+    K[…]         the keys of the functions that it has ready are others now
+    F{…}         the last line for a request, a `Reply` that may be kept: the same request gets the same one
+    D{…}         a `Reply` that may be another one the next time
+    R{…}         any other `Reply`
+
+The first line of a process is `K[]`.
 """
 
 from __future__ import annotations
@@ -11,54 +22,70 @@ import json
 from typing import Any, Literal, TypedDict
 
 from pytest_llmcompiler.judge.reproducer import Reproducer
+from pytest_llmcompiler.model.answer import StopReason, Task
+
+BEGIN, PREPARED, KEYS, FINAL, DOUBTFUL, OTHER = b"B", b"P", b"K", b"F", b"D", b"R"
+"""The letters."""
 
 
-class Candidate(TypedDict):
-    """The candidate that a request is about, and how its case is compiled."""
+class RequestedFunction(TypedDict):
+    """The function that a request is about, and how its case is compiled."""
 
     path: str
     """The absolute path of the case."""
     case: str
     """The name of the case in records."""
     function: str
-    text: str
-    """Assembly, or the answer to another task."""
     clang: str | None
     """The compiler of the case; None for the bundled one."""
     flag_sources: dict[str, Any]
     """The fields of `FlagSources`."""
     settings: dict[str, Any]
     """The fields of `JudgeSettings`."""
+    case_key: str
+    """The same for functions whose cases are compiled in the same way."""
+    function_key: str
+    """The same for candidates that are judged by the same prepared function."""
 
 
 class JudgeRequest(TypedDict):
-    """Asks for a verdict."""
+    """Asks for a verdict on a text: assembly, IR or a pass list."""
 
     action: Literal["judge"]
-    candidate: Candidate
+    function: RequestedFunction
     question: dict[str, Any]
     """The fields of `TaskQuestion`."""
     explain: bool
     with_reproducer: bool
 
 
+class AnswerRequest(TypedDict):
+    """Asks for a verdict on a model's answer, in which the text has to be found first."""
+
+    action: Literal["answer"]
+    function: RequestedFunction
+    task: Task
+    passes: str
+    stop: StopReason
+    explain: bool
+
+
 class ListingRequest(TypedDict):
     """Asks for the listing of a candidate's code."""
 
     action: Literal["list"]
-    candidate: Candidate
+    function: RequestedFunction
 
 
 class PrepareRequest(TypedDict):
     """Asks for a function to be prepared, before there is a candidate."""
 
     action: Literal["prepare"]
-    candidate: Candidate
-    """Without a text."""
+    function: RequestedFunction
 
 
 class VerdictReply(TypedDict):
-    """Answers a `JudgeRequest`."""
+    """Answers a `JudgeRequest` and an `AnswerRequest`."""
 
     status: Literal["verdict"]
     verdict: dict[str, Any]
@@ -88,28 +115,36 @@ class FailedReply(TypedDict):
     message: str
 
 
-Request = JudgeRequest | ListingRequest | PrepareRequest
+Request = JudgeRequest | AnswerRequest | ListingRequest | PrepareRequest
 Reply = VerdictReply | ListingReply | PreparedReply | FailedReply
 
 
-class Envelope(TypedDict):
-    """One line of a judge process."""
+class PreparedNote(TypedDict):
+    """What a process says when a function is ready."""
 
-    reply: Reply | None
-    """None where the line only says that a function is prepared; the reply follows."""
-    prepared: list[str]
+    keys: list[str]
     """The keys of all functions that the process has ready."""
+    files: list[tuple[str, int, int]]
+    """The fields of `FileState` of the files that the function is compiled from: while they stay the same, verdicts do
+    too."""
 
 
-def build_case_key(candidate: Candidate) -> str:
-    """The same text for candidates whose cases are compiled in the same way."""
-    target = candidate["settings"]["target"]
-    return _digest([candidate["path"], candidate["case"], candidate["clang"], candidate["flag_sources"], target])
-
-
-def build_function_key(candidate: Candidate) -> str:
-    """The same text for candidates that are judged by the same prepared function."""
-    return _digest([build_case_key(candidate), candidate["function"], candidate["settings"]])
+def describe_function(
+    path: str, case: str, function: str, clang: str | None, flag_sources: dict[str, Any], settings: dict[str, Any]
+) -> RequestedFunction:
+    """The function of a request, with its keys."""
+    case_key = _digest([path, case, clang, flag_sources, settings["target"]])
+    function_key = _digest([case_key, function, settings])
+    return {
+        "path": path,
+        "case": case,
+        "function": function,
+        "clang": clang,
+        "flag_sources": flag_sources,
+        "settings": settings,
+        "case_key": case_key,
+        "function_key": function_key,
+    }
 
 
 def _digest(values: list[Any]) -> str:

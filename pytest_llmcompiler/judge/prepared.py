@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pytest_llmcompiler.judge.harness import Harness
-from pytest_llmcompiler.judge.messages import Candidate, build_case_key, build_function_key
+from pytest_llmcompiler.judge.messages import RequestedFunction
 from pytest_llmcompiler.judge.pool import WORKER_MEGABYTES
 from pytest_llmcompiler.judge.settings import JudgeSettings
 from pytest_llmcompiler.program.cached_reference import CachedReference
@@ -44,7 +44,7 @@ class PreparedFunctions:
         self._most_functions, self._most_megabytes = most_functions, most_megabytes
         self._references: FileCache[Reference] = FileCache(most_functions)
         self._harnesses: dict[str, Harness] = {}
-        """By the keys of `build_function_key`; the one that was asked for last is the last."""
+        """By the keys of functions; the one that was asked for last is the last."""
         self._ready: set[str] = set()
         """The keys of those whose inputs are computed."""
         self._next_measurement = 0.0
@@ -54,35 +54,42 @@ class PreparedFunctions:
         """The keys of the functions that are ready."""
         return [key for key in self._harnesses if key in self._ready]
 
-    def open(self, candidate: Candidate) -> Harness:
-        """The harness of a candidate's function, which may not be ready yet. Raises CaseError."""
-        key, reference = build_function_key(candidate), self._compile_case(candidate)
+    def open(self, function: RequestedFunction) -> Harness:
+        """The harness of a function, which may not be ready yet. Raises CaseError."""
+        key, reference = function["function_key"], self._compile_case(function)
         harness = self._harnesses.pop(key, None)
         if harness is None or harness.reference is not reference:  # a file of the case has changed
             self._ready.discard(key)
-            harness = Harness(reference, candidate["function"], JudgeSettings(**candidate["settings"]))
+            harness = Harness(reference, function["function"], JudgeSettings(**function["settings"]))
         self._harnesses[key] = harness
         return harness
 
-    def prepare(self, candidate: Candidate) -> bool:
-        """Make a candidate's function ready. Returns False where it was so before. Raises CaseError."""
-        harness, key = self.open(candidate), build_function_key(candidate)
-        if key in self._ready:
-            return False
-        harness.find_unjudgeable_reason()
-        self._ready.add(key)
-        self._next_measurement = 0.0
-        return True
+    def find(self, function: RequestedFunction) -> Harness | None:
+        """The harness of a function that is ready; None for any other."""
+        key = function["function_key"]
+        if key not in self._ready or not self._references.is_current(function["case_key"]):
+            return None
+        return self.open(function)
 
-    def let_go(self) -> None:
-        """Forget the functions that were asked for the longest time ago, if there are too many or they are too
-        large."""
+    def prepare(self, function: RequestedFunction) -> Harness:
+        """Make a function ready. Raises CaseError."""
+        harness = self.open(function)
+        harness.find_unjudgeable_reason()
+        self._ready.add(function["function_key"])
+        self._next_measurement = 0.0
+        return harness
+
+    def let_go(self) -> bool:
+        """Forget the functions that were asked for the longest time ago, if there are too many or they are too large.
+        Returns whether there were any."""
         if time.monotonic() < self._next_measurement:
-            return
+            return False
+        count = len(self._harnesses)
         while len(self._harnesses) > 1 and self._is_too_large():
             kept = max(1, int(len(self._harnesses) * _KEPT_SHARE))
             self._forget(list(self._harnesses)[: len(self._harnesses) - kept])
         self._next_measurement = time.monotonic() + _MEASURE_SECONDS
+        return len(self._harnesses) < count
 
     def _is_too_large(self) -> bool:
         return len(self._harnesses) > self._most_functions or measure_memory(os.getpid()) > self._most_megabytes << 20
@@ -96,17 +103,17 @@ class PreparedFunctions:
         gc.collect()
         _return_free_memory()
 
-    def _compile_case(self, candidate: Candidate) -> Reference:
-        """The reference of a candidate's case. Raises CaseError."""
-        path, target = Path(candidate["path"]), candidate["settings"]["target"]
-        sources = FlagSources.from_json(candidate["flag_sources"])
+    def _compile_case(self, function: RequestedFunction) -> Reference:
+        """The reference of a function's case. Raises CaseError."""
 
         def compile_case() -> tuple[Reference, Iterable[Path]]:
-            case = read_case(path, candidate["case"], sources)
-            reference = CachedReference(case, Toolchain(candidate["clang"], get_target(target)))
+            sources = FlagSources.from_json(function["flag_sources"])
+            case = read_case(Path(function["path"]), function["case"], sources)
+            target = get_target(function["settings"]["target"])
+            reference = CachedReference(case, Toolchain(function["clang"], target))
             return reference, reference.source_files
 
-        return self._references.find(build_case_key(candidate), compile_case)
+        return self._references.find(function["case_key"], compile_case)
 
 
 def measure_memory(pid: int) -> int:

@@ -3,85 +3,135 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import json
 import os
+import select
+import signal
 import sys
+import threading
 import traceback
-import weakref
-from typing import IO
+from typing import IO, Any
 
-from pytest_llmcompiler.errors import CaseError
+from pytest_llmcompiler.errors import CaseError, NoCodeError, TruncatedError
+from pytest_llmcompiler.judge.api import extract_code
 from pytest_llmcompiler.judge.harness import Harness
 from pytest_llmcompiler.judge.listing import Listing
-from pytest_llmcompiler.judge.messages import Envelope, Reply, Request
+from pytest_llmcompiler.judge.messages import (
+    BEGIN,
+    DOUBTFUL,
+    FINAL,
+    KEYS,
+    OTHER,
+    PREPARED,
+    AnswerRequest,
+    JudgeRequest,
+    PreparedNote,
+    Reply,
+    Request,
+    VerdictReply,
+)
 from pytest_llmcompiler.judge.prepared import PreparedFunctions
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.settings import TaskQuestion
 from pytest_llmcompiler.judge.tasks import judge_task, judge_task_with_reproducer
+from pytest_llmcompiler.judge.verdict import Verdict
+from pytest_llmcompiler.model.answer import Answer
+from pytest_llmcompiler.model.extract.claims import find_claimed_sizes
+from pytest_llmcompiler.program.file_cache import FileState
 
-_KEPT_REPLIES = 64
-"""Replies that are kept of each function. Samples of one question are often the same text: of the small model's 360
-answers for `cases/small.c` 146 differ."""
 
-
-def serve(requests: IO[str], replies: IO[str]) -> None:
+def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
     """Answer requests until they end."""
-    functions = PreparedFunctions()
-    kept: weakref.WeakKeyDictionary[Harness, dict[str, Reply]] = weakref.WeakKeyDictionary()
-
-    def write(reply: Reply | None) -> None:
-        envelope: Envelope = {"reply": reply, "prepared": functions.keys}
-        replies.write(json.dumps(envelope) + "\n")
-        replies.flush()
-
+    server = _RequestServer(replies)
+    server.start()
     for line in requests:
-        request: Request = json.loads(line)
+        server.answer(*json.loads(line))
+
+
+class _RequestServer:
+    """Answers requests for the functions that it keeps ready."""
+
+    def __init__(self, replies: IO[bytes]) -> None:
+        self._replies = replies
+        self._functions = PreparedFunctions()
+
+    def start(self) -> None:
+        """Say that requests are welcome."""
+        self._write(KEYS, [])
+
+    def answer(self, request: Request, text: str) -> None:
+        """Answer one request about a text."""
         try:
-            if request["action"] != "list" and functions.prepare(request["candidate"]):
-                write(None)
-            harness = functions.open(request["candidate"])
-            reply = _answer_once(request, harness, kept.setdefault(harness, {}))
+            reply = self._answer(request, text)
         except CaseError as error:
             reply = {"status": "case-error", "message": str(error)}
         except Exception:
             reply = {"status": "judge-error", "message": traceback.format_exc()}
-        functions.let_go()
-        write(reply)
+        if self._functions.let_go():
+            self._write(KEYS, self._functions.keys)
+        self._write(_choose_letter(request, reply), reply)
+
+    def _answer(self, request: Request, text: str) -> Reply:
+        if request["action"] == "list":
+            harness = self._functions.open(request["function"])
+            return {"status": "listing", "blocks": _json_blocks(harness.listing(text))}
+        if request["action"] == "prepare":
+            harness = self._prepare(request)
+            if harness.find_unjudgeable_reason() is None:
+                harness.engine.start()
+            return {"status": "prepared"}
+        if request["action"] == "answer":
+            return self._judge_answer(request, text)
+        return self._judge(request, TaskQuestion(**request["question"]), text)
+
+    def _judge_answer(self, request: AnswerRequest, answer: str) -> VerdictReply:
+        try:
+            written = Answer(answer, stop=request["stop"])
+            text = extract_code(written, request["function"]["function"], request["task"]).aligned_text
+        except NoCodeError as error:
+            return _verdict_reply(Verdict("no-answer", str(error)))
+        except TruncatedError as error:
+            return _verdict_reply(Verdict("truncated", str(error)))
+        question = TaskQuestion(request["task"], request["passes"], find_claimed_sizes(answer))
+        return self._judge(request, question, text)
+
+    def _judge(self, request: JudgeRequest | AnswerRequest, question: TaskQuestion, text: str) -> VerdictReply:
+        harness, explain = self._prepare(request), request["explain"]
+        if request["action"] == "judge" and request["with_reproducer"]:
+            judged = judge_task_with_reproducer(harness, question, text, explain=explain)
+        else:
+            judged = ReproducibleVerdict(judge_task(harness, question, text, explain=explain))
+        return {"status": "verdict", "verdict": judged.verdict.to_json(), "reproducer": judged.reproducer}
+
+    def _prepare(self, request: Request) -> Harness:
+        """The harness of a request's function, made ready if it was not so. Raises CaseError."""
+        harness = self._functions.find(request["function"])
+        if harness is None:
+            self._write(BEGIN)
+            harness = self._functions.prepare(request["function"])
+            files = [FileState.read(path).to_json() for path in harness.reference.source_files]
+            note: PreparedNote = {"keys": self._functions.keys, "files": files}
+            self._write(PREPARED, note)
+        return harness
+
+    def _write(self, letter: bytes, value: Any = None) -> None:
+        data = b"" if value is None else json.dumps(value).encode()
+        self._replies.write(letter + data + b"\n")
+        self._replies.flush()
 
 
-def _answer_once(request: Request, harness: Harness, kept: dict[str, Reply]) -> Reply:
-    """The reply to a request. `kept` has replies to earlier requests for the same harness.
+def _choose_letter(request: Request, reply: Reply) -> bytes:
+    """Whether the same request gets the same reply for as long as the files of the case stay the same.
 
-    The case, the settings and the text determine a verdict. An inconclusive one may have come from a process that was
-    killed, so it is no use to another sample. Reproducers are large, and rarely asked for.
+    An inconclusive verdict may come of a process that was killed. Reproducers are large, and rarely asked for.
     """
-    key = hashlib.sha256(json.dumps(request).encode()).hexdigest()
-    if key in kept:
-        return kept[key]
-    reply = _answer(request, harness)
-    is_final = reply["status"] == "verdict" and reply["verdict"]["verdict"] != "inconclusive"
-    if is_final and request["action"] == "judge" and not request["with_reproducer"]:
-        if len(kept) >= _KEPT_REPLIES:
-            del kept[next(iter(kept))]
-        kept[key] = reply
-    return reply
+    if reply["status"] != "verdict" or (request["action"] == "judge" and request["with_reproducer"]):
+        return OTHER
+    return DOUBTFUL if reply["verdict"]["verdict"] == "inconclusive" else FINAL
 
 
-def _answer(request: Request, harness: Harness) -> Reply:
-    if request["action"] == "prepare":
-        if harness.find_unjudgeable_reason() is None:
-            harness.engine.start()
-        return {"status": "prepared"}
-    text = request["candidate"]["text"]
-    if request["action"] == "list":
-        return {"status": "listing", "blocks": _json_blocks(harness.listing(text))}
-    question, explain = TaskQuestion(**request["question"]), request["explain"]
-    if request["with_reproducer"]:
-        judged = judge_task_with_reproducer(harness, question, text, explain=explain)
-    else:
-        judged = ReproducibleVerdict(judge_task(harness, question, text, explain=explain))
-    return {"status": "verdict", "verdict": judged.verdict.to_json(), "reproducer": judged.reproducer}
+def _verdict_reply(verdict: Verdict) -> VerdictReply:
+    return {"status": "verdict", "verdict": verdict.to_json(), "reproducer": None}
 
 
 def _json_blocks(listing: Listing | None) -> list[list[tuple[int, str]]] | None:
@@ -89,9 +139,37 @@ def _json_blocks(listing: Listing | None) -> list[list[tuple[int, str]]] | None:
 
 
 def main() -> None:
-    """Serve on standard input and output; whatever else prints goes to standard error."""
-    replies = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    """Serve on standard input and output; whatever else prints goes to standard error. The argument is the number of
+    the process that asks, with which this one ends."""
+    _end_with(int(sys.argv[1]))
+    replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     gc.collect()
     gc.freeze()  # what the imports made stays: without it each collection looks through all of that
-    serve(sys.stdin, replies)
+    serve(sys.stdin.buffer, replies)
+    _end_group()
+
+
+def _end_with(parent: int) -> None:
+    """End this process and all that it has started as soon as the process that asks ends, however that ends.
+
+    The end of standard input does not tell in time: it is read between two requests, and a forked child of the process
+    that asks may hold the other end. PR_SET_PDEATHSIG would kill this process alone, and would do so when the *thread*
+    that started it ends. A thread that waits for the end of the process has neither fault.
+    """
+    descriptor = os.pidfd_open(parent)
+    if os.getppid() != parent:  # it had ended before, and its number may be another's
+        _end_group()
+
+    def wait() -> None:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        poll.poll()
+        _end_group()
+
+    threading.Thread(target=wait, name="llmc-end", daemon=True).start()
+
+
+def _end_group() -> None:
+    """End this process, and with it compilers, the engine and all children: they are in its process group."""
+    os.killpg(0, signal.SIGKILL)

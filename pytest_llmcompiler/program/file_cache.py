@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 _Value = TypeVar("_Value")
 
@@ -25,6 +25,15 @@ class FileState(NamedTuple):
             return cls(path, -1, -1)
         return cls(path, state.st_size, state.st_mtime_ns)
 
+    @classmethod
+    def from_json(cls, values: Sequence[Any]) -> FileState:
+        """The state from the values that `to_json` gives."""
+        return cls(Path(values[0]), *values[1:])
+
+    def to_json(self) -> tuple[str, int, int]:
+        """The state as values of JSON."""
+        return str(self.path), self.size, self.modified
+
 
 class FileCache(Generic[_Value]):
     """The last values, up to a number. One is computed anew where a file that it depends on has changed."""
@@ -43,6 +52,11 @@ class FileCache(Generic[_Value]):
         if len(self._entries) > self._capacity:
             del self._entries[next(iter(self._entries))]
         return entry[0]
+
+    def is_current(self, key: Hashable) -> bool:
+        """Whether there is a value for a key, and none of its files has changed."""
+        entry = self._entries.get(key)
+        return entry is not None and all(state == FileState.read(state.path) for state in entry[1])
 
     def keep(self, is_wanted: Callable[[_Value], bool]) -> None:
         """Forget all values but those that are wanted."""

@@ -340,8 +340,9 @@ def test_killing_the_judge_loses_no_sample(case_of: CaseOf) -> None:
             assert pid is not None
             killer = threading.Timer(pause, os.kill, (pid, signal.SIGKILL))
             killer.start()
-            assert judge.judge(case, "digits", GOOD).passed
-            assert judge.judge(case, "digits", "digits: ret\n").kind == "mismatch"
+            new = f"# {pause}\n"  # the same text is judged once
+            assert judge.judge(case, "digits", GOOD + new).passed
+            assert judge.judge(case, "digits", "digits: ret\n" + new).kind == "mismatch"
             killer.join()
         judge.close()
         assert judge.pid is None

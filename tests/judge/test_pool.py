@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict
@@ -20,17 +21,21 @@ from pytest_llmcompiler import JudgeError
 from pytest_llmcompiler.judge.ahead import AheadPreparer, ComingFunction
 from pytest_llmcompiler.judge.client import JudgeClient
 from pytest_llmcompiler.judge.harness import JudgeSettings
-from pytest_llmcompiler.judge.messages import Candidate, Reply, Request
+from pytest_llmcompiler.judge.messages import RequestedFunction, describe_function
 from pytest_llmcompiler.judge.prepared import PreparedFunctions
+from pytest_llmcompiler.judge.schedule import Schedule
+from pytest_llmcompiler.judge.ticket import Ticket
 from pytest_llmcompiler.judge.worker import JudgeWorker
 from pytest_llmcompiler.program.case import Case
 
 SOURCE = "int f(int x) { return x ^ 40; }\nint g(int x) { return x ^ 41; }\n"
 HANG = "f:\n1:\tjmp 1b\n"
+NUMBERS = itertools.count()
 
 
 def answer(function: str, constant: int) -> str:
-    return f"{function}:\n\tmovl\t%edi, %eax\n\txorl\t${constant}, %eax\n\tretq\n"
+    """A text that there was not before: the same text is judged once."""
+    return f"{function}:\n\tmovl\t%edi, %eax\n\txorl\t${constant}, %eax\n\tretq\n# {next(NUMBERS)}\n"
 
 
 @pytest.fixture
@@ -70,22 +75,28 @@ def test_processes_that_are_killed_lose_no_sample(two: JudgeClient, case_of: Cas
 def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is sent to judge processes (`judge f`), when a function is ready (`ready f`), and what ends (`end f`)."""
     events: list[str] = []
-    exchange = JudgeWorker.exchange
+    send, note_loaded, note_reply = Schedule.send, Schedule.note_loaded, Schedule.note_reply
 
-    def observed(self: JudgeWorker, request: Request, on_prepared: Callable[[], None]) -> Reply:
-        function = request["candidate"]["function"]
-        events.append(f"{request['action']} {function}")
+    def observe_sent(self: Schedule, worker: JudgeWorker, ticket: Ticket) -> None:
+        events.append(f"{'prepare' if ticket.request.is_ahead else 'judge'} {name_of(ticket)}")
+        send(self, worker, ticket)
 
-        def note() -> None:
-            events.append(f"ready {function}")
-            on_prepared()
+    def observe_loaded(self: Schedule, worker: JudgeWorker, keys: list[str], seconds: float) -> None:
+        events.append(f"ready {name_of(worker.sent[0])}")
+        note_loaded(self, worker, keys, seconds)
 
-        reply = exchange(self, request, note)
-        events.append(f"end {function}")
-        return reply
+    def observe_reply(self: Schedule, worker: JudgeWorker, seconds: float, *, is_verdict: bool) -> Ticket:
+        events.append(f"end {name_of(worker.sent[0])}")
+        return note_reply(self, worker, seconds, is_verdict=is_verdict)
 
-    monkeypatch.setattr(JudgeWorker, "exchange", observed)
+    monkeypatch.setattr(Schedule, "send", observe_sent)
+    monkeypatch.setattr(Schedule, "note_loaded", observe_loaded)
+    monkeypatch.setattr(Schedule, "note_reply", observe_reply)
     return events
+
+
+def name_of(ticket: Ticket) -> str:
+    return ticket.request.item.rpartition(":")[2]
 
 
 def test_a_new_function_is_prepared_by_one_process_while_others_wait(
@@ -109,7 +120,7 @@ def test_functions_are_prepared_ahead_and_one_process_is_left_to_judge(
         ahead.begin((case.path, "f"))
         assert two.judge(case, "f", answer("f", 40)).passed
         deadline = time.monotonic() + 60
-        while events.count("ready h") == 0:
+        while "end h" not in events:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert two.judge(case, "h", answer("h", 40)).passed
@@ -170,6 +181,8 @@ def script(*lines: str) -> subprocess.CompletedProcess[str]:
         "from pytest_llmcompiler import check",
         "from pytest_llmcompiler.judge.api import shared_judge",
         "source, right = 'int f(int x) { return x ^ 40; }', 'f: movl %edi, %eax; xorl $40, %eax; ret'",
+        "numbers = iter(range(10**9))",
+        "def new(text): return f'{text} # {next(numbers)}'  # the same text is judged once",
         "def judge(text): return check(source, 'f', text, examples=5).kind",
         "assert judge(right) == 'pass'",
     )
@@ -186,14 +199,14 @@ def test_a_fork_while_threads_judge() -> None:
     done = script(
         "kinds = []",
         "def work():",
-        "    for number in range(12): kinds.append(judge(right.replace('40', str(40 + number % 2))))",
+        "    for number in range(12): kinds.append(judge(new(right.replace('40', str(40 + number % 2)))))",
         "threads = [threading.Thread(target=work) for _ in range(3)]",
         "[thread.start() for thread in threads]",
         "for _ in range(3):",
         "    time.sleep(0.2)",
         "    pid = os.fork()",
         "    if pid == 0:",
-        "        os._exit(0 if [judge(right), judge('f: ret')] == ['pass', 'mismatch'] else 1)",
+        "        os._exit(0 if [judge(new(right)), judge(new('f: ret'))] == ['pass', 'mismatch'] else 1)",
         "    assert os.waitpid(pid, 0)[1] == 0",
         "[thread.join() for thread in threads]",
         "print(kinds.count('pass'), kinds.count('mismatch'))",
@@ -207,7 +220,7 @@ def test_an_interrupt_leaves_no_reply_for_the_next_request() -> None:
         "    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))",
         "    try:",
         "        timer.start()",
-        "        judge('f: jmp f')",
+        "        judge(f'f: jmp f # {seconds}')",
         "        time.sleep(5)",
         "    except KeyboardInterrupt:",
         "        print(judge(right))",
@@ -218,7 +231,7 @@ def test_an_interrupt_leaves_no_reply_for_the_next_request() -> None:
 def test_the_interpreter_ends_while_daemon_threads_judge() -> None:
     done = script(
         "def work():",
-        "    while True: judge('f: jmp f')",
+        "    while True: judge(new('f: jmp f'))",
         "[threading.Thread(target=work, daemon=True).start() for _ in range(3)]",
         "time.sleep(0.2)",
         "threading.excepthook = lambda arguments: None",
@@ -237,36 +250,37 @@ def is_judge(pid: int) -> bool:
 # -- memory
 
 
-def candidate(case: Case, function: str) -> Candidate:
-    return {
-        "path": str(case.path),
-        "case": case.name,
-        "function": function,
-        "text": "",
-        "clang": None,
-        "flag_sources": case.flag_sources.to_json(),
-        "settings": asdict(JudgeSettings(examples=5)),
-    }
+def describe(case: Case, function: str) -> RequestedFunction:
+    flags, settings = case.flag_sources.to_json(), asdict(JudgeSettings(examples=5))
+    return describe_function(str(case.path), case.name, function, None, flags, settings)
+
+
+def make_ready(functions: PreparedFunctions, function: RequestedFunction) -> bool:
+    """Whether the function was not ready before."""
+    is_new = functions.find(function) is None
+    if is_new:
+        functions.prepare(function)
+    return is_new
 
 
 def test_functions_that_nobody_asks_for_are_let_go(case_of: CaseOf) -> None:
     case = case_of("".join(f"int f{n}(int x) {{ return x ^ {n}; }}\n" for n in range(5)))
     functions = PreparedFunctions(most_functions=4, most_megabytes=1 << 20)  # this process may be large
     for number in range(4):
-        assert functions.prepare(candidate(case, f"f{number}"))
-        functions.let_go()
+        assert make_ready(functions, describe(case, f"f{number}"))
+        assert not functions.let_go()
     assert len(functions.keys) == 4
-    assert not functions.prepare(candidate(case, "f0"))
-    assert functions.prepare(candidate(case, "f4"))
-    functions.let_go()
+    assert not make_ready(functions, describe(case, "f0"))
+    assert make_ready(functions, describe(case, "f4"))
+    assert functions.let_go()
     assert len(functions.keys) == 3
-    assert not functions.prepare(candidate(case, "f0")), "it was asked for a short time ago"
-    assert functions.prepare(candidate(case, "f1")), "it was asked for the longest time ago"
+    assert not make_ready(functions, describe(case, "f0")), "it was asked for a short time ago"
+    assert make_ready(functions, describe(case, "f1")), "it was asked for the longest time ago"
 
 
 def test_functions_are_let_go_for_the_memory_that_they_take(case_of: CaseOf) -> None:
     functions = PreparedFunctions(most_megabytes=1)
     for source, function in ((SOURCE, "f"), (SOURCE, "g")):
-        assert functions.prepare(candidate(case_of(source), function))
+        assert make_ready(functions, describe(case_of(source), function))
         functions.let_go()
         assert len(functions.keys) == 1, "the function that was asked for last is kept"

@@ -1,19 +1,18 @@
-"""What a judge process does with requests: the same text is judged once, as long as it means the same."""
+"""What a judge process does with requests, and what it says of each."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from typing import Any
 
 import pytest
 from faces import CaseOf
 
 from pytest_llmcompiler.judge import server
 from pytest_llmcompiler.judge.harness import JudgeSettings
-from pytest_llmcompiler.judge.tasks import TaskQuestion, judge_task
+from pytest_llmcompiler.judge.messages import describe_function
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.program.case import Case
 
@@ -21,49 +20,51 @@ RIGHT = "f:\n\tleal\t1(%rdi), %eax\n\tretq\n"
 WRONG = "f:\n\tleal\t2(%rdi), %eax\n\tretq\n"
 
 
-def request(case: Case, text: str, *, explain: bool = True) -> str:
-    candidate = {
-        "path": str(case.path),
-        "case": case.name,
-        "function": "f",
-        "text": text,
-        "clang": None,
-        "flag_sources": case.flag_sources.to_json(),
-        "settings": asdict(JudgeSettings(examples=5)),
-    }
-    question = asdict(TaskQuestion())
-    return json.dumps(
-        {"action": "judge", "candidate": candidate, "question": question, "explain": explain, "with_reproducer": False}
-    )
+def request(case: Case, text: str, *, explain: bool = True) -> bytes:
+    flags, settings = case.flag_sources.to_json(), asdict(JudgeSettings(examples=5))
+    question = {"task": "asm", "passes": "O0", "stop": "eos", "explain": explain}
+    function = describe_function(str(case.path), case.name, "f", None, flags, settings)
+    return json.dumps([{"action": "answer", "function": function, **question}, text]).encode() + b"\n"
 
 
-def serve(requests: Iterator[str]) -> list[dict[str, Any]]:
-    """The verdicts that answer the requests."""
-    replies = io.StringIO()
+def serve(requests: Iterable[bytes]) -> list[str]:
+    """What the process says, line by line, with the kind of a verdict in its place."""
+    replies = io.BytesIO()
     server.serve(requests, replies)  # type: ignore[arg-type]
-    envelopes = map(json.loads, replies.getvalue().splitlines())
-    return [envelope["reply"]["verdict"] for envelope in envelopes if envelope["reply"]]
+    said = []
+    for line in replies.getvalue().decode().splitlines():
+        reply = json.loads(line[1:]) if line[0] in "FDR" else {}
+        said.append(line[0] + (f" {reply['verdict']['verdict']}" if "verdict" in reply else reply.get("status", "")))
+    return said
 
 
-def test_the_same_text_is_judged_once(case_of: CaseOf, monkeypatch: pytest.MonkeyPatch) -> None:
-    judged = []
-    verdicts = iter([Verdict("inconclusive", "its process was killed")])
-
-    def observe(harness: Any, question: Any, text: str, *, explain: bool) -> Verdict:
-        judged.append(text)
-        return next(verdicts, None) or judge_task(harness, question, text, explain=explain)
-
-    monkeypatch.setattr(server, "judge_task", observe)
+def test_a_process_says_what_it_does(case_of: CaseOf) -> None:
     case = case_of("int f(int x) { return x + 1; }\n")
+    nothing = request(case, "I can't.")
+    assert serve([nothing, request(case, RIGHT), request(case, WRONG), nothing]) == [
+        "K",
+        *("F no-answer", "B", "P", "F pass", "F mismatch", "F no-answer"),
+    ], "a text is looked for before the function is prepared"
 
-    def requests() -> Iterator[str]:
-        yield from [request(case, RIGHT)] * 3
-        yield from [request(case, WRONG), request(case, WRONG), request(case, WRONG, explain=False)]
+
+def test_a_file_that_changes_is_prepared_again(case_of: CaseOf) -> None:
+    case = case_of("int f(int x) { return x + 1; } // changes\n")
+
+    def requests() -> Iterator[bytes]:
+        yield request(case, WRONG)
         case.path.write_text("int f(int x) { return x + 2; }\n")
-        yield from [request(case, WRONG)] * 2
+        yield request(case, WRONG)
+        case.path.write_text("int f(int x) { return }\n")
+        yield request(case, WRONG)
+        case.path.write_text("int f(int x) { return x + 2; }\n")
+        yield request(case, WRONG)
 
-    kinds = [verdict["verdict"] for verdict in serve(requests())]
-    assert kinds == ["inconclusive", "pass", "pass", "mismatch", "mismatch", "mismatch", "pass", "pass"]
-    assert judged == [RIGHT, RIGHT, WRONG, WRONG, WRONG], (
-        "an inconclusive verdict, or one without explanation, is judged"
-    )
+    prepared = ["B", "P", "F pass"]
+    assert serve(requests()) == ["K", "B", "P", "F mismatch", *prepared, "B", "Rcase-error", *prepared]
+
+
+def test_an_inconclusive_verdict_is_doubtful(case_of: CaseOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed = Verdict("inconclusive", "its process was killed")
+    monkeypatch.setattr(server, "judge_task", lambda *arguments, **options: killed)
+    case = case_of("int f(int x) { return x + 1; }\n")
+    assert serve([request(case, RIGHT)])[-1] == "D inconclusive"

@@ -1,0 +1,54 @@
+"""The questions that samples answer, as requests of the judge."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from pytest_llmcompiler.judge.api import open_case
+from pytest_llmcompiler.judge.messages import AnswerRequest, describe_function
+from pytest_llmcompiler.judge.settings import JudgeSettings
+from pytest_llmcompiler.judge.ticket import EncodedRequest
+from pytest_llmcompiler.service.sample import Sample
+from pytest_llmcompiler.targets import get_target
+
+_KEPT = 4096
+"""Questions that are kept: a few kilobytes each, with the source text."""
+
+
+class EncodedQuestions:
+    """Encodes the questions of samples, each once for all answers to it. Thread-safe."""
+
+    def __init__(self, settings: JudgeSettings, *, explain: bool) -> None:
+        self._settings, self._explain = settings, explain
+        self._requests: OrderedDict[tuple[Any, ...], EncodedRequest] = OrderedDict()
+
+    def encode(self, sample: Sample) -> EncodedRequest:
+        """The request for a verdict on the answer of a sample. Raises CaseError for a source that can't be read,
+        ValueError for an unknown target."""
+        has_place = isinstance(sample.source, Path) or bool(sample.cflags)
+        key = (
+            *(sample.source, sample.function, sample.task, sample.passes, sample.target, sample.cflags, sample.stop),
+            Path.cwd() if has_place else None,
+        )
+        request = self._requests.get(key)
+        if request is None:
+            request = self._requests[key] = EncodedRequest(self._describe(sample))
+            while len(self._requests) > _KEPT:
+                self._requests.popitem(last=False)
+        return request
+
+    def _describe(self, sample: Sample) -> AnswerRequest:
+        settings = asdict(replace(self._settings, target=get_target(sample.target).name))
+        case = open_case(sample.source, sample.cflags)
+        path, flags = str(case.path.absolute()), case.flag_sources.to_json()
+        return {
+            "action": "answer",
+            "function": describe_function(path, case.name, sample.function, None, flags, settings),
+            "task": sample.task,
+            "passes": sample.passes,
+            "stop": sample.stop,
+            "explain": self._explain,
+        }
