@@ -46,6 +46,8 @@ _EXAMPLES_PER_SPARE_SEED = 4
 """For so many examples, one more seed of the fuzzer is tried on seeded faults."""
 _FEW = 10
 """The verdict warns where the function is defined on less than one in so many generated inputs."""
+_VERY_FEW = 3
+"""The verdict warns where the function runs so long that it has no more inputs than this."""
 
 
 class Suite:
@@ -270,11 +272,13 @@ class Suite:
                 f"{function} is defined on only {used} of {used + dropped.total()} inputs "
                 f"({_format_dropped(corpus)}): `LLMC: arg` directives can say which inputs are meant"
             )
+        if used <= _VERY_FEW and self._budget.cut:
+            warnings.append(f"{function} is judged on {used} input{'s'[: used != 1]} alone: it runs too long for more")
         fixed = self.under_test.reference.fixed_globals(function)
         if fixed:
             warnings.append(
-                "variables that are too large for inputs, or of a type that inputs can't have, always have their "
-                f"initial values: {', '.join(fixed)}"
+                "what is too large for inputs, or of a type that inputs can't have, always has its initial value: "
+                f"{', '.join(fixed)}"
             )
         bug = describe_compiler_bug(corpus.entries, function, self.under_test.signature)
         if bug:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 
 from pytest_llmcompiler.errors import CaseError, LLMCompilerError
@@ -69,11 +69,12 @@ ERRNO_LOCATION = "__errno_location"
 """musl's function that returns the address of `errno`."""
 
 _MAX_INPUT_GLOBAL_BYTES, _MAX_PLAIN_GLOBAL_BYTES = 4096, 1 << 16
-"""Size of the largest global variable that is part of an input: of one with pointers in it, and of one without. A
-larger one always has its initial value."""
-_MAX_DECLARED_BYTES, _MAX_DECLARED_POINTERS = 1024, 16
-"""Of an array that the case only declares, so many bytes, or elements with pointers, are part of an input. The rest is
-zero: a loop that looks for a last element finds one, and inputs stay small."""
+"""Size of the largest global variable that is part of an input as a whole: of one with pointers in it, and of one
+without."""
+_MAX_PART_BYTES, _MAX_PART_POINTERS = 1024, 16
+"""Of a larger array, and of one that the case only declares, so many bytes, or elements with pointers, are part of an
+input. The rest has its initial value, which mostly is zero: a loop that looks for a last element finds one, and inputs
+stay small."""
 
 
 class Reference(CompiledProgram):
@@ -185,8 +186,8 @@ class Reference(CompiledProgram):
     def input_globals(self, function: str) -> dict[str, Type]:
         """The global variables that are part of a function's input: it can reach them, and other code can change them.
 
-        Variables that are too large and those of types that inputs can't have are left out. Of an array that the case
-        only declares, the first elements are part of the input.
+        Variables that are too large and those of types that inputs can't have are left out. Of an array that is too
+        large, or that the case only declares, the first elements are part of the input.
         """
         names = self.mentioned_globals(function) - self._constant_variables
         names -= {name for name, variable in self.known_variables(function).items() if variable.is_constant}
@@ -195,7 +196,7 @@ class Reference(CompiledProgram):
             name: _input_part(self._declared_variables[name]) for name in sizes if name in self._declared_variables
         }
         defined = {
-            name: self.variables[name]
+            name: self._input_type(name)
             for name, size in sizes.items()
             if name in self.variables and name not in declared and self.variables[name].size == size
         }
@@ -207,17 +208,27 @@ class Reference(CompiledProgram):
 
     def fixed_globals(self, function: str) -> list[str]:
         """The global variables that a function can reach and that are no part of its inputs: they are too large, or of
-        a type that inputs can't have, such as `long double`."""
+        a type that inputs can't have, such as `long double`. Of a large array whose first elements are part of inputs
+        it is the rest: `v[1024…]`."""
         names = self.mentioned_globals(function) - self._constant_variables
         return [
-            name
+            text
             for name in self.golden.globals
-            if name in names
-            and name in self.variables
-            and (
-                self.variables[name].size > _most_bytes(self.variables[name]) or find_unsupported(self.variables[name])
-            )
+            if name in names and name in self.variables
+            for text in self._describe_fixed(name)
         ]
+
+    def _describe_fixed(self, name: str) -> Iterator[str]:
+        type, part = self.variables[name], self._input_type(name)
+        if part.size > _most_bytes(part) or find_unsupported(part):
+            yield name
+        elif isinstance(part, Array) and part.size < type.size and name not in self._declared_variables:
+            yield f"{name}[{part.count}…]"
+
+    def _input_type(self, name: str) -> Type:
+        """The type of the part of a defined variable that inputs have: all of it, unless it is too large."""
+        type = self.variables[name]
+        return type if type.size <= _most_bytes(type) else _input_part(type)
 
     @functools.cached_property
     def _constant_variables(self) -> frozenset[str]:
@@ -392,11 +403,11 @@ def _most_bytes(type: Type) -> int:
 
 
 def _input_part(type: Type) -> Type:
-    """The type of the part of a declared variable that inputs vary."""
+    """The type of the part that inputs vary of an array that is too large, or only declared."""
     if not isinstance(type, Array) or not type.size:
         return type
     has_pointers = build_value_mask(type.element, pointers=False) != build_value_mask(type.element)
-    most = _MAX_DECLARED_POINTERS if has_pointers else max(1, _MAX_DECLARED_BYTES // type.element.size)
+    most = _MAX_PART_POINTERS if has_pointers else max(1, _MAX_PART_BYTES // type.element.size)
     return replace(type, count=min(type.count, most))
 
 

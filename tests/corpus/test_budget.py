@@ -142,9 +142,9 @@ void put(void) { huge[3] = 1; v[3] = 1; }
         "static long double exact;\nvoid keep(double x) { exact = x; }\nint is_positive(void) { return exact > 0; }\n"
     )
     verdict = check(source, "is_positive", "is_positive:\n\txorl %eax, %eax\n\tretq\n", examples=10)
-    assert verdict.detail["warning"].endswith("always have their initial values: exact")
+    assert verdict.detail["warning"].endswith("always has its initial value: exact")
     verdict = check(source, "get", "get:\n\tmovl huge+12(%rip), %eax\n\tretq\n", examples=10)
-    assert verdict.detail["warning"].endswith("always have their initial values: huge")
+    assert verdict.detail["warning"].endswith("always has its initial value: huge[256…]")
 
 
 def test_a_program_that_is_too_large_is_inconclusive() -> None:
