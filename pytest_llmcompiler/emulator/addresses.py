@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from bisect import bisect_right
+from collections.abc import Callable
 from typing import Literal
 
 from pytest_llmcompiler.emulator.candidate import CandidateImage
@@ -12,24 +13,25 @@ from pytest_llmcompiler.emulator.guest import Guest
 from pytest_llmcompiler.emulator.heap import Heap, is_heap
 from pytest_llmcompiler.emulator.observation import ELSEWHERE, Constants
 from pytest_llmcompiler.emulator.stack import CALLER_FRAME, STACK_SIZE, STACK_START
-from pytest_llmcompiler.program.image import ProgramSegment, SymbolRange
-from pytest_llmcompiler.targets.code import CodeSegment
-from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, SLOTS, STREAMS, STUB_SIZE, STUBS
+from pytest_llmcompiler.program.image import ProgramImage, ProgramSegment, SymbolRange
+from pytest_llmcompiler.targets.code import AssembledCode, CodeSegment
+from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, SLOTS, STREAMS, STUB_SIZE, STUBS, Layout
 
 Region = Literal["stack", "candidate", "data", "constant", "object", "heap", "none"]
 """A kind of memory: `candidate` is a candidate's own writable memory, `data` the program's, `object` the slots of the
 input's objects, `none` everything else, code included."""
 
 
-class AddressMap:
-    """Tells what an address belongs to in a guest, with a candidate or without."""
+class CodeAddresses:
+    """Tells what an address belongs to in a program with a candidate's code, or without it."""
 
-    def __init__(self, guest: Guest, heap: Heap, candidate: CandidateImage | None) -> None:
-        self._guest, self._heap, self._candidate = guest, heap, candidate
-        self._program = guest.program
-        code = candidate.code.segments if candidate else ()
-        segments: tuple[ProgramSegment | CodeSegment, ...] = (*self._program.segments, *code)
-        relocated = [part for part in self._program.segments if part.is_relro]
+    def __init__(
+        self, program: ProgramImage, code: AssembledCode | None, find_layout: Callable[[], Layout | None]
+    ) -> None:
+        """`find_layout` gives the input of the present run."""
+        self._program, self._code, self._find_layout = program, code, find_layout
+        segments: tuple[ProgramSegment | CodeSegment, ...] = (*program.segments, *(code.segments if code else ()))
+        relocated = [part for part in program.segments if part.is_relro]
         self._relocated = [range(part.address, part.address + len(part.data)) for part in relocated]
         """The program's constants that hold addresses: their pages are writable."""
         self.constants = Constants(
@@ -40,7 +42,38 @@ class AddressMap:
             )
         )
         """The read-only data of the program and of the candidate."""
-        self._symbols = self._program.symbol_ranges
+        self._symbols = program.symbol_ranges
+
+    def is_in_candidate(self, address: int) -> bool:
+        """Whether an address lies in the candidate's code."""
+        return self._code is not None and self._code.contains_code(address)
+
+    def symbol_at(self, address: int) -> SymbolRange | None:
+        """The symbol of the program that holds an address."""
+        index = bisect_right(self._symbols, (address, 1 << 64)) - 1
+        return self._symbols[index] if index >= 0 and address < self._symbols[index].end else None
+
+    def name_of(self, address: int) -> str:
+        """The name of the callback, function or variable that an address belongs to, or the address in hexadecimal."""
+        layout = self._find_layout()
+        stub, callbacks = (address - STUBS) // STUB_SIZE, layout.callbacks if layout else ()
+        if 0 <= stub < len(callbacks):
+            return f"callback {callbacks[stub].number}"
+        names = [
+            name
+            for name, symbol in (*self._program.symbols.items(), *self._program.library.items())
+            if symbol.address <= address < symbol.address + max(symbol.size, 1)
+        ]
+        # Of several names the plainest: memcmp rather than compiler_rt.memcmp.
+        return min(names, key=lambda name: ("." in name, name.startswith("_"), len(name)), default=hex(address))
+
+
+class AddressMap(CodeAddresses):
+    """Tells what an address belongs to in a guest, with a candidate or without."""
+
+    def __init__(self, guest: Guest, heap: Heap, candidate: CandidateImage | None) -> None:
+        super().__init__(guest.program, candidate.code if candidate else None, lambda: guest.layout)
+        self._guest, self._heap, self._candidate = guest, heap, candidate
 
     def read_constants(self) -> Constants:
         """The constants, and the candidate's own writable data as it is now: a compiler may put constants there, such
@@ -70,10 +103,6 @@ class AddressMap:
             return "object"
         return "heap" if is_heap(address) else "none"
 
-    def is_in_candidate(self, address: int) -> bool:
-        """Whether an address lies in the candidate's code."""
-        return self._candidate is not None and self._candidate.contains_code(address)
-
     def is_in_program(self, address: int) -> bool:
         """Whether an address lies in the program's own memory."""
         return any(part.address <= address < part.address + len(part.data) for part in self._program.segments)
@@ -86,11 +115,6 @@ class AddressMap:
         if self._candidate is not None and address == self._candidate.entry:
             return self._candidate.original_entry
         return ELSEWHERE if self.is_in_candidate(address) else address
-
-    def symbol_at(self, address: int) -> SymbolRange | None:
-        """The symbol of the program that holds an address."""
-        index = bisect_right(self._symbols, (address, 1 << 64)) - 1
-        return self._symbols[index] if index >= 0 and address < self._symbols[index].end else None
 
     def end_of_object(self, address: int) -> int | None:
         """The end of the object that holds an address; None where it is not known, as on the stack."""
@@ -121,16 +145,3 @@ class AddressMap:
                 return mix((number, address - placed.address))
         symbol = self.symbol_at(address)
         return mix((zlib.crc32(symbol.name.encode()), address - symbol.start)) if symbol else address
-
-    def name_of(self, address: int) -> str:
-        """The name of the callback, function or variable that an address belongs to, or the address in hexadecimal."""
-        stub, callbacks = (address - STUBS) // STUB_SIZE, self._guest.layout.callbacks if self._guest.layout else ()
-        if 0 <= stub < len(callbacks):
-            return f"callback {callbacks[stub].number}"
-        names = [
-            name
-            for name, symbol in (*self._program.symbols.items(), *self._program.library.items())
-            if symbol.address <= address < symbol.address + max(symbol.size, 1)
-        ]
-        # Of several names the plainest: memcmp rather than compiler_rt.memcmp.
-        return min(names, key=lambda name: ("." in name, name.startswith("_"), len(name)), default=hex(address))

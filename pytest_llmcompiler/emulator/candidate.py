@@ -11,7 +11,7 @@ from pytest_llmcompiler.emulator.guest import Guest, RunEnd
 from pytest_llmcompiler.emulator.memory import MappedMemory
 from pytest_llmcompiler.emulator.observation import GuestFault
 from pytest_llmcompiler.targets.code import AssembledCode, CodeSegment
-from pytest_llmcompiler.targets.processor import AlignedOperand, Outcome
+from pytest_llmcompiler.targets.processor import AlignedOperand, Outcome, Processor
 from pytest_llmcompiler.values.layout import PAGE
 
 _DATA_EXECUTED: tuple[Outcome, str] = "vex", "raw bytes are executed as code"
@@ -39,8 +39,6 @@ class CandidateImage:
         # its code has changed.
         guest.uc.ctl_flush_tb()
         self._stop_at_hazards()
-        # Addresses one past the end count too: a call at the end of the code returns to there.
-        self._code_ranges = [(s.address, s.address + len(s.data)) for s in code.segments if s.is_executable]
         self.data_ranges = [(s.address, s.address + len(s.data)) for s in code.segments if s.is_writable]
         """The first address and the end of each segment of its own writable memory."""
 
@@ -65,8 +63,7 @@ class CandidateImage:
     def _stop_at_hazards(self) -> None:
         """End a run before an instruction that the emulator computes wrongly, or that hardware would refuse."""
         processor = self._guest.processor
-        data = ((address, _DATA_EXECUTED) for address, name in self.code.mnemonics.items() if name.startswith("."))
-        for address, hazard in (*data, *processor.find_hazards(self.code)):
+        for address, hazard in list_hazards(self.code, processor):
             self._guest.watch(address, address, functools.partial(self._on_hazard, *hazard))
         for address, operand in processor.find_guards(self.code):
             self._guest.watch(address, address, functools.partial(self._on_guarded_access, operand))
@@ -85,7 +82,7 @@ class CandidateImage:
 
     def contains_code(self, address: int) -> bool:
         """Whether an address lies in the candidate's code, or at its end."""
-        return any(start <= address <= end for start, end in self._code_ranges)
+        return self.code.contains_code(address)
 
     def contains_data(self, address: int) -> bool:
         """Whether an address lies in the candidate's own writable memory, or at its end."""
@@ -104,15 +101,26 @@ class CandidateImage:
         return None
 
     def line_of(self, pc: int, return_addresses: Iterable[int]) -> int | None:
-        """The 1-based line of the assembly with the instruction at `pc`, or else with the innermost call that led
-        there; None where no address belongs to the candidate."""
-        lines = self.code.lines
-        for address in (pc, *return_addresses):
-            if not self.contains_code(address):
-                continue
-            if address == pc and address in lines:
-                return lines[address]
-            starts = [start for start in lines if start < address]  # a return address is behind its call
-            if starts:
-                return lines[max(starts)]
-        return None
+        """The line of an address (see `find_line`)."""
+        return find_line(self.code, pc, return_addresses)
+
+
+def list_hazards(code: AssembledCode, processor: Processor) -> list[tuple[int, tuple[Outcome, str]]]:
+    """The address of each instruction that must not be executed, with the outcome of the run and a message."""
+    data = ((address, _DATA_EXECUTED) for address, name in code.mnemonics.items() if name.startswith("."))
+    return [*data, *processor.find_hazards(code)]
+
+
+def find_line(code: AssembledCode, pc: int, return_addresses: Iterable[int]) -> int | None:
+    """The 1-based line of the assembly with the instruction at `pc`, or else with the innermost call that led there;
+    None where no address belongs to the candidate."""
+    lines = code.lines
+    for address in (pc, *return_addresses):
+        if not code.contains_code(address):
+            continue
+        if address == pc and address in lines:
+            return lines[address]
+        starts = [start for start in lines if start < address]  # a return address is behind its call
+        if starts:
+            return lines[max(starts)]
+    return None

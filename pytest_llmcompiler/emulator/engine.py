@@ -21,7 +21,10 @@ LeftReason = Literal[
 """Why a run is left to Python, in the order of `LeftReason` in `engine.h`; `not left` for a run that shows the
 same."""
 _REASONS: tuple[LeftReason, ...] = get_args(LeftReason)
-_FILLS: Mapping[UninitialisedFill, int] = {fill: number for number, fill in enumerate(get_args(UninitialisedFill))}
+FILL_NUMBERS: Mapping[UninitialisedFill, int] = {
+    fill: number for number, fill in enumerate(get_args(UninitialisedFill))
+}
+"""The fills as the engine numbers them."""
 
 
 @functools.cache
@@ -76,7 +79,7 @@ class Engine:
         """Run an input of the suite, and say why the run is left to Python."""
         if not 0 <= entry < self.entry_count:
             raise EngineError(f"the suite has no input {entry}")
-        return _REASONS[int(self._library.engine_run(self._handle, entry, _FILLS[fill]))]
+        return _REASONS[int(self._library.engine_run(self._handle, entry, FILL_NUMBERS[fill]))]
 
     def run_program(self) -> LeftReason:
         """Run the whole program, if the image has it, and say why the run is left to Python."""

@@ -8,6 +8,8 @@ import os
 import socket
 import struct
 import subprocess
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -19,7 +21,7 @@ from pytest_llmcompiler.emulator.engine_build import server_path
 from pytest_llmcompiler.emulator.engine_look import MAX_LEADS, MAX_REACHING, Lead, LookRequest, read_leads
 from pytest_llmcompiler.errors import EngineError
 
-_OPEN, _READY, _TEXT, _CODE, _CANDIDATE, _RESULT, _END, _FAILED = range(1, 9)
+_OPEN, _READY, _TEXT, _CODE, _CANDIDATE, _RESULT, _END, _FAILED, _LEFT, _SHOW, _SHOWN = range(1, 12)
 """The kinds of frames, as in `server.c`."""
 _RUN_SECONDS = 120.0
 """Time limit of a candidate's runs. Runs are limited by the code that they execute: only a fault of unicorn comes near
@@ -31,6 +33,8 @@ _MAX_FAILED_STARTS = 3
 _GRACE_SECONDS = 10.0
 """Time that a template may take beyond that of its child."""
 _REASONS: tuple[LeftReason, ...] = get_args(LeftReason)
+_BREACH_ONLY = 1 << 31
+"""A bit beside the number of an input that is left, as in `server.c`."""
 _MAX_FRAME_BYTES = 64 << 20
 """Bytes of the largest reply that is read. The longest code and the longest list of inputs are far smaller."""
 
@@ -49,6 +53,8 @@ class EngineResult:
     """Runs of the candidate in the engine."""
     left_runs: dict[LeftReason, int]
     """How many of them were left, by reason."""
+    breaches: frozenset[int] = frozenset()
+    """The inputs among `left` on which the candidate does the same, and breaks a rule of the calling convention."""
     look_inputs: int = 0
     """Inputs of the second look that the reference and the candidate both ran on."""
     leads: tuple[Lead, ...] = ()
@@ -114,7 +120,9 @@ class EngineTemplate:
     def __init__(self, connection: socket.socket, image: bytes, *, has_twin: bool) -> None:
         self._socket = connection
         self._has_child = False
-        """Whether the present sample may have a child: one that has run has ended."""
+        """Whether the present sample may have a child: one that has shown the same has ended."""
+        self._deadline = 0.0
+        """Until when the present sample may run."""
         connection.settimeout(_OPEN_SECONDS)
         self._send(_OPEN, struct.pack("<I", has_twin) + image)
         kind, data = self._receive()
@@ -136,13 +144,25 @@ class EngineTemplate:
     def run(self, candidate: bytes, look: LookRequest | None = None) -> EngineResult | None:
         """Run a candidate on the suite, in the child that assembled it; None where the child died of it. Where the
         candidate shows the same, `look` tells which further inputs are tried."""
-        self._has_child = False
+        self._has_child, self._deadline = False, time.monotonic() + _RUN_SECONDS
         request = look.encode() if look else b""
         kind, data = self._ask(_CANDIDATE, struct.pack("<I", len(request)) + request + candidate, _RUN_SECONDS)
-        return self._read_result(data) if kind == _RESULT else None
+        self._has_child = kind == _LEFT
+        return self._read_result(data) if kind in (_RESULT, _LEFT) else None
+
+    def show(self, entry: int, fill: int, registers: Sequence[int]) -> bytes:
+        """What a left run of the present sample shows, which is repeated, on an input and with a fill. `registers` are
+        unicorn's numbers of those that are read. Nothing where that can't be told. `engine_machine` reads it."""
+        seconds = self._deadline - time.monotonic()
+        if not self._has_child or seconds <= 0:
+            return b""
+        request = struct.pack(f"<3I{len(registers)}I", entry, fill, len(registers), *registers)
+        kind, data = self._ask(_SHOW, request, seconds)
+        self._has_child = kind == _SHOWN
+        return data if kind == _SHOWN else b""
 
     def end_sample(self) -> None:
-        """End the child of a sample that is not run."""
+        """End the child of a sample that is not run, or fails."""
         if self._has_child:
             self._has_child = False
             self._send(_END, b"")
@@ -190,10 +210,12 @@ class EngineTemplate:
             (look_inputs,) = struct.unpack_from("<I", data, at)
             leads, at = read_leads(data, at + 4, self.inputs, MAX_LEADS)
             reaching, _ = read_leads(data, at, self.inputs, MAX_REACHING)
+            breaches = frozenset(number & ~_BREACH_ONLY for number in left if number & _BREACH_ONLY)
+            left = tuple(number & ~_BREACH_ONLY for number in left)
             if all(number < self.inputs for number in left):
                 reasons = {name: number for name, number in zip(_REASONS, by_reason, strict=True) if number}
                 lefts = left, bool(is_program_left), bool(is_inspection_left)
-                return EngineResult(*lefts, runs, reasons, look_inputs, leads, reaching)
+                return EngineResult(*lefts, runs, reasons, breaches, look_inputs, leads, reaching)
         return None
 
 

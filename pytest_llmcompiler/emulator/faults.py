@@ -12,7 +12,7 @@ from pytest_llmcompiler.emulator.kernel import Kernel
 from pytest_llmcompiler.emulator.observation import AccessKind, GuestFault
 from pytest_llmcompiler.emulator.uninitialised import UninitialisedValues
 
-_ACCESSES: dict[int, AccessKind] = {
+ACCESSES: dict[int, AccessKind] = {
     unicorn.UC_MEM_READ_UNMAPPED: "read",
     unicorn.UC_MEM_WRITE_UNMAPPED: "write",
     unicorn.UC_MEM_FETCH_UNMAPPED: "jump",
@@ -20,6 +20,7 @@ _ACCESSES: dict[int, AccessKind] = {
     unicorn.UC_MEM_READ_PROT: "read",
     unicorn.UC_MEM_FETCH_PROT: "jump",
 }
+"""The kind of an access that faults, by unicorn's number."""
 _PROTECTIONS = (unicorn.UC_MEM_READ_PROT, unicorn.UC_MEM_WRITE_PROT)
 _MASK = (1 << 64) - 1
 
@@ -37,7 +38,7 @@ class FaultHooks:
     def _on_invalid_access(self, uc: Any, access: int, address: int, size: int, value: int, data: Any) -> bool:
         """Returns whether the access can be repeated: it can after the stack has grown, or after closed memory is
         open."""
-        guest, kind = self._guest, _ACCESSES[access]
+        guest, kind = self._guest, ACCESSES[access]
         pc = guest.return_address() if kind == "jump" else uc.reg_read(guest.counter_number)
         address &= _MASK
         if access in _PROTECTIONS and guest.stack.open_part(address):

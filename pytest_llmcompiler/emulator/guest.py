@@ -62,12 +62,7 @@ class Guest:
         """The writable segments of the program and of a candidate."""
         self.read_only: list[MappedMemory] = []
         """The program's segments that are neither writable nor executable."""
-        self.streams = tuple(
-            program.library[f"__{name}_FILE"].address if f"__{name}_FILE" in program.library else placeholder
-            for name, placeholder in zip(STREAM_NAMES, STREAMS, strict=True)
-        )
-        """The addresses of the C library's standard streams. One that is not linked, since no code of the program can
-        use it, has an address at which there is no memory."""
+        self.streams = find_streams(program)
         self.stream_addresses = dict(zip(STREAMS, self.streams, strict=True))
         """The same by what a layout has for each stream."""
         self.layout: Layout | None = None
@@ -239,8 +234,7 @@ class Guest:
 
     def name_streams(self, data: bytes) -> bytes:
         """A pointer of this program, as a layout has it where it leads to a standard stream."""
-        address = int.from_bytes(data, "little")
-        return STREAMS[self.streams.index(address)].to_bytes(8, "little") if address in self.streams else data
+        return name_stream(self.streams, data)
 
     def preset(self, address: int, data: bytes) -> None:
         """Change the initial contents of the writable memory for all further runs."""
@@ -372,3 +366,18 @@ class Guest:
     def begin_run(self, layout: Layout) -> None:
         """Forget how the last run ended, and take in the next input."""
         self.layout, self.end, self.hook_error, self.hook_calls = layout, None, None, 0
+
+
+def find_streams(program: ProgramImage) -> tuple[int, ...]:
+    """The addresses of the C library's standard streams. One that is not linked, since no code of the program can use
+    it, has an address at which there is no memory."""
+    return tuple(
+        program.library[f"__{name}_FILE"].address if f"__{name}_FILE" in program.library else placeholder
+        for name, placeholder in zip(STREAM_NAMES, STREAMS, strict=True)
+    )
+
+
+def name_stream(streams: tuple[int, ...], data: bytes) -> bytes:
+    """A pointer of a program, as a layout has it where it leads to one of the program's standard streams."""
+    address = int.from_bytes(data, "little")
+    return STREAMS[streams.index(address)].to_bytes(8, "little") if address in streams else data

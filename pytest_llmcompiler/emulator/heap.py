@@ -32,6 +32,8 @@ _ALIGNED_STRIDE = 1 << 16
 _ALIGNMENT = 16
 """What malloc's result is aligned to."""
 _ENOMEM = 12
+BAD_FREE = "free or realloc of a pointer that malloc did not return"
+"""The description of that fault."""
 _READ_WRITE = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE
 
 
@@ -238,4 +240,4 @@ class Heap:
         for placed in self._objects:
             if placed.address == address and placed is not result_buffer and placed not in self._freed_objects:
                 return placed
-        raise GuestTrapError("free or realloc of a pointer that malloc did not return")
+        raise GuestTrapError(BAD_FREE)

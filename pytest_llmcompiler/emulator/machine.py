@@ -7,7 +7,7 @@ this takes 20 to 40 µs (`native_run`), and 0.1 ms where Python does all of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import unicorn
@@ -32,6 +32,8 @@ from pytest_llmcompiler.emulator.uninitialised import FillValues, StartState, Un
 from pytest_llmcompiler.program.image import ProgramImage, Symbol
 from pytest_llmcompiler.targets.abi import CallSetup
 from pytest_llmcompiler.targets.code import AssembledCode
+from pytest_llmcompiler.targets.processor import Processor
+from pytest_llmcompiler.targets.target import Target
 from pytest_llmcompiler.values.c_types import Function
 from pytest_llmcompiler.values.layout import RETURN, STREAMS, Layout
 
@@ -115,7 +117,7 @@ class Machine:
             self.guest, self.addresses, self._heap, self._monitor, self._uninitialised, self._externals
         )
         self._external_calls.watch_stubs()
-        self._shown_registers = self._list_shown_registers()
+        self._shown_registers = list_shown_registers(self.program.target, self._signature)
         self._shown_batch = RegisterBatch([(self.guest.numbers[name], 0) for name in self._shown_registers])
         self.guest.save_memory()
         has_booleans = bool(candidate and candidate.booleans)
@@ -142,16 +144,6 @@ class Machine:
         """Abort. What an assertion prints beside its expression is up to the C library and to how a file is named."""
         expression = self.guest.read_string(self.guest.library_argument(0), _MAX_ASSERTION_BYTES)
         self.guest.stop(RunEnd("abort", assertion=expression.decode(errors="replace")))
-
-    def _list_shown_registers(self) -> tuple[str, ...]:
-        """The registers that an observation has."""
-        return (
-            *self.convention.callee_saved,
-            self.processor.stack_pointer,
-            self.processor.program_counter,
-            *self.processor.control_registers,
-            *self.convention.locate_result(self._signature).registers,
-        )
 
     def close(self) -> None:
         """Free the emulator and its memory: the machine can't run any more."""
@@ -411,13 +403,38 @@ class Machine:
 
     def _find_breaches(self, registers: Mapping[str, int], start: StartState, call: CallSetup) -> Iterator[AbiBreach]:
         """The rules of the calling convention that a function breaks with what it leaves at its return."""
-        for name, value in start.callee_saved.items():
-            if registers[name] != value:
-                yield AbiBreach(f"callee-saved register {self.processor.register_prefix}{name} is not restored", name)
+        changed = [name for name, value in start.callee_saved.items() if registers[name] != value]
         difference = registers[self.processor.stack_pointer] - (STACK_START + start.frame_offset)
-        if difference:
-            yield AbiBreach(f"the stack pointer returns {difference:+d} bytes off")
-        yield from map(AbiBreach, self.processor.find_breaches(registers))
         frame = start.frame_offset + len(call.stack)
-        if self.guest.stack.memory.read(frame) != start.stack[frame:]:
-            yield AbiBreach("the caller's stack frame is written")
+        is_written = self.guest.stack.memory.read(frame) != start.stack[frame:]
+        return describe_breaches(self.processor, registers, changed, difference, is_frame_written=is_written)
+
+
+def list_shown_registers(target: Target, signature: Function) -> tuple[str, ...]:
+    """The registers that an observation of a function has."""
+    return (
+        *target.convention.callee_saved,
+        target.processor.stack_pointer,
+        target.processor.program_counter,
+        *target.processor.control_registers,
+        *target.convention.locate_result(signature).registers,
+    )
+
+
+def describe_breaches(
+    processor: Processor,
+    registers: Mapping[str, int],
+    changed: Iterable[str],
+    difference: int,
+    *,
+    is_frame_written: bool,
+) -> Iterator[AbiBreach]:
+    """The rules of the calling convention that a function breaks: `changed` are the callee-saved registers that it has
+    not restored, `difference` how many bytes the stack pointer is off."""
+    for name in changed:
+        yield AbiBreach(f"callee-saved register {processor.register_prefix}{name} is not restored", name)
+    if difference:
+        yield AbiBreach(f"the stack pointer returns {difference:+d} bytes off")
+    yield from map(AbiBreach, processor.find_breaches(registers))
+    if is_frame_written:
+        yield AbiBreach("the caller's stack frame is written")

@@ -13,13 +13,15 @@ each input."""
 def count_agreeing(differential: DifferentialRun, engine: EngineResult | None) -> int | None:
     """The number of inputs on which a candidate agrees; None where counting them takes too long.
 
-    The `engine` has shown it for all but those that it left, so only these are run. Only a child process may call this:
-    the candidate's code is hostile.
+    The `engine` has shown it for all but those that it left, so only these are run. Only a child process may call this
+    where that is done by a machine: the candidate's code is hostile.
     """
     entries = list(differential.suite.corpus.entries.values())
     left = engine.left if engine else range(len(entries))
     agreeing, budget = len(entries) - len(left), _BUDGET
     for index in left:
+        if engine and index in engine.breaches:
+            continue
         failure = differential.failure(entries[index], varied=index in differential.suite.varied)
         is_hang = failure is not None and failure.kind == "hang"
         budget -= entries[index].limit if is_hang else entries[index].expected.executed_bytes

@@ -15,6 +15,7 @@ from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
 from pytest_llmcompiler.judge.compare import find_differences
 from pytest_llmcompiler.judge.failure import (
     Failure,
+    FaultingMachine,
     abi_failure,
     in_whole_program,
     mismatch_failure,
@@ -50,6 +51,11 @@ class DifferentialRun:
         hostile."""
         return self.suite.under_test.open_candidate_machine(self.candidate)
 
+    @property
+    def _faulting_machine(self) -> FaultingMachine:
+        """The machine of the last run."""
+        return self.machine
+
     def first_failure(self, engine: EngineResult | None = None) -> tuple[Stage, int] | None:
         """The first failure: its stage, and the index of the input in the corpus.
 
@@ -60,6 +66,9 @@ class DifferentialRun:
         entries = list(self.suite.corpus.entries.values())
         weaker: dict[Kind, int] = {}
         for index in engine.left if engine else range(len(entries)):
+            if engine and index in engine.breaches:
+                weaker.setdefault("abi", index)
+                continue
             failure = self.failure(entries[index], varied=index in self.suite.varied)
             if failure and failure.kind not in ("inconclusive", "abi"):
                 return "input", index
@@ -138,7 +147,9 @@ class DifferentialRun:
         # in neither. A candidate is still judged on the inputs with enough memory.
         if run.out_of_memory != entry.expected.out_of_memory:
             return None
-        failure = unfinished_failure(self.machine, run, entry.expected, entry.limit, entry.layout, self.assembly)
+        failure = unfinished_failure(
+            self._faulting_machine, run, entry.expected, entry.limit, entry.layout, self.assembly
+        )
         if failure:
             return failure
         differences = list(find_differences(entry.context, entry.expected, run, entry.dont_care))

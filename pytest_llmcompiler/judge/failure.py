@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
+from pytest_llmcompiler.emulator.addresses import CodeAddresses
 from pytest_llmcompiler.emulator.external_calls import MAX_EXTERNAL_CALLS
-from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.emulator.observation import AbiBreach, GuestFault, Observation
 from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
 from pytest_llmcompiler.judge.difference import Difference
@@ -19,10 +20,21 @@ from pytest_llmcompiler.judge.location import (
     locate_address,
 )
 from pytest_llmcompiler.judge.verdict import Kind
+from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.values.layout import Layout
 
 _MOST_DIFFERENCES = 6
 """Differences that are shown; the evidence says how many more there are."""
+
+
+class FaultingMachine(Protocol):
+    """What a fault is described with: a machine in the state in which its last run has left it."""
+
+    @property
+    def program(self) -> ProgramImage: ...
+    @property
+    def addresses(self) -> CodeAddresses: ...
+    def line_of(self, fault: GuestFault) -> int | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +109,7 @@ def abi_failure(breaches: Sequence[AbiBreach]) -> Failure:
 
 
 def unfinished_failure(
-    machine: Machine, run: Observation, expected: Observation, limit: int, layout: Layout | None, assembly: str
+    machine: FaultingMachine, run: Observation, expected: Observation, limit: int, layout: Layout | None, assembly: str
 ) -> Failure | None:
     """Why a run does not come to its end: a crash, a hang, or an instruction that the emulator can't run.
 
@@ -115,7 +127,7 @@ def unfinished_failure(
     return None
 
 
-def misuse_failure(machine: Machine, fault: GuestFault, assembly: str) -> Failure:
+def misuse_failure(machine: FaultingMachine, fault: GuestFault, assembly: str) -> Failure:
     """What the instruction trace of a passing run shows (see `find_misuse`): an access to memory below the stack that a
     signal handler may overwrite, or a jump into the middle of an instruction."""
     line = machine.line_of(fault)
@@ -140,7 +152,9 @@ def unstable_failure() -> Failure:
     return Failure(kind="inconclusive", message="not reproducible: it fails on an input, and passes when run again")
 
 
-def _crash(machine: Machine, fault: GuestFault, expected: Observation, layout: Layout | None, assembly: str) -> Failure:
+def _crash(
+    machine: FaultingMachine, fault: GuestFault, expected: Observation, layout: Layout | None, assembly: str
+) -> Failure:
     location = None if fault.address is None else _locate(machine, fault.address, layout)
     message = fault.description
     if location is not None:
@@ -166,7 +180,7 @@ def _crash(machine: Machine, fault: GuestFault, expected: Observation, layout: L
     )
 
 
-def _locate(machine: Machine, address: int, layout: Layout | None) -> AccessedAddress:
+def _locate(machine: FaultingMachine, address: int, layout: Layout | None) -> AccessedAddress:
     """An address in terms of the input's objects or, for a variable that is declared as const, of the variable."""
     location, symbol = locate_address(address, layout), machine.addresses.symbol_at(address)
     if location.label or symbol is None or symbol.name not in machine.program.globals:

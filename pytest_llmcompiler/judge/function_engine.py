@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -34,6 +34,8 @@ class EngineStatistics:
     """Candidates that ran in it."""
     settled: int = 0
     """Candidates of which it showed all that a pass needs: Python had nothing to run."""
+    shown: int = 0
+    """Candidates whose failure it showed: Python had nothing to run either."""
     runs: int = 0
     left_runs: Counter[LeftReason] = field(default_factory=Counter)
     """Runs that were left to Python, by reason."""
@@ -105,6 +107,11 @@ class FunctionEngine:
         second = self._run(kind._replace(of_glibc=True), image)
         return _join(first, second) if second else first
 
+    def show(self, kind: ImageKind, entry: int, fill: int, registers: Sequence[int]) -> bytes:
+        """What a left run of the present sample shows (see `EngineTemplate.show`); nothing where that can't be told."""
+        template = self._templates.get(kind)
+        return self._guard(lambda: template.show(entry, fill, registers)) or b"" if template else b""
+
     @property
     def is_usable(self) -> bool:
         """Whether there is an engine, which is started for that."""
@@ -159,6 +166,7 @@ def _join(first: EngineResult, second: EngineResult) -> EngineResult:
     return replace(
         second,
         left=left,
+        breaches=frozenset(),
         is_program_left=first.is_program_left and second.is_program_left,
         is_inspection_left=first.is_inspection_left and second.is_inspection_left,
         runs=first.runs + second.runs,

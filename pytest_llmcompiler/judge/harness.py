@@ -19,6 +19,7 @@ from pytest_llmcompiler.errors import (
     AssemblyError,
     ChildDiedError,
     ChildTimeoutError,
+    EngineError,
     JudgeError,
     LinkError,
     UnsupportedError,
@@ -40,6 +41,7 @@ from pytest_llmcompiler.judge.refuting_inputs import list_refuting
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.second_look import LookedInput, SecondLook, add_evidence, describe_look
 from pytest_llmcompiler.judge.settings import JudgeSettings
+from pytest_llmcompiler.judge.shown_run import ShownRun
 from pytest_llmcompiler.judge.suite import Suite
 from pytest_llmcompiler.judge.verdict import RUN_FAILURES, Verdict
 from pytest_llmcompiler.program.reference import Reference
@@ -139,13 +141,14 @@ class Harness:
             if isinstance(candidate, Verdict):
                 return ReproducibleVerdict(candidate)
             result = self._run_engine(candidate, self._look.build_request(assembly, candidate, taught))
-        detail = {"assembler": candidate.assembler, "fallback": candidate.fallback_reason, **self._suite.counts()}
-        differential = DifferentialRun(self._suite, candidate, assembly)
-        settled = result is not None and is_settled(result)
-        if settled:
-            judged = ReproducibleVerdict(pass_verdict(detail, self._settings.min_coverage))
-        else:
-            judged = self._run(differential, result, detail, explain=explain, capture=capture)
+            detail = {"assembler": candidate.assembler, "fallback": candidate.fallback_reason, **self._suite.counts()}
+            differential = DifferentialRun(self._suite, candidate, assembly)
+            settled = result is not None and is_settled(result)
+            if settled:
+                judged = ReproducibleVerdict(pass_verdict(detail, self._settings.min_coverage))
+            else:
+                shown = self._open_shown(differential) if result is not None and not (explain or capture) else None
+                judged = self._run(differential, result, detail, explain=explain, capture=capture, shown=shown)
         if result and (settled or judged.verdict.passed) and self._look.has_looked(result):
             detail["second_look"] = describe_look(result)
             inputs = self._look.list_inputs(result.leads, taught)
@@ -220,10 +223,30 @@ class Harness:
 
     def _run_engine(self, candidate: AssembledCode, look: LookRequest | None) -> EngineResult | None:
         """What the engine says of a candidate; None where it can't run it."""
-        program = self._under_test.program_for(candidate)
-        kind = ImageKind(with_library=program is not self.reference.golden)
+        program, kind = self._under_test.program_for(candidate), self._image_kind(candidate)
         has_glibc_results = self._under_test.has_glibc_results(candidate)
         return self.engine.run(program, candidate, self.function, kind, look, has_glibc_results=has_glibc_results)
+
+    def _image_kind(self, candidate: AssembledCode) -> ImageKind:
+        return ImageKind(with_library=self._under_test.program_for(candidate) is not self.reference.golden)
+
+    def _open_shown(self, differential: DifferentialRun) -> ShownRun | None:
+        """The differential run by what the engine shows of left runs; None where that is not enough to judge."""
+        candidate = differential.candidate
+        if candidate.binding_alternatives or self._under_test.has_glibc_results(candidate):
+            return None
+        show = functools.partial(self.engine.show, self._image_kind(candidate))
+        return ShownRun(self._suite, candidate, differential.assembly, show)
+
+    def _explain_shown(self, shown: ShownRun, engine: EngineResult | None) -> Explanation | None:
+        """The first failure as it is found, by what the engine shows of it; None where a machine in a child has to run
+        the candidate."""
+        try:
+            explained = FailureExplainer(shown, None).explain_first(engine)
+        except EngineError:
+            return None
+        self.engine.statistics.shown += explained is not None
+        return explained
 
     def _passes_otherwise(self, failed: DifferentialRun) -> bool:
         """Whether a text that failed passes with another meaning of the names of its static variables, which are its
@@ -266,12 +289,13 @@ class Harness:
         *,
         explain: bool,
         capture: bool,
+        shown: ShownRun | None = None,
     ) -> ReproducibleVerdict:
-        """Run what the engine left of a candidate, and explain its first failure, in processes of their own."""
-        self._under_test.prepare_machine()
-        self._suite.prepare_to_run()
+        """Run what the engine left of a candidate, and explain its first failure, in processes of their own, where what
+        is `shown` of it is not enough."""
         try:
-            explained = self._run_isolated(differential, engine, explain=explain, capture=capture)
+            explained = self._explain_shown(shown, engine) if shown else None
+            explained = explained or self._run_isolated(differential, engine, explain=explain, capture=capture)
         except (ChildDiedError, ChildTimeoutError) as error:
             return ReproducibleVerdict(Verdict("inconclusive", f"the emulator gave up on it: {error}", detail=detail))
         if explained is None:
@@ -283,17 +307,23 @@ class Harness:
         ):
             verdict = replace(verdict, kind="inconclusive", message=f"{_PRIVATE} ({verdict.message})")
         if self._settings.count_agreeing and verdict.kind in RUN_FAILURES:
-            verdict = replace(verdict, detail=verdict.detail | self._count_agreeing(differential, engine))
+            verdict = replace(verdict, detail=verdict.detail | self._count_agreeing(differential, engine, shown))
         return ReproducibleVerdict(verdict, explained["reproducer"])
 
-    def _count_agreeing(self, differential: DifferentialRun, engine: EngineResult | None) -> dict[str, int]:
+    def _count_agreeing(
+        self, differential: DifferentialRun, engine: EngineResult | None, shown: ShownRun | None
+    ) -> dict[str, int]:
         """The fact `agreeing` of a candidate that fails; empty where it can't be counted."""
         if differential.suite is not self._suite:  # a second look, which only candidates that pass the suite get
             return {"agreeing": len(self.corpus.entries)}
+        count = None
+        if shown:
+            with contextlib.suppress(EngineError):
+                return _to_fact(count_agreeing(shown, engine))
+        self._under_test.prepare_machine()
         with contextlib.suppress(ChildDiedError, ChildTimeoutError):
             count = _call_isolated(count_agreeing, differential, engine)
-            return {} if count is None else {"agreeing": count}
-        return {}
+        return _to_fact(count)
 
     def _run_isolated(
         self, differential: DifferentialRun, engine: EngineResult | None, *, explain: bool, capture: bool
@@ -301,6 +331,8 @@ class Harness:
         """The explanation of a candidate's first failure; None where it passes. One child runs and explains, where
         nothing has to be done in between. Raises ChildDiedError and ChildTimeoutError where the child that runs ends.
         """
+        self._under_test.prepare_machine()
+        self._suite.prepare_to_run()
         is_prepared = not (explain or capture) or self._suite.is_ready_to_explain
         if is_prepared and not differential.candidate.binding_alternatives:
             explainer = FailureExplainer(differential, self._texts if explain else None, reproducer=capture)
@@ -328,6 +360,10 @@ class Harness:
     @functools.cached_property
     def _texts(self) -> list[AssembledText]:
         return compile_texts(self._under_test)
+
+
+def _to_fact(agreeing: int | None) -> dict[str, int]:
+    return {} if agreeing is None else {"agreeing": agreeing}
 
 
 def _read_image(suite: Suite, kind: ImageKind) -> bytes:

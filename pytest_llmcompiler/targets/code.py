@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -67,6 +68,14 @@ class AssembledCode:
     the function under test."""
     shared_functions: frozenset[str] = frozenset()
     """Functions that the text defines and the program's definitions replace: each name is in `symbols` too."""
+
+    @functools.cached_property
+    def _code_ranges(self) -> list[tuple[int, int]]:
+        return [(part.address, part.address + len(part.data)) for part in self.segments if part.is_executable]
+
+    def contains_code(self, address: int) -> bool:
+        """Whether an address lies in the code, or at its end: a call at the end of the code returns to there."""
+        return any(start <= address <= end for start, end in self._code_ranges)
 
     def read_code(self, address: int) -> bytes:
         """The 16 bytes from an address on, enough for one instruction; fewer at the end of a segment."""

@@ -81,6 +81,11 @@ static Detour *add_detour(Calls *calls, uint64_t stack) {
     return detour;
 }
 
+uint64_t calls_find_caller(Engine *engine, uint64_t stack, uint64_t word) {
+    Detour *detour = find_detour(engine->calls, stack);
+    return detour ? detour->caller : word;
+}
+
 static void begin_detour(Engine *engine, Hook *hook) {
     uint64_t stack = get_register(engine, engine->stack_pointer);
     Detour *detour = hook->register_count <= MAX_REGISTERS ? add_detour(engine->calls, stack) : NULL;
@@ -150,8 +155,11 @@ static void check_operand(Engine *engine, Hook *hook) {
     address += optional_register(engine, hook->index) * hook->scale;
     if (hook->bits < 64)
         address &= ((uint64_t)1 << hook->bits) - 1;
-    if ((address + optional_register(engine, hook->segment)) % hook->alignment)
+    address += optional_register(engine, hook->segment);
+    if (address % hook->alignment) {
+        note_fault(engine, (Fault){FAULT_MISALIGNED, 0, hook->alignment, hook->first, address});
         leave(engine, LEFT_FAULT);
+    }
 }
 
 /* -- hooks */

@@ -13,7 +13,7 @@ static bool has_register(Engine *engine, const ExpectedRegister *expected) {
     return true;
 }
 
-static bool has_value(Engine *engine, const RegisterValue *expected) {
+bool has_register_value(Engine *engine, const RegisterValue *expected) {
     uint8_t value[2 * VALUE_BYTES] = {0};
     uc_reg_read(engine->uc, expected->id, value);
     return !memcmp(value, expected->value, VALUE_BYTES);
@@ -63,23 +63,36 @@ bool is_expected(Engine *engine, const uint8_t *memory, Span expected, Span mask
     return is_same;
 }
 
+bool is_frame_restored(Engine *engine, Entry *entry) {
+    ArgumentValues *arguments = engine->fill == FILL_INVERSE ? &entry->inverse_arguments : &entry->arguments;
+    uint64_t frame = engine->fills[engine->fill].frame_offset + arguments->stack.size;
+    return is_restored(&engine->stack, engine->stack_max_growth + frame, engine->stack_size - frame);
+}
+
+/* Whether the function breaks a rule of its calling convention with what it leaves at its return. */
+static bool has_breach(Engine *engine, Entry *entry) {
+    Fill *fill = &engine->fills[engine->fill];
+    for (uint32_t i = 0; i < fill->callee_saved.count; i++)
+        if (!has_register_value(engine, &fill->callee_saved.items[i]))
+            return true;
+    return get_register(engine, engine->stack_pointer) != engine->stack_start + fill->frame_offset ||
+           !is_frame_restored(engine, entry);
+}
+
 static LeftReason compare_registers(Engine *engine, Entry *entry) {
     Fill *fill = &engine->fills[engine->fill];
     for (uint32_t i = 0; i < entry->result_count; i++)
         if (!has_register(engine, &entry->results[i]) && !points_to_constant(engine, entry))
             return LEFT_RESULT;
     for (uint32_t i = 0; i < fill->callee_saved.count; i++)
-        if (!has_value(engine, &fill->callee_saved.items[i]))
+        if (!has_register_value(engine, &fill->callee_saved.items[i]))
             return LEFT_REGISTER;
     for (uint32_t i = 0; i < engine->control_count; i++)
         if (!has_register(engine, &engine->controls[i]))
             return LEFT_REGISTER;
     if (get_register(engine, engine->stack_pointer) != engine->stack_start + fill->frame_offset)
         return LEFT_REGISTER;
-    ArgumentValues *arguments = engine->fill == FILL_INVERSE ? &entry->inverse_arguments : &entry->arguments;
-    uint64_t frame = fill->frame_offset + arguments->stack.size;
-    bool is_untouched = is_restored(&engine->stack, engine->stack_max_growth + frame, engine->stack_size - frame);
-    return is_untouched ? LEFT_NOT : LEFT_FRAME;
+    return is_frame_restored(engine, entry) ? LEFT_NOT : LEFT_FRAME;
 }
 
 /* The object of an input on a page of the arena; NULL for none. A slot has at most one, and its own pages. */
@@ -102,6 +115,15 @@ static bool is_rest_garbage(Engine *engine, Entry *entry, uint64_t page) {
         end = last < start ? start : last < page + PAGE ? last : page + PAGE;
     }
     return is_restored(&engine->arena, page, start - page) && is_restored(&engine->arena, end, page + PAGE - end);
+}
+
+bool is_unused_arena_restored(Engine *engine, Entry *entry) {
+    for (uint32_t i = 0; i < engine->arena.written_count; i++) {
+        uint64_t page = (uint64_t)engine->arena.written[i] * PAGE;
+        if (!find_object_on(engine, entry, page) && !is_restored(&engine->arena, page, PAGE))
+            return false;
+    }
+    return true;
 }
 
 static LeftReason compare_objects(Engine *engine, Entry *entry) {
@@ -148,6 +170,16 @@ static LeftReason compare_errno(Engine *engine, Entry *entry) {
     return memory && !memcmp(memory, &entry->errno_value, 4) ? LEFT_NOT : LEFT_ERRNO;
 }
 
+/* All but registers. */
+static LeftReason compare_effects(Engine *engine, Entry *entry) {
+    LeftReason left = compare_objects(engine, entry);
+    left = left ? left : compare_variables(engine, entry);
+    left = left ? left : heap_compare(engine, entry);
+    left = left ? left : compare_errno(engine, entry);
+    left = left ? left : kernel_compare(engine, entry);
+    return left ? left : externals_compare(engine, entry);
+}
+
 LeftReason compare_run(Engine *engine, Entry *entry) {
     uint64_t counter = get_register(engine, engine->program_counter);
     if (engine->end == END_RETURN && counter != engine->return_address)
@@ -160,10 +192,7 @@ LeftReason compare_run(Engine *engine, Entry *entry) {
     if (engine->end == END_ABORT && engine->has_asserted != entry->has_assertion)
         return LEFT_END;
     LeftReason left = engine->end == END_RETURN ? compare_registers(engine, entry) : LEFT_NOT;
-    left = left ? left : compare_objects(engine, entry);
-    left = left ? left : compare_variables(engine, entry);
-    left = left ? left : heap_compare(engine, entry);
-    left = left ? left : compare_errno(engine, entry);
-    left = left ? left : kernel_compare(engine, entry);
-    return left ? left : externals_compare(engine, entry);
+    LeftReason rest = left && left != LEFT_REGISTER && left != LEFT_FRAME ? left : compare_effects(engine, entry);
+    engine->is_breach_only = left && !rest && has_breach(engine, entry);
+    return left ? left : rest;
 }

@@ -305,6 +305,24 @@ typedef struct {
     bool is_freed; /* In the present run: then accesses fault. */
 } Slot;
 
+/* The fault that ended the present run, where it is known. */
+typedef enum {
+    FAULT_NONE,
+    FAULT_ACCESS,      /* `number` is unicorn's kind of access. */
+    FAULT_INSTRUCTION, /* An illegal one. */
+    FAULT_EXCEPTION,   /* `number` is the processor's. */
+    FAULT_EMULATOR,    /* `number` is unicorn's error. */
+    FAULT_BAD_FREE,    /* free or realloc of what malloc did not return. */
+    FAULT_MISALIGNED,
+    FAULT_HAZARD       /* An instruction that the emulator must not execute. */
+} FaultKind;
+
+typedef struct {
+    FaultKind kind;
+    uint32_t number, size; /* The size of the access. */
+    uint64_t counter, address;
+} Fault;
+
 typedef struct {
     uint64_t runs, left_runs;
     uint64_t left[LEFT_COUNT];
@@ -387,7 +405,10 @@ struct Engine {
     End end;
     uint32_t exit_code;
     LeftReason left;
-    uint64_t executed_bytes, limit;
+    bool is_breach_only; /* Whether it is left only since registers or the caller's frame are not restored. */
+    Fault fault;
+    bool reports_accesses; /* Whether unicorn reports all accesses to what is not mapped. */
+    uint64_t executed_bytes, limit, instructions_left;
     Heap *heap;
     Kernel *kernel;
     Calls *calls;
@@ -416,6 +437,8 @@ void read_outputs(Reader *reader, uint32_t *count, ExpectedOutput **outputs);
 
 /* End the run: `leave` for Python, `finish` with an outcome. */
 void leave(Engine *engine, LeftReason reason);
+/* Note what the fault is that ends the run. Of several the first one counts. */
+void note_fault(Engine *engine, Fault fault);
 void finish(Engine *engine, End end, uint32_t exit_code);
 
 uint64_t get_register(Engine *engine, int id);
@@ -453,6 +476,9 @@ uint8_t *make_pattern_page(const uint8_t pattern[4]); /* A page that is full of 
 /* -- compare.c */
 
 LeftReason compare_run(Engine *engine, Entry *entry);
+bool has_register_value(Engine *engine, const RegisterValue *expected); /* Whether a register has it. */
+bool is_frame_restored(Engine *engine, Entry *entry); /* The caller's. */
+bool is_unused_arena_restored(Engine *engine, Entry *entry); /* The slots in which no object of the input lies. */
 /* Whether memory has expected bytes under a mask, where pointers may lead to equal constants. */
 bool is_expected(Engine *engine, const uint8_t *memory, Span expected, Span mask, const ConstantPointers *constants);
 
@@ -481,6 +507,7 @@ uint64_t heap_allocate(Engine *engine, uint64_t size); /* For external.c; 0 wher
 uint64_t heap_bytes_to_end(Engine *engine, uint64_t address);
 uint8_t *heap_memory(Engine *engine, uint64_t address, uint64_t size);
 bool is_heap_page(uint64_t page); /* Whether it is among the addresses of the heap. */
+bool is_block_page(uint64_t page); /* Whether it is among the addresses to which unicorn is led. */
 /* Where unicorn has such a page. False where no live object lies there. */
 bool heap_page(Engine *engine, uint64_t page, uint64_t *block_address);
 bool heap_lacks_memory(Engine *engine); /* Whether an allocation failed since the environment says so. */
@@ -508,6 +535,8 @@ void calls_reset(Engine *engine);
 void calls_hook(Engine *engine, Hook *hook, uint64_t address);
 /* `CallMonitor.on_call`: a function was just entered. Check the alignment of the stack, and overwrite its home area. */
 void calls_enter(Engine *engine);
+/* A word of the stack, or the return address in its place that a detour has taken. */
+uint64_t calls_find_caller(Engine *engine, uint64_t stack, uint64_t word);
 
 /* -- external.c */
 
@@ -516,6 +545,7 @@ bool externals_read_entry(Engine *engine, Reader *reader, Entry *entry);
 void externals_reset(Engine *engine);
 void externals_hook(Engine *engine, Hook *hook, uint64_t address);
 LeftReason externals_compare(Engine *engine, Entry *entry);
+uint32_t externals_count(Engine *engine); /* The external calls of the run. */
 
 /* -- program.c */
 

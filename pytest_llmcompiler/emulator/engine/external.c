@@ -190,6 +190,10 @@ LeftReason externals_compare(Engine *engine, Entry *entry) {
     return engine->externals->next == entry->call_count ? LEFT_NOT : LEFT_CALL;
 }
 
+uint32_t externals_count(Engine *engine) {
+    return engine->externals->next;
+}
+
 /* -- comparing a call */
 
 /* The argument area: it begins behind the return address, or at the stack pointer where calls push none. */

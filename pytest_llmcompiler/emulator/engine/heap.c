@@ -101,6 +101,10 @@ bool is_heap_page(uint64_t page) {
     return page >= HEAP_START && page < HEAP_END;
 }
 
+bool is_block_page(uint64_t page) {
+    return page >= BLOCK_START && page < HEAP_END;
+}
+
 bool heap_page(Engine *engine, uint64_t page, uint64_t *block_address) {
     Object *object = find_object(engine, page);
     if (!object)
@@ -273,11 +277,16 @@ static uint64_t call_calloc(Engine *engine) {
     return address;
 }
 
+static void leave_bad_free(Engine *engine) {
+    note_fault(engine, (Fault){FAULT_BAD_FREE, 0, 0, get_return_address(engine), 0});
+    leave(engine, LEFT_FAULT);
+}
+
 static uint64_t call_realloc(Engine *engine) {
     uint64_t old = get_argument(engine, 0), size = get_argument(engine, 1);
     Freeable freeable;
     if (old && !find_freeable(engine, old, &freeable)) {
-        leave(engine, LEFT_FAULT);
+        leave_bad_free(engine);
         return 0;
     }
     uint64_t address = allocate_for_program(engine, size, MALLOC_ALIGNMENT);
@@ -298,7 +307,7 @@ static void call_free(Engine *engine) {
     if (find_freeable(engine, address, &freeable))
         release(engine, &freeable);
     else
-        leave(engine, LEFT_FAULT);
+        leave_bad_free(engine);
 }
 
 void heap_call(Engine *engine, HookKind kind) {

@@ -74,6 +74,7 @@ void run_entry_hooks(Engine *engine, uint64_t address) {
 /* -- instructions */
 
 static void on_left_instruction(uc_engine *uc, uint64_t address, uint32_t size, void *data) {
+    note_fault(data, (Fault){FAULT_HAZARD, 0, 0, address, 0});
     leave(data, LEFT_HOOK);
 }
 

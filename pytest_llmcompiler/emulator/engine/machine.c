@@ -72,6 +72,11 @@ void leave(Engine *engine, LeftReason reason) {
     stop(engine);
 }
 
+void note_fault(Engine *engine, Fault fault) {
+    if (engine->fault.kind == FAULT_NONE && engine->left == LEFT_NOT)
+        engine->fault = fault;
+}
+
 void finish(Engine *engine, End end, uint32_t exit_code) {
     if (!engine->has_ended)
         engine->end = end, engine->exit_code = exit_code;
@@ -111,7 +116,9 @@ static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *data)
 }
 
 static bool on_invalid_instruction(uc_engine *uc, void *data) {
-    leave(data, LEFT_FAULT);
+    Engine *engine = data;
+    note_fault(engine, (Fault){FAULT_INSTRUCTION, 0, 0, get_register(engine, engine->program_counter), 0});
+    leave(engine, LEFT_FAULT);
     return false;
 }
 
@@ -119,8 +126,10 @@ static void on_interrupt(uc_engine *uc, uint32_t number, void *data) {
     Engine *engine = data;
     if (engine->arch == UC_ARCH_ARM64 && number == 2) /* EXCP_SWI */
         kernel_call(engine);
-    else
+    else {
+        note_fault(engine, (Fault){FAULT_EXCEPTION, number, 0, get_register(engine, engine->program_counter), 0});
         leave(engine, LEFT_FAULT);
+    }
 }
 
 static void on_system_call(uc_engine *uc, void *data) {
@@ -445,6 +454,7 @@ void begin_run(Engine *engine, Entry *entry, int fill) {
             memcpy(memory, &entry->environment.errno_value, 4);
     }
     engine->has_ended = engine->has_asserted = false, engine->left = LEFT_NOT, engine->end = END_RETURN;
+    engine->is_breach_only = false, engine->fault.kind = FAULT_NONE;
     if (engine->traces_edges)
         engine->edges = (EdgeSet){0}, engine->last_block = 0;
     if (engine->comparisons)
@@ -470,7 +480,7 @@ LeftReason engine_run_entry(Engine *engine, Entry *entry, int fill) {
             engine->left = compare_run(engine, entry);
         }
     } else
-        engine->left = LEFT_UNSUPPORTED;
+        engine->left = LEFT_UNSUPPORTED, engine->is_breach_only = false;
     if (engine->left != LEFT_NOT) {
         engine->statistics.left_runs++;
         engine->statistics.left[engine->left]++;

@@ -131,7 +131,7 @@ uint8_t *find_stack(Engine *engine, uint64_t offset, uint64_t size) {
 /* -- unicorn's table of pages */
 
 /* A page that is not in the table, or not for writing, is accessed. Returns whether it may be. Pages without a place
- * are led to themselves, where unicorn finds that nothing is mapped. */
+ * are led to themselves, where unicorn finds that nothing is mapped. It reports only accesses of which it finds that. */
 static bool on_page(uc_engine *uc, uint64_t page, uc_mem_type type, uc_tlb_entry *entry, void *data) {
     Engine *engine = data;
     Place place;
@@ -139,8 +139,10 @@ static bool on_page(uc_engine *uc, uint64_t page, uc_mem_type type, uc_tlb_entry
     entry->perms = UC_PROT_ALL; /* What the memory behind it does not allow faults all the same. */
     if (engine->stack_start - 1 - page < engine->stack_max_growth)
         engine->has_grown = true;
-    if (!find_place(engine, page, &place))
-        return is_heap_page(page) ? heap_page(engine, page, &entry->paddr) : !find_slot(engine, page);
+    if (!find_place(engine, page, &place)) {
+        bool is_closed = is_heap_page(page) ? !heap_page(engine, page, &entry->paddr) : find_slot(engine, page) != NULL;
+        return !is_closed || (engine->reports_accesses && !is_block_page(page));
+    }
     entry->paddr = place.block_address;
     if (!place.pages || !(place.permissions & UC_PROT_WRITE))
         return true;

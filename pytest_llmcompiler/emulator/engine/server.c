@@ -23,9 +23,16 @@
 #include "engine.h"
 #include "frame.h"
 #include "look.h"
+#include "shown.h"
 
 /* The kinds of frames; `emulator/engine_server.py` has the same. */
-enum { FRAME_OPEN = 1, FRAME_READY, FRAME_TEXT, FRAME_CODE, FRAME_CANDIDATE, FRAME_RESULT, FRAME_END, FRAME_FAILED };
+enum {
+    FRAME_OPEN = 1, FRAME_READY, FRAME_TEXT, FRAME_CODE, FRAME_CANDIDATE, FRAME_RESULT, FRAME_END, FRAME_FAILED,
+    FRAME_LEFT, /* A result with runs that are left: the child waits to be asked for what they show. */
+    FRAME_SHOW, FRAME_SHOWN
+};
+
+#define BREACH_ONLY 0x80000000u /* Beside the number of an input that is left for no other reason. */
 
 #define MAX_HANGS 3
 #define RUN_MILLISECONDS 120000     /* As long as Python's path gives a candidate. Only a fault of unicorn takes so long. */
@@ -123,15 +130,18 @@ static bool assemble(Keystone *keystone, const Frame *request, int replies) {
 }
 
 /* Run all inputs. Runs with one fill follow each other, since changing the fill takes long. Of code that hangs on several
- * inputs, the rest is left without a run: each would take as long as many runs of right code, and the first hang decides. */
-static void run_suite(Engine *engine, bool *is_left) {
+ * inputs, the rest is left without a run: each would take as long as many runs of right code, and the first hang decides.
+ * What is not shown to be the same is left, and `is_breach_only` says of what the registers alone tell. */
+static void run_suite(Engine *engine, bool *is_left, bool *is_breach_only) {
     uint32_t hangs = 0;
     for (int fill = 0; fill < FILLS; fill++)
         for (uint32_t i = 0; i < engine->entry_count; i++) {
             Entry *entry = &engine->entries[i];
             if (is_left[i] || (fill != FILL_GARBAGE && !entry->is_varied))
                 continue;
-            is_left[i] = hangs >= MAX_HANGS || engine_run_entry(engine, entry, fill) != LEFT_NOT;
+            bool is_run = hangs < MAX_HANGS;
+            is_left[i] = !is_run || engine_run_entry(engine, entry, fill) != LEFT_NOT;
+            is_breach_only[i] = is_run && engine->is_breach_only;
             hangs += hangs < MAX_HANGS && engine->left == LEFT_LIMIT;
         }
 }
@@ -163,14 +173,14 @@ static uint32_t write_noticed(const LookResult *noticed, uint8_t *reply) {
 }
 
 /* The result of a candidate: whether the whole program and the inspection are left to Python, the numbers of the inputs
- * that are, the statistics, and what a second look noticed. */
-static bool judge(Engine *engine, Engine *twin, const Frame *request, int replies) {
+ * that are, the statistics, and what a second look noticed. `is_failing` tells whether runs are left that can be shown. */
+static bool judge(Engine *engine, Engine *twin, const Frame *request, int replies, bool *is_failing) {
     Reader reader = {request->data, request->data + request->size, false};
     Span look_request = read_span(&reader);
     if (reader.failed || !load_candidate(engine, (Span){reader.next, reader.end - reader.next}))
         return false;
     uint32_t count = engine->entry_count, size = 0;
-    bool *is_left = calloc(count + 1, sizeof *is_left);
+    bool *is_left = calloc(2 * count + 1, sizeof *is_left), *is_breach_only = is_left + count;
     uint32_t *result = calloc(count + 3, sizeof *result);
     LookResult *noticed = malloc(sizeof *noticed); /* 200 KB, of which most samples use only the counts. */
     uint8_t *reply = malloc((count + 3) * sizeof *result + sizeof engine->statistics + sizeof *noticed);
@@ -178,11 +188,11 @@ static bool judge(Engine *engine, Engine *twin, const Frame *request, int replie
         return false;
     noticed->inputs = noticed->lead_count = noticed->reaching_count = 0;
     memset(&engine->statistics, 0, sizeof engine->statistics);
-    run_suite(engine, is_left);
+    run_suite(engine, is_left, is_breach_only);
     bool is_passing = true;
     for (uint32_t i = 0; i < count; i++)
         if (is_left[i]) {
-            result[3 + size++] = i;
+            result[3 + size++] = i | (is_breach_only[i] ? BREACH_ONLY : 0);
             is_passing = is_passing && engine->entries[i].is_left;
         }
     LeftReason program = is_passing ? engine_run_program(engine) : LEFT_NOT;
@@ -199,17 +209,33 @@ static bool judge(Engine *engine, Engine *twin, const Frame *request, int replie
     memcpy(reply, result, size);
     size = put(reply, size, &statistics, sizeof statistics);
     size += write_noticed(noticed, reply + size);
-    return write_frame(replies, FRAME_RESULT, reply, size, -1);
+    *is_failing = !is_passing;
+    return write_frame(replies, is_passing ? FRAME_RESULT : FRAME_LEFT, reply, size, -1);
+}
+
+/* Repeat a run that is left, and say what it shows; nothing where that can't be told. */
+static bool show(Engine *engine, const Frame *request, int replies) {
+    Reader reader = {request->data, request->data + request->size, false};
+    Shown shown = {.data = malloc(MAX_SHOWN_BYTES)};
+    if (!shown.data)
+        return false;
+    bool is_shown = show_run(engine, &reader, &shown);
+    bool is_written = write_frame(replies, FRAME_SHOWN, shown.data, is_shown ? shown.size : 0, -1);
+    free(shown.data);
+    return is_written;
 }
 
 static _Noreturn void run_child(Engine *engine, Engine *twin, Keystone *keystone, int requests, int replies, Frame first) {
+    bool is_failing = false;
     for (Frame request = first;;) {
         bool is_done = request.kind == FRAME_TEXT        ? assemble(keystone, &request, replies)
-                       : request.kind == FRAME_CANDIDATE ? judge(engine, twin, &request, replies)
+                       : request.kind == FRAME_CANDIDATE ? judge(engine, twin, &request, replies, &is_failing)
+                       : request.kind == FRAME_SHOW      ? is_failing && show(engine, &request, replies)
                                                          : false;
-        if (!is_done || request.kind == FRAME_CANDIDATE)
+        if (!is_done || (request.kind == FRAME_CANDIDATE && !is_failing))
             _exit(is_done ? 0 : 1);
-        free(request.data);
+        if (request.kind != FRAME_CANDIDATE) /* The engine reads the candidate as long as it runs. */
+            free(request.data);
         if (read_reply(requests, &request, -1) != READ_DONE)
             _exit(1);
     }
@@ -281,7 +307,7 @@ static bool relay(Engine *engine, Engine *twin, Keystone *keystone, int socket, 
     }
     bool is_passed = write_frame(socket, reply.kind, reply.data, reply.size, -1);
     free(reply.data);
-    if (request->kind == FRAME_CANDIDATE)
+    if (request->kind == FRAME_CANDIDATE && reply.kind != FRAME_LEFT)
         end_child(child);
     return is_passed;
 }
@@ -290,11 +316,11 @@ static bool relay(Engine *engine, Engine *twin, Keystone *keystone, int socket, 
  * engine can't show what the reference does: these are always left. Returns how many these are. What is expected of other
  * code shows nothing of that: such an image is used only where one for the reference has no such input. */
 static uint32_t run_reference(Engine *engine) {
-    bool *is_left = calloc(engine->entry_count + 1, sizeof *is_left);
+    bool *is_left = calloc(2 * engine->entry_count + 1, sizeof *is_left);
     if (!is_left)
         return engine->entry_count;
     uint32_t count = 0;
-    run_suite(engine, is_left);
+    run_suite(engine, is_left, is_left + engine->entry_count);
     for (uint32_t i = 0; i < engine->entry_count; i++)
         count += engine->entries[i].is_left = is_left[i] && !engine->entries[i].is_of_other;
     free(is_left);
