@@ -3,7 +3,9 @@ runs."""
 
 from __future__ import annotations
 
+import copy
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -39,6 +41,14 @@ class CompileAndRun:
         names = [function.name, *(name for input in harness.corpus.entries for name, _ in input.globals)]
         self._visible = "".join(f'\t.globl "{name}"\n' for name in dict.fromkeys(names))
         self._command("gcc", "-w", "-c", "driver.c", "-o", "driver.o")
+
+    def copy_to(self, folder: Path) -> CompileAndRun:
+        """The same in another folder, so that several processes can run it side by side."""
+        for name in ("driver.c", "driver.o", "rest.o"):
+            shutil.copy(self._folder / name, folder)
+        other = copy.copy(self)
+        other._folder = folder
+        return other
 
     def passes(self, text: str) -> bool:
         """Whether all asserts hold. The driver is compiled with the answer, as published harnesses do."""

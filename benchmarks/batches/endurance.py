@@ -1,0 +1,122 @@
+"""A judge over a long time, and one whose processes are killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from speed.clock import list_descendants, read_memory
+
+from batches.answers import BatchSource
+from pytest_llmcompiler import Judge, Sample, Verdict
+from pytest_llmcompiler.files import cache_folder
+
+_BATCH = 500
+"""Answers of one batch of a soak."""
+_KILL_SECONDS = 2.0
+"""The mean time between two kills. A process needs about one until it judges again, on an idle machine."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What a judge holds at some time."""
+
+    seconds: float
+    verdicts: int
+    memory: float
+    """Of all processes, proportional (PSS), in MiB."""
+    own_memory: float
+    """Of the process that asks, resident, in MiB."""
+    descriptors: int
+    """Open files of this process and of all below it."""
+    processes: int
+    zombies: int
+    temporary: int
+    """Files and folders in the temporary folder that were not there at the start."""
+    parts: int
+    """Files in the cache that were begun and not ended."""
+
+
+class Soak:
+    """Judges fresh answers for a long time."""
+
+    def __init__(self, judge: Judge, source: BatchSource) -> None:
+        self._judge, self._source = judge, source
+        self._before = _list_temporary()
+
+    def run(self, seconds: float, samples: int = 10) -> Iterator[State]:
+        """Judge for so long, and look so many times at what is held, at equal intervals."""
+        start, count, looked = time.monotonic(), 0, 0
+        while (now := time.monotonic() - start) < seconds:
+            for _ in self._judge.check_many(self._source.draw(_BATCH)):
+                count += 1
+                now = time.monotonic() - start
+                if now >= looked * seconds / samples:
+                    looked += 1
+                    yield self._look(now, count)
+        yield self._look(now, count)
+
+    def _look(self, seconds: float, verdicts: int) -> State:
+        pids = [os.getpid(), *list_descendants()]
+        memory = read_memory()
+        own = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+        states = [_read_state(pid) for pid in pids]
+        parts = sum(path.name.startswith(".") for path in cache_folder().rglob("*"))
+        temporary = len(_list_temporary() - self._before)
+        descriptors = sum(map(_count_descriptors, pids))
+        zombies = states.count("Z")
+        return State(
+            seconds, verdicts, memory.proportional, own, descriptors, memory.processes, zombies, temporary, parts
+        )
+
+
+def _list_temporary() -> set[str]:
+    return {name for name in os.listdir(tempfile.gettempdir()) if name.startswith(("llmc", "tmp"))}  # noqa: PTH208
+
+
+def _read_state(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return ""
+
+
+def _count_descriptors(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+    return 0
+
+
+def compare_with_kills(
+    open_judge: Callable[[], Judge], samples: Sequence[Sample], seed: int
+) -> tuple[int, list[tuple[Verdict, Verdict]]]:
+    """Judge a batch in quiet, and again while processes are killed at random: how many were killed, and the verdicts
+    that differ."""
+    with open_judge() as judge:
+        quiet = list(judge.check_many(samples))
+    with open_judge() as judge:
+        ended, killed = threading.Event(), []
+        thread = threading.Thread(target=_kill_at_random, args=(judge, ended, killed, random.Random(seed)))
+        thread.start()
+        try:
+            disturbed = list(judge.check_many(samples))
+        finally:
+            ended.set()
+            thread.join()
+    return len(killed), [pair for pair in zip(quiet, disturbed, strict=True) if pair[0] != pair[1]]
+
+
+def _kill_at_random(judge: Judge, ended: threading.Event, killed: list[int], rng: random.Random) -> None:
+    while not ended.wait(rng.expovariate(1 / _KILL_SECONDS)):
+        pids = judge._pool.pids
+        if pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(rng.choice(pids), signal.SIGKILL)
+                killed.append(1)

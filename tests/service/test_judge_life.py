@@ -1,0 +1,214 @@
+"""Processes around a judge: those that fork it, exit with it or are killed, and what is left of it then."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from processes import list_group
+
+BEGIN = """
+import itertools, multiprocessing, os, signal, sys, threading, time
+from pytest_llmcompiler import Judge, Sample
+numbers = itertools.count()
+def sample(constant, function="f"):
+    source = "int f(int x) { return x ^ 40; } int cold(int x) { return x ^ %d; }" % os.getpid()
+    text = f"{function}: movl %edi, %eax; xorl ${constant}, %eax; ret # {os.getpid()} {next(numbers)}"
+    return Sample(source, function, text)
+def hanging():
+    return Sample("int f(int x) { return x ^ 40; }", "f", f"f: jmp f # {os.getpid()} {next(numbers)}")
+def kinds(judge, count=4):
+    return [verdict.kind for verdict in judge.check_many(sample(40 + number % 2) for number in range(count))]
+"""
+_SECONDS = 1.0
+"""How long processes may stay after their parent was killed."""
+
+
+def run(*lines: str, seconds: float = 120) -> str:
+    """What a script prints."""
+    command = [sys.executable, "-c", "\n".join((BEGIN, *lines))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stderr == ""
+    return done.stdout.strip()
+
+
+@contextmanager
+def running(*lines: str) -> Iterator[subprocess.Popen[str]]:
+    """A script that runs."""
+    command = [sys.executable, "-c", "\n".join((BEGIN, *lines))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def find_left(pids: list[int], seconds: float) -> list[int]:
+    """The processes of judge processes' groups that are still there after some seconds."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and any(map(list_group, pids)):
+        time.sleep(0.02)
+    return [pid for leader in pids for pid in list_group(leader)]
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        "for verdict in judge.check_many(sample(40) for _ in itertools.count()): pass",
+        "for verdict in judge.check_many(hanging() for _ in itertools.count()): pass",
+        "for verdict in judge.check_many(sample(40, 'cold') for _ in itertools.count()): pass",
+        "threads = [threading.Thread(target=kinds, args=(judge, 10**6)) for _ in range(4)]\n"
+        "for thread in threads: thread.start()",
+        "pid = os.fork()  # the child holds the pipes' other ends\nif pid == 0: time.sleep(30)\nkinds(judge, 10**6)",
+        "time.sleep(60)",
+    ],
+    ids=["judging", "hanging", "preparing", "threads", "forked", "idle"],
+)
+def test_nothing_is_left_where_the_parent_is_killed(work: str) -> None:
+    start = "judge = Judge(2, examples=5); kinds(judge, 30); print(*judge._pool.pids, flush=True)"
+    with running(start, work) as process:
+        assert process.stdout
+        pids = [int(word) for word in process.stdout.readline().split()]
+        assert pids
+        time.sleep(0.7)
+        assert any(len(list_group(pid)) > 1 for pid in pids), "the engine runs"
+        process.kill()
+        process.wait()
+        assert find_left(pids, _SECONDS) == []
+
+
+def test_a_thread_that_ends_takes_no_process_with_it() -> None:
+    """PR_SET_PDEATHSIG is sent when the thread ends that started a process."""
+    assert (
+        run(
+            "judge = Judge(2, examples=5)",
+            "for _ in range(2):",
+            "    thread = threading.Thread(target=kinds, args=(judge, 30)); thread.start(); thread.join()",
+            "pids = sorted(judge._pool.pids)",
+            "time.sleep(0.2)",
+            "assert kinds(judge) == ['pass', 'mismatch'] * 2",
+            "print(set(pids) <= set(judge._pool.pids))",
+            "judge.close()",
+        )
+        == "True"
+    )
+
+
+@pytest.mark.parametrize("ending", ["pass", "judge.close()", "sys.exit(0)", "del judge, batch", "judge = None"])
+def test_the_interpreter_ends_with_samples_queued(ending: str) -> None:
+    printed = run(
+        "judge = Judge(2, examples=5); kinds(judge, 30)",
+        "batch = judge.check_many(hanging() for _ in itertools.count())",
+        "threading.Thread(target=lambda: next(batch), daemon=True).start()",
+        "judge.check(sample(40))",
+        "threading.excepthook = lambda _: None",
+        "print(*judge._pool.pids, flush=True)",
+        ending,
+        seconds=60,
+    )
+    pids = [int(word) for word in printed.split()]
+    assert pids and find_left(pids, _SECONDS) == []
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_children_of_multiprocessing(method: str, tmp_path: os.PathLike[str]) -> None:
+    """A child creates a judge, uses that of its parent where it is forked, or is given one."""
+    script = f"{tmp_path}/script.py"
+    with open(script, "w") as file:  # noqa: PTH123
+        file.write(
+            BEGIN
+            + f"""
+def work(judge, queue):
+    with Judge(1, examples=5) as own:
+        queue.put([kinds(own), kinds(judge), sorted(judge._pool.pids + own._pool.pids)])
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("{method}")
+    with Judge(2, examples=5) as judge:
+        assert kinds(judge) == ["pass", "mismatch"] * 2
+        queue = context.Queue()
+        children = [context.Process(target=work, args=(judge, queue)) for _ in range(2)]
+        for child in children: child.start()
+        found = [queue.get() for _ in children]
+        for child in children: child.join()
+        assert all(result[:2] == [["pass", "mismatch"] * 2] * 2 for result in found), found
+        assert len({{pid for result in found for pid in result[2]}} | set(judge._pool.pids)) >= 5
+        assert kinds(judge) == ["pass", "mismatch"] * 2
+        print(*(pid for result in found for pid in result[2]))
+"""
+        )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert find_left([int(word) for word in done.stdout.split()], _SECONDS) == []
+
+
+def test_a_fork_while_other_threads_judge() -> None:
+    assert (
+        run(
+            "judge = Judge(2, examples=5); kinds(judge)",
+            "results = []",
+            "threads = [threading.Thread(target=lambda: results.append(kinds(judge, 60))) for _ in range(3)]",
+            "for thread in threads: thread.start()",
+            "for _ in range(3):",
+            "    time.sleep(0.1)",
+            "    pid = os.fork()",
+            "    if pid == 0:",
+            "        os._exit(0 if kinds(judge) == ['pass', 'mismatch'] * 2 else 1)",
+            "    assert os.waitpid(pid, 0)[1] == 0",
+            "for thread in threads: thread.join()",
+            "print([result == ['pass', 'mismatch'] * 30 for result in results])",
+            "judge.close()",
+        )
+        == "[True, True, True]"
+    )
+
+
+def test_a_batch_of_the_parent_is_refused_in_a_forked_child() -> None:
+    assert (
+        run(
+            "judge = Judge(2, examples=5); batch = judge.check_many(sample(40) for _ in range(100)); next(batch)",
+            "pid = os.fork()",
+            "if pid == 0:",
+            "    try: next(batch)",
+            "    except Exception as error: print(type(error).__name__, flush=True)",
+            "    os._exit(0)",
+            "os.waitpid(pid, 0)",
+            "assert next(batch).passed",
+            "judge.close()",
+        )
+        == "JudgeError"
+    )
+
+
+def test_an_interrupt_ends_the_work_and_the_judge_goes_on() -> None:
+    assert (
+        run(
+            "judge = Judge(1, examples=5); kinds(judge)",
+            "threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()",
+            "try:",
+            "    for _ in range(100): judge.check(hanging())",
+            "except KeyboardInterrupt:",
+            "    print(judge.check(sample(40)).kind)",
+            "judge.close()",
+        )
+        == "pass"
+    )
+
+
+def test_processes_that_nobody_can_start_are_an_error() -> None:
+    assert (
+        run(
+            "sys.executable = '/nowhere/python'",
+            "judge = Judge(2, examples=5)",
+            "[verdict] = judge.check_many([sample(40)])",
+            "print(verdict.kind, verdict.detail['error']['type'])",
+            "judge.close()",
+        )
+        == "inconclusive JudgeError"
+    )
