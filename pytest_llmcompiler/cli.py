@@ -277,7 +277,8 @@ def _serve(options: argparse.Namespace) -> None:
     from pytest_llmcompiler.service.http.command import read_settings, run_server
 
     faces = build_faces(Columns(**dict(options.column)), "staged" if options.staged else None)
-    sys.exit(run_server(read_settings(options), faces, CONSTANTS))
+    # A reward by stage depends on the share of inputs on which code that runs and fails is right.
+    sys.exit(run_server(read_settings(options, count_agreeing=options.staged), faces, CONSTANTS))
 
 
 def _print(text: str) -> None:

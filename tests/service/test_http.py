@@ -339,6 +339,17 @@ def test_the_bodies_of_nemo_gym(server: RunningServer) -> None:
     assert server.post("/verify", {**body, "response": {}}).status == 422
 
 
+def test_rewards_by_stage() -> None:
+    """Wrong code that runs is worth more where it is right on more inputs."""
+    never, often = "f:\n\tmovl $7, %eax\n\tretq\n", "f:\n\tmovl $1, %eax\n\tretq\n"
+    label = json.dumps({"source": "int f(int x) { return x != 5; }", "function": "f"})
+    answers = [never, often, "no code"]
+    body = {"query": answers, "prompts": [""] * 3, "labels": [label] * 3}
+    with serve("--staged", "--workers", "1") as server:
+        low, high, none = server.post("/openrlhf", body).json()["rewards"]
+    assert none < low < high < 1
+
+
 # -- metrics
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from pytest_llmcompiler.service.http.limits import ServiceLimits
@@ -30,6 +31,9 @@ def _add_judge_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--examples", type=parse_count, default=100, metavar="N", help="inputs (default: 100)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="another seed gives other inputs (default: 1)")
     parser.add_argument("--effort", type=parse_effort, default=1.0, metavar="FACTOR", help="as for `llmc judge`")
+    parser.add_argument(
+        "--timeout", type=_parse_seconds, metavar="SECONDS", help="wall-clock time of a sample (default: no such limit)"
+    )
     parser.add_argument("--explain", action="store_true", help="search for a smaller input that shows each failure")
 
 
@@ -59,6 +63,16 @@ def parse_effort(text: str) -> float:
         return check_effort(float(text))
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected a number of 0 or more, found {text!r}") from None
+
+
+def _parse_seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"expected seconds above 0, found {text!r}")
+    return seconds
 
 
 def _parse_port(text: str) -> int:

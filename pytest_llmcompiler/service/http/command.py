@@ -47,14 +47,15 @@ class ServerSettings:
     """The arguments of `Judge`."""
 
 
-def read_settings(options: argparse.Namespace) -> ServerSettings:
-    """The settings in parsed arguments. Raises SettingError."""
+def read_settings(options: argparse.Namespace, *, count_agreeing: bool) -> ServerSettings:
+    """The settings in parsed arguments; `count_agreeing` is as for `Judge`. Raises SettingError."""
+    names = ("workers", "examples", "seed", "effort", "explain", "timeout")
     return ServerSettings(
         options.host,
         options.port,
         options.token_file,
         ServiceLimits(options.max_body << 20, options.max_samples, options.max_queue),
-        {name: getattr(options, name) for name in ("workers", "examples", "seed", "effort", "explain")},
+        {name: getattr(options, name) for name in names} | {"count_agreeing": count_agreeing},
     )
 
 
