@@ -27,8 +27,8 @@ class Reward:
 
     `columns` has the names of the dataset's columns, `table` what verdicts are worth (see `reward_of`). `open_judge`
     returns the judge: `functools.partial(Judge, 4, timeout=60)` for other settings. It is called in the process that
-    needs a verdict, and not before: the object may be pickled, and sent to workers. Without it, all rewards in a process
-    share one judge, which counts agreeing inputs if the table asks for them.
+    needs a verdict, and not before: the object may be pickled, and sent to workers. Without it, all rewards in a
+    process share one judge, which counts agreeing inputs if the table asks for them.
 
     Raises ValueError for a table that is not known.
     """
