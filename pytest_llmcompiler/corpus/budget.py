@@ -15,7 +15,9 @@ from typing import Literal
 
 from pytest_llmcompiler.corpus.probing import MAX_STEPS
 
-Phase = Literal["main", "first drawing", "drawing", "special values", "mutation", "seeds", "lengthening", "reaching"]
+Phase = Literal[
+    "main", "first drawing", "drawing", "special values", "mutation", "seeds", "lengthening", "reaching", "varying"
+]
 """A part of generating a corpus, in the order in which they follow each other."""
 _SHARES: dict[Phase, float] = {
     "main": 0.2,
@@ -25,7 +27,8 @@ _SHARES: dict[Phase, float] = {
     "mutation": 0.9,
     "seeds": 0.95,
     "lengthening": 0.97,
-    "reaching": 1.0,
+    "reaching": 0.99,
+    "varying": 1.0,
 }
 """The share of the budget that may be spent when a phase ends. What a phase leaves is there for the later ones. Drawn
 inputs come early and get most, since they differ most from each other."""

@@ -40,8 +40,10 @@ from pytest_llmcompiler.corpus.relations import ObjectEnd
 from pytest_llmcompiler.corpus.repair import Repairer
 from pytest_llmcompiler.corpus.search import Exploration, SearchDoneError, run_search
 from pytest_llmcompiler.corpus.seed_pool import Seed, SeedPool, branch_features
-from pytest_llmcompiler.emulator.coverage import Comparisons, Feature
-from pytest_llmcompiler.values.input import Input
+from pytest_llmcompiler.corpus.selection import choose_balanced
+from pytest_llmcompiler.corpus.systematic import generate_systematically
+from pytest_llmcompiler.emulator.coverage import Comparisons, Feature, Features
+from pytest_llmcompiler.values.input import Input, list_objects
 
 _MEASURING_ENTRIES = 8
 """The first entries of a corpus. They set the scale for the cost of the later ones."""
@@ -57,6 +59,8 @@ _EXPENSIVE_EFFORT = 2_000
 effort, and every candidate pays for it again."""
 _MAX_MISSED = 64
 """Dropped inputs that tell why some code is not reached."""
+_RESERVE_STEPS, _RESERVE_BYTES = 1_000, 2_048
+"""Most steps of a run on an input of the reserve, and most bytes of its objects: every passing candidate runs on it."""
 _MAX_EXPENSIVE = 8
 """Expensive inputs that a corpus takes."""
 
@@ -107,7 +111,7 @@ class Corpus(Generic[EntryT]):
         self.dropped: Counter[str] = Counter()
         """The number of different inputs that were of no use, by reason."""
         self._probe, self._accept, self._effort = probe, accept, effort
-        self._restrict = restrict
+        self._restrict, self._restricted = restrict, restricted
         self._pool = SeedPool()
         self._cost_limit = _CostLimit()
         self.budget, self._run_limit = budget or Budget(0), RunLimit()
@@ -117,6 +121,12 @@ class Corpus(Generic[EntryT]):
         """All inputs that were run."""
         self._dropped_by_edge: dict[int, tuple[Input, str]] = {}
         """For each edge the first dropped input that took it, and the reason."""
+        self.reserve: list[Input] = []
+        """Inputs on which the function is defined, beside the entries: see `judge/reserve.py`."""
+        self._plain: dict[Input, Features] = {}
+        """The mutations that showed nothing new, as far as the function is defined on them, in few steps."""
+        self._varied: list[Input] = []
+        """Variations that the reserve has in any case."""
         self._considered_seeds: set[Input] = set()
         """Seeds that were offered to the entries, with or without success."""
 
@@ -250,6 +260,29 @@ class Corpus(Generic[EntryT]):
             self._add_seed(seed, Counter())
         return list(self.entries)[before:]
 
+    def keep(self, inputs: Iterable[Input], reserve_count: int) -> None:
+        """Keep only some of the entries, and choose the reserve among what is then left."""
+        rest = self._plain
+        rest |= {seed.input: seed.features for seed in self._pool[:] if seed.input not in self._considered_seeds}
+        rest |= {input: entry.probe_result.features for input, entry in self.entries.items()}
+        self.entries = {input: self.entries[input] for input in inputs}
+        rest = {input: features for input, features in rest.items() if input not in self.entries}
+        chosen = choose_balanced({input: rest[input] for input in rest if _is_small(input)}, reserve_count)
+        self.reserve = list(dict.fromkeys((*self._varied, *chosen)))
+
+    def vary(self, named: int, constants: Collection[int]) -> None:
+        """Find variations of the seeds for the reserve: see `systematic`, which has the parameters."""
+        for input in generate_systematically(self._pool[:], named, self._restricted, constants):
+            if not self._may_go_on("varying"):
+                return
+            input = self._restrict(input)
+            if input in self._seen:
+                continue
+            self._seen.add(input)
+            with contextlib.suppress(UndefinedInputError):
+                if self._probe_once(input).steps <= _RESERVE_STEPS:
+                    self._varied.append(input)
+
     def list_missed(self) -> list[tuple[Input, str]]:
         """Dropped inputs that reached what no entry does, with the reasons; a few, which cover all edges."""
         reached = {
@@ -260,7 +293,7 @@ class Corpus(Generic[EntryT]):
 
     def close(self) -> None:
         """Release the memory that only generating needs."""
-        self._seen, self._considered_seeds = set(), set()
+        self._seen, self._considered_seeds, self._plain, self._varied = set(), set(), {}, []
         self._pool = SeedPool()
         self._dropped_by_edge = {}
 
@@ -319,6 +352,8 @@ class Corpus(Generic[EntryT]):
             if result.comparisons and self._pool.is_worth_adding(result.features):
                 self._pool.add(input, result.features, result.comparisons)
                 return True
+            if result.steps <= _RESERVE_STEPS:
+                self._plain[input] = result.features
         return False
 
     # -- adding inputs
@@ -376,3 +411,7 @@ class Corpus(Generic[EntryT]):
             steps = max(MAX_STEPS, self._run_limit.edges)
             self.entries[seed.input] = self._accept_affordable(seed.input, steps)
             counts.update(branch_features(seed.features))
+
+
+def _is_small(input: Input) -> bool:
+    return sum(len(target.data) for target in list_objects(input)) <= _RESERVE_BYTES

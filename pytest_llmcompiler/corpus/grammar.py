@@ -134,6 +134,16 @@ def find_phrases(text: bytes) -> list[_Span]:
     return phrases
 
 
+def nest(text: bytes, depth: int) -> bytes:
+    """A text whose first brackets are nested so deep. Example: `f(1)` with a depth of 3 is `f(((1)))`."""
+    pairs = ((start, end) for start, end in find_phrases(text) if end - start > 1 and text[start] in b"([{<")
+    start, end = next(pairs, (0, 0))
+    if not end:
+        return text
+    opening, closing = text[start : start + 1], text[end - 1 : end]
+    return text[:start] + opening * depth + text[start + 1 : end - 1] + closing * depth + text[end:]
+
+
 def _find_closing(text: bytes, tokens: Sequence[_Span], opening: bytes, closing: bytes) -> int | None:
     """The end of the sign that closes a bracket or quote, in the tokens behind it."""
     depth = 1

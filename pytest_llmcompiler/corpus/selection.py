@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import TypeVar
 
+from pytest_llmcompiler.emulator.coverage import Feature, Features
+
 DEMAND = 4
 """How many of the kept inputs show each thing, where as many do. One is not enough: what a candidate does wrongly on
 the way to an edge may show in the result of some inputs alone."""
@@ -53,3 +55,31 @@ def _fill(order: Sequence[_Item], kept: Mapping[_Item, None], limit: int) -> lis
     others = [item for item in order if item not in kept][: max(0, limit - len(kept))]
     chosen = {*kept, *others}
     return [item for item in order if item in chosen]
+
+
+def choose_balanced(shown: Mapping[_Item, Features], count: int) -> list[_Item]:
+    """Up to `count` items of which each feature is shown by about as many: what the fewest chosen ones show comes next.
+
+    How near comparisons came does not count. Of items that show the same, later ones are preferred.
+    """
+    remaining: dict[Feature, list[_Item]] = {}
+    for item, features in shown.items():
+        for feature in features:
+            if feature[0] != "near":
+                remaining.setdefault(feature, []).append(item)
+    queue = [(0, feature) for feature in remaining]
+    heapq.heapify(queue)
+    counts: Counter[Feature] = Counter()
+    chosen: dict[_Item, None] = {}
+    while queue and len(chosen) < count:
+        known, feature = queue[0]
+        if known != counts[feature]:
+            heapq.heapreplace(queue, (counts[feature], feature))
+        elif not remaining[feature]:
+            heapq.heappop(queue)
+        else:
+            item = remaining[feature].pop()
+            if item not in chosen:
+                chosen[item] = None
+                counts.update(shown[item])
+    return list(chosen)

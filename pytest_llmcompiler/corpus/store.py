@@ -13,7 +13,7 @@ from pytest_llmcompiler.values.c_types import Array, Float, Int, Type
 from pytest_llmcompiler.values.input import Alias, Callback, Input, Object, StandardStream, SymbolPointer, Value
 from pytest_llmcompiler.values.pickled import PickleFormat
 
-FORMAT = 3
+FORMAT = 4
 """The version of the file format and of the generation of inputs. Raise it with every change after which a saved corpus
 can't be read, or after which a new corpus would have other inputs: corpora of another version are generated anew. A
 changed field of a saved class is noticed without that. Any other edit of this package keeps users' corpora."""
@@ -37,6 +37,8 @@ class SavedCorpus:
     """The names of the builds of the reference that some inputs needed (`ReferenceBuilds.further`)."""
     adequacy: dict[str, Any] | None = None
     """The fact `adequacy` of verdicts; None where it is not known."""
+    reserve: tuple[Input, ...] = ()
+    """Inputs of second looks (`Corpus.reserve`)."""
 
     @property
     def is_valid(self) -> bool:
@@ -48,6 +50,7 @@ class SavedCorpus:
             and isinstance(self.coverage, dict | None)
             and isinstance(self.adequacy, dict | None)
             and isinstance(self.builds, frozenset)
+            and isinstance(self.reserve, tuple)
         )
 
 

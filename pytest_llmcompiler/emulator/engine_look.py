@@ -9,9 +9,9 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-_BUDGET = 6 << 20
+_BUDGET = 10 << 20
 """Bytes of code that all runs of a look with effort 1 may execute. Each run costs 4,096 bytes on top, so that this is
-400 to 800 inputs."""
+600 to 1,200 inputs."""
 _MAX_EFFORT = 5_000.0
 """A larger effort is taken for this one. Its look takes half a minute, and the time of a child is limited."""
 _U64 = (1 << 64) - 1
@@ -25,7 +25,7 @@ class Lead:
     """An input that differs from one of the suite in some of its numbers."""
 
     entry: int
-    """The number of the input in the suite."""
+    """The number of the input in the suite, or behind the suite's in the reserve."""
     numbers: tuple[tuple[int, int], ...]
     """For each changed number its index in `InputNumbers` with floats, and its bits as an unsigned number."""
 
@@ -66,7 +66,7 @@ def _encode_numbers(lead: Lead) -> bytes:
 
 def read_leads(data: bytes, at: int, entries: int, most: int) -> tuple[tuple[Lead, ...], int]:
     """The leads that begin at an offset of an engine's reply, `most` of them at most, and the offset of their end.
-    Hostile code may have written them. `entries` is the number of inputs in the suite. Raises struct.error."""
+    Hostile code may have written them. `entries` is the number of inputs that leads may name. Raises struct.error."""
     (count,) = struct.unpack_from("<I", data, at)
     at, leads = at + 4, []
     for _ in range(min(count, most)):

@@ -126,10 +126,11 @@ class EngineTemplate:
         connection.settimeout(_OPEN_SECONDS)
         self._send(_OPEN, struct.pack("<I", has_twin) + image)
         kind, data = self._receive()
-        if kind != _READY or len(data) != 8:
+        if kind != _READY or len(data) != 12:
             raise EngineError("the engine can't load the function")
-        self.inputs, self.unsupported = struct.unpack("<2I", data)
-        """How many inputs the suite has, and on how many of them the engine can't even run the reference."""
+        self.inputs, self.unsupported, self._reserve = struct.unpack("<3I", data)
+        """How many inputs the suite has, on how many of them the engine can't even run the reference, and how many
+        further ones the image has for second looks."""
 
     def encode(self, text: str, base: int, limits: AssemblerLimits) -> bytes | None:
         """The bytes of a text at an address, by keystone; None where the child died of it. Raises KeystoneRefusalError
@@ -208,8 +209,9 @@ class EngineTemplate:
             runs, _, *by_reason = struct.unpack_from(f"<{2 + len(_REASONS)}Q", data, 12 + 4 * len(left))
             at = 12 + 4 * len(left) + 8 * (2 + len(_REASONS))
             (look_inputs,) = struct.unpack_from("<I", data, at)
-            leads, at = read_leads(data, at + 4, self.inputs, MAX_LEADS)
-            reaching, _ = read_leads(data, at, self.inputs, MAX_REACHING)
+            bases = self.inputs + self._reserve
+            leads, at = read_leads(data, at + 4, bases, MAX_LEADS)
+            reaching, _ = read_leads(data, at, bases, MAX_REACHING)
             breaches = frozenset(number & ~_BREACH_ONLY for number in left if number & _BREACH_ONLY)
             left = tuple(number & ~_BREACH_ONLY for number in left)
             if all(number < self.inputs for number in left):

@@ -70,19 +70,23 @@ class PreparedSuite(Protocol):
     def inspected(self) -> Sequence[int]: ...
     @property
     def whole_program(self) -> WholeProgram | None: ...
+    def build_reserve(self) -> Mapping[Input, SuiteEntry]: ...
 
 
 def build_image(suite: PreparedSuite, kind: ImageKind) -> bytes:
     """The image of a function's program and suite. The suite is prepared, and has inputs."""
     under_test, reference = suite.under_test, suite.under_test.reference
     expected = list(suite.corpus.entries.values())
-    further = _run_glibc_variant(under_test, expected) if kind.of_glibc else expected
+    shown = _run_glibc_variant(under_test, expected) if kind.of_glibc else expected
     entries = [
         EngineEntry(input, entry, index in suite.varied, index in suite.inspected, entry is not expected[index])
-        for index, (input, entry) in enumerate(zip(suite.corpus.entries, further, strict=True))
+        for index, (input, entry) in enumerate(zip(suite.corpus.entries, shown, strict=True))
     ]
     machine = under_test.open_machine(reference.golden_with_library if kind.with_library else reference.golden)
-    image = write_suite(machine, under_test.signature, entries, suite.whole_program)
+    # What the reference shows on these is what it shows as it is in the program, and not as code for glibc.
+    reserve = {} if kind.of_glibc else suite.build_reserve()
+    further = [EngineEntry(input, entry, is_varied=False, is_inspected=False) for input, entry in reserve.items()]
+    image = write_suite(machine, under_test.signature, entries, suite.whole_program, further)
     machine.close()
     return image
 
@@ -118,12 +122,14 @@ def write_suite(
     signature: Function,
     entries: Sequence[EngineEntry],
     whole_program: WholeProgram | None = None,
+    reserve: Sequence[EngineEntry] = (),
 ) -> bytes:
-    """The image of a program and its suite. `machine` runs the golden program, and has not run yet."""
+    """The image of a program and its suite. `machine` runs the golden program, and has not run yet. `reserve` are
+    inputs of second looks (`build_reserve_entry`)."""
     writer = ImageWriter()
     write_program(writer, machine)
-    writer.u32(len(entries))
-    for entry in entries:
+    writer.u32(len(entries) + len(reserve), len(reserve))
+    for entry in (*entries, *reserve):
         _EntryWriter(writer, machine, signature, entry).write()
     write_program_run(writer, machine, whole_program)
     return writer.getvalue()

@@ -204,6 +204,11 @@ class Oracle:
             self._laid_out = input, *self._lay_out(input)
         return self._laid_out[1:]
 
+    def set_up(self, input: Input) -> tuple[ComparisonContext, abi.CallSetup]:
+        """An input in memory, with what runs on it are compared by, and how it is passed."""
+        layout, call = self.lay_out(input)
+        return self._context(layout), call
+
     def _lay_out(self, input: Input) -> tuple[Layout, abi.CallSetup]:
         if not satisfies_rules(input, self._rules, self._names):
             raise UndefinedInputError("against a directive")

@@ -107,7 +107,7 @@ class SecondLook:
 
     def _read_lead(self, lead: Lead) -> Input | None:
         """The input of a lead, which hostile code may have written; None where it is none."""
-        inputs = list(self._suite.corpus.entries)
+        inputs = [*self._suite.corpus.entries, *self._suite.corpus.reserve]
         if not 0 <= lead.entry < len(inputs):
             return None
         input = change_input(inputs[lead.entry], lead)

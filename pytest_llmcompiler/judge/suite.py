@@ -31,6 +31,7 @@ from pytest_llmcompiler.judge.engine_fuzzing import MAX_ROUNDS, EngineFuzzer
 from pytest_llmcompiler.judge.function_under_test import REFERENCE_LEVELS, FunctionUnderTest
 from pytest_llmcompiler.judge.oracle import Oracle, SuiteEntry
 from pytest_llmcompiler.judge.reference_builds import ReferenceBuilds
+from pytest_llmcompiler.judge.reserve import build_reserve_entry
 from pytest_llmcompiler.judge.suite_files import SuiteFiles
 from pytest_llmcompiler.judge.suite_store import SavedBuilds, SavedSuite
 from pytest_llmcompiler.judge.whole_program import WholeProgram
@@ -44,6 +45,8 @@ _MAX_INSPECTED, _MAX_INSPECTED_BYTES = 8, 20_000
 """How many inputs are inspected, and the most bytes of code that the reference executes on one: inspecting is slow."""
 _EXAMPLES_PER_SPARE_SEED = 4
 """For so many examples, one more seed of the fuzzer is tried on seeded faults."""
+_RESERVE_PER_EXAMPLE = 2
+"""Inputs in the reserve for each generated one, where there are so many."""
 _FEW = 10
 """The verdict warns where the function is defined on less than one in so many generated inputs."""
 _VERY_FEW = 3
@@ -144,12 +147,13 @@ class Suite:
         """
         saved = self._summary  # may compute the corpus too
         if self._corpus is None:
-            entries = self._files.suite.load_entries()
-            if entries is None:  # the file was written by something else
+            loaded = self._files.suite.load_entries()
+            if loaded is None:  # the file was written by something else
                 self._saved = self._build()
                 return self.corpus
             self._corpus = Corpus(self.oracle.look, self.oracle.accept)
-            self._corpus.entries, self._corpus.dropped = entries, saved.dropped
+            self._corpus.entries, self._corpus.reserve = loaded
+            self._corpus.dropped = saved.dropped
         return self._corpus
 
     @property
@@ -165,7 +169,7 @@ class Suite:
         self.under_test.reference.start_probe()
         self._corpus = corpus = self._load_or_generate()
         summary = self._summarise(corpus, self.oracle.whole_program())
-        self._files.suite.save(summary, corpus.entries)
+        self._files.suite.save(summary, corpus.entries, corpus.reserve)
         self.oracle.release()  # only the explanation of a failure needs the machines again
         return summary
 
@@ -175,6 +179,7 @@ class Suite:
         if stored and corpus.restore(stored.inputs, stored.dropped):
             self._learned, self._budget.cut, self._coverage = stored.learned, stored.cut, stored.coverage
             self._adequacy, self._builds = stored.adequacy, stored.builds
+            corpus.reserve = list(stored.reserve)
         else:
             corpus = self._generate()
             self._builds = self.oracle.builds.further
@@ -187,7 +192,8 @@ class Suite:
     def _to_saved_corpus(self, corpus: Corpus[SuiteEntry]) -> SavedCorpus:
         inputs, budget = tuple(corpus.entries), self._budget
         learned, cut = self._learned, budget.cut
-        return SavedCorpus(inputs, corpus.dropped, learned, cut, self._coverage, self._builds, self._adequacy)
+        facts = self._coverage, self._builds, self._adequacy
+        return SavedCorpus(inputs, corpus.dropped, learned, cut, *facts, tuple(corpus.reserve))
 
     @property
     def whole_program(self) -> WholeProgram | None:
@@ -214,6 +220,15 @@ class Suite:
             if not self._is_restricted:
                 self._files.image.save(image)
         return image
+
+    def build_reserve(self) -> dict[Input, SuiteEntry]:
+        """The inputs of the reserve, of which nothing is expected. None where the function calls what is not there: the
+        answers of such calls are known for inputs of the suite alone."""
+        entries = self.corpus.entries.values()
+        if any(entry.expected.calls for entry in entries):
+            return {}
+        limit = max((entry.limit for entry in entries), default=0)
+        return {input: build_reserve_entry(*self.oracle.set_up(input), limit) for input in self.corpus.reserve}
 
     @property
     def varied(self) -> frozenset[int]:
@@ -326,6 +341,7 @@ class Suite:
         long = list(corpus.entries)[-1:]
         self._coverage = self._measure_coverage(corpus)
         reaching = self._reach_further(corpus)
+        corpus.vary(len(params), self._hints.numbers)
         self._choose(corpus, {*self.from_main, *long, *reaching}, texts)
         corpus.close()
         return corpus
@@ -335,7 +351,7 @@ class Suite:
         spare = corpus.add_spare_seeds(self.examples // _EXAMPLES_PER_SPARE_SEED)
         runs = MutantRunner(self.under_test, texts, self.seed).run(corpus.entries, self.examples)
         kept = choose_inputs(corpus.entries, runs, required, spare, self.examples)
-        corpus.entries = {input: corpus.entries[input] for input in kept}
+        corpus.keep(kept, _RESERVE_PER_EXAMPLE * self.examples)
         self._adequacy = count_adequacy(runs)
 
     def _reach_further(self, corpus: Corpus[SuiteEntry]) -> list[Input]:

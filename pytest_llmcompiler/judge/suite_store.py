@@ -163,19 +163,19 @@ class SuiteFile:
         self._entries = data[8 + size :]
         return suite if isinstance(suite, SavedSuite) and suite.is_valid else None
 
-    def load_entries(self) -> dict[Input, SuiteEntry] | None:
-        """The entries of the suite that was loaded, by their inputs; None where they can't be read."""
+    def load_entries(self) -> tuple[dict[Input, SuiteEntry], list[Input]] | None:
+        """The entries of the suite that was loaded, by their inputs, and the reserve; None where they can't be read."""
         try:
-            entries = self._format.load(self._entries)
-            return {input: _add_slots(entry) for input, entry in entries.items()}
+            entries, reserve = self._format.load(self._entries)
+            return {input: _add_slots(entry) for input, entry in entries.items()}, list(reserve)
         except Exception:  # as above
             return None
 
-    def save(self, suite: SavedSuite, entries: Mapping[Input, SuiteEntry]) -> None:
+    def save(self, suite: SavedSuite, entries: Mapping[Input, SuiteEntry], reserve: Sequence[Input]) -> None:
         """Write a suite to the file. Does nothing where the disk is full or the folder can't be written."""
         intern = _Interner()
         kept = {input: _strip_entry(entry, intern) for input, entry in entries.items()}
-        head, body = (self._format.dump(part, zlib.Z_BEST_SPEED) for part in (_strip_suite(suite), kept))
+        head, body = (self._format.dump(part, zlib.Z_BEST_SPEED) for part in (_strip_suite(suite), (kept, reserve)))
         if len(body) <= _MAX_BYTES:
             self._file.write(len(head).to_bytes(8, "little") + head + body)
 

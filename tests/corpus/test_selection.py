@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_llmcompiler.corpus.selection import DEMAND, choose_covering
+from pytest_llmcompiler.corpus.selection import DEMAND, choose_balanced, choose_covering
 
 
 def test_all_inputs_are_kept_where_they_are_few():
@@ -27,3 +27,12 @@ def test_required_inputs_count_as_showing():
     shown = {"first": {"edge"}, **{f"further {number}": {"edge"} for number in range(DEMAND)}}
     required = list(shown)[1:]
     assert choose_covering(shown, required, 1) == required
+
+
+def test_features_are_balanced():
+    common = {f"common {number}": frozenset({("edge", 1, 0)}) for number in range(20)}
+    rare = {f"rare {number}": frozenset({("edge", 1, 0), ("edge", 2, 0)}) for number in range(3)}
+    assert sum(name in rare for name in choose_balanced({**common, **rare}, 4)) >= 2
+    assert set(choose_balanced({**common, **rare}, 100)) == {*common, *rare}
+    near = {"near": frozenset({("near", 1, 5)})}
+    assert choose_balanced(near, 5) == []  # how near a comparison came does not count

@@ -3,6 +3,8 @@
 
 #include "look.h"
 
+#define MAX_SHIFT 16 /* Elements that are taken out or inserted at once. */
+
 /* -- random numbers: splitmix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014) */
 
 uint64_t next_random(Generator *generator) {
@@ -30,12 +32,8 @@ static bool is_end_of_text(const Entry *entry, const CellRow *row, uint32_t cell
     return row->size == 1 && row->count > 1 && cell == row->first + row->count - 1 && !read_cell(entry, row, cell);
 }
 
-void set_value(Changes *changes, uint32_t cell, uint64_t value) {
-    const CellRow *row = find_row(changes->entry, cell);
-    if (!row)
-        return;
-    if (is_end_of_text(changes->entry, row, cell))
-        return;
+/* Give a cell a value, also where it ends a text. */
+static void put_value(Changes *changes, const CellRow *row, uint32_t cell, uint64_t value) {
     value &= mask_of(row);
     for (uint32_t i = 0; i < changes->count; i++)
         if (changes->items[i].cell == cell) {
@@ -44,6 +42,12 @@ void set_value(Changes *changes, uint32_t cell, uint64_t value) {
         }
     if (changes->count < MAX_CHANGES)
         changes->items[changes->count++] = (Change){cell, value};
+}
+
+void set_value(Changes *changes, uint32_t cell, uint64_t value) {
+    const CellRow *row = find_row(changes->entry, cell);
+    if (row && !is_end_of_text(changes->entry, row, cell))
+        put_value(changes, row, cell, value);
 }
 
 static uint64_t special_value(Generator *generator, uint32_t bits) {
@@ -137,25 +141,45 @@ static void change_one(Generator *generator, Changes *changes) {
     set_value(changes, cell, value);
 }
 
-/* All zeros but for one element. */
+/* All zeros but for one element, or for two equal ones. */
 static void isolate_element(Generator *generator, Changes *changes, const CellRow *row) {
-    uint32_t chosen = choose_cell(generator, row);
+    uint32_t chosen = choose_cell(generator, row), other = draw(generator, 2) ? choose_cell(generator, row) : chosen;
     uint64_t value = value_of(changes, chosen);
     value = draw(generator, 2) ? special_of(generator, row, value) : value;
-    for (uint32_t i = 0; i < row->count; i++)
-        set_value(changes, row->first + i, row->first + i == chosen ? value : 0);
+    for (uint32_t cell = row->first; cell < row->first + row->count; cell++)
+        set_value(changes, cell, cell == chosen || cell == other ? value : 0);
 }
 
-/* Elements one place further, from a chosen one on; or back. */
+/* Take some elements out, or insert elements from another place of the row: all behind move. The zero at the end of a
+ * text stays, and zeros come before it where the text gets shorter. */
 static void shift_elements(Generator *generator, Changes *changes, const CellRow *row) {
-    uint32_t start = draw(generator, row->count - 1), end = row->count - 1;
+    uint32_t start = draw(generator, row->count), room = row->count - start;
+    uint32_t count = 1 + draw(generator, room < MAX_SHIFT ? room : MAX_SHIFT), from = draw(generator, row->count);
     bool is_back = draw(generator, 2);
-    for (uint32_t i = 0; i < end - start; i++) {
-        uint32_t to = is_back ? start + i : end - i;
-        set_value(changes, row->first + to, value_of(changes, row->first + (is_back ? to + 1 : to - 1)));
+    uint64_t inserted[MAX_SHIFT];
+    for (uint32_t i = 0; i < count; i++)
+        inserted[i] = value_of(changes, row->first + (from + i) % row->count);
+    for (uint32_t i = 0; i < room - count; i++) {
+        uint32_t to = is_back ? start + i : row->count - 1 - i;
+        set_value(changes, row->first + to, value_of(changes, row->first + (is_back ? to + count : to - count)));
     }
-    uint32_t free_cell = row->first + (is_back ? end : start);
-    set_value(changes, free_cell, special_of(generator, row, value_of(changes, free_cell)));
+    for (uint32_t i = 0; i < count; i++)
+        set_value(changes, row->first + (is_back ? row->count - count : start) + i, is_back ? 0 : inserted[i]);
+}
+
+/* Make a row equal to another one of the input, as far as both go; then with no zero in it, so that it has no end where
+ * the elements are characters. */
+static void copy_row(Generator *generator, Changes *changes, const CellRow *row) {
+    const CellRow *from = choose_row(generator, changes->entry);
+    bool has_zeros = draw(generator, 2);
+    if (from->size != row->size || from->is_float != row->is_float)
+        return;
+    for (uint32_t i = 0; i < row->count && i < from->count; i++) {
+        uint64_t value = value_of(changes, from->first + i);
+        value = value || has_zeros ? value : 'A';
+        put_value(changes, row, row->first + i, value);
+        put_value(changes, from, from->first + i, value);
+    }
 }
 
 static void exchange_elements(Generator *generator, Changes *changes, const CellRow *row) {
@@ -181,7 +205,7 @@ static void change_row(Generator *generator, Changes *changes) {
     if (row->count < 2)
         change_one(generator, changes);
     else
-        switch (draw(generator, 4)) {
+        switch (draw(generator, 5)) {
         case 0:
             isolate_element(generator, changes, row);
             break;
@@ -190,6 +214,9 @@ static void change_row(Generator *generator, Changes *changes) {
             break;
         case 2:
             exchange_elements(generator, changes, row);
+            break;
+        case 3:
+            copy_row(generator, changes, row);
             break;
         default:
             splice(generator, changes, row);

@@ -101,16 +101,33 @@ static bool replace_compared(Generator *generator, Changes *changes, uint64_t co
     return false;
 }
 
+/* Add a number to the two bytes that a big-endian or little-endian number in an array has: what sums such numbers, as
+ * checksums do, is compared with more bits than a byte has. */
+static void shift_bytes(Generator *generator, Changes *changes, const CellRow *row, uint32_t cell, int64_t difference) {
+    uint32_t other = cell + 1 < row->first + row->count ? cell + 1 : cell - 1;
+    bool is_big = draw(generator, 2);
+    uint64_t first = value_of(changes, cell), second = value_of(changes, other);
+    uint64_t sum = is_big ? first << 8 | second : second << 8 | first;
+    sum += (uint64_t)difference;
+    set_value(changes, cell, is_big ? sum >> 8 : sum);
+    set_value(changes, other, is_big ? sum : sum >> 8);
+}
+
 /* Add to an integer what a compared number lacks; sometimes a half, a quarter or an eighth of it. */
 static void shift_compared(Generator *generator, Changes *changes, uint64_t lacking, uint32_t bits) {
     const CellRow *row = &changes->entry->rows[draw(generator, changes->entry->row_count)];
     uint32_t cell = row->first + draw(generator, row->count);
     uint64_t sign = 1ull << (bits - 1);
     int64_t difference = (int64_t)((low_bits(lacking, bits) ^ sign) - sign);
+    bool is_negative = !draw(generator, 4);
+    if (row->size == 1 && row->count > 1 && bits > 8 && draw(generator, 2)) {
+        shift_bytes(generator, changes, row, cell, is_negative ? -difference : difference);
+        return;
+    }
     if (draw(generator, 2))
         difference /= 1 << draw(generator, 4);
     uint64_t value = value_of(changes, cell);
-    set_value(changes, cell, draw(generator, 4) ? value + (uint64_t)difference : value - (uint64_t)difference);
+    set_value(changes, cell, is_negative ? value - (uint64_t)difference : value + (uint64_t)difference);
 }
 
 /* Change an input so that two compared numbers get a distance from -1 to 1. */

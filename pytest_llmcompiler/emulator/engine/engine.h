@@ -208,6 +208,7 @@ typedef struct {
     ExpectedCall *calls;
     uint32_t row_count; /* What of the input a second look may change. */
     CellRow *rows;
+    uint64_t digest, executed_bytes; /* Of the edges that the reference takes, and the code; for `Engine.observed`. */
 } Entry;
 
 /* -- why a run is left to Python; names in `emulator/engine.py`, in this order */
@@ -375,8 +376,9 @@ struct Engine {
     Slot *slots;
     uint8_t garbage[4];
     /* The inputs. */
-    uint32_t entry_count;
-    Entry *entries;
+    uint32_t entry_count, reserve_count;
+    Entry *entries; /* Those of the suite, then the reserve: inputs that only second looks run. Nothing is expected of them. */
+    Entry *observed; /* The reserve with what the reference shows; those are left on which that is not known. */
     /* The run of the whole program: the engine compares its end, and what it prints. */
     bool has_program;
     Entry program;

@@ -162,7 +162,8 @@ static void add_lead(Look *look, uint32_t number, const Change *changes, uint32_
     LeftReason reason = look->engine->left;
     Lead *lead = &result->leads[result->lead_count];
     lead->entry = number;
-    memcpy(lead->changes, changes, count * sizeof *changes);
+    if (count)
+        memcpy(lead->changes, changes, count * sizeof *changes);
     lead->count = count > 1 ? reduce(look, number, lead->changes, count) : count;
     if (is_known(look, lead, reason))
         return;
@@ -171,9 +172,9 @@ static void add_lead(Look *look, uint32_t number, const Change *changes, uint32_
 
 /* -- bases */
 
-/* Whether a pair of paths is new. */
-static bool is_new_path(Look *look) {
-    uint64_t path = look->engine->edges.digest * 0x9E3779B97F4A7C15u ^ look->twin->edges.digest;
+/* Whether the candidate's last path and a path of the reference are a new pair. */
+static bool is_new_path(Look *look, uint64_t reference) {
+    uint64_t path = look->engine->edges.digest * 0x9E3779B97F4A7C15u ^ reference;
     path += !path; /* 0 is a free place. */
     if (look->path_count >= MAX_PATHS / 2)
         return false;
@@ -188,10 +189,11 @@ static bool is_new_path(Look *look) {
 
 /* Where there is no room, the oldest base makes way. */
 static void add_base(Look *look, uint32_t number, const Change *changes, uint32_t count) {
-    Change *copy = malloc(count * sizeof *copy);
+    Change *copy = malloc((count + 1) * sizeof *copy);
     if (!copy)
         return;
-    memcpy(copy, changes, count * sizeof *copy);
+    if (count)
+        memcpy(copy, changes, count * sizeof *copy);
     Base *base = &look->bases[look->next_base++ % MAX_BASES];
     if (look->base_count < MAX_BASES)
         look->base_count++;
@@ -203,7 +205,8 @@ static void add_base(Look *look, uint32_t number, const Change *changes, uint32_
 static void keep_last(Look *look, uint32_t number, const Change *changes, uint32_t count) {
     look->has_last = true, look->last_number = number;
     look->last_changes.entry = &look->engine->entries[number], look->last_changes.count = count;
-    memcpy(look->last_changes.items, changes, count * sizeof *changes);
+    if (count)
+        memcpy(look->last_changes.items, changes, count * sizeof *changes);
     look->last_comparisons[0] = *look->engine->comparisons;
     look->last_comparisons[1] = *look->twin->comparisons;
 }
@@ -237,14 +240,13 @@ void explore(Look *look, uint32_t number, const Change *changes, uint32_t count)
     look->result->inputs += outcome != UNUSABLE;
     if (outcome == DIFFERENT)
         add_lead(look, number, changes, count);
-    else if (outcome == SAME && count) {
+    else if (outcome == SAME) {
         keep_last(look, number, changes, count);
-        if (look->reports_reaching && has_new_edge(look))
+        if (look->reports_reaching && has_new_edge(look) && count)
             add_reaching(look, number, changes, count);
-        else if (is_new_path(look))
+        else if (is_new_path(look, look->twin->edges.digest))
             add_base(look, number, changes, count);
-    } else if (outcome == SAME && look->reports_reaching)
-        has_new_edge(look);
+    }
 }
 
 /* -- what is tried next */
@@ -304,7 +306,7 @@ static bool try_first(Look *look, Reader *reader) {
     for (uint32_t count = read_u32(reader); count; count--) {
         if (!read_lead(reader, &lead))
             return false;
-        if (lead.entry < look->engine->entry_count && may_go_on(look, 0))
+        if (lead.entry < look->engine->entry_count + look->engine->reserve_count && may_go_on(look, 0))
             explore(look, lead.entry, lead.changes, lead.count);
     }
     return !reader->failed;
@@ -329,12 +331,40 @@ static uint64_t count_object_bytes(const Entry *entry) {
 }
 
 /* List the entries that have integers, and objects of so many bytes at most. */
-static void list_usable(Generator *generator, uint64_t most_bytes) {
+static void list_usable(Generator *generator, const Engine *twin, uint64_t most_bytes) {
     const Engine *engine = generator->engine;
-    for (uint32_t i = 0; i < engine->entry_count; i++) {
+    for (uint32_t i = 0; i < engine->entry_count + engine->reserve_count; i++) {
         const Entry *entry = &engine->entries[i];
-        if (entry->row_count && !entry->is_left && count_object_bytes(entry) <= most_bytes)
+        bool is_left = entry->is_left || twin->entries[i].is_left;
+        if (entry->row_count && !is_left && count_object_bytes(entry) <= most_bytes)
             generator->usable[generator->usable_count++] = i;
+    }
+}
+
+/* Run the candidate alone on an input on which it is known what the reference shows. */
+static void try_observed(Look *look, uint32_t number, Entry *observed) {
+    uint64_t limit = LIMIT_FACTOR * observed->executed_bytes;
+    observed->limit = limit > LIMIT_MINIMUM ? limit : LIMIT_MINIMUM;
+    LeftReason reason = engine_run_entry(look->engine, observed, FILL_GARBAGE);
+    pay(look, look->engine);
+    if (is_difference(reason))
+        explore(look, number, NULL, 0);
+    else {
+        look->result->inputs++;
+        if (is_new_path(look, observed->digest))
+            add_base(look, number, NULL, 0);
+    }
+}
+
+/* Run the reserve as it is, with at most half of the budget. */
+static void try_reserve(Look *look, uint64_t rest) {
+    Engine *engine = look->engine;
+    for (uint32_t i = 0; i < engine->reserve_count && may_go_on(look, rest); i++) {
+        uint32_t number = engine->entry_count + i;
+        if (!engine->observed[i].is_left)
+            try_observed(look, number, &engine->observed[i]);
+        else if (!look->twin->entries[number].is_left)
+            explore(look, number, NULL, 0);
     }
 }
 
@@ -342,12 +372,12 @@ static bool prepare_generator(Look *look) {
     const Engine *engine = look->engine;
     Generator *generator = &look->generator;
     generator->engine = engine;
-    generator->usable = calloc(engine->entry_count + 1, sizeof *generator->usable);
+    generator->usable = calloc(engine->entry_count + engine->reserve_count + 1, sizeof *generator->usable);
     if (!generator->usable)
         return false;
-    list_usable(generator, LONG_BYTES);
+    list_usable(generator, look->twin, LONG_BYTES);
     if (!generator->usable_count)
-        list_usable(generator, UINT64_MAX);
+        list_usable(generator, look->twin, UINT64_MAX);
     for (uint32_t i = 0; i < engine->entry_count && !look->returning; i++)
         if (engine->entries[i].end == END_RETURN)
             look->returning = &engine->entries[i];
@@ -371,12 +401,14 @@ bool look(Engine *engine, Engine *twin, Span request, LookResult *result) {
     engine->traces_edges = twin->traces_edges = true;
     if (!try_first(look, &reader))
         return false;
+    try_reserve(look, look->budget / 2);
     Generator *generator = &look->generator;
     Bases bases = {engine->entries, generator->usable, generator->usable_count};
     for (uint32_t i = 0; look->reports_reaching && i < bases.count && may_go_on(look, 0); i++)
         explore(look, bases.numbers[i], NULL, 0);
     if (bases.count)
-        explore_systematically(look, &bases, generator->constants, generator->constant_count, look->budget);
+        explore_systematically(look, &bases, generator->constants, generator->constant_count, engine->reserve_count,
+                               look->budget);
     while (bases.count && may_go_on(look, 0))
         try_next(look);
     engine->traces_edges = false;

@@ -42,6 +42,8 @@ bool change_entry(Arena *arena, const Entry *base, const Change *changes, uint32
 /* Run the reference on a changed entry, and make what its run shows the expected image of the entry; false where the
  * engine can't show it. The image lies in the memory of `twin` until its next run. */
 bool observe(Engine *twin, Arena *arena, Entry *entry, int fill);
+/* Run the reference on the reserve, once for all candidates. False where there is no memory. */
+bool observe_reserve(Engine *engine, Engine *twin);
 
 /* -- changes.c */
 
@@ -140,8 +142,9 @@ typedef struct {
     uint32_t count;
 } Bases;
 
-/* Try the changes that are worth trying one by one, with at most three quarters of the budget. */
+/* Try the changes that are worth trying one by one, with at most three quarters of the budget. `has_lengths` tells whether
+ * inputs of every length were tried already. */
 void explore_systematically(Look *look, const Bases *bases, const uint64_t *constants, uint32_t constant_count,
-                            uint64_t budget);
+                            bool has_lengths, uint64_t budget);
 
 #endif

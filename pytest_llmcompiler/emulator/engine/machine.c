@@ -335,9 +335,14 @@ static void read_expected(Reader *reader, Entry *entry) {
 }
 
 static void read_entries(Engine *engine, Reader *reader) {
-    if (!read_count(reader, &engine->entry_count, (void **)&engine->entries, sizeof *engine->entries))
+    uint32_t count;
+    if (!read_count(reader, &count, (void **)&engine->entries, sizeof *engine->entries))
         return;
-    for (uint32_t i = 0; i < engine->entry_count && !reader->failed; i++) {
+    engine->reserve_count = read_u32(reader);
+    if (engine->reserve_count > count)
+        reader->failed = true;
+    engine->entry_count = count - engine->reserve_count;
+    for (uint32_t i = 0; i < count && !reader->failed; i++) {
         Entry *entry = &engine->entries[i];
         entry->index = i;
         entry->is_varied = read_u32(reader), entry->is_inspected = read_u32(reader);

@@ -1,4 +1,5 @@
 /* What the reference shows on an input that is not in the suite, as the expected image that runs are compared with. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "heap.h"
@@ -128,4 +129,76 @@ bool observe(Engine *twin, Arena *arena, Entry *entry, int fill) {
     kernel_observe(twin, entry->outputs);
     return observe_objects(twin, arena, entry) && observe_variables(twin, arena, entry) &&
            observe_heap(twin, arena, entry);
+}
+
+/* -- the reserve: what the reference shows is kept, so that a candidate runs alone */
+
+#define MAX_KEPT_BYTES 16384 /* Of the variables. With larger ones, the reference runs again for each candidate. */
+
+static bool keep(const void **data, uint64_t size) {
+    void *copy = malloc(size + 1);
+    if (copy && size)
+        memcpy(copy, *data, size);
+    *data = copy;
+    return copy;
+}
+
+static bool keep_span(Span *span) {
+    return keep((const void **)&span->data, span->size);
+}
+
+static bool keep_constants(ConstantPointers *constants) {
+    return keep((const void **)&constants->items, constants->count * sizeof *constants->items);
+}
+
+static bool keep_blocks(ExpectedBlock **blocks, uint32_t count) {
+    bool is_kept = keep((const void **)blocks, count * sizeof **blocks);
+    for (uint32_t i = 0; is_kept && i < count; i++)
+        is_kept = keep_span(&(*blocks)[i].pages);
+    return is_kept;
+}
+
+/* Copy all of an observed entry that lies in the arena, or in memory of the twin. */
+static bool keep_observed(Entry *entry) {
+    bool is_kept = keep((const void **)&entry->changes, entry->change_count * sizeof *entry->changes) &&
+                   keep((const void **)&entry->outputs, entry->output_count * sizeof *entry->outputs) &&
+                   keep_blocks(&entry->live, entry->live_count) && keep_blocks(&entry->freed, entry->freed_count);
+    for (uint32_t i = 0; is_kept && i < entry->object_count; i++)
+        is_kept = keep_span(&entry->objects[i].expected) && keep_constants(&entry->objects[i].constants);
+    for (uint32_t i = 0; is_kept && i < entry->change_count; i++)
+        is_kept = keep_span(&entry->changes[i].data) && keep_constants(&entry->changes[i].constants);
+    for (uint32_t i = 0; is_kept && i < entry->output_count; i++)
+        is_kept = keep_span(&entry->outputs[i].data);
+    return is_kept;
+}
+
+static bool observe_one(Engine *twin, Arena *arena, const Entry *entry, Entry *observed) {
+    *observed = *entry;
+    arena->used = 0;
+    if (!keep((const void **)&observed->objects, observed->object_count * sizeof *observed->objects) ||
+        !keep((const void **)&observed->results, observed->result_count * sizeof *observed->results))
+        return false;
+    observed->is_left = entry->is_left || !observe(twin, arena, observed, FILL_GARBAGE) ||
+                        compare_run(twin, observed) != LEFT_NOT;
+    observed->digest = twin->edges.digest, observed->executed_bytes = twin->executed_bytes;
+    return observed->is_left || keep_observed(observed);
+}
+
+bool observe_reserve(Engine *engine, Engine *twin) {
+    uint64_t size = 0;
+    for (uint32_t i = 0; i < twin->variable_count; i++)
+        size += twin->variables[i].size;
+    Arena *arena = arena_open();
+    engine->observed = calloc(engine->reserve_count + 1, sizeof *engine->observed);
+    if (!arena || !engine->observed)
+        return false;
+    twin->traces_edges = true;
+    for (uint32_t i = 0; i < engine->reserve_count; i++) {
+        engine->observed[i].is_left = true;
+        if (size <= MAX_KEPT_BYTES && !observe_one(twin, arena, &twin->entries[twin->entry_count + i], &engine->observed[i]))
+            return false;
+    }
+    twin->traces_edges = false;
+    free(arena->memory), free(arena);
+    return true;
 }

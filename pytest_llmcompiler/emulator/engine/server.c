@@ -330,14 +330,21 @@ static uint32_t run_reference(Engine *engine) {
     return count;
 }
 
+/* Whether a second look can do nothing with an input, by how a run of the reference on it ended. */
+static bool is_unusable(LeftReason reason) {
+    return reason == LEFT_UNSUPPORTED || reason == LEFT_FAULT || reason == LEFT_LIMIT || reason == LEFT_STACK ||
+           reason == LEFT_HOOK || reason == LEFT_CALL || reason == LEFT_ALIGNMENT || reason == LEFT_SYSTEM_CALL;
+}
+
 /* A second machine, in which the reference stays, with its code translated; NULL where there is no room for it. */
 static Engine *open_twin(const uint8_t *image, uint64_t size) {
     Engine *twin = engine_open(image, size);
     Relations *relations = relations_open();
     if (!twin || !kernel_record(twin) || !relations || !notice_comparisons(twin, relations, 1, 0))
         return NULL;
-    for (uint32_t i = 0; i < twin->entry_count; i++) {
-        engine_run_entry(twin, &twin->entries[i], FILL_GARBAGE);
+    for (uint32_t i = 0; i < twin->entry_count + twin->reserve_count; i++) {
+        LeftReason reason = engine_run_entry(twin, &twin->entries[i], FILL_GARBAGE);
+        twin->entries[i].is_left = i >= twin->entry_count && is_unusable(reason);
         uint64_t limit = TWIN_LIMIT_MINIMUM + TWIN_LIMIT_FACTOR * twin->executed_bytes;
         if (twin->entries[i].limit > limit)
             twin->entries[i].limit = limit;
@@ -353,9 +360,9 @@ static _Noreturn void run_template(Keystone *keystone, int socket) {
     bool has_twin = read_u32(&reader);
     Engine *engine = engine_open(reader.next, reader.end - reader.next);
     Engine *twin = has_twin && engine ? open_twin(reader.next, reader.end - reader.next) : NULL;
-    if (!engine || (has_twin && !twin))
+    if (!engine || (has_twin && (!twin || !observe_reserve(engine, twin))))
         _exit(1);
-    uint32_t facts[2] = {engine->entry_count, run_reference(engine)};
+    uint32_t facts[3] = {engine->entry_count, run_reference(engine), engine->reserve_count};
     if (!write_frame(socket, FRAME_READY, facts, sizeof facts, -1))
         _exit(1);
     if (!expect_candidate(engine))

@@ -3,11 +3,13 @@
  * - Each constant of the candidate's code, in integers that no array holds: limits of a comparison that is off by one.
  * - Each length of a buffer up to 130, where an integer counts its elements or a zero ends it: compilers handle 8, 16,
  *   32 or 64 elements at once, and the rest one by one, so that code may be wrong for a single length.
+ * - Powers of two and their neighbours, in integers that no array holds: numbers that no longer fit in fewer bits.
  * - Arrays that are zero but for one element, at each index: what is wrong for one lane, or one entry of a table. */
 #include "look.h"
 
 #define MAX_LENGTH 130     /* Two rounds of a loop over 64 elements, and both sides of the borders. */
 #define MAX_CONSTANTS 96   /* Inputs with constants. */
+#define MAX_POWERS 48      /* Inputs with powers of two. */
 #define MAX_ELEMENTS 32    /* Elements of an array that are set one by one. */
 #define LEAST_ELEMENTS 2
 #define LEAST_LENGTH 4     /* Elements of the buffer whose lengths are tried. */
@@ -46,8 +48,25 @@ static void try_constants(Look *look, const Bases *bases, const uint64_t *consta
         uint32_t direct = count_direct(entry);
         if (!direct)
             return; /* All inputs of a function have the same arguments. */
-        const CellRow *row = find_direct(entry, i / count % direct);
-        explore(look, number, &(Change){row->first, fit(row, constants[i % count])}, 1);
+        /* Integer by integer: where there are many of both, each integer gets the first constants, which matter most. */
+        const CellRow *row = find_direct(entry, i % direct);
+        explore(look, number, &(Change){row->first, fit(row, constants[i / direct % count])}, 1);
+    }
+}
+
+/* -- powers of two */
+
+static void try_powers(Look *look, const Bases *bases, uint64_t rest) {
+    static const uint64_t values[] = {0x100,       0x10000,     0x80000000, 0x100000000, 0x100000001,
+                                      0x200000000, 0xFFFFFFFF, 0x7FFFFFFF, 1ull << 63,  UINT64_MAX};
+    uint32_t count = sizeof values / sizeof *values;
+    const Entry *entry = &bases->entries[bases->numbers[choose(look, bases->count)]];
+    uint32_t number = (uint32_t)(entry - bases->entries), tries = 0;
+    for (uint32_t i = 0; i < entry->row_count; i++) {
+        const CellRow *row = &entry->rows[i];
+        for (uint32_t j = 0; row->count == 1 && row->size > 1 && !row->is_float && j < count; j++)
+            if (values[j] <= mask_of(row) && tries++ < MAX_POWERS && may_go_on(look, rest))
+                explore(look, number, &(Change){row->first, values[j]}, 1);
     }
 }
 
@@ -142,9 +161,12 @@ static void try_single_elements(Look *look, const Bases *bases, uint64_t rest) {
 }
 
 void explore_systematically(Look *look, const Bases *bases, const uint64_t *constants, uint32_t constant_count,
-                            uint64_t budget) {
+                            bool has_lengths, uint64_t budget) {
     try_constants(look, bases, constants, constant_count, budget / 16 * 14);
-    try_lengths(look, bases, true, budget / 16 * 7);
-    try_lengths(look, bases, false, budget / 16 * 5);
+    try_powers(look, bases, budget / 16 * 13);
+    if (!has_lengths) {
+        try_lengths(look, bases, true, budget / 16 * 7);
+        try_lengths(look, bases, false, budget / 16 * 5);
+    }
     try_single_elements(look, bases, budget / 16 * 4);
 }

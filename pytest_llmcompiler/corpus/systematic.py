@@ -1,0 +1,174 @@
+"""Variations of inputs that are tried one by one, for what chance seldom makes: they join the reserve of second looks.
+
+- A buffer of every length up to 130, and of some around 256: compilers handle 8, 16, 32 or 64 elements at once and the
+  rest one by one, and a wrong width shows where a length no longer fits. The object is no longer than that.
+- Objects that are equal, up to their ends: a text of 12 bytes without a zero, twice, is compared up to the 13th byte.
+- Pointers into one object, a few elements apart: what is written through one is read through the other.
+- Texts whose brackets are nested as deep as the program allows, and one deeper.
+- Texts of a single character, for each that the program compares with.
+- Further arguments of a variadic function: the first of them are passed in registers, the later ones on the stack.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+
+from pytest_llmcompiler.corpus.grammar import find_phrases, nest
+from pytest_llmcompiler.corpus.input_numbers import set_number
+from pytest_llmcompiler.corpus.mutator import is_text, set_content
+from pytest_llmcompiler.corpus.seed_pool import Seed
+from pytest_llmcompiler.values.c_types import Float, Int
+from pytest_llmcompiler.values.input import Alias, Input, Object, Value, replace_object
+
+_LENGTHS = (*range(131), 255, 256, 257, 511, 512, 513)
+_MEASURED_SEEDS = 2
+"""Seeds whose buffers get every length: one may be refused before its loop runs."""
+_PAIRED_SEEDS = 4
+"""Seeds in which pairs of objects are made equal, or overlap."""
+_DISTANCES = (0, 1, 2, 4, 8, 16)
+"""Elements between two pointers into one object."""
+_DEPTHS = (8, 16, 32)
+_NESTED_SEEDS, _MAX_DEPTH = 4, 64
+_MAX_CHARACTERS = 32
+_VARIADIC_COUNTS = (6, 7, 9, 12, 16)
+"""Variadic arguments: the convention passes up to 5 or 6 of them in registers, and 8 floats."""
+
+
+def generate_systematically(
+    seeds: Sequence[Seed], named: int, restricted: Collection[int], constants: Collection[int]
+) -> Iterator[Input]:
+    """Variations of some of the seeds. `named` is the number of named parameters, `restricted` are the positions of
+    `restrict` parameters, `constants` the numbers that the program compares with."""
+    by_rounds = sorted(seeds, key=lambda seed: seed.most_rounds, reverse=True)
+    measured = [seed for seed in by_rounds if resize(seed, 1) is not None][:_MEASURED_SEEDS]
+    for seed in measured:
+        for count in _LENGTHS:
+            input = resize(seed, count)
+            if input is not None:
+                yield input
+    for seed in seeds[-_PAIRED_SEEDS:]:
+        yield from _pair_objects(seed)
+        yield from _overlap(seed, restricted)
+    yield from _nest_texts(seeds, constants)
+    yield from _single_characters(seeds, constants)
+    yield from _add_arguments(seeds, named)
+
+
+def resize(seed: Seed, count: int) -> Input | None:
+    """The seed's input with buffers of `count` elements, and the numbers that count them; else with one text of that
+    length. Contents are repeated. None where the input has neither."""
+    buffers = {number: target for number, target in enumerate(seed.objects) if _is_plain(target) and target.count > 1}
+    values = {counter.value for counter in seed.counters}
+    counted = [target for target in buffers.values() if {target.count, len(target.data)} & values]
+    input = replace(seed.input, is_4gib_aligned=False)
+    if counted:
+        longest = max(counted, key=lambda target: target.count)
+        for number, target in buffers.items():
+            if target.count == longest.count:
+                input = _set_data(input, number, _repeat(target.data, count * target.element.size))
+        for counter in seed.counters:
+            if counter.value in (longest.count, len(longest.data)):
+                is_bytes = counter.value != longest.count
+                input = set_number(input, counter, count * longest.element.size if is_bytes else count)
+        return input
+    for number, target in buffers.items():
+        text = target.data.partition(b"\0")[0] if is_text(target) and b"\0" in target.data else b""
+        if text:
+            return _set_data(input, number, _repeat(text, count) + b"\0")
+    return None
+
+
+def _is_plain(target: Object) -> bool:
+    return isinstance(target.element, Int | Float) and not target.links
+
+
+def _repeat(content: bytes, size: int) -> bytes:
+    return (content * (size // len(content) + 1))[:size]
+
+
+def _set_data(input: Input, number: int, data: bytes) -> Input:
+    return replace_object(input, number, lambda old: replace(old, count=len(data) // old.element.size, data=data))
+
+
+def _pair_objects(seed: Seed) -> Iterator[Input]:
+    """Two objects of one type made equal: as they are, and with no zero in them."""
+    for (first, source), (second, target) in itertools.combinations(enumerate(seed.objects), 2):
+        if source.element != target.element or source.links or target.links or not source.data:
+            continue
+        size = min(len(source.data), len(target.data))
+        for data in (source.data[:size], source.data[:size].replace(b"\0", b"a")):
+            input = _set_data(seed.input, first, data + source.data[size:])
+            yield _set_data(input, second, data + target.data[size:])
+
+
+def _overlap(seed: Seed, restricted: Collection[int]) -> Iterator[Input]:
+    """Two pointer arguments that lead into one object."""
+    owners = _list_owners(seed)
+    for (first, source), (second, target) in itertools.combinations(owners.items(), 2):
+        element = seed.objects[source].element
+        if {first, second} & set(restricted) or seed.objects[target].element != element or seed.objects[target].links:
+            continue
+        for distance in _DISTANCES:
+            offset = distance * element.size
+            if offset < len(seed.objects[source].data) and target == len(seed.objects) - 1:
+                args = list(seed.input.args)
+                args[second] = replace(args[second], links=((0, Alias(element, source, offset)),))
+                yield replace(seed.input, args=tuple(args))
+
+
+def _list_owners(seed: Seed) -> dict[int, int]:
+    """The pointer arguments that lead to an object without pointers, with the number of the object."""
+    owners, number = {}, 0
+    for position, value in enumerate(seed.input.args):
+        for _, target in value.links:
+            if isinstance(target, Object):
+                if len(value.links) == 1 and not target.links:
+                    owners[position] = number
+                number += 1 + _count_inside(target)
+    return owners
+
+
+def _count_inside(target: Object) -> int:
+    return sum(1 + _count_inside(inside) for _, inside in target.links if isinstance(inside, Object))
+
+
+def _nest_texts(seeds: Sequence[Seed], constants: Collection[int]) -> Iterator[Input]:
+    """For each kind of bracket, the shortest text that has it, with the bracket at several depths."""
+    shortest: dict[int, tuple[int, Seed, int]] = {}
+    for seed in seeds:
+        for number, target in enumerate(seed.objects):
+            text = target.data.partition(b"\0")[0] if is_text(target) else b""
+            for start, end in find_phrases(text[:256]):
+                if end - start > 1 and text[start] in b"([{<" and len(text) < shortest.get(text[start], (1 << 30,))[0]:
+                    shortest[text[start]] = len(text), seed, number
+    limits = {depth + step for depth in constants if 2 < depth < _MAX_DEPTH for step in (-1, 0, 1)}
+    for _, seed, number in sorted(shortest.values(), key=lambda item: item[0])[:_NESTED_SEEDS]:
+        data = seed.objects[number].data
+        text, rest = data.partition(b"\0")[0], data[len(data.partition(b"\0")[0]) :]
+        for depth in sorted({*_DEPTHS, *limits}):
+            yield set_content(seed, number, nest(text, depth) + rest)
+
+
+def _single_characters(seeds: Sequence[Seed], constants: Collection[int]) -> Iterator[Input]:
+    texts = ((seed, number) for seed in seeds for number, target in enumerate(seed.objects) if is_text(target))
+    seed, number = next(texts, (None, 0))
+    for character in sorted({constant for constant in constants if 0 < constant < 128})[:_MAX_CHARACTERS]:
+        if seed is not None:
+            yield set_content(seed, number, bytes((character, 0)))
+
+
+def _add_arguments(seeds: Sequence[Seed], named: int) -> Iterator[Input]:
+    """More variadic arguments, and the number that counts them."""
+    for seed in seeds[-_PAIRED_SEEDS:]:
+        given = seed.input.args[named:]
+        if not given or any(value.links for value in given):
+            continue
+        for count in _VARIADIC_COUNTS:
+            args: tuple[Value, ...] = (*seed.input.args[:named], *itertools.islice(itertools.cycle(given), count))
+            input = replace(seed.input, args=args)
+            for counter in seed.counters:
+                if counter.value == len(given) and counter.kind == "arg" and counter.owner < named:
+                    input = set_number(input, counter, count)
+            yield input

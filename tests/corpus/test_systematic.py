@@ -1,0 +1,85 @@
+"""Inputs of the reserve that are made one by one."""
+
+from __future__ import annotations
+
+import struct
+
+from pytest_llmcompiler.corpus.grammar import nest
+from pytest_llmcompiler.corpus.seed_pool import Seed
+from pytest_llmcompiler.corpus.systematic import generate_systematically, resize
+from pytest_llmcompiler.emulator.coverage import Comparisons
+from pytest_llmcompiler.values.c_types import Int, Pointer
+from pytest_llmcompiler.values.input import Alias, Input, Object, Value, list_objects
+
+CHAR = Int(1, True, "char", character=True)
+INT = Int(4, True, "int")
+
+
+def pointer(element: Int, data: bytes) -> Value:
+    return Value(Pointer(element), bytes(8), ((0, Object(element, len(data) // element.size, data)),))
+
+
+def number(value: int) -> Value:
+    return Value(INT, struct.pack("<i", value))
+
+
+def seed(*args: Value) -> Seed:
+    return Seed(Input(args), frozenset(), Comparisons())
+
+
+COUNTED = seed(pointer(INT, struct.pack("<3i", 7, 8, 9)), number(3))
+TEXT = seed(pointer(CHAR, b"f(1)\0"))
+
+
+def test_a_counted_buffer_gets_another_length_with_its_counter() -> None:
+    for count in (0, 1, 5, 130):
+        input = resize(COUNTED, count)
+        assert input is not None
+        (buffer,) = list_objects(input)
+        assert buffer.count == count and input.args[1] == number(count)
+        assert buffer.data == (struct.pack("<3i", 7, 8, 9) * 44)[: 4 * count]
+
+
+def test_a_counter_may_count_bytes() -> None:
+    input = resize(seed(pointer(INT, struct.pack("<3i", 7, 8, 9)), number(12)), 5)
+    assert input is not None and input.args[1] == number(20)
+
+
+def test_a_text_gets_another_length() -> None:
+    input = resize(TEXT, 6)
+    assert input is not None and list_objects(input)[0].data == b"f(1)f(\0"
+    assert resize(seed(number(3)), 6) is None
+
+
+def test_objects_are_made_equal_and_unended() -> None:
+    names = seed(pointer(CHAR, b"abc\0"), pointer(CHAR, b"x\0y\0"))
+    pairs = {tuple(one.data for one in list_objects(input)) for input in generate_systematically([names], 2, (), ())}
+    assert {(b"abc\0", b"abc\0"), (b"abca", b"abca")} <= pairs
+
+
+def test_pointers_overlap_unless_they_are_restricted() -> None:
+    two = seed(pointer(INT, bytes(16)), pointer(INT, bytes(16)))
+
+    def offsets(restricted: tuple[int, ...]) -> set[int]:
+        inputs = generate_systematically([two], 2, restricted, ())
+        return {target.offset for input in inputs for _, target in input.args[1].links if isinstance(target, Alias)}
+
+    assert offsets(()) == {0, 4, 8}
+    assert offsets((0,)) == set()
+
+
+def test_brackets_are_nested_up_to_the_depths_that_the_program_knows() -> None:
+    assert nest(b"f(1)", 3) == b"f(((1)))"
+    assert nest(b"1", 3) == b"1"
+    texts = {list_objects(input)[0].data for input in generate_systematically([TEXT], 1, (), (20,))}
+    assert {b"f" + b"(" * depth + b"1" + b")" * depth + b"\0" for depth in (8, 16, 19, 20, 21, 32)} <= texts
+
+
+def test_each_compared_character_is_a_text() -> None:
+    texts = {list_objects(input)[0].data for input in generate_systematically([TEXT], 1, (), (44, 9, 300, -1))}
+    assert {b",\0", b"\t\0"} <= texts
+
+
+def test_a_variadic_function_gets_more_arguments() -> None:
+    calls = {input.args for input in generate_systematically([seed(number(2), number(5), number(6))], 1, (), ())}
+    assert (number(7), *[number(5), number(6)] * 3, number(5)) in calls
