@@ -377,7 +377,7 @@ struct Engine {
     uint8_t garbage[4];
     /* The inputs. */
     uint32_t entry_count, reserve_count;
-    Entry *entries; /* Those of the suite, then the reserve: inputs that only second looks run. Nothing is expected of them. */
+    Entry *entries; /* Those of the suite, then the reserve: inputs of second looks, of which nothing is expected. */
     Entry *observed; /* The reserve with what the reference shows; those are left on which that is not known. */
     /* The run of the whole program: the engine compares its end, and what it prints. */
     bool has_program;

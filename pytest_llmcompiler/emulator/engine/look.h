@@ -142,8 +142,8 @@ typedef struct {
     uint32_t count;
 } Bases;
 
-/* Try the changes that are worth trying one by one, with at most three quarters of the budget. `has_lengths` tells whether
- * inputs of every length were tried already. */
+/* Try the changes that are worth trying one by one, with at most three quarters of the budget. `has_lengths` tells
+ * whether inputs of every length were tried already. */
 void explore_systematically(Look *look, const Bases *bases, const uint64_t *constants, uint32_t constant_count,
                             bool has_lengths, uint64_t budget);
 

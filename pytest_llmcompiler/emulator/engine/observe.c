@@ -195,7 +195,8 @@ bool observe_reserve(Engine *engine, Engine *twin) {
     twin->traces_edges = true;
     for (uint32_t i = 0; i < engine->reserve_count; i++) {
         engine->observed[i].is_left = true;
-        if (size <= MAX_KEPT_BYTES && !observe_one(twin, arena, &twin->entries[twin->entry_count + i], &engine->observed[i]))
+        const Entry *entry = &twin->entries[twin->entry_count + i];
+        if (size <= MAX_KEPT_BYTES && !observe_one(twin, arena, entry, &engine->observed[i]))
             return false;
     }
     twin->traces_edges = false;

@@ -48,7 +48,7 @@ static void try_constants(Look *look, const Bases *bases, const uint64_t *consta
         uint32_t direct = count_direct(entry);
         if (!direct)
             return; /* All inputs of a function have the same arguments. */
-        /* Integer by integer: where there are many of both, each integer gets the first constants, which matter most. */
+        /* Integer by integer: where there are many of both, each gets the first constants, which matter most. */
         const CellRow *row = find_direct(entry, i % direct);
         explore(look, number, &(Change){row->first, fit(row, constants[i / direct % count])}, 1);
     }
