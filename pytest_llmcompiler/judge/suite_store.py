@@ -166,8 +166,10 @@ class SuiteFile:
     def load_entries(self) -> tuple[dict[Input, SuiteEntry], list[Input]] | None:
         """The entries of the suite that was loaded, by their inputs, and the reserve; None where they can't be read."""
         try:
-            entries, reserve = self._format.load(self._entries)
-            return {input: _add_slots(entry) for input, entry in entries.items()}, list(reserve)
+            size = int.from_bytes(self._entries[:8], "little")
+            entries = self._format.load(self._entries[8 : 8 + size])
+            reserve = list(self._format.load(self._entries[8 + size :]))
+            return {input: _add_slots(entry) for input, entry in entries.items()}, reserve
         except Exception:  # as above
             return None
 
@@ -175,9 +177,14 @@ class SuiteFile:
         """Write a suite to the file. Does nothing where the disk is full or the folder can't be written."""
         intern = _Interner()
         kept = {input: _strip_entry(entry, intern) for input, entry in entries.items()}
-        head, body = (self._format.dump(part, zlib.Z_BEST_SPEED) for part in (_strip_suite(suite), (kept, reserve)))
-        if len(body) <= _MAX_BYTES:
-            self._file.write(len(head).to_bytes(8, "little") + head + body)
+        parts = (self._format.dump(part, zlib.Z_BEST_SPEED) for part in (_strip_suite(suite), kept, tuple(reserve)))
+        head, body, rest = parts
+        if len(body) + len(rest) <= _MAX_BYTES:
+            self._file.write(_measure(head) + head + _measure(body) + body + rest)
+
+
+def _measure(part: bytes) -> bytes:
+    return len(part).to_bytes(8, "little")
 
 
 class ImageFile:
