@@ -6,9 +6,11 @@ Two processes that build at once each write their own file, and the last one win
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -84,12 +86,22 @@ def _unicorn_folder() -> Path:
 
 
 def _key(sources: list[Path]) -> str:
-    """A digest of all that the library depends on: sources, flags, and the releases of unicorn and of the compiler."""
+    """A digest of all that the library depends on: sources, flags, the releases of unicorn and of the compiler, and the
+    machine. The compiler makes code for its own processor, and machines may share the folder of the cache."""
     digest = hashlib.sha256(" ".join((*_FLAGS, version("unicorn"), version("ziglang"))).encode())
     digest.update(str(_unicorn_folder()).encode())  # the library is found there at run time
+    digest.update(_describe_machine().encode())
     for source in sources:
         digest.update(f"{source.name}\0".encode() + source.read_bytes())
     return digest.hexdigest()
+
+
+def _describe_machine() -> str:
+    """The features of the processor, as Linux names them, and the release of the C library."""
+    features = ""
+    with contextlib.suppress(OSError), Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as lines:
+        features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return " ".join((platform.machine(), *platform.libc_ver(), *features.split()))
 
 
 def _compile(sources: list[Path], flags: tuple[str, ...], path: str) -> None:
