@@ -171,6 +171,18 @@ def kill_children(server: RunningServer, stop: threading.Event, killed: set[int]
             killed.add(child)
 
 
+def test_a_killed_server_leaves_no_process_behind() -> None:
+    with serve("--workers", "2") as server:
+        server.judge(sample(), *fresh_samples(2, "orphan"))
+        children = list_children(server.process.pid)
+        assert children
+        server.process.kill()
+        deadline = time.monotonic() + SECONDS
+        while any(map(is_running, children)):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
 def test_the_time_of_a_sample_is_limited() -> None:
     with serve("--timeout", "0.001", "--examples", "5") as server:
         [verdict] = server.judge(sample()).json()["verdicts"]
