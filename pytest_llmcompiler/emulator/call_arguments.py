@@ -22,7 +22,16 @@ from pytest_llmcompiler.emulator.memory import STACK_ADDRESS_END, find_words
 from pytest_llmcompiler.emulator.observation import ELSEWHERE, Argument, PointerArgument
 from pytest_llmcompiler.program.varargs import format_types
 from pytest_llmcompiler.targets.abi import CallingConvention
-from pytest_llmcompiler.values.c_types import Float, Function, Int, Pointer, Type, build_value_mask, find_unsupported
+from pytest_llmcompiler.values.c_types import (
+    Float,
+    Function,
+    Int,
+    Pointer,
+    Struct,
+    Type,
+    build_value_mask,
+    find_unsupported,
+)
 from pytest_llmcompiler.values.layout import Layout
 
 MAX_POINTEE_SIZE = 4096
@@ -120,7 +129,7 @@ class ArgumentReader:
         argument = arguments[index]
         type, value = argument.type, argument.value
         if not isinstance(type, Pointer):
-            return value
+            return _describe_value(type, value)
         if isinstance(type.target, Function):
             return self._addresses.shared_address(value)
         in_object = self._describe_object(type, value, layout)
@@ -154,10 +163,7 @@ class ArgumentReader:
 
     def _read_range(self, address: int, end: int) -> bytes:
         """Read from one address to another, at most 4096 bytes, with `ELSEWHERE` for addresses of the stack."""
-        data = bytearray(self._guest.read(address, min(end - address, MAX_POINTEE_SIZE)))
-        for at, _ in find_words(bytes(data), address, STACK_ADDRESS_END):
-            data[at : at + 8] = ELSEWHERE.to_bytes(8, "little")
-        return bytes(data)
+        return _hide_stack(self._guest.read(address, min(end - address, MAX_POINTEE_SIZE)), address)
 
     def _read_element(self, type: Pointer, address: int, end: int) -> bytes:
         """Read the string, or else the element, at an address; of an unknown type only a constant string.
@@ -213,6 +219,24 @@ class ArgumentReader:
         else:
             yield self._addresses.identity(value) if pointee.region in ("data", "object") else min(value, 1)
             yield number if pointee.region == "stack" else _contents_seed(type, pointee.data)
+
+
+def _describe_value(type: Type, value: int) -> Argument:
+    """What of an argument is compared that is no pointer.
+
+    A struct of pointers may lead to the stack and to constants of a candidate: it is compared as memory is.
+    """
+    if not isinstance(type, Struct) or _value_mask(type) == _value_mask(type, pointers=False):
+        return value
+    return PointerArgument(ELSEWHERE, _hide_stack(value.to_bytes(type.size, "little"), 0), type, is_value=True)
+
+
+def _hide_stack(data: bytes, address: int) -> bytes:
+    """The data at an address, with `ELSEWHERE` for addresses of the stack."""
+    hidden = bytearray(data)
+    for at, _ in find_words(data, address, STACK_ADDRESS_END):
+        hidden[at : at + 8] = ELSEWHERE.to_bytes(8, "little")
+    return bytes(hidden)
 
 
 @functools.lru_cache(maxsize=_MAX_KNOWN_TYPES)

@@ -69,7 +69,8 @@ a candidate's own data. No object lies at address 1."""
 
 @dataclass(frozen=True)
 class PointerArgument:
-    """A pointer that is passed to an external call, and the contents of what it points to."""
+    """A pointer that is passed to an external call, and the contents of what it points to; or a struct with pointers in
+    it that is passed by value."""
 
     address: int
     """`ELSEWHERE` for the stack and for constants."""
@@ -82,6 +83,8 @@ class PointerArgument:
     """Bytes from the start of that variable."""
     is_possible_end: bool = False
     """Whether it may point past the end of another argument's object: then nothing of its own need lie there."""
+    is_value: bool = False
+    """Whether the data is the argument itself."""
 
 
 Argument = int | PointerArgument

@@ -22,7 +22,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pytest_llmcompiler.emulator.memory import find_words
-from pytest_llmcompiler.emulator.observation import Argument, ExternalCall, HeapBlock, Observation, PointerArgument
+from pytest_llmcompiler.emulator.observation import (
+    ELSEWHERE,
+    Argument,
+    ExternalCall,
+    HeapBlock,
+    Observation,
+    PointerArgument,
+)
 from pytest_llmcompiler.values.layout import GARBAGE, PAGE, Layout
 
 _LIVE, _FREED, _STRIDE = 0x660000000000, 0x6F0000000000, 1 << 24
@@ -96,7 +103,7 @@ class _HeapWalk:
             for argument in call.args:
                 if isinstance(argument, PointerArgument):
                     self._walk(_bytes_of(argument.address), 0)
-                    self._walk(argument.data, argument.address)
+                    self._walk(argument.data, _data_address(argument))
                 else:
                     self._walk(_bytes_of(argument), 0)
 
@@ -174,7 +181,13 @@ class _HeapWalk:
         if isinstance(argument, int):
             return int.from_bytes(self._rename(_bytes_of(argument), 0), "little")
         address = int.from_bytes(self._rename(_bytes_of(argument.address), 0), "little")
-        return replace(argument, address=address, data=self._rename(argument.data, argument.address))
+        return replace(argument, address=address, data=self._rename(argument.data, _data_address(argument)))
+
+
+def _data_address(argument: PointerArgument) -> int:
+    """An address for the data of an argument. Only its remainder counts, and what lies elsewhere is aligned as C
+    aligns pointers."""
+    return 0 if argument.address == ELSEWHERE else argument.address
 
 
 def _bytes_of(number: int) -> bytes:

@@ -141,6 +141,8 @@ def _format_argument(argument: Argument) -> str:
     if isinstance(argument, int):
         return hex(argument) if argument > 0xFFFF else str(argument)
     contents = f"[{format_bytes(argument.data)}]" if argument.data else ""
+    if argument.is_value:
+        return contents
     stream = STREAM_NAMES[STREAMS.index(argument.address)] if argument.address in STREAMS else None
     pointer = {0: "NULL", ELSEWHERE: "&"}.get(argument.address, stream or hex(argument.address))
     return f"{pointer}{contents}"

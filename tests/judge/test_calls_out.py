@@ -519,3 +519,78 @@ def test_a_program_whose_main_leads_to_a_call_out(judged: Judged) -> None:
     right = "f:\n pushq %rax\n call ask\n incl %eax\n popq %rcx\n ret\n"
     assert judged(source, "f", right).kind == "pass"
     assert judged(source, "f", right.replace("incl", "decl")).kind == "mismatch"
+
+
+STRUCTS = r"""
+#include <stdlib.h>
+struct note { const char *text; long count; };
+struct row { const char *first, *second; long count; };
+struct place { int *at; long count; };
+struct two { int *a, *b; };
+int noted(int (*f)(struct note), long n) { struct note one = {"many", n}; return f(one); }
+int rowed(int (*f)(struct row), long n) { struct row one = {"one", "other", n}; return f(one); }
+int placed(int (*f)(struct place), int x) { int t = x; struct place one = {&t, 1}; return f(one) + t; }
+int both(int (*f)(struct two), int x)
+{
+    int *a = malloc(4), *b = malloc(4);
+    if (!a || !b) abort();
+    *a = x;
+    *b = 7;
+    return f((struct two){a, b});
+}
+"""
+NOTED = (
+    'noted: movq %rdi, %rax\n leaq .Lmine(%rip), %rdi\n {0}\n jmp *%rax\n .section .rodata\n .Lmine: .string "{1}"\n'
+)
+ROWED = """rowed: subq $24, %rsp
+ leaq .Lone(%rip), %rax
+ movq %rax, (%rsp)
+ leaq .Lother(%rip), %rax
+ movq %rax, 8(%rsp)
+ movq %rsi, 16(%rsp)
+ call *%rdi
+ addq $24, %rsp
+ ret
+ .section .rodata
+.Lother: .string "{0}"
+.Lone: .string "one"
+"""
+PLACED = """placed: subq $40, %rsp
+ movl %esi, 12(%rsp)
+ movq %rdi, %rax
+ leaq 12(%rsp), %rdi
+ movl ${0}, %esi
+ call *%rax
+ addl 12(%rsp), %eax
+ addq $40, %rsp
+ ret
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (NOTED.format("", "many"), "pass"),
+        (NOTED.format("", "main"), "mismatch"),
+        (NOTED.format("incq %rsi", "many"), "mismatch"),
+        (NOTED.format("xorl %edi, %edi", "many"), "mismatch"),
+        (ROWED.format("other"), "pass"),
+        (ROWED.format("others"), "mismatch"),
+        (PLACED.format(1), "pass"),
+        (PLACED.format(2), "mismatch"),
+    ],
+)
+def test_structs_of_pointers_by_value(judged: Judged, text: str, kind: str) -> None:
+    verdict = judged(STRUCTS, text.partition(":")[0], text)
+    assert verdict.kind == kind, str(verdict)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"), [(("*a = malloc(4), *b", "*b = malloc(4), *a"), "pass"), (("{a, b}", "{b, a}"), "mismatch")]
+)
+def test_heap_objects_in_a_struct_by_value(
+    judged: Judged, compiled: Compile, change: tuple[str, str], kind: str
+) -> None:
+    text = compiled(STRUCTS.replace(*change)).texts.assembly("both", "O1")
+    verdict = judged(STRUCTS, "both", text)
+    assert verdict.kind == kind, str(verdict)
