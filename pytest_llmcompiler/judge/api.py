@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
-import hashlib
 import os
-import shutil
-import tempfile
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
@@ -16,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
+from pytest_llmcompiler.judge.source_texts import write_source
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.model.llama.resources import count_cores
 from pytest_llmcompiler.program.case import SUFFIXES, Case, read_case
@@ -193,7 +191,7 @@ def open_case(source: str | Path, cflags: Sequence[str] = ()) -> Case:
     alone. Raises CaseError for a file that can't be read or is of another type, and for flags that are not allowed."""
     if isinstance(source, Path):
         return read_case(source, flag_sources=_flag_sources(cflags))
-    return _write_case(source, replace(_flag_sources(cflags), has_databases=False))
+    return read_case(write_source(source), "source.c", replace(_flag_sources(cflags), has_databases=False))
 
 
 def _flag_sources(cflags: Sequence[str]) -> FlagSources:
@@ -203,27 +201,6 @@ def _flag_sources(cflags: Sequence[str]) -> FlagSources:
 def _is_case_file(source: str | Path) -> bool:
     """Whether `source` is a path, or one line that ends as the name of a case does, which no C text does."""
     return isinstance(source, Path) or (source.endswith(SUFFIXES) and "\n" not in source)
-
-
-def _write_case(source: str, flag_sources: FlagSources) -> Case:
-    """C source text as a file, which the compiler reads and the judge's process keeps; the same text is one file."""
-    with _LOCK:
-        path = _source_folder() / f"{hashlib.sha256(source.encode('utf-8', 'replace')).hexdigest()}.c"
-        if not path.exists():
-            path.write_bytes(source.encode("utf-8", "replace"))
-    return read_case(path, "source.c", flag_sources)
-
-
-@functools.cache
-def _source_folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="llmc-"))
-    atexit.register(_remove_folder, folder, os.getpid())
-    return folder
-
-
-def _remove_folder(folder: Path, owner: int) -> None:
-    if os.getpid() == owner:  # a forked child uses the folder of its parent, who removes it
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def shared_judge(

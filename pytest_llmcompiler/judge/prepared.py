@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from pytest_llmcompiler.errors import CaseError
 from pytest_llmcompiler.judge.harness import Harness
 from pytest_llmcompiler.judge.messages import RequestedFunction
 from pytest_llmcompiler.judge.pool import WORKER_MEGABYTES
@@ -20,7 +21,7 @@ from pytest_llmcompiler.program.cached_reference import CachedReference
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.compile_flags import FlagSources
-from pytest_llmcompiler.program.file_cache import FileCache
+from pytest_llmcompiler.program.file_cache import FileCache, FileState
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets import get_target
 
@@ -28,6 +29,9 @@ _MOST_FUNCTIONS = 64
 """Functions that a judge process keeps ready: 11 MB each in the mean over `cases/`, with the engine's template."""
 _MEASURE_SECONDS = 1.0
 """How often memory is measured while no function is prepared. To measure takes up to some milliseconds."""
+_ERROR_SECONDS = 1.0
+"""How long the error of a case is kept, where its file does not change: a batch may have a thousand answers for it, and
+compiling takes a tenth of a second. A header that it needs may come at any time."""
 _KEPT_SHARE = 0.75
 """What is kept when functions are let go, as a share of their number: collecting garbage takes a tenth of a second, so
 several are let go at once."""
@@ -48,6 +52,8 @@ class PreparedFunctions:
         self._ready: set[str] = set()
         """The keys of those whose inputs are computed."""
         self._next_measurement = 0.0
+        self._errors: dict[str, tuple[CaseError, FileState, float]] = {}
+        """By the keys of cases: the last error, the file then, and until when it counts."""
 
     @property
     def keys(self) -> list[str]:
@@ -105,15 +111,24 @@ class PreparedFunctions:
 
     def _compile_case(self, function: RequestedFunction) -> Reference:
         """The reference of a function's case. Raises CaseError."""
+        key, path = function["case_key"], Path(function["path"])
+        error, state, end = self._errors.get(key, (None, None, 0.0))
+        if error and time.monotonic() < end and state == FileState.read(path):
+            raise error
+        self._errors = {key: one for key, one in self._errors.items() if time.monotonic() < one[2]}
 
         def compile_case() -> tuple[Reference, Iterable[Path]]:
             sources = FlagSources.from_json(function["flag_sources"])
-            case = read_case(Path(function["path"]), function["case"], sources)
+            case = read_case(path, function["case"], sources)
             target = get_target(function["settings"]["target"])
             reference = CachedReference(case, Toolchain(function["clang"], target))
             return reference, reference.source_files
 
-        return self._references.find(function["case_key"], compile_case)
+        try:
+            return self._references.find(key, compile_case)
+        except CaseError as error:
+            self._errors[key] = error, FileState.read(path), time.monotonic() + _ERROR_SECONDS
+            raise
 
 
 def measure_memory(pid: int) -> int:

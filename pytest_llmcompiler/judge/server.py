@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import select
+import shutil
 import signal
 import sys
 import threading
@@ -139,19 +140,20 @@ def _json_blocks(listing: Listing | None) -> list[list[tuple[int, str]]] | None:
 
 
 def main() -> None:
-    """Serve on standard input and output; whatever else prints goes to standard error. The argument is the number of
-    the process that asks, with which this one ends."""
-    _end_with(int(sys.argv[1]))
+    """Serve on standard input and output; whatever else prints goes to standard error. The arguments are the number of
+    the process that asks, with which this one ends, and the folder of its source texts."""
+    end = _end_with(int(sys.argv[1]), sys.argv[2])
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     gc.collect()
     gc.freeze()  # what the imports made stays: without it each collection looks through all of that
     serve(sys.stdin.buffer, replies)
-    _end_group()
+    end.join()  # the pipe has no other end any more: the process that asks ends
 
 
-def _end_with(parent: int) -> None:
-    """End this process and all that it has started as soon as the process that asks ends, however that ends.
+def _end_with(parent: int, folder: str) -> threading.Thread:
+    """End this process and all that it has started as soon as the process that asks ends, however that ends. Its source
+    texts end with it.
 
     The end of standard input does not tell in time: it is read between two requests, and a forked child of the process
     that asks may hold the other end. PR_SET_PDEATHSIG would kill this process alone, and would do so when the *thread*
@@ -165,9 +167,12 @@ def _end_with(parent: int) -> None:
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
         poll.poll()
+        shutil.rmtree(folder, ignore_errors=True)
         _end_group()
 
-    threading.Thread(target=wait, name="llmc-end", daemon=True).start()
+    thread = threading.Thread(target=wait, name="llmc-end", daemon=True)
+    thread.start()
+    return thread
 
 
 def _end_group() -> None:

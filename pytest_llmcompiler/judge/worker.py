@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from pytest_llmcompiler.errors import JudgeError
 from pytest_llmcompiler.files import cache_folder
+from pytest_llmcompiler.judge.source_texts import choose_folder
 from pytest_llmcompiler.judge.ticket import Ticket
 from pytest_llmcompiler.program.file_cache import FileState
 from pytest_llmcompiler.subprocesses import build_command
@@ -29,7 +30,7 @@ class JudgeWorker:
         command = build_command("pytest_llmcompiler.judge.server")
         try:
             self._process = subprocess.Popen(
-                [*command, str(os.getpid())],
+                [*command, str(os.getpid()), str(choose_folder())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env={**os.environ, **_environment()},

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from processes import list_group
@@ -71,16 +71,22 @@ def find_left(pids: list[int], seconds: float) -> list[int]:
     ids=["judging", "hanging", "preparing", "threads", "forked", "idle"],
 )
 def test_nothing_is_left_where_the_parent_is_killed(work: str) -> None:
-    start = "judge = Judge(2, examples=5); kinds(judge, 30); print(*judge._pool.pids, flush=True)"
-    with running(start, work) as process:
+    start = (
+        "judge = Judge(2, examples=5); kinds(judge, 30)",
+        "from pytest_llmcompiler.judge.source_texts import choose_folder",
+        "print(choose_folder(), *judge._pool.pids, flush=True)",
+    )
+    with running(*start, work) as process:
         assert process.stdout
-        pids = [int(word) for word in process.stdout.readline().split()]
-        assert pids
+        folder, *words = process.stdout.readline().split()
+        pids = [int(word) for word in words]
+        assert pids and Path(folder).exists()
         time.sleep(0.7)
         assert any(len(list_group(pid)) > 1 for pid in pids), "the engine runs"
         process.kill()
         process.wait()
         assert find_left(pids, _SECONDS) == []
+        assert not Path(folder).exists()
 
 
 def test_a_thread_that_ends_takes_no_process_with_it() -> None:
@@ -117,13 +123,12 @@ def test_the_interpreter_ends_with_samples_queued(ending: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_children_of_multiprocessing(method: str, tmp_path: os.PathLike[str]) -> None:
+def test_children_of_multiprocessing(method: str, tmp_path: Path) -> None:
     """A child creates a judge, uses that of its parent where it is forked, or is given one."""
-    script = f"{tmp_path}/script.py"
-    with open(script, "w") as file:  # noqa: PTH123
-        file.write(
-            BEGIN
-            + f"""
+    script = tmp_path / "script.py"
+    script.write_text(
+        BEGIN
+        + f"""
 def work(judge, queue):
     with Judge(1, examples=5) as own:
         queue.put([kinds(own), kinds(judge), sorted(judge._pool.pids + own._pool.pids)])
@@ -142,7 +147,7 @@ if __name__ == "__main__":
         assert kinds(judge) == ["pass", "mismatch"] * 2
         print(*(pid for result in found for pid in result[2]))
 """
-        )
+    )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     assert find_left([int(word) for word in done.stdout.split()], _SECONDS) == []
