@@ -249,17 +249,6 @@ class Corpus(Generic[EntryT]):
                     self.budget.note_cut("lengthening", length, LONG_BYTES)
                 return
 
-    def add_spare_seeds(self, count: int) -> list[Input]:
-        """Add up to `count` seeds that were not added so far, spread over all of them. Returns the inputs."""
-        rest = [seed for seed in self._pool[:] if seed.input not in self._considered_seeds | self.entries.keys()]
-        step = max(1, len(rest) // max(count, 1))
-        before = len(self.entries)
-        for seed in rest[::-step][:count]:
-            if not self._may_go_on("seeds"):
-                break
-            self._add_seed(seed, Counter())
-        return list(self.entries)[before:]
-
     def keep(self, inputs: Iterable[Input], reserve_count: int) -> None:
         """Keep only some of the entries, and choose the reserve among what is then left."""
         rest = self._plain

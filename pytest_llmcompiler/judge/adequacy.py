@@ -1,8 +1,7 @@
 """How many seeded faults the inputs of a function show, and which inputs are needed for that.
 
 While a suite is prepared, mutants of clang's own code of the function (see `mutants`) run on all inputs in the engine.
-An input *kills* a mutant where the engine can't show that it does the same as the reference. Inputs of the fuzzer that
-were not kept run too: those that kill a mutant which no other input kills join the suite.
+An input *kills* a mutant where the engine can't show that it does the same as the reference.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from pytest_llmcompiler.program.tool_run import Background
 from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.values.input import Input
 
-_MUTANTS_PER_EXAMPLE, _LEAST_MUTANTS, _MOST_MUTANTS = 5, 4, 64
+_MUTANTS_PER_EXAMPLE, _LEAST_MUTANTS, _MOST_MUTANTS = 8, 4, 32
 """One mutant of each text for so many generated inputs, at least and at most so many. Each takes some milliseconds."""
 _LONG_BYTES = 50_000
 """Bytes of code that the reference executes on an input, above which no mutant runs on it: such an input is kept."""
@@ -131,24 +130,19 @@ def choose_inputs(
     entries: Mapping[Input, SuiteEntry],
     runs: Sequence[MutantRun],
     required: Collection[Input],
-    spare: Collection[Input],
     examples: int,
 ) -> list[Input]:
-    """The inputs that a suite keeps. `spare` ones are kept where a mutant needs them, `required` ones always. Without
-    mutants, all but the spare ones are kept.
+    """The inputs that a suite keeps, the `required` ones among them. Without mutants, all are kept.
 
     Kept are also inputs that take long, since no mutant ran on them; those on which clang -O2 is wrong; and as many as
     show each edge, each outcome of a comparison and each fault some times (see `choose_covering`).
     """
     if not runs:
-        return [input for input in entries if input not in spare]
+        return list(entries)
     kills: dict[Input, list[tuple[str, int]]] = {input: [] for input in entries}
-    needed = set[Input]()
     for number, run in enumerate(runs):
         for input in run.killers:
             kills[input].append(("mutant", number))
-        if run.killers and run.killers <= set(spare):
-            needed.add(min(run.killers, key=list(entries).index))
     shown: dict[Input, Collection[Hashable]] = {
         input: {
             *branch_features(entry.probe_result.features),
@@ -157,13 +151,10 @@ def choose_inputs(
             *(["aligned"] if input.is_4gib_aligned else []),
         }
         for input, entry in entries.items()
-        if input not in spare or input in needed
     }
     always = {
         input
         for input, entry in entries.items()
         if entry.bug is not None or entry.expected.executed_bytes > _LONG_BYTES
     }
-    return choose_covering(
-        shown, {*required, *needed, *always}, max(_MANY_INPUTS, round(_MOST_INPUTS_PER_EXAMPLE * examples))
-    )
+    return choose_covering(shown, {*required, *always}, max(_MANY_INPUTS, round(_MOST_INPUTS_PER_EXAMPLE * examples)))

@@ -43,8 +43,6 @@ _VARIED_PER_EDGE = 4
 since a value that is read before it is set shows only on some inputs."""
 _MAX_INSPECTED, _MAX_INSPECTED_BYTES = 8, 20_000
 """How many inputs are inspected, and the most bytes of code that the reference executes on one: inspecting is slow."""
-_EXAMPLES_PER_SPARE_SEED = 4
-"""For so many examples, one more seed of the fuzzer is tried on seeded faults."""
 _RESERVE_PER_EXAMPLE = 2
 """Inputs in the reserve for each generated one, where there are so many."""
 _FEW = 10
@@ -348,9 +346,8 @@ class Suite:
 
     def _choose(self, corpus: Corpus[SuiteEntry], required: set[Input], texts: Callable[[], dict[str, str]]) -> None:
         """Keep the inputs that seeded faults, edges and comparisons need (see `adequacy`)."""
-        spare = corpus.add_spare_seeds(self.examples // _EXAMPLES_PER_SPARE_SEED)
         runs = MutantRunner(self.under_test, texts, self.seed).run(corpus.entries, self.examples)
-        kept = choose_inputs(corpus.entries, runs, required, spare, self.examples)
+        kept = choose_inputs(corpus.entries, runs, required, self.examples)
         corpus.keep(kept, _RESERVE_PER_EXAMPLE * self.examples)
         self._adequacy = count_adequacy(runs)
 

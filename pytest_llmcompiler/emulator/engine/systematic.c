@@ -4,13 +4,15 @@
  * - Each length of a buffer up to 130, where an integer counts its elements or a zero ends it: compilers handle 8, 16,
  *   32 or 64 elements at once, and the rest one by one, so that code may be wrong for a single length.
  * - Powers of two and their neighbours, in integers that no array holds: numbers that no longer fit in fewer bits.
- * - Arrays that are zero but for one element, at each index: what is wrong for one lane, or one entry of a table. */
+ * - Arrays that are zero but for one element, at each index: what is wrong for one lane, or one entry of a table.
+ * - The same with two equal elements, at some pairs of indices: what looks for a number that is there twice. */
 #include "look.h"
 
 #define MAX_LENGTH 130     /* Two rounds of a loop over 64 elements, and both sides of the borders. */
 #define MAX_CONSTANTS 96   /* Inputs with constants. */
 #define MAX_POWERS 48      /* Inputs with powers of two. */
 #define MAX_ELEMENTS 32    /* Elements of an array that are set one by one. */
+#define MAX_PAIRS 32       /* Pairs of equal elements. */
 #define LEAST_ELEMENTS 2
 #define LEAST_LENGTH 4     /* Elements of the buffer whose lengths are tried. */
 
@@ -57,8 +59,8 @@ static void try_constants(Look *look, const Bases *bases, const uint64_t *consta
 /* -- powers of two */
 
 static void try_powers(Look *look, const Bases *bases, uint64_t rest) {
-    static const uint64_t values[] = {0x100,       0x10000,     0x80000000, 0x100000000, 0x100000001,
-                                      0x200000000, 0xFFFFFFFF, 0x7FFFFFFF, 1ull << 63,  UINT64_MAX};
+    static const uint64_t values[] = {0x80,       0x100,       0x8000,      0x10000,     0x7FFFFFFF, 0x80000000,
+                                      UINT32_MAX, 0x100000000, 0x100000001, 0x200000000, 1ull << 63, UINT64_MAX};
     uint32_t count = sizeof values / sizeof *values;
     const Entry *entry = &bases->entries[bases->numbers[choose(look, bases->count)]];
     uint32_t number = (uint32_t)(entry - bases->entries), tries = 0;
@@ -134,13 +136,14 @@ static void try_lengths(Look *look, const Bases *bases, bool is_counted, uint64_
 
 /* -- single elements */
 
-static const CellRow *find_array(const Bases *bases, uint32_t *number) {
+/* The longest array with at most so many elements. */
+static const CellRow *find_array(const Bases *bases, uint32_t most, uint32_t *number) {
     const CellRow *best = NULL;
     for (uint32_t i = 0; i < bases->count; i++) {
         const Entry *entry = &bases->entries[bases->numbers[i]];
         for (uint32_t j = 0; j < entry->row_count; j++) {
             const CellRow *row = &entry->rows[j];
-            bool is_array = row->place >= PLACE_OBJECT && row->count >= LEAST_ELEMENTS && row->count <= MAX_ELEMENTS;
+            bool is_array = row->place >= PLACE_OBJECT && row->count >= LEAST_ELEMENTS && row->count <= most;
             if (is_array && (!best || row->count > best->count))
                 best = row, *number = bases->numbers[i];
         }
@@ -151,11 +154,29 @@ static const CellRow *find_array(const Bases *bases, uint32_t *number) {
 static void try_single_elements(Look *look, const Bases *bases, uint64_t rest) {
     static const uint64_t values[] = {1, UINT64_MAX, 0x8080808080808080u};
     uint32_t number = 0;
-    const CellRow *row = find_array(bases, &number);
+    const CellRow *row = find_array(bases, MAX_ELEMENTS, &number);
     Change changes[MAX_ELEMENTS];
     for (uint32_t i = 0; row && i < 3 * row->count && may_go_on(look, rest); i++) {
         for (uint32_t cell = 0; cell < row->count; cell++)
             changes[cell] = (Change){row->first + cell, cell == i % row->count ? fit(row, values[i / row->count]) : 0};
+        explore(look, number, changes, row->count);
+    }
+}
+
+/* Two equal elements, the largest of the array, among zeros. */
+static void try_pairs(Look *look, const Bases *bases, uint64_t rest) {
+    uint32_t number = 0;
+    const CellRow *row = find_array(bases, MAX_CHANGES, &number);
+    Change changes[MAX_CHANGES];
+    uint64_t largest = 1;
+    for (uint32_t i = 0; row && i < row->count; i++) {
+        uint64_t value = read_cell(&bases->entries[number], row, row->first + i);
+        largest = value > largest ? value : largest;
+    }
+    for (uint32_t i = 0; row && i < MAX_PAIRS && may_go_on(look, rest); i++) {
+        uint32_t first = choose(look, row->count), second = choose(look, row->count);
+        for (uint32_t cell = 0; cell < row->count; cell++)
+            changes[cell] = (Change){row->first + cell, cell == first || cell == second ? largest : 0};
         explore(look, number, changes, row->count);
     }
 }
@@ -168,5 +189,6 @@ void explore_systematically(Look *look, const Bases *bases, const uint64_t *cons
         try_lengths(look, bases, true, budget / 16 * 7);
         try_lengths(look, bases, false, budget / 16 * 5);
     }
-    try_single_elements(look, bases, budget / 16 * 4);
+    try_single_elements(look, bases, budget / 16 * 6);
+    try_pairs(look, bases, budget / 16 * 4);
 }
