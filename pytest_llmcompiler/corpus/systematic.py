@@ -6,6 +6,7 @@
 - Pointers into one object, a few elements apart: what is written through one is read through the other.
 - Texts whose brackets are nested as deep as the program allows, and one deeper.
 - Texts of a single character, for each that the program compares with.
+- Texts with some room behind their end, in which a second look can insert characters.
 - Further arguments of a variadic function: the first of them are passed in registers, the later ones on the stack.
 """
 
@@ -32,6 +33,8 @@ _DISTANCES = (0, 1, 2, 4, 8, 16)
 _DEPTHS = (8, 16, 32)
 _NESTED_SEEDS, _MAX_DEPTH = 4, 64
 _MAX_CHARACTERS = 32
+_PADDED_SEEDS, _PADDING, _MAX_PADDED = 16, 8, 64
+"""Seeds whose texts get so many zeros behind them, and bytes of the longest such text."""
 _VARIADIC_COUNTS = (6, 7, 9, 12, 16)
 """Variadic arguments: the convention passes up to 5 or 6 of them in registers, and 8 floats."""
 
@@ -53,6 +56,7 @@ def generate_systematically(
         yield from _overlap(seed, restricted)
     yield from _nest_texts(seeds, constants)
     yield from _single_characters(seeds, constants)
+    yield from _pad_texts(seeds)
     yield from _add_arguments(seeds, named)
 
 
@@ -157,6 +161,13 @@ def _single_characters(seeds: Sequence[Seed], constants: Collection[int]) -> Ite
     for character in sorted({constant for constant in constants if 0 < constant < 128})[:_MAX_CHARACTERS]:
         if seed is not None:
             yield set_content(seed, number, bytes((character, 0)))
+
+
+def _pad_texts(seeds: Sequence[Seed]) -> Iterator[Input]:
+    for seed in seeds[-_PADDED_SEEDS:]:
+        for number, target in enumerate(seed.objects):
+            if is_text(target) and 1 < target.count <= _MAX_PADDED and target.data.endswith(b"\0"):
+                yield set_content(seed, number, target.data + bytes(_PADDING))
 
 
 def _add_arguments(seeds: Sequence[Seed], named: int) -> Iterator[Input]:

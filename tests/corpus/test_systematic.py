@@ -80,6 +80,11 @@ def test_each_compared_character_is_a_text() -> None:
     assert {b",\0", b"\t\0"} <= texts
 
 
+def test_texts_get_room_behind_their_end() -> None:
+    texts = {list_objects(input)[0].data for input in generate_systematically([TEXT], 1, (), ())}
+    assert b"f(1)" + bytes(9) in texts
+
+
 def test_a_variadic_function_gets_more_arguments() -> None:
     calls = {input.args for input in generate_systematically([seed(number(2), number(5), number(6))], 1, (), ())}
     assert (number(7), *[number(5), number(6)] * 3, number(5)) in calls

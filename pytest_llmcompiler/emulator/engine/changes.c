@@ -150,8 +150,8 @@ static void isolate_element(Generator *generator, Changes *changes, const CellRo
         set_value(changes, cell, cell == chosen || cell == other ? value : 0);
 }
 
-/* Take some elements out, or insert elements from another place of the row: all behind move. The zero at the end of a
- * text stays, and zeros come before it where the text gets shorter. */
+/* Take some elements out, or insert elements from another place of the row, or a constant of the code: all behind move.
+ * The zero at the end of a text stays, and zeros come before it where the text gets shorter. */
 static void shift_elements(Generator *generator, Changes *changes, const CellRow *row) {
     uint32_t start = draw(generator, row->count), room = row->count - start;
     uint32_t count = 1 + draw(generator, room < MAX_SHIFT ? room : MAX_SHIFT), from = draw(generator, row->count);
@@ -159,6 +159,8 @@ static void shift_elements(Generator *generator, Changes *changes, const CellRow
     uint64_t inserted[MAX_SHIFT];
     for (uint32_t i = 0; i < count; i++)
         inserted[i] = value_of(changes, row->first + (from + i) % row->count);
+    if (generator->constant_count && !row->is_float && draw(generator, 2))
+        inserted[0] = generator->constants[draw(generator, generator->constant_count)];
     for (uint32_t i = 0; i < room - count; i++) {
         uint32_t to = is_back ? start + i : row->count - 1 - i;
         set_value(changes, row->first + to, value_of(changes, row->first + (is_back ? to + count : to - count)));
