@@ -1,13 +1,17 @@
 """Measure how the judge on Ray grows with its workers, and what a sample costs the driver.
 
     python benchmarks/ray_scaling.py [--functions 20] [--answers 50] [--workers 1 2] [--empty 20000]
+    python benchmarks/ray_scaling.py --functions 20 --answers 100 --kill 20
 
 Two tables, in Markdown. The first has verdicts a second of `Judge` and of `RayJudge` with so many workers, on the same
 answers, a third of them wrong, all different, with all functions prepared before. More workers than cores tell nothing.
+The processor time of all processes says what a verdict costs on a machine that has other work too.
 
 The second has what the driver alone does: actors that judge nothing reply at once, as many samples in a call as there
 would be of samples that take 100, 5 or 1.5 ms each. What is measured is the processor time of the driver's process with
 all threads of Ray in it, so that a busy machine changes it little.
+
+With `--kill`, so many actors are killed at random in the middle of the batch, and the verdicts are compared.
 
 A cluster of this machine alone is started. Files go to a temporary folder; the user's cache is not used.
 """
@@ -17,6 +21,8 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+import random
+import signal
 import sys
 import tempfile
 import time
@@ -61,8 +67,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="llmc-ray-") as folder:
         os.environ["LLMC_CACHE"] = folder
         ray.init("local", num_cpus=max(*options.workers, _EMPTY_WORKERS), include_dashboard=False, log_to_driver=False)
-        _measure_workers(list(make_samples(options.functions, options.answers)), options.workers)
-        _measure_driver(list(make_samples(options.functions, max(1, options.empty // options.functions))))
+        samples = list(make_samples(options.functions, options.answers))
+        if options.kill:
+            _kill_actors(samples, max(options.workers), options.kill)
+        else:
+            _measure_workers(samples, options.workers)
+            _measure_driver(list(make_samples(options.functions, max(1, options.empty // options.functions))))
         ray.shutdown()
 
 
@@ -86,20 +96,67 @@ def make_samples(functions: int, answers: int) -> Iterator[Sample]:
 
 def _measure_workers(samples: list[Sample], workers: Sequence[int]) -> None:
     first = {sample.function: sample for sample in samples}.values()
-    judges: list[tuple[str, Callable[[], Judge | RayJudge]]] = [("Judge, 1 worker", functools.partial(Judge, 1))]
-    judges += [(f"RayJudge, {count} workers", functools.partial(RayJudge, count)) for count in workers]
+    judges: list[tuple[str, Callable[[], Judge | RayJudge]]] = []
+    for count in workers:
+        judges += [(f"Judge, {count}", functools.partial(Judge, count))]
+        judges += [(f"RayJudge, {count}", functools.partial(RayJudge, count))]
     print(f"{len(samples)} answers to {len(first)} functions, {os.cpu_count()} cores\n")
-    _print_head("judge", "verdicts a second", "ms a verdict", "driver's processor time, ms a verdict")
+    _print_head("judge, workers", "verdicts a second", "processor time, ms a verdict", "of that the driver's process")
     kinds: set[tuple[str, ...]] = set()
     for name, open_judge in judges:
         with open_judge() as judge:
             list(judge.check_many(first))
-            start, used = time.perf_counter(), time.process_time()
+            start, used, driver = time.perf_counter(), _read_tree_seconds(os.getpid()), time.process_time()
             kinds.add(tuple(verdict.kind for verdict in judge.check_many(samples)))
-            seconds, used = time.perf_counter() - start, time.process_time() - used
-        each = seconds / len(samples)
-        print(f"| {name} | {1 / each:.0f} | {each * 1e3:.2f} | {used / len(samples) * 1e3:.3f} |", flush=True)
+            seconds, driver = time.perf_counter() - start, time.process_time() - driver
+            used = _read_tree_seconds(os.getpid()) - used
+        count = len(samples)
+        print(f"| {name} | {count / seconds:.0f} | {used / count * 1e3:.2f} | {driver / count * 1e3:.3f} |", flush=True)
     print(f"\nThe verdicts are {'the same' if len(kinds) == 1 else 'NOT THE SAME'}.\n")
+
+
+def _kill_actors(samples: list[Sample], workers: int, kills: int) -> None:
+    """Kill actors at random, each once a random number of verdicts is there, and compare with a quiet run."""
+    with Judge(workers) as judge:
+        quiet = list(judge.check_many(samples))
+    chance, killed = random.Random(1), set[int]()
+    times = set(chance.sample(range(1, len(samples)), kills))
+
+    def kill(count: int) -> None:
+        while count in times and not (alive := [pid for pid in _list_actors() if pid not in killed]):
+            time.sleep(0.1)  # all are starting again
+        if count in times:
+            killed.add(pid := chance.choice(alive))
+            os.kill(pid, signal.SIGKILL)
+
+    with RayJudge(workers) as judge:
+        judged = list(judge.check_many(samples, kill))
+    differing = sum(one != other for one, other in zip(judged, quiet))
+    print(f"{len(killed)} actors killed: {len(judged)} of {len(samples)} verdicts, {differing} unlike the quiet run")
+
+
+def _list_actors() -> list[int]:
+    tree = _list_tree(os.getpid())
+    return [pid for pid in tree if b"JudgeActor" in _read(pid, "cmdline")]
+
+
+def _list_tree(pid: int) -> list[int]:
+    """A process with all below it."""
+    children = [_read(pid, f"task/{task.name}/children").split() for task in Path(f"/proc/{pid}/task").glob("*")]
+    return [pid, *(one for child in children for number in child for one in _list_tree(int(number)))]
+
+
+def _read_tree_seconds(pid: int) -> float:
+    """The processor time of a process and of all below it, with those that have ended and were waited for (proc(5))."""
+    states = (_read(pid, "stat").rpartition(b")")[2].split() for pid in _list_tree(pid))
+    return sum(int(ticks) for state in states for ticks in state[11:15]) / os.sysconf("SC_CLK_TCK")
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:  # the process has ended
+        return b""
 
 
 def _measure_driver(samples: list[Sample]) -> None:
@@ -140,6 +197,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--answers", type=int, default=50, help="answers to each function")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--empty", type=int, default=20000, help="samples to actors that judge nothing")
+    parser.add_argument("--kill", type=int, default=0, help="actors to kill during the batch, instead of measuring")
     return parser.parse_args()
 
 

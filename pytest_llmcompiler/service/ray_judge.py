@@ -65,11 +65,13 @@ class RayJudge(JudgeFace[Verdict]):
             "count_agreeing": count_agreeing,
             "timeout": check_timeout(timeout),
         }
-        self.workers = _count_cpus(address) if num_workers is None else check_workers(num_workers)
+        if num_workers is not None:
+            check_workers(num_workers)
+        _connect(address)
+        self.workers = num_workers or _count_cpus()
         marker = CacheMarker()
         cache = os.environ.get("LLMC_CACHE")
         place = ActorPlace(str(Path.cwd()), str(Path(cache).absolute()) if cache else None, marker.path.name)
-        _connect(address)
         self._dispatcher = RayDispatcher(self.workers, functools.partial(_create_actor, settings, place))
         self._finalizer = weakref.finalize(self, _close, self._dispatcher, marker)
 
@@ -111,9 +113,8 @@ def _connect(address: str | None) -> None:
         ray.init(address=address)
 
 
-def _count_cpus(address: str | None) -> int:
+def _count_cpus() -> int:
     """The CPUs of the cluster."""
-    _connect(address)
     import ray
 
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
