@@ -19,6 +19,8 @@ from trl import GRPOConfig, GRPOTrainer  # noqa: E402
 
 from pytest_llmcompiler.rewards.trl import TRLReward  # noqa: E402
 
+pytestmark = pytest.mark.timeout(1800)  # torch on a busy machine
+
 PROMPT = f"Compile: {SOURCE}\n"
 
 

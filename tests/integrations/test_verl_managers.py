@@ -23,6 +23,8 @@ from verl.workers.reward_manager import get_reward_manager_cls  # noqa: E402
 
 from pytest_llmcompiler.rewards.verl import VerlReward  # noqa: E402
 
+pytestmark = pytest.mark.timeout(1800)  # torch and Ray on a busy machine
+
 ANSWERS = [RIGHT, WRONG, NO_CODE, RIGHT]
 ROWS = [ROW, ROW, ROW, {**ROW, "code": BROKEN_SOURCE}]
 SCORES = [1.0, 0.0, 0.0, 0.0]
