@@ -18,6 +18,7 @@ from pytest_llmcompiler.assembler.job import AssemblyJob
 from pytest_llmcompiler.assembler.keystone_stream import AddressField, KeystoneStream, StreamPosition
 from pytest_llmcompiler.assembler.labels import NUMERIC_LABEL_MARK, LabelTable, format_label
 from pytest_llmcompiler.assembler.linker import Fixup, LinkedImage, LinkSection, SectionAddress, link
+from pytest_llmcompiler.assembler.llvm_messages import describe_missing_symbols
 from pytest_llmcompiler.assembler.operands import KeystoneRefusalError
 from pytest_llmcompiler.errors import LinkError
 from pytest_llmcompiler.targets.code import AssembledCode
@@ -42,7 +43,8 @@ _TABLE_ENTRY_BYTES = 4
 
 
 def assemble(job: AssemblyJob) -> AssembledCode:
-    """Assemble a job by keystone. Raises KeystoneRefusalError for every text that has to be left to LLVM."""
+    """Assemble a job by keystone. Raises KeystoneRefusalError for every text that has to be left to LLVM, and LinkError
+    for symbols that are defined nowhere."""
     stream = KeystoneStream(job.parsed, LabelTable(job.parsed, job.binding))
     stream.build(job.function)
     layout = _encode(stream, job)
@@ -123,11 +125,11 @@ def _link(
     own = {name: label for name, label in labels.items() if name in stream.labels.aliases or stream.labels.is_own(name)}
     fields = [*stream.fields, *_find_placeholders(stream, layout)]
     fixups = [_build_fixup(field, layout.find_address(field.position), own) for field in fields]
-    for fixup in fixups:
-        target = fixup.target
-        is_missing = isinstance(target, str) and target not in own and target not in job.program_symbols
-        if is_missing and target not in job.unneeded_names:
-            raise KeystoneRefusalError(f"undefined symbol {target}")
+    targets = {fixup.target for fixup in fixups if isinstance(fixup.target, str)} - own.keys()
+    absent = sorted(target for target in targets if target not in job.program_symbols)
+    missing = tuple(target for target in absent if target not in job.unneeded_names)
+    if missing:
+        raise LinkError(describe_missing_symbols(job.parsed, missing), missing)
     sections = _build_sections(stream, layout)
     try:
         image = link(sections, own, fixups, job.base, job.program_symbols, unneeded=job.unneeded_names)

@@ -43,6 +43,11 @@ class _Detour:
     """Registers and their values at the call."""
 
 
+def describe_misaligned_call(callee: str) -> AbiBreach:
+    """The breach of a call with a stack that is not aligned."""
+    return AbiBreach(f"the stack is not aligned to 16 bytes at the call of {callee}")
+
+
 class CallMonitor:
     """Watches the calls that a candidate makes."""
 
@@ -83,7 +88,7 @@ class CallMonitor:
         stack = guest.registers.read(guest.stack_number) + guest.processor.return_address_bytes
         if stack % _ALIGNMENT and self._addresses.is_in_candidate(guest.return_address()):
             name = self._addresses.name_of(callee)
-            self.breaches.append(AbiBreach(f"the stack is not aligned to 16 bytes at the call of {name}"))
+            self.breaches.append(describe_misaligned_call(name))
         home = guest.convention.shadow_space
         if home and STACK_START - guest.stack.max_growth <= stack < STACK_START + STACK_SIZE - home:
             guest.write(stack, self._uninitialised.stack_bytes(home))

@@ -14,6 +14,7 @@ from typing import Protocol
 import unicorn
 
 from pytest_llmcompiler.emulator.addresses import CodeAddresses
+from pytest_llmcompiler.emulator.calls import describe_misaligned_call
 from pytest_llmcompiler.emulator.candidate import find_line, list_hazards
 from pytest_llmcompiler.emulator.engine import FILL_NUMBERS
 from pytest_llmcompiler.emulator.faults import ACCESSES
@@ -113,6 +114,7 @@ class EngineMachine:
 
     def _read_effects(self, reader: _Reader, run: Observation, layout: Layout) -> None:
         target, registers = self.program.target, run.registers
+        misaligned = reader.read_u64s(*reader.read_u32s(1))
         changed = [self._saved[number] for number in reader.read_u32s(*reader.read_u32s(1))]
         (frame,) = reader.read_u64s(1)
         (is_frame_written,) = reader.read_u32s(1)
@@ -120,9 +122,11 @@ class EngineMachine:
             result = target.convention.read_result(self._signature, registers)
             run.result = name_stream(find_streams(self.program), result)
             off = registers[target.processor.stack_pointer] - frame
-            run.abi_breaches = tuple(
-                describe_breaches(target.processor, registers, changed, off, is_frame_written=bool(is_frame_written))
+            breaches = describe_breaches(
+                target.processor, registers, changed, off, is_frame_written=bool(is_frame_written)
             )
+            calls = (describe_misaligned_call(self.addresses.name_of(callee)) for callee in misaligned)
+            run.abi_breaches = (*calls, *breaches)
         self._read_objects(reader, run, layout)
         self._read_variables(reader, run)
         _read_heap(reader, run)

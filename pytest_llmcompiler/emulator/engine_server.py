@@ -142,12 +142,16 @@ class EngineTemplate:
             raise KeystoneRefusalError(f"keystone: {data.decode(errors='replace')}")
         return data if kind == _CODE else None
 
-    def run(self, candidate: bytes, look: LookRequest | None = None) -> EngineResult | None:
+    def run(
+        self, candidate: bytes, look: LookRequest | None = None, *, is_first_enough: bool = False
+    ) -> EngineResult | None:
         """Run a candidate on the suite, in the child that assembled it; None where the child died of it. Where the
-        candidate shows the same, `look` tells which further inputs are tried."""
+        candidate shows the same, `look` tells which further inputs are tried. With `is_first_enough`, all inputs behind
+        the first one that shows something else are left without a run."""
         self._has_child, self._deadline = False, time.monotonic() + _RUN_SECONDS
         request = look.encode() if look else b""
-        kind, data = self._ask(_CANDIDATE, struct.pack("<I", len(request)) + request + candidate, _RUN_SECONDS)
+        head = struct.pack("<2I", is_first_enough, len(request))
+        kind, data = self._ask(_CANDIDATE, head + request + candidate, _RUN_SECONDS)
         self._has_child = kind == _LEFT
         return self._read_result(data) if kind in (_RESULT, _LEFT) else None
 

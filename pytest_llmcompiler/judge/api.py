@@ -133,7 +133,7 @@ def check(
     folder.
 
     `examples` is the number of generated inputs; another `seed` gives other inputs. Code that passes all of them is
-    looked at once more, on inputs made for this text and seed: `effort` is a factor of the usual budget for that, and
+    looked at once more, on inputs made for this code and seed: `effort` is a factor of the usual budget for that, and
     0 leaves it out. Without `explain`, no smaller input that shows a failure is searched for. That search takes most of
     the time that wrong code takes; the verdict is of the same kind without it. With `prove`, it is tried to prove that
     code which passes is equal to the reference on every input; `detail["proved"]` says whether it is.

@@ -22,6 +22,8 @@ from pytest_llmcompiler.targets.code import AssembledCode
 _Result = TypeVar("_Result")
 
 _USUAL = ImageKind()
+_KEPT_RESULTS = 256
+"""Candidates of a function that pass, of which the result is kept: about 1 KB each."""
 _ATTEMPTS = 3
 """Templates that may fail one after the other. Then the engine is not asked any more for this function."""
 
@@ -31,7 +33,7 @@ class EngineStatistics:
     """What the engine did for a function."""
 
     candidates: int = 0
-    """Candidates that ran in it."""
+    """Candidates that ran in it, or whose code had run before."""
     settled: int = 0
     """Candidates of which it showed all that a pass needs: Python had nothing to run."""
     shown: int = 0
@@ -46,13 +48,19 @@ class FunctionEngine:
 
     There is a template for each kind of image that candidates need. `build_image` gives the image; it is called when a
     candidate first needs the kind. A template that fails is replaced. What the engine can't do is left to the caller:
-    nothing here raises EngineError. `has_looks` tells whether candidates get a second look.
+    nothing here raises EngineError. `has_looks` tells whether candidates get a second look, `is_first_enough` whether
+    only the first input counts on which a candidate shows something else: those behind it are then left without a run.
     """
 
-    def __init__(self, build_image: Callable[[ImageKind], bytes], *, has_looks: bool = False) -> None:
-        self._build_image, self._has_looks = build_image, has_looks
+    def __init__(
+        self, build_image: Callable[[ImageKind], bytes], *, has_looks: bool = False, is_first_enough: bool = False
+    ) -> None:
+        self._build_image, self._has_looks, self._is_first_enough = build_image, has_looks, is_first_enough
         self._templates: dict[ImageKind, EngineTemplate] = {}
         self._failures = 0
+        self._passed: dict[tuple[ImageKind, bytes, LookRequest | None], EngineResult] = {}
+        """What is known of candidates that pass, by their code and what was looked for. Those that were asked for
+        last are at the end."""
         self.statistics = EngineStatistics()
 
     @contextlib.contextmanager
@@ -86,17 +94,36 @@ class FunctionEngine:
         A candidate that may have results of glibc's may show on each input what either kind of image expects. One that
         shows the same everywhere gets a second look, if `look` asks for one.
         """
-        image = write_candidate(program, candidate, function)
-        result = self._run(kind, image, look) if image is not None else None
-        if image is not None and result is not None and not is_settled(result) and has_glibc_results:
-            result = self._run_for_glibc(kind, image, result)
+        # The code and the look determine what happens: texts with the same code need not run again.
+        key = kind, candidate.identity, look
+        result = self._passed.get(key)
+        if result is None:
+            image = write_candidate(program, candidate, function)
+            if image is None:
+                return None
+            is_first_enough = self._is_first_enough and not has_glibc_results
+            result = self._run(kind, image, look, is_first_enough=is_first_enough)
+            if result is not None and not is_settled(result) and has_glibc_results:
+                result = self._run_for_glibc(kind, image, result)
         if result is not None:
             self._count(result)
+            self._keep(key, result)
         return result
 
-    def _run(self, kind: ImageKind, image: bytes, look: LookRequest | None = None) -> EngineResult | None:
+    def _keep(self, key: tuple[ImageKind, bytes, LookRequest | None], result: EngineResult) -> None:
+        if is_settled(result):
+            self._passed.pop(key, None)
+            self._passed[key] = replace(result, runs=0)
+        if len(self._passed) > _KEPT_RESULTS:
+            del self._passed[next(iter(self._passed))]
+
+    def _run(
+        self, kind: ImageKind, image: bytes, look: LookRequest | None = None, *, is_first_enough: bool = False
+    ) -> EngineResult | None:
         template = self._open(kind)
-        return self._guard(lambda: template.run(image, look)) if template else None
+        if template is None:
+            return None
+        return self._guard(lambda: template.run(image, look, is_first_enough=is_first_enough))
 
     def _run_for_glibc(self, kind: ImageKind, image: bytes, first: EngineResult) -> EngineResult:
         """The result of a candidate, joined with what it shows of what is expected of code for glibc."""

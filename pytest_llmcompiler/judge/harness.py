@@ -71,7 +71,9 @@ class Harness:
         self._suite = suite or Suite(self._under_test, settings.examples, settings.seed)
         # The engine has no reference to the harness, and its templates end with it.
         self.engine = FunctionEngine(
-            functools.partial(_read_image, self._suite), has_looks=settings.effort > 0 or settings.prove
+            functools.partial(_read_image, self._suite),
+            has_looks=settings.effort > 0 or settings.prove,
+            is_first_enough=not settings.count_agreeing,
         )
         """Runs what is only asked whether it shows the same."""
         self._prover = Prover(self._under_test) if settings.prove else None
@@ -140,7 +142,7 @@ class Harness:
             candidate = self._assemble(assembly, encode=self.engine.encode)
             if isinstance(candidate, Verdict):
                 return ReproducibleVerdict(candidate)
-            result = self._run_engine(candidate, self._look.build_request(assembly, candidate, taught))
+            result = self._run_engine(candidate, self._look.build_request(candidate, taught))
             detail = {"assembler": candidate.assembler, "fallback": candidate.fallback_reason, **self._suite.counts()}
             differential = DifferentialRun(self._suite, candidate, assembly)
             settled = result is not None and is_settled(result)
@@ -185,7 +187,7 @@ class Harness:
         """Raise JudgeError where a candidate that is proved fails an input of a further second look."""
         look = SecondLook(self._suite, 1.0, self._settings.seed + 1)
         with self.engine.sample():
-            request = look.build_request(proved.assembly, proved.candidate, ())
+            request = look.build_request(proved.candidate, ())
             result = self._run_engine(proved.candidate, request)
         if not (result and look.has_looked(result)):
             return

@@ -71,16 +71,16 @@ class SecondLook:
         looked if the candidate showed the same as far as that goes."""
         return self.is_on and (is_settled(result) or result.look_inputs > 0)
 
-    def build_request(self, assembly: str, candidate: AssembledCode, taught: Sequence[Lead]) -> LookRequest | None:
+    def build_request(self, candidate: AssembledCode, taught: Sequence[Lead]) -> LookRequest | None:
         """What the engine is asked for a candidate; None where there is no second look. `taught` are inputs that failed
-        earlier candidates."""
+        earlier candidates. Texts that are assembled to the same code get the same look."""
         if not self.is_on:
             return None
         under_test = self._suite.under_test
         processor = under_test.reference.target.processor
         constants = find_constants(candidate, under_test.function, processor, self._find_known())
-        text = f"{self._seed}\0{under_test.function}\0{assembly}"
-        seed = int.from_bytes(hashlib.sha256(text.encode("utf-8", "replace")).digest()[:8], "little")
+        what = f"{self._seed}\0{under_test.function}\0{candidate.digest}"
+        seed = int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], "little")
         return LookRequest(seed, self._effort, constants, tuple(taught))
 
     def list_inputs(

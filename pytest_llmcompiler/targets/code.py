@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import re
+import struct
 from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Literal
@@ -68,6 +70,22 @@ class AssembledCode:
     the function under test."""
     shared_functions: frozenset[str] = frozenset()
     """Functions that the text defines and the program's definitions replace: each name is in `symbols` too."""
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """A hash of what is loaded into memory: texts with other comments, labels or lines may have the same."""
+        hash = hashlib.sha256()
+        for part in self.segments:
+            hash.update(struct.pack("<Q2?", part.address, part.is_writable, part.is_executable) + part.data)
+        return hash.hexdigest()
+
+    @functools.cached_property
+    def identity(self) -> bytes:
+        """A hash of all that decides what the code does, and where it may be entered: of more than of its bytes."""
+        symbols = {name: address for name, address in self.symbols.items() if not name.startswith(".L")}
+        names = [sorted(names) for names in (self.external_symbols, self.replaced_functions, self.shared_functions)]
+        facts = self.digest, symbols, self.mnemonics, self.booleans, names
+        return hashlib.sha256(repr(facts).encode()).digest()
 
     @functools.cached_property
     def _code_ranges(self) -> list[tuple[int, int]]:

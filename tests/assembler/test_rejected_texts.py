@@ -255,7 +255,7 @@ def test_an_undefined_label_all_of_whose_new_spellings_are_taken() -> None:
     """LLVM gets `.Lfoo` under another name of the same length: here none with one other letter is free."""
     words = " ".join(f"{letter}Lfoo" for letter in string.ascii_letters)
     with pytest.raises(LinkError, match=r"undefined symbol: '\.Lfoo' \(line 3\)"):
-        assemble(f"# {words}\nf:\n\tjmp .Lfoo\n", "f", BASE, {})
+        assemble(f"# {words}\nf:\n\tjmp .Lfoo\n", "f", BASE, {}, "llvm")
     with pytest.raises(AssemblyError, match=r"no other name for the undefined label \.L"):
         assemble(
             f"# {' '.join(map(''.join, itertools.product(string.ascii_letters, repeat=2)))} "
@@ -263,6 +263,7 @@ def test_an_undefined_label_all_of_whose_new_spellings_are_taken() -> None:
             "f",
             BASE,
             {},
+            "llvm",
         )
 
 

@@ -62,6 +62,16 @@ def test_right_code_needs_no_python(harness: Harness) -> None:
     assert statistics.candidates == 3 and statistics.settled == 1 and statistics.runs > 60
 
 
+def test_the_same_code_runs_once(compiled: Compile) -> None:
+    harness = Harness(compiled(SOURCE), "total", JudgeSettings(examples=20))
+    first, runs = harness.judge(RIGHT), harness.engine.statistics.runs
+    renamed = "# another comment\n" + RIGHT.replace("1:", ".Lagain:").replace("1b", ".Lagain")
+    assert harness.judge(renamed) == first and first.detail["second_look"]["inputs"] > 100
+    assert harness.engine.statistics.runs == runs and harness.engine.statistics.settled == 2
+    assert harness.judge(RIGHT.replace("xorl %eax, %eax", "movl $0, %eax")).passed
+    assert harness.engine.statistics.runs > runs, "other code"
+
+
 def test_killed_processes_lose_no_sample(harness: Harness, no_server: None) -> None:
     expected = verdicts(harness)
     server = server_of_this_process()

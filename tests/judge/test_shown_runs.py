@@ -50,8 +50,17 @@ FAULTS = (
     "1: jmp 1b",
     "1: call 1b",
     "pushq %rdi\n callq abort",
+    "callq abort",
+    "pushq %rbx\n 1: movl $1, %edi\n callq malloc\n jmp 1b",
 )
-BREACHES = ("movl $1, %ebx", "std", "subq $8, %rsp", "movq $1, 8(%rsp)", "movl $1, %ebx\n movl $2, %r12d\n std")
+BREACHES = (
+    "movl %edi, %ebx\n callq rand\n movl %ebx, %edi",
+    "movl $1, %ebx",
+    "std",
+    "subq $8, %rsp",
+    "movq $1, 8(%rsp)",
+    "movl $1, %ebx\n movl $2, %r12d\n std",
+)
 OTHERS = {
     "half": "half: ret\n",
     "clear": "clear: movq $0, (%rdi)\n movl $1, 8(%rdi)\n movl $0, 12(%rdi)\n ret\n",
@@ -84,7 +93,7 @@ def judge_both_ways(compiled: Compile, function: str, texts: list[str], target: 
 
 def test_faults(compiled: Compile) -> None:
     verdicts = judge_both_ways(compiled, "next", [NEXT.format(fault) for fault in FAULTS])
-    assert [verdict.kind for verdict in verdicts].count("crash") >= len(FAULTS) - 5
+    assert [verdict.kind for verdict in verdicts].count("crash") == 12
     assert {verdict.kind for verdict in verdicts} == {"crash", "hang", "inconclusive", "mismatch"}
 
 

@@ -48,13 +48,21 @@ static bool is_called_by_candidate(Engine *engine) {
     return is_in_candidate(engine, get_return_address(engine));
 }
 
-void calls_enter(Engine *engine) {
+/* False where the run is left. */
+static bool note_misaligned(Engine *engine, uint64_t callee) {
+    bool is_noted = engine->is_shown && engine->misaligned_count < MOST_MISALIGNED;
+    if (is_noted)
+        engine->misaligned[engine->misaligned_count++] = callee;
+    else
+        leave(engine, LEFT_ALIGNMENT);
+    return is_noted;
+}
+
+void calls_enter(Engine *engine, uint64_t address) {
     uint64_t stack = get_register(engine, engine->stack_pointer) + return_address_bytes(engine);
     uint64_t offset = stack - engine->stack_start;
-    if (stack % STACK_ALIGNMENT && is_called_by_candidate(engine)) {
-        leave(engine, LEFT_ALIGNMENT);
+    if (stack % STACK_ALIGNMENT && is_called_by_candidate(engine) && !note_misaligned(engine, address))
         return;
-    }
     if (!engine->shadow_space)
         return;
     if (offset < engine->stack_size - engine->shadow_space)
@@ -165,7 +173,7 @@ static void check_operand(Engine *engine, Hook *hook) {
 /* -- hooks */
 
 static void on_narrow_call(Engine *engine, Hook *hook) {
-    calls_enter(engine);
+    calls_enter(engine, hook->first);
     if (engine->calls->narrow_calls_left && is_called_by_candidate(engine)) {
         engine->calls->narrow_calls_left--;
         begin_detour(engine, hook);
@@ -182,7 +190,7 @@ static void on_callback(Engine *engine, Hook *hook) {
 void calls_hook(Engine *engine, Hook *hook, uint64_t address) {
     switch (hook->kind) {
     case HOOK_CALL:
-        calls_enter(engine);
+        calls_enter(engine, address);
         break;
     case HOOK_NARROW_CALL:
         on_narrow_call(engine, hook);

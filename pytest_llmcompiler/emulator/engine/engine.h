@@ -19,6 +19,7 @@
 #define ENTRY_BUCKETS 256
 #define EDGE_WORDS 64
 #define DESCRIPTORS 3 /* The standard streams. */
+#define MOST_MISALIGNED 64 /* A run with more calls of that kind is Python's. */
 #define VALUE_BYTES 16 /* Bytes of the largest register. */
 
 /* Bytes of an image. They are not copied: the image outlives all that is read from it. */
@@ -409,6 +410,9 @@ struct Engine {
     LeftReason left;
     bool is_breach_only; /* Whether it is left only since registers or the caller's frame are not restored. */
     Fault fault;
+    bool is_shown; /* Whether calls with a misaligned stack are noted, and do not leave the run. */
+    uint32_t misaligned_count;
+    uint64_t misaligned[MOST_MISALIGNED]; /* The functions that were so called in the present run. */
     bool reports_accesses; /* Whether unicorn reports all accesses to what is not mapped. */
     uint64_t executed_bytes, limit, instructions_left;
     Heap *heap;
@@ -535,8 +539,9 @@ void kernel_observe(Engine *engine, ExpectedOutput outputs[DESCRIPTORS]);
 Calls *calls_open(Engine *engine);
 void calls_reset(Engine *engine);
 void calls_hook(Engine *engine, Hook *hook, uint64_t address);
-/* `CallMonitor.on_call`: a function was just entered. Check the alignment of the stack, and overwrite its home area. */
-void calls_enter(Engine *engine);
+/* `CallMonitor.on_call`: the function at an address was just entered. Check the alignment of the stack, and overwrite its
+ * home area. */
+void calls_enter(Engine *engine, uint64_t address);
 /* A word of the stack, or the return address in its place that a detour has taken. */
 uint64_t calls_find_caller(Engine *engine, uint64_t stack, uint64_t word);
 

@@ -438,7 +438,7 @@ void externals_hook(Engine *engine, Hook *hook, uint64_t address) {
     bool is_external = hook->kind == HOOK_EXTERNAL;
     uint32_t callee = is_external ? hook->number : (uint32_t)((address - engine->stubs) / STUB_SIZE);
     if (!is_external) /* The other functions have a hook for this in each candidate. */
-        calls_enter(engine);
+        calls_enter(engine, address);
     if (engine->has_ended)
         return;
     ExpectedCall *call = engine->externals->next < entry->call_count ? &entry->calls[engine->externals->next] : NULL;

@@ -459,7 +459,7 @@ void begin_run(Engine *engine, Entry *entry, int fill) {
             memcpy(memory, &entry->environment.errno_value, 4);
     }
     engine->has_ended = engine->has_asserted = false, engine->left = LEFT_NOT, engine->end = END_RETURN;
-    engine->is_breach_only = false, engine->fault.kind = FAULT_NONE;
+    engine->is_breach_only = false, engine->fault.kind = FAULT_NONE, engine->misaligned_count = 0;
     if (engine->traces_edges)
         engine->edges = (EdgeSet){0}, engine->last_block = 0;
     if (engine->comparisons)

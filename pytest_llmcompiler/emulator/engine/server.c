@@ -131,11 +131,12 @@ static bool assemble(Keystone *keystone, const Frame *request, int replies) {
 
 /* Run all inputs. Runs with one fill follow each other, since changing the fill takes long. Of code that hangs on several
  * inputs, the rest is left without a run: each would take as long as many runs of right code, and the first hang decides.
- * What is not shown to be the same is left, and `is_breach_only` says of what the registers alone tell. */
-static void run_suite(Engine *engine, bool *is_left, bool *is_breach_only) {
-    uint32_t hangs = 0;
+ * What is not shown to be the same is left, and `is_breach_only` says of what the registers alone tell. With `is_first`,
+ * inputs behind the first other one that is left are left without a run, since that one decides. */
+static void run_suite(Engine *engine, bool *is_left, bool *is_breach_only, bool is_first) {
+    uint32_t hangs = 0, end = engine->entry_count;
     for (int fill = 0; fill < FILLS; fill++)
-        for (uint32_t i = 0; i < engine->entry_count; i++) {
+        for (uint32_t i = 0; i < end; i++) {
             Entry *entry = &engine->entries[i];
             if (is_left[i] || (fill != FILL_GARBAGE && !entry->is_varied))
                 continue;
@@ -143,7 +144,11 @@ static void run_suite(Engine *engine, bool *is_left, bool *is_breach_only) {
             is_left[i] = !is_run || engine_run_entry(engine, entry, fill) != LEFT_NOT;
             is_breach_only[i] = is_run && engine->is_breach_only;
             hangs += hangs < MAX_HANGS && engine->left == LEFT_LIMIT;
+            if (is_first && is_left[i] && !is_breach_only[i] && !entry->is_left)
+                end = i;
         }
+    for (uint32_t i = end; i < engine->entry_count; i++)
+        is_left[i] = true;
 }
 
 static uint32_t put(uint8_t *reply, uint32_t size, const void *value, uint32_t value_size) {
@@ -176,6 +181,7 @@ static uint32_t write_noticed(const LookResult *noticed, uint8_t *reply) {
  * that are, the statistics, and what a second look noticed. `is_failing` tells whether runs are left that can be shown. */
 static bool judge(Engine *engine, Engine *twin, const Frame *request, int replies, bool *is_failing) {
     Reader reader = {request->data, request->data + request->size, false};
+    bool is_first = read_u32(&reader);
     Span look_request = read_span(&reader);
     if (reader.failed || !load_candidate(engine, (Span){reader.next, reader.end - reader.next}))
         return false;
@@ -188,7 +194,7 @@ static bool judge(Engine *engine, Engine *twin, const Frame *request, int replie
         return false;
     noticed->inputs = noticed->lead_count = noticed->reaching_count = 0;
     memset(&engine->statistics, 0, sizeof engine->statistics);
-    run_suite(engine, is_left, is_breach_only);
+    run_suite(engine, is_left, is_breach_only, is_first);
     bool is_passing = true;
     for (uint32_t i = 0; i < count; i++)
         if (is_left[i]) {
@@ -320,7 +326,7 @@ static uint32_t run_reference(Engine *engine) {
     if (!is_left)
         return engine->entry_count;
     uint32_t count = 0;
-    run_suite(engine, is_left, is_left + engine->entry_count);
+    run_suite(engine, is_left, is_left + engine->entry_count, false);
     for (uint32_t i = 0; i < engine->entry_count; i++)
         count += engine->entries[i].is_left = is_left[i] && !engine->entries[i].is_of_other;
     free(is_left);

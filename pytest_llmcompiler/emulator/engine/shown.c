@@ -99,6 +99,8 @@ static void run_again(Engine *engine, Entry *entry, int fill, uint64_t most) {
 static ShownEnd find_end(Engine *engine, bool is_counted) {
     if (engine->left == LEFT_FAULT || engine->left == LEFT_HOOK)
         return engine->fault.kind ? SHOWN_FAULT : SHOWN_NOTHING;
+    if (engine->left == LEFT_LIMIT && engine->executed_bytes <= engine->limit)
+        return SHOWN_LIMIT; /* Of allocations, or of system calls. */
     if (engine->left != LEFT_NOT)
         return SHOWN_NOTHING;
     bool is_stopped = engine->end == END_RETURN && get_register(engine, engine->program_counter) != engine->return_address;
@@ -108,6 +110,7 @@ static ShownEnd find_end(Engine *engine, bool is_counted) {
 static ShownEnd repeat(Engine *engine, Entry *entry, int fill) {
     if (entry->is_left || !kernel_record(engine))
         return SHOWN_NOTHING;
+    engine->is_shown = true;
     run_again(engine, entry, fill, 0);
     /* Instructions are counted only where their bytes are more than a run may execute: counting is slow. */
     bool is_counted = engine->left == LEFT_LIMIT && engine->executed_bytes > engine->limit;
@@ -148,10 +151,12 @@ static void show_registers(Engine *engine, Reader *request, Shown *shown) {
     }
 }
 
-/* The callee-saved registers that are not restored, what the stack pointer is at a right return, and whether the caller's
+/* The functions that were called with a misaligned stack, the callee-saved registers that are not restored, what the stack pointer is at a right return, and whether the caller's
  * frame is written. */
 static void show_breaches(Engine *engine, Entry *entry, Shown *shown) {
     Fill *fill = &engine->fills[engine->fill];
+    put_u32(shown, engine->misaligned_count);
+    put_bytes(shown, engine->misaligned, engine->misaligned_count * sizeof *engine->misaligned);
     uint32_t count = 0, at = shown->size;
     put_u32(shown, 0);
     for (uint32_t i = 0; i < fill->callee_saved.count; i++)
