@@ -17,9 +17,9 @@ from pytest_llmcompiler.judge.ticket import EncodedRequest, Ticket
 if TYPE_CHECKING:
     from pytest_llmcompiler.judge.dispatcher import Dispatcher
 
-WORKER_MEGABYTES = 512
+WORKER_MEGABYTES = 768
 """Memory of a judge process and of the engine's processes below it, in MiB, above which it lets prepared functions go.
-One that has prepared nothing has 50."""
+One that has prepared nothing has 60, and a function of `cases/` takes 11: two processes keep a hundred functions."""
 
 
 class JudgePool:

@@ -7,7 +7,6 @@ import ctypes
 import gc
 import itertools
 import os
-import resource
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,8 +24,8 @@ from pytest_llmcompiler.program.file_cache import FileCache, FileState
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets import get_target
 
-_MOST_FUNCTIONS = 64
-"""Functions that a judge process keeps ready: 11 MB each in the mean over `cases/`, with the engine's template."""
+_MOST_FUNCTIONS = 128
+"""Functions that a judge process keeps ready: small ones, since others take more memory than it may have."""
 _MEASURE_SECONDS = 1.0
 """How often memory is measured while no function is prepared. To measure takes up to some milliseconds."""
 _ERROR_SECONDS = 1.0
@@ -133,14 +132,14 @@ class PreparedFunctions:
 
 def measure_memory(pid: int) -> int:
     """The memory of a process and of its descendants, in bytes: without the pages of files, such as the libraries that
-    all judge processes have in common. Pages that a forked process still shares with its parent count for both."""
+    all judge processes have in common. A page that forked processes share counts for each in part."""
     try:
-        _, resident, shared, *_ = map(int, Path(f"/proc/{pid}/statm").read_text().split())
+        words = Path(f"/proc/{pid}/smaps_rollup").read_text().split()
+        anonymous = int(words[words.index("Pss_Anon:") + 1]) << 10
         children = [path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children")]
-    except OSError:  # it has ended
+    except (OSError, ValueError):  # it has ended; or a kernel before 5.4, where only the number of functions counts
         return 0
-    descendants = sum(measure_memory(int(child)) for child in itertools.chain.from_iterable(children))
-    return (resident - shared) * resource.getpagesize() + descendants
+    return anonymous + sum(measure_memory(int(child)) for child in itertools.chain.from_iterable(children))
 
 
 def _return_free_memory() -> None:
