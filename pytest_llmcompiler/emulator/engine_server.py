@@ -259,6 +259,15 @@ def find_problem() -> str:
     return ""
 
 
+def has_engine() -> bool:
+    """Whether this process has an engine. Its server is started for that, and kept."""
+    try:
+        _SERVER.get()
+    except EngineError:
+        return False
+    return True
+
+
 def open_template(image: bytes, *, has_twin: bool = False) -> EngineTemplate:
     """A template in the server of this process. Raises EngineError."""
     return _SERVER.get().open_template(image, has_twin=has_twin)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from weakref import WeakKeyDictionary
 
 from pytest_llmcompiler.corpus.store import CorpusFile
+from pytest_llmcompiler.emulator.engine_server import has_engine
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.suite_store import BuildsFile, ImageFile, SuiteFile, SuiteFormat
 from pytest_llmcompiler.program.case import ArgRule
@@ -18,8 +19,14 @@ class SuiteFiles:
 
     def __init__(self, under_test: FunctionUnderTest, rules: Mapping[int, ArgRule], numbers: tuple[int, int]) -> None:
         self._under_test, self._reference = under_test, under_test.reference
-        target, function = self._reference.target.name, under_test.function
-        self._settings = (target, function, repr(sorted(rules.items())), repr(numbers))
+        self._rules, self._numbers = repr(sorted(rules.items())), repr(numbers)
+
+    @functools.cached_property
+    def _settings(self) -> tuple[str, ...]:
+        """What a suite depends on beside the program. Where there is an engine, it finds inputs that the probe does not
+        find, and chooses those that show seeded faults: without one, suites are other ones."""
+        engine = "engine" if has_engine() else "no engine"
+        return self._reference.target.name, self._under_test.function, self._rules, self._numbers, engine
 
     @functools.cached_property
     def corpus(self) -> CorpusFile:

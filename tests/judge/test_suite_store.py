@@ -14,7 +14,9 @@ from faces import Compile
 
 from pytest_llmcompiler import cache_files
 from pytest_llmcompiler.cache_files import CacheFile
+from pytest_llmcompiler.emulator import engine_server
 from pytest_llmcompiler.emulator.machine import Machine
+from pytest_llmcompiler.errors import EngineError
 from pytest_llmcompiler.judge import suite_files, suite_store
 from pytest_llmcompiler.judge.engine_suite import ImageKind, build_image
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
@@ -165,6 +167,32 @@ def test_a_change_gives_another_suite_of_the_same_inputs(
     assert len(list((cache / "suites").iterdir())) == 2
     assert len(list((cache / "corpora").iterdir())) == 1
     assert before.exists()
+
+
+def test_a_machine_without_the_engine_has_suites_of_its_own(
+    compiled: Compile, cache: Path, runs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = compiled(SOURCE).texts.assembly("summed", "O1")
+
+    def find_none() -> Path:
+        raise EngineError("no compiler")
+
+    def count_files() -> list[int]:
+        return [len(list((cache / kind).iterdir())) for kind in ("suites", "corpora")]
+
+    first = Harness(compiled(SOURCE), "summed", SETTINGS).judge(text)
+    assert "adequacy" in first.detail
+    assert count_files() == [1, 1]
+    with monkeypatch.context() as patched:
+        patched.setattr(engine_server, "server_path", find_none)
+        patched.setattr(engine_server, "_SERVER", engine_server._Server())
+        without = Harness(compiled(SOURCE), "summed", SETTINGS).judge(text)
+        assert without.passed
+        assert "adequacy" not in without.detail, "faults are seeded with the engine, so the inputs are other ones"
+    assert count_files() == [2, 2]
+    runs.clear()
+    assert Harness(compiled(SOURCE), "summed", SETTINGS).judge(text) == first
+    assert "accept" not in runs
 
 
 def test_another_text_of_the_package_has_other_suites(
