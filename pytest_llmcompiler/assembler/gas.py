@@ -50,6 +50,8 @@ _REFUSAL_REASONS = {
     ".irpc": "repetition is not supported",
     ".org": "it moves the location counter",
 }
+_FEATURES = "@feat.00"
+"""The symbol of an object for Windows whose value tells Microsoft's linker which checks the object supports."""
 _LARGEST_EXPONENT = 32
 """Of alignments that are given as powers of two: larger ones are refused before the power is computed."""
 
@@ -263,6 +265,8 @@ class _GasParser:
 
     def _parse_assignment(self, text: str, offset: int, operands: str) -> None:
         name, comma, value = operands.partition(",")
+        if comma and name.strip() == _FEATURES:
+            return
         if not comma or not re.fullmatch(SYMBOL, name.strip()) or name.strip() == ".":
             raise self._parsed.build_error("expected a symbol and a value", offset)
         self._add("set", text, offset, name.strip(), value.strip())

@@ -234,6 +234,12 @@ def test_windows_line_ends() -> None:
     ]
 
 
+def test_the_features_of_a_windows_object_are_no_code() -> None:
+    text = "\t.def\t@feat.00;\n\t.scl\t3;\n\t.type\t0;\n\t.endef\n\t.globl\t@feat.00\n.set @feat.00, 0\nf:\n\tret\n"
+    parsed = parse_assembly(text, get_target("x86_64-windows").dialect)
+    assert list_statements(parsed) == [("label", "f", "", 7), ("instruction", "ret", "", 8)]
+
+
 def test_size_limit() -> None:
     assert parse_refused("nop\n" * (1 << 21) + "nop") == ("the text is longer than 8192 KiB", 0, 0)
     assert parse_refused("nop\n" * (1 << 19)) == ("the instructions of the text are longer than 1024 KiB", 0, 0)
