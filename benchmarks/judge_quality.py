@@ -3,7 +3,7 @@
     python benchmarks/judge_quality.py [--folder DIR …] [--examples 10,50,200] [--only false-alarms|misses]
         [--target aarch64-linux] [--faults 20] [--functions NAME,…] [--jobs 2] [--seed 1] [--json FILE]
         [--cflags='-std=gnu89 -Iinclude'] [--files 40] [--functions-per-file 5] [--texts 8] [--effort 0,1,10]
-        [--resume]
+        [--steering 16] [--resume]
     python benchmarks/judge_quality.py --reproduce 'cases/sort.c::merge O2 #17'
     python benchmarks/judge_quality.py --known-misses [--effort 0,1,10]
 
@@ -75,6 +75,7 @@ def main() -> int:
         options.texts,
         tuple(shlex.split(options.cflags)),
         options.effort,
+        options.steering,
     )
     if options.reproduce:
         return _reproduce(options.reproduce, files, plan)
@@ -108,6 +109,13 @@ def _parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--only", choices=("false-alarms", "misses"))
     parser.add_argument("--faults", type=int, default=20, help="wanted for each function and level (default 20)")
+    parser.add_argument(
+        "--steering",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also so many faults a function and level of the kinds by which suites are chosen, in their own table",
+    )
     parser.add_argument("--functions", type=lambda text: text.split(","), default=(), help="only these")
     parser.add_argument("--cflags", default="", help="flags of clang for all files, beside their own directives")
     parser.add_argument("--files", type=int, default=0, help="files to draw of each folder (default all)")

@@ -6,7 +6,7 @@ import json
 import random
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from quality.asserts import choose_assert_inputs, is_seen_by_assert
 from quality.equivalence import Text, equivalent
 from quality.faults import Fault, choose, generate_faults
 from quality.interface import find_entry
+from quality.steering import generate_steering_faults
 
 FAULT_LEVELS = ("O0", "O2")
 
@@ -51,6 +52,8 @@ class Plan:
     """Flags that all files are compiled with, beside their own."""
     efforts: tuple[float, ...] = (1.0,)
     """Efforts of the second look. The lists use the last one; each other one only adds a row to a table."""
+    steering: int = 0
+    """Faults of the kinds by which suites are chosen, for each function and level."""
 
     def choose_functions(self, name: str, functions: Sequence[str]) -> list[str]:
         """The functions of a file to measure, in the order of the file."""
@@ -113,6 +116,8 @@ class Measured:
     """The compiler's message, where the file does not compile."""
     samples: list[Sample] = field(default_factory=list)
     seeded: list[Seeded] = field(default_factory=list)
+    steering: list[Seeded] = field(default_factory=list)
+    """Faults of the kinds by which suites are chosen."""
     no_answer: list[str] = field(default_factory=list)
     """Compilers that refuse the file, and why."""
     unjudgeable: dict[str, str] = field(default_factory=dict)
@@ -133,9 +138,11 @@ def read_results(path: Path) -> list[Measured]:
 
 def _read_result(data: dict[str, Any]) -> Measured:
     samples = [Sample(**one | _read_verdicts(one)) for one in data["samples"]]
-    seeded = [Seeded(**one | _read_verdicts(one)) for one in data["seeded"]]
+    faults = {
+        name: [Seeded(**one | _read_verdicts(one)) for one in data.get(name, ())] for name in ("seeded", "steering")
+    }
     corpora = {int(count): seconds for count, seconds in data["corpora"].items()}
-    return Measured(**data | {"samples": samples, "seeded": seeded, "corpora": corpora})
+    return Measured(**data | faults | {"samples": samples, "corpora": corpora})
 
 
 def _read_verdicts(data: dict[str, Any]) -> dict[str, Any]:
@@ -207,7 +214,13 @@ class _FunctionMeasurement:
                 self.result.samples += self._judge_samples()
         if self.plan.misses and last.kind != "inconclusive":
             for level in FAULT_LEVELS:
-                self.result.seeded += self._judge_faults(level)
+                with self._time("making faults"):
+                    faults = list(seed_faults(self.reference, self.function, level, self.result.name, self.plan))
+                    text = self.reference.texts.assembly(self.function, level)
+                    seed = f"{self.plan.seed} {self.result.name} {self.function} {level}"
+                    steering = generate_steering_faults(text, self.function, self.plan.steering, seed)
+                self.result.seeded += self._judge_faults(level, faults)
+                self.result.steering += self._judge_faults(level, steering)
 
     def _time(self, stage: str) -> _StageTimer:
         return _StageTimer(self.result.seconds, stage)
@@ -238,9 +251,7 @@ class _FunctionMeasurement:
                 continue
             yield Sample(self.function, compiler, level, *self._judge(text))
 
-    def _judge_faults(self, level: str) -> Iterator[Seeded]:
-        with self._time("making faults"):
-            faults = list(seed_faults(self.reference, self.function, level, self.result.name, self.plan))
+    def _judge_faults(self, level: str, faults: Iterable[Fault]) -> Iterator[Seeded]:
         harness = self.harnesses[self.plan.examples[-1]]
         assert_harness = harness.restrict(choose_assert_inputs(harness))
         for number, fault in enumerate(faults):
@@ -250,8 +261,9 @@ class _FunctionMeasurement:
                 passed = verdicts[self.plan.examples[-1]].kind == "pass"
                 asserts = not passed and is_seen_by_assert(assert_harness.judge(fault.text, explain=False))
             proof = ""
-            # The prover knows the instructions of x86-64 alone.
-            if self.reference.target.is_native and any(judged.kind == "pass" for judged in verdicts.values()):
+            # The prover knows the instructions of x86-64 alone. Faults that steer are not proved.
+            is_provable = self.reference.target.is_native and fault.changes
+            if is_provable and any(judged.kind == "pass" for judged in verdicts.values()):
                 with self._time("proofs"):
                     proof = prove(self.reference, self.function, level, fault)
             yield Seeded(

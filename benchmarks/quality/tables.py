@@ -26,6 +26,7 @@ def report(results: Sequence[Measured], plan: Plan, unused: Sequence[str]) -> It
         yield from _by_examples(results, plan)
     if plan.misses:
         yield from _by_part(results, plan)
+        yield from _steering(results, plan)
     if len(plan.efforts) > 1:
         yield from _by_effort(results, plan)
     yield from _listed("Faults of the harness", [error for result in results for error in result.errors])
@@ -198,6 +199,23 @@ def _by_part(results: Sequence[Measured], plan: Plan) -> Iterator[str]:
         ["", "caught", "share", "missed"],
         [[name, str(number), f"{100 * number / len(real):.2f} %", str(len(real) - number)] for name, number in parts],
     )
+
+
+def _steering(results: Sequence[Measured], plan: Plan) -> Iterator[str]:
+    """The faults of the kinds by which suites are chosen, of which none is proved to make no difference."""
+    faults = [one for result in results for one in result.steering]
+    if not faults:
+        return
+    efforts = sorted(plan.efforts)
+    kinds = {kind: [one for one in faults if one.kind == kind] for kind in sorted({one.kind for one in faults})}
+    rows = []
+    for kind, of_kind in (kinds | {"all": faults}).items():
+        caught = (sum(_is_failure(one.by_effort[effort]) for one in of_kind) for effort in efforts)
+        asserts_caught = _percent(sum(one.asserts for one in of_kind), len(of_kind))
+        rows.append([kind, asserts_caught, *(_percent(number, len(of_kind)) for number in caught)])
+    yield ""
+    yield "FAULTS OF THE KINDS BY WHICH SUITES ARE CHOSEN: caught, of all that were made"
+    yield from _table(["", "five fixed asserts", *(f"effort {effort:g}" for effort in efforts)], rows)
 
 
 def _is_failure(judged: Judged) -> bool:

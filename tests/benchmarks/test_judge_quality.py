@@ -12,13 +12,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from faces import Compile
 
 from pytest_llmcompiler.assembler.assemble import assemble
 from pytest_llmcompiler.errors import AssemblyError
+from pytest_llmcompiler.judge.mutants import MutantKind
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
@@ -476,6 +477,19 @@ def test_efforts_stand_side_by_side(tmp_path: Path) -> None:
         "the suite",
         "and the second look, effort 1",
     ]
+
+
+def test_faults_of_the_kinds_that_steer_are_counted_apart(tmp_path: Path) -> None:
+    path = tmp_path / "a.c"
+    path.write_text("unsigned twice(unsigned x) { return x == 70 ? 9 : x + x; }\n")
+    plan = Plan((20,), 2, 1, texts=1, steering=6)
+    result = measure("cases/a.c", path, plan)
+    assert not result.errors and {one.kind for one in result.steering} <= set(get_args(MutantKind))
+    assert not {one.kind for one in result.steering} & set(KINDS) and not any(one.proof for one in result.steering)
+    assert len(result.steering) == 12 and any(one.verdicts[20].kind == "mismatch" for one in result.steering)
+    lines = list(tables.report([result], plan, ()))
+    rows = lines[lines.index("FAULTS OF THE KINDS BY WHICH SUITES ARE CHOSEN: caught, of all that were made") :]
+    assert next(line for line in rows if line.startswith("all ")).endswith(" of 12)")
 
 
 def test_results_are_read_back_as_they_were_written(tmp_path: Path) -> None:
