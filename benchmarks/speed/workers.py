@@ -85,7 +85,7 @@ def judge_on_cores(functions: Sequence[MeasuredFunction], cores: int) -> Through
         while time.perf_counter() < end:
             with lock:
                 function, text = next(turns)
-                text = fresh.renew(text)
+                text = fresh.renew_code(text)
             check_file(function.path, function.name, text)
             with lock:
                 count += 1
