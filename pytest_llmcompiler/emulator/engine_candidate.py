@@ -125,7 +125,8 @@ def _padding(
     for index in padded - {-1}:
         address, following = addresses[index], addresses[index + 1] if index + 1 < len(addresses) else end
         following = min(following, end)
-        if following < end and not code.mnemonics[address].startswith("."):
+        # Where the next instruction is a byte away, nothing lies between. To decode one takes long.
+        if address + 1 < following < end and not code.mnemonics[address].startswith("."):
             size = processor.decode(code.read_code(address), address).size
             yield from range(address + size, following)  # none where the instruction itself has such bytes in it
 
