@@ -46,6 +46,12 @@ _MOST_FAILED_STARTS = 3
 START_SECONDS = 600.0
 """How long samples wait while there is no actor. An autoscaler takes minutes to start a machine."""
 
+SILENT_SECONDS = 3600.0
+"""How long an actor may work on a call, before another one takes its place. It is a last resort: all that a judge does
+has limits of its own, which add up to less. So an actor that takes this long was stopped, or its machine is cut off."""
+LOOK_SECONDS = 1.0
+"""How often these times are looked at."""
+
 
 class ActorSchedule:
     """The actors of one judge, each with its samples. All methods are called by one thread; `post` takes what another
@@ -62,6 +68,7 @@ class ActorSchedule:
         self._homeless: list[QueuedSample] = []
         """Those that wait for an actor to start."""
         self._homeless_since = 0.0
+        self._next_look = 0.0
         self._live = 0
         """How many actors are live."""
         self._load = 0.0
@@ -74,9 +81,9 @@ class ActorSchedule:
             self._await_actor(slot)
 
     @property
-    def is_starting(self) -> bool:
-        """Whether samples wait for an actor to start."""
-        return bool(self._homeless)
+    def is_waiting(self) -> bool:
+        """Whether there are samples without a verdict."""
+        return bool(self._pending)
 
     def accept(self, sample: Sample, future: Future[Verdict]) -> None:
         """Take a sample, whose verdict is for a future."""
@@ -95,17 +102,26 @@ class ActorSchedule:
                 self._send(slot, batch)
             if slot.is_live and not slot.calls:
                 self._relieve(max(self._slots, key=lambda other: other.load))
-        if self._homeless and time.monotonic() > self._homeless_since + START_SECONDS:
-            self._give_up(f"no actor of the judge was ready within {START_SECONDS:g} s")
+        now = time.monotonic()
+        if now > self._next_look:
+            self._next_look = now + LOOK_SECONDS
+            self._look_at_times(now)
 
     def close(self, reason: str) -> None:
         """End all actors. The samples that wait, and those that come, get `reason` in the place of a verdict."""
-        import ray
-
         self._give_up(reason)
         for slot in self._slots:
-            if ray.is_initialized():
-                ray.kill(slot.actor)
+            self._end_actor(slot)
+
+    def _look_at_times(self, now: float) -> None:
+        """Notice what happens by itself: that no actor starts, and that an actor does not reply."""
+        if self._homeless and now > self._homeless_since + START_SECONDS:
+            self._give_up(f"no actor of the judge was ready within {START_SECONDS:g} s")
+        for slot in self._slots:
+            if slot.calls and now > slot.last_heard + SILENT_SECONDS:
+                self._end_actor(slot)
+                slot.actor = self._create_actor()
+                self._lose(slot, TimeoutError(f"the actor has not replied for {SILENT_SECONDS:g} s"))
 
     # -- samples
 
@@ -190,6 +206,7 @@ class ActorSchedule:
 
     def _send(self, slot: ActorSlot, batch: list[QueuedSample]) -> None:
         call = ActorCall(slot, batch)
+        slot.last_heard = slot.last_heard if slot.calls else time.monotonic()
         slot.calls.append(call)
         functions = {id(queued.function): queued.function for queued in batch}.values()
         shipments = [function.shipment for function in functions if function.shipment]
@@ -216,6 +233,7 @@ class ActorSchedule:
             return
         call.is_over = True
         call.slot.calls.remove(call)
+        call.slot.last_heard = time.monotonic()
         self._with_room.add(call.slot)
         for queued, one in zip(call.queued, judged, strict=True):
             self._add_load(call.slot, -queued.seconds)
@@ -248,10 +266,8 @@ class ActorSchedule:
         self._with_room.add(slot)
 
     def _replace(self, slot: ActorSlot, error: BaseException) -> None:
-        import ray
-
         slot.failed_starts += 1
-        ray.kill(slot.actor)
+        self._end_actor(slot)
         if slot.failed_starts < _MOST_FAILED_STARTS:
             slot.actor = self._create_actor()
             self._await_actor(slot)
@@ -259,6 +275,12 @@ class ActorSchedule:
         warnings.warn(f"an actor of the judge does not start: {error}", RuntimeWarning, stacklevel=1)
         if all(slot.failed_starts >= _MOST_FAILED_STARTS for slot in self._slots):
             self._give_up(f"no actor of the judge starts: {error}")
+
+    def _end_actor(self, slot: ActorSlot) -> None:
+        import ray
+
+        if ray.is_initialized():
+            ray.kill(slot.actor)
 
     def _lose(self, slot: ActorSlot, error: BaseException) -> None:
         """An actor has died, or can't be reached: its samples go elsewhere."""

@@ -89,6 +89,8 @@ class ActorSlot:
     """Those without a reply, in the order in which they were sent, which is that in which the actor works on them."""
     load: float = 0.0
     """Expected seconds of all its samples."""
+    last_heard: float = 0.0
+    """When it last replied, or had no call to reply to."""
 
     def clear(self) -> list[QueuedSample]:
         """Take all samples away, the oldest first."""

@@ -18,12 +18,9 @@ from concurrent.futures import Future
 from typing import Any
 
 from pytest_llmcompiler.judge.verdict import Verdict
-from pytest_llmcompiler.service.actor_schedule import ActorSchedule
+from pytest_llmcompiler.service.actor_schedule import LOOK_SECONDS, ActorSchedule
 from pytest_llmcompiler.service.error_verdict import make_error_verdict
 from pytest_llmcompiler.service.sample import Sample
-
-_LOOK_SECONDS = 1.0
-"""How often samples are looked at that wait for an actor to start."""
 
 
 class RayDispatcher:
@@ -83,10 +80,9 @@ class RayDispatcher:
                 self._events.get()()
 
     def _take_events(self) -> Iterator[Callable[[], None]]:
-        """The next event, with all others that are there by then; none after a while in which samples wait for an actor
-        to start."""
+        """The next event, with all others that are there by then; none after a while in which samples wait."""
         try:
-            yield self._events.get(timeout=_LOOK_SECONDS if self._schedule.is_starting else None)
+            yield self._events.get(timeout=LOOK_SECONDS if self._schedule.is_waiting else None)
         except queue.Empty:
             return
         for _ in range(self._events.qsize()):

@@ -29,6 +29,7 @@ from ray_clusters import (
 from pytest_llmcompiler import CaseError, JudgeError, Sample, Verdict
 from pytest_llmcompiler.rewards import Columns
 from pytest_llmcompiler.rewards.ray_data import RayDataJudge
+from pytest_llmcompiler.service import actor_schedule
 from pytest_llmcompiler.service.ray_actor import ActorPlace, JudgeActor
 from pytest_llmcompiler.service.ray_dispatcher import RayDispatcher
 from pytest_llmcompiler.service.ray_judge import RayJudge
@@ -106,6 +107,20 @@ def test_a_lost_node_changes_no_verdict(cluster: Any) -> None:
         cluster.remove_node(lost, allow_graceful=False)
         judged += verdicts
     assert judged == expected
+
+
+def test_an_actor_that_does_not_reply_is_replaced(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actor_schedule, "SILENT_SECONDS", 30.0)
+    samples = make_samples(10)
+    expected = judge_quietly(samples)
+    with RayJudge(2, examples=EXAMPLES) as judge:
+        assert [judge.check(sample) for sample in samples[:2]] == expected[:2]
+        assert wait_until(lambda: len(list_actors(cluster)) == 2)
+        stopped = list_actors(cluster)
+        for actor in stopped:
+            os.kill(actor, signal.SIGSTOP)
+        assert list(judge.check_many(samples)) == expected
+        assert not set(stopped) & set(list_actors(cluster))
 
 
 class ActorThatDies(JudgeActor):
