@@ -3,9 +3,11 @@
     python benchmarks/ray_scaling.py [--functions 20] [--answers 50] [--workers 1 2] [--empty 20000]
     python benchmarks/ray_scaling.py --functions 20 --answers 100 --kill 20
 
-Two tables, in Markdown. The first has verdicts a second of `Judge` and of `RayJudge` with so many workers, on the same
-answers, a third of them wrong, all different, with all functions prepared before. More workers than cores tell nothing.
-The processor time of all processes says what a verdict costs on a machine that has other work too.
+Two tables, in Markdown, and a line about placement among a thousand actors.
+
+The first table has verdicts a second of `Judge` and of `RayJudge` with so many workers, on the same answers, a third of
+them wrong, all different, with all functions prepared before. More workers than cores tell nothing. The processor time
+of all processes says what a verdict costs on a machine that has other work too.
 
 The second has what the driver alone does: actors that judge nothing reply at once, as many samples in a call as there
 would be of samples that take 100, 5 or 1.5 ms each. What is measured is the processor time of the driver's process with
@@ -29,6 +31,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 try:
@@ -37,6 +40,7 @@ except ImportError as error:
     sys.exit(f"{error}: ray_scaling.py needs Ray; install `pip install -e .[ray]`")
 
 from pytest_llmcompiler import Judge, Sample, Verdict
+from pytest_llmcompiler.service.actor_slots import ActorSlot, KnownFunctions
 from pytest_llmcompiler.service.ray_actor import ActorPlace, ActorReply, JudgeActor, Shipment, TimedVerdict
 from pytest_llmcompiler.service.ray_dispatcher import RayDispatcher
 from pytest_llmcompiler.service.ray_judge import RayJudge
@@ -72,7 +76,9 @@ def main() -> None:
             _kill_actors(samples, max(options.workers), options.kill)
         else:
             _measure_workers(samples, options.workers)
-            _measure_driver(list(make_samples(options.functions, max(1, options.empty // options.functions))))
+            empty = list(make_samples(options.functions, max(1, options.empty // options.functions)))
+            _measure_driver(empty)
+            _measure_placement(empty)
         ray.shutdown()
 
 
@@ -174,6 +180,21 @@ def _measure_driver(samples: list[Sample]) -> None:
         call = max(1, min(64, round(0.1 / seconds)))
         each = used / len(samples) * 1e6
         print(f"| {seconds * 1e3:g} | {call} | {each:.0f} | {len(samples) / wall:.0f} |", flush=True)
+
+
+def _measure_placement(samples: Sequence[Sample], actors: int = 1000) -> None:
+    """What it takes to find the actor of a sample, without Ray: 100 functions, and 5 ms of work a sample."""
+    slots = [ActorSlot(number, actor=None, is_live=True) for number in range(actors)]
+    known, start = KnownFunctions(slots), time.perf_counter()
+    functions = [known.find(replace(samples[0], function=str(number))) for number in range(100)]
+    ranked, chance = time.perf_counter(), random.Random(1)
+    for count in range(len(samples)):
+        chance.choice(functions).choose_slot(count * 0.005 / actors).load += 0.005
+    chosen = time.perf_counter()
+    print(
+        f"\n{actors} actors: {(ranked - start) / len(functions) * 1e3:.1f} ms to rank them for a new function,", end=" "
+    )
+    print(f"{(chosen - ranked) / len(samples) * 1e6:.1f} µs to choose one for a sample")
 
 
 def _judge_all(dispatcher: RayDispatcher, samples: list[Sample]) -> None:

@@ -116,7 +116,7 @@ class ActorSchedule:
     def _look_at_times(self, now: float) -> None:
         """Notice what happens by itself: that no actor starts, and that an actor does not reply."""
         if self._homeless and now > self._homeless_since + START_SECONDS:
-            self._give_up(f"no actor of the judge was ready within {START_SECONDS:g} s")
+            self._settle_all(f"no actor of the judge was ready within {START_SECONDS:g} s")
         for slot in self._slots:
             if slot.calls and now > slot.last_heard + SILENT_SECONDS:
                 self._end_actor(slot)
@@ -191,14 +191,22 @@ class ActorSchedule:
         self._load += seconds
 
     def _give_up(self, reason: str) -> None:
-        """End the work on all samples, for good."""
+        """Judge nothing any more."""
         self._fault = reason
         for slot in self._slots:
             slot.is_live = False
+        self._settle_all(reason)
+
+    def _settle_all(self, reason: str) -> None:
+        """Give all samples up that have no verdict."""
+        for slot in self._slots:
             slot.clear()
+        self._load = 0.0
         self._homeless.clear()
         pending, self._pending = self._pending, set()
         for queued in pending:
+            queued.function.first = None
+            queued.function.waiting.clear()
             if queued.is_wanted:
                 queued.future.set_result(make_error_verdict(reason))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import hashlib
+import itertools
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -135,8 +136,9 @@ class KnownFunction:
     def choose_slot(self, mean_load: float) -> ActorSlot:
         """The actor for the next sample, where at least one is live. `mean_load` is that of all live actors."""
         most = max(LONG_SECONDS, MOST_OF_MEAN * mean_load)
-        live = [slot for slot in self.ranking if slot.is_live]
-        return next((slot for slot in live if slot.load < most), live[0])
+        live = (slot for slot in self.ranking if slot.is_live)
+        first = next(live)
+        return next((slot for slot in itertools.chain([first], live) if slot.load < most), first)
 
 
 class KnownFunctions:
