@@ -6,8 +6,10 @@ a tenth of a second.
 Ray restarts actors that die (`max_restarts`), anywhere in the cluster. It does not repeat their calls
 (`max_task_retries` is 0 but for `describe`). Ray would send them to the same actor, once that runs again, as often as
 it is told, and could not tell which sample every actor dies of. Here the samples go elsewhere at once. An actor carries
-out its calls in order, so the oldest call without a reply has the sample that it died of. Only that call counts as an
-attempt, and its samples are sent alone from then on. A sample is judged again at most twice.
+out its calls in order, so the oldest call without a reply has the sample that it died of, if it did not die before: an
+actor that has nothing to do may die unseen. So that call counts as an attempt, and its samples are sent alone from then
+on, each behind a question. An actor that has answered the question lives: only where it dies then, that is one more
+attempt. A sample is judged again at most twice.
 
 Samples that were sent stay. Those that wait are placed again when an actor has nothing to do, as one that was just
 started.
@@ -219,6 +221,9 @@ class ActorSchedule:
         functions = {id(queued.function): queued.function for queued in batch}.values()
         shipments = [function.shipment for function in functions if function.shipment]
         is_shipping = not batch[0].function.is_prepared and not all(slot.shares_cache for slot in self._slots)
+        if batch[0].deaths:
+            answer = slot.actor.describe.options(max_task_retries=0).remote()
+            answer.future().add_done_callback(lambda done: self._post(functools.partial(_note_begun, call, done)))
         reply = slot.actor.judge.remote([queued.shared_sample for queued in batch], shipments, is_shipping)
         reply.future().add_done_callback(lambda done: self._post(functools.partial(self._end_call, call, done)))
 
@@ -292,8 +297,10 @@ class ActorSchedule:
 
     def _lose(self, slot: ActorSlot, error: BaseException) -> None:
         """An actor has died, or can't be reached: its samples go elsewhere."""
-        for queued in slot.calls[0].queued:
-            queued.deaths += 1
+        oldest = slot.calls[0]
+        for queued in oldest.queued:
+            if oldest.is_begun or not queued.deaths:
+                queued.deaths += 1
         self._live -= 1
         self._load -= slot.load
         slot.is_live = False
@@ -304,6 +311,11 @@ class ActorSchedule:
             message = f"{queued.deaths} actors ended while they judged the sample; the last: {_first_line(error)}"
             self._settle(queued, make_error_verdict(message))
         self._await_actor(slot)
+
+
+def _note_begun(call: ActorCall, done: Future[ActorDescription]) -> None:
+    """The actor has answered the question before a call, or has not."""
+    call.is_begun = done.exception() is None
 
 
 def _first_line(error: BaseException) -> str:

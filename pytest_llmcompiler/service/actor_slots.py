@@ -47,7 +47,7 @@ class QueuedSample:
     function: KnownFunction
     future: Future[Verdict]
     deaths: int = 0
-    """Actors that died while they had the sample."""
+    """Actors that died while they judged the sample. The first one may have died before."""
     seconds: float = 0.0
     """What it counts in the load of its actor."""
 
@@ -70,6 +70,8 @@ class ActorCall:
 
     slot: ActorSlot
     queued: list[QueuedSample]
+    is_begun: bool = False
+    """Whether the actor is known to have begun with it."""
     is_over: bool = False
     """Whether its samples have verdicts, or were sent elsewhere."""
 
