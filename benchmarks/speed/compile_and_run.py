@@ -4,8 +4,10 @@ runs."""
 from __future__ import annotations
 
 import copy
+import os
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from speed.driver import NotExpressibleError, write_driver
 
 _RUN_SECONDS = 10
 """Time limit of a program, wall clock."""
+_FILE_BYTES = 64 << 20
+"""The longest file that a command may write. `.fill 4000000000, 8, 1` would fill the disk."""
 
 
 def strip_for_gas(text: str) -> str:
@@ -67,15 +71,19 @@ class CompileAndRun:
         return self._command("./program") == 0
 
     def _command(self, *words: str) -> int:
+        """The exit status of a command; -1 at the time limit, when it is ended with all that it has started."""
+        process = subprocess.Popen(
+            ["prlimit", f"--fsize={_FILE_BYTES}", *words],
+            cwd=self._folder,
+            env={**os.environ, "TMPDIR": str(self._folder)},  # what gcc leaves when it is killed goes with the folder
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         try:
-            done = subprocess.run(
-                words,
-                cwd=self._folder,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                timeout=_RUN_SECONDS,
-            )
+            return process.wait(_RUN_SECONDS)
         except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
             return -1
-        return done.returncode

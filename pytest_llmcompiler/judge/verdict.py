@@ -166,4 +166,6 @@ def _difference_rows(value: object) -> Iterable[DifferenceRow]:
 
 def harmless(text: str) -> str:
     """A text in which control characters, which a terminal would act on, are written as escapes."""
+    if text.replace("\n", "").replace("\t", "").isprintable():  # nearly always: it is a hundred times as fast
+        return text
     return "".join(c if c.isprintable() or c in "\t\n" else c.encode("unicode_escape").decode() for c in text)

@@ -109,7 +109,7 @@ class JudgeFace(abc.ABC, Generic[Reply]):
                 if not window:
                     break
                 if not window.has_next:
-                    await asyncio.wait([asyncio.wrap_future(window.first)])
+                    await _wait_for(window.first)
                 elif count % _AT_ONCE == 0:
                     await asyncio.sleep(0)
                 verdict = self._read_next(window)
@@ -167,6 +167,14 @@ class JudgeFace(abc.ABC, Generic[Reply]):
         finally:
             if window.has_next:  # otherwise the wait was interrupted, and the sample is to be forgotten
                 window.remove_first()
+
+
+async def _wait_for(future: Future[Any]) -> None:
+    """Wait until there is a verdict, or an error in its place, which is not raised here."""
+    waited = asyncio.wrap_future(future)
+    await asyncio.wait([waited])
+    if not waited.cancelled():
+        waited.exception()  # otherwise asyncio logs that nobody asked for it
 
 
 async def _iterate(samples: Iterable[Sample]) -> AsyncIterator[Sample]:

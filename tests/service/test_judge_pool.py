@@ -223,6 +223,20 @@ def test_a_sample_over_the_time_limit_is_inconclusive_and_no_other_is_touched() 
         assert judge.check(slow[0]).detail["error"]["type"] == "Timeout"
 
 
+def test_a_time_limit_in_an_event_loop(caplog: pytest.LogCaptureFixture) -> None:
+    loops = "f:\n\tmovl\t$-1, %ecx\n1:\tdecl\t%ecx\n\tjmp\t1b\n"
+
+    async def main() -> list[str]:
+        with Judge(1, examples=40, timeout=0.02) as judge:
+            verdicts = [verdict async for verdict in judge.acheck_many([Sample(LOOP, "f", loops), sample(40)])]
+            verdicts.append(await judge.acheck(Sample(LOOP, "f", loops)))
+        return [verdict.detail["error"]["type"] for verdict in (verdicts[0], verdicts[2])]
+
+    assert asyncio.run(main()) == ["Timeout", "Timeout"]
+    gc.collect()
+    assert caplog.records == [], "asyncio complains of nothing"
+
+
 def test_preparing_does_not_count_for_the_time_limit() -> None:
     source = "int f(int x) { return x ^ 40; } // prepared without haste\n"
     with Judge(1, examples=100, timeout=60) as judge:
