@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,8 +20,8 @@ from pytest_llmcompiler.files import cache_folder
 
 _BATCH = 500
 """Answers of one batch of a soak."""
-_KILL_SECONDS = 2.0
-"""The mean time between two kills. A process needs about one until it judges again, on an idle machine."""
+_KILLS = 20
+"""How many processes are killed during a batch: at random, but after so many verdicts that all of them judge again."""
 
 
 @dataclass(frozen=True)
@@ -101,22 +100,12 @@ def compare_with_kills(
     that differ."""
     with open_judge() as judge:
         quiet = list(judge.check_many(samples))
+    rng, killed, disturbed = random.Random(seed), 0, []
     with open_judge() as judge:
-        ended, killed = threading.Event(), []
-        thread = threading.Thread(target=_kill_at_random, args=(judge, ended, killed, random.Random(seed)))
-        thread.start()
-        try:
-            disturbed = list(judge.check_many(samples))
-        finally:
-            ended.set()
-            thread.join()
-    return len(killed), [pair for pair in zip(quiet, disturbed, strict=True) if pair[0] != pair[1]]
-
-
-def _kill_at_random(judge: Judge, ended: threading.Event, killed: list[int], rng: random.Random) -> None:
-    while not ended.wait(rng.expovariate(1 / _KILL_SECONDS)):
-        pids = judge._pool.pids
-        if pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(rng.choice(pids), signal.SIGKILL)
-                killed.append(1)
+        for verdict in judge.check_many(samples):
+            disturbed.append(verdict)
+            if rng.random() < _KILLS / len(samples):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(rng.choice(judge._pool.pids), signal.SIGKILL)
+                    killed += 1
+    return killed, [pair for pair in zip(quiet, disturbed, strict=True) if pair[0] != pair[1]]

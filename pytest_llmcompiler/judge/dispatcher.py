@@ -31,6 +31,8 @@ own, which add up to less."""
 _ATTEMPTS = 3
 """How often a request is sent, where the process dies of it: a kill from outside loses no sample, and a request that
 ends every process is not repeated for ever."""
+_KILLED_STARTS = 12
+"""How many processes in a row may be killed before they are ready for requests, which is no request's fault."""
 _LOOK_SECONDS = 0.05
 """How often it is looked whether a request has waited so long that a free process is to have it."""
 _JOIN_SECONDS = 30
@@ -48,7 +50,8 @@ class Dispatcher:
         """The requests that have no reply yet, by key."""
         self._recent = RecentReplies()
         self._failed_starts = 0
-        """How many processes in a row ended before they were ready for requests."""
+        """How many processes in a row were killed before they were ready for requests. One that ends by itself counts
+        as several."""
         self._lock = threading.Lock()
         """Guards what other threads use: all below."""
         self._incoming: deque[Ticket] = deque()
@@ -253,7 +256,7 @@ class Dispatcher:
 
     def _handle_death(self, worker: JudgeWorker) -> None:
         first = worker.sent[0] if worker.sent else None
-        if first and not first.is_done:
+        if first and not first.is_done and worker.has_started:  # else it has not even read the request
             first.deaths += 1
             if first.deaths >= _ATTEMPTS:
                 error = JudgeError(f"the judge's process died {_ATTEMPTS} times on {first.request.item}")
@@ -262,9 +265,9 @@ class Dispatcher:
                 else:  # it is not the text that a process dies of while it prepares the function
                     self._fail_all([first, *self._schedule.remove_all(first.function)], error)
         self._end(worker)
-        if not (worker.has_started or worker.was_killed):
-            self._failed_starts += 1
-            if self._failed_starts >= _ATTEMPTS:
+        if not worker.has_started:
+            self._failed_starts += 1 if worker.was_killed else _KILLED_STARTS // _ATTEMPTS
+            if self._failed_starts >= _KILLED_STARTS:
                 self._failed_starts = 0
                 error = JudgeError("the judge's processes end before they are ready; standard error may say why")
                 self._fail_all(self._schedule.remove_all(), error)
