@@ -61,6 +61,13 @@ _COMPILED = 400
 def main() -> None:
     """The command line."""
     options = _parse_arguments()
+    with tempfile.TemporaryDirectory(prefix="llmc-throughput-") as folder:
+        # What is left in it is of this run: others may use the machine's own folder.
+        os.environ["TMPDIR"] = tempfile.tempdir = folder
+        _run(options)
+
+
+def _run(options: argparse.Namespace) -> None:
     answers = [collect_answers(function, options.seed) for function in _draw(options.functions, options.seed)]
     _show(_describe(answers, options))
     if options.soak:

@@ -78,7 +78,7 @@ class Soak:
 
 
 def _list_temporary() -> set[str]:
-    return {name for name in os.listdir(tempfile.gettempdir()) if name.startswith(("llmc", "tmp"))}  # noqa: PTH208
+    return {path.name for path in Path(tempfile.gettempdir()).iterdir()}
 
 
 def _read_state(pid: int) -> str:
