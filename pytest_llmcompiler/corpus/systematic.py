@@ -6,7 +6,8 @@
 - Pointers into one object, a few elements apart: what is written through one is read through the other.
 - Texts whose brackets are nested as deep as the program allows, and one deeper.
 - Texts of a single character, for each that the program compares with.
-- Texts with some room behind their end, in which a second look can insert characters.
+- Texts that get far, each without one of their characters, and with some room behind their end, in which a second look
+  can insert characters.
 - Further arguments of a variadic function: the first of them are passed in registers, the later ones on the stack.
 """
 
@@ -19,7 +20,7 @@ from dataclasses import replace
 from pytest_llmcompiler.corpus.grammar import find_phrases, nest
 from pytest_llmcompiler.corpus.input_numbers import set_number
 from pytest_llmcompiler.corpus.mutator import is_text, set_content
-from pytest_llmcompiler.corpus.seed_pool import Seed
+from pytest_llmcompiler.corpus.seed_pool import Seed, branch_features
 from pytest_llmcompiler.values.c_types import Float, Int
 from pytest_llmcompiler.values.input import Alias, Input, Object, Value, replace_object
 
@@ -33,8 +34,9 @@ _DISTANCES = (0, 1, 2, 4, 8, 16)
 _DEPTHS = (8, 16, 32)
 _NESTED_SEEDS, _MAX_DEPTH = 4, 64
 _MAX_CHARACTERS = 32
-_PADDED_SEEDS, _PADDING, _MAX_PADDED = 16, 8, 64
-"""Seeds whose texts get so many zeros behind them, and bytes of the longest such text."""
+_FURTHEST_SEEDS, _SHORTENED_SEEDS, _PADDING, _MAX_VARIED = 16, 3, 8, 64
+"""Seeds whose texts get so many zeros behind them; those of which each character is left out; and the bytes of the
+longest such text."""
 _VARIADIC_COUNTS = (6, 7, 9, 12, 16)
 """Variadic arguments: the convention passes up to 5 or 6 of them in registers, and 8 floats."""
 
@@ -56,7 +58,7 @@ def generate_systematically(
         yield from _overlap(seed, restricted)
     yield from _nest_texts(seeds, constants)
     yield from _single_characters(seeds, constants)
-    yield from _pad_texts(seeds)
+    yield from _vary_texts(seeds)
     yield from _add_arguments(seeds, named)
 
 
@@ -163,18 +165,24 @@ def _single_characters(seeds: Sequence[Seed], constants: Collection[int]) -> Ite
             yield set_content(seed, number, bytes((character, 0)))
 
 
-def _pad_texts(seeds: Sequence[Seed]) -> Iterator[Input]:
-    for seed in seeds[-_PADDED_SEEDS:]:
+def _vary_texts(seeds: Sequence[Seed]) -> Iterator[Input]:
+    furthest = sorted(seeds, key=lambda seed: len(branch_features(seed.features)), reverse=True)
+    for place, seed in enumerate(furthest[:_FURTHEST_SEEDS]):
         for number, target in enumerate(seed.objects):
-            if is_text(target) and 1 < target.count <= _MAX_PADDED and target.data.endswith(b"\0"):
-                yield set_content(seed, number, target.data + bytes(_PADDING))
+            if not (is_text(target) and 1 < target.count <= _MAX_VARIED and target.data.endswith(b"\0")):
+                continue
+            yield set_content(seed, number, target.data + bytes(_PADDING))
+            text = target.data.partition(b"\0")[0] if place < _SHORTENED_SEEDS else b""
+            for at in range(len(text)):
+                yield set_content(seed, number, target.data[:at] + target.data[at + 1 :])
 
 
 def _add_arguments(seeds: Sequence[Seed], named: int) -> Iterator[Input]:
     """More variadic arguments, and the number that counts them."""
-    for seed in seeds[-_PAIRED_SEEDS:]:
+    for seed in (*seeds[:_PAIRED_SEEDS], *seeds[-_PAIRED_SEEDS:]):
         given = seed.input.args[named:]
-        if not given or any(value.links for value in given):
+        targets = [target for value in given for _, target in value.links]
+        if not given or any(not isinstance(target, Object) or target.links for target in targets):
             continue
         for count in _VARIADIC_COUNTS:
             args: tuple[Value, ...] = (*seed.input.args[:named], *itertools.islice(itertools.cycle(given), count))

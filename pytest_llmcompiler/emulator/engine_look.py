@@ -9,9 +9,9 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-_BUDGET = 10 << 20
+_BUDGET = 8 << 20
 """Bytes of code that all runs of a look with effort 1 may execute. Each run costs 4,096 bytes on top, so that this is
-600 to 1,200 inputs."""
+500 to 1,200 inputs."""
 _MAX_EFFORT = 5_000.0
 """A larger effort is taken for this one. Its look takes half a minute, and the time of a child is limited."""
 _U64 = (1 << 64) - 1

@@ -80,11 +80,14 @@ def test_each_compared_character_is_a_text() -> None:
     assert {b",\0", b"\t\0"} <= texts
 
 
-def test_texts_get_room_behind_their_end() -> None:
+def test_texts_lose_a_character_or_get_room() -> None:
     texts = {list_objects(input)[0].data for input in generate_systematically([TEXT], 1, (), ())}
     assert b"f(1)" + bytes(9) in texts
+    assert {b"(1)\0", b"f1)\0", b"f(1\0"} <= texts  # each character is left out once
 
 
 def test_a_variadic_function_gets_more_arguments() -> None:
     calls = {input.args for input in generate_systematically([seed(number(2), number(5), number(6))], 1, (), ())}
     assert (number(7), *[number(5), number(6)] * 3, number(5)) in calls
+    texts = seed(number(1), pointer(CHAR, b"x\0"))
+    assert {len(input.args) for input in generate_systematically([texts], 1, (), ())} >= {7, 8, 10, 13, 17}

@@ -10,9 +10,10 @@
 
 #define MAX_LENGTH 130     /* Two rounds of a loop over 64 elements, and both sides of the borders. */
 #define MAX_CONSTANTS 96   /* Inputs with constants. */
-#define MAX_POWERS 48      /* Inputs with powers of two. */
+#define MAX_POWERS 72      /* Inputs with powers of two. */
 #define MAX_ELEMENTS 32    /* Elements of an array that are set one by one. */
-#define MAX_PAIRS 32       /* Pairs of equal elements. */
+#define MAX_PAIRS 48       /* Pairs of equal elements. */
+#define MAX_SMALL 9        /* The largest small value of such a pair. */
 #define LEAST_ELEMENTS 2
 #define LEAST_LENGTH 4     /* Elements of the buffer whose lengths are tried. */
 
@@ -163,20 +164,17 @@ static void try_single_elements(Look *look, const Bases *bases, uint64_t rest) {
     }
 }
 
-/* Two equal elements, the largest of the array, among zeros. */
+/* Two equal elements among zeros, as the array has them or small. */
 static void try_pairs(Look *look, const Bases *bases, uint64_t rest) {
     uint32_t number = 0;
     const CellRow *row = find_array(bases, MAX_CHANGES, &number);
     Change changes[MAX_CHANGES];
-    uint64_t largest = 1;
-    for (uint32_t i = 0; row && i < row->count; i++) {
-        uint64_t value = read_cell(&bases->entries[number], row, row->first + i);
-        largest = value > largest ? value : largest;
-    }
     for (uint32_t i = 0; row && i < MAX_PAIRS && may_go_on(look, rest); i++) {
         uint32_t first = choose(look, row->count), second = choose(look, row->count);
+        uint64_t value = read_cell(&bases->entries[number], row, row->first + first);
+        value = value && choose(look, 2) ? value : fit(row, 1 + choose(look, MAX_SMALL));
         for (uint32_t cell = 0; cell < row->count; cell++)
-            changes[cell] = (Change){row->first + cell, cell == first || cell == second ? largest : 0};
+            changes[cell] = (Change){row->first + cell, cell == first || cell == second ? value : 0};
         explore(look, number, changes, row->count);
     }
 }
