@@ -55,8 +55,9 @@ def find_misuse(machine: Machine, run: TracedRun) -> GuestFault | None:
         pc = guest.register(processor.program_counter)
         if not machine.addresses.is_in_candidate(pc):
             return
-        if not processor.accesses_below_stack_pointer(candidate.read_code(pc), pc):
-            kind: AccessKind = "store" if access == unicorn.UC_MEM_WRITE else "load"
+        is_store = access == unicorn.UC_MEM_WRITE
+        if not (is_store and processor.stores_below_stack_pointer(candidate.read_code(pc), pc)):
+            kind: AccessKind = "store" if is_store else "load"
             border = "red zone" if machine.convention.red_zone else "stack pointer"
             faults.append(GuestFault(f"{kind} below the {border}", pc, address, kind, size))
             uc.emu_stop()

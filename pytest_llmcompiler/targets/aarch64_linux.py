@@ -267,7 +267,7 @@ class ARMv8(Processor):
             if _STACK_ACCESS.search(instruction.operands):
                 yield address, AlignedOperand("sp", alignment=_STACK_ALIGNMENT)
 
-    def accesses_below_stack_pointer(self, code: bytes, address: int) -> bool:
+    def stores_below_stack_pointer(self, code: bytes, address: int) -> bool:
         """Whether an instruction moves the stack pointer down and accesses memory at its new value."""
         return _PUSH.search(self.decode(code, address).operands) is not None
 

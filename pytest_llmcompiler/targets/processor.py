@@ -178,8 +178,8 @@ class Processor(ABC):
         """Address and operand of each instruction that hardware may refuse while the emulator executes it."""
 
     @abstractmethod
-    def accesses_below_stack_pointer(self, code: bytes, address: int) -> bool:
-        """Whether an instruction moves the stack pointer down and accesses memory at its new value, like a push."""
+    def stores_below_stack_pointer(self, code: bytes, address: int) -> bool:
+        """Whether an instruction moves the stack pointer down and writes to memory at its new value, like a push."""
 
     @abstractmethod
     def get_decoder(self, *, detail: bool = False, listing: bool = False) -> Any:

@@ -287,7 +287,7 @@ class X86(Processor):
             if operand and not operand.is_always_aligned:
                 yield address, operand
 
-    def accesses_below_stack_pointer(self, code: bytes, address: int) -> bool:
+    def stores_below_stack_pointer(self, code: bytes, address: int) -> bool:
         """Always False: the memory that a push writes is in the red zone, which is a function's own."""
         return False
 

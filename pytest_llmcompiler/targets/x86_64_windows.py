@@ -101,8 +101,8 @@ _PUSH = re.compile(r"push\w*|call\w*|enter\w*")
 class WindowsX86(X86):
     """The processor of x86-64 Linux. Without a red zone, the memory that a push writes is not the function's own."""
 
-    def accesses_below_stack_pointer(self, code: bytes, address: int) -> bool:
-        """Whether an instruction moves the stack pointer down and accesses memory at its new value."""
+    def stores_below_stack_pointer(self, code: bytes, address: int) -> bool:
+        """Whether an instruction moves the stack pointer down and writes to memory at its new value."""
         return _PUSH.fullmatch(self.decode(code, address).mnemonic) is not None
 
 

@@ -30,10 +30,11 @@ RIGHT = {
 }
 BELOW = {
     "x86_64-linux": [("movl $1, -136(%rsp)", ""), ("pushq %rbx\n movl -132(%rsp), %eax", "popq %rbx")],
-    "x86_64-windows": [("movl $1, -8(%rsp)", ""), ("pushq %rbx\n movl -8(%rsp), %eax", "popq %rbx")],
+    "x86_64-windows": [("movl $1, -8(%rsp)", ""), ("pushq %rbx\n movl -8(%rsp), %eax", "popq %rbx"), ("pushq -64(%rsp)", "popq %rax")],
     "aarch64-linux": [
         ("str x1, [sp, #-8]", ""),
         ("stp x1, x1, [sp, #-16]", ""),
+        ("ldr x9, [sp, #-16]!", "add sp, sp, #16"),
         ("str x19, [sp, #-16]!\n ldur x9, [sp, #-8]", "ldr x19, [sp], #16"),
         ("mov x9, sp\n str x1, [x9, #-16]!", ""),
     ],

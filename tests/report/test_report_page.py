@@ -38,6 +38,7 @@ def sample(function: str, number: int, verdict: str, **more: Any) -> dict[str, A
     detail = {"message": MESSAGES.get(verdict, "" if verdict == "pass" else f"why {verdict}"), "evidence": []}
     if verdict == "mismatch":
         detail |= {"input": ["x = 2"], "differences": [["return value", "4", HOSTILE]], "parts": 4}
+        detail["adequacy"] = {"mutants": 20, "killed": 17}
     if verdict == "crash":
         at = "  at        line 3: movl (%rdi), %eax"
         detail |= {"input": [f'p = "{HOSTILE}"'], "evidence": [f'  input     p = "{HOSTILE}"', at], "line": 3}
@@ -180,6 +181,7 @@ def test_the_view_of_a_sample(opened: Open) -> None:
         "line 4: the run diverges from the reference here",
         "clang -O0",
         "a.c::f[asm-O0]",
+        "17 of 20",
     ):
         assert text in body
     assert page.locator(".differences tbody tr").inner_text().startswith("return value\t4\t</script>")

@@ -21,8 +21,8 @@ static bool is_arm_push(const uint8_t *code) {
     return is_of_stack && (is_pair || is_single);
 }
 
-/* Whether the instruction at an address moves the stack pointer down before it uses the memory there: a push or a call.
- * unicorn still shows the old stack pointer then. Any other instruction is left to Python. */
+/* Whether the instruction at an address moves the stack pointer down before it writes to the memory there: a push or a
+ * call. unicorn still shows the old stack pointer then. Any other instruction is left to Python. */
 static bool is_push(Engine *engine, uint64_t address) {
     Region *region = find_region(engine, address);
     if (!region || region->size - (address - region->address) < 4)
@@ -37,7 +37,7 @@ static void on_stack_access(uc_engine *uc, uc_mem_type type, uint64_t address, i
     if (below <= 0)
         return;
     uint64_t counter = get_register(engine, engine->program_counter);
-    bool is_own = engine->red_zone == 0 && is_push(engine, counter);
+    bool is_own = engine->red_zone == 0 && type == UC_MEM_WRITE && is_push(engine, counter);
     if (is_in_candidate(engine, counter) && !is_own)
         leave(engine, LEFT_INSPECTION);
 }

@@ -231,7 +231,9 @@
       "ended by": sample.stop, "seed": sample.seed, "tokens of the prompt": entry.prompt, "tokens of the answer": entry.answer, "seconds": entry.seconds,
       ...measures(detail),
       "IR instructions": detail.instructions, "assembled by": detail.assembler, "because": detail.fallback,
-      "inputs": detail.inputs, "inputs dropped": dropped, "warning": detail.warning,
+      "inputs": detail.inputs, "inputs dropped": dropped,
+      "seeded faults that the inputs show": detail.adequacy && `${detail.adequacy.killed} of ${detail.adequacy.mutants}`,
+      "warning": detail.warning,
     };
     return Object.entries(known).filter(([, value]) => value !== null && value !== undefined && value !== "");
   }
