@@ -249,6 +249,7 @@ def _write_fill(writer: ImageWriter, machine: Machine, fill: UninitialisedFill) 
     values, numbers = machine.fill_values(fill), machine.guest.numbers
     writer.raw(values.pattern)
     writer.u64(values.frame_offset, values.narrow_result, values.upper_half)
+    writer.u64(numbers[machine.processor.flags_register], *values.flags)
     for registers in (values.state, values.scratch, values.callee_saved):
         writer.registers((numbers[name], value) for name, value in registers.items())
 

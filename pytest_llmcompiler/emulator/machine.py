@@ -206,7 +206,7 @@ class Machine:
         start = self._reset(layout, uninitialised)
         self._enter(start, call.inverse if uninitialised == "inverse" else call)
         names = dict(zip(self.guest.streams, STREAMS, strict=True))
-        registers = (*self.processor.registers, self.processor.stack_pointer)
+        registers = (*self.processor.registers, self.processor.stack_pointer, self.processor.flags_register)
         return {name: names.get(value, value) for name in registers for value in [self.guest.register(name)]}
 
     def _reset(self, layout: Layout, uninitialised: UninitialisedFill) -> StartState:

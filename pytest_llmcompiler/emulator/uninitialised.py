@@ -1,4 +1,4 @@
-"""The initial contents of registers and stack that no argument sets.
+"""The initial contents of registers, flags and stack that no argument sets.
 
 A correct candidate's behaviour depends on none of them. Each function is run on garbage and on zeros, and candidates on
 the inverse of the garbage too, so that one which reads them shows different behaviour.
@@ -63,6 +63,8 @@ class FillValues:
     scratch: dict[str, int]
     """What a call leaves in the registers that it may change."""
     callee_saved: dict[str, int]
+    flags: tuple[int, int]
+    """The condition flags at the start and after a call: the mask of all, and those that are set."""
 
 
 class UninitialisedValues:
@@ -106,6 +108,7 @@ class UninitialisedValues:
             {name: guest.register(name) for name in guest.processor.state_registers},
             {name: self._value_for(name, index) for index, name in scratch},
             start.callee_saved,
+            (sum(guest.processor.condition_flags), self._set_flags),
         )
 
     def stack_bytes(self, size: int) -> bytes:
@@ -128,6 +131,14 @@ class UninitialisedValues:
         self._scratch_values[self._fill].write(guest.uc)
         for whole, half in convention.half_preserved_vectors.items():
             guest.set_register(whole, self.register_value(_UPPER_HALVES) << 64 | guest.register(half))
+        flags, all_flags = guest.processor.flags_register, sum(guest.processor.condition_flags)
+        guest.set_register(flags, guest.register(flags) & ~all_flags | self._set_flags)
+
+    @property
+    def _set_flags(self) -> int:
+        """The condition flags that are set where no flag has a value."""
+        first, second = self._guest.processor.condition_flags
+        return {"garbage": first, "inverse": second, "zeros": 0}[self._pattern]
 
     def _select(self, fill: UninitialisedFill) -> None:
         self._fill = fill
@@ -144,8 +155,8 @@ class UninitialisedValues:
         callee_saved = {name: self._value_for(name, index) for index, name in enumerate(guest.convention.callee_saved)}
         for name, value in callee_saved.items():
             guest.set_register(name, value)
-        self.clobber_registers()
         guest.processor.reset_flags(guest.uc)
+        self.clobber_registers()
         frame_offset = ZEROS_TOP if fill == "zeros" else STACK_SIZE - CALLER_FRAME
         contents = self.stack_bytes(STACK_SIZE)
         return StartState(guest.uc.context_save(), callee_saved, contents, frame_offset, tuple(self._list_pads()))

@@ -340,4 +340,5 @@ def _format_registers(name: str, values: dict[str, int], labels: dict[int, str])
     for number in range(16):
         value = int(values[f"xmm{number}"])
         lines.append(f"        {{{value & (1 << 64) - 1:#x}ul, {value >> 64:#x}ul}},")
-    return [*lines, "    },", "    .flags = 0x202, .mxcsr = 0x1f80, .control = 0x37f,", "};"]
+    state = f"    .flags = {int(values['eflags']):#x}, .mxcsr = 0x1f80, .control = 0x37f,"
+    return [*lines, "    },", state, "};"]

@@ -201,7 +201,7 @@ __asm__(".text\n.globl llmc_external\n"
         "llmc_enter:\n"
         "pushq %rbx\npushq %rbp\npushq %r12\npushq %r13\npushq %r14\npushq %r15\n"
         "movq %rsp, llmc_home(%rip)\nmovq %rdi, llmc_target(%rip)\nmovq %rsi, %rax\n"
-        "fninit\nldmxcsr 392(%rax)\npushq $0x202\npopfq\n" LOAD "jmp *llmc_target(%rip)\n"
+        "fninit\nldmxcsr 392(%rax)\npushq 384(%rax)\npopfq\n" LOAD "jmp *llmc_target(%rip)\n"
         "llmc_returned:\n" SAVE("llmc_after")
         "movq llmc_home(%rip), %rsp\npushfq\npopq llmc_after+384(%rip)\ncld\nstmxcsr llmc_after+392(%rip)\n"
         "fnstenv llmc_environment(%rip)\nfninit\n"
@@ -441,6 +441,8 @@ static void answer_call(const struct llmc_reply *answer)
     for (word at = 0; at < sizeof clobbered / sizeof *clobbered; at++)
         llmc_at_call.general[clobbered[at]] = reproducer->clobbered->general[clobbered[at]];
     copy(llmc_at_call.vector, reproducer->clobbered->vector, sizeof llmc_at_call.vector);
+    const word conditions = 0x8d5; /* carry, parity, adjust, zero, sign, overflow */
+    llmc_at_call.flags = (llmc_at_call.flags & ~conditions) | (reproducer->clobbered->flags & conditions);
     for (int at = 0; at < answer->effects_count; at++) {
         const struct llmc_effect *effect = &answer->effects[at];
         word address = (word)effect->symbol + effect->address;

@@ -173,6 +173,8 @@ _SYSCALLS = {
 use a descriptor."""
 
 
+_NEGATIVE_ZERO, _CARRY_OVERFLOW = 0xC0000000, 0x30000000
+"""The condition flags. `hi` holds with the second group, `gt` where no flag is set, `mi` and `eq` with the first."""
 _ENABLE_FLOATING_POINT = 3 << 20
 """The bits of CPACR_EL1 that let user code use NEON and floating point."""
 
@@ -182,6 +184,7 @@ class ARMv8(Processor):
 
     stack_pointer, program_counter, link_register, return_address_bytes = "sp", "pc", "x30", 0
     control_registers = ("fpcr",)
+    flags_register, condition_flags = "nzcv", (_NEGATIVE_ZERO, _CARRY_OVERFLOW)
     registers = (*(f"x{number}" for number in range(31)), *_VECTORS, *_LOWER_HALVES.values())
     state_registers = (
         *(f"x{number}" for number in range(31)),

@@ -97,6 +97,11 @@ class Processor(ABC):
     """General and vector registers, without the stack pointer and the program counter."""
     state_registers: tuple[str, ...]
     """All registers that a function finds set at its entry, beside the stack pointer and the program counter."""
+    flags_register: str
+    """The register that has the condition flags."""
+    condition_flags: tuple[int, int]
+    """The condition flags, which have no defined value at the entry of a function or after a call: two masks, which
+    together have all of them. Setting the first, the second, or none gives each condition both of its truth values."""
     control_state: Mapping[str, tuple[int, int]]
     """The control registers at a function's return: name -> the bits that count, and the value that they must have."""
     longest_instruction: int

@@ -164,6 +164,9 @@ _EXCEPTIONS = {0: "division by zero or overflow in it", 3: "breakpoint", 4: "ove
 _FLAGS_AT_ENTRY = 0x202
 """The interrupt flag, and a bit that is always set."""
 _DIRECTION_FLAG = 1 << 10
+_SIGN_ZERO_PARITY, _CARRY_ADJUST_OVERFLOW = 0x80 | 0x40 | 0x04, 0x01 | 0x10 | 0x800
+"""The condition flags. `js` and `je` jump with the first group, `jb` and `jo` with the second, `ja` and `jg` where no
+flag is set."""
 _FPCW_AT_ENTRY = 0x37F
 """All x87 exceptions masked, round to nearest, results of 64 bits' precision: as Linux starts a process."""
 _FPTAG_EMPTY = 0xFFFF
@@ -196,6 +199,7 @@ class X86(Processor):
 
     stack_pointer, program_counter, link_register, return_address_bytes = "rsp", "rip", None, 8
     control_registers = ("eflags", "mxcsr", "fpcw", "fptag")
+    flags_register, condition_flags = "eflags", (_SIGN_ZERO_PARITY, _CARRY_ADJUST_OVERFLOW)
     registers = (
         *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"),
         *(f"xmm{number}" for number in range(16)),

@@ -30,7 +30,11 @@ RIGHT = {
 }
 BELOW = {
     "x86_64-linux": [("movl $1, -136(%rsp)", ""), ("pushq %rbx\n movl -132(%rsp), %eax", "popq %rbx")],
-    "x86_64-windows": [("movl $1, -8(%rsp)", ""), ("pushq %rbx\n movl -8(%rsp), %eax", "popq %rbx"), ("pushq -64(%rsp)", "popq %rax")],
+    "x86_64-windows": [
+        ("movl $1, -8(%rsp)", ""),
+        ("pushq %rbx\n movl -8(%rsp), %eax", "popq %rbx"),
+        ("pushq -64(%rsp)", "popq %rax"),
+    ],
     "aarch64-linux": [
         ("str x1, [sp, #-8]", ""),
         ("stp x1, x1, [sp, #-16]", ""),

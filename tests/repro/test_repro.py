@@ -202,6 +202,12 @@ WRONG = {
     "a stream as an argument": ("put", replace_text("$7", "$8"), "return value"),
     "standard input": ("read_on", lambda text: re.sub(r"(\tretq)", r"\tincl %eax\n\1", text), "return value"),
     "arguments on the stack": ("many", replace_text("24(%rbp)", "16(%rbp)"), "return value"),
+    "a flag that nobody set": ("put", replace_text("# %bb.0:\n", "\tjno\t1f\n\tud2\n1:\n"), "SIGILL"),
+    "a flag that a call changes": (
+        "filled",
+        replace_text("\tcallq\tdone@PLT\n", "\tcmpl\t%eax, %eax\n\tcallq\tdone@PLT\n\tje\t1f\n\tud2\n1:\n"),
+        "SIGILL",
+    ),
 }
 
 

@@ -86,6 +86,7 @@ typedef struct {
     RegisterValues state;  /* All registers from which a run starts. */
     RegisterValues scratch; /* What a call leaves in the registers that it may change. */
     RegisterValues callee_saved;
+    uint64_t flags_register, flags_mask, flags; /* The condition flags at the start and after a call. */
     uc_context *context;
 } Fill;
 

@@ -56,6 +56,9 @@ void clobber_registers(Engine *engine) {
         uint64_t whole[4] = {halves[i], engine->upper_garbage[engine->fill]};
         uc_reg_write(engine->uc, engine->half_preserved[i][0], whole);
     }
+    Fill *fill = &engine->fills[engine->fill];
+    uint64_t kept = get_register(engine, fill->flags_register) & ~fill->flags_mask;
+    set_register(engine, fill->flags_register, kept | fill->flags);
 }
 
 /* -- the end of a run */
@@ -222,6 +225,7 @@ static void read_fills(Engine *engine, Reader *reader) {
         memcpy(fill->pattern, &pattern, 4);
         fill->frame_offset = read_u64(reader);
         engine->narrow_garbage[number] = read_u64(reader), engine->upper_garbage[number] = read_u64(reader);
+        fill->flags_register = read_u64(reader), fill->flags_mask = read_u64(reader), fill->flags = read_u64(reader);
         read_registers(reader, &fill->state);
         read_registers(reader, &fill->scratch);
         read_registers(reader, &fill->callee_saved);
