@@ -78,8 +78,9 @@ def run_server(settings: ServerSettings, faces: Sequence[Face], constants: Mappi
     temporary = Path(tempfile.mkdtemp(prefix="llmc-serve-"))
     try:
         os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
+        unconfined = confine(temporary)  # before there is a thread or process that it would not hold for
         with listener, Judge(**settings.judge) as judge:
-            _announce(settings, listener, token, confine(temporary))
+            _announce(settings, listener, token, unconfined)
             application = JudgeApplication(judge, settings.limits, token, faces, constants)
             return _RunningServer(application, settings.limits).run(listener)
     finally:

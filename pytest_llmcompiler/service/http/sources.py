@@ -16,12 +16,13 @@ from pytest_llmcompiler.program.directive_comments import find_directives
 from pytest_llmcompiler.program.flag_table import is_without_files, pair_values
 from pytest_llmcompiler.service.sample import Sample
 
-_SPLICE = re.compile(r"(?:\\|\?\?/)[ \t\v\f]*(?:\r\n|\n|\r)")
-"""The end of a line that goes on: clang takes blanks behind the backslash, and a trigraph for it."""
+_SPLICE = re.compile(r"(?:\\|\?\?/)[ \t\v\f]*(?:\r\n?|\n\r?)")
+"""The end of a line that goes on. clang takes blanks behind the backslash, a trigraph for it, and both orders of
+carriage return and line feed for one end."""
 _CONTROL = re.compile(r"[\0-\x08\x0e-\x1f]")
 """Characters that clang takes for blanks, and that no source has."""
-_HASH = r"(?:#|%:|\?\?=)[ \t\v\f]*"
-"""The start of a directive, as itself, as a digraph and as a trigraph."""
+_HASH = r"(?:#|%:|\?\?=)[\s\u180e]*"
+"""The start of a directive, as itself, as a digraph and as a trigraph. clang takes Unicode's blanks for blanks."""
 _HEADER = r"""[ \t]*(?:<(?!/)(?:(?!\.\.)[\w./+-])+>|"(?!/)(?:(?!\.\.)[\w./+-])+")"""
 """The name of a header below a folder of headers."""
 _INCLUDE = re.compile(rf"{_HASH}(?:include|import|include_next|__include_macros)\b(?!{_HEADER})")
@@ -32,7 +33,7 @@ _HAS_FILE = re.compile(
     r"(?<!defined)(?<!defined )(?<!defined\()(?<!ifdef )(?<!ifndef )\b__has_(?:include|include_next|embed)\b"
 )
 _HAS_HEADER = re.compile(rf"__has_include(?:_next)?[ \t]*\({_HEADER}[ \t]*\)")
-_DEPENDENCY = re.compile(r"\b(?:GCC|clang)[ \t\v\f]+dependency\b")
+_DEPENDENCY = re.compile(r"\b(?:GCC|clang)[\s\u180e]+dependency\b")
 _ASM = re.compile(r"\b_{0,2}asm(?:__)?\b")
 _QUALIFIERS = re.compile(r"\s*(?:(?:volatile|__volatile__|__volatile|goto|inline|__inline__|__inline)\b\s*)*\(")
 _STRING = re.compile(r'\s*"((?:[^"\\\n]|\\.)*)"')
