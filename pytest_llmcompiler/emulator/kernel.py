@@ -131,9 +131,9 @@ class Kernel:
             "clock_nanosleep": lambda *_: 0,
             "exit_group": self._exit,
             "getrandom": self._get_random,
-            "kill": lambda process, signal, _: self._send_signal(process, signal, is_group_meant=process in (0, _U64)),
-            "tkill": lambda thread, signal, _: self._send_signal(thread, signal),
-            "tgkill": lambda _, thread, signal: self._send_signal(thread, signal),
+            "kill": self._kill,
+            "tkill": lambda thread, signal, _: self._send_to_thread(thread, signal),
+            "tgkill": lambda _, thread, signal: self._send_to_thread(thread, signal),
             "rt_sigaction": self._set_signal_action,
             "path": lambda *_: -_ENOENT,  # all that name a file: open, stat, access, rename, unlink, readlink, …
             # all that work on the descriptor of an open file: pread, fcntl, fsync, ftruncate, …
@@ -208,13 +208,21 @@ class Kernel:
     def _exit(self, code: int, _: int, __: int) -> int:
         raise GuestExitError(code & 0xFF)
 
-    def _send_signal(self, receiver: int, signal: int, *, is_group_meant: bool = False) -> int:
-        """A signal to this process, which is its only thread and alone in its group."""
-        receiver, signal = receiver & _U32, signal & _U32
+    def _kill(self, process: int, signal: int, _: int) -> int:
+        """The process is alone in its group: 0 names the group, and -1 all that it may send a signal to."""
+        itself = 0, _U32, choose_process_number(self._environment_seed)
+        return self._send_signal(signal, is_meant=process & _U32 in itself)
+
+    def _send_to_thread(self, thread: int, signal: int) -> int:
+        itself = _FIRST_THREAD, choose_process_number(self._environment_seed)
+        return self._send_signal(signal, is_meant=thread & _U32 in itself)
+
+    def _send_signal(self, signal: int, *, is_meant: bool) -> int:
+        """A signal to this process, which is its only thread, or to another one."""
+        signal &= _U32
         if signal > _SIGNALS:
             return -_EINVAL
-        itself = _FIRST_THREAD, choose_process_number(self._environment_seed)
-        if receiver not in itself and not is_group_meant:
+        if not is_meant:
             return -_ESRCH
         handler = int.from_bytes(self._signal_actions.get(signal, b"")[:8], "little")
         if signal == 0 or handler == _IGNORE or (handler == _DEFAULT and signal in _UNHEEDED):

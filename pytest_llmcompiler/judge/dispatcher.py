@@ -97,7 +97,8 @@ class Dispatcher:
         """Forget everything in a forked child: processes, threads and locks are the parent's."""
         for worker in list(self.workers):
             worker.abandon()
-        os.close(self._event)
+        if not self.has_ended:
+            os.close(self._event)
 
     def _wake(self) -> None:
         if not (self._is_awake or self.has_ended):
@@ -206,7 +207,7 @@ class Dispatcher:
         waits = [self._find_deadline(worker) - now for worker in self.workers if worker.sent]
         if self._schedule.has_free_process:
             waits.append(_LOOK_SECONDS)
-        return max(0.0, min(waits, default=math.inf))
+        return max(0.0, min(_REPLY_SECONDS, *waits)) if waits else math.inf  # poll takes 24 days at most
 
     def _find_deadline(self, worker: JudgeWorker) -> float:
         """When a process must have replied to its first request."""

@@ -74,12 +74,18 @@ class PreparedFunctions:
         key = function["function_key"]
         if key not in self._ready or not self._references.is_current(function["case_key"]):
             return None
-        return self.open(function)
+        harness = self.open(function)
+        return harness if key in self._ready else None  # another function of a changed case may have come first
+
+    def list_files(self, function: RequestedFunction) -> tuple[FileState, ...]:
+        """The files that a function was compiled from, as they were then."""
+        return self._references.files(function["case_key"])
 
     def prepare(self, function: RequestedFunction) -> Harness:
-        """Make a function ready. Raises CaseError."""
+        """Make a function ready: the first candidate takes no longer than others. Raises CaseError."""
         harness = self.open(function)
-        harness.find_unjudgeable_reason()
+        if harness.find_unjudgeable_reason() is None:
+            harness.engine.start()
         self._ready.add(function["function_key"])
         self._next_measurement = 0.0
         return harness

@@ -38,7 +38,6 @@ from pytest_llmcompiler.judge.tasks import judge_task, judge_task_with_reproduce
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.model.answer import Answer
 from pytest_llmcompiler.model.extract.claims import find_claimed_sizes
-from pytest_llmcompiler.program.file_cache import FileState
 
 
 def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
@@ -77,9 +76,7 @@ class _RequestServer:
             harness = self._functions.open(request["function"])
             return {"status": "listing", "blocks": _json_blocks(harness.listing(text))}
         if request["action"] == "prepare":
-            harness = self._prepare(request)
-            if harness.find_unjudgeable_reason() is None:
-                harness.engine.start()
+            self._prepare(request)
             return {"status": "prepared"}
         if request["action"] == "answer":
             return self._judge_answer(request, text)
@@ -110,7 +107,7 @@ class _RequestServer:
         if harness is None:
             self._write(BEGIN)
             harness = self._functions.prepare(request["function"])
-            files = [FileState.read(path).to_json() for path in harness.reference.source_files]
+            files = [state.to_json() for state in self._functions.list_files(request["function"])]
             note: PreparedNote = {"keys": self._functions.keys, "files": files}
             self._write(PREPARED, note)
         return harness

@@ -53,6 +53,10 @@ class FileCache(Generic[_Value]):
             del self._entries[next(iter(self._entries))]
         return entry[0]
 
+    def files(self, key: Hashable) -> tuple[FileState, ...]:
+        """The files that the value for a key was computed from, as they were then."""
+        return self._entries[key][1]
+
     def is_current(self, key: Hashable) -> bool:
         """Whether there is a value for a key, and none of its files has changed."""
         entry = self._entries.get(key)

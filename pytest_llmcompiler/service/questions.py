@@ -32,7 +32,8 @@ class EncodedQuestions:
         has_place = isinstance(sample.source, Path) or bool(sample.cflags)
         key = (
             *(sample.source, sample.function, sample.task, sample.passes, sample.target, sample.cflags, sample.stop),
-            Path.cwd() if has_place else os.getpid(),  # a forked child writes its own files of source texts
+            Path.cwd() if has_place else None,
+            os.getpid(),  # a forked child writes its own files of source texts
         )
         request = self._requests.get(key)
         if request is None:

@@ -35,4 +35,9 @@ class Sample:
     missing."""
 
     def __post_init__(self) -> None:
+        """Raises TypeError for a field that is no text. In a batch, it would show where other samples are under way."""
         object.__setattr__(self, "cflags", tuple(self.cflags))  # a list is no part of a key
+        texts = (self.function, self.answer, self.task, self.passes, self.target, self.stop, *self.cflags)
+        for value in texts if isinstance(self.source, (str, Path)) else (self.source,):
+            if not isinstance(value, str):
+                raise TypeError(f"a sample has texts, and the path or text of a source; found {type(value).__name__}")

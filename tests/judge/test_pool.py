@@ -27,6 +27,7 @@ from pytest_llmcompiler.judge.schedule import Schedule
 from pytest_llmcompiler.judge.ticket import Ticket
 from pytest_llmcompiler.judge.worker import JudgeWorker
 from pytest_llmcompiler.program.case import Case
+from pytest_llmcompiler.program.file_cache import FileState
 
 SOURCE = "int f(int x) { return x ^ 40; }\nint g(int x) { return x ^ 41; }\n"
 HANG = "f:\n1:\tjmp 1b\n"
@@ -276,6 +277,26 @@ def test_functions_that_nobody_asks_for_are_let_go(case_of: CaseOf) -> None:
     assert len(functions.keys) == 3
     assert not make_ready(functions, describe(case, "f0")), "it was asked for a short time ago"
     assert make_ready(functions, describe(case, "f1")), "it was asked for the longest time ago"
+
+
+def test_all_functions_of_a_file_that_changes_are_prepared_again(case_of: CaseOf) -> None:
+    case = case_of("int f(int x) { return x; } int g(int x) { return x; }\n")
+    f, g = (describe(case, name) for name in "fg")
+    functions = PreparedFunctions(most_megabytes=1 << 20)
+    assert make_ready(functions, f) and make_ready(functions, g)
+    case.path.write_text("int f(int x) { return x; } int g(int x) { return x + 10; }\n")
+    assert make_ready(functions, f) and make_ready(functions, g)
+    assert not make_ready(functions, g)
+
+
+def test_files_are_told_as_they_were_when_they_were_compiled(case_of: CaseOf) -> None:
+    case = case_of(SOURCE)
+    functions, function = PreparedFunctions(), describe(case, "f")
+    functions.prepare(function)
+    before = FileState.read(case.path)
+    case.path.write_text(SOURCE + "// changed\n")
+    assert before in functions.list_files(function)
+    assert FileState.read(case.path) not in functions.list_files(function)
 
 
 def test_functions_are_let_go_for_the_memory_that_they_take(case_of: CaseOf) -> None:

@@ -174,6 +174,26 @@ def test_a_fork_while_other_threads_judge() -> None:
     )
 
 
+def test_a_forked_child_writes_source_texts_of_its_own() -> None:
+    """Those of its parent end with the parent."""
+    assert (
+        run(
+            "import shutil",
+            "from pytest_llmcompiler.judge.source_texts import choose_folder",
+            "judge = Judge(1, examples=5); folder = choose_folder()",
+            "one = Sample('int f(int x) { return x ^ N; }', 'f', 'f: movl %edi, %eax; xorl $9, %eax; ret', cflags=('-DN=9',))",
+            "assert judge.check(one).passed",
+            "pid = os.fork()",
+            "if pid == 0:",
+            "    shutil.rmtree(folder)",
+            "    print(judge.check(one).kind, flush=True); judge.close(); os._exit(0)",
+            "os.waitpid(pid, 0)",
+            "judge.close()",
+        )
+        == "pass"
+    )
+
+
 def test_a_batch_of_the_parent_is_refused_in_a_forked_child() -> None:
     assert (
         run(

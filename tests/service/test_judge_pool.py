@@ -11,7 +11,9 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from processes import is_alive, list_group
@@ -235,6 +237,17 @@ def test_a_time_limit_in_an_event_loop(caplog: pytest.LogCaptureFixture) -> None
     assert asyncio.run(main()) == ["Timeout", "Timeout"]
     gc.collect()
     assert caplog.records == [], "asyncio complains of nothing"
+
+
+def test_a_time_limit_of_a_century() -> None:
+    with Judge(1, examples=5, timeout=3e9) as judge:
+        assert judge.check(sample(40)).passed
+
+
+@pytest.mark.parametrize("change", [{"answer": None}, {"function": ["f"]}, {"source": None}, {"cflags": [1]}])
+def test_a_sample_of_anything_but_text_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(TypeError):
+        replace(sample(40), **change)
 
 
 def test_preparing_does_not_count_for_the_time_limit() -> None:
