@@ -8,6 +8,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -24,7 +25,7 @@ def write_source(source: str) -> Path:
         if not path.exists():
             if not folder.exists():
                 folder.mkdir(mode=0o700)
-                atexit.register(_remove_folder, folder, os.getpid())
+                _remove_at_exit(folder)
             path.write_bytes(data)
     return path
 
@@ -38,6 +39,13 @@ def choose_folder() -> Path:
 @functools.cache
 def _choose_folder(_: int) -> Path:
     return Path(tempfile.gettempdir()) / f"llmc-{secrets.token_hex(8)}"
+
+
+def _remove_at_exit(folder: Path) -> None:
+    atexit.register(_remove_folder, folder, os.getpid())
+    util = sys.modules.get("multiprocessing.util")
+    if util:  # a child of multiprocessing ends without what is registered above
+        util.Finalize(None, _remove_folder, args=(folder, os.getpid()), exitpriority=0)
 
 
 def _remove_folder(folder: Path, owner: int) -> None:
