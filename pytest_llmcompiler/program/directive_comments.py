@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pytest_llmcompiler.errors import CaseError
 
-_DIRECTIVE = re.compile(r"(?://|;|/\*|^\s*\*)\s*(LLMC\b:?|llmc:)\s*(.*?)\s*(?:\*/.*)?$")
+_DIRECTIVE = re.compile(r"(?://|;|/\*|^\s*\*)\s*(LLMC\b:?|llmc:)")
+"""The start of a directive. It ends with the line or the comment."""
 
 
 def read_source(path: Path) -> str:
@@ -50,6 +51,6 @@ def find_directives(path: Path, source: str) -> Iterator[tuple[int, str]]:
         has_word = "LLMC" in line or "llmc:" in line
         match = _DIRECTIVE.search(line.rstrip("\r")) if has_word else None
         if match and match[1] == "LLMC:":
-            yield number, match[2]
+            yield number, line[match.end() :].partition("*/")[0].strip()
         elif match:
             raise CaseError(f"{path}:{number}: a directive begins with `LLMC:`, found `{match[1]}`")

@@ -118,7 +118,14 @@ def _find_answer(query: str, prompt: str, end_tokens: Sequence[str]) -> str:
     _, found, answer = query.partition(needle) if needle else ("", "prompt", query)
     if not found:
         raise BodyError(f"the query does not contain the prompt {prompt[:60]!r}, so the answer in it can't be told")
-    answer = answer.rstrip()
-    while end := next((token for token in end_tokens if token and answer.endswith(token)), None):
-        answer = answer[: -len(end)].rstrip()
-    return answer
+    return answer[: _find_end(answer, end_tokens)]
+
+
+def _find_end(answer: str, end_tokens: Sequence[str]) -> int:
+    """The length of an answer without blanks and tokens at its end. Nothing is copied: there may be many."""
+    end = len(answer.rstrip())
+    while token := next((token for token in end_tokens if token and answer.endswith(token, 0, end)), None):
+        end -= len(token)
+        while end and answer[end - 1].isspace():
+            end -= 1
+    return end

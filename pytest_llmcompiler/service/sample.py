@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_llmcompiler.model.answer import StopReason, Task
+from pytest_llmcompiler.model.answer import TASKS, StopReason, Task
 from pytest_llmcompiler.targets.target import DEFAULT
 
 
@@ -35,9 +35,12 @@ class Sample:
     missing."""
 
     def __post_init__(self) -> None:
-        """Raises TypeError for a field that is no text. In a batch, it would show where other samples are under way."""
+        """Raises TypeError for a field that is no text, ValueError for an unknown task. In a batch, they would show
+        where other samples are under way, or not at all."""
         object.__setattr__(self, "cflags", tuple(self.cflags))  # a list is no part of a key
         texts = (self.function, self.answer, self.task, self.passes, self.target, self.stop, *self.cflags)
         for value in texts if isinstance(self.source, (str, Path)) else (self.source,):
             if not isinstance(value, str):
                 raise TypeError(f"a sample has texts, and the path or text of a source; found {type(value).__name__}")
+        if self.task not in TASKS:
+            raise ValueError(f"unknown task {self.task!r}: expected one of {', '.join(TASKS)}")

@@ -7,6 +7,7 @@ import pytest
 from pytest_llmcompiler.errors import CaseError
 from pytest_llmcompiler.program.case import ArgRule, Case, read_case
 from pytest_llmcompiler.program.clang import Toolchain
+from pytest_llmcompiler.program.directive_comments import find_directives
 from pytest_llmcompiler.program.reference import Reference
 
 
@@ -160,3 +161,10 @@ def test_the_line_is_the_one_of_the_directive_at_fault(tmp_path: Path) -> None:
 def test_rules_by_name_and_by_position_are_the_same(tmp_path: Path) -> None:
     compiled = reference(tmp_path, "// LLMC: arg f.1 range 1..2", "// LLMC: arg f.s cstring")
     assert compiled.argument_rules("f") == {0: ArgRule(cstring=True), 1: ArgRule(range=(1, 2))}
+
+
+def test_a_long_line_is_read_in_linear_time() -> None:
+    """A pattern that tries each run of blanks as the end takes minutes."""
+    text = "x" + (" " * 3000 + "y") * 300
+    source = f"int f;\n// LLMC: {text} \n/* LLMC: {text} */ int g; /* LLMC: none */"
+    assert list(find_directives(Path("case.c"), source)) == [(2, text), (3, text)]

@@ -25,8 +25,8 @@ def test_the_answer_is_what_follows_the_prompt() -> None:
     assert sample == Sample(ROW["code"], "f", "f:\n  ret")
 
 
-@pytest.mark.parametrize("end", ["</s>", "<|im_end|>\n", "<|end_of_text|><|eot_id|>"])
-def test_the_token_at_the_end_is_no_part_of_the_answer(end: str) -> None:
+@pytest.mark.parametrize("end", ["</s>", "<|im_end|>\n", "<|end_of_text|><|eot_id|>", " </s> " * 100_000])
+def test_tokens_at_the_end_are_no_part_of_the_answer(end: str) -> None:
     assert read_body(body(f"Compile f.f: ret{end}"), COLUMNS)[0].answer == "f: ret"
 
 

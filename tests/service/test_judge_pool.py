@@ -250,6 +250,11 @@ def test_a_sample_of_anything_but_text_is_refused(change: dict[str, Any]) -> Non
         replace(sample(40), **change)
 
 
+def test_a_sample_of_an_unknown_task_is_refused() -> None:
+    with pytest.raises(ValueError, match="unknown task 'assembly': expected one of asm"):
+        replace(sample(40), task="assembly")  # type: ignore[arg-type]
+
+
 def test_preparing_does_not_count_for_the_time_limit() -> None:
     source = "int f(int x) { return x ^ 40; } // prepared without haste\n"
     with Judge(1, examples=100, timeout=60) as judge:
