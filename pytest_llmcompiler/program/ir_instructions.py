@@ -6,6 +6,7 @@ and all values in its text as operands.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ _NAME = r'[%@](?:"(?:[^"\\]|\\.)*"|[-\w$.]+)'
 _VALUE_NAME = re.compile(_NAME)
 _HEADER = re.compile(rf"^define (?P<words>[^@]*)(?P<name>{_NAME})\((?P<params>.*?)\)(?: [^()]*)? \{{$")
 _LINE = re.compile(r"^  (?:(?P<result>%\S+) = )?(?P<opcode>\w+)(?: (?P<rest>.*))?$")
+_LABEL = re.compile(r"^([-\w$.]+|\"[^\"]*\"):(?: |$)")
+_LABEL_USE = re.compile(rf"\blabel ({_NAME})")
 _CALL = re.compile(rf"^(?:.*? )?(?P<callee>{_NAME})\((?P<args>.*)\)[^()]*(?:\[.*\])?$")
 _CASTS = ("zext", "sext", "trunc", "bitcast", "ptrtoint", "inttoptr", "addrspacecast")
 _BINARY = ["add", "sub", "mul", "udiv", "sdiv", "urem", "srem", "shl", "lshr", "ashr", "and", "or", "xor"]
@@ -56,12 +59,29 @@ class FunctionBody:
     """The instructions by the names of their values."""
     users: dict[str, list[IrInstruction]] = field(default_factory=lambda: defaultdict(list))
     """The instructions by the names of the values and symbols that they mention."""
+    blocks: dict[str, list[IrInstruction]] = field(default_factory=dict)
+    """The instructions of each block, by its name, `%7`. The name of the first block is empty."""
+
+    @functools.cached_property
+    def block_names(self) -> dict[IrInstruction, str]:
+        """The name of the block of each instruction."""
+        return {instruction: name for name, block in self.blocks.items() for instruction in block}
+
+    @functools.cached_property
+    def predecessors(self) -> dict[str, list[str]]:
+        """The blocks from which each block is entered, by its name. One that enters it in two ways is there twice."""
+        entered: dict[str, list[str]] = {}
+        for name, block in self.blocks.items():
+            for target in _LABEL_USE.findall(block[-1].text) if block else ():
+                entered.setdefault(target, []).append(name)
+        return entered
 
 
 def read_functions(text: str) -> dict[str, FunctionBody]:
     """The functions with a body in LLVM's text of a module, by name."""
     functions: dict[str, FunctionBody] = {}
     body: FunctionBody | None = None
+    block: list[IrInstruction] = []
     for line in _join_switches(text):
         header = _HEADER.match(line)
         if header:
@@ -73,10 +93,13 @@ def read_functions(text: str) -> dict[str, FunctionBody]:
             )
             params, types = map(plain_operand, named), (part.split(" ")[0] for part in named)
             body = functions[name] = FunctionBody(name, is_local, tuple(params), tuple(types), "..." in parts)
+            block = body.blocks.setdefault("", [])
         elif line.startswith("}"):
             body = None
+        elif body is not None and (label := _LABEL.match(line)):
+            block = body.blocks.setdefault(f"%{label[1]}", [])
         elif body is not None and (match := _LINE.match(line)):
-            _add(body, match)
+            block.append(_add(body, match))
     return functions
 
 
@@ -93,7 +116,8 @@ def _join_switches(text: str) -> Iterator[str]:
             yield line
 
 
-def _add(body: FunctionBody, line: re.Match[str]) -> None:
+def _add(body: FunctionBody, line: re.Match[str]) -> IrInstruction:
+    """Add the instruction of a line."""
     opcode, rest = line["opcode"], re.sub(r"(?:, ![\w.]+ !\w+)+$", "", line["rest"] or "")
     if opcode in ("tail", "musttail", "notail"):
         opcode, rest = "call", rest.removeprefix("call ")
@@ -104,6 +128,7 @@ def _add(body: FunctionBody, line: re.Match[str]) -> None:
         body.definitions[instruction.result] = instruction
     for name in dict.fromkeys(_VALUE_NAME.findall(rest)):
         body.users[name].append(instruction)
+    return instruction
 
 
 def _read_operands(opcode: str, rest: str) -> tuple[str, tuple[str, ...]]:

@@ -16,6 +16,7 @@ import struct
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from pytest_llmcompiler.program.address_flow import constant_address
+from pytest_llmcompiler.program.branch_guards import BranchGuard, find_guards, find_load_guards
 from pytest_llmcompiler.program.initial_values import SymbolAddress
 from pytest_llmcompiler.program.ir_instructions import FunctionBody, IrInstruction
 
@@ -62,6 +63,10 @@ class ValueSets:
         self._open: set[tuple[str, str]] = set()
         """The values that are being evaluated, as function and name."""
         self._steps = 0
+        self._load_guards: dict[IrInstruction, tuple[BranchGuard, ...]] = {}
+        """What the branches in front of loads say of their values."""
+        self._guards: dict[tuple[IrInstruction, str], tuple[BranchGuard, ...]] = {}
+        """What the branches in front of instructions say of their operands."""
 
     def evaluate(self, function: str, operand: str, type: str) -> ValueSet:
         """The constants that an operand of a function's instructions may be."""
@@ -134,11 +139,20 @@ class ValueSets:
             case "icmp" | "fcmp":
                 return frozenset((0, 1))
             case "load":
-                return self._load(operands[0], function, type) if instruction.type else None
+                values = self._load(operands[0], function, type) if instruction.type else None
+                return self._keep_possible(instruction, values)
             case "call":
                 return self._of_result(operands[0], type)
             case opcode:
                 return self._of_computation(opcode, instruction, type)
+
+    def _keep_possible(self, load: IrInstruction, values: ValueSet) -> ValueSet:
+        """The values of a load that the branches in front of it let through."""
+        if not values:
+            return values
+        if load not in self._load_guards:
+            self._load_guards[load] = find_load_guards(self._functions[load.function], load)
+        return _keep_admitted(self._load_guards[load], values)
 
     def _of_result(self, callee: str, type: str) -> ValueSet:
         body = self._functions.get(callee.removeprefix("@"))
@@ -179,7 +193,12 @@ class ValueSets:
         before, self._open = self._open, _Guarded(self._open)
         try:
             values = self._of_operand(instruction.function, operand, type)
-            return None if self._open.was_asked else values
+            if self._open.was_asked or not values or not operand.startswith("%"):
+                return None if self._open.was_asked else values
+            key = instruction, operand
+            if key not in self._guards:
+                self._guards[key] = find_guards(self._functions[instruction.function], *key)
+            return _keep_admitted(self._guards[key], values)
         finally:
             self._open = before
 
@@ -221,6 +240,8 @@ class _Computation:
         self._values: dict[str, int] = {}
         """Constants, and what has been computed, by operand."""
         self._loads: set[str] = set()
+        self._guards: list[BranchGuard] = []
+        """What holds for an old value from which this is computed."""
         self._visits = 0
 
     def add(self, operand: str) -> bool:
@@ -237,15 +258,21 @@ class _Computation:
             return True
         if instruction.opcode == "load" and self._is_old(instruction):
             self._loads.add(operand)
+            self._guards += find_load_guards(self._body, instruction)
             return True
         is_known = instruction.opcode in _COMPUTATIONS and len(instruction.operands) == 2
         if not is_known or self._visits > _MAX_DEPTH or not all(map(self.add, instruction.operands)):
             return False
+        for operand in self._loads.intersection(instruction.operands):
+            self._guards += find_guards(self._body, instruction, operand)
         self._operations.append(instruction)
         return True
 
     def step(self, old: int) -> int | None:
-        """The value of the last operand, computed from an old value; None where it is undefined."""
+        """The value of the last operand, computed from an old value; None where it is undefined, or where the branches
+        in front of the computation do not let the old value through."""
+        if not _is_admitted(self._guards, old):
+            return None
         self._values |= dict.fromkeys(self._loads, old)
         result: int | None = old
         for operation in self._operations:
@@ -255,6 +282,14 @@ class _Computation:
                 return None
             self._values[operation.result] = result = result & (1 << self._width) - 1
         return result
+
+
+def _is_admitted(guards: Iterable[BranchGuard], value: Constant) -> bool:
+    return not isinstance(value, int) or all(guard.admits(value) for guard in guards)
+
+
+def _keep_admitted(guards: Iterable[BranchGuard], values: frozenset[Constant]) -> frozenset[Constant]:
+    return frozenset(value for value in values if _is_admitted(guards, value)) if guards else values
 
 
 def _constant(operand: str, type: str) -> ValueSet:

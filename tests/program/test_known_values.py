@@ -89,3 +89,47 @@ def test_the_parts_of_a_variable_are_told_apart(compiled: Compile) -> None:
 def test_what_can_t_be_followed_gives_no_facts(compiled: Compile) -> None:
     source = "static int mode; void *at[1]; void begin(void) { mode = 5; next: at[0] = &&next; }"
     assert compiled(source).possible_values("mode") is None
+
+
+GUARDED = """
+static int light; int tick(int fault) { if (light == 4) light = fault ? 4 : 0; else if (light == 3) light = 0; else light = light + 1; if (fault) light = 4; return light; }
+static unsigned up; unsigned raise(void) { if (up < 5) up++; return up; }
+static int down; int lower(void) { if (down > -3) down--; return down; }
+static int looped; int loop(int n) { while (n-- > 0) { if (looped != 2) looped++; } return looped; }
+static int other, beside; int both(void) { if (beside <= 1) { other = 7; beside++; } return other + beside; }
+"""
+
+
+@pytest.mark.parametrize(
+    ("variable", "values"),
+    [
+        ("light", {0, 1, 2, 3, 4}),
+        ("up", {0, 1, 2, 3, 4, 5}),
+        ("down", {0, 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD}),
+        ("looped", {0, 1, 2}),
+        ("beside", {0, 1, 2}),
+    ],
+)
+def test_branches_bound_what_is_counted(variable: str, values: set[int], compiled: Compile) -> None:
+    known = compiled(GUARDED).possible_values(variable)
+    assert known is not None
+    assert {int.from_bytes(value.data, "little") for value in known} == values
+
+
+UNGUARDED = """
+void stranger(void);
+static int called; void set(void) { called = 900; } int by_call(void) { if (called < 3) { stranger(); called++; } return called; }
+static int stored; int by_store(void) { if (stored < 3) { stored = 1000; stored++; } return stored; }
+static int pointed, *at = &pointed; int by_pointer(int x) { if (pointed < 3) { *at = x; pointed++; } return pointed; }
+static int joined; int by_join(int x) { if (joined < 3) x++; else x--; joined++; return x; }
+static int either; int by_either(int x) { if (either < 3 || x) either++; return either; }
+"""
+
+
+def test_branches_behind_which_a_variable_may_change_bound_nothing(compiled: Compile) -> None:
+    case = compiled(UNGUARDED)
+    for variable in ("pointed", "joined", "either"):
+        assert case.possible_values(variable) is None, variable
+    for variable, value in (("called", 901), ("stored", 1001)):
+        known = case.possible_values(variable)
+        assert known is None or value in {int.from_bytes(one.data, "little") for one in known}, variable
