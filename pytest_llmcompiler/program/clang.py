@@ -41,6 +41,8 @@ _PROBE_FLAGS = ("-O0", "-fsanitize=undefined,float-cast-overflow", "-fno-sanitiz
 """Flags for the probe: undefined behaviour traps."""
 _BAD_BYTES = "backslashreplace"
 """How text of clang that is not UTF-8 is decoded: a comment with the name of a file can have any bytes."""
+_LINKER_REQUESTS = re.compile(rb"^!llvm\.(?:dependent-libraries|linker\.options) = .*\n?", re.MULTILINE)
+"""What `#pragma comment(lib, "…")` becomes: a linker would read the file, and show what it can't read of it."""
 BLOCK_COUNTER_FLAG = "-fsanitize-coverage=inline-8bit-counters,pc-table,no-prune"
 """The instrumentation that counts how often each block runs, and names its address: `coverage.c`."""
 _LINE_FLAGS = ("-gline-tables-only", "-gdwarf-4")
@@ -68,7 +70,7 @@ class Toolchain:
 
     def emit_ir(self, path: Path, cflags: Sequence[str] = ()) -> str:
         """The IR of the C file at `path` as clang -O0 emits it, without debug information."""
-        return self._compile_c(path, cflags, *_PLAIN_FLAGS, "-g0", "-S", "-emit-llvm").decode(errors=_BAD_BYTES)
+        return _decode_ir(self._compile_c(path, cflags, *_PLAIN_FLAGS, "-g0", "-S", "-emit-llvm"))
 
     def compile_unit(self, path: Path, cflags: Sequence[str] = ()) -> CompiledUnit:
         """The IR that `emit_ir` gives, with the files that it depends on."""
@@ -77,20 +79,20 @@ class Toolchain:
             ir = self._compile_c(path, cflags, *flags, descriptors=[rule])
             files = parse_dependencies(read_descriptor(rule))
         own = (*header_folders(self.target), _compiler_headers())
-        return CompiledUnit(ir.decode(errors=_BAD_BYTES), without_folders(files[1:], own))
+        return CompiledUnit(_decode_ir(ir), without_folders(files[1:], own))
 
     def start_optimisable_ir(self, path: Path, cflags: Sequence[str] = ()) -> Callable[[], str]:
         """Start to emit the IR of the C file at `path` as clang hands it to its optimiser at -O2, without debug
         information. Returns the function that waits for it."""
         run = self._start_c(path, cflags, *_OPTIMISABLE_FLAGS, "-g0", "-S", "-emit-llvm")
-        return lambda: run.result().stdout.decode(errors=_BAD_BYTES)
+        return lambda: _decode_ir(run.result().stdout)
 
     def start_probe_ir(self, path: Path, cflags: Sequence[str] = ()) -> Callable[[], str]:
         """Start to emit the IR of the C file at `path` at -O0, with a trap for every undefined behaviour that UBSan
         detects. Returns the function that waits for it."""
         headers = () if self.target.foreign_system else (f"-I{Path(__file__).with_name('probe_headers')}",)
         run = self._start_c(path, (*cflags, *headers), *_PROBE_FLAGS, "-g0", "-S", "-emit-llvm")
-        return lambda: run.result().stdout.decode(errors=_BAD_BYTES)
+        return lambda: _decode_ir(run.result().stdout)
 
     def emit_glibc_ir(self, path: Path, cflags: Sequence[str] = ()) -> str:
         """The IR that `emit_ir` gives, but that functions of <ctype.h> have the results of glibc's."""
@@ -103,7 +105,7 @@ class Toolchain:
 
     def emit_block_image(self, path: Path, cflags: Sequence[str] = ()) -> bytes:
         """An ELF file of the C file at `path` at -O0 with a counter for each block, and with the lines of its code."""
-        ir = self._compile_c(path, cflags, *_PLAIN_FLAGS, *_LINE_FLAGS, "-S", "-emit-llvm").decode(errors=_BAD_BYTES)
+        ir = _decode_ir(self._compile_c(path, cflags, *_PLAIN_FLAGS, *_LINE_FLAGS, "-S", "-emit-llvm"))
         flags = ("-O0", *_LINE_FLAGS, BLOCK_COUNTER_FLAG, *object_flags(self.target))
         return _link_alone(_start_module(ir, self.target, *flags).result().stdout)
 
@@ -284,6 +286,11 @@ def assembler_command(target: Target) -> list[str]:
     """The command that assembles its standard input and writes the object to its standard output."""
     flags = ("-triple", target.triple, "-target-cpu", target.cpu, "-filetype", "obj", "-o", "-", "-")
     return [_zig(), "-cc1as", *flags]
+
+
+def _decode_ir(data: bytes) -> str:
+    """The IR that clang emits, without what a source asks of linkers: programs are linked with the bundled library."""
+    return _LINKER_REQUESTS.sub(b"", data).decode(errors=_BAD_BYTES)
 
 
 def _resolve_debug(data: bytes) -> bytes:

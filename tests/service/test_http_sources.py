@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmcompiler import Sample
+from pytest_llmcompiler import Sample, check
 from pytest_llmcompiler.errors import ClangError
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.service.http.sources import find_file_access
@@ -68,3 +68,12 @@ def test_nothing_that_is_taken_reads_a_file(mode: str, tmp_path: Path) -> None:
     taken = [text for text in variants if not list(find_file_access(Sample(text, "first", "")))]
     assert taken
     assert [text for text in taken if is_read(text, mode, file, source)] == []
+
+
+@pytest.mark.parametrize("pragma", ['#pragma comment(lib, "FILE")', '_Pragma("comment(lib, \\"FILE\\")")'])
+def test_no_linker_reads_what_a_pragma_names(pragma: str, tmp_path: Path) -> None:
+    """It would say what stands in the file: `unknown directive: …`."""
+    file = tmp_path / "secret"
+    file.write_text("token of the server\n")
+    source = f"{pragma.replace('FILE', str(file))}\nint one(void) {{ return 1; }}\n"
+    assert check(source, "one", "one: movl $1, %eax\n ret\n", examples=2).kind == "pass"
