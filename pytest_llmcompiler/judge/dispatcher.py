@@ -251,7 +251,9 @@ class Dispatcher:
             self._recent.add(ticket.key, files, reply)
         copy = ticket.split() if letter == DOUBTFUL else None
         ticket.resolve(reply)
-        self._add_again(copy)
+        if copy:
+            self._in_flight[copy.key] = copy
+            self._schedule.add(copy)
 
     # -- processes that end
 
@@ -261,10 +263,9 @@ class Dispatcher:
             first.deaths += 1
             if first.deaths >= _ATTEMPTS:
                 error = JudgeError(f"the judge's process died {_ATTEMPTS} times on {first.request.item}")
-                if worker.is_judging:
-                    self._fail_one(first, error)
-                else:  # it is not the text that a process dies of while it prepares the function
-                    self._fail_all([first, *self._schedule.remove_all(first.function)], error)
+                # It is not the text that a process dies of while it prepares the function.
+                others = () if worker.is_judging else self._schedule.remove_all(first.function)
+                self._fail_all([first, *others], error)
         self._end(worker)
         if not worker.has_started:
             self._failed_starts += 1 if worker.was_killed else _KILLED_STARTS // _ATTEMPTS
@@ -282,7 +283,7 @@ class Dispatcher:
                 error: JudgeError = JudgeTimeoutError(f"no verdict within {first.seconds:g} s")
             else:
                 error = JudgeError(f"no reply for {first.request.item} within {_REPLY_SECONDS} s")
-            self._fail_one(first, error)
+            self._fail_all([first], error)
             self._end(worker)
 
     def _end(self, worker: JudgeWorker) -> None:
@@ -298,19 +299,8 @@ class Dispatcher:
                 self._schedule.add(ticket)
 
     def _fail_all(self, tickets: Iterable[Ticket], error: JudgeError) -> None:
+        """Raise an error for all that wait for a reply."""
         for ticket in tickets:
-            self._in_flight.pop(ticket.key, None)
-            ticket.fail(error)
-
-    def _fail_one(self, ticket: Ticket, error: JudgeError) -> None:
-        """Raise an error for the first that waits for the reply. For the others, the request is sent again."""
-        if not ticket.is_done:
-            self._in_flight.pop(ticket.key, None)
-            copy = ticket.split()
-            ticket.fail(error)
-            self._add_again(copy)
-
-    def _add_again(self, copy: Ticket | None) -> None:
-        if copy:
-            self._in_flight[copy.key] = copy
-            self._schedule.add(copy)
+            if not ticket.is_done:
+                self._in_flight.pop(ticket.key, None)
+                ticket.fail(error)

@@ -223,6 +223,9 @@ def test_a_sample_over_the_time_limit_is_inconclusive_and_no_other_is_touched() 
         assert {verdict.kind for verdict in verdicts} == {"inconclusive"}
         assert [verdict.detail["error"]["type"] for verdict in verdicts] == ["Timeout"] * 5
         assert judge.check(slow[0]).detail["error"]["type"] == "Timeout"
+        # Copies that wait share the verdict: to replace a process for each of them would take half an hour.
+        copies = list(judge.check_many([slow[1]] * 1000))
+        assert {verdict.detail["error"]["type"] for verdict in copies} == {"Timeout"}
 
 
 def test_a_time_limit_in_an_event_loop(caplog: pytest.LogCaptureFixture) -> None:
