@@ -5,8 +5,8 @@ STATEFUL = r"""
 static int seen[20000];
 int accumulate(int x)
 {
-    int n = seen[0] ? seen[0] + (x & 1) : 1;
-    seen[0] = n;
+    int n = seen[9999] ? seen[9999] + (x & 1) : 1;
+    seen[9999] = n;
     return n & 63;
 }
 int main(void)

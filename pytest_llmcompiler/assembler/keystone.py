@@ -128,6 +128,9 @@ def _link(
     targets = {fixup.target for fixup in fixups if isinstance(fixup.target, str)} - own.keys()
     absent = sorted(target for target in targets if target not in job.program_symbols)
     missing = tuple(target for target in absent if target not in job.unneeded_names)
+    imported = job.target.relocations.import_prefix
+    if imported and any(name.startswith(imported) for name in missing):
+        raise KeystoneRefusalError("slots of imported symbols are left to LLVM")
     if missing:
         raise LinkError(describe_missing_symbols(job.parsed, missing), missing)
     sections = _build_sections(stream, layout)

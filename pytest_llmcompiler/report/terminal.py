@@ -300,7 +300,7 @@ def _inconclusive_notes(records: Iterable[Record]) -> list[str]:
     count = sum(items.total() for items in reasons.values())
     notes = [f"{count} inconclusive, counted neither as passed nor as failed:"]
     for reason, items in sorted(reasons.items(), key=lambda pair: (-pair[1].total(), pair[0])):
-        notes.append(f"  {items.total()} x {reason}: {_name_some(list(items), 'items')}")
+        notes.append(f"  {items.total()} x {reason}: {_name_some(sorted(items), 'items')}")
     return notes
 
 
@@ -314,7 +314,7 @@ def _unreached_notes(records: Iterable[Record]) -> list[str]:
     if not items:
         return []
     notes = [f"{len(items)} {'item passes' if len(items) == 1 else 'items pass'} with code that no input reached:"]
-    notes += [f"  {name}: {line}" for name, line in list(items.items())[:_MAX_EXAMPLES]]
+    notes += [f"  {name}: {line}" for name, line in sorted(items.items())[:_MAX_EXAMPLES]]
     return notes + ([f"  and {len(items) - _MAX_EXAMPLES} more"] if len(items) > _MAX_EXAMPLES else [])
 
 

@@ -43,7 +43,7 @@ KINDS = {
     "validate/asm-O0/sample-3": ("link", ASSEMBLED, "", 0),
     "parse_diff/asm-O0/sample-2": ("crash", RUNS, "called from line 58 of candidate.s", 58),
     "parse_diff/asm-O0/sample-3": ("mismatch", RUNS, "differs: out from byte 64\n", 6),
-    "parse_diff/asm-O0/sample-4": ("mismatch", RUNS, "return value\n  reference 0\n  candidate 1\n", 157),
+    "parse_diff/asm-O0/sample-4": ("mismatch", RUNS, "return value\n  reference 1\n  candidate 0\n", 157),
 }
 """By folder: the verdict, the files, a part of what `run` prints, and the line at which a debugger stops."""
 RUNNABLE = [name for name, (_, files, _, _) in KINDS.items() if files is RUNS]

@@ -218,7 +218,7 @@ def test_a_task_that_is_cancelled_leaves_nothing(shared: Judge) -> None:
 
 def test_a_sample_over_the_time_limit_is_inconclusive_and_no_other_is_touched() -> None:
     slow = [Sample(LOOP, "f", f"f:\n\tmovl\t$-1, %ecx\n1:\tdecl\t%ecx\n\tjmp\t1b\n# {number}\n") for number in range(3)]
-    with Judge(2, examples=40, timeout=0.02) as judge:
+    with Judge(2, examples=40, timeout=0.0005) as judge:
         verdicts = list(judge.check_many([slow[0], *slow, slow[0]]))
         assert {verdict.kind for verdict in verdicts} == {"inconclusive"}
         assert [verdict.detail["error"]["type"] for verdict in verdicts] == ["Timeout"] * 5
@@ -232,7 +232,7 @@ def test_a_time_limit_in_an_event_loop(caplog: pytest.LogCaptureFixture) -> None
     loops = "f:\n\tmovl\t$-1, %ecx\n1:\tdecl\t%ecx\n\tjmp\t1b\n"
 
     async def main() -> list[str]:
-        with Judge(1, examples=40, timeout=0.02) as judge:
+        with Judge(1, examples=40, timeout=0.0005) as judge:
             verdicts = [verdict async for verdict in judge.acheck_many([Sample(LOOP, "f", loops), sample(40)])]
             verdicts.append(await judge.acheck(Sample(LOOP, "f", loops)))
         return [verdict.detail["error"]["type"] for verdict in (verdicts[0], verdicts[2])]
