@@ -45,8 +45,6 @@ IMAGE_BYTES = 64 << 20
 _MOST_SECTIONS = 2_000
 """Each section has pages of its own, and mapping them in the emulator takes time with the square of their number: 2 s
 for so many."""
-_MOST_NAMES = 10
-"""Undefined symbols that a message names."""
 _SLOT_BYTES = 8
 
 
@@ -129,9 +127,7 @@ def link(
     absent = sorted(name for name in external if name not in program_symbols and name not in weak)
     missing = tuple(name for name in absent if name not in unneeded)
     if missing:
-        more = f" and {len(missing) - _MOST_NAMES} more" if len(missing) > _MOST_NAMES else ""
-        names = ", ".join(missing[:_MOST_NAMES])
-        raise LinkError(f"undefined symbol{'s' if len(missing) > 1 else ''}: {names}{more}", missing)
+        raise LinkError(f"undefined symbol{'s' if len(missing) > 1 else ''}: {', '.join(missing)}", missing)
     known = {name: program_symbols.get(name, 0) for name in external}
     known |= dict.fromkeys(absent, base - PAGE) | own
     # Value -> the address of its slot in the global offset table, which lies behind the sections.
