@@ -17,6 +17,7 @@ from typing import Any, Literal, cast
 import pytest
 
 from pytest_llmcompiler.errors import CaseError
+from pytest_llmcompiler.judge.settings import NATIVE_MODES, NativeMode
 from pytest_llmcompiler.model.answer import TASKS, Task, get_template_label
 from pytest_llmcompiler.model.specs import get_default_template, has_owner_process
 from pytest_llmcompiler.program.case import split_passes
@@ -25,6 +26,7 @@ from pytest_llmcompiler.program.compile_flags import FlagSources
 from pytest_llmcompiler.program.flag_words import parse_flags
 from pytest_llmcompiler.report.export import EXPORT_SUFFIXES
 from pytest_llmcompiler.targets import list_target_names
+from pytest_llmcompiler.targets.levels import ISA_LEVELS, IsaLevel
 from pytest_llmcompiler.targets.target import DEFAULT
 
 
@@ -428,6 +430,22 @@ OPTIONS = (
         "pytest-llmcompiler[prove]",
     ),
     Option(
+        name="native",
+        type=_choice(*NATIVE_MODES),
+        default="auto",
+        metavar="|".join(NATIVE_MODES),
+        help="run code on this machine's processor, in a confined process; auto: where the emulator can't run it and "
+        "--llmc-isa allows it; always: all code too, and a difference from the emulator is an error",
+    ),
+    Option(
+        name="isa",
+        type=_choice(*ISA_LEVELS),
+        default=ISA_LEVELS[0],
+        metavar="LEVEL",
+        help=f"the instructions that samples may use: {', '.join(ISA_LEVELS[:-1])} or {ISA_LEVELS[-1]}; from "
+        "x86-64-v3 on, code with AVX runs natively",
+    ),
+    Option(
         name="jobs",
         toml_type=int,
         type=_parse_count,
@@ -508,6 +526,8 @@ class SessionSettings:
     min_coverage: float
     effort: float
     prove: bool
+    native: NativeMode
+    isa: IsaLevel
     jobs: int | None
     """The number of judge processes; None: as many as there are cores."""
     artifacts: Path | None

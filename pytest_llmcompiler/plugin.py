@@ -24,7 +24,7 @@ from pytest_llmcompiler.model.specs import SPEC_FORMS, has_owner_process
 from pytest_llmcompiler.program.case import SUFFIXES
 from pytest_llmcompiler.questions import PlannedQuestion
 from pytest_llmcompiler.report.comparison import compare_files
-from pytest_llmcompiler.report.header import header_lines, judge_lines
+from pytest_llmcompiler.report.header import header_lines, judge_lines, native_line
 from pytest_llmcompiler.report.live import LiveLine, Progress
 from pytest_llmcompiler.report.terminal import left_out_lines, summary_lines, unusable_lines, usage_lines
 from pytest_llmcompiler.session import Session
@@ -90,7 +90,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         lines = header_lines(facts, compiler, session.settings.target)
     engine_problem = session.find_engine_problem()
     effort = session.settings.effort
-    return [*lines, *judge_lines(session.jobs, session.process_count, WORKER_MEGABYTES, engine_problem, effort)]
+    lines += judge_lines(session.jobs, session.process_count, WORKER_MEGABYTES, engine_problem, effort)
+    return [*lines, native_line(*session.find_native_support())] if session.runs_natively else lines
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

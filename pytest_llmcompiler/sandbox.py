@@ -37,7 +37,8 @@ from pytest_llmcompiler.errors import ChildDiedError, ChildFaultError, ChildTime
 RESULT_BYTES = 256 << 20
 """A child is killed whose encoded result is longer than this, in bytes. The limit bounds the memory of the parent."""
 OUTPUT_BYTES = 1 << 20
-"""The longest file that a child can write, in bytes. Its output to stdout and stderr is such a file."""
+"""The longest file that a child can write, in bytes, where nothing else is said. Its output to stdout and stderr is
+such a file."""
 _CHUNK_BYTES = 1 << 20
 """The most bytes that are read from the result pipe at once."""
 _TRACEBACK_CHARACTERS = 100_000
@@ -49,13 +50,15 @@ _BYTES_KEY = "$base64"
 """The one key of the JSON object that stands for bytes."""
 
 
-def call(function: Callable[..., Any], *args: Any, seconds: float, megabytes: int) -> Any:
+def call(
+    function: Callable[..., Any], *args: Any, seconds: float, megabytes: int, file_bytes: int = OUTPUT_BYTES
+) -> Any:
     """Return `function(*args)`, computed in a forked child of this process. Other threads of this process must not hold
     what the function needs, such as a lock inside LLVM.
 
     The result travels as JSON: it may consist of numbers, strings, None, lists, dicts with string keys, and bytes.
     Tuples come back as lists. The child gets at most `seconds` of wall clock, and `megabytes` MiB of address space on
-    top of that which this process has now.
+    top of that which this process has now. It can write no file that is longer than `file_bytes`.
 
     Raises ChildDiedError, ChildTimeoutError, and ChildFaultError for an exception in the function.
     """
@@ -66,7 +69,7 @@ def call(function: Callable[..., Any], *args: Any, seconds: float, megabytes: in
     try:
         pid = _fork()
         if pid == 0:
-            _run_child(function, args, parent, result_write, output, seconds, megabytes)
+            _run_child(function, args, parent, result_write, output, seconds, megabytes, file_bytes)
         try:
             os.close(result_write)
             result_write = -1
@@ -101,6 +104,7 @@ def _run_child(
     output: int,
     seconds: float,
     megabytes: int,
+    file_bytes: int,
 ) -> NoReturn:
     """Compute and write the result, and exit without any clean-up, since the objects are the parent's."""
     try:
@@ -111,7 +115,7 @@ def _run_child(
         os.dup2(output, 1)
         os.dup2(output, 2)
         _close_descriptors(result)
-        _set_limits(seconds, megabytes)
+        _set_limits(seconds, megabytes, file_bytes)
         message = _build_message(function, args)
         while message:
             message = message[os.write(result, message) :]
@@ -146,12 +150,12 @@ def _close_descriptors(result: int) -> None:
             os.close(descriptor)
 
 
-def _set_limits(seconds: float, megabytes: int) -> None:
+def _set_limits(seconds: float, megabytes: int, file_bytes: int) -> None:
     pages = int(Path("/proc/self/statm").read_bytes().split()[0])
     limits = {
         resource.RLIMIT_AS: pages * resource.getpagesize() + (megabytes << 20),
         resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_FSIZE: OUTPUT_BYTES,
+        resource.RLIMIT_FSIZE: file_bytes,
         # The parent kills the child earlier than this. The limit ends an endless loop whose parent was killed.
         resource.RLIMIT_CPU: math.ceil(seconds) + 1,
     }

@@ -32,6 +32,7 @@ from pytest_llmcompiler.report.pass_criteria import PassCriteria
 from pytest_llmcompiler.report.records import Record, Recorder, RecordSettings
 from pytest_llmcompiler.report.resume import Resumption
 from pytest_llmcompiler.targets import get_target
+from pytest_llmcompiler.targets.levels import ISA_LEVELS, IsaLevel
 
 if TYPE_CHECKING:
     from pytest_llmcompiler.judge.ahead import AheadPreparer, ComingFunction
@@ -193,6 +194,17 @@ class Session:
 
         return find_problem()
 
+    @property
+    def runs_natively(self) -> bool:
+        """Whether the settings let code run on the processor itself."""
+        return self.settings.native != "off" and self.settings.isa in ISA_LEVELS[2:]
+
+    def find_native_support(self) -> tuple[IsaLevel, str]:
+        """Up to which level code runs natively, and why none does; empty where it does."""
+        from pytest_llmcompiler.emulator.native.support import find_native_level, find_problem
+
+        return find_native_level(self.settings.isa), find_problem()
+
     @functools.cached_property
     def judge(self) -> JudgeClient:
         """The judge, which runs in processes of its own."""
@@ -209,6 +221,8 @@ class Session:
                 settings.min_coverage,
                 settings.effort,
                 settings.prove,
+                native=settings.native,
+                isa=settings.isa,
             ),
             self.toolchain,
             workers=self.jobs,
@@ -276,6 +290,8 @@ class Session:
             recorded["effort"] = settings.effort
         if settings.prove:
             recorded["prove"] = True
+        if settings.isa != ISA_LEVELS[0]:
+            recorded["native"], recorded["isa"] = settings.native, settings.isa
         if settings.link != "directives":
             recorded["link"] = settings.link
         if settings.model and has_owner_process(settings.model):

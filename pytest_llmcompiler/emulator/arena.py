@@ -8,6 +8,7 @@ from typing import Any
 import unicorn
 
 from pytest_llmcompiler.emulator.memory import HostMemory
+from pytest_llmcompiler.emulator.pages import GuestPages
 from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, ARENA, GARBAGE, SLOTS, Layout, Slot
 
 _READ, _READ_WRITE = unicorn.UC_PROT_READ, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE
@@ -20,8 +21,8 @@ class ObjectArena:
     changed, and need not be looked at after a run.
     """
 
-    def __init__(self, uc: Any, garbage_pattern: int) -> None:
-        self._uc, self._garbage_pattern = uc, garbage_pattern
+    def __init__(self, uc: Any, pages: GuestPages, garbage_pattern: int) -> None:
+        self._uc, self._pages, self._garbage_pattern = uc, pages, garbage_pattern
         self.memory, self.untouched = HostMemory(ARENA), HostMemory(ARENA)
         """The slots, and the same without any object."""
         for memory in (self.memory, self.untouched):
@@ -41,7 +42,7 @@ class ObjectArena:
     def map(self, slot: Slot) -> None:
         """Let the guest access a slot."""
         permissions = _READ_WRITE if slot.address in self._open_slots else _READ
-        self._uc.mem_map_ptr(slot.address, slot.size, permissions, self.memory.pointer + slot.host)
+        self._pages.show(slot.address, slot.size, permissions, self.memory.pointer + slot.host)
 
     def open_slot_at(self, address: int) -> bool:
         """Let the guest write to the slot of an address. Returns whether it could not."""
@@ -50,6 +51,12 @@ class ObjectArena:
                 self._open(slot)
                 return True
         return False
+
+    def open_all_slots(self) -> None:
+        """Let the guest write to every slot."""
+        for slot in (*SLOTS, *ALIGNED_SLOTS):
+            if slot.address not in self._open_slots:
+                self._open(slot)
 
     def open_slots(self, layout: Layout) -> None:
         """Let the guest write to the slots of an input."""
@@ -64,7 +71,7 @@ class ObjectArena:
 
     def unmap(self, slot: Slot) -> None:
         """Let each access to a slot fault."""
-        self._uc.mem_unmap(slot.address, slot.size)
+        self._pages.hide(slot.address, slot.size)
 
     def place_objects(self, layout: Layout, last: Layout | None, insert_streams: Callable[[bytes], bytes]) -> None:
         """Write the objects of an input into their slots, and garbage into those that the last input used.

@@ -26,8 +26,9 @@ class CandidateImage:
     it uses: the address is the program's, the code the candidate's.
     """
 
-    def __init__(self, guest: Guest, code: AssembledCode, function: str) -> None:
-        self._guest, self.code = guest, code
+    def __init__(self, guest: Guest, code: AssembledCode, function: str, *, natively: bool = False) -> None:
+        """`natively`: the processor itself will run the code."""
+        self._guest, self.code, self._natively = guest, code, natively
         self.original_entry = guest.program.symbols[function].address
         """The address of the function under test, which holds a jump to the candidate."""
         self.entry = code.symbols[function]
@@ -64,7 +65,10 @@ class CandidateImage:
         """End a run before an instruction that the emulator computes wrongly, or that hardware would refuse."""
         processor = self._guest.processor
         for address, hazard in list_hazards(self.code, processor):
-            self._guest.watch(address, address, functools.partial(self._on_hazard, *hazard))
+            if not (self._natively and processor.needs_hardware(self.code.read_code(address))):
+                self._guest.watch(address, address, functools.partial(self._on_hazard, *hazard))
+        if self._natively:
+            return  # the processor itself refuses what is not aligned
         for address, operand in processor.find_guards(self.code):
             self._guest.watch(address, address, functools.partial(self._on_guarded_access, operand))
 

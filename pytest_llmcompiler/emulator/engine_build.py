@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -46,10 +47,17 @@ def server_path() -> Path:
 
 
 def _build(name: str, flags: tuple[str, ...]) -> Path:
-    """The path of a build, in the cache or, where that can't be written, in a folder of this process."""
     sources = sorted(_source_folder().iterdir())
-    key = _key(sources)
-    path = cache_folder() / "engine" / key / name
+    units = [source for source in sources if source.suffix == ".c"]
+    return build_in_cache("engine", _key(sources), name, lambda part: _compile(units, flags, part))
+
+
+def build_in_cache(folder: str, key: str, name: str, compile: Callable[[str], None]) -> Path:
+    """The path of a build, in the cache or, where that can't be written, in a folder of this process.
+
+    `compile` writes the file whose path it is given, where there is none for the `key`. Raises what it raises.
+    """
+    path = cache_folder() / folder / key / name
     if path.exists():
         return path
     try:
@@ -60,7 +68,7 @@ def _build(name: str, flags: tuple[str, ...]) -> Path:
         descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=".engine-")
     os.close(descriptor)
     try:
-        _compile([source for source in sources if source.suffix == ".c"], flags, part)
+        compile(part)
         Path(part).chmod(0o755)
         Path(part).replace(path)
     finally:
@@ -106,11 +114,16 @@ def _describe_machine() -> str:
 
 def _compile(sources: list[Path], flags: tuple[str, ...], path: str) -> None:
     library = _unicorn_folder() / "lib"
-    command = [sys.executable, "-m", "ziglang", "cc", *_FLAGS, *flags, f"-I{_unicorn_folder() / 'include'}"]
-    command += ["-o", path, *map(str, sources), f"-L{library}", "-l:libunicorn.so.2", f"-Wl,-rpath,{library}"]
+    command = [*_FLAGS, *flags, f"-I{_unicorn_folder() / 'include'}", "-o", path, *map(str, sources)]
+    run_compiler("the engine", [*command, f"-L{library}", "-l:libunicorn.so.2", f"-Wl,-rpath,{library}"])
+
+
+def run_compiler(product: str, arguments: list[str]) -> None:
+    """Run the bundled clang. Raises EngineError, whose message begins with what is built."""
+    command = [sys.executable, "-m", "ziglang", "cc", *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise EngineError(f"the engine can't be built: {error}") from error
+        raise EngineError(f"{product} can't be built: {error}") from error
     if done.returncode:
-        raise EngineError(f"the engine can't be built: {done.stderr.strip()[-_MESSAGE_CHARACTERS:]}")
+        raise EngineError(f"{product} can't be built: {done.stderr.strip()[-_MESSAGE_CHARACTERS:]}")

@@ -17,6 +17,7 @@ from pytest_llmcompiler.emulator.kernel import (
 )
 from pytest_llmcompiler.emulator.memory import HostMemory, MappedMemory
 from pytest_llmcompiler.emulator.observation import GuestFault
+from pytest_llmcompiler.emulator.pages import GuestPages
 from pytest_llmcompiler.emulator.register_batch import RegisterAccess
 from pytest_llmcompiler.emulator.stack import STACK_SIZE, STACK_START, GuestStack
 from pytest_llmcompiler.program.image import ProgramImage
@@ -58,6 +59,12 @@ class Guest:
         self.counter_number = self.numbers[self.processor.program_counter]
         self.uc = self.processor.create_emulator()
         self.registers = RegisterAccess(self.uc)
+        self.pages = GuestPages(self.uc)
+        """The pages that come and go during runs."""
+        self.watched: list[tuple[int, int]] = []
+        """The first and the last address of each range of code that hooks watch."""
+        self.clobbers = 0
+        """How often a hook has overwritten all registers that a call may change."""
         self.writable: list[MappedMemory] = []
         """The writable segments of the program and of a candidate."""
         self.read_only: list[MappedMemory] = []
@@ -77,7 +84,7 @@ class Guest:
         """The contents of the writable memory from which every run starts."""
         self._loaded_memory: list[tuple[HostMemory, bytes]] = []
         self._load_program()
-        self.stack = GuestStack(self.uc, max_stack_growth)
+        self.stack = GuestStack(self.uc, self.pages, max_stack_growth)
         self.uc.mem_map(STUBS, PAGE, _READ_EXECUTE)
         self.uc.mem_write(STUBS, self.processor.return_code * (PAGE // len(self.processor.return_code)))
         self.variables = self._locate_variables()
@@ -317,6 +324,7 @@ class Guest:
         def on_code(uc: Any, address: int, size: int, data: Any) -> None:
             self.guard(action, address)
 
+        self.watched.append((first, last))
         self.uc.hook_add(unicorn.UC_HOOK_CODE, on_code, None, first, last)
 
     def replace_function(self, address: int, action: Callable[[], None]) -> None:

@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import unicorn
-
 from pytest_llmcompiler.emulator.arena import ObjectArena
 from pytest_llmcompiler.emulator.environment import has_no_memory
 from pytest_llmcompiler.emulator.guest import Guest
@@ -34,7 +32,6 @@ _ALIGNMENT = 16
 _ENOMEM = 12
 BAD_FREE = "free or realloc of a pointer that malloc did not return"
 """The description of that fault."""
-_READ_WRITE = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE
 
 
 def is_heap(address: int) -> bool:
@@ -91,7 +88,7 @@ class Heap:
     def reset(self) -> None:
         """Free everything, and map the objects of the input again that the last run freed."""
         for block in self._blocks.values():
-            self._uc.mem_unmap(block.base, block.mapped)
+            self._guest.pages.unmap(block.base, block.mapped)
         for placed in self._freed_objects:
             self._arena.map(placed.slot)
         self._blocks.clear()
@@ -147,7 +144,7 @@ class Heap:
         is_aligned = self._guest.layout is not None and self._guest.layout.is_4gib_aligned
         room = mapped + PAGE  # one page that is not mapped
         base = self._reserve(size, -(-room // _ALIGNED_STRIDE) * _ALIGNED_STRIDE if is_aligned else room)
-        self._uc.mem_map(base, mapped, _READ_WRITE)
+        self._guest.pages.map(base, mapped)
         self._uc.mem_write(base, self._garbage * (mapped // 4))
         address = base if is_aligned else (base + mapped - max(size, 1)) // alignment * alignment
         self._blocks[address] = _Allocation(address, size, base, mapped)
@@ -220,7 +217,7 @@ class Heap:
             self._arena.unmap(block.slot)
             self._freed_objects.append(block)
         else:
-            self._uc.mem_unmap(block.base, block.mapped)
+            self._guest.pages.unmap(block.base, block.mapped)
             self._mapped_bytes -= block.mapped
             self._freed_blocks.append(FreedBlock(address, block.size))
             del self._blocks[address]

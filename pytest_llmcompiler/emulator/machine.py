@@ -8,7 +8,9 @@ this takes 20 to 40 µs (`native_run`), and 0.1 ms where Python does all of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from typing import Any
 
 import unicorn
 
@@ -23,6 +25,7 @@ from pytest_llmcompiler.emulator.guest import Guest, RunEnd
 from pytest_llmcompiler.emulator.heap import Heap
 from pytest_llmcompiler.emulator.kernel import GuestTrapError, Kernel
 from pytest_llmcompiler.emulator.libc_preconditions import watch_preconditions
+from pytest_llmcompiler.emulator.native.execution import ProcessorExecution
 from pytest_llmcompiler.emulator.native_run import NativeBlockTrace, NativeRunner
 from pytest_llmcompiler.emulator.observation import ENDINGS, AbiBreach, GuestFault, Observation, Reply
 from pytest_llmcompiler.emulator.process_start import place_process_stack, start_process
@@ -64,7 +67,8 @@ class Machine:
     `externals` are the types of the functions that the program only declares. `garbage_pattern` is the index in
     `layout.GARBAGE` of what fills uninitialised memory. With `trace_blocks`, observations have the executed bytes and
     the edges, at the cost of speed. With `check_preconditions`, a call of a library function that C leaves undefined is
-    a fault.
+    a fault. If it runs `natively`, the candidate and all that it calls run on this machine's processor, in a confined
+    process; only hooks run in the emulator.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class Machine:
         *,
         candidate: AssembledCode | None = None,
         awaits_candidate: bool = False,
+        natively: bool = False,
         externals: Mapping[str, Function] | None = None,
         garbage_pattern: int = 0,
         trace_blocks: bool = False,
@@ -87,9 +92,11 @@ class Machine:
         is_for_candidates = awaits_candidate or candidate is not None
         self.guest = Guest(program, MAX_CANDIDATE_GROWTH if is_for_candidates else MAX_REFERENCE_GROWTH)
         self._uninitialised = UninitialisedValues(self.guest, garbage_pattern)
-        self._arena = ObjectArena(self.guest.uc, garbage_pattern)
+        self._arena = ObjectArena(self.guest.uc, self.guest.pages, garbage_pattern)
         self._heap = Heap(self.guest, self._arena, garbage_pattern)
         self._kernel = Kernel(self.guest.uc, self.processor)
+        self._processor_execution: ProcessorExecution | None = None
+        """Runs code on the processor itself; None where the emulator runs it."""
         self._blocks = NativeBlockTrace(
             self._function.address, self._function.address + self._function.size, program.case_code
         )
@@ -99,16 +106,18 @@ class Machine:
         self._heap.errno_address = self._process.errno_address
         self._uninitialised.prepare_states()
         if not awaits_candidate:
-            self._complete(candidate)
+            self._complete(candidate, natively)
 
-    def load_candidate(self, candidate: AssembledCode) -> None:
-        """Put a candidate into a machine that awaits one."""
-        self._complete(candidate)
+    def load_candidate(self, candidate: AssembledCode, *, natively: bool = False) -> None:
+        """Put a candidate into a machine that awaits one. Raises EngineError where it can't run `natively`."""
+        self._complete(candidate, natively)
 
-    def _complete(self, candidate: AssembledCode | None) -> None:
+    def _complete(self, candidate: AssembledCode | None, natively: bool) -> None:
         """Load the candidate, if there is one, and save the state from which runs start."""
         self.candidate = candidate
-        self._image = CandidateImage(self.guest, candidate, self._function_name) if candidate else None
+        self._image = (
+            CandidateImage(self.guest, candidate, self._function_name, natively=natively) if candidate else None
+        )
         self.addresses = AddressMap(self.guest, self._heap, self._image)
         self._monitor = CallMonitor(self.guest, self.addresses, self._uninitialised)
         if candidate:
@@ -121,7 +130,11 @@ class Machine:
         self._shown_batch = RegisterBatch([(self.guest.numbers[name], 0) for name in self._shown_registers])
         self.guest.save_memory()
         has_booleans = bool(candidate and candidate.booleans)
-        self._native = None if has_booleans else NativeRunner.open(self.guest, self._arena, self.errno_address)
+        if natively:
+            self._processor_execution = ProcessorExecution(self.guest, self._arena, self._uninitialised)
+        self._native = (
+            None if has_booleans or natively else NativeRunner.open(self.guest, self._arena, self.errno_address)
+        )
         """Does the work around a run faster; None where only Python can do it."""
 
     def _install_hooks(self, trace_blocks: bool, check_preconditions: bool) -> None:
@@ -147,6 +160,8 @@ class Machine:
 
     def close(self) -> None:
         """Free the emulator and its memory: the machine can't run any more."""
+        if self._processor_execution:
+            self._processor_execution.close()
         self.guest.close()
         self._arena.free()
 
@@ -179,6 +194,31 @@ class Machine:
             self._enter(start, setup)
             self._emulate(begin, limit)
         return self._observe_end() if outcome_only else self._observe(start, setup)
+
+    @contextmanager
+    def stepping(self, action: Callable[[int], bool]) -> Iterator[None]:
+        """Have `action` called with the address before each instruction of the candidate that runs execute. Where it
+        returns False, the run ends."""
+        candidate, execution, uc = self.candidate, self._processor_execution, self.guest.uc
+        assert candidate is not None
+        if execution:
+            execution.on_step = lambda pc: not candidate.contains_code(pc) or action(pc)
+            try:
+                yield
+            finally:
+                execution.on_step = None
+            return
+
+        def on_code(_: Any, address: int, size: int, data: Any) -> None:
+            if not action(address):
+                uc.emu_stop()
+
+        with ExitStack() as hooks:
+            for segment in candidate.segments:
+                if segment.is_executable:
+                    end = segment.address + len(segment.data)
+                    hooks.enter_context(self.guest.hooked(unicorn.UC_HOOK_CODE, on_code, segment.address, end))
+            yield
 
     def run_program(self, limit: int) -> Observation:
         """Run the whole program for at most `limit` instructions, with all that runs before and after `main`.
@@ -256,7 +296,11 @@ class Machine:
                 stack.write((frame + copy.offset).to_bytes(8, "little"), start.frame_offset + copy.pointer)
 
     def _emulate(self, address: int, limit: int) -> None:
-        self._watch_end(lambda: self.guest.uc.emu_start(address, RETURN, count=limit))
+        execution = self._processor_execution
+        if execution:
+            self._watch_end(lambda: execution.run(address, limit))
+        else:
+            self._watch_end(lambda: self.guest.uc.emu_start(address, RETURN, count=limit))
 
     def _watch_end(self, run: Callable[[], None]) -> None:
         """Run, and note where the emulator or a hook ends the run."""

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
+import os
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-_memcmp = ctypes.CDLL(None).memcmp
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_memcmp = _LIBC.memcmp
 _memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+_mmap = _LIBC.mmap
+_mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64)
+_mmap.restype = ctypes.c_void_p
+_MAP_FIXED = 0x10
+"""From Linux's mman-common.h; Python's mmap has no name for it."""
 
 STACK_ADDRESS_END = re.compile(rb"\xfd\x7f\0\0")
 """The last four bytes of every little-endian address of the stack."""
@@ -31,13 +39,26 @@ class HostMemory:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._buffer = ctypes.create_string_buffer(size)
+        pages = mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._buffer: ctypes.c_char | None = ctypes.c_char.from_buffer(pages)  # keeps the pages
         self.pointer = ctypes.addressof(self._buffer)
 
     def free(self) -> None:
         """Give the memory back. No emulator may have it mapped any more."""
         self.size = self.pointer = 0
-        self._buffer = ctypes.create_string_buffer(0)
+        self._buffer = None
+
+    def share(self, file: int, offset: int, *, is_unused: bool = False) -> None:
+        """Put the contents into a file at a multiple of the page size, and from now on see the file there: the address
+        and the contents stay. A block that is still unused has zeros, and so has the file. Raises OSError."""
+        contents = b"" if is_unused else self.read()
+        while contents:
+            written = os.pwrite(file, contents, offset + self.size - len(contents))
+            contents = contents[written:]
+        flags = mmap.MAP_SHARED | _MAP_FIXED
+        mapped = _mmap(self.pointer, self.size, mmap.PROT_READ | mmap.PROT_WRITE, flags, file, offset)
+        if mapped != self.pointer:
+            raise OSError(ctypes.get_errno(), "shared memory can't be mapped")
 
     def write(self, data: bytes, offset: int = 0) -> None:
         """Overwrite a part. Raises ValueError where the part is not wholly inside the block."""

@@ -34,6 +34,11 @@ class RegisterBatch:
         """Set the registers."""
         _check(uclib.uc_reg_write_batch(uc._uch, self._numbers, self._pointers, ctypes.c_int(self._count)))
 
+    def write_bytes(self, uc: Any, data: bytes) -> None:
+        """Set the registers to 16 bytes for each."""
+        ctypes.memmove(self._data, data, len(self._data))
+        self.write(uc)
+
     def read(self, uc: Any) -> list[int]:
         """The values of the registers."""
         ctypes.memset(self._data, 0, len(self._data))  # narrow registers leave the rest of their bytes

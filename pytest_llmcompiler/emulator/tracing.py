@@ -5,7 +5,6 @@ A hook takes 0.7 to 53 ms a run, so only runs that are explained, or that pass, 
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,18 +91,11 @@ def trace_instructions(machine: Machine, run: TracedRun, limit: int) -> list[int
     """The addresses of the first `limit` instructions of the candidate's own code that a run executes, in order."""
     addresses: list[int] = []
 
-    def on_code(uc: Any, address: int, size: int, data: Any) -> None:
-        if len(addresses) < limit:
-            addresses.append(address)
-        else:
-            uc.emu_stop()
+    def on_step(address: int) -> bool:
+        addresses.append(address)
+        return len(addresses) < limit
 
-    segments = machine.candidate.segments if machine.candidate else ()
-    with ExitStack() as hooks:
-        for segment in segments:
-            if segment.is_executable:
-                end = segment.address + len(segment.data)
-                hooks.enter_context(machine.guest.hooked(unicorn.UC_HOOK_CODE, on_code, segment.address, end))
+    with machine.stepping(on_step):
         run.run(machine)
     return addresses
 

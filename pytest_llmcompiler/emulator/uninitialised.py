@@ -120,9 +120,15 @@ class UninitialisedValues:
         number = mix((int.from_bytes(GARBAGE[0], "little"), index))
         return {"garbage": number, "inverse": ~number & _MASK, "zeros": 0}[self._pattern]
 
+    @property
+    def upper_half(self) -> int:
+        """The 64 bits that fill the parts of vector registers which the emulator does not have."""
+        return self.register_value(_UPPER_HALVES)
+
     def clobber_registers(self) -> None:
         """Overwrite every register that a call may change."""
         guest, convention = self._guest, self._guest.convention
+        guest.clobbers += 1
         if self._fill not in self._scratch_values:
             scratch = enumerate(convention.caller_saved, _FIRST_SCRATCH)
             vectors = enumerate(convention.vector_registers, _FIRST_VECTOR)

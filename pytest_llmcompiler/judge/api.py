@@ -25,8 +25,10 @@ from pytest_llmcompiler.targets.target import DEFAULT
 if TYPE_CHECKING:
     from pytest_llmcompiler.judge.client import JudgeClient
     from pytest_llmcompiler.judge.pool import JudgePool
+    from pytest_llmcompiler.judge.settings import NativeMode
     from pytest_llmcompiler.model.answer import Answer, Task
     from pytest_llmcompiler.model.extract.blocks import ExtractedCode
+    from pytest_llmcompiler.targets.levels import IsaLevel
 
 
 def judge_answer(
@@ -121,6 +123,8 @@ def check(
     cflags: Sequence[str] = (),
     effort: float = 1.0,
     prove: bool = False,
+    native: NativeMode = "off",
+    isa: IsaLevel = "x86-64",
 ) -> Verdict:
     """Judge assembly for a function of C source text, without pytest and without harm to the calling process.
 
@@ -138,10 +142,12 @@ def check(
     the time that wrong code takes; the verdict is of the same kind without it. With `prove`, it is tried to prove that
     code which passes is equal to the reference on every input; `detail["proved"]` says whether it is.
 
+    With `native="auto"`, code that the emulator can't run, such as AVX2, runs on this machine's processor, in a
+    confined process, where `isa` allows it: `"x86-64-v3"` or `"x86-64-v4"`. Otherwise it is `inconclusive`.
+
     Raises CaseError where the source is at fault (it does not compile, it does not define the function), ValueError for
-    an unknown target or an effort that is no number of 0 or more, SettingError where the libraries for proofs are
-    missing, JudgeError where the harness is at fault. Whatever is
-    wrong with `assembly` is a verdict.
+    an unknown target, mode or level and for an effort that is no number of 0 or more, SettingError where the libraries
+    for proofs are missing, JudgeError where the harness is at fault. Whatever is wrong with `assembly` is a verdict.
 
     For one more version, the path of a .c or .ll file is taken as `source` too, with a DeprecationWarning.
     """
@@ -153,7 +159,7 @@ def check(
         )
         source = Path(source)
     case = open_case(source, cflags)
-    judge = shared_judge(examples, seed, target, effort, prove)
+    judge = shared_judge(examples, seed, target, effort, prove, native, isa)
     return judge_answer(judge, case, function, Answer(assembly), task=task, passes=passes, explain=explain)
 
 
@@ -171,6 +177,8 @@ def check_file(
     cflags: Sequence[str] = (),
     effort: float = 1.0,
     prove: bool = False,
+    native: NativeMode = "off",
+    isa: IsaLevel = "x86-64",
 ) -> Verdict:
     """Judge assembly for a function of a .c or .ll file. All but `path` is as for `check`.
 
@@ -182,7 +190,7 @@ def check_file(
     from pytest_llmcompiler.model.answer import Answer
 
     case = open_case(Path(path), cflags)
-    judge = shared_judge(examples, seed, target, effort, prove)
+    judge = shared_judge(examples, seed, target, effort, prove, native, isa)
     return judge_answer(judge, case, function, Answer(assembly), task=task, passes=passes, explain=explain)
 
 
@@ -204,25 +212,35 @@ def _is_case_file(source: str | Path) -> bool:
 
 
 def shared_judge(
-    examples: int = 100, seed: int = 1, target: str = DEFAULT, effort: float = 1.0, prove: bool = False
+    examples: int = 100,
+    seed: int = 1,
+    target: str = DEFAULT,
+    effort: float = 1.0,
+    prove: bool = False,
+    native: NativeMode = "off",
+    isa: IsaLevel = "x86-64",
 ) -> JudgeClient:
     """The judge that all calls of `check` and `check_file` with these settings share; all such judges share one pool of
-    processes, as many as there are cores, which end with this process. Raises ValueError for an unknown target and for
-    an effort that is no number of 0 or more."""
-    from pytest_llmcompiler.judge.settings import check_effort, check_prover
+    processes, as many as there are cores, which end with this process. Raises ValueError for an unknown target, mode or
+    level and for an effort that is no number of 0 or more."""
+    from pytest_llmcompiler.judge.settings import check_effort, check_native, check_prover
 
     if prove:
         check_prover()
     with _LOCK:
-        return _open_judge(examples, seed, get_target(target).name, check_effort(effort), prove)
+        native, isa = check_native(native, isa)
+        return _open_judge(examples, seed, get_target(target).name, check_effort(effort), prove, native, isa)
 
 
 @functools.cache
-def _open_judge(examples: int, seed: int, target: str, effort: float, prove: bool) -> JudgeClient:
+def _open_judge(
+    examples: int, seed: int, target: str, effort: float, prove: bool, native: NativeMode, isa: IsaLevel
+) -> JudgeClient:
     from pytest_llmcompiler.judge.client import JudgeClient
     from pytest_llmcompiler.judge.settings import JudgeSettings
 
-    return JudgeClient(JudgeSettings(examples, seed, target=target, effort=effort, prove=prove), pool=_open_pool())
+    settings = JudgeSettings(examples, seed, target=target, effort=effort, prove=prove, native=native, isa=isa)
+    return JudgeClient(settings, pool=_open_pool())
 
 
 @functools.cache

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from typing import Any
-
-import unicorn
+from collections.abc import Callable
 
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.emulator.observation import GuestFault, Observation
@@ -56,11 +52,12 @@ def _count_visits(machine: Machine, line: int, rerun: Callable[[], object]) -> i
     start = min(address for address, own in machine.candidate.lines.items() if own == line)
     count = 0
 
-    def on_code(uc: Any, address: int, size: int, data: Any) -> None:
+    def on_step(address: int) -> bool:
         nonlocal count
-        count += 1
+        count += address == start
+        return True
 
-    with machine.guest.hooked(unicorn.UC_HOOK_CODE, on_code, start, start):
+    with machine.stepping(on_step):
         rerun()
     return count
 
@@ -71,13 +68,12 @@ def _find_last_change(machine: Machine, register: str, rerun: Callable[[], objec
     lines = machine.candidate.lines
     trace: list[tuple[int, int]] = []  # the address of each instruction, and the register's value before it
 
-    def on_code(uc: Any, address: int, size: int, data: Any) -> None:
+    def on_step(address: int) -> bool:
         if len(trace) < _LONGEST_TRACE:
             trace.append((address, machine.guest.register(register)))
+        return True
 
-    with ExitStack() as hooks:
-        for start, end in _code_ranges(machine):
-            hooks.enter_context(machine.guest.hooked(unicorn.UC_HOOK_CODE, on_code, start, end))
+    with machine.stepping(on_step):
         rerun()
     values_after = [*(value for _, value in trace[1:]), machine.guest.register(register)]
     changes = [
@@ -88,9 +84,3 @@ def _find_last_change(machine: Machine, register: str, rerun: Callable[[], objec
     last_change = trace[changes[-1]][0]
     visits = Counter(address for address, _ in trace[: changes[-1]])
     return Breakpoint(line=lines[last_change], ignored_hits=visits[last_change])
-
-
-def _code_ranges(machine: Machine) -> Sequence[tuple[int, int]]:
-    """The first and last address of each segment of the candidate's code."""
-    segments = machine.candidate.segments if machine.candidate else ()
-    return [(segment.address, segment.address + len(segment.data)) for segment in segments if segment.is_executable]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from collections.abc import Iterator, Mapping
@@ -11,14 +12,17 @@ from pytest_llmcompiler.assembler.job import Encoder
 from pytest_llmcompiler.assembler.keystone_engine import run_keystone
 from pytest_llmcompiler.corpus.possible_values import PossibleValues
 from pytest_llmcompiler.emulator.machine import Machine
-from pytest_llmcompiler.errors import CaseError, LinkError, ProcessStartError, UnsupportedError
+from pytest_llmcompiler.emulator.native.support import find_native_level, find_problem
+from pytest_llmcompiler.errors import AssemblyError, CaseError, LinkError, ProcessStartError, UnsupportedError
 from pytest_llmcompiler.judge.most_recent import MostRecent
 from pytest_llmcompiler.program.case_symbols import CaseSymbols, collect_case_symbols
 from pytest_llmcompiler.program.glibc import load_names
 from pytest_llmcompiler.program.image import ProgramImage
+from pytest_llmcompiler.program.ir_contraction import FMA_MNEMONICS, contract
 from pytest_llmcompiler.program.ir_queries import defined_functions
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets.code import AssembledCode, AssemblerName
+from pytest_llmcompiler.targets.levels import IsaLevel, find_needed_level, is_within
 from pytest_llmcompiler.targets.target import ForeignSystem
 from pytest_llmcompiler.values.c_types import Pointer, Type, find_unsupported
 from pytest_llmcompiler.values.layout import MAX_OBJECT_BYTES
@@ -36,8 +40,10 @@ _MAX_VARIABLE_BYTES = 32 << 20
 class FunctionUnderTest:
     """A function of a reference. Raises CaseError where the reference does not define it."""
 
-    def __init__(self, reference: Reference, function: str) -> None:
-        self.reference, self.function = reference, function
+    def __init__(self, reference: Reference, function: str, native_level: IsaLevel | None = None) -> None:
+        """`native_level`: the highest level of the instruction set of which candidates run natively, where the emulator
+        can't run them; None: none does."""
+        self.reference, self.function, self._native_level = reference, function, native_level
         reference.start_golden()
         if function not in reference.signatures:
             known = ", ".join(reference.signatures)
@@ -100,7 +106,27 @@ class FunctionUnderTest:
         code = self._assemble(text, assembler, binding_number, encode)
         if self.has_glibc_results(code):
             _ = self.glibc_variant  # candidates are judged in child processes, each of which would compile it again
+        if self.has_contractions(code):
+            _ = self.contracted_variants
         return code
+
+    def has_contractions(self, candidate: AssembledCode) -> bool:
+        """Whether a candidate that runs natively may add products that are not rounded."""
+        is_contracted = any(name.startswith(FMA_MNEMONICS) for name in set(candidate.mnemonics.values()))
+        return is_contracted and self.runs_natively(candidate)
+
+    @functools.cached_property
+    def contracted_variants(self) -> tuple[AssembledCode, ...]:
+        """The function as clang compiles it for FMA, with one choice and the other where both operands of an addition
+        are products. None where it can't be compiled so."""
+        reference, texts = self.reference, []
+        with contextlib.suppress(CaseError, AssemblyError, LinkError, UnsupportedError):
+            ir = reference.texts.ir(self.function)
+            with reference.blame_case():
+                choices = [contract(ir, from_last=from_last) for from_last in (False, True)]
+                texts = [reference.toolchain.emit_assembly(text, "O2") for text in dict.fromkeys(choices)]
+            return tuple(self._assemble(text, "llvm", 0) for text in dict.fromkeys(texts))
+        return ()
 
     @functools.cached_property
     def glibc_variant(self) -> AssembledCode:
@@ -150,6 +176,20 @@ class FunctionUnderTest:
         is_enough = is_foreign or candidate.external_symbols <= golden.addresses.keys()
         return golden if is_enough else self.reference.golden_with_library
 
+    @property
+    def can_run_natively(self) -> bool:
+        """Whether code for the target can run on this machine's processor."""
+        target = self.reference.target
+        return target.is_native and target.foreign_system is None and not find_problem()
+
+    def runs_natively(self, candidate: AssembledCode) -> bool:
+        """Whether a candidate runs on this machine's processor: one with code that the emulator lacks, if the settings
+        allow it and the processor has it."""
+        if self._native_level is None or not self.can_run_natively:
+            return False
+        level = find_needed_level(candidate, self.reference.target.processor)
+        return level != "x86-64" and is_within(level, find_native_level(self._native_level))
+
     @functools.cached_property
     def _waiting_machine(self) -> Machine:
         """A machine that awaits a candidate, in the golden program. Children inherit it: building one takes longer than
@@ -167,14 +207,18 @@ class FunctionUnderTest:
             if machine is not None:
                 machine.close()
 
-    def open_candidate_machine(self, candidate: AssembledCode) -> Machine:
-        """A machine with a candidate. To be called once in a process, in a child: the candidate's code is hostile, and
-        the machine is not loaded again."""
-        if self.program_for(candidate) is not self.reference.golden:
-            return self.open_machine(self.program_for(candidate), candidate)
+    def open_candidate_machine(self, candidate: AssembledCode, *, natively: bool = False) -> Machine:
+        """A machine with a candidate, which runs on the processor itself where it has to, or if `natively`.
+
+        Only a child may call this, since the candidate's code is hostile. The first one takes the machine that awaits a
+        candidate.
+        """
+        natively = natively or self.runs_natively(candidate)
+        if self.program_for(candidate) is not self.reference.golden or "_waiting_machine" not in vars(self):
+            return self.open_machine(self.program_for(candidate), candidate, natively=natively)
         machine = self._waiting_machine
         del self._waiting_machine
-        machine.load_candidate(candidate)
+        machine.load_candidate(candidate, natively=natively)
         return machine
 
     def open_reference_machine(self, code: AssembledCode) -> Machine:
@@ -196,6 +240,13 @@ class FunctionUnderTest:
         """A machine that runs the function as compiled against glibc."""
         return self.open_machine(self.program_for(self.glibc_variant), self.glibc_variant)
 
+    def open_contracted_machines(self) -> list[Machine]:
+        """Machines that run the variants natively. Only a process that may run them may call this."""
+        return [
+            self.open_machine(self.program_for(code), code, natively=self.runs_natively(code))
+            for code in self.contracted_variants
+        ]
+
     def assemble_reference(self, level: str) -> tuple[str, AssembledCode]:
         """clang's own assembly for the function at an optimisation level, as text and assembled."""
         if level not in self.assembled_references:
@@ -214,6 +265,7 @@ class FunctionUnderTest:
         candidate: AssembledCode | None = None,
         *,
         awaits_candidate: bool = False,
+        natively: bool = False,
         garbage_pattern: int = 0,
         trace_blocks: bool = False,
         check_preconditions: bool = False,
@@ -230,6 +282,7 @@ class FunctionUnderTest:
                 self.signature,
                 candidate=candidate,
                 awaits_candidate=awaits_candidate,
+                natively=natively,
                 externals=self.reference.external_functions,
                 garbage_pattern=garbage_pattern,
                 trace_blocks=trace_blocks,

@@ -28,9 +28,11 @@ from pytest_llmcompiler.judge.agreeing import count_agreeing
 from pytest_llmcompiler.judge.coverage import pass_verdict
 from pytest_llmcompiler.judge.differential import DifferentialRun
 from pytest_llmcompiler.judge.divergence import AssembledText
+from pytest_llmcompiler.judge.engine_agreement import find_disagreement
 from pytest_llmcompiler.judge.engine_suite import ImageKind, build_image
 from pytest_llmcompiler.judge.explain import FACTS, Explanation, FailureExplainer
 from pytest_llmcompiler.judge.failure import quote_line
+from pytest_llmcompiler.judge.format_c import format_input
 from pytest_llmcompiler.judge.function_engine import FunctionEngine, is_settled
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.listing import Listing, list_code
@@ -54,6 +56,9 @@ near it."""
 _RUN_MEGABYTES = 16_384
 """Address space of the process that runs a candidate, in MiB: unicorn reserves gigabytes that it never touches."""
 
+_NATIVE_FILE_BYTES = 128 << 20
+"""The longest file of such a process, in bytes, where candidates may run natively: it has the memory of a program."""
+
 _PRIVATE = "the function is local to the answer, and its compiler may have fitted it to the answer's own calls"
 """Why a failure of a local function of a whole file proves nothing. What it does wrong shows in the functions that call
 it, since these use the answer's own one."""
@@ -67,7 +72,7 @@ class Harness:
     ) -> None:
         """`suite` has the inputs; None: those of the settings."""
         self.reference, self.function = reference, function
-        self._under_test, self._settings = FunctionUnderTest(reference, function), settings
+        self._under_test, self._settings = FunctionUnderTest(reference, function, settings.native_level), settings
         self._suite = suite or Suite(self._under_test, settings.examples, settings.seed)
         # The engine has no reference to the harness, and its templates end with it.
         self.engine = FunctionEngine(
@@ -142,8 +147,10 @@ class Harness:
             candidate = self._assemble(assembly, encode=self.engine.encode)
             if isinstance(candidate, Verdict):
                 return ReproducibleVerdict(candidate)
-            result = self._run_engine(candidate, self._look.build_request(candidate, taught))
+            natively = self._under_test.runs_natively(candidate)
+            result = None if natively else self._run_engine(candidate, self._look.build_request(candidate, taught))
             detail = {"assembler": candidate.assembler, "fallback": candidate.fallback_reason, **self._suite.counts()}
+            detail |= {"native": True} if natively else {}
             differential = DifferentialRun(self._suite, candidate, assembly)
             settled = result is not None and is_settled(result)
             if settled:
@@ -151,6 +158,8 @@ class Harness:
             else:
                 shown = self._open_shown(differential) if result is not None and not (explain or capture) else None
                 judged = self._run(differential, result, detail, explain=explain, capture=capture, shown=shown)
+        if self._settings.native == "always" and not natively:
+            self._compare_engines(differential)
         if result and (settled or judged.verdict.passed) and self._look.has_looked(result):
             detail["second_look"] = describe_look(result)
             inputs = self._look.list_inputs(result.leads, taught)
@@ -159,6 +168,22 @@ class Harness:
                 return failed
             judged = judged._replace(verdict=replace(judged.verdict, detail=judged.verdict.detail | detail))
         return self._add_proof(judged, differential, detail, explain=explain, capture=capture)
+
+    def _compare_engines(self, emulated: DifferentialRun) -> None:
+        """Raise JudgeError where a candidate that the emulator can run runs otherwise on the processor itself."""
+        if not self._under_test.can_run_natively:
+            return
+        native = DifferentialRun(emulated.suite, emulated.candidate, emulated.assembly, natively=True)
+        self._under_test.prepare_machine()
+        self._suite.prepare_to_run()
+        found = self._call_isolated(find_disagreement, emulated, native)
+        if found is None:
+            return
+        shown = format_input(list(self.corpus.entries)[found["index"]], self._under_test.signature.params)
+        line = found["line"] or 0
+        place = " ".join(("at", *quote_line(emulated.assembly, line)[0].split()[1:])) if line else "at the end of a run"
+        what = ", ".join(found["registers"] or found["what"])
+        raise JudgeError(f"emulator and processor differ {place} (emulator, processor: {what}) for {' '.join(shown)}")
 
     def _add_proof(
         self,
@@ -259,7 +284,7 @@ class Harness:
                 continue
             runs = [DifferentialRun(suite, other, failed.assembly) for suite in {failed.suite, self._suite}]
             with contextlib.suppress(ChildDiedError, ChildTimeoutError):
-                if all(_call_isolated(run.first_failure) is None for run in runs):
+                if all(self._call_isolated(run.first_failure) is None for run in runs):
                     return True
         return False
 
@@ -324,7 +349,7 @@ class Harness:
                 return _to_fact(count_agreeing(shown, engine))
         self._under_test.prepare_machine()
         with contextlib.suppress(ChildDiedError, ChildTimeoutError):
-            count = _call_isolated(count_agreeing, differential, engine)
+            count = self._call_isolated(count_agreeing, differential, engine)
         return _to_fact(count)
 
     def _run_isolated(
@@ -339,17 +364,17 @@ class Harness:
         if is_prepared and not differential.candidate.binding_alternatives:
             explainer = FailureExplainer(differential, self._texts if explain else None, reproducer=capture)
             with contextlib.suppress(ChildDiedError, ChildTimeoutError):  # explaining may be what it died of
-                return cast("Explanation | None", _call_isolated(explainer.explain_first, engine))
-        failure = _call_isolated(differential.first_failure, engine)
+                return cast("Explanation | None", self._call_isolated(explainer.explain_first, engine))
+        failure = self._call_isolated(differential.first_failure, engine)
         if failure is None or self._passes_otherwise(differential):
             return None
         if explain or capture:
             self._prepare_to_explain()
         texts = self._texts if explain else None
         try:
-            explained = _call_isolated(FailureExplainer(differential, texts, reproducer=capture).explain, *failure)
+            explained = self._call_isolated(FailureExplainer(differential, texts, reproducer=capture).explain, *failure)
         except (ChildDiedError, ChildTimeoutError):
-            explained = _call_isolated(FailureExplainer(differential, None).explain, *failure)
+            explained = self._call_isolated(FailureExplainer(differential, None).explain, *failure)
         return cast(Explanation, explained)
 
     def _prepare_to_explain(self) -> None:
@@ -358,6 +383,11 @@ class Harness:
         self.reference.keep()
         warm_up_shrinking()
         prepare_texts(self._under_test, self._texts)
+
+    def _call_isolated(self, function: Callable[..., Any], *args: Any) -> Any:
+        """The result of a function that runs hostile code, computed in a child process."""
+        file_bytes = _NATIVE_FILE_BYTES if self._settings.native_level else sandbox.OUTPUT_BYTES
+        return sandbox.call(function, *args, seconds=_RUN_SECONDS, megabytes=_RUN_MEGABYTES, file_bytes=file_bytes)
 
     @functools.cached_property
     def _texts(self) -> list[AssembledText]:
@@ -371,8 +401,3 @@ def _to_fact(agreeing: int | None) -> dict[str, int]:
 def _read_image(suite: Suite, kind: ImageKind) -> bytes:
     """The image of a suite, from the cache where it is one that most candidates need."""
     return build_image(suite, kind) if any(kind) else suite.image(lambda suite: build_image(suite, kind))
-
-
-def _call_isolated(function: Callable[..., Any], *args: Any) -> Any:
-    """The result of a function that runs hostile code, computed in a child process."""
-    return sandbox.call(function, *args, seconds=_RUN_SECONDS, megabytes=_RUN_MEGABYTES)

@@ -6,10 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 from pytest_llmcompiler.errors import SettingError
 from pytest_llmcompiler.model.answer import Task
+from pytest_llmcompiler.targets.levels import ISA_LEVELS, IsaLevel
 from pytest_llmcompiler.targets.target import DEFAULT
 
 
@@ -20,6 +21,18 @@ def check_effort(effort: float) -> float:
     if not 0 <= effort < math.inf:
         raise ValueError(f"expected an effort of 0 or more, found {effort}")
     return float(effort)
+
+
+NativeMode = Literal["off", "auto", "always"]
+NATIVE_MODES: tuple[NativeMode, ...] = get_args(NativeMode)
+
+
+def check_native(native: object, isa: object) -> tuple[NativeMode, IsaLevel]:
+    """A mode and a level of the instruction set. Raises ValueError for what is none."""
+    for value, names in ((native, NATIVE_MODES), (isa, ISA_LEVELS)):
+        if value not in names:
+            raise ValueError(f"expected {', '.join(names[:-1])} or {names[-1]}, found {value!r}")
+    return cast("tuple[NativeMode, IsaLevel]", (native, isa))
 
 
 def describe_missing_prover() -> str:
@@ -57,6 +70,16 @@ class JudgeSettings:
     """Whether to try to prove that candidates which pass are equal to the reference."""
     count_agreeing: bool = False
     """Whether to count the inputs of the suite on which candidates that run and fail agree with the reference."""
+    native: NativeMode = "off"
+    """When candidates run on the machine's own processor: `auto` where the emulator can't run them; `always` also where
+    it can, to compare both."""
+    isa: IsaLevel = "x86-64"
+    """The highest level of the instruction set that candidates may use and that runs natively."""
+
+    @property
+    def native_level(self) -> IsaLevel | None:
+        """The highest level of which code runs natively; None where none does."""
+        return self.isa if self.native != "off" and self.isa in ISA_LEVELS[2:] else None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pytest_llmcompiler.targets.levels import ISA_LEVELS, IsaLevel
 from pytest_llmcompiler.targets.target import DEFAULT
 
 
@@ -20,6 +21,15 @@ def header_lines(facts: dict[str, Any], compiler: str, target: str) -> list[str]
         parts.append(f"{facts['answers']} answers")
     lines = [f"llmc: model {', '.join(parts)}", f"llmc: reference {compiler}"]
     return lines if target == DEFAULT else [*lines, f"llmc: target {target}"]
+
+
+def native_line(level: IsaLevel, problem: str) -> str:
+    """Say that code above the emulator's instructions, up to a level, runs natively, or why none does."""
+    if level not in ISA_LEVELS[2:]:
+        problem = problem or f"this machine's processor is {level}"
+    if problem:
+        return f"llmc: no native runs, so code with AVX is inconclusive: {problem}"
+    return f"llmc: code with AVX, up to {level}, runs on this machine's processor, confined"
 
 
 def judge_lines(jobs: int, processes: int, megabytes: int, engine_problem: str, effort: float) -> list[str]:

@@ -50,6 +50,8 @@ class RecordSettings(_RecordSettings, total=False):
     min_coverage: float
     effort: float
     prove: bool
+    native: str
+    isa: str
     temperature: float
     top_p: float
     max_tokens: int | None
@@ -174,6 +176,7 @@ class RecordDetail(TypedDict, total=False):
     coverage: RecordCoverage
     adequacy: RecordAdequacy
     second_look: RecordSecondLook
+    native: bool
     proved: bool
     proof: RecordProof
     cut: dict[str, list[int]]

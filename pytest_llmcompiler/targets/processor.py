@@ -178,6 +178,10 @@ class Processor(ABC):
     def find_hazard(self, mnemonic: str, code: bytes) -> tuple[Outcome, str] | None:
         """The hazard of an instruction at the start of `code`, by its bytes."""
 
+    def needs_hardware(self, code: bytes) -> bool:
+        """Whether the instruction at the start of some code is one that only a real processor executes rightly."""
+        return False
+
     @abstractmethod
     def find_guards(self, candidate: AssembledCode) -> Iterator[tuple[int, AlignedOperand]]:
         """Address and operand of each instruction that hardware may refuse while the emulator executes it."""

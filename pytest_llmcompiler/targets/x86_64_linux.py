@@ -284,6 +284,11 @@ class X86(Processor):
             return "vex", f"`{mnemonic}` is VEX or EVEX code"
         return "forbidden", f"`{mnemonic}` of a control or debug register in user code"
 
+    def needs_hardware(self, code: bytes) -> bool:
+        """Whether it is VEX or EVEX code."""
+        match = _HAZARDOUS_CODE.match(code)
+        return match is not None and match[1] is not None
+
     def find_guards(self, candidate: AssembledCode) -> Iterator[tuple[int, AlignedOperand]]:
         """The SSE instructions whose memory operand must be aligned, and is not certain to be."""
         for address in candidate.find_instructions(_HAS_ALIGNED_CODE):

@@ -1,0 +1,1 @@
+"""Candidates on the processor itself, in a confined process."""

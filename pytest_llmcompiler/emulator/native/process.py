@@ -1,0 +1,140 @@
+"""The confined process: how it is started, told to run, waited for and ended."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Sequence
+
+from pytest_llmcompiler.emulator.native.build import program_path
+from pytest_llmcompiler.emulator.native.messages import (
+    EVENT_BYTES,
+    Event,
+    Mapping,
+    read_event,
+    write_mapping,
+    write_setup,
+)
+from pytest_llmcompiler.errors import EngineError
+
+_START_SECONDS = 10.0
+"""Time for the process to start, in seconds. It takes a millisecond."""
+_WALL_FACTOR = 60.0
+"""A run may take so many times its processor time until it is given up: then the machine is too busy to tell."""
+_LEAST_WAIT = 0.005
+"""Seconds between two looks at the clock of a process that has nearly used up its time."""
+_FIRST_FREE = 3
+"""The first descriptor behind the standard streams."""
+_PROCESSOR_CLOCK = 2
+"""The kind of clock that counts a process's time on processors, in the number of a clock (Linux's posix-timers.h)."""
+
+
+class ProcessEndedError(EngineError):
+    """The confined process is gone: foreign code ended it."""
+
+
+class OutOfTimeError(EngineError):
+    """Foreign code has run for longer than it may; the process is killed."""
+
+
+class ConfinedProcess:
+    """A process that runs foreign code, from its start to its end."""
+
+    def __init__(self, memory: int, mappings: Sequence[Mapping], thread_pointer: int) -> None:
+        """`memory` is the descriptor of the memory file. Raises EngineError."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket = ours
+        with theirs:
+            self._pid = _spawn(theirs.fileno(), memory)
+        self._poll = select.poll()
+        self._poll.register(ours, select.POLLIN)
+        self._clock = ~self._pid << 3 | _PROCESSOR_CLOCK
+        try:
+            self._send(write_setup(thread_pointer, len(mappings), os.getpid()))
+            for mapping in mappings:
+                self._send(write_mapping(mapping))
+            self.wait(_START_SECONDS)
+        except EngineError as error:
+            self.close()
+            raise EngineError(f"the confined process does not start: {error}") from error
+
+    @property
+    def pid(self) -> int:
+        """Its process number; 0 when it is gone."""
+        return self._pid
+
+    def order(self, message: bytes) -> None:
+        """Send an order. Raises ProcessEndedError."""
+        self._send(message)
+
+    def wait(self, seconds: float) -> Event:
+        """The next event, before the process has used so many seconds of a processor.
+
+        Raises OutOfTimeError, and ProcessEndedError where the process ends or says what is no event.
+        """
+        give_up = time.monotonic() + _WALL_FACTOR * seconds
+        left, start = seconds, self._used_seconds()
+        while not self._poll.poll(max(left, _LEAST_WAIT) * 1000):
+            left = seconds - (self._used_seconds() - start)
+            if left <= 0 or time.monotonic() > give_up:
+                self.close()
+                raise OutOfTimeError("its time is used up")
+        try:
+            event = read_event(self._socket.recv(EVENT_BYTES + 1))
+        except OSError:
+            event = None
+        if event is None:
+            raise ProcessEndedError(f"it ends with {self._reap()}")
+        return event
+
+    def close(self) -> None:
+        """Kill the process."""
+        if self._pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+            self._reap()
+
+    def _send(self, message: bytes) -> None:
+        try:
+            self._socket.send(message)
+        except OSError:
+            raise ProcessEndedError(f"it ends with {self._reap()}") from None
+
+    def _used_seconds(self) -> float:
+        with contextlib.suppress(OSError):
+            return time.clock_gettime(self._clock)
+        return 0.0
+
+    def _reap(self) -> str:
+        """How the process ended. One that still runs is killed: it says what it must not."""
+        if not self._pid:
+            return "an earlier run"
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
+        _, status = os.waitpid(self._pid, 0)
+        self._pid = 0
+        self._socket.close()
+        if os.WIFSIGNALED(status):
+            return signal.Signals(os.WTERMSIG(status)).name
+        return f"status {os.WEXITSTATUS(status)}"
+
+
+def _spawn(theirs: int, memory: int) -> int:
+    """Start the program with two descriptors. It has no other one of this process."""
+    descriptors: list[int] = []
+    try:
+        path = str(program_path())
+        for descriptor in (theirs, memory):  # away from the numbers that they get
+            descriptors.append(fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE))
+        actions = [(os.POSIX_SPAWN_DUP2, descriptor, number) for number, descriptor in enumerate(descriptors)]
+        return os.posix_spawn(path, ["confined"], {}, file_actions=actions)
+    except OSError as error:
+        raise EngineError(f"the confined process can't be started: {error}") from error
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)

@@ -1,0 +1,94 @@
+"""Whether the emulator and the processor itself run a candidate alike, where both can run it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+from pytest_llmcompiler.emulator.machine import Machine
+from pytest_llmcompiler.emulator.observation import ENDINGS, Observation
+from pytest_llmcompiler.emulator.register_batch import RegisterBatch
+from pytest_llmcompiler.emulator.tracing import TracedRun
+from pytest_llmcompiler.judge.differential import DifferentialRun
+from pytest_llmcompiler.judge.oracle import SuiteEntry
+from pytest_llmcompiler.targets.code import AssembledCode
+
+_LONGEST_TRACE = 20_000
+"""Instructions of a run that are compared one by one, each at the cost of some system calls."""
+_COMPARED_OUTCOMES = (*ENDINGS, "fault")
+"""The outcomes that both engines tell. A limit is of instructions in one and of time in the other."""
+_EFFECTS = (
+    *("outcome", "exit_code", "assertion", "result", "slots", "has_stray_write", "globals", "heap", "freed_blocks"),
+    *("freed_objects", "errno", "output", "calls", "abi_breaches"),
+)
+"""What two runs have to share. Of a fault, the engines may tell the same in different words."""
+
+_Step = tuple[int, list[int]]
+"""The address of an instruction, and the registers before it."""
+
+
+class Disagreement(TypedDict):
+    """An input on which the engines run a candidate differently."""
+
+    index: int
+    """The number of the input in the corpus."""
+    what: list[str]
+    """What of the observations differs."""
+    line: int | None
+    """The line of the instruction after which registers first differ; None where none was found."""
+    registers: list[str]
+    """These registers, with the emulator's value and the processor's."""
+
+
+def find_disagreement(emulated: DifferentialRun, native: DifferentialRun) -> Disagreement | None:
+    """The first input of the suite on which a candidate's runs differ; None where all are alike.
+
+    Only a child process may call this: the candidate's code is hostile.
+    """
+    for index, entry in enumerate(emulated.suite.corpus.entries.values()):
+        runs = [one.machine.run(entry.layout, entry.call, entry.limit) for one in (emulated, native)]
+        what = _list_differences(*runs)
+        if what:
+            traces = [_trace(one.machine, entry) for one in (emulated, native)]
+            names = native.machine.processor.registers
+            return Disagreement(index=index, what=what, **_find_instruction(native.candidate, names, *traces))
+    return None
+
+
+def _list_differences(first: Observation, second: Observation) -> list[str]:
+    if not {first.outcome, second.outcome} <= set(_COMPARED_OUTCOMES):
+        return []
+    return [name for name in _EFFECTS if getattr(first, name) != getattr(second, name)]
+
+
+class _InstructionLine(TypedDict):
+    line: int | None
+    registers: list[str]
+
+
+def _trace(machine: Machine, entry: SuiteEntry) -> list[_Step]:
+    """The first instructions of a run, with the registers before each."""
+    guest = machine.guest
+    batch = RegisterBatch([(guest.numbers[name], 0) for name in machine.processor.registers])
+    steps: list[_Step] = []
+
+    def on_step(address: int) -> bool:
+        steps.append((address, batch.read(guest.uc)))
+        return len(steps) < _LONGEST_TRACE
+
+    with machine.stepping(on_step):
+        TracedRun(entry.layout, entry.call, entry.limit).run(machine)
+    steps.append((0, batch.read(guest.uc)))
+    return steps
+
+
+def _find_instruction(
+    candidate: AssembledCode, names: Sequence[str], emulated: Sequence[_Step], native: Sequence[_Step]
+) -> _InstructionLine:
+    """The instruction before which registers are equal, and after which they are not."""
+    for index, (first, second) in enumerate(zip(emulated, native)):
+        if first != second and index:
+            values = zip(names, first[1], second[1], strict=True)
+            differing = [f"{name}: {one:#x}, {other:#x}" for name, one, other in values if one != other]
+            return _InstructionLine(line=candidate.lines.get(emulated[index - 1][0]), registers=differing)
+    return _InstructionLine(line=None, registers=[])

@@ -1,0 +1,296 @@
+"""Candidates with AVX, which run on the processor itself in a confined process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from faces import Compile
+
+from pytest_llmcompiler.emulator.native import support
+from pytest_llmcompiler.judge.harness import Harness
+from pytest_llmcompiler.judge.settings import JudgeSettings
+from pytest_llmcompiler.judge.verdict import Verdict
+from pytest_llmcompiler.targets.levels import IsaLevel, is_within
+
+pytestmark = pytest.mark.skipif(
+    bool(support.find_problem()) or not is_within("x86-64-v3", support.find_processor_level()),
+    reason="code with AVX can't run natively here",
+)
+needs_avx512 = pytest.mark.skipif(
+    not is_within("x86-64-v4", support.find_processor_level()), reason="the processor has no AVX-512"
+)
+
+ADD_EIGHT = "void add_eight(int *restrict p, const int *q) { for (int i = 0; i < 8; i++) p[i] += q[i]; }"
+ADD_EIGHT_CODE = """
+add_eight:
+    vmovdqu (%rdi), %ymm0
+    vpaddd  (%rsi), %ymm0, %ymm0
+    vmovdqu %ymm0, (%rdi)
+    vzeroupper
+    retq
+"""
+SQUARE = "float square(float x) { return x * x; }"
+
+
+Judge = Callable[..., Verdict]
+
+
+@pytest.fixture
+def judge(compiled: Compile) -> Judge:
+    """Judges a text for a function of a source; natively where nothing else is said."""
+
+    def run(source: str, function: str, assembly: str, isa: IsaLevel = "x86-64-v3", **settings: object) -> Verdict:
+        judged = JudgeSettings(**{"examples": 20, "native": "auto", "isa": isa, **settings})  # type: ignore[arg-type]
+        return Harness(compiled(source), function, judged).judge(assembly)
+
+    return run
+
+
+def test_right_code_passes(judge: Judge) -> None:
+    verdict = judge(ADD_EIGHT, "add_eight", ADD_EIGHT_CODE)
+    assert (verdict.kind, verdict.detail["native"]) == ("pass", True)
+
+
+def test_wrong_code_is_a_mismatch_with_a_small_input(judge: Judge) -> None:
+    verdict = judge(ADD_EIGHT, "add_eight", ADD_EIGHT_CODE.replace("vpaddd", "vpsubd"))
+    assert verdict.kind == "mismatch"
+    assert verdict.detail["native"]
+    assert verdict.detail["input"]
+
+
+@pytest.mark.parametrize(("settings"), [{"native": "off"}, {"isa": "x86-64"}, {"isa": "x86-64-v2"}])
+def test_nothing_runs_natively_unless_it_is_allowed(judge: Judge, settings: dict[str, str]) -> None:
+    verdict = judge(ADD_EIGHT, "add_eight", ADD_EIGHT_CODE, **settings)
+    assert verdict.kind == "inconclusive"
+    assert "native" not in verdict.detail
+
+
+def test_code_that_the_emulator_runs_is_left_to_it(judge: Judge) -> None:
+    verdict = judge(SQUARE, "square", "square: mulss %xmm0, %xmm0\n ret\n")
+    assert verdict.kind == "pass"
+    assert "native" not in verdict.detail
+
+
+def test_a_processor_without_avx_judges_as_before(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMC_PROCESSOR", "x86-64-v2")
+    support.find_processor_level.cache_clear()
+    try:
+        verdict = judge(ADD_EIGHT, "add_eight", ADD_EIGHT_CODE)
+    finally:
+        monkeypatch.undo()
+        support.find_processor_level.cache_clear()
+    assert verdict.kind == "inconclusive"
+    assert "VEX" in verdict.message
+
+
+AVX512 = ADD_EIGHT_CODE.replace("%ymm0", "%ymm17").replace("vmovdqu", "vmovdqu32")
+
+
+def test_code_above_the_level_is_inconclusive(judge: Judge) -> None:
+    assert judge(ADD_EIGHT, "add_eight", AVX512).kind == "inconclusive"
+
+
+@needs_avx512
+def test_avx512_runs_where_it_is_allowed(judge: Judge) -> None:
+    assert judge(ADD_EIGHT, "add_eight", AVX512, isa="x86-64-v4").kind == "pass"
+    masked = """
+    add_eight:
+        movl $0xff, %eax
+        kmovw %eax, %k1
+        vmovdqu32 (%rdi), %zmm1{%k1}{z}
+        vpaddd (%rsi), %zmm1, %zmm1{%k1}
+        vmovdqu32 %zmm1, (%rdi){%k1}
+        ret
+    """
+    assert judge(ADD_EIGHT, "add_eight", masked, isa="x86-64-v4").kind == "pass"
+
+
+FAULTS = {
+    "an aligned operand": ("vmovaps 4(%rsp), %ymm0", "misaligned access of 32 bytes"),
+    "a null pointer": ("xorl %eax, %eax\n vmovups (%rax), %ymm0", "bad read of 32 bytes at 0x0"),
+    "a store through a null pointer": ("xorl %eax, %eax\n vmovups %xmm0, (%rax)", "bad write of 16 bytes at 0x0"),
+    "no address": ("movabsq $0xdead00000000, %rax\n shlq $8, %rax\n vmovups (%rax), %ymm0", "bad read of 32 bytes"),
+    "no instruction": ("vzeroupper\n ud2", "illegal instruction"),
+    "a jump to no code": ("vzeroupper\n xorl %eax, %eax\n jmpq *%rax", "bad jump"),
+    "a division": ("vzeroupper\n xorl %ecx, %ecx\n divl %ecx", "division by zero"),
+    "a system call": ("vzeroupper\n movl $39, %eax\n syscall", "`syscall` in user code"),
+    "a privileged instruction": ("vzeroupper\n hlt", "`hlt` in user code"),
+    "a write to its own code": ("vmovups %ymm0, square(%rip)", "bad write of 32 bytes"),
+    # The operand of `movl` holds `syscall; ret`, which no list of instructions shows.
+    "a hidden system call": ("vzeroupper\n jmp .Lhidden + 1\n.Lhidden: movl $0xc3050f, %eax", "`syscall` in user code"),
+}
+
+
+@pytest.mark.parametrize("what", FAULTS)
+def test_a_fault_is_a_crash_with_its_line(judge: Judge, what: str) -> None:
+    code, message = FAULTS[what]
+    verdict = judge(SQUARE, "square", f"square:\n vmulss %xmm0, %xmm0, %xmm0\n {code}\n ret\n", examples=5)
+    assert verdict.kind == "crash", verdict
+    assert message in verdict.message
+
+
+def test_accesses_beside_an_object_fault(judge: Judge) -> None:
+    verdict = judge(ADD_EIGHT, "add_eight", ADD_EIGHT_CODE.replace("(%rsi)", "4(%rsi)"))
+    assert verdict.kind == "crash"
+    assert "bad read of 32 bytes" in verdict.message
+
+
+def test_an_endless_loop_hangs(judge: Judge) -> None:
+    verdict = judge(SQUARE, "square", "square: vmulss %xmm0, %xmm0, %xmm0\n.Lagain: jmp .Lagain\n", examples=3)
+    assert verdict.kind == "hang"
+
+
+def test_instructions_whose_result_varies_are_inconclusive(judge: Judge) -> None:
+    verdict = judge(SQUARE, "square", "square: vmulss %xmm0, %xmm0, %xmm0\n rdtsc\n ret\n", examples=3)
+    assert verdict.kind == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    "read", ["vextractf128 $1, %ymm9, %xmm0", "vmovaps %xmm12, %xmm0"], ids=["upper half", "lower half"]
+)
+def test_registers_without_a_value_hold_garbage(judge: Judge, read: str) -> None:
+    assert judge(SQUARE, "square", f"square: {read}\n ret\n", examples=5).kind == "mismatch"
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("vzeroupper\n xorl %ebx, %ebx", "callee-saved register %rbx is not restored"),
+        ("movl $0x1fc0, -4(%rsp)\n vldmxcsr -4(%rsp)", "the floating-point control words are changed"),
+        ("vzeroupper\n fld1", "the x87 register stack is not empty"),
+        ("vzeroupper\n std", "the direction flag is left set"),
+    ],
+)
+def test_breaches_of_the_calling_convention_show(judge: Judge, code: str, message: str) -> None:
+    verdict = judge(SQUARE, "square", f"square:\n vmulss %xmm0, %xmm0, %xmm0\n {code}\n ret\n", examples=5)
+    assert (verdict.kind, verdict.message) == ("abi", message)
+
+
+def test_the_stack_grows(judge: Judge) -> None:
+    deep = """
+    square:
+        vmulss %xmm0, %xmm0, %xmm0
+        leaq -0x60000(%rsp), %rax
+        vmovss %xmm0, (%rax)
+        vmovss (%rax), %xmm0
+        ret
+    """
+    assert judge(SQUARE, "square", deep, examples=5).kind == "pass"
+
+
+CALLS = """
+#include <stdio.h>
+#include <stdlib.h>
+struct item { float v[8]; struct item *next; };
+float weigh(float x);
+struct item *push(struct item *head, const float *restrict v, float (*f)(float)) {
+    struct item *item = malloc(sizeof *item);
+    if (!item) return head;
+    for (int i = 0; i < 8; i++) item->v[i] = v[i] + 1.0f;
+    item->v[0] = f ? f(item->v[1]) : weigh(v[2]);
+    item->next = head;
+    if (head) printf("%d\\n", (int)sizeof *item);
+    return item;
+}
+"""
+CALLS_CODE = """
+    .section .rodata
+.Lone: .float 1.0
+.Lformat: .string "%d\\n"
+    .text
+push:
+    pushq %rbp
+    pushq %rbx
+    pushq %r12
+    movq %rdi, %rbx
+    movq %rsi, %rbp
+    movq %rdx, %r12
+    movl $40, %edi
+    call malloc
+    testq %rax, %rax
+    je .Lfull
+    vbroadcastss .Lone(%rip), %ymm0
+    vaddps (%rbp), %ymm0, %ymm0
+    vmovups %ymm0, (%rax)
+    movq %rbx, 32(%rax)
+    movq %rax, %rbx
+    vzeroupper
+    vmovss 8(%rbp), %xmm0
+    testq %r12, %r12
+    je .Lweigh
+    vmovss 4(%rbx), %xmm0
+    call *%r12
+    jmp .Lstore
+.Lweigh:
+    call weigh@PLT
+.Lstore:
+    vmovss %xmm0, (%rbx)
+    cmpq $0, 32(%rbx)
+    je .Ldone
+    movl $40, %esi
+    leaq .Lformat(%rip), %rdi
+    xorl %eax, %eax
+    call printf
+.Ldone:
+.Lfull:
+    movq %rbx, %rax
+    popq %r12
+    popq %rbx
+    popq %rbp
+    ret
+"""
+
+
+def test_calls_of_the_program_the_library_and_the_kernel_are_answered_as_in_the_emulator(judge: Judge) -> None:
+    assert judge(CALLS, "push", CALLS_CODE, examples=40).kind == "pass"
+    wrong = judge(CALLS, "push", CALLS_CODE.replace("vmovss 4(%rbx), %xmm0", "vmovss 12(%rbx), %xmm0"), examples=40)
+    assert wrong.kind == "mismatch"
+    assert "callback" in wrong.message
+
+
+def test_calls_clobber_the_upper_halves_of_registers(judge: Judge) -> None:
+    kept = CALLS_CODE.replace(
+        "    call *%r12\n", "    vmovups (%rbp), %ymm5\n    call *%r12\n    vmovups %ymm5, (%rbx)\n"
+    )
+    kept = kept.replace("vmovss 4(%rbx), %xmm0\n", "vmovss 4(%rbx), %xmm0\n")
+    assert judge(CALLS, "push", kept, examples=40).kind == "mismatch"
+
+
+FREED = """
+#include <stdlib.h>
+int last(int *p) { int x = p[0]; free(p); return x; }
+"""
+
+
+def test_freed_memory_faults(judge: Judge) -> None:
+    code = (
+        "last:\n pushq %rbx\n movq %rdi, %rbx\n call free\n vmovd (%rbx), %xmm0\n vmovd %xmm0, %eax\n popq %rbx\n ret\n"
+    )
+    verdict = judge(FREED, "last", code)
+    assert verdict.kind == "crash"
+    assert "bad read of 4 bytes" in verdict.message
+    right = (
+        "last:\n pushq %rbx\n vmovd (%rdi), %xmm0\n vmovd %xmm0, %ebx\n call free\n movl %ebx, %eax\n popq %rbx\n ret\n"
+    )
+    assert judge(FREED, "last", right).kind == "pass"
+
+
+MULTIPLY_ADD = "double combine(double a, double b, double c, double d) { return a * b + c * d; }"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "vmulsd %xmm3, %xmm2, %xmm2\n vfmadd213sd %xmm2, %xmm1, %xmm0",
+        "vmulsd %xmm1, %xmm0, %xmm0\n vfmadd231sd %xmm3, %xmm2, %xmm0",
+        "vmulsd %xmm1, %xmm0, %xmm0\n vmulsd %xmm3, %xmm2, %xmm2\n vaddsd %xmm2, %xmm0, %xmm0",
+    ],
+)
+def test_a_compiler_may_round_products_or_not(judge: Judge, code: str) -> None:
+    assert judge(MULTIPLY_ADD, "combine", f"combine:\n {code}\n ret\n", examples=60).kind == "pass"
+
+
+def test_wrong_sums_of_products_are_caught(judge: Judge) -> None:
+    code = "combine:\n vmulsd %xmm3, %xmm2, %xmm2\n vfmsub213sd %xmm2, %xmm1, %xmm0\n ret\n"
+    assert judge(MULTIPLY_ADD, "combine", code, examples=60).kind == "mismatch"
