@@ -12,7 +12,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from pytest_llmcompiler.errors import ClangError, ModelError
@@ -92,8 +92,17 @@ def draw_variants(target: Target, count: int, seed: str) -> list[tuple[str, str]
 
 def assembly(reference: Reference, function: str, compiler: str, level: str) -> str:
     """One compiler's answer. Raises CompilerError."""
+    return _read(lambda: _text(reference, function, compiler, level), function)
+
+
+def assembly_by(reference: Reference, function: str, spec: str, level: str) -> str:
+    """The answer of a command, as `--llmc-model` names it, which compiles at a level. Raises CompilerError."""
+    return _read(lambda: _compile(reference, function, spec, level), function)
+
+
+def _read(compile: Callable[[], str], function: str) -> str:
     try:
-        text = _text(reference, function, compiler, level)
+        text = compile()
     except (ClangError, ModelError) as error:
         raise CompilerError(first_line(str(error))) from error
     if not re.search(rf'^"?{re.escape(function)}"?:', text, re.MULTILINE):
@@ -105,6 +114,11 @@ def assembly(reference: Reference, function: str, compiler: str, level: str) -> 
 def _text(reference: Reference, function: str, compiler: str, level: str) -> str:
     if compiler == BUNDLED:
         return reference.texts.assembly(function, level)
+    command = _file_compilers(reference.target)[compiler].command
+    return _compile(reference, function, f"cc:{command} -w -{level}", level)
+
+
+def _compile(reference: Reference, function: str, spec: str, level: str) -> str:
     case = reference.case
     source = PromptSource(case.path, case.cflags, lambda: reference.texts.ir(function))
     prompt = Prompt(
@@ -117,8 +131,7 @@ def _text(reference: Reference, function: str, compiler: str, level: str) -> str
         reference=lambda: "",
         source=source,
     )
-    command = _file_compilers(reference.target)[compiler].command
-    return next(_open_compiler(f"cc:{command} -w -{level}").answers(prompt, 1)).text
+    return next(_open_compiler(spec).answers(prompt, 1)).text
 
 
 @functools.cache
