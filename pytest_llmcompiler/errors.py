@@ -262,6 +262,13 @@ class ExportError(LLMCompilerError):
     """The file of `--llmc-export` can't be written. The message says why. Raised by `report.export`."""
 
 
+class ResultsError(LLMCompilerError):
+    """Records can't be read, compared or drawn. The message says why, and names file and line of what is no record.
+
+    Raised by `results`.
+    """
+
+
 class SettingError(LLMCompilerError):
     """The value of a flag or ini key can't be used. The message names the flag. Raised by `session`, `questions`
     and `judge.api`."""

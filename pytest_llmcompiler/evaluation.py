@@ -230,18 +230,18 @@ class SessionResults:
             *prompt_lines(counts_by_item, session.settings.prompt),
             *outcome.lines,
         ]
-        return self._write_export() and not outcome.failed
+        return self._write_exports() and not outcome.failed
 
-    def _write_export(self) -> bool:
-        """Write the table of `--llmc-export`, if it is wanted; False if that fails."""
-        path = self._session.settings.export
-        try:
-            if path:
-                export(self.records, path)
-        except ExportError as error:
-            self.closing_lines.append(f"FAIL: {error}")
-            return False
-        return True
+    def _write_exports(self) -> bool:
+        """Write the files of `--llmc-export`; False if one of them can't be written."""
+        settings, lines = self._session.settings, list[str]()
+        for file in settings.export:
+            try:
+                export(self.records, file, settings.pass_k)
+            except ExportError as error:
+                lines.append(f"FAIL: {error}")
+        self.closing_lines += lines
+        return not lines
 
     def _write_page(self, page: ReportPage) -> None:
         """Write the page, or warn that it can't be written: the verdicts are printed all the same."""

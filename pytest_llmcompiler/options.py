@@ -24,7 +24,7 @@ from pytest_llmcompiler.program.case import split_passes
 from pytest_llmcompiler.program.compilation_database import FILE_NAME
 from pytest_llmcompiler.program.compile_flags import FlagSources
 from pytest_llmcompiler.program.flag_words import parse_flags
-from pytest_llmcompiler.report.export import EXPORT_SUFFIXES
+from pytest_llmcompiler.report.export import ExportFile, parse_export
 from pytest_llmcompiler.targets import list_target_names
 from pytest_llmcompiler.targets.levels import ISA_LEVELS, IsaLevel
 from pytest_llmcompiler.targets.target import DEFAULT
@@ -139,11 +139,11 @@ def _parse_cache(text: str) -> str:
     return _choice("on", "off", "refresh")(text)
 
 
-def _parse_export(text: str) -> Path:
-    path = Path(text)
-    if path.suffix not in EXPORT_SUFFIXES:
-        raise ValueError(f"expected a file that ends in {' or '.join(EXPORT_SUFFIXES)}")
-    return path
+def _parse_exports(text: str) -> tuple[ExportFile, ...]:
+    files = tuple(parse_export(part.strip()) for part in text.split(","))
+    if len({file.path for file in files}) < len(files):
+        raise ValueError("expected different files")
+    return files
 
 
 def _choice(*names: str) -> Callable[[str], str]:
@@ -473,9 +473,13 @@ OPTIONS = (
     ),
     Option(
         name="export",
-        type=_parse_export,
-        metavar="FILE.csv|.parquet",
-        help="write a table with a row for each sample",
+        type=_parse_exports,
+        default=(),
+        metavar="[FORMAT:]FILE",
+        help="write a table with a row for each sample (FILE.csv, FILE.parquet), or the results as EvalPlus or "
+        "lm-evaluation-harness write theirs (evalplus:FILE, lm-eval:FILE); several with commas, or the flag again",
+        is_repeatable=True,
+        is_list=True,
     ),
     Option(
         name="report",
@@ -533,7 +537,7 @@ class SessionSettings:
     artifacts: Path | None
     record: Path | None
     resume: bool
-    export: Path | None
+    export: tuple[ExportFile, ...]
     report: Path | None
     cases: tuple[Path, ...]
     """The folders whose C and IR files are cases."""

@@ -92,7 +92,7 @@ class Session:
             "record": lambda: self.recorder,
             "resume": lambda: self.resumption,
             "baseline": lambda: self.pass_criteria,
-            "export": lambda: check_export(settings.export) if settings.export else None,
+            "export": lambda: list(map(check_export, settings.export)),
             "report": lambda: self.page,
         }
         for name, check in checks.items():

@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
-from pytest_llmcompiler.errors import LLMCompilerError, ModelError
-from pytest_llmcompiler.model.answer import Answer, Prompt, QuestionKey, StopReason, read_question_key
-
-SCHEMA: Literal[1] = 1
-"""The version of the format of records: their field `schema`."""
-
-_REQUIRED: dict[str, type] = {
-    "case": str,
-    "function": str,
-    "task": str,
-    "passes": str,
-    "sample": int,
-    "answer": str,
-}
-_STOPS = get_args(StopReason)
-
-
-class _InvalidRecordError(LLMCompilerError):
-    """A line is no record; the message says why."""
+from pytest_llmcompiler.errors import ModelError
+from pytest_llmcompiler.model.answer import Answer, Prompt, QuestionKey, read_question_key
+from pytest_llmcompiler.model.record_layout import RecordLayoutError, parse_record
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
@@ -37,51 +19,32 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     An incomplete last line, as a killed writer leaves it, is skipped too. Raises ModelError, with file and line, for
     any other line that is no record.
     """
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise ModelError(f"can't read the records {path}: {error.strerror}") from error
     records = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            if line.strip():
-                records.append(_parse_record(line))
-        except _InvalidRecordError as error:
-            is_incomplete = number == len(lines)
-            if not is_incomplete:
-                raise ModelError(f"{path}:{number}: {error}") from error
+    for number, record in read_lines(path):
+        if isinstance(record, RecordLayoutError):
+            raise ModelError(f"{path}:{number}: {record}") from record
+        records.append(record)
     return records
 
 
-def _parse_record(line: bytes) -> dict[str, Any]:
-    """Parse one line. Raises _InvalidRecordError."""
+def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | RecordLayoutError]]:
+    """Yield the number of each line and its record, or what is wrong with it. Lines are skipped as by `read_records`.
+
+    Raises ModelError if the file can't be read.
+    """
     try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise _InvalidRecordError(f"not JSON: {error}") from None
-    if not isinstance(record, dict):
-        raise _InvalidRecordError("a record is a JSON object")
-    if record.get("schema", SCHEMA) != SCHEMA:
-        raise _InvalidRecordError(f"schema {record['schema']!r} is not known, only {SCHEMA}")
-    for key, kind in _REQUIRED.items():
-        if key not in record:
-            raise _InvalidRecordError(f"a record needs {key!r}")
-        if not isinstance(record[key], kind) or isinstance(record[key], bool):
-            expected = "text" if kind is str else "a whole number"
-            raise _InvalidRecordError(f"{key!r} must be {expected}, not {record[key]!r}")
-    if record.get("stop", "eos") not in _STOPS:
-        raise _InvalidRecordError(f"'stop' must be one of {', '.join(_STOPS)}, not {record['stop']!r}")
-    if not isinstance(record.get("tokens") or {}, dict):
-        raise _InvalidRecordError(f"'tokens' must be an object, not {record['tokens']!r}")
-    tokens = record.get("tokens") or {}
-    for name, value in (("seconds", record.get("seconds")), *tokens.items()):
-        if value is not None and not _is_amount(value):
-            raise _InvalidRecordError(f"{name!r} must be a number from 0, not {value!r}")
-    return record
-
-
-def _is_amount(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.strip():
+                    continue
+                try:
+                    yield number, parse_record(line)
+                except RecordLayoutError as error:
+                    is_incomplete = not line.endswith(b"\n")
+                    if not is_incomplete:
+                        yield number, error
+    except OSError as error:
+        raise ModelError(f"can't read the records {path}: {error.strerror}") from error
 
 
 class ReplayModel:

@@ -139,15 +139,23 @@ def prompt_lines(counts_by_item: Iterable[SampleCounts], prompts: Sequence[str])
 
 
 def compare_files(first: Path, second: Path) -> list[str]:
-    """Compare the second of two records with the first.
+    """Compare the second of two records with the first, as `pair_runs` pairs them.
 
-    If each record has a single pass list (or prompt template), and these differ between the two, then they are what is
-    compared: questions are paired regardless of them. Raises ModelError if a file can't be read or has unjudged
-    samples.
+    Raises ModelError if a file can't be read or has unjudged samples.
     """
-    runs = [_read_judged(path) for path in (first, second)]
-    compared = [name for name in _COMPARABLE if _differs(*(_key_values(run, name) for run in runs))]
-    return comparison_lines(*(_named_run(path, run, compared) for path, run in zip((first, second), runs)))
+    return comparison_lines(*pair_runs((str(first), _read_judged(first)), (str(second), _read_judged(second))))
+
+
+def pair_runs(
+    first: tuple[str, Sequence[SampleCounts]], second: tuple[str, Sequence[SampleCounts]]
+) -> tuple[RecordedRun, RecordedRun]:
+    """Make the questions of two runs comparable. Each is given by its name and its counted samples.
+
+    If each run has a single pass list (or prompt template), and these differ between the two, then they are what is
+    compared: questions are paired regardless of them, and the runs' names say them.
+    """
+    compared = [name for name in _COMPARABLE if _differs(*(_key_values(run, name) for _, run in (first, second)))]
+    return _named_run(*first, compared), _named_run(*second, compared)
 
 
 _COMPARABLE = ("passes", "label")
@@ -163,11 +171,11 @@ def _differs(first: set[str], second: set[str]) -> bool:
     return len(first) == len(second) == 1 and first != second
 
 
-def _named_run(path: Path, counts_by_item: Sequence[SampleCounts], compared: Sequence[str]) -> RecordedRun:
-    values = [str(getattr(counts_by_item[0].key, name)) for name in compared]
-    name = f"{path} ({', '.join(values)})" if any(values) else str(path)
+def _named_run(name: str, counts_by_item: Sequence[SampleCounts], compared: Sequence[str]) -> RecordedRun:
+    values = [str(getattr(counts_by_item[0].key, field)) for field in compared]
+    full_name = f"{name} ({', '.join(values)})" if any(values) else name
     without = dict.fromkeys(compared, "")
-    return RecordedRun(name, {counts.key._replace(**without): counts for counts in counts_by_item})
+    return RecordedRun(full_name, {counts.key._replace(**without): counts for counts in counts_by_item})
 
 
 def _read_judged(path: Path) -> list[SampleCounts]:

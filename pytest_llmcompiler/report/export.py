@@ -1,4 +1,4 @@
-"""Records as a table for notebooks and spreadsheets: one row for each sample."""
+"""Records for other programs: as a table for notebooks and spreadsheets, or as the results of another harness."""
 
 from __future__ import annotations
 
@@ -7,39 +7,44 @@ import tempfile
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Literal, NamedTuple
 
 from pytest_llmcompiler.errors import ExportError
 from pytest_llmcompiler.files import replace_file
+from pytest_llmcompiler.report.columns import COLUMNS
+from pytest_llmcompiler.report.evalplus_results import write_evalplus_results
+from pytest_llmcompiler.report.lm_eval_results import write_lm_eval_results
 from pytest_llmcompiler.report.records import Record
 
-EXPORT_SUFFIXES = (".csv", ".parquet")
-"""The endings of files that `export` writes."""
-
-_Column = Callable[[Record], Any]
-# The answer itself stays in the record: it has many lines, and a spreadsheet evaluates a text that begins with `=`.
-_COLUMNS: dict[str, tuple[type, _Column]] = {
-    "case": (str, lambda record: record["case"]),
-    "function": (str, lambda record: record["function"]),
-    "task": (str, lambda record: record["task"]),
-    "passes": (str, lambda record: record["passes"]),
-    "sample": (int, lambda record: record["sample"]),
-    "verdict": (str, lambda record: record["verdict"]),
-    "message": (str, lambda record: record["detail"].get("message")),
-    "previous": (str, lambda record: record.get("previous")),
-    "stop": (str, lambda record: record["stop"]),
-    "prompt_tokens": (int, lambda record: record["tokens"]["prompt"]),
-    "answer_tokens": (int, lambda record: record["tokens"]["answer"]),
-    "seconds": (float, lambda record: record["seconds"]),
-    "seed": (int, lambda record: record["seed"]),
-    "prompt": (str, lambda record: record["prompt"]),
-    "model": (str, lambda record: record["model"].get("name")),
-}
+ExportFormat = Literal["csv", "parquet", "evalplus", "lm-eval"]
 
 
-def check_export(path: Path) -> None:
-    """Raise ExportError if `export` could not write `path` later on. Creates its folder."""
-    if path.suffix == ".parquet" and not find_spec("pyarrow"):
+class ExportFile(NamedTuple):
+    """A file to write, and its format."""
+
+    format: ExportFormat
+    path: Path
+
+
+def parse_export(text: str) -> ExportFile:
+    """Parse `FILE.csv`, `FILE.parquet`, `evalplus:FILE` or `lm-eval:FILE`. Raises ValueError."""
+    for name in _NAMED:
+        path = text.removeprefix(f"{name}:")
+        if path != text and path:
+            return ExportFile(name, Path(path))
+    known = _BY_SUFFIX.get(Path(text).suffix)
+    if known is None:
+        raise ValueError(
+            f"expected a file that ends in {' or '.join(_BY_SUFFIX)}, or "
+            f"{' or '.join(f'{name}:FILE.json' for name in _NAMED)}"
+        )
+    return ExportFile(known, Path(text))
+
+
+def check_export(file: ExportFile) -> None:
+    """Raise ExportError if `export` could not write `file` later on. Creates its folder."""
+    path = file.path
+    if file.format == "parquet" and not find_spec("pyarrow"):
         raise ExportError(f"{path} needs pyarrow: pip install pyarrow, or write a .csv file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,31 +56,43 @@ def check_export(path: Path) -> None:
         raise ExportError(f"can't write {path}: {error.strerror}") from error
 
 
-def export(records: Sequence[Record], path: Path) -> None:
-    """Write a CSV file, or an Apache Parquet file if `path` ends in `.parquet`. Replaces an existing file.
+def export(records: Sequence[Record], file: ExportFile, ks: Sequence[int] = (1,)) -> None:
+    """Write records as a file of another format. Replaces an existing file.
 
-    Columns have types; an unknown value is empty (CSV) or null (Parquet). Raises ExportError.
+    Tables have a row for each record, and typed columns: an unknown value is empty (CSV) or null (Parquet). `ks` are
+    the k of pass@k in the results for lm-eval. Raises ExportError.
     """
     try:
-        write = _write_parquet if path.suffix == ".parquet" else _write_csv
-        with replace_file(path) as part:
-            write(records, part)
+        with replace_file(file.path) as part:
+            _WRITERS[file.format](records, part, ks)
     except (OSError, ValueError, TypeError, OverflowError) as error:  # a model of the user's may describe itself oddly
-        raise ExportError(f"can't write {path}: {error}") from error
+        raise ExportError(f"can't write {file.path}: {error}") from error
 
 
-def _write_csv(records: Sequence[Record], path: Path) -> None:
+def _write_csv(records: Sequence[Record], path: Path, ks: Sequence[int]) -> None:
     with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
-        writer.writerow(_COLUMNS)
-        writer.writerows([value(record) for _, value in _COLUMNS.values()] for record in records)
+        writer.writerow(column.name for column in COLUMNS)
+        writer.writerows([column.value(record) for column in COLUMNS] for record in records)
 
 
-def _write_parquet(records: Sequence[Record], path: Path) -> None:
+def _write_parquet(records: Sequence[Record], path: Path, ks: Sequence[int]) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    types = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64()}
-    columns = {name: [value(record) for record in records] for name, (_, value) in _COLUMNS.items()}
-    schema = pyarrow.schema([(name, types[kind]) for name, (kind, _) in _COLUMNS.items()])
+    types = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64(), bool: pyarrow.bool_()}
+    columns = {column.name: [column.value(record) for record in records] for column in COLUMNS}
+    schema = pyarrow.schema([(column.name, types[column.type]) for column in COLUMNS])
     pyarrow.parquet.write_table(pyarrow.table(columns, schema=schema), path)
+
+
+_WRITERS: dict[ExportFormat, Callable[[Sequence[Record], Path, Sequence[int]], None]] = {
+    "csv": _write_csv,
+    "parquet": _write_parquet,
+    "evalplus": write_evalplus_results,
+    "lm-eval": write_lm_eval_results,
+}
+_BY_SUFFIX: dict[str, ExportFormat] = {".csv": "csv", ".parquet": "parquet"}
+"""The formats that the end of a file's name says."""
+_NAMED: tuple[ExportFormat, ...] = ("evalplus", "lm-eval")
+"""The formats that are named before the file: both are JSON."""

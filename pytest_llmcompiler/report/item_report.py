@@ -36,6 +36,8 @@ class SampleRow(TypedDict):
     seconds: float | None
     message: str
     instructions: int | None
+    published: bool | None
+    """Whether the tests that came with the case hold; None if it came without."""
 
 
 class ItemReport(TypedDict):
@@ -120,6 +122,7 @@ def _sample_texts(record: Record, answer: int) -> SampleTexts:
 
 
 def _sample_row(record: Record) -> SampleRow:
+    published = record["detail"].get("published")
     return {
         "sample": record["sample"],
         "verdict": record["verdict"],
@@ -127,6 +130,7 @@ def _sample_row(record: Record) -> SampleRow:
         "seconds": record["seconds"],
         "message": record["detail"].get("message", ""),
         "instructions": record["detail"].get("instructions"),
+        "published": published["holds"] if published else None,
     }
 
 

@@ -22,11 +22,20 @@ from pytest_llmcompiler.files import replace_file
 from pytest_llmcompiler.judge.verdict import KINDS
 from pytest_llmcompiler.model.answer import QuestionKey
 from pytest_llmcompiler.report.item_report import ItemReport, SampleRow
-from pytest_llmcompiler.report.passk import CountedSample, Estimate, SampleCounts, count_by_question, estimate
+from pytest_llmcompiler.report.passk import (
+    CountedSample,
+    Estimate,
+    SampleCounts,
+    count_by_question,
+    estimate,
+    pass_at_k_curve,
+)
+from pytest_llmcompiler.report.published_tests import PublishedTable, count_published_tests, is_refusal
+from pytest_llmcompiler.report.svg import Axis, PlotArea
 from pytest_llmcompiler.report.terminal import group_by_size, worst_functions
 
-_CURVE_POINTS = 40
-"""Values of k, about, for which the curve of pass@k has a point: more would not show in its width."""
+_MAX_OPACITY = 0.4
+"""Of a cell that holds all samples: its number must stay legible on it."""
 _TICKS = 5
 """Parts into which the labels divide the horizontal axis."""
 
@@ -79,6 +88,7 @@ class ReportPage:
             counts={kind: sum(counts.verdicts.count(kind) for counts in counts_by_item) for kind in KINDS},
             items=len(counts_by_item),
             curve=_curve(counts_by_item, ks),
+            published=_published_plot(item_reports),
             sizes=[
                 (unit, [(name, _bar(group)) for name, group in rows]) for unit, rows in group_by_size(counts_by_item)
             ],
@@ -117,48 +127,73 @@ def _bar(group: Sequence[SampleCounts]) -> Bar:
 
 
 @dataclass(frozen=True)
-class CurvePoint:
-    """pass@k for one k; x and y in an area of 1000 by 1000 whose origin is at the upper left."""
-
-    k: int
-    estimate: Estimate
-    x: float
-    y: float
-
-
-@dataclass(frozen=True)
 class Curve:
-    """pass@k over k, in the same coordinates."""
+    """pass@k over k."""
 
-    points: tuple[CurvePoint, ...]
+    points: tuple[tuple[int, Estimate], ...]
+    area: PlotArea
     line: str
     """The `points` of an SVG polyline."""
     band: str
     """The `points` of an SVG polygon around the 95 % intervals."""
-    ticks: tuple[tuple[int, float], ...]
-    """The labels of the horizontal axis: k and x."""
 
 
 def _curve(counts_by_item: Sequence[SampleCounts], ks: Sequence[int]) -> Curve | None:
     """The curve of pass@k; None if every question has a single sample, so that there is one k only."""
-    largest = max((counts.judged for counts in counts_by_item), default=0)
+    points = pass_at_k_curve(counts_by_item, ks)
+    largest = points[-1][0] if points else 0
     if largest < 2:
         return None
-    spread = (math.ceil(largest * number / _CURVE_POINTS) for number in range(1, _CURVE_POINTS + 1))
-    points = []
-    for k in sorted({1, *(k for k in ks if k <= largest), *spread}):
-        mean = estimate(counts_by_item, k)
-        if mean:
-            points.append(CurvePoint(k, mean, 1000 * (k - 1) / (largest - 1), 1000 * (1 - mean.value)))
-    upper = [f"{point.x:.1f},{1000 * (1 - point.estimate.high):.1f}" for point in points]
-    lower = [f"{point.x:.1f},{1000 * (1 - point.estimate.low):.1f}" for point in reversed(points)]
-    ticks = sorted({1 + round((largest - 1) * number / _TICKS) for number in range(_TICKS + 1)})
-    return Curve(
-        points=tuple(points),
-        line=" ".join(f"{point.x:.1f},{point.y:.1f}" for point in points),
-        band=" ".join((*upper, *lower)),
-        ticks=tuple((k, 1000 * (k - 1) / (largest - 1)) for k in ticks),
-    )
+    labelled = sorted({1 + round((largest - 1) * number / _TICKS) for number in range(_TICKS + 1)})
+    area = PlotArea(Axis.linear("k", 1, largest, labelled), Axis.linear("%", 0, 100, (0, 25, 50, 75, 100)))
+    upper = [(k, 100 * mean.high) for k, mean in points]
+    lower = [(k, 100 * mean.low) for k, mean in reversed(points)]
+    line = area.points((k, 100 * mean.value) for k, mean in points)
+    return Curve(tuple(points), area, line, area.points([*upper, *lower]))
+
+
+@dataclass(frozen=True)
+class PublishedPlot:
+    """The verdicts on samples against what the tests that came with their cases say."""
+
+    table: PublishedTable
+    area: PlotArea
+    cells: tuple[PublishedCell, ...]
+
+
+@dataclass(frozen=True)
+class PublishedCell:
+    """The samples with one verdict of which the tests say the same; x and y as values of the axes."""
+
+    kind: str
+    holds: bool
+    count: int
+    x: float
+    y: float
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the tests hold, and the verdict says that the code is wrong."""
+        return self.holds and self.count > 0 and is_refusal(self.kind)
+
+    def opacity(self, samples: int) -> float:
+        """How strongly the cell is coloured; by the root of its share of all `samples`, so that small shares show."""
+        return _MAX_OPACITY * math.sqrt(self.count / samples)
+
+
+def _published_plot(item_reports: Sequence[ItemReport]) -> PublishedPlot | None:
+    """The plot; None if no case came with tests."""
+    rows = (row for item_report in item_reports for row in item_report["samples"])
+    table = count_published_tests((row["verdict"], row["published"]) for row in rows)
+    if not table.rows:
+        return None
+    x = Axis.categories("the tests that came with the case", ("hold", "fail"))
+    y = Axis.categories("verdict", [row.kind for row in reversed(table.rows)])
+    cells = []
+    for number, row in enumerate(reversed(table.rows)):
+        cells.append(PublishedCell(row.kind, True, row.hold, 0.5, number + 0.5))
+        cells.append(PublishedCell(row.kind, False, row.fail, 1.5, number + 0.5))
+    return PublishedPlot(table, PlotArea(x, y), tuple(cells))
 
 
 def _counted(row: SampleRow) -> CountedSample:
@@ -169,7 +204,7 @@ def _counted(row: SampleRow) -> CountedSample:
 def _index(item_reports: Sequence[ItemReport]) -> dict[str, Any]:
     """The rows of the table, as the script reads them. Messages are stored once, and rows hold their index."""
     messages: dict[str, int] = {}
-    samples: list[tuple[int | float | None, ...]] = []
+    samples: list[tuple[int | float | bool | None, ...]] = []
     for number, item_report in enumerate(item_reports):
         for row in item_report["samples"]:
             samples.append(
@@ -181,6 +216,7 @@ def _index(item_reports: Sequence[ItemReport]) -> dict[str, Any]:
                     row["tokens"]["prompt"],
                     row["tokens"]["answer"],
                     row["seconds"] and round(row["seconds"], 2),
+                    row["published"] is True and is_refusal(row["verdict"]),
                 )
             )
     keys = [QuestionKey(*item_report["key"]) for item_report in item_reports]

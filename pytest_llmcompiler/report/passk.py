@@ -14,12 +14,17 @@ from pytest_llmcompiler.report.records import Record
 
 BEFORE_CODE = frozenset(("no-answer", "truncated", "assemble", "link"))
 """The verdicts on answers that did not become machine code."""
+NO_CONCLUSION = frozenset(("inconclusive", None))
+"""What stands in the place of a verdict on a sample that counts neither as passed nor as failed. None: the judge itself
+failed on it, or it was not judged."""
 _Z = 1.959963984540054
 """The 97.5 % quantile of the normal distribution: 95 % lie within as many standard deviations of the mean."""
 _T = (12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157)
 """The 97.5 % quantiles of Student's t for 1 to 9 degrees of freedom."""
 _FIRST_BUCKET = {"prompt tokens": 256, "IR instructions": 8}
 """The largest size in the first row of the table by sizes. Differences among smaller functions say little."""
+_CURVE_POINTS = 40
+"""Values of k, about, for which the curve of pass@k has a point: more would not show in its width."""
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
@@ -79,7 +84,7 @@ class SampleCounts:
     @property
     def judged(self) -> int:
         """How many samples have a conclusive verdict."""
-        return len(self.verdicts) - self.verdicts.count("inconclusive")
+        return sum(verdict not in NO_CONCLUSION for verdict in self.verdicts)
 
     @property
     def passed(self) -> int:
@@ -96,6 +101,8 @@ class Estimate:
     high: float
     left_out: int
     """How many questions have fewer than k judged samples. They are not part of the mean."""
+    standard_error: float | None
+    """Of the mean, with functions as clusters; None if there is one function only."""
 
 
 def count_samples(records: Iterable[Record]) -> list[SampleCounts]:
@@ -110,10 +117,10 @@ def _counted(record: Record) -> CountedSample:
     tokens = record.get("tokens") or {}
     return CountedSample(
         number=record["sample"],
-        verdict=record["verdict"],
+        verdict=record.get("verdict"),
         prompt_tokens=tokens.get("prompt"),
         answer_tokens=tokens.get("answer"),
-        instructions=record["detail"].get("instructions"),
+        instructions=record.get("detail", {}).get("instructions"),
     )
 
 
@@ -132,7 +139,7 @@ def _count(key: QuestionKey, samples: Sequence[CountedSample]) -> SampleCounts:
         verdicts=verdicts,
         prompt_tokens=_sum_known(sample.prompt_tokens for sample in samples),
         answer_tokens=_sum_known(sample.answer_tokens for sample in samples),
-        assembled=sum(verdict not in BEFORE_CODE and verdict != "inconclusive" for verdict in verdicts),
+        assembled=sum(verdict not in BEFORE_CODE and verdict not in NO_CONCLUSION for verdict in verdicts),
         size=_size(samples[0]),
     )
 
@@ -171,8 +178,23 @@ def estimate(counts_by_item: Sequence[SampleCounts], k: int) -> Estimate | None:
         clusters[counts.key.case, counts.key.function].append(pass_at_k(counts.judged, counts.passed, k))
     groups = sum(counts.judged // k for counts in counted)
     mean = math.fsum(math.fsum(values) for values in clusters.values()) / len(counted)
-    low, high = _interval(mean, list(clusters.values()), groups)
-    return Estimate(mean, low, high, len(counts_by_item) - len(counted))
+    variance = _variance(mean, list(clusters.values()))
+    low, high = _interval(mean, variance, len(clusters), groups)
+    return Estimate(
+        mean, low, high, len(counts_by_item) - len(counted), None if variance is None else math.sqrt(variance)
+    )
+
+
+def pass_at_k_curve(counts_by_item: Sequence[SampleCounts], ks: Iterable[int] = ()) -> list[tuple[int, Estimate]]:
+    """pass@k for k from 1 to the most judged samples that a question has, and for each of `ks` up to there.
+
+    Of many k some are left out, evenly. There are no points without judged samples.
+    """
+    largest = max((counts.judged for counts in counts_by_item), default=0)
+    spread = {math.ceil(largest * number / _CURVE_POINTS) for number in range(1, _CURVE_POINTS + 1)}
+    chosen = sorted({1, *spread, *ks} & set(range(1, largest + 1)))
+    estimates = ((k, estimate(counts_by_item, k)) for k in chosen)
+    return [(k, mean) for k, mean in estimates if mean]
 
 
 def mean_difference(clusters: Sequence[Sequence[Fraction]]) -> tuple[float, float]:
@@ -193,17 +215,22 @@ def mean_difference(clusters: Sequence[Sequence[Fraction]]) -> tuple[float, floa
     return max(-1.0, float(mean) - half), min(1.0, float(mean) + half)
 
 
-def _interval(mean: float, clusters: Sequence[Sequence[float]], groups: int) -> tuple[float, float]:
-    count = len(clusters)
-    if count == 1:  # one function says nothing about others
-        return 0.0, 1.0
-    members = sum(map(len, clusters))
+def _variance(mean: float, clusters: Sequence[Sequence[float]]) -> float | None:
+    """The cluster-robust variance of the mean; None if there is one cluster only."""
+    count, members = len(clusters), sum(map(len, clusters))
+    if count == 1:
+        return None
     squares = math.fsum(math.fsum(value - mean for value in values) ** 2 for values in clusters)
-    variance = count / (count - 1) * squares / members**2
+    return count / (count - 1) * squares / members**2
+
+
+def _interval(mean: float, variance: float | None, functions: int, groups: int) -> tuple[float, float]:
+    if variance is None:  # one function says nothing about others
+        return 0.0, 1.0
     if mean in (0.0, 1.0):
-        return _wilson(mean, count, _Z)
+        return _wilson(mean, functions, _Z)
     effective = min(mean * (1 - mean) / variance, groups) if variance > 0 else groups
-    return _wilson(mean, effective, _t_quantile(count - 1))
+    return _wilson(mean, effective, _t_quantile(functions - 1))
 
 
 def _wilson(p: float, n: float, quantile: float) -> tuple[float, float]:

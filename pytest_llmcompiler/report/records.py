@@ -6,12 +6,12 @@ import fcntl
 import json
 import os
 from pathlib import Path
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, Literal, NamedTuple, TypedDict, cast
 
 from pytest_llmcompiler.judge.verdict import Kind, Verdict
 from pytest_llmcompiler.model import replay
 from pytest_llmcompiler.model.answer import Answer, Prompt, StopReason
-from pytest_llmcompiler.model.replay import SCHEMA
+from pytest_llmcompiler.model.record_layout import SCHEMA, RecordLayoutError
 
 # The layout of a record, as record.schema.json describes it; tests/report/test_record_layout.py holds the two against
 # each other. Of each pair of classes the first has the keys that are always there: `NotRequired` is Python 3.11.
@@ -164,6 +164,30 @@ class RecordCompilerBug(TypedDict):
     observed: str
 
 
+class CodeCost(TypedDict):
+    """What some code of a function costs."""
+
+    instructions: int
+    bytes: int
+
+
+class RecordCost(CodeCost):
+    """What code that passes costs, beside what clang's own code costs on the same inputs."""
+
+    references: dict[str, CodeCost]
+
+
+class _RecordPublishedTests(TypedDict):
+    tests: Literal["asserts", "io"]
+    holds: bool
+
+
+class RecordPublishedTests(_RecordPublishedTests, total=False):
+    """What the tests that came with the case say of the answer."""
+
+    message: str
+
+
 class RecordDetail(TypedDict, total=False):
     """The evidence for a verdict."""
 
@@ -196,6 +220,8 @@ class RecordDetail(TypedDict, total=False):
     round_trip: RoundTrip
     tune: TuneResult
     promised: ClaimedSizes
+    cost: RecordCost
+    published: RecordPublishedTests
 
 
 class _Record(TypedDict):
@@ -225,11 +251,34 @@ class Record(_Record, total=False):
 
 
 def read_records(path: Path) -> list[Record]:
-    """Read a file of records. Raises ModelError that names file and line for what is no record.
-
-    Only the keys that a replay needs are checked.
-    """
+    """Read a file of records. Raises ModelError that names file and line for what is no record."""
     return cast("list[Record]", replay.read_records(path))
+
+
+class DamagedLine(NamedTuple):
+    """A line of a file that is no record."""
+
+    path: Path
+    line: int
+    """Counted from 1."""
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.reason}"
+
+
+def read_undamaged_records(path: Path) -> tuple[list[Record], list[DamagedLine]]:
+    """Read a file of records: those that are whole, and the lines that are none. Raises ModelError if it can't be read.
+
+    An incomplete last line, as a killed writer leaves it, is neither.
+    """
+    records, damaged = [], []
+    for number, record in replay.read_lines(path):
+        if isinstance(record, RecordLayoutError):
+            damaged.append(DamagedLine(path, number, str(record)))
+        else:
+            records.append(cast(Record, record))
+    return records, damaged
 
 
 def build_record(

@@ -11,7 +11,7 @@ from pytest_llmcompiler.errors import ResumeError
 from pytest_llmcompiler.model.answer import Prompt, QuestionKey, read_question_key
 from pytest_llmcompiler.report.records import Record, RecordSettings, read_records
 
-_IDENTITY = ("backend", "name", "file", "url", "sha256")
+MODEL_IDENTITY = ("backend", "name", "file", "url", "sha256")
 """The facts about a model by which two models are told apart. The hardware that it runs on is not among them."""
 
 
@@ -62,7 +62,7 @@ class Resumption:
 
     def _compare_model(self, record: Record, facts: Mapping[str, Any]) -> None:
         recorded: Mapping[str, object] | None = record.get("model")
-        for name in _IDENTITY:
+        for name in MODEL_IDENTITY:
             if isinstance(recorded, dict) and name in recorded and name in facts:
                 self._compare(record, f"model ({name})", recorded[name], facts[name])
 

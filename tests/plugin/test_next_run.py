@@ -24,7 +24,7 @@ from sessions import CASE, LOW, TWICE, VEX, WRONG
 from pytest_llmcompiler import KINDS
 from pytest_llmcompiler.errors import ExportError, ResumeError
 from pytest_llmcompiler.model.replay import read_records
-from pytest_llmcompiler.report.export import check_export, export
+from pytest_llmcompiler.report.export import check_export, export, parse_export
 from pytest_llmcompiler.report.rejudged import changed_verdict_lines
 from pytest_llmcompiler.report.resume import Resumption
 
@@ -126,7 +126,8 @@ def first(project: Path) -> subprocess.CompletedProcess[str]:
         "-rx",
         "--junitxml=first.xml",
         "--llmc-record=first.jsonl",
-        "--llmc-export=first.csv",
+        "--llmc-export=first.csv,evalplus:first_eval_results.json",
+        "--llmc-export=lm-eval:first_results.json",
         "--llmc-baseline=new/base.jsonl",
         "--llmc-update-baseline",
     )
@@ -181,30 +182,30 @@ def test_a_table_for_parquet_has_types(first: object, project: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
     records = read_records(project / "first.jsonl")
     records[0] |= {"tokens": {"prompt": 11, "answer": None}, "seconds": 1.5, "previous": "hang"}
-    export(records, project / "first.parquet")
+    export(records, parse_export(f"{project}/first.parquet"))
     rows = parquet.read_table(project / "first.parquet").to_pylist()
     assert [row["verdict"] for row in rows] == [record["verdict"] for record in records]
     summary = [rows[0][key] for key in ("sample", "prompt_tokens", "answer_tokens", "seconds", "previous", "message")]
     assert summary == [0, 11, None, 1.5, "hang", ""]
     with pytest.raises(ExportError, match=r"can't write .*none/t\.parquet"):
-        export(records, project / "none/t.parquet")
+        export(records, parse_export(f"{project}/none/t.parquet"))
 
 
 def test_a_table_that_cant_be_written_is_told_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ExportError, match=r"can't write .*file/t\.csv: "):
-        check_export(tmp_path / "file/t.csv")
+        check_export(parse_export(f"{tmp_path}/file/t.csv"))
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(ExportError, match=r"can't write .*folder\.csv: it is a folder"):
-        check_export(tmp_path / "folder.csv")
+        check_export(parse_export(f"{tmp_path}/folder.csv"))
     (tmp_path / "t.csv").write_text("of an earlier run")
-    check_export(tmp_path / "t.csv")
+    check_export(parse_export(f"{tmp_path}/t.csv"))
     assert {path.name for path in tmp_path.iterdir()} == {"file", "folder.csv", "t.csv"}
     assert (tmp_path / "t.csv").read_text() == "of an earlier run"
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    check_export(tmp_path / "t.csv")
+    check_export(parse_export(f"{tmp_path}/t.csv"))
     with pytest.raises(ExportError, match=r"t\.parquet needs pyarrow: pip install pyarrow, or write a \.csv file"):
-        check_export(tmp_path / "t.parquet")
+        check_export(parse_export(f"{tmp_path}/t.parquet"))
 
 
 # -- the baseline

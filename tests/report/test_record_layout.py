@@ -30,6 +30,8 @@ OBJECTS = [
     (records.TuneResult, ("detail", "tune")),
     (records.ClaimedSizes, ("detail", "promised")),
     (records.ClaimedCount, ("detail", "promised", "size")),
+    (records.RecordCost, ("detail", "cost")),
+    (records.RecordPublishedTests, ("detail", "published")),
 ]
 """Each typed dictionary and the place of its object in a record."""
 

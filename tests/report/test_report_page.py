@@ -352,3 +352,40 @@ def test_an_answer_in_ir_is_shown_beside_its_assembly(browser: Browser, tmp_path
         assert all(text in body for text in texts), body
         tab.locator("#sample-close").click()
     tab.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_published_tests_against_verdicts(browser: Browser, tmp_path: Path, scheme: Literal["light", "dark"]) -> None:
+    outcomes = [("pass", True)] * 3 + [("crash", True), ("abi", True), ("crash", False), ("inconclusive", True)]
+    samples = [sample("f", number, kind) for number, (kind, _) in enumerate(outcomes)]
+    for each, (_, holds) in zip(samples, outcomes):
+        each["detail"]["published"] = {
+            "tests": "asserts",
+            "holds": holds,
+            "message": "" if holds else f"f(1): {HOSTILE}",
+        }
+    page = ReportPage(tmp_path / "report.html")
+    page.add(item_report("f", samples))
+    page.add(item_report("without", [sample("without", 0, "crash")]))
+    page.write({}, [1])
+    tab = browser.new_page(color_scheme=scheme)
+    tab.goto(page.path.as_uri())
+    section = tab.get_by_role("region", name="Published tests against verdicts")
+    expect(section).to_contain_text("hold for 6 of 7 answers. 2 of those are refused by the verdict.")
+    assert section.locator(".left").all_text_contents()[:-1] == ["inconclusive", "abi", "crash", "pass"]
+    assert section.locator(".count").all_text_contents() == ["1", "0", "1", "0", "1", "1", "3", "0"]
+    assert section.locator(".refused").count() == 2
+    label = section.locator(".plot").get_attribute("aria-label")
+    assert label and label.startswith("0 pass where the tests fail, 3 pass where the tests hold, 1 crash where")
+    press(tab, "Show these samples")
+    assert column(tab, "verdict") == ["crash", "abi"]
+    tab.get_by_label("refused, though the published tests hold").uncheck()
+    assert len(column(tab, "verdict")) == 8
+    tab.locator("#table tbody tr").nth(5).get_by_role("button").click()
+    expect(tab.locator("#sample-body")).to_contain_text(f"fail: f(1): {HOSTILE[:10]}")
+    assert Axe().run(tab).response["violations"] == []
+    tab.close()
+
+
+def test_a_page_without_published_tests_has_no_plot_of_them(written: Path) -> None:
+    assert "Published tests" not in written.read_text(encoding="utf-8")

@@ -86,9 +86,13 @@ def check_command(project: Path, line: str) -> None:
     assert " error" not in result.stdout.splitlines()[-1], result.stdout
 
 
-def test_python_examples(project: Path) -> None:
-    """A comment behind a call of `print` says what that prints."""
-    for text in [text for page, _, text in blocks("python") if page == "python"]:
+@pytest.mark.parametrize("page", ["python", "results"])
+def test_python_examples(project: Path, page: str) -> None:
+    """A comment behind a call of `print` says what that prints. The examples of results read what its commands write."""
+    for other, line in COMMANDS if page == "results" else ():
+        if other == page:
+            check_command(project, line)
+    for text in [text for other, _, text in blocks("python") if other == page]:
         result = run(project, [sys.executable, "-c", text])
         assert result.returncode == 0, result.stderr
         promised = re.findall(r"^ *print\(.+\)  # (.+)$", text, re.MULTILINE)

@@ -20,9 +20,9 @@
 
   // -- the samples: filtering and sorting
 
-  const samples = data.samples.map(([question, sample, kind, message, prompt, answer, seconds], number) => {
+  const samples = data.samples.map(([question, sample, kind, message, prompt, answer, seconds, isRefused], number) => {
     const [file, name, variant] = data.questions[question];
-    return { number, question, sample, kind, message: data.messages[message], prompt, answer, seconds, file, name, variant };
+    return { number, question, sample, kind, message: data.messages[message], prompt, answer, seconds, isRefused, file, name, variant };
   });
   const columns = [
     { id: "function", title: "Function", value: (entry) => entry.name },
@@ -36,7 +36,7 @@
     { id: "seconds", title: "Seconds", about: "that the answer took", value: (entry) => entry.seconds, number: true, text: (entry) => entry.seconds === null ? "–" : entry.seconds.toFixed(1) },
   ].filter((column) => samples.some((entry) => column.value(entry) !== null));
   const collator = new Intl.Collator("en", { numeric: true });
-  const state = { kinds: new Set(), find: "", file: "", column: null, down: false, page: 0, rows: samples, open: null };
+  const state = { kinds: new Set(), find: "", file: "", refused: false, column: null, down: false, page: 0, rows: samples, open: null };
 
   function compare(first, second) {
     if (first === second) return 0;
@@ -52,7 +52,7 @@
       return words.every((word) => text.includes(word));
     };
     state.rows = samples.filter((entry) =>
-      (!state.kinds.size || state.kinds.has(entry.kind)) && (!state.file || entry.file === state.file) && (!words.length || matches(entry)));
+      (!state.kinds.size || state.kinds.has(entry.kind)) && (!state.file || entry.file === state.file) && (!state.refused || entry.isRefused) && (!words.length || matches(entry)));
     if (state.column) {
       const { value } = state.column;
       const sign = state.down ? -1 : 1;
@@ -126,6 +126,21 @@
   }
   for (const file of new Set(samples.map((entry) => entry.file))) byId("file").append(element("option", { value: file }, file));
   byId("file").addEventListener("change", (event) => { state.file = event.target.value; select(); });
+  const refused = byId("refused"); // only there where cases came with tests
+  refused?.addEventListener("change", () => { state.refused = refused.checked; select(); });
+  byId("show-refused")?.addEventListener("click", () => {
+    clearFilters();
+    refused.checked = state.refused = true;
+    select();
+    refused.focus();
+    refused.scrollIntoView({ block: "center" });
+  });
+  function clearFilters() {
+    byId("find").value = state.find = byId("file").value = state.file = "";
+    if (refused) refused.checked = state.refused = false;
+    state.kinds.clear();
+    for (const pressed of byId("kinds").children) pressed.setAttribute("aria-pressed", "false");
+  }
   let typing = 0;
   byId("find").addEventListener("input", (event) => {
     clearTimeout(typing);
@@ -133,10 +148,8 @@
   });
   for (const button of document.querySelectorAll("[data-find]")) {
     button.addEventListener("click", () => {
+      clearFilters();
       byId("find").value = state.find = `${button.dataset.find}[`;
-      byId("file").value = state.file = "";
-      state.kinds.clear();
-      for (const pressed of byId("kinds").children) pressed.setAttribute("aria-pressed", "false");
       select();
       byId("find").focus();
       byId("find").scrollIntoView({ block: "center" });
@@ -233,6 +246,7 @@
       "IR instructions": detail.instructions, "assembled by": detail.assembler, "because": detail.fallback,
       "inputs": detail.inputs, "inputs dropped": dropped,
       "seeded faults that the inputs show": detail.adequacy && `${detail.adequacy.killed} of ${detail.adequacy.mutants}`,
+      "tests that came with the case": detail.published && [detail.published.holds ? "hold" : "fail", detail.published.message].filter(Boolean).join(": "),
       "warning": detail.warning,
     };
     return Object.entries(known).filter(([, value]) => value !== null && value !== undefined && value !== "");
