@@ -293,5 +293,12 @@ class EngineError(LLMCompilerError):
     """The engine can't be built, loaded or used: the Python machine serves."""
 
 
+class EmulatorError(LLMCompilerError):
+    """The installed unicorn does not compute what verdicts rest on. The message says what, and what to install.
+
+    Raised by `emulator.self_test`.
+    """
+
+
 class UnmodelledError(LLMCompilerError):
     """Code that the prover does not model, so that nothing is proved of it. The message says why."""

@@ -13,6 +13,7 @@ import threading
 import traceback
 from typing import IO, Any
 
+from pytest_llmcompiler.emulator.self_test import check_emulator
 from pytest_llmcompiler.errors import CaseError, NoCodeError, TruncatedError
 from pytest_llmcompiler.judge.api import extract_code
 from pytest_llmcompiler.judge.harness import Harness
@@ -72,6 +73,7 @@ class _RequestServer:
         self._write(_choose_letter(request, reply), reply)
 
     def _answer(self, request: Request, text: str) -> Reply:
+        check_emulator()
         if request["action"] == "list":
             harness = self._functions.open(request["function"])
             return {"status": "listing", "blocks": _json_blocks(harness.listing(text))}

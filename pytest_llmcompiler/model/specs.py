@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,8 +36,10 @@ def get_default_template(spec: str | None) -> str:
 
 
 def check_spec(spec: str) -> None:
-    """Raise ModelError for an unknown form or a missing file. The model is not opened."""
+    """Raise ModelError for an unknown form, a missing file, or a GGUF file without llama.cpp. The model is not
+    opened."""
     if spec in _SHIPPED:
+        _check_llama(spec)
         return
     if spec.startswith(_COMPILERS):
         from pytest_llmcompiler.model.compiler import split_command
@@ -52,6 +55,15 @@ def check_spec(spec: str) -> None:
     if not path.is_file():
         message = "can't read the records {}: No such file" if kind == "replay" else "no model file {}"
         raise ModelError(message.format(path))
+    if kind != "replay":
+        _check_llama(spec)
+
+
+def _check_llama(spec: str) -> None:
+    if find_spec("llama_cpp") is None:
+        raise ModelError(
+            f"{spec} needs llama.cpp: pip install 'pytest-llmcompiler[gguf]', which compiles it in some minutes"
+        )
 
 
 def open_model(spec: str, settings: ModelSettings) -> Model:

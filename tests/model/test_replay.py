@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,20 @@ def test_the_reference_gives_the_same_answer_for_every_sample() -> None:
     model = open_model("reference", ModelSettings())
     assert model.describe()["backend"] == "reference"
     assert list(model.answers(PROMPT, 3)) == [Answer("f:\n\tret\n", sample) for sample in range(3)]
+
+
+@pytest.mark.parametrize("spec", ["tiny", "r.gguf"])
+def test_without_llama_cpp_an_error_says_what_to_install(
+    spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "llama_cpp", None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.gguf").touch()
+    with pytest.raises(
+        ModelError, match=rf"^{spec} needs llama\.cpp: pip install 'pytest-llmcompiler\[gguf\]'"
+    ) as error:
+        open_model(spec, ModelSettings())
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("spec", ["gpt-4", "", "model.bin", "Reference"])
