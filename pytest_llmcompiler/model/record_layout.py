@@ -23,16 +23,17 @@ SCHEMA: Literal[1] = 1
 _Check = Callable[[object], str]
 """Returns what is wrong with a value, as `.MEMBER MESSAGE` or ` MESSAGE`; empty if nothing is."""
 
-_TYPES: dict[str, tuple[str, Callable[[object], bool]]] = {
-    "string": ("text", lambda value: isinstance(value, str)),
-    "integer": ("a whole number", lambda value: isinstance(value, int) and _is_number(value)),
-    "number": ("a number", lambda value: _is_number(value)),
-    "boolean": ("true or false", lambda value: isinstance(value, bool)),
-    "object": ("an object", lambda value: isinstance(value, dict)),
-    "array": ("a list", lambda value: isinstance(value, list)),
-    "null": ("null", lambda value: value is None),
+_TYPES: dict[str, tuple[str, tuple[type, ...]]] = {
+    "string": ("text", (str,)),
+    "integer": ("a whole number", (int,)),
+    "number": ("a number", (int, float)),
+    "boolean": ("true or false", (bool,)),
+    "object": ("an object", (dict,)),
+    "array": ("a list", (list,)),
+    "null": ("null", (type(None),)),
 }
-"""For each type of JSON Schema: its name in messages, and whether a value is of it."""
+"""For each type of JSON Schema: its name in messages, and the types of such values as Python's JSON reads them."""
+_NUMBERS = (int, float)
 _KNOWN = {"type", "minimum", "maximum", "exclusiveMinimum", "enum", "const", "$ref"}
 _KNOWN |= {"properties", "required", "additionalProperties", "items", "minItems", "maxItems"}
 _IGNORED = {"$schema", "$id", "$defs", "title", "description", "pattern", "if", "then"}
@@ -173,22 +174,20 @@ def _compile_items(check_item: _Check) -> _Check:
 
 
 def _compile_type(schema: Mapping[str, Any]) -> _Check:
-    """The check of the type, and of the bounds of a number."""
+    """The check of the type, and of the bounds of a number. NaN is within no bounds."""
     names = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
-    kinds = [_TYPES[name] for name in names]
-    low, high = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
+    types = frozenset(kind for name in names for kind in _TYPES[name][1])
+    low, high = schema.get("minimum", -_LARGEST_NUMBER), schema.get("maximum", _LARGEST_NUMBER)
     above = schema.get("exclusiveMinimum", -math.inf)
     bounds = f" from {low}" if "minimum" in schema else f" above {above}" if "exclusiveMinimum" in schema else ""
     bounds += f" up to {high}" if "maximum" in schema else ""
-    titles = [title for title, _ in kinds if len(kinds) == 1 or title != "null"]
+    titles = [_TYPES[name][0] for name in names if len(names) == 1 or name != "null"]
     expected = " or ".join(title + (bounds if "number" in title else "") for title in titles)
 
-    def check(value: object) -> str:
-        for _, is_of in kinds:
-            if is_of(value):
-                if not bounds or not isinstance(value, (int, float)) or (low <= value <= high and value > above):
-                    return ""
-                break
+    def check(value: Any) -> str:
+        kind = type(value)
+        if kind in types and (kind not in _NUMBERS or (low <= value <= high and value > above)):
+            return ""
         return f" must be {expected}, not {_show(value)}"
 
     return check
@@ -213,11 +212,6 @@ def _compile_length(fewest: int, most: float) -> _Check:
         return f" must have {expected} entries, not {_show(value)}" if is_wrong else ""
 
     return check
-
-
-def _is_number(value: object) -> bool:
-    """Whether a value is a finite number. Python's JSON also has NaN, Infinity and numbers of 4,000 digits."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _LARGEST_NUMBER
 
 
 def _show(value: object) -> str:

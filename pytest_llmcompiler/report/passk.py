@@ -84,7 +84,7 @@ class SampleCounts:
     @property
     def judged(self) -> int:
         """How many samples have a conclusive verdict."""
-        return sum(verdict not in NO_CONCLUSION for verdict in self.verdicts)
+        return len(self.verdicts) - sum(map(self.verdicts.count, NO_CONCLUSION))
 
     @property
     def passed(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pytest_llmcompiler.errors import ResultsError
 from pytest_llmcompiler.judge.verdict import KINDS
@@ -48,6 +48,8 @@ def draw_pass_at_k(counts_by_item: Sequence[SampleCounts], name: str, ax: Axes |
     points = pass_at_k_curve(counts_by_item)
     if not points:
         raise ResultsError("there is no pass@k: no sample has a conclusive verdict")
+    from matplotlib.ticker import MaxNLocator
+
     ks = [k for k, _ in points]
     (line,) = axes.plot(
         ks, [100 * mean.value for _, mean in points], marker="o" if len(ks) <= _MARKED else "", label=name or None
@@ -58,7 +60,7 @@ def draw_pass_at_k(counts_by_item: Sequence[SampleCounts], name: str, ax: Axes |
     else:
         axes.vlines(ks, low, high, color=line.get_color(), alpha=0.5)
     axes.set(xlabel="k", ylabel="pass@k (%), 95 % interval over functions", ylim=(0, 102))
-    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     _finish(axes)
     if len(axes.get_lines()) > 1:
         axes.legend(frameon=False)
@@ -81,8 +83,8 @@ def draw_verdicts_by_size(counts_by_item: Sequence[SampleCounts], ax: Axes | Non
             shares = [100 * count / total for count, total in zip(counts, totals)]
             axes.barh(names, shares, left=left, color=VERDICT_COLOURS[kind], label=kind, edgecolor="white")
             left = [start + share for start, share in zip(left, shares)]
-    for name, total in zip(names, totals):
-        axes.text(101, name, f"{total:,}", va="center", color=_SOFT, fontsize="small")
+    for row, total in enumerate(totals):
+        axes.text(101, row, f"{total:,}", va="center", color=_SOFT, fontsize="small")
     axes.invert_yaxis()
     axes.set(xlabel="samples (%); behind each bar their number", ylabel=unit, xlim=(0, 100))
     _finish(axes)
@@ -143,7 +145,7 @@ def _new_axes() -> Axes:
 
 
 def _figure(axes: Axes) -> Figure:
-    return axes.figure
+    return cast("Figure", axes.figure)
 
 
 def _finish(axes: Axes) -> None:
