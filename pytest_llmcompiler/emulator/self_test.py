@@ -29,7 +29,7 @@ _THIRD = 0x3FD5555555555555
 
 
 @dataclass(frozen=True)
-class _Effect:
+class _CodeEffect:
     """Some code, and what it must do."""
 
     name: str
@@ -43,7 +43,7 @@ class _Effect:
 
 
 @dataclass(frozen=True)
-class _Fault:
+class _CodeFault:
     """Some code that must fault."""
 
     name: str
@@ -64,48 +64,50 @@ _CONDITIONS = 0x8D5
 
 _X86 = (
     # Intel's manual, volume 2, has the flags; volume 1, 8.1, the state of x87 and 10.2, that of SSE.
-    _Effect("add", "83c001", {"rax": 0x7FFFFFFF}, {"rax": (_ALL, 0x80000000), "eflags": (_CONDITIONS, 0x894)}),
-    _Effect("sub", "83e901", {"rcx": 0}, {"rcx": (_ALL, 0xFFFFFFFF), "eflags": (_CONDITIONS, 0x95)}),
-    _Effect(
+    _CodeEffect("add", "83c001", {"rax": 0x7FFFFFFF}, {"rax": (_ALL, 0x80000000), "eflags": (_CONDITIONS, 0x894)}),
+    _CodeEffect("sub", "83e901", {"rcx": 0}, {"rcx": (_ALL, 0xFFFFFFFF), "eflags": (_CONDITIONS, 0x95)}),
+    _CodeEffect(
         "mul", "48f7e3", {"rax": _ALL, "rbx": 3}, {"rax": (_ALL, _ALL - 2), "rdx": (_ALL, 2), "eflags": (0x801, 0x801)}
     ),
-    _Effect("adc", "4911d0", {"rdx": _ALL, "r8": 1, "eflags": 0x203}, {"r8": (_ALL, 1), "eflags": (_CONDITIONS, 0x11)}),
-    _Effect("shld", "480fa4f704", {"rdi": 1, "rsi": 0xA << 60}, {"rdi": (_ALL, 0x1A)}),
-    _Effect("bsf", "4d0fbcd1", {"r9": 0x50}, {"r10": (_ALL, 4)}),
-    _Effect(
+    _CodeEffect(
+        "adc", "4911d0", {"rdx": _ALL, "r8": 1, "eflags": 0x203}, {"r8": (_ALL, 1), "eflags": (_CONDITIONS, 0x11)}
+    ),
+    _CodeEffect("shld", "480fa4f704", {"rdi": 1, "rsi": 0xA << 60}, {"rdi": (_ALL, 0x1A)}),
+    _CodeEffect("bsf", "4d0fbcd1", {"r9": 0x50}, {"r10": (_ALL, 4)}),
+    _CodeEffect(
         "divsd",
         "f20f2ac0f20f5ec1",
         {"rax": 1, "xmm0": 0, "xmm1": 0x4008 << 48},
         {"xmm0": (_ALL, _THIRD), "mxcsr": (0xFFC0, 0x1F80)},
     ),
-    _Effect(
+    _CodeEffect(
         "pmaddwd",
         "660ff5da",
         {"xmm2": 0x7FFF0001_00020003, "xmm3": 0x7FFF0004_00050006},
         {"xmm3": (_WIDE, (0x7FFF * 0x7FFF + 4) << 32 | 2 * 5 + 3 * 6)},
     ),
-    _Effect(
+    _CodeEffect(
         "faddp",
         "d9ebd9e8dec1dd1f",
         {"rdi": _DATA},
         {"fpcw": (0xFFFF, 0x37F), "fptag": (0xFFFF, 0xFFFF)},
         struct.pack("<d", 4.141592653589793),
     ),
-    _Fault("read", "90488b4708", {"rdi": _NOWHERE}, 1, _NOWHERE + 8, 8),
-    _Fault("write", "9090894704", {"rdi": _CONSTANT, "rax": 1}, 2, _CONSTANT + 4, 4),
-    _Fault("ud2", "900f0b", {}, 1, None),
+    _CodeFault("read", "90488b4708", {"rdi": _NOWHERE}, 1, _NOWHERE + 8, 8),
+    _CodeFault("write", "9090894704", {"rdi": _CONSTANT, "rax": 1}, 2, _CONSTANT + 4, 4),
+    _CodeFault("ud2", "900f0b", {}, 1, None),
 )
 _AARCH64 = (
     # Arm's manual, C6.2: the flags are N, Z, C and V from bit 31 down.
-    _Effect("adds", "00040031", {"x0": 0x7FFFFFFF}, {"x0": (_ALL, 0x80000000), "nzcv": (0xF << 28, 9 << 28)}),
-    _Effect("subs", "210400f1", {"x1": 0}, {"x1": (_ALL, _ALL), "nzcv": (0xF << 28, 8 << 28)}),
-    _Effect("umulh", "627cc49b", {"x3": _ALL, "x4": 3}, {"x2": (_ALL, 2)}),
-    _Effect("csel", "c5b0879a", {"x6": 6, "x7": 7, "nzcv": 9 << 28}, {"x5": (_ALL, 7)}),
-    _Effect("fdiv", "2018621e", {"v1": 0x3FF0 << 48, "v2": 0x4008 << 48}, {"v0": (_WIDE, _THIRD)}),
-    _Effect("addv", "20b8314e", {"v1": int.from_bytes(bytes(range(16)), "little")}, {"v0": (_WIDE, 120)}),
-    _Fault("ldr", "1f2003d5200440f9", {"x1": _NOWHERE}, 4, _NOWHERE + 8, 8),
-    _Fault("str", "1f2003d51f2003d5200400b9", {"x1": _CONSTANT}, 8, _CONSTANT + 4, 4),
-    _Fault("udf", "1f2003d500000000", {}, 4, None),
+    _CodeEffect("adds", "00040031", {"x0": 0x7FFFFFFF}, {"x0": (_ALL, 0x80000000), "nzcv": (0xF << 28, 9 << 28)}),
+    _CodeEffect("subs", "210400f1", {"x1": 0}, {"x1": (_ALL, _ALL), "nzcv": (0xF << 28, 8 << 28)}),
+    _CodeEffect("umulh", "627cc49b", {"x3": _ALL, "x4": 3}, {"x2": (_ALL, 2)}),
+    _CodeEffect("csel", "c5b0879a", {"x6": 6, "x7": 7, "nzcv": 9 << 28}, {"x5": (_ALL, 7)}),
+    _CodeEffect("fdiv", "2018621e", {"v1": 0x3FF0 << 48, "v2": 0x4008 << 48}, {"v0": (_WIDE, _THIRD)}),
+    _CodeEffect("addv", "20b8314e", {"v1": int.from_bytes(bytes(range(16)), "little")}, {"v0": (_WIDE, 120)}),
+    _CodeFault("ldr", "1f2003d5200440f9", {"x1": _NOWHERE}, 4, _NOWHERE + 8, 8),
+    _CodeFault("str", "1f2003d51f2003d5200400b9", {"x1": _CONSTANT}, 8, _CONSTANT + 4, 4),
+    _CodeFault("udf", "1f2003d500000000", {}, 4, None),
 )
 _CHECKS = (("x86_64-linux", _X86, "ebfe"), ("aarch64-linux", _AARCH64, "00000014"))
 """By target: what is checked, and the code of an endless loop."""
@@ -191,10 +193,10 @@ class _Sandbox:
         """The address of the next instruction."""
         return self._read(self._processor.program_counter)
 
-    def find_fault(self, check: _Effect | _Fault) -> str:
+    def find_fault(self, check: _CodeEffect | _CodeFault) -> str:
         """What some code does otherwise than it must; empty if nothing."""
         start = self.run(bytes.fromhex(check.code), check.before)
-        if isinstance(check, _Effect):
+        if isinstance(check, _CodeEffect):
             return self.error or self._find_wrong_value(check)
         found = self.access, self.read_counter() - start
         expected = (check.address, check.size) if check.address is not None else None, check.offset
@@ -202,7 +204,7 @@ class _Sandbox:
             return "does not fault"
         return "" if found == expected else f"faults with {found}, not with {expected}"
 
-    def _find_wrong_value(self, check: _Effect) -> str:
+    def _find_wrong_value(self, check: _CodeEffect) -> str:
         for name, (mask, expected) in check.after.items():
             found = self._read(name) & mask
             if found != expected:

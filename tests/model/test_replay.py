@@ -95,7 +95,11 @@ def test_another_question_has_no_answers(tmp_path: Path, other: dict[str, str]) 
         (json.dumps(MINIMAL_RECORD | {"prompt": [1]}), "'prompt' must be text, not [1]"),
         (json.dumps(MINIMAL_RECORD | {"seed": 10**50}), "'seed' must be a whole number, not 1000"),
         (json.dumps(MINIMAL_RECORD | {"seconds": 10**400}), "'seconds' must be a number from 0, not 1000"),
-        (json.dumps(MINIMAL_RECORD | {"model": {"name": "m"}}), "'model' needs 'backend'"),
+        (json.dumps(MINIMAL_RECORD | {"model": []}), "'model' must be an object, not []"),
+        (
+            json.dumps(MINIMAL_RECORD | {"detail": {"adequacy": {"mutants": 2}}}),
+            "'detail.adequacy' needs 'killed'",
+        ),
         (json.dumps(MINIMAL_RECORD | {"verdict": "good"}), "'verdict' must be one of pass, no-answer, "),
         (json.dumps(MINIMAL_RECORD | {"detail": {"evidence": ["", 1]}}), "'detail.evidence[1]' must be text, not 1"),
         (
