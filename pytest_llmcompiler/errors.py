@@ -87,7 +87,7 @@ class TruncatedError(LLMCompilerError):
 
 
 class SandboxError(LLMCompilerError):
-    """The base of the three ways in which a sandboxed call fails. Raised by `sandbox.call`."""
+    """The base of the ways in which a sandboxed call fails. Raised by `sandbox.call`."""
 
 
 class ChildDiedError(SandboxError):
@@ -106,12 +106,17 @@ class ChildDiedError(SandboxError):
 
 
 class ChildTimeoutError(SandboxError):
-    """The child process was killed because it reached its time limit."""
+    """The child process was ended because it computed for as long as it may."""
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"not finished after {seconds:g} s")
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"not finished after {seconds} s")
         self.seconds = seconds
-        """The limit, wall clock."""
+        """The limit, in seconds of CPU time."""
+
+
+class ChildLostError(SandboxError):
+    """The machine did not let the child process finish: it got too little CPU time, or was killed from outside, as
+    Linux does when memory is short. It says nothing of the input: the verdict `inconclusive`."""
 
 
 class ChildFaultError(SandboxError):

@@ -5,10 +5,9 @@ input wants, with the rights of the user. What limits such a child:
 
 - It has no open files but its result pipe and an output file of limited length in memory.
 - Its memory, its CPU time and the length of files that it writes are limited by the kernel.
-- It is killed at its deadline, whatever it does with signals.
+- It is killed at a deadline of wall-clock time, whatever it does with signals.
 - Its result is read as JSON, which can't do anything but be read, and has a limit of its own.
-
-Functions that don't need files call `forbid_opening_files` first: then the kernel gives the process no file at all.
+- The kernel gives it no further file, and no system call but those that computing takes (`seccomp.py`).
 """
 
 from __future__ import annotations
@@ -30,9 +29,10 @@ import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
-from pytest_llmcompiler.errors import ChildDiedError, ChildFaultError, ChildTimeoutError
+from pytest_llmcompiler.errors import ChildDiedError, ChildFaultError, ChildLostError, ChildTimeoutError
+from pytest_llmcompiler.seccomp import give_up_system_calls
 
 RESULT_BYTES = 256 << 20
 """A child is killed whose encoded result is longer than this, in bytes. The limit bounds the memory of the parent."""
@@ -43,6 +43,9 @@ _CHUNK_BYTES = 1 << 20
 """The most bytes that are read from the result pipe at once."""
 _TRACEBACK_CHARACTERS = 100_000
 """The end of a fault's message and traceback that travels to the parent."""
+WALL_SECONDS = 5
+"""Seconds of wall-clock time that a child has for each second of CPU time: other processes need the cores too, and how
+many they are may have no say in a verdict."""
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 """From linux/prctl.h."""
@@ -50,26 +53,43 @@ _BYTES_KEY = "$base64"
 """The one key of the JSON object that stands for bytes."""
 
 
+class _Limits(NamedTuple):
+    """What a child may take, as for `call`."""
+
+    seconds: int
+    megabytes: int
+    file_bytes: int
+    is_confined: bool
+
+
 def call(
-    function: Callable[..., Any], *args: Any, seconds: float, megabytes: int, file_bytes: int = OUTPUT_BYTES
+    function: Callable[..., Any],
+    *args: Any,
+    seconds: int,
+    megabytes: int,
+    file_bytes: int = OUTPUT_BYTES,
+    is_confined: bool = True,
 ) -> Any:
     """Return `function(*args)`, computed in a forked child of this process. Other threads of this process must not hold
     what the function needs, such as a lock inside LLVM.
 
     The result travels as JSON: it may consist of numbers, strings, None, lists, dicts with string keys, and bytes.
-    Tuples come back as lists. The child gets at most `seconds` of wall clock, and `megabytes` MiB of address space on
-    top of that which this process has now. It can write no file that is longer than `file_bytes`.
+    Tuples come back as lists. The child gets at most `seconds` of CPU time, and `megabytes` MiB of address space on
+    top of that which this process has now. It can write no file that is longer than `file_bytes`. Only a child that is
+    not confined can open files or start programs.
 
-    Raises ChildDiedError, ChildTimeoutError, and ChildFaultError for an exception in the function.
+    Raises ChildDiedError, ChildTimeoutError at the limit of CPU time, ChildLostError where the machine did not let the
+    child finish, and ChildFaultError for an exception in the function.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + WALL_SECONDS * seconds
     parent = os.getpid()
     result_read, result_write = os.pipe()
     output = os.memfd_create("sandbox-output")
     try:
         pid = _fork()
         if pid == 0:
-            _run_child(function, args, parent, result_write, output, seconds, megabytes, file_bytes)
+            limits = _Limits(seconds, megabytes, file_bytes, is_confined)
+            _run_child(function, args, parent, result_write, output, limits)
         try:
             os.close(result_write)
             result_write = -1
@@ -83,6 +103,8 @@ def call(
             if descriptor >= 0:
                 os.close(descriptor)
     if status is None:
+        raise ChildLostError(f"the machine did not let its child process finish within {WALL_SECONDS * seconds} s")
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU:
         raise ChildTimeoutError(seconds)
     return _read_result(data, status, printed)
 
@@ -102,9 +124,7 @@ def _run_child(
     parent: int,
     result: int,
     output: int,
-    seconds: float,
-    megabytes: int,
-    file_bytes: int,
+    limits: _Limits,
 ) -> NoReturn:
     """Compute and write the result, and exit without any clean-up, since the objects are the parent's."""
     try:
@@ -115,7 +135,9 @@ def _run_child(
         os.dup2(output, 1)
         os.dup2(output, 2)
         _close_descriptors(result)
-        _set_limits(seconds, megabytes, file_bytes)
+        _set_limits(limits)
+        if limits.is_confined:
+            _confine()
         message = _build_message(function, args)
         while message:
             message = message[os.write(result, message) :]
@@ -131,9 +153,10 @@ def _end_with(parent: int) -> None:
         os._exit(1)
 
 
-def forbid_opening_files() -> None:
-    """Make the kernel refuse every further file descriptor to this process, whatever a hostile text asks for."""
+def _confine() -> None:
+    """Make the kernel refuse this process every further file descriptor, and all that computing does not take."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+    give_up_system_calls()
 
 
 def allow_standard_streams_only() -> None:
@@ -150,20 +173,25 @@ def _close_descriptors(result: int) -> None:
             os.close(descriptor)
 
 
-def _set_limits(seconds: float, megabytes: int, file_bytes: int) -> None:
+def _set_limits(limits: _Limits) -> None:
     pages = int(Path("/proc/self/statm").read_bytes().split()[0])
-    limits = {
-        resource.RLIMIT_AS: pages * resource.getpagesize() + (megabytes << 20),
+    values = {
+        resource.RLIMIT_AS: pages * resource.getpagesize() + (limits.megabytes << 20),
         resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_FSIZE: file_bytes,
-        # The parent kills the child earlier than this. The limit ends an endless loop whose parent was killed.
-        resource.RLIMIT_CPU: math.ceil(seconds) + 1,
+        resource.RLIMIT_FSIZE: limits.file_bytes,
     }
-    for kind, value in limits.items():
-        hard = resource.getrlimit(kind)[1]
-        if hard != resource.RLIM_INFINITY:
-            value = min(value, hard)
+    for kind, value in values.items():
+        value = _limit_by(kind, value)
         resource.setrlimit(kind, (value, value))
+    # SIGXCPU comes first, which the parent knows by, and SIGKILL a second later where the child has a handler for it.
+    most = _limit_by(resource.RLIMIT_CPU, limits.seconds + 1)
+    resource.setrlimit(resource.RLIMIT_CPU, (min(limits.seconds, most), most))
+
+
+def _limit_by(kind: int, value: int) -> int:
+    """A limit that is not above the hard limit of this process."""
+    hard = resource.getrlimit(kind)[1]
+    return value if hard == resource.RLIM_INFINITY else min(value, hard)
 
 
 def _build_message(function: Callable[..., Any], args: tuple[Any, ...]) -> bytes:
@@ -234,6 +262,8 @@ def _read_result(data: bytes, status: int, printed: str) -> Any:
         raise ChildDiedError(f"its result is longer than {RESULT_BYTES >> 20} MiB", stderr=printed)
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
+        if number == signal.SIGKILL:
+            raise ChildLostError("its child process was killed from outside, perhaps since memory is short")
         raise ChildDiedError(f"ended by {signal.Signals(number).name}", signal=number, stderr=printed)
     if status != 0:
         code = os.WEXITSTATUS(status)

@@ -15,10 +15,10 @@ from pytest_llmcompiler.targets.target import Target
 class AssemblerLimits:
     """The time and memory that one attempt of an assembler may take."""
 
-    keystone_seconds: float = 2.0
-    """Wall clock. A usual answer takes milliseconds. Some texts make keystone loop for ever: then LLVM is asked."""
-    llvm_seconds: float = 20.0
-    """Wall clock. The longest text that is accepted took 9 s on one core; a usual answer takes milliseconds."""
+    keystone_seconds: int = 2
+    """CPU time. A usual answer takes milliseconds. Some texts make keystone loop for ever: then LLVM is asked."""
+    llvm_seconds: int = 20
+    """CPU time. The longest text that is accepted took 9 s on one core; a usual answer takes milliseconds."""
     megabytes: int = 512
     """Memory of the child process on top of the calling process's, in MiB."""
 

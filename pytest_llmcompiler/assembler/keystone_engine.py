@@ -9,7 +9,7 @@ from typing import Any
 from pytest_llmcompiler import sandbox
 from pytest_llmcompiler.assembler.job import AssemblerLimits
 from pytest_llmcompiler.assembler.operands import KeystoneRefusalError
-from pytest_llmcompiler.errors import ChildDiedError, ChildTimeoutError
+from pytest_llmcompiler.errors import SandboxError
 
 
 def run_keystone(text: str, base: int, limits: AssemblerLimits) -> bytes:
@@ -19,7 +19,7 @@ def run_keystone(text: str, base: int, limits: AssemblerLimits) -> bytes:
         answer = sandbox.call(
             encode_text, engine, text, base, seconds=limits.keystone_seconds, megabytes=limits.megabytes
         )
-    except (ChildDiedError, ChildTimeoutError) as error:
+    except SandboxError as error:
         raise KeystoneRefusalError(f"keystone: {error}") from None
     if isinstance(answer, bytes):
         return answer
@@ -37,7 +37,6 @@ def create_engine() -> Any:
 def encode_text(engine: Any, text: str, base: int) -> bytes | str:
     """The bytes, or a message. To be called in a sandbox only. Keystone may report success without any bytes."""
     keystone = import_module("keystone")
-    sandbox.forbid_opening_files()
     try:
         code, _ = engine.asm(text.encode(), base, True)
     except keystone.KsError as error:

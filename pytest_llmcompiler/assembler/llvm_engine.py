@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import re
 import subprocess
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 from pytest_llmcompiler import sandbox
 from pytest_llmcompiler.assembler.job import AssemblerLimits
-from pytest_llmcompiler.errors import ChildDiedError
+from pytest_llmcompiler.errors import ChildLostError
 from pytest_llmcompiler.program.clang import assembler_command
 from pytest_llmcompiler.targets.target import Target
 
@@ -22,32 +22,35 @@ _STDERR = 2
 
 
 def assemble_in_sandbox(text: str, limits: AssemblerLimits, target: Target) -> bytes:
-    """The ELF object of a text. Raises ChildDiedError, whose `stderr` holds LLVM's message, and ChildTimeoutError.
+    """The ELF object of a text. Raises ChildDiedError, whose `stderr` holds LLVM's message, ChildTimeoutError and
+    ChildLostError.
 
-    A child that a signal ended is started once more: on a machine that is short of memory, the system may have killed
-    it for the sake of another process.
+    A child that is lost is started once more: on a machine that is short of memory, the system may have killed it for
+    the sake of another process.
     """
     seconds, megabytes = limits.llvm_seconds, limits.megabytes
-    function, *arguments = build_object_call(target, text, seconds)
+    function, *arguments = build_object_call(target, text)
+    call = functools.partial(
+        sandbox.call, function, *arguments, seconds=seconds, megabytes=megabytes, is_confined=target.is_native
+    )
     try:
-        return bytes(sandbox.call(function, *arguments, seconds=seconds, megabytes=megabytes))
-    except ChildDiedError as death:
-        if death.signal is None:
-            raise
-    return bytes(sandbox.call(function, *arguments, seconds=seconds, megabytes=megabytes))
+        return bytes(call())
+    except ChildLostError:
+        return bytes(call())
 
 
-def build_object_call(target: Target, text: str, seconds: float) -> tuple[Callable[..., bytes], Any, Any, Any]:
+def build_object_call(target: Target, text: str) -> tuple[Any, ...]:
     """The function that makes the object of a text, and its arguments. To be called in a sandbox only.
 
-    llvmlite assembles for the processor of this machine alone. clang assembles for all others, within `seconds`.
+    llvmlite assembles for the processor of this machine alone. clang assembles for all others, and a confined sandbox
+    can't start it.
     """
     if target.is_native:
         return assemble_with_llvmlite, create_target_machine(target), target.triple, text
-    return assemble_with_clang, assembler_command(target), text, seconds
+    return assemble_with_clang, assembler_command(target), text
 
 
-@lru_cache
+@functools.lru_cache
 def create_target_machine(target: Target) -> Any:
     """LLVM's description of the machine to assemble for."""
     llvm = import_module("llvmlite.binding")
@@ -61,7 +64,6 @@ def create_target_machine(target: Target) -> Any:
 def assemble_with_llvmlite(machine: Any, triple: str, text: str) -> bytes:
     """The ELF object of a text, as the inline assembly of an empty module. To be called in a sandbox only."""
     llvm = import_module("llvmlite.binding")
-    sandbox.forbid_opening_files()
     _exit_at_once()
     # In a string of IR, every other byte than printable ASCII without `"` and `\` is written as `\` and two digits.
     escaped = re.sub(rb"[^ -!#-\[\]-~]", lambda match: b"\\%02X" % match[0][0], text.encode()).decode()
@@ -77,16 +79,20 @@ def _exit_at_once() -> None:
         library.on_exit(library._exit, None)
 
 
-def assemble_with_clang(command: Sequence[str], text: str, seconds: float) -> bytes:
-    """The ELF object of a text by clang, in a process of its own. To be called in a sandbox only: like llvmlite, it
-    prints clang's message and exits where the text is bad."""
+def assemble_with_clang(command: Sequence[str], text: str) -> bytes:
+    """The ELF object of a text by clang, in a process of its own. To be called in a sandbox only.
+
+    Like llvmlite, it prints the message and exits where the text is bad. It ends by the signal that ends clang, which
+    inherits the limit of CPU time.
+    """
     process = subprocess.run(
         command,
         input=text.encode(),
         capture_output=True,
-        timeout=seconds,
         preexec_fn=sandbox.allow_standard_streams_only,
     )
+    if process.returncode < 0:
+        os.kill(os.getpid(), -process.returncode)
     if process.returncode:
         os.write(_STDERR, process.stderr)
         os._exit(1)

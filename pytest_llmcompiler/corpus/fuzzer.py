@@ -61,6 +61,8 @@ _MAX_MISSED = 64
 """Dropped inputs that tell why some code is not reached."""
 _RESERVE_STEPS, _RESERVE_BYTES = 1_000, 2_048
 """Most steps of a run on an input of the reserve, and most bytes of its objects: every passing candidate runs on it."""
+_VARIED_BYTES = 8_192
+"""Most bytes of the objects of a variation: it has up to 513 elements."""
 _MAX_EXPENSIVE = 8
 """Expensive inputs that a corpus takes."""
 
@@ -256,7 +258,9 @@ class Corpus(Generic[EntryT]):
         rest |= {input: entry.probe_result.features for input, entry in self.entries.items()}
         self.entries = {input: self.entries[input] for input in inputs}
         rest = {input: features for input, features in rest.items() if input not in self.entries}
-        chosen = choose_balanced({input: rest[input] for input in rest if _is_small(input)}, reserve_count)
+        chosen = choose_balanced(
+            {input: rest[input] for input in rest if _count_bytes(input) <= _RESERVE_BYTES}, reserve_count
+        )
         self.reserve = list(dict.fromkeys((*self._varied, *chosen)))
 
     def vary(self, named: int, constants: Collection[int]) -> None:
@@ -269,7 +273,7 @@ class Corpus(Generic[EntryT]):
                 continue
             self._seen.add(input)
             with contextlib.suppress(UndefinedInputError):
-                if self._probe_once(input).steps <= _RESERVE_STEPS:
+                if _count_bytes(input) <= _VARIED_BYTES and self._probe_once(input).steps <= _RESERVE_STEPS:
                     self._varied.append(input)
 
     def list_missed(self) -> list[tuple[Input, str]]:
@@ -402,5 +406,5 @@ class Corpus(Generic[EntryT]):
             counts.update(branch_features(seed.features))
 
 
-def _is_small(input: Input) -> bool:
-    return sum(len(target.data) for target in list_objects(input)) <= _RESERVE_BYTES
+def _count_bytes(input: Input) -> int:
+    return sum(len(target.data) for target in list_objects(input))

@@ -27,8 +27,9 @@ from pytest_llmcompiler.values.input import Alias, Input, Object, Value, replace
 _LENGTHS = (*range(131), 255, 256, 257, 511, 512, 513)
 _MEASURED_SEEDS = 2
 """Seeds whose buffers get every length: one may be refused before its loop runs."""
-_PAIRED_SEEDS = 4
-"""Seeds in which pairs of objects are made equal, or overlap."""
+_PAIRED_SEEDS, _MAX_PAIRS = 4, 12
+"""Seeds in which pairs of objects are made equal, or overlap, and the pairs of one seed: an array of structures has
+hundreds."""
 _DISTANCES = (0, 1, 2, 4, 8, 16)
 """Elements between two pointers into one object."""
 _DEPTHS = (8, 16, 32)
@@ -100,9 +101,12 @@ def _set_data(input: Input, number: int, data: bytes) -> Input:
 
 def _pair_objects(seed: Seed) -> Iterator[Input]:
     """Two objects of one type made equal: as they are, and with no zero in them."""
-    for (first, source), (second, target) in itertools.combinations(enumerate(seed.objects), 2):
-        if source.element != target.element or source.links or target.links or not source.data:
-            continue
+    pairs = (
+        pair
+        for pair in itertools.combinations(enumerate(seed.objects), 2)
+        if pair[0][1].element == pair[1][1].element and not (pair[0][1].links or pair[1][1].links) and pair[0][1].data
+    )
+    for (first, source), (second, target) in itertools.islice(pairs, _MAX_PAIRS):
         size = min(len(source.data), len(target.data))
         for data in (source.data[:size], source.data[:size].replace(b"\0", b"a")):
             input = _set_data(seed.input, first, data + source.data[size:])

@@ -18,6 +18,7 @@ from pytest_llmcompiler.emulator.engine_server import EngineResult
 from pytest_llmcompiler.errors import (
     AssemblyError,
     ChildDiedError,
+    ChildLostError,
     ChildTimeoutError,
     EngineError,
     JudgeError,
@@ -50,9 +51,9 @@ from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.values.input import Input
 
-_RUN_SECONDS = 120.0
-"""Time limit of a candidate's runs, in seconds. Runs are limited by instructions, so only a fault of the emulator comes
-near it."""
+_RUN_SECONDS = 120
+"""Limit of the CPU time of a candidate's runs, in seconds. Runs are limited by instructions, so only a fault of the
+emulator comes near it."""
 _RUN_MEGABYTES = 16_384
 """Address space of the process that runs a candidate, in MiB: unicorn reserves gigabytes that it never touches."""
 
@@ -303,6 +304,8 @@ class Harness:
             return Verdict("assemble", f"{place}{error}", quote_line(assembly, error.line), position)
         except LinkError as error:
             return Verdict("link", str(error))
+        except ChildLostError as error:
+            return Verdict("inconclusive", str(error))
         start = candidate.symbols[self.function]
         if not any(s.is_executable and s.address <= start < s.address + len(s.data) for s in candidate.segments):
             return Verdict("link", f"{self.function} is defined, but not as code of this text")
@@ -323,6 +326,8 @@ class Harness:
         try:
             explained = self._explain_shown(shown, engine) if shown else None
             explained = explained or self._run_isolated(differential, engine, explain=explain, capture=capture)
+        except ChildLostError as error:
+            return ReproducibleVerdict(Verdict("inconclusive", str(error), detail=detail))
         except (ChildDiedError, ChildTimeoutError) as error:
             return ReproducibleVerdict(Verdict("inconclusive", f"the emulator gave up on it: {error}", detail=detail))
         if explained is None:
@@ -348,7 +353,7 @@ class Harness:
             with contextlib.suppress(EngineError):
                 return _to_fact(count_agreeing(shown, engine))
         self._under_test.prepare_machine()
-        with contextlib.suppress(ChildDiedError, ChildTimeoutError):
+        with contextlib.suppress(ChildDiedError, ChildTimeoutError, ChildLostError):
             count = self._call_isolated(count_agreeing, differential, engine)
         return _to_fact(count)
 
@@ -386,8 +391,15 @@ class Harness:
 
     def _call_isolated(self, function: Callable[..., Any], *args: Any) -> Any:
         """The result of a function that runs hostile code, computed in a child process."""
-        file_bytes = _NATIVE_FILE_BYTES if self._settings.native_level else sandbox.OUTPUT_BYTES
-        return sandbox.call(function, *args, seconds=_RUN_SECONDS, megabytes=_RUN_MEGABYTES, file_bytes=file_bytes)
+        is_native = self._settings.native_level is not None
+        return sandbox.call(
+            function,
+            *args,
+            seconds=_RUN_SECONDS,
+            megabytes=_RUN_MEGABYTES,
+            file_bytes=_NATIVE_FILE_BYTES if is_native else sandbox.OUTPUT_BYTES,
+            is_confined=not is_native,  # the process that runs code natively is a program that the child starts
+        )
 
     @functools.cached_property
     def _texts(self) -> list[AssembledText]:

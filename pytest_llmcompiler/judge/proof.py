@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, cast
 
 from pytest_llmcompiler import sandbox
-from pytest_llmcompiler.errors import ChildDiedError, ChildTimeoutError, UnmodelledError
+from pytest_llmcompiler.errors import ChildDiedError, ChildLostError, ChildTimeoutError, UnmodelledError
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.settings import describe_missing_prover
 from pytest_llmcompiler.judge.verdict import Verdict
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_llmcompiler.prover.contract import Contract
     from pytest_llmcompiler.prover.prove import ProofResult
 
-_SECONDS = 600.0
+_SECONDS = 600
 """Time limit of a proof, in seconds. The limit of steps ends proofs long before."""
 _MEGABYTES = 8192
 """Address space of the process that proves, in MiB."""
@@ -50,7 +50,7 @@ class Prover:
         arguments = (references, candidate, self._under_test.function, contract)
         try:
             result = sandbox.call(prove, *arguments, seconds=_SECONDS, megabytes=_MEGABYTES)
-        except (ChildDiedError, ChildTimeoutError) as error:
+        except (ChildDiedError, ChildTimeoutError, ChildLostError) as error:
             return _unproved(f"the prover gave up: {error}")
         return cast("ProofResult", result)
 

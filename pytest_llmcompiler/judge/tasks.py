@@ -10,7 +10,7 @@ import functools
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pytest_llmcompiler.errors import CaseError, LoweringError, OptimiserError, PassListError
+from pytest_llmcompiler.errors import CaseError, ChildLostError, LoweringError, OptimiserError, PassListError
 from pytest_llmcompiler.judge.failure import evidence_line, quote_line
 from pytest_llmcompiler.judge.harness import Harness
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
@@ -68,7 +68,10 @@ def _judge_task(
     if reason:
         return ReproducibleVerdict(Verdict("inconclusive", reason))
     candidate = _CANDIDATES[question.task](harness, question, text)
-    assembly = candidate.lower()
+    try:
+        assembly = candidate.lower()
+    except ChildLostError as error:
+        return ReproducibleVerdict(Verdict("inconclusive", str(error)))
     if isinstance(assembly, Verdict):
         return ReproducibleVerdict(assembly)
     taught = [lead for lead in map(decode_lead, question.taught) if lead]

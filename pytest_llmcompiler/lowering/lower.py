@@ -37,7 +37,7 @@ from pytest_llmcompiler.program.ir import (
 )
 from pytest_llmcompiler.targets.target import Target
 
-SECONDS = 20.0
+SECONDS = 20
 """Wall clock that LLVM may take for one answer. A usual answer takes milliseconds; some make LLVM hang."""
 MEGABYTES = 1024
 """Memory that LLVM may take for one answer, in MiB, on top of the calling process's."""
@@ -103,7 +103,6 @@ def _keep_extensions(attribute: re.Match[str]) -> str:
 
 def _lower(source: str | bytes, level: str | None, target: Target) -> dict[str, Any]:
     """The fields of a LoweredModule, or a `refusal`. To be called in a sandbox only."""
-    sandbox.forbid_opening_files()
     try:
         text = source if isinstance(source, str) else read_bitcode(source)
         module = parse(text)
@@ -151,8 +150,11 @@ def measure_object(assembly: str, target: Target) -> int | None:
         # The text may refer to private data of the program by a local label. LLVM wants local labels to be defined, so
         # those that are not get another first letter.
         text = _LOCAL_LABEL.sub(lambda name: name[0] if name[0] in parsed.labels else f"x{name[0][1:]}", parsed.source)
-        object_call = build_object_call(target, f"{syntax}\n{text}\n", SECONDS)
-        return int(sandbox.call(_measure_object, *object_call, seconds=SECONDS, megabytes=MEGABYTES))
+        object_call = build_object_call(target, f"{syntax}\n{text}\n")
+        size = sandbox.call(
+            _measure_object, *object_call, seconds=SECONDS, megabytes=MEGABYTES, is_confined=target.is_native
+        )
+        return int(size)
     except (AssemblyError, LinkError, UnsupportedError, SandboxError):
         return None
 

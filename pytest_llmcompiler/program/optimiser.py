@@ -10,12 +10,14 @@ import os
 import re
 import resource
 import select
+import signal
 import subprocess
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from pytest_llmcompiler.errors import OptimiserError, PassListError
+from pytest_llmcompiler import sandbox
+from pytest_llmcompiler.errors import ChildLostError, OptimiserError, PassListError
 from pytest_llmcompiler.program.clang import linker_command
 from pytest_llmcompiler.program.ir import parse, read_bitcode, write_bitcode
 from pytest_llmcompiler.program.ir_extract import normalise
@@ -32,8 +34,6 @@ _MAX_FILE_BYTES = 64 << 20
 """Largest file that the optimiser may write."""
 _MAX_OUTPUT_BYTES = 65_536
 """Bytes from the end of the optimiser's output that are searched for its error message."""
-_TIMED_OUT = 256
-"""The status that stands for a timeout: exit statuses are below 256, and signals are negative."""
 
 
 def optimisation_level(passes: str) -> str | None:
@@ -43,13 +43,13 @@ def optimisation_level(passes: str) -> str | None:
 
 
 def optimise(
-    text: str, passes: str, target: Target | None = None, *, seconds: float = 60.0, megabytes: int = 8192
+    text: str, passes: str, target: Target | None = None, *, seconds: int = 60, megabytes: int = 8192
 ) -> bytes:
     """Run a pass list (`O2`, or any that `opt -passes=` takes) over a module of IR; the result is bitcode.
 
     A module that names no triple is for `target`; None is the default target. The passes run in a process of their own,
-    in an empty folder, without environment variables, with `seconds` of time and `megabytes` of memory.
-    Raises PassListError, OptimiserError, and IRError where the module is no IR.
+    in an empty folder, without environment variables, with `seconds` of CPU time and `megabytes` of memory.
+    Raises PassListError, OptimiserError, ChildLostError, and IRError where the module is no IR.
     """
     level = optimisation_level(passes)
     pipeline = f"default<{level}>" if level else passes
@@ -80,10 +80,11 @@ def _check_pipeline(pipeline: str) -> None:
         raise PassListError(f"a pass with the parameter '{forbidden[2]}' reads or writes a file and is not run")
 
 
-def _run_limited(command: list[str], folder: str, seconds: float, megabytes: int) -> tuple[int, str]:
+def _run_limited(command: list[str], folder: str, seconds: int, megabytes: int) -> tuple[int, str]:
     """Run a command with limits of time, memory and file size.
 
-    Returns its exit status, or minus the signal that ended it, or `_TIMED_OUT`; and the end of its output.
+    Returns its exit status, or minus the signal that ended it; and the end of its output. Raises ChildLostError where
+    the machine did not let it finish.
     """
     log = Path(folder) / "log"
     with log.open("wb") as output:
@@ -94,19 +95,18 @@ def _run_limited(command: list[str], folder: str, seconds: float, megabytes: int
         (resource.RLIMIT_AS, megabytes << 20),
         (resource.RLIMIT_FSIZE, _MAX_FILE_BYTES),
         (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_CPU, seconds + 1),
     ):
         with suppress(ProcessLookupError):  # the process has ended already
             _limit(process.pid, kind, value)
     try:
-        status = _wait(process, seconds)
+        status = _wait(process, sandbox.WALL_SECONDS * seconds)
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        status = _TIMED_OUT
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
+        raise ChildLostError(f"the machine did not let LLVM finish within {sandbox.WALL_SECONDS * seconds} s") from None
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
     return status, log.read_bytes()[-_MAX_OUTPUT_BYTES:].decode("utf-8", "replace")
 
 
@@ -114,7 +114,8 @@ def _limit(process: int, kind: int, value: int) -> None:
     """Set a limit of a process, which may have a lower one already, in a sandbox."""
     _, hard = resource.prlimit(process, kind)
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.prlimit(process, kind, (value, value))
+    # The kernel sends SIGXCPU at the lower limit of CPU time, and SIGKILL at the upper one.
+    resource.prlimit(process, kind, (value - 1 if kind == resource.RLIMIT_CPU else value, value))
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> int:
@@ -132,9 +133,9 @@ def _wait(process: subprocess.Popen[bytes], seconds: float) -> int:
     return process.wait(seconds)
 
 
-def _describe_end(status: int, output: str, seconds: float) -> str:
-    if status == _TIMED_OUT:
-        return f"not finished after {seconds:g} s"
+def _describe_end(status: int, output: str, seconds: int) -> str:
+    if status == -signal.SIGXCPU:
+        return f"not finished after {seconds} s"
     message = re.search(r"^(?:LLVM ERROR|ld\.lld: error|error): (.+)", output, re.M)
     end = f"ended by signal {-status}" if status < 0 else f"exited with status {status}"
     return f"{end}: {message[1]}" if message else end

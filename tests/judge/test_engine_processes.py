@@ -13,6 +13,7 @@ import pytest
 from engine_runner import RIGHT
 from faces import Compile
 
+from pytest_llmcompiler.assembler.job import AssemblerLimits
 from pytest_llmcompiler.emulator import engine_build, engine_server
 from pytest_llmcompiler.errors import EngineError
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
@@ -48,12 +49,12 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def servers_of_this_process() -> list[int]:
+    return [pid for pid in children(os.getpid()) if Path(f"/proc/{pid}/comm").read_text().startswith("engine-server")]
+
+
 def server_of_this_process() -> int:
-    return next(
-        pid
-        for pid in children(os.getpid())
-        if Path(f"/proc/{pid}/comm").read_text().startswith("engine-server") and children(pid)
-    )
+    return next(server for server in servers_of_this_process() if children(server))
 
 
 def test_right_code_needs_no_python(harness: Harness) -> None:
@@ -70,6 +71,23 @@ def test_the_same_code_runs_once(compiled: Compile) -> None:
     assert harness.engine.statistics.runs == runs and harness.engine.statistics.settled == 2
     assert harness.judge(RIGHT.replace("xorl %eax, %eax", "movl $0, %eax")).passed
     assert harness.engine.statistics.runs > runs, "other code"
+
+
+def test_the_process_of_a_sample_has_no_system_calls_but_those_that_computing_takes(
+    harness: Harness,
+) -> None:
+    harness.judge(RIGHT)
+    with harness.engine.sample():
+        assert harness.engine.encode("nop", 0x1000, AssemblerLimits()) == b"\x90"
+        templates = [template for server in servers_of_this_process() for template in children(server)]
+        assert {find_seccomp_mode(pid) for template in templates for pid in children(template)} == {"2"}
+        assert {find_seccomp_mode(template) for template in templates} == {"0"}
+
+
+def find_seccomp_mode(pid: int) -> str:
+    """0 for none, 2 for a filter: see proc_pid_status(5)."""
+    status = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(line.split()[1] for line in status if line.startswith("Seccomp:"))
 
 
 def test_killed_processes_lose_no_sample(harness: Harness, no_server: None) -> None:

@@ -57,8 +57,8 @@ def test_pass_lists_that_llvm_does_not_know(passes: str, message: str) -> None:
 
 
 def test_passes_that_do_not_end(lfs: Reference) -> None:
-    with pytest.raises(OptimiserError, match=r"not finished after 0\.01 s"):
-        optimise(lfs.texts.ir("parse_diff"), "default<O3>," * 50 + "default<O3>", seconds=0.01)
+    with pytest.raises(OptimiserError, match="not finished after 1 s"):
+        optimise(lfs.texts.ir("parse_diff"), "default<O3>," * 1000 + "default<O3>", seconds=1)
     with pytest.raises(OptimiserError, match="LLVM does not get through the passes"):
         optimise(TWICE_IR, "default<O3>", megabytes=64)
 

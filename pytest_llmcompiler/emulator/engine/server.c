@@ -5,8 +5,8 @@
  *
  * The server has loaded unicorn and keystone, and knows nothing of functions. A template has the program mapped, the
  * reference's code translated and the suite in memory. A child assembles one hostile text, loads the code and runs it on
- * the suite; it has no file but its two pipes, limits of memory and time, and is killed at its deadline. What it answers
- * is read as frames of limited length. */
+ * the suite; it has no file but its two pipes, limits of memory and time, no system call but what computing takes
+ * (`confine.c`), and is killed at its deadline. What it answers is read as frames of limited length. */
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -20,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "confine.h"
 #include "engine.h"
 #include "frame.h"
 #include "look.h"
@@ -283,6 +284,7 @@ static bool start_child(Engine *engine, Engine *twin, Keystone *keystone, int so
         close(0), close(1), close(2);
         limit(RLIMIT_CPU, RUN_MILLISECONDS / 1000 + 1); /* For a child whose template was killed. */
         limit(RLIMIT_NOFILE, 0);
+        give_up_system_calls();
         run_child(engine, twin, keystone, requests[0], replies[1], first);
     }
     close(requests[0]), close(replies[1]);
