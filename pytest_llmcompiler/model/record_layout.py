@@ -1,8 +1,9 @@
 """Whether a value has the layout of a record: each member against `report/record.schema.json`, however deep it lies.
 
 The schema uses few of the keywords of JSON Schema (draft 2020-12), and these are compiled once into functions, since
-files have 50,000 records and more. Three things of the schema are not required of records that are read: the patterns
-of texts, that a verdict has its evidence, and what a model says of itself, which is up to models of users.
+files have 50,000 records and more. Four things of the schema are not required of records that are read: the patterns
+of texts, that a verdict has its evidence, that all settings are there (versions have added some), and what a model says
+of itself, which is up to models of users.
 """
 
 from __future__ import annotations
@@ -90,6 +91,7 @@ def _replace_surrogates(value: Any) -> Any:
 def _compile_layout() -> _Check:
     file = resources.files("pytest_llmcompiler") / "report" / "record.schema.json"
     schema = json.loads(file.read_text(encoding="utf-8"))
+    del schema["properties"]["settings"]["required"]
     schema["properties"]["model"] = {"type": "object", "additionalProperties": True}
     return _compile(schema, schema.get("$defs", {}))
 
