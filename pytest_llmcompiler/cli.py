@@ -130,6 +130,11 @@ def _add_judge(commands: _Commands[argparse.ArgumentParser]) -> None:
         "pytest-llmcompiler[prove]",
     )
     judge.add_argument(
+        "--program",
+        action="store_true",
+        help="the assembly is the whole program; --function is main. The same as the directive `LLMC: program`",
+    )
+    judge.add_argument(
         "--cflags",
         metavar="FLAGS",
         help="flags of clang for a C file, as one argument: --cflags='-std=gnu89 -Iinclude'",
@@ -217,6 +222,7 @@ def _judge(options: argparse.Namespace) -> None:
         effort=options.effort,
         prove=options.prove,
         cflags=split_words(options.cflags, "--cflags") if options.cflags else (),
+        program=options.program,
     )
     if options.json:
         _print(json.dumps({"case": str(options.case), "function": options.function, **verdict.to_json()}))

@@ -18,11 +18,11 @@ from pytest_llmcompiler.errors import (
     JudgeError,
     LLMCompilerError,
     ModelError,
-    NoCSourceError,
     PromptTooLongError,
     ReproFolderError,
     ResumeError,
     TemplateError,
+    UnfitTemplateError,
 )
 from pytest_llmcompiler.evaluation import Evaluation, JudgedSample
 from pytest_llmcompiler.files import escape_name
@@ -191,7 +191,7 @@ class CaseItem(_FixtureItem):
         _ = evaluation.session.pass_criteria  # an unreadable baseline is an error, and no failure of the item
         try:
             self._judge(model)
-        except (NoCSourceError, PromptTooLongError) as error:
+        except (UnfitTemplateError, PromptTooLongError) as error:
             pytest.skip(str(error))
         self.user_properties += self._properties()
         if not self._verdicts:

@@ -145,7 +145,11 @@ class CompileError(CaseError):
         """The kind of the first error: `missing header`, `syntax error`, …; `other` where it is of no known kind."""
 
 
-class NoCSourceError(CaseError):
+class UnfitTemplateError(CaseError):
+    """A prompt template shows what the case does not have: the item is skipped."""
+
+
+class NoCSourceError(UnfitTemplateError):
     """A prompt template shows C, or a compiler reads only C, but the case is IR: the item is skipped."""
 
 

@@ -404,6 +404,12 @@ OPTIONS = (
         "database that define what the program only declares",
     ),
     Option(
+        name="programs",
+        type=_parse_switch,
+        default=False,
+        help="every case with a main is one item: the answer is the whole program, which runs as a process",
+    ),
+    Option(
         name="examples",
         toml_type=int,
         type=_parse_count,
@@ -526,6 +532,7 @@ class SessionSettings:
     """The text of a command line."""
     compile_commands: Path | None
     link: Literal["directives", "database"]
+    programs: bool
     examples: int
     min_coverage: float
     effort: float

@@ -52,7 +52,8 @@ class Questions:
             from pytest_llmcompiler.program.reference import Reference
 
             name = path.relative_to(self.cases_folder(path) or path.parent).as_posix()
-            case = read_case(path, name, self._session.settings.flag_sources)
+            settings = self._session.settings
+            case = read_case(path, name, settings.flag_sources, program=settings.programs)
             self._references[path] = Reference(case, self._session.toolchain)
         return self._references[path]
 

@@ -292,6 +292,8 @@ class Session:
             recorded["prove"] = True
         if settings.isa != ISA_LEVELS[0]:
             recorded["native"], recorded["isa"] = settings.native, settings.isa
+        if settings.programs:
+            recorded["programs"] = True
         if settings.link != "directives":
             recorded["link"] = settings.link
         if settings.model and has_owner_process(settings.model):

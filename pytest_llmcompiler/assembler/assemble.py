@@ -50,14 +50,16 @@ def assemble(
     target: Target | None = None,
     case: CaseSymbols | None = None,
     binding_number: int = 0,
+    is_program: bool = False,
 ) -> AssembledCode:
     """Assemble a text that defines `function`, and load it at the page-aligned address `base`.
 
     `symbols` are the addresses of the program's symbols by name. What a name means that both define, `bind_names` says
     from the symbols of the `case`; where several bindings fit, `binding_number` chooses one. Without a case every such
     name is the program's, except for `function` itself and for local labels (`.L…`). `library` has the addresses of
-    names that neither defines. What the function can't reach need not link. The target is x86-64 Linux by default. With
-    `keystone` as the assembler, LLVM is asked where keystone does not do. `encode` runs keystone.
+    names that neither defines. What the function can't reach need not link. Where the text `is_program`, a whole
+    program, every name that it defines is its own, and all of it has to link. The target is x86-64 Linux by default.
+    With `keystone` as the assembler, LLVM is asked where keystone does not do. `encode` runs keystone.
 
     Raises AssemblyError where no assembler accepts the text, LinkError where the function is missing or a symbol is
     defined nowhere, UnsupportedError where the text is valid but uses a feature that the linker lacks, and ValueError
@@ -68,7 +70,7 @@ def assemble(
     target = target or get_target()
 
     def assemble_reading(parsed: ParsedAssembly) -> AssembledCode:
-        binding = _bind(parsed, function, symbols, case, binding_number)
+        binding = Binding(frozenset()) if is_program else _bind(parsed, function, symbols, case, binding_number)
         reach = TextReach(parsed, function, binding.shared_names)
         if parsed.thread_local:
             require_supported(parsed, reach)
@@ -87,6 +89,7 @@ def assemble(
             limits=limits,
             encode=encode,
             target=target,
+            is_program=is_program,
         )
         return _add_binding_facts(_assemble_job(job, assembler), job, case)
 

@@ -46,11 +46,13 @@ class AssemblyJob:
     encode: Encoder
     """Keystone, in a process that may die."""
     target: Target
+    is_program: bool = False
+    """Whether the text is a whole program: then all names that it refers to have to be defined."""
 
     @property
     def unneeded_names(self) -> Container[str]:
         """All names but those that the function can reach. They may be missing."""
-        return _Unneeded(self)
+        return frozenset() if self.is_program else _Unneeded(self)
 
 
 class _Unneeded(Container[str]):

@@ -84,8 +84,8 @@ SYSTEM_CALL_KINDS = (
     ("time", ("time",)),
     ("set_tid_address", ("set_tid_address",)),
     ("clock_gettime", ("clock_gettime",)),
-    ("path", ("path",)),
-    ("file", ("file",)),
+    ("path", ("path", "open", "openat", "access", "faccessat", "stat", "newfstatat")),
+    ("file", ("file", "fstat")),
     ("unknown", ("ioctl",)),
 )
 """The kinds of system calls, in the order of `SystemCallKind` in `engine.h`, with the names that the processor has."""

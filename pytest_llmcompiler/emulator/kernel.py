@@ -8,8 +8,10 @@ from collections.abc import Callable
 import unicorn
 
 from pytest_llmcompiler.emulator.environment import standard_input
+from pytest_llmcompiler.emulator.guest_files import GuestFiles
 from pytest_llmcompiler.errors import LLMCompilerError
 from pytest_llmcompiler.targets.processor import Processor
+from pytest_llmcompiler.values.program_input import ProgramInput
 
 OUTPUT_LIMIT = 1 << 20
 """Bytes that a run may write to one file descriptor, so that an endless loop that prints ends early."""
@@ -28,6 +30,8 @@ MAX_SYSTEM_CALLS = 20_000
 """System calls of a run: an endless loop of them ends early, and they take less than a second together."""
 _MAX_VECTORS = 1024
 """Pieces of one writev (Linux's IOV_MAX)."""
+_MAX_NAME_BYTES = 4096
+"""Bytes of the name of a file (Linux's PATH_MAX)."""
 _ARCH_SET_FS = 0x1002
 _U32, _U64 = (1 << 32) - 1, (1 << 64) - 1
 SIGNAL_CODE = 256
@@ -92,7 +96,8 @@ def choose_process_number(environment_seed: int) -> int:
 
 
 class Kernel:
-    """Answers system calls: output is captured, there are no files and no network.
+    """Answers system calls: output is captured, there is no network, and there are no files but those of a program's
+    input.
 
     The text of standard input, the clock, random bytes and the process's number are functions of the input's
     environment seed. Each call that reads the clock finds it a microsecond later than the call before.
@@ -109,11 +114,12 @@ class Kernel:
         """What the run has written to each file descriptor."""
         self.input, self.input_position = b"", 0
         """The text of standard input, and how many bytes of it have been read."""
+        self._files = GuestFiles(result_register)
         self._handlers: dict[str, Callable[[int, int, int], int]] = {
             "read": self._read,
             "write": self._write,
-            "close": lambda descriptor, *_: 0 if descriptor < 3 else -_EBADF,
-            "lseek": lambda descriptor, *_: -_ESPIPE if descriptor < 3 else -_EBADF,
+            "close": lambda descriptor, *_: 0 if descriptor < 3 else self._files.close(descriptor),
+            "lseek": self._seek,
             "ioctl": lambda *_: -_ENOSYS,  # standard output is no terminal
             "readv": self._read_vector,
             "writev": self._write_vector,
@@ -135,16 +141,27 @@ class Kernel:
             "tkill": lambda thread, signal, _: self._send_to_thread(thread, signal),
             "tgkill": lambda _, thread, signal: self._send_to_thread(thread, signal),
             "rt_sigaction": self._set_signal_action,
-            "path": lambda *_: -_ENOENT,  # all that name a file: open, stat, access, rename, unlink, readlink, …
-            # all that work on the descriptor of an open file: pread, fcntl, fsync, ftruncate, …
+            "open": lambda name, flags, _: self._open(name, flags),
+            "openat": lambda _, name, flags: self._open(name, flags),
+            "access": lambda name, *_: self._files.find(self._read_name(name)),
+            "faccessat": lambda _, name, __: self._files.find(self._read_name(name)),
+            "stat": lambda name, address, _: self._describe_named(name, address),
+            "newfstatat": lambda _, name, address: self._describe_named(name, address),
+            "fstat": self._describe_open,
+            "path": lambda *_: -_ENOENT,  # all others that name a file: rename, unlink, readlink, …
+            # all others that work on the descriptor of an open file: pread, fcntl, fsync, ftruncate, …
             "file": lambda *_: -_EBADF,
         }
         self.reset(0)
 
-    def reset(self, environment_seed: int) -> None:
-        """Forget the output, and set clock, random bytes and process number."""
+    def reset(self, environment_seed: int, program: ProgramInput | None = None) -> None:
+        """Forget the output, and set clock, random bytes and process number.
+
+        Standard input and files are those of a `program`; else the seed chooses standard input, and there are no files.
+        """
         self.output = {}
-        self.input, self.input_position = standard_input(environment_seed), 0
+        self.input, self.input_position = program.standard_input if program else standard_input(environment_seed), 0
+        self._files.reset(program.files if program else ())
         self.call_count = 0
         """System calls of the run."""
         self._environment_seed, self._clock_reads = environment_seed, 0
@@ -193,17 +210,51 @@ class Kernel:
         return list(zip(words[::2], words[1::2], strict=True))
 
     def _read(self, descriptor: int, address: int, size: int) -> int:
-        if descriptor:
+        if descriptor and descriptor not in self._files:
             return -_EBADF
-        data = self.input[self.input_position : self.input_position + size]
+        if descriptor:
+            data = self._files.read(descriptor, size)
+        else:
+            data = self.input[self.input_position : self.input_position + size]
+            self.input_position += len(data)
         self._uc.mem_write(address, data)
-        self.input_position += len(data)
         return len(data)
 
     def _read_vector(self, descriptor: int, vectors: int, count: int) -> int:
-        if descriptor:
+        if descriptor and descriptor not in self._files:
             return -_EBADF
         return sum(self._read(descriptor, address, size) for address, size in self._pieces(vectors, count))
+
+    def _seek(self, descriptor: int, offset: int, origin: int) -> int:
+        if descriptor < 3:
+            return -_ESPIPE
+        return self._files.seek(descriptor, offset - (1 << 64) * (offset >> 63), origin)
+
+    def _open(self, name: int, flags: int) -> int:
+        return self._files.open(self._read_name(name), flags)
+
+    def _describe_named(self, name: int, address: int) -> int:
+        text = self._read_name(name)
+        error = self._files.find(text)
+        if not error:
+            self._uc.mem_write(address, self._files.describe(text))
+        return error
+
+    def _describe_open(self, descriptor: int, address: int, _: int) -> int:
+        if descriptor not in self._files:
+            return -_EBADF
+        self._uc.mem_write(address, self._files.describe(descriptor))
+        return 0
+
+    def _read_name(self, address: int) -> str:
+        """The name of a file. Raises UcError where it does not lie in memory."""
+        name = bytearray()
+        while len(name) < _MAX_NAME_BYTES:
+            byte = self._uc.mem_read(address + len(name), 1)
+            if byte == b"\0":
+                break
+            name += byte
+        return name.decode("utf-8", "surrogateescape")
 
     def _exit(self, code: int, _: int, __: int) -> int:
         raise GuestExitError(code & 0xFF)

@@ -30,7 +30,12 @@ from pytest_llmcompiler.emulator.native_run import NativeBlockTrace, NativeRunne
 from pytest_llmcompiler.emulator.observation import ENDINGS, AbiBreach, GuestFault, Observation, Reply
 from pytest_llmcompiler.emulator.process_start import place_process_stack, start_process
 from pytest_llmcompiler.emulator.register_batch import RegisterBatch
-from pytest_llmcompiler.emulator.stack import MAX_CANDIDATE_GROWTH, MAX_REFERENCE_GROWTH, STACK_START
+from pytest_llmcompiler.emulator.stack import (
+    MAX_CANDIDATE_GROWTH,
+    MAX_REFERENCE_GROWTH,
+    PROCESS_GROWTH_FACTOR,
+    STACK_START,
+)
 from pytest_llmcompiler.emulator.uninitialised import FillValues, StartState, UninitialisedFill, UninitialisedValues
 from pytest_llmcompiler.program.image import ProgramImage, Symbol
 from pytest_llmcompiler.targets.abi import CallSetup
@@ -39,6 +44,7 @@ from pytest_llmcompiler.targets.processor import Processor
 from pytest_llmcompiler.targets.target import Target
 from pytest_llmcompiler.values.c_types import Function
 from pytest_llmcompiler.values.layout import RETURN, STREAMS, Layout
+from pytest_llmcompiler.values.program_input import ProgramInput
 
 PROGRAM_SEED = 0
 """The environment seed of runs of the whole program."""
@@ -68,7 +74,8 @@ class Machine:
     `layout.GARBAGE` of what fills uninitialised memory. With `trace_blocks`, observations have the executed bytes and
     the edges, at the cost of speed. With `check_preconditions`, a call of a library function that C leaves undefined is
     a fault. If it runs `natively`, the candidate and all that it calls run on this machine's processor, in a confined
-    process; only hooks run in the emulator.
+    process; only hooks run in the emulator. A machine that `runs_processes` has the stack and the buffered output of a
+    process.
     """
 
     def __init__(
@@ -84,13 +91,15 @@ class Machine:
         garbage_pattern: int = 0,
         trace_blocks: bool = False,
         check_preconditions: bool = False,
+        runs_processes: bool = False,
     ) -> None:
         self.program = program
         self.processor, self.convention = program.target.processor, program.target.convention
         self._signature, self._garbage_pattern = signature, garbage_pattern
         self._function, self._function_name, self._externals = program.symbols[function], function, externals or {}
         is_for_candidates = awaits_candidate or candidate is not None
-        self.guest = Guest(program, MAX_CANDIDATE_GROWTH if is_for_candidates else MAX_REFERENCE_GROWTH)
+        growth = MAX_CANDIDATE_GROWTH if is_for_candidates else MAX_REFERENCE_GROWTH
+        self.guest = Guest(program, growth * PROCESS_GROWTH_FACTOR if runs_processes else growth)
         self._uninitialised = UninitialisedValues(self.guest, garbage_pattern)
         self._arena = ObjectArena(self.guest.uc, self.guest.pages, garbage_pattern)
         self._heap = Heap(self.guest, self._arena, garbage_pattern)
@@ -102,7 +111,7 @@ class Machine:
         )
         self._install_hooks(trace_blocks, check_preconditions)
         # The start-up code runs before the candidate is loaded: nothing that it does depends on a candidate.
-        self._process = start_process(self.guest)
+        self._process = start_process(self.guest, buffers_output=runs_processes)
         self._heap.errno_address = self._process.errno_address
         self._uninitialised.prepare_states()
         if not awaits_candidate:
@@ -240,6 +249,32 @@ class Machine:
         return replace(
             observation, outcome="exit", exit_code=self.guest.register(self.convention.return_register) & 0xFF
         )
+
+    def run_process(
+        self, program: ProgramInput, limit: int, uninitialised: UninitialisedFill = "garbage"
+    ) -> Observation:
+        """Run the whole program on an input, for at most `limit` instructions (0: without a limit).
+
+        The observation has how the process ends, what it writes, the misaligned calls of a candidate, and the coverage.
+        """
+        start = self._reset(_NO_INPUT, uninitialised)
+        self._kernel.reset(PROGRAM_SEED, program)
+        self.guest.restore_loaded_memory()
+        place_process_stack(self.guest, start.frame_offset, program.arguments)
+        self._emulate(self.program.entry, limit)
+        self._clean_unused_slots(_NO_INPUT)
+        end = self._run_end(self.guest.registers.read(self.guest.counter_number))
+        observation = Observation(
+            end.outcome, self._garbage_pattern, fault=end.fault, exit_code=end.exit_code, assertion=end.assertion
+        )
+        observation.executed_bytes, observation.edges = self._blocks.executed_bytes, frozenset(self._blocks.edges)
+        observation.output = {number: bytes(data) for number, data in self._kernel.output.items()}
+        observation.abi_breaches = tuple(self._monitor.breaches)
+        return observation
+
+    def unread_input(self) -> bytes:
+        """What the run has not taken from standard input so far: what is left in the buffer of `stdin` counts."""
+        return self._kernel.input[len(self._read_consumed_input()) :]
 
     def read_entry_registers(self, layout: Layout, call: CallSetup, uninitialised: UninitialisedFill) -> dict[str, int]:
         """The registers with which a run on an input starts."""

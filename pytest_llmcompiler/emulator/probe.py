@@ -11,7 +11,7 @@ import functools
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from pytest_llmcompiler.emulator.coverage import ComparedOperands, Comparisons, Feature, Features
@@ -19,6 +19,7 @@ from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.emulator.observation import Observation
 from pytest_llmcompiler.targets.abi import CallSetup
 from pytest_llmcompiler.values.layout import Layout
+from pytest_llmcompiler.values.program_input import ProgramInput
 
 _MAX_INSTRUCTIONS = 4_000_000
 """Instructions of a run whose loops count no steps: as many as a reference may take on an input."""
@@ -64,10 +65,11 @@ class Probe:
     """Runs a machine with an instrumented program. To be built before the machine's first run.
 
     `limit_instructions` says that the code has loops which the instrumentation does not see (in inline assembly), so
-    that the emulator has to count instructions as well.
+    that the emulator has to count instructions as well. `most_host_cost` is the most that a run may cost the host.
     """
 
-    def __init__(self, machine: Machine, limit_instructions: bool) -> None:
+    def __init__(self, machine: Machine, limit_instructions: bool, most_host_cost: int = _MAX_HOST_COST) -> None:
+        self._most_host_cost = most_host_cost
         self._machine, self._guest = machine, machine.guest
         self._instruction_limit = _MAX_INSTRUCTIONS if limit_instructions else 0
         symbols = machine.program.symbols
@@ -94,7 +96,7 @@ class Probe:
         self._reset_cost = _STEPS_PER_RUN + sum(memory.size for _, memory in self._guest.writable) // BYTES_PER_STEP
         self._present_step_limit: int | None = None
         self._watch_library()
-        machine.limit_host_cost(_MAX_HOST_COST)
+        machine.limit_host_cost(most_host_cost)
 
     def _watch_library(self) -> None:
         library = self._machine.program.library
@@ -122,12 +124,20 @@ class Probe:
         The program counts its own steps (edges), which is faster than to have the emulator count instructions. A run
         of more than `max_steps`, or of more work for the host than a test may take, has the outcome `limit`.
         """
+        limit = self._instruction_limit
+        return self._run_counted(lambda: self._machine.run(layout, call, limit, outcome_only=True), max_steps)
+
+    def run_process(self, program: ProgramInput, max_steps: int) -> Observation:
+        """Run the whole program on an input, as `run` runs the function."""
+        return self._run_counted(lambda: self._machine.run_process(program, self._instruction_limit), max_steps)
+
+    def _run_counted(self, run: Callable[[], Observation], max_steps: int) -> Observation:
         self._texts.clear()
         self._letters.clear()
         self._searches = 0
         self._text_features.clear()
         self._set_step_limit(max_steps)
-        observation = self._machine.run(layout, call, self._instruction_limit, outcome_only=True)
+        observation = run()
         steps, host_cost = self.steps, self._machine.host_cost
         self.effort = steps + _STEPS_PER_CALL * host_cost
         records = self._record_count.value
@@ -138,7 +148,7 @@ class Probe:
             + STEPS_PER_MICROSECOND * self._machine.host_microseconds
             + self._reset_cost
         )
-        is_too_long = steps > max_steps or host_cost > _MAX_HOST_COST
+        is_too_long = steps > max_steps or host_cost > self._most_host_cost
         return replace(observation, outcome="limit") if is_too_long else observation
 
     def run_program(self, limit: int) -> Observation:

@@ -24,8 +24,9 @@ _IONBF = 2
 """Unbuffered (musl's stdio.h)."""
 
 
-_STACK_CONTENTS_BYTES = 512
-"""Bytes of the stack that `place_process_stack` writes, rounded up to a multiple of 16."""
+_PROGRAM_NAME = b"program"
+"""The name of the program, `argv[0]`."""
+_RANDOM_BYTES = bytes(range(16))
 
 
 @dataclass(frozen=True)
@@ -38,18 +39,20 @@ class ProcessStart:
     """The address of the C library's error number; 0 where the program does not use it."""
 
 
-def start_process(guest: Guest) -> ProcessStart:
+def start_process(guest: Guest, *, buffers_output: bool = False) -> ProcessStart:
     """Make standard output unbuffered, save the memory, and run the C library's start-up code up to `main`.
 
-    Raises ProcessStartError where the program does not get as far as `main`: its functions that run before may end it.
+    With `buffers_output`, standard output keeps its buffer, as in a process whose output goes to a file. Raises
+    ProcessStartError where the program does not get as far as `main`: its functions that run before may end it.
     """
     stack = _STARTUP_STACK + _STARTUP_SIZE - PAGE
     guest.uc.mem_map(_STARTUP_STACK, _STARTUP_SIZE, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
     guest.processor.initialise(guest.uc)
     library = guest.program.library
     # Unbuffered from the very first function on: nothing printed waits in a buffer when `main` begins or ends.
-    stdout = int.from_bytes(guest.read(library["stdout"].address, 8), "little")
-    _call(guest, "setvbuf", (stdout, 0, _IONBF, 0))
+    if not buffers_output:
+        stdout = int.from_bytes(guest.read(library["stdout"].address, 8), "little")
+        _call(guest, "setvbuf", (stdout, 0, _IONBF, 0))
     guest.save_loaded_memory()
     guest.uc.mem_write(stack, _initial_stack(stack))
     guest.uc.reg_write(guest.stack_number, stack)
@@ -59,28 +62,36 @@ def start_process(guest: Guest) -> ProcessStart:
     return ProcessStart(main_arguments, _call(guest, ERRNO_LOCATION, ()) if ERRNO_LOCATION in library else 0)
 
 
-def place_process_stack(guest: Guest, frame_offset: int) -> None:
+def place_process_stack(guest: Guest, frame_offset: int, arguments: Sequence[bytes] = ()) -> None:
     """Write what a new process finds on its stack below the frame at `frame_offset`, and set the stack pointer."""
-    offset, contents = process_stack(frame_offset)
+    offset, contents = process_stack(frame_offset, arguments)
     guest.stack.memory.write(contents, offset)
     guest.uc.reg_write(guest.stack_number, STACK_START + offset)
 
 
-def process_stack(frame_offset: int) -> tuple[int, bytes]:
+def process_stack(frame_offset: int, arguments: Sequence[bytes] = ()) -> tuple[int, bytes]:
     """What a new process finds on its stack below the frame at `frame_offset`: the offset in the stack of where the
-    stack pointer leads, and what is there."""
-    offset = frame_offset - _STACK_CONTENTS_BYTES
-    return offset, _initial_stack(STACK_START + offset)
+    stack pointer leads, and what is there. `arguments` are those behind the name of the program."""
+    offset = frame_offset - len(_initial_stack(0, arguments))
+    return offset, _initial_stack(STACK_START + offset, arguments)
 
 
-def _initial_stack(address: int) -> bytes:
-    """The contents of the stack of a new process: argc, argv, envp and the auxiliary vector, each ended by a zero.
+def _initial_stack(address: int, arguments: Sequence[bytes] = ()) -> bytes:
+    """The contents of the stack of a new process: argc, argv, envp and the auxiliary vector, each ended by a zero. They
+    are a multiple of 16 bytes.
 
     AT_RANDOM must point to 16 bytes; musl's allocator reads AT_PAGESZ.
     """
-    strings = address + 256
-    words = (1, strings, 0, 0, _AT_PAGESZ, PAGE, _AT_RANDOM, strings, 0, 0)
-    return b"".join(word.to_bytes(8, "little") for word in words).ljust(256, b"\0") + b"program\0" * 2
+    texts = [_PROGRAM_NAME, *arguments]
+    word_bytes = -(-8 * (len(texts) + 9) // 16) * 16
+    starts = [address + word_bytes + len(_RANDOM_BYTES)]
+    for text in texts:
+        starts.append(starts[-1] + len(text) + 1)
+    auxiliary = (_AT_PAGESZ, PAGE, _AT_RANDOM, address + word_bytes, 0, 0)
+    words = (len(texts), *starts[:-1], 0, 0, *auxiliary)
+    data = b"".join(word.to_bytes(8, "little") for word in words).ljust(word_bytes, b"\0")
+    data += _RANDOM_BYTES + b"".join(text + b"\0" for text in texts)
+    return data.ljust(-(-len(data) // 16) * 16, b"\0")
 
 
 def _call(guest: Guest, name: str, args: Sequence[int]) -> int:

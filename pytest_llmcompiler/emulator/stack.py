@@ -27,6 +27,8 @@ MAX_CANDIDATE_GROWTH = 256 * PAGE
 """Bytes below the stack that are mapped for a candidate which reaches for them. Few runs do."""
 MAX_REFERENCE_GROWTH = MAX_CANDIDATE_GROWTH // 2
 """The same for a reference: half of it, because a correct candidate may need more stack than the reference does."""
+PROCESS_GROWTH_FACTOR = 8
+"""How many times as much a whole program may have: 8 MiB, as Linux gives it."""
 
 _READ_WRITE = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE
 _WINDOW = 4 * PAGE

@@ -125,6 +125,7 @@ def check(
     prove: bool = False,
     native: NativeMode = "off",
     isa: IsaLevel = "x86-64",
+    program: bool = False,
 ) -> Verdict:
     """Judge assembly for a function of C source text, without pytest and without harm to the calling process.
 
@@ -145,6 +146,9 @@ def check(
     With `native="auto"`, code that the emulator can't run, such as AVX2, runs on this machine's processor, in a
     confined process, where `isa` allows it: `"x86-64-v3"` or `"x86-64-v4"`. Otherwise it is `inconclusive`.
 
+    With `program`, and where a directive of the source says `LLMC: program`, the answer is the whole program, and
+    `function` is `main`: it is run as a process, and what it writes and how it ends are compared.
+
     Raises CaseError where the source is at fault (it does not compile, it does not define the function), ValueError for
     an unknown target, mode or level and for an effort that is no number of 0 or more, SettingError where the libraries
     for proofs are missing, JudgeError where the harness is at fault. Whatever is wrong with `assembly` is a verdict.
@@ -158,7 +162,7 @@ def check(
             "check() takes C source text: use check_file() for the path of a file", DeprecationWarning, stacklevel=2
         )
         source = Path(source)
-    case = open_case(source, cflags)
+    case = open_case(source, cflags, program=program)
     judge = shared_judge(examples, seed, target, effort, prove, native, isa)
     return judge_answer(judge, case, function, Answer(assembly), task=task, passes=passes, explain=explain)
 
@@ -179,6 +183,7 @@ def check_file(
     prove: bool = False,
     native: NativeMode = "off",
     isa: IsaLevel = "x86-64",
+    program: bool = False,
 ) -> Verdict:
     """Judge assembly for a function of a .c or .ll file. All but `path` is as for `check`.
 
@@ -189,17 +194,19 @@ def check_file(
     """
     from pytest_llmcompiler.model.answer import Answer
 
-    case = open_case(Path(path), cflags)
+    case = open_case(Path(path), cflags, program=program)
     judge = shared_judge(examples, seed, target, effort, prove, native, isa)
     return judge_answer(judge, case, function, Answer(assembly), task=task, passes=passes, explain=explain)
 
 
-def open_case(source: str | Path, cflags: Sequence[str] = ()) -> Case:
-    """The case of C source text, or of a .c or .ll file where `source` is a path. Compilation databases count for files
+def open_case(source: str | Path, cflags: Sequence[str] = (), *, program: bool = False) -> Case:
+    """The case of C source text, or of a .c or .ll file where `source` is a path. With `program`, it is a whole program
+    where it has a `main`. Compilation databases count for files
     alone. Raises CaseError for a file that can't be read or is of another type, and for flags that are not allowed."""
     if isinstance(source, Path):
-        return read_case(source, flag_sources=_flag_sources(cflags))
-    return read_case(write_source(source), "source.c", replace(_flag_sources(cflags), has_databases=False))
+        return read_case(source, flag_sources=_flag_sources(cflags), program=program)
+    flag_sources = replace(_flag_sources(cflags), has_databases=False)
+    return read_case(write_source(source), "source.c", flag_sources, program=program)
 
 
 def _flag_sources(cflags: Sequence[str]) -> FlagSources:

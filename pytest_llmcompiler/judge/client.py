@@ -82,8 +82,7 @@ class JudgeClient:
         self.pool.close()
 
     def _describe(self, case: Case, function: str) -> RequestedFunction:
-        path = str(case.path.absolute())  # where a link leads, quoted includes are others
-        return describe_function(path, case.name, function, self._clang, case.flag_sources.to_json(), self._settings)
+        return describe_function(case, function, self._clang, self._settings)
 
     def _judge(
         self,

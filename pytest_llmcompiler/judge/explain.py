@@ -51,11 +51,11 @@ class Explanation(TypedDict):
     reproducer: Reproducer | None
 
 
-FACTS = ("input", "expected", "observed", "line", "parts", "differences")
+FACTS = ("input", "expected", "observed", "line", "parts", "differences", "program_input")
 """The facts for programs. `input` has the lines of the input in C terms. `expected` and `observed` are what reference
 and candidate do at the location of the failure. `line` is the line of the text that fails, `parts` the line at which
-the candidate diverges. `differences` has the first ones: location, expected and observed value. A fact that is not
-known is left out."""
+the candidate diverges. `differences` has the first ones: location, expected and observed value. `program_input` has
+the bytes that a whole program starts from. A fact that is not known is left out."""
 
 
 def _collect_facts(run: FailingRun, shown: Sequence[str]) -> dict[str, Any]:

@@ -85,6 +85,10 @@ class Harness:
         self._prover = Prover(self._under_test) if settings.prove else None
         self._look = SecondLook(self._suite, settings.effort, settings.seed)
 
+    def start(self) -> None:
+        """Start what the first candidate would wait for."""
+        self.engine.start()
+
     @property
     def corpus(self) -> Corpus[SuiteEntry]:
         """The inputs, smallest first, each with the expected observation."""

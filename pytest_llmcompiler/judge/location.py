@@ -132,6 +132,14 @@ class OutputStream:
 
 
 @dataclass(frozen=True)
+class OutputLine:
+    """A line that a program writes to a file descriptor, 1 or 2, counted from 1."""
+
+    descriptor: int
+    line: int
+
+
+@dataclass(frozen=True)
 class Errno:
     """The C library's error number after the run."""
 
@@ -178,6 +186,7 @@ Location = (
     | ResultPointer
     | CallNumber
     | OutputStream
+    | OutputLine
     | Errno
     | FreedObjects
     | LiveHeapObjects
@@ -225,6 +234,8 @@ def format_location(location: Location) -> str:
     if isinstance(location, OutputStream):
         name = _STREAMS.get(location.descriptor, f"file descriptor {location.descriptor}")
         return f"{name} from byte {location.offset}" if location.offset else name
+    if isinstance(location, OutputLine):
+        return f"{_STREAMS[location.descriptor]} line {location.line}"
     if isinstance(location, Register):
         return f"register {location.name}"
     if isinstance(location, (InputObject, GlobalVariable, HeapObject, CallArgument)):

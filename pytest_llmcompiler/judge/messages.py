@@ -23,6 +23,7 @@ from typing import Any, Literal, TypedDict
 
 from pytest_llmcompiler.judge.reproducer import Reproducer
 from pytest_llmcompiler.model.answer import StopReason, Task
+from pytest_llmcompiler.program.case import Case
 
 BEGIN, PREPARED, KEYS, FINAL, DOUBTFUL, OTHER = b"B", b"P", b"K", b"F", b"D", b"R"
 """The letters."""
@@ -40,6 +41,8 @@ class RequestedFunction(TypedDict):
     """The compiler of the case; None for the bundled one."""
     flag_sources: dict[str, Any]
     """The fields of `FlagSources`."""
+    program: bool
+    """Whether the case is a whole program where it has a `main`, without a directive."""
     settings: dict[str, Any]
     """The fields of `JudgeSettings`."""
     case_key: str
@@ -129,18 +132,19 @@ class PreparedNote(TypedDict):
     too."""
 
 
-def describe_function(
-    path: str, case: str, function: str, clang: str | None, flag_sources: dict[str, Any], settings: dict[str, Any]
-) -> RequestedFunction:
+def describe_function(case: Case, function: str, clang: str | None, settings: dict[str, Any]) -> RequestedFunction:
     """The function of a request, with its keys."""
-    case_key = _digest([path, case, clang, flag_sources, settings["target"]])
+    path = str(case.path.absolute())  # where a link leads, quoted includes are others
+    flag_sources, program = case.flag_sources.to_json(), case.has_program_option
+    case_key = _digest([path, case.name, clang, flag_sources, settings["target"], program])
     function_key = _digest([case_key, function, settings])
     return {
         "path": path,
-        "case": case,
+        "case": case.name,
         "function": function,
         "clang": clang,
         "flag_sources": flag_sources,
+        "program": program,
         "settings": settings,
         "case_key": case_key,
         "function_key": function_key,

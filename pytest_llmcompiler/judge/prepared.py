@@ -15,6 +15,8 @@ from pytest_llmcompiler.errors import CaseError
 from pytest_llmcompiler.judge.harness import Harness
 from pytest_llmcompiler.judge.messages import RequestedFunction
 from pytest_llmcompiler.judge.pool import WORKER_MEGABYTES
+from pytest_llmcompiler.judge.program_harness import AnyHarness, ProgramHarness
+from pytest_llmcompiler.judge.program_under_test import MAIN
 from pytest_llmcompiler.judge.settings import JudgeSettings
 from pytest_llmcompiler.program.cached_reference import CachedReference
 from pytest_llmcompiler.program.case import read_case
@@ -46,7 +48,7 @@ class PreparedFunctions:
     def __init__(self, most_functions: int = _MOST_FUNCTIONS, most_megabytes: int = WORKER_MEGABYTES) -> None:
         self._most_functions, self._most_megabytes = most_functions, most_megabytes
         self._references: FileCache[Reference] = FileCache(most_functions)
-        self._harnesses: dict[str, Harness] = {}
+        self._harnesses: dict[str, AnyHarness] = {}
         """By the keys of functions; the one that was asked for last is the last."""
         self._ready: set[str] = set()
         """The keys of those whose inputs are computed."""
@@ -59,17 +61,17 @@ class PreparedFunctions:
         """The keys of the functions that are ready."""
         return [key for key in self._harnesses if key in self._ready]
 
-    def open(self, function: RequestedFunction) -> Harness:
+    def open(self, function: RequestedFunction) -> AnyHarness:
         """The harness of a function, which may not be ready yet. Raises CaseError."""
         key, reference = function["function_key"], self._compile_case(function)
         harness = self._harnesses.pop(key, None)
         if harness is None or harness.reference is not reference:  # a file of the case has changed
             self._ready.discard(key)
-            harness = Harness(reference, function["function"], JudgeSettings(**function["settings"]))
+            harness = _open_harness(reference, function["function"], JudgeSettings(**function["settings"]))
         self._harnesses[key] = harness
         return harness
 
-    def find(self, function: RequestedFunction) -> Harness | None:
+    def find(self, function: RequestedFunction) -> AnyHarness | None:
         """The harness of a function that is ready; None for any other."""
         key = function["function_key"]
         if key not in self._ready or not self._references.is_current(function["case_key"]):
@@ -81,11 +83,11 @@ class PreparedFunctions:
         """The files that a function was compiled from, as they were then."""
         return self._references.files(function["case_key"])
 
-    def prepare(self, function: RequestedFunction) -> Harness:
+    def prepare(self, function: RequestedFunction) -> AnyHarness:
         """Make a function ready: the first candidate takes no longer than others. Raises CaseError."""
         harness = self.open(function)
         if harness.find_unjudgeable_reason() is None:
-            harness.engine.start()
+            harness.start()
         self._ready.add(function["function_key"])
         self._next_measurement = 0.0
         return harness
@@ -124,16 +126,25 @@ class PreparedFunctions:
 
         def compile_case() -> tuple[Reference, Iterable[Path]]:
             sources = FlagSources.from_json(function["flag_sources"])
-            case = read_case(path, function["case"], sources)
+            case = read_case(path, function["case"], sources, program=function["program"])
             target = get_target(function["settings"]["target"])
             reference = CachedReference(case, Toolchain(function["clang"], target))
-            return reference, reference.source_files
+            return reference, (*reference.source_files, *case.list_input_files())
 
         try:
             return self._references.find(key, compile_case)
         except CaseError as error:
             self._errors[key] = error, FileState.read(path), time.monotonic() + _ERROR_SECONDS
             raise
+
+
+def _open_harness(reference: Reference, function: str, settings: JudgeSettings) -> AnyHarness:
+    """The harness of a function, or of the whole program where that is what the case is. Raises CaseError."""
+    if not reference.is_program:
+        return Harness(reference, function, settings)
+    if function != MAIN:
+        raise CaseError(f"{reference.case.path}: this is a whole program, whose function is main, not {function}")
+    return ProgramHarness(reference, settings)
 
 
 def measure_memory(pid: int) -> int:

@@ -16,7 +16,6 @@ from typing import IO, Any
 from pytest_llmcompiler.emulator.self_test import check_emulator
 from pytest_llmcompiler.errors import CaseError, NoCodeError, TruncatedError
 from pytest_llmcompiler.judge.api import extract_code
-from pytest_llmcompiler.judge.harness import Harness
 from pytest_llmcompiler.judge.listing import Listing
 from pytest_llmcompiler.judge.messages import (
     BEGIN,
@@ -33,6 +32,7 @@ from pytest_llmcompiler.judge.messages import (
     VerdictReply,
 )
 from pytest_llmcompiler.judge.prepared import PreparedFunctions
+from pytest_llmcompiler.judge.program_harness import AnyHarness
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.settings import TaskQuestion
 from pytest_llmcompiler.judge.tasks import judge_task, judge_task_with_reproducer
@@ -103,7 +103,7 @@ class _RequestServer:
             judged = ReproducibleVerdict(judge_task(harness, question, text, explain=explain))
         return {"status": "verdict", "verdict": judged.verdict.to_json(), "reproducer": judged.reproducer}
 
-    def _prepare(self, request: Request) -> Harness:
+    def _prepare(self, request: Request) -> AnyHarness:
         """The harness of a request's function, made ready if it was not so. Raises CaseError."""
         harness = self._functions.find(request["function"])
         if harness is None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pytest_llmcompiler.errors import CaseError, ChildLostError, LoweringError, OptimiserError, PassListError
 from pytest_llmcompiler.judge.failure import evidence_line, quote_line
-from pytest_llmcompiler.judge.harness import Harness
+from pytest_llmcompiler.judge.program_harness import AnyHarness
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.second_look import decode_lead
 from pytest_llmcompiler.judge.settings import TaskQuestion
@@ -45,7 +45,7 @@ class _TrueSizes:
     """Bytes of text and data in the object file."""
 
 
-def judge_task(harness: Harness, question: TaskQuestion, text: str, *, explain: bool = True) -> Verdict:
+def judge_task(harness: AnyHarness, question: TaskQuestion, text: str, *, explain: bool = True) -> Verdict:
     """Judge the text of an answer: assembly, IR or a pass list, as the task asks for.
 
     `explain` is as for `Harness.judge`, and so are the errors raised. Facts beside the verdict are in its `detail`, see
@@ -55,14 +55,14 @@ def judge_task(harness: Harness, question: TaskQuestion, text: str, *, explain: 
 
 
 def judge_task_with_reproducer(
-    harness: Harness, question: TaskQuestion, text: str, *, explain: bool = True
+    harness: AnyHarness, question: TaskQuestion, text: str, *, explain: bool = True
 ) -> ReproducibleVerdict:
     """Judge as `judge_task` does, and capture the reproducer of a failure of code that ran."""
     return _judge_task(harness, question, text, explain=explain, capture=True)
 
 
 def _judge_task(
-    harness: Harness, question: TaskQuestion, text: str, *, explain: bool, capture: bool
+    harness: AnyHarness, question: TaskQuestion, text: str, *, explain: bool, capture: bool
 ) -> ReproducibleVerdict:
     reason = harness.find_unjudgeable_reason() or _find_unlowerable_reason(harness, question)
     if reason:
@@ -83,7 +83,7 @@ def _judge_task(
     return judged._replace(verdict=verdict)
 
 
-def _find_unlowerable_reason(harness: Harness, question: TaskQuestion) -> str | None:
+def _find_unlowerable_reason(harness: AnyHarness, question: TaskQuestion) -> str | None:
     """Why answers to the task can't become assembly for this function; None where they can."""
     reference = harness.reference
     if question.task == "asm" or not reference.texts.needs_clang(reference.texts.ir(harness.function)):
@@ -94,7 +94,7 @@ def _find_unlowerable_reason(harness: Harness, question: TaskQuestion) -> str | 
 class _AssemblyCandidate:
     """An answer to `asm`."""
 
-    def __init__(self, harness: Harness, question: TaskQuestion, text: str) -> None:
+    def __init__(self, harness: AnyHarness, question: TaskQuestion, text: str) -> None:
         self.harness, self.question, self.text = harness, question, text
 
     def lower(self) -> str | Verdict:
@@ -243,7 +243,7 @@ def _comparable_forms(expected: str, target: Target) -> tuple[str, str]:
     return strip_ir(expected), canonicalise_module(parse(expected), target)
 
 
-def _expected_sizes(harness: Harness, passes: str) -> tuple[int, int] | None:
+def _expected_sizes(harness: AnyHarness, passes: str) -> tuple[int, int] | None:
     """Instructions and bytes of what opt makes with a pass list; None where LLVM does not know the list."""
     try:
         return harness.reference.texts.optimised_sizes(harness.function, passes)

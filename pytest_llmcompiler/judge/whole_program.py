@@ -68,7 +68,7 @@ def run_whole_program(
 
 def compare_programs(expected: Observation, actual: Observation) -> Iterator[Difference]:
     """The differences of two runs of a program: how they end, and what they print."""
-    endings = _format_program_ending(expected), _format_program_ending(actual)
+    endings = format_program_ending(expected), format_program_ending(actual)
     if endings[0] != endings[1]:
         yield Difference(RunEnding(), endings[0], endings[1])
     for descriptor in COMPARED_OUTPUTS:
@@ -78,7 +78,8 @@ def compare_programs(expected: Observation, actual: Observation) -> Iterator[Dif
             yield Difference(OutputStream(descriptor, start), _excerpt(first, start), _excerpt(second, start))
 
 
-def _format_program_ending(run: Observation) -> str:
+def format_program_ending(run: Observation) -> str:
+    """How a run of a program ends, in words."""
     if run.outcome == "exit" and run.exit_code < SIGNAL_CODE:
         return f"exit code {run.exit_code}"
     return format_ending(run) if run.outcome in ENDINGS else run.outcome

@@ -11,6 +11,7 @@ Directives are comments (`// LLMC: …`, `/* LLMC: … */` or `; LLMC: …`), on
     LLMC: arg FUNCTION.ARG elements N     a pointer to N elements (or LO..HI of them)
     LLMC: arg FUNCTION.ARG cstring        a pointer to a NUL-terminated string
     LLMC: arg FUNCTION.ARG non-null       a pointer that is never NULL
+    LLMC: program                         the file is one whole program; `case_inputs` has what gives it inputs
 
 ARG and BUF are parameter names, or positions counted from 0.
 """
@@ -27,6 +28,7 @@ from pathlib import Path
 
 from pytest_llmcompiler.errors import CaseError
 from pytest_llmcompiler.files import escape_name
+from pytest_llmcompiler.program.case_inputs import GivenInput, find_input_files, is_input_file, parse_literals
 from pytest_llmcompiler.program.compile_flags import DIRECTIVE, FlagSources, read_flags
 from pytest_llmcompiler.program.directive_comments import find_directives, read_source
 from pytest_llmcompiler.program.flag_words import CompileFlags
@@ -75,6 +77,34 @@ class Case:
     links: dict[Path, str] = field(default_factory=dict)
     """The other files of the program that directives name, with the place of the directive as `FILE:LINE`."""
 
+    program_place: str = ""
+    """The place of the directive that makes the file a whole program, as `FILE:LINE`; empty where there is none."""
+    has_program_option: bool = False
+    """Whether the case is a whole program where it has a `main`, without a directive."""
+    given_inputs: tuple[GivenInput, ...] = ()
+    """The standard inputs of directives."""
+    arguments: tuple[tuple[bytes, ...], ...] = ()
+    """The lists of arguments of directives."""
+    files: dict[str, bytes] = field(default_factory=dict)
+    """The files of directives, by their names."""
+
+    @property
+    def wants_program(self) -> bool:
+        """Whether the case is a whole program, if it has a `main`."""
+        return bool(self.program_place) or self.has_program_option
+
+    def list_given_inputs(self) -> tuple[GivenInput, ...]:
+        """The standard inputs of directives and of files beside the case. Raises CaseError."""
+        return (*self.given_inputs, *find_input_files(self.path))
+
+    def list_input_files(self) -> tuple[Path, ...]:
+        """What decides which files of inputs there are, and what is in them: their folder, and themselves. Nothing
+        where the case is no whole program."""
+        if not self.wants_program:
+            return ()
+        files = self.path.parent.glob(f"{glob.escape(self.path.stem)}.*")
+        return (self.path.parent, *filter(is_input_file, files))
+
     @property
     def cflags(self) -> tuple[str, ...]:
         """The flags that clang compiles a C file with, as one command line. Their paths are absolute."""
@@ -100,15 +130,19 @@ _NAME = r"[A-Za-z_$.][\w$.]*"
 _FORMS = (
     "`functions NAME, …`, `passes O0, …`, `cflags FLAG …`, `link FILE …`, `arg FUNCTION.ARG length BUF, …`, "
     "`arg FUNCTION.ARG range LO..HI`, "
-    "`arg FUNCTION.ARG elements N` (or LO..HI), `arg FUNCTION.ARG cstring`, `arg FUNCTION.ARG non-null`"
+    "`arg FUNCTION.ARG elements N` (or LO..HI), `arg FUNCTION.ARG cstring`, `arg FUNCTION.ARG non-null`, `program`, "
+    '`stdin "TEXT"`, `argv "TEXT" …`, `file "NAME" "CONTENTS"`'
 )
 
 
-def read_case(path: Path, name: str | None = None, flag_sources: FlagSources | None = None) -> Case:
+def read_case(
+    path: Path, name: str | None = None, flag_sources: FlagSources | None = None, *, program: bool = False
+) -> Case:
     """Read the directives of the file at `path`.
 
     `name` is the name in records; None is the file's own name. `flag_sources` is where flags of clang come from,
-    besides the file's own directives. Raises CaseError for a file that can't be read and for an unknown directive.
+    besides the file's own directives. With `program`, a file with a `main` is one whole program. Raises CaseError for a
+    file that can't be read and for an unknown directive.
     """
     if path.suffix not in SUFFIXES:
         raise CaseError(f"{path}: a case is a .c or .ll file, not {path.suffix or 'a file without suffix'}")
@@ -119,10 +153,32 @@ def read_case(path: Path, name: str | None = None, flag_sources: FlagSources | N
         escape_name(name or path.name),
         compile_flags=() if path.suffix == ".ll" else read_flags(path, sources),
         flag_sources=sources,
+        has_program_option=program,
     )
     for number, text in find_directives(path, source):
-        case = _add_directive(case, number, " ".join(text.split()))
+        case = _add_input(case, number, text) or _add_directive(case, number, " ".join(text.split()))
     return case
+
+
+def _add_input(case: Case, line: int, text: str) -> Case | None:
+    """The case with one more directive about the inputs of a whole program; None for any other directive. Raises
+    CaseError."""
+    where = f"{case.path}:{line}"
+    word, rest = (*text.split(maxsplit=1), "", "")[:2]
+    if word == "program" and not rest:
+        return replace(case, program_place=where)
+    if word == "stdin":
+        given = GivenInput(where, b"".join(parse_literals(rest, where)))
+        return replace(case, given_inputs=(*case.given_inputs, given))
+    if word == "argv":
+        arguments = tuple(parse_literals(rest, where))
+        if any(b"\0" in argument for argument in arguments):
+            raise CaseError(f"{where}: an argument can't hold a zero byte")
+        return replace(case, arguments=(*case.arguments, arguments))
+    if word == "file":
+        name, *contents = parse_literals(rest, where)
+        return replace(case, files=case.files | {name.decode("utf-8", "surrogateescape"): b"".join(contents)})
+    return None
 
 
 def _add_directive(case: Case, line: int, text: str) -> Case:

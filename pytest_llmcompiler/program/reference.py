@@ -30,7 +30,7 @@ from pytest_llmcompiler.program.ir_rewrites import split_multiply_add
 from pytest_llmcompiler.program.library import add_library
 from pytest_llmcompiler.program.runtime_objects import start_compiling, start_with_block_counters, start_with_coverage
 from pytest_llmcompiler.program.symbol_facts import SymbolFacts, read_symbol_facts
-from pytest_llmcompiler.program.texts import FunctionTexts
+from pytest_llmcompiler.program.texts import FunctionTexts, ProgramTexts
 from pytest_llmcompiler.program.tool_run import Background
 from pytest_llmcompiler.program.varargs import find_indirect_arguments
 from pytest_llmcompiler.program.variable_cells import KnownVariable
@@ -82,14 +82,30 @@ class Reference(CompiledProgram):
 
     @functools.cached_property
     def texts(self) -> FunctionTexts:
-        """The functions as text: IR, C and assembly."""
-        return FunctionTexts(self)
+        """The functions as text: IR, C and assembly. Of a whole program, the whole file."""
+        return ProgramTexts(self) if self.is_program else FunctionTexts(self)
+
+    @functools.cached_property
+    def is_program(self) -> bool:
+        """Whether the case is judged as a whole program, whose one item is `main`.
+
+        Raises CaseError where a directive says so and the file has no `main`.
+        """
+        if not self.case.wants_program:
+            return False
+        has_main = "main" in defined_functions(self.module)
+        if self.case.program_place and not has_main:
+            raise CaseError(f"{self.case.program_place}: the file defines no main, so it is no whole program")
+        return has_main
 
     # -- functions and types
 
     @functools.cached_property
     def functions(self) -> tuple[str, ...]:
-        """The functions under test. Raises CaseError where a directive does not fit the file."""
+        """The functions under test: of a whole program, `main`. Raises CaseError where a directive does not fit the
+        file."""
+        if self.is_program:
+            return ("main",)
         defined = defined_functions(self.module)
         for name in (*self.case.functions, *(function for function, _ in self.case.args)):
             if name not in defined:

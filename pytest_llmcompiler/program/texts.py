@@ -6,13 +6,13 @@ import functools
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
 
-from pytest_llmcompiler.errors import CaseError, NoCSourceError, OptimiserError, PassListError
+from pytest_llmcompiler.errors import CaseError, NoCSourceError, OptimiserError, PassListError, UnfitTemplateError
 from pytest_llmcompiler.program import optimiser
 from pytest_llmcompiler.program.clang import Syntax, compile_ir, lower_optimised_ir
 from pytest_llmcompiler.program.compiled_case import CompiledCase
 from pytest_llmcompiler.program.directive_comments import decode_source
 from pytest_llmcompiler.program.ir import binary_size, count_instructions, emit_assembly, object_size, parse
-from pytest_llmcompiler.program.ir_extract import extract
+from pytest_llmcompiler.program.ir_extract import extract, normalise
 from pytest_llmcompiler.program.short import ShortIR, shorten
 
 _CLANG_LEVELS = ("O0", "O1", "O2", "O3")
@@ -61,15 +61,18 @@ class FunctionTexts:
 
     def c_source(self, function: str) -> str:
         """The C file without the bodies of its other functions. Raises NoCSourceError where the case is IR."""
-        case = self._compiled.case
-        if case.is_ir:
-            raise NoCSourceError(f"{case.path}: the prompt shows C source, and this case is IR")
-        text = case.path.read_bytes()
+        text = self._read_c()
         for name, (begin, end) in sorted(self._compiled.bodies.items(), key=lambda item: item[1], reverse=True):
             # The text of a header is not part of this file.
             if name != function and name in self._compiled.own_lines:
                 text = text[:begin].rstrip() + b";" + text[end:]
         return decode_source(text)
+
+    def _read_c(self) -> bytes:
+        case = self._compiled.case
+        if case.is_ir:
+            raise NoCSourceError(f"{case.path}: the prompt shows C source, and this case is IR")
+        return case.path.read_bytes()
 
     @_cache_results
     def sizes(self, function: str) -> tuple[int, int]:
@@ -123,3 +126,19 @@ class FunctionTexts:
         if syntax == "intel" or self.needs_clang(text):
             return lower_optimised_ir(text, level, syntax, self._target)
         return emit_assembly(parse(text), level, self._target)
+
+
+class ProgramTexts(FunctionTexts):
+    """The texts of a case that is a whole program: what is asked about `main` is the whole file."""
+
+    def ir(self, function: str) -> str:
+        """The IR of the whole file."""
+        return normalise(self._compiled.ir, self._target).strip() + "\n"
+
+    def short_ir(self, function: str) -> ShortIR:
+        """Raises UnfitTemplateError: short IR is that of one function."""
+        raise UnfitTemplateError(f"{self._compiled.case.path}: the prompt shows short IR, and a whole program has none")
+
+    def c_source(self, function: str) -> str:
+        """The C file. Raises NoCSourceError where the case is IR."""
+        return decode_source(self._read_c())

@@ -52,6 +52,7 @@ class RecordSettings(_RecordSettings, total=False):
     prove: bool
     native: str
     isa: str
+    programs: bool
     temperature: float
     top_p: float
     max_tokens: int | None
@@ -188,6 +189,13 @@ class RecordPublishedTests(_RecordPublishedTests, total=False):
     message: str
 
 
+class ProgramStart(TypedDict):
+    """What a whole program that fails started from, in hexadecimal."""
+
+    stdin: str
+    argv: list[str]
+
+
 class RecordDetail(TypedDict, total=False):
     """The evidence for a verdict."""
 
@@ -195,6 +203,8 @@ class RecordDetail(TypedDict, total=False):
     evidence: list[str]
     assembler: str
     inputs: int
+    program: Literal[True]
+    program_input: ProgramStart
     agreeing: int
     dropped: dict[str, int]
     coverage: RecordCoverage

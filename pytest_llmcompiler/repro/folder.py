@@ -30,6 +30,7 @@ from pytest_llmcompiler.model.extract.assembly import find_judged_assembly
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.repro.folder_files import TITLE, FolderFiles
 from pytest_llmcompiler.repro.native_program import FailingCandidate, NativeProgramWriter
+from pytest_llmcompiler.repro.whole_program import write_whole_program
 
 _MAX_NAME = 80
 """Characters of a name that stand in a path. With a digest behind them they fit the 255 bytes of file systems."""
@@ -75,6 +76,7 @@ class ReproWriter:
                 _remove_folder(folder)
                 return
             is_resumed = verdict.kind in RUN_FAILURES and judged.reproducer is None and reference.target.is_native
+            is_resumed = is_resumed and not reference.is_program  # which has no reproducer
             if is_resumed and folder.exists():
                 return  # the folder was written in the session that judged the sample
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -126,6 +128,10 @@ class ReproWriter:
         files.write(DEBUG_FILE_NAME, assembly, source if prompt.task == "asm" else lowered)
         if not reference.target.is_native:
             raise NativeLinkError(f"the code is for {reference.target.name}, which this machine does not run.")
+        if reference.is_program:
+            if verdict.kind in RUN_FAILURES:
+                write_whole_program(files, reference, DEBUG_FILE_NAME, verdict.detail)
+            return
         candidate = FailingCandidate(reference, prompt.function, assembly, verdict)
         if reproducer is not None:
             yield from self._programs.write_program(files, candidate, reproducer)

@@ -152,7 +152,7 @@ class KnownFunctions:
 
     def find(self, sample: Sample) -> KnownFunction:
         """The function of a sample."""
-        key = (sample.source, sample.function, sample.target, sample.cflags)
+        key = (sample.source, sample.function, sample.target, sample.cflags, sample.program)
         function = self._functions.get(key)
         if function is None:
             function = self._functions[key] = KnownFunction(sample.source, rank_slots(repr(key), self._slots))

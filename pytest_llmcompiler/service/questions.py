@@ -32,6 +32,7 @@ class EncodedQuestions:
         has_place = isinstance(sample.source, Path) or bool(sample.cflags)
         key = (
             *(sample.source, sample.function, sample.task, sample.passes, sample.target, sample.cflags, sample.stop),
+            sample.program,
             Path.cwd() if has_place else None,
             os.getpid(),  # a forked child writes its own files of source texts
         )
@@ -44,11 +45,10 @@ class EncodedQuestions:
 
     def _describe(self, sample: Sample) -> AnswerRequest:
         settings = asdict(replace(self._settings, target=get_target(sample.target).name))
-        case = open_case(sample.source, sample.cflags)
-        path, flags = str(case.path.absolute()), case.flag_sources.to_json()
+        case = open_case(sample.source, sample.cflags, program=sample.program)
         return {
             "action": "answer",
-            "function": describe_function(path, case.name, sample.function, None, flags, settings),
+            "function": describe_function(case, sample.function, None, settings),
             "task": sample.task,
             "passes": sample.passes,
             "stop": sample.stop,

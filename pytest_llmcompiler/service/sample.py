@@ -33,6 +33,9 @@ class Sample:
     stop: StopReason = "eos"
     """Why the model ended the answer. One that the token limit cut off, `length`, is `truncated` where code is
     missing."""
+    program: bool = False
+    """Whether the answer is for the whole program: all of its functions and data. The function is `main` then. A
+    directive of the source, `LLMC: program`, says the same."""
 
     def __post_init__(self) -> None:
         """Raises TypeError for a field that is no text, ValueError for an unknown task. In a batch, they would show

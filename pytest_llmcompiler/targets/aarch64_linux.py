@@ -165,12 +165,13 @@ _SYSCALLS = {
     29: "ioctl", 57: "close", 62: "lseek", 63: "read", 64: "write", 65: "readv", 66: "writev", 93: "exit",
     94: "exit_group", 96: "set_tid_address", 98: "futex", 101: "nanosleep", 113: "clock_gettime",
     115: "clock_nanosleep", 129: "kill", 130: "tkill", 131: "tgkill", 134: "rt_sigaction", 169: "gettimeofday",
-    172: "getpid", 178: "gettid", 198: "socket", 278: "getrandom",
-    **dict.fromkeys((33, 34, 35, 36, 37, 38, 45, 48, 49, 53, 54, 56, 78, 79, 88, 276, 291, 437, 439), "path"),
-    **dict.fromkeys((25, 32, 46, 47, 50, 52, 55, 61, 67, 68, 80, 82, 83), "file"),
+    172: "getpid", 178: "gettid", 198: "socket", 278: "getrandom", 48: "faccessat", 56: "openat", 79: "newfstatat",
+    80: "fstat", 439: "faccessat",
+    **dict.fromkeys((33, 34, 35, 36, 37, 38, 45, 49, 53, 54, 78, 88, 276, 291, 437), "path"),
+    **dict.fromkeys((25, 32, 46, 47, 50, 52, 55, 61, 67, 68, 82, 83), "file"),
 }  # fmt: skip
-"""Linux's generic numbers, which newer architectures share. `path` and `file` stand for all calls that name a file or
-use a descriptor."""
+"""Linux's generic numbers, which newer architectures share. `path` and `file` stand for all other calls that name a
+file or use a descriptor."""
 
 
 _NEGATIVE_ZERO, _CARRY_OVERFLOW = 0xC0000000, 0x30000000

@@ -187,11 +187,13 @@ _SYSCALLS = {
     35: "nanosleep", 39: "getpid", 41: "socket", 60: "exit", 62: "kill", 96: "gettimeofday", 158: "arch_prctl",
     186: "gettid", 200: "tkill", 201: "time", 202: "futex", 218: "set_tid_address", 228: "clock_gettime",
     230: "clock_nanosleep", 231: "exit_group", 234: "tgkill", 318: "getrandom",
-    **dict.fromkeys((2, 4, 6, 21, 76, 79, 80, 82, 83, 84, 85, 86, 87, 88, 89, 90, 92, 257, 258), "path"),
-    **dict.fromkeys((262, 263, 264, 267, 269, 332, 439), "path"),
+    2: "open", 4: "stat", 5: "fstat", 6: "stat", 21: "access", 257: "openat", 262: "newfstatat",
+    269: "faccessat", 439: "faccessat",
+    **dict.fromkeys((76, 79, 80, 82, 83, 84, 85, 86, 87, 88, 89, 90, 92, 258, 263, 264, 267, 332), "path"),
     **dict.fromkeys((17, 18, 72, 73, 74, 75, 77, 78, 81, 91, 217), "file"),
 }  # fmt: skip
-"""The system calls that musl makes. `path` and `file` stand for all calls that name a file or use a descriptor."""
+"""The system calls that musl makes. `path` and `file` stand for all other calls that name a file or
+use a descriptor."""
 
 
 class X86(Processor):

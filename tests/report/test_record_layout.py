@@ -24,6 +24,7 @@ OBJECTS = [
     (records.RecordAdequacy, ("detail", "adequacy")),
     (records.RecordSecondLook, ("detail", "second_look")),
     (records.RecordProof, ("detail", "proof")),
+    (records.ProgramStart, ("detail", "program_input")),
     (records.LookInput, ("detail", "second_look", "input")),
     (records.IRComparison, ("detail", "ir")),
     (records.RoundTrip, ("detail", "round_trip")),

@@ -39,6 +39,8 @@ class SampleBody:
     """The processor and system that the code is for."""
     cflags: list[str] = field(default_factory=list)
     """Flags of clang for the source, of those that name no file."""
+    program: bool = False
+    """Whether the answer is for the whole program, whose function is `main`."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,14 @@ def _open_adapter(kind: type) -> Any:
 
 def _build_sample(body: SampleBody) -> Sample:
     return Sample(
-        body.source, body.function, body.answer, body.task, body.passes, body.target, cflags=tuple(body.cflags)
+        body.source,
+        body.function,
+        body.answer,
+        body.task,
+        body.passes,
+        body.target,
+        cflags=tuple(body.cflags),
+        program=body.program,
     )
 
 

@@ -1,0 +1,131 @@
+"""The harness of a whole program: ready to judge any number of candidates for all of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from pytest_llmcompiler import sandbox
+from pytest_llmcompiler.emulator.engine_look import Lead
+from pytest_llmcompiler.errors import AssemblyError, ChildDiedError, ChildTimeoutError, LinkError, UnsupportedError
+from pytest_llmcompiler.judge.coverage import pass_verdict
+from pytest_llmcompiler.judge.explain import FACTS, Explanation
+from pytest_llmcompiler.judge.failure import quote_line
+from pytest_llmcompiler.judge.harness import Harness
+from pytest_llmcompiler.judge.listing import Listing, list_code
+from pytest_llmcompiler.judge.program_run import ProgramDifferentialRun
+from pytest_llmcompiler.judge.program_suite import ProgramSuite
+from pytest_llmcompiler.judge.program_under_test import MAIN, ProgramUnderTest
+from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
+from pytest_llmcompiler.judge.settings import JudgeSettings
+from pytest_llmcompiler.judge.verdict import RUN_FAILURES, Verdict
+from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.targets.code import AssembledCode
+
+_RUN_SECONDS, _RUN_MEGABYTES = 120, 16_384
+"""Limits of a candidate's process, as in `harness`."""
+
+
+class ProgramHarness:
+    """All that judging one whole program needs, prepared once. Its function is `main`."""
+
+    def __init__(self, reference: Reference, settings: JudgeSettings) -> None:
+        self.reference, self.function = reference, MAIN
+        self._settings = settings
+        self._under_test = ProgramUnderTest(reference)
+        self._suite = ProgramSuite(self._under_test, settings.examples, settings.seed)
+
+    def start(self) -> None:
+        """Build what children of this process inherit, before the first candidate comes."""
+        self._under_test.prepare_machine()
+
+    def find_unjudgeable_reason(self) -> str | None:
+        """Why no candidate can be judged; None where any can. Afterwards the suite is built. Raises CaseError."""
+        reason = self._under_test.find_unjudgeable_reason() or self._suite.unjudgeable_reason
+        if reason is None:
+            self.reference.keep()
+        return reason
+
+    def judge(self, assembly: str, *, explain: bool = True, taught: Sequence[Lead] = ()) -> Verdict:
+        """Judge the text of a candidate. Whatever is wrong with the candidate is a verdict; a fault of the harness is
+        raised.
+
+        Without `explain`, no smaller input is searched for. `taught` is of no use here: programs have no second look.
+        """
+        reason = self.find_unjudgeable_reason()
+        if reason:
+            return Verdict("inconclusive", reason)
+        candidate = self._assemble(assembly)
+        if isinstance(candidate, Verdict):
+            return candidate
+        detail = {"assembler": candidate.assembler, "fallback": candidate.fallback_reason, **self._suite.counts}
+        run = ProgramDifferentialRun(self._suite, candidate, assembly)
+        try:
+            explained = self._run(run, explain=explain)
+        except (ChildDiedError, ChildTimeoutError) as error:
+            return Verdict("inconclusive", f"the emulator gave up on it: {error}", detail=detail)
+        if explained is None:
+            return pass_verdict(detail, self._settings.min_coverage)
+        facts = {name: fact for name, fact in explained["facts"].items() if name in FACTS}
+        verdict = Verdict(explained["kind"], explained["message"], tuple(explained["evidence"]), detail | facts)
+        if self._settings.count_agreeing and verdict.kind in RUN_FAILURES:
+            self._under_test.prepare_machine()
+            with contextlib.suppress(ChildDiedError, ChildTimeoutError):
+                verdict.detail["agreeing"] = _call_isolated(run.count_agreeing)
+        return verdict
+
+    def judge_with_reproducer(
+        self, assembly: str, *, explain: bool = True, taught: Sequence[Lead] = ()
+    ) -> ReproducibleVerdict:
+        """Judge as `judge` does. There is no reproducer of a whole program: its input is in the verdict."""
+        return ReproducibleVerdict(self.judge(assembly, explain=explain, taught=taught))
+
+    def listing(self, assembly: str) -> Listing | None:
+        """The code of a candidate, block by block; None where it does not assemble, or is too long for a listing."""
+        candidate = self._assemble(assembly)
+        if isinstance(candidate, Verdict):
+            return None
+        names = {address: name for name, address in self._under_test.host.addresses.items()}
+        return list_code(candidate, names, self.reference.target.processor)
+
+    def _assemble(self, assembly: str) -> AssembledCode | Verdict:
+        """The code of a candidate, or the verdict on a text that gives no code for the program."""
+        try:
+            candidate = self._under_test.assemble_candidate(assembly, self._settings.assembler)
+        except UnsupportedError as error:
+            return Verdict("inconclusive", str(error))
+        except AssemblyError as error:
+            place = f"line {error.line}, column {error.column}: " if error.line else ""
+            position = {"line": error.line or None, "column": error.column or None}
+            return Verdict("assemble", f"{place}{error}", quote_line(assembly, error.line), position)
+        except LinkError as error:
+            return Verdict("link", str(error))
+        start = candidate.symbols[MAIN]
+        if not any(s.is_executable and s.address <= start < s.address + len(s.data) for s in candidate.segments):
+            return Verdict("link", f"{MAIN} is defined, but not as code of this text")
+        return candidate
+
+    def _run(self, run: ProgramDifferentialRun, *, explain: bool) -> Explanation | None:
+        """Run a candidate and explain its first failure, each in a process of its own."""
+        self._under_test.prepare_machine()
+        _ = self._suite.entries
+        if not explain:
+            return cast("Explanation | None", _call_isolated(run.explain_first, shrinks=False))
+        index = _call_isolated(run.first_failure)
+        if index is None:
+            return None
+        self._suite.oracle.open()
+        try:
+            return cast(Explanation, _call_isolated(run.explain, index, shrinks=True))
+        except (ChildDiedError, ChildTimeoutError):  # explaining may be what it died of
+            return cast(Explanation, _call_isolated(run.explain, index, shrinks=False))
+
+
+AnyHarness = Harness | ProgramHarness
+"""What judges candidates: of a function, or of a whole program."""
+
+
+def _call_isolated(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """The result of a function that runs hostile code, computed in a child process."""
+    return sandbox.call(lambda: function(*args, **options), seconds=_RUN_SECONDS, megabytes=_RUN_MEGABYTES)

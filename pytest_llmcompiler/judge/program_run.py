@@ -1,0 +1,174 @@
+"""The runs of one candidate for a whole program on the inputs of the suite, up to the first failure, and what is said
+of that failure."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import replace
+
+from pytest_llmcompiler.corpus.probing import UndefinedInputError
+from pytest_llmcompiler.corpus.program_shrink import shrink_program_input
+from pytest_llmcompiler.emulator.machine import Machine
+from pytest_llmcompiler.emulator.observation import Observation
+from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
+from pytest_llmcompiler.judge.compare_output import compare_processes, quote_text, split_lines
+from pytest_llmcompiler.judge.explain import Explanation
+from pytest_llmcompiler.judge.failure import (
+    Failure,
+    abi_failure,
+    evidence_line,
+    mismatch_failure,
+    unfinished_failure,
+    unstable_failure,
+)
+from pytest_llmcompiler.judge.program_oracle import ProgramEntry
+from pytest_llmcompiler.judge.program_suite import ProgramSuite
+from pytest_llmcompiler.judge.verdict import Kind
+from pytest_llmcompiler.judge.whole_program import COMPARED_OUTPUTS
+from pytest_llmcompiler.targets.code import AssembledCode
+from pytest_llmcompiler.values.program_input import ProgramInput, to_corpus_input
+
+_VARIED_FILLS: tuple[UninitialisedFill, ...] = ("zeros", "inverse")
+"""The fills of further runs on some inputs, as in `differential`."""
+_SHRINKING_INSTRUCTIONS = 100_000_000
+"""Instructions that the candidate may execute in all while a smaller input is searched. The limit bounds the time."""
+_PROCESS_INSTRUCTIONS = 20_000
+"""Instructions in which the start of a process is counted: about as many as take as long."""
+_MOST_LINES, _MOST_BYTES = 12, 100
+"""Lines of standard input, and bytes of each, that are shown."""
+
+
+class ProgramDifferentialRun:
+    """A candidate, its text, and the suite that it is judged by."""
+
+    def __init__(self, suite: ProgramSuite, candidate: AssembledCode, assembly: str) -> None:
+        self._suite, self._candidate, self._assembly = suite, candidate, assembly
+
+    @functools.cached_property
+    def _machine(self) -> Machine:
+        """The machine that runs the candidate. Only a child of this process may build it: the candidate's code is
+        hostile."""
+        return self._suite.under_test.open_candidate_machine(self._candidate)
+
+    def first_failure(self) -> int | None:
+        """The index of the entry with the first failure; None where there is none.
+
+        A failure of the kind `inconclusive` or `abi` is returned only where no input shows another kind.
+        """
+        weaker: dict[Kind, int] = {}
+        for index, entry in enumerate(self._suite.entries):
+            failure = self._failure(entry, varied=index < self._suite.varied)
+            if failure and failure.kind not in ("inconclusive", "abi"):
+                return index
+            if failure:
+                weaker.setdefault(failure.kind, index)
+        return weaker.get("inconclusive", weaker.get("abi"))
+
+    def count_agreeing(self) -> int:
+        """The number of inputs on which the candidate does what the reference does."""
+        return sum(self._failure(entry, varied=False) is None for entry in self._suite.entries)
+
+    def explain(self, index: int, *, shrinks: bool) -> Explanation:
+        """Explain the failure on an entry; with `shrinks`, on the smallest input that shows one of the same kind."""
+        entry = self._suite.entries[index]
+        failure = self._failure(entry, varied=True) or unstable_failure()
+        if shrinks and failure.kind != "inconclusive":
+            entry, failure = self._shrink(entry, failure)
+        shown = list(format_program_input(entry.program))
+        labels = ["input", *("" for _ in shown[1:])]
+        facts = {
+            "input": shown,
+            "expected": failure.expected,
+            "observed": failure.observed,
+            "line": failure.line,
+            "differences": [[item.place, item.expected, item.observed] for item in failure.differences],
+            "program_input": {
+                "stdin": entry.program.standard_input.hex(),
+                "argv": [argument.hex() for argument in entry.program.arguments],
+            },
+        }
+        return {
+            "kind": failure.kind,
+            "message": failure.message,
+            "evidence": [*map(evidence_line, labels, shown), *failure.evidence],
+            "facts": {name: fact for name, fact in facts.items() if fact},
+            "reproducer": None,
+        }
+
+    def explain_first(self, *, shrinks: bool) -> Explanation | None:
+        """Find and explain the first failure; None where the candidate passes."""
+        index = self.first_failure()
+        return None if index is None else self.explain(index, shrinks=shrinks)
+
+    def _failure(self, entry: ProgramEntry, *, varied: bool) -> Failure | None:
+        run = self._machine.run_process(entry.program, entry.limit)
+        failure = self._failure_of(run, entry)
+        if failure or not varied:
+            return failure
+        for fill in _VARIED_FILLS:
+            failure = self._failure_of(self._machine.run_process(entry.program, entry.limit, fill), entry)
+            if failure:
+                return replace(failure, uninitialised=fill)
+        return None
+
+    def _failure_of(self, run: Observation, entry: ProgramEntry) -> Failure | None:
+        expected = entry.expected
+        failure = unfinished_failure(self._machine, run, expected, entry.limit, None, self._assembly)
+        if failure:
+            return failure
+        differences = list(compare_processes(expected, run))
+        if differences:
+            failure = mismatch_failure(differences)
+            return replace(failure, evidence=(*failure.evidence, *_note_blanks(expected, run)))
+        return abi_failure(run.abi_breaches) if run.abi_breaches else None
+
+    def _shrink(self, first: ProgramEntry, failure: Failure) -> tuple[ProgramEntry, Failure]:
+        found = {first.program: (first, failure)}
+        # Instructions are counted, and no time is measured, so that the result does not depend on the host's speed.
+        instructions_left = _SHRINKING_INSTRUCTIONS
+
+        def fails(program: ProgramInput) -> bool:
+            nonlocal instructions_left
+            if instructions_left < 0:
+                return False
+            try:
+                entry = self._suite.oracle.accept(to_corpus_input(program.standard_input, program.arguments))
+            except UndefinedInputError:
+                instructions_left -= _PROCESS_INSTRUCTIONS
+                return False
+            used = entry.limit if failure.kind == "hang" else entry.expected.executed_bytes
+            instructions_left -= _PROCESS_INSTRUCTIONS + used
+            smaller = self._failure(entry, varied=failure.uninitialised != "garbage")
+            if smaller is None or smaller.kind != failure.kind:
+                return False
+            found[program] = entry, smaller
+            return True
+
+        return found[shrink_program_input(first.program, fails)]
+
+
+def format_program_input(program: ProgramInput) -> Iterator[str]:
+    """What a run of a program starts from, as lines of C: the arguments, standard input, the names of files."""
+    if program.arguments:
+        yield f"argv = {', '.join(map(_quote, program.arguments))}"
+    lines = split_lines(program.standard_input)
+    yield f"stdin = {_quote(lines[0])}" if lines else "stdin is empty"
+    for line in lines[1:_MOST_LINES]:
+        yield f"        {_quote(line)}"
+    if len(lines) > _MOST_LINES:
+        yield f"        … and {len(lines) - _MOST_LINES} more lines"
+    for name, data in program.files:
+        yield f"file {name} ({len(data)} bytes)"
+
+
+def _quote(text: bytes) -> str:
+    return quote_text(text[:_MOST_BYTES]) + (" …" if len(text) > _MOST_BYTES else "")
+
+
+def _note_blanks(expected: Observation, observed: Observation) -> Iterator[str]:
+    """A line of evidence where outputs differ in nothing but white space."""
+    for descriptor in COMPARED_OUTPUTS:
+        first, second = expected.output.get(descriptor, b""), observed.output.get(descriptor, b"")
+        if first != second and first.split() == second.split():
+            yield evidence_line("note", "the outputs differ in white space alone")

@@ -1,0 +1,197 @@
+"""The suite of a whole program: its inputs, each with what the program does, that all candidates are judged by."""
+
+from __future__ import annotations
+
+import functools
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pytest_llmcompiler.cache_files import CacheFile, describe_package
+from pytest_llmcompiler.corpus.budget import Budget
+from pytest_llmcompiler.corpus.fuzzer import Corpus
+from pytest_llmcompiler.corpus.hints import Hints, find_hints
+from pytest_llmcompiler.corpus.probing import ProbeResult
+from pytest_llmcompiler.corpus.program_inputs import ProgramInputGenerator
+from pytest_llmcompiler.corpus.seed_pool import branch_features
+from pytest_llmcompiler.corpus.selection import choose_covering
+from pytest_llmcompiler.corpus.store import describe_generator
+from pytest_llmcompiler.emulator.observation import GuestFault, Observation
+from pytest_llmcompiler.errors import CaseError
+from pytest_llmcompiler.judge.compare_output import compare_processes, split_lines
+from pytest_llmcompiler.judge.program_oracle import ProgramEntry, ProgramOracle
+from pytest_llmcompiler.judge.program_under_test import ProgramUnderTest
+from pytest_llmcompiler.program.case_inputs import GivenInput
+from pytest_llmcompiler.values.input import Input
+from pytest_llmcompiler.values.pickled import PickleFormat
+from pytest_llmcompiler.values.program_input import ProgramInput, to_corpus_input
+
+_KEPT_SHARE = 0.6
+"""The share of the generated inputs that the suite keeps: as few as cover what all cover, and at least so many."""
+_MUTATED_SHARE = 0.4
+"""How many inputs the fuzzer is to find, as a share of the generated ones; and the share of the budget of a function
+that a program has. A run of a whole program takes ten times as long as most runs of functions."""
+_VARIED = 8
+"""Inputs that are run with further uninitialised contents of stack and registers."""
+_GROWING_STEPS = 30_000
+"""Steps of a run that is to show what the program reads: most programs read before they compute."""
+_TRIES_PER_EXAMPLE = 3
+"""Inputs that are grown for each one that is wanted: many are equal, or undefined."""
+_FEW = 5
+"""The verdict warns where the program has fewer inputs than this."""
+_SAVED = (ProgramEntry, ProgramInput, Observation, GuestFault, ProbeResult)
+
+
+@dataclass(frozen=True)
+class SavedProgramSuite:
+    """A suite as it is stored."""
+
+    entries: tuple[ProgramEntry, ...]
+    counts: dict[str, Any]
+    unjudgeable_reason: str | None
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the parts have the types that they should have: a file can hold anything."""
+        return isinstance(self.entries, tuple) and isinstance(self.counts, dict)
+
+
+class ProgramSuite:
+    """The inputs of a program, generated once for all candidates.
+
+    `examples` is the number of inputs to generate, `seed` the random seed. They are read from the cache or computed
+    when they are first needed.
+    """
+
+    def __init__(self, under_test: ProgramUnderTest, examples: int, seed: int) -> None:
+        self.under_test, self._examples, self._seed = under_test, examples, seed
+        self._budget = Budget(int(_MUTATED_SHARE * examples))
+        self.oracle = ProgramOracle(under_test, self._budget)
+
+    @property
+    def entries(self) -> tuple[ProgramEntry, ...]:
+        """The inputs, those that the case gives first, then by size. Raises CaseError."""
+        return self._saved.entries
+
+    @property
+    def varied(self) -> int:
+        """So many of the entries, from the first, are run with further uninitialised contents."""
+        return _VARIED
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """The number of inputs, of dropped inputs by reason, and a warning where there are few. It is JSON."""
+        return dict(self._saved.counts)
+
+    @property
+    def unjudgeable_reason(self) -> str | None:
+        """Why no candidate can be judged by the suite; None where any can. Raises CaseError."""
+        return self._saved.unjudgeable_reason
+
+    @functools.cached_property
+    def _saved(self) -> SavedProgramSuite:
+        format = PickleFormat((SavedProgramSuite, *_SAVED), ())
+        case = self.under_test.reference.case
+        given = case.list_given_inputs(), case.arguments, sorted(case.files.items())
+        key = (
+            *(describe_package(), describe_generator(), *format.describe(), self.under_test.reference.fingerprint),
+            *(self.under_test.reference.target.name, repr((self._examples, self._seed)), repr(given)),
+        )
+        file = CacheFile("programs-suites", key)
+        data = file.read()
+        try:
+            saved = format.load(data) if data is not None else None
+        except Exception:  # unpickling a broken file can raise any exception
+            saved = None
+        if not (isinstance(saved, SavedProgramSuite) and saved.is_valid):
+            saved = self._build()
+            file.write(format.dump(saved, zlib.Z_BEST_SPEED))
+        return saved
+
+    def _build(self) -> SavedProgramSuite:
+        oracle = self.oracle
+        corpus = Corpus(oracle.look, oracle.accept, oracle.effort, budget=self._budget, comparisons=oracle.comparisons)
+        warnings = list(self._offer_given(corpus))
+        given = list(corpus.entries)
+        self._generate(corpus)
+        kept = self._choose(corpus, given)
+        entries = tuple(replace(corpus.entries[input], probe_result=ProbeResult()) for input in kept)
+        counts: dict[str, Any] = {"program": True, "inputs": len(entries), "dropped": dict(corpus.dropped)}
+        if self._budget.cut:
+            counts["cut"] = self._budget.cut
+        dropped = ", ".join(f"{count} × {reason}" for reason, count in corpus.dropped.most_common())
+        if 0 < len(entries) < _FEW:
+            others = dropped or "others are the same"
+            warnings.append(f"the program is judged on {len(entries)} inputs alone ({others})")
+        if warnings:
+            counts["warning"] = "\n".join(warnings)
+        self.oracle.release()
+        reason = None if entries else f"no input found on which the program is defined ({dropped or 'none'})"
+        return SavedProgramSuite(entries, counts, reason)
+
+    def _offer_given(self, corpus: Corpus[ProgramEntry]) -> Iterator[str]:
+        """Add the inputs that the case gives. Yields warnings for those that can't be used. Raises CaseError where the
+        program does not write what the case says."""
+        case = self.under_test.reference.case
+        for given in case.list_given_inputs():
+            for arguments in case.arguments or ((),):
+                input = to_corpus_input(given.data, arguments)
+                if corpus.offer(input):
+                    _check_output(given, corpus.entries[input])
+                else:
+                    yield f"{given.place}: the program is not defined on this input, which is not used"
+
+    def _generate(self, corpus: Corpus[ProgramEntry]) -> None:
+        generator = ProgramInputGenerator(
+            lambda input: self.oracle.look(input, steps=_GROWING_STEPS),
+            lambda: self.oracle.calls,
+            self._hints,
+            self._seed,
+            [given.data for given in self.under_test.reference.case.list_given_inputs()],
+            self.under_test.reference.case.arguments,
+            self.under_test.takes_arguments,
+        )
+        wanted = len(corpus.entries) + self._examples
+        inputs = generator.generate()
+        for number in range(_TRIES_PER_EXAMPLE * self._examples):
+            if len(corpus.entries) >= wanted:
+                break
+            if not self._budget.allows("drawing", len(corpus.entries)):
+                self._budget.note_cut("drawing", number, self._examples)
+                break
+            corpus.offer(next(inputs))
+        if corpus.entries:
+            corpus.fuzz(int(_MUTATED_SHARE * self._examples), self._seed, self._hints.strings, self._hints.numbers)
+
+    def _choose(self, corpus: Corpus[ProgramEntry], given: list[Input]) -> list[Input]:
+        """The inputs that the suite keeps, by size: what the case gives, what covers everything, and of the others
+        those on which the program writes most different lines: a wrong program has most to do wrongly there."""
+        entries, limit = corpus.entries, int(_KEPT_SHARE * self._examples)
+        shown = {input: branch_features(entry.probe_result.features) for input, entry in entries.items()}
+        kept = choose_covering(shown, given, 0) if len(shown) > limit else list(shown)
+        lines = {input: set(split_lines(b"".join(entry.expected.output.values()))) for input, entry in entries.items()}
+        others = sorted((input for input in entries if input not in kept), key=lambda input: -len(lines[input]))
+        kept += others[: max(0, limit - len(kept))]
+        return sorted(kept, key=lambda input: (input not in given, entries[input].program.size))
+
+    @functools.cached_property
+    def _hints(self) -> Hints:
+        """Constants and strings of the program."""
+        ir = self.under_test.reference.program_ir
+        return find_hints(ir, ir)
+
+
+def _check_output(given: GivenInput, entry: ProgramEntry) -> None:
+    """Raise CaseError where the program does not write what the case says. White space at the end does not count:
+    editors and data sets add and remove it."""
+    if given.output is None:
+        return
+    written = entry.expected.output.get(1, b"")
+    if written.rstrip() != given.output.rstrip():
+        expected = replace(entry.expected, output={1: given.output})
+        first = next(compare_processes(expected, entry.expected))
+        raise CaseError(
+            f"{given.place}: the program itself writes something else than the file of its output says: "
+            f"{first.place}: expected {first.expected}, observed {first.observed}"
+        )
