@@ -211,6 +211,7 @@ def _parse_column(text: str) -> tuple[str, str]:
 def _judge(options: argparse.Namespace) -> None:
     from pytest_llmcompiler.judge.api import check_file
     from pytest_llmcompiler.program.flag_words import split_words
+    from pytest_llmcompiler.report.cost_ratios import describe_cost
 
     assembly = _read_standard_input() if options.assembly == "-" else _read_bytes(Path(options.assembly))
     verdict = check_file(
@@ -227,7 +228,8 @@ def _judge(options: argparse.Namespace) -> None:
     if options.json:
         _print(json.dumps({"case": str(options.case), "function": options.function, **verdict.to_json()}))
     else:
-        _print(str(verdict))
+        cost = describe_cost(verdict.detail.get("cost"))
+        _print(str(verdict) + (f"\n  cost      {cost}" if cost else ""))
     sys.exit(_PASS if verdict.passed else _FAIL if verdict.conclusive else _INCONCLUSIVE)
 
 

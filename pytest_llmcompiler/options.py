@@ -24,6 +24,7 @@ from pytest_llmcompiler.program.case import split_passes
 from pytest_llmcompiler.program.compilation_database import FILE_NAME
 from pytest_llmcompiler.program.compile_flags import FlagSources
 from pytest_llmcompiler.program.flag_words import parse_flags
+from pytest_llmcompiler.report.cost_ratios import MEASURES
 from pytest_llmcompiler.report.export import ExportFile, parse_export
 from pytest_llmcompiler.targets import list_target_names
 from pytest_llmcompiler.targets.levels import ISA_LEVELS, IsaLevel
@@ -114,13 +115,30 @@ def _parse_requirement(text: str) -> float | None:
         raise ValueError("expected any, all, none, or a number above 0 and up to 1") from None
 
 
-def _parse_thresholds(text: str) -> dict[int, float]:
-    """The least pass@k, as a fraction of 1, by k."""
-    matches = [re.fullmatch(r"\s*pass@(\d+)\s*=(.*)", part) for part in text.split(",")]
-    pairs = [(match[1], match[2]) for match in matches if match]
-    if len(pairs) < len(matches):
-        raise ValueError("expected pass@K=SHARE, such as pass@1=0.8")
-    return {_parse_count(k): _parse_share(share) for k, share in pairs}
+def _parse_thresholds(text: str) -> dict[str, float]:
+    """The least pass@k, as a fraction of 1, and the least of measures of speed and size, by their names."""
+    thresholds = {}
+    for part in text.split(","):
+        name, is_given, number = (word.strip() for word in part.partition("="))
+        if is_given and name in MEASURES:
+            thresholds[name] = _parse_ratio(number)
+        elif is_given and re.fullmatch(r"pass@\d+", name):
+            thresholds[f"pass@{_parse_count(name.removeprefix('pass@'))}"] = _parse_share(number)
+        else:
+            raise ValueError(
+                "expected pass@K=SHARE, such as pass@1=0.8, or speed@LEVEL=RATIO, such as speed@O3=0.9 or size@Oz=0.9"
+            )
+    return thresholds
+
+
+def _parse_ratio(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise ValueError(f"expected a ratio above 0, found {text!r}")
+    return value
 
 
 _ON, _OFF = ("on", "true", "yes", "1"), ("off", "false", "no", "0")
@@ -253,7 +271,8 @@ OPTIONS = (
         type=_parse_thresholds,
         default={},
         metavar="pass@K=SHARE",
-        help="fail the session if pass@k over all items is lower; several with commas, or the flag again",
+        help="fail the session if pass@k over all items is lower, or speed@O3, size@Oz and their like; several with "
+        "commas, or the flag again",
         is_repeatable=True,
         is_list=True,
     ),
@@ -508,7 +527,7 @@ class SessionSettings:
     pass_k: tuple[int, ...]
     require: float | None
     """The share of an item's judged samples that must pass, and at least one; None: no item fails."""
-    fail_under: dict[int, float]
+    fail_under: dict[str, float]
     baseline: Path | None
     update_baseline: bool
     seed: int
@@ -639,7 +658,8 @@ def _origin(config: pytest.Config, name: str) -> tuple[Path, str]:
 def _check_together(values: dict[str, Any]) -> None:
     """Raise pytest.UsageError for settings that contradict each other."""
     samples = values["samples"]
-    for flag, k in (("pass-k", max(values["pass_k"])), ("fail-under", max(values["fail_under"], default=0))):
+    required = [int(name.removeprefix("pass@")) for name in values["fail_under"] if name.startswith("pass@")]
+    for flag, k in (("pass-k", max(values["pass_k"])), ("fail-under", max(required, default=0))):
         if k > samples:
             name = f"--llmc-{flag} {'pass@' if flag == 'fail-under' else ''}{k}"
             raise pytest.UsageError(f"{name} needs at least as many samples, and --llmc-samples is {samples}")

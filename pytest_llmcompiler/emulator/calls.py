@@ -16,7 +16,7 @@ from pytest_llmcompiler.emulator.uninitialised import NARROW_RESULT, Uninitialis
 from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.values.layout import RETURN, STUB_SIZE
 
-_DETOUR_RETURN = RETURN + STUB_SIZE // 2
+DETOUR_RETURN = RETURN + STUB_SIZE // 2
 """Calls of a candidate return to this address where something is to be done on the way: a library function may leave
 the upper half of the result undefined, which is filled with garbage here, and registers may be preserved (see
 `own_conventions`)."""
@@ -33,7 +33,7 @@ _MAX_RETURN_ADDRESSES = 256
 
 @dataclass(frozen=True)
 class _Detour:
-    """A call that returns by way of `_DETOUR_RETURN`."""
+    """A call that returns by way of `DETOUR_RETURN`."""
 
     caller: int
     """The return address of the call."""
@@ -80,7 +80,7 @@ class CallMonitor:
         for name in code.replaced_functions - {function}:
             address = program.addresses[name]
             guest.watch(address, address, self._on_callback)
-        guest.watch(_DETOUR_RETURN, _DETOUR_RETURN, self._on_detour_return)
+        guest.watch(DETOUR_RETURN, DETOUR_RETURN, self._on_detour_return)
 
     def on_call(self, callee: int) -> None:
         """A function is entered: check the alignment of the stack, and overwrite the callee's home area."""
@@ -137,7 +137,7 @@ class CallMonitor:
         values = {name: guest.register(name) for name in registers}
         stack = guest.register(guest.processor.stack_pointer)
         self._detours[stack] = _Detour(guest.return_address(), end, values)
-        guest.set_return_address(_DETOUR_RETURN)
+        guest.set_return_address(DETOUR_RETURN)
 
     def _on_detour_return(self, _: int) -> None:
         guest = self._guest

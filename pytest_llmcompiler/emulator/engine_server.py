@@ -61,6 +61,10 @@ class EngineResult:
     """Those on which they differ."""
     reaching: tuple[Lead, ...] = ()
     """Those on which the reference takes an edge that it takes on no input of the suite."""
+    instructions: int = 0
+    """Instructions that the candidate executed on the inputs of the suite, but for those of `uncounted`."""
+    uncounted: tuple[int, ...] = ()
+    """The numbers of the inputs on which it is not known how many these are."""
 
 
 class EngineServer:
@@ -212,16 +216,20 @@ class EngineTemplate:
             left = struct.unpack_from(f"<{min(count, self.inputs)}I", data, 12)
             runs, _, *by_reason = struct.unpack_from(f"<{2 + len(_REASONS)}Q", data, 12 + 4 * len(left))
             at = 12 + 4 * len(left) + 8 * (2 + len(_REASONS))
+            instructions, count = struct.unpack_from("<QI", data, at)
+            uncounted = struct.unpack_from(f"<{min(count, self.inputs)}I", data, at + 12)
+            at += 12 + 4 * len(uncounted)
             (look_inputs,) = struct.unpack_from("<I", data, at)
             bases = self.inputs + self._reserve
             leads, at = read_leads(data, at + 4, bases, MAX_LEADS)
             reaching, _ = read_leads(data, at, bases, MAX_REACHING)
             breaches = frozenset(number & ~_BREACH_ONLY for number in left if number & _BREACH_ONLY)
             left = tuple(number & ~_BREACH_ONLY for number in left)
-            if all(number < self.inputs for number in left):
+            if all(number < self.inputs for number in (*left, *uncounted)):
                 reasons = {name: number for name, number in zip(_REASONS, by_reason, strict=True) if number}
                 lefts = left, bool(is_program_left), bool(is_inspection_left)
-                return EngineResult(*lefts, runs, reasons, breaches, look_inputs, leads, reaching)
+                looked = look_inputs, leads, reaching
+                return EngineResult(*lefts, runs, reasons, breaches, *looked, instructions, uncounted)
         return None
 
 

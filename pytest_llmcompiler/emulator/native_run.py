@@ -43,6 +43,7 @@ _FUNCTIONS: Mapping[str, tuple[Any, tuple[Any, ...]]] = {
     "native_open_trace": (_POINTER, (_POINTER, _U64, _U64, _U64, _U64)),
     "native_reset_trace": (None, (_POINTER,)),
     "native_close_trace": (None, (_POINTER,)),
+    "native_open_counter": (_POINTER, (_POINTER, _POINTER, _U32)),
 }
 
 

@@ -88,11 +88,13 @@ class FunctionEngine:
         look: LookRequest | None = None,
         *,
         has_glibc_results: bool = False,
+        is_own: bool = False,
     ) -> EngineResult | None:
         """What the engine says of a candidate for a program; None where it can't run it.
 
         A candidate that may have results of glibc's may show on each input what either kind of image expects. One that
-        shows the same everywhere gets a second look, if `look` asks for one.
+        shows the same everywhere gets a second look, if `look` asks for one. What `is_own`, clang's code of the
+        function, is no part of the statistics.
         """
         # The code and the look determine what happens: texts with the same code need not run again.
         key = kind, candidate.identity, look
@@ -106,8 +108,9 @@ class FunctionEngine:
             if result is not None and not is_settled(result) and has_glibc_results:
                 result = self._run_for_glibc(kind, image, result)
         if result is not None:
-            self._count(result)
             self._keep(key, result)
+        if result is not None and not is_own:
+            self._count(result)
         return result
 
     def _keep(self, key: tuple[ImageKind, bytes, LookRequest | None], result: EngineResult) -> None:
@@ -199,6 +202,8 @@ def _join(first: EngineResult, second: EngineResult) -> EngineResult:
         runs=first.runs + second.runs,
         look_inputs=first.look_inputs,
         leads=first.leads,
+        instructions=first.instructions,
+        uncounted=first.uncounted,
     )
 
 

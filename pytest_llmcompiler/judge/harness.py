@@ -26,6 +26,7 @@ from pytest_llmcompiler.errors import (
     UnsupportedError,
 )
 from pytest_llmcompiler.judge.agreeing import count_agreeing
+from pytest_llmcompiler.judge.cost import CostMeter, PassingRun
 from pytest_llmcompiler.judge.coverage import pass_verdict
 from pytest_llmcompiler.judge.differential import DifferentialRun
 from pytest_llmcompiler.judge.divergence import AssembledText
@@ -84,6 +85,7 @@ class Harness:
         """Runs what is only asked whether it shows the same."""
         self._prover = Prover(self._under_test) if settings.prove else None
         self._look = SecondLook(self._suite, settings.effort, settings.seed)
+        self._costs = CostMeter(self._suite, settings.assembler, self._run_passing)
 
     def start(self) -> None:
         """Start what the first candidate would wait for."""
@@ -172,7 +174,25 @@ class Harness:
             if failed:
                 return failed
             judged = judged._replace(verdict=replace(judged.verdict, detail=judged.verdict.detail | detail))
-        return self._add_proof(judged, differential, detail, explain=explain, capture=capture)
+        judged = self._add_proof(judged, differential, detail, explain=explain, capture=capture)
+        if not judged.verdict.passed:
+            return judged
+        cost = self._costs.describe(PassingRun(differential, result))
+        return judged._replace(verdict=replace(judged.verdict, detail=judged.verdict.detail | cost))
+
+    def _run_passing(self, assembly: str) -> PassingRun | None:
+        """The runs of a text of clang's own on the suite, without a second look; None where it does not pass."""
+        with self.engine.sample():
+            candidate = self._assemble(assembly, encode=self.engine.encode)
+            if isinstance(candidate, Verdict):
+                return None
+            result = self._run_engine(candidate, None, is_own=True)
+        differential = DifferentialRun(self._suite, candidate, assembly)
+        if result is None or not is_settled(result):
+            judged = self._run(differential, result, {}, explain=False, capture=False)
+            if not judged.verdict.passed:
+                return None
+        return PassingRun(differential, result)
 
     def _compare_engines(self, emulated: DifferentialRun) -> None:
         """Raise JudgeError where a candidate that the emulator can run runs otherwise on the processor itself."""
@@ -253,11 +273,15 @@ class Harness:
                 weaker = weaker or judged
         return weaker
 
-    def _run_engine(self, candidate: AssembledCode, look: LookRequest | None) -> EngineResult | None:
+    def _run_engine(
+        self, candidate: AssembledCode, look: LookRequest | None, *, is_own: bool = False
+    ) -> EngineResult | None:
         """What the engine says of a candidate; None where it can't run it."""
         program, kind = self._under_test.program_for(candidate), self._image_kind(candidate)
         has_glibc_results = self._under_test.has_glibc_results(candidate)
-        return self.engine.run(program, candidate, self.function, kind, look, has_glibc_results=has_glibc_results)
+        return self.engine.run(
+            program, candidate, self.function, kind, look, has_glibc_results=has_glibc_results, is_own=is_own
+        )
 
     def _image_kind(self, candidate: AssembledCode) -> ImageKind:
         return ImageKind(with_library=self._under_test.program_for(candidate) is not self.reference.golden)

@@ -6,7 +6,7 @@ import copy
 import functools
 import itertools
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -25,6 +25,7 @@ from pytest_llmcompiler.corpus.special_values import generate_specials
 from pytest_llmcompiler.corpus.store import SavedCorpus
 from pytest_llmcompiler.corpus.strategies import build_input_strategy
 from pytest_llmcompiler.judge.adequacy import Adequacy, MutantRunner, choose_inputs, count_adequacy, start_texts
+from pytest_llmcompiler.judge.code_cost import CostCounts
 from pytest_llmcompiler.judge.compiler_bug import describe_compiler_bug
 from pytest_llmcompiler.judge.coverage import Coverage, DroppedInput, measure_coverage
 from pytest_llmcompiler.judge.engine_fuzzing import MAX_ROUNDS, EngineFuzzer
@@ -36,6 +37,7 @@ from pytest_llmcompiler.judge.suite_files import SuiteFiles
 from pytest_llmcompiler.judge.suite_store import SavedBuilds, SavedSuite
 from pytest_llmcompiler.judge.whole_program import WholeProgram
 from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.targets.code import AssemblerName
 from pytest_llmcompiler.values.input import Input
 
 _VARIED_PER_EDGE = 4
@@ -218,6 +220,18 @@ class Suite:
             if not self._is_restricted:
                 self._files.image.save(image)
         return image
+
+    def reference_costs(
+        self, assembler: AssemblerName, measure: Callable[[], Mapping[str, CostCounts]]
+    ) -> Mapping[str, CostCounts]:
+        """What clang's own code costs on the suite, by level, from the cache or as it is measured now."""
+        file = self._files.costs(assembler)
+        costs: Mapping[str, CostCounts] | None = None if self._is_restricted else file.load()
+        if costs is None:
+            costs = measure()
+            if not self._is_restricted:
+                file.save(costs)
+        return costs
 
     def build_reserve(self) -> dict[Input, SuiteEntry]:
         """The inputs of the reserve, of which nothing is expected. None where the function calls what is not there: the

@@ -8,10 +8,12 @@ from weakref import WeakKeyDictionary
 
 from pytest_llmcompiler.corpus.store import CorpusFile
 from pytest_llmcompiler.emulator.engine_server import has_engine
+from pytest_llmcompiler.judge.code_cost import CostFile
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.suite_store import BuildsFile, ImageFile, SuiteFile, SuiteFormat
 from pytest_llmcompiler.program.case import ArgRule
 from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.targets.code import AssemblerName
 
 
 class SuiteFiles:
@@ -50,6 +52,10 @@ class SuiteFiles:
     def builds(self) -> BuildsFile:
         """What explaining failures needs beside the suite."""
         return BuildsFile((self._reference.fingerprint, *self._settings), _open_format(self._reference))
+
+    def costs(self, assembler: AssemblerName) -> CostFile:
+        """What clang's own code of the function costs, assembled by an assembler."""
+        return CostFile((_open_format(self._reference).digest, self._reference.fingerprint, *self._settings, assembler))
 
 
 _FORMATS: WeakKeyDictionary[Reference, SuiteFormat] = WeakKeyDictionary()

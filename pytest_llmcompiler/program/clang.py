@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 from pytest_llmcompiler.errors import ClangError
 from pytest_llmcompiler.program.elf_file import resolve_debug_relocations
 from pytest_llmcompiler.program.included_files import parse_dependencies, without_folders
+from pytest_llmcompiler.program.ir_rewrites import set_level_attributes
 from pytest_llmcompiler.program.tool_run import ToolRun, name_descriptor, open_in_memory, read_descriptor, run_tool
 from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.target import Target
@@ -51,6 +52,8 @@ _LINE_FLAGS = ("-gline-tables-only", "-gdwarf-4")
 
 Syntax = Literal["att", "intel"]
 """The syntax in which assembly is written."""
+OptimisationLevel = Literal["O0", "O2", "O3", "Oz"]
+"""The levels of clang whose code answers are measured by."""
 
 
 class CompiledUnit(NamedTuple):
@@ -158,6 +161,19 @@ class Toolchain:
             raise ClangError(f"unknown pass list {passes!r}: expected one of {known}")
         own_level = match[1] if self.target.foreign_system or match[1] == "O0" else "O2"
         run = _start_module(ir, self.target, *_MODULE_FLAGS, f"-{own_level}", "-S", f"-masm={syntax}")
+        return lambda: run.result().stdout.decode(errors=_BAD_BYTES)
+
+    def start_level(self, ir: str, level: OptimisationLevel) -> Callable[[], str]:
+        """Start to emit the assembly of a module as clang makes it at a level, in AT&T syntax. Returns the function
+        that waits for it and returns the text. Raises ClangError and IRError.
+
+        `ir` is what clang hands to its optimiser. The bundled clang emits the code, without zig's front end, which
+        knows fewer levels. As clang does for a C file, functions lose their frame pointer where they are optimised.
+        """
+        if level != "O0":
+            frame_pointer = "non-leaf" if self.target.triple.startswith("aarch64") else "none"
+            ir = set_level_attributes(ir, frame_pointer=frame_pointer, is_for_size=level == "Oz")
+        run = _start_module(ir, self.target, *_MODULE_FLAGS, f"-{level}", "-S")
         return lambda: run.result().stdout.decode(errors=_BAD_BYTES)
 
     def find_bodies(self, path: Path, cflags: Sequence[str] = ()) -> dict[str, tuple[int, int]]:

@@ -37,6 +37,18 @@ def remove_value_names(module: llvm.ModuleRef) -> None:
                 value.name = ""
 
 
+def set_level_attributes(text: str, *, frame_pointer: str, is_for_size: bool) -> str:
+    """The module with the attributes that clang gives functions where it optimises: that it may, which of them keep a
+    frame pointer (`none`, `non-leaf`), and at -Oz that size comes first."""
+    text = re.sub(r'"frame-pointer"="[\w-]+"', f'"frame-pointer"="{frame_pointer}"', text)
+    module = parse(re.sub(r"^((?:attributes #|define ).*?) optnone\b", r"\1", text, flags=re.MULTILINE))
+    for function in module.functions if is_for_size else ():
+        if not function.is_declaration:
+            function.add_function_attribute("minsize")
+            function.add_function_attribute("optsize")
+    return str(module)
+
+
 def externalise(text: str) -> str:
     """The module with every local symbol external, so that other code can name it."""
     module = parse(text)

@@ -8,7 +8,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from pytest_llmcompiler.errors import CaseError, NoCSourceError, OptimiserError, PassListError, UnfitTemplateError
 from pytest_llmcompiler.program import optimiser
-from pytest_llmcompiler.program.clang import Syntax, compile_ir, lower_optimised_ir
+from pytest_llmcompiler.program.clang import OptimisationLevel, Syntax, compile_ir, lower_optimised_ir
 from pytest_llmcompiler.program.compiled_case import CompiledCase
 from pytest_llmcompiler.program.directive_comments import decode_source
 from pytest_llmcompiler.program.ir import binary_size, count_instructions, emit_assembly, object_size, parse
@@ -108,6 +108,13 @@ class FunctionTexts:
             return self.lowered_assembly(function, passes, syntax)
         with self._compiled.blame_case():
             return self._compiled.toolchain.emit_assembly(self.ir(function), passes, syntax)
+
+    def start_level(self, function: str, level: OptimisationLevel) -> Callable[[], str]:
+        """Start to compile one function as clang compiles its file at a level, with everything else declared. Returns
+        the function that waits for the assembly. Raises ClangError, CaseError and IRError."""
+        compiled = self._compiled
+        ir = self.ir(function) if level == "O0" else extract(compiled.optimisable_ir, function, self._target)
+        return compiled.toolchain.start_level(ir, level)
 
     @_cache_results
     def optimised_ir(self, function: str, passes: str) -> str:

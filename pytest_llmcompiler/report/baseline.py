@@ -3,20 +3,23 @@
 The file is JSON Lines, made for version control: a header, then one line for each item, sorted.
 
     {"schema": 1, "model": "llm-compiler-7b", "samples": 4}
-    {"item": "git_lfs.c::validate[asm-O0]", "passed": 1, "judged": 4, "samples": 4}
+    {"item": "git_lfs.c::validate[asm-O0]", "passed": 1, "judged": 4, "samples": 4, "speed@O3": 0.4711, "size@Oz": 0.52}
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from pytest_llmcompiler.errors import BaselineError
 from pytest_llmcompiler.files import replace_file
+from pytest_llmcompiler.report.cost_ratios import SIZE, SPEED
 from pytest_llmcompiler.report.passk import SampleCounts
 
 _SCHEMA = 1
@@ -25,6 +28,11 @@ SIGNIFICANCE_LEVEL = 0.01
 """The probability with which a test may report a regression where nothing got worse. There are two tests in a run: one
 over single items, one over all items together. An item that passed and no longer passes is reported without a test: the
 same seed gives the same answers, so chance has no part in it unless the model ignores seeds."""
+
+_DECIMALS = 4
+"""Decimals of speed and size in the file."""
+_EXACT_DIFFERENCES = 50
+"""Differences up to which the distribution of the signed-rank sum is computed exactly."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +43,14 @@ class BaselineCounts:
     judged: int
     """How many samples have a conclusive verdict."""
     samples: int
+    costs: Mapping[str, float] = field(default_factory=dict, compare=False)
+    """Speed and size of the samples that pass, rounded; empty where none has them."""
 
     @classmethod
     def of(cls, counts: SampleCounts) -> BaselineCounts:
         """The counts of an item of this run."""
-        return cls(counts.passed, counts.judged, len(counts.verdicts))
+        costs = {name: round(counts.costs[name], _DECIMALS) for name in (SPEED, SIZE) if name in counts.costs}
+        return cls(counts.passed, counts.judged, len(counts.verdicts), costs)
 
     def suffice(self, share: float) -> bool:
         """Whether the item passes: at least one sample passes, and at least `share` of the judged ones."""
@@ -70,13 +81,13 @@ class Change:
 
 @dataclass(frozen=True)
 class PairedTest:
-    """How the mean pass@1 over several items changed, as fractions of 1."""
+    """How a mean over several items changed: pass@1, as fractions of 1, or a measure of speed or size."""
 
     items: int
     then: float
     now: float
     p_value: float
-    """The probability of a pass@1 as low as now, or lower, if nothing got worse."""
+    """The probability of a mean as low as now, or lower, if nothing got worse."""
 
 
 class Baseline:
@@ -145,7 +156,8 @@ class Baseline:
         """Write the file, whole or not at all. Raises BaselineError."""
         lines: list[dict[str, Any]] = [{"schema": _SCHEMA, "model": model, "samples": self.samples}]
         for item, counts in sorted(self.items.items()):
-            lines.append({"item": item, "passed": counts.passed, "judged": counts.judged, "samples": counts.samples})
+            numbers = {"passed": counts.passed, "judged": counts.judged, "samples": counts.samples}
+            lines.append({"item": item, **numbers, **counts.costs})
         try:
             with replace_file(path) as part:
                 part.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
@@ -196,6 +208,52 @@ def paired_test(changes: Sequence[Change]) -> PairedTest | None:
     return PairedTest(len(pairs), before, after, p_value)
 
 
+def paired_cost_test(changes: Sequence[Change], measure: str) -> PairedTest | None:
+    """Compare a measure of speed or size over the functions that have it now and then; None if there is none.
+
+    `then` and `now` are geometric means. The p-value is that of Wilcoxon's signed-rank test (Biometrics Bulletin 1,
+    1945), one-sided, on the logarithms of the changes. Functions are its pairs: questions about one are alike.
+    """
+    pairs: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for change in changes:
+        if change.then and measure in change.then.costs and measure in change.now.costs:
+            logarithms = math.log(change.then.costs[measure]), math.log(change.now.costs[measure])
+            pairs[change.item.rpartition("[")[0]].append(logarithms)
+    if not pairs:
+        return None
+    before = [math.fsum(then for then, _ in group) / len(group) for group in pairs.values()]
+    after = [math.fsum(now for _, now in group) / len(group) for group in pairs.values()]
+    p_value = signed_rank_p_value([now - then for then, now in zip(before, after, strict=True)])
+    then, now = (math.exp(math.fsum(values) / len(pairs)) for values in (before, after))
+    return PairedTest(len(pairs), then, now, p_value)
+
+
+def signed_rank_p_value(differences: Iterable[float]) -> float:
+    """The probability that so much of the differences is negative, or more, if either sign is as likely.
+
+    Differences of 0 are left out, and equal ones share their ranks. For many differences the sum of ranks is taken for
+    normally distributed.
+    """
+    changed = [difference for difference in differences if difference]
+    if not changed:
+        return 1.0
+    ranks = _rank_doubled([abs(difference) for difference in changed])
+    positive = sum(rank for rank, difference in zip(ranks, changed, strict=True) if difference > 0)
+    if len(ranks) > _EXACT_DIFFERENCES:
+        deviation = math.sqrt(sum(rank * rank for rank in ranks)) / 2
+        return math.erfc(-(positive + 0.5 - sum(ranks) / 2) / deviation / math.sqrt(2)) / 2
+    ways = [1, *[0] * sum(ranks)]
+    for rank in ranks:
+        ways = [ways[total] + (ways[total - rank] if total >= rank else 0) for total in range(len(ways))]
+    return sum(ways[: positive + 1]) / (1 << len(ranks))
+
+
+def _rank_doubled(values: Sequence[float]) -> list[int]:
+    """Twice the rank of each value, from the smallest on. Equal values have the mean of their ranks."""
+    ordered = sorted(values)
+    return [bisect_left(ordered, value) + bisect_right(ordered, value) + 1 for value in values]
+
+
 def _parse_object(line: str) -> dict[str, Any]:
     try:
         value = json.loads(line)
@@ -220,7 +278,8 @@ def _parse_item(line: str) -> tuple[str, BaselineCounts]:
     item = entry.get("item")
     if not isinstance(item, str):
         raise ValueError("expected the name of an item as 'item'")
-    counts = BaselineCounts(_count(entry, "passed"), _count(entry, "judged"), _count(entry, "samples"))
+    costs = {name: _ratio(entry, name) for name in (SPEED, SIZE) if name in entry}
+    counts = BaselineCounts(_count(entry, "passed"), _count(entry, "judged"), _count(entry, "samples"), costs)
     if not counts.passed <= counts.judged <= counts.samples:
         raise ValueError(f"{item} can't have {counts.passed} of {counts.judged} of {counts.samples} samples")
     return item, counts
@@ -231,3 +290,10 @@ def _count(entry: dict[str, Any], name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError(f"expected a whole number as {name!r}, found {value!r}")
     return value
+
+
+def _ratio(entry: dict[str, Any], name: str) -> float:
+    value = entry.get(name)
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < math.inf:
+        raise ValueError(f"expected a number above 0 as {name!r}, found {value!r}")
+    return float(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +12,8 @@ from pathlib import Path
 from pytest_llmcompiler.errors import ModelError
 from pytest_llmcompiler.judge.verdict import KINDS
 from pytest_llmcompiler.model.answer import QuestionKey, get_template_label
+from pytest_llmcompiler.report.cost_estimate import estimate_geometric_mean, mean_by_function
+from pytest_llmcompiler.report.cost_ratios import SIZE, SPEED
 from pytest_llmcompiler.report.passk import SampleCounts, count_samples, mean_difference
 from pytest_llmcompiler.report.records import Record, read_records
 
@@ -99,6 +101,7 @@ def comparison_lines(first: RecordedRun, second: RecordedRun) -> list[str]:
         f"  better in {_count_noun(result.better, 'function')}, worse in {result.worse}, equal in {equal}: "
         f"exact McNemar p = {result.p_value:.2g}",
         _verdict_line(first, second),
+        *_cost_lines(first, second),
     ]
     for run, other in ((first, second), (second, first)):
         unpaired = [key for key in run.counts_by_item if key not in other.counts_by_item]
@@ -121,6 +124,26 @@ def _verdict_line(first: RecordedRun, second: RecordedRun) -> str:
     )
     counts = [f"{kind} {then}, then {now}" for kind, then, now in zip(KINDS, before, after) if then or now]
     return f"  samples: {'; '.join(counts)}"
+
+
+def _cost_lines(first: RecordedRun, second: RecordedRun) -> Iterator[str]:
+    """Speed and size of right answers, over the functions that have one in both runs."""
+    for name in (SPEED, SIZE):
+        then, now = (mean_by_function(run.counts_by_item.values(), name) for run in (first, second))
+        both = [function for function in then if function in now]
+        before, after, change = (
+            estimate_geometric_mean(values)
+            for values in (
+                [then[function] for function in both],
+                [now[function] for function in both],
+                [now[function] - then[function] for function in both],
+            )
+        )
+        if before and after and change:
+            yield (
+                f"  {name}  {before.value:.2f}, then {after.value:.2f}: {change} times as good in "
+                f"{_count_noun(len(both), 'function')} with right answers in both"
+            )
 
 
 def prompt_lines(counts_by_item: Iterable[SampleCounts], prompts: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from pytest_llmcompiler.model.answer import Prompt, StopReason
-from pytest_llmcompiler.report.records import Record, RecordDetail, RecordModel, TokenCounts
+from pytest_llmcompiler.report.records import Record, RecordCost, RecordDetail, RecordModel, TokenCounts
 
 if TYPE_CHECKING:
     from pytest_llmcompiler.judge.listing import Listing
@@ -38,6 +38,7 @@ class SampleRow(TypedDict):
     instructions: int | None
     published: bool | None
     """Whether the tests that came with the case hold; None if it came without."""
+    cost: RecordCost | None
 
 
 class ItemReport(TypedDict):
@@ -131,6 +132,7 @@ def _sample_row(record: Record) -> SampleRow:
         "message": record["detail"].get("message", ""),
         "instructions": record["detail"].get("instructions"),
         "published": published["holds"] if published else None,
+        "cost": record["detail"].get("cost"),
     }
 
 

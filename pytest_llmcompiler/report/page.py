@@ -21,6 +21,7 @@ from typing import Any
 from pytest_llmcompiler.files import replace_file
 from pytest_llmcompiler.judge.verdict import KINDS
 from pytest_llmcompiler.model.answer import QuestionKey
+from pytest_llmcompiler.report.cost_plot import plot_costs
 from pytest_llmcompiler.report.item_report import ItemReport, SampleRow
 from pytest_llmcompiler.report.passk import (
     CountedSample,
@@ -89,6 +90,7 @@ class ReportPage:
             items=len(counts_by_item),
             curve=_curve(counts_by_item, ks),
             published=_published_plot(item_reports),
+            costs=plot_costs(counts_by_item),
             sizes=[
                 (unit, [(name, _bar(group)) for name, group in rows]) for unit, rows in group_by_size(counts_by_item)
             ],
@@ -198,7 +200,8 @@ def _published_plot(item_reports: Sequence[ItemReport]) -> PublishedPlot | None:
 
 def _counted(row: SampleRow) -> CountedSample:
     tokens = row["tokens"]
-    return CountedSample(row["sample"], row["verdict"], tokens["prompt"], tokens["answer"], row["instructions"])
+    numbers = tokens["prompt"], tokens["answer"], row["instructions"]
+    return CountedSample(row["sample"], row["verdict"], *numbers, row["cost"])
 
 
 def _index(item_reports: Sequence[ItemReport]) -> dict[str, Any]:

@@ -17,8 +17,11 @@ from pytest_llmcompiler.report.baseline import (
     Change,
     ChangeKind,
     PairedTest,
+    paired_cost_test,
     paired_test,
 )
+from pytest_llmcompiler.report.cost_estimate import estimate_cost
+from pytest_llmcompiler.report.cost_ratios import SIZE, SPEED
 from pytest_llmcompiler.report.passk import SampleCounts, estimate
 
 _LISTED: tuple[ChangeKind, ...] = ("worse", "better", "new", "not judged")
@@ -45,15 +48,18 @@ class SessionOutcome:
 
     lines: Sequence[str]
     failed: bool
+    is_better: bool = False
+    """Whether something got better than in the baseline."""
 
 
 class PassCriteria:
     """Decides on items by the required share of passing samples and by the baseline; on sessions by thresholds too."""
 
-    def __init__(self, share: float | None, samples: int, thresholds: Mapping[int, float]) -> None:
+    def __init__(self, share: float | None, samples: int, thresholds: Mapping[str, float]) -> None:
         """`share`: the share of an item's judged samples that must pass, and at least one; None: no item fails.
 
-        `samples`: how many samples of an item are asked for. `thresholds`: the least pass@k by k, as fractions of 1.
+        `samples`: how many samples of an item are asked for. `thresholds`: the least pass@k, as a fraction of 1, and
+        the least of measures of speed and size, each by its name: `pass@1`, `speed@O3`.
         """
         self._share, self._samples, self._thresholds = share, samples, thresholds
         self._baseline: Baseline | None = None
@@ -105,18 +111,10 @@ class PassCriteria:
 
     def _check_thresholds(self, items: Sequence[SampleCounts]) -> SessionOutcome:
         lines = []
-        for k, required in sorted(self._thresholds.items()):
-            mean = estimate(items, k)
-            if mean is None:
-                result = f"no item has {'a judged sample' if k == 1 else f'{k} judged samples'}"
-            elif mean.value < required - _ROUNDING_ERROR:
-                # Rounded down: 79.999 must not read as the 80 that is required.
-                result = f"found {math.floor(10_000 * mean.value) / 100:.2f}"
-            else:
-                continue
-            lines.append(
-                f"FAIL: pass@{k} of at least {100 * required:g} percent is required (--llmc-fail-under); {result}"
-            )
+        for name, required in sorted(self._thresholds.items(), key=_order_of_threshold):
+            k = name.removeprefix("pass@")
+            line = _check_cost(items, name, required) if k == name else _check_pass(items, int(k), required)
+            lines += [line] if line else []
         return SessionOutcome(lines, bool(lines))
 
     def _check_baseline(self, items: Sequence[SampleCounts], model: str, command: str) -> SessionOutcome:
@@ -130,12 +128,46 @@ class PassCriteria:
             except BaselineError as error:
                 return SessionOutcome([*lines, f"FAIL: {error}"], True)
             return SessionOutcome([*lines, f"{len(items)} items written to {self._updated_path}"], False)
-        overall, kinds = _check_overall(paired_test(changes)), {change.kind for change in changes}
+        kinds = {change.kind for change in changes}
+        overall = [_check_overall(paired_test(changes)), *(_check_paired_cost(changes, name) for name in (SPEED, SIZE))]
         offer = []
-        if kinds & {"better", "new"}:
+        if kinds & {"better", "new"} or any(outcome.is_better for outcome in overall):
             scope = ", the items that are worse included" if "worse" in kinds else ""
             offer = [f"to update the baseline{scope}: {command} --llmc-update-baseline"]
-        return SessionOutcome([*lines, *overall.lines, *offer], overall.failed or "worse" in kinds)
+        has_failed = any(outcome.failed for outcome in overall) or "worse" in kinds
+        return SessionOutcome([*lines, *(line for outcome in overall for line in outcome.lines), *offer], has_failed)
+
+
+def _order_of_threshold(threshold: tuple[str, float]) -> tuple[bool, int, str]:
+    """pass@k comes first, by k."""
+    name, _ = threshold
+    is_pass = name.startswith("pass@")
+    return not is_pass, int(name.removeprefix("pass@")) if is_pass else 0, name
+
+
+def _check_pass(items: Sequence[SampleCounts], k: int, required: float) -> str:
+    """The line for a pass@k that is lower than required; empty where it is not."""
+    mean = estimate(items, k)
+    if mean is None:
+        result = f"no item has {'a judged sample' if k == 1 else f'{k} judged samples'}"
+    elif mean.value < required - _ROUNDING_ERROR:
+        # Rounded down: 79.999 must not read as the 80 that is required.
+        result = f"found {math.floor(10_000 * mean.value) / 100:.2f}"
+    else:
+        return ""
+    return f"FAIL: pass@{k} of at least {100 * required:g} percent is required (--llmc-fail-under); {result}"
+
+
+def _check_cost(items: Sequence[SampleCounts], name: str, required: float) -> str:
+    """The line for a speed or size that is lower than required; empty where it is not."""
+    mean = estimate_cost(items, name)
+    if mean is None:
+        result = "no passing sample has it"
+    elif mean.value < required - _ROUNDING_ERROR:
+        result = f"found {math.floor(10_000 * mean.value) / 10_000:.4f}"
+    else:
+        return ""
+    return f"FAIL: {name} of at least {required:g} is required (--llmc-fail-under); {result}"
 
 
 def _change_lines(name: str, changes: Sequence[Change]) -> list[str]:
@@ -158,6 +190,19 @@ def _check_overall(test: PairedTest | None) -> SessionOutcome:
     change = f"pass@1 of {test.items} items: {100 * test.then:.1f} percent, now {100 * test.now:.1f}"
     if test.p_value > SIGNIFICANCE_LEVEL:
         return SessionOutcome([change], False)
+    return SessionOutcome(
+        [f"FAIL: {change}, which chance alone brings about with a probability of {test.p_value:.2g}"], True
+    )
+
+
+def _check_paired_cost(changes: Sequence[Change], name: str) -> SessionOutcome:
+    """Whether the speed or size of right answers fell by more than chance allows."""
+    test = paired_cost_test(changes, name)
+    if test is None or test.then == test.now:
+        return SessionOutcome((), False)
+    change = f"{name} of {test.items} functions: {test.then:.3f}, now {test.now:.3f}"
+    if test.p_value > SIGNIFICANCE_LEVEL:
+        return SessionOutcome([change], False, is_better=test.p_value >= 1 - SIGNIFICANCE_LEVEL)
     return SessionOutcome(
         [f"FAIL: {change}, which chance alone brings about with a probability of {test.p_value:.2g}"], True
     )

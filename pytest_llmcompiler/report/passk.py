@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, NamedTuple
 
 from pytest_llmcompiler.model.answer import QuestionKey, read_question_key
+from pytest_llmcompiler.report.cost_ratios import average_ratios
 from pytest_llmcompiler.report.records import Record
 
 BEFORE_CODE = frozenset(("no-answer", "truncated", "assemble", "link"))
@@ -63,6 +64,8 @@ class CountedSample(NamedTuple):
     answer_tokens: int | None
     instructions: int | None
     """The size of the function, in IR instructions."""
+    cost: object = None
+    """The fact `cost` of its verdict; None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,8 @@ class SampleCounts:
     """How many of the conclusive samples became machine code that links."""
     size: FunctionSize | None = None
     """The size of the question; None if it is unknown."""
+    costs: Mapping[str, float] = field(default_factory=dict)
+    """Speed and size of the samples that pass, by measure (`cost_ratios`): geometric means."""
 
     @property
     def judged(self) -> int:
@@ -121,6 +126,7 @@ def _counted(record: Record) -> CountedSample:
         prompt_tokens=tokens.get("prompt"),
         answer_tokens=tokens.get("answer"),
         instructions=record.get("detail", {}).get("instructions"),
+        cost=record.get("detail", {}).get("cost"),
     )
 
 
@@ -141,6 +147,7 @@ def _count(key: QuestionKey, samples: Sequence[CountedSample]) -> SampleCounts:
         answer_tokens=_sum_known(sample.answer_tokens for sample in samples),
         assembled=sum(verdict not in BEFORE_CODE and verdict not in NO_CONCLUSION for verdict in verdicts),
         size=_size(samples[0]),
+        costs=average_ratios(sample.cost for sample in samples if sample.verdict == "pass"),
     )
 
 
@@ -209,7 +216,7 @@ def mean_difference(clusters: Sequence[Sequence[Fraction]]) -> tuple[float, floa
     if count == 1:
         return -1.0, 1.0
     squares = sum(sum(value - mean for value in values) ** 2 for values in clusters)
-    half = _t_quantile(count - 1) * math.sqrt(count / (count - 1) * squares) / members
+    half = t_quantile(count - 1) * math.sqrt(count / (count - 1) * squares) / members
     if squares == 0:
         half = _wilson(0.0, count, _Z)[1]
     return max(-1.0, float(mean) - half), min(1.0, float(mean) + half)
@@ -230,7 +237,7 @@ def _interval(mean: float, variance: float | None, functions: int, groups: int) 
     if mean in (0.0, 1.0):
         return _wilson(mean, functions, _Z)
     effective = min(mean * (1 - mean) / variance, groups) if variance > 0 else groups
-    return _wilson(mean, effective, _t_quantile(functions - 1))
+    return _wilson(mean, effective, t_quantile(functions - 1))
 
 
 def _wilson(p: float, n: float, quantile: float) -> tuple[float, float]:
@@ -241,7 +248,7 @@ def _wilson(p: float, n: float, quantile: float) -> tuple[float, float]:
     return (0.0 if p == 0 else max(0.0, middle - half)), (1.0 if p == 1 else min(1.0, middle + half))
 
 
-def _t_quantile(freedom: int) -> float:
+def t_quantile(freedom: int) -> float:
     """The 97.5 % quantile of Student's t: from the table, and above 9 degrees of freedom by the expansion in
     Abramowitz and Stegun, 26.7.5, which is right to 4 digits there."""
     if freedom <= len(_T):

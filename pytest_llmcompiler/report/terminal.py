@@ -13,6 +13,8 @@ from typing import Any
 
 from pytest_llmcompiler.judge.verdict import KINDS
 from pytest_llmcompiler.model.answer import read_question_key
+from pytest_llmcompiler.report.cost_estimate import cost_notes, estimate_cost
+from pytest_llmcompiler.report.cost_ratios import SIZE, SPEED
 from pytest_llmcompiler.report.measures import measure_lines
 from pytest_llmcompiler.report.passk import Estimate, SampleCounts, count_samples, estimate
 from pytest_llmcompiler.report.records import Record
@@ -65,6 +67,7 @@ def summary_lines(records: Sequence[Record], ks: list[int], width: int, paint: P
     table = _table(_rows(counts_by_item), _columns(counts_by_item, ks), width, paint)
     notes = [
         *_pass_notes(counts_by_item, ks),
+        *cost_notes(counts_by_item),
         *measure_lines(records),
         *_proof_notes(records),
         *_inconclusive_notes(records),
@@ -159,6 +162,7 @@ def _columns(counts_by_item: Sequence[SampleCounts], ks: Iterable[int]) -> list[
         ("items", lambda group: str(len(group))),
         ("samples", lambda group: str(sum(len(counts.verdicts) for counts in group))),
         *((f"pass@{k}", _pass_cell(k)) for k in ks),
+        *((name, _cost_cell(name)) for name in (SPEED, SIZE) if any(name in counts.costs for counts in counts_by_item)),
         ("assembled", _assembled_cell),
         *((kind, _verdict_cell(kind)) for kind in KINDS if kind in seen),
     ]
@@ -172,6 +176,10 @@ def _columns(counts_by_item: Sequence[SampleCounts], ks: Iterable[int]) -> list[
 
 def _pass_cell(k: int) -> _Cell:
     return lambda group: _format_estimate(estimate(group, k))
+
+
+def _cost_cell(measure: str) -> _Cell:
+    return lambda group: str(estimate_cost(group, measure) or "-")
 
 
 def _verdict_cell(kind: str) -> _Cell:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from pytest_llmcompiler.judge.verdict import KINDS, RUN_FAILURES, Verdict
+from pytest_llmcompiler.report.cost_ratios import MEASURES, read_ratios
 
 RewardTable = Mapping[str, float | None]
 """Rewards by the kind of the verdict. `agreeing` is what an answer that runs and fails gets on top of the reward of its
-kind where it agrees with the reference on every input; on a part of them it gets that part of it."""
+kind where it agrees with the reference on every input; on a part of them it gets that part of it. A measure such as
+`speed@O3` is what an answer that passes gets on top where it is twice as good as clang -O3, and loses where it is half
+as good (`_cost_bonus`)."""
 
 STAGED: RewardTable = MappingProxyType(
     {
@@ -31,7 +35,7 @@ STAGED: RewardTable = MappingProxyType(
 PASS_OR_FAIL: RewardTable = MappingProxyType(dict.fromkeys(KINDS, 0.0) | {"pass": 1.0, "inconclusive": None})
 
 _NAMED = {"staged": STAGED}
-_KEYS = (*KINDS, "agreeing")
+_KEYS = (*KINDS, "agreeing", *MEASURES)
 
 
 def reward_of(verdict: Verdict, table: str | RewardTable | None = None) -> float | None:
@@ -44,10 +48,16 @@ def reward_of(verdict: Verdict, table: str | RewardTable | None = None) -> float
     `agreeing` in a table needs the fact `agreeing` in the verdict, which a judge adds that counts agreeing inputs. A
     verdict without it gets the reward of its kind alone.
 
+    A measure of speed or size in a table needs the fact `cost`, which verdicts on answers that pass have. The bonus is
+    the binary logarithm of the ratio, times the number in the table: nothing for code as good as clang's, the number
+    for twice as good, minus the number for half as good. Ratios beyond count as 2 and 1/2, so that no reward runs away.
+
     Raises ValueError for a table that is not known, and for a key that is no verdict.
     """
     rewards = read_table(table)
     reward = rewards[verdict.kind]
+    if reward is not None and verdict.passed:
+        return reward + _cost_bonus(verdict, rewards)
     if reward is None or verdict.kind not in RUN_FAILURES:
         return reward
     return reward + (rewards["agreeing"] or 0.0) * (_agreeing_share(verdict) or 0.0)
@@ -71,3 +81,12 @@ def _agreeing_share(verdict: Verdict) -> float | None:
     if not isinstance(agreeing, int) or not isinstance(inputs, int) or not 0 <= agreeing <= inputs or not inputs:
         return None
     return agreeing / inputs
+
+
+def _cost_bonus(verdict: Verdict, rewards: RewardTable) -> float:
+    """What an answer that passes gets for its speed and size, or loses."""
+    wanted = {name: weight for name in MEASURES if (weight := rewards.get(name))}
+    ratios = read_ratios(verdict.detail.get("cost")) if wanted else {}
+    return math.fsum(
+        weight * max(-1.0, min(1.0, math.log2(ratios[name]))) for name, weight in wanted.items() if name in ratios
+    )

@@ -163,7 +163,7 @@ def test_items_are_compared_with_themselves() -> None:
 def pass_criteria(
     tmp_path: Path, baseline: Baseline | None, share: float | None = 0, *, update: bool = False, **least: float
 ) -> PassCriteria:
-    criteria = PassCriteria(share, 20, {int(k[1:]): value for k, value in least.items()})
+    criteria = PassCriteria(share, 20, {f"pass@{k[1:]}": value for k, value in least.items()})
     if baseline:
         baseline.write(tmp_path / "b.jsonl", "m")
         criteria.load(tmp_path / "b.jsonl", update=update)

@@ -22,6 +22,7 @@ OBJECTS = [
     (records.RecordCompilerBug, ("detail", "compiler_bug")),
     (records.RecordCoverage, ("detail", "coverage")),
     (records.RecordAdequacy, ("detail", "adequacy")),
+    (records.RecordCost, ("detail", "cost")),
     (records.RecordSecondLook, ("detail", "second_look")),
     (records.RecordProof, ("detail", "proof")),
     (records.ProgramStart, ("detail", "program_input")),

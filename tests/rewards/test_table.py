@@ -43,6 +43,21 @@ def test_a_table_of_ones_own_names_what_differs() -> None:
     assert [reward_of(Verdict(kind), table) for kind in ("pass", "crash", "hang", "inconclusive")] == [2, -1, 0, 0.5]
 
 
+def passing(instructions: int, size: int = 10) -> Verdict:
+    references = {"O3": {"instructions": 1000, "bytes": 20}, "Oz": {"instructions": 2000, "bytes": 10}}
+    return Verdict("pass", detail={"cost": {"instructions": instructions, "bytes": size, "references": references}})
+
+
+def test_speed_and_size_change_what_a_pass_is_worth() -> None:
+    table = {"speed@O3": 0.2, "size@Oz": 0.1}
+    rewards = [reward_of(passing(count), table) for count in (100, 500, 1000, 2000, 9000)]
+    assert rewards == pytest.approx([1.2, 1.2, 1.0, 0.8, 0.8])  # no more than for twice, no less than for half
+    assert reward_of(passing(1000, size=20), table) == pytest.approx(0.9)
+    assert reward_of(passing(500), "staged") == reward_of(passing(500)) == 1.0
+    assert reward_of(Verdict("mismatch", detail=passing(500).detail), table) == 0.0
+    assert reward_of(Verdict("pass"), table) == 1.0  # an answer without a cost gets nothing on top
+
+
 def test_tables_with_mistakes_are_refused() -> None:
     with pytest.raises(ValueError, match="no verdict 'no_answer'"):
         reward_of(Verdict("pass"), {"no_answer": 0.1})

@@ -31,6 +31,8 @@ struct Calls {
 };
 
 Calls *calls_open(Engine *engine) {
+    if (!ignore_block(&engine->counter, engine->return_address + DETOUR_OFFSET))
+        return NULL;
     return calloc(1, sizeof(Calls));
 }
 

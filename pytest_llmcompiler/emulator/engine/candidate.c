@@ -59,7 +59,7 @@ static bool read_jumps(Engine *engine, Reader *reader) {
     for (uint32_t i = 0; i < count && !reader->failed; i++) {
         uint64_t address = read_u64(reader);
         Span code = read_span(reader);
-        if (!write_code(engine, address, code))
+        if (!write_code(engine, address, code) || !ignore_block(&engine->counter, address))
             return false;
     }
     return !reader->failed;

@@ -279,6 +279,28 @@ typedef struct {
     uint64_t block_count; /* Executed blocks, each as often as it ran. */
 } EdgeSet;
 
+/* -- how many instructions a run executes (instructions.c) */
+
+#define COUNTED_BLOCKS 1024 /* More than most runs execute. Each child that counts other blocks copies the pages. */
+
+typedef struct {
+    uint64_t address;
+    uint32_t size, count; /* In bytes, and in instructions. */
+} CountedBlock;
+
+typedef struct {
+    uint64_t instructions; /* Of the present run. */
+    bool has_failed;       /* Whether they could not be counted. */
+    uint32_t ignored_count;
+    uint64_t *ignored;     /* The addresses of blocks that are the emulator's own. */
+    CountedBlock blocks[COUNTED_BLOCKS]; /* By a hash of their addresses; of two in one place the last one is kept. */
+} InstructionCounter;
+
+/* A block begins: add its instructions. */
+void count_block(InstructionCounter *counter, uc_engine *uc, uint64_t address, uint32_t size);
+/* Count nothing for the block at an address. False where there is no memory. */
+bool ignore_block(InstructionCounter *counter, uint64_t address);
+
 typedef struct Engine Engine;
 
 typedef struct Hook {
@@ -416,6 +438,8 @@ struct Engine {
     uint64_t misaligned[MOST_MISALIGNED]; /* The functions that were so called in the present run. */
     bool reports_accesses; /* Whether unicorn reports all accesses to what is not mapped. */
     uint64_t executed_bytes, limit, instructions_left;
+    bool counts_instructions; /* Whether `counter` is kept. */
+    InstructionCounter counter;
     Heap *heap;
     Kernel *kernel;
     Calls *calls;

@@ -108,6 +108,8 @@ static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *data)
     engine->executed_bytes += size;
     if (engine->executed_bytes > engine->limit)
         leave(engine, LEFT_LIMIT);
+    if (engine->counts_instructions)
+        count_block(&engine->counter, uc, address, size);
     if (engine->traces_edges)
         note_edge(engine, address);
     uint64_t offset = address - engine->code_start;
@@ -469,6 +471,7 @@ void begin_run(Engine *engine, Entry *entry, int fill) {
     if (engine->comparisons)
         engine->comparisons->total = 0;
     engine->executed_bytes = 0, engine->limit = entry->limit;
+    engine->counter.instructions = 0, engine->counter.has_failed = false;
 }
 
 bool emulate(Engine *engine, uint64_t address) {

@@ -160,3 +160,22 @@ EXPORT BlockTrace *native_open_trace(uc_engine *uc, uint64_t start, uint64_t end
     }
     return trace;
 }
+
+/* -- the instructions that a run executes */
+
+static void on_counted_block(uc_engine *uc, uint64_t address, uint32_t size, void *data) {
+    count_block(data, uc, address, size);
+}
+
+/* Count the instructions of all runs from now on, but for blocks at some addresses. NULL: no memory. */
+EXPORT InstructionCounter *native_open_counter(uc_engine *uc, const uint64_t *ignored, uint32_t ignored_count) {
+    InstructionCounter *counter = calloc(1, sizeof *counter);
+    bool is_open = counter;
+    for (uint32_t i = 0; i < ignored_count && is_open; i++)
+        is_open = ignore_block(counter, ignored[i]);
+    uc_hook hook;
+    if (is_open && !uc_hook_add(uc, &hook, UC_HOOK_BLOCK, (void *)on_counted_block, counter, 1, 0))
+        return counter;
+    free(counter);
+    return NULL;
+}

@@ -130,26 +130,57 @@ static bool assemble(Keystone *keystone, const Frame *request, int replies) {
     return write_frame(replies, FRAME_CODE, code, (uint32_t)size, -1);
 }
 
+/* What the runs on the suite show, by the number of the input. */
+typedef struct {
+    bool *is_left, *is_breach_only;
+    bool *is_uncounted; /* Whether it is not known how many instructions a run with the first fill executes. */
+    uint64_t instructions; /* Of the others in all. */
+} SuiteRun;
+
+static bool open_suite_run(SuiteRun *run, uint32_t count) {
+    bool *flags = calloc(3 * count + 1, sizeof *flags);
+    *run = (SuiteRun){flags, flags + count, flags + 2 * count, 0};
+    if (flags)
+        memset(run->is_uncounted, true, count);
+    return flags;
+}
+
+/* Run an input for the first time; false where it is left. */
+static bool run_counted(Engine *engine, Entry *entry, SuiteRun *run) {
+    engine->counts_instructions = true;
+    LeftReason left = engine_run_entry(engine, entry, FILL_GARBAGE);
+    engine->counts_instructions = false;
+    /* A run that is left may be over: what it shows at its end is Python's to compare. */
+    bool is_over = !entry->is_left && engine->end != END_LEFT && left != LEFT_FAULT && left != LEFT_LIMIT;
+    run->is_uncounted[entry->index] = !is_over || engine->counter.has_failed;
+    if (!run->is_uncounted[entry->index])
+        run->instructions += engine->counter.instructions;
+    return left == LEFT_NOT;
+}
+
 /* Run all inputs. Runs with one fill follow each other, since changing the fill takes long. Of code that hangs on several
  * inputs, the rest is left without a run: each would take as long as many runs of right code, and the first hang decides.
  * What is not shown to be the same is left, and `is_breach_only` says of what the registers alone tell. With `is_first`,
  * inputs behind the first other one that is left are left without a run, since that one decides. */
-static void run_suite(Engine *engine, bool *is_left, bool *is_breach_only, bool is_first) {
+static void run_suite(Engine *engine, SuiteRun *run, bool is_first) {
     uint32_t hangs = 0, end = engine->entry_count;
     for (int fill = 0; fill < FILLS; fill++)
         for (uint32_t i = 0; i < end; i++) {
             Entry *entry = &engine->entries[i];
-            if (is_left[i] || (fill != FILL_GARBAGE && !entry->is_varied))
+            if (run->is_left[i] || (fill != FILL_GARBAGE && !entry->is_varied))
                 continue;
-            bool is_run = hangs < MAX_HANGS;
-            is_left[i] = !is_run || engine_run_entry(engine, entry, fill) != LEFT_NOT;
-            is_breach_only[i] = is_run && engine->is_breach_only;
+            bool is_run = hangs < MAX_HANGS, is_same = false;
+            if (is_run)
+                is_same = fill == FILL_GARBAGE ? run_counted(engine, entry, run)
+                                               : engine_run_entry(engine, entry, fill) == LEFT_NOT;
+            run->is_left[i] = !is_same;
+            run->is_breach_only[i] = is_run && engine->is_breach_only;
             hangs += hangs < MAX_HANGS && engine->left == LEFT_LIMIT;
-            if (is_first && is_left[i] && !is_breach_only[i] && !entry->is_left)
+            if (is_first && run->is_left[i] && !run->is_breach_only[i] && !entry->is_left)
                 end = i;
         }
     for (uint32_t i = end; i < engine->entry_count; i++)
-        is_left[i] = true;
+        run->is_left[i] = true;
 }
 
 static uint32_t put(uint8_t *reply, uint32_t size, const void *value, uint32_t value_size) {
@@ -170,16 +201,29 @@ static uint32_t write_leads(const Lead *leads, uint32_t count, uint8_t *reply, u
     return size;
 }
 
-/* What a second look noticed: the number of inputs, the leads, and the inputs that reach further. Returns how many
- * bytes it takes. */
-static uint32_t write_noticed(const LookResult *noticed, uint8_t *reply) {
-    uint32_t size = put(reply, 0, &noticed->inputs, 4);
+/* How many instructions the candidate has executed, and on which inputs that is not known. */
+static uint32_t write_instructions(const SuiteRun *run, uint32_t count, uint8_t *reply, uint32_t size) {
+    size = put(reply, size, &run->instructions, sizeof run->instructions);
+    uint32_t uncounted = 0, at = size;
+    size += sizeof uncounted;
+    for (uint32_t i = 0; i < count; i++)
+        if (run->is_uncounted[i]) {
+            size = put(reply, size, &i, sizeof i);
+            uncounted++;
+        }
+    put(reply, at, &uncounted, sizeof uncounted);
+    return size;
+}
+
+/* What a second look noticed: the number of inputs, the leads, and the inputs that reach further. */
+static uint32_t write_noticed(const LookResult *noticed, uint8_t *reply, uint32_t size) {
+    size = put(reply, size, &noticed->inputs, 4);
     size = write_leads(noticed->leads, noticed->lead_count, reply, size);
     return write_leads(noticed->reaching, noticed->reaching_count, reply, size);
 }
 
 /* The result of a candidate: whether the whole program and the inspection are left to Python, the numbers of the inputs
- * that are, the statistics, and what a second look noticed. `is_failing` tells whether runs are left that can be shown. */
+ * that are, the statistics, the instructions, and what a second look noticed. `is_failing` tells whether runs are left that can be shown. */
 static bool judge(Engine *engine, Engine *twin, const Frame *request, int replies, bool *is_failing) {
     Reader reader = {request->data, request->data + request->size, false};
     bool is_first = read_u32(&reader);
@@ -187,19 +231,19 @@ static bool judge(Engine *engine, Engine *twin, const Frame *request, int replie
     if (reader.failed || !load_candidate(engine, (Span){reader.next, reader.end - reader.next}))
         return false;
     uint32_t count = engine->entry_count, size = 0;
-    bool *is_left = calloc(2 * count + 1, sizeof *is_left), *is_breach_only = is_left + count;
+    SuiteRun run;
     uint32_t *result = calloc(count + 3, sizeof *result);
     LookResult *noticed = malloc(sizeof *noticed); /* 200 KB, of which most samples use only the counts. */
-    uint8_t *reply = malloc((count + 3) * sizeof *result + sizeof engine->statistics + sizeof *noticed);
-    if (!is_left || !result || !noticed || !reply)
+    uint8_t *reply = malloc((2 * count + 6) * sizeof *result + sizeof engine->statistics + sizeof *noticed);
+    if (!open_suite_run(&run, count) || !result || !noticed || !reply)
         return false;
     noticed->inputs = noticed->lead_count = noticed->reaching_count = 0;
     memset(&engine->statistics, 0, sizeof engine->statistics);
-    run_suite(engine, is_left, is_breach_only, is_first);
+    run_suite(engine, &run, is_first);
     bool is_passing = true;
     for (uint32_t i = 0; i < count; i++)
-        if (is_left[i]) {
-            result[3 + size++] = i | (is_breach_only[i] ? BREACH_ONLY : 0);
+        if (run.is_left[i]) {
+            result[3 + size++] = i | (run.is_breach_only[i] ? BREACH_ONLY : 0);
             is_passing = is_passing && engine->entries[i].is_left;
         }
     LeftReason program = is_passing ? engine_run_program(engine) : LEFT_NOT;
@@ -215,7 +259,8 @@ static bool judge(Engine *engine, Engine *twin, const Frame *request, int replie
     size = (3 + size) * sizeof *result;
     memcpy(reply, result, size);
     size = put(reply, size, &statistics, sizeof statistics);
-    size += write_noticed(noticed, reply + size);
+    size = write_instructions(&run, count, reply, size);
+    size = write_noticed(noticed, reply, size);
     *is_failing = !is_passing;
     return write_frame(replies, is_passing ? FRAME_RESULT : FRAME_LEFT, reply, size, -1);
 }
@@ -324,14 +369,14 @@ static bool relay(Engine *engine, Engine *twin, Keystone *keystone, int socket, 
  * engine can't show what the reference does: these are always left. Returns how many these are. What is expected of other
  * code shows nothing of that: such an image is used only where one for the reference has no such input. */
 static uint32_t run_reference(Engine *engine) {
-    bool *is_left = calloc(2 * engine->entry_count + 1, sizeof *is_left);
-    if (!is_left)
+    SuiteRun run;
+    if (!open_suite_run(&run, engine->entry_count))
         return engine->entry_count;
     uint32_t count = 0;
-    run_suite(engine, is_left, is_left + engine->entry_count, false);
+    run_suite(engine, &run, false);
     for (uint32_t i = 0; i < engine->entry_count; i++)
-        count += engine->entries[i].is_left = is_left[i] && !engine->entries[i].is_of_other;
-    free(is_left);
+        count += engine->entries[i].is_left = run.is_left[i] && !engine->entries[i].is_of_other;
+    free(run.is_left);
     engine->program.is_left = engine->program.is_left || engine_run_program(engine) != LEFT_NOT;
     if (engine->entry_count) /* Children begin with this fill. */
         engine_run_entry(engine, &engine->entries[0], FILL_GARBAGE);

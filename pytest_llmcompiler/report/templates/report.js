@@ -247,9 +247,20 @@
       "inputs": detail.inputs, "inputs dropped": dropped,
       "seeded faults that the inputs show": detail.adequacy && `${detail.adequacy.killed} of ${detail.adequacy.mutants}`,
       "tests that came with the case": detail.published && [detail.published.holds ? "hold" : "fail", detail.published.message].filter(Boolean).join(": "),
+      ...costs(detail.cost),
       "warning": detail.warning,
     };
     return Object.entries(known).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  }
+
+  // What an answer that passes costs, beside clang's code at each level.
+  function costs(cost) {
+    if (!cost) return {};
+    const beside = (fact) => {
+      const levels = Object.entries(cost.references || {}).map(([level, other]) => `-${level} ${other[fact]?.toLocaleString("en")}`);
+      return `${cost[fact]?.toLocaleString("en")}${levels.length ? ` (clang ${levels.join(", ")})` : ""}`;
+    };
+    return { "instructions executed on all inputs": beside("instructions"), "bytes of code": beside("bytes") };
   }
 
   // What is measured beside the verdict; `record.schema.json` describes the fields.

@@ -1,0 +1,105 @@
+"""How good a right answer is: what it costs, beside what clang's own code of the same function costs.
+
+Nothing is timed. The engine counts the instructions of the runs that show that a candidate passes; inputs that it
+leaves are run again in a child process with a counter. What clang's code costs is found when the first candidate for a
+function passes, and kept with its suite.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple, get_args
+
+from pytest_llmcompiler import sandbox
+from pytest_llmcompiler.emulator.engine_server import EngineResult
+from pytest_llmcompiler.emulator.instruction_counter import InstructionCounter
+from pytest_llmcompiler.errors import CaseError, ChildDiedError, ChildTimeoutError, ClangError, IRError
+from pytest_llmcompiler.judge.code_cost import CostCounts, measure_bytes
+from pytest_llmcompiler.judge.differential import DifferentialRun
+from pytest_llmcompiler.judge.suite import Suite
+from pytest_llmcompiler.program.clang import OptimisationLevel
+from pytest_llmcompiler.program.tool_run import Background
+from pytest_llmcompiler.targets.code import AssemblerName
+
+LEVELS: tuple[OptimisationLevel, ...] = get_args(OptimisationLevel)
+_NO_CODE = ClangError, CaseError, IRError
+"""What is raised where clang does not compile a function at a level: a user's IR may have what it can't optimise."""
+_SECONDS, _MEGABYTES = 120, 16_384
+"""Limits of the child that counts: those of one that runs a candidate."""
+
+
+class PassingRun(NamedTuple):
+    """The runs of a candidate that passes the suite, with what the engine says of it; None where it can't run it."""
+
+    differential: DifferentialRun
+    engine: EngineResult | None
+
+
+class CostMeter:
+    """Measures the candidates for one function that pass. `run` runs a text; it returns None where that does not
+    pass."""
+
+    def __init__(self, suite: Suite, assembler: AssemblerName, run: Callable[[str], PassingRun | None]) -> None:
+        self._suite, self._assembler, self._run = suite, assembler, run
+
+    def describe(self, passing: PassingRun) -> dict[str, Any]:
+        """The fact `cost` of the verdict on a candidate; empty where its instructions can't be counted."""
+        own = self._measure(passing)
+        if own is None:
+            return {}
+        references = {level: cost._asdict() for level, cost in self._references.items()}
+        return {"cost": own._asdict() | {"references": references}}
+
+    @functools.cached_property
+    def _references(self) -> Mapping[str, CostCounts]:
+        return self._suite.reference_costs(self._assembler, self._measure_references)
+
+    def _measure_references(self) -> dict[str, CostCounts]:
+        """What clang's own code costs at each level. Missing are levels at which it does not compile, or does not
+        pass."""
+        texts, function = self._suite.under_test.reference.texts, self._suite.under_test.function
+        works: dict[OptimisationLevel, Background[str]] = {}
+        for level in LEVELS:  # clang compiles them side by side
+            with suppress(*_NO_CODE):
+                works[level] = Background(functools.partial(texts.start_level, function, level))
+        costs: dict[str, CostCounts | None] = {}
+        for level, work in works.items():
+            with suppress(*_NO_CODE):
+                passing = self._run(work.result())
+                costs[level] = self._measure(passing) if passing else None
+        return {level: cost for level, cost in costs.items() if cost}
+
+    def _measure(self, passing: PassingRun) -> CostCounts | None:
+        under_test, candidate = self._suite.under_test, passing.differential.candidate
+        instructions = self._count(passing)
+        if instructions is None:
+            return None
+        others = under_test.reference.signatures.keys() - {under_test.function}
+        return CostCounts(instructions, measure_bytes(candidate, others, under_test.reference.target.processor))
+
+    def _count(self, passing: PassingRun) -> int | None:
+        """The instructions that a candidate executes on the suite; None where they can't be counted: the emulator
+        counts them, and some code runs on the processor itself."""
+        differential, engine = passing
+        if self._suite.under_test.runs_natively(differential.candidate):
+            return None
+        entries = range(len(self._suite.corpus.entries)) if engine is None else engine.uncounted
+        counted = engine.instructions if engine else 0
+        if not entries:
+            return counted
+        self._suite.under_test.prepare_machine()
+        self._suite.prepare_to_run()
+        with suppress(ChildDiedError, ChildTimeoutError):
+            rest = sandbox.call(_count_runs, differential, entries, seconds=_SECONDS, megabytes=_MEGABYTES)
+            return counted + int(rest)
+        return None
+
+
+def _count_runs(differential: DifferentialRun, numbers: Sequence[int]) -> int:
+    """The instructions of the runs on some inputs of the suite. The candidate's code is hostile: only a child process
+    may call this."""
+    entries = list(differential.suite.corpus.entries.values())
+    counter = InstructionCounter(differential.machine)
+    return sum(counter.count(entries[n].layout, entries[n].call, entries[n].limit) for n in numbers)

@@ -1,0 +1,159 @@
+"""What right answers cost: instructions that are executed, and bytes of code, beside clang's own."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from faces import Compile
+
+from pytest_llmcompiler.emulator import engine_server, instruction_counter
+from pytest_llmcompiler.judge.cost import LEVELS
+from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
+from pytest_llmcompiler.program.clang import OptimisationLevel, Toolchain
+from pytest_llmcompiler.targets.target import DEFAULT
+
+needs_engine = pytest.mark.skipif(bool(engine_server.find_problem()), reason="the engine can't be built here")
+
+ONE = "int one(void) { return 1; }"
+COPY = """
+#include <stddef.h>
+void copy(unsigned char *restrict to, const unsigned char *restrict from)
+{ for (size_t i = 0; i < 40; i++) to[i] = from[i]; }
+"""
+MIX = """
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+int calls;
+int outside(int);
+static int __attribute__((noinline)) twice(int x) { calls++; return (int)(2u * (unsigned)x); }
+int sum(const int *p, unsigned char n) { unsigned s = 0; while (n--) s += (unsigned)*p++; return (int)s; }
+char *doubled(const char *text)
+{
+    size_t length = strlen(text);
+    char *copy = malloc(2 * length + 1);
+    if (!copy) return NULL;
+    memcpy(copy, text, length);
+    strcpy(copy + length, text);
+    return copy;
+}
+int through(int (*f)(int), int x) { return f(x) > 0 ? twice(x) : outside(x); }
+unsigned fibonacci(unsigned n) { n &= 7; return n < 2 ? n : fibonacci(n - 1) + fibonacci(n - 2); }
+int digits(const char *text) { int n = 0; for (; *text; text++) n += !!isdigit((unsigned char)*text); return n; }
+"""
+FUNCTIONS = ("sum", "doubled", "through", "fibonacci", "digits")
+
+
+def harness(compiled: Compile, source: str, function: str, target: str = DEFAULT) -> Harness:
+    return Harness(compiled(source, target=target), function, JudgeSettings(examples=20, target=target))
+
+
+def cost(harness: Harness, assembly: str) -> dict[str, Any]:
+    verdict = harness.judge(assembly)
+    assert verdict.kind == "pass", verdict
+    return dict(verdict.detail["cost"])
+
+
+def clang(harness: Harness, level: OptimisationLevel) -> str:
+    return harness.reference.texts.start_level(harness.function, level)()
+
+
+def test_each_instruction_and_each_byte_counts(compiled: Compile) -> None:
+    one = harness(compiled, ONE, "one")
+    inputs = len(one.corpus.entries)
+    for padding in range(3):
+        found = cost(one, "one:\n" + padding * " nop\n" + " movl $1, %eax\n ret\n")
+        assert (found["instructions"], found["bytes"]) == ((2 + padding) * inputs, 6 + padding)
+
+
+def test_repetitions_of_string_instructions_count(compiled: Compile) -> None:
+    copy = harness(compiled, COPY, "copy")
+    inputs = len(copy.corpus.entries)
+    assert cost(copy, "copy:\n movl $40, %ecx\n rep movsb\n ret\n")["instructions"] == inputs * (1 + 40 + 1 + 1)
+    assert cost(copy, "copy:\n movl $5, %ecx\n rep movsq\n ret\n")["instructions"] == inputs * (1 + 5 + 1 + 1)
+
+
+@needs_engine
+@pytest.mark.parametrize(
+    ("function", "target"),
+    [*((function, DEFAULT) for function in FUNCTIONS), ("sum", "aarch64-linux"), ("doubled", "x86_64-windows")],
+)
+def test_the_engine_and_python_count_the_same(
+    compiled: Compile, function: str, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_engine, native, slow = (harness(compiled, MIX, function, target) for _ in range(3))
+    texts = [clang(with_engine, "O0"), clang(with_engine, "O2"), clang(with_engine, "Oz")]
+    expected = [cost(with_engine, text) for text in texts]
+    assert with_engine.engine.statistics.settled >= len(texts)
+    native.engine.give_up()
+    assert [cost(native, text) for text in texts] == expected
+    monkeypatch.setattr(instruction_counter, "load_library", lambda: None)
+    slow.engine.give_up()
+    assert [cost(slow, text) for text in texts] == expected
+
+
+def test_the_code_of_a_level_costs_what_the_level_costs(compiled: Compile) -> None:
+    summing = harness(compiled, MIX, "sum")
+    for level in LEVELS:
+        found = cost(summing, clang(summing, level))
+        assert {name: found[name] for name in ("instructions", "bytes")} == found["references"][level]
+    references = found["references"]
+    assert references["O0"]["instructions"] > references["O2"]["instructions"] >= references["O3"]["instructions"]
+    assert references["Oz"]["bytes"] <= min(references[level]["bytes"] for level in ("O0", "O2", "O3"))
+
+
+def test_the_levels_are_those_of_clang_and_not_of_the_prompt(compiled: Compile) -> None:
+    """The IR of prompts keeps frame pointers, since it is clang's at -O0."""
+    one = harness(compiled, ONE, "one")
+    references = cost(one, one.reference.texts.assembly("one", "O2"))["references"]
+    inputs = len(one.corpus.entries)
+    assert references["O3"] == references["O2"] == {"instructions": 2 * inputs, "bytes": 6}
+    assert references["Oz"] == {"instructions": 3 * inputs, "bytes": 4}  # pushq $1, popq %rax, retq
+
+
+def test_clang_compiles_once_for_all_sessions(compiled: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "one:\n movl $1, %eax\n ret\n"
+    first = cost(harness(compiled, ONE, "one"), text)
+
+    def fail(*_: object) -> None:
+        raise AssertionError("clang compiles once more")
+
+    monkeypatch.setattr(Toolchain, "start_level", fail)
+    assert cost(harness(compiled, ONE, "one"), text) == first
+
+
+def test_code_that_fails_has_no_cost(compiled: Compile) -> None:
+    one = harness(compiled, ONE, "one")
+    for text in ("one:\n movl $2, %eax\n ret\n", "one:\n ud2\n", "one:\n movq\n", "two:\n ret\n"):
+        verdict = one.judge(text)
+        assert verdict.kind != "pass" and "cost" not in verdict.detail
+
+
+def test_code_that_fails_on_an_input_of_its_own_has_none(compiled: Compile) -> None:
+    source = "int is_special(unsigned x) { return 0; }"
+    text = "is_special:\n xorl %eax, %eax\n cmpl $0xc0ffee77, %edi\n sete %al\n ret\n"
+    verdict = harness(compiled, source, "is_special").judge(text)
+    assert verdict.kind == "mismatch" and "cost" not in verdict.detail
+
+
+def test_an_ending_that_the_engine_leaves_is_counted(compiled: Compile) -> None:
+    """Python runs what the engine can't."""
+    source = "#include <stdlib.h>\nvoid end(int x) { if (x > 3) exit(x & 3); if (x < -3) abort(); }"
+    end = harness(compiled, source, "end")
+    assert cost(end, clang(end, "O2"))["instructions"] > len(end.corpus.entries)
+
+
+@pytest.mark.parametrize("symbols", list(itertools.permutations(("helper", "f", "f.cold"))))
+def test_other_functions_of_the_case_are_no_part_of_it(compiled: Compile, symbols: tuple[str, ...]) -> None:
+    """An answer that is a whole file has them too. What a compiler splits off counts."""
+    source = "int helper(int x) { return x & 15; }\nint f(int x) { return helper(x) ? 1 : 2; }"
+    bodies = {
+        "helper": " movl %edi, %eax\n andl $15, %eax\n ret\n",
+        "f": " testb $15, %dil\n je f.cold\n movl $1, %eax\n ret\n",
+        "f.cold": " movl $2, %eax\n ret\n",
+    }
+    text = "".join(f" .p2align 4\n{name}:\n{bodies[name]}" for name in symbols)
+    found = cost(harness(compiled, source, "f"), text)["bytes"]
+    assert found in (4 + 2 + 5 + 1 + 5 + 1, 4 + 6 + 5 + 1 + 5 + 1)  # with a short or a long jump
