@@ -100,8 +100,8 @@ def measure_agreement(runs: Runs) -> bool:
                 kinds[harness.judge(text, explain=False).kind] += 1
             except JudgeError as error:
                 differences.append(f"{reference.case.name}::{function} {label}: {error}")
+                print(differences[-1], flush=True)
     print(f"agreement: {functions} functions, {inputs} inputs, {_format(kinds)}; {len(differences)} differences")
-    print(*differences, sep="\n")
     return not differences
 
 
@@ -118,8 +118,8 @@ def measure_alarms(runs: Runs) -> bool:
             kinds[verdict.kind] += 1
             if not verdict.passed:
                 alarms.append(f"{reference.case.name}::{function} {label}: {verdict.kind}: {verdict.message}")
+                print(alarms[-1], flush=True)
     print(f"alarms: {functions} functions, {_format(kinds)}, {emulated} of them without AVX; {len(alarms)} no pass")
-    print(*alarms, sep="\n")
     return not alarms
 
 

@@ -197,7 +197,8 @@ class Session:
     @property
     def runs_natively(self) -> bool:
         """Whether the settings let code run on the processor itself."""
-        return self.settings.native != "off" and self.settings.isa in ISA_LEVELS[2:]
+        native, isa = self.settings.native, self.settings.isa
+        return native == "always" or (native == "auto" and isa in ISA_LEVELS[2:])
 
     def find_native_support(self) -> tuple[IsaLevel, str]:
         """Up to which level code runs natively, and why none does; empty where it does."""

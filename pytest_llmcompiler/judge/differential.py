@@ -47,11 +47,16 @@ class DifferentialRun:
         """`natively`: the candidate runs on the processor itself even if the emulator can run it."""
         self.suite, self.candidate, self.assembly, self._natively = suite, candidate, assembly, natively
 
+    @property
+    def runs_natively(self) -> bool:
+        """Whether the candidate runs on the processor itself."""
+        return self._natively or self.suite.under_test.runs_natively(self.candidate)
+
     @functools.cached_property
     def machine(self) -> Machine:
         """The machine that runs the candidate. Only a child of this process may build it: the candidate's code is
         hostile."""
-        return self.suite.under_test.open_candidate_machine(self.candidate, natively=self._natively)
+        return self.suite.under_test.open_candidate_machine(self.candidate, natively=self.runs_natively)
 
     @property
     def _faulting_machine(self) -> FaultingMachine:

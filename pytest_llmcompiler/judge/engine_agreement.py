@@ -15,6 +15,8 @@ from pytest_llmcompiler.targets.code import AssembledCode
 
 _LONGEST_TRACE = 20_000
 """Instructions of a run that are compared one by one, each at the cost of some system calls."""
+_MOST_ENDLESS = 5
+"""Runs that come to their limits, after which a candidate is no longer compared: each takes a quarter of a second."""
 _COMPARED_OUTCOMES = (*ENDINGS, "fault")
 """The outcomes that both engines tell. A limit is of instructions in one and of time in the other."""
 _EFFECTS = (
@@ -45,8 +47,12 @@ def find_disagreement(emulated: DifferentialRun, native: DifferentialRun) -> Dis
 
     Only a child process may call this: the candidate's code is hostile.
     """
+    endless = 0
     for index, entry in enumerate(emulated.suite.corpus.entries.values()):
         runs = [one.machine.run(entry.layout, entry.call, entry.limit) for one in (emulated, native)]
+        endless += any(run.outcome == "limit" for run in runs)
+        if endless > _MOST_ENDLESS:
+            return None
         what = _list_differences(*runs)
         if what:
             traces = [_trace(one.machine, entry) for one in (emulated, native)]

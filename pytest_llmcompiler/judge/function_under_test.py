@@ -208,12 +208,11 @@ class FunctionUnderTest:
                 machine.close()
 
     def open_candidate_machine(self, candidate: AssembledCode, *, natively: bool = False) -> Machine:
-        """A machine with a candidate, which runs on the processor itself where it has to, or if `natively`.
+        """A machine with a candidate, which runs on the processor itself if `natively`.
 
         Only a child may call this, since the candidate's code is hostile. The first one takes the machine that awaits a
         candidate.
         """
-        natively = natively or self.runs_natively(candidate)
         if self.program_for(candidate) is not self.reference.golden or "_waiting_machine" not in vars(self):
             return self.open_machine(self.program_for(candidate), candidate, natively=natively)
         machine = self._waiting_machine

@@ -39,11 +39,12 @@ from pytest_llmcompiler.judge.function_engine import FunctionEngine, is_settled
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.listing import Listing, list_code
 from pytest_llmcompiler.judge.locate_divergence import compile_texts, prepare_texts
+from pytest_llmcompiler.judge.native_look import look
 from pytest_llmcompiler.judge.oracle import SuiteEntry
 from pytest_llmcompiler.judge.proof import Prover, add_proof
 from pytest_llmcompiler.judge.refuting_inputs import list_refuting
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
-from pytest_llmcompiler.judge.second_look import LookedInput, SecondLook, add_evidence, describe_look
+from pytest_llmcompiler.judge.second_look import LookedInput, SecondLook, add_evidence, decode_lead, describe_look
 from pytest_llmcompiler.judge.settings import JudgeSettings
 from pytest_llmcompiler.judge.shown_run import ShownRun
 from pytest_llmcompiler.judge.suite import Suite
@@ -155,7 +156,8 @@ class Harness:
             if isinstance(candidate, Verdict):
                 return ReproducibleVerdict(candidate)
             natively = self._under_test.runs_natively(candidate)
-            result = None if natively else self._run_engine(candidate, self._look.build_request(candidate, taught))
+            request = self._look.build_request(candidate, taught)
+            result = None if natively else self._run_engine(candidate, request)
             detail = {"assembler": candidate.assembler, "fallback": candidate.fallback_reason, **self._suite.counts()}
             detail |= {"native": True} if natively else {}
             differential = DifferentialRun(self._suite, candidate, assembly)
@@ -167,9 +169,13 @@ class Harness:
                 judged = self._run(differential, result, detail, explain=explain, capture=capture, shown=shown)
         if self._settings.native == "always" and not natively:
             self._compare_engines(differential)
+        leads: Sequence[Lead] | None = None
         if result and (settled or judged.verdict.passed) and self._look.has_looked(result):
-            detail["second_look"] = describe_look(result)
-            inputs = self._look.list_inputs(result.leads, taught)
+            detail["second_look"], leads = describe_look(result), result.leads
+        elif natively and judged.verdict.passed and request is not None:
+            detail["second_look"], leads = self._look_natively(differential, request)
+        if leads is not None:
+            inputs = self._look.list_inputs(leads, taught)
             failed = self._run_on(inputs, differential, detail, explain=explain, capture=capture)
             if failed:
                 return failed
@@ -194,6 +200,18 @@ class Harness:
                 return None
         return PassingRun(differential, result)
 
+    def _look_natively(
+        self, passed: DifferentialRun, request: LookRequest
+    ) -> tuple[dict[str, int], Sequence[Lead] | None]:
+        """The fact `second_look` of a candidate that runs natively, and the leads; none where the look fails."""
+        self._under_test.prepare_machine()
+        try:
+            found = self._call_isolated(passed, look, passed, request)
+        except (ChildDiedError, ChildTimeoutError):
+            return {"inputs": 0, "leads": 0}, None
+        leads = [lead for lead in map(decode_lead, found["leads"]) if lead]
+        return {"inputs": found["inputs"], "leads": len(leads)}, leads
+
     def _compare_engines(self, emulated: DifferentialRun) -> None:
         """Raise JudgeError where a candidate that the emulator can run runs otherwise on the processor itself."""
         if not self._under_test.can_run_natively:
@@ -201,7 +219,10 @@ class Harness:
         native = DifferentialRun(emulated.suite, emulated.candidate, emulated.assembly, natively=True)
         self._under_test.prepare_machine()
         self._suite.prepare_to_run()
-        found = self._call_isolated(find_disagreement, emulated, native)
+        try:
+            found = self._call_isolated(native, find_disagreement, emulated, native)
+        except (ChildDiedError, ChildTimeoutError):
+            return  # as for the verdict, an engine that gives up on a candidate says nothing of it
         if found is None:
             return
         shown = format_input(list(self.corpus.entries)[found["index"]], self._under_test.signature.params)
@@ -313,7 +334,7 @@ class Harness:
                 continue
             runs = [DifferentialRun(suite, other, failed.assembly) for suite in {failed.suite, self._suite}]
             with contextlib.suppress(ChildDiedError, ChildTimeoutError):
-                if all(self._call_isolated(run.first_failure) is None for run in runs):
+                if all(self._call_isolated(run, run.first_failure) is None for run in runs):
                     return True
         return False
 
@@ -382,7 +403,7 @@ class Harness:
                 return _to_fact(count_agreeing(shown, engine))
         self._under_test.prepare_machine()
         with contextlib.suppress(ChildDiedError, ChildTimeoutError, ChildLostError):
-            count = self._call_isolated(count_agreeing, differential, engine)
+            count = self._call_isolated(differential, count_agreeing, differential, engine)
         return _to_fact(count)
 
     def _run_isolated(
@@ -397,17 +418,19 @@ class Harness:
         if is_prepared and not differential.candidate.binding_alternatives:
             explainer = FailureExplainer(differential, self._texts if explain else None, reproducer=capture)
             with contextlib.suppress(ChildDiedError, ChildTimeoutError):  # explaining may be what it died of
-                return cast("Explanation | None", self._call_isolated(explainer.explain_first, engine))
-        failure = self._call_isolated(differential.first_failure, engine)
+                return cast("Explanation | None", self._call_isolated(differential, explainer.explain_first, engine))
+        failure = self._call_isolated(differential, differential.first_failure, engine)
         if failure is None or self._passes_otherwise(differential):
             return None
         if explain or capture:
             self._prepare_to_explain()
         texts = self._texts if explain else None
         try:
-            explained = self._call_isolated(FailureExplainer(differential, texts, reproducer=capture).explain, *failure)
+            explained = self._call_isolated(
+                differential, FailureExplainer(differential, texts, reproducer=capture).explain, *failure
+            )
         except (ChildDiedError, ChildTimeoutError):
-            explained = self._call_isolated(FailureExplainer(differential, None).explain, *failure)
+            explained = self._call_isolated(differential, FailureExplainer(differential, None).explain, *failure)
         return cast(Explanation, explained)
 
     def _prepare_to_explain(self) -> None:
@@ -417,16 +440,16 @@ class Harness:
         warm_up_shrinking()
         prepare_texts(self._under_test, self._texts)
 
-    def _call_isolated(self, function: Callable[..., Any], *args: Any) -> Any:
-        """The result of a function that runs hostile code, computed in a child process."""
-        is_native = self._settings.native_level is not None
+    def _call_isolated(self, differential: DifferentialRun, function: Callable[..., Any], *args: Any) -> Any:
+        """The result of a function that runs hostile code, that of a differential run, computed in a child process."""
+        natively = differential.runs_natively
         return sandbox.call(
             function,
             *args,
             seconds=_RUN_SECONDS,
             megabytes=_RUN_MEGABYTES,
-            file_bytes=_NATIVE_FILE_BYTES if is_native else sandbox.OUTPUT_BYTES,
-            is_confined=not is_native,  # the process that runs code natively is a program that the child starts
+            file_bytes=_NATIVE_FILE_BYTES if natively else sandbox.OUTPUT_BYTES,
+            is_confined=not natively,  # the process that runs code natively is a program that the child starts
         )
 
     @functools.cached_property

@@ -143,7 +143,12 @@ on where it works on vectors."""
 _VEX_STARTS, _CONTROL_MOVES = rb"[\xc4\xc5\x62]", rb"[\x20-\x23]"
 """The first bytes of VEX and EVEX instructions (in 64-bit mode these bytes start no other instruction), and the opcodes
 of moves to and from control and debug registers, behind 0x0f."""
-_HAZARDOUS_CODE = re.compile(_PREFIXES + rb"(?:(" + _VEX_STARTS + rb")|[\x40-\x4f]?\x0f" + _CONTROL_MOVES + rb")")
+_MISCOMPUTED = rb"\xd9[\xf1\xf9]|\x0f\x38[\xc8-\xcd]|\x0f\x3a\xcc"
+"""fyl2x and fyl2xp1, which leave unicorn's x87 stack wrong where the operand is 0; and the instructions for SHA, which
+it does not have."""
+_HAZARDOUS_CODE = re.compile(
+    _PREFIXES + rb"(?:(" + _VEX_STARTS + rb")|[\x40-\x4f]?(?:(" + _MISCOMPUTED + rb")|\x0f" + _CONTROL_MOVES + rb"))"
+)
 _VECTOR_OPCODES, _IN_MEMORY = rb"[\x12\x14-\x16\x28-\x2d\x50-\x7f\xc2\xc6\xc7\xd0-\xff]", rb"[\x00-\xbf]"
 """The opcodes behind 0x0f of instructions of which some take an aligned operand of 16 bytes, beside those behind 0x0f38
 and 0x0f3a; and a ModRM byte that names memory."""
@@ -216,7 +221,7 @@ class X86(Processor):
         }
     )
     longest_instruction = 16
-    hazardous_code = re.compile(_VEX_STARTS + rb"|\x0f(?=" + _CONTROL_MOVES + rb")")
+    hazardous_code = re.compile(_VEX_STARTS + rb"|" + _MISCOMPUTED + rb"|\x0f(?=" + _CONTROL_MOVES + rb")")
     register_prefix = "%"
     return_code, trap_code = b"\xc3", b"\xcc"
     exception_names = _EXCEPTIONS
@@ -284,12 +289,14 @@ class X86(Processor):
             return None
         if match[1]:
             return "vex", f"`{mnemonic}` is VEX or EVEX code"
+        if match[2]:
+            return "vex", f"`{mnemonic}` is computed wrongly in some cases"
         return "forbidden", f"`{mnemonic}` of a control or debug register in user code"
 
     def needs_hardware(self, code: bytes) -> bool:
-        """Whether it is VEX or EVEX code."""
+        """Whether it is VEX or EVEX code, or one of the few other instructions that unicorn computes wrongly."""
         match = _HAZARDOUS_CODE.match(code)
-        return match is not None and match[1] is not None
+        return match is not None and match.lastindex is not None
 
     def find_guards(self, candidate: AssembledCode) -> Iterator[tuple[int, AlignedOperand]]:
         """The SSE instructions whose memory operand must be aligned, and is not certain to be."""

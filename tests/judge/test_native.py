@@ -8,6 +8,7 @@ import pytest
 from faces import Compile
 
 from pytest_llmcompiler.emulator.native import support
+from pytest_llmcompiler.errors import JudgeError
 from pytest_llmcompiler.judge.harness import Harness
 from pytest_llmcompiler.judge.settings import JudgeSettings
 from pytest_llmcompiler.judge.verdict import Verdict
@@ -294,3 +295,47 @@ def test_a_compiler_may_round_products_or_not(judge: Judge, code: str) -> None:
 def test_wrong_sums_of_products_are_caught(judge: Judge) -> None:
     code = "combine:\n vmulsd %xmm3, %xmm2, %xmm2\n vfmsub213sd %xmm2, %xmm1, %xmm0\n ret\n"
     assert judge(MULTIPLY_ADD, "combine", code, examples=60).kind == "mismatch"
+
+
+TWICE = "int twice(int x) { return 2 * x; }"
+
+
+def test_code_that_passes_gets_a_second_look(judge: Judge) -> None:
+    code = "twice:\n vmovd %edi, %xmm0\n vpaddd %xmm0, %xmm0, %xmm0\n vmovd %xmm0, %eax\n{}\n ret\n"
+    right = judge(TWICE, "twice", code.format(""))
+    assert right.kind == "pass"
+    assert right.detail["second_look"]["inputs"] > 100
+    wrong = judge(TWICE, "twice", code.format(" cmpl $1234567, %edi\n jne .Lend\n incl %eax\n.Lend:"))
+    assert wrong.kind == "mismatch"
+    assert wrong.detail["input"] == ["x = 1234567"]
+    assert judge(TWICE, "twice", code.format(""), effort=0).detail.get("second_look") is None
+
+
+@pytest.mark.parametrize("code", ["leal (%rdi,%rdi), %eax", "movl %edi, %eax"])
+def test_code_of_the_emulator_runs_alike_on_the_processor(judge: Judge, code: str) -> None:
+    """With `always`, a difference would be an error."""
+    emulated, both = (judge(TWICE, "twice", f"twice: {code}\n ret\n", native=mode) for mode in ("off", "always"))
+    assert (emulated.kind, emulated.message) == (both.kind, both.message)
+
+
+def test_a_difference_between_emulator_and_processor_names_the_instruction(judge: Judge) -> None:
+    """The emulator computes an exact reciprocal of 3, processors one of twelve bits."""
+    code = "twice:\n movl $3, %eax\n cvtsi2ss %eax, %xmm1\n rcpss %xmm1, %xmm0\n movd %xmm0, %eax\n ret\n"
+    with pytest.raises(JudgeError, match=r"emulator and processor differ at line 4: rcpss %xmm1, %xmm0 .*xmm0: 0x"):
+        judge(TWICE, "twice", code, native="always")
+
+
+def test_what_the_emulator_computes_wrongly_runs_natively(judge: Judge) -> None:
+    """unicorn leaves a value too many on the stack of x87 where the operand of the logarithm is 0."""
+    code = """
+    twice:
+        movl $0, -8(%rsp)
+        fld1
+        fildl -8(%rsp)
+        fyl2x
+        fstpl -8(%rsp)
+        leal (%rdi,%rdi), %eax
+        ret
+    """
+    assert judge(TWICE, "twice", code).kind == "pass"
+    assert judge(TWICE, "twice", code, native="off").kind == "inconclusive"
