@@ -77,11 +77,6 @@ class JudgeSettings:
     """The highest level of the instruction set that candidates may use and that runs natively."""
 
     @property
-    def may_run_natively(self) -> bool:
-        """Whether any code may run natively."""
-        return self.native == "always" or self.native_level is not None
-
-    @property
     def native_level(self) -> IsaLevel | None:
         """The highest level of which code runs natively; None where none does."""
         return self.isa if self.native != "off" and self.isa in ISA_LEVELS[2:] else None
