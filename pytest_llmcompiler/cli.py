@@ -19,6 +19,7 @@ from pytest_llmcompiler.errors import (
     AssemblyError,
     CaseError,
     ClangError,
+    DatasetError,
     JudgeError,
     LinkError,
     LLMCompilerError,
@@ -35,6 +36,8 @@ from pytest_llmcompiler.targets.target import DEFAULT
 if TYPE_CHECKING:
     from pytest_llmcompiler.program.reference import Reference
 
+IMPORT_FORMATS = ("exebench", "llm4decompile", "decompile-bench", "supercoder", "anghabench", "ir", "jsonl")
+"""The formats of data sets that `llmc import` reads."""
 _PASS, _FAIL, _ERROR, _INCONCLUSIVE = 0, 1, 2, 3
 """Exit statuses of `llmc judge`. argparse also exits with 2 for a command that it can't parse."""
 _EXIT_STATUSES = "exit status: 0 pass, 1 any other verdict, 2 no verdict because of an error, 3 inconclusive"
@@ -53,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _build_parser().parse_args(arguments)
     try:
         options.run(options)
-    except (_UserError, CaseError, ClangError, ModelError, NativeLinkError, SettingError) as error:
+    except (_UserError, CaseError, ClangError, DatasetError, ModelError, NativeLinkError, SettingError) as error:
         _exit_with(f"llmc: {error}", options.error_status)
     except JudgeError as error:  # its message may be the traceback of the judge's process
         _exit_with(f"llmc: the judge failed: {str(error).strip().splitlines()[-1]}", options.error_status)
@@ -80,6 +83,7 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_compare(commands)
     _add_link(commands)
     _add_serve(commands)
+    _add_import(commands)
     return parser
 
 
@@ -198,6 +202,30 @@ def _add_serve(commands: _Commands[argparse.ArgumentParser]) -> None:
     serve.set_defaults(run=_serve, error_status=1)
 
 
+def _add_import(commands: _Commands[argparse.ArgumentParser]) -> None:
+    importing = commands.add_parser(
+        "import",
+        help="turn a data set into a folder of cases",
+        description="Turn a data set into a folder of cases, with a record of the answers that it holds and a manifest "
+        "of what was taken and what was not.",
+        epilog="example:\n"
+        "  llmc import llm4decompile decompile-eval.json humaneval\n"
+        "  llmc import jsonl rows.jsonl.gz mine --columns source=code,function=name,tests=test",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    importing.add_argument("format", choices=IMPORT_FORMATS, metavar="FORMAT", help=", ".join(IMPORT_FORMATS))
+    importing.add_argument(
+        "source", type=Path, metavar="FILE", help="the file of rows, or a folder of such files or of C or IR files"
+    )
+    importing.add_argument("target", type=Path, metavar="DIR", help="the folder to write, which must be new or empty")
+    importing.add_argument(
+        "--columns",
+        metavar="FIELD=COLUMN,…",
+        help="for the format jsonl: the columns of the rows, such as source=code,function=name",
+    )
+    importing.set_defaults(run=_import, error_status=1)
+
+
 def _parse_column(text: str) -> tuple[str, str]:
     from pytest_llmcompiler.rewards.columns import Columns
 
@@ -277,6 +305,19 @@ def _link_file(reference: Reference, function: str, path: Path) -> bytes:
         raise _UserError(f"{path}{location}: {error}") from error
     except LinkError as error:
         raise _UserError(f"{path}: {error}") from error
+
+
+def _import(options: argparse.Namespace) -> None:
+    from pytest_llmcompiler.importers.importing import describe_summary, import_dataset
+    from pytest_llmcompiler.importers.table import parse_columns
+
+    if (options.format == "jsonl") != (options.columns is not None):
+        raise _UserError("--columns names the columns of the format jsonl, and of no other")
+    columns = parse_columns(options.columns) if options.columns is not None else None
+    summary = import_dataset(options.format, options.source, options.target, columns)
+    _print("\n".join(describe_summary(summary, options.target)))
+    if not summary.cases:
+        raise _UserError(f"no row could be taken; {options.target / 'manifest.jsonl'} says why")
 
 
 def _serve(options: argparse.Namespace) -> None:

@@ -250,6 +250,15 @@ class BodyError(LLMCompilerError, ValueError):
     """
 
 
+# -- data sets
+
+
+class DatasetError(LLMCompilerError):
+    """A data set can't be imported: a file can't be read, or the folder can't be written. The message names it and
+    says what to do. Raised by `importers`.
+    """
+
+
 # -- records, reports and reproducers
 
 

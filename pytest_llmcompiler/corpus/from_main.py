@@ -36,6 +36,8 @@ _MAX_INSTRUCTIONS = 20_000_000
 _MAX_CALLS_READ, _MAX_CALLS = 500, 100_000
 """Calls of one function whose input is read, which takes about 50 µs each, and calls of all functions after which
 `main` is not run further: a loop may make millions of the same call."""
+MAX_INPUTS = 8
+"""Different inputs of a function that are recorded, unless the caller asks for more."""
 _MAX_DEPTH = 6
 """Pointers that are followed one after the other. Deeper pointers become null."""
 _MAX_ELEMENTS = 64
@@ -51,7 +53,7 @@ def record_main_inputs(
     functions: Mapping[str, Function],
     globals: Mapping[str, Mapping[str, Type]],
     externals: Mapping[str, Function],
-    max_inputs: int = 8,
+    max_inputs: int = MAX_INPUTS,
     possible: Mapping[str, PossibleValues] | None = None,
 ) -> dict[str, list[Input]]:
     """Run `main` and record up to `max_inputs` different inputs of each function, in the order of the calls.

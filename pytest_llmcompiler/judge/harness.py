@@ -42,6 +42,7 @@ from pytest_llmcompiler.judge.locate_divergence import compile_texts, prepare_te
 from pytest_llmcompiler.judge.native_look import look
 from pytest_llmcompiler.judge.oracle import SuiteEntry
 from pytest_llmcompiler.judge.proof import Prover, add_proof
+from pytest_llmcompiler.judge.published_tests import PublishedResult, describe_run
 from pytest_llmcompiler.judge.refuting_inputs import list_refuting
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.second_look import LookedInput, SecondLook, add_evidence, decode_lead, describe_look
@@ -49,6 +50,8 @@ from pytest_llmcompiler.judge.settings import JudgeSettings
 from pytest_llmcompiler.judge.shown_run import ShownRun
 from pytest_llmcompiler.judge.suite import Suite
 from pytest_llmcompiler.judge.verdict import RUN_FAILURES, Verdict
+from pytest_llmcompiler.judge.whole_program import WholeProgram
+from pytest_llmcompiler.program.case import TestKind
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.values.input import Input
@@ -178,13 +181,13 @@ class Harness:
             inputs = self._look.list_inputs(leads, taught)
             failed = self._run_on(inputs, differential, detail, explain=explain, capture=capture)
             if failed:
-                return failed
+                return self._add_published(failed, differential)
             judged = judged._replace(verdict=replace(judged.verdict, detail=judged.verdict.detail | detail))
         judged = self._add_proof(judged, differential, detail, explain=explain, capture=capture)
-        if not judged.verdict.passed:
-            return judged
-        cost = self._costs.describe(PassingRun(differential, result))
-        return judged._replace(verdict=replace(judged.verdict, detail=judged.verdict.detail | cost))
+        if judged.verdict.passed:
+            cost = self._costs.describe(PassingRun(differential, result))
+            judged = judged._replace(verdict=replace(judged.verdict, detail=judged.verdict.detail | cost))
+        return self._add_published(judged, differential)
 
     def _run_passing(self, assembly: str) -> PassingRun | None:
         """The runs of a text of clang's own on the suite, without a second look; None where it does not pass."""
@@ -230,6 +233,24 @@ class Harness:
         place = " ".join(("at", *quote_line(emulated.assembly, line)[0].split()[1:])) if line else "at the end of a run"
         what = ", ".join(found["registers"] or found["what"])
         raise JudgeError(f"emulator and processor differ {place} (emulator, processor: {what}) for {' '.join(shown)}")
+
+    def _add_published(self, judged: ReproducibleVerdict, differential: DifferentialRun) -> ReproducibleVerdict:
+        """A verdict with whether the tests that were published with the case hold, where there are any."""
+        tests, program = self.reference.case.tests, self._suite.whole_program
+        if tests is None or program is None:
+            return judged
+        if judged.verdict.kind == "pass":  # the whole program shows what it shows with the reference in it
+            published = describe_run(tests.kind, program, program.expected)
+        else:
+            self._under_test.prepare_machine()
+            try:
+                published = self._call_isolated(differential, _run_published, differential, tests.kind, program)
+            except (ChildDiedError, ChildTimeoutError):
+                return judged
+        if published is None:
+            return judged
+        verdict = judged.verdict
+        return judged._replace(verdict=replace(verdict, detail=verdict.detail | {"published": published}))
 
     def _add_proof(
         self,
@@ -455,6 +476,10 @@ class Harness:
     @functools.cached_property
     def _texts(self) -> list[AssembledText]:
         return compile_texts(self._under_test)
+
+
+def _run_published(differential: DifferentialRun, kind: TestKind, program: WholeProgram) -> PublishedResult | None:
+    return describe_run(kind, program, differential.machine.run_program(program.limit))
 
 
 def _to_fact(agreeing: int | None) -> dict[str, int]:

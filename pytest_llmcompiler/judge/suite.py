@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from hypothesis import strategies as st
 
 from pytest_llmcompiler.corpus.budget import Budget
-from pytest_llmcompiler.corpus.from_main import record_main_inputs
+from pytest_llmcompiler.corpus.from_main import MAX_INPUTS, record_main_inputs
 from pytest_llmcompiler.corpus.fuzzer import Corpus
 from pytest_llmcompiler.corpus.hints import Hints, find_hints
 from pytest_llmcompiler.corpus.learned_relations import learn_ends, learn_relations
@@ -31,6 +31,7 @@ from pytest_llmcompiler.judge.coverage import Coverage, DroppedInput, measure_co
 from pytest_llmcompiler.judge.engine_fuzzing import MAX_ROUNDS, EngineFuzzer
 from pytest_llmcompiler.judge.function_under_test import REFERENCE_LEVELS, FunctionUnderTest
 from pytest_llmcompiler.judge.oracle import Oracle, SuiteEntry
+from pytest_llmcompiler.judge.published_tests import describe_unrunnable
 from pytest_llmcompiler.judge.reference_builds import ReferenceBuilds
 from pytest_llmcompiler.judge.reserve import build_reserve_entry
 from pytest_llmcompiler.judge.suite_files import SuiteFiles
@@ -47,6 +48,8 @@ _MAX_INSPECTED, _MAX_INSPECTED_BYTES = 8, 20_000
 """How many inputs are inspected, and the most bytes of code that the reference executes on one: inspecting is slow."""
 _RESERVE_PER_EXAMPLE = 2
 """Inputs in the reserve for each generated one, where there are so many."""
+_MAX_FROM_TESTS = 32
+"""Different inputs of a function that are recorded where published tests call it."""
 _FEW = 10
 """The verdict warns where the function is defined on less than one in so many generated inputs."""
 _VERY_FEW = 3
@@ -272,7 +275,7 @@ class Suite:
         return SavedSuite(
             dropped=corpus.dropped,
             learned=self._learned,
-            counts=self._count(corpus),
+            counts=self._count(corpus, whole_program),
             unjudgeable_reason=None if entries else self._describe_emptiness(corpus),
             whole_program=whole_program,
             varied=frozenset(_list_covering(entries, _VARIED_PER_EDGE)),
@@ -284,7 +287,7 @@ class Suite:
         reasons = _format_dropped(corpus) or "none was generated"
         return f"no input found on which {self.under_test.function} is defined ({reasons})"
 
-    def _count(self, corpus: Corpus[SuiteEntry]) -> dict[str, Any]:
+    def _count(self, corpus: Corpus[SuiteEntry], whole_program: WholeProgram | None) -> dict[str, Any]:
         function, used, dropped = self.under_test.function, len(corpus.entries), corpus.dropped
         counts: dict[str, Any] = {"inputs": used, "dropped": dict(dropped)}
         if self._coverage:
@@ -307,6 +310,9 @@ class Suite:
                 "what is too large for inputs, or of a type that inputs can't have, always has its initial value: "
                 f"{', '.join(fixed)}"
             )
+        tests = self.under_test.reference.case.tests
+        if tests and whole_program is None and not self._is_restricted:
+            warnings.append(describe_unrunnable(tests, function))
         bug = describe_compiler_bug(corpus.entries, function, self.under_test.signature)
         if bug:
             warning, counts["compiler_bug"] = bug
@@ -437,5 +443,8 @@ def _record_main_inputs(reference: Reference) -> dict[str, list[Input]]:
     functions = {name: reference.signatures[name] for name in reference.functions}
     globals = {name: reference.input_globals(name) for name in functions}
     possible = {name: PossibleValues(reference.known_variables(name)) for name in functions}
-    inputs = record_main_inputs(reference.golden, functions, globals, reference.external_functions, possible=possible)
+    limit = _MAX_FROM_TESTS if reference.case.tests else MAX_INPUTS
+    inputs = record_main_inputs(
+        reference.golden, functions, globals, reference.external_functions, limit, possible=possible
+    )
     return _MAIN_INPUTS.setdefault(reference, inputs)

@@ -6,6 +6,8 @@ Directives are comments (`// LLMC: …`, `/* LLMC: … */` or `; LLMC: …`), on
     LLMC: passes O0, O2                   the pass lists of this file
     LLMC: cflags -std=gnu89 -Iinclude     flags of clang for this file; paths start at its folder
     LLMC: link FILE …                     other C or IR files of the program; `*` and `?` stand for any characters
+    LLMC: tests FILE                      a C file whose `main` tests the functions, as it was published with them
+    LLMC: tests FILE io                   the same, made from pairs of inputs and outputs
     LLMC: arg FUNCTION.ARG length BUF, …  ARG counts the elements of BUF (and of each further one)
     LLMC: arg FUNCTION.ARG range LO..HI   an integer from LO to HI, both included
     LLMC: arg FUNCTION.ARG elements N     a pointer to N elements (or LO..HI of them)
@@ -25,6 +27,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from pytest_llmcompiler.errors import CaseError
 from pytest_llmcompiler.files import escape_name
@@ -53,6 +56,21 @@ class ArgRule:
     """Whether a pointer is never null."""
 
 
+TestKind = Literal["asserts", "io"]
+"""Published tests: asserts that somebody wrote, or pairs of inputs and outputs."""
+
+
+@dataclass(frozen=True)
+class PublishedTests:
+    """The tests that were published with a case. They are a unit of its program, whose `main` is the program's."""
+
+    path: Path
+    """The C file."""
+    kind: TestKind
+    where: str
+    """The place of the directive, as `FILE:LINE`."""
+
+
 @dataclass(frozen=True)
 class Case:
     """One file under test."""
@@ -75,7 +93,10 @@ class Case:
     """Where flags come from, besides directives."""
 
     links: dict[Path, str] = field(default_factory=dict)
-    """The other files of the program that directives name, with the place of the directive as `FILE:LINE`."""
+    """The other files of the program that directives name, with the place of the directive as `FILE:LINE`. The
+    published tests are among them."""
+    tests: PublishedTests | None = None
+    """The tests that a directive names."""
 
     program_place: str = ""
     """The place of the directive that makes the file a whole program, as `FILE:LINE`; empty where there is none."""
@@ -128,8 +149,8 @@ class Case:
 
 _NAME = r"[A-Za-z_$.][\w$.]*"
 _FORMS = (
-    "`functions NAME, …`, `passes O0, …`, `cflags FLAG …`, `link FILE …`, `arg FUNCTION.ARG length BUF, …`, "
-    "`arg FUNCTION.ARG range LO..HI`, "
+    "`functions NAME, …`, `passes O0, …`, `cflags FLAG …`, `link FILE …`, `tests FILE`, "
+    "`arg FUNCTION.ARG length BUF, …`, `arg FUNCTION.ARG range LO..HI`, "
     "`arg FUNCTION.ARG elements N` (or LO..HI), `arg FUNCTION.ARG cstring`, `arg FUNCTION.ARG non-null`, `program`, "
     '`stdin "TEXT"`, `argv "TEXT" …`, `file "NAME" "CONTENTS"`'
 )
@@ -203,6 +224,9 @@ def _add_directive(case: Case, line: int, text: str) -> Case:
     if word == "link":
         files = _find_linked_files(case.path, rest, where)
         return replace(case, links=case.links | {path: where for path in files if path not in case.links})
+    if word == "tests":
+        tests = _find_tests(case, rest, where)
+        return replace(case, tests=tests, links=case.links | {tests.path: where})
     raise _unknown_directive(where, text)
 
 
@@ -224,6 +248,17 @@ def _find_linked_files(case: Path, text: str, where: str) -> Iterator[Path]:
                 raise CaseError(f"{where}: can link .c and .ll files, not {path.name}")
             if path.resolve() != case.resolve():
                 yield path
+
+
+def _find_tests(case: Case, text: str, where: str) -> PublishedTests:
+    """The tests that a directive names. Raises CaseError."""
+    if case.tests:
+        raise CaseError(f"{where}: {case.tests.where} names tests already, and a program has one `main`")
+    kind: TestKind = "io" if text.endswith(" io") else "asserts"
+    paths = list(_find_linked_files(case.path, text.removesuffix(" io"), where))
+    if len(paths) != 1:
+        raise CaseError(f"{where}: expected one C file with tests, found {len(paths)}")
+    return PublishedTests(paths[0], kind, where)
 
 
 def _unknown_directive(where: str, text: str) -> CaseError:

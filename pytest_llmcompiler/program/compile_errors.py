@@ -45,13 +45,18 @@ def describe_failure(case: Case, message: str) -> CompileError:
     lines = [re.sub(r"^\S*zig(\.exe)?: ", "clang: ", line) for line in message.splitlines()]
     found = [match for line in lines if (match := _ERROR.match(line))]
     words = found[0]["words"] if found else message
-    kind = next((kind for kind, pattern in _KINDS if re.search(pattern, words)), "other")
+    kind = classify_error(words)
     path, shown = str(case.path), "\n".join(_first_errors(lines))
     if kind == "unsupported flag":
         shown = f"{_find_origin(case, words) or path}: {shown}"
     elif all((match["place"] or "<string>").startswith("<string>") for match in found):  # LLVM calls its IR so
         shown = f"{path}: {shown}"
     return CompileError("\n".join((shown, *_hints(case, kind, words))), kind)
+
+
+def classify_error(words: str) -> str:
+    """The kind of a fault, by the words of clang's error; `other` where it is of no known kind."""
+    return next((kind for kind, pattern in _KINDS if re.search(pattern, words)), "other")
 
 
 def _first_errors(lines: list[str]) -> list[str]:

@@ -51,6 +51,7 @@ def find_units(compiled: CompiledCase) -> tuple[LinkedUnit, ...]:
     case = compiled.case
     units = [_compile_unit(path, case.flag_sources, compiled.toolchain) for path in case.links]
     _refuse_duplicates(compiled, units)
+    _require_main(compiled, units)
     if case.flag_sources.links_database:
         needed = select_needed([compiled.symbols, *(unit.symbols for unit in units)], _read_database(compiled))
         units += [_compile_unit(path, case.flag_sources, compiled.toolchain) for path in needed]
@@ -125,6 +126,19 @@ def _refuse_duplicates(case: CompiledCase, units: Sequence[CompiledCase]) -> Non
             where = case.case.links[unit.case.path]
             raise CaseError(f"{where}: {name!r} is defined twice in one program: in {first} and {second}")
         places |= dict.fromkeys(symbols, unit)
+
+
+def _require_main(case: CompiledCase, units: Sequence[CompiledCase]) -> None:
+    """Raise CaseError where the published tests of a case have no `main`, or are not the only ones that have."""
+    tests = case.case.tests
+    if tests is None:
+        return
+    owners = [unit.case.path for unit in (case, *units) if "main" in unit.symbols.strong]
+    if tests.path not in owners:
+        raise CaseError(f"{tests.where}: {tests.path} defines no `main`")
+    if len(owners) > 1:
+        other = next(path for path in owners if path != tests.path)
+        raise CaseError(f"{tests.where}: {other} has a `main` of its own, so these tests can't be run")
 
 
 def _describe_definition(unit: CompiledCase, name: str) -> str:

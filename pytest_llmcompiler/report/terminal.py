@@ -17,6 +17,7 @@ from pytest_llmcompiler.report.cost_estimate import cost_notes, estimate_cost
 from pytest_llmcompiler.report.cost_ratios import SIZE, SPEED
 from pytest_llmcompiler.report.measures import measure_lines
 from pytest_llmcompiler.report.passk import Estimate, SampleCounts, count_samples, estimate
+from pytest_llmcompiler.report.published_notes import published_lines
 from pytest_llmcompiler.report.records import Record
 
 _GAP = "  "
@@ -69,6 +70,7 @@ def summary_lines(records: Sequence[Record], ks: list[int], width: int, paint: P
         *_pass_notes(counts_by_item, ks),
         *cost_notes(counts_by_item),
         *measure_lines(records),
+        *published_lines(records),
         *_proof_notes(records),
         *_inconclusive_notes(records),
         *_unreached_notes(records),

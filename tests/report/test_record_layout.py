@@ -24,6 +24,7 @@ OBJECTS = [
     (records.RecordAdequacy, ("detail", "adequacy")),
     (records.RecordCost, ("detail", "cost")),
     (records.RecordSecondLook, ("detail", "second_look")),
+    (records.RecordPublishedTests, ("detail", "published")),
     (records.RecordProof, ("detail", "proof")),
     (records.ProgramStart, ("detail", "program_input")),
     (records.LookInput, ("detail", "second_look", "input")),
@@ -33,7 +34,6 @@ OBJECTS = [
     (records.ClaimedSizes, ("detail", "promised")),
     (records.ClaimedCount, ("detail", "promised", "size")),
     (records.RecordCost, ("detail", "cost")),
-    (records.RecordPublishedTests, ("detail", "published")),
 ]
 """Each typed dictionary and the place of its object in a record."""
 

@@ -50,7 +50,7 @@ def find_file_access(sample: Sample) -> Iterator[tuple[str, str]]:
     if reason:
         yield "source", reason
     for flag in sample.cflags:
-        if _find_in_text(flag):
+        if find_file_access_in_text(flag):
             yield "cflags", f"the flag {flag!r} could name a file of the server"
             return
     refused = _find_flag(sample.cflags)
@@ -64,13 +64,13 @@ def _find_in_source(source: str) -> str | None:
         words = {text.partition(" ")[0] for _, text in find_directives(Path("source.c"), source)}
     except CaseError:  # the judge says it better
         words = set()
-    named = words & {"cflags", "link"}
+    named = words & {"cflags", "link", "tests"}
     if named:
         return f"the directive `LLMC: {min(named)}` names files or flags; flags go into the field cflags"
-    return _find_in_text(source)
+    return find_file_access_in_text(source)
 
 
-def _find_in_text(text: str) -> str | None:
+def find_file_access_in_text(text: str) -> str | None:
     """Why a C text is refused; None where it is not."""
     text = _SPLICE.sub("", text)
     if _CONTROL.search(text):

@@ -1,0 +1,1 @@
+"""Data sets that people hold already, as folders of cases."""

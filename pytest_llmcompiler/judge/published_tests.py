@@ -1,0 +1,62 @@
+"""The tests that were published with a case: whether they hold with a candidate in the place of the function.
+
+They are a `main` in a file of their own, which is the program's `main` (see `whole_program`). So a candidate that fails
+them fails here too, and the arguments that they pass are inputs of the suite.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_llmcompiler.emulator.kernel import SIGNAL_CODE
+from pytest_llmcompiler.emulator.observation import Observation
+from pytest_llmcompiler.judge.whole_program import MAX_PROGRAM_INSTRUCTIONS, WholeProgram
+from pytest_llmcompiler.program.case import PublishedTests, TestKind
+
+PublishedResult = dict[str, Any]
+"""The fact `published` of verdicts: see `record.schema.json`."""
+_MAX_CHARACTERS = 200
+"""Of the text of an assertion and of the last line that is printed."""
+
+
+def describe_run(kind: TestKind, program: WholeProgram, run: Observation) -> PublishedResult | None:
+    """Whether tests hold in a run of the program, and why they do not; None where the emulator can't run the code."""
+    if run.outcome == "vex":
+        return None
+    fault = _describe_fault(run)
+    if not fault:
+        return {"tests": kind, "holds": True}
+    if _describe_fault(program.expected):
+        fault = f"they fail with the reference too: {fault}"
+    return {"tests": kind, "holds": False, "message": fault}
+
+
+def describe_unrunnable(tests: PublishedTests, function: str) -> str:
+    """Why tests are left out whose run with the reference in it shows nothing."""
+    return (
+        f"the tests in {tests.path.name} are left out: they do not call {function}, do not end within "
+        f"{MAX_PROGRAM_INSTRUCTIONS:,} instructions, or builds of the reference differ in them"
+    )
+
+
+def _describe_fault(run: Observation) -> str:
+    """Why tests fail in a run, as one line; empty where they hold."""
+    if run.outcome == "exit" and run.exit_code == 0:
+        return ""
+    if run.assertion is not None:
+        return f"assertion fails: {_shorten(run.assertion)}"
+    if run.outcome == "limit":
+        return "they do not end"
+    if run.fault is not None:
+        return run.fault.description
+    if run.outcome == "exit" and run.exit_code >= SIGNAL_CODE:
+        return f"signal {run.exit_code - SIGNAL_CODE}"
+    ending = f"exit code {run.exit_code}" if run.outcome == "exit" else run.outcome
+    lines = run.output.get(1, b"").decode("utf-8", "replace").split("\n")
+    printed = next((line for line in reversed(lines) if line.strip()), "")
+    return f"{ending}: {_shorten(printed)}" if printed else ending
+
+
+def _shorten(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _MAX_CHARACTERS else line[: _MAX_CHARACTERS - 2] + " …"
