@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ pytest.importorskip("lm_eval")
 import lm_eval
 from lm_eval.api.model import LM
 from lm_eval.tasks import TaskManager
+from lm_eval.utils import make_table
+from made_records import made_samples
 
 from pytest_llmcompiler.frameworks.folder_questions import list_folder_questions
 from pytest_llmcompiler.frameworks.lm_eval_scoring import TASKS_FOLDER
+from pytest_llmcompiler.results import Results
 
 
 class Written(LM):
@@ -92,3 +96,28 @@ def test_the_other_tasks_ask_their_questions(cases: Path, task: str) -> None:
     assert model.prompts == [one.text for one in list_folder_questions(cases, task=task)]
     [kind] = {one["filtered_resps"][0][0]["verdict"] for one in results["samples"][f"llmcompiler_{task}"]}
     assert kind == ("pass" if task == "tune" else "no-answer")
+
+
+def test_exported_results_stand_in_the_table_of_the_harness(cases: Path, tmp_path: Path) -> None:
+    """The table that the harness prints has a session's results and those of its own run under the same names."""
+    records = made_samples("twice", "pass crash pass pass") + made_samples("low", "crash crash crash crash")
+    Results(records).export(f"lm-eval:{tmp_path / 'results.json'}")
+    exported = json.loads((tmp_path / "results.json").read_text())
+    theirs = run(Written(lambda prompt, _: LOW if "@low" in prompt else WRONG), "llmcompiler_asm", cases=str(cases))
+    for result, value in ((exported, "0.3750"), (theirs, "0.5000")):
+        (line,) = [line for line in make_table(result).splitlines() if "|pass@1" in line]
+        assert [cell.strip() for cell in line.split("|")][3] == "judge"
+        assert value in line
+    assert exported["results"]["llmcompiler_asm"].keys() >= {"alias", "pass@1,judge", "inconclusive,judge"}
+    assert exported["results"].keys() == theirs["results"].keys()
+    assert set(exported) >= {
+        "results",
+        "group_subtasks",
+        "configs",
+        "versions",
+        "n-shot",
+        "higher_is_better",
+        "n-samples",
+    }
+    for name in ("n-samples", "higher_is_better", "versions"):
+        assert exported[name].keys() == theirs[name].keys()
