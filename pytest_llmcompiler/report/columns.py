@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from pytest_llmcompiler.report.cost_ratios import MEASURES, read_ratio
 from pytest_llmcompiler.report.records import Record
-
-REFERENCE_LEVELS = ("O0", "O2", "O3", "Oz")
-"""The optimisation levels of clang with whose code that of an answer is compared."""
 
 
 class Column(NamedTuple):
@@ -33,19 +31,9 @@ def _member(*names: str) -> Callable[[Record], Any]:
     return find
 
 
-def _reference_ratio(count: str, level: str) -> Callable[[Record], float | None]:
-    """A count of clang's code at a level, divided by that of the answer: above 1 the answer is better."""
-
-    def divide(record: Record) -> float | None:
-        cost = record.get("detail", {}).get("cost")
-        reference = cost["references"].get(level) if cost else None
-        if not cost or not reference:
-            return None
-        own: int = cost[count]  # type: ignore[literal-required]
-        clangs: int = reference[count]  # type: ignore[literal-required]
-        return clangs / own if own and clangs else None
-
-    return divide
+def _ratio(measure: str) -> Callable[[Record], float | None]:
+    """Speed or size of an answer that passes, beside clang's code."""
+    return lambda record: read_ratio(record.get("detail", {}).get("cost"), measure)
 
 
 def _columns() -> Iterator[Column]:
@@ -73,10 +61,8 @@ def _columns() -> Iterator[Column]:
     yield Column("published_hold", bool, _member("detail", "published", "holds"))
     yield Column("executed", int, _member("detail", "cost", "instructions"))
     yield Column("code_bytes", int, _member("detail", "cost", "bytes"))
-    for level in REFERENCE_LEVELS:
-        yield Column(f"speed@{level}", float, _reference_ratio("instructions", level))
-    for level in REFERENCE_LEVELS:
-        yield Column(f"size@{level}", float, _reference_ratio("bytes", level))
+    for measure in MEASURES:
+        yield Column(measure, float, _ratio(measure))
 
 
 COLUMNS = tuple(_columns())

@@ -20,16 +20,18 @@ with bytes. Above 1 the answer is better."""
 def read_ratios(cost: object) -> dict[str, float]:
     """The measures of one answer by name, from its fact `cost`. It may come from a file that somebody edited: what is
     not right is left out."""
-    ratios: dict[str, float] = {}
+    ratios = ((name, read_ratio(cost, name)) for name in MEASURES)
+    return {name: ratio for name, ratio in ratios if ratio is not None}
+
+
+def read_ratio(cost: object, measure: str) -> float | None:
+    """One measure of an answer, from its fact `cost`; None where that is missing or not right."""
     references = cost.get("references") if isinstance(cost, Mapping) else None
     if not isinstance(references, Mapping):
-        return ratios
-    for name in MEASURES:
-        kind, _, level = name.partition("@")
-        own, other = _read_count(cost, _FACTS[kind]), _read_count(references.get(level), _FACTS[kind])
-        if own and other:
-            ratios[name] = other / own
-    return ratios
+        return None
+    kind, _, level = measure.partition("@")
+    own, other = _read_count(cost, _FACTS[kind]), _read_count(references.get(level), _FACTS[kind])
+    return other / own if own and other else None
 
 
 def _read_count(cost: object, fact: str) -> int:

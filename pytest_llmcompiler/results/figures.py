@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pytest_llmcompiler.errors import ResultsError
 from pytest_llmcompiler.judge.verdict import KINDS
+from pytest_llmcompiler.report.cost_plot import plot_costs
 from pytest_llmcompiler.report.passk import SampleCounts, pass_at_k_curve
 from pytest_llmcompiler.report.published_tests import PublishedTable, is_refusal
-from pytest_llmcompiler.report.records import Record
 from pytest_llmcompiler.report.svg import format_number
 from pytest_llmcompiler.report.terminal import group_by_size
-from pytest_llmcompiler.results.code_cost import clang_points, function_points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +35,7 @@ VERDICT_COLOURS = {
     "inconclusive": "#8d939e",
 }
 """The colours of verdicts in the report page (`report/templates/report.css`), on a light ground."""
-_ACCENT = "#1558b0"
+_ACCENT, _MEAN = "#1558b0", "#d95f2b"
 _EDGE, _SOFT = "#d5d9e0", "#565d6b"
 _MARKED = 12
 """Points of a curve up to which each is marked."""
@@ -112,27 +111,28 @@ def draw_published_tests(table: PublishedTable, ax: Axes | None) -> Figure:
     return _figure(axes)
 
 
-def draw_speed_and_size(records: Sequence[Record], speed: str, size: str, ax: Axes | None) -> Figure:
-    """A point for each function, and a cross for each level of clang; both axes are logarithmic."""
-    points = function_points(records, speed, size)
-    if not points:
-        raise ResultsError(f"no sample that passes says its cost beside clang's at {speed} and {size}")
+def draw_speed_and_size(counts_by_item: Sequence[SampleCounts], ax: Axes | None) -> Figure:
+    """A point for each function, a cross for each level of clang, a ring for the mean; both axes are logarithmic."""
+    plot = plot_costs(counts_by_item)
+    if plot is None:
+        raise ResultsError("no sample that passes says its cost beside clang's")
     axes = ax if ax is not None else _new_axes()
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
     axes.axhline(1, color=_SOFT, linewidth=0.8)
     axes.axvline(1, color=_SOFT, linewidth=0.8)
-    axes.scatter([point.size for point in points], [point.speed for point in points], s=18, color=_ACCENT, alpha=0.5)
-    for level, point in clang_points(records, speed, size).items():
+    sizes, speeds = ([getattr(point, name) for point in plot.functions] for name in ("size", "speed"))
+    axes.scatter(sizes, speeds, s=18, color=_ACCENT, alpha=0.5, label="functions")
+    mean = plot.mean
+    axes.scatter([mean.size], [mean.speed], s=90, facecolors="none", edgecolors=_MEAN, linewidths=2, label="their mean")
+    for point in plot.levels:
         axes.scatter([point.size], [point.speed], marker="x", color="black")
-        axes.annotate(f"-{level}", (point.size, point.speed), xytext=(5, 4), textcoords="offset points")
-    axes.set(
-        xlabel=f"size: bytes of clang -{size} / bytes of the answer",
-        ylabel=f"speed: instructions of clang -{speed} / of the answer",
-    )
+        axes.annotate(point.name, (point.size, point.speed), xytext=(5, 4), textcoords="offset points")
+    axes.set(xlabel=plot.area.x.title, ylabel=plot.area.y.title)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: format_number(value))
     _finish(axes)
+    axes.legend(frameon=False, fontsize="small")
     return _figure(axes)
 
 

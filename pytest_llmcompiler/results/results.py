@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from pytest_llmcompiler.errors import ExportError, ResultsError
 from pytest_llmcompiler.judge.verdict import KINDS, Kind
 from pytest_llmcompiler.report.comparison import RunComparison, compare_runs, pair_runs
+from pytest_llmcompiler.report.cost_estimate import CostEstimate, estimate_cost
+from pytest_llmcompiler.report.cost_ratios import MEASURES
 from pytest_llmcompiler.report.export import check_export, export, parse_export
 from pytest_llmcompiler.report.passk import Estimate, SampleCounts, count_samples, estimate
 from pytest_llmcompiler.report.published_tests import PublishedTable, count_published_tests
@@ -153,12 +155,24 @@ class Results:
 
         return draw_published_tests(self.published, ax)
 
-    def plot_speed_and_size(self, ax: Axes | None = None, *, speed: str = "O3", size: str = "Oz") -> Figure:
-        """How fast and how small answers are that pass, as ratios to clang's code: a point for each function.
+    def plot_speed_and_size(self, ax: Axes | None = None) -> Figure:
+        """How fast and how small answers are that pass, as ratios to clang's code at -O3 and -Oz: a point for each
+        function, their mean, and clang's own levels. Above 1 an answer is better.
 
-        `speed` and `size` are the levels of clang that are 1 on each axis; above 1 an answer is better. Raises
-        ResultsError without matplotlib, or if no sample has its cost.
+        Raises ResultsError without matplotlib, or if no sample has its cost.
         """
         from pytest_llmcompiler.results.figures import draw_speed_and_size
 
-        return draw_speed_and_size(self.records, speed, size, ax)
+        return draw_speed_and_size(self.counts, ax)
+
+    def cost(self, measure: str) -> CostEstimate:
+        """The mean of a measure (`speed@O3`, `size@Oz`) over functions, with its 95 % interval.
+
+        Raises ResultsError for an unknown measure, or if no sample has its cost.
+        """
+        if measure not in MEASURES:
+            raise ResultsError(f"there is no measure {measure!r}, only {', '.join(MEASURES)}")
+        mean = estimate_cost(self.counts, measure)
+        if mean is None:
+            raise ResultsError("no sample that passes says its cost beside clang's")
+        return mean

@@ -146,6 +146,24 @@ def test_runs_of_two_pass_lists_are_paired() -> None:
     assert runs[0].compare(runs[1]).items == 1
 
 
+def test_speed_and_size_are_means_over_functions() -> None:
+    records = [
+        made("f", 0, "pass", **cost(100, 40)),
+        made("f", 1, "pass", **cost(400, 160)),
+        made("g", 0, "pass", **cost(50, 20)),
+    ]
+    mean = Results(records).cost("speed@O3")
+    assert (mean.value, mean.functions) == (pytest.approx(1), 2)  # of 1/2 and 2
+    assert mean.low < 1 < mean.high
+    assert Results(records).cost("size@O0").value == pytest.approx(2)
+    for measure, message in (
+        ("speed@O1", "there is no measure 'speed@O1', only speed@O0, "),
+        ("size@Oz", "no sample that"),
+    ):
+        with pytest.raises(ResultsError, match=message):
+            Results([made("f", 0, "pass")]).cost(measure)
+
+
 def test_the_tests_that_came_with_the_cases() -> None:
     records = [made("f", number, verdict, **asserts(holds)) for number, (verdict, holds) in enumerate(OUTCOMES)]
     table = Results([*records, made("g", 0, "crash")]).published
