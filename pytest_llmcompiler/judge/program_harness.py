@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from pytest_llmcompiler import sandbox
@@ -17,6 +18,7 @@ from pytest_llmcompiler.judge.listing import Listing, list_code
 from pytest_llmcompiler.judge.program_run import ProgramDifferentialRun
 from pytest_llmcompiler.judge.program_suite import ProgramSuite
 from pytest_llmcompiler.judge.program_under_test import MAIN, ProgramUnderTest
+from pytest_llmcompiler.judge.published_tests import describe_output_runs
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.settings import JudgeSettings
 from pytest_llmcompiler.judge.verdict import RUN_FAILURES, Verdict
@@ -66,14 +68,30 @@ class ProgramHarness:
         except (ChildDiedError, ChildTimeoutError) as error:
             return Verdict("inconclusive", f"the emulator gave up on it: {error}", detail=detail)
         if explained is None:
-            return pass_verdict(detail, self._settings.min_coverage)
+            return self._add_published(pass_verdict(detail, self._settings.min_coverage), run)
         facts = {name: fact for name, fact in explained["facts"].items() if name in FACTS}
         verdict = Verdict(explained["kind"], explained["message"], tuple(explained["evidence"]), detail | facts)
         if self._settings.count_agreeing and verdict.kind in RUN_FAILURES:
             self._under_test.prepare_machine()
             with contextlib.suppress(ChildDiedError, ChildTimeoutError):
                 verdict.detail["agreeing"] = _call_isolated(run.count_agreeing)
-        return verdict
+        return self._add_published(verdict, run)
+
+    def _add_published(self, verdict: Verdict, run: ProgramDifferentialRun) -> Verdict:
+        """A verdict with whether the program writes what the case says, where it says that of any input."""
+        tests = self._suite.list_output_tests()
+        if not tests:
+            return verdict
+        entries, outputs = [entry for entry, _ in tests], [test for _, test in tests]
+        if verdict.kind == "pass":  # the program writes what it writes with the reference in it
+            published = describe_output_runs(outputs, [entry.expected for entry in entries])
+        else:
+            self._under_test.prepare_machine()
+            try:
+                published = _call_isolated(lambda: describe_output_runs(outputs, run.run_on(entries)))
+            except (ChildDiedError, ChildTimeoutError):
+                return verdict
+        return replace(verdict, detail=verdict.detail | {"published": published}) if published else verdict
 
     def judge_with_reproducer(
         self, assembly: str, *, explain: bool = True, taught: Sequence[Lead] = ()

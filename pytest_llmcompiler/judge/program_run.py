@@ -4,7 +4,7 @@ of that failure."""
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from pytest_llmcompiler.corpus.probing import UndefinedInputError
@@ -64,6 +64,10 @@ class ProgramDifferentialRun:
             if failure:
                 weaker.setdefault(failure.kind, index)
         return weaker.get("inconclusive", weaker.get("abi"))
+
+    def run_on(self, entries: Iterable[ProgramEntry]) -> Iterator[Observation]:
+        """The candidate's runs on entries, one by one."""
+        return (self._machine.run_process(entry.program, entry.limit) for entry in entries)
 
     def count_agreeing(self) -> int:
         """The number of inputs on which the candidate does what the reference does."""

@@ -6,6 +6,7 @@ import functools
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from pytest_llmcompiler.cache_files import CacheFile, describe_package
@@ -18,10 +19,10 @@ from pytest_llmcompiler.corpus.seed_pool import branch_features
 from pytest_llmcompiler.corpus.selection import choose_covering
 from pytest_llmcompiler.corpus.store import describe_generator
 from pytest_llmcompiler.emulator.observation import GuestFault, Observation
-from pytest_llmcompiler.errors import CaseError
-from pytest_llmcompiler.judge.compare_output import compare_processes, split_lines
+from pytest_llmcompiler.judge.compare_output import split_lines
 from pytest_llmcompiler.judge.program_oracle import ProgramEntry, ProgramOracle
 from pytest_llmcompiler.judge.program_under_test import ProgramUnderTest
+from pytest_llmcompiler.judge.published_tests import OutputTest, describe_output_runs
 from pytest_llmcompiler.program.case_inputs import GivenInput
 from pytest_llmcompiler.values.input import Input
 from pytest_llmcompiler.values.pickled import PickleFormat
@@ -84,6 +85,17 @@ class ProgramSuite:
         """The number of inputs, of dropped inputs by reason, and a warning where there are few. It is JSON."""
         return dict(self._saved.counts)
 
+    def list_output_tests(self) -> list[tuple[ProgramEntry, OutputTest]]:
+        """The entries for which the case says what the program should write. Raises CaseError."""
+        case = self.under_test.reference.case
+        given = {one.data: one for one in case.list_given_inputs() if one.output is not None}
+        return [
+            (entry, OutputTest(Path(test.place).name, test.output or b"", entry.expected))
+            for entry in self.entries
+            if (test := given.get(entry.program.standard_input))
+            and entry.program.arguments in (case.arguments or ((),))
+        ]
+
     @property
     def unjudgeable_reason(self) -> str | None:
         """Why no candidate can be judged by the suite; None where any can. Raises CaseError."""
@@ -131,14 +143,14 @@ class ProgramSuite:
         return SavedProgramSuite(entries, counts, reason)
 
     def _offer_given(self, corpus: Corpus[ProgramEntry]) -> Iterator[str]:
-        """Add the inputs that the case gives. Yields warnings for those that can't be used. Raises CaseError where the
-        program does not write what the case says."""
+        """Add the inputs that the case gives. Yields warnings for those that can't be used, and where the program does
+        not write what the case says."""
         case = self.under_test.reference.case
         for given in case.list_given_inputs():
             for arguments in case.arguments or ((),):
                 input = to_corpus_input(given.data, arguments)
                 if corpus.offer(input):
-                    _check_output(given, corpus.entries[input])
+                    yield from _check_output(given, corpus.entries[input])
                 else:
                     yield f"{given.place}: the program is not defined on this input, which is not used"
 
@@ -182,16 +194,12 @@ class ProgramSuite:
         return find_hints(ir, ir)
 
 
-def _check_output(given: GivenInput, entry: ProgramEntry) -> None:
-    """Raise CaseError where the program does not write what the case says. White space at the end does not count:
-    editors and data sets add and remove it."""
+def _check_output(given: GivenInput, entry: ProgramEntry) -> Iterator[str]:
+    """A warning where the program does not write what the case says. Data sets have wrong outputs, and what the program
+    writes is expected all the same."""
     if given.output is None:
         return
-    written = entry.expected.output.get(1, b"")
-    if written.rstrip() != given.output.rstrip():
-        expected = replace(entry.expected, output={1: given.output})
-        first = next(compare_processes(expected, entry.expected))
-        raise CaseError(
-            f"{given.place}: the program itself writes something else than the file of its output says: "
-            f"{first.place}: expected {first.expected}, observed {first.observed}"
-        )
+    test = OutputTest(Path(given.place).name, given.output, entry.expected)
+    result = describe_output_runs([test], [entry.expected])
+    if result and not result["holds"]:
+        yield f"the program itself does not write what the file of its output says: {result['message']}"

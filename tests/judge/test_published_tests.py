@@ -14,7 +14,9 @@ from dataset_rows import (
     RIGHT,
     decompile_eval_rows,
     exebench_row,
+    supercoder_row,
     write_lines,
+    write_parquet,
 )
 from gcc_answers import assembly
 from sessions import run
@@ -122,6 +124,21 @@ def test_pairs_of_a_row(tmp_path: Path) -> None:
     verdict = check_file(case, "move", assembly(tmp_path / "wrong.c"), examples=EXAMPLES)
     assert verdict.kind == "mismatch"
     message = "exit code 1: pair 0: items[0].weight"
+    assert verdict.detail["published"] == {"tests": "io", "holds": False, "message": message}
+
+
+def test_program_of_a_row(tmp_path: Path) -> None:
+    """The published inputs of a whole program are among those that it is judged on, and have results of their own."""
+    source = write_parquet(tmp_path / "train.parquet", [supercoder_row()])
+    main(["import", "supercoder", str(source), str(tmp_path / "out")])
+    case = tmp_path / "out" / "cases" / "000005_program.c"
+    (tmp_path / "wrong.c").write_text(case.read_text().replace("a + b", "a < 0 ? a - b : a + b"))
+    verdict = check_file(case, "main", assembly(case), examples=EXAMPLES)
+    assert (verdict.kind, verdict.detail["published"]) == ("pass", {"tests": "io", "holds": True})
+    verdict = check_file(case, "main", assembly(tmp_path / "wrong.c"), examples=EXAMPLES)
+    assert (verdict.kind, verdict.detail["published"]) == ("mismatch", {"tests": "io", "holds": True})
+    verdict = check_file(case, "main", "main:\n    xorl %eax, %eax\n    ret\n", examples=EXAMPLES)
+    message = '000005_program.1.in: line 1: expected "3", observed ""'
     assert verdict.detail["published"] == {"tests": "io", "holds": False, "message": message}
 
 
