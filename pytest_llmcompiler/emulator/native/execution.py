@@ -8,6 +8,7 @@ engines.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 
@@ -57,19 +58,24 @@ _UNLIMITED_SECONDS = 10.0
 
 
 class ProcessorExecution:
-    """Runs the code of one guest. To be opened when all code is loaded, and closed when no run follows."""
+    """Runs the code of one guest, all of which is loaded.
+
+    Memory is shared with a confined process at the first run, and again where a child of this process, which has
+    inherited the guest, runs for the first time: each process has its own guest.
+    """
 
     def __init__(self, guest: Guest, arena: ObjectArena, uninitialised: UninitialisedValues) -> None:
-        """Raises EngineError and OSError."""
-        self._guest, self._uninitialised = guest, uninitialised
+        self._guest, self._arena, self._uninitialised = guest, arena, uninitialised
         guest.stack.open_all_parts()
         arena.open_all_slots()
         self._batch = RegisterBatch([(guest.numbers[name], 0) for name in _REGISTERS])
-        self._file = MemoryFile()
-        self._pool = PagePool(self._file)
+        self._pool = PagePool()
         self._mapped: dict[int, int] = {}
         """Where pages of the pool that a run has lie in the pool, by their address."""
-        self._mappings = [*self._map_guest(arena), Mapping(_POOL, self._pool.size, self._pool.offset, 3)]
+        self._shared_as: tuple[int, int] | None = None
+        """The process that has shared the guest's memory, and how much of its code was watched then."""
+        self._file: MemoryFile | None = None
+        self._mappings: list[Mapping] = []
         self._process: ConfinedProcess | None = None
         self.on_step: Callable[[int], bool] | None = None
         """Is called with the address before each instruction, and says whether to go on. It makes code run in steps."""
@@ -77,16 +83,18 @@ class ProcessorExecution:
 
     def close(self) -> None:
         """End the confined process."""
-        self._end_process()
-        self._file.close()
+        if self._shared_as and self._shared_as[0] == os.getpid():
+            self._end_process()
 
     def run(self, begin: int, limit: int) -> None:
         """Run from an address until the return address, with the emulator's registers and memory.
 
-        What ends the run otherwise is in `guest.end`. Raises what a hook raises, and EngineError.
+        What ends the run otherwise is in `guest.end`. Raises what a hook raises, EngineError and OSError.
         """
+        self._share_memory()
         seconds = _LEAST_SECONDS + limit / _INSTRUCTIONS_PER_SECOND if limit else _UNLIMITED_SECONDS
         if self._process is None:
+            assert self._file is not None
             thread_pointer = self._guest.register("fs_base")
             self._process = ConfinedProcess(self._file.descriptor, self._mappings, thread_pointer)
         self._guest.uc.reg_write(self._guest.counter_number, begin)
@@ -103,9 +111,21 @@ class ProcessorExecution:
 
     # -- memory
 
-    def _map_guest(self, arena: ObjectArena) -> Iterator[Mapping]:
+    def _share_memory(self) -> None:
+        """Put the guest's memory into a file of this process, if it is not there with all traps. Raises OSError."""
+        state = os.getpid(), len(self._guest.watched)
+        if self._shared_as == state:
+            return
+        if self._shared_as and self._shared_as[0] == state[0]:
+            self._end_process()
+        self._process = None  # that of a parent is the parent's
+        self._shared_as, self._file = state, MemoryFile()
+        pool = Mapping(_POOL, self._pool.size, self._pool.share(self._file), 3)
+        self._mappings = [*self._map_guest(self._file), pool]
+
+    def _map_guest(self, file: MemoryFile) -> Iterator[Mapping]:
         """The mappings of all memory of the guest. Hooks' addresses get traps, in a copy of the code."""
-        guest = self._guest
+        guest, arena = self._guest, self._arena
         blocks = [SharedBlock(start, memory.size, memory, 0) for start, memory in (*guest.writable, *guest.read_only)]
         blocks.append(SharedBlock(STACK_START, STACK_SIZE, guest.stack.memory, 0))
         blocks += [SharedBlock(slot.address, slot.size, arena.memory, slot.host) for slot in (*SLOTS, *ALIGNED_SLOTS)]
@@ -113,10 +133,10 @@ class ProcessorExecution:
             for start, end in split_region(first, last + 1, blocks):
                 block = find_block(blocks, start)
                 if block:
-                    offset = self._file.add_block(block.memory) + block.start + start - block.address
+                    offset = file.add_block(block.memory) + block.start + start - block.address
                 else:
                     data = bytes(guest.uc.mem_read(start, end - start))
-                    offset = self._file.add_copy(self._set_traps(start, data) if protection & _EXECUTABLE else data)
+                    offset = file.add_copy(self._set_traps(start, data) if protection & _EXECUTABLE else data)
                 yield Mapping(start, end - start, offset, protection)
 
     def _set_traps(self, start: int, code: bytes) -> bytes:
@@ -152,7 +172,7 @@ class ProcessorExecution:
 
     def _move(self, source: int, target: int, size: int) -> None:
         """Move pages in the confined process. A new one has all pages where no run has them."""
-        if self._process:
+        if self._process and self._shared_as and self._shared_as[0] == os.getpid():
             try:
                 self._process.order(write_move(source, target, size))
             except ProcessEndedError:

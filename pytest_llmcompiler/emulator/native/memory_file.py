@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -27,13 +28,14 @@ class SharedBlock(NamedTuple):
 
 
 class MemoryFile:
-    """A file in memory that has what a guest's code can access.
+    """A file in memory that has what a guest's code can access. It is closed with the object.
 
     Blocks that the host reads and writes are moved into it; of other memory, which no run changes, it has copies.
     """
 
     def __init__(self) -> None:
         self.descriptor = os.memfd_create("llmc-guest")
+        weakref.finalize(self, os.close, self.descriptor)
         self._end = 0
         self._offsets: dict[int, int] = {}
         """Where blocks are in the file, by the identity of each."""
@@ -58,10 +60,6 @@ class MemoryFile:
             written = os.pwrite(self.descriptor, data, offset)
             offset, data = offset + written, data[written:]
 
-    def close(self) -> None:
-        """Close the file. Blocks that are in it stay as they are."""
-        os.close(self.descriptor)
-
     def _reserve(self, size: int) -> int:
         offset, self._end = self._end, self._end + -(-size // PAGE) * PAGE
         os.ftruncate(self.descriptor, self._end)
@@ -71,12 +69,15 @@ class MemoryFile:
 class PagePool:
     """Pages of a memory file that a run may be given."""
 
-    def __init__(self, file: MemoryFile) -> None:
+    def __init__(self) -> None:
         self._memory = HostMemory(_POOL_PAGES * PAGE)
-        self.offset = file.add_block(self._memory, is_unused=True)
         self.size = self._memory.size
         self._used: dict[int, int] = {}
         """The offset in the pool and the size of each piece that is given away."""
+
+    def share(self, file: MemoryFile) -> int:
+        """Move the pages into a file, while no run has any. Returns their offset. Raises OSError."""
+        return file.add_block(self._memory, is_unused=True)
 
     def take(self, size: int) -> int:
         """The offset in the pool of a piece of so many bytes, in whole pages. Raises EngineError where no gap is large

@@ -9,6 +9,7 @@ import select
 import signal
 import socket
 import time
+import weakref
 from collections.abc import Sequence
 
 from pytest_llmcompiler.emulator.native.build import program_path
@@ -54,6 +55,7 @@ class ConfinedProcess:
         self._poll = select.poll()
         self._poll.register(ours, select.POLLIN)
         self._clock = ~self._pid << 3 | _PROCESSOR_CLOCK
+        self._end = weakref.finalize(self, _end, self._pid, os.getpid())
         try:
             self._send(write_setup(thread_pointer, len(mappings), os.getpid()))
             for mapping in mappings:
@@ -94,10 +96,7 @@ class ConfinedProcess:
 
     def close(self) -> None:
         """Kill the process."""
-        if self._pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGKILL)
-            self._reap()
+        self._reap()
 
     def _send(self, message: bytes) -> None:
         try:
@@ -114,14 +113,23 @@ class ConfinedProcess:
         """How the process ended. One that still runs is killed: it says what it must not."""
         if not self._pid:
             return "an earlier run"
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGKILL)
-        _, status = os.waitpid(self._pid, 0)
+        status = self._end() or 0
         self._pid = 0
         self._socket.close()
         if os.WIFSIGNALED(status):
             return signal.Signals(os.WTERMSIG(status)).name
         return f"status {os.WEXITSTATUS(status)}"
+
+
+def _end(pid: int, owner: int) -> int:
+    """Kill and reap a process of this one. Returns its status."""
+    if owner != os.getpid():  # a forked child has the object and not the process
+        return 0
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        return os.waitpid(pid, 0)[1]
+    return 0
 
 
 def _spawn(theirs: int, memory: int) -> int:
