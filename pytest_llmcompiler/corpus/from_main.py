@@ -55,19 +55,21 @@ def record_main_inputs(
     externals: Mapping[str, Function],
     max_inputs: int = MAX_INPUTS,
     possible: Mapping[str, PossibleValues] | None = None,
+    *,
+    natively: bool = False,
 ) -> dict[str, list[Input]]:
     """Run `main` and record up to `max_inputs` different inputs of each function, in the order of the calls.
 
     `globals` are the variables that are part of each function's input. An input has those whose values have changed
     before the call. `possible` are the values that these can have, by function. `externals` are the types of the
     functions that the program only declares. Functions with parameters of unsupported types get no inputs, and without
-    `main` there are none at all.
+    `main` there are none at all. `natively` is as for `Machine`.
     """
     recorded: dict[str, list[Input]] = {name: [] for name in functions}
     if not program.has_main:
         return recorded
     try:
-        machine = Machine(program, "main", Function(None, ()), externals=externals)
+        machine = Machine(program, "main", Function(None, ()), externals=externals, natively=natively)
     except ProcessStartError:  # the judge says so where it opens its own machines
         return recorded
     initial = {name: machine.guest.read_variable(name) for own in globals.values() for name in own}

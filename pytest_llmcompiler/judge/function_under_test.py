@@ -20,9 +20,10 @@ from pytest_llmcompiler.program.glibc import load_names
 from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.program.ir_contraction import FMA_MNEMONICS, contract
 from pytest_llmcompiler.program.ir_queries import defined_functions
+from pytest_llmcompiler.program.ir_rewrites import split_multiply_add
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets.code import AssembledCode, AssemblerName
-from pytest_llmcompiler.targets.levels import IsaLevel, find_needed_level, is_within
+from pytest_llmcompiler.targets.levels import ISA_LEVELS, IsaLevel, find_needed_level, is_within
 from pytest_llmcompiler.targets.target import ForeignSystem
 from pytest_llmcompiler.values.c_types import Pointer, Type, find_unsupported
 from pytest_llmcompiler.values.layout import MAX_OBJECT_BYTES
@@ -70,6 +71,8 @@ class FunctionUnderTest:
         if "blockaddress(" in self.reference.ir:
             return "the file takes the addresses of labels, which only code of the same function can use"
         foreign_system = self.reference.target.foreign_system
+        if self.needs_processor:
+            return self._find_native_reason()
         return self._find_foreign_reason(foreign_system) if foreign_system else None
 
     def _find_foreign_reason(self, system: ForeignSystem) -> str | None:
@@ -110,8 +113,28 @@ class FunctionUnderTest:
             _ = self.contracted_variants
         return code
 
+    @property
+    def needs_processor(self) -> bool:
+        """Whether the function itself is compiled for instructions that the emulator does not have."""
+        return self.reference.case.isa in ISA_LEVELS[2:]
+
+    def _find_native_reason(self) -> str | None:
+        """Why a function that only the processor itself can run can't be judged; None where it can."""
+        isa = self.reference.case.isa
+        if self._native_level is None or not is_within(isa, self._native_level):
+            return f"the case is for {isa}: code of that level runs where --llmc-isa {isa} allows it"
+        if not self.can_run_natively:
+            return f"the case is for {isa}, and nothing runs natively here: {find_problem()}"
+        if not is_within(isa, find_native_level(isa)):
+            return f"the case is for {isa}, and this machine's processor is {find_native_level(isa)}"
+        if re.search(r"^@llvm\.global_ctors = .*\[[1-9]", self.reference.program_ir, re.M):
+            return f"the case is for {isa} and has constructors, which run in the emulator"
+        return None
+
     def has_contractions(self, candidate: AssembledCode) -> bool:
-        """Whether a candidate that runs natively may add products that are not rounded."""
+        """Whether a candidate, or the reference beside it, may add products that are not rounded."""
+        if self.needs_processor:
+            return True
         is_contracted = any(name.startswith(FMA_MNEMONICS) for name in set(candidate.mnemonics.values()))
         return is_contracted and self.runs_natively(candidate)
 
@@ -124,6 +147,7 @@ class FunctionUnderTest:
             ir = reference.texts.ir(self.function)
             with reference.blame_case():
                 choices = [contract(ir, from_last=from_last) for from_last in (False, True)]
+                choices += [split_multiply_add(ir)] if self.needs_processor else []
                 texts = [reference.toolchain.emit_assembly(text, "O2") for text in dict.fromkeys(choices)]
             return tuple(self._assemble(text, "llvm", 0) for text in dict.fromkeys(texts))
         return ()
@@ -183,10 +207,12 @@ class FunctionUnderTest:
         return target.is_native and target.foreign_system is None and not find_problem()
 
     def runs_natively(self, candidate: AssembledCode) -> bool:
-        """Whether a candidate runs on this machine's processor: one with code that the emulator lacks, if the settings
-        allow it and the processor has it."""
+        """Whether a candidate runs on this machine's processor: the emulator lacks instructions of it or of the case,
+        the settings allow it, and the processor has them."""
         if self._native_level is None or not self.can_run_natively:
             return False
+        if self.needs_processor:
+            return True
         level = find_needed_level(candidate, self.reference.target.processor)
         return level != "x86-64" and is_within(level, find_native_level(self._native_level))
 
@@ -217,7 +243,7 @@ class FunctionUnderTest:
             return self.open_machine(self.program_for(candidate), candidate, natively=natively)
         machine = self._waiting_machine
         del self._waiting_machine
-        machine.load_candidate(candidate, natively=natively)
+        machine.load_candidate(candidate, natively=natively or self.needs_processor)
         return machine
 
     def open_reference_machine(self, code: AssembledCode) -> Machine:
@@ -270,7 +296,7 @@ class FunctionUnderTest:
         check_preconditions: bool = False,
     ) -> Machine:
         """A machine that runs the function, or a candidate in its place, in one of the reference's programs. The
-        options are those of `Machine`.
+        options are those of `Machine`; where the emulator can't run the function, every machine runs natively.
 
         Raises CaseError where the program ends before `main`.
         """
@@ -281,7 +307,7 @@ class FunctionUnderTest:
                 self.signature,
                 candidate=candidate,
                 awaits_candidate=awaits_candidate,
-                natively=natively,
+                natively=natively or self.needs_processor,
                 externals=self.reference.external_functions,
                 garbage_pattern=garbage_pattern,
                 trace_blocks=trace_blocks,

@@ -87,6 +87,8 @@ class Harness:
             is_first_enough=not settings.count_agreeing,
         )
         """Runs what is only asked whether it shows the same."""
+        if self._under_test.needs_processor:
+            self.engine.give_up()
         self._prover = Prover(self._under_test) if settings.prove else None
         self._look = SecondLook(self._suite, settings.effort, settings.seed)
         self._costs = CostMeter(self._suite, settings.assembler, self._run_passing)

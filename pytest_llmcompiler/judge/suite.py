@@ -206,7 +206,9 @@ class Suite:
     @functools.cached_property
     def from_main(self) -> list[Input]:
         """The inputs that the program's own `main` passes to the function, in the order of the calls."""
-        return _record_main_inputs(self.under_test.reference).get(self.under_test.function, [])
+        return _record_main_inputs(self.under_test.reference, natively=self.under_test.needs_processor).get(
+            self.under_test.function, []
+        )
 
     @functools.cached_property
     def strategy(self) -> st.SearchStrategy[Input]:
@@ -436,7 +438,7 @@ def _format_dropped(corpus: Corpus[SuiteEntry]) -> str:
 _MAIN_INPUTS: WeakKeyDictionary[Reference, dict[str, list[Input]]] = WeakKeyDictionary()
 
 
-def _record_main_inputs(reference: Reference) -> dict[str, list[Input]]:
+def _record_main_inputs(reference: Reference, *, natively: bool) -> dict[str, list[Input]]:
     """The inputs that `main` passes, by function. One run of the program records those of all functions."""
     if reference in _MAIN_INPUTS:
         return _MAIN_INPUTS[reference]
@@ -445,6 +447,6 @@ def _record_main_inputs(reference: Reference) -> dict[str, list[Input]]:
     possible = {name: PossibleValues(reference.known_variables(name)) for name in functions}
     limit = _MAX_FROM_TESTS if reference.case.tests else MAX_INPUTS
     inputs = record_main_inputs(
-        reference.golden, functions, globals, reference.external_functions, limit, possible=possible
+        reference.golden, functions, globals, reference.external_functions, limit, possible=possible, natively=natively
     )
     return _MAIN_INPUTS.setdefault(reference, inputs)

@@ -5,6 +5,7 @@ Directives are comments (`// LLMC: …`, `/* LLMC: … */` or `; LLMC: …`), on
     LLMC: functions NAME, NAME…           only these (`static inline` helpers too)
     LLMC: passes O0, O2                   the pass lists of this file
     LLMC: cflags -std=gnu89 -Iinclude     flags of clang for this file; paths start at its folder
+    LLMC: isa x86-64-v3                   the level of the instruction set that the file itself is compiled for
     LLMC: link FILE …                     other C or IR files of the program; `*` and `?` stand for any characters
     LLMC: tests FILE                      a C file whose `main` tests the functions, as it was published with them
     LLMC: tests FILE io                   the same, made from pairs of inputs and outputs
@@ -32,9 +33,10 @@ from typing import Literal
 from pytest_llmcompiler.errors import CaseError
 from pytest_llmcompiler.files import escape_name
 from pytest_llmcompiler.program.case_inputs import GivenInput, find_input_files, is_input_file, parse_literals
-from pytest_llmcompiler.program.compile_flags import DIRECTIVE, FlagSources, read_flags
+from pytest_llmcompiler.program.compile_flags import DIRECTIVE, ISA_DIRECTIVE, FlagSources, read_flags
 from pytest_llmcompiler.program.directive_comments import find_directives, read_source
 from pytest_llmcompiler.program.flag_words import CompileFlags
+from pytest_llmcompiler.targets.levels import ISA_LEVELS, IsaLevel
 
 SUFFIXES = (".c", ".ll")
 """The suffixes of files that can be cases."""
@@ -91,6 +93,9 @@ class Case:
     """The flags that clang compiles a C file with, in the order of the command line."""
     flag_sources: FlagSources = field(default_factory=FlagSources)
     """Where flags come from, besides directives."""
+
+    isa: IsaLevel = "x86-64"
+    """The level of the instruction set that the case itself is compiled for."""
 
     links: dict[Path, str] = field(default_factory=dict)
     """The other files of the program that directives name, with the place of the directive as `FILE:LINE`. The
@@ -149,7 +154,7 @@ class Case:
 
 _NAME = r"[A-Za-z_$.][\w$.]*"
 _FORMS = (
-    "`functions NAME, …`, `passes O0, …`, `cflags FLAG …`, `link FILE …`, `tests FILE`, "
+    "`functions NAME, …`, `passes O0, …`, `cflags FLAG …`, `isa LEVEL`, `link FILE …`, `tests FILE`, "
     "`arg FUNCTION.ARG length BUF, …`, `arg FUNCTION.ARG range LO..HI`, "
     "`arg FUNCTION.ARG elements N` (or LO..HI), `arg FUNCTION.ARG cstring`, `arg FUNCTION.ARG non-null`, `program`, "
     '`stdin "TEXT"`, `argv "TEXT" …`, `file "NAME" "CONTENTS"`'
@@ -221,6 +226,10 @@ def _add_directive(case: Case, line: int, text: str) -> Case:
         if case.is_ir:
             raise CaseError(f"{where}: flags of clang are for C files, and this case is IR")
         return case
+    if word == ISA_DIRECTIVE:
+        if rest not in ISA_LEVELS:
+            raise CaseError(f"{where}: expected one of {', '.join(ISA_LEVELS)}, found `{rest}`")
+        return replace(case, isa=rest)
     if word == "link":
         files = _find_linked_files(case.path, rest, where)
         return replace(case, links=case.links | {path: where for path in files if path not in case.links})

@@ -10,9 +10,12 @@ from typing import Any
 from pytest_llmcompiler.program.compilation_database import find_databases, list_files, read_entry
 from pytest_llmcompiler.program.directive_comments import find_directives, read_source
 from pytest_llmcompiler.program.flag_words import CompileFlags, parse_flags
+from pytest_llmcompiler.targets.levels import ISA_LEVELS
 
 DIRECTIVE = "cflags"
 """The first word of the directive that names flags."""
+ISA_DIRECTIVE = "isa"
+"""The first word of the directive that names a level of the instruction set, which is a flag of clang too."""
 
 
 @dataclass(frozen=True)
@@ -83,3 +86,5 @@ def _read_directives(path: Path) -> Iterator[CompileFlags]:
         word, _, rest = text.partition(" ")
         if word == DIRECTIVE:
             yield parse_flags(rest, path.parent, f"{path}:{line}")
+        elif word == ISA_DIRECTIVE and rest.strip() in ISA_LEVELS:
+            yield CompileFlags((f"-march={rest.strip()}",), f"{path}:{line}")

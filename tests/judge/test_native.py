@@ -8,7 +8,7 @@ import pytest
 from faces import Compile
 
 from pytest_llmcompiler.emulator.native import support
-from pytest_llmcompiler.errors import JudgeError
+from pytest_llmcompiler.errors import CaseError, JudgeError
 from pytest_llmcompiler.judge.harness import Harness
 from pytest_llmcompiler.judge.settings import JudgeSettings
 from pytest_llmcompiler.judge.verdict import Verdict
@@ -339,3 +339,62 @@ def test_what_the_emulator_computes_wrongly_runs_natively(judge: Judge) -> None:
     """
     assert judge(TWICE, "twice", code).kind == "pass"
     assert judge(TWICE, "twice", code, native="off").kind == "inconclusive"
+
+
+INTRINSICS = """
+// LLMC: isa x86-64-v3
+#include <immintrin.h>
+void shuffle(unsigned char *restrict p, const unsigned char *restrict q, unsigned n) {
+    for (unsigned i = 0; i + 32 <= n; i += 32) {
+        __m256i a = _mm256_loadu_si256((const __m256i *)(p + i));
+        __m256i b = _mm256_loadu_si256((const __m256i *)(q + i));
+        _mm256_storeu_si256((__m256i *)(p + i), _mm256_shuffle_epi8(a, b));
+    }
+}
+"""
+SHUFFLE_CODE = """
+shuffle:
+    xorl %eax, %eax
+.Lnext:
+    leal 32(%rax), %ecx
+    cmpl %edx, %ecx
+    ja .Ldone
+    vmovdqu (%rdi,%rax), %ymm0
+    vpshufb (%rsi,%rax), %ymm0, %ymm0
+    vmovdqu %ymm0, (%rdi,%rax)
+    movl %ecx, %eax
+    jmp .Lnext
+.Ldone:
+    vzeroupper
+    ret
+"""
+
+
+def test_a_case_with_intrinsics_runs_natively_itself(judge: Judge) -> None:
+    right = judge(INTRINSICS, "shuffle", SHUFFLE_CODE)
+    assert (right.kind, right.detail["native"]) == ("pass", True), right
+    wrong = judge(INTRINSICS, "shuffle", SHUFFLE_CODE.replace("vpshufb", "vpaddb"))
+    assert wrong.kind == "mismatch"
+    beyond = judge(
+        INTRINSICS, "shuffle", SHUFFLE_CODE.replace("ja .Ldone", "").replace("jmp .Lnext", "cmpl $64, %eax\n jb .Lnext")
+    )
+    assert beyond.kind == "crash"
+
+
+def test_code_without_avx_for_a_case_with_intrinsics_runs_natively_too(judge: Judge) -> None:
+    verdict = judge(INTRINSICS, "shuffle", "shuffle: ret\n")
+    assert (verdict.kind, verdict.detail["native"]) == ("mismatch", True)
+
+
+@pytest.mark.parametrize("settings", [{"native": "off"}, {"isa": "x86-64"}])
+def test_a_case_with_intrinsics_is_inconclusive_where_nothing_may_run_natively(
+    judge: Judge, settings: dict[str, str]
+) -> None:
+    verdict = judge(INTRINSICS, "shuffle", SHUFFLE_CODE, **settings)
+    assert verdict.kind == "inconclusive"
+    assert "--llmc-isa x86-64-v3" in verdict.message
+
+
+def test_an_unknown_level_is_an_error_of_the_case(judge: Judge) -> None:
+    with pytest.raises(CaseError, match="expected one of x86-64, x86-64-v2, x86-64-v3, x86-64-v4, found `avx9`"):
+        judge("// LLMC: isa avx9\nint twice(int x) { return 2 * x; }", "twice", "twice: ret\n")
