@@ -55,10 +55,8 @@ def plot_costs(counts_by_item: Sequence[SampleCounts]) -> CostPlot | None:
         return None
     levels = tuple(_list_levels(counts_by_item))
     points = [*functions, *levels]
-    area = PlotArea(
-        Axis.logarithmic("size: bytes of clang -Oz / of the answer", [point.size for point in points]),
-        Axis.logarithmic("speed: instructions of clang -O3 / of the answer", [point.speed for point in points]),
-    )
+    sizes_axis = Axis.logarithmic("size", [point.size for point in points])
+    area = PlotArea(sizes_axis, Axis.logarithmic("speed", [point.speed for point in points]))
     estimates = ((name, estimate_cost(counts_by_item, name)) for name in MEASURES)
     return CostPlot(area, functions, levels, tuple((name, mean) for name, mean in estimates if mean))
 

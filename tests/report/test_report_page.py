@@ -36,6 +36,10 @@ THEIRS = [
 
 def sample(function: str, number: int, verdict: str, **more: Any) -> dict[str, Any]:
     detail = {"message": MESSAGES.get(verdict, "" if verdict == "pass" else f"why {verdict}"), "evidence": []}
+    if verdict == "pass":
+        levels = {"O0": (4000, 80), "O2": (1100, 50), "O3": (1000, 60), "Oz": (1250, 40)}
+        costs = {level: dict(zip(("instructions", "bytes"), counts)) for level, counts in levels.items()}
+        detail["cost"] = {"instructions": 500 * len(function), "bytes": 80, "references": costs}
     if verdict == "mismatch":
         detail |= {"input": ["x = 2"], "differences": [["return value", "4", HOSTILE]], "parts": 4}
         detail["adequacy"] = {"mutants": 20, "killed": 17}
@@ -283,6 +287,35 @@ def test_a_page_that_cant_be_written_leaves_the_verdicts(project: pytest.Pyteste
     result.assert_outcomes(passed=1, failed=1, warnings=1)
     result.stdout.fnmatch_lines(["*--llmc-report: can't write out/page.html: No such file or directory", "overall *"])
     result.stdout.no_fnmatch_line("the report is in*")
+
+
+def test_speed_is_plotted_against_size(opened: Open) -> None:
+    page = opened()
+    plot = page.get_by_role("region", name="Speed against size")
+    marks = {" ".join(text.split()) for text in plot.locator("svg title").all_text_contents()}
+    assert marks == {
+        "a.c::f: speed 2.00, size 0.50",
+        "sub/b.c::long_name: speed 0.22, size 0.50",
+        "mean over functions: speed 0.67, size 0.50",
+        "clang -O0: speed 0.25, size 0.50",
+        "clang -O2: speed 0.91, size 0.80",
+        "clang -O3: speed 1.00, size 0.67",
+        "clang -Oz: speed 0.80, size 1.00",
+    }
+    plot.get_by_text("Values").click()
+    assert "speed@O3\t0.67\t" in plot.get_by_role("table").inner_text()
+    page.get_by_role("button", name="f", exact=True).first.click()
+    expect(page.get_by_role("dialog")).to_contain_text("500 (clang -O0 4,000, -O2 1,100, -O3 1,000, -Oz 1,250)")
+
+
+def test_without_right_answers_nothing_is_plotted(browser: Browser, tmp_path: Path) -> None:
+    page = ReportPage(tmp_path / "page.html")
+    page.add(item_report("f", [sample("f", 0, "crash")]))
+    page.write({}, [1])
+    tab = browser.new_page()
+    tab.goto(page.path.as_uri())
+    expect(tab.get_by_role("heading", name="Speed against size")).to_have_count(0)
+    tab.close()
 
 
 def test_equal_answers_are_kept_once_and_a_later_item_report_counts(tmp_path: Path) -> None:
