@@ -16,8 +16,7 @@ import unicorn
 from pytest_llmcompiler.emulator.calls import DETOUR_RETURN
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.emulator.native_run import load_library
-from pytest_llmcompiler.targets.abi import CallSetup
-from pytest_llmcompiler.values.layout import RETURN, Layout
+from pytest_llmcompiler.values.layout import RETURN
 
 
 class InstructionCounter:
@@ -27,7 +26,6 @@ class InstructionCounter:
     """
 
     def __init__(self, machine: Machine) -> None:
-        self._machine = machine
         replaced = machine.candidate.replaced_functions if machine.candidate else ()
         own = (machine.program.symbols[name].address for name in replaced)
         ignored = [RETURN, DETOUR_RETURN, machine.function.address, *own]
@@ -35,11 +33,10 @@ class InstructionCounter:
         self._blocks: _Blocks = _NativeBlocks(library, uc, ignored) if library else _PythonBlocks(uc, ignored)
         uc.ctl_flush_tb()  # code that was translated before does not call the hook
 
-    def count(self, layout: Layout, call: CallSetup, limit: int) -> int:
-        """The instructions of a run on an input, which may take `limit` of them."""
-        before = self._blocks.count()
-        self._machine.run(layout, call, limit, outcome_only=True)
-        return self._blocks.count() - before
+    @property
+    def total(self) -> int:
+        """The instructions of all runs so far. Raises MemoryError."""
+        return self._blocks.count()
 
 
 class _Blocks(ABC):

@@ -8,18 +8,19 @@ function passes, and kept with its suite.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, get_args
 
 from pytest_llmcompiler import sandbox
 from pytest_llmcompiler.emulator.engine_server import EngineResult
 from pytest_llmcompiler.emulator.instruction_counter import InstructionCounter
-from pytest_llmcompiler.errors import CaseError, ChildDiedError, ChildTimeoutError, ClangError, IRError
+from pytest_llmcompiler.errors import CaseError, ChildDiedError, ChildLostError, ChildTimeoutError, ClangError, IRError
 from pytest_llmcompiler.judge.code_cost import CostCounts, measure_bytes
 from pytest_llmcompiler.judge.differential import DifferentialRun
 from pytest_llmcompiler.judge.suite import Suite
 from pytest_llmcompiler.program.clang import OptimisationLevel
+from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.program.tool_run import Background
 from pytest_llmcompiler.targets.code import AssemblerName
 
@@ -28,6 +29,23 @@ _NO_CODE = ClangError, CaseError, IRError
 """What is raised where clang does not compile a function at a level: a user's IR may have what it can't optimise."""
 _SECONDS, _MEGABYTES = 120, 16_384
 """Limits of the child that counts: those of one that runs a candidate."""
+
+
+def compile_levels(reference: Reference, function: str) -> Iterator[tuple[OptimisationLevel, str]]:
+    """clang's own assembly of a function at each level at which it compiles. All levels are compiled side by side."""
+    works: dict[OptimisationLevel, Background[str]] = {}
+    for level in LEVELS:
+        with suppress(*_NO_CODE):
+            works[level] = Background(functools.partial(reference.texts.start_level, function, level))
+    for level, work in works.items():
+        with suppress(*_NO_CODE):
+            text = work.result()
+            yield level, text
+
+
+def describe_costs(own: CostCounts, references: Mapping[str, CostCounts]) -> dict[str, Any]:
+    """The fact `cost` of a verdict."""
+    return {"cost": own._asdict() | {"references": {level: cost._asdict() for level, cost in references.items()}}}
 
 
 class PassingRun(NamedTuple):
@@ -47,10 +65,7 @@ class CostMeter:
     def describe(self, passing: PassingRun) -> dict[str, Any]:
         """The fact `cost` of the verdict on a candidate; empty where its instructions can't be counted."""
         own = self._measure(passing)
-        if own is None:
-            return {}
-        references = {level: cost._asdict() for level, cost in self._references.items()}
-        return {"cost": own._asdict() | {"references": references}}
+        return describe_costs(own, self._references) if own else {}
 
     @functools.cached_property
     def _references(self) -> Mapping[str, CostCounts]:
@@ -59,16 +74,10 @@ class CostMeter:
     def _measure_references(self) -> dict[str, CostCounts]:
         """What clang's own code costs at each level. Missing are levels at which it does not compile, or does not
         pass."""
-        texts, function = self._suite.under_test.reference.texts, self._suite.under_test.function
-        works: dict[OptimisationLevel, Background[str]] = {}
-        for level in LEVELS:  # clang compiles them side by side
-            with suppress(*_NO_CODE):
-                works[level] = Background(functools.partial(texts.start_level, function, level))
         costs: dict[str, CostCounts | None] = {}
-        for level, work in works.items():
-            with suppress(*_NO_CODE):
-                passing = self._run(work.result())
-                costs[level] = self._measure(passing) if passing else None
+        for level, text in compile_levels(self._suite.under_test.reference, self._suite.under_test.function):
+            passing = self._run(text)
+            costs[level] = self._measure(passing) if passing else None
         return {level: cost for level, cost in costs.items() if cost}
 
     def _measure(self, passing: PassingRun) -> CostCounts | None:
@@ -91,7 +100,7 @@ class CostMeter:
             return counted
         self._suite.under_test.prepare_machine()
         self._suite.prepare_to_run()
-        with suppress(ChildDiedError, ChildTimeoutError):
+        with suppress(ChildDiedError, ChildTimeoutError, ChildLostError):
             rest = sandbox.call(_count_runs, differential, entries, seconds=_SECONDS, megabytes=_MEGABYTES)
             return counted + int(rest)
         return None
@@ -102,4 +111,6 @@ def _count_runs(differential: DifferentialRun, numbers: Sequence[int]) -> int:
     may call this."""
     entries = list(differential.suite.corpus.entries.values())
     counter = InstructionCounter(differential.machine)
-    return sum(counter.count(entries[n].layout, entries[n].call, entries[n].limit) for n in numbers)
+    for entry in (entries[number] for number in numbers):
+        differential.machine.run(entry.layout, entry.call, entry.limit, outcome_only=True)
+    return counter.total

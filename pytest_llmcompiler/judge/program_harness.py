@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 from pytest_llmcompiler import sandbox
 from pytest_llmcompiler.emulator.engine_look import Lead
 from pytest_llmcompiler.errors import AssemblyError, ChildDiedError, ChildTimeoutError, LinkError, UnsupportedError
+from pytest_llmcompiler.judge.code_cost import CostCounts, measure_bytes
+from pytest_llmcompiler.judge.cost import compile_levels, describe_costs
 from pytest_llmcompiler.judge.coverage import pass_verdict
 from pytest_llmcompiler.judge.explain import FACTS, Explanation
 from pytest_llmcompiler.judge.failure import quote_line
@@ -64,11 +67,12 @@ class ProgramHarness:
         detail = {"assembler": candidate.assembler, "fallback": candidate.fallback_reason, **self._suite.counts}
         run = ProgramDifferentialRun(self._suite, candidate, assembly)
         try:
-            explained = self._run(run, explain=explain)
+            explained, instructions = self._run(run, explain=explain)
         except (ChildDiedError, ChildTimeoutError) as error:
             return Verdict("inconclusive", f"the emulator gave up on it: {error}", detail=detail)
         if explained is None:
-            return self._add_published(pass_verdict(detail, self._settings.min_coverage), run)
+            cost = describe_costs(self._measure(candidate, instructions), self._reference_costs)
+            return self._add_published(pass_verdict(detail | cost, self._settings.min_coverage), run)
         facts = {name: fact for name, fact in explained["facts"].items() if name in FACTS}
         verdict = Verdict(explained["kind"], explained["message"], tuple(explained["evidence"]), detail | facts)
         if self._settings.count_agreeing and verdict.kind in RUN_FAILURES:
@@ -124,20 +128,43 @@ class ProgramHarness:
             return Verdict("link", f"{MAIN} is defined, but not as code of this text")
         return candidate
 
-    def _run(self, run: ProgramDifferentialRun, *, explain: bool) -> Explanation | None:
-        """Run a candidate and explain its first failure, each in a process of its own."""
+    def _run(self, run: ProgramDifferentialRun, *, explain: bool) -> tuple[Explanation | None, int]:
+        """Run a candidate and explain its first failure, each in a process of its own. Returns also how many
+        instructions a candidate without a failure executes."""
         self._under_test.prepare_machine()
         _ = self._suite.entries
         if not explain:
-            return cast("Explanation | None", _call_isolated(run.explain_first, shrinks=False))
-        index = _call_isolated(run.first_failure)
+            explained, instructions = _call_isolated(run.explain_first, shrinks=False)
+            return cast("Explanation | None", explained), instructions
+        index, instructions = _call_isolated(run.count_if_passing)
         if index is None:
-            return None
+            return None, instructions
         self._suite.oracle.open()
         try:
-            return cast(Explanation, _call_isolated(run.explain, index, shrinks=True))
+            return cast(Explanation, _call_isolated(run.explain, index, shrinks=True)), 0
         except (ChildDiedError, ChildTimeoutError):  # explaining may be what it died of
-            return cast(Explanation, _call_isolated(run.explain, index, shrinks=False))
+            return cast(Explanation, _call_isolated(run.explain, index, shrinks=False)), 0
+
+    def _measure(self, candidate: AssembledCode, instructions: int) -> CostCounts:
+        return CostCounts(instructions, measure_bytes(candidate, (), self.reference.target.processor))
+
+    @functools.cached_property
+    def _reference_costs(self) -> Mapping[str, CostCounts]:
+        """What clang's own code of the program costs, by level."""
+        return self._suite.reference_costs(self._settings.assembler, self._measure_references)
+
+    def _measure_references(self) -> dict[str, CostCounts]:
+        costs: dict[str, CostCounts] = {}
+        for level, text in compile_levels(self.reference, MAIN):
+            candidate = self._assemble(text)
+            if isinstance(candidate, Verdict):
+                continue
+            with contextlib.suppress(ChildDiedError, ChildTimeoutError):
+                run = ProgramDifferentialRun(self._suite, candidate, text)
+                explained, instructions = self._run(run, explain=False)
+                if explained is None:
+                    costs[level] = self._measure(candidate, instructions)
+        return costs
 
 
 AnyHarness = Harness | ProgramHarness

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from pytest_llmcompiler.corpus.probing import UndefinedInputError
 from pytest_llmcompiler.corpus.program_shrink import shrink_program_input
+from pytest_llmcompiler.emulator.instruction_counter import InstructionCounter
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.emulator.observation import Observation
 from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
@@ -44,12 +45,22 @@ class ProgramDifferentialRun:
 
     def __init__(self, suite: ProgramSuite, candidate: AssembledCode, assembly: str) -> None:
         self._suite, self._candidate, self._assembly = suite, candidate, assembly
+        self._instructions = 0
+        """Instructions of the runs with the first fill."""
+
+    @functools.cached_property
+    def _counter(self) -> InstructionCounter:
+        return InstructionCounter(self._machine)
 
     @functools.cached_property
     def _machine(self) -> Machine:
         """The machine that runs the candidate. Only a child of this process may build it: the candidate's code is
         hostile."""
         return self._suite.under_test.open_candidate_machine(self._candidate)
+
+    def count_if_passing(self) -> tuple[int | None, int]:
+        """The first failure, and the instructions that a candidate without one executes on the suite."""
+        return self.first_failure(), self._instructions
 
     def first_failure(self) -> int | None:
         """The index of the entry with the first failure; None where there is none.
@@ -100,13 +111,16 @@ class ProgramDifferentialRun:
             "reproducer": None,
         }
 
-    def explain_first(self, *, shrinks: bool) -> Explanation | None:
-        """Find and explain the first failure; None where the candidate passes."""
-        index = self.first_failure()
-        return None if index is None else self.explain(index, shrinks=shrinks)
+    def explain_first(self, *, shrinks: bool) -> tuple[Explanation | None, int]:
+        """Find and explain the first failure. Where the candidate passes there is none, and the instructions are those
+        that it executes on the suite."""
+        index, instructions = self.count_if_passing()
+        return (None if index is None else self.explain(index, shrinks=shrinks)), instructions
 
     def _failure(self, entry: ProgramEntry, *, varied: bool) -> Failure | None:
+        before = self._counter.total
         run = self._machine.run_process(entry.program, entry.limit)
+        self._instructions += self._counter.total - before
         failure = self._failure_of(run, entry)
         if failure or not varied:
             return failure

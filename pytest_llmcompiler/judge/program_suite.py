@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,13 @@ from pytest_llmcompiler.corpus.seed_pool import branch_features
 from pytest_llmcompiler.corpus.selection import choose_covering
 from pytest_llmcompiler.corpus.store import describe_generator
 from pytest_llmcompiler.emulator.observation import GuestFault, Observation
+from pytest_llmcompiler.judge.code_cost import CostCounts, CostFile
 from pytest_llmcompiler.judge.compare_output import split_lines
 from pytest_llmcompiler.judge.program_oracle import ProgramEntry, ProgramOracle
 from pytest_llmcompiler.judge.program_under_test import ProgramUnderTest
 from pytest_llmcompiler.judge.published_tests import OutputTest, describe_output_runs
 from pytest_llmcompiler.program.case_inputs import GivenInput
+from pytest_llmcompiler.targets.code import AssemblerName
 from pytest_llmcompiler.values.input import Input
 from pytest_llmcompiler.values.pickled import PickleFormat
 from pytest_llmcompiler.values.program_input import ProgramInput, to_corpus_input
@@ -56,6 +58,9 @@ class SavedProgramSuite:
     def is_valid(self) -> bool:
         """Whether the parts have the types that they should have: a file can hold anything."""
         return isinstance(self.entries, tuple) and isinstance(self.counts, dict)
+
+
+_FORMAT = PickleFormat((SavedProgramSuite, *_SAVED), ())
 
 
 class ProgramSuite:
@@ -101,16 +106,30 @@ class ProgramSuite:
         """Why no candidate can be judged by the suite; None where any can. Raises CaseError."""
         return self._saved.unjudgeable_reason
 
-    @functools.cached_property
-    def _saved(self) -> SavedProgramSuite:
-        format = PickleFormat((SavedProgramSuite, *_SAVED), ())
+    def reference_costs(
+        self, assembler: AssemblerName, measure: Callable[[], Mapping[str, CostCounts]]
+    ) -> Mapping[str, CostCounts]:
+        """What clang's own code costs on the suite, by level, from the cache or as it is measured now."""
+        file = CostFile((*self._key, assembler))
+        costs: Mapping[str, CostCounts] | None = file.load()
+        if costs is None:
+            costs = measure()
+            file.save(costs)
+        return costs
+
+    @property
+    def _key(self) -> tuple[str, ...]:
+        """What the suite depends on."""
         case = self.under_test.reference.case
         given = case.list_given_inputs(), case.arguments, sorted(case.files.items())
-        key = (
-            *(describe_package(), describe_generator(), *format.describe(), self.under_test.reference.fingerprint),
+        return (
+            *(describe_package(), describe_generator(), *_FORMAT.describe(), self.under_test.reference.fingerprint),
             *(self.under_test.reference.target.name, repr((self._examples, self._seed)), repr(given)),
         )
-        file = CacheFile("programs-suites", key)
+
+    @functools.cached_property
+    def _saved(self) -> SavedProgramSuite:
+        file, format = CacheFile("programs-suites", self._key), _FORMAT
         data = file.read()
         try:
             saved = format.load(data) if data is not None else None

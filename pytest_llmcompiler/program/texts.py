@@ -146,6 +146,11 @@ class ProgramTexts(FunctionTexts):
         """Raises UnfitTemplateError: short IR is that of one function."""
         raise UnfitTemplateError(f"{self._compiled.case.path}: the prompt shows short IR, and a whole program has none")
 
+    def start_level(self, function: str, level: OptimisationLevel) -> Callable[[], str]:
+        """Start to compile the whole file at a level, as `FunctionTexts` does a function."""
+        ir = self._compiled.ir if level == "O0" else self._compiled.optimisable_ir
+        return self._compiled.toolchain.start_level(normalise(ir, self._target), level)
+
     def c_source(self, function: str) -> str:
         """The C file. Raises NoCSourceError where the case is IR."""
         return decode_source(self._read_c())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from faces import Compile
 from pytest_llmcompiler.emulator import engine_server, instruction_counter
 from pytest_llmcompiler.judge.cost import LEVELS
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
+from pytest_llmcompiler.judge.program_harness import ProgramHarness
 from pytest_llmcompiler.program.clang import OptimisationLevel, Toolchain
 from pytest_llmcompiler.targets.target import DEFAULT
 
@@ -21,6 +23,18 @@ COPY = """
 #include <stddef.h>
 void copy(unsigned char *restrict to, const unsigned char *restrict from)
 { for (size_t i = 0; i < 40; i++) to[i] = from[i]; }
+"""
+PROGRAM = """
+// LLMC: program
+#include <stdio.h>
+static int twice(int x) { return (int)(2u * (unsigned)x); }
+int main(void)
+{
+    int number;
+    while (scanf("%d", &number) == 1)
+        printf("%d\\n", twice(number));
+    return 0;
+}
 """
 MIX = """
 #include <ctype.h>
@@ -157,3 +171,18 @@ def test_other_functions_of_the_case_are_no_part_of_it(compiled: Compile, symbol
     text = "".join(f" .p2align 4\n{name}:\n{bodies[name]}" for name in symbols)
     found = cost(harness(compiled, source, "f"), text)["bytes"]
     assert found in (4 + 2 + 5 + 1 + 5 + 1, 4 + 6 + 5 + 1 + 5 + 1)  # with a short or a long jump
+
+
+def test_a_whole_program_is_measured_from_its_start_to_its_end(compiled: Compile) -> None:
+    program = ProgramHarness(compiled(PROGRAM), JudgeSettings(examples=10))
+    text = program.reference.texts.start_level("main", "O0")()  # without padding inside of functions
+    verdicts = [
+        program.judge(re.sub(r"^main:.*$", "main:" + padding * "\n\tnop", text, flags=re.M)) for padding in (0, 16)
+    ]
+    plain, padded = (verdict.detail["cost"] for verdict in verdicts)
+    assert padded["instructions"] - plain["instructions"] == 16 * verdicts[0].detail["inputs"]
+    assert padded["bytes"] - plain["bytes"] == 16  # the next function is aligned to 16
+    assert {name: plain[name] for name in ("instructions", "bytes")} == plain["references"]["O0"]
+    assert plain["references"]["O2"]["instructions"] < plain["instructions"]
+    wrong = program.judge(text.replace("retq", "ud2"))
+    assert wrong.kind == "crash" and "cost" not in wrong.detail
