@@ -21,6 +21,9 @@ HEAP_LIMIT = 4 << 20
 """Bytes of mapped pages that one run may hold at a time; malloc returns NULL above."""
 _MAX_ALLOCATIONS = 20_000
 """Objects that one run may allocate, freed ones included: an endless loop of them ends early."""
+_MAX_FILLED_BYTES = 256 << 20
+"""Bytes of pages that one run may allocate, freed ones included: as much as 20,000 objects of three pages. Each page is
+filled, which takes the host as long as many instructions of the guest."""
 _LANE_SIZE = 2 << 20
 """Bytes of addresses for the objects of one size."""
 _OVERFLOW_START = HEAP_START + (HEAP_LIMIT + 1) * _LANE_SIZE
@@ -72,7 +75,7 @@ class Heap:
         self._freed_objects: list[LaidOutObject] = []
         self._allocations: Counter[int] = Counter()
         """How many objects of each size were allocated in this run."""
-        self._mapped_bytes = self._overflow_bytes = 0
+        self._mapped_bytes = self._overflow_bytes = self._filled_bytes = 0
         self.out_of_memory = False
         """Whether malloc returned NULL in this run because the environment seed says so."""
         self.functions: dict[str, Callable[[], None]] = {
@@ -95,7 +98,7 @@ class Heap:
         self._freed_blocks.clear()
         self._freed_objects.clear()
         self._allocations.clear()
-        self._mapped_bytes = self._overflow_bytes = 0
+        self._mapped_bytes = self._overflow_bytes = self._filled_bytes = 0
         self.out_of_memory = False
 
     # -- what a run has done
@@ -149,6 +152,7 @@ class Heap:
         address = base if is_aligned else (base + mapped - max(size, 1)) // alignment * alignment
         self._blocks[address] = _Allocation(address, size, base, mapped)
         self._mapped_bytes += mapped
+        self._filled_bytes += mapped
         return address
 
     def _reserve(self, size: int, room: int) -> int:
@@ -170,6 +174,8 @@ class Heap:
         layout = self._guest.layout
         if self.allocation_count >= self.most_allocations:
             raise GuestLimitError(f"more than {self.most_allocations} allocations")
+        if self._filled_bytes >= _MAX_FILLED_BYTES:
+            raise GuestLimitError(f"allocates more than {_MAX_FILLED_BYTES >> 20} MiB")
         if layout is not None and has_no_memory(layout.environment_seed, size):
             self.out_of_memory = True
             address = 0

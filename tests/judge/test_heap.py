@@ -11,6 +11,7 @@ from pytest_llmcompiler.emulator.observation import Observation
 from pytest_llmcompiler.judge.differential import DifferentialRun
 from pytest_llmcompiler.judge.explain import FailureExplainer
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
+from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.judge.suite import Suite
 
 SOURCE = r"""
@@ -336,3 +337,32 @@ def test_a_loop_of_allocations_is_not_run_often(compiled: Compile) -> None:
     differential.machine.run = count  # type: ignore[method-assign]
     assert FailureExplainer(differential, []).explain("input", 0)["kind"] == "hang"
     assert len(runs) <= 3
+
+
+def test_what_is_allocated_counts_as_work(compiled: Compile) -> None:
+    """Each page of an object is filled, so that a loop of large objects takes the host far longer than its few
+    instructions say. What may be allocated is bounded as instructions are."""
+    source = "#include <stdlib.h>\nint next(int n) { int *p = malloc(8); if (p) n++; free(p); return n; }"
+    harness = Harness(compiled(source), "next", JudgeSettings(examples=20))
+    text = """next: pushq %rbx
+ pushq %r12
+ pushq %r13
+ movl %edi, %r12d
+ movl ${}, %ebx
+1: movl $4000000, %edi
+ call malloc
+ testq %rax, %rax
+ setne %r13b
+ movq %rax, %rdi
+ call free
+ decl %ebx
+ jne 1b
+ movzbl %r13b, %eax
+ addl %r12d, %eax
+ popq %r13
+ popq %r12
+ popq %rbx
+ ret
+"""
+    assert harness.judge(text.format(20), explain=False).passed
+    assert harness.judge(text.format(100), explain=False).kind == "hang"

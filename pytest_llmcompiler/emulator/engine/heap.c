@@ -14,6 +14,7 @@
 
 #include "heap.h"
 
+#define MAX_FILLED_BYTES (256ull << 20)
 #define LANE_SIZE (2ull << 20)
 #define OVERFLOW_START (HEAP_START + (HEAP_LIMIT + 1) * LANE_SIZE)
 #define ALIGNED_STRIDE (1ull << 16)
@@ -178,6 +179,7 @@ static uint64_t allocate(Engine *engine, uint64_t size, uint64_t alignment) {
     heap->places[place] = heap->count;
     heap->live_count++;
     heap->mapped_bytes += mapped;
+    heap->filled_bytes += mapped;
     heap->has_changed = true;
     fill_garbage(engine, heap->block + (uint64_t)page * PAGE, mapped);
     return address;
@@ -196,7 +198,7 @@ static bool has_no_memory(const Environment *environment, uint64_t size) {
 static uint64_t allocate_for_program(Engine *engine, uint64_t size, uint64_t alignment) {
     Heap *heap = engine->heap;
     uint64_t address = 0;
-    if (heap->count >= MAX_ALLOCATIONS) {
+    if (heap->count >= MAX_ALLOCATIONS || heap->filled_bytes >= MAX_FILLED_BYTES) {
         leave(engine, LEFT_LIMIT);
         return 0;
     }
@@ -347,7 +349,7 @@ void heap_reset(Engine *engine) {
         for (uint32_t i = 0; i < engine->slot_count; i++)
             engine->slots[i].is_freed = false;
         heap->count = heap->live_count = heap->freed_count = heap->used_pages = 0;
-        heap->mapped_bytes = heap->overflow_bytes = 0;
+        heap->mapped_bytes = heap->overflow_bytes = heap->filled_bytes = 0;
         uc_ctl_flush_tlb(engine->uc);
     }
     heap->has_changed = heap->is_out_of_memory = false;

@@ -35,7 +35,7 @@ struct Heap {
     uint32_t used_pages; /* Of the block, from its start. */
     uint32_t free_pages[MAX_OBJECT_PAGES + 2]; /* By a count of pages: 1 + the number of a freed object that had as many. */
     uint32_t count, live_count, freed_count;
-    uint64_t mapped_bytes, overflow_bytes;
+    uint64_t mapped_bytes, overflow_bytes, filled_bytes;
     Object objects[MAX_OBJECTS];
     uint32_t places[PLACES]; /* 1 + the number of an object, by its base. */
     Lane lanes[PLACES];
