@@ -6,7 +6,9 @@ by side without a thread: a process with threads can't be forked safely.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +18,8 @@ from pytest_llmcompiler.errors import ClangError
 
 _TIMEOUT_SECONDS = 600
 """Limit of one call of the toolchain. The first link on a machine builds musl, which takes minutes on a slow one."""
+_ADDRESS_BYTES = 4 << 30
+"""Address space of each process of the toolchain. A few lines of macros can make clang take all memory there is."""
 
 
 _Result = TypeVar("_Result")
@@ -58,6 +62,8 @@ class ToolRun:
         except OSError as error:
             os.close(self._output)
             raise ClangError(f"{self._name} can't be run: {error}") from error
+        with contextlib.suppress(ProcessLookupError):  # it has ended already
+            _limit_memory(self._process.pid)
 
     def result(self) -> ToolOutput:
         """Wait for the end of the command. To be called once. Raises ClangError with its standard error."""
@@ -89,6 +95,13 @@ class ToolRun:
     def __del__(self) -> None:
         if hasattr(self, "_process"):  # else it could not be started
             self.cancel()
+
+
+def _limit_memory(process: int) -> None:
+    """Limit a process, and those that it will start."""
+    _, hard = resource.prlimit(process, resource.RLIMIT_AS)
+    limit = _ADDRESS_BYTES if hard == resource.RLIM_INFINITY else min(_ADDRESS_BYTES, hard)
+    resource.prlimit(process, resource.RLIMIT_AS, (limit, hard))
 
 
 class Background(Generic[_Result]):
