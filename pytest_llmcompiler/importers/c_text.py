@@ -28,6 +28,7 @@ _KEYWORDS = frozenset(
     ("if", "while", "for", "switch", "return", "sizeof", "__typeof__", "typeof", "_Alignas", "__declspec")
 )
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
+_LOCAL_WORD = re.compile(r"\b(?:static|inline|__inline__|__inline)\b\s*")
 _LINE_MARKER = re.compile(r'^[ \t]*#[ \t]*(?:line[ \t]+)?\d+[ \t]*(?:"[^"\n]*"[ \t\d]*)?$', re.M)
 
 
@@ -38,7 +39,9 @@ class TopLevelItem(NamedTuple):
     """A line of the preprocessor; a declaration with its semicolon; a function with its body."""
     text: str
     head: str = ""
-    """Of a function: what stands before its body."""
+    """Of a function: what stands before its body, without comments."""
+    body: str = ""
+    """Of a function: its body, with the braces."""
 
     @property
     def name(self) -> str:
@@ -53,7 +56,7 @@ class TopLevelItem(NamedTuple):
 
 def split_c(text: str) -> Iterator[TopLevelItem]:
     """The parts of a C file, in order. What stands behind the last one, such as comments, is left out."""
-    start, end, depth, head, is_begun = 0, 0, 0, "", False
+    start, end, depth, opening, head, is_begun = 0, 0, 0, 0, "", False
     for token in _TOKEN.finditer(text):
         kind, is_begun = token.lastgroup, is_begun or bool(text[end : token.start()].strip())
         end = token.end()
@@ -62,12 +65,13 @@ def split_c(text: str) -> Iterator[TopLevelItem]:
             start = end
         elif kind == "open":
             if depth == 0 and token[0] == "{":
-                head = text[start : token.start()] if token.start() - start <= _MAX_HEAD else ""
+                opening = token.start()
+                head = text[start:opening] if opening - start <= _MAX_HEAD else ""
             depth, is_begun = depth + 1, True
         elif kind == "close":
             depth = max(0, depth - 1)
             if depth == 0 and token[0] == "}" and _is_function_head(head):
-                yield TopLevelItem("function", text[start:end].strip(), _clean(head))
+                yield TopLevelItem("function", text[start:end].strip(), _clean(head), text[opening:end])
                 start, head, is_begun = end, "", False
         elif kind == "end" and depth == 0:
             yield TopLevelItem("declaration", text[start:end].strip())
@@ -94,6 +98,14 @@ def declare_for_tests(text: str, tests: str) -> str:
         elif item.kind != "function" or item.name in named:
             parts.append(item.text)
     return "\n".join(parts)
+
+
+def make_external(text: str, function: str) -> str:
+    """A C text in which a function is not local to its file, so that tests in another file can call it."""
+    for item in split_c(text):
+        if item.kind == "function" and item.name == function and item.is_static:
+            return text.replace(item.text, f"{_LOCAL_WORD.sub('', item.head)}\n{item.body}", 1)
+    return text
 
 
 def list_functions(text: str) -> list[str]:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pytest_llmcompiler.importers.c_text import list_functions, remove_line_markers
+from pytest_llmcompiler.importers.c_text import list_functions, make_external, remove_line_markers
 from pytest_llmcompiler.importers.columns import check_text, find_text, find_value, require_text
 from pytest_llmcompiler.importers.imported import ImportedAnswer, ImportedCase, ImportedTests, Row, RowError
 from pytest_llmcompiler.importers.io_pairs import IOPair, UnwritablePairsError, read_pairs, write_tests
@@ -40,8 +40,11 @@ def read_exebench(row: Row) -> ImportedCase:
     if name not in functions:
         raise RowError("func_def does not define the function that fname names")
     needs = _choose_dependencies(data)
-    text = f"{remove_line_markers(needs.text).strip()}\n\n{definition.strip()}\n".lstrip()
+    external = make_external(definition, name) if needs.pairs else definition
+    text = f"{remove_line_markers(needs.text).strip()}\n\n{external.strip()}\n".lstrip()
     tests, notes = _write_tests(text, name, needs)
+    if external != definition:
+        notes = (*notes, "`static` is left out, so that the pairs can call the function")
     return ImportedCase(
         name=f"{row.number:06d}_{name}",
         text=text,

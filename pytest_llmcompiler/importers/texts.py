@@ -14,6 +14,7 @@ import json
 import re
 from pathlib import PurePosixPath
 
+from pytest_llmcompiler.importers.c_text import list_functions
 from pytest_llmcompiler.importers.columns import check_text, find_text, find_value, require_text
 from pytest_llmcompiler.importers.imported import ImportedAnswer, ImportedCase, Row, RowError
 
@@ -27,7 +28,10 @@ _FUNCTION = re.compile(r"^define\b", re.M)
 def read_angha(row: Row) -> ImportedCase:
     """The case of a C file. Raises RowError."""
     text = check_text(require_text(row.data, "text"), "the file")
-    return ImportedCase(name=_name_file(row), text=text)
+    name = _name_file(row)
+    # The name of the file ends with that of the function. A directive asks for it even where it is `static inline`.
+    functions = (one for one in list_functions(text) if name.endswith(f"_{one}"))
+    return ImportedCase(name=name, text=text, functions=tuple(functions)[:1])
 
 
 def read_ir(row: Row) -> ImportedCase:

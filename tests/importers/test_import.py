@@ -130,6 +130,17 @@ def test_exebench(run_import: Import, tmp_path: Path, row: dict[str, Any], name:
     assert "move:" in record["answer"]
 
 
+def test_local_functions_are_called_by_their_pairs(run_import: Import, tmp_path: Path) -> None:
+    """Most functions of ExeBench's are `static` in their projects."""
+    row = exebench_row(func_def=f"/* moves {'{'} */ static inline {MOVED}")
+    folder = run_import("exebench", write_lines(tmp_path / "rows.jsonl", [row]))
+    [line] = read_manifest(folder)
+    assert line["left_out"] == ["`static` is left out, so that the pairs can call the function"]
+    reference = open_case(folder, "000000_move.c")
+    assert reference.functions == ("move",)
+    assert "static" not in reference.ir and reference.golden.has_main
+
+
 def test_archives_of_packed_files(run_import: Import, tmp_path: Path) -> None:
     """ExeBench is published so. What is no regular file, or has no rows, is passed over."""
     write_lines(tmp_path / "a.jsonl.zst", [raw_exebench_row()])
@@ -176,7 +187,7 @@ def test_anghabench(run_import: Import, tmp_path: Path) -> None:
     (source / "secret.c").symlink_to("/etc/passwd")
     folder = run_import("anghabench", source)
     assert list_cases(folder) == ["8cc_extr_buffer.c_append.c"]
-    assert (folder / "cases" / "8cc_extr_buffer.c_append.c").read_text() == text
+    assert (folder / "cases" / "8cc_extr_buffer.c_append.c").read_text() == f"// LLMC: functions append\n{text}"
     assert [line["row"] for line in read_manifest(folder)] == [
         "8cc/extr_buffer.c_append.c",
         "8cc/extr_buffer.c_broken.c",
