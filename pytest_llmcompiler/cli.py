@@ -315,7 +315,7 @@ def _import(options: argparse.Namespace) -> None:
         raise _UserError("--columns names the columns of the format jsonl, and of no other")
     columns = parse_columns(options.columns) if options.columns is not None else None
     summary = import_dataset(options.format, options.source, options.target, columns)
-    _print("\n".join(describe_summary(summary, options.target)))
+    _print("\n".join(describe_summary(summary)))
     if not summary.cases:
         raise _UserError(f"no row could be taken; {options.target / 'manifest.jsonl'} says why")
 

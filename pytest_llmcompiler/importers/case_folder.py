@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -65,6 +66,8 @@ class CaseFolder:
         self._cases: dict[bytes, WrittenCase] = {}
         """By their digests."""
         self._names: set[str] = set()
+        self._tasks, self._passes, self._most_samples = set[str](), set[str](), 1
+        """Of the answers: their tasks, the pass lists that the cases do not name, the most answers to one question."""
         try:
             if path.is_dir() and any(path.iterdir()):
                 raise DatasetError(f"{path} is not empty: name a new folder")
@@ -138,7 +141,21 @@ class CaseFolder:
             "model": {"backend": "import", "name": model},
         }
         written.samples[key] += 1
+        self._tasks.add(task)
+        self._passes.update([passes] if passes and not written.passes else [])
+        self._most_samples = max(self._most_samples, written.samples[key])
         self._answers.write(json.dumps(record) + "\n")
+
+    def suggest_command(self) -> str:
+        """The command that judges the recorded answers; where there are none, those of a model."""
+        words = ["pytest", str(self.path), "--llmc-model", f"replay:{self.path / ANSWERS}" if self._tasks else "MODEL"]
+        if self._tasks - {"asm"}:
+            words += ["--llmc-task", ",".join(sorted(self._tasks))]
+        if self._passes - {"O0"}:
+            words += ["--llmc-passes", ",".join(sorted(self._passes))]
+        if self._most_samples > 1:
+            words += ["--llmc-samples", str(self._most_samples)]
+        return shlex.join(words)
 
     def note(self, line: dict[str, Any]) -> None:
         """Write a line of the manifest. Raises OSError."""

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from pytest_llmcompiler.errors import DatasetError
 from pytest_llmcompiler.importers.c_text import list_functions
-from pytest_llmcompiler.importers.case_folder import ANSWERS, CaseFolder, WrittenCase
+from pytest_llmcompiler.importers.case_folder import CaseFolder, WrittenCase
 from pytest_llmcompiler.importers.exebench import read_exebench
 from pytest_llmcompiler.importers.imported import ImportedCase, Row, RowError
 from pytest_llmcompiler.importers.llm4decompile import read_decompile_bench, read_decompile_eval
@@ -59,6 +59,8 @@ class ImportSummary:
     """Cases with published tests, by kind."""
     program_tests: int = 0
     answers: int = 0
+    command: str = ""
+    """The command that judges the answers."""
     refused: ReasonCounts = field(default_factory=lambda: ReasonCounts())
     """Why rows are not taken."""
     left_out: ReasonCounts = field(default_factory=lambda: ReasonCounts())
@@ -110,7 +112,7 @@ def import_dataset(format: str, source: Path, target: Path, columns: Mapping[str
         rows = _read_rows(format, source)
         while group := list(itertools.islice(rows, _GROUP)):
             _import_group(group, read, folder, summary)
-        summary.cases = len(folder)
+        summary.cases, summary.command = len(folder), folder.suggest_command()
         folder.close()
     except OSError as error:
         raise DatasetError(f"{target}: can't be written: {error.strerror or error}") from error
@@ -233,7 +235,7 @@ def _refuse(folder: CaseFolder, summary: ImportSummary, place: str, reason: str)
     summary.refused.add(reason, place)
 
 
-def describe_summary(summary: ImportSummary, target: Path) -> Iterator[str]:
+def describe_summary(summary: ImportSummary) -> Iterator[str]:
     """The table of an import, line by line."""
     yield f"{'rows':<12}{summary.rows:>9,}"
     yield f"{'  taken':<12}{summary.taken:>9,}"
@@ -248,5 +250,4 @@ def describe_summary(summary: ImportSummary, target: Path) -> Iterator[str]:
         lines = list(counts.lines())
         yield from (title, *lines) if lines else ()
     if summary.cases:
-        model = f"replay:{target / ANSWERS}" if summary.answers else "MODEL"
-        yield f"judge: pytest {target} --llmc-model {model}"
+        yield f"judge: {summary.command}"

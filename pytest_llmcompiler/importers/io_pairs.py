@@ -33,7 +33,7 @@ _PRELUDE = """\
 static int llmc_is_close(double a, double b)
 {
     double larger = __builtin_fabs(a) > __builtin_fabs(b) ? __builtin_fabs(a) : __builtin_fabs(b);
-    return a == b || (a != a && b != b) || __builtin_fabs(a - b) <= 1e-9 * larger;
+    return a == b || (a != a && b != b) || (__builtin_isfinite(larger) && __builtin_fabs(a - b) <= 1e-9 * larger);
 }
 """
 

@@ -203,12 +203,13 @@ def test_ir_files(run_import: Import, tmp_path: Path) -> None:
     assert open_case(folder, "good.ll").functions == ("twice",)
 
 
-def test_ir_in_questions(run_import: Import, tmp_path: Path) -> None:
+def test_ir_in_questions(run_import: Import, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Compiler-R1's rows ask for a pass list: the answer is one to the task `tune`."""
     folder = run_import("ir", write_parquet(tmp_path / "train.parquet", [compiler_r1_row()]))
     assert open_case(folder, "000000.ll").functions == ("twice",)
     [record] = read_records(folder / "answers.jsonl")
     assert (record["task"], record["passes"], record["answer"]) == ("tune", "", "-p 'sroa,instcombine'")
+    assert capsys.readouterr().out.endswith("/answers.jsonl --llmc-task tune\n")
 
 
 def test_columns(run_import: Import, tmp_path: Path) -> None:
@@ -373,7 +374,7 @@ def test_table(run_import: Import, tmp_path: Path, capsys: pytest.CaptureFixture
         "not taken:\n"
         "  1 x does not compile (unknown name or type): rows.jsonl:4\n"
         "  1 x func_def is missing or empty: rows.jsonl:3\n"
-        f"judge: pytest {folder} --llmc-model replay:{folder}/answers.jsonl\n"
+        f"judge: pytest {folder} --llmc-model replay:{folder}/answers.jsonl --llmc-passes O0,O3\n"
     )
 
 
